@@ -1,0 +1,59 @@
+# The two commands of the README are `make run` and `make test`; `make help` lists the rest.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PORT ?= 8080
+DATA ?= ./data
+
+.PHONY: help run sample test check lint types bench lock crash clean
+
+help:  ## List what can be made
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 10
+
+run: $(VENV)/installed  ## Install, and serve the local edition on PORT (8080) from DATA (./data)
+	@echo 'Sample pictures: run "make sample" in another terminal. Stop with Ctrl-C.'
+	@exec $(BIN)/image-poster serve --port $(PORT) --data-dir $(DATA)
+
+sample: $(VENV)/installed  ## Post sample pictures and comments to the server on PORT
+	@$(BIN)/python scripts/sample.py http://127.0.0.1:$(PORT)
+
+test: $(VENV)/installed-dev  ## Run all tests
+	$(BIN)/python -m pytest -q
+
+crash: $(VENV)/installed-dev  ## Kill the server 200 times under load and check what it kept
+	CRASH_ROUNDS=200 $(BIN)/python -m pytest -q tests/e2e/test_crash.py
+
+check: lint types  ## Lint, types, import directions
+
+lint: $(VENV)/installed-dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/lint-imports
+
+types: $(VENV)/installed-dev
+	$(BIN)/mypy
+
+bench: $(VENV)/installed-bench  ## Run all benchmarks and print the table of ratios
+	$(BIN)/python benchmarks/run.py
+
+lock: $(VENV)/installed-bench  ## Pin what is installed now into constraints.txt
+	$(BIN)/pip freeze --exclude-editable | grep -v '@' > constraints.txt
+
+clean:  ## Remove what was installed and cached; data stays
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
+
+$(VENV)/installed: $(BIN)/python pyproject.toml constraints.txt
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable .
+	touch $@
+
+$(VENV)/installed-dev: $(VENV)/installed
+	$(BIN)/pip install --quiet --constraint constraints.txt --group dev
+	touch $@
+
+$(VENV)/installed-bench: $(VENV)/installed-dev
+	$(BIN)/pip install --quiet --constraint constraints.txt --group bench
+	touch $@

@@ -1,0 +1,51 @@
+"""Files that survive a power cut: sync the file, rename it, sync the folder.
+
+Source of the order: rename(2) and fsync(2), "Calling fsync() does not necessarily ensure that the
+entry in the directory containing the file has also reached disk".
+"""
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from image_poster.domain.errors import StorageFullError
+
+_FULL = {errno.ENOSPC, errno.EDQUOT}
+
+
+@contextmanager
+def disk_errors() -> Iterator[None]:
+    """Turn "no space left" into `StorageFullError`."""
+    try:
+        yield
+    except OSError as exc:
+        if exc.errno in _FULL:
+            raise StorageFullError from exc
+        raise
+
+
+def sync(path: Path) -> None:
+    """Make a file's content, or a folder's entries, durable."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def move_durably(source: Path, target: Path) -> None:
+    """Put the file `source`, whole, in the place of `target`, durably."""
+    with disk_errors():
+        sync(source)
+        ensure_folder(target.parent)
+        source.replace(target)
+        sync(target.parent)
+
+
+def ensure_folder(folder: Path) -> None:
+    """Make a folder durably, if it is not there."""
+    if not folder.is_dir():
+        folder.mkdir(parents=True, exist_ok=True)
+        sync(folder.parent)

@@ -1,0 +1,180 @@
+"""Pictures as files under the data folder.
+
+    spool/{post_id}.{random}        an original being received, or work in progress (a folder)
+    originals/{xx}/{post_id}        the untouched upload
+    renditions/{xx}/{post_id}.600.jpg, …1600.jpg
+
+`xx` are the last two characters of the id, which are random, so that no folder grows too long.
+"""
+
+import asyncio
+import os
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from image_poster.adapters.files.durable import disk_errors, ensure_folder, move_durably, sync
+from image_poster.domain.errors import ImageNotFoundError
+from image_poster.domain.images import RENDITIONS
+from image_poster.ports.picture_store import StagedPicture, StoredFile, Workspace
+
+_BUFFER_BYTES = 1024 * 1024
+_EVER = 2**62
+
+
+class _OpenFile:
+    """A `StoredFile`. Small reads come from the page cache and are done on the spot."""
+
+    def __init__(self, path: Path) -> None:
+        try:
+            self._file: BinaryIO = path.open("rb", buffering=0)
+        except FileNotFoundError as exc:
+            raise ImageNotFoundError from exc
+        status = os.fstat(self._file.fileno())
+        self.size = status.st_size
+        self.etag = f"{status.st_size:x}-{status.st_mtime_ns:x}"
+
+    async def read(self, start: int, length: int) -> bytes:
+        return await asyncio.to_thread(os.pread, self._file.fileno(), length, start)
+
+    def close(self) -> None:
+        self._file.close()
+
+
+class _StagedFile:
+    """A `StagedPicture`: bytes gather to a mebibyte, then a thread writes them."""
+
+    def __init__(self, spooled: Path, target: Path) -> None:
+        self._spooled = spooled
+        self._target = target
+        self._file: BinaryIO | None = None
+        self._buffer = bytearray()
+
+    async def write(self, chunk: bytes) -> None:
+        self._buffer += chunk
+        if len(self._buffer) >= _BUFFER_BYTES:
+            await asyncio.to_thread(self._flush)
+
+    async def commit(self) -> None:
+        await asyncio.to_thread(self._commit)
+
+    async def discard(self) -> None:
+        await asyncio.to_thread(self._discard)
+
+    def _flush(self) -> None:
+        with disk_errors():
+            if self._file is None:
+                self._file = self._spooled.open("xb", buffering=0)
+            view = memoryview(self._buffer)
+            written = 0
+            while written < len(view):
+                written += self._file.write(view[written:])
+            view.release()
+        self._buffer = bytearray()
+
+    def _commit(self) -> None:
+        self._flush()
+        self._close()
+        move_durably(self._spooled, self._target)
+
+    def _discard(self) -> None:
+        self._close()
+        self._spooled.unlink(missing_ok=True)
+
+    def _close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+
+
+class FilePictureStore:
+    """`PictureStore` in the folder `root`."""
+
+    def __init__(self, root: Path) -> None:
+        self._spool = root / "spool"
+        self._originals = root / "originals"
+        self._renditions = root / "renditions"
+        for folder in (self._spool, self._originals, self._renditions):
+            ensure_folder(folder)
+
+    def stage(self, post_id: str) -> StagedPicture:
+        spooled = self._spool / f"{post_id}.{os.urandom(4).hex()}"
+        return _StagedFile(spooled, self._original(post_id))
+
+    @asynccontextmanager
+    async def workspace(self, post_id: str) -> AsyncIterator[Workspace]:
+        original = self._original(post_id)
+        if not original.exists():
+            raise ImageNotFoundError
+        folder = Path(tempfile.mkdtemp(prefix=f"{post_id}.", dir=self._spool))
+        try:
+            yield Workspace(original, folder)
+        finally:
+            await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+
+    async def publish(self, post_id: str, work: Workspace) -> None:
+        await asyncio.to_thread(self._publish, post_id, work.folder)
+
+    async def open_original(self, post_id: str) -> StoredFile:
+        return _OpenFile(self._original(post_id))
+
+    async def open_rendition(self, post_id: str, rendition: str) -> StoredFile:
+        return _OpenFile(self._rendition(post_id, rendition))
+
+    async def remove(self, post_id: str) -> None:
+        await asyncio.to_thread(self._remove, post_id)
+
+    async def leftovers(self, older_than_ms: int) -> AsyncIterator[str]:
+        await asyncio.to_thread(self._drop_spooled, older_than_ms)
+        for shard in await asyncio.to_thread(self._shards):
+            for post_id in await asyncio.to_thread(_ids_older, shard, older_than_ms):
+                yield post_id
+
+    def kept(self) -> Iterator[str]:
+        """The post ids of all originals and renditions."""
+        for shard in self._shards():
+            yield from _ids_older(shard, _EVER)
+
+    def _shards(self) -> list[Path]:
+        return [*self._originals.iterdir(), *self._renditions.iterdir()]
+
+    def _original(self, post_id: str) -> Path:
+        return self._originals / post_id[-2:] / post_id
+
+    def _rendition(self, post_id: str, rendition: str) -> Path:
+        return self._renditions / post_id[-2:] / f"{post_id}.{rendition}.jpg"
+
+    def _publish(self, post_id: str, folder: Path) -> None:
+        for name in RENDITIONS:
+            move_durably(folder / f"{name}.jpg", self._rendition(post_id, name))
+
+    def _remove(self, post_id: str) -> None:
+        for path in (
+            self._original(post_id),
+            *(self._rendition(post_id, name) for name in RENDITIONS),
+        ):
+            try:
+                path.unlink()
+            except FileNotFoundError:
+                continue
+            sync(path.parent)
+
+    def _drop_spooled(self, older_than_ms: int) -> None:
+        for path in _older(self._spool, older_than_ms):
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
+
+
+def _older(folder: Path, than_ms: int) -> Iterator[Path]:
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.stat(follow_symlinks=False).st_mtime * 1000 < than_ms:
+                yield Path(entry.path)
+
+
+def _ids_older(folder: Path, than_ms: int) -> list[str]:
+    return sorted({path.name.partition(".")[0] for path in _older(folder, than_ms)})

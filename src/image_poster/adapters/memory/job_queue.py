@@ -1,0 +1,58 @@
+"""Image work in memory."""
+
+from image_poster.adapters.memory.state import MemoryState
+from image_poster.domain.posts import PROCESSING_FAILED, PostStatus, failed, is_parked, replayed
+from image_poster.ports.clock import Clock
+from image_poster.ports.job_queue import Job, ParkedJob
+
+
+class MemoryJobQueue:
+    """`JobQueue` over a `MemoryState`."""
+
+    def __init__(self, state: MemoryState, clock: Clock) -> None:
+        self._state = state
+        self._clock = clock
+
+    async def lease(self, lease_ms: int) -> Job | None:
+        now = self._clock.now_ms()
+        due = [
+            record
+            for record in self._state.posts.values()
+            if record.post.status is PostStatus.PROCESSING and record.due_at <= now
+        ]
+        if not due:
+            return None
+        first = min(due, key=lambda record: record.due_at)
+        job = Job(first.post.id, first.attempts + 1)
+        self._state.change(job.post_id, due_at=now + lease_ms, attempts=job.attempt)
+        return job
+
+    async def retry(self, job: Job, *, delay_ms: int, error: str) -> None:
+        if self._is_processing(job.post_id):
+            due_at = self._clock.now_ms() + delay_ms
+            self._state.change(job.post_id, due_at=due_at, error=error)
+
+    async def park(self, job: Job, *, error: str) -> None:
+        if self._is_processing(job.post_id):
+            parked = failed(self._state.post(job.post_id), PROCESSING_FAILED)
+            self._state.change(job.post_id, post=parked, error=error)
+
+    async def parked(self) -> list[ParkedJob]:
+        return [
+            ParkedJob(post_id, record.attempts, record.error or "")
+            for post_id, record in sorted(self._state.posts.items())
+            if is_parked(record.post)
+        ]
+
+    async def replay(self, post_id: str) -> bool:
+        record = self._state.posts.get(post_id)
+        if record is None or not is_parked(record.post):
+            return False
+        due_at = self._clock.now_ms()
+        post = replayed(record.post)
+        self._state.change(post_id, post=post, due_at=due_at, attempts=0, error=None)
+        return True
+
+    def _is_processing(self, post_id: str) -> bool:
+        record = self._state.posts.get(post_id)
+        return record is not None and record.post.status is PostStatus.PROCESSING

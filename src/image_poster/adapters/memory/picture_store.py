@@ -1,0 +1,91 @@
+"""Pictures in memory."""
+
+import hashlib
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from image_poster.domain.errors import ImageNotFoundError
+from image_poster.domain.images import RENDITIONS
+from image_poster.ports.clock import Clock
+from image_poster.ports.picture_store import StagedPicture, StoredFile, Workspace
+
+_ORIGINAL = "original"
+
+
+class _MemoryFile:
+    def __init__(self, content: bytes) -> None:
+        self._content = content
+        self.size = len(content)
+        self.etag = hashlib.sha256(content).hexdigest()[:32]
+
+    async def read(self, start: int, length: int) -> bytes:
+        return self._content[start : start + length]
+
+    def close(self) -> None:
+        """Nothing to let go of."""
+
+
+class _MemoryStaged:
+    def __init__(self, store: "MemoryPictureStore", post_id: str) -> None:
+        self._store = store
+        self._post_id = post_id
+        self._received = bytearray()
+
+    async def write(self, chunk: bytes) -> None:
+        self._received += chunk
+
+    async def commit(self) -> None:
+        self._store.keep(self._post_id, _ORIGINAL, bytes(self._received))
+
+    async def discard(self) -> None:
+        self._received.clear()
+
+
+class MemoryPictureStore:
+    """`PictureStore` in a dictionary. Image work still needs files, in a temporary folder."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._files: dict[tuple[str, str], tuple[bytes, int]] = {}
+
+    def keep(self, post_id: str, name: str, content: bytes) -> None:
+        """Keep one file of a post."""
+        self._files[post_id, name] = (content, self._clock.now_ms())
+
+    def stage(self, post_id: str) -> StagedPicture:
+        return _MemoryStaged(self, post_id)
+
+    @asynccontextmanager
+    async def workspace(self, post_id: str) -> AsyncIterator[Workspace]:
+        original = self._content(post_id, _ORIGINAL)
+        with tempfile.TemporaryDirectory(prefix="image-poster-") as folder:
+            work = Workspace(Path(folder, _ORIGINAL), Path(folder))
+            work.original.write_bytes(original)
+            yield work
+
+    async def publish(self, post_id: str, work: Workspace) -> None:
+        for name in RENDITIONS:
+            self.keep(post_id, name, (work.folder / f"{name}.jpg").read_bytes())
+
+    async def open_original(self, post_id: str) -> StoredFile:
+        return _MemoryFile(self._content(post_id, _ORIGINAL))
+
+    async def open_rendition(self, post_id: str, rendition: str) -> StoredFile:
+        return _MemoryFile(self._content(post_id, rendition))
+
+    async def remove(self, post_id: str) -> None:
+        for name in (_ORIGINAL, *RENDITIONS):
+            self._files.pop((post_id, name), None)
+
+    async def leftovers(self, older_than_ms: int) -> AsyncIterator[str]:
+        kept = self._files.items()
+        for post_id in sorted({key[0] for key, (_, since) in kept if since < older_than_ms}):
+            yield post_id
+
+    def _content(self, post_id: str, name: str) -> bytes:
+        try:
+            return self._files[post_id, name][0]
+        except KeyError as exc:
+            raise ImageNotFoundError from exc

@@ -1,0 +1,71 @@
+"""What is stored where. Every table and index of the database, and nothing else, is here.
+
+posts       a post: `head` is its JSON, `latest` its newest comments as JSON lines, the rest are
+            keys drawn from it, and the state of its image work
+comments    a comment: `doc` is its JSON; sorted by post and id, so a page is one range
+tombstones  who deleted which post or comment; `pending` while something of it is left
+"""
+
+import sqlite3
+
+VERSION = 1
+
+_STATEMENTS = """
+CREATE TABLE posts (
+    id TEXT NOT NULL PRIMARY KEY,
+    status TEXT NOT NULL,
+    creator TEXT NOT NULL,
+    total_comments INTEGER NOT NULL DEFAULT 0,
+    head BLOB NOT NULL,
+    latest BLOB NOT NULL DEFAULT x'',
+    due_at INTEGER NOT NULL,
+    attempts INTEGER NOT NULL DEFAULT 0,
+    error TEXT
+);
+CREATE INDEX feed_top ON posts (total_comments, id) WHERE status = 'ready';
+CREATE INDEX feed_new ON posts (id) WHERE status = 'ready';
+CREATE INDEX feed_creator_top ON posts (creator, total_comments, id) WHERE status = 'ready';
+CREATE INDEX feed_creator_new ON posts (creator, id) WHERE status = 'ready';
+CREATE INDEX jobs_due ON posts (due_at) WHERE status = 'processing';
+CREATE INDEX jobs_parked ON posts (id) WHERE status = 'failed' AND error IS NOT NULL;
+
+CREATE TABLE comments (
+    post_id TEXT NOT NULL,
+    id TEXT NOT NULL,
+    creator TEXT NOT NULL,
+    doc BLOB NOT NULL,
+    PRIMARY KEY (post_id, id)
+) WITHOUT ROWID;
+
+CREATE TABLE tombstones (
+    id TEXT NOT NULL PRIMARY KEY,
+    user TEXT NOT NULL,
+    deleted_at INTEGER NOT NULL,
+    pending INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX tombstones_pending ON tombstones (deleted_at) WHERE pending = 1;
+CREATE INDEX tombstones_done ON tombstones (deleted_at) WHERE pending = 0;
+"""
+
+
+class SchemaTooNewError(Exception):
+    """The database was written by a later version of this program."""
+
+
+def migrate(connection: sqlite3.Connection) -> None:
+    """Bring the database to `VERSION`, in one transaction. Raises `SchemaTooNewError`."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        (found,) = connection.execute("PRAGMA user_version").fetchone()
+        if found > VERSION:
+            raise SchemaTooNewError(
+                f"the database has version {found}; this program knows {VERSION}"
+            )
+        if found < VERSION:
+            for statement in _STATEMENTS.split(";"):
+                connection.execute(statement)
+            connection.execute(f"PRAGMA user_version = {VERSION}")
+        connection.execute("COMMIT")
+    finally:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")

@@ -1,0 +1,129 @@
+"""Open a picture: which decoder for which format, and the limits that are checked before
+decoding."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import pillow_heif
+import pyvips
+from PIL import Image as PillowImage
+
+from image_poster.domain.errors import ImageRejectedError
+from image_poster.domain.images import SNIFF_BYTES, ImageFormat, Size, sniff, working_size
+
+_ICC = "icc-profile-data"
+# Orientations 5 to 8 lie on their side (EXIF 2.32, table 6).
+_SIDEWAYS = 5
+_FALLBACK_CMYK = "cmyk"
+
+# The limit is ours, and is checked on the header; Pillow's own would only warn.
+PillowImage.MAX_IMAGE_PIXELS = None
+
+
+class Decoded(NamedTuple):
+    """The picture upright and in sRGB, shrunk to `domain.images.working_size`; and its full
+    size."""
+
+    image: pyvips.Image
+    source: Size
+
+
+def decode(path: Path, max_pixels: int) -> Decoded:
+    """Decode the first frame of the file once. Raises `ImageRejectedError`."""
+    with path.open("rb") as file:
+        found = sniff(file.read(SNIFF_BYTES))
+    if found is None:
+        raise ImageRejectedError("image_unreadable", "This is no picture in a format that we read.")
+    try:
+        return _DECODERS.get(found, _decode_with_vips)(path, max_pixels)
+    except (pyvips.Error, OSError, ValueError, SyntaxError, EOFError, RuntimeError) as exc:
+        # The decoders' ways to say that the bytes are wrong; their text is for the log only.
+        kind = found.name
+        raise ImageRejectedError(
+            "image_unreadable", f"This {kind} is damaged or incomplete. Send it again, whole."
+        ) from exc
+
+
+def _check(width: int, height: int, max_pixels: int) -> None:
+    if width * height > max_pixels:
+        raise ImageRejectedError(
+            "image_too_large",
+            f"The picture has {width} x {height} pixels; at most {max_pixels:,} are taken.",
+        )
+
+
+def _decode_with_vips(path: Path, max_pixels: int) -> Decoded:
+    header = pyvips.Image.new_from_file(str(path), access="sequential")
+    _check(header.width, header.height, max_pixels)
+    source = Size(header.width, header.height)
+    if _orientation(header) >= _SIDEWAYS:
+        source = Size(header.height, header.width)
+    target = working_size(source)
+    shrunk = pyvips.Image.thumbnail(
+        str(path),
+        target.width,
+        height=target.height,
+        size="force",
+        fail_on="error",
+        export_profile="srgb",
+        **_import_profile(header),
+    )
+    return Decoded(shrunk, source)
+
+
+def _decode_bmp(path: Path, max_pixels: int) -> Decoded:
+    with PillowImage.open(path, formats=("BMP",)) as picture:
+        _check(picture.width, picture.height, max_pixels)
+        pixels = _from_pillow(picture)
+    return _shrink(pixels)
+
+
+def _decode_heic(path: Path, max_pixels: int) -> Decoded:
+    # pillow-heif turns the picture upright by its own transforms, which win over EXIF in HEIF
+    # (ISO/IEC 23008-12, section 6.5.10).
+    with path.open("rb") as file:
+        heif = pillow_heif.open_heif(file, convert_hdr_to_8bit=True)
+        width, height = heif.size
+        _check(width, height, max_pixels)
+        picture = heif.to_pillow()
+        pixels = _from_pillow(picture)
+    profile = heif.info.get("icc_profile")
+    if profile:
+        pixels.set_type(pyvips.GValue.blob_type, _ICC, profile)
+    return _shrink(pixels)
+
+
+def _from_pillow(picture: PillowImage.Image) -> pyvips.Image:
+    mode = "RGBA" if "A" in picture.getbands() else "RGB"
+    converted = picture if picture.mode == mode else picture.convert(mode)
+    pixels = pyvips.Image.new_from_memory(
+        converted.tobytes(), converted.width, converted.height, len(mode), "uchar"
+    )
+    return pixels.copy(interpretation="srgb")
+
+
+def _shrink(pixels: pyvips.Image) -> Decoded:
+    source = Size(pixels.width, pixels.height)
+    target = working_size(source)
+    shrunk = pixels.thumbnail_image(
+        target.width, height=target.height, size="force", export_profile="srgb"
+    )
+    return Decoded(shrunk, source)
+
+
+def _orientation(image: pyvips.Image) -> int:
+    return int(image.get("orientation")) if image.get_typeof("orientation") else 1
+
+
+def _import_profile(image: pyvips.Image) -> dict[str, str]:
+    """CMYK without a profile is read with the general one that libvips brings."""
+    if image.interpretation == "cmyk" and not image.get_typeof(_ICC):
+        return {"import_profile": _FALLBACK_CMYK}
+    return {}
+
+
+_DECODERS: dict[ImageFormat, Callable[[Path, int], Decoded]] = {
+    ImageFormat.BMP: _decode_bmp,
+    ImageFormat.HEIC: _decode_heic,
+}

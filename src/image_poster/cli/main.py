@@ -1,0 +1,52 @@
+"""The command `image-poster`."""
+
+import sys
+
+import click
+
+from image_poster import __version__
+from image_poster.cli import operator, server, user
+from image_poster.client import GaveUpError, RefusedError
+from image_poster.editions.errors import StartError
+
+REFUSED, USAGE, GAVE_UP = 1, 2, 3
+
+
+@click.group(context_settings={"max_content_width": 100})
+@click.version_option(__version__)
+def cli() -> None:
+    """Post pictures, comment on them, read the feed, and serve all that.
+
+    Exit codes: 0 done, 1 refused, 2 wrong usage, 3 gave up (the service could not be reached).
+    """
+
+
+for module in (server, user, operator):
+    for command in module.COMMANDS:
+        cli.add_command(command)
+
+
+def main() -> None:
+    """Run the command; every expected failure is one sentence on standard error."""
+    try:
+        cli.main(standalone_mode=False)
+    except click.ClickException as exc:
+        exc.show()
+        sys.exit(exc.exit_code)
+    except click.Abort:
+        _leave("interrupted", GAVE_UP)
+    except StartError as exc:
+        _leave(str(exc), USAGE)
+    except RefusedError as exc:
+        _leave(str(exc), REFUSED)
+    except GaveUpError as exc:
+        _leave(str(exc), GAVE_UP)
+
+
+def _leave(sentence: str, code: int) -> None:
+    click.echo(f"image-poster: {sentence}", err=True)
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,52 @@
+"""Options made from `Settings`, so that each setting is one flag and one variable, everywhere."""
+
+from collections.abc import Callable
+from dataclasses import Field, fields
+from pathlib import Path
+from typing import Any, get_args, get_type_hints
+
+import click
+
+from image_poster.editions.local.settings import Settings
+
+Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+_HINTS = get_type_hints(Settings)
+
+
+def setting_options(*names: str) -> Decorator:
+    """The options of the named settings, or of all."""
+    chosen = [found for found in fields(Settings) if not names or found.name in names]
+
+    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
+        for found in reversed(chosen):
+            command = _option(found)(command)
+        return command
+
+    return decorate
+
+
+def variable(setting: str) -> str:
+    """The environment variable of a setting."""
+    return f"IMAGE_POSTER_{setting.upper()}"
+
+
+def _option(found: Field[Any]) -> Decorator:
+    flag = f"--{found.name.replace('_', '-')}"
+    common: dict[str, Any] = {
+        "envvar": variable(found.name),
+        "default": found.default,
+        "show_default": True,
+        "show_envvar": True,
+        "help": found.metadata["help"],
+    }
+    if _HINTS[found.name] is bool:
+        return click.option(flag, is_flag=True, **common)
+    return click.option(flag, type=_kind(found.name), **common)
+
+
+def _kind(name: str) -> Any:  # noqa: ANN401 - what click takes as a type
+    hint = _HINTS[name]
+    if hint is Path:
+        return click.Path(path_type=Path, file_okay=False)
+    return click.Choice(get_args(hint)) if get_args(hint) else hint

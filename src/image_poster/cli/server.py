@@ -1,0 +1,30 @@
+"""For who serves."""
+
+from typing import Any
+
+import click
+
+from image_poster.cli.options import setting_options
+from image_poster.editions.local.settings import Settings
+
+
+@click.command()
+@setting_options()
+def serve(**settings: Any) -> None:  # noqa: ANN401 - one for each setting
+    """Serve the API from one machine, until Ctrl-C or SIGTERM."""
+    checked = Settings(**settings)
+    # Imported here: no other command should wait for the server's libraries.
+    from image_poster.editions.local.serve import serve as serve_local  # noqa: PLC0415
+
+    serve_local(checked)
+
+
+@click.command()
+def openapi() -> None:
+    """Print the OpenAPI document."""
+    from image_poster.http.app import openapi_document  # noqa: PLC0415
+
+    click.echo(openapi_document())
+
+
+COMMANDS = [serve, openapi]

@@ -1,0 +1,23 @@
+"""Identifiers: ULIDs, 26 characters that sort by the time they were made.
+
+Source: https://github.com/ulid/spec. Those made by one process within one millisecond still sort in
+the order of their making, so "newest first" is "greatest id first".
+"""
+
+import re
+
+from ulid import ULID
+
+_CANONICAL = re.compile(r"[0-7][0-9A-HJKMNP-TV-Z]{25}")
+
+PATTERN = f"^{_CANONICAL.pattern}$"
+
+
+def new_id() -> str:
+    """A new ULID in its canonical, upper-case form."""
+    return str(ULID())
+
+
+def is_id(text: str) -> bool:
+    """Whether `text` can be an id at all; what cannot is never looked up, nor made into a path."""
+    return _CANONICAL.fullmatch(text) is not None

@@ -1,0 +1,94 @@
+"""What a picture is to us: how it is recognised, what may come in, and what is made of it."""
+
+from enum import StrEnum
+from typing import Literal
+
+import msgspec
+
+RENDITION_SMALL = "600"
+RENDITION_LARGE = "1600"
+RENDITIONS = (RENDITION_SMALL, RENDITION_LARGE)
+SMALL_SIDE = 600
+LARGE_SIDE = 1600
+SNIFF_BYTES = 64
+
+ImageFit = Literal["cover", "contain", "pad"]
+
+
+class ImageFormat(StrEnum):
+    """The formats taken in, by their media type."""
+
+    JPEG = "image/jpeg"
+    PNG = "image/png"
+    BMP = "image/bmp"
+    WEBP = "image/webp"
+    GIF = "image/gif"
+    HEIC = "image/heic"
+    AVIF = "image/avif"
+
+
+_HEIC_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx"}
+_AVIF_BRANDS = {b"avif", b"avis"}
+
+
+def sniff(head: bytes | bytearray) -> ImageFormat | None:
+    """The format that the first `SNIFF_BYTES` of a file show, or None. Names are never asked.
+
+    Signatures: the WHATWG MIME Sniffing Standard, section 6.1; ISO/IEC 14496-12 `ftyp` for the
+    last two, whose compatible brands decide when the major one is the general `mif1`.
+    """
+    if head.startswith(b"\xff\xd8\xff"):
+        return ImageFormat.JPEG
+    if head.startswith(b"\x89PNG\r\n\x1a\n"):
+        return ImageFormat.PNG
+    if head.startswith((b"GIF87a", b"GIF89a")):
+        return ImageFormat.GIF
+    if head.startswith(b"RIFF") and head[8:12] == b"WEBP":
+        return ImageFormat.WEBP
+    if head.startswith(b"BM"):
+        return ImageFormat.BMP
+    return _sniff_isobmff(head)
+
+
+def _sniff_isobmff(head: bytes | bytearray) -> ImageFormat | None:
+    if head[4:8] != b"ftyp":
+        return None
+    box = head[8 : min(int.from_bytes(head[:4]), SNIFF_BYTES)]
+    # A brand is four bytes; the second four are the minor version.
+    brands = {bytes(box[at : at + 4]) for at in (0, *range(8, len(box), 4))}
+    if brands & _AVIF_BRANDS:
+        return ImageFormat.AVIF
+    return ImageFormat.HEIC if brands & _HEIC_BRANDS else None
+
+
+class Size(msgspec.Struct, frozen=True):
+    """Width and height in pixels, upright."""
+
+    width: int
+    height: int
+
+    def scaled(self, factor: float) -> "Size":
+        """The size times `factor`, each side rounded and at least one pixel."""
+        return Size(max(1, round(self.width * factor)), max(1, round(self.height * factor)))
+
+
+def large_size(source: Size) -> Size:
+    """Of the rendition `1600`: the whole picture, longest side at most 1600, never enlarged."""
+    return source.scaled(min(1.0, LARGE_SIDE / max(source.width, source.height)))
+
+
+def working_size(source: Size) -> Size:
+    """The smallest decode from which both renditions can be made without enlarging twice.
+
+    That is the `1600` itself, but for pictures so long that its short side is under 600.
+    """
+    longest, shortest = max(source.width, source.height), min(source.width, source.height)
+    return source.scaled(min(1.0, max(LARGE_SIDE / longest, SMALL_SIDE / shortest)))
+
+
+class RenderedImage(msgspec.Struct, frozen=True):
+    """What image work has made: the sizes of both renditions, and a BlurHash as placeholder."""
+
+    small: Size
+    large: Size
+    placeholder: str

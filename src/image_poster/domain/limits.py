@@ -1,0 +1,21 @@
+"""What is taken: sizes in bytes, pictures in pixels, texts in characters. GET /limits shows it."""
+
+import msgspec
+
+MEBIBYTE = 1024 * 1024
+
+FEED_PAGE_DEFAULT = 10
+FEED_PAGE_MAX = 100
+LATEST_DEFAULT = 2
+LATEST_KEPT = 10
+WAIT_MAX_SECONDS = 20
+
+
+class Limits(msgspec.Struct, frozen=True):
+    """The settings of one running service; the defaults are the contract's."""
+
+    image_bytes: int = 100_000_000
+    image_pixels: int = 100_000_000
+    caption_characters: int = 5_000
+    alt_characters: int = 1_500
+    comment_characters: int = 2_000

@@ -1,0 +1,1 @@
+"""The composition roots: the only places that name concrete classes."""

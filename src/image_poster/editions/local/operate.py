@@ -1,0 +1,158 @@
+"""What operators do on a data folder, beside a running server or without one."""
+
+import shutil
+import sqlite3
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple, TypeVar
+
+import uvloop
+
+from image_poster.adapters.vips.selftest import unreadable_formats
+from image_poster.domain.errors import ImageNotFoundError
+from image_poster.domain.images import RENDITIONS
+from image_poster.editions.errors import StartError
+from image_poster.editions.local.data_folder import database_path, exclusively, prepare
+from image_poster.editions.local.service import Adapters, open_adapters
+from image_poster.editions.local.settings import Settings
+from image_poster.ports.job_queue import ParkedJob
+from image_poster.usecases.rebuild import Rebuilt
+
+Result = TypeVar("Result")
+
+_LEAST_FREE_BYTES = 1_000_000_000
+
+
+class Finding(NamedTuple):
+    """One thing that the doctor looked at, whether it is well, and what there is to say."""
+
+    subject: str
+    well: bool
+    remark: str
+
+
+@dataclass(frozen=True)
+class Leftovers:
+    """Files without a post, and ready posts without a file."""
+
+    orphans: int
+    incomplete: list[str]
+
+
+def rebuild(settings: Settings) -> Rebuilt:
+    """Derive counts and latest comments anew."""
+    return _with_adapters(settings, lambda adapters: adapters.rebuild())
+
+
+def parked(settings: Settings) -> list[ParkedJob]:
+    """The dead-letter place."""
+    return _with_adapters(settings, lambda adapters: adapters.jobs.parked())
+
+
+def replay(settings: Settings) -> list[str]:
+    """Make every parked job due again; the ids of their posts."""
+
+    async def replay_all(adapters: Adapters) -> list[str]:
+        waiting = await adapters.jobs.parked()
+        return [job.post_id for job in waiting if await adapters.jobs.replay(job.post_id)]
+
+    return _with_adapters(settings, replay_all)
+
+
+def examine(settings: Settings) -> list[Finding]:
+    """Look at everything the service stands on, changing nothing."""
+    prepare(settings.data_dir)
+    return [
+        _disk(settings.data_dir),
+        _server(settings.data_dir),
+        _database(database_path(settings.data_dir)),
+        _formats(),
+        *_with_adapters(settings, _contents),
+    ]
+
+
+def _with_adapters(settings: Settings, action: Callable[[Adapters], Awaitable[Result]]) -> Result:
+    async def run() -> Result:
+        async with open_adapters(settings) as adapters:
+            return await action(adapters)
+
+    if not database_path(settings.data_dir).exists():
+        raise StartError(
+            f"there is no database in {settings.data_dir}: pass --data-dir, or serve there first."
+        )
+    return uvloop.run(run())
+
+
+def _disk(data_dir: Path) -> Finding:
+    free = shutil.disk_usage(data_dir).free
+    return Finding("disk", free >= _LEAST_FREE_BYTES, f"{free / 1e9:.1f} GB free")
+
+
+def _server(data_dir: Path) -> Finding:
+    try:
+        with exclusively(data_dir):
+            return Finding("server", well=True, remark="none is running here")
+    except StartError:
+        return Finding("server", well=True, remark="one is running here")
+
+
+def _database(path: Path) -> Finding:
+    if not path.exists():
+        return Finding("database", well=False, remark=f"there is none at {path}")
+    connection = sqlite3.connect(path)
+    try:
+        (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+    except sqlite3.Error as exc:
+        return Finding("database", well=False, remark=str(exc))
+    finally:
+        connection.close()
+    return Finding("database", verdict == "ok", f"quick_check: {verdict}")
+
+
+def _formats() -> Finding:
+    missing = unreadable_formats()
+    if missing:
+        return Finding("formats", well=False, remark="cannot read " + ", ".join(missing))
+    return Finding("formats", well=True, remark="all are read")
+
+
+async def _contents(adapters: Adapters) -> list[Finding]:
+    waiting = await adapters.jobs.parked()
+    deletions = await adapters.cleanup.pending(1000)
+    left = await _leftovers(adapters)
+    return [
+        Finding("failed", not waiting, f"{len(waiting)} in the dead-letter place"),
+        Finding("deletions", well=True, remark=f"{len(deletions)} not finished yet"),
+        Finding("orphans", well=True, remark=f"{left.orphans} files without a post (swept hourly)"),
+        Finding("pictures", not left.incomplete, _missing(left.incomplete)),
+    ]
+
+
+def _missing(post_ids: list[str]) -> str:
+    return f"missing of {', '.join(post_ids[:5])}" if post_ids else "none is missing"
+
+
+async def _leftovers(adapters: Adapters) -> Leftovers:
+    orphans = 0
+    for post_id in adapters.pictures.kept():
+        orphans += await adapters.stores.posts.find(post_id) is None
+    incomplete = [
+        post_id async for post_id in _ready_posts(adapters) if await _lacks(adapters, post_id)
+    ]
+    return Leftovers(orphans, incomplete)
+
+
+async def _ready_posts(adapters: Adapters) -> AsyncIterator[str]:
+    for (post_id,) in adapters.database.read("SELECT id FROM posts WHERE status = 'ready'"):
+        yield post_id
+
+
+async def _lacks(adapters: Adapters, post_id: str) -> bool:
+    try:
+        for name in RENDITIONS:
+            (await adapters.pictures.open_rendition(post_id, name)).close()
+        (await adapters.pictures.open_original(post_id)).close()
+    except ImageNotFoundError:
+        return True
+    return False

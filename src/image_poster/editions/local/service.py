@@ -1,0 +1,162 @@
+"""The local edition, composed: which class stands for which port, and the work in the
+background."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import structlog
+from litestar.types import ASGIApp
+
+from image_poster.adapters.files.picture_store import FilePictureStore
+from image_poster.adapters.sqlite.cleanup import SqliteCleanup
+from image_poster.adapters.sqlite.comment_store import SqliteCommentStore
+from image_poster.adapters.sqlite.database import Database
+from image_poster.adapters.sqlite.feed_reader import SqliteFeedReader
+from image_poster.adapters.sqlite.job_queue import SqliteJobQueue
+from image_poster.adapters.sqlite.post_store import SqlitePostStore
+from image_poster.adapters.sqlite.projection import SqliteProjection
+from image_poster.adapters.system.clock import SystemClock
+from image_poster.adapters.vips.pipeline import RenderSettings
+from image_poster.adapters.vips.renderer import VipsImageRenderer
+from image_poster.domain.cursors import CursorSigner
+from image_poster.domain.errors import BusyError
+from image_poster.editions.background import do_image_work, finish_deletions, forever
+from image_poster.editions.local.data_folder import cursor_key, database_path
+from image_poster.editions.local.settings import Settings, listed
+from image_poster.http.app import HttpSettings, create_app
+from image_poster.http.auth import DevAuthenticator
+from image_poster.usecases.all import Stores, use_cases
+from image_poster.usecases.delete_post import RemoveRemains
+from image_poster.usecases.publish_image import PublishImage
+from image_poster.usecases.rebuild import Rebuild
+from image_poster.usecases.sweep import Sweep
+from image_poster.usecases.work_jobs import WorkJobs
+
+_SWEEP_SECONDS = 3600.0
+_LEASE_MARGIN_SECONDS = 30
+
+_log = structlog.get_logger()
+
+
+@dataclass(frozen=True)
+class Adapters:
+    """One process's adapters over one data folder."""
+
+    database: Database
+    clock: SystemClock
+    stores: Stores
+    pictures: FilePictureStore
+    jobs: SqliteJobQueue
+    cleanup: SqliteCleanup
+    rebuild: Rebuild
+    sweep: Sweep
+
+
+@asynccontextmanager
+async def open_adapters(settings: Settings) -> AsyncIterator[Adapters]:
+    """The adapters of `settings.data_dir`, closed at exit."""
+    clock = SystemClock()
+    database = Database(database_path(settings.data_dir))
+    posts = SqlitePostStore(database, clock)
+    pictures = FilePictureStore(settings.data_dir)
+    cleanup = SqliteCleanup(database)
+    stores = Stores(
+        posts=posts,
+        comments=SqliteCommentStore(database, clock),
+        feed=SqliteFeedReader(database),
+        pictures=pictures,
+        clock=clock,
+    )
+    try:
+        yield Adapters(
+            database=database,
+            clock=clock,
+            stores=stores,
+            pictures=pictures,
+            jobs=SqliteJobQueue(database, clock),
+            cleanup=cleanup,
+            rebuild=Rebuild(SqliteProjection(database)),
+            sweep=Sweep(posts, pictures, cleanup, RemoveRemains(cleanup, pictures), clock),
+        )
+    finally:
+        await database.close()
+
+
+async def recover(settings: Settings) -> None:
+    """At the start, by whoever holds the folder exclusively: all former leases are void."""
+    async with open_adapters(settings) as adapters:
+        await adapters.jobs.release_all()
+
+
+@asynccontextmanager
+async def running(settings: Settings, *, started_ms: int, sweeps: bool) -> AsyncIterator[ASGIApp]:
+    """The app, with its background work under way.
+
+    `started_ms` is when the whole server started: files from before are nobody's any more. Of
+    several processes one `sweeps`.
+    """
+    async with open_adapters(settings) as adapters:
+        renderer = VipsImageRenderer(
+            RenderSettings(fit=settings.image_fit, max_pixels=settings.image_pixels),
+            children=settings.image_workers,
+            timeout_seconds=settings.image_seconds,
+        )
+        work = _work(settings, adapters, renderer)
+        tasks = [asyncio.create_task(do_image_work(work)) for _ in range(settings.image_workers)]
+        if sweeps:
+            tasks += _sweepers(adapters, started_ms)
+        try:
+            yield _app(settings, adapters)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await renderer.close()
+
+
+def _app(settings: Settings, adapters: Adapters) -> ASGIApp:
+    use = use_cases(adapters.stores, settings.limits, CursorSigner(cursor_key(settings.data_dir)))
+
+    async def readiness() -> None:
+        """Raises `BusyError` when the database does not take a write."""
+        try:
+            async with asyncio.timeout(2):
+                await adapters.database.write(lambda connection: connection.total_changes)
+        except TimeoutError as exc:
+            raise BusyError from exc
+
+    return create_app(
+        use,
+        readiness,
+        HttpSettings(
+            authenticator=DevAuthenticator(frozenset(listed(settings.admins))),
+            cors_origins=listed(settings.cors_origins),
+            loopback_only=not settings.insecure_dev_auth,
+            access_log=settings.access_log,
+        ),
+    )
+
+
+def _work(settings: Settings, adapters: Adapters, renderer: VipsImageRenderer) -> WorkJobs:
+    publish = PublishImage(adapters.stores.posts, adapters.stores.pictures, renderer)
+    lease_seconds = settings.image_seconds + _LEASE_MARGIN_SECONDS
+    return WorkJobs(adapters.jobs, publish, lease_ms=lease_seconds * 1000)
+
+
+def _sweepers(adapters: Adapters, started_ms: int) -> list[asyncio.Task[None]]:
+    older_than_ms = started_ms
+
+    async def sweep() -> None:
+        nonlocal older_than_ms
+        swept = await adapters.sweep(older_than_ms=older_than_ms)
+        if any(swept):
+            _log.info("swept", deleted=swept.deleted, orphans=swept.orphans)
+        await asyncio.sleep(_SWEEP_SECONDS)
+        older_than_ms = adapters.clock.now_ms() - int(_SWEEP_SECONDS * 1000)
+
+    return [
+        asyncio.create_task(finish_deletions(adapters.sweep)),
+        asyncio.create_task(forever("sweeping", sweep)),
+    ]

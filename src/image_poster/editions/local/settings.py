@@ -1,0 +1,105 @@
+"""Every setting of the local edition. Each is a flag of `image-poster serve` and an environment
+variable `IMAGE_POSTER_…` of the same name."""
+
+import ipaddress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from image_poster.domain.images import ImageFit
+from image_poster.domain.limits import Limits
+from image_poster.editions.errors import StartError
+from image_poster.editions.logs import LogFormat
+
+Auth = Literal["dev"]
+
+_DEFAULTS = Limits()
+_MAX_PORT = 65_535
+
+
+def _setting(default: Any, help_text: str) -> Any:  # noqa: ANN401 - as dataclasses.field
+    return field(default=default, metadata={"help": help_text})
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The defaults are those of the contract. Lists are written with commas."""
+
+    host: str = _setting("127.0.0.1", "Address to listen on.")
+    port: int = _setting(8080, "Port to listen on; 0 picks a free one.")
+    data_dir: Path = _setting(Path("data"), "Folder of the database and the pictures.")
+    workers: int = _setting(1, "Processes that serve.")
+    image_workers: int = _setting(2, "Pictures processed at a time, by each process.")
+    auth: Auth = _setting("dev", "How callers are told apart; dev believes the header user-id.")
+    insecure_dev_auth: bool = _setting(False, "Allow auth=dev on addresses others can reach.")
+    admins: str = _setting("", "Users who may edit and delete everyone's posts.")
+    cors_origins: str = _setting("", "Origins whose pages may call; loopback ones by default.")
+    image_bytes: int = _setting(_DEFAULTS.image_bytes, "Most bytes of a picture.")
+    image_pixels: int = _setting(_DEFAULTS.image_pixels, "Most pixels of a picture.")
+    image_fit: ImageFit = _setting("cover", "How a picture fills its square.")
+    image_seconds: int = _setting(60, "Most seconds that a picture may take to process.")
+    caption_characters: int = _setting(_DEFAULTS.caption_characters, "Longest caption.")
+    alt_characters: int = _setting(_DEFAULTS.alt_characters, "Longest alt text.")
+    comment_characters: int = _setting(_DEFAULTS.comment_characters, "Longest comment.")
+    access_log: bool = _setting(False, "Log each request.")
+    log_format: LogFormat = _setting("auto", "auto: console on a terminal, else json.")
+
+    def __post_init__(self) -> None:
+        """Raises `StartError`."""
+        if not 0 <= self.port <= _MAX_PORT:
+            raise StartError(f"port must be 0 to {_MAX_PORT}, not {self.port}.")
+        for name in _POSITIVE:
+            if getattr(self, name) < 1:
+                raise StartError(f"{name} must be at least 1, not {getattr(self, name)}.")
+        _check_choice("auth", self.auth, Auth)
+        _check_choice("image_fit", self.image_fit, ImageFit)
+        _check_choice("log_format", self.log_format, LogFormat)
+        if not (self.insecure_dev_auth or is_loopback(self.host)):
+            raise StartError(
+                f"auth=dev believes any user-id, so it will not listen on {self.host}: "
+                "use a loopback address such as 127.0.0.1, or pass --insecure-dev-auth."
+            )
+
+    @property
+    def limits(self) -> Limits:
+        """The part that clients are told about."""
+        return Limits(
+            image_bytes=self.image_bytes,
+            image_pixels=self.image_pixels,
+            caption_characters=self.caption_characters,
+            alt_characters=self.alt_characters,
+            comment_characters=self.comment_characters,
+        )
+
+
+_POSITIVE = (
+    "workers",
+    "image_workers",
+    "image_bytes",
+    "image_pixels",
+    "image_seconds",
+    "caption_characters",
+    "alt_characters",
+    "comment_characters",
+)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach `host`."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def listed(text: str) -> tuple[str, ...]:
+    """The entries of a comma-separated setting."""
+    return tuple(entry.strip() for entry in text.split(",") if entry.strip())
+
+
+def _check_choice(name: str, value: str, choices: object) -> None:
+    allowed = get_args(choices)
+    if value not in allowed:
+        raise StartError(f"{name} must be {' or '.join(allowed)}, not {value!r}.")

@@ -1,0 +1,1 @@
+"""The in-memory edition: the whole contract without a disk, for tests and for trying things out."""

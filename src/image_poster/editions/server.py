@@ -1,0 +1,99 @@
+"""An ASGI app on a socket, served by Granian in this very process, until it is told to stop.
+
+In this process, so that `kill -9` of it leaves nobody behind who would still hold the port.
+"""
+
+import asyncio
+import contextlib
+import errno
+import signal
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from granian.constants import HTTPModes, Interfaces
+from granian.http import HTTP1Settings
+from granian.server.embed import Server
+from litestar.types import ASGIApp
+
+from image_poster.editions.errors import StartError
+
+GRACE_SECONDS = 9.0
+_BACKLOG = 1024
+_MOST_REQUESTS = 4096
+
+
+@contextmanager
+def reserved_port(host: str, port: int) -> Iterator[int]:
+    """Hold `host:port` for processes that share it (SO_REUSEPORT); port 0 becomes a free one.
+
+    Binding without sharing first is what tells whether somebody else listens there already. Raises
+    `StartError`.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        with socket.socket(family) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((host, port))
+            port = probe.getsockname()[1]
+    except OSError as exc:
+        raise StartError(_cannot_listen(host, port, exc)) from exc
+    with socket.socket(family) as held:
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        held.bind((host, port))
+        yield port
+
+
+def _cannot_listen(host: str, port: int, error: OSError) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return f"port {port} is in use; pass another with --port, or 0 for any free one."
+    return f"cannot listen on {host}:{port}: {error.strerror or error}."
+
+
+def announce(host: str, port: int) -> None:
+    """The one line on standard output that tells whoever started us where we listen."""
+    shown = f"[{host}]" if ":" in host else host
+    print(f"listening on http://{shown}:{port}", flush=True)  # noqa: T201
+
+
+async def serve_until_stopped(
+    app: ASGIApp, host: str, port: int, listening: Callable[[], None]
+) -> None:
+    """Serve until SIGTERM or SIGINT; then finish what is under way, for `GRACE_SECONDS` at most."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    server = Server(
+        app,
+        address=host,
+        port=port,
+        interface=Interfaces.ASGINL,
+        http=HTTPModes.http1,
+        http1_settings=HTTP1Settings(header_read_timeout=30_000),
+        websockets=False,
+        backlog=_BACKLOG,
+        backpressure=_MOST_REQUESTS,
+        log_enabled=False,
+    )
+    serving = asyncio.create_task(server.serve())
+    await _listens(host, port, serving)
+    listening()
+    stopping = asyncio.create_task(stop.wait())
+    await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    server.stop()  # type: ignore[no-untyped-call]
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(serving, GRACE_SECONDS)
+
+
+async def _listens(host: str, port: int, serving: asyncio.Task[None]) -> None:
+    while not serving.done():
+        try:
+            _, writer = await asyncio.open_connection(host, port)
+        except OSError:
+            await asyncio.sleep(0.005)
+            continue
+        writer.close()
+        return
+    await serving

@@ -1,0 +1,40 @@
+"""Numbers for operators, in the Prometheus text format."""
+
+import os
+
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    CollectorRegistry,
+    Counter,
+    Histogram,
+    generate_latest,
+    multiprocess,
+)
+
+MEDIA_TYPE = CONTENT_TYPE_LATEST
+
+_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+
+_registry = CollectorRegistry()
+requests = Histogram(
+    "image_poster_http_request_seconds",
+    "Time from a request's head to the end of its answer.",
+    ("method", "route", "status"),
+    buckets=_BUCKETS,
+    registry=_registry,
+)
+images = Counter(
+    "image_poster_images",
+    "Image work done, by how it ended.",
+    ("outcome",),
+    registry=_registry,
+)
+
+
+def exposition() -> bytes:
+    """All numbers of this service; of all its processes where there are several."""
+    if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
+        return generate_latest(_registry)
+    merged = CollectorRegistry()
+    multiprocess.MultiProcessCollector(merged)  # type: ignore[no-untyped-call]
+    return generate_latest(merged)

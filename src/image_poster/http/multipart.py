@@ -1,0 +1,133 @@
+"""`POST /posts` as multipart/form-data: the picture goes to the store as it comes in."""
+
+from typing import NamedTuple
+
+from multipart import MultipartError, MultipartSegment, PushMultipartParser
+
+from image_poster.domain.errors import (
+    InvalidMultipartError,
+    UnsupportedImageError,
+    UnsupportedMediaTypeError,
+    UploadTooLargeError,
+    invalid,
+)
+from image_poster.domain.images import SNIFF_BYTES, sniff
+from image_poster.domain.limits import Limits
+from image_poster.http.bodies import body_chunks
+from image_poster.http.requests import AnyRequest
+from image_poster.ports.picture_store import StagedPicture
+
+_IMAGE = "image"
+_TEXTS = ("caption", "alt")
+_TEXT_MAX_BYTES = 64 * 1024
+_MAX_PARTS = 16
+# What may surround the picture: the other parts, their headers and the boundaries.
+_ENVELOPE_MAX_BYTES = 256 * 1024
+
+
+class PostForm(NamedTuple):
+    """The texts of the form; the picture is where it was staged."""
+
+    caption: str
+    alt: str
+
+
+async def receive_post_form(
+    request: AnyRequest, picture: StagedPicture, limits: Limits
+) -> PostForm:
+    """Read the whole form (RFC 7578), `image` into `picture`, refusing as early as can be.
+
+    Raises `UnsupportedMediaTypeError`, `InvalidMultipartError`, `UploadTooLargeError`,
+    `UnsupportedImageError`, `ValidationFailedError`, and `ClientGoneError` when the client went
+    away.
+    """
+    declared = int(request.headers.get("content-length") or 0)
+    if declared > limits.image_bytes + _ENVELOPE_MAX_BYTES:
+        raise UploadTooLargeError
+    reader = _FormReader(picture, limits)
+    try:
+        parser = PushMultipartParser(_boundary(request), max_segment_count=_MAX_PARTS)
+        async for chunk in body_chunks(request):
+            if not parser.closed:
+                for event in parser.parse(chunk):
+                    await reader.take(event)
+        parser.close()
+    except MultipartError as exc:
+        raise InvalidMultipartError from exc
+    return reader.form()
+
+
+def _boundary(request: AnyRequest) -> str:
+    media_type, options = request.content_type
+    if media_type != "multipart/form-data":
+        raise UnsupportedMediaTypeError(
+            "Send the picture as multipart/form-data, as the part `image`."
+        )
+    return options.get("boundary", "")
+
+
+class _FormReader:
+    """Takes the parser's events: a segment (a part begins), bytes, or None (the part ends)."""
+
+    def __init__(self, picture: StagedPicture, limits: Limits) -> None:
+        self._picture = picture
+        self._limits = limits
+        self._part = ""
+        self._texts: dict[str, bytearray] = {}
+        self._head = bytearray()
+        self._image_bytes: int | None = None
+
+    async def take(self, event: MultipartSegment | bytes | bytearray | None) -> None:
+        if isinstance(event, MultipartSegment):
+            self._begin(event.name or "")
+        elif event is None:
+            self._end()
+        elif self._part == _IMAGE:
+            await self._take_image(bytes(event))
+        elif self._part in _TEXTS:
+            self._take_text(event)
+
+    def form(self) -> PostForm:
+        """What was read, once it is all there."""
+        if self._image_bytes is None:
+            raise invalid(_IMAGE, "is required: send the picture as the part `image`")
+        return PostForm(*(self._text(name) for name in _TEXTS))
+
+    def _begin(self, name: str) -> None:
+        if name in self._texts or (name == _IMAGE and self._image_bytes is not None):
+            raise invalid(name, "must be sent once")
+        self._part = name
+        if name == _IMAGE:
+            self._image_bytes = 0
+        elif name in _TEXTS:
+            self._texts[name] = bytearray()
+
+    def _end(self) -> None:
+        if self._part == _IMAGE:
+            if not self._image_bytes:
+                raise invalid(_IMAGE, "must not be empty")
+            if len(self._head) < SNIFF_BYTES and sniff(self._head) is None:
+                raise UnsupportedImageError
+        self._part = ""
+
+    async def _take_image(self, chunk: bytes) -> None:
+        self._image_bytes = (self._image_bytes or 0) + len(chunk)
+        if self._image_bytes > self._limits.image_bytes:
+            raise UploadTooLargeError
+        if len(self._head) < SNIFF_BYTES:
+            self._head += chunk[: SNIFF_BYTES - len(self._head)]
+            if len(self._head) == SNIFF_BYTES and sniff(self._head) is None:
+                raise UnsupportedImageError
+        await self._picture.write(chunk)
+
+    def _take_text(self, chunk: bytes | bytearray) -> None:
+        text = self._texts[self._part]
+        text += chunk
+        if len(text) > _TEXT_MAX_BYTES:
+            raise invalid(self._part, f"at most {_TEXT_MAX_BYTES} bytes")
+
+    def _text(self, name: str) -> str:
+        try:
+            return self._texts.get(name, bytearray()).decode()
+        except UnicodeDecodeError as exc:
+            raise invalid(name, "must be UTF-8") from exc

@@ -1,0 +1,141 @@
+"""Errors as problem details (RFC 9457): the only place that turns an error into an answer."""
+
+import re
+from http import HTTPStatus
+from typing import cast
+
+import msgspec
+import structlog
+from litestar import Response
+from litestar.exceptions import (
+    HTTPException,
+    MethodNotAllowedException,
+    NotFoundException,
+    ValidationException,
+)
+from litestar.types import ExceptionHandlersMap
+from msgspec import UNSET, UnsetType
+
+from image_poster.domain.errors import (
+    BodyTooLargeError,
+    FieldError,
+    IdentityRequiredError,
+    ImagePosterError,
+    InternalError,
+    InvalidJsonError,
+    InvalidRequestError,
+    MethodNotAllowedError,
+    RangeNotSatisfiableError,
+    RouteNotFoundError,
+    ValidationFailedError,
+)
+from image_poster.http.requests import AnyRequest
+
+MEDIA_TYPE = "application/problem+json"
+RETRY_AFTER_SECONDS = 2
+
+_log = structlog.get_logger()
+_REQUIRED = re.compile(r"required field `(.+?)`")
+
+
+class Problem(msgspec.Struct, frozen=True):
+    """Problem details (RFC 9457). `code` is stable; `detail` says what to do; `errors` names
+    fields."""
+
+    title: str
+    status: int
+    code: str
+    detail: str
+    request_id: str
+    type: str = "about:blank"
+    errors: tuple[FieldError, ...] | UnsetType = UNSET
+
+
+def problem_body(error: ImagePosterError, request_id: str) -> bytes:
+    """The JSON of the problem that `error` is."""
+    return msgspec.json.encode(
+        Problem(
+            title=HTTPStatus(error.status).phrase,
+            status=error.status,
+            code=error.code,
+            detail=error.detail,
+            request_id=request_id,
+            errors=error.errors if isinstance(error, ValidationFailedError) else UNSET,
+        )
+    )
+
+
+def problem_headers(error: ImagePosterError) -> dict[str, str]:
+    """The headers that HTTP wants beside some statuses."""
+    if isinstance(error, IdentityRequiredError):
+        return {"www-authenticate": 'UserId header="user-id"'}  # RFC 9110 section 15.5.2
+    if isinstance(error, RangeNotSatisfiableError):
+        return {"content-range": f"bytes */{error.size}"}
+    if error.status in (HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.INSUFFICIENT_STORAGE):
+        return {"retry-after": str(RETRY_AFTER_SECONDS)}
+    return {}
+
+
+def render(request: AnyRequest, error: ImagePosterError) -> Response[bytes]:
+    """The answer for one of our own errors."""
+    return Response(
+        problem_body(error, request.scope["state"].get("request_id", "")),
+        status_code=error.status,
+        media_type=MEDIA_TYPE,
+        headers=problem_headers(error),
+    )
+
+
+def _render_framework(request: AnyRequest, exc: HTTPException) -> Response[bytes]:
+    """Litestar's own errors (no such route, bad query, bad body), in our words."""
+    response = render(request, _translated(exc))
+    if isinstance(exc, MethodNotAllowedException) and exc.headers:
+        response.set_header("allow", exc.headers["allow"])
+    return response
+
+
+def _render_unknown(request: AnyRequest, exc: Exception) -> Response[bytes]:
+    """Anything else is a fault of ours: logged with its text, answered without."""
+    _log.error("request failed", path=request.scope["path"], exc_info=exc)
+    return render(request, InternalError())
+
+
+def _translated(exc: HTTPException) -> ImagePosterError:
+    if isinstance(exc, ValidationException):
+        return ValidationFailedError(*(_field_error(item) for item in _details(exc)))
+    if isinstance(exc, NotFoundException):
+        return RouteNotFoundError()
+    if isinstance(exc, MethodNotAllowedException):
+        return MethodNotAllowedError()
+    if exc.status_code == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+        return BodyTooLargeError()
+    if "disconnected" in exc.detail:
+        return InvalidRequestError()  # nobody is left to read it, and it is no fault of ours
+    if exc.status_code == HTTPStatus.BAD_REQUEST:
+        return (
+            InvalidJsonError()
+            if "JSON" in exc.detail or "Input data" in exc.detail
+            else InvalidRequestError()
+        )
+    raise exc
+
+
+def _details(exc: ValidationException) -> list[dict[str, str]]:
+    return cast("list[dict[str, str]]", exc.extra or [])
+
+
+def _field_error(item: dict[str, str]) -> FieldError:
+    field, message = item.get("key", "body"), item["message"]
+    if field != "data":
+        return FieldError(field, message)
+    missing = _REQUIRED.search(message)
+    if missing:
+        return FieldError(missing[1], "is required")
+    return FieldError("body", "is required" if message == "'data'" else message)
+
+
+EXCEPTION_HANDLERS: ExceptionHandlersMap = {
+    ImagePosterError: render,
+    HTTPException: _render_framework,
+    Exception: _render_unknown,
+}

@@ -1,0 +1,46 @@
+"""Byte ranges (RFC 9110 section 14) and conditional requests (section 13), as pure functions."""
+
+import re
+from typing import NamedTuple
+
+from image_poster.domain.errors import RangeNotSatisfiableError
+
+_SINGLE = re.compile(r"bytes=(\d*)-(\d*)", re.IGNORECASE)
+
+
+class ByteRange(NamedTuple):
+    """`length` bytes from `start`."""
+
+    start: int
+    length: int
+
+
+def requested_range(header: str | None, size: int) -> ByteRange | None:
+    """What a Range header asks of a file of `size` bytes; None: send it whole.
+
+    Other units, several ranges and malformed ones are ignored, as section 14.2 allows. Raises
+    `RangeNotSatisfiableError` when the range begins behind the end.
+    """
+    match = _SINGLE.fullmatch(header.strip()) if header else None
+    if match is None or match.groups() == ("", ""):
+        return None
+    first, last = match.groups()
+    if not first:
+        length = min(int(last), size)
+        start = size - length
+    else:
+        start = int(first)
+        if last and int(last) < start:
+            return None
+        length = (min(int(last), size - 1) if last else size - 1) - start + 1
+    if length <= 0 or start >= size:
+        raise RangeNotSatisfiableError(size)
+    return ByteRange(start, length)
+
+
+def matches(if_none_match: str | None, etag: str) -> bool:
+    """Whether the client has it already: weak comparison, section 13.1.2. `etag` has its quotes."""
+    if if_none_match is None:
+        return False
+    known = {item.strip().removeprefix("W/") for item in if_none_match.split(",")}
+    return "*" in known or etag in known

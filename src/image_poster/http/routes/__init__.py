@@ -1,0 +1,1 @@
+"""One handler an endpoint: parse, call one use case, answer."""

@@ -1,0 +1,123 @@
+"""For operators and for clients that ask before they send: health, metrics, limits."""
+
+from collections.abc import Awaitable, Callable
+
+import msgspec
+from litestar import Response, get
+
+from image_poster.domain.errors import BusyError
+from image_poster.domain.images import ImageFormat
+from image_poster.domain.limits import (
+    FEED_PAGE_DEFAULT,
+    FEED_PAGE_MAX,
+    LATEST_DEFAULT,
+    LATEST_KEPT,
+    WAIT_MAX_SECONDS,
+    Limits,
+)
+from image_poster.http import metrics
+from image_poster.http.documents import answers, bytes_of, json_of
+from image_poster.http.replies import json_reply
+from image_poster.http.requests import AnyRequest, use_cases
+
+Readiness = Callable[[], Awaitable[None]]
+
+
+class ImageLimits(msgspec.Struct, frozen=True):
+    """Of the picture that is sent: bytes, pixels (width times height), and media types."""
+
+    max_bytes: int
+    max_pixels: int
+    formats: tuple[str, ...]
+
+
+class TextLimit(msgspec.Struct, frozen=True):
+    """Of a text: characters, after trimming."""
+
+    max_characters: int
+
+
+class PageLimits(msgspec.Struct, frozen=True):
+    """Of lists: entries a page, and the latest comments that come with a post of the feed."""
+
+    default: int = FEED_PAGE_DEFAULT
+    max: int = FEED_PAGE_MAX
+    latest_comments_default: int = LATEST_DEFAULT
+    latest_comments_max: int = LATEST_KEPT
+
+
+class LimitsBody(msgspec.Struct, frozen=True):
+    """The limits in force. `requests_per_second` is null where none is set."""
+
+    image: ImageLimits
+    caption: TextLimit
+    alt: TextLimit
+    comment: TextLimit
+    page: PageLimits = PageLimits()
+    wait_max_seconds: int = WAIT_MAX_SECONDS
+    requests_per_second: int | None = None
+
+
+class Health(msgspec.Struct, frozen=True):
+    """How the service is."""
+
+    status: str
+
+
+def limits_body(limits: Limits) -> LimitsBody:
+    """The limits as GET /limits shows them."""
+    return LimitsBody(
+        image=ImageLimits(limits.image_bytes, limits.image_pixels, tuple(ImageFormat)),
+        caption=TextLimit(limits.caption_characters),
+        alt=TextLimit(limits.alt_characters),
+        comment=TextLimit(limits.comment_characters),
+    )
+
+
+@get(
+    "/limits",
+    operation_id="getLimits",
+    summary="What is taken",
+    responses=answers({200: json_of(LimitsBody, "The limits in force.")}),
+)
+async def get_limits(request: AnyRequest) -> Response[bytes]:
+    """Sizes, formats and lengths, as in force."""
+    return json_reply(msgspec.json.encode(limits_body(use_cases(request).limits)))
+
+
+@get(
+    "/healthz",
+    operation_id="getHealth",
+    summary="Is the process alive?",
+    responses=answers({200: json_of(Health, "It is.")}),
+)
+async def get_health() -> Response[bytes]:
+    """Asks nothing of any store."""
+    return json_reply(msgspec.json.encode(Health("ok")))
+
+
+@get(
+    "/readyz",
+    operation_id="getReadiness",
+    summary="Can it take requests?",
+    responses=answers({200: json_of(Health, "It can.")}, BusyError),
+)
+async def get_readiness(request: AnyRequest) -> Response[bytes]:
+    """Asks the stores; 503 while they cannot be written, and while the service is stopping."""
+    check: Readiness = request.app.state.readiness
+    await check()
+    return json_reply(msgspec.json.encode(Health("ready")))
+
+
+@get(
+    "/metrics",
+    operation_id="getMetrics",
+    summary="Numbers for Prometheus",
+    responses=answers({200: bytes_of("text/plain", "The Prometheus text format.")}),
+)
+async def get_metrics() -> Response[bytes]:
+    """Requests by route and status, image work by outcome."""
+    return Response(metrics.exposition(), media_type=metrics.MEDIA_TYPE)
+
+
+ROUTES = [get_limits, get_health, get_readiness, get_metrics]

@@ -1,0 +1,235 @@
+"""Posts and the feed."""
+
+from typing import Annotated
+from urllib.parse import urlencode
+
+import msgspec
+from litestar import Response, delete, get, patch, post
+from litestar.params import Parameter
+from msgspec import UNSET, UnsetType
+
+from image_poster.domain.errors import (
+    BodyTooLargeError,
+    BusyError,
+    IdentityRequiredError,
+    ImageNotFoundError,
+    InvalidCursorError,
+    InvalidJsonError,
+    InvalidMultipartError,
+    NotYoursError,
+    PostNotFoundError,
+    RangeNotSatisfiableError,
+    StorageFullError,
+    UnsupportedImageError,
+    UnsupportedMediaTypeError,
+    UploadTooLargeError,
+    ValidationFailedError,
+    invalid,
+)
+from image_poster.domain.feed import FeedSort
+from image_poster.domain.ids import new_id
+from image_poster.domain.images import SNIFF_BYTES, sniff
+from image_poster.domain.limits import (
+    FEED_PAGE_DEFAULT,
+    FEED_PAGE_MAX,
+    LATEST_DEFAULT,
+    LATEST_KEPT,
+    WAIT_MAX_SECONDS,
+)
+from image_poster.domain.posts import PostWithComments
+from image_poster.http.auth import caller, viewer
+from image_poster.http.bodies import JSON_MAX_BYTES, json_only
+from image_poster.http.documents import (
+    FeedBody,
+    PostFormOperation,
+    answers,
+    bytes_of,
+    json_of,
+    nothing,
+)
+from image_poster.http.multipart import receive_post_form
+from image_poster.http.replies import PRIVATE, FileReply, conditional_json, file_reply, json_reply
+from image_poster.http.requests import AnyRequest, known_post, use_cases
+from image_poster.usecases.list_feed import Feed
+
+PageLimit = Annotated[int, Parameter(ge=1, le=FEED_PAGE_MAX)]
+ShownComments = Annotated[int, Parameter(ge=0, le=LATEST_KEPT)]
+Wait = Annotated[float, Parameter(ge=0, le=WAIT_MAX_SECONDS, description="Seconds.")]
+
+
+class PostChange(msgspec.Struct, frozen=True):
+    """What to change; what is left out stays."""
+
+    caption: str | UnsetType = UNSET
+    alt: str | UnsetType = UNSET
+
+
+@post(
+    "/posts",
+    operation_id="createPost",
+    operation_class=PostFormOperation,
+    request_max_body_size=None,
+    summary="Create a post from a picture",
+    responses=answers(
+        {201: json_of(PostWithComments, "The post, `processing`; Location points at it.")},
+        IdentityRequiredError,
+        InvalidMultipartError,
+        UploadTooLargeError,
+        UnsupportedMediaTypeError,
+        UnsupportedImageError,
+        ValidationFailedError,
+        StorageFullError,
+        BusyError,
+    ),
+)
+async def create_post(request: AnyRequest) -> Response[bytes]:
+    """Multipart: `image`, and optionally `caption` and `alt`. The picture is processed afterwards;
+    `GET /posts/{id}?wait=20` answers when it is done."""
+    creator = caller(request)
+    use = use_cases(request)
+    post_id = new_id()
+    picture = use.pictures.stage(post_id)
+    try:
+        form = await receive_post_form(request, picture, use.limits)
+        stored = await use.create_post(
+            post_id, creator, caption=form.caption, alt=form.alt, picture=picture
+        )
+    finally:
+        await picture.discard()
+    return json_reply(stored.json(0), status=201, headers={"location": f"/posts/{post_id}"})
+
+
+@get(
+    "/posts",
+    operation_id="listPosts",
+    summary="The feed",
+    responses=answers(
+        {200: json_of(FeedBody, "A page."), 304: nothing("You have this page already.")},
+        IdentityRequiredError,
+        InvalidCursorError,
+        ValidationFailedError,
+    ),
+)
+async def list_posts(
+    request: AnyRequest,
+    limit: PageLimit = FEED_PAGE_DEFAULT,
+    cursor: str | None = None,
+    sort: FeedSort = FeedSort.TOP,
+    creator: str | None = None,
+    comments: ShownComments = LATEST_DEFAULT,
+) -> Response[bytes]:
+    """Ready posts: `top` by comments, then newest; `new` newest first. Go on with `next`."""
+    page = await use_cases(request).list_feed(
+        sort=sort, limit=limit, cursor=cursor, creator=creator
+    )
+    posts = b",".join([stored.json(comments) for stored in page.posts])
+    body = b'{"posts":[%b],"next":%b}' % (posts, msgspec.json.encode(page.next))
+    return conditional_json(request, body, _link(request, page))
+
+
+def _link(request: AnyRequest, page: Feed) -> dict[str, str]:
+    """RFC 8288: the next page under the same question."""
+    if page.next is None:
+        return {}
+    question = {**request.query_params.dict(), "cursor": page.next}
+    return {"link": f'</posts?{urlencode(question, doseq=True)}>; rel="next"'}
+
+
+@get(
+    "/posts/{post_id:str}",
+    operation_id="getPost",
+    summary="One post",
+    responses=answers(
+        {200: json_of(PostWithComments, "The post."), 304: nothing("You have it already.")},
+        IdentityRequiredError,
+        PostNotFoundError,
+        ValidationFailedError,
+    ),
+)
+async def get_post(
+    request: AnyRequest, post_id: str, wait: Wait = 0, comments: ShownComments = LATEST_DEFAULT
+) -> Response[bytes]:
+    """With `wait`, the answer is held until the post leaves `processing`. A post that is not
+    `ready` is there for its creator only."""
+    stored = await use_cases(request).get_post(known_post(post_id), viewer(request), wait=wait)
+    return conditional_json(request, stored.json(comments))
+
+
+@patch(
+    "/posts/{post_id:str}",
+    operation_id="editPost",
+    summary="Change caption or alt text",
+    before_request=json_only,
+    request_max_body_size=JSON_MAX_BYTES,
+    responses=answers(
+        {200: json_of(PostWithComments, "The post as it is now.")},
+        IdentityRequiredError,
+        InvalidJsonError,
+        NotYoursError,
+        PostNotFoundError,
+        BodyTooLargeError,
+        UnsupportedMediaTypeError,
+        ValidationFailedError,
+        StorageFullError,
+        BusyError,
+    ),
+)
+async def edit_post(request: AnyRequest, post_id: str, data: PostChange) -> Response[bytes]:
+    """For its creator or an admin. What is left out stays as it is."""
+    editor = caller(request)
+    if data.caption is UNSET and data.alt is UNSET:
+        raise invalid("body", "must have `caption` or `alt`")
+    stored = await use_cases(request).edit_post(
+        known_post(post_id), editor, caption=_given(data.caption), alt=_given(data.alt)
+    )
+    return json_reply(stored.json(LATEST_DEFAULT))
+
+
+def _given(text: str | UnsetType) -> str | None:
+    return None if isinstance(text, UnsetType) else text
+
+
+@delete(
+    "/posts/{post_id:str}",
+    operation_id="deletePost",
+    summary="Delete a post",
+    responses=answers(
+        {204: nothing("Gone, with its comments and pictures.")},
+        IdentityRequiredError,
+        NotYoursError,
+        PostNotFoundError,
+        StorageFullError,
+        BusyError,
+    ),
+)
+async def delete_post(request: AnyRequest, post_id: str) -> None:
+    """For its creator or an admin; repeating it is 204 again."""
+    by = caller(request)
+    await use_cases(request).delete_post(known_post(post_id), by)
+
+
+@get(
+    "/posts/{post_id:str}/original",
+    operation_id="getOriginal",
+    summary="The untouched upload",
+    responses=answers(
+        {
+            200: bytes_of("image/*", "The file as it was uploaded."),
+            206: bytes_of("image/*", "The range that was asked for."),
+            304: nothing("You have it already."),
+        },
+        IdentityRequiredError,
+        NotYoursError,
+        PostNotFoundError,
+        ImageNotFoundError,
+        RangeNotSatisfiableError,
+    ),
+)
+async def get_original(request: AnyRequest, post_id: str) -> FileReply:
+    """For the post's creator only: it still holds all metadata, such as where it was taken."""
+    file = await use_cases(request).read_picture.original(known_post(post_id), caller(request))
+    media_type = sniff(await file.read(0, SNIFF_BYTES)) or "application/octet-stream"
+    return file_reply(request, file, media_type, PRIVATE)
+
+
+ROUTES = [create_post, list_posts, get_post, edit_post, delete_post, get_original]

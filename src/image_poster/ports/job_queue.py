@@ -1,0 +1,44 @@
+"""Image work that is due."""
+
+from typing import NamedTuple, Protocol
+
+
+class Job(NamedTuple):
+    """The image work of one post; `attempt` counts from 1."""
+
+    post_id: str
+    attempt: int
+
+
+class ParkedJob(NamedTuple):
+    """Work that was given up, and the last error that it ended with."""
+
+    post_id: str
+    attempts: int
+    error: str
+
+
+class JobQueue(Protocol):
+    """Hands out posts that are `processing`, each to one worker at a time, at least once."""
+
+    async def lease(self, lease_ms: int) -> Job | None:
+        """The job that has waited longest, for this caller alone for `lease_ms`; None if there is
+        none. When the lease runs out with the post still `processing`, it is due again."""
+        ...
+
+    async def retry(self, job: Job, *, delay_ms: int, error: str) -> None:
+        """Make the job due again after `delay_ms`. A no-op if the post left `processing`."""
+        ...
+
+    async def park(self, job: Job, *, error: str) -> None:
+        """Give the job up: the post fails with `PROCESSING_FAILED`, and the job can be seen and
+        replayed. A no-op if the post left `processing`."""
+        ...
+
+    async def parked(self) -> list[ParkedJob]:
+        """The jobs that were given up, oldest post first."""
+        ...
+
+    async def replay(self, post_id: str) -> bool:
+        """Make a parked job due again, as if it were new; False if it is not parked."""
+        ...

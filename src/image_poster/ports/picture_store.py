@@ -1,0 +1,82 @@
+"""Pictures: the untouched originals, and the renditions that are shown."""
+
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+
+class StagedPicture(Protocol):
+    """An original that is being received. It does not exist for anyone until `commit`."""
+
+    async def write(self, chunk: bytes) -> None:
+        """Append bytes. Raises `StorageFullError`."""
+        ...
+
+    async def commit(self) -> None:
+        """Make it the post's original, durably: a crash after this loses nothing. Raises
+        `StorageFullError`."""
+        ...
+
+    async def discard(self) -> None:
+        """Drop it, if it was not committed. Never raises."""
+        ...
+
+
+class Workspace(NamedTuple):
+    """Where image work happens: the original as a local file, and a folder for what is made of it.
+
+    Renditions go into `folder` as `{rendition}.jpg`.
+    """
+
+    original: Path
+    folder: Path
+
+
+class StoredFile(Protocol):
+    """A file to be served: `size` in bytes, and a strong `etag` without its quotes."""
+
+    size: int
+    etag: str
+
+    async def read(self, start: int, length: int) -> bytes:
+        """`length` bytes from `start`; fewer only at the end."""
+        ...
+
+    def close(self) -> None:
+        """Let go of it."""
+        ...
+
+
+class PictureStore(Protocol):
+    """Keeps originals and renditions by post id."""
+
+    def stage(self, post_id: str) -> StagedPicture:
+        """Begin to receive the original of `post_id`."""
+        ...
+
+    def workspace(self, post_id: str) -> AbstractAsyncContextManager[Workspace]:
+        """A folder to work in, gone at exit. Raises `ImageNotFoundError` when there is no
+        original."""
+        ...
+
+    async def publish(self, post_id: str, work: Workspace) -> None:
+        """Keep the renditions in `work`, durably, in place of any that were there."""
+        ...
+
+    async def open_original(self, post_id: str) -> StoredFile:
+        """The untouched upload. Raises `ImageNotFoundError`."""
+        ...
+
+    async def open_rendition(self, post_id: str, rendition: str) -> StoredFile:
+        """A rendition by its name. Raises `ImageNotFoundError`."""
+        ...
+
+    async def remove(self, post_id: str) -> None:
+        """Remove the original and all renditions, durably. What is not there is no error."""
+        ...
+
+    def leftovers(self, older_than_ms: int) -> AsyncIterator[str]:
+        """Drop what was staged before that time and never committed; then yield the post ids of
+        everything kept that is older, for the caller to check."""
+        ...

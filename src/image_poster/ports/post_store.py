@@ -1,0 +1,36 @@
+"""Posts, one by one."""
+
+from collections.abc import Callable
+from typing import Protocol
+
+from image_poster.domain.identity import Identity
+from image_poster.domain.posts import Post, StoredPost
+
+
+class PostStore(Protocol):
+    """Keeps posts. A post that is `processing` is, by that fact alone, due for image work."""
+
+    async def add(self, post: Post) -> None:
+        """Keep a new post. Adding an id that is there already changes nothing."""
+        ...
+
+    async def find(self, post_id: str) -> StoredPost | None:
+        """The post with its counts and latest comments, or None. Sees every write that returned."""
+        ...
+
+    async def update(self, post_id: str, change: Callable[[Post], Post]) -> StoredPost:
+        """Replace the post by what `change` makes of it, atomically.
+
+        `change` is pure and may run more than once; what it raises comes out, with nothing changed.
+        Raises `PostNotFoundError`.
+        """
+        ...
+
+    async def remove(self, post_id: str, by: Identity) -> None:
+        """Delete the post for its creator or an admin. From here on nobody sees it.
+
+        Its comments and pictures are removed afterwards (see `Cleanup`). Repeating it for the user
+        whose removal succeeded is a no-op. Raises `PostNotFoundError`, also for a post that `by`
+        may not see, and `NotYoursError`.
+        """
+        ...

@@ -1,0 +1,68 @@
+"""All use cases of the API as one value, for the HTTP layer to call."""
+
+from dataclasses import dataclass
+
+from image_poster.domain.cursors import CursorSigner
+from image_poster.domain.limits import Limits
+from image_poster.ports.clock import Clock
+from image_poster.ports.comment_store import CommentStore
+from image_poster.ports.feed_reader import FeedReader
+from image_poster.ports.picture_store import PictureStore
+from image_poster.ports.post_store import PostStore
+from image_poster.usecases.add_comment import AddComment
+from image_poster.usecases.create_post import CreatePost
+from image_poster.usecases.delete_post import DeletePost
+from image_poster.usecases.edit_comment import EditComment
+from image_poster.usecases.edit_post import EditPost
+from image_poster.usecases.get_post import GetPost
+from image_poster.usecases.list_comments import ListComments
+from image_poster.usecases.list_feed import ListFeed
+from image_poster.usecases.read_picture import ReadPicture
+
+
+@dataclass(frozen=True)
+class Stores:
+    """The ports that the API's use cases stand on; an edition fills them with its adapters."""
+
+    posts: PostStore
+    comments: CommentStore
+    feed: FeedReader
+    pictures: PictureStore
+    clock: Clock
+
+
+@dataclass(frozen=True)
+class UseCases:
+    """What the API can do."""
+
+    create_post: CreatePost
+    get_post: GetPost
+    edit_post: EditPost
+    delete_post: DeletePost
+    list_feed: ListFeed
+    add_comment: AddComment
+    edit_comment: EditComment
+    list_comments: ListComments
+    read_picture: ReadPicture
+    comments: CommentStore
+    pictures: PictureStore
+    limits: Limits
+
+
+def use_cases(stores: Stores, limits: Limits, cursors: CursorSigner) -> UseCases:
+    """The use cases over one edition's stores."""
+    get_post = GetPost(stores.posts)
+    return UseCases(
+        create_post=CreatePost(stores.posts, stores.clock, limits),
+        get_post=get_post,
+        edit_post=EditPost(stores.posts, stores.clock, limits),
+        delete_post=DeletePost(stores.posts, stores.pictures),
+        list_feed=ListFeed(stores.feed, cursors),
+        add_comment=AddComment(stores.comments, stores.clock, limits),
+        edit_comment=EditComment(stores.comments, stores.clock, limits),
+        list_comments=ListComments(get_post, stores.comments, cursors),
+        read_picture=ReadPicture(get_post, stores.posts, stores.pictures),
+        comments=stores.comments,
+        pictures=stores.pictures,
+        limits=limits,
+    )

@@ -1,0 +1,39 @@
+"""Delete a post, and afterwards everything that belonged to it."""
+
+from dataclasses import dataclass
+
+from image_poster.domain.identity import Identity
+from image_poster.ports.cleanup import Cleanup
+from image_poster.ports.picture_store import PictureStore
+from image_poster.ports.post_store import PostStore
+
+_COMMENTS_AT_A_TIME = 500
+
+
+@dataclass(frozen=True)
+class RemoveRemains:
+    """Remove comments and pictures of deleted posts. Resumable: what is left is on record."""
+
+    cleanup: Cleanup
+    pictures: PictureStore
+
+    async def __call__(self, post_id: str) -> None:
+        """Remove everything of one deleted post, in small steps so that nobody waits for it."""
+        await self.pictures.remove(post_id)
+        while await self.cleanup.purge_comments(post_id, _COMMENTS_AT_A_TIME):
+            pass
+        await self.cleanup.done(post_id)
+
+
+@dataclass(frozen=True)
+class DeletePost:
+    """The one durable fact is the post's own removal; its pictures go before the answer, since
+    people who delete a picture expect it gone, and its comments follow."""
+
+    posts: PostStore
+    pictures: PictureStore
+
+    async def __call__(self, post_id: str, by: Identity) -> None:
+        """Delete the post for its creator or an admin."""
+        await self.posts.remove(post_id, by)
+        await self.pictures.remove(post_id)
