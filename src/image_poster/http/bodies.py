@@ -17,13 +17,15 @@ class ClientGoneError(Exception):
 
 
 async def body_chunks(request: AnyRequest) -> AsyncIterator[bytes]:
-    """The body as it comes in. Raises `ClientGoneError` when it stops before its end."""
+    """The body as it comes in, in pieces that are never empty. Raises `ClientGoneError` when it
+    stops before its end."""
     more = True
     while more:
         message = cast("HTTPRequestEvent", await request.receive())
         if message["type"] != "http.request":
             raise ClientGoneError
-        yield message["body"]
+        if message["body"]:
+            yield message["body"]
         more = message["more_body"]
 
 

@@ -53,7 +53,7 @@ def use_cases(stores: Stores, limits: Limits, cursors: CursorSigner) -> UseCases
     """The use cases over one edition's stores."""
     get_post = GetPost(stores.posts)
     return UseCases(
-        create_post=CreatePost(stores.posts, stores.clock, limits),
+        create_post=CreatePost(stores.posts, stores.pictures, stores.clock, limits),
         get_post=get_post,
         edit_post=EditPost(stores.posts, stores.clock, limits),
         delete_post=DeletePost(stores.posts, stores.pictures),

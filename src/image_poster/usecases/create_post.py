@@ -2,13 +2,14 @@
 
 from dataclasses import dataclass
 
+from image_poster.domain.errors import ImagePosterError
 from image_poster.domain.identity import Identity
 from image_poster.domain.limits import Limits
 from image_poster.domain.posts import Post, PostStatus, StoredPost, encode_post
 from image_poster.domain.texts import clean
 from image_poster.domain.times import rfc3339
 from image_poster.ports.clock import Clock
-from image_poster.ports.picture_store import StagedPicture
+from image_poster.ports.picture_store import PictureStore, StagedPicture
 from image_poster.ports.post_store import PostStore
 
 
@@ -18,6 +19,7 @@ class CreatePost:
     the sweeper, and never a row without its picture."""
 
     posts: PostStore
+    pictures: PictureStore
     clock: Clock
     limits: Limits
 
@@ -34,5 +36,9 @@ class CreatePost:
             created_at=rfc3339(self.clock.now_ms()),
         )
         await picture.commit()
-        await self.posts.add(post)
+        try:
+            await self.posts.add(post)
+        except ImagePosterError:
+            await self.pictures.remove(post_id)
+            raise
         return StoredPost(post.id, 0, encode_post(post), b"")

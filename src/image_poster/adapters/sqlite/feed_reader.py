@@ -18,12 +18,13 @@ class SqliteFeedReader:
         self._database = database
 
     async def page(self, query: FeedQuery) -> FeedPage:
-        sql, parameters = _question(query)
+        sql, parameters = question(query)
         rows = self._database.read(sql, *parameters, query.limit + 1)
         return cut_page([StoredPost(*row) for row in rows], query.limit)
 
 
-def _question(query: FeedQuery) -> tuple[str, list[object]]:
+def question(query: FeedQuery) -> tuple[str, list[object]]:
+    """The SQL of a page, and its parameters but for the limit."""
     sql = _SELECT
     parameters: list[object] = []
     if query.creator is not None:

@@ -1,0 +1,194 @@
+"""Comments: adding, listing, editing, deleting, and the counts that follow."""
+
+from typing import Any
+
+import pytest
+
+from support import pictures
+from support.api import Api, assert_problem, fields, someone
+
+UNKNOWN = "01HZZZZZZZZZZZZZZZZZZZZZZZ"
+
+
+def post_of(api: Api, post_id: str) -> dict[str, Any]:
+    return api.get(f"/posts/{post_id}", params={"comments": 10}).json()  # type: ignore[no-any-return]
+
+
+def test_a_comment_says_where_it_is_and_counts(api: Api) -> None:
+    bob, post = someone("bob"), api.ready(someone())
+    made = api.send("POST", f"/posts/{post['id']}/comments", bob, json={"content": "  Nice!\n "})
+    assert made.status_code == 201
+    comment = made.json()
+    assert made.headers["location"] == f"/posts/{post['id']}/comments/{comment['id']}"
+    assert comment == {
+        "id": comment["id"],
+        "post_id": post["id"],
+        "creator": bob,
+        "content": "Nice!",
+        "created_at": comment["created_at"],
+        "edited_at": None,
+    }
+    after = post_of(api, post["id"])
+    assert after["total_comments"] == 1
+    assert after["latest_comments"] == [comment]
+
+
+def test_the_former_path_does_the_same(api: Api) -> None:
+    post = api.ready(someone())
+    made = api.send(
+        "POST", "/comments", someone(), json={"post_id": post["id"], "content": "as ever"}
+    )
+    assert made.status_code == 201
+    assert post_of(api, post["id"])["latest_comments"] == [made.json()]
+
+
+def test_comments_are_listed_newest_first_in_pages(api: Api) -> None:
+    post = api.ready(someone())
+    made = [api.comment(post["id"], someone(), str(number)) for number in range(7)]
+    path, found, question = f"/posts/{post['id']}/comments", [], {"limit": 3}
+    while True:
+        page = api.get(path, params=question).json()
+        found += page["comments"]
+        if page["next"] is None:
+            break
+        question = {"limit": 3, "cursor": page["next"]}
+    assert found == made[::-1]
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({}, "content"),
+        ([], "body"),
+        ("text", "body"),
+        ({"content": ""}, "content"),
+        ({"content": " \n\t "}, "content"),
+        ({"content": 7}, "content"),
+        ({"content": None}, "content"),
+        ({"content": "x" * 2001}, "content"),
+        ({"content": "a\x00b"}, "content"),
+        ({"content": "a\x1bb"}, "content"),
+        ({"content": "a\x85b"}, "content"),
+    ],
+)
+def test_a_comment_that_breaks_a_rule_names_the_field(api: Api, body: object, field: str) -> None:
+    post = api.ready(someone())
+    answer = api.send("POST", f"/posts/{post['id']}/comments", someone(), json=body)
+    assert fields(assert_problem(answer, 422, "validation_failed")) == {field}
+    assert post_of(api, post["id"])["total_comments"] == 0
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"nonsense", b"\xff", b'{"content":"\\ud800"}'])
+def test_a_body_that_is_not_json_is_told_so(api: Api, body: bytes) -> None:
+    headers = {"content-type": "application/json"}
+    answer = api.send("POST", "/comments", someone(), content=body, headers=headers)
+    if body:
+        assert_problem(answer, 400, "invalid_json")
+    else:
+        assert fields(assert_problem(answer, 422, "validation_failed")) == {"body"}
+
+
+def test_a_body_of_another_type_is_told_what_to_send(api: Api) -> None:
+    answer = api.send("POST", "/comments", someone(), data={"content": "x"})
+    assert_problem(answer, 415, "unsupported_media_type")
+
+
+def test_a_huge_body_is_refused(api: Api) -> None:
+    answer = api.send("POST", "/comments", someone(), json={"content": "x" * 300_000})
+    assert_problem(answer, 413, "body_too_large")
+
+
+def test_two_thousand_characters_of_any_kind_fit(api: Api) -> None:
+    post = api.ready(someone())
+    text = "🐟" * 2000
+    assert api.comment(post["id"], someone(), text)["content"] == text
+
+
+def test_line_breaks_tabs_and_quotes_survive(api: Api) -> None:
+    post = api.ready(someone())
+    text = 'one\n\ttwo "three" \\ </script> \u2028'
+    comment = api.comment(post["id"], someone(), text)
+    assert comment["content"] == text.strip()
+    assert post_of(api, post["id"])["latest_comments"] == [comment]
+
+
+def test_only_what_is_there_and_ready_can_be_commented(api: Api) -> None:
+    alice = someone("alice")
+    body = {"content": "x"}
+    for post_id in (UNKNOWN, "nonsense"):
+        answer = api.send("POST", f"/posts/{post_id}/comments", alice, json=body)
+        assert_problem(answer, 404, "post_not_found")
+    failed = api.finished(alice, pictures.jpeg()[:700])
+    path = f"/posts/{failed['id']}/comments"
+    assert_problem(api.send("POST", path, alice, json=body), 409, "post_not_ready")
+    assert_problem(api.send("POST", path, someone(), json=body), 404, "post_not_found")
+    assert_problem(api.get(path), 404, "post_not_found")
+
+
+def test_commenting_needs_an_identity(api: Api) -> None:
+    post = api.ready(someone())
+    answer = api.send("POST", f"/posts/{post['id']}/comments", json={"content": "x"})
+    assert_problem(answer, 401, "identity_required")
+
+
+def test_the_author_edits_and_the_post_shows_it(api: Api) -> None:
+    bob, post = someone("bob"), api.ready(someone())
+    comment = api.comment(post["id"], bob, "befor")
+    path = f"/posts/{post['id']}/comments/{comment['id']}"
+    edited = api.send("PATCH", path, bob, json={"content": "before"}).json()
+    assert edited["content"] == "before"
+    assert edited["edited_at"] >= comment["created_at"]
+    assert post_of(api, post["id"])["latest_comments"] == [edited]
+    assert api.get(f"/posts/{post['id']}/comments").json()["comments"] == [edited]
+
+
+def test_nobody_else_edits_a_comment(api: Api) -> None:
+    alice = someone("alice")
+    post = api.ready(alice)
+    comment = api.comment(post["id"], someone("bob"))
+    path = f"/posts/{post['id']}/comments/{comment['id']}"
+    for user in (alice, someone(), "root"):
+        answer = api.send("PATCH", path, user, json={"content": "x"})
+        assert_problem(answer, 403, "not_yours")
+    assert_problem(api.send("PATCH", path, json={"content": "x"}), 401, "identity_required")
+
+
+@pytest.mark.parametrize("who", ["author", "post creator", "admin"])
+def test_author_post_creator_and_admin_delete_a_comment(api: Api, who: str) -> None:
+    alice, bob = someone("alice"), someone("bob")
+    post = api.ready(alice)
+    comment = api.comment(post["id"], bob)
+    path = f"/posts/{post['id']}/comments/{comment['id']}"
+    assert_problem(api.send("DELETE", path, someone()), 403, "not_yours")
+    user = {"author": bob, "post creator": alice, "admin": "root"}[who]
+    assert api.send("DELETE", path, user).status_code == 204
+    assert api.send("DELETE", path, user).status_code == 204
+    assert_problem(api.send("DELETE", path, someone()), 404, "comment_not_found")
+    assert_problem(api.send("PATCH", path, bob, json={"content": "x"}), 404, "comment_not_found")
+    after = post_of(api, post["id"])
+    assert (after["total_comments"], after["latest_comments"]) == (0, [])
+
+
+def test_latest_comments_are_refilled_after_a_delete(api: Api) -> None:
+    bob, post = someone("bob"), api.ready(someone())
+    made = [api.comment(post["id"], bob, str(number)) for number in range(13)]
+    assert post_of(api, post["id"])["latest_comments"] == made[:2:-1]
+    for gone in (made[12], made[5], made[0]):
+        path = f"/posts/{post['id']}/comments/{gone['id']}"
+        assert api.send("DELETE", path, bob).status_code == 204
+    left = [comment for comment in made if comment not in (made[12], made[5], made[0])]
+    after = post_of(api, post["id"])
+    assert after["total_comments"] == 10
+    assert after["latest_comments"] == left[::-1]
+    assert api.feed(creator=post["creator"])["posts"][0]["latest_comments"] == left[:-3:-1]
+
+
+def test_a_comment_is_found_under_its_own_post_only(api: Api) -> None:
+    bob = someone("bob")
+    one, other = api.ready(someone()), api.ready(someone())
+    comment = api.comment(one["id"], bob)
+    path = f"/posts/{other['id']}/comments/{comment['id']}"
+    assert_problem(api.send("DELETE", path, bob), 404, "comment_not_found")
+    for comment_id in (UNKNOWN, "nonsense"):
+        path = f"/posts/{one['id']}/comments/{comment_id}"
+        assert_problem(api.send("DELETE", path, bob), 404, "comment_not_found")

@@ -1,0 +1,190 @@
+"""What holds for every path: HEAD, ranges, methods, ids, hosts, origins, operations."""
+
+import httpx
+import pytest
+
+from support import pictures
+from support.api import Api, assert_problem, someone
+
+LOOPBACK_ORIGIN = "http://localhost:5173"
+
+
+@pytest.fixture(scope="module")
+def picture(api: Api) -> httpx.Response:
+    """A served picture."""
+    post = api.ready(someone(), pictures.jpeg(900, 700))
+    return api.get(post["image"]["large"]["url"])
+
+
+@pytest.mark.parametrize(
+    ("asked", "start", "stop"),
+    [
+        ("bytes=0-0", 0, 1),
+        ("bytes=10-99", 10, 100),
+        ("bytes=100-", 100, None),
+        ("bytes=-50", -50, None),
+        ("bytes=5-99999999", 5, None),
+        ("bytes=-99999999", 0, None),
+    ],
+)
+def test_a_range_is_answered_with_just_that(
+    api: Api, picture: httpx.Response, asked: str, start: int, stop: int | None
+) -> None:
+    whole = picture.content
+    part = api.get(picture.url.path, headers={"range": asked})
+    assert part.status_code == 206
+    assert part.content == whole[start:stop]
+    first = start % len(whole)
+    last = first + len(part.content) - 1
+    assert part.headers["content-range"] == f"bytes {first}-{last}/{len(whole)}"
+    assert part.headers["etag"] == picture.headers["etag"]
+
+
+@pytest.mark.parametrize(
+    "asked", ["lines=1-2", "bytes=5-2", "bytes=a-b", "bytes=0-1,5-6", "bytes=-"]
+)
+def test_a_range_that_is_not_understood_gives_the_whole(
+    api: Api, picture: httpx.Response, asked: str
+) -> None:
+    answer = api.get(picture.url.path, headers={"range": asked})
+    assert (answer.status_code, answer.content) == (200, picture.content)
+
+
+@pytest.mark.parametrize("asked", ["bytes=99999999-", "bytes=-0"])
+def test_a_range_behind_the_end_is_416(api: Api, picture: httpx.Response, asked: str) -> None:
+    answer = api.get(picture.url.path, headers={"range": asked})
+    assert_problem(answer, 416, "range_not_satisfiable")
+    assert answer.headers["content-range"] == f"bytes */{len(picture.content)}"
+
+
+def test_a_range_of_another_version_gives_the_whole(api: Api, picture: httpx.Response) -> None:
+    path, etag = picture.url.path, picture.headers["etag"]
+    same = api.get(path, headers={"range": "bytes=0-9", "if-range": etag})
+    other = api.get(path, headers={"range": "bytes=0-9", "if-range": '"other"'})
+    assert (same.status_code, other.status_code) == (206, 200)
+
+
+@pytest.mark.parametrize("form", ["{}", "W/{}", '"a", {}', "*"])
+def test_a_picture_one_has_is_304(api: Api, picture: httpx.Response, form: str) -> None:
+    known = {"if-none-match": form.format(picture.headers["etag"])}
+    answer = api.get(picture.url.path, headers=known)
+    assert (answer.status_code, answer.content) == (304, b"")
+
+
+@pytest.mark.parametrize("path", ["/posts", "/limits", "/healthz", "/docs", "picture"])
+def test_head_is_get_without_the_content(api: Api, picture: httpx.Response, path: str) -> None:
+    path = picture.url.path if path == "picture" else path
+    whole, head = api.get(path), api.send("HEAD", path)
+    assert head.status_code == 200
+    assert head.content == b""
+    assert head.headers["content-length"] == str(len(whole.content))
+    assert head.headers["content-type"] == whole.headers["content-type"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [
+        ("PUT", "/posts", {"GET", "POST"}),
+        ("POST", "/limits", {"GET"}),
+        ("DELETE", "/comments", {"POST"}),
+        ("PATCH", "/images/x/600.jpg", {"GET"}),
+    ],
+)
+def test_a_wrong_method_is_told_which_are_right(
+    api: Api, method: str, path: str, allowed: set[str]
+) -> None:
+    answer = api.send(method, path)
+    assert_problem(answer, 405, "method_not_allowed")
+    assert allowed <= {name.strip() for name in answer.headers["allow"].split(",")}
+
+
+@pytest.mark.parametrize("path", ["/nothing", "/posts/x/y/z", "/docs/../etc/passwd", "/%00"])
+def test_an_unknown_path_is_not_found(api: Api, path: str) -> None:
+    assert_problem(api.get(path), 404, "route_not_found")
+
+
+def test_a_request_id_is_given_or_kept(api: Api) -> None:
+    first, second = (api.get("/healthz").headers["x-request-id"] for _ in range(2))
+    assert first != second
+    kept = api.get("/healthz", headers={"x-request-id": "trace-42"})
+    assert kept.headers["x-request-id"] == "trace-42"
+    replaced = api.get("/healthz", headers={"x-request-id": "no spaces please"})
+    assert replaced.headers["x-request-id"] != "no spaces please"
+
+
+@pytest.mark.parametrize("host", ["evil.example", "localhost.evil.example", "169.254.1.1", "[::2]"])
+def test_a_foreign_host_name_is_refused_with_dev_auth(api: Api, host: str) -> None:
+    assert_problem(api.get("/posts", headers={"host": host}), 403, "host_not_allowed")
+
+
+@pytest.mark.parametrize("host", ["localhost", "LOCALHOST:1", "127.0.0.1:99", "[::1]:8080"])
+def test_a_loopback_host_name_is_fine(api: Api, host: str) -> None:
+    assert api.get("/healthz", headers={"host": host}).status_code == 200
+
+
+def test_pages_from_loopback_origins_may_call(api: Api) -> None:
+    answer = api.get("/posts", headers={"origin": LOOPBACK_ORIGIN})
+    assert answer.headers["access-control-allow-origin"] == LOOPBACK_ORIGIN
+    exposed = answer.headers["access-control-expose-headers"].lower()
+    assert {"etag", "link", "location", "x-request-id"} <= set(exposed.split(", "))
+    preflight = api.send(
+        "OPTIONS",
+        "/posts",
+        headers={
+            "origin": LOOPBACK_ORIGIN,
+            "access-control-request-method": "POST",
+            "access-control-request-headers": "user-id",
+        },
+    )
+    assert preflight.status_code == 204
+    assert preflight.headers["access-control-allow-origin"] == LOOPBACK_ORIGIN
+    assert "POST" in preflight.headers["access-control-allow-methods"]
+    assert "user-id" in preflight.headers["access-control-allow-headers"].lower()
+
+
+def test_pages_from_other_origins_may_not(api: Api) -> None:
+    answer = api.get("/posts", headers={"origin": "https://evil.example"})
+    assert "access-control-allow-origin" not in answer.headers
+
+
+def test_limits_are_those_in_force(api: Api) -> None:
+    limits = api.get("/limits").json()
+    assert limits["image"]["max_bytes"] == 2_000_000
+    assert limits["image"]["max_pixels"] == 4_000_000
+    assert "image/heic" in limits["image"]["formats"]
+    assert limits["caption"]["max_characters"] == 5000
+    assert limits["alt"]["max_characters"] == 1500
+    assert limits["comment"]["max_characters"] == 2000
+    assert limits["page"]["latest_comments_max"] == 10
+
+
+def test_it_is_alive_and_ready(api: Api) -> None:
+    assert api.get("/healthz").json() == {"status": "ok"}
+    assert api.get("/readyz").json() == {"status": "ready"}
+
+
+def test_metrics_count_requests_by_route(api: Api) -> None:
+    api.get("/posts")
+    metrics = api.get("/metrics")
+    assert metrics.headers["content-type"].startswith("text/plain")
+    assert 'image_poster_http_request_seconds_count{method="GET",route="/posts",' in metrics.text
+
+
+def test_the_docs_work_offline(api: Api) -> None:
+    page = api.get("/docs").text
+    assert "http://" not in page
+    assert "https://" not in page
+    for asset in ("swagger-ui.css", "swagger-ui-bundle.js"):
+        assert asset in page
+        assert len(api.get(f"/docs/{asset}").content) > 10_000
+    assert_problem(api.get("/docs/other.js"), 404, "route_not_found")
+    assert api.get("/").headers["location"] == "/docs"
+
+
+def test_the_openapi_document_lists_every_problem_code(api: Api) -> None:
+    document = api.get("/openapi.json")
+    assert document.json()["openapi"].startswith("3.1")
+    from image_poster.domain.errors import answer_types
+
+    for error in answer_types():
+        assert f"`{error.code}`" in document.text

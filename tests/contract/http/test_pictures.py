@@ -1,0 +1,96 @@
+"""What is served for a picture: upright, square, clean."""
+
+import pytest
+
+from support import pictures
+from support.api import Api, assert_problem, someone
+
+SAMPLES = pictures.samples()
+
+
+@pytest.mark.parametrize("kind", SAMPLES)
+def test_every_format_becomes_a_clean_square_jpeg(api: Api, kind: str) -> None:
+    post = api.ready(someone(), SAMPLES[kind])
+    answer = api.get(post["image"]["url"])
+    assert answer.headers["content-type"] == "image/jpeg"
+    shown = pictures.opened(answer.content)
+    assert (shown.format, shown.mode, shown.size) == ("JPEG", "RGB", (600, 600))
+    assert pictures.looks_like(pictures.corner_colours(shown), pictures.CORNERS)
+
+
+@pytest.mark.parametrize("orientation", [1, 3, 6, 8])
+def test_a_phones_picture_is_upright_and_tells_no_place(api: Api, orientation: int) -> None:
+    post = api.ready(someone(), pictures.from_phone(orientation, 1200, 800))
+    assert post["image"]["large"]["width"] == 1200
+    for url in (post["image"]["url"], post["image"]["large"]["url"]):
+        content = api.get(url).content
+        shown = pictures.opened(content)
+        assert pictures.looks_like(pictures.corner_colours(shown), pictures.CORNERS)
+        assert not shown.getexif()
+        assert "icc_profile" not in shown.info
+        assert b"Exif" not in content
+        assert b"taken at home" not in content
+
+
+def test_renditions_are_cached_for_ever_and_progressive(api: Api) -> None:
+    post = api.ready(someone())
+    answer = api.get(post["image"]["url"])
+    assert answer.headers["cache-control"] == "public, max-age=31536000, immutable"
+    assert answer.headers["etag"].startswith('"')
+    assert pictures.opened(answer.content).info["progressive"]
+
+
+@pytest.mark.parametrize("name", ["601.jpg", "600.png", "600", "original.jpg", "600.jpg.jpg"])
+def test_other_names_are_not_found(api: Api, name: str) -> None:
+    post = api.ready(someone())
+    assert_problem(api.get(f"/images/{post['id']}/{name}"), 404, "image_not_found")
+
+
+def test_a_broken_picture_fails_with_a_reason_and_stays_out_of_the_feed(api: Api) -> None:
+    alice = someone("alice")
+    post = api.finished(alice, pictures.jpeg(600, 400)[:2000])
+    assert post["status"] == "failed"
+    assert post["failure"]["code"] == "image_unreadable"
+    assert post["failure"]["detail"]
+    assert post["image"] is None
+    assert api.feed(creator=alice)["posts"] == []
+    assert_problem(api.get(f"/images/{post['id']}/600.jpg"), 404, "image_not_found")
+
+
+def test_a_bomb_fails_before_it_is_decoded(api: Api) -> None:
+    post = api.finished(someone(), pictures.bomb())
+    assert post["failure"]["code"] == "image_too_large"
+
+
+def test_more_pixels_than_the_limit_fail_though_the_file_is_small(api: Api) -> None:
+    post = api.finished(someone(), pictures.encoded(pictures.corners(2100, 2000), "PNG"))
+    assert post["failure"]["code"] == "image_too_large"
+
+
+def test_a_bad_picture_does_not_hold_up_the_good_ones(api: Api) -> None:
+    alice = someone("alice")
+    bad = [api.upload(alice, pictures.jpeg()[:700]).json()["id"] for _ in range(4)]
+    good = api.ready(alice)
+    assert good["status"] == "ready"
+    for post_id in bad:
+        assert api.get(f"/posts/{post_id}", alice, params={"wait": 20}).json()["status"] == "failed"
+
+
+def test_the_original_is_untouched_and_for_its_creator_only(api: Api) -> None:
+    alice, content = someone("alice"), pictures.from_phone(6)
+    post = api.ready(alice, content)
+    path = f"/posts/{post['id']}/original"
+    answer = api.get(path, alice)
+    assert answer.content == content
+    assert answer.headers["content-type"] == "image/jpeg"
+    assert "private" in answer.headers["cache-control"]
+    assert_problem(api.get(path), 401, "identity_required")
+    assert_problem(api.get(path, someone()), 403, "not_yours")
+    assert_problem(api.get(path, "root"), 403, "not_yours")
+
+
+def test_the_original_of_a_failed_post_is_still_there(api: Api) -> None:
+    alice, content = someone("alice"), pictures.jpeg()[:700]
+    post = api.finished(alice, content)
+    assert api.get(f"/posts/{post['id']}/original", alice).content == content
+    assert_problem(api.get(f"/posts/{post['id']}/original", someone()), 404, "post_not_found")

@@ -1,0 +1,154 @@
+"""Wrong uploads: each is refused early, clearly, and leaves nothing behind."""
+
+import socket
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+
+from support import pictures
+from support.api import Api, assert_problem, fields, someone
+
+TOO_MANY = 2_000_001
+BOUNDARY = "b0undary"
+FORM = {"content-type": f"multipart/form-data; boundary={BOUNDARY}"}
+
+
+def part(name: str, content: bytes, file_name: str | None = None) -> bytes:
+    """One part of a form, as on the wire."""
+    disposition = f'form-data; name="{name}"' + (f'; filename="{file_name}"' if file_name else "")
+    head = f"--{BOUNDARY}\r\nContent-Disposition: {disposition}\r\n\r\n"
+    return head.encode() + content + b"\r\n"
+
+
+def form(*parts: bytes) -> bytes:
+    """A whole form."""
+    return b"".join(parts) + f"--{BOUNDARY}--\r\n".encode()
+
+
+def post_form(api: Api, body: bytes, user: str | None = None) -> httpx.Response:
+    return api.send("POST", "/posts", user or someone(), content=body, headers=FORM)
+
+
+def test_a_form_without_a_picture_is_told_so(api: Api) -> None:
+    answer = post_form(api, form(part("caption", b"no picture")))
+    assert fields(assert_problem(answer, 422, "validation_failed")) == {"image"}
+
+
+def test_an_empty_picture_is_told_so(api: Api) -> None:
+    answer = post_form(api, form(part("image", b"", "a.jpg")))
+    assert fields(assert_problem(answer, 422, "validation_failed")) == {"image"}
+
+
+def test_two_pictures_are_one_too_many(api: Api) -> None:
+    one = part("image", pictures.jpeg(), "a.jpg")
+    answer = post_form(api, form(one, one))
+    assert fields(assert_problem(answer, 422, "validation_failed")) == {"image"}
+
+
+def test_texts_may_come_before_or_after_the_picture_and_others_are_ignored(api: Api) -> None:
+    image, other = part("image", pictures.jpeg(), "a.jpg"), part("token", b"x")
+    body = form(part("alt", b"before"), other, image, part("caption", "später".encode()))
+    post = post_form(api, body).json()
+    assert (post["alt"], post["caption"]) == ("before", "später")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"plain text that is long enough to be judged " * 3, b"x", b"%PDF-1.7 ...", b"<svg/>" * 20],
+)
+def test_what_is_no_picture_is_refused_by_its_content(api: Api, content: bytes) -> None:
+    answer = api.upload(someone(), content)
+    assert_problem(answer, 415, "unsupported_image")
+
+
+def test_the_name_of_a_file_is_never_believed(api: Api) -> None:
+    body = form(part("image", pictures.encoded(pictures.corners(), "PNG"), "evil.exe"))
+    assert post_form(api, body).status_code == 201
+
+
+def test_too_many_declared_bytes_are_refused_before_they_are_sent(api: Api) -> None:
+    address = urlsplit(api.url)
+    head = (
+        f"POST /posts HTTP/1.1\r\nHost: {address.netloc}\r\nuser-id: {someone()}\r\n"
+        f"Content-Type: {FORM['content-type']}\r\nContent-Length: 900000000\r\n\r\n"
+    )
+    with socket.create_connection((address.hostname, address.port), timeout=10) as connection:
+        connection.sendall(head.encode())
+        answer = connection.recv(4096)
+    assert answer.startswith(b"HTTP/1.1 413 ")
+
+
+def test_too_many_bytes_are_refused_though_none_were_declared(api: Api) -> None:
+    picture = pictures.jpeg() + bytes(TOO_MANY)
+    whole = form(part("image", picture, "a.jpg"))
+    pieces = (whole[at : at + 65536] for at in range(0, len(whole), 65536))
+    answer = api.http.post("/posts", headers={**FORM, "user-id": someone()}, content=pieces)
+    assert_problem(answer, 413, "upload_too_large")
+
+
+def test_too_many_declared_bytes_get_their_answer_though_all_are_sent(api: Api) -> None:
+    answer = api.upload(someone(), pictures.jpeg() + bytes(30_000_000))
+    assert_problem(answer, 413, "upload_too_large")
+
+
+def test_a_picture_of_just_the_limit_is_taken(api: Api) -> None:
+    picture = pictures.jpeg()
+    assert api.upload(someone(), picture + bytes(2_000_000 - len(picture))).status_code == 201
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"no form at all",
+        form(part("image", pictures.jpeg(), "a.jpg"))[:-20],
+        part("image", pictures.jpeg(), "a.jpg"),
+        f"--{BOUNDARY}\r\nnonsense\r\n\r\nx\r\n--{BOUNDARY}--\r\n".encode(),
+    ],
+)
+def test_a_broken_form_is_told_so(api: Api, body: bytes) -> None:
+    assert_problem(post_form(api, body), 400, "invalid_multipart")
+
+
+@pytest.mark.parametrize(
+    "content_type", ["text/plain", "application/x-www-form-urlencoded", "image/jpeg"]
+)
+def test_another_content_type_is_told_what_to_send(api: Api, content_type: str) -> None:
+    answer = api.send(
+        "POST", "/posts", someone(), content=b"x", headers={"content-type": content_type}
+    )
+    assert_problem(answer, 415, "unsupported_media_type")
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("caption", b"x" * 5001),
+        ("caption", b"x" * 70_000),
+        ("alt", b"x" * 1501),
+        ("caption", b"\xff\xfe"),
+        ("alt", b"bell\x07"),
+    ],
+)
+def test_a_text_that_breaks_a_rule_is_named_and_nothing_is_posted(
+    api: Api, name: str, text: bytes
+) -> None:
+    alice = someone("alice")
+    answer = post_form(api, form(part("image", pictures.jpeg(), "a.jpg"), part(name, text)), alice)
+    assert fields(assert_problem(answer, 422, "validation_failed")) == {name}
+    assert api.feed(creator=alice)["posts"] == []
+
+
+def test_a_cut_upload_leaves_nothing_and_harms_nobody(api: Api) -> None:
+    alice = someone("alice")
+    address = urlsplit(api.url)
+    body = form(part("image", pictures.jpeg(600, 400), "a.jpg"))
+    head = (
+        f"POST /posts HTTP/1.1\r\nHost: {address.netloc}\r\nuser-id: {alice}\r\n"
+        f"Content-Type: {FORM['content-type']}\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
+    with socket.create_connection((address.hostname, address.port), timeout=10) as connection:
+        connection.sendall(head.encode() + body[: len(body) // 2])
+    post = api.ready(alice)
+    assert [shown["id"] for shown in api.feed(creator=alice)["posts"]] == [post["id"]]

@@ -1,0 +1,503 @@
+"""One suite a port; each adapter's test file has a fixture and empty subclasses only.
+
+`Adapters` is what a fixture gives: the ports of one back-end over one empty store.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from image_poster.adapters.memory.clock import ManualClock
+from image_poster.domain.comments import Comment, decode_comment
+from image_poster.domain.errors import (
+    CommentNotFoundError,
+    ImageNotFoundError,
+    NotYoursError,
+    PostNotFoundError,
+    PostNotReadyError,
+)
+from image_poster.domain.feed import FeedQuery, FeedSort
+from image_poster.domain.identity import Identity
+from image_poster.domain.ids import new_id
+from image_poster.domain.images import RENDITIONS, RenderedImage, Size
+from image_poster.domain.posts import (
+    PROCESSING_FAILED,
+    Failure,
+    Post,
+    PostStatus,
+    PostWithComments,
+    StoredPost,
+    edited,
+    failed,
+    published,
+)
+from image_poster.ports.cleanup import Cleanup
+from image_poster.ports.comment_store import CommentStore
+from image_poster.ports.feed_reader import FeedReader
+from image_poster.ports.job_queue import Job, JobQueue
+from image_poster.ports.picture_store import PictureStore
+from image_poster.ports.post_store import PostStore
+from image_poster.ports.projection import Projection
+
+ALICE, BOB, ROOT = Identity("alice"), Identity("bob"), Identity("root", admin=True)
+RENDERED = RenderedImage(Size(600, 600), Size(1600, 1067), "U0hash")
+
+
+@dataclass
+class Adapters:
+    """The ports of one back-end."""
+
+    clock: ManualClock
+    posts: PostStore
+    comments: CommentStore
+    feed: FeedReader
+    jobs: JobQueue
+    cleanup: Cleanup
+    projection: Projection
+
+
+def a_post(creator: str = "alice") -> Post:
+    return Post(
+        id=new_id(),
+        status=PostStatus.PROCESSING,
+        caption="a caption",
+        alt="",
+        creator=creator,
+        created_at="2026-01-01T00:00:00.000Z",
+    )
+
+
+def a_comment(post_id: str, creator: str = "bob", content: str = "hello") -> Comment:
+    return Comment(new_id(), post_id, creator, content, "2026-01-01T00:00:00.000Z")
+
+
+async def processing(adapters: Adapters) -> str:
+    post = a_post()
+    await adapters.posts.add(post)
+    return post.id
+
+
+async def ready(adapters: Adapters, creator: str = "alice") -> str:
+    post = a_post(creator)
+    await adapters.posts.add(post)
+    await adapters.posts.update(post.id, lambda found: published(found, RENDERED))
+    return post.id
+
+
+async def found(adapters: Adapters, post_id: str) -> StoredPost:
+    stored = await adapters.posts.find(post_id)
+    assert stored is not None
+    return stored
+
+
+async def shown(adapters: Adapters, post_id: str) -> PostWithComments:
+    stored = await found(adapters, post_id)
+    return msgspec.json.decode(stored.json(10), type=PostWithComments)
+
+
+@pytest.mark.anyio
+class PostStoreSuite:
+    async def test_what_was_added_is_found(self, adapters: Adapters) -> None:
+        post = a_post()
+        await adapters.posts.add(post)
+        stored = await found(adapters, post.id)
+        assert (stored.id, stored.total_comments, stored.post) == (post.id, 0, post)
+        assert await adapters.posts.find(new_id()) is None
+
+    async def test_adding_twice_changes_nothing(self, adapters: Adapters) -> None:
+        post = a_post()
+        await adapters.posts.add(post)
+        await adapters.posts.add(msgspec.structs.replace(post, caption="other"))
+        assert (await found(adapters, post.id)).post == post
+
+    async def test_an_update_is_kept_and_given_back(self, adapters: Adapters) -> None:
+        post_id = await ready(adapters)
+        after = await adapters.posts.update(
+            post_id, lambda post: edited(post, ALICE, caption="new", alt=None, now="now")
+        )
+        assert after.post.caption == "new"
+        assert await found(adapters, post_id) == after
+
+    async def test_an_update_that_raises_changes_nothing(self, adapters: Adapters) -> None:
+        post_id = await ready(adapters)
+        before = await found(adapters, post_id)
+        with pytest.raises(NotYoursError):
+            await adapters.posts.update(
+                post_id, lambda post: edited(post, BOB, caption="x", alt=None, now="now")
+            )
+        assert await found(adapters, post_id) == before
+
+    async def test_an_update_of_nothing_is_told(self, adapters: Adapters) -> None:
+        with pytest.raises(PostNotFoundError):
+            await adapters.posts.update(new_id(), lambda post: post)
+
+    async def test_an_update_keeps_counts_and_latest(self, adapters: Adapters) -> None:
+        post_id = await ready(adapters)
+        comment = a_comment(post_id)
+        await adapters.comments.add(comment)
+        await adapters.posts.update(
+            post_id, lambda post: edited(post, ALICE, caption="new", alt=None, now="now")
+        )
+        post = await shown(adapters, post_id)
+        assert (post.total_comments, post.latest_comments) == (1, [comment])
+
+    async def test_creator_and_admin_remove(self, adapters: Adapters) -> None:
+        for by in (ALICE, ROOT):
+            post_id = await ready(adapters)
+            await adapters.posts.remove(post_id, by)
+            assert await adapters.posts.find(post_id) is None
+
+    async def test_removing_again_is_fine_for_who_did_it_only(self, adapters: Adapters) -> None:
+        post_id = await ready(adapters)
+        await adapters.posts.remove(post_id, ALICE)
+        await adapters.posts.remove(post_id, ALICE)
+        with pytest.raises(PostNotFoundError):
+            await adapters.posts.remove(post_id, BOB)
+
+    async def test_others_may_not_remove_nor_see_what_is_not_ready(
+        self, adapters: Adapters
+    ) -> None:
+        with pytest.raises(NotYoursError):
+            await adapters.posts.remove(await ready(adapters), BOB)
+        with pytest.raises(PostNotFoundError):
+            await adapters.posts.remove(await processing(adapters), BOB)
+        with pytest.raises(PostNotFoundError):
+            await adapters.posts.remove(new_id(), ALICE)
+
+
+@pytest.mark.anyio
+class CommentStoreSuite:
+    async def test_counts_and_latest_follow_at_once(self, adapters: Adapters) -> None:
+        post_id = await ready(adapters)
+        made = [a_comment(post_id, content=str(number)) for number in range(12)]
+        for comment in made:
+            await adapters.comments.add(comment)
+        post = await shown(adapters, post_id)
+        assert (post.total_comments, post.latest_comments) == (12, made[:1:-1])
+
+    async def test_latest_are_the_greatest_ids_whatever_the_order_of_arrival(
+        self, adapters: Adapters
+    ) -> None:
+        post_id = await ready(adapters)
+        made = [a_comment(post_id, content=str(number)) for number in range(12)]
+        for comment in [*made[6:], *made[:6]]:
+            await adapters.comments.add(comment)
+        assert (await shown(adapters, post_id)).latest_comments == made[:1:-1]
+
+    async def test_only_ready_posts_take_comments(self, adapters: Adapters) -> None:
+        post_id = await processing(adapters)
+        with pytest.raises(PostNotReadyError):
+            await adapters.comments.add(a_comment(post_id, "alice"))
+        for target in (post_id, new_id()):
+            with pytest.raises(PostNotFoundError):
+                await adapters.comments.add(a_comment(target, "bob"))
+
+    async def test_pages_join(self, adapters: Adapters) -> None:
+        post_id = await ready(adapters)
+        made = [a_comment(post_id, content=str(number)) for number in range(5)]
+        for comment in made:
+            await adapters.comments.add(comment)
+        first = await adapters.comments.page(post_id, limit=2, after=None)
+        second = await adapters.comments.page(post_id, limit=2, after=first.next)
+        third = await adapters.comments.page(post_id, limit=2, after=second.next)
+        docs = [*first.comments, *second.comments, *third.comments]
+        assert [decode_comment(doc) for doc in docs] == made[::-1]
+        assert third.next is None
+        nothing = await adapters.comments.page(new_id(), limit=2, after=None)
+        assert nothing == ([], None)
+
+    async def test_an_edit_shows_in_the_latest(self, adapters: Adapters) -> None:
+        post_id = await ready(adapters)
+        comment = a_comment(post_id)
+        await adapters.comments.add(comment)
+        changed = await adapters.comments.update(
+            post_id, comment.id, lambda found: msgspec.structs.replace(found, content="new")
+        )
+        assert changed.content == "new"
+        assert (await shown(adapters, post_id)).latest_comments == [changed]
+
+    async def test_deleting_refills_the_latest_and_can_be_repeated(
+        self, adapters: Adapters
+    ) -> None:
+        post_id = await ready(adapters)
+        made = [a_comment(post_id, content=str(number)) for number in range(12)]
+        for comment in made:
+            await adapters.comments.add(comment)
+        for _ in range(2):
+            await adapters.comments.remove(post_id, made[11].id, BOB)
+        post = await shown(adapters, post_id)
+        assert (post.total_comments, post.latest_comments) == (11, made[10:0:-1])
+
+    async def test_who_may_delete(self, adapters: Adapters) -> None:
+        post_id = await ready(adapters)
+        for by in (BOB, ALICE, ROOT):
+            comment = a_comment(post_id)
+            await adapters.comments.add(comment)
+            with pytest.raises(NotYoursError):
+                await adapters.comments.remove(post_id, comment.id, Identity("mallory"))
+            await adapters.comments.remove(post_id, comment.id, by)
+            with pytest.raises(CommentNotFoundError):
+                await adapters.comments.remove(post_id, comment.id, Identity("mallory"))
+        assert (await shown(adapters, post_id)).total_comments == 0
+
+    async def test_what_is_not_there_is_told(self, adapters: Adapters) -> None:
+        post_id = await ready(adapters)
+        with pytest.raises(CommentNotFoundError):
+            await adapters.comments.update(post_id, new_id(), lambda comment: comment)
+        with pytest.raises(PostNotFoundError):
+            await adapters.comments.update(new_id(), new_id(), lambda comment: comment)
+        with pytest.raises(PostNotFoundError):
+            await adapters.comments.remove(await processing(adapters), new_id(), ALICE)
+
+
+@pytest.mark.anyio
+class FeedReaderSuite:
+    async def test_only_ready_posts_are_in_it(self, adapters: Adapters) -> None:
+        shown_id = await ready(adapters)
+        await processing(adapters)
+        gone = await ready(adapters)
+        await adapters.posts.remove(gone, ALICE)
+        for sort in FeedSort:
+            page = await adapters.feed.page(FeedQuery(sort=sort, limit=10))
+            assert [stored.id for stored in page.posts] == [shown_id]
+            assert page.next is None
+
+    async def test_both_orders_and_pages(self, adapters: Adapters) -> None:
+        ids = [await ready(adapters) for _ in range(4)]
+        for index in (0, 0, 2):
+            await adapters.comments.add(a_comment(ids[index]))
+        expected = {
+            FeedSort.TOP: [ids[0], ids[2], ids[3], ids[1]],
+            FeedSort.NEW: ids[::-1],
+        }
+        for sort, order in expected.items():
+            first = await adapters.feed.page(FeedQuery(sort=sort, limit=3))
+            second = await adapters.feed.page(FeedQuery(sort=sort, limit=3, after=first.next))
+            assert [stored.id for stored in [*first.posts, *second.posts]] == order
+            assert second.next is None
+
+    async def test_a_creators_own(self, adapters: Adapters) -> None:
+        hers = [await ready(adapters, "alice") for _ in range(2)]
+        await ready(adapters, "bob")
+        for sort in FeedSort:
+            page = await adapters.feed.page(FeedQuery(sort=sort, limit=10, creator="alice"))
+            assert [stored.id for stored in page.posts] == hers[::-1]
+
+
+@pytest.mark.anyio
+class JobQueueSuite:
+    async def test_a_processing_post_is_due_once(self, adapters: Adapters) -> None:
+        post_id = await processing(adapters)
+        await ready(adapters)
+        assert await adapters.jobs.lease(1000) == Job(post_id, 1)
+        assert await adapters.jobs.lease(1000) is None
+
+    async def test_a_lease_runs_out(self, adapters: Adapters) -> None:
+        post_id = await processing(adapters)
+        await adapters.jobs.lease(1000)
+        adapters.clock.advance(1000)
+        assert await adapters.jobs.lease(1000) == Job(post_id, 2)
+
+    async def test_the_longest_waiting_is_first(self, adapters: Adapters) -> None:
+        first = await processing(adapters)
+        adapters.clock.advance(5)
+        await processing(adapters)
+        job = await adapters.jobs.lease(1000)
+        assert job is not None
+        assert job.post_id == first
+
+    async def test_what_left_processing_is_no_job(self, adapters: Adapters) -> None:
+        post_id = await processing(adapters)
+        job = await adapters.jobs.lease(1000)
+        assert job is not None
+        bad = Failure("image_unreadable", "broken")
+        await adapters.posts.update(post_id, lambda post: failed(post, bad))
+        await adapters.jobs.retry(job, delay_ms=0, error="late")
+        await adapters.jobs.park(job, error="late")
+        adapters.clock.advance(10_000)
+        assert await adapters.jobs.lease(1000) is None
+        assert await adapters.jobs.parked() == []
+        assert (await shown(adapters, post_id)).failure == bad
+
+    async def test_a_retry_comes_after_its_delay(self, adapters: Adapters) -> None:
+        post_id = await processing(adapters)
+        job = await adapters.jobs.lease(1000)
+        assert job is not None
+        await adapters.jobs.retry(job, delay_ms=500, error="broke")
+        assert await adapters.jobs.lease(1000) is None
+        adapters.clock.advance(500)
+        assert await adapters.jobs.lease(1000) == Job(post_id, 2)
+
+    async def test_a_parked_job_is_seen_shown_as_failed_and_replayed(
+        self, adapters: Adapters
+    ) -> None:
+        post_id = await processing(adapters)
+        job = await adapters.jobs.lease(1000)
+        assert job is not None
+        await adapters.jobs.park(job, error="it broke")
+        assert [tuple(parked) for parked in await adapters.jobs.parked()] == [
+            (post_id, 1, "it broke")
+        ]
+        assert (await shown(adapters, post_id)).failure == PROCESSING_FAILED
+        assert await adapters.jobs.lease(1000) is None
+        assert await adapters.jobs.replay(post_id)
+        assert not await adapters.jobs.replay(post_id)
+        assert await adapters.jobs.parked() == []
+        assert await adapters.jobs.lease(1000) == Job(post_id, 1)
+
+    async def test_deleted_posts_are_no_jobs(self, adapters: Adapters) -> None:
+        post_id = await processing(adapters)
+        job = await adapters.jobs.lease(1000)
+        assert job is not None
+        await adapters.posts.remove(post_id, ALICE)
+        await adapters.jobs.retry(job, delay_ms=0, error="x")
+        await adapters.jobs.park(job, error="x")
+        assert not await adapters.jobs.replay(post_id)
+        assert await adapters.jobs.lease(1000) is None
+
+
+@pytest.mark.anyio
+class CleanupSuite:
+    async def test_remains_are_remembered_until_they_are_gone(self, adapters: Adapters) -> None:
+        post_id = await ready(adapters)
+        for number in range(5):
+            await adapters.comments.add(a_comment(post_id, content=str(number)))
+        assert await adapters.cleanup.pending(10) == []
+        await adapters.posts.remove(post_id, ALICE)
+        assert await adapters.cleanup.pending(10) == [post_id]
+        assert [await adapters.cleanup.purge_comments(post_id, 3) for _ in range(3)] == [
+            True,
+            True,
+            False,
+        ]
+        assert await adapters.comments.page(post_id, limit=10, after=None) == ([], None)
+        await adapters.cleanup.done(post_id)
+        assert await adapters.cleanup.pending(10) == []
+
+    async def test_what_is_finished_is_forgotten_in_time(self, adapters: Adapters) -> None:
+        done, open_ = await ready(adapters), await ready(adapters)
+        for post_id in (done, open_):
+            await adapters.posts.remove(post_id, ALICE)
+        await adapters.cleanup.done(done)
+        await adapters.posts.remove(done, ALICE)
+        adapters.clock.advance(1000)
+        await adapters.cleanup.forget(adapters.clock.now_ms())
+        with pytest.raises(PostNotFoundError):
+            await adapters.posts.remove(done, ALICE)
+        await adapters.posts.remove(open_, ALICE)
+        assert await adapters.cleanup.pending(10) == [open_]
+
+
+@pytest.mark.anyio
+class ProjectionSuite:
+    async def test_right_posts_are_left_alone(self, adapters: Adapters) -> None:
+        ids = [await ready(adapters) for _ in range(3)]
+        await adapters.comments.add(a_comment(ids[1]))
+        first = await adapters.projection.rebuild(None, 2)
+        second = await adapters.projection.rebuild(first.next, 2)
+        last = await adapters.projection.rebuild(second.next, 2)
+        assert [first.checked, second.checked, last.checked] == [2, 1, 0]
+        assert first.drifted == second.drifted == []
+        assert last.next is None
+        assert (await shown(adapters, ids[1])).total_comments == 1
+
+
+@pytest.mark.anyio
+class PictureStoreSuite:
+    """Needs the fixtures `pictures` and `clock_ms`, which gives a time after all that was
+    stored."""
+
+    async def stored(self, pictures: PictureStore, content: bytes = b"original") -> str:
+        post_id = new_id()
+        staged = pictures.stage(post_id)
+        await staged.write(content)
+        await staged.commit()
+        return post_id
+
+    async def published(self, pictures: PictureStore) -> str:
+        post_id = await self.stored(pictures)
+        async with pictures.workspace(post_id) as work:
+            for name in RENDITIONS:
+                (work.folder / f"{name}.jpg").write_bytes(name.encode())
+            await pictures.publish(post_id, work)
+        return post_id
+
+    async def content(self, file: Any) -> bytes:
+        content: bytes = await file.read(0, file.size)
+        file.close()
+        return content
+
+    async def test_an_original_comes_back_byte_for_byte(self, pictures: PictureStore) -> None:
+        chunks = [bytes([number]) * 700_000 for number in range(4)]
+        post_id = new_id()
+        staged = pictures.stage(post_id)
+        for chunk in chunks:
+            await staged.write(chunk)
+        with pytest.raises(ImageNotFoundError):
+            await pictures.open_original(post_id)
+        await staged.commit()
+        await staged.discard()
+        file = await pictures.open_original(post_id)
+        assert await file.read(700_000 - 1, 2) == b"\0\1"
+        assert await self.content(file) == b"".join(chunks)
+
+    async def test_a_discarded_original_never_was(self, pictures: PictureStore) -> None:
+        post_id = new_id()
+        staged = pictures.stage(post_id)
+        await staged.write(bytes(2_000_000))
+        await staged.discard()
+        with pytest.raises(ImageNotFoundError):
+            await pictures.open_original(post_id)
+
+    async def test_renditions_are_published_together(self, pictures: PictureStore) -> None:
+        post_id = await self.published(pictures)
+        for name in RENDITIONS:
+            assert await self.content(await pictures.open_rendition(post_id, name)) == name.encode()
+
+    async def test_publishing_again_replaces(self, pictures: PictureStore) -> None:
+        post_id = await self.published(pictures)
+        async with pictures.workspace(post_id) as work:
+            for name in RENDITIONS:
+                (work.folder / f"{name}.jpg").write_bytes(b"new")
+            await pictures.publish(post_id, work)
+        assert await self.content(await pictures.open_rendition(post_id, "600")) == b"new"
+
+    async def test_a_workspace_has_the_original_and_is_gone_after(
+        self, pictures: PictureStore
+    ) -> None:
+        post_id = await self.stored(pictures, b"the original")
+        async with pictures.workspace(post_id) as work:
+            folder: Path = work.folder
+            assert work.original.read_bytes() == b"the original"
+        assert not folder.exists()
+
+    async def test_without_an_original_there_is_no_workspace(self, pictures: PictureStore) -> None:
+        with pytest.raises(ImageNotFoundError):
+            async with pictures.workspace(new_id()):
+                pass
+
+    async def test_removing_takes_everything_and_can_be_repeated(
+        self, pictures: PictureStore
+    ) -> None:
+        post_id = await self.published(pictures)
+        for _ in range(2):
+            await pictures.remove(post_id)
+        with pytest.raises(ImageNotFoundError):
+            await pictures.open_original(post_id)
+        with pytest.raises(ImageNotFoundError):
+            await pictures.open_rendition(post_id, "600")
+
+    async def test_an_etag_changes_with_the_content(self, pictures: PictureStore) -> None:
+        one = await pictures.open_original(await self.stored(pictures, b"one"))
+        other = await pictures.open_original(await self.stored(pictures, b"other"))
+        assert one.etag != other.etag
+        one.close()
+        other.close()
+
+    async def test_leftovers_are_what_is_older(self, pictures: PictureStore, clock_ms: int) -> None:
+        kept = {await self.published(pictures), await self.stored(pictures)}
+        assert {post_id async for post_id in pictures.leftovers(0)} == set()
+        assert {post_id async for post_id in pictures.leftovers(clock_ms)} == kept

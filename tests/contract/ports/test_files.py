@@ -1,0 +1,64 @@
+"""The file adapters keep the ports' contracts, and a few promises of their own."""
+
+import errno
+import time
+from pathlib import Path
+
+import pytest
+
+from contract.ports import suite
+from image_poster.adapters.files.durable import disk_errors
+from image_poster.adapters.files.picture_store import FilePictureStore
+from image_poster.domain.errors import StorageFullError
+from image_poster.domain.ids import new_id
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> FilePictureStore:
+    return FilePictureStore(tmp_path)
+
+
+@pytest.fixture
+def clock_ms() -> int:
+    return time.time_ns() // 1_000_000 + 60_000
+
+
+class TestPictureStore(suite.PictureStoreSuite):
+    pass
+
+
+def files_below(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.is_file()]
+
+
+@pytest.mark.anyio
+async def test_half_an_upload_and_half_a_job_are_dropped(
+    pictures: FilePictureStore, tmp_path: Path, clock_ms: int
+) -> None:
+    staged = pictures.stage(new_id())
+    await staged.write(bytes(2_000_000))
+    (tmp_path / "spool" / "job").mkdir()
+    (tmp_path / "spool" / "job" / "600.jpg").write_bytes(b"x")
+    assert len(files_below(tmp_path)) == 2
+    assert [post_id async for post_id in pictures.leftovers(clock_ms)] == []
+    assert files_below(tmp_path) == []
+    await staged.discard()
+
+
+@pytest.mark.anyio
+async def test_removing_leaves_no_file(pictures: FilePictureStore, tmp_path: Path) -> None:
+    post_id = await suite.PictureStoreSuite().published(pictures)
+    assert len(files_below(tmp_path)) == 3
+    await pictures.remove(post_id)
+    assert files_below(tmp_path) == []
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_a_full_disk_is_told_as_such(number: int) -> None:
+    with pytest.raises(StorageFullError), disk_errors():
+        raise OSError(number, "full")
+
+
+def test_other_errors_of_the_disk_stay_what_they_are() -> None:
+    with pytest.raises(OSError, match="broken"), disk_errors():
+        raise OSError(errno.EIO, "broken")

@@ -1,0 +1,66 @@
+"""The in-memory adapters keep the ports' contracts."""
+
+import pytest
+
+from contract.ports import suite
+from image_poster.adapters.memory.cleanup import MemoryCleanup
+from image_poster.adapters.memory.clock import ManualClock
+from image_poster.adapters.memory.comment_store import MemoryCommentStore
+from image_poster.adapters.memory.feed_reader import MemoryFeedReader
+from image_poster.adapters.memory.job_queue import MemoryJobQueue
+from image_poster.adapters.memory.picture_store import MemoryPictureStore
+from image_poster.adapters.memory.post_store import MemoryPostStore
+from image_poster.adapters.memory.projection import MemoryProjection
+from image_poster.adapters.memory.state import MemoryState
+
+
+@pytest.fixture
+def adapters() -> suite.Adapters:
+    clock, state = ManualClock(), MemoryState()
+    return suite.Adapters(
+        clock=clock,
+        posts=MemoryPostStore(state, clock),
+        comments=MemoryCommentStore(state, clock),
+        feed=MemoryFeedReader(state),
+        jobs=MemoryJobQueue(state, clock),
+        cleanup=MemoryCleanup(state),
+        projection=MemoryProjection(state),
+    )
+
+
+@pytest.fixture
+def pictures() -> MemoryPictureStore:
+    return MemoryPictureStore(ManualClock(1000))
+
+
+@pytest.fixture
+def clock_ms() -> int:
+    return 1001
+
+
+class TestPostStore(suite.PostStoreSuite):
+    pass
+
+
+class TestCommentStore(suite.CommentStoreSuite):
+    pass
+
+
+class TestFeedReader(suite.FeedReaderSuite):
+    pass
+
+
+class TestJobQueue(suite.JobQueueSuite):
+    pass
+
+
+class TestCleanup(suite.CleanupSuite):
+    pass
+
+
+class TestProjection(suite.ProjectionSuite):
+    pass
+
+
+class TestPictureStore(suite.PictureStoreSuite):
+    pass

@@ -1,0 +1,177 @@
+"""The SQLite adapters keep the ports' contracts, and a few promises of their own."""
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from contract.ports import suite
+from contract.ports.suite import a_comment, ready, shown
+from image_poster.adapters.memory.clock import ManualClock
+from image_poster.adapters.sqlite.cleanup import SqliteCleanup
+from image_poster.adapters.sqlite.comment_store import SqliteCommentStore
+from image_poster.adapters.sqlite.database import Database, connect
+from image_poster.adapters.sqlite.feed_reader import SqliteFeedReader
+from image_poster.adapters.sqlite.job_queue import SqliteJobQueue
+from image_poster.adapters.sqlite.post_store import SqlitePostStore
+from image_poster.adapters.sqlite.projection import SqliteProjection
+from image_poster.adapters.sqlite.schema import VERSION, SchemaTooNewError
+from image_poster.domain.errors import NotYoursError, StorageFullError
+from image_poster.domain.feed import FeedSort
+from image_poster.domain.ids import new_id
+
+
+@pytest.fixture
+async def database(tmp_path: Path) -> AsyncIterator[Database]:
+    opened = Database(tmp_path / "test.db")
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+def adapters(database: Database) -> suite.Adapters:
+    clock = ManualClock()
+    return suite.Adapters(
+        clock=clock,
+        posts=SqlitePostStore(database, clock),
+        comments=SqliteCommentStore(database, clock),
+        feed=SqliteFeedReader(database),
+        jobs=SqliteJobQueue(database, clock),
+        cleanup=SqliteCleanup(database),
+        projection=SqliteProjection(database),
+    )
+
+
+class TestPostStore(suite.PostStoreSuite):
+    pass
+
+
+class TestCommentStore(suite.CommentStoreSuite):
+    pass
+
+
+class TestFeedReader(suite.FeedReaderSuite):
+    pass
+
+
+class TestJobQueue(suite.JobQueueSuite):
+    pass
+
+
+class TestCleanup(suite.CleanupSuite):
+    pass
+
+
+class TestProjection(suite.ProjectionSuite):
+    pass
+
+
+@pytest.mark.anyio
+async def test_many_requests_share_transactions_and_a_refused_one_costs_the_others_nothing(
+    adapters: suite.Adapters,
+) -> None:
+    post_id = await ready(adapters)
+    comments = [a_comment(post_id, content=str(number)) for number in range(300)]
+    refused = [adapters.posts.remove(post_id, suite.BOB) for _ in range(50)]
+    results = await asyncio.gather(
+        *(adapters.comments.add(comment) for comment in comments),
+        *refused,
+        return_exceptions=True,
+    )
+    assert results[:300] == [None] * 300
+    assert all(isinstance(result, NotYoursError) for result in results[300:])
+    assert (await shown(adapters, post_id)).total_comments == 300
+
+
+@pytest.mark.anyio
+async def test_a_caller_that_goes_away_costs_nobody_anything(adapters: suite.Adapters) -> None:
+    post_id = await ready(adapters)
+    leaving = asyncio.ensure_future(adapters.comments.add(a_comment(post_id)))
+    await asyncio.sleep(0)
+    leaving.cancel()
+    await adapters.comments.add(a_comment(post_id))
+    assert (await shown(adapters, post_id)).total_comments in (1, 2)
+
+
+@pytest.mark.anyio
+async def test_a_full_database_is_told_and_keeps_what_it_had(
+    adapters: suite.Adapters, database: Database
+) -> None:
+    post_id = await ready(adapters)
+    await database.write(lambda connection: connection.execute("PRAGMA max_page_count = 1"))
+    with pytest.raises(StorageFullError):
+        for number in range(2000):
+            await adapters.comments.add(a_comment(post_id, content=f"{number}" * 300))
+    await database.write(lambda connection: connection.execute("PRAGMA max_page_count = 100000"))
+    before = (await shown(adapters, post_id)).total_comments
+    await adapters.comments.add(a_comment(post_id))
+    assert (await shown(adapters, post_id)).total_comments == before + 1
+
+
+@pytest.mark.anyio
+async def test_drift_is_found_mended_and_reported(
+    adapters: suite.Adapters, database: Database
+) -> None:
+    post_id = await ready(adapters)
+    comment = a_comment(post_id)
+    await adapters.comments.add(comment)
+    await database.write(
+        lambda connection: connection.execute("UPDATE posts SET total_comments = 7, latest = x''")
+    )
+    rebuilt = await adapters.projection.rebuild(None, 10)
+    assert [tuple(drift) for drift in rebuilt.drifted] == [(post_id, 7, 1)]
+    post = await shown(adapters, post_id)
+    assert (post.total_comments, post.latest_comments) == (1, [comment])
+
+
+@pytest.mark.anyio
+async def test_what_was_written_is_there_after_opening_again(tmp_path: Path) -> None:
+    clock = ManualClock()
+    first = Database(tmp_path / "again.db")
+    post = suite.a_post()
+    await SqlitePostStore(first, clock).add(post)
+    await first.close()
+    second = Database(tmp_path / "again.db")
+    stored = await SqlitePostStore(second, clock).find(post.id)
+    assert stored is not None
+    assert stored.post == post
+    await SqliteJobQueue(second, clock).lease(60_000)
+    await SqliteJobQueue(second, clock).release_all()
+    assert await SqliteJobQueue(second, clock).lease(60_000) is not None
+    await second.close()
+
+
+@pytest.mark.anyio
+async def test_a_database_of_a_later_version_is_not_touched(tmp_path: Path) -> None:
+    path = tmp_path / "later.db"
+    connection = sqlite3.connect(path)
+    connection.execute(f"PRAGMA user_version = {VERSION + 1}")
+    connection.close()
+    with pytest.raises(SchemaTooNewError):
+        Database(path)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("creator", [None, "alice"])
+@pytest.mark.parametrize("sort", list(FeedSort))
+async def test_every_feed_question_is_answered_by_an_index_without_sorting(
+    tmp_path: Path, sort: FeedSort, creator: str | None
+) -> None:
+    from image_poster.adapters.sqlite import feed_reader
+    from image_poster.domain.feed import FeedPosition, FeedQuery
+
+    database = Database(tmp_path / "plan.db")
+    position = FeedPosition(3, new_id())
+    sql, parameters = feed_reader.question(
+        FeedQuery(sort=sort, limit=10, creator=creator, after=position)
+    )
+    connection = connect(tmp_path / "plan.db")
+    plan = connection.execute(f"EXPLAIN QUERY PLAN {sql}", (*parameters, 11)).fetchall()
+    connection.close()
+    await database.close()
+    steps = [row[3] for row in plan]
+    assert len(steps) == 1
+    assert steps[0].startswith("SEARCH posts USING INDEX feed_")
+    assert ("creator" in steps[0]) == (creator is not None)

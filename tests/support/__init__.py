@@ -1,0 +1,1 @@
+"""What tests share: servers to talk to, pictures to send, and a small HTTP helper."""

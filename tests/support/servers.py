@@ -1,0 +1,70 @@
+"""Start a real server in a process of its own, and end it by its id."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+LOCAL = (sys.executable, "-m", "image_poster", "serve")
+MEMORY = (sys.executable, "-m", "image_poster.editions.memory.serve")
+
+_LISTENING = re.compile(r"listening on (http://\S+)\n")
+_CLEAN = {key: value for key, value in os.environ.items() if not key.startswith("IMAGE_POSTER_")}
+
+
+@dataclass
+class Server:
+    """A running server: its process and where it listens."""
+
+    process: subprocess.Popen[str]
+    url: str
+
+    def kill(self) -> None:
+        """As `kill -9` would."""
+        self.process.kill()
+        self.process.wait()
+
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        """Ask it to stop; its exit code."""
+        self.process.send_signal(number)
+        return self.process.wait(timeout=20)
+
+
+def start(command: tuple[str, ...], *flags: str) -> Server:
+    """Start a server on a free port and wait for its line."""
+    process = subprocess.Popen(
+        [*command, "--port", "0", *flags], stdout=subprocess.PIPE, text=True, env=_CLEAN
+    )
+    assert process.stdout is not None
+    line = process.stdout.readline()
+    found = _LISTENING.fullmatch(line)
+    if found is None:
+        process.kill()
+        process.wait()
+        raise AssertionError(f"the server said {line!r} instead of where it listens")
+    return Server(process, found[1])
+
+
+@contextmanager
+def running(command: tuple[str, ...], *flags: str) -> Iterator[Server]:
+    """A server for as long as the block lasts."""
+    server = start(command, *flags)
+    try:
+        yield server
+    finally:
+        if server.process.poll() is None:
+            server.stop()
+        if server.process.stdout is not None:
+            server.process.stdout.close()
+
+
+@contextmanager
+def local_server(data_dir: Path, *flags: str) -> Iterator[Server]:
+    """The one-machine edition on `data_dir`."""
+    with running(LOCAL, "--data-dir", str(data_dir), *flags) as server:
+        yield server

@@ -1,0 +1,170 @@
+"""The pure rules."""
+
+import pytest
+
+from image_poster.domain import images, posts, texts
+from image_poster.domain.comments import Comment, join_latest, split_latest, with_newest
+from image_poster.domain.cursors import CursorSigner
+from image_poster.domain.errors import (
+    ImagePosterError,
+    InvalidCursorError,
+    NotYoursError,
+    ValidationFailedError,
+    answer_types,
+)
+from image_poster.domain.feed import FeedPosition
+from image_poster.domain.identity import Identity
+from image_poster.domain.ids import is_id, new_id
+from image_poster.domain.images import ImageFormat, RenderedImage, Size, sniff
+from image_poster.domain.posts import Failure, Post, PostStatus
+from image_poster.domain.times import rfc3339
+
+RENDERED = RenderedImage(Size(600, 600), Size(1600, 1067), "U0hash")
+
+
+def post(status: PostStatus = PostStatus.PROCESSING) -> Post:
+    return Post(new_id(), status, "", "", "alice", "2026-01-01T00:00:00.000Z")
+
+
+def test_ids_sort_in_the_order_of_their_making() -> None:
+    made = [new_id() for _ in range(2000)]
+    assert made == sorted(set(made))
+    assert all(is_id(found) for found in made)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "8" + "0" * 25, "0" * 25, "0" * 27, "I" + "0" * 25, "0" * 25 + "\n"]
+)
+def test_what_is_no_ulid_is_no_id(text: str) -> None:
+    assert not is_id(text)
+
+
+@pytest.mark.parametrize(
+    ("milliseconds", "text"),
+    [
+        (0, "1970-01-01T00:00:00.000Z"),
+        (1_767_225_599_007, "2025-12-31T23:59:59.007Z"),
+        (1_767_225_600_000, "2026-01-01T00:00:00.000Z"),
+    ],
+)
+def test_times_are_rfc_3339_with_milliseconds(milliseconds: int, text: str) -> None:
+    assert rfc3339(milliseconds) == text
+
+
+def test_every_error_has_one_code_a_status_and_a_sentence() -> None:
+    errors = answer_types()
+    assert len({error.code for error in errors}) == len(errors) == 22
+    for error in errors:
+        assert 400 <= error.status < 600
+        if error is not ValidationFailedError:
+            assert error.detail.endswith((".", "`.")), error
+            assert error.detail != ImagePosterError.detail, error
+
+
+def test_the_tree_at_the_top_of_the_errors_is_complete() -> None:
+    from image_poster.domain import errors as module
+
+    for error in answer_types():
+        assert any(
+            error.__name__ in line and error.code in line
+            for line in (module.__doc__ or "").splitlines()
+        ), error
+
+
+def test_texts_are_trimmed_and_their_newlines_folded() -> None:
+    assert texts.clean("caption", "  a\r\nb\tc \n", most=10) == "a\nb\tc"
+
+
+@pytest.mark.parametrize("text", ["a\rb", "a\x00", "\x1b[0m", "a\x7fb", "a\x9fb", "a\x0bb"])
+def test_control_characters_are_refused(text: str) -> None:
+    with pytest.raises(ValidationFailedError):
+        texts.clean("caption", text, most=100)
+
+
+def test_only_an_owner_or_an_admin_passes() -> None:
+    Identity("alice").require("alice", "bob")
+    Identity("root", admin=True).require("alice")
+    with pytest.raises(NotYoursError):
+        Identity("mallory").require("alice", "bob")
+
+
+@pytest.mark.parametrize(
+    "status", [PostStatus.AWAITING_UPLOAD, PostStatus.READY, PostStatus.FAILED]
+)
+def test_late_image_work_never_moves_a_post_that_left_processing(status: PostStatus) -> None:
+    before = post(status)
+    assert posts.published(before, RENDERED) == before
+    assert posts.failed(before, Failure("x", "y")) == before
+
+
+def test_only_what_is_parked_can_be_replayed() -> None:
+    parked = posts.failed(post(), posts.PROCESSING_FAILED)
+    assert posts.is_parked(parked)
+    assert posts.replayed(parked).status is PostStatus.PROCESSING
+    unreadable = posts.failed(post(), Failure("image_unreadable", "broken"))
+    assert posts.replayed(unreadable) == unreadable
+
+
+def test_the_latest_comments_are_lines_of_json() -> None:
+    docs = [b'{"n":%d}' % number for number in range(12)]
+    latest = b""
+    for doc in docs:
+        latest = with_newest(latest, doc)
+    assert split_latest(latest, 10) == docs[:1:-1]
+    assert split_latest(latest, 2) == docs[:-3:-1]
+    assert split_latest(latest, 0) == split_latest(b"", 5) == []
+    assert join_latest([]) == b""
+
+
+def test_no_comment_can_break_its_line() -> None:
+    from image_poster.domain.comments import encode_comment
+
+    nasty = Comment(new_id(), new_id(), "a\nb", "one\ntwo\r\u2028\u0085", "now")
+    assert b"\n" not in encode_comment(nasty)
+
+
+def test_a_cursor_is_good_for_its_list_and_secret_only() -> None:
+    signer = CursorSigner(b"secret")
+    position = FeedPosition(3, new_id())
+    cursor = signer.write("feed:top:", position)
+    assert signer.read("feed:top:", cursor, FeedPosition) == position
+    for other, name in ((signer, "feed:new:"), (CursorSigner(b"other"), "feed:top:")):
+        with pytest.raises(InvalidCursorError):
+            other.read(name, cursor, FeedPosition)
+
+
+@pytest.mark.parametrize(
+    ("head", "expected"),
+    [
+        (b"\xff\xd8\xff\xe0", ImageFormat.JPEG),
+        (b"\x89PNG\r\n\x1a\n", ImageFormat.PNG),
+        (b"GIF87a", ImageFormat.GIF),
+        (b"GIF89a", ImageFormat.GIF),
+        (b"RIFF\x00\x00\x00\x00WEBPVP8 ", ImageFormat.WEBP),
+        (b"BM\x00\x00", ImageFormat.BMP),
+        (b"\x00\x00\x00\x18ftypheic\x00\x00\x00\x00mif1heic", ImageFormat.HEIC),
+        (b"\x00\x00\x00\x1cftypmif1\x00\x00\x00\x00mif1miafheic", ImageFormat.HEIC),
+        (b"\x00\x00\x00\x1cftypmif1\x00\x00\x00\x00mif1miafavif", ImageFormat.AVIF),
+        (b"\x00\x00\x00\x1cftypavif\x00\x00\x00\x00mif1miafavif", ImageFormat.AVIF),
+        (b"\x00\x00\x00\x14ftypmif1\x00\x00\x00\x00mif1heic", None),  # heic lies behind the box
+        (b"\x00\x00\x00\x18ftypheiX\x00\x00heicmif1isom", None),  # there it is the minor version
+        (b"\x00\x00\x00\x18ftypisom\x00\x00\x00\x00mp42", None),
+        (b"RIFF\x00\x00\x00\x00AVI ", None),
+        (b"", None),
+    ],
+)
+def test_formats_are_told_by_their_first_bytes(head: bytes, expected: ImageFormat | None) -> None:
+    assert sniff(head) == expected
+
+
+@pytest.mark.parametrize(
+    ("source", "working"),
+    [
+        (Size(6000, 4000), Size(1600, 1067)),
+        (Size(800, 600), Size(800, 600)),
+        (Size(8000, 1000), Size(4800, 600)),
+        (Size(8000, 500), Size(8000, 500)),
+    ],
+)
+def test_the_decode_is_as_small_as_both_renditions_allow(source: Size, working: Size) -> None:
+    assert images.working_size(source) == working

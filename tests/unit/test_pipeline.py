@@ -1,0 +1,266 @@
+"""Image work, picture by picture: upright, unstretched, in sRGB, without metadata."""
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import pyvips
+from PIL import Image
+
+from image_poster.adapters.vips.pipeline import RenderSettings, render
+from image_poster.adapters.vips.selftest import unreadable_formats
+from image_poster.domain.errors import ImageRejectedError
+from image_poster.domain.images import ImageFit, RenderedImage
+from support import pictures
+from support.pictures import BLUE, CORNERS, GREEN, RED, YELLOW, corner_colours, looks_like
+
+
+class Made:
+    """What image work made of some bytes."""
+
+    def __init__(self, folder: Path, content: bytes, settings: RenderSettings) -> None:
+        original = folder / "original"
+        original.write_bytes(content)
+        self.facts: RenderedImage = render(original, folder, settings)
+        self.small_bytes = (folder / "600.jpg").read_bytes()
+        self.large_bytes = (folder / "1600.jpg").read_bytes()
+        self.small = pictures.opened(self.small_bytes)
+        self.large = pictures.opened(self.large_bytes)
+
+
+Make = Callable[..., Made]
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Make:
+    def made(content: bytes, *, fit: ImageFit = "cover", max_pixels: int = 100_000_000) -> Made:
+        return Made(tmp_path, content, RenderSettings(fit=fit, max_pixels=max_pixels))
+
+    return made
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("size", [(120, 80), (80, 120), (2400, 1600)])
+def test_all_eight_orientations_come_out_upright(
+    make: Make, orientation: int, size: tuple[int, int]
+) -> None:
+    made = make(pictures.from_phone(orientation, *size))
+    for picture in (made.small, made.large):
+        assert looks_like(corner_colours(picture), CORNERS)
+    assert (made.large.width > made.large.height) == (size[0] > size[1])
+
+
+@pytest.mark.parametrize("orientation", [0, 9, 255])
+def test_a_senseless_orientation_is_ignored(make: Make, orientation: int) -> None:
+    made = make(pictures.from_phone(orientation))
+    assert looks_like(corner_colours(made.large), CORNERS)
+
+
+@pytest.mark.parametrize("kind", pictures.samples())
+def test_every_format_is_read(make: Make, kind: str) -> None:
+    made = make(pictures.samples()[kind])
+    assert made.small.size == (600, 600)
+    assert made.large.size == (120, 80)
+    assert looks_like(corner_colours(made.small), CORNERS)
+
+
+def test_this_machine_reads_all_formats() -> None:
+    assert unreadable_formats() == []
+
+
+def test_the_square_is_cut_from_the_middle_and_never_stretched(make: Make) -> None:
+    """A circle in the middle stays a circle."""
+    picture = Image.new("RGB", (1800, 900), "white")
+    picture.paste((0, 0, 0), (800, 350, 1000, 550))
+    made = make(pictures.encoded(picture, "PNG"))
+    dark = made.small.convert("L").point(lambda value: 255 if value < 128 else 0).getbbox()
+    left, top, right, bottom = dark
+    assert abs((right - left) - (bottom - top)) <= 2
+    assert abs((left + right) / 2 - 300) <= 2
+    assert abs(right - left - 200 * 600 / 900) <= 2
+
+
+@pytest.mark.parametrize(
+    ("source", "large"),
+    [
+        ((6000, 4000), (1600, 1067)),
+        ((4000, 6000), (1067, 1600)),
+        ((1600, 1600), (1600, 1600)),
+        ((1601, 1000), (1600, 999)),
+        ((900, 700), (900, 700)),
+        ((1, 1), (1, 1)),
+        ((4000, 1), (1600, 1)),
+        ((1, 4000), (1, 1600)),
+        ((5000, 300), (1600, 96)),
+    ],
+)
+def test_the_whole_picture_is_at_most_1600_and_never_enlarged(
+    make: Make, source: tuple[int, int], large: tuple[int, int]
+) -> None:
+    made = make(pictures.encoded(Image.new("RGB", source, RED), "PNG"))
+    assert made.large.size == large == (made.facts.large.width, made.facts.large.height)
+    assert made.small.size == (600, 600) == (made.facts.small.width, made.facts.small.height)
+
+
+@pytest.mark.parametrize(
+    ("fit", "source", "small"),
+    [
+        ("contain", (1200, 800), (600, 400)),
+        ("contain", (300, 200), (300, 200)),
+        ("contain", (3000, 10), (600, 2)),
+        ("pad", (1200, 800), (600, 600)),
+        ("pad", (300, 200), (600, 600)),
+    ],
+)
+def test_other_fits(
+    make: Make, fit: ImageFit, source: tuple[int, int], small: tuple[int, int]
+) -> None:
+    made = make(pictures.encoded(pictures.corners(*source), "PNG"), fit=fit)
+    assert made.small.size == small
+    if fit == "pad":
+        assert made.small.getpixel((300, 5))[0] >= 250
+        assert made.small.getpixel((300, 300))[0] < 250
+
+
+def colour(made: Made) -> tuple[int, ...]:
+    return made.small.getpixel((300, 300))
+
+
+def near(found: tuple[int, ...], expected: tuple[int, ...], by: int = 12) -> bool:
+    return all(abs(one - other) <= by for one, other in zip(found, expected, strict=True))
+
+
+def test_transparency_becomes_white(make: Make) -> None:
+    clear = Image.new("RGBA", (64, 64), (0, 0, 0, 0))
+    for kind in ("PNG", "WEBP"):
+        assert near(colour(make(pictures.encoded(clear, kind, lossless=True))), (255, 255, 255))
+    half = Image.new("RGBA", (64, 64), (0, 0, 0, 128))
+    assert near(colour(make(pictures.encoded(half, "PNG"))), (127, 127, 127))
+
+
+def test_palette_with_a_transparent_colour(make: Make) -> None:
+    picture = Image.new("P", (64, 64), 1)
+    picture.putpalette([0, 0, 0, 200, 0, 0])
+    assert near(colour(make(pictures.encoded(picture, "PNG"))), (200, 0, 0))
+    assert near(colour(make(pictures.encoded(picture, "GIF", transparency=1))), (255, 255, 255))
+
+
+def test_grey_sixteen_bit_and_bilevel(make: Make) -> None:
+    assert near(colour(make(pictures.encoded(Image.new("L", (64, 64), 90)))), (90, 90, 90))
+    assert near(
+        colour(make(pictures.encoded(Image.new("LA", (64, 64), (90, 255)), "PNG"))), (90, 90, 90)
+    )
+    assert near(colour(make(pictures.encoded(Image.new("1", (64, 64), 1), "PNG"))), (255,) * 3)
+    deep = pyvips.Image.black(64, 64, bands=3) + [257 * value for value in (200, 100, 50)]
+    png = deep.cast("ushort").copy(interpretation="rgb16").write_to_buffer(".png")
+    assert near(colour(make(png)), (200, 100, 50))
+    grey = (pyvips.Image.black(64, 64) + 257 * 60).cast("ushort").copy(interpretation="grey16")
+    assert near(colour(make(grey.write_to_buffer(".png"))), (60, 60, 60))
+
+
+def test_cmyk_with_and_without_a_profile(make: Make) -> None:
+    plain = pictures.encoded(Image.new("CMYK", (64, 64), (0, 255, 255, 0)))
+    assert near(colour(make(plain)), (237, 28, 36), by=30)
+    red = pyvips.Image.new_from_buffer(pictures.encoded(Image.new("RGB", (64, 64), RED)), "")
+    profiled = red.icc_transform("cmyk", input_profile="srgb").jpegsave_buffer(Q=95)
+    assert near(colour(make(profiled)), RED, by=25)
+
+
+def test_an_embedded_profile_is_converted_not_just_dropped(make: Make) -> None:
+    """The same numbers mean a stronger red in Display P3 than in sRGB."""
+    picture = pyvips.Image.new_from_buffer(
+        pictures.encoded(Image.new("RGB", (64, 64), (200, 80, 80)), "PNG"), ""
+    )
+    wide = picture.icc_transform("p3", input_profile="srgb").pngsave_buffer()
+    assert pictures.opened(wide).getpixel((5, 5))[0] < 195
+    made = make(wide)
+    assert near(colour(made), (200, 80, 80), by=4)
+    assert "icc_profile" not in made.small.info
+
+
+def test_a_damaged_profile_does_not_stop_the_picture(make: Make) -> None:
+    content = pictures.encoded(Image.new("RGB", (64, 64), RED), icc_profile=b"no profile at all")
+    assert near(colour(make(content)), RED)
+
+
+def test_bmps_of_several_kinds(make: Make) -> None:
+    for mode, value in (("RGB", RED), ("L", 90), ("P", 0), ("1", 1), ("RGBA", (*RED, 255))):
+        made = make(pictures.encoded(Image.new(mode, (64, 48), value), "BMP"))
+        assert made.large.size == (64, 48)
+
+
+def test_only_the_first_frame_of_an_animation_is_shown(make: Make) -> None:
+    assert looks_like(corner_colours(make(pictures.animated_gif()).small), CORNERS)
+    frames = [pictures.corners(), Image.new("RGB", (120, 80))]
+    webp = pictures.encoded(frames[0], "WEBP", save_all=True, append_images=frames[1:])
+    assert looks_like(corner_colours(make(webp).small), CORNERS)
+
+
+def test_a_turned_heic_is_turned_once(make: Make) -> None:
+    import pillow_heif
+
+    exif = Image.Exif()
+    exif[pictures.ORIENTATION] = 6
+    buffer = io.BytesIO()
+    lying = pictures.corners().transpose(Image.Transpose.ROTATE_90)
+    pillow_heif.from_pillow(lying).save(buffer, quality=90, exif=exif.tobytes())
+    made = make(buffer.getvalue())
+    assert made.large.size == (120, 80)
+    assert looks_like(corner_colours(made.large), (RED, GREEN, BLUE, YELLOW))
+
+
+def test_nothing_but_the_picture_is_in_what_is_served(make: Make) -> None:
+    made = make(pictures.from_phone(6, 2400, 1600))
+    for content in (made.small_bytes, made.large_bytes):
+        markers = {content[at + 1] for at in range(len(content) - 1) if content[at] == 0xFF}
+        segments = content[: content.index(b"\xff\xda")]
+        assert b"Exif" not in segments
+        assert b"Phone Maker" not in segments
+        assert b"ICC_PROFILE" not in segments
+        assert b"http://ns.adobe.com" not in segments
+        assert 0xC2 in markers  # SOF2: progressive
+
+
+def test_the_placeholder_is_a_blurhash_of_the_picture(make: Make) -> None:
+    import blurhash
+
+    made = make(pictures.encoded(Image.new("RGB", (64, 64), RED), "PNG"))
+    (pixel,) = (blurhash.decode(made.facts.placeholder, 4, 4)[1][1:2],)
+    assert near(tuple(pixel[0]), RED)
+
+
+@pytest.mark.parametrize("kind", ["jpeg", "png", "webp", "gif", "bmp", "heic", "avif"])
+@pytest.mark.parametrize("kept", [0.3, 0.6])
+def test_a_cut_picture_is_unreadable_and_says_so(make: Make, kind: str, kept: float) -> None:
+    noise = Image.effect_noise((300, 200), 90).convert("RGB")
+    content = {
+        "jpeg": lambda: pictures.encoded(noise),
+        "png": lambda: pictures.encoded(noise, "PNG"),
+        "webp": lambda: pictures.encoded(noise, "WEBP"),
+        "gif": lambda: pictures.encoded(noise.convert("P"), "GIF"),
+        "bmp": lambda: pictures.encoded(noise, "BMP"),
+        "heic": pictures.heic,
+        "avif": lambda: pictures.by_vips(".avif"),
+    }[kind]()
+    with pytest.raises(ImageRejectedError) as refused:
+        make(content[: int(len(content) * kept)])
+    assert refused.value.code == "image_unreadable"
+    assert "again" in refused.value.detail
+
+
+def test_too_many_pixels_are_refused_from_the_header_of_every_format(make: Make) -> None:
+    for name, content in pictures.samples().items():
+        with pytest.raises(ImageRejectedError) as refused:
+            make(content, max_pixels=120 * 80 - 1)
+        assert refused.value.code == "image_too_large", name
+        make(content, max_pixels=120 * 80)
+
+
+def test_a_bomb_is_refused_from_its_header(make: Make) -> None:
+    content = pictures.bomb()
+    assert len(content) < 3000
+    with pytest.raises(ImageRejectedError) as refused:
+        make(content)
+    assert refused.value.code == "image_too_large"
+    assert "50000 x 50000" in refused.value.detail

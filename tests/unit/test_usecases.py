@@ -1,0 +1,232 @@
+"""Use cases over the in-memory adapters: retries, parking, crashes between two steps."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pytest
+
+from contract.ports.suite import ALICE, RENDERED, a_comment, a_post
+from image_poster.adapters.memory.cleanup import MemoryCleanup
+from image_poster.adapters.memory.clock import ManualClock
+from image_poster.adapters.memory.comment_store import MemoryCommentStore
+from image_poster.adapters.memory.job_queue import MemoryJobQueue
+from image_poster.adapters.memory.picture_store import MemoryPictureStore
+from image_poster.adapters.memory.post_store import MemoryPostStore
+from image_poster.adapters.memory.state import MemoryState
+from image_poster.domain.errors import (
+    ImageNotFoundError,
+    ImageRejectedError,
+    ImageWorkFailedError,
+    StorageFullError,
+    ValidationFailedError,
+)
+from image_poster.domain.ids import new_id
+from image_poster.domain.images import RENDITIONS, RenderedImage
+from image_poster.domain.limits import Limits
+from image_poster.domain.posts import PROCESSING_FAILED, PostStatus
+from image_poster.ports.picture_store import Workspace
+from image_poster.usecases.create_post import CreatePost
+from image_poster.usecases.delete_post import DeletePost, RemoveRemains
+from image_poster.usecases.publish_image import PublishImage
+from image_poster.usecases.sweep import Sweep
+from image_poster.usecases.work_jobs import JobDone, WorkJobs
+
+pytestmark = pytest.mark.anyio
+
+LEASE_MS = 1000
+
+
+class FakeRenderer:
+    """Does as told: raises what it is given, in turn, then renders."""
+
+    def __init__(self) -> None:
+        self.troubles: list[BaseException] = []
+        self.before_answer: Callable[[], None] = lambda: None
+
+    async def render(self, work: Workspace) -> RenderedImage:
+        if self.troubles:
+            raise self.troubles.pop(0)
+        for name in RENDITIONS:
+            (work.folder / f"{name}.jpg").write_bytes(b"jpeg")
+        self.before_answer()
+        return RENDERED
+
+
+@dataclass
+class World:
+    """A service in memory."""
+
+    clock: ManualClock
+    state: MemoryState
+    posts: MemoryPostStore
+    pictures: MemoryPictureStore
+    renderer: FakeRenderer
+    work: WorkJobs
+    sweep: Sweep
+    jobs: MemoryJobQueue
+
+    async def new_post(self) -> str:
+        post = a_post()
+        self.pictures.keep(post.id, "original", b"bytes")
+        await self.posts.add(post)
+        return post.id
+
+    async def status(self, post_id: str) -> str:
+        stored = await self.posts.find(post_id)
+        assert stored is not None
+        return stored.post.status
+
+
+@pytest.fixture
+def world() -> World:
+    clock, state, renderer = ManualClock(), MemoryState(), FakeRenderer()
+    posts, pictures = MemoryPostStore(state, clock), MemoryPictureStore(clock)
+    cleanup, jobs = MemoryCleanup(state), MemoryJobQueue(state, clock)
+    return World(
+        clock=clock,
+        state=state,
+        posts=posts,
+        pictures=pictures,
+        renderer=renderer,
+        work=WorkJobs(jobs, PublishImage(posts, pictures, renderer), lease_ms=LEASE_MS),
+        sweep=Sweep(posts, pictures, cleanup, RemoveRemains(cleanup, pictures), clock),
+        jobs=jobs,
+    )
+
+
+async def test_a_post_becomes_ready(world: World) -> None:
+    post_id = await world.new_post()
+    assert await world.work() == JobDone(post_id, "ready")
+    assert await world.work() is None
+    assert await world.status(post_id) == PostStatus.READY
+
+
+async def test_a_rejected_picture_fails_at_once_with_its_reason(world: World) -> None:
+    post_id = await world.new_post()
+    world.renderer.troubles = [ImageRejectedError("image_too_large", "too many pixels")]
+    assert await world.work() == JobDone(post_id, "failed")
+    stored = await world.posts.find(post_id)
+    assert stored is not None
+    assert stored.post.failure.code == "image_too_large"  # type: ignore[union-attr]
+    assert await world.jobs.parked() == []
+
+
+async def test_our_fault_is_retried_later_each_time_then_parked_then_replayed(
+    world: World,
+) -> None:
+    post_id = await world.new_post()
+    world.renderer.troubles = [ImageWorkFailedError("boom")] * 2 + [StorageFullError()]
+    assert await world.work() == JobDone(post_id, "retried")
+    assert await world.work() is None
+    world.clock.advance(1000)
+    assert await world.work() == JobDone(post_id, "retried")
+    world.clock.advance(1999)
+    assert await world.work() is None
+    world.clock.advance(1)
+    assert await world.work() == JobDone(post_id, "parked")
+    stored = await world.posts.find(post_id)
+    assert stored is not None
+    assert stored.post.failure == PROCESSING_FAILED
+    (parked,) = await world.jobs.parked()
+    assert parked.error.startswith("StorageFullError")
+    await world.jobs.replay(post_id)
+    assert await world.work() == JobDone(post_id, "ready")
+
+
+async def test_a_picture_that_ends_the_process_each_time_is_parked(world: World) -> None:
+    post_id = await world.new_post()
+    world.renderer.troubles = [KeyboardInterrupt()] * 3
+    for _ in range(3):
+        with pytest.raises(KeyboardInterrupt):
+            await world.work()
+        world.clock.advance(LEASE_MS)
+    assert await world.work() == JobDone(post_id, "parked")
+
+
+async def test_a_missing_original_is_our_fault(world: World) -> None:
+    post_id = await world.new_post()
+    await world.pictures.remove(post_id)
+    assert await world.work() == JobDone(post_id, "retried")
+
+
+async def test_a_post_deleted_during_its_image_work_leaves_no_file(world: World) -> None:
+    post_id = await world.new_post()
+
+    def delete() -> None:
+        del world.state.posts[post_id]
+
+    world.renderer.before_answer = delete
+    assert await world.work() == JobDone(post_id, "deleted")
+    for name in RENDITIONS:
+        with pytest.raises(ImageNotFoundError):
+            await world.pictures.open_rendition(post_id, name)
+
+
+async def test_image_work_done_twice_is_done_once(world: World) -> None:
+    post_id = await world.new_post()
+    await world.work()
+    before = await world.posts.find(post_id)
+    assert await world.work.publish_image(post_id) == PostStatus.READY
+    assert await world.posts.find(post_id) == before
+
+
+async def test_a_deletion_is_finished_by_the_sweeper_wherever_it_broke_off(world: World) -> None:
+    post_id = await world.new_post()
+    await world.work()
+    comments = MemoryCommentStore(world.state, world.clock)
+    for _ in range(1200):
+        await comments.add(a_comment(post_id))
+    await world.posts.remove(post_id, ALICE)  # and a crash before anything else
+    world.clock.advance(1)
+    assert (await world.sweep(older_than_ms=world.clock.now_ms())).deleted == 1
+    assert (world.state.comments, [post async for post in world.pictures.leftovers(2**62)]) == (
+        {},
+        [],
+    )
+    assert (await world.sweep(older_than_ms=world.clock.now_ms())) == (0, 0)
+
+
+async def test_deleting_removes_the_pictures_before_it_answers(world: World) -> None:
+    post_id = await world.new_post()
+    await DeletePost(world.posts, world.pictures)(post_id, ALICE)
+    with pytest.raises(ImageNotFoundError):
+        await world.pictures.open_original(post_id)
+
+
+async def test_orphans_are_swept_and_young_files_are_left(world: World) -> None:
+    world.pictures.keep(new_id(), "original", b"a crash came before the row")
+    world.clock.advance(10)
+    started = world.clock.now_ms()
+    world.pictures.keep(new_id(), "original", b"its row comes in a moment")
+    kept = await world.new_post()
+    assert (await world.sweep(older_than_ms=started)).orphans == 1
+    assert (await world.sweep(older_than_ms=started)).orphans == 0
+    await world.pictures.open_original(kept)
+
+
+async def test_a_post_whose_row_cannot_be_written_leaves_no_file(world: World) -> None:
+    class FullPostStore(MemoryPostStore):
+        async def add(self, _post: object) -> None:
+            raise StorageFullError
+
+    create = CreatePost(
+        FullPostStore(world.state, world.clock), world.pictures, world.clock, Limits()
+    )
+    post_id = new_id()
+    staged = world.pictures.stage(post_id)
+    await staged.write(b"bytes")
+    with pytest.raises(StorageFullError):
+        await create(post_id, ALICE, caption="", alt="", picture=staged)
+    with pytest.raises(ImageNotFoundError):
+        await world.pictures.open_original(post_id)
+
+
+async def test_a_wrong_caption_stops_a_post_before_its_picture_is_kept(world: World) -> None:
+    create = CreatePost(world.posts, world.pictures, world.clock, Limits(caption_characters=3))
+    post_id = new_id()
+    staged = world.pictures.stage(post_id)
+    await staged.write(b"bytes")
+    with pytest.raises(ValidationFailedError):
+        await create(post_id, ALICE, caption="long", alt="", picture=staged)
+    with pytest.raises(ImageNotFoundError):
+        await world.pictures.open_original(post_id)
