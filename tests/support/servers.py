@@ -27,12 +27,19 @@ class Server:
     def kill(self) -> None:
         """As `kill -9` would."""
         self.process.kill()
-        self.process.wait()
+        self.wait()
+
+    def wait(self) -> int:
+        """Wait for its end; its exit code."""
+        code = self.process.wait(timeout=20)
+        if self.process.stdout is not None:
+            self.process.stdout.close()
+        return code
 
     def stop(self, number: int = signal.SIGTERM) -> int:
         """Ask it to stop; its exit code."""
         self.process.send_signal(number)
-        return self.process.wait(timeout=20)
+        return self.wait()
 
 
 def start(command: tuple[str, ...], *flags: str) -> Server:
@@ -59,8 +66,6 @@ def running(command: tuple[str, ...], *flags: str) -> Iterator[Server]:
     finally:
         if server.process.poll() is None:
             server.stop()
-        if server.process.stdout is not None:
-            server.process.stdout.close()
 
 
 @contextmanager

@@ -29,7 +29,7 @@ for module in (server, user, operator):
 def main() -> None:
     """Run the command; every expected failure is one sentence on standard error."""
     try:
-        cli.main(standalone_mode=False)
+        code = cli.main(standalone_mode=False)
     except click.ClickException as exc:
         exc.show()
         sys.exit(exc.exit_code)
@@ -41,6 +41,8 @@ def main() -> None:
         _leave(str(exc), REFUSED)
     except GaveUpError as exc:
         _leave(str(exc), GAVE_UP)
+    else:
+        sys.exit(code)
 
 
 def _leave(sentence: str, code: int) -> None:

@@ -16,7 +16,5 @@ def api(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
         command, flags = MEMORY, LIMITS
     else:
         command, flags = LOCAL, ("--data-dir", str(tmp_path_factory.mktemp("data")), *LIMITS)
-    with running(command, *flags) as server:
-        found = Api(server.url, request.param)
+    with running(command, *flags) as server, Api(server.url, request.param) as found:
         yield found
-        found.http.close()

@@ -2,9 +2,11 @@
 background."""
 
 import asyncio
+import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import structlog
 from litestar.types import ASGIApp
@@ -17,12 +19,14 @@ from image_poster.adapters.sqlite.feed_reader import SqliteFeedReader
 from image_poster.adapters.sqlite.job_queue import SqliteJobQueue
 from image_poster.adapters.sqlite.post_store import SqlitePostStore
 from image_poster.adapters.sqlite.projection import SqliteProjection
+from image_poster.adapters.sqlite.schema import SchemaTooNewError
 from image_poster.adapters.system.clock import SystemClock
 from image_poster.adapters.vips.pipeline import RenderSettings
 from image_poster.adapters.vips.renderer import VipsImageRenderer
 from image_poster.domain.cursors import CursorSigner
 from image_poster.domain.errors import BusyError
 from image_poster.editions.background import do_image_work, finish_deletions, forever
+from image_poster.editions.errors import StartError
 from image_poster.editions.local.data_folder import cursor_key, database_path
 from image_poster.editions.local.settings import Settings, listed
 from image_poster.http.app import HttpSettings, create_app
@@ -58,7 +62,7 @@ class Adapters:
 async def open_adapters(settings: Settings) -> AsyncIterator[Adapters]:
     """The adapters of `settings.data_dir`, closed at exit."""
     clock = SystemClock()
-    database = Database(database_path(settings.data_dir))
+    database = _open_database(database_path(settings.data_dir))
     posts = SqlitePostStore(database, clock)
     pictures = FilePictureStore(settings.data_dir)
     cleanup = SqliteCleanup(database)
@@ -82,6 +86,13 @@ async def open_adapters(settings: Settings) -> AsyncIterator[Adapters]:
         )
     finally:
         await database.close()
+
+
+def _open_database(path: Path) -> Database:
+    try:
+        return Database(path)
+    except (SchemaTooNewError, sqlite3.DatabaseError) as exc:
+        raise StartError(f"the database {path} cannot be used: {exc}.") from exc
 
 
 async def recover(settings: Settings) -> None:

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import msgspec
 from litestar import Response, delete, get, patch, post
-from litestar.params import Parameter
+from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 
 from image_poster.domain.comments import Comment, encode_comment
 from image_poster.domain.errors import (
@@ -29,7 +29,7 @@ from image_poster.http.documents import CommentsBody, answers, json_of, nothing
 from image_poster.http.replies import conditional_json, json_reply
 from image_poster.http.requests import AnyRequest, known_post, use_cases
 
-PageLimit = Annotated[int, Parameter(ge=1, le=FEED_PAGE_MAX)]
+PageLimit = Annotated[int, QueryParameter(ge=1, le=FEED_PAGE_MAX)]
 
 _ADD_ERRORS = (
     IdentityRequiredError,
@@ -72,7 +72,9 @@ def _known_comment(comment_id: str) -> str:
     request_max_body_size=JSON_MAX_BYTES,
     responses=answers(_CREATED, *_ADD_ERRORS),
 )
-async def add_comment(request: AnyRequest, post_id: str, data: CommentText) -> Response[bytes]:
+async def add_comment(
+    request: AnyRequest, post_id: FromPath[str], data: JSONBody[CommentText]
+) -> Response[bytes]:
     """On a ready post."""
     return await _add(request, post_id, data.content)
 
@@ -85,7 +87,9 @@ async def add_comment(request: AnyRequest, post_id: str, data: CommentText) -> R
     request_max_body_size=JSON_MAX_BYTES,
     responses=answers(_CREATED, *_ADD_ERRORS),
 )
-async def add_comment_by_body(request: AnyRequest, data: CommentOnPost) -> Response[bytes]:
+async def add_comment_by_body(
+    request: AnyRequest, data: JSONBody[CommentOnPost]
+) -> Response[bytes]:
     """The same as `POST /posts/{post_id}/comments`."""
     return await _add(request, data.post_id, data.content)
 
@@ -111,9 +115,9 @@ async def _add(request: AnyRequest, post_id: str, content: str) -> Response[byte
 )
 async def list_comments(
     request: AnyRequest,
-    post_id: str,
+    post_id: FromPath[str],
     limit: PageLimit = FEED_PAGE_DEFAULT,
-    cursor: str | None = None,
+    cursor: FromQuery[str | None] = None,
 ) -> Response[bytes]:
     """Newest first. Go on with `next`."""
     page = await use_cases(request).list_comments(
@@ -147,7 +151,10 @@ async def list_comments(
     ),
 )
 async def edit_comment(
-    request: AnyRequest, post_id: str, comment_id: str, data: CommentText
+    request: AnyRequest,
+    post_id: FromPath[str],
+    comment_id: FromPath[str],
+    data: JSONBody[CommentText],
 ) -> Response[bytes]:
     """For its author."""
     editor = caller(request)
@@ -171,7 +178,9 @@ async def edit_comment(
         BusyError,
     ),
 )
-async def delete_comment(request: AnyRequest, post_id: str, comment_id: str) -> None:
+async def delete_comment(
+    request: AnyRequest, post_id: FromPath[str], comment_id: FromPath[str]
+) -> None:
     """For its author, the post's creator or an admin; repeating it is 204 again."""
     by = caller(request)
     await use_cases(request).comments.remove(known_post(post_id), _known_comment(comment_id), by)

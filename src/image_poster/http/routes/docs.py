@@ -4,6 +4,7 @@ from pathlib import Path
 
 import msgspec
 from litestar import MediaType, Response, get
+from litestar.params import FromPath
 from litestar.response import Redirect
 from swagger_ui_bundle import swagger_ui_path
 
@@ -47,7 +48,7 @@ async def get_docs() -> Response[str]:
 
 
 @get("/docs/{asset:str}", include_in_schema=False, sync_to_thread=True)
-def get_docs_asset(asset: str) -> Response[bytes]:
+def get_docs_asset(asset: FromPath[str]) -> Response[bytes]:
     """Files of Swagger UI, from its package."""
     if asset not in _ASSETS:
         raise RouteNotFoundError

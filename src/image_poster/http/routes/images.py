@@ -1,6 +1,7 @@
 """The pictures that are shown."""
 
 from litestar import get
+from litestar.params import FromPath
 
 from image_poster.domain.errors import ImageNotFoundError, RangeNotSatisfiableError
 from image_poster.domain.ids import is_id
@@ -27,7 +28,9 @@ _FILES = {f"{name}.jpg": name for name in RENDITIONS}
         RangeNotSatisfiableError,
     ),
 )
-async def get_image(request: AnyRequest, post_id: str, file_name: str) -> FileReply:
+async def get_image(
+    request: AnyRequest, post_id: FromPath[str], file_name: FromPath[str]
+) -> FileReply:
     """`600.jpg` is the square, `1600.jpg` the whole picture."""
     if not is_id(post_id) or file_name not in _FILES:
         raise ImageNotFoundError

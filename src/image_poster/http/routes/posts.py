@@ -5,7 +5,7 @@ from urllib.parse import urlencode
 
 import msgspec
 from litestar import Response, delete, get, patch, post
-from litestar.params import Parameter
+from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 from msgspec import UNSET, UnsetType
 
 from image_poster.domain.errors import (
@@ -52,9 +52,9 @@ from image_poster.http.replies import PRIVATE, FileReply, conditional_json, file
 from image_poster.http.requests import AnyRequest, known_post, use_cases
 from image_poster.usecases.list_feed import Feed
 
-PageLimit = Annotated[int, Parameter(ge=1, le=FEED_PAGE_MAX)]
-ShownComments = Annotated[int, Parameter(ge=0, le=LATEST_KEPT)]
-Wait = Annotated[float, Parameter(ge=0, le=WAIT_MAX_SECONDS, description="Seconds.")]
+PageLimit = Annotated[int, QueryParameter(ge=1, le=FEED_PAGE_MAX)]
+ShownComments = Annotated[int, QueryParameter(ge=0, le=LATEST_KEPT)]
+Wait = Annotated[float, QueryParameter(ge=0, le=WAIT_MAX_SECONDS, description="Seconds.")]
 
 
 class PostChange(msgspec.Struct, frozen=True):
@@ -113,9 +113,9 @@ async def create_post(request: AnyRequest) -> Response[bytes]:
 async def list_posts(
     request: AnyRequest,
     limit: PageLimit = FEED_PAGE_DEFAULT,
-    cursor: str | None = None,
-    sort: FeedSort = FeedSort.TOP,
-    creator: str | None = None,
+    cursor: FromQuery[str | None] = None,
+    sort: FromQuery[FeedSort] = FeedSort.TOP,
+    creator: FromQuery[str | None] = None,
     comments: ShownComments = LATEST_DEFAULT,
 ) -> Response[bytes]:
     """Ready posts: `top` by comments, then newest; `new` newest first. Go on with `next`."""
@@ -147,7 +147,10 @@ def _link(request: AnyRequest, page: Feed) -> dict[str, str]:
     ),
 )
 async def get_post(
-    request: AnyRequest, post_id: str, wait: Wait = 0, comments: ShownComments = LATEST_DEFAULT
+    request: AnyRequest,
+    post_id: FromPath[str],
+    wait: Wait = 0,
+    comments: ShownComments = LATEST_DEFAULT,
 ) -> Response[bytes]:
     """With `wait`, the answer is held until the post leaves `processing`. A post that is not
     `ready` is there for its creator only."""
@@ -174,7 +177,9 @@ async def get_post(
         BusyError,
     ),
 )
-async def edit_post(request: AnyRequest, post_id: str, data: PostChange) -> Response[bytes]:
+async def edit_post(
+    request: AnyRequest, post_id: FromPath[str], data: JSONBody[PostChange]
+) -> Response[bytes]:
     """For its creator or an admin. What is left out stays as it is."""
     editor = caller(request)
     if data.caption is UNSET and data.alt is UNSET:
@@ -202,7 +207,7 @@ def _given(text: str | UnsetType) -> str | None:
         BusyError,
     ),
 )
-async def delete_post(request: AnyRequest, post_id: str) -> None:
+async def delete_post(request: AnyRequest, post_id: FromPath[str]) -> None:
     """For its creator or an admin; repeating it is 204 again."""
     by = caller(request)
     await use_cases(request).delete_post(known_post(post_id), by)
@@ -225,7 +230,7 @@ async def delete_post(request: AnyRequest, post_id: str) -> None:
         RangeNotSatisfiableError,
     ),
 )
-async def get_original(request: AnyRequest, post_id: str) -> FileReply:
+async def get_original(request: AnyRequest, post_id: FromPath[str]) -> FileReply:
     """For the post's creator only: it still holds all metadata, such as where it was taken."""
     file = await use_cases(request).read_picture.original(known_post(post_id), caller(request))
     media_type = sniff(await file.read(0, SNIFF_BYTES)) or "application/octet-stream"

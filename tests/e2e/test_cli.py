@@ -1,0 +1,217 @@
+"""The commands, as people type them."""
+
+import json
+import os
+import re
+import socket
+import sqlite3
+import subprocess
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from support import pictures
+from support.api import someone
+from support.servers import LOCAL, Server, local_server, start
+
+COMMAND = LOCAL[:-1]
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with local_server(tmp_path_factory.mktemp("data")) as running:
+        yield running
+
+
+class Shell:
+    """Runs commands as one user."""
+
+    def __init__(self, url: str) -> None:
+        self.user = someone()
+        clean = {key: value for key, value in os.environ.items() if "IMAGE_POSTER" not in key}
+        self.variables = {**clean, "IMAGE_POSTER_URL": url}
+
+    def run(self, *words: str | Path, code: int = 0) -> subprocess.CompletedProcess[str]:
+        done = subprocess.run(
+            [*COMMAND, *map(str, words)],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+            env=self.variables,
+        )
+        assert done.returncode == code, done
+        assert "Traceback" not in done.stderr
+        return done
+
+
+@pytest.fixture
+def shell(server: Server) -> Shell:
+    return Shell(server.url)
+
+
+@pytest.fixture
+def photo(tmp_path: Path) -> Path:
+    path = tmp_path / "photo.jpg"
+    path.write_bytes(pictures.from_phone(6, 900, 600))
+    return path
+
+
+def test_post_comment_show_feed_delete(shell: Shell, photo: Path) -> None:
+    as_user = ("--as", shell.user)
+    posted = shell.run("post", photo, "--caption", "At the lake", *as_user)
+    post_id = posted.stdout.split()[0]
+    assert "At the lake" in posted.stdout
+    assert f"/images/{post_id}/600.jpg" in posted.stdout
+    assert shell.run("comment", post_id, "Nice!", *as_user).stdout.endswith(
+        f"{shell.user}: Nice!\n"
+    )
+    assert f"{shell.user}: Nice!" in shell.run("show", post_id).stdout
+    assert post_id in shell.run("feed", "--sort", "new").stdout
+    assert shell.run("delete", post_id, *as_user).stdout == f"deleted {post_id}\n"
+    assert "post_not_found" in shell.run("show", post_id, code=1).stderr
+
+
+def test_json_for_programs(shell: Shell, photo: Path) -> None:
+    as_user = ("--as", shell.user, "--json")
+    post = json.loads(shell.run("post", photo, *as_user).stdout)
+    assert post["status"] == "ready"
+    comment = json.loads(shell.run("comment", post["id"], "Nice!", *as_user).stdout)
+    assert json.loads(shell.run("show", post["id"], "--json").stdout)["latest_comments"] == [
+        comment
+    ]
+    page = json.loads(shell.run("feed", "--limit", "1", "--json").stdout)
+    assert len(page["posts"]) == 1
+    assert json.loads(shell.run("delete", post["id"], *as_user).stdout) == {"deleted": post["id"]}
+
+
+def test_many_files_are_many_posts_and_pages_lead_on(shell: Shell, photo: Path) -> None:
+    posted = shell.run("post", photo, photo, photo, "--as", shell.user, "--json").stdout
+    assert len({json.loads(line)["id"] for line in posted.splitlines()}) == 3
+    first = shell.run("feed", "--limit", "2", "--sort", "new").stdout
+    cursor = re.search(r"--cursor (\S+)", first)
+    assert cursor is not None
+    second = shell.run("feed", "--limit", "1", "--sort", "new", "--cursor", cursor[1]).stdout
+    assert second.split()[0] not in first
+
+
+def test_what_is_refused_exits_1_with_a_sentence(shell: Shell, photo: Path, tmp_path: Path) -> None:
+    text = tmp_path / "notes.txt"
+    text.write_text("no picture")
+    assert "unsupported_image" in shell.run("post", text, "--as", "alice", code=1).stderr
+    assert "identity_required" in shell.run("post", photo, code=1).stderr
+    broken = tmp_path / "broken.jpg"
+    broken.write_bytes(pictures.jpeg()[:700])
+    said = shell.run("post", broken, "--as", "alice", code=1).stderr
+    assert "broken.jpg" in said
+    assert "image_unreadable" in said
+
+
+def test_wrong_usage_exits_2(shell: Shell, tmp_path: Path) -> None:
+    shell.run("post", tmp_path / "missing.jpg", code=2)
+    shell.run("feed", "--limit", "0", code=2)
+    shell.run("frobnicate", code=2)
+    assert "there is no database" in shell.run("rebuild", "--data-dir", tmp_path, code=2).stderr
+
+
+def test_a_service_that_is_not_there_exits_3(shell: Shell, photo: Path) -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{unused.getsockname()[1]}"
+        said = shell.run("post", photo, "--as", "alice", "--url", url, code=3).stderr
+    assert url in said
+
+
+class OtherService(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        self.send_response(418)
+        self.end_headers()
+        self.wfile.write(b"I am a teapot")
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def test_another_service_at_that_address_exits_3(shell: Shell) -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), OtherService) as other:
+        threading.Thread(target=other.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{other.server_port}"
+        said = shell.run("show", "x", "--url", url, code=3).stderr
+        other.shutdown()
+    assert "answered 418 without saying why" in said
+
+
+def test_operators_see_and_mend_drift(tmp_path: Path, photo: Path) -> None:
+    data = ("--data-dir", tmp_path / "data")
+    with local_server(tmp_path / "data") as server:
+        shell = Shell(server.url)
+        post = json.loads(shell.run("post", photo, "--as", "alice", "--json").stdout)
+        shell.run("comment", post["id"], "one", "--as", "bob")
+        assert "1 posts checked, 0 had drifted" in shell.run("rebuild", *data).stdout
+    connection = sqlite3.connect(tmp_path / "data" / "image_poster.db")
+    with connection:
+        connection.execute("UPDATE posts SET total_comments = 9")
+    connection.close()
+    said = shell.run("rebuild", *data).stdout
+    assert f"{post['id']}: 9 comments kept, 1 found; mended" in said
+    assert "1 had drifted" in said
+
+
+def test_the_doctor_finds_what_is_wrong(tmp_path: Path, photo: Path) -> None:
+    data = ("--data-dir", tmp_path / "data")
+    with local_server(tmp_path / "data") as server:
+        shell = Shell(server.url)
+        post = json.loads(shell.run("post", photo, "--as", "alice", "--json").stdout)
+        healthy = shell.run("doctor", *data).stdout
+        assert "BAD" not in healthy
+        assert "one is running here" in healthy
+    (lost,) = (tmp_path / "data" / "renditions").rglob(f"{post['id']}.600.jpg")
+    lost.unlink()
+    sick = shell.run("doctor", *data, code=1).stdout
+    assert re.search(rf"BAD\s+pictures\s+missing of {post['id']}", sick)
+
+
+def test_parked_work_is_listed_and_replayed(tmp_path: Path, photo: Path) -> None:
+    """The original is taken away, so that image work fails through no fault of the picture."""
+    data = ("--data-dir", tmp_path / "data")
+    server = start(LOCAL, "--data-dir", str(tmp_path / "data"))
+    shell = Shell(server.url)
+    assert shell.run("failed", *data).stdout == "nothing has failed\n"
+    post = json.loads(shell.run("post", photo, "--as", "alice", "--json").stdout)
+    server.stop()
+    (original,) = (tmp_path / "data" / "originals").rglob(post["id"])
+    hidden = original.rename(tmp_path / "hidden")
+    reset = (
+        "UPDATE posts SET status = 'processing', attempts = 2, "
+        "head = replace(head, 'ready', 'processing')"
+    )
+    connection = sqlite3.connect(tmp_path / "data" / "image_poster.db")
+    with connection:
+        connection.execute(reset)
+    connection.close()
+    with local_server(tmp_path / "data") as again:
+        shell = Shell(again.url)
+        waited = json.loads(wait_for(shell, post["id"]))
+        assert waited["failure"]["code"] == "processing_failed"
+        assert post["id"] in shell.run("failed", *data).stdout
+        assert "the original is missing" in shell.run("failed", *data).stdout
+        hidden.rename(original)
+        assert "is due again" in shell.run("failed", "--replay", *data).stdout
+        assert json.loads(wait_for(shell, post["id"]))["status"] == "ready"
+        assert shell.run("failed", *data).stdout == "nothing has failed\n"
+
+
+def wait_for(shell: Shell, post_id: str) -> str:
+    import httpx
+
+    url = f"{shell.variables['IMAGE_POSTER_URL']}/posts/{post_id}"
+    return httpx.get(url, params={"wait": 20}, headers={"user-id": "alice"}, timeout=30).text
+
+
+def test_the_openapi_document_is_printed(shell: Shell) -> None:
+    document = json.loads(shell.run("openapi").stdout)
+    assert document["openapi"].startswith("3.1")
+    assert "/posts/{post_id}" in document["paths"]

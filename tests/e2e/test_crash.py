@@ -1,0 +1,215 @@
+"""`kill -9` at random moments under load: nothing that was answered is lost, nothing is stuck, no
+file is left over."""
+
+import os
+import random
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+import pytest
+
+from support import pictures
+from support.api import Api
+from support.servers import LOCAL, local_server, start
+
+ROUNDS = int(os.environ.get("CRASH_ROUNDS", "50"))
+SEED = int(os.environ.get("CRASH_SEED", "20261124"))
+CLIENTS = 6
+PICTURE = pictures.jpeg()
+
+
+@dataclass
+class Journal:
+    """What was answered (and so must be there), and what was asked without an answer (and so
+    may)."""
+
+    posts: dict[str, str] = field(default_factory=dict)
+    comments: dict[tuple[str, str], str] = field(default_factory=dict)
+    deleted_posts: set[str] = field(default_factory=set)
+    deleted_comments: set[tuple[str, str]] = field(default_factory=set)
+    doubtful: set[object] = field(default_factory=set)
+    edited: dict[str, set[str]] = field(default_factory=dict)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+
+class Client(threading.Thread):
+    """One user who does one thing after the other until the connection breaks."""
+
+    def __init__(self, url: str, journal: Journal, seed: int) -> None:
+        super().__init__()
+        self.http = httpx.Client(base_url=url, headers={"user-id": "user"}, timeout=10)
+        self.journal = journal
+        self.random = random.Random(seed)
+        self.unexpected: list[str] = []
+
+    def run(self) -> None:
+        actions: list[Callable[[], None]] = [
+            *[self.post] * 4,
+            *[self.comment] * 10,
+            self.edit,
+            self.delete_comment,
+            self.delete_post,
+        ]
+        with self.http:
+            try:
+                while True:
+                    self.random.choice(actions)()
+            except httpx.TransportError:
+                return
+
+    def answered(self, answer: httpx.Response, *expected: int) -> bool:
+        if answer.status_code not in expected:
+            self.unexpected.append(f"{answer.request.method} {answer.url}: {answer.text}")
+        return answer.is_success
+
+    def some(self, known: dict[object, object] | set[object]) -> object | None:
+        with self.journal.lock:
+            return self.random.choice(list(known)[-30:]) if known else None
+
+    def post(self) -> None:
+        caption = f"{self.random.random()}"
+        answer = self.http.post("/posts", files={"image": PICTURE}, data={"caption": caption})
+        if self.answered(answer, 201):
+            with self.journal.lock:
+                self.journal.posts[answer.json()["id"]] = caption
+            if self.random.random() < 0.5:
+                self.http.get(f"/posts/{answer.json()['id']}", params={"wait": 5})
+
+    def comment(self) -> None:
+        post_id = self.some(self.journal.posts)
+        if post_id is None:
+            return
+        content = f"{self.random.random()}"
+        answer = self.http.post(f"/posts/{post_id}/comments", json={"content": content})
+        if self.answered(answer, 201, 404, 409):
+            with self.journal.lock:
+                self.journal.comments[post_id, answer.json()["id"]] = content
+
+    def edit(self) -> None:
+        post_id = self.some(self.journal.posts)
+        if post_id is None:
+            return
+        caption = f"edited {self.random.random()}"
+        with self.journal.lock:
+            self.journal.edited.setdefault(post_id, set()).add(caption)
+        self.answered(self.http.patch(f"/posts/{post_id}", json={"caption": caption}), 200, 404)
+
+    def delete_comment(self) -> None:
+        known = self.some(self.journal.comments)
+        if known is None:
+            return
+        self.delete(known, f"/posts/{known[0]}/comments/{known[1]}", self.journal.deleted_comments)
+
+    def delete_post(self) -> None:
+        post_id = self.some(self.journal.posts)
+        if post_id is not None:
+            self.delete(post_id, f"/posts/{post_id}", self.journal.deleted_posts)
+
+    def delete(self, known: object, path: str, deleted: set[object]) -> None:
+        with self.journal.lock:
+            self.journal.doubtful.add(known)
+        if self.answered(self.http.delete(path), 204, 404):
+            with self.journal.lock:
+                deleted.add(known)
+
+
+def crash_once(data_dir: Path, journal: Journal, chance: random.Random) -> list[str]:
+    server = start(LOCAL, "--data-dir", str(data_dir))
+    clients = [Client(server.url, journal, chance.randrange(2**32)) for _ in range(CLIENTS)]
+    for client in clients:
+        client.start()
+    time.sleep(chance.uniform(0.01, 0.5))  # the moment of the crash
+    server.kill()
+    for client in clients:
+        client.join()
+    return [message for client in clients for message in client.unexpected]
+
+
+def all_comments(api: Api, post_id: str) -> list[dict[str, str]]:
+    found: list[dict[str, str]] = []
+    question: dict[str, object] = {"limit": 100}
+    while True:
+        page = api.get(f"/posts/{post_id}/comments", "user", params=question).json()
+        found += page["comments"]
+        if page["next"] is None:
+            return found
+        question["cursor"] = page["next"]
+
+
+def check_posts(api: Api, journal: Journal) -> None:
+    for post_id, caption in journal.posts.items():
+        answer = api.get(f"/posts/{post_id}", "user", params={"wait": 20, "comments": 10})
+        if post_id in journal.deleted_posts:
+            assert answer.status_code == 404
+            continue
+        if answer.status_code == 404:
+            assert post_id in journal.doubtful
+            continue
+        post = answer.json()
+        assert post["status"] == "ready", post
+        assert post["caption"] == caption or post["caption"] in journal.edited[post_id]
+        assert api.get(post["image"]["url"]).status_code == 200
+        assert api.get(post["image"]["large"]["url"]).status_code == 200
+        assert api.get(f"/posts/{post_id}/original", "user").content == PICTURE
+        check_comments(api, journal, post)
+
+
+def check_comments(api: Api, journal: Journal, post: dict[str, object]) -> None:
+    found = all_comments(api, str(post["id"]))
+    contents = {comment["id"]: comment["content"] for comment in found}
+    assert len(contents) == len(found)
+    assert post["total_comments"] == len(found)
+    assert post["latest_comments"] == found[:10]
+    for (post_id, comment_id), content in journal.comments.items():
+        if post_id != post["id"]:
+            continue
+        if (post_id, comment_id) in journal.deleted_comments:
+            assert comment_id not in contents
+        elif (post_id, comment_id) not in journal.doubtful:
+            assert contents[comment_id] == content
+
+
+def posts_in_feed(api: Api) -> list[str]:
+    found: list[str] = []
+    question: dict[str, object] = {"limit": 100, "sort": "new"}
+    while True:
+        page = api.feed(**question)
+        found += [post["id"] for post in page["posts"]]
+        if page["next"] is None:
+            return found
+        question["cursor"] = page["next"]
+
+
+def files_of(folder: Path) -> set[str]:
+    return {path.name.partition(".")[0] for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.slow
+def test_nothing_answered_is_lost_nothing_is_stuck_no_file_is_left(tmp_path: Path) -> None:
+    chance, journal = random.Random(SEED), Journal()
+    for _ in range(ROUNDS):
+        assert crash_once(tmp_path, journal, chance) == []
+    assert len(journal.posts) > ROUNDS
+    assert len(journal.comments) > ROUNDS
+    with local_server(tmp_path) as server, Api(server.url, "local") as api:
+        check_posts(api, journal)
+        shown = posts_in_feed(api)
+        assert len(shown) == len(set(shown))
+        wait_until_swept(tmp_path, set(shown))
+        assert list((tmp_path / "spool").iterdir()) == []
+
+
+def wait_until_swept(data_dir: Path, shown: set[str]) -> None:
+    """The sweeper works in the background after the start; every post here is ready."""
+    deadline = time.monotonic() + 30
+    while True:
+        originals = files_of(data_dir / "originals")
+        renditions = files_of(data_dir / "renditions")
+        if originals == renditions == shown:
+            return
+        assert time.monotonic() < deadline, (originals ^ shown, renditions ^ shown)
+        time.sleep(0.1)

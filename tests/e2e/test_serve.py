@@ -1,0 +1,235 @@
+"""`image-poster serve`: starting, stopping, refusing to start, several processes, memory."""
+
+import re
+import signal
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+
+from support import pictures
+from support.api import Api, someone
+from support.servers import LOCAL, Server, local_server, start
+
+EVERYWHERE = "0.0.0.0"  # noqa: S104 - for a moment, and told by a warning
+
+
+def refused(*flags: str, **variables: str) -> str:
+    """What `serve` says when it does not start."""
+    done = subprocess.run(
+        [*LOCAL, *flags],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+        env={"PATH": "", **variables},
+    )
+    assert done.returncode == 2, done
+    assert done.stdout == ""
+    assert "Traceback" not in done.stderr
+    return done.stderr.strip()
+
+
+def test_it_says_where_it_listens_and_serves_there(tmp_path: Path) -> None:
+    with local_server(tmp_path) as server:
+        assert re.fullmatch(r"http://127\.0\.0\.1:\d+", server.url)
+        assert httpx.get(f"{server.url}/readyz").json() == {"status": "ready"}
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_it_stops_when_told_and_what_it_had_is_there_again(tmp_path: Path, number: int) -> None:
+    alice = someone("alice")
+    server = start(LOCAL, "--data-dir", str(tmp_path))
+    with Api(server.url, "local") as api:
+        post = api.ready(alice)
+    began = time.monotonic()
+    assert server.stop(number) == 0
+    assert time.monotonic() - began < 10
+    with local_server(tmp_path) as again, Api(again.url, "local") as api:
+        assert api.feed(creator=alice)["posts"] == [post]
+
+
+def test_a_request_under_way_is_finished_before_it_stops(tmp_path: Path) -> None:
+    """The body of a post comes in two halves, with the order to stop in between."""
+    server = start(LOCAL, "--data-dir", str(tmp_path))
+    sent_half, go_on = threading.Event(), threading.Event()
+    picture = pictures.jpeg()
+
+    def pieces() -> Iterator[bytes]:
+        head = b'--b\r\nContent-Disposition: form-data; name="image"; filename="a"\r\n\r\n'
+        yield head + picture[:500]
+        sent_half.set()
+        go_on.wait(10)
+        yield picture[500:] + b"\r\n--b--\r\n"
+
+    with ThreadPoolExecutor() as pool:
+        headers = {"user-id": "alice", "content-type": "multipart/form-data; boundary=b"}
+        posting = pool.submit(
+            httpx.post, f"{server.url}/posts", headers=headers, content=pieces(), timeout=20
+        )
+        sent_half.wait(10)
+        server.process.send_signal(signal.SIGTERM)
+        time.sleep(0.2)
+        go_on.set()
+        assert posting.result().status_code == 201
+    assert server.wait() == 0
+
+
+def test_a_long_wait_does_not_hold_up_the_stop(tmp_path: Path) -> None:
+    server = start(LOCAL, "--data-dir", str(tmp_path), "--image-seconds", "30")
+    with socket.create_connection(("127.0.0.1", int(server.url.rpartition(":")[2]))) as idle:
+        began = time.monotonic()
+        assert server.stop() == 0
+        assert time.monotonic() - began < 10
+        assert idle.recv(10) == b""
+
+
+def test_a_wrong_setting_stops_the_start_with_one_sentence(tmp_path: Path) -> None:
+    data = ("--data-dir", str(tmp_path))
+    assert "port must be 0 to 65535" in refused(*data, "--port", "70000")
+    assert "workers must be at least 1" in refused(*data, "--workers", "0")
+    assert "not a valid integer" in refused(*data, IMAGE_POSTER_PORT="eighty")
+    assert "image-fit" in refused(*data, "--image-fit", "stretch")
+    assert "image_bytes must be at least 1" in refused(*data, IMAGE_POSTER_IMAGE_BYTES="-5")
+    assert "cannot listen" in refused(*data, "--host", "192.0.2.1", "--insecure-dev-auth")
+
+
+def test_dev_auth_stays_on_this_machine(tmp_path: Path) -> None:
+    said = refused("--data-dir", str(tmp_path), "--host", EVERYWHERE)
+    assert "auth=dev believes any user-id" in said
+    assert "--insecure-dev-auth" in said
+
+
+def test_insecure_dev_auth_is_loud_and_takes_any_host(tmp_path: Path) -> None:
+    flags = ("--data-dir", str(tmp_path), "--host", EVERYWHERE, "--insecure-dev-auth")
+    process = subprocess.Popen(
+        [*LOCAL, "--port", "0", *flags], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    assert process.stderr is not None
+    port = process.stdout.readline().strip().rpartition(":")[2]
+    answer = httpx.get(f"http://127.0.0.1:{port}/healthz", headers={"host": "phone.example"})
+    assert answer.status_code == 200
+    process.terminate()
+    _, logged = process.communicate(timeout=15)
+    assert "auth=dev believes any user-id" in logged
+
+
+def test_a_port_or_a_folder_in_use_is_told(tmp_path: Path) -> None:
+    with local_server(tmp_path / "one") as server:
+        port = server.url.rpartition(":")[2]
+        said = refused("--data-dir", str(tmp_path / "two"), "--port", port)
+        assert f"port {port} is in use" in said
+        said = refused("--data-dir", str(tmp_path / "one"), "--port", "0")
+        assert f"in use by another server (process {server.process.pid})" in said
+
+
+def test_a_data_folder_that_cannot_be_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    said = refused("--data-dir", str(tmp_path / "file" / "data"), "--port", "0")
+    assert "cannot be used" in said
+
+
+def test_a_database_of_a_later_version_is_told(tmp_path: Path) -> None:
+    import sqlite3
+
+    connection = sqlite3.connect(tmp_path / "image_poster.db")
+    connection.execute("PRAGMA user_version = 99")
+    connection.close()
+    assert "version 99" in refused("--data-dir", str(tmp_path), "--port", "0")
+
+
+def children_of(server: Server) -> list[psutil.Process]:
+    return psutil.Process(server.process.pid).children(recursive=True)
+
+
+def test_several_processes_share_one_folder(tmp_path: Path) -> None:
+    alice = someone("alice")
+    with local_server(tmp_path, "--workers", "2") as server, Api(server.url, "local") as api:
+        posts = [api.ready(alice) for _ in range(3)]
+
+        def comment(number: int) -> None:
+            # A connection each, so that both processes get some.
+            with Api(server.url, "local") as own:
+                own.comment(posts[0]["id"], "bob", str(number))
+
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(comment, range(60)))
+        assert api.get(f"/posts/{posts[0]['id']}").json()["total_comments"] == 60
+        metrics = api.get("/metrics").text
+        counted = re.findall(
+            r'request_seconds_count\{method="POST",route="/posts/[^"]+",status="201"\} (\S+)',
+            metrics,
+        )
+        assert sum(map(float, counted)) == 60
+
+
+def test_a_process_that_dies_is_replaced(tmp_path: Path) -> None:
+    with local_server(tmp_path, "--workers", "2") as server:
+        workers = [child for child in children_of(server) if "worker" in " ".join(child.cmdline())]
+        assert len(workers) == 2
+        workers[0].kill()
+        deadline = time.monotonic() + 15
+        while True:
+            alive = {
+                child.pid
+                for child in children_of(server)
+                if child.status() != psutil.STATUS_ZOMBIE
+                and "editions.local.worker" in " ".join(child.cmdline())
+            }
+            if len(alive) == 2 and workers[0].pid not in alive:
+                break
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        with Api(server.url, "local") as api:
+            assert api.ready(someone())
+
+
+def test_workers_end_when_their_supervisor_is_killed(tmp_path: Path) -> None:
+    server = start(LOCAL, "--data-dir", str(tmp_path), "--workers", "2")
+    workers = children_of(server)
+    server.kill()
+    _, alive = psutil.wait_procs(workers, timeout=15)
+    assert alive == []
+    with local_server(tmp_path):
+        pass
+
+
+def test_a_hundred_megabytes_go_to_the_disk_and_not_to_memory(tmp_path: Path) -> None:
+    with local_server(tmp_path) as server, Api(server.url, "local") as api:
+        api.finished("alice")  # warm: the image process is running, all code is loaded
+        process = psutil.Process(server.process.pid)
+        before = process.memory_info().rss
+        peak, done = before, threading.Event()
+
+        def watch() -> None:
+            nonlocal peak
+            while not done.wait(0.01):
+                peak = max(peak, process.memory_info().rss)
+
+        watcher = threading.Thread(target=watch)
+        watcher.start()
+        size = 99_000_000
+        picture = pictures.jpeg()
+        path = tmp_path / "big.jpg"
+        path.write_bytes(picture + bytes(size - len(picture)))
+        with path.open("rb") as file:
+            answer = api.send("POST", "/posts", "alice", files={"image": file})
+        done.set()
+        watcher.join()
+        assert answer.status_code == 201
+        assert peak - before <= 30_000_000
+        post = api.get(f"/posts/{answer.json()['id']}", "alice", params={"wait": 20}).json()
+        assert post["status"] == "ready"
+
+
+def test_a_file_that_is_no_database_is_told(tmp_path: Path) -> None:
+    (tmp_path / "image_poster.db").write_bytes(b"not a database at all" * 100)
+    assert "not a database" in refused("--data-dir", str(tmp_path), "--port", "0")

@@ -1,0 +1,38 @@
+"""The shape of the code is a test, not a wish."""
+
+import ast
+from pathlib import Path
+
+import pytest
+from importlinter.cli import lint_imports
+
+PACKAGE = Path(__file__).parents[2] / "src" / "image_poster"
+MODULES = sorted(PACKAGE.rglob("*.py"))
+MAX_FUNCTION_LINES, MAX_FILE_LINES = 30, 300
+
+
+def test_imports_point_inwards_only() -> None:
+    """The contracts stand in pyproject.toml."""
+    assert lint_imports(config_filename=str(PACKAGE.parents[1] / "pyproject.toml")) == 0
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_files_and_functions_are_short(path: Path) -> None:
+    source = path.read_text()
+    assert len(source.splitlines()) <= MAX_FILE_LINES
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            assert node.end_lineno is not None
+            lines = node.end_lineno - node.body[0].lineno + 1
+            assert lines <= MAX_FUNCTION_LINES, f"{node.name} has {lines} lines"
+
+
+def test_every_store_has_the_same_file_names_in_each_technology() -> None:
+    """`ls adapters/*` is the support table."""
+    ports = {path.stem for path in (PACKAGE / "ports").glob("*.py")} - {"__init__"}
+    memory = {path.stem for path in (PACKAGE / "adapters" / "memory").glob("*.py")}
+    sqlite = {path.stem for path in (PACKAGE / "adapters" / "sqlite").glob("*.py")}
+    stores = ports - {"clock", "picture_store", "image_renderer"}
+    assert stores <= memory
+    assert stores <= sqlite
+    assert (PACKAGE / "adapters" / "files" / "picture_store.py").exists()

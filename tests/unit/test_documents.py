@@ -1,0 +1,77 @@
+"""What is written cannot drift from what is."""
+
+import re
+import tomllib
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from image_poster.cli.main import cli
+from image_poster.cli.options import variable
+from image_poster.domain.errors import answer_types
+from image_poster.editions.local.settings import Settings
+
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+
+
+def read(path: str) -> str:
+    return (ROOT / path).read_text()
+
+
+@pytest.mark.parametrize("setting", [found.name for found in fields(Settings)])
+def test_every_setting_is_documented_and_is_a_flag(setting: str) -> None:
+    assert f"`{variable(setting)}`" in read("docs/settings.md")
+    assert f"--{setting.replace('_', '-')}" in CliRunner().invoke(cli, ["serve", "--help"]).output
+
+
+@pytest.mark.parametrize("command", cli.commands)
+def test_every_command_is_documented(command: str) -> None:
+    assert f"image-poster {command}" in read("docs/cli.md")
+
+
+@pytest.mark.parametrize("code", [error.code for error in answer_types()])
+def test_every_problem_code_is_documented(code: str) -> None:
+    assert f"`{code}`" in read("docs/problems.md")
+
+
+@pytest.mark.parametrize(
+    "page", [path.relative_to(ROOT) for path in (*ROOT.glob("*.md"), *DOCS.rglob("*.md"))], ids=str
+)
+def test_links_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+)[^)]*\)", (ROOT / page).read_text()):
+        if "://" not in target:
+            assert ((ROOT / page).parent / target).exists(), target
+
+
+def test_every_target_of_the_makefile_that_is_named_exists() -> None:
+    targets = set(re.findall(r"^([a-z-]+):", read("Makefile"), re.MULTILINE))
+    for page in ("README.md", "CONTRIBUTING.md"):
+        for named in re.findall(r"`make ([a-z-]+)", read(page)):
+            assert named in targets, (page, named)
+
+
+def test_no_file_names_a_registry_or_a_path_of_a_machine() -> None:
+    for name in ("constraints.txt", "pyproject.toml", "Makefile", ".ci/run"):
+        text = read(name)
+        assert "index-url" not in text
+        assert "file://" not in text
+        assert "/work/" not in text
+
+
+def test_every_ignored_rule_of_the_linter_says_why() -> None:
+    source = read("pyproject.toml")
+    for code in tomllib.loads(source)["tool"]["ruff"]["lint"]["ignore"]:
+        assert re.search(rf'"{code}",\s+# \S', source), code
+
+
+def test_decisions_have_their_five_parts() -> None:
+    decisions = sorted((DOCS / "decisions").glob("0*.md"))
+    assert decisions
+    for number, path in enumerate(decisions, start=1):
+        assert path.name.startswith(f"{number:04d}-")
+        text = path.read_text()
+        for part in ("Status", "Context", "Decision", "Consequences", "Alternatives"):
+            assert f"## {part}" in text or f"**{part}**" in text, (path.name, part)
