@@ -1,11 +1,13 @@
-"""For who operates: on a data folder, beside a running server or without one."""
+"""For who operates: on a data folder, beside a running server or without one.
+
+What a command works with is imported when it runs: nobody else should wait for it.
+"""
 
 from typing import Any
 
 import click
 
 from image_poster.cli.options import setting_options
-from image_poster.editions.local import operate
 from image_poster.editions.local.settings import Settings
 
 
@@ -13,6 +15,8 @@ from image_poster.editions.local.settings import Settings
 @setting_options("data_dir")
 def rebuild(**settings: Any) -> None:  # noqa: ANN401 - one for each setting
     """Derive counts and latest comments anew, and report what had drifted."""
+    from image_poster.editions.local import operate  # noqa: PLC0415
+
     rebuilt = operate.rebuild(Settings(**settings))
     for drift in rebuilt.drifted:
         click.echo(
@@ -25,6 +29,8 @@ def rebuild(**settings: Any) -> None:  # noqa: ANN401 - one for each setting
 @setting_options()
 def doctor(**settings: Any) -> None:  # noqa: ANN401 - one for each setting
     """Check settings, disk, database, image formats and leftovers; exit 1 if something is wrong."""
+    from image_poster.editions.local import operate  # noqa: PLC0415
+
     findings = operate.examine(Settings(**settings))
     for finding in findings:
         mark = click.style("ok  ", fg="green") if finding.well else click.style("BAD ", fg="red")
@@ -38,6 +44,8 @@ def doctor(**settings: Any) -> None:  # noqa: ANN401 - one for each setting
 @setting_options("data_dir")
 def failed(*, replay: bool, **settings: Any) -> None:  # noqa: ANN401 - one for each setting
     """List image work that was given up (the dead-letter place)."""
+    from image_poster.editions.local import operate  # noqa: PLC0415
+
     checked = Settings(**settings)
     if replay:
         for post_id in operate.replay(checked):

@@ -2,15 +2,15 @@
 
 import logging
 import sys
-from typing import Literal
 
 import structlog
 
-LogFormat = Literal["auto", "json", "console"]
 
+def configure(log_format: str) -> None:
+    """Send our log, and the standard library's warnings, to standard error.
 
-def configure(log_format: LogFormat) -> None:
-    """Send our log, and the standard library's warnings, to standard error."""
+    `log_format` is `json`, `console`, or `auto`: the console's on a terminal.
+    """
     console = log_format == "console" or (log_format == "auto" and sys.stderr.isatty())
     renderers: list[structlog.types.Processor] = (
         [structlog.dev.ConsoleRenderer()]

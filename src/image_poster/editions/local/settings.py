@@ -9,9 +9,9 @@ from typing import Any, Literal, get_args
 from image_poster.domain.images import ImageFit
 from image_poster.domain.limits import Limits
 from image_poster.editions.errors import StartError
-from image_poster.editions.logs import LogFormat
 
 Auth = Literal["dev"]
+LogFormat = Literal["auto", "json", "console"]
 
 _DEFAULTS = Limits()
 _MAX_PORT = 65_535
