@@ -11,12 +11,11 @@ from pathlib import Path
 
 import servers
 from data import HOT_COMMENTS, NOW, TEXT, entries, write_ours, write_peers
-from load import SERVER_CORES, Load, run
-from report import Line
-
 from image_poster.adapters.sqlite.database import connect
 from image_poster.domain.comments import Comment, encode_comment, with_newest
 from image_poster.domain.ids import new_id
+from load import SERVER_CORES, Load, run
+from report import Line
 
 CLIENTS = 64
 SECONDS = 4.0

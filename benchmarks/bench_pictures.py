@@ -10,6 +10,7 @@ from pathlib import Path
 
 import psutil
 import pyvips
+
 import servers
 from data import entries, write_ours
 from load import Load, run

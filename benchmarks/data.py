@@ -23,8 +23,8 @@ Entry = tuple[Post, list[Comment]]
 
 
 def entries(posts: int, comments: int, *, hot: bool = False) -> Iterator[Entry]:
-    """`posts` ready posts which share `comments` comments, some with many, most with few; with `hot`,
-    one more post that has `HOT_COMMENTS`."""
+    """`posts` ready posts which share `comments` comments, some with many, most with few; with
+    `hot`, one more post that has `HOT_COMMENTS`."""
     chance = random.Random(7)
     weights = [chance.paretovariate(1.2) for _ in range(posts)]
     total = sum(weights)

@@ -12,6 +12,7 @@ from image_poster import __version__
 from image_poster.domain.errors import answer_types
 from image_poster.http.auth import Authenticator
 from image_poster.http.edge import Edge
+from image_poster.http.page_cache import PageCache
 from image_poster.http.problems import EXCEPTION_HANDLERS
 from image_poster.http.routes import comments, docs, images, operations, posts
 from image_poster.usecases.all import UseCases
@@ -50,6 +51,7 @@ def litestar_app(
         state=State(
             {
                 "use_cases": use,
+                "feed_pages": PageCache(use.list_feed.feed.version),
                 "readiness": readiness,
                 "authenticator": settings.authenticator,
             }

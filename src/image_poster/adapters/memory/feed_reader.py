@@ -11,6 +11,9 @@ class MemoryFeedReader:
     def __init__(self, state: MemoryState) -> None:
         self._state = state
 
+    def version(self) -> int | None:
+        return None
+
     async def page(self, query: FeedQuery) -> FeedPage:
         shown = [
             self._state.stored(record.post.id)

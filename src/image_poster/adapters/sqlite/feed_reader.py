@@ -17,6 +17,11 @@ class SqliteFeedReader:
     def __init__(self, database: Database) -> None:
         self._database = database
 
+    def version(self) -> int | None:
+        # Changes with each commit of another connection, in this process or any other; the one that
+        # reads never commits. https://www.sqlite.org/pragma.html#pragma_data_version
+        return int(self._database.read("PRAGMA data_version")[0][0])
+
     async def page(self, query: FeedQuery) -> FeedPage:
         sql, parameters = question(query)
         rows = self._database.read(sql, *parameters, query.limit + 1)

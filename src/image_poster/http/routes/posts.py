@@ -1,7 +1,7 @@
 """Posts and the feed."""
 
 from typing import Annotated
-from urllib.parse import urlencode
+from urllib.parse import parse_qsl, urlencode
 
 import msgspec
 from litestar import Response, delete, get, patch, post
@@ -48,7 +48,16 @@ from image_poster.http.documents import (
     nothing,
 )
 from image_poster.http.multipart import receive_post_form
-from image_poster.http.replies import PRIVATE, FileReply, conditional_json, file_reply, json_reply
+from image_poster.http.page_cache import PageCache, ReadyPage
+from image_poster.http.replies import (
+    PRIVATE,
+    FileReply,
+    conditional_json,
+    etag_of,
+    file_reply,
+    json_reply,
+    tagged_json,
+)
 from image_poster.http.requests import AnyRequest, known_post, use_cases
 from image_poster.usecases.list_feed import Feed
 
@@ -119,20 +128,29 @@ async def list_posts(
     comments: ShownComments = LATEST_DEFAULT,
 ) -> Response[bytes]:
     """Ready posts: `top` by comments, then newest; `new` newest first. Go on with `next`."""
-    page = await use_cases(request).list_feed(
-        sort=sort, limit=limit, cursor=cursor, creator=creator
-    )
-    posts = b",".join([stored.json(comments) for stored in page.posts])
-    body = b'{"posts":[%b],"next":%b}' % (posts, msgspec.json.encode(page.next))
-    return conditional_json(request, body, _link(request, page))
+    question = (sort, limit, cursor, creator, comments)
+    pages: PageCache = request.app.state.feed_pages
+    page = pages.find(question)
+    if page is None:
+        feed = await use_cases(request).list_feed(
+            sort=sort, limit=limit, cursor=cursor, creator=creator
+        )
+        page = _ready_page(feed, comments, request.scope["query_string"].decode())
+        pages.keep(question, page)
+    headers = {"link": page.link} if page.link else None
+    return tagged_json(request, page.body, page.etag, headers)
 
 
-def _link(request: AnyRequest, page: Feed) -> dict[str, str]:
+def _ready_page(feed: Feed, comments: int, query: str) -> ReadyPage:
+    posts = b",".join([stored.json(comments) for stored in feed.posts])
+    body = b'{"posts":[%b],"next":%b}' % (posts, msgspec.json.encode(feed.next))
+    return ReadyPage(body, etag_of(body), feed.next and _link(query, feed.next))
+
+
+def _link(query: str, cursor: str) -> str:
     """RFC 8288: the next page under the same question."""
-    if page.next is None:
-        return {}
-    question = {**request.query_params.dict(), "cursor": page.next}
-    return {"link": f'</posts?{urlencode(question, doseq=True)}>; rel="next"'}
+    question = {**dict(parse_qsl(query)), "cursor": cursor}
+    return f'</posts?{urlencode(question)}>; rel="next"'
 
 
 @get(
