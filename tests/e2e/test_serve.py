@@ -82,6 +82,37 @@ def test_a_request_under_way_is_finished_before_it_stops(tmp_path: Path) -> None
     assert server.wait() == 0
 
 
+@pytest.mark.parametrize("log_format", ["json", "console"])
+def test_a_cut_upload_is_a_line_in_the_log_and_leaves_nothing(
+    tmp_path: Path, log_format: str
+) -> None:
+    log, folder = tmp_path / "log", tmp_path / "data"
+    with log.open("w") as file:
+        process = subprocess.Popen(
+            [*LOCAL, "--port", "0", "--data-dir", folder, "--log-format", log_format],
+            stdout=subprocess.PIPE,
+            stderr=file,
+            text=True,
+        )
+    assert process.stdout is not None
+    port = int(process.stdout.readline().rpartition(":")[2])
+    head = (
+        b"POST /posts HTTP/1.1\r\nHost: localhost\r\nuser-id: alice\r\nContent-Length: 9000000\r\n"
+        b"Content-Type: multipart/form-data; boundary=b\r\n\r\n"
+        b'--b\r\nContent-Disposition: form-data; name="image"; filename="a"\r\n\r\n'
+    )
+    with socket.create_connection(("127.0.0.1", port)) as connection:
+        connection.sendall(head + pictures.jpeg() + bytes(3_000_000))
+    deadline = time.monotonic() + 10
+    while "client went away" not in log.read_text() or list((folder / "spool").iterdir()):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    process.terminate()
+    process.communicate(timeout=15)
+    assert "error" not in log.read_text()
+    assert "Traceback" not in log.read_text()
+
+
 def test_a_long_wait_does_not_hold_up_the_stop(tmp_path: Path) -> None:
     server = start(LOCAL, "--data-dir", str(tmp_path), "--image-seconds", "30")
     with socket.create_connection(("127.0.0.1", int(server.url.rpartition(":")[2]))) as idle:

@@ -35,8 +35,10 @@ async def do_image_work(work: WorkJobs) -> None:
             await asyncio.sleep(_JOB_POLL_SECONDS)
             return
         metrics.images.labels(done.outcome).inc()
-        if done.outcome in ("retried", "parked"):
-            _log.error("image work broke", post=done.post_id, outcome=done.outcome)
+        if done.error is not None:
+            _log.error(
+                "image work broke", post=done.post_id, outcome=done.outcome, error=done.error
+            )
 
     await forever("image work", step)
 

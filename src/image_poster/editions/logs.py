@@ -12,10 +12,12 @@ def configure(log_format: str) -> None:
     `log_format` is `json`, `console`, or `auto`: the console's on a terminal.
     """
     console = log_format == "console" or (log_format == "auto" and sys.stderr.isatty())
+    # Tracebacks without local variables, which would put people's words and pictures into the log.
+    plain = structlog.dev.plain_traceback
     renderers: list[structlog.types.Processor] = (
-        [structlog.dev.ConsoleRenderer()]
+        [structlog.dev.ConsoleRenderer(exception_formatter=plain)]
         if console
-        else [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer()]
+        else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
     )
     structlog.configure(
         processors=[
@@ -26,6 +28,5 @@ def configure(log_format: str) -> None:
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-        cache_logger_on_first_use=True,
     )
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr)

@@ -14,7 +14,6 @@ from litestar.types import ASGIApp, HTTPReceiveMessage, HTTPScope, Message, Rece
 
 from image_poster.domain.errors import HostNotAllowedError
 from image_poster.http import metrics
-from image_poster.http.bodies import ClientGoneError
 from image_poster.http.problems import MEDIA_TYPE, problem_body
 
 _log = structlog.get_logger()
@@ -55,8 +54,6 @@ class Edge:
         exchange = _Exchange(scope, receive, send)
         try:
             await self._answer(exchange)
-        except ClientGoneError:
-            _log.info("client went away", path=scope["path"])
         finally:
             exchange.measure(log=self._access_log)
         await exchange.drain()

@@ -29,12 +29,16 @@ from image_poster.domain.errors import (
     RouteNotFoundError,
     ValidationFailedError,
 )
+from image_poster.http.bodies import ClientGoneError
 from image_poster.http.requests import AnyRequest
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER_SECONDS = 2
+# Not an official status: what nginx writes into its log when the client has gone.
+CLIENT_CLOSED_REQUEST = 499
 
 _log = structlog.get_logger()
+_LITESTAR_SAYS_GONE = "client disconnected prematurely"
 _REQUIRED = re.compile(r"required field `(.+?)`")
 
 
@@ -88,6 +92,8 @@ def render(request: AnyRequest, error: ImagePosterError) -> Response[bytes]:
 
 def _render_framework(request: AnyRequest, exc: HTTPException) -> Response[bytes]:
     """Litestar's own errors (no such route, bad query, bad body), in our words."""
+    if exc.detail == _LITESTAR_SAYS_GONE:
+        return _note_gone(request, ClientGoneError())
     response = render(request, _translated(exc))
     if isinstance(exc, MethodNotAllowedException) and exc.headers:
         response.set_header("allow", exc.headers["allow"])
@@ -109,8 +115,6 @@ def _translated(exc: HTTPException) -> ImagePosterError:
         return MethodNotAllowedError()
     if exc.status_code == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
         return BodyTooLargeError()
-    if "disconnected" in exc.detail:
-        return InvalidRequestError()  # nobody is left to read it, and it is no fault of ours
     if exc.status_code == HTTPStatus.BAD_REQUEST:
         return (
             InvalidJsonError()
@@ -134,7 +138,14 @@ def _field_error(item: dict[str, str]) -> FieldError:
     return FieldError("body", "is required" if message == "'data'" else message)
 
 
+def _note_gone(request: AnyRequest, _exc: ClientGoneError) -> Response[bytes]:
+    """Nobody is left to be answered; the status is for the metrics."""
+    _log.info("client went away", path=request.scope["path"])
+    return Response(b"", status_code=CLIENT_CLOSED_REQUEST)
+
+
 EXCEPTION_HANDLERS: ExceptionHandlersMap = {
+    ClientGoneError: _note_gone,
     ImagePosterError: render,
     HTTPException: _render_framework,
     Exception: _render_unknown,

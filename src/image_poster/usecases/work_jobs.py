@@ -11,10 +11,11 @@ _FIRST_RETRY_MS = 1_000
 
 
 class JobDone(NamedTuple):
-    """A job and how it ended: a post status, `deleted`, `retried` or `parked`."""
+    """A job and how it ended: a post status, `deleted`, `retried` or `parked` (with the error)."""
 
     post_id: str
     outcome: str
+    error: str | None = None
 
 
 @dataclass(frozen=True)
@@ -48,8 +49,8 @@ class WorkJobs:
         if job.attempt >= self.max_attempts:
             return await self._park(job, error)
         await self.jobs.retry(job, delay_ms=_FIRST_RETRY_MS << (job.attempt - 1), error=error)
-        return JobDone(job.post_id, "retried")
+        return JobDone(job.post_id, "retried", error)
 
     async def _park(self, job: Job, error: str) -> JobDone:
         await self.jobs.park(job, error=error)
-        return JobDone(job.post_id, "parked")
+        return JobDone(job.post_id, "parked", error)
