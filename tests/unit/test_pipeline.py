@@ -8,9 +8,10 @@ import pytest
 import pyvips
 from PIL import Image
 
+from image_poster.adapters.vips.decoders import rejected
 from image_poster.adapters.vips.pipeline import RenderSettings, render
 from image_poster.adapters.vips.selftest import unreadable_formats
-from image_poster.domain.errors import ImageRejectedError
+from image_poster.domain.errors import ImageRejectedError, ImageWorkFailedError
 from image_poster.domain.images import ImageFit, RenderedImage
 from support import pictures
 from support.pictures import BLUE, CORNERS, GREEN, RED, YELLOW, corner_colours, looks_like
@@ -255,6 +256,12 @@ def test_too_many_pixels_are_refused_from_the_header_of_every_format(make: Make)
             make(content, max_pixels=120 * 80 - 1)
         assert refused.value.code == "image_too_large", name
         make(content, max_pixels=120 * 80)
+
+
+@pytest.mark.parametrize("text", ["vips: out of memory", "write: No space left on device"])
+def test_this_machines_troubles_are_not_blamed_on_the_picture(text: str) -> None:
+    assert isinstance(rejected(pyvips.Error(text)), ImageWorkFailedError)
+    assert isinstance(rejected(OSError(text)), ImageWorkFailedError)
 
 
 def test_a_bomb_is_refused_from_its_header(make: Make) -> None:

@@ -14,6 +14,7 @@ from image_poster.http.auth import Authenticator
 from image_poster.http.edge import Edge
 from image_poster.http.page_cache import PageCache
 from image_poster.http.problems import EXCEPTION_HANDLERS
+from image_poster.http.requests import JsonRequest
 from image_poster.http.routes import comments, docs, images, operations, posts
 from image_poster.usecases.all import UseCases
 
@@ -46,12 +47,13 @@ def litestar_app(
     return Litestar(
         route_handlers=_handlers(),
         exception_handlers=EXCEPTION_HANDLERS,
+        request_class=JsonRequest,
         cors_config=_cors(settings.cors_origins),
         openapi_config=_openapi(),
         state=State(
             {
                 "use_cases": use,
-                "feed_pages": PageCache(use.list_feed.feed.version),
+                "feed_pages": PageCache(use.list_feed.version),
                 "readiness": readiness,
                 "authenticator": settings.authenticator,
             }

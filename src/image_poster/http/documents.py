@@ -12,6 +12,7 @@ from image_poster.domain.errors import (
     HostNotAllowedError,
     ImagePosterError,
     InternalError,
+    InvalidRequestError,
     ValidationFailedError,
 )
 from image_poster.domain.posts import PostWithComments
@@ -40,24 +41,11 @@ def answers(success: Responses, *errors: type[ImagePosterError]) -> Responses:
     refusals: list[type[ImagePosterError]] = [*errors, HostNotAllowedError, InternalError]
     for error in refusals:
         codes[error.status].append(error.code)
-    problems = {
-        status: ResponseSpec(
-            Problem,
-            generate_examples=False,
-            description="Problem codes: " + ", ".join(f"`{code}`" for code in sorted(set(found))),
-            media_type=MEDIA_TYPE,
-        )
-        for status, found in codes.items()
-    }
-    # Litestar lists 400 for every handler with parameters; ours answers 422 for those.
-    return (
-        {400: _NEVER, **problems, **success}
-        if ValidationFailedError in errors
-        else {
-            **problems,
-            **success,
-        }
-    )
+    problems = {status: _problem(*found) for status, found in codes.items()}
+    if ValidationFailedError in errors:
+        # Litestar lists a 400 of its own for every handler with parameters.
+        problems.setdefault(InvalidRequestError.status, _problem(InvalidRequestError.code))
+    return {**problems, **success}
 
 
 def json_of(container: type[msgspec.Struct], description: str) -> ResponseSpec:
@@ -77,12 +65,14 @@ def nothing(description: str) -> ResponseSpec:
     return ResponseSpec(None, generate_examples=False, description=description)
 
 
-_NEVER = ResponseSpec(
-    Problem,
-    generate_examples=False,
-    description="Problem codes: `invalid_request`",
-    media_type=MEDIA_TYPE,
-)
+def _problem(*codes: str) -> ResponseSpec:
+    listed = ", ".join(f"`{code}`" for code in sorted(set(codes)))
+    return ResponseSpec(
+        Problem,
+        generate_examples=False,
+        description=f"Problem codes: {listed}",
+        media_type=MEDIA_TYPE,
+    )
 
 
 class PostFormOperation(Operation):

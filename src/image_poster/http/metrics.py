@@ -11,7 +11,8 @@ from prometheus_client import (
     multiprocess,
 )
 
-MEDIA_TYPE = CONTENT_TYPE_LATEST
+# Litestar names the charset of text by itself.
+MEDIA_TYPE = CONTENT_TYPE_LATEST.partition("; charset")[0]
 
 _BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 

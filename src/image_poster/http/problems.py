@@ -22,7 +22,6 @@ from image_poster.domain.errors import (
     IdentityRequiredError,
     ImagePosterError,
     InternalError,
-    InvalidJsonError,
     InvalidRequestError,
     MethodNotAllowedError,
     RangeNotSatisfiableError,
@@ -116,11 +115,7 @@ def _translated(exc: HTTPException) -> ImagePosterError:
     if exc.status_code == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
         return BodyTooLargeError()
     if exc.status_code == HTTPStatus.BAD_REQUEST:
-        return (
-            InvalidJsonError()
-            if "JSON" in exc.detail or "Input data" in exc.detail
-            else InvalidRequestError()
-        )
+        return InvalidRequestError()
     raise exc
 
 

@@ -11,6 +11,7 @@ from image_poster.ports.picture_store import PictureStore
 from image_poster.ports.post_store import PostStore
 from image_poster.usecases.add_comment import AddComment
 from image_poster.usecases.create_post import CreatePost
+from image_poster.usecases.delete_comment import DeleteComment
 from image_poster.usecases.delete_post import DeletePost
 from image_poster.usecases.edit_comment import EditComment
 from image_poster.usecases.edit_post import EditPost
@@ -42,9 +43,9 @@ class UseCases:
     list_feed: ListFeed
     add_comment: AddComment
     edit_comment: EditComment
+    delete_comment: DeleteComment
     list_comments: ListComments
     read_picture: ReadPicture
-    comments: CommentStore
     pictures: PictureStore
     limits: Limits
 
@@ -60,9 +61,9 @@ def use_cases(stores: Stores, limits: Limits, cursors: CursorSigner) -> UseCases
         list_feed=ListFeed(stores.feed, cursors),
         add_comment=AddComment(stores.comments, stores.clock, limits),
         edit_comment=EditComment(stores.comments, stores.clock, limits),
+        delete_comment=DeleteComment(stores.comments),
         list_comments=ListComments(get_post, stores.comments, cursors),
         read_picture=ReadPicture(get_post, stores.posts, stores.pictures),
-        comments=stores.comments,
         pictures=stores.pictures,
         limits=limits,
     )

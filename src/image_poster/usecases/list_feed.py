@@ -23,6 +23,10 @@ class ListFeed:
     feed: FeedReader
     cursors: CursorSigner
 
+    def version(self) -> int | None:
+        """`FeedReader.version`: while it stays, so does every page."""
+        return self.feed.version()
+
     async def __call__(
         self, *, sort: FeedSort, limit: int, cursor: str | None, creator: str | None
     ) -> Feed:

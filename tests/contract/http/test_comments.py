@@ -78,7 +78,20 @@ def test_a_comment_that_breaks_a_rule_names_the_field(api: Api, body: object, fi
     assert post_of(api, post["id"])["total_comments"] == 0
 
 
-@pytest.mark.parametrize("body", [b"", b"{", b"nonsense", b"\xff", b'{"content":"\\ud800"}'])
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"{",
+        b"nonsense",
+        b"\xff",
+        b'{"content":"\xff"}',
+        b'{"content":"\\ud800"}',
+        b'{"content":"x","n":1e400}',
+        b'{"content":' + b"[" * 100_000,
+        b'{"a":1}{"b":2}',
+    ],
+)
 def test_a_body_that_is_not_json_is_told_so(api: Api, body: bytes) -> None:
     headers = {"content-type": "application/json"}
     answer = api.send("POST", "/comments", someone(), content=body, headers=headers)

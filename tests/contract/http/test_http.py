@@ -166,7 +166,7 @@ def test_it_is_alive_and_ready(api: Api) -> None:
 def test_metrics_count_requests_by_route(api: Api) -> None:
     api.get("/posts")
     metrics = api.get("/metrics")
-    assert metrics.headers["content-type"].startswith("text/plain")
+    assert metrics.headers["content-type"] == "text/plain; version=1.0.0; charset=utf-8"
     assert 'image_poster_http_request_seconds_count{method="GET",route="/posts",' in metrics.text
 
 

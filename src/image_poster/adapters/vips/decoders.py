@@ -9,12 +9,13 @@ import pillow_heif
 import pyvips
 from PIL import Image as PillowImage
 
-from image_poster.domain.errors import ImageRejectedError
+from image_poster.domain.errors import ImageRejectedError, ImageWorkFailedError
 from image_poster.domain.images import SNIFF_BYTES, ImageFormat, Size, sniff, working_size
 
 _ICC = "icc-profile-data"
 # Orientations 5 to 8 lie on their side (EXIF 2.32, table 6).
 _SIDEWAYS = 5
+_SIGNS_OF_OURS = ("out of memory", "No space left", "unable to write")
 
 # The limit is ours, and is checked on the header; Pillow's own would only warn.
 PillowImage.MAX_IMAGE_PIXELS = None
@@ -37,11 +38,16 @@ def decode(path: Path, max_pixels: int) -> Decoded:
     try:
         return _DECODERS.get(found, _decode_with_vips)(path, max_pixels)
     except (pyvips.Error, OSError, ValueError, SyntaxError, EOFError, RuntimeError) as exc:
-        # The decoders' ways to say that the bytes are wrong; their text is for the log only.
-        kind = found.name
-        raise ImageRejectedError(
-            "image_unreadable", f"This {kind} is damaged or incomplete. Send it again, whole."
-        ) from exc
+        raise rejected(exc) from exc  # these are the decoders' ways to say that bytes are wrong
+
+
+def rejected(error: Exception) -> Exception:
+    """What a decoder's error means: almost always the picture, now and then this machine."""
+    if any(sign in str(error) for sign in _SIGNS_OF_OURS):
+        return ImageWorkFailedError(str(error))
+    return ImageRejectedError(
+        "image_unreadable", "This picture is damaged or incomplete. Send it again, whole."
+    )
 
 
 def _check(width: int, height: int, max_pixels: int) -> None:

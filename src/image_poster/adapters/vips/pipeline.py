@@ -6,8 +6,7 @@ import blurhash
 import msgspec
 import pyvips
 
-from image_poster.adapters.vips.decoders import decode
-from image_poster.domain.errors import ImageRejectedError
+from image_poster.adapters.vips.decoders import decode, rejected
 from image_poster.domain.images import (
     RENDITION_LARGE,
     RENDITION_SMALL,
@@ -37,9 +36,7 @@ def render(original: Path, folder: Path, settings: RenderSettings) -> RenderedIm
         # Here the pixels are read, once; all that follows works on this small picture.
         working = _opaque_srgb(decoded.image).copy_memory()
     except pyvips.Error as exc:
-        raise ImageRejectedError(
-            "image_unreadable", "This picture is damaged or incomplete. Send it again, whole."
-        ) from exc
+        raise rejected(exc) from exc
     small = _small(working, settings.fit)
     large = _resized(working, large_size(decoded.source))
     small.jpegsave(str(folder / f"{RENDITION_SMALL}.jpg"), **_JPEG)

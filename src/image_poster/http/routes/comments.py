@@ -183,7 +183,7 @@ async def delete_comment(
 ) -> None:
     """For its author, the post's creator or an admin; repeating it is 204 again."""
     by = caller(request)
-    await use_cases(request).comments.remove(known_post(post_id), _known_comment(comment_id), by)
+    await use_cases(request).delete_comment(known_post(post_id), _known_comment(comment_id), by)
 
 
 ROUTES = [
