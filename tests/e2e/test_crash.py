@@ -118,7 +118,8 @@ class Client(threading.Thread):
 
 
 def crash_once(data_dir: Path, journal: Journal, chance: random.Random) -> list[str]:
-    server = start(LOCAL, "--data-dir", str(data_dir))
+    with (data_dir / "log").open("a") as log:
+        server = start(LOCAL, "--data-dir", str(data_dir), log=log)
     clients = [Client(server.url, journal, chance.randrange(2**32)) for _ in range(CLIENTS)]
     for client in clients:
         client.start()
@@ -195,6 +196,7 @@ def test_nothing_answered_is_lost_nothing_is_stuck_no_file_is_left(tmp_path: Pat
         assert crash_once(tmp_path, journal, chance) == []
     assert len(journal.posts) > ROUNDS
     assert len(journal.comments) > ROUNDS
+    assert errors_in(tmp_path / "log") == []
     with local_server(tmp_path) as server, Api(server.url, "local") as api:
         check_posts(api, journal)
         shown = posts_in_feed(api)
@@ -213,3 +215,7 @@ def wait_until_swept(data_dir: Path, shown: set[str]) -> None:
             return
         assert time.monotonic() < deadline, (originals ^ shown, renditions ^ shown)
         time.sleep(0.1)
+
+
+def errors_in(log: Path) -> list[str]:
+    return [line for line in log.read_text().splitlines() if '"level": "info"' not in line]

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 LOCAL = (sys.executable, "-m", "image_poster", "serve")
 MEMORY = (sys.executable, "-m", "image_poster.editions.memory.serve")
@@ -42,10 +43,10 @@ class Server:
         return self.wait()
 
 
-def start(command: tuple[str, ...], *flags: str) -> Server:
-    """Start a server on a free port and wait for its line."""
+def start(command: tuple[str, ...], *flags: str, log: IO[str] | None = None) -> Server:
+    """Start a server on a free port and wait for its line; it writes its log to `log`."""
     process = subprocess.Popen(
-        [*command, "--port", "0", *flags], stdout=subprocess.PIPE, text=True, env=_CLEAN
+        [*command, "--port", "0", *flags], stdout=subprocess.PIPE, stderr=log, text=True, env=_CLEAN
     )
     assert process.stdout is not None
     line = process.stdout.readline()

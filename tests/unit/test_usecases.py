@@ -167,6 +167,17 @@ async def test_a_post_deleted_during_its_image_work_leaves_no_file(world: World)
             await world.pictures.open_rendition(post_id, name)
 
 
+async def test_work_that_breaks_since_its_post_was_deleted_is_no_fault(world: World) -> None:
+    post_id = await world.new_post()
+
+    async def render(_work: Workspace) -> RenderedImage:
+        del world.state.posts[post_id]
+        raise ImageWorkFailedError("the file is gone")
+
+    world.renderer.render = render  # type: ignore[method-assign]
+    assert await outcome(world) == (post_id, "deleted")
+
+
 async def test_image_work_done_twice_is_done_once(world: World) -> None:
     post_id = await world.new_post()
     await world.work()

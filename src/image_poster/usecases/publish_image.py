@@ -45,10 +45,12 @@ class PublishImage:
             async with self.pictures.workspace(post_id) as work:
                 rendered = await self.renderer.render(work)
                 await self.pictures.publish(post_id, work)
-        except ImageNotFoundError as exc:
+        except (ImageNotFoundError, ImageWorkFailedError) as exc:
             if await self.posts.find(post_id) is None:
-                raise PostNotFoundError from exc
-            raise ImageWorkFailedError("the original is missing") from exc
+                raise PostNotFoundError from exc  # deleted under our hands, its files with it
+            if isinstance(exc, ImageNotFoundError):
+                raise ImageWorkFailedError("the original is missing") from exc
+            raise
         return await self.posts.update(post_id, lambda post: published(post, rendered))
 
     async def _fail(self, post_id: str, failure: Failure) -> PostStatus | None:

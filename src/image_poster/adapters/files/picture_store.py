@@ -8,6 +8,7 @@
 """
 
 import asyncio
+import contextlib
 import os
 import shutil
 import tempfile
@@ -172,8 +173,9 @@ class FilePictureStore:
 def _older(folder: Path, than_ms: int) -> Iterator[Path]:
     with os.scandir(folder) as entries:
         for entry in entries:
-            if entry.stat(follow_symlinks=False).st_mtime * 1000 < than_ms:
-                yield Path(entry.path)
+            with contextlib.suppress(FileNotFoundError):  # removed meanwhile, by its owner
+                if entry.stat(follow_symlinks=False).st_mtime * 1000 < than_ms:
+                    yield Path(entry.path)
 
 
 def _ids_older(folder: Path, than_ms: int) -> list[str]:

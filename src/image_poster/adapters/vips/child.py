@@ -57,9 +57,15 @@ def main() -> None:
     decoder = msgspec.json.Decoder(RenderRequest)
     for line in sys.stdin.buffer:
         signal.alarm(_ALARM_SECONDS)
-        sys.stdout.buffer.write(msgspec.json.encode(answer(decoder.decode(line))) + b"\n")
-        sys.stdout.buffer.flush()
+        _reply(answer(decoder.decode(line)))
         signal.alarm(0)
+
+
+def _reply(made: RenderAnswer) -> None:
+    try:
+        os.write(sys.stdout.fileno(), msgspec.json.encode(made) + b"\n")
+    except BrokenPipeError:
+        sys.exit()  # the parent is gone, and what was made with it
 
 
 if __name__ == "__main__":
