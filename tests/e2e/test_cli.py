@@ -185,7 +185,7 @@ def test_parked_work_is_listed_and_replayed(tmp_path: Path, photo: Path) -> None
     (original,) = (tmp_path / "data" / "originals").rglob(post["id"])
     hidden = original.rename(tmp_path / "hidden")
     reset = (
-        "UPDATE posts SET status = 'processing', attempts = 2, "
+        "UPDATE posts SET status = 'processing', failures = 2, "
         "head = replace(head, 'ready', 'processing')"
     )
     connection = sqlite3.connect(tmp_path / "data" / "image_poster.db")

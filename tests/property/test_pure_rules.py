@@ -1,6 +1,7 @@
 """Rules that hold for every input."""
 
 import asyncio
+import hashlib
 from itertools import pairwise
 from typing import Any
 
@@ -144,8 +145,8 @@ def test_a_form_is_the_same_however_it_is_cut_into_pieces(cuts: list[int]) -> No
     edges = [0, *sorted(cuts), len(FORM)]
     pieces = [FORM[start:stop] for start, stop in pairwise(edges)]
     staged = FakeStaged()
-    form = asyncio.run(receive_post_form(FakeRequest(pieces), staged, Limits()))  # type: ignore[arg-type]
-    assert form == ("Zoë", "\r\n--b0undar")
+    draft = asyncio.run(receive_post_form(FakeRequest(pieces), staged, Limits()))  # type: ignore[arg-type]
+    assert draft == ("Zoë", "\r\n--b0undar", hashlib.sha256(PICTURE).digest())
     assert staged.received == PICTURE
 
 

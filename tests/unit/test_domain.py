@@ -53,7 +53,7 @@ def test_times_are_rfc_3339_with_milliseconds(milliseconds: int, text: str) -> N
 
 def test_every_error_has_one_code_a_status_and_a_sentence() -> None:
     errors = answer_types()
-    assert len({error.code for error in errors}) == len(errors) == 22
+    assert len({error.code for error in errors}) == len(errors) == 24
     for error in errors:
         assert 400 <= error.status < 600
         if error is not ValidationFailedError:

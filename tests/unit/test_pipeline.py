@@ -11,8 +11,12 @@ from PIL import Image
 from image_poster.adapters.vips.decoders import rejected
 from image_poster.adapters.vips.pipeline import RenderSettings, render
 from image_poster.adapters.vips.selftest import unreadable_formats
-from image_poster.domain.errors import ImageRejectedError, ImageWorkFailedError
-from image_poster.domain.images import ImageFit, RenderedImage
+from image_poster.domain.images import (
+    ImageFit,
+    ImageRejectedError,
+    ImageWorkFailedError,
+    RenderedImage,
+)
 from support import pictures
 from support.pictures import BLUE, CORNERS, GREEN, RED, YELLOW, corner_colours, looks_like
 

@@ -12,7 +12,7 @@ import pytest
 from image_poster.adapters.vips import renderer as module
 from image_poster.adapters.vips.pipeline import RenderSettings
 from image_poster.adapters.vips.renderer import VipsImageRenderer
-from image_poster.domain.errors import ImageRejectedError, ImageWorkFailedError
+from image_poster.domain.images import ImageRejectedError, ImageWorkFailedError
 from image_poster.ports.picture_store import Workspace
 from support import pictures
 

@@ -53,7 +53,7 @@ def failed(*, replay: bool, **settings: Any) -> None:  # noqa: ANN401 - one for 
         return
     waiting = operate.parked(checked)
     for job in waiting:
-        click.echo(f"{job.post_id}  after {job.attempts} attempts: {job.error}")
+        click.echo(f"{job.post_id}  after {job.leases} attempts: {job.error}")
     if not waiting:
         click.echo("nothing has failed")
 

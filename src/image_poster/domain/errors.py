@@ -16,7 +16,9 @@
     │   ├── CommentNotFoundError         comment_not_found
     │   └── ImageNotFoundError           image_not_found
     ├── MethodNotAllowedError            405 method_not_allowed
-    ├── PostNotReadyError                409 post_not_ready
+    ├── ConflictError                    409
+    │   ├── PostNotReadyError            post_not_ready
+    │   └── RequestInProgressError       request_in_progress
     ├── TooLargeError                    413
     │   ├── UploadTooLargeError          upload_too_large
     │   └── BodyTooLargeError            body_too_large
@@ -24,12 +26,14 @@
     ├── UnsupportedImageError            415 unsupported_image
     ├── RangeNotSatisfiableError         416 range_not_satisfiable
     ├── ValidationFailedError            422 validation_failed
+    ├── IdempotencyKeyReusedError        422 idempotency_key_reused
     ├── InternalError                    500 internal_error
     ├── BusyError                        503 busy
     └── StorageFullError                 507 storage_full
 
-Two more never become an answer: `ImageRejectedError` (a picture that cannot be shown, which ends as
-the post's `failure`) and `ImageWorkFailedError` (our own fault, which is retried and then parked).
+Two more never become an answer, and stand in `images.py`: `ImageRejectedError` (a picture that
+cannot be shown, which ends as the post's `failure`) and `ImageWorkFailedError` (our own fault,
+which is retried and then parked).
 """
 
 import msgspec
@@ -158,12 +162,24 @@ class MethodNotAllowedError(ImagePosterError):
     detail = "This path does not take that method. The header Allow lists those it takes."
 
 
-class PostNotReadyError(ImagePosterError):
+class ConflictError(ImagePosterError):
+    """Not in the state that things are in now."""
+
+    status = 409
+
+
+class PostNotReadyError(ConflictError):
     """The caller's own post, too early."""
 
     code = "post_not_ready"
-    status = 409
     detail = "The post's picture is not ready. Wait until its status is `ready`."
+
+
+class RequestInProgressError(ConflictError):
+    """The same request, by its idempotency key, is being worked on right now."""
+
+    code = "request_in_progress"
+    detail = "Your first request with this Idempotency-Key is still running. Ask again in a moment."
 
 
 class TooLargeError(ImagePosterError):
@@ -225,6 +241,14 @@ class ValidationFailedError(ImagePosterError):
         super().__init__("; ".join(f"{error.field}: {error.detail}" for error in errors))
 
 
+class IdempotencyKeyReusedError(ImagePosterError):
+    """A key that came with another request before."""
+
+    code = "idempotency_key_reused"
+    status = 422
+    detail = "This Idempotency-Key came with another request. Use a new key for a new request."
+
+
 class InternalError(ImagePosterError):
     """Our fault; its cause is in the log only."""
 
@@ -247,19 +271,6 @@ class StorageFullError(ImagePosterError):
     code = "storage_full"
     status = 507
     detail = "There is no room left to store this. Nothing was kept of it; try again later."
-
-
-class ImageRejectedError(Exception):
-    """A picture that cannot be shown. `code` and `detail` become the post's `failure`."""
-
-    def __init__(self, code: str, detail: str) -> None:
-        self.code = code
-        self.detail = detail
-        super().__init__(f"{code}: {detail}")
-
-
-class ImageWorkFailedError(Exception):
-    """Image work broke through no fault of the picture's owner: to be tried again."""
 
 
 def invalid(field: str, detail: str) -> ValidationFailedError:

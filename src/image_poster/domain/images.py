@@ -92,3 +92,16 @@ class RenderedImage(msgspec.Struct, frozen=True):
     small: Size
     large: Size
     placeholder: str
+
+
+class ImageRejectedError(Exception):
+    """A picture that cannot be shown. `code` and `detail` become the post's `failure`."""
+
+    def __init__(self, code: str, detail: str) -> None:
+        self.code = code
+        self.detail = detail
+        super().__init__(f"{code}: {detail}")
+
+
+class ImageWorkFailedError(Exception):
+    """Image work broke through no fault of the picture's owner: to be tried again."""

@@ -14,12 +14,21 @@ from image_poster.http.auth import Authenticator
 from image_poster.http.edge import Edge
 from image_poster.http.page_cache import PageCache
 from image_poster.http.problems import EXCEPTION_HANDLERS
+from image_poster.http.repeats import InFlight
 from image_poster.http.requests import JsonRequest
 from image_poster.http.routes import comments, docs, images, operations, posts
 from image_poster.usecases.all import UseCases
 
 _LOOPBACK_ORIGIN = r"https?://(localhost|127(\.\d{1,3}){3}|\[::1\])(:\d+)?"
-_EXPOSED = ["ETag", "Link", "Location", "Retry-After", "X-Request-Id", "Content-Range"]
+_EXPOSED = [
+    "ETag",
+    "Link",
+    "Location",
+    "Retry-After",
+    "X-Request-Id",
+    "Content-Range",
+    "Idempotent-Replayed",
+]
 
 
 class HttpSettings(msgspec.Struct, frozen=True):
@@ -55,6 +64,7 @@ def litestar_app(
                 "use_cases": use,
                 "feed_pages": PageCache(use.list_feed.version),
                 "readiness": readiness,
+                "in_flight": InFlight(),
                 "authenticator": settings.authenticator,
             }
         ),

@@ -1,6 +1,6 @@
 """`POST /posts` as multipart/form-data: the picture goes to the store as it comes in."""
 
-from typing import NamedTuple
+import hashlib
 
 from multipart import MultipartError, MultipartSegment, PushMultipartParser
 
@@ -16,6 +16,7 @@ from image_poster.domain.limits import Limits
 from image_poster.http.bodies import body_chunks
 from image_poster.http.requests import AnyRequest
 from image_poster.ports.picture_store import StagedPicture
+from image_poster.usecases.create_post import PostDraft
 
 _IMAGE = "image"
 _TEXTS = ("caption", "alt")
@@ -25,16 +26,9 @@ _MAX_PARTS = 16
 _ENVELOPE_MAX_BYTES = 256 * 1024
 
 
-class PostForm(NamedTuple):
-    """The texts of the form; the picture is where it was staged."""
-
-    caption: str
-    alt: str
-
-
 async def receive_post_form(
     request: AnyRequest, picture: StagedPicture, limits: Limits
-) -> PostForm:
+) -> PostDraft:
     """Read the whole form (RFC 7578), `image` into `picture`, refusing as early as can be.
 
     Raises `UnsupportedMediaTypeError`, `InvalidMultipartError`, `UploadTooLargeError`,
@@ -76,6 +70,7 @@ class _FormReader:
         self._texts: dict[str, bytearray] = {}
         self._head = bytearray()
         self._image_bytes: int | None = None
+        self._sha256 = hashlib.sha256()
 
     async def take(self, event: MultipartSegment | bytes | bytearray | None) -> None:
         if isinstance(event, MultipartSegment):
@@ -87,11 +82,11 @@ class _FormReader:
         elif self._part in _TEXTS:
             self._take_text(event)
 
-    def form(self) -> PostForm:
+    def form(self) -> PostDraft:
         """What was read, once it is all there."""
         if self._image_bytes is None:
             raise invalid(_IMAGE, "is required: send the picture as the part `image`")
-        return PostForm(*(self._text(name) for name in _TEXTS))
+        return PostDraft(self._text("caption"), self._text("alt"), self._sha256.digest())
 
     def _begin(self, name: str) -> None:
         if name in self._texts or (name == _IMAGE and self._image_bytes is not None):
@@ -118,6 +113,7 @@ class _FormReader:
             self._head += chunk[: SNIFF_BYTES - len(self._head)]
             if len(self._head) == SNIFF_BYTES and sniff(self._head) is None:
                 raise UnsupportedImageError
+        self._sha256.update(chunk)
         await self._picture.write(chunk)
 
     def _take_text(self, chunk: bytes | bytearray) -> None:

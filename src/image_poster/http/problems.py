@@ -25,6 +25,7 @@ from image_poster.domain.errors import (
     InvalidRequestError,
     MethodNotAllowedError,
     RangeNotSatisfiableError,
+    RequestInProgressError,
     RouteNotFoundError,
     ValidationFailedError,
 )
@@ -74,6 +75,8 @@ def problem_headers(error: ImagePosterError) -> dict[str, str]:
         return {"www-authenticate": 'UserId header="user-id"'}  # RFC 9110 section 15.5.2
     if isinstance(error, RangeNotSatisfiableError):
         return {"content-range": f"bytes */{error.size}"}
+    if isinstance(error, RequestInProgressError):
+        return {"retry-after": "1"}
     if error.status in (HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.INSUFFICIENT_STORAGE):
         return {"retry-after": str(RETRY_AFTER_SECONDS)}
     return {}

@@ -19,6 +19,6 @@ class Cleanup(Protocol):
         ...
 
     async def forget(self, before_ms: int) -> None:
-        """Forget who deleted what before that time: repeating those deletions is a 404 from now on.
-        Posts of which something is left are kept."""
+        """Forget who deleted what before that time (repeating those deletions is a 404 from now on)
+        and receipts from before it. Posts of which something is left are kept."""
         ...

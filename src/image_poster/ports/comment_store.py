@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
 from image_poster.domain.comments import Comment
+from image_poster.domain.idempotency import Receipt
 from image_poster.domain.identity import Identity
 
 
@@ -20,8 +21,9 @@ class CommentStore(Protocol):
     the newest `LATEST_KEPT` of them, as soon as (one machine) or soon after (AWS) a call
     returns."""
 
-    async def add(self, comment: Comment) -> None:
-        """Keep a new comment. Raises `PostNotFoundError` or `PostNotReadyError` by
+    async def add(self, comment: Comment, receipt: Receipt | None = None) -> None:
+        """Keep a new comment, and with it the receipt. Raises `AlreadyAnsweredError`, with nothing
+        kept, if the receipt's key was used; else `PostNotFoundError` or `PostNotReadyError` by
         `domain.posts.check_open_for_comments`."""
         ...
 

@@ -4,17 +4,19 @@ from typing import NamedTuple, Protocol
 
 
 class Job(NamedTuple):
-    """The image work of one post; `attempt` counts from 1."""
+    """The image work of one post: how often it was leased (this time included), and how many of
+    those times it failed. The rest ended with whoever held the lease."""
 
     post_id: str
-    attempt: int
+    leases: int
+    failures: int
 
 
 class ParkedJob(NamedTuple):
     """Work that was given up, and the last error that it ended with."""
 
     post_id: str
-    attempts: int
+    leases: int
     error: str
 
 
@@ -27,7 +29,8 @@ class JobQueue(Protocol):
         ...
 
     async def retry(self, job: Job, *, delay_ms: int, error: str) -> None:
-        """Make the job due again after `delay_ms`. A no-op if the post left `processing`."""
+        """Count a failure and make the job due again after `delay_ms`. A no-op if the post left
+        `processing`."""
         ...
 
     async def park(self, job: Job, *, error: str) -> None:

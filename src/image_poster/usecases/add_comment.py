@@ -2,7 +2,14 @@
 
 from dataclasses import dataclass
 
-from image_poster.domain.comments import Comment
+from image_poster.domain.comments import Comment, encode_comment
+from image_poster.domain.idempotency import (
+    AlreadyAnsweredError,
+    Answer,
+    Receipt,
+    fingerprint,
+    former_answer,
+)
 from image_poster.domain.identity import Identity
 from image_poster.domain.ids import new_id
 from image_poster.domain.limits import Limits
@@ -20,8 +27,10 @@ class AddComment:
     clock: Clock
     limits: Limits
 
-    async def __call__(self, post_id: str, author: Identity, content: str) -> Comment:
-        """The comment as kept."""
+    async def __call__(
+        self, post_id: str, author: Identity, content: str, key: str | None = None
+    ) -> Answer:
+        """Keep the comment; with an idempotency key, once."""
         comment = Comment(
             id=new_id(),
             post_id=post_id,
@@ -29,5 +38,15 @@ class AddComment:
             content=clean_required("content", content, most=self.limits.comment_characters),
             created_at=rfc3339(self.clock.now_ms()),
         )
-        await self.comments.add(comment)
-        return comment
+        answer = Answer(encode_comment(comment), f"/posts/{post_id}/comments/{comment.id}")
+        receipt = _receipt(comment, answer, key) if key is not None else None
+        try:
+            await self.comments.add(comment, receipt)
+        except AlreadyAnsweredError as exc:
+            return former_answer(exc.receipt, receipt)
+        return answer
+
+
+def _receipt(comment: Comment, answer: Answer, key: str) -> Receipt:
+    request = fingerprint(b"comment", comment.post_id.encode(), comment.content.encode())
+    return Receipt(comment.creator, key, request, answer.body, answer.location)

@@ -1,8 +1,16 @@
 """Create a post from a picture that has just been received."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from image_poster.domain.errors import ImagePosterError
+from image_poster.domain.idempotency import (
+    AlreadyAnsweredError,
+    Answer,
+    Receipt,
+    fingerprint,
+    former_answer,
+)
 from image_poster.domain.identity import Identity
 from image_poster.domain.limits import Limits
 from image_poster.domain.posts import Post, PostStatus, StoredPost, encode_post
@@ -11,6 +19,14 @@ from image_poster.domain.times import rfc3339
 from image_poster.ports.clock import Clock
 from image_poster.ports.picture_store import PictureStore, StagedPicture
 from image_poster.ports.post_store import PostStore
+
+
+class PostDraft(NamedTuple):
+    """What came with a picture; `picture_sha256` tells one picture from another."""
+
+    caption: str
+    alt: str
+    picture_sha256: bytes
 
 
 @dataclass(frozen=True)
@@ -24,21 +40,41 @@ class CreatePost:
     limits: Limits
 
     async def __call__(
-        self, post_id: str, creator: Identity, *, caption: str, alt: str, picture: StagedPicture
-    ) -> StoredPost:
-        """Keep the staged picture and its post, which is then `processing`."""
-        post = Post(
-            id=post_id,
-            status=PostStatus.PROCESSING,
-            caption=clean("caption", caption, most=self.limits.caption_characters),
-            alt=clean("alt", alt, most=self.limits.alt_characters),
-            creator=creator.user,
-            created_at=rfc3339(self.clock.now_ms()),
-        )
+        self,
+        post_id: str,
+        creator: Identity,
+        draft: PostDraft,
+        picture: StagedPicture,
+        key: str | None = None,
+    ) -> Answer:
+        """Keep the staged picture and its post, which is then `processing`; with an idempotency
+        key, once."""
+        post = self._post(post_id, creator, draft)
+        stored = StoredPost(post.id, 0, encode_post(post), b"")
+        answer = Answer(stored.json(0), f"/posts/{post_id}")
+        receipt = _receipt(creator, draft, answer, key) if key is not None else None
         await picture.commit()
         try:
-            await self.posts.add(post)
+            await self.posts.add(post, receipt)
+        except AlreadyAnsweredError as exc:
+            await self.pictures.remove(post_id)
+            return former_answer(exc.receipt, receipt)
         except ImagePosterError:
             await self.pictures.remove(post_id)
             raise
-        return StoredPost(post.id, 0, encode_post(post), b"")
+        return answer
+
+    def _post(self, post_id: str, creator: Identity, draft: PostDraft) -> Post:
+        return Post(
+            id=post_id,
+            status=PostStatus.PROCESSING,
+            caption=clean("caption", draft.caption, most=self.limits.caption_characters),
+            alt=clean("alt", draft.alt, most=self.limits.alt_characters),
+            creator=creator.user,
+            created_at=rfc3339(self.clock.now_ms()),
+        )
+
+
+def _receipt(creator: Identity, draft: PostDraft, answer: Answer, key: str) -> Receipt:
+    request = fingerprint(b"post", draft.caption.encode(), draft.alt.encode(), draft.picture_sha256)
+    return Receipt(creator.user, key, request, answer.body, answer.location)

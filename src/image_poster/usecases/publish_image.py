@@ -2,12 +2,8 @@
 
 from dataclasses import dataclass
 
-from image_poster.domain.errors import (
-    ImageNotFoundError,
-    ImageRejectedError,
-    ImageWorkFailedError,
-    PostNotFoundError,
-)
+from image_poster.domain.errors import ImageNotFoundError, PostNotFoundError
+from image_poster.domain.images import ImageRejectedError, ImageWorkFailedError
 from image_poster.domain.posts import Failure, PostStatus, StoredPost, failed, published
 from image_poster.ports.image_renderer import ImageRenderer
 from image_poster.ports.picture_store import PictureStore

@@ -3,13 +3,13 @@
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from image_poster.domain.idempotency import KEPT_MS
 from image_poster.ports.cleanup import Cleanup
 from image_poster.ports.clock import Clock
 from image_poster.ports.picture_store import PictureStore
 from image_poster.ports.post_store import PostStore
 from image_poster.usecases.delete_post import RemoveRemains
 
-_REPEATABLE_MS = 24 * 3600 * 1000
 _POSTS_AT_A_TIME = 100
 
 
@@ -39,7 +39,7 @@ class Sweep:
             if await self.posts.find(post_id) is None:
                 await self.pictures.remove(post_id)
                 orphans += 1
-        await self.cleanup.forget(self.clock.now_ms() - _REPEATABLE_MS)
+        await self.cleanup.forget(self.clock.now_ms() - KEPT_MS)
         return Swept(deleted, orphans)
 
     async def finish_deletions(self) -> int:

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from image_poster.domain.errors import ImagePosterError, ImageWorkFailedError
+from image_poster.domain.errors import ImagePosterError
+from image_poster.domain.images import ImageWorkFailedError
 from image_poster.ports.job_queue import Job, JobQueue
 from image_poster.usecases.publish_image import PublishImage
 
@@ -21,24 +22,25 @@ class JobDone(NamedTuple):
 @dataclass(frozen=True)
 class WorkJobs:
     """`lease_ms` must be longer than the renderer ever takes, or two would work on one picture
-    (which is harmless, and a waste)."""
+    (which is harmless, and a waste).
+
+    Work that failed `max_failures` times is parked. Leases that ended with the process (somebody
+    pulled the plug, again) are no fault of the picture's, up to `max_leases` of them.
+    """
 
     jobs: JobQueue
     publish_image: PublishImage
     lease_ms: int
-    max_attempts: int = 3
+    max_failures: int = 3
+    max_leases: int = 20
 
     async def __call__(self) -> JobDone | None:
-        """Do one job that is due; None if there was none.
-
-        An attempt that ended with the whole process counts too, so that a picture which kills it
-        cannot do so for ever.
-        """
+        """Do one job that is due; None if there was none."""
         job = await self.jobs.lease(self.lease_ms)
         if job is None:
             return None
-        if job.attempt > self.max_attempts:
-            return await self._park(job, "the process ended during each attempt")
+        if job.leases > self.max_leases:
+            return await self._park(job, f"the process ended during {job.leases - 1} attempts")
         try:
             status = await self.publish_image(job.post_id)
         except (ImageWorkFailedError, ImagePosterError) as exc:
@@ -46,9 +48,9 @@ class WorkJobs:
         return JobDone(job.post_id, status or "deleted")
 
     async def _broke(self, job: Job, error: str) -> JobDone:
-        if job.attempt >= self.max_attempts:
+        if job.failures + 1 >= self.max_failures:
             return await self._park(job, error)
-        await self.jobs.retry(job, delay_ms=_FIRST_RETRY_MS << (job.attempt - 1), error=error)
+        await self.jobs.retry(job, delay_ms=_FIRST_RETRY_MS << job.failures, error=error)
         return JobDone(job.post_id, "retried", error)
 
     async def _park(self, job: Job, error: str) -> JobDone:

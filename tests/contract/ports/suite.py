@@ -20,6 +20,7 @@ from image_poster.domain.errors import (
     PostNotReadyError,
 )
 from image_poster.domain.feed import FeedQuery, FeedSort
+from image_poster.domain.idempotency import AlreadyAnsweredError, Receipt
 from image_poster.domain.identity import Identity
 from image_poster.domain.ids import new_id
 from image_poster.domain.images import RENDITIONS, RenderedImage, Size
@@ -74,6 +75,10 @@ def a_comment(post_id: str, creator: str = "bob", content: str = "hello") -> Com
     return Comment(new_id(), post_id, creator, content, "2026-01-01T00:00:00.000Z")
 
 
+def a_receipt(key: str, user: str = "bob", body: bytes = b"answer") -> Receipt:
+    return Receipt(user, key, b"fingerprint", body, "/somewhere")
+
+
 async def processing(adapters: Adapters) -> str:
     post = a_post()
     await adapters.posts.add(post)
@@ -112,6 +117,17 @@ class PostStoreSuite:
         await adapters.posts.add(post)
         await adapters.posts.add(msgspec.structs.replace(post, caption="other"))
         assert (await found(adapters, post.id)).post == post
+
+    async def test_a_receipt_is_kept_with_its_post_and_stops_the_next(
+        self, adapters: Adapters
+    ) -> None:
+        first, second = a_post(), a_post()
+        await adapters.posts.add(first, a_receipt("key"))
+        with pytest.raises(AlreadyAnsweredError) as used:
+            await adapters.posts.add(second, a_receipt("key", body=b"other"))
+        assert used.value.receipt == a_receipt("key")
+        assert await adapters.posts.find(second.id) is None
+        await adapters.posts.add(second, a_receipt("other key"))
 
     async def test_an_update_is_kept_and_given_back(self, adapters: Adapters) -> None:
         post_id = await ready(adapters)
@@ -194,6 +210,29 @@ class CommentStoreSuite:
         for target in (post_id, new_id()):
             with pytest.raises(PostNotFoundError):
                 await adapters.comments.add(a_comment(target, "bob"))
+
+    async def test_a_receipt_is_kept_with_its_comment_and_stops_the_next(
+        self, adapters: Adapters
+    ) -> None:
+        post_id = await ready(adapters)
+        await adapters.comments.add(a_comment(post_id), a_receipt("key"))
+        with pytest.raises(AlreadyAnsweredError) as used:
+            await adapters.comments.add(a_comment(post_id), a_receipt("key", body=b"other"))
+        assert used.value.receipt == a_receipt("key")
+        await adapters.comments.add(a_comment(post_id), a_receipt("key", user="carol"))
+        assert (await shown(adapters, post_id)).total_comments == 2
+
+    async def test_a_refused_comment_leaves_its_key_unused(self, adapters: Adapters) -> None:
+        with pytest.raises(PostNotFoundError):
+            await adapters.comments.add(a_comment(new_id()), a_receipt("key"))
+        await adapters.comments.add(a_comment(await ready(adapters)), a_receipt("key"))
+
+    async def test_a_receipt_is_known_though_its_post_is_gone(self, adapters: Adapters) -> None:
+        post_id = await ready(adapters)
+        await adapters.comments.add(a_comment(post_id), a_receipt("key"))
+        await adapters.posts.remove(post_id, ALICE)
+        with pytest.raises(AlreadyAnsweredError):
+            await adapters.comments.add(a_comment(post_id), a_receipt("key"))
 
     async def test_pages_join(self, adapters: Adapters) -> None:
         post_id = await ready(adapters)
@@ -292,14 +331,14 @@ class JobQueueSuite:
     async def test_a_processing_post_is_due_once(self, adapters: Adapters) -> None:
         post_id = await processing(adapters)
         await ready(adapters)
-        assert await adapters.jobs.lease(1000) == Job(post_id, 1)
+        assert await adapters.jobs.lease(1000) == Job(post_id, leases=1, failures=0)
         assert await adapters.jobs.lease(1000) is None
 
     async def test_a_lease_runs_out(self, adapters: Adapters) -> None:
         post_id = await processing(adapters)
         await adapters.jobs.lease(1000)
         adapters.clock.advance(1000)
-        assert await adapters.jobs.lease(1000) == Job(post_id, 2)
+        assert await adapters.jobs.lease(1000) == Job(post_id, leases=2, failures=0)
 
     async def test_the_longest_waiting_is_first(self, adapters: Adapters) -> None:
         first = await processing(adapters)
@@ -329,7 +368,7 @@ class JobQueueSuite:
         await adapters.jobs.retry(job, delay_ms=500, error="broke")
         assert await adapters.jobs.lease(1000) is None
         adapters.clock.advance(500)
-        assert await adapters.jobs.lease(1000) == Job(post_id, 2)
+        assert await adapters.jobs.lease(1000) == Job(post_id, leases=2, failures=1)
 
     async def test_a_parked_job_is_seen_shown_as_failed_and_replayed(
         self, adapters: Adapters
@@ -346,7 +385,7 @@ class JobQueueSuite:
         assert await adapters.jobs.replay(post_id)
         assert not await adapters.jobs.replay(post_id)
         assert await adapters.jobs.parked() == []
-        assert await adapters.jobs.lease(1000) == Job(post_id, 1)
+        assert await adapters.jobs.lease(1000) == Job(post_id, leases=1, failures=0)
 
     async def test_deleted_posts_are_no_jobs(self, adapters: Adapters) -> None:
         post_id = await processing(adapters)
@@ -389,6 +428,15 @@ class CleanupSuite:
             await adapters.posts.remove(done, ALICE)
         await adapters.posts.remove(open_, ALICE)
         assert await adapters.cleanup.pending(10) == [open_]
+
+    async def test_receipts_are_forgotten_in_time(self, adapters: Adapters) -> None:
+        await adapters.posts.add(a_post(), a_receipt("key"))
+        await adapters.cleanup.forget(adapters.clock.now_ms())
+        with pytest.raises(AlreadyAnsweredError):
+            await adapters.posts.add(a_post(), a_receipt("key"))
+        adapters.clock.advance(1)
+        await adapters.cleanup.forget(adapters.clock.now_ms())
+        await adapters.posts.add(a_post(), a_receipt("key"))
 
 
 @pytest.mark.anyio

@@ -21,6 +21,7 @@ from image_poster.adapters.sqlite.schema import VERSION, SchemaTooNewError
 from image_poster.domain.errors import NotYoursError, StorageFullError
 from image_poster.domain.feed import FeedSort
 from image_poster.domain.ids import new_id
+from image_poster.domain.posts import encode_post
 
 
 @pytest.fixture
@@ -175,3 +176,26 @@ async def test_every_feed_question_is_answered_by_an_index_without_sorting(
     assert len(steps) == 1
     assert steps[0].startswith("SEARCH posts USING INDEX feed_")
     assert ("creator" in steps[0]) == (creator is not None)
+
+
+@pytest.mark.anyio
+async def test_a_database_of_the_first_version_is_brought_up_to_date(tmp_path: Path) -> None:
+    from image_poster.adapters.sqlite import schema
+
+    path, clock = tmp_path / "old.db", ManualClock()
+    connection = sqlite3.connect(path, isolation_level=None)
+    connection.executescript(schema._FIRST)
+    connection.execute("PRAGMA user_version = 1")
+    post = suite.a_post()
+    connection.execute(
+        "INSERT INTO posts (id, status, creator, head, due_at) VALUES (?, ?, ?, ?, 0)",
+        (post.id, post.status, post.creator, encode_post(post)),
+    )
+    connection.close()
+    database = Database(path)
+    stored = await SqlitePostStore(database, clock).find(post.id)
+    assert stored is not None
+    assert stored.post == post
+    job = await SqliteJobQueue(database, clock).lease(1000)
+    assert job == (post.id, 1, 0)
+    await database.close()

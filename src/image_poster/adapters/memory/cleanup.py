@@ -31,3 +31,6 @@ class MemoryCleanup:
         for key, stone in list(self._state.tombstones.items()):
             if stone.deleted_at < before_ms and not stone.pending:
                 del self._state.tombstones[key]
+        for used, (_, kept_at) in list(self._state.receipts.items()):
+            if kept_at < before_ms:
+                del self._state.receipts[used]

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from image_poster.adapters.memory.state import MemoryState, Tombstone
 from image_poster.domain.comments import Comment, encode_comment
 from image_poster.domain.errors import CommentNotFoundError, PostNotFoundError
+from image_poster.domain.idempotency import Receipt
 from image_poster.domain.identity import Identity
 from image_poster.domain.posts import PostStatus, check_open_for_comments
 from image_poster.ports.clock import Clock
@@ -18,9 +19,11 @@ class MemoryCommentStore:
         self._state = state
         self._clock = clock
 
-    async def add(self, comment: Comment) -> None:
+    async def add(self, comment: Comment, receipt: Receipt | None = None) -> None:
+        self._state.check_unused(receipt)
         post = self._state.post(comment.post_id)
         check_open_for_comments(post.status, post.creator, comment.creator)
+        self._state.keep_receipt(receipt, self._clock.now_ms())
         self._state.comments.setdefault(comment.post_id, {})[comment.id] = comment
 
     async def page(self, post_id: str, *, limit: int, after: str | None) -> CommentPage:

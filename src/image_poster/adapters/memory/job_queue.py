@@ -1,6 +1,6 @@
 """Image work in memory."""
 
-from image_poster.adapters.memory.state import MemoryState
+from image_poster.adapters.memory.state import MemoryState, PostRecord
 from image_poster.domain.posts import PROCESSING_FAILED, PostStatus, failed, is_parked, replayed
 from image_poster.ports.clock import Clock
 from image_poster.ports.job_queue import Job, ParkedJob
@@ -23,14 +23,15 @@ class MemoryJobQueue:
         if not due:
             return None
         first = min(due, key=lambda record: record.due_at)
-        job = Job(first.post.id, first.attempts + 1)
-        self._state.change(job.post_id, due_at=now + lease_ms, attempts=job.attempt)
+        job = Job(first.post.id, first.leases + 1, first.failures)
+        self._state.change(job.post_id, due_at=now + lease_ms, leases=job.leases)
         return job
 
     async def retry(self, job: Job, *, delay_ms: int, error: str) -> None:
         if self._is_processing(job.post_id):
             due_at = self._clock.now_ms() + delay_ms
-            self._state.change(job.post_id, due_at=due_at, error=error)
+            failures = job.failures + 1
+            self._state.change(job.post_id, due_at=due_at, error=error, failures=failures)
 
     async def park(self, job: Job, *, error: str) -> None:
         if self._is_processing(job.post_id):
@@ -39,7 +40,7 @@ class MemoryJobQueue:
 
     async def parked(self) -> list[ParkedJob]:
         return [
-            ParkedJob(post_id, record.attempts, record.error or "")
+            ParkedJob(post_id, record.leases, record.error or "")
             for post_id, record in sorted(self._state.posts.items())
             if is_parked(record.post)
         ]
@@ -50,7 +51,8 @@ class MemoryJobQueue:
             return False
         due_at = self._clock.now_ms()
         post = replayed(record.post)
-        self._state.change(post_id, post=post, due_at=due_at, attempts=0, error=None)
+        fresh = PostRecord(post, due_at=due_at)
+        self._state.posts[post_id] = fresh
         return True
 
     def _is_processing(self, post_id: str) -> bool:

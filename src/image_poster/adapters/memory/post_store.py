@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from image_poster.adapters.memory.state import MemoryState, PostRecord, Tombstone
 from image_poster.domain.errors import PostNotFoundError
+from image_poster.domain.idempotency import Receipt
 from image_poster.domain.identity import Identity
 from image_poster.domain.posts import Post, StoredPost, check_visible
 from image_poster.ports.clock import Clock
@@ -16,7 +17,9 @@ class MemoryPostStore:
         self._state = state
         self._clock = clock
 
-    async def add(self, post: Post) -> None:
+    async def add(self, post: Post, receipt: Receipt | None = None) -> None:
+        self._state.check_unused(receipt)
+        self._state.keep_receipt(receipt, self._clock.now_ms())
         self._state.posts.setdefault(post.id, PostRecord(post, due_at=self._clock.now_ms()))
 
     async def find(self, post_id: str) -> StoredPost | None:

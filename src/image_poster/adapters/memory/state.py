@@ -1,9 +1,10 @@
-"""What all memory adapters share: three dictionaries, changed on one event loop only."""
+"""What all memory adapters share: four dictionaries, changed on one event loop only."""
 
 from dataclasses import dataclass, field, replace
 
 from image_poster.domain.comments import Comment, encode_comment, join_latest
 from image_poster.domain.errors import PostNotFoundError
+from image_poster.domain.idempotency import AlreadyAnsweredError, Receipt
 from image_poster.domain.posts import Post, StoredPost, encode_post
 
 
@@ -13,7 +14,8 @@ class PostRecord:
 
     post: Post
     due_at: int = 0
-    attempts: int = 0
+    leases: int = 0
+    failures: int = 0
     error: str | None = None
 
 
@@ -33,6 +35,18 @@ class MemoryState:
     posts: dict[str, PostRecord] = field(default_factory=dict)
     comments: dict[str, dict[str, Comment]] = field(default_factory=dict)
     tombstones: dict[str, Tombstone] = field(default_factory=dict)
+    receipts: dict[tuple[str, str], tuple[Receipt, int]] = field(default_factory=dict)
+
+    def check_unused(self, receipt: Receipt | None) -> None:
+        """Raises `AlreadyAnsweredError` if the receipt's key was used."""
+        former = self.receipts.get((receipt.user, receipt.key)) if receipt else None
+        if former is not None:
+            raise AlreadyAnsweredError(former[0])
+
+    def keep_receipt(self, receipt: Receipt | None, now_ms: int) -> None:
+        """Remember an answer."""
+        if receipt is not None:
+            self.receipts[receipt.user, receipt.key] = (receipt, now_ms)
 
     def post(self, post_id: str) -> Post:
         """The post, or `PostNotFoundError`."""

@@ -36,8 +36,10 @@ class SqliteCleanup:
         )
 
     async def forget(self, before_ms: int) -> None:
-        await self._database.write(
-            lambda connection: connection.execute(
+        def delete(connection: sqlite3.Connection) -> None:
+            connection.execute(
                 "DELETE FROM tombstones WHERE pending = 0 AND deleted_at < ?", (before_ms,)
             )
-        )
+            connection.execute("DELETE FROM receipts WHERE kept_at < ?", (before_ms,))
+
+        await self._database.write(delete)

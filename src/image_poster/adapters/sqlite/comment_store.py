@@ -4,6 +4,7 @@ import sqlite3
 from collections.abc import Callable
 
 from image_poster.adapters.sqlite.database import Database
+from image_poster.adapters.sqlite.receipts import check_unused, keep
 from image_poster.adapters.sqlite.tombstones import bury, was_deleted_by
 from image_poster.domain.comments import (
     Comment,
@@ -13,6 +14,7 @@ from image_poster.domain.comments import (
     with_newest,
 )
 from image_poster.domain.errors import CommentNotFoundError, PostNotFoundError
+from image_poster.domain.idempotency import Receipt
 from image_poster.domain.identity import Identity
 from image_poster.domain.limits import LATEST_KEPT
 from image_poster.domain.posts import check_open_for_comments
@@ -27,10 +29,12 @@ class SqliteCommentStore:
         self._database = database
         self._clock = clock
 
-    async def add(self, comment: Comment) -> None:
+    async def add(self, comment: Comment, receipt: Receipt | None = None) -> None:
         doc = encode_comment(comment)
+        now = self._clock.now_ms()
 
         def insert(connection: sqlite3.Connection) -> None:
+            check_unused(connection, receipt)
             post = connection.execute(
                 "SELECT status, creator, latest FROM posts WHERE id = ?", (comment.post_id,)
             ).fetchone()
@@ -38,6 +42,7 @@ class SqliteCommentStore:
                 raise PostNotFoundError
             status, creator, latest = post
             check_open_for_comments(status, creator, comment.creator)
+            keep(connection, receipt, now)
             connection.execute(
                 "INSERT INTO comments (post_id, id, creator, doc) VALUES (?, ?, ?, ?)",
                 (comment.post_id, comment.id, comment.creator, doc),

@@ -33,8 +33,8 @@ class SqliteJobQueue:
 
         def take(connection: sqlite3.Connection) -> Job | None:
             row = connection.execute(
-                f"UPDATE posts SET due_at = ?, attempts = attempts + 1 WHERE id = ({_DUE}) "  # noqa: S608 - a constant
-                "RETURNING id, attempts",
+                f"UPDATE posts SET due_at = ?, leases = leases + 1 WHERE id = ({_DUE}) "  # noqa: S608 - a constant
+                "RETURNING id, leases, failures",
                 (now + lease_ms, now),
             ).fetchall()
             return Job(*row[0]) if row else None
@@ -56,7 +56,8 @@ class SqliteJobQueue:
         due_at = self._clock.now_ms() + delay_ms
         await self._database.write(
             lambda connection: connection.execute(
-                "UPDATE posts SET due_at = ?, error = ? WHERE id = ? AND status = 'processing'",
+                "UPDATE posts SET due_at = ?, error = ?, failures = failures + 1 "
+                "WHERE id = ? AND status = 'processing'",
                 (due_at, error, job.post_id),
             )
         )
@@ -78,7 +79,7 @@ class SqliteJobQueue:
 
     async def parked(self) -> list[ParkedJob]:
         rows = self._database.read(
-            "SELECT id, attempts, error FROM posts "
+            "SELECT id, leases, error FROM posts "
             "WHERE status = 'failed' AND error IS NOT NULL ORDER BY id"
         )
         return [ParkedJob(*row) for row in rows]
@@ -95,8 +96,8 @@ class SqliteJobQueue:
                 return False
             again = replayed(post)
             connection.execute(
-                "UPDATE posts SET head = ?, status = ?, error = NULL, attempts = 0, due_at = ? "
-                "WHERE id = ?",
+                "UPDATE posts SET head = ?, status = ?, error = NULL, leases = 0, failures = 0, "
+                "due_at = ? WHERE id = ?",
                 (encode_post(again), again.status, now, post_id),
             )
             return True

@@ -4,8 +4,10 @@ import sqlite3
 from collections.abc import Callable
 
 from image_poster.adapters.sqlite.database import Database
+from image_poster.adapters.sqlite.receipts import check_unused, keep
 from image_poster.adapters.sqlite.tombstones import bury, was_deleted_by
 from image_poster.domain.errors import PostNotFoundError
+from image_poster.domain.idempotency import Receipt
 from image_poster.domain.identity import Identity
 from image_poster.domain.posts import Post, StoredPost, check_visible, encode_post
 from image_poster.ports.clock import Clock
@@ -28,10 +30,13 @@ class SqlitePostStore:
         self._database = database
         self._clock = clock
 
-    async def add(self, post: Post) -> None:
-        row = (post.id, post.status, post.creator, encode_post(post), self._clock.now_ms())
+    async def add(self, post: Post, receipt: Receipt | None = None) -> None:
+        now = self._clock.now_ms()
+        row = (post.id, post.status, post.creator, encode_post(post), now)
 
         def insert(connection: sqlite3.Connection) -> None:
+            check_unused(connection, receipt)
+            keep(connection, receipt, now)
             connection.execute(
                 "INSERT OR IGNORE INTO posts (id, status, creator, head, due_at) "
                 "VALUES (?, ?, ?, ?, ?)",

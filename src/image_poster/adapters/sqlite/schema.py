@@ -8,9 +8,7 @@ tombstones  who deleted which post or comment; `pending` while something of it i
 
 import sqlite3
 
-VERSION = 1
-
-_STATEMENTS = """
+_FIRST = """
 CREATE TABLE posts (
     id TEXT NOT NULL PRIMARY KEY,
     status TEXT NOT NULL,
@@ -48,6 +46,28 @@ CREATE INDEX tombstones_done ON tombstones (deleted_at) WHERE pending = 0;
 """
 
 
+_RECEIPTS = """
+CREATE TABLE receipts (
+    user TEXT NOT NULL,
+    key TEXT NOT NULL,
+    fingerprint BLOB NOT NULL,
+    body BLOB NOT NULL,
+    location TEXT NOT NULL,
+    kept_at INTEGER NOT NULL,
+    PRIMARY KEY (user, key)
+) WITHOUT ROWID;
+CREATE INDEX receipts_kept ON receipts (kept_at);
+"""
+
+_FAILURES = """
+ALTER TABLE posts RENAME COLUMN attempts TO leases;
+ALTER TABLE posts ADD COLUMN failures INTEGER NOT NULL DEFAULT 0;
+"""
+
+_MIGRATIONS = (_FIRST, _RECEIPTS, _FAILURES)
+VERSION = len(_MIGRATIONS)
+
+
 class SchemaTooNewError(Exception):
     """The database was written by a later version of this program."""
 
@@ -61,10 +81,10 @@ def migrate(connection: sqlite3.Connection) -> None:
             raise SchemaTooNewError(
                 f"the database has version {found}; this program knows {VERSION}"
             )
-        if found < VERSION:
-            for statement in _STATEMENTS.split(";"):
+        for migration in _MIGRATIONS[found:]:
+            for statement in migration.split(";"):
                 connection.execute(statement)
-            connection.execute(f"PRAGMA user_version = {VERSION}")
+        connection.execute(f"PRAGMA user_version = {VERSION}")
         connection.execute("COMMIT")
     finally:
         if connection.in_transaction:

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from image_poster.adapters.sqlite.translate import translated
 from image_poster.domain.errors import ImagePosterError
+from image_poster.domain.idempotency import AlreadyAnsweredError
 
 Result = TypeVar("Result")
 Operation = Callable[[sqlite3.Connection], Result]
@@ -90,7 +91,7 @@ class Writer:
     def _apply(self, waiting: _Waiting) -> _Outcome:
         try:
             return _Outcome(waiting.answer, waiting.operation(self._connection), None)
-        except ImagePosterError as refusal:
+        except (ImagePosterError, AlreadyAnsweredError) as refusal:
             return _Outcome(waiting.answer, None, refusal)
 
 

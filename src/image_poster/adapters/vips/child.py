@@ -5,6 +5,7 @@ nothing else (docs/decisions/0005). It ends when its standard input does, so non
 parent, however that died.
 """
 
+import contextlib
 import os
 import signal
 import sys
@@ -14,8 +15,7 @@ import msgspec
 import pyvips
 
 from image_poster.adapters.vips.pipeline import RenderSettings, render
-from image_poster.domain.errors import ImageRejectedError
-from image_poster.domain.images import RenderedImage
+from image_poster.domain.images import ImageRejectedError, RenderedImage
 
 # Requests are answered first, pictures after: the children yield the processor to the server.
 _NICENESS = 10
@@ -53,12 +53,19 @@ def answer(request: RenderRequest) -> RenderAnswer:
 def main() -> None:
     """Serve until standard input ends."""
     os.nice(_NICENESS)
+    _be_the_first_to_go()
     pyvips.cache_set_max(0)  # each picture comes once
     decoder = msgspec.json.Decoder(RenderRequest)
     for line in sys.stdin.buffer:
         signal.alarm(_ALARM_SECONDS)
         _reply(answer(decoder.decode(line)))
         signal.alarm(0)
+
+
+def _be_the_first_to_go() -> None:
+    """When memory runs out, the kernel ends a child and not the server (proc(5), Linux only)."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("1000")
 
 
 def _reply(made: RenderAnswer) -> None:

@@ -9,8 +9,15 @@ import pillow_heif
 import pyvips
 from PIL import Image as PillowImage
 
-from image_poster.domain.errors import ImageRejectedError, ImageWorkFailedError
-from image_poster.domain.images import SNIFF_BYTES, ImageFormat, Size, sniff, working_size
+from image_poster.domain.images import (
+    SNIFF_BYTES,
+    ImageFormat,
+    ImageRejectedError,
+    ImageWorkFailedError,
+    Size,
+    sniff,
+    working_size,
+)
 
 _ICC = "icc-profile-data"
 # Orientations 5 to 8 lie on their side (EXIF 2.32, table 6).

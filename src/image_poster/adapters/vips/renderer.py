@@ -10,8 +10,7 @@ import msgspec
 
 from image_poster.adapters.vips.child import RenderAnswer, RenderRequest
 from image_poster.adapters.vips.pipeline import RenderSettings
-from image_poster.domain.errors import ImageRejectedError, ImageWorkFailedError
-from image_poster.domain.images import RenderedImage
+from image_poster.domain.images import ImageRejectedError, ImageWorkFailedError, RenderedImage
 from image_poster.ports.picture_store import Workspace
 
 _COMMAND = (sys.executable, "-m", "image_poster.adapters.vips.child")

@@ -9,8 +9,7 @@ import pyvips
 from PIL import Image as PillowImage
 
 from image_poster.adapters.vips.decoders import decode
-from image_poster.domain.errors import ImageRejectedError
-from image_poster.domain.images import ImageFormat
+from image_poster.domain.images import ImageFormat, ImageRejectedError
 
 _SIDE = 16
 

@@ -11,12 +11,14 @@ from image_poster.domain.errors import (
     BodyTooLargeError,
     BusyError,
     CommentNotFoundError,
+    IdempotencyKeyReusedError,
     IdentityRequiredError,
     InvalidCursorError,
     InvalidJsonError,
     NotYoursError,
     PostNotFoundError,
     PostNotReadyError,
+    RequestInProgressError,
     StorageFullError,
     UnsupportedMediaTypeError,
     ValidationFailedError,
@@ -26,6 +28,7 @@ from image_poster.domain.limits import FEED_PAGE_DEFAULT, FEED_PAGE_MAX
 from image_poster.http.auth import caller, viewer
 from image_poster.http.bodies import JSON_MAX_BYTES, json_only
 from image_poster.http.documents import CommentsBody, answers, json_of, nothing
+from image_poster.http.repeats import created, idempotency_key, in_flight
 from image_poster.http.replies import conditional_json, json_reply
 from image_poster.http.requests import AnyRequest, known_post, use_cases
 
@@ -39,6 +42,8 @@ _ADD_ERRORS = (
     BodyTooLargeError,
     UnsupportedMediaTypeError,
     ValidationFailedError,
+    IdempotencyKeyReusedError,
+    RequestInProgressError,
     StorageFullError,
     BusyError,
 )
@@ -75,7 +80,8 @@ def _known_comment(comment_id: str) -> str:
 async def add_comment(
     request: AnyRequest, post_id: FromPath[str], data: JSONBody[CommentText]
 ) -> Response[bytes]:
-    """On a ready post."""
+    """On a ready post. With the header `Idempotency-Key` a repeated request is answered as the
+    first one was."""
     return await _add(request, post_id, data.content)
 
 
@@ -95,10 +101,11 @@ async def add_comment_by_body(
 
 
 async def _add(request: AnyRequest, post_id: str, content: str) -> Response[bytes]:
-    author = caller(request)
-    comment = await use_cases(request).add_comment(known_post(post_id), author, content)
-    location = f"/posts/{post_id}/comments/{comment.id}"
-    return json_reply(encode_comment(comment), status=201, headers={"location": location})
+    author, key = caller(request), idempotency_key(request)
+    with in_flight(request).running(author, key):
+        return created(
+            await use_cases(request).add_comment(known_post(post_id), author, content, key)
+        )
 
 
 @get(

@@ -11,6 +11,7 @@ from msgspec import UNSET, UnsetType
 from image_poster.domain.errors import (
     BodyTooLargeError,
     BusyError,
+    IdempotencyKeyReusedError,
     IdentityRequiredError,
     ImageNotFoundError,
     InvalidCursorError,
@@ -19,6 +20,7 @@ from image_poster.domain.errors import (
     NotYoursError,
     PostNotFoundError,
     RangeNotSatisfiableError,
+    RequestInProgressError,
     StorageFullError,
     UnsupportedImageError,
     UnsupportedMediaTypeError,
@@ -49,6 +51,7 @@ from image_poster.http.documents import (
 )
 from image_poster.http.multipart import receive_post_form
 from image_poster.http.page_cache import PageCache, ReadyPage
+from image_poster.http.repeats import created, idempotency_key, in_flight
 from image_poster.http.replies import (
     PRIVATE,
     FileReply,
@@ -87,25 +90,26 @@ class PostChange(msgspec.Struct, frozen=True):
         UnsupportedMediaTypeError,
         UnsupportedImageError,
         ValidationFailedError,
+        IdempotencyKeyReusedError,
+        RequestInProgressError,
         StorageFullError,
         BusyError,
     ),
 )
 async def create_post(request: AnyRequest) -> Response[bytes]:
     """Multipart: `image`, and optionally `caption` and `alt`. The picture is processed afterwards;
-    `GET /posts/{id}?wait=20` answers when it is done."""
-    creator = caller(request)
+    `GET /posts/{id}?wait=20` answers when it is done. With the header `Idempotency-Key` a repeated
+    request is answered as the first one was."""
+    creator, key = caller(request), idempotency_key(request)
     use = use_cases(request)
     post_id = new_id()
     picture = use.pictures.stage(post_id)
     try:
-        form = await receive_post_form(request, picture, use.limits)
-        stored = await use.create_post(
-            post_id, creator, caption=form.caption, alt=form.alt, picture=picture
-        )
+        draft = await receive_post_form(request, picture, use.limits)
+        with in_flight(request).running(creator, key):
+            return created(await use.create_post(post_id, creator, draft, picture, key))
     finally:
         await picture.discard()
-    return json_reply(stored.json(0), status=201, headers={"location": f"/posts/{post_id}"})
 
 
 @get(

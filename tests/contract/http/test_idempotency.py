@@ -1,0 +1,113 @@
+"""`Idempotency-Key`: a repeated request is answered as the first one was, and done once."""
+
+import secrets
+from concurrent.futures import ThreadPoolExecutor
+
+import httpx
+import pytest
+
+from support import pictures
+from support.api import Api, assert_problem, fields, someone
+
+
+def a_key() -> dict[str, str]:
+    return {"idempotency-key": secrets.token_hex(8)}
+
+
+def post_once(api: Api, user: str, key: dict[str, str], **texts: str) -> httpx.Response:
+    files = {"image": pictures.jpeg()}
+    return api.send("POST", "/posts", user, files=files, data=texts, headers=key)
+
+
+def comment_once(api: Api, path: str, user: str, key: dict[str, str], text: str) -> httpx.Response:
+    return api.send("POST", path, user, json={"content": text}, headers=key)
+
+
+def assert_replayed(first: httpx.Response, again: httpx.Response) -> None:
+    assert "idempotent-replayed" not in first.headers
+    assert again.headers["idempotent-replayed"] == "true"
+    assert again.status_code == first.status_code == 201
+    assert again.content == first.content
+    assert again.headers["location"] == first.headers["location"]
+
+
+def test_a_repeated_post_is_one_post(api: Api) -> None:
+    alice, key = someone("alice"), a_key()
+    first = post_once(api, alice, key, caption="once")
+    api.get(first.headers["location"], alice, params={"wait": 20})
+    again = post_once(api, alice, key, caption="once")
+    assert_replayed(first, again)
+    assert [post["id"] for post in api.feed(creator=alice)["posts"]] == [first.json()["id"]]
+
+
+def test_a_repeated_comment_is_one_comment(api: Api) -> None:
+    post, bob, key = api.ready(someone()), someone("bob"), a_key()
+    path = f"/posts/{post['id']}/comments"
+    first = comment_once(api, path, bob, key, "once")
+    again = comment_once(api, path, bob, key, "once")
+    assert_replayed(first, again)
+    former_path = {"post_id": post["id"], "content": "once"}
+    assert_replayed(first, api.send("POST", "/comments", bob, json=former_path, headers=key))
+    assert api.get(f"/posts/{post['id']}").json()["total_comments"] == 1
+
+
+def test_the_answer_stays_though_the_comment_is_edited_or_gone(api: Api) -> None:
+    post, bob, key = api.ready(someone()), someone("bob"), a_key()
+    path = f"/posts/{post['id']}/comments"
+    first = comment_once(api, path, bob, key, "once")
+    assert api.send("DELETE", first.headers["location"], bob).status_code == 204
+    assert_replayed(first, comment_once(api, path, bob, key, "once"))
+    assert api.get(f"/posts/{post['id']}").json()["total_comments"] == 0
+
+
+def test_a_key_with_another_request_is_refused(api: Api) -> None:
+    alice, key = someone("alice"), a_key()
+    first = post_once(api, alice, key, caption="one")
+    assert_problem(post_once(api, alice, key, caption="other"), 422, "idempotency_key_reused")
+    api.get(first.headers["location"], alice, params={"wait": 20})
+    path = f"{first.headers['location']}/comments"
+    assert_problem(comment_once(api, path, alice, key, "x"), 422, "idempotency_key_reused")
+    assert api.get(first.headers["location"]).json()["total_comments"] == 0
+
+
+def test_a_key_is_each_users_own(api: Api) -> None:
+    post, key = api.ready(someone()), a_key()
+    path = f"/posts/{post['id']}/comments"
+    for user in (someone(), someone()):
+        assert "idempotent-replayed" not in comment_once(api, path, user, key, "mine").headers
+    assert api.get(f"/posts/{post['id']}").json()["total_comments"] == 2
+
+
+def test_a_refused_request_leaves_its_key_unused(api: Api) -> None:
+    post, bob, key = api.ready(someone()), someone("bob"), a_key()
+    path = f"/posts/{post['id']}/comments"
+    assert comment_once(api, path, bob, key, "").status_code == 422
+    assert comment_once(api, path, bob, key, "now right").status_code == 201
+
+
+@pytest.mark.parametrize("key", ["", "x" * 256, "tab\there"])
+def test_a_key_that_is_none_is_named(api: Api, key: str) -> None:
+    post = api.ready(someone())
+    answer = comment_once(
+        api, f"/posts/{post['id']}/comments", someone(), {"idempotency-key": key}, "x"
+    )
+    assert fields(assert_problem(answer, 422, "validation_failed")) == {"Idempotency-Key"}
+
+
+def test_many_at_once_are_one(api: Api) -> None:
+    """Each of them is answered alike, or told to come back; none is done twice."""
+    post, bob, key = api.ready(someone()), someone("bob"), a_key()
+    path = f"/posts/{post['id']}/comments"
+
+    def ask(_: int) -> httpx.Response:
+        with Api(api.url, api.edition) as own:
+            return comment_once(own, path, bob, key, "once")
+
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(ask, range(24)))
+    for answer in answers:
+        if answer.status_code != 201:
+            assert_problem(answer, 409, "request_in_progress")
+            assert int(answer.headers["retry-after"]) >= 1
+    assert len({answer.content for answer in answers if answer.status_code == 201}) == 1
+    assert api.get(f"/posts/{post['id']}").json()["total_comments"] == 1
