@@ -32,7 +32,8 @@ def test_every_store_has_the_same_file_names_in_each_technology() -> None:
     ports = {path.stem for path in (PACKAGE / "ports").glob("*.py")} - {"__init__"}
     memory = {path.stem for path in (PACKAGE / "adapters" / "memory").glob("*.py")}
     sqlite = {path.stem for path in (PACKAGE / "adapters" / "sqlite").glob("*.py")}
-    stores = ports - {"clock", "picture_store", "image_renderer"}
-    assert stores <= memory
-    assert stores <= sqlite
-    assert (PACKAGE / "adapters" / "files" / "picture_store.py").exists()
+    files = {path.stem for path in (PACKAGE / "adapters" / "files").glob("*.py")}
+    of_files = {"picture_store", "upload_store"}
+    assert ports - {"clock", "image_renderer"} <= memory
+    assert ports - {"clock", "image_renderer"} - of_files <= sqlite
+    assert of_files <= files

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+import image_poster.tus.errors  # noqa: F401 - its errors are listed too
 from image_poster.cli.main import cli
 from image_poster.cli.options import variable
 from image_poster.domain.errors import answer_types

@@ -139,6 +139,14 @@ def edited(post: Post, editor: Identity, *, caption: str | None, alt: str | None
     )
 
 
+def uploaded(post: Post) -> Post:
+    """`awaiting_upload` → `processing`. Anything else stays as it is: completing twice is
+    harmless."""
+    if post.status is not PostStatus.AWAITING_UPLOAD:
+        return post
+    return msgspec.structs.replace(post, status=PostStatus.PROCESSING)
+
+
 def published(post: Post, rendered: RenderedImage) -> Post:
     """`processing` → `ready`. Anything else stays as it is: work delivered twice is harmless."""
     if post.status is not PostStatus.PROCESSING:

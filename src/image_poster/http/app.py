@@ -16,18 +16,15 @@ from image_poster.http.page_cache import PageCache
 from image_poster.http.problems import EXCEPTION_HANDLERS
 from image_poster.http.repeats import InFlight
 from image_poster.http.requests import JsonRequest
-from image_poster.http.routes import comments, docs, images, operations, posts
+from image_poster.http.routes import comments, docs, images, operations, posts, uploads
 from image_poster.usecases.all import UseCases
 
 _LOOPBACK_ORIGIN = r"https?://(localhost|127(\.\d{1,3}){3}|\[::1\])(:\d+)?"
 _EXPOSED = [
-    "ETag",
-    "Link",
-    "Location",
-    "Retry-After",
-    "X-Request-Id",
-    "Content-Range",
-    "Idempotent-Replayed",
+    *("ETag", "Link", "Location", "Retry-After", "X-Request-Id", "Content-Range"),
+    *("Idempotent-Replayed", "Tus-Resumable", "Tus-Version", "Tus-Extension", "Tus-Max-Size"),
+    *("Tus-Checksum-Algorithm", "Upload-Offset", "Upload-Length", "Upload-Defer-Length"),
+    *("Upload-Metadata", "Upload-Expires"),
 ]
 
 
@@ -79,7 +76,7 @@ def openapi_document() -> bytes:
 
 
 def _handlers() -> list[HTTPRouteHandler]:
-    routes = [posts, comments, images, operations, docs]
+    routes = [posts, uploads, comments, images, operations, docs]
     return [handler for module in routes for handler in module.ROUTES]
 
 

@@ -6,7 +6,7 @@ import itertools
 import os
 import re
 from time import perf_counter
-from typing import cast
+from typing import Any, cast
 
 import structlog
 from litestar.enums import ScopeType
@@ -21,6 +21,7 @@ _log = structlog.get_logger()
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
 _LOOPBACK_HOST = re.compile(rb"(localhost|127(\.\d{1,3}){3}|\[::1\])(:\d+)?", re.IGNORECASE)
 _DRAIN_SECONDS = 10
+_OVERRIDES = {"PATCH", "DELETE", "HEAD"}
 # Without these a request has no body (RFC 9112 section 6.3).
 _BODY_HEADERS = {b"content-length", b"transfer-encoding"}
 
@@ -77,10 +78,20 @@ class _Exchange:
         self._headers = dict(scope["headers"])
         self._method = scope["method"]
         self._is_head = self._method == "HEAD"
+        self._override_method()
         self._body_done = self._headers.keys().isdisjoint(_BODY_HEADERS)
         self.request_id = self._identify()
         if self._is_head:
+            scope["state"]["is_head"] = True
             scope["method"] = "GET"  # RFC 9110 section 9.3.2: as GET, without the content
+
+    def _override_method(self) -> None:
+        """For clients behind something that lets only GET and POST pass (tus 1.0.0, Core,
+        X-HTTP-Method-Override)."""
+        wanted = self.header(b"x-http-method-override").decode("latin-1").upper()
+        if self._method == "POST" and wanted in _OVERRIDES:
+            self._method = self.scope["method"] = cast("Any", wanted)
+            self._is_head = wanted == "HEAD"
 
     def _identify(self) -> str:
         offered = self.header(b"x-request-id")

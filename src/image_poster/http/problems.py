@@ -31,6 +31,7 @@ from image_poster.domain.errors import (
 )
 from image_poster.http.bodies import ClientGoneError
 from image_poster.http.requests import AnyRequest
+from image_poster.tus import VERSION
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER_SECONDS = 2
@@ -59,7 +60,7 @@ def problem_body(error: ImagePosterError, request_id: str) -> bytes:
     """The JSON of the problem that `error` is."""
     return msgspec.json.encode(
         Problem(
-            title=HTTPStatus(error.status).phrase,
+            title=_title(error.status),
             status=error.status,
             code=error.code,
             detail=error.detail,
@@ -67,6 +68,13 @@ def problem_body(error: ImagePosterError, request_id: str) -> bytes:
             errors=error.errors if isinstance(error, ValidationFailedError) else UNSET,
         )
     )
+
+
+def _title(status: int) -> str:
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return "Checksum Mismatch"  # 460, of the tus protocol; it is in no registry
 
 
 def problem_headers(error: ImagePosterError) -> dict[str, str]:
@@ -84,11 +92,14 @@ def problem_headers(error: ImagePosterError) -> dict[str, str]:
 
 def render(request: AnyRequest, error: ImagePosterError) -> Response[bytes]:
     """The answer for one of our own errors."""
+    headers = problem_headers(error)
+    if request.scope["path"].startswith("/uploads"):
+        headers |= {"tus-resumable": VERSION, "tus-version": VERSION}
     return Response(
         problem_body(error, request.scope["state"].get("request_id", "")),
         status_code=error.status,
         media_type=MEDIA_TYPE,
-        headers=problem_headers(error),
+        headers=headers,
     )
 
 

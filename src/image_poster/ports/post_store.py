@@ -6,14 +6,18 @@ from typing import Protocol
 from image_poster.domain.idempotency import Receipt
 from image_poster.domain.identity import Identity
 from image_poster.domain.posts import Post, StoredPost
+from image_poster.tus.decisions import Upload
 
 
 class PostStore(Protocol):
     """Keeps posts. A post that is `processing` is, by that fact alone, due for image work."""
 
-    async def add(self, post: Post, receipt: Receipt | None = None) -> None:
-        """Keep a new post, and with it the receipt. Adding an id that is there already changes
-        nothing. Raises `AlreadyAnsweredError`, with nothing kept, if the receipt's key was used."""
+    async def add(
+        self, post: Post, receipt: Receipt | None = None, upload: Upload | None = None
+    ) -> None:
+        """Keep a new post, and with it the receipt and the terms of its upload. Adding an id that
+        is there already changes nothing. Raises `AlreadyAnsweredError`, with nothing kept, if the
+        receipt's key was used."""
         ...
 
     async def find(self, post_id: str) -> StoredPost | None:

@@ -9,16 +9,22 @@ from image_poster.ports.comment_store import CommentStore
 from image_poster.ports.feed_reader import FeedReader
 from image_poster.ports.picture_store import PictureStore
 from image_poster.ports.post_store import PostStore
+from image_poster.ports.upload_ledger import UploadLedger
+from image_poster.ports.upload_store import UploadStore
 from image_poster.usecases.add_comment import AddComment
+from image_poster.usecases.complete_upload import CompleteUpload
 from image_poster.usecases.create_post import CreatePost
 from image_poster.usecases.delete_comment import DeleteComment
 from image_poster.usecases.delete_post import DeletePost
 from image_poster.usecases.edit_comment import EditComment
 from image_poster.usecases.edit_post import EditPost
+from image_poster.usecases.end_upload import TerminateUpload
 from image_poster.usecases.get_post import GetPost
 from image_poster.usecases.list_comments import ListComments
 from image_poster.usecases.list_feed import ListFeed
 from image_poster.usecases.read_picture import ReadPicture
+from image_poster.usecases.receive_upload import ReceiveUpload
+from image_poster.usecases.reserve_upload import ReserveUpload
 
 
 @dataclass(frozen=True)
@@ -29,6 +35,8 @@ class Stores:
     comments: CommentStore
     feed: FeedReader
     pictures: PictureStore
+    uploads: UploadStore
+    ledger: UploadLedger
     clock: Clock
 
 
@@ -46,6 +54,9 @@ class UseCases:
     delete_comment: DeleteComment
     list_comments: ListComments
     read_picture: ReadPicture
+    reserve_upload: ReserveUpload
+    receive_upload: ReceiveUpload
+    terminate_upload: TerminateUpload
     pictures: PictureStore
     limits: Limits
 
@@ -53,6 +64,14 @@ class UseCases:
 def use_cases(stores: Stores, limits: Limits, cursors: CursorSigner) -> UseCases:
     """The use cases over one edition's stores."""
     get_post = GetPost(stores.posts)
+    receive_upload = ReceiveUpload(
+        stores.posts,
+        stores.ledger,
+        stores.uploads,
+        CompleteUpload(stores.posts, stores.uploads),
+        stores.clock,
+        limits,
+    )
     return UseCases(
         create_post=CreatePost(stores.posts, stores.pictures, stores.clock, limits),
         get_post=get_post,
@@ -64,6 +83,9 @@ def use_cases(stores: Stores, limits: Limits, cursors: CursorSigner) -> UseCases
         delete_comment=DeleteComment(stores.comments),
         list_comments=ListComments(get_post, stores.comments, cursors),
         read_picture=ReadPicture(get_post, stores.posts, stores.pictures),
+        reserve_upload=ReserveUpload(stores.posts, stores.clock, limits),
+        receive_upload=receive_upload,
+        terminate_upload=TerminateUpload(receive_upload, stores.posts, stores.pictures),
         pictures=stores.pictures,
         limits=limits,
     )

@@ -3,6 +3,7 @@
 `Adapters` is what a fixture gives: the ports of one back-end over one empty store.
 """
 
+import asyncio
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,7 @@ from image_poster.domain.posts import (
     edited,
     failed,
     published,
+    uploaded,
 )
 from image_poster.ports.cleanup import Cleanup
 from image_poster.ports.comment_store import CommentStore
@@ -42,6 +44,10 @@ from image_poster.ports.job_queue import Job, JobQueue
 from image_poster.ports.picture_store import PictureStore
 from image_poster.ports.post_store import PostStore
 from image_poster.ports.projection import Projection
+from image_poster.ports.upload_ledger import UploadLedger
+from image_poster.ports.upload_store import UploadStore
+from image_poster.tus.decisions import Upload
+from image_poster.tus.errors import UploadTakenOverError
 
 ALICE, BOB, ROOT = Identity("alice"), Identity("bob"), Identity("root", admin=True)
 RENDERED = RenderedImage(Size(600, 600), Size(1600, 1067), "U0hash")
@@ -58,6 +64,7 @@ class Adapters:
     jobs: JobQueue
     cleanup: Cleanup
     projection: Projection
+    ledger: UploadLedger
 
 
 def a_post(creator: str = "alice") -> Post:
@@ -549,3 +556,123 @@ class PictureStoreSuite:
         kept = {await self.published(pictures), await self.stored(pictures)}
         assert {post_id async for post_id in pictures.leftovers(0)} == set()
         assert {post_id async for post_id in pictures.leftovers(clock_ms)} == kept
+
+
+@pytest.mark.anyio
+class UploadStoreSuite:
+    """Needs the fixtures `uploads` and `pictures`, over one store."""
+
+    async def test_bytes_are_appended_and_counted(self, uploads: UploadStore) -> None:
+        post_id = new_id()
+        assert await uploads.offset(post_id) == 0
+        for piece in (b"one", b"and two"):
+            writer = await uploads.take(post_id)
+            await writer.write(piece)
+            await writer.close()
+        assert await uploads.offset(post_id) == writer.offset == 10
+
+    async def test_the_newest_taker_has_it_and_the_older_writes_nothing_more(
+        self, uploads: UploadStore
+    ) -> None:
+        post_id = new_id()
+        older = await uploads.take(post_id)
+        await older.write(b"kept")
+        newer = await uploads.take(post_id)
+        assert (older.taken, newer.taken, newer.offset) == (True, False, 4)
+        with pytest.raises(UploadTakenOverError):
+            await older.write(b"lost")
+        with pytest.raises(UploadTakenOverError):
+            await older.rewind(0)
+        await older.close()
+        await newer.write(b", and more")
+        await newer.close()
+        assert await uploads.offset(post_id) == 14
+
+    async def test_asking_for_the_offset_takes_over_and_ends_a_half_open_request(
+        self, uploads: UploadStore
+    ) -> None:
+        post_id = new_id()
+        waiting = asyncio.Event()
+
+        async def half_open() -> None:
+            writer = await uploads.take(post_id)
+            await writer.write(b"kept")
+            waiting.set()
+            await asyncio.Event().wait()
+
+        request = asyncio.create_task(half_open())
+        await waiting.wait()
+        assert await uploads.offset(post_id) == 4
+        with pytest.raises(asyncio.CancelledError):
+            await request
+
+    async def test_a_rewind_drops_what_lies_behind(self, uploads: UploadStore) -> None:
+        post_id = new_id()
+        writer = await uploads.take(post_id, unverified=True)
+        await writer.write(b"0123456789")
+        await writer.rewind(4)
+        await writer.write(b"x")
+        await writer.close()
+        assert await uploads.offset(post_id) == 5
+
+    async def test_a_promoted_upload_is_the_original(
+        self, uploads: UploadStore, pictures: PictureStore
+    ) -> None:
+        post_id = new_id()
+        writer = await uploads.take(post_id)
+        await writer.write(b"picture")
+        await writer.close()
+        for _ in range(2):
+            await uploads.promote(post_id)
+        file = await pictures.open_original(post_id)
+        assert await file.read(0, file.size) == b"picture"
+        file.close()
+
+    async def test_removing_a_post_takes_its_upload_along(
+        self, uploads: UploadStore, pictures: PictureStore
+    ) -> None:
+        post_id = new_id()
+        writer = await uploads.take(post_id)
+        await writer.write(b"bytes")
+        await writer.close()
+        await pictures.remove(post_id)
+        assert await uploads.offset(post_id) == 0
+
+
+@pytest.mark.anyio
+class UploadLedgerSuite:
+    async def awaiting(self, adapters: Adapters, length: int | None = 10) -> tuple[str, Upload]:
+        post = msgspec.structs.replace(a_post(), status=PostStatus.AWAITING_UPLOAD)
+        upload = Upload(length, expires_ms=99, metadata="caption Zm9v")
+        await adapters.posts.add(post, None, upload)
+        return post.id, upload
+
+    async def test_the_terms_stay_as_long_as_the_post(self, adapters: Adapters) -> None:
+        post_id, upload = await self.awaiting(adapters)
+        assert await adapters.ledger.find(post_id) == upload
+        assert await adapters.ledger.awaiting() == [(post_id, upload)]
+        await adapters.posts.update(post_id, uploaded)
+        assert await adapters.ledger.find(post_id) == upload
+        assert await adapters.ledger.awaiting() == []
+        assert not await adapters.ledger.was_removed(post_id)
+        await adapters.posts.remove(post_id, ALICE)
+        assert await adapters.ledger.find(post_id) is None
+        assert await adapters.ledger.was_removed(post_id)
+        assert not await adapters.ledger.was_removed(new_id())
+
+    async def test_a_deferred_length_is_declared_once(self, adapters: Adapters) -> None:
+        post_id, _ = await self.awaiting(adapters, None)
+        for length in (7, 8):
+            await adapters.ledger.declare_length(post_id, length)
+        upload = await adapters.ledger.find(post_id)
+        assert upload is not None
+        assert upload.length == 7
+
+    async def test_a_complete_upload_is_due_at_once_and_once(self, adapters: Adapters) -> None:
+        post_id, _ = await self.awaiting(adapters)
+        assert await adapters.jobs.lease(1000) is None
+        adapters.clock.advance(5)
+        await adapters.posts.update(post_id, uploaded)
+        assert await adapters.jobs.lease(1000) == Job(post_id, leases=1, failures=0)
+        await adapters.posts.update(post_id, uploaded)
+        assert await adapters.jobs.lease(1000) is None

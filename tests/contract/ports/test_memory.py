@@ -12,6 +12,8 @@ from image_poster.adapters.memory.picture_store import MemoryPictureStore
 from image_poster.adapters.memory.post_store import MemoryPostStore
 from image_poster.adapters.memory.projection import MemoryProjection
 from image_poster.adapters.memory.state import MemoryState
+from image_poster.adapters.memory.upload_ledger import MemoryUploadLedger
+from image_poster.adapters.memory.upload_store import MemoryUploadStore
 
 
 @pytest.fixture
@@ -25,12 +27,18 @@ def adapters() -> suite.Adapters:
         jobs=MemoryJobQueue(state, clock),
         cleanup=MemoryCleanup(state),
         projection=MemoryProjection(state),
+        ledger=MemoryUploadLedger(state),
     )
 
 
 @pytest.fixture
 def pictures() -> MemoryPictureStore:
     return MemoryPictureStore(ManualClock(1000))
+
+
+@pytest.fixture
+def uploads(pictures: MemoryPictureStore) -> MemoryUploadStore:
+    return MemoryUploadStore(pictures)
 
 
 @pytest.fixture
@@ -63,4 +71,12 @@ class TestProjection(suite.ProjectionSuite):
 
 
 class TestPictureStore(suite.PictureStoreSuite):
+    pass
+
+
+class TestUploadStore(suite.UploadStoreSuite):
+    pass
+
+
+class TestUploadLedger(suite.UploadLedgerSuite):
     pass

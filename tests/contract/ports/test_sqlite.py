@@ -18,6 +18,7 @@ from image_poster.adapters.sqlite.job_queue import SqliteJobQueue
 from image_poster.adapters.sqlite.post_store import SqlitePostStore
 from image_poster.adapters.sqlite.projection import SqliteProjection
 from image_poster.adapters.sqlite.schema import VERSION, SchemaTooNewError
+from image_poster.adapters.sqlite.upload_ledger import SqliteUploadLedger
 from image_poster.domain.errors import NotYoursError, StorageFullError
 from image_poster.domain.feed import FeedSort
 from image_poster.domain.ids import new_id
@@ -42,6 +43,7 @@ def adapters(database: Database) -> suite.Adapters:
         jobs=SqliteJobQueue(database, clock),
         cleanup=SqliteCleanup(database),
         projection=SqliteProjection(database),
+        ledger=SqliteUploadLedger(database),
     )
 
 
@@ -66,6 +68,10 @@ class TestCleanup(suite.CleanupSuite):
 
 
 class TestProjection(suite.ProjectionSuite):
+    pass
+
+
+class TestUploadLedger(suite.UploadLedgerSuite):
     pass
 
 

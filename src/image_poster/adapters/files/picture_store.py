@@ -1,11 +1,4 @@
-"""Pictures as files under the data folder.
-
-    spool/{post_id}.{random}        an original being received, or work in progress (a folder)
-    originals/{xx}/{post_id}        the untouched upload
-    renditions/{xx}/{post_id}.600.jpg, …1600.jpg
-
-`xx` are the last two characters of the id, which are random, so that no folder grows too long.
-"""
+"""Pictures as files; `layout` says where."""
 
 import asyncio
 import contextlib
@@ -17,7 +10,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from image_poster.adapters.files.durable import disk_errors, ensure_folder, move_durably, sync
+from image_poster.adapters.files.durable import disk_errors, move_durably, sync
+from image_poster.adapters.files.layout import Layout
 from image_poster.domain.errors import ImageNotFoundError
 from image_poster.domain.images import RENDITIONS
 from image_poster.ports.picture_store import StagedPicture, StoredFile, Workspace
@@ -91,25 +85,21 @@ class _StagedFile:
 
 
 class FilePictureStore:
-    """`PictureStore` in the folder `root`."""
+    """`PictureStore` in files."""
 
-    def __init__(self, root: Path) -> None:
-        self._spool = root / "spool"
-        self._originals = root / "originals"
-        self._renditions = root / "renditions"
-        for folder in (self._spool, self._originals, self._renditions):
-            ensure_folder(folder)
+    def __init__(self, layout: Layout) -> None:
+        self._layout = layout
 
     def stage(self, post_id: str) -> StagedPicture:
-        spooled = self._spool / f"{post_id}.{os.urandom(4).hex()}"
-        return _StagedFile(spooled, self._original(post_id))
+        spooled = self._layout.spool / f"{post_id}.{os.urandom(4).hex()}"
+        return _StagedFile(spooled, self._layout.original(post_id))
 
     @asynccontextmanager
     async def workspace(self, post_id: str) -> AsyncIterator[Workspace]:
-        original = self._original(post_id)
+        original = self._layout.original(post_id)
         if not original.exists():
             raise ImageNotFoundError
-        folder = Path(tempfile.mkdtemp(prefix=f"{post_id}.", dir=self._spool))
+        folder = Path(tempfile.mkdtemp(prefix=f"{post_id}.", dir=self._layout.spool))
         try:
             yield Workspace(original, folder)
         finally:
@@ -119,43 +109,31 @@ class FilePictureStore:
         await asyncio.to_thread(self._publish, post_id, work.folder)
 
     async def open_original(self, post_id: str) -> StoredFile:
-        return _OpenFile(self._original(post_id))
+        return _OpenFile(self._layout.original(post_id))
 
     async def open_rendition(self, post_id: str, rendition: str) -> StoredFile:
-        return _OpenFile(self._rendition(post_id, rendition))
+        return _OpenFile(self._layout.rendition(post_id, rendition))
 
     async def remove(self, post_id: str) -> None:
         await asyncio.to_thread(self._remove, post_id)
 
     async def leftovers(self, older_than_ms: int) -> AsyncIterator[str]:
         await asyncio.to_thread(self._drop_spooled, older_than_ms)
-        for shard in await asyncio.to_thread(self._shards):
+        for shard in await asyncio.to_thread(self._layout.shards):
             for post_id in await asyncio.to_thread(_ids_older, shard, older_than_ms):
                 yield post_id
 
     def kept(self) -> Iterator[str]:
         """The post ids of all originals and renditions."""
-        for shard in self._shards():
+        for shard in self._layout.shards():
             yield from _ids_older(shard, _EVER)
-
-    def _shards(self) -> list[Path]:
-        return [*self._originals.iterdir(), *self._renditions.iterdir()]
-
-    def _original(self, post_id: str) -> Path:
-        return self._originals / post_id[-2:] / post_id
-
-    def _rendition(self, post_id: str, rendition: str) -> Path:
-        return self._renditions / post_id[-2:] / f"{post_id}.{rendition}.jpg"
 
     def _publish(self, post_id: str, folder: Path) -> None:
         for name in RENDITIONS:
-            move_durably(folder / f"{name}.jpg", self._rendition(post_id, name))
+            move_durably(folder / f"{name}.jpg", self._layout.rendition(post_id, name))
 
     def _remove(self, post_id: str) -> None:
-        for path in (
-            self._original(post_id),
-            *(self._rendition(post_id, name) for name in RENDITIONS),
-        ):
+        for path in self._layout.files_of(post_id):
             try:
                 path.unlink()
             except FileNotFoundError:
@@ -163,7 +141,7 @@ class FilePictureStore:
             sync(path.parent)
 
     def _drop_spooled(self, older_than_ms: int) -> None:
-        for path in _older(self._spool, older_than_ms):
+        for path in _older(self._layout.spool, older_than_ms):
             if path.is_dir():
                 shutil.rmtree(path, ignore_errors=True)
             else:

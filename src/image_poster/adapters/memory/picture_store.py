@@ -12,6 +12,7 @@ from image_poster.ports.clock import Clock
 from image_poster.ports.picture_store import StagedPicture, StoredFile, Workspace
 
 _ORIGINAL = "original"
+_UPLOAD = "upload"
 
 
 class _MemoryFile:
@@ -54,6 +55,21 @@ class MemoryPictureStore:
         """Keep one file of a post."""
         self._files[post_id, name] = (content, self._clock.now_ms())
 
+    def received(self, post_id: str) -> bytes:
+        """What there is of a resumable upload, also when it has become the original."""
+        nothing = (b"", 0)
+        original = self._files.get((post_id, _ORIGINAL), nothing)
+        return self._files.get((post_id, _UPLOAD), original)[0]
+
+    def receive(self, post_id: str, content: bytes) -> None:
+        """Replace what there is of a resumable upload."""
+        self.keep(post_id, _UPLOAD, content)
+
+    def promote(self, post_id: str) -> None:
+        """Make it the original."""
+        if (post_id, _UPLOAD) in self._files:
+            self._files[post_id, _ORIGINAL] = self._files.pop((post_id, _UPLOAD))
+
     def stage(self, post_id: str) -> StagedPicture:
         return _MemoryStaged(self, post_id)
 
@@ -76,7 +92,7 @@ class MemoryPictureStore:
         return _MemoryFile(self._content(post_id, rendition))
 
     async def remove(self, post_id: str) -> None:
-        for name in (_ORIGINAL, *RENDITIONS):
+        for name in (_UPLOAD, _ORIGINAL, *RENDITIONS):
             self._files.pop((post_id, name), None)
 
     async def leftovers(self, older_than_ms: int) -> AsyncIterator[str]:

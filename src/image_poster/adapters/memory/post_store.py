@@ -6,8 +6,9 @@ from image_poster.adapters.memory.state import MemoryState, PostRecord, Tombston
 from image_poster.domain.errors import PostNotFoundError
 from image_poster.domain.idempotency import Receipt
 from image_poster.domain.identity import Identity
-from image_poster.domain.posts import Post, StoredPost, check_visible
+from image_poster.domain.posts import Post, PostStatus, StoredPost, check_visible
 from image_poster.ports.clock import Clock
+from image_poster.tus.decisions import Upload
 
 
 class MemoryPostStore:
@@ -17,9 +18,13 @@ class MemoryPostStore:
         self._state = state
         self._clock = clock
 
-    async def add(self, post: Post, receipt: Receipt | None = None) -> None:
+    async def add(
+        self, post: Post, receipt: Receipt | None = None, upload: Upload | None = None
+    ) -> None:
         self._state.check_unused(receipt)
         self._state.keep_receipt(receipt, self._clock.now_ms())
+        if upload is not None:
+            self._state.uploads.setdefault(post.id, upload)
         self._state.posts.setdefault(post.id, PostRecord(post, due_at=self._clock.now_ms()))
 
     async def find(self, post_id: str) -> StoredPost | None:
@@ -31,6 +36,8 @@ class MemoryPostStore:
         self._state.change(post_id, post=after)
         if after.status != before.status:
             self._state.change(post_id, error=None)
+        if after.status is PostStatus.PROCESSING is not before.status:
+            self._state.change(post_id, due_at=self._clock.now_ms())
         return self._state.stored(post_id)
 
     async def remove(self, post_id: str, by: Identity) -> None:
@@ -44,4 +51,5 @@ class MemoryPostStore:
             check_visible(post, by)
         by.require(post.creator)
         del self._state.posts[post_id]
+        self._state.uploads.pop(post_id, None)
         self._state.tombstones[post_id] = Tombstone(by.user, self._clock.now_ms(), pending=True)

@@ -1,4 +1,4 @@
-"""What all memory adapters share: four dictionaries, changed on one event loop only."""
+"""What all memory adapters share: five dictionaries, changed on one event loop only."""
 
 from dataclasses import dataclass, field, replace
 
@@ -6,6 +6,7 @@ from image_poster.domain.comments import Comment, encode_comment, join_latest
 from image_poster.domain.errors import PostNotFoundError
 from image_poster.domain.idempotency import AlreadyAnsweredError, Receipt
 from image_poster.domain.posts import Post, StoredPost, encode_post
+from image_poster.tus.decisions import Upload
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,7 @@ class MemoryState:
     posts: dict[str, PostRecord] = field(default_factory=dict)
     comments: dict[str, dict[str, Comment]] = field(default_factory=dict)
     tombstones: dict[str, Tombstone] = field(default_factory=dict)
+    uploads: dict[str, Upload] = field(default_factory=dict)
     receipts: dict[tuple[str, str], tuple[Receipt, int]] = field(default_factory=dict)
 
     def check_unused(self, receipt: Receipt | None) -> None:

@@ -11,6 +11,7 @@ from image_poster.domain.idempotency import Receipt
 from image_poster.domain.identity import Identity
 from image_poster.domain.posts import Post, StoredPost, check_visible, encode_post
 from image_poster.ports.clock import Clock
+from image_poster.tus.decisions import Upload
 
 _FIND = "SELECT id, total_comments, head, latest FROM posts WHERE id = ?"
 
@@ -30,13 +31,21 @@ class SqlitePostStore:
         self._database = database
         self._clock = clock
 
-    async def add(self, post: Post, receipt: Receipt | None = None) -> None:
+    async def add(
+        self, post: Post, receipt: Receipt | None = None, upload: Upload | None = None
+    ) -> None:
         now = self._clock.now_ms()
         row = (post.id, post.status, post.creator, encode_post(post), now)
 
         def insert(connection: sqlite3.Connection) -> None:
             check_unused(connection, receipt)
             keep(connection, receipt, now)
+            if upload is not None:
+                connection.execute(
+                    "INSERT OR IGNORE INTO uploads (post_id, length, expires_at, metadata) "
+                    "VALUES (?, ?, ?, ?)",
+                    (post.id, upload.length, upload.expires_ms, upload.metadata),
+                )
             connection.execute(
                 "INSERT OR IGNORE INTO posts (id, status, creator, head, due_at) "
                 "VALUES (?, ?, ?, ?, ?)",
@@ -50,14 +59,18 @@ class SqlitePostStore:
         return StoredPost(*row) if row else None
 
     async def update(self, post_id: str, change: Callable[[Post], Post]) -> StoredPost:
+        now = self._clock.now_ms()
+
         def replace(connection: sqlite3.Connection) -> StoredPost:
             before = stored_post(connection, post_id)
             post = change(before.post)
             head = encode_post(post)
             connection.execute(
-                "UPDATE posts SET head = ?, status = ?, "
-                "error = CASE WHEN status = ? THEN error END WHERE id = ?",
-                (head, post.status, post.status, post_id),
+                "UPDATE posts SET head = ?1, status = ?2, "
+                "error = CASE WHEN status = ?2 THEN error END, "
+                "due_at = CASE WHEN ?2 = 'processing' AND status <> ?2 THEN ?3 ELSE due_at END "
+                "WHERE id = ?4",
+                (head, post.status, now, post_id),
             )
             return before._replace(head=head)
 
@@ -74,6 +87,7 @@ class SqlitePostStore:
                 check_visible(post, by)
             by.require(post.creator)
             connection.execute("DELETE FROM posts WHERE id = ?", (post_id,))
+            connection.execute("DELETE FROM uploads WHERE post_id = ?", (post_id,))
             bury(connection, post_id, by, now, pending=True)
 
         await self._database.write(delete)

@@ -4,6 +4,10 @@ posts       a post: `head` is its JSON, `latest` its newest comments as JSON lin
             keys drawn from it, and the state of its image work
 comments    a comment: `doc` is its JSON; sorted by post and id, so a page is one range
 tombstones  who deleted which post or comment; `pending` while something of it is left
+receipts    what was answered to a user's request with an idempotency key
+uploads     the terms of a resumable upload, as long as its post is there
+
+The database's `user_version` counts how many of the `_MIGRATIONS` it has seen.
 """
 
 import sqlite3
@@ -64,7 +68,17 @@ ALTER TABLE posts RENAME COLUMN attempts TO leases;
 ALTER TABLE posts ADD COLUMN failures INTEGER NOT NULL DEFAULT 0;
 """
 
-_MIGRATIONS = (_FIRST, _RECEIPTS, _FAILURES)
+_UPLOADS = """
+CREATE TABLE uploads (
+    post_id TEXT NOT NULL PRIMARY KEY,
+    length INTEGER,
+    expires_at INTEGER NOT NULL,
+    metadata TEXT NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX posts_awaiting ON posts (id) WHERE status = 'awaiting_upload';
+"""
+
+_MIGRATIONS = (_FIRST, _RECEIPTS, _FAILURES, _UPLOADS)
 VERSION = len(_MIGRATIONS)
 
 

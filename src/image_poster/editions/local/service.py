@@ -11,7 +11,9 @@ from pathlib import Path
 import structlog
 from litestar.types import ASGIApp
 
+from image_poster.adapters.files.layout import Layout
 from image_poster.adapters.files.picture_store import FilePictureStore
+from image_poster.adapters.files.upload_store import FileUploadStore
 from image_poster.adapters.sqlite.cleanup import SqliteCleanup
 from image_poster.adapters.sqlite.comment_store import SqliteCommentStore
 from image_poster.adapters.sqlite.database import Database
@@ -20,6 +22,7 @@ from image_poster.adapters.sqlite.job_queue import SqliteJobQueue
 from image_poster.adapters.sqlite.post_store import SqlitePostStore
 from image_poster.adapters.sqlite.projection import SqliteProjection
 from image_poster.adapters.sqlite.schema import SchemaTooNewError
+from image_poster.adapters.sqlite.upload_ledger import SqliteUploadLedger
 from image_poster.adapters.system.clock import SystemClock
 from image_poster.adapters.vips.pipeline import RenderSettings
 from image_poster.adapters.vips.renderer import VipsImageRenderer
@@ -32,7 +35,9 @@ from image_poster.editions.local.settings import Settings, listed
 from image_poster.http.app import HttpSettings, create_app
 from image_poster.http.auth import DevAuthenticator
 from image_poster.usecases.all import Stores, use_cases
+from image_poster.usecases.complete_upload import CompleteUpload
 from image_poster.usecases.delete_post import RemoveRemains
+from image_poster.usecases.end_upload import SettleUploads
 from image_poster.usecases.publish_image import PublishImage
 from image_poster.usecases.rebuild import Rebuild
 from image_poster.usecases.sweep import Sweep
@@ -55,37 +60,45 @@ class Adapters:
     jobs: SqliteJobQueue
     cleanup: SqliteCleanup
     rebuild: Rebuild
+    settle_uploads: SettleUploads
     sweep: Sweep
 
 
 @asynccontextmanager
 async def open_adapters(settings: Settings) -> AsyncIterator[Adapters]:
     """The adapters of `settings.data_dir`, closed at exit."""
-    clock = SystemClock()
     database = _open_database(database_path(settings.data_dir))
-    posts = SqlitePostStore(database, clock)
-    pictures = FilePictureStore(settings.data_dir)
-    cleanup = SqliteCleanup(database)
-    stores = Stores(
-        posts=posts,
-        comments=SqliteCommentStore(database, clock),
-        feed=SqliteFeedReader(database),
-        pictures=pictures,
-        clock=clock,
-    )
     try:
-        yield Adapters(
-            database=database,
-            clock=clock,
-            stores=stores,
-            pictures=pictures,
-            jobs=SqliteJobQueue(database, clock),
-            cleanup=cleanup,
-            rebuild=Rebuild(SqliteProjection(database)),
-            sweep=Sweep(posts, pictures, cleanup, RemoveRemains(cleanup, pictures), clock),
-        )
+        yield _compose(database, Layout(settings.data_dir))
     finally:
         await database.close()
+
+
+def _compose(database: Database, layout: Layout) -> Adapters:
+    clock = SystemClock()
+    posts, pictures = SqlitePostStore(database, clock), FilePictureStore(layout)
+    uploads, ledger = FileUploadStore(layout), SqliteUploadLedger(database)
+    cleanup = SqliteCleanup(database)
+    completion = CompleteUpload(posts, uploads)
+    return Adapters(
+        database=database,
+        clock=clock,
+        stores=Stores(
+            posts=posts,
+            comments=SqliteCommentStore(database, clock),
+            feed=SqliteFeedReader(database),
+            pictures=pictures,
+            uploads=uploads,
+            ledger=ledger,
+            clock=clock,
+        ),
+        pictures=pictures,
+        jobs=SqliteJobQueue(database, clock),
+        cleanup=cleanup,
+        rebuild=Rebuild(SqliteProjection(database)),
+        settle_uploads=SettleUploads(ledger, uploads, completion, posts, pictures, clock),
+        sweep=Sweep(posts, pictures, cleanup, RemoveRemains(cleanup, pictures), clock),
+    )
 
 
 def _open_database(path: Path) -> Database:
@@ -96,9 +109,11 @@ def _open_database(path: Path) -> Database:
 
 
 async def recover(settings: Settings) -> None:
-    """At the start, by whoever holds the folder exclusively: all former leases are void."""
+    """At the start, by whoever holds the folder exclusively: all former leases are void, and
+    uploads whose last byte came just before a crash are completed."""
     async with open_adapters(settings) as adapters:
         await adapters.jobs.release_all()
+        await adapters.settle_uploads.complete()
 
 
 @asynccontextmanager
@@ -161,9 +176,10 @@ def _sweepers(adapters: Adapters, started_ms: int) -> list[asyncio.Task[None]]:
 
     async def sweep() -> None:
         nonlocal older_than_ms
+        expired = await adapters.settle_uploads.expire()
         swept = await adapters.sweep(older_than_ms=older_than_ms)
-        if any(swept):
-            _log.info("swept", deleted=swept.deleted, orphans=swept.orphans)
+        if expired or any(swept):
+            _log.info("swept", deleted=swept.deleted, orphans=swept.orphans, expired=expired)
         await asyncio.sleep(_SWEEP_SECONDS)
         older_than_ms = adapters.clock.now_ms() - int(_SWEEP_SECONDS * 1000)
 

@@ -13,6 +13,8 @@ from image_poster.adapters.memory.job_queue import MemoryJobQueue
 from image_poster.adapters.memory.picture_store import MemoryPictureStore
 from image_poster.adapters.memory.post_store import MemoryPostStore
 from image_poster.adapters.memory.state import MemoryState
+from image_poster.adapters.memory.upload_ledger import MemoryUploadLedger
+from image_poster.adapters.memory.upload_store import MemoryUploadStore
 from image_poster.adapters.system.clock import SystemClock
 from image_poster.adapters.vips.pipeline import RenderSettings
 from image_poster.adapters.vips.renderer import VipsImageRenderer
@@ -40,25 +42,15 @@ async def _ready() -> None:
 async def serve(port: int, limits: Limits, admins: frozenset[str]) -> None:
     """Serve until told to stop; then everything is gone."""
     clock, state = SystemClock(), MemoryState()
-    posts, pictures = MemoryPostStore(state, clock), MemoryPictureStore(clock)
-    cleanup = MemoryCleanup(state)
+    stores = _stores(state, clock)
     renderer = VipsImageRenderer(RenderSettings(max_pixels=limits.image_pixels))
-    work = WorkJobs(
-        MemoryJobQueue(state, clock), PublishImage(posts, pictures, renderer), lease_ms=_LEASE_MS
-    )
-    sweep = Sweep(posts, pictures, cleanup, RemoveRemains(cleanup, pictures), clock)
-    stores = Stores(
-        posts=posts,
-        comments=MemoryCommentStore(state, clock),
-        feed=MemoryFeedReader(state),
-        pictures=pictures,
-        clock=clock,
-    )
+    publish = PublishImage(stores.posts, stores.pictures, renderer)
+    work = WorkJobs(MemoryJobQueue(state, clock), publish, lease_ms=_LEASE_MS)
     use = use_cases(stores, limits, CursorSigner(secrets.token_bytes(32)))
     app = create_app(use, _ready, HttpSettings(authenticator=DevAuthenticator(admins)))
     background = [
         asyncio.create_task(do_image_work(work)),
-        asyncio.create_task(finish_deletions(sweep)),
+        asyncio.create_task(finish_deletions(_sweep(stores, MemoryCleanup(state)))),
     ]
     try:
         await serve_until_stopped(app, _HOST, port, lambda: announce(_HOST, port))
@@ -67,6 +59,24 @@ async def serve(port: int, limits: Limits, admins: frozenset[str]) -> None:
             task.cancel()
         await asyncio.gather(*background, return_exceptions=True)
         await renderer.close()
+
+
+def _stores(state: MemoryState, clock: SystemClock) -> Stores:
+    pictures = MemoryPictureStore(clock)
+    return Stores(
+        posts=MemoryPostStore(state, clock),
+        comments=MemoryCommentStore(state, clock),
+        feed=MemoryFeedReader(state),
+        pictures=pictures,
+        uploads=MemoryUploadStore(pictures),
+        ledger=MemoryUploadLedger(state),
+        clock=clock,
+    )
+
+
+def _sweep(stores: Stores, cleanup: MemoryCleanup) -> Sweep:
+    remains = RemoveRemains(cleanup, stores.pictures)
+    return Sweep(stores.posts, stores.pictures, cleanup, remains, stores.clock)
 
 
 def main() -> None:

@@ -12,6 +12,8 @@ from image_poster.domain.limits import (
     FEED_PAGE_MAX,
     LATEST_DEFAULT,
     LATEST_KEPT,
+    UPLOAD_KEPT_MS,
+    UPLOAD_PIECE_BYTES,
     WAIT_MAX_SECONDS,
     Limits,
 )
@@ -46,6 +48,13 @@ class PageLimits(msgspec.Struct, frozen=True):
     latest_comments_max: int = LATEST_KEPT
 
 
+class UploadLimits(msgspec.Struct, frozen=True):
+    """Of resumable uploads: the piece to send at a time, and how long an upload is kept."""
+
+    recommended_piece_bytes: int = UPLOAD_PIECE_BYTES
+    kept_seconds: int = UPLOAD_KEPT_MS // 1000
+
+
 class LimitsBody(msgspec.Struct, frozen=True):
     """The limits in force. `requests_per_second` is null where none is set."""
 
@@ -54,6 +63,7 @@ class LimitsBody(msgspec.Struct, frozen=True):
     alt: TextLimit
     comment: TextLimit
     page: PageLimits = PageLimits()
+    upload: UploadLimits = UploadLimits()
     wait_max_seconds: int = WAIT_MAX_SECONDS
     requests_per_second: int | None = None
 

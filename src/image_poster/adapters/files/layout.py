@@ -1,0 +1,58 @@
+"""What is stored where, under the data folder.
+
+    spool/{post_id}.{random}        an original being received, or work in progress (a folder)
+    uploads/{xx}/{post_id}          what was received of a resumable upload; its size is the offset
+    uploads/{xx}/{post_id}.owner    who may append to it
+    uploads/{xx}/{post_id}.trial    from which offset on its bytes are not verified yet
+    originals/{xx}/{post_id}        the untouched upload
+    renditions/{xx}/{post_id}.600.jpg, …1600.jpg
+
+`xx` are the last two characters of the id, which are random, so that no folder grows too long.
+"""
+
+from pathlib import Path
+
+from image_poster.adapters.files.durable import ensure_folder
+from image_poster.domain.images import RENDITIONS
+
+
+class Layout:
+    """The paths of one data folder; makes what folders it needs."""
+
+    def __init__(self, root: Path) -> None:
+        self.spool = root / "spool"
+        self._uploads = root / "uploads"
+        self._originals = root / "originals"
+        self._renditions = root / "renditions"
+        for folder in (self.spool, self._uploads, self._originals, self._renditions):
+            ensure_folder(folder)
+
+    def upload(self, post_id: str) -> Path:
+        return self._uploads / post_id[-2:] / post_id
+
+    def owner(self, post_id: str) -> Path:
+        return self._uploads / post_id[-2:] / f"{post_id}.owner"
+
+    def trial(self, post_id: str) -> Path:
+        return self._uploads / post_id[-2:] / f"{post_id}.trial"
+
+    def original(self, post_id: str) -> Path:
+        return self._originals / post_id[-2:] / post_id
+
+    def rendition(self, post_id: str, rendition: str) -> Path:
+        return self._renditions / post_id[-2:] / f"{post_id}.{rendition}.jpg"
+
+    def files_of(self, post_id: str) -> list[Path]:
+        """Every file that there may be of a post."""
+        return [
+            self.upload(post_id),
+            self.owner(post_id),
+            self.trial(post_id),
+            self.original(post_id),
+            *(self.rendition(post_id, name) for name in RENDITIONS),
+        ]
+
+    def shards(self) -> list[Path]:
+        """The folders in which files of posts are."""
+        kept = (self._uploads, self._originals, self._renditions)
+        return [shard for folder in kept for shard in folder.iterdir()]

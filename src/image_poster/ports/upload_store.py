@@ -1,0 +1,44 @@
+"""The bytes of resumable uploads, until they are complete."""
+
+from typing import Protocol
+
+
+class UploadWriter(Protocol):
+    """The right to append to one upload, until somebody else takes it: then `taken` is true, and in
+    the same process the task that took it first is cancelled."""
+
+    offset: int
+    taken: bool
+
+    async def write(self, chunk: bytes) -> None:
+        """Append. Raises `UploadTakenOverError` with nothing written once it is somebody else's,
+        and `StorageFullError`."""
+        ...
+
+    async def rewind(self, offset: int) -> None:
+        """Drop what lies behind `offset`. Raises `UploadTakenOverError`."""
+        ...
+
+    async def close(self) -> None:
+        """Write out what was given, and let go. Never raises `UploadTakenOverError`."""
+        ...
+
+
+class UploadStore(Protocol):
+    """Keeps the bytes of uploads by post id. Whatever was received is there after a crash.
+    `PictureStore.remove` drops them with everything else of a post."""
+
+    async def take(self, post_id: str, *, unverified: bool = False) -> UploadWriter:
+        """Take the upload over, at once, from whoever has it, in whatever process.
+
+        What is appended `unverified` is dropped by a crash, and kept by `close`.
+        """
+        ...
+
+    async def offset(self, post_id: str) -> int:
+        """How many bytes are there; asking takes the upload over. 0 if there is nothing."""
+        ...
+
+    async def promote(self, post_id: str) -> None:
+        """Make the bytes the post's original, durably. Repeating it is a no-op."""
+        ...

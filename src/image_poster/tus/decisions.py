@@ -1,0 +1,56 @@
+"""What to do: everything that depends on an upload's state is decided here, and only here."""
+
+import msgspec
+
+from image_poster.domain.errors import UploadTooLargeError
+from image_poster.tus.errors import InvalidTusRequestError, OffsetMismatchError
+
+
+class Upload(msgspec.Struct, frozen=True):
+    """An upload's terms: `length` in bytes, None while deferred; `expires_ms` since 1970;
+    `metadata` as the client sent it, to be given back (Creation, Upload-Metadata)."""
+
+    length: int | None
+    expires_ms: int
+    metadata: str = ""
+
+
+def check_new_length(length: int | None, most: int) -> None:
+    """Creation, POST: a length over Tus-Max-Size MUST be answered with 413."""
+    if length is not None and length > most:
+        raise UploadTooLargeError
+    if length == 0:
+        raise InvalidTusRequestError("Upload-Length must be at least 1: a picture has bytes.")
+
+
+def length_to_declare(upload: Upload, declared: int | None, offset: int, most: int) -> int | None:
+    """The length that a PATCH declares for a deferred upload; None if there is nothing to do.
+
+    Creation: once set, the length MUST NOT change, and it cannot be under what is there.
+    """
+    if declared is None or declared == upload.length:
+        return None
+    if upload.length is not None or declared < offset:
+        raise InvalidTusRequestError("Upload-Length cannot be changed.")
+    check_new_length(declared, most)
+    return declared
+
+
+def room(upload: Upload, at: int, asked: int, declared_bytes: int | None, most: int) -> int:
+    """How many bytes a PATCH may bring, when the upload is `at` an offset and the request `asked`
+    for one.
+
+    Core, PATCH: if the offsets differ, 409 without changing anything. A body that is declared to
+    be longer than what is left is refused before it is read.
+    """
+    if asked != at:
+        raise OffsetMismatchError
+    left = (most if upload.length is None else upload.length) - at
+    if declared_bytes is not None and declared_bytes > left:
+        raise UploadTooLargeError
+    return left
+
+
+def is_complete(upload: Upload, offset: int) -> bool:
+    """Whether all bytes are there."""
+    return upload.length is not None and offset >= upload.length

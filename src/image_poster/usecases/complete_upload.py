@@ -1,0 +1,21 @@
+"""The one completion that every upload ends in."""
+
+from dataclasses import dataclass
+
+from image_poster.domain.posts import uploaded
+from image_poster.ports.post_store import PostStore
+from image_poster.ports.upload_store import UploadStore
+
+
+@dataclass(frozen=True)
+class CompleteUpload:
+    """Idempotent: running it twice, or both at once, makes one post, and a crash between its two
+    steps is mended by running it again."""
+
+    posts: PostStore
+    uploads: UploadStore
+
+    async def __call__(self, post_id: str) -> None:
+        """Make the bytes the post's original, and the post `processing`."""
+        await self.uploads.promote(post_id)
+        await self.posts.update(post_id, uploaded)

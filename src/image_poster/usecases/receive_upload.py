@@ -1,0 +1,156 @@
+"""Receive the bytes of a resumable upload, piece by piece."""
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from image_poster.domain.errors import UnsupportedImageError, UploadTooLargeError
+from image_poster.domain.identity import Identity
+from image_poster.domain.images import SNIFF_BYTES, sniff
+from image_poster.domain.limits import Limits
+from image_poster.domain.posts import PostStatus
+from image_poster.ports.clock import Clock
+from image_poster.ports.post_store import PostStore
+from image_poster.ports.upload_ledger import UploadLedger
+from image_poster.ports.upload_store import UploadStore, UploadWriter
+from image_poster.tus.decisions import Upload, is_complete, length_to_declare, room
+from image_poster.tus.errors import (
+    ChecksumMismatchError,
+    UploadGoneError,
+    UploadNotFoundError,
+    UploadTakenOverError,
+)
+from image_poster.tus.headers import Checksum
+from image_poster.usecases.complete_upload import CompleteUpload
+
+
+class Patch(NamedTuple):
+    """One piece's terms: where it goes, how long its body says it is, the upload's whole length if
+    it is said now, and the checksum of the body."""
+
+    offset: int
+    declared_bytes: int | None = None
+    length: int | None = None
+    checksum: Checksum | None = None
+
+
+class UploadState(NamedTuple):
+    """Where an upload is."""
+
+    upload: Upload
+    offset: int
+
+
+@dataclass(frozen=True)
+class ReceiveUpload:
+    """Bytes are kept as they come, so a cut loses none; the newest request for an upload ends any
+    older one."""
+
+    posts: PostStore
+    ledger: UploadLedger
+    uploads: UploadStore
+    complete_upload: CompleteUpload
+    clock: Clock
+    limits: Limits
+
+    async def state(self, post_id: str, who: Identity) -> UploadState:
+        """Where the upload is; asking takes it over from a request that may be half-open.
+
+        If all is there, it is completed here: the request that brought the last byte may have been
+        ended just before it could.
+        """
+        upload, awaiting = await self._find(post_id, who)
+        if not awaiting:
+            return UploadState(upload, upload.length or 0)
+        return await self._completed(
+            post_id, UploadState(upload, await self.uploads.offset(post_id))
+        )
+
+    async def append(
+        self, post_id: str, who: Identity, patch: Patch, chunks: AsyncIterator[bytes]
+    ) -> UploadState:
+        """Append a piece, and complete the upload if it was the last."""
+        upload, awaiting = await self._find(post_id, who)
+        most = self.limits.image_bytes
+        if not awaiting:
+            room(upload, upload.length or 0, patch.offset, patch.declared_bytes, most)
+            return UploadState(upload, upload.length or 0)
+        writer = await self.uploads.take(post_id, unverified=patch.checksum is not None)
+        try:
+            upload = await self._with_length(post_id, upload, patch, writer.offset)
+            left = room(upload, writer.offset, patch.offset, patch.declared_bytes, most)
+            await _receive(writer, chunks, left, patch.checksum)
+        except asyncio.CancelledError as exc:
+            raise _reason(writer, exc) from exc
+        finally:
+            await writer.close()
+        return await self._completed(post_id, UploadState(upload, writer.offset))
+
+    async def _completed(self, post_id: str, state: UploadState) -> UploadState:
+        if is_complete(*state):
+            await self.complete_upload(post_id)
+        return state
+
+    async def _find(self, post_id: str, who: Identity) -> tuple[Upload, bool]:
+        """The upload's terms, and whether it still awaits bytes."""
+        stored = await self.posts.find(post_id)
+        upload = await self.ledger.find(post_id)
+        if stored is None and await self.ledger.was_removed(post_id):
+            raise UploadGoneError
+        if stored is None or upload is None or stored.post.creator != who.user:
+            raise UploadNotFoundError
+        awaiting = stored.post.status is PostStatus.AWAITING_UPLOAD
+        if awaiting and upload.expires_ms <= self.clock.now_ms():
+            raise UploadGoneError
+        return upload, awaiting
+
+    async def _with_length(self, post_id: str, upload: Upload, patch: Patch, offset: int) -> Upload:
+        length = length_to_declare(upload, patch.length, offset, self.limits.image_bytes)
+        if length is None:
+            return upload
+        await self.ledger.declare_length(post_id, length)
+        return Upload(length, upload.expires_ms, upload.metadata)
+
+
+def _reason(writer: UploadWriter, cancelled: asyncio.CancelledError) -> BaseException:
+    """Why this request ends: it was taken over, or the whole service stops."""
+    task = asyncio.current_task()
+    if not writer.taken or task is None:
+        return cancelled
+    task.uncancel()
+    return UploadTakenOverError()
+
+
+async def _receive(
+    writer: UploadWriter, chunks: AsyncIterator[bytes], left: int, checksum: Checksum | None
+) -> None:
+    start = writer.offset
+    try:
+        _verify(await _write(writer, chunks, left, checksum), checksum)
+    except BaseException:
+        if checksum is not None and not writer.taken:
+            await writer.rewind(start)  # what cannot be verified is not kept
+        raise
+
+
+def _verify(digest: bytes, checksum: Checksum | None) -> None:
+    if checksum is not None and digest != checksum.digest:
+        raise ChecksumMismatchError
+
+
+async def _write(
+    writer: UploadWriter, chunks: AsyncIterator[bytes], left: int, checksum: Checksum | None
+) -> bytes:
+    digest = hashlib.new(checksum.algorithm if checksum else "sha1", usedforsecurity=False)
+    async for chunk in chunks:
+        if len(chunk) > left:
+            raise UploadTooLargeError
+        if writer.offset == 0 and len(chunk) >= SNIFF_BYTES and sniff(chunk) is None:
+            raise UnsupportedImageError
+        if checksum is not None:
+            digest.update(chunk)
+        await writer.write(chunk)
+        left -= len(chunk)
+    return digest.digest()

@@ -1,0 +1,92 @@
+"""Resumable uploads against a server that is killed, and with a client of somebody else's."""
+
+import io
+from pathlib import Path
+
+import pytest
+from tusclient.client import TusClient
+
+from support import pictures
+from support.api import Api
+from support.servers import LOCAL, local_server, start
+
+TUS = {"tus-resumable": "1.0.0"}
+PIECE = {**TUS, "content-type": "application/offset+octet-stream"}
+
+
+def test_an_upload_goes_on_after_the_server_was_killed(tmp_path: Path) -> None:
+    picture = pictures.jpeg(900, 600)
+    half = len(picture) // 2
+    server = start(LOCAL, "--data-dir", str(tmp_path))
+    with Api(server.url, "local") as api:
+        size = {**TUS, "upload-length": str(len(picture))}
+        path = api.send("POST", "/uploads", "alice", headers=size).headers["location"]
+        sent = {**PIECE, "upload-offset": "0"}
+        assert api.send("PATCH", path, "alice", content=picture[:half], headers=sent).is_success
+        server.kill()
+    with local_server(tmp_path) as again, Api(again.url, "local") as api:
+        at = int(api.send("HEAD", path, "alice", headers=TUS).headers["upload-offset"])
+        assert at == half
+        rest = {**PIECE, "upload-offset": str(at)}
+        assert api.send("PATCH", path, "alice", content=picture[at:], headers=rest).is_success
+        post_path = path.replace("uploads", "posts")
+        post = api.get(post_path, "alice", params={"wait": 20}).json()
+        assert post["status"] == "ready"
+        assert api.get(f"{post_path}/original", "alice").content == picture
+
+
+def test_a_crash_right_after_the_last_byte_is_mended_at_the_next_start(tmp_path: Path) -> None:
+    """As if the server had been killed between the byte and the completion."""
+    picture = pictures.jpeg()
+    server = start(LOCAL, "--data-dir", str(tmp_path))
+    with Api(server.url, "local") as api:
+        size = {**TUS, "upload-length": str(len(picture))}
+        path = api.send("POST", "/uploads", "alice", headers=size).headers["location"]
+        sent = {**PIECE, "upload-offset": "0"}
+        api.send("PATCH", path, "alice", content=picture[:-10], headers=sent)
+        server.kill()
+    post_id = path.rpartition("/")[2]
+    (received,) = (tmp_path / "uploads").rglob(post_id)
+    with received.open("ab") as file:
+        file.write(picture[-10:])
+    with local_server(tmp_path) as again, Api(again.url, "local") as api:
+        post = api.get(f"/posts/{post_id}", "alice", params={"wait": 20}).json()
+        assert post["status"] == "ready"
+
+
+def test_workers_take_uploads_over_from_each_other(tmp_path: Path) -> None:
+    picture = pictures.jpeg(1200, 900)
+    with local_server(tmp_path, "--workers", "2") as server, Api(server.url, "local") as api:
+        size = {**TUS, "upload-length": str(len(picture))}
+        path = api.send("POST", "/uploads", "alice", headers=size).headers["location"]
+        at = 0
+        while at < len(picture):
+            # A connection each, so that either process may get it.
+            with Api(server.url, "local") as own:
+                sent = {**PIECE, "upload-offset": str(at)}
+                piece = picture[at : at + 2000]
+                answer = own.send("PATCH", path, "alice", content=piece, headers=sent)
+                assert answer.status_code == 204, answer.text
+                at = int(answer.headers["upload-offset"])
+        post_path = path.replace("uploads", "posts")
+        assert api.get(post_path, "alice", params={"wait": 20}).json()["status"] == "ready"
+
+
+@pytest.mark.parametrize("checksums", [False, True])
+def test_tuspy_uploads(tmp_path: Path, *, checksums: bool) -> None:
+    """A client that we did not write: https://pypi.org/project/tuspy/"""
+    picture = pictures.jpeg(1200, 900)
+    with local_server(tmp_path) as server, Api(server.url, "local") as api:
+        client = TusClient(f"{server.url}/uploads", headers={"user-id": "alice"})
+        uploader = client.uploader(
+            file_stream=io.BytesIO(picture),
+            chunk_size=4000,
+            metadata={"filename": "a.jpg", "caption": "by tuspy"},
+            upload_checksum=checksums,
+        )
+        uploader.upload()
+        path = f"/posts/{uploader.url.rpartition('/')[2]}"
+        post = api.get(path, "alice", params={"wait": 20}).json()
+        assert (post["status"], post["caption"]) == ("ready", "by tuspy")
+        assert api.get(f"{path}/original", "alice").content == picture
+        assert len(api.feed(creator="alice")["posts"]) == 1
