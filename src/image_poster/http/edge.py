@@ -88,8 +88,11 @@ class _Exchange:
     def _override_method(self) -> None:
         """For clients behind something that lets only GET and POST pass (tus 1.0.0, Core,
         X-HTTP-Method-Override)."""
-        wanted = self.header(b"x-http-method-override").decode("latin-1").upper()
-        if self._method == "POST" and wanted in _OVERRIDES:
+        offered = self.header(b"x-http-method-override")
+        if not offered or self._method != "POST":
+            return
+        wanted = offered.decode("latin-1").upper()
+        if wanted in _OVERRIDES:
             self._method = self.scope["method"] = cast("Any", wanted)
             self._is_head = wanted == "HEAD"
 
@@ -149,7 +152,7 @@ class _Exchange:
         """Count the request, under its route's template and not its path."""
         route = self.scope.get("path_template", "none")
         seconds = perf_counter() - self._started
-        metrics.requests.labels(self._method, route, self._status).observe(seconds)
+        metrics.request_timer(self._method, route, self._status).observe(seconds)
         if log:
             _log.info(
                 "request",

@@ -1,6 +1,7 @@
 """Numbers for operators, in the Prometheus text format."""
 
 import os
+from functools import lru_cache
 
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
@@ -16,6 +17,8 @@ MEDIA_TYPE = CONTENT_TYPE_LATEST.partition("; charset")[0]
 
 _BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 
+_METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
+
 _registry = CollectorRegistry()
 requests = Histogram(
     "image_poster_http_request_seconds",
@@ -30,6 +33,13 @@ images = Counter(
     ("outcome",),
     registry=_registry,
 )
+
+
+@lru_cache(maxsize=1024)
+def request_timer(method: str, route: str, status: int) -> Histogram:
+    """The series of one kind of request; remembered, since each request asks for its own. Methods
+    that clients invent are one, or they could make as many series as they like."""
+    return requests.labels(method if method in _METHODS else "other", route, status)
 
 
 def exposition() -> bytes:

@@ -170,6 +170,14 @@ def test_metrics_count_requests_by_route(api: Api) -> None:
     assert 'image_poster_http_request_seconds_count{method="GET",route="/posts",' in metrics.text
 
 
+def test_invented_methods_make_no_new_series(api: Api) -> None:
+    for number in range(3):
+        assert api.send(f"FOO{number}", "/posts").status_code == 405
+    metrics = api.get("/metrics").text
+    assert 'method="other",route="none",status="405"' in metrics
+    assert "FOO" not in metrics
+
+
 def test_the_docs_work_offline(api: Api) -> None:
     page = api.get("/docs").text
     assert "http://" not in page
