@@ -606,6 +606,24 @@ class UploadStoreSuite:
         with pytest.raises(asyncio.CancelledError):
             await request
 
+    async def test_many_takers_at_once_have_one_winner_and_know_it(
+        self, uploads: UploadStore
+    ) -> None:
+        post_id = new_id()
+
+        async def take_and_write() -> bool:
+            try:
+                writer = await uploads.take(post_id)
+                await writer.write(b"x")
+            except (UploadTakenOverError, asyncio.CancelledError):
+                return False
+            return True
+
+        tasks = [asyncio.create_task(take_and_write()) for _ in range(8)]
+        done = await asyncio.gather(*tasks)
+        assert done[-1]
+        assert await uploads.offset(post_id) >= 1
+
     async def test_a_rewind_drops_what_lies_behind(self, uploads: UploadStore) -> None:
         post_id = new_id()
         writer = await uploads.take(post_id, unverified=True)

@@ -110,7 +110,13 @@ class FileUploadStore:
         self._writers[post_id] = writer
         if former is not None:
             former.give_up()
-        await asyncio.to_thread(writer.claim, unverified=unverified)
+        try:
+            await asyncio.to_thread(writer.claim, unverified=unverified)
+        except asyncio.CancelledError as exc:
+            if not writer.taken or task is None:
+                raise
+            task.uncancel()  # it was us, for the next one, before this one had begun
+            raise UploadTakenOverError from exc
         return writer
 
     def let_go(self, post_id: str, writer: _FileWriter) -> None:
