@@ -13,7 +13,9 @@ class MemoryCleanup:
 
     async def pending(self, limit: int) -> list[str]:
         waiting = [key for key, stone in self._state.tombstones.items() if stone.pending]
-        return sorted(waiting, key=lambda key: self._state.tombstones[key].deleted_at)[:limit]
+        return sorted(waiting, key=lambda key: (self._state.tombstones[key].deleted_at, key))[
+            :limit
+        ]
 
     async def purge_comments(self, post_id: str, limit: int) -> bool:
         of_post = self._state.comments.get(post_id, {})

@@ -13,7 +13,7 @@ class SqliteCleanup:
 
     async def pending(self, limit: int) -> list[str]:
         rows = self._database.read(
-            "SELECT id FROM tombstones WHERE pending = 1 ORDER BY deleted_at LIMIT ?", limit
+            "SELECT id FROM tombstones WHERE pending = 1 ORDER BY deleted_at, id LIMIT ?", limit
         )
         return [row[0] for row in rows]
 
