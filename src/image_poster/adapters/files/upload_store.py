@@ -37,7 +37,7 @@ class _FileWriter:
         layout = self._store.layout
         with self._store.locked(self._post_id) as descriptor:
             if self.taken:  # the next one was quicker to the lock, and keeps it
-                raise UploadTakenOverError
+                return
             self.offset = _settled_size(descriptor, layout.trial(self._post_id))
             layout.owner(self._post_id).write_bytes(self._mark)
             if unverified:
