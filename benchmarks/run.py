@@ -29,8 +29,9 @@ def main() -> None:
                 print(line, flush=True)
                 found.append(line)
         print(f"  ({name}: {time.monotonic() - began:.0f} s)")
-    short = [line.what for line in found if not line.met]
-    print(f"{len(found) - len(short)} of {len(found)} targets met")
+    judged = [line for line in found if line.target is not None]
+    short = [line.what for line in judged if not line.met]
+    print(f"{len(judged) - len(short)} of {len(judged)} targets met")
     for what in short:
         print(f"fell short: {what}")
 
