@@ -19,6 +19,7 @@ from image_poster.domain.errors import (
 from image_poster.domain.feed import FeedPosition
 from image_poster.domain.images import Size, large_size, sniff, working_size
 from image_poster.domain.limits import Limits
+from image_poster.domain.signing import Signer
 from image_poster.domain.texts import clean
 from image_poster.http.multipart import receive_post_form
 from image_poster.http.ranges import matches, requested_range
@@ -48,14 +49,14 @@ def test_any_bytes_can_be_sniffed(head: bytes) -> None:
 
 @given(st.text(max_size=20), POSITIONS)
 def test_a_cursor_comes_back_as_it_was(list_name: str, position: FeedPosition) -> None:
-    signer = CursorSigner(b"k")
+    signer = CursorSigner(Signer(b"k"))
     assume(len(cursor := signer.write(list_name, position)) <= 512)
     assert signer.read(list_name, cursor, FeedPosition) == position
 
 
 @given(POSITIONS, st.data())
 def test_any_change_of_a_cursor_is_noticed(position: FeedPosition, data: st.DataObject) -> None:
-    signer = CursorSigner(b"k")
+    signer = CursorSigner(Signer(b"k"))
     cursor = signer.write("list", position)
     at = data.draw(st.integers(0, len(cursor) - 1))
     letter = data.draw(st.sampled_from("ABCxyz019-_=%é"))
@@ -70,7 +71,7 @@ def test_any_change_of_a_cursor_is_noticed(position: FeedPosition, data: st.Data
 @given(st.text(max_size=600))
 def test_any_text_can_be_offered_as_a_cursor(text: str) -> None:
     with pytest.raises(InvalidCursorError):
-        CursorSigner(b"k").read("list", text, FeedPosition)
+        CursorSigner(Signer(b"k")).read("list", text, FeedPosition)
 
 
 @given(st.text(max_size=30))
@@ -145,7 +146,7 @@ def test_a_form_is_the_same_however_it_is_cut_into_pieces(cuts: list[int]) -> No
     edges = [0, *sorted(cuts), len(FORM)]
     pieces = [FORM[start:stop] for start, stop in pairwise(edges)]
     staged = FakeStaged()
-    draft = asyncio.run(receive_post_form(FakeRequest(pieces), staged, Limits()))  # type: ignore[arg-type]
+    draft = asyncio.run(receive_post_form(FakeRequest(pieces), staged, Limits(), hashed=True))  # type: ignore[arg-type]
     assert draft == ("Zoë", "\r\n--b0undar", hashlib.sha256(PICTURE).digest())
     assert staged.received == PICTURE
 
@@ -154,6 +155,6 @@ def test_a_form_is_the_same_however_it_is_cut_into_pieces(cuts: list[int]) -> No
 def test_a_damaged_form_is_refused_or_read_but_never_an_accident(at: int, junk: bytes) -> None:
     damaged = FORM[:at] + junk + FORM[at + len(junk) :]
     try:
-        asyncio.run(receive_post_form(FakeRequest([damaged]), FakeStaged(), Limits()))  # type: ignore[arg-type]
+        asyncio.run(receive_post_form(FakeRequest([damaged]), FakeStaged(), Limits(), hashed=True))  # type: ignore[arg-type]
     except ImagePosterError as refused:
         assert refused.status in (400, 413, 415, 422)

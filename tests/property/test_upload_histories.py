@@ -22,7 +22,9 @@ from image_poster.adapters.memory.upload_ledger import MemoryUploadLedger
 from image_poster.domain.errors import ImagePosterError, UploadTooLargeError
 from image_poster.domain.limits import Limits
 from image_poster.domain.posts import PostStatus
+from image_poster.domain.signing import Signer
 from image_poster.http.bodies import ClientGoneError
+from image_poster.http.put_urls import SignedPutUrls
 from image_poster.tus.errors import (
     ChecksumMismatchError,
     OffsetMismatchError,
@@ -30,6 +32,7 @@ from image_poster.tus.errors import (
 )
 from image_poster.tus.headers import Checksum
 from image_poster.usecases.complete_upload import CompleteUpload
+from image_poster.usecases.delete_post import DeletePost
 from image_poster.usecases.end_upload import SettleUploads
 from image_poster.usecases.receive_upload import Patch, ReceiveUpload
 from image_poster.usecases.reserve_upload import ReserveUpload, UploadOrder
@@ -37,6 +40,8 @@ from support import pictures
 
 CONTENT = pictures.jpeg(90, 60)
 LENGTH = len(CONTENT)
+
+NO_URLS = SignedPutUrls(Signer(b""))
 
 EXPECTED = (OffsetMismatchError, UploadTakenOverError, UploadTooLargeError, ChecksumMismatchError)
 
@@ -82,7 +87,7 @@ class World:
             self.posts, self.ledger, uploads, completion, self.clock, Limits()
         )
         self.settle = SettleUploads(
-            self.ledger, uploads, completion, self.posts, self.pictures, self.clock
+            self.ledger, uploads, completion, DeletePost(self.posts, self.pictures), self.clock
         )
 
     async def restart(self) -> None:
@@ -147,8 +152,8 @@ async def _body(piece: bytes, cut: int | None, *, stall: bool) -> AsyncIterator[
 
 async def upload(folder: Path, steps: list[Step]) -> None:
     world = World(folder)
-    reserve = ReserveUpload(world.posts, world.clock, Limits())
-    answer = await reserve(ALICE, UploadOrder(LENGTH, "", "", ""), None)
+    reserve = ReserveUpload(world.posts, NO_URLS, world.clock, Limits())
+    answer = await reserve.by_tus(ALICE, UploadOrder(LENGTH, "", "", ""), None)
     post_id = answer.location.rpartition("/")[2]
     for step in steps:
         await world.do(post_id, step)

@@ -17,6 +17,7 @@ from image_poster.domain.identity import Identity
 from image_poster.domain.ids import is_id, new_id
 from image_poster.domain.images import ImageFormat, RenderedImage, Size, sniff
 from image_poster.domain.posts import Failure, Post, PostStatus
+from image_poster.domain.signing import Signer
 from image_poster.domain.times import rfc3339
 
 RENDERED = RenderedImage(Size(600, 600), Size(1600, 1067), "U0hash")
@@ -123,11 +124,11 @@ def test_no_comment_can_break_its_line() -> None:
 
 
 def test_a_cursor_is_good_for_its_list_and_secret_only() -> None:
-    signer = CursorSigner(b"secret")
+    signer = CursorSigner(Signer(b"secret"))
     position = FeedPosition(3, new_id())
     cursor = signer.write("feed:top:", position)
     assert signer.read("feed:top:", cursor, FeedPosition) == position
-    for other, name in ((signer, "feed:new:"), (CursorSigner(b"other"), "feed:top:")):
+    for other, name in ((signer, "feed:new:"), (CursorSigner(Signer(b"other")), "feed:top:")):
         with pytest.raises(InvalidCursorError):
             other.read(name, cursor, FeedPosition)
 

@@ -10,7 +10,7 @@ import msgspec
 
 from image_poster.client.errors import GaveUpError, RefusedError
 from image_poster.domain.comments import Comment
-from image_poster.domain.posts import PostStatus, PostWithComments
+from image_poster.domain.posts import PostWithComments
 
 Progress = Callable[[int, int], None]
 Body = TypeVar("Body")
@@ -141,8 +141,3 @@ def _refusal(answer: httpx.Response) -> Exception:
     except msgspec.DecodeError:
         return GaveUpError(f"{answer.url} answered {answer.status_code} without saying why")
     return RefusedError(answer.status_code, problem.code, problem.detail)
-
-
-def is_finished(post: PostWithComments) -> bool:
-    """Whether image work has come to an end."""
-    return post.status in (PostStatus.READY, PostStatus.FAILED)

@@ -9,6 +9,7 @@
     ├── IdentityRequiredError            401 identity_required
     ├── ForbiddenError                   403
     │   ├── NotYoursError                not_yours
+    │   ├── UploadUrlInvalidError        upload_url_invalid
     │   └── HostNotAllowedError          host_not_allowed
     ├── NotFoundError                    404
     │   ├── RouteNotFoundError           route_not_found
@@ -111,6 +112,13 @@ class NotYoursError(ForbiddenError):
 
     code = "not_yours"
     detail = "This belongs to somebody else; only its creator can do that."
+
+
+class UploadUrlInvalidError(ForbiddenError):
+    """A signed URL that is not, or no longer, good."""
+
+    code = "upload_url_invalid"
+    detail = "This upload URL was changed or has expired. Reserve a post anew, or upload by tus."
 
 
 class HostNotAllowedError(ForbiddenError):

@@ -27,6 +27,14 @@ class ImageFormat(StrEnum):
     AVIF = "image/avif"
 
 
+# Other names of the same that clients are seen to use.
+_ALIASES = {
+    "image/jpg": ImageFormat.JPEG,
+    "image/pjpeg": ImageFormat.JPEG,
+    "image/heif": ImageFormat.HEIC,
+    "image/x-ms-bmp": ImageFormat.BMP,
+    "image/x-bmp": ImageFormat.BMP,
+}
 _HEIC_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx"}
 _AVIF_BRANDS = {b"avif", b"avis"}
 
@@ -59,6 +67,16 @@ def _sniff_isobmff(head: bytes | bytearray) -> ImageFormat | None:
     if brands & _AVIF_BRANDS:
         return ImageFormat.AVIF
     return ImageFormat.HEIC if brands & _HEIC_BRANDS else None
+
+
+def declared_format(content_type: str) -> ImageFormat | None:
+    """The format that a media type announces. Only what is announced is judged by it: what came is
+    judged by `sniff`."""
+    lower = content_type.lower()
+    try:
+        return _ALIASES.get(lower) or ImageFormat(lower)
+    except ValueError:
+        return None
 
 
 class Size(msgspec.Struct, frozen=True):

@@ -11,9 +11,11 @@ from litestar.types import ASGIApp
 from image_poster import __version__
 from image_poster.domain.errors import answer_types
 from image_poster.http.auth import Authenticator
+from image_poster.http.documents import encoded_document
 from image_poster.http.edge import Edge
 from image_poster.http.page_cache import PageCache
 from image_poster.http.problems import EXCEPTION_HANDLERS
+from image_poster.http.put_urls import SignedPutUrls
 from image_poster.http.repeats import InFlight
 from image_poster.http.requests import JsonRequest
 from image_poster.http.routes import comments, docs, images, operations, posts, uploads
@@ -32,6 +34,7 @@ class HttpSettings(msgspec.Struct, frozen=True):
     """`cors_origins` empty means loopback origins only; `loopback_only` checks the Host header."""
 
     authenticator: Authenticator
+    put_urls: SignedPutUrls
     cors_origins: tuple[str, ...] = ()
     loopback_only: bool = True
     access_log: bool = False
@@ -62,6 +65,7 @@ def litestar_app(
                 "feed_pages": PageCache(use.list_feed.version),
                 "readiness": readiness,
                 "in_flight": InFlight(),
+                "put_urls": settings.put_urls,
                 "authenticator": settings.authenticator,
             }
         ),
@@ -72,7 +76,7 @@ def litestar_app(
 def openapi_document() -> bytes:
     """The OpenAPI document, without anything that serves it."""
     app = Litestar(route_handlers=_handlers(), openapi_config=_openapi(), logging_config=None)
-    return msgspec.json.encode(app.openapi_schema.to_schema())
+    return encoded_document(app)
 
 
 def _handlers() -> list[HTTPRouteHandler]:

@@ -27,9 +27,10 @@ _ENVELOPE_MAX_BYTES = 256 * 1024
 
 
 async def receive_post_form(
-    request: AnyRequest, picture: StagedPicture, limits: Limits
+    request: AnyRequest, picture: StagedPicture, limits: Limits, *, hashed: bool
 ) -> PostDraft:
-    """Read the whole form (RFC 7578), `image` into `picture`, refusing as early as can be.
+    """Read the whole form (RFC 7578), `image` into `picture`, refusing as early as can be;
+    `hashed` says whether the draft is to have the picture's digest.
 
     Raises `UnsupportedMediaTypeError`, `InvalidMultipartError`, `UploadTooLargeError`,
     `UnsupportedImageError`, `ValidationFailedError`, and `ClientGoneError` when the client went
@@ -38,7 +39,7 @@ async def receive_post_form(
     declared = int(request.headers.get("content-length") or 0)
     if declared > limits.image_bytes + _ENVELOPE_MAX_BYTES:
         raise UploadTooLargeError
-    reader = _FormReader(picture, limits)
+    reader = _FormReader(picture, limits, hashed=hashed)
     try:
         parser = PushMultipartParser(_boundary(request), max_segment_count=_MAX_PARTS)
         async for chunk in body_chunks(request):
@@ -63,14 +64,14 @@ def _boundary(request: AnyRequest) -> str:
 class _FormReader:
     """Takes the parser's events: a segment (a part begins), bytes, or None (the part ends)."""
 
-    def __init__(self, picture: StagedPicture, limits: Limits) -> None:
+    def __init__(self, picture: StagedPicture, limits: Limits, *, hashed: bool) -> None:
         self._picture = picture
         self._limits = limits
         self._part = ""
         self._texts: dict[str, bytearray] = {}
         self._head = bytearray()
         self._image_bytes: int | None = None
-        self._sha256 = hashlib.sha256()
+        self._sha256 = hashlib.sha256() if hashed else None
 
     async def take(self, event: MultipartSegment | bytes | bytearray | None) -> None:
         if isinstance(event, MultipartSegment):
@@ -86,7 +87,8 @@ class _FormReader:
         """What was read, once it is all there."""
         if self._image_bytes is None:
             raise invalid(_IMAGE, "is required: send the picture as the part `image`")
-        return PostDraft(self._text("caption"), self._text("alt"), self._sha256.digest())
+        digest = b"" if self._sha256 is None else self._sha256.digest()
+        return PostDraft(self._text("caption"), self._text("alt"), digest)
 
     def _begin(self, name: str) -> None:
         if name in self._texts or (name == _IMAGE and self._image_bytes is not None):
@@ -101,8 +103,7 @@ class _FormReader:
         if self._part == _IMAGE:
             if not self._image_bytes:
                 raise invalid(_IMAGE, "must not be empty")
-            if len(self._head) < SNIFF_BYTES and sniff(self._head) is None:
-                raise UnsupportedImageError
+            self._check_format()
         self._part = ""
 
     async def _take_image(self, chunk: bytes) -> None:
@@ -111,10 +112,15 @@ class _FormReader:
             raise UploadTooLargeError
         if len(self._head) < SNIFF_BYTES:
             self._head += chunk[: SNIFF_BYTES - len(self._head)]
-            if len(self._head) == SNIFF_BYTES and sniff(self._head) is None:
-                raise UnsupportedImageError
-        self._sha256.update(chunk)
+            if len(self._head) == SNIFF_BYTES:
+                self._check_format()
+        if self._sha256 is not None:
+            self._sha256.update(chunk)
         await self._picture.write(chunk)
+
+    def _check_format(self) -> None:
+        if sniff(self._head) is None:
+            raise UnsupportedImageError
 
     def _take_text(self, chunk: bytes | bytearray) -> None:
         text = self._texts[self._part]

@@ -1,27 +1,34 @@
 """Requests: reading JSON, and what handlers take from a request beside its parameters."""
 
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 from litestar import Request
+from litestar.params import QueryParameter
 
 from image_poster.domain.errors import InvalidJsonError, PostNotFoundError
 from image_poster.domain.ids import is_id
+from image_poster.domain.limits import FEED_PAGE_MAX
 from image_poster.usecases.all import UseCases
 
 AnyRequest = Request[Any, Any, Any]
+PageLimit = Annotated[int, QueryParameter(ge=1, le=FEED_PAGE_MAX)]
+
+
+def parsed(body: bytes) -> Any:  # noqa: ANN401 - whatever JSON can hold
+    """Whatever makes JSON unreadable is `InvalidJsonError`, be it bytes that are no UTF-8, a number
+    beyond reason, or brackets without end."""
+    try:
+        return msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
+        raise InvalidJsonError from exc
 
 
 class JsonRequest(AnyRequest):
-    """Litestar's request, but for JSON: whatever makes a body unreadable is `InvalidJsonError`, be
-    it bytes that are no UTF-8, a number beyond reason, or brackets without end."""
+    """Litestar's request, but for JSON, which is read by `parsed`."""
 
     async def json(self) -> Any:  # noqa: ANN401 - as Litestar's
-        body = await self.body()
-        try:
-            return msgspec.json.decode(body)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
-            raise InvalidJsonError from exc
+        return parsed(await self.body())
 
 
 def use_cases(request: AnyRequest) -> UseCases:

@@ -39,6 +39,10 @@ class UploadStore(Protocol):
         """How many bytes are there; asking takes the upload over. 0 if there is nothing."""
         ...
 
-    async def promote(self, post_id: str) -> None:
-        """Make the bytes the post's original, durably. Repeating it is a no-op."""
+    async def promote(self, post_id: str, sha256: bytes) -> None:
+        """Make the bytes the post's original, durably. Repeating it is a no-op.
+
+        Raises `ChecksumMismatchError`, with nothing kept of them, if they are not those of
+        `sha256`; nothing given, nothing compared.
+        """
         ...

@@ -8,11 +8,13 @@ from image_poster.tus.errors import InvalidTusRequestError, OffsetMismatchError
 
 class Upload(msgspec.Struct, frozen=True):
     """An upload's terms: `length` in bytes, None while deferred; `expires_ms` since 1970;
-    `metadata` as the client sent it, to be given back (Creation, Upload-Metadata)."""
+    `metadata` as the client sent it, to be given back (Creation, Upload-Metadata); `sha256` of the
+    whole, if it was announced."""
 
     length: int | None
     expires_ms: int
     metadata: str = ""
+    sha256: bytes = b""
 
 
 def check_new_length(length: int | None, most: int) -> None:

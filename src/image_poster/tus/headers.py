@@ -29,8 +29,8 @@ def check_version(resumable: str | None) -> None:
         raise TusVersionError
 
 
-def check_content_type(content_type: str | None) -> bool:
-    """Core, PATCH: whether it is the one that PATCH MUST use."""
+def is_piece(content_type: str | None) -> bool:
+    """Core, PATCH: whether the type is the one that a body with bytes of an upload MUST have."""
     return (content_type or "").partition(";")[0].strip().lower() == CONTENT_TYPE
 
 

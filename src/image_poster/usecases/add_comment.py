@@ -3,13 +3,7 @@
 from dataclasses import dataclass
 
 from image_poster.domain.comments import Comment, encode_comment
-from image_poster.domain.idempotency import (
-    AlreadyAnsweredError,
-    Answer,
-    Receipt,
-    fingerprint,
-    former_answer,
-)
+from image_poster.domain.idempotency import Answer, Receipt, fingerprint
 from image_poster.domain.identity import Identity
 from image_poster.domain.ids import new_id
 from image_poster.domain.limits import Limits
@@ -17,6 +11,7 @@ from image_poster.domain.texts import clean_required
 from image_poster.domain.times import rfc3339
 from image_poster.ports.clock import Clock
 from image_poster.ports.comment_store import CommentStore
+from image_poster.usecases.answer_once import answer_once
 
 
 @dataclass(frozen=True)
@@ -40,11 +35,7 @@ class AddComment:
         )
         answer = Answer(encode_comment(comment), f"/posts/{post_id}/comments/{comment.id}")
         receipt = _receipt(comment, answer, key) if key is not None else None
-        try:
-            await self.comments.add(comment, receipt)
-        except AlreadyAnsweredError as exc:
-            return former_answer(exc.receipt, receipt)
-        return answer
+        return await answer_once(self.comments.add(comment, receipt), answer, receipt)
 
 
 def _receipt(comment: Comment, answer: Answer, key: str) -> Receipt:

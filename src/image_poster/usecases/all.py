@@ -9,6 +9,7 @@ from image_poster.ports.comment_store import CommentStore
 from image_poster.ports.feed_reader import FeedReader
 from image_poster.ports.picture_store import PictureStore
 from image_poster.ports.post_store import PostStore
+from image_poster.ports.put_urls import PutUrls
 from image_poster.ports.upload_ledger import UploadLedger
 from image_poster.ports.upload_store import UploadStore
 from image_poster.usecases.add_comment import AddComment
@@ -37,6 +38,7 @@ class Stores:
     pictures: PictureStore
     uploads: UploadStore
     ledger: UploadLedger
+    put_urls: PutUrls
     clock: Clock
 
 
@@ -58,12 +60,14 @@ class UseCases:
     receive_upload: ReceiveUpload
     terminate_upload: TerminateUpload
     pictures: PictureStore
+    clock: Clock
     limits: Limits
 
 
 def use_cases(stores: Stores, limits: Limits, cursors: CursorSigner) -> UseCases:
     """The use cases over one edition's stores."""
     get_post = GetPost(stores.posts)
+    delete_post = DeletePost(stores.posts, stores.pictures)
     receive_upload = ReceiveUpload(
         stores.posts,
         stores.ledger,
@@ -76,16 +80,17 @@ def use_cases(stores: Stores, limits: Limits, cursors: CursorSigner) -> UseCases
         create_post=CreatePost(stores.posts, stores.pictures, stores.clock, limits),
         get_post=get_post,
         edit_post=EditPost(stores.posts, stores.clock, limits),
-        delete_post=DeletePost(stores.posts, stores.pictures),
+        delete_post=delete_post,
         list_feed=ListFeed(stores.feed, cursors),
         add_comment=AddComment(stores.comments, stores.clock, limits),
         edit_comment=EditComment(stores.comments, stores.clock, limits),
         delete_comment=DeleteComment(stores.comments),
         list_comments=ListComments(get_post, stores.comments, cursors),
         read_picture=ReadPicture(get_post, stores.posts, stores.pictures),
-        reserve_upload=ReserveUpload(stores.posts, stores.clock, limits),
+        reserve_upload=ReserveUpload(stores.posts, stores.put_urls, stores.clock, limits),
         receive_upload=receive_upload,
-        terminate_upload=TerminateUpload(receive_upload, stores.posts, stores.pictures),
+        terminate_upload=TerminateUpload(receive_upload, delete_post),
         pictures=stores.pictures,
+        clock=stores.clock,
         limits=limits,
     )

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from image_poster.domain.posts import uploaded
 from image_poster.ports.post_store import PostStore
 from image_poster.ports.upload_store import UploadStore
+from image_poster.tus.decisions import Upload
 
 
 @dataclass(frozen=True)
@@ -15,7 +16,8 @@ class CompleteUpload:
     posts: PostStore
     uploads: UploadStore
 
-    async def __call__(self, post_id: str) -> None:
-        """Make the bytes the post's original, and the post `processing`."""
-        await self.uploads.promote(post_id)
+    async def __call__(self, post_id: str, upload: Upload) -> None:
+        """Make the bytes the post's original, and the post `processing`. Raises
+        `ChecksumMismatchError`, with nothing kept, if they are not what was announced."""
+        await self.uploads.promote(post_id, upload.sha256)
         await self.posts.update(post_id, uploaded)

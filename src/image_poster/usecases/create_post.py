@@ -4,13 +4,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from image_poster.domain.errors import ImagePosterError
-from image_poster.domain.idempotency import (
-    AlreadyAnsweredError,
-    Answer,
-    Receipt,
-    fingerprint,
-    former_answer,
-)
+from image_poster.domain.idempotency import Answer, Receipt, fingerprint
 from image_poster.domain.identity import Identity
 from image_poster.domain.limits import Limits
 from image_poster.domain.posts import Post, PostStatus, StoredPost, encode_post
@@ -19,10 +13,12 @@ from image_poster.domain.times import rfc3339
 from image_poster.ports.clock import Clock
 from image_poster.ports.picture_store import PictureStore, StagedPicture
 from image_poster.ports.post_store import PostStore
+from image_poster.usecases.answer_once import answer_once
 
 
 class PostDraft(NamedTuple):
-    """What came with a picture; `picture_sha256` tells one picture from another."""
+    """What came with a picture; `picture_sha256` tells one picture from another, where
+    that matters (with an idempotency key)."""
 
     caption: str
     alt: str
@@ -55,14 +51,13 @@ class CreatePost:
         receipt = _receipt(creator, draft, answer, key) if key is not None else None
         await picture.commit()
         try:
-            await self.posts.add(post, receipt)
-        except AlreadyAnsweredError as exc:
-            await self.pictures.remove(post_id)
-            return former_answer(exc.receipt, receipt)
+            given = await answer_once(self.posts.add(post, receipt), answer, receipt)
         except ImagePosterError:
             await self.pictures.remove(post_id)
             raise
-        return answer
+        if given.replayed:
+            await self.pictures.remove(post_id)
+        return given
 
     def _post(self, post_id: str, creator: Identity, draft: PostDraft) -> Post:
         return Post(

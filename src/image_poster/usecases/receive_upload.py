@@ -6,7 +6,13 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from image_poster.domain.errors import UnsupportedImageError, UploadTooLargeError
+import msgspec
+
+from image_poster.domain.errors import (
+    InvalidRequestError,
+    UnsupportedImageError,
+    UploadTooLargeError,
+)
 from image_poster.domain.identity import Identity
 from image_poster.domain.images import SNIFF_BYTES, sniff
 from image_poster.domain.limits import Limits
@@ -27,10 +33,10 @@ from image_poster.usecases.complete_upload import CompleteUpload
 
 
 class Patch(NamedTuple):
-    """One piece's terms: where it goes, how long its body says it is, the upload's whole length if
-    it is said now, and the checksum of the body."""
+    """One piece's terms: where it goes (None: it is the whole), how long its body says it is, the
+    upload's whole length if it is said now, and the checksum of the body."""
 
-    offset: int
+    offset: int | None
     declared_bytes: int | None = None
     length: int | None = None
     checksum: Checksum | None = None
@@ -73,14 +79,36 @@ class ReceiveUpload:
     ) -> UploadState:
         """Append a piece, and complete the upload if it was the last."""
         upload, awaiting = await self._find(post_id, who)
-        most = self.limits.image_bytes
         if not awaiting:
-            room(upload, upload.length or 0, patch.offset, patch.declared_bytes, most)
+            self._room(upload, upload.length or 0, patch)
             return UploadState(upload, upload.length or 0)
+        return await self._receive(post_id, upload, patch, chunks)
+
+    async def put(
+        self, post_id: str, declared_bytes: int | None, chunks: AsyncIterator[bytes]
+    ) -> None:
+        """Take the whole in one go, from whoever has its signed URL; repeating it is a no-op.
+
+        What came before a cut is kept here too, and can be continued.
+        """
+        upload, awaiting = await self._find(post_id, None)
+        if not awaiting:
+            return
+        if declared_bytes is not None and declared_bytes < (upload.length or 0):
+            raise _too_short(upload)
+        state = await self._receive(post_id, upload, Patch(None, declared_bytes), chunks)
+        if not is_complete(*state):
+            raise _too_short(upload)
+
+    async def _receive(
+        self, post_id: str, upload: Upload, patch: Patch, chunks: AsyncIterator[bytes]
+    ) -> UploadState:
         writer = await self.uploads.take(post_id, unverified=patch.checksum is not None)
         try:
+            if patch.offset is None:
+                await writer.rewind(0)
             upload = await self._with_length(post_id, upload, patch, writer.offset)
-            left = room(upload, writer.offset, patch.offset, patch.declared_bytes, most)
+            left = self._room(upload, writer.offset, patch)
             await _receive(writer, chunks, left, patch.checksum)
         except asyncio.CancelledError as exc:
             raise _reason(writer, exc) from exc
@@ -90,16 +118,23 @@ class ReceiveUpload:
 
     async def _completed(self, post_id: str, state: UploadState) -> UploadState:
         if is_complete(*state):
-            await self.complete_upload(post_id)
+            await self.complete_upload(post_id, state.upload)
         return state
 
-    async def _find(self, post_id: str, who: Identity) -> tuple[Upload, bool]:
-        """The upload's terms, and whether it still awaits bytes."""
+    def _room(self, upload: Upload, at: int, patch: Patch) -> int:
+        asked = at if patch.offset is None else patch.offset
+        return room(upload, at, asked, patch.declared_bytes, self.limits.image_bytes)
+
+    async def _find(self, post_id: str, who: Identity | None) -> tuple[Upload, bool]:
+        """The upload's terms, and whether it still awaits bytes; for its creator, or (None) for
+        whoever has proved a right to it."""
         stored = await self.posts.find(post_id)
         upload = await self.ledger.find(post_id)
         if stored is None and await self.ledger.was_removed(post_id):
             raise UploadGoneError
-        if stored is None or upload is None or stored.post.creator != who.user:
+        if stored is None or upload is None:
+            raise UploadNotFoundError
+        if who is not None and who.user != stored.post.creator:
             raise UploadNotFoundError
         awaiting = stored.post.status is PostStatus.AWAITING_UPLOAD
         if awaiting and upload.expires_ms <= self.clock.now_ms():
@@ -111,7 +146,11 @@ class ReceiveUpload:
         if length is None:
             return upload
         await self.ledger.declare_length(post_id, length)
-        return Upload(length, upload.expires_ms, upload.metadata)
+        return msgspec.structs.replace(upload, length=length)
+
+
+def _too_short(upload: Upload) -> InvalidRequestError:
+    return InvalidRequestError(f"Send the whole picture: {upload.length} bytes were announced.")
 
 
 def _reason(writer: UploadWriter, cancelled: asyncio.CancelledError) -> BaseException:
@@ -128,29 +167,25 @@ async def _receive(
 ) -> None:
     start = writer.offset
     try:
-        _verify(await _write(writer, chunks, left, checksum), checksum)
+        await _write(writer, chunks, left, checksum)
     except BaseException:
         if checksum is not None and not writer.taken:
             await writer.rewind(start)  # what cannot be verified is not kept
         raise
 
 
-def _verify(digest: bytes, checksum: Checksum | None) -> None:
-    if checksum is not None and digest != checksum.digest:
-        raise ChecksumMismatchError
-
-
 async def _write(
     writer: UploadWriter, chunks: AsyncIterator[bytes], left: int, checksum: Checksum | None
-) -> bytes:
-    digest = hashlib.new(checksum.algorithm if checksum else "sha1", usedforsecurity=False)
+) -> None:
+    digest = hashlib.new(checksum.algorithm, usedforsecurity=False) if checksum else None
     async for chunk in chunks:
         if len(chunk) > left:
             raise UploadTooLargeError
         if writer.offset == 0 and len(chunk) >= SNIFF_BYTES and sniff(chunk) is None:
             raise UnsupportedImageError
-        if checksum is not None:
+        if digest is not None:
             digest.update(chunk)
         await writer.write(chunk)
         left -= len(chunk)
-    return digest.digest()
+    if digest is not None and checksum is not None and digest.digest() != checksum.digest:
+        raise ChecksumMismatchError

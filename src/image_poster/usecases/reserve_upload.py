@@ -1,45 +1,71 @@
-"""Reserve a post whose picture comes later, in a resumable upload."""
+"""Reserve a post whose picture comes later."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from image_poster.domain.idempotency import (
-    AlreadyAnsweredError,
-    Answer,
-    Receipt,
-    fingerprint,
-    former_answer,
-)
+import msgspec
+
+from image_poster.domain.idempotency import Answer, Receipt, fingerprint
 from image_poster.domain.identity import Identity
 from image_poster.domain.ids import new_id
 from image_poster.domain.limits import UPLOAD_KEPT_MS, Limits
-from image_poster.domain.posts import Post, PostStatus
+from image_poster.domain.posts import Post, PostStatus, StoredPost, encode_post
 from image_poster.domain.texts import clean
 from image_poster.domain.times import rfc3339
+from image_poster.domain.uploads import UploadWays
 from image_poster.ports.clock import Clock
 from image_poster.ports.post_store import PostStore
+from image_poster.ports.put_urls import PutTerms, PutUrls
 from image_poster.tus.decisions import Upload, check_new_length
+from image_poster.usecases.answer_once import answer_once
 
 
 class UploadOrder(NamedTuple):
-    """What is to come: `length` in bytes, None if it is said later; `metadata` as sent."""
+    """What is to come: `length` in bytes, None if it is said later; `metadata` as sent by tus;
+    `sha256` of the whole, or nothing."""
 
     length: int | None
     caption: str
     alt: str
-    metadata: str
+    metadata: str = ""
+    sha256: bytes = b""
 
 
 @dataclass(frozen=True)
 class ReserveUpload:
-    """One write: the post, in `awaiting_upload`, and the terms of its upload."""
+    """One write: the post, in `awaiting_upload`, and the terms of its upload. With an idempotency
+    key there is one upload, however often it is asked for."""
 
     posts: PostStore
+    put_urls: PutUrls
     clock: Clock
     limits: Limits
 
-    async def __call__(self, creator: Identity, order: UploadOrder, key: str | None) -> Answer:
-        """Where the upload is; with an idempotency key, one upload however often it is asked."""
+    async def by_tus(self, creator: Identity, order: UploadOrder, key: str | None) -> Answer:
+        """Where the upload is. Raises what `check_new_length` does, and `ValidationFailedError`."""
+        post, upload = self._reserved(creator, order)
+        answer = Answer(b"", f"/uploads/{post.id}")
+        request = fingerprint(b"upload", str(order.length).encode(), order.metadata.encode())
+        receipt = _receipt(creator, request, answer, key)
+        return await answer_once(self.posts.add(post, receipt, upload), answer, receipt)
+
+    async def as_post(
+        self, creator: Identity, order: UploadOrder, content_type: str, key: str | None
+    ) -> Answer:
+        """The post, and the ways for its bytes to come in. Raises as `by_tus` does."""
+        post, upload = self._reserved(creator, order)
+        terms = PutTerms(content_type, order.length or 0, order.sha256)
+        put = self.put_urls.sign(post.id, terms, upload.expires_ms)
+        ways = UploadWays(f"/uploads/{post.id}", put)
+        shown = StoredPost(post.id, 0, encode_post(post), b"").json(0)
+        body = b'%b,"upload":%b}' % (shown[:-1], msgspec.json.encode(ways))
+        answer = Answer(body, f"/posts/{post.id}")
+        texts = (order.caption.encode(), order.alt.encode(), content_type.encode())
+        request = fingerprint(b"reserve", str(order.length).encode(), order.sha256, *texts)
+        receipt = _receipt(creator, request, answer, key)
+        return await answer_once(self.posts.add(post, receipt, upload), answer, receipt)
+
+    def _reserved(self, creator: Identity, order: UploadOrder) -> tuple[Post, Upload]:
         check_new_length(order.length, self.limits.image_bytes)
         now = self.clock.now_ms()
         post = Post(
@@ -50,16 +76,10 @@ class ReserveUpload:
             creator=creator.user,
             created_at=rfc3339(now),
         )
-        answer = Answer(b"", f"/uploads/{post.id}")
-        receipt = _receipt(creator, order, answer, key) if key is not None else None
-        upload = Upload(order.length, now + UPLOAD_KEPT_MS, order.metadata)
-        try:
-            await self.posts.add(post, receipt, upload)
-        except AlreadyAnsweredError as exc:
-            return former_answer(exc.receipt, receipt)
-        return answer
+        return post, Upload(order.length, now + UPLOAD_KEPT_MS, order.metadata, order.sha256)
 
 
-def _receipt(creator: Identity, order: UploadOrder, answer: Answer, key: str) -> Receipt:
-    request = fingerprint(b"upload", str(order.length).encode(), order.metadata.encode())
+def _receipt(creator: Identity, request: bytes, answer: Answer, key: str | None) -> Receipt | None:
+    if key is None:
+        return None
     return Receipt(creator.user, key, request, answer.body, answer.location)

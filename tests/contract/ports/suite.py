@@ -4,6 +4,7 @@
 """
 
 import asyncio
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,7 +48,7 @@ from image_poster.ports.projection import Projection
 from image_poster.ports.upload_ledger import UploadLedger
 from image_poster.ports.upload_store import UploadStore
 from image_poster.tus.decisions import Upload
-from image_poster.tus.errors import UploadTakenOverError
+from image_poster.tus.errors import ChecksumMismatchError, UploadTakenOverError
 
 ALICE, BOB, ROOT = Identity("alice"), Identity("bob"), Identity("root", admin=True)
 RENDERED = RenderedImage(Size(600, 600), Size(1600, 1067), "U0hash")
@@ -641,10 +642,27 @@ class UploadStoreSuite:
         await writer.write(b"picture")
         await writer.close()
         for _ in range(2):
-            await uploads.promote(post_id)
+            await uploads.promote(post_id, b"")
         file = await pictures.open_original(post_id)
         assert await file.read(0, file.size) == b"picture"
         file.close()
+
+    async def test_other_bytes_than_announced_are_dropped(
+        self, uploads: UploadStore, pictures: PictureStore
+    ) -> None:
+        post_id = new_id()
+        digest = hashlib.sha256(b"picture").digest()
+        for content in (b"damaged", b"picture"):
+            writer = await uploads.take(post_id)
+            assert writer.offset == 0
+            await writer.write(content)
+            await writer.close()
+            if content == b"damaged":
+                with pytest.raises(ChecksumMismatchError):
+                    await uploads.promote(post_id, digest)
+                assert await uploads.offset(post_id) == 0
+        await uploads.promote(post_id, digest)
+        (await pictures.open_original(post_id)).close()
 
     async def test_removing_a_post_takes_its_upload_along(
         self, uploads: UploadStore, pictures: PictureStore
@@ -661,7 +679,7 @@ class UploadStoreSuite:
 class UploadLedgerSuite:
     async def awaiting(self, adapters: Adapters, length: int | None = 10) -> tuple[str, Upload]:
         post = msgspec.structs.replace(a_post(), status=PostStatus.AWAITING_UPLOAD)
-        upload = Upload(length, expires_ms=99, metadata="caption Zm9v")
+        upload = Upload(length, expires_ms=99, metadata="caption Zm9v", sha256=b"digest")
         await adapters.posts.add(post, None, upload)
         return post.id, upload
 

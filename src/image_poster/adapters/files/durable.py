@@ -26,6 +26,14 @@ def disk_errors() -> Iterator[None]:
         raise
 
 
+def write_all(descriptor: int, data: bytes | bytearray, at: int) -> None:
+    """pwrite(2) may write less than it is given; raises `StorageFullError`."""
+    with disk_errors(), memoryview(data) as view:
+        done = 0
+        while done < len(view):
+            done += os.pwrite(descriptor, view[done:], at + done)
+
+
 def sync(path: Path) -> None:
     """Make a file's content, or a folder's entries, durable."""
     descriptor = os.open(path, os.O_RDONLY)

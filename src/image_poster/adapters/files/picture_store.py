@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from image_poster.adapters.files.durable import disk_errors, move_durably, sync
+from image_poster.adapters.files.durable import disk_errors, move_durably, sync, write_all
 from image_poster.adapters.files.layout import Layout
 from image_poster.domain.errors import ImageNotFoundError
 from image_poster.domain.images import RENDITIONS
@@ -47,6 +47,7 @@ class _StagedFile:
         self._target = target
         self._file: BinaryIO | None = None
         self._buffer = bytearray()
+        self._written = 0
 
     async def write(self, chunk: bytes) -> None:
         self._buffer += chunk
@@ -63,11 +64,8 @@ class _StagedFile:
         with disk_errors():
             if self._file is None:
                 self._file = self._spooled.open("xb", buffering=0)
-            view = memoryview(self._buffer)
-            written = 0
-            while written < len(view):
-                written += self._file.write(view[written:])
-            view.release()
+        write_all(self._file.fileno(), self._buffer, self._written)
+        self._written += len(self._buffer)
         self._buffer = bytearray()
 
     def _commit(self) -> None:

@@ -8,15 +8,21 @@ more.
 import asyncio
 import contextlib
 import fcntl
+import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from image_poster.adapters.files.durable import disk_errors, ensure_folder, move_durably
+from image_poster.adapters.files.durable import (
+    disk_errors,
+    ensure_folder,
+    move_durably,
+    write_all,
+)
 from image_poster.adapters.files.layout import Layout
 from image_poster.ports.upload_store import UploadWriter
-from image_poster.tus.errors import UploadTakenOverError
+from image_poster.tus.errors import ChecksumMismatchError, UploadTakenOverError
 
 
 class _FileWriter:
@@ -61,12 +67,9 @@ class _FileWriter:
             await asyncio.to_thread(self._settle)
 
     def _append(self, chunk: bytes) -> None:
-        with self._owned() as descriptor, disk_errors():
-            view = memoryview(chunk)
-            while view:
-                written = os.pwrite(descriptor, view, self.offset)
-                self.offset += written
-                view = view[written:]
+        with self._owned() as descriptor:
+            write_all(descriptor, chunk, self.offset)
+            self.offset += len(chunk)
 
     def _truncate(self, offset: int) -> None:
         with self._owned() as descriptor:
@@ -101,8 +104,8 @@ class FileUploadStore:
         await writer.close()
         return writer.offset
 
-    async def promote(self, post_id: str) -> None:
-        await asyncio.to_thread(self._promote, post_id)
+    async def promote(self, post_id: str, sha256: bytes) -> None:
+        await asyncio.to_thread(self._promote, post_id, sha256)
 
     async def _claimed(
         self, post_id: str, task: "asyncio.Task[object] | None", *, unverified: bool
@@ -151,14 +154,25 @@ class FileUploadStore:
             return os.open(original, os.O_RDWR)
         return descriptor
 
-    def _promote(self, post_id: str) -> None:
+    def _promote(self, post_id: str, sha256: bytes) -> None:
         upload = self.layout.upload(post_id)
         if upload.exists():
-            with self.locked(post_id):  # two may find the upload complete
+            with self.locked(post_id) as descriptor:  # two may find the upload complete
                 if upload.exists():
+                    _verify(descriptor, sha256)
                     move_durably(upload, self.layout.original(post_id))
         self.layout.owner(post_id).unlink(missing_ok=True)
         self.layout.trial(post_id).unlink(missing_ok=True)
+
+
+def _verify(descriptor: int, sha256: bytes) -> None:
+    if not sha256:
+        return
+    with open(descriptor, "rb", closefd=False) as file:
+        found = hashlib.file_digest(file, "sha256").digest()
+    if found != sha256:
+        os.ftruncate(descriptor, 0)
+        raise ChecksumMismatchError
 
 
 def _settled_size(descriptor: int, trial: Path) -> int:

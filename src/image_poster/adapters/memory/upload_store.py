@@ -1,10 +1,11 @@
 """Resumable uploads in memory, beside the pictures they become."""
 
 import asyncio
+import hashlib
 
 from image_poster.adapters.memory.picture_store import MemoryPictureStore
 from image_poster.ports.upload_store import UploadWriter
-from image_poster.tus.errors import UploadTakenOverError
+from image_poster.tus.errors import ChecksumMismatchError, UploadTakenOverError
 
 
 class _MemoryWriter:
@@ -61,7 +62,11 @@ class MemoryUploadStore:
         await writer.close()
         return writer.offset
 
-    async def promote(self, post_id: str) -> None:
+    async def promote(self, post_id: str, sha256: bytes) -> None:
+        received = self.pictures.received(post_id)
+        if sha256 and hashlib.sha256(received).digest() != sha256:
+            self.pictures.receive(post_id, b"")
+            raise ChecksumMismatchError
         self.pictures.promote(post_id)
 
     def let_go(self, post_id: str, writer: _MemoryWriter) -> None:

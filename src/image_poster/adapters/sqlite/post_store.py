@@ -3,6 +3,8 @@
 import sqlite3
 from collections.abc import Callable
 
+import msgspec
+
 from image_poster.adapters.sqlite.database import Database
 from image_poster.adapters.sqlite.receipts import check_unused, keep
 from image_poster.adapters.sqlite.tombstones import bury, was_deleted_by
@@ -42,9 +44,9 @@ class SqlitePostStore:
             keep(connection, receipt, now)
             if upload is not None:
                 connection.execute(
-                    "INSERT OR IGNORE INTO uploads (post_id, length, expires_at, metadata) "
-                    "VALUES (?, ?, ?, ?)",
-                    (post.id, upload.length, upload.expires_ms, upload.metadata),
+                    "INSERT OR IGNORE INTO uploads "
+                    "(post_id, length, expires_at, metadata, sha256) VALUES (?, ?, ?, ?, ?)",
+                    (post.id, *msgspec.structs.astuple(upload)),
                 )
             connection.execute(
                 "INSERT OR IGNORE INTO posts (id, status, creator, head, due_at) "

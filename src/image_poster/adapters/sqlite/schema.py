@@ -78,7 +78,11 @@ CREATE TABLE uploads (
 CREATE INDEX posts_awaiting ON posts (id) WHERE status = 'awaiting_upload';
 """
 
-_MIGRATIONS = (_FIRST, _RECEIPTS, _FAILURES, _UPLOADS)
+_DIGESTS = """
+ALTER TABLE uploads ADD COLUMN sha256 BLOB NOT NULL DEFAULT x''
+"""
+
+_MIGRATIONS = (_FIRST, _RECEIPTS, _FAILURES, _UPLOADS, _DIGESTS)
 VERSION = len(_MIGRATIONS)
 
 

@@ -12,7 +12,7 @@ class SqliteUploadLedger:
 
     async def find(self, post_id: str) -> Upload | None:
         row = self._database.read_one(
-            "SELECT length, expires_at, metadata FROM uploads WHERE post_id = ?", post_id
+            "SELECT length, expires_at, metadata, sha256 FROM uploads WHERE post_id = ?", post_id
         )
         return Upload(*row) if row else None
 
@@ -29,7 +29,7 @@ class SqliteUploadLedger:
 
     async def awaiting(self) -> list[tuple[str, Upload]]:
         rows = self._database.read(
-            "SELECT id, length, expires_at, metadata FROM posts "
+            "SELECT id, length, expires_at, metadata, sha256 FROM posts "
             "JOIN uploads ON uploads.post_id = posts.id "
             "WHERE status = 'awaiting_upload' ORDER BY id"
         )

@@ -46,7 +46,7 @@ def exclusively(data_dir: Path) -> Iterator[None]:
         yield
 
 
-def cursor_key(data_dir: Path) -> bytes:
+def signing_key(data_dir: Path) -> bytes:
     """The secret behind signed cursors, made once; readable by its owner only."""
     path = data_dir / "cursor.key"
     if not path.exists():

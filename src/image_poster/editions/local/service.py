@@ -28,15 +28,17 @@ from image_poster.adapters.vips.pipeline import RenderSettings
 from image_poster.adapters.vips.renderer import VipsImageRenderer
 from image_poster.domain.cursors import CursorSigner
 from image_poster.domain.errors import BusyError
+from image_poster.domain.signing import Signer
 from image_poster.editions.background import do_image_work, finish_deletions, forever
 from image_poster.editions.errors import StartError
-from image_poster.editions.local.data_folder import cursor_key, database_path
+from image_poster.editions.local.data_folder import database_path, signing_key
 from image_poster.editions.local.settings import Settings, listed
 from image_poster.http.app import HttpSettings, create_app
 from image_poster.http.auth import DevAuthenticator
+from image_poster.http.put_urls import SignedPutUrls
 from image_poster.usecases.all import Stores, use_cases
 from image_poster.usecases.complete_upload import CompleteUpload
-from image_poster.usecases.delete_post import RemoveRemains
+from image_poster.usecases.delete_post import DeletePost, RemoveRemains
 from image_poster.usecases.end_upload import SettleUploads
 from image_poster.usecases.publish_image import PublishImage
 from image_poster.usecases.rebuild import Rebuild
@@ -59,6 +61,7 @@ class Adapters:
     pictures: FilePictureStore
     jobs: SqliteJobQueue
     cleanup: SqliteCleanup
+    signer: Signer
     rebuild: Rebuild
     settle_uploads: SettleUploads
     sweep: Sweep
@@ -69,12 +72,12 @@ async def open_adapters(settings: Settings) -> AsyncIterator[Adapters]:
     """The adapters of `settings.data_dir`, closed at exit."""
     database = _open_database(database_path(settings.data_dir))
     try:
-        yield _compose(database, Layout(settings.data_dir))
+        yield _compose(database, Layout(settings.data_dir), Signer(signing_key(settings.data_dir)))
     finally:
         await database.close()
 
 
-def _compose(database: Database, layout: Layout) -> Adapters:
+def _compose(database: Database, layout: Layout, signer: Signer) -> Adapters:
     clock = SystemClock()
     posts, pictures = SqlitePostStore(database, clock), FilePictureStore(layout)
     uploads, ledger = FileUploadStore(layout), SqliteUploadLedger(database)
@@ -90,13 +93,17 @@ def _compose(database: Database, layout: Layout) -> Adapters:
             pictures=pictures,
             uploads=uploads,
             ledger=ledger,
+            put_urls=SignedPutUrls(signer),
             clock=clock,
         ),
         pictures=pictures,
         jobs=SqliteJobQueue(database, clock),
         cleanup=cleanup,
+        signer=signer,
         rebuild=Rebuild(SqliteProjection(database)),
-        settle_uploads=SettleUploads(ledger, uploads, completion, posts, pictures, clock),
+        settle_uploads=SettleUploads(
+            ledger, uploads, completion, DeletePost(posts, pictures), clock
+        ),
         sweep=Sweep(posts, pictures, cleanup, RemoveRemains(cleanup, pictures), clock),
     )
 
@@ -143,7 +150,7 @@ async def running(settings: Settings, *, started_ms: int, sweeps: bool) -> Async
 
 
 def _app(settings: Settings, adapters: Adapters) -> ASGIApp:
-    use = use_cases(adapters.stores, settings.limits, CursorSigner(cursor_key(settings.data_dir)))
+    use = use_cases(adapters.stores, settings.limits, CursorSigner(adapters.signer))
 
     async def readiness() -> None:
         """Raises `BusyError` when the database does not take a write."""
@@ -158,6 +165,7 @@ def _app(settings: Settings, adapters: Adapters) -> ASGIApp:
         readiness,
         HttpSettings(
             authenticator=DevAuthenticator(frozenset(listed(settings.admins))),
+            put_urls=SignedPutUrls(adapters.signer),
             cors_origins=listed(settings.cors_origins),
             loopback_only=not settings.insecure_dev_auth,
             access_log=settings.access_log,

@@ -20,11 +20,13 @@ from image_poster.adapters.vips.pipeline import RenderSettings
 from image_poster.adapters.vips.renderer import VipsImageRenderer
 from image_poster.domain.cursors import CursorSigner
 from image_poster.domain.limits import Limits
+from image_poster.domain.signing import Signer
 from image_poster.editions.background import do_image_work, finish_deletions
 from image_poster.editions.logs import configure
 from image_poster.editions.server import announce, reserved_port, serve_until_stopped
 from image_poster.http.app import HttpSettings, create_app
 from image_poster.http.auth import DevAuthenticator
+from image_poster.http.put_urls import SignedPutUrls
 from image_poster.usecases.all import Stores, use_cases
 from image_poster.usecases.delete_post import RemoveRemains
 from image_poster.usecases.publish_image import PublishImage
@@ -42,12 +44,14 @@ async def _ready() -> None:
 async def serve(port: int, limits: Limits, admins: frozenset[str]) -> None:
     """Serve until told to stop; then everything is gone."""
     clock, state = SystemClock(), MemoryState()
-    stores = _stores(state, clock)
+    signer = Signer(secrets.token_bytes(32))
+    put_urls = SignedPutUrls(signer)
+    stores = _stores(state, clock, put_urls)
     renderer = VipsImageRenderer(RenderSettings(max_pixels=limits.image_pixels))
     publish = PublishImage(stores.posts, stores.pictures, renderer)
     work = WorkJobs(MemoryJobQueue(state, clock), publish, lease_ms=_LEASE_MS)
-    use = use_cases(stores, limits, CursorSigner(secrets.token_bytes(32)))
-    app = create_app(use, _ready, HttpSettings(authenticator=DevAuthenticator(admins)))
+    use = use_cases(stores, limits, CursorSigner(signer))
+    app = create_app(use, _ready, HttpSettings(DevAuthenticator(admins), put_urls))
     background = [
         asyncio.create_task(do_image_work(work)),
         asyncio.create_task(finish_deletions(_sweep(stores, MemoryCleanup(state)))),
@@ -61,7 +65,7 @@ async def serve(port: int, limits: Limits, admins: frozenset[str]) -> None:
         await renderer.close()
 
 
-def _stores(state: MemoryState, clock: SystemClock) -> Stores:
+def _stores(state: MemoryState, clock: SystemClock, put_urls: SignedPutUrls) -> Stores:
     pictures = MemoryPictureStore(clock)
     return Stores(
         posts=MemoryPostStore(state, clock),
@@ -70,6 +74,7 @@ def _stores(state: MemoryState, clock: SystemClock) -> Stores:
         pictures=pictures,
         uploads=MemoryUploadStore(pictures),
         ledger=MemoryUploadLedger(state),
+        put_urls=put_urls,
         clock=clock,
     )
 

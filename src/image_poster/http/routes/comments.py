@@ -1,10 +1,8 @@
 """Comments."""
 
-from typing import Annotated
-
 import msgspec
 from litestar import Response, delete, get, patch, post
-from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
+from litestar.params import FromPath, FromQuery, JSONBody
 
 from image_poster.domain.comments import Comment, encode_comment
 from image_poster.domain.errors import (
@@ -24,15 +22,13 @@ from image_poster.domain.errors import (
     ValidationFailedError,
 )
 from image_poster.domain.ids import is_id
-from image_poster.domain.limits import FEED_PAGE_DEFAULT, FEED_PAGE_MAX
+from image_poster.domain.limits import FEED_PAGE_DEFAULT
 from image_poster.http.auth import caller, viewer
 from image_poster.http.bodies import JSON_MAX_BYTES, json_only
 from image_poster.http.documents import CommentsBody, answers, json_of, nothing
 from image_poster.http.repeats import created, idempotency_key, in_flight
 from image_poster.http.replies import conditional_json, json_reply
-from image_poster.http.requests import AnyRequest, known_post, use_cases
-
-PageLimit = Annotated[int, QueryParameter(ge=1, le=FEED_PAGE_MAX)]
+from image_poster.http.requests import AnyRequest, PageLimit, known_post, use_cases
 
 _ADD_ERRORS = (
     IdentityRequiredError,

@@ -2,13 +2,13 @@
 
 from pathlib import Path
 
-import msgspec
 from litestar import MediaType, Response, get
 from litestar.params import FromPath
 from litestar.response import Redirect
 from swagger_ui_bundle import swagger_ui_path
 
 from image_poster.domain.errors import RouteNotFoundError
+from image_poster.http.documents import encoded_document
 from image_poster.http.replies import json_reply
 from image_poster.http.requests import AnyRequest
 
@@ -38,7 +38,7 @@ _PAGE = """<!doctype html>
 @get("/openapi.json", include_in_schema=False)
 async def get_openapi(request: AnyRequest) -> Response[bytes]:
     """The OpenAPI 3.1 document."""
-    return json_reply(msgspec.json.encode(request.app.openapi_schema.to_schema()))
+    return json_reply(encoded_document(request.app))
 
 
 @get("/docs", include_in_schema=False)

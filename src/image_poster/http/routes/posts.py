@@ -33,21 +33,22 @@ from image_poster.domain.ids import new_id
 from image_poster.domain.images import SNIFF_BYTES, sniff
 from image_poster.domain.limits import (
     FEED_PAGE_DEFAULT,
-    FEED_PAGE_MAX,
     LATEST_DEFAULT,
     LATEST_KEPT,
     WAIT_MAX_SECONDS,
 )
 from image_poster.domain.posts import PostWithComments
+from image_poster.domain.uploads import ReservedPost
 from image_poster.http.auth import caller, viewer
-from image_poster.http.bodies import JSON_MAX_BYTES, json_only
+from image_poster.http.bodies import JSON_MAX_BYTES, is_json, json_only
+from image_poster.http.document_requests import CreatePostOperation
 from image_poster.http.documents import (
     FeedBody,
-    PostFormOperation,
     answers,
     bytes_of,
     json_of,
     nothing,
+    one_of,
 )
 from image_poster.http.multipart import receive_post_form
 from image_poster.http.page_cache import PageCache, ReadyPage
@@ -61,10 +62,10 @@ from image_poster.http.replies import (
     json_reply,
     tagged_json,
 )
-from image_poster.http.requests import AnyRequest, known_post, use_cases
+from image_poster.http.requests import AnyRequest, PageLimit, known_post, use_cases
+from image_poster.http.reservations import read_reservation
 from image_poster.usecases.list_feed import Feed
 
-PageLimit = Annotated[int, QueryParameter(ge=1, le=FEED_PAGE_MAX)]
 ShownComments = Annotated[int, QueryParameter(ge=0, le=LATEST_KEPT)]
 Wait = Annotated[float, QueryParameter(ge=0, le=WAIT_MAX_SECONDS, description="Seconds.")]
 
@@ -79,14 +80,16 @@ class PostChange(msgspec.Struct, frozen=True):
 @post(
     "/posts",
     operation_id="createPost",
-    operation_class=PostFormOperation,
+    operation_class=CreatePostOperation,
     request_max_body_size=None,
     summary="Create a post from a picture",
     responses=answers(
-        {201: json_of(PostWithComments, "The post, `processing`; Location points at it.")},
+        {201: one_of(PostWithComments, ReservedPost, "The post; Location points at it.")},
         IdentityRequiredError,
+        InvalidJsonError,
         InvalidMultipartError,
         UploadTooLargeError,
+        BodyTooLargeError,
         UnsupportedMediaTypeError,
         UnsupportedImageError,
         ValidationFailedError,
@@ -98,14 +101,23 @@ class PostChange(msgspec.Struct, frozen=True):
 )
 async def create_post(request: AnyRequest) -> Response[bytes]:
     """Multipart: `image`, and optionally `caption` and `alt`. The picture is processed afterwards;
-    `GET /posts/{id}?wait=20` answers when it is done. With the header `Idempotency-Key` a repeated
-    request is answered as the first one was."""
+    `GET /posts/{id}?wait=20` answers when it is done.
+
+    JSON: announces the picture, and the post is `awaiting_upload`; `upload` says where its bytes
+    may go, by tus or by one PUT.
+
+    With the header `Idempotency-Key` a repeated request is answered as the first one was.
+    """
     creator, key = caller(request), idempotency_key(request)
     use = use_cases(request)
+    if is_json(request):
+        reservation = await read_reservation(request)
+        with in_flight(request).running(creator, key):
+            return created(await use.reserve_upload.as_post(creator, *reservation, key))
     post_id = new_id()
     picture = use.pictures.stage(post_id)
     try:
-        draft = await receive_post_form(request, picture, use.limits)
+        draft = await receive_post_form(request, picture, use.limits, hashed=key is not None)
         with in_flight(request).running(creator, key):
             return created(await use.create_post(post_id, creator, draft, picture, key))
     finally:

@@ -3,25 +3,81 @@
 from datetime import UTC, datetime
 from email.utils import format_datetime
 
-from litestar import Response, delete, get, patch, post, route
-from litestar.params import FromPath
+from litestar import Response, delete, get, patch, post, put, route
+from litestar.params import FromPath, FromQuery
 
-from image_poster.domain.errors import MethodNotAllowedError, UnsupportedMediaTypeError
+from image_poster.domain.errors import (
+    BusyError,
+    IdempotencyKeyReusedError,
+    IdentityRequiredError,
+    InvalidRequestError,
+    MethodNotAllowedError,
+    RequestInProgressError,
+    StorageFullError,
+    UnsupportedImageError,
+    UnsupportedMediaTypeError,
+    UploadTooLargeError,
+    UploadUrlInvalidError,
+    ValidationFailedError,
+)
 from image_poster.domain.ids import is_id
 from image_poster.http.auth import caller
-from image_poster.http.bodies import body_chunks
+from image_poster.http.bodies import body_chunks, media_type
+from image_poster.http.document_requests import (
+    CreateUploadOperation,
+    PatchUploadOperation,
+    PutUploadOperation,
+    TusOperation,
+)
+from image_poster.http.documents import answers, nothing
+from image_poster.http.put_urls import SignedPutUrls
 from image_poster.http.repeats import idempotency_key, in_flight
 from image_poster.http.requests import AnyRequest, use_cases
 from image_poster.tus import CHECKSUM_ALGORITHMS, EXTENSIONS, VERSION, headers
-from image_poster.tus.errors import UploadNotFoundError
+from image_poster.tus.errors import (
+    ChecksumMismatchError,
+    InvalidTusRequestError,
+    OffsetMismatchError,
+    TusVersionError,
+    UploadFinishedError,
+    UploadGoneError,
+    UploadNotFoundError,
+    UploadTakenOverError,
+)
 from image_poster.usecases.receive_upload import Patch, UploadState
 from image_poster.usecases.reserve_upload import UploadOrder
 
 PATH = "/uploads"
+_ONE = f"{PATH}/{{post_id:str}}"
+_FINDING_ERRORS = (
+    IdentityRequiredError,
+    InvalidTusRequestError,
+    UploadNotFoundError,
+    MethodNotAllowedError,
+    UploadGoneError,
+    TusVersionError,
+    ChecksumMismatchError,
+    ValidationFailedError,
+    StorageFullError,
+    BusyError,
+)
+_RECEIVING_ERRORS = (
+    IdentityRequiredError,
+    InvalidTusRequestError,
+    TusVersionError,
+    UploadTooLargeError,
+    UnsupportedMediaTypeError,
+    UnsupportedImageError,
+    ValidationFailedError,
+    ChecksumMismatchError,
+    UploadTakenOverError,
+    StorageFullError,
+    BusyError,
+)
 _NO_STORE = "no-store"
 
 
-@route([PATH, f"{PATH}/{{post_id:str}}"], http_method=["OPTIONS"], include_in_schema=False)
+@route([PATH, _ONE], http_method=["OPTIONS"], include_in_schema=False)
 async def discover(request: AnyRequest) -> Response[bytes]:
     """Core, OPTIONS: what this server can do."""
     found = {
@@ -34,31 +90,48 @@ async def discover(request: AnyRequest) -> Response[bytes]:
     return Response(b"", status_code=204, headers=found)
 
 
-@post(PATH, request_max_body_size=None, include_in_schema=False)
+@post(
+    PATH,
+    operation_id="createUpload",
+    operation_class=CreateUploadOperation,
+    request_max_body_size=None,
+    summary="Begin a resumable upload",
+    responses=answers(
+        {201: nothing("Begun; Location says where.")},
+        *_RECEIVING_ERRORS,
+        IdempotencyKeyReusedError,
+        RequestInProgressError,
+    ),
+)
 async def create_upload(request: AnyRequest) -> Response[bytes]:
-    """Creation, POST; with a body, Creation With Upload."""
+    """Tus 1.0.0, Creation, POST; with a body, Creation With Upload. `Upload-Metadata` takes
+    `caption` and `alt`; the upload's id is that of the post it becomes."""
     headers.check_version(request.headers.get("tus-resumable"))
     creator, key = caller(request), idempotency_key(request)
     with in_flight(request).running(creator, key):
-        answer = await use_cases(request).reserve_upload(creator, _order(request), key)
+        answer = await use_cases(request).reserve_upload.by_tus(creator, _order(request), key)
     found = {"location": answer.location}
     post_id = answer.location.rpartition("/")[2]
+    receive = use_cases(request).receive_upload
     if answer.replayed:
         found["idempotent-replayed"] = "true"
-        state = await use_cases(request).receive_upload.state(post_id, creator)
-    elif headers.check_content_type(request.headers.get("content-type")):
+    if not answer.replayed and _has_piece(request):
         first = Patch(0, _declared_bytes(request), checksum=_checksum(request))
-        state = await use_cases(request).receive_upload.append(
-            post_id, creator, first, body_chunks(request)
-        )
+        state = await receive.append(post_id, creator, first, body_chunks(request))
     else:
-        state = await use_cases(request).receive_upload.state(post_id, creator)
+        state = await receive.state(post_id, creator)
     return _reply(201, state, found)
 
 
-@get(f"{PATH}/{{post_id:str}}", include_in_schema=False)
+@get(
+    _ONE,
+    operation_id="findUpload",
+    operation_class=TusOperation,
+    summary="How far an upload is",
+    responses=answers({200: nothing("`Upload-Offset` bytes are there.")}, *_FINDING_ERRORS),
+)
 async def find_upload(request: AnyRequest, post_id: FromPath[str]) -> Response[bytes]:
-    """Core, HEAD: where the upload is (there is no GET)."""
+    """Tus 1.0.0, Core, HEAD (there is no GET)."""
     if not request.scope["state"].get("is_head"):
         raise MethodNotAllowedError
     headers.check_version(request.headers.get("tus-resumable"))
@@ -74,11 +147,24 @@ async def find_upload(request: AnyRequest, post_id: FromPath[str]) -> Response[b
     return _reply(200, state, found)
 
 
-@patch(f"{PATH}/{{post_id:str}}", request_max_body_size=None, include_in_schema=False)
+@patch(
+    _ONE,
+    operation_id="appendToUpload",
+    operation_class=PatchUploadOperation,
+    request_max_body_size=None,
+    summary="Send a piece",
+    responses=answers(
+        {204: nothing("It is there; `Upload-Offset` says how far the upload is.")},
+        *_FINDING_ERRORS,
+        *_RECEIVING_ERRORS,
+        OffsetMismatchError,
+        UploadTakenOverError,
+    ),
+)
 async def append_to_upload(request: AnyRequest, post_id: FromPath[str]) -> Response[bytes]:
-    """Core, PATCH."""
+    """Tus 1.0.0, Core, PATCH. What came before a cut is kept, and the next request goes on."""
     headers.check_version(request.headers.get("tus-resumable"))
-    if not headers.check_content_type(request.headers.get("content-type")):
+    if not _has_piece(request):
         raise UnsupportedMediaTypeError("Send Content-Type: application/offset+octet-stream.")
     piece = Patch(
         offset=headers.number("Upload-Offset", request.headers.get("upload-offset")),
@@ -93,12 +179,58 @@ async def append_to_upload(request: AnyRequest, post_id: FromPath[str]) -> Respo
 
 
 # (The answer's own status is 204; Litestar wants another here for a handler that answers.)
-@delete(f"{PATH}/{{post_id:str}}", status_code=200, include_in_schema=False)
+@delete(
+    _ONE,
+    status_code=200,
+    operation_id="terminateUpload",
+    operation_class=TusOperation,
+    summary="End an upload",
+    responses=answers(
+        {204: nothing("Ended, and its post is gone.")}, *_FINDING_ERRORS, UploadFinishedError
+    ),
+)
 async def terminate_upload(request: AnyRequest, post_id: FromPath[str]) -> Response[bytes]:
-    """Termination, DELETE."""
+    """Tus 1.0.0, Termination, DELETE. A finished upload is deleted as the post that it is."""
     headers.check_version(request.headers.get("tus-resumable"))
     await use_cases(request).terminate_upload(_known(post_id), caller(request))
     return Response(b"", status_code=204, headers={"tus-resumable": VERSION})
+
+
+@put(
+    _ONE,
+    status_code=204,
+    operation_id="putUpload",
+    operation_class=PutUploadOperation,
+    request_max_body_size=None,
+    summary="Send the whole picture in one go",
+    responses=answers(
+        {204: nothing("It is there.")},
+        InvalidRequestError,
+        UploadUrlInvalidError,
+        UploadNotFoundError,
+        UploadTakenOverError,
+        UploadGoneError,
+        UploadTooLargeError,
+        UnsupportedMediaTypeError,
+        UnsupportedImageError,
+        ValidationFailedError,
+        ChecksumMismatchError,
+        StorageFullError,
+        BusyError,
+    ),
+)
+async def put_upload(
+    request: AnyRequest, post_id: FromPath[str], grant: FromQuery[str] = ""
+) -> None:
+    """At the signed URL that `POST /posts` answered, by whoever has it. Repeating it is
+    harmless."""
+    urls: SignedPutUrls = request.app.state.put_urls
+    found = urls.check(grant, _known(post_id), use_cases(request).clock.now_ms())
+    if media_type(request) != found.content_type:
+        raise UnsupportedMediaTypeError(f"Send Content-Type: {found.content_type}.")
+    await use_cases(request).receive_upload.put(
+        post_id, _declared_bytes(request), body_chunks(request)
+    )
 
 
 def _known(post_id: str) -> str:
@@ -118,6 +250,10 @@ def _order(request: AnyRequest) -> UploadOrder:
         alt=found.get("alt", ""),
         metadata=sent,
     )
+
+
+def _has_piece(request: AnyRequest) -> bool:
+    return headers.is_piece(request.headers.get("content-type"))
 
 
 def _declared_bytes(request: AnyRequest) -> int | None:
@@ -145,4 +281,4 @@ def _reply(status: int, state: UploadState, more: dict[str, str]) -> Response[by
     return Response(b"", status_code=status, headers=found)
 
 
-ROUTES = [discover, create_upload, find_upload, append_to_upload, terminate_upload]
+ROUTES = [discover, create_upload, find_upload, append_to_upload, terminate_upload, put_upload]

@@ -1,0 +1,201 @@
+"""`POST /posts` as JSON, and the signed URL that then takes the picture in one PUT."""
+
+import hashlib
+from typing import Any
+from urllib.parse import parse_qs, urlencode, urljoin, urlsplit
+
+import httpx
+import pytest
+
+from support import pictures
+from support.api import Api, assert_problem, fields, someone
+
+PICTURE = pictures.from_phone(6, 300, 200)
+SHA256 = hashlib.sha256(PICTURE).hexdigest()
+TUS = {"tus-resumable": "1.0.0"}
+
+
+def reserve(api: Api, user: str, **parts: Any) -> httpx.Response:
+    image = {"size": len(PICTURE), "content_type": "image/jpeg", **parts.pop("image", {})}
+    headers = parts.pop("headers", {})
+    return api.send("POST", "/posts", user, json={"image": image, **parts}, headers=headers)
+
+
+class Reserved:
+    """A post that awaits its picture."""
+
+    def __init__(self, api: Api, **parts: Any) -> None:
+        self.api = api
+        self.user = someone("alice")
+        answer = reserve(api, self.user, **parts)
+        assert answer.status_code == 201, answer.text
+        self.post = answer.json()
+        self.path = f"/posts/{self.post['id']}"
+
+    def put(self, content: bytes = PICTURE, **changes: Any) -> httpx.Response:
+        """As nobody in particular: the URL is signed."""
+        way = self.post["upload"]["put"]
+        url = urljoin(self.api.url, changes.get("url", way["url"]))
+        headers = {**way["headers"], **changes.get("headers", {})}
+        return self.api.http.put(url, content=content, headers=headers)
+
+    def now(self) -> dict[str, Any]:
+        return self.api.get(self.path, self.user, params={"wait": 20}).json()  # type: ignore[no-any-return]
+
+    def tus(self, method: str, content: bytes = b"", **headers: str) -> httpx.Response:
+        sent = {**TUS, "content-type": "application/offset+octet-stream", **headers}
+        path = self.post["upload"]["tus"]
+        return self.api.send(method, path, self.user, content=content, headers=sent)
+
+
+def test_a_reserved_post_awaits_its_picture_and_says_how_it_may_come(api: Api) -> None:
+    reserved = Reserved(api, caption=" At the lake ", alt="A lake")
+    post = reserved.post
+    assert (post["status"], post["image"]) == ("awaiting_upload", None)
+    assert (post["caption"], post["alt"]) == ("At the lake", "A lake")
+    put = post["upload"]["put"]
+    assert put["headers"] == {"content-type": "image/jpeg"}
+    assert put["expires_at"] > post["created_at"]
+    assert reserved.now() == {key: value for key, value in post.items() if key != "upload"}
+    assert api.get(reserved.path).status_code == 404
+    assert api.feed(creator=reserved.user)["posts"] == []
+
+
+def test_a_put_makes_one_post_and_repeating_it_is_harmless(api: Api) -> None:
+    reserved = Reserved(api, image={"sha256": SHA256.upper()})
+    assert (reserved.put().status_code, reserved.put().status_code) == (204, 204)
+    assert reserved.now()["status"] == "ready"
+    assert reserved.put(b"something else").status_code == 204
+    assert api.get(f"{reserved.path}/original", reserved.user).content == PICTURE
+    assert len(api.feed(creator=reserved.user)["posts"]) == 1
+
+
+def test_a_reserved_post_may_be_uploaded_by_tus(api: Api) -> None:
+    reserved = Reserved(api, image={"sha256": SHA256})
+    assert reserved.tus("HEAD").headers["upload-length"] == str(len(PICTURE))
+    assert reserved.tus("PATCH", PICTURE, **{"upload-offset": "0"}).status_code == 204
+    assert reserved.now()["status"] == "ready"
+    assert reserved.put().status_code == 204
+
+
+def test_a_put_begins_anew_wherever_tus_had_come_to(api: Api) -> None:
+    reserved = Reserved(api)
+    assert reserved.tus("PATCH", PICTURE[:100], **{"upload-offset": "0"}).status_code == 204
+    assert reserved.put().status_code == 204
+    assert api.get(f"{reserved.path}/original", reserved.user).content == PICTURE
+
+
+@pytest.mark.parametrize("way", ["put", "tus"])
+def test_other_bytes_than_announced_are_460_and_nothing_of_them_is_kept(api: Api, way: str) -> None:
+    reserved = Reserved(api, image={"sha256": SHA256})
+    damaged = PICTURE[:-1] + b"?"
+    if way == "put":
+        answer = reserved.put(damaged)
+    else:
+        answer = reserved.tus("PATCH", damaged, **{"upload-offset": "0"})
+    assert_problem(answer, 460, "checksum_mismatch")
+    assert reserved.tus("HEAD").headers["upload-offset"] == "0"
+    assert reserved.put().status_code == 204
+    assert reserved.now()["status"] == "ready"
+
+
+def test_a_put_of_another_size_is_told_so(api: Api) -> None:
+    reserved = Reserved(api)
+    assert_problem(reserved.put(PICTURE + b"x"), 413, "upload_too_large")
+    problem = assert_problem(reserved.put(PICTURE[:-1]), 400, "invalid_request")
+    assert str(len(PICTURE)) in problem["detail"]
+    unsized = api.http.put(
+        reserved.post["upload"]["put"]["url"],
+        content=iter([PICTURE[:-1]]),
+        headers=reserved.post["upload"]["put"]["headers"],
+    )
+    assert_problem(unsized, 400, "invalid_request")
+    assert reserved.put().status_code == 204
+
+
+def test_a_put_needs_the_headers_it_was_signed_with(api: Api) -> None:
+    reserved = Reserved(api)
+    answer = reserved.put(headers={"content-type": "image/png"})
+    assert "image/jpeg" in assert_problem(answer, 415, "unsupported_media_type")["detail"]
+
+
+def test_a_put_of_something_else_is_refused_by_its_content(api: Api) -> None:
+    reserved = Reserved(api, image={"size": 4000})
+    assert_problem(reserved.put(b"no picture " * 400), 413, "upload_too_large")
+    assert_problem(reserved.put((b"no picture " * 400)[:4000]), 415, "unsupported_image")
+    assert reserved.now()["status"] == "awaiting_upload"
+
+
+def test_a_url_that_was_changed_is_403(api: Api) -> None:
+    reserved, other = Reserved(api), Reserved(api)
+    mine = urlsplit(reserved.post["upload"]["put"]["url"])
+    (grant,) = parse_qs(mine.query)["grant"]
+    forged = [
+        f"{mine.path}?{urlencode({'grant': grant[:-1] + ('A' if grant[-1] != 'A' else 'B')})}",
+        f"{mine.path}?grant=nonsense",
+        f"{mine.path}?grant=%00%C3%A9",
+        mine.path,
+        f"{other.path.replace('posts', 'uploads')}?{mine.query}",
+    ]
+    for url in forged:
+        assert_problem(reserved.put(url=url), 403, "upload_url_invalid")
+    assert other.now()["status"] == "awaiting_upload"
+
+
+def test_a_put_to_a_deleted_post_is_410(api: Api) -> None:
+    reserved = Reserved(api)
+    assert api.send("DELETE", reserved.path, reserved.user).status_code == 204
+    assert_problem(reserved.put(), 410, "upload_gone")
+
+
+def test_a_repeated_reservation_is_one_post(api: Api) -> None:
+    alice = someone("alice")
+    key = {"idempotency-key": "a key"}
+    first = reserve(api, alice, headers=key)
+    again = reserve(api, alice, headers=key)
+    assert again.content == first.content
+    assert again.headers["location"] == first.headers["location"]
+    assert again.headers["idempotent-replayed"] == "true"
+    other = reserve(api, alice, headers=key, caption="another")
+    assert_problem(other, 422, "idempotency_key_reused")
+
+
+@pytest.mark.parametrize(
+    ("image", "field"),
+    [
+        ({"size": 0}, "image.size"),
+        ({"size": -5}, "image.size"),
+        ({"size": "big"}, "image.size"),
+        ({"content_type": "text/plain"}, "image.content_type"),
+        ({"content_type": 7}, "image.content_type"),
+        ({"sha256": "abc"}, "image.sha256"),
+    ],
+)
+def test_a_wrong_announcement_names_the_field(api: Api, image: dict[str, Any], field: str) -> None:
+    answer = reserve(api, someone(), image=image)
+    assert fields(assert_problem(answer, 422, "validation_failed")) == {field}
+
+
+def test_what_is_missing_or_breaks_a_rule_is_named(api: Api) -> None:
+    def refused(body: Any) -> set[str]:
+        answer = api.send("POST", "/posts", someone(), json=body)
+        return fields(assert_problem(answer, 422, "validation_failed"))
+
+    assert refused({}) == {"image"}
+    assert refused({"image": {"size": 5}}) == {"image.content_type"}
+    assert refused([]) == {"body"}
+    image = {"size": 5, "content_type": "image/png"}
+    assert refused({"image": image, "caption": "x" * 5001}) == {"caption"}
+    assert refused({"image": image, "alt": None}) == {"alt"}
+
+
+def test_other_refusals_of_a_reservation(api: Api) -> None:
+    assert_problem(reserve(api, someone(), image={"size": 2_000_001}), 413, "upload_too_large")
+    anonymous = api.http.post("/posts", json={"image": {}})
+    assert_problem(anonymous, 401, "identity_required")
+    headers = {"content-type": "application/json"}
+    for body in (b"{", b"\xff", b"[" * 100_000):
+        answer = api.send("POST", "/posts", someone(), content=body, headers=headers)
+        assert_problem(answer, 400, "invalid_json")
+    answer = api.send("POST", "/posts", someone(), content=b" " * 300_000, headers=headers)
+    assert_problem(answer, 413, "body_too_large")
