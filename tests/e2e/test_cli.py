@@ -29,10 +29,10 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 class Shell:
     """Runs commands as one user."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, state: Path) -> None:
         self.user = someone()
         clean = {key: value for key, value in os.environ.items() if "IMAGE_POSTER" not in key}
-        self.variables = {**clean, "IMAGE_POSTER_URL": url}
+        self.variables = {**clean, "IMAGE_POSTER_URL": url, "XDG_STATE_HOME": str(state)}
 
     def run(self, *words: str | Path, code: int = 0) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(
@@ -49,8 +49,8 @@ class Shell:
 
 
 @pytest.fixture
-def shell(server: Server) -> Shell:
-    return Shell(server.url)
+def shell(server: Server, tmp_path: Path) -> Shell:
+    return Shell(server.url, tmp_path)
 
 
 @pytest.fixture
@@ -121,8 +121,11 @@ def test_a_service_that_is_not_there_exits_3(shell: Shell, photo: Path) -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{unused.getsockname()[1]}"
-        said = shell.run("post", photo, "--as", "alice", "--url", url, code=3).stderr
-    assert url in said
+        to_nobody = ("--as", "alice", "--url", url, "--patience", "1")
+        said = shell.run("post", photo, *to_nobody, code=3).stderr
+    assert f"{url} cannot be reached" in said
+    assert "The same command goes on from here." in said
+    assert url in shell.run("feed", "--url", url, code=3).stderr
 
 
 class OtherService(BaseHTTPRequestHandler):
@@ -147,7 +150,7 @@ def test_another_service_at_that_address_exits_3(shell: Shell) -> None:
 def test_operators_see_and_mend_drift(tmp_path: Path, photo: Path) -> None:
     data = ("--data-dir", tmp_path / "data")
     with local_server(tmp_path / "data") as server:
-        shell = Shell(server.url)
+        shell = Shell(server.url, tmp_path)
         post = json.loads(shell.run("post", photo, "--as", "alice", "--json").stdout)
         shell.run("comment", post["id"], "one", "--as", "bob")
         assert "1 posts checked, 0 had drifted" in shell.run("rebuild", *data).stdout
@@ -163,7 +166,7 @@ def test_operators_see_and_mend_drift(tmp_path: Path, photo: Path) -> None:
 def test_the_doctor_finds_what_is_wrong(tmp_path: Path, photo: Path) -> None:
     data = ("--data-dir", tmp_path / "data")
     with local_server(tmp_path / "data") as server:
-        shell = Shell(server.url)
+        shell = Shell(server.url, tmp_path)
         post = json.loads(shell.run("post", photo, "--as", "alice", "--json").stdout)
         healthy = shell.run("doctor", *data).stdout
         assert "BAD" not in healthy
@@ -178,7 +181,7 @@ def test_parked_work_is_listed_and_replayed(tmp_path: Path, photo: Path) -> None
     """The original is taken away, so that image work fails through no fault of the picture."""
     data = ("--data-dir", tmp_path / "data")
     server = start(LOCAL, "--data-dir", str(tmp_path / "data"))
-    shell = Shell(server.url)
+    shell = Shell(server.url, tmp_path)
     assert shell.run("failed", *data).stdout == "nothing has failed\n"
     post = json.loads(shell.run("post", photo, "--as", "alice", "--json").stdout)
     server.stop()
@@ -193,7 +196,7 @@ def test_parked_work_is_listed_and_replayed(tmp_path: Path, photo: Path) -> None
         connection.execute(reset)
     connection.close()
     with local_server(tmp_path / "data") as again:
-        shell = Shell(again.url)
+        shell = Shell(again.url, tmp_path)
         waited = json.loads(wait_for(shell, post["id"]))
         assert waited["failure"]["code"] == "processing_failed"
         assert post["id"] in shell.run("failed", *data).stdout

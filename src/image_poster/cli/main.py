@@ -5,7 +5,7 @@ import sys
 import click
 
 from image_poster import __version__
-from image_poster.cli import operator, server, user
+from image_poster.cli import operator, post, server, user
 from image_poster.client import GaveUpError, RefusedError
 from image_poster.editions.errors import StartError
 
@@ -21,7 +21,7 @@ def cli() -> None:
     """
 
 
-for module in (server, user, operator):
+for module in (server, post, user, operator):
     for command in module.COMMANDS:
         cli.add_command(command)
 
@@ -34,7 +34,7 @@ def main() -> None:
         exc.show()
         sys.exit(exc.exit_code)
     except click.Abort:
-        _leave("interrupted", GAVE_UP)
+        _leave("interrupted; `post` goes on where it was by the same command", GAVE_UP)
     except StartError as exc:
         _leave(str(exc), USAGE)
     except RefusedError as exc:

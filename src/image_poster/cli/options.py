@@ -1,4 +1,5 @@
-"""Options made from `Settings`, so that each setting is one flag and one variable, everywhere."""
+"""Options that several commands take. Those of settings are made from `Settings`, so that each is
+one flag and one variable, everywhere."""
 
 from collections.abc import Callable
 from dataclasses import Field, fields
@@ -7,6 +8,7 @@ from typing import Any, get_args, get_type_hints
 
 import click
 
+from image_poster.client.transport import base_url
 from image_poster.editions.local.settings import Settings
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
@@ -50,3 +52,29 @@ def _kind(name: str) -> Any:  # noqa: ANN401 - what click takes as a type
     if hint is Path:
         return click.Path(path_type=Path, file_okay=False)
     return click.Choice(get_args(hint)) if get_args(hint) else hint
+
+
+def client_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """`--url`, `--as` and `--json`, which all commands of a client take."""
+    for option in (
+        click.option("--json", "as_json", is_flag=True, help="Print JSON."),
+        click.option("--as", "user", envvar="IMAGE_POSTER_USER", help="Who you are."),
+        click.option(
+            "--url",
+            envvar="IMAGE_POSTER_URL",
+            default="http://127.0.0.1:8080",
+            show_default=True,
+            callback=_checked_url,
+            help="Where the service is.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def _checked_url(_context: click.Context, _option: click.Parameter, url: str) -> str:
+    try:
+        base_url(url)
+    except ValueError as exc:
+        raise click.BadParameter(str(exc)) from exc
+    return url

@@ -1,7 +1,25 @@
-"""The Python client: `ImagePosterClient`, its results (the service's own shapes) and its two
-errors."""
+"""The Python client: `ImagePosterClient`, and `AsyncImagePosterClient` with the same calls.
 
-from image_poster.client.errors import ClientError, GaveUpError, RefusedError
+steps, retries, uploading, calls, posting    what to do, without I/O
+sources, journal                             bytes to upload, and what is remembered of uploads
+sync, asynchronous                           the same steps, carried out in two ways
+"""
+
+from image_poster.client.asynchronous import AsyncImagePosterClient
+from image_poster.client.errors import ClientError, GaveUpError, InUseError, RefusedError
+from image_poster.client.results import Comments, Feed, Progress
+from image_poster.client.retries import Policy
 from image_poster.client.sync import ImagePosterClient
 
-__all__ = ["ClientError", "GaveUpError", "ImagePosterClient", "RefusedError"]
+__all__ = [
+    "AsyncImagePosterClient",
+    "ClientError",
+    "Comments",
+    "Feed",
+    "GaveUpError",
+    "ImagePosterClient",
+    "InUseError",
+    "Policy",
+    "Progress",
+    "RefusedError",
+]

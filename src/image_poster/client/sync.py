@@ -1,61 +1,51 @@
-"""The blocking client."""
+"""The blocking client; `asynchronous` is its twin."""
 
-from collections.abc import Callable
+import time
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO, Self, TypeVar
+from typing import BinaryIO, Self, TypeVar
 
 import httpx
-import msgspec
 
-from image_poster.client.errors import GaveUpError, RefusedError
+from image_poster.client import calls
+from image_poster.client.journal import Journal
+from image_poster.client.posting import Desk, Draft, Held, Job, Report
+from image_poster.client.results import Comments, Feed
+from image_poster.client.retries import Policy
+from image_poster.client.steps import Outcome, Pause, Send, Steps
+from image_poster.client.transport import (
+    base_headers,
+    base_url,
+    cut_of,
+    reply_of,
+    request_of,
+    slices,
+)
 from image_poster.domain.comments import Comment
 from image_poster.domain.posts import PostWithComments
 
-Progress = Callable[[int, int], None]
-Body = TypeVar("Body")
-
-_CONNECT_SECONDS = 10.0
-_SILENCE_SECONDS = 30.0
-
-
-class Feed(msgspec.Struct, frozen=True):
-    """A page of the feed; `next` is the cursor of the following one."""
-
-    posts: list[PostWithComments]
-    next: str | None
-
-
-class _Counted:
-    """A file that tells how much of it has been read; httpx streams it piece by piece."""
-
-    def __init__(self, file: BinaryIO, size: int, progress: Progress) -> None:
-        self._file = file
-        self._size = size
-        self._progress = progress
-
-    def read(self, size: int = -1) -> bytes:
-        piece = self._file.read(size)
-        self._progress(self._file.tell(), self._size)
-        return piece
-
-    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever else a file can do
-        return getattr(self._file, name)
+Value = TypeVar("Value")
 
 
 class ImagePosterClient:
-    """A connection to one service as one user.
+    """One user of one service.
 
-    Every call raises `RefusedError` when the service says no, and `GaveUpError` when it cannot be
-    reached.
+    Every call is retried while that may help, and then raises `GaveUpError`; it raises
+    `RefusedError` when the service says no. `policy` is for uploads.
+    Raises `ValueError` for a `url` that is none.
     """
 
-    def __init__(self, url: str, user: str | None = None) -> None:
-        self._http = httpx.Client(
-            base_url=url,
-            headers={b"user-id": user.encode()} if user else {},
-            timeout=httpx.Timeout(_SILENCE_SECONDS, connect=_CONNECT_SECONDS),
-        )
+    def __init__(
+        self,
+        url: str,
+        user: str | None = None,
+        *,
+        policy: Policy | None = None,
+        journal: Journal | None = None,
+    ) -> None:
+        self._policy = policy or Policy()
+        self._http = httpx.Client(base_url=base_url(url), headers=base_headers(user))
+        self.desk = Desk(url, user, journal or Journal())
 
     def __enter__(self) -> Self:
         return self
@@ -69,75 +59,83 @@ class ImagePosterClient:
         self._http.close()
 
     def post(
-        self, file: Path, *, caption: str = "", alt: str = "", progress: Progress | None = None
+        self,
+        picture: Path | BinaryIO,
+        *,
+        caption: str = "",
+        alt: str = "",
+        progress: Report | None = None,
+        held: Held | None = None,
     ) -> PostWithComments:
-        """Post a picture; `progress` is called with the bytes read so far and their total.
+        """Post a picture, however often the connection breaks; see `wait_until_processed`.
 
-        The post is `processing`; see `wait_until_processed`.
+        A file that an earlier process was stopped in the middle of goes on from there, unless its
+        texts are others. `held` keeps the state elsewhere than in the user's journal. Raises
+        `InUseError` too.
         """
-        size = file.stat().st_size
-        with file.open("rb") as opened:
-            counted = _Counted(opened, size, progress or (lambda _done, _total: None))
-            answer = self._send(
-                "POST",
-                "/posts",
-                files={"image": (file.name, counted, "application/octet-stream")},
-                data={"caption": caption, "alt": alt},
-            )
-        return self._decoded(answer, PostWithComments)
+        with self.desk.job(Draft(picture, caption, alt), held) as job:
+            return self._run(job.steps(self._policy, progress), job)
 
     def wait_until_processed(self, post_id: str, seconds: int = 20) -> PostWithComments:
         """The post once it is `ready` or `failed`, or as it is after that many seconds (most
         20)."""
-        return self._decoded(
-            self._send("GET", f"/posts/{post_id}", params={"wait": seconds}), PostWithComments
-        )
+        return self._run(calls.wait_until_processed(f"/posts/{post_id}", seconds))
 
     def show(self, post_id: str) -> PostWithComments:
         """One post with its latest comments."""
-        return self._decoded(
-            self._send("GET", f"/posts/{post_id}", params={"comments": 10}), PostWithComments
-        )
+        return self._run(calls.show(f"/posts/{post_id}"))
 
-    def feed(self, *, sort: str = "top", limit: int = 10, cursor: str | None = None) -> Feed:
+    def feed(
+        self,
+        *,
+        sort: str = "top",
+        limit: int = 10,
+        cursor: str | None = None,
+        creator: str | None = None,
+    ) -> Feed:
         """A page of the feed."""
-        question = {"sort": sort, "limit": limit} | ({"cursor": cursor} if cursor else {})
-        return self._decoded(self._send("GET", "/posts", params=question), Feed)
+        return self._run(calls.feed(sort=sort, limit=limit, cursor=cursor, creator=creator))
 
-    def comment(self, post_id: str, content: str) -> Comment:
-        """Comment on a post."""
-        answer = self._send("POST", f"/posts/{post_id}/comments", json={"content": content})
-        return self._decoded(answer, Comment)
+    def edit(
+        self, post_id: str, *, caption: str | None = None, alt: str | None = None
+    ) -> PostWithComments:
+        """One's own post with another caption or alt text; None leaves it."""
+        return self._run(calls.edit(post_id, caption=caption, alt=alt))
 
     def delete(self, post_id: str) -> None:
         """Delete one's own post."""
-        self._send("DELETE", f"/posts/{post_id}")
+        self._run(calls.delete(f"/posts/{post_id}"))
 
-    def _send(self, method: str, path: str, **parts: Any) -> httpx.Response:  # noqa: ANN401 - httpx's own
+    def comment(self, post_id: str, content: str) -> Comment:
+        """Comment on a post."""
+        return self._run(calls.comment(post_id, content))
+
+    def comments(self, post_id: str, *, limit: int = 10, cursor: str | None = None) -> Comments:
+        """A page of a post's comments."""
+        return self._run(calls.comments(post_id, limit=limit, cursor=cursor))
+
+    def delete_comment(self, post_id: str, comment_id: str) -> None:
+        """Delete one's own comment, or one on one's own post."""
+        self._run(calls.delete(f"/posts/{post_id}/comments/{comment_id}"))
+
+    def _run(self, steps: Steps[Value], job: Job | None = None) -> Value:
+        answer: object = None
+        while True:
+            try:
+                step = steps.send(answer)
+            except StopIteration as end:
+                return end.value  # type: ignore[no-any-return]
+            if isinstance(step, Send):
+                answer = self._send(step)
+            elif isinstance(step, Pause):
+                time.sleep(step.seconds)
+                answer = None
+            elif job is not None:
+                answer = job.do(step)
+
+    def _send(self, send: Send) -> Outcome:
         try:
-            answer = self._http.request(method, path, **parts)
+            answer = self._http.request(**request_of(send, slices(send))._asdict())
         except httpx.TransportError as exc:
-            raise GaveUpError(f"{self._http.base_url}: {type(exc).__name__} {exc}") from exc
-        if answer.is_success:
-            return answer
-        raise _refusal(answer)
-
-    @staticmethod
-    def _decoded(answer: httpx.Response, kind: type[Body]) -> Body:
-        try:
-            return msgspec.json.decode(answer.content, type=kind)
-        except msgspec.DecodeError as exc:
-            raise GaveUpError(f"{answer.url} does not answer as image-poster-api does") from exc
-
-
-class _Problem(msgspec.Struct):
-    code: str
-    detail: str
-
-
-def _refusal(answer: httpx.Response) -> Exception:
-    try:
-        problem = msgspec.json.decode(answer.content, type=_Problem)
-    except msgspec.DecodeError:
-        return GaveUpError(f"{answer.url} answered {answer.status_code} without saying why")
-    return RefusedError(answer.status_code, problem.code, problem.detail)
+            return cut_of(self._http.base_url, exc)
+        return reply_of(answer)

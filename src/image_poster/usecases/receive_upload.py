@@ -181,7 +181,7 @@ async def _write(
     async for chunk in chunks:
         if len(chunk) > left:
             raise UploadTooLargeError
-        if writer.offset == 0 and len(chunk) >= SNIFF_BYTES and sniff(chunk) is None:
+        if writer.offset == 0 and len(chunk) >= min(SNIFF_BYTES, left) and sniff(chunk) is None:
             raise UnsupportedImageError
         if digest is not None:
             digest.update(chunk)

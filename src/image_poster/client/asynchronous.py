@@ -1,0 +1,149 @@
+"""The client for asyncio; `sync` is its twin."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO, Self, TypeVar
+
+import httpx
+
+from image_poster.client import calls
+from image_poster.client.journal import Journal
+from image_poster.client.posting import Desk, Draft, Held, Job, Report
+from image_poster.client.results import Comments, Feed
+from image_poster.client.retries import Policy
+from image_poster.client.steps import Outcome, Pause, Send, Steps
+from image_poster.client.transport import (
+    base_headers,
+    base_url,
+    cut_of,
+    reply_of,
+    request_of,
+    slices,
+)
+from image_poster.domain.comments import Comment
+from image_poster.domain.posts import PostWithComments
+
+Value = TypeVar("Value")
+
+
+class AsyncImagePosterClient:
+    """One user of one service.
+
+    Every call is retried while that may help, and then raises `GaveUpError`; it raises
+    `RefusedError` when the service says no. `policy` is for uploads.
+    Raises `ValueError` for a `url` that is none.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        user: str | None = None,
+        *,
+        policy: Policy | None = None,
+        journal: Journal | None = None,
+    ) -> None:
+        self._policy = policy or Policy()
+        self._http = httpx.AsyncClient(base_url=base_url(url), headers=base_headers(user))
+        self.desk = Desk(url, user, journal or Journal())
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self._http.aclose()
+
+    async def post(
+        self,
+        picture: Path | BinaryIO,
+        *,
+        caption: str = "",
+        alt: str = "",
+        progress: Report | None = None,
+        held: Held | None = None,
+    ) -> PostWithComments:
+        """Post a picture, however often the connection breaks; see `wait_until_processed`.
+
+        A file that an earlier process was stopped in the middle of goes on from there, unless its
+        texts are others. `held` keeps the state elsewhere than in the user's journal. Raises
+        `InUseError` too.
+        """
+        with self.desk.job(Draft(picture, caption, alt), held) as job:
+            return await self._run(job.steps(self._policy, progress), job)
+
+    async def wait_until_processed(self, post_id: str, seconds: int = 20) -> PostWithComments:
+        """The post once it is `ready` or `failed`, or as it is after that many seconds (most
+        20)."""
+        return await self._run(calls.wait_until_processed(f"/posts/{post_id}", seconds))
+
+    async def show(self, post_id: str) -> PostWithComments:
+        """One post with its latest comments."""
+        return await self._run(calls.show(f"/posts/{post_id}"))
+
+    async def feed(
+        self,
+        *,
+        sort: str = "top",
+        limit: int = 10,
+        cursor: str | None = None,
+        creator: str | None = None,
+    ) -> Feed:
+        """A page of the feed."""
+        return await self._run(calls.feed(sort=sort, limit=limit, cursor=cursor, creator=creator))
+
+    async def edit(
+        self, post_id: str, *, caption: str | None = None, alt: str | None = None
+    ) -> PostWithComments:
+        """One's own post with another caption or alt text; None leaves it."""
+        return await self._run(calls.edit(post_id, caption=caption, alt=alt))
+
+    async def delete(self, post_id: str) -> None:
+        """Delete one's own post."""
+        await self._run(calls.delete(f"/posts/{post_id}"))
+
+    async def comment(self, post_id: str, content: str) -> Comment:
+        """Comment on a post."""
+        return await self._run(calls.comment(post_id, content))
+
+    async def comments(
+        self, post_id: str, *, limit: int = 10, cursor: str | None = None
+    ) -> Comments:
+        """A page of a post's comments."""
+        return await self._run(calls.comments(post_id, limit=limit, cursor=cursor))
+
+    async def delete_comment(self, post_id: str, comment_id: str) -> None:
+        """Delete one's own comment, or one on one's own post."""
+        await self._run(calls.delete(f"/posts/{post_id}/comments/{comment_id}"))
+
+    async def _run(self, steps: Steps[Value], job: Job | None = None) -> Value:
+        answer: object = None
+        while True:
+            try:
+                step = steps.send(answer)
+            except StopIteration as end:
+                return end.value  # type: ignore[no-any-return]
+            if isinstance(step, Send):
+                answer = await self._send(step)
+            elif isinstance(step, Pause):
+                await asyncio.sleep(step.seconds)
+                answer = None
+            elif job is not None:
+                answer = job.do(step)
+
+    async def _send(self, send: Send) -> Outcome:
+        try:
+            answer = await self._http.request(**request_of(send, _slices(send))._asdict())
+        except httpx.TransportError as exc:
+            return cut_of(self._http.base_url, exc)
+        return reply_of(answer)
+
+
+async def _slices(send: Send) -> AsyncIterator[bytes]:
+    for part in slices(send):
+        yield part

@@ -1,0 +1,113 @@
+"""Posting a picture: its upload, and the post that it becomes."""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from secrets import token_hex
+from typing import BinaryIO, NamedTuple, Protocol
+
+from image_poster.client import calls
+from image_poster.client.journal import Journal, UploadIdentity, sha256_of
+from image_poster.client.results import Progress
+from image_poster.client.retries import Policy, Retries
+from image_poster.client.sources import Source, open_source
+from image_poster.client.steps import Read, Remember, Steps, UploadState
+from image_poster.client.uploading import Uploading, UploadOrder
+from image_poster.domain.posts import PostWithComments
+
+Report = Callable[[Progress], None]
+
+
+class Held(Protocol):
+    """An upload's state, wherever it is kept: a `Record` of the journal, say."""
+
+    state: UploadState
+
+    def remember(self, state: UploadState) -> None: ...
+
+
+class _Unrecorded:
+    """For streams, which no later process could read again."""
+
+    def __init__(self) -> None:
+        self.state = UploadState(f"{token_hex(16)}.0")
+
+    def remember(self, state: UploadState) -> None:
+        self.state = state
+
+
+class Draft(NamedTuple):
+    """What is to be posted: a path or an open stream, and its texts."""
+
+    picture: Path | BinaryIO
+    caption: str = ""
+    alt: str = ""
+
+
+class Job(NamedTuple):
+    """A draft with its bytes at hand and its state held."""
+
+    draft: Draft
+    source: Source
+    held: Held
+
+    def steps(self, policy: Policy, report: Report | None) -> Steps[PostWithComments]:
+        """Upload from the held state on; what has arrived in an earlier run is not sent again."""
+        order = UploadOrder(self.source.name, self.source.size, self.draft.caption, self.draft.alt)
+        talk = _Talk(order.size, report or (lambda _progress: None))
+        retries = Retries(policy, talk.trouble)
+        path = yield from Uploading(order, self.held.state, retries, talk.progress).steps()
+        return (yield from calls.show(path))
+
+    def do(self, step: Read | Remember) -> bytes | None:
+        """The steps that need no network."""
+        if isinstance(step, Read):
+            return self.source.read(*step)
+        self.held.remember(step.state)
+        return None
+
+
+class _Talk:
+    """Tells of troubles beside how far the upload had come."""
+
+    def __init__(self, total: int | None, report: Report) -> None:
+        self._latest = Progress(0, total)
+        self._report = report
+
+    def progress(self, found: Progress) -> None:
+        self._latest = found
+        self._report(found)
+
+    def trouble(self, reason: str, wait: float) -> None:
+        self._report(Progress(self._latest.sent, self._latest.total, reason, wait))
+
+
+class Desk:
+    """Where drafts become jobs, for one user of one service."""
+
+    def __init__(self, service: str, user: str | None, journal: Journal) -> None:
+        self._service = service
+        self._user = user or ""
+        self.journal = journal
+
+    @contextmanager
+    def job(self, draft: Draft, held: Held | None) -> Iterator[Job]:
+        """The job, its source open and, if the picture is a file, its state in the journal: which
+        is forgotten when the job ends well. With `held`, that is the caller's affair."""
+        with ExitStack() as stack:
+            source = stack.enter_context(open_source(draft.picture))
+            if held is not None:
+                yield Job(draft, source, held)
+            elif isinstance(draft.picture, Path):
+                record = stack.enter_context(self.journal.record(self.identity(draft)))
+                yield Job(draft, source, record)
+                record.forget()
+            else:
+                yield Job(draft, source, _Unrecorded())
+
+    def identity(self, draft: Draft, copy: int = 0) -> UploadIdentity:
+        """Of a draft whose picture is a file."""
+        if not isinstance(draft.picture, Path):
+            raise TypeError("only a file can be told again")
+        digest = sha256_of(draft.picture)
+        return UploadIdentity(self._service, self._user, digest, draft.caption, draft.alt, copy)

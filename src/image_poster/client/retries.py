@@ -1,0 +1,114 @@
+"""When to try again, and when to give up."""
+
+import random
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+
+import msgspec
+
+from image_poster.client.errors import GaveUpError
+from image_poster.client.steps import Cut, Outcome, Pause, Reply, Send, Steps
+
+# Too many requests, and what a service or something before it answers when it is not able to.
+_PASSING = {408, 425, 429, 500, 502, 503, 504, 507}
+_CONFLICT = 409
+_PASSING_CONFLICTS = {"request_in_progress", "upload_taken_over"}
+
+
+class Policy(msgspec.Struct, frozen=True):
+    """Back-off is exponential with full jitter: anything from 0 to `base` seconds doubled with each
+    failure in a row, `cap` at most
+    (https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/).
+
+    `patience` is how many seconds without any progress are borne; `first_patience`, before anybody
+    has answered at all: then the address may be wrong.
+    """
+
+    patience: float = 120.0
+    first_patience: float = 30.0
+    base: float = 0.5
+    cap: float = 20.0
+    now: Callable[[], float] = time.monotonic
+    jitter: Callable[[float, float], float] = random.uniform
+
+
+class _Problem(msgspec.Struct):
+    code: str = ""
+    detail: str = ""
+
+
+class Retries:
+    """The failures of one call, and what is done about them; `tell` is told the reason, and in how
+    many seconds the next try is."""
+
+    def __init__(self, policy: Policy, tell: Callable[[str, float], None]) -> None:
+        self._policy = policy
+        self._tell = tell
+        self._failures = 0
+        self._answered = False
+        self._since = policy.now()
+
+    def progressed(self) -> None:
+        """Something has moved: patience is whole again."""
+        self._failures = 0
+        self._since = self._policy.now()
+
+    def exchange(self, request: Send) -> Steps[Reply]:
+        """The first answer that asking again would not change. Raises `GaveUpError`."""
+        while True:
+            outcome: Outcome = yield request
+            if isinstance(outcome, Reply) and not is_passing(outcome):
+                self._answered = True
+                return outcome
+            yield from self.pause(outcome)
+
+    def pause(self, outcome: Outcome) -> Steps[None]:
+        """Wait before the next try. Raises `GaveUpError` when patience would not last so long."""
+        policy = self._policy
+        self._answered |= isinstance(outcome, Reply)
+        reason = why(outcome)
+        wait = policy.jitter(0, min(policy.cap, policy.base * 2**self._failures))
+        if isinstance(outcome, Reply):
+            wait = max(wait, _retry_after(outcome))
+        self._failures += 1
+        patience = policy.patience if self._answered else policy.first_patience
+        tried = policy.now() - self._since
+        if tried + wait > patience:
+            raise GaveUpError(f"{reason}; gave up after {tried:.0f} s without progress")
+        self._tell(reason, wait)
+        yield Pause(wait)
+
+
+def is_passing(reply: Reply) -> bool:
+    """Whether the same request may be answered otherwise in a while."""
+    if reply.status == _CONFLICT:
+        return problem(reply).code in _PASSING_CONFLICTS
+    return reply.status in _PASSING
+
+
+def why(outcome: Outcome) -> str:
+    """The reason for a person."""
+    if isinstance(outcome, Cut):
+        return outcome.reason
+    return f"{problem(outcome).detail or 'the service is not able to'} ({outcome.status})"
+
+
+def problem(reply: Reply) -> _Problem:
+    """Problem details (RFC 9457); empty if there are none."""
+    try:
+        return msgspec.json.decode(reply.content, type=_Problem)
+    except msgspec.DecodeError:
+        return _Problem()
+
+
+def _retry_after(reply: Reply) -> float:
+    """Seconds, or a date (RFC 9110 section 10.2.3)."""
+    text = reply.headers.get("retry-after", "")
+    if text.isdecimal():
+        return float(text)
+    try:
+        return (parsedate_to_datetime(text) - datetime.now(UTC)).total_seconds()
+    except (ValueError, TypeError):
+        return 0.0

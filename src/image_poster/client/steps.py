@@ -1,0 +1,77 @@
+"""What the client's logic asks of the world. It is generators of steps and does no I/O itself:
+
+    Read       bytes of what is uploaded         ->  bytes
+    Send       a request                         ->  Reply, or Cut
+    Pause      time to pass                      ->  nothing
+    Remember   an upload's state to be kept      ->  nothing
+
+`sync` and `asynchronous` carry the steps out, each in its way.
+"""
+
+from collections.abc import Callable, Generator, Mapping
+from typing import Any, NamedTuple, TypeAlias, TypeVar
+
+import msgspec
+
+SILENCE_SECONDS = 10.0
+
+
+class Read(NamedTuple):
+    """At most `size` bytes from `offset` on; fewer only at the end."""
+
+    offset: int
+    size: int
+
+
+class Send(NamedTuple):
+    """A request. It is cut off when nothing moves for `silence` seconds; `sent` is told how many
+    bytes of the body have been handed to the network."""
+
+    method: str
+    path: str
+    headers: Mapping[str, str] = {}
+    body: bytes = b""
+    silence: float = SILENCE_SECONDS
+    sent: Callable[[int], None] | None = None
+
+
+class Pause(NamedTuple):
+    """Seconds."""
+
+    seconds: float
+
+
+class UploadState(msgspec.Struct, frozen=True):
+    """All that is needed to go on after a restart: the key its creation is asked for with, where
+    the upload is once that is known, and whether all its bytes have arrived."""
+
+    key: str
+    location: str = ""
+    complete: bool = False
+
+
+class Remember(NamedTuple):
+    """From here on this is the state."""
+
+    state: UploadState
+
+
+class Reply(NamedTuple):
+    """An answer; names of headers are in lower case."""
+
+    status: int
+    headers: Mapping[str, str]
+    content: bytes
+
+
+class Cut(NamedTuple):
+    """There was no answer; `reason` tells a person why."""
+
+    reason: str
+
+
+Step: TypeAlias = Read | Send | Pause | Remember
+Outcome: TypeAlias = Reply | Cut
+Value = TypeVar("Value")
+# What is sent in is what the table above says for each step.
+Steps: TypeAlias = Generator[Step, Any, Value]
