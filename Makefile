@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PORT ?= 8080
 DATA ?= ./data
 
-.PHONY: help run sample test check lint types bench lock crash clean
+.PHONY: help run sample test check lint types bench lock crash peers storm clean
 
 help:  ## List what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 10
@@ -20,6 +20,12 @@ sample: $(VENV)/installed  ## Post sample pictures and comments to the server on
 test: $(VENV)/installed-dev  ## Run all tests
 	$(BIN)/python -m pytest -q
 
+peers:  ## Install other people's tus clients and servers (with npm), for tests and benchmarks
+	npm ci --prefix tests/peers --silent
+
+storm: $(VENV)/installed-dev  ## Post ten 10 MB photographs through a bad network, also killed and repeated
+	STORM=1 $(BIN)/python -m pytest -v -k ten_photographs tests/e2e/test_bad_networks.py
+
 crash: $(VENV)/installed-dev  ## Kill the server 200 times under load and check what it kept
 	CRASH_ROUNDS=200 $(BIN)/python -m pytest -q tests/e2e/test_crash.py
 
@@ -33,8 +39,8 @@ lint: $(VENV)/installed-dev
 types: $(VENV)/installed-dev
 	$(BIN)/mypy
 
-bench: $(VENV)/installed-bench  ## Run all benchmarks and print the table of ratios
-	$(BIN)/python benchmarks/run.py
+bench: $(VENV)/installed-bench  ## Run all benchmarks (or ONLY=uploads) and print the table of ratios
+	PYTHONPATH=tests $(BIN)/python benchmarks/run.py $(ONLY)
 
 lock: $(VENV)/installed-bench  ## Pin what is installed now into constraints.txt
 	$(BIN)/pip freeze --exclude-editable | grep -v '@' > constraints.txt

@@ -12,9 +12,15 @@ from pathlib import Path
 import bench_comments
 import bench_feed
 import bench_pictures
+import bench_uploads
 from report import Line
 
-BENCHMARKS = {"feed": bench_feed, "comments": bench_comments, "pictures": bench_pictures}
+BENCHMARKS = {
+    "feed": bench_feed,
+    "comments": bench_comments,
+    "pictures": bench_pictures,
+    "uploads": bench_uploads,
+}
 
 
 def main() -> None:

@@ -6,22 +6,63 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from load import SERVER_CORES
+from support.peers import FOLDER
 
 PEERS = Path(__file__).parent / "peers"
 
 
 @contextmanager
-def ours(data_dir: Path, *flags: str, cores: set[int] = SERVER_CORES) -> Iterator[tuple[str, int]]:
+def ours(
+    data_dir: Path, *flags: str, cores: set[int] = SERVER_CORES, port: int = 0
+) -> Iterator[tuple[str, int]]:
     """Our server's URL and process id."""
-    command = [sys.executable, "-m", "image_poster", "serve", "--port", "0"]
+    command = [sys.executable, "-m", "image_poster", "serve", "--port", str(port)]
     with _announced([*command, "--data-dir", str(data_dir), *flags], cores) as found:
         yield found
+
+
+@contextmanager
+def tus_js(folder: Path, port: int = 0) -> Iterator[tuple[str, int]]:
+    """`@tus/server` with its store of files."""
+    folder.mkdir(exist_ok=True)
+    command = ["node", str(FOLDER / "server.mjs"), str(folder), str(port)]
+    with _announced(command, SERVER_CORES) as found:
+        yield found
+
+
+_NGINX = """
+daemon off; master_process off; pid {folder}/pid; error_log {folder}/log;
+events {{}}
+http {{
+    access_log off; client_max_body_size 0; client_body_temp_path {folder}/temporary;
+    proxy_temp_path {folder}/1; fastcgi_temp_path {folder}/2; uwsgi_temp_path {folder}/3;
+    scgi_temp_path {folder}/4;
+    server {{ listen 127.0.0.1:{port}; root {folder}/files; dav_methods PUT; }}
+}}
+"""
+
+
+@contextmanager
+def nginx(folder: Path) -> Iterator[tuple[str, int]]:
+    """nginx, taking files by PUT into `folder`/files, with one process."""
+    (folder / "files").mkdir(parents=True)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    (folder / "conf").write_text(_NGINX.format(folder=folder, port=port))
+    process = _start(["nginx", "-e", f"{folder}/log", "-c", f"{folder}/conf"], SERVER_CORES)
+    try:
+        _wait_for(f"http://127.0.0.1:{port}/")
+        yield f"http://127.0.0.1:{port}", process.pid
+    finally:
+        _end(process)
 
 
 @contextmanager
@@ -84,6 +125,9 @@ def _wait_for(url: str) -> None:
     for _ in range(200):
         try:
             urllib.request.urlopen(url).close()
+        except urllib.error.HTTPError as answered:
+            answered.close()
+            return
         except OSError:
             time.sleep(0.05)
         else:

@@ -2,6 +2,7 @@
 shows."""
 
 import io
+import random
 from typing import Any
 
 import pillow_heif
@@ -77,6 +78,12 @@ def animated_gif() -> bytes:
     """Two frames: the corners, then black."""
     first = corners().convert("P", palette=Image.Palette.ADAPTIVE)
     return encoded(first, "GIF", save_all=True, append_images=[Image.new("P", first.size)])
+
+
+def noisy(side: int, seed: int = 0) -> bytes:
+    """A JPEG that is large for its pixels: about 0.76 bytes each."""
+    pixels = random.Random(seed).randbytes(side * side * 3)
+    return encoded(Image.frombytes("RGB", (side, side), pixels), quality=85)
 
 
 def samples() -> dict[str, bytes]:

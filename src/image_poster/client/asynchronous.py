@@ -138,7 +138,9 @@ class AsyncImagePosterClient:
 
     async def _send(self, send: Send) -> Outcome:
         try:
-            answer = await self._http.request(**request_of(send, _slices(send))._asdict())
+            answer = await self._http.request(
+                **request_of(send, _slices(send), self._policy.silence)._asdict()
+            )
         except httpx.TransportError as exc:
             return cut_of(self._http.base_url, exc)
         return reply_of(answer)

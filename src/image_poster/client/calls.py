@@ -20,7 +20,6 @@ from image_poster.domain.posts import PostWithComments
 
 Body = TypeVar("Body")
 _JSON = {"content-type": "application/json"}
-_WAIT_MARGIN_SECONDS = 10.0
 # People wait for these; an upload may take its time.
 _POLICY = Policy(patience=30.0, first_patience=3.0)
 
@@ -32,8 +31,7 @@ def show(path: str) -> Steps[PostWithComments]:
 
 def wait_until_processed(path: str, seconds: int) -> Steps[PostWithComments]:
     """The post once it is `ready` or `failed`, or as it is after so many seconds."""
-    silence = seconds + _WAIT_MARGIN_SECONDS
-    return _get(f"{path}?wait={seconds}", PostWithComments, silence=silence)
+    return _get(f"{path}?wait={seconds}", PostWithComments, seconds=seconds)
 
 
 def feed(**question: Any) -> Steps[Feed]:  # noqa: ANN401 - the query

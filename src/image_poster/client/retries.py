@@ -23,11 +23,13 @@ class Policy(msgspec.Struct, frozen=True):
     (https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/).
 
     `patience` is how many seconds without any progress are borne; `first_patience`, before anybody
-    has answered at all: then the address may be wrong.
+    has answered at all: then the address may be wrong. `silence` is after how many seconds without
+    a byte a connection counts as broken.
     """
 
     patience: float = 120.0
     first_patience: float = 30.0
+    silence: float = 10.0
     base: float = 0.5
     cap: float = 20.0
     now: Callable[[], float] = time.monotonic

@@ -13,8 +13,6 @@ from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 import msgspec
 
-SILENCE_SECONDS = 10.0
-
 
 class Read(NamedTuple):
     """At most `size` bytes from `offset` on; fewer only at the end."""
@@ -24,14 +22,14 @@ class Read(NamedTuple):
 
 
 class Send(NamedTuple):
-    """A request. It is cut off when nothing moves for `silence` seconds; `sent` is told how many
-    bytes of the body have been handed to the network."""
+    """A request. Its answer may take `seconds` longer than the silence that is borne otherwise;
+    `sent` is told how many bytes of the body have been handed to the network."""
 
     method: str
     path: str
     headers: Mapping[str, str] = {}
     body: bytes = b""
-    silence: float = SILENCE_SECONDS
+    seconds: float = 0.0
     sent: Callable[[int], None] | None = None
 
 

@@ -135,7 +135,9 @@ class ImagePosterClient:
 
     def _send(self, send: Send) -> Outcome:
         try:
-            answer = self._http.request(**request_of(send, slices(send))._asdict())
+            answer = self._http.request(
+                **request_of(send, slices(send), self._policy.silence)._asdict()
+            )
         except httpx.TransportError as exc:
             return cut_of(self._http.base_url, exc)
         return reply_of(answer)

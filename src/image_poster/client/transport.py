@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import httpx
 
-from image_poster.client.steps import SILENCE_SECONDS, Cut, Reply, Send
+from image_poster.client.steps import Cut, Reply, Send
 
 # Small enough that progress is smooth and a connection that is silent is noticed.
 _SLICE_BYTES = 64 * 1024
@@ -37,9 +37,9 @@ def base_url(url: str) -> httpx.URL:
     return found
 
 
-def request_of(send: Send, body: Iterator[bytes] | AsyncIterator[bytes]) -> Request:
-    """What httpx takes. Each socket operation has the time of `silence`: that is the watchdog."""
-    timeout = httpx.Timeout(send.silence, connect=SILENCE_SECONDS, pool=None)
+def request_of(send: Send, body: Iterator[bytes] | AsyncIterator[bytes], silence: float) -> Request:
+    """What httpx takes. Each socket operation has `silence` seconds: that is the watchdog."""
+    timeout = httpx.Timeout(silence, read=silence + send.seconds, pool=None)
     if not send.body:
         return Request(send.method, send.path, send.headers, timeout, None)
     headers = {**send.headers, "content-length": str(len(send.body))}

@@ -10,22 +10,36 @@
 `xx` are the last two characters of the id, which are random, so that no folder grows too long.
 """
 
+import os
 from pathlib import Path
 
 from image_poster.adapters.files.durable import ensure_folder
+from image_poster.domain.errors import StorageFullError
 from image_poster.domain.images import RENDITIONS
 
 
 class Layout:
-    """The paths of one data folder; makes what folders it needs."""
+    """The paths of one data folder; makes what folders it needs.
 
-    def __init__(self, root: Path) -> None:
+    `reserve_bytes` of its disk are left to the database: on a disk that pictures have filled, not
+    even one of them could be deleted.
+    """
+
+    def __init__(self, root: Path, reserve_bytes: int = 0) -> None:
+        self._root = root
+        self._reserve_bytes = reserve_bytes
         self.spool = root / "spool"
         self._uploads = root / "uploads"
         self._originals = root / "originals"
         self._renditions = root / "renditions"
         for folder in (self.spool, self._uploads, self._originals, self._renditions):
             ensure_folder(folder)
+
+    def check_room(self, size: int) -> None:
+        """Raises `StorageFullError` if so many bytes of a picture are too many."""
+        disk = os.statvfs(self._root)
+        if disk.f_bavail * disk.f_frsize < size + self._reserve_bytes:
+            raise StorageFullError
 
     def upload(self, post_id: str) -> Path:
         return self._uploads / post_id[-2:] / post_id

@@ -42,7 +42,8 @@ class _OpenFile:
 class _StagedFile:
     """A `StagedPicture`: bytes gather to a mebibyte, then a thread writes them."""
 
-    def __init__(self, spooled: Path, target: Path) -> None:
+    def __init__(self, layout: Layout, spooled: Path, target: Path) -> None:
+        self._layout = layout
         self._spooled = spooled
         self._target = target
         self._file: BinaryIO | None = None
@@ -61,6 +62,7 @@ class _StagedFile:
         await asyncio.to_thread(self._discard)
 
     def _flush(self) -> None:
+        self._layout.check_room(len(self._buffer))
         with disk_errors():
             if self._file is None:
                 self._file = self._spooled.open("xb", buffering=0)
@@ -90,7 +92,7 @@ class FilePictureStore:
 
     def stage(self, post_id: str) -> StagedPicture:
         spooled = self._layout.spool / f"{post_id}.{os.urandom(4).hex()}"
-        return _StagedFile(spooled, self._layout.original(post_id))
+        return _StagedFile(self._layout, spooled, self._layout.original(post_id))
 
     @asynccontextmanager
     async def workspace(self, post_id: str) -> AsyncIterator[Workspace]:

@@ -67,6 +67,7 @@ class _FileWriter:
             await asyncio.to_thread(self._settle)
 
     def _append(self, chunk: bytes) -> None:
+        self._store.layout.check_room(len(chunk))
         with self._owned() as descriptor:
             write_all(descriptor, chunk, self.offset)
             self.offset += len(chunk)

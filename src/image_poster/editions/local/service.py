@@ -72,7 +72,11 @@ async def open_adapters(settings: Settings) -> AsyncIterator[Adapters]:
     """The adapters of `settings.data_dir`, closed at exit."""
     database = _open_database(database_path(settings.data_dir))
     try:
-        yield _compose(database, Layout(settings.data_dir), Signer(signing_key(settings.data_dir)))
+        yield _compose(
+            database,
+            Layout(settings.data_dir, settings.disk_reserve),
+            Signer(signing_key(settings.data_dir)),
+        )
     finally:
         await database.close()
 

@@ -35,6 +35,7 @@ class Settings:
     admins: str = _setting("", "Users who may edit and delete everyone's posts.")
     cors_origins: str = _setting("", "Origins whose pages may call; loopback ones by default.")
     image_bytes: int = _setting(_DEFAULTS.image_bytes, "Most bytes of a picture.")
+    disk_reserve: int = _setting(64_000_000, "Bytes of the disk that pictures leave free.")
     image_pixels: int = _setting(_DEFAULTS.image_pixels, "Most pixels of a picture.")
     image_fit: ImageFit = _setting("cover", "How a picture fills its square.")
     image_seconds: int = _setting(60, "Most seconds that a picture may take to process.")
@@ -75,6 +76,7 @@ class Settings:
 _POSITIVE = (
     "workers",
     "image_workers",
+    "disk_reserve",
     "image_bytes",
     "image_pixels",
     "image_seconds",

@@ -1,0 +1,285 @@
+"""Uploads over bad networks, and over none: our service with our client against `@tus/server` with
+`tus-js-client` (npm), and one large PATCH against nginx."""
+
+import os
+import shutil
+import socket
+import statistics
+import subprocess
+import sys
+import time
+from base64 import b64encode
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+from urllib.parse import urlsplit
+
+import psutil
+
+import servers
+from load import LOAD_CORES
+from report import Line
+from support.chaos import Weather, chaos
+from support.peers import FOLDER, why_not
+
+SIZE = 20_000_000
+LARGE = 100_000_000
+SEEDS = range(5)
+ROUNDS = 5
+USER = "bench"
+_TUS = {"tus-resumable": "1.0.0", "user-id": USER}
+_PIECE = {**_TUS, "content-type": "application/offset+octet-stream"}
+
+Starting = Callable[..., AbstractContextManager[tuple[str, int]]]
+
+
+@dataclass(frozen=True)
+class Side:
+    """A service and the client that belongs to it: `command` uploads a file to a URL."""
+
+    name: str
+    start: Starting
+    command: Callable[[str, Path], list[str]]
+
+
+def lines(folder: Path) -> Iterator[Line]:
+    """All comparisons of uploads."""
+    photo = folder / "photo.jpg"
+    # Starts like a JPEG and is none: nobody's picture work is measured here.
+    photo.write_bytes(b"\xff\xd8\xff" + os.urandom(SIZE - 3))
+    sides = [Side("ours", servers.ours, _our_command)]
+    if why_not():
+        print(f"  (without @tus/server and tus-js-client: {why_not()})")
+    else:
+        sides.append(Side("tus-js", servers.tus_js, _their_command))
+    yield from _over_bad_networks(folder, photo, sides)
+    yield from _killed(folder, photo, sides)
+    yield from _half_open(folder, sides)
+    yield from _ingest(folder, sides)
+
+
+def _our_command(url: str, file: Path) -> list[str]:
+    return [sys.executable, "-m", "image_poster", "post", str(file), "--url", url, "--as", USER]
+
+
+def _their_command(url: str, file: Path) -> list[str]:
+    return ["node", str(FOLDER / "upload.mjs"), f"{url}/uploads", str(file), USER]
+
+
+def _over_bad_networks(folder: Path, photo: Path, sides: list[Side]) -> Iterator[Line]:
+    storms = [
+        ("mean cut 5 MB", 1.05, [Weather(seed, cut_after_bytes=5e6) for seed in SEEDS]),
+        ("mean cut 1 MB", 1.20, [Weather(seed, cut_after_bytes=1e6) for seed in SEEDS]),
+        ("mean cut 0.5 MB", 1.30, [Weather(seed, cut_after_bytes=5e5) for seed in SEEDS]),
+        ("cut every 5 MB", 1.10, [Weather(cut_after_bytes=5e6, exactly=True)]),
+    ]
+    for name, target, weathers in storms:
+        found = [_sent(folder, photo, side, weathers) for side in sides]
+        yield from _compared(f"20 MB, {name}: bytes sent / size", target, found)
+
+
+def _compared(what: str, target: float, found: list[list[float]]) -> Iterator[Line]:
+    """Ours against the target, and against the other side."""
+    ours = statistics.mean(found[0])
+    yield Line(what, ours, target, "<=", f"{_listed(found[0])}")
+    for theirs in found[1:]:
+        yield Line(
+            "  the same / tus-js-client's",
+            ours / statistics.mean(theirs),
+            1,
+            "<=",
+            f"{ours:.3f} / {statistics.mean(theirs):.3f}",
+        )
+
+
+def _listed(found: list[float]) -> str:
+    return " ".join(f"{one:.3f}" for one in found)
+
+
+def _sent(folder: Path, photo: Path, side: Side, weathers: list[Weather]) -> list[float]:
+    """Bytes sent by the client for each weather, by the file's size."""
+    found = []
+    with side.start(folder / f"{side.name}-storm") as (url, _):
+        for weather in weathers:
+            with chaos(url, weather) as proxy:
+                _upload(folder, side, proxy.url, photo)
+                found.append(proxy.counts.up / SIZE)
+    return found
+
+
+def _upload(folder: Path, side: Side, url: str, photo: Path) -> None:
+    _finish(_begun(folder, side, url, photo))
+
+
+def _begun(folder: Path, side: Side, url: str, photo: Path) -> "subprocess.Popen[bytes]":
+    return subprocess.Popen(
+        side.command(url, photo),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "XDG_STATE_HOME": str(folder / "state")},
+    )
+
+
+def _finish(process: "subprocess.Popen[bytes]") -> None:
+    _, said = process.communicate(timeout=300)
+    # Exit code 1 of ours is that the picture, which is none, could not be shown; it was taken.
+    assert process.returncode == 0 or b"image_unreadable" in said, said
+
+
+def _killed(folder: Path, photo: Path, sides: list[Side]) -> Iterator[Line]:
+    found = [[_sent_to_killed(folder, photo, side)] for side in sides]
+    yield from _compared("20 MB, server killed in the middle: bytes sent / size", 1.02, found)
+
+
+def _sent_to_killed(folder: Path, photo: Path, side: Side) -> float:
+    data, port = folder / f"{side.name}-killed", _free_port()
+    with (
+        side.start(data, port=port) as (url, pid),
+        chaos(url, Weather(bytes_per_second=20_000_000)) as proxy,
+    ):
+        upload = _begun(folder, side, proxy.url, photo)
+        while proxy.counts.up < SIZE / 2:
+            time.sleep(0.005)
+        psutil.Process(pid).kill()
+        with side.start(data, port=port):
+            _finish(upload)
+        return proxy.counts.up / SIZE
+
+
+def _free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+def _half_open(folder: Path, sides: list[Side]) -> Iterator[Line]:
+    times = [_head_times(folder, side) for side in sides]
+    ours = statistics.median(times[0])
+    yield Line(
+        "HEAD on a half-open upload / 100 ms", max(times[0]) / 100, 1, "<=", f"{ours:.1f} ms"
+    )
+    for theirs in times[1:]:
+        median = statistics.median(theirs)
+        detail = f"{ours:.1f} / {median:.1f} ms"
+        yield Line("  the same / @tus/server's", ours / median, 1, "<=", detail)
+
+
+def _head_times(folder: Path, side: Side) -> list[float]:
+    found = []
+    with side.start(folder / f"{side.name}-half") as (url, _):
+        for _ in range(ROUNDS):
+            path = _created(url, SIZE)
+            with _connected(url) as stalled:
+                headers = {**_PIECE, "upload-offset": "0", "content-length": str(SIZE)}
+                stalled.sendall(_request(url, "PATCH", path, headers) + b"\xff\xd8\xff" * 100_000)
+                time.sleep(0.3)
+                began = time.perf_counter()
+                offset = int(_asked(url, "HEAD", path, _TUS)["upload-offset"])
+                found.append(1000 * (time.perf_counter() - began))
+                assert offset > 0
+    return found
+
+
+def _ingest(folder: Path, sides: list[Side]) -> Iterator[Line]:
+    """100 MB in one request, until the bytes are on the disk."""
+    content = b"\xff\xd8\xff" + os.urandom(LARGE - 3)
+    rates, growth = [], 0.0
+    for side in sides:
+        with side.start(folder / f"{side.name}-large") as (url, pid):
+            _patch_large(url, content[: LARGE // 4])
+            before = psutil.Process(pid).memory_info().rss
+            with _Peak(pid) as peak:
+                rates.append(_rate(lambda at=url: _patch_large(at, content)))  # type: ignore[misc]
+            growth = growth or (peak.bytes - before) / LARGE
+    yield Line("memory over idle while 100 MB come in / 100 MB", growth, 0.2, "<=", "resident")
+    for theirs in rates[1:]:
+        detail = f"{rates[0]:.0f} / {theirs:.0f} MB/s"
+        yield Line("100 MB by one PATCH / @tus/server's", rates[0] / theirs, 1, ">=", detail)
+    if shutil.which("nginx") is None:
+        print("  (without nginx: it is not installed)")
+        return
+    with servers.nginx(folder / "nginx") as (url, _):
+        target = folder / "nginx" / "files" / "large"
+        rate = _rate(lambda: _put_large(url, content, target))
+    detail = f"{rates[0]:.0f} / {rate:.0f} MB/s"
+    yield Line("100 MB by one PATCH / nginx's PUT and fsync", rates[0] / rate, 0.5, ">=", detail)
+
+
+class _Peak:
+    """The most memory that a process has while the block lasts, by the kernel's own mark."""
+
+    def __init__(self, pid: int) -> None:
+        self._pid = pid
+        self.bytes = 0
+
+    def __enter__(self) -> Self:
+        Path(f"/proc/{self._pid}/clear_refs").write_text("5")  # proc(5): resets VmHWM
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        status = Path(f"/proc/{self._pid}/status").read_text()
+        mark = next(line for line in status.splitlines() if line.startswith("VmHWM"))
+        self.bytes = int(mark.split()[1]) * 1024
+
+
+def _rate(once: Callable[[], float]) -> float:
+    """Megabytes a second, of some rounds the median."""
+    return LARGE / 1e6 / statistics.median(once() for _ in range(ROUNDS))
+
+
+def _patch_large(url: str, content: bytes) -> float:
+    path = _created(url, len(content))
+    began = time.perf_counter()
+    answer = _asked(url, "PATCH", path, {**_PIECE, "upload-offset": "0"}, content)
+    assert answer["upload-offset"] == str(len(content))
+    return time.perf_counter() - began
+
+
+def _put_large(url: str, content: bytes, target: Path) -> float:
+    began = time.perf_counter()
+    _asked(url, "PUT", "/large", {}, content)
+    descriptor = os.open(target, os.O_RDONLY)
+    os.fsync(descriptor)  # nginx does not; ours has, before it answers
+    os.close(descriptor)
+    seconds = time.perf_counter() - began
+    target.unlink()
+    return seconds
+
+
+def _created(url: str, size: int) -> str:
+    name = b64encode(b"photo.jpg").decode()
+    headers = {**_TUS, "upload-length": str(size), "upload-metadata": f"filename {name}"}
+    return urlsplit(_asked(url, "POST", "/uploads", headers)["location"]).path
+
+
+def _connected(url: str) -> socket.socket:
+    address = urlsplit(url)
+    return socket.create_connection((str(address.hostname), int(address.port or 80)), timeout=60)
+
+
+def _request(url: str, method: str, path: str, headers: dict[str, str]) -> bytes:
+    lines = [f"{method} {path} HTTP/1.1", f"host: {urlsplit(url).netloc}", "connection: close"]
+    lines += [f"{name}: {value}" for name, value in headers.items()]
+    return "\r\n".join([*lines, "", ""]).encode()
+
+
+def _asked(
+    url: str, method: str, path: str, headers: dict[str, str], content: bytes = b""
+) -> dict[str, str]:
+    """The answer's headers, by a client that costs next to nothing."""
+    os.sched_setaffinity(0, LOAD_CORES)
+    with _connected(url) as connection:
+        length = {"content-length": str(len(content))} if method != "HEAD" else {}
+        connection.sendall(_request(url, method, path, {**headers, **length}))
+        connection.sendall(content)
+        answer = b""
+        while b"\r\n\r\n" not in answer:
+            part = connection.recv(65536)
+            assert part, answer
+            answer += part
+    status, *found = answer.split(b"\r\n\r\n")[0].decode().split("\r\n")
+    assert status.split()[1][0] == "2", answer
+    pairs = (line.partition(": ") for line in found)
+    return {name.lower(): value for name, _, value in pairs}

@@ -1,0 +1,85 @@
+"""A disk that is full: a clean problem, nothing lost, and it goes on when there is room again."""
+
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from support import pictures
+from support.api import Api, assert_problem, someone
+from support.servers import LOCAL, Server, running
+
+SIZE = "12m"
+# A refusal of LARGE means that there is no room for HUGE either.
+SMALL, LARGE, HUGE = pictures.jpeg(), pictures.noisy(2000), pictures.noisy(2500)
+BEGUN = 100_000
+TUS = {"tus-resumable": "1.0.0"}
+PIECE = {**TUS, "content-type": "application/offset+octet-stream"}
+# A disk of its own (tmpfs), that only the server sees: unshare(1), mount_namespaces(7).
+MOUNT = f'mount -t tmpfs -o size={SIZE} disk "$0" && exec "$@"'
+UNSHARED = ("unshare", "--map-root-user", "--mount", "sh", "-c", MOUNT)
+
+
+def why_not() -> str:
+    if shutil.which("unshare") is None:
+        return "unshare is not installed"
+    done = subprocess.run([*UNSHARED, "/mnt", "true"], capture_output=True, text=True, check=False)
+    return f"no disk can be mounted here: {done.stderr.strip()}" if done.returncode else ""
+
+
+pytestmark = pytest.mark.skipif(bool(why_not()), reason=why_not())
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    disk = tmp_path_factory.mktemp("disk")
+    data: Path = disk / "data"
+    flags = ("--data-dir", str(data), "--disk-reserve", "1000000")
+    with running((*UNSHARED, str(disk), *LOCAL), *flags) as found:
+        yield found
+
+
+def test_nothing_is_lost_and_room_again_is_used(server: Server) -> None:
+    alice = someone("alice")
+    with Api(server.url, "local") as api:
+        kept = [api.ready(alice, SMALL)["id"]]
+        length = {**TUS, "upload-length": str(len(HUGE))}
+        upload = api.send("POST", "/uploads", alice, headers=length).headers["location"]
+        first = {**PIECE, "upload-offset": "0"}
+        api.send("PATCH", upload, alice, content=HUGE[:BEGUN], headers=first)
+
+        refused = None
+        for _ in range(6):
+            answer = api.upload(alice, LARGE)
+            if answer.status_code != 201:
+                refused = answer
+                break
+            kept.append(answer.json()["id"])
+        assert refused is not None
+        assert_problem(refused, 507, "storage_full")
+        assert int(refused.headers["retry-after"]) >= 1
+
+        at = int(api.send("HEAD", upload, alice, headers=TUS).headers["upload-offset"])
+        assert at == BEGUN
+        rest = {**PIECE, "upload-offset": str(at)}
+        answer = api.send("PATCH", upload, alice, content=HUGE[at:], headers=rest)
+        assert_problem(answer, 507, "storage_full")
+        at = int(api.send("HEAD", upload, alice, headers=TUS).headers["upload-offset"])
+        assert at >= BEGUN
+
+        assert api.get("/posts").status_code == 200
+        for post_id in kept:
+            assert api.get(f"/posts/{post_id}", alice).status_code == 200
+        assert api.get(f"/posts/{kept[0]}/original", alice).content == SMALL
+        api.comment(kept[0], alice)
+
+        for post_id in kept[1:]:
+            assert api.send("DELETE", f"/posts/{post_id}", alice).status_code == 204
+        rest = {**PIECE, "upload-offset": str(at)}
+        answer = api.send("PATCH", upload, alice, content=HUGE[at:], headers=rest)
+        assert answer.status_code == 204, answer.text
+        path = upload.replace("uploads", "posts")
+        assert api.get(path, alice, params={"wait": 20}).json()["status"] == "ready"
+        assert api.get(f"{path}/original", alice).content == HUGE

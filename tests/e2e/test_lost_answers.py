@@ -1,0 +1,143 @@
+"""An answer that never came: the request did its work, and is repeated with the same key."""
+
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from support import pictures
+from support.api import Api, someone
+from support.chaos import Weather, chaos
+from support.servers import local_server
+
+PICTURE = pictures.jpeg(300, 200)
+TUS = {"tus-resumable": "1.0.0"}
+PIECE = {**TUS, "content-type": "application/offset+octet-stream"}
+LENGTH = {**TUS, "upload-length": str(len(PICTURE))}
+KEY = {"idempotency-key": "the same"}
+
+
+@dataclass
+class Service:
+    """The service, on a good way, and on one on which every answer is lost."""
+
+    api: Api
+    lossy: Api
+    database: Path
+
+    def send(self, method: str, path: str, user: str, **parts: Any) -> httpx.Response:
+        """What the repeated request is answered, after its first answer was lost."""
+        with pytest.raises(httpx.TransportError):
+            self.lossy.send(method, path, user, **parts)
+        return self.api.send(method, path, user, **parts)
+
+    def uploads(self) -> int:
+        connection = sqlite3.connect(self.database)
+        (found,) = connection.execute("SELECT count(*) FROM uploads").fetchone()
+        connection.close()
+        return int(found)
+
+    def assert_one_post(self, user: str, path: str) -> dict[str, Any]:
+        post: dict[str, Any] = self.api.get(path, user, params={"wait": 20}).json()
+        assert post["status"] == "ready"
+        assert self.api.feed(creator=user)["posts"] == [post]
+        assert self.api.get(f"{path}/original", user).content == PICTURE
+        return post
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    folder = tmp_path_factory.mktemp("data")
+    with (
+        local_server(folder) as server,
+        chaos(server.url, Weather(lost_answers=1.0)) as proxy,
+        Api(server.url, "local") as api,
+        Api(proxy.url, "local") as lossy,
+    ):
+        yield Service(api, lossy, folder / "image_poster.db")
+
+
+def test_of_a_creation(service: Service) -> None:
+    alice, before = someone("alice"), service.uploads()
+    created = service.send("POST", "/uploads", alice, headers={**LENGTH, **KEY})
+    assert created.status_code == 201
+    assert created.headers["idempotent-replayed"] == "true"
+    assert service.uploads() == before + 1
+    path = created.headers["location"]
+    service.api.send("PATCH", path, alice, content=PICTURE, headers={**PIECE, "upload-offset": "0"})
+    service.assert_one_post(alice, path.replace("uploads", "posts"))
+
+
+def test_of_a_creation_that_brought_bytes(service: Service) -> None:
+    """The repeat tells how far it had come, and its own bytes are not taken twice."""
+    alice, before = someone("alice"), service.uploads()
+    headers = {**LENGTH, **PIECE, **KEY}
+    created = service.send("POST", "/uploads", alice, headers=headers, content=PICTURE[:500])
+    assert created.headers["upload-offset"] == "500"
+    assert service.uploads() == before + 1
+    path, rest = created.headers["location"], {**PIECE, "upload-offset": "500"}
+    service.api.send("PATCH", path, alice, content=PICTURE[500:], headers=rest)
+    service.assert_one_post(alice, path.replace("uploads", "posts"))
+
+
+@pytest.mark.parametrize("at", ["middle", "end"])
+def test_of_a_piece(service: Service, at: str) -> None:
+    alice = someone("alice")
+    path = service.api.send("POST", "/uploads", alice, headers=LENGTH).headers["location"]
+    start = 0 if at == "middle" else 500
+    if start:
+        first = {**PIECE, "upload-offset": "0"}
+        service.api.send("PATCH", path, alice, content=PICTURE[:start], headers=first)
+    piece = PICTURE[:500] if at == "middle" else PICTURE[start:]
+    sent = {**PIECE, "upload-offset": str(start)}
+    repeated = service.send("PATCH", path, alice, content=piece, headers=sent)
+    assert repeated.status_code == 409  # as the protocol wants: ask where it is, then go on
+    head = service.api.send("HEAD", path, alice, headers=TUS)
+    now = int(head.headers["upload-offset"])
+    assert now == start + len(piece)
+    rest = {**PIECE, "upload-offset": str(now)}
+    done = service.api.send("PATCH", path, alice, content=PICTURE[now:], headers=rest)
+    assert (done.status_code, done.headers["upload-offset"]) == (204, str(len(PICTURE)))
+    service.assert_one_post(alice, path.replace("uploads", "posts"))
+
+
+def test_of_a_multipart_post(service: Service) -> None:
+    alice, before = someone("alice"), service.uploads()
+    files = {"image": ("a.jpg", PICTURE)}
+    made = service.send("POST", "/posts", alice, files=files, headers=KEY)
+    assert (made.status_code, made.headers["idempotent-replayed"]) == (201, "true")
+    service.assert_one_post(alice, made.headers["location"])
+    assert service.uploads() == before
+
+
+def test_of_a_reservation_and_its_put(service: Service) -> None:
+    alice, before = someone("alice"), service.uploads()
+    image = {"size": len(PICTURE), "content_type": "image/jpeg"}
+    made = service.send("POST", "/posts", alice, json={"image": image}, headers=KEY)
+    assert (made.status_code, made.headers["idempotent-replayed"]) == (201, "true")
+    assert service.uploads() == before + 1
+    put = made.json()["upload"]["put"]
+    done = service.send("PUT", put["url"], alice, content=PICTURE, headers=put["headers"])
+    assert done.status_code == 204
+    service.assert_one_post(alice, made.headers["location"])
+
+
+def test_of_a_comment(service: Service) -> None:
+    alice, bob = someone("alice"), someone("bob")
+    post = service.api.ready(alice)
+    path = f"/posts/{post['id']}/comments"
+    made = service.send("POST", path, bob, json={"content": "once"}, headers=KEY)
+    assert (made.status_code, made.headers["idempotent-replayed"]) == (201, "true")
+    shown = service.api.get(f"/posts/{post['id']}").json()
+    assert shown["total_comments"] == 1
+    assert shown["latest_comments"] == [made.json()]
+
+
+def test_of_a_deletion(service: Service) -> None:
+    alice = someone("alice")
+    post = service.api.ready(alice)
+    assert service.send("DELETE", f"/posts/{post['id']}", alice).status_code == 204

@@ -1,0 +1,213 @@
+"""Whatever the network and the service do, the client's upload ends in the same bytes, one upload,
+and no byte sent twice that had arrived."""
+
+import io
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from image_poster.client.posting import Draft, Job, _Unrecorded
+from image_poster.client.retries import Policy, Retries
+from image_poster.client.sources import FileSource, Source, StreamSource
+from image_poster.client.steps import (
+    Cut,
+    Outcome,
+    Pause,
+    Read,
+    Remember,
+    Reply,
+    Send,
+    Step,
+    UploadState,
+)
+from image_poster.client.uploading import SMALLEST_PIECE_BYTES, Uploading, UploadOrder
+
+# More than two pieces of 512 KiB, and no round number.
+CONTENT = bytes(range(256)) * 5003
+BUSY = Reply(503, {"retry-after": "0"}, b'{"code":"busy","detail":"Busy."}')
+
+
+class Fault(NamedTuple):
+    """What happens to one request: it arrives, up to `arrives` bytes of its body, and is answered,
+    or not."""
+
+    arrives: int | None
+    answered: bool
+    busy: bool = False
+
+
+FINE = Fault(None, answered=True)
+FAULTS = st.lists(
+    st.one_of(
+        st.just(FINE),
+        st.builds(Fault, st.one_of(st.none(), st.integers(0, 600_000)), st.just(False)),
+        st.builds(Fault, st.just(0), st.just(True), st.just(True)),
+    ),
+    max_size=25,
+)
+
+
+class FakeService:
+    """tus as this service speaks it, over a network that does what it is told."""
+
+    def __init__(self, faults: list[Fault]) -> None:
+        self._faults: Iterator[Fault] = iter(faults)
+        self.uploads: dict[str, bytearray] = {}
+        self.lengths: dict[str, int | None] = {}
+        self.keys: dict[str, str] = {}
+        self.sent = self.lost = 0
+
+    def answer(self, send: Send) -> Outcome:
+        fault = next(self._faults, FINE)
+        if fault.busy:
+            return BUSY
+        if fault.arrives == 0 and not fault.answered:
+            return Cut("broken before it arrived")
+        reply = self._handle(send, fault.arrives)
+        if not fault.answered or (fault.arrives or 0) > len(send.body):
+            return Cut("the answer was lost")
+        return reply
+
+    def _handle(self, send: Send, arrives: int | None) -> Reply:
+        headers = dict(send.headers)
+        assert headers["tus-resumable"] == "1.0.0"
+        if send.method == "POST":
+            return self._create(headers)
+        path = send.path
+        if send.method == "PATCH":
+            return self._append(path, headers, send.body, arrives)
+        assert send.method == "HEAD"
+        return Reply(200, {"upload-offset": str(len(self.uploads[path]))}, b"")
+
+    def _create(self, headers: dict[str, str]) -> Reply:
+        path = self.keys.setdefault(headers["idempotency-key"], f"/uploads/{len(self.keys)}")
+        received = self.uploads.setdefault(path, bytearray())
+        length = headers.get("upload-length")
+        self.lengths.setdefault(path, int(length) if length else None)
+        return Reply(201, {"location": path, "upload-offset": str(len(received))}, b"")
+
+    def _append(
+        self, path: str, headers: dict[str, str], body: bytes, arrives: int | None
+    ) -> Reply:
+        received = self.uploads[path]
+        self.sent += len(body)
+        if int(headers["upload-offset"]) != len(received):
+            return Reply(409, {}, b'{"code":"offset_mismatch","detail":"Elsewhere."}')
+        received += body if arrives is None else body[:arrives]
+        self.lost += 0 if arrives is None else max(0, len(body) - arrives)
+        if "upload-length" in headers:
+            declared = int(headers["upload-length"])
+            assert self.lengths[path] in (None, declared)
+            self.lengths[path] = declared
+        if arrives is not None and arrives < len(body):
+            return Reply(500, {}, b"")  # never seen: the connection broke
+        return Reply(204, {"upload-offset": str(len(received))}, b"")
+
+    def is_whole(self, path: str) -> bool:
+        return self.lengths[path] == len(self.uploads[path]) and self.uploads[path] == CONTENT
+
+
+def impatient() -> Policy:
+    return Policy(now=lambda: 0.0, jitter=lambda low, _high: low)
+
+
+class StoppedError(Exception):
+    """As if the process had been killed."""
+
+
+def run(service: FakeService, source: Source, state: UploadState, stop_after: int) -> UploadState:
+    """Carry steps out; raises `StoppedError` after so many, with the state as it was kept."""
+    order = UploadOrder("photo", source.size, "caption", "")
+    retries = Retries(impatient(), lambda _reason, _wait: None)
+    steps = Uploading(order, state, retries, lambda _progress: None).steps()
+    answer: object = None
+    for number in range(10_000):
+        if number == stop_after:
+            raise StoppedError(state)
+        try:
+            step: Step = steps.send(answer)
+        except StopIteration:
+            return state
+        answer = None
+        if isinstance(step, Send):
+            answer = service.answer(step)
+        elif isinstance(step, Read):
+            answer = source.read(*step)
+        elif isinstance(step, Remember):
+            state = step.state
+        else:
+            assert isinstance(step, Pause)
+    raise AssertionError("it never ends")
+
+
+@given(FAULTS, st.lists(st.integers(1, 20), max_size=4))
+@settings(deadline=None)
+def test_a_file_arrives_once_whatever_breaks_and_however_often_it_is_started(
+    faults: list[Fault], stops: list[int]
+) -> None:
+    service, state = FakeService(faults), UploadState("a-key.0")
+    source = FileSource(io.BytesIO(CONTENT), "photo")
+    for stop in [*stops, -1]:
+        try:
+            state = run(service, source, state, stop)
+        except StoppedError as stopped:
+            (state,) = stopped.args
+    assert state.complete
+    assert list(service.uploads) == [state.location]
+    assert service.is_whole(state.location)
+
+
+@given(FAULTS)
+@settings(deadline=None)
+def test_a_stream_of_unknown_length_arrives_too(faults: list[Fault]) -> None:
+    service = FakeService(faults)
+    state = run(service, StreamSource(io.BytesIO(CONTENT), "-"), UploadState("a-key.0"), -1)
+    assert list(service.uploads) == [state.location]
+    assert service.is_whole(state.location)
+
+
+@given(FAULTS)
+@settings(deadline=None)
+def test_only_what_was_lost_is_sent_again(faults: list[Fault]) -> None:
+    service = FakeService(faults)
+    run(service, FileSource(io.BytesIO(CONTENT), "photo"), UploadState("a-key.0"), -1)
+    assert service.sent == len(CONTENT) + service.lost
+
+
+def test_an_upload_that_has_expired_begins_anew_under_another_key() -> None:
+    class Forgetful(FakeService):
+        def answer(self, send: Send) -> Outcome:
+            if send.path == "/uploads/gone":
+                return Reply(410, {}, b"")
+            return super().answer(send)
+
+    service = Forgetful([])
+    source = FileSource(io.BytesIO(CONTENT), "photo")
+    state = run(service, source, UploadState("a-key.0", "/uploads/gone"), -1)
+    assert service.keys == {"a-key.1": state.location}
+    assert service.is_whole(state.location)
+
+
+def test_after_a_cut_pieces_are_smaller_for_a_while() -> None:
+    sizes: list[int] = []
+
+    class Watching(FakeService):
+        def answer(self, send: Send) -> Outcome:
+            if send.method == "PATCH":
+                sizes.append(len(send.body))
+            return super().answer(send)
+
+    service = Watching([FINE, Fault(10, answered=False), FINE, Fault(10, answered=False)])
+    run(service, FileSource(io.BytesIO(CONTENT), "photo"), UploadState("a-key.0"), -1)
+    assert sizes[:3] == [512 * 1024, 128 * 1024, SMALLEST_PIECE_BYTES]
+    assert sizes[3] == 2 * SMALLEST_PIECE_BYTES
+
+
+def test_a_job_has_its_state_with_it() -> None:
+    held = _Unrecorded()
+    job = Job(Draft(io.BytesIO(CONTENT)), FileSource(io.BytesIO(CONTENT), "photo"), held)
+    assert job.do(Read(3, 2)) == CONTENT[3:5]
+    assert job.do(Remember(UploadState("other.0"))) is None
+    assert held.state.key == "other.0"

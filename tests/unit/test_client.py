@@ -1,0 +1,210 @@
+"""The client's rules one by one; `property/test_client_uploads.py` has them all together."""
+
+import inspect
+import io
+import os
+import time
+from email.utils import formatdate
+from pathlib import Path
+
+import pytest
+
+from image_poster.client import AsyncImagePosterClient, GaveUpError, ImagePosterClient, InUseError
+from image_poster.client.journal import KEPT_SECONDS, Journal, UploadIdentity, sha256_of
+from image_poster.client.retries import Policy, Retries
+from image_poster.client.sources import StreamSource, open_source
+from image_poster.client.steps import Cut, Outcome, Pause, Reply, Send, UploadState
+from image_poster.client.transport import base_url
+
+CUT = Cut("broken")
+
+
+class Clock:
+    """Time passes in pauses only."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def policy(self, jitter: float = 1.0) -> Policy:
+        return Policy(now=lambda: self.now, jitter=lambda low, high: low + jitter * (high - low))
+
+
+def pauses(clock: Clock, retries: Retries, *outcomes: Outcome) -> list[float]:
+    """How long is waited after each outcome of one request, which then succeeds."""
+    found: list[float] = []
+    given = iter([*outcomes, Reply(200, {}, b"")])
+    steps = retries.exchange(Send("GET", "/"))
+    answer: object = None
+    while True:
+        try:
+            step = steps.send(answer)
+        except StopIteration:
+            return found
+        if isinstance(step, Pause):
+            found.append(step.seconds)
+            clock.now += step.seconds
+            answer = None
+        else:
+            answer = next(given)
+
+
+def silent(_reason: str, _wait: float) -> None: ...
+
+
+def test_waits_double_up_to_a_cap() -> None:
+    clock = Clock()
+    waits = pauses(clock, Retries(clock.policy(), silent), Reply(503, {}, b""), *[CUT] * 7)
+    assert waits == [0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 20.0, 20.0]
+
+
+def test_jitter_is_full() -> None:
+    clock = Clock()
+    assert pauses(clock, Retries(clock.policy(0.0), silent), CUT, CUT) == [0.0, 0.0]
+    retries = Retries(Policy(), silent)
+    drawn = [pauses(clock, retries, Reply(503, {}, b""))[0] for _ in range(20)]
+    assert len(set(drawn)) == 20
+    assert all(0 <= wait <= 20 for wait in drawn)
+
+
+@pytest.mark.parametrize(
+    ("header", "least", "most"),
+    [
+        ("7", 7, 7),
+        (formatdate(time.time() + 30, usegmt=True), 25, 30),
+        ("soon", 0.5, 0.5),
+        ("Wed, 21 Oct 2015 07:28:00 GMT", 0.5, 0.5),
+    ],
+)
+def test_retry_after_is_heeded(header: str, least: float, most: float) -> None:
+    clock = Clock()
+    busy = Reply(503, {"retry-after": header}, b"")
+    (wait,) = pauses(clock, Retries(clock.policy(), silent), busy)
+    assert least <= wait <= most
+
+
+def test_patience_ends_and_progress_renews_it() -> None:
+    clock = Clock()
+    retries = Retries(clock.policy(), silent)
+    with pytest.raises(GaveUpError, match="broken; gave up after"):
+        pauses(clock, retries, Reply(503, {}, b""), *[CUT] * 100)
+    assert clock.now == pytest.approx(100 + 111.5)
+    retries.progressed()
+    assert pauses(clock, retries, CUT) == [0.5]
+
+
+def test_who_never_answered_is_waited_for_less() -> None:
+    clock = Clock()
+    with pytest.raises(GaveUpError):
+        pauses(clock, Retries(clock.policy(), silent), *[CUT] * 100)
+    assert clock.now < 100 + 30
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 409, 410, 413, 415, 422])
+def test_a_refusal_is_not_asked_again(status: int) -> None:
+    steps = Retries(Policy(), silent).exchange(Send("GET", "/"))
+    next(steps)
+    with pytest.raises(StopIteration):
+        steps.send(Reply(status, {}, b'{"code":"validation_failed","detail":"No."}'))
+
+
+@pytest.mark.parametrize("code", ["request_in_progress", "upload_taken_over"])
+def test_a_passing_conflict_is_asked_again(code: str) -> None:
+    clock = Clock()
+    conflict = Reply(409, {}, b'{"code":"%b","detail":"Later."}' % code.encode())
+    assert len(pauses(clock, Retries(clock.policy(), silent), conflict)) == 1
+
+
+def test_a_stream_is_held_as_long_as_it_may_be_asked_for() -> None:
+    source = StreamSource(io.BytesIO(b"0123456789"), "-")
+    assert source.read(0, 6) == b"012345"
+    assert source.read(2, 6) == b"234567"
+    assert source.read(8, 6) == b"89"
+    assert source.read(10, 6) == b""
+    with pytest.raises(GaveUpError, match="cannot be read again"):
+        source.read(0, 1)
+
+
+def test_pipes_are_read_to_their_end() -> None:
+    reader, writer = os.pipe()
+    os.write(writer, b"abc")
+    os.write(writer, b"def")
+    os.close(writer)
+    with os.fdopen(reader, "rb", buffering=0) as pipe, open_source(pipe) as source:  # type: ignore[arg-type]
+        assert source.size is None
+        assert source.read(0, 100) == b"abcdef"
+
+
+def identity(path: Path, copy: int = 0) -> UploadIdentity:
+    return UploadIdentity("http://x", "alice", sha256_of(path), "", "", copy)
+
+
+@pytest.fixture
+def photo(tmp_path: Path) -> Path:
+    path = tmp_path / "photo.jpg"
+    path.write_bytes(b"bytes")
+    return path
+
+
+def test_a_record_outlives_its_process(tmp_path: Path, photo: Path) -> None:
+    journal = Journal(tmp_path / "state")
+    with journal.record(identity(photo)) as record:
+        fresh = record.state
+        record.remember(UploadState(fresh.key, "/uploads/somewhere/far", complete=True))
+        record.remember(UploadState(fresh.key, "/uploads/1"))
+    with Journal(tmp_path / "state").record(identity(photo)) as record:
+        assert record.state == UploadState(fresh.key, "/uploads/1")
+        record.forget()
+    with journal.record(identity(photo)) as record:
+        assert record.state.key != fresh.key
+
+
+def test_another_picture_service_text_or_copy_is_another_record(
+    tmp_path: Path, photo: Path
+) -> None:
+    journal, one = Journal(tmp_path / "state"), identity(photo)
+    changes = [{"service": "http://y"}, {"user": "bob"}, {"caption": "x"}, {"copy": 1}]
+    others = [one, *(one._replace(**change) for change in changes)]  # type: ignore[arg-type]
+    keys = set()
+    for other in others:
+        with journal.record(other) as record:
+            keys.add(record.state.key)
+            record.remember(record.state)
+    assert len(keys) == len(others)
+
+
+def test_two_at_once_are_told_so(tmp_path: Path, photo: Path) -> None:
+    journal = Journal(tmp_path / "state")
+    with journal.record(identity(photo)), pytest.raises(InUseError):
+        journal.record(identity(photo)).__enter__()
+
+
+def test_a_damaged_or_old_record_is_no_record(tmp_path: Path, photo: Path) -> None:
+    folder = tmp_path / "state"
+    with Journal(folder).record(identity(photo)) as record:
+        record.remember(UploadState("old.0", "/uploads/1"))
+    (path,) = folder.iterdir()
+    content = path.read_bytes()
+    path.write_bytes(content[:-3])
+    with Journal(folder).record(identity(photo)) as record:
+        assert record.state.location == ""
+    path.write_bytes(content)
+    old = time.time() - KEPT_SECONDS - 1
+    os.utime(path, (old, old))
+    with Journal(folder).record(identity(photo)) as record:
+        assert record.state.location == ""
+
+
+def test_both_clients_have_the_same_calls() -> None:
+    def calls(client: type) -> dict[str, inspect.Signature]:
+        members = inspect.getmembers(client, inspect.isfunction)
+        return {name: inspect.signature(found) for name, found in members if name[0] != "_"}
+
+    assert calls(ImagePosterClient) == calls(AsyncImagePosterClient)
+
+
+@pytest.mark.parametrize(
+    "url", ["", "photo.jpg", "ftp://x", "http://", "http://x:port", "localhost:80"]
+)
+def test_an_address_that_is_none_is_told_so(url: str) -> None:
+    with pytest.raises(ValueError, match="URL"):
+        base_url(url)
