@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PORT ?= 8080
 DATA ?= ./data
 
-.PHONY: help run sample test check lint types bench lock crash peers storm clean
+.PHONY: help run sample aws-local test check lint types bench lock crash peers storm clean
 
 help:  ## List what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 10
@@ -22,6 +22,9 @@ test: $(VENV)/installed-dev  ## Run all tests
 
 peers:  ## Install other people's tus clients and servers (with npm), for tests and benchmarks
 	npm ci --prefix tests/peers --silent
+
+aws-local: $(VENV)/installed-dev  ## Serve the whole AWS edition on an emulator, on PORT (8080)
+	@PYTHONPATH=infra exec $(BIN)/python -m aws_local --port $(PORT)
 
 storm: $(VENV)/installed-dev  ## Post ten 10 MB photographs through a bad network, also killed and repeated
 	STORM=1 $(BIN)/python -m pytest -v -k ten_photographs tests/e2e/test_bad_networks.py

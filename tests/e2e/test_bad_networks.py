@@ -20,6 +20,7 @@ from tusclient.client import TusClient
 from image_poster.client import AsyncImagePosterClient, ImagePosterClient, Policy, Progress
 from image_poster.client.journal import Journal
 from support import peers, pictures
+from support.api import LOCAL as LOCAL_EDITION
 from support.api import Api, someone
 from support.chaos import RunningProxy, Weather, chaos
 from support.servers import LOCAL, Server, local_server
@@ -55,7 +56,7 @@ def photo(tmp_path: Path) -> Path:
 
 def assert_one_post(server: Server, user: str, content: bytes = PICTURE, **fields: Any) -> None:
     """The user has this one post, with these bytes."""
-    with Api(server.url, "local") as api:
+    with Api(server.url, LOCAL_EDITION) as api:
         (post,) = api.feed(creator=user, sort="new")["posts"]
         assert post["status"] == "ready"
         assert {name: post[name] for name in fields} == fields
@@ -146,7 +147,7 @@ def test_tuspy_uploads_through_a_bad_network(server: Server, seed: int) -> None:
                 continue
         assert proxy.counts.cuts > 0
         path = f"/posts/{str(uploader.url).rpartition('/')[2]}"
-    with Api(server.url, "local") as api:
+    with Api(server.url, LOCAL_EDITION) as api:
         api.get(path, alice, params={"wait": 20})
     assert_one_post(server, alice, caption="by tuspy")
 
@@ -169,7 +170,7 @@ def test_tus_js_client_uploads_through_a_bad_network(
         )
         assert done.returncode == 0, done.stderr
         assert proxy.counts.cuts > 0
-    with Api(server.url, "local") as api:
+    with Api(server.url, LOCAL_EDITION) as api:
         api.get(f"/posts/{done.stdout.strip().rpartition('/')[2]}", alice, params={"wait": 20})
     assert_one_post(server, alice, caption="by tus-js-client")
 
@@ -223,7 +224,7 @@ def wait_for_bytes(proxy: RunningProxy, least: float, process: "subprocess.Popen
 
 
 def assert_all_posted_once(server: Server, user: str, photos: list[Path]) -> None:
-    with Api(server.url, "local") as api:
+    with Api(server.url, LOCAL_EDITION) as api:
         posts = api.feed(creator=user, limit=100)["posts"]
         originals = [api.get(f"/posts/{post['id']}/original", user).content for post in posts]
     assert sorted(originals) == sorted(path.read_bytes() for path in photos)

@@ -13,6 +13,7 @@ import httpx
 import pytest
 
 from support import pictures
+from support.api import LOCAL as LOCAL_EDITION
 from support.api import Api
 from support.servers import LOCAL, local_server, start
 
@@ -197,7 +198,7 @@ def test_nothing_answered_is_lost_nothing_is_stuck_no_file_is_left(tmp_path: Pat
     assert len(journal.posts) > ROUNDS
     assert len(journal.comments) > ROUNDS
     assert errors_in(tmp_path / "log") == []
-    with local_server(tmp_path) as server, Api(server.url, "local") as api:
+    with local_server(tmp_path) as server, Api(server.url, LOCAL_EDITION) as api:
         check_posts(api, journal)
         shown = posts_in_feed(api)
         assert len(shown) == len(set(shown))

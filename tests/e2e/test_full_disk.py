@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from support import pictures
+from support.api import LOCAL as LOCAL_EDITION
 from support.api import Api, assert_problem, someone
 from support.servers import LOCAL, Server, running
 
@@ -43,7 +44,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 def test_nothing_is_lost_and_room_again_is_used(server: Server) -> None:
     alice = someone("alice")
-    with Api(server.url, "local") as api:
+    with Api(server.url, LOCAL_EDITION) as api:
         kept = [api.ready(alice, SMALL)["id"]]
         length = {**TUS, "upload-length": str(len(HUGE))}
         upload = api.send("POST", "/uploads", alice, headers=length).headers["location"]

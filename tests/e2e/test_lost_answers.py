@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from support import pictures
+from support.api import LOCAL as LOCAL_EDITION
 from support.api import Api, someone
 from support.chaos import Weather, chaos
 from support.servers import local_server
@@ -55,8 +56,8 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     with (
         local_server(folder) as server,
         chaos(server.url, Weather(lost_answers=1.0)) as proxy,
-        Api(server.url, "local") as api,
-        Api(proxy.url, "local") as lossy,
+        Api(server.url, LOCAL_EDITION) as api,
+        Api(proxy.url, LOCAL_EDITION) as lossy,
     ):
         yield Service(api, lossy, folder / "image_poster.db")
 

@@ -11,6 +11,7 @@ from schemathesis import Case
 from schemathesis.checks import CHECKS
 
 from image_poster.http.app import openapi_document
+from support.api import LOCAL as LOCAL_EDITION
 from support.api import Api
 from support.servers import Server, local_server
 
@@ -21,7 +22,7 @@ schema = schemathesis.openapi.from_dict(json.loads(openapi_document()))
 def known(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, dict[str, str]]]:
     """A server with something in it, and ids that are there."""
     data_dir = tmp_path_factory.mktemp("data")
-    with local_server(data_dir) as server, Api(server.url, "local") as api:
+    with local_server(data_dir) as server, Api(server.url, LOCAL_EDITION) as api:
         post = api.ready("alice")
         comment = api.comment(post["id"], "alice")
         yield server, {"post_id": post["id"], "comment_id": comment["id"]}

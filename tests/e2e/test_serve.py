@@ -15,6 +15,7 @@ import psutil
 import pytest
 
 from support import pictures
+from support.api import LOCAL as LOCAL_EDITION
 from support.api import Api, someone
 from support.servers import LOCAL, Server, local_server, start
 
@@ -47,12 +48,12 @@ def test_it_says_where_it_listens_and_serves_there(tmp_path: Path) -> None:
 def test_it_stops_when_told_and_what_it_had_is_there_again(tmp_path: Path, number: int) -> None:
     alice = someone("alice")
     server = start(LOCAL, "--data-dir", str(tmp_path))
-    with Api(server.url, "local") as api:
+    with Api(server.url, LOCAL_EDITION) as api:
         post = api.ready(alice)
     began = time.monotonic()
     assert server.stop(number) == 0
     assert time.monotonic() - began < 10
-    with local_server(tmp_path) as again, Api(again.url, "local") as api:
+    with local_server(tmp_path) as again, Api(again.url, LOCAL_EDITION) as api:
         assert api.feed(creator=alice)["posts"] == [post]
 
 
@@ -183,12 +184,12 @@ def children_of(server: Server) -> list[psutil.Process]:
 
 def test_several_processes_share_one_folder(tmp_path: Path) -> None:
     alice = someone("alice")
-    with local_server(tmp_path, "--workers", "2") as server, Api(server.url, "local") as api:
+    with local_server(tmp_path, "--workers", "2") as server, Api(server.url, LOCAL_EDITION) as api:
         posts = [api.ready(alice) for _ in range(3)]
 
         def comment(number: int) -> None:
             # A connection each, so that both processes get some.
-            with Api(server.url, "local") as own:
+            with Api(server.url, LOCAL_EDITION) as own:
                 own.comment(posts[0]["id"], "bob", str(number))
 
         with ThreadPoolExecutor(8) as pool:
@@ -219,7 +220,7 @@ def test_a_process_that_dies_is_replaced(tmp_path: Path) -> None:
                 break
             assert time.monotonic() < deadline
             time.sleep(0.05)
-        with Api(server.url, "local") as api:
+        with Api(server.url, LOCAL_EDITION) as api:
             assert api.ready(someone())
 
 
@@ -234,7 +235,7 @@ def test_workers_end_when_their_supervisor_is_killed(tmp_path: Path) -> None:
 
 
 def test_a_hundred_megabytes_go_to_the_disk_and_not_to_memory(tmp_path: Path) -> None:
-    with local_server(tmp_path) as server, Api(server.url, "local") as api:
+    with local_server(tmp_path) as server, Api(server.url, LOCAL_EDITION) as api:
         api.finished("alice")  # warm: the image process is running, all code is loaded
         process = psutil.Process(server.process.pid)
         before = process.memory_info().rss

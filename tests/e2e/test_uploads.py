@@ -7,6 +7,7 @@ import pytest
 from tusclient.client import TusClient
 
 from support import pictures
+from support.api import LOCAL as LOCAL_EDITION
 from support.api import Api
 from support.servers import LOCAL, local_server, start
 
@@ -18,13 +19,13 @@ def test_an_upload_goes_on_after_the_server_was_killed(tmp_path: Path) -> None:
     picture = pictures.jpeg(900, 600)
     half = len(picture) // 2
     server = start(LOCAL, "--data-dir", str(tmp_path))
-    with Api(server.url, "local") as api:
+    with Api(server.url, LOCAL_EDITION) as api:
         size = {**TUS, "upload-length": str(len(picture))}
         path = api.send("POST", "/uploads", "alice", headers=size).headers["location"]
         sent = {**PIECE, "upload-offset": "0"}
         assert api.send("PATCH", path, "alice", content=picture[:half], headers=sent).is_success
         server.kill()
-    with local_server(tmp_path) as again, Api(again.url, "local") as api:
+    with local_server(tmp_path) as again, Api(again.url, LOCAL_EDITION) as api:
         at = int(api.send("HEAD", path, "alice", headers=TUS).headers["upload-offset"])
         assert at == half
         rest = {**PIECE, "upload-offset": str(at)}
@@ -39,7 +40,7 @@ def test_a_crash_right_after_the_last_byte_is_mended_at_the_next_start(tmp_path:
     """As if the server had been killed between the byte and the completion."""
     picture = pictures.jpeg()
     server = start(LOCAL, "--data-dir", str(tmp_path))
-    with Api(server.url, "local") as api:
+    with Api(server.url, LOCAL_EDITION) as api:
         size = {**TUS, "upload-length": str(len(picture))}
         path = api.send("POST", "/uploads", "alice", headers=size).headers["location"]
         sent = {**PIECE, "upload-offset": "0"}
@@ -49,20 +50,20 @@ def test_a_crash_right_after_the_last_byte_is_mended_at_the_next_start(tmp_path:
     (received,) = (tmp_path / "uploads").rglob(post_id)
     with received.open("ab") as file:
         file.write(picture[-10:])
-    with local_server(tmp_path) as again, Api(again.url, "local") as api:
+    with local_server(tmp_path) as again, Api(again.url, LOCAL_EDITION) as api:
         post = api.get(f"/posts/{post_id}", "alice", params={"wait": 20}).json()
         assert post["status"] == "ready"
 
 
 def test_workers_take_uploads_over_from_each_other(tmp_path: Path) -> None:
     picture = pictures.jpeg(1200, 900)
-    with local_server(tmp_path, "--workers", "2") as server, Api(server.url, "local") as api:
+    with local_server(tmp_path, "--workers", "2") as server, Api(server.url, LOCAL_EDITION) as api:
         size = {**TUS, "upload-length": str(len(picture))}
         path = api.send("POST", "/uploads", "alice", headers=size).headers["location"]
         at = 0
         while at < len(picture):
             # A connection each, so that either process may get it.
-            with Api(server.url, "local") as own:
+            with Api(server.url, LOCAL_EDITION) as own:
                 sent = {**PIECE, "upload-offset": str(at)}
                 piece = picture[at : at + 2000]
                 answer = own.send("PATCH", path, "alice", content=piece, headers=sent)
@@ -76,7 +77,7 @@ def test_workers_take_uploads_over_from_each_other(tmp_path: Path) -> None:
 def test_tuspy_uploads(tmp_path: Path, *, checksums: bool) -> None:
     """A client that we did not write: https://pypi.org/project/tuspy/"""
     picture = pictures.jpeg(1200, 900)
-    with local_server(tmp_path) as server, Api(server.url, "local") as api:
+    with local_server(tmp_path) as server, Api(server.url, LOCAL_EDITION) as api:
         client = TusClient(f"{server.url}/uploads", headers={"user-id": "alice"})
         uploader = client.uploader(
             file_stream=io.BytesIO(picture),

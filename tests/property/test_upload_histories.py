@@ -15,6 +15,7 @@ from contract.ports.suite import ALICE
 from image_poster.adapters.files.layout import Layout
 from image_poster.adapters.files.picture_store import FilePictureStore
 from image_poster.adapters.files.upload_store import FileUploadStore
+from image_poster.adapters.memory.awaiting_uploads import MemoryAwaitingUploads
 from image_poster.adapters.memory.clock import ManualClock
 from image_poster.adapters.memory.post_store import MemoryPostStore
 from image_poster.adapters.memory.state import MemoryState
@@ -83,11 +84,10 @@ class World:
         """A new process on the same disk."""
         uploads = FileUploadStore(self.layout)
         completion = CompleteUpload(self.posts, uploads)
-        self.receive = ReceiveUpload(
-            self.posts, self.ledger, uploads, completion, self.clock, Limits()
-        )
+        self.receive = ReceiveUpload(self.ledger, uploads, completion, self.clock, Limits())
+        awaiting = MemoryAwaitingUploads(self.state)
         self.settle = SettleUploads(
-            self.ledger, uploads, completion, DeletePost(self.posts, self.pictures), self.clock
+            awaiting, uploads, completion, DeletePost(self.posts, self.pictures), self.clock
         )
 
     async def restart(self) -> None:

@@ -1,12 +1,16 @@
 """Talking to a server as a user, with the shortest words that a test can have."""
 
 import secrets
+import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import httpx
 
 from support import pictures
+
+Found = TypeVar("Found")
 
 
 def someone(name: str = "user") -> str:
@@ -14,12 +18,41 @@ def someone(name: str = "user") -> str:
     return f"{name}-{secrets.token_hex(4)}"
 
 
+@dataclass(frozen=True)
+class Edition:
+    """What differs between editions, as far as the contract allows. Each flag is what one machine
+    does; `docs/aws.md` says what AWS does instead, and `test_aws_differences.py` shows it."""
+
+    name: str
+    # Counts and latest comments are right when a write is answered, not soon after.
+    counts_at_once: bool = True
+    # Nobody before the service refuses, decodes, limits or shortens anything.
+    own_gateway: bool = True
+    # Bodies reach the service as they come, also those that are cut.
+    streams: bool = True
+    # Pictures are served, and taken by PUT, by the service itself.
+    own_files: bool = True
+    # The header user-id is believed, on loopback names only; metrics are for Prometheus.
+    one_machine: bool = True
+
+
+LOCAL, MEMORY = Edition("local"), Edition("memory")
+AWS = Edition(
+    "aws",
+    counts_at_once=False,
+    own_gateway=False,
+    streams=False,
+    own_files=False,
+    one_machine=False,
+)
+
+
 @dataclass
 class Api:
     """A server, and the differences of its edition that the contract allows."""
 
     url: str
-    edition: str
+    edition: Edition
     http: httpx.Client = field(init=False)
 
     def __post_init__(self) -> None:
@@ -36,7 +69,40 @@ class Api:
 
     def send(self, method: str, path: str, user: str | None = None, **parts: Any) -> httpx.Response:
         headers = {**({"user-id": user} if user else {}), **parts.pop("headers", {})}
-        return self.http.request(method, path, headers=headers, **parts)
+        answer = self.http.request(method, path, headers=headers, **parts)
+        if answer.status_code == 302:  # a file that is kept elsewhere
+            return self.http.get(answer.headers["location"])
+        return answer
+
+    def eventually(self, read: Callable[[], Found], expected: Found) -> None:
+        """What is read is as expected: at once, or soon where counts follow their comments."""
+        deadline = time.monotonic() + (0 if self.edition.counts_at_once else 20)
+        while (found := read()) != expected and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert found == expected
+
+    def total(self, post_id: str) -> int:
+        """A post's count."""
+        return int(self.get(f"/posts/{post_id}").json()["total_comments"])
+
+    def latest(self, post_id: str) -> list[dict[str, Any]]:
+        """A post's latest comments, as many as are kept."""
+        path = f"/posts/{post_id}"
+        return self.get(path, params={"comments": 10}).json()["latest_comments"]  # type: ignore[no-any-return]
+
+    def assert_no_picture(self, url: str) -> None:
+        """There is no such picture; a CDN says so in its own words (and without the right to list
+        the bucket, as in the emulator, with 403)."""
+        answer = self.get(url)
+        if self.edition.own_files:
+            assert_problem(answer, 404, "image_not_found")
+        assert answer.status_code in (403, 404)
+
+    def assert_identity_required(self, answer: httpx.Response) -> None:
+        """Nobody may do this; where a gateway says so, it has its own words."""
+        if self.edition.own_gateway:
+            assert_problem(answer, 401, "identity_required")
+        assert answer.status_code == 401
 
     def upload(
         self, user: str | None, content: bytes | None = None, **texts: str

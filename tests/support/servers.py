@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import IO
 
 LOCAL = (sys.executable, "-m", "image_poster", "serve")
+AWS = (sys.executable, "-m", "aws_local", "--log", "/tmp/emu.log")
 MEMORY = (sys.executable, "-m", "image_poster.editions.memory.serve")
 
 _LISTENING = re.compile(r"listening on (http://\S+)\n")
+_INFRA = str(Path(__file__).parents[2] / "infra")
 _CLEAN = {key: value for key, value in os.environ.items() if not key.startswith("IMAGE_POSTER_")}
 
 
@@ -46,7 +48,11 @@ class Server:
 def start(command: tuple[str, ...], *flags: str, log: IO[str] | None = None) -> Server:
     """Start a server on a free port and wait for its line; it writes its log to `log`."""
     process = subprocess.Popen(
-        [*command, "--port", "0", *flags], stdout=subprocess.PIPE, stderr=log, text=True, env=_CLEAN
+        [*command, "--port", "0", *flags],
+        stdout=subprocess.PIPE,
+        stderr=log,
+        text=True,
+        env={**_CLEAN, "PYTHONPATH": _INFRA},
     )
     assert process.stdout is not None
     line = process.stdout.readline()

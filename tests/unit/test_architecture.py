@@ -34,7 +34,18 @@ def test_every_store_has_the_same_file_names_in_each_technology() -> None:
     sqlite = {path.stem for path in (PACKAGE / "adapters" / "sqlite").glob("*.py")}
     files = {path.stem for path in (PACKAGE / "adapters" / "files").glob("*.py")}
     of_files = {"picture_store", "upload_store"}
-    stores = ports - {"clock", "image_renderer", "put_urls"}
+    of_aws = {"comment_counter", "failure_counter", "image_work", "picture_cache"}
+    of_aws |= {"remains", "upload_offsets"}
+    stores = ports - of_aws - {"clock", "image_renderer", "put_urls"}
     assert stores <= memory
     assert stores - of_files <= sqlite
     assert of_files <= files
+
+
+def test_the_aws_edition_has_an_adapter_for_every_port_it_needs() -> None:
+    """The queue of jobs, the cleaning up and the expiry are AWS's own work."""
+    ports = {path.stem for path in (PACKAGE / "ports").glob("*.py")} - {"__init__"}
+    technologies = ("dynamodb", "s3", "cloudfront", "vips", "system")
+    found = {path.stem for name in technologies for path in (PACKAGE / "adapters" / name).glob("*")}
+    renamed = {"image_renderer"}  # renderer.py, of libvips
+    assert ports - found - renamed == {"job_queue", "cleanup", "awaiting_uploads"}

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 import image_poster.tus.errors  # noqa: F401 - its errors are listed too
 from image_poster.cli.main import cli
 from image_poster.cli.options import variable
-from image_poster.domain.errors import answer_types
+from image_poster.domain.error_codes import answer_types
 from image_poster.editions.local.settings import Settings
 
 ROOT = Path(__file__).parents[2]

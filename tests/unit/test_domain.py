@@ -10,7 +10,6 @@ from image_poster.domain.errors import (
     InvalidCursorError,
     NotYoursError,
     ValidationFailedError,
-    answer_types,
 )
 from image_poster.domain.feed import FeedPosition
 from image_poster.domain.identity import Identity

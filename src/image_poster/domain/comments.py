@@ -35,9 +35,9 @@ def split_latest(latest: bytes, most: int) -> list[bytes]:
     return latest.split(b"\n", most)[:most] if latest else []
 
 
-def join_latest(comments: Iterable[bytes]) -> bytes:
-    """A post's latest comments from their JSON, newest first: one a line, at most `LATEST_KEPT`."""
-    return b"\n".join(list(comments)[:LATEST_KEPT])
+def join_latest(comments: Iterable[bytes], kept: int = LATEST_KEPT) -> bytes:
+    """A post's latest comments from their JSON, newest first: one a line, at most `kept`."""
+    return b"\n".join(list(comments)[:kept])
 
 
 def with_newest(latest: bytes, comment: bytes) -> bytes:

@@ -22,6 +22,8 @@
     │   └── RequestInProgressError       request_in_progress
     ├── TooLargeError                    413
     │   ├── UploadTooLargeError          upload_too_large
+    │   ├── MultipartTooLargeError       multipart_too_large
+    │   ├── PieceTooLargeError           piece_too_large
     │   └── BodyTooLargeError            body_too_large
     ├── UnsupportedMediaTypeError        415 unsupported_media_type
     ├── UnsupportedImageError            415 unsupported_image
@@ -203,6 +205,20 @@ class UploadTooLargeError(TooLargeError):
     detail = "The picture has too many bytes. GET /limits says how many are taken."
 
 
+class MultipartTooLargeError(TooLargeError):
+    """A picture of more bytes than one request may carry here, though `upload` takes them."""
+
+    code = "multipart_too_large"
+    detail = "Too large for one request. Reserve the post as JSON, and send it as `upload` says."
+
+
+class PieceTooLargeError(TooLargeError):
+    """A piece of an upload of more bytes than one request may carry here."""
+
+    code = "piece_too_large"
+    detail = "The piece is too large for one request. GET /limits has upload.max_piece_bytes."
+
+
 class BodyTooLargeError(TooLargeError):
     """Any other body of too many bytes."""
 
@@ -284,15 +300,3 @@ class StorageFullError(ImagePosterError):
 def invalid(field: str, detail: str) -> ValidationFailedError:
     """The usual case of `ValidationFailedError`: one field, one rule."""
     return ValidationFailedError(FieldError(field, detail))
-
-
-def answer_types() -> list[type[ImagePosterError]]:
-    """All errors with a code of their own, in the order of the table above."""
-    found: list[type[ImagePosterError]] = []
-    pending: list[type[ImagePosterError]] = [ImagePosterError]
-    while pending:
-        current = pending.pop(0)
-        pending = current.__subclasses__() + pending
-        if "code" in vars(current) and current is not ImagePosterError:
-            found.append(current)
-    return found

@@ -9,10 +9,11 @@ from litestar.openapi import OpenAPIConfig
 from litestar.types import ASGIApp
 
 from image_poster import __version__
-from image_poster.domain.errors import answer_types
+from image_poster.domain.error_codes import answer_types
 from image_poster.http.auth import Authenticator
 from image_poster.http.documents import encoded_document
 from image_poster.http.edge import Edge
+from image_poster.http.observing import Observer
 from image_poster.http.page_cache import PageCache
 from image_poster.http.problems import EXCEPTION_HANDLERS
 from image_poster.http.put_urls import SignedPutUrls
@@ -31,13 +32,15 @@ _EXPOSED = [
 
 
 class HttpSettings(msgspec.Struct, frozen=True):
-    """`cors_origins` empty means loopback origins only; `loopback_only` checks the Host header."""
+    """`cors_origins` empty means loopback origins only; `loopback_only` checks the Host header;
+    `observers` are told of each request, and `routes` are an edition's own."""
 
     authenticator: Authenticator
     put_urls: SignedPutUrls
     cors_origins: tuple[str, ...] = ()
     loopback_only: bool = True
-    access_log: bool = False
+    observers: tuple[Observer, ...] = ()
+    routes: tuple[HTTPRouteHandler, ...] = ()
 
 
 def create_app(use: UseCases, readiness: operations.Readiness, settings: HttpSettings) -> ASGIApp:
@@ -45,7 +48,7 @@ def create_app(use: UseCases, readiness: operations.Readiness, settings: HttpSet
     return Edge(
         litestar_app(use, readiness, settings),
         loopback_only=settings.loopback_only,
-        access_log=settings.access_log,
+        observers=settings.observers,
     )
 
 
@@ -54,7 +57,7 @@ def litestar_app(
 ) -> Litestar:
     """The routes, without what happens around every request."""
     return Litestar(
-        route_handlers=_handlers(),
+        route_handlers=[*_handlers(), *settings.routes],
         exception_handlers=EXCEPTION_HANDLERS,
         request_class=JsonRequest,
         cors_config=_cors(settings.cors_origins),
@@ -75,7 +78,10 @@ def litestar_app(
 
 def openapi_document() -> bytes:
     """The OpenAPI document, without anything that serves it."""
-    app = Litestar(route_handlers=_handlers(), openapi_config=_openapi(), logging_config=None)
+    from image_poster.http.routes import metrics  # noqa: PLC0415 - not every edition has Prometheus
+
+    handlers = [*_handlers(), *metrics.ROUTES]
+    app = Litestar(route_handlers=handlers, openapi_config=_openapi(), logging_config=None)
     return encoded_document(app)
 
 

@@ -1,6 +1,5 @@
 """Who is asking: how a request's headers become an `Identity`."""
 
-from collections.abc import Mapping
 from typing import Protocol
 
 from image_poster.domain.errors import IdentityRequiredError
@@ -13,7 +12,7 @@ _MAX_CHARACTERS = 128
 class Authenticator(Protocol):
     """One way to tell who is asking."""
 
-    def identify(self, headers: Mapping[str, str]) -> Identity | None:
+    def identify(self, request: AnyRequest) -> Identity | None:
         """The caller; None for nobody. Raises `IdentityRequiredError` for a claim that does not
         hold."""
         ...
@@ -25,8 +24,8 @@ class DevAuthenticator:
     def __init__(self, admins: frozenset[str] = frozenset()) -> None:
         self._admins = admins
 
-    def identify(self, headers: Mapping[str, str]) -> Identity | None:
-        claimed = headers.get("user-id")
+    def identify(self, request: AnyRequest) -> Identity | None:
+        claimed = request.headers.get("user-id")
         if claimed is None:
             return None
         user = _utf8(claimed).strip()
@@ -48,7 +47,7 @@ def _utf8(value: str) -> str:
 def viewer(request: AnyRequest) -> Identity | None:
     """Who is reading; None for nobody in particular."""
     authenticator: Authenticator = request.app.state.authenticator
-    return authenticator.identify(request.headers)
+    return authenticator.identify(request)
 
 
 def caller(request: AnyRequest) -> Identity:

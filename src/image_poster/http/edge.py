@@ -5,6 +5,7 @@ import asyncio
 import itertools
 import os
 import re
+from collections.abc import Sequence
 from time import perf_counter
 from typing import Any, cast
 
@@ -13,7 +14,7 @@ from litestar.enums import ScopeType
 from litestar.types import ASGIApp, HTTPReceiveMessage, HTTPScope, Message, Receive, Scope, Send
 
 from image_poster.domain.errors import HostNotAllowedError
-from image_poster.http import metrics
+from image_poster.http.observing import Measured, Observer
 from image_poster.http.problems import MEDIA_TYPE, problem_body
 
 _log = structlog.get_logger()
@@ -43,10 +44,10 @@ def is_loopback_host(host: bytes) -> bool:
 class Edge:
     """ASGI middleware around the whole app."""
 
-    def __init__(self, app: ASGIApp, *, loopback_only: bool, access_log: bool = False) -> None:
+    def __init__(self, app: ASGIApp, *, loopback_only: bool, observers: Sequence[Observer]) -> None:
         self._app = app
         self._loopback_only = loopback_only
-        self._access_log = access_log
+        self._observers = observers
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != ScopeType.HTTP:
@@ -56,7 +57,9 @@ class Edge:
         try:
             await self._answer(exchange)
         finally:
-            exchange.measure(log=self._access_log)
+            measured = exchange.measured()
+            for observe in self._observers:
+                observe(measured)
         await exchange.drain()
 
     async def _answer(self, exchange: "_Exchange") -> None:
@@ -148,16 +151,12 @@ class _Exchange:
         except TimeoutError:
             _log.info("stopped reading a refused body", path=self.scope["path"])
 
-    def measure(self, *, log: bool) -> None:
-        """Count the request, under its route's template and not its path."""
-        route = self.scope.get("path_template", "none")
-        seconds = perf_counter() - self._started
-        metrics.request_timer(self._method, route, self._status).observe(seconds)
-        if log:
-            _log.info(
-                "request",
-                method=self._method,
-                path=self.scope["path"],
-                status=self._status,
-                ms=round(seconds * 1000, 2),
-            )
+    def measured(self) -> Measured:
+        """The request, under its route's template beside its path."""
+        return Measured(
+            method=self._method,
+            route=self.scope.get("path_template", "none"),
+            path=self.scope["path"],
+            status=self._status,
+            seconds=perf_counter() - self._started,
+        )

@@ -6,6 +6,7 @@ from multipart import MultipartError, MultipartSegment, PushMultipartParser
 
 from image_poster.domain.errors import (
     InvalidMultipartError,
+    MultipartTooLargeError,
     UnsupportedImageError,
     UnsupportedMediaTypeError,
     UploadTooLargeError,
@@ -33,12 +34,15 @@ async def receive_post_form(
     `hashed` says whether the draft is to have the picture's digest.
 
     Raises `UnsupportedMediaTypeError`, `InvalidMultipartError`, `UploadTooLargeError`,
+    `MultipartTooLargeError`,
     `UnsupportedImageError`, `ValidationFailedError`, and `ClientGoneError` when the client went
     away.
     """
     declared = int(request.headers.get("content-length") or 0)
     if declared > limits.image_bytes + _ENVELOPE_MAX_BYTES:
         raise UploadTooLargeError
+    if limits.multipart_bytes and declared > limits.multipart_bytes + _ENVELOPE_MAX_BYTES:
+        raise MultipartTooLargeError
     reader = _FormReader(picture, limits, hashed=hashed)
     try:
         parser = PushMultipartParser(_boundary(request), max_segment_count=_MAX_PARTS)

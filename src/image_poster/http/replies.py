@@ -4,18 +4,18 @@ import hashlib
 from collections.abc import AsyncIterator, Mapping
 
 from litestar import Response
-from litestar.response import Stream
+from litestar.response import Redirect, Stream
 
 from image_poster.http.ranges import ByteRange, matches, requested_range
 from image_poster.http.requests import AnyRequest
-from image_poster.ports.picture_store import StoredFile
+from image_poster.ports.picture_store import RemoteFile, StoredFile
 
 JSON = "application/json"
 IMMUTABLE = "public, max-age=31536000, immutable"
 PRIVATE = "private, no-cache"
 _CHUNK_BYTES = 256 * 1024
 
-FileReply = Response[bytes] | Stream
+FileReply = Response[bytes] | Stream | Redirect
 
 
 def json_reply(
@@ -49,9 +49,12 @@ def tagged_json(
 
 
 def file_reply(
-    request: AnyRequest, file: StoredFile, media_type: str, cache_control: str
+    request: AnyRequest, file: StoredFile | RemoteFile, media_type: str, cache_control: str
 ) -> FileReply:
-    """A file, or the range of it that was asked for; takes `file` over and closes it."""
+    """A file, or the range of it that was asked for, or where it is; takes `file` over and closes
+    it."""
+    if isinstance(file, RemoteFile):
+        return Redirect(file.url, status_code=302, headers={"cache-control": "no-store"})
     etag = f'"{file.etag}"'
     headers = {"etag": etag, "cache-control": cache_control, "accept-ranges": "bytes"}
     if matches(request.headers.get("if-none-match"), etag):

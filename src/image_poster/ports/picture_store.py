@@ -48,6 +48,12 @@ class StoredFile(Protocol):
         ...
 
 
+class RemoteFile(NamedTuple):
+    """A file that is served elsewhere, to whoever has this `url`."""
+
+    url: str
+
+
 class PictureStore(Protocol):
     """Keeps originals and renditions by post id."""
 
@@ -64,17 +70,21 @@ class PictureStore(Protocol):
         """Keep the renditions in `work`, durably, in place of any that were there."""
         ...
 
-    async def open_original(self, post_id: str) -> StoredFile:
+    async def open_original(self, post_id: str) -> StoredFile | RemoteFile:
         """The untouched upload. Raises `ImageNotFoundError`."""
         ...
 
-    async def open_rendition(self, post_id: str, rendition: str) -> StoredFile:
-        """A rendition by its name. Raises `ImageNotFoundError`."""
+    async def open_rendition(self, post_id: str, rendition: str) -> StoredFile | RemoteFile:
+        """A rendition by its name. Raises `ImageNotFoundError`, if it is not served elsewhere."""
         ...
 
     async def remove(self, post_id: str) -> None:
         """Remove the original and all renditions, durably. What is not there is no error."""
         ...
+
+
+class SweepablePictures(PictureStore, Protocol):
+    """Where nobody else removes what was abandoned."""
 
     def leftovers(self, older_than_ms: int) -> AsyncIterator[str]:
         """Drop what was staged before that time and never committed; then yield the post ids of

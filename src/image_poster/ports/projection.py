@@ -12,8 +12,7 @@ class Drift(NamedTuple):
 
 
 class RebuiltBatch(NamedTuple):
-    """How many posts were checked, which were wrong, and after which id to go on (None: the
-    end)."""
+    """How many posts were checked, which were wrong, and where to go on (None: the end)."""
 
     checked: int
     drifted: list[Drift]
@@ -24,6 +23,7 @@ class Projection(Protocol):
     """The part of a post that follows from its comments."""
 
     async def rebuild(self, after: str | None, limit: int) -> RebuiltBatch:
-        """Derive `total_comments` and the latest comments of up to `limit` posts, in order of id,
-        from their comments, and store what differs. Safe while the service runs."""
+        """Derive `total_comments`, the latest comments and feed entries of up to `limit` posts from
+        their comments, and store what differs. Safe while the service runs. To be repeated with
+        `after` as the `next` of the batch before, until that is None."""
         ...

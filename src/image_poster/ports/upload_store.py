@@ -19,8 +19,14 @@ class UploadWriter(Protocol):
         """Drop what lies behind `offset`. Raises `UploadTakenOverError`."""
         ...
 
+    async def commit(self) -> None:
+        """All that was written is right, and there for good. Raises `UploadTakenOverError`, and
+        `StorageFullError`."""
+        ...
+
     async def close(self) -> None:
-        """Write out what was given, and let go. Never raises `UploadTakenOverError`."""
+        """Let go. What was written and not committed is kept, unless it was to be verified or the
+        store takes whole pieces only. Never raises `UploadTakenOverError`."""
         ...
 
 

@@ -64,12 +64,14 @@ class UseCases:
     limits: Limits
 
 
-def use_cases(stores: Stores, limits: Limits, cursors: CursorSigner) -> UseCases:
-    """The use cases over one edition's stores."""
-    get_post = GetPost(stores.posts)
+def use_cases(
+    stores: Stores, limits: Limits, cursors: CursorSigner, *, wait_poll_seconds: float = 0.05
+) -> UseCases:
+    """The use cases over one edition's stores; who waits for a post has it looked at again every
+    `wait_poll_seconds`."""
+    get_post = GetPost(stores.posts, wait_poll_seconds)
     delete_post = DeletePost(stores.posts, stores.pictures)
     receive_upload = ReceiveUpload(
-        stores.posts,
         stores.ledger,
         stores.uploads,
         CompleteUpload(stores.posts, stores.uploads),

@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 
 from image_poster.domain.identity import Identity
-from image_poster.ports.cleanup import Cleanup
 from image_poster.ports.picture_store import PictureStore
 from image_poster.ports.post_store import PostStore
+from image_poster.ports.remains import Remains
 
 _COMMENTS_AT_A_TIME = 500
 
@@ -14,15 +14,15 @@ _COMMENTS_AT_A_TIME = 500
 class RemoveRemains:
     """Remove comments and pictures of deleted posts. Resumable: what is left is on record."""
 
-    cleanup: Cleanup
+    remains: Remains
     pictures: PictureStore
 
     async def __call__(self, post_id: str) -> None:
         """Remove everything of one deleted post, in small steps so that nobody waits for it."""
         await self.pictures.remove(post_id)
-        while await self.cleanup.purge_comments(post_id, _COMMENTS_AT_A_TIME):
+        while await self.remains.purge_comments(post_id, _COMMENTS_AT_A_TIME):
             pass
-        await self.cleanup.done(post_id)
+        await self.remains.done(post_id)
 
 
 @dataclass(frozen=True)

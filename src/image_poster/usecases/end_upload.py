@@ -4,8 +4,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from image_poster.domain.identity import Identity
+from image_poster.ports.awaiting_uploads import AwaitingUploads
 from image_poster.ports.clock import Clock
-from image_poster.ports.upload_ledger import UploadLedger
 from image_poster.ports.upload_store import UploadStore
 from image_poster.tus.decisions import is_complete
 from image_poster.tus.errors import ChecksumMismatchError, UploadFinishedError
@@ -35,7 +35,7 @@ class TerminateUpload:
 class SettleUploads:
     """At the start and every hour: complete what is complete, and drop what has expired."""
 
-    ledger: UploadLedger
+    awaiting: AwaitingUploads
     uploads: UploadStore
     complete_upload: CompleteUpload
     delete_post: DeletePost
@@ -45,7 +45,7 @@ class SettleUploads:
         """To be called when no request can be under way: asking for offsets takes uploads over. How
         many there were to complete."""
         completed = 0
-        for post_id, upload in await self.ledger.awaiting():
+        for post_id, upload in await self.awaiting.all():
             if is_complete(upload, await self.uploads.offset(post_id)):
                 with suppress(ChecksumMismatchError):  # then its client finds it empty
                     await self.complete_upload(post_id, upload)
@@ -56,7 +56,7 @@ class SettleUploads:
         """How many had expired."""
         now = self.clock.now_ms()
         found = [
-            post_id for post_id, upload in await self.ledger.awaiting() if upload.expires_ms <= now
+            post_id for post_id, upload in await self.awaiting.all() if upload.expires_ms <= now
         ]
         for post_id in found:
             await self.delete_post(post_id, _THE_SERVICE)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from image_poster.domain.errors import ImageNotFoundError, PostNotFoundError
 from image_poster.domain.identity import Identity
 from image_poster.domain.posts import PostStatus
-from image_poster.ports.picture_store import PictureStore, StoredFile
+from image_poster.ports.picture_store import PictureStore, RemoteFile, StoredFile
 from image_poster.ports.post_store import PostStore
 from image_poster.usecases.get_post import GetPost
 
@@ -18,14 +18,14 @@ class ReadPicture:
     posts: PostStore
     pictures: PictureStore
 
-    async def rendition(self, post_id: str, rendition: str) -> StoredFile:
+    async def rendition(self, post_id: str, rendition: str) -> StoredFile | RemoteFile:
         """A rendition of a ready post. Raises `ImageNotFoundError`."""
         stored = await self.posts.find(post_id)
         if stored is None or stored.post.status is not PostStatus.READY:
             raise ImageNotFoundError
         return await self.pictures.open_rendition(post_id, rendition)
 
-    async def original(self, post_id: str, viewer: Identity) -> StoredFile:
+    async def original(self, post_id: str, viewer: Identity) -> StoredFile | RemoteFile:
         """The untouched upload, for the post's creator only (admins too are somebody else here:
         it still holds where the picture was taken)."""
         stored = await self.get_post(post_id, viewer)

@@ -16,9 +16,7 @@ from image_poster.domain.errors import (
 from image_poster.domain.identity import Identity
 from image_poster.domain.images import SNIFF_BYTES, sniff
 from image_poster.domain.limits import Limits
-from image_poster.domain.posts import PostStatus
 from image_poster.ports.clock import Clock
-from image_poster.ports.post_store import PostStore
 from image_poster.ports.upload_ledger import UploadLedger
 from image_poster.ports.upload_store import UploadStore, UploadWriter
 from image_poster.tus.decisions import Upload, is_complete, length_to_declare, room
@@ -54,7 +52,6 @@ class ReceiveUpload:
     """Bytes are kept as they come, so a cut loses none; the newest request for an upload ends any
     older one."""
 
-    posts: PostStore
     ledger: UploadLedger
     uploads: UploadStore
     complete_upload: CompleteUpload
@@ -110,6 +107,7 @@ class ReceiveUpload:
             upload = await self._with_length(post_id, upload, patch, writer.offset)
             left = self._room(upload, writer.offset, patch)
             await _receive(writer, chunks, left, patch.checksum)
+            await writer.commit()
         except asyncio.CancelledError as exc:
             raise _reason(writer, exc) from exc
         finally:
@@ -128,18 +126,12 @@ class ReceiveUpload:
     async def _find(self, post_id: str, who: Identity | None) -> tuple[Upload, bool]:
         """The upload's terms, and whether it still awaits bytes; for its creator, or (None) for
         whoever has proved a right to it."""
-        stored = await self.posts.find(post_id)
-        upload = await self.ledger.find(post_id)
-        if stored is None and await self.ledger.was_removed(post_id):
-            raise UploadGoneError
-        if stored is None or upload is None:
+        entry = await self.ledger.find(post_id)
+        if entry is None or (who is not None and who.user != entry.creator):
             raise UploadNotFoundError
-        if who is not None and who.user != stored.post.creator:
-            raise UploadNotFoundError
-        awaiting = stored.post.status is PostStatus.AWAITING_UPLOAD
-        if awaiting and upload.expires_ms <= self.clock.now_ms():
+        if entry.awaiting and entry.upload.expires_ms <= self.clock.now_ms():
             raise UploadGoneError
-        return upload, awaiting
+        return entry.upload, entry.awaiting
 
     async def _with_length(self, post_id: str, upload: Upload, patch: Patch, offset: int) -> Upload:
         length = length_to_declare(upload, patch.length, offset, self.limits.image_bytes)

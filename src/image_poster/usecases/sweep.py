@@ -6,7 +6,7 @@ from typing import NamedTuple
 from image_poster.domain.idempotency import KEPT_MS
 from image_poster.ports.cleanup import Cleanup
 from image_poster.ports.clock import Clock
-from image_poster.ports.picture_store import PictureStore
+from image_poster.ports.picture_store import SweepablePictures
 from image_poster.ports.post_store import PostStore
 from image_poster.usecases.delete_post import RemoveRemains
 
@@ -26,7 +26,7 @@ class Sweep:
     request may be about to write the row of a younger one."""
 
     posts: PostStore
-    pictures: PictureStore
+    pictures: SweepablePictures
     cleanup: Cleanup
     remove_remains: RemoveRemains
     clock: Clock

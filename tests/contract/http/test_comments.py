@@ -1,17 +1,11 @@
 """Comments: adding, listing, editing, deleting, and the counts that follow."""
 
-from typing import Any
-
 import pytest
 
 from support import pictures
 from support.api import Api, assert_problem, fields, someone
 
 UNKNOWN = "01HZZZZZZZZZZZZZZZZZZZZZZZ"
-
-
-def post_of(api: Api, post_id: str) -> dict[str, Any]:
-    return api.get(f"/posts/{post_id}", params={"comments": 10}).json()  # type: ignore[no-any-return]
 
 
 def test_a_comment_says_where_it_is_and_counts(api: Api) -> None:
@@ -28,9 +22,8 @@ def test_a_comment_says_where_it_is_and_counts(api: Api) -> None:
         "created_at": comment["created_at"],
         "edited_at": None,
     }
-    after = post_of(api, post["id"])
-    assert after["total_comments"] == 1
-    assert after["latest_comments"] == [comment]
+    api.eventually(lambda: api.total(post["id"]), 1)
+    api.eventually(lambda: api.latest(post["id"]), [comment])
 
 
 def test_the_former_path_does_the_same(api: Api) -> None:
@@ -39,7 +32,7 @@ def test_the_former_path_does_the_same(api: Api) -> None:
         "POST", "/comments", someone(), json={"post_id": post["id"], "content": "as ever"}
     )
     assert made.status_code == 201
-    assert post_of(api, post["id"])["latest_comments"] == [made.json()]
+    api.eventually(lambda: api.latest(post["id"]), [made.json()])
 
 
 def test_comments_are_listed_newest_first_in_pages(api: Api) -> None:
@@ -75,7 +68,8 @@ def test_a_comment_that_breaks_a_rule_names_the_field(api: Api, body: object, fi
     post = api.ready(someone())
     answer = api.send("POST", f"/posts/{post['id']}/comments", someone(), json=body)
     assert fields(assert_problem(answer, 422, "validation_failed")) == {field}
-    assert post_of(api, post["id"])["total_comments"] == 0
+    assert api.get(f"/posts/{post['id']}/comments").json()["comments"] == []
+    assert api.total(post["id"]) == 0
 
 
 @pytest.mark.parametrize(
@@ -85,7 +79,7 @@ def test_a_comment_that_breaks_a_rule_names_the_field(api: Api, body: object, fi
         b"{",
         b"nonsense",
         b"\xff",
-        b'{"content":"\xff"}',
+        pytest.param(b'{"content":"\xff"}', marks=pytest.mark.where(own_gateway=True)),
         b'{"content":"\\ud800"}',
         b'{"content":"x","n":1e400}',
         b'{"content":' + b"[" * 100_000,
@@ -122,7 +116,7 @@ def test_line_breaks_tabs_and_quotes_survive(api: Api) -> None:
     text = 'one\n\ttwo "three" \\ </script> \u2028'
     comment = api.comment(post["id"], someone(), text)
     assert comment["content"] == text.strip()
-    assert post_of(api, post["id"])["latest_comments"] == [comment]
+    api.eventually(lambda: api.latest(post["id"]), [comment])
 
 
 def test_only_what_is_there_and_ready_can_be_commented(api: Api) -> None:
@@ -141,7 +135,7 @@ def test_only_what_is_there_and_ready_can_be_commented(api: Api) -> None:
 def test_commenting_needs_an_identity(api: Api) -> None:
     post = api.ready(someone())
     answer = api.send("POST", f"/posts/{post['id']}/comments", json={"content": "x"})
-    assert_problem(answer, 401, "identity_required")
+    api.assert_identity_required(answer)
 
 
 def test_the_author_edits_and_the_post_shows_it(api: Api) -> None:
@@ -151,7 +145,7 @@ def test_the_author_edits_and_the_post_shows_it(api: Api) -> None:
     edited = api.send("PATCH", path, bob, json={"content": "before"}).json()
     assert edited["content"] == "before"
     assert edited["edited_at"] >= comment["created_at"]
-    assert post_of(api, post["id"])["latest_comments"] == [edited]
+    api.eventually(lambda: api.latest(post["id"]), [edited])
     assert api.get(f"/posts/{post['id']}/comments").json()["comments"] == [edited]
 
 
@@ -163,7 +157,7 @@ def test_nobody_else_edits_a_comment(api: Api) -> None:
     for user in (alice, someone(), "root"):
         answer = api.send("PATCH", path, user, json={"content": "x"})
         assert_problem(answer, 403, "not_yours")
-    assert_problem(api.send("PATCH", path, json={"content": "x"}), 401, "identity_required")
+    api.assert_identity_required(api.send("PATCH", path, json={"content": "x"}))
 
 
 @pytest.mark.parametrize("who", ["author", "post creator", "admin"])
@@ -178,21 +172,20 @@ def test_author_post_creator_and_admin_delete_a_comment(api: Api, who: str) -> N
     assert api.send("DELETE", path, user).status_code == 204
     assert_problem(api.send("DELETE", path, someone()), 404, "comment_not_found")
     assert_problem(api.send("PATCH", path, bob, json={"content": "x"}), 404, "comment_not_found")
-    after = post_of(api, post["id"])
-    assert (after["total_comments"], after["latest_comments"]) == (0, [])
+    api.eventually(lambda: api.total(post["id"]), 0)
+    api.eventually(lambda: api.latest(post["id"]), [])
 
 
 def test_latest_comments_are_refilled_after_a_delete(api: Api) -> None:
     bob, post = someone("bob"), api.ready(someone())
     made = [api.comment(post["id"], bob, str(number)) for number in range(13)]
-    assert post_of(api, post["id"])["latest_comments"] == made[:2:-1]
+    api.eventually(lambda: api.latest(post["id"]), made[:2:-1])
     for gone in (made[12], made[5], made[0]):
         path = f"/posts/{post['id']}/comments/{gone['id']}"
         assert api.send("DELETE", path, bob).status_code == 204
     left = [comment for comment in made if comment not in (made[12], made[5], made[0])]
-    after = post_of(api, post["id"])
-    assert after["total_comments"] == 10
-    assert after["latest_comments"] == left[::-1]
+    api.eventually(lambda: api.total(post["id"]), 10)
+    api.eventually(lambda: api.latest(post["id"]), left[::-1])
     assert api.feed(creator=post["creator"])["posts"][0]["latest_comments"] == left[:-3:-1]
 
 

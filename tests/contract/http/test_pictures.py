@@ -43,7 +43,7 @@ def test_renditions_are_cached_for_ever_and_progressive(api: Api) -> None:
 @pytest.mark.parametrize("name", ["601.jpg", "600.png", "600", "original.jpg", "600.jpg.jpg"])
 def test_other_names_are_not_found(api: Api, name: str) -> None:
     post = api.ready(someone())
-    assert_problem(api.get(f"/images/{post['id']}/{name}"), 404, "image_not_found")
+    api.assert_no_picture(f"/images/{post['id']}/{name}")
 
 
 def test_a_broken_picture_fails_with_a_reason_and_stays_out_of_the_feed(api: Api) -> None:
@@ -54,7 +54,7 @@ def test_a_broken_picture_fails_with_a_reason_and_stays_out_of_the_feed(api: Api
     assert post["failure"]["detail"]
     assert post["image"] is None
     assert api.feed(creator=alice)["posts"] == []
-    assert_problem(api.get(f"/images/{post['id']}/600.jpg"), 404, "image_not_found")
+    api.assert_no_picture(f"/images/{post['id']}/600.jpg")
 
 
 def test_a_bomb_fails_before_it_is_decoded(api: Api) -> None:
@@ -84,7 +84,7 @@ def test_the_original_is_untouched_and_for_its_creator_only(api: Api) -> None:
     assert answer.content == content
     assert answer.headers["content-type"] == "image/jpeg"
     assert "private" in answer.headers["cache-control"]
-    assert_problem(api.get(path), 401, "identity_required")
+    api.assert_identity_required(api.get(path))
     assert_problem(api.get(path, someone()), 403, "not_yours")
     assert_problem(api.get(path, "root"), 403, "not_yours")
 

@@ -61,6 +61,7 @@ def test_a_reserved_post_awaits_its_picture_and_says_how_it_may_come(api: Api) -
     assert api.feed(creator=reserved.user)["posts"] == []
 
 
+@pytest.mark.where(own_files=True)
 def test_a_put_makes_one_post_and_repeating_it_is_harmless(api: Api) -> None:
     reserved = Reserved(api, image={"sha256": SHA256.upper()})
     assert (reserved.put().status_code, reserved.put().status_code) == (204, 204)
@@ -75,9 +76,10 @@ def test_a_reserved_post_may_be_uploaded_by_tus(api: Api) -> None:
     assert reserved.tus("HEAD").headers["upload-length"] == str(len(PICTURE))
     assert reserved.tus("PATCH", PICTURE, **{"upload-offset": "0"}).status_code == 204
     assert reserved.now()["status"] == "ready"
-    assert reserved.put().status_code == 204
+    assert reserved.put().is_success
 
 
+@pytest.mark.where(own_files=True)
 def test_a_put_begins_anew_wherever_tus_had_come_to(api: Api) -> None:
     reserved = Reserved(api)
     assert reserved.tus("PATCH", PICTURE[:100], **{"upload-offset": "0"}).status_code == 204
@@ -85,7 +87,9 @@ def test_a_put_begins_anew_wherever_tus_had_come_to(api: Api) -> None:
     assert api.get(f"{reserved.path}/original", reserved.user).content == PICTURE
 
 
-@pytest.mark.parametrize("way", ["put", "tus"])
+@pytest.mark.parametrize(
+    "way", [pytest.param("put", marks=pytest.mark.where(own_files=True)), "tus"]
+)
 def test_other_bytes_than_announced_are_460_and_nothing_of_them_is_kept(api: Api, way: str) -> None:
     reserved = Reserved(api, image={"sha256": SHA256})
     damaged = PICTURE[:-1] + b"?"
@@ -95,10 +99,11 @@ def test_other_bytes_than_announced_are_460_and_nothing_of_them_is_kept(api: Api
         answer = reserved.tus("PATCH", damaged, **{"upload-offset": "0"})
     assert_problem(answer, 460, "checksum_mismatch")
     assert reserved.tus("HEAD").headers["upload-offset"] == "0"
-    assert reserved.put().status_code == 204
+    assert reserved.put().is_success
     assert reserved.now()["status"] == "ready"
 
 
+@pytest.mark.where(own_files=True)
 def test_a_put_of_another_size_is_told_so(api: Api) -> None:
     reserved = Reserved(api)
     assert_problem(reserved.put(PICTURE + b"x"), 413, "upload_too_large")
@@ -113,12 +118,14 @@ def test_a_put_of_another_size_is_told_so(api: Api) -> None:
     assert reserved.put().status_code == 204
 
 
+@pytest.mark.where(own_files=True)
 def test_a_put_needs_the_headers_it_was_signed_with(api: Api) -> None:
     reserved = Reserved(api)
     answer = reserved.put(headers={"content-type": "image/png"})
     assert "image/jpeg" in assert_problem(answer, 415, "unsupported_media_type")["detail"]
 
 
+@pytest.mark.where(own_files=True)
 def test_a_put_of_something_else_is_refused_by_its_content(api: Api) -> None:
     reserved = Reserved(api, image={"size": 4000})
     assert_problem(reserved.put(b"no picture " * 400), 413, "upload_too_large")
@@ -126,6 +133,7 @@ def test_a_put_of_something_else_is_refused_by_its_content(api: Api) -> None:
     assert reserved.now()["status"] == "awaiting_upload"
 
 
+@pytest.mark.where(own_files=True)
 def test_a_url_that_was_changed_is_403(api: Api) -> None:
     reserved, other = Reserved(api), Reserved(api)
     mine = urlsplit(reserved.post["upload"]["put"]["url"])
@@ -142,6 +150,7 @@ def test_a_url_that_was_changed_is_403(api: Api) -> None:
     assert other.now()["status"] == "awaiting_upload"
 
 
+@pytest.mark.where(own_files=True)
 def test_a_put_to_a_deleted_post_is_410(api: Api) -> None:
     reserved = Reserved(api)
     assert api.send("DELETE", reserved.path, reserved.user).status_code == 204
@@ -192,7 +201,7 @@ def test_what_is_missing_or_breaks_a_rule_is_named(api: Api) -> None:
 def test_other_refusals_of_a_reservation(api: Api) -> None:
     assert_problem(reserve(api, someone(), image={"size": 2_000_001}), 413, "upload_too_large")
     anonymous = api.http.post("/posts", json={"image": {}})
-    assert_problem(anonymous, 401, "identity_required")
+    api.assert_identity_required(anonymous)
     headers = {"content-type": "application/json"}
     for body in (b"{", b"\xff", b"[" * 100_000):
         answer = api.send("POST", "/posts", someone(), content=body, headers=headers)

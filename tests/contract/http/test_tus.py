@@ -116,7 +116,7 @@ def test_somebody_elses_upload_is_not_there(api: Api) -> None:
 
 def test_uploading_needs_an_identity(api: Api) -> None:
     headers = {**TUS, "upload-length": "10"}
-    assert_tus_problem(api.send("POST", "/uploads", headers=headers), 401, "identity_required")
+    api.assert_identity_required(api.send("POST", "/uploads", headers=headers))
 
 
 @pytest.mark.parametrize("version", [None, "0.2.2", "1.0.1", ""])
@@ -280,7 +280,7 @@ def test_creation_must_be_201_with_location(api: Api) -> None:
         ",",
         "caption Zm9v,",
         "ümlaut Zm9v",
-        "a" * 70_000 + " Zm9v",
+        pytest.param("a" * 70_000 + " Zm9v", marks=pytest.mark.where(own_gateway=True)),
         "caption Zm9v Zm9v",
     ],
 )
@@ -477,6 +477,7 @@ def cut_patch(upload: Upload, content: bytes, *, whole: int) -> socket.socket:
     return connection
 
 
+@pytest.mark.where(streams=True)
 def test_every_byte_before_a_cut_is_kept(api: Api) -> None:
     upload = Upload(api)
     connection = cut_patch(upload, PICTURE[:1234], whole=len(PICTURE))
@@ -506,6 +507,7 @@ def half_open(api: Api) -> tuple[Upload, socket.socket, int]:
     raise AssertionError("no byte ever arrived")
 
 
+@pytest.mark.where(streams=True)
 def test_head_takes_a_half_open_upload_over_and_the_loser_is_told(api: Api) -> None:
     upload, connection, at = half_open(api)
     with connection:

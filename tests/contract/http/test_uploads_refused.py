@@ -67,6 +67,7 @@ def test_the_name_of_a_file_is_never_believed(api: Api) -> None:
     assert post_form(api, body).status_code == 201
 
 
+@pytest.mark.where(streams=True)
 def test_too_many_declared_bytes_are_refused_before_they_are_sent(api: Api) -> None:
     address = urlsplit(api.url)
     head = (

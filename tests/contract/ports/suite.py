@@ -5,6 +5,7 @@
 
 import asyncio
 import hashlib
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,7 @@ from image_poster.domain.posts import (
     published,
     uploaded,
 )
+from image_poster.ports.awaiting_uploads import AwaitingUploads
 from image_poster.ports.cleanup import Cleanup
 from image_poster.ports.comment_store import CommentStore
 from image_poster.ports.feed_reader import FeedReader
@@ -45,27 +47,43 @@ from image_poster.ports.job_queue import Job, JobQueue
 from image_poster.ports.picture_store import PictureStore
 from image_poster.ports.post_store import PostStore
 from image_poster.ports.projection import Projection
-from image_poster.ports.upload_ledger import UploadLedger
+from image_poster.ports.upload_ledger import LedgerEntry, UploadLedger
 from image_poster.ports.upload_store import UploadStore
 from image_poster.tus.decisions import Upload
-from image_poster.tus.errors import ChecksumMismatchError, UploadTakenOverError
+from image_poster.tus.errors import (
+    ChecksumMismatchError,
+    UploadGoneError,
+    UploadTakenOverError,
+)
 
 ALICE, BOB, ROOT = Identity("alice"), Identity("bob"), Identity("root", admin=True)
 RENDERED = RenderedImage(Size(600, 600), Size(1600, 1067), "U0hash")
 
 
-@dataclass
+async def at_once() -> None:
+    """Whatever follows from a write is there when it returns."""
+
+
+@dataclass(kw_only=True)
 class Adapters:
-    """The ports of one back-end."""
+    """The ports of one back-end. `settle` waits until what follows from writes has been done."""
 
     clock: ManualClock
     posts: PostStore
     comments: CommentStore
     feed: FeedReader
-    jobs: JobQueue
-    cleanup: Cleanup
     projection: Projection
     ledger: UploadLedger
+    settle: Callable[[], Awaitable[None]] = at_once
+
+
+@dataclass(kw_only=True)
+class MachineAdapters(Adapters):
+    """Those of one machine, where nobody else retries, expires and removes."""
+
+    jobs: JobQueue
+    cleanup: Cleanup
+    awaiting: AwaitingUploads
 
 
 def a_post(creator: str = "alice") -> Post:
@@ -107,6 +125,7 @@ async def found(adapters: Adapters, post_id: str) -> StoredPost:
 
 
 async def shown(adapters: Adapters, post_id: str) -> PostWithComments:
+    await adapters.settle()
     stored = await found(adapters, post_id)
     return msgspec.json.decode(stored.json(10), type=PostWithComments)
 
@@ -316,6 +335,7 @@ class FeedReaderSuite:
         ids = [await ready(adapters) for _ in range(4)]
         for index in (0, 0, 2):
             await adapters.comments.add(a_comment(ids[index]))
+        await adapters.settle()
         expected = {
             FeedSort.TOP: [ids[0], ids[2], ids[3], ids[1]],
             FeedSort.NEW: ids[::-1],
@@ -336,19 +356,19 @@ class FeedReaderSuite:
 
 @pytest.mark.anyio
 class JobQueueSuite:
-    async def test_a_processing_post_is_due_once(self, adapters: Adapters) -> None:
+    async def test_a_processing_post_is_due_once(self, adapters: MachineAdapters) -> None:
         post_id = await processing(adapters)
         await ready(adapters)
         assert await adapters.jobs.lease(1000) == Job(post_id, leases=1, failures=0)
         assert await adapters.jobs.lease(1000) is None
 
-    async def test_a_lease_runs_out(self, adapters: Adapters) -> None:
+    async def test_a_lease_runs_out(self, adapters: MachineAdapters) -> None:
         post_id = await processing(adapters)
         await adapters.jobs.lease(1000)
         adapters.clock.advance(1000)
         assert await adapters.jobs.lease(1000) == Job(post_id, leases=2, failures=0)
 
-    async def test_the_longest_waiting_is_first(self, adapters: Adapters) -> None:
+    async def test_the_longest_waiting_is_first(self, adapters: MachineAdapters) -> None:
         first = await processing(adapters)
         adapters.clock.advance(5)
         await processing(adapters)
@@ -356,7 +376,7 @@ class JobQueueSuite:
         assert job is not None
         assert job.post_id == first
 
-    async def test_what_left_processing_is_no_job(self, adapters: Adapters) -> None:
+    async def test_what_left_processing_is_no_job(self, adapters: MachineAdapters) -> None:
         post_id = await processing(adapters)
         job = await adapters.jobs.lease(1000)
         assert job is not None
@@ -369,7 +389,7 @@ class JobQueueSuite:
         assert await adapters.jobs.parked() == []
         assert (await shown(adapters, post_id)).failure == bad
 
-    async def test_a_retry_comes_after_its_delay(self, adapters: Adapters) -> None:
+    async def test_a_retry_comes_after_its_delay(self, adapters: MachineAdapters) -> None:
         post_id = await processing(adapters)
         job = await adapters.jobs.lease(1000)
         assert job is not None
@@ -379,7 +399,7 @@ class JobQueueSuite:
         assert await adapters.jobs.lease(1000) == Job(post_id, leases=2, failures=1)
 
     async def test_a_parked_job_is_seen_shown_as_failed_and_replayed(
-        self, adapters: Adapters
+        self, adapters: MachineAdapters
     ) -> None:
         post_id = await processing(adapters)
         job = await adapters.jobs.lease(1000)
@@ -395,7 +415,7 @@ class JobQueueSuite:
         assert await adapters.jobs.parked() == []
         assert await adapters.jobs.lease(1000) == Job(post_id, leases=1, failures=0)
 
-    async def test_deleted_posts_are_no_jobs(self, adapters: Adapters) -> None:
+    async def test_deleted_posts_are_no_jobs(self, adapters: MachineAdapters) -> None:
         post_id = await processing(adapters)
         job = await adapters.jobs.lease(1000)
         assert job is not None
@@ -408,7 +428,9 @@ class JobQueueSuite:
 
 @pytest.mark.anyio
 class CleanupSuite:
-    async def test_remains_are_remembered_until_they_are_gone(self, adapters: Adapters) -> None:
+    async def test_remains_are_remembered_until_they_are_gone(
+        self, adapters: MachineAdapters
+    ) -> None:
         post_id = await ready(adapters)
         for number in range(5):
             await adapters.comments.add(a_comment(post_id, content=str(number)))
@@ -424,7 +446,7 @@ class CleanupSuite:
         await adapters.cleanup.done(post_id)
         assert await adapters.cleanup.pending(10) == []
 
-    async def test_what_is_finished_is_forgotten_in_time(self, adapters: Adapters) -> None:
+    async def test_what_is_finished_is_forgotten_in_time(self, adapters: MachineAdapters) -> None:
         done, open_ = await ready(adapters), await ready(adapters)
         for post_id in (done, open_):
             await adapters.posts.remove(post_id, ALICE)
@@ -437,7 +459,7 @@ class CleanupSuite:
         await adapters.posts.remove(open_, ALICE)
         assert await adapters.cleanup.pending(10) == [open_]
 
-    async def test_receipts_are_forgotten_in_time(self, adapters: Adapters) -> None:
+    async def test_receipts_are_forgotten_in_time(self, adapters: MachineAdapters) -> None:
         await adapters.posts.add(a_post(), a_receipt("key"))
         await adapters.cleanup.forget(adapters.clock.now_ms())
         with pytest.raises(AlreadyAnsweredError):
@@ -452,12 +474,16 @@ class ProjectionSuite:
     async def test_right_posts_are_left_alone(self, adapters: Adapters) -> None:
         ids = [await ready(adapters) for _ in range(3)]
         await adapters.comments.add(a_comment(ids[1]))
-        first = await adapters.projection.rebuild(None, 2)
-        second = await adapters.projection.rebuild(first.next, 2)
-        last = await adapters.projection.rebuild(second.next, 2)
-        assert [first.checked, second.checked, last.checked] == [2, 1, 0]
-        assert first.drifted == second.drifted == []
-        assert last.next is None
+        await adapters.settle()
+        checked, after = 0, None
+        while True:
+            batch = await adapters.projection.rebuild(after, 2)
+            assert batch.drifted == []
+            checked += batch.checked
+            after = batch.next
+            if after is None:
+                break
+        assert checked == len(ids)
         assert (await shown(adapters, ids[1])).total_comments == 1
 
 
@@ -675,37 +701,49 @@ class UploadStoreSuite:
         assert await uploads.offset(post_id) == 0
 
 
+async def awaiting(adapters: Adapters, length: int | None = 10) -> tuple[str, Upload]:
+    post = msgspec.structs.replace(a_post(), status=PostStatus.AWAITING_UPLOAD)
+    upload = Upload(length, expires_ms=99, metadata="caption Zm9v", sha256=b"digest")
+    await adapters.posts.add(post, None, upload)
+    return post.id, upload
+
+
 @pytest.mark.anyio
 class UploadLedgerSuite:
-    async def awaiting(self, adapters: Adapters, length: int | None = 10) -> tuple[str, Upload]:
-        post = msgspec.structs.replace(a_post(), status=PostStatus.AWAITING_UPLOAD)
-        upload = Upload(length, expires_ms=99, metadata="caption Zm9v", sha256=b"digest")
-        await adapters.posts.add(post, None, upload)
-        return post.id, upload
-
     async def test_the_terms_stay_as_long_as_the_post(self, adapters: Adapters) -> None:
-        post_id, upload = await self.awaiting(adapters)
-        assert await adapters.ledger.find(post_id) == upload
-        assert await adapters.ledger.awaiting() == [(post_id, upload)]
+        post_id, upload = await awaiting(adapters)
+        assert await adapters.ledger.find(post_id) == LedgerEntry("alice", True, upload)
         await adapters.posts.update(post_id, uploaded)
-        assert await adapters.ledger.find(post_id) == upload
-        assert await adapters.ledger.awaiting() == []
-        assert not await adapters.ledger.was_removed(post_id)
+        assert await adapters.ledger.find(post_id) == LedgerEntry("alice", False, upload)
         await adapters.posts.remove(post_id, ALICE)
-        assert await adapters.ledger.find(post_id) is None
-        assert await adapters.ledger.was_removed(post_id)
-        assert not await adapters.ledger.was_removed(new_id())
+        with pytest.raises(UploadGoneError):
+            await adapters.ledger.find(post_id)
+        assert await adapters.ledger.find(new_id()) is None
 
     async def test_a_deferred_length_is_declared_once(self, adapters: Adapters) -> None:
-        post_id, _ = await self.awaiting(adapters, None)
+        post_id, _ = await awaiting(adapters, None)
         for length in (7, 8):
             await adapters.ledger.declare_length(post_id, length)
-        upload = await adapters.ledger.find(post_id)
-        assert upload is not None
-        assert upload.length == 7
+        entry = await adapters.ledger.find(post_id)
+        assert entry is not None
+        assert entry.upload.length == 7
 
-    async def test_a_complete_upload_is_due_at_once_and_once(self, adapters: Adapters) -> None:
-        post_id, _ = await self.awaiting(adapters)
+
+@pytest.mark.anyio
+class AwaitingUploadsSuite:
+    async def test_uploads_are_listed_as_long_as_they_await_bytes(
+        self, adapters: MachineAdapters
+    ) -> None:
+        (first, terms), (second, _) = await awaiting(adapters), await awaiting(adapters)
+        assert await adapters.awaiting.all() == [(first, terms), (second, terms)]
+        await adapters.posts.update(first, uploaded)
+        await adapters.posts.remove(second, ALICE)
+        assert await adapters.awaiting.all() == []
+
+    async def test_a_complete_upload_is_due_at_once_and_once(
+        self, adapters: MachineAdapters
+    ) -> None:
+        post_id, _ = await awaiting(adapters)
         assert await adapters.jobs.lease(1000) is None
         adapters.clock.advance(5)
         await adapters.posts.update(post_id, uploaded)

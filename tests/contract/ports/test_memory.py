@@ -3,6 +3,7 @@
 import pytest
 
 from contract.ports import suite
+from image_poster.adapters.memory.awaiting_uploads import MemoryAwaitingUploads
 from image_poster.adapters.memory.cleanup import MemoryCleanup
 from image_poster.adapters.memory.clock import ManualClock
 from image_poster.adapters.memory.comment_store import MemoryCommentStore
@@ -19,7 +20,7 @@ from image_poster.adapters.memory.upload_store import MemoryUploadStore
 @pytest.fixture
 def adapters() -> suite.Adapters:
     clock, state = ManualClock(), MemoryState()
-    return suite.Adapters(
+    return suite.MachineAdapters(
         clock=clock,
         posts=MemoryPostStore(state, clock),
         comments=MemoryCommentStore(state, clock),
@@ -28,6 +29,7 @@ def adapters() -> suite.Adapters:
         cleanup=MemoryCleanup(state),
         projection=MemoryProjection(state),
         ledger=MemoryUploadLedger(state),
+        awaiting=MemoryAwaitingUploads(state),
     )
 
 
@@ -79,4 +81,8 @@ class TestUploadStore(suite.UploadStoreSuite):
 
 
 class TestUploadLedger(suite.UploadLedgerSuite):
+    pass
+
+
+class TestAwaitingUploads(suite.AwaitingUploadsSuite):
     pass

@@ -10,6 +10,7 @@ import pytest
 from contract.ports import suite
 from contract.ports.suite import a_comment, ready, shown
 from image_poster.adapters.memory.clock import ManualClock
+from image_poster.adapters.sqlite.awaiting_uploads import SqliteAwaitingUploads
 from image_poster.adapters.sqlite.cleanup import SqliteCleanup
 from image_poster.adapters.sqlite.comment_store import SqliteCommentStore
 from image_poster.adapters.sqlite.database import Database, connect
@@ -35,7 +36,7 @@ async def database(tmp_path: Path) -> AsyncIterator[Database]:
 @pytest.fixture
 def adapters(database: Database) -> suite.Adapters:
     clock = ManualClock()
-    return suite.Adapters(
+    return suite.MachineAdapters(
         clock=clock,
         posts=SqlitePostStore(database, clock),
         comments=SqliteCommentStore(database, clock),
@@ -44,6 +45,7 @@ def adapters(database: Database) -> suite.Adapters:
         cleanup=SqliteCleanup(database),
         projection=SqliteProjection(database),
         ledger=SqliteUploadLedger(database),
+        awaiting=SqliteAwaitingUploads(database),
     )
 
 
@@ -72,6 +74,10 @@ class TestProjection(suite.ProjectionSuite):
 
 
 class TestUploadLedger(suite.UploadLedgerSuite):
+    pass
+
+
+class TestAwaitingUploads(suite.AwaitingUploadsSuite):
     pass
 
 

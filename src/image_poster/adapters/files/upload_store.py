@@ -61,6 +61,9 @@ class _FileWriter:
     async def rewind(self, offset: int) -> None:
         await asyncio.to_thread(self._truncate, offset)
 
+    async def commit(self) -> None:
+        """What was written is in the file already."""
+
     async def close(self) -> None:
         self._store.let_go(self._post_id, self)
         with contextlib.suppress(UploadTakenOverError):

@@ -34,6 +34,9 @@ class _MemoryWriter:
         self._pictures.receive(self._post_id, self._pictures.received(self._post_id)[:offset])
         self.offset = offset
 
+    async def commit(self) -> None:
+        """What was written is kept already."""
+
     async def close(self) -> None:
         self._store.let_go(self._post_id, self)
 

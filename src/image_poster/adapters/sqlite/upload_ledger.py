@@ -1,7 +1,10 @@
 """Terms of resumable uploads, in SQLite."""
 
 from image_poster.adapters.sqlite.database import Database
+from image_poster.domain.posts import PostStatus
+from image_poster.ports.upload_ledger import LedgerEntry
 from image_poster.tus.decisions import Upload
+from image_poster.tus.errors import UploadGoneError
 
 
 class SqliteUploadLedger:
@@ -10,11 +13,18 @@ class SqliteUploadLedger:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def find(self, post_id: str) -> Upload | None:
+    async def find(self, post_id: str) -> LedgerEntry | None:
         row = self._database.read_one(
-            "SELECT length, expires_at, metadata, sha256 FROM uploads WHERE post_id = ?", post_id
+            "SELECT creator, status, length, expires_at, metadata, sha256 FROM uploads "
+            "JOIN posts ON posts.id = post_id WHERE post_id = ?",
+            post_id,
         )
-        return Upload(*row) if row else None
+        if row is not None:
+            creator, status, *terms = row
+            return LedgerEntry(creator, status == PostStatus.AWAITING_UPLOAD, Upload(*terms))
+        if self._database.read_one("SELECT 1 FROM tombstones WHERE id = ?", post_id):
+            raise UploadGoneError
+        return None
 
     async def declare_length(self, post_id: str, length: int) -> None:
         await self._database.write(
@@ -23,14 +33,3 @@ class SqliteUploadLedger:
                 (length, post_id),
             )
         )
-
-    async def was_removed(self, post_id: str) -> bool:
-        return self._database.read_one("SELECT 1 FROM tombstones WHERE id = ?", post_id) is not None
-
-    async def awaiting(self) -> list[tuple[str, Upload]]:
-        rows = self._database.read(
-            "SELECT id, length, expires_at, metadata, sha256 FROM posts "
-            "JOIN uploads ON uploads.post_id = posts.id "
-            "WHERE status = 'awaiting_upload' ORDER BY id"
-        )
-        return [(row[0], Upload(*row[1:])) for row in rows]

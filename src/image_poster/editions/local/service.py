@@ -14,6 +14,7 @@ from litestar.types import ASGIApp
 from image_poster.adapters.files.layout import Layout
 from image_poster.adapters.files.picture_store import FilePictureStore
 from image_poster.adapters.files.upload_store import FileUploadStore
+from image_poster.adapters.sqlite.awaiting_uploads import SqliteAwaitingUploads
 from image_poster.adapters.sqlite.cleanup import SqliteCleanup
 from image_poster.adapters.sqlite.comment_store import SqliteCommentStore
 from image_poster.adapters.sqlite.database import Database
@@ -33,9 +34,12 @@ from image_poster.editions.background import do_image_work, finish_deletions, fo
 from image_poster.editions.errors import StartError
 from image_poster.editions.local.data_folder import database_path, signing_key
 from image_poster.editions.local.settings import Settings, listed
+from image_poster.http import metrics
 from image_poster.http.app import HttpSettings, create_app
 from image_poster.http.auth import DevAuthenticator
+from image_poster.http.observing import log_access
 from image_poster.http.put_urls import SignedPutUrls
+from image_poster.http.routes.metrics import ROUTES as METRICS_ROUTES
 from image_poster.usecases.all import Stores, use_cases
 from image_poster.usecases.complete_upload import CompleteUpload
 from image_poster.usecases.delete_post import DeletePost, RemoveRemains
@@ -106,7 +110,7 @@ def _compose(database: Database, layout: Layout, signer: Signer) -> Adapters:
         signer=signer,
         rebuild=Rebuild(SqliteProjection(database)),
         settle_uploads=SettleUploads(
-            ledger, uploads, completion, DeletePost(posts, pictures), clock
+            SqliteAwaitingUploads(database), uploads, completion, DeletePost(posts, pictures), clock
         ),
         sweep=Sweep(posts, pictures, cleanup, RemoveRemains(cleanup, pictures), clock),
     )
@@ -172,7 +176,8 @@ def _app(settings: Settings, adapters: Adapters) -> ASGIApp:
             put_urls=SignedPutUrls(adapters.signer),
             cors_origins=listed(settings.cors_origins),
             loopback_only=not settings.insecure_dev_auth,
-            access_log=settings.access_log,
+            observers=(metrics.observe, *([log_access] if settings.access_log else [])),
+            routes=METRICS_ROUTES,
         ),
     )
 

@@ -24,9 +24,11 @@ from image_poster.domain.signing import Signer
 from image_poster.editions.background import do_image_work, finish_deletions
 from image_poster.editions.logs import configure
 from image_poster.editions.server import announce, reserved_port, serve_until_stopped
+from image_poster.http import metrics
 from image_poster.http.app import HttpSettings, create_app
 from image_poster.http.auth import DevAuthenticator
 from image_poster.http.put_urls import SignedPutUrls
+from image_poster.http.routes.metrics import ROUTES as METRICS_ROUTES
 from image_poster.usecases.all import Stores, use_cases
 from image_poster.usecases.delete_post import RemoveRemains
 from image_poster.usecases.publish_image import PublishImage
@@ -46,15 +48,19 @@ async def serve(port: int, limits: Limits, admins: frozenset[str]) -> None:
     clock, state = SystemClock(), MemoryState()
     signer = Signer(secrets.token_bytes(32))
     put_urls = SignedPutUrls(signer)
-    stores = _stores(state, clock, put_urls)
+    pictures = MemoryPictureStore(clock)
+    stores = _stores(state, clock, pictures, put_urls)
     renderer = VipsImageRenderer(RenderSettings(max_pixels=limits.image_pixels))
     publish = PublishImage(stores.posts, stores.pictures, renderer)
     work = WorkJobs(MemoryJobQueue(state, clock), publish, lease_ms=_LEASE_MS)
     use = use_cases(stores, limits, CursorSigner(signer))
-    app = create_app(use, _ready, HttpSettings(DevAuthenticator(admins), put_urls))
+    settings = HttpSettings(
+        DevAuthenticator(admins), put_urls, observers=(metrics.observe,), routes=METRICS_ROUTES
+    )
+    app = create_app(use, _ready, settings)
     background = [
         asyncio.create_task(do_image_work(work)),
-        asyncio.create_task(finish_deletions(_sweep(stores, MemoryCleanup(state)))),
+        asyncio.create_task(finish_deletions(_sweep(stores, pictures, MemoryCleanup(state)))),
     ]
     try:
         await serve_until_stopped(app, _HOST, port, lambda: announce(_HOST, port))
@@ -65,8 +71,9 @@ async def serve(port: int, limits: Limits, admins: frozenset[str]) -> None:
         await renderer.close()
 
 
-def _stores(state: MemoryState, clock: SystemClock, put_urls: SignedPutUrls) -> Stores:
-    pictures = MemoryPictureStore(clock)
+def _stores(
+    state: MemoryState, clock: SystemClock, pictures: MemoryPictureStore, put_urls: SignedPutUrls
+) -> Stores:
     return Stores(
         posts=MemoryPostStore(state, clock),
         comments=MemoryCommentStore(state, clock),
@@ -79,9 +86,9 @@ def _stores(state: MemoryState, clock: SystemClock, put_urls: SignedPutUrls) -> 
     )
 
 
-def _sweep(stores: Stores, cleanup: MemoryCleanup) -> Sweep:
-    remains = RemoveRemains(cleanup, stores.pictures)
-    return Sweep(stores.posts, stores.pictures, cleanup, remains, stores.clock)
+def _sweep(stores: Stores, pictures: MemoryPictureStore, cleanup: MemoryCleanup) -> Sweep:
+    remains = RemoveRemains(cleanup, pictures)
+    return Sweep(stores.posts, pictures, cleanup, remains, stores.clock)
 
 
 def main() -> None:

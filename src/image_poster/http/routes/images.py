@@ -22,6 +22,7 @@ _FILES = {f"{name}.jpg": name for name in RENDITIONS}
         {
             200: bytes_of(_JPEG, "A JPEG in sRGB without metadata."),
             206: bytes_of(_JPEG, "The range that was asked for."),
+            302: nothing("Where it is (AWS)."),
             304: nothing("You have it already."),
         },
         ImageNotFoundError,

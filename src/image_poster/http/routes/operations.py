@@ -1,4 +1,4 @@
-"""For operators and for clients that ask before they send: health, metrics, limits."""
+"""For operators and for clients that ask before they send: health, limits."""
 
 from collections.abc import Awaitable, Callable
 
@@ -11,14 +11,12 @@ from image_poster.domain.limits import (
     FEED_PAGE_DEFAULT,
     FEED_PAGE_MAX,
     LATEST_DEFAULT,
-    LATEST_KEPT,
     UPLOAD_KEPT_MS,
     UPLOAD_PIECE_BYTES,
     WAIT_MAX_SECONDS,
     Limits,
 )
-from image_poster.http import metrics
-from image_poster.http.documents import answers, bytes_of, json_of
+from image_poster.http.documents import answers, json_of
 from image_poster.http.replies import json_reply
 from image_poster.http.requests import AnyRequest, use_cases
 
@@ -26,9 +24,11 @@ Readiness = Callable[[], Awaitable[None]]
 
 
 class ImageLimits(msgspec.Struct, frozen=True):
-    """Of the picture that is sent: bytes, pixels (width times height), and media types."""
+    """Of the picture that is sent: bytes, those that may come as multipart in one request, pixels
+    (width times height), and media types."""
 
     max_bytes: int
+    max_multipart_bytes: int
     max_pixels: int
     formats: tuple[str, ...]
 
@@ -42,15 +42,17 @@ class TextLimit(msgspec.Struct, frozen=True):
 class PageLimits(msgspec.Struct, frozen=True):
     """Of lists: entries a page, and the latest comments that come with a post of the feed."""
 
+    latest_comments_max: int
     default: int = FEED_PAGE_DEFAULT
     max: int = FEED_PAGE_MAX
     latest_comments_default: int = LATEST_DEFAULT
-    latest_comments_max: int = LATEST_KEPT
 
 
 class UploadLimits(msgspec.Struct, frozen=True):
-    """Of resumable uploads: the piece to send at a time, and how long an upload is kept."""
+    """Of resumable uploads: the most bytes of a PATCH, those to send at a time, and how long an
+    upload is kept."""
 
+    max_piece_bytes: int
     recommended_piece_bytes: int = UPLOAD_PIECE_BYTES
     kept_seconds: int = UPLOAD_KEPT_MS // 1000
 
@@ -62,8 +64,8 @@ class LimitsBody(msgspec.Struct, frozen=True):
     caption: TextLimit
     alt: TextLimit
     comment: TextLimit
-    page: PageLimits = PageLimits()
-    upload: UploadLimits = UploadLimits()
+    upload: UploadLimits
+    page: PageLimits
     wait_max_seconds: int = WAIT_MAX_SECONDS
     requests_per_second: int | None = None
 
@@ -77,7 +79,14 @@ class Health(msgspec.Struct, frozen=True):
 def limits_body(limits: Limits) -> LimitsBody:
     """The limits as GET /limits shows them."""
     return LimitsBody(
-        image=ImageLimits(limits.image_bytes, limits.image_pixels, tuple(ImageFormat)),
+        image=ImageLimits(
+            limits.image_bytes,
+            limits.multipart_bytes or limits.image_bytes,
+            limits.image_pixels,
+            tuple(ImageFormat),
+        ),
+        upload=UploadLimits(limits.piece_bytes or limits.image_bytes),
+        page=PageLimits(limits.latest_kept),
         caption=TextLimit(limits.caption_characters),
         alt=TextLimit(limits.alt_characters),
         comment=TextLimit(limits.comment_characters),
@@ -119,15 +128,4 @@ async def get_readiness(request: AnyRequest) -> Response[bytes]:
     return json_reply(msgspec.json.encode(Health("ready")))
 
 
-@get(
-    "/metrics",
-    operation_id="getMetrics",
-    summary="Numbers for Prometheus",
-    responses=answers({200: bytes_of("text/plain", "The Prometheus text format.")}),
-)
-async def get_metrics() -> Response[bytes]:
-    """Requests by route and status, image work by outcome."""
-    return Response(metrics.exposition(), media_type=metrics.MEDIA_TYPE)
-
-
-ROUTES = [get_limits, get_health, get_readiness, get_metrics]
+ROUTES = [get_limits, get_health, get_readiness]

@@ -17,6 +17,7 @@ from image_poster.domain.errors import (
     InvalidCursorError,
     InvalidJsonError,
     InvalidMultipartError,
+    MultipartTooLargeError,
     NotYoursError,
     PostNotFoundError,
     RangeNotSatisfiableError,
@@ -64,6 +65,7 @@ from image_poster.http.replies import (
 )
 from image_poster.http.requests import AnyRequest, PageLimit, known_post, use_cases
 from image_poster.http.reservations import read_reservation
+from image_poster.ports.picture_store import RemoteFile, StoredFile
 from image_poster.usecases.list_feed import Feed
 
 ShownComments = Annotated[int, QueryParameter(ge=0, le=LATEST_KEPT)]
@@ -89,6 +91,7 @@ class PostChange(msgspec.Struct, frozen=True):
         InvalidJsonError,
         InvalidMultipartError,
         UploadTooLargeError,
+        MultipartTooLargeError,
         BodyTooLargeError,
         UnsupportedMediaTypeError,
         UnsupportedImageError,
@@ -144,6 +147,7 @@ async def list_posts(
     comments: ShownComments = LATEST_DEFAULT,
 ) -> Response[bytes]:
     """Ready posts: `top` by comments, then newest; `new` newest first. Go on with `next`."""
+    _check_shown(request, comments)
     question = (sort, limit, cursor, creator, comments)
     pages: PageCache = request.app.state.feed_pages
     page = pages.find(question)
@@ -155,6 +159,13 @@ async def list_posts(
         pages.keep(question, page)
     headers = {"link": page.link} if page.link else None
     return tagged_json(request, page.body, page.etag, headers)
+
+
+def _check_shown(request: AnyRequest, comments: int) -> None:
+    """An edition may keep fewer of the latest comments than the contract allows."""
+    kept = use_cases(request).limits.latest_kept
+    if comments > kept:
+        raise invalid("comments", f"at most {kept} are kept; see GET /limits")
 
 
 def _ready_page(feed: Feed, comments: int, query: str) -> ReadyPage:
@@ -188,6 +199,7 @@ async def get_post(
 ) -> Response[bytes]:
     """With `wait`, the answer is held until the post leaves `processing`. A post that is not
     `ready` is there for its creator only."""
+    _check_shown(request, comments)
     stored = await use_cases(request).get_post(known_post(post_id), viewer(request), wait=wait)
     return conditional_json(request, stored.json(comments))
 
@@ -255,6 +267,7 @@ async def delete_post(request: AnyRequest, post_id: FromPath[str]) -> None:
         {
             200: bytes_of("image/*", "The file as it was uploaded."),
             206: bytes_of("image/*", "The range that was asked for."),
+            302: nothing("Where it is, for some minutes (AWS)."),
             304: nothing("You have it already."),
         },
         IdentityRequiredError,
@@ -267,8 +280,13 @@ async def delete_post(request: AnyRequest, post_id: FromPath[str]) -> None:
 async def get_original(request: AnyRequest, post_id: FromPath[str]) -> FileReply:
     """For the post's creator only: it still holds all metadata, such as where it was taken."""
     file = await use_cases(request).read_picture.original(known_post(post_id), caller(request))
-    media_type = sniff(await file.read(0, SNIFF_BYTES)) or "application/octet-stream"
-    return file_reply(request, file, media_type, PRIVATE)
+    return file_reply(request, file, await _media_type(file), PRIVATE)
+
+
+async def _media_type(file: StoredFile | RemoteFile) -> str:
+    """By the content; a file elsewhere says it itself."""
+    found = None if isinstance(file, RemoteFile) else sniff(await file.read(0, SNIFF_BYTES))
+    return found or "application/octet-stream"
 
 
 ROUTES = [create_post, list_posts, get_post, edit_post, delete_post, get_original]

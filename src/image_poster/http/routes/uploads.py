@@ -12,6 +12,7 @@ from image_poster.domain.errors import (
     IdentityRequiredError,
     InvalidRequestError,
     MethodNotAllowedError,
+    PieceTooLargeError,
     RequestInProgressError,
     StorageFullError,
     UnsupportedImageError,
@@ -63,6 +64,7 @@ _FINDING_ERRORS = (
 )
 _RECEIVING_ERRORS = (
     IdentityRequiredError,
+    PieceTooLargeError,
     InvalidTusRequestError,
     TusVersionError,
     UploadTooLargeError,

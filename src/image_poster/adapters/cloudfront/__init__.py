@@ -1,0 +1,1 @@
+"""Copies of pictures in CloudFront."""

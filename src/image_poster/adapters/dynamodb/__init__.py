@@ -1,0 +1,2 @@
+"""Posts, comments, receipts and uploads in one DynamoDB table; `items.py` says what is stored
+where."""

@@ -1,0 +1,88 @@
+"""Records of the table's stream, and what they say has changed.
+
+https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Streams.html: records of one item
+come in their order, at least once; those of different items in any order. So a record is a hint
+where to look, never the state of things.
+"""
+
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple
+
+from image_poster.adapters.dynamodb.expressions import decoded_item
+from image_poster.adapters.dynamodb.items import COMMENT, DELETED, POST
+from image_poster.adapters.dynamodb.table import PK, SK, Item
+from image_poster.domain.posts import PostStatus
+from image_poster.usecases.follow_changes import PostChanges, Turn
+
+
+class Group(NamedTuple):
+    """What a batch says about one post; `first` is the sequence number of the first record that
+    says so, and `request_ids` are those of the requests that made the changes."""
+
+    changes: PostChanges
+    first: str
+    request_ids: frozenset[str]
+
+
+class _Hint(NamedTuple):
+    post_id: str
+    comment_id: str | None
+    turn: Turn | None
+    request_id: str
+
+
+def grouped(records: Iterable[dict[str, Any]]) -> list[Group]:
+    """A batch by post, in the order in which it first speaks of each."""
+    hints: dict[str, list[_Hint]] = {}
+    first: dict[str, str] = {}
+    for record in records:
+        for hint in _hints(record["dynamodb"]):
+            hints.setdefault(hint.post_id, []).append(hint)
+            first.setdefault(hint.post_id, record["dynamodb"]["SequenceNumber"])
+    return [
+        Group(_changes(post_id, found), first[post_id], _ids(found))
+        for post_id, found in hints.items()
+    ]
+
+
+def _changes(post_id: str, hints: list[_Hint]) -> PostChanges:
+    return PostChanges(
+        post_id,
+        frozenset(hint.comment_id for hint in hints if hint.comment_id is not None),
+        frozenset(hint.turn for hint in hints if hint.turn is not None),
+    )
+
+
+def _ids(hints: list[_Hint]) -> frozenset[str]:
+    return frozenset(hint.request_id for hint in hints)
+
+
+def _hints(change: dict[str, Any]) -> Iterator[_Hint]:
+    keys = decoded_item(change["Keys"])
+    old = decoded_item(change.get("OldImage", {}))
+    new = decoded_item(change.get("NewImage", {}))
+    post_id = str(keys[PK]).removeprefix("POST#")
+    request_id = str((new or old).get("request_id", ""))
+    if str(keys[SK]).startswith(COMMENT):
+        if _is_news(old, new):
+            yield _Hint(post_id, str(keys[SK]).removeprefix(COMMENT), None, request_id)
+    elif keys[SK] == POST:
+        turn = _turn(old, new)
+        if turn is not None:
+            yield _Hint(post_id, None, turn, request_id)
+
+
+def _is_news(old: Item, new: Item) -> bool:
+    """Whether a comment's record needs a look: not its removal, nor our own claim."""
+    return bool(new) and {**old, "counted": True} != new
+
+
+def _turn(old: Item, new: Item) -> Turn | None:
+    if not new:  # expired by its `ttl`; a tombstone's remains went long ago
+        return None if old.get("status") == DELETED else Turn.GONE
+    if new["status"] == old.get("status"):
+        return None
+    if new["status"] == DELETED:
+        return Turn.GONE
+    received = new["status"] == PostStatus.PROCESSING and "staged" in new
+    return Turn.RECEIVED if received else None

@@ -1,0 +1,121 @@
+"""Resumable uploads in S3: an object a piece, and a number that says how far it goes.
+
+There is no lock: the piece is kept only if none begins there (`If-None-Match: *`), and the offset
+moves only from where the piece began. Whoever comes second finds the first one's piece, and if its
+bytes are the same, has nothing to add. What a crash left between the two is adopted in that way.
+"""
+
+import hashlib
+
+from image_poster.adapters.s3.objects import (
+    PieceExistsError,
+    S3Client,
+    delete_keys,
+    list_keys,
+    piece_key,
+    pieces_prefix,
+    translated,
+)
+from image_poster.adapters.s3.pieces import pieces
+from image_poster.domain.errors import PieceTooLargeError
+from image_poster.ports.upload_offsets import UploadOffsets
+from image_poster.ports.upload_store import UploadWriter
+from image_poster.tus.errors import (
+    ChecksumMismatchError,
+    OffsetMismatchError,
+    UploadTakenOverError,
+)
+
+_DIGEST = "sha256"
+
+
+class _S3Writer:
+    """Keeps a piece in memory until it is committed: a Lambda is given it whole."""
+
+    def __init__(self, store: "S3UploadStore", post_id: str, start: int) -> None:
+        self.taken = False
+        self.offset = start
+        self._store = store
+        self._post_id = post_id
+        self._start = start
+        self._piece = bytearray()
+
+    async def write(self, chunk: bytes) -> None:
+        if len(self._piece) + len(chunk) > self._store.piece_bytes:
+            raise PieceTooLargeError
+        self._piece += chunk
+        self.offset += len(chunk)
+
+    async def rewind(self, offset: int) -> None:
+        if offset != self._start:
+            raise UploadTakenOverError  # what is kept is kept
+        self._piece.clear()
+        self.offset = offset
+
+    async def commit(self) -> None:
+        if self._piece:
+            await self._store.keep(self._post_id, self._start, bytes(self._piece))
+            self._piece.clear()
+
+    async def close(self) -> None:
+        """Nothing to let go of."""
+
+
+class S3UploadStore:
+    """`UploadStore` in S3. A piece has at most `piece_bytes`; one that is not committed is not
+    kept."""
+
+    def __init__(
+        self, client: S3Client, bucket: str, offsets: UploadOffsets, *, piece_bytes: int
+    ) -> None:
+        self.piece_bytes = piece_bytes
+        self._client = client
+        self._bucket = bucket
+        self._offsets = offsets
+
+    async def take(self, post_id: str, *, unverified: bool = False) -> UploadWriter:
+        del unverified  # nothing is kept before `commit`
+        return _S3Writer(self, post_id, await self._offsets.find(post_id))
+
+    async def offset(self, post_id: str) -> int:
+        return await self._offsets.find(post_id)
+
+    async def promote(self, post_id: str, sha256: bytes) -> None:
+        """The pieces stay as they are, for the image work to put together; they are read here only
+        if a digest was announced."""
+        if not sha256:
+            return
+        digest, end = hashlib.sha256(), 0
+        for piece in pieces(self._client, self._bucket, post_id):
+            digest.update(piece)
+            end += len(piece)
+        if end and digest.digest() != sha256:
+            staged = list_keys(self._client, self._bucket, pieces_prefix(post_id))
+            await self._offsets.advance(post_id, end, 0)
+            delete_keys(self._client, self._bucket, staged)
+            raise ChecksumMismatchError
+
+    async def keep(self, post_id: str, start: int, piece: bytes) -> None:
+        """Keep a piece that begins at `start`. Raises `OffsetMismatchError` when another one does,
+        and `UploadTakenOverError` when the upload is somewhere else, or over."""
+        digest = hashlib.sha256(piece).hexdigest()
+        size, kept = self._place(post_id, start, piece, digest)
+        moved = await self._offsets.advance(post_id, start, start + size)
+        if kept != digest:
+            raise OffsetMismatchError
+        if not moved and await self._offsets.find(post_id) < start + size:
+            raise UploadTakenOverError
+
+    def _place(self, post_id: str, start: int, piece: bytes, digest: str) -> tuple[int, str]:
+        """Size and digest of the piece that is kept at `start`: this one, or the one before it."""
+        place = {"Bucket": self._bucket, "Key": piece_key(post_id, start)}
+        try:
+            with translated():
+                self._client.put_object(
+                    **place, Body=piece, IfNoneMatch="*", Metadata={_DIGEST: digest}
+                )
+        except PieceExistsError:
+            with translated():
+                found = self._client.head_object(**place)
+            return int(found["ContentLength"]), found["Metadata"].get(_DIGEST, "")
+        return len(piece), digest

@@ -1,0 +1,48 @@
+"""The Lambda that S3 tells of an object: an original that came by a signed PUT, or the mark that
+all pieces of one are there.
+
+https://docs.aws.amazon.com/AmazonS3/latest/userguide/notification-content-structure.html
+"""
+
+import asyncio
+from typing import Any
+
+import structlog
+
+from image_poster.adapters.s3.objects import post_id_of
+from image_poster.adapters.vips.pipeline import RenderSettings
+from image_poster.adapters.vips.renderer import VipsImageRenderer
+from image_poster.editions.aws import parts
+from image_poster.editions.aws.observing import emf
+from image_poster.editions.aws.settings import read_settings
+from image_poster.editions.logs import configure
+
+configure("json")
+_settings = read_settings()
+_log = structlog.get_logger()
+_renderer = VipsImageRenderer(
+    RenderSettings(max_pixels=_settings.image_pixels), timeout_seconds=_settings.image_seconds
+)
+_publish = parts.publish_stored_image(_settings, _renderer)
+# One loop for all invocations: the image process, which is kept, belongs to it.
+_loop = asyncio.new_event_loop()
+
+
+def handler(event: dict[str, Any], context: Any) -> None:  # noqa: ANN401 - Lambda's
+    """Do the image work of the posts that the event names; an error has all of it delivered
+    again."""
+    for record in event["Records"]:
+        post_id = post_id_of(record["s3"]["object"]["key"])
+        structlog.contextvars.bind_contextvars(request_id=_request_id(context), post=post_id)
+        status = _loop.run_until_complete(_publish(post_id))
+        _log.info(
+            "image work done",
+            service="image",
+            outcome=status or "deleted",
+            Images=1,
+            _aws=emf(Images="Count"),
+        )
+
+
+def _request_id(context: Any) -> str:  # noqa: ANN401 - Lambda's
+    return str(getattr(context, "aws_request_id", ""))

@@ -1,0 +1,65 @@
+"""What `infra/template.yaml` tells each Lambda, by its environment."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, get_type_hints
+
+from image_poster.domain.limits import LATEST_KEPT, Limits
+from image_poster.editions.errors import StartError
+
+_DEFAULTS = Limits()
+_PREFIX = "IMAGE_POSTER_"
+# API Gateway hands a body over as Base64, and a Lambda takes 6 MB (Lambda quotas).
+MULTIPART_BYTES = 4_000_000
+PIECE_BYTES = 4 * 1024 * 1024
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Each is an environment variable `IMAGE_POSTER_…` of the same name. A Lambda has those that it
+    needs; the rest stays empty."""
+
+    table: str = ""
+    uploads_bucket: str = ""
+    images_bucket: str = ""
+    public_url: str = ""
+    distribution: str = ""
+    signing_key: str = ""
+    jwt_issuer: str = ""
+    jwt_audience: str = ""
+    admins: str = ""
+    cors_origins: str = "*"
+    feed_shards: int = 1
+    latest_kept: int = LATEST_KEPT
+    image_bytes: int = _DEFAULTS.image_bytes
+    image_pixels: int = _DEFAULTS.image_pixels
+    image_seconds: int = 120
+
+    @property
+    def limits(self) -> Limits:
+        """The part that clients are told about."""
+        return Limits(
+            image_bytes=self.image_bytes,
+            image_pixels=self.image_pixels,
+            latest_kept=self.latest_kept,
+            multipart_bytes=min(MULTIPART_BYTES, self.image_bytes),
+            piece_bytes=min(PIECE_BYTES, self.image_bytes),
+        )
+
+
+def read_settings(environment: Mapping[str, str] = os.environ) -> Settings:
+    """The settings; raises `StartError` for one that cannot be."""
+    hints = get_type_hints(Settings)
+    given: dict[str, Any] = {}
+    for field in fields(Settings):
+        text = environment.get(f"{_PREFIX}{field.name.upper()}")
+        if text is None:
+            continue
+        try:
+            given[field.name] = hints[field.name](text)
+        except ValueError as exc:
+            raise StartError(
+                f"{_PREFIX}{field.name.upper()} must be a number, not {text!r}."
+            ) from exc
+    return Settings(**given)

@@ -1,0 +1,47 @@
+"""The image work of one post, begun by the storage that was given the picture (AWS)."""
+
+from dataclasses import dataclass
+
+from image_poster.domain.errors import ImagePosterError, PostNotFoundError
+from image_poster.domain.images import ImageWorkFailedError
+from image_poster.domain.posts import PROCESSING_FAILED, PostStatus, failed, uploaded
+from image_poster.ports.failure_counter import FailureCounter
+from image_poster.ports.picture_store import PictureStore
+from image_poster.ports.post_store import PostStore
+from image_poster.usecases.publish_image import PublishImage
+
+
+@dataclass(frozen=True)
+class PublishStoredImage:
+    """Safe under redelivery, and in any order: only a post that awaits its picture, or is
+    `processing`, moves, and what comes late for a deleted one is removed.
+
+    What fails through our fault is raised, to be delivered again; the last time, the post is
+    `failed` as well, so that its creator knows, and the event goes to the dead-letter queue.
+    """
+
+    posts: PostStore
+    pictures: PictureStore
+    publish_image: PublishImage
+    failures: FailureCounter
+    max_failures: int = 3
+
+    async def __call__(self, post_id: str) -> PostStatus | None:
+        """What the post is now; None if it was deleted. Raises `ImageWorkFailedError` and errors of
+        the stores."""
+        if await self.posts.find(post_id) is None:
+            await self.pictures.remove(post_id)
+            return None
+        try:
+            await self.posts.update(post_id, uploaded)  # a signed PUT tells nobody but the storage
+            return await self.publish_image(post_id)
+        except PostNotFoundError:
+            await self.pictures.remove(post_id)
+            return None
+        except (ImageWorkFailedError, ImagePosterError) as exc:
+            if (
+                await self.failures.note(post_id, f"{type(exc).__name__}: {exc}")
+                >= self.max_failures
+            ):
+                await self.posts.update(post_id, lambda post: failed(post, PROCESSING_FAILED))
+            raise

@@ -1,0 +1,286 @@
+"""DynamoDB in memory: a table with a stream, and the event-source mapping that reads it.
+
+`FakeTable` does what AWS documents of conditions, transactions, indexes and streams, and passes the
+same suite as the real adapter. Every call gives way once in its middle, so that tasks meet there as
+requests do; what meets in a transaction conflicts.
+"""
+
+import asyncio
+import random
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from image_poster.adapters.dynamodb.expressions import encoded_item
+from image_poster.adapters.dynamodb.items import key_of
+from image_poster.adapters.dynamodb.table import (
+    MOST_IN_TRANSACTION,
+    PK,
+    SK,
+    ConditionFailedError,
+    Conditions,
+    ConflictError,
+    Delete,
+    Exists,
+    Is,
+    Item,
+    Key,
+    Missing,
+    Page,
+    Put,
+    Query,
+    TransactionRefusedError,
+    Update,
+    Write,
+)
+
+Record = dict[str, Any]
+MOST_ITEM_BYTES = 400 * 1024
+
+
+class CrashError(Exception):
+    """The process ends here."""
+
+
+class FakeTable:
+    """`Table` in memory. `calls` counts by operation; `before` is asked before each write is made
+    durable, and after (with `done` True), and may raise `CrashError`."""
+
+    def __init__(self) -> None:
+        self.items: dict[Key, Item] = {}
+        self.stream: list[Record] = []
+        self.calls: Counter[str] = Counter()
+        self.conflicts = 0
+        self.before: Callable[[bool], None] = lambda _done: None
+        self._busy: set[Key] = set()
+
+    async def get(self, key: Key, *, consistent: bool = True) -> Item | None:
+        del consistent
+        self.calls["get"] += 1
+        await asyncio.sleep(0)
+        item = self.items.get(key)
+        return None if item is None else dict(item)
+
+    async def get_many(self, keys: Sequence[Key]) -> list[Item]:
+        self.calls["get_many"] += 1
+        await asyncio.sleep(0)
+        assert len(set(keys)) == len(keys)
+        return [dict(self.items[key]) for key in keys if key in self.items]
+
+    async def write(self, write: Write) -> Item:
+        self.calls["write"] += 1
+        with self._at([_key(write)]) as free:
+            await asyncio.sleep(0)
+            if not free:
+                raise ConflictError
+            self._check(write)
+            self.before(False)
+            self._apply(write)
+            self.before(True)
+        return dict(self.items.get(_key(write), {}))
+
+    async def transact(self, writes: Sequence[Write]) -> None:
+        self.calls["transact"] += 1
+        keys = [_key(write) for write in writes]
+        assert len(set(keys)) == len(keys), "one item twice in a transaction"
+        assert len(writes) <= MOST_IN_TRANSACTION
+        with self._at(keys) as free:
+            await asyncio.sleep(0)
+            if not free:
+                raise TransactionRefusedError({})
+            self._check_all(writes)
+            self.before(False)
+            for write in writes:
+                self._apply(write)
+            self.before(True)
+
+    async def query(self, query: Query, *, consistent: bool = False) -> Page:
+        self.calls["query"] += 1
+        assert not (consistent and query.on), "no consistent reads of a global index"
+        await asyncio.sleep(0)
+        pk, sk = query.names
+        found = [
+            item
+            for item in self.items.values()
+            if item.get(pk) == query.pk
+            and sk in item
+            and (query.before is None or str(item[sk]) < query.before)
+        ]
+        found.sort(key=lambda item: str(item[sk]), reverse=True)
+        looked_at = found[: query.limit]
+        last = str(looked_at[-1][sk]) if len(looked_at) == query.limit else None
+        kept = [item for item in looked_at if not set(query.without) & item.keys()]
+        return Page([dict(item) for item in kept], last)
+
+    async def delete_many(self, keys: Sequence[Key]) -> None:
+        self.calls["delete_many"] += 1
+        for key in keys:
+            await asyncio.sleep(0)
+            self.before(False)
+            self._apply(Delete(key))
+            self.before(True)
+
+    async def scan(self, sk: str, limit: int, after: Key | None) -> tuple[list[Item], Key | None]:
+        self.calls["scan"] += 1
+        keys = sorted(key for key in self.items if after is None or key > after)[:limit]
+        found = [dict(self.items[key]) for key in keys if key.sk == sk]
+        return found, keys[-1] if len(keys) == limit else None
+
+    def expire(self, now_seconds: int) -> None:
+        """As TTL does, all at once."""
+        for key, item in list(self.items.items()):
+            if int(item.get("ttl", now_seconds + 1)) <= now_seconds:
+                self._apply(Delete(key))
+
+    @contextmanager
+    def _at(self, keys: list[Key]) -> Iterator[bool]:
+        """Whether nobody else is at these items just now."""
+        free = not self._busy & set(keys)
+        mine = set(keys) - self._busy
+        self._busy |= mine
+        self.conflicts += not free
+        try:
+            yield free
+        finally:
+            self._busy -= mine
+
+    def _check(self, write: Write) -> None:
+        found = self.items.get(_key(write))
+        if not _holds(write.when, found):
+            raise ConditionFailedError(None if found is None else dict(found))
+
+    def _check_all(self, writes: Sequence[Write]) -> None:
+        refused = {}
+        for at, write in enumerate(writes):
+            try:
+                self._check(write)
+            except ConditionFailedError as exc:
+                refused[at] = exc.item
+        if refused:
+            raise TransactionRefusedError(refused)
+
+    def _apply(self, write: Write) -> None:
+        key = _key(write)
+        old = self.items.get(key)
+        new = _after(write, old)
+        if new is None:
+            self.items.pop(key, None)
+        else:
+            assert _size(new) <= MOST_ITEM_BYTES
+            self.items[key] = new
+        if new != old:
+            self._record(key, old, new)
+
+    def _record(self, key: Key, old: Item | None, new: Item | None) -> None:
+        change: dict[str, Any] = {
+            "Keys": encoded_item({PK: key.pk, SK: key.sk}),
+            "SequenceNumber": f"{len(self.stream):021d}",
+        }
+        if old is not None:
+            change["OldImage"] = encoded_item(old)
+        if new is not None:
+            change["NewImage"] = encoded_item(new)
+        name = "INSERT" if old is None else "REMOVE" if new is None else "MODIFY"
+        self.stream.append({"eventName": name, "dynamodb": change})
+
+
+def _key(write: Write) -> Key:
+    return key_of(write.item) if isinstance(write, Put) else write.key
+
+
+def _holds(conditions: Conditions, found: Item | None) -> bool:
+    item = found or {}
+    for condition in conditions:
+        if isinstance(condition, Is):
+            held = item.get(condition.name) == condition.value
+        elif isinstance(condition, Exists):
+            held = condition.name in item
+        else:
+            assert isinstance(condition, Missing)
+            held = condition.name not in item
+        if not held:
+            return False
+    return True
+
+
+def _after(write: Write, old: Item | None) -> Item | None:
+    if isinstance(write, Put):
+        return dict(write.item)
+    if isinstance(write, Delete):
+        return None
+    assert isinstance(write, Update)
+    new = dict(old) if old is not None else {PK: write.key.pk, SK: write.key.sk}
+    new |= write.put
+    for name, amount in write.add.items():
+        new[name] = int(new.get(name, 0)) + amount
+    for name in write.remove:
+        new.pop(name, None)
+    return new
+
+
+def _size(item: Item) -> int:
+    return sum(
+        len(name) + (len(value) if isinstance(value, bytes) else len(str(value).encode()))
+        for name, value in item.items()
+    )
+
+
+Handler = Callable[[Record], Awaitable[dict[str, Any]]]
+
+
+class EventSourceMapping:
+    """A stream's event-source mapping as AWS documents it, with everything that may happen.
+
+    https://docs.aws.amazon.com/lambda/latest/dg/services-ddb-params.html and ...-batchfailure: a
+    batch may be delivered again in whole; a handler that raises has its batch bisected and
+    retried; `ReportBatchItemFailures` retries from the lowest failed record; after
+    `MaximumRetryAttempts` a batch goes to the on-failure queue. Items are spread over shards by
+    their partition key and sort key, each shard in its own order.
+    """
+
+    def __init__(self, handler: Handler, *, seed: int, shards: int = 3, attempts: int = 50) -> None:
+        self._handler = handler
+        self._random = random.Random(seed)
+        self._shards = shards
+        self._attempts = attempts
+        self.parked: list[list[Record]] = []
+        self.invocations = 0
+
+    async def deliver(
+        self, records: Sequence[Record], *, batch: int = 10, repeats: float = 0.2
+    ) -> None:
+        """Deliver all, of different shards in any order."""
+        shards: dict[int, list[Record]] = {}
+        for record in records:
+            keys = record["dynamodb"]["Keys"]
+            place = hash((keys[PK]["S"], keys[SK]["S"])) % self._shards
+            shards.setdefault(place, []).append(record)
+        while shards:
+            place = self._random.choice(sorted(shards))
+            size = self._random.randint(1, batch)
+            part, shards[place] = shards[place][:size], shards[place][size:]
+            await self._invoke(part, self._attempts)
+            if self._random.random() < repeats:
+                await self._invoke(part, self._attempts)
+            if not shards[place]:
+                del shards[place]
+
+    async def _invoke(self, part: list[Record], attempts: int) -> None:
+        while part:
+            if attempts == 0:
+                self.parked.append(part)
+                return
+            attempts -= 1
+            self.invocations += 1
+            try:
+                answer = await self._handler({"Records": part})
+            except CrashError:
+                half = len(part) // 2
+                if half:
+                    await self._invoke(part[:half], attempts)
+                    part = part[half:]
+                continue
+            failed = {one["itemIdentifier"] for one in answer["batchItemFailures"]}
+            numbers = [record["dynamodb"]["SequenceNumber"] for record in part]
+            part = part[min(map(numbers.index, failed)) :] if failed else []
