@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
+from zlib import crc32
 
 from image_poster.adapters.dynamodb.expressions import encoded_item
 from image_poster.adapters.dynamodb.items import key_of
@@ -39,20 +40,20 @@ Record = dict[str, Any]
 MOST_ITEM_BYTES = 400 * 1024
 
 
-class CrashError(Exception):
+class CrashError(BaseException):
     """The process ends here."""
 
 
 class FakeTable:
-    """`Table` in memory. `calls` counts by operation; `before` is asked before each write is made
-    durable, and after (with `done` True), and may raise `CrashError`."""
+    """`Table` in memory. `calls` counts by operation; `around` is called right before and right
+    after each write, and may raise: `CrashError`, or what DynamoDB gives rise to."""
 
     def __init__(self) -> None:
         self.items: dict[Key, Item] = {}
         self.stream: list[Record] = []
         self.calls: Counter[str] = Counter()
         self.conflicts = 0
-        self.before: Callable[[bool], None] = lambda _done: None
+        self.around: Callable[[], None] = lambda: None
         self._busy: set[Key] = set()
 
     async def get(self, key: Key, *, consistent: bool = True) -> Item | None:
@@ -75,9 +76,9 @@ class FakeTable:
             if not free:
                 raise ConflictError
             self._check(write)
-            self.before(False)
+            self.around()
             self._apply(write)
-            self.before(True)
+            self.around()
         return dict(self.items.get(_key(write), {}))
 
     async def transact(self, writes: Sequence[Write]) -> None:
@@ -90,10 +91,10 @@ class FakeTable:
             if not free:
                 raise TransactionRefusedError({})
             self._check_all(writes)
-            self.before(False)
+            self.around()
             for write in writes:
                 self._apply(write)
-            self.before(True)
+            self.around()
 
     async def query(self, query: Query, *, consistent: bool = False) -> Page:
         self.calls["query"] += 1
@@ -117,9 +118,9 @@ class FakeTable:
         self.calls["delete_many"] += 1
         for key in keys:
             await asyncio.sleep(0)
-            self.before(False)
+            self.around()
             self._apply(Delete(key))
-            self.before(True)
+            self.around()
 
     async def scan(self, sk: str, limit: int, after: Key | None) -> tuple[list[Item], Key | None]:
         self.calls["scan"] += 1
@@ -254,7 +255,7 @@ class EventSourceMapping:
         shards: dict[int, list[Record]] = {}
         for record in records:
             keys = record["dynamodb"]["Keys"]
-            place = hash((keys[PK]["S"], keys[SK]["S"])) % self._shards
+            place = crc32(f"{keys[PK]['S']} {keys[SK]['S']}".encode()) % self._shards
             shards.setdefault(place, []).append(record)
         while shards:
             place = self._random.choice(sorted(shards))

@@ -5,6 +5,7 @@ import pytest
 from image_poster.domain import images, posts, texts
 from image_poster.domain.comments import Comment, join_latest, split_latest, with_newest
 from image_poster.domain.cursors import CursorSigner
+from image_poster.domain.error_codes import answer_types
 from image_poster.domain.errors import (
     ImagePosterError,
     InvalidCursorError,

@@ -34,9 +34,7 @@
     ├── BusyError                        503 busy
     └── StorageFullError                 507 storage_full
 
-Two more never become an answer, and stand in `images.py`: `ImageRejectedError` (a picture that
-cannot be shown, which ends as the post's `failure`) and `ImageWorkFailedError` (our own fault,
-which is retried and then parked).
+Two never become an answer, and stand in `images.py`: `ImageRejectedError`, `ImageWorkFailedError`.
 """
 
 import msgspec

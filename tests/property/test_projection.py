@@ -1,0 +1,446 @@
+"""Counts on AWS are exact, whatever comes twice, late, in another order, or breaks off.
+
+The real stores and the real stream handler work on a table in memory (`support/dynamodb.py`), whose
+records an event-source mapping delivers as AWS documents it.
+"""
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any, TypeVar
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from contract.ports.suite import RENDERED, a_comment, a_post
+from image_poster.adapters.dynamodb.comment_counter import DynamoCommentCounter
+from image_poster.adapters.dynamodb.comment_store import DynamoCommentStore
+from image_poster.adapters.dynamodb.feed_reader import DynamoFeedReader
+from image_poster.adapters.dynamodb.items import COMMENT, GONE, post_key
+from image_poster.adapters.dynamodb.post_store import DynamoPostStore
+from image_poster.adapters.dynamodb.projection import DynamoProjection
+from image_poster.adapters.dynamodb.remains import DynamoRemains
+from image_poster.adapters.memory.clock import ManualClock
+from image_poster.adapters.memory.picture_store import MemoryPictureStore
+from image_poster.domain.comments import (
+    Comment,
+    decode_comment,
+    encode_comment,
+    join_latest,
+    split_latest,
+)
+from image_poster.domain.counting import CommentState, Tally, fold, needs_newest
+from image_poster.domain.errors import CommentNotFoundError, PostNotFoundError
+from image_poster.domain.feed import FeedQuery, FeedSort
+from image_poster.domain.identity import Identity
+from image_poster.domain.limits import LATEST_KEPT
+from image_poster.domain.posts import published
+from image_poster.editions.aws.following import follow
+from image_poster.usecases.delete_post import RemoveRemains
+from image_poster.usecases.follow_changes import FollowChanges
+from support.dynamodb import CrashError, EventSourceMapping, FakeTable, Record
+
+EXAMPLES = settings(max_examples=max(200, settings.default.max_examples), deadline=None)
+ALICE = Identity("alice")
+Found = TypeVar("Found")
+
+
+class Noted:
+    """What was begun, and what was forgotten."""
+
+    def __init__(self) -> None:
+        self.begun: list[str] = []
+        self.forgotten: list[str] = []
+
+    async def begin(self, post_id: str) -> None:
+        self.begun.append(post_id)
+
+    async def forget(self, post_id: str) -> None:
+        self.forgotten.append(post_id)
+
+
+class World:
+    """The stores of AWS over a table in memory, and what follows its stream."""
+
+    def __init__(self, seed: int = 0, crashes: float = 0.0) -> None:
+        self.random = random.Random(seed)
+        self.table, self.clock, self.noted = FakeTable(), ManualClock(), Noted()
+        self.posts = DynamoPostStore(self.table, self.clock)
+        self.comments = DynamoCommentStore(self.table, self.clock)
+        self.counter = DynamoCommentCounter(self.table, self.clock)
+        self.pictures = MemoryPictureStore(self.clock)
+        remains = RemoveRemains(DynamoRemains(self.table), self.pictures)
+        self.follow = FollowChanges(self.counter, self.noted, remains, self.noted)
+        self.crashes = crashes
+        self.seen = 0
+
+    async def ready(self) -> str:
+        post = a_post()
+        await self.posts.add(post)
+        await self.posts.update(post.id, lambda found: published(found, RENDERED))
+        return post.id
+
+    async def handle(self, event: Record) -> dict[str, Any]:
+        """The stream Lambda, which may end at any write, before or after it."""
+
+        def maybe_crash() -> None:
+            if self.random.random() < self.crashes:
+                raise CrashError
+
+        self.table.around = maybe_crash
+        try:
+            failed = await follow(self.follow, event["Records"])
+        finally:
+            self.table.around = lambda: None
+        return {"batchItemFailures": [{"itemIdentifier": number} for number in failed]}
+
+    async def settle(self, *, batch: int = 10, repeats: float = 0.2) -> EventSourceMapping:
+        """Deliver records until none is left; records of what following does included."""
+        mapping = EventSourceMapping(self.handle, seed=self.random.randrange(10**6))
+        while self.seen < len(self.table.stream):
+            records, self.seen = self.table.stream[self.seen :], len(self.table.stream)
+            await mapping.deliver(records, batch=batch, repeats=repeats)
+        return mapping
+
+    def kept(self, post_id: str) -> list[Comment]:
+        """The comments that are there and not deleted, newest first."""
+        found = [
+            decode_comment(str(item["doc"]).encode())
+            for key, item in self.table.items.items()
+            if key.pk == f"POST#{post_id}"
+            and key.sk.startswith(COMMENT)
+            and "deleted_by" not in item
+        ]
+        return sorted(found, key=lambda comment: comment.id, reverse=True)
+
+    async def assert_exact(self, post_id: str) -> None:
+        kept = self.kept(post_id)
+        item = self.table.items[post_key(post_id)]
+        assert item["total"] == len(kept)
+        assert item["latest"] == join_latest(map(encode_comment, kept)).decode()
+        assert item["rank"] == f"{len(kept):010d}#{post_id}"
+        marked = [i for k, i in self.table.items.items() if k.pk == post_key(post_id).pk]
+        assert not [one for one in marked if "doc" in one and "deleted_by" in one]
+        assert all("counted" in one for one in marked if "doc" in one)
+
+
+def run(story: Callable[[], Awaitable[Found]]) -> Found:
+    return asyncio.run(story())  # type: ignore[arg-type]
+
+
+STEPS = st.lists(
+    st.tuples(
+        st.sampled_from(["add", "add", "add", "edit", "delete", "deliver"]), st.integers(0, 30)
+    ),
+    max_size=60,
+)
+
+
+async def do(world: World, post_id: str, steps: Iterable[tuple[str, int]]) -> None:
+    made: list[Comment] = []
+    for step, pick in steps:
+        if step == "deliver":
+            await world.settle()
+        elif step == "add" or not made:
+            made.append(a_comment(post_id, content=f"number {len(made)}"))
+            await world.comments.add(made[-1])
+        elif step == "edit":
+            await edit(world, made[pick % len(made)], f"edited {pick}")
+        else:
+            one = made[pick % len(made)]
+            await world.comments.remove(post_id, one.id, Identity("bob"))
+
+
+async def edit(world: World, comment: Comment, content: str) -> None:
+    try:
+        await world.comments.update(
+            comment.post_id,
+            comment.id,
+            lambda found: msgspec.structs.replace(found, content=content),
+        )
+    except CommentNotFoundError:
+        return
+
+
+@EXAMPLES
+@given(steps=STEPS, seed=st.integers(0, 10**6), crashes=st.sampled_from([0.0, 0.05, 0.2]))
+def test_whatever_is_delivered_twice_late_or_broken_off_counts_are_exact(
+    steps: list[tuple[str, int]], seed: int, crashes: float
+) -> None:
+    """Duplicates, reordering across items, crashes between any two steps, partial failures, deletes
+    that overtake their inserts, edits of a latest comment."""
+
+    async def story() -> None:
+        world = World(seed, crashes)
+        post_id = await world.ready()
+        await do(world, post_id, steps)
+        mapping = await world.settle()
+        assert mapping.parked == []
+        await world.assert_exact(post_id)
+
+    run(story)
+
+
+@EXAMPLES
+@given(
+    comments=st.integers(0, 30),
+    late=st.integers(0, 10),
+    seed=st.integers(0, 10**6),
+    crashes=st.sampled_from([0.0, 0.1]),
+)
+def test_a_deleted_post_leaves_nothing_behind_though_comments_are_in_flight(
+    comments: int, late: int, seed: int, crashes: float
+) -> None:
+    """The cascade is resumable; a warm Lambda remembers the post, and comments on after it is
+    gone."""
+
+    async def story() -> None:
+        world = World(seed, crashes)
+        post_id = await world.ready()
+        world.pictures.keep(post_id, "original", b"bytes")
+        for _ in range(comments):
+            await world.comments.add(a_comment(post_id))
+        if seed % 2:
+            await world.settle()
+        await world.comments.add(a_comment(post_id))
+        await world.posts.remove(post_id, ALICE)
+        for _ in range(late):
+            await world.comments.add(a_comment(post_id))
+        await world.settle()
+        left = {key.sk for key in world.table.items if key.pk == post_key(post_id).pk}
+        assert {sk for sk in left if not sk.startswith(GONE)} == {"POST"}
+        assert world.table.items[post_key(post_id)]["status"] == "deleted"
+        assert world.noted.forgotten
+        with pytest.raises(Exception, match="picture"):
+            await world.pictures.open_original(post_id)
+
+    run(story)
+
+
+@EXAMPLES
+@given(
+    adds=st.integers(0, 25),
+    workers=st.integers(2, 4),
+    seed=st.integers(0, 10**6),
+)
+def test_many_invocations_at_once_count_once(adds: int, workers: int, seed: int) -> None:
+    """Comments of one post may lie in several shards of the stream: several invocations work on one
+    post at the same time, on overlapping batches."""
+
+    async def story() -> None:
+        world = World(seed)
+        post_id = await world.ready()
+        for _ in range(adds):
+            await world.comments.add(a_comment(post_id))
+        records = list(world.table.stream)
+
+        async def invoke(number: int) -> None:
+            mine = random.Random(seed + number)
+            for _ in range(3):
+                part = mine.sample(records, mine.randint(1, len(records)))
+                await world.handle({"Records": part})
+                await asyncio.sleep(0)
+
+        await asyncio.gather(*(invoke(number) for number in range(workers)))
+        await world.settle()
+        await world.assert_exact(post_id)
+
+    run(story)
+
+
+COMMENTS = st.lists(
+    st.tuples(st.integers(0, 40), st.booleans(), st.booleans()),
+    unique_by=lambda one: one[0],
+    max_size=30,
+)
+
+
+@EXAMPLES
+@given(found=COMMENTS, kept=st.integers(1, LATEST_KEPT), parts=st.integers(1, 4))
+def test_the_fold_of_parts_is_the_fold_of_the_whole(
+    found: list[tuple[int, bool, bool]], kept: int, parts: int
+) -> None:
+    """`fold` is pure: in whatever portions comments come, total and latest end the same."""
+    states = [
+        CommentState(
+            f"{number:026d}",
+            encode_comment(Comment(f"{number:026d}", "p", "bob", f"text {number}", "now")),
+            counted=counted,
+            deleted_by="bob" if deleted else None,
+        )
+        for number, counted, deleted in found
+    ]
+    before = Tally(sum(one.counted for one in states), newest(states, kept, visible=False))
+    alive = [one for one in states if not one.deleted_by]
+    whole = Tally(len(alive), newest([one._replace(counted=True) for one in alive], kept))
+
+    now, world = before, {one.id: one for one in states}
+    for at in range(parts):
+        part = [world[one.id] for one in states[at::parts]]
+        refill: list[bytes] = []
+        if needs_newest(now, part, kept):
+            shown = [one for one in world.values() if not one.deleted_by]
+            refill = split_latest(newest(shown, kept), kept)
+        result = fold(now, part, refill, kept)
+        now = result.tally
+        for one in result.claimed:
+            world[one.id] = one._replace(counted=True)
+        for one in (*result.released, *result.dropped):
+            del world[one.id]
+        again = fold(now, [world[one.id] for one in part if one.id in world], refill, kept)
+        assert (again.tally.total, again.claimed, again.released) == (now.total, [], [])
+    assert now.total == whole.total
+    if not needs_newest(now, [], kept):
+        assert now == whole
+
+
+def newest(states: Iterable[CommentState], kept: int, *, visible: bool = True) -> bytes:
+    """The latest of those that are counted."""
+    shown = [one for one in states if one.counted and not (visible and one.deleted_by)]
+    return join_latest(
+        (one.doc for one in sorted(shown, key=lambda one: one.id, reverse=True)), kept
+    )
+
+
+def test_two_hundred_writers_on_one_post_meet_no_conflict() -> None:
+    """Adding a comment never touches the post's own item; the projection works meanwhile."""
+
+    async def story() -> None:
+        world = World(1)
+        post_id = await world.ready()
+        before = world.table.conflicts
+
+        async def write(_: int) -> None:
+            for _ in range(5):
+                await world.comments.add(a_comment(post_id))
+                await asyncio.sleep(0)
+
+        async def project() -> None:
+            for _ in range(20):
+                await world.handle({"Records": world.table.stream[:]})
+                await asyncio.sleep(0)
+
+        await asyncio.gather(project(), *(write(number) for number in range(200)))
+        assert world.table.conflicts == before
+        await world.settle(batch=1000, repeats=0)
+        assert world.table.items[post_key(post_id)]["total"] == 1000
+        await world.assert_exact(post_id)
+
+    run(story)
+
+
+def test_a_hot_post_of_thousands_is_folded_in_few_transactions() -> None:
+    """10,000 comments in at most 150 transactions of at most 100 items."""
+
+    async def story() -> None:
+        world = World(2)
+        post_id = await world.ready()
+        for number in range(10_000):
+            await world.comments.add(a_comment(post_id, content=str(number)))
+        before = world.table.calls["transact"]
+        records, batch = world.table.stream[:], 990  # the template's
+        for at in range(0, len(records), batch):
+            await world.handle({"Records": records[at : at + batch]})
+        assert world.table.calls["transact"] - before <= 150
+        await world.assert_exact(post_id)
+
+    run(story)
+
+
+def test_the_rank_in_the_feed_never_lags_behind_the_count() -> None:
+    """A defect of the prototype: both are written in one update."""
+
+    async def story() -> None:
+        world = World(3)
+        older, newer = await world.ready(), await world.ready()
+        feed = DynamoFeedReader(world.table)
+        await world.comments.add(a_comment(older))
+        await world.settle()
+        page = await feed.page(FeedQuery(sort=FeedSort.TOP, limit=10))
+        assert [(post.id, post.total_comments) for post in page.posts] == [(older, 1), (newer, 0)]
+
+    run(story)
+
+
+def test_a_retried_stream_batch_counts_once() -> None:
+    """A defect of the prototype."""
+
+    async def story() -> None:
+        world = World(4)
+        post_id = await world.ready()
+        await world.comments.add(a_comment(post_id))
+        for _ in range(3):
+            await world.handle({"Records": world.table.stream[:]})
+        assert world.table.items[post_key(post_id)]["total"] == 1
+
+    run(story)
+
+
+def test_a_deleted_comment_is_taken_back_and_its_repeat_is_no_error() -> None:
+    """A defect of the prototype: it had no deletion at all."""
+
+    async def story() -> None:
+        world, bob = World(5), Identity("bob")
+        post_id = await world.ready()
+        comment = a_comment(post_id)
+        await world.comments.add(comment)
+        await world.settle()
+        for _ in range(2):
+            await world.comments.remove(post_id, comment.id, bob)
+            await world.settle()
+        await world.assert_exact(post_id)
+        with pytest.raises(CommentNotFoundError):
+            await world.comments.remove(post_id, comment.id, Identity("mallory"))
+        world.table.expire(world.clock.now_ms() // 1000 + 48 * 3600)
+        with pytest.raises(CommentNotFoundError):
+            await world.comments.remove(post_id, comment.id, bob)
+
+    run(story)
+
+
+def test_rebuild_finds_what_the_stream_never_told() -> None:
+    async def story() -> None:
+        world = World(6)
+        post_id, other = await world.ready(), await world.ready()
+        for number in range(15):
+            await world.comments.add(a_comment(post_id, content=str(number)))
+        await world.comments.remove(post_id, world.kept(post_id)[0].id, Identity("bob"))
+        item = world.table.items[post_key(other)]
+        item |= {"total": 7, "rank": f"{7:010d}#{other}", "feed": "FEED#9"}
+        projection = DynamoProjection(world.table, world.counter, shards=1)
+        batch = await projection.rebuild(None, 1000)
+        assert [(one.post_id, one.total_was, one.total_is) for one in batch.drifted] == [
+            (other, 7, 0)
+        ]
+        await world.assert_exact(post_id)
+        await world.assert_exact(other)
+        assert world.table.items[post_key(other)]["feed"] == "FEED#0"
+
+    run(story)
+
+
+def test_a_fault_of_one_post_does_not_hold_up_the_others() -> None:
+    """`ReportBatchItemFailures`: the first record of the post that failed is named."""
+
+    async def story() -> None:
+        world = World(7)
+        bad, good = await world.ready(), await world.ready()
+        start = len(world.table.stream)
+        await world.comments.add(a_comment(good))
+        await world.comments.add(a_comment(bad))
+        count = world.counter.count
+
+        async def failing(post_id: str, comment_ids: Iterable[str]) -> None:
+            if post_id == bad:
+                raise PostNotFoundError
+            await count(post_id, comment_ids)
+
+        world.counter.count = failing  # type: ignore[method-assign]
+        answer = await world.handle({"Records": world.table.stream[start:]})
+        number = world.table.stream[start + 1]["dynamodb"]["SequenceNumber"]
+        assert answer == {"batchItemFailures": [{"itemIdentifier": number}]}
+        assert world.table.items[post_key(good)]["total"] == 1
+
+    run(story)
