@@ -17,8 +17,8 @@ run: $(VENV)/installed  ## Install, and serve the local edition on PORT (8080) f
 sample: $(VENV)/installed  ## Post sample pictures and comments to the server on PORT
 	@$(BIN)/python scripts/sample.py http://127.0.0.1:$(PORT)
 
-test: $(VENV)/installed-dev  ## Run all tests
-	$(BIN)/python -m pytest -q
+test: $(VENV)/installed-dev  ## Run all tests, in two processes
+	$(BIN)/python -m pytest -q -n 2 --dist worksteal
 
 peers:  ## Install other people's tus clients and servers (with npm), for tests and benchmarks
 	npm ci --prefix tests/peers --silent

@@ -2,16 +2,22 @@
 same bytes and exactly one post."""
 
 import asyncio
+import contextlib
 import hashlib
 import tempfile
-from collections.abc import AsyncIterator
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import NamedTuple
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from contract.ports.suite import ALICE
+from image_poster.adapters.dynamodb.post_store import DynamoPostStore
+from image_poster.adapters.dynamodb.upload_ledger import DynamoUploadLedger
+from image_poster.adapters.dynamodb.upload_offsets import DynamoUploadOffsets
 from image_poster.adapters.files.layout import Layout
 from image_poster.adapters.files.picture_store import FilePictureStore
 from image_poster.adapters.files.upload_store import FileUploadStore
@@ -20,12 +26,15 @@ from image_poster.adapters.memory.clock import ManualClock
 from image_poster.adapters.memory.post_store import MemoryPostStore
 from image_poster.adapters.memory.state import MemoryState
 from image_poster.adapters.memory.upload_ledger import MemoryUploadLedger
+from image_poster.adapters.s3.pieces import pieces
+from image_poster.adapters.s3.upload_store import S3UploadStore
 from image_poster.domain.errors import ImagePosterError, UploadTooLargeError
 from image_poster.domain.limits import Limits
 from image_poster.domain.posts import PostStatus
 from image_poster.domain.signing import Signer
 from image_poster.http.bodies import ClientGoneError
 from image_poster.http.put_urls import SignedPutUrls
+from image_poster.ports.post_store import PostStore
 from image_poster.tus.errors import (
     ChecksumMismatchError,
     OffsetMismatchError,
@@ -38,6 +47,8 @@ from image_poster.usecases.end_upload import SettleUploads
 from image_poster.usecases.receive_upload import Patch, ReceiveUpload
 from image_poster.usecases.reserve_upload import ReserveUpload, UploadOrder
 from support import pictures
+from support.dynamodb import CrashError, FakeTable
+from support.s3 import FakeS3
 
 CONTENT = pictures.jpeg(90, 60)
 LENGTH = len(CONTENT)
@@ -60,7 +71,7 @@ class Step(NamedTuple):
 
 STEPS = st.builds(
     Step,
-    kind=st.sampled_from(["patch", "patch", "patch", "head", "stall", "restart"]),
+    kind=st.sampled_from(["patch", "patch", "patch", "twice", "head", "stall", "restart"]),
     at=st.one_of(st.none(), st.none(), st.integers(0, LENGTH + 5)),
     size=st.integers(0, LENGTH),
     cut=st.one_of(st.none(), st.integers(0, LENGTH)),
@@ -68,35 +79,28 @@ STEPS = st.builds(
 )
 
 
-class World:
-    """One upload to one service, whose disk outlives it."""
+class World(ABC):
+    """One upload to one service, whose storage outlives it. Subclasses have `posts` and what is
+    received (`receive`)."""
 
-    def __init__(self, folder: Path) -> None:
-        self.layout = Layout(folder)
-        self.clock, self.state = ManualClock(), MemoryState()
-        self.posts = MemoryPostStore(self.state, self.clock)
-        self.ledger = MemoryUploadLedger(self.state)
-        self.pictures = FilePictureStore(self.layout)
+    posts: PostStore
+    receive: ReceiveUpload
+
+    def __init__(self) -> None:
+        self.clock = ManualClock()
         self.stalled: list[asyncio.Task[None]] = []
-        self.start()
 
-    def start(self) -> None:
-        """A new process on the same disk."""
-        uploads = FileUploadStore(self.layout)
-        completion = CompleteUpload(self.posts, uploads)
-        self.receive = ReceiveUpload(self.ledger, uploads, completion, self.clock, Limits())
-        awaiting = MemoryAwaitingUploads(self.state)
-        self.settle = SettleUploads(
-            awaiting, uploads, completion, DeletePost(self.posts, self.pictures), self.clock
-        )
-
+    @abstractmethod
     async def restart(self) -> None:
-        """End, with whatever was under way; start; recover."""
-        for task in self.stalled:
-            task.cancel()
-        await asyncio.gather(*self.stalled, return_exceptions=True)
-        self.start()
-        await self.settle.complete()
+        """End in the middle of something; start; recover."""
+
+    @abstractmethod
+    async def content(self, post_id: str) -> bytes:
+        """The post's original."""
+
+    @abstractmethod
+    def all_posts(self) -> list[str]:
+        """The ids of all posts."""
 
     async def offset(self, post_id: str) -> int:
         return (await self.receive.state(post_id, ALICE)).offset
@@ -106,6 +110,8 @@ class World:
             await self.offset(post_id)
         elif step.kind == "restart":
             await self.restart()
+        elif step.kind == "twice":
+            await asyncio.gather(self.patch(post_id, step), self.patch(post_id, step))
         elif step.kind == "stall":
             self.stalled.append(asyncio.create_task(self.patch(post_id, step, stall=True)))
             await asyncio.sleep(0)
@@ -132,6 +138,91 @@ class World:
         await asyncio.gather(*self.stalled, return_exceptions=True)
 
 
+class OneMachine(World):
+    """Files, as the local edition has them."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self.layout, self.state = Layout(folder), MemoryState()
+        self.posts = MemoryPostStore(self.state, self.clock)
+        self.pictures = FilePictureStore(self.layout)
+        self.start()
+
+    def start(self) -> None:
+        """A new process on the same disk."""
+        uploads, ledger = FileUploadStore(self.layout), MemoryUploadLedger(self.state)
+        completion = CompleteUpload(self.posts, uploads)
+        self.receive = ReceiveUpload(ledger, uploads, completion, self.clock, Limits())
+        awaiting = MemoryAwaitingUploads(self.state)
+        self.settle = SettleUploads(
+            awaiting, uploads, completion, DeletePost(self.posts, self.pictures), self.clock
+        )
+
+    async def restart(self) -> None:
+        for task in self.stalled:
+            task.cancel()
+        await asyncio.gather(*self.stalled, return_exceptions=True)
+        self.start()
+        await self.settle.complete()
+
+    async def content(self, post_id: str) -> bytes:
+        file = await self.pictures.open_original(post_id)
+        found = await file.read(0, file.size)
+        file.close()
+        return found
+
+    def all_posts(self) -> list[str]:
+        return list(self.state.posts)
+
+
+class Lambdas(World):
+    """Pieces in S3, and an offset in DynamoDB. A restart is the end of a Lambda at one of the next
+    writes, before or after it."""
+
+    def __init__(self, _: Path) -> None:
+        super().__init__()
+        self.table, self.client = FakeTable(), FakeS3()
+        self.posts = DynamoPostStore(self.table, self.clock)
+        offsets, ledger = DynamoUploadOffsets(self.table), DynamoUploadLedger(self.table)
+        uploads = S3UploadStore(self.client, "uploads", offsets, piece_bytes=LENGTH)
+        completion = CompleteUpload(self.posts, uploads)
+        self.receive = ReceiveUpload(ledger, uploads, completion, self.clock, Limits())
+        self.crashes = 0
+
+    async def restart(self) -> None:
+        self.crashes += 1
+        writes_left = self.crashes % 3
+
+        def crash_soon() -> None:
+            nonlocal writes_left
+            writes_left -= 1
+            if writes_left < 0:
+                self.table.around = lambda: None
+                raise CrashError
+
+        self.table.around = crash_soon
+
+    async def patch(self, post_id: str, step: Step, *, stall: bool = False) -> None:
+        with contextlib.suppress(CrashError):
+            await super().patch(post_id, step, stall=stall)
+
+    async def offset(self, post_id: str) -> int:
+        while True:
+            with contextlib.suppress(CrashError):
+                return await super().offset(post_id)
+
+    async def finish(self, post_id: str) -> None:
+        for task in self.stalled:  # nobody takes over from a Lambda: the gateway gives it up
+            task.cancel()
+        await super().finish(post_id)
+
+    async def content(self, post_id: str) -> bytes:
+        return b"".join(pieces(self.client, "uploads", post_id))
+
+    def all_posts(self) -> list[str]:
+        return [str(item["id"]) for item in self.table.items.values()]
+
+
 def _checksum(kind: str | None, piece: bytes) -> Checksum | None:
     if kind is None:
         return None
@@ -150,25 +241,26 @@ async def _body(piece: bytes, cut: int | None, *, stall: bool) -> AsyncIterator[
         raise ClientGoneError
 
 
-async def upload(folder: Path, steps: list[Step]) -> None:
-    world = World(folder)
+async def upload(world: World, steps: list[Step], *, announced: bool) -> None:
     reserve = ReserveUpload(world.posts, NO_URLS, world.clock, Limits())
-    answer = await reserve.by_tus(ALICE, UploadOrder(LENGTH, "", "", ""), None)
-    post_id = answer.location.rpartition("/")[2]
+    sha256 = hashlib.sha256(CONTENT).digest() if announced else b""
+    order = UploadOrder(LENGTH, "", "", "", sha256)
+    post_id = (await reserve.by_tus(ALICE, order, None)).location.rpartition("/")[2]
     for step in steps:
         await world.do(post_id, step)
     await world.finish(post_id)
-    file = await world.pictures.open_original(post_id)
-    assert await file.read(0, file.size) == CONTENT
-    file.close()
-    assert list(world.state.posts) == [post_id]
-    assert world.state.post(post_id).status is PostStatus.PROCESSING
+    assert await world.content(post_id) == CONTENT
+    assert world.all_posts() == [post_id]
+    stored = await world.posts.find(post_id)
+    assert stored is not None
+    assert stored.post.status is PostStatus.PROCESSING
 
 
-@given(st.lists(STEPS, max_size=8))
-@settings(max_examples=150, deadline=None)
+@pytest.mark.parametrize("kind", [OneMachine, Lambdas])
+@given(steps=st.lists(STEPS, max_size=8), announced=st.booleans())
+@settings(max_examples=max(200, settings.default.max_examples), deadline=None)
 def test_whatever_happens_on_the_way_the_bytes_are_right_and_there_is_one_post(
-    steps: list[Step],
+    kind: Callable[[Path], World], steps: list[Step], *, announced: bool
 ) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        asyncio.run(upload(Path(folder), steps))
+        asyncio.run(upload(kind(Path(folder)), steps, announced=announced))

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import IO
 
 LOCAL = (sys.executable, "-m", "image_poster", "serve")
-AWS = (sys.executable, "-m", "aws_local", "--log", "/tmp/emu.log")
+AWS = (sys.executable, "-m", "aws_local")
 MEMORY = (sys.executable, "-m", "image_poster.editions.memory.serve")
 
 _LISTENING = re.compile(r"listening on (http://\S+)\n")

@@ -1,4 +1,4 @@
-"""For who operates: on a data folder, beside a running server or without one.
+"""For who operates: on a data folder, beside a running server or without one, or on a stack on AWS.
 
 What a command works with is imported when it runs: nobody else should wait for it.
 """
@@ -8,16 +8,30 @@ from typing import Any
 import click
 
 from image_poster.cli.options import setting_options
+from image_poster.editions.errors import StartError
 from image_poster.editions.local.settings import Settings
+
+_NOTHING = "nothing has failed"
+
+stack_option = click.option(
+    "--stack",
+    envvar="IMAGE_POSTER_STACK",
+    help="Name of a stack on AWS, instead of a data folder.",
+)
 
 
 @click.command()
+@stack_option
 @setting_options("data_dir")
-def rebuild(**settings: Any) -> None:  # noqa: ANN401 - one for each setting
+def rebuild(stack: str | None, **settings: Any) -> None:  # noqa: ANN401 - one for each setting
     """Derive counts and latest comments anew, and report what had drifted."""
-    from image_poster.editions.local import operate  # noqa: PLC0415
+    if stack:
+        aws = _aws()
+        rebuilt = aws.rebuild(aws.open_stack(stack))
+    else:
+        from image_poster.editions.local import operate  # noqa: PLC0415
 
-    rebuilt = operate.rebuild(Settings(**settings))
+        rebuilt = operate.rebuild(Settings(**settings))
     for drift in rebuilt.drifted:
         click.echo(
             f"{drift.post_id}: {drift.total_was} comments kept, {drift.total_is} found; mended"
@@ -41,12 +55,19 @@ def doctor(**settings: Any) -> None:  # noqa: ANN401 - one for each setting
 
 @click.command()
 @click.option("--replay", is_flag=True, help="Try all of them again.")
+@stack_option
 @setting_options("data_dir")
-def failed(*, replay: bool, **settings: Any) -> None:  # noqa: ANN401 - one for each setting
-    """List image work that was given up (the dead-letter place)."""
+def failed(*, replay: bool, stack: str | None, **settings: Any) -> None:  # noqa: ANN401 - one for each setting
+    """List work that was given up (the dead-letter place)."""
+    if stack:
+        _failed_on_aws(stack, replay=replay)
+    else:
+        _failed_here(Settings(**settings), replay=replay)
+
+
+def _failed_here(checked: Settings, *, replay: bool) -> None:
     from image_poster.editions.local import operate  # noqa: PLC0415
 
-    checked = Settings(**settings)
     if replay:
         for post_id in operate.replay(checked):
             click.echo(f"{post_id} is due again")
@@ -55,7 +76,29 @@ def failed(*, replay: bool, **settings: Any) -> None:  # noqa: ANN401 - one for 
     for job in waiting:
         click.echo(f"{job.post_id}  after {job.leases} attempts: {job.error}")
     if not waiting:
-        click.echo("nothing has failed")
+        click.echo(_NOTHING)
+
+
+def _failed_on_aws(stack: str, *, replay: bool) -> None:
+    aws = _aws()
+    opened = aws.open_stack(stack)
+    if replay:
+        for done in aws.replay(opened):
+            click.echo(f"{done.what} {'is due again' if done.reason is None else done.reason}")
+        return
+    waiting = aws.parked(opened)
+    for one in waiting:
+        click.echo(f"{one.what}  {one.error}")
+    if not waiting:
+        click.echo(_NOTHING)
+
+
+def _aws() -> Any:  # noqa: ANN401 - a module
+    try:
+        from image_poster.editions.aws import operate  # noqa: PLC0415
+    except ImportError as exc:
+        raise StartError("a stack needs more: pip install 'image-poster-api[aws]'") from exc
+    return operate
 
 
 COMMANDS = [rebuild, doctor, failed]

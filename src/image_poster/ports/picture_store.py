@@ -70,6 +70,10 @@ class PictureStore(Protocol):
         """Keep the renditions in `work`, durably, in place of any that were there."""
         ...
 
+    async def has_original(self, post_id: str) -> bool:
+        """Whether the untouched upload is there, whole."""
+        ...
+
     async def open_original(self, post_id: str) -> StoredFile | RemoteFile:
         """The untouched upload. Raises `ImageNotFoundError`."""
         ...

@@ -69,7 +69,7 @@ def use_cases(
 ) -> UseCases:
     """The use cases over one edition's stores; who waits for a post has it looked at again every
     `wait_poll_seconds`."""
-    get_post = GetPost(stores.posts, wait_poll_seconds)
+    get_post = GetPost(stores.posts, stores.pictures, wait_poll_seconds)
     delete_post = DeletePost(stores.posts, stores.pictures)
     receive_upload = ReceiveUpload(
         stores.ledger,

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 from image_poster.domain.errors import PostNotFoundError
 from image_poster.domain.identity import Identity
-from image_poster.domain.posts import PostStatus, StoredPost, check_visible
+from image_poster.domain.posts import Post, PostStatus, StoredPost, check_visible
+from image_poster.ports.picture_store import PictureStore
 from image_poster.ports.post_store import PostStore
 
 
@@ -14,6 +15,7 @@ class GetPost:
     """Waiting asks the store again and again, which works across processes and machines alike."""
 
     posts: PostStore
+    pictures: PictureStore
     poll_seconds: float = 0.05
 
     async def __call__(
@@ -28,6 +30,12 @@ class GetPost:
             post = stored.post
             check_visible(post, viewer)
             left = deadline - asyncio.get_running_loop().time()
-            if post.status is not PostStatus.PROCESSING or left <= 0:
+            if left <= 0 or not await self._will_move(post):
                 return stored
             await asyncio.sleep(min(self.poll_seconds, left))
+
+    async def _will_move(self, post: Post) -> bool:
+        """Also if the news that its picture has been put are still on their way to us (AWS)."""
+        if post.status is PostStatus.AWAITING_UPLOAD:
+            return await self.pictures.has_original(post.id)
+        return post.status is PostStatus.PROCESSING

@@ -1,4 +1,6 @@
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from functools import cache
 
 import pytest
 
@@ -11,20 +13,29 @@ LIMITS = ("--image-bytes", "2000000", "--image-pixels", "4000000", "--admins", "
 AWS_LIMITS = ("ImageBytes=2000000", "ImagePixels=4000000", "Admins=root")
 
 
+@pytest.fixture(scope="session")
+def editions_running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Api]]:
+    """An edition by its name: started when it is first asked for, and kept for all tests."""
+    commands = {
+        "local": (LOCAL, ("--data-dir", str(tmp_path_factory.mktemp("data")), *LIMITS)),
+        "memory": (MEMORY, LIMITS),
+        "aws": (AWS, AWS_LIMITS),
+    }
+    with ExitStack() as stack:
+
+        @cache
+        def running_edition(name: str) -> Api:
+            command, flags = commands[name]
+            server = stack.enter_context(running(command, *flags))
+            return stack.enter_context(Api(server.url, getattr(editions, name.upper())))
+
+        yield running_edition
+
+
 @pytest.fixture(scope="session", params=["local", "memory", "aws"])
-def api(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
+def api(request: pytest.FixtureRequest, editions_running: Callable[[str], Api]) -> Api:
     """The contract is one: every test here runs over real HTTP against each edition."""
-    command, flags, edition = {
-        "local": (
-            LOCAL,
-            ("--data-dir", str(tmp_path_factory.mktemp("data")), *LIMITS),
-            editions.LOCAL,
-        ),
-        "memory": (MEMORY, LIMITS, editions.MEMORY),
-        "aws": (AWS, AWS_LIMITS, editions.AWS),
-    }[request.param]
-    with running(command, *flags) as server, Api(server.url, edition) as found:
-        yield found
+    return editions_running(request.param)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

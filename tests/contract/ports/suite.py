@@ -44,7 +44,7 @@ from image_poster.ports.cleanup import Cleanup
 from image_poster.ports.comment_store import CommentStore
 from image_poster.ports.feed_reader import FeedReader
 from image_poster.ports.job_queue import Job, JobQueue
-from image_poster.ports.picture_store import PictureStore
+from image_poster.ports.picture_store import PictureStore, SweepablePictures
 from image_poster.ports.post_store import PostStore
 from image_poster.ports.projection import Projection
 from image_poster.ports.upload_ledger import LedgerEntry, UploadLedger
@@ -487,10 +487,28 @@ class ProjectionSuite:
         assert (await shown(adapters, ids[1])).total_comments == 1
 
 
+class Reader:
+    """Reads whole files; an adapter whose files are elsewhere has its own."""
+
+    async def original(self, pictures: PictureStore, post_id: str) -> bytes:
+        return await self.content(await pictures.open_original(post_id))
+
+    async def rendition(self, pictures: PictureStore, post_id: str, name: str) -> bytes:
+        return await self.content(await pictures.open_rendition(post_id, name))
+
+    async def content(self, file: Any) -> bytes:
+        content: bytes = await file.read(0, file.size)
+        file.close()
+        return content
+
+
 @pytest.mark.anyio
 class PictureStoreSuite:
-    """Needs the fixtures `pictures` and `clock_ms`, which gives a time after all that was
-    stored."""
+    """Needs the fixture `pictures`."""
+
+    @pytest.fixture
+    def reader(self) -> Reader:
+        return Reader()
 
     async def stored(self, pictures: PictureStore, content: bytes = b"original") -> str:
         post_id = new_id()
@@ -507,12 +525,9 @@ class PictureStoreSuite:
             await pictures.publish(post_id, work)
         return post_id
 
-    async def content(self, file: Any) -> bytes:
-        content: bytes = await file.read(0, file.size)
-        file.close()
-        return content
-
-    async def test_an_original_comes_back_byte_for_byte(self, pictures: PictureStore) -> None:
+    async def test_an_original_comes_back_byte_for_byte(
+        self, pictures: PictureStore, reader: Reader
+    ) -> None:
         chunks = [bytes([number]) * 700_000 for number in range(4)]
         post_id = new_id()
         staged = pictures.stage(post_id)
@@ -520,11 +535,11 @@ class PictureStoreSuite:
             await staged.write(chunk)
         with pytest.raises(ImageNotFoundError):
             await pictures.open_original(post_id)
+        assert not await pictures.has_original(post_id)
         await staged.commit()
         await staged.discard()
-        file = await pictures.open_original(post_id)
-        assert await file.read(700_000 - 1, 2) == b"\0\1"
-        assert await self.content(file) == b"".join(chunks)
+        assert await reader.original(pictures, post_id) == b"".join(chunks)
+        assert await pictures.has_original(post_id)
 
     async def test_a_discarded_original_never_was(self, pictures: PictureStore) -> None:
         post_id = new_id()
@@ -534,18 +549,20 @@ class PictureStoreSuite:
         with pytest.raises(ImageNotFoundError):
             await pictures.open_original(post_id)
 
-    async def test_renditions_are_published_together(self, pictures: PictureStore) -> None:
+    async def test_renditions_are_published_together(
+        self, pictures: PictureStore, reader: Reader
+    ) -> None:
         post_id = await self.published(pictures)
         for name in RENDITIONS:
-            assert await self.content(await pictures.open_rendition(post_id, name)) == name.encode()
+            assert await reader.rendition(pictures, post_id, name) == name.encode()
 
-    async def test_publishing_again_replaces(self, pictures: PictureStore) -> None:
+    async def test_publishing_again_replaces(self, pictures: PictureStore, reader: Reader) -> None:
         post_id = await self.published(pictures)
         async with pictures.workspace(post_id) as work:
             for name in RENDITIONS:
                 (work.folder / f"{name}.jpg").write_bytes(b"new")
             await pictures.publish(post_id, work)
-        assert await self.content(await pictures.open_rendition(post_id, "600")) == b"new"
+        assert await reader.rendition(pictures, post_id, "600") == b"new"
 
     async def test_a_workspace_has_the_original_and_is_gone_after(
         self, pictures: PictureStore
@@ -562,24 +579,38 @@ class PictureStoreSuite:
                 pass
 
     async def test_removing_takes_everything_and_can_be_repeated(
-        self, pictures: PictureStore
+        self, pictures: PictureStore, reader: Reader
     ) -> None:
         post_id = await self.published(pictures)
         for _ in range(2):
             await pictures.remove(post_id)
+        assert not await pictures.has_original(post_id)
         with pytest.raises(ImageNotFoundError):
             await pictures.open_original(post_id)
         with pytest.raises(ImageNotFoundError):
-            await pictures.open_rendition(post_id, "600")
+            await reader.rendition(pictures, post_id, "600")
+
+
+@pytest.mark.anyio
+class ServedPictureStoreSuite(PictureStoreSuite):
+    """For stores whose files we serve and sweep ourselves. Needs the fixture `clock_ms` too, which
+    gives a time after all that was stored."""
+
+    async def test_any_part_of_a_file_can_be_read(self, pictures: PictureStore) -> None:
+        file: Any = await pictures.open_original(await self.stored(pictures, b"0123456789"))
+        assert (file.size, await file.read(3, 4), await file.read(8, 9)) == (10, b"3456", b"89")
+        file.close()
 
     async def test_an_etag_changes_with_the_content(self, pictures: PictureStore) -> None:
-        one = await pictures.open_original(await self.stored(pictures, b"one"))
-        other = await pictures.open_original(await self.stored(pictures, b"other"))
+        one: Any = await pictures.open_original(await self.stored(pictures, b"one"))
+        other: Any = await pictures.open_original(await self.stored(pictures, b"other"))
         assert one.etag != other.etag
         one.close()
         other.close()
 
-    async def test_leftovers_are_what_is_older(self, pictures: PictureStore, clock_ms: int) -> None:
+    async def test_leftovers_are_what_is_older(
+        self, pictures: SweepablePictures, clock_ms: int
+    ) -> None:
         kept = {await self.published(pictures), await self.stored(pictures)}
         assert {post_id async for post_id in pictures.leftovers(0)} == set()
         assert {post_id async for post_id in pictures.leftovers(clock_ms)} == kept
@@ -701,9 +732,13 @@ class UploadStoreSuite:
         assert await uploads.offset(post_id) == 0
 
 
-async def awaiting(adapters: Adapters, length: int | None = 10) -> tuple[str, Upload]:
+def an_upload(length: int | None = 10) -> tuple[Post, Upload]:
     post = msgspec.structs.replace(a_post(), status=PostStatus.AWAITING_UPLOAD)
-    upload = Upload(length, expires_ms=99, metadata="caption Zm9v", sha256=b"digest")
+    return post, Upload(length, expires_ms=99, metadata="caption Zm9v", sha256=b"digest")
+
+
+async def awaiting(adapters: Adapters, length: int | None = 10) -> tuple[str, Upload]:
+    post, upload = an_upload(length)
     await adapters.posts.add(post, None, upload)
     return post.id, upload
 

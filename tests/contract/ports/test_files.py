@@ -31,7 +31,7 @@ def uploads(tmp_path: Path) -> FileUploadStore:
     return FileUploadStore(Layout(tmp_path))
 
 
-class TestPictureStore(suite.PictureStoreSuite):
+class TestPictureStore(suite.ServedPictureStoreSuite):
     pass
 
 

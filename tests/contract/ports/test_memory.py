@@ -72,7 +72,7 @@ class TestProjection(suite.ProjectionSuite):
     pass
 
 
-class TestPictureStore(suite.PictureStoreSuite):
+class TestPictureStore(suite.ServedPictureStoreSuite):
     pass
 
 

@@ -36,15 +36,23 @@ _FEED_KEYS = ("feed", "creator_feed")
 
 class DynamoPostStore:
     """`PostStore` in DynamoDB. `request_id` tells which request is being answered, so that what
-    follows from it can be found in the log."""
+    follows from it can be found in the log; `followed` is told the id of the request that changed a
+    post last, when the post is found."""
 
     def __init__(
-        self, table: Table, clock: Clock, *, shards: int = 1, request_id: Callable[[], str] = str
+        self,
+        table: Table,
+        clock: Clock,
+        *,
+        shards: int = 1,
+        request_id: Callable[[], str] = str,
+        followed: Callable[[str], object] = bool,
     ) -> None:
         self._table = table
         self._clock = clock
         self._shards = shards
         self._request_id = request_id
+        self._followed = followed
 
     async def add(
         self, post: Post, receipt: Receipt | None = None, upload: Upload | None = None
@@ -57,7 +65,10 @@ class DynamoPostStore:
 
     async def find(self, post_id: str) -> StoredPost | None:
         item = await self._table.get(post_key(post_id))
-        return stored_post(item) if item is not None and is_there(item) else None
+        if item is None or not is_there(item):
+            return None
+        self._followed(str(item["request_id"]))
+        return stored_post(item)
 
     async def update(self, post_id: str, change: Callable[[Post], Post]) -> StoredPost:
         async for _ in attempts():

@@ -108,6 +108,9 @@ class FilePictureStore:
     async def publish(self, post_id: str, work: Workspace) -> None:
         await asyncio.to_thread(self._publish, post_id, work.folder)
 
+    async def has_original(self, post_id: str) -> bool:
+        return self._layout.original(post_id).exists()
+
     async def open_original(self, post_id: str) -> StoredFile:
         return _OpenFile(self._layout.original(post_id))
 

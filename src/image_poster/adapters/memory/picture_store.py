@@ -85,6 +85,9 @@ class MemoryPictureStore:
         for name in RENDITIONS:
             self.keep(post_id, name, (work.folder / f"{name}.jpg").read_bytes())
 
+    async def has_original(self, post_id: str) -> bool:
+        return (post_id, _ORIGINAL) in self._files
+
     async def open_original(self, post_id: str) -> StoredFile:
         return _MemoryFile(self._content(post_id, _ORIGINAL))
 

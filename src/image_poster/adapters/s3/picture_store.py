@@ -93,10 +93,18 @@ class S3PictureStore:
                     CacheControl=_CACHED_FOR_EVER,
                 )
 
+    async def has_original(self, post_id: str) -> bool:
+        try:
+            with translated():
+                self._client.head_object(**self._original(post_id))
+        except ImageNotFoundError:
+            return False
+        return True
+
     async def open_original(self, post_id: str) -> RemoteFile:
-        place = {"Bucket": self._buckets.uploads, "Key": original_key(post_id)}
-        with translated():
-            self._client.head_object(**place)
+        if not await self.has_original(post_id):
+            raise ImageNotFoundError
+        place = self._original(post_id)
         url = self._client.generate_presigned_url(
             "get_object",
             Params={**place, "ResponseCacheControl": _PRIVATE},
@@ -114,9 +122,12 @@ class S3PictureStore:
         shown = [rendition_key(post_id, name) for name in RENDITIONS]
         delete_keys(self._client, self._buckets.images, shown)
 
+    def _original(self, post_id: str) -> dict[str, str]:
+        return {"Bucket": self._buckets.uploads, "Key": original_key(post_id)}
+
     def _fetch_original(self, post_id: str, target: Path) -> None:
         with translated():
-            found = self._client.get_object(Bucket=self._buckets.uploads, Key=original_key(post_id))
+            found = self._client.get_object(**self._original(post_id))
             with target.open("wb") as file:
                 for chunk in found["Body"].iter_chunks(_CHUNK_BYTES):
                     file.write(chunk)
@@ -134,7 +145,7 @@ class S3PictureStore:
 
     def _keep_original(self, post_id: str, source: Path) -> None:
         """By a multipart upload, whose event starts no work (see `objects.py`)."""
-        place = {"Bucket": self._buckets.uploads, "Key": original_key(post_id)}
+        place = self._original(post_id)
         with translated(), source.open("rb") as file:
             media_type = sniff(file.read(SNIFF_BYTES)) or "application/octet-stream"
             file.seek(0)

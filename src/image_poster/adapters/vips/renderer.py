@@ -13,7 +13,8 @@ from image_poster.adapters.vips.pipeline import RenderSettings
 from image_poster.domain.images import ImageRejectedError, ImageWorkFailedError, RenderedImage
 from image_poster.ports.picture_store import Workspace
 
-_COMMAND = (sys.executable, "-m", "image_poster.adapters.vips.child")
+# `-P`: whatever lies in the folder where we were started is no module of ours.
+_COMMAND = (sys.executable, "-P", "-m", "image_poster.adapters.vips.child")
 # One thread a picture: pictures run side by side, and the threads of libvips would only add to the
 # processor time that each costs.
 _ENVIRONMENT = {"VIPS_CONCURRENCY": "1"}
@@ -83,11 +84,13 @@ class VipsImageRenderer:
 
 
 async def _start() -> Child:
+    # The modules that we have, wherever they are: in a Lambda not where Python looks by itself.
+    modules = {"PYTHONPATH": os.pathsep.join(sys.path)}
     return await asyncio.create_subprocess_exec(
         *_COMMAND,
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
-        env=os.environ | _ENVIRONMENT,
+        env=os.environ | _ENVIRONMENT | modules,
         # Ctrl-C in a terminal goes to the whole process group; the parent decides when we end.
         start_new_session=True,
     )

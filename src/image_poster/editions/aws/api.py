@@ -3,6 +3,8 @@
 https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-develop-integrations-lambda.html
 """
 
+from image_poster.editions.aws import cold_start  # isort: split
+
 from typing import Any, cast
 
 from litestar.types import ASGIApp
@@ -64,6 +66,7 @@ _mangum = Mangum(
     lifespan="off",
     text_mime_types=["text/", "application/json", "application/problem+json"],
 )
+cold_start.over()
 
 
 def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:  # noqa: ANN401 - Lambda's

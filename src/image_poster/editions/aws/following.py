@@ -5,7 +5,7 @@ from typing import Any
 import structlog
 
 from image_poster.adapters.dynamodb.stream import Group, grouped
-from image_poster.editions.aws.observing import emf
+from image_poster.editions.aws.emf import emf
 from image_poster.usecases.follow_changes import FollowChanges
 
 _log = structlog.get_logger()

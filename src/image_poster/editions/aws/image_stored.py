@@ -4,6 +4,8 @@ all pieces of one are there.
 https://docs.aws.amazon.com/AmazonS3/latest/userguide/notification-content-structure.html
 """
 
+from image_poster.editions.aws import cold_start  # isort: split
+
 import asyncio
 from typing import Any
 
@@ -13,7 +15,7 @@ from image_poster.adapters.s3.objects import post_id_of
 from image_poster.adapters.vips.pipeline import RenderSettings
 from image_poster.adapters.vips.renderer import VipsImageRenderer
 from image_poster.editions.aws import parts
-from image_poster.editions.aws.observing import emf
+from image_poster.editions.aws.emf import emf
 from image_poster.editions.aws.settings import read_settings
 from image_poster.editions.logs import configure
 
@@ -26,6 +28,7 @@ _renderer = VipsImageRenderer(
 _publish = parts.publish_stored_image(_settings, _renderer)
 # One loop for all invocations: the image process, which is kept, belongs to it.
 _loop = asyncio.new_event_loop()
+cold_start.over()
 
 
 def handler(event: dict[str, Any], context: Any) -> None:  # noqa: ANN401 - Lambda's
@@ -33,7 +36,8 @@ def handler(event: dict[str, Any], context: Any) -> None:  # noqa: ANN401 - Lamb
     again."""
     for record in event["Records"]:
         post_id = post_id_of(record["s3"]["object"]["key"])
-        structlog.contextvars.bind_contextvars(request_id=_request_id(context), post=post_id)
+        structlog.contextvars.clear_contextvars()
+        structlog.contextvars.bind_contextvars(invocation=_invocation(context), post=post_id)
         status = _loop.run_until_complete(_publish(post_id))
         _log.info(
             "image work done",
@@ -44,5 +48,5 @@ def handler(event: dict[str, Any], context: Any) -> None:  # noqa: ANN401 - Lamb
         )
 
 
-def _request_id(context: Any) -> str:  # noqa: ANN401 - Lambda's
+def _invocation(context: Any) -> str:  # noqa: ANN401 - Lambda's
     return str(getattr(context, "aws_request_id", ""))

@@ -1,5 +1,6 @@
 """The AWS edition, composed: which class stands for which port."""
 
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -72,10 +73,20 @@ def table(settings: Settings) -> BotoTable:
     return BotoTable(client("dynamodb"), settings.table)
 
 
-def posts(settings: Settings) -> DynamoPostStore:
+def follow_request(of_post: str) -> None:
+    """From here on we work for the request that changed a post last."""
+    structlog.contextvars.bind_contextvars(request_id=of_post)
+
+
+def posts(settings: Settings, followed: Callable[[str], object] = bool) -> DynamoPostStore:
     """Posts."""
-    shards = settings.feed_shards
-    return DynamoPostStore(table(settings), SystemClock(), shards=shards, request_id=request_id)
+    return DynamoPostStore(
+        table(settings),
+        SystemClock(),
+        shards=settings.feed_shards,
+        request_id=request_id,
+        followed=followed,
+    )
 
 
 def pictures(settings: Settings) -> S3PictureStore:
@@ -110,7 +121,7 @@ def stores(settings: Settings) -> Stores:
 
 def publish_stored_image(settings: Settings, renderer: ImageRenderer) -> PublishStoredImage:
     """What the image Lambda does."""
-    rows, files = posts(settings), pictures(settings)
+    rows, files = posts(settings, follow_request), pictures(settings)
     publish = PublishImage(rows, files, renderer)
     return PublishStoredImage(rows, files, publish, DynamoFailureCounter(table(settings)))
 

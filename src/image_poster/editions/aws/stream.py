@@ -5,6 +5,8 @@ followed, and everything from the first of these on is delivered again
 (https://docs.aws.amazon.com/lambda/latest/dg/services-ddb-batchfailurereporting.html).
 """
 
+from image_poster.editions.aws import cold_start  # isort: split
+
 import asyncio
 from typing import Any
 
@@ -16,6 +18,7 @@ from image_poster.editions.logs import configure
 configure("json")
 _follow_changes = parts.follow_changes(read_settings())
 _loop = asyncio.new_event_loop()
+cold_start.over()
 
 
 def handler(event: dict[str, Any], _context: Any) -> dict[str, Any]:  # noqa: ANN401 - Lambda's

@@ -1,0 +1,6 @@
+"""The three Lambdas' packages, made without Docker: `make package`.
+
+contents   what goes into each
+build      wheels for Lambda's processor, our own code, bytecode, a zip
+measure    how long a cold import takes
+"""

@@ -1,0 +1,63 @@
+"""`python -m lambda_zips`: dist/api.zip, dist/image.zip, dist/stream.zip, and what they weigh."""
+
+import sys
+import tempfile
+from pathlib import Path
+from typing import NamedTuple
+
+from lambda_zips.build import ROOT, build, python_for, runnable_here, zipped
+from lambda_zips.contents import LAMBDA, LAMBDA_PYTHON, PACKAGES, Package
+from lambda_zips.measure import best_import_ms, folder_bytes
+
+_MB = 1_000_000
+# Lambda quotas, "Deployment package size".
+_MOST_UNZIPPED = 250 * 1024 * 1024
+
+
+class Bound(NamedTuple):
+    """Most bytes of the zip, and most milliseconds of a cold import."""
+
+    zip_bytes: int
+    import_ms: float
+
+
+BOUNDS = {
+    "api": Bound(15 * _MB, 400),
+    "image": Bound(40 * _MB, 400),
+    "stream": Bound(5 * _MB, 300),
+}
+
+
+def main() -> None:
+    """Exit code 1 if a bound is exceeded."""
+    shown = f"cold import, Python {runnable_here().python}, one core"
+    print(f"{'':8} {'zip':>10} {'unzipped':>10} {shown:>36}")
+    well = [_make(package, ROOT / "dist") for package in PACKAGES]
+    if python_for(LAMBDA) is None:
+        print(
+            f"no python{LAMBDA_PYTHON} on this machine: the packages have no bytecode, and cold "
+            "starts take longer. Install it, or say where it is: LAMBDA_PYTHON=…",
+            file=sys.stderr,
+        )
+    sys.exit(not all(well))
+
+
+def _make(package: Package, into: Path) -> bool:
+    with tempfile.TemporaryDirectory() as name:
+        ours = build(package, LAMBDA, Path(name, "lambda"))
+        archive = zipped(ours, into / f"{package.name}.zip")
+        unzipped = folder_bytes(ours)
+        here = runnable_here()
+        folder = build(package, here, Path(name, "here"))
+        took = best_import_ms(python_for(here) or sys.executable, folder, package)
+    size, bound = archive.stat().st_size, BOUNDS[package.name]
+    well = size <= bound.zip_bytes and unzipped <= _MOST_UNZIPPED and took <= bound.import_ms
+    remark = "ok" if well else f"OVER {bound.zip_bytes / _MB:.0f} MB, {bound.import_ms:.0f} ms"
+    print(
+        f"{package.name:8} {size / _MB:7.1f} MB {unzipped / _MB:7.1f} MB {took:33.0f} ms  {remark}"
+    )
+    return well
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,132 @@
+"""Make a package: a folder as Lambda has it under /var/task, and its zip."""
+
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+from pathlib import Path
+
+from lambda_zips.contents import GLIBC, LAMBDA_PYTHON, Package, Target, on_linux
+
+ROOT = Path(__file__).parents[2]
+_OWN_CODE = ROOT / "src" / "image_poster"
+_PINS = ROOT / "constraints.txt"
+_TASK = "/var/task"
+_THIS_PYTHON = "{}.{}".format(*sys.version_info)
+# Zips are the same, byte for byte, for the same contents.
+_EPOCH = (1980, 1, 1, 0, 0, 0)
+_BROWSER_FILES = {"swagger-ui.css", "swagger-ui-bundle.js", "favicon-32x32.png"}
+
+
+def build(package: Package, target: Target, folder: Path) -> Path:
+    """Everything of the package, in a new `folder`. Raises `RuntimeError` if pip fails."""
+    _install(package, target, folder)
+    left_out = [_OWN_CODE / part for part in package.without]
+    shutil.copytree(
+        _OWN_CODE,
+        folder / "image_poster",
+        ignore=lambda parent, names: [
+            name for name in names if name == "__pycache__" or Path(parent, name) in left_out
+        ],
+    )
+    _prune(folder, package)
+    python = python_for(target)
+    if python is not None:
+        _compile(python, folder)
+    return folder
+
+
+def zipped(folder: Path, archive: Path) -> Path:
+    """The folder as a zip."""
+    archive.parent.mkdir(parents=True, exist_ok=True)
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as zip_file:
+        for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+            entry = zipfile.ZipInfo(str(path.relative_to(folder)), _EPOCH)
+            entry.external_attr = 0o644 << 16
+            entry.compress_type = zipfile.ZIP_DEFLATED
+            zip_file.writestr(entry, path.read_bytes())
+    return archive
+
+
+def python_for(target: Target) -> str | None:
+    """An interpreter for the target: this one, or one of that version on PATH (`LAMBDA_PYTHON`
+    names another place); None if there is none."""
+    if target.python == _THIS_PYTHON:
+        return sys.executable
+    offered = os.environ.get("LAMBDA_PYTHON") or shutil.which(f"python{target.python}")
+    if offered is None:
+        return None
+    asked = "import sys; print('%d.%d' % sys.version_info[:2])"
+    said = subprocess.run([offered, "-c", asked], capture_output=True, text=True, check=False)
+    return offered if said.stdout.strip() == target.python else None
+
+
+def runnable_here() -> Target:
+    """What this machine can run: with Lambda's Python if that is here, else with this one."""
+    glibc = int(platform.libc_ver()[1].partition(".")[2] or GLIBC)
+    wanted = on_linux(LAMBDA_PYTHON, platform.machine(), glibc)
+    return wanted if python_for(wanted) else Target(_THIS_PYTHON)
+
+
+def _install(package: Package, target: Target, folder: Path) -> None:
+    wanted = ["install", "--no-compile", "--target", str(folder)]
+    if target.platforms:
+        wanted += ["--only-binary=:all:", "--implementation=cp"]
+        wanted += [f"--python-version={target.python}"]
+        wanted += [f"--platform={tag}" for tag in target.platforms]
+    with tempfile.TemporaryDirectory() as wheels:
+        built = [_pure_wheel(name, Path(wheels, name)) for name in package.sources]
+        _pip(*wanted, *package.distributions, *map(str, built))
+
+
+def _pure_wheel(name: str, folder: Path) -> Path:
+    """A wheel of a distribution that has none, which must be good for every machine."""
+    _pip("wheel", "--wheel-dir", str(folder), name)
+    (wheel,) = folder.glob("*.whl")
+    if not wheel.stem.endswith("-none-any"):
+        raise RuntimeError(f"{wheel.name} is for this machine only")
+    return wheel
+
+
+def _pip(*words: str) -> None:
+    command = [sys.executable, "-m", "pip", *words, "--quiet", "--no-deps"]
+    command += ["--disable-pip-version-check", "--constraint", str(_PINS)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(f"pip failed: {done.stderr.strip()}")
+
+
+def _prune(folder: Path, package: Package) -> None:
+    shutil.rmtree(folder / "bin", ignore_errors=True)
+    data = folder / "botocore" / "data"
+    for path in data.iterdir():
+        if path.is_dir() and path.name not in package.services:
+            shutil.rmtree(path)
+    _prune_endpoints(data / "endpoints.json", package.services)
+    for path in folder.rglob("examples-1.json"):
+        path.unlink()
+    for path in (folder / "swagger_ui_bundle").rglob("*"):
+        if path.is_file() and path.suffix != ".py" and path.name not in _BROWSER_FILES:
+            path.unlink()
+
+
+def _prune_endpoints(path: Path, services: tuple[str, ...]) -> None:
+    """Botocore reads all endpoints of all services at its start; here are those of ours."""
+    known = json.loads(path.read_text())
+    for partition in known["partitions"]:
+        partition["services"] = {
+            name: found for name, found in partition["services"].items() if name in services
+        }
+    path.write_text(json.dumps(known))
+
+
+def _compile(python: str, folder: Path) -> None:
+    """Lambda cannot keep bytecode that it makes; nor does it change a file under our feet, so the
+    sources are not looked at (PEP 552, unchecked)."""
+    words = [python, "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash"]
+    words += ["-s", str(folder), "-p", _TASK, str(folder)]
+    subprocess.run(words, check=True)

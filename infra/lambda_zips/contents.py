@@ -1,0 +1,83 @@
+"""What goes into each package, and for which Python on which machine."""
+
+from dataclasses import dataclass
+
+# As `Runtime` in infra/template.yaml.
+LAMBDA_PYTHON = "3.13"
+
+
+# Amazon Linux 2023 has glibc 2.34 (https://docs.aws.amazon.com/linux/al2023/ug/compare-with-al2.html).
+GLIBC = 34
+
+
+@dataclass(frozen=True)
+class Target:
+    """A Python, such as `3.13`, and the platform tags of wheels that it takes (none: this
+    machine's)."""
+
+    python: str
+    platforms: tuple[str, ...] = ()
+
+
+def on_linux(python: str, machine: str, glibc: int) -> Target:
+    """Takes wheels for glibc 2.`glibc` or an older one (PEP 600)."""
+    tags = (f"manylinux_2_{minor}_{machine}" for minor in range(glibc, 16, -1))
+    return Target(python, (*tags, f"manylinux2014_{machine}"))
+
+
+LAMBDA = on_linux(LAMBDA_PYTHON, "aarch64", GLIBC)
+
+
+@dataclass(frozen=True)
+class Package:
+    """A Lambda's package: `handler` is the module that Lambda imports, `distributions` are those of
+    PyPI (by constraints.txt) that have wheels, `sources` those that have none and are pure Python,
+    `services` those of AWS that botocore must know, and `without` are parts of image_poster that it
+    never imports."""
+
+    name: str
+    handler: str
+    distributions: tuple[str, ...]
+    services: tuple[str, ...]
+    without: tuple[str, ...]
+    sources: tuple[str, ...] = ()
+
+
+_ALL = (
+    *("botocore", "jmespath", "python-dateutil", "six", "urllib3"),
+    *("msgspec", "python-ulid", "structlog", "typing_extensions"),
+)
+_ELSEWHERE = (
+    *("cli", "client", "editions/local", "editions/memory"),
+    *("adapters/memory", "adapters/sqlite", "adapters/files", "adapters/sqs"),
+)
+_PICTURES = ("adapters/vips",)
+_HTTP = ("http", "adapters/oidc")
+
+API = Package(
+    name="api",
+    handler="image_poster.editions.aws.api",
+    distributions=(
+        *_ALL,
+        *("litestar", "multipart", "multidict", "anyio", "idna", "sniffio", "mangum"),
+        *("joserfc", "cryptography", "cffi", "PyYAML", "swagger-ui-bundle-v2"),
+    ),
+    services=("dynamodb", "s3"),
+    without=(*_ELSEWHERE, *_PICTURES),
+)
+IMAGE = Package(
+    name="image",
+    handler="image_poster.editions.aws.image_stored",
+    distributions=(*_ALL, "pyvips-binary", "cffi", "pillow", "pillow_heif", "blurhash"),
+    sources=("pyvips",),
+    services=("dynamodb", "s3"),
+    without=(*_ELSEWHERE, *_HTTP),
+)
+STREAM = Package(
+    name="stream",
+    handler="image_poster.editions.aws.stream",
+    distributions=_ALL,
+    services=("dynamodb", "s3", "cloudfront"),
+    without=(*_ELSEWHERE, *_HTTP, *_PICTURES),
+)
+PACKAGES = (API, IMAGE, STREAM)
