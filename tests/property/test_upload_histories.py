@@ -111,7 +111,8 @@ class World(ABC):
         elif step.kind == "restart":
             await self.restart()
         elif step.kind == "twice":
-            await asyncio.gather(self.patch(post_id, step), self.patch(post_id, step))
+            shorter = step._replace(size=step.size // 2)
+            await asyncio.gather(self.patch(post_id, step), self.patch(post_id, shorter))
         elif step.kind == "stall":
             self.stalled.append(asyncio.create_task(self.patch(post_id, step, stall=True)))
             await asyncio.sleep(0)
@@ -245,7 +246,8 @@ async def upload(world: World, steps: list[Step], *, announced: bool) -> None:
     reserve = ReserveUpload(world.posts, NO_URLS, world.clock, Limits())
     sha256 = hashlib.sha256(CONTENT).digest() if announced else b""
     order = UploadOrder(LENGTH, "", "", "", sha256)
-    post_id = (await reserve.by_tus(ALICE, order, None)).location.rpartition("/")[2]
+    answer, _ = await reserve.by_tus(ALICE, order, None)
+    post_id = answer.location.rpartition("/")[2]
     for step in steps:
         await world.do(post_id, step)
     await world.finish(post_id)

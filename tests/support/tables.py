@@ -18,9 +18,9 @@ class EmulatedTable(BotoTable):
 
     def __init__(self, emulator: Emulator) -> None:
         client = emulator.client("dynamodb")
-        name = f"table-{secrets.token_hex(6)}"
-        made = client.create_table(TableName=name, **table_properties())
-        super().__init__(client, name)
+        self.name = f"table-{secrets.token_hex(6)}"
+        made = client.create_table(TableName=self.name, **table_properties())
+        super().__init__(client, self.name)
         self._streams = emulator.client("dynamodbstreams")
         self._arn = made["TableDescription"]["LatestStreamArn"]
 

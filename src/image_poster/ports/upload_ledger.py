@@ -6,11 +6,13 @@ from image_poster.tus.decisions import Upload
 
 
 class LedgerEntry(NamedTuple):
-    """Whose upload it is, whether it still awaits bytes, and its terms."""
+    """Whose upload it is, whether it still awaits bytes, and its terms; `offset` where the ledger
+    knows it, too."""
 
     creator: str
     awaiting: bool
     upload: Upload
+    offset: int | None = None
 
 
 class UploadLedger(Protocol):

@@ -34,14 +34,17 @@ class UploadStore(Protocol):
     """Keeps the bytes of uploads by post id. Whatever was received is there after a crash.
     `PictureStore.remove` drops them with everything else of a post."""
 
-    async def take(self, post_id: str, *, unverified: bool = False) -> UploadWriter:
+    async def take(
+        self, post_id: str, *, unverified: bool = False, known: int | None = None
+    ) -> UploadWriter:
         """Take the upload over, at once, from whoever has it, in whatever process.
 
-        What is appended `unverified` is dropped by a crash, and kept by `close`.
+        What is appended `unverified` is dropped by a crash, and kept by `close`. `known` is the
+        offset that the ledger knew of just now, if it did.
         """
         ...
 
-    async def offset(self, post_id: str) -> int:
+    async def offset(self, post_id: str, *, known: int | None = None) -> int:
         """How many bytes are there; asking takes the upload over. 0 if there is nothing."""
         ...
 

@@ -53,6 +53,17 @@ def room(upload: Upload, at: int, asked: int, declared_bytes: int | None, most: 
     return left
 
 
+def repeats_the_end(upload: Upload, at: int, asked: int | None, declared_bytes: int | None) -> bool:
+    """Whether a PATCH, to a complete upload, brings just what completed it: its answer was lost.
+
+    Beyond the protocol, which has 409 for it like for any other offset: a client that has no answer
+    to its last piece is told that it is done, and need not ask where the upload is.
+    """
+    if not is_complete(upload, at) or asked is None or not declared_bytes:
+        return False
+    return asked + declared_bytes == upload.length
+
+
 def is_complete(upload: Upload, offset: int) -> bool:
     """Whether all bytes are there."""
     return upload.length is not None and offset >= upload.length

@@ -17,9 +17,9 @@ from image_poster.domain.identity import Identity
 from image_poster.domain.images import SNIFF_BYTES, sniff
 from image_poster.domain.limits import Limits
 from image_poster.ports.clock import Clock
-from image_poster.ports.upload_ledger import UploadLedger
+from image_poster.ports.upload_ledger import LedgerEntry, UploadLedger
 from image_poster.ports.upload_store import UploadStore, UploadWriter
-from image_poster.tus.decisions import Upload, is_complete, length_to_declare, room
+from image_poster.tus.decisions import Upload, is_complete, length_to_declare, repeats_the_end, room
 from image_poster.tus.errors import (
     ChecksumMismatchError,
     UploadGoneError,
@@ -64,22 +64,22 @@ class ReceiveUpload:
         If all is there, it is completed here: the request that brought the last byte may have been
         ended just before it could.
         """
-        upload, awaiting = await self._find(post_id, who)
-        if not awaiting:
-            return UploadState(upload, upload.length or 0)
-        return await self._completed(
-            post_id, UploadState(upload, await self.uploads.offset(post_id))
-        )
+        entry = await self._find(post_id, who)
+        if not entry.awaiting:
+            return _finished(entry.upload)
+        offset = await self.uploads.offset(post_id, known=entry.offset)
+        return await self._completed(post_id, UploadState(entry.upload, offset))
 
     async def append(
         self, post_id: str, who: Identity, patch: Patch, chunks: AsyncIterator[bytes]
     ) -> UploadState:
         """Append a piece, and complete the upload if it was the last."""
-        upload, awaiting = await self._find(post_id, who)
-        if not awaiting:
-            self._room(upload, upload.length or 0, patch)
-            return UploadState(upload, upload.length or 0)
-        return await self._receive(post_id, upload, patch, chunks)
+        entry = await self._find(post_id, who)
+        if not entry.awaiting:
+            finished = _finished(entry.upload)
+            self._room_for(patch, *finished)
+            return finished
+        return await self._receive(post_id, entry, patch, chunks)
 
     async def put(
         self, post_id: str, declared_bytes: int | None, chunks: AsyncIterator[bytes]
@@ -88,26 +88,29 @@ class ReceiveUpload:
 
         What came before a cut is kept here too, and can be continued.
         """
-        upload, awaiting = await self._find(post_id, None)
-        if not awaiting:
+        entry = await self._find(post_id, None)
+        if not entry.awaiting:
             return
-        if declared_bytes is not None and declared_bytes < (upload.length or 0):
-            raise _too_short(upload)
-        state = await self._receive(post_id, upload, Patch(None, declared_bytes), chunks)
+        if declared_bytes is not None and declared_bytes < (entry.upload.length or 0):
+            raise _too_short(entry.upload)
+        state = await self._receive(post_id, entry, Patch(None, declared_bytes), chunks)
         if not is_complete(*state):
-            raise _too_short(upload)
+            raise _too_short(entry.upload)
 
     async def _receive(
-        self, post_id: str, upload: Upload, patch: Patch, chunks: AsyncIterator[bytes]
+        self, post_id: str, entry: LedgerEntry, patch: Patch, chunks: AsyncIterator[bytes]
     ) -> UploadState:
-        writer = await self.uploads.take(post_id, unverified=patch.checksum is not None)
+        writer = await self.uploads.take(
+            post_id, unverified=patch.checksum is not None, known=entry.offset
+        )
         try:
             if patch.offset is None:
                 await writer.rewind(0)
-            upload = await self._with_length(post_id, upload, patch, writer.offset)
-            left = self._room(upload, writer.offset, patch)
-            await _receive(writer, chunks, left, patch.checksum)
-            await writer.commit()
+            upload = await self._with_length(post_id, entry.upload, patch, writer.offset)
+            left = self._room_for(patch, upload, writer.offset)
+            if left is not None:
+                await _receive(writer, chunks, left, patch.checksum)
+                await writer.commit()
         except asyncio.CancelledError as exc:
             raise _reason(writer, exc) from exc
         finally:
@@ -119,19 +122,23 @@ class ReceiveUpload:
             await self.complete_upload(post_id, state.upload)
         return state
 
-    def _room(self, upload: Upload, at: int, patch: Patch) -> int:
+    def _room_for(self, patch: Patch, upload: Upload, at: int) -> int | None:
+        """How many bytes may be taken; None if all are there, and these are the last of them once
+        more, to be left unread."""
+        if repeats_the_end(upload, at, patch.offset, patch.declared_bytes):
+            return None
         asked = at if patch.offset is None else patch.offset
         return room(upload, at, asked, patch.declared_bytes, self.limits.image_bytes)
 
-    async def _find(self, post_id: str, who: Identity | None) -> tuple[Upload, bool]:
-        """The upload's terms, and whether it still awaits bytes; for its creator, or (None) for
-        whoever has proved a right to it."""
+    async def _find(self, post_id: str, who: Identity | None) -> LedgerEntry:
+        """What is known of the upload, for its creator, or (None) for whoever has proved a right to
+        it."""
         entry = await self.ledger.find(post_id)
         if entry is None or (who is not None and who.user != entry.creator):
             raise UploadNotFoundError
         if entry.awaiting and entry.upload.expires_ms <= self.clock.now_ms():
             raise UploadGoneError
-        return entry.upload, entry.awaiting
+        return entry
 
     async def _with_length(self, post_id: str, upload: Upload, patch: Patch, offset: int) -> Upload:
         length = length_to_declare(upload, patch.length, offset, self.limits.image_bytes)
@@ -139,6 +146,10 @@ class ReceiveUpload:
             return upload
         await self.ledger.declare_length(post_id, length)
         return msgspec.structs.replace(upload, length=length)
+
+
+def _finished(upload: Upload) -> UploadState:
+    return UploadState(upload, upload.length or 0)
 
 
 def _too_short(upload: Upload) -> InvalidRequestError:

@@ -41,13 +41,17 @@ class ReserveUpload:
     clock: Clock
     limits: Limits
 
-    async def by_tus(self, creator: Identity, order: UploadOrder, key: str | None) -> Answer:
-        """Where the upload is. Raises what `check_new_length` does, and `ValidationFailedError`."""
+    async def by_tus(
+        self, creator: Identity, order: UploadOrder, key: str | None
+    ) -> tuple[Answer, Upload]:
+        """Where the upload is, and its terms (if it is new). Raises what `check_new_length` does,
+        and `ValidationFailedError`."""
         post, upload = self._reserved(creator, order)
         answer = Answer(b"", f"/uploads/{post.id}")
         request = fingerprint(b"upload", str(order.length).encode(), order.metadata.encode())
         receipt = _receipt(creator, request, answer, key)
-        return await answer_once(self.posts.add(post, receipt, upload), answer, receipt)
+        given = await answer_once(self.posts.add(post, receipt, upload), answer, receipt)
+        return given, upload
 
     async def as_post(
         self, creator: Identity, order: UploadOrder, content_type: str, key: str | None

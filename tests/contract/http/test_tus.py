@@ -194,8 +194,23 @@ def test_an_empty_patch_at_the_end_is_204_and_completes_nothing_twice(api: Api) 
         assert (answer.status_code, answer.headers["upload-offset"]) == (204, str(len(PICTURE)))
     assert upload.post() == before
     assert upload.offset() == len(PICTURE)
-    assert_tus_problem(upload.patch(0, PICTURE), 409, "offset_mismatch")
+    assert_tus_problem(upload.patch(0, PICTURE[:-1]), 409, "offset_mismatch")
     assert_tus_problem(upload.patch(len(PICTURE), b"x"), 413, "upload_too_large")
+
+
+@pytest.mark.parametrize("start", [0, 100])
+def test_the_last_piece_again_is_204_and_completes_nothing_twice(api: Api, start: int) -> None:
+    """Its answer was lost. (The protocol has 409 for that; see `tus.decisions.repeats_the_end`.)"""
+    upload = Upload(api)
+    if start:
+        upload.patch(0, PICTURE[:start])
+    for _ in range(3):
+        answer = upload.patch(start, PICTURE[start:])
+        assert (answer.status_code, answer.headers["upload-offset"]) == (204, str(len(PICTURE)))
+    assert upload.post()["status"] == "ready"
+    assert upload.patch(start, PICTURE[start:]).status_code == 204
+    assert api.get(f"{upload.post_path}/original", upload.user).content == PICTURE
+    assert len(api.feed(creator=upload.user)["posts"]) == 1
 
 
 def test_options_should_tell_what_the_server_can(api: Api) -> None:

@@ -30,7 +30,7 @@ class DynamoUploadLedger:
         if upload is None:
             return None
         awaiting = item["status"] == PostStatus.AWAITING_UPLOAD
-        return LedgerEntry(str(item["creator"]), awaiting, upload)
+        return LedgerEntry(str(item["creator"]), awaiting, upload, int(item["upload_offset"]))
 
     async def declare_length(self, post_id: str, length: int) -> None:
         declaration = Update(

@@ -99,10 +99,14 @@ class FileUploadStore:
         self.layout = layout
         self._writers: dict[str, _FileWriter] = {}
 
-    async def take(self, post_id: str, *, unverified: bool = False) -> UploadWriter:
+    async def take(
+        self, post_id: str, *, unverified: bool = False, known: int | None = None
+    ) -> UploadWriter:
+        del known  # the file's size tells
         return await self._claimed(post_id, asyncio.current_task(), unverified=unverified)
 
-    async def offset(self, post_id: str) -> int:
+    async def offset(self, post_id: str, *, known: int | None = None) -> int:
+        del known  # the file's size tells
         # Without a task: whoever asks is answered, whoever comes next.
         writer = await self._claimed(post_id, None, unverified=False)
         await writer.close()

@@ -73,12 +73,14 @@ class S3UploadStore:
         self._bucket = bucket
         self._offsets = offsets
 
-    async def take(self, post_id: str, *, unverified: bool = False) -> UploadWriter:
+    async def take(
+        self, post_id: str, *, unverified: bool = False, known: int | None = None
+    ) -> UploadWriter:
         del unverified  # nothing is kept before `commit`
-        return _S3Writer(self, post_id, await self._offsets.find(post_id))
+        return _S3Writer(self, post_id, await self.offset(post_id, known=known))
 
-    async def offset(self, post_id: str) -> int:
-        return await self._offsets.find(post_id)
+    async def offset(self, post_id: str, *, known: int | None = None) -> int:
+        return await self._offsets.find(post_id) if known is None else known
 
     async def promote(self, post_id: str, sha256: bytes) -> None:
         """The pieces stay as they are, for the image work to put together; they are read here only

@@ -111,17 +111,18 @@ async def create_upload(request: AnyRequest) -> Response[bytes]:
     headers.check_version(request.headers.get("tus-resumable"))
     creator, key = caller(request), idempotency_key(request)
     with in_flight(request).running(creator, key):
-        answer = await use_cases(request).reserve_upload.by_tus(creator, _order(request), key)
-    found = {"location": answer.location}
+        answer, upload = await use_cases(request).reserve_upload.by_tus(
+            creator, _order(request), key
+        )
+    found, state = {"location": answer.location}, UploadState(upload, 0)
     post_id = answer.location.rpartition("/")[2]
     receive = use_cases(request).receive_upload
     if answer.replayed:
         found["idempotent-replayed"] = "true"
-    if not answer.replayed and _has_piece(request):
+        state = await receive.state(post_id, creator)
+    elif _has_piece(request):
         first = Patch(0, _declared_bytes(request), checksum=_checksum(request))
         state = await receive.append(post_id, creator, first, body_chunks(request))
-    else:
-        state = await receive.state(post_id, creator)
     return _reply(201, state, found)
 
 
