@@ -1,11 +1,9 @@
 """The commands, as people type them."""
 
 import json
-import os
 import re
 import socket
 import sqlite3
-import subprocess
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -14,38 +12,14 @@ from pathlib import Path
 import pytest
 
 from support import pictures
-from support.api import someone
 from support.servers import LOCAL, Server, local_server, start
-
-COMMAND = LOCAL[:-1]
+from support.shell import Shell
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     with local_server(tmp_path_factory.mktemp("data")) as running:
         yield running
-
-
-class Shell:
-    """Runs commands as one user."""
-
-    def __init__(self, url: str, state: Path) -> None:
-        self.user = someone()
-        clean = {key: value for key, value in os.environ.items() if "IMAGE_POSTER" not in key}
-        self.variables = {**clean, "IMAGE_POSTER_URL": url, "XDG_STATE_HOME": str(state)}
-
-    def run(self, *words: str | Path, code: int = 0) -> subprocess.CompletedProcess[str]:
-        done = subprocess.run(
-            [*COMMAND, *map(str, words)],
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-            env=self.variables,
-        )
-        assert done.returncode == code, done
-        assert "Traceback" not in done.stderr
-        return done
 
 
 @pytest.fixture

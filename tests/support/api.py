@@ -123,6 +123,17 @@ class Api:
         assert post["status"] == "ready", post
         return post
 
+    def ready_by_put(self, user: str, content: bytes | None = None) -> dict[str, Any]:
+        """A post that is ready, whose picture came by a signed PUT."""
+        sent = pictures.jpeg() if content is None else content
+        image = {"size": len(sent), "content_type": "image/jpeg"}
+        reserved = self.send("POST", "/posts", user, json={"image": image}).json()
+        put = reserved["upload"]["put"]
+        assert self.http.put(put["url"], content=sent, headers=put["headers"]).is_success
+        post = self.get(f"/posts/{reserved['id']}", user, params={"wait": 20}).json()
+        assert post["status"] == "ready", post
+        return post  # type: ignore[no-any-return]
+
     def comment(self, post_id: str, user: str, content: str = "a comment") -> dict[str, Any]:
         """A comment that was taken."""
         made = self.send("POST", f"/posts/{post_id}/comments", user, json={"content": content})

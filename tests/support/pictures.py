@@ -48,6 +48,11 @@ def jpeg(width: int = 120, height: int = 80) -> bytes:
     return encoded(corners(width, height))
 
 
+def bitmap(width: int, height: int) -> bytes:
+    """A BMP: three bytes a pixel."""
+    return encoded(corners(width, height), "BMP")
+
+
 def from_phone(orientation: int, width: int = 120, height: int = 80) -> bytes:
     """A JPEG as phones write it: lying as the sensor does, tagged, and with the place of taking."""
     picture = corners(width, height)

@@ -1,11 +1,10 @@
 """Use cases over the in-memory adapters: retries, parking, crashes between two steps."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import pytest
 
-from contract.ports.suite import ALICE, RENDERED, a_comment, a_post
+from contract.ports.suite import ALICE, a_comment, a_post
 from image_poster.adapters.memory.cleanup import MemoryCleanup
 from image_poster.adapters.memory.clock import ManualClock
 from image_poster.adapters.memory.comment_store import MemoryCommentStore
@@ -29,26 +28,11 @@ from image_poster.usecases.delete_post import DeletePost, RemoveRemains
 from image_poster.usecases.publish_image import PublishImage
 from image_poster.usecases.sweep import Sweep
 from image_poster.usecases.work_jobs import JobDone, WorkJobs
+from support.renderer import FakeRenderer
 
 pytestmark = pytest.mark.anyio
 
 LEASE_MS = 1000
-
-
-class FakeRenderer:
-    """Does as told: raises what it is given, in turn, then renders."""
-
-    def __init__(self) -> None:
-        self.troubles: list[BaseException] = []
-        self.before_answer: Callable[[], None] = lambda: None
-
-    async def render(self, work: Workspace) -> RenderedImage:
-        if self.troubles:
-            raise self.troubles.pop(0)
-        for name in RENDITIONS:
-            (work.folder / f"{name}.jpg").write_bytes(b"jpeg")
-        self.before_answer()
-        return RENDERED
 
 
 @dataclass

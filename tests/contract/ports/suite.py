@@ -26,7 +26,7 @@ from image_poster.domain.feed import FeedQuery, FeedSort
 from image_poster.domain.idempotency import AlreadyAnsweredError, Receipt
 from image_poster.domain.identity import Identity
 from image_poster.domain.ids import new_id
-from image_poster.domain.images import RENDITIONS, RenderedImage, Size
+from image_poster.domain.images import RENDITIONS
 from image_poster.domain.posts import (
     PROCESSING_FAILED,
     Failure,
@@ -55,9 +55,9 @@ from image_poster.tus.errors import (
     UploadGoneError,
     UploadTakenOverError,
 )
+from support.renderer import RENDERED
 
 ALICE, BOB, ROOT = Identity("alice"), Identity("bob"), Identity("root", admin=True)
-RENDERED = RenderedImage(Size(600, 600), Size(1600, 1067), "U0hash")
 
 
 async def at_once() -> None:

@@ -38,14 +38,22 @@ def handler(event: dict[str, Any], context: Any) -> None:  # noqa: ANN401 - Lamb
         post_id = post_id_of(record["s3"]["object"]["key"])
         structlog.contextvars.clear_contextvars()
         structlog.contextvars.bind_contextvars(invocation=_invocation(context), post=post_id)
-        status = _loop.run_until_complete(_publish(post_id))
-        _log.info(
-            "image work done",
-            service="image",
-            outcome=status or "deleted",
-            Images=1,
-            _aws=emf(Images="Count"),
-        )
+        _loop.run_until_complete(_work(post_id))
+
+
+async def _work(post_id: str) -> None:
+    try:
+        status = await _publish(post_id)
+    except Exception:
+        _log.exception("image work failed", service="image")
+        raise
+    _log.info(
+        "image work done",
+        service="image",
+        outcome=status or "deleted",
+        Images=1,
+        _aws=emf(Images="Count"),
+    )
 
 
 def _invocation(context: Any) -> str:  # noqa: ANN401 - Lambda's

@@ -1,0 +1,100 @@
+"""What `make package` makes: complete, for the right machine, and no larger than it needs to be."""
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from lambda_zips.__main__ import BOUNDS
+from lambda_zips.build import ROOT, build, python_for, runnable_here, zipped
+from lambda_zips.contents import GLIBC, IMAGE, LAMBDA, LAMBDA_PYTHON, PACKAGES, Package
+from lambda_zips.measure import ENVIRONMENT, folder_bytes, import_ms
+from support import pictures
+
+# ELF header: `e_machine` of AArch64 (ELF for the Arm 64-bit Architecture, section 5.2).
+ELF, MACHINE_AT, AARCH64 = b"\x7fELF", 18, 183
+IMAGE_LIBRARIES = ("PIL", "pillow_heif", "pyvips", "pyvips_binary.libs", "_libvips.abi3.so")
+
+
+@pytest.fixture(scope="module", params=PACKAGES, ids=lambda package: package.name)
+def package(request: pytest.FixtureRequest) -> Package:
+    found: Package = request.param
+    return found
+
+
+@pytest.fixture(scope="module")
+def for_lambda(package: Package, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build(package, LAMBDA, tmp_path_factory.mktemp("lambda") / package.name)
+
+
+def test_native_code_is_for_lambdas_processor_python_and_glibc(for_lambda: Path) -> None:
+    native = [path for path in for_lambda.rglob("*.so*") if path.is_file()]
+    assert native
+    this_python = f"cpython-{LAMBDA_PYTHON.replace('.', '')}-"
+    for path in native:
+        content = path.read_bytes()
+        assert content[:4] == ELF, path
+        assert int.from_bytes(content[MACHINE_AT : MACHINE_AT + 2], "little") == AARCH64, path
+        assert "cpython-" not in path.name or this_python in path.name, path
+        needed = [int(minor) for minor in re.findall(rb"GLIBC_2\.(\d+)", content)]
+        assert max(needed, default=0) <= GLIBC, path
+
+
+def test_the_template_has_the_python_that_packages_are_for() -> None:
+    template = (ROOT / "infra" / "template.yaml").read_text()
+    assert f"Runtime: python{LAMBDA_PYTHON}\n" in template
+    assert "Architectures: [arm64]" in template
+
+
+def test_its_zip_is_small(package: Package, for_lambda: Path, tmp_path: Path) -> None:
+    archive = zipped(for_lambda, tmp_path / "package.zip")
+    assert archive.stat().st_size <= BOUNDS[package.name].zip_bytes
+    assert folder_bytes(for_lambda) <= 250 * 1024 * 1024
+
+
+def test_only_the_image_lambda_has_image_libraries(package: Package, for_lambda: Path) -> None:
+    found = [name for name in IMAGE_LIBRARIES if (for_lambda / name).exists()]
+    assert found == (list(IMAGE_LIBRARIES) if package is IMAGE else [])
+
+
+def test_it_imports_in_an_empty_environment(
+    package: Package, for_lambda: Path, tmp_path: Path
+) -> None:
+    """The same package for this machine, since its processor cannot run the other; and the other
+    has every module of it."""
+    here = runnable_here()
+    folder = build(package, here, tmp_path / "here")
+    assert import_ms(str(python_for(here)), folder, package) > 0
+    assert modules(folder) == modules(for_lambda)
+    if package is IMAGE:
+        renders(str(python_for(here)), folder, tmp_path)
+
+
+def modules(folder: Path) -> set[str]:
+    """Every module, as its path; of native ones without the platform."""
+    paths = [*folder.rglob("*.py"), *folder.rglob("*.so")]
+    names = {
+        re.sub(r"\.(cpython|abi3)[^/]*\.so$", ".so", str(p.relative_to(folder))) for p in paths
+    }
+    return {name for name in names if ".libs/" not in name and "mypyc" not in name}
+
+
+RENDER = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from pathlib import Path
+from image_poster.adapters.vips.pipeline import RenderSettings, render
+for name in sys.argv[2:]:
+    print(render(Path(name), Path(name).parent, RenderSettings()).large)
+"""
+
+
+def renders(python: str, folder: Path, tmp_path: Path) -> None:
+    samples = pictures.samples()
+    for name, content in samples.items():
+        (tmp_path / name).write_bytes(content)
+    names = [str(tmp_path / name) for name in samples]
+    words = [python, "-I", "-S", "-c", RENDER, str(folder), *names]
+    done = subprocess.run(words, capture_output=True, text=True, check=False, env=ENVIRONMENT)
+    assert done.stdout.count("Size(") == len(samples), done.stderr

@@ -1,0 +1,265 @@
+"""The AWS edition as `make aws-local` serves it: its commands, its operators, its large pictures,
+and its log."""
+
+import json
+import re
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+from botocore.session import Session
+
+from support import pictures
+from support.api import AWS as AWS_EDITION
+from support.api import Api, someone
+from support.servers import AWS, start
+from support.shell import Shell
+
+Found = TypeVar("Found")
+TUS = {"tus-resumable": "1.0.0"}
+PIECE = {**TUS, "content-type": "application/offset+octet-stream"}
+
+
+@dataclass
+class Stack:
+    """A whole edition, with the limits that are the default; `variables` and `words` are those of
+    the command that it prints for operators."""
+
+    url: str
+    folder: Path
+    variables: dict[str, str]
+    words: list[str]
+
+    def client(self, service: str) -> Any:
+        return Session().create_client(
+            service,
+            endpoint_url=self.variables["AWS_ENDPOINT_URL"],
+            region_name=self.variables["AWS_DEFAULT_REGION"],
+            aws_access_key_id=self.variables["AWS_ACCESS_KEY_ID"],
+            aws_secret_access_key=self.variables["AWS_SECRET_ACCESS_KEY"],
+        )
+
+    @property
+    def outputs(self) -> dict[str, str]:
+        (found,) = self.client("cloudformation").describe_stacks()["Stacks"]
+        return {one["OutputKey"]: one["OutputValue"] for one in found["Outputs"]}
+
+    def operate(self, *words: str) -> str:
+        """What the printed command says, with other words."""
+        shell = Shell(self.url, self.folder)
+        shell.variables |= self.variables
+        return shell.run(*words, *self.words[-2:]).stdout
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    folder = tmp_path_factory.mktemp("aws")
+    said = folder / "said"
+    with said.open("w") as stderr:
+        server = start(AWS, log=stderr)
+    try:
+        found = soon(lambda: re.search(r"to operate it: (.*)\n", said.read_text()))
+        command = found[1].split()
+        variables = dict(word.split("=", 1) for word in command if "=" in word)
+        yield Stack(server.url, folder, variables, [word for word in command if "=" not in word])
+    finally:
+        server.stop()
+
+
+def soon(look: Callable[[], Found | None]) -> Found:
+    """What is found, as soon as it is."""
+    deadline = time.monotonic() + 20
+    while not (found := look()):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    return found
+
+
+@pytest.fixture
+def api(stack: Stack) -> Iterator[Api]:
+    with Api(stack.url, AWS_EDITION) as found:
+        yield found
+
+
+@pytest.fixture
+def photo(tmp_path: Path) -> Path:
+    path = tmp_path / "photo.jpg"
+    path.write_bytes(pictures.noisy(700))
+    return path
+
+
+def test_the_commands_work_as_on_one_machine(stack: Stack, photo: Path, tmp_path: Path) -> None:
+    shell = Shell(stack.url, tmp_path)
+    post = json.loads(
+        shell.run("post", photo, "--caption", "Zoë", "--as", shell.user, "--json").stdout
+    )
+    assert (post["status"], post["caption"], post["creator"]) == ("ready", "Zoë", shell.user)
+    shell.run("comment", post["id"], "Nice!", "--as", "bob")
+    soon(lambda: "bob: Nice!" in shell.run("show", post["id"]).stdout)
+    assert post["id"] in shell.run("feed").stdout
+    assert "deleted" in shell.run("delete", post["id"], "--as", shell.user).stdout
+    shell.run("show", post["id"], code=1)
+
+
+@pytest.mark.parametrize("way", ["put", "tus"])
+def test_a_hundred_megabytes_are_taken(api: Api, way: str) -> None:
+    """A defect of the prototype: it could take no more than a Lambda's 6 MB."""
+    alice, content = someone("alice"), pictures.bitmap(5770, 5770)
+    assert 99_000_000 < len(content) <= 100_000_000
+    image = {"size": len(content), "content_type": "image/bmp"}
+    reserved = api.send("POST", "/posts", alice, json={"image": image}).json()
+    if way == "put":
+        put = reserved["upload"]["put"]
+        assert api.http.put(put["url"], content=content, headers=put["headers"]).is_success
+    else:
+        most = api.get("/limits").json()["upload"]["max_piece_bytes"]
+        for at in range(0, len(content), most):
+            sent = {**PIECE, "upload-offset": str(at)}
+            piece = content[at : at + most]
+            answer = api.send(
+                "PATCH", reserved["upload"]["tus"], alice, content=piece, headers=sent
+            )
+            assert answer.status_code == 204, answer.text
+    path = f"/posts/{reserved['id']}"
+    post = {"status": "awaiting_upload"}
+    while post["status"] in {"awaiting_upload", "processing"}:
+        post = api.get(path, alice, params={"wait": 20}).json()
+    assert post["status"] == "ready"
+    assert api.get(f"{path}/original", alice).content == content
+    shown = pictures.opened(api.get(post["image"]["url"]).content)  # type: ignore[index]
+    assert pictures.looks_like(pictures.corner_colours(shown), pictures.CORNERS)
+
+
+def test_one_request_id_leads_through_all_three_lambdas(stack: Stack, api: Api) -> None:
+    request_id, alice = f"request-{someone()}", someone("alice")
+    files = {"image": ("photo.jpg", pictures.jpeg())}
+    headers = {"x-request-id": request_id}
+    post = api.send("POST", "/posts", alice, files=files, headers=headers).json()
+    assert api.get(f"/posts/{post['id']}", alice, params={"wait": 20}).json()["status"] == "ready"
+    part = f'"request_id": "{request_id}"'
+    for group in ("ApiLogs", "StreamLogs", "ImageLogs"):
+        soon(partial(logged, stack, group, part))
+
+
+def logged(stack: Stack, group: str, part: str) -> list[str]:
+    """The lines of a Lambda's log, in CloudWatch, that have this part."""
+    name = f"/aws/cloudformation/{stack.words[-1]}/{group}"
+    events = stack.client("logs").filter_log_events(logGroupName=name)["events"]
+    return [event["message"] for event in events if part in event["message"]]
+
+
+# What operators do
+
+
+def test_given_up_image_work_is_listed_and_replayed(stack: Stack, api: Api) -> None:
+    """The emulator imitates no retries and no dead-letter queue: here they are done by hand, with
+    the message that Lambda documents."""
+    alice, content = someone("alice"), pictures.jpeg()
+    image = {"size": len(content), "content_type": "image/jpeg"}
+    reserved = api.send("POST", "/posts", alice, json={"image": image}).json()
+    key, path = f"originals/{reserved['id']}", f"/posts/{reserved['id']}"
+    event = {"Records": [{"s3": {"object": {"key": key}}}]}
+    assert "nothing has failed" in stack.operate("failed")
+    for _ in range(3):  # its original is missing
+        ended = stack.client("lambda").invoke(
+            FunctionName=stack.outputs["ImageFunction"], Payload=json.dumps(event)
+        )
+        assert "FunctionError" in ended
+    given_up = {
+        "version": "1.0",
+        "requestContext": {"condition": "RetriesExhausted", "approximateInvokeCount": 3},
+        "requestPayload": event,
+        "responsePayload": {"errorMessage": "the original is missing"},
+    }
+    stack.client("sqs").send_message(
+        QueueUrl=stack.outputs["ImageDeadLetters"], MessageBody=json.dumps(given_up)
+    )
+    post = api.get(path, alice).json()
+    assert (post["status"], post["failure"]["code"]) == ("failed", "processing_failed")
+    for _ in range(2):  # looking takes nothing out
+        assert f"{key}  the original is missing" in stack.operate("failed")
+    put = reserved["upload"]["put"]
+    api.http.put(put["url"], content=content, headers=put["headers"])
+    assert f"{key} is due again" in stack.operate("failed", "--replay")
+    api.eventually(lambda: api.get(path, alice).json()["status"], "ready")
+    assert "nothing has failed" in stack.operate("failed")
+
+
+@pytest.fixture
+def deaf_stack(stack: Stack) -> Iterator[Stack]:
+    """Its stream Lambda is told nothing."""
+    client = stack.client("lambda")
+    (mapping,) = client.list_event_source_mappings()["EventSourceMappings"]
+    client.update_event_source_mapping(UUID=mapping["UUID"], Enabled=False)
+    yield stack
+    client.update_event_source_mapping(UUID=mapping["UUID"], Enabled=True)
+
+
+def records_of(stack: Stack, comment_id: str) -> tuple[str, str, dict[str, Any]]:
+    streams = stack.client("dynamodbstreams")
+    (arn,) = [one["StreamArn"] for one in streams.list_streams()["Streams"]]
+    for shard in streams.describe_stream(StreamArn=arn)["StreamDescription"]["Shards"]:
+        iterator = streams.get_shard_iterator(
+            StreamArn=arn, ShardId=shard["ShardId"], ShardIteratorType="TRIM_HORIZON"
+        )["ShardIterator"]
+        for record in streams.get_records(ShardIterator=iterator, Limit=1000)["Records"]:
+            if comment_id in record["dynamodb"]["Keys"]["SK"]["S"]:
+                return arn, shard["ShardId"], record
+    raise AssertionError("the stream has no such record")
+
+
+def test_a_given_up_batch_of_the_stream_is_listed_and_replayed(deaf_stack: Stack, api: Api) -> None:
+    post = api.ready_by_put(someone("alice"))
+    comment = api.comment(post["id"], "bob")
+    arn, shard, record = records_of(deaf_stack, comment["id"])
+    number = record["dynamodb"]["SequenceNumber"]
+    batch = {
+        "streamArn": arn,
+        "shardId": shard,
+        "startSequenceNumber": number,
+        "endSequenceNumber": number,
+        "approximateArrivalOfFirstRecord": "2026-11-24T12:00:00Z",
+        "approximateArrivalOfLastRecord": "2026-11-24T12:00:00Z",
+        "batchSize": 1,
+    }
+    deaf_stack.client("sqs").send_message(
+        QueueUrl=deaf_stack.outputs["StreamDeadLetters"],
+        MessageBody=json.dumps({"version": "1.0", "DDBStreamBatchInfo": batch}),
+    )
+    assert api.total(post["id"]) == 0
+    assert "1 changes of 2026-11-24T12:00:00Z  it could" in deaf_stack.operate("failed")
+    assert "is due again" in deaf_stack.operate("failed", "--replay")
+    assert api.total(post["id"]) == 1
+    assert "nothing has failed" in deaf_stack.operate("failed")
+
+
+def test_what_the_stream_has_forgotten_is_rebuilt(deaf_stack: Stack, api: Api) -> None:
+    """Counts, image work that never began, and what is left of deleted posts."""
+    alice = someone("alice")
+    counted = api.ready_by_put(alice)
+    gone = api.ready_by_put(alice)
+    api.comment(counted["id"], "bob")
+    api.comment(gone["id"], "bob")
+    api.send("DELETE", f"/posts/{gone['id']}", alice)
+    waiting = api.upload(alice).json()
+    assert "posts checked" in deaf_stack.operate("rebuild")
+    assert api.total(counted["id"]) == 1
+    api.eventually(lambda: api.get(f"/posts/{waiting['id']}", alice).json()["status"], "ready")
+    table = deaf_stack.outputs["Table"]
+    left = deaf_stack.client("dynamodb").query(
+        TableName=table,
+        KeyConditionExpression="PK = :pk",
+        ExpressionAttributeValues={":pk": {"S": f"POST#{gone['id']}"}},
+    )
+    assert [item["SK"]["S"] for item in left["Items"]] == ["POST"]  # the tombstone
+
+
+def test_a_stack_that_is_not_there_is_told(stack: Stack) -> None:
+    shell = Shell(stack.url, stack.folder)
+    shell.variables |= stack.variables
+    said = shell.run("failed", "--stack", "nonsense", code=2).stderr
+    assert "the stack nonsense cannot be looked at" in said

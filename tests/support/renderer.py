@@ -1,0 +1,26 @@
+"""Image work without pictures."""
+
+from collections.abc import Callable
+
+from image_poster.domain.images import RENDITIONS, RenderedImage, Size
+from image_poster.ports.picture_store import Workspace
+
+RENDERED = RenderedImage(Size(600, 600), Size(1600, 1067), "U0hash")
+
+
+class FakeRenderer:
+    """Does as told: raises what it is given, in turn, then renders."""
+
+    def __init__(self) -> None:
+        self.troubles: list[BaseException] = []
+        self.before_answer: Callable[[], None] = lambda: None
+        self.rendered = 0
+
+    async def render(self, work: Workspace) -> RenderedImage:
+        if self.troubles:
+            raise self.troubles.pop(0)
+        for name in RENDITIONS:
+            (work.folder / f"{name}.jpg").write_bytes(b"jpeg")
+        self.before_answer()
+        self.rendered += 1
+        return RENDERED
