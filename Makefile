@@ -4,8 +4,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 PORT ?= 8080
 DATA ?= ./data
+STAGE ?= dev
+STACK ?= image-poster-$(STAGE)
+SAM ?= sam
 
-.PHONY: help run sample aws-local test check lint types bench lock crash peers storm clean
+.PHONY: help run sample aws-local package deploy test check lint types bench lock crash peers storm clean
 
 help:  ## List what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 10
@@ -26,6 +29,14 @@ peers:  ## Install other people's tus clients and servers (with npm), for tests 
 aws-local: $(VENV)/installed-dev  ## Serve the whole AWS edition on an emulator, on PORT (8080)
 	@PYTHONPATH=infra exec $(BIN)/python -m aws_local --port $(PORT)
 
+package: $(VENV)/installed-dev  ## Make the three Lambdas' zips (dist/), and print their sizes and import times
+	@PYTHONPATH=infra $(BIN)/python -m lambda_zips
+
+deploy: package  ## Deploy to AWS as STACK, for STAGE (dev or prod); PARAMETERS='AlarmEmail=… …' (docs/aws.md)
+	@command -v $(SAM) >/dev/null || { echo 'deploying needs the SAM CLI: pipx install aws-sam-cli' >&2; exit 1; }
+	$(SAM) deploy --template-file infra/template.yaml --stack-name $(STACK) --resolve-s3 --no-fail-on-empty-changeset \
+		--capabilities CAPABILITY_IAM CAPABILITY_AUTO_EXPAND --parameter-overrides Stage=$(STAGE) $(PARAMETERS)
+
 storm: $(VENV)/installed-dev  ## Post ten 10 MB photographs through a bad network, also killed and repeated
 	STORM=1 $(BIN)/python -m pytest -v -k ten_photographs tests/e2e/test_bad_networks.py
 
@@ -43,7 +54,7 @@ types: $(VENV)/installed-dev
 	$(BIN)/mypy
 
 bench: $(VENV)/installed-bench  ## Run all benchmarks (or ONLY=uploads) and print the table of ratios
-	PYTHONPATH=tests $(BIN)/python benchmarks/run.py $(ONLY)
+	PYTHONPATH=tests:infra $(BIN)/python benchmarks/run.py $(ONLY)
 
 lock: $(VENV)/installed-bench  ## Pin what is installed now into constraints.txt
 	$(BIN)/pip freeze --exclude-editable | grep -v '@' > constraints.txt

@@ -9,6 +9,7 @@ import tempfile
 import time
 from pathlib import Path
 
+import bench_aws
 import bench_comments
 import bench_feed
 import bench_pictures
@@ -20,6 +21,7 @@ BENCHMARKS = {
     "comments": bench_comments,
     "pictures": bench_pictures,
     "uploads": bench_uploads,
+    "aws": bench_aws,
 }
 
 

@@ -37,6 +37,13 @@ def tus_js(folder: Path, port: int = 0) -> Iterator[tuple[str, int]]:
         yield found
 
 
+@contextmanager
+def dynalite() -> Iterator[tuple[str, int]]:
+    """DynamoDB's API over LevelDB."""
+    with _announced(["node", str(FOLDER / "dynamodb.mjs")], SERVER_CORES) as found:
+        yield found
+
+
 _NGINX = """
 daemon off; master_process off; pid {folder}/pid; error_log {folder}/log;
 events {{}}

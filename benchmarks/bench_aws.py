@@ -1,0 +1,129 @@
+"""The AWS edition: the feed whatever its length, and how few transactions count comments.
+
+DynamoDB is `dynalite` (npm) here, for its indexes are real ones: ministack sorts a whole index
+anew for each query, so a line with it measures that.
+"""
+
+import asyncio
+import statistics
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from botocore.config import Config
+from botocore.session import Session
+
+import servers
+from aws_local.emulator import CREDENTIALS, REGION, running_emulator
+from contract.ports.suite import a_comment, a_post
+from image_poster.adapters.dynamodb.boto_table import BotoTable
+from image_poster.adapters.dynamodb.comment_counter import DynamoCommentCounter
+from image_poster.adapters.dynamodb.comment_store import DynamoCommentStore
+from image_poster.adapters.dynamodb.expressions import encoded_item
+from image_poster.adapters.dynamodb.feed_reader import DynamoFeedReader
+from image_poster.adapters.dynamodb.items import post_item, post_key, rank
+from image_poster.adapters.dynamodb.post_store import DynamoPostStore
+from image_poster.adapters.dynamodb.table import MOST_IN_BATCH_WRITE, Item
+from image_poster.adapters.memory.clock import ManualClock
+from image_poster.domain.feed import FeedQuery, FeedSort
+from image_poster.domain.posts import published
+from report import Line
+from support.dynamodb import FakeTable
+from support.peers import why_not
+from support.renderer import RENDERED
+from support.tables import table_properties
+
+FEW, MANY = 1_000, 50_000
+ROUNDS, PAGES = 5, 40
+COMMENTS, MOST_TRANSACTIONS = 10_000, 150
+BATCH = 990  # as the template's event-source mapping
+MOST_COMMENTS_OF_A_POST = 97
+
+
+def lines(_: Path) -> Iterator[Line]:
+    """All comparisons of the AWS edition."""
+    if why_not():
+        print(f"no feed on AWS: {why_not()}")
+    else:
+        with servers.dynalite() as (url, _process):
+            yield _feed("feed on DynamoDB (dynalite)", url, MANY, 1.3)
+    with running_emulator() as emulator:
+        yield _feed("feed on DynamoDB (ministack)", emulator.url, 10_000, None)
+    done = asyncio.run(_transactions())
+    yield Line(
+        f"transactions for {COMMENTS:,} comments on one post / {MOST_TRANSACTIONS}",
+        done / MOST_TRANSACTIONS,
+        1,
+        "<=",
+        f"{done} of at most 100 items",
+    )
+
+
+def _feed(what: str, url: str, many: int, target: float | None) -> Line:
+    with ExitStack() as stack:
+        client = Session().create_client(
+            "dynamodb",
+            endpoint_url=url,
+            region_name=REGION,
+            aws_access_key_id=CREDENTIALS["AWS_ACCESS_KEY_ID"],
+            aws_secret_access_key=CREDENTIALS["AWS_SECRET_ACCESS_KEY"],
+            config=Config(read_timeout=300),
+        )
+        stack.callback(client.close)
+        short, long = (_feed_of(client, posts) for posts in (FEW, many))
+        few, lots = list[float](), list[float]()
+        for _ in range(ROUNDS):
+            few.append(asyncio.run(_page_ms(short)))
+            lots.append(asyncio.run(_page_ms(long)))
+    ours, base = statistics.median(lots), statistics.median(few)
+    named = f"{what}: {many:,} posts / {FEW:,}"
+    return Line(named, ours / base, target, "<=", f"{ours:.1f} / {base:.1f} ms a page of ten")
+
+
+def _feed_of(client: Any, posts: int) -> DynamoFeedReader:
+    name = f"posts-{posts}"
+    properties = {**table_properties()}
+    properties.pop("StreamSpecification")
+    client.create_table(TableName=name, **properties)
+    client.get_waiter("table_exists").wait(TableName=name, WaiterConfig={"Delay": 1})
+    items = [{"PutRequest": {"Item": encoded_item(_item(number))}} for number in range(posts)]
+    for at in range(0, posts, MOST_IN_BATCH_WRITE):
+        client.batch_write_item(RequestItems={name: items[at : at + MOST_IN_BATCH_WRITE]})
+    return DynamoFeedReader(BotoTable(client, name))
+
+
+def _item(number: int) -> Item:
+    post = published(a_post(), RENDERED)
+    total = number % MOST_COMMENTS_OF_A_POST
+    item = post_item(post, None, shards=1, request_id="")
+    return {**item, "total": total, "rank": rank(total, post.id)}
+
+
+async def _page_ms(feed: DynamoFeedReader) -> float:
+    """The median of some pages, one after the other."""
+    took, after = list[float](), None
+    for _ in range(PAGES):
+        began = time.perf_counter()
+        page = await feed.page(FeedQuery(sort=FeedSort.TOP, limit=10, after=after))
+        took.append((time.perf_counter() - began) * 1000)
+        after = page.next
+    return statistics.median(took)
+
+
+async def _transactions() -> int:
+    """How many transactions the projection needs, on the table in memory."""
+    table, clock = FakeTable(), ManualClock()
+    posts, comments = DynamoPostStore(table, clock), DynamoCommentStore(table, clock)
+    post = a_post()
+    await posts.add(post)
+    await posts.update(post.id, lambda found: published(found, RENDERED))
+    made = [a_comment(post.id) for _ in range(COMMENTS)]
+    for comment in made:
+        await comments.add(comment)
+    counter = DynamoCommentCounter(table, clock)
+    for at in range(0, COMMENTS, BATCH):
+        await counter.count(post.id, [one.id for one in made[at : at + BATCH]])
+    assert table.items[post_key(post.id)]["total"] == COMMENTS
+    return table.calls["transact"]
