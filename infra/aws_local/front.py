@@ -4,7 +4,8 @@
   `Host` that it has: so one address serves both, as the distribution does on AWS.
 - It is the identity provider too: whoever sends `user-id: NAME`, as to the one-machine edition,
   gets a token of that name put on their request. The stack has this address as its `JwtIssuer`,
-  and checks the token as it would check Cognito's. A bearer token that is sent is left as it is.
+  and checks the token as it would check Cognito's. A bearer token that is sent is left as it is;
+  `GET /_token/NAME` gives one.
 - The emulator answers OPTIONS itself, where API Gateway passes it on to the Lambda; so here it is
   passed on past the emulator's gateway.
 """
@@ -23,6 +24,7 @@ from aws_local.stack import Stack
 
 AUDIENCE = "image-poster"
 _TOKEN_SECONDS = 3600
+_TOKENS = "/_token/"
 _HOP_BY_HOP = {
     *("connection", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade"),
     *("host", "content-length", "user-id"),
@@ -50,6 +52,8 @@ class Issuer:
             return {"issuer": self.url, "jwks_uri": f"{self.url}/.well-known/jwks.json"}
         if path == "/.well-known/jwks.json":
             return {"keys": [self._key.as_dict(private=False)]}
+        if path.startswith(_TOKENS) and path != _TOKENS:
+            return {"access_token": self.token(path.removeprefix(_TOKENS)), "token_type": "Bearer"}
         return None
 
 

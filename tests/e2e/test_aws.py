@@ -105,6 +105,21 @@ def test_the_commands_work_as_on_one_machine(stack: Stack, photo: Path, tmp_path
     shell.run("show", post["id"], code=1)
 
 
+def test_the_commands_take_a_bearer_token(
+    stack: Stack, api: Api, photo: Path, tmp_path: Path
+) -> None:
+    shell = Shell(stack.url, tmp_path)
+    token = api.get(f"/_token/{shell.user}").json()["access_token"]
+    shell.variables["IMAGE_POSTER_TOKEN"] = token
+    post = json.loads(shell.run("post", photo, "--json").stdout)
+    assert post["creator"] == shell.user
+    shell.variables["IMAGE_POSTER_TOKEN"] = token[:-4] + "AAAA"
+    shell.run("comment", post["id"], "Nice!", code=1)
+    shell.run(
+        "show", post["id"], code=1
+    )  # a token that does not hold is told, also where none is needed
+
+
 @pytest.mark.parametrize("way", ["put", "tus"])
 def test_a_hundred_megabytes_are_taken(api: Api, way: str) -> None:
     """A defect of the prototype: it could take no more than a Lambda's 6 MB."""

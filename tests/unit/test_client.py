@@ -14,7 +14,7 @@ from image_poster.client.journal import KEPT_SECONDS, Journal, UploadIdentity, s
 from image_poster.client.retries import Policy, Retries
 from image_poster.client.sources import StreamSource, open_source
 from image_poster.client.steps import Cut, Outcome, Pause, Reply, Send, UploadState
-from image_poster.client.transport import base_url
+from image_poster.client.transport import base_headers, base_url
 
 CUT = Cut("broken")
 
@@ -210,3 +210,18 @@ def test_both_clients_have_the_same_calls() -> None:
 def test_an_address_that_is_none_is_told_so(url: str) -> None:
     with pytest.raises(ValueError, match="URL"):
         base_url(url)
+
+
+@pytest.mark.parametrize(
+    ("user", "token", "sent"),
+    [
+        ("Zoë", None, {b"user-id": "Zoë".encode()}),
+        (None, "abc.def", {b"authorization": b"Bearer abc.def"}),
+        ("Zoë", "abc.def", {b"authorization": b"Bearer abc.def"}),
+        (None, None, {}),
+    ],
+)
+def test_who_calls_is_told_by_name_or_by_token(
+    user: str | None, token: str | None, sent: dict[bytes, bytes]
+) -> None:
+    assert base_headers(user, token) == sent

@@ -1,10 +1,11 @@
 """Options that several commands take. Those of settings are made from `Settings`, so that each is
 one flag and one variable, everywhere."""
 
+import os
 from collections.abc import Callable
 from dataclasses import Field, fields
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from typing import Any, NamedTuple, get_args, get_type_hints
 
 import click
 
@@ -58,7 +59,13 @@ def client_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """`--url`, `--as` and `--json`, which all commands of a client take."""
     for option in (
         click.option("--json", "as_json", is_flag=True, help="Print JSON."),
-        click.option("--as", "user", envvar="IMAGE_POSTER_USER", help="Who you are."),
+        click.option(
+            "--as",
+            "who",
+            envvar="IMAGE_POSTER_USER",
+            callback=_caller,
+            help="Who you are; or set IMAGE_POSTER_TOKEN to a bearer token.",
+        ),
         click.option(
             "--url",
             envvar="IMAGE_POSTER_URL",
@@ -70,6 +77,17 @@ def client_options(command: Callable[..., Any]) -> Callable[..., Any]:
     ):
         command = option(command)
     return command
+
+
+class Caller(NamedTuple):
+    """Who calls. A token is a secret, so it is read from the environment only."""
+
+    user: str | None
+    token: str | None
+
+
+def _caller(_context: click.Context, _option: click.Parameter, user: str | None) -> Caller:
+    return Caller(user, os.environ.get("IMAGE_POSTER_TOKEN"))
 
 
 def _checked_url(_context: click.Context, _option: click.Parameter, url: str) -> str:

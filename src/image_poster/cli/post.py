@@ -11,7 +11,7 @@ from typing import NamedTuple
 import click
 from msgspec import UnsetType
 
-from image_poster.cli.options import client_options
+from image_poster.cli.options import Caller, client_options
 from image_poster.cli.printing import print_found
 from image_poster.cli.progress import Display, display
 from image_poster.client import (
@@ -61,7 +61,7 @@ def post(  # noqa: PLR0913 - one for each option
     caption: str,
     alt: str,
     url: str,
-    user: str | None,
+    who: Caller,
     *,
     wait: bool,
     at_once: int,
@@ -77,7 +77,7 @@ def post(  # noqa: PLR0913 - one for each option
     order = Order(files, caption, alt, at_once, wait)
     batch = Batch([None] * len(files))
     try:
-        client = AsyncImagePosterClient(url, user, policy=policy)
+        client = AsyncImagePosterClient(url, **who._asdict(), policy=policy)
         asyncio.run(_Poster(client, order, batch).post_all())
     finally:
         for made in filter(None, batch.posts):

@@ -3,7 +3,7 @@
 import click
 import msgspec
 
-from image_poster.cli.options import client_options
+from image_poster.cli.options import Caller, client_options
 from image_poster.cli.printing import print_found
 from image_poster.client import ImagePosterClient
 
@@ -12,9 +12,9 @@ from image_poster.client import ImagePosterClient
 @click.argument("post_id")
 @click.argument("text")
 @client_options
-def comment(post_id: str, text: str, url: str, user: str | None, *, as_json: bool) -> None:
+def comment(post_id: str, text: str, url: str, who: Caller, *, as_json: bool) -> None:
     """Comment on a post."""
-    with ImagePosterClient(url, user) as client:
+    with ImagePosterClient(url, **who._asdict()) as client:
         print_found(client.comment(post_id, text), as_json=as_json)
 
 
@@ -24,10 +24,10 @@ def comment(post_id: str, text: str, url: str, user: str | None, *, as_json: boo
 @click.option("--cursor", help="Go on where the page before ended.")
 @client_options
 def feed(
-    sort: str, limit: int, cursor: str | None, url: str, user: str | None, *, as_json: bool
+    sort: str, limit: int, cursor: str | None, url: str, who: Caller, *, as_json: bool
 ) -> None:
     """Read the feed."""
-    with ImagePosterClient(url, user) as client:
+    with ImagePosterClient(url, **who._asdict()) as client:
         page = client.feed(sort=sort, limit=limit, cursor=cursor)
     if as_json:
         click.echo(msgspec.json.encode(page))
@@ -43,18 +43,18 @@ def feed(
 @click.command()
 @click.argument("post_id")
 @client_options
-def show(post_id: str, url: str, user: str | None, *, as_json: bool) -> None:
+def show(post_id: str, url: str, who: Caller, *, as_json: bool) -> None:
     """Show one post."""
-    with ImagePosterClient(url, user) as client:
+    with ImagePosterClient(url, **who._asdict()) as client:
         print_found(client.show(post_id), as_json=as_json)
 
 
 @click.command()
 @click.argument("post_id")
 @client_options
-def delete(post_id: str, url: str, user: str | None, *, as_json: bool) -> None:
+def delete(post_id: str, url: str, who: Caller, *, as_json: bool) -> None:
     """Delete your own post, with its comments and pictures."""
-    with ImagePosterClient(url, user) as client:
+    with ImagePosterClient(url, **who._asdict()) as client:
         client.delete(post_id)
     click.echo(msgspec.json.encode({"deleted": post_id}) if as_json else f"deleted {post_id}")
 

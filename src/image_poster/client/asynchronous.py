@@ -29,7 +29,7 @@ Value = TypeVar("Value")
 
 
 class AsyncImagePosterClient:
-    """One user of one service.
+    """One user of one service, by name (`auth=dev`) or by a bearer `token`.
 
     Every call is retried while that may help, and then raises `GaveUpError`; it raises
     `RefusedError` when the service says no. `policy` is for uploads.
@@ -41,11 +41,12 @@ class AsyncImagePosterClient:
         url: str,
         user: str | None = None,
         *,
+        token: str | None = None,
         policy: Policy | None = None,
         journal: Journal | None = None,
     ) -> None:
         self._policy = policy or Policy()
-        self._http = httpx.AsyncClient(base_url=base_url(url), headers=base_headers(user))
+        self._http = httpx.AsyncClient(base_url=base_url(url), headers=base_headers(user, token))
         self.desk = Desk(url, user, journal or Journal())
 
     async def __aenter__(self) -> Self:

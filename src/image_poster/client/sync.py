@@ -28,7 +28,7 @@ Value = TypeVar("Value")
 
 
 class ImagePosterClient:
-    """One user of one service.
+    """One user of one service, by name (`auth=dev`) or by a bearer `token`.
 
     Every call is retried while that may help, and then raises `GaveUpError`; it raises
     `RefusedError` when the service says no. `policy` is for uploads.
@@ -40,11 +40,12 @@ class ImagePosterClient:
         url: str,
         user: str | None = None,
         *,
+        token: str | None = None,
         policy: Policy | None = None,
         journal: Journal | None = None,
     ) -> None:
         self._policy = policy or Policy()
-        self._http = httpx.Client(base_url=base_url(url), headers=base_headers(user))
+        self._http = httpx.Client(base_url=base_url(url), headers=base_headers(user, token))
         self.desk = Desk(url, user, journal or Journal())
 
     def __enter__(self) -> Self:

@@ -21,8 +21,11 @@ class Request(NamedTuple):
     content: Iterator[bytes] | AsyncIterator[bytes] | None
 
 
-def base_headers(user: str | None) -> dict[bytes, bytes]:
-    """Who calls; as UTF-8, which httpx would refuse as text."""
+def base_headers(user: str | None, token: str | None) -> dict[bytes, bytes]:
+    """Who calls: by a bearer token (RFC 6750), or by name, as UTF-8, which httpx would refuse as
+    text."""
+    if token:
+        return {b"authorization": b"Bearer " + token.encode()}
     return {b"user-id": user.encode()} if user else {}
 
 

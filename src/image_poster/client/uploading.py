@@ -21,6 +21,7 @@ PIECE_BYTES = 512 * 1024
 SMALLEST_PIECE_BYTES = 64 * 1024
 _TUS = {"tus-resumable": "1.0.0"}
 _PIECE = {**_TUS, "content-type": "application/offset+octet-stream"}
+_UNAUTHORIZED, _SIGN_IN = 401, "Say who you are: with --as, or a bearer token that holds."
 _CREATED, _NO_CONTENT, _GONE, _LOST = 201, 204, {404, 410}, {409, 460}
 
 
@@ -147,6 +148,8 @@ def new_key(former: str) -> str:
 def refusal(reply: Reply) -> RefusedError | GaveUpError:
     """The error that an answer other than the hoped-for one is."""
     found = problem(reply)
+    if not found.code and reply.status == _UNAUTHORIZED:  # a gateway's, before the service
+        return RefusedError(_UNAUTHORIZED, "identity_required", _SIGN_IN)
     if not found.code:
         return GaveUpError(f"the service answered {reply.status} without saying why")
     return RefusedError(reply.status, found.code, found.detail)

@@ -1,0 +1,85 @@
+"""What the Go prototype got wrong, each by its name. (A retried stream batch, which no client can
+cause, is in `property/test_projection.py`; 100 MB on AWS, in `e2e/test_aws.py`.)"""
+
+from PIL import Image, ImageDraw
+
+from support import pictures
+from support.api import Api, assert_problem, someone
+
+
+def test_redelivered_s3_event(api: Api) -> None:
+    """The picture is put again, so the storage tells of it again; the prototype then wrote its post
+    anew, with no comments."""
+    alice, content = someone("alice"), pictures.jpeg()
+    image = {"size": len(content), "content_type": "image/jpeg"}
+    reserved = api.send("POST", "/posts", alice, json={"image": image}).json()
+    put, path = reserved["upload"]["put"], f"/posts/{reserved['id']}"
+    assert api.http.put(put["url"], content=content, headers=put["headers"]).is_success
+    assert api.get(path, alice, params={"wait": 20}).json()["status"] == "ready"
+    api.comment(reserved["id"], "bob")
+    api.eventually(lambda: api.total(reserved["id"]), 1)
+    before = api.get(path).json()
+    for _ in range(2):
+        assert api.http.put(put["url"], content=content, headers=put["headers"]).is_success
+    other = api.ready_by_put(someone())  # told of after those, and done
+    assert other["status"] == "ready"
+    assert api.get(path).json() == before
+
+
+def test_rank_lagging_the_count(api: Api) -> None:
+    """The count was written, and the rank in the feed not."""
+    alice = someone("alice")
+    older, newer = api.ready(alice), api.ready(alice)
+    for _ in range(2):
+        api.comment(older["id"], "bob")
+    api.eventually(
+        lambda: [(p["id"], p["total_comments"]) for p in api.feed(creator=alice)["posts"]],
+        [(older["id"], 2), (newer["id"], 0)],
+    )
+
+
+def test_missing_comment_delete(api: Api) -> None:
+    """There was no way to delete a comment, and none to take its count back."""
+    post = api.ready(someone("alice"))
+    comment = api.comment(post["id"], "bob")
+    api.eventually(lambda: api.total(post["id"]), 1)
+    path = f"/posts/{post['id']}/comments/{comment['id']}"
+    assert api.send("DELETE", path, "bob").status_code == 204
+    api.eventually(lambda: (api.total(post["id"]), api.latest(post["id"])), (0, []))
+    assert api.get(f"/posts/{post['id']}/comments").json()["comments"] == []
+
+
+def test_stretched_picture(api: Api) -> None:
+    """A disc became an ellipse."""
+    picture = Image.new("RGB", (1200, 700), "white")
+    ImageDraw.Draw(picture).ellipse((450, 200, 750, 500), fill="black")
+    post = api.ready(someone(), pictures.encoded(picture))
+    shown = pictures.opened(api.get(post["image"]["url"]).content).convert("L")
+    assert shown.size == (600, 600)
+    across = sum(shown.getpixel((x, 300)) < 128 for x in range(600))
+    down = sum(shown.getpixel((300, y)) < 128 for y in range(600))
+    assert abs(across - down) <= 2
+    assert abs(across - 300 * 600 / 700) <= 4
+
+
+def test_swallowed_decode_error(api: Api) -> None:
+    """A picture that could not be decoded became a post without one, and nobody was told."""
+    alice = someone("alice")
+    post = api.finished(alice, pictures.jpeg(600, 400)[:3000])
+    assert (post["status"], post["failure"]["code"]) == ("failed", "image_unreadable")
+    assert api.feed(creator=alice)["posts"] == []
+
+
+def test_2_kb_captions(api: Api) -> None:
+    """Captions travelled in the metadata of S3, which has 2 KB: here they have 5,000 characters, of
+    up to four bytes each, and so do comments their 2,000."""
+    caption, alt, content = "🏔" * 5000, "é" * 1500, "漢" * 2000
+    post = api.ready(someone("alice"), caption=caption, alt=alt)
+    assert (post["caption"], post["alt"]) == (caption, alt)
+    for _ in range(11):
+        api.comment(post["id"], "bob", content)
+    api.eventually(lambda: api.total(post["id"]), 11)
+    assert [shown["content"] for shown in api.latest(post["id"])] == [content] * 10
+    too_long = {"content": content + "漢"}
+    answer = api.send("POST", f"/posts/{post['id']}/comments", "bob", json=too_long)
+    assert_problem(answer, 422, "validation_failed")
