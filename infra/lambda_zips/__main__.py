@@ -30,7 +30,7 @@ BOUNDS = {
 
 def main() -> None:
     """Exit code 1 if a bound is exceeded."""
-    shown = f"cold import, Python {runnable_here().python}, one core"
+    shown = f"cold import, Python {runnable_here().python}"
     print(f"{'':8} {'zip':>10} {'unzipped':>10} {shown:>36}")
     well = [_make(package, ROOT / "dist") for package in PACKAGES]
     if python_for(LAMBDA) is None:

@@ -62,6 +62,16 @@ def client(service: str) -> Any:  # noqa: ANN401 - botocore makes clients at run
     return _session().create_client(service, config=config)
 
 
+class _WhenNeeded:
+    """A client that is made at its first call: most requests never ask that service."""
+
+    def __init__(self, service: str) -> None:
+        self._service = service
+
+    def __getattr__(self, operation: str) -> Any:  # noqa: ANN401 - as botocore's
+        return getattr(client(self._service), operation)
+
+
 def request_id() -> str:
     """Of the request that is being answered."""
     found = structlog.contextvars.get_contextvars()
@@ -93,7 +103,7 @@ def pictures(settings: Settings) -> S3PictureStore:
     """Pictures."""
     multipart = settings.limits.multipart_bytes or settings.image_bytes
     return S3PictureStore(
-        client("s3"), buckets(settings), cdn=settings.public_url, most_staged=multipart
+        _WhenNeeded("s3"), buckets(settings), cdn=settings.public_url, most_staged=multipart
     )
 
 
@@ -112,9 +122,9 @@ def stores(settings: Settings) -> Stores:
         comments=DynamoCommentStore(rows, clock, request_id=request_id),
         feed=DynamoFeedReader(rows, shards=settings.feed_shards),
         pictures=pictures(settings),
-        uploads=S3UploadStore(client("s3"), uploads, offsets, piece_bytes=PIECE_BYTES),
+        uploads=S3UploadStore(_WhenNeeded("s3"), uploads, offsets, piece_bytes=PIECE_BYTES),
         ledger=DynamoUploadLedger(rows),
-        put_urls=S3PutUrls(client("s3"), uploads, clock),
+        put_urls=S3PutUrls(_WhenNeeded("s3"), uploads, clock),
         clock=clock,
     )
 
@@ -131,9 +141,9 @@ def follow_changes(settings: Settings) -> FollowChanges:
     rows = table(settings)
     return FollowChanges(
         DynamoCommentCounter(rows, SystemClock(), kept=settings.latest_kept),
-        S3ImageWork(client("s3"), buckets(settings)),
+        S3ImageWork(_WhenNeeded("s3"), buckets(settings)),
         RemoveRemains(DynamoRemains(rows), pictures(settings)),
-        CloudFrontPictureCache(client("cloudfront"), settings.distribution),
+        CloudFrontPictureCache(_WhenNeeded("cloudfront"), settings.distribution),
     )
 
 
