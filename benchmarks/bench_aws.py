@@ -12,11 +12,16 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import pillow_heif
+import psutil
+import pyvips
 from botocore.config import Config
 from botocore.session import Session
+from PIL import Image as PillowImage
 
 import servers
 from aws_local.emulator import CREDENTIALS, REGION, running_emulator
+from bench_pictures import peak_bytes
 from contract.ports.suite import a_comment, a_post
 from image_poster.adapters.dynamodb.boto_table import BotoTable
 from image_poster.adapters.dynamodb.comment_counter import DynamoCommentCounter
@@ -27,8 +32,11 @@ from image_poster.adapters.dynamodb.items import post_item, post_key, rank
 from image_poster.adapters.dynamodb.post_store import DynamoPostStore
 from image_poster.adapters.dynamodb.table import MOST_IN_BATCH_WRITE, Item
 from image_poster.adapters.memory.clock import ManualClock
+from image_poster.adapters.vips.pipeline import RenderSettings
+from image_poster.adapters.vips.renderer import VipsImageRenderer
 from image_poster.domain.feed import FeedQuery, FeedSort
 from image_poster.domain.posts import published
+from image_poster.ports.picture_store import Workspace
 from report import Line
 from support.dynamodb import FakeTable
 from support.peers import why_not
@@ -36,13 +44,16 @@ from support.renderer import RENDERED
 from support.tables import table_properties
 
 FEW, MANY = 1_000, 50_000
-ROUNDS, PAGES = 5, 40
+ROUNDS, PAGES = 5, 20
 COMMENTS, MOST_TRANSACTIONS = 10_000, 150
 BATCH = 990  # as the template's event-source mapping
 MOST_COMMENTS_OF_A_POST = 97
+SIDE = 10_000
+LAMBDA_MB = 3008  # as in the template
+IDLE_LAMBDA_BYTES = 100 * 1024 * 1024  # the Lambda's own process, generously
 
 
-def lines(_: Path) -> Iterator[Line]:
+def lines(folder: Path) -> Iterator[Line]:
     """All comparisons of the AWS edition."""
     if why_not():
         print(f"no feed on AWS: {why_not()}")
@@ -59,6 +70,7 @@ def lines(_: Path) -> Iterator[Line]:
         "<=",
         f"{done} of at most 100 items",
     )
+    yield _largest_pictures(folder)
 
 
 def _feed(what: str, url: str, many: int, target: float | None) -> Line:
@@ -110,6 +122,38 @@ async def _page_ms(feed: DynamoFeedReader) -> float:
         took.append((time.perf_counter() - began) * 1000)
         after = page.next
     return statistics.median(took)
+
+
+def _largest_pictures(folder: Path) -> Line:
+    """The formats whose decoders need the whole picture at once, at the most pixels that are
+    taken."""
+    plain = pyvips.Image.perlin(SIDE, SIDE, cell_size=200, uchar=True)
+    picture = plain.bandjoin([plain, plain]).copy(interpretation="srgb").copy_memory()
+    picture.heifsave(str(folder / "avif"), compression="av1", effort=0)
+    picture.pngsave(str(folder / "interlaced png"), compression=1, interlace=True)
+    picture.jpegsave(str(folder / "progressive jpeg"), interlace=True)
+    pixels = PillowImage.frombytes("RGB", (SIDE, SIDE), picture.write_to_memory())
+    pillow_heif.from_pillow(pixels).save(folder / "heic", quality=50)
+    files = ["avif", "heic", "interlaced png", "progressive jpeg"]
+    found = {name: asyncio.run(_peak_mb(folder / name, folder)) for name in files}
+    worst = max(found, key=lambda name: found[name])
+    return Line(
+        f"memory for {SIDE * SIDE // 10**6} megapixels, worst format / the image Lambda's",
+        found[worst] / LAMBDA_MB,
+        1,
+        "<=",
+        ", ".join(f"{name} {peak:.0f}" for name, peak in found.items()) + f" of {LAMBDA_MB} MB",
+    )
+
+
+async def _peak_mb(original: Path, folder: Path) -> float:
+    """Of the image process, and of the one that asks it."""
+    renderer = VipsImageRenderer(RenderSettings(), timeout_seconds=120)
+    await renderer.render(Workspace(original, folder))
+    (child,) = psutil.Process().children()
+    peaks = peak_bytes(child.pid) + IDLE_LAMBDA_BYTES
+    await renderer.close()
+    return peaks / 1024 / 1024
 
 
 async def _transactions() -> int:

@@ -36,7 +36,7 @@ def lines(folder: Path) -> Iterator[Line]:
         for _ in range(RUNS):
             _post_and_wait(url, photo)
         ours = (_cpu(child) - before) / RUNS
-        peak = _peak_bytes(child.pid)
+        peak = peak_bytes(child.pid)
     if shutil.which("vipsthumbnail"):
         theirs = _vipsthumbnail(photo, folder)
         yield Line(
@@ -112,7 +112,8 @@ def _cpu(process: psutil.Process) -> float:
     return float(times.user + times.system)
 
 
-def _peak_bytes(pid: int) -> int:
+def peak_bytes(pid: int) -> int:
+    """The most memory that a process ever had."""
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
         if line.startswith("VmHWM"):
             return int(line.split()[1]) * 1024
