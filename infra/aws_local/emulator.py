@@ -4,6 +4,7 @@ import os
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -65,7 +66,11 @@ class Emulator:
 @contextmanager
 def running_emulator(log: Any = subprocess.DEVNULL) -> Iterator[Emulator]:
     """An emulator for as long as the block lasts; everything in it is gone then."""
-    port = free_port()
+    with tempfile.TemporaryDirectory(prefix="aws-local-", ignore_cleanup_errors=True) as folder:
+        yield from _run(free_port(), folder, log)
+
+
+def _run(port: int, folder: str, log: Any) -> Iterator[Emulator]:
     environment = {
         **os.environ,
         **CREDENTIALS,
@@ -74,6 +79,7 @@ def running_emulator(log: Any = subprocess.DEVNULL) -> Iterator[Emulator]:
         "MINISTACK_REGION": REGION,
         "AWS_DEFAULT_REGION": REGION,
         "LOG_LEVEL": "WARNING",
+        "TMPDIR": folder,  # where it leaves what it made for its Lambdas
         "S3_PERSIST": "0",
         # Listeners beyond the loopback interface that nobody needs here.
         "IOT_MTLS_ENABLED": "0",
