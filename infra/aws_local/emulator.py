@@ -79,7 +79,9 @@ def _run(port: int, folder: str, log: Any) -> Iterator[Emulator]:
         "MINISTACK_REGION": REGION,
         "AWS_DEFAULT_REGION": REGION,
         "LOG_LEVEL": "WARNING",
-        "TMPDIR": folder,  # where it leaves what it made for its Lambdas
+        # Where it leaves what it made for its Lambdas, and its state.
+        "TMPDIR": folder,
+        "STATE_DIR": folder,
         "S3_PERSIST": "0",
         # Listeners beyond the loopback interface that nobody needs here.
         "IOT_MTLS_ENABLED": "0",

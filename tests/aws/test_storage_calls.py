@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from aws_local.emulator import CREDENTIALS, REGION, Emulator
-from contract.ports.suite import RENDERED, a_comment, a_post
+from contract.ports.suite import a_comment, a_post
 from image_poster.adapters.dynamodb.comment_store import DynamoCommentStore
 from image_poster.adapters.dynamodb.items import COMMENT, POST
 from image_poster.adapters.dynamodb.post_store import DynamoPostStore
@@ -21,6 +21,7 @@ from image_poster.domain.posts import published
 from image_poster.editions.aws import parts
 from image_poster.editions.aws.settings import Settings
 from support import pictures
+from support.renderer import RENDERED
 from support.tables import EmulatedTable
 
 pytestmark = pytest.mark.anyio

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from contract.ports.suite import RENDERED, a_comment, a_post
+from contract.ports.suite import a_comment, a_post, an_upload
 from image_poster.adapters.dynamodb.comment_counter import DynamoCommentCounter
 from image_poster.adapters.dynamodb.comment_store import DynamoCommentStore
 from image_poster.adapters.dynamodb.feed_reader import DynamoFeedReader
@@ -41,6 +41,7 @@ from image_poster.editions.aws.following import follow
 from image_poster.usecases.delete_post import RemoveRemains
 from image_poster.usecases.follow_changes import FollowChanges
 from support.dynamodb import CrashError, EventSourceMapping, FakeTable, Record
+from support.renderer import RENDERED
 
 EXAMPLES = settings(max_examples=max(200, settings.default.max_examples), deadline=None)
 ALICE = Identity("alice")
@@ -417,6 +418,26 @@ def test_rebuild_finds_what_the_stream_never_told() -> None:
         await world.assert_exact(post_id)
         await world.assert_exact(other)
         assert world.table.items[post_key(other)]["feed"] == "FEED#0"
+
+    run(story)
+
+
+def test_an_abandoned_upload_expires_with_its_pieces() -> None:
+    """TTL removes the item; its record is news like any other."""
+
+    async def story() -> None:
+        world = World(8)
+        post, upload = an_upload()
+        await world.posts.add(post, None, upload)
+        world.pictures.receive(post.id, b"a piece")
+        world.table.expire(upload.expires_ms // 1000)
+        assert await world.posts.find(post.id) is not None
+        world.table.expire(upload.expires_ms // 1000 + 24 * 3600)
+        await world.settle()
+        assert await world.posts.find(post.id) is None
+        assert world.pictures.received(post.id) == b""
+        with pytest.raises(PostNotFoundError):
+            await world.comments.add(a_comment(post.id))
 
     run(story)
 

@@ -12,7 +12,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, rule
 
-from contract.ports.suite import RENDERED, a_comment, a_post
+from contract.ports.suite import a_comment, a_post
 from image_poster.adapters.memory.cleanup import MemoryCleanup
 from image_poster.adapters.memory.clock import ManualClock
 from image_poster.adapters.memory.comment_store import MemoryCommentStore
@@ -31,6 +31,7 @@ from image_poster.domain.errors import ImagePosterError
 from image_poster.domain.feed import FeedQuery, FeedSort
 from image_poster.domain.identity import Identity
 from image_poster.domain.posts import Failure, edited, failed, published
+from support.renderer import RENDERED
 
 USERS = st.sampled_from(
     [Identity("alice"), Identity("bob"), Identity("carol"), Identity("root", admin=True)]
