@@ -6,7 +6,6 @@ ImagePosterError
 ├── UploadNotFoundError          404 upload_not_found
 ├── OffsetMismatchError          409 offset_mismatch
 ├── UploadTakenOverError         409 upload_taken_over
-├── UploadFinishedError          409 upload_finished
 ├── UploadGoneError              410 upload_gone
 ├── TusVersionError              412 tus_version_unsupported
 └── ChecksumMismatchError        460 checksum_mismatch
@@ -46,13 +45,6 @@ class UploadTakenOverError(ConflictError):
 
     code = "upload_taken_over"
     detail = "A newer request has taken this upload over."
-
-
-class UploadFinishedError(ConflictError):
-    """Termination of what has become a post."""
-
-    code = "upload_finished"
-    detail = "This upload is complete and has become a post. Delete that, at /posts."
 
 
 class UploadGoneError(ImagePosterError):

@@ -3,12 +3,13 @@
 from contextlib import suppress
 from dataclasses import dataclass
 
+from image_poster.domain.errors import PostNotFoundError
 from image_poster.domain.identity import Identity
 from image_poster.ports.awaiting_uploads import AwaitingUploads
 from image_poster.ports.clock import Clock
 from image_poster.ports.upload_store import UploadStore
 from image_poster.tus.decisions import is_complete
-from image_poster.tus.errors import ChecksumMismatchError, UploadFinishedError
+from image_poster.tus.errors import ChecksumMismatchError, UploadGoneError
 from image_poster.usecases.complete_upload import CompleteUpload
 from image_poster.usecases.delete_post import DeletePost
 from image_poster.usecases.receive_upload import ReceiveUpload
@@ -18,17 +19,20 @@ _THE_SERVICE = Identity("", admin=True)
 
 @dataclass(frozen=True)
 class TerminateUpload:
-    """Termination, DELETE: of what is not complete; a post is deleted as a post."""
+    """Termination, DELETE: the upload goes, complete or not, and with it the post that it is."""
 
     receive_upload: ReceiveUpload
     delete_post: DeletePost
 
     async def __call__(self, post_id: str, who: Identity) -> None:
-        """Drop the upload and its post. Raises `UploadFinishedError`."""
-        state = await self.receive_upload.state(post_id, who)
-        if is_complete(*state):
-            raise UploadFinishedError
-        await self.delete_post(post_id, who)
+        """Drop the upload and its post; repeating it is a no-op for who did it. Raises
+        `UploadNotFoundError` and `UploadGoneError`."""
+        with suppress(UploadGoneError):  # by this very user, perhaps
+            await self.receive_upload.state(post_id, who)
+        try:
+            await self.delete_post(post_id, who)
+        except PostNotFoundError as exc:
+            raise UploadGoneError from exc
 
 
 @dataclass(frozen=True)

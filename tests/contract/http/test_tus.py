@@ -432,12 +432,33 @@ def test_a_terminated_upload_must_be_204_then_404_or_410(api: Api) -> None:
     assert_problem(api.get(upload.post_path, upload.user), 404, "post_not_found")
 
 
-def test_a_finished_upload_is_deleted_as_the_post_it_is(api: Api) -> None:
+def test_a_complete_upload_is_terminated_too_and_that_is_the_post(api: Api) -> None:
+    """Termination: of completed and unfinished uploads, MUST be 204."""
     upload = Upload(api)
     upload.patch(0, PICTURE)
-    answer = api.send("DELETE", upload.path, upload.user, headers=TUS)
-    assert_tus_problem(answer, 409, "upload_finished")
     assert upload.post()["status"] == "ready"
+    assert_problem(
+        api.send("DELETE", upload.path, someone("mallory"), headers=TUS), 404, "upload_not_found"
+    )
+    for _ in range(2):  # also when the first answer was lost
+        answer = api.send("DELETE", upload.path, upload.user, headers=TUS)
+        assert (answer.status_code, answer.headers["tus-resumable"]) == (204, "1.0.0")
+    assert upload.head().status_code == 410
+    assert_problem(api.get(upload.post_path, upload.user), 404, "post_not_found")
+    assert api.feed(creator=upload.user)["posts"] == []
+
+
+def test_a_post_that_never_was_an_upload_is_none(api: Api) -> None:
+    alice = someone("alice")
+    post = api.ready(alice)
+    answer = api.send("DELETE", f"/uploads/{post['id']}", alice, headers=TUS)
+    assert_tus_problem(answer, 404, "upload_not_found")
+    assert api.get(f"/posts/{post['id']}").status_code == 200
+
+
+def test_an_upload_whose_post_was_deleted_is_gone(api: Api) -> None:
+    upload = Upload(api)
+    upload.patch(0, PICTURE)
     assert api.send("DELETE", upload.post_path, upload.user).status_code == 204
     assert upload.head().status_code == 410
 

@@ -40,7 +40,6 @@ from image_poster.tus.errors import (
     InvalidTusRequestError,
     OffsetMismatchError,
     TusVersionError,
-    UploadFinishedError,
     UploadGoneError,
     UploadNotFoundError,
     UploadTakenOverError,
@@ -188,12 +187,10 @@ async def append_to_upload(request: AnyRequest, post_id: FromPath[str]) -> Respo
     operation_id="terminateUpload",
     operation_class=TusOperation,
     summary="End an upload",
-    responses=answers(
-        {204: nothing("Ended, and its post is gone.")}, *_FINDING_ERRORS, UploadFinishedError
-    ),
+    responses=answers({204: nothing("Ended, and its post is gone.")}, *_FINDING_ERRORS),
 )
 async def terminate_upload(request: AnyRequest, post_id: FromPath[str]) -> Response[bytes]:
-    """Tus 1.0.0, Termination, DELETE. A finished upload is deleted as the post that it is."""
+    """Tus 1.0.0, Termination, DELETE: of a complete upload too, and that is the post."""
     headers.check_version(request.headers.get("tus-resumable"))
     await use_cases(request).terminate_upload(_known(post_id), caller(request))
     return Response(b"", status_code=204, headers={"tus-resumable": VERSION})
