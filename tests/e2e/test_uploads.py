@@ -1,7 +1,11 @@
 """Resumable uploads against a server that is killed, and with a client of somebody else's."""
 
+import contextlib
 import io
+import socket
+import time
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from tusclient.client import TusClient
@@ -71,6 +75,53 @@ def test_workers_take_uploads_over_from_each_other(tmp_path: Path) -> None:
                 at = int(answer.headers["upload-offset"])
         post_path = path.replace("uploads", "posts")
         assert api.get(post_path, "alice", params={"wait": 20}).json()["status"] == "ready"
+
+
+def test_a_half_open_upload_is_taken_over_whichever_worker_has_it(tmp_path: Path) -> None:
+    """What the loser still sends is never written."""
+    picture = pictures.jpeg(1200, 900)
+    with local_server(tmp_path, "--workers", "2") as server, Api(server.url, LOCAL_EDITION) as api:
+        for _ in range(4):  # either process may have it, and either may be asked
+            size = {**TUS, "upload-length": str(len(picture))}
+            path = api.send("POST", "/uploads", "alice", headers=size).headers["location"]
+            with half_open(server.url, path, picture[:1000], whole=len(picture)) as connection:
+                wait_for_size(tmp_path / "uploads", path.rpartition("/")[2], 1000)
+                assert offset_by_another_connection(server.url, path) == 1000
+                with contextlib.suppress(OSError):  # it may have been closed already
+                    connection.sendall(picture[1000:2000])
+                    connection.recv(4096)  # until it is told so
+                for _ in range(4):
+                    assert offset_by_another_connection(server.url, path) == 1000
+            sent = {**PIECE, "upload-offset": "1000"}
+            answer = api.send("PATCH", path, "alice", content=picture[1000:], headers=sent)
+            assert answer.status_code == 204
+            post_path = path.replace("uploads", "posts")
+            assert api.get(post_path, "alice", params={"wait": 20}).json()["status"] == "ready"
+            assert api.get(f"{post_path}/original", "alice").content == picture
+
+
+def half_open(url: str, path: str, content: bytes, *, whole: int) -> socket.socket:
+    address = urlsplit(url)
+    connection = socket.create_connection((address.hostname, address.port), timeout=10)
+    head = (
+        f"PATCH {path} HTTP/1.1\r\nHost: {address.netloc}\r\nuser-id: alice\r\n"
+        "Tus-Resumable: 1.0.0\r\nContent-Type: application/offset+octet-stream\r\n"
+        f"Upload-Offset: 0\r\nContent-Length: {whole}\r\n\r\n"
+    )
+    connection.sendall(head.encode() + content)
+    return connection
+
+
+def wait_for_size(folder: Path, name: str, size: int) -> None:
+    deadline = time.monotonic() + 10
+    while [file.stat().st_size for file in folder.rglob(name)] != [size]:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def offset_by_another_connection(url: str, path: str) -> int:
+    with Api(url, LOCAL_EDITION) as own:
+        return int(own.send("HEAD", path, "alice", headers=TUS).headers["upload-offset"])
 
 
 @pytest.mark.parametrize("checksums", [False, True])
