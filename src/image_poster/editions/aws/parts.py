@@ -49,6 +49,9 @@ def client(service: str) -> Any:  # noqa: ANN401 - botocore makes clients at run
 
     `standard` retries back off with jitter (SDK reference guide, "Retry behavior"); checksums only
     where S3 demands them, as a presigned URL must not ask for one that its user cannot compute.
+    `virtual` addresses lead to the bucket's own region; else botocore signs URLs for the global
+    endpoint, which redirects (S3 user guide, "Request redirection"), and a signed PUT does not
+    survive that.
     """
     config = Config(
         connect_timeout=_CONNECT_SECONDS,
@@ -57,7 +60,7 @@ def client(service: str) -> Any:  # noqa: ANN401 - botocore makes clients at run
         signature_version="s3v4" if service == "s3" else None,
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",
-        s3={"addressing_style": "auto"},
+        s3={"addressing_style": "virtual"},
     )
     return _session().create_client(service, config=config)
 

@@ -1,0 +1,29 @@
+"""What only shows on AWS itself."""
+
+import httpx
+import pytest
+
+from aws_local.emulator import CREDENTIALS
+from image_poster.adapters.memory.clock import ManualClock
+from image_poster.adapters.s3.put_urls import S3PutUrls
+from image_poster.editions.aws import parts
+from image_poster.ports.put_urls import PutTerms
+
+
+@pytest.mark.parametrize("region", ["eu-central-1", "us-east-1"])
+def test_signed_urls_lead_to_the_region_of_their_bucket(
+    monkeypatch: pytest.MonkeyPatch, region: str
+) -> None:
+    """The global endpoint would redirect, and a signed PUT does not survive that."""
+    for name, value in {**CREDENTIALS, "AWS_DEFAULT_REGION": region}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
+    monkeypatch.setattr(parts, "_session", parts.get_session)
+    client = parts.client.__wrapped__("s3")
+    urls = S3PutUrls(client, "uploads-of-somebody", ManualClock(1_800_000_000_000))
+    way = urls.sign("01K", PutTerms("image/png", 9, b""), 1_800_000_060_000)
+    assert httpx.URL(way.url).host in {
+        f"uploads-of-somebody.s3.{region}.amazonaws.com",
+        *(["uploads-of-somebody.s3.amazonaws.com"] if region == "us-east-1" else []),
+    }
+    client.close()
