@@ -2,6 +2,8 @@
 
 import argparse
 import asyncio
+import os
+import signal
 import sys
 from pathlib import Path
 
@@ -37,7 +39,13 @@ async def serve(emulator: Emulator, port: int, parameters: dict[str, str]) -> No
     own = {"JwtIssuer": issuer.url, "JwtAudience": AUDIENCE, **parameters}
 
     async def deploy_behind() -> None:
-        front.stack = await asyncio.to_thread(deploy, emulator, _NAME, **own)
+        try:
+            front.stack = await asyncio.to_thread(deploy, emulator, _NAME, **own)
+        except BaseException:
+            os.kill(
+                os.getpid(), signal.SIGTERM
+            )  # there is nothing to serve; the error is told below
+            raise
         announce(_HOST, port)
         print(_operating(emulator), file=sys.stderr, flush=True)
 

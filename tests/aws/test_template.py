@@ -115,10 +115,8 @@ def test_whatever_is_given_up_waits_in_a_queue_that_somebody_watches() -> None:
     assert mapping["MaximumRetryAttempts"] > 0
     assert mapping["MaximumRecordAgeInSeconds"] > 0
     assert mapping["DestinationConfig"]["OnFailure"]["Destination"]
-    watched = {
-        str(alarm["Properties"]["Dimensions"][0]["Value"])
-        for alarm in of_type("AWS::CloudWatch::Alarm").values()
-    }
+    alarms = of_type("AWS::CloudWatch::Alarm").values()
+    watched = [str(alarm["Properties"]["Dimensions"]) for alarm in alarms]
     for queue in of_type("AWS::SQS::Queue"):
         assert any(queue in value for value in watched), queue
 
@@ -135,7 +133,8 @@ def test_there_is_an_alarm_for_errors_throttles_age_and_slowness() -> None:
         ("AWS/ApiGateway", "5xx"),
         ("AWS/ApiGateway", "Latency"),
         ("AWS/SQS", "ApproximateNumberOfMessagesVisible"),
-        ("AWS/DynamoDB", "ThrottledRequests"),
+        ("AWS/DynamoDB", "ReadThrottleEvents"),
+        ("AWS/DynamoDB", "WriteThrottleEvents"),
     }
 
 
