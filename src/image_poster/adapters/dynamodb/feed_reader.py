@@ -1,13 +1,20 @@
 """The feed in DynamoDB: one query a page and shard, on an index that holds ready posts only."""
 
+from collections.abc import Iterator
+
 from image_poster.adapters.dynamodb.items import creator_key, feed_key, rank, stored_post
 from image_poster.adapters.dynamodb.table import Item, Page, Query, Table
 from image_poster.domain.feed import FeedPage, FeedPosition, FeedQuery, FeedSort
+from image_poster.domain.posts import StoredPost
+
+
+# A Lambda answers with 6 MB at most, in JSON that may write one character of ours in three.
+_MOST_BYTES = 1_500_000
 
 
 class DynamoFeedReader:
     """`FeedReader` in DynamoDB. A page may be shorter than asked for and still have a next: it ends
-    where a query does, at the latest at 1 MB, which also keeps it under a Lambda's 6 MB."""
+    where a query does, at the latest at 1 MB, and where an answer would become too large."""
 
     def __init__(self, table: Table, *, shards: int = 1) -> None:
         self._table = table
@@ -46,8 +53,18 @@ def _merged(found: list[Page], sort_key: str, limit: int) -> FeedPage:
     items: list[Item] = [item for page in found for item in page.items]
     items = [item for item in items if str(item[sort_key]) >= bound]
     items.sort(key=lambda item: str(item[sort_key]), reverse=True)
-    shown = [stored_post(item) for item in items[:limit]]
-    more = len(items) > limit or any(page.next for page in found)
+    shown = list(_fitting([stored_post(item) for item in items[:limit]]))
+    more = len(items) > len(shown) or any(page.next for page in found)
     if not shown or not more:
         return FeedPage(shown, None)
     return FeedPage(shown, FeedPosition(shown[-1].total_comments, shown[-1].id))
+
+
+def _fitting(posts: list[StoredPost]) -> Iterator[StoredPost]:
+    """As many as one answer has room for; at least one."""
+    room = _MOST_BYTES
+    for number, post in enumerate(posts):
+        room -= len(post.head) + len(post.latest)
+        if room < 0 and number:
+            return
+        yield post

@@ -1,0 +1,40 @@
+"""Pages of the feed on AWS that would be too large for a Lambda's answer."""
+
+import pytest
+
+from contract.ports.suite import a_post
+from image_poster.adapters.dynamodb.feed_reader import DynamoFeedReader
+from image_poster.adapters.dynamodb.items import post_key
+from image_poster.adapters.dynamodb.post_store import DynamoPostStore
+from image_poster.adapters.memory.clock import ManualClock
+from image_poster.domain.feed import FeedQuery, FeedSort
+from image_poster.domain.posts import published
+from support.dynamodb import FakeTable
+from support.renderer import RENDERED
+
+pytestmark = pytest.mark.anyio
+LATEST = (
+    "x" * 85_000
+)  # ten comments of 2,000 characters of four bytes each, and what is around them
+
+
+@pytest.mark.parametrize("shards", [1, 5])
+async def test_large_posts_come_in_smaller_pages_and_none_is_left_out(shards: int) -> None:
+    table, ids = FakeTable(), list[str]()
+    posts = DynamoPostStore(table, ManualClock(), shards=shards)
+    for _ in range(60):
+        post = a_post()
+        ids.append(post.id)
+        await posts.add(post)
+        await posts.update(post.id, lambda found: published(found, RENDERED))
+        table.items[post_key(post.id)]["latest"] = LATEST
+    feed = DynamoFeedReader(table, shards=shards)
+    found, after = list[str](), None
+    while True:
+        page = await feed.page(FeedQuery(sort=FeedSort.NEW, limit=100, after=after))
+        assert sum(len(post.head) + len(post.latest) for post in page.posts) < 2_000_000
+        found += [post.id for post in page.posts]
+        after = page.next
+        if after is None:
+            break
+    assert found == sorted(ids, reverse=True)
