@@ -7,7 +7,6 @@ from image_poster.adapters.dynamodb.table import Item, Page, Query, Table
 from image_poster.domain.feed import FeedPage, FeedPosition, FeedQuery, FeedSort
 from image_poster.domain.posts import StoredPost
 
-
 # A Lambda answers with 6 MB at most, in JSON that may write one character of ours in three.
 _MOST_BYTES = 1_500_000
 
