@@ -105,7 +105,8 @@ def fastapi(database: Path) -> Iterator[str]:
 
 @contextmanager
 def _announced(command: list[str], cores: set[int]) -> Iterator[tuple[str, int]]:
-    process = _start(command, cores, stdout=subprocess.PIPE)
+    # Its log would drown the table.
+    process = _start(command, cores, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     assert process.stdout is not None
     try:
         yield process.stdout.readline().decode().split()[-1], process.pid
