@@ -42,9 +42,8 @@ async def serve(emulator: Emulator, port: int, parameters: dict[str, str]) -> No
         try:
             front.stack = await asyncio.to_thread(deploy, emulator, _NAME, **own)
         except BaseException:
-            os.kill(
-                os.getpid(), signal.SIGTERM
-            )  # there is nothing to serve; the error is told below
+            # There is nothing to serve; the error is told when serving has ended.
+            os.kill(os.getpid(), signal.SIGTERM)
             raise
         announce(_HOST, port)
         print(_operating(emulator), file=sys.stderr, flush=True)

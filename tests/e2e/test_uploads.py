@@ -2,10 +2,8 @@
 
 import contextlib
 import io
-import socket
 import time
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import pytest
 from tusclient.client import TusClient
@@ -13,6 +11,7 @@ from tusclient.client import TusClient
 from support import pictures
 from support.api import LOCAL as LOCAL_EDITION
 from support.api import Api
+from support.half_open import half_open_patch
 from support.servers import LOCAL, local_server, start
 
 TUS = {"tus-resumable": "1.0.0"}
@@ -84,7 +83,8 @@ def test_a_half_open_upload_is_taken_over_whichever_worker_has_it(tmp_path: Path
         for _ in range(4):  # either process may have it, and either may be asked
             size = {**TUS, "upload-length": str(len(picture))}
             path = api.send("POST", "/uploads", "alice", headers=size).headers["location"]
-            with half_open(server.url, path, picture[:1000], whole=len(picture)) as connection:
+            begun = half_open_patch(server.url, path, "alice", picture[:1000], whole=len(picture))
+            with begun as connection:
                 wait_for_size(tmp_path / "uploads", path.rpartition("/")[2], 1000)
                 assert offset_by_another_connection(server.url, path) == 1000
                 with contextlib.suppress(OSError):  # it may have been closed already
@@ -98,18 +98,6 @@ def test_a_half_open_upload_is_taken_over_whichever_worker_has_it(tmp_path: Path
             post_path = path.replace("uploads", "posts")
             assert api.get(post_path, "alice", params={"wait": 20}).json()["status"] == "ready"
             assert api.get(f"{post_path}/original", "alice").content == picture
-
-
-def half_open(url: str, path: str, content: bytes, *, whole: int) -> socket.socket:
-    address = urlsplit(url)
-    connection = socket.create_connection((address.hostname, address.port), timeout=10)
-    head = (
-        f"PATCH {path} HTTP/1.1\r\nHost: {address.netloc}\r\nuser-id: alice\r\n"
-        "Tus-Resumable: 1.0.0\r\nContent-Type: application/offset+octet-stream\r\n"
-        f"Upload-Offset: 0\r\nContent-Length: {whole}\r\n\r\n"
-    )
-    connection.sendall(head.encode() + content)
-    return connection
 
 
 def wait_for_size(folder: Path, name: str, size: int) -> None:

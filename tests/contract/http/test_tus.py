@@ -9,13 +9,13 @@ import time
 from base64 import b64encode
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from urllib.parse import urlsplit
 
 import httpx
 import pytest
 
 from support import pictures
 from support.api import Api, assert_problem, fields, someone
+from support.half_open import half_open_patch
 
 TUS = {"tus-resumable": "1.0.0"}
 PIECE = {**TUS, "content-type": "application/offset+octet-stream"}
@@ -502,15 +502,7 @@ def test_the_same_key_gives_the_same_upload(api: Api) -> None:
 
 def cut_patch(upload: Upload, content: bytes, *, whole: int) -> socket.socket:
     """A PATCH that announces `whole` bytes and sends `content`; its connection stays open."""
-    address = urlsplit(upload.api.url)
-    connection = socket.create_connection((address.hostname, address.port), timeout=10)
-    head = (
-        f"PATCH {upload.path} HTTP/1.1\r\nHost: {address.netloc}\r\nuser-id: {upload.user}\r\n"
-        "Tus-Resumable: 1.0.0\r\nContent-Type: application/offset+octet-stream\r\n"
-        f"Upload-Offset: 0\r\nContent-Length: {whole}\r\n\r\n"
-    )
-    connection.sendall(head.encode() + content)
-    return connection
+    return half_open_patch(upload.api.url, upload.path, upload.user, content, whole=whole)
 
 
 @pytest.mark.where(streams=True)

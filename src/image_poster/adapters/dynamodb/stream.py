@@ -80,9 +80,12 @@ def _is_news(old: Item, new: Item) -> bool:
 def _turn(old: Item, new: Item) -> Turn | None:
     if not new:  # expired by its `ttl`; a tombstone's remains went long ago
         return None if old.get("status") == DELETED else Turn.GONE
-    if new["status"] == old.get("status"):
-        return None
-    if new["status"] == DELETED:
+    return None if new["status"] == old.get("status") else turn_of(new)
+
+
+def turn_of(post: Item) -> Turn | None:
+    """What has to follow from a post as it is."""
+    if post["status"] == DELETED:
         return Turn.GONE
-    received = new["status"] == PostStatus.PROCESSING and "staged" in new
+    received = post["status"] == PostStatus.PROCESSING and "staged" in post
     return Turn.RECEIVED if received else None

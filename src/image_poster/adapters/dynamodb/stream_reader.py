@@ -29,11 +29,9 @@ class DynamoStreamReader:
         `RecordsGoneError` and `BusyError`."""
         try:
             return self._read(shard, first, int(last))
-        except ClientError as exc:
-            if exc.response["Error"]["Code"] in _GONE:
+        except (ClientError, BotoCoreError) as exc:
+            if isinstance(exc, ClientError) and exc.response["Error"]["Code"] in _GONE:
                 raise RecordsGoneError from exc
-            raise BusyError(f"The stream cannot be read: {exc}") from exc
-        except BotoCoreError as exc:
             raise BusyError(f"The stream cannot be read: {exc}") from exc
 
     def _read(self, shard: str, first: str, last: int) -> list[dict[str, Any]]:

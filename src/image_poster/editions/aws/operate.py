@@ -1,7 +1,7 @@
 """What operators do on a stack, with the credentials and the region of their AWS profile."""
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Coroutine
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple, TypeVar
@@ -103,12 +103,9 @@ def rebuild(stack: Stack) -> Rebuilt:
     return _run(_rebuild(stack))
 
 
-def _run(work: Awaitable[Result]) -> Result:
-    async def run() -> Result:
-        return await work
-
+def _run(work: Coroutine[None, None, Result]) -> Result:
     try:
-        return asyncio.run(run())
+        return asyncio.run(work)
     except ImagePosterError as exc:
         raise StartError(exc.detail) from exc
 
