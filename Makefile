@@ -8,7 +8,7 @@ STAGE ?= dev
 STACK ?= image-poster-$(STAGE)
 SAM ?= sam
 
-.PHONY: help run sample aws-local package deploy test check lint types bench lock crash peers storm clean
+.PHONY: help run sample aws-local package deploy test check lint types bench bench-smoke lock crash peers storm clean
 
 help:  ## List what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 10
@@ -55,6 +55,9 @@ types: $(VENV)/installed-dev
 
 bench: $(VENV)/installed-bench  ## Run all benchmarks (or ONLY=uploads) and print the table of ratios
 	PYTHONPATH=tests:infra $(BIN)/python benchmarks/run.py $(ONLY)
+
+bench-smoke: $(VENV)/installed-bench  ## See that all benchmarks (or ONLY=uploads) run, in a minute; judge nothing
+	PYTHONPATH=tests:infra $(BIN)/python benchmarks/run.py --smoke $(ONLY)
 
 lock: $(VENV)/installed-bench  ## Pin what is installed now into constraints.txt
 	$(BIN)/pip freeze --exclude-editable | grep -v '@' > constraints.txt

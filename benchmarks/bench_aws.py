@@ -37,43 +37,40 @@ from image_poster.adapters.vips.renderer import VipsImageRenderer
 from image_poster.domain.feed import FeedQuery, FeedSort
 from image_poster.domain.posts import published
 from image_poster.ports.picture_store import Workspace
-from report import Line
+from report import Found, Line, Skipped
+from scale import AwsScale, Scale
 from support.dynamodb import FakeTable
 from support.peers import why_not
 from support.renderer import RENDERED
 from support.tables import table_properties
 
-FEW, MANY = 1_000, 50_000
-ROUNDS, PAGES = 5, 20
-COMMENTS, MOST_TRANSACTIONS = 10_000, 150
-BATCH = 990  # as the template's event-source mapping
-MOST_COMMENTS_OF_A_POST = 97
-SIDE = 10_000
+MAX_COMMENTS_OF_A_POST = 97
 LAMBDA_MB = 3008  # as in the template
 IDLE_LAMBDA_BYTES = 100 * 1024 * 1024  # the Lambda's own process, generously
 
 
-def lines(folder: Path) -> Iterator[Line]:
+def lines(folder: Path, scale: Scale) -> Iterator[Found]:
     """All comparisons of the AWS edition."""
+    aws = scale.aws
     if why_not():
-        print(f"no feed on AWS: {why_not()}")
+        yield Skipped(1, f"no feed on dynalite: {why_not()}")
     else:
         with servers.dynalite() as (url, _process):
-            yield _feed("feed on DynamoDB (dynalite)", url, MANY, 1.3)
+            yield _feed("feed on DynamoDB (dynalite)", url, aws.dynalite_posts, 1.3, aws)
     with running_emulator() as emulator:
-        yield _feed("feed on DynamoDB (ministack)", emulator.url, 10_000, None)
-    done = asyncio.run(_transactions())
+        yield _feed("feed on DynamoDB (ministack)", emulator.url, aws.ministack_posts, None, aws)
+    done = asyncio.run(_transactions(aws))
     yield Line(
-        f"transactions for {COMMENTS:,} comments on one post / {MOST_TRANSACTIONS}",
-        done / MOST_TRANSACTIONS,
+        f"transactions for {aws.comments:,} comments on one post / {aws.max_transactions}",
+        done / aws.max_transactions,
         1,
         "<=",
         f"{done} of at most 100 items",
     )
-    yield _largest_pictures(folder)
+    yield _largest_images(folder, aws.side)
 
 
-def _feed(what: str, url: str, many: int, target: float | None) -> Line:
+def _feed(what: str, url: str, many: int, target: float | None, aws: AwsScale) -> Line:
     with ExitStack() as stack:
         client = Session().create_client(
             "dynamodb",
@@ -84,13 +81,13 @@ def _feed(what: str, url: str, many: int, target: float | None) -> Line:
             config=Config(read_timeout=300),
         )
         stack.callback(client.close)
-        short, long = (_feed_of(client, posts) for posts in (FEW, many))
+        short, long = (_feed_of(client, posts) for posts in (aws.few_posts, many))
         few, lots = list[float](), list[float]()
-        for _ in range(ROUNDS):
-            few.append(asyncio.run(_page_ms(short)))
-            lots.append(asyncio.run(_page_ms(long)))
+        for _ in range(aws.rounds):
+            few.append(asyncio.run(_page_ms(short, aws.pages)))
+            lots.append(asyncio.run(_page_ms(long, aws.pages)))
     ours, base = statistics.median(lots), statistics.median(few)
-    named = f"{what}: {many:,} posts / {FEW:,}"
+    named = f"{what}: {many:,} posts / {aws.few_posts:,}"
     return Line(named, ours / base, target, "<=", f"{ours:.1f} / {base:.1f} ms a page of ten")
 
 
@@ -108,15 +105,15 @@ def _feed_of(client: Any, posts: int) -> DynamoFeedReader:
 
 def _item(number: int) -> Item:
     post = published(a_post(), RENDERED)
-    total = number % MOST_COMMENTS_OF_A_POST
+    total = number % MAX_COMMENTS_OF_A_POST
     item = post_item(post, None, shards=1, request_id="")
     return {**item, "total": total, "rank": rank(total, post.id)}
 
 
-async def _page_ms(feed: DynamoFeedReader) -> float:
+async def _page_ms(feed: DynamoFeedReader, pages: int) -> float:
     """The median of some pages, one after the other."""
     took, after = list[float](), None
-    for _ in range(PAGES):
+    for _ in range(pages):
         began = time.perf_counter()
         page = await feed.page(FeedQuery(sort=FeedSort.TOP, limit=10, after=after))
         took.append((time.perf_counter() - began) * 1000)
@@ -124,21 +121,21 @@ async def _page_ms(feed: DynamoFeedReader) -> float:
     return statistics.median(took)
 
 
-def _largest_pictures(folder: Path) -> Line:
-    """The formats whose decoders need the whole picture at once, at the most pixels that are
+def _largest_images(folder: Path, side: int) -> Line:
+    """The formats whose decoders need the whole image at once, at the most pixels that are
     taken."""
-    plain = pyvips.Image.perlin(SIDE, SIDE, cell_size=200, uchar=True)
+    plain = pyvips.Image.perlin(side, side, cell_size=200, uchar=True)
     picture = plain.bandjoin([plain, plain]).copy(interpretation="srgb").copy_memory()
     picture.heifsave(str(folder / "avif"), compression="av1", effort=0)
     picture.pngsave(str(folder / "interlaced png"), compression=1, interlace=True)
     picture.jpegsave(str(folder / "progressive jpeg"), interlace=True)
-    pixels = PillowImage.frombytes("RGB", (SIDE, SIDE), picture.write_to_memory())
+    pixels = PillowImage.frombytes("RGB", (side, side), picture.write_to_memory())
     pillow_heif.from_pillow(pixels).save(folder / "heic", quality=50)
     files = ["avif", "heic", "interlaced png", "progressive jpeg"]
     found = {name: asyncio.run(_peak_mb(folder / name, folder)) for name in files}
     worst = max(found, key=lambda name: found[name])
     return Line(
-        f"memory for {SIDE * SIDE // 10**6} megapixels, worst format / the image Lambda's",
+        f"memory for {side * side / 1e6:g} megapixels, worst format / the image Lambda's",
         found[worst] / LAMBDA_MB,
         1,
         "<=",
@@ -148,26 +145,27 @@ def _largest_pictures(folder: Path) -> Line:
 
 async def _peak_mb(original: Path, folder: Path) -> float:
     """Of the image process, and of the one that asks it."""
+    before = set(psutil.Process().children())  # a benchmark before this one left a helper, perhaps
     renderer = VipsImageRenderer(RenderSettings(), timeout_seconds=120)
     await renderer.render(Workspace(original, folder))
-    (child,) = psutil.Process().children()
+    (child,) = set(psutil.Process().children()) - before
     peaks = peak_bytes(child.pid) + IDLE_LAMBDA_BYTES
     await renderer.close()
     return peaks / 1024 / 1024
 
 
-async def _transactions() -> int:
+async def _transactions(aws: AwsScale) -> int:
     """How many transactions the projection needs, on the table in memory."""
     table, clock = FakeTable(), ManualClock()
     posts, comments = DynamoPostStore(table, clock), DynamoCommentStore(table, clock)
     post = a_post()
     await posts.add(post)
     await posts.update(post.id, lambda found: published(found, RENDERED))
-    made = [a_comment(post.id) for _ in range(COMMENTS)]
+    made = [a_comment(post.id) for _ in range(aws.comments)]
     for comment in made:
         await comments.add(comment)
     counter = DynamoCommentCounter(table, clock)
-    for at in range(0, COMMENTS, BATCH):
-        await counter.count(post.id, [one.id for one in made[at : at + BATCH]])
-    assert table.items[post_key(post.id)]["total"] == COMMENTS
+    for at in range(0, aws.comments, aws.batch):
+        await counter.count(post.id, [one.id for one in made[at : at + aws.batch]])
+    assert table.items[post_key(post.id)]["total"] == aws.comments
     return table.calls["transact"]

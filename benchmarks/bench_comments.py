@@ -10,52 +10,52 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import servers
-from data import HOT_COMMENTS, NOW, TEXT, entries, write_ours, write_peers
+from data import NOW, TEXT, entries, write_ours, write_peers
 from image_poster.adapters.sqlite.database import connect
 from image_poster.domain.comments import Comment, encode_comment, with_newest
 from image_poster.domain.ids import new_id
 from load import SERVER_CORES, Load, run
 from report import Line
+from scale import Scale
 
-CLIENTS = 64
-SECONDS = 4.0
-ROUNDS = 3
 BODY = f'{{"content":"{TEXT}"}}'
 
 
-def lines(folder: Path) -> Iterator[Line]:
+def lines(folder: Path, scale: Scale) -> Iterator[Line]:
     """All comparisons of writing comments."""
-    ids = write_ours(folder / "ours", entries(1000, 10_000, hot=True))
-    write_ours(folder / "bare", entries(1000, 10_000))
-    peer_ids = write_peers(folder / "peer.db", entries(1000, 10_000))
+    sizes = scale.comments
+    with_hot = entries(sizes.posts, sizes.comments, hot_comments=sizes.hot_comments)
+    ids = write_ours(folder / "ours", with_hot)
+    write_ours(folder / "bare", entries(sizes.posts, sizes.comments))
+    peer_ids = write_peers(folder / "peer.db", entries(sizes.posts, sizes.comments))
     bare, over_http, peers, hot, cold = [], [], [], [], []
     with ExitStack() as stack:
         url, _ = stack.enter_context(servers.ours(folder / "ours"))
         peer = stack.enter_context(servers.fastapi(folder / "peer.db"))
-        for _ in range(ROUNDS):
-            bare.append(_bare_loop(folder / "bare"))
-            over_http.append(_comments(url, ids[:-1]))
-            peers.append(_comments(peer, peer_ids))
-            hot.append(_comments(url, ids[-1:]))
-            cold.append(_comments(url, ids[:1]))
+        for _ in range(sizes.rounds):
+            bare.append(_bare_loop(folder / "bare", sizes.seconds))
+            over_http.append(_comments(url, ids[:-1], scale))
+            peers.append(_comments(peer, peer_ids, scale))
+            hot.append(_comments(url, ids[-1:], scale))
+            cold.append(_comments(url, ids[:1], scale))
     loop, ours, theirs = (statistics.median(side) for side in (bare, over_http, peers))
     hottest, coldest = statistics.median(hot), statistics.median(cold)
     yield Line(
-        f"comments over HTTP, {CLIENTS} clients / bare SQLite loop",
+        f"comments over HTTP, {sizes.clients} clients / bare SQLite loop",
         ours / loop,
         1,
         ">=",
         f"{ours:.0f} / {loop:.0f} a second",
     )
     yield Line(
-        f"comments over HTTP, {CLIENTS} clients / FastAPI",
+        f"comments over HTTP, {sizes.clients} clients / FastAPI",
         ours / theirs,
         5,
         ">=",
         f"{ours:.0f} / {theirs:.0f} a second",
     )
     yield Line(
-        f"comments on a post with {HOT_COMMENTS:,} / on a cold one",
+        f"comments on a post with {sizes.hot_comments:,} / on a cold one",
         hottest / coldest,
         0.95,
         ">=",
@@ -63,26 +63,28 @@ def lines(folder: Path) -> Iterator[Line]:
     )
 
 
-def _comments(url: str, ids: list[str]) -> float:
+def _comments(url: str, ids: list[str], scale: Scale) -> float:
     paths = [f"/posts/{post_id}/comments" for post_id in ids]
-    outcome = run(Load(url, paths, CLIENTS, SECONDS, method="POST", body=BODY))
+    seconds, clients = scale.comments.seconds, scale.comments.clients
+    load = Load(url, paths, seconds, scale.warm_up_seconds, clients, method="POST", body=BODY)
+    outcome = run(load)
     assert not outcome.errors
     return outcome.per_second
 
 
-def _bare_loop(data_dir: Path) -> float:
+def _bare_loop(data_dir: Path, seconds: float) -> float:
     with get_context("spawn").Pool(1) as pool:
-        return pool.apply(_loop, (str(data_dir),))
+        return pool.apply(_loop, (str(data_dir), seconds))
 
 
-def _loop(data_dir: str) -> float:
+def _loop(data_dir: str, seconds: float) -> float:
     """No HTTP, no validation, no threads: a comment and its post's count and latest comments, one
     durable transaction each, with the same statements and settings as ours."""
     os.sched_setaffinity(0, SERVER_CORES)
     connection = connect(Path(data_dir, "image_poster.db"))
     ids = [row[0] for row in connection.execute("SELECT id FROM posts")]
     began, done = time.perf_counter(), 0
-    while time.perf_counter() < began + SECONDS:
+    while time.perf_counter() < began + seconds:
         _add(connection, ids[done % len(ids)])
         done += 1
     connection.close()

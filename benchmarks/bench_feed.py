@@ -17,19 +17,15 @@ import servers
 from data import entries, write_ours, write_peers
 from load import Load, Outcome, run
 from report import Line
-
-POSTS, COMMENTS = 100_000, 1_000_000
-FEW_POSTS, FEW_COMMENTS = 4_000, 10_000
-PAGES = 300  # more than are remembered
-DEEP_PAGE = 500
-ROUNDS = 3
+from scale import FeedScale, Scale
 
 
-def lines(folder: Path) -> Iterator[Line]:
-    """All comparisons of the feed, each side measured in turn, `ROUNDS` times; medians count."""
-    write_ours(folder / "much", entries(POSTS, COMMENTS))
-    write_ours(folder / "little", entries(FEW_POSTS, FEW_COMMENTS))
-    write_peers(folder / "peer.db", entries(POSTS, COMMENTS))
+def lines(folder: Path, scale: Scale) -> Iterator[Line]:
+    """All comparisons of the feed, each side measured in turn, some rounds; medians count."""
+    feed = scale.feed
+    write_ours(folder / "much", entries(feed.posts, feed.comments))
+    write_ours(folder / "little", entries(feed.few_posts, feed.few_comments))
+    write_peers(folder / "peer.db", entries(feed.posts, feed.comments))
     with ExitStack() as stack:
         much, _ = stack.enter_context(servers.ours(folder / "much"))
         little, _ = stack.enter_context(servers.ours(folder / "little"))
@@ -37,24 +33,24 @@ def lines(folder: Path) -> Iterator[Line]:
         body = folder / "page.json"
         body.write_bytes(_get(f"{much}/posts"))
         memory, _ = stack.enter_context(servers.same_bytes(body))
-        pages = _paths(much, DEEP_PAGE + PAGES)
+        pages = _paths(much, feed.deep_page + feed.pages)
         sides = {
             "first": (much, ["/posts"]),
-            "much": (much, pages[:PAGES]),
-            "deep": (much, pages[DEEP_PAGE:]),
-            "little": (little, _paths(little, PAGES)),
-            "peer": (peer, _paths(peer, PAGES)),
+            "much": (much, pages[: feed.pages]),
+            "deep": (much, pages[feed.deep_page :]),
+            "little": (little, _paths(little, feed.pages)),
+            "peer": (peer, _paths(peer, feed.pages)),
             "memory": (memory, ["/posts"]),
         }
-        found = _measured(sides)
-    yield from _compared(found)
+        found = _measured(sides, scale)
+    yield from _compared(found, feed)
 
 
-def _measured(sides: dict[str, tuple[str, list[str]]]) -> dict[str, Outcome]:
+def _measured(sides: dict[str, tuple[str, list[str]]], scale: Scale) -> dict[str, Outcome]:
     rounds: dict[str, list[Outcome]] = {name: [] for name in sides}
-    for _ in range(ROUNDS):
+    for _ in range(scale.feed.rounds):
         for name, (url, paths) in sides.items():
-            rounds[name].append(run(Load(url, paths, seconds=3)))
+            rounds[name].append(run(Load(url, paths, scale.feed.seconds, scale.warm_up_seconds)))
     return {name: _median(outcomes) for name, outcomes in rounds.items()}
 
 
@@ -68,11 +64,11 @@ def _median(outcomes: list[Outcome]) -> Outcome:
     )
 
 
-def _compared(found: dict[str, Outcome]) -> Iterator[Line]:
+def _compared(found: dict[str, Outcome], feed: FeedScale) -> Iterator[Line]:
     first, memory = found["first"].per_second, found["memory"].per_second
     much, little, peer, deep = (found[name] for name in ("much", "little", "peer", "deep"))
     yield Line(
-        f"feed pages, {POSTS:,} posts, {COMMENTS:,} comments / FastAPI",
+        f"feed pages, {feed.posts:,} posts, {feed.comments:,} comments / FastAPI",
         much.per_second / peer.per_second,
         4,
         ">=",
@@ -93,14 +89,14 @@ def _compared(found: dict[str, Outcome]) -> Iterator[Line]:
         f"{much.per_second:.0f} / {memory:.0f} requests/s",
     )
     yield Line(
-        f"feed p99, {COMMENTS:,} comments / {FEW_COMMENTS:,}",
+        f"feed p99, {feed.comments:,} comments / {feed.few_comments:,}",
         much.p99 / little.p99,
         1.3,
         "<=",
         f"{much.p99:.2f} / {little.p99:.2f} ms",
     )
     yield Line(
-        f"pages from {DEEP_PAGE} on / pages from 1 on, time",
+        f"pages from {feed.deep_page} on / pages from 1 on, time",
         much.per_second / deep.per_second,
         1.1,
         "<=",
@@ -110,7 +106,7 @@ def _compared(found: dict[str, Outcome]) -> Iterator[Line]:
 
 def _get(url: str) -> bytes:
     with urllib.request.urlopen(url) as answer:
-        return answer.read()  # type: ignore[no-any-return]
+        return bytes(answer.read())
 
 
 def _paths(url: str, count: int) -> list[str]:

@@ -10,7 +10,7 @@ import sys
 import time
 from base64 import b64encode
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -19,19 +19,15 @@ from urllib.parse import urlsplit
 import psutil
 
 import servers
+from bench_pictures import peak_bytes
 from load import LOAD_CORES
-from report import Line
+from report import Found, Line, Skipped
+from scale import Scale, UploadsScale
 from support.chaos import Weather, chaos
 from support.peers import FOLDER, why_not
 
-SIZE = 20_000_000
-LARGE = 100_000_000
-SEEDS = range(5)
-ROUNDS = 5
 # Beside the other side: no worse, but for a hundredth, by which runs differ among themselves.
 NO_WORSE = 1.01
-# How much has been sent when the server is killed, of 1.
-KILLED_AT = (0.2, 0.35, 0.5, 0.65, 0.8)
 USER = "bench"
 _TUS = {"tus-resumable": "1.0.0", "user-id": USER}
 _PIECE = {**_TUS, "content-type": "application/offset+octet-stream"}
@@ -48,20 +44,20 @@ class Side:
     command: Callable[[str, Path], list[str]]
 
 
-def lines(folder: Path) -> Iterator[Line]:
+def lines(folder: Path, scale: Scale) -> Iterator[Found]:
     """All comparisons of uploads."""
-    photo = folder / "photo.jpg"
-    # Starts like a JPEG and is none: nobody's picture work is measured here.
-    photo.write_bytes(b"\xff\xd8\xff" + os.urandom(SIZE - 3))
+    sizes, photo = scale.uploads, folder / "photo.jpg"
+    # Starts like a JPEG and is none: nobody's image work is measured here.
+    photo.write_bytes(b"\xff\xd8\xff" + os.urandom(sizes.size - 3))
     sides = [Side("ours", servers.ours, _our_command)]
     if why_not():
-        print(f"  (without @tus/server and tus-js-client: {why_not()})")
+        yield Skipped(7, f"no @tus/server and tus-js-client: {why_not()}")
     else:
         sides.append(Side("tus-js", servers.tus_js, _their_command))
-    yield from _over_bad_networks(folder, photo, sides)
-    yield from _killed(folder, photo, sides)
-    yield from _half_open(folder, sides)
-    yield from _ingest(folder, sides)
+    yield from _over_bad_networks(folder, photo, sides, sizes)
+    yield from _killed(folder, photo, sides, sizes)
+    yield from _half_open(folder, sides, sizes)
+    yield from _ingest(folder, sides, sizes)
 
 
 def _our_command(url: str, file: Path) -> list[str]:
@@ -72,16 +68,24 @@ def _their_command(url: str, file: Path) -> list[str]:
     return ["node", str(FOLDER / "upload.mjs"), f"{url}/uploads", str(file), USER]
 
 
-def _over_bad_networks(folder: Path, photo: Path, sides: list[Side]) -> Iterator[Line]:
-    storms = [
-        ("mean cut 5 MB", 1.05, [Weather(seed, cut_after_bytes=5e6) for seed in SEEDS]),
-        ("mean cut 1 MB", 1.20, [Weather(seed, cut_after_bytes=1e6) for seed in SEEDS]),
-        ("mean cut 0.5 MB", 1.30, [Weather(seed, cut_after_bytes=5e5) for seed in SEEDS]),
-        ("cut every 5 MB", 1.10, [Weather(cut_after_bytes=5e6, exactly=True)]),
-    ]
-    for name, target, weathers in storms:
+def _over_bad_networks(
+    folder: Path, photo: Path, sides: list[Side], sizes: UploadsScale
+) -> Iterator[Line]:
+    for name, target, weathers in _storms(sizes):
         found = [_sent(folder, photo, side, weathers) for side in sides]
-        yield from _compared(f"20 MB, {name}: bytes sent / size", target, found)
+        yield from _compared(f"{_mb(sizes.size)}, {name}: bytes sent / size", target, found)
+
+
+def _storms(sizes: UploadsScale) -> Iterator[tuple[str, float, list[Weather]]]:
+    """A name, the target, and a weather a seed."""
+    for cut, target in zip(sizes.mean_cuts, (1.05, 1.20, 1.30), strict=True):
+        weathers = [Weather(seed, cut_after_bytes=cut) for seed in range(sizes.seeds)]
+        yield f"mean cut {_mb(cut)}", target, weathers
+    yield f"cut every {_mb(sizes.cut)}", 1.10, [Weather(cut_after_bytes=sizes.cut, exactly=True)]
+
+
+def _mb(size: int) -> str:
+    return f"{size / 1e6:g} MB"
 
 
 def _compared(what: str, target: float, found: list[list[float]]) -> Iterator[Line]:
@@ -104,26 +108,33 @@ def _listed(found: list[float]) -> str:
 
 def _sent(folder: Path, photo: Path, side: Side, weathers: list[Weather]) -> list[float]:
     """Bytes sent by the client for each weather, by the file's size."""
-    found = []
+    found, size = [], photo.stat().st_size
     with side.start(folder / f"{side.name}-storm") as (url, _):
         for weather in weathers:
             with chaos(url, weather) as proxy:
                 _upload(folder, side, proxy.url, photo)
-                found.append(proxy.counts.up / SIZE)
+                found.append(proxy.counts.up / size)
     return found
 
 
 def _upload(folder: Path, side: Side, url: str, photo: Path) -> None:
-    _finish(_begun(folder, side, url, photo))
+    with _begun(folder, side, url, photo) as upload:
+        _finish(upload)
 
 
-def _begun(folder: Path, side: Side, url: str, photo: Path) -> "subprocess.Popen[bytes]":
-    return subprocess.Popen(
+@contextmanager
+def _begun(folder: Path, side: Side, url: str, photo: Path) -> Iterator["subprocess.Popen[bytes]"]:
+    """A client at work, which does not outlive the block, however that ends."""
+    with subprocess.Popen(
         side.command(url, photo),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         env={**os.environ, "XDG_STATE_HOME": str(folder / "state")},
-    )
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 def _finish(process: "subprocess.Popen[bytes]") -> None:
@@ -132,24 +143,27 @@ def _finish(process: "subprocess.Popen[bytes]") -> None:
     assert process.returncode == 0 or b"image_unreadable" in said, said
 
 
-def _killed(folder: Path, photo: Path, sides: list[Side]) -> Iterator[Line]:
-    found = [[_sent_to_killed(folder, photo, side, part) for part in KILLED_AT] for side in sides]
-    yield from _compared("20 MB, server killed in the middle: bytes sent / size", 1.02, found)
+def _killed(folder: Path, photo: Path, sides: list[Side], sizes: UploadsScale) -> Iterator[Line]:
+    at = sizes.killed_at
+    found = [[_sent_to_killed(folder, photo, side, part) for part in at] for side in sides]
+    what = f"{_mb(sizes.size)}, server killed in the middle: bytes sent / size"
+    yield from _compared(what, 1.02, found)
 
 
 def _sent_to_killed(folder: Path, photo: Path, side: Side, part: float) -> float:
-    data, port = folder / f"{side.name}-killed", _free_port()
+    data, port, size = folder / f"{side.name}-killed", _free_port(), photo.stat().st_size
     with (
         side.start(data, port=port) as (url, pid),
         chaos(url, Weather(bytes_per_second=20_000_000)) as proxy,
+        _begun(folder, side, proxy.url, photo) as upload,
     ):
-        upload = _begun(folder, side, proxy.url, photo)
-        while proxy.counts.up < part * SIZE:
+        while proxy.counts.up < part * size:
+            assert upload.poll() is None, "the upload ended before its server was killed"
             time.sleep(0.005)
         psutil.Process(pid).kill()
         with side.start(data, port=port):
             _finish(upload)
-        return proxy.counts.up / SIZE
+        return proxy.counts.up / size
 
 
 def _free_port() -> int:
@@ -158,8 +172,8 @@ def _free_port() -> int:
         return int(free.getsockname()[1])
 
 
-def _half_open(folder: Path, sides: list[Side]) -> Iterator[Line]:
-    times = [_head_times(folder, side) for side in sides]
+def _half_open(folder: Path, sides: list[Side], sizes: UploadsScale) -> Iterator[Line]:
+    times = [_head_times(folder, side, sizes) for side in sides]
     ours = statistics.median(times[0])
     yield Line(
         "HEAD on a half-open upload / 100 ms", max(times[0]) / 100, 1, "<=", f"{ours:.1f} ms"
@@ -170,13 +184,13 @@ def _half_open(folder: Path, sides: list[Side]) -> Iterator[Line]:
         yield Line("  the same / @tus/server's", ours / median, 1, "<=", detail)
 
 
-def _head_times(folder: Path, side: Side) -> list[float]:
+def _head_times(folder: Path, side: Side, sizes: UploadsScale) -> list[float]:
     found = []
     with side.start(folder / f"{side.name}-half") as (url, _):
-        for _ in range(ROUNDS):
-            path = _created(url, SIZE)
+        for _ in range(sizes.rounds):
+            path = _created(url, sizes.size)
             with _connected(url) as stalled:
-                headers = {**_PIECE, "upload-offset": "0", "content-length": str(SIZE)}
+                headers = {**_PIECE, "upload-offset": "0", "content-length": str(sizes.size)}
                 stalled.sendall(_request(url, "PATCH", path, headers) + b"\xff\xd8\xff" * 100_000)
                 time.sleep(0.3)
                 began = time.perf_counter()
@@ -186,29 +200,34 @@ def _head_times(folder: Path, side: Side) -> list[float]:
     return found
 
 
-def _ingest(folder: Path, sides: list[Side]) -> Iterator[Line]:
-    """100 MB in one request, until the bytes are on the disk."""
-    content = b"\xff\xd8\xff" + os.urandom(LARGE - 3)
-    rates, growth = [], 0.0
-    for side in sides:
-        with side.start(folder / f"{side.name}-large") as (url, pid):
-            _patch_large(url, content[: LARGE // 4])
-            before = psutil.Process(pid).memory_info().rss
-            with _Peak(pid) as peak:
-                rates.append(_rate(lambda at=url: _patch_large(at, content)))  # type: ignore[misc]
-            growth = growth or (peak.bytes - before) / LARGE
-    yield Line("memory over idle while 100 MB come in / 100 MB", growth, 0.2, "<=", "resident")
-    for theirs in rates[1:]:
-        detail = f"{rates[0]:.0f} / {theirs:.0f} MB/s"
-        yield Line("100 MB by one PATCH / @tus/server's", rates[0] / theirs, 1, ">=", detail)
+def _ingest(folder: Path, sides: list[Side], sizes: UploadsScale) -> Iterator[Found]:
+    """Much in one request, until the bytes are on the disk."""
+    content, size = b"\xff\xd8\xff" + os.urandom(sizes.large - 3), _mb(sizes.large)
+    found = [_taken_in(folder, side, content, sizes.rounds) for side in sides]
+    ours, growth = found[0]
+    yield Line(f"memory over idle while {size} come in / {size}", growth, 0.2, "<=", "resident")
+    for theirs, _ in found[1:]:
+        detail = f"{ours:.0f} / {theirs:.0f} MB/s"
+        yield Line(f"{size} by one PATCH / @tus/server's", ours / theirs, 1, ">=", detail)
     if shutil.which("nginx") is None:
-        print("  (without nginx: it is not installed)")
+        yield Skipped(1, "nginx is not installed (Debian: nginx-light)")
         return
     with servers.nginx(folder / "nginx") as (url, _):
         target = folder / "nginx" / "files" / "large"
-        rate = _rate(lambda: _put_large(url, content, target))
-    detail = f"{rates[0]:.0f} / {rate:.0f} MB/s"
-    yield Line("100 MB by one PATCH / nginx's PUT and fsync", rates[0] / rate, 0.5, ">=", detail)
+        theirs = _rate(lambda: _put_large(url, content, target), len(content), sizes.rounds)
+    detail = f"{ours:.0f} / {theirs:.0f} MB/s"
+    yield Line(f"{size} by one PATCH / nginx's PUT and fsync", ours / theirs, 0.5, ">=", detail)
+
+
+def _taken_in(folder: Path, side: Side, content: bytes, rounds: int) -> tuple[float, float]:
+    """Megabytes a second, and how much more memory than before the server took, by the size."""
+    with side.start(folder / f"{side.name}-large") as (url, pid):
+        _patch_large(url, content[: len(content) // 4])
+        before = psutil.Process(pid).memory_info().rss
+        with _Peak(pid) as peak:
+            rate = _rate(lambda: _patch_large(url, content), len(content), rounds)
+        # Memory comes in pages; a growth of less is not measured.
+        return rate, max(peak.bytes - before, os.sysconf("SC_PAGESIZE")) / len(content)
 
 
 class _Peak:
@@ -223,14 +242,12 @@ class _Peak:
         return self
 
     def __exit__(self, *_: object) -> None:
-        status = Path(f"/proc/{self._pid}/status").read_text()
-        mark = next(line for line in status.splitlines() if line.startswith("VmHWM"))
-        self.bytes = int(mark.split()[1]) * 1024
+        self.bytes = peak_bytes(self._pid)
 
 
-def _rate(once: Callable[[], float]) -> float:
-    """Megabytes a second, of some rounds the median."""
-    return LARGE / 1e6 / statistics.median(once() for _ in range(ROUNDS))
+def _rate(once: Callable[[], float], size: int, rounds: int) -> float:
+    """Megabytes a second, by the median time that `size` bytes took."""
+    return size / 1e6 / statistics.median(once() for _ in range(rounds))
 
 
 def _patch_large(url: str, content: bytes) -> float:

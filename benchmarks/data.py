@@ -17,21 +17,20 @@ NOW = "2026-11-24T12:00:00.000Z"
 TEXT = (
     "A comment as people write them: some sixty to a hundred characters, now and then a bit more."
 )
-HOT_COMMENTS = 100_000
 
 Entry = tuple[Post, list[Comment]]
 
 
-def entries(posts: int, comments: int, *, hot: bool = False) -> Iterator[Entry]:
+def entries(posts: int, comments: int, *, hot_comments: int = 0) -> Iterator[Entry]:
     """`posts` ready posts which share `comments` comments, some with many, most with few; with
-    `hot`, one more post that has `HOT_COMMENTS`."""
+    `hot_comments`, one more post that has so many."""
     chance = random.Random(7)
     weights = [chance.paretovariate(1.2) for _ in range(posts)]
     total = sum(weights)
     for weight in weights:
         yield _entry(round(comments * weight / total))
-    if hot:
-        yield _entry(HOT_COMMENTS)
+    if hot_comments:
+        yield _entry(hot_comments)
 
 
 def _entry(count: int) -> Entry:

@@ -13,17 +13,18 @@ from itertools import cycle
 from urllib.parse import urlsplit
 
 SERVER_CORES, LOAD_CORES = {0}, {1}
-WARM_UP_SECONDS = 1.0
 
 
 @dataclass
 class Load:
-    """What to ask: `paths` are taken in turn; `per_second` 0 means as fast as can be."""
+    """What to ask: `paths` are taken in turn; `per_second` 0 means as fast as can be. Answers to
+    what is asked in the first `warm_up_seconds` do not count."""
 
     url: str
     paths: list[str]
+    seconds: float
+    warm_up_seconds: float
     connections: int = 16
-    seconds: float = 5.0
     method: str = "GET"
     body: str = ""
     per_second: int = 0
@@ -93,6 +94,7 @@ def _drive(load: Load) -> Outcome:
     selector = selectors.DefaultSelector()
     pause = load.connections / load.per_second if load.per_second else 0.0
     started = time.perf_counter()
+    measured = started + load.warm_up_seconds
     waiting: list[tuple[float, _Connection]] = []
     for index in range(load.connections):
         connection = _Connection((str(address.hostname), int(address.port or 80)))
@@ -100,7 +102,7 @@ def _drive(load: Load) -> Outcome:
         waiting.append((started + pause * index / load.connections, connection))
     times: list[float] = []
     errors = 0
-    while (now := time.perf_counter()) < started + WARM_UP_SECONDS + load.seconds:
+    while (now := time.perf_counter()) < measured + load.seconds:
         for due, connection in [entry for entry in waiting if entry[0] <= now]:
             waiting.remove((due, connection))
             connection.ask(next(requests))
@@ -109,7 +111,7 @@ def _drive(load: Load) -> Outcome:
             if not connection.answered():
                 continue
             now = time.perf_counter()
-            if connection.began >= started + WARM_UP_SECONDS:
+            if connection.began >= measured:
                 times.append(now - connection.began)
                 errors += connection.received[9:10] != b"2"
             if pause:

@@ -1,5 +1,7 @@
 """The table: what was compared, the ratio, the target, and whether it was met."""
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -21,7 +23,38 @@ class Line:
             return True
         return self.ratio >= self.target if self.sense == ">=" else self.ratio <= self.target
 
-    def __str__(self) -> str:
+    @property
+    def measured(self) -> bool:
+        """Whether both sides were: a rate or a time of nothing gives 0, infinity or no number."""
+        return math.isfinite(self.ratio) and self.ratio > 0
+
+    def text(self, *, judged: bool) -> str:
+        """A row of the table; the verdict only if it is `judged`."""
         goal = "-" if self.target is None else f"{self.sense} {self.target:g}"
-        verdict = "ok" if self.met else "SHORT"
+        verdict = ("ok" if self.met else "SHORT") if judged else ""
         return f"{self.what:<58} {self.ratio:7.2f}  {goal:<8} {verdict:<6} {self.detail}"
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """In place of `lines` comparisons with something that is not installed here."""
+
+    lines: int
+    why: str
+
+    def __str__(self) -> str:
+        return f"  skipped, lines: {self.lines}; {self.why}"
+
+
+Found = Line | Skipped
+
+
+def faults(name: str, expected: int, found: Sequence[Found]) -> list[str]:
+    """What is wrong with what the benchmark `name`, of `expected` lines, has found: a sentence for
+    lines that are missing, and one for each line that measured nothing."""
+    lines = [one for one in found if isinstance(one, Line)]
+    skipped = sum(one.lines for one in found if isinstance(one, Skipped))
+    nothing = [f"{name}: {line.what}: {line.ratio}" for line in lines if not line.measured]
+    if len(lines) + skipped == expected:
+        return nothing
+    return [f"{name}: {len(lines)} lines, {skipped} skipped, of {expected}", *nothing]

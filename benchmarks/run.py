@@ -1,12 +1,18 @@
 """`make bench`: every benchmark, both sides in one run, as one table of ratios.
 
-`python benchmarks/run.py feed comments` runs some of them only.
+`python benchmarks/run.py feed comments` runs some of them only; `--smoke` runs them with little of
+everything (`make bench-smoke`), to see that they run: its figures mean nothing and are not judged.
+Ends with 1 if a benchmark cannot run, or a line is missing or measured nothing.
 """
 
+import argparse
 import os
+import signal
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import bench_aws
@@ -14,35 +20,83 @@ import bench_comments
 import bench_feed
 import bench_pictures
 import bench_uploads
-from report import Line
+from report import Found, Line, faults
+from scale import FULL, SMOKE, Scale
+
+# What no longer answers must not hold CI up.
+_MAX_SMOKE_SECONDS = 300
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """Gives `expected` lines, or says for how many a peer is not installed."""
+
+    lines: Callable[[Path, Scale], Iterator[Found]]
+    expected: int
+
 
 BENCHMARKS = {
-    "feed": bench_feed,
-    "comments": bench_comments,
-    "pictures": bench_pictures,
-    "uploads": bench_uploads,
-    "aws": bench_aws,
+    "feed": Benchmark(bench_feed.lines, 5),
+    "comments": Benchmark(bench_comments.lines, 3),
+    "pictures": Benchmark(bench_pictures.lines, 3),
+    "uploads": Benchmark(bench_uploads.lines, 15),
+    "aws": Benchmark(bench_aws.lines, 4),
 }
 
 
-def main() -> None:
-    chosen = sys.argv[1:] or list(BENCHMARKS)
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Compare with peers, as a table of ratios.")
+    parser.add_argument("--smoke", action="store_true", help="only see that they run")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(BENCHMARKS))
+    asked = parser.parse_args()
+    names = asked.names or list(BENCHMARKS)
+    if unknown := set(names) - set(BENCHMARKS):
+        parser.error(f"no such benchmark: {', '.join(sorted(unknown))}")
     print(f"{os.cpu_count()} cores; server side on core 0, load on core 1, unless said otherwise")
-    found: list[Line] = []
-    for name in chosen:
-        began = time.monotonic()
-        # Beside the code, not in /tmp: that may be memory, on which nothing is durable.
-        with tempfile.TemporaryDirectory(prefix=f".bench-{name}-", dir=Path.cwd()) as folder:
-            for line in BENCHMARKS[name].lines(Path(folder)):
-                print(line, flush=True)
-                found.append(line)
-        print(f"  ({name}: {time.monotonic() - began:.0f} s)")
-    judged = [line for line in found if line.target is not None]
+    if asked.smoke:
+        _end_after(_MAX_SMOKE_SECONDS)
+    found = {name: _run(name, smoke=asked.smoke) for name in names}
+    if not asked.smoke:
+        _judge([line for lines in found.values() for line in lines if isinstance(line, Line)])
+    wrong = [fault for name in names for fault in _faults(name, found[name])]
+    for fault in wrong:
+        print(f"wrong: {fault}")
+    return 1 if wrong else 0
+
+
+def _run(name: str, *, smoke: bool) -> list[Found]:
+    began = time.monotonic()
+    found = []
+    # Beside the code, not in /tmp: that may be memory, on which nothing is durable.
+    with tempfile.TemporaryDirectory(prefix=f".bench-{name}-", dir=Path.cwd()) as folder:
+        for one in BENCHMARKS[name].lines(Path(folder), SMOKE if smoke else FULL):
+            print(one.text(judged=not smoke) if isinstance(one, Line) else one, flush=True)
+            found.append(one)
+    print(f"  ({name}: {time.monotonic() - began:.0f} s)", flush=True)
+    return found
+
+
+def _judge(lines: list[Line]) -> None:
+    judged = [line for line in lines if line.target is not None]
     short = [line.what for line in judged if not line.met]
     print(f"{len(judged) - len(short)} of {len(judged)} targets met")
     for what in short:
         print(f"fell short: {what}")
 
 
+def _faults(name: str, found: list[Found]) -> list[str]:
+    return faults(name, BENCHMARKS[name].expected, found)
+
+
+def _end_after(seconds: int) -> None:
+    """Raise `TimeoutError` in the main thread then; on its way out, what was started is ended."""
+
+    def late(*_: object) -> None:
+        raise TimeoutError(f"the benchmarks were still running after {seconds} s")
+
+    signal.signal(signal.SIGALRM, late)
+    signal.alarm(seconds)
+
+
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

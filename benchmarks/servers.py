@@ -5,12 +5,14 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO, Any
 
 from load import SERVER_CORES
 from support.peers import FOLDER
@@ -105,17 +107,28 @@ def fastapi(database: Path) -> Iterator[str]:
 
 @contextmanager
 def _announced(command: list[str], cores: set[int]) -> Iterator[tuple[str, int]]:
-    # Its log would drown the table.
-    process = _start(command, cores, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    """The URL at the end of the first line that the server prints, and its process id. Its log
+    would drown the table: what it says is shown only if it does not start (`RuntimeError`)."""
+    with tempfile.TemporaryFile() as log:
+        process = _start(command, cores, stdout=subprocess.PIPE, stderr=log)
+        try:
+            yield _url(process, log), process.pid
+        finally:
+            _end(process)
+
+
+def _url(process: subprocess.Popen[bytes], log: IO[bytes]) -> str:
     assert process.stdout is not None
-    try:
-        yield process.stdout.readline().decode().split()[-1], process.pid
-    finally:
-        _end(process)
+    line = process.stdout.readline().decode()
+    if line:
+        return line.split()[-1]
+    process.wait()
+    log.seek(0)
+    raise RuntimeError(f"{process.args!r} did not start: {log.read().decode(errors='replace')}")
 
 
-def _start(command: list[str], cores: set[int], **options: object) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(  # type: ignore[call-overload,no-any-return]
+def _start(command: list[str], cores: set[int], **options: Any) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
         command,
         preexec_fn=lambda: os.sched_setaffinity(0, cores),  # noqa: PLW1509 - we have no threads
         **options,

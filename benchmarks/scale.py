@@ -1,0 +1,162 @@
+"""How much each benchmark does: `FULL` for figures that mean something, `SMOKE` to see that all of
+them still run. The code is the same."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class FeedScale:
+    """Two databases, which pages of them are asked for, and for how many seconds each time."""
+
+    posts: int
+    comments: int
+    few_posts: int
+    few_comments: int
+    pages: int
+    deep_page: int
+    seconds: float
+    rounds: int
+
+
+@dataclass(frozen=True)
+class CommentsScale:
+    """Posts and comments that are there before, and how long comments are added to them."""
+
+    posts: int
+    comments: int
+    hot_comments: int
+    clients: int
+    seconds: float
+    rounds: int
+
+
+@dataclass(frozen=True)
+class ImagesScale:
+    """A photograph's width and height in pixels, and how often it is posted."""
+
+    width: int
+    height: int
+    runs: int
+    feed_seconds: float
+
+
+@dataclass(frozen=True)
+class UploadsScale:
+    """Sizes in bytes; connections are cut after `mean_cuts` (exponential, a weather a seed), and
+    after exactly `cut`; `killed_at` is how much has been sent when the server is killed, of 1."""
+
+    size: int
+    large: int
+    seeds: int
+    mean_cuts: tuple[int, int, int]
+    cut: int
+    killed_at: tuple[float, ...]
+    rounds: int
+
+
+@dataclass(frozen=True)
+class AwsScale:
+    """Posts in the three feeds, comments that are counted, and the largest image's side in pixels.
+
+    `max_transactions` is what those comments may take: they come in batches of `batch`, as the
+    template's event-source mapping gives them.
+    """
+
+    few_posts: int
+    dynalite_posts: int
+    ministack_posts: int
+    pages: int
+    rounds: int
+    comments: int
+    batch: int
+    max_transactions: int
+    side: int
+
+
+@dataclass(frozen=True)
+class Scale:
+    """All of them; `warm_up_seconds` go before each measured load."""
+
+    warm_up_seconds: float
+    feed: FeedScale
+    comments: CommentsScale
+    images: ImagesScale
+    uploads: UploadsScale
+    aws: AwsScale
+
+
+FULL = Scale(
+    warm_up_seconds=1.0,
+    feed=FeedScale(
+        posts=100_000,
+        comments=1_000_000,
+        few_posts=4_000,
+        few_comments=10_000,
+        pages=300,  # more than the server remembers
+        deep_page=500,
+        seconds=3,
+        rounds=3,
+    ),
+    comments=CommentsScale(
+        posts=1000, comments=10_000, hot_comments=100_000, clients=64, seconds=4, rounds=3
+    ),
+    images=ImagesScale(width=6000, height=4000, runs=10, feed_seconds=10),
+    uploads=UploadsScale(
+        size=20_000_000,
+        large=100_000_000,
+        seeds=5,
+        mean_cuts=(5_000_000, 1_000_000, 500_000),
+        cut=5_000_000,
+        killed_at=(0.2, 0.35, 0.5, 0.65, 0.8),
+        rounds=5,
+    ),
+    aws=AwsScale(
+        few_posts=1_000,
+        dynalite_posts=50_000,
+        ministack_posts=10_000,
+        pages=20,
+        rounds=5,
+        comments=10_000,
+        batch=990,
+        max_transactions=150,
+        side=10_000,
+    ),
+)
+
+SMOKE = Scale(
+    warm_up_seconds=0.2,
+    feed=FeedScale(
+        posts=600,
+        comments=3_000,
+        few_posts=300,
+        few_comments=500,
+        pages=20,
+        deep_page=30,
+        seconds=0.8,
+        rounds=1,
+    ),
+    comments=CommentsScale(
+        posts=100, comments=500, hot_comments=1_000, clients=64, seconds=0.8, rounds=1
+    ),
+    images=ImagesScale(width=1500, height=1000, runs=1, feed_seconds=0.8),
+    uploads=UploadsScale(
+        size=4_000_000,
+        large=20_000_000,
+        seeds=1,
+        mean_cuts=(3_000_000, 2_000_000, 1_000_000),
+        cut=2_000_000,
+        killed_at=(0.5,),
+        rounds=1,
+    ),
+    aws=AwsScale(
+        few_posts=50,
+        dynalite_posts=200,
+        ministack_posts=100,
+        pages=4,
+        rounds=1,
+        comments=500,
+        batch=50,
+        max_transactions=15,
+        side=800,
+    ),
+)
