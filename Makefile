@@ -50,7 +50,7 @@ lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/lint-imports
 
-types: $(VENV)/installed-dev
+types: $(VENV)/installed-bench
 	$(BIN)/mypy
 
 bench: $(VENV)/installed-bench  ## Run all benchmarks (or ONLY=uploads) and print the table of ratios

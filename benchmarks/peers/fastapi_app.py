@@ -9,11 +9,11 @@ a page: the posts, and their latest comments by a window function.
 import os
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 from fastapi import Depends, FastAPI, Header, HTTPException
 from pydantic import BaseModel, ConfigDict, Field
-from sqlalchemy import ForeignKey, create_engine, event, func, select, update
+from sqlalchemy import CursorResult, ForeignKey, create_engine, event, func, select, update
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, sessionmaker
 from ulid import ULID
 
@@ -181,7 +181,7 @@ def add_comment(
         .where(PostRow.id == post_id, PostRow.status == "ready")
         .values(total_comments=PostRow.total_comments + 1)
     )
-    if changed.rowcount == 0:
+    if cast("CursorResult[Any]", changed).rowcount == 0:
         raise HTTPException(404)
     row = CommentRow(
         id=str(ULID()),
