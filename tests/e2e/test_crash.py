@@ -219,4 +219,7 @@ def wait_until_swept(data_dir: Path, shown: set[str]) -> None:
 
 
 def errors_in(log: Path) -> list[str]:
-    return [line for line in log.read_text().splitlines() if '"level": "info"' not in line]
+    """A crash between a file and its row leaves a file that is moved to quarantine, with a
+    warning."""
+    lines = [line for line in log.read_text().splitlines() if '"level": "info"' not in line]
+    return [line for line in lines if "were moved to quarantine" not in line]

@@ -115,6 +115,20 @@ def test_a_late_event_never_revives_a_deleted_post() -> None:
     run(story)
 
 
+def test_an_event_of_a_post_that_the_table_does_not_know_deletes_nothing() -> None:
+    """As after the table was restored to an earlier moment."""
+
+    async def story() -> None:
+        world = World()
+        post_id = await world.put()
+        del world.table.items[post_key(post_id)]
+        await world.begin(post_id)
+        assert world.has_files(post_id)
+        assert world.dead == []
+
+    run(story)
+
+
 def test_a_post_deleted_in_the_middle_of_its_image_work_leaves_no_file() -> None:
     async def story() -> None:
         world = World()

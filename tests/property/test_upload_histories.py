@@ -156,7 +156,12 @@ class OneMachine(World):
         self.receive = ReceiveUpload(ledger, uploads, completion, self.clock, Limits())
         awaiting = MemoryAwaitingUploads(self.state)
         self.settle = SettleUploads(
-            awaiting, uploads, completion, DeletePost(self.posts, self.pictures), self.clock
+            awaiting,
+            self.pictures,
+            uploads,
+            completion,
+            DeletePost(self.posts, self.pictures),
+            self.clock,
         )
 
     async def restart(self) -> None:

@@ -58,7 +58,7 @@ def world() -> World:
         pictures,
         ReserveUpload(posts, SignedPutUrls(Signer(b"")), clock, limits),
         ReceiveUpload(ledger, uploads, completion, clock, limits),
-        SettleUploads(awaiting, uploads, completion, deletion, clock),
+        SettleUploads(awaiting, pictures, uploads, completion, deletion, clock),
     )
 
 
@@ -90,4 +90,20 @@ async def test_what_is_complete_is_completed_and_never_expires(world: World) -> 
     assert await world.settle.complete() == 1
     world.clock.advance(UPLOAD_KEPT_MS)
     assert await world.settle.expire() == 0
+    assert await world.pictures.has_original(post_id)
+
+
+@pytest.mark.parametrize("way", ["complete", "expire"])
+async def test_an_older_database_that_still_awaits_an_upload_never_deletes_its_original(
+    world: World, way: str
+) -> None:
+    """Its length was told, and its bytes came, after the copy of the database was made."""
+    answer, _ = await world.reserve.by_tus(ALICE, UploadOrder(None, "", ""), None)
+    post_id = answer.location.rpartition("/")[2]
+    world.pictures.keep(post_id, "original", b"all of it")
+    world.clock.advance(UPLOAD_KEPT_MS)
+    await getattr(world.settle, way)()
+    stored = await world.posts.find(post_id)
+    assert stored is not None
+    assert stored.post.status == "processing"
     assert await world.pictures.has_original(post_id)

@@ -11,8 +11,13 @@ from image_poster.adapters.memory.comment_store import MemoryCommentStore
 from image_poster.adapters.memory.job_queue import MemoryJobQueue
 from image_poster.adapters.memory.picture_store import MemoryPictureStore
 from image_poster.adapters.memory.post_store import MemoryPostStore
-from image_poster.adapters.memory.state import MemoryState
-from image_poster.domain.errors import ImageNotFoundError, StorageFullError, ValidationFailedError
+from image_poster.adapters.memory.state import MemoryState, Tombstone
+from image_poster.domain.errors import (
+    BusyError,
+    ImageNotFoundError,
+    StorageFullError,
+    ValidationFailedError,
+)
 from image_poster.domain.ids import new_id
 from image_poster.domain.images import (
     RENDITIONS,
@@ -26,7 +31,7 @@ from image_poster.ports.picture_store import Workspace
 from image_poster.usecases.create_post import CreatePost, PostDraft
 from image_poster.usecases.delete_post import DeletePost, RemoveRemains
 from image_poster.usecases.publish_image import PublishImage
-from image_poster.usecases.sweep import Sweep
+from image_poster.usecases.sweep import QUARANTINE_KEPT_MS, Sweep
 from image_poster.usecases.work_jobs import JobDone, WorkJobs
 from support.renderer import FakeRenderer
 
@@ -152,6 +157,7 @@ async def test_a_post_deleted_during_its_image_work_leaves_no_file(world: World)
 
     def delete() -> None:
         del world.state.posts[post_id]
+        world.state.tombstones[post_id] = Tombstone("alice", 0, pending=False)
 
     world.renderer.before_answer = delete
     assert await world.work() == JobDone(post_id, "deleted")
@@ -192,7 +198,7 @@ async def test_a_deletion_is_finished_by_the_sweeper_wherever_it_broke_off(world
         {},
         [],
     )
-    assert (await world.sweep(older_than_ms=world.clock.now_ms())) == (0, 0)
+    assert (await world.sweep(older_than_ms=world.clock.now_ms())) == (0, 0, 0)
 
 
 async def test_deleting_removes_the_pictures_before_it_answers(world: World) -> None:
@@ -202,32 +208,98 @@ async def test_deleting_removes_the_pictures_before_it_answers(world: World) -> 
         await world.pictures.open_original(post_id)
 
 
-async def test_orphans_are_swept_and_young_files_are_left(world: World) -> None:
-    world.pictures.keep(new_id(), "original", b"a crash came before the row")
+async def test_unknown_files_go_to_quarantine_and_young_ones_are_left(world: World) -> None:
+    unknown = new_id()
+    world.pictures.keep(unknown, "original", b"a crash came before the row")
     world.clock.advance(10)
     started = world.clock.now_ms()
     world.pictures.keep(new_id(), "original", b"its row comes in a moment")
     kept = await world.new_post()
-    assert (await world.sweep(older_than_ms=started)).orphans == 1
-    assert (await world.sweep(older_than_ms=started)).orphans == 0
+    assert await world.sweep(older_than_ms=started) == (0, 1, 0)
+    assert await world.sweep(older_than_ms=started) == (0, 0, 0)
+    assert await in_quarantine(world) == [unknown]
     await world.pictures.open_original(kept)
 
 
-async def test_a_post_whose_row_cannot_be_written_leaves_no_file(world: World) -> None:
-    class FullPostStore(MemoryPostStore):
-        async def add(self, _post: object, _receipt: object = None) -> None:
-            raise StorageFullError
+async def in_quarantine(world: World) -> list[str]:
+    return [post_id async for post_id in world.pictures.quarantined(2**62)]
 
-    create = CreatePost(
-        FullPostStore(world.state, world.clock), world.pictures, world.clock, Limits()
-    )
+
+async def test_quarantine_ends_seven_days_after_the_move_however_old_the_file(world: World) -> None:
+    unknown = new_id()
+    world.pictures.keep(unknown, "original", b"bytes")
+    world.clock.advance(10 * QUARANTINE_KEPT_MS)
+    moved = world.clock.now_ms()
+    await world.sweep(older_than_ms=moved)
+    world.clock.advance(QUARANTINE_KEPT_MS)
+    assert await world.sweep(older_than_ms=moved) == (0, 0, 0)
+    assert await in_quarantine(world) == [unknown]
+    world.clock.advance(1)
+    assert await world.sweep(older_than_ms=moved) == (0, 0, 1)
+    assert await in_quarantine(world) == []
+
+
+async def test_what_a_post_asks_for_is_never_deleted_in_quarantine(world: World) -> None:
+    """The right database has come back, and its files were not put back yet."""
+    post_id = await world.new_post()
+    record = world.state.posts.pop(post_id)
+    world.clock.advance(1)
+    await world.sweep(older_than_ms=world.clock.now_ms())
+    world.state.posts[post_id] = record
+    world.clock.advance(QUARANTINE_KEPT_MS + 1)
+    assert (await world.sweep(older_than_ms=0)).purged == 0
+    assert await in_quarantine(world) == [post_id]
+    world.pictures.keep(post_id, "original", b"put back from a copy")
+    assert (await world.sweep(older_than_ms=0)).purged == 1
+
+
+async def test_files_that_came_after_a_deletion_was_finished_are_deleted(world: World) -> None:
+    post_id = await world.new_post()
+    await world.posts.remove(post_id, ALICE)
+    await world.sweep(older_than_ms=0)
+    world.pictures.keep(post_id, "600", b"image work ended late")
+    world.clock.advance(1)
+    assert await world.sweep(older_than_ms=world.clock.now_ms()) == (0, 0, 0)
+    with pytest.raises(ImageNotFoundError):
+        await world.pictures.open_rendition(post_id, "600")
+    assert await in_quarantine(world) == []
+
+
+async def test_work_on_a_post_that_the_database_lost_deletes_nothing(world: World) -> None:
+    """Its row is gone and no deletion is known: the file of the database was replaced."""
+    post_id = await world.new_post()
+    world.renderer.before_answer = world.state.posts.clear
+    assert await world.work() == JobDone(post_id, "deleted")
+    await world.pictures.open_original(post_id)
+
+
+def creating(world: World, trouble: Exception) -> CreatePost:
+    class BrokenPostStore(MemoryPostStore):
+        async def add(self, _post: object, _receipt: object = None) -> None:
+            raise trouble
+
+    posts = BrokenPostStore(world.state, world.clock)
+    return CreatePost(posts, world.pictures, world.clock, Limits())
+
+
+async def test_a_post_whose_row_cannot_be_written_leaves_no_file(world: World) -> None:
     post_id = new_id()
     staged = world.pictures.stage(post_id)
     await staged.write(b"bytes")
     with pytest.raises(StorageFullError):
-        await create(post_id, ALICE, PostDraft("", "", b""), staged)
+        await creating(world, StorageFullError())(post_id, ALICE, PostDraft("", "", b""), staged)
     with pytest.raises(ImageNotFoundError):
         await world.pictures.open_original(post_id)
+
+
+async def test_a_post_whose_row_may_have_been_written_keeps_its_file(world: World) -> None:
+    """On AWS, busy is also said when an answer was lost on its way."""
+    post_id = new_id()
+    staged = world.pictures.stage(post_id)
+    await staged.write(b"bytes")
+    with pytest.raises(BusyError):
+        await creating(world, BusyError())(post_id, ALICE, PostDraft("", "", b""), staged)
+    await world.pictures.open_original(post_id)
 
 
 async def test_a_wrong_caption_stops_a_post_before_its_picture_is_kept(world: World) -> None:

@@ -42,7 +42,8 @@ def rebuild(stack: str | None, **settings: Any) -> None:  # noqa: ANN401 - one f
 @click.command()
 @setting_options()
 def doctor(**settings: Any) -> None:  # noqa: ANN401 - one for each setting
-    """Check settings, disk, database, image formats and leftovers; exit 1 if something is wrong."""
+    """Check settings, disk, database, image formats, leftovers and quarantine; exit 1 if something
+    is wrong."""
     from image_poster.editions.local import operate  # noqa: PLC0415
 
     findings = operate.examine(Settings(**settings))

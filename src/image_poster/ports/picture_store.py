@@ -83,7 +83,13 @@ class PictureStore(Protocol):
         ...
 
     async def remove(self, post_id: str) -> None:
-        """Remove the original and all renditions, durably. What is not there is no error."""
+        """Delete the original, all renditions, what came of an upload, and what is in quarantine
+        of these, durably. What is not there is no error.
+
+        Only for posts that are known to have been deleted, or that the caller's own request made
+        and knows to have been refused. That a database does not know a post is no reason: it may
+        be the wrong database.
+        """
         ...
 
 
@@ -93,4 +99,19 @@ class SweepablePictures(PictureStore, Protocol):
     def leftovers(self, older_than_ms: int) -> AsyncIterator[str]:
         """Drop what was staged before that time and never committed; then yield the post ids of
         everything kept that is older, for the caller to check."""
+        ...
+
+    async def quarantine(self, post_id: str, now_ms: int) -> int:
+        """Move all files of the post aside, durably: nobody sees them from then on. `now_ms` is
+        remembered as the time of the move, at least to the day. How many files were moved; none of
+        what is in quarantine is replaced."""
+        ...
+
+    def quarantined(self, before_ms: int) -> AsyncIterator[str]:
+        """The ids of posts of which files were moved aside before that time. A store may be up to
+        a day late with them."""
+        ...
+
+    async def purge(self, post_id: str, before_ms: int) -> int:
+        """Delete what `quarantined` told of this post; how many files there were."""
         ...

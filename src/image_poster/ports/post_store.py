@@ -24,6 +24,12 @@ class PostStore(Protocol):
         """The post with its counts and latest comments, or None. Sees every write that returned."""
         ...
 
+    async def was_deleted(self, post_id: str) -> bool:
+        """Whether the post is known to have been deleted, here and within the last 24 hours, or
+        with something of it left to remove. False for a post that was never known: nothing may be
+        concluded from that."""
+        ...
+
     async def update(self, post_id: str, change: Callable[[Post], Post]) -> StoredPost:
         """Replace the post by what `change` makes of it, atomically.
 

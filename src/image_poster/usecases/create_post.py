@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from image_poster.domain.errors import ImagePosterError
+from image_poster.domain.errors import BusyError, ImagePosterError
 from image_poster.domain.idempotency import Answer, Receipt, fingerprint
 from image_poster.domain.identity import Identity
 from image_poster.domain.limits import Limits
@@ -52,6 +52,8 @@ class CreatePost:
         await picture.commit()
         try:
             given = await answer_once(self.posts.add(post, receipt), answer, receipt)
+        except BusyError:
+            raise  # the row may have been written and only its answer lost: keep its picture
         except ImagePosterError:
             await self.pictures.remove(post_id)
             raise

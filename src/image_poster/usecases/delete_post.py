@@ -10,6 +10,13 @@ from image_poster.ports.remains import Remains
 _COMMENTS_AT_A_TIME = 500
 
 
+async def remove_if_deleted(posts: PostStore, pictures: PictureStore, post_id: str) -> None:
+    """Remove what came late for a post that was deleted. Files of a post that is merely not known
+    stay: the database may be the wrong one, and what is nobody's is for `Sweep`."""
+    if await posts.was_deleted(post_id):
+        await pictures.remove(post_id)
+
+
 @dataclass(frozen=True)
 class RemoveRemains:
     """Remove comments and pictures of deleted posts. Resumable: what is left is on record."""

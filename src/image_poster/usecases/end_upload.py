@@ -7,8 +7,9 @@ from image_poster.domain.errors import PostNotFoundError
 from image_poster.domain.identity import Identity
 from image_poster.ports.awaiting_uploads import AwaitingUploads
 from image_poster.ports.clock import Clock
+from image_poster.ports.picture_store import PictureStore
 from image_poster.ports.upload_store import UploadStore
-from image_poster.tus.decisions import is_complete
+from image_poster.tus.decisions import Upload, is_complete
 from image_poster.tus.errors import ChecksumMismatchError, UploadGoneError
 from image_poster.usecases.complete_upload import CompleteUpload
 from image_poster.usecases.delete_post import DeletePost
@@ -37,9 +38,14 @@ class TerminateUpload:
 
 @dataclass(frozen=True)
 class SettleUploads:
-    """At the start and every hour: complete what is complete, and drop what has expired."""
+    """At the start and every hour: complete what is complete, and drop what has expired.
+
+    An upload whose original is there is complete, whatever the database says of it: it may be an
+    older copy, from before the last byte came.
+    """
 
     awaiting: AwaitingUploads
+    pictures: PictureStore
     uploads: UploadStore
     complete_upload: CompleteUpload
     delete_post: DeletePost
@@ -50,18 +56,26 @@ class SettleUploads:
         many there were to complete."""
         completed = 0
         for post_id, upload in await self.awaiting.all():
-            if is_complete(upload, await self.uploads.offset(post_id)):
+            if await self._is_whole(post_id, upload):
                 with suppress(ChecksumMismatchError):  # then its client finds it empty
                     await self.complete_upload(post_id, upload)
                     completed += 1
         return completed
 
     async def expire(self) -> int:
-        """How many had expired."""
-        now = self.clock.now_ms()
-        found = [
-            post_id for post_id, upload in await self.awaiting.all() if upload.expires_ms <= now
-        ]
-        for post_id in found:
+        """Delete the uploads whose time is over; how many there were."""
+        now, expired = self.clock.now_ms(), 0
+        for post_id, upload in await self.awaiting.all():
+            if upload.expires_ms > now:
+                continue
+            if await self.pictures.has_original(post_id):
+                await self.complete_upload(post_id, upload)
+                continue
             await self.delete_post(post_id, _THE_SERVICE)
-        return len(found)
+            expired += 1
+        return expired
+
+    async def _is_whole(self, post_id: str, upload: Upload) -> bool:
+        if await self.pictures.has_original(post_id):
+            return True
+        return is_complete(upload, await self.uploads.offset(post_id))

@@ -8,6 +8,7 @@ from image_poster.domain.posts import Failure, PostStatus, StoredPost, failed, p
 from image_poster.ports.image_renderer import ImageRenderer
 from image_poster.ports.picture_store import PictureStore
 from image_poster.ports.post_store import PostStore
+from image_poster.usecases.delete_post import remove_if_deleted
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class PublishImage:
             failure = Failure(exc.code, exc.detail)
             return await self._fail(post_id, failure)
         except PostNotFoundError:
-            await self.pictures.remove(post_id)  # deleted while we worked: leave no file behind
+            await remove_if_deleted(self.posts, self.pictures, post_id)  # while we worked
             return None
 
     async def _publish(self, post_id: str) -> StoredPost:

@@ -8,6 +8,7 @@ from image_poster.domain.posts import PROCESSING_FAILED, PostStatus, failed, upl
 from image_poster.ports.failure_counter import FailureCounter
 from image_poster.ports.picture_store import PictureStore
 from image_poster.ports.post_store import PostStore
+from image_poster.usecases.delete_post import remove_if_deleted
 from image_poster.usecases.publish_image import PublishImage
 
 
@@ -27,16 +28,16 @@ class PublishStoredImage:
     max_failures: int = 3
 
     async def __call__(self, post_id: str) -> PostStatus | None:
-        """What the post is now; None if it was deleted. Raises `ImageWorkFailedError` and errors of
-        the stores."""
+        """What the post is now; None if it was deleted or is not known. Raises
+        `ImageWorkFailedError` and errors of the stores."""
         if await self.posts.find(post_id) is None:
-            await self.pictures.remove(post_id)
+            await remove_if_deleted(self.posts, self.pictures, post_id)
             return None
         try:
             await self.posts.update(post_id, uploaded)  # a signed PUT tells nobody but the storage
             return await self.publish_image(post_id)
         except PostNotFoundError:
-            await self.pictures.remove(post_id)
+            await remove_if_deleted(self.posts, self.pictures, post_id)
             return None
         except (ImageWorkFailedError, ImagePosterError) as exc:
             if (

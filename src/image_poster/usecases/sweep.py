@@ -1,4 +1,9 @@
-"""Remove what crashes and deletions left behind."""
+"""Clear away what crashes and deletions left behind.
+
+Only what is known to have been deleted is deleted. Files of posts that the database does not know
+are moved to quarantine: a crash may have left them, but the database may also be empty, or an older
+copy. They are deleted `QUARANTINE_KEPT_MS` later, if no post has come to ask for them.
+"""
 
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -10,14 +15,17 @@ from image_poster.ports.picture_store import SweepablePictures
 from image_poster.ports.post_store import PostStore
 from image_poster.usecases.delete_post import RemoveRemains
 
+QUARANTINE_KEPT_MS = 7 * 24 * 3600 * 1000
 _POSTS_AT_A_TIME = 100
 
 
 class Swept(NamedTuple):
-    """How many deleted posts were finished with, and how many orphans were removed."""
+    """How many deleted posts were finished with, how many files of unknown posts were moved to
+    quarantine, and how many were deleted there."""
 
     deleted: int
-    orphans: int
+    quarantined: int
+    purged: int
 
 
 @dataclass(frozen=True)
@@ -32,15 +40,37 @@ class Sweep:
     clock: Clock
 
     async def __call__(self, *, older_than_ms: int) -> Swept:
-        """One round over the files from before that time."""
+        """One round over the files from before that time. What may be deleted goes first: moving
+        needs room on the disk."""
         deleted = await self.finish_deletions()
-        orphans = 0
+        purged = await self._purge()
+        quarantined = 0
         async for post_id in self.pictures.leftovers(older_than_ms):
             if await self.posts.find(post_id) is None:
-                await self.pictures.remove(post_id)
-                orphans += 1
+                quarantined += await self._clear(post_id)
         await self.cleanup.forget(self.clock.now_ms() - KEPT_MS)
-        return Swept(deleted, orphans)
+        return Swept(deleted, quarantined, purged)
+
+    async def _purge(self) -> int:
+        before_ms, count = self.clock.now_ms() - QUARANTINE_KEPT_MS, 0
+        async for post_id in self.pictures.quarantined(before_ms):
+            if not await self.is_asked_for(post_id):
+                count += await self.pictures.purge(post_id, before_ms)
+        return count
+
+    async def is_asked_for(self, post_id: str) -> bool:
+        """Whether there is a post that lacks its original: the right database has come back, and
+        its files have not yet."""
+        if await self.posts.find(post_id) is None:
+            return False
+        return not await self.pictures.has_original(post_id)
+
+    async def _clear(self, post_id: str) -> int:
+        """How many files were moved to quarantine."""
+        if await self.posts.was_deleted(post_id):
+            await self.pictures.remove(post_id)
+            return 0
+        return await self.pictures.quarantine(post_id, self.clock.now_ms())
 
     async def finish_deletions(self) -> int:
         """Remove what is left of deleted posts; how many those were."""

@@ -57,6 +57,7 @@ from image_poster.tus.errors import (
 )
 from support.renderer import RENDERED
 
+DAY_MS = 24 * 3600 * 1000
 ALICE, BOB, ROOT = Identity("alice"), Identity("bob"), Identity("root", admin=True)
 
 
@@ -199,6 +200,13 @@ class PostStoreSuite:
         await adapters.posts.remove(post_id, ALICE)
         with pytest.raises(PostNotFoundError):
             await adapters.posts.remove(post_id, BOB)
+
+    async def test_only_a_deletion_is_known_as_one(self, adapters: Adapters) -> None:
+        post_id = await ready(adapters)
+        assert not await adapters.posts.was_deleted(post_id)
+        assert not await adapters.posts.was_deleted(new_id())
+        await adapters.posts.remove(post_id, ALICE)
+        assert await adapters.posts.was_deleted(post_id)
 
     async def test_others_may_not_remove_nor_see_what_is_not_ready(
         self, adapters: Adapters
@@ -614,6 +622,39 @@ class ServedPictureStoreSuite(PictureStoreSuite):
         kept = {await self.published(pictures), await self.stored(pictures)}
         assert {post_id async for post_id in pictures.leftovers(0)} == set()
         assert {post_id async for post_id in pictures.leftovers(clock_ms)} == kept
+
+    async def test_what_is_in_quarantine_is_seen_by_nobody_and_no_leftover(
+        self, pictures: SweepablePictures, clock_ms: int
+    ) -> None:
+        post_id, other = await self.published(pictures), await self.stored(pictures)
+        assert await pictures.quarantine(post_id, clock_ms) == 1 + len(RENDITIONS)
+        assert await pictures.quarantine(post_id, clock_ms) == 0
+        with pytest.raises(ImageNotFoundError):
+            await pictures.open_original(post_id)
+        with pytest.raises(ImageNotFoundError):
+            await pictures.open_rendition(post_id, "600")
+        assert {post_id async for post_id in pictures.leftovers(clock_ms)} == {other}
+
+    async def test_quarantine_is_told_by_the_time_of_the_move_and_purged_post_by_post(
+        self, pictures: SweepablePictures, clock_ms: int
+    ) -> None:
+        one, other = await self.published(pictures), await self.stored(pictures)
+        for post_id in (one, other):
+            await pictures.quarantine(post_id, clock_ms)
+        later = clock_ms + 2 * DAY_MS
+        assert [post_id async for post_id in pictures.quarantined(clock_ms)] == []
+        assert await pictures.purge(one, clock_ms) == 0
+        assert {post_id async for post_id in pictures.quarantined(later)} == {one, other}
+        assert await pictures.purge(one, later) == 1 + len(RENDITIONS)
+        assert [post_id async for post_id in pictures.quarantined(later)] == [other]
+
+    async def test_removing_a_post_takes_what_is_in_quarantine_along(
+        self, pictures: SweepablePictures, clock_ms: int
+    ) -> None:
+        post_id = await self.published(pictures)
+        await pictures.quarantine(post_id, clock_ms)
+        await pictures.remove(post_id)
+        assert [kept async for kept in pictures.quarantined(clock_ms + 2 * DAY_MS)] == []
 
 
 @pytest.mark.anyio

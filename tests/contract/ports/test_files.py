@@ -65,6 +65,64 @@ async def test_removing_leaves_no_file(pictures: FilePictureStore, tmp_path: Pat
     assert files_below(tmp_path) == []
 
 
+@pytest.mark.anyio
+async def test_quarantine_keeps_every_file_at_its_place_under_the_day_of_the_move(
+    pictures: FilePictureStore, tmp_path: Path
+) -> None:
+    """So that it is put back by moving the day's folders over the data folder's."""
+    post_id = await suite.PictureStoreSuite().published(pictures)
+    (shard := tmp_path / "uploads" / post_id[-2:]).mkdir(exist_ok=True)
+    for name in (post_id, f"{post_id}.owner", f"{post_id}.trial"):
+        (shard / name).write_text(name)
+    before = {path.relative_to(tmp_path): path.read_bytes() for path in files_below(tmp_path)}
+    assert await pictures.quarantine(post_id, 1_795_564_800_000) == len(before) == 6
+    day = tmp_path / "quarantine" / "2026-11-25"
+    assert {path.relative_to(day): path.read_bytes() for path in files_below(tmp_path)} == before
+    assert {file.day for file in pictures.in_quarantine()} == {"2026-11-25"}
+
+
+@pytest.mark.anyio
+async def test_nothing_in_quarantine_is_replaced(
+    pictures: FilePictureStore, tmp_path: Path, clock_ms: int
+) -> None:
+    post_id = await suite.PictureStoreSuite().stored(pictures, b"first")
+    await pictures.quarantine(post_id, clock_ms)
+    staged = pictures.stage(post_id)
+    await staged.write(b"second")
+    await staged.commit()
+    assert await pictures.quarantine(post_id, clock_ms) == 0
+    assert await pictures.has_original(post_id)
+    assert await pictures.quarantine(post_id, clock_ms + suite.DAY_MS) == 1
+    assert {path.read_bytes() for path in files_below(tmp_path)} == {b"first", b"second"}
+
+
+@pytest.mark.anyio
+async def test_what_is_purged_leaves_no_folder_and_what_is_not_ours_stays(
+    pictures: FilePictureStore, tmp_path: Path, clock_ms: int
+) -> None:
+    post_id = await suite.PictureStoreSuite().published(pictures)
+    await pictures.quarantine(post_id, clock_ms)
+    (tmp_path / "quarantine" / "notes").mkdir()
+    (tmp_path / "quarantine" / "2020-01-01").symlink_to(tmp_path / "originals")
+    later = clock_ms + 2 * suite.DAY_MS
+    assert await pictures.purge(post_id, later) == 3
+    assert [kept async for kept in pictures.quarantined(later)] == []
+    names = {path.name for path in (tmp_path / "quarantine").iterdir()}
+    assert names == {"notes", "2020-01-01"}
+
+
+@pytest.mark.anyio
+async def test_names_that_are_no_ids_are_nobodys_leftovers(
+    pictures: FilePictureStore, tmp_path: Path, clock_ms: int
+) -> None:
+    """`.keep` was taken for a post without an id, whose original is the folder of all of them."""
+    post_id = await suite.PictureStoreSuite().stored(pictures)
+    for name in (".keep", "README.txt"):
+        (tmp_path / "originals" / post_id[-2:] / name).write_text("x")
+    (tmp_path / "originals" / "README.txt").write_text("x")
+    assert [kept async for kept in pictures.leftovers(clock_ms)] == [post_id]
+
+
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
 def test_a_full_disk_is_told_as_such(number: int) -> None:
     with pytest.raises(StorageFullError), disk_errors():

@@ -70,6 +70,10 @@ class DynamoPostStore:
         self._followed(str(item["request_id"]))
         return stored_post(item)
 
+    async def was_deleted(self, post_id: str) -> bool:
+        item = await self._table.get(post_key(post_id))
+        return item is not None and not is_there(item)
+
     async def update(self, post_id: str, change: Callable[[Post], Post]) -> StoredPost:
         async for _ in attempts():
             item = await self._table.get(post_key(post_id))

@@ -52,8 +52,19 @@ def move_durably(source: Path, target: Path) -> None:
         sync(target.parent)
 
 
+def remove_durably(path: Path) -> bool:
+    """Delete a file; whether there was one."""
+    try:
+        path.unlink()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    sync(path.parent)
+    return True
+
+
 def ensure_folder(folder: Path) -> None:
-    """Make a folder durably, if it is not there."""
+    """Make a folder durably, and those above it, if it is not there."""
     if not folder.is_dir():
-        folder.mkdir(parents=True, exist_ok=True)
+        ensure_folder(folder.parent)
+        folder.mkdir(exist_ok=True)
         sync(folder.parent)

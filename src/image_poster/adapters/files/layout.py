@@ -6,6 +6,7 @@
     uploads/{xx}/{post_id}.trial    from which offset on its bytes are not verified yet
     originals/{xx}/{post_id}        the untouched upload
     renditions/{xx}/{post_id}.600.jpg, …1600.jpg
+    quarantine/                     files whose posts are not known (see `quarantine.py`)
 
 `xx` are the last two characters of the id, which are random, so that no folder grows too long.
 """
@@ -29,11 +30,16 @@ class Layout:
         self._root = root
         self._reserve_bytes = reserve_bytes
         self.spool = root / "spool"
+        self.quarantine = root / "quarantine"
         self._uploads = root / "uploads"
         self._originals = root / "originals"
         self._renditions = root / "renditions"
-        for folder in (self.spool, self._uploads, self._originals, self._renditions):
+        for folder in (self.spool, self.quarantine, *self._kept()):
             ensure_folder(folder)
+
+    def relative(self, path: Path) -> Path:
+        """A path of this layout as seen from the data folder."""
+        return path.relative_to(self._root)
 
     def check_room(self, size: int) -> None:
         """Raises `StorageFullError` if so many bytes of a picture are too many."""
@@ -68,5 +74,7 @@ class Layout:
 
     def shards(self) -> list[Path]:
         """The folders in which files of posts are."""
-        kept = (self._uploads, self._originals, self._renditions)
-        return [shard for folder in kept for shard in folder.iterdir()]
+        return [shard for folder in self._kept() for shard in folder.iterdir() if shard.is_dir()]
+
+    def _kept(self) -> tuple[Path, ...]:
+        return (self._uploads, self._originals, self._renditions)

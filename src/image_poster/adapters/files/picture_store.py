@@ -10,9 +10,16 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from image_poster.adapters.files.durable import disk_errors, move_durably, sync, write_all
+from image_poster.adapters.files.durable import (
+    disk_errors,
+    move_durably,
+    remove_durably,
+    write_all,
+)
 from image_poster.adapters.files.layout import Layout
+from image_poster.adapters.files.quarantine import Quarantine, QuarantinedFile
 from image_poster.domain.errors import ImageNotFoundError
+from image_poster.domain.ids import is_id
 from image_poster.domain.images import RENDITIONS
 from image_poster.ports.picture_store import StagedPicture, StoredFile, Workspace
 
@@ -89,6 +96,7 @@ class FilePictureStore:
 
     def __init__(self, layout: Layout) -> None:
         self._layout = layout
+        self._quarantine = Quarantine(layout)
 
     def stage(self, post_id: str) -> StagedPicture:
         spooled = self._layout.spool / f"{post_id}.{os.urandom(4).hex()}"
@@ -126,6 +134,20 @@ class FilePictureStore:
             for post_id in await asyncio.to_thread(_ids_older, shard, older_than_ms):
                 yield post_id
 
+    async def quarantine(self, post_id: str, now_ms: int) -> int:
+        return await asyncio.to_thread(self._quarantine.take, post_id, now_ms)
+
+    async def quarantined(self, before_ms: int) -> AsyncIterator[str]:
+        for post_id in await asyncio.to_thread(self._quarantine.posts, before_ms):
+            yield post_id
+
+    async def purge(self, post_id: str, before_ms: int) -> int:
+        return await asyncio.to_thread(self._quarantine.drop, post_id, before_ms)
+
+    def in_quarantine(self) -> Iterator[QuarantinedFile]:
+        """All files that were moved aside, those of the oldest day first."""
+        return self._quarantine.files()
+
     def kept(self) -> Iterator[str]:
         """The post ids of all originals and renditions."""
         for shard in self._layout.shards():
@@ -137,11 +159,8 @@ class FilePictureStore:
 
     def _remove(self, post_id: str) -> None:
         for path in self._layout.files_of(post_id):
-            try:
-                path.unlink()
-            except FileNotFoundError:
-                continue
-            sync(path.parent)
+            remove_durably(path)
+        self._quarantine.drop(post_id)
 
     def _drop_spooled(self, older_than_ms: int) -> None:
         for path in _older(self._layout.spool, older_than_ms):
@@ -160,4 +179,5 @@ def _older(folder: Path, than_ms: int) -> Iterator[Path]:
 
 
 def _ids_older(folder: Path, than_ms: int) -> list[str]:
-    return sorted({path.name.partition(".")[0] for path in _older(folder, than_ms)})
+    found = {path.name.partition(".")[0] for path in _older(folder, than_ms)}
+    return sorted(filter(is_id, found))  # other names are no files of ours

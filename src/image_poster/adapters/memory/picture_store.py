@@ -50,6 +50,7 @@ class MemoryPictureStore:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._files: dict[tuple[str, str], tuple[bytes, int]] = {}
+        self._quarantine: dict[tuple[str, str, int], bytes] = {}
 
     def keep(self, post_id: str, name: str, content: bytes) -> None:
         """Keep one file of a post."""
@@ -97,11 +98,35 @@ class MemoryPictureStore:
     async def remove(self, post_id: str) -> None:
         for name in (_UPLOAD, _ORIGINAL, *RENDITIONS):
             self._files.pop((post_id, name), None)
+        self._drop(post_id, None)
 
     async def leftovers(self, older_than_ms: int) -> AsyncIterator[str]:
         kept = self._files.items()
         for post_id in sorted({key[0] for key, (_, since) in kept if since < older_than_ms}):
             yield post_id
+
+    async def quarantine(self, post_id: str, now_ms: int) -> int:
+        names = [name for of, name in self._files if of == post_id]
+        for name in names:
+            self._quarantine[post_id, name, now_ms] = self._files.pop((post_id, name))[0]
+        return len(names)
+
+    async def quarantined(self, before_ms: int) -> AsyncIterator[str]:
+        for post_id in sorted({of for of, _, moved_ms in self._quarantine if moved_ms < before_ms}):
+            yield post_id
+
+    async def purge(self, post_id: str, before_ms: int) -> int:
+        return self._drop(post_id, before_ms)
+
+    def _drop(self, post_id: str, before_ms: int | None) -> int:
+        dropped = [
+            key
+            for key in self._quarantine
+            if key[0] == post_id and (before_ms is None or key[2] < before_ms)
+        ]
+        for key in dropped:
+            del self._quarantine[key]
+        return len(dropped)
 
     def _content(self, post_id: str, name: str) -> bytes:
         try:

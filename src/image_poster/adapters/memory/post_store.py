@@ -30,6 +30,9 @@ class MemoryPostStore:
     async def find(self, post_id: str) -> StoredPost | None:
         return self._state.stored(post_id) if post_id in self._state.posts else None
 
+    async def was_deleted(self, post_id: str) -> bool:
+        return post_id in self._state.tombstones
+
     async def update(self, post_id: str, change: Callable[[Post], Post]) -> StoredPost:
         before = self._state.post(post_id)
         after = change(before)

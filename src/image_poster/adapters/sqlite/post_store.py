@@ -60,6 +60,9 @@ class SqlitePostStore:
         row = self._database.read_one(_FIND, post_id)
         return StoredPost(*row) if row else None
 
+    async def was_deleted(self, post_id: str) -> bool:
+        return self._database.read_one("SELECT 1 FROM tombstones WHERE id = ?", post_id) is not None
+
     async def update(self, post_id: str, change: Callable[[Post], Post]) -> StoredPost:
         now = self._clock.now_ms()
 

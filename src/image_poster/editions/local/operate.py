@@ -124,13 +124,25 @@ async def _contents(adapters: Adapters) -> list[Finding]:
     return [
         Finding("failed", not waiting, f"{len(waiting)} in the dead-letter place"),
         Finding("deletions", well=True, remark=f"{len(deletions)} not finished yet"),
-        Finding("orphans", well=True, remark=f"{left.orphans} files without a post (swept hourly)"),
+        Finding("orphans", well=True, remark=f"{left.orphans} posts' files without a row"),
+        await _quarantine(adapters),
         Finding("pictures", not left.incomplete, _missing(left.incomplete)),
     ]
 
 
 def _missing(post_ids: list[str]) -> str:
     return f"missing of {', '.join(post_ids[:5])}" if post_ids else "none is missing"
+
+
+async def _quarantine(adapters: Adapters) -> Finding:
+    files = list(adapters.pictures.in_quarantine())
+    if not files:
+        return Finding("quarantine", well=True, remark="empty")
+    remark = f"{len(files)} files, the oldest since {files[0].day}"
+    found = [await adapters.sweep.is_asked_for(one) for one in {file.post_id for file in files}]
+    if any(found):
+        remark += f"; {sum(found)} posts lack theirs: put them back (docs/operations.md)"
+    return Finding("quarantine", not any(found), remark)
 
 
 async def _leftovers(adapters: Adapters) -> Leftovers:

@@ -51,6 +51,10 @@ from image_poster.usecases.work_jobs import WorkJobs
 
 _SWEEP_SECONDS = 3600.0
 _LEASE_MARGIN_SECONDS = 30
+_QUARANTINED = (
+    "files of posts that the database does not know were moved to quarantine/ and will be deleted "
+    "in 7 days: is it the right database? (docs/operations.md)"
+)
 
 _log = structlog.get_logger()
 
@@ -90,29 +94,38 @@ def _compose(database: Database, layout: Layout, signer: Signer) -> Adapters:
     posts, pictures = SqlitePostStore(database, clock), FilePictureStore(layout)
     uploads, ledger = FileUploadStore(layout), SqliteUploadLedger(database)
     cleanup = SqliteCleanup(database)
-    completion = CompleteUpload(posts, uploads)
+    stores = Stores(
+        posts=posts,
+        comments=SqliteCommentStore(database, clock),
+        feed=SqliteFeedReader(database),
+        pictures=pictures,
+        uploads=uploads,
+        ledger=ledger,
+        put_urls=SignedPutUrls(signer),
+        clock=clock,
+    )
     return Adapters(
         database=database,
         clock=clock,
-        stores=Stores(
-            posts=posts,
-            comments=SqliteCommentStore(database, clock),
-            feed=SqliteFeedReader(database),
-            pictures=pictures,
-            uploads=uploads,
-            ledger=ledger,
-            put_urls=SignedPutUrls(signer),
-            clock=clock,
-        ),
+        stores=stores,
         pictures=pictures,
         jobs=SqliteJobQueue(database, clock),
         cleanup=cleanup,
         signer=signer,
         rebuild=Rebuild(SqliteProjection(database)),
-        settle_uploads=SettleUploads(
-            SqliteAwaitingUploads(database), uploads, completion, DeletePost(posts, pictures), clock
-        ),
+        settle_uploads=_settle_uploads(database, stores),
         sweep=Sweep(posts, pictures, cleanup, RemoveRemains(cleanup, pictures), clock),
+    )
+
+
+def _settle_uploads(database: Database, stores: Stores) -> SettleUploads:
+    return SettleUploads(
+        SqliteAwaitingUploads(database),
+        stores.pictures,
+        stores.uploads,
+        CompleteUpload(stores.posts, stores.uploads),
+        DeletePost(stores.posts, stores.pictures),
+        stores.clock,
     )
 
 
@@ -196,7 +209,9 @@ def _sweepers(adapters: Adapters, started_ms: int) -> list[asyncio.Task[None]]:
         expired = await adapters.settle_uploads.expire()
         swept = await adapters.sweep(older_than_ms=older_than_ms)
         if expired or any(swept):
-            _log.info("swept", deleted=swept.deleted, orphans=swept.orphans, expired=expired)
+            _log.info("swept", expired=expired, **swept._asdict())
+        if swept.quarantined:
+            _log.warning(_QUARANTINED, files=swept.quarantined)
         await asyncio.sleep(_SWEEP_SECONDS)
         older_than_ms = adapters.clock.now_ms() - int(_SWEEP_SECONDS * 1000)
 

@@ -1,0 +1,111 @@
+"""Files whose posts the database does not know: moved aside, to be put back or deleted later.
+
+    quarantine/{yyyy-mm-dd}/originals/{xx}/{post_id}, and likewise uploads/ and renditions/
+
+The folder's name is the day (UTC) of the move: a file's own times are kept as they were, and a copy
+of the folder keeps the day too. A day can be purged once all of it has passed. What is not named as
+above is never touched.
+"""
+
+import contextlib
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import NamedTuple
+
+from image_poster.adapters.files.durable import move_durably, remove_durably, sync
+from image_poster.adapters.files.layout import Layout
+from image_poster.domain.ids import is_id
+
+_DAY = "%Y-%m-%d"
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class QuarantinedFile(NamedTuple):
+    """A file that was moved aside, the post that it belongs to, and the day of the move."""
+
+    path: Path
+    post_id: str
+    day: str
+
+
+class Quarantine:
+    """The quarantine of one data folder."""
+
+    def __init__(self, layout: Layout) -> None:
+        self._layout = layout
+
+    def take(self, post_id: str, now_ms: int) -> int:
+        """Move every file of the post aside, durably; how many there were. A file is never
+        replaced: one of the same name and day stays where it is until another day."""
+        folder = self._layout.quarantine / _moment(now_ms).strftime(_DAY)
+        return sum(
+            _moved(path, folder / self._layout.relative(path))
+            for path in self._layout.files_of(post_id)
+        )
+
+    def files(self, before_ms: int | None = None) -> Iterator[QuarantinedFile]:
+        """All files, oldest day first; or those that were all moved before that time."""
+        for folder in self._days(before_ms):
+            yield from _files_in(folder)
+
+    def posts(self, before_ms: int) -> list[str]:
+        """The ids of posts of which files were moved before that time. Folders of those days that
+        have become empty are removed."""
+        for day in self._days(before_ms):
+            for folder in sorted(day.rglob("*"), reverse=True):
+                _remove_if_empty(folder)
+            _remove_if_empty(day)
+        return sorted({file.post_id for file in self.files(before_ms)})
+
+    def drop(self, post_id: str, before_ms: int | None = None) -> int:
+        """Delete the post's files, or those that were moved before that time; how many there
+        were."""
+        return sum(
+            remove_durably(folder / self._layout.relative(path))
+            for folder in self._days(before_ms)
+            for path in self._layout.files_of(post_id)
+        )
+
+    def _days(self, before_ms: int | None) -> list[Path]:
+        moment = None if before_ms is None else _moment(before_ms)
+        days = [(folder, _end_of(folder)) for folder in sorted(self._layout.quarantine.iterdir())]
+        return [folder for folder, end in days if end and (moment is None or end <= moment)]
+
+
+def _moment(milliseconds: int) -> datetime:
+    return _EPOCH + timedelta(milliseconds=milliseconds)
+
+
+def _end_of(folder: Path) -> datetime | None:
+    """When the day that a folder is named after has passed; None if it is no such folder."""
+    if folder.is_symlink() or not folder.is_dir():
+        return None
+    try:
+        day = datetime.strptime(folder.name, _DAY).replace(tzinfo=UTC)
+    except ValueError:
+        return None
+    return day + timedelta(days=1)
+
+
+def _moved(path: Path, target: Path) -> bool:
+    if target.exists():
+        return False
+    try:
+        move_durably(path, target)
+    except FileNotFoundError:  # there was none, or its owner was quicker
+        return False
+    sync(path.parent)
+    return True
+
+
+def _files_in(folder: Path) -> Iterator[QuarantinedFile]:
+    for path in sorted(folder.glob("*/*/*")):
+        post_id = path.name.partition(".")[0]
+        if is_id(post_id) and path.is_file():
+            yield QuarantinedFile(path, post_id, folder.name)
+
+
+def _remove_if_empty(folder: Path) -> None:
+    with contextlib.suppress(OSError):  # it is not empty, or no folder
+        folder.rmdir()
