@@ -31,13 +31,14 @@ from image_poster.ports.picture_store import Workspace
 from image_poster.usecases.create_post import CreatePost, PostDraft
 from image_poster.usecases.delete_post import DeletePost, RemoveRemains
 from image_poster.usecases.publish_image import PublishImage
-from image_poster.usecases.sweep import QUARANTINE_KEPT_MS, Sweep
+from image_poster.usecases.sweep import Sweep
 from image_poster.usecases.work_jobs import JobDone, WorkJobs
 from support.renderer import FakeRenderer
 
 pytestmark = pytest.mark.anyio
 
 LEASE_MS = 1000
+SEVEN_DAYS_MS = 7 * 24 * 3600 * 1000
 
 
 @dataclass
@@ -228,10 +229,10 @@ async def in_quarantine(world: World) -> list[str]:
 async def test_quarantine_ends_seven_days_after_the_move_however_old_the_file(world: World) -> None:
     unknown = new_id()
     world.pictures.keep(unknown, "original", b"bytes")
-    world.clock.advance(10 * QUARANTINE_KEPT_MS)
+    world.clock.advance(10 * SEVEN_DAYS_MS)
     moved = world.clock.now_ms()
     await world.sweep(older_than_ms=moved)
-    world.clock.advance(QUARANTINE_KEPT_MS)
+    world.clock.advance(SEVEN_DAYS_MS)
     assert await world.sweep(older_than_ms=moved) == (0, 0, 0)
     assert await in_quarantine(world) == [unknown]
     world.clock.advance(1)
@@ -246,7 +247,7 @@ async def test_what_a_post_asks_for_is_never_deleted_in_quarantine(world: World)
     world.clock.advance(1)
     await world.sweep(older_than_ms=world.clock.now_ms())
     world.state.posts[post_id] = record
-    world.clock.advance(QUARANTINE_KEPT_MS + 1)
+    world.clock.advance(SEVEN_DAYS_MS + 1)
     assert (await world.sweep(older_than_ms=0)).purged == 0
     assert await in_quarantine(world) == [post_id]
     world.pictures.keep(post_id, "original", b"put back from a copy")

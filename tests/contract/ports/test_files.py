@@ -101,12 +101,16 @@ async def test_what_is_purged_leaves_no_folder_and_what_is_not_ours_stays(
     pictures: FilePictureStore, tmp_path: Path, clock_ms: int
 ) -> None:
     post_id = await suite.PictureStoreSuite().published(pictures)
+    kept = await suite.PictureStoreSuite().stored(pictures)
     await pictures.quarantine(post_id, clock_ms)
     (tmp_path / "quarantine" / "notes").mkdir()
-    (tmp_path / "quarantine" / "2020-01-01").symlink_to(tmp_path / "originals")
+    (tmp_path / "quarantine" / "2020-01-01").symlink_to(tmp_path)
     later = clock_ms + 2 * suite.DAY_MS
+    assert [found async for found in pictures.quarantined(later)] == [post_id]
     assert await pictures.purge(post_id, later) == 3
-    assert [kept async for kept in pictures.quarantined(later)] == []
+    assert await pictures.purge(kept, later) == 0
+    assert await pictures.has_original(kept)
+    assert [found async for found in pictures.quarantined(later)] == []
     names = {path.name for path in (tmp_path / "quarantine").iterdir()}
     assert names == {"notes", "2020-01-01"}
 
