@@ -48,7 +48,7 @@ def lines(folder: Path, scale: Scale) -> Iterator[Found]:
     """All comparisons of uploads."""
     sizes, photo = scale.uploads, folder / "photo.jpg"
     # Starts like a JPEG and is none: nobody's image work is measured here.
-    photo.write_bytes(b"\xff\xd8\xff" + os.urandom(sizes.size - 3))
+    photo.write_bytes(b"\xff\xd8\xff\xe0" + os.urandom(sizes.size - 4))
     sides = [Side("ours", servers.ours, _our_command)]
     if why_not():
         yield Skipped(7, f"no @tus/server and tus-js-client: {why_not()}")
@@ -202,7 +202,7 @@ def _head_times(folder: Path, side: Side, sizes: UploadsScale) -> list[float]:
 
 def _ingest(folder: Path, sides: list[Side], sizes: UploadsScale) -> Iterator[Found]:
     """Much in one request, until the bytes are on the disk."""
-    content, size = b"\xff\xd8\xff" + os.urandom(sizes.large - 3), _mb(sizes.large)
+    content, size = b"\xff\xd8\xff\xe0" + os.urandom(sizes.large - 4), _mb(sizes.large)
     found = [_taken_in(folder, side, content, sizes.rounds) for side in sides]
     ours, growth = found[0]
     yield Line(f"memory over idle while {size} come in / {size}", growth, 0.2, "<=", "resident")

@@ -79,6 +79,12 @@ def by_vips(suffix: str, width: int = 120, height: int = 80) -> bytes:
     return bytes(image.copy(interpretation="srgb").write_to_buffer(suffix))
 
 
+def flat(colour: tuple[int, int, int], side: int = 64) -> pyvips.Image:
+    """One colour in sRGB, for libvips; made without a loader, which a test may have blocked."""
+    plain = pyvips.Image.black(side, side, bands=3) + list(colour)
+    return plain.cast("uchar").copy(interpretation="srgb")
+
+
 def animated_gif() -> bytes:
     """Two frames: the corners, then black."""
     first = corners().convert("P", palette=Image.Palette.ADAPTIVE)
@@ -114,6 +120,17 @@ def bomb(side: int = 50_000) -> bytes:
 
     header[29:33] = zlib.crc32(bytes(header[12:29])).to_bytes(4)
     return bytes(header)
+
+
+def svg_disguised_as(head: bytes) -> bytes:
+    """An SVG that reads the file beside it, behind a comment that holds what a sniffer may look
+    for."""
+    svg = (
+        b'<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" '
+        b'width="64" height="64"><rect width="64" height="64" fill="red"/>'
+        b'<image width="64" height="64" xlink:href="other.png"/></svg>'
+    )
+    return b"<!--" + head + b" -->" + svg
 
 
 def wide_gamut_profile() -> bytes:

@@ -15,7 +15,7 @@ from image_poster.domain.errors import (
 from image_poster.domain.feed import FeedPosition
 from image_poster.domain.identity import Identity
 from image_poster.domain.ids import is_id, new_id
-from image_poster.domain.images import ImageFormat, RenderedImage, Size, sniff
+from image_poster.domain.images import RenderedImage, Size
 from image_poster.domain.posts import Failure, Post, PostStatus
 from image_poster.domain.signing import Signer
 from image_poster.domain.times import rfc3339
@@ -131,30 +131,6 @@ def test_a_cursor_is_good_for_its_list_and_secret_only() -> None:
     for other, name in ((signer, "feed:new:"), (CursorSigner(Signer(b"other")), "feed:top:")):
         with pytest.raises(InvalidCursorError):
             other.read(name, cursor, FeedPosition)
-
-
-@pytest.mark.parametrize(
-    ("head", "expected"),
-    [
-        (b"\xff\xd8\xff\xe0", ImageFormat.JPEG),
-        (b"\x89PNG\r\n\x1a\n", ImageFormat.PNG),
-        (b"GIF87a", ImageFormat.GIF),
-        (b"GIF89a", ImageFormat.GIF),
-        (b"RIFF\x00\x00\x00\x00WEBPVP8 ", ImageFormat.WEBP),
-        (b"BM\x00\x00", ImageFormat.BMP),
-        (b"\x00\x00\x00\x18ftypheic\x00\x00\x00\x00mif1heic", ImageFormat.HEIC),
-        (b"\x00\x00\x00\x1cftypmif1\x00\x00\x00\x00mif1miafheic", ImageFormat.HEIC),
-        (b"\x00\x00\x00\x1cftypmif1\x00\x00\x00\x00mif1miafavif", ImageFormat.AVIF),
-        (b"\x00\x00\x00\x1cftypavif\x00\x00\x00\x00mif1miafavif", ImageFormat.AVIF),
-        (b"\x00\x00\x00\x14ftypmif1\x00\x00\x00\x00mif1heic", None),  # heic lies behind the box
-        (b"\x00\x00\x00\x18ftypheiX\x00\x00heicmif1isom", None),  # there it is the minor version
-        (b"\x00\x00\x00\x18ftypisom\x00\x00\x00\x00mp42", None),
-        (b"RIFF\x00\x00\x00\x00AVI ", None),
-        (b"", None),
-    ],
-)
-def test_formats_are_told_by_their_first_bytes(head: bytes, expected: ImageFormat | None) -> None:
-    assert sniff(head) == expected
 
 
 @pytest.mark.parametrize(

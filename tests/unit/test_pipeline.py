@@ -1,14 +1,18 @@
 """Image work, picture by picture: upright, unstretched, in sRGB, without metadata."""
 
+import concurrent.futures
 import io
+import multiprocessing
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pyvips
 from PIL import Image
 
-from image_poster.adapters.vips.decoders import rejected
+from image_poster.adapters.vips.decoders import decode, rejected
 from image_poster.adapters.vips.pipeline import RenderSettings, render
 from image_poster.adapters.vips.selftest import unreadable_formats
 from image_poster.domain.images import (
@@ -68,6 +72,51 @@ def test_every_format_is_read(make: Make, kind: str) -> None:
     assert made.small.size == (600, 600)
     assert made.large.size == (120, 80)
     assert looks_like(corner_colours(made.small), CORNERS)
+
+
+@pytest.mark.parametrize("kind", ["jpeg", "png", "bmp", "webp", "gif", "heic", "avif"])
+def test_the_sniffed_format_picks_the_one_loader_and_all_others_are_blocked(kind: str) -> None:
+    """After a picture was opened, libvips reads nothing but its format: in a process of its own,
+    since blocking lasts."""
+    files = {name: content for name, content in pictures.samples().items() if name != "heic"}
+    files["svg"] = b'<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"/>'
+    files["tiff"] = pictures.by_vips(".tif")
+    read = in_a_process(loaders_left, pictures.samples()[kind], files)
+    assert read <= {kind, "animated gif" if kind == "gif" else kind}
+
+
+def loaders_left(content: bytes, files: dict[str, bytes]) -> set[str]:
+    """Decode `content`, then say which of `files` libvips can still open."""
+    with tempfile.TemporaryDirectory() as folder:
+        original = Path(folder, "original")
+        original.write_bytes(content)
+        decode(original, 1_000_000)
+    return {name for name, file in files.items() if is_opened(file)}
+
+
+def is_opened(content: bytes) -> bool:
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(content)
+        file.flush()
+        try:
+            pyvips.Image.new_from_file(file.name)
+        except pyvips.Error:
+            return False
+        return True
+
+
+def in_a_process(function: Callable[..., Any], *arguments: object) -> Any:
+    with concurrent.futures.ProcessPoolExecutor(
+        max_workers=1, mp_context=multiprocessing.get_context("spawn")
+    ) as pool:
+        return pool.submit(function, *arguments).result(timeout=60)
+
+
+def test_what_only_pretends_to_be_a_format_is_not_given_to_another_loader(make: Make) -> None:
+    """The head of an AVIF, well formed, before an SVG that another loader would render."""
+    head = b"\x00\x00\x00\x1cftypavif\x00\x00\x00\x00mif1miafavif"
+    with pytest.raises(ImageRejectedError):
+        make(head + pictures.svg_disguised_as(b"text"))
 
 
 def test_this_machine_reads_all_formats() -> None:
@@ -167,16 +216,14 @@ def test_grey_sixteen_bit_and_bilevel(make: Make) -> None:
 def test_cmyk_with_and_without_a_profile(make: Make) -> None:
     plain = pictures.encoded(Image.new("CMYK", (64, 64), (0, 255, 255, 0)))
     assert near(colour(make(plain)), (237, 28, 36), by=30)
-    red = pyvips.Image.new_from_buffer(pictures.encoded(Image.new("RGB", (64, 64), RED)), "")
+    red = pictures.flat(RED)
     profiled = red.icc_transform("cmyk", input_profile="srgb").jpegsave_buffer(Q=95)
     assert near(colour(make(profiled)), RED, by=25)
 
 
 def test_an_embedded_profile_is_converted_not_just_dropped(make: Make) -> None:
     """The same numbers mean a stronger red in Display P3 than in sRGB."""
-    picture = pyvips.Image.new_from_buffer(
-        pictures.encoded(Image.new("RGB", (64, 64), (200, 80, 80)), "PNG"), ""
-    )
+    picture = pictures.flat((200, 80, 80))
     wide = picture.icc_transform("p3", input_profile="srgb").pngsave_buffer()
     assert pictures.opened(wide).getpixel((5, 5))[0] < 195
     made = make(wide)

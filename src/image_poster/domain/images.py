@@ -37,36 +37,71 @@ _ALIASES = {
 }
 _HEIC_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx"}
 _AVIF_BRANDS = {b"avif", b"avis"}
+# `ftyp` with one brand has 16 bytes; the longest seen have a dozen brands.
+_MIN_FTYP_BYTES, _MAX_FTYP_BYTES = 16, 256
+_FIRST_JPEG_MARKER = b"\xc0"
+_GIF_HEADER_BYTES = 13
+_WEBP_CHUNKS = {b"VP8 ", b"VP8L", b"VP8X"}
+_BMP_HEADER_BYTES = {12, 40, 52, 56, 64, 108, 124}
 
 
 def sniff(head: bytes | bytearray) -> ImageFormat | None:
     """The format that the first `SNIFF_BYTES` of a file show, or None. Names are never asked.
 
-    Signatures: the WHATWG MIME Sniffing Standard, section 6.1; ISO/IEC 14496-12 `ftyp` for the
-    last two, whose compatible brands decide when the major one is the general `mif1`.
+    A signature alone is four bytes that can stand in any text, so the fields behind it must make
+    sense too. Signatures: the WHATWG MIME Sniffing Standard, section 6.1. The fields: PNG (third
+    edition) 11.2.1, `IHDR` comes first; GIF89a, section 18; the WebP container, "WebP file
+    header"; the sizes of the headers that BMP has had; ISO/IEC 14496-12, 4.3.
     """
-    if head.startswith(b"\xff\xd8\xff"):
-        return ImageFormat.JPEG
-    if head.startswith(b"\x89PNG\r\n\x1a\n"):
-        return ImageFormat.PNG
-    if head.startswith((b"GIF87a", b"GIF89a")):
-        return ImageFormat.GIF
-    if head.startswith(b"RIFF") and head[8:12] == b"WEBP":
-        return ImageFormat.WEBP
-    if head.startswith(b"BM"):
-        return ImageFormat.BMP
-    return _sniff_isobmff(head)
+    start = bytes(head[:SNIFF_BYTES])
+    for image_format, matches in _SIGNATURES.items():
+        if matches(start):
+            return image_format
+    return _sniff_isobmff(start)
 
 
-def _sniff_isobmff(head: bytes | bytearray) -> ImageFormat | None:
-    if head[4:8] != b"ftyp":
+def _is_jpeg(head: bytes) -> bool:
+    # SOI, then a marker: those under 0xC0 cannot follow it.
+    return head[:3] == b"\xff\xd8\xff" and head[3:4] >= _FIRST_JPEG_MARKER
+
+
+def _is_png(head: bytes) -> bool:
+    return head[:8] == b"\x89PNG\r\n\x1a\n" and head[8:16] == b"\x00\x00\x00\x0dIHDR"
+
+
+def _is_gif(head: bytes) -> bool:
+    return head[:6] in (b"GIF87a", b"GIF89a") and len(head) > _GIF_HEADER_BYTES
+
+
+def _is_webp(head: bytes) -> bool:
+    return head[:4] == b"RIFF" and head[8:12] == b"WEBP" and head[12:16] in _WEBP_CHUNKS
+
+
+def _is_bmp(head: bytes) -> bool:
+    return head[:2] == b"BM" and int.from_bytes(head[14:18], "little") in _BMP_HEADER_BYTES
+
+
+def _sniff_isobmff(head: bytes) -> ImageFormat | None:
+    """HEIC or AVIF: the file begins with the box `ftyp`, of a plausible size, whose brands tell.
+    The compatible brands decide when the major one is the general `mif1`."""
+    size = int.from_bytes(head[:4])
+    if head[4:8] != b"ftyp" or not _MIN_FTYP_BYTES <= size <= _MAX_FTYP_BYTES or size % 4:
         return None
-    box = head[8 : min(int.from_bytes(head[:4]), SNIFF_BYTES)]
+    box = head[8:size]
     # A brand is four bytes; the second four are the minor version.
-    brands = {bytes(box[at : at + 4]) for at in (0, *range(8, len(box), 4))}
+    brands = {box[at : at + 4] for at in (0, *range(8, len(box), 4))}
     if brands & _AVIF_BRANDS:
         return ImageFormat.AVIF
     return ImageFormat.HEIC if brands & _HEIC_BRANDS else None
+
+
+_SIGNATURES = {
+    ImageFormat.JPEG: _is_jpeg,
+    ImageFormat.PNG: _is_png,
+    ImageFormat.GIF: _is_gif,
+    ImageFormat.WEBP: _is_webp,
+    ImageFormat.BMP: _is_bmp,
+}
 
 
 def declared_format(content_type: str) -> ImageFormat | None:

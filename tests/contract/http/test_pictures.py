@@ -94,3 +94,16 @@ def test_the_original_of_a_failed_post_is_still_there(api: Api) -> None:
     post = api.finished(alice, content)
     assert api.get(f"/posts/{post['id']}/original", alice).content == content
     assert_problem(api.get(f"/posts/{post['id']}/original", someone()), 404, "post_not_found")
+
+
+@pytest.mark.parametrize("head", [b"ftypavif         ", b"ftypheic\x00\x00\x00\x00mif1heic"])
+def test_a_drawing_disguised_as_a_photograph_is_refused(api: Api, head: bytes) -> None:
+    """An SVG is a program that names files to show: with one, a stranger saw others' originals."""
+    answer = api.upload(someone(), pictures.svg_disguised_as(head))
+    assert_problem(answer, 415, "unsupported_image")
+
+
+def test_a_drawing_behind_the_true_head_of_a_photograph_is_never_drawn(api: Api) -> None:
+    head = b"\x00\x00\x00\x1cftypavif\x00\x00\x00\x00mif1miafavif"
+    post = api.finished(someone(), head + pictures.svg_disguised_as(b"text"))
+    assert post["failure"]["code"] == "image_unreadable"

@@ -28,6 +28,13 @@ _SIGNS_OF_OURS = ("out of memory", "No space left", "unable to write")
 PillowImage.MAX_IMAGE_PIXELS = None
 
 
+class Loader(NamedTuple):
+    """A loader of libvips: the type by whose name it is blocked, and its operation on a file."""
+
+    type_name: str
+    load: Callable[..., pyvips.Image]
+
+
 class Decoded(NamedTuple):
     """The picture upright and in sRGB, shrunk to `domain.images.working_size`; and its full
     size."""
@@ -42,10 +49,25 @@ def decode(path: Path, max_pixels: int) -> Decoded:
         found = sniff(file.read(SNIFF_BYTES))
     if found is None:
         raise ImageRejectedError("image_unreadable", "This is no picture in a format that we read.")
+    _allow_only(found)
     try:
-        return _DECODERS.get(found, _decode_with_vips)(path, max_pixels)
+        if found in _LOADERS:
+            return _decode_with_vips(path, max_pixels, _LOADERS[found])
+        return _DECODERS[found](path, max_pixels)
     except (pyvips.Error, OSError, ValueError, SyntaxError, EOFError, RuntimeError) as exc:
         raise rejected(exc) from exc  # these are the decoders' ways to say that bytes are wrong
+
+
+def _allow_only(found: ImageFormat) -> None:
+    """Block every loader of libvips but the one of the format that was sniffed.
+
+    libvips would otherwise guess again from the content, and by its guess might take a loader that
+    reads other files (SVG) or has never been tried here
+    (https://www.libvips.org/API/current/func.operation_block_set.html).
+    """
+    pyvips.operation_block_set("VipsForeignLoad", True)
+    if found in _LOADERS:
+        pyvips.operation_block_set(_LOADERS[found].type_name, False)
 
 
 def rejected(error: Exception) -> Exception:
@@ -65,8 +87,8 @@ def _check(width: int, height: int, max_pixels: int) -> None:
         )
 
 
-def _decode_with_vips(path: Path, max_pixels: int) -> Decoded:
-    header = pyvips.Image.new_from_file(str(path), access="sequential")
+def _decode_with_vips(path: Path, max_pixels: int, loader: Loader) -> Decoded:
+    header = loader.load(str(path), access="sequential")
     _check(header.width, header.height, max_pixels)
     source = Size(header.width, header.height)
     if _orientation(header) >= _SIDEWAYS:
@@ -137,4 +159,12 @@ def _to_srgb(image: pyvips.Image) -> dict[str, str]:
 _DECODERS: dict[ImageFormat, Callable[[Path, int], Decoded]] = {
     ImageFormat.BMP: _decode_bmp,
     ImageFormat.HEIC: _decode_heic,
+}
+
+_LOADERS = {
+    ImageFormat.JPEG: Loader("VipsForeignLoadJpeg", pyvips.Image.jpegload),
+    ImageFormat.PNG: Loader("VipsForeignLoadPng", pyvips.Image.pngload),
+    ImageFormat.WEBP: Loader("VipsForeignLoadWebp", pyvips.Image.webpload),
+    ImageFormat.GIF: Loader("VipsForeignLoadNsgif", pyvips.Image.gifload),
+    ImageFormat.AVIF: Loader("VipsForeignLoadHeif", pyvips.Image.heifload),
 }
