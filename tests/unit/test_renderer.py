@@ -6,7 +6,9 @@ import signal
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import BinaryIO
 
+import psutil
 import pytest
 
 from image_poster.adapters.vips import renderer as module
@@ -17,6 +19,12 @@ from image_poster.ports.picture_store import Workspace
 from support import pictures
 
 pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture(params=[False, True], ids=["asyncio", "uvloop"])
+def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, bool]]:
+    """On the loop of the server too: each tells of a broken pipe in its own way."""
+    return ("asyncio", {"use_uvloop": request.param})
 
 
 @pytest.fixture
@@ -51,28 +59,75 @@ async def test_a_rejected_picture_says_why_and_its_process_goes_on(
     assert len(renderer._idle) == 1
 
 
-async def test_a_process_that_dies_is_our_fault_and_is_replaced(
-    renderer: VipsImageRenderer, tmp_path: Path
+@pytest.mark.parametrize("signal_number", [signal.SIGKILL, signal.SIGSEGV, signal.SIGTERM])
+async def test_an_idle_process_that_was_killed_is_noticed_at_once(
+    renderer: VipsImageRenderer, tmp_path: Path, signal_number: int
 ) -> None:
-    await renderer.render(work_on(tmp_path, pictures.jpeg()))
-    os.kill(renderer._idle[0].pid, signal.SIGSEGV)
-    with pytest.raises(ImageWorkFailedError):
+    """Whether the loop has heard of its end or not: the picture goes on with a new process."""
+    for _ in range(3):
         await renderer.render(work_on(tmp_path, pictures.jpeg()))
-    assert renderer._idle == []
-    assert (await renderer.render(work_on(tmp_path, pictures.jpeg()))).small.width == 600
+        killed = renderer._idle[0]
+        os.kill(killed.pid, signal_number)
+        assert (await renderer.render(work_on(tmp_path, pictures.jpeg()))).small.width == 600
+        assert killed not in renderer._idle
+        os.kill(renderer._idle[0].pid, signal_number)
+        await renderer._idle[0].wait()
+        assert (await renderer.render(work_on(tmp_path, pictures.jpeg()))).small.width == 600
 
 
-async def test_a_process_that_dies_at_work_is_told(
+async def test_all_idle_processes_that_were_killed_are_noticed(
     renderer: VipsImageRenderer, tmp_path: Path
 ) -> None:
-    await renderer.render(work_on(tmp_path, pictures.jpeg()))
-    child = renderer._idle[0]
-    os.kill(child.pid, signal.SIGSTOP)
-    running = asyncio.create_task(renderer.render(work_on(tmp_path, pictures.jpeg())))
-    await asyncio.sleep(0)
-    os.kill(child.pid, signal.SIGKILL)
-    with pytest.raises(ImageWorkFailedError):
+    for name in ("one", "other"):
+        (tmp_path / name).mkdir()
+    await asyncio.gather(
+        *(renderer.render(work_on(tmp_path / name, pictures.jpeg())) for name in ("one", "other"))
+    )
+    assert len(renderer._idle) == 2
+    for child in renderer._idle:
+        os.kill(child.pid, signal.SIGKILL)
+        await child.wait()
+    assert (await renderer.render(work_on(tmp_path, pictures.jpeg()))).small.width == 600
+    assert len(renderer._idle) == 1
+
+
+async def test_a_picture_whose_process_was_killed_at_work_goes_on_at_once(
+    renderer: VipsImageRenderer, tmp_path: Path
+) -> None:
+    os.mkfifo(tmp_path / "original")
+    running = asyncio.create_task(renderer.render(Workspace(tmp_path / "original", tmp_path)))
+    with await opened_by_a_child(tmp_path / "original"):
+        await kill_children()
+    with await opened_by_a_child(tmp_path / "original") as pipe:
+        pipe.write(b"no picture" * 10)
+    with pytest.raises(ImageRejectedError):
         await running
+
+
+async def test_a_picture_that_ends_its_process_each_time_is_told(
+    renderer: VipsImageRenderer, tmp_path: Path
+) -> None:
+    os.mkfifo(tmp_path / "original")
+    running = asyncio.create_task(renderer.render(Workspace(tmp_path / "original", tmp_path)))
+    for _ in range(2):
+        with await opened_by_a_child(tmp_path / "original"):
+            await kill_children()
+    with pytest.raises(ImageWorkFailedError, match="ended with code -9"):
+        await running
+    assert renderer._idle == []
+
+
+async def opened_by_a_child(pipe: Path) -> BinaryIO:
+    """The end to write to of a named pipe, once a child has opened the other: it is at work."""
+    return await asyncio.to_thread(pipe.open, "wb")
+
+
+async def kill_children() -> None:
+    """Kill them and wait until they are dead; their parent reaps them itself."""
+    for child in psutil.Process().children():
+        child.kill()
+        while is_running(child.pid):
+            await asyncio.sleep(0.001)
 
 
 async def test_a_process_that_hangs_is_ended(tmp_path: Path) -> None:

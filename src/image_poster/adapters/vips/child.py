@@ -1,4 +1,5 @@
-"""What runs in a renderer's child process: one request a line in, one answer a line out.
+"""What runs in a renderer's child process: one request a line in; `begun` and one answer, a line
+each, out.
 
 A process of its own, since a decoder that crashes, hangs or eats memory then costs one picture and
 nothing else (docs/decisions/0005). It ends when its standard input does, so none outlives its
@@ -19,6 +20,8 @@ from image_poster.domain.images import ImageRejectedError, RenderedImage
 
 # Requests are answered first, pictures after: the children yield the processor to the server.
 _NICENESS = 10
+# Said before a picture is opened: if the process ends after it, that may be the picture's fault.
+BEGUN = b"begun\n"
 # The parent ends a child that takes too long; this is for a child whose parent is gone.
 _ALARM_SECONDS = 300
 
@@ -58,7 +61,8 @@ def main() -> None:
     decoder = msgspec.json.Decoder(RenderRequest)
     for line in sys.stdin.buffer:
         signal.alarm(_ALARM_SECONDS)
-        _reply(answer(decoder.decode(line)))
+        _say(BEGUN)
+        _say(msgspec.json.encode(answer(decoder.decode(line))) + b"\n")
         signal.alarm(0)
 
 
@@ -68,9 +72,9 @@ def _be_the_first_to_go() -> None:
         Path("/proc/self/oom_score_adj").write_text("1000")
 
 
-def _reply(made: RenderAnswer) -> None:
+def _say(line: bytes) -> None:
     try:
-        os.write(sys.stdout.fileno(), msgspec.json.encode(made) + b"\n")
+        os.write(sys.stdout.fileno(), line)
     except BrokenPipeError:
         sys.exit()  # the parent is gone, and what was made with it
 

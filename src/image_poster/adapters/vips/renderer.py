@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 
 import msgspec
 
-from image_poster.adapters.vips.child import RenderAnswer, RenderRequest
+from image_poster.adapters.vips.child import BEGUN, RenderAnswer, RenderRequest
 from image_poster.adapters.vips.pipeline import RenderSettings
 from image_poster.domain.images import ImageRejectedError, ImageWorkFailedError, RenderedImage
 from image_poster.ports.picture_store import Workspace
@@ -19,6 +19,9 @@ _COMMAND = (sys.executable, "-P", "-m", "image_poster.adapters.vips.child")
 # processor time that each costs.
 _ENVIRONMENT = {"VIPS_CONCURRENCY": "1"}
 _decode = msgspec.json.Decoder(RenderAnswer).decode
+
+# How often a picture whose child ended at work is tried again at once, before that counts.
+_SECOND_CHANCES = 1
 
 Child = asyncio.subprocess.Process
 
@@ -40,9 +43,8 @@ class VipsImageRenderer:
 
     async def render(self, work: Workspace) -> RenderedImage:
         request = RenderRequest(str(work.original), str(work.folder), self._settings)
-        async with self._places, self._child() as child:
-            line = await self._ask(child, msgspec.json.encode(request) + b"\n")
-        answer = _decode(line)
+        async with self._places:
+            answer = _decode(await self._ask_until_answered(msgspec.json.encode(request) + b"\n"))
         if answer.rejected is not None:
             raise ImageRejectedError(*answer.rejected)
         if answer.rendered is None:
@@ -54,22 +56,40 @@ class VipsImageRenderer:
         while self._idle:
             await _end(self._idle.pop())
 
-    async def _ask(self, child: Child, line: bytes) -> bytes:
-        assert child.stdin is not None  # noqa: S101 - for the type checker: both are pipes
-        assert child.stdout is not None  # noqa: S101
+    async def _ask_until_answered(self, line: bytes) -> bytes:
+        """Ask a child, and the next at once if it has ended: any number of those that were idle,
+        since that is no fault of the picture's; but only one that ended at its work, since that
+        may be."""
+        ended_at_work = 0
+        while True:
+            try:
+                return await self._ask_one(line)
+            except _EndedIdleError as exc:
+                if exc.new:
+                    raise ImageWorkFailedError("a new image process ended at once") from exc
+            except _EndedAtWorkError as exc:
+                ended_at_work += 1
+                if ended_at_work > _SECOND_CHANCES:
+                    raise ImageWorkFailedError(str(exc)) from exc
+
+    async def _ask_one(self, line: bytes) -> bytes:
+        new = not self._idle
+        async with self._child() as child, self._in_time():
+            if not await _is_heard(child, line):
+                raise _EndedIdleError(new=new)
+            answer = await _lines_of(child).readline()
+            if not answer.endswith(b"\n"):
+                code = await child.wait()
+                raise _EndedAtWorkError(f"the image process ended with code {code}")
+            return answer
+
+    @asynccontextmanager
+    async def _in_time(self) -> AsyncIterator[None]:
         try:
             async with asyncio.timeout(self._timeout_seconds):
-                child.stdin.write(line)
-                await child.stdin.drain()
-                answer = await child.stdout.readline()
+                yield
         except TimeoutError as exc:
             raise ImageWorkFailedError(f"no answer within {self._timeout_seconds:g} s") from exc
-        except ConnectionError as exc:
-            raise ImageWorkFailedError("the image process ended before it was asked") from exc
-        if not answer.endswith(b"\n"):
-            code = await child.wait()
-            raise ImageWorkFailedError(f"the image process ended with code {code}")
-        return answer
 
     @asynccontextmanager
     async def _child(self) -> AsyncIterator[Child]:
@@ -81,6 +101,36 @@ class VipsImageRenderer:
             await _end(child)
             raise
         self._idle.append(child)
+
+
+class _EndedIdleError(Exception):
+    """The child had ended, or ended before it began with the picture; it may have been new."""
+
+    def __init__(self, *, new: bool) -> None:
+        super().__init__()
+        self.new = new
+
+
+class _EndedAtWorkError(Exception):
+    """The child ended with the picture in its hands."""
+
+
+async def _is_heard(child: Child, line: bytes) -> bool:
+    """Send a request; whether the child lived to begin with it, as it says itself."""
+    assert child.stdin is not None  # noqa: S101 - for the type checker: it is a pipe
+    try:
+        child.stdin.write(line)
+        await child.stdin.drain()
+    # Which error tells of a pipe without a reader is up to the loop: uvloop has a RuntimeError for
+    # a transport that has noticed, asyncio says nothing at all.
+    except (OSError, RuntimeError):
+        return False
+    return await _lines_of(child).readline() == BEGUN
+
+
+def _lines_of(child: Child) -> asyncio.StreamReader:
+    assert child.stdout is not None  # noqa: S101 - for the type checker: it is a pipe
+    return child.stdout
 
 
 async def _start() -> Child:
