@@ -23,8 +23,8 @@ import bench_uploads
 from report import Found, Line, faults
 from scale import FULL, SMOKE, Scale
 
-# What no longer answers must not hold CI up.
-_MAX_SMOKE_SECONDS = 300
+# What no longer answers must not hold CI up; a busy machine takes three times an idle one's 40 s.
+_MAX_SMOKE_SECONDS = 600
 
 
 @dataclass(frozen=True)
