@@ -104,7 +104,7 @@ class ReceiveUpload:
             post_id, unverified=patch.checksum is not None, known=entry.offset
         )
         try:
-            if patch.offset is None:
+            if patch.offset is None and not is_complete(entry.upload, writer.offset):
                 await writer.rewind(0)
             upload = await self._with_length(post_id, entry.upload, patch, writer.offset)
             left = self._room_for(patch, upload, writer.offset)
@@ -123,8 +123,10 @@ class ReceiveUpload:
         return state
 
     def _room_for(self, patch: Patch, upload: Upload, at: int) -> int | None:
-        """How many bytes may be taken; None if all are there, and these are the last of them once
-        more, to be left unread."""
+        """How many bytes may be taken; None if all are there, and these are the last of them, or
+        the whole, once more, to be left unread."""
+        if patch.offset is None and is_complete(upload, at):
+            return None
         if repeats_the_end(upload, at, patch.offset, patch.declared_bytes):
             return None
         asked = at if patch.offset is None else patch.offset

@@ -139,6 +139,20 @@ def test_other_errors_of_the_disk_stay_what_they_are() -> None:
 
 
 @pytest.mark.anyio
+@pytest.mark.parametrize("digest", [b"", bytes(32)], ids=["any", "announced"])
+async def test_what_lies_in_uploads_beside_an_original_never_replaces_it(
+    pictures: FilePictureStore, uploads: FileUploadStore, tmp_path: Path, digest: bytes
+) -> None:
+    """A crash in the middle of `_open` leaves an empty file there."""
+    post_id = await suite.PictureStoreSuite().stored(pictures, b"the original")
+    shard = tmp_path / "uploads" / post_id[-2:]
+    shard.mkdir()
+    (shard / post_id).touch()
+    await uploads.promote(post_id, digest)
+    assert (tmp_path / "originals" / post_id[-2:] / post_id).read_bytes() == b"the original"
+
+
+@pytest.mark.anyio
 async def test_another_process_takes_over_too(tmp_path: Path) -> None:
     """Two stores on one folder are what two processes have."""
     post_id = new_id()

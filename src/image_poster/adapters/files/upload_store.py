@@ -163,12 +163,12 @@ class FileUploadStore:
         return descriptor
 
     def _promote(self, post_id: str, sha256: bytes) -> None:
-        upload = self.layout.upload(post_id)
+        upload, original = self.layout.upload(post_id), self.layout.original(post_id)
         if upload.exists():
             with self.locked(post_id) as descriptor:  # two may find the upload complete
-                if upload.exists():
+                if upload.exists() and not original.exists():
                     _verify(descriptor, sha256)
-                    move_durably(upload, self.layout.original(post_id))
+                    move_durably(upload, original)
         self.layout.owner(post_id).unlink(missing_ok=True)
         self.layout.trial(post_id).unlink(missing_ok=True)
 

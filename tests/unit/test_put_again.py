@@ -1,0 +1,49 @@
+"""What a PUT may do to an upload whose bytes are all there."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from contract.ports.suite import an_upload
+from image_poster.adapters.files.layout import Layout
+from image_poster.adapters.files.picture_store import FilePictureStore
+from image_poster.adapters.files.upload_store import FileUploadStore
+from image_poster.adapters.memory.clock import ManualClock
+from image_poster.adapters.memory.post_store import MemoryPostStore
+from image_poster.adapters.memory.state import MemoryState
+from image_poster.adapters.memory.upload_ledger import MemoryUploadLedger
+from image_poster.domain.limits import Limits
+from image_poster.usecases.complete_upload import CompleteUpload
+from image_poster.usecases.receive_upload import ReceiveUpload
+
+pytestmark = pytest.mark.anyio
+
+
+async def cut() -> AsyncIterator[bytes]:
+    yield b"abc"
+    raise ConnectionResetError
+
+
+async def test_a_put_that_comes_between_the_original_and_its_row_changes_neither(
+    tmp_path: Path,
+) -> None:
+    """The first PUT has made the file the original and its transaction is under way, or lost by a
+    crash; the second is cut after three bytes."""
+    clock, state, layout = ManualClock(0), MemoryState(), Layout(tmp_path)
+    posts, uploads = MemoryPostStore(state, clock), FileUploadStore(layout)
+    completion = CompleteUpload(posts, uploads)
+    receive = ReceiveUpload(MemoryUploadLedger(state), uploads, completion, clock, Limits())
+    post, upload = an_upload(10)
+    await posts.add(post, None, upload)
+    writer = await uploads.take(post.id)
+    await writer.write(b"all of ten")
+    await writer.close()
+    await uploads.promote(post.id, b"")
+    await receive.put(post.id, 10, cut())
+    file = await FilePictureStore(layout).open_original(post.id)
+    assert await file.read(0, file.size) == b"all of ten"
+    file.close()
+    stored = await posts.find(post.id)
+    assert stored is not None
+    assert stored.post.status == "processing"
