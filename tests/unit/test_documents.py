@@ -3,6 +3,7 @@
 import re
 import tomllib
 from dataclasses import fields
+from importlib.metadata import distribution
 from pathlib import Path
 
 import pytest
@@ -76,3 +77,13 @@ def test_decisions_have_their_five_parts() -> None:
         text = path.read_text()
         for part in ("Status", "Context", "Decision", "Consequences", "Alternatives"):
             assert f"## {part}" in text or f"**{part}**" in text, (path.name, part)
+
+
+def test_our_licence_is_in_its_file_in_the_metadata_and_in_the_readme() -> None:
+    assert read("LICENSE").startswith(
+        "MIT License\n\nCopyright (c) 2026 image-poster-api contributors\n"
+    )
+    ours = distribution("image-poster-api").metadata
+    assert ours["License-Expression"] == "MIT"
+    assert ours.get_all("License-File") == ["LICENSE"]
+    assert "MIT\n([LICENSE](LICENSE))" in read("README.md")
