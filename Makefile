@@ -7,6 +7,15 @@ DATA ?= ./data
 STAGE ?= dev
 STACK ?= image-poster-$(STAGE)
 SAM ?= sam
+# `--upgrade` takes newer releases than those that are locked.
+UPGRADE ?=
+
+# Takes what a lock names and nothing else, each file by its hash, built with what is locked too.
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation
+# Litestar asks for polyfactory (and that for Faker) to invent examples for the OpenAPI document,
+# which we do not let it: docs/decisions/0018.
+COMPILE := $(BIN)/uv pip compile --quiet --universal --generate-hashes --custom-compile-command 'make lock' \
+	--no-emit-package polyfactory --no-emit-package faker
 
 .PHONY: help run sample aws-local package deploy test check lint types bench bench-smoke lock crash peers storm clean
 
@@ -50,33 +59,35 @@ lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/lint-imports
 
-types: $(VENV)/installed-bench
+types: $(VENV)/installed-dev
 	$(BIN)/mypy
 
-bench: $(VENV)/installed-bench  ## Run all benchmarks (or ONLY=uploads) and print the table of ratios
+bench: $(VENV)/installed-dev  ## Run all benchmarks (or ONLY=uploads) and print the table of ratios
 	PYTHONPATH=tests:infra $(BIN)/python benchmarks/run.py $(ONLY)
 
-bench-smoke: $(VENV)/installed-bench  ## See that all benchmarks (or ONLY=uploads) run, in a minute; judge nothing
+bench-smoke: $(VENV)/installed-dev  ## See that all benchmarks (or ONLY=uploads) run, in a minute; judge nothing
 	PYTHONPATH=tests:infra $(BIN)/python benchmarks/run.py --smoke $(ONLY)
 
-lock: $(VENV)/installed-bench  ## Pin what is installed now into constraints.txt
-	$(BIN)/pip freeze --exclude-editable | grep -v '@' > constraints.txt
+lock: $(VENV)/installed-dev  ## Lock what pyproject.toml asks for, with hashes (UPGRADE=--upgrade: newer releases)
+	$(COMPILE) $(UPGRADE) pyproject.toml --extra server --extra aws --group build --group dev --group bench -o constraints.txt
+	$(COMPILE) --constraint constraints.txt pyproject.toml --extra server -o locks/server.txt
+	$(COMPILE) --constraint constraints.txt --group build -o locks/build.txt
 
 clean:  ## Remove what was installed and cached; data stays
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
 
-$(VENV)/installed: $(BIN)/python pyproject.toml constraints.txt
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable .
+$(VENV)/dependencies: $(BIN)/python locks/build.txt locks/server.txt
+	$(INSTALL) --require-hashes --requirement locks/build.txt
+	$(INSTALL) --require-hashes --requirement locks/server.txt
 	touch $@
 
-$(VENV)/installed-dev: $(VENV)/installed
-	$(BIN)/pip install --quiet --constraint constraints.txt --group dev
+$(VENV)/installed: $(VENV)/dependencies pyproject.toml
+	$(INSTALL) --editable '.[server]'
 	touch $@
 
-$(VENV)/installed-bench: $(VENV)/installed-dev
-	$(BIN)/pip install --quiet --constraint constraints.txt --group bench
+$(VENV)/installed-dev: $(VENV)/installed constraints.txt
+	$(INSTALL) --require-hashes --requirement constraints.txt
 	touch $@

@@ -1,6 +1,7 @@
 """The three Lambdas' packages, made without Docker: `make package`.
 
 contents   what goes into each
+lock       the releases and hashes that are taken
 build      wheels for Lambda's processor, our own code, bytecode, a zip
 measure    how long a cold import takes
 """

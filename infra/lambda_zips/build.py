@@ -8,13 +8,15 @@ import subprocess
 import sys
 import tempfile
 import zipfile
+from collections.abc import Iterable
 from pathlib import Path
 
 from lambda_zips.contents import GLIBC, LAMBDA_PYTHON, Package, Target, on_linux
+from lambda_zips.lock import requirements
 
 ROOT = Path(__file__).parents[2]
 _OWN_CODE = ROOT / "src" / "image_poster"
-_PINS = ROOT / "constraints.txt"
+LOCK = ROOT / "constraints.txt"
 _TASK = "/var/task"
 _THIS_PYTHON = "{}.{}".format(*sys.version_info)
 # Zips are the same, byte for byte, for the same contents.
@@ -79,22 +81,32 @@ def _install(package: Package, target: Target, folder: Path) -> None:
         wanted += [f"--python-version={target.python}"]
         wanted += [f"--platform={tag}" for tag in target.platforms]
     with tempfile.TemporaryDirectory() as wheels:
-        built = [_pure_wheel(name, Path(wheels, name)) for name in package.sources]
-        _pip(*wanted, *package.distributions, *map(str, built))
+        _pip_locked(package.distributions, *wanted)
+        for name in package.sources:
+            _pip(*wanted, str(_pure_wheel(name, Path(wheels, name))))
 
 
 def _pure_wheel(name: str, folder: Path) -> Path:
-    """A wheel of a distribution that has none, which must be good for every machine."""
-    _pip("wheel", "--wheel-dir", str(folder), name)
+    """A wheel of a distribution that has none, which must be good for every machine. What builds it
+    is locked too (the group `build`)."""
+    _pip_locked([name], "wheel", "--no-build-isolation", "--wheel-dir", str(folder))
     (wheel,) = folder.glob("*.whl")
     if not wheel.stem.endswith("-none-any"):
         raise RuntimeError(f"{wheel.name} is for this machine only")
     return wheel
 
 
+def _pip_locked(names: Iterable[str], *words: str) -> None:
+    """Pip takes no file whose hash is not in constraints.txt."""
+    with tempfile.NamedTemporaryFile("w", suffix=".txt") as wanted:
+        wanted.write(requirements(LOCK, names))
+        wanted.flush()
+        _pip(*words, "--require-hashes", "--requirement", wanted.name)
+
+
 def _pip(*words: str) -> None:
     command = [sys.executable, "-m", "pip", *words, "--quiet", "--no-deps"]
-    command += ["--disable-pip-version-check", "--constraint", str(_PINS)]
+    command += ["--disable-pip-version-check"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise RuntimeError(f"pip failed: {done.stderr.strip()}")

@@ -31,9 +31,9 @@ LAMBDA = on_linux(LAMBDA_PYTHON, "aarch64", GLIBC)
 @dataclass(frozen=True)
 class Package:
     """A Lambda's package: `handler` is the module that Lambda imports, `distributions` are those of
-    PyPI (by constraints.txt) that have wheels, `sources` those that have none and are pure Python,
-    `services` those of AWS that botocore must know, and `without` are parts of image_poster that it
-    never imports."""
+    PyPI that have wheels, `sources` those that have none and are pure Python (constraints.txt locks
+    both), `services` those of AWS that botocore must know, and `without` are parts of
+    image_poster that it never imports."""
 
     name: str
     handler: str

@@ -2,13 +2,16 @@
 
 import re
 import subprocess
+from importlib.metadata import distributions
 from pathlib import Path
 
 import pytest
 
+from lambda_zips import build as building
 from lambda_zips.__main__ import BOUNDS
-from lambda_zips.build import ROOT, build, python_for, runnable_here, zipped
+from lambda_zips.build import LOCK, ROOT, build, python_for, runnable_here, zipped
 from lambda_zips.contents import GLIBC, IMAGE, LAMBDA, LAMBDA_PYTHON, PACKAGES, Package
+from lambda_zips.lock import normalized, read_lock
 from lambda_zips.measure import ENVIRONMENT, folder_bytes, import_ms
 from support import pictures
 
@@ -56,6 +59,28 @@ def test_its_zip_is_small(package: Package, for_lambda: Path, tmp_path: Path) ->
 def test_only_the_image_lambda_has_image_libraries(package: Package, for_lambda: Path) -> None:
     found = [name for name in IMAGE_LIBRARIES if (for_lambda / name).exists()]
     assert found == (list(IMAGE_LIBRARIES) if package is IMAGE else [])
+
+
+def test_it_has_what_is_locked_and_a_file_of_another_hash_is_not_taken(
+    package: Package, for_lambda: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    locked = read_lock(LOCK)
+    assert installed(for_lambda) == {
+        normalized(name): locked[normalized(name)].version
+        for name in (*package.distributions, *package.sources)
+    }
+    other = tmp_path / "constraints.txt"
+    other.write_text(re.sub(r"sha256:\w{8}", "sha256:00000000", LOCK.read_text()))
+    monkeypatch.setattr(building, "LOCK", other)
+    with pytest.raises(RuntimeError, match="DO NOT MATCH THE HASHES"):
+        build(package, LAMBDA, tmp_path / "folder")
+
+
+def installed(folder: Path) -> dict[str, str]:
+    return {
+        normalized(found.metadata["Name"]): found.version
+        for found in distributions(path=[str(folder)])
+    }
 
 
 def test_it_imports_in_an_empty_environment(

@@ -7,8 +7,8 @@ from typing import Any
 
 import click
 
+from image_poster.cli.extras import needs
 from image_poster.cli.options import setting_options
-from image_poster.editions.errors import StartError
 from image_poster.editions.local.settings import Settings
 
 _NOTHING = "nothing has failed"
@@ -29,9 +29,7 @@ def rebuild(stack: str | None, **settings: Any) -> None:  # noqa: ANN401 - one f
         aws = _aws()
         rebuilt = aws.rebuild(aws.open_stack(stack))
     else:
-        from image_poster.editions.local import operate  # noqa: PLC0415
-
-        rebuilt = operate.rebuild(Settings(**settings))
+        rebuilt = _local().rebuild(Settings(**settings))
     for drift in rebuilt.drifted:
         click.echo(
             f"{drift.post_id}: {drift.total_was} comments kept, {drift.total_is} found; mended"
@@ -44,9 +42,7 @@ def rebuild(stack: str | None, **settings: Any) -> None:  # noqa: ANN401 - one f
 def doctor(**settings: Any) -> None:  # noqa: ANN401 - one for each setting
     """Check settings, disk, database, image formats, leftovers and quarantine; exit 1 if something
     is wrong."""
-    from image_poster.editions.local import operate  # noqa: PLC0415
-
-    findings = operate.examine(Settings(**settings))
+    findings = _local().examine(Settings(**settings))
     for finding in findings:
         mark = click.style("ok  ", fg="green") if finding.well else click.style("BAD ", fg="red")
         click.echo(f"{mark} {finding.subject:10} {finding.remark}")
@@ -67,13 +63,12 @@ def failed(*, replay: bool, stack: str | None, **settings: Any) -> None:  # noqa
 
 
 def _failed_here(checked: Settings, *, replay: bool) -> None:
-    from image_poster.editions.local import operate  # noqa: PLC0415
-
+    local = _local()
     if replay:
-        for post_id in operate.replay(checked):
+        for post_id in local.replay(checked):
             click.echo(f"{post_id} is due again")
         return
-    waiting = operate.parked(checked)
+    waiting = local.parked(checked)
     for job in waiting:
         click.echo(f"{job.post_id}  after {job.leases} attempts: {job.error}")
     if not waiting:
@@ -94,11 +89,15 @@ def _failed_on_aws(stack: str, *, replay: bool) -> None:
         click.echo(_NOTHING)
 
 
+def _local() -> Any:  # noqa: ANN401 - a module
+    with needs("server"):
+        from image_poster.editions.local import operate  # noqa: PLC0415
+    return operate
+
+
 def _aws() -> Any:  # noqa: ANN401 - a module
-    try:
+    with needs("aws"):
         from image_poster.editions.aws import operate  # noqa: PLC0415
-    except ImportError as exc:
-        raise StartError("a stack needs more: pip install 'image-poster-api[aws]'") from exc
     return operate
 
 
