@@ -17,7 +17,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no
 COMPILE := $(BIN)/uv pip compile --quiet --universal --generate-hashes --custom-compile-command 'make lock' \
 	--no-emit-package polyfactory --no-emit-package faker
 
-.PHONY: help run sample aws-local package deploy test check lint types bench bench-smoke lock crash peers storm clean
+.PHONY: help run sample aws-local package deploy test check lint types bench bench-smoke lock audit crash peers storm clean
 
 help:  ## List what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 10
@@ -38,7 +38,7 @@ peers:  ## Install other people's tus clients and servers (with npm), for tests 
 aws-local: $(VENV)/installed-dev  ## Serve the whole AWS edition on an emulator, on PORT (8080)
 	@PYTHONPATH=infra exec $(BIN)/python -m aws_local --port $(PORT)
 
-package: $(VENV)/installed-dev  ## Make the three Lambdas' zips (dist/), and print their sizes and import times
+package: $(VENV)/installed-dev  ## Make the three Lambdas' zips and what lists their contents (dist/), and print sizes and import times
 	@PYTHONPATH=infra $(BIN)/python -m lambda_zips
 
 deploy: package  ## Deploy to AWS as STACK, for STAGE (dev or prod); PARAMETERS='AlarmEmail=… …' (docs/aws.md)
@@ -72,6 +72,9 @@ lock: $(VENV)/installed-dev  ## Lock what pyproject.toml asks for, with hashes (
 	$(COMPILE) $(UPGRADE) pyproject.toml --extra server --extra aws --group build --group dev --group bench -o constraints.txt
 	$(COMPILE) --constraint constraints.txt pyproject.toml --extra server -o locks/server.txt
 	$(COMPILE) --constraint constraints.txt --group build -o locks/build.txt
+
+audit: $(VENV)/installed-dev  ## Look for known vulnerabilities in what is locked
+	@$(BIN)/python scripts/audit.py
 
 clean:  ## Remove what was installed and cached; data stays
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -1,13 +1,15 @@
-"""`python -m lambda_zips`: dist/api.zip, dist/image.zip, dist/stream.zip, and what they weigh."""
+"""`python -m lambda_zips`: dist/api.zip, dist/image.zip, dist/stream.zip, and what they weigh;
+beside each, and for the one-machine edition, a list of what is in it (dist/*.cdx.json)."""
 
 import sys
 import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
-from lambda_zips.build import ROOT, build, python_for, runnable_here, zipped
+from lambda_zips.build import ROOT, build, one_machine, python_for, runnable_here, zipped
 from lambda_zips.contents import LAMBDA, LAMBDA_PYTHON, PACKAGES, Package
 from lambda_zips.measure import best_import_ms, folder_bytes
+from lambda_zips.sbom import write_sbom
 
 _MB = 1_000_000
 # Lambda quotas, "Deployment package size".
@@ -32,7 +34,10 @@ def main() -> None:
     """Exit code 1 if a bound is exceeded."""
     shown = f"cold import, Python {runnable_here().python}"
     print(f"{'':8} {'zip':>10} {'unzipped':>10} {shown:>36}")
-    well = [_make(package, ROOT / "dist") for package in PACKAGES]
+    dist = ROOT / "dist"
+    well = [_make(package, dist) for package in PACKAGES]
+    with tempfile.TemporaryDirectory() as name:
+        write_sbom(one_machine(Path(name)), dist / "server.cdx.json")
     if python_for(LAMBDA) is None:
         print(
             f"no python{LAMBDA_PYTHON} on this machine: the packages have no bytecode, and cold "
@@ -47,6 +52,7 @@ def _make(package: Package, into: Path) -> bool:
         ours = build(package, LAMBDA, Path(name, "lambda"))
         archive = zipped(ours, into / f"{package.name}.zip")
         unzipped = folder_bytes(ours)
+        write_sbom(ours, into / f"{package.name}.cdx.json")
         here = runnable_here()
         folder = build(package, here, Path(name, "here"))
         took = best_import_ms(python_for(here) or sys.executable, folder, package)

@@ -35,6 +35,7 @@ def build(package: Package, target: Target, folder: Path) -> Path:
             name for name in names if name == "__pycache__" or Path(parent, name) in left_out
         ],
     )
+    shutil.copy(ROOT / "LICENSE", folder / "image_poster")
     _prune(folder, package)
     python = python_for(target)
     if python is not None:
@@ -52,6 +53,14 @@ def zipped(folder: Path, archive: Path) -> Path:
             entry.compress_type = zipfile.ZIP_DEFLATED
             zip_file.writestr(entry, path.read_bytes())
     return archive
+
+
+def one_machine(folder: Path) -> Path:
+    """What `make run` installs beside our own code, in a new `folder`."""
+    lock = ROOT / "locks" / "server.txt"
+    words = ["install", "--no-compile", "--no-build-isolation", "--target", str(folder)]
+    _pip(*words, "--require-hashes", "--requirement", str(lock))
+    return folder
 
 
 def python_for(target: Target) -> str | None:

@@ -1,5 +1,6 @@
 """What `make package` makes: complete, for the right machine, and no larger than it needs to be."""
 
+import json
 import re
 import subprocess
 from importlib.metadata import distributions
@@ -13,6 +14,7 @@ from lambda_zips.build import LOCK, ROOT, build, python_for, runnable_here, zipp
 from lambda_zips.contents import GLIBC, IMAGE, LAMBDA, LAMBDA_PYTHON, PACKAGES, Package
 from lambda_zips.lock import normalized, read_lock
 from lambda_zips.measure import ENVIRONMENT, folder_bytes, import_ms
+from lambda_zips.sbom import write_sbom
 from support import pictures
 
 # ELF header: `e_machine` of AArch64 (ELF for the Arm 64-bit Architecture, section 5.2).
@@ -81,6 +83,28 @@ def installed(folder: Path) -> dict[str, str]:
         normalized(found.metadata["Name"]): found.version
         for found in distributions(path=[str(folder)])
     }
+
+
+def test_what_is_in_it_is_listed_for_programs_with_licences(
+    for_lambda: Path, tmp_path: Path
+) -> None:
+    listed = json.loads(write_sbom(for_lambda, tmp_path / "first.cdx.json").read_text())
+    assert listed["bomFormat"] == "CycloneDX"
+    assert listed["metadata"]["component"]["name"] == "image-poster-api"
+    components = {normalized(each["name"]): each for each in listed["components"]}
+    assert {name: each["version"] for name, each in components.items()} == installed(for_lambda)
+    assert all(each["licenses"] for each in components.values())
+    again = write_sbom(for_lambda, tmp_path / "second.cdx.json").read_bytes()
+    assert (tmp_path / "first.cdx.json").read_bytes() == again
+
+
+def test_it_carries_the_licences_of_what_others_wrote_and_ours(
+    package: Package, for_lambda: Path
+) -> None:
+    assert (for_lambda / "image_poster" / "LICENSE").read_text() == (ROOT / "LICENSE").read_text()
+    if package is IMAGE:
+        (bundled,) = for_lambda.glob("pillow_heif-*/licenses/LICENSES_bundled.txt")
+        assert "Name: x265\nLicense: GPLv2" in bundled.read_text()
 
 
 def test_it_imports_in_an_empty_environment(

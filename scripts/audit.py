@@ -1,0 +1,65 @@
+"""`make audit`: known vulnerabilities of what constraints.txt locks, by pip-audit.
+
+pip-audit says "No known vulnerabilities found", and exits 0, also when it could not look up a
+single distribution. Here that is a failure of its own: 0 all looked up and nothing known, 1 some
+are vulnerable, 3 not all could be looked up. Libraries inside of wheels (libheif, libvips, x265)
+are in no such list (docs/decisions/0018).
+"""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, NamedTuple
+
+ROOT = Path(__file__).parents[1]
+VULNERABLE, NOT_LOOKED_UP = 1, 3
+
+
+class Verdict(NamedTuple):
+    """Sentences to print, and an exit code."""
+
+    lines: list[str]
+    code: int
+
+
+def main() -> None:
+    """Look up, print, and exit."""
+    words = [sys.executable, "-m", "pip_audit", "--disable-pip", "--require-hashes"]
+    words += ["--format", "json", "--progress-spinner", "off"]
+    words += ["--requirement", str(ROOT / "constraints.txt")]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    found = verdict(done.stdout, done.stderr)
+    print("\n".join(found.lines))
+    sys.exit(found.code)
+
+
+def verdict(report: str, errors: str) -> Verdict:
+    """What pip-audit's report (JSON) means; `errors` is what it said instead, if it broke off."""
+    try:
+        dependencies: list[dict[str, Any]] = json.loads(report)["dependencies"]
+    except ValueError:
+        said = errors.strip().splitlines()[-1:] or ["it said nothing"]
+        return Verdict([f"not audited: {said[0]}"], NOT_LOOKED_UP)
+    skipped = [each for each in dependencies if "skip_reason" in each]
+    lines = [_line(each, found) for each in dependencies for found in each.get("vulns", ())]
+    vulnerable = bool(lines)
+    if skipped:
+        lines += ["not looked up: " + ", ".join(each["name"] for each in skipped)]
+    looked_up = len(dependencies) - len(skipped)
+    lines += [f"{looked_up} of {len(dependencies)} distributions looked up"]
+    if vulnerable:
+        return Verdict(lines, VULNERABLE)
+    if skipped or not dependencies:
+        lines += ["not audited: the source of known vulnerabilities is out of reach, or lacks some"]
+        return Verdict(lines, NOT_LOOKED_UP)
+    return Verdict([*lines, "no known vulnerabilities"], 0)
+
+
+def _line(dependency: dict[str, Any], found: dict[str, Any]) -> str:
+    mended = ", ".join(found["fix_versions"]) or "no release yet"
+    return f"{dependency['name']} {dependency['version']}: {found['id']}, mended in {mended}"
+
+
+if __name__ == "__main__":
+    main()
