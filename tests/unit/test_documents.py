@@ -14,6 +14,8 @@ from image_poster.cli.main import cli
 from image_poster.cli.options import variable
 from image_poster.domain.error_codes import answer_types
 from image_poster.editions.local.settings import Settings
+from lambda_zips.contents import PACKAGES
+from lambda_zips.lock import normalized, read_lock
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -87,3 +89,38 @@ def test_our_licence_is_in_its_file_in_the_metadata_and_in_the_readme() -> None:
     assert ours["License-Expression"] == "MIT"
     assert ours.get_all("License-File") == ["LICENSE"]
     assert "MIT\n([LICENSE](LICENSE))" in read("README.md")
+
+
+def running() -> set[str]:
+    """Every distribution that runs somewhere: on one machine, or in a Lambda."""
+    in_lambdas = {
+        normalized(name)
+        for package in PACKAGES
+        for name in (*package.distributions, *package.sources)
+    }
+    return in_lambdas | set(read_lock(ROOT / "locks" / "server.txt"))
+
+
+def licence_table() -> dict[str, str]:
+    page = read("docs/decisions/0018-licences-of-what-we-ship.md")
+    rows = re.findall(r"^\| (`.+?) \| (.+?) \|", page, re.MULTILINE)
+    return {name: licence for names, licence in rows for name in re.findall(r"`([\w-]+)`", names)}
+
+
+def test_the_licences_of_all_that_runs_are_in_the_decision_and_no_others() -> None:
+    assert set(licence_table()) == running()
+
+
+def test_what_is_copyleft_is_known() -> None:
+    """By the metadata, and by the lists of what wheels bundle."""
+    found = {name for name in running() - {"colorama", "tzdata"} if "GPL" in licence_words(name)}
+    assert found == {name for name, licence in licence_table().items() if "GPL" in licence}
+    assert found == {"pillow-heif", "pyvips-binary"}
+
+
+def licence_words(name: str) -> str:
+    found = distribution(name)
+    words = [found.metadata["License-Expression"], found.metadata["License"]]
+    words += found.metadata.get_all("Classifier", [])
+    bundled = [file for file in found.files or () if "bundled" in file.name.lower()]
+    return " ".join([*filter(None, words), *(file.read_text() for file in bundled)])
