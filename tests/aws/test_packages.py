@@ -16,6 +16,7 @@ from lambda_zips.lock import normalized, read_lock
 from lambda_zips.measure import ENVIRONMENT, folder_bytes, import_ms
 from lambda_zips.sbom import write_sbom
 from support import pictures
+from support.imports import PROBE
 
 # ELF header: `e_machine` of AArch64 (ELF for the Arm 64-bit Architecture, section 5.2).
 ELF, MACHINE_AT, AARCH64 = b"\x7fELF", 18, 183
@@ -115,9 +116,15 @@ def test_it_imports_in_an_empty_environment(
     here = runnable_here()
     folder = build(package, here, tmp_path / "here")
     assert import_ms(str(python_for(here)), folder, package) > 0
+    probe = [str(python_for(here)), "-I", "-S", "-c", FOUND, str(folder), package.handler]
+    done = subprocess.run(probe, capture_output=True, text=True, check=False, env=ENVIRONMENT)
+    assert done.returncode == 0, done.stderr
     assert modules(folder) == modules(for_lambda)
     if package is IMAGE:
         renders(str(python_for(here)), folder, tmp_path)
+
+
+FOUND = "import sys\nsys.path.insert(0, sys.argv.pop(1))\n" + PROBE
 
 
 def modules(folder: Path) -> set[str]:

@@ -10,9 +10,12 @@ import pytest
 from lambda_zips.contents import PACKAGES
 from lambda_zips.measure import ENVIRONMENT
 from support import pictures
+from support.imports import PROBE
 from support.installed import build_wheel, install, installed
 from support.servers import local_server, running
 
+LOCAL = "image_poster.editions.local"
+SERVING = (f"{LOCAL}.serve", f"{LOCAL}.worker", f"{LOCAL}.operate", "image_poster.cli.main")
 NO_AWS = {"AWS_CONFIG_FILE": os.devnull, "AWS_EC2_METADATA_DISABLED": "true"}
 
 
@@ -39,14 +42,20 @@ def run(binaries: Path, *words: str | Path, **variables: str) -> subprocess.Comp
     )
 
 
+def imports_all(binaries: Path, *modules: str) -> bool:
+    """Whether these modules find all that they import, and all that those do, sooner or later."""
+    done = run(binaries, "python", "-W", "error", "-c", PROBE, *modules, **ENVIRONMENT)
+    assert done.returncode == 0, done.stderr
+    return int(done.stdout) > len(modules)
+
+
 def test_the_package_alone_is_a_client(plain: Path) -> None:
     assert installed(plain) >= {
         *("image-poster-api", "click", "httpx", "msgspec", "platformdirs", "python-ulid", "rich")
     }
     servers = {"litestar", "granian", "structlog", "pyvips", "pillow", "prometheus-client"}
     assert not installed(plain) & {*servers, "multipart", "uvloop", "blurhash", "botocore"}
-    done = run(plain, "python", "-c", "import image_poster.client; import image_poster.cli.main")
-    assert (done.returncode, done.stderr) == (0, "")
+    assert imports_all(plain, "image_poster.client", "image_poster.cli.main")
 
 
 @pytest.mark.parametrize("command", ["post", "comment", "feed", "show", "delete"])
@@ -97,6 +106,7 @@ def test_a_command_without_its_extra_says_in_a_sentence_what_to_install(
 def test_server_is_all_that_one_machine_needs(wheel: Path, tmp_path: Path) -> None:
     server = install(wheel, tmp_path / "venv", "server")
     assert not installed(server) & {"botocore", "mangum", "joserfc", "polyfactory", "faker"}
+    assert imports_all(server, *SERVING)
     document = run(server, "image-poster", "openapi")
     assert json.loads(document.stdout)["paths"]["/posts"]
     data = {"IMAGE_POSTER_DATA_DIR": str(tmp_path / "data")}
@@ -113,8 +123,7 @@ def test_aws_is_all_that_lambdas_and_stack_commands_need(wheel: Path, tmp_path: 
     aws = install(wheel, tmp_path / "venv", "aws")
     assert not installed(aws) & {"granian", "uvloop", "prometheus-client"}
     for package in PACKAGES:
-        done = run(aws, "python", "-c", f"import {package.handler}", **ENVIRONMENT)
-        assert done.returncode == 0, done.stderr
+        assert imports_all(aws, package.handler)
     stack = run(aws, "image-poster", "failed", "--stack", "dev", **NO_AWS)
     assert stack.returncode == 2, stack.stderr
     assert "pip install" not in stack.stderr

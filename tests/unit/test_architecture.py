@@ -1,6 +1,7 @@
 """The shape of the code is a test, not a wish."""
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -49,3 +50,10 @@ def test_the_aws_edition_has_an_adapter_for_every_port_it_needs() -> None:
     found = {path.stem for name in technologies for path in (PACKAGE / "adapters" / name).glob("*")}
     renamed = {"image_renderer"}  # renderer.py, of libvips
     assert ports - found - renamed == {"job_queue", "cleanup", "awaiting_uploads"}
+
+
+def test_of_pillow_heif_running_code_takes_only_what_a_decoder_has() -> None:
+    """So that a build without the encoder can take its place (docs/decisions/0018)."""
+    taken = re.compile(r"\bpillow_heif\.(\w+)|from pillow_heif import (.+)")
+    used = {name for path in MODULES for name in taken.findall(path.read_text())}
+    assert used == {("open_heif", "")}

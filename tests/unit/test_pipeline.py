@@ -124,19 +124,6 @@ def test_this_machine_reads_all_formats() -> None:
     assert unreadable_formats() == []
 
 
-def test_of_pillow_heif_running_code_takes_only_what_a_decoder_has() -> None:
-    """So that it can be replaced by a build without the encoder (docs/decisions/0018)."""
-    source = Path(__file__).parents[2] / "src"
-    used = {
-        name
-        for path in source.rglob("*.py")
-        for name in re.findall(
-            r"\bpillow_heif\.(\w+)|from pillow_heif import (.+)", path.read_text()
-        )
-    }
-    assert used == {("open_heif", "")}
-
-
 def test_the_square_is_cut_from_the_middle_and_never_stretched(make: Make) -> None:
     """A circle in the middle stays a circle."""
     picture = Image.new("RGB", (1800, 900), "white")
