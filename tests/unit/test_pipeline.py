@@ -3,7 +3,6 @@
 import concurrent.futures
 import io
 import multiprocessing
-import re
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
