@@ -23,20 +23,18 @@ import servers
 from aws_local.emulator import CREDENTIALS, REGION, running_emulator
 from bench_pictures import peak_bytes
 from contract.ports.suite import a_comment, a_post
-from image_poster.adapters.dynamodb.boto_table import BotoTable
-from image_poster.adapters.dynamodb.comment_counter import DynamoCommentCounter
-from image_poster.adapters.dynamodb.comment_store import DynamoCommentStore
-from image_poster.adapters.dynamodb.expressions import encoded_item
-from image_poster.adapters.dynamodb.feed_reader import DynamoFeedReader
-from image_poster.adapters.dynamodb.items import post_item, post_key, rank
-from image_poster.adapters.dynamodb.post_store import DynamoPostStore
-from image_poster.adapters.dynamodb.table import MOST_IN_BATCH_WRITE, Item
-from image_poster.adapters.memory.clock import ManualClock
+from image_poster.adapters.dynamodb.boto import BotoTable, encoded_item
+from image_poster.adapters.dynamodb.comments import DynamoCommentCounter, DynamoCommentStore
+from image_poster.adapters.dynamodb.database import MAX_IN_BATCH_WRITE, Item
+from image_poster.adapters.dynamodb.feed import DynamoFeedReader
+from image_poster.adapters.dynamodb.posts import DynamoPostStore
+from image_poster.adapters.dynamodb.schema import post_item, post_key, rank
+from image_poster.adapters.memory import ManualClock
 from image_poster.adapters.vips.pipeline import RenderSettings
 from image_poster.adapters.vips.renderer import VipsImageRenderer
 from image_poster.domain.feed import FeedQuery, FeedSort
-from image_poster.domain.posts import published
-from image_poster.ports.picture_store import Workspace
+from image_poster.domain.posts import published_post
+from image_poster.ports.images import Workspace
 from report import Found, Line, Skipped
 from scale import AwsScale, Scale
 from support.dynamodb import FakeTable
@@ -98,13 +96,13 @@ def _feed_of(client: Any, posts: int) -> DynamoFeedReader:
     client.create_table(TableName=name, **properties)
     client.get_waiter("table_exists").wait(TableName=name, WaiterConfig={"Delay": 1})
     items = [{"PutRequest": {"Item": encoded_item(_item(number))}} for number in range(posts)]
-    for at in range(0, posts, MOST_IN_BATCH_WRITE):
-        client.batch_write_item(RequestItems={name: items[at : at + MOST_IN_BATCH_WRITE]})
+    for at in range(0, posts, MAX_IN_BATCH_WRITE):
+        client.batch_write_item(RequestItems={name: items[at : at + MAX_IN_BATCH_WRITE]})
     return DynamoFeedReader(BotoTable(client, name))
 
 
 def _item(number: int) -> Item:
-    post = published(a_post(), RENDERED)
+    post = published_post(a_post(), RENDERED)
     total = number % MAX_COMMENTS_OF_A_POST
     item = post_item(post, None, shards=1, request_id="")
     return {**item, "total": total, "rank": rank(total, post.id)}
@@ -160,7 +158,7 @@ async def _transactions(aws: AwsScale) -> int:
     posts, comments = DynamoPostStore(table, clock), DynamoCommentStore(table, clock)
     post = a_post()
     await posts.add(post)
-    await posts.update(post.id, lambda found: published(found, RENDERED))
+    await posts.update(post.id, lambda found: published_post(found, RENDERED))
     made = [a_comment(post.id) for _ in range(aws.comments)]
     for comment in made:
         await comments.add(comment)

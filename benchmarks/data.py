@@ -10,7 +10,7 @@ from image_poster.adapters.sqlite.schema import migrate
 from image_poster.domain.comments import Comment, encode_comment, join_latest
 from image_poster.domain.ids import new_id
 from image_poster.domain.images import RenderedImage, Size
-from image_poster.domain.posts import Post, PostStatus, encode_post, published
+from image_poster.domain.posts import Post, PostStatus, encode_post, published_post
 
 RENDERED = RenderedImage(Size(600, 600), Size(1600, 1067), "U2EyY,~qsD~q?]ofNZX5spWoWVfk?]kBf6of")
 NOW = "2026-11-24T12:00:00.000Z"
@@ -34,7 +34,7 @@ def entries(posts: int, comments: int, *, hot_comments: int = 0) -> Iterator[Ent
 
 
 def _entry(count: int) -> Entry:
-    post = published(
+    post = published_post(
         Post(new_id(), PostStatus.PROCESSING, "At the lake in June", "A lake", "alice", NOW),
         RENDERED,
     )

@@ -4,10 +4,10 @@ import httpx
 import pytest
 
 from aws_local.emulator import CREDENTIALS
-from image_poster.adapters.memory.clock import ManualClock
-from image_poster.adapters.s3.put_urls import S3PutUrls
+from image_poster.adapters.memory import ManualClock
+from image_poster.adapters.s3.uploads import S3PutUrlSigner
 from image_poster.editions.aws import parts
-from image_poster.ports.put_urls import PutTerms
+from image_poster.ports.uploads import PutTerms
 
 
 @pytest.mark.parametrize("region", ["eu-central-1", "us-east-1"])
@@ -20,7 +20,7 @@ def test_signed_urls_lead_to_the_region_of_their_bucket(
     monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
     monkeypatch.setattr(parts, "_session", parts.get_session)
     client = parts.client.__wrapped__("s3")
-    urls = S3PutUrls(client, "uploads-of-somebody", ManualClock(1_800_000_000_000))
+    urls = S3PutUrlSigner(client, "uploads-of-somebody", ManualClock(1_800_000_000_000))
     way = urls.sign("01K", PutTerms("image/png", 9, b""), 1_800_000_060_000)
     assert httpx.URL(way.url).host in {
         f"uploads-of-somebody.s3.{region}.amazonaws.com",

@@ -13,11 +13,11 @@ import pytest
 
 from aws_local.emulator import CREDENTIALS, REGION, Emulator
 from contract.ports.suite import a_comment, a_post
-from image_poster.adapters.dynamodb.comment_store import DynamoCommentStore
-from image_poster.adapters.dynamodb.items import COMMENT, POST
-from image_poster.adapters.dynamodb.post_store import DynamoPostStore
-from image_poster.adapters.system.clock import SystemClock
-from image_poster.domain.posts import published
+from image_poster.adapters.clock import SystemClock
+from image_poster.adapters.dynamodb.comments import DynamoCommentStore
+from image_poster.adapters.dynamodb.posts import DynamoPostStore
+from image_poster.adapters.dynamodb.schema import COMMENT, POST
+from image_poster.domain.posts import published_post
 from image_poster.editions.aws import parts
 from image_poster.editions.aws.settings import Settings
 from support import pictures
@@ -68,7 +68,7 @@ class Service:
     async def ready(self) -> str:
         post = a_post()
         await self.posts.add(post)
-        await self.posts.update(post.id, lambda found: published(found, RENDERED))
+        await self.posts.update(post.id, lambda found: published_post(found, RENDERED))
         return post.id
 
     async def commented(self, post_id: str) -> str:

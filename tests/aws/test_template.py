@@ -8,7 +8,7 @@ from cfnlint.api import lint_file
 from cfnlint.decode.cfn_yaml import load
 
 from aws_local.stack import TEMPLATE
-from image_poster.adapters.s3.objects import ORIGINALS
+from image_poster.adapters.s3.schema import ORIGINALS
 from image_poster.domain.limits import UPLOAD_KEPT_MS
 from image_poster.editions.aws.settings import Settings
 

@@ -15,28 +15,27 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from contract.ports.suite import a_comment, a_post, an_upload
-from image_poster.adapters.dynamodb.comment_counter import DynamoCommentCounter
-from image_poster.adapters.dynamodb.comment_store import DynamoCommentStore
-from image_poster.adapters.dynamodb.feed_reader import DynamoFeedReader
-from image_poster.adapters.dynamodb.items import COMMENT, GONE, post_key
-from image_poster.adapters.dynamodb.post_store import DynamoPostStore
-from image_poster.adapters.dynamodb.projection import DynamoProjection
-from image_poster.adapters.dynamodb.remains import DynamoRemains
-from image_poster.adapters.memory.clock import ManualClock
-from image_poster.adapters.memory.picture_store import MemoryPictureStore
+from image_poster.adapters.dynamodb.comments import DynamoCommentCounter, DynamoCommentStore
+from image_poster.adapters.dynamodb.feed import DynamoFeedReader, DynamoFeedRebuilder
+from image_poster.adapters.dynamodb.posts import DynamoPostStore, DynamoTombstoneStore
+from image_poster.adapters.dynamodb.schema import COMMENT, GONE, post_key
+from image_poster.adapters.memory import ManualClock, MemoryImageStore
 from image_poster.domain.comments import (
     Comment,
+    CommentState,
+    Tally,
     decode_comment,
     encode_comment,
+    fold,
     join_latest,
+    needs_newest,
     split_latest,
 )
-from image_poster.domain.counting import CommentState, Tally, fold, needs_newest
 from image_poster.domain.errors import CommentNotFoundError, PostNotFoundError
 from image_poster.domain.feed import FeedQuery, FeedSort
 from image_poster.domain.identity import Identity
 from image_poster.domain.limits import LATEST_KEPT
-from image_poster.domain.posts import published
+from image_poster.domain.posts import published_post
 from image_poster.editions.aws.following import follow
 from image_poster.usecases.delete_post import RemoveRemains
 from image_poster.usecases.follow_changes import FollowChanges
@@ -71,8 +70,8 @@ class World:
         self.posts = DynamoPostStore(self.table, self.clock)
         self.comments = DynamoCommentStore(self.table, self.clock)
         self.counter = DynamoCommentCounter(self.table, self.clock)
-        self.pictures = MemoryPictureStore(self.clock)
-        remains = RemoveRemains(DynamoRemains(self.table), self.pictures)
+        self.pictures = MemoryImageStore(self.clock)
+        remains = RemoveRemains(DynamoTombstoneStore(self.table), self.pictures)
         self.follow = FollowChanges(self.counter, self.noted, remains, self.noted)
         self.crashes = crashes
         self.seen = 0
@@ -80,7 +79,7 @@ class World:
     async def ready(self) -> str:
         post = a_post()
         await self.posts.add(post)
-        await self.posts.update(post.id, lambda found: published(found, RENDERED))
+        await self.posts.update(post.id, lambda found: published_post(found, RENDERED))
         return post.id
 
     async def handle(self, event: Record) -> dict[str, Any]:
@@ -214,7 +213,7 @@ def test_a_deleted_post_leaves_nothing_behind_though_comments_are_in_flight(
         assert {sk for sk in left if not sk.startswith(GONE)} == {"POST"}
         assert world.table.items[post_key(post_id)]["status"] == "deleted"
         assert world.noted.forgotten
-        with pytest.raises(Exception, match="picture"):
+        with pytest.raises(Exception, match="image"):
             await world.pictures.open_original(post_id)
 
     run(story)
@@ -410,7 +409,7 @@ def test_rebuild_finds_what_the_stream_never_told() -> None:
         await world.comments.remove(post_id, world.kept(post_id)[0].id, Identity("bob"))
         item = world.table.items[post_key(other)]
         item |= {"total": 7, "rank": f"{7:010d}#{other}", "feed": "FEED#9"}
-        projection = DynamoProjection(world.table, world.counter, shards=1)
+        projection = DynamoFeedRebuilder(world.table, world.counter, shards=1)
         batch = await projection.rebuild(None, 1000)
         assert [(one.post_id, one.total_was, one.total_is) for one in batch.drifted] == [
             (other, 7, 0)

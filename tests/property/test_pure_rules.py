@@ -9,7 +9,6 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from image_poster.domain.cursors import CursorSigner
 from image_poster.domain.errors import (
     ImagePosterError,
     InvalidCursorError,
@@ -18,9 +17,9 @@ from image_poster.domain.errors import (
 )
 from image_poster.domain.feed import FeedPosition
 from image_poster.domain.images import Size, large_size, sniff, working_size
-from image_poster.domain.limits import Limits
+from image_poster.domain.limits import Limits, clean
+from image_poster.domain.pages import CursorSigner
 from image_poster.domain.signing import Signer
-from image_poster.domain.texts import clean
 from image_poster.http.multipart import receive_post_form
 from image_poster.http.ranges import matches, requested_range
 from support import pictures

@@ -11,13 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from contract.ports.suite import ALICE, a_comment, a_post, an_upload
-from image_poster.adapters.dynamodb.comment_counter import DynamoCommentCounter
-from image_poster.adapters.dynamodb.comment_store import DynamoCommentStore
-from image_poster.adapters.dynamodb.failure_counter import DynamoFailureCounter
-from image_poster.adapters.dynamodb.items import post_key
-from image_poster.adapters.dynamodb.post_store import DynamoPostStore
-from image_poster.adapters.memory.clock import ManualClock
-from image_poster.adapters.memory.picture_store import MemoryPictureStore
+from image_poster.adapters.dynamodb.comments import DynamoCommentCounter, DynamoCommentStore
+from image_poster.adapters.dynamodb.jobs import DynamoFailureCounter
+from image_poster.adapters.dynamodb.posts import DynamoPostStore
+from image_poster.adapters.dynamodb.schema import post_key
+from image_poster.adapters.memory import ManualClock, MemoryImageStore
 from image_poster.domain.errors import BusyError, ImageNotFoundError
 from image_poster.domain.images import ImageRejectedError, ImageWorkFailedError
 from image_poster.domain.posts import PROCESSING_FAILED, Post, PostStatus
@@ -40,7 +38,7 @@ class World:
         self.posts = DynamoPostStore(self.table, clock)
         self.comments = DynamoCommentStore(self.table, clock)
         self.counter = DynamoCommentCounter(self.table, clock)
-        self.pictures, self.renderer = MemoryPictureStore(clock), FakeRenderer()
+        self.pictures, self.renderer = MemoryImageStore(clock), FakeRenderer()
         publish = PublishImage(self.posts, self.pictures, self.renderer)
         failures = DynamoFailureCounter(self.table)
         self.work = PublishStoredImage(self.posts, self.pictures, publish, failures)

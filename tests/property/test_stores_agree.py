@@ -13,24 +13,24 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, rule
 
 from contract.ports.suite import a_comment, a_post
-from image_poster.adapters.memory.cleanup import MemoryCleanup
-from image_poster.adapters.memory.clock import ManualClock
-from image_poster.adapters.memory.comment_store import MemoryCommentStore
-from image_poster.adapters.memory.feed_reader import MemoryFeedReader
-from image_poster.adapters.memory.job_queue import MemoryJobQueue
-from image_poster.adapters.memory.post_store import MemoryPostStore
-from image_poster.adapters.memory.state import MemoryState
-from image_poster.adapters.sqlite.cleanup import SqliteCleanup
-from image_poster.adapters.sqlite.comment_store import SqliteCommentStore
+from image_poster.adapters.memory import (
+    ManualClock,
+    MemoryCommentStore,
+    MemoryFeedReader,
+    MemoryJobQueue,
+    MemoryPostStore,
+    MemoryState,
+    MemoryTombstoneQueue,
+)
+from image_poster.adapters.sqlite.comments import SqliteCommentStore
 from image_poster.adapters.sqlite.database import Database
-from image_poster.adapters.sqlite.feed_reader import SqliteFeedReader
-from image_poster.adapters.sqlite.job_queue import SqliteJobQueue
-from image_poster.adapters.sqlite.post_store import SqlitePostStore
-from image_poster.adapters.sqlite.projection import SqliteProjection
+from image_poster.adapters.sqlite.feed import SqliteFeedReader, SqliteFeedRebuilder
+from image_poster.adapters.sqlite.jobs import SqliteJobQueue
+from image_poster.adapters.sqlite.posts import SqlitePostStore, SqliteTombstoneQueue
 from image_poster.domain.errors import ImagePosterError
 from image_poster.domain.feed import FeedQuery, FeedSort
 from image_poster.domain.identity import Identity
-from image_poster.domain.posts import Failure, edited, failed, published
+from image_poster.domain.posts import Failure, edited_post, failed_post, published_post
 from support.renderer import RENDERED
 
 USERS = st.sampled_from(
@@ -60,14 +60,14 @@ class StoresAgree(RuleBasedStateMachine):
             "comments": MemoryCommentStore(state, clock),
             "feed": MemoryFeedReader(state),
             "jobs": MemoryJobQueue(state, clock),
-            "cleanup": MemoryCleanup(state),
+            "cleanup": MemoryTombstoneQueue(state),
         }
         self.sqlite: dict[str, Any] = {
             "posts": SqlitePostStore(self.database, clock),
             "comments": SqliteCommentStore(self.database, clock),
             "feed": SqliteFeedReader(self.database),
             "jobs": SqliteJobQueue(self.database, clock),
-            "cleanup": SqliteCleanup(self.database),
+            "cleanup": SqliteTombstoneQueue(self.database),
         }
 
     def teardown(self) -> None:
@@ -98,19 +98,21 @@ class StoresAgree(RuleBasedStateMachine):
     @rule(post_id=posts)
     def publish(self, post_id: str) -> None:
         self.both(
-            lambda ports: ports["posts"].update(post_id, lambda post: published(post, RENDERED))
+            lambda ports: ports["posts"].update(
+                post_id, lambda post: published_post(post, RENDERED)
+            )
         )
 
     @rule(post_id=posts)
     def reject(self, post_id: str) -> None:
         bad = Failure("image_unreadable", "broken")
-        self.both(lambda ports: ports["posts"].update(post_id, lambda post: failed(post, bad)))
+        self.both(lambda ports: ports["posts"].update(post_id, lambda post: failed_post(post, bad)))
 
     @rule(post_id=posts, by=USERS, caption=st.text(max_size=5))
     def edit_post(self, post_id: str, by: Identity, caption: str) -> None:
         self.both(
             lambda ports: ports["posts"].update(
-                post_id, lambda post: edited(post, by, caption=caption, alt=None, now="now")
+                post_id, lambda post: edited_post(post, by, caption=caption, alt=None, now="now")
             )
         )
 
@@ -191,7 +193,7 @@ class StoresAgree(RuleBasedStateMachine):
     @invariant()
     def counts_are_those_of_the_comments(self) -> None:
         if hasattr(self, "database"):
-            rebuilt = self.runner.run(SqliteProjection(self.database).rebuild(None, 1000))
+            rebuilt = self.runner.run(SqliteFeedRebuilder(self.database).rebuild(None, 1000))
             assert rebuilt.drifted == []
 
 

@@ -15,31 +15,33 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from contract.ports.suite import ALICE
-from image_poster.adapters.dynamodb.post_store import DynamoPostStore
-from image_poster.adapters.dynamodb.upload_ledger import DynamoUploadLedger
-from image_poster.adapters.dynamodb.upload_offsets import DynamoUploadOffsets
-from image_poster.adapters.files.layout import Layout
-from image_poster.adapters.files.picture_store import FilePictureStore
-from image_poster.adapters.files.upload_store import FileUploadStore
-from image_poster.adapters.memory.awaiting_uploads import MemoryAwaitingUploads
-from image_poster.adapters.memory.clock import ManualClock
-from image_poster.adapters.memory.post_store import MemoryPostStore
-from image_poster.adapters.memory.state import MemoryState
-from image_poster.adapters.memory.upload_ledger import MemoryUploadLedger
-from image_poster.adapters.s3.pieces import pieces
-from image_poster.adapters.s3.upload_store import S3UploadStore
-from image_poster.domain.errors import ImagePosterError, UploadTooLargeError
+from image_poster.adapters.dynamodb.posts import DynamoPostStore
+from image_poster.adapters.dynamodb.uploads import DynamoUploadOffsets, DynamoUploadRecordStore
+from image_poster.adapters.files.images import FileImageStore
+from image_poster.adapters.files.schema import Layout
+from image_poster.adapters.files.uploads import FileUploadStore
+from image_poster.adapters.memory import (
+    ManualClock,
+    MemoryAwaitingUploads,
+    MemoryPostStore,
+    MemoryState,
+    MemoryUploadRecordStore,
+)
+from image_poster.adapters.s3.images import pieces
+from image_poster.adapters.s3.uploads import S3UploadStore
+from image_poster.domain.errors import (
+    ChecksumMismatchError,
+    ImagePosterError,
+    OffsetMismatchError,
+    UploadTakenOverError,
+    UploadTooLargeError,
+)
 from image_poster.domain.limits import Limits
 from image_poster.domain.posts import PostStatus
 from image_poster.domain.signing import Signer
 from image_poster.http.bodies import ClientGoneError
 from image_poster.http.put_urls import SignedPutUrls
-from image_poster.ports.post_store import PostStore
-from image_poster.tus.errors import (
-    ChecksumMismatchError,
-    OffsetMismatchError,
-    UploadTakenOverError,
-)
+from image_poster.ports.posts import PostStore
 from image_poster.tus.headers import Checksum
 from image_poster.usecases.complete_upload import CompleteUpload
 from image_poster.usecases.delete_post import DeletePost
@@ -146,12 +148,12 @@ class OneMachine(World):
         super().__init__()
         self.layout, self.state = Layout(folder), MemoryState()
         self.posts = MemoryPostStore(self.state, self.clock)
-        self.pictures = FilePictureStore(self.layout)
+        self.pictures = FileImageStore(self.layout)
         self.start()
 
     def start(self) -> None:
         """A new process on the same disk."""
-        uploads, ledger = FileUploadStore(self.layout), MemoryUploadLedger(self.state)
+        uploads, ledger = FileUploadStore(self.layout), MemoryUploadRecordStore(self.state)
         completion = CompleteUpload(self.posts, uploads)
         self.receive = ReceiveUpload(ledger, uploads, completion, self.clock, Limits())
         awaiting = MemoryAwaitingUploads(self.state)
@@ -189,7 +191,7 @@ class Lambdas(World):
         super().__init__()
         self.table, self.client = FakeTable(), FakeS3()
         self.posts = DynamoPostStore(self.table, self.clock)
-        offsets, ledger = DynamoUploadOffsets(self.table), DynamoUploadLedger(self.table)
+        offsets, ledger = DynamoUploadOffsets(self.table), DynamoUploadRecordStore(self.table)
         uploads = S3UploadStore(self.client, "uploads", offsets, piece_bytes=LENGTH)
         completion = CompleteUpload(self.posts, uploads)
         self.receive = ReceiveUpload(ledger, uploads, completion, self.clock, Limits())

@@ -13,10 +13,9 @@ from contextlib import contextmanager
 from typing import Any
 from zlib import crc32
 
-from image_poster.adapters.dynamodb.expressions import encoded_item
-from image_poster.adapters.dynamodb.items import key_of
-from image_poster.adapters.dynamodb.table import (
-    MOST_IN_TRANSACTION,
+from image_poster.adapters.dynamodb.boto import encoded_item
+from image_poster.adapters.dynamodb.database import (
+    MAX_IN_TRANSACTION,
     PK,
     SK,
     ConditionFailedError,
@@ -35,6 +34,7 @@ from image_poster.adapters.dynamodb.table import (
     Update,
     Write,
 )
+from image_poster.adapters.dynamodb.schema import key_of
 
 Record = dict[str, Any]
 MOST_ITEM_BYTES = 400 * 1024
@@ -85,7 +85,7 @@ class FakeTable:
         self.calls["transact"] += 1
         keys = [_key(write) for write in writes]
         assert len(set(keys)) == len(keys), "one item twice in a transaction"
-        assert len(writes) <= MOST_IN_TRANSACTION
+        assert len(writes) <= MAX_IN_TRANSACTION
         with self._at(keys) as free:
             await asyncio.sleep(0)
             if not free:

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from image_poster.domain.images import RENDITIONS, RenderedImage, Size
-from image_poster.ports.picture_store import Workspace
+from image_poster.ports.images import Workspace
 
 RENDERED = RenderedImage(Size(600, 600), Size(1600, 1067), "U0hash")
 

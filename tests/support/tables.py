@@ -8,7 +8,7 @@ from cfnlint.decode.cfn_yaml import load as load_template
 
 from aws_local.emulator import Emulator
 from aws_local.stack import TEMPLATE
-from image_poster.adapters.dynamodb.boto_table import BotoTable
+from image_poster.adapters.dynamodb.boto import BotoTable
 from support.dynamodb import Record
 
 

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-import image_poster.tus.errors  # noqa: F401 - its errors are listed too
+import image_poster.domain.errors  # noqa: F401 - its errors are listed too
 from image_poster.cli.main import cli
 from image_poster.cli.options import variable
-from image_poster.domain.error_codes import answer_types
+from image_poster.domain.errors import ERRORS
 from image_poster.editions.local.settings import Settings
 from lambda_zips.contents import PACKAGES
 from lambda_zips.lock import normalized, read_lock
@@ -36,7 +36,7 @@ def test_every_command_is_documented(command: str) -> None:
     assert f"image-poster {command}" in read("docs/cli.md")
 
 
-@pytest.mark.parametrize("code", [error.code for error in answer_types()])
+@pytest.mark.parametrize("code", [error.code for error in ERRORS])
 def test_every_problem_code_is_documented(code: str) -> None:
     assert f"`{code}`" in read("docs/problems.md")
 

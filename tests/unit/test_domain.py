@@ -2,11 +2,11 @@
 
 import pytest
 
-from image_poster.domain import images, posts, texts
+from image_poster.domain import images, posts
+from image_poster.domain import limits as texts
 from image_poster.domain.comments import Comment, join_latest, split_latest, with_newest
-from image_poster.domain.cursors import CursorSigner
-from image_poster.domain.error_codes import answer_types
 from image_poster.domain.errors import (
+    ERRORS,
     ImagePosterError,
     InvalidCursorError,
     NotYoursError,
@@ -14,11 +14,11 @@ from image_poster.domain.errors import (
 )
 from image_poster.domain.feed import FeedPosition
 from image_poster.domain.identity import Identity
-from image_poster.domain.ids import is_id, new_id
+from image_poster.domain.ids import is_id, new_id, rfc3339
 from image_poster.domain.images import RenderedImage, Size
+from image_poster.domain.pages import CursorSigner
 from image_poster.domain.posts import Failure, Post, PostStatus
 from image_poster.domain.signing import Signer
-from image_poster.domain.times import rfc3339
 
 RENDERED = RenderedImage(Size(600, 600), Size(1600, 1067), "U0hash")
 
@@ -53,7 +53,7 @@ def test_times_are_rfc_3339_with_milliseconds(milliseconds: int, text: str) -> N
 
 
 def test_every_error_has_one_code_a_status_and_a_sentence() -> None:
-    errors = answer_types()
+    errors = ERRORS
     assert len({error.code for error in errors}) == len(errors)
     for error in errors:
         assert 400 <= error.status < 600
@@ -62,13 +62,13 @@ def test_every_error_has_one_code_a_status_and_a_sentence() -> None:
             assert error.detail != ImagePosterError.detail, error
 
 
-def test_the_tree_at_the_top_of_the_errors_is_complete() -> None:
-    from image_poster.domain import errors as module
-    from image_poster.tus import errors as of_tus
+def test_an_error_is_named_after_its_code() -> None:
+    from image_poster.domain import errors
 
-    lines = f"{module.__doc__}{of_tus.__doc__}".splitlines()
-    for error in answer_types():
-        assert any(error.__name__ in line and error.code in line for line in lines), error
+    for error in ERRORS:
+        words = "".join(map(str.capitalize, error.code.split("_")))
+        assert error.__name__ == words.removesuffix("Error") + "Error"
+        assert getattr(errors, error.__name__) is error
 
 
 def test_texts_are_trimmed_and_their_newlines_folded() -> None:
@@ -93,16 +93,16 @@ def test_only_an_owner_or_an_admin_passes() -> None:
 )
 def test_late_image_work_never_moves_a_post_that_left_processing(status: PostStatus) -> None:
     before = post(status)
-    assert posts.published(before, RENDERED) == before
-    assert posts.failed(before, Failure("x", "y")) == before
+    assert posts.published_post(before, RENDERED) == before
+    assert posts.failed_post(before, Failure("x", "y")) == before
 
 
 def test_only_what_is_parked_can_be_replayed() -> None:
-    parked = posts.failed(post(), posts.PROCESSING_FAILED)
+    parked = posts.failed_post(post(), posts.PROCESSING_FAILED)
     assert posts.is_parked(parked)
-    assert posts.replayed(parked).status is PostStatus.PROCESSING
-    unreadable = posts.failed(post(), Failure("image_unreadable", "broken"))
-    assert posts.replayed(unreadable) == unreadable
+    assert posts.replayed_post(parked).status is PostStatus.PROCESSING
+    unreadable = posts.failed_post(post(), Failure("image_unreadable", "broken"))
+    assert posts.replayed_post(unreadable) == unreadable
 
 
 def test_the_latest_comments_are_lines_of_json() -> None:

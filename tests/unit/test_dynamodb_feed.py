@@ -3,12 +3,12 @@
 import pytest
 
 from contract.ports.suite import a_post
-from image_poster.adapters.dynamodb.feed_reader import DynamoFeedReader
-from image_poster.adapters.dynamodb.items import post_key
-from image_poster.adapters.dynamodb.post_store import DynamoPostStore
-from image_poster.adapters.memory.clock import ManualClock
+from image_poster.adapters.dynamodb.feed import DynamoFeedReader
+from image_poster.adapters.dynamodb.posts import DynamoPostStore
+from image_poster.adapters.dynamodb.schema import post_key
+from image_poster.adapters.memory import ManualClock
 from image_poster.domain.feed import FeedQuery, FeedSort
-from image_poster.domain.posts import published
+from image_poster.domain.posts import published_post
 from support.dynamodb import FakeTable
 from support.renderer import RENDERED
 
@@ -26,7 +26,7 @@ async def test_large_posts_come_in_smaller_pages_and_none_is_left_out(shards: in
         post = a_post()
         ids.append(post.id)
         await posts.add(post)
-        await posts.update(post.id, lambda found: published(found, RENDERED))
+        await posts.update(post.id, lambda found: published_post(found, RENDERED))
         table.items[post_key(post.id)]["latest"] = LATEST
     feed = DynamoFeedReader(table, shards=shards)
     found, after = list[str](), None

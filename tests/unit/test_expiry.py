@@ -5,17 +5,19 @@ from dataclasses import dataclass
 import pytest
 
 from contract.ports.suite import ALICE
-from image_poster.adapters.memory.awaiting_uploads import MemoryAwaitingUploads
-from image_poster.adapters.memory.clock import ManualClock
-from image_poster.adapters.memory.picture_store import MemoryPictureStore
-from image_poster.adapters.memory.post_store import MemoryPostStore
-from image_poster.adapters.memory.state import MemoryState
-from image_poster.adapters.memory.upload_ledger import MemoryUploadLedger
-from image_poster.adapters.memory.upload_store import MemoryUploadStore
+from image_poster.adapters.memory import (
+    ManualClock,
+    MemoryAwaitingUploads,
+    MemoryImageStore,
+    MemoryPostStore,
+    MemoryState,
+    MemoryUploadRecordStore,
+    MemoryUploadStore,
+)
+from image_poster.domain.errors import UploadGoneError
 from image_poster.domain.limits import UPLOAD_KEPT_MS, Limits
 from image_poster.domain.signing import Signer
 from image_poster.http.put_urls import SignedPutUrls
-from image_poster.tus.errors import UploadGoneError
 from image_poster.usecases.complete_upload import CompleteUpload
 from image_poster.usecases.delete_post import DeletePost
 from image_poster.usecases.end_upload import SettleUploads
@@ -31,7 +33,7 @@ class World:
 
     clock: ManualClock
     posts: MemoryPostStore
-    pictures: MemoryPictureStore
+    pictures: MemoryImageStore
     reserve: ReserveUpload
     receive: ReceiveUpload
     settle: SettleUploads
@@ -47,10 +49,10 @@ class World:
 @pytest.fixture
 def world() -> World:
     clock, state = ManualClock(), MemoryState()
-    posts, pictures = MemoryPostStore(state, clock), MemoryPictureStore(clock)
+    posts, pictures = MemoryPostStore(state, clock), MemoryImageStore(clock)
     uploads, limits = MemoryUploadStore(pictures), Limits()
     completion = CompleteUpload(posts, uploads)
-    ledger, awaiting = MemoryUploadLedger(state), MemoryAwaitingUploads(state)
+    ledger, awaiting = MemoryUploadRecordStore(state), MemoryAwaitingUploads(state)
     deletion = DeletePost(posts, pictures)
     return World(
         clock,

@@ -6,13 +6,15 @@ from pathlib import Path
 import pytest
 
 from contract.ports.suite import an_upload
-from image_poster.adapters.files.layout import Layout
-from image_poster.adapters.files.picture_store import FilePictureStore
-from image_poster.adapters.files.upload_store import FileUploadStore
-from image_poster.adapters.memory.clock import ManualClock
-from image_poster.adapters.memory.post_store import MemoryPostStore
-from image_poster.adapters.memory.state import MemoryState
-from image_poster.adapters.memory.upload_ledger import MemoryUploadLedger
+from image_poster.adapters.files.images import FileImageStore
+from image_poster.adapters.files.schema import Layout
+from image_poster.adapters.files.uploads import FileUploadStore
+from image_poster.adapters.memory import (
+    ManualClock,
+    MemoryPostStore,
+    MemoryState,
+    MemoryUploadRecordStore,
+)
 from image_poster.domain.limits import Limits
 from image_poster.usecases.complete_upload import CompleteUpload
 from image_poster.usecases.receive_upload import ReceiveUpload
@@ -33,7 +35,7 @@ async def test_a_put_that_comes_between_the_original_and_its_row_changes_neither
     clock, state, layout = ManualClock(0), MemoryState(), Layout(tmp_path)
     posts, uploads = MemoryPostStore(state, clock), FileUploadStore(layout)
     completion = CompleteUpload(posts, uploads)
-    receive = ReceiveUpload(MemoryUploadLedger(state), uploads, completion, clock, Limits())
+    receive = ReceiveUpload(MemoryUploadRecordStore(state), uploads, completion, clock, Limits())
     post, upload = an_upload(10)
     await posts.add(post, None, upload)
     writer = await uploads.take(post.id)
@@ -41,7 +43,7 @@ async def test_a_put_that_comes_between_the_original_and_its_row_changes_neither
     await writer.close()
     await uploads.promote(post.id, b"")
     await receive.put(post.id, 10, cut())
-    file = await FilePictureStore(layout).open_original(post.id)
+    file = await FileImageStore(layout).open_original(post.id)
     assert await file.read(0, file.size) == b"all of ten"
     file.close()
     stored = await posts.find(post.id)

@@ -15,7 +15,7 @@ from image_poster.adapters.vips import renderer as module
 from image_poster.adapters.vips.pipeline import RenderSettings
 from image_poster.adapters.vips.renderer import VipsImageRenderer
 from image_poster.domain.images import ImageRejectedError, ImageWorkFailedError
-from image_poster.ports.picture_store import Workspace
+from image_poster.ports.images import Workspace
 from support import pictures
 
 pytestmark = pytest.mark.anyio

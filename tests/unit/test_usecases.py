@@ -5,13 +5,16 @@ from dataclasses import dataclass
 import pytest
 
 from contract.ports.suite import ALICE, a_comment, a_post
-from image_poster.adapters.memory.cleanup import MemoryCleanup
-from image_poster.adapters.memory.clock import ManualClock
-from image_poster.adapters.memory.comment_store import MemoryCommentStore
-from image_poster.adapters.memory.job_queue import MemoryJobQueue
-from image_poster.adapters.memory.picture_store import MemoryPictureStore
-from image_poster.adapters.memory.post_store import MemoryPostStore
-from image_poster.adapters.memory.state import MemoryState, Tombstone
+from image_poster.adapters.memory import (
+    ManualClock,
+    MemoryCommentStore,
+    MemoryImageStore,
+    MemoryJobQueue,
+    MemoryPostStore,
+    MemoryState,
+    MemoryTombstoneQueue,
+    Tombstone,
+)
 from image_poster.domain.errors import (
     BusyError,
     ImageNotFoundError,
@@ -27,7 +30,7 @@ from image_poster.domain.images import (
 )
 from image_poster.domain.limits import Limits
 from image_poster.domain.posts import PROCESSING_FAILED, PostStatus
-from image_poster.ports.picture_store import Workspace
+from image_poster.ports.images import Workspace
 from image_poster.usecases.create_post import CreatePost, PostDraft
 from image_poster.usecases.delete_post import DeletePost, RemoveRemains
 from image_poster.usecases.publish_image import PublishImage
@@ -48,7 +51,7 @@ class World:
     clock: ManualClock
     state: MemoryState
     posts: MemoryPostStore
-    pictures: MemoryPictureStore
+    pictures: MemoryImageStore
     renderer: FakeRenderer
     work: WorkJobs
     sweep: Sweep
@@ -69,8 +72,8 @@ class World:
 @pytest.fixture
 def world() -> World:
     clock, state, renderer = ManualClock(), MemoryState(), FakeRenderer()
-    posts, pictures = MemoryPostStore(state, clock), MemoryPictureStore(clock)
-    cleanup, jobs = MemoryCleanup(state), MemoryJobQueue(state, clock)
+    posts, pictures = MemoryPostStore(state, clock), MemoryImageStore(clock)
+    cleanup, jobs = MemoryTombstoneQueue(state), MemoryJobQueue(state, clock)
     return World(
         clock=clock,
         state=state,

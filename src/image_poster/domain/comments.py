@@ -1,6 +1,7 @@
 """Comments: their shape, who may change them, and the list of the latest that a post carries."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 import msgspec
 
@@ -23,7 +24,7 @@ encode_comment = msgspec.json.Encoder().encode
 decode_comment = msgspec.json.Decoder(Comment).decode
 
 
-def edited(comment: Comment, editor: Identity, *, content: str, now: str) -> Comment:
+def edited_comment(comment: Comment, editor: Identity, *, content: str, now: str) -> Comment:
     """The comment with new `content`; only its author may (an admin deletes, but never
     rewrites)."""
     Identity(editor.user).require(comment.creator)
@@ -43,3 +44,65 @@ def join_latest(comments: Iterable[bytes], kept: int = LATEST_KEPT) -> bytes:
 def with_newest(latest: bytes, comment: bytes) -> bytes:
     """The latest comments after one more."""
     return join_latest([comment, *split_latest(latest, LATEST_KEPT)])
+
+
+class CommentState(NamedTuple):
+    """A comment as it is kept: `doc` is its JSON."""
+
+    id: str
+    doc: bytes
+    counted: bool = False
+    deleted_by: str | None = None
+
+
+class Tally(NamedTuple):
+    """What a post knows of its comments: `latest` as in `StoredPost`."""
+
+    total: int
+    latest: bytes
+
+
+class Fold(NamedTuple):
+    """What is to be written, at once: the post's tally, comments to claim as counted, and deleted
+    ones to remove (`released` had been counted, `dropped` never were)."""
+
+    tally: Tally
+    claimed: list[CommentState]
+    released: list[CommentState]
+    dropped: list[CommentState]
+
+
+def needs_newest(tally: Tally, comments: Iterable[CommentState], kept: int) -> bool:
+    """Whether the latest comments cannot be told from what the post knows: some of them go, and
+    older ones come in their place."""
+    released = {comment.id for comment in comments if comment.counted and comment.deleted_by}
+    left = _by_id(split_latest(tally.latest, LATEST_KEPT)).keys() - released
+    return len(left) < min(kept, tally.total - len(released))
+
+
+def fold(
+    tally: Tally,
+    comments: Sequence[CommentState],
+    newest: Iterable[bytes] = (),
+    kept: int = LATEST_KEPT,
+) -> Fold:
+    """The tally after these comments, each given once; `kept` is how many of the latest a post has.
+    `newest` are the newest of those that are counted and not deleted, as JSON; to be given if
+    `needs_newest`."""
+    claimed = [one for one in comments if not one.counted and not one.deleted_by]
+    released = [one for one in comments if one.counted and one.deleted_by]
+    dropped = [one for one in comments if not one.counted and one.deleted_by]
+    shown = _by_id(split_latest(tally.latest, LATEST_KEPT)) | _by_id(newest)
+    for gone in (*released, *dropped):
+        shown.pop(gone.id, None)
+    for one in comments:
+        if not one.deleted_by and (not one.counted or one.id in shown):
+            shown[one.id] = one.doc
+    newest_first = (shown[comment_id] for comment_id in sorted(shown, reverse=True))
+    latest = join_latest(newest_first, kept)
+    total = tally.total + len(claimed) - len(released)
+    return Fold(Tally(total, latest), claimed, released, dropped)
+
+
+def _by_id(docs: Iterable[bytes]) -> dict[str, bytes]:
+    return {decode_comment(doc).id: doc for doc in docs}

@@ -17,7 +17,7 @@ KEPT_MS = 24 * 3600 * 1000
 _MAX_CHARACTERS = 255
 
 
-class Receipt(msgspec.Struct, frozen=True):
+class IdempotencyRecord(msgspec.Struct, frozen=True):
     """The answer to one user's request with one key: `body` and `location` as they were sent."""
 
     user: str
@@ -40,7 +40,7 @@ class AlreadyAnsweredError(Exception):
     """The key was used before; `receipt` is what was answered then. Stores raise it, with nothing
     changed; use cases turn it into the former answer."""
 
-    def __init__(self, receipt: Receipt) -> None:
+    def __init__(self, receipt: IdempotencyRecord) -> None:
         self.receipt = receipt
         super().__init__(receipt.key)
 
@@ -61,7 +61,7 @@ def fingerprint(*parts: bytes) -> bytes:
     return digest.digest()
 
 
-def former_answer(former: Receipt, now: Receipt | None) -> Answer:
+def former_answer(former: IdempotencyRecord, now: IdempotencyRecord | None) -> Answer:
     """What was answered to the same request before; raises `IdempotencyKeyReusedError` if the
     request that comes `now` is another one."""
     if now is None or former.fingerprint != now.fingerprint:

@@ -5,6 +5,7 @@ the order of their making, so "newest first" is "greatest id first".
 """
 
 import re
+from datetime import datetime, timedelta
 
 from ulid import ULID
 
@@ -21,3 +22,12 @@ def new_id() -> str:
 def is_id(text: str) -> bool:
     """Whether `text` can be an id at all; what cannot is never looked up, nor made into a path."""
     return _CANONICAL.fullmatch(text) is not None
+
+
+_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - UTC throughout; naive, since "Z" is written by hand
+
+
+def rfc3339(milliseconds: int) -> str:
+    """`milliseconds` since 1970 as text; such texts sort as the times do."""
+    moment = _EPOCH + timedelta(milliseconds=milliseconds)
+    return moment.isoformat(timespec="milliseconds") + "Z"

@@ -126,7 +126,9 @@ def check_open_for_comments(status: str, creator: str, author: str) -> None:
         raise PostNotReadyError if creator == author else PostNotFoundError
 
 
-def edited(post: Post, editor: Identity, *, caption: str | None, alt: str | None, now: str) -> Post:
+def edited_post(
+    post: Post, editor: Identity, *, caption: str | None, alt: str | None, now: str
+) -> Post:
     """The post with a new caption or alt text (None leaves it), by its creator or an admin."""
     if not editor.admin:
         check_visible(post, editor)
@@ -139,7 +141,7 @@ def edited(post: Post, editor: Identity, *, caption: str | None, alt: str | None
     )
 
 
-def uploaded(post: Post) -> Post:
+def uploaded_post(post: Post) -> Post:
     """`awaiting_upload` → `processing`. Anything else stays as it is: completing twice is
     harmless."""
     if post.status is not PostStatus.AWAITING_UPLOAD:
@@ -147,7 +149,7 @@ def uploaded(post: Post) -> Post:
     return msgspec.structs.replace(post, status=PostStatus.PROCESSING)
 
 
-def published(post: Post, rendered: RenderedImage) -> Post:
+def published_post(post: Post, rendered: RenderedImage) -> Post:
     """`processing` → `ready`. Anything else stays as it is: work delivered twice is harmless."""
     if post.status is not PostStatus.PROCESSING:
         return post
@@ -168,7 +170,7 @@ def published(post: Post, rendered: RenderedImage) -> Post:
     )
 
 
-def failed(post: Post, failure: Failure) -> Post:
+def failed_post(post: Post, failure: Failure) -> Post:
     """`processing` → `failed`, with the reason. Anything else stays as it is."""
     if post.status is not PostStatus.PROCESSING:
         return post
@@ -180,7 +182,7 @@ def is_parked(post: Post) -> bool:
     return post.failure == PROCESSING_FAILED
 
 
-def replayed(post: Post) -> Post:
+def replayed_post(post: Post) -> Post:
     """From the dead-letter place back to `processing`; any other post stays as it is."""
     if not is_parked(post):
         return post

@@ -5,7 +5,7 @@ import msgspec
 from image_poster.domain.posts import PostWithComments
 
 
-class PutWay(msgspec.Struct, frozen=True):
+class PutTarget(msgspec.Struct, frozen=True):
     """A signed URL that takes the whole picture in one `PUT` until `expires_at` (RFC 3339), with
     exactly these headers. It may be relative to the service, or lead elsewhere."""
 
@@ -14,14 +14,14 @@ class PutWay(msgspec.Struct, frozen=True):
     expires_at: str
 
 
-class UploadWays(msgspec.Struct, frozen=True):
+class UploadTargets(msgspec.Struct, frozen=True):
     """Resumable at the URL `tus`, or in one go."""
 
     tus: str
-    put: PutWay
+    put: PutTarget
 
 
 class ReservedPost(PostWithComments, frozen=True, kw_only=True):
     """A post in `awaiting_upload`, as its reservation is answered."""
 
-    upload: UploadWays
+    upload: UploadTargets

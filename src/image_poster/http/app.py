@@ -9,7 +9,7 @@ from litestar.openapi import OpenAPIConfig
 from litestar.types import ASGIApp
 
 from image_poster import __version__
-from image_poster.domain.error_codes import answer_types
+from image_poster.domain.errors import ERRORS
 from image_poster.http.auth import Authenticator
 from image_poster.http.documents import encoded_document
 from image_poster.http.edge import Edge
@@ -99,9 +99,7 @@ def _cors(origins: tuple[str, ...]) -> CORSConfig:
 
 
 def _openapi() -> OpenAPIConfig:
-    codes = "\n".join(
-        f"| `{error.code}` | {error.status} | {error.detail} |" for error in answer_types()
-    )
+    codes = "\n".join(f"| `{error.code}` | {error.status} | {error.detail} |" for error in ERRORS)
     return OpenAPIConfig(
         title="image-poster-api",
         version=__version__,

@@ -13,7 +13,7 @@ import structlog
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, HTTPReceiveMessage, HTTPScope, Message, Receive, Scope, Send
 
-from image_poster.domain.errors import HostNotAllowedError
+from image_poster.domain.errors import HostNotAllowedError, ImagePosterError
 from image_poster.http.observing import Measured, Observer
 from image_poster.http.problems import MEDIA_TYPE, problem_body
 
@@ -131,7 +131,7 @@ class _Exchange:
             own.append((b"connection", b"close"))
         return own
 
-    async def refuse(self, error: HostNotAllowedError) -> None:
+    async def refuse(self, error: ImagePosterError) -> None:
         """Answer without asking the app."""
         body = problem_body(error, self.request_id)
         headers = [(b"content-type", MEDIA_TYPE.encode()), (b"content-length", b"%d" % len(body))]

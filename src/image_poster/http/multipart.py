@@ -16,7 +16,7 @@ from image_poster.domain.images import SNIFF_BYTES, sniff
 from image_poster.domain.limits import Limits
 from image_poster.http.bodies import body_chunks
 from image_poster.http.requests import AnyRequest
-from image_poster.ports.picture_store import StagedPicture
+from image_poster.ports.images import StagedImage
 from image_poster.usecases.create_post import PostDraft
 
 _IMAGE = "image"
@@ -28,7 +28,7 @@ _ENVELOPE_MAX_BYTES = 256 * 1024
 
 
 async def receive_post_form(
-    request: AnyRequest, picture: StagedPicture, limits: Limits, *, hashed: bool
+    request: AnyRequest, picture: StagedImage, limits: Limits, *, hashed: bool
 ) -> PostDraft:
     """Read the whole form (RFC 7578), `image` into `picture`, refusing as early as can be;
     `hashed` says whether the draft is to have the picture's digest.
@@ -68,7 +68,7 @@ def _boundary(request: AnyRequest) -> str:
 class _FormReader:
     """Takes the parser's events: a segment (a part begins), bytes, or None (the part ends)."""
 
-    def __init__(self, picture: StagedPicture, limits: Limits, *, hashed: bool) -> None:
+    def __init__(self, picture: StagedImage, limits: Limits, *, hashed: bool) -> None:
         self._picture = picture
         self._limits = limits
         self._part = ""

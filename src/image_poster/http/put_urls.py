@@ -5,10 +5,10 @@ from urllib.parse import urlencode
 import msgspec
 
 from image_poster.domain.errors import UploadUrlInvalidError
+from image_poster.domain.ids import rfc3339
 from image_poster.domain.signing import BadSignatureError, Signer
-from image_poster.domain.times import rfc3339
-from image_poster.domain.uploads import PutWay
-from image_poster.ports.put_urls import PutTerms
+from image_poster.domain.uploads import PutTarget
+from image_poster.ports.uploads import PutTerms
 
 _PURPOSE = "put"
 
@@ -28,9 +28,9 @@ class SignedPutUrls:
     def __init__(self, signer: Signer) -> None:
         self._signer = signer
 
-    def sign(self, post_id: str, terms: PutTerms, expires_ms: int) -> PutWay:
+    def sign(self, post_id: str, terms: PutTerms, expires_ms: int) -> PutTarget:
         grant = self._signer.write(_PURPOSE, PutGrant(post_id, terms.content_type, expires_ms))
-        return PutWay(
+        return PutTarget(
             url=f"/uploads/{post_id}?{urlencode({'grant': grant})}",
             headers={"content-type": terms.content_type},
             expires_at=rfc3339(expires_ms),

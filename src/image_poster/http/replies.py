@@ -8,7 +8,7 @@ from litestar.response import Redirect, Stream
 
 from image_poster.http.ranges import ByteRange, matches, requested_range
 from image_poster.http.requests import AnyRequest
-from image_poster.ports.picture_store import RemoteFile, StoredFile
+from image_poster.ports.images import RemoteFile, StoredFile
 
 JSON = "application/json"
 IMMUTABLE = "public, max-age=31536000, immutable"

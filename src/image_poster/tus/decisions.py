@@ -2,8 +2,11 @@
 
 import msgspec
 
-from image_poster.domain.errors import UploadTooLargeError
-from image_poster.tus.errors import InvalidTusRequestError, OffsetMismatchError
+from image_poster.domain.errors import (
+    InvalidTusRequestError,
+    OffsetMismatchError,
+    UploadTooLargeError,
+)
 
 
 class Upload(msgspec.Struct, frozen=True):

@@ -5,9 +5,8 @@ import re
 from base64 import b64decode
 from typing import NamedTuple
 
-from image_poster.domain.errors import invalid
+from image_poster.domain.errors import InvalidTusRequestError, TusVersionUnsupportedError, invalid
 from image_poster.tus import CHECKSUM_ALGORITHMS, CONTENT_TYPE, VERSION
-from image_poster.tus.errors import InvalidTusRequestError, TusVersionError
 
 _NUMBER = re.compile(r"\d{1,18}", re.ASCII)
 _METADATA_MAX_CHARACTERS = 64 * 1024
@@ -26,7 +25,7 @@ def check_version(resumable: str | None) -> None:
     """Core, Tus-Resumable: any other version MUST be answered with 412 and MUST NOT be
     processed."""
     if resumable != VERSION:
-        raise TusVersionError
+        raise TusVersionUnsupportedError
 
 
 def is_piece(content_type: str | None) -> bool:

@@ -3,14 +3,12 @@
 from dataclasses import dataclass
 
 from image_poster.domain.comments import Comment, encode_comment
-from image_poster.domain.idempotency import Answer, Receipt, fingerprint
+from image_poster.domain.idempotency import Answer, IdempotencyRecord, fingerprint
 from image_poster.domain.identity import Identity
-from image_poster.domain.ids import new_id
-from image_poster.domain.limits import Limits
-from image_poster.domain.texts import clean_required
-from image_poster.domain.times import rfc3339
+from image_poster.domain.ids import new_id, rfc3339
+from image_poster.domain.limits import Limits, clean_required
 from image_poster.ports.clock import Clock
-from image_poster.ports.comment_store import CommentStore
+from image_poster.ports.comments import CommentStore
 from image_poster.usecases.answer_once import answer_once
 
 
@@ -38,6 +36,6 @@ class AddComment:
         return await answer_once(self.comments.add(comment, receipt), answer, receipt)
 
 
-def _receipt(comment: Comment, answer: Answer, key: str) -> Receipt:
+def _receipt(comment: Comment, answer: Answer, key: str) -> IdempotencyRecord:
     request = fingerprint(b"comment", comment.post_id.encode(), comment.content.encode())
-    return Receipt(comment.creator, key, request, answer.body, answer.location)
+    return IdempotencyRecord(comment.creator, key, request, answer.body, answer.location)

@@ -2,16 +2,14 @@
 
 from dataclasses import dataclass
 
-from image_poster.domain.cursors import CursorSigner
 from image_poster.domain.limits import Limits
+from image_poster.domain.pages import CursorSigner
 from image_poster.ports.clock import Clock
-from image_poster.ports.comment_store import CommentStore
-from image_poster.ports.feed_reader import FeedReader
-from image_poster.ports.picture_store import PictureStore
-from image_poster.ports.post_store import PostStore
-from image_poster.ports.put_urls import PutUrls
-from image_poster.ports.upload_ledger import UploadLedger
-from image_poster.ports.upload_store import UploadStore
+from image_poster.ports.comments import CommentStore
+from image_poster.ports.feed import FeedReader
+from image_poster.ports.images import ImageStore
+from image_poster.ports.posts import PostStore
+from image_poster.ports.uploads import PutUrlSigner, UploadRecordStore, UploadStore
 from image_poster.usecases.add_comment import AddComment
 from image_poster.usecases.complete_upload import CompleteUpload
 from image_poster.usecases.create_post import CreatePost
@@ -35,10 +33,10 @@ class Stores:
     posts: PostStore
     comments: CommentStore
     feed: FeedReader
-    pictures: PictureStore
+    pictures: ImageStore
     uploads: UploadStore
-    ledger: UploadLedger
-    put_urls: PutUrls
+    ledger: UploadRecordStore
+    put_urls: PutUrlSigner
     clock: Clock
 
 
@@ -59,7 +57,7 @@ class UseCases:
     reserve_upload: ReserveUpload
     receive_upload: ReceiveUpload
     terminate_upload: TerminateUpload
-    pictures: PictureStore
+    pictures: ImageStore
     clock: Clock
     limits: Limits
 

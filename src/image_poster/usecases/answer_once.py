@@ -2,10 +2,17 @@
 
 from collections.abc import Awaitable
 
-from image_poster.domain.idempotency import AlreadyAnsweredError, Answer, Receipt, former_answer
+from image_poster.domain.idempotency import (
+    AlreadyAnsweredError,
+    Answer,
+    IdempotencyRecord,
+    former_answer,
+)
 
 
-async def answer_once(write: Awaitable[None], answer: Answer, receipt: Receipt | None) -> Answer:
+async def answer_once(
+    write: Awaitable[None], answer: Answer, receipt: IdempotencyRecord | None
+) -> Answer:
     """`answer` once `write` has been done, or what was answered before, with nothing written.
 
     Raises `IdempotencyKeyReusedError`.

@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
-from image_poster.domain.posts import uploaded
-from image_poster.ports.post_store import PostStore
-from image_poster.ports.upload_store import UploadStore
+from image_poster.domain.posts import uploaded_post
+from image_poster.ports.posts import PostStore
+from image_poster.ports.uploads import UploadStore
 from image_poster.tus.decisions import Upload
 
 
@@ -20,4 +20,4 @@ class CompleteUpload:
         """Make the bytes the post's original, and the post `processing`. Raises
         `ChecksumMismatchError`, with nothing kept, if they are not what was announced."""
         await self.uploads.promote(post_id, upload.sha256)
-        await self.posts.update(post_id, uploaded)
+        await self.posts.update(post_id, uploaded_post)

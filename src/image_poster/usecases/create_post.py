@@ -4,15 +4,14 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from image_poster.domain.errors import BusyError, ImagePosterError
-from image_poster.domain.idempotency import Answer, Receipt, fingerprint
+from image_poster.domain.idempotency import Answer, IdempotencyRecord, fingerprint
 from image_poster.domain.identity import Identity
-from image_poster.domain.limits import Limits
+from image_poster.domain.ids import rfc3339
+from image_poster.domain.limits import Limits, clean
 from image_poster.domain.posts import Post, PostStatus, StoredPost, encode_post
-from image_poster.domain.texts import clean
-from image_poster.domain.times import rfc3339
 from image_poster.ports.clock import Clock
-from image_poster.ports.picture_store import PictureStore, StagedPicture
-from image_poster.ports.post_store import PostStore
+from image_poster.ports.images import ImageStore, StagedImage
+from image_poster.ports.posts import PostStore
 from image_poster.usecases.answer_once import answer_once
 
 
@@ -31,7 +30,7 @@ class CreatePost:
     the sweeper, and never a row without its picture."""
 
     posts: PostStore
-    pictures: PictureStore
+    pictures: ImageStore
     clock: Clock
     limits: Limits
 
@@ -40,7 +39,7 @@ class CreatePost:
         post_id: str,
         creator: Identity,
         draft: PostDraft,
-        picture: StagedPicture,
+        picture: StagedImage,
         key: str | None = None,
     ) -> Answer:
         """Keep the staged picture and its post, which is then `processing`; with an idempotency
@@ -72,6 +71,6 @@ class CreatePost:
         )
 
 
-def _receipt(creator: Identity, draft: PostDraft, answer: Answer, key: str) -> Receipt:
+def _receipt(creator: Identity, draft: PostDraft, answer: Answer, key: str) -> IdempotencyRecord:
     request = fingerprint(b"post", draft.caption.encode(), draft.alt.encode(), draft.picture_sha256)
-    return Receipt(creator.user, key, request, answer.body, answer.location)
+    return IdempotencyRecord(creator.user, key, request, answer.body, answer.location)

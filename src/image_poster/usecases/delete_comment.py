@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from image_poster.domain.identity import Identity
-from image_poster.ports.comment_store import CommentStore
+from image_poster.ports.comments import CommentStore
 
 
 @dataclass(frozen=True)

@@ -3,14 +3,13 @@
 from dataclasses import dataclass
 
 from image_poster.domain.identity import Identity
-from image_poster.ports.picture_store import PictureStore
-from image_poster.ports.post_store import PostStore
-from image_poster.ports.remains import Remains
+from image_poster.ports.images import ImageStore
+from image_poster.ports.posts import PostStore, TombstoneStore
 
 _COMMENTS_AT_A_TIME = 500
 
 
-async def remove_if_deleted(posts: PostStore, pictures: PictureStore, post_id: str) -> None:
+async def remove_if_deleted(posts: PostStore, pictures: ImageStore, post_id: str) -> None:
     """Remove what came late for a post that was deleted. Files of a post that is merely not known
     stay: the database may be the wrong one, and what is nobody's is for `Sweep`."""
     if await posts.was_deleted(post_id):
@@ -21,8 +20,8 @@ async def remove_if_deleted(posts: PostStore, pictures: PictureStore, post_id: s
 class RemoveRemains:
     """Remove comments and pictures of deleted posts. Resumable: what is left is on record."""
 
-    remains: Remains
-    pictures: PictureStore
+    remains: TombstoneStore
+    pictures: ImageStore
 
     async def __call__(self, post_id: str) -> None:
         """Remove everything of one deleted post, in small steps so that nobody waits for it."""
@@ -38,7 +37,7 @@ class DeletePost:
     people who delete a picture expect it gone, and its comments follow."""
 
     posts: PostStore
-    pictures: PictureStore
+    pictures: ImageStore
 
     async def __call__(self, post_id: str, by: Identity) -> None:
         """Delete the post for its creator or an admin."""

@@ -2,13 +2,12 @@
 
 from dataclasses import dataclass
 
-from image_poster.domain.comments import Comment, edited
+from image_poster.domain.comments import Comment, edited_comment
 from image_poster.domain.identity import Identity
-from image_poster.domain.limits import Limits
-from image_poster.domain.texts import clean_required
-from image_poster.domain.times import rfc3339
+from image_poster.domain.ids import rfc3339
+from image_poster.domain.limits import Limits, clean_required
 from image_poster.ports.clock import Clock
-from image_poster.ports.comment_store import CommentStore
+from image_poster.ports.comments import CommentStore
 
 
 @dataclass(frozen=True)
@@ -26,5 +25,7 @@ class EditComment:
         text = clean_required("content", content, most=self.limits.comment_characters)
         now = rfc3339(self.clock.now_ms())
         return await self.comments.update(
-            post_id, comment_id, lambda comment: edited(comment, editor, content=text, now=now)
+            post_id,
+            comment_id,
+            lambda comment: edited_comment(comment, editor, content=text, now=now),
         )

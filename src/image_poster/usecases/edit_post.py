@@ -3,12 +3,11 @@
 from dataclasses import dataclass
 
 from image_poster.domain.identity import Identity
-from image_poster.domain.limits import Limits
-from image_poster.domain.posts import StoredPost, edited
-from image_poster.domain.texts import clean
-from image_poster.domain.times import rfc3339
+from image_poster.domain.ids import rfc3339
+from image_poster.domain.limits import Limits, clean
+from image_poster.domain.posts import StoredPost, edited_post
 from image_poster.ports.clock import Clock
-from image_poster.ports.post_store import PostStore
+from image_poster.ports.posts import PostStore
 
 
 @dataclass(frozen=True)
@@ -29,5 +28,5 @@ class EditPost:
             alt = clean("alt", alt, most=self.limits.alt_characters)
         now = rfc3339(self.clock.now_ms())
         return await self.posts.update(
-            post_id, lambda post: edited(post, editor, caption=caption, alt=alt, now=now)
+            post_id, lambda post: edited_post(post, editor, caption=caption, alt=alt, now=now)
         )

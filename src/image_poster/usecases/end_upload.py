@@ -3,14 +3,12 @@
 from contextlib import suppress
 from dataclasses import dataclass
 
-from image_poster.domain.errors import PostNotFoundError
+from image_poster.domain.errors import ChecksumMismatchError, PostNotFoundError, UploadGoneError
 from image_poster.domain.identity import Identity
-from image_poster.ports.awaiting_uploads import AwaitingUploads
 from image_poster.ports.clock import Clock
-from image_poster.ports.picture_store import PictureStore
-from image_poster.ports.upload_store import UploadStore
+from image_poster.ports.images import ImageStore
+from image_poster.ports.uploads import AwaitedUploads, UploadStore
 from image_poster.tus.decisions import Upload, is_complete
-from image_poster.tus.errors import ChecksumMismatchError, UploadGoneError
 from image_poster.usecases.complete_upload import CompleteUpload
 from image_poster.usecases.delete_post import DeletePost
 from image_poster.usecases.receive_upload import ReceiveUpload
@@ -44,8 +42,8 @@ class SettleUploads:
     older copy, from before the last byte came.
     """
 
-    awaiting: AwaitingUploads
-    pictures: PictureStore
+    awaiting: AwaitedUploads
+    pictures: ImageStore
     uploads: UploadStore
     complete_upload: CompleteUpload
     delete_post: DeletePost

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
 
-from image_poster.ports.comment_counter import CommentCounter
-from image_poster.ports.image_work import ImageWork
-from image_poster.ports.picture_cache import PictureCache
+from image_poster.ports.comments import CommentCounter
+from image_poster.ports.images import ImageCache
+from image_poster.ports.jobs import JobStarter
 from image_poster.usecases.delete_post import RemoveRemains
 
 
@@ -31,9 +31,9 @@ class FollowChanges:
     """Every step may be repeated, so whoever delivers changes may deliver them again."""
 
     counter: CommentCounter
-    work: ImageWork
+    work: JobStarter
     remove_remains: RemoveRemains
-    cache: PictureCache
+    cache: ImageCache
 
     async def __call__(self, changes: PostChanges) -> None:
         """Count the comments, begin the image work, or remove what is left."""

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from image_poster.domain.errors import PostNotFoundError
 from image_poster.domain.identity import Identity
 from image_poster.domain.posts import Post, PostStatus, StoredPost, check_visible
-from image_poster.ports.picture_store import PictureStore
-from image_poster.ports.post_store import PostStore
+from image_poster.ports.images import ImageStore
+from image_poster.ports.posts import PostStore
 
 
 @dataclass(frozen=True)
@@ -15,7 +15,7 @@ class GetPost:
     """Waiting asks the store again and again, which works across processes and machines alike."""
 
     posts: PostStore
-    pictures: PictureStore
+    pictures: ImageStore
     poll_seconds: float = 0.05
 
     async def __call__(

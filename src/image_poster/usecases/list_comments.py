@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from image_poster.domain.cursors import CursorSigner
 from image_poster.domain.identity import Identity
-from image_poster.ports.comment_store import CommentStore
+from image_poster.domain.pages import CursorSigner
+from image_poster.ports.comments import CommentStore
 from image_poster.usecases.get_post import GetPost
 
 

@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from image_poster.domain.cursors import CursorSigner
 from image_poster.domain.feed import FeedPosition, FeedQuery, FeedSort
+from image_poster.domain.pages import CursorSigner
 from image_poster.domain.posts import StoredPost
-from image_poster.ports.feed_reader import FeedReader
+from image_poster.ports.feed import FeedReader
 
 
 class Feed(NamedTuple):

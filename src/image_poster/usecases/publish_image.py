@@ -4,10 +4,9 @@ from dataclasses import dataclass
 
 from image_poster.domain.errors import ImageNotFoundError, PostNotFoundError
 from image_poster.domain.images import ImageRejectedError, ImageWorkFailedError
-from image_poster.domain.posts import Failure, PostStatus, StoredPost, failed, published
-from image_poster.ports.image_renderer import ImageRenderer
-from image_poster.ports.picture_store import PictureStore
-from image_poster.ports.post_store import PostStore
+from image_poster.domain.posts import Failure, PostStatus, StoredPost, failed_post, published_post
+from image_poster.ports.images import ImageRenderer, ImageStore
+from image_poster.ports.posts import PostStore
 from image_poster.usecases.delete_post import remove_if_deleted
 
 
@@ -17,7 +16,7 @@ class PublishImage:
     that is still `processing` moves."""
 
     posts: PostStore
-    pictures: PictureStore
+    pictures: ImageStore
     renderer: ImageRenderer
 
     async def __call__(self, post_id: str) -> PostStatus | None:
@@ -48,11 +47,11 @@ class PublishImage:
             if isinstance(exc, ImageNotFoundError):
                 raise ImageWorkFailedError("the original is missing") from exc
             raise
-        return await self.posts.update(post_id, lambda post: published(post, rendered))
+        return await self.posts.update(post_id, lambda post: published_post(post, rendered))
 
     async def _fail(self, post_id: str, failure: Failure) -> PostStatus | None:
         try:
-            stored = await self.posts.update(post_id, lambda post: failed(post, failure))
+            stored = await self.posts.update(post_id, lambda post: failed_post(post, failure))
         except PostNotFoundError:
             return None
         return stored.post.status

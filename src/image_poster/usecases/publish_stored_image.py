@@ -4,10 +4,10 @@ from dataclasses import dataclass
 
 from image_poster.domain.errors import ImagePosterError, PostNotFoundError
 from image_poster.domain.images import ImageWorkFailedError
-from image_poster.domain.posts import PROCESSING_FAILED, PostStatus, failed, uploaded
-from image_poster.ports.failure_counter import FailureCounter
-from image_poster.ports.picture_store import PictureStore
-from image_poster.ports.post_store import PostStore
+from image_poster.domain.posts import PROCESSING_FAILED, PostStatus, failed_post, uploaded_post
+from image_poster.ports.images import ImageStore
+from image_poster.ports.jobs import FailureCounter
+from image_poster.ports.posts import PostStore
 from image_poster.usecases.delete_post import remove_if_deleted
 from image_poster.usecases.publish_image import PublishImage
 
@@ -22,7 +22,7 @@ class PublishStoredImage:
     """
 
     posts: PostStore
-    pictures: PictureStore
+    pictures: ImageStore
     publish_image: PublishImage
     failures: FailureCounter
     max_failures: int = 3
@@ -34,7 +34,9 @@ class PublishStoredImage:
             await remove_if_deleted(self.posts, self.pictures, post_id)
             return None
         try:
-            await self.posts.update(post_id, uploaded)  # a signed PUT tells nobody but the storage
+            await self.posts.update(
+                post_id, uploaded_post
+            )  # a signed PUT tells nobody but the storage
             return await self.publish_image(post_id)
         except PostNotFoundError:
             await remove_if_deleted(self.posts, self.pictures, post_id)
@@ -44,5 +46,5 @@ class PublishStoredImage:
                 await self.failures.note(post_id, f"{type(exc).__name__}: {exc}")
                 >= self.max_failures
             ):
-                await self.posts.update(post_id, lambda post: failed(post, PROCESSING_FAILED))
+                await self.posts.update(post_id, lambda post: failed_post(post, PROCESSING_FAILED))
             raise

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from image_poster.domain.errors import ImageNotFoundError, PostNotFoundError
 from image_poster.domain.identity import Identity
 from image_poster.domain.posts import PostStatus
-from image_poster.ports.picture_store import PictureStore, RemoteFile, StoredFile
-from image_poster.ports.post_store import PostStore
+from image_poster.ports.images import ImageStore, RemoteFile, StoredFile
+from image_poster.ports.posts import PostStore
 from image_poster.usecases.get_post import GetPost
 
 
@@ -16,7 +16,7 @@ class ReadPicture:
 
     get_post: GetPost
     posts: PostStore
-    pictures: PictureStore
+    pictures: ImageStore
 
     async def rendition(self, post_id: str, rendition: str) -> StoredFile | RemoteFile:
         """A rendition of a ready post. Raises `ImageNotFoundError`."""

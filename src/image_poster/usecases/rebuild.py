@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from image_poster.ports.projection import Drift, Projection
+from image_poster.ports.feed import Drift, FeedRebuilder
 
 _POSTS_AT_A_TIME = 200
 
@@ -19,7 +19,7 @@ class Rebuilt(NamedTuple):
 class Rebuild:
     """In small steps, so that it can run beside the service."""
 
-    projection: Projection
+    projection: FeedRebuilder
     batch: int = field(default=_POSTS_AT_A_TIME)
 
     async def __call__(self) -> Rebuilt:

@@ -9,23 +9,20 @@ from typing import NamedTuple
 import msgspec
 
 from image_poster.domain.errors import (
+    ChecksumMismatchError,
     InvalidRequestError,
     UnsupportedImageError,
+    UploadGoneError,
+    UploadNotFoundError,
+    UploadTakenOverError,
     UploadTooLargeError,
 )
 from image_poster.domain.identity import Identity
 from image_poster.domain.images import SNIFF_BYTES, sniff
 from image_poster.domain.limits import Limits
 from image_poster.ports.clock import Clock
-from image_poster.ports.upload_ledger import LedgerEntry, UploadLedger
-from image_poster.ports.upload_store import UploadStore, UploadWriter
+from image_poster.ports.uploads import UploadRecord, UploadRecordStore, UploadStore, UploadWriter
 from image_poster.tus.decisions import Upload, is_complete, length_to_declare, repeats_the_end, room
-from image_poster.tus.errors import (
-    ChecksumMismatchError,
-    UploadGoneError,
-    UploadNotFoundError,
-    UploadTakenOverError,
-)
 from image_poster.tus.headers import Checksum
 from image_poster.usecases.complete_upload import CompleteUpload
 
@@ -52,7 +49,7 @@ class ReceiveUpload:
     """Bytes are kept as they come, so a cut loses none; the newest request for an upload ends any
     older one."""
 
-    ledger: UploadLedger
+    ledger: UploadRecordStore
     uploads: UploadStore
     complete_upload: CompleteUpload
     clock: Clock
@@ -98,7 +95,7 @@ class ReceiveUpload:
             raise _too_short(entry.upload)
 
     async def _receive(
-        self, post_id: str, entry: LedgerEntry, patch: Patch, chunks: AsyncIterator[bytes]
+        self, post_id: str, entry: UploadRecord, patch: Patch, chunks: AsyncIterator[bytes]
     ) -> UploadState:
         writer = await self.uploads.take(
             post_id, unverified=patch.checksum is not None, known=entry.offset
@@ -132,7 +129,7 @@ class ReceiveUpload:
         asked = at if patch.offset is None else patch.offset
         return room(upload, at, asked, patch.declared_bytes, self.limits.image_bytes)
 
-    async def _find(self, post_id: str, who: Identity | None) -> LedgerEntry:
+    async def _find(self, post_id: str, who: Identity | None) -> UploadRecord:
         """What is known of the upload, for its creator, or (None) for whoever has proved a right to
         it."""
         entry = await self.ledger.find(post_id)
@@ -154,7 +151,7 @@ def _finished(upload: Upload) -> UploadState:
     return UploadState(upload, upload.length or 0)
 
 
-def _too_short(upload: Upload) -> InvalidRequestError:
+def _too_short(upload: Upload) -> Exception:
     return InvalidRequestError(f"Send the whole picture: {upload.length} bytes were announced.")
 
 

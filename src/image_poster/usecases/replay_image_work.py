@@ -3,10 +3,9 @@
 from dataclasses import dataclass
 
 from image_poster.domain.errors import PostNotFoundError
-from image_poster.domain.posts import replayed
-from image_poster.ports.failure_counter import FailureCounter
-from image_poster.ports.image_work import ImageWork
-from image_poster.ports.post_store import PostStore
+from image_poster.domain.posts import replayed_post
+from image_poster.ports.jobs import FailureCounter, JobStarter
+from image_poster.ports.posts import PostStore
 
 
 @dataclass(frozen=True)
@@ -15,13 +14,13 @@ class ReplayImageWork:
 
     posts: PostStore
     failures: FailureCounter
-    work: ImageWork
+    work: JobStarter
 
     async def __call__(self, post_id: str) -> bool:
         """Make the post's work due again, as if it were new; False if the post is gone."""
         try:
             await self.failures.clear(post_id)
-            await self.posts.update(post_id, replayed)
+            await self.posts.update(post_id, replayed_post)
         except PostNotFoundError:
             return False
         await self.work.begin(post_id)

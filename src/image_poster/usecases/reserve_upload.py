@@ -5,17 +5,15 @@ from typing import NamedTuple
 
 import msgspec
 
-from image_poster.domain.idempotency import Answer, Receipt, fingerprint
+from image_poster.domain.idempotency import Answer, IdempotencyRecord, fingerprint
 from image_poster.domain.identity import Identity
-from image_poster.domain.ids import new_id
-from image_poster.domain.limits import UPLOAD_KEPT_MS, Limits
+from image_poster.domain.ids import new_id, rfc3339
+from image_poster.domain.limits import UPLOAD_KEPT_MS, Limits, clean
 from image_poster.domain.posts import Post, PostStatus, StoredPost, encode_post
-from image_poster.domain.texts import clean
-from image_poster.domain.times import rfc3339
-from image_poster.domain.uploads import UploadWays
+from image_poster.domain.uploads import UploadTargets
 from image_poster.ports.clock import Clock
-from image_poster.ports.post_store import PostStore
-from image_poster.ports.put_urls import PutTerms, PutUrls
+from image_poster.ports.posts import PostStore
+from image_poster.ports.uploads import PutTerms, PutUrlSigner
 from image_poster.tus.decisions import Upload, check_new_length
 from image_poster.usecases.answer_once import answer_once
 
@@ -37,7 +35,7 @@ class ReserveUpload:
     key there is one upload, however often it is asked for."""
 
     posts: PostStore
-    put_urls: PutUrls
+    put_urls: PutUrlSigner
     clock: Clock
     limits: Limits
 
@@ -60,7 +58,7 @@ class ReserveUpload:
         post, upload = self._reserved(creator, order)
         terms = PutTerms(content_type, order.length or 0, order.sha256)
         put = self.put_urls.sign(post.id, terms, upload.expires_ms)
-        ways = UploadWays(f"/uploads/{post.id}", put)
+        ways = UploadTargets(f"/uploads/{post.id}", put)
         shown = StoredPost(post.id, 0, encode_post(post), b"").json(0)
         body = b'%b,"upload":%b}' % (shown[:-1], msgspec.json.encode(ways))
         answer = Answer(body, f"/posts/{post.id}")
@@ -83,7 +81,9 @@ class ReserveUpload:
         return post, Upload(order.length, now + UPLOAD_KEPT_MS, order.metadata, order.sha256)
 
 
-def _receipt(creator: Identity, request: bytes, answer: Answer, key: str | None) -> Receipt | None:
+def _receipt(
+    creator: Identity, request: bytes, answer: Answer, key: str | None
+) -> IdempotencyRecord | None:
     if key is None:
         return None
-    return Receipt(creator.user, key, request, answer.body, answer.location)
+    return IdempotencyRecord(creator.user, key, request, answer.body, answer.location)

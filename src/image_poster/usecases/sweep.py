@@ -9,10 +9,9 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from image_poster.domain.idempotency import KEPT_MS
-from image_poster.ports.cleanup import Cleanup
 from image_poster.ports.clock import Clock
-from image_poster.ports.picture_store import SweepablePictures
-from image_poster.ports.post_store import PostStore
+from image_poster.ports.images import SweepableImages
+from image_poster.ports.posts import PostStore, TombstoneQueue
 from image_poster.usecases.delete_post import RemoveRemains
 
 QUARANTINE_KEPT_MS = 7 * 24 * 3600 * 1000
@@ -34,8 +33,8 @@ class Sweep:
     request may be about to write the row of a younger one."""
 
     posts: PostStore
-    pictures: SweepablePictures
-    cleanup: Cleanup
+    pictures: SweepableImages
+    cleanup: TombstoneQueue
     remove_remains: RemoveRemains
     clock: Clock
 

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from image_poster.domain.errors import ImagePosterError
 from image_poster.domain.images import ImageWorkFailedError
-from image_poster.ports.job_queue import Job, JobQueue
+from image_poster.ports.jobs import Job, JobQueue
 from image_poster.usecases.publish_image import PublishImage
 
 _FIRST_RETRY_MS = 1_000

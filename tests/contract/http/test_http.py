@@ -206,7 +206,7 @@ def test_the_docs_work_offline(api: Api) -> None:
 def test_the_openapi_document_lists_every_problem_code(api: Api) -> None:
     document = api.get("/openapi.json")
     assert document.json()["openapi"].startswith("3.1")
-    from image_poster.domain.error_codes import answer_types
+    from image_poster.domain.errors import ERRORS
 
-    for error in answer_types():
+    for error in ERRORS:
         assert f"`{error.code}`" in document.text

@@ -13,17 +13,20 @@ from typing import Any
 import msgspec
 import pytest
 
-from image_poster.adapters.memory.clock import ManualClock
+from image_poster.adapters.memory import ManualClock
 from image_poster.domain.comments import Comment, decode_comment
 from image_poster.domain.errors import (
+    ChecksumMismatchError,
     CommentNotFoundError,
     ImageNotFoundError,
     NotYoursError,
     PostNotFoundError,
     PostNotReadyError,
+    UploadGoneError,
+    UploadTakenOverError,
 )
 from image_poster.domain.feed import FeedQuery, FeedSort
-from image_poster.domain.idempotency import AlreadyAnsweredError, Receipt
+from image_poster.domain.idempotency import AlreadyAnsweredError, IdempotencyRecord
 from image_poster.domain.identity import Identity
 from image_poster.domain.ids import new_id
 from image_poster.domain.images import RENDITIONS
@@ -34,27 +37,18 @@ from image_poster.domain.posts import (
     PostStatus,
     PostWithComments,
     StoredPost,
-    edited,
-    failed,
-    published,
-    uploaded,
+    edited_post,
+    failed_post,
+    published_post,
+    uploaded_post,
 )
-from image_poster.ports.awaiting_uploads import AwaitingUploads
-from image_poster.ports.cleanup import Cleanup
-from image_poster.ports.comment_store import CommentStore
-from image_poster.ports.feed_reader import FeedReader
-from image_poster.ports.job_queue import Job, JobQueue
-from image_poster.ports.picture_store import PictureStore, SweepablePictures
-from image_poster.ports.post_store import PostStore
-from image_poster.ports.projection import Projection
-from image_poster.ports.upload_ledger import LedgerEntry, UploadLedger
-from image_poster.ports.upload_store import UploadStore
+from image_poster.ports.comments import CommentStore
+from image_poster.ports.feed import FeedReader, FeedRebuilder
+from image_poster.ports.images import ImageStore, SweepableImages
+from image_poster.ports.jobs import Job, JobQueue
+from image_poster.ports.posts import PostStore, TombstoneQueue
+from image_poster.ports.uploads import AwaitedUploads, UploadRecord, UploadRecordStore, UploadStore
 from image_poster.tus.decisions import Upload
-from image_poster.tus.errors import (
-    ChecksumMismatchError,
-    UploadGoneError,
-    UploadTakenOverError,
-)
 from support.renderer import RENDERED
 
 DAY_MS = 24 * 3600 * 1000
@@ -73,8 +67,8 @@ class Adapters:
     posts: PostStore
     comments: CommentStore
     feed: FeedReader
-    projection: Projection
-    ledger: UploadLedger
+    projection: FeedRebuilder
+    ledger: UploadRecordStore
     settle: Callable[[], Awaitable[None]] = at_once
 
 
@@ -83,8 +77,8 @@ class MachineAdapters(Adapters):
     """Those of one machine, where nobody else retries, expires and removes."""
 
     jobs: JobQueue
-    cleanup: Cleanup
-    awaiting: AwaitingUploads
+    cleanup: TombstoneQueue
+    awaiting: AwaitedUploads
 
 
 def a_post(creator: str = "alice") -> Post:
@@ -102,8 +96,8 @@ def a_comment(post_id: str, creator: str = "bob", content: str = "hello") -> Com
     return Comment(new_id(), post_id, creator, content, "2026-01-01T00:00:00.000Z")
 
 
-def a_receipt(key: str, user: str = "bob", body: bytes = b"answer") -> Receipt:
-    return Receipt(user, key, b"fingerprint", body, "/somewhere")
+def a_receipt(key: str, user: str = "bob", body: bytes = b"answer") -> IdempotencyRecord:
+    return IdempotencyRecord(user, key, b"fingerprint", body, "/somewhere")
 
 
 async def processing(adapters: Adapters) -> str:
@@ -115,7 +109,7 @@ async def processing(adapters: Adapters) -> str:
 async def ready(adapters: Adapters, creator: str = "alice") -> str:
     post = a_post(creator)
     await adapters.posts.add(post)
-    await adapters.posts.update(post.id, lambda found: published(found, RENDERED))
+    await adapters.posts.update(post.id, lambda found: published_post(found, RENDERED))
     return post.id
 
 
@@ -160,7 +154,7 @@ class PostStoreSuite:
     async def test_an_update_is_kept_and_given_back(self, adapters: Adapters) -> None:
         post_id = await ready(adapters)
         after = await adapters.posts.update(
-            post_id, lambda post: edited(post, ALICE, caption="new", alt=None, now="now")
+            post_id, lambda post: edited_post(post, ALICE, caption="new", alt=None, now="now")
         )
         assert after.post.caption == "new"
         assert await found(adapters, post_id) == after
@@ -170,7 +164,7 @@ class PostStoreSuite:
         before = await found(adapters, post_id)
         with pytest.raises(NotYoursError):
             await adapters.posts.update(
-                post_id, lambda post: edited(post, BOB, caption="x", alt=None, now="now")
+                post_id, lambda post: edited_post(post, BOB, caption="x", alt=None, now="now")
             )
         assert await found(adapters, post_id) == before
 
@@ -183,7 +177,7 @@ class PostStoreSuite:
         comment = a_comment(post_id)
         await adapters.comments.add(comment)
         await adapters.posts.update(
-            post_id, lambda post: edited(post, ALICE, caption="new", alt=None, now="now")
+            post_id, lambda post: edited_post(post, ALICE, caption="new", alt=None, now="now")
         )
         post = await shown(adapters, post_id)
         assert (post.total_comments, post.latest_comments) == (1, [comment])
@@ -389,7 +383,7 @@ class JobQueueSuite:
         job = await adapters.jobs.lease(1000)
         assert job is not None
         bad = Failure("image_unreadable", "broken")
-        await adapters.posts.update(post_id, lambda post: failed(post, bad))
+        await adapters.posts.update(post_id, lambda post: failed_post(post, bad))
         await adapters.jobs.retry(job, delay_ms=0, error="late")
         await adapters.jobs.park(job, error="late")
         adapters.clock.advance(10_000)
@@ -498,10 +492,10 @@ class ProjectionSuite:
 class Reader:
     """Reads whole files; an adapter whose files are elsewhere has its own."""
 
-    async def original(self, pictures: PictureStore, post_id: str) -> bytes:
+    async def original(self, pictures: ImageStore, post_id: str) -> bytes:
         return await self.content(await pictures.open_original(post_id))
 
-    async def rendition(self, pictures: PictureStore, post_id: str, name: str) -> bytes:
+    async def rendition(self, pictures: ImageStore, post_id: str, name: str) -> bytes:
         return await self.content(await pictures.open_rendition(post_id, name))
 
     async def content(self, file: Any) -> bytes:
@@ -518,14 +512,14 @@ class PictureStoreSuite:
     def reader(self) -> Reader:
         return Reader()
 
-    async def stored(self, pictures: PictureStore, content: bytes = b"original") -> str:
+    async def stored(self, pictures: ImageStore, content: bytes = b"original") -> str:
         post_id = new_id()
         staged = pictures.stage(post_id)
         await staged.write(content)
         await staged.commit()
         return post_id
 
-    async def published(self, pictures: PictureStore) -> str:
+    async def published(self, pictures: ImageStore) -> str:
         post_id = await self.stored(pictures)
         async with pictures.workspace(post_id) as work:
             for name in RENDITIONS:
@@ -534,7 +528,7 @@ class PictureStoreSuite:
         return post_id
 
     async def test_an_original_comes_back_byte_for_byte(
-        self, pictures: PictureStore, reader: Reader
+        self, pictures: ImageStore, reader: Reader
     ) -> None:
         chunks = [bytes([number]) * 700_000 for number in range(4)]
         post_id = new_id()
@@ -549,7 +543,7 @@ class PictureStoreSuite:
         assert await reader.original(pictures, post_id) == b"".join(chunks)
         assert await pictures.has_original(post_id)
 
-    async def test_a_discarded_original_never_was(self, pictures: PictureStore) -> None:
+    async def test_a_discarded_original_never_was(self, pictures: ImageStore) -> None:
         post_id = new_id()
         staged = pictures.stage(post_id)
         await staged.write(bytes(2_000_000))
@@ -558,13 +552,13 @@ class PictureStoreSuite:
             await pictures.open_original(post_id)
 
     async def test_renditions_are_published_together(
-        self, pictures: PictureStore, reader: Reader
+        self, pictures: ImageStore, reader: Reader
     ) -> None:
         post_id = await self.published(pictures)
         for name in RENDITIONS:
             assert await reader.rendition(pictures, post_id, name) == name.encode()
 
-    async def test_publishing_again_replaces(self, pictures: PictureStore, reader: Reader) -> None:
+    async def test_publishing_again_replaces(self, pictures: ImageStore, reader: Reader) -> None:
         post_id = await self.published(pictures)
         async with pictures.workspace(post_id) as work:
             for name in RENDITIONS:
@@ -573,7 +567,7 @@ class PictureStoreSuite:
         assert await reader.rendition(pictures, post_id, "600") == b"new"
 
     async def test_a_workspace_has_the_original_and_is_gone_after(
-        self, pictures: PictureStore
+        self, pictures: ImageStore
     ) -> None:
         post_id = await self.stored(pictures, b"the original")
         async with pictures.workspace(post_id) as work:
@@ -581,13 +575,13 @@ class PictureStoreSuite:
             assert work.original.read_bytes() == b"the original"
         assert not folder.exists()
 
-    async def test_without_an_original_there_is_no_workspace(self, pictures: PictureStore) -> None:
+    async def test_without_an_original_there_is_no_workspace(self, pictures: ImageStore) -> None:
         with pytest.raises(ImageNotFoundError):
             async with pictures.workspace(new_id()):
                 pass
 
     async def test_removing_takes_everything_and_can_be_repeated(
-        self, pictures: PictureStore, reader: Reader
+        self, pictures: ImageStore, reader: Reader
     ) -> None:
         post_id = await self.published(pictures)
         for _ in range(2):
@@ -604,12 +598,12 @@ class ServedPictureStoreSuite(PictureStoreSuite):
     """For stores whose files we serve and sweep ourselves. Needs the fixture `clock_ms` too, which
     gives a time after all that was stored."""
 
-    async def test_any_part_of_a_file_can_be_read(self, pictures: PictureStore) -> None:
+    async def test_any_part_of_a_file_can_be_read(self, pictures: ImageStore) -> None:
         file: Any = await pictures.open_original(await self.stored(pictures, b"0123456789"))
         assert (file.size, await file.read(3, 4), await file.read(8, 9)) == (10, b"3456", b"89")
         file.close()
 
-    async def test_an_etag_changes_with_the_content(self, pictures: PictureStore) -> None:
+    async def test_an_etag_changes_with_the_content(self, pictures: ImageStore) -> None:
         one: Any = await pictures.open_original(await self.stored(pictures, b"one"))
         other: Any = await pictures.open_original(await self.stored(pictures, b"other"))
         assert one.etag != other.etag
@@ -617,14 +611,14 @@ class ServedPictureStoreSuite(PictureStoreSuite):
         other.close()
 
     async def test_leftovers_are_what_is_older(
-        self, pictures: SweepablePictures, clock_ms: int
+        self, pictures: SweepableImages, clock_ms: int
     ) -> None:
         kept = {await self.published(pictures), await self.stored(pictures)}
         assert {post_id async for post_id in pictures.leftovers(0)} == set()
         assert {post_id async for post_id in pictures.leftovers(clock_ms)} == kept
 
     async def test_what_is_in_quarantine_is_seen_by_nobody_and_no_leftover(
-        self, pictures: SweepablePictures, clock_ms: int
+        self, pictures: SweepableImages, clock_ms: int
     ) -> None:
         post_id, other = await self.published(pictures), await self.stored(pictures)
         assert await pictures.quarantine(post_id, clock_ms) == 1 + len(RENDITIONS)
@@ -636,7 +630,7 @@ class ServedPictureStoreSuite(PictureStoreSuite):
         assert {post_id async for post_id in pictures.leftovers(clock_ms)} == {other}
 
     async def test_quarantine_is_told_by_the_time_of_the_move_and_purged_post_by_post(
-        self, pictures: SweepablePictures, clock_ms: int
+        self, pictures: SweepableImages, clock_ms: int
     ) -> None:
         one, other = await self.published(pictures), await self.stored(pictures)
         for post_id in (one, other):
@@ -649,7 +643,7 @@ class ServedPictureStoreSuite(PictureStoreSuite):
         assert [post_id async for post_id in pictures.quarantined(later)] == [other]
 
     async def test_removing_a_post_takes_what_is_in_quarantine_along(
-        self, pictures: SweepablePictures, clock_ms: int
+        self, pictures: SweepableImages, clock_ms: int
     ) -> None:
         post_id = await self.published(pictures)
         await pictures.quarantine(post_id, clock_ms)
@@ -733,7 +727,7 @@ class UploadStoreSuite:
         assert await uploads.offset(post_id) == 5
 
     async def test_a_promoted_upload_is_the_original(
-        self, uploads: UploadStore, pictures: PictureStore
+        self, uploads: UploadStore, pictures: ImageStore
     ) -> None:
         post_id = new_id()
         writer = await uploads.take(post_id)
@@ -746,7 +740,7 @@ class UploadStoreSuite:
         file.close()
 
     async def test_other_bytes_than_announced_are_dropped(
-        self, uploads: UploadStore, pictures: PictureStore
+        self, uploads: UploadStore, pictures: ImageStore
     ) -> None:
         post_id = new_id()
         digest = hashlib.sha256(b"picture").digest()
@@ -763,7 +757,7 @@ class UploadStoreSuite:
         (await pictures.open_original(post_id)).close()
 
     async def test_removing_a_post_takes_its_upload_along(
-        self, uploads: UploadStore, pictures: PictureStore
+        self, uploads: UploadStore, pictures: ImageStore
     ) -> None:
         post_id = new_id()
         writer = await uploads.take(post_id)
@@ -790,12 +784,12 @@ class UploadLedgerSuite:
         post_id, upload = await awaiting(adapters)
         found = await adapters.ledger.find(post_id)
         assert found is not None
-        assert found._replace(offset=None) == LedgerEntry("alice", True, upload)
+        assert found._replace(offset=None) == UploadRecord("alice", True, upload)
         assert found.offset in (None, 0)
-        await adapters.posts.update(post_id, uploaded)
+        await adapters.posts.update(post_id, uploaded_post)
         found = await adapters.ledger.find(post_id)
         assert found is not None
-        assert found._replace(offset=None) == LedgerEntry("alice", False, upload)
+        assert found._replace(offset=None) == UploadRecord("alice", False, upload)
         await adapters.posts.remove(post_id, ALICE)
         with pytest.raises(UploadGoneError):
             await adapters.ledger.find(post_id)
@@ -817,7 +811,7 @@ class AwaitingUploadsSuite:
     ) -> None:
         (first, terms), (second, _) = await awaiting(adapters), await awaiting(adapters)
         assert await adapters.awaiting.all() == [(first, terms), (second, terms)]
-        await adapters.posts.update(first, uploaded)
+        await adapters.posts.update(first, uploaded_post)
         await adapters.posts.remove(second, ALICE)
         assert await adapters.awaiting.all() == []
 
@@ -827,7 +821,7 @@ class AwaitingUploadsSuite:
         post_id, _ = await awaiting(adapters)
         assert await adapters.jobs.lease(1000) is None
         adapters.clock.advance(5)
-        await adapters.posts.update(post_id, uploaded)
+        await adapters.posts.update(post_id, uploaded_post)
         assert await adapters.jobs.lease(1000) == Job(post_id, leases=1, failures=0)
-        await adapters.posts.update(post_id, uploaded)
+        await adapters.posts.update(post_id, uploaded_post)
         assert await adapters.jobs.lease(1000) is None

@@ -6,15 +6,13 @@ from typing import Protocol
 import pytest
 
 from contract.ports import suite
-from image_poster.adapters.dynamodb.comment_counter import DynamoCommentCounter
-from image_poster.adapters.dynamodb.comment_store import DynamoCommentStore
-from image_poster.adapters.dynamodb.feed_reader import DynamoFeedReader
-from image_poster.adapters.dynamodb.post_store import DynamoPostStore
-from image_poster.adapters.dynamodb.projection import DynamoProjection
-from image_poster.adapters.dynamodb.stream import grouped
-from image_poster.adapters.dynamodb.table import Table
-from image_poster.adapters.dynamodb.upload_ledger import DynamoUploadLedger
-from image_poster.adapters.memory.clock import ManualClock
+from image_poster.adapters.dynamodb.comments import DynamoCommentCounter, DynamoCommentStore
+from image_poster.adapters.dynamodb.database import Table
+from image_poster.adapters.dynamodb.feed import DynamoFeedReader, DynamoFeedRebuilder
+from image_poster.adapters.dynamodb.posts import DynamoPostStore
+from image_poster.adapters.dynamodb.stream import changes_by_post
+from image_poster.adapters.dynamodb.uploads import DynamoUploadRecordStore
+from image_poster.adapters.memory import ManualClock
 from support.dynamodb import FakeTable, Record
 from support.tables import EmulatedTable
 
@@ -45,7 +43,7 @@ def adapters(request: pytest.FixtureRequest, table: StreamingTable) -> suite.Ada
         nonlocal seen
         while len(stream := table.stream) > seen:
             records, seen = stream[seen:], len(stream)
-            for group in grouped(records):
+            for group in changes_by_post(records):
                 if group.changes.comments:
                     await counter.count(group.changes.post_id, group.changes.comments)
 
@@ -54,8 +52,8 @@ def adapters(request: pytest.FixtureRequest, table: StreamingTable) -> suite.Ada
         posts=DynamoPostStore(table, clock, shards=shards),
         comments=DynamoCommentStore(table, clock),
         feed=DynamoFeedReader(table, shards=shards),
-        projection=DynamoProjection(table, counter, shards=shards),
-        ledger=DynamoUploadLedger(table),
+        projection=DynamoFeedRebuilder(table, counter, shards=shards),
+        ledger=DynamoUploadRecordStore(table),
         settle=settle,
     )
 

@@ -8,17 +8,16 @@ import pytest
 
 from contract.ports import suite
 from image_poster.adapters.files.durable import disk_errors
-from image_poster.adapters.files.layout import Layout
-from image_poster.adapters.files.picture_store import FilePictureStore
-from image_poster.adapters.files.upload_store import FileUploadStore
-from image_poster.domain.errors import StorageFullError
+from image_poster.adapters.files.images import FileImageStore
+from image_poster.adapters.files.schema import Layout
+from image_poster.adapters.files.uploads import FileUploadStore
+from image_poster.domain.errors import StorageFullError, UploadTakenOverError
 from image_poster.domain.ids import new_id
-from image_poster.tus.errors import UploadTakenOverError
 
 
 @pytest.fixture
-def pictures(tmp_path: Path) -> FilePictureStore:
-    return FilePictureStore(Layout(tmp_path))
+def pictures(tmp_path: Path) -> FileImageStore:
+    return FileImageStore(Layout(tmp_path))
 
 
 @pytest.fixture
@@ -45,7 +44,7 @@ def files_below(folder: Path) -> list[Path]:
 
 @pytest.mark.anyio
 async def test_half_an_upload_and_half_a_job_are_dropped(
-    pictures: FilePictureStore, tmp_path: Path, clock_ms: int
+    pictures: FileImageStore, tmp_path: Path, clock_ms: int
 ) -> None:
     staged = pictures.stage(new_id())
     await staged.write(bytes(2_000_000))
@@ -58,7 +57,7 @@ async def test_half_an_upload_and_half_a_job_are_dropped(
 
 
 @pytest.mark.anyio
-async def test_removing_leaves_no_file(pictures: FilePictureStore, tmp_path: Path) -> None:
+async def test_removing_leaves_no_file(pictures: FileImageStore, tmp_path: Path) -> None:
     post_id = await suite.PictureStoreSuite().published(pictures)
     assert len(files_below(tmp_path)) == 3
     await pictures.remove(post_id)
@@ -67,7 +66,7 @@ async def test_removing_leaves_no_file(pictures: FilePictureStore, tmp_path: Pat
 
 @pytest.mark.anyio
 async def test_quarantine_keeps_every_file_at_its_place_under_the_day_of_the_move(
-    pictures: FilePictureStore, tmp_path: Path
+    pictures: FileImageStore, tmp_path: Path
 ) -> None:
     """So that it is put back by moving the day's folders over the data folder's."""
     post_id = await suite.PictureStoreSuite().published(pictures)
@@ -83,7 +82,7 @@ async def test_quarantine_keeps_every_file_at_its_place_under_the_day_of_the_mov
 
 @pytest.mark.anyio
 async def test_nothing_in_quarantine_is_replaced(
-    pictures: FilePictureStore, tmp_path: Path, clock_ms: int
+    pictures: FileImageStore, tmp_path: Path, clock_ms: int
 ) -> None:
     post_id = await suite.PictureStoreSuite().stored(pictures, b"first")
     await pictures.quarantine(post_id, clock_ms)
@@ -98,7 +97,7 @@ async def test_nothing_in_quarantine_is_replaced(
 
 @pytest.mark.anyio
 async def test_what_is_purged_leaves_no_folder_and_what_is_not_ours_stays(
-    pictures: FilePictureStore, tmp_path: Path, clock_ms: int
+    pictures: FileImageStore, tmp_path: Path, clock_ms: int
 ) -> None:
     post_id = await suite.PictureStoreSuite().published(pictures)
     kept = await suite.PictureStoreSuite().stored(pictures)
@@ -117,7 +116,7 @@ async def test_what_is_purged_leaves_no_folder_and_what_is_not_ours_stays(
 
 @pytest.mark.anyio
 async def test_names_that_are_no_ids_are_nobodys_leftovers(
-    pictures: FilePictureStore, tmp_path: Path, clock_ms: int
+    pictures: FileImageStore, tmp_path: Path, clock_ms: int
 ) -> None:
     """`.keep` was taken for a post without an id, whose original is the folder of all of them."""
     post_id = await suite.PictureStoreSuite().stored(pictures)
@@ -141,7 +140,7 @@ def test_other_errors_of_the_disk_stay_what_they_are() -> None:
 @pytest.mark.anyio
 @pytest.mark.parametrize("digest", [b"", bytes(32)], ids=["any", "announced"])
 async def test_what_lies_in_uploads_beside_an_original_never_replaces_it(
-    pictures: FilePictureStore, uploads: FileUploadStore, tmp_path: Path, digest: bytes
+    pictures: FileImageStore, uploads: FileUploadStore, tmp_path: Path, digest: bytes
 ) -> None:
     """A crash in the middle of `_open` leaves an empty file there."""
     post_id = await suite.PictureStoreSuite().stored(pictures, b"the original")

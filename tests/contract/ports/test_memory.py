@@ -3,18 +3,20 @@
 import pytest
 
 from contract.ports import suite
-from image_poster.adapters.memory.awaiting_uploads import MemoryAwaitingUploads
-from image_poster.adapters.memory.cleanup import MemoryCleanup
-from image_poster.adapters.memory.clock import ManualClock
-from image_poster.adapters.memory.comment_store import MemoryCommentStore
-from image_poster.adapters.memory.feed_reader import MemoryFeedReader
-from image_poster.adapters.memory.job_queue import MemoryJobQueue
-from image_poster.adapters.memory.picture_store import MemoryPictureStore
-from image_poster.adapters.memory.post_store import MemoryPostStore
-from image_poster.adapters.memory.projection import MemoryProjection
-from image_poster.adapters.memory.state import MemoryState
-from image_poster.adapters.memory.upload_ledger import MemoryUploadLedger
-from image_poster.adapters.memory.upload_store import MemoryUploadStore
+from image_poster.adapters.memory import (
+    ManualClock,
+    MemoryAwaitingUploads,
+    MemoryCommentStore,
+    MemoryFeedReader,
+    MemoryFeedRebuilder,
+    MemoryImageStore,
+    MemoryJobQueue,
+    MemoryPostStore,
+    MemoryState,
+    MemoryTombstoneQueue,
+    MemoryUploadRecordStore,
+    MemoryUploadStore,
+)
 
 
 @pytest.fixture
@@ -26,20 +28,20 @@ def adapters() -> suite.Adapters:
         comments=MemoryCommentStore(state, clock),
         feed=MemoryFeedReader(state),
         jobs=MemoryJobQueue(state, clock),
-        cleanup=MemoryCleanup(state),
-        projection=MemoryProjection(state),
-        ledger=MemoryUploadLedger(state),
+        cleanup=MemoryTombstoneQueue(state),
+        projection=MemoryFeedRebuilder(state),
+        ledger=MemoryUploadRecordStore(state),
         awaiting=MemoryAwaitingUploads(state),
     )
 
 
 @pytest.fixture
-def pictures() -> MemoryPictureStore:
-    return MemoryPictureStore(ManualClock(1000))
+def pictures() -> MemoryImageStore:
+    return MemoryImageStore(ManualClock(1000))
 
 
 @pytest.fixture
-def uploads(pictures: MemoryPictureStore) -> MemoryUploadStore:
+def uploads(pictures: MemoryImageStore) -> MemoryUploadStore:
     return MemoryUploadStore(pictures)
 
 

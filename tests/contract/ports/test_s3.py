@@ -10,29 +10,24 @@ import pytest
 
 from aws_local.emulator import REGION, Emulator
 from contract.ports import suite
-from image_poster.adapters.dynamodb.post_store import DynamoPostStore
-from image_poster.adapters.dynamodb.upload_offsets import DynamoUploadOffsets
-from image_poster.adapters.memory.clock import ManualClock
-from image_poster.adapters.s3.image_work import S3ImageWork
-from image_poster.adapters.s3.objects import Buckets, original_key, pieces_prefix
-from image_poster.adapters.s3.picture_store import S3PictureStore
-from image_poster.adapters.s3.pieces import pieces
-from image_poster.adapters.s3.put_urls import S3PutUrls
-from image_poster.adapters.s3.upload_store import S3UploadStore
+from image_poster.adapters.dynamodb.posts import DynamoPostStore
+from image_poster.adapters.dynamodb.uploads import DynamoUploadOffsets
+from image_poster.adapters.memory import ManualClock
+from image_poster.adapters.s3.images import S3ImageStore, S3JobStarter, pieces
+from image_poster.adapters.s3.schema import Buckets, original_key, pieces_prefix
+from image_poster.adapters.s3.uploads import S3PutUrlSigner, S3UploadStore
 from image_poster.domain.errors import (
+    ChecksumMismatchError,
     ImageNotFoundError,
     MultipartTooLargeError,
-    PieceTooLargeError,
-)
-from image_poster.domain.ids import new_id
-from image_poster.domain.posts import uploaded
-from image_poster.ports.picture_store import PictureStore
-from image_poster.ports.put_urls import PutTerms
-from image_poster.tus.errors import (
-    ChecksumMismatchError,
     OffsetMismatchError,
+    PieceTooLargeError,
     UploadTakenOverError,
 )
+from image_poster.domain.ids import new_id
+from image_poster.domain.posts import uploaded_post
+from image_poster.ports.images import ImageStore
+from image_poster.ports.uploads import PutTerms
 from support.dynamodb import CrashError, FakeTable
 from support.s3 import FakeS3
 
@@ -50,15 +45,15 @@ def buckets(emulator: Emulator) -> Buckets:
 
 
 @pytest.fixture
-def pictures(emulator: Emulator, buckets: Buckets) -> S3PictureStore:
+def pictures(emulator: Emulator, buckets: Buckets) -> S3ImageStore:
     cdn = f"{emulator.url}/{buckets.images}"
-    return S3PictureStore(emulator.client("s3"), buckets, cdn=cdn, most_staged=5_000_000)
+    return S3ImageStore(emulator.client("s3"), buckets, cdn=cdn, most_staged=5_000_000)
 
 
 class ReaderOfUrls(suite.Reader):
     """Files are where their URLs lead; an original is put together by the image work."""
 
-    async def original(self, pictures: PictureStore, post_id: str) -> bytes:
+    async def original(self, pictures: ImageStore, post_id: str) -> bytes:
         async with pictures.workspace(post_id):
             pass
         return await super().original(pictures, post_id)
@@ -76,9 +71,7 @@ class TestPictureStore(suite.PictureStoreSuite):
         return ReaderOfUrls()
 
 
-async def test_pieces_become_one_original_and_go(
-    pictures: S3PictureStore, buckets: Buckets
-) -> None:
+async def test_pieces_become_one_original_and_go(pictures: S3ImageStore, buckets: Buckets) -> None:
     """In the order of their offsets, which is not that of their making."""
     client, post_id = pictures._client, new_id()
     for offset, piece in ((10, b"b" * 11), (0, b"a" * 10), (21, b"c")):
@@ -94,7 +87,7 @@ async def test_pieces_become_one_original_and_go(
         assert len(again.original.read_bytes()) == 22
 
 
-async def test_an_original_of_many_megabytes_comes_back(pictures: S3PictureStore) -> None:
+async def test_an_original_of_many_megabytes_comes_back(pictures: S3ImageStore) -> None:
     """More than a part of a multipart upload has."""
     post_id, content = new_id(), secrets.token_bytes(20_000_000)
     for offset in range(0, len(content), 4_000_000):
@@ -104,7 +97,7 @@ async def test_an_original_of_many_megabytes_comes_back(pictures: S3PictureStore
     assert await ReaderOfUrls().original(pictures, post_id) == content
 
 
-async def test_what_a_lambda_cannot_be_given_is_refused(pictures: S3PictureStore) -> None:
+async def test_what_a_lambda_cannot_be_given_is_refused(pictures: S3ImageStore) -> None:
     staged = pictures.stage(new_id())
     await staged.write(bytes(5_000_000))
     with pytest.raises(MultipartTooLargeError):
@@ -114,7 +107,7 @@ async def test_what_a_lambda_cannot_be_given_is_refused(pictures: S3PictureStore
 async def test_beginning_image_work_makes_a_mark(emulator: Emulator, buckets: Buckets) -> None:
     post_id = new_id()
     for _ in range(2):
-        await S3ImageWork(emulator.client("s3"), buckets).begin(post_id)
+        await S3JobStarter(emulator.client("s3"), buckets).begin(post_id)
     emulator.client("s3").head_object(Bucket=buckets.uploads, Key=f"complete/{post_id}")
 
 
@@ -124,12 +117,12 @@ async def test_beginning_image_work_makes_a_mark(emulator: Emulator, buckets: Bu
 def signed(emulator: Emulator, bucket: str, content: bytes) -> tuple[str, Any]:
     clock, post_id = ManualClock(1_800_000_000_000), new_id()
     terms = PutTerms("image/png", len(content), hashlib.sha256(content).digest())
-    urls = S3PutUrls(emulator.client("s3"), bucket, clock)
+    urls = S3PutUrlSigner(emulator.client("s3"), bucket, clock)
     return post_id, urls.sign(post_id, terms, clock.now_ms() + 24 * 3600 * 1000)
 
 
 async def test_a_signed_url_takes_the_picture(
-    emulator: Emulator, buckets: Buckets, pictures: S3PictureStore
+    emulator: Emulator, buckets: Buckets, pictures: S3ImageStore
 ) -> None:
     content = b"\x89PNG and so on"
     post_id, way = signed(emulator, buckets.uploads, content)
@@ -254,7 +247,7 @@ async def test_a_piece_for_a_finished_upload_changes_nothing(uploads: Uploads) -
     post_id = await uploads.begin()
     writer = await uploads.store.take(post_id)
     await writer.write(b"late")
-    await uploads.posts.update(post_id, uploaded)
+    await uploads.posts.update(post_id, uploaded_post)
     with pytest.raises(UploadTakenOverError):
         await writer.commit()
     assert await uploads.store.offset(post_id) == 0

@@ -9,17 +9,14 @@ import pytest
 
 from contract.ports import suite
 from contract.ports.suite import a_comment, ready, shown
-from image_poster.adapters.memory.clock import ManualClock
-from image_poster.adapters.sqlite.awaiting_uploads import SqliteAwaitingUploads
-from image_poster.adapters.sqlite.cleanup import SqliteCleanup
-from image_poster.adapters.sqlite.comment_store import SqliteCommentStore
+from image_poster.adapters.memory import ManualClock
+from image_poster.adapters.sqlite.comments import SqliteCommentStore
 from image_poster.adapters.sqlite.database import Database, connect
-from image_poster.adapters.sqlite.feed_reader import SqliteFeedReader
-from image_poster.adapters.sqlite.job_queue import SqliteJobQueue
-from image_poster.adapters.sqlite.post_store import SqlitePostStore
-from image_poster.adapters.sqlite.projection import SqliteProjection
+from image_poster.adapters.sqlite.feed import SqliteFeedReader, SqliteFeedRebuilder
+from image_poster.adapters.sqlite.jobs import SqliteJobQueue
+from image_poster.adapters.sqlite.posts import SqlitePostStore, SqliteTombstoneQueue
 from image_poster.adapters.sqlite.schema import VERSION, SchemaTooNewError
-from image_poster.adapters.sqlite.upload_ledger import SqliteUploadLedger
+from image_poster.adapters.sqlite.uploads import SqliteAwaitingUploads, SqliteUploadRecordStore
 from image_poster.domain.errors import NotYoursError, StorageFullError
 from image_poster.domain.feed import FeedSort
 from image_poster.domain.ids import new_id
@@ -42,9 +39,9 @@ def adapters(database: Database) -> suite.Adapters:
         comments=SqliteCommentStore(database, clock),
         feed=SqliteFeedReader(database),
         jobs=SqliteJobQueue(database, clock),
-        cleanup=SqliteCleanup(database),
-        projection=SqliteProjection(database),
-        ledger=SqliteUploadLedger(database),
+        cleanup=SqliteTombstoneQueue(database),
+        projection=SqliteFeedRebuilder(database),
+        ledger=SqliteUploadRecordStore(database),
         awaiting=SqliteAwaitingUploads(database),
     )
 
@@ -172,12 +169,12 @@ async def test_a_database_of_a_later_version_is_not_touched(tmp_path: Path) -> N
 async def test_every_feed_question_is_answered_by_an_index_without_sorting(
     tmp_path: Path, sort: FeedSort, creator: str | None
 ) -> None:
-    from image_poster.adapters.sqlite import feed_reader
+    from image_poster.adapters.sqlite import feed as feed_reader
     from image_poster.domain.feed import FeedPosition, FeedQuery
 
     database = Database(tmp_path / "plan.db")
     position = FeedPosition(3, new_id())
-    sql, parameters = feed_reader.question(
+    sql, parameters = feed_reader.page_query(
         FeedQuery(sort=sort, limit=10, creator=creator, after=position)
     )
     connection = connect(tmp_path / "plan.db")

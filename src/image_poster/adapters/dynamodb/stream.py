@@ -8,14 +8,17 @@ where to look, never the state of things.
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
-from image_poster.adapters.dynamodb.expressions import decoded_item
-from image_poster.adapters.dynamodb.items import COMMENT, DELETED, POST
-from image_poster.adapters.dynamodb.table import PK, SK, Item
+from botocore.exceptions import BotoCoreError, ClientError
+
+from image_poster.adapters.dynamodb.boto import decoded_item
+from image_poster.adapters.dynamodb.database import PK, SK, Item, Key, Table
+from image_poster.adapters.dynamodb.schema import COMMENT, DELETED, POST
+from image_poster.domain.errors import BusyError
 from image_poster.domain.posts import PostStatus
 from image_poster.usecases.follow_changes import PostChanges, Turn
 
 
-class Group(NamedTuple):
+class ChangesOfPost(NamedTuple):
     """What a batch says about one post; `first` is the sequence number of the first record that
     says so, and `request_ids` are those of the requests that made the changes."""
 
@@ -31,7 +34,7 @@ class _Hint(NamedTuple):
     request_id: str
 
 
-def grouped(records: Iterable[dict[str, Any]]) -> list[Group]:
+def changes_by_post(records: Iterable[dict[str, Any]]) -> list[ChangesOfPost]:
     """A batch by post, in the order in which it first speaks of each."""
     hints: dict[str, list[_Hint]] = {}
     first: dict[str, str] = {}
@@ -40,7 +43,7 @@ def grouped(records: Iterable[dict[str, Any]]) -> list[Group]:
             hints.setdefault(hint.post_id, []).append(hint)
             first.setdefault(hint.post_id, record["dynamodb"]["SequenceNumber"])
     return [
-        Group(_changes(post_id, found), first[post_id], _ids(found))
+        ChangesOfPost(_changes(post_id, found), first[post_id], _ids(found))
         for post_id, found in hints.items()
     ]
 
@@ -80,12 +83,72 @@ def _is_news(old: Item, new: Item) -> bool:
 def _turn(old: Item, new: Item) -> Turn | None:
     if not new:  # expired by its `ttl`; a tombstone's remains went long ago
         return None if old.get("status") == DELETED else Turn.GONE
-    return None if new["status"] == old.get("status") else turn_of(new)
+    return None if new["status"] == old.get("status") else event_of(new)
 
 
-def turn_of(post: Item) -> Turn | None:
+def event_of(post: Item) -> Turn | None:
     """What has to follow from a post as it is."""
     if post["status"] == DELETED:
         return Turn.GONE
     received = post["status"] == PostStatus.PROCESSING and "staged" in post
     return Turn.RECEIVED if received else None
+
+
+_TRIMMED = {"TrimmedDataAccessException", "ResourceNotFoundException"}
+_MAX_RECORDS = 1000
+
+
+class RecordsGoneError(Exception):
+    """The stream has these records no more."""
+
+
+class DynamoStreamReader:
+    """Reads one stream."""
+
+    def __init__(self, client: Any, arn: str) -> None:  # noqa: ANN401 - botocore makes clients at run time
+        self._client = client
+        self._arn = arn
+
+    def between(self, shard: str, first: str, last: str) -> list[dict[str, Any]]:
+        """A shard's records from one sequence number to another, both included. Raises
+        `RecordsGoneError` and `BusyError`."""
+        try:
+            return self._read(shard, first, int(last))
+        except (ClientError, BotoCoreError) as exc:
+            if isinstance(exc, ClientError) and exc.response["Error"]["Code"] in _TRIMMED:
+                raise RecordsGoneError from exc
+            raise BusyError(f"The stream cannot be read: {exc}") from exc
+
+    def _read(self, shard: str, first: str, last: int) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = []
+        iterator: str | None = self._client.get_shard_iterator(
+            StreamArn=self._arn,
+            ShardId=shard,
+            ShardIteratorType="AT_SEQUENCE_NUMBER",
+            SequenceNumber=first,
+        )["ShardIterator"]
+        while iterator and not (found and _number(found[-1]) >= last):
+            answer = self._client.get_records(ShardIterator=iterator, Limit=_MAX_RECORDS)
+            found += answer["Records"]
+            iterator = answer.get("NextShardIterator") if answer["Records"] else None
+        return [record for record in found if _number(record) <= last]
+
+
+def _number(record: dict[str, Any]) -> int:
+    return int(record["dynamodb"]["SequenceNumber"])
+
+
+_ITEMS_AT_A_TIME = 1000
+
+
+async def unapplied_changes(
+    table: Table, after: Key | None
+) -> tuple[list[PostChanges], Key | None]:
+    """What may have to follow from a part of the table, and where to go on (None: the end).
+    Following what was followed before is harmless."""
+    posts, following = await table.scan(POST, _ITEMS_AT_A_TIME, after)
+    turned = [(str(post["id"]), event_of(post)) for post in posts]
+    changes = [
+        PostChanges(post_id, frozenset(), frozenset({turn})) for post_id, turn in turned if turn
+    ]
+    return changes, following

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from image_poster.adapters.files.durable import move_durably, remove_durably, sync
-from image_poster.adapters.files.layout import Layout
+from image_poster.adapters.files.schema import Layout
 from image_poster.domain.ids import is_id
 
 _DAY = "%Y-%m-%d"

@@ -11,7 +11,7 @@ import msgspec
 from image_poster.adapters.vips.child import BEGUN, RenderAnswer, RenderRequest
 from image_poster.adapters.vips.pipeline import RenderSettings
 from image_poster.domain.images import ImageRejectedError, ImageWorkFailedError, RenderedImage
-from image_poster.ports.picture_store import Workspace
+from image_poster.ports.images import Workspace
 
 # `-P`: whatever lies in the folder where we were started is no module of ours.
 _COMMAND = (sys.executable, "-P", "-m", "image_poster.adapters.vips.child")

@@ -10,9 +10,9 @@ from typing import Any, cast
 from litestar.types import ASGIApp
 from mangum import Mangum
 
-from image_poster.adapters.dynamodb.items import post_key
-from image_poster.adapters.oidc.token_verifier import OidcTokenVerifier
-from image_poster.domain.cursors import CursorSigner
+from image_poster.adapters.dynamodb.schema import post_key
+from image_poster.adapters.oidc import OidcTokenVerifier
+from image_poster.domain.pages import CursorSigner
 from image_poster.domain.signing import Signer
 from image_poster.editions.aws import parts
 from image_poster.editions.aws.identity import TokenAuthenticator

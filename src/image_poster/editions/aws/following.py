@@ -4,7 +4,7 @@ from typing import Any
 
 import structlog
 
-from image_poster.adapters.dynamodb.stream import Group, grouped
+from image_poster.adapters.dynamodb.stream import ChangesOfPost, changes_by_post
 from image_poster.editions.aws.emf import emf
 from image_poster.usecases.follow_changes import FollowChanges
 
@@ -13,10 +13,14 @@ _log = structlog.get_logger()
 
 async def follow(follow_changes: FollowChanges, records: list[dict[str, Any]]) -> list[str]:
     """Follow a batch; the sequence numbers from which on it is to be delivered again."""
-    return [group.first for group in grouped(records) if not await _followed(follow_changes, group)]
+    return [
+        group.first
+        for group in changes_by_post(records)
+        if not await _followed(follow_changes, group)
+    ]
 
 
-async def _followed(follow_changes: FollowChanges, group: Group) -> bool:
+async def _followed(follow_changes: FollowChanges, group: ChangesOfPost) -> bool:
     try:
         await follow_changes(group.changes)
     except Exception:  # noqa: BLE001 - whatever it was: it comes again, and then to the queue
@@ -34,7 +38,7 @@ async def _followed(follow_changes: FollowChanges, group: Group) -> bool:
     return True
 
 
-def _cause(group: Group) -> dict[str, Any]:
+def _cause(group: ChangesOfPost) -> dict[str, Any]:
     """Which requests it follows from: one by its name, as everywhere, or some of many."""
     ids = sorted(group.request_ids - {""})
     return {"request_id": ids[0]} if len(ids) == 1 else {"request_ids": ids[:20]}

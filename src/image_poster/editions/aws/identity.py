@@ -3,7 +3,7 @@ whoever has a token that holds."""
 
 from typing import Any
 
-from image_poster.adapters.oidc.token_verifier import Claims, OidcTokenVerifier
+from image_poster.adapters.oidc import Claims, OidcTokenVerifier
 from image_poster.domain.errors import IdentityRequiredError
 from image_poster.domain.identity import Identity
 from image_poster.http.requests import AnyRequest

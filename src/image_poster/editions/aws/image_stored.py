@@ -11,7 +11,7 @@ from typing import Any
 
 import structlog
 
-from image_poster.adapters.s3.objects import post_id_of
+from image_poster.adapters.s3.schema import post_id_of
 from image_poster.adapters.vips.pipeline import RenderSettings
 from image_poster.adapters.vips.renderer import VipsImageRenderer
 from image_poster.editions.aws import parts

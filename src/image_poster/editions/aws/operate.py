@@ -8,13 +8,16 @@ from typing import NamedTuple, TypeVar
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from image_poster.adapters.dynamodb.failure_counter import DynamoFailureCounter
-from image_poster.adapters.dynamodb.stream_reader import DynamoStreamReader, RecordsGoneError
-from image_poster.adapters.dynamodb.table import Key
-from image_poster.adapters.dynamodb.unfollowed import unfollowed
-from image_poster.adapters.s3.image_work import S3ImageWork
-from image_poster.adapters.s3.objects import post_id_of
-from image_poster.adapters.sqs.dead_letters import GivenUpBatch, GivenUpImage, SqsDeadLetters
+from image_poster.adapters.dynamodb.database import Key
+from image_poster.adapters.dynamodb.jobs import DynamoFailureCounter
+from image_poster.adapters.dynamodb.stream import (
+    DynamoStreamReader,
+    RecordsGoneError,
+    unapplied_changes,
+)
+from image_poster.adapters.s3.images import S3JobStarter
+from image_poster.adapters.s3.schema import post_id_of
+from image_poster.adapters.sqs import GivenUpBatch, GivenUpImage, SqsDeadLetters
 from image_poster.domain.errors import ImagePosterError
 from image_poster.editions.aws import parts
 from image_poster.editions.aws.following import follow
@@ -128,7 +131,7 @@ async def _replay_image(stack: Stack, key: str) -> Replayed:
     again = ReplayImageWork(
         parts.posts(settings),
         DynamoFailureCounter(parts.table(settings)),
-        S3ImageWork(parts.client("s3"), parts.buckets(settings)),
+        S3JobStarter(parts.client("s3"), parts.buckets(settings)),
     )
     is_there = await again(post_id_of(key))
     return Replayed(key, None if is_there else "its post is gone")
@@ -160,7 +163,7 @@ async def _catch_up(settings: Settings) -> None:
     follow_changes, rows = parts.follow_changes(settings), parts.table(settings)
     after: Key | None = None
     while True:
-        changes, after = await unfollowed(rows, after)
+        changes, after = await unapplied_changes(rows, after)
         for change in changes:
             await follow_changes(change)
         if after is None:

@@ -8,25 +8,19 @@ import structlog
 from botocore.config import Config
 from botocore.session import Session, get_session
 
-from image_poster.adapters.cloudfront.picture_cache import CloudFrontPictureCache
-from image_poster.adapters.dynamodb.boto_table import BotoTable
-from image_poster.adapters.dynamodb.comment_counter import DynamoCommentCounter
-from image_poster.adapters.dynamodb.comment_store import DynamoCommentStore
-from image_poster.adapters.dynamodb.failure_counter import DynamoFailureCounter
-from image_poster.adapters.dynamodb.feed_reader import DynamoFeedReader
-from image_poster.adapters.dynamodb.post_store import DynamoPostStore
-from image_poster.adapters.dynamodb.projection import DynamoProjection
-from image_poster.adapters.dynamodb.remains import DynamoRemains
-from image_poster.adapters.dynamodb.upload_ledger import DynamoUploadLedger
-from image_poster.adapters.dynamodb.upload_offsets import DynamoUploadOffsets
-from image_poster.adapters.s3.image_work import S3ImageWork
-from image_poster.adapters.s3.objects import Buckets
-from image_poster.adapters.s3.picture_store import S3PictureStore
-from image_poster.adapters.s3.put_urls import S3PutUrls
-from image_poster.adapters.s3.upload_store import S3UploadStore
-from image_poster.adapters.system.clock import SystemClock
+from image_poster.adapters.clock import SystemClock
+from image_poster.adapters.cloudfront import CloudFrontImageCache
+from image_poster.adapters.dynamodb.boto import BotoTable
+from image_poster.adapters.dynamodb.comments import DynamoCommentCounter, DynamoCommentStore
+from image_poster.adapters.dynamodb.feed import DynamoFeedReader, DynamoFeedRebuilder
+from image_poster.adapters.dynamodb.jobs import DynamoFailureCounter
+from image_poster.adapters.dynamodb.posts import DynamoPostStore, DynamoTombstoneStore
+from image_poster.adapters.dynamodb.uploads import DynamoUploadOffsets, DynamoUploadRecordStore
+from image_poster.adapters.s3.images import S3ImageStore, S3JobStarter
+from image_poster.adapters.s3.schema import Buckets
+from image_poster.adapters.s3.uploads import S3PutUrlSigner, S3UploadStore
 from image_poster.editions.aws.settings import PIECE_BYTES, Settings
-from image_poster.ports.image_renderer import ImageRenderer
+from image_poster.ports.images import ImageRenderer
 from image_poster.usecases.all import Stores
 from image_poster.usecases.delete_post import RemoveRemains
 from image_poster.usecases.follow_changes import FollowChanges
@@ -102,10 +96,10 @@ def posts(settings: Settings, followed: Callable[[str], object] = bool) -> Dynam
     )
 
 
-def pictures(settings: Settings) -> S3PictureStore:
+def pictures(settings: Settings) -> S3ImageStore:
     """Pictures."""
     multipart = settings.limits.multipart_bytes or settings.image_bytes
-    return S3PictureStore(
+    return S3ImageStore(
         _WhenNeeded("s3"), buckets(settings), cdn=settings.public_url, most_staged=multipart
     )
 
@@ -126,8 +120,8 @@ def stores(settings: Settings) -> Stores:
         feed=DynamoFeedReader(rows, shards=settings.feed_shards),
         pictures=pictures(settings),
         uploads=S3UploadStore(_WhenNeeded("s3"), uploads, offsets, piece_bytes=PIECE_BYTES),
-        ledger=DynamoUploadLedger(rows),
-        put_urls=S3PutUrls(_WhenNeeded("s3"), uploads, clock),
+        ledger=DynamoUploadRecordStore(rows),
+        put_urls=S3PutUrlSigner(_WhenNeeded("s3"), uploads, clock),
         clock=clock,
     )
 
@@ -144,9 +138,9 @@ def follow_changes(settings: Settings) -> FollowChanges:
     rows = table(settings)
     return FollowChanges(
         DynamoCommentCounter(rows, SystemClock(), kept=settings.latest_kept),
-        S3ImageWork(_WhenNeeded("s3"), buckets(settings)),
-        RemoveRemains(DynamoRemains(rows), pictures(settings)),
-        CloudFrontPictureCache(_WhenNeeded("cloudfront"), settings.distribution),
+        S3JobStarter(_WhenNeeded("s3"), buckets(settings)),
+        RemoveRemains(DynamoTombstoneStore(rows), pictures(settings)),
+        CloudFrontImageCache(_WhenNeeded("cloudfront"), settings.distribution),
     )
 
 
@@ -154,4 +148,4 @@ def rebuild(settings: Settings) -> Rebuild:
     """What operators may do."""
     rows = table(settings)
     counter = DynamoCommentCounter(rows, SystemClock(), kept=settings.latest_kept)
-    return Rebuild(DynamoProjection(rows, counter, shards=settings.feed_shards))
+    return Rebuild(DynamoFeedRebuilder(rows, counter, shards=settings.feed_shards))

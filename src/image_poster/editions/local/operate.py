@@ -16,7 +16,7 @@ from image_poster.editions.errors import StartError
 from image_poster.editions.local.data_folder import database_path, exclusively, prepare
 from image_poster.editions.local.service import Adapters, open_adapters
 from image_poster.editions.local.settings import Settings
-from image_poster.ports.job_queue import ParkedJob
+from image_poster.ports.jobs import ParkedJob
 from image_poster.usecases.rebuild import Rebuilt
 
 Result = TypeVar("Result")

@@ -11,24 +11,21 @@ from pathlib import Path
 import structlog
 from litestar.types import ASGIApp
 
-from image_poster.adapters.files.layout import Layout
-from image_poster.adapters.files.picture_store import FilePictureStore
-from image_poster.adapters.files.upload_store import FileUploadStore
-from image_poster.adapters.sqlite.awaiting_uploads import SqliteAwaitingUploads
-from image_poster.adapters.sqlite.cleanup import SqliteCleanup
-from image_poster.adapters.sqlite.comment_store import SqliteCommentStore
+from image_poster.adapters.clock import SystemClock
+from image_poster.adapters.files.images import FileImageStore
+from image_poster.adapters.files.schema import Layout
+from image_poster.adapters.files.uploads import FileUploadStore
+from image_poster.adapters.sqlite.comments import SqliteCommentStore
 from image_poster.adapters.sqlite.database import Database
-from image_poster.adapters.sqlite.feed_reader import SqliteFeedReader
-from image_poster.adapters.sqlite.job_queue import SqliteJobQueue
-from image_poster.adapters.sqlite.post_store import SqlitePostStore
-from image_poster.adapters.sqlite.projection import SqliteProjection
+from image_poster.adapters.sqlite.feed import SqliteFeedReader, SqliteFeedRebuilder
+from image_poster.adapters.sqlite.jobs import SqliteJobQueue
+from image_poster.adapters.sqlite.posts import SqlitePostStore, SqliteTombstoneQueue
 from image_poster.adapters.sqlite.schema import SchemaTooNewError
-from image_poster.adapters.sqlite.upload_ledger import SqliteUploadLedger
-from image_poster.adapters.system.clock import SystemClock
+from image_poster.adapters.sqlite.uploads import SqliteAwaitingUploads, SqliteUploadRecordStore
 from image_poster.adapters.vips.pipeline import RenderSettings
 from image_poster.adapters.vips.renderer import VipsImageRenderer
-from image_poster.domain.cursors import CursorSigner
 from image_poster.domain.errors import BusyError
+from image_poster.domain.pages import CursorSigner
 from image_poster.domain.signing import Signer
 from image_poster.editions.background import do_image_work, finish_deletions, forever
 from image_poster.editions.errors import StartError
@@ -66,9 +63,9 @@ class Adapters:
     database: Database
     clock: SystemClock
     stores: Stores
-    pictures: FilePictureStore
+    pictures: FileImageStore
     jobs: SqliteJobQueue
-    cleanup: SqliteCleanup
+    cleanup: SqliteTombstoneQueue
     signer: Signer
     rebuild: Rebuild
     settle_uploads: SettleUploads
@@ -91,9 +88,9 @@ async def open_adapters(settings: Settings) -> AsyncIterator[Adapters]:
 
 def _compose(database: Database, layout: Layout, signer: Signer) -> Adapters:
     clock = SystemClock()
-    posts, pictures = SqlitePostStore(database, clock), FilePictureStore(layout)
-    uploads, ledger = FileUploadStore(layout), SqliteUploadLedger(database)
-    cleanup = SqliteCleanup(database)
+    posts, pictures = SqlitePostStore(database, clock), FileImageStore(layout)
+    uploads, ledger = FileUploadStore(layout), SqliteUploadRecordStore(database)
+    cleanup = SqliteTombstoneQueue(database)
     stores = Stores(
         posts=posts,
         comments=SqliteCommentStore(database, clock),
@@ -112,7 +109,7 @@ def _compose(database: Database, layout: Layout, signer: Signer) -> Adapters:
         jobs=SqliteJobQueue(database, clock),
         cleanup=cleanup,
         signer=signer,
-        rebuild=Rebuild(SqliteProjection(database)),
+        rebuild=Rebuild(SqliteFeedRebuilder(database)),
         settle_uploads=_settle_uploads(database, stores),
         sweep=Sweep(posts, pictures, cleanup, RemoveRemains(cleanup, pictures), clock),
     )

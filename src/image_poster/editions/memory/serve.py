@@ -6,20 +6,22 @@ import secrets
 
 import uvloop
 
-from image_poster.adapters.memory.cleanup import MemoryCleanup
-from image_poster.adapters.memory.comment_store import MemoryCommentStore
-from image_poster.adapters.memory.feed_reader import MemoryFeedReader
-from image_poster.adapters.memory.job_queue import MemoryJobQueue
-from image_poster.adapters.memory.picture_store import MemoryPictureStore
-from image_poster.adapters.memory.post_store import MemoryPostStore
-from image_poster.adapters.memory.state import MemoryState
-from image_poster.adapters.memory.upload_ledger import MemoryUploadLedger
-from image_poster.adapters.memory.upload_store import MemoryUploadStore
-from image_poster.adapters.system.clock import SystemClock
+from image_poster.adapters.clock import SystemClock
+from image_poster.adapters.memory import (
+    MemoryCommentStore,
+    MemoryFeedReader,
+    MemoryImageStore,
+    MemoryJobQueue,
+    MemoryPostStore,
+    MemoryState,
+    MemoryTombstoneQueue,
+    MemoryUploadRecordStore,
+    MemoryUploadStore,
+)
 from image_poster.adapters.vips.pipeline import RenderSettings
 from image_poster.adapters.vips.renderer import VipsImageRenderer
-from image_poster.domain.cursors import CursorSigner
 from image_poster.domain.limits import Limits
+from image_poster.domain.pages import CursorSigner
 from image_poster.domain.signing import Signer
 from image_poster.editions.background import do_image_work, finish_deletions
 from image_poster.editions.logs import configure
@@ -48,7 +50,7 @@ async def serve(port: int, limits: Limits, admins: frozenset[str]) -> None:
     clock, state = SystemClock(), MemoryState()
     signer = Signer(secrets.token_bytes(32))
     put_urls = SignedPutUrls(signer)
-    pictures = MemoryPictureStore(clock)
+    pictures = MemoryImageStore(clock)
     stores = _stores(state, clock, pictures, put_urls)
     renderer = VipsImageRenderer(RenderSettings(max_pixels=limits.image_pixels))
     publish = PublishImage(stores.posts, stores.pictures, renderer)
@@ -60,7 +62,9 @@ async def serve(port: int, limits: Limits, admins: frozenset[str]) -> None:
     app = create_app(use, _ready, settings)
     background = [
         asyncio.create_task(do_image_work(work)),
-        asyncio.create_task(finish_deletions(_sweep(stores, pictures, MemoryCleanup(state)))),
+        asyncio.create_task(
+            finish_deletions(_sweep(stores, pictures, MemoryTombstoneQueue(state)))
+        ),
     ]
     try:
         await serve_until_stopped(app, _HOST, port, lambda: announce(_HOST, port))
@@ -72,7 +76,7 @@ async def serve(port: int, limits: Limits, admins: frozenset[str]) -> None:
 
 
 def _stores(
-    state: MemoryState, clock: SystemClock, pictures: MemoryPictureStore, put_urls: SignedPutUrls
+    state: MemoryState, clock: SystemClock, pictures: MemoryImageStore, put_urls: SignedPutUrls
 ) -> Stores:
     return Stores(
         posts=MemoryPostStore(state, clock),
@@ -80,13 +84,13 @@ def _stores(
         feed=MemoryFeedReader(state),
         pictures=pictures,
         uploads=MemoryUploadStore(pictures),
-        ledger=MemoryUploadLedger(state),
+        ledger=MemoryUploadRecordStore(state),
         put_urls=put_urls,
         clock=clock,
     )
 
 
-def _sweep(stores: Stores, pictures: MemoryPictureStore, cleanup: MemoryCleanup) -> Sweep:
+def _sweep(stores: Stores, pictures: MemoryImageStore, cleanup: MemoryTombstoneQueue) -> Sweep:
     remains = RemoveRemains(cleanup, pictures)
     return Sweep(stores.posts, pictures, cleanup, remains, stores.clock)
 

@@ -65,7 +65,7 @@ from image_poster.http.replies import (
 )
 from image_poster.http.requests import AnyRequest, PageLimit, known_post, use_cases
 from image_poster.http.reservations import read_reservation
-from image_poster.ports.picture_store import RemoteFile, StoredFile
+from image_poster.ports.images import RemoteFile, StoredFile
 from image_poster.usecases.list_feed import Feed
 
 ShownComments = Annotated[int, QueryParameter(ge=0, le=LATEST_KEPT)]

@@ -8,15 +8,22 @@ from litestar.params import FromPath, FromQuery
 
 from image_poster.domain.errors import (
     BusyError,
+    ChecksumMismatchError,
     IdempotencyKeyReusedError,
     IdentityRequiredError,
     InvalidRequestError,
+    InvalidTusRequestError,
     MethodNotAllowedError,
+    OffsetMismatchError,
     PieceTooLargeError,
     RequestInProgressError,
     StorageFullError,
+    TusVersionUnsupportedError,
     UnsupportedImageError,
     UnsupportedMediaTypeError,
+    UploadGoneError,
+    UploadNotFoundError,
+    UploadTakenOverError,
     UploadTooLargeError,
     UploadUrlInvalidError,
     ValidationFailedError,
@@ -35,15 +42,6 @@ from image_poster.http.put_urls import SignedPutUrls
 from image_poster.http.repeats import idempotency_key, in_flight
 from image_poster.http.requests import AnyRequest, use_cases
 from image_poster.tus import CHECKSUM_ALGORITHMS, EXTENSIONS, VERSION, headers
-from image_poster.tus.errors import (
-    ChecksumMismatchError,
-    InvalidTusRequestError,
-    OffsetMismatchError,
-    TusVersionError,
-    UploadGoneError,
-    UploadNotFoundError,
-    UploadTakenOverError,
-)
 from image_poster.usecases.receive_upload import Patch, UploadState
 from image_poster.usecases.reserve_upload import UploadOrder
 
@@ -55,7 +53,7 @@ _FINDING_ERRORS = (
     UploadNotFoundError,
     MethodNotAllowedError,
     UploadGoneError,
-    TusVersionError,
+    TusVersionUnsupportedError,
     ChecksumMismatchError,
     ValidationFailedError,
     StorageFullError,
@@ -65,7 +63,7 @@ _RECEIVING_ERRORS = (
     IdentityRequiredError,
     PieceTooLargeError,
     InvalidTusRequestError,
-    TusVersionError,
+    TusVersionUnsupportedError,
     UploadTooLargeError,
     UnsupportedMediaTypeError,
     UnsupportedImageError,

@@ -1,0 +1,58 @@
+"""Idempotency records: written in the same transaction as what they answer."""
+
+from image_poster.adapters.dynamodb.database import (
+    PK,
+    Condition,
+    ConditionFailedError,
+    Is,
+    Item,
+    Missing,
+    Put,
+    Table,
+    TransactionRefusedError,
+)
+from image_poster.adapters.dynamodb.schema import record_item, record_key, record_of
+from image_poster.domain.errors import BusyError
+from image_poster.domain.idempotency import AlreadyAnsweredError, IdempotencyRecord
+from image_poster.ports.clock import Clock
+
+_MAX_ATTEMPTS = 5
+
+
+async def put_once(table: Table, put: Put, receipt: IdempotencyRecord | None, clock: Clock) -> None:
+    """Put an item, and with it the receipt if there is one. Raises `AlreadyAnsweredError` when its
+    key was used, and `ConditionFailedError` when the put's own condition does not hold."""
+    if receipt is None:
+        await table.write(put)
+        return
+    free: Condition = Missing(PK)
+    for _ in range(_MAX_ATTEMPTS):
+        kept = Put(record_item(receipt, clock.now_ms()), (free,))
+        try:
+            await table.transact([kept, put])
+        except TransactionRefusedError as exc:
+            if 0 in exc.found:
+                free = _unused(exc.found[0], clock)
+            elif 1 in exc.found:
+                raise ConditionFailedError(exc.found[1]) from exc
+        else:
+            return
+    raise BusyError
+
+
+async def check_unused(table: Table, receipt: IdempotencyRecord | None, clock: Clock) -> None:
+    """Raises `AlreadyAnsweredError` if the receipt's key was used."""
+    if receipt is not None:
+        found = await table.get(record_key(receipt.user, receipt.key))
+        if found is not None:
+            _unused(found, clock)
+
+
+def _unused(found: Item | None, clock: Clock) -> Condition:
+    """The condition under which what was found may be replaced, if it has expired: DynamoDB
+    removes such items in its own time."""
+    if found is None:
+        return Missing(PK)
+    if int(found["expires_ms"]) > clock.now_ms():
+        raise AlreadyAnsweredError(record_of(found))
+    return Is("expires_ms", found["expires_ms"])

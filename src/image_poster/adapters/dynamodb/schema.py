@@ -1,0 +1,216 @@
+"""What is stored where. Every shape of item and every index, and nothing else, is here.
+
+    item      PK              SK              attributes
+    post      POST#{post}     POST            id, status, creator, head, latest, total, version,
+                                              feed, creator_feed, rank, error, request_id,
+                                              upload_*, staged, deleted_by, ttl
+    comment   POST#{post}     COMMENT#{id}    creator, doc, counted, deleted_by, request_id
+    gone      POST#{post}     GONE#{id}       deleted_by, ttl: a comment that was deleted
+    receipt   USER#{user}     KEY#{SHA-256}   key, fingerprint, body, location, expires_ms, ttl
+
+    index         partition       sort      holds
+    top           feed            rank      ready posts, most commented first
+    new           feed            id        ready posts, newest first
+    creator_top   creator_feed    rank      one creator's, most commented first
+    creator_new   creator_feed    id        one creator's, newest first
+
+A post is in the indexes while it has `feed` (FEED#{shard}) and `creator_feed` (CREATOR#{name}),
+that is while it is ready. `rank` is its count, zero-padded, and its id. `version` changes with
+every change but that of an upload's offset. `staged` says that the bytes are pieces under
+`staging/`, not one object yet. `total` is the number of comments that are `counted`. A deleted post
+stays as a tombstone without text until its `ttl`.
+
+Sizes (an item has 400 KB at most): ten comments of 2,000 characters of four bytes, a caption and an
+alt text are 110 KB at worst; metadata of an upload is bounded by the gateway's 10 KB of headers.
+Of a user's name (128 characters) and a key (hashed) the longest make a key of 517 bytes.
+"""
+
+import hashlib
+from zlib import crc32
+
+from image_poster.adapters.dynamodb.database import PK, SK, Item, Key, Value
+from image_poster.domain.comments import Comment, encode_comment
+from image_poster.domain.idempotency import KEPT_MS, IdempotencyRecord
+from image_poster.domain.posts import Post, PostStatus, StoredPost, encode_post
+from image_poster.tus.decisions import Upload
+
+POST = "POST"
+COMMENT = "COMMENT#"
+# The first sort key behind those of comments: "$" follows "#".
+AFTER_COMMENTS = "COMMENT$"
+GONE = "GONE#"
+DELETED = "deleted"
+
+# TTL takes its time ("within a few days"); what must end in time is compared with `expires_ms`.
+_GRACE_SECONDS = 3600
+
+
+def post_key(post_id: str) -> Key:
+    """Where a post is."""
+    return Key(f"POST#{post_id}", POST)
+
+
+def comment_key(post_id: str, comment_id: str) -> Key:
+    """Where a comment is."""
+    return Key(f"POST#{post_id}", f"{COMMENT}{comment_id}")
+
+
+def gone_key(post_id: str, comment_id: str) -> Key:
+    """Where it is remembered who deleted a comment."""
+    return Key(f"POST#{post_id}", f"{GONE}{comment_id}")
+
+
+def record_key(user: str, key: str) -> Key:
+    """Where an answer is remembered."""
+    return Key(f"USER#{user}", f"KEY#{hashlib.sha256(key.encode()).hexdigest()}")
+
+
+def keyed(key: Key, attributes: Item) -> Item:
+    """An item at its place."""
+    return {PK: key.pk, SK: key.sk, **attributes}
+
+
+def key_of(item: Item) -> Key:
+    """Where an item is."""
+    return Key(str(item[PK]), str(item[SK]))
+
+
+def post_item(post: Post, upload: Upload | None, *, shards: int, request_id: str) -> Item:
+    """A new post."""
+    item: Item = {
+        "id": post.id,
+        "creator": post.creator,
+        "latest": "",
+        "total": 0,
+        "version": 0,
+        "rank": rank(0, post.id),
+        "request_id": request_id,
+        **post_attributes(post, shards),
+    }
+    if upload is None:
+        item["staged"] = True
+    else:
+        item |= _upload_attributes(upload)
+    return keyed(post_key(post.id), item)
+
+
+def post_attributes(post: Post, shards: int) -> Item:
+    """What changes with the post itself; its feed keys if it is ready."""
+    found: Item = {"status": str(post.status), "head": encode_post(post).decode()}
+    if post.status is PostStatus.READY:
+        found["feed"] = feed_key(shard_of(post.id, shards))
+        found["creator_feed"] = creator_key(post.creator)
+    return found
+
+
+def _upload_attributes(upload: Upload) -> Item:
+    found: Item = {
+        "upload_offset": 0,
+        "upload_expires": upload.expires_ms,
+        "upload_metadata": upload.metadata,
+        "upload_sha256": upload.sha256.hex(),
+        "ttl": ttl_of(upload.expires_ms),
+    }
+    if upload.length is not None:
+        found["upload_length"] = upload.length
+    return found
+
+
+def upload_of(item: Item) -> Upload | None:
+    """The terms of a post's upload, if it came as one."""
+    if "upload_expires" not in item:
+        return None
+    length = item.get("upload_length")
+    return Upload(
+        length=None if length is None else int(length),
+        expires_ms=int(item["upload_expires"]),
+        metadata=str(item["upload_metadata"]),
+        sha256=bytes.fromhex(str(item["upload_sha256"])),
+    )
+
+
+def stored_post(item: Item) -> StoredPost:
+    """A post as the use cases take it."""
+    return StoredPost(
+        id=str(item["id"]),
+        total_comments=int(item["total"]),
+        head=_utf8(item["head"]),
+        latest=_utf8(item["latest"]),
+    )
+
+
+def comment_item(comment: Comment, request_id: str) -> Item:
+    """A new comment."""
+    return keyed(
+        comment_key(comment.post_id, comment.id),
+        {
+            "creator": comment.creator,
+            "doc": encode_comment(comment).decode(),
+            "request_id": request_id,
+        },
+    )
+
+
+def comment_id_of(item: Item) -> str:
+    """The id of a comment's item."""
+    return str(item[SK]).removeprefix(COMMENT)
+
+
+def doc_of(item: Item) -> bytes:
+    """The JSON of a comment's item."""
+    return _utf8(item["doc"])
+
+
+def record_item(receipt: IdempotencyRecord, now_ms: int) -> Item:
+    """An answer to be remembered."""
+    return keyed(
+        record_key(receipt.user, receipt.key),
+        {
+            "user": receipt.user,
+            "key": receipt.key,
+            "fingerprint": receipt.fingerprint,
+            "body": receipt.body,
+            "location": receipt.location,
+            "expires_ms": now_ms + KEPT_MS,
+            "ttl": ttl_of(now_ms + KEPT_MS),
+        },
+    )
+
+
+def record_of(item: Item) -> IdempotencyRecord:
+    """An answer that was remembered."""
+    fingerprint, body = item["fingerprint"], item["body"]
+    assert isinstance(fingerprint, bytes)  # noqa: S101 - for the type checker: it is stored as binary
+    assert isinstance(body, bytes)  # noqa: S101
+    return IdempotencyRecord(
+        str(item["user"]), str(item["key"]), fingerprint, body, location=str(item["location"])
+    )
+
+
+def rank(total: int, post_id: str) -> str:
+    """A post's place in `top`: such texts sort as (total, id) do."""
+    return f"{total:010d}#{post_id}"
+
+
+def feed_key(shard: int) -> str:
+    """One part of the feed."""
+    return f"FEED#{shard}"
+
+
+def creator_key(creator: str) -> str:
+    """One creator's feed."""
+    return f"CREATOR#{creator}"
+
+
+def shard_of(post_id: str, shards: int) -> int:
+    """Which part of the feed a post is in."""
+    return crc32(post_id.encode()) % shards
+
+
+def ttl_of(milliseconds: int) -> int:
+    """A time to live: whole seconds since 1970, somewhat later."""
+    return milliseconds // 1000 + _GRACE_SECONDS
+
+
+def _utf8(value: Value) -> bytes:
+    return str(value).encode()

@@ -1,0 +1,75 @@
+"""Records of resumable uploads in DynamoDB, attributes of their posts: their terms, and how far
+they are (one conditional update a piece)."""
+
+from image_poster.adapters.dynamodb.database import (
+    ConditionFailedError,
+    ConflictError,
+    Exists,
+    Is,
+    Missing,
+    Table,
+    Update,
+    attempts,
+)
+from image_poster.adapters.dynamodb.posts import is_there
+from image_poster.adapters.dynamodb.schema import post_key, upload_of
+from image_poster.domain.errors import UploadGoneError
+from image_poster.domain.posts import PostStatus
+from image_poster.ports.uploads import UploadRecord
+
+
+class DynamoUploadRecordStore:
+    """`UploadLedger` in DynamoDB."""
+
+    def __init__(self, table: Table) -> None:
+        self._table = table
+
+    async def find(self, post_id: str) -> UploadRecord | None:
+        item = await self._table.get(post_key(post_id))
+        if item is None:
+            return None
+        if not is_there(item):
+            raise UploadGoneError
+        upload = upload_of(item)
+        if upload is None:
+            return None
+        awaiting = item["status"] == PostStatus.AWAITING_UPLOAD
+        return UploadRecord(str(item["creator"]), awaiting, upload, int(item["upload_offset"]))
+
+    async def declare_length(self, post_id: str, length: int) -> None:
+        declaration = Update(
+            post_key(post_id),
+            put={"upload_length": length},
+            when=(Exists("upload_expires"), Missing("upload_length")),
+        )
+        try:
+            await self._table.write(declaration)
+        except ConditionFailedError:
+            return  # it is set
+
+
+class DynamoUploadOffsets:
+    """`UploadOffsets` in DynamoDB."""
+
+    def __init__(self, table: Table) -> None:
+        self._table = table
+
+    async def find(self, post_id: str) -> int:
+        item = await self._table.get(post_key(post_id))
+        return int(item.get("upload_offset", 0)) if item else 0
+
+    async def advance(self, post_id: str, start: int, end: int) -> bool:
+        step = Update(
+            post_key(post_id),
+            put={"upload_offset": end, "staged": True},
+            when=(Is("upload_offset", start), Is("status", str(PostStatus.AWAITING_UPLOAD))),
+        )
+        async for _ in attempts():
+            try:
+                await self._table.write(step)
+            except ConditionFailedError:
+                return False
+            except ConflictError:
+                continue
+            return True
+        raise AssertionError  # `attempts` ends with an error of its own

@@ -1,0 +1,178 @@
+"""Pictures as files; `layout` says where."""
+
+import asyncio
+import contextlib
+import os
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from image_poster.adapters.files.durable import disk_errors, move_durably, remove_durably, write_all
+from image_poster.adapters.files.quarantine import Quarantine, QuarantinedFile
+from image_poster.adapters.files.schema import Layout
+from image_poster.domain.errors import ImageNotFoundError
+from image_poster.domain.ids import is_id
+from image_poster.domain.images import RENDITIONS
+from image_poster.ports.images import StagedImage, StoredFile, Workspace
+
+_BUFFER_BYTES = 1024 * 1024
+_EVER = 2**62
+
+
+class _OpenFile:
+    """A `StoredFile`. Small reads come from the page cache and are done on the spot."""
+
+    def __init__(self, path: Path) -> None:
+        try:
+            self._file: BinaryIO = path.open("rb", buffering=0)
+        except FileNotFoundError as exc:
+            raise ImageNotFoundError from exc
+        status = os.fstat(self._file.fileno())
+        self.size = status.st_size
+        self.etag = f"{status.st_size:x}-{status.st_mtime_ns:x}"
+
+    async def read(self, start: int, length: int) -> bytes:
+        return await asyncio.to_thread(os.pread, self._file.fileno(), length, start)
+
+    def close(self) -> None:
+        self._file.close()
+
+
+class _StagedFile:
+    """A `StagedImage`: bytes gather to a mebibyte, then a thread writes them."""
+
+    def __init__(self, layout: Layout, spooled: Path, target: Path) -> None:
+        self._layout = layout
+        self._spooled = spooled
+        self._target = target
+        self._file: BinaryIO | None = None
+        self._buffer = bytearray()
+        self._written = 0
+
+    async def write(self, chunk: bytes) -> None:
+        self._buffer += chunk
+        if len(self._buffer) >= _BUFFER_BYTES:
+            await asyncio.to_thread(self._flush)
+
+    async def commit(self) -> None:
+        await asyncio.to_thread(self._commit)
+
+    async def discard(self) -> None:
+        await asyncio.to_thread(self._discard)
+
+    def _flush(self) -> None:
+        self._layout.check_room(len(self._buffer))
+        with disk_errors():
+            if self._file is None:
+                self._file = self._spooled.open("xb", buffering=0)
+        write_all(self._file.fileno(), self._buffer, self._written)
+        self._written += len(self._buffer)
+        self._buffer = bytearray()
+
+    def _commit(self) -> None:
+        self._flush()
+        self._close()
+        move_durably(self._spooled, self._target)
+
+    def _discard(self) -> None:
+        self._close()
+        self._spooled.unlink(missing_ok=True)
+
+    def _close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+
+
+class FileImageStore:
+    """`PictureStore` in files."""
+
+    def __init__(self, layout: Layout) -> None:
+        self._layout = layout
+        self._quarantine = Quarantine(layout)
+
+    def stage(self, post_id: str) -> StagedImage:
+        spooled = self._layout.spool / f"{post_id}.{os.urandom(4).hex()}"
+        return _StagedFile(self._layout, spooled, self._layout.original(post_id))
+
+    @asynccontextmanager
+    async def workspace(self, post_id: str) -> AsyncIterator[Workspace]:
+        original = self._layout.original(post_id)
+        if not original.exists():
+            raise ImageNotFoundError
+        folder = Path(tempfile.mkdtemp(prefix=f"{post_id}.", dir=self._layout.spool))
+        try:
+            yield Workspace(original, folder)
+        finally:
+            await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+
+    async def publish(self, post_id: str, work: Workspace) -> None:
+        await asyncio.to_thread(self._publish, post_id, work.folder)
+
+    async def has_original(self, post_id: str) -> bool:
+        return self._layout.original(post_id).exists()
+
+    async def open_original(self, post_id: str) -> StoredFile:
+        return _OpenFile(self._layout.original(post_id))
+
+    async def open_rendition(self, post_id: str, rendition: str) -> StoredFile:
+        return _OpenFile(self._layout.rendition(post_id, rendition))
+
+    async def remove(self, post_id: str) -> None:
+        await asyncio.to_thread(self._remove, post_id)
+
+    async def leftovers(self, older_than_ms: int) -> AsyncIterator[str]:
+        await asyncio.to_thread(self._drop_spooled, older_than_ms)
+        for shard in await asyncio.to_thread(self._layout.shards):
+            for post_id in await asyncio.to_thread(_ids_older, shard, older_than_ms):
+                yield post_id
+
+    async def quarantine(self, post_id: str, now_ms: int) -> int:
+        return await asyncio.to_thread(self._quarantine.take, post_id, now_ms)
+
+    async def quarantined(self, before_ms: int) -> AsyncIterator[str]:
+        for post_id in await asyncio.to_thread(self._quarantine.posts, before_ms):
+            yield post_id
+
+    async def purge(self, post_id: str, before_ms: int) -> int:
+        return await asyncio.to_thread(self._quarantine.drop, post_id, before_ms)
+
+    def in_quarantine(self) -> Iterator[QuarantinedFile]:
+        """All files that were moved aside, those of the oldest day first."""
+        return self._quarantine.files()
+
+    def kept(self) -> Iterator[str]:
+        """The post ids of all originals and renditions."""
+        for shard in self._layout.shards():
+            yield from _ids_older(shard, _EVER)
+
+    def _publish(self, post_id: str, folder: Path) -> None:
+        for name in RENDITIONS:
+            move_durably(folder / f"{name}.jpg", self._layout.rendition(post_id, name))
+
+    def _remove(self, post_id: str) -> None:
+        for path in self._layout.files_of(post_id):
+            remove_durably(path)
+        self._quarantine.drop(post_id)
+
+    def _drop_spooled(self, older_than_ms: int) -> None:
+        for path in _older(self._layout.spool, older_than_ms):
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
+
+
+def _older(folder: Path, than_ms: int) -> Iterator[Path]:
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            with contextlib.suppress(FileNotFoundError):  # removed meanwhile, by its owner
+                if entry.stat(follow_symlinks=False).st_mtime * 1000 < than_ms:
+                    yield Path(entry.path)
+
+
+def _ids_older(folder: Path, than_ms: int) -> list[str]:
+    found = {path.name.partition(".")[0] for path in _older(folder, than_ms)}
+    return sorted(filter(is_id, found))  # other names are no files of ours

@@ -1,0 +1,194 @@
+"""Resumable uploads as files: appended to as bytes come, their size is their offset.
+
+Whoever may append has their mark in the file `.owner`. It is looked at before each write, under a
+lock on the upload (flock(2)), so that a writer who lost it, in whatever process, writes nothing
+more.
+"""
+
+import asyncio
+import contextlib
+import fcntl
+import hashlib
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from image_poster.adapters.files.durable import disk_errors, ensure_folder, move_durably, write_all
+from image_poster.adapters.files.schema import Layout
+from image_poster.domain.errors import ChecksumMismatchError, UploadTakenOverError
+from image_poster.ports.uploads import UploadWriter
+
+
+class _FileWriter:
+    """An `UploadWriter`."""
+
+    def __init__(
+        self, store: "FileUploadStore", post_id: str, task: "asyncio.Task[object] | None"
+    ) -> None:
+        self.taken = False
+        self.offset = 0
+        self._store = store
+        self._post_id = post_id
+        self._mark = os.urandom(8)
+        self._task = task
+
+    def claim(self, *, unverified: bool) -> None:
+        """Become the owner (in a thread)."""
+        layout = self._store.layout
+        with self._store.locked(self._post_id) as descriptor:
+            if self.taken:  # the next one was quicker to the lock, and keeps it
+                return
+            self.offset = _settled_size(descriptor, layout.trial(self._post_id))
+            layout.owner(self._post_id).write_bytes(self._mark)
+            if unverified:
+                layout.trial(self._post_id).write_text(str(self.offset))
+
+    def give_up(self) -> None:
+        """Somebody else has it now."""
+        self.taken = True
+        if self._task is not None and self._task is not asyncio.current_task():
+            self._task.cancel()
+
+    async def write(self, chunk: bytes) -> None:
+        await asyncio.to_thread(self._append, chunk)
+
+    async def rewind(self, offset: int) -> None:
+        await asyncio.to_thread(self._truncate, offset)
+
+    async def commit(self) -> None:
+        """What was written is in the file already."""
+
+    async def close(self) -> None:
+        self._store.let_go(self._post_id, self)
+        with contextlib.suppress(UploadTakenOverError):
+            await asyncio.to_thread(self._settle)
+
+    def _append(self, chunk: bytes) -> None:
+        self._store.layout.check_room(len(chunk))
+        with self._owned() as descriptor:
+            write_all(descriptor, chunk, self.offset)
+            self.offset += len(chunk)
+
+    def _truncate(self, offset: int) -> None:
+        with self._owned() as descriptor:
+            os.ftruncate(descriptor, offset)
+            self.offset = offset
+
+    def _settle(self) -> None:
+        with self._owned():
+            self._store.layout.trial(self._post_id).unlink(missing_ok=True)
+
+    @contextmanager
+    def _owned(self) -> Iterator[int]:
+        with self._store.locked(self._post_id) as descriptor:
+            if _read(self._store.layout.owner(self._post_id)) != self._mark:
+                raise UploadTakenOverError
+            yield descriptor
+
+
+class FileUploadStore:
+    """`UploadStore` in files."""
+
+    def __init__(self, layout: Layout) -> None:
+        self.layout = layout
+        self._writers: dict[str, _FileWriter] = {}
+
+    async def take(
+        self, post_id: str, *, unverified: bool = False, known: int | None = None
+    ) -> UploadWriter:
+        del known  # the file's size tells
+        return await self._claimed(post_id, asyncio.current_task(), unverified=unverified)
+
+    async def offset(self, post_id: str, *, known: int | None = None) -> int:
+        del known  # the file's size tells
+        # Without a task: whoever asks is answered, whoever comes next.
+        writer = await self._claimed(post_id, None, unverified=False)
+        await writer.close()
+        return writer.offset
+
+    async def promote(self, post_id: str, sha256: bytes) -> None:
+        await asyncio.to_thread(self._promote, post_id, sha256)
+
+    async def _claimed(
+        self, post_id: str, task: "asyncio.Task[object] | None", *, unverified: bool
+    ) -> _FileWriter:
+        writer = _FileWriter(self, post_id, task)
+        former = self._writers.get(post_id)
+        self._writers[post_id] = writer
+        if former is not None:
+            former.give_up()
+        try:
+            await asyncio.to_thread(writer.claim, unverified=unverified)
+        except asyncio.CancelledError as exc:
+            if not writer.taken or task is None:
+                raise
+            task.uncancel()  # it was us, for the next one, before this one had begun
+            raise UploadTakenOverError from exc
+        return writer
+
+    def let_go(self, post_id: str, writer: _FileWriter) -> None:
+        """Forget a writer, unless another took its place."""
+        if self._writers.get(post_id) is writer:
+            del self._writers[post_id]
+
+    @contextmanager
+    def locked(self, post_id: str) -> Iterator[int]:
+        """The upload's file, for this thread alone: made if it is not there, and the original once
+        it has become that."""
+        descriptor = self._open(post_id)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield descriptor
+        finally:
+            os.close(descriptor)
+
+    def _open(self, post_id: str) -> int:
+        upload, original = self.layout.upload(post_id), self.layout.original(post_id)
+        with disk_errors():
+            ensure_folder(upload.parent)
+            if original.exists():
+                return os.open(original, os.O_RDWR)
+            descriptor = os.open(upload, os.O_RDWR | os.O_CREAT, 0o644)
+        if original.exists() and os.fstat(descriptor).st_size == 0:
+            # It became the original between the two looks, and what was opened is a new file.
+            os.close(descriptor)
+            upload.unlink(missing_ok=True)
+            return os.open(original, os.O_RDWR)
+        return descriptor
+
+    def _promote(self, post_id: str, sha256: bytes) -> None:
+        upload, original = self.layout.upload(post_id), self.layout.original(post_id)
+        if upload.exists():
+            with self.locked(post_id) as descriptor:  # two may find the upload complete
+                if upload.exists() and not original.exists():
+                    _verify(descriptor, sha256)
+                    move_durably(upload, original)
+        self.layout.owner(post_id).unlink(missing_ok=True)
+        self.layout.trial(post_id).unlink(missing_ok=True)
+
+
+def _verify(descriptor: int, sha256: bytes) -> None:
+    if not sha256:
+        return
+    with open(descriptor, "rb", closefd=False) as file:
+        found = hashlib.file_digest(file, "sha256").digest()
+    if found != sha256:
+        os.ftruncate(descriptor, 0)
+        raise ChecksumMismatchError
+
+
+def _settled_size(descriptor: int, trial: Path) -> int:
+    """The size, after dropping what was never verified."""
+    started = _read(trial)
+    if started:
+        os.ftruncate(descriptor, int(started))
+    trial.unlink(missing_ok=True)
+    return os.fstat(descriptor).st_size
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return b""

@@ -1,0 +1,576 @@
+"""The ports in this process's memory: fakes for unit tests, held to the same suites as the adapters
+that serve."""
+
+import asyncio
+import hashlib
+import tempfile
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import msgspec
+
+from image_poster.domain.comments import Comment, encode_comment, join_latest
+from image_poster.domain.errors import (
+    ChecksumMismatchError,
+    CommentNotFoundError,
+    ImageNotFoundError,
+    PostNotFoundError,
+    UploadGoneError,
+    UploadTakenOverError,
+)
+from image_poster.domain.feed import FeedPage, FeedPosition, FeedQuery, FeedSort, cut_page
+from image_poster.domain.idempotency import AlreadyAnsweredError, IdempotencyRecord
+from image_poster.domain.identity import Identity
+from image_poster.domain.images import RENDITIONS
+from image_poster.domain.posts import (
+    PROCESSING_FAILED,
+    Post,
+    PostStatus,
+    StoredPost,
+    check_open_for_comments,
+    check_visible,
+    encode_post,
+    failed_post,
+    is_parked,
+    replayed_post,
+)
+from image_poster.ports.clock import Clock
+from image_poster.ports.comments import CommentPage
+from image_poster.ports.feed import RebuiltBatch
+from image_poster.ports.images import StagedImage, StoredFile, Workspace
+from image_poster.ports.jobs import Job, ParkedJob
+from image_poster.ports.uploads import UploadRecord, UploadWriter
+from image_poster.tus.decisions import Upload
+
+
+class ManualClock:
+    """`Clock` for tests: time passes by `advance` only."""
+
+    def __init__(self, now_ms: int = 1_760_000_000_000) -> None:
+        self._now_ms = now_ms
+
+    def now_ms(self) -> int:
+        return self._now_ms
+
+    def advance(self, milliseconds: int) -> None:
+        """Let time pass."""
+        self._now_ms += milliseconds
+
+
+@dataclass(frozen=True)
+class PostRecord:
+    """A post, its job's state, and its comments' ids are keys of `MemoryState.comments`."""
+
+    post: Post
+    due_at: int = 0
+    leases: int = 0
+    failures: int = 0
+    error: str | None = None
+
+
+@dataclass(frozen=True)
+class Tombstone:
+    """Who deleted something and when; `pending` while something of it is left."""
+
+    user: str
+    deleted_at: int
+    pending: bool
+
+
+@dataclass
+class MemoryState:
+    """Posts and tombstones by id, comments by post id and their own."""
+
+    posts: dict[str, PostRecord] = field(default_factory=dict)
+    comments: dict[str, dict[str, Comment]] = field(default_factory=dict)
+    tombstones: dict[str, Tombstone] = field(default_factory=dict)
+    uploads: dict[str, Upload] = field(default_factory=dict)
+    receipts: dict[tuple[str, str], tuple[IdempotencyRecord, int]] = field(default_factory=dict)
+
+    def check_unused(self, receipt: IdempotencyRecord | None) -> None:
+        """Raises `AlreadyAnsweredError` if the receipt's key was used."""
+        former = self.receipts.get((receipt.user, receipt.key)) if receipt else None
+        if former is not None:
+            raise AlreadyAnsweredError(former[0])
+
+    def keep_receipt(self, receipt: IdempotencyRecord | None, now_ms: int) -> None:
+        """Remember an answer."""
+        if receipt is not None:
+            self.receipts[receipt.user, receipt.key] = (receipt, now_ms)
+
+    def post(self, post_id: str) -> Post:
+        """The post, or `PostNotFoundError`."""
+        if post_id not in self.posts:
+            raise PostNotFoundError
+        return self.posts[post_id].post
+
+    def change(self, post_id: str, **changes: object) -> None:
+        """Replace fields of a post's record."""
+        self.posts[post_id] = replace(self.posts[post_id], **changes)  # type: ignore[arg-type]
+
+    def newest_comments(self, post_id: str) -> list[Comment]:
+        """All comments of a post, newest first."""
+        of_post = self.comments.get(post_id, {})
+        return [of_post[key] for key in sorted(of_post, reverse=True)]
+
+    def stored(self, post_id: str) -> StoredPost:
+        """The post as stores hand it out, its counts derived on the spot."""
+        newest = self.newest_comments(post_id)
+        return StoredPost(
+            id=post_id,
+            total_comments=len(newest),
+            head=encode_post(self.post(post_id)),
+            latest=join_latest(encode_comment(comment) for comment in newest),
+        )
+
+
+class MemoryPostStore:
+    """`PostStore` over a `MemoryState`."""
+
+    def __init__(self, state: MemoryState, clock: Clock) -> None:
+        self._state = state
+        self._clock = clock
+
+    async def add(
+        self, post: Post, receipt: IdempotencyRecord | None = None, upload: Upload | None = None
+    ) -> None:
+        self._state.check_unused(receipt)
+        self._state.keep_receipt(receipt, self._clock.now_ms())
+        if upload is not None:
+            self._state.uploads.setdefault(post.id, upload)
+        self._state.posts.setdefault(post.id, PostRecord(post, due_at=self._clock.now_ms()))
+
+    async def find(self, post_id: str) -> StoredPost | None:
+        return self._state.stored(post_id) if post_id in self._state.posts else None
+
+    async def was_deleted(self, post_id: str) -> bool:
+        return post_id in self._state.tombstones
+
+    async def update(self, post_id: str, change: Callable[[Post], Post]) -> StoredPost:
+        before = self._state.post(post_id)
+        after = change(before)
+        self._state.change(post_id, post=after)
+        if after.status != before.status:
+            self._state.change(post_id, error=None)
+        if after.status is PostStatus.PROCESSING is not before.status:
+            self._state.change(post_id, due_at=self._clock.now_ms())
+        return self._state.stored(post_id)
+
+    async def remove(self, post_id: str, by: Identity) -> None:
+        if post_id not in self._state.posts:
+            tombstone = self._state.tombstones.get(post_id)
+            if tombstone is not None and tombstone.user == by.user:
+                return
+            raise PostNotFoundError
+        post = self._state.post(post_id)
+        if not by.admin:
+            check_visible(post, by)
+        by.require(post.creator)
+        del self._state.posts[post_id]
+        self._state.uploads.pop(post_id, None)
+        self._state.tombstones[post_id] = Tombstone(by.user, self._clock.now_ms(), pending=True)
+
+
+class MemoryCommentStore:
+    """`CommentStore` over a `MemoryState`."""
+
+    def __init__(self, state: MemoryState, clock: Clock) -> None:
+        self._state = state
+        self._clock = clock
+
+    async def add(self, comment: Comment, receipt: IdempotencyRecord | None = None) -> None:
+        self._state.check_unused(receipt)
+        post = self._state.post(comment.post_id)
+        check_open_for_comments(post.status, post.creator, comment.creator)
+        self._state.keep_receipt(receipt, self._clock.now_ms())
+        self._state.comments.setdefault(comment.post_id, {})[comment.id] = comment
+
+    async def page(self, post_id: str, *, limit: int, after: str | None) -> CommentPage:
+        newest = self._state.newest_comments(post_id)
+        older = [comment for comment in newest if after is None or comment.id < after]
+        shown = older[:limit]
+        following = shown[-1].id if len(older) > limit else None
+        return CommentPage([encode_comment(comment) for comment in shown], following)
+
+    async def update(
+        self, post_id: str, comment_id: str, change: Callable[[Comment], Comment]
+    ) -> Comment:
+        changed = change(self._comment(post_id, comment_id))
+        self._state.comments[post_id][comment_id] = changed
+        return changed
+
+    async def remove(self, post_id: str, comment_id: str, by: Identity) -> None:
+        tombstone = self._state.tombstones.get(comment_id)
+        if tombstone is not None and tombstone.user == by.user:
+            return
+        comment = self._comment(post_id, comment_id)
+        by.require(comment.creator, self._state.post(post_id).creator)
+        del self._state.comments[post_id][comment_id]
+        self._state.tombstones[comment_id] = Tombstone(by.user, self._clock.now_ms(), pending=False)
+
+    def _comment(self, post_id: str, comment_id: str) -> Comment:
+        if self._state.post(post_id).status is not PostStatus.READY:
+            raise PostNotFoundError
+        comment = self._state.comments.get(post_id, {}).get(comment_id)
+        if comment is None:
+            raise CommentNotFoundError
+        return comment
+
+
+class MemoryFeedReader:
+    """`FeedReader` over a `MemoryState`."""
+
+    def __init__(self, state: MemoryState) -> None:
+        self._state = state
+
+    def version(self) -> int | None:
+        return None
+
+    async def page(self, query: FeedQuery) -> FeedPage:
+        shown = [
+            self._state.stored(record.post.id)
+            for record in self._state.posts.values()
+            if record.post.status is PostStatus.READY
+            and query.creator in (None, record.post.creator)
+        ]
+        shown.sort(key=lambda stored: _rank(query.sort, stored), reverse=True)
+        if query.after is not None:
+            bound = _rank(query.sort, query.after)
+            shown = [stored for stored in shown if _rank(query.sort, stored) < bound]
+        return cut_page(shown[: query.limit + 1], query.limit)
+
+
+def _rank(sort: FeedSort, stored: StoredPost | FeedPosition) -> tuple[int, str]:
+    return (stored.total_comments if sort is FeedSort.TOP else 0, stored.id)
+
+
+class MemoryFeedRebuilder:
+    """`Projection` over a `MemoryState`."""
+
+    def __init__(self, state: MemoryState) -> None:
+        self._state = state
+
+    async def rebuild(self, after: str | None, limit: int) -> RebuiltBatch:
+        ids = sorted(key for key in self._state.posts if after is None or key > after)[:limit]
+        return RebuiltBatch(len(ids), [], ids[-1] if ids else None)
+
+
+class MemoryJobQueue:
+    """`JobQueue` over a `MemoryState`."""
+
+    def __init__(self, state: MemoryState, clock: Clock) -> None:
+        self._state = state
+        self._clock = clock
+
+    async def lease(self, lease_ms: int) -> Job | None:
+        now = self._clock.now_ms()
+        due = [
+            record
+            for record in self._state.posts.values()
+            if record.post.status is PostStatus.PROCESSING and record.due_at <= now
+        ]
+        if not due:
+            return None
+        first = min(due, key=lambda record: record.due_at)
+        job = Job(first.post.id, first.leases + 1, first.failures)
+        self._state.change(job.post_id, due_at=now + lease_ms, leases=job.leases)
+        return job
+
+    async def retry(self, job: Job, *, delay_ms: int, error: str) -> None:
+        if self._is_processing(job.post_id):
+            due_at = self._clock.now_ms() + delay_ms
+            failures = job.failures + 1
+            self._state.change(job.post_id, due_at=due_at, error=error, failures=failures)
+
+    async def park(self, job: Job, *, error: str) -> None:
+        if self._is_processing(job.post_id):
+            parked = failed_post(self._state.post(job.post_id), PROCESSING_FAILED)
+            self._state.change(job.post_id, post=parked, error=error)
+
+    async def parked(self) -> list[ParkedJob]:
+        return [
+            ParkedJob(post_id, record.leases, record.error or "")
+            for post_id, record in sorted(self._state.posts.items())
+            if is_parked(record.post)
+        ]
+
+    async def replay(self, post_id: str) -> bool:
+        record = self._state.posts.get(post_id)
+        if record is None or not is_parked(record.post):
+            return False
+        due_at = self._clock.now_ms()
+        post = replayed_post(record.post)
+        fresh = PostRecord(post, due_at=due_at)
+        self._state.posts[post_id] = fresh
+        return True
+
+    def _is_processing(self, post_id: str) -> bool:
+        record = self._state.posts.get(post_id)
+        return record is not None and record.post.status is PostStatus.PROCESSING
+
+
+class MemoryTombstoneQueue:
+    """`Cleanup` over a `MemoryState`."""
+
+    def __init__(self, state: MemoryState) -> None:
+        self._state = state
+
+    async def pending(self, limit: int) -> list[str]:
+        waiting = [key for key, stone in self._state.tombstones.items() if stone.pending]
+        return sorted(waiting, key=lambda key: (self._state.tombstones[key].deleted_at, key))[
+            :limit
+        ]
+
+    async def purge_comments(self, post_id: str, limit: int) -> bool:
+        of_post = self._state.comments.get(post_id, {})
+        gone = list(of_post)[:limit]
+        for comment_id in gone:
+            del of_post[comment_id]
+        return bool(gone)
+
+    async def done(self, post_id: str) -> None:
+        stone = self._state.tombstones[post_id]
+        self._state.tombstones[post_id] = replace(stone, pending=False)
+        self._state.comments.pop(post_id, None)
+
+    async def forget(self, before_ms: int) -> None:
+        for key, stone in list(self._state.tombstones.items()):
+            if stone.deleted_at < before_ms and not stone.pending:
+                del self._state.tombstones[key]
+        for used, (_, kept_at) in list(self._state.receipts.items()):
+            if kept_at < before_ms:
+                del self._state.receipts[used]
+
+
+_ORIGINAL = "original"
+_UPLOAD = "upload"
+
+
+class _MemoryFile:
+    def __init__(self, content: bytes) -> None:
+        self._content = content
+        self.size = len(content)
+        self.etag = hashlib.sha256(content).hexdigest()[:32]
+
+    async def read(self, start: int, length: int) -> bytes:
+        return self._content[start : start + length]
+
+    def close(self) -> None:
+        """Nothing to let go of."""
+
+
+class _MemoryStaged:
+    def __init__(self, store: "MemoryImageStore", post_id: str) -> None:
+        self._store = store
+        self._post_id = post_id
+        self._received = bytearray()
+
+    async def write(self, chunk: bytes) -> None:
+        self._received += chunk
+
+    async def commit(self) -> None:
+        self._store.keep(self._post_id, _ORIGINAL, bytes(self._received))
+
+    async def discard(self) -> None:
+        self._received.clear()
+
+
+class MemoryImageStore:
+    """`PictureStore` in a dictionary. Image work still needs files, in a temporary folder."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._files: dict[tuple[str, str], tuple[bytes, int]] = {}
+        self._quarantine: dict[tuple[str, str, int], bytes] = {}
+
+    def keep(self, post_id: str, name: str, content: bytes) -> None:
+        """Keep one file of a post."""
+        self._files[post_id, name] = (content, self._clock.now_ms())
+
+    def received(self, post_id: str) -> bytes:
+        """What there is of a resumable upload, also when it has become the original."""
+        nothing = (b"", 0)
+        original = self._files.get((post_id, _ORIGINAL), nothing)
+        return self._files.get((post_id, _UPLOAD), original)[0]
+
+    def receive(self, post_id: str, content: bytes) -> None:
+        """Replace what there is of a resumable upload."""
+        self.keep(post_id, _UPLOAD, content)
+
+    def promote(self, post_id: str) -> None:
+        """Make it the original."""
+        if (post_id, _UPLOAD) in self._files:
+            self._files[post_id, _ORIGINAL] = self._files.pop((post_id, _UPLOAD))
+
+    def stage(self, post_id: str) -> StagedImage:
+        return _MemoryStaged(self, post_id)
+
+    @asynccontextmanager
+    async def workspace(self, post_id: str) -> AsyncIterator[Workspace]:
+        original = self._content(post_id, _ORIGINAL)
+        with tempfile.TemporaryDirectory(prefix="image-poster-") as folder:
+            work = Workspace(Path(folder, _ORIGINAL), Path(folder))
+            work.original.write_bytes(original)
+            yield work
+
+    async def publish(self, post_id: str, work: Workspace) -> None:
+        for name in RENDITIONS:
+            self.keep(post_id, name, (work.folder / f"{name}.jpg").read_bytes())
+
+    async def has_original(self, post_id: str) -> bool:
+        return (post_id, _ORIGINAL) in self._files
+
+    async def open_original(self, post_id: str) -> StoredFile:
+        return _MemoryFile(self._content(post_id, _ORIGINAL))
+
+    async def open_rendition(self, post_id: str, rendition: str) -> StoredFile:
+        return _MemoryFile(self._content(post_id, rendition))
+
+    async def remove(self, post_id: str) -> None:
+        for name in (_UPLOAD, _ORIGINAL, *RENDITIONS):
+            self._files.pop((post_id, name), None)
+        self._drop(post_id, None)
+
+    async def leftovers(self, older_than_ms: int) -> AsyncIterator[str]:
+        kept = self._files.items()
+        for post_id in sorted({key[0] for key, (_, since) in kept if since < older_than_ms}):
+            yield post_id
+
+    async def quarantine(self, post_id: str, now_ms: int) -> int:
+        names = [name for of, name in self._files if of == post_id]
+        for name in names:
+            self._quarantine[post_id, name, now_ms] = self._files.pop((post_id, name))[0]
+        return len(names)
+
+    async def quarantined(self, before_ms: int) -> AsyncIterator[str]:
+        for post_id in sorted({of for of, _, moved_ms in self._quarantine if moved_ms < before_ms}):
+            yield post_id
+
+    async def purge(self, post_id: str, before_ms: int) -> int:
+        return self._drop(post_id, before_ms)
+
+    def _drop(self, post_id: str, before_ms: int | None) -> int:
+        dropped = [
+            key
+            for key in self._quarantine
+            if key[0] == post_id and (before_ms is None or key[2] < before_ms)
+        ]
+        for key in dropped:
+            del self._quarantine[key]
+        return len(dropped)
+
+    def _content(self, post_id: str, name: str) -> bytes:
+        try:
+            return self._files[post_id, name][0]
+        except KeyError as exc:
+            raise ImageNotFoundError from exc
+
+
+class _MemoryWriter:
+    def __init__(self, store: "MemoryUploadStore", post_id: str) -> None:
+        pictures = store.pictures
+        self.taken = False
+        self.offset = len(pictures.received(post_id))
+        self._store = store
+        self._pictures = pictures
+        self._post_id = post_id
+        self._task = asyncio.current_task()
+
+    def give_up(self) -> None:
+        """Somebody else has it now."""
+        self.taken = True
+        if self._task is not None and self._task is not asyncio.current_task():
+            self._task.cancel()
+
+    async def write(self, chunk: bytes) -> None:
+        self._check()
+        self._pictures.receive(self._post_id, self._pictures.received(self._post_id) + chunk)
+        self.offset += len(chunk)
+
+    async def rewind(self, offset: int) -> None:
+        self._check()
+        self._pictures.receive(self._post_id, self._pictures.received(self._post_id)[:offset])
+        self.offset = offset
+
+    async def commit(self) -> None:
+        """What was written is kept already."""
+
+    async def close(self) -> None:
+        self._store.let_go(self._post_id, self)
+
+    def _check(self) -> None:
+        if self.taken:
+            raise UploadTakenOverError
+
+
+class MemoryUploadStore:
+    """`UploadStore` over a `MemoryImageStore`."""
+
+    def __init__(self, pictures: MemoryImageStore) -> None:
+        self.pictures = pictures
+        self._writers: dict[str, _MemoryWriter] = {}
+
+    async def take(
+        self, post_id: str, *, unverified: bool = False, known: int | None = None
+    ) -> UploadWriter:
+        del unverified, known  # nothing survives a crash here, and the bytes tell where they end
+        former = self._writers.get(post_id)
+        if former is not None:
+            former.give_up()
+        self._writers[post_id] = _MemoryWriter(self, post_id)
+        return self._writers[post_id]
+
+    async def offset(self, post_id: str, *, known: int | None = None) -> int:
+        del known  # the bytes themselves tell
+        writer = await self.take(post_id)
+        await writer.close()
+        return writer.offset
+
+    async def promote(self, post_id: str, sha256: bytes) -> None:
+        received = self.pictures.received(post_id)
+        if sha256 and hashlib.sha256(received).digest() != sha256:
+            self.pictures.receive(post_id, b"")
+            raise ChecksumMismatchError
+        self.pictures.promote(post_id)
+
+    def let_go(self, post_id: str, writer: _MemoryWriter) -> None:
+        """Forget a writer, unless another took its place."""
+        if self._writers.get(post_id) is writer:
+            del self._writers[post_id]
+
+
+class MemoryUploadRecordStore:
+    """`UploadLedger` over a `MemoryState`."""
+
+    def __init__(self, state: MemoryState) -> None:
+        self._state = state
+
+    async def find(self, post_id: str) -> UploadRecord | None:
+        if post_id in self._state.tombstones:
+            raise UploadGoneError
+        upload = self._state.uploads.get(post_id)
+        if upload is None:
+            return None
+        post = self._state.post(post_id)
+        return UploadRecord(post.creator, post.status is PostStatus.AWAITING_UPLOAD, upload)
+
+    async def declare_length(self, post_id: str, length: int) -> None:
+        upload = self._state.uploads[post_id]
+        if upload.length is None:
+            self._state.uploads[post_id] = msgspec.structs.replace(upload, length=length)
+
+
+class MemoryAwaitingUploads:
+    """`AwaitingUploads` over a `MemoryState`."""
+
+    def __init__(self, state: MemoryState) -> None:
+        self._state = state
+
+    async def all(self) -> list[tuple[str, Upload]]:
+        return [
+            (post_id, self._state.uploads[post_id])
+            for post_id, record in sorted(self._state.posts.items())
+            if record.post.status is PostStatus.AWAITING_UPLOAD
+        ]

@@ -1,1 +1,0 @@
-"""Everything in this process's memory: for unit tests, and to try the service without a disk."""

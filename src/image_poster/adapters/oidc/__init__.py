@@ -1,1 +1,0 @@
-"""Tokens of an OpenID Connect issuer."""

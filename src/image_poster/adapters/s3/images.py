@@ -1,0 +1,190 @@
+"""Images in S3, from one object or from the pieces of an upload."""
+
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from image_poster.adapters.s3.schema import (
+    Buckets,
+    S3Client,
+    complete_key,
+    delete_keys,
+    list_keys,
+    original_key,
+    piece_key,
+    pieces_prefix,
+    rendition_key,
+    translated,
+)
+from image_poster.domain.errors import ImageNotFoundError, MultipartTooLargeError
+from image_poster.domain.images import RENDITIONS, SNIFF_BYTES, sniff
+from image_poster.ports.images import RemoteFile, StagedImage, Workspace
+
+_AT_ONCE = 8
+
+
+def pieces(client: S3Client, bucket: str, post_id: str) -> Iterator[bytes]:
+    """The bytes of an upload, piece by piece, some of them fetched at once."""
+    keys = list_keys(client, bucket, pieces_prefix(post_id))
+
+    def fetch(key: str) -> bytes:
+        with translated():
+            content: bytes = client.get_object(Bucket=bucket, Key=key)["Body"].read()
+        return content
+
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        for at in range(0, len(keys), _AT_ONCE):
+            yield from pool.map(fetch, keys[at : at + _AT_ONCE])
+
+
+# A part of a multipart upload has 5 MiB at least, but for the last (UploadPart).
+_PART_BYTES = 16 * 1024 * 1024
+_CHUNK_BYTES = 1024 * 1024
+_SIGNED_SECONDS = 300
+_PRIVATE = "private, no-cache"
+_CACHED_FOR_EVER = "public, max-age=31536000, immutable"
+
+
+class _S3Staged:
+    """A picture that came within its request: kept in memory, then one piece."""
+
+    def __init__(self, store: "S3ImageStore", post_id: str, most: int) -> None:
+        self._store = store
+        self._post_id = post_id
+        self._most = most
+        self._received = bytearray()
+
+    async def write(self, chunk: bytes) -> None:
+        if len(self._received) + len(chunk) > self._most:
+            raise MultipartTooLargeError
+        self._received += chunk
+
+    async def commit(self) -> None:
+        self._store.keep_piece(self._post_id, bytes(self._received))
+
+    async def discard(self) -> None:
+        self._received.clear()
+
+
+class S3ImageStore:
+    """`PictureStore` in S3; pictures are shown by a CDN, whose address `cdn` is."""
+
+    def __init__(
+        self, client: S3Client, buckets: Buckets, *, cdn: str = "", most_staged: int = 4_000_000
+    ) -> None:
+        self._client = client
+        self._buckets = buckets
+        self._cdn = cdn
+        self._most_staged = most_staged
+
+    def stage(self, post_id: str) -> StagedImage:
+        return _S3Staged(self, post_id, self._most_staged)
+
+    def keep_piece(self, post_id: str, content: bytes) -> None:
+        """Keep the whole picture as its only piece."""
+        with translated():
+            self._client.put_object(
+                Bucket=self._buckets.uploads, Key=piece_key(post_id, 0), Body=content
+            )
+
+    @asynccontextmanager
+    async def workspace(self, post_id: str) -> AsyncIterator[Workspace]:
+        with tempfile.TemporaryDirectory(prefix="image-poster-") as folder:
+            work = Workspace(Path(folder, "original"), Path(folder))
+            try:
+                self._fetch_original(post_id, work.original)
+            except ImageNotFoundError:
+                self._put_together(post_id, work.original)
+            yield work
+
+    async def publish(self, post_id: str, work: Workspace) -> None:
+        for name in RENDITIONS:
+            with translated():
+                self._client.put_object(
+                    Bucket=self._buckets.images,
+                    Key=rendition_key(post_id, name),
+                    Body=(work.folder / f"{name}.jpg").read_bytes(),
+                    ContentType="image/jpeg",
+                    CacheControl=_CACHED_FOR_EVER,
+                )
+
+    async def has_original(self, post_id: str) -> bool:
+        try:
+            with translated():
+                self._client.head_object(**self._original(post_id))
+        except ImageNotFoundError:
+            return False
+        return True
+
+    async def open_original(self, post_id: str) -> RemoteFile:
+        if not await self.has_original(post_id):
+            raise ImageNotFoundError
+        place = self._original(post_id)
+        url = self._client.generate_presigned_url(
+            "get_object",
+            Params={**place, "ResponseCacheControl": _PRIVATE},
+            ExpiresIn=_SIGNED_SECONDS,
+        )
+        return RemoteFile(url)
+
+    async def open_rendition(self, post_id: str, rendition: str) -> RemoteFile:
+        return RemoteFile(f"{self._cdn}/{rendition_key(post_id, rendition)}")
+
+    async def remove(self, post_id: str) -> None:
+        uploads = self._buckets.uploads
+        staged = list_keys(self._client, uploads, pieces_prefix(post_id))
+        delete_keys(self._client, uploads, [original_key(post_id), complete_key(post_id), *staged])
+        shown = [rendition_key(post_id, name) for name in RENDITIONS]
+        delete_keys(self._client, self._buckets.images, shown)
+
+    def _original(self, post_id: str) -> dict[str, str]:
+        return {"Bucket": self._buckets.uploads, "Key": original_key(post_id)}
+
+    def _fetch_original(self, post_id: str, target: Path) -> None:
+        with translated():
+            found = self._client.get_object(**self._original(post_id))
+            with target.open("wb") as file:
+                for chunk in found["Body"].iter_chunks(_CHUNK_BYTES):
+                    file.write(chunk)
+
+    def _put_together(self, post_id: str, target: Path) -> None:
+        """The original from its pieces; they go once it is kept."""
+        with target.open("wb") as file:
+            for piece in pieces(self._client, self._buckets.uploads, post_id):
+                file.write(piece)
+        if not target.stat().st_size:
+            raise ImageNotFoundError
+        self._keep_original(post_id, target)
+        staged = list_keys(self._client, self._buckets.uploads, pieces_prefix(post_id))
+        delete_keys(self._client, self._buckets.uploads, [*staged, complete_key(post_id)])
+
+    def _keep_original(self, post_id: str, source: Path) -> None:
+        """By a multipart upload, whose event starts no work (see `objects.py`)."""
+        place = self._original(post_id)
+        with translated(), source.open("rb") as file:
+            media_type = sniff(file.read(SNIFF_BYTES)) or "application/octet-stream"
+            file.seek(0)
+            made = self._client.create_multipart_upload(**place, ContentType=str(media_type))
+            upload = {**place, "UploadId": made["UploadId"]}
+            parts = list[dict[str, object]]()
+            while content := file.read(_PART_BYTES):
+                number = len(parts) + 1
+                kept = self._client.upload_part(**upload, PartNumber=number, Body=content)
+                parts.append({"PartNumber": number, "ETag": kept["ETag"]})
+            self._client.complete_multipart_upload(**upload, MultipartUpload={"Parts": parts})
+
+
+class S3JobStarter:
+    """`ImageWork` in S3."""
+
+    def __init__(self, client: S3Client, buckets: Buckets) -> None:
+        self._client = client
+        self._buckets = buckets
+
+    async def begin(self, post_id: str) -> None:
+        with translated():
+            self._client.put_object(
+                Bucket=self._buckets.uploads, Key=complete_key(post_id), Body=b""
+            )

@@ -1,0 +1,160 @@
+"""Resumable uploads in S3: an object a piece, and a number that says how far it goes.
+
+There is no lock: the piece is kept only if none begins there (`If-None-Match: *`), and the offset
+moves only from where the piece began. Whoever comes second finds the first one's piece, and if its
+bytes are the same, has nothing to add. What a crash left between the two is adopted in that way.
+"""
+
+import hashlib
+from base64 import b64encode
+from typing import Any
+
+from image_poster.adapters.s3.images import pieces
+from image_poster.adapters.s3.schema import (
+    PieceExistsError,
+    S3Client,
+    delete_keys,
+    list_keys,
+    original_key,
+    piece_key,
+    pieces_prefix,
+    translated,
+)
+from image_poster.domain.errors import (
+    ChecksumMismatchError,
+    OffsetMismatchError,
+    PieceTooLargeError,
+    UploadTakenOverError,
+)
+from image_poster.domain.ids import rfc3339
+from image_poster.domain.uploads import PutTarget
+from image_poster.ports.clock import Clock
+from image_poster.ports.uploads import PutTerms, UploadOffsets, UploadWriter
+
+_DIGEST = "sha256"
+
+
+class _S3Writer:
+    """Keeps a piece in memory until it is committed: a Lambda is given it whole."""
+
+    def __init__(self, store: "S3UploadStore", post_id: str, start: int) -> None:
+        self.taken = False
+        self.offset = start
+        self._store = store
+        self._post_id = post_id
+        self._start = start
+        self._piece = bytearray()
+
+    async def write(self, chunk: bytes) -> None:
+        if len(self._piece) + len(chunk) > self._store.piece_bytes:
+            raise PieceTooLargeError
+        self._piece += chunk
+        self.offset += len(chunk)
+
+    async def rewind(self, offset: int) -> None:
+        if offset != self._start:
+            raise UploadTakenOverError  # what is kept is kept
+        self._piece.clear()
+        self.offset = offset
+
+    async def commit(self) -> None:
+        if self._piece:
+            await self._store.keep(self._post_id, self._start, bytes(self._piece))
+            self._piece.clear()
+
+    async def close(self) -> None:
+        """Nothing to let go of."""
+
+
+class S3UploadStore:
+    """`UploadStore` in S3. A piece has at most `piece_bytes`; one that is not committed is not
+    kept."""
+
+    def __init__(
+        self, client: S3Client, bucket: str, offsets: UploadOffsets, *, piece_bytes: int
+    ) -> None:
+        self.piece_bytes = piece_bytes
+        self._client = client
+        self._bucket = bucket
+        self._offsets = offsets
+
+    async def take(
+        self, post_id: str, *, unverified: bool = False, known: int | None = None
+    ) -> UploadWriter:
+        del unverified  # nothing is kept before `commit`
+        return _S3Writer(self, post_id, await self.offset(post_id, known=known))
+
+    async def offset(self, post_id: str, *, known: int | None = None) -> int:
+        return await self._offsets.find(post_id) if known is None else known
+
+    async def promote(self, post_id: str, sha256: bytes) -> None:
+        """The pieces stay as they are, for the image work to put together; they are read here only
+        if a digest was announced."""
+        if not sha256:
+            return
+        digest, end = hashlib.sha256(), 0
+        for piece in pieces(self._client, self._bucket, post_id):
+            digest.update(piece)
+            end += len(piece)
+        if end and digest.digest() != sha256:
+            staged = list_keys(self._client, self._bucket, pieces_prefix(post_id))
+            await self._offsets.advance(post_id, end, 0)
+            delete_keys(self._client, self._bucket, staged)
+            raise ChecksumMismatchError
+
+    async def keep(self, post_id: str, start: int, piece: bytes) -> None:
+        """Keep a piece that begins at `start`. Raises `OffsetMismatchError` when another one does,
+        and `UploadTakenOverError` when the upload is somewhere else, or over."""
+        digest = hashlib.sha256(piece).hexdigest()
+        size, kept = self._place(post_id, start, piece, digest)
+        moved = await self._offsets.advance(post_id, start, start + size)
+        if kept != digest:
+            raise OffsetMismatchError
+        if not moved and await self._offsets.find(post_id) < start + size:
+            raise UploadTakenOverError
+
+    def _place(self, post_id: str, start: int, piece: bytes, digest: str) -> tuple[int, str]:
+        """Size and digest of the piece that is kept at `start`: this one, or the one before it."""
+        place = {"Bucket": self._bucket, "Key": piece_key(post_id, start)}
+        try:
+            with translated():
+                self._client.put_object(
+                    **place, Body=piece, IfNoneMatch="*", Metadata={_DIGEST: digest}
+                )
+        except PieceExistsError:
+            with translated():
+                found = self._client.head_object(**place)
+            return int(found["ContentLength"]), found["Metadata"].get(_DIGEST, "")
+        return len(piece), digest
+
+
+# A URL is good for no longer than the credentials it was signed with; those of a Lambda last some
+# hours.
+_LONGEST_MS = 3600 * 1000
+
+
+class S3PutUrlSigner:
+    """`PutUrls` for the bucket of uploads. Signing asks nobody."""
+
+    def __init__(self, client: S3Client, bucket: str, clock: Clock) -> None:
+        self._client = client
+        self._bucket = bucket
+        self._clock = clock
+
+    def sign(self, post_id: str, terms: PutTerms, expires_ms: int) -> PutTarget:
+        now = self._clock.now_ms()
+        until_ms = min(expires_ms, now + _LONGEST_MS)
+        headers = {"content-type": terms.content_type}
+        params: dict[str, Any] = {
+            "Bucket": self._bucket,
+            "Key": original_key(post_id),
+            "ContentType": terms.content_type,
+            "ContentLength": terms.size,
+        }
+        if terms.sha256:
+            params["ChecksumSHA256"] = b64encode(terms.sha256).decode()
+            headers["x-amz-checksum-sha256"] = params["ChecksumSHA256"]
+        url = self._client.generate_presigned_url(
+            "put_object", Params=params, ExpiresIn=(until_ms - now) // 1000
+        )
+        return PutTarget(url=url, headers=headers, expires_at=rfc3339(until_ms))

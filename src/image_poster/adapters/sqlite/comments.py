@@ -1,0 +1,147 @@
+"""Comments in SQLite: the comment and what follows from it (count, latest) in one transaction."""
+
+import sqlite3
+from collections.abc import Callable
+
+from image_poster.adapters.sqlite.database import Database
+from image_poster.adapters.sqlite.idempotency import check_unused, keep_record
+from image_poster.adapters.sqlite.posts import add_tombstone, was_deleted_by
+from image_poster.domain.comments import (
+    Comment,
+    decode_comment,
+    encode_comment,
+    join_latest,
+    with_newest,
+)
+from image_poster.domain.errors import CommentNotFoundError, PostNotFoundError
+from image_poster.domain.idempotency import IdempotencyRecord
+from image_poster.domain.identity import Identity
+from image_poster.domain.limits import LATEST_KEPT
+from image_poster.domain.posts import check_open_for_comments
+from image_poster.ports.clock import Clock
+from image_poster.ports.comments import CommentPage
+
+
+class SqliteCommentStore:
+    """`CommentStore` in SQLite."""
+
+    def __init__(self, database: Database, clock: Clock) -> None:
+        self._database = database
+        self._clock = clock
+
+    async def add(self, comment: Comment, receipt: IdempotencyRecord | None = None) -> None:
+        doc = encode_comment(comment)
+        now = self._clock.now_ms()
+
+        def insert(connection: sqlite3.Connection) -> None:
+            check_unused(connection, receipt)
+            post = connection.execute(
+                "SELECT status, creator, latest FROM posts WHERE id = ?", (comment.post_id,)
+            ).fetchone()
+            if post is None:
+                raise PostNotFoundError
+            status, creator, latest = post
+            check_open_for_comments(status, creator, comment.creator)
+            keep_record(connection, receipt, now)
+            connection.execute(
+                "INSERT INTO comments (post_id, id, creator, doc) VALUES (?, ?, ?, ?)",
+                (comment.post_id, comment.id, comment.creator, doc),
+            )
+            connection.execute(
+                "UPDATE posts SET total_comments = total_comments + 1, latest = ? WHERE id = ?",
+                (_latest_after(connection, comment, doc, latest), comment.post_id),
+            )
+
+        await self._database.write(insert)
+
+    async def page(self, post_id: str, *, limit: int, after: str | None) -> CommentPage:
+        rows = self._database.read(
+            "SELECT id, doc FROM comments WHERE post_id = ? AND id < ? ORDER BY id DESC LIMIT ?",
+            post_id,
+            after or "~",  # greater than any id
+            limit + 1,
+        )
+        shown = rows[:limit]
+        return CommentPage([doc for _, doc in shown], shown[-1][0] if len(rows) > limit else None)
+
+    async def update(
+        self, post_id: str, comment_id: str, change: Callable[[Comment], Comment]
+    ) -> Comment:
+        def replace(connection: sqlite3.Connection) -> Comment:
+            _creator_of_ready_post(connection, post_id)
+            comment = change(_comment(connection, post_id, comment_id))
+            connection.execute(
+                "UPDATE comments SET doc = ? WHERE post_id = ? AND id = ?",
+                (encode_comment(comment), post_id, comment_id),
+            )
+            refill_latest(connection, post_id)
+            return comment
+
+        return await self._database.write(replace)
+
+    async def remove(self, post_id: str, comment_id: str, by: Identity) -> None:
+        now = self._clock.now_ms()
+
+        def delete(connection: sqlite3.Connection) -> None:
+            if was_deleted_by(connection, comment_id, by):
+                return
+            post_creator = _creator_of_ready_post(connection, post_id)
+            by.require(_comment(connection, post_id, comment_id).creator, post_creator)
+            connection.execute(
+                "DELETE FROM comments WHERE post_id = ? AND id = ?", (post_id, comment_id)
+            )
+            connection.execute(
+                "UPDATE posts SET total_comments = total_comments - 1 WHERE id = ?", (post_id,)
+            )
+            refill_latest(connection, post_id)
+            add_tombstone(connection, comment_id, by, now, pending=False)
+
+        await self._database.write(delete)
+
+
+def newest_comments(connection: sqlite3.Connection, post_id: str) -> bytes:
+    """The latest comments as they should be, read from the comments themselves."""
+    rows = connection.execute(
+        "SELECT doc FROM comments WHERE post_id = ? ORDER BY id DESC LIMIT ?",
+        (post_id, LATEST_KEPT),
+    )
+    return join_latest(doc for (doc,) in rows)
+
+
+def refill_latest(connection: sqlite3.Connection, post_id: str) -> None:
+    """Store `newest_comments` on the post."""
+    connection.execute(
+        "UPDATE posts SET latest = ? WHERE id = ?", (newest_comments(connection, post_id), post_id)
+    )
+
+
+def _latest_after(
+    connection: sqlite3.Connection, comment: Comment, doc: bytes, latest: bytes
+) -> bytes:
+    """The latest comments after one was inserted.
+
+    Its id is usually the greatest; but ids are made before the queue of the writer, and by several
+    processes, so a slightly older one can arrive later.
+    """
+    newest, _, _ = latest.partition(b"\n")
+    if newest and decode_comment(newest).id > comment.id:
+        return newest_comments(connection, comment.post_id)
+    return with_newest(latest, doc)
+
+
+def _creator_of_ready_post(connection: sqlite3.Connection, post_id: str) -> str:
+    row = connection.execute(
+        "SELECT creator FROM posts WHERE id = ? AND status = 'ready'", (post_id,)
+    ).fetchone()
+    if row is None:
+        raise PostNotFoundError
+    return str(row[0])
+
+
+def _comment(connection: sqlite3.Connection, post_id: str, comment_id: str) -> Comment:
+    row = connection.execute(
+        "SELECT doc FROM comments WHERE post_id = ? AND id = ?", (post_id, comment_id)
+    ).fetchone()
+    if row is None:
+        raise CommentNotFoundError
+    return decode_comment(row[0])

@@ -1,0 +1,105 @@
+"""Image work in SQLite: a post that is `processing` and whose `due_at` has come is a job."""
+
+import sqlite3
+
+from image_poster.adapters.sqlite.database import Database
+from image_poster.adapters.sqlite.posts import stored_post
+from image_poster.domain.errors import PostNotFoundError
+from image_poster.domain.posts import (
+    PROCESSING_FAILED,
+    PostStatus,
+    encode_post,
+    failed_post,
+    is_parked,
+    replayed_post,
+)
+from image_poster.ports.clock import Clock
+from image_poster.ports.jobs import Job, ParkedJob
+
+_DUE = "SELECT id FROM posts WHERE status = 'processing' AND due_at <= ? ORDER BY due_at LIMIT 1"
+
+
+class SqliteJobQueue:
+    """`JobQueue` in SQLite."""
+
+    def __init__(self, database: Database, clock: Clock) -> None:
+        self._database = database
+        self._clock = clock
+
+    async def lease(self, lease_ms: int) -> Job | None:
+        now = self._clock.now_ms()
+        if self._database.read_one(_DUE, now) is None:
+            return None  # looking costs nothing; leasing costs a transaction
+
+        def take(connection: sqlite3.Connection) -> Job | None:
+            row = connection.execute(
+                f"UPDATE posts SET due_at = ?, leases = leases + 1 WHERE id = ({_DUE}) "  # noqa: S608 - a constant
+                "RETURNING id, leases, failures",
+                (now + lease_ms, now),
+            ).fetchall()
+            return Job(*row[0]) if row else None
+
+        return await self._database.write(take)
+
+    async def release_all(self) -> None:
+        """Make every leased job due now: for the start of the only server of this database, when
+        whoever held a lease is dead."""
+        now = self._clock.now_ms()
+        await self._database.write(
+            lambda connection: connection.execute(
+                "UPDATE posts SET due_at = ? WHERE status = 'processing' AND due_at > ?",
+                (now, now),
+            )
+        )
+
+    async def retry(self, job: Job, *, delay_ms: int, error: str) -> None:
+        due_at = self._clock.now_ms() + delay_ms
+        await self._database.write(
+            lambda connection: connection.execute(
+                "UPDATE posts SET due_at = ?, error = ?, failures = failures + 1 "
+                "WHERE id = ? AND status = 'processing'",
+                (due_at, error, job.post_id),
+            )
+        )
+
+    async def park(self, job: Job, *, error: str) -> None:
+        def give_up(connection: sqlite3.Connection) -> None:
+            try:
+                post = stored_post(connection, job.post_id).post
+            except PostNotFoundError:
+                return
+            if post.status is PostStatus.PROCESSING:
+                parked = failed_post(post, PROCESSING_FAILED)
+                connection.execute(
+                    "UPDATE posts SET head = ?, status = ?, error = ? WHERE id = ?",
+                    (encode_post(parked), parked.status, error, job.post_id),
+                )
+
+        await self._database.write(give_up)
+
+    async def parked(self) -> list[ParkedJob]:
+        rows = self._database.read(
+            "SELECT id, leases, error FROM posts "
+            "WHERE status = 'failed' AND error IS NOT NULL ORDER BY id"
+        )
+        return [ParkedJob(*row) for row in rows]
+
+    async def replay(self, post_id: str) -> bool:
+        now = self._clock.now_ms()
+
+        def revive(connection: sqlite3.Connection) -> bool:
+            try:
+                post = stored_post(connection, post_id).post
+            except PostNotFoundError:
+                return False
+            if not is_parked(post):
+                return False
+            again = replayed_post(post)
+            connection.execute(
+                "UPDATE posts SET head = ?, status = ?, error = NULL, leases = 0, failures = 0, "
+                "due_at = ? WHERE id = ?",
+                (encode_post(again), again.status, now, post_id),
+            )
+            return True
+
+        return await self._database.write(revive)

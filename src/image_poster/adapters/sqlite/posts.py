@@ -1,0 +1,154 @@
+"""Posts in SQLite, and the tombstones of those that were deleted."""
+
+import sqlite3
+from collections.abc import Callable
+
+import msgspec
+
+from image_poster.adapters.sqlite.database import Database
+from image_poster.adapters.sqlite.idempotency import check_unused, keep_record
+from image_poster.domain.errors import PostNotFoundError
+from image_poster.domain.idempotency import IdempotencyRecord
+from image_poster.domain.identity import Identity
+from image_poster.domain.posts import Post, StoredPost, check_visible, encode_post
+from image_poster.ports.clock import Clock
+from image_poster.tus.decisions import Upload
+
+
+def was_deleted_by(connection: sqlite3.Connection, id_: str, by: Identity) -> bool:
+    """Whether this very user deleted it before: then doing it again is a success."""
+    row = connection.execute("SELECT user FROM tombstones WHERE id = ?", (id_,)).fetchone()
+    return row is not None and row[0] == by.user
+
+
+def add_tombstone(
+    connection: sqlite3.Connection, id_: str, by: Identity, now_ms: int, *, pending: bool
+) -> None:
+    """Remember a deletion; `pending` when something of it has still to be removed."""
+    connection.execute(
+        "INSERT OR REPLACE INTO tombstones (id, user, deleted_at, pending) VALUES (?, ?, ?, ?)",
+        (id_, by.user, now_ms, pending),
+    )
+
+
+_FIND = "SELECT id, total_comments, head, latest FROM posts WHERE id = ?"
+
+
+def stored_post(connection: sqlite3.Connection, post_id: str) -> StoredPost:
+    """The post within a transaction; raises `PostNotFoundError`."""
+    row = connection.execute(_FIND, (post_id,)).fetchone()
+    if row is None:
+        raise PostNotFoundError
+    return StoredPost(*row)
+
+
+class SqlitePostStore:
+    """`PostStore` in SQLite."""
+
+    def __init__(self, database: Database, clock: Clock) -> None:
+        self._database = database
+        self._clock = clock
+
+    async def add(
+        self, post: Post, receipt: IdempotencyRecord | None = None, upload: Upload | None = None
+    ) -> None:
+        now = self._clock.now_ms()
+        row = (post.id, post.status, post.creator, encode_post(post), now)
+
+        def insert(connection: sqlite3.Connection) -> None:
+            check_unused(connection, receipt)
+            keep_record(connection, receipt, now)
+            if upload is not None:
+                connection.execute(
+                    "INSERT OR IGNORE INTO uploads "
+                    "(post_id, length, expires_at, metadata, sha256) VALUES (?, ?, ?, ?, ?)",
+                    (post.id, *msgspec.structs.astuple(upload)),
+                )
+            connection.execute(
+                "INSERT OR IGNORE INTO posts (id, status, creator, head, due_at) "
+                "VALUES (?, ?, ?, ?, ?)",
+                row,
+            )
+
+        await self._database.write(insert)
+
+    async def find(self, post_id: str) -> StoredPost | None:
+        row = self._database.read_one(_FIND, post_id)
+        return StoredPost(*row) if row else None
+
+    async def was_deleted(self, post_id: str) -> bool:
+        return self._database.read_one("SELECT 1 FROM tombstones WHERE id = ?", post_id) is not None
+
+    async def update(self, post_id: str, change: Callable[[Post], Post]) -> StoredPost:
+        now = self._clock.now_ms()
+
+        def replace(connection: sqlite3.Connection) -> StoredPost:
+            before = stored_post(connection, post_id)
+            post = change(before.post)
+            head = encode_post(post)
+            connection.execute(
+                "UPDATE posts SET head = ?1, status = ?2, "
+                "error = CASE WHEN status = ?2 THEN error END, "
+                "due_at = CASE WHEN ?2 = 'processing' AND status <> ?2 THEN ?3 ELSE due_at END "
+                "WHERE id = ?4",
+                (head, post.status, now, post_id),
+            )
+            return before._replace(head=head)
+
+        return await self._database.write(replace)
+
+    async def remove(self, post_id: str, by: Identity) -> None:
+        now = self._clock.now_ms()
+
+        def delete(connection: sqlite3.Connection) -> None:
+            if was_deleted_by(connection, post_id, by):
+                return
+            post = stored_post(connection, post_id).post
+            if not by.admin:
+                check_visible(post, by)
+            by.require(post.creator)
+            connection.execute("DELETE FROM posts WHERE id = ?", (post_id,))
+            connection.execute("DELETE FROM uploads WHERE post_id = ?", (post_id,))
+            add_tombstone(connection, post_id, by, now, pending=True)
+
+        await self._database.write(delete)
+
+
+class SqliteTombstoneQueue:
+    """`Cleanup` in SQLite."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def pending(self, limit: int) -> list[str]:
+        rows = self._database.read(
+            "SELECT id FROM tombstones WHERE pending = 1 ORDER BY deleted_at, id LIMIT ?", limit
+        )
+        return [row[0] for row in rows]
+
+    async def purge_comments(self, post_id: str, limit: int) -> bool:
+        def purge(connection: sqlite3.Connection) -> bool:
+            deleted = connection.execute(
+                "DELETE FROM comments WHERE post_id = ? AND id IN "
+                "(SELECT id FROM comments WHERE post_id = ? LIMIT ?)",
+                (post_id, post_id, limit),
+            )
+            return deleted.rowcount > 0
+
+        return await self._database.write(purge)
+
+    async def done(self, post_id: str) -> None:
+        await self._database.write(
+            lambda connection: connection.execute(
+                "UPDATE tombstones SET pending = 0 WHERE id = ?", (post_id,)
+            )
+        )
+
+    async def forget(self, before_ms: int) -> None:
+        def delete(connection: sqlite3.Connection) -> None:
+            connection.execute(
+                "DELETE FROM tombstones WHERE pending = 0 AND deleted_at < ?", (before_ms,)
+            )
+            connection.execute("DELETE FROM receipts WHERE kept_at < ?", (before_ms,))
+
+        await self._database.write(delete)

@@ -1,0 +1,50 @@
+"""Records of resumable uploads, in SQLite."""
+
+from image_poster.adapters.sqlite.database import Database
+from image_poster.domain.errors import UploadGoneError
+from image_poster.domain.posts import PostStatus
+from image_poster.ports.uploads import UploadRecord
+from image_poster.tus.decisions import Upload
+
+
+class SqliteUploadRecordStore:
+    """`UploadLedger` in SQLite."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def find(self, post_id: str) -> UploadRecord | None:
+        row = self._database.read_one(
+            "SELECT creator, status, length, expires_at, metadata, sha256 FROM uploads "
+            "JOIN posts ON posts.id = post_id WHERE post_id = ?",
+            post_id,
+        )
+        if row is not None:
+            creator, status, *terms = row
+            return UploadRecord(creator, status == PostStatus.AWAITING_UPLOAD, Upload(*terms))
+        if self._database.read_one("SELECT 1 FROM tombstones WHERE id = ?", post_id):
+            raise UploadGoneError
+        return None
+
+    async def declare_length(self, post_id: str, length: int) -> None:
+        await self._database.write(
+            lambda connection: connection.execute(
+                "UPDATE uploads SET length = ? WHERE post_id = ? AND length IS NULL",
+                (length, post_id),
+            )
+        )
+
+
+class SqliteAwaitingUploads:
+    """`AwaitingUploads` in SQLite."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def all(self) -> list[tuple[str, Upload]]:
+        rows = self._database.read(
+            "SELECT id, length, expires_at, metadata, sha256 FROM posts "
+            "JOIN uploads ON uploads.post_id = posts.id "
+            "WHERE status = 'awaiting_upload' ORDER BY id"
+        )
+        return [(row[0], Upload(*row[1:])) for row in rows]

@@ -1,0 +1,59 @@
+"""Comments, and the exact counts that follow from them."""
+
+from collections.abc import Callable, Iterable
+from typing import NamedTuple, Protocol
+
+from image_poster.domain.comments import Comment
+from image_poster.domain.idempotency import IdempotencyRecord
+from image_poster.domain.identity import Identity
+
+
+class CommentPage(NamedTuple):
+    """Comments as JSON, newest first, and the id after which the next page starts (None: the
+    end)."""
+
+    comments: list[bytes]
+    next: str | None
+
+
+class CommentStore(Protocol):
+    """Keeps comments. A post's `total_comments` is the number of its comments, and its latest are
+    the newest `LATEST_KEPT` of them, as soon as (one machine) or soon after (AWS) a call
+    returns."""
+
+    async def add(self, comment: Comment, receipt: IdempotencyRecord | None = None) -> None:
+        """Keep a new comment, and with it the receipt. Raises `AlreadyAnsweredError`, with nothing
+        kept, if the receipt's key was used; else `PostNotFoundError` or `PostNotReadyError` by
+        `domain.posts.check_open_for_comments`."""
+        ...
+
+    async def page(self, post_id: str, *, limit: int, after: str | None) -> CommentPage:
+        """At most `limit` comments older than the id `after`, newest first."""
+        ...
+
+    async def update(
+        self, post_id: str, comment_id: str, change: Callable[[Comment], Comment]
+    ) -> Comment:
+        """Replace the comment by what `change` makes of it, atomically, as `PostStore.update` does.
+
+        Raises `CommentNotFoundError`, and `PostNotFoundError` when the post is not there or not
+        ready.
+        """
+        ...
+
+    async def remove(self, post_id: str, comment_id: str, by: Identity) -> None:
+        """Delete the comment for its author, the post's creator or an admin.
+
+        Repeating it for the user whose removal succeeded is a no-op. Raises `CommentNotFoundError`,
+        `PostNotFoundError` and `NotYoursError`.
+        """
+        ...
+
+
+class CommentCounter(Protocol):
+    """Brings posts' counts and latest comments up to date; exact however often it is asked."""
+
+    async def count(self, post_id: str, comment_ids: Iterable[str]) -> None:
+        """Take into account what these comments of the post are now: new, edited, deleted, or
+        counted long ago. Those of a post that is gone are removed."""
+        ...

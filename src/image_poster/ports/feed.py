@@ -1,0 +1,44 @@
+"""The feed."""
+
+from typing import NamedTuple, Protocol
+
+from image_poster.domain.feed import FeedPage, FeedQuery
+
+
+class FeedReader(Protocol):
+    """Reads the ready posts in either order, at a cost that depends on the page's length only."""
+
+    def version(self) -> int | None:
+        """A number that changes with every write that could change a page, so that pages can be
+        remembered meanwhile; None where that cannot be told for less than the page itself."""
+        ...
+
+    async def page(self, query: FeedQuery) -> FeedPage:
+        """The page that `query` asks for. An empty page has no next."""
+        ...
+
+
+class Drift(NamedTuple):
+    """A post whose kept count or latest comments were not what its comments say."""
+
+    post_id: str
+    total_was: int
+    total_is: int
+
+
+class RebuiltBatch(NamedTuple):
+    """How many posts were checked, which were wrong, and where to go on (None: the end)."""
+
+    checked: int
+    drifted: list[Drift]
+    next: str | None
+
+
+class FeedRebuilder(Protocol):
+    """The part of a post that follows from its comments."""
+
+    async def rebuild(self, after: str | None, limit: int) -> RebuiltBatch:
+        """Derive `total_comments`, the latest comments and feed entries of up to `limit` posts from
+        their comments, and store what differs. Safe while the service runs. To be repeated with
+        `after` as the `next` of the batch before, until that is None."""
+        ...

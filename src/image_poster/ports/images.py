@@ -1,0 +1,139 @@
+"""Pictures: the untouched originals, and the renditions that are shown."""
+
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+from image_poster.domain.images import RenderedImage
+
+
+class StagedImage(Protocol):
+    """An original that is being received. It does not exist for anyone until `commit`."""
+
+    async def write(self, chunk: bytes) -> None:
+        """Append bytes. Raises `StorageFullError`."""
+        ...
+
+    async def commit(self) -> None:
+        """Make it the post's original, durably: a crash after this loses nothing. Raises
+        `StorageFullError`."""
+        ...
+
+    async def discard(self) -> None:
+        """Drop it, if it was not committed. Never raises."""
+        ...
+
+
+class Workspace(NamedTuple):
+    """Where image work happens: the original as a local file, and a folder for what is made of it.
+
+    Renditions go into `folder` as `{rendition}.jpg`.
+    """
+
+    original: Path
+    folder: Path
+
+
+class StoredFile(Protocol):
+    """A file to be served: `size` in bytes, and a strong `etag` without its quotes."""
+
+    size: int
+    etag: str
+
+    async def read(self, start: int, length: int) -> bytes:
+        """`length` bytes from `start`; fewer only at the end."""
+        ...
+
+    def close(self) -> None:
+        """Let go of it."""
+        ...
+
+
+class RemoteFile(NamedTuple):
+    """A file that is served elsewhere, to whoever has this `url`."""
+
+    url: str
+
+
+class ImageStore(Protocol):
+    """Keeps originals and renditions by post id."""
+
+    def stage(self, post_id: str) -> StagedImage:
+        """Begin to receive the original of `post_id`."""
+        ...
+
+    def workspace(self, post_id: str) -> AbstractAsyncContextManager[Workspace]:
+        """A folder to work in, gone at exit. Raises `ImageNotFoundError` when there is no
+        original."""
+        ...
+
+    async def publish(self, post_id: str, work: Workspace) -> None:
+        """Keep the renditions in `work`, durably, in place of any that were there."""
+        ...
+
+    async def has_original(self, post_id: str) -> bool:
+        """Whether the untouched upload is there, whole."""
+        ...
+
+    async def open_original(self, post_id: str) -> StoredFile | RemoteFile:
+        """The untouched upload. Raises `ImageNotFoundError`."""
+        ...
+
+    async def open_rendition(self, post_id: str, rendition: str) -> StoredFile | RemoteFile:
+        """A rendition by its name. Raises `ImageNotFoundError`, if it is not served elsewhere."""
+        ...
+
+    async def remove(self, post_id: str) -> None:
+        """Delete the original, all renditions, what came of an upload, and what is in quarantine
+        of these, durably. What is not there is no error.
+
+        Only for posts that are known to have been deleted, or that the caller's own request made
+        and knows to have been refused. That a database does not know a post is no reason: it may
+        be the wrong database.
+        """
+        ...
+
+
+class SweepableImages(ImageStore, Protocol):
+    """Where nobody else removes what was abandoned."""
+
+    def leftovers(self, older_than_ms: int) -> AsyncIterator[str]:
+        """Drop what was staged before that time and never committed; then yield the post ids of
+        everything kept that is older, for the caller to check."""
+        ...
+
+    async def quarantine(self, post_id: str, now_ms: int) -> int:
+        """Move all files of the post aside, durably: nobody sees them from then on. `now_ms` is
+        remembered as the time of the move, at least to the day. How many files were moved; none of
+        what is in quarantine is replaced."""
+        ...
+
+    def quarantined(self, before_ms: int) -> AsyncIterator[str]:
+        """The ids of posts of which files were moved aside before that time. A store may be up to
+        a day late with them."""
+        ...
+
+    async def purge(self, post_id: str, before_ms: int) -> int:
+        """Delete what `quarantined` told of this post; how many files there were."""
+        ...
+
+
+class ImageRenderer(Protocol):
+    """Makes the renditions of one picture, from one decode."""
+
+    async def render(self, work: Workspace) -> RenderedImage:
+        """Write `600.jpg` and `1600.jpg` into the workspace's folder: upright, sRGB, no metadata.
+
+        Raises `ImageRejectedError` for a picture that cannot be shown, `ImageWorkFailedError` for
+        anything that is not the picture's fault. However bad the picture, the caller survives.
+        """
+        ...
+
+
+class ImageCache(Protocol):
+    """A content delivery network in front of the pictures."""
+
+    async def forget(self, post_id: str) -> None:
+        """Have all copies of the post's pictures dropped, soon."""
+        ...

@@ -1,0 +1,67 @@
+"""Image work that is due."""
+
+from typing import NamedTuple, Protocol
+
+
+class Job(NamedTuple):
+    """The image work of one post: how often it was leased (this time included), and how many of
+    those times it failed. The rest ended with whoever held the lease."""
+
+    post_id: str
+    leases: int
+    failures: int
+
+
+class ParkedJob(NamedTuple):
+    """Work that was given up, and the last error that it ended with."""
+
+    post_id: str
+    leases: int
+    error: str
+
+
+class JobQueue(Protocol):
+    """Hands out posts that are `processing`, each to one worker at a time, at least once."""
+
+    async def lease(self, lease_ms: int) -> Job | None:
+        """The job that has waited longest, for this caller alone for `lease_ms`; None if there is
+        none. When the lease runs out with the post still `processing`, it is due again."""
+        ...
+
+    async def retry(self, job: Job, *, delay_ms: int, error: str) -> None:
+        """Count a failure and make the job due again after `delay_ms`. A no-op if the post left
+        `processing`."""
+        ...
+
+    async def park(self, job: Job, *, error: str) -> None:
+        """Give the job up: the post fails with `PROCESSING_FAILED`, and the job can be seen and
+        replayed. A no-op if the post left `processing`."""
+        ...
+
+    async def parked(self) -> list[ParkedJob]:
+        """The jobs that were given up, oldest post first."""
+        ...
+
+    async def replay(self, post_id: str) -> bool:
+        """Make a parked job due again, as if it were new; False if it is not parked."""
+        ...
+
+
+class FailureCounter(Protocol):
+    """For editions where something else than a queue of ours delivers the work again."""
+
+    async def note(self, post_id: str, error: str) -> int:
+        """Count a failure; how many there are now. 0 if the post is gone."""
+        ...
+
+    async def clear(self, post_id: str) -> None:
+        """Begin anew. A no-op if the post is gone."""
+        ...
+
+
+class JobStarter(Protocol):
+    """Starts the work of one post, at least once."""
+
+    async def begin(self, post_id: str) -> None:
+        """All pieces of the post's picture are there. Repeating it is harmless."""
+        ...

@@ -1,0 +1,73 @@
+"""Posts, one by one."""
+
+from collections.abc import Callable
+from typing import Protocol
+
+from image_poster.domain.idempotency import IdempotencyRecord
+from image_poster.domain.identity import Identity
+from image_poster.domain.posts import Post, StoredPost
+from image_poster.tus.decisions import Upload
+
+
+class PostStore(Protocol):
+    """Keeps posts. A post that is `processing` is, by that fact alone, due for image work."""
+
+    async def add(
+        self, post: Post, receipt: IdempotencyRecord | None = None, upload: Upload | None = None
+    ) -> None:
+        """Keep a new post, and with it the receipt and the terms of its upload. Adding an id that
+        is there already changes nothing. Raises `AlreadyAnsweredError`, with nothing kept, if the
+        receipt's key was used."""
+        ...
+
+    async def find(self, post_id: str) -> StoredPost | None:
+        """The post with its counts and latest comments, or None. Sees every write that returned."""
+        ...
+
+    async def was_deleted(self, post_id: str) -> bool:
+        """Whether the post is known to have been deleted, here and within the last 24 hours, or
+        with something of it left to remove. False for a post that was never known: nothing may be
+        concluded from that."""
+        ...
+
+    async def update(self, post_id: str, change: Callable[[Post], Post]) -> StoredPost:
+        """Replace the post by what `change` makes of it, atomically.
+
+        `change` is pure and may run more than once; what it raises comes out, with nothing changed.
+        Raises `PostNotFoundError`.
+        """
+        ...
+
+    async def remove(self, post_id: str, by: Identity) -> None:
+        """Delete the post for its creator or an admin. From here on nobody sees it.
+
+        Its comments and pictures are removed afterwards (see `Cleanup`). Repeating it for the user
+        whose removal succeeded is a no-op. Raises `PostNotFoundError`, also for a post that `by`
+        may not see, and `NotYoursError`.
+        """
+        ...
+
+
+class TombstoneStore(Protocol):
+    """Removes in small steps, so that a crash only delays it."""
+
+    async def purge_comments(self, post_id: str, limit: int) -> bool:
+        """Remove up to `limit` comments of a deleted post; False when none was left."""
+        ...
+
+    async def done(self, post_id: str) -> None:
+        """Everything of this deleted post is gone."""
+        ...
+
+
+class TombstoneQueue(TombstoneStore, Protocol):
+    """Remembers deleted posts until everything of them is gone, so that a crash only delays it."""
+
+    async def pending(self, limit: int) -> list[str]:
+        """Ids of deleted posts of which something is left, longest deleted first."""
+        ...
+
+    async def forget(self, before_ms: int) -> None:
+        """Forget who deleted what before that time (repeating those deletions is a 404 from now on)
+        and receipts from before it. Posts of which something is left are kept."""
+        ...
