@@ -23,10 +23,10 @@ help:  ## List what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 10
 
 run: $(VENV)/installed  ## Install, and serve the local edition on PORT (8080) from DATA (./data)
-	@echo 'Sample pictures: run "make sample" in another terminal. Stop with Ctrl-C.'
+	@echo 'Sample images: run "make sample" in another terminal. Stop with Ctrl-C.'
 	@exec $(BIN)/image-poster serve --port $(PORT) --data-dir $(DATA)
 
-sample: $(VENV)/installed  ## Post sample pictures and comments to the server on PORT
+sample: $(VENV)/installed  ## Post sample images and comments to the server on PORT
 	@$(BIN)/python scripts/sample.py http://127.0.0.1:$(PORT)
 
 test: $(VENV)/installed-dev  ## Run all tests, in two processes

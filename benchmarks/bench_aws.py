@@ -21,7 +21,7 @@ from PIL import Image as PillowImage
 
 import servers
 from aws_local.emulator import CREDENTIALS, REGION, running_emulator
-from bench_pictures import peak_bytes
+from bench_images import peak_bytes
 from contract.ports.suite import a_comment, a_post
 from image_poster.adapters.dynamodb.boto import BotoTable, encoded_item
 from image_poster.adapters.dynamodb.comments import DynamoCommentCounter, DynamoCommentStore
@@ -123,11 +123,11 @@ def _largest_images(folder: Path, side: int) -> Line:
     """The formats whose decoders need the whole image at once, at the most pixels that are
     taken."""
     plain = pyvips.Image.perlin(side, side, cell_size=200, uchar=True)
-    picture = plain.bandjoin([plain, plain]).copy(interpretation="srgb").copy_memory()
-    picture.heifsave(str(folder / "avif"), compression="av1", effort=0)
-    picture.pngsave(str(folder / "interlaced png"), compression=1, interlace=True)
-    picture.jpegsave(str(folder / "progressive jpeg"), interlace=True)
-    pixels = PillowImage.frombytes("RGB", (side, side), picture.write_to_memory())
+    image = plain.bandjoin([plain, plain]).copy(interpretation="srgb").copy_memory()
+    image.heifsave(str(folder / "avif"), compression="av1", effort=0)
+    image.pngsave(str(folder / "interlaced png"), compression=1, interlace=True)
+    image.jpegsave(str(folder / "progressive jpeg"), interlace=True)
+    pixels = PillowImage.frombytes("RGB", (side, side), image.write_to_memory())
     pillow_heif.from_pillow(pixels).save(folder / "heic", quality=50)
     files = ["avif", "heic", "interlaced png", "progressive jpeg"]
     found = {name: asyncio.run(_peak_mb(folder / name, folder)) for name in files}

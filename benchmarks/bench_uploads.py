@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 import psutil
 
 import servers
-from bench_pictures import peak_bytes
+from bench_images import peak_bytes
 from load import LOAD_CORES
 from report import Found, Line, Skipped
 from scale import Scale, UploadsScale
@@ -139,7 +139,7 @@ def _begun(folder: Path, side: Side, url: str, photo: Path) -> Iterator["subproc
 
 def _finish(process: "subprocess.Popen[bytes]") -> None:
     _, said = process.communicate(timeout=300)
-    # Exit code 1 of ours is that the picture, which is none, could not be shown; it was taken.
+    # Exit code 1 of ours is that the image, which is none, could not be shown; it was taken.
     assert process.returncode == 0 or b"image_unreadable" in said, said
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 import bench_aws
 import bench_comments
 import bench_feed
-import bench_pictures
+import bench_images
 import bench_uploads
 from report import Found, Line, faults
 from scale import FULL, SMOKE, Scale
@@ -38,7 +38,7 @@ class Benchmark:
 BENCHMARKS = {
     "feed": Benchmark(bench_feed.lines, 5),
     "comments": Benchmark(bench_comments.lines, 3),
-    "pictures": Benchmark(bench_pictures.lines, 3),
+    "images": Benchmark(bench_images.lines, 3),
     "uploads": Benchmark(bench_uploads.lines, 15),
     "aws": Benchmark(bench_aws.lines, 4),
 }

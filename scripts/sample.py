@@ -1,6 +1,6 @@
-"""Post sample pictures and comments to a running server: `make sample`.
+"""Post sample images and comments to a running server: `make sample`.
 
-The pictures are drawn here: landscapes with a sun, lying on their side as phones send them.
+The images are drawn here: landscapes with a sun, lying on their side as phones send them.
 """
 
 import io
@@ -30,8 +30,8 @@ WIDTH, HEIGHT = 1800, 1200
 def landscape(colours: tuple[tuple[int, int, int], ...], chance: random.Random) -> Image.Image:
     """Sky, sun, and three rows of hills."""
     sky, hills, front = colours
-    picture = Image.new("RGB", (WIDTH, HEIGHT), sky)
-    draw = ImageDraw.Draw(picture)
+    image = Image.new("RGB", (WIDTH, HEIGHT), sky)
+    draw = ImageDraw.Draw(image)
     sun = chance.randint(300, 1500)
     draw.ellipse((sun - 110, 260, sun + 110, 480), fill=(255, 245, 215))
     for row in range(3):
@@ -41,15 +41,15 @@ def landscape(colours: tuple[tuple[int, int, int], ...], chance: random.Random) 
         base = 620 + row * 170
         line = [(x, base + chance.randint(-90, 60)) for x in range(-50, WIDTH + 250, 200)]
         draw.polygon([(0, HEIGHT), *line, (WIDTH, HEIGHT)], fill=mixed)
-    return picture.filter(ImageFilter.GaussianBlur(2))
+    return image.filter(ImageFilter.GaussianBlur(2))
 
 
-def phone_picture(picture: Image.Image) -> bytes:
-    """As a phone writes it: the picture as the sensor lies, and a tag that says how to turn it."""
+def phone_image(image: Image.Image) -> bytes:
+    """As a phone writes it: the image as the sensor lies, and a tag that says how to turn it."""
     exif = Image.Exif()
     exif[ORIENTATION] = ORIENTATION_6
     buffer = io.BytesIO()
-    picture.transpose(Image.Transpose.ROTATE_90).save(buffer, "JPEG", quality=90, exif=exif)
+    image.transpose(Image.Transpose.ROTATE_90).save(buffer, "JPEG", quality=90, exif=exif)
     return buffer.getvalue()
 
 
@@ -59,7 +59,7 @@ def main(url: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
         for number, (caption, colours) in enumerate(SCENES.items()):
             file = Path(folder, f"{number}.jpg")
-            file.write_bytes(phone_picture(landscape(colours, chance)))
+            file.write_bytes(phone_image(landscape(colours, chance)))
             with ImagePosterClient(url, PEOPLE[number % len(PEOPLE)]) as client:
                 post = client.post(file, caption=caption, alt=f"A drawn landscape: {caption}")
                 client.wait_until_processed(post.id)

@@ -9,22 +9,22 @@ from litestar import Litestar, Response, get
 
 from image_poster.editions.server import announce, reserved_port, serve_until_stopped
 from image_poster.http import metrics
-from image_poster.http.edge import Edge
+from image_poster.http.middleware import Middleware
 from image_poster.http.problems import EXCEPTION_HANDLERS
-from image_poster.http.replies import json_reply
+from image_poster.http.responses import json_response
 
 BODY = Path(sys.argv[2]).read_bytes()
 
 
 @get("/posts")
 async def page() -> Response[bytes]:
-    return json_reply(BODY)
+    return json_response(BODY)
 
 
 def main() -> None:
     app = Litestar([page], exception_handlers=EXCEPTION_HANDLERS, openapi_config=None)
     with reserved_port("127.0.0.1", int(sys.argv[1])) as port:
-        edge = Edge(app, loopback_only=True, observers=(metrics.observe,))
+        edge = Middleware(app, loopback_only=True, observers=(metrics.observe,))
         uvloop.run(
             serve_until_stopped(edge, "127.0.0.1", port, lambda: announce("127.0.0.1", port))
         )

@@ -1,3 +1,3 @@
-"""image-poster-api: phones on bad connections post pictures, others comment, a feed ranks them."""
+"""image-poster-api: phones on bad connections post images, others comment, a feed ranks them."""
 
 __version__ = "0.1.0"

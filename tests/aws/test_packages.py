@@ -15,7 +15,7 @@ from lambda_zips.contents import GLIBC, IMAGE, LAMBDA, LAMBDA_PYTHON, PACKAGES, 
 from lambda_zips.lock import normalized, read_lock
 from lambda_zips.measure import ENVIRONMENT, folder_bytes, import_ms
 from lambda_zips.sbom import write_sbom
-from support import pictures
+from support import samples
 from support.imports import PROBE
 
 # ELF header: `e_machine` of AArch64 (ELF for the Arm 64-bit Architecture, section 5.2).
@@ -147,10 +147,10 @@ for name in sys.argv[2:]:
 
 
 def renders(python: str, folder: Path, tmp_path: Path) -> None:
-    samples = pictures.samples()
-    for name, content in samples.items():
+    found = samples.samples()
+    for name, content in found.items():
         (tmp_path / name).write_bytes(content)
-    names = [str(tmp_path / name) for name in samples]
+    names = [str(tmp_path / name) for name in found]
     words = [python, "-I", "-S", "-c", RENDER, str(folder), *names]
     done = subprocess.run(words, capture_output=True, text=True, check=False, env=ENVIRONMENT)
-    assert done.stdout.count("Size(") == len(samples), done.stderr
+    assert done.stdout.count("Size(") == len(found), done.stderr

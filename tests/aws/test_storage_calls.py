@@ -18,14 +18,14 @@ from image_poster.adapters.dynamodb.comments import DynamoCommentStore
 from image_poster.adapters.dynamodb.posts import DynamoPostStore
 from image_poster.adapters.dynamodb.schema import COMMENT, POST
 from image_poster.domain.posts import published_post
-from image_poster.editions.aws import parts
+from image_poster.editions.aws import container
 from image_poster.editions.aws.settings import Settings
-from support import pictures
+from support import samples
 from support.renderer import RENDERED
 from support.tables import EmulatedTable
 
 pytestmark = pytest.mark.anyio
-PICTURE = pictures.jpeg()
+IMAGE = samples.jpeg()
 TUS = {"tus-resumable": "1.0.0"}
 PIECE = {**TUS, "content-type": "application/offset+octet-stream"}
 
@@ -113,7 +113,7 @@ def calls(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> Iterator[Calls
 
     for name, value in {**CREDENTIALS, "AWS_DEFAULT_REGION": REGION}.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(parts, "client", client)
+    monkeypatch.setattr(container, "client", client)
     yield noted
     for made in clients.values():
         made.close()
@@ -130,7 +130,7 @@ async def service(settings: Settings, calls: Calls) -> AsyncIterator[Service]:
         claims = {"authorizer": {"jwt": {"claims": {"sub": "alice"}}}}
         await app({**scope, "aws.event": {"requestContext": claims}}, receive, send)
 
-    rows, clock = parts.table(settings), SystemClock()
+    rows, clock = container.table(settings), SystemClock()
     transport = httpx.ASGITransport(as_alice)
     async with httpx.AsyncClient(transport=transport, base_url="http://aws") as http:
         posts = DynamoPostStore(rows, clock, shards=settings.feed_shards)
@@ -201,32 +201,32 @@ async def test_a_reservation_is_one_write(service: Service) -> None:
     assert await service.cost("POST", "/uploads", 201, headers=headers) == {"PutItem": 1}
 
 
-async def test_a_picture_in_its_request_is_one_object_and_one_write(service: Service) -> None:
-    files = {"image": ("photo.jpg", PICTURE)}
+async def test_a_image_in_its_request_is_one_object_and_one_write(service: Service) -> None:
+    files = {"image": ("photo.jpg", IMAGE)}
     assert await service.cost("POST", "/posts", 201, files=files) == {"PutObject": 1, "PutItem": 1}
 
 
 async def test_a_piece_is_one_read_one_object_and_one_conditional_update(service: Service) -> None:
-    headers = {**TUS, "upload-length": str(len(PICTURE))}
+    headers = {**TUS, "upload-length": str(len(IMAGE))}
     await service.cost("POST", "/uploads", 201, headers=headers)
     path = service.answer.headers["location"]
     assert await service.cost("HEAD", path, 200, headers=TUS) == {"GetItem": 1}
     sent = {**PIECE, "upload-offset": "0"}
-    cost = await service.cost("PATCH", path, 204, headers=sent, content=PICTURE[:100])
+    cost = await service.cost("PATCH", path, 204, headers=sent, content=IMAGE[:100])
     assert cost == {"GetItem": 1, "PutObject": 1, "UpdateItem": 1}
     sent = {**PIECE, "upload-offset": "100"}
-    cost = await service.cost("PATCH", path, 204, headers=sent, content=PICTURE[100:])
+    cost = await service.cost("PATCH", path, 204, headers=sent, content=IMAGE[100:])
     # The last one completes the upload too, which reads the post and changes it.
     assert cost == {"GetItem": 2, "PutObject": 1, "UpdateItem": 2}
 
 
 async def test_a_signed_put_asks_nothing_of_us(service: Service) -> None:
-    image = {"size": len(PICTURE), "content_type": "image/jpeg"}
-    image["sha256"] = hashlib.sha256(PICTURE).hexdigest()
+    image = {"size": len(IMAGE), "content_type": "image/jpeg"}
+    image["sha256"] = hashlib.sha256(IMAGE).hexdigest()
     await service.cost("POST", "/posts", 201, json={"image": image})
     put = service.answer.json()["upload"]["put"]
     assert httpx.URL(put["url"]).host == "127.0.0.1"  # S3 itself, and not this service
-    assert httpx.put(put["url"], headers=put["headers"], content=PICTURE).is_success
+    assert httpx.put(put["url"], headers=put["headers"], content=IMAGE).is_success
     assert service.calls.look() == {}
 
 
@@ -244,7 +244,7 @@ async def test_editing_a_post_is_one_read_and_one_conditional_write(service: Ser
     assert "ConditionExpression" in service.calls.written[0]
 
 
-async def test_deleting_a_post_is_one_conditional_write_and_then_its_pictures(
+async def test_deleting_a_post_is_one_conditional_write_and_then_its_images(
     service: Service,
 ) -> None:
     path = f"/posts/{await service.ready()}"

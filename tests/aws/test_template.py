@@ -82,7 +82,7 @@ def test_buckets_are_private_encrypted_and_speak_tls_only(bucket: str) -> None:
             assert "AWS:SourceArn" in statement["Condition"]["StringEquals"]
 
 
-def test_pictures_come_from_cloudfront_only_and_originals_not_at_all() -> None:
+def test_images_come_from_cloudfront_only_and_originals_not_at_all() -> None:
     distribution = RESOURCES["Distribution"]["Properties"]["DistributionConfig"]
     origins = {origin["Id"]: origin for origin in distribution["Origins"]}
     assert origins["images"]["OriginAccessControlId"] == {"Ref": "ImagesAccess"}

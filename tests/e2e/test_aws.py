@@ -1,4 +1,4 @@
-"""The AWS edition as `make aws-local` serves it: its commands, its operators, its large pictures,
+"""The AWS edition as `make aws-local` serves it: its commands, its operators, its large images,
 and its log."""
 
 import json
@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import pytest
 from botocore.session import Session
 
-from support import pictures
+from support import samples
 from support.api import AWS as AWS_EDITION
 from support.api import Api, someone
 from support.servers import AWS, start
@@ -88,7 +88,7 @@ def api(stack: Stack) -> Iterator[Api]:
 @pytest.fixture
 def photo(tmp_path: Path) -> Path:
     path = tmp_path / "photo.jpg"
-    path.write_bytes(pictures.noisy(700))
+    path.write_bytes(samples.noisy(700))
     return path
 
 
@@ -123,7 +123,7 @@ def test_the_commands_take_a_bearer_token(
 @pytest.mark.parametrize("way", ["put", "tus"])
 def test_a_hundred_megabytes_are_taken(api: Api, way: str) -> None:
     """A defect of the prototype: it could take no more than a Lambda's 6 MB."""
-    alice, content = someone("alice"), pictures.bitmap(5770, 5770)
+    alice, content = someone("alice"), samples.bitmap(5770, 5770)
     assert 99_000_000 < len(content) <= 100_000_000
     image = {"size": len(content), "content_type": "image/bmp"}
     reserved = api.send("POST", "/posts", alice, json={"image": image}).json()
@@ -145,13 +145,13 @@ def test_a_hundred_megabytes_are_taken(api: Api, way: str) -> None:
         post = api.get(path, alice, params={"wait": 20}).json()
     assert post["status"] == "ready"
     assert api.get(f"{path}/original", alice).content == content
-    shown = pictures.opened(api.get(post["image"]["url"]).content)  # type: ignore[index]
-    assert pictures.looks_like(pictures.corner_colours(shown), pictures.CORNERS)
+    shown = samples.opened(api.get(post["image"]["url"]).content)  # type: ignore[index]
+    assert samples.looks_like(samples.corner_colours(shown), samples.CORNERS)
 
 
 def test_one_request_id_leads_through_all_three_lambdas(stack: Stack, api: Api) -> None:
     request_id, alice = f"request-{someone()}", someone("alice")
-    files = {"image": ("photo.jpg", pictures.jpeg())}
+    files = {"image": ("photo.jpg", samples.jpeg())}
     headers = {"x-request-id": request_id}
     post = api.send("POST", "/posts", alice, files=files, headers=headers).json()
     assert api.get(f"/posts/{post['id']}", alice, params={"wait": 20}).json()["status"] == "ready"
@@ -173,7 +173,7 @@ def logged(stack: Stack, group: str, part: str) -> list[str]:
 def test_given_up_image_work_is_listed_and_replayed(stack: Stack, api: Api) -> None:
     """The emulator imitates no retries and no dead-letter queue: here they are done by hand, with
     the message that Lambda documents."""
-    alice, content = someone("alice"), pictures.jpeg()
+    alice, content = someone("alice"), samples.jpeg()
     image = {"size": len(content), "content_type": "image/jpeg"}
     reserved = api.send("POST", "/posts", alice, json={"image": image}).json()
     key, path = f"originals/{reserved['id']}", f"/posts/{reserved['id']}"

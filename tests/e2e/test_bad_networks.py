@@ -19,13 +19,13 @@ from tusclient.client import TusClient
 
 from image_poster.client import AsyncImagePosterClient, ImagePosterClient, Policy, Progress
 from image_poster.client.journal import Journal
-from support import peers, pictures
+from support import peers, samples
 from support.api import LOCAL as LOCAL_EDITION
 from support.api import Api, someone
 from support.chaos import RunningProxy, Weather, chaos
 from support.servers import LOCAL, Server, local_server
 
-PICTURE = pictures.noisy(1300)
+IMAGE = samples.noisy(1300)
 HURRIED = Policy(base=0.05, silence=0.5)
 STORMS = {
     "reset": Weather(1, cut_after_bytes=200_000),
@@ -50,11 +50,11 @@ def journal(tmp_path: Path) -> Journal:
 @pytest.fixture
 def photo(tmp_path: Path) -> Path:
     path = tmp_path / "photo.jpg"
-    path.write_bytes(PICTURE)
+    path.write_bytes(IMAGE)
     return path
 
 
-def assert_one_post(server: Server, user: str, content: bytes = PICTURE, **fields: Any) -> None:
+def assert_one_post(server: Server, user: str, content: bytes = IMAGE, **fields: Any) -> None:
     """The user has this one post, with these bytes."""
     with Api(server.url, LOCAL_EDITION) as api:
         (post,) = api.feed(creator=user, sort="new")["posts"]
@@ -73,7 +73,7 @@ def test_a_file_is_posted_once(server: Server, photo: Path, journal: Journal, st
         assert proxy.counts.cuts > 0
     assert_one_post(server, alice, caption="at last")
     assert any(progress.trouble for progress in seen)
-    assert (seen[-1].sent, seen[-1].total) == (len(PICTURE), len(PICTURE))
+    assert (seen[-1].sent, seen[-1].total) == (len(IMAGE), len(IMAGE))
 
 
 def test_the_asynchronous_client_posts_many_at_once(server: Server, journal: Journal) -> None:
@@ -81,7 +81,7 @@ def test_the_asynchronous_client_posts_many_at_once(server: Server, journal: Jou
 
     async def post(url: str, user: str) -> None:
         async with AsyncImagePosterClient(url, user, policy=HURRIED, journal=journal) as client:
-            made = await client.post(io.BytesIO(PICTURE))
+            made = await client.post(io.BytesIO(IMAGE))
             await client.wait_until_processed(made.id)
 
     async def post_all(url: str) -> None:
@@ -120,7 +120,7 @@ def test_an_upload_goes_on_though_the_server_is_killed(tmp_path: Path, journal: 
                 servers.append(stack.enter_context(again))
 
         with ImagePosterClient(url, alice, policy=HURRIED, journal=journal) as client:
-            post = client.post(io.BytesIO(PICTURE), progress=kill_in_the_middle)
+            post = client.post(io.BytesIO(IMAGE), progress=kill_in_the_middle)
             client.wait_until_processed(post.id)
         assert len(servers) == 2
         assert_one_post(servers[1], alice)
@@ -133,10 +133,10 @@ def test_tuspy_uploads_through_a_bad_network(server: Server, seed: int) -> None:
     with chaos(server.url, Weather(seed, cut_after_bytes=250_000)) as proxy:
         client = TusClient(f"{proxy.url}/uploads", {"user-id": alice, "Idempotency-Key": "one"})
         uploader = client.uploader(
-            file_stream=io.BytesIO(PICTURE),
+            file_stream=io.BytesIO(IMAGE),
             chunk_size=200_000,
             retries=20,
-            retry_delay=0.02,  # type: ignore[arg-type]
+            retry_delay=0.02,
             metadata={"caption": "by tuspy"},
         )
         for _ in range(50):
@@ -214,7 +214,7 @@ def ten_photos(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     folder = tmp_path_factory.mktemp("photos")
     photos = [folder / f"photo-{number}.jpg" for number in range(10)]
     for number, path in enumerate(photos):
-        path.write_bytes(pictures.noisy(STORM.side, number))
+        path.write_bytes(samples.noisy(STORM.side, number))
     return photos
 
 

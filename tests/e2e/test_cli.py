@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from support import pictures
+from support import samples
 from support.servers import LOCAL, Server, local_server, start
 from support.shell import Shell
 
@@ -30,7 +30,7 @@ def shell(server: Server, tmp_path: Path) -> Shell:
 @pytest.fixture
 def photo(tmp_path: Path) -> Path:
     path = tmp_path / "photo.jpg"
-    path.write_bytes(pictures.from_phone(6, 900, 600))
+    path.write_bytes(samples.from_phone(6, 900, 600))
     return path
 
 
@@ -74,11 +74,11 @@ def test_many_files_are_many_posts_and_pages_lead_on(shell: Shell, photo: Path) 
 
 def test_what_is_refused_exits_1_with_a_sentence(shell: Shell, photo: Path, tmp_path: Path) -> None:
     text = tmp_path / "notes.txt"
-    text.write_text("no picture")
+    text.write_text("no image")
     assert "unsupported_image" in shell.run("post", text, "--as", "alice", code=1).stderr
     assert "identity_required" in shell.run("post", photo, code=1).stderr
     broken = tmp_path / "broken.jpg"
-    broken.write_bytes(pictures.jpeg()[:700])
+    broken.write_bytes(samples.jpeg()[:700])
     said = shell.run("post", broken, "--as", "alice", code=1).stderr
     assert "broken.jpg" in said
     assert "image_unreadable" in said
@@ -148,11 +148,11 @@ def test_the_doctor_finds_what_is_wrong(tmp_path: Path, photo: Path) -> None:
     (lost,) = (tmp_path / "data" / "renditions").rglob(f"{post['id']}.600.jpg")
     lost.unlink()
     sick = shell.run("doctor", *data, code=1).stdout
-    assert re.search(rf"BAD\s+pictures\s+missing of {post['id']}", sick)
+    assert re.search(rf"BAD\s+images\s+missing of {post['id']}", sick)
 
 
 def test_parked_work_is_listed_and_replayed(tmp_path: Path, photo: Path) -> None:
-    """The original is taken away, so that image work fails through no fault of the picture."""
+    """The original is taken away, so that image work fails through no fault of the image."""
     data = ("--data-dir", tmp_path / "data")
     server = start(LOCAL, "--data-dir", str(tmp_path / "data"))
     shell = Shell(server.url, tmp_path)

@@ -5,14 +5,15 @@ import os
 import random
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 import httpx
 import pytest
 
-from support import pictures
+from support import samples
 from support.api import LOCAL as LOCAL_EDITION
 from support.api import Api
 from support.servers import LOCAL, local_server, start
@@ -20,7 +21,8 @@ from support.servers import LOCAL, local_server, start
 ROUNDS = int(os.environ.get("CRASH_ROUNDS", "50"))
 SEED = int(os.environ.get("CRASH_SEED", "20261124"))
 CLIENTS = 6
-PICTURE = pictures.jpeg()
+Thing = TypeVar("Thing")
+IMAGE = samples.jpeg()
 
 
 @dataclass
@@ -67,13 +69,14 @@ class Client(threading.Thread):
             self.unexpected.append(f"{answer.request.method} {answer.url}: {answer.text}")
         return answer.is_success
 
-    def some(self, known: dict[object, object] | set[object]) -> object | None:
+    def some(self, known: Iterable[Thing]) -> Thing | None:
         with self.journal.lock:
-            return self.random.choice(list(known)[-30:]) if known else None
+            latest = list(known)[-30:]
+            return self.random.choice(latest) if latest else None
 
     def post(self) -> None:
         caption = f"{self.random.random()}"
-        answer = self.http.post("/posts", files={"image": PICTURE}, data={"caption": caption})
+        answer = self.http.post("/posts", files={"image": IMAGE}, data={"caption": caption})
         if self.answered(answer, 201):
             with self.journal.lock:
                 self.journal.posts[answer.json()["id"]] = caption
@@ -110,7 +113,7 @@ class Client(threading.Thread):
         if post_id is not None:
             self.delete(post_id, f"/posts/{post_id}", self.journal.deleted_posts)
 
-    def delete(self, known: object, path: str, deleted: set[object]) -> None:
+    def delete(self, known: Thing, path: str, deleted: set[Thing]) -> None:
         with self.journal.lock:
             self.journal.doubtful.add(known)
         if self.answered(self.http.delete(path), 204, 404):
@@ -156,7 +159,7 @@ def check_posts(api: Api, journal: Journal) -> None:
         assert post["caption"] == caption or post["caption"] in journal.edited[post_id]
         assert api.get(post["image"]["url"]).status_code == 200
         assert api.get(post["image"]["large"]["url"]).status_code == 200
-        assert api.get(f"/posts/{post_id}/original", "user").content == PICTURE
+        assert api.get(f"/posts/{post_id}/original", "user").content == IMAGE
         check_comments(api, journal, post)
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from lambda_zips.contents import PACKAGES
 from lambda_zips.measure import ENVIRONMENT
-from support import pictures
+from support import samples
 from support.imports import PROBE
 from support.installed import build_wheel, install, installed
 from support.servers import local_server, running
@@ -67,7 +67,7 @@ def test_commands_of_a_client_need_nothing_more(plain: Path, command: str) -> No
 
 def test_a_plain_installation_posts_comments_and_reads(plain: Path, tmp_path: Path) -> None:
     photo = tmp_path / "photo.jpg"
-    photo.write_bytes(pictures.jpeg())
+    photo.write_bytes(samples.jpeg())
     with local_server(tmp_path / "data") as server:
         as_alice = {
             "IMAGE_POSTER_URL": server.url,

@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from support import pictures
+from support import samples
 from support.api import LOCAL as LOCAL_EDITION
 from support.api import Api, assert_problem, someone
 from support.servers import LOCAL, Server, running
 
 SIZE = "12m"
 # A refusal of LARGE means that there is no room for HUGE either.
-SMALL, LARGE, HUGE = pictures.jpeg(), pictures.noisy(2000), pictures.noisy(2500)
+SMALL, LARGE, HUGE = samples.jpeg(), samples.noisy(2000), samples.noisy(2500)
 BEGUN = 100_000
 TUS = {"tus-resumable": "1.0.0"}
 PIECE = {**TUS, "content-type": "application/offset+octet-stream"}
@@ -86,7 +86,7 @@ def test_nothing_is_lost_and_room_again_is_used(server: Server) -> None:
 
 
 def send_the_rest(api: Api, upload: str, user: str) -> None:
-    """As a client does. A picture that was deleted while it was being processed takes its room
+    """As a client does. An image that was deleted while it was being processed takes its room
     until that ends, so there may be a 507 or two more."""
     deadline = time.monotonic() + 30
     while True:

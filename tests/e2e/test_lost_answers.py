@@ -9,16 +9,16 @@ from typing import Any
 import httpx
 import pytest
 
-from support import pictures
+from support import samples
 from support.api import LOCAL as LOCAL_EDITION
 from support.api import Api, someone
 from support.chaos import Weather, chaos
 from support.servers import local_server
 
-PICTURE = pictures.jpeg(300, 200)
+IMAGE = samples.jpeg(300, 200)
 TUS = {"tus-resumable": "1.0.0"}
 PIECE = {**TUS, "content-type": "application/offset+octet-stream"}
-LENGTH = {**TUS, "upload-length": str(len(PICTURE))}
+LENGTH = {**TUS, "upload-length": str(len(IMAGE))}
 KEY = {"idempotency-key": "the same"}
 
 
@@ -46,7 +46,7 @@ class Service:
         post: dict[str, Any] = self.api.get(path, user, params={"wait": 20}).json()
         assert post["status"] == "ready"
         assert self.api.feed(creator=user)["posts"] == [post]
-        assert self.api.get(f"{path}/original", user).content == PICTURE
+        assert self.api.get(f"{path}/original", user).content == IMAGE
         return post
 
 
@@ -69,7 +69,7 @@ def test_of_a_creation(service: Service) -> None:
     assert created.headers["idempotent-replayed"] == "true"
     assert service.uploads() == before + 1
     path = created.headers["location"]
-    service.api.send("PATCH", path, alice, content=PICTURE, headers={**PIECE, "upload-offset": "0"})
+    service.api.send("PATCH", path, alice, content=IMAGE, headers={**PIECE, "upload-offset": "0"})
     service.assert_one_post(alice, path.replace("uploads", "posts"))
 
 
@@ -77,11 +77,11 @@ def test_of_a_creation_that_brought_bytes(service: Service) -> None:
     """The repeat tells how far it had come, and its own bytes are not taken twice."""
     alice, before = someone("alice"), service.uploads()
     headers = {**LENGTH, **PIECE, **KEY}
-    created = service.send("POST", "/uploads", alice, headers=headers, content=PICTURE[:500])
+    created = service.send("POST", "/uploads", alice, headers=headers, content=IMAGE[:500])
     assert created.headers["upload-offset"] == "500"
     assert service.uploads() == before + 1
     path, rest = created.headers["location"], {**PIECE, "upload-offset": "500"}
-    service.api.send("PATCH", path, alice, content=PICTURE[500:], headers=rest)
+    service.api.send("PATCH", path, alice, content=IMAGE[500:], headers=rest)
     service.assert_one_post(alice, path.replace("uploads", "posts"))
 
 
@@ -89,13 +89,13 @@ def test_of_a_piece_in_the_middle(service: Service) -> None:
     alice = someone("alice")
     path = service.api.send("POST", "/uploads", alice, headers=LENGTH).headers["location"]
     sent = {**PIECE, "upload-offset": "0"}
-    repeated = service.send("PATCH", path, alice, content=PICTURE[:500], headers=sent)
+    repeated = service.send("PATCH", path, alice, content=IMAGE[:500], headers=sent)
     assert repeated.status_code == 409  # as the protocol wants: ask where it is, then go on
     head = service.api.send("HEAD", path, alice, headers=TUS)
     assert head.headers["upload-offset"] == "500"
     rest = {**PIECE, "upload-offset": "500"}
-    done = service.api.send("PATCH", path, alice, content=PICTURE[500:], headers=rest)
-    assert (done.status_code, done.headers["upload-offset"]) == (204, str(len(PICTURE)))
+    done = service.api.send("PATCH", path, alice, content=IMAGE[500:], headers=rest)
+    assert (done.status_code, done.headers["upload-offset"]) == (204, str(len(IMAGE)))
     service.assert_one_post(alice, path.replace("uploads", "posts"))
 
 
@@ -103,15 +103,15 @@ def test_of_the_last_piece(service: Service) -> None:
     alice = someone("alice")
     path = service.api.send("POST", "/uploads", alice, headers=LENGTH).headers["location"]
     first, last = {**PIECE, "upload-offset": "0"}, {**PIECE, "upload-offset": "500"}
-    service.api.send("PATCH", path, alice, content=PICTURE[:500], headers=first)
-    repeated = service.send("PATCH", path, alice, content=PICTURE[500:], headers=last)
-    assert (repeated.status_code, repeated.headers["upload-offset"]) == (204, str(len(PICTURE)))
+    service.api.send("PATCH", path, alice, content=IMAGE[:500], headers=first)
+    repeated = service.send("PATCH", path, alice, content=IMAGE[500:], headers=last)
+    assert (repeated.status_code, repeated.headers["upload-offset"]) == (204, str(len(IMAGE)))
     service.assert_one_post(alice, path.replace("uploads", "posts"))
 
 
 def test_of_a_multipart_post(service: Service) -> None:
     alice, before = someone("alice"), service.uploads()
-    files = {"image": ("a.jpg", PICTURE)}
+    files = {"image": ("a.jpg", IMAGE)}
     made = service.send("POST", "/posts", alice, files=files, headers=KEY)
     assert (made.status_code, made.headers["idempotent-replayed"]) == (201, "true")
     service.assert_one_post(alice, made.headers["location"])
@@ -120,12 +120,12 @@ def test_of_a_multipart_post(service: Service) -> None:
 
 def test_of_a_reservation_and_its_put(service: Service) -> None:
     alice, before = someone("alice"), service.uploads()
-    image = {"size": len(PICTURE), "content_type": "image/jpeg"}
+    image = {"size": len(IMAGE), "content_type": "image/jpeg"}
     made = service.send("POST", "/posts", alice, json={"image": image}, headers=KEY)
     assert (made.status_code, made.headers["idempotent-replayed"]) == (201, "true")
     assert service.uploads() == before + 1
     put = made.json()["upload"]["put"]
-    done = service.send("PUT", put["url"], alice, content=PICTURE, headers=put["headers"])
+    done = service.send("PUT", put["url"], alice, content=IMAGE, headers=put["headers"])
     assert done.status_code == 204
     service.assert_one_post(alice, made.headers["location"])
 

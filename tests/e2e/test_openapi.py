@@ -3,6 +3,7 @@ no 500."""
 
 import json
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import schemathesis
@@ -30,13 +31,15 @@ def known(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, di
 
 @schema.parametrize()
 @settings(max_examples=25, suppress_health_check=list(HealthCheck), deadline=None)
-def test_every_answer_is_documented(case: Case, known: tuple[Server, dict[str, str]]) -> None:
+def test_every_answer_is_documented(
+    case: "Case[Any]", known: tuple[Server, dict[str, str]]
+) -> None:
     server, ids = known
     named = case.path_parameters or {}
     # Half of the paths name things that are there; others stay as invented.
     if case.method != "DELETE" and sum(map(ord, str(named.get("post_id")))) % 2:
         named.update({name: ids[name] for name in named if name in ids})
-    case.headers = {**dict(case.headers or {}), "user-id": "alice"}
+    case.headers["user-id"] = "alice"
     response = case.call(base_url=server.url)
     case.validate_response(response, checks=chosen())
 

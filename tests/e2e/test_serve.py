@@ -14,7 +14,7 @@ import httpx
 import psutil
 import pytest
 
-from support import pictures
+from support import samples
 from support.api import LOCAL as LOCAL_EDITION
 from support.api import Api, someone
 from support.servers import LOCAL, Server, local_server, start
@@ -61,14 +61,14 @@ def test_a_request_under_way_is_finished_before_it_stops(tmp_path: Path) -> None
     """The body of a post comes in two halves, with the order to stop in between."""
     server = start(LOCAL, "--data-dir", str(tmp_path))
     sent_half, go_on = threading.Event(), threading.Event()
-    picture = pictures.jpeg()
+    image = samples.jpeg()
 
     def pieces() -> Iterator[bytes]:
         head = b'--b\r\nContent-Disposition: form-data; name="image"; filename="a"\r\n\r\n'
-        yield head + picture[:500]
+        yield head + image[:500]
         sent_half.set()
         go_on.wait(10)
-        yield picture[500:] + b"\r\n--b--\r\n"
+        yield image[500:] + b"\r\n--b--\r\n"
 
     with ThreadPoolExecutor() as pool:
         headers = {"user-id": "alice", "content-type": "multipart/form-data; boundary=b"}
@@ -103,7 +103,7 @@ def test_a_cut_upload_is_a_line_in_the_log_and_leaves_nothing(
         b'--b\r\nContent-Disposition: form-data; name="image"; filename="a"\r\n\r\n'
     )
     with socket.create_connection(("127.0.0.1", port)) as connection:
-        connection.sendall(head + pictures.jpeg() + bytes(3_000_000))
+        connection.sendall(head + samples.jpeg() + bytes(3_000_000))
     deadline = time.monotonic() + 10
     while "client went away" not in log.read_text() or list((folder / "spool").iterdir()):
         assert time.monotonic() < deadline
@@ -249,9 +249,9 @@ def test_a_hundred_megabytes_go_to_the_disk_and_not_to_memory(tmp_path: Path) ->
         watcher = threading.Thread(target=watch)
         watcher.start()
         size = 99_000_000
-        picture = pictures.jpeg()
+        image = samples.jpeg()
         path = tmp_path / "big.jpg"
-        path.write_bytes(picture + bytes(size - len(picture)))
+        path.write_bytes(image + bytes(size - len(image)))
         with path.open("rb") as file:
             answer = api.send("POST", "/posts", "alice", files={"image": file})
         done.set()

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from tusclient.client import TusClient
 
-from support import pictures
+from support import samples
 from support.api import LOCAL as LOCAL_EDITION
 from support.api import Api
 from support.half_open import half_open_patch
@@ -19,56 +19,56 @@ PIECE = {**TUS, "content-type": "application/offset+octet-stream"}
 
 
 def test_an_upload_goes_on_after_the_server_was_killed(tmp_path: Path) -> None:
-    picture = pictures.jpeg(900, 600)
-    half = len(picture) // 2
+    image = samples.jpeg(900, 600)
+    half = len(image) // 2
     server = start(LOCAL, "--data-dir", str(tmp_path))
     with Api(server.url, LOCAL_EDITION) as api:
-        size = {**TUS, "upload-length": str(len(picture))}
+        size = {**TUS, "upload-length": str(len(image))}
         path = api.send("POST", "/uploads", "alice", headers=size).headers["location"]
         sent = {**PIECE, "upload-offset": "0"}
-        assert api.send("PATCH", path, "alice", content=picture[:half], headers=sent).is_success
+        assert api.send("PATCH", path, "alice", content=image[:half], headers=sent).is_success
         server.kill()
     with local_server(tmp_path) as again, Api(again.url, LOCAL_EDITION) as api:
         at = int(api.send("HEAD", path, "alice", headers=TUS).headers["upload-offset"])
         assert at == half
         rest = {**PIECE, "upload-offset": str(at)}
-        assert api.send("PATCH", path, "alice", content=picture[at:], headers=rest).is_success
+        assert api.send("PATCH", path, "alice", content=image[at:], headers=rest).is_success
         post_path = path.replace("uploads", "posts")
         post = api.get(post_path, "alice", params={"wait": 20}).json()
         assert post["status"] == "ready"
-        assert api.get(f"{post_path}/original", "alice").content == picture
+        assert api.get(f"{post_path}/original", "alice").content == image
 
 
 def test_a_crash_right_after_the_last_byte_is_mended_at_the_next_start(tmp_path: Path) -> None:
     """As if the server had been killed between the byte and the completion."""
-    picture = pictures.jpeg()
+    image = samples.jpeg()
     server = start(LOCAL, "--data-dir", str(tmp_path))
     with Api(server.url, LOCAL_EDITION) as api:
-        size = {**TUS, "upload-length": str(len(picture))}
+        size = {**TUS, "upload-length": str(len(image))}
         path = api.send("POST", "/uploads", "alice", headers=size).headers["location"]
         sent = {**PIECE, "upload-offset": "0"}
-        api.send("PATCH", path, "alice", content=picture[:-10], headers=sent)
+        api.send("PATCH", path, "alice", content=image[:-10], headers=sent)
         server.kill()
     post_id = path.rpartition("/")[2]
     (received,) = (tmp_path / "uploads").rglob(post_id)
     with received.open("ab") as file:
-        file.write(picture[-10:])
+        file.write(image[-10:])
     with local_server(tmp_path) as again, Api(again.url, LOCAL_EDITION) as api:
         post = api.get(f"/posts/{post_id}", "alice", params={"wait": 20}).json()
         assert post["status"] == "ready"
 
 
 def test_workers_take_uploads_over_from_each_other(tmp_path: Path) -> None:
-    picture = pictures.jpeg(1200, 900)
+    image = samples.jpeg(1200, 900)
     with local_server(tmp_path, "--workers", "2") as server, Api(server.url, LOCAL_EDITION) as api:
-        size = {**TUS, "upload-length": str(len(picture))}
+        size = {**TUS, "upload-length": str(len(image))}
         path = api.send("POST", "/uploads", "alice", headers=size).headers["location"]
         at = 0
-        while at < len(picture):
+        while at < len(image):
             # A connection each, so that either process may get it.
             with Api(server.url, LOCAL_EDITION) as own:
                 sent = {**PIECE, "upload-offset": str(at)}
-                piece = picture[at : at + 2000]
+                piece = image[at : at + 2000]
                 answer = own.send("PATCH", path, "alice", content=piece, headers=sent)
                 assert answer.status_code == 204, answer.text
                 at = int(answer.headers["upload-offset"])
@@ -78,26 +78,26 @@ def test_workers_take_uploads_over_from_each_other(tmp_path: Path) -> None:
 
 def test_a_half_open_upload_is_taken_over_whichever_worker_has_it(tmp_path: Path) -> None:
     """What the loser still sends is never written."""
-    picture = pictures.jpeg(1200, 900)
+    image = samples.jpeg(1200, 900)
     with local_server(tmp_path, "--workers", "2") as server, Api(server.url, LOCAL_EDITION) as api:
         for _ in range(4):  # either process may have it, and either may be asked
-            size = {**TUS, "upload-length": str(len(picture))}
+            size = {**TUS, "upload-length": str(len(image))}
             path = api.send("POST", "/uploads", "alice", headers=size).headers["location"]
-            begun = half_open_patch(server.url, path, "alice", picture[:1000], whole=len(picture))
+            begun = half_open_patch(server.url, path, "alice", image[:1000], whole=len(image))
             with begun as connection:
                 wait_for_size(tmp_path / "uploads", path.rpartition("/")[2], 1000)
                 assert offset_by_another_connection(server.url, path) == 1000
                 with contextlib.suppress(OSError):  # it may have been closed already
-                    connection.sendall(picture[1000:2000])
+                    connection.sendall(image[1000:2000])
                     connection.recv(4096)  # until it is told so
                 for _ in range(4):
                     assert offset_by_another_connection(server.url, path) == 1000
             sent = {**PIECE, "upload-offset": "1000"}
-            answer = api.send("PATCH", path, "alice", content=picture[1000:], headers=sent)
+            answer = api.send("PATCH", path, "alice", content=image[1000:], headers=sent)
             assert answer.status_code == 204
             post_path = path.replace("uploads", "posts")
             assert api.get(post_path, "alice", params={"wait": 20}).json()["status"] == "ready"
-            assert api.get(f"{post_path}/original", "alice").content == picture
+            assert api.get(f"{post_path}/original", "alice").content == image
 
 
 def wait_for_size(folder: Path, name: str, size: int) -> None:
@@ -115,18 +115,18 @@ def offset_by_another_connection(url: str, path: str) -> int:
 @pytest.mark.parametrize("checksums", [False, True])
 def test_tuspy_uploads(tmp_path: Path, *, checksums: bool) -> None:
     """A client that we did not write: https://pypi.org/project/tuspy/"""
-    picture = pictures.jpeg(1200, 900)
+    image = samples.jpeg(1200, 900)
     with local_server(tmp_path) as server, Api(server.url, LOCAL_EDITION) as api:
         client = TusClient(f"{server.url}/uploads", headers={"user-id": "alice"})
         uploader = client.uploader(
-            file_stream=io.BytesIO(picture),
+            file_stream=io.BytesIO(image),
             chunk_size=4000,
             metadata={"filename": "a.jpg", "caption": "by tuspy"},
             upload_checksum=checksums,
         )
         uploader.upload()
-        path = f"/posts/{uploader.url.rpartition('/')[2]}"
+        path = f"/posts/{str(uploader.url).rpartition('/')[2]}"
         post = api.get(path, "alice", params={"wait": 20}).json()
         assert (post["status"], post["caption"]) == ("ready", "by tuspy")
-        assert api.get(f"{path}/original", "alice").content == picture
+        assert api.get(f"{path}/original", "alice").content == image
         assert len(api.feed(creator="alice")["posts"]) == 1

@@ -36,13 +36,13 @@ from image_poster.domain.feed import FeedQuery, FeedSort
 from image_poster.domain.identity import Identity
 from image_poster.domain.limits import LATEST_KEPT
 from image_poster.domain.posts import published_post
-from image_poster.editions.aws.following import follow
-from image_poster.usecases.delete_post import RemoveRemains
-from image_poster.usecases.follow_changes import FollowChanges
+from image_poster.editions.aws.changes import apply_batch
+from image_poster.services.maintenance import ChangeApplier, PostPurger
 from support.dynamodb import CrashError, EventSourceMapping, FakeTable, Record
+from support.examples import examples
 from support.renderer import RENDERED
 
-EXAMPLES = settings(max_examples=max(200, settings.default.max_examples), deadline=None)
+EXAMPLES = settings(max_examples=max(200, examples()), deadline=None)
 ALICE = Identity("alice")
 Found = TypeVar("Found")
 
@@ -54,7 +54,7 @@ class Noted:
         self.begun: list[str] = []
         self.forgotten: list[str] = []
 
-    async def begin(self, post_id: str) -> None:
+    async def start(self, post_id: str) -> None:
         self.begun.append(post_id)
 
     async def forget(self, post_id: str) -> None:
@@ -70,9 +70,9 @@ class World:
         self.posts = DynamoPostStore(self.table, self.clock)
         self.comments = DynamoCommentStore(self.table, self.clock)
         self.counter = DynamoCommentCounter(self.table, self.clock)
-        self.pictures = MemoryImageStore(self.clock)
-        remains = RemoveRemains(DynamoTombstoneStore(self.table), self.pictures)
-        self.follow = FollowChanges(self.counter, self.noted, remains, self.noted)
+        self.images = MemoryImageStore(self.clock)
+        purger = PostPurger(DynamoTombstoneStore(self.table), self.images)
+        self.applier = ChangeApplier(self.counter, self.noted, purger, self.noted)
         self.crashes = crashes
         self.seen = 0
 
@@ -91,13 +91,13 @@ class World:
 
         self.table.around = maybe_crash
         try:
-            failed = await follow(self.follow, event["Records"])
+            failed = await apply_batch(self.applier, event["Records"])
         finally:
             self.table.around = lambda: None
         return {"batchItemFailures": [{"itemIdentifier": number} for number in failed]}
 
     async def settle(self, *, batch: int = 10, repeats: float = 0.2) -> EventSourceMapping:
-        """Deliver records until none is left; records of what following does included."""
+        """Deliver records until none is left; records of our own writes included."""
         mapping = EventSourceMapping(self.handle, seed=self.random.randrange(10**6))
         while self.seen < len(self.table.stream):
             records, self.seen = self.table.stream[self.seen :], len(self.table.stream)
@@ -199,7 +199,7 @@ def test_a_deleted_post_leaves_nothing_behind_though_comments_are_in_flight(
     async def story() -> None:
         world = World(seed, crashes)
         post_id = await world.ready()
-        world.pictures.keep(post_id, "original", b"bytes")
+        world.images.keep(post_id, "original", b"bytes")
         for _ in range(comments):
             await world.comments.add(a_comment(post_id))
         if seed % 2:
@@ -214,7 +214,7 @@ def test_a_deleted_post_leaves_nothing_behind_though_comments_are_in_flight(
         assert world.table.items[post_key(post_id)]["status"] == "deleted"
         assert world.noted.forgotten
         with pytest.raises(Exception, match="image"):
-            await world.pictures.open_original(post_id)
+            await world.images.open_original(post_id)
 
     run(story)
 
@@ -359,7 +359,7 @@ def test_the_rank_in_the_feed_never_lags_behind_the_count() -> None:
         await world.comments.add(a_comment(older))
         await world.settle()
         page = await feed.page(FeedQuery(sort=FeedSort.TOP, limit=10))
-        assert [(post.id, post.total_comments) for post in page.posts] == [(older, 1), (newer, 0)]
+        assert [(post.id, post.total_comments) for post in page.items] == [(older, 1), (newer, 0)]
 
     run(story)
 
@@ -428,13 +428,13 @@ def test_an_abandoned_upload_expires_with_its_pieces() -> None:
         world = World(8)
         post, upload = an_upload()
         await world.posts.add(post, None, upload)
-        world.pictures.receive(post.id, b"a piece")
+        world.images.receive(post.id, b"a piece")
         world.table.expire(upload.expires_ms // 1000)
         assert await world.posts.find(post.id) is not None
         world.table.expire(upload.expires_ms // 1000 + 24 * 3600)
         await world.settle()
         assert await world.posts.find(post.id) is None
-        assert world.pictures.received(post.id) == b""
+        assert world.images.received(post.id) == b""
         with pytest.raises(PostNotFoundError):
             await world.comments.add(a_comment(post.id))
 

@@ -19,10 +19,12 @@ from image_poster.domain.feed import FeedPosition
 from image_poster.domain.images import Size, large_size, sniff, working_size
 from image_poster.domain.limits import Limits, clean
 from image_poster.domain.pages import CursorSigner
+from image_poster.domain.posts import PostTexts
 from image_poster.domain.signing import Signer
 from image_poster.http.multipart import receive_post_form
 from image_poster.http.ranges import matches, requested_range
-from support import pictures
+from image_poster.services.posts import PostDraft
+from support import samples
 
 SIDES = st.integers(1, 60_000)
 POSITIONS = st.builds(FeedPosition, st.integers(0, 2**53), st.text(max_size=26))
@@ -77,10 +79,10 @@ def test_any_text_can_be_offered_as_a_cursor(text: str) -> None:
 @example("\r\n")
 def test_a_clean_text_stays_as_it_is(text: str) -> None:
     try:
-        once = clean("caption", text, most=20)
+        once = clean("caption", text, longest=20)
     except ValidationFailedError:
         return
-    assert clean("caption", once, most=20) == once
+    assert clean("caption", once, longest=20) == once
     assert len(once) <= 20
 
 
@@ -124,14 +126,14 @@ class FakeRequest:
         return {"type": "http.request", "body": piece, "more_body": bool(self._pieces)}
 
 
-PICTURE = pictures.jpeg(40, 30)
+IMAGE = samples.jpeg(40, 30)
 FORM = (
     b"".join(
         b'--b0undary\r\nContent-Disposition: form-data; name="%b"%b\r\n\r\n%b\r\n'
         % (name, file, value)
         for name, file, value in (
             (b"caption", b"", "Zoë".encode()),
-            (b"image", b'; filename="a.jpg"', PICTURE),
+            (b"image", b'; filename="a.jpg"', IMAGE),
             (b"alt", b"", b"\r\n--b0undar"),
         )
     )
@@ -146,8 +148,9 @@ def test_a_form_is_the_same_however_it_is_cut_into_pieces(cuts: list[int]) -> No
     pieces = [FORM[start:stop] for start, stop in pairwise(edges)]
     staged = FakeStaged()
     draft = asyncio.run(receive_post_form(FakeRequest(pieces), staged, Limits(), hashed=True))  # type: ignore[arg-type]
-    assert draft == ("Zoë", "\r\n--b0undar", hashlib.sha256(PICTURE).digest())
-    assert staged.received == PICTURE
+    texts = PostTexts("Zoë", "\r\n--b0undar")
+    assert draft == PostDraft(texts, hashlib.sha256(IMAGE).digest())
+    assert staged.received == IMAGE
 
 
 @given(st.integers(0, len(FORM) - 1), st.binary(max_size=3))

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from contract.ports.suite import ALICE, a_comment, a_post, an_upload
 from image_poster.adapters.dynamodb.comments import DynamoCommentCounter, DynamoCommentStore
+from image_poster.adapters.dynamodb.database import Item
 from image_poster.adapters.dynamodb.jobs import DynamoFailureCounter
 from image_poster.adapters.dynamodb.posts import DynamoPostStore
 from image_poster.adapters.dynamodb.schema import post_key
@@ -19,18 +20,17 @@ from image_poster.adapters.memory import ManualClock, MemoryImageStore
 from image_poster.domain.errors import BusyError, ImageNotFoundError
 from image_poster.domain.images import ImageRejectedError, ImageWorkFailedError
 from image_poster.domain.posts import PROCESSING_FAILED, Post, PostStatus
-from image_poster.usecases.publish_image import PublishImage
-from image_poster.usecases.publish_stored_image import PublishStoredImage
-from image_poster.usecases.replay_image_work import ReplayImageWork
+from image_poster.services.images import ImagePublisher, JobReplayer, StoredImagePublisher
 from support.dynamodb import CrashError, FakeTable
+from support.examples import examples
 from support.renderer import FakeRenderer
 
-EXAMPLES = settings(max_examples=max(200, settings.default.max_examples), deadline=None)
+EXAMPLES = settings(max_examples=max(200, examples()), deadline=None)
 ATTEMPTS = 3  # MaximumRetryAttempts in the template, and the first
 
 
 class World:
-    """Posts on AWS, a storage that tells of pictures, and the image Lambda."""
+    """Posts on AWS, a storage that tells of images, and the image Lambda."""
 
     def __init__(self, seed: int = 0, crashes: float = 0.0) -> None:
         self.random, self.crashes = random.Random(seed), crashes
@@ -38,19 +38,19 @@ class World:
         self.posts = DynamoPostStore(self.table, clock)
         self.comments = DynamoCommentStore(self.table, clock)
         self.counter = DynamoCommentCounter(self.table, clock)
-        self.pictures, self.renderer = MemoryImageStore(clock), FakeRenderer()
-        publish = PublishImage(self.posts, self.pictures, self.renderer)
+        self.images, self.renderer = MemoryImageStore(clock), FakeRenderer()
+        publisher = ImagePublisher(self.posts, self.images, self.renderer)
         failures = DynamoFailureCounter(self.table)
-        self.work = PublishStoredImage(self.posts, self.pictures, publish, failures)
-        self.replay = ReplayImageWork(self.posts, failures, self)
+        self.publisher = StoredImagePublisher(self.posts, self.images, publisher, failures)
+        self.replayer = JobReplayer(self.posts, failures, self)
         self.dead: list[str] = []
 
-    async def begin(self, post_id: str) -> None:
+    async def start(self, post_id: str) -> None:
         """A new object: the storage tells the Lambda of it, which retries and then parks."""
         for _ in range(ATTEMPTS):
             self.table.around = self._maybe_crash
             try:
-                await self.work(post_id)
+                await self.publisher.publish(post_id)
             except (ImageWorkFailedError, BusyError, CrashError):
                 continue
             finally:
@@ -63,10 +63,10 @@ class World:
             raise CrashError
 
     async def put(self) -> str:
-        """A reserved post whose picture came by a signed PUT; nobody was told of it yet."""
+        """A reserved post whose image came by a signed PUT; nobody was told of it yet."""
         post, upload = an_upload()
         await self.posts.add(post, None, upload)
-        self.pictures.keep(post.id, "original", b"bytes")
+        self.images.keep(post.id, "original", b"bytes")
         return post.id
 
     async def now(self, post_id: str) -> Post:
@@ -75,7 +75,7 @@ class World:
         return stored.post
 
     def has_files(self, post_id: str) -> bool:
-        return any(kept == post_id for kept, _ in self.pictures._files)
+        return any(kept == post_id for kept, _ in self.images._files)
 
 
 def run(story: Callable[[], Awaitable[None]]) -> None:
@@ -88,12 +88,12 @@ def test_a_redelivered_s3_event_never_resets_the_count() -> None:
     async def story() -> None:
         world = World()
         post_id = await world.put()
-        await world.begin(post_id)
+        await world.start(post_id)
         comment = a_comment(post_id)
         await world.comments.add(comment)
         await world.counter.count(post_id, [comment.id])
         for _ in range(3):
-            await world.begin(post_id)
+            await world.start(post_id)
         item = world.table.items[post_key(post_id)]
         assert (item["total"], item["status"]) == (1, "ready")
         assert world.renderer.rendered == 1
@@ -106,7 +106,7 @@ def test_a_late_event_never_revives_a_deleted_post() -> None:
         world = World()
         post_id = await world.put()
         await world.posts.remove(post_id, ALICE)
-        await world.begin(post_id)
+        await world.start(post_id)
         assert await world.posts.find(post_id) is None
         assert not world.has_files(post_id)  # nor leaves what came after the deletion
 
@@ -120,7 +120,7 @@ def test_an_event_of_a_post_that_the_table_does_not_know_deletes_nothing() -> No
         world = World()
         post_id = await world.put()
         del world.table.items[post_key(post_id)]
-        await world.begin(post_id)
+        await world.start(post_id)
         assert world.has_files(post_id)
         assert world.dead == []
 
@@ -131,9 +131,9 @@ def test_a_post_deleted_in_the_middle_of_its_image_work_leaves_no_file() -> None
     async def story() -> None:
         world = World()
         post_id = await world.put()
-        gone = {"status": "deleted", "version": 9, "head": "", "deleted_by": "alice"}
+        gone: Item = {"status": "deleted", "version": 9, "head": "", "deleted_by": "alice"}
         world.renderer.before_answer = lambda: world.table.items[post_key(post_id)].update(gone)
-        await world.begin(post_id)
+        await world.start(post_id)
         assert not world.has_files(post_id)
         assert world.dead == []
 
@@ -141,14 +141,14 @@ def test_a_post_deleted_in_the_middle_of_its_image_work_leaves_no_file() -> None
 
 
 def test_a_swallowed_decode_error_is_a_reason_now() -> None:
-    """A defect of the prototype: a picture that could not be decoded was a post without one."""
+    """A defect of the prototype: an image that could not be decoded was a post without one."""
 
     async def story() -> None:
         world = World()
         post_id = await world.put()
         world.renderer.troubles = [ImageRejectedError("image_unreadable", "It is damaged.")]
         for _ in range(2):
-            await world.begin(post_id)
+            await world.start(post_id)
         post = await world.now(post_id)
         assert post.status is PostStatus.FAILED
         assert post.failure.code == "image_unreadable"  # type: ignore[union-attr]
@@ -163,15 +163,15 @@ def test_our_fault_is_retried_then_parked_and_can_be_replayed() -> None:
         world = World()
         post_id = await world.put()
         world.renderer.troubles = [ImageWorkFailedError("no memory")] * ATTEMPTS
-        await world.begin(post_id)
+        await world.start(post_id)
         assert world.dead == [post_id]
         assert (await world.now(post_id)).failure == PROCESSING_FAILED
         assert "no memory" in str(world.table.items[post_key(post_id)]["error"])
-        assert await world.replay(post_id)
+        assert await world.replayer.replay(post_id)
         assert (await world.now(post_id)).status is PostStatus.READY
         assert "error" not in world.table.items[post_key(post_id)]
         await world.posts.remove(post_id, ALICE)
-        assert not await world.replay(post_id)
+        assert not await world.replayer.replay(post_id)
 
     run(story)
 
@@ -181,7 +181,7 @@ def test_what_passes_by_itself_is_no_failure() -> None:
         world = World()
         post_id = await world.put()
         world.renderer.troubles = [ImageWorkFailedError("no memory")] * (ATTEMPTS - 1)
-        await world.begin(post_id)
+        await world.start(post_id)
         assert (await world.now(post_id)).status is PostStatus.READY
         assert world.dead == []
 
@@ -212,13 +212,13 @@ def test_in_any_order_and_however_often_it_ends_in_one_state(
             )
         comments = [await do(world, post_id, step) for step in steps]
         world.crashes = 0
-        await world.begin(post_id)  # an operator replays what was parked
+        await world.start(post_id)  # an operator replays what was parked
         if "delete" in steps:
             assert await world.posts.find(post_id) is None
             assert not world.has_files(post_id)
             return
         if (await world.now(post_id)).failure == PROCESSING_FAILED:
-            await world.replay(post_id)
+            await world.replayer.replay(post_id)
         assert (await world.now(post_id)).status is PostStatus.READY
         await world.counter.count(post_id, [one for one in comments if one])
         assert world.table.items[post_key(post_id)]["total"] == len(list(filter(None, comments)))
@@ -229,9 +229,9 @@ def test_in_any_order_and_however_often_it_ends_in_one_state(
 async def do(world: World, post_id: str, step: str) -> str | None:
     """One step of anyone; the id of a comment that was taken."""
     if step == "event":
-        await world.begin(post_id)
+        await world.start(post_id)
     elif step == "replay":
-        await world.replay(post_id)
+        await world.replayer.replay(post_id)
     elif step == "delete":
         await world.posts.remove(post_id, ALICE)
     elif step == "comment":
@@ -246,14 +246,14 @@ async def do(world: World, post_id: str, step: str) -> str | None:
     return None
 
 
-def test_a_post_that_never_had_a_picture_is_our_fault_and_not_forgotten() -> None:
+def test_a_post_that_never_had_a_image_is_our_fault_and_not_forgotten() -> None:
     async def story() -> None:
         world = World()
         post = a_post()
         await world.posts.add(post)
-        await world.begin(post.id)
+        await world.start(post.id)
         assert world.dead == [post.id]
         with pytest.raises(ImageNotFoundError):
-            await world.pictures.open_original(post.id)
+            await world.images.open_original(post.id)
 
     run(story)

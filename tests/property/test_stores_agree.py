@@ -60,14 +60,14 @@ class StoresAgree(RuleBasedStateMachine):
             "comments": MemoryCommentStore(state, clock),
             "feed": MemoryFeedReader(state),
             "jobs": MemoryJobQueue(state, clock),
-            "cleanup": MemoryTombstoneQueue(state),
+            "tombstones": MemoryTombstoneQueue(state),
         }
         self.sqlite: dict[str, Any] = {
             "posts": SqlitePostStore(self.database, clock),
             "comments": SqliteCommentStore(self.database, clock),
             "feed": SqliteFeedReader(self.database),
             "jobs": SqliteJobQueue(self.database, clock),
-            "cleanup": SqliteTombstoneQueue(self.database),
+            "tombstones": SqliteTombstoneQueue(self.database),
         }
 
     def teardown(self) -> None:
@@ -167,10 +167,13 @@ class StoresAgree(RuleBasedStateMachine):
 
     @rule()
     def clean_up(self) -> None:
-        for post_id in self.both(lambda ports: ports["cleanup"].pending(100)):
-            while self.both(lambda ports, gone=post_id: ports["cleanup"].purge_comments(gone, 2)):
-                pass
-            self.both(lambda ports, gone=post_id: ports["cleanup"].done(gone))
+        for post_id in self.both(lambda ports: ports["tombstones"].pending(100)):
+            self.purge(post_id)
+
+    def purge(self, post_id: str) -> None:
+        while self.both(lambda ports: ports["tombstones"].purge_comments(post_id, 2)):
+            pass
+        self.both(lambda ports: ports["tombstones"].mark_purged(post_id))
 
     @rule(
         sort=st.sampled_from(list(FeedSort)),

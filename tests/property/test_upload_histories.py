@@ -22,7 +22,6 @@ from image_poster.adapters.files.schema import Layout
 from image_poster.adapters.files.uploads import FileUploadStore
 from image_poster.adapters.memory import (
     ManualClock,
-    MemoryAwaitingUploads,
     MemoryPostStore,
     MemoryState,
     MemoryUploadRecordStore,
@@ -36,26 +35,21 @@ from image_poster.domain.errors import (
     UploadTakenOverError,
     UploadTooLargeError,
 )
-from image_poster.domain.limits import Limits
 from image_poster.domain.posts import PostStatus
-from image_poster.domain.signing import Signer
-from image_poster.http.bodies import ClientGoneError
-from image_poster.http.put_urls import SignedPutUrls
+from image_poster.domain.uploads import UploadOrder
+from image_poster.http.requests import ClientGoneError
 from image_poster.ports.posts import PostStore
+from image_poster.services.maintenance import UploadSettler
+from image_poster.services.uploads import Patch, UploadService
 from image_poster.tus.headers import Checksum
-from image_poster.usecases.complete_upload import CompleteUpload
-from image_poster.usecases.delete_post import DeletePost
-from image_poster.usecases.end_upload import SettleUploads
-from image_poster.usecases.receive_upload import Patch, ReceiveUpload
-from image_poster.usecases.reserve_upload import ReserveUpload, UploadOrder
-from support import pictures
+from support import samples
 from support.dynamodb import CrashError, FakeTable
+from support.examples import examples
 from support.s3 import FakeS3
+from support.services import services
 
-CONTENT = pictures.jpeg(90, 60)
+CONTENT = samples.jpeg(90, 60)
 LENGTH = len(CONTENT)
-
-NO_URLS = SignedPutUrls(Signer(b""))
 
 EXPECTED = (OffsetMismatchError, UploadTakenOverError, UploadTooLargeError, ChecksumMismatchError)
 
@@ -82,11 +76,11 @@ STEPS = st.builds(
 
 
 class World(ABC):
-    """One upload to one service, whose storage outlives it. Subclasses have `posts` and what is
-    received (`receive`)."""
+    """One upload to one service, whose storage outlives it. Subclasses have `posts` and
+    `uploads`."""
 
     posts: PostStore
-    receive: ReceiveUpload
+    uploads: UploadService
 
     def __init__(self) -> None:
         self.clock = ManualClock()
@@ -105,7 +99,7 @@ class World(ABC):
         """The ids of all posts."""
 
     async def offset(self, post_id: str) -> int:
-        return (await self.receive.state(post_id, ALICE)).offset
+        return (await self.uploads.state(post_id, ALICE)).offset
 
     async def do(self, post_id: str, step: Step) -> None:
         if step.kind == "head":
@@ -127,7 +121,7 @@ class World(ABC):
         patch = Patch(at, len(piece), checksum=_checksum(step.checksum, piece))
         try:
             body = _body(piece, step.cut, stall=stall)
-            await self.receive.append(post_id, ALICE, patch, body)
+            await self.uploads.append(post_id, ALICE, patch, body)
         except (*EXPECTED, ClientGoneError, asyncio.CancelledError):
             pass
         except ImagePosterError as refused:
@@ -148,21 +142,22 @@ class OneMachine(World):
         super().__init__()
         self.layout, self.state = Layout(folder), MemoryState()
         self.posts = MemoryPostStore(self.state, self.clock)
-        self.pictures = FileImageStore(self.layout)
+        self.images = FileImageStore(self.layout)
         self.start()
 
     def start(self) -> None:
         """A new process on the same disk."""
-        uploads, ledger = FileUploadStore(self.layout), MemoryUploadRecordStore(self.state)
-        completion = CompleteUpload(self.posts, uploads)
-        self.receive = ReceiveUpload(ledger, uploads, completion, self.clock, Limits())
-        awaiting = MemoryAwaitingUploads(self.state)
-        self.settle = SettleUploads(
-            awaiting,
-            self.pictures,
+        uploads = FileUploadStore(self.layout)
+        started = services(
+            self.state, self.clock, posts=self.posts, images=self.images, uploads=uploads
+        )
+        self.uploads = started.uploads
+        self.settler = UploadSettler(
+            MemoryUploadRecordStore(self.state),
+            self.images,
             uploads,
-            completion,
-            DeletePost(self.posts, self.pictures),
+            started.uploads,
+            started.posts,
             self.clock,
         )
 
@@ -171,11 +166,11 @@ class OneMachine(World):
             task.cancel()
         await asyncio.gather(*self.stalled, return_exceptions=True)
         self.start()
-        await self.settle.complete()
+        await self.settler.complete()
 
     async def content(self, post_id: str) -> bytes:
-        file = await self.pictures.open_original(post_id)
-        found = await file.read(0, file.size)
+        file = await self.images.open_original(post_id)
+        found: bytes = await file.read(0, file.size)
         file.close()
         return found
 
@@ -191,10 +186,13 @@ class Lambdas(World):
         super().__init__()
         self.table, self.client = FakeTable(), FakeS3()
         self.posts = DynamoPostStore(self.table, self.clock)
-        offsets, ledger = DynamoUploadOffsets(self.table), DynamoUploadRecordStore(self.table)
-        uploads = S3UploadStore(self.client, "uploads", offsets, piece_bytes=LENGTH)
-        completion = CompleteUpload(self.posts, uploads)
-        self.receive = ReceiveUpload(ledger, uploads, completion, self.clock, Limits())
+        offsets = DynamoUploadOffsets(self.table)
+        self.uploads = services(
+            clock=self.clock,
+            posts=self.posts,
+            uploads=S3UploadStore(self.client, "uploads", offsets, piece_bytes=LENGTH),
+            upload_records=DynamoUploadRecordStore(self.table),
+        ).uploads
         self.crashes = 0
 
     async def restart(self) -> None:
@@ -250,10 +248,9 @@ async def _body(piece: bytes, cut: int | None, *, stall: bool) -> AsyncIterator[
 
 
 async def upload(world: World, steps: list[Step], *, announced: bool) -> None:
-    reserve = ReserveUpload(world.posts, NO_URLS, world.clock, Limits())
     sha256 = hashlib.sha256(CONTENT).digest() if announced else b""
-    order = UploadOrder(LENGTH, "", "", "", sha256)
-    answer, _ = await reserve.by_tus(ALICE, order, None)
+    order = UploadOrder(LENGTH, sha256=sha256)
+    answer, _ = await world.uploads.reserve_by_tus(ALICE, order, None)
     post_id = answer.location.rpartition("/")[2]
     for step in steps:
         await world.do(post_id, step)
@@ -267,7 +264,7 @@ async def upload(world: World, steps: list[Step], *, announced: bool) -> None:
 
 @pytest.mark.parametrize("kind", [OneMachine, Lambdas])
 @given(steps=st.lists(STEPS, max_size=8), announced=st.booleans())
-@settings(max_examples=max(200, settings.default.max_examples), deadline=None)
+@settings(max_examples=max(200, examples()), deadline=None)
 def test_whatever_happens_on_the_way_the_bytes_are_right_and_there_is_one_post(
     kind: Callable[[Path], World], steps: list[Step], *, announced: bool
 ) -> None:

@@ -8,7 +8,7 @@ from typing import Any, Self, TypeVar
 
 import httpx
 
-from support import pictures
+from support import samples
 
 Found = TypeVar("Found")
 
@@ -30,13 +30,13 @@ class Edition:
     own_gateway: bool = True
     # Bodies reach the service as they come, also those that are cut.
     streams: bool = True
-    # Pictures are served, and taken by PUT, by the service itself.
+    # Images are served, and taken by PUT, by the service itself.
     own_files: bool = True
     # The header user-id is believed, on loopback names only; metrics are for Prometheus.
     one_machine: bool = True
 
 
-LOCAL, MEMORY = Edition("local"), Edition("memory")
+LOCAL = Edition("local")
 AWS = Edition(
     "aws",
     counts_at_once=False,
@@ -90,8 +90,8 @@ class Api:
         path = f"/posts/{post_id}"
         return self.get(path, params={"comments": 10}).json()["latest_comments"]  # type: ignore[no-any-return]
 
-    def assert_no_picture(self, url: str) -> None:
-        """There is no such picture; a CDN says so in its own words (and without the right to list
+    def assert_no_image(self, url: str) -> None:
+        """There is no such image; a CDN says so in its own words (and without the right to list
         the bucket, as in the emulator, with 403)."""
         answer = self.get(url)
         if self.edition.own_files:
@@ -108,7 +108,7 @@ class Api:
         self, user: str | None, content: bytes | None = None, **texts: str
     ) -> httpx.Response:
         """`POST /posts` as multipart."""
-        files = {"image": ("photo.bin", pictures.jpeg() if content is None else content)}
+        files = {"image": ("photo.bin", samples.jpeg() if content is None else content)}
         return self.send("POST", "/posts", user, files=files, data=texts)
 
     def finished(self, user: str, content: bytes | None = None, **texts: str) -> dict[str, Any]:
@@ -124,8 +124,8 @@ class Api:
         return post
 
     def ready_by_put(self, user: str, content: bytes | None = None) -> dict[str, Any]:
-        """A post that is ready, whose picture came by a signed PUT."""
-        sent = pictures.jpeg() if content is None else content
+        """A post that is ready, whose image came by a signed PUT."""
+        sent = samples.jpeg() if content is None else content
         image = {"size": len(sent), "content_type": "image/jpeg"}
         reserved = self.send("POST", "/posts", user, json={"image": image}).json()
         put = reserved["upload"]["put"]

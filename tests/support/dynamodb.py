@@ -211,8 +211,8 @@ def _after(write: Write, old: Item | None) -> Item | None:
     if isinstance(write, Delete):
         return None
     assert isinstance(write, Update)
-    new = dict(old) if old is not None else {PK: write.key.pk, SK: write.key.sk}
-    new |= write.put
+    new: Item = dict(old) if old is not None else {PK: write.key.pk, SK: write.key.sk}
+    new.update(write.put)
     for name, amount in write.add.items():
         new[name] = int(new.get(name, 0)) + amount
     for name in write.remove:

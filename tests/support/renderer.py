@@ -1,4 +1,4 @@
-"""Image work without pictures."""
+"""Image work without images."""
 
 from collections.abc import Callable
 

@@ -13,7 +13,6 @@ from typing import IO
 
 LOCAL = (sys.executable, "-m", "image_poster", "serve")
 AWS = (sys.executable, "-m", "aws_local")
-MEMORY = (sys.executable, "-m", "image_poster.editions.memory.serve")
 
 _LISTENING = re.compile(r"listening on (http://\S+)\n")
 _INFRA = str(Path(__file__).parents[2] / "infra")

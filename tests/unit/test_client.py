@@ -131,7 +131,7 @@ def test_pipes_are_read_to_their_end() -> None:
     os.write(writer, b"abc")
     os.write(writer, b"def")
     os.close(writer)
-    with os.fdopen(reader, "rb", buffering=0) as pipe, open_source(pipe) as source:  # type: ignore[arg-type]
+    with os.fdopen(reader, "rb", buffering=0) as pipe, open_source(pipe) as source:
         assert source.size is None
         assert source.read(0, 100) == b"abcdef"
 
@@ -160,9 +160,7 @@ def test_a_record_outlives_its_process(tmp_path: Path, photo: Path) -> None:
         assert record.state.key != fresh.key
 
 
-def test_another_picture_service_text_or_copy_is_another_record(
-    tmp_path: Path, photo: Path
-) -> None:
+def test_another_image_service_text_or_copy_is_another_record(tmp_path: Path, photo: Path) -> None:
     journal, one = Journal(tmp_path / "state"), identity(photo)
     changes = [{"service": "http://y"}, {"user": "bob"}, {"caption": "x"}, {"copy": 1}]
     others = [one, *(one._replace(**change) for change in changes)]  # type: ignore[arg-type]

@@ -72,13 +72,13 @@ def test_an_error_is_named_after_its_code() -> None:
 
 
 def test_texts_are_trimmed_and_their_newlines_folded() -> None:
-    assert texts.clean("caption", "  a\r\nb\tc \n", most=10) == "a\nb\tc"
+    assert texts.clean("caption", "  a\r\nb\tc \n", longest=10) == "a\nb\tc"
 
 
 @pytest.mark.parametrize("text", ["a\rb", "a\x00", "\x1b[0m", "a\x7fb", "a\x9fb", "a\x0bb"])
 def test_control_characters_are_refused(text: str) -> None:
     with pytest.raises(ValidationFailedError):
-        texts.clean("caption", text, most=100)
+        texts.clean("caption", text, longest=100)
 
 
 def test_only_an_owner_or_an_admin_passes() -> None:

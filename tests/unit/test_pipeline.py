@@ -1,4 +1,4 @@
-"""Image work, picture by picture: upright, unstretched, in sRGB, without metadata."""
+"""Image work, image by image: upright, unstretched, in sRGB, without metadata."""
 
 import concurrent.futures
 import io
@@ -21,8 +21,8 @@ from image_poster.domain.images import (
     ImageWorkFailedError,
     RenderedImage,
 )
-from support import pictures
-from support.pictures import BLUE, CORNERS, GREEN, RED, YELLOW, corner_colours, looks_like
+from support import samples
+from support.samples import BLUE, CORNERS, GREEN, RED, YELLOW, corner_colours, looks_like
 
 
 class Made:
@@ -34,8 +34,8 @@ class Made:
         self.facts: RenderedImage = render(original, folder, settings)
         self.small_bytes = (folder / "600.jpg").read_bytes()
         self.large_bytes = (folder / "1600.jpg").read_bytes()
-        self.small = pictures.opened(self.small_bytes)
-        self.large = pictures.opened(self.large_bytes)
+        self.small = samples.opened(self.small_bytes)
+        self.large = samples.opened(self.large_bytes)
 
 
 Make = Callable[..., Made]
@@ -54,21 +54,21 @@ def make(tmp_path: Path) -> Make:
 def test_all_eight_orientations_come_out_upright(
     make: Make, orientation: int, size: tuple[int, int]
 ) -> None:
-    made = make(pictures.from_phone(orientation, *size))
-    for picture in (made.small, made.large):
-        assert looks_like(corner_colours(picture), CORNERS)
+    made = make(samples.from_phone(orientation, *size))
+    for image in (made.small, made.large):
+        assert looks_like(corner_colours(image), CORNERS)
     assert (made.large.width > made.large.height) == (size[0] > size[1])
 
 
 @pytest.mark.parametrize("orientation", [0, 9, 255])
 def test_a_senseless_orientation_is_ignored(make: Make, orientation: int) -> None:
-    made = make(pictures.from_phone(orientation))
+    made = make(samples.from_phone(orientation))
     assert looks_like(corner_colours(made.large), CORNERS)
 
 
-@pytest.mark.parametrize("kind", pictures.samples())
+@pytest.mark.parametrize("kind", samples.samples())
 def test_every_format_is_read(make: Make, kind: str) -> None:
-    made = make(pictures.samples()[kind])
+    made = make(samples.samples()[kind])
     assert made.small.size == (600, 600)
     assert made.large.size == (120, 80)
     assert looks_like(corner_colours(made.small), CORNERS)
@@ -76,12 +76,12 @@ def test_every_format_is_read(make: Make, kind: str) -> None:
 
 @pytest.mark.parametrize("kind", ["jpeg", "png", "bmp", "webp", "gif", "heic", "avif"])
 def test_the_sniffed_format_picks_the_one_loader_and_all_others_are_blocked(kind: str) -> None:
-    """After a picture was opened, libvips reads nothing but its format: in a process of its own,
+    """After an image was opened, libvips reads nothing but its format: in a process of its own,
     since blocking lasts."""
-    files = {name: content for name, content in pictures.samples().items() if name != "heic"}
+    files = {name: content for name, content in samples.samples().items() if name != "heic"}
     files["svg"] = b'<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"/>'
-    files["tiff"] = pictures.by_vips(".tif")
-    read = in_a_process(loaders_left, pictures.samples()[kind], files)
+    files["tiff"] = samples.by_vips(".tif")
+    read = in_a_process(loaders_left, samples.samples()[kind], files)
     assert read <= {kind, "animated gif" if kind == "gif" else kind}
 
 
@@ -116,7 +116,7 @@ def test_what_only_pretends_to_be_a_format_is_not_given_to_another_loader(make: 
     """The head of an AVIF, well formed, before an SVG that another loader would render."""
     head = b"\x00\x00\x00\x1cftypavif\x00\x00\x00\x00mif1miafavif"
     with pytest.raises(ImageRejectedError):
-        make(head + pictures.svg_disguised_as(b"text"))
+        make(head + samples.svg_disguised_as(b"text"))
 
 
 def test_this_machine_reads_all_formats() -> None:
@@ -125,10 +125,11 @@ def test_this_machine_reads_all_formats() -> None:
 
 def test_the_square_is_cut_from_the_middle_and_never_stretched(make: Make) -> None:
     """A circle in the middle stays a circle."""
-    picture = Image.new("RGB", (1800, 900), "white")
-    picture.paste((0, 0, 0), (800, 350, 1000, 550))
-    made = make(pictures.encoded(picture, "PNG"))
+    image = Image.new("RGB", (1800, 900), "white")
+    image.paste((0, 0, 0), (800, 350, 1000, 550))
+    made = make(samples.encoded(image, "PNG"))
     dark = made.small.convert("L").point(lambda value: 255 if value < 128 else 0).getbbox()
+    assert dark is not None
     left, top, right, bottom = dark
     assert abs((right - left) - (bottom - top)) <= 2
     assert abs((left + right) / 2 - 300) <= 2
@@ -149,10 +150,10 @@ def test_the_square_is_cut_from_the_middle_and_never_stretched(make: Make) -> No
         ((5000, 300), (1600, 96)),
     ],
 )
-def test_the_whole_picture_is_at_most_1600_and_never_enlarged(
+def test_the_whole_image_is_at_most_1600_and_never_enlarged(
     make: Make, source: tuple[int, int], large: tuple[int, int]
 ) -> None:
-    made = make(pictures.encoded(Image.new("RGB", source, RED), "PNG"))
+    made = make(samples.encoded(Image.new("RGB", source, RED), "PNG"))
     assert made.large.size == large == (made.facts.large.width, made.facts.large.height)
     assert made.small.size == (600, 600) == (made.facts.small.width, made.facts.small.height)
 
@@ -170,15 +171,25 @@ def test_the_whole_picture_is_at_most_1600_and_never_enlarged(
 def test_other_fits(
     make: Make, fit: ImageFit, source: tuple[int, int], small: tuple[int, int]
 ) -> None:
-    made = make(pictures.encoded(pictures.corners(*source), "PNG"), fit=fit)
+    made = make(samples.encoded(samples.corners(*source), "PNG"), fit=fit)
     assert made.small.size == small
     if fit == "pad":
-        assert made.small.getpixel((300, 5))[0] >= 250
-        assert made.small.getpixel((300, 300))[0] < 250
+        assert red(made.small, 300, 5) >= 250
+        assert red(made.small, 300, 300) < 250
+
+
+def pixel(image: Image.Image, x: int, y: int) -> tuple[int, ...]:
+    found = image.getpixel((x, y))
+    assert isinstance(found, tuple)
+    return found
+
+
+def red(image: Image.Image, x: int, y: int) -> int:
+    return pixel(image, x, y)[0]
 
 
 def colour(made: Made) -> tuple[int, ...]:
-    return made.small.getpixel((300, 300))
+    return pixel(made.small, 300, 300)
 
 
 def near(found: tuple[int, ...], expected: tuple[int, ...], by: int = 12) -> bool:
@@ -188,24 +199,24 @@ def near(found: tuple[int, ...], expected: tuple[int, ...], by: int = 12) -> boo
 def test_transparency_becomes_white(make: Make) -> None:
     clear = Image.new("RGBA", (64, 64), (0, 0, 0, 0))
     for kind in ("PNG", "WEBP"):
-        assert near(colour(make(pictures.encoded(clear, kind, lossless=True))), (255, 255, 255))
+        assert near(colour(make(samples.encoded(clear, kind, lossless=True))), (255, 255, 255))
     half = Image.new("RGBA", (64, 64), (0, 0, 0, 128))
-    assert near(colour(make(pictures.encoded(half, "PNG"))), (127, 127, 127))
+    assert near(colour(make(samples.encoded(half, "PNG"))), (127, 127, 127))
 
 
 def test_palette_with_a_transparent_colour(make: Make) -> None:
-    picture = Image.new("P", (64, 64), 1)
-    picture.putpalette([0, 0, 0, 200, 0, 0])
-    assert near(colour(make(pictures.encoded(picture, "PNG"))), (200, 0, 0))
-    assert near(colour(make(pictures.encoded(picture, "GIF", transparency=1))), (255, 255, 255))
+    image = Image.new("P", (64, 64), 1)
+    image.putpalette([0, 0, 0, 200, 0, 0])
+    assert near(colour(make(samples.encoded(image, "PNG"))), (200, 0, 0))
+    assert near(colour(make(samples.encoded(image, "GIF", transparency=1))), (255, 255, 255))
 
 
 def test_grey_sixteen_bit_and_bilevel(make: Make) -> None:
-    assert near(colour(make(pictures.encoded(Image.new("L", (64, 64), 90)))), (90, 90, 90))
+    assert near(colour(make(samples.encoded(Image.new("L", (64, 64), 90)))), (90, 90, 90))
     assert near(
-        colour(make(pictures.encoded(Image.new("LA", (64, 64), (90, 255)), "PNG"))), (90, 90, 90)
+        colour(make(samples.encoded(Image.new("LA", (64, 64), (90, 255)), "PNG"))), (90, 90, 90)
     )
-    assert near(colour(make(pictures.encoded(Image.new("1", (64, 64), 1), "PNG"))), (255,) * 3)
+    assert near(colour(make(samples.encoded(Image.new("1", (64, 64), 1), "PNG"))), (255,) * 3)
     deep = pyvips.Image.black(64, 64, bands=3) + [257 * value for value in (200, 100, 50)]
     png = deep.cast("ushort").copy(interpretation="rgb16").write_to_buffer(".png")
     assert near(colour(make(png)), (200, 100, 50))
@@ -214,38 +225,38 @@ def test_grey_sixteen_bit_and_bilevel(make: Make) -> None:
 
 
 def test_cmyk_with_and_without_a_profile(make: Make) -> None:
-    plain = pictures.encoded(Image.new("CMYK", (64, 64), (0, 255, 255, 0)))
+    plain = samples.encoded(Image.new("CMYK", (64, 64), (0, 255, 255, 0)))
     assert near(colour(make(plain)), (237, 28, 36), by=30)
-    red = pictures.flat(RED)
+    red = samples.flat(RED)
     profiled = red.icc_transform("cmyk", input_profile="srgb").jpegsave_buffer(Q=95)
     assert near(colour(make(profiled)), RED, by=25)
 
 
 def test_an_embedded_profile_is_converted_not_just_dropped(make: Make) -> None:
     """The same numbers mean a stronger red in Display P3 than in sRGB."""
-    picture = pictures.flat((200, 80, 80))
-    wide = picture.icc_transform("p3", input_profile="srgb").pngsave_buffer()
-    assert pictures.opened(wide).getpixel((5, 5))[0] < 195
+    image = samples.flat((200, 80, 80))
+    wide = image.icc_transform("p3", input_profile="srgb").pngsave_buffer()
+    assert red(samples.opened(wide), 5, 5) < 195
     made = make(wide)
     assert near(colour(made), (200, 80, 80), by=4)
     assert "icc_profile" not in made.small.info
 
 
-def test_a_damaged_profile_does_not_stop_the_picture(make: Make) -> None:
-    content = pictures.encoded(Image.new("RGB", (64, 64), RED), icc_profile=b"no profile at all")
+def test_a_damaged_profile_does_not_stop_the_image(make: Make) -> None:
+    content = samples.encoded(Image.new("RGB", (64, 64), RED), icc_profile=b"no profile at all")
     assert near(colour(make(content)), RED)
 
 
 def test_bmps_of_several_kinds(make: Make) -> None:
     for mode, value in (("RGB", RED), ("L", 90), ("P", 0), ("1", 1), ("RGBA", (*RED, 255))):
-        made = make(pictures.encoded(Image.new(mode, (64, 48), value), "BMP"))
+        made = make(samples.encoded(Image.new(mode, (64, 48), value), "BMP"))
         assert made.large.size == (64, 48)
 
 
 def test_only_the_first_frame_of_an_animation_is_shown(make: Make) -> None:
-    assert looks_like(corner_colours(make(pictures.animated_gif()).small), CORNERS)
-    frames = [pictures.corners(), Image.new("RGB", (120, 80))]
-    webp = pictures.encoded(frames[0], "WEBP", save_all=True, append_images=frames[1:])
+    assert looks_like(corner_colours(make(samples.animated_gif()).small), CORNERS)
+    frames = [samples.corners(), Image.new("RGB", (120, 80))]
+    webp = samples.encoded(frames[0], "WEBP", save_all=True, append_images=frames[1:])
     assert looks_like(corner_colours(make(webp).small), CORNERS)
 
 
@@ -253,17 +264,17 @@ def test_a_turned_heic_is_turned_once(make: Make) -> None:
     import pillow_heif
 
     exif = Image.Exif()
-    exif[pictures.ORIENTATION] = 6
+    exif[samples.ORIENTATION] = 6
     buffer = io.BytesIO()
-    lying = pictures.corners().transpose(Image.Transpose.ROTATE_90)
+    lying = samples.corners().transpose(Image.Transpose.ROTATE_90)
     pillow_heif.from_pillow(lying).save(buffer, quality=90, exif=exif.tobytes())
     made = make(buffer.getvalue())
     assert made.large.size == (120, 80)
     assert looks_like(corner_colours(made.large), (RED, GREEN, BLUE, YELLOW))
 
 
-def test_nothing_but_the_picture_is_in_what_is_served(make: Make) -> None:
-    made = make(pictures.from_phone(6, 2400, 1600))
+def test_nothing_but_the_image_is_in_what_is_served(make: Make) -> None:
+    made = make(samples.from_phone(6, 2400, 1600))
     for content in (made.small_bytes, made.large_bytes):
         markers = {content[at + 1] for at in range(len(content) - 1) if content[at] == 0xFF}
         segments = content[: content.index(b"\xff\xda")]
@@ -274,27 +285,28 @@ def test_nothing_but_the_picture_is_in_what_is_served(make: Make) -> None:
         assert 0xC2 in markers  # SOF2: progressive
 
 
-def test_the_placeholder_is_a_blurhash_of_the_picture(make: Make) -> None:
+def test_the_placeholder_is_a_blurhash_of_the_image(make: Make) -> None:
     import blurhash
 
-    made = make(pictures.encoded(Image.new("RGB", (64, 64), RED), "PNG"))
+    made = make(samples.encoded(Image.new("RGB", (64, 64), RED), "PNG"))
     (pixel,) = (blurhash.decode(made.facts.placeholder, 4, 4)[1][1:2],)
     assert near(tuple(pixel[0]), RED)
 
 
 @pytest.mark.parametrize("kind", ["jpeg", "png", "webp", "gif", "bmp", "heic", "avif"])
 @pytest.mark.parametrize("kept", [0.3, 0.6])
-def test_a_cut_picture_is_unreadable_and_says_so(make: Make, kind: str, kept: float) -> None:
+def test_a_cut_image_is_unreadable_and_says_so(make: Make, kind: str, kept: float) -> None:
     noise = Image.effect_noise((300, 200), 90).convert("RGB")
-    content = {
-        "jpeg": lambda: pictures.encoded(noise),
-        "png": lambda: pictures.encoded(noise, "PNG"),
-        "webp": lambda: pictures.encoded(noise, "WEBP"),
-        "gif": lambda: pictures.encoded(noise.convert("P"), "GIF"),
-        "bmp": lambda: pictures.encoded(noise, "BMP"),
-        "heic": pictures.heic,
-        "avif": lambda: pictures.by_vips(".avif"),
-    }[kind]()
+    makers: dict[str, Callable[[], bytes]] = {
+        "jpeg": lambda: samples.encoded(noise),
+        "png": lambda: samples.encoded(noise, "PNG"),
+        "webp": lambda: samples.encoded(noise, "WEBP"),
+        "gif": lambda: samples.encoded(noise.convert("P"), "GIF"),
+        "bmp": lambda: samples.encoded(noise, "BMP"),
+        "heic": samples.heic,
+        "avif": lambda: samples.by_vips(".avif"),
+    }
+    content = makers[kind]()
     with pytest.raises(ImageRejectedError) as refused:
         make(content[: int(len(content) * kept)])
     assert refused.value.code == "image_unreadable"
@@ -302,7 +314,7 @@ def test_a_cut_picture_is_unreadable_and_says_so(make: Make, kind: str, kept: fl
 
 
 def test_too_many_pixels_are_refused_from_the_header_of_every_format(make: Make) -> None:
-    for name, content in pictures.samples().items():
+    for name, content in samples.samples().items():
         with pytest.raises(ImageRejectedError) as refused:
             make(content, max_pixels=120 * 80 - 1)
         assert refused.value.code == "image_too_large", name
@@ -310,13 +322,13 @@ def test_too_many_pixels_are_refused_from_the_header_of_every_format(make: Make)
 
 
 @pytest.mark.parametrize("text", ["vips: out of memory", "write: No space left on device"])
-def test_this_machines_troubles_are_not_blamed_on_the_picture(text: str) -> None:
+def test_this_machines_troubles_are_not_blamed_on_the_image(text: str) -> None:
     assert isinstance(rejected(pyvips.Error(text)), ImageWorkFailedError)
     assert isinstance(rejected(OSError(text)), ImageWorkFailedError)
 
 
 def test_a_bomb_is_refused_from_its_header(make: Make) -> None:
-    content = pictures.bomb()
+    content = samples.bomb()
     assert len(content) < 3000
     with pytest.raises(ImageRejectedError) as refused:
         make(content)

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,11 +14,8 @@ from image_poster.adapters.memory import (
     ManualClock,
     MemoryPostStore,
     MemoryState,
-    MemoryUploadRecordStore,
 )
-from image_poster.domain.limits import Limits
-from image_poster.usecases.complete_upload import CompleteUpload
-from image_poster.usecases.receive_upload import ReceiveUpload
+from support.services import services
 
 pytestmark = pytest.mark.anyio
 
@@ -34,8 +32,7 @@ async def test_a_put_that_comes_between_the_original_and_its_row_changes_neither
     crash; the second is cut after three bytes."""
     clock, state, layout = ManualClock(0), MemoryState(), Layout(tmp_path)
     posts, uploads = MemoryPostStore(state, clock), FileUploadStore(layout)
-    completion = CompleteUpload(posts, uploads)
-    receive = ReceiveUpload(MemoryUploadRecordStore(state), uploads, completion, clock, Limits())
+    receive = services(state, clock, posts=posts, uploads=uploads).uploads
     post, upload = an_upload(10)
     await posts.add(post, None, upload)
     writer = await uploads.take(post.id)
@@ -43,7 +40,7 @@ async def test_a_put_that_comes_between_the_original_and_its_row_changes_neither
     await writer.close()
     await uploads.promote(post.id, b"")
     await receive.put(post.id, 10, cut())
-    file = await FileImageStore(layout).open_original(post.id)
+    file: Any = await FileImageStore(layout).open_original(post.id)
     assert await file.read(0, file.size) == b"all of ten"
     file.close()
     stored = await posts.find(post.id)

@@ -1,4 +1,4 @@
-"""A picture that crashes, hangs or confuses its process costs itself and nobody else."""
+"""An image that crashes, hangs or confuses its process costs itself and nobody else."""
 
 import asyncio
 import os
@@ -16,7 +16,7 @@ from image_poster.adapters.vips.pipeline import RenderSettings
 from image_poster.adapters.vips.renderer import VipsImageRenderer
 from image_poster.domain.images import ImageRejectedError, ImageWorkFailedError
 from image_poster.ports.images import Workspace
-from support import pictures
+from support import samples
 
 pytestmark = pytest.mark.anyio
 
@@ -40,22 +40,22 @@ def work_on(folder: Path, content: bytes) -> Workspace:
     return Workspace(original, folder)
 
 
-async def test_pictures_are_rendered_one_after_the_other_by_one_process(
+async def test_images_are_rendered_one_after_the_other_by_one_process(
     renderer: VipsImageRenderer, tmp_path: Path
 ) -> None:
     for _ in range(3):
-        rendered = await renderer.render(work_on(tmp_path, pictures.jpeg()))
+        rendered = await renderer.render(work_on(tmp_path, samples.jpeg()))
         assert rendered.small.width == 600
     assert len(renderer._idle) == 1
 
 
-async def test_a_rejected_picture_says_why_and_its_process_goes_on(
+async def test_a_rejected_image_says_why_and_its_process_goes_on(
     renderer: VipsImageRenderer, tmp_path: Path
 ) -> None:
     with pytest.raises(ImageRejectedError) as refused:
-        await renderer.render(work_on(tmp_path, pictures.bomb()))
+        await renderer.render(work_on(tmp_path, samples.bomb()))
     assert refused.value.code == "image_too_large"
-    await renderer.render(work_on(tmp_path, pictures.jpeg()))
+    await renderer.render(work_on(tmp_path, samples.jpeg()))
     assert len(renderer._idle) == 1
 
 
@@ -63,16 +63,16 @@ async def test_a_rejected_picture_says_why_and_its_process_goes_on(
 async def test_an_idle_process_that_was_killed_is_noticed_at_once(
     renderer: VipsImageRenderer, tmp_path: Path, signal_number: int
 ) -> None:
-    """Whether the loop has heard of its end or not: the picture goes on with a new process."""
+    """Whether the loop has heard of its end or not: the image goes on with a new process."""
     for _ in range(3):
-        await renderer.render(work_on(tmp_path, pictures.jpeg()))
+        await renderer.render(work_on(tmp_path, samples.jpeg()))
         killed = renderer._idle[0]
         os.kill(killed.pid, signal_number)
-        assert (await renderer.render(work_on(tmp_path, pictures.jpeg()))).small.width == 600
+        assert (await renderer.render(work_on(tmp_path, samples.jpeg()))).small.width == 600
         assert killed not in renderer._idle
         os.kill(renderer._idle[0].pid, signal_number)
         await renderer._idle[0].wait()
-        assert (await renderer.render(work_on(tmp_path, pictures.jpeg()))).small.width == 600
+        assert (await renderer.render(work_on(tmp_path, samples.jpeg()))).small.width == 600
 
 
 async def test_all_idle_processes_that_were_killed_are_noticed(
@@ -81,17 +81,17 @@ async def test_all_idle_processes_that_were_killed_are_noticed(
     for name in ("one", "other"):
         (tmp_path / name).mkdir()
     await asyncio.gather(
-        *(renderer.render(work_on(tmp_path / name, pictures.jpeg())) for name in ("one", "other"))
+        *(renderer.render(work_on(tmp_path / name, samples.jpeg())) for name in ("one", "other"))
     )
     assert len(renderer._idle) == 2
     for child in renderer._idle:
         os.kill(child.pid, signal.SIGKILL)
         await child.wait()
-    assert (await renderer.render(work_on(tmp_path, pictures.jpeg()))).small.width == 600
+    assert (await renderer.render(work_on(tmp_path, samples.jpeg()))).small.width == 600
     assert len(renderer._idle) == 1
 
 
-async def test_a_picture_whose_process_was_killed_at_work_goes_on_at_once(
+async def test_a_image_whose_process_was_killed_at_work_goes_on_at_once(
     renderer: VipsImageRenderer, tmp_path: Path
 ) -> None:
     os.mkfifo(tmp_path / "original")
@@ -99,12 +99,12 @@ async def test_a_picture_whose_process_was_killed_at_work_goes_on_at_once(
     with await opened_by_a_child(tmp_path / "original"):
         await kill_children()
     with await opened_by_a_child(tmp_path / "original") as pipe:
-        pipe.write(b"no picture" * 10)
+        pipe.write(b"no image" * 10)
     with pytest.raises(ImageRejectedError):
         await running
 
 
-async def test_a_picture_that_ends_its_process_each_time_is_told(
+async def test_a_image_that_ends_its_process_each_time_is_told(
     renderer: VipsImageRenderer, tmp_path: Path
 ) -> None:
     os.mkfifo(tmp_path / "original")
@@ -139,7 +139,7 @@ async def test_a_process_that_hangs_is_ended(tmp_path: Path) -> None:
     await hasty.close()
 
 
-async def test_a_bad_picture_does_not_block_the_others(tmp_path: Path) -> None:
+async def test_a_bad_image_does_not_block_the_others(tmp_path: Path) -> None:
     two = VipsImageRenderer(RenderSettings(), children=2, timeout_seconds=30)
     for name in ("stuck", "good"):
         (tmp_path / name).mkdir()
@@ -147,7 +147,7 @@ async def test_a_bad_picture_does_not_block_the_others(tmp_path: Path) -> None:
     stuck = asyncio.create_task(
         two.render(Workspace(tmp_path / "stuck" / "original", tmp_path / "stuck"))
     )
-    await two.render(work_on(tmp_path / "good", pictures.jpeg()))
+    await two.render(work_on(tmp_path / "good", samples.jpeg()))
     assert not stuck.done()
     stuck.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -186,5 +186,5 @@ def is_running(pid: int) -> bool:
     return state != "Z"
 
 
-def test_the_renderer_asks_for_one_thread_a_picture() -> None:
+def test_the_renderer_asks_for_one_thread_a_image() -> None:
     assert module._ENVIRONMENT == {"VIPS_CONCURRENCY": "1"}

@@ -3,7 +3,7 @@
 import pytest
 
 from image_poster.domain.images import ImageFormat, sniff
-from support import pictures
+from support import samples
 
 GIF_SCREEN = b"\x01\x00\x01\x00\x80\x00\x00\x2c"
 
@@ -39,8 +39,8 @@ def test_formats_are_told_by_their_first_bytes(head: bytes, expected: ImageForma
 @pytest.mark.parametrize(
     "content",
     [
-        pictures.svg_disguised_as(b"ftypavif         "),
-        pictures.svg_disguised_as(b"ftypheic\x00\x00\x00\x00mif1"),
+        samples.svg_disguised_as(b"ftypavif         "),
+        samples.svg_disguised_as(b"ftypheic\x00\x00\x00\x00mif1"),
         b"    ftypavif    avif",  # a size of half a gigabyte
         b"\x00\x00\x00\x0cftypavif\x00\x00\x00\x00",  # no room for a brand and its version
         b"\x00\x00\x00\x19ftypavif\x00\x00\x00\x00mif1avif",  # a brand has four bytes

@@ -24,6 +24,7 @@ from image_poster.domain.feed import FeedPage, FeedPosition, FeedQuery, FeedSort
 from image_poster.domain.idempotency import AlreadyAnsweredError, IdempotencyRecord
 from image_poster.domain.identity import Identity
 from image_poster.domain.images import RENDITIONS
+from image_poster.domain.pages import Page
 from image_poster.domain.posts import (
     PROCESSING_FAILED,
     Post,
@@ -36,13 +37,12 @@ from image_poster.domain.posts import (
     is_parked,
     replayed_post,
 )
+from image_poster.domain.uploads import Upload
 from image_poster.ports.clock import Clock
-from image_poster.ports.comments import CommentPage
 from image_poster.ports.feed import RebuiltBatch
 from image_poster.ports.images import StagedImage, StoredFile, Workspace
 from image_poster.ports.jobs import Job, ParkedJob
 from image_poster.ports.uploads import UploadRecord, UploadWriter
-from image_poster.tus.decisions import Upload
 
 
 class ManualClock:
@@ -87,18 +87,18 @@ class MemoryState:
     comments: dict[str, dict[str, Comment]] = field(default_factory=dict)
     tombstones: dict[str, Tombstone] = field(default_factory=dict)
     uploads: dict[str, Upload] = field(default_factory=dict)
-    receipts: dict[tuple[str, str], tuple[IdempotencyRecord, int]] = field(default_factory=dict)
+    records: dict[tuple[str, str], tuple[IdempotencyRecord, int]] = field(default_factory=dict)
 
-    def check_unused(self, receipt: IdempotencyRecord | None) -> None:
-        """Raises `AlreadyAnsweredError` if the receipt's key was used."""
-        former = self.receipts.get((receipt.user, receipt.key)) if receipt else None
+    def check_unused(self, record: IdempotencyRecord | None) -> None:
+        """Raises `AlreadyAnsweredError` if the record's key was used."""
+        former = self.records.get((record.user, record.key)) if record else None
         if former is not None:
             raise AlreadyAnsweredError(former[0])
 
-    def keep_receipt(self, receipt: IdempotencyRecord | None, now_ms: int) -> None:
+    def keep_receipt(self, record: IdempotencyRecord | None, now_ms: int) -> None:
         """Remember an answer."""
-        if receipt is not None:
-            self.receipts[receipt.user, receipt.key] = (receipt, now_ms)
+        if record is not None:
+            self.records[record.user, record.key] = (record, now_ms)
 
     def post(self, post_id: str) -> Post:
         """The post, or `PostNotFoundError`."""
@@ -134,10 +134,10 @@ class MemoryPostStore:
         self._clock = clock
 
     async def add(
-        self, post: Post, receipt: IdempotencyRecord | None = None, upload: Upload | None = None
+        self, post: Post, record: IdempotencyRecord | None = None, upload: Upload | None = None
     ) -> None:
-        self._state.check_unused(receipt)
-        self._state.keep_receipt(receipt, self._clock.now_ms())
+        self._state.check_unused(record)
+        self._state.keep_receipt(record, self._clock.now_ms())
         if upload is not None:
             self._state.uploads.setdefault(post.id, upload)
         self._state.posts.setdefault(post.id, PostRecord(post, due_at=self._clock.now_ms()))
@@ -180,19 +180,19 @@ class MemoryCommentStore:
         self._state = state
         self._clock = clock
 
-    async def add(self, comment: Comment, receipt: IdempotencyRecord | None = None) -> None:
-        self._state.check_unused(receipt)
+    async def add(self, comment: Comment, record: IdempotencyRecord | None = None) -> None:
+        self._state.check_unused(record)
         post = self._state.post(comment.post_id)
         check_open_for_comments(post.status, post.creator, comment.creator)
-        self._state.keep_receipt(receipt, self._clock.now_ms())
+        self._state.keep_receipt(record, self._clock.now_ms())
         self._state.comments.setdefault(comment.post_id, {})[comment.id] = comment
 
-    async def page(self, post_id: str, *, limit: int, after: str | None) -> CommentPage:
+    async def page(self, post_id: str, *, limit: int, after: str | None) -> Page[bytes, str]:
         newest = self._state.newest_comments(post_id)
         older = [comment for comment in newest if after is None or comment.id < after]
         shown = older[:limit]
         following = shown[-1].id if len(older) > limit else None
-        return CommentPage([encode_comment(comment) for comment in shown], following)
+        return Page([encode_comment(comment) for comment in shown], following)
 
     async def update(
         self, post_id: str, comment_id: str, change: Callable[[Comment], Comment]
@@ -330,7 +330,7 @@ class MemoryTombstoneQueue:
             del of_post[comment_id]
         return bool(gone)
 
-    async def done(self, post_id: str) -> None:
+    async def mark_purged(self, post_id: str) -> None:
         stone = self._state.tombstones[post_id]
         self._state.tombstones[post_id] = replace(stone, pending=False)
         self._state.comments.pop(post_id, None)
@@ -339,9 +339,9 @@ class MemoryTombstoneQueue:
         for key, stone in list(self._state.tombstones.items()):
             if stone.deleted_at < before_ms and not stone.pending:
                 del self._state.tombstones[key]
-        for used, (_, kept_at) in list(self._state.receipts.items()):
+        for used, (_, kept_at) in list(self._state.records.items()):
             if kept_at < before_ms:
-                del self._state.receipts[used]
+                del self._state.records[used]
 
 
 _ORIGINAL = "original"
@@ -470,28 +470,28 @@ class MemoryImageStore:
 
 class _MemoryWriter:
     def __init__(self, store: "MemoryUploadStore", post_id: str) -> None:
-        pictures = store.pictures
-        self.taken = False
-        self.offset = len(pictures.received(post_id))
+        images = store.images
+        self.superseded = False
+        self.offset = len(images.received(post_id))
         self._store = store
-        self._pictures = pictures
+        self._images = images
         self._post_id = post_id
         self._task = asyncio.current_task()
 
     def give_up(self) -> None:
         """Somebody else has it now."""
-        self.taken = True
+        self.superseded = True
         if self._task is not None and self._task is not asyncio.current_task():
             self._task.cancel()
 
     async def write(self, chunk: bytes) -> None:
         self._check()
-        self._pictures.receive(self._post_id, self._pictures.received(self._post_id) + chunk)
+        self._images.receive(self._post_id, self._images.received(self._post_id) + chunk)
         self.offset += len(chunk)
 
     async def rewind(self, offset: int) -> None:
         self._check()
-        self._pictures.receive(self._post_id, self._pictures.received(self._post_id)[:offset])
+        self._images.receive(self._post_id, self._images.received(self._post_id)[:offset])
         self.offset = offset
 
     async def commit(self) -> None:
@@ -501,39 +501,42 @@ class _MemoryWriter:
         self._store.let_go(self._post_id, self)
 
     def _check(self) -> None:
-        if self.taken:
+        if self.superseded:
             raise UploadTakenOverError
 
 
 class MemoryUploadStore:
     """`UploadStore` over a `MemoryImageStore`."""
 
-    def __init__(self, pictures: MemoryImageStore) -> None:
-        self.pictures = pictures
+    def __init__(self, images: MemoryImageStore) -> None:
+        self.images = images
         self._writers: dict[str, _MemoryWriter] = {}
 
     async def take(
-        self, post_id: str, *, unverified: bool = False, known: int | None = None
+        self, post_id: str, *, unverified: bool = False, offset_hint: int | None = None
     ) -> UploadWriter:
-        del unverified, known  # nothing survives a crash here, and the bytes tell where they end
+        del (
+            unverified,
+            offset_hint,
+        )  # nothing survives a crash here, and the bytes tell where they end
         former = self._writers.get(post_id)
         if former is not None:
             former.give_up()
         self._writers[post_id] = _MemoryWriter(self, post_id)
         return self._writers[post_id]
 
-    async def offset(self, post_id: str, *, known: int | None = None) -> int:
-        del known  # the bytes themselves tell
+    async def offset(self, post_id: str, *, offset_hint: int | None = None) -> int:
+        del offset_hint  # the bytes themselves tell
         writer = await self.take(post_id)
         await writer.close()
         return writer.offset
 
     async def promote(self, post_id: str, sha256: bytes) -> None:
-        received = self.pictures.received(post_id)
+        received = self.images.received(post_id)
         if sha256 and hashlib.sha256(received).digest() != sha256:
-            self.pictures.receive(post_id, b"")
+            self.images.receive(post_id, b"")
             raise ChecksumMismatchError
-        self.pictures.promote(post_id)
+        self.images.promote(post_id)
 
     def let_go(self, post_id: str, writer: _MemoryWriter) -> None:
         """Forget a writer, unless another took its place."""
@@ -561,14 +564,7 @@ class MemoryUploadRecordStore:
         if upload.length is None:
             self._state.uploads[post_id] = msgspec.structs.replace(upload, length=length)
 
-
-class MemoryAwaitingUploads:
-    """`AwaitingUploads` over a `MemoryState`."""
-
-    def __init__(self, state: MemoryState) -> None:
-        self._state = state
-
-    async def all(self) -> list[tuple[str, Upload]]:
+    async def awaiting(self) -> list[tuple[str, Upload]]:
         return [
             (post_id, self._state.uploads[post_id])
             for post_id, record in sorted(self._state.posts.items())

@@ -5,9 +5,9 @@ import sys
 import click
 
 from image_poster import __version__
-from image_poster.cli import operator, post, server, user
+from image_poster.cli import operator, posts, user
 from image_poster.client import GaveUpError, RefusedError
-from image_poster.editions.errors import StartError
+from image_poster.editions.settings import StartError
 
 REFUSED, USAGE, GAVE_UP = 1, 2, 3
 
@@ -15,13 +15,13 @@ REFUSED, USAGE, GAVE_UP = 1, 2, 3
 @click.group(context_settings={"max_content_width": 100})
 @click.version_option(__version__)
 def cli() -> None:
-    """Post pictures, comment on them, read the feed, and serve all that.
+    """Post images, comment on them, read the feed, and serve all that.
 
     Exit codes: 0 done, 1 refused, 2 wrong usage, 3 gave up (the service could not be reached).
     """
 
 
-for module in (server, post, user, operator):
+for module in (operator, posts, user):
     for command in module.COMMANDS:
         cli.add_command(command)
 

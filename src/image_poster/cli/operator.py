@@ -1,15 +1,18 @@
-"""For who operates: on a data folder, beside a running server or without one, or on a stack on AWS.
+"""For who serves and operates: on a data folder, beside a running server or without one, or on a
+stack on AWS.
 
 What a command works with is imported when it runs: nobody else should wait for it.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import click
 
-from image_poster.cli.extras import needs
 from image_poster.cli.options import setting_options
 from image_poster.editions.local.settings import Settings
+from image_poster.editions.settings import StartError
 
 _NOTHING = "nothing has failed"
 
@@ -18,6 +21,42 @@ stack_option = click.option(
     envvar="IMAGE_POSTER_STACK",
     help="Name of a stack on AWS, instead of a data folder.",
 )
+
+
+@contextmanager
+def needs(extra: str) -> Iterator[None]:
+    """For imports of what works with the libraries of an extra, `[server]` or `[aws]`. Raises
+    `StartError`, which says what to install, if one of those libraries is not there."""
+    try:
+        yield
+    except ModuleNotFoundError as exc:
+        if exc.name is None or exc.name.partition(".")[0] == "image_poster":
+            raise  # a mistake of ours, which no installation mends
+        raise StartError(
+            f"this command needs more than a client: pip install 'image-poster-api[{extra}]'"
+        ) from exc
+
+
+@click.command()
+@setting_options()
+def serve(**settings: Any) -> None:  # noqa: ANN401 - one for each setting
+    """Serve the API from one machine, until Ctrl-C or SIGTERM."""
+    checked = Settings(**settings)
+    # Imported here: no other command should wait for the server's libraries.
+    with needs("server"):
+        from image_poster.editions.local.serve import serve as serve_local  # noqa: PLC0415
+
+    serve_local(checked)
+
+
+@click.command()
+def openapi() -> None:
+    """Print the OpenAPI document."""
+    with needs("server"):
+        from image_poster.http.app import openapi_document  # noqa: PLC0415
+
+        document = openapi_document()  # imports the metrics' library
+    click.echo(document)
 
 
 @click.command()
@@ -101,4 +140,4 @@ def _aws() -> Any:  # noqa: ANN401 - a module
     return operate
 
 
-COMMANDS = [rebuild, doctor, failed]
+COMMANDS = [serve, openapi, rebuild, doctor, failed]

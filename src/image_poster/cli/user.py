@@ -4,7 +4,7 @@ import click
 import msgspec
 
 from image_poster.cli.options import Caller, client_options
-from image_poster.cli.printing import print_found
+from image_poster.cli.output import print_found
 from image_poster.client import ImagePosterClient
 
 
@@ -53,7 +53,7 @@ def show(post_id: str, url: str, who: Caller, *, as_json: bool) -> None:
 @click.argument("post_id")
 @client_options
 def delete(post_id: str, url: str, who: Caller, *, as_json: bool) -> None:
-    """Delete your own post, with its comments and pictures."""
+    """Delete your own post, with its comments and images."""
     with ImagePosterClient(url, **who._asdict()) as client:
         client.delete(post_id)
     click.echo(msgspec.json.encode({"deleted": post_id}) if as_json else f"deleted {post_id}")

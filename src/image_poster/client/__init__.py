@@ -7,19 +7,33 @@ sync, asynchronous                           the same steps, carried out in two 
 
 from image_poster.client.asynchronous import AsyncImagePosterClient
 from image_poster.client.errors import ClientError, GaveUpError, InUseError, RefusedError
-from image_poster.client.results import Comments, Feed, Progress
+from image_poster.client.results import (
+    Comment,
+    Comments,
+    Failure,
+    Feed,
+    Image,
+    Post,
+    Progress,
+    Rendition,
+)
 from image_poster.client.retries import Policy
 from image_poster.client.sync import ImagePosterClient
 
 __all__ = [
     "AsyncImagePosterClient",
     "ClientError",
+    "Comment",
     "Comments",
+    "Failure",
     "Feed",
     "GaveUpError",
+    "Image",
     "ImagePosterClient",
     "InUseError",
     "Policy",
+    "Post",
     "Progress",
     "RefusedError",
+    "Rendition",
 ]

@@ -11,7 +11,7 @@ import httpx
 from image_poster.client import calls
 from image_poster.client.journal import Journal
 from image_poster.client.posting import Desk, Draft, Held, Job, Report
-from image_poster.client.results import Comments, Feed
+from image_poster.client.results import Comment, Comments, Feed, Post
 from image_poster.client.retries import Policy
 from image_poster.client.steps import Outcome, Pause, Send, Steps
 from image_poster.client.transport import (
@@ -22,8 +22,6 @@ from image_poster.client.transport import (
     request_of,
     slices,
 )
-from image_poster.domain.comments import Comment
-from image_poster.domain.posts import PostWithComments
 
 Value = TypeVar("Value")
 
@@ -62,28 +60,28 @@ class AsyncImagePosterClient:
 
     async def post(
         self,
-        picture: Path | BinaryIO,
+        image: Path | BinaryIO,
         *,
         caption: str = "",
         alt: str = "",
         progress: Report | None = None,
         held: Held | None = None,
-    ) -> PostWithComments:
-        """Post a picture, however often the connection breaks; see `wait_until_processed`.
+    ) -> Post:
+        """Post an image, however often the connection breaks; see `wait_until_processed`.
 
         A file that an earlier process was stopped in the middle of goes on from there, unless its
         texts are others. `held` keeps the state elsewhere than in the user's journal. Raises
         `InUseError` too.
         """
-        with self.desk.job(Draft(picture, caption, alt), held) as job:
+        with self.desk.job(Draft(image, caption, alt), held) as job:
             return await self._run(job.steps(self._policy, progress), job)
 
-    async def wait_until_processed(self, post_id: str, seconds: int = 20) -> PostWithComments:
+    async def wait_until_processed(self, post_id: str, seconds: int = 20) -> Post:
         """The post once it is `ready` or `failed`, or as it is after that many seconds (most
         20)."""
         return await self._run(calls.wait_until_processed(f"/posts/{post_id}", seconds))
 
-    async def show(self, post_id: str) -> PostWithComments:
+    async def show(self, post_id: str) -> Post:
         """One post with its latest comments."""
         return await self._run(calls.show(f"/posts/{post_id}"))
 
@@ -100,7 +98,7 @@ class AsyncImagePosterClient:
 
     async def edit(
         self, post_id: str, *, caption: str | None = None, alt: str | None = None
-    ) -> PostWithComments:
+    ) -> Post:
         """One's own post with another caption or alt text; None leaves it."""
         return await self._run(calls.edit(post_id, caption=caption, alt=alt))
 

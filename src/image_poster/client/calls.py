@@ -11,12 +11,10 @@ from urllib.parse import urlencode
 import msgspec
 
 from image_poster.client.errors import GaveUpError
-from image_poster.client.results import Comments, Feed
+from image_poster.client.results import Comment, Comments, Feed, Post
 from image_poster.client.retries import Policy, Retries
 from image_poster.client.steps import Reply, Send, Steps
 from image_poster.client.uploading import refusal
-from image_poster.domain.comments import Comment
-from image_poster.domain.posts import PostWithComments
 
 Body = TypeVar("Body")
 _JSON = {"content-type": "application/json"}
@@ -24,14 +22,14 @@ _JSON = {"content-type": "application/json"}
 _POLICY = Policy(patience=30.0, first_patience=3.0)
 
 
-def show(path: str) -> Steps[PostWithComments]:
+def show(path: str) -> Steps[Post]:
     """One post, with as many of its latest comments as are kept."""
-    return _get(f"{path}?comments=10", PostWithComments)
+    return _get(f"{path}?comments=10", Post)
 
 
-def wait_until_processed(path: str, seconds: int) -> Steps[PostWithComments]:
+def wait_until_processed(path: str, seconds: int) -> Steps[Post]:
     """The post once it is `ready` or `failed`, or as it is after so many seconds."""
-    return _get(f"{path}?wait={seconds}", PostWithComments, seconds=seconds)
+    return _get(f"{path}?wait={seconds}", Post, seconds=seconds)
 
 
 def feed(**question: Any) -> Steps[Feed]:  # noqa: ANN401 - the query
@@ -52,11 +50,11 @@ def comment(post_id: str, content: str) -> Steps[Comment]:
     return _decoded(reply, Comment)
 
 
-def edit(post_id: str, **texts: str | None) -> Steps[PostWithComments]:
+def edit(post_id: str, **texts: str | None) -> Steps[Post]:
     """The post with another caption or alt text."""
     changes = {name: text for name, text in texts.items() if text is not None}
     request = Send("PATCH", f"/posts/{post_id}", _JSON, msgspec.json.encode(changes))
-    return _decoded((yield from _asked(request)), PostWithComments)
+    return _decoded((yield from _asked(request)), Post)
 
 
 def delete(path: str) -> Steps[None]:

@@ -2,7 +2,7 @@
 it, or the machine, was stopped.
 
 One small file an upload: its name is drawn from the service, the user, the texts and the SHA-256 of
-the picture; it holds an `UploadState`, and is locked while an upload is going on.
+the image; it holds an `UploadState`, and is locked while an upload is going on.
 """
 
 import fcntl
@@ -26,12 +26,12 @@ KEPT_SECONDS = 24 * 3600
 
 
 class UploadIdentity(NamedTuple):
-    """What makes an upload the same one again; `copy` tells apart the same picture posted more than
+    """What makes an upload the same one again; `copy` tells apart the same image posted more than
     once by one command."""
 
     service: str
     user: str
-    picture_sha256: str
+    image_sha256: str
     caption: str
     alt: str
     copy: int = 0
@@ -59,7 +59,7 @@ class Record:
         os.ftruncate(self._descriptor, len(text))
 
     def forget(self) -> None:
-        """The same picture posted again from here on is another post."""
+        """The same image posted again from here on is another post."""
         self._path.unlink(missing_ok=True)
 
 
@@ -96,7 +96,7 @@ def _locked(path: Path) -> int:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as exc:
             os.close(descriptor)
-            raise InUseError("another command is uploading this picture right now") from exc
+            raise InUseError("another command is uploading this image right now") from exc
         if _is_at(descriptor, path):
             return descriptor
         os.close(descriptor)  # whoever had it has just forgotten it

@@ -1,4 +1,4 @@
-"""Posting a picture: its upload, and the post that it becomes."""
+"""Posting an image: its upload, and the post that it becomes."""
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -8,12 +8,11 @@ from typing import BinaryIO, NamedTuple, Protocol
 
 from image_poster.client import calls
 from image_poster.client.journal import Journal, UploadIdentity, sha256_of
-from image_poster.client.results import Progress
+from image_poster.client.results import Post, Progress
 from image_poster.client.retries import Policy, Retries
 from image_poster.client.sources import Source, open_source
 from image_poster.client.steps import Read, Remember, Steps, UploadState
 from image_poster.client.uploading import Uploading, UploadOrder
-from image_poster.domain.posts import PostWithComments
 
 Report = Callable[[Progress], None]
 
@@ -39,7 +38,7 @@ class _Unrecorded:
 class Draft(NamedTuple):
     """What is to be posted: a path or an open stream, and its texts."""
 
-    picture: Path | BinaryIO
+    image: Path | BinaryIO
     caption: str = ""
     alt: str = ""
 
@@ -51,7 +50,7 @@ class Job(NamedTuple):
     source: Source
     held: Held
 
-    def steps(self, policy: Policy, report: Report | None) -> Steps[PostWithComments]:
+    def steps(self, policy: Policy, report: Report | None) -> Steps[Post]:
         """Upload from the held state on; what has arrived in an earlier run is not sent again."""
         order = UploadOrder(self.source.name, self.source.size, self.draft.caption, self.draft.alt)
         talk = _Talk(order.size, report or (lambda _progress: None))
@@ -92,13 +91,13 @@ class Desk:
 
     @contextmanager
     def job(self, draft: Draft, held: Held | None) -> Iterator[Job]:
-        """The job, its source open and, if the picture is a file, its state in the journal: which
+        """The job, its source open and, if the image is a file, its state in the journal: which
         is forgotten when the job ends well. With `held`, that is the caller's affair."""
         with ExitStack() as stack:
-            source = stack.enter_context(open_source(draft.picture))
+            source = stack.enter_context(open_source(draft.image))
             if held is not None:
                 yield Job(draft, source, held)
-            elif isinstance(draft.picture, Path):
+            elif isinstance(draft.image, Path):
                 record = stack.enter_context(self.journal.record(self.identity(draft)))
                 yield Job(draft, source, record)
                 record.forget()
@@ -106,8 +105,8 @@ class Desk:
                 yield Job(draft, source, _Unrecorded())
 
     def identity(self, draft: Draft, copy: int = 0) -> UploadIdentity:
-        """Of a draft whose picture is a file."""
-        if not isinstance(draft.picture, Path):
+        """Of a draft whose image is a file."""
+        if not isinstance(draft.image, Path):
             raise TypeError("only a file can be told again")
-        digest = sha256_of(draft.picture)
+        digest = sha256_of(draft.image)
         return UploadIdentity(self._service, self._user, digest, draft.caption, draft.alt, copy)

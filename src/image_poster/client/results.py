@@ -1,15 +1,70 @@
-"""What calls give, beside the service's own shapes (`PostWithComments`, `Comment`)."""
+"""What calls give: the client's own shapes, which know nothing of the server's code. Fields that a
+later service adds are passed over."""
+
+from typing import Literal
 
 import msgspec
 
-from image_poster.domain.comments import Comment
-from image_poster.domain.posts import PostWithComments
+PostStatus = Literal["awaiting_upload", "processing", "ready", "failed"]
+
+
+class Rendition(msgspec.Struct, frozen=True):
+    """One JPEG of a post's image; `url` may be relative to the service, sides are in pixels."""
+
+    url: str
+    width: int
+    height: int
+
+
+class Image(msgspec.Struct, frozen=True):
+    """A post's image: the square one, the whole one, and a BlurHash to show meanwhile."""
+
+    url: str
+    width: int
+    height: int
+    large: Rendition
+    placeholder: str
+
+
+class Failure(msgspec.Struct, frozen=True):
+    """Why a post's image cannot be shown: `code` for programs, `detail` for people."""
+
+    code: str
+    detail: str
+
+
+class Comment(msgspec.Struct, frozen=True):
+    """A comment; times are RFC 3339."""
+
+    id: str
+    post_id: str
+    creator: str
+    content: str
+    created_at: str
+    edited_at: str | None
+
+
+class Post(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A post with its latest comments, newest first. `image` is there once it is `ready`, `failure`
+    once it is `failed`."""
+
+    id: str
+    status: PostStatus
+    caption: str
+    alt: str
+    creator: str
+    created_at: str
+    edited_at: str | None
+    image: Image | None
+    failure: Failure | None = None
+    total_comments: int
+    latest_comments: list[Comment]
 
 
 class Feed(msgspec.Struct, frozen=True):
     """A page of the feed; `next` is the cursor of the following one."""
 
-    posts: list[PostWithComments]
+    posts: list[Post]
     next: str | None
 
 

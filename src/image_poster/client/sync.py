@@ -10,7 +10,7 @@ import httpx
 from image_poster.client import calls
 from image_poster.client.journal import Journal
 from image_poster.client.posting import Desk, Draft, Held, Job, Report
-from image_poster.client.results import Comments, Feed
+from image_poster.client.results import Comment, Comments, Feed, Post
 from image_poster.client.retries import Policy
 from image_poster.client.steps import Outcome, Pause, Send, Steps
 from image_poster.client.transport import (
@@ -21,8 +21,6 @@ from image_poster.client.transport import (
     request_of,
     slices,
 )
-from image_poster.domain.comments import Comment
-from image_poster.domain.posts import PostWithComments
 
 Value = TypeVar("Value")
 
@@ -61,28 +59,28 @@ class ImagePosterClient:
 
     def post(
         self,
-        picture: Path | BinaryIO,
+        image: Path | BinaryIO,
         *,
         caption: str = "",
         alt: str = "",
         progress: Report | None = None,
         held: Held | None = None,
-    ) -> PostWithComments:
-        """Post a picture, however often the connection breaks; see `wait_until_processed`.
+    ) -> Post:
+        """Post an image, however often the connection breaks; see `wait_until_processed`.
 
         A file that an earlier process was stopped in the middle of goes on from there, unless its
         texts are others. `held` keeps the state elsewhere than in the user's journal. Raises
         `InUseError` too.
         """
-        with self.desk.job(Draft(picture, caption, alt), held) as job:
+        with self.desk.job(Draft(image, caption, alt), held) as job:
             return self._run(job.steps(self._policy, progress), job)
 
-    def wait_until_processed(self, post_id: str, seconds: int = 20) -> PostWithComments:
+    def wait_until_processed(self, post_id: str, seconds: int = 20) -> Post:
         """The post once it is `ready` or `failed`, or as it is after that many seconds (most
         20)."""
         return self._run(calls.wait_until_processed(f"/posts/{post_id}", seconds))
 
-    def show(self, post_id: str) -> PostWithComments:
+    def show(self, post_id: str) -> Post:
         """One post with its latest comments."""
         return self._run(calls.show(f"/posts/{post_id}"))
 
@@ -97,9 +95,7 @@ class ImagePosterClient:
         """A page of the feed."""
         return self._run(calls.feed(sort=sort, limit=limit, cursor=cursor, creator=creator))
 
-    def edit(
-        self, post_id: str, *, caption: str | None = None, alt: str | None = None
-    ) -> PostWithComments:
+    def edit(self, post_id: str, *, caption: str | None = None, alt: str | None = None) -> Post:
         """One's own post with another caption or alt text; None leaves it."""
         return self._run(calls.edit(post_id, caption=caption, alt=alt))
 

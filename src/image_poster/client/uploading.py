@@ -1,6 +1,6 @@
 """One resumable upload, as a tus 1.0.0 client: whatever happens on the way, it ends in one post.
 
-A picture is sent in pieces of 512 KiB. When a connection breaks, the service is asked with HEAD how
+An image is sent in pieces of 512 KiB. When a connection breaks, the service is asked with HEAD how
 far it has come, since it keeps every byte that reached it, and the upload goes on from there: in
 smaller pieces for a while, since what is on its way when a connection breaks is lost. No checksum
 is sent: what is to be verified could only be kept in whole pieces.

@@ -1,4 +1,17 @@
-"""Comments: their shape, who may change them, and the list of the latest that a post carries."""
+"""Comments: their shape, who may change them, and what they mean for their post.
+
+A post carries its newest comments (`latest`). On one machine they change in the comment's own
+transaction; on AWS `fold` counts afterwards:
+
+    a comment is                 and then
+    new                          counted, and claimed as that: a second time it changes nothing
+    counted, edited              shown anew, if it is among the latest
+    counted, deleted             taken back, and removed
+    deleted, never counted       removed
+
+`fold` goes by what the items are now, not by what stream records said in which order: so a record
+that comes twice, late, or before another changes nothing. A pure function.
+"""
 
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
@@ -8,9 +21,16 @@ import msgspec
 from image_poster.domain.identity import Identity
 from image_poster.domain.limits import LATEST_KEPT
 
+# The format of stored documents that is written; see `Comment`.
+COMMENT_FORMAT = 1
 
-class Comment(msgspec.Struct, frozen=True):
-    """One comment, as stored and as shown."""
+
+class Comment(msgspec.Struct, frozen=True, tag_field="v", tag=COMMENT_FORMAT):
+    """One comment, as stored: its document begins with its format, `{"v":1,`.
+
+    Documents from before formats were numbered have none, and are read as format 1. What the API
+    shows is `http.comments.CommentBody`.
+    """
 
     id: str
     post_id: str
@@ -31,13 +51,14 @@ def edited_comment(comment: Comment, editor: Identity, *, content: str, now: str
     return msgspec.structs.replace(comment, content=content, edited_at=now)
 
 
-def split_latest(latest: bytes, most: int) -> list[bytes]:
-    """The newest `most` of a post's latest comments, each as JSON."""
-    return latest.split(b"\n", most)[:most] if latest else []
+def split_latest(latest: bytes, longest: int) -> list[bytes]:
+    """The newest `longest` of a post's latest comments, each a stored document."""
+    return latest.split(b"\n", longest)[:longest] if latest else []
 
 
 def join_latest(comments: Iterable[bytes], kept: int = LATEST_KEPT) -> bytes:
-    """A post's latest comments from their JSON, newest first: one a line, at most `kept`."""
+    """A post's latest comments from their documents, newest first: one a line (JSON has no raw
+    newline), at most `kept`."""
     return b"\n".join(list(comments)[:kept])
 
 
@@ -47,7 +68,7 @@ def with_newest(latest: bytes, comment: bytes) -> bytes:
 
 
 class CommentState(NamedTuple):
-    """A comment as it is kept: `doc` is its JSON."""
+    """A comment as it is kept: `doc` is its document."""
 
     id: str
     doc: bytes
@@ -87,7 +108,7 @@ def fold(
     kept: int = LATEST_KEPT,
 ) -> Fold:
     """The tally after these comments, each given once; `kept` is how many of the latest a post has.
-    `newest` are the newest of those that are counted and not deleted, as JSON; to be given if
+    `newest` are the newest of those that are counted and not deleted, as documents; to be given if
     `needs_newest`."""
     claimed = [one for one in comments if not one.counted and not one.deleted_by]
     released = [one for one in comments if one.counted and one.deleted_by]

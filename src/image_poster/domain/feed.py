@@ -1,10 +1,11 @@
-"""The feed's orders, its questions and its pages."""
+"""The feed's orders, its questions, and where a page ends."""
 
 from enum import StrEnum
 from typing import NamedTuple
 
 import msgspec
 
+from image_poster.domain.pages import Page
 from image_poster.domain.posts import StoredPost
 
 
@@ -22,6 +23,9 @@ class FeedPosition(NamedTuple):
     id: str
 
 
+FeedPage = Page[StoredPost, FeedPosition]
+
+
 class FeedQuery(msgspec.Struct, frozen=True):
     """One page's worth of question; `creator` None means everyone's posts."""
 
@@ -31,16 +35,12 @@ class FeedQuery(msgspec.Struct, frozen=True):
     after: FeedPosition | None = None
 
 
-class FeedPage(NamedTuple):
-    """Posts in order, and where to go on (None: this was the last page)."""
-
-    posts: list[StoredPost]
-    next: FeedPosition | None
+def position_of(post: StoredPost) -> FeedPosition:
+    """Where a page ends whose last post this is."""
+    return FeedPosition(post.total_comments, post.id)
 
 
 def cut_page(found: list[StoredPost], limit: int) -> FeedPage:
     """A page from a query that asked for one more than `limit`, to see whether there is more."""
     posts = found[:limit]
-    if len(found) <= limit:
-        return FeedPage(posts, None)
-    return FeedPage(posts, FeedPosition(posts[-1].total_comments, posts[-1].id))
+    return Page(posts, position_of(posts[-1]) if len(found) > limit else None)

@@ -1,11 +1,11 @@
 """Requests that may be repeated: what is remembered of an answer, and when it is given again.
 
-The header is `Idempotency-Key` (IETF draft-ietf-httpapi-idempotency-key-header). A receipt is
-stored together with what the request did, atomically: either both are there after a crash, or
-neither.
+The header is `Idempotency-Key` (IETF draft-ietf-httpapi-idempotency-key-header). A record is stored
+together with what the request did, atomically: either both are there after a crash, or neither.
 """
 
 import hashlib
+from collections.abc import Awaitable
 from typing import NamedTuple
 
 import msgspec
@@ -14,11 +14,12 @@ from image_poster.domain.errors import IdempotencyKeyReusedError, invalid
 
 HEADER = "Idempotency-Key"
 KEPT_MS = 24 * 3600 * 1000
-_MAX_CHARACTERS = 255
+MAX_CHARACTERS = 255
 
 
 class IdempotencyRecord(msgspec.Struct, frozen=True):
-    """The answer to one user's request with one key: `body` and `location` as they were sent."""
+    """The answer to one user's request with one key: `body` and `location` as they were sent, and
+    the SHA-256 that tells the request from others."""
 
     user: str
     key: str
@@ -35,20 +36,27 @@ class Answer(NamedTuple):
     location: str
     replayed: bool = False
 
+    def record(self, user: str, key: str | None, *request: bytes) -> IdempotencyRecord | None:
+        """What is to be stored with the write so that the same `request` (everything that matters
+        of it) gets this answer again; None without a key."""
+        if key is None:
+            return None
+        return IdempotencyRecord(user, key, fingerprint(*request), self.body, self.location)
+
 
 class AlreadyAnsweredError(Exception):
-    """The key was used before; `receipt` is what was answered then. Stores raise it, with nothing
-    changed; use cases turn it into the former answer."""
+    """The key was used before; `record` is what was answered then. Stores raise it, with nothing
+    changed; services turn it into the former answer."""
 
-    def __init__(self, receipt: IdempotencyRecord) -> None:
-        self.receipt = receipt
-        super().__init__(receipt.key)
+    def __init__(self, record: IdempotencyRecord) -> None:
+        self.record = record
+        super().__init__(record.key)
 
 
 def checked_key(key: str) -> str:
     """The key, if it is one; raises `ValidationFailedError`."""
-    if not 1 <= len(key) <= _MAX_CHARACTERS or not key.isprintable():
-        raise invalid(HEADER, f"must have 1 to {_MAX_CHARACTERS} printable characters")
+    if not 1 <= len(key) <= MAX_CHARACTERS or not key.isprintable():
+        raise invalid(HEADER, f"must have 1 to {MAX_CHARACTERS} printable characters")
     return key
 
 
@@ -61,9 +69,18 @@ def fingerprint(*parts: bytes) -> bytes:
     return digest.digest()
 
 
-def former_answer(former: IdempotencyRecord, now: IdempotencyRecord | None) -> Answer:
-    """What was answered to the same request before; raises `IdempotencyKeyReusedError` if the
-    request that comes `now` is another one."""
-    if now is None or former.fingerprint != now.fingerprint:
-        raise IdempotencyKeyReusedError
-    return Answer(former.body, former.location, replayed=True)
+async def answer_once(
+    write: Awaitable[None], answer: Answer, record: IdempotencyRecord | None
+) -> Answer:
+    """`answer` once `write` has been done, or what was answered before, with nothing written.
+
+    Raises `IdempotencyKeyReusedError` when the key came with another request.
+    """
+    try:
+        await write
+    except AlreadyAnsweredError as exc:
+        former = exc.record
+        if record is None or former.fingerprint != record.fingerprint:
+            raise IdempotencyKeyReusedError from exc
+        return Answer(former.body, former.location, replayed=True)
+    return answer

@@ -1,7 +1,8 @@
-"""Identifiers: ULIDs, 26 characters that sort by the time they were made.
+"""Identifiers and times.
 
-Source: https://github.com/ulid/spec. Those made by one process within one millisecond still sort in
-the order of their making, so "newest first" is "greatest id first".
+An id is a ULID (https://github.com/ulid/spec), 26 characters that sort by the time they were made.
+Those made by one process within one millisecond still sort in the order of their making, so "newest
+first" is "greatest id first".
 """
 
 import re
@@ -10,6 +11,7 @@ from datetime import datetime, timedelta
 from ulid import ULID
 
 _CANONICAL = re.compile(r"[0-7][0-9A-HJKMNP-TV-Z]{25}")
+_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - UTC throughout; naive, since "Z" is written by hand
 
 PATTERN = f"^{_CANONICAL.pattern}$"
 
@@ -24,10 +26,8 @@ def is_id(text: str) -> bool:
     return _CANONICAL.fullmatch(text) is not None
 
 
-_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - UTC throughout; naive, since "Z" is written by hand
-
-
 def rfc3339(milliseconds: int) -> str:
-    """`milliseconds` since 1970 as text; such texts sort as the times do."""
+    """`milliseconds` since 1970 as the contract writes times: RFC 3339, UTC, milliseconds, `Z`;
+    such texts sort as the times do."""
     moment = _EPOCH + timedelta(milliseconds=milliseconds)
     return moment.isoformat(timespec="milliseconds") + "Z"

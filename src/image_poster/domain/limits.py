@@ -1,4 +1,4 @@
-"""What is taken: sizes in bytes, pictures in pixels, texts in characters. GET /limits shows it."""
+"""What is taken: sizes in bytes, images in pixels, texts in characters. GET /limits shows it."""
 
 import re
 
@@ -16,10 +16,13 @@ WAIT_MAX_SECONDS = 20
 UPLOAD_KEPT_MS = 24 * 3600 * 1000
 UPLOAD_PIECE_BYTES = 512 * 1024
 
+# C0 but tab and newline, DEL, and C1: none has a meaning in a caption and some garble terminals.
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
 
 class Limits(msgspec.Struct, frozen=True):
     """The settings of one running service; the defaults are the contract's. `multipart_bytes` and
-    `piece_bytes` are what one request may carry, where that is less than a picture may have."""
+    `piece_bytes` are what one request may carry, where that is less than an image may have."""
 
     image_bytes: int = 100_000_000
     image_pixels: int = 100_000_000
@@ -31,27 +34,24 @@ class Limits(msgspec.Struct, frozen=True):
     piece_bytes: int | None = None
 
 
-# C0 but tab and newline, DEL, and C1: none has a meaning in a caption and some garble terminals.
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
-
-
-def clean(field: str, text: str, *, most: int) -> str:
-    """`text` trimmed and with newlines as LF; raises `ValidationFailedError` naming `field`.
+def clean(field: str, text: str, *, longest: int) -> str:
+    """`text` trimmed and with newlines as LF; raises `ValidationFailedError` naming `field` for
+    more than `longest` characters, and for control characters.
 
     Browsers send the newlines of a form as CRLF (WHATWG HTML, multipart form data), which is why
     CRLF is folded before the rule against control characters applies.
     """
     trimmed = text.replace("\r\n", "\n").strip()
-    if len(trimmed) > most:
-        raise invalid(field, f"at most {most} characters; these are {len(trimmed)}")
+    if len(trimmed) > longest:
+        raise invalid(field, f"at most {longest} characters; these are {len(trimmed)}")
     if _CONTROL.search(trimmed):
         raise invalid(field, "no control characters but newline and tab")
     return trimmed
 
 
-def clean_required(field: str, text: str, *, most: int) -> str:
+def clean_required(field: str, text: str, *, longest: int) -> str:
     """As `clean`, and something must be left."""
-    trimmed = clean(field, text, most=most)
+    trimmed = clean(field, text, longest=longest)
     if not trimmed:
         raise invalid(field, "must not be empty")
     return trimmed

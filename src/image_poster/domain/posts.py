@@ -14,10 +14,15 @@ from typing import NamedTuple
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from image_poster.domain.comments import Comment, split_latest
+from image_poster.domain.comments import split_latest
 from image_poster.domain.errors import PostNotFoundError, PostNotReadyError
 from image_poster.domain.identity import Identity
+from image_poster.domain.ids import rfc3339
 from image_poster.domain.images import RENDITION_LARGE, RENDITION_SMALL, RenderedImage
+from image_poster.domain.limits import Limits, clean
+
+# The format of stored documents that is written; see `Post`.
+POST_FORMAT = 1
 
 
 class PostStatus(StrEnum):
@@ -30,7 +35,7 @@ class PostStatus(StrEnum):
 
 
 class Rendition(msgspec.Struct, frozen=True):
-    """One JPEG of a post's picture; `url` is relative to the service."""
+    """One JPEG of a post's image; `url` is relative to the service."""
 
     url: str
     width: int
@@ -38,7 +43,7 @@ class Rendition(msgspec.Struct, frozen=True):
 
 
 class Image(msgspec.Struct, frozen=True):
-    """A post's picture: the square one, the whole one, and a BlurHash to show meanwhile."""
+    """A post's image: the square one, the whole one, and a BlurHash to show meanwhile."""
 
     url: str
     width: int
@@ -48,7 +53,7 @@ class Image(msgspec.Struct, frozen=True):
 
 
 class Failure(msgspec.Struct, frozen=True):
-    """Why a post's picture cannot be shown."""
+    """Why a post's image cannot be shown."""
 
     code: str
     detail: str
@@ -57,12 +62,16 @@ class Failure(msgspec.Struct, frozen=True):
 # What a post's owner sees while an operator has the work in the dead-letter place.
 PROCESSING_FAILED = Failure(
     "processing_failed",
-    "We could not process this picture. Nothing is wrong with it; we have been told.",
+    "We could not process this image. Nothing is wrong with it; we have been told.",
 )
 
 
-class Post(msgspec.Struct, frozen=True):
-    """A post without its comments. `failure` is there only when `status` is `failed`."""
+class Post(msgspec.Struct, frozen=True, tag_field="v", tag=POST_FORMAT):
+    """A post without its comments, as stored: its document begins with its format, `{"v":1,`.
+
+    `failure` is there only when `status` is `failed`. Documents from before formats were numbered
+    have none, and are read as format 1. What the API shows is `http.posts.PostBody`.
+    """
 
     id: str
     status: PostStatus
@@ -75,18 +84,24 @@ class Post(msgspec.Struct, frozen=True):
     failure: Failure | UnsetType = UNSET
 
 
-class PostWithComments(Post, frozen=True, kw_only=True):
-    """A post as the API shows it."""
+class PostTexts(NamedTuple):
+    """What its creator wrote of a post."""
 
-    total_comments: int
-    latest_comments: list[Comment]
+    caption: str = ""
+    alt: str = ""
+
+    def checked(self, limits: Limits) -> "PostTexts":
+        """As they are kept; raises `ValidationFailedError`."""
+        caption = clean("caption", self.caption, longest=limits.caption_characters)
+        return PostTexts(caption, clean("alt", self.alt, longest=limits.alt_characters))
 
 
 class StoredPost(NamedTuple):
-    """A post as the stores keep it: encoded once when written, copied as bytes when read.
+    """A post as the stores hand it out: its documents are encoded when written, and copied as bytes
+    when read.
 
-    `head` is the JSON of a `Post`; `latest` holds the newest comments as JSON, one a line, newest
-    first (JSON has no raw newline, so a line is a comment).
+    `head` is the document of a `Post`; `latest` holds the documents of the newest comments, one a
+    line, newest first.
     """
 
     id: str
@@ -97,20 +112,34 @@ class StoredPost(NamedTuple):
     @property
     def post(self) -> Post:
         """The decoded `head`."""
-        return _decode(self.head)
+        return decode_post(self.head)
 
-    def json(self, comments: int) -> bytes:
-        """The JSON of a `PostWithComments` with at most `comments` of the latest."""
-        shown = b",".join(split_latest(self.latest, comments))
-        return b'%b,"total_comments":%d,"latest_comments":[%b]}' % (
-            self.head[:-1],
-            self.total_comments,
-            shown,
-        )
+    def latest_comments(self, longest: int) -> list[bytes]:
+        """The documents of the newest `longest` comments."""
+        return split_latest(self.latest, longest)
 
 
-_decode = msgspec.json.Decoder(Post).decode
 encode_post = msgspec.json.Encoder().encode
+decode_post = msgspec.json.Decoder(Post).decode
+
+
+def new_stored_post(post: Post) -> StoredPost:
+    """A new post, as it will be stored: nobody has commented yet."""
+    return StoredPost(post.id, 0, encode_post(post), b"")
+
+
+def new_post(
+    post_id: str, status: PostStatus, creator: Identity, texts: PostTexts, now_ms: int
+) -> Post:
+    """A post whose texts have been checked, made now (`now_ms` since 1970)."""
+    return Post(
+        id=post_id,
+        status=status,
+        caption=texts.caption,
+        alt=texts.alt,
+        creator=creator.user,
+        created_at=rfc3339(now_ms),
+    )
 
 
 def check_visible(post: Post, viewer: Identity | None) -> None:
@@ -179,7 +208,7 @@ def failed_post(post: Post, failure: Failure) -> Post:
 
 def is_parked(post: Post) -> bool:
     """Whether the post waits in the dead-letter place for an operator."""
-    return post.failure == PROCESSING_FAILED
+    return isinstance(post.failure, Failure) and post.failure.code == PROCESSING_FAILED.code
 
 
 def replayed_post(post: Post) -> Post:

@@ -12,7 +12,7 @@ def configure(log_format: str) -> None:
     `log_format` is `json`, `console`, or `auto`: the console's on a terminal.
     """
     console = log_format == "console" or (log_format == "auto" and sys.stderr.isatty())
-    # Tracebacks without local variables, which would put people's words and pictures into the log.
+    # Tracebacks without local variables, which would put people's words and images into the log.
     plain = structlog.dev.plain_traceback
     renderers: list[structlog.types.Processor] = (
         [structlog.dev.ConsoleRenderer(exception_formatter=plain)]

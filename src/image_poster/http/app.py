@@ -5,22 +5,17 @@ from litestar import Litestar
 from litestar.config.cors import CORSConfig
 from litestar.datastructures import State
 from litestar.handlers import HTTPRouteHandler
-from litestar.openapi import OpenAPIConfig
 from litestar.types import ASGIApp
 
-from image_poster import __version__
-from image_poster.domain.errors import ERRORS
+from image_poster.http import comments, feed, images, openapi, operations, posts, uploads
 from image_poster.http.auth import Authenticator
-from image_poster.http.documents import encoded_document
-from image_poster.http.edge import Edge
-from image_poster.http.observing import Observer
-from image_poster.http.page_cache import PageCache
+from image_poster.http.idempotency import InFlight
+from image_poster.http.middleware import Middleware, Observer
 from image_poster.http.problems import EXCEPTION_HANDLERS
-from image_poster.http.put_urls import SignedPutUrls
-from image_poster.http.repeats import InFlight
 from image_poster.http.requests import JsonRequest
-from image_poster.http.routes import comments, docs, images, operations, posts, uploads
-from image_poster.usecases.all import UseCases
+from image_poster.services.container import Renderers, Services
+
+RENDERERS = Renderers(posts.new_post_body, comments.comment_body, posts.reserved_post_body)
 
 _LOOPBACK_ORIGIN = r"https?://(localhost|127(\.\d{1,3}){3}|\[::1\])(:\d+)?"
 _EXPOSED = [
@@ -29,6 +24,7 @@ _EXPOSED = [
     *("Tus-Checksum-Algorithm", "Upload-Offset", "Upload-Length", "Upload-Defer-Length"),
     *("Upload-Metadata", "Upload-Expires"),
 ]
+_NOUNS = (posts, feed, comments, images, uploads, operations, openapi)
 
 
 class HttpSettings(msgspec.Struct, frozen=True):
@@ -36,24 +32,26 @@ class HttpSettings(msgspec.Struct, frozen=True):
     `observers` are told of each request, and `routes` are an edition's own."""
 
     authenticator: Authenticator
-    put_urls: SignedPutUrls
+    put_urls: uploads.HmacPutUrlSigner
     cors_origins: tuple[str, ...] = ()
     loopback_only: bool = True
     observers: tuple[Observer, ...] = ()
     routes: tuple[HTTPRouteHandler, ...] = ()
 
 
-def create_app(use: UseCases, readiness: operations.Readiness, settings: HttpSettings) -> ASGIApp:
+def create_app(
+    services: Services, readiness: operations.Readiness, settings: HttpSettings
+) -> ASGIApp:
     """The ASGI app that serves the contract."""
-    return Edge(
-        litestar_app(use, readiness, settings),
+    return Middleware(
+        litestar_app(services, readiness, settings),
         loopback_only=settings.loopback_only,
         observers=settings.observers,
     )
 
 
 def litestar_app(
-    use: UseCases, readiness: operations.Readiness, settings: HttpSettings
+    services: Services, readiness: operations.Readiness, settings: HttpSettings
 ) -> Litestar:
     """The routes, without what happens around every request."""
     return Litestar(
@@ -61,11 +59,11 @@ def litestar_app(
         exception_handlers=EXCEPTION_HANDLERS,
         request_class=JsonRequest,
         cors_config=_cors(settings.cors_origins),
-        openapi_config=_openapi(),
+        openapi_config=openapi.openapi_config(settings.authenticator.schemes),
         state=State(
             {
-                "use_cases": use,
-                "feed_pages": PageCache(use.list_feed.version),
+                "services": services,
+                "feed_pages": feed.PageCache(services.feed.version),
                 "readiness": readiness,
                 "in_flight": InFlight(),
                 "put_urls": settings.put_urls,
@@ -77,17 +75,20 @@ def litestar_app(
 
 
 def openapi_document() -> bytes:
-    """The OpenAPI document, without anything that serves it."""
-    from image_poster.http.routes import metrics  # noqa: PLC0415 - not every edition has Prometheus
+    """The OpenAPI document, with every way to say who is asking, without anything that serves
+    it."""
+    from image_poster.http import metrics  # noqa: PLC0415 - not every edition has Prometheus
 
-    handlers = [*_handlers(), *metrics.ROUTES]
-    app = Litestar(route_handlers=handlers, openapi_config=_openapi(), logging_config=None)
-    return encoded_document(app)
+    app = Litestar(
+        route_handlers=[*_handlers(), *metrics.ROUTES],
+        openapi_config=openapi.openapi_config(tuple(openapi.SCHEMES)),
+        logging_config=None,
+    )
+    return openapi.encoded_document(app)
 
 
 def _handlers() -> list[HTTPRouteHandler]:
-    routes = [posts, uploads, comments, images, operations, docs]
-    return [handler for module in routes for handler in module.ROUTES]
+    return [handler for noun in _NOUNS for handler in noun.ROUTES]
 
 
 def _cors(origins: tuple[str, ...]) -> CORSConfig:
@@ -95,19 +96,4 @@ def _cors(origins: tuple[str, ...]) -> CORSConfig:
         allow_origins=list(origins),
         allow_origin_regex=None if origins else _LOOPBACK_ORIGIN,
         expose_headers=_EXPOSED,
-    )
-
-
-def _openapi() -> OpenAPIConfig:
-    codes = "\n".join(f"| `{error.code}` | {error.status} | {error.detail} |" for error in ERRORS)
-    return OpenAPIConfig(
-        title="image-poster-api",
-        version=__version__,
-        description=(
-            "Post pictures over bad networks. Writes need the header `user-id`.\n\n"
-            "Every problem has a stable `code`:\n\n| code | status | meaning |\n|---|---|---|\n"
-            + codes
-        ),
-        path="/openapi",
-        render_plugins=[],
     )

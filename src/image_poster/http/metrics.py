@@ -1,8 +1,10 @@
-"""Numbers for operators, in the Prometheus text format."""
+"""Numbers for operators, in the Prometheus text format; for editions whose processes last long
+enough to be asked."""
 
 import os
 from functools import lru_cache
 
+from litestar import Response, get
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
     CollectorRegistry,
@@ -12,10 +14,11 @@ from prometheus_client import (
     multiprocess,
 )
 
-from image_poster.http.observing import Measured
+from image_poster.http.middleware import Measured
+from image_poster.http.openapi import bytes_of, responses
 
 # Litestar names the charset of text by itself.
-MEDIA_TYPE = CONTENT_TYPE_LATEST.partition("; charset")[0]
+_MEDIA_TYPE = CONTENT_TYPE_LATEST.partition("; charset")[0]
 
 _BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 
@@ -57,3 +60,18 @@ def exposition() -> bytes:
     merged = CollectorRegistry()
     multiprocess.MultiProcessCollector(merged)  # type: ignore[no-untyped-call]
     return generate_latest(merged)
+
+
+@get(
+    "/metrics",
+    operation_id="getMetrics",
+    summary="Numbers for Prometheus",
+    tags=["operations"],
+    responses=responses({200: bytes_of("text/plain", "The Prometheus text format.")}),
+)
+async def get_metrics() -> Response[bytes]:
+    """Requests by route and status, image work by outcome."""
+    return Response(exposition(), media_type=_MEDIA_TYPE)
+
+
+ROUTES = (get_metrics,)

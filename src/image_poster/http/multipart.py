@@ -1,49 +1,41 @@
-"""`POST /posts` as multipart/form-data: the picture goes to the store as it comes in."""
+"""`POST /posts` as multipart/form-data: the image goes to the store as it comes in."""
 
 import hashlib
 
 from multipart import MultipartError, MultipartSegment, PushMultipartParser
 
-from image_poster.domain.errors import (
-    InvalidMultipartError,
-    MultipartTooLargeError,
-    UnsupportedImageError,
-    UnsupportedMediaTypeError,
-    UploadTooLargeError,
-    invalid,
-)
+from image_poster.domain import errors
 from image_poster.domain.images import SNIFF_BYTES, sniff
 from image_poster.domain.limits import Limits
-from image_poster.http.bodies import body_chunks
-from image_poster.http.requests import AnyRequest
+from image_poster.domain.posts import PostTexts
+from image_poster.http.requests import AnyRequest, body_chunks, declared_bytes
 from image_poster.ports.images import StagedImage
-from image_poster.usecases.create_post import PostDraft
+from image_poster.services.posts import PostDraft
 
 _IMAGE = "image"
 _TEXTS = ("caption", "alt")
 _TEXT_MAX_BYTES = 64 * 1024
 _MAX_PARTS = 16
-# What may surround the picture: the other parts, their headers and the boundaries.
+# What may surround the image: the other parts, their headers and the boundaries.
 _ENVELOPE_MAX_BYTES = 256 * 1024
 
 
 async def receive_post_form(
-    request: AnyRequest, picture: StagedImage, limits: Limits, *, hashed: bool
+    request: AnyRequest, image: StagedImage, limits: Limits, *, hashed: bool
 ) -> PostDraft:
-    """Read the whole form (RFC 7578), `image` into `picture`, refusing as early as can be;
-    `hashed` says whether the draft is to have the picture's digest.
+    """Read the whole form (RFC 7578), its part `image` into `image`, refusing as early as can be;
+    `hashed` says whether the draft is to have the image's digest.
 
     Raises `UnsupportedMediaTypeError`, `InvalidMultipartError`, `UploadTooLargeError`,
-    `MultipartTooLargeError`,
-    `UnsupportedImageError`, `ValidationFailedError`, and `ClientGoneError` when the client went
-    away.
+    `MultipartTooLargeError`, `UnsupportedImageError`, `ValidationFailedError`, and
+    `ClientGoneError` when the client went away.
     """
-    declared = int(request.headers.get("content-length") or 0)
+    declared = declared_bytes(request) or 0
     if declared > limits.image_bytes + _ENVELOPE_MAX_BYTES:
-        raise UploadTooLargeError
+        raise errors.UploadTooLargeError
     if limits.multipart_bytes and declared > limits.multipart_bytes + _ENVELOPE_MAX_BYTES:
-        raise MultipartTooLargeError
-    reader = _FormReader(picture, limits, hashed=hashed)
+        raise errors.MultipartTooLargeError
+    reader = _FormReader(image, limits, hashed=hashed)
     try:
         parser = PushMultipartParser(_boundary(request), max_segment_count=_MAX_PARTS)
         async for chunk in body_chunks(request):
@@ -52,15 +44,15 @@ async def receive_post_form(
                     await reader.take(event)
         parser.close()
     except MultipartError as exc:
-        raise InvalidMultipartError from exc
+        raise errors.InvalidMultipartError from exc
     return reader.form()
 
 
 def _boundary(request: AnyRequest) -> str:
-    media_type, options = request.content_type
-    if media_type != "multipart/form-data":
-        raise UnsupportedMediaTypeError(
-            "Send the picture as multipart/form-data, as the part `image`."
+    kind, options = request.content_type
+    if kind != "multipart/form-data":
+        raise errors.UnsupportedMediaTypeError(
+            "Send the image as multipart/form-data, as the part `image`."
         )
     return options.get("boundary", "")
 
@@ -68,8 +60,8 @@ def _boundary(request: AnyRequest) -> str:
 class _FormReader:
     """Takes the parser's events: a segment (a part begins), bytes, or None (the part ends)."""
 
-    def __init__(self, picture: StagedImage, limits: Limits, *, hashed: bool) -> None:
-        self._picture = picture
+    def __init__(self, image: StagedImage, limits: Limits, *, hashed: bool) -> None:
+        self._image = image
         self._limits = limits
         self._part = ""
         self._texts: dict[str, bytearray] = {}
@@ -90,13 +82,13 @@ class _FormReader:
     def form(self) -> PostDraft:
         """What was read, once it is all there."""
         if self._image_bytes is None:
-            raise invalid(_IMAGE, "is required: send the picture as the part `image`")
+            raise errors.invalid(_IMAGE, "is required: send the image as the part `image`")
         digest = b"" if self._sha256 is None else self._sha256.digest()
-        return PostDraft(self._text("caption"), self._text("alt"), digest)
+        return PostDraft(PostTexts(self._text("caption"), self._text("alt")), digest)
 
     def _begin(self, name: str) -> None:
         if name in self._texts or (name == _IMAGE and self._image_bytes is not None):
-            raise invalid(name, "must be sent once")
+            raise errors.invalid(name, "must be sent once")
         self._part = name
         if name == _IMAGE:
             self._image_bytes = 0
@@ -106,34 +98,34 @@ class _FormReader:
     def _end(self) -> None:
         if self._part == _IMAGE:
             if not self._image_bytes:
-                raise invalid(_IMAGE, "must not be empty")
+                raise errors.invalid(_IMAGE, "must not be empty")
             self._check_format()
         self._part = ""
 
     async def _take_image(self, chunk: bytes) -> None:
         self._image_bytes = (self._image_bytes or 0) + len(chunk)
         if self._image_bytes > self._limits.image_bytes:
-            raise UploadTooLargeError
+            raise errors.UploadTooLargeError
         if len(self._head) < SNIFF_BYTES:
             self._head += chunk[: SNIFF_BYTES - len(self._head)]
             if len(self._head) == SNIFF_BYTES:
                 self._check_format()
         if self._sha256 is not None:
             self._sha256.update(chunk)
-        await self._picture.write(chunk)
+        await self._image.write(chunk)
 
     def _check_format(self) -> None:
         if sniff(self._head) is None:
-            raise UnsupportedImageError
+            raise errors.UnsupportedImageError
 
     def _take_text(self, chunk: bytes | bytearray) -> None:
         text = self._texts[self._part]
         text += chunk
         if len(text) > _TEXT_MAX_BYTES:
-            raise invalid(self._part, f"at most {_TEXT_MAX_BYTES} bytes")
+            raise errors.invalid(self._part, f"at most {_TEXT_MAX_BYTES} bytes")
 
     def _text(self, name: str) -> str:
         try:
             return self._texts.get(name, bytearray()).decode()
         except UnicodeDecodeError as exc:
-            raise invalid(name, "must be UTF-8") from exc
+            raise errors.invalid(name, "must be UTF-8") from exc

@@ -1,6 +1,5 @@
 """Errors as problem details (RFC 9457): the only place that turns an error into an answer."""
 
-import re
 from http import HTTPStatus
 from typing import cast
 
@@ -16,31 +15,18 @@ from litestar.exceptions import (
 from litestar.types import ExceptionHandlersMap
 from msgspec import UNSET, UnsetType
 
-from image_poster.domain.errors import (
-    BodyTooLargeError,
-    FieldError,
-    IdentityRequiredError,
-    ImagePosterError,
-    InternalError,
-    InvalidRequestError,
-    MethodNotAllowedError,
-    RangeNotSatisfiableError,
-    RequestInProgressError,
-    RouteNotFoundError,
-    ValidationFailedError,
-)
-from image_poster.http.bodies import ClientGoneError
-from image_poster.http.requests import AnyRequest
+from image_poster.domain import errors
+from image_poster.domain.errors import FieldError
+from image_poster.http.auth import authenticator
+from image_poster.http.requests import AnyRequest, ClientGoneError, broken_rule
 from image_poster.tus import VERSION
 
 MEDIA_TYPE = "application/problem+json"
-RETRY_AFTER_SECONDS = 2
 # Not an official status: what nginx writes into its log when the client has gone.
 CLIENT_CLOSED_REQUEST = 499
 
 _log = structlog.get_logger()
 _LITESTAR_SAYS_GONE = "client disconnected prematurely"
-_REQUIRED = re.compile(r"required field `(.+?)`")
 
 
 class Problem(msgspec.Struct, frozen=True):
@@ -56,7 +42,7 @@ class Problem(msgspec.Struct, frozen=True):
     errors: tuple[FieldError, ...] | UnsetType = UNSET
 
 
-def problem_body(error: ImagePosterError, request_id: str) -> bytes:
+def problem_body(error: errors.ImagePosterError, request_id: str) -> bytes:
     """The JSON of the problem that `error` is."""
     return msgspec.json.encode(
         Problem(
@@ -65,7 +51,7 @@ def problem_body(error: ImagePosterError, request_id: str) -> bytes:
             code=error.code,
             detail=error.detail,
             request_id=request_id,
-            errors=error.errors if isinstance(error, ValidationFailedError) else UNSET,
+            errors=error.errors if isinstance(error, errors.ValidationFailedError) else UNSET,
         )
     )
 
@@ -77,22 +63,9 @@ def _title(status: int) -> str:
         return "Checksum Mismatch"  # 460, of the tus protocol; it is in no registry
 
 
-def problem_headers(error: ImagePosterError) -> dict[str, str]:
-    """The headers that HTTP wants beside some statuses."""
-    if isinstance(error, IdentityRequiredError):
-        return {"www-authenticate": 'UserId header="user-id"'}  # RFC 9110 section 15.5.2
-    if isinstance(error, RangeNotSatisfiableError):
-        return {"content-range": f"bytes */{error.size}"}
-    if isinstance(error, RequestInProgressError):
-        return {"retry-after": "1"}
-    if error.status in (HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.INSUFFICIENT_STORAGE):
-        return {"retry-after": str(RETRY_AFTER_SECONDS)}
-    return {}
-
-
-def render(request: AnyRequest, error: ImagePosterError) -> Response[bytes]:
+def render(request: AnyRequest, error: errors.ImagePosterError) -> Response[bytes]:
     """The answer for one of our own errors."""
-    headers = problem_headers(error)
+    headers = _headers(request, error)
     if request.scope["path"].startswith("/uploads"):
         headers |= {"tus-resumable": VERSION, "tus-version": VERSION}
     return Response(
@@ -101,6 +74,18 @@ def render(request: AnyRequest, error: ImagePosterError) -> Response[bytes]:
         media_type=MEDIA_TYPE,
         headers=headers,
     )
+
+
+def _headers(request: AnyRequest, error: errors.ImagePosterError) -> dict[str, str]:
+    """The headers that HTTP wants beside some statuses."""
+    found: dict[str, str] = {}
+    if isinstance(error, errors.IdentityRequiredError):
+        found["www-authenticate"] = authenticator(request).challenge  # RFC 9110 section 15.5.2
+    if isinstance(error, errors.RangeNotSatisfiableError):
+        found["content-range"] = f"bytes */{error.size}"
+    if error.retry_after is not None:
+        found["retry-after"] = str(error.retry_after)
+    return found
 
 
 def _render_framework(request: AnyRequest, exc: HTTPException) -> Response[bytes]:
@@ -116,35 +101,29 @@ def _render_framework(request: AnyRequest, exc: HTTPException) -> Response[bytes
 def _render_unknown(request: AnyRequest, exc: Exception) -> Response[bytes]:
     """Anything else is a fault of ours: logged with its text, answered without."""
     _log.error("request failed", path=request.scope["path"], exc_info=exc)
-    return render(request, InternalError())
+    return render(request, errors.InternalError())
 
 
-def _translated(exc: HTTPException) -> ImagePosterError:
+def _translated(exc: HTTPException) -> errors.ImagePosterError:
     if isinstance(exc, ValidationException):
-        return ValidationFailedError(*(_field_error(item) for item in _details(exc)))
+        details = cast("list[dict[str, str]]", exc.extra or [])
+        return errors.ValidationFailedError(*(_field_error(item) for item in details))
     if isinstance(exc, NotFoundException):
-        return RouteNotFoundError()
+        return errors.RouteNotFoundError()
     if isinstance(exc, MethodNotAllowedException):
-        return MethodNotAllowedError()
+        return errors.MethodNotAllowedError()
     if exc.status_code == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
-        return BodyTooLargeError()
+        return errors.BodyTooLargeError()
     if exc.status_code == HTTPStatus.BAD_REQUEST:
-        return InvalidRequestError()
+        return errors.InvalidRequestError()
     raise exc
-
-
-def _details(exc: ValidationException) -> list[dict[str, str]]:
-    return cast("list[dict[str, str]]", exc.extra or [])
 
 
 def _field_error(item: dict[str, str]) -> FieldError:
     field, message = item.get("key", "body"), item["message"]
     if field != "data":
         return FieldError(field, message)
-    missing = _REQUIRED.search(message)
-    if missing:
-        return FieldError(missing[1], "is required")
-    return FieldError("body", "is required" if message == "'data'" else message)
+    return broken_rule("is required" if message == "'data'" else message)
 
 
 def _note_gone(request: AnyRequest, _exc: ClientGoneError) -> Response[bytes]:
@@ -155,7 +134,7 @@ def _note_gone(request: AnyRequest, _exc: ClientGoneError) -> Response[bytes]:
 
 EXCEPTION_HANDLERS: ExceptionHandlersMap = {
     ClientGoneError: _note_gone,
-    ImagePosterError: render,
+    errors.ImagePosterError: render,
     HTTPException: _render_framework,
     Exception: _render_unknown,
 }

@@ -1,27 +1,30 @@
-"""Requests: reading JSON, and what handlers take from a request beside its parameters."""
+"""Requests: what handlers take from one beside its parameters, and reading its body."""
 
-from typing import Annotated, Any
+import re
+from collections.abc import AsyncIterator
+from typing import Annotated, Any, TypeVar, cast
 
 import msgspec
 from litestar import Request
 from litestar.params import QueryParameter
+from litestar.types import HTTPRequestEvent
 
-from image_poster.domain.errors import InvalidJsonError, PostNotFoundError
+from image_poster.domain import errors
 from image_poster.domain.ids import is_id
 from image_poster.domain.limits import FEED_PAGE_MAX
-from image_poster.usecases.all import UseCases
+from image_poster.services.container import Services
 
 AnyRequest = Request[Any, Any, Any]
 PageLimit = Annotated[int, QueryParameter(ge=1, le=FEED_PAGE_MAX)]
+Body = TypeVar("Body")
+
+# Generous for the longest caption in UTF-8 with every character escaped.
+JSON_MAX_BYTES = 256 * 1024
+_MISSING = re.compile(r"required field `(.+?)`")
 
 
-def parsed(body: bytes) -> Any:  # noqa: ANN401 - whatever JSON can hold
-    """Whatever makes JSON unreadable is `InvalidJsonError`, be it bytes that are no UTF-8, a number
-    beyond reason, or brackets without end."""
-    try:
-        return msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
-        raise InvalidJsonError from exc
+class ClientGoneError(Exception):
+    """The connection broke before the body was complete: nobody is left to be answered."""
 
 
 class JsonRequest(AnyRequest):
@@ -31,14 +34,95 @@ class JsonRequest(AnyRequest):
         return parsed(await self.body())
 
 
-def use_cases(request: AnyRequest) -> UseCases:
-    """The use cases of the edition that serves."""
-    found: UseCases = request.app.state.use_cases
+def services(request: AnyRequest) -> Services:
+    """The services of the edition that serves."""
+    found: Services = request.app.state.services
     return found
 
 
 def known_post(post_id: str) -> str:
     """The id from a path, if it can be one; raises `PostNotFoundError`."""
     if not is_id(post_id):
-        raise PostNotFoundError
+        raise errors.PostNotFoundError
     return post_id
+
+
+def media_type(request: AnyRequest) -> str:
+    """The Content-Type without its parameters, in lower case; empty if there is none."""
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+def declared_bytes(request: AnyRequest) -> int | None:
+    """How long the body says it is."""
+    declared = request.headers.get("content-length")
+    return None if declared is None else int(declared)
+
+
+def is_json(request: AnyRequest) -> bool:
+    """Whether the body says that it is JSON."""
+    content_type = media_type(request)
+    return content_type == "application/json" or content_type.endswith("+json")
+
+
+async def json_only(request: AnyRequest) -> None:
+    """Before a handler that reads JSON: the body must say that it is JSON.
+
+    (Not a guard, for which Litestar copies the handler each time.)
+    """
+    if not is_json(request):
+        raise errors.UnsupportedMediaTypeError(
+            "Send the body as JSON, with Content-Type: application/json."
+        )
+
+
+async def body_chunks(request: AnyRequest) -> AsyncIterator[bytes]:
+    """The body as it comes in, in chunks that are never empty. Raises `ClientGoneError` when it
+    stops before its end."""
+    more = True
+    while more:
+        message = cast("HTTPRequestEvent", await request.receive())
+        if message["type"] != "http.request":
+            raise ClientGoneError
+        if message["body"]:
+            yield message["body"]
+        more = message["more_body"]
+
+
+async def json_body(request: AnyRequest) -> bytes:
+    """A small body as a whole, for handlers that take large ones too. Raises
+    `BodyTooLargeError`."""
+    body = bytearray()
+    async for chunk in body_chunks(request):
+        body += chunk
+        if len(body) > JSON_MAX_BYTES:
+            raise errors.BodyTooLargeError
+    return bytes(body)
+
+
+def parsed(body: bytes) -> Any:  # noqa: ANN401 - whatever JSON can hold
+    """Whatever makes JSON unreadable is `InvalidJsonError`, be it bytes that are no UTF-8, a number
+    beyond reason, or brackets without end."""
+    try:
+        return msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
+        raise errors.InvalidJsonError from exc
+
+
+def decoded(body: bytes, kind: type[Body]) -> Body:
+    """The JSON as a `kind`. Raises `InvalidJsonError`, and `ValidationFailedError` that names the
+    field."""
+    try:
+        return msgspec.convert(parsed(body), kind)
+    except msgspec.ValidationError as exc:
+        raise errors.ValidationFailedError(broken_rule(str(exc))) from exc
+
+
+def broken_rule(message: str, field: str = "body") -> errors.FieldError:
+    """What msgspec says, such as "Object missing required field `size` - at `$.image`", of the
+    value `field`."""
+    detail, _, place = message.partition(" - at `$")
+    missing = _MISSING.search(detail)
+    path = [name for name in place.rstrip("`").split(".") if name]
+    if missing is None:
+        return errors.FieldError(".".join(path) or field, detail)
+    return errors.FieldError(".".join([*path, missing[1]]), "is required")

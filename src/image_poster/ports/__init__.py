@@ -1,7 +1,6 @@
-"""What the use cases need from the outside: one small Protocol a file; its docstring is the
-contract.
+"""What the services need from the outside, by noun; each docstring is the contract that the suite
+in `tests/contract/ports` tests, for every adapter and for the fakes in `adapters/memory.py`.
 
-Each has an adapter in `adapters/memory` and in the technologies of each edition; all pass the suite
-in `tests/contract`. Two rules hold for every port: whatever returns normally is durable, and
-foreign errors never come out (they are translated to those of `domain/errors.py`).
+Two rules hold for every port: whatever returns normally is durable, and foreign errors never come
+out (adapters translate them to those of `domain/errors.py`).
 """

@@ -1,19 +1,12 @@
 """Comments, and the exact counts that follow from them."""
 
 from collections.abc import Callable, Iterable
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from image_poster.domain.comments import Comment
 from image_poster.domain.idempotency import IdempotencyRecord
 from image_poster.domain.identity import Identity
-
-
-class CommentPage(NamedTuple):
-    """Comments as JSON, newest first, and the id after which the next page starts (None: the
-    end)."""
-
-    comments: list[bytes]
-    next: str | None
+from image_poster.domain.pages import Page
 
 
 class CommentStore(Protocol):
@@ -21,14 +14,16 @@ class CommentStore(Protocol):
     the newest `LATEST_KEPT` of them, as soon as (one machine) or soon after (AWS) a call
     returns."""
 
-    async def add(self, comment: Comment, receipt: IdempotencyRecord | None = None) -> None:
-        """Keep a new comment, and with it the receipt. Raises `AlreadyAnsweredError`, with nothing
-        kept, if the receipt's key was used; else `PostNotFoundError` or `PostNotReadyError` by
-        `domain.posts.check_open_for_comments`."""
+    async def add(self, comment: Comment, record: IdempotencyRecord | None = None) -> None:
+        """Keep a new comment, and with it the idempotency record. Raises `AlreadyAnsweredError`,
+        with
+        nothing kept, if the record's key was used; else `PostNotFoundError` or `PostNotReadyError`
+        by `domain.posts.check_open_for_comments`."""
         ...
 
-    async def page(self, post_id: str, *, limit: int, after: str | None) -> CommentPage:
-        """At most `limit` comments older than the id `after`, newest first."""
+    async def page(self, post_id: str, *, limit: int, after: str | None) -> Page[bytes, str]:
+        """At most `limit` documents of comments older than the id `after`, newest first, and the id
+        after which the next page starts."""
         ...
 
     async def update(
@@ -51,9 +46,10 @@ class CommentStore(Protocol):
 
 
 class CommentCounter(Protocol):
-    """Brings posts' counts and latest comments up to date; exact however often it is asked."""
+    """Brings posts' counts and latest comments up to date where that follows a comment's own write;
+    exact however often it is asked."""
 
     async def count(self, post_id: str, comment_ids: Iterable[str]) -> None:
         """Take into account what these comments of the post are now: new, edited, deleted, or
-        counted long ago. Those of a post that is gone are removed."""
+        counted long ago. Those of a post that is gone are removed. The post may be in any state."""
         ...

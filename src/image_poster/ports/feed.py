@@ -1,4 +1,4 @@
-"""The feed."""
+"""The feed, and the part of a post that follows from its comments."""
 
 from typing import NamedTuple, Protocol
 
@@ -35,7 +35,7 @@ class RebuiltBatch(NamedTuple):
 
 
 class FeedRebuilder(Protocol):
-    """The part of a post that follows from its comments."""
+    """Derives counts, latest comments and feed entries anew."""
 
     async def rebuild(self, after: str | None, limit: int) -> RebuiltBatch:
         """Derive `total_comments`, the latest comments and feed entries of up to `limit` posts from

@@ -1,4 +1,4 @@
-"""Pictures: the untouched originals, and the renditions that are shown."""
+"""Images: the untouched originals, the renditions that are shown, and how these are made."""
 
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
@@ -119,21 +119,21 @@ class SweepableImages(ImageStore, Protocol):
         ...
 
 
+class ImageCache(Protocol):
+    """A content delivery network in front of the renditions."""
+
+    async def forget(self, post_id: str) -> None:
+        """Have all copies of the post's renditions dropped, soon."""
+        ...
+
+
 class ImageRenderer(Protocol):
-    """Makes the renditions of one picture, from one decode."""
+    """Makes the renditions of one image, from one decode."""
 
     async def render(self, work: Workspace) -> RenderedImage:
         """Write `600.jpg` and `1600.jpg` into the workspace's folder: upright, sRGB, no metadata.
 
-        Raises `ImageRejectedError` for a picture that cannot be shown, `ImageWorkFailedError` for
-        anything that is not the picture's fault. However bad the picture, the caller survives.
+        Raises `ImageRejectedError` for an image that cannot be shown, `ImageWorkFailedError` for
+        anything that is not the image's fault. However bad the image, the caller survives.
         """
-        ...
-
-
-class ImageCache(Protocol):
-    """A content delivery network in front of the pictures."""
-
-    async def forget(self, post_id: str) -> None:
-        """Have all copies of the post's pictures dropped, soon."""
         ...

@@ -1,4 +1,5 @@
-"""Image work that is due."""
+"""Image work that is due: taken from a queue of posts (one machine), or started by an event
+(AWS)."""
 
 from typing import NamedTuple, Protocol
 
@@ -47,8 +48,17 @@ class JobQueue(Protocol):
         ...
 
 
+class JobStarter(Protocol):
+    """Starts the image work of one post, at least once, where no queue of ours hands it out."""
+
+    async def start(self, post_id: str) -> None:
+        """All pieces of the post's image are there. Repeating it is harmless."""
+        ...
+
+
 class FailureCounter(Protocol):
-    """For editions where something else than a queue of ours delivers the work again."""
+    """Counts how often the image work of a post failed through our fault, where something else than
+    a queue of ours delivers it again."""
 
     async def note(self, post_id: str, error: str) -> int:
         """Count a failure; how many there are now. 0 if the post is gone."""
@@ -56,12 +66,4 @@ class FailureCounter(Protocol):
 
     async def clear(self, post_id: str) -> None:
         """Begin anew. A no-op if the post is gone."""
-        ...
-
-
-class JobStarter(Protocol):
-    """Starts the work of one post, at least once."""
-
-    async def begin(self, post_id: str) -> None:
-        """All pieces of the post's picture are there. Repeating it is harmless."""
         ...

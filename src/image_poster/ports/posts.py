@@ -1,4 +1,4 @@
-"""Posts, one by one."""
+"""Posts, one by one, and what is left of those that were deleted."""
 
 from collections.abc import Callable
 from typing import Protocol
@@ -6,18 +6,19 @@ from typing import Protocol
 from image_poster.domain.idempotency import IdempotencyRecord
 from image_poster.domain.identity import Identity
 from image_poster.domain.posts import Post, StoredPost
-from image_poster.tus.decisions import Upload
+from image_poster.domain.uploads import Upload
 
 
 class PostStore(Protocol):
     """Keeps posts. A post that is `processing` is, by that fact alone, due for image work."""
 
     async def add(
-        self, post: Post, receipt: IdempotencyRecord | None = None, upload: Upload | None = None
+        self, post: Post, record: IdempotencyRecord | None = None, upload: Upload | None = None
     ) -> None:
-        """Keep a new post, and with it the receipt and the terms of its upload. Adding an id that
-        is there already changes nothing. Raises `AlreadyAnsweredError`, with nothing kept, if the
-        receipt's key was used."""
+        """Keep a new post, and with it the idempotency record and the terms of its upload. Adding
+        an
+        id that is there already changes nothing. Raises `AlreadyAnsweredError`, with nothing kept,
+        if the record's key was used."""
         ...
 
     async def find(self, post_id: str) -> StoredPost | None:
@@ -26,7 +27,7 @@ class PostStore(Protocol):
 
     async def was_deleted(self, post_id: str) -> bool:
         """Whether the post is known to have been deleted, here and within the last 24 hours, or
-        with something of it left to remove. False for a post that was never known: nothing may be
+        with something of it left to purge. False for a post that was never known: nothing may be
         concluded from that."""
         ...
 
@@ -39,29 +40,31 @@ class PostStore(Protocol):
         ...
 
     async def remove(self, post_id: str, by: Identity) -> None:
-        """Delete the post for its creator or an admin. From here on nobody sees it.
+        """Delete the post for its creator or an admin, and leave a tombstone. From here on nobody
+        sees it.
 
-        Its comments and pictures are removed afterwards (see `Cleanup`). Repeating it for the user
-        whose removal succeeded is a no-op. Raises `PostNotFoundError`, also for a post that `by`
-        may not see, and `NotYoursError`.
+        Its comments and images are purged afterwards. Repeating it for the user whose removal
+        succeeded is a no-op. Raises `PostNotFoundError`, also for a post that `by` may not see, and
+        `NotYoursError`.
         """
         ...
 
 
 class TombstoneStore(Protocol):
-    """Removes in small steps, so that a crash only delays it."""
+    """What is left of deleted posts. Purging goes in small steps, so that a crash only delays
+    it."""
 
     async def purge_comments(self, post_id: str, limit: int) -> bool:
         """Remove up to `limit` comments of a deleted post; False when none was left."""
         ...
 
-    async def done(self, post_id: str) -> None:
+    async def mark_purged(self, post_id: str) -> None:
         """Everything of this deleted post is gone."""
         ...
 
 
 class TombstoneQueue(TombstoneStore, Protocol):
-    """Remembers deleted posts until everything of them is gone, so that a crash only delays it."""
+    """Where nothing else tells of deletions: remembers deleted posts until they are purged."""
 
     async def pending(self, limit: int) -> list[str]:
         """Ids of deleted posts of which something is left, longest deleted first."""
@@ -69,5 +72,5 @@ class TombstoneQueue(TombstoneStore, Protocol):
 
     async def forget(self, before_ms: int) -> None:
         """Forget who deleted what before that time (repeating those deletions is a 404 from now on)
-        and receipts from before it. Posts of which something is left are kept."""
+        and idempotency records from before it. Posts of which something is left are kept."""
         ...

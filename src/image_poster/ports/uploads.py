@@ -1,17 +1,16 @@
-"""The bytes of resumable uploads, until they are complete."""
+"""Resumable uploads: their bytes until they are complete, their records, and signed URLs."""
 
 from typing import NamedTuple, Protocol
 
-from image_poster.domain.uploads import PutTarget
-from image_poster.tus.decisions import Upload
+from image_poster.domain.uploads import PutTarget, PutTerms, Upload
 
 
 class UploadWriter(Protocol):
-    """The right to append to one upload, until somebody else takes it: then `taken` is true, and in
-    the same process the task that took it first is cancelled."""
+    """The right to append to one upload, until somebody else takes it: then `superseded` is true,
+    and in the same process the task that took it first is cancelled."""
 
     offset: int
-    taken: bool
+    superseded: bool
 
     async def write(self, chunk: bytes) -> None:
         """Append. Raises `UploadTakenOverError` with nothing written once it is somebody else's,
@@ -35,19 +34,19 @@ class UploadWriter(Protocol):
 
 class UploadStore(Protocol):
     """Keeps the bytes of uploads by post id. Whatever was received is there after a crash.
-    `PictureStore.remove` drops them with everything else of a post."""
+    `ImageStore.remove` drops them with everything else of a post."""
 
     async def take(
-        self, post_id: str, *, unverified: bool = False, known: int | None = None
+        self, post_id: str, *, unverified: bool = False, offset_hint: int | None = None
     ) -> UploadWriter:
         """Take the upload over, at once, from whoever has it, in whatever process.
 
-        What is appended `unverified` is dropped by a crash, and kept by `close`. `known` is the
-        offset that the ledger knew of just now, if it did.
+        What is appended `unverified` is dropped by a crash, and kept by `close`. `offset_hint` is
+        the offset that the upload's record had just now, if it has one.
         """
         ...
 
-    async def offset(self, post_id: str, *, known: int | None = None) -> int:
+    async def offset(self, post_id: str, *, offset_hint: int | None = None) -> int:
         """How many bytes are there; asking takes the upload over. 0 if there is nothing."""
         ...
 
@@ -61,8 +60,8 @@ class UploadStore(Protocol):
 
 
 class UploadRecord(NamedTuple):
-    """Whose upload it is, whether it still awaits bytes, and its terms; `offset` where the ledger
-    knows it, too."""
+    """Whose upload it is, whether it still awaits bytes, and its terms; `offset` where the record
+    has it, too."""
 
     creator: str
     awaiting: bool
@@ -74,8 +73,8 @@ class UploadRecordStore(Protocol):
     """Keeps the terms of uploads by post id; `PostStore.add` adds them together with the post."""
 
     async def find(self, post_id: str) -> UploadRecord | None:
-        """What is known, also when the upload is complete. Raises `UploadGoneError` if there was
-        such a post, and it was deleted or expired lately."""
+        """The record, also when the upload is complete. Raises `UploadGoneError` if there was such
+        a post, and it was deleted or expired lately."""
         ...
 
     async def declare_length(self, post_id: str, length: int) -> None:
@@ -86,13 +85,14 @@ class UploadRecordStore(Protocol):
 class AwaitedUploads(Protocol):
     """For stores that do not expire anything by themselves."""
 
-    async def all(self) -> list[tuple[str, Upload]]:
+    async def awaiting(self) -> list[tuple[str, Upload]]:
         """The uploads whose posts are `awaiting_upload`, by id."""
         ...
 
 
 class UploadOffsets(Protocol):
-    """One number an upload, moved on by whoever saw it last."""
+    """How far uploads are, where their pieces cannot tell: one number an upload, moved on by
+    whoever saw it last."""
 
     async def find(self, post_id: str) -> int:
         """The offset in bytes; 0 for what is not there. Sees every `advance` that returned."""
@@ -104,17 +104,9 @@ class UploadOffsets(Protocol):
         ...
 
 
-class PutTerms(NamedTuple):
-    """What may be put: its media type, its size in bytes, and its SHA-256 or nothing."""
-
-    content_type: str
-    size: int
-    sha256: bytes
-
-
 class PutUrlSigner(Protocol):
-    """Makes URLs that only their signature protects."""
+    """Makes URLs that take an image and that only their signature protects."""
 
     def sign(self, post_id: str, terms: PutTerms, expires_ms: int) -> PutTarget:
-        """A URL for the post's picture, good until `expires_ms` (since 1970) or earlier."""
+        """A URL for the post's image, good until `expires_ms` (since 1970) or earlier."""
         ...

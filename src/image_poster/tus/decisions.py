@@ -1,34 +1,24 @@
 """What to do: everything that depends on an upload's state is decided here, and only here."""
 
-import msgspec
-
 from image_poster.domain.errors import (
     InvalidTusRequestError,
     OffsetMismatchError,
     UploadTooLargeError,
 )
+from image_poster.domain.uploads import Upload
 
 
-class Upload(msgspec.Struct, frozen=True):
-    """An upload's terms: `length` in bytes, None while deferred; `expires_ms` since 1970;
-    `metadata` as the client sent it, to be given back (Creation, Upload-Metadata); `sha256` of the
-    whole, if it was announced."""
-
-    length: int | None
-    expires_ms: int
-    metadata: str = ""
-    sha256: bytes = b""
-
-
-def check_new_length(length: int | None, most: int) -> None:
+def check_new_length(length: int | None, longest: int) -> None:
     """Creation, POST: a length over Tus-Max-Size MUST be answered with 413."""
-    if length is not None and length > most:
+    if length is not None and length > longest:
         raise UploadTooLargeError
     if length == 0:
-        raise InvalidTusRequestError("Upload-Length must be at least 1: a picture has bytes.")
+        raise InvalidTusRequestError("Upload-Length must be at least 1: an image has bytes.")
 
 
-def length_to_declare(upload: Upload, declared: int | None, offset: int, most: int) -> int | None:
+def length_to_declare(
+    upload: Upload, declared: int | None, offset: int, longest: int
+) -> int | None:
     """The length that a PATCH declares for a deferred upload; None if there is nothing to do.
 
     Creation: once set, the length MUST NOT change, and it cannot be under what is there.
@@ -37,11 +27,13 @@ def length_to_declare(upload: Upload, declared: int | None, offset: int, most: i
         return None
     if upload.length is not None or declared < offset:
         raise InvalidTusRequestError("Upload-Length cannot be changed.")
-    check_new_length(declared, most)
+    check_new_length(declared, longest)
     return declared
 
 
-def room(upload: Upload, at: int, asked: int, declared_bytes: int | None, most: int) -> int:
+def bytes_allowed(
+    upload: Upload, at: int, asked: int, declared_bytes: int | None, longest: int
+) -> int:
     """How many bytes a PATCH may bring, when the upload is `at` an offset and the request `asked`
     for one.
 
@@ -50,7 +42,7 @@ def room(upload: Upload, at: int, asked: int, declared_bytes: int | None, most: 
     """
     if asked != at:
         raise OffsetMismatchError
-    left = (most if upload.length is None else upload.length) - at
+    left = (longest if upload.length is None else upload.length) - at
     if declared_bytes is not None and declared_bytes > left:
         raise UploadTooLargeError
     return left

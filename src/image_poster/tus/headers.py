@@ -28,7 +28,7 @@ def check_version(resumable: str | None) -> None:
         raise TusVersionUnsupportedError
 
 
-def is_piece(content_type: str | None) -> bool:
+def has_bytes(content_type: str | None) -> bool:
     """Core, PATCH: whether the type is the one that a body with bytes of an upload MUST have."""
     return (content_type or "").partition(";")[0].strip().lower() == CONTENT_TYPE
 

@@ -6,7 +6,7 @@ import pytest
 
 from support import api as editions
 from support.api import Api
-from support.servers import AWS, LOCAL, MEMORY, running
+from support.servers import AWS, LOCAL, running
 
 # Small enough that a test can exceed them quickly; equal for all editions.
 LIMITS = ("--image-bytes", "2000000", "--image-pixels", "4000000", "--admins", "root")
@@ -18,7 +18,6 @@ def editions_running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Calla
     """An edition by its name: started when it is first asked for, and kept for all tests."""
     commands = {
         "local": (LOCAL, ("--data-dir", str(tmp_path_factory.mktemp("data")), *LIMITS)),
-        "memory": (MEMORY, LIMITS),
         "aws": (AWS, AWS_LIMITS),
     }
     with ExitStack() as stack:
@@ -32,7 +31,7 @@ def editions_running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Calla
         yield running_edition
 
 
-@pytest.fixture(scope="session", params=["local", "memory", "aws"])
+@pytest.fixture(scope="session", params=["local", "aws"])
 def api(request: pytest.FixtureRequest, editions_running: Callable[[str], Api]) -> Api:
     """The contract is one: every test here runs over real HTTP against each edition."""
     return editions_running(request.param)
@@ -40,7 +39,8 @@ def api(request: pytest.FixtureRequest, editions_running: Callable[[str], Api]) 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out what an edition is declared to do otherwise: `@pytest.mark.where(streams=True)`."""
-    kept, left_out = [], []
+    kept: list[pytest.Item] = []
+    left_out: list[pytest.Item] = []
     for item in items:
         (left_out if _differs(item) else kept).append(item)
     if left_out:

@@ -3,16 +3,16 @@
 import httpx
 import pytest
 
-from support import pictures
+from support import samples
 from support.api import Api, assert_problem, someone
 
 LOOPBACK_ORIGIN = "http://localhost:5173"
 
 
 @pytest.fixture(scope="module")
-def picture(api: Api) -> httpx.Response:
-    """A served picture."""
-    post = api.ready(someone(), pictures.jpeg(900, 700))
+def image(api: Api) -> httpx.Response:
+    """A served image."""
+    post = api.ready(someone(), samples.jpeg(900, 700))
     return api.get(post["image"]["large"]["url"])
 
 
@@ -29,16 +29,16 @@ def picture(api: Api) -> httpx.Response:
     ],
 )
 def test_a_range_is_answered_with_just_that(
-    api: Api, picture: httpx.Response, asked: str, start: int, stop: int | None
+    api: Api, image: httpx.Response, asked: str, start: int, stop: int | None
 ) -> None:
-    whole = picture.content
-    part = api.get(picture.url.path, headers={"range": asked})
+    whole = image.content
+    part = api.get(image.url.path, headers={"range": asked})
     assert part.status_code == 206
     assert part.content == whole[start:stop]
     first = start % len(whole)
     last = first + len(part.content) - 1
     assert part.headers["content-range"] == f"bytes {first}-{last}/{len(whole)}"
-    assert part.headers["etag"] == picture.headers["etag"]
+    assert part.headers["etag"] == image.headers["etag"]
 
 
 @pytest.mark.where(own_files=True)
@@ -46,23 +46,23 @@ def test_a_range_is_answered_with_just_that(
     "asked", ["lines=1-2", "bytes=5-2", "bytes=a-b", "bytes=0-1,5-6", "bytes=-"]
 )
 def test_a_range_that_is_not_understood_gives_the_whole(
-    api: Api, picture: httpx.Response, asked: str
+    api: Api, image: httpx.Response, asked: str
 ) -> None:
-    answer = api.get(picture.url.path, headers={"range": asked})
-    assert (answer.status_code, answer.content) == (200, picture.content)
+    answer = api.get(image.url.path, headers={"range": asked})
+    assert (answer.status_code, answer.content) == (200, image.content)
 
 
 @pytest.mark.where(own_files=True)
 @pytest.mark.parametrize("asked", ["bytes=99999999-", "bytes=-0"])
-def test_a_range_behind_the_end_is_416(api: Api, picture: httpx.Response, asked: str) -> None:
-    answer = api.get(picture.url.path, headers={"range": asked})
+def test_a_range_behind_the_end_is_416(api: Api, image: httpx.Response, asked: str) -> None:
+    answer = api.get(image.url.path, headers={"range": asked})
     assert_problem(answer, 416, "range_not_satisfiable")
-    assert answer.headers["content-range"] == f"bytes */{len(picture.content)}"
+    assert answer.headers["content-range"] == f"bytes */{len(image.content)}"
 
 
 @pytest.mark.where(own_files=True)
-def test_a_range_of_another_version_gives_the_whole(api: Api, picture: httpx.Response) -> None:
-    path, etag = picture.url.path, picture.headers["etag"]
+def test_a_range_of_another_version_gives_the_whole(api: Api, image: httpx.Response) -> None:
+    path, etag = image.url.path, image.headers["etag"]
     same = api.get(path, headers={"range": "bytes=0-9", "if-range": etag})
     other = api.get(path, headers={"range": "bytes=0-9", "if-range": '"other"'})
     assert (same.status_code, other.status_code) == (206, 200)
@@ -70,15 +70,15 @@ def test_a_range_of_another_version_gives_the_whole(api: Api, picture: httpx.Res
 
 @pytest.mark.where(own_files=True)
 @pytest.mark.parametrize("form", ["{}", "W/{}", '"a", {}', "*"])
-def test_a_picture_one_has_is_304(api: Api, picture: httpx.Response, form: str) -> None:
-    known = {"if-none-match": form.format(picture.headers["etag"])}
-    answer = api.get(picture.url.path, headers=known)
+def test_a_image_one_has_is_304(api: Api, image: httpx.Response, form: str) -> None:
+    known = {"if-none-match": form.format(image.headers["etag"])}
+    answer = api.get(image.url.path, headers=known)
     assert (answer.status_code, answer.content) == (304, b"")
 
 
-@pytest.mark.parametrize("path", ["/posts", "/limits", "/healthz", "/docs", "picture"])
-def test_head_is_get_without_the_content(api: Api, picture: httpx.Response, path: str) -> None:
-    path = picture.url.path if path == "picture" else path
+@pytest.mark.parametrize("path", ["/posts", "/limits", "/healthz", "/docs", "image"])
+def test_head_is_get_without_the_content(api: Api, image: httpx.Response, path: str) -> None:
+    path = image.url.path if path == "image" else path
     whole, head = api.get(path), api.send("HEAD", path)
     assert head.status_code == 200
     assert head.content == b""

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 import pytest
 
-from support import pictures
+from support import samples
 from support.api import Api, assert_problem, fields, someone
 
 
@@ -15,7 +15,7 @@ def a_key() -> dict[str, str]:
 
 
 def post_once(api: Api, user: str, key: dict[str, str], **texts: str) -> httpx.Response:
-    files = {"image": pictures.jpeg()}
+    files = {"image": samples.jpeg()}
     return api.send("POST", "/posts", user, files=files, data=texts, headers=key)
 
 

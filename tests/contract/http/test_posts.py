@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from support import pictures
+from support import samples
 from support.api import Api, assert_problem, fields, someone
 
 UNKNOWN = "01HZZZZZZZZZZZZZZZZZZZZZZZ"
@@ -32,8 +32,8 @@ def test_a_new_post_is_processing_and_says_where_it_is(api: Api) -> None:
     }
 
 
-def test_waiting_gives_the_ready_post_with_its_picture(api: Api) -> None:
-    post = api.ready(someone(), pictures.jpeg(1200, 800))
+def test_waiting_gives_the_ready_post_with_its_image(api: Api) -> None:
+    post = api.ready(someone(), samples.jpeg(1200, 800))
     image = post["image"]
     assert image["url"] == f"/images/{post['id']}/600.jpg"
     assert (image["width"], image["height"]) == (600, 600)
@@ -48,7 +48,7 @@ def test_waiting_gives_the_ready_post_with_its_picture(api: Api) -> None:
 
 def test_a_post_that_is_not_ready_is_there_for_its_creator_only(api: Api) -> None:
     alice = someone("alice")
-    failed = api.finished(alice, pictures.jpeg()[:600])
+    failed = api.finished(alice, samples.jpeg()[:600])
     assert failed["status"] == "failed"
     assert api.get(f"/posts/{failed['id']}", alice).status_code == 200
     assert_problem(api.get(f"/posts/{failed['id']}", someone()), 404, "post_not_found")
@@ -86,7 +86,7 @@ def test_an_identity_must_be_a_printable_name(api: Api, user: str) -> None:
 
 def test_a_name_may_have_any_letters(api: Api) -> None:
     name = someone("Zoë-平")
-    files = {"image": pictures.jpeg()}
+    files = {"image": samples.jpeg()}
     made = api.http.post("/posts", headers={b"user-id": name.encode()}, files=files)
     assert made.json()["creator"] == name
 
@@ -161,8 +161,8 @@ def test_deleting_removes_everything_and_can_be_repeated(api: Api) -> None:
     assert_problem(api.get(path, alice), 404, "post_not_found")
     assert_problem(api.get(f"{path}/comments"), 404, "post_not_found")
     assert_problem(api.get(f"{path}/original", alice), 404, "post_not_found")
-    api.assert_no_picture(post["image"]["url"])
-    api.assert_no_picture(post["image"]["large"]["url"])
+    api.assert_no_image(post["image"]["url"])
+    api.assert_no_image(post["image"]["large"]["url"])
     assert api.feed(creator=alice)["posts"] == []
     assert api.send("DELETE", path, alice).status_code == 204
     assert_problem(api.send("DELETE", path, bob), 404, "post_not_found")
@@ -170,6 +170,6 @@ def test_deleting_removes_everything_and_can_be_repeated(api: Api) -> None:
 
 def test_a_post_can_be_deleted_while_it_is_processing(api: Api) -> None:
     alice = someone("alice")
-    made = api.upload(alice, pictures.jpeg(1900, 1900)).json()
+    made = api.upload(alice, samples.jpeg(1900, 1900)).json()
     assert api.send("DELETE", f"/posts/{made['id']}", alice).status_code == 204
     assert_problem(api.get(f"/posts/{made['id']}", alice), 404, "post_not_found")

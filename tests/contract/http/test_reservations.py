@@ -1,4 +1,4 @@
-"""`POST /posts` as JSON, and the signed URL that then takes the picture in one PUT."""
+"""`POST /posts` as JSON, and the signed URL that then takes the image in one PUT."""
 
 import hashlib
 from typing import Any
@@ -7,22 +7,22 @@ from urllib.parse import parse_qs, urlencode, urljoin, urlsplit
 import httpx
 import pytest
 
-from support import pictures
+from support import samples
 from support.api import Api, assert_problem, fields, someone
 
-PICTURE = pictures.from_phone(6, 300, 200)
-SHA256 = hashlib.sha256(PICTURE).hexdigest()
+IMAGE = samples.from_phone(6, 300, 200)
+SHA256 = hashlib.sha256(IMAGE).hexdigest()
 TUS = {"tus-resumable": "1.0.0"}
 
 
 def reserve(api: Api, user: str, **parts: Any) -> httpx.Response:
-    image = {"size": len(PICTURE), "content_type": "image/jpeg", **parts.pop("image", {})}
+    image = {"size": len(IMAGE), "content_type": "image/jpeg", **parts.pop("image", {})}
     headers = parts.pop("headers", {})
     return api.send("POST", "/posts", user, json={"image": image, **parts}, headers=headers)
 
 
 class Reserved:
-    """A post that awaits its picture."""
+    """A post that awaits its image."""
 
     def __init__(self, api: Api, **parts: Any) -> None:
         self.api = api
@@ -32,7 +32,7 @@ class Reserved:
         self.post = answer.json()
         self.path = f"/posts/{self.post['id']}"
 
-    def put(self, content: bytes = PICTURE, **changes: Any) -> httpx.Response:
+    def put(self, content: bytes = IMAGE, **changes: Any) -> httpx.Response:
         """As nobody in particular: the URL is signed."""
         way = self.post["upload"]["put"]
         url = urljoin(self.api.url, changes.get("url", way["url"]))
@@ -48,7 +48,7 @@ class Reserved:
         return self.api.send(method, path, self.user, content=content, headers=sent)
 
 
-def test_a_reserved_post_awaits_its_picture_and_says_how_it_may_come(api: Api) -> None:
+def test_a_reserved_post_awaits_its_image_and_says_how_it_may_come(api: Api) -> None:
     reserved = Reserved(api, caption=" At the lake ", alt="A lake")
     post = reserved.post
     assert (post["status"], post["image"]) == ("awaiting_upload", None)
@@ -66,7 +66,7 @@ def test_a_put_makes_one_post_and_repeating_it_is_harmless(api: Api) -> None:
     for _ in range(2):
         assert reserved.put().status_code in (200, 204)
         assert reserved.now()["status"] == "ready"
-    assert api.get(f"{reserved.path}/original", reserved.user).content == PICTURE
+    assert api.get(f"{reserved.path}/original", reserved.user).content == IMAGE
     assert len(api.feed(creator=reserved.user)["posts"]) == 1
 
 
@@ -74,13 +74,13 @@ def test_a_put_makes_one_post_and_repeating_it_is_harmless(api: Api) -> None:
 def test_a_put_of_something_else_changes_nothing_any_more(api: Api) -> None:
     reserved = Reserved(api)
     assert (reserved.put().status_code, reserved.put(b"something else").status_code) == (204, 204)
-    assert api.get(f"{reserved.path}/original", reserved.user).content == PICTURE
+    assert api.get(f"{reserved.path}/original", reserved.user).content == IMAGE
 
 
 def test_a_reserved_post_may_be_uploaded_by_tus(api: Api) -> None:
     reserved = Reserved(api, image={"sha256": SHA256})
-    assert reserved.tus("HEAD").headers["upload-length"] == str(len(PICTURE))
-    assert reserved.tus("PATCH", PICTURE, **{"upload-offset": "0"}).status_code == 204
+    assert reserved.tus("HEAD").headers["upload-length"] == str(len(IMAGE))
+    assert reserved.tus("PATCH", IMAGE, **{"upload-offset": "0"}).status_code == 204
     assert reserved.now()["status"] == "ready"
     assert reserved.put().is_success
 
@@ -88,9 +88,9 @@ def test_a_reserved_post_may_be_uploaded_by_tus(api: Api) -> None:
 @pytest.mark.where(own_files=True)
 def test_a_put_begins_anew_wherever_tus_had_come_to(api: Api) -> None:
     reserved = Reserved(api)
-    assert reserved.tus("PATCH", PICTURE[:100], **{"upload-offset": "0"}).status_code == 204
+    assert reserved.tus("PATCH", IMAGE[:100], **{"upload-offset": "0"}).status_code == 204
     assert reserved.put().status_code == 204
-    assert api.get(f"{reserved.path}/original", reserved.user).content == PICTURE
+    assert api.get(f"{reserved.path}/original", reserved.user).content == IMAGE
 
 
 @pytest.mark.parametrize(
@@ -98,7 +98,7 @@ def test_a_put_begins_anew_wherever_tus_had_come_to(api: Api) -> None:
 )
 def test_other_bytes_than_announced_are_460_and_nothing_of_them_is_kept(api: Api, way: str) -> None:
     reserved = Reserved(api, image={"sha256": SHA256})
-    damaged = PICTURE[:-1] + b"?"
+    damaged = IMAGE[:-1] + b"?"
     if way == "put":
         answer = reserved.put(damaged)
     else:
@@ -112,12 +112,12 @@ def test_other_bytes_than_announced_are_460_and_nothing_of_them_is_kept(api: Api
 @pytest.mark.where(own_files=True)
 def test_a_put_of_another_size_is_told_so(api: Api) -> None:
     reserved = Reserved(api)
-    assert_problem(reserved.put(PICTURE + b"x"), 413, "upload_too_large")
-    problem = assert_problem(reserved.put(PICTURE[:-1]), 400, "invalid_request")
-    assert str(len(PICTURE)) in problem["detail"]
+    assert_problem(reserved.put(IMAGE + b"x"), 413, "upload_too_large")
+    problem = assert_problem(reserved.put(IMAGE[:-1]), 400, "invalid_request")
+    assert str(len(IMAGE)) in problem["detail"]
     unsized = api.http.put(
         reserved.post["upload"]["put"]["url"],
-        content=iter([PICTURE[:-1]]),
+        content=iter([IMAGE[:-1]]),
         headers=reserved.post["upload"]["put"]["headers"],
     )
     assert_problem(unsized, 400, "invalid_request")
@@ -134,8 +134,8 @@ def test_a_put_needs_the_headers_it_was_signed_with(api: Api) -> None:
 @pytest.mark.where(own_files=True)
 def test_a_put_of_something_else_is_refused_by_its_content(api: Api) -> None:
     reserved = Reserved(api, image={"size": 4000})
-    assert_problem(reserved.put(b"no picture " * 400), 413, "upload_too_large")
-    assert_problem(reserved.put((b"no picture " * 400)[:4000]), 415, "unsupported_image")
+    assert_problem(reserved.put(b"no image " * 500), 413, "upload_too_large")
+    assert_problem(reserved.put((b"no image " * 500)[:4000]), 415, "unsupported_image")
     assert reserved.now()["status"] == "awaiting_upload"
 
 

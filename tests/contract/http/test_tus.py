@@ -13,13 +13,13 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 import pytest
 
-from support import pictures
+from support import samples
 from support.api import Api, assert_problem, fields, someone
 from support.half_open import half_open_patch
 
 TUS = {"tus-resumable": "1.0.0"}
 PIECE = {**TUS, "content-type": "application/offset+octet-stream"}
-PICTURE = pictures.from_phone(6, 300, 200)
+IMAGE = samples.from_phone(6, 300, 200)
 UNKNOWN = "01HZZZZZZZZZZZZZZZZZZZZZZZ"
 
 
@@ -30,10 +30,13 @@ def b64(text: str | bytes) -> str:
 class Upload:
     """One upload as its client sees it."""
 
-    def __init__(self, api: Api, length: int | None = len(PICTURE), **headers: str) -> None:
+    def __init__(
+        self, api: Api, length: int | None = len(IMAGE), metadata: str | None = None
+    ) -> None:
         self.api = api
         self.user = someone("alice")
         size = {"upload-defer-length": "1"} if length is None else {"upload-length": str(length)}
+        headers = {} if metadata is None else {"upload-metadata": metadata}
         self.created = api.send("POST", "/uploads", self.user, headers={**TUS, **size, **headers})
         assert self.created.status_code == 201, self.created.text
         self.path = self.created.headers["location"]
@@ -66,10 +69,10 @@ def assert_tus_problem(answer: httpx.Response, status: int, code: str) -> None:
 
 
 def test_an_upload_in_pieces_becomes_one_post(api: Api) -> None:
-    upload = Upload(api, **{"upload-metadata": f"caption {b64('Zoë')},alt {b64('a lake')}"})
+    upload = Upload(api, metadata=f"caption {b64('Zoë')},alt {b64('a lake')}")
     assert upload.post()["status"] == "awaiting_upload"
     at = 0
-    for piece in (PICTURE[:100], PICTURE[100:101], PICTURE[101:]):
+    for piece in (IMAGE[:100], IMAGE[100:101], IMAGE[101:]):
         answer = upload.patch(at, piece)
         at += len(piece)
         assert (answer.status_code, answer.content) == (204, b"")
@@ -78,7 +81,7 @@ def test_an_upload_in_pieces_becomes_one_post(api: Api) -> None:
         assert upload.offset() == at
     post = upload.post()
     assert (post["status"], post["caption"], post["alt"]) == ("ready", "Zoë", "a lake")
-    assert api.get(f"{upload.post_path}/original", upload.user).content == PICTURE
+    assert api.get(f"{upload.post_path}/original", upload.user).content == IMAGE
     assert [shown["id"] for shown in api.feed(creator=upload.user)["posts"]] == [post["id"]]
 
 
@@ -87,7 +90,7 @@ def test_head_must_tell_offset_and_length_and_must_not_be_cached(api: Api) -> No
     answer = Upload(api).head()
     assert answer.status_code == 200
     assert answer.headers["upload-offset"] == "0"
-    assert answer.headers["upload-length"] == str(len(PICTURE))
+    assert answer.headers["upload-length"] == str(len(IMAGE))
     assert answer.headers["cache-control"] == "no-store"
 
 
@@ -111,7 +114,7 @@ def test_somebody_elses_upload_is_not_there(api: Api) -> None:
     answer = api.send("HEAD", upload.path, someone(), headers=TUS)
     assert answer.status_code == 404
     upload.user = someone("mallory")
-    assert_tus_problem(upload.patch(0, PICTURE), 404, "upload_not_found")
+    assert_tus_problem(upload.patch(0, IMAGE), 404, "upload_not_found")
 
 
 def test_uploading_needs_an_identity(api: Api) -> None:
@@ -139,7 +142,7 @@ def test_another_version_must_be_412_and_must_not_be_processed(
 def test_patch_must_have_its_content_type(api: Api, content_type: str) -> None:
     """Core, PATCH: SHOULD be 415."""
     upload = Upload(api)
-    answer = upload.patch(0, PICTURE, **{"content-type": content_type})
+    answer = upload.patch(0, IMAGE, **{"content-type": content_type})
     assert_tus_problem(answer, 415, "unsupported_media_type")
     assert upload.offset() == 0
 
@@ -148,7 +151,7 @@ def test_patch_must_have_its_content_type(api: Api, content_type: str) -> None:
 def test_another_offset_must_be_409_and_must_not_modify_the_upload(api: Api, offset: int) -> None:
     """Core, PATCH."""
     upload = Upload(api)
-    assert_tus_problem(upload.patch(offset, PICTURE[offset:]), 409, "offset_mismatch")
+    assert_tus_problem(upload.patch(offset, IMAGE[offset:]), 409, "offset_mismatch")
     assert upload.offset() == 0
 
 
@@ -159,43 +162,43 @@ def test_an_offset_that_is_no_number_is_400(api: Api, offset: str) -> None:
     headers = {b"upload-offset": offset.encode()}
     sent = {**{key.encode(): value.encode() for key, value in PIECE.items()}, **headers}
     sent[b"user-id"] = upload.user.encode()
-    answer = api.http.patch(upload.path, headers=sent, content=PICTURE)
+    answer = api.http.patch(upload.path, headers=sent, content=IMAGE)
     assert_tus_problem(answer, 400, "invalid_tus_request")
 
 
 def test_a_patch_without_offset_is_400(api: Api) -> None:
     upload = Upload(api)
-    answer = api.send("PATCH", upload.path, upload.user, content=PICTURE, headers=PIECE)
+    answer = api.send("PATCH", upload.path, upload.user, content=IMAGE, headers=PIECE)
     assert_tus_problem(answer, 400, "invalid_tus_request")
 
 
 def test_more_bytes_than_announced_are_413(api: Api) -> None:
     upload = Upload(api)
-    assert_tus_problem(upload.patch(0, PICTURE + b"x"), 413, "upload_too_large")
+    assert_tus_problem(upload.patch(0, IMAGE + b"x"), 413, "upload_too_large")
     assert upload.offset() == 0
 
     def pieces() -> Iterator[bytes]:
-        yield PICTURE
+        yield IMAGE
         yield b"x"
 
     sent = {**PIECE, "upload-offset": "0", "user-id": upload.user}
     answer = api.http.patch(upload.path, headers=sent, content=pieces())
     if answer.status_code != 204:  # both in one piece of the network's, or not
         assert_tus_problem(answer, 413, "upload_too_large")
-    assert upload.offset() <= len(PICTURE)
+    assert upload.offset() <= len(IMAGE)
 
 
 def test_an_empty_patch_at_the_end_is_204_and_completes_nothing_twice(api: Api) -> None:
     upload = Upload(api)
-    upload.patch(0, PICTURE)
+    upload.patch(0, IMAGE)
     before = upload.post()
     for _ in range(2):
-        answer = upload.patch(len(PICTURE), b"")
-        assert (answer.status_code, answer.headers["upload-offset"]) == (204, str(len(PICTURE)))
+        answer = upload.patch(len(IMAGE), b"")
+        assert (answer.status_code, answer.headers["upload-offset"]) == (204, str(len(IMAGE)))
     assert upload.post() == before
-    assert upload.offset() == len(PICTURE)
-    assert_tus_problem(upload.patch(0, PICTURE[:-1]), 409, "offset_mismatch")
-    assert_tus_problem(upload.patch(len(PICTURE), b"x"), 413, "upload_too_large")
+    assert upload.offset() == len(IMAGE)
+    assert_tus_problem(upload.patch(0, IMAGE[:-1]), 409, "offset_mismatch")
+    assert_tus_problem(upload.patch(len(IMAGE), b"x"), 413, "upload_too_large")
 
 
 @pytest.mark.parametrize("start", [0, 100])
@@ -203,13 +206,13 @@ def test_the_last_piece_again_is_204_and_completes_nothing_twice(api: Api, start
     """Its answer was lost. (The protocol has 409 for that; see `tus.decisions.repeats_the_end`.)"""
     upload = Upload(api)
     if start:
-        upload.patch(0, PICTURE[:start])
+        upload.patch(0, IMAGE[:start])
     for _ in range(3):
-        answer = upload.patch(start, PICTURE[start:])
-        assert (answer.status_code, answer.headers["upload-offset"]) == (204, str(len(PICTURE)))
+        answer = upload.patch(start, IMAGE[start:])
+        assert (answer.status_code, answer.headers["upload-offset"]) == (204, str(len(IMAGE)))
     assert upload.post()["status"] == "ready"
-    assert upload.patch(start, PICTURE[start:]).status_code == 204
-    assert api.get(f"{upload.post_path}/original", upload.user).content == PICTURE
+    assert upload.patch(start, IMAGE[start:]).status_code == 204
+    assert api.get(f"{upload.post_path}/original", upload.user).content == IMAGE
     assert len(api.feed(creator=upload.user)["posts"]) == 1
 
 
@@ -235,7 +238,7 @@ def test_the_method_can_be_overridden(api: Api) -> None:
     """Core, X-HTTP-Method-Override: MUST be interpreted, the actual method MUST be ignored."""
     upload = Upload(api)
     override = {**PIECE, "upload-offset": "0", "x-http-method-override": "PATCH"}
-    answer = api.send("POST", upload.path, upload.user, content=PICTURE[:9], headers=override)
+    answer = api.send("POST", upload.path, upload.user, content=IMAGE[:9], headers=override)
     assert (answer.status_code, answer.headers["upload-offset"]) == (204, "9")
     head = {**TUS, "x-http-method-override": "HEAD"}
     assert api.send("POST", upload.path, upload.user, headers=head).headers["upload-offset"] == "9"
@@ -323,7 +326,7 @@ def test_metadata_that_breaks_a_rule_names_the_field(api: Api, metadata: str, fi
 def test_head_must_give_the_metadata_back_as_it_was(api: Api) -> None:
     """Creation, Upload-Metadata; a value MAY be empty."""
     metadata = f"filename {b64('a.jpg')},is_confidential,filetype {b64('image/jpeg')}"
-    upload = Upload(api, **{"upload-metadata": metadata})
+    upload = Upload(api, metadata=metadata)
     assert upload.head().headers["upload-metadata"] == metadata
     assert "upload-metadata" not in Upload(api).head().headers
 
@@ -331,11 +334,11 @@ def test_head_must_give_the_metadata_back_as_it_was(api: Api) -> None:
 def test_creation_with_upload_takes_the_first_bytes(api: Api) -> None:
     """Creation With Upload: MUST have Upload-Offset in the answer."""
     alice = someone("alice")
-    headers = {**PIECE, "upload-length": str(len(PICTURE))}
-    first = api.send("POST", "/uploads", alice, content=PICTURE[:200], headers=headers)
+    headers = {**PIECE, "upload-length": str(len(IMAGE))}
+    first = api.send("POST", "/uploads", alice, content=IMAGE[:200], headers=headers)
     assert (first.status_code, first.headers["upload-offset"]) == (201, "200")
-    whole = api.send("POST", "/uploads", alice, content=PICTURE, headers=headers)
-    assert whole.headers["upload-offset"] == str(len(PICTURE))
+    whole = api.send("POST", "/uploads", alice, content=IMAGE, headers=headers)
+    assert whole.headers["upload-offset"] == str(len(IMAGE))
     path = whole.headers["location"].replace("uploads", "posts")
     assert api.get(path, alice, params={"wait": 20}).json()["status"] == "ready"
 
@@ -345,29 +348,29 @@ def test_a_deferred_length_is_told_later_and_never_changed(api: Api) -> None:
     upload = Upload(api, None)
     assert upload.head().headers["upload-defer-length"] == "1"
     assert "upload-length" not in upload.head().headers
-    upload.patch(0, PICTURE[:100])
+    upload.patch(0, IMAGE[:100])
     too_small = upload.patch(100, b"", **{"upload-length": "99"})
     assert_tus_problem(too_small, 400, "invalid_tus_request")
-    upload.patch(100, PICTURE[100:150], **{"upload-length": str(len(PICTURE))})
-    assert upload.head().headers["upload-length"] == str(len(PICTURE))
+    upload.patch(100, IMAGE[100:150], **{"upload-length": str(len(IMAGE))})
+    assert upload.head().headers["upload-length"] == str(len(IMAGE))
     assert "upload-defer-length" not in upload.head().headers
-    changed = upload.patch(150, b"", **{"upload-length": str(len(PICTURE) + 1)})
+    changed = upload.patch(150, b"", **{"upload-length": str(len(IMAGE) + 1)})
     assert_tus_problem(changed, 400, "invalid_tus_request")
-    upload.patch(150, PICTURE[150:])
+    upload.patch(150, IMAGE[150:])
     assert upload.post()["status"] == "ready"
 
 
 def test_a_deferred_upload_may_end_with_an_empty_patch(api: Api) -> None:
     upload = Upload(api, None)
-    upload.patch(0, PICTURE)
+    upload.patch(0, IMAGE)
     assert upload.post()["status"] == "awaiting_upload"
-    assert upload.patch(len(PICTURE), b"", **{"upload-length": str(len(PICTURE))}).is_success
+    assert upload.patch(len(IMAGE), b"", **{"upload-length": str(len(IMAGE))}).is_success
     assert upload.post()["status"] == "ready"
 
 
 def test_a_deferred_length_has_a_maximum_too(api: Api) -> None:
     upload = Upload(api, None)
-    answer = upload.patch(0, PICTURE, **{"upload-length": "2000001"})
+    answer = upload.patch(0, IMAGE, **{"upload-length": "2000001"})
     assert_tus_problem(answer, 413, "upload_too_large")
 
 
@@ -378,8 +381,8 @@ def test_a_deferred_length_has_a_maximum_too(api: Api) -> None:
 def test_a_piece_that_matches_its_checksum_is_kept(api: Api, algorithm: str) -> None:
     """Checksum: sha1 MUST be supported."""
     upload = Upload(api)
-    for start, stop in ((0, 100), (100, len(PICTURE))):
-        piece = PICTURE[start:stop]
+    for start, stop in ((0, 100), (100, len(IMAGE))):
+        piece = IMAGE[start:stop]
         digest = b64(hashlib.new(algorithm, piece).digest())
         answer = upload.patch(start, piece, **{"upload-checksum": f"{algorithm} {digest}"})
         assert answer.status_code == 204
@@ -389,12 +392,12 @@ def test_a_piece_that_matches_its_checksum_is_kept(api: Api, algorithm: str) -> 
 def test_a_piece_that_does_not_match_must_be_discarded_with_460(api: Api) -> None:
     """Checksum."""
     upload = Upload(api)
-    upload.patch(0, PICTURE[:100])
+    upload.patch(0, IMAGE[:100])
     digest = b64(hashlib.sha1(b"other").digest())  # noqa: S324 - the protocol's
-    answer = upload.patch(100, PICTURE[100:], **{"upload-checksum": f"sha1 {digest}"})
+    answer = upload.patch(100, IMAGE[100:], **{"upload-checksum": f"sha1 {digest}"})
     assert_tus_problem(answer, 460, "checksum_mismatch")
     assert upload.offset() == 100
-    upload.patch(100, PICTURE[100:])
+    upload.patch(100, IMAGE[100:])
     assert upload.post()["status"] == "ready"
 
 
@@ -402,7 +405,7 @@ def test_a_piece_that_does_not_match_must_be_discarded_with_460(api: Api) -> Non
 def test_a_checksum_that_is_not_understood_is_400(api: Api, checksum: str) -> None:
     """Checksum: an algorithm that is not supported MUST be 400."""
     upload = Upload(api)
-    answer = upload.patch(0, PICTURE, **{"upload-checksum": checksum})
+    answer = upload.patch(0, IMAGE, **{"upload-checksum": checksum})
     assert answer.status_code in (400, 460)
     assert upload.offset() == 0
 
@@ -415,7 +418,7 @@ def test_creation_and_patch_tell_when_the_upload_expires(api: Api) -> None:
     from email.utils import parsedate_to_datetime
 
     upload = Upload(api)
-    for answer in (upload.created, upload.patch(0, PICTURE[:9]), upload.head()):
+    for answer in (upload.created, upload.patch(0, IMAGE[:9]), upload.head()):
         left = parsedate_to_datetime(answer.headers["upload-expires"]).timestamp() - time.time()
         assert 86_000 < left <= 86_400
         assert answer.headers["upload-expires"].endswith(" GMT")
@@ -424,18 +427,18 @@ def test_creation_and_patch_tell_when_the_upload_expires(api: Api) -> None:
 def test_a_terminated_upload_must_be_204_then_404_or_410(api: Api) -> None:
     """Termination."""
     upload = Upload(api)
-    upload.patch(0, PICTURE[:100])
+    upload.patch(0, IMAGE[:100])
     answer = api.send("DELETE", upload.path, upload.user, headers=TUS)
     assert (answer.status_code, answer.headers["tus-resumable"]) == (204, "1.0.0")
     assert upload.head().status_code == 410
-    assert_tus_problem(upload.patch(100, PICTURE[100:]), 410, "upload_gone")
+    assert_tus_problem(upload.patch(100, IMAGE[100:]), 410, "upload_gone")
     assert_problem(api.get(upload.post_path, upload.user), 404, "post_not_found")
 
 
 def test_a_complete_upload_is_terminated_too_and_that_is_the_post(api: Api) -> None:
     """Termination: of completed and unfinished uploads, MUST be 204."""
     upload = Upload(api)
-    upload.patch(0, PICTURE)
+    upload.patch(0, IMAGE)
     assert upload.post()["status"] == "ready"
     assert_problem(
         api.send("DELETE", upload.path, someone("mallory"), headers=TUS), 404, "upload_not_found"
@@ -458,14 +461,14 @@ def test_a_post_that_never_was_an_upload_is_none(api: Api) -> None:
 
 def test_an_upload_whose_post_was_deleted_is_gone(api: Api) -> None:
     upload = Upload(api)
-    upload.patch(0, PICTURE)
+    upload.patch(0, IMAGE)
     assert api.send("DELETE", upload.post_path, upload.user).status_code == 204
     assert upload.head().status_code == 410
 
 
 def test_an_awaiting_post_can_be_deleted(api: Api) -> None:
     upload = Upload(api)
-    upload.patch(0, PICTURE[:100])
+    upload.patch(0, IMAGE[:100])
     assert api.send("DELETE", upload.post_path, upload.user).status_code == 204
     assert upload.head().status_code == 410
 
@@ -473,22 +476,22 @@ def test_an_awaiting_post_can_be_deleted(api: Api) -> None:
 # What the protocol leaves to us
 
 
-def test_what_is_no_picture_is_refused_at_its_first_bytes(api: Api) -> None:
+def test_what_is_no_image_is_refused_at_its_first_bytes(api: Api) -> None:
     upload = Upload(api, 1000)
-    assert_tus_problem(upload.patch(0, b"no picture" * 100), 415, "unsupported_image")
+    assert_tus_problem(upload.patch(0, b"no image" * 100), 415, "unsupported_image")
     assert upload.offset() == 0
 
 
 def test_the_same_key_gives_the_same_upload(api: Api) -> None:
     key = {"idempotency-key": secrets.token_hex(8)}
     alice = someone("alice")
-    headers = {**TUS, "upload-length": str(len(PICTURE)), **key}
+    headers = {**TUS, "upload-length": str(len(IMAGE)), **key}
     first = api.send("POST", "/uploads", alice, headers=headers)
     api.send(
         "PATCH",
         first.headers["location"],
         alice,
-        content=PICTURE[:50],
+        content=IMAGE[:50],
         headers={**PIECE, "upload-offset": "0"},
     )
     again = api.send("POST", "/uploads", alice, headers=headers)
@@ -508,15 +511,15 @@ def cut_patch(upload: Upload, content: bytes, *, whole: int) -> socket.socket:
 @pytest.mark.where(streams=True)
 def test_every_byte_before_a_cut_is_kept(api: Api) -> None:
     upload = Upload(api)
-    connection = cut_patch(upload, PICTURE[:1234], whole=len(PICTURE))
+    connection = cut_patch(upload, IMAGE[:1234], whole=len(IMAGE))
     connection.shutdown(socket.SHUT_WR)
     while connection.recv(4096):  # until the server has let go of it
         pass
     connection.close()
     assert upload.offset() == 1234
-    upload.patch(1234, PICTURE[1234:])
+    upload.patch(1234, IMAGE[1234:])
     assert upload.post()["status"] == "ready"
-    assert api.get(f"{upload.post_path}/original", upload.user).content == PICTURE
+    assert api.get(f"{upload.post_path}/original", upload.user).content == IMAGE
 
 
 def half_open(api: Api) -> tuple[Upload, socket.socket, int]:
@@ -526,7 +529,7 @@ def half_open(api: Api) -> tuple[Upload, socket.socket, int]:
     """
     for attempt in range(20):
         upload = Upload(api)
-        connection = cut_patch(upload, PICTURE[:1000], whole=len(PICTURE))
+        connection = cut_patch(upload, IMAGE[:1000], whole=len(IMAGE))
         time.sleep(0.01 * attempt)
         at = upload.offset()
         if at:
@@ -543,12 +546,12 @@ def test_head_takes_a_half_open_upload_over_and_the_loser_is_told(api: Api) -> N
         told = connection.recv(4096)
         assert told.startswith(b"HTTP/1.1 409 ")
         assert b"upload_taken_over" in told
-        connection.sendall(PICTURE[1000:1500])  # the loser's bytes are never written
-    assert upload.patch(1000, PICTURE[1000:2000]).status_code == 204
+        connection.sendall(IMAGE[1000:1500])  # the loser's bytes are never written
+    assert upload.patch(1000, IMAGE[1000:2000]).status_code == 204
     assert upload.offset() == 2000
-    upload.patch(2000, PICTURE[2000:])
+    upload.patch(2000, IMAGE[2000:])
     assert upload.post()["status"] == "ready"
-    assert api.get(f"{upload.post_path}/original", upload.user).content == PICTURE
+    assert api.get(f"{upload.post_path}/original", upload.user).content == IMAGE
 
 
 def test_many_patches_at_once_end_in_the_same_bytes_and_one_post(api: Api) -> None:
@@ -561,12 +564,12 @@ def test_many_patches_at_once_end_in_the_same_bytes_and_one_post(api: Api) -> No
             mine.__dict__.update(upload.__dict__, api=own)
             while not stop.is_set():
                 at = int(mine.head().headers["upload-offset"])
-                if at == len(PICTURE):
+                if at == len(IMAGE):
                     return
-                mine.patch(at, PICTURE[at : at + 700])
+                mine.patch(at, IMAGE[at : at + 700])
 
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(push, range(4)))
     assert upload.post()["status"] == "ready"
-    assert api.get(f"{upload.post_path}/original", upload.user).content == PICTURE
+    assert api.get(f"{upload.post_path}/original", upload.user).content == IMAGE
     assert len(api.feed(creator=upload.user)["posts"]) == 1

@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from support import pictures
+from support import samples
 from support.api import Api, assert_problem, fields, someone
 
 TOO_MANY = 2_000_001
@@ -30,24 +30,24 @@ def post_form(api: Api, body: bytes, user: str | None = None) -> httpx.Response:
     return api.send("POST", "/posts", user or someone(), content=body, headers=FORM)
 
 
-def test_a_form_without_a_picture_is_told_so(api: Api) -> None:
-    answer = post_form(api, form(part("caption", b"no picture")))
+def test_a_form_without_a_image_is_told_so(api: Api) -> None:
+    answer = post_form(api, form(part("caption", b"no image")))
     assert fields(assert_problem(answer, 422, "validation_failed")) == {"image"}
 
 
-def test_an_empty_picture_is_told_so(api: Api) -> None:
+def test_an_empty_image_is_told_so(api: Api) -> None:
     answer = post_form(api, form(part("image", b"", "a.jpg")))
     assert fields(assert_problem(answer, 422, "validation_failed")) == {"image"}
 
 
-def test_two_pictures_are_one_too_many(api: Api) -> None:
-    one = part("image", pictures.jpeg(), "a.jpg")
+def test_two_images_are_one_too_many(api: Api) -> None:
+    one = part("image", samples.jpeg(), "a.jpg")
     answer = post_form(api, form(one, one))
     assert fields(assert_problem(answer, 422, "validation_failed")) == {"image"}
 
 
-def test_texts_may_come_before_or_after_the_picture_and_others_are_ignored(api: Api) -> None:
-    image, other = part("image", pictures.jpeg(), "a.jpg"), part("token", b"x")
+def test_texts_may_come_before_or_after_the_image_and_others_are_ignored(api: Api) -> None:
+    image, other = part("image", samples.jpeg(), "a.jpg"), part("token", b"x")
     body = form(part("alt", b"before"), other, image, part("caption", "später".encode()))
     post = post_form(api, body).json()
     assert (post["alt"], post["caption"]) == ("before", "später")
@@ -57,13 +57,13 @@ def test_texts_may_come_before_or_after_the_picture_and_others_are_ignored(api: 
     "content",
     [b"plain text that is long enough to be judged " * 3, b"x", b"%PDF-1.7 ...", b"<svg/>" * 20],
 )
-def test_what_is_no_picture_is_refused_by_its_content(api: Api, content: bytes) -> None:
+def test_what_is_no_image_is_refused_by_its_content(api: Api, content: bytes) -> None:
     answer = api.upload(someone(), content)
     assert_problem(answer, 415, "unsupported_image")
 
 
 def test_the_name_of_a_file_is_never_believed(api: Api) -> None:
-    body = form(part("image", pictures.encoded(pictures.corners(), "PNG"), "evil.exe"))
+    body = form(part("image", samples.encoded(samples.corners(), "PNG"), "evil.exe"))
     assert post_form(api, body).status_code == 201
 
 
@@ -81,21 +81,21 @@ def test_too_many_declared_bytes_are_refused_before_they_are_sent(api: Api) -> N
 
 
 def test_too_many_bytes_are_refused_though_none_were_declared(api: Api) -> None:
-    picture = pictures.jpeg() + bytes(TOO_MANY)
-    whole = form(part("image", picture, "a.jpg"))
+    image = samples.jpeg() + bytes(TOO_MANY)
+    whole = form(part("image", image, "a.jpg"))
     pieces = (whole[at : at + 65536] for at in range(0, len(whole), 65536))
     answer = api.http.post("/posts", headers={**FORM, "user-id": someone()}, content=pieces)
     assert_problem(answer, 413, "upload_too_large")
 
 
 def test_too_many_declared_bytes_get_their_answer_though_all_are_sent(api: Api) -> None:
-    answer = api.upload(someone(), pictures.jpeg() + bytes(30_000_000))
+    answer = api.upload(someone(), samples.jpeg() + bytes(30_000_000))
     assert_problem(answer, 413, "upload_too_large")
 
 
-def test_a_picture_of_just_the_limit_is_taken(api: Api) -> None:
-    picture = pictures.jpeg()
-    assert api.upload(someone(), picture + bytes(2_000_000 - len(picture))).status_code == 201
+def test_a_image_of_just_the_limit_is_taken(api: Api) -> None:
+    image = samples.jpeg()
+    assert api.upload(someone(), image + bytes(2_000_000 - len(image))).status_code == 201
 
 
 @pytest.mark.parametrize(
@@ -103,8 +103,8 @@ def test_a_picture_of_just_the_limit_is_taken(api: Api) -> None:
     [
         b"",
         b"no form at all",
-        form(part("image", pictures.jpeg(), "a.jpg"))[:-20],
-        part("image", pictures.jpeg(), "a.jpg"),
+        form(part("image", samples.jpeg(), "a.jpg"))[:-20],
+        part("image", samples.jpeg(), "a.jpg"),
         f"--{BOUNDARY}\r\nnonsense\r\n\r\nx\r\n--{BOUNDARY}--\r\n".encode(),
     ],
 )
@@ -136,7 +136,7 @@ def test_a_text_that_breaks_a_rule_is_named_and_nothing_is_posted(
     api: Api, name: str, text: bytes
 ) -> None:
     alice = someone("alice")
-    answer = post_form(api, form(part("image", pictures.jpeg(), "a.jpg"), part(name, text)), alice)
+    answer = post_form(api, form(part("image", samples.jpeg(), "a.jpg"), part(name, text)), alice)
     assert fields(assert_problem(answer, 422, "validation_failed")) == {name}
     assert api.feed(creator=alice)["posts"] == []
 
@@ -144,7 +144,7 @@ def test_a_text_that_breaks_a_rule_is_named_and_nothing_is_posted(
 def test_a_cut_upload_leaves_nothing_and_harms_nobody(api: Api) -> None:
     alice = someone("alice")
     address = urlsplit(api.url)
-    body = form(part("image", pictures.jpeg(600, 400), "a.jpg"))
+    body = form(part("image", samples.jpeg(600, 400), "a.jpg"))
     head = (
         f"POST /posts HTTP/1.1\r\nHost: {address.netloc}\r\nuser-id: {alice}\r\n"
         f"Content-Type: {FORM['content-type']}\r\nContent-Length: {len(body)}\r\n\r\n"

@@ -8,7 +8,7 @@ import hashlib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import pytest
@@ -35,20 +35,19 @@ from image_poster.domain.posts import (
     Failure,
     Post,
     PostStatus,
-    PostWithComments,
     StoredPost,
     edited_post,
     failed_post,
     published_post,
     uploaded_post,
 )
+from image_poster.domain.uploads import Upload
 from image_poster.ports.comments import CommentStore
 from image_poster.ports.feed import FeedReader, FeedRebuilder
 from image_poster.ports.images import ImageStore, SweepableImages
 from image_poster.ports.jobs import Job, JobQueue
 from image_poster.ports.posts import PostStore, TombstoneQueue
 from image_poster.ports.uploads import AwaitedUploads, UploadRecord, UploadRecordStore, UploadStore
-from image_poster.tus.decisions import Upload
 from support.renderer import RENDERED
 
 DAY_MS = 24 * 3600 * 1000
@@ -67,8 +66,8 @@ class Adapters:
     posts: PostStore
     comments: CommentStore
     feed: FeedReader
-    projection: FeedRebuilder
-    ledger: UploadRecordStore
+    rebuilder: FeedRebuilder
+    upload_records: UploadRecordStore
     settle: Callable[[], Awaitable[None]] = at_once
 
 
@@ -77,8 +76,8 @@ class MachineAdapters(Adapters):
     """Those of one machine, where nobody else retries, expires and removes."""
 
     jobs: JobQueue
-    cleanup: TombstoneQueue
-    awaiting: AwaitedUploads
+    tombstones: TombstoneQueue
+    awaited: AwaitedUploads
 
 
 def a_post(creator: str = "alice") -> Post:
@@ -96,7 +95,7 @@ def a_comment(post_id: str, creator: str = "bob", content: str = "hello") -> Com
     return Comment(new_id(), post_id, creator, content, "2026-01-01T00:00:00.000Z")
 
 
-def a_receipt(key: str, user: str = "bob", body: bytes = b"answer") -> IdempotencyRecord:
+def a_record(key: str, user: str = "bob", body: bytes = b"answer") -> IdempotencyRecord:
     return IdempotencyRecord(user, key, b"fingerprint", body, "/somewhere")
 
 
@@ -119,10 +118,19 @@ async def found(adapters: Adapters, post_id: str) -> StoredPost:
     return stored
 
 
-async def shown(adapters: Adapters, post_id: str) -> PostWithComments:
+class Shown(NamedTuple):
+    """A post with its comments, decoded."""
+
+    post: Post
+    total_comments: int
+    latest_comments: list[Comment]
+
+
+async def shown(adapters: Adapters, post_id: str) -> Shown:
     await adapters.settle()
     stored = await found(adapters, post_id)
-    return msgspec.json.decode(stored.json(10), type=PostWithComments)
+    latest = [decode_comment(document) for document in stored.latest_comments(10)]
+    return Shown(stored.post, stored.total_comments, latest)
 
 
 @pytest.mark.anyio
@@ -144,12 +152,12 @@ class PostStoreSuite:
         self, adapters: Adapters
     ) -> None:
         first, second = a_post(), a_post()
-        await adapters.posts.add(first, a_receipt("key"))
+        await adapters.posts.add(first, a_record("key"))
         with pytest.raises(AlreadyAnsweredError) as used:
-            await adapters.posts.add(second, a_receipt("key", body=b"other"))
-        assert used.value.receipt == a_receipt("key")
+            await adapters.posts.add(second, a_record("key", body=b"other"))
+        assert used.value.record == a_record("key")
         assert await adapters.posts.find(second.id) is None
-        await adapters.posts.add(second, a_receipt("other key"))
+        await adapters.posts.add(second, a_record("other key"))
 
     async def test_an_update_is_kept_and_given_back(self, adapters: Adapters) -> None:
         post_id = await ready(adapters)
@@ -244,24 +252,24 @@ class CommentStoreSuite:
         self, adapters: Adapters
     ) -> None:
         post_id = await ready(adapters)
-        await adapters.comments.add(a_comment(post_id), a_receipt("key"))
+        await adapters.comments.add(a_comment(post_id), a_record("key"))
         with pytest.raises(AlreadyAnsweredError) as used:
-            await adapters.comments.add(a_comment(post_id), a_receipt("key", body=b"other"))
-        assert used.value.receipt == a_receipt("key")
-        await adapters.comments.add(a_comment(post_id), a_receipt("key", user="carol"))
+            await adapters.comments.add(a_comment(post_id), a_record("key", body=b"other"))
+        assert used.value.record == a_record("key")
+        await adapters.comments.add(a_comment(post_id), a_record("key", user="carol"))
         assert (await shown(adapters, post_id)).total_comments == 2
 
     async def test_a_refused_comment_leaves_its_key_unused(self, adapters: Adapters) -> None:
         with pytest.raises(PostNotFoundError):
-            await adapters.comments.add(a_comment(new_id()), a_receipt("key"))
-        await adapters.comments.add(a_comment(await ready(adapters)), a_receipt("key"))
+            await adapters.comments.add(a_comment(new_id()), a_record("key"))
+        await adapters.comments.add(a_comment(await ready(adapters)), a_record("key"))
 
     async def test_a_receipt_is_known_though_its_post_is_gone(self, adapters: Adapters) -> None:
         post_id = await ready(adapters)
-        await adapters.comments.add(a_comment(post_id), a_receipt("key"))
+        await adapters.comments.add(a_comment(post_id), a_record("key"))
         await adapters.posts.remove(post_id, ALICE)
         with pytest.raises(AlreadyAnsweredError):
-            await adapters.comments.add(a_comment(post_id), a_receipt("key"))
+            await adapters.comments.add(a_comment(post_id), a_record("key"))
 
     async def test_pages_join(self, adapters: Adapters) -> None:
         post_id = await ready(adapters)
@@ -271,7 +279,7 @@ class CommentStoreSuite:
         first = await adapters.comments.page(post_id, limit=2, after=None)
         second = await adapters.comments.page(post_id, limit=2, after=first.next)
         third = await adapters.comments.page(post_id, limit=2, after=second.next)
-        docs = [*first.comments, *second.comments, *third.comments]
+        docs = [*first.items, *second.items, *third.items]
         assert [decode_comment(doc) for doc in docs] == made[::-1]
         assert third.next is None
         nothing = await adapters.comments.page(new_id(), limit=2, after=None)
@@ -330,7 +338,7 @@ class FeedReaderSuite:
         await adapters.posts.remove(gone, ALICE)
         for sort in FeedSort:
             page = await adapters.feed.page(FeedQuery(sort=sort, limit=10))
-            assert [stored.id for stored in page.posts] == [shown_id]
+            assert [stored.id for stored in page.items] == [shown_id]
             assert page.next is None
 
     async def test_both_orders_and_pages(self, adapters: Adapters) -> None:
@@ -345,7 +353,7 @@ class FeedReaderSuite:
         for sort, order in expected.items():
             first = await adapters.feed.page(FeedQuery(sort=sort, limit=3))
             second = await adapters.feed.page(FeedQuery(sort=sort, limit=3, after=first.next))
-            assert [stored.id for stored in [*first.posts, *second.posts]] == order
+            assert [stored.id for stored in [*first.items, *second.items]] == order
             assert second.next is None
 
     async def test_a_creators_own(self, adapters: Adapters) -> None:
@@ -353,7 +361,7 @@ class FeedReaderSuite:
         await ready(adapters, "bob")
         for sort in FeedSort:
             page = await adapters.feed.page(FeedQuery(sort=sort, limit=10, creator="alice"))
-            assert [stored.id for stored in page.posts] == hers[::-1]
+            assert [stored.id for stored in page.items] == hers[::-1]
 
 
 @pytest.mark.anyio
@@ -389,7 +397,7 @@ class JobQueueSuite:
         adapters.clock.advance(10_000)
         assert await adapters.jobs.lease(1000) is None
         assert await adapters.jobs.parked() == []
-        assert (await shown(adapters, post_id)).failure == bad
+        assert (await shown(adapters, post_id)).post.failure == bad
 
     async def test_a_retry_comes_after_its_delay(self, adapters: MachineAdapters) -> None:
         post_id = await processing(adapters)
@@ -410,7 +418,7 @@ class JobQueueSuite:
         assert [tuple(parked) for parked in await adapters.jobs.parked()] == [
             (post_id, 1, "it broke")
         ]
-        assert (await shown(adapters, post_id)).failure == PROCESSING_FAILED
+        assert (await shown(adapters, post_id)).post.failure == PROCESSING_FAILED
         assert await adapters.jobs.lease(1000) is None
         assert await adapters.jobs.replay(post_id)
         assert not await adapters.jobs.replay(post_id)
@@ -429,57 +437,57 @@ class JobQueueSuite:
 
 
 @pytest.mark.anyio
-class CleanupSuite:
+class TombstoneQueueSuite:
     async def test_remains_are_remembered_until_they_are_gone(
         self, adapters: MachineAdapters
     ) -> None:
         post_id = await ready(adapters)
         for number in range(5):
             await adapters.comments.add(a_comment(post_id, content=str(number)))
-        assert await adapters.cleanup.pending(10) == []
+        assert await adapters.tombstones.pending(10) == []
         await adapters.posts.remove(post_id, ALICE)
-        assert await adapters.cleanup.pending(10) == [post_id]
-        assert [await adapters.cleanup.purge_comments(post_id, 3) for _ in range(3)] == [
+        assert await adapters.tombstones.pending(10) == [post_id]
+        assert [await adapters.tombstones.purge_comments(post_id, 3) for _ in range(3)] == [
             True,
             True,
             False,
         ]
         assert await adapters.comments.page(post_id, limit=10, after=None) == ([], None)
-        await adapters.cleanup.done(post_id)
-        assert await adapters.cleanup.pending(10) == []
+        await adapters.tombstones.mark_purged(post_id)
+        assert await adapters.tombstones.pending(10) == []
 
     async def test_what_is_finished_is_forgotten_in_time(self, adapters: MachineAdapters) -> None:
         done, open_ = await ready(adapters), await ready(adapters)
         for post_id in (done, open_):
             await adapters.posts.remove(post_id, ALICE)
-        await adapters.cleanup.done(done)
+        await adapters.tombstones.mark_purged(done)
         await adapters.posts.remove(done, ALICE)
         adapters.clock.advance(1000)
-        await adapters.cleanup.forget(adapters.clock.now_ms())
+        await adapters.tombstones.forget(adapters.clock.now_ms())
         with pytest.raises(PostNotFoundError):
             await adapters.posts.remove(done, ALICE)
         await adapters.posts.remove(open_, ALICE)
-        assert await adapters.cleanup.pending(10) == [open_]
+        assert await adapters.tombstones.pending(10) == [open_]
 
     async def test_receipts_are_forgotten_in_time(self, adapters: MachineAdapters) -> None:
-        await adapters.posts.add(a_post(), a_receipt("key"))
-        await adapters.cleanup.forget(adapters.clock.now_ms())
+        await adapters.posts.add(a_post(), a_record("key"))
+        await adapters.tombstones.forget(adapters.clock.now_ms())
         with pytest.raises(AlreadyAnsweredError):
-            await adapters.posts.add(a_post(), a_receipt("key"))
+            await adapters.posts.add(a_post(), a_record("key"))
         adapters.clock.advance(1)
-        await adapters.cleanup.forget(adapters.clock.now_ms())
-        await adapters.posts.add(a_post(), a_receipt("key"))
+        await adapters.tombstones.forget(adapters.clock.now_ms())
+        await adapters.posts.add(a_post(), a_record("key"))
 
 
 @pytest.mark.anyio
-class ProjectionSuite:
+class FeedRebuilderSuite:
     async def test_right_posts_are_left_alone(self, adapters: Adapters) -> None:
         ids = [await ready(adapters) for _ in range(3)]
         await adapters.comments.add(a_comment(ids[1]))
         await adapters.settle()
         checked, after = 0, None
         while True:
-            batch = await adapters.projection.rebuild(after, 2)
+            batch = await adapters.rebuilder.rebuild(after, 2)
             assert batch.drifted == []
             checked += batch.checked
             after = batch.next
@@ -492,11 +500,11 @@ class ProjectionSuite:
 class Reader:
     """Reads whole files; an adapter whose files are elsewhere has its own."""
 
-    async def original(self, pictures: ImageStore, post_id: str) -> bytes:
-        return await self.content(await pictures.open_original(post_id))
+    async def original(self, images: ImageStore, post_id: str) -> bytes:
+        return await self.content(await images.open_original(post_id))
 
-    async def rendition(self, pictures: ImageStore, post_id: str, name: str) -> bytes:
-        return await self.content(await pictures.open_rendition(post_id, name))
+    async def rendition(self, images: ImageStore, post_id: str, name: str) -> bytes:
+        return await self.content(await images.open_rendition(post_id, name))
 
     async def content(self, file: Any) -> bytes:
         content: bytes = await file.read(0, file.size)
@@ -505,155 +513,153 @@ class Reader:
 
 
 @pytest.mark.anyio
-class PictureStoreSuite:
-    """Needs the fixture `pictures`."""
+class ImageStoreSuite:
+    """Needs the fixture `images`."""
 
     @pytest.fixture
     def reader(self) -> Reader:
         return Reader()
 
-    async def stored(self, pictures: ImageStore, content: bytes = b"original") -> str:
+    async def stored(self, images: ImageStore, content: bytes = b"original") -> str:
         post_id = new_id()
-        staged = pictures.stage(post_id)
+        staged = images.stage(post_id)
         await staged.write(content)
         await staged.commit()
         return post_id
 
-    async def published(self, pictures: ImageStore) -> str:
-        post_id = await self.stored(pictures)
-        async with pictures.workspace(post_id) as work:
+    async def published(self, images: ImageStore) -> str:
+        post_id = await self.stored(images)
+        async with images.workspace(post_id) as work:
             for name in RENDITIONS:
                 (work.folder / f"{name}.jpg").write_bytes(name.encode())
-            await pictures.publish(post_id, work)
+            await images.publish(post_id, work)
         return post_id
 
     async def test_an_original_comes_back_byte_for_byte(
-        self, pictures: ImageStore, reader: Reader
+        self, images: ImageStore, reader: Reader
     ) -> None:
         chunks = [bytes([number]) * 700_000 for number in range(4)]
         post_id = new_id()
-        staged = pictures.stage(post_id)
+        staged = images.stage(post_id)
         for chunk in chunks:
             await staged.write(chunk)
         with pytest.raises(ImageNotFoundError):
-            await pictures.open_original(post_id)
-        assert not await pictures.has_original(post_id)
+            await images.open_original(post_id)
+        assert not await images.has_original(post_id)
         await staged.commit()
         await staged.discard()
-        assert await reader.original(pictures, post_id) == b"".join(chunks)
-        assert await pictures.has_original(post_id)
+        assert await reader.original(images, post_id) == b"".join(chunks)
+        assert await images.has_original(post_id)
 
-    async def test_a_discarded_original_never_was(self, pictures: ImageStore) -> None:
+    async def test_a_discarded_original_never_was(self, images: ImageStore) -> None:
         post_id = new_id()
-        staged = pictures.stage(post_id)
+        staged = images.stage(post_id)
         await staged.write(bytes(2_000_000))
         await staged.discard()
         with pytest.raises(ImageNotFoundError):
-            await pictures.open_original(post_id)
+            await images.open_original(post_id)
 
     async def test_renditions_are_published_together(
-        self, pictures: ImageStore, reader: Reader
+        self, images: ImageStore, reader: Reader
     ) -> None:
-        post_id = await self.published(pictures)
+        post_id = await self.published(images)
         for name in RENDITIONS:
-            assert await reader.rendition(pictures, post_id, name) == name.encode()
+            assert await reader.rendition(images, post_id, name) == name.encode()
 
-    async def test_publishing_again_replaces(self, pictures: ImageStore, reader: Reader) -> None:
-        post_id = await self.published(pictures)
-        async with pictures.workspace(post_id) as work:
+    async def test_publishing_again_replaces(self, images: ImageStore, reader: Reader) -> None:
+        post_id = await self.published(images)
+        async with images.workspace(post_id) as work:
             for name in RENDITIONS:
                 (work.folder / f"{name}.jpg").write_bytes(b"new")
-            await pictures.publish(post_id, work)
-        assert await reader.rendition(pictures, post_id, "600") == b"new"
+            await images.publish(post_id, work)
+        assert await reader.rendition(images, post_id, "600") == b"new"
 
-    async def test_a_workspace_has_the_original_and_is_gone_after(
-        self, pictures: ImageStore
-    ) -> None:
-        post_id = await self.stored(pictures, b"the original")
-        async with pictures.workspace(post_id) as work:
+    async def test_a_workspace_has_the_original_and_is_gone_after(self, images: ImageStore) -> None:
+        post_id = await self.stored(images, b"the original")
+        async with images.workspace(post_id) as work:
             folder: Path = work.folder
             assert work.original.read_bytes() == b"the original"
         assert not folder.exists()
 
-    async def test_without_an_original_there_is_no_workspace(self, pictures: ImageStore) -> None:
+    async def test_without_an_original_there_is_no_workspace(self, images: ImageStore) -> None:
         with pytest.raises(ImageNotFoundError):
-            async with pictures.workspace(new_id()):
+            async with images.workspace(new_id()):
                 pass
 
     async def test_removing_takes_everything_and_can_be_repeated(
-        self, pictures: ImageStore, reader: Reader
+        self, images: ImageStore, reader: Reader
     ) -> None:
-        post_id = await self.published(pictures)
+        post_id = await self.published(images)
         for _ in range(2):
-            await pictures.remove(post_id)
-        assert not await pictures.has_original(post_id)
+            await images.remove(post_id)
+        assert not await images.has_original(post_id)
         with pytest.raises(ImageNotFoundError):
-            await pictures.open_original(post_id)
+            await images.open_original(post_id)
         with pytest.raises(ImageNotFoundError):
-            await reader.rendition(pictures, post_id, "600")
+            await reader.rendition(images, post_id, "600")
 
 
 @pytest.mark.anyio
-class ServedPictureStoreSuite(PictureStoreSuite):
+class ServedImageStoreSuite(ImageStoreSuite):
     """For stores whose files we serve and sweep ourselves. Needs the fixture `clock_ms` too, which
     gives a time after all that was stored."""
 
-    async def test_any_part_of_a_file_can_be_read(self, pictures: ImageStore) -> None:
-        file: Any = await pictures.open_original(await self.stored(pictures, b"0123456789"))
+    async def test_any_part_of_a_file_can_be_read(self, images: ImageStore) -> None:
+        file: Any = await images.open_original(await self.stored(images, b"0123456789"))
         assert (file.size, await file.read(3, 4), await file.read(8, 9)) == (10, b"3456", b"89")
         file.close()
 
-    async def test_an_etag_changes_with_the_content(self, pictures: ImageStore) -> None:
-        one: Any = await pictures.open_original(await self.stored(pictures, b"one"))
-        other: Any = await pictures.open_original(await self.stored(pictures, b"other"))
+    async def test_an_etag_changes_with_the_content(self, images: ImageStore) -> None:
+        one: Any = await images.open_original(await self.stored(images, b"one"))
+        other: Any = await images.open_original(await self.stored(images, b"other"))
         assert one.etag != other.etag
         one.close()
         other.close()
 
     async def test_leftovers_are_what_is_older(
-        self, pictures: SweepableImages, clock_ms: int
+        self, images: SweepableImages, clock_ms: int
     ) -> None:
-        kept = {await self.published(pictures), await self.stored(pictures)}
-        assert {post_id async for post_id in pictures.leftovers(0)} == set()
-        assert {post_id async for post_id in pictures.leftovers(clock_ms)} == kept
+        kept = {await self.published(images), await self.stored(images)}
+        assert {post_id async for post_id in images.leftovers(0)} == set()
+        assert {post_id async for post_id in images.leftovers(clock_ms)} == kept
 
     async def test_what_is_in_quarantine_is_seen_by_nobody_and_no_leftover(
-        self, pictures: SweepableImages, clock_ms: int
+        self, images: SweepableImages, clock_ms: int
     ) -> None:
-        post_id, other = await self.published(pictures), await self.stored(pictures)
-        assert await pictures.quarantine(post_id, clock_ms) == 1 + len(RENDITIONS)
-        assert await pictures.quarantine(post_id, clock_ms) == 0
+        post_id, other = await self.published(images), await self.stored(images)
+        assert await images.quarantine(post_id, clock_ms) == 1 + len(RENDITIONS)
+        assert await images.quarantine(post_id, clock_ms) == 0
         with pytest.raises(ImageNotFoundError):
-            await pictures.open_original(post_id)
+            await images.open_original(post_id)
         with pytest.raises(ImageNotFoundError):
-            await pictures.open_rendition(post_id, "600")
-        assert {post_id async for post_id in pictures.leftovers(clock_ms)} == {other}
+            await images.open_rendition(post_id, "600")
+        assert {post_id async for post_id in images.leftovers(clock_ms)} == {other}
 
     async def test_quarantine_is_told_by_the_time_of_the_move_and_purged_post_by_post(
-        self, pictures: SweepableImages, clock_ms: int
+        self, images: SweepableImages, clock_ms: int
     ) -> None:
-        one, other = await self.published(pictures), await self.stored(pictures)
+        one, other = await self.published(images), await self.stored(images)
         for post_id in (one, other):
-            await pictures.quarantine(post_id, clock_ms)
+            await images.quarantine(post_id, clock_ms)
         later = clock_ms + 2 * DAY_MS
-        assert [post_id async for post_id in pictures.quarantined(clock_ms)] == []
-        assert await pictures.purge(one, clock_ms) == 0
-        assert {post_id async for post_id in pictures.quarantined(later)} == {one, other}
-        assert await pictures.purge(one, later) == 1 + len(RENDITIONS)
-        assert [post_id async for post_id in pictures.quarantined(later)] == [other]
+        assert [post_id async for post_id in images.quarantined(clock_ms)] == []
+        assert await images.purge(one, clock_ms) == 0
+        assert {post_id async for post_id in images.quarantined(later)} == {one, other}
+        assert await images.purge(one, later) == 1 + len(RENDITIONS)
+        assert [post_id async for post_id in images.quarantined(later)] == [other]
 
     async def test_removing_a_post_takes_what_is_in_quarantine_along(
-        self, pictures: SweepableImages, clock_ms: int
+        self, images: SweepableImages, clock_ms: int
     ) -> None:
-        post_id = await self.published(pictures)
-        await pictures.quarantine(post_id, clock_ms)
-        await pictures.remove(post_id)
-        assert [kept async for kept in pictures.quarantined(clock_ms + 2 * DAY_MS)] == []
+        post_id = await self.published(images)
+        await images.quarantine(post_id, clock_ms)
+        await images.remove(post_id)
+        assert [kept async for kept in images.quarantined(clock_ms + 2 * DAY_MS)] == []
 
 
 @pytest.mark.anyio
 class UploadStoreSuite:
-    """Needs the fixtures `uploads` and `pictures`, over one store."""
+    """Needs the fixtures `uploads` and `images`, over one store."""
 
     async def test_bytes_are_appended_and_counted(self, uploads: UploadStore) -> None:
         post_id = new_id()
@@ -671,7 +677,7 @@ class UploadStoreSuite:
         older = await uploads.take(post_id)
         await older.write(b"kept")
         newer = await uploads.take(post_id)
-        assert (older.taken, newer.taken, newer.offset) == (True, False, 4)
+        assert (older.superseded, newer.superseded, newer.offset) == (True, False, 4)
         with pytest.raises(UploadTakenOverError):
             await older.write(b"lost")
         with pytest.raises(UploadTakenOverError):
@@ -727,24 +733,24 @@ class UploadStoreSuite:
         assert await uploads.offset(post_id) == 5
 
     async def test_a_promoted_upload_is_the_original(
-        self, uploads: UploadStore, pictures: ImageStore
+        self, uploads: UploadStore, images: ImageStore
     ) -> None:
         post_id = new_id()
         writer = await uploads.take(post_id)
-        await writer.write(b"picture")
+        await writer.write(b"image")
         await writer.close()
         for _ in range(2):
             await uploads.promote(post_id, b"")
-        file = await pictures.open_original(post_id)
-        assert await file.read(0, file.size) == b"picture"
+        file: Any = await images.open_original(post_id)
+        assert await file.read(0, file.size) == b"image"
         file.close()
 
     async def test_other_bytes_than_announced_are_dropped(
-        self, uploads: UploadStore, pictures: ImageStore
+        self, uploads: UploadStore, images: ImageStore
     ) -> None:
         post_id = new_id()
-        digest = hashlib.sha256(b"picture").digest()
-        for content in (b"damaged", b"picture"):
+        digest = hashlib.sha256(b"image").digest()
+        for content in (b"damaged", b"image"):
             writer = await uploads.take(post_id)
             assert writer.offset == 0
             await writer.write(content)
@@ -754,16 +760,17 @@ class UploadStoreSuite:
                     await uploads.promote(post_id, digest)
                 assert await uploads.offset(post_id) == 0
         await uploads.promote(post_id, digest)
-        (await pictures.open_original(post_id)).close()
+        file: Any = await images.open_original(post_id)
+        file.close()
 
     async def test_removing_a_post_takes_its_upload_along(
-        self, uploads: UploadStore, pictures: ImageStore
+        self, uploads: UploadStore, images: ImageStore
     ) -> None:
         post_id = new_id()
         writer = await uploads.take(post_id)
         await writer.write(b"bytes")
         await writer.close()
-        await pictures.remove(post_id)
+        await images.remove(post_id)
         assert await uploads.offset(post_id) == 0
 
 
@@ -779,41 +786,41 @@ async def awaiting(adapters: Adapters, length: int | None = 10) -> tuple[str, Up
 
 
 @pytest.mark.anyio
-class UploadLedgerSuite:
+class UploadRecordStoreSuite:
     async def test_the_terms_stay_as_long_as_the_post(self, adapters: Adapters) -> None:
         post_id, upload = await awaiting(adapters)
-        found = await adapters.ledger.find(post_id)
+        found = await adapters.upload_records.find(post_id)
         assert found is not None
         assert found._replace(offset=None) == UploadRecord("alice", True, upload)
         assert found.offset in (None, 0)
         await adapters.posts.update(post_id, uploaded_post)
-        found = await adapters.ledger.find(post_id)
+        found = await adapters.upload_records.find(post_id)
         assert found is not None
         assert found._replace(offset=None) == UploadRecord("alice", False, upload)
         await adapters.posts.remove(post_id, ALICE)
         with pytest.raises(UploadGoneError):
-            await adapters.ledger.find(post_id)
-        assert await adapters.ledger.find(new_id()) is None
+            await adapters.upload_records.find(post_id)
+        assert await adapters.upload_records.find(new_id()) is None
 
     async def test_a_deferred_length_is_declared_once(self, adapters: Adapters) -> None:
         post_id, _ = await awaiting(adapters, None)
         for length in (7, 8):
-            await adapters.ledger.declare_length(post_id, length)
-        entry = await adapters.ledger.find(post_id)
+            await adapters.upload_records.declare_length(post_id, length)
+        entry = await adapters.upload_records.find(post_id)
         assert entry is not None
         assert entry.upload.length == 7
 
 
 @pytest.mark.anyio
-class AwaitingUploadsSuite:
+class AwaitedUploadsSuite:
     async def test_uploads_are_listed_as_long_as_they_await_bytes(
         self, adapters: MachineAdapters
     ) -> None:
         (first, terms), (second, _) = await awaiting(adapters), await awaiting(adapters)
-        assert await adapters.awaiting.all() == [(first, terms), (second, terms)]
+        assert await adapters.awaited.awaiting() == [(first, terms), (second, terms)]
         await adapters.posts.update(first, uploaded_post)
         await adapters.posts.remove(second, ALICE)
-        assert await adapters.awaiting.all() == []
+        assert await adapters.awaited.awaiting() == []
 
     async def test_a_complete_upload_is_due_at_once_and_once(
         self, adapters: MachineAdapters

@@ -52,8 +52,8 @@ def adapters(request: pytest.FixtureRequest, table: StreamingTable) -> suite.Ada
         posts=DynamoPostStore(table, clock, shards=shards),
         comments=DynamoCommentStore(table, clock),
         feed=DynamoFeedReader(table, shards=shards),
-        projection=DynamoFeedRebuilder(table, counter, shards=shards),
-        ledger=DynamoUploadRecordStore(table),
+        rebuilder=DynamoFeedRebuilder(table, counter, shards=shards),
+        upload_records=DynamoUploadRecordStore(table),
         settle=settle,
     )
 
@@ -70,9 +70,9 @@ class TestFeedReader(suite.FeedReaderSuite):
     pass
 
 
-class TestProjection(suite.ProjectionSuite):
+class TestFeedRebuilder(suite.FeedRebuilderSuite):
     pass
 
 
-class TestUploadLedger(suite.UploadLedgerSuite):
+class TestUploadRecordStore(suite.UploadRecordStoreSuite):
     pass

@@ -16,7 +16,7 @@ from image_poster.domain.ids import new_id
 
 
 @pytest.fixture
-def pictures(tmp_path: Path) -> FileImageStore:
+def images(tmp_path: Path) -> FileImageStore:
     return FileImageStore(Layout(tmp_path))
 
 
@@ -30,7 +30,7 @@ def uploads(tmp_path: Path) -> FileUploadStore:
     return FileUploadStore(Layout(tmp_path))
 
 
-class TestPictureStore(suite.ServedPictureStoreSuite):
+class TestImageStore(suite.ServedImageStoreSuite):
     pass
 
 
@@ -44,86 +44,86 @@ def files_below(folder: Path) -> list[Path]:
 
 @pytest.mark.anyio
 async def test_half_an_upload_and_half_a_job_are_dropped(
-    pictures: FileImageStore, tmp_path: Path, clock_ms: int
+    images: FileImageStore, tmp_path: Path, clock_ms: int
 ) -> None:
-    staged = pictures.stage(new_id())
+    staged = images.stage(new_id())
     await staged.write(bytes(2_000_000))
     (tmp_path / "spool" / "job").mkdir()
     (tmp_path / "spool" / "job" / "600.jpg").write_bytes(b"x")
     assert len(files_below(tmp_path)) == 2
-    assert [post_id async for post_id in pictures.leftovers(clock_ms)] == []
+    assert [post_id async for post_id in images.leftovers(clock_ms)] == []
     assert files_below(tmp_path) == []
     await staged.discard()
 
 
 @pytest.mark.anyio
-async def test_removing_leaves_no_file(pictures: FileImageStore, tmp_path: Path) -> None:
-    post_id = await suite.PictureStoreSuite().published(pictures)
+async def test_removing_leaves_no_file(images: FileImageStore, tmp_path: Path) -> None:
+    post_id = await suite.ImageStoreSuite().published(images)
     assert len(files_below(tmp_path)) == 3
-    await pictures.remove(post_id)
+    await images.remove(post_id)
     assert files_below(tmp_path) == []
 
 
 @pytest.mark.anyio
 async def test_quarantine_keeps_every_file_at_its_place_under_the_day_of_the_move(
-    pictures: FileImageStore, tmp_path: Path
+    images: FileImageStore, tmp_path: Path
 ) -> None:
     """So that it is put back by moving the day's folders over the data folder's."""
-    post_id = await suite.PictureStoreSuite().published(pictures)
+    post_id = await suite.ImageStoreSuite().published(images)
     (shard := tmp_path / "uploads" / post_id[-2:]).mkdir(exist_ok=True)
     for name in (post_id, f"{post_id}.owner", f"{post_id}.trial"):
         (shard / name).write_text(name)
     before = {path.relative_to(tmp_path): path.read_bytes() for path in files_below(tmp_path)}
-    assert await pictures.quarantine(post_id, 1_795_564_800_000) == len(before) == 6
+    assert await images.quarantine(post_id, 1_795_564_800_000) == len(before) == 6
     day = tmp_path / "quarantine" / "2026-11-25"
     assert {path.relative_to(day): path.read_bytes() for path in files_below(tmp_path)} == before
-    assert {file.day for file in pictures.in_quarantine()} == {"2026-11-25"}
+    assert {file.day for file in images.in_quarantine()} == {"2026-11-25"}
 
 
 @pytest.mark.anyio
 async def test_nothing_in_quarantine_is_replaced(
-    pictures: FileImageStore, tmp_path: Path, clock_ms: int
+    images: FileImageStore, tmp_path: Path, clock_ms: int
 ) -> None:
-    post_id = await suite.PictureStoreSuite().stored(pictures, b"first")
-    await pictures.quarantine(post_id, clock_ms)
-    staged = pictures.stage(post_id)
+    post_id = await suite.ImageStoreSuite().stored(images, b"first")
+    await images.quarantine(post_id, clock_ms)
+    staged = images.stage(post_id)
     await staged.write(b"second")
     await staged.commit()
-    assert await pictures.quarantine(post_id, clock_ms) == 0
-    assert await pictures.has_original(post_id)
-    assert await pictures.quarantine(post_id, clock_ms + suite.DAY_MS) == 1
+    assert await images.quarantine(post_id, clock_ms) == 0
+    assert await images.has_original(post_id)
+    assert await images.quarantine(post_id, clock_ms + suite.DAY_MS) == 1
     assert {path.read_bytes() for path in files_below(tmp_path)} == {b"first", b"second"}
 
 
 @pytest.mark.anyio
 async def test_what_is_purged_leaves_no_folder_and_what_is_not_ours_stays(
-    pictures: FileImageStore, tmp_path: Path, clock_ms: int
+    images: FileImageStore, tmp_path: Path, clock_ms: int
 ) -> None:
-    post_id = await suite.PictureStoreSuite().published(pictures)
-    kept = await suite.PictureStoreSuite().stored(pictures)
-    await pictures.quarantine(post_id, clock_ms)
+    post_id = await suite.ImageStoreSuite().published(images)
+    kept = await suite.ImageStoreSuite().stored(images)
+    await images.quarantine(post_id, clock_ms)
     (tmp_path / "quarantine" / "notes").mkdir()
     (tmp_path / "quarantine" / "2020-01-01").symlink_to(tmp_path)
     later = clock_ms + 2 * suite.DAY_MS
-    assert [found async for found in pictures.quarantined(later)] == [post_id]
-    assert await pictures.purge(post_id, later) == 3
-    assert await pictures.purge(kept, later) == 0
-    assert await pictures.has_original(kept)
-    assert [found async for found in pictures.quarantined(later)] == []
+    assert [found async for found in images.quarantined(later)] == [post_id]
+    assert await images.purge(post_id, later) == 3
+    assert await images.purge(kept, later) == 0
+    assert await images.has_original(kept)
+    assert [found async for found in images.quarantined(later)] == []
     names = {path.name for path in (tmp_path / "quarantine").iterdir()}
     assert names == {"notes", "2020-01-01"}
 
 
 @pytest.mark.anyio
 async def test_names_that_are_no_ids_are_nobodys_leftovers(
-    pictures: FileImageStore, tmp_path: Path, clock_ms: int
+    images: FileImageStore, tmp_path: Path, clock_ms: int
 ) -> None:
     """`.keep` was taken for a post without an id, whose original is the folder of all of them."""
-    post_id = await suite.PictureStoreSuite().stored(pictures)
+    post_id = await suite.ImageStoreSuite().stored(images)
     for name in (".keep", "README.txt"):
         (tmp_path / "originals" / post_id[-2:] / name).write_text("x")
     (tmp_path / "originals" / "README.txt").write_text("x")
-    assert [kept async for kept in pictures.leftovers(clock_ms)] == [post_id]
+    assert [kept async for kept in images.leftovers(clock_ms)] == [post_id]
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
@@ -140,10 +140,10 @@ def test_other_errors_of_the_disk_stay_what_they_are() -> None:
 @pytest.mark.anyio
 @pytest.mark.parametrize("digest", [b"", bytes(32)], ids=["any", "announced"])
 async def test_what_lies_in_uploads_beside_an_original_never_replaces_it(
-    pictures: FileImageStore, uploads: FileUploadStore, tmp_path: Path, digest: bytes
+    images: FileImageStore, uploads: FileUploadStore, tmp_path: Path, digest: bytes
 ) -> None:
     """A crash in the middle of `_open` leaves an empty file there."""
-    post_id = await suite.PictureStoreSuite().stored(pictures, b"the original")
+    post_id = await suite.ImageStoreSuite().stored(images, b"the original")
     shard = tmp_path / "uploads" / post_id[-2:]
     shard.mkdir()
     (shard / post_id).touch()

@@ -5,7 +5,6 @@ import pytest
 from contract.ports import suite
 from image_poster.adapters.memory import (
     ManualClock,
-    MemoryAwaitingUploads,
     MemoryCommentStore,
     MemoryFeedReader,
     MemoryFeedRebuilder,
@@ -28,21 +27,21 @@ def adapters() -> suite.Adapters:
         comments=MemoryCommentStore(state, clock),
         feed=MemoryFeedReader(state),
         jobs=MemoryJobQueue(state, clock),
-        cleanup=MemoryTombstoneQueue(state),
-        projection=MemoryFeedRebuilder(state),
-        ledger=MemoryUploadRecordStore(state),
-        awaiting=MemoryAwaitingUploads(state),
+        tombstones=MemoryTombstoneQueue(state),
+        rebuilder=MemoryFeedRebuilder(state),
+        upload_records=MemoryUploadRecordStore(state),
+        awaited=MemoryUploadRecordStore(state),
     )
 
 
 @pytest.fixture
-def pictures() -> MemoryImageStore:
+def images() -> MemoryImageStore:
     return MemoryImageStore(ManualClock(1000))
 
 
 @pytest.fixture
-def uploads(pictures: MemoryImageStore) -> MemoryUploadStore:
-    return MemoryUploadStore(pictures)
+def uploads(images: MemoryImageStore) -> MemoryUploadStore:
+    return MemoryUploadStore(images)
 
 
 @pytest.fixture
@@ -66,15 +65,15 @@ class TestJobQueue(suite.JobQueueSuite):
     pass
 
 
-class TestCleanup(suite.CleanupSuite):
+class TestTombstoneQueue(suite.TombstoneQueueSuite):
     pass
 
 
-class TestProjection(suite.ProjectionSuite):
+class TestFeedRebuilder(suite.FeedRebuilderSuite):
     pass
 
 
-class TestPictureStore(suite.ServedPictureStoreSuite):
+class TestImageStore(suite.ServedImageStoreSuite):
     pass
 
 
@@ -82,9 +81,9 @@ class TestUploadStore(suite.UploadStoreSuite):
     pass
 
 
-class TestUploadLedger(suite.UploadLedgerSuite):
+class TestUploadRecordStore(suite.UploadRecordStoreSuite):
     pass
 
 
-class TestAwaitingUploads(suite.AwaitingUploadsSuite):
+class TestAwaitedUploads(suite.AwaitedUploadsSuite):
     pass

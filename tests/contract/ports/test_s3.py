@@ -26,8 +26,8 @@ from image_poster.domain.errors import (
 )
 from image_poster.domain.ids import new_id
 from image_poster.domain.posts import uploaded_post
+from image_poster.domain.uploads import PutTerms
 from image_poster.ports.images import ImageStore
-from image_poster.ports.uploads import PutTerms
 from support.dynamodb import CrashError, FakeTable
 from support.s3 import FakeS3
 
@@ -45,18 +45,18 @@ def buckets(emulator: Emulator) -> Buckets:
 
 
 @pytest.fixture
-def pictures(emulator: Emulator, buckets: Buckets) -> S3ImageStore:
+def images(emulator: Emulator, buckets: Buckets) -> S3ImageStore:
     cdn = f"{emulator.url}/{buckets.images}"
-    return S3ImageStore(emulator.client("s3"), buckets, cdn=cdn, most_staged=5_000_000)
+    return S3ImageStore(emulator.client("s3"), buckets, cdn=cdn, max_staged=5_000_000)
 
 
 class ReaderOfUrls(suite.Reader):
     """Files are where their URLs lead; an original is put together by the image work."""
 
-    async def original(self, pictures: ImageStore, post_id: str) -> bytes:
-        async with pictures.workspace(post_id):
+    async def original(self, images: ImageStore, post_id: str) -> bytes:
+        async with images.workspace(post_id):
             pass
-        return await super().original(pictures, post_id)
+        return await super().original(images, post_id)
 
     async def content(self, file: Any) -> bytes:
         answer = httpx.get(file.url)
@@ -65,40 +65,40 @@ class ReaderOfUrls(suite.Reader):
         return answer.content
 
 
-class TestPictureStore(suite.PictureStoreSuite):
+class TestImageStore(suite.ImageStoreSuite):
     @pytest.fixture
     def reader(self) -> suite.Reader:
         return ReaderOfUrls()
 
 
-async def test_pieces_become_one_original_and_go(pictures: S3ImageStore, buckets: Buckets) -> None:
+async def test_pieces_become_one_original_and_go(images: S3ImageStore, buckets: Buckets) -> None:
     """In the order of their offsets, which is not that of their making."""
-    client, post_id = pictures._client, new_id()
+    client, post_id = images._client, new_id()
     for offset, piece in ((10, b"b" * 11), (0, b"a" * 10), (21, b"c")):
         key = f"{pieces_prefix(post_id)}{offset:012d}"
         client.put_object(Bucket=buckets.uploads, Key=key, Body=piece)
-    assert not await pictures.has_original(post_id)
-    async with pictures.workspace(post_id) as work:
+    assert not await images.has_original(post_id)
+    async with images.workspace(post_id) as work:
         assert work.original.read_bytes() == b"a" * 10 + b"b" * 11 + b"c"
-    assert await pictures.has_original(post_id)
+    assert await images.has_original(post_id)
     listed = client.list_objects_v2(Bucket=buckets.uploads, Prefix="staging/")
     assert "Contents" not in listed
-    async with pictures.workspace(post_id) as again:
+    async with images.workspace(post_id) as again:
         assert len(again.original.read_bytes()) == 22
 
 
-async def test_an_original_of_many_megabytes_comes_back(pictures: S3ImageStore) -> None:
+async def test_an_original_of_many_megabytes_comes_back(images: S3ImageStore) -> None:
     """More than a part of a multipart upload has."""
     post_id, content = new_id(), secrets.token_bytes(20_000_000)
     for offset in range(0, len(content), 4_000_000):
         key = f"{pieces_prefix(post_id)}{offset:012d}"
-        place = {"Bucket": pictures._buckets.uploads, "Key": key}
-        pictures._client.put_object(**place, Body=content[offset : offset + 4_000_000])
-    assert await ReaderOfUrls().original(pictures, post_id) == content
+        place = {"Bucket": images._buckets.uploads, "Key": key}
+        images._client.put_object(**place, Body=content[offset : offset + 4_000_000])
+    assert await ReaderOfUrls().original(images, post_id) == content
 
 
-async def test_what_a_lambda_cannot_be_given_is_refused(pictures: S3ImageStore) -> None:
-    staged = pictures.stage(new_id())
+async def test_what_a_lambda_cannot_be_given_is_refused(images: S3ImageStore) -> None:
+    staged = images.stage(new_id())
     await staged.write(bytes(5_000_000))
     with pytest.raises(MultipartTooLargeError):
         await staged.write(b"x")
@@ -107,7 +107,7 @@ async def test_what_a_lambda_cannot_be_given_is_refused(pictures: S3ImageStore) 
 async def test_beginning_image_work_makes_a_mark(emulator: Emulator, buckets: Buckets) -> None:
     post_id = new_id()
     for _ in range(2):
-        await S3JobStarter(emulator.client("s3"), buckets).begin(post_id)
+        await S3JobStarter(emulator.client("s3"), buckets).start(post_id)
     emulator.client("s3").head_object(Bucket=buckets.uploads, Key=f"complete/{post_id}")
 
 
@@ -121,14 +121,14 @@ def signed(emulator: Emulator, bucket: str, content: bytes) -> tuple[str, Any]:
     return post_id, urls.sign(post_id, terms, clock.now_ms() + 24 * 3600 * 1000)
 
 
-async def test_a_signed_url_takes_the_picture(
-    emulator: Emulator, buckets: Buckets, pictures: S3ImageStore
+async def test_a_signed_url_takes_the_image(
+    emulator: Emulator, buckets: Buckets, images: S3ImageStore
 ) -> None:
     content = b"\x89PNG and so on"
     post_id, way = signed(emulator, buckets.uploads, content)
     assert way.expires_at == "2027-01-15T09:00:00.000Z"  # within a Lambda's credentials' life
     assert httpx.put(way.url, content=content, headers=way.headers).is_success
-    assert await suite.Reader.original(ReaderOfUrls(), pictures, post_id) == content
+    assert await suite.Reader.original(ReaderOfUrls(), images, post_id) == content
 
 
 async def test_length_type_and_digest_are_part_of_the_signature(
@@ -254,17 +254,17 @@ async def test_a_piece_for_a_finished_upload_changes_nothing(uploads: Uploads) -
 
 
 async def test_other_bytes_than_announced_are_dropped_all(uploads: Uploads) -> None:
-    post_id, digest = await uploads.begin(), hashlib.sha256(b"a picture").digest()
+    post_id, digest = await uploads.begin(), hashlib.sha256(b"an image").digest()
     for part in (b"dam", b"aged"):
         await uploads.write(post_id, part)
     with pytest.raises(ChecksumMismatchError):
         await uploads.store.promote(post_id, digest)
     assert (await uploads.store.offset(post_id), uploads.kept(post_id)) == (0, b"")
-    for part in (b"a pic", b"ture"):
+    for part in (b"an im", b"age"):
         await uploads.write(post_id, part)
     for _ in range(2):
         await uploads.store.promote(post_id, digest)
-    assert uploads.kept(post_id) == b"a picture"
+    assert uploads.kept(post_id) == b"an image"
 
 
 async def test_a_piece_has_a_maximum(uploads: Uploads) -> None:

@@ -16,7 +16,7 @@ from image_poster.adapters.sqlite.feed import SqliteFeedReader, SqliteFeedRebuil
 from image_poster.adapters.sqlite.jobs import SqliteJobQueue
 from image_poster.adapters.sqlite.posts import SqlitePostStore, SqliteTombstoneQueue
 from image_poster.adapters.sqlite.schema import VERSION, SchemaTooNewError
-from image_poster.adapters.sqlite.uploads import SqliteAwaitingUploads, SqliteUploadRecordStore
+from image_poster.adapters.sqlite.uploads import SqliteUploadRecordStore
 from image_poster.domain.errors import NotYoursError, StorageFullError
 from image_poster.domain.feed import FeedSort
 from image_poster.domain.ids import new_id
@@ -39,10 +39,10 @@ def adapters(database: Database) -> suite.Adapters:
         comments=SqliteCommentStore(database, clock),
         feed=SqliteFeedReader(database),
         jobs=SqliteJobQueue(database, clock),
-        cleanup=SqliteTombstoneQueue(database),
-        projection=SqliteFeedRebuilder(database),
-        ledger=SqliteUploadRecordStore(database),
-        awaiting=SqliteAwaitingUploads(database),
+        tombstones=SqliteTombstoneQueue(database),
+        rebuilder=SqliteFeedRebuilder(database),
+        upload_records=SqliteUploadRecordStore(database),
+        awaited=SqliteUploadRecordStore(database),
     )
 
 
@@ -62,19 +62,19 @@ class TestJobQueue(suite.JobQueueSuite):
     pass
 
 
-class TestCleanup(suite.CleanupSuite):
+class TestTombstoneQueue(suite.TombstoneQueueSuite):
     pass
 
 
-class TestProjection(suite.ProjectionSuite):
+class TestFeedRebuilder(suite.FeedRebuilderSuite):
     pass
 
 
-class TestUploadLedger(suite.UploadLedgerSuite):
+class TestUploadRecordStore(suite.UploadRecordStoreSuite):
     pass
 
 
-class TestAwaitingUploads(suite.AwaitingUploadsSuite):
+class TestAwaitedUploads(suite.AwaitedUploadsSuite):
     pass
 
 
@@ -130,7 +130,7 @@ async def test_drift_is_found_mended_and_reported(
     await database.write(
         lambda connection: connection.execute("UPDATE posts SET total_comments = 7, latest = x''")
     )
-    rebuilt = await adapters.projection.rebuild(None, 10)
+    rebuilt = await adapters.rebuilder.rebuild(None, 10)
     assert [tuple(drift) for drift in rebuilt.drifted] == [(post_id, 7, 1)]
     post = await shown(adapters, post_id)
     assert (post.total_comments, post.latest_comments) == (1, [comment])

@@ -57,9 +57,9 @@ from image_poster.domain.errors import CommentNotFoundError, ImagePosterError, P
 from image_poster.domain.idempotency import KEPT_MS, IdempotencyRecord
 from image_poster.domain.identity import Identity
 from image_poster.domain.limits import LATEST_KEPT
+from image_poster.domain.pages import Page
 from image_poster.domain.posts import PostStatus, check_open_for_comments
 from image_poster.ports.clock import Clock
-from image_poster.ports.comments import CommentPage
 
 _REMEMBERED_MS = 60_000
 _MAX_REMEMBERED = 10_000
@@ -80,16 +80,16 @@ class DynamoCommentStore:
         self._request_id = request_id
         self._ready: OrderedDict[str, _KnownPost] = OrderedDict()
 
-    async def add(self, comment: Comment, receipt: IdempotencyRecord | None = None) -> None:
+    async def add(self, comment: Comment, record: IdempotencyRecord | None = None) -> None:
         try:
             await self._check_open(comment)
         except ImagePosterError:
-            await check_unused(self._table, receipt, self._clock)
+            await check_unused(self._table, record, self._clock)
             raise
         item = comment_item(comment, self._request_id())
-        await put_once(self._table, Put(item, (Missing(PK),)), receipt, self._clock)
+        await put_once(self._table, Put(item, (Missing(PK),)), record, self._clock)
 
-    async def page(self, post_id: str, *, limit: int, after: str | None) -> CommentPage:
+    async def page(self, post_id: str, *, limit: int, after: str | None) -> Page[bytes, str]:
         found: list[Item] = []
         before: str | None = AFTER_COMMENTS if after is None else f"{COMMENT}{after}"
         while before is not None and len(found) <= limit:
@@ -103,7 +103,7 @@ class DynamoCommentStore:
             found += items
         shown = found[:limit]
         following = comment_id_of(shown[-1]) if len(found) > limit else None
-        return CommentPage([doc_of(item) for item in shown], following)
+        return Page([doc_of(item) for item in shown], following)
 
     async def update(
         self, post_id: str, comment_id: str, change: Callable[[Comment], Comment]

@@ -19,15 +19,15 @@ from image_poster.ports.clock import Clock
 _MAX_ATTEMPTS = 5
 
 
-async def put_once(table: Table, put: Put, receipt: IdempotencyRecord | None, clock: Clock) -> None:
-    """Put an item, and with it the receipt if there is one. Raises `AlreadyAnsweredError` when its
+async def put_once(table: Table, put: Put, record: IdempotencyRecord | None, clock: Clock) -> None:
+    """Put an item, and with it the record if there is one. Raises `AlreadyAnsweredError` when its
     key was used, and `ConditionFailedError` when the put's own condition does not hold."""
-    if receipt is None:
+    if record is None:
         await table.write(put)
         return
     free: Condition = Missing(PK)
     for _ in range(_MAX_ATTEMPTS):
-        kept = Put(record_item(receipt, clock.now_ms()), (free,))
+        kept = Put(record_item(record, clock.now_ms()), (free,))
         try:
             await table.transact([kept, put])
         except TransactionRefusedError as exc:
@@ -40,10 +40,10 @@ async def put_once(table: Table, put: Put, receipt: IdempotencyRecord | None, cl
     raise BusyError
 
 
-async def check_unused(table: Table, receipt: IdempotencyRecord | None, clock: Clock) -> None:
-    """Raises `AlreadyAnsweredError` if the receipt's key was used."""
-    if receipt is not None:
-        found = await table.get(record_key(receipt.user, receipt.key))
+async def check_unused(table: Table, record: IdempotencyRecord | None, clock: Clock) -> None:
+    """Raises `AlreadyAnsweredError` if the record's key was used."""
+    if record is not None:
+        found = await table.get(record_key(record.user, record.key))
         if found is not None:
             _unused(found, clock)
 

@@ -31,15 +31,15 @@ from image_poster.domain.errors import NotYoursError, PostNotFoundError
 from image_poster.domain.idempotency import KEPT_MS, IdempotencyRecord
 from image_poster.domain.identity import Identity
 from image_poster.domain.posts import Post, PostStatus, StoredPost, is_parked
+from image_poster.domain.uploads import Upload
 from image_poster.ports.clock import Clock
-from image_poster.tus.decisions import Upload
 
 _FEED_KEYS = ("feed", "creator_feed")
 
 
 class DynamoPostStore:
     """`PostStore` in DynamoDB. `request_id` tells which request is being answered, so that what
-    follows from it can be found in the log; `followed` is told the id of the request that changed a
+    follows from it can be found in the log; `applied` is told the id of the request that changed a
     post last, when the post is found."""
 
     def __init__(
@@ -49,20 +49,20 @@ class DynamoPostStore:
         *,
         shards: int = 1,
         request_id: Callable[[], str] = str,
-        followed: Callable[[str], object] = bool,
+        applied: Callable[[str], object] = bool,
     ) -> None:
         self._table = table
         self._clock = clock
         self._shards = shards
         self._request_id = request_id
-        self._followed = followed
+        self._applied = applied
 
     async def add(
-        self, post: Post, receipt: IdempotencyRecord | None = None, upload: Upload | None = None
+        self, post: Post, record: IdempotencyRecord | None = None, upload: Upload | None = None
     ) -> None:
         item = post_item(post, upload, shards=self._shards, request_id=self._request_id())
         try:
-            await put_once(self._table, Put(item, (Missing(PK),)), receipt, self._clock)
+            await put_once(self._table, Put(item, (Missing(PK),)), record, self._clock)
         except ConditionFailedError:
             return  # it is there already
 
@@ -70,7 +70,7 @@ class DynamoPostStore:
         item = await self._table.get(post_key(post_id))
         if item is None or not is_there(item):
             return None
-        self._followed(str(item["request_id"]))
+        self._applied(str(item["request_id"]))
         return stored_post(item)
 
     async def was_deleted(self, post_id: str) -> bool:
@@ -161,5 +161,5 @@ class DynamoTombstoneStore:
         await self._table.delete_many([key_of(item) for item in page.items])
         return bool(page.items)
 
-    async def done(self, post_id: str) -> None:
+    async def mark_purged(self, post_id: str) -> None:
         """Nothing is to be remembered: the tombstone says all."""

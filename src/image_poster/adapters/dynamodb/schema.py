@@ -6,7 +6,7 @@
                                               upload_*, staged, deleted_by, ttl
     comment   POST#{post}     COMMENT#{id}    creator, doc, counted, deleted_by, request_id
     gone      POST#{post}     GONE#{id}       deleted_by, ttl: a comment that was deleted
-    receipt   USER#{user}     KEY#{SHA-256}   key, fingerprint, body, location, expires_ms, ttl
+    record   USER#{user}     KEY#{SHA-256}   key, fingerprint, body, location, expires_ms, ttl
 
     index         partition       sort      holds
     top           feed            rank      ready posts, most commented first
@@ -32,7 +32,7 @@ from image_poster.adapters.dynamodb.database import PK, SK, Item, Key, Value
 from image_poster.domain.comments import Comment, encode_comment
 from image_poster.domain.idempotency import KEPT_MS, IdempotencyRecord
 from image_poster.domain.posts import Post, PostStatus, StoredPost, encode_post
-from image_poster.tus.decisions import Upload
+from image_poster.domain.uploads import Upload
 
 POST = "POST"
 COMMENT = "COMMENT#"
@@ -161,16 +161,16 @@ def doc_of(item: Item) -> bytes:
     return _utf8(item["doc"])
 
 
-def record_item(receipt: IdempotencyRecord, now_ms: int) -> Item:
+def record_item(record: IdempotencyRecord, now_ms: int) -> Item:
     """An answer to be remembered."""
     return keyed(
-        record_key(receipt.user, receipt.key),
+        record_key(record.user, record.key),
         {
-            "user": receipt.user,
-            "key": receipt.key,
-            "fingerprint": receipt.fingerprint,
-            "body": receipt.body,
-            "location": receipt.location,
+            "user": record.user,
+            "key": record.key,
+            "fingerprint": record.fingerprint,
+            "body": record.body,
+            "location": record.location,
             "expires_ms": now_ms + KEPT_MS,
             "ttl": ttl_of(now_ms + KEPT_MS),
         },

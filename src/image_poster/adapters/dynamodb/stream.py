@@ -1,4 +1,5 @@
-"""Records of the table's stream, and what they say has changed.
+"""Records of the table's stream: what they say has changed, and reading them again (it has them
+for a day).
 
 https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Streams.html: records of one item
 come in their order, at least once; those of different items in any order. So a record is a hint
@@ -15,7 +16,7 @@ from image_poster.adapters.dynamodb.database import PK, SK, Item, Key, Table
 from image_poster.adapters.dynamodb.schema import COMMENT, DELETED, POST
 from image_poster.domain.errors import BusyError
 from image_poster.domain.posts import PostStatus
-from image_poster.usecases.follow_changes import PostChanges, Turn
+from image_poster.services.maintenance import PostChanges, PostEvent
 
 
 class ChangesOfPost(NamedTuple):
@@ -30,7 +31,7 @@ class ChangesOfPost(NamedTuple):
 class _Hint(NamedTuple):
     post_id: str
     comment_id: str | None
-    turn: Turn | None
+    event: PostEvent | None
     request_id: str
 
 
@@ -52,7 +53,7 @@ def _changes(post_id: str, hints: list[_Hint]) -> PostChanges:
     return PostChanges(
         post_id,
         frozenset(hint.comment_id for hint in hints if hint.comment_id is not None),
-        frozenset(hint.turn for hint in hints if hint.turn is not None),
+        frozenset(hint.event for hint in hints if hint.event is not None),
     )
 
 
@@ -67,31 +68,31 @@ def _hints(change: dict[str, Any]) -> Iterator[_Hint]:
     post_id = str(keys[PK]).removeprefix("POST#")
     request_id = str((new or old).get("request_id", ""))
     if str(keys[SK]).startswith(COMMENT):
-        if _is_news(old, new):
+        if _needs_a_look(old, new):
             yield _Hint(post_id, str(keys[SK]).removeprefix(COMMENT), None, request_id)
     elif keys[SK] == POST:
-        turn = _turn(old, new)
-        if turn is not None:
-            yield _Hint(post_id, None, turn, request_id)
+        event = _event_between(old, new)
+        if event is not None:
+            yield _Hint(post_id, None, event, request_id)
 
 
-def _is_news(old: Item, new: Item) -> bool:
-    """Whether a comment's record needs a look: not its removal, nor our own claim."""
+def _needs_a_look(old: Item, new: Item) -> bool:
+    """Whether a comment's record changes anything: not its removal, nor our own claim."""
     return bool(new) and {**old, "counted": True} != new
 
 
-def _turn(old: Item, new: Item) -> Turn | None:
-    if not new:  # expired by its `ttl`; a tombstone's remains went long ago
-        return None if old.get("status") == DELETED else Turn.GONE
+def _event_between(old: Item, new: Item) -> PostEvent | None:
+    if not new:  # expired by its `ttl`; a tombstone was purged long ago
+        return None if old.get("status") == DELETED else PostEvent.DELETED
     return None if new["status"] == old.get("status") else event_of(new)
 
 
-def event_of(post: Item) -> Turn | None:
-    """What has to follow from a post as it is."""
+def event_of(post: Item) -> PostEvent | None:
+    """What a post as it is asks for."""
     if post["status"] == DELETED:
-        return Turn.GONE
+        return PostEvent.DELETED
     received = post["status"] == PostStatus.PROCESSING and "staged" in post
-    return Turn.RECEIVED if received else None
+    return PostEvent.RECEIVED if received else None
 
 
 _TRIMMED = {"TrimmedDataAccessException", "ResourceNotFoundException"}
@@ -144,11 +145,13 @@ _ITEMS_AT_A_TIME = 1000
 async def unapplied_changes(
     table: Table, after: Key | None
 ) -> tuple[list[PostChanges], Key | None]:
-    """What may have to follow from a part of the table, and where to go on (None: the end).
-    Following what was followed before is harmless."""
+    """What posts have become, read from a part of the table itself, for when the stream has
+    forgotten
+    the records that told of it; and where to go on (None: the end). Applying what was applied
+    before is harmless."""
     posts, following = await table.scan(POST, _ITEMS_AT_A_TIME, after)
-    turned = [(str(post["id"]), event_of(post)) for post in posts]
+    found = [(str(post["id"]), event_of(post)) for post in posts]
     changes = [
-        PostChanges(post_id, frozenset(), frozenset({turn})) for post_id, turn in turned if turn
+        PostChanges(post_id, frozenset(), frozenset({event})) for post_id, event in found if event
     ]
     return changes, following

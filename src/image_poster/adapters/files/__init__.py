@@ -1,1 +1,1 @@
-"""Pictures as files in one folder."""
+"""Images as files in one folder."""

@@ -1,4 +1,4 @@
-"""Pictures as files; `layout` says where."""
+"""Images as files; `layout` says where."""
 
 import asyncio
 import contextlib

@@ -22,7 +22,7 @@ from image_poster.domain.images import RENDITIONS
 class Layout:
     """The paths of one data folder; makes what folders it needs.
 
-    `reserve_bytes` of its disk are left to the database: on a disk that pictures have filled, not
+    `reserve_bytes` of its disk are left to the database: on a disk that images have filled, not
     even one of them could be deleted.
     """
 
@@ -42,7 +42,7 @@ class Layout:
         return path.relative_to(self._root)
 
     def check_room(self, size: int) -> None:
-        """Raises `StorageFullError` if so many bytes of a picture are too many."""
+        """Raises `StorageFullError` if so many bytes of an image are too many."""
         disk = os.statvfs(self._root)
         if disk.f_bavail * disk.f_frsize < size + self._reserve_bytes:
             raise StorageFullError

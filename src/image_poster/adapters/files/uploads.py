@@ -26,7 +26,7 @@ class _FileWriter:
     def __init__(
         self, store: "FileUploadStore", post_id: str, task: "asyncio.Task[object] | None"
     ) -> None:
-        self.taken = False
+        self.superseded = False
         self.offset = 0
         self._store = store
         self._post_id = post_id
@@ -37,7 +37,7 @@ class _FileWriter:
         """Become the owner (in a thread)."""
         layout = self._store.layout
         with self._store.locked(self._post_id) as descriptor:
-            if self.taken:  # the next one was quicker to the lock, and keeps it
+            if self.superseded:  # the next one was quicker to the lock, and keeps it
                 return
             self.offset = _settled_size(descriptor, layout.trial(self._post_id))
             layout.owner(self._post_id).write_bytes(self._mark)
@@ -46,7 +46,7 @@ class _FileWriter:
 
     def give_up(self) -> None:
         """Somebody else has it now."""
-        self.taken = True
+        self.superseded = True
         if self._task is not None and self._task is not asyncio.current_task():
             self._task.cancel()
 
@@ -95,13 +95,13 @@ class FileUploadStore:
         self._writers: dict[str, _FileWriter] = {}
 
     async def take(
-        self, post_id: str, *, unverified: bool = False, known: int | None = None
+        self, post_id: str, *, unverified: bool = False, offset_hint: int | None = None
     ) -> UploadWriter:
-        del known  # the file's size tells
+        del offset_hint  # the file's size tells
         return await self._claimed(post_id, asyncio.current_task(), unverified=unverified)
 
-    async def offset(self, post_id: str, *, known: int | None = None) -> int:
-        del known  # the file's size tells
+    async def offset(self, post_id: str, *, offset_hint: int | None = None) -> int:
+        del offset_hint  # the file's size tells
         # Without a task: whoever asks is answered, whoever comes next.
         writer = await self._claimed(post_id, None, unverified=False)
         await writer.close()
@@ -121,7 +121,7 @@ class FileUploadStore:
         try:
             await asyncio.to_thread(writer.claim, unverified=unverified)
         except asyncio.CancelledError as exc:
-            if not writer.taken or task is None:
+            if not writer.superseded or task is None:
                 raise
             task.uncancel()  # it was us, for the next one, before this one had begun
             raise UploadTakenOverError from exc

@@ -48,16 +48,16 @@ _CACHED_FOR_EVER = "public, max-age=31536000, immutable"
 
 
 class _S3Staged:
-    """A picture that came within its request: kept in memory, then one piece."""
+    """An image that came within its request: kept in memory, then one piece."""
 
-    def __init__(self, store: "S3ImageStore", post_id: str, most: int) -> None:
+    def __init__(self, store: "S3ImageStore", post_id: str, max_bytes: int) -> None:
         self._store = store
         self._post_id = post_id
-        self._most = most
+        self._max = max_bytes
         self._received = bytearray()
 
     async def write(self, chunk: bytes) -> None:
-        if len(self._received) + len(chunk) > self._most:
+        if len(self._received) + len(chunk) > self._max:
             raise MultipartTooLargeError
         self._received += chunk
 
@@ -69,21 +69,21 @@ class _S3Staged:
 
 
 class S3ImageStore:
-    """`PictureStore` in S3; pictures are shown by a CDN, whose address `cdn` is."""
+    """`PictureStore` in S3; images are shown by a CDN, whose address `cdn` is."""
 
     def __init__(
-        self, client: S3Client, buckets: Buckets, *, cdn: str = "", most_staged: int = 4_000_000
+        self, client: S3Client, buckets: Buckets, *, cdn: str = "", max_staged: int = 4_000_000
     ) -> None:
         self._client = client
         self._buckets = buckets
         self._cdn = cdn
-        self._most_staged = most_staged
+        self._max_staged = max_staged
 
     def stage(self, post_id: str) -> StagedImage:
-        return _S3Staged(self, post_id, self._most_staged)
+        return _S3Staged(self, post_id, self._max_staged)
 
     def keep_piece(self, post_id: str, content: bytes) -> None:
-        """Keep the whole picture as its only piece."""
+        """Keep the whole image as its only piece."""
         with translated():
             self._client.put_object(
                 Bucket=self._buckets.uploads, Key=piece_key(post_id, 0), Body=content
@@ -183,7 +183,7 @@ class S3JobStarter:
         self._client = client
         self._buckets = buckets
 
-    async def begin(self, post_id: str) -> None:
+    async def start(self, post_id: str) -> None:
         with translated():
             self._client.put_object(
                 Bucket=self._buckets.uploads, Key=complete_key(post_id), Body=b""

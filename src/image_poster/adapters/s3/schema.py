@@ -1,7 +1,7 @@
 """What is stored where in S3, and its errors as ours.
 
     bucket    key                            holds
-    uploads   originals/{post}               the untouched picture
+    uploads   originals/{post}               the untouched image
     uploads   staging/{post}/{offset}        a piece of it, from that byte on (12 digits)
     uploads   complete/{post}                nothing: all pieces are there
     images    images/{post}/{rendition}.jpg  what is shown
@@ -56,7 +56,7 @@ def translated() -> Iterator[None]:
 
 
 def original_key(post_id: str) -> str:
-    """Of the untouched picture."""
+    """Of the untouched image."""
     return f"{ORIGINALS}{post_id}"
 
 

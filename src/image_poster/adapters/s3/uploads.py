@@ -27,9 +27,9 @@ from image_poster.domain.errors import (
     UploadTakenOverError,
 )
 from image_poster.domain.ids import rfc3339
-from image_poster.domain.uploads import PutTarget
+from image_poster.domain.uploads import PutTarget, PutTerms
 from image_poster.ports.clock import Clock
-from image_poster.ports.uploads import PutTerms, UploadOffsets, UploadWriter
+from image_poster.ports.uploads import UploadOffsets, UploadWriter
 
 _DIGEST = "sha256"
 
@@ -38,7 +38,7 @@ class _S3Writer:
     """Keeps a piece in memory until it is committed: a Lambda is given it whole."""
 
     def __init__(self, store: "S3UploadStore", post_id: str, start: int) -> None:
-        self.taken = False
+        self.superseded = False
         self.offset = start
         self._store = store
         self._post_id = post_id
@@ -79,13 +79,13 @@ class S3UploadStore:
         self._offsets = offsets
 
     async def take(
-        self, post_id: str, *, unverified: bool = False, known: int | None = None
+        self, post_id: str, *, unverified: bool = False, offset_hint: int | None = None
     ) -> UploadWriter:
         del unverified  # nothing is kept before `commit`
-        return _S3Writer(self, post_id, await self.offset(post_id, known=known))
+        return _S3Writer(self, post_id, await self.offset(post_id, offset_hint=offset_hint))
 
-    async def offset(self, post_id: str, *, known: int | None = None) -> int:
-        return await self._offsets.find(post_id) if known is None else known
+    async def offset(self, post_id: str, *, offset_hint: int | None = None) -> int:
+        return await self._offsets.find(post_id) if offset_hint is None else offset_hint
 
     async def promote(self, post_id: str, sha256: bytes) -> None:
         """The pieces stay as they are, for the image work to put together; they are read here only

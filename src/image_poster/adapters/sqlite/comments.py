@@ -17,9 +17,9 @@ from image_poster.domain.errors import CommentNotFoundError, PostNotFoundError
 from image_poster.domain.idempotency import IdempotencyRecord
 from image_poster.domain.identity import Identity
 from image_poster.domain.limits import LATEST_KEPT
+from image_poster.domain.pages import Page
 from image_poster.domain.posts import check_open_for_comments
 from image_poster.ports.clock import Clock
-from image_poster.ports.comments import CommentPage
 
 
 class SqliteCommentStore:
@@ -29,12 +29,12 @@ class SqliteCommentStore:
         self._database = database
         self._clock = clock
 
-    async def add(self, comment: Comment, receipt: IdempotencyRecord | None = None) -> None:
+    async def add(self, comment: Comment, record: IdempotencyRecord | None = None) -> None:
         doc = encode_comment(comment)
         now = self._clock.now_ms()
 
         def insert(connection: sqlite3.Connection) -> None:
-            check_unused(connection, receipt)
+            check_unused(connection, record)
             post = connection.execute(
                 "SELECT status, creator, latest FROM posts WHERE id = ?", (comment.post_id,)
             ).fetchone()
@@ -42,7 +42,7 @@ class SqliteCommentStore:
                 raise PostNotFoundError
             status, creator, latest = post
             check_open_for_comments(status, creator, comment.creator)
-            keep_record(connection, receipt, now)
+            keep_record(connection, record, now)
             connection.execute(
                 "INSERT INTO comments (post_id, id, creator, doc) VALUES (?, ?, ?, ?)",
                 (comment.post_id, comment.id, comment.creator, doc),
@@ -54,7 +54,7 @@ class SqliteCommentStore:
 
         await self._database.write(insert)
 
-    async def page(self, post_id: str, *, limit: int, after: str | None) -> CommentPage:
+    async def page(self, post_id: str, *, limit: int, after: str | None) -> Page[bytes, str]:
         rows = self._database.read(
             "SELECT id, doc FROM comments WHERE post_id = ? AND id < ? ORDER BY id DESC LIMIT ?",
             post_id,
@@ -62,7 +62,7 @@ class SqliteCommentStore:
             limit + 1,
         )
         shown = rows[:limit]
-        return CommentPage([doc for _, doc in shown], shown[-1][0] if len(rows) > limit else None)
+        return Page([doc for _, doc in shown], shown[-1][0] if len(rows) > limit else None)
 
     async def update(
         self, post_id: str, comment_id: str, change: Callable[[Comment], Comment]

@@ -5,32 +5,32 @@ import sqlite3
 from image_poster.domain.idempotency import AlreadyAnsweredError, IdempotencyRecord
 
 
-def check_unused(connection: sqlite3.Connection, receipt: IdempotencyRecord | None) -> None:
+def check_unused(connection: sqlite3.Connection, record: IdempotencyRecord | None) -> None:
     """Raises `AlreadyAnsweredError` if the receipt's key was used."""
-    if receipt is None:
+    if record is None:
         return
     row = connection.execute(
         "SELECT user, key, fingerprint, body, location FROM receipts WHERE user = ? AND key = ?",
-        (receipt.user, receipt.key),
+        (record.user, record.key),
     ).fetchone()
     if row is not None:
         raise AlreadyAnsweredError(IdempotencyRecord(*row))
 
 
 def keep_record(
-    connection: sqlite3.Connection, receipt: IdempotencyRecord | None, now_ms: int
+    connection: sqlite3.Connection, record: IdempotencyRecord | None, now_ms: int
 ) -> None:
     """Remember an answer."""
-    if receipt is not None:
+    if record is not None:
         connection.execute(
             "INSERT INTO receipts (user, key, fingerprint, body, location, kept_at) "
             "VALUES (?, ?, ?, ?, ?, ?)",
             (
-                receipt.user,
-                receipt.key,
-                receipt.fingerprint,
-                receipt.body,
-                receipt.location,
+                record.user,
+                record.key,
+                record.fingerprint,
+                record.body,
+                record.location,
                 now_ms,
             ),
         )

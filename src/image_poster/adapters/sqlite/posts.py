@@ -11,8 +11,8 @@ from image_poster.domain.errors import PostNotFoundError
 from image_poster.domain.idempotency import IdempotencyRecord
 from image_poster.domain.identity import Identity
 from image_poster.domain.posts import Post, StoredPost, check_visible, encode_post
+from image_poster.domain.uploads import Upload
 from image_poster.ports.clock import Clock
-from image_poster.tus.decisions import Upload
 
 
 def was_deleted_by(connection: sqlite3.Connection, id_: str, by: Identity) -> bool:
@@ -50,14 +50,14 @@ class SqlitePostStore:
         self._clock = clock
 
     async def add(
-        self, post: Post, receipt: IdempotencyRecord | None = None, upload: Upload | None = None
+        self, post: Post, record: IdempotencyRecord | None = None, upload: Upload | None = None
     ) -> None:
         now = self._clock.now_ms()
         row = (post.id, post.status, post.creator, encode_post(post), now)
 
         def insert(connection: sqlite3.Connection) -> None:
-            check_unused(connection, receipt)
-            keep_record(connection, receipt, now)
+            check_unused(connection, record)
+            keep_record(connection, record, now)
             if upload is not None:
                 connection.execute(
                     "INSERT OR IGNORE INTO uploads "
@@ -137,7 +137,7 @@ class SqliteTombstoneQueue:
 
         return await self._database.write(purge)
 
-    async def done(self, post_id: str) -> None:
+    async def mark_purged(self, post_id: str) -> None:
         await self._database.write(
             lambda connection: connection.execute(
                 "UPDATE tombstones SET pending = 0 WHERE id = ?", (post_id,)

@@ -3,8 +3,8 @@
 from image_poster.adapters.sqlite.database import Database
 from image_poster.domain.errors import UploadGoneError
 from image_poster.domain.posts import PostStatus
+from image_poster.domain.uploads import Upload
 from image_poster.ports.uploads import UploadRecord
-from image_poster.tus.decisions import Upload
 
 
 class SqliteUploadRecordStore:
@@ -34,14 +34,7 @@ class SqliteUploadRecordStore:
             )
         )
 
-
-class SqliteAwaitingUploads:
-    """`AwaitingUploads` in SQLite."""
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
-
-    async def all(self) -> list[tuple[str, Upload]]:
+    async def awaiting(self) -> list[tuple[str, Upload]]:
         rows = self._database.read(
             "SELECT id, length, expires_at, metadata, sha256 FROM posts "
             "JOIN uploads ON uploads.post_id = posts.id "

@@ -14,14 +14,16 @@ from image_poster.adapters.dynamodb.schema import post_key
 from image_poster.adapters.oidc import OidcTokenVerifier
 from image_poster.domain.pages import CursorSigner
 from image_poster.domain.signing import Signer
-from image_poster.editions.aws import parts
-from image_poster.editions.aws.identity import TokenAuthenticator
-from image_poster.editions.aws.observing import log_request
+from image_poster.editions.aws import container
 from image_poster.editions.aws.settings import Settings, read_settings
+from image_poster.editions.aws.telemetry import log_request
 from image_poster.editions.logs import configure
-from image_poster.http.app import HttpSettings, create_app
-from image_poster.http.put_urls import SignedPutUrls
-from image_poster.usecases.all import use_cases
+from image_poster.editions.settings import listed
+from image_poster.http.app import RENDERERS, HttpSettings, create_app
+from image_poster.http.auth import Claims, TokenAuthenticator
+from image_poster.http.requests import AnyRequest
+from image_poster.http.uploads import HmacPutUrlSigner
+from image_poster.services.container import build_services
 
 # A poll is a paid read here.
 _WAIT_POLL_SECONDS = 0.4
@@ -30,34 +32,42 @@ _WAIT_POLL_SECONDS = 0.4
 def compose(settings: Settings) -> ASGIApp:
     """The app that serves the contract."""
     signer = Signer(settings.signing_key.encode())
-    use = use_cases(
-        parts.stores(settings),
+    services = build_services(
+        container.stores(settings),
         settings.limits,
         CursorSigner(signer),
-        wait_poll_seconds=_WAIT_POLL_SECONDS,
+        RENDERERS,
+        poll_seconds=_WAIT_POLL_SECONDS,
     )
 
     async def readiness() -> None:
         """Raises `BusyError` when the table does not answer."""
-        await parts.table(settings).get(post_key("readiness"), consistent=False)
+        await container.table(settings).get(post_key("readiness"), consistent=False)
 
-    verifier = OidcTokenVerifier(settings.jwt_issuer, _listed(settings.jwt_audience))
+    verifier = OidcTokenVerifier(settings.jwt_issuer, listed(settings.jwt_audience))
+    admins = frozenset(listed(settings.admins))
     return create_app(
-        use,
+        services,
         readiness,
         HttpSettings(
-            authenticator=TokenAuthenticator(verifier, frozenset(_listed(settings.admins))),
+            authenticator=TokenAuthenticator(verifier, admins, claims_of_gateway),
             # Signed PUTs lead to S3; at this service no URL is good.
-            put_urls=SignedPutUrls(signer),
-            cors_origins=_listed(settings.cors_origins),
+            put_urls=HmacPutUrlSigner(signer),
+            cors_origins=listed(settings.cors_origins),
             loopback_only=False,
             observers=(log_request,),
         ),
     )
 
 
-def _listed(text: str) -> tuple[str, ...]:
-    return tuple(entry.strip() for entry in text.split(",") if entry.strip())
+def claims_of_gateway(request: AnyRequest) -> Claims | None:
+    """What the gateway's JWT authorizer found in a token (HTTP API, payload format 2.0); nobody
+    else can write the event. None where it lets everyone read."""
+    event: dict[str, Any] = request.scope.get("aws.event", {})  # type: ignore[assignment]
+    found: Claims | None = (
+        event.get("requestContext", {}).get("authorizer", {}).get("jwt", {}).get("claims")
+    )
+    return found
 
 
 configure("json")

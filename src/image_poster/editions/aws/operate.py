@@ -9,22 +9,19 @@ from typing import NamedTuple, TypeVar
 from botocore.exceptions import BotoCoreError, ClientError
 
 from image_poster.adapters.dynamodb.database import Key
-from image_poster.adapters.dynamodb.jobs import DynamoFailureCounter
 from image_poster.adapters.dynamodb.stream import (
     DynamoStreamReader,
     RecordsGoneError,
     unapplied_changes,
 )
-from image_poster.adapters.s3.images import S3JobStarter
 from image_poster.adapters.s3.schema import post_id_of
 from image_poster.adapters.sqs import GivenUpBatch, GivenUpImage, SqsDeadLetters
 from image_poster.domain.errors import ImagePosterError
-from image_poster.editions.aws import parts
-from image_poster.editions.aws.following import follow
+from image_poster.editions.aws import container
+from image_poster.editions.aws.changes import apply_batch
 from image_poster.editions.aws.settings import Settings
-from image_poster.editions.errors import StartError
-from image_poster.usecases.rebuild import Rebuilt
-from image_poster.usecases.replay_image_work import ReplayImageWork
+from image_poster.editions.settings import StartError
+from image_poster.services.maintenance import Rebuilt
 
 Result = TypeVar("Result")
 
@@ -65,19 +62,19 @@ class Stack:
     def images(self) -> SqsDeadLetters[GivenUpImage]:
         """Image work that was given up."""
         queue = self.outputs["ImageDeadLetters"]
-        return SqsDeadLetters(parts.client("sqs"), queue, GivenUpImage)
+        return SqsDeadLetters(container.client("sqs"), queue, GivenUpImage)
 
     @cached_property
     def batches(self) -> SqsDeadLetters[GivenUpBatch]:
-        """Records of the table's stream that could not be followed."""
+        """Records of the table's stream whose changes could not be applied."""
         queue = self.outputs["StreamDeadLetters"]
-        return SqsDeadLetters(parts.client("sqs"), queue, GivenUpBatch)
+        return SqsDeadLetters(container.client("sqs"), queue, GivenUpBatch)
 
 
 def open_stack(name: str) -> Stack:
     """The stack of this name. Raises `StartError`."""
     try:
-        described = parts.client("cloudformation").describe_stacks(StackName=name)
+        described = container.client("cloudformation").describe_stacks(StackName=name)
     except (ClientError, BotoCoreError) as exc:
         raise StartError(f"the stack {name} cannot be looked at: {exc}") from exc
     (found,) = described["Stacks"]
@@ -89,7 +86,7 @@ def parked(stack: Stack) -> list[Parked]:
     with stack.images.held() as images, stack.batches.held() as batches:
         return [
             *(Parked(key, one.content.error) for one in images for key in one.content.keys),
-            *(Parked(_named(one.content), "it could not be followed") for one in batches),
+            *(Parked(_named(one.content), "its changes could not be applied") for one in batches),
         ]
 
 
@@ -127,45 +124,39 @@ async def _replay_all(stack: Stack) -> list[Replayed]:
 
 
 async def _replay_image(stack: Stack, key: str) -> Replayed:
-    settings = stack.settings
-    again = ReplayImageWork(
-        parts.posts(settings),
-        DynamoFailureCounter(parts.table(settings)),
-        S3JobStarter(parts.client("s3"), parts.buckets(settings)),
-    )
-    is_there = await again(post_id_of(key))
+    is_there = await container.job_replayer(stack.settings).replay(post_id_of(key))
     return Replayed(key, None if is_there else "its post is gone")
 
 
 async def _replay_batch(stack: Stack, letter: GivenUpBatch) -> Replayed:
     batch = letter.batch
-    reader = DynamoStreamReader(parts.client("dynamodbstreams"), batch.arn)
+    reader = DynamoStreamReader(container.client("dynamodbstreams"), batch.arn)
     try:
         records = reader.between(batch.shard, batch.first, batch.last)
     except RecordsGoneError:
         return Replayed(
             _named(letter), "the stream has forgotten these records: run `rebuild --stack`"
         )
-    failed = await follow(parts.follow_changes(stack.settings), records)
+    failed = await apply_batch(container.change_applier(stack.settings), records)
     return Replayed(_named(letter), "it failed again: see the lines above" if failed else None)
 
 
 async def _rebuild(stack: Stack) -> Rebuilt:
     with stack.batches.held() as covered:
-        await _catch_up(stack.settings)
-        rebuilt = await parts.rebuild(stack.settings)()
+        await _reconcile(stack.settings)
+        rebuilt = await container.rebuilder(stack.settings).rebuild()
         for letter in covered:
             stack.batches.remove(letter)
         return rebuilt
 
 
-async def _catch_up(settings: Settings) -> None:
-    follow_changes, rows = parts.follow_changes(settings), parts.table(settings)
+async def _reconcile(settings: Settings) -> None:
+    applier, rows = container.change_applier(settings), container.table(settings)
     after: Key | None = None
     while True:
         changes, after = await unapplied_changes(rows, after)
         for change in changes:
-            await follow_changes(change)
+            await applier.apply(change)
         if after is None:
             return
 

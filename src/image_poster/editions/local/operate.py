@@ -12,12 +12,12 @@ import uvloop
 from image_poster.adapters.vips.selftest import unreadable_formats
 from image_poster.domain.errors import ImageNotFoundError
 from image_poster.domain.images import RENDITIONS
-from image_poster.editions.errors import StartError
+from image_poster.editions.local.container import Container, open_container
 from image_poster.editions.local.data_folder import database_path, exclusively, prepare
-from image_poster.editions.local.service import Adapters, open_adapters
 from image_poster.editions.local.settings import Settings
+from image_poster.editions.settings import StartError
 from image_poster.ports.jobs import ParkedJob
-from image_poster.usecases.rebuild import Rebuilt
+from image_poster.services.maintenance import Rebuilt
 
 Result = TypeVar("Result")
 
@@ -42,22 +42,22 @@ class Leftovers:
 
 def rebuild(settings: Settings) -> Rebuilt:
     """Derive counts and latest comments anew."""
-    return _with_adapters(settings, lambda adapters: adapters.rebuild())
+    return _with_container(settings, lambda container: container.rebuilder.rebuild())
 
 
 def parked(settings: Settings) -> list[ParkedJob]:
     """The dead-letter place."""
-    return _with_adapters(settings, lambda adapters: adapters.jobs.parked())
+    return _with_container(settings, lambda container: container.jobs.parked())
 
 
 def replay(settings: Settings) -> list[str]:
     """Make every parked job due again; the ids of their posts."""
 
-    async def replay_all(adapters: Adapters) -> list[str]:
-        waiting = await adapters.jobs.parked()
-        return [job.post_id for job in waiting if await adapters.jobs.replay(job.post_id)]
+    async def replay_all(container: Container) -> list[str]:
+        waiting = await container.jobs.parked()
+        return [job.post_id for job in waiting if await container.jobs.replay(job.post_id)]
 
-    return _with_adapters(settings, replay_all)
+    return _with_container(settings, replay_all)
 
 
 def examine(settings: Settings) -> list[Finding]:
@@ -68,14 +68,14 @@ def examine(settings: Settings) -> list[Finding]:
         _server(settings.data_dir),
         _database(database_path(settings.data_dir)),
         _formats(),
-        *_with_adapters(settings, _contents),
+        *_with_container(settings, _contents),
     ]
 
 
-def _with_adapters(settings: Settings, action: Callable[[Adapters], Awaitable[Result]]) -> Result:
+def _with_container(settings: Settings, action: Callable[[Container], Awaitable[Result]]) -> Result:
     async def run() -> Result:
-        async with open_adapters(settings) as adapters:
-            return await action(adapters)
+        async with open_container(settings) as container:
+            return await action(container)
 
     if not database_path(settings.data_dir).exists():
         raise StartError(
@@ -117,16 +117,16 @@ def _formats() -> Finding:
     return Finding("formats", well=True, remark="all are read")
 
 
-async def _contents(adapters: Adapters) -> list[Finding]:
-    waiting = await adapters.jobs.parked()
-    deletions = await adapters.cleanup.pending(1000)
-    left = await _leftovers(adapters)
+async def _contents(container: Container) -> list[Finding]:
+    waiting = await container.jobs.parked()
+    deletions = await container.tombstones.pending(1000)
+    left = await _leftovers(container)
     return [
         Finding("failed", not waiting, f"{len(waiting)} in the dead-letter place"),
         Finding("deletions", well=True, remark=f"{len(deletions)} not finished yet"),
         Finding("orphans", well=True, remark=f"{left.orphans} posts' files without a row"),
-        await _quarantine(adapters),
-        Finding("pictures", not left.incomplete, _missing(left.incomplete)),
+        await _quarantine(container),
+        Finding("images", not left.incomplete, _missing(left.incomplete)),
     ]
 
 
@@ -134,37 +134,37 @@ def _missing(post_ids: list[str]) -> str:
     return f"missing of {', '.join(post_ids[:5])}" if post_ids else "none is missing"
 
 
-async def _quarantine(adapters: Adapters) -> Finding:
-    files = list(adapters.pictures.in_quarantine())
+async def _quarantine(container: Container) -> Finding:
+    files = list(container.images.in_quarantine())
     if not files:
         return Finding("quarantine", well=True, remark="empty")
     remark = f"{len(files)} files, the oldest since {files[0].day}"
-    found = [await adapters.sweep.is_asked_for(one) for one in {file.post_id for file in files}]
+    found = [await container.sweeper.is_asked_for(one) for one in {file.post_id for file in files}]
     if any(found):
         remark += f"; {sum(found)} posts lack theirs: put them back (docs/operations.md)"
     return Finding("quarantine", not any(found), remark)
 
 
-async def _leftovers(adapters: Adapters) -> Leftovers:
+async def _leftovers(container: Container) -> Leftovers:
     orphans = 0
-    for post_id in adapters.pictures.kept():
-        orphans += await adapters.stores.posts.find(post_id) is None
+    for post_id in container.images.kept():
+        orphans += await container.services.stores.posts.find(post_id) is None
     incomplete = [
-        post_id async for post_id in _ready_posts(adapters) if await _lacks(adapters, post_id)
+        post_id async for post_id in _ready_posts(container) if await _lacks(container, post_id)
     ]
     return Leftovers(orphans, incomplete)
 
 
-async def _ready_posts(adapters: Adapters) -> AsyncIterator[str]:
-    for (post_id,) in adapters.database.read("SELECT id FROM posts WHERE status = 'ready'"):
+async def _ready_posts(container: Container) -> AsyncIterator[str]:
+    for (post_id,) in container.database.read("SELECT id FROM posts WHERE status = 'ready'"):
         yield post_id
 
 
-async def _lacks(adapters: Adapters, post_id: str) -> bool:
+async def _lacks(container: Container, post_id: str) -> bool:
     try:
         for name in RENDITIONS:
-            (await adapters.pictures.open_rendition(post_id, name)).close()
-        (await adapters.pictures.open_original(post_id)).close()
+            (await container.images.open_rendition(post_id, name)).close()
+        (await container.images.open_original(post_id)).close()
     except ImageNotFoundError:
         return True
     return False

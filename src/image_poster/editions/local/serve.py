@@ -5,8 +5,8 @@ import time
 import structlog
 import uvloop
 
+from image_poster.editions.local.background import recover, running
 from image_poster.editions.local.data_folder import exclusively, prepare
-from image_poster.editions.local.service import recover, running
 from image_poster.editions.local.settings import Settings
 from image_poster.editions.local.supervisor import supervise
 from image_poster.editions.logs import configure

@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args
 
 from image_poster.domain.images import ImageFit
 from image_poster.domain.limits import Limits
-from image_poster.editions.errors import StartError
+from image_poster.editions.settings import StartError
 
 Auth = Literal["dev"]
 LogFormat = Literal["auto", "json", "console"]
@@ -27,18 +27,18 @@ class Settings:
 
     host: str = _setting("127.0.0.1", "Address to listen on.")
     port: int = _setting(8080, "Port to listen on; 0 picks a free one.")
-    data_dir: Path = _setting(Path("data"), "Folder of the database and the pictures.")
+    data_dir: Path = _setting(Path("data"), "Folder of the database and the images.")
     workers: int = _setting(1, "Processes that serve.")
-    image_workers: int = _setting(2, "Pictures processed at a time, by each process.")
+    image_workers: int = _setting(2, "Images processed at a time, by each process.")
     auth: Auth = _setting("dev", "How callers are told apart; dev believes the header user-id.")
     insecure_dev_auth: bool = _setting(False, "Allow auth=dev on addresses others can reach.")
     admins: str = _setting("", "Users who may edit and delete everyone's posts.")
     cors_origins: str = _setting("", "Origins whose pages may call; loopback ones by default.")
-    image_bytes: int = _setting(_DEFAULTS.image_bytes, "Most bytes of a picture.")
-    disk_reserve: int = _setting(64_000_000, "Bytes of the disk that pictures leave free.")
-    image_pixels: int = _setting(_DEFAULTS.image_pixels, "Most pixels of a picture.")
-    image_fit: ImageFit = _setting("cover", "How a picture fills its square.")
-    image_seconds: int = _setting(60, "Most seconds that a picture may take to process.")
+    image_bytes: int = _setting(_DEFAULTS.image_bytes, "Most bytes of an image.")
+    disk_reserve: int = _setting(64_000_000, "Bytes of the disk that images leave free.")
+    image_pixels: int = _setting(_DEFAULTS.image_pixels, "Most pixels of an image.")
+    image_fit: ImageFit = _setting("cover", "How an image fills its square.")
+    image_seconds: int = _setting(60, "Most seconds that an image may take to process.")
     caption_characters: int = _setting(_DEFAULTS.caption_characters, "Longest caption.")
     alt_characters: int = _setting(_DEFAULTS.alt_characters, "Longest alt text.")
     comment_characters: int = _setting(_DEFAULTS.comment_characters, "Longest comment.")
@@ -94,11 +94,6 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
-
-
-def listed(text: str) -> tuple[str, ...]:
-    """The entries of a comma-separated setting."""
-    return tuple(entry.strip() for entry in text.split(",") if entry.strip())
 
 
 def _check_choice(name: str, value: str, choices: object) -> None:

@@ -7,7 +7,7 @@ import threading
 
 import uvloop
 
-from image_poster.editions.local.service import running
+from image_poster.editions.local.background import running
 from image_poster.editions.local.supervisor import READY, WorkerOrder
 from image_poster.editions.logs import configure
 from image_poster.editions.server import serve_until_stopped

@@ -1,0 +1,158 @@
+"""The AWS edition, composed: which class stands for which port in each Lambda and command."""
+
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import structlog
+from botocore.config import Config
+from botocore.session import Session, get_session
+
+from image_poster.adapters.clock import SystemClock
+from image_poster.adapters.cloudfront import CloudFrontImageCache
+from image_poster.adapters.dynamodb.boto import BotoTable
+from image_poster.adapters.dynamodb.comments import DynamoCommentCounter, DynamoCommentStore
+from image_poster.adapters.dynamodb.feed import DynamoFeedReader, DynamoFeedRebuilder
+from image_poster.adapters.dynamodb.jobs import DynamoFailureCounter
+from image_poster.adapters.dynamodb.posts import DynamoPostStore, DynamoTombstoneStore
+from image_poster.adapters.dynamodb.uploads import DynamoUploadOffsets, DynamoUploadRecordStore
+from image_poster.adapters.s3.images import S3ImageStore, S3JobStarter
+from image_poster.adapters.s3.schema import Buckets
+from image_poster.adapters.s3.uploads import S3PutUrlSigner, S3UploadStore
+from image_poster.editions.aws.settings import PIECE_BYTES, Settings
+from image_poster.ports.images import ImageRenderer
+from image_poster.services.container import Stores
+from image_poster.services.images import ImagePublisher, JobReplayer, StoredImagePublisher
+from image_poster.services.maintenance import ChangeApplier, PostPurger, Rebuilder
+
+_TRIES = 4
+_CONNECT_SECONDS, _READ_SECONDS = 2, 10
+
+
+@cache
+def _session() -> Session:
+    return get_session()
+
+
+@cache
+def client(service: str) -> Any:  # noqa: ANN401 - botocore makes clients at run time
+    """A client, made when it is first needed: that takes time on a cold start.
+
+    `standard` retries back off with jitter (SDK reference guide, "Retry behavior"); checksums only
+    where S3 demands them, as a presigned URL must not ask for one that its user cannot compute.
+    `virtual` addresses lead to the bucket's own region; else botocore signs URLs for the global
+    endpoint, which redirects (S3 user guide, "Request redirection"), and a signed PUT does not
+    survive that.
+    """
+    config = Config(
+        connect_timeout=_CONNECT_SECONDS,
+        read_timeout=_READ_SECONDS,
+        retries={"mode": "standard", "total_max_attempts": _TRIES},
+        signature_version="s3v4" if service == "s3" else None,
+        request_checksum_calculation="when_required",
+        response_checksum_validation="when_required",
+        s3={"addressing_style": "virtual"},
+    )
+    return _session().create_client(service, config=config)
+
+
+class _WhenNeeded:
+    """A client that is made at its first call: most requests never ask that service."""
+
+    def __init__(self, service: str) -> None:
+        self._service = service
+
+    def __getattr__(self, operation: str) -> Any:  # noqa: ANN401 - as botocore's
+        return getattr(client(self._service), operation)
+
+
+def request_id() -> str:
+    """Of the request that is being answered."""
+    found = structlog.contextvars.get_contextvars()
+    return str(found.get("request_id", ""))
+
+
+def table(settings: Settings) -> BotoTable:
+    """The one table."""
+    return BotoTable(client("dynamodb"), settings.table)
+
+
+def bind_request(of_post: str) -> None:
+    """From here on we work for the request that changed a post last."""
+    structlog.contextvars.bind_contextvars(request_id=of_post)
+
+
+def posts(settings: Settings, applied: Callable[[str], object] = bool) -> DynamoPostStore:
+    """Posts; `applied` is told which request changed a post last."""
+    return DynamoPostStore(
+        table(settings),
+        SystemClock(),
+        shards=settings.feed_shards,
+        request_id=request_id,
+        applied=applied,
+    )
+
+
+def images(settings: Settings) -> S3ImageStore:
+    """Originals and renditions."""
+    multipart = settings.limits.multipart_bytes or settings.image_bytes
+    return S3ImageStore(
+        _WhenNeeded("s3"), buckets(settings), cdn=settings.public_url, max_staged=multipart
+    )
+
+
+def buckets(settings: Settings) -> Buckets:
+    """Their names."""
+    return Buckets(settings.uploads_bucket, settings.images_bucket)
+
+
+def stores(settings: Settings) -> Stores:
+    """What the API stands on."""
+    clock, rows = SystemClock(), table(settings)
+    uploads = settings.uploads_bucket
+    return Stores(
+        posts=posts(settings),
+        comments=DynamoCommentStore(rows, clock, request_id=request_id),
+        feed=DynamoFeedReader(rows, shards=settings.feed_shards),
+        images=images(settings),
+        uploads=S3UploadStore(
+            _WhenNeeded("s3"), uploads, DynamoUploadOffsets(rows), piece_bytes=PIECE_BYTES
+        ),
+        upload_records=DynamoUploadRecordStore(rows),
+        put_urls=S3PutUrlSigner(_WhenNeeded("s3"), uploads, clock),
+        clock=clock,
+    )
+
+
+def image_publisher(settings: Settings, renderer: ImageRenderer) -> StoredImagePublisher:
+    """What the image Lambda does."""
+    rows, files = posts(settings, bind_request), images(settings)
+    publisher = ImagePublisher(rows, files, renderer)
+    return StoredImagePublisher(rows, files, publisher, DynamoFailureCounter(table(settings)))
+
+
+def change_applier(settings: Settings) -> ChangeApplier:
+    """What the stream Lambda does."""
+    rows = table(settings)
+    return ChangeApplier(
+        DynamoCommentCounter(rows, SystemClock(), kept=settings.latest_kept),
+        S3JobStarter(_WhenNeeded("s3"), buckets(settings)),
+        PostPurger(DynamoTombstoneStore(rows), images(settings)),
+        CloudFrontImageCache(_WhenNeeded("cloudfront"), settings.distribution),
+    )
+
+
+def job_replayer(settings: Settings) -> JobReplayer:
+    """What operators may do with image work that was given up."""
+    return JobReplayer(
+        posts(settings),
+        DynamoFailureCounter(table(settings)),
+        S3JobStarter(_WhenNeeded("s3"), buckets(settings)),
+    )
+
+
+def rebuilder(settings: Settings) -> Rebuilder:
+    """What operators may do with counts and feed entries."""
+    rows = table(settings)
+    counter = DynamoCommentCounter(rows, SystemClock(), kept=settings.latest_kept)
+    return Rebuilder(DynamoFeedRebuilder(rows, counter, shards=settings.feed_shards))

@@ -1,0 +1,60 @@
+"""The Lambda that S3 tells of an object: an original that came by a signed PUT, or the mark that
+all pieces of one are there.
+
+https://docs.aws.amazon.com/AmazonS3/latest/userguide/notification-content-structure.html
+"""
+
+from image_poster.editions.aws import cold_start  # isort: split
+
+import asyncio
+from typing import Any
+
+import structlog
+
+from image_poster.adapters.s3.schema import post_id_of
+from image_poster.adapters.vips.pipeline import RenderSettings
+from image_poster.adapters.vips.renderer import VipsImageRenderer
+from image_poster.editions.aws import container
+from image_poster.editions.aws.settings import read_settings
+from image_poster.editions.aws.telemetry import emf
+from image_poster.editions.logs import configure
+
+configure("json")
+_settings = read_settings()
+_log = structlog.get_logger()
+_renderer = VipsImageRenderer(
+    RenderSettings(max_pixels=_settings.image_pixels), timeout_seconds=_settings.image_seconds
+)
+_publisher = container.image_publisher(_settings, _renderer)
+# One loop for all invocations: the image process, which is kept, belongs to it.
+_loop = asyncio.new_event_loop()
+cold_start.over()
+
+
+def handler(event: dict[str, Any], context: Any) -> None:  # noqa: ANN401 - Lambda's
+    """Do the image work of the posts that the event names; an error has all of it delivered
+    again."""
+    for record in event["Records"]:
+        post_id = post_id_of(record["s3"]["object"]["key"])
+        structlog.contextvars.clear_contextvars()
+        structlog.contextvars.bind_contextvars(invocation=_invocation(context), post=post_id)
+        _loop.run_until_complete(_work(post_id))
+
+
+async def _work(post_id: str) -> None:
+    try:
+        status = await _publisher.publish(post_id)
+    except Exception:
+        _log.exception("image work failed", service="image")
+        raise
+    _log.info(
+        "image work done",
+        service="image",
+        outcome=status or "deleted",
+        Images=1,
+        _aws=emf(Images="Count"),
+    )
+
+
+def _invocation(context: Any) -> str:  # noqa: ANN401 - Lambda's
+    return str(getattr(context, "aws_request_id", ""))

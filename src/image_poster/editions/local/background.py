@@ -1,0 +1,112 @@
+"""Work that goes on beside the requests, and what is done once at the start."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+import structlog
+from litestar.types import ASGIApp
+
+from image_poster.editions.local.container import Container, open_container
+from image_poster.editions.local.settings import Settings
+from image_poster.http import metrics
+from image_poster.services.images import JobRunner
+from image_poster.services.maintenance import Sweeper
+
+_JOB_POLL_SECONDS = 0.05
+_DELETION_POLL_SECONDS = 1.0
+_FAULT_PAUSE_SECONDS = 1.0
+_SWEEP_SECONDS = 3600.0
+_QUARANTINED = (
+    "files of posts that the database does not know were moved to quarantine/ and will be deleted "
+    "in 7 days: is it the right database? (docs/operations.md)"
+)
+
+_log = structlog.get_logger()
+
+
+async def recover(settings: Settings) -> None:
+    """At the start, by whoever holds the folder exclusively: all former leases are void, and
+    uploads whose last byte came just before a crash are completed."""
+    async with open_container(settings) as container:
+        await container.jobs.release_all()
+        await container.upload_settler.complete()
+
+
+@asynccontextmanager
+async def running(settings: Settings, *, started_ms: int, sweeps: bool) -> AsyncIterator[ASGIApp]:
+    """The app, with its background work under way.
+
+    `started_ms` is when the whole server started: files from before are nobody's any more. Of
+    several processes one `sweeps`.
+    """
+    async with open_container(settings) as container:
+        renderer = container.renderer()
+        runner = container.job_runner(renderer)
+        work = [do_image_work(runner) for _ in range(settings.image_workers)]
+        if sweeps:
+            work += [purge_deleted(container.sweeper), sweep(container, started_ms)]
+        tasks = [asyncio.create_task(each) for each in work]
+        try:
+            yield container.app()
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await renderer.close()
+
+
+async def forever(name: str, step: Callable[[], Awaitable[None]]) -> None:
+    """Repeat a step; a fault is logged, and the next step comes after a pause."""
+    while True:
+        try:
+            await step()
+        except Exception:  # noqa: BLE001 - the loop must outlive whatever it was
+            _log.exception("background work failed", work=name)
+            await asyncio.sleep(_FAULT_PAUSE_SECONDS)
+
+
+async def do_image_work(runner: JobRunner) -> None:
+    """Do image work as it comes due, one image after the other."""
+
+    async def step() -> None:
+        done = await runner.run_next()
+        if done is None:
+            await asyncio.sleep(_JOB_POLL_SECONDS)
+            return
+        metrics.images.labels(done.outcome).inc()
+        if done.error is not None:
+            _log.error(
+                "image work broke", post=done.post_id, outcome=done.outcome, error=done.error
+            )
+
+    await forever("image work", step)
+
+
+async def purge_deleted(sweeper: Sweeper) -> None:
+    """Remove what is left of deleted posts, soon after they were deleted."""
+
+    async def step() -> None:
+        await sweeper.purge_deleted()
+        await asyncio.sleep(_DELETION_POLL_SECONDS)
+
+    await forever("purging deleted posts", step)
+
+
+async def sweep(container: Container, started_ms: int) -> None:
+    """Expire uploads and clear away what is nobody's, now and every hour."""
+    older_than_ms = started_ms
+
+    async def step() -> None:
+        nonlocal older_than_ms
+        expired = await container.upload_settler.expire()
+        swept = await container.sweeper.sweep(older_than_ms=older_than_ms)
+        if expired or any(swept):
+            _log.info("swept", expired=expired, **swept._asdict())
+        if swept.quarantined:
+            _log.warning(_QUARANTINED, files=swept.quarantined)
+        await asyncio.sleep(_SWEEP_SECONDS)
+        now_ms = container.services.stores.clock.now_ms()
+        older_than_ms = now_ms - int(_SWEEP_SECONDS * 1000)
+
+    await forever("sweeping", step)

@@ -1,0 +1,162 @@
+"""The local edition, composed: which class stands for which port."""
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from litestar.types import ASGIApp
+
+from image_poster.adapters.clock import SystemClock
+from image_poster.adapters.files.images import FileImageStore
+from image_poster.adapters.files.schema import Layout
+from image_poster.adapters.files.uploads import FileUploadStore
+from image_poster.adapters.sqlite.comments import SqliteCommentStore
+from image_poster.adapters.sqlite.database import Database
+from image_poster.adapters.sqlite.feed import SqliteFeedReader, SqliteFeedRebuilder
+from image_poster.adapters.sqlite.jobs import SqliteJobQueue
+from image_poster.adapters.sqlite.posts import SqlitePostStore, SqliteTombstoneQueue
+from image_poster.adapters.sqlite.schema import SchemaTooNewError
+from image_poster.adapters.sqlite.uploads import SqliteUploadRecordStore
+from image_poster.adapters.vips.pipeline import RenderSettings
+from image_poster.adapters.vips.renderer import VipsImageRenderer
+from image_poster.domain.errors import BusyError
+from image_poster.domain.pages import CursorSigner
+from image_poster.domain.signing import Signer
+from image_poster.editions.local.data_folder import database_path, signing_key
+from image_poster.editions.local.settings import Settings
+from image_poster.editions.settings import StartError, listed
+from image_poster.http import metrics
+from image_poster.http.app import RENDERERS, HttpSettings, create_app
+from image_poster.http.auth import DevAuthenticator
+from image_poster.http.middleware import log_access
+from image_poster.http.uploads import HmacPutUrlSigner
+from image_poster.services.container import Services, Stores, build_services
+from image_poster.services.images import ImagePublisher, JobRunner
+from image_poster.services.maintenance import PostPurger, Rebuilder, Sweeper, UploadSettler
+
+_LEASE_MARGIN_SECONDS = 30
+_READINESS_SECONDS = 2
+
+
+@dataclass(frozen=True)
+class Container:
+    """One process's adapters over one data folder, and the services that stand on them."""
+
+    settings: Settings
+    database: Database
+    images: FileImageStore
+    jobs: SqliteJobQueue
+    tombstones: SqliteTombstoneQueue
+    upload_records: SqliteUploadRecordStore
+    put_urls: HmacPutUrlSigner
+    services: Services
+
+    @property
+    def rebuilder(self) -> Rebuilder:
+        """Derives counts and latest comments anew."""
+        return Rebuilder(SqliteFeedRebuilder(self.database))
+
+    @property
+    def sweeper(self) -> Sweeper:
+        """Clears away what crashes and deletions left behind."""
+        purger = PostPurger(self.tombstones, self.images)
+        stores = self.services.stores
+        return Sweeper(stores.posts, self.images, self.tombstones, purger, stores.clock)
+
+    @property
+    def upload_settler(self) -> UploadSettler:
+        """Completes and expires uploads."""
+        services, stores = self.services, self.services.stores
+        return UploadSettler(
+            self.upload_records,
+            self.images,
+            stores.uploads,
+            services.uploads,
+            services.posts,
+            stores.clock,
+        )
+
+    def renderer(self) -> VipsImageRenderer:
+        """Makes renditions, in processes of its own: to be closed."""
+        return VipsImageRenderer(
+            RenderSettings(fit=self.settings.image_fit, max_pixels=self.settings.image_pixels),
+            children=self.settings.image_workers,
+            timeout_seconds=self.settings.image_seconds,
+        )
+
+    def job_runner(self, renderer: VipsImageRenderer) -> JobRunner:
+        """Does image work as it comes due."""
+        publisher = ImagePublisher(self.services.stores.posts, self.images, renderer)
+        lease_seconds = self.settings.image_seconds + _LEASE_MARGIN_SECONDS
+        return JobRunner(self.jobs, publisher, lease_ms=lease_seconds * 1000)
+
+    def app(self) -> ASGIApp:
+        """The app that serves the contract."""
+        settings = self.settings
+        return create_app(
+            self.services,
+            self.readiness,
+            HttpSettings(
+                authenticator=DevAuthenticator(frozenset(listed(settings.admins))),
+                put_urls=self.put_urls,
+                cors_origins=listed(settings.cors_origins),
+                loopback_only=not settings.insecure_dev_auth,
+                observers=(metrics.observe, *([log_access] if settings.access_log else [])),
+                routes=metrics.ROUTES,
+            ),
+        )
+
+    async def readiness(self) -> None:
+        """Raises `BusyError` when the database does not take a write."""
+        try:
+            async with asyncio.timeout(_READINESS_SECONDS):
+                await self.database.write(lambda connection: connection.total_changes)
+        except TimeoutError as exc:
+            raise BusyError from exc
+
+
+@asynccontextmanager
+async def open_container(settings: Settings) -> AsyncIterator[Container]:
+    """The container of `settings.data_dir`, closed at exit. Raises `StartError`."""
+    database = _open_database(database_path(settings.data_dir))
+    try:
+        yield _compose(settings, database)
+    finally:
+        await database.close()
+
+
+def _open_database(path: Path) -> Database:
+    try:
+        return Database(path)
+    except (SchemaTooNewError, sqlite3.DatabaseError) as exc:
+        raise StartError(f"the database {path} cannot be used: {exc}.") from exc
+
+
+def _compose(settings: Settings, database: Database) -> Container:
+    clock, layout = SystemClock(), Layout(settings.data_dir, settings.disk_reserve)
+    signer = Signer(signing_key(settings.data_dir))
+    images, upload_records = FileImageStore(layout), SqliteUploadRecordStore(database)
+    put_urls = HmacPutUrlSigner(signer)
+    stores = Stores(
+        posts=SqlitePostStore(database, clock),
+        comments=SqliteCommentStore(database, clock),
+        feed=SqliteFeedReader(database),
+        images=images,
+        uploads=FileUploadStore(layout),
+        upload_records=upload_records,
+        put_urls=put_urls,
+        clock=clock,
+    )
+    return Container(
+        settings=settings,
+        database=database,
+        images=images,
+        jobs=SqliteJobQueue(database, clock),
+        tombstones=SqliteTombstoneQueue(database),
+        upload_records=upload_records,
+        put_urls=put_urls,
+        services=build_services(stores, settings.limits, CursorSigner(signer), RENDERERS),
+    )

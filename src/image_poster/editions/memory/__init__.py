@@ -1,1 +1,0 @@
-"""The in-memory edition: the whole contract without a disk, for tests and for trying things out."""

@@ -1,0 +1,230 @@
+"""Comments."""
+
+import msgspec
+from litestar import Response, delete, get, patch, post
+from litestar.params import FromPath, FromQuery, JSONBody
+
+from image_poster.domain import errors
+from image_poster.domain.comments import COMMENT_FORMAT, decode_comment, encode_comment
+from image_poster.domain.ids import is_id
+from image_poster.domain.limits import FEED_PAGE_DEFAULT
+from image_poster.http import openapi
+from image_poster.http.auth import caller, viewer
+from image_poster.http.idempotency import idempotency_key, in_flight
+from image_poster.http.requests import (
+    JSON_MAX_BYTES,
+    AnyRequest,
+    PageLimit,
+    json_only,
+    known_post,
+    services,
+)
+from image_poster.http.responses import (
+    WireBodies,
+    conditional_json,
+    created_response,
+    json_response,
+)
+
+
+class CommentBody(msgspec.Struct, frozen=True):
+    """A comment as the API shows it."""
+
+    id: str
+    post_id: str
+    creator: str
+    content: str
+    created_at: str
+    edited_at: str | None
+
+
+class CommentPageBody(msgspec.Struct, frozen=True):
+    """A page of comments, newest first; `next` is the cursor of the following one."""
+
+    comments: list[CommentBody]
+    next: str | None
+
+
+class CommentText(msgspec.Struct, frozen=True):
+    """A comment to be written."""
+
+    content: str
+
+
+class CommentOnPost(msgspec.Struct, frozen=True):
+    """A comment to be written, and the post it is for."""
+
+    post_id: str
+    content: str
+
+
+def convert_comment(document: bytes) -> bytes:
+    """The body of a comment whose document is not one ready-made."""
+    found = decode_comment(document)
+    return msgspec.json.encode(msgspec.convert(found, CommentBody, from_attributes=True))
+
+
+wire = WireBodies(COMMENT_FORMAT, convert_comment)
+
+
+def comment_body(document: bytes) -> bytes:
+    """The JSON of a `CommentBody`, from a stored document."""
+    return wire.body(document)
+
+
+_WRITE_ERRORS = (
+    errors.IdentityRequiredError,
+    errors.PostNotFoundError,
+    errors.StorageFullError,
+    errors.BusyError,
+)
+_BODY_ERRORS = (
+    errors.InvalidJsonError,
+    errors.BodyTooLargeError,
+    errors.UnsupportedMediaTypeError,
+    errors.ValidationFailedError,
+)
+_ADD = openapi.responses(
+    {201: openapi.json_of(CommentBody, "The comment; Location points at it.")},
+    *_WRITE_ERRORS,
+    *_BODY_ERRORS,
+    errors.PostNotReadyError,
+    errors.IdempotencyKeyReusedError,
+    errors.RequestInProgressError,
+)
+
+
+@post(
+    "/posts/{post_id:str}/comments",
+    operation_id="addComment",
+    operation_class=openapi.operation(openapi.IDEMPOTENCY_KEY),
+    security=openapi.IDENTIFIED,
+    tags=["comments"],
+    summary="Comment on a post",
+    before_request=json_only,
+    request_max_body_size=JSON_MAX_BYTES,
+    responses=_ADD,
+)
+async def add_comment(
+    request: AnyRequest, post_id: FromPath[str], data: JSONBody[CommentText]
+) -> Response[bytes]:
+    """On a ready post. With the header `Idempotency-Key` a repeated request is answered as the
+    first one was."""
+    return await _add(request, post_id, data.content)
+
+
+@post(
+    "/comments",
+    operation_id="addCommentByBody",
+    operation_class=openapi.operation(openapi.IDEMPOTENCY_KEY),
+    security=openapi.IDENTIFIED,
+    tags=["comments"],
+    summary="Comment on a post (the former path)",
+    before_request=json_only,
+    request_max_body_size=JSON_MAX_BYTES,
+    responses=_ADD,
+)
+async def add_comment_by_body(
+    request: AnyRequest, data: JSONBody[CommentOnPost]
+) -> Response[bytes]:
+    """The same as `POST /posts/{post_id}/comments`."""
+    return await _add(request, data.post_id, data.content)
+
+
+async def _add(request: AnyRequest, post_id: str, content: str) -> Response[bytes]:
+    author, key = caller(request), idempotency_key(request)
+    with in_flight(request).running(author, key):
+        comments = services(request).comments
+        return created_response(await comments.add(known_post(post_id), author, content, key))
+
+
+@get(
+    "/posts/{post_id:str}/comments",
+    operation_id="listComments",
+    security=openapi.ANYONE,
+    tags=["comments"],
+    summary="A post's comments",
+    responses=openapi.responses(
+        {
+            200: openapi.json_of(CommentPageBody, "A page."),
+            304: openapi.nothing("You have this page already."),
+        },
+        errors.IdentityRequiredError,
+        errors.InvalidCursorError,
+        errors.PostNotFoundError,
+        errors.ValidationFailedError,
+    ),
+)
+async def list_comments(
+    request: AnyRequest,
+    post_id: FromPath[str],
+    limit: PageLimit = FEED_PAGE_DEFAULT,
+    cursor: FromQuery[str | None] = None,
+) -> Response[bytes]:
+    """Newest first. Go on with `next`."""
+    page = await services(request).comments.list(
+        known_post(post_id), viewer(request), limit=limit, cursor=cursor
+    )
+    shown = b",".join(map(comment_body, page.items))
+    following = msgspec.json.encode(page.next)
+    return conditional_json(request, b'{"comments":[%b],"next":%b}' % (shown, following))
+
+
+@patch(
+    "/posts/{post_id:str}/comments/{comment_id:str}",
+    operation_id="editComment",
+    security=openapi.IDENTIFIED,
+    tags=["comments"],
+    summary="Change a comment",
+    before_request=json_only,
+    request_max_body_size=JSON_MAX_BYTES,
+    responses=openapi.responses(
+        {200: openapi.json_of(CommentBody, "The comment as it is now.")},
+        *_WRITE_ERRORS,
+        *_BODY_ERRORS,
+        errors.NotYoursError,
+        errors.CommentNotFoundError,
+    ),
+)
+async def edit_comment(
+    request: AnyRequest,
+    post_id: FromPath[str],
+    comment_id: FromPath[str],
+    data: JSONBody[CommentText],
+) -> Response[bytes]:
+    """For its author."""
+    editor = caller(request)
+    comment = await services(request).comments.edit(
+        known_post(post_id), _known_comment(comment_id), editor, data.content
+    )
+    return json_response(comment_body(encode_comment(comment)))
+
+
+@delete(
+    "/posts/{post_id:str}/comments/{comment_id:str}",
+    operation_id="deleteComment",
+    security=openapi.IDENTIFIED,
+    tags=["comments"],
+    summary="Delete a comment",
+    responses=openapi.responses(
+        {204: openapi.nothing("Gone.")},
+        *_WRITE_ERRORS,
+        errors.NotYoursError,
+        errors.CommentNotFoundError,
+    ),
+)
+async def delete_comment(
+    request: AnyRequest, post_id: FromPath[str], comment_id: FromPath[str]
+) -> None:
+    """For its author, the post's creator or an admin; repeating it is 204 again."""
+    by = caller(request)
+    await services(request).comments.delete(known_post(post_id), _known_comment(comment_id), by)
+
+
+def _known_comment(comment_id: str) -> str:
+    if not is_id(comment_id):
+        raise errors.CommentNotFoundError
+    return comment_id
+
+
+ROUTES = (add_comment, add_comment_by_body, list_comments, edit_comment, delete_comment)

@@ -1,0 +1,131 @@
+"""The feed, and its pages remembered ready-made until the store changes.
+
+Most readers ask for the same first page. Between two writes it is answered from memory; the write's
+own answer goes out only after its commit, so nobody ever reads a page from before their own write.
+"""
+
+from collections.abc import Callable, Hashable
+from typing import NamedTuple
+from urllib.parse import urlencode
+
+import msgspec
+from litestar import Response, get
+from litestar.params import FromQuery
+
+from image_poster.domain import errors
+from image_poster.domain.feed import FeedSort
+from image_poster.domain.limits import FEED_PAGE_DEFAULT, LATEST_DEFAULT
+from image_poster.domain.pages import Page
+from image_poster.domain.posts import StoredPost
+from image_poster.http import openapi
+from image_poster.http.posts import PostBody, ShownComments, check_shown, post_body
+from image_poster.http.requests import AnyRequest, PageLimit, services
+from image_poster.http.responses import etag_of, tagged_json
+
+_MAX_PAGES = 256
+_MAX_PAGE_BYTES = 64 * 1024
+
+
+class FeedBody(msgspec.Struct, frozen=True):
+    """A page of the feed; `next` is the cursor of the following one."""
+
+    posts: list[PostBody]
+    next: str | None
+
+
+class _Question(NamedTuple):
+    """What a page is asked for with, and remembered under. Nothing else of a request may go into
+    the answer: the next one who asks the same gets it."""
+
+    limit: int = FEED_PAGE_DEFAULT
+    cursor: str | None = None
+    sort: FeedSort = FeedSort.TOP
+    creator: str | None = None
+    comments: int = LATEST_DEFAULT
+
+    def link(self) -> str:
+        """RFC 8288: this page as the next one; what is the default is not said."""
+        given = self._asdict().items()
+        query = {name: value for name, value in given if value != self._field_defaults[name]}
+        return f'</posts?{urlencode(query)}>; rel="next"'
+
+
+class ReadyPage(NamedTuple):
+    """An encoded page with its ETag (quotes included) and its Link header, if there is a next."""
+
+    body: bytes
+    etag: str
+    link: str | None
+
+
+class PageCache:
+    """At most 16 MiB of pages, all of one version of the store."""
+
+    def __init__(self, version: Callable[[], int | None]) -> None:
+        self._current_version = version
+        self._version: int | None = None
+        self._pages: dict[Hashable, ReadyPage] = {}
+
+    def find(self, question: Hashable) -> ReadyPage | None:
+        """The page, if nothing was written since it was kept. To be asked before the store is, so
+        that what is kept afterwards is at least as new as the version it is kept under."""
+        version = self._current_version()
+        if version != self._version:
+            self._pages.clear()
+            self._version = version
+        return self._pages.get(question)
+
+    def keep(self, question: Hashable, page: ReadyPage) -> None:
+        """Remember a page, unless it is large, or the store's version cannot be told."""
+        if self._version is None or len(page.body) > _MAX_PAGE_BYTES:
+            return
+        if len(self._pages) >= _MAX_PAGES:
+            self._pages.clear()
+        self._pages[question] = page
+
+
+@get(
+    "/posts",
+    operation_id="listPosts",
+    tags=["feed"],
+    summary="The feed",
+    responses=openapi.responses(
+        {
+            200: openapi.json_of(FeedBody, "A page."),
+            304: openapi.nothing("You have this page already."),
+        },
+        errors.InvalidCursorError,
+        errors.ValidationFailedError,
+    ),
+)
+async def list_posts(
+    request: AnyRequest,
+    limit: PageLimit = FEED_PAGE_DEFAULT,
+    cursor: FromQuery[str | None] = None,
+    sort: FromQuery[FeedSort] = FeedSort.TOP,
+    creator: FromQuery[str | None] = None,
+    comments: ShownComments = LATEST_DEFAULT,
+) -> Response[bytes]:
+    """Ready posts: `top` by comments, then newest; `new` newest first. Go on with `next`."""
+    check_shown(request, comments)
+    question = _Question(limit, cursor, sort, creator, comments)
+    pages: PageCache = request.app.state.feed_pages
+    ready = pages.find(question)
+    if ready is None:
+        page = await services(request).feed.page(
+            sort=sort, limit=limit, cursor=cursor, creator=creator
+        )
+        ready = _ready_page(page, question)
+        pages.keep(question, ready)
+    headers = {"link": ready.link} if ready.link else None
+    return tagged_json(request, ready.body, ready.etag, headers)
+
+
+def _ready_page(page: Page[StoredPost, str], question: _Question) -> ReadyPage:
+    posts = b",".join([post_body(stored, question.comments) for stored in page.items])
+    body = b'{"posts":[%b],"next":%b}' % (posts, msgspec.json.encode(page.next))
+    link = question._replace(cursor=page.next).link() if page.next else None
+    return ReadyPage(body, etag_of(body), link)
+
+
+ROUTES = (list_posts,)

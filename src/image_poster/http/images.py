@@ -1,0 +1,77 @@
+"""The images that are shown, and the originals, for those who sent them."""
+
+from litestar import get
+from litestar.params import FromPath
+
+from image_poster.domain import errors
+from image_poster.domain.ids import is_id
+from image_poster.domain.images import RENDITIONS, SNIFF_BYTES, sniff
+from image_poster.http import openapi
+from image_poster.http.auth import caller
+from image_poster.http.requests import AnyRequest, known_post, services
+from image_poster.http.responses import IMMUTABLE, PRIVATE, FileResponse, file_response
+from image_poster.ports.images import RemoteFile, StoredFile
+
+_JPEG = "image/jpeg"
+_FILES = {f"{name}.jpg": name for name in RENDITIONS}
+
+
+@get(
+    "/images/{post_id:str}/{file_name:str}",
+    operation_id="getImage",
+    tags=["images"],
+    summary="A rendition",
+    responses=openapi.responses(
+        {
+            200: openapi.bytes_of(_JPEG, "A JPEG in sRGB without metadata."),
+            206: openapi.bytes_of(_JPEG, "The range that was asked for."),
+            302: openapi.nothing("Where it is (AWS)."),
+            304: openapi.nothing("You have it already."),
+        },
+        errors.ImageNotFoundError,
+        errors.RangeNotSatisfiableError,
+    ),
+)
+async def get_image(
+    request: AnyRequest, post_id: FromPath[str], file_name: FromPath[str]
+) -> FileResponse:
+    """`600.jpg` is the square, `1600.jpg` the whole image."""
+    if not is_id(post_id) or file_name not in _FILES:
+        raise errors.ImageNotFoundError
+    file = await services(request).images.rendition(post_id, _FILES[file_name])
+    return file_response(request, file, _JPEG, IMMUTABLE)
+
+
+@get(
+    "/posts/{post_id:str}/original",
+    operation_id="getOriginal",
+    security=openapi.IDENTIFIED,
+    tags=["images"],
+    summary="The untouched upload",
+    responses=openapi.responses(
+        {
+            200: openapi.bytes_of("image/*", "The file as it was uploaded."),
+            206: openapi.bytes_of("image/*", "The range that was asked for."),
+            302: openapi.nothing("Where it is, for some minutes (AWS)."),
+            304: openapi.nothing("You have it already."),
+        },
+        errors.IdentityRequiredError,
+        errors.NotYoursError,
+        errors.PostNotFoundError,
+        errors.ImageNotFoundError,
+        errors.RangeNotSatisfiableError,
+    ),
+)
+async def get_original(request: AnyRequest, post_id: FromPath[str]) -> FileResponse:
+    """For the post's creator only: it still holds all metadata, such as where it was taken."""
+    file = await services(request).images.original(known_post(post_id), caller(request))
+    return file_response(request, file, await _original_type(file), PRIVATE)
+
+
+async def _original_type(file: StoredFile | RemoteFile) -> str:
+    """By the content; a file elsewhere says it itself."""
+    found = None if isinstance(file, RemoteFile) else sniff(await file.read(0, SNIFF_BYTES))
+    return found or "application/octet-stream"
+
+
+ROUTES = (get_image, get_original)

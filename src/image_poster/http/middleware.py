@@ -1,0 +1,186 @@
+"""What happens around every request, whatever answers it: its id, the Host check, HEAD, the
+measuring, and an orderly end for bodies that nobody wants to read."""
+
+import asyncio
+import itertools
+import os
+import re
+from collections.abc import Callable, Sequence
+from time import perf_counter
+from typing import Any, NamedTuple, cast
+
+import structlog
+from litestar.enums import ScopeType
+from litestar.types import ASGIApp, HTTPReceiveMessage, HTTPScope, Message, Receive, Scope, Send
+
+from image_poster.domain.errors import HostNotAllowedError, ImagePosterError
+from image_poster.http.problems import MEDIA_TYPE, problem_body
+
+_log = structlog.get_logger()
+
+_REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
+_LOOPBACK_HOST = re.compile(rb"(localhost|127(\.\d{1,3}){3}|\[::1\])(:\d+)?", re.IGNORECASE)
+_DRAIN_SECONDS = 10
+_OVERRIDES = {"PATCH", "DELETE", "HEAD"}
+# Without these a request has no body (RFC 9112 section 6.3).
+_BODY_HEADERS = {b"content-length", b"transfer-encoding"}
+
+# Unique across restarts and processes by its random part, and much cheaper than an id each.
+_process = os.urandom(6).hex()
+_count = itertools.count(1)
+
+
+def _new_request_id() -> str:
+    return f"{_process}-{next(_count):x}"
+
+
+def is_loopback_host(host: bytes) -> bool:
+    """Whether a Host header names this very machine. Any other name may be an attacker's that was
+    made to resolve to it (DNS rebinding)."""
+    return _LOOPBACK_HOST.fullmatch(host) is not None
+
+
+class Measured(NamedTuple):
+    """A request, its route's template, its answer, and how long that took."""
+
+    method: str
+    route: str
+    path: str
+    status: int
+    seconds: float
+
+
+Observer = Callable[[Measured], None]
+
+
+def log_access(measured: Measured) -> None:
+    """A line in the log for each request."""
+    _log.info(
+        "request",
+        method=measured.method,
+        path=measured.path,
+        status=measured.status,
+        ms=round(measured.seconds * 1000, 2),
+    )
+
+
+class Middleware:
+    """ASGI middleware around the whole app. `loopback_only` checks the Host header, `observers` are
+    told of each request once it was answered."""
+
+    def __init__(self, app: ASGIApp, *, loopback_only: bool, observers: Sequence[Observer]) -> None:
+        self._app = app
+        self._loopback_only = loopback_only
+        self._observers = observers
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != ScopeType.HTTP:
+            await self._app(scope, receive, send)
+            return
+        exchange = _Exchange(scope, receive, send)
+        try:
+            await self._answer(exchange)
+        finally:
+            measured = exchange.measured()
+            for observe in self._observers:
+                observe(measured)
+        await exchange.drain()
+
+    async def _answer(self, exchange: "_Exchange") -> None:
+        if self._loopback_only and not is_loopback_host(exchange.header(b"host")):
+            await exchange.refuse(HostNotAllowedError())
+        else:
+            await self._app(exchange.scope, exchange.receive, exchange.send)
+
+
+class _Exchange:
+    """One request and its answer."""
+
+    def __init__(self, scope: HTTPScope, receive: Receive, send: Send) -> None:
+        self.scope = scope
+        self._receive = receive
+        self._send = send
+        self._started = perf_counter()
+        self._status = 0
+        self._headers = dict(scope["headers"])
+        self._method = scope["method"]
+        self._is_head = self._method == "HEAD"
+        self._override_method()
+        self._body_done = self._headers.keys().isdisjoint(_BODY_HEADERS)
+        self.request_id = self._identify()
+        if self._is_head:
+            scope["state"]["is_head"] = True
+            scope["method"] = "GET"  # RFC 9110 section 9.3.2: as GET, without the content
+
+    def _override_method(self) -> None:
+        """For clients behind something that lets only GET and POST pass (tus 1.0.0, Core,
+        X-HTTP-Method-Override)."""
+        offered = self.header(b"x-http-method-override")
+        if not offered or self._method != "POST":
+            return
+        wanted = offered.decode("latin-1").upper()
+        if wanted in _OVERRIDES:
+            self._method = self.scope["method"] = cast("Any", wanted)
+            self._is_head = wanted == "HEAD"
+
+    def _identify(self) -> str:
+        offered = self.header(b"x-request-id")
+        known = offered.decode() if _REQUEST_ID.fullmatch(offered) else _new_request_id()
+        self.scope.setdefault("state", {})["request_id"] = known
+        structlog.contextvars.clear_contextvars()
+        structlog.contextvars.bind_contextvars(request_id=known)
+        return known
+
+    def header(self, name: bytes) -> bytes:
+        """A request header, or nothing."""
+        return self._headers.get(name, b"")
+
+    async def receive(self) -> HTTPReceiveMessage:
+        message = cast("HTTPReceiveMessage", await self._receive())
+        if message["type"] == "http.disconnect" or not message["more_body"]:
+            self._body_done = True
+        return message
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self._status = message["status"]
+            message["headers"] = [*message["headers"], *self._own_headers()]
+        elif self._is_head and message["type"] == "http.response.body":
+            message["body"] = b""
+        await self._send(message)
+
+    def _own_headers(self) -> list[tuple[bytes, bytes]]:
+        own = [(b"x-request-id", self.request_id.encode()), (b"x-content-type-options", b"nosniff")]
+        if not self._body_done:
+            own.append((b"connection", b"close"))
+        return own
+
+    async def refuse(self, error: ImagePosterError) -> None:
+        """Answer without asking the app."""
+        body = problem_body(error, self.request_id)
+        headers = [(b"content-type", MEDIA_TYPE.encode()), (b"content-length", b"%d" % len(body))]
+        await self.send({"type": "http.response.start", "status": error.status, "headers": headers})
+        await self.send({"type": "http.response.body", "body": body, "more_body": False})
+
+    async def drain(self) -> None:
+        """After an early refusal, read on for a while without keeping anything. Closing at once
+        would reset the connection, and many clients would then see that instead of the answer (RFC
+        9112 section 9.6)."""
+        if self._body_done:
+            return
+        try:
+            async with asyncio.timeout(_DRAIN_SECONDS):
+                while not self._body_done:
+                    await self.receive()
+        except TimeoutError:
+            _log.info("stopped reading a refused body", path=self.scope["path"])
+
+    def measured(self) -> Measured:
+        """The request, under its route's template beside its path."""
+        return Measured(
+            method=self._method,
+            route=self.scope.get("path_template", "none"),
+            path=self.scope["path"],
+            status=self._status,
+            seconds=perf_counter() - self._started,
+        )

@@ -1,0 +1,224 @@
+"""The OpenAPI 3.1 document: what it says beside what Litestar reads off the handlers, and the page
+to read it."""
+
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from litestar import Litestar, MediaType, Response, get
+from litestar.openapi import OpenAPIConfig
+from litestar.openapi.datastructures import ResponseSpec
+from litestar.openapi.spec import (
+    Components,
+    OpenAPIMediaType,
+    Operation,
+    Parameter,
+    RequestBody,
+    Schema,
+    SecurityScheme,
+    Tag,
+)
+from litestar.openapi.spec.enums import OpenAPIType
+from litestar.params import FromPath
+from swagger_ui_bundle import swagger_ui_path
+
+from image_poster import __version__
+from image_poster.domain import errors
+from image_poster.domain.idempotency import HEADER, MAX_CHARACTERS
+from image_poster.http.problems import MEDIA_TYPE, Problem
+from image_poster.http.requests import AnyRequest
+from image_poster.http.responses import json_response
+
+Responses = dict[int, ResponseSpec]
+Security = list[dict[str, list[str]]]
+
+# Ways to say who is asking, by the names that operations refer to; an authenticator takes some.
+SCHEMES = {
+    "bearer": SecurityScheme(type="http", scheme="bearer", bearer_format="JWT"),
+    "userId": SecurityScheme(
+        type="apiKey",
+        name="user-id",
+        security_scheme_in="header",
+        description="With `auth=dev`: any name is believed.",
+    ),
+}
+IDENTIFIED: Security = [{name: []} for name in SCHEMES]
+ANYONE: Security = [{}, *IDENTIFIED]
+
+# The ids of operations that answer HEAD alone.
+_HEAD_ONLY = {"findUpload"}
+_TAGS = {
+    "posts": "Posts, one by one.",
+    "feed": "Ready posts, most commented or newest first.",
+    "comments": "Comments on ready posts.",
+    "images": "What is shown.",
+    "uploads": "The bytes of an image: resumable (tus 1.0.0), or by one PUT to a signed URL.",
+    "operations": "For operators, and for clients that ask before they send.",
+}
+
+
+def responses(success: Responses, *refusals: type[errors.ImagePosterError]) -> Responses:
+    """The `responses` of a handler: what it gives, and the problem codes it may refuse with."""
+    codes: dict[int, set[str]] = defaultdict(set)
+    for error in (*refusals, errors.HostNotAllowedError, errors.InternalError):
+        codes[error.status].add(error.code)
+    if errors.ValidationFailedError in refusals:
+        # Litestar lists a 400 of its own for every handler with parameters.
+        codes.setdefault(400, {errors.InvalidRequestError.code})
+    return {status: _problem(found) for status, found in codes.items()} | success
+
+
+def json_of(body: Any, description: str) -> ResponseSpec:  # noqa: ANN401 - a struct, or a union of some
+    """A JSON answer."""
+    return ResponseSpec(body, generate_examples=False, description=description)
+
+
+def bytes_of(media_type: str, description: str) -> ResponseSpec:
+    """An answer of bytes."""
+    return ResponseSpec(
+        bytes, generate_examples=False, description=description, media_type=media_type
+    )
+
+
+def nothing(description: str) -> ResponseSpec:
+    """An answer without content."""
+    return ResponseSpec(None, generate_examples=False, description=description)
+
+
+def _problem(codes: set[str]) -> ResponseSpec:
+    listed = ", ".join(f"`{code}`" for code in sorted(codes))
+    description = f"Problem codes: {listed}"
+    return ResponseSpec(
+        Problem, generate_examples=False, description=description, media_type=MEDIA_TYPE
+    )
+
+
+def operation(
+    *parameters: Parameter, body: dict[str, Schema] | None = None, required: bool = False
+) -> type[Operation]:
+    """The operation of a handler that reads headers and its body by itself: these `parameters`, and
+    a `body` of one of these media types."""
+
+    class _Documented(Operation):
+        def __post_init__(self) -> None:
+            self.parameters = [*(self.parameters or []), *parameters] or None
+            if body is not None:
+                content = {kind: OpenAPIMediaType(schema=schema) for kind, schema in body.items()}
+                self.request_body = RequestBody(content=content, required=required)
+
+    return _Documented
+
+
+def header(
+    name: str,
+    *,
+    required: bool = True,
+    description: str | None = None,
+    **schema: Any,  # noqa: ANN401 - Schema's
+) -> Parameter:
+    """A request header whose values are as `schema` says; text, if it says nothing."""
+    kind = schema.pop("type", OpenAPIType.STRING)
+    found = Schema(type=kind, **schema)
+    return Parameter(
+        name=name, param_in="header", required=required, schema=found, description=description
+    )
+
+
+IDEMPOTENCY_KEY = header(
+    HEADER,
+    required=False,
+    description="A repeated request with the same key is answered as the first one was.",
+    min_length=1,
+    max_length=MAX_CHARACTERS,
+)
+TEXT = Schema(type=OpenAPIType.STRING)
+BYTES = Schema(type=OpenAPIType.STRING)
+
+
+def openapi_config(schemes: tuple[str, ...]) -> OpenAPIConfig:
+    """What Litestar is told; `schemes` are the ways in which callers say who they are."""
+    table = "\n".join(
+        f"| `{error.code}` | {error.status} | {error.detail} |"
+        for error in sorted(errors.ERRORS, key=lambda error: error.status)
+    )
+    return OpenAPIConfig(
+        title="image-poster-api",
+        version=__version__,
+        description=(
+            "Post images over bad networks. Writes need an identity: see the security schemes.\n\n"
+            "Every problem has a stable `code`:\n\n| code | status | meaning |\n|---|---|---|\n"
+            + table
+        ),
+        components=Components(security_schemes={name: SCHEMES[name] for name in schemes}),
+        tags=[Tag(name=name, description=text) for name, text in _TAGS.items()],
+        path="/openapi",
+        render_plugins=[],
+    )
+
+
+def encoded_document(app: Litestar) -> bytes:
+    """The OpenAPI document as JSON, corrected where Litestar knows less than we do."""
+    document = app.openapi_schema.to_schema()
+    known = set(document["components"].get("securitySchemes", {}))
+    for path in document["paths"].values():
+        for found in path.values():
+            _correct(found, known)
+        if path.get("get", {}).get("operationId") in _HEAD_ONLY:
+            path["head"] = path.pop("get")  # a GET to Litestar (see `middleware`)
+    return msgspec.json.encode(document)
+
+
+def _correct(found: dict[str, Any], schemes: set[str]) -> None:
+    if "204" in found["responses"]:
+        found["responses"].pop("200", None)  # Litestar's default, which we never give beside it
+    if "security" in found:
+        found["security"] = [way for way in found["security"] if way.keys() <= schemes]
+
+
+_ASSETS = {
+    "swagger-ui.css": "text/css",
+    "swagger-ui-bundle.js": "text/javascript",
+    "favicon-32x32.png": "image/png",
+}
+_PAGE = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>image-poster-api</title>
+<link rel="icon" href="/docs/favicon-32x32.png">
+<link rel="stylesheet" href="/docs/swagger-ui.css">
+</head>
+<body>
+<div id="docs"></div>
+<script src="/docs/swagger-ui-bundle.js"></script>
+<script>SwaggerUIBundle({url: "/openapi.json", dom_id: "#docs"})</script>
+</body>
+</html>
+"""
+
+
+@get("/openapi.json", include_in_schema=False)
+async def get_openapi(request: AnyRequest) -> Response[bytes]:
+    """The OpenAPI 3.1 document."""
+    return json_response(encoded_document(request.app))
+
+
+@get("/docs", include_in_schema=False)
+async def get_docs() -> Response[str]:
+    """A page to read and try the API; it works without the internet."""
+    return Response(_PAGE, media_type=MediaType.HTML)
+
+
+@get("/docs/{asset:str}", include_in_schema=False, sync_to_thread=True)
+def get_docs_asset(asset: FromPath[str]) -> Response[bytes]:
+    """Files of Swagger UI, from its package."""
+    if asset not in _ASSETS:
+        raise errors.RouteNotFoundError
+    content = Path(swagger_ui_path, asset).read_bytes()
+    headers = {"cache-control": "public, max-age=86400"}
+    return Response(content, media_type=_ASSETS[asset], headers=headers)
+
+
+ROUTES = (get_openapi, get_docs, get_docs_asset)

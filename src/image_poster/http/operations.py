@@ -1,0 +1,141 @@
+"""For operators and for clients that ask before they send: health, limits."""
+
+from collections.abc import Awaitable, Callable
+
+import msgspec
+from litestar import Response, get
+from litestar.response import Redirect
+
+from image_poster.domain import errors
+from image_poster.domain.images import ImageFormat
+from image_poster.domain.limits import (
+    FEED_PAGE_DEFAULT,
+    FEED_PAGE_MAX,
+    LATEST_DEFAULT,
+    UPLOAD_KEPT_MS,
+    UPLOAD_PIECE_BYTES,
+    WAIT_MAX_SECONDS,
+    Limits,
+)
+from image_poster.http import openapi
+from image_poster.http.requests import AnyRequest, services
+from image_poster.http.responses import json_response
+
+Readiness = Callable[[], Awaitable[None]]
+
+
+class ImageLimits(msgspec.Struct, frozen=True):
+    """Of the image that is sent: bytes, those that may come as multipart in one request, pixels
+    (width times height), and media types."""
+
+    max_bytes: int
+    max_multipart_bytes: int
+    max_pixels: int
+    formats: tuple[str, ...]
+
+
+class TextLimit(msgspec.Struct, frozen=True):
+    """Of a text: characters, after trimming."""
+
+    max_characters: int
+
+
+class PageLimits(msgspec.Struct, frozen=True):
+    """Of lists: entries a page, and the latest comments that come with a post of the feed."""
+
+    latest_comments_max: int
+    default: int = FEED_PAGE_DEFAULT
+    max: int = FEED_PAGE_MAX
+    latest_comments_default: int = LATEST_DEFAULT
+
+
+class UploadLimits(msgspec.Struct, frozen=True):
+    """Of resumable uploads: the most bytes of a PATCH, those to send at a time, and how long an
+    upload is kept."""
+
+    max_piece_bytes: int
+    recommended_piece_bytes: int = UPLOAD_PIECE_BYTES
+    kept_seconds: int = UPLOAD_KEPT_MS // 1000
+
+
+class LimitsBody(msgspec.Struct, frozen=True):
+    """The limits in force. `requests_per_second` is null where none is set."""
+
+    image: ImageLimits
+    caption: TextLimit
+    alt: TextLimit
+    comment: TextLimit
+    upload: UploadLimits
+    page: PageLimits
+    wait_max_seconds: int = WAIT_MAX_SECONDS
+    requests_per_second: int | None = None
+
+
+class Health(msgspec.Struct, frozen=True):
+    """How the service is."""
+
+    status: str
+
+
+def limits_body(limits: Limits) -> LimitsBody:
+    """The limits as GET /limits shows them."""
+    return LimitsBody(
+        image=ImageLimits(
+            limits.image_bytes,
+            limits.multipart_bytes or limits.image_bytes,
+            limits.image_pixels,
+            tuple(ImageFormat),
+        ),
+        upload=UploadLimits(limits.piece_bytes or limits.image_bytes),
+        page=PageLimits(limits.latest_kept),
+        caption=TextLimit(limits.caption_characters),
+        alt=TextLimit(limits.alt_characters),
+        comment=TextLimit(limits.comment_characters),
+    )
+
+
+@get(
+    "/limits",
+    operation_id="getLimits",
+    tags=["operations"],
+    summary="What is taken",
+    responses=openapi.responses({200: openapi.json_of(LimitsBody, "The limits in force.")}),
+)
+async def get_limits(request: AnyRequest) -> Response[bytes]:
+    """Sizes, formats and lengths, as in force."""
+    return json_response(msgspec.json.encode(limits_body(services(request).limits)))
+
+
+@get(
+    "/healthz",
+    operation_id="getHealth",
+    tags=["operations"],
+    summary="Is the process alive?",
+    responses=openapi.responses({200: openapi.json_of(Health, "It is.")}),
+)
+async def get_health() -> Response[bytes]:
+    """Asks nothing of any store."""
+    return json_response(msgspec.json.encode(Health("ok")))
+
+
+@get(
+    "/readyz",
+    operation_id="getReadiness",
+    tags=["operations"],
+    summary="Can it take requests?",
+    responses=openapi.responses({200: openapi.json_of(Health, "It can.")}, errors.BusyError),
+)
+async def get_readiness(request: AnyRequest) -> Response[bytes]:
+    """Asks the stores; 503 while they cannot be written, and while the service is stopping."""
+    check: Readiness = request.app.state.readiness
+    await check()
+    return json_response(msgspec.json.encode(Health("ready")))
+
+
+@get("/", include_in_schema=False)
+async def get_root() -> Redirect:
+    """Until the gallery lives here."""
+    return Redirect("/docs", status_code=307)
+
+
+ROUTES = (get_limits, get_health, get_readiness, get_root)

@@ -1,0 +1,355 @@
+"""Posts, one by one."""
+
+from typing import Annotated
+
+import msgspec
+from litestar import Response, delete, get, patch, post
+from litestar.openapi.spec import Schema
+from litestar.openapi.spec.enums import OpenAPIType
+from litestar.params import FromPath, JSONBody, QueryParameter
+from msgspec import UNSET, Meta, UnsetType
+
+from image_poster.domain import errors
+from image_poster.domain.ids import new_id
+from image_poster.domain.images import ImageFormat, declared_format
+from image_poster.domain.limits import LATEST_DEFAULT, LATEST_KEPT, WAIT_MAX_SECONDS
+from image_poster.domain.posts import POST_FORMAT, PostStatus, PostTexts, StoredPost, decode_post
+from image_poster.domain.uploads import UploadOrder, UploadTargets
+from image_poster.http import openapi
+from image_poster.http.auth import caller, viewer
+from image_poster.http.comments import CommentBody, comment_body
+from image_poster.http.idempotency import idempotency_key, in_flight
+from image_poster.http.multipart import receive_post_form
+from image_poster.http.requests import (
+    JSON_MAX_BYTES,
+    AnyRequest,
+    decoded,
+    is_json,
+    json_body,
+    json_only,
+    known_post,
+    services,
+)
+from image_poster.http.responses import (
+    WireBodies,
+    conditional_json,
+    created_response,
+    json_response,
+)
+from image_poster.http.uploads import UploadBody
+
+ShownComments = Annotated[int, QueryParameter(ge=0, le=LATEST_KEPT)]
+Wait = Annotated[float, QueryParameter(ge=0, le=WAIT_MAX_SECONDS, description="Seconds.")]
+_SHA256_HEX = "^[0-9A-Fa-f]{64}$"
+
+
+class RenditionBody(msgspec.Struct, frozen=True):
+    """One JPEG of a post's image; `url` is relative to the service."""
+
+    url: str
+    width: int
+    height: int
+
+
+class ImageBody(msgspec.Struct, frozen=True):
+    """A post's image: the square one, the whole one, and a BlurHash to show meanwhile."""
+
+    url: str
+    width: int
+    height: int
+    large: RenditionBody
+    placeholder: str
+
+
+class FailureBody(msgspec.Struct, frozen=True):
+    """Why a post's image cannot be shown."""
+
+    code: str
+    detail: str
+
+
+class PostHead(msgspec.Struct, frozen=True):
+    """A post as the API shows it, but for its comments."""
+
+    id: str
+    status: PostStatus
+    caption: str
+    alt: str
+    creator: str
+    created_at: str
+    edited_at: str | None
+    image: ImageBody | None
+    failure: FailureBody | UnsetType = UNSET
+
+
+class PostBody(PostHead, frozen=True, kw_only=True):
+    """A post as the API shows it. `failure` is there only when `status` is `failed`."""
+
+    total_comments: int
+    latest_comments: list[CommentBody]
+
+
+class ReservedPostBody(PostBody, frozen=True, kw_only=True):
+    """A post in `awaiting_upload`, as its reservation is answered."""
+
+    upload: UploadBody
+
+
+def convert_head(document: bytes) -> bytes:
+    """The body of a post's head whose document is not one ready-made."""
+    found = decode_post(document)
+    image, failure = found.image, found.failure
+    return msgspec.json.encode(
+        PostHead(
+            id=found.id,
+            status=found.status,
+            caption=found.caption,
+            alt=found.alt,
+            creator=found.creator,
+            created_at=found.created_at,
+            edited_at=found.edited_at,
+            image=None
+            if image is None
+            else msgspec.convert(image, ImageBody, from_attributes=True),
+            failure=UNSET
+            if isinstance(failure, UnsetType)
+            else FailureBody(failure.code, failure.detail),
+        )
+    )
+
+
+wire = WireBodies(POST_FORMAT, convert_head)
+
+
+def post_body(stored: StoredPost, comments: int) -> bytes:
+    """The JSON of a `PostBody` with at most `comments` of the latest, from stored documents."""
+    shown = b",".join(map(comment_body, stored.latest_comments(comments)))
+    head = wire.body(stored.head)[:-1]
+    return b'%b,"total_comments":%d,"latest_comments":[%b]}' % (head, stored.total_comments, shown)
+
+
+def new_post_body(stored: StoredPost) -> bytes:
+    """The JSON of a new post, on which nobody has commented yet."""
+    return post_body(stored, 0)
+
+
+def reserved_post_body(stored: StoredPost, targets: UploadTargets) -> bytes:
+    """The JSON of a `ReservedPostBody`."""
+    upload = msgspec.convert(targets, UploadBody, from_attributes=True)
+    return b'%b,"upload":%b}' % (new_post_body(stored)[:-1], msgspec.json.encode(upload))
+
+
+class AnnouncedImage(msgspec.Struct, frozen=True):
+    """An image to come: `size` in bytes, its media type, and the SHA-256 of it in hexadecimal
+    digits if it is to be compared."""
+
+    size: Annotated[int, Meta(ge=1)]
+    content_type: str
+    sha256: Annotated[str, Meta(pattern=_SHA256_HEX)] | None = None
+
+
+class PostReservation(msgspec.Struct, frozen=True):
+    """A post whose image comes later."""
+
+    image: AnnouncedImage
+    caption: str = ""
+    alt: str = ""
+
+
+class PostChange(msgspec.Struct, frozen=True):
+    """What to change; what is left out stays."""
+
+    caption: str | UnsetType = UNSET
+    alt: str | UnsetType = UNSET
+
+
+_TEXTS = {"caption": openapi.TEXT, "alt": openapi.TEXT}
+_FORM = Schema(
+    type=OpenAPIType.OBJECT,
+    required=["image"],
+    properties={
+        "image": Schema(type=OpenAPIType.STRING, content_media_type="image/*"),
+        **_TEXTS,
+    },
+)
+_ANNOUNCED = Schema(
+    type=OpenAPIType.OBJECT,
+    required=["size", "content_type"],
+    properties={
+        "size": Schema(type=OpenAPIType.INTEGER, minimum=1),
+        "content_type": Schema(type=OpenAPIType.STRING, enum=list(ImageFormat)),
+        "sha256": Schema(type=OpenAPIType.STRING, pattern=_SHA256_HEX),
+    },
+)
+_RESERVATION = Schema(
+    type=OpenAPIType.OBJECT, required=["image"], properties={"image": _ANNOUNCED, **_TEXTS}
+)
+
+
+@post(
+    "/posts",
+    operation_id="createPost",
+    operation_class=openapi.operation(
+        openapi.IDEMPOTENCY_KEY,
+        body={"multipart/form-data": _FORM, "application/json": _RESERVATION},
+        required=True,
+    ),
+    security=openapi.IDENTIFIED,
+    tags=["posts"],
+    request_max_body_size=None,
+    summary="Create a post from an image",
+    responses=openapi.responses(
+        {201: openapi.json_of(PostBody | ReservedPostBody, "The post; Location points at it.")},
+        errors.IdentityRequiredError,
+        errors.InvalidJsonError,
+        errors.InvalidMultipartError,
+        errors.UploadTooLargeError,
+        errors.MultipartTooLargeError,
+        errors.BodyTooLargeError,
+        errors.UnsupportedMediaTypeError,
+        errors.UnsupportedImageError,
+        errors.ValidationFailedError,
+        errors.IdempotencyKeyReusedError,
+        errors.RequestInProgressError,
+        errors.StorageFullError,
+        errors.BusyError,
+    ),
+)
+async def create_post(request: AnyRequest) -> Response[bytes]:
+    """Multipart: `image`, and optionally `caption` and `alt`. The image is processed afterwards;
+    `GET /posts/{id}?wait=20` answers when it is done.
+
+    JSON: announces the image, and the post is `awaiting_upload`; `upload` says where its bytes may
+    go, by tus or by one PUT.
+
+    With the header `Idempotency-Key` a repeated request is answered as the first one was.
+    """
+    creator, key = caller(request), idempotency_key(request)
+    found = services(request)
+    if is_json(request):
+        order, content_type = await _read_reservation(request)
+        with in_flight(request).running(creator, key):
+            reserve = found.uploads.reserve_as_post
+            return created_response(await reserve(creator, order, content_type, key))
+    post_id = new_id()
+    image = found.stores.images.stage(post_id)
+    try:
+        draft = await receive_post_form(request, image, found.limits, hashed=key is not None)
+        with in_flight(request).running(creator, key):
+            return created_response(await found.posts.create(post_id, creator, draft, image, key))
+    finally:
+        await image.discard()
+
+
+async def _read_reservation(request: AnyRequest) -> tuple[UploadOrder, str]:
+    """What is reserved, and the media type that was announced. Raises `InvalidJsonError`,
+    `BodyTooLargeError`, `ValidationFailedError`."""
+    sent = decoded(await json_body(request), PostReservation)
+    image = sent.image
+    if declared_format(image.content_type) is None:
+        raise errors.invalid("image.content_type", "must be a format that GET /limits lists")
+    order = UploadOrder(
+        length=image.size,
+        texts=PostTexts(sent.caption, sent.alt),
+        sha256=bytes.fromhex(image.sha256 or ""),
+    )
+    return order, image.content_type
+
+
+@get(
+    "/posts/{post_id:str}",
+    operation_id="getPost",
+    security=openapi.ANYONE,
+    tags=["posts"],
+    summary="One post",
+    responses=openapi.responses(
+        {
+            200: openapi.json_of(PostBody, "The post."),
+            304: openapi.nothing("You have it already."),
+        },
+        errors.IdentityRequiredError,
+        errors.PostNotFoundError,
+        errors.ValidationFailedError,
+    ),
+)
+async def get_post(
+    request: AnyRequest,
+    post_id: FromPath[str],
+    wait: Wait = 0,
+    comments: ShownComments = LATEST_DEFAULT,
+) -> Response[bytes]:
+    """With `wait`, the answer is held until the post leaves `processing`. A post that is not
+    `ready` is there for its creator only."""
+    check_shown(request, comments)
+    stored = await services(request).posts.get(known_post(post_id), viewer(request), wait=wait)
+    return conditional_json(request, post_body(stored, comments))
+
+
+def check_shown(request: AnyRequest, comments: int) -> None:
+    """An edition may keep fewer of the latest comments than the contract allows; raises
+    `ValidationFailedError`."""
+    kept = services(request).limits.latest_kept
+    if comments > kept:
+        raise errors.invalid("comments", f"at most {kept} are kept; see GET /limits")
+
+
+@patch(
+    "/posts/{post_id:str}",
+    operation_id="editPost",
+    security=openapi.IDENTIFIED,
+    tags=["posts"],
+    summary="Change caption or alt text",
+    before_request=json_only,
+    request_max_body_size=JSON_MAX_BYTES,
+    responses=openapi.responses(
+        {200: openapi.json_of(PostBody, "The post as it is now.")},
+        errors.IdentityRequiredError,
+        errors.InvalidJsonError,
+        errors.NotYoursError,
+        errors.PostNotFoundError,
+        errors.BodyTooLargeError,
+        errors.UnsupportedMediaTypeError,
+        errors.ValidationFailedError,
+        errors.StorageFullError,
+        errors.BusyError,
+    ),
+)
+async def edit_post(
+    request: AnyRequest, post_id: FromPath[str], data: JSONBody[PostChange]
+) -> Response[bytes]:
+    """For its creator or an admin. What is left out stays as it is."""
+    editor = caller(request)
+    if data.caption is UNSET and data.alt is UNSET:
+        raise errors.invalid("body", "must have `caption` or `alt`")
+    stored = await services(request).posts.edit(
+        known_post(post_id), editor, caption=_given(data.caption), alt=_given(data.alt)
+    )
+    return json_response(post_body(stored, LATEST_DEFAULT))
+
+
+def _given(text: str | UnsetType) -> str | None:
+    return None if isinstance(text, UnsetType) else text
+
+
+@delete(
+    "/posts/{post_id:str}",
+    operation_id="deletePost",
+    security=openapi.IDENTIFIED,
+    tags=["posts"],
+    summary="Delete a post",
+    responses=openapi.responses(
+        {204: openapi.nothing("Gone, with its comments and images.")},
+        errors.IdentityRequiredError,
+        errors.NotYoursError,
+        errors.PostNotFoundError,
+        errors.StorageFullError,
+        errors.BusyError,
+    ),
+)
+async def delete_post(request: AnyRequest, post_id: FromPath[str]) -> None:
+    """For its creator or an admin; repeating it is 204 again."""
+    by = caller(request)
+    await services(request).posts.delete(known_post(post_id), by)
+
+
+ROUTES = (create_post, get_post, edit_post, delete_post)

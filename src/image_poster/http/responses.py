@@ -1,0 +1,126 @@
+"""Responses: ready bytes of JSON with an ETag, and files with ranges."""
+
+import hashlib
+from collections.abc import AsyncIterator, Callable, Mapping
+
+from litestar import Response
+from litestar.response import Redirect, Stream
+
+from image_poster.domain.idempotency import Answer
+from image_poster.http.ranges import ByteRange, matches, requested_range
+from image_poster.http.requests import AnyRequest
+from image_poster.ports.images import RemoteFile, StoredFile
+
+JSON = "application/json"
+IMMUTABLE = "public, max-age=31536000, immutable"
+PRIVATE = "private, no-cache"
+_CHUNK_BYTES = 256 * 1024
+
+FileResponse = Response[bytes] | Stream | Redirect
+
+
+class WireBodies:
+    """Bodies made from stored documents.
+
+    A document of the format that is the wire's, byte for byte (but for the format itself), is
+    copied
+    without being parsed; any other is decoded and encoded anew by `convert`. So a field can get
+    another name on the wire while nothing that is stored changes: by `ready_format` None, or by a
+    new format that is written from then on.
+    """
+
+    def __init__(self, ready_format: int | None, convert: Callable[[bytes], bytes]) -> None:
+        self._prefix = b"-" if ready_format is None else b'{"v":%d,' % ready_format
+        self._convert = convert
+
+    def body(self, document: bytes) -> bytes:
+        """The JSON object that the API shows."""
+        if document.startswith(self._prefix):
+            return b"{" + document[len(self._prefix) :]
+        return self._convert(document)
+
+
+def json_response(
+    body: bytes, *, status: int = 200, headers: Mapping[str, str] | None = None
+) -> Response[bytes]:
+    """JSON that is encoded already."""
+    return Response(body, status_code=status, media_type=JSON, headers=headers)
+
+
+def created_response(answer: Answer) -> Response[bytes]:
+    """201, and whether it had been answered before."""
+    headers = {"location": answer.location}
+    if answer.replayed:
+        headers["idempotent-replayed"] = "true"
+    return json_response(answer.body, status=201, headers=headers)
+
+
+def conditional_json(
+    request: AnyRequest, body: bytes, headers: Mapping[str, str] | None = None
+) -> Response[bytes]:
+    """JSON with a strong ETag; 304 when the client has it already (RFC 9110 section 13)."""
+    return tagged_json(request, body, etag_of(body), headers)
+
+
+def etag_of(body: bytes) -> str:
+    """A strong ETag (RFC 9110 section 8.8.3), with its quotes."""
+    return f'"{hashlib.sha256(body).hexdigest()[:24]}"'
+
+
+def tagged_json(
+    request: AnyRequest, body: bytes, etag: str, headers: Mapping[str, str] | None = None
+) -> Response[bytes]:
+    """As `conditional_json`, for a body whose ETag is known."""
+    # To be asked for again each time: a feed changes with each comment.
+    caching = {"etag": etag, "cache-control": "no-cache", **(headers or {})}
+    if matches(request.headers.get("if-none-match"), etag):
+        return Response(b"", status_code=304, media_type=JSON, headers=caching)
+    return json_response(body, headers=caching)
+
+
+def file_response(
+    request: AnyRequest, file: StoredFile | RemoteFile, media_type: str, cache_control: str
+) -> FileResponse:
+    """A file, or the range of it that was asked for, or where it is; takes `file` over and closes
+    it."""
+    if isinstance(file, RemoteFile):
+        return Redirect(file.url, status_code=302, headers={"cache-control": "no-store"})
+    etag = f'"{file.etag}"'
+    headers = {"etag": etag, "cache-control": cache_control, "accept-ranges": "bytes"}
+    if matches(request.headers.get("if-none-match"), etag):
+        file.close()
+        return Response(b"", status_code=304, media_type=media_type, headers=headers)
+    try:
+        part = _range(request, file.size, etag)
+    except BaseException:
+        file.close()
+        raise
+    if part is None:
+        part, status = ByteRange(0, file.size), 200
+    else:
+        last = part.start + part.length - 1
+        headers["content-range"] = f"bytes {part.start}-{last}/{file.size}"
+        status = 206
+    headers["content-length"] = str(part.length)
+    return Stream(_chunks(file, part), status_code=status, media_type=media_type, headers=headers)
+
+
+def _range(request: AnyRequest, size: int, etag: str) -> ByteRange | None:
+    """If-Range (section 13.1.5): the range only if the file is still the same."""
+    if request.headers.get("if-range", etag) != etag:
+        return None
+    return requested_range(request.headers.get("range"), size)
+
+
+async def _chunks(file: StoredFile, part: ByteRange) -> AsyncIterator[bytes]:
+    try:
+        at, left = part
+        while left > 0:
+            chunk = await file.read(at, min(left, _CHUNK_BYTES))
+            if not chunk:
+                return
+            yield chunk
+            at += len(chunk)
+            left -= len(chunk)
+    finally:
+        file.close()

@@ -1,1 +1,0 @@
-"""One handler an endpoint: parse, call one use case, answer."""

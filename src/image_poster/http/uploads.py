@@ -1,0 +1,338 @@
+"""Resumable uploads: tus 1.0.0 over HTTP, and PUT to a signed URL. The rules of the protocol are in
+`tus/`; here headers go in and out."""
+
+from datetime import UTC, datetime
+from email.utils import format_datetime
+from urllib.parse import urlencode
+
+import msgspec
+from litestar import Response, delete, get, patch, post, put, route
+from litestar.openapi.spec import Parameter
+from litestar.openapi.spec.enums import OpenAPIType
+from litestar.params import FromPath, FromQuery
+
+from image_poster.domain import errors
+from image_poster.domain.ids import is_id, rfc3339
+from image_poster.domain.posts import PostTexts
+from image_poster.domain.signing import BadSignatureError, Signer
+from image_poster.domain.uploads import PutTarget, PutTerms, UploadOrder
+from image_poster.http import openapi
+from image_poster.http.auth import caller
+from image_poster.http.idempotency import idempotency_key, in_flight
+from image_poster.http.requests import (
+    AnyRequest,
+    body_chunks,
+    declared_bytes,
+    media_type,
+    services,
+)
+from image_poster.services.uploads import Patch, UploadState
+from image_poster.tus import CHECKSUM_ALGORITHMS, CONTENT_TYPE, EXTENSIONS, VERSION, headers
+
+PATH = "/uploads"
+_ONE = f"{PATH}/{{post_id:str}}"
+_PUT = "put"
+_NO_STORE = "no-store"
+
+
+class PutBody(msgspec.Struct, frozen=True):
+    """A URL that takes the whole image in one `PUT` until `expires_at`, with exactly these headers;
+    it may be relative to the service, or lead elsewhere."""
+
+    url: str
+    headers: dict[str, str]
+    expires_at: str
+
+
+class UploadBody(msgspec.Struct, frozen=True):
+    """Where the image's bytes may go: resumable at `tus`, or in one go."""
+
+    tus: str
+    put: PutBody
+
+
+class PutGrant(msgspec.Struct, frozen=True, array_like=True):
+    """What a signed URL allows."""
+
+    post_id: str
+    content_type: str
+    expires_ms: int
+
+
+class HmacPutUrlSigner:
+    """`PutUrlSigner` for URLs that this very service answers, by a signature in the query. Size and
+    digest need none: they are kept with the upload."""
+
+    def __init__(self, signer: Signer) -> None:
+        self._signer = signer
+
+    def sign(self, post_id: str, terms: PutTerms, expires_ms: int) -> PutTarget:
+        grant = self._signer.write(_PUT, PutGrant(post_id, terms.content_type, expires_ms))
+        return PutTarget(
+            url=f"{PATH}/{post_id}?{urlencode({'grant': grant})}",
+            headers={"content-type": terms.content_type},
+            expires_at=rfc3339(expires_ms),
+        )
+
+    def check(self, grant: str, post_id: str, now_ms: int) -> PutGrant:
+        """What the URL with this `grant` allows. Raises `UploadUrlInvalidError` when it was
+        changed, is for another upload, or has expired."""
+        try:
+            found = self._signer.read(_PUT, grant, PutGrant)
+        except BadSignatureError as exc:
+            raise errors.UploadUrlInvalidError from exc
+        if found.post_id != post_id or found.expires_ms <= now_ms:
+            raise errors.UploadUrlInvalidError
+        return found
+
+
+_TUS = openapi.header("Tus-Resumable", const=VERSION)
+_LENGTH = openapi.header("Upload-Length", required=False, type=OpenAPIType.INTEGER, minimum=1)
+_CHECKSUM = openapi.header("Upload-Checksum", required=False)
+_CREATION: tuple[Parameter, ...] = (
+    _TUS,
+    openapi.IDEMPOTENCY_KEY,
+    _LENGTH,
+    openapi.header("Upload-Defer-Length", required=False, const="1"),
+    openapi.header("Upload-Metadata", required=False),
+    _CHECKSUM,
+)
+_OFFSET = openapi.header("Upload-Offset", type=OpenAPIType.INTEGER, minimum=0)
+_BODY = {CONTENT_TYPE: openapi.BYTES}
+_FINDING_ERRORS = (
+    errors.IdentityRequiredError,
+    errors.InvalidTusRequestError,
+    errors.UploadNotFoundError,
+    errors.MethodNotAllowedError,
+    errors.UploadGoneError,
+    errors.TusVersionUnsupportedError,
+    errors.ChecksumMismatchError,
+    errors.ValidationFailedError,
+    errors.StorageFullError,
+    errors.BusyError,
+)
+_RECEIVING_ERRORS = (
+    errors.IdentityRequiredError,
+    errors.PieceTooLargeError,
+    errors.InvalidTusRequestError,
+    errors.TusVersionUnsupportedError,
+    errors.UploadTooLargeError,
+    errors.UnsupportedMediaTypeError,
+    errors.UnsupportedImageError,
+    errors.ValidationFailedError,
+    errors.ChecksumMismatchError,
+    errors.UploadTakenOverError,
+    errors.StorageFullError,
+    errors.BusyError,
+)
+
+
+@route([PATH, _ONE], http_method=["OPTIONS"], include_in_schema=False)
+async def discover(request: AnyRequest) -> Response[bytes]:
+    """Core, OPTIONS: what this server can do."""
+    found = {
+        "tus-resumable": VERSION,
+        "tus-version": VERSION,
+        "tus-extension": ",".join(EXTENSIONS),
+        "tus-max-size": str(services(request).limits.image_bytes),
+        "tus-checksum-algorithm": ",".join(CHECKSUM_ALGORITHMS),
+    }
+    return Response(b"", status_code=204, headers=found)
+
+
+@post(
+    PATH,
+    operation_id="createUpload",
+    tags=["uploads"],
+    security=openapi.IDENTIFIED,
+    operation_class=openapi.operation(*_CREATION, body=_BODY),
+    request_max_body_size=None,
+    summary="Begin a resumable upload",
+    responses=openapi.responses(
+        {201: openapi.nothing("Begun; Location says where.")},
+        *_RECEIVING_ERRORS,
+        errors.IdempotencyKeyReusedError,
+        errors.RequestInProgressError,
+    ),
+)
+async def create_upload(request: AnyRequest) -> Response[bytes]:
+    """Tus 1.0.0, Creation, POST; with a body, Creation With Upload. `Upload-Metadata` takes
+    `caption` and `alt`; the upload's id is that of the post it becomes."""
+    headers.check_version(request.headers.get("tus-resumable"))
+    creator, key = caller(request), idempotency_key(request)
+    uploads = services(request).uploads
+    with in_flight(request).running(creator, key):
+        answer, upload = await uploads.reserve_by_tus(creator, _order(request), key)
+    found, state = {"location": answer.location}, UploadState(upload, 0)
+    post_id = answer.location.rpartition("/")[2]
+    if answer.replayed:
+        found["idempotent-replayed"] = "true"
+        state = await uploads.state(post_id, creator)
+    elif _has_bytes(request):
+        first = Patch(0, declared_bytes(request), checksum=_checksum(request))
+        state = await uploads.append(post_id, creator, first, body_chunks(request))
+    return _state_response(201, state, found)
+
+
+@get(
+    _ONE,
+    operation_id="findUpload",
+    tags=["uploads"],
+    security=openapi.IDENTIFIED,
+    operation_class=openapi.operation(_TUS),
+    summary="How far an upload is",
+    responses=openapi.responses(
+        {200: openapi.nothing("`Upload-Offset` bytes are there.")}, *_FINDING_ERRORS
+    ),
+)
+async def find_upload(request: AnyRequest, post_id: FromPath[str]) -> Response[bytes]:
+    """Tus 1.0.0, Core, HEAD (there is no GET)."""
+    if not request.scope["state"].get("is_head"):
+        raise errors.MethodNotAllowedError
+    headers.check_version(request.headers.get("tus-resumable"))
+    state = await services(request).uploads.state(_known_upload(post_id), caller(request))
+    upload = state.upload
+    found = {"cache-control": _NO_STORE}
+    if upload.length is None:
+        found["upload-defer-length"] = "1"
+    else:
+        found["upload-length"] = str(upload.length)
+    if upload.metadata:
+        found["upload-metadata"] = upload.metadata
+    return _state_response(200, state, found)
+
+
+@patch(
+    _ONE,
+    operation_id="appendToUpload",
+    tags=["uploads"],
+    security=openapi.IDENTIFIED,
+    operation_class=openapi.operation(_TUS, _OFFSET, _LENGTH, _CHECKSUM, body=_BODY),
+    request_max_body_size=None,
+    summary="Send bytes",
+    responses=openapi.responses(
+        {204: openapi.nothing("It is there; `Upload-Offset` says how far the upload is.")},
+        *_FINDING_ERRORS,
+        *_RECEIVING_ERRORS,
+        errors.OffsetMismatchError,
+        errors.UploadTakenOverError,
+    ),
+)
+async def append_to_upload(request: AnyRequest, post_id: FromPath[str]) -> Response[bytes]:
+    """Tus 1.0.0, Core, PATCH. What came before a cut is kept, and the next request goes on."""
+    headers.check_version(request.headers.get("tus-resumable"))
+    if not _has_bytes(request):
+        raise errors.UnsupportedMediaTypeError(
+            "Send Content-Type: application/offset+octet-stream."
+        )
+    sent = Patch(
+        offset=headers.number("Upload-Offset", request.headers.get("upload-offset")),
+        declared_bytes=declared_bytes(request),
+        length=_declared_length(request),
+        checksum=_checksum(request),
+    )
+    state = await services(request).uploads.append(
+        _known_upload(post_id), caller(request), sent, body_chunks(request)
+    )
+    return _state_response(204, state, {})
+
+
+# (The answer's own status is 204; Litestar wants another here for a handler that answers.)
+@delete(
+    _ONE,
+    status_code=200,
+    operation_id="terminateUpload",
+    tags=["uploads"],
+    security=openapi.IDENTIFIED,
+    operation_class=openapi.operation(_TUS),
+    summary="End an upload",
+    responses=openapi.responses(
+        {204: openapi.nothing("Ended, and its post is gone.")}, *_FINDING_ERRORS
+    ),
+)
+async def terminate_upload(request: AnyRequest, post_id: FromPath[str]) -> Response[bytes]:
+    """Tus 1.0.0, Termination, DELETE: of a complete upload too, and that is the post."""
+    headers.check_version(request.headers.get("tus-resumable"))
+    await services(request).uploads.terminate(_known_upload(post_id), caller(request))
+    return Response(b"", status_code=204, headers={"tus-resumable": VERSION})
+
+
+@put(
+    _ONE,
+    status_code=204,
+    operation_id="putUpload",
+    tags=["uploads"],
+    operation_class=openapi.operation(body={"image/*": openapi.BYTES}, required=True),
+    request_max_body_size=None,
+    summary="Send the whole image in one go",
+    responses=openapi.responses(
+        {204: openapi.nothing("It is there.")},
+        errors.InvalidRequestError,
+        errors.UploadUrlInvalidError,
+        errors.UploadNotFoundError,
+        errors.UploadTakenOverError,
+        errors.UploadGoneError,
+        errors.UploadTooLargeError,
+        errors.UnsupportedMediaTypeError,
+        errors.UnsupportedImageError,
+        errors.ValidationFailedError,
+        errors.ChecksumMismatchError,
+        errors.StorageFullError,
+        errors.BusyError,
+    ),
+)
+async def put_upload(
+    request: AnyRequest, post_id: FromPath[str], grant: FromQuery[str] = ""
+) -> None:
+    """At the signed URL that `POST /posts` answered, by whoever has it. Repeating it is
+    harmless."""
+    urls: HmacPutUrlSigner = request.app.state.put_urls
+    found = urls.check(grant, _known_upload(post_id), services(request).stores.clock.now_ms())
+    if media_type(request) != found.content_type:
+        raise errors.UnsupportedMediaTypeError(f"Send Content-Type: {found.content_type}.")
+    await services(request).uploads.put(post_id, declared_bytes(request), body_chunks(request))
+
+
+def _known_upload(post_id: str) -> str:
+    if not is_id(post_id):
+        raise errors.UploadNotFoundError
+    return post_id
+
+
+def _order(request: AnyRequest) -> UploadOrder:
+    sent = request.headers.get("upload-metadata", "")
+    found = headers.metadata(sent)
+    return UploadOrder(
+        length=headers.new_length(
+            request.headers.get("upload-length"), request.headers.get("upload-defer-length")
+        ),
+        texts=PostTexts(found.get("caption", ""), found.get("alt", "")),
+        metadata=sent,
+    )
+
+
+def _has_bytes(request: AnyRequest) -> bool:
+    return headers.has_bytes(request.headers.get("content-type"))
+
+
+def _declared_length(request: AnyRequest) -> int | None:
+    declared = request.headers.get("upload-length")
+    return None if declared is None else headers.number("Upload-Length", declared)
+
+
+def _checksum(request: AnyRequest) -> headers.Checksum | None:
+    return headers.checksum(request.headers.get("upload-checksum"))
+
+
+def _state_response(status: int, state: UploadState, more: dict[str, str]) -> Response[bytes]:
+    expires = datetime.fromtimestamp(state.upload.expires_ms / 1000, UTC)
+    found = {
+        "tus-resumable": VERSION,
+        "upload-offset": str(state.offset),
+        "upload-expires": format_datetime(expires, usegmt=True),
+        **more,
+    }
+    return Response(b"", status_code=status, headers=found)
+
+
+ROUTES = (discover, create_upload, find_upload, append_to_upload, terminate_upload, put_upload)

@@ -1,0 +1,75 @@
+"""Comments: add, list, edit, delete."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from image_poster.domain.comments import Comment, edited_comment, encode_comment
+from image_poster.domain.idempotency import Answer, answer_once
+from image_poster.domain.identity import Identity
+from image_poster.domain.ids import new_id, rfc3339
+from image_poster.domain.limits import Limits, clean_required
+from image_poster.domain.pages import CursorSigner, Page
+from image_poster.ports.clock import Clock
+from image_poster.ports.comments import CommentStore
+from image_poster.services.posts import PostService
+
+
+@dataclass(frozen=True)
+class CommentService:
+    """Each write is one write of the store. `render` makes a comment's body, as the API shows it,
+    from its document."""
+
+    comments: CommentStore
+    posts: PostService
+    clock: Clock
+    limits: Limits
+    cursors: CursorSigner
+    render: Callable[[bytes], bytes]
+
+    async def add(
+        self, post_id: str, author: Identity, content: str, key: str | None = None
+    ) -> Answer:
+        """Keep the comment; with an idempotency key, once. Raises `ValidationFailedError`,
+        `PostNotFoundError`, `PostNotReadyError` and `IdempotencyKeyReusedError`."""
+        comment = Comment(
+            id=new_id(),
+            post_id=post_id,
+            creator=author.user,
+            content=self._checked(content),
+            created_at=rfc3339(self.clock.now_ms()),
+        )
+        body = self.render(encode_comment(comment))
+        answer = Answer(body, f"/posts/{post_id}/comments/{comment.id}")
+        request = (b"comment", post_id.encode(), comment.content.encode())
+        record = answer.record(author.user, key, *request)
+        return await answer_once(self.comments.add(comment, record), answer, record)
+
+    async def list(
+        self, post_id: str, viewer: Identity | None, *, limit: int, cursor: str | None
+    ) -> Page[bytes, str]:
+        """Documents of comments, newest first, after `cursor`; for whoever may see the post. Raises
+        `PostNotFoundError` and `InvalidCursorError`."""
+        await self.posts.get(post_id, viewer)
+        list_name = f"comments:{post_id}"
+        after = self.cursors.read(list_name, cursor, str)
+        page = await self.comments.page(post_id, limit=limit, after=after)
+        return self.cursors.signed(list_name, page)
+
+    async def edit(self, post_id: str, comment_id: str, editor: Identity, content: str) -> Comment:
+        """The comment after the change, for its author only. Raises `ValidationFailedError`,
+        `CommentNotFoundError`, `PostNotFoundError` and `NotYoursError`."""
+        text = self._checked(content)
+        now = rfc3339(self.clock.now_ms())
+        return await self.comments.update(
+            post_id,
+            comment_id,
+            lambda comment: edited_comment(comment, editor, content=text, now=now),
+        )
+
+    async def delete(self, post_id: str, comment_id: str, by: Identity) -> None:
+        """For its author, the post's creator or an admin; repeating it is a no-op. Raises
+        `CommentNotFoundError`, `PostNotFoundError` and `NotYoursError`."""
+        await self.comments.remove(post_id, comment_id, by)
+
+    def _checked(self, content: str) -> str:
+        return clean_required("content", content, longest=self.limits.comment_characters)

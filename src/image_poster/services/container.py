@@ -1,0 +1,89 @@
+"""All that the API can ask for, as one value."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from image_poster.domain.limits import Limits
+from image_poster.domain.pages import CursorSigner
+from image_poster.domain.posts import StoredPost
+from image_poster.domain.uploads import UploadTargets
+from image_poster.ports.clock import Clock
+from image_poster.ports.comments import CommentStore
+from image_poster.ports.feed import FeedReader
+from image_poster.ports.images import ImageStore
+from image_poster.ports.posts import PostStore
+from image_poster.ports.uploads import PutUrlSigner, UploadRecordStore, UploadStore
+from image_poster.services.comments import CommentService
+from image_poster.services.feed import FeedService
+from image_poster.services.images import ImageService
+from image_poster.services.posts import PostService
+from image_poster.services.uploads import UploadService
+
+
+@dataclass(frozen=True)
+class Stores:
+    """The ports that the services stand on; an edition fills them with its adapters."""
+
+    posts: PostStore
+    comments: CommentStore
+    feed: FeedReader
+    images: ImageStore
+    uploads: UploadStore
+    upload_records: UploadRecordStore
+    put_urls: PutUrlSigner
+    clock: Clock
+
+
+@dataclass(frozen=True)
+class Renderers:
+    """How the API shows what services make; idempotency records keep these bodies."""
+
+    post: Callable[[StoredPost], bytes]
+    comment: Callable[[bytes], bytes]
+    reservation: Callable[[StoredPost, UploadTargets], bytes]
+
+
+@dataclass(frozen=True)
+class Services:
+    """One service a noun, the stores below them, and the limits in force."""
+
+    posts: PostService
+    comments: CommentService
+    feed: FeedService
+    images: ImageService
+    uploads: UploadService
+    stores: Stores
+    limits: Limits
+
+
+def build_services(
+    stores: Stores,
+    limits: Limits,
+    cursors: CursorSigner,
+    render: Renderers,
+    *,
+    poll_seconds: float = 0.05,
+) -> Services:
+    """The services over one edition's stores; who waits for a post has it looked at again every
+    `poll_seconds`."""
+    clock = stores.clock
+    posts = PostService(stores.posts, stores.images, clock, limits, render.post, poll_seconds)
+    uploads = UploadService(
+        stores.posts,
+        stores.upload_records,
+        stores.uploads,
+        stores.put_urls,
+        posts,
+        clock,
+        limits,
+        render.reservation,
+    )
+    return Services(
+        posts=posts,
+        comments=CommentService(stores.comments, posts, clock, limits, cursors, render.comment),
+        feed=FeedService(stores.feed, cursors),
+        images=ImageService(posts, stores.posts, stores.images),
+        uploads=uploads,
+        stores=stores,
+        limits=limits,
+    )

@@ -1,0 +1,215 @@
+"""Images: read them, and do the image work of a post: make its renditions and show it, or say why
+not."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from image_poster.domain.errors import ImageNotFoundError, ImagePosterError, PostNotFoundError
+from image_poster.domain.identity import Identity
+from image_poster.domain.images import ImageRejectedError, ImageWorkFailedError
+from image_poster.domain.posts import (
+    PROCESSING_FAILED,
+    Failure,
+    PostStatus,
+    StoredPost,
+    failed_post,
+    published_post,
+    replayed_post,
+    uploaded_post,
+)
+from image_poster.ports.images import ImageRenderer, ImageStore, RemoteFile, StoredFile
+from image_poster.ports.jobs import FailureCounter, Job, JobQueue, JobStarter
+from image_poster.ports.posts import PostStore
+from image_poster.services.posts import PostService
+
+_FIRST_RETRY_MS = 1_000
+
+
+@dataclass(frozen=True)
+class ImageService:
+    """Opens images to be served. The post decides, not the file: an image is gone the moment its
+    post is."""
+
+    post_service: PostService
+    posts: PostStore
+    images: ImageStore
+
+    async def rendition(self, post_id: str, rendition: str) -> StoredFile | RemoteFile:
+        """A rendition of a ready post. Raises `ImageNotFoundError`."""
+        stored = await self.posts.find(post_id)
+        if stored is None or stored.post.status is not PostStatus.READY:
+            raise ImageNotFoundError
+        return await self.images.open_rendition(post_id, rendition)
+
+    async def original(self, post_id: str, viewer: Identity) -> StoredFile | RemoteFile:
+        """The untouched upload, for the post's creator only (not for admins: it still holds where
+        the image was taken). Raises `PostNotFoundError` and `NotYoursError`."""
+        stored = await self.post_service.get(post_id, viewer)
+        Identity(viewer.user).require(stored.post.creator)
+        try:
+            return await self.images.open_original(post_id)
+        except ImageNotFoundError as exc:
+            # Deleted between the two reads.
+            raise PostNotFoundError from exc
+
+
+@dataclass(frozen=True)
+class ImagePublisher:
+    """The image work of one post. Safe to repeat, at any point and by anyone: renditions are
+    replaced whole, and only a post that is still `processing` moves."""
+
+    posts: PostStore
+    images: ImageStore
+    renderer: ImageRenderer
+
+    async def publish(self, post_id: str) -> PostStatus | None:
+        """What the post is now; None if it was deleted. Raises `ImageWorkFailedError` to be
+        retried."""
+        stored = await self.posts.find(post_id)
+        if stored is None:
+            return None
+        if stored.post.status is not PostStatus.PROCESSING:
+            return stored.post.status
+        try:
+            return (await self._render_and_show(post_id)).post.status
+        except ImageRejectedError as exc:
+            return await self._fail(post_id, Failure(exc.code, exc.detail))
+        except PostNotFoundError:
+            # Deleted while we worked: leave no file behind.
+            await remove_if_deleted(self.posts, self.images, post_id)
+            return None
+
+    async def _render_and_show(self, post_id: str) -> StoredPost:
+        try:
+            async with self.images.workspace(post_id) as work:
+                rendered = await self.renderer.render(work)
+                await self.images.publish(post_id, work)
+        except (ImageNotFoundError, ImageWorkFailedError) as exc:
+            if await self.posts.find(post_id) is None:
+                raise PostNotFoundError from exc  # deleted under our hands, its files with it
+            if isinstance(exc, ImageNotFoundError):
+                raise ImageWorkFailedError("the original is missing") from exc
+            raise
+        return await self.posts.update(post_id, lambda post: published_post(post, rendered))
+
+    async def _fail(self, post_id: str, failure: Failure) -> PostStatus | None:
+        try:
+            stored = await self.posts.update(post_id, lambda post: failed_post(post, failure))
+        except PostNotFoundError:
+            return None
+        return stored.post.status
+
+
+async def remove_if_deleted(posts: PostStore, images: ImageStore, post_id: str) -> None:
+    """Remove what came late for a post that was deleted. Files of a post that is merely not known
+    stay: the database may be the wrong one, and what is nobody's is for the sweeper."""
+    if await posts.was_deleted(post_id):
+        await images.remove(post_id)
+
+
+class JobDone(NamedTuple):
+    """A job and how it ended: a post status, `deleted`, `retried` or `parked` (with the error)."""
+
+    post_id: str
+    outcome: str
+    error: str | None = None
+
+
+@dataclass(frozen=True)
+class JobRunner:
+    """Takes image work as it comes due, retries what broke, and parks what keeps breaking (one
+    machine).
+
+    `lease_ms` must be longer than the renderer ever takes, or two would work on one image (which is
+    harmless, and a waste). Work that failed `max_failures` times is parked. Leases that ended with
+    the process (somebody pulled the plug, again) are no fault of the image's, up to `max_leases` of
+    them.
+    """
+
+    jobs: JobQueue
+    publisher: ImagePublisher
+    lease_ms: int
+    max_failures: int = 3
+    max_leases: int = 20
+
+    async def run_next(self) -> JobDone | None:
+        """Do one job that is due; None if there was none."""
+        job = await self.jobs.lease(self.lease_ms)
+        if job is None:
+            return None
+        if job.leases > self.max_leases:
+            return await self._park(job, f"the process ended during {job.leases - 1} attempts")
+        try:
+            status = await self.publisher.publish(job.post_id)
+        except (ImageWorkFailedError, ImagePosterError) as exc:
+            return await self._retry(job, error_text(exc))
+        return JobDone(job.post_id, status or "deleted")
+
+    async def _retry(self, job: Job, error: str) -> JobDone:
+        if job.failures + 1 >= self.max_failures:
+            return await self._park(job, error)
+        await self.jobs.retry(job, delay_ms=_FIRST_RETRY_MS << job.failures, error=error)
+        return JobDone(job.post_id, "retried", error)
+
+    async def _park(self, job: Job, error: str) -> JobDone:
+        await self.jobs.park(job, error=error)
+        return JobDone(job.post_id, "parked", error)
+
+
+@dataclass(frozen=True)
+class StoredImagePublisher:
+    """The image work of one post, begun by the storage that was given the image (AWS).
+
+    Safe under redelivery, and in any order: only a post that awaits its image, or is `processing`,
+    moves, and what comes late for a deleted one is removed. What fails through our fault is raised,
+    to be delivered again; after `max_failures` the post is `failed` as well, so that its creator
+    knows, and the event goes to the dead-letter queue.
+    """
+
+    posts: PostStore
+    images: ImageStore
+    publisher: ImagePublisher
+    failures: FailureCounter
+    max_failures: int = 3
+
+    async def publish(self, post_id: str) -> PostStatus | None:
+        """What the post is now; None if it was deleted or is not known. Raises
+        `ImageWorkFailedError` and errors of the stores."""
+        if await self.posts.find(post_id) is None:
+            await remove_if_deleted(self.posts, self.images, post_id)
+            return None
+        try:
+            await self.posts.update(post_id, uploaded_post)  # a signed PUT tells the storage only
+            return await self.publisher.publish(post_id)
+        except PostNotFoundError:
+            await remove_if_deleted(self.posts, self.images, post_id)
+            return None
+        except (ImageWorkFailedError, ImagePosterError) as exc:
+            if await self.failures.note(post_id, error_text(exc)) >= self.max_failures:
+                await self.posts.update(post_id, lambda post: failed_post(post, PROCESSING_FAILED))
+            raise
+
+
+@dataclass(frozen=True)
+class JobReplayer:
+    """Tries image work again that was given up (AWS). Safe to repeat: what is `ready` meanwhile
+    stays so."""
+
+    posts: PostStore
+    failures: FailureCounter
+    starter: JobStarter
+
+    async def replay(self, post_id: str) -> bool:
+        """Make the post's work due again, as if it were new; False if the post is gone."""
+        try:
+            await self.failures.clear(post_id)
+            await self.posts.update(post_id, replayed_post)
+        except PostNotFoundError:
+            return False
+        await self.starter.start(post_id)
+        return True
+
+
+def error_text(error: Exception) -> str:
+    """What an operator reads of an error."""
+    return f"{type(error).__name__}: {error}"

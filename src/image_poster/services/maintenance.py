@@ -1,0 +1,223 @@
+"""What follows from a write, or from a crash, after it was answered. Every step may be repeated."""
+
+from contextlib import suppress
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import NamedTuple
+
+from image_poster.domain.errors import ChecksumMismatchError
+from image_poster.domain.idempotency import KEPT_MS
+from image_poster.domain.identity import Identity
+from image_poster.domain.uploads import Upload
+from image_poster.ports.clock import Clock
+from image_poster.ports.comments import CommentCounter
+from image_poster.ports.feed import Drift, FeedRebuilder
+from image_poster.ports.images import ImageCache, ImageStore, SweepableImages
+from image_poster.ports.jobs import JobStarter
+from image_poster.ports.posts import PostStore, TombstoneQueue, TombstoneStore
+from image_poster.ports.uploads import AwaitedUploads, UploadStore
+from image_poster.services.posts import PostService
+from image_poster.services.uploads import UploadService
+from image_poster.tus.decisions import is_complete
+
+QUARANTINE_KEPT_MS = 7 * 24 * 3600 * 1000
+_COMMENTS_AT_A_TIME = 500
+_POSTS_AT_A_TIME = 100
+_REBUILT_AT_A_TIME = 200
+_THE_SERVICE = Identity("", admin=True)
+
+
+@dataclass(frozen=True)
+class PostPurger:
+    """Removes what is left of deleted posts. Resumable: the tombstone says what is left."""
+
+    tombstones: TombstoneStore
+    images: ImageStore
+
+    async def purge(self, post_id: str) -> None:
+        """Remove the images and comments of one deleted post, in small steps so that nobody waits
+        for it."""
+        await self.images.remove(post_id)
+        while await self.tombstones.purge_comments(post_id, _COMMENTS_AT_A_TIME):
+            pass
+        await self.tombstones.mark_purged(post_id)
+
+
+class Swept(NamedTuple):
+    """How many deleted posts were purged, how many files of unknown posts were moved to quarantine,
+    and how many were deleted there."""
+
+    deleted: int
+    quarantined: int
+    purged: int
+
+
+@dataclass(frozen=True)
+class Sweeper:
+    """Clears away what crashes and deletions left behind (one machine).
+
+    Only what is known to have been deleted is deleted. Files of posts that the database does not
+    know are moved to quarantine: a crash may have left them, but the database may also be empty, or
+    an older copy. They are deleted `QUARANTINE_KEPT_MS` later, if no post has come to ask for them.
+    Beside running requests, only files older than any of them may be swept: a request may be about
+    to write the row of a younger one.
+    """
+
+    posts: PostStore
+    images: SweepableImages
+    tombstones: TombstoneQueue
+    purger: PostPurger
+    clock: Clock
+
+    async def sweep(self, *, older_than_ms: int) -> Swept:
+        """One round over the files from before that time. What may be deleted goes first: moving
+        needs room on the disk."""
+        deleted = await self.purge_deleted()
+        purged = await self._purge_quarantine()
+        quarantined = 0
+        async for post_id in self.images.leftovers(older_than_ms):
+            if await self.posts.find(post_id) is None:
+                quarantined += await self._clear(post_id)
+        await self.tombstones.forget(self.clock.now_ms() - KEPT_MS)
+        return Swept(deleted, quarantined, purged)
+
+    async def purge_deleted(self) -> int:
+        """Purge deleted posts; how many those were."""
+        count = 0
+        while pending := await self.tombstones.pending(_POSTS_AT_A_TIME):
+            for post_id in pending:
+                await self.purger.purge(post_id)
+            count += len(pending)
+        return count
+
+    async def is_asked_for(self, post_id: str) -> bool:
+        """Whether there is a post that lacks its original: the right database has come back, and
+        its files have not yet."""
+        if await self.posts.find(post_id) is None:
+            return False
+        return not await self.images.has_original(post_id)
+
+    async def _purge_quarantine(self) -> int:
+        before_ms, count = self.clock.now_ms() - QUARANTINE_KEPT_MS, 0
+        async for post_id in self.images.quarantined(before_ms):
+            if not await self.is_asked_for(post_id):
+                count += await self.images.purge(post_id, before_ms)
+        return count
+
+    async def _clear(self, post_id: str) -> int:
+        """How many files were moved to quarantine."""
+        if await self.posts.was_deleted(post_id):
+            await self.images.remove(post_id)
+            return 0
+        return await self.images.quarantine(post_id, self.clock.now_ms())
+
+
+@dataclass(frozen=True)
+class UploadSettler:
+    """At the start and every hour: completes uploads that are complete, and drops what has expired
+    (one machine).
+
+    An upload whose original is there is complete, whatever the database says of it: it may be an
+    older copy, from before the last byte came.
+    """
+
+    awaited: AwaitedUploads
+    images: ImageStore
+    uploads: UploadStore
+    upload_service: UploadService
+    post_service: PostService
+    clock: Clock
+
+    async def complete(self) -> int:
+        """How many uploads there were to complete. To be called when no request can be under way:
+        asking for offsets takes uploads over."""
+        completed = 0
+        for post_id, upload in await self.awaited.awaiting():
+            if await self._is_whole(post_id, upload):
+                with suppress(ChecksumMismatchError):  # then its client finds it empty
+                    await self.upload_service.complete(post_id, upload)
+                    completed += 1
+        return completed
+
+    async def expire(self) -> int:
+        """Delete the uploads whose time is over; how many there were."""
+        now, expired = self.clock.now_ms(), 0
+        for post_id, upload in await self.awaited.awaiting():
+            if upload.expires_ms > now:
+                continue
+            if await self.images.has_original(post_id):
+                await self.upload_service.complete(post_id, upload)
+                continue
+            await self.post_service.delete(post_id, _THE_SERVICE)
+            expired += 1
+        return expired
+
+    async def _is_whole(self, post_id: str, upload: Upload) -> bool:
+        if await self.images.has_original(post_id):
+            return True
+        return is_complete(upload, await self.uploads.offset(post_id))
+
+
+class Rebuilt(NamedTuple):
+    """How many posts were checked, and which were wrong (and are right now)."""
+
+    checked: int
+    drifted: list[Drift]
+
+
+@dataclass(frozen=True)
+class Rebuilder:
+    """Derives counts and latest comments anew from the comments, in batches of posts, so that it
+    can run beside the service."""
+
+    feed: FeedRebuilder
+    batch: int = _REBUILT_AT_A_TIME
+
+    async def rebuild(self) -> Rebuilt:
+        """All posts."""
+        checked, drifted, after = 0, list[Drift](), None
+        while True:
+            step = await self.feed.rebuild(after, self.batch)
+            checked += step.checked
+            drifted += step.drifted
+            if step.next is None:
+                return Rebuilt(checked, drifted)
+            after = step.next
+
+
+class PostEvent(StrEnum):
+    """What a post has become: `RECEIVED`, all pieces of its image are there; `DELETED`, also by
+    expiring."""
+
+    RECEIVED = "received"
+    DELETED = "deleted"
+
+
+class PostChanges(NamedTuple):
+    """All that a stream batch says about one post: its changed comments by their ids, and what the
+    post has become."""
+
+    post_id: str
+    comments: frozenset[str]
+    events: frozenset[PostEvent]
+
+
+@dataclass(frozen=True)
+class ChangeApplier:
+    """Applies changes of posts and comments after they were answered (AWS). Whoever delivers
+    changes may deliver them again."""
+
+    counter: CommentCounter
+    starter: JobStarter
+    purger: PostPurger
+    cache: ImageCache
+
+    async def apply(self, changes: PostChanges) -> None:
+        """Count the comments, start the image work, or purge what was deleted."""
+        if PostEvent.DELETED in changes.events:
+            await self.purger.purge(changes.post_id)
+            await self.cache.forget(changes.post_id)
+        elif PostEvent.RECEIVED in changes.events:
+            await self.starter.start(changes.post_id)
+        if changes.comments:
+            await self.counter.count(changes.post_id, changes.comments)

@@ -1,0 +1,127 @@
+"""Posts: create, read, wait for, edit, delete."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from image_poster.domain.errors import BusyError, ImagePosterError, PostNotFoundError
+from image_poster.domain.idempotency import Answer, answer_once
+from image_poster.domain.identity import Identity
+from image_poster.domain.ids import rfc3339
+from image_poster.domain.limits import Limits
+from image_poster.domain.posts import (
+    Post,
+    PostStatus,
+    PostTexts,
+    StoredPost,
+    check_visible,
+    edited_post,
+    new_post,
+    new_stored_post,
+)
+from image_poster.ports.clock import Clock
+from image_poster.ports.images import ImageStore, StagedImage
+from image_poster.ports.posts import PostStore
+
+
+class PostDraft(NamedTuple):
+    """What came with an image; `image_sha256` tells one image from another, where that matters
+    (with an idempotency key)."""
+
+    texts: PostTexts
+    image_sha256: bytes
+
+
+@dataclass(frozen=True)
+class PostService:
+    """`render` makes a post's body as the API shows it: that is what an idempotency record keeps.
+
+    Waiting for a post asks the store every `poll_seconds`, which works across processes and
+    machines alike.
+    """
+
+    posts: PostStore
+    images: ImageStore
+    clock: Clock
+    limits: Limits
+    render: Callable[[StoredPost], bytes]
+    poll_seconds: float = 0.05
+
+    async def create(
+        self,
+        post_id: str,
+        creator: Identity,
+        draft: PostDraft,
+        image: StagedImage,
+        key: str | None = None,
+    ) -> Answer:
+        """Keep the staged image and its post, which is then `processing`; with an idempotency key,
+        once.
+
+        Bytes first, then the row that points at them: a crash in between leaves an orphan file for
+        the sweeper, and never a row without its image. Raises `ValidationFailedError`,
+        `IdempotencyKeyReusedError` and errors of the stores.
+        """
+        texts, now = draft.texts.checked(self.limits), self.clock.now_ms()
+        post = new_post(post_id, PostStatus.PROCESSING, creator, texts, now)
+        answer = Answer(self.render(new_stored_post(post)), f"/posts/{post_id}")
+        request = (b"post", *(text.encode() for text in draft.texts), draft.image_sha256)
+        record = answer.record(creator.user, key, *request)
+        await image.commit()
+        try:
+            given = await answer_once(self.posts.add(post, record), answer, record)
+        except BusyError:
+            raise  # the row may have been written and only its answer lost: keep its image
+        except ImagePosterError:
+            await self.images.remove(post_id)
+            raise
+        if given.replayed:
+            await self.images.remove(post_id)
+        return given
+
+    async def get(self, post_id: str, viewer: Identity | None, *, wait: float = 0) -> StoredPost:
+        """The post, as soon as it is not `processing` or `wait` seconds are over. Raises
+        `PostNotFoundError`, also for one that `viewer` may not see."""
+        deadline = asyncio.get_running_loop().time() + wait
+        while True:
+            stored = await self.posts.find(post_id)
+            if stored is None:
+                raise PostNotFoundError
+            post = stored.post
+            check_visible(post, viewer)
+            left = deadline - asyncio.get_running_loop().time()
+            if left <= 0 or not await self._will_move(post):
+                return stored
+            await asyncio.sleep(min(self.poll_seconds, left))
+
+    async def edit(
+        self, post_id: str, editor: Identity, *, caption: str | None, alt: str | None
+    ) -> StoredPost:
+        """The post with another caption or alt text (None leaves it), for its creator or an admin.
+        Raises `ValidationFailedError`, `PostNotFoundError` and `NotYoursError`."""
+        given = PostTexts(caption or "", alt or "").checked(self.limits)
+        caption = None if caption is None else given.caption
+        alt = None if alt is None else given.alt
+        now = rfc3339(self.clock.now_ms())
+        return await self.posts.update(
+            post_id, lambda post: edited_post(post, editor, caption=caption, alt=alt, now=now)
+        )
+
+    async def delete(self, post_id: str, by: Identity) -> None:
+        """Delete the post for its creator or an admin; repeating it is a no-op for who did it.
+
+        The one durable fact is the post's own removal; its images go before the answer, since
+        people
+        who delete an image expect it gone, and its comments follow (`maintenance.PostPurger`).
+        Raises `PostNotFoundError` and `NotYoursError`.
+        """
+        await self.posts.remove(post_id, by)
+        await self.images.remove(post_id)
+
+    async def _will_move(self, post: Post) -> bool:
+        """Whether waiting may help: also where the storage has been given the image, and the event
+        that tells us is still on its way (AWS)."""
+        if post.status is PostStatus.AWAITING_UPLOAD:
+            return await self.images.has_original(post.id)
+        return post.status is PostStatus.PROCESSING

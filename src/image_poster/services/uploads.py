@@ -1,0 +1,280 @@
+"""Uploads: reserve a post whose image comes later, receive its bytes, complete it, end it."""
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import msgspec
+
+from image_poster.domain.errors import (
+    ChecksumMismatchError,
+    InvalidRequestError,
+    PostNotFoundError,
+    UnsupportedImageError,
+    UploadGoneError,
+    UploadNotFoundError,
+    UploadTakenOverError,
+    UploadTooLargeError,
+)
+from image_poster.domain.idempotency import Answer, answer_once
+from image_poster.domain.identity import Identity
+from image_poster.domain.ids import new_id
+from image_poster.domain.images import SNIFF_BYTES, sniff
+from image_poster.domain.limits import UPLOAD_KEPT_MS, Limits
+from image_poster.domain.posts import (
+    Post,
+    PostStatus,
+    StoredPost,
+    new_post,
+    new_stored_post,
+    uploaded_post,
+)
+from image_poster.domain.uploads import PutTerms, Upload, UploadOrder, UploadTargets
+from image_poster.ports.clock import Clock
+from image_poster.ports.posts import PostStore
+from image_poster.ports.uploads import (
+    PutUrlSigner,
+    UploadRecord,
+    UploadRecordStore,
+    UploadStore,
+    UploadWriter,
+)
+from image_poster.services.posts import PostService
+from image_poster.tus.decisions import (
+    bytes_allowed,
+    check_new_length,
+    is_complete,
+    length_to_declare,
+    repeats_the_end,
+)
+from image_poster.tus.headers import Checksum
+
+
+class Patch(NamedTuple):
+    """One request's part of an upload: where it goes (None: it is the whole), how long its body
+    says it is, the upload's whole length if it is said now, and the checksum of the body."""
+
+    offset: int | None
+    declared_bytes: int | None = None
+    length: int | None = None
+    checksum: Checksum | None = None
+
+
+class UploadState(NamedTuple):
+    """Where an upload is."""
+
+    upload: Upload
+    offset: int
+
+
+@dataclass(frozen=True)
+class UploadService:
+    """Bytes are kept as they come, so a cut loses none; the newest request for an upload ends any
+    older one. `render` makes a reservation's body as the API shows it."""
+
+    posts: PostStore
+    records: UploadRecordStore
+    uploads: UploadStore
+    put_urls: PutUrlSigner
+    post_service: PostService
+    clock: Clock
+    limits: Limits
+    render: Callable[[StoredPost, UploadTargets], bytes]
+
+    async def reserve_by_tus(
+        self, creator: Identity, order: UploadOrder, key: str | None
+    ) -> tuple[Answer, Upload]:
+        """Where the upload is, and its terms (if it is new); one write. Raises what
+        `check_new_length` does, `ValidationFailedError` and `IdempotencyKeyReusedError`."""
+        post, upload = self._reserved(creator, order)
+        answer = Answer(b"", f"/uploads/{post.id}")
+        request = (b"upload", str(order.length).encode(), order.metadata.encode())
+        record = answer.record(creator.user, key, *request)
+        given = await answer_once(self.posts.add(post, record, upload), answer, record)
+        return given, upload
+
+    async def reserve_as_post(
+        self, creator: Identity, order: UploadOrder, content_type: str, key: str | None
+    ) -> Answer:
+        """The post, and where its bytes may go; one write. Raises as `reserve_by_tus` does."""
+        post, upload = self._reserved(creator, order)
+        terms = PutTerms(content_type, order.length or 0, order.sha256)
+        put = self.put_urls.sign(post.id, terms, upload.expires_ms)
+        targets = UploadTargets(f"/uploads/{post.id}", put)
+        answer = Answer(self.render(new_stored_post(post), targets), f"/posts/{post.id}")
+        texts = (*(text.encode() for text in order.texts), content_type.encode())
+        request = (b"reserve", str(order.length).encode(), order.sha256, *texts)
+        record = answer.record(creator.user, key, *request)
+        return await answer_once(self.posts.add(post, record, upload), answer, record)
+
+    async def state(self, post_id: str, who: Identity) -> UploadState:
+        """Where the upload is; asking takes it over from a request that may be half-open.
+
+        If all is there, it is completed here: the request that brought the last byte may have been
+        ended just before it could. Raises `UploadNotFoundError`, `UploadGoneError` and
+        `ChecksumMismatchError`.
+        """
+        record = await self._find(post_id, who)
+        if not record.awaiting:
+            return _finished(record.upload)
+        offset = await self.uploads.offset(post_id, offset_hint=record.offset)
+        return await self._completed(post_id, UploadState(record.upload, offset))
+
+    async def append(
+        self, post_id: str, who: Identity, patch: Patch, chunks: AsyncIterator[bytes]
+    ) -> UploadState:
+        """Append a body, and complete the upload if it was the last. Raises as `state` does, what
+        `tus.decisions` refuses, `UploadTakenOverError` and `UnsupportedImageError`."""
+        record = await self._find(post_id, who)
+        if not record.awaiting:
+            finished = _finished(record.upload)
+            self._allowed(patch, *finished)
+            return finished
+        return await self._receive(post_id, record, patch, chunks)
+
+    async def put(
+        self, post_id: str, declared_bytes: int | None, chunks: AsyncIterator[bytes]
+    ) -> None:
+        """Take the whole in one go, from whoever has its signed URL; repeating it is a no-op.
+
+        What came before a cut is kept here too, and can be continued. Raises as `append` does, and
+        `InvalidRequestError` for a body that is too short.
+        """
+        record = await self._find(post_id, None)
+        if not record.awaiting:
+            return
+        if declared_bytes is not None and declared_bytes < (record.upload.length or 0):
+            raise _too_short(record.upload)
+        state = await self._receive(post_id, record, Patch(None, declared_bytes), chunks)
+        if not is_complete(*state):
+            raise _too_short(record.upload)
+
+    async def complete(self, post_id: str, upload: Upload) -> None:
+        """Make the bytes the post's original, and the post `processing`: the one completion that
+        every upload ends in.
+
+        Idempotent: running it twice, or both at once, makes one post, and a crash between its two
+        steps is mended by running it again. Raises `ChecksumMismatchError`, with nothing kept, if
+        the bytes are not what was announced.
+        """
+        await self.uploads.promote(post_id, upload.sha256)
+        await self.posts.update(post_id, uploaded_post)
+
+    async def terminate(self, post_id: str, who: Identity) -> None:
+        """Drop the upload, complete or not, and with it the post that it is (tus 1.0.0,
+        Termination,
+        DELETE); repeating it is a no-op for who did it. Raises `UploadNotFoundError` and
+        `UploadGoneError`."""
+        with suppress(UploadGoneError):  # by this very user, perhaps
+            await self.state(post_id, who)
+        try:
+            await self.post_service.delete(post_id, who)
+        except PostNotFoundError as exc:
+            raise UploadGoneError from exc
+
+    def _reserved(self, creator: Identity, order: UploadOrder) -> tuple[Post, Upload]:
+        check_new_length(order.length, self.limits.image_bytes)
+        now, texts = self.clock.now_ms(), order.texts.checked(self.limits)
+        post = new_post(new_id(), PostStatus.AWAITING_UPLOAD, creator, texts, now)
+        return post, Upload(order.length, now + UPLOAD_KEPT_MS, order.metadata, order.sha256)
+
+    async def _receive(
+        self, post_id: str, record: UploadRecord, patch: Patch, chunks: AsyncIterator[bytes]
+    ) -> UploadState:
+        writer = await self.uploads.take(
+            post_id, unverified=patch.checksum is not None, offset_hint=record.offset
+        )
+        try:
+            if patch.offset is None and not is_complete(record.upload, writer.offset):
+                await writer.rewind(0)
+            upload = await self._with_length(post_id, record.upload, patch, writer.offset)
+            allowed = self._allowed(patch, upload, writer.offset)
+            if allowed is not None:
+                await _write_verified(writer, chunks, allowed, patch.checksum)
+                await writer.commit()
+        except asyncio.CancelledError as exc:
+            raise _reason(writer, exc) from exc
+        finally:
+            await writer.close()
+        return await self._completed(post_id, UploadState(upload, writer.offset))
+
+    async def _completed(self, post_id: str, state: UploadState) -> UploadState:
+        if is_complete(*state):
+            await self.complete(post_id, state.upload)
+        return state
+
+    def _allowed(self, patch: Patch, upload: Upload, at: int) -> int | None:
+        """How many bytes may be taken; None if all are there, and these are the last of them, or
+        the whole, once more, to be left unread."""
+        if patch.offset is None and is_complete(upload, at):
+            return None
+        if repeats_the_end(upload, at, patch.offset, patch.declared_bytes):
+            return None
+        asked = at if patch.offset is None else patch.offset
+        return bytes_allowed(upload, at, asked, patch.declared_bytes, self.limits.image_bytes)
+
+    async def _find(self, post_id: str, who: Identity | None) -> UploadRecord:
+        """The upload's record, for its creator, or (None) for whoever has proved a right to it."""
+        record = await self.records.find(post_id)
+        if record is None or (who is not None and who.user != record.creator):
+            raise UploadNotFoundError
+        if record.awaiting and record.upload.expires_ms <= self.clock.now_ms():
+            raise UploadGoneError
+        return record
+
+    async def _with_length(self, post_id: str, upload: Upload, patch: Patch, offset: int) -> Upload:
+        length = length_to_declare(upload, patch.length, offset, self.limits.image_bytes)
+        if length is None:
+            return upload
+        await self.records.declare_length(post_id, length)
+        return msgspec.structs.replace(upload, length=length)
+
+
+def _finished(upload: Upload) -> UploadState:
+    return UploadState(upload, upload.length or 0)
+
+
+def _too_short(upload: Upload) -> Exception:
+    return InvalidRequestError(f"Send the whole image: {upload.length} bytes were announced.")
+
+
+def _reason(writer: UploadWriter, cancelled: asyncio.CancelledError) -> BaseException:
+    """Why this request ends: it was taken over, or the whole service stops."""
+    task = asyncio.current_task()
+    if not writer.superseded or task is None:
+        return cancelled
+    task.uncancel()
+    return UploadTakenOverError()
+
+
+async def _write_verified(
+    writer: UploadWriter, chunks: AsyncIterator[bytes], allowed: int, checksum: Checksum | None
+) -> None:
+    """Write a body; with a checksum, whole or not at all: what cannot be verified is not kept."""
+    start = writer.offset
+    try:
+        await _write(writer, chunks, allowed, checksum)
+    except BaseException:
+        if checksum is not None and not writer.superseded:
+            await writer.rewind(start)
+        raise
+
+
+async def _write(
+    writer: UploadWriter, chunks: AsyncIterator[bytes], allowed: int, checksum: Checksum | None
+) -> None:
+    digest = hashlib.new(checksum.algorithm, usedforsecurity=False) if checksum else None
+    async for chunk in chunks:
+        if len(chunk) > allowed:
+            raise UploadTooLargeError
+        if writer.offset == 0 and len(chunk) >= min(SNIFF_BYTES, allowed) and sniff(chunk) is None:
+            raise UnsupportedImageError
+        if digest is not None:
+            digest.update(chunk)
+        await writer.write(chunk)
+        allowed -= len(chunk)
+    if digest is not None and checksum is not None and digest.digest() != checksum.digest:
+        raise ChecksumMismatchError

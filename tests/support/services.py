@@ -1,0 +1,47 @@
+"""Services over fakes, or over whichever adapters a test puts in their place."""
+
+from dataclasses import replace
+from typing import Any
+
+from image_poster.adapters.memory import (
+    ManualClock,
+    MemoryCommentStore,
+    MemoryFeedReader,
+    MemoryImageStore,
+    MemoryPostStore,
+    MemoryState,
+    MemoryUploadRecordStore,
+    MemoryUploadStore,
+)
+from image_poster.domain.limits import Limits
+from image_poster.domain.pages import CursorSigner
+from image_poster.domain.signing import Signer
+from image_poster.http.app import RENDERERS
+from image_poster.http.uploads import HmacPutUrlSigner
+from image_poster.services.container import Services, Stores, build_services
+
+_SIGNER = Signer(b"")
+
+
+def services(
+    state: MemoryState | None = None,
+    clock: ManualClock | None = None,
+    *,
+    limits: Limits | None = None,
+    **instead: Any,
+) -> Services:
+    """All services; `instead` are stores by their names in `Stores`."""
+    state, clock = state or MemoryState(), clock or ManualClock()
+    images = MemoryImageStore(clock)
+    stores = Stores(
+        posts=MemoryPostStore(state, clock),
+        comments=MemoryCommentStore(state, clock),
+        feed=MemoryFeedReader(state),
+        images=images,
+        uploads=MemoryUploadStore(images),
+        upload_records=MemoryUploadRecordStore(state),
+        put_urls=HmacPutUrlSigner(_SIGNER),
+        clock=clock,
+    )
+    stores = replace(stores, **instead)
+    return build_services(stores, limits or Limits(), CursorSigner(_SIGNER), RENDERERS)
