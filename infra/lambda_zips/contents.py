@@ -48,11 +48,11 @@ _ALL = (
     *("msgspec", "python-ulid", "structlog", "typing_extensions"),
 )
 _ELSEWHERE = (
-    *("cli", "client", "editions/local", "editions/memory"),
-    *("adapters/memory", "adapters/sqlite", "adapters/files", "adapters/sqs"),
+    *("cli", "client", "editions/local", "editions/server.py"),
+    *("adapters/memory.py", "adapters/sqlite", "adapters/files", "adapters/sqs.py"),
 )
-_PICTURES = ("adapters/vips",)
-_HTTP = ("http", "adapters/oidc")
+_IMAGES = ("adapters/vips",)
+_HTTP = ("http", "adapters/oidc.py")
 
 API = Package(
     name="api",
@@ -63,11 +63,11 @@ API = Package(
         *("joserfc", "cryptography", "cffi", "PyYAML", "swagger-ui-bundle-v2"),
     ),
     services=("dynamodb", "s3"),
-    without=(*_ELSEWHERE, *_PICTURES),
+    without=(*_ELSEWHERE, *_IMAGES),
 )
 IMAGE = Package(
     name="image",
-    handler="image_poster.editions.aws.image_stored",
+    handler="image_poster.editions.aws.images",
     distributions=(*_ALL, "pyvips-binary", "cffi", "pillow", "pillow_heif", "blurhash"),
     sources=("pyvips",),
     services=("dynamodb", "s3"),
@@ -78,6 +78,6 @@ STREAM = Package(
     handler="image_poster.editions.aws.stream",
     distributions=_ALL,
     services=("dynamodb", "s3", "cloudfront"),
-    without=(*_ELSEWHERE, *_HTTP, *_PICTURES),
+    without=(*_ELSEWHERE, *_HTTP, *_IMAGES),
 )
 PACKAGES = (API, IMAGE, STREAM)
