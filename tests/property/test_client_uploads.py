@@ -8,9 +8,8 @@ from typing import NamedTuple
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from image_poster.client.posting import Draft, Job, _Unrecorded
+from image_poster.client.posting import Draft, FileSource, Job, Source, StreamSource, _Unrecorded
 from image_poster.client.retries import Policy, Retries
-from image_poster.client.sources import FileSource, Source, StreamSource
 from image_poster.client.steps import (
     Cut,
     Outcome,

@@ -18,9 +18,8 @@ from image_poster.domain.errors import (
 from image_poster.domain.feed import FeedPosition
 from image_poster.domain.images import Size, large_size, sniff, working_size
 from image_poster.domain.limits import Limits, clean
-from image_poster.domain.pages import CursorSigner
 from image_poster.domain.posts import PostTexts
-from image_poster.domain.signing import Signer
+from image_poster.domain.signing import CursorSigner, Signer
 from image_poster.http.multipart import receive_post_form
 from image_poster.http.ranges import matches, requested_range
 from image_poster.services.posts import PostDraft

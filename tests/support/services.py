@@ -14,8 +14,7 @@ from image_poster.adapters.memory import (
     MemoryUploadStore,
 )
 from image_poster.domain.limits import Limits
-from image_poster.domain.pages import CursorSigner
-from image_poster.domain.signing import Signer
+from image_poster.domain.signing import CursorSigner, Signer
 from image_poster.http.app import RENDERERS
 from image_poster.http.uploads import HmacPutUrlSigner
 from image_poster.services.container import Services, Stores, build_services

@@ -11,8 +11,8 @@ import pytest
 
 from image_poster.client import AsyncImagePosterClient, GaveUpError, ImagePosterClient, InUseError
 from image_poster.client.journal import KEPT_SECONDS, Journal, UploadIdentity, sha256_of
+from image_poster.client.posting import StreamSource, open_source
 from image_poster.client.retries import Policy, Retries
-from image_poster.client.sources import StreamSource, open_source
 from image_poster.client.steps import Cut, Outcome, Pause, Reply, Send, UploadState
 from image_poster.client.transport import base_headers, base_url
 

@@ -16,9 +16,8 @@ from image_poster.domain.feed import FeedPosition
 from image_poster.domain.identity import Identity
 from image_poster.domain.ids import is_id, new_id, rfc3339
 from image_poster.domain.images import RenderedImage, Size
-from image_poster.domain.pages import CursorSigner
 from image_poster.domain.posts import Failure, Post, PostStatus
-from image_poster.domain.signing import Signer
+from image_poster.domain.signing import CursorSigner, Signer
 
 RENDERED = RenderedImage(Size(600, 600), Size(1600, 1067), "U0hash")
 

@@ -24,7 +24,6 @@ from image_poster.domain.feed import FeedPage, FeedPosition, FeedQuery, FeedSort
 from image_poster.domain.idempotency import AlreadyAnsweredError, IdempotencyRecord
 from image_poster.domain.identity import Identity
 from image_poster.domain.images import RENDITIONS
-from image_poster.domain.pages import Page
 from image_poster.domain.posts import (
     PROCESSING_FAILED,
     Post,
@@ -37,6 +36,7 @@ from image_poster.domain.posts import (
     is_parked,
     replayed_post,
 )
+from image_poster.domain.signing import Page
 from image_poster.domain.uploads import Upload
 from image_poster.ports.clock import Clock
 from image_poster.ports.feed import RebuiltBatch

@@ -7,7 +7,7 @@ import click
 from image_poster import __version__
 from image_poster.cli import operator, posts, user
 from image_poster.client import GaveUpError, RefusedError
-from image_poster.editions.settings import StartError
+from image_poster.editions import StartError
 
 REFUSED, USAGE, GAVE_UP = 1, 2, 3
 

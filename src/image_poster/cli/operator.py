@@ -11,8 +11,8 @@ from typing import Any
 import click
 
 from image_poster.cli.options import setting_options
+from image_poster.editions import StartError
 from image_poster.editions.local.settings import Settings
-from image_poster.editions.settings import StartError
 
 _NOTHING = "nothing has failed"
 

@@ -6,15 +6,18 @@ sync, asynchronous                           the same steps, carried out in two 
 """
 
 from image_poster.client.asynchronous import AsyncImagePosterClient
-from image_poster.client.errors import ClientError, GaveUpError, InUseError, RefusedError
 from image_poster.client.results import (
+    ClientError,
     Comment,
     Comments,
     Failure,
     Feed,
+    GaveUpError,
     Image,
+    InUseError,
     Post,
     Progress,
+    RefusedError,
     Rendition,
 )
 from image_poster.client.retries import Policy

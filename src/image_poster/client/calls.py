@@ -10,8 +10,7 @@ from urllib.parse import urlencode
 
 import msgspec
 
-from image_poster.client.errors import GaveUpError
-from image_poster.client.results import Comment, Comments, Feed, Post
+from image_poster.client.results import Comment, Comments, Feed, GaveUpError, Post
 from image_poster.client.retries import Policy, Retries
 from image_poster.client.steps import Reply, Send, Steps
 from image_poster.client.uploading import refusal

@@ -18,7 +18,7 @@ from typing import NamedTuple
 import msgspec
 from platformdirs import user_state_path
 
-from image_poster.client.errors import InUseError
+from image_poster.client.results import InUseError
 from image_poster.client.steps import UploadState
 
 # As long as the service keeps an unfinished upload and an idempotency key.

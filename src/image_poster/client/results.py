@@ -1,5 +1,11 @@
-"""What calls give: the client's own shapes, which know nothing of the server's code. Fields that a
-later service adds are passed over."""
+"""What calls give and raise: the client's own shapes, which know nothing of the server's code.
+Fields that a later service adds are passed over.
+
+    ClientError
+    ├── RefusedError      the service said no: asking again the same way will not help
+    └── GaveUpError       the service could not be reached, or was not able to, for too long
+        └── InUseError    the same upload is going on in another process
+"""
 
 from typing import Literal
 
@@ -85,3 +91,26 @@ class Progress(msgspec.Struct, frozen=True):
     total: int | None
     trouble: str = ""
     retry_in: float = 0.0
+
+
+class ClientError(Exception):
+    """Base of all."""
+
+
+class RefusedError(ClientError):
+    """The service said no: `status` and `code` are the problem's, the text says what to do."""
+
+    def __init__(self, status: int, code: str, detail: str) -> None:
+        self.status = status
+        self.code = code
+        self.detail = detail
+        super().__init__(f"{detail} ({code})")
+
+
+class GaveUpError(ClientError):
+    """Tried for as long as patience lasted. An upload goes on where it was when it is asked for
+    again; anything else may or may not have happened."""
+
+
+class InUseError(GaveUpError):
+    """Another process is uploading this very file."""

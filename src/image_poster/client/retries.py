@@ -8,7 +8,7 @@ from email.utils import parsedate_to_datetime
 
 import msgspec
 
-from image_poster.client.errors import GaveUpError
+from image_poster.client.results import GaveUpError
 from image_poster.client.steps import Cut, Outcome, Pause, Reply, Send, Steps
 
 # Too many requests, and what a service or something before it answers when it is not able to.

@@ -12,8 +12,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from image_poster.client.errors import GaveUpError, RefusedError
-from image_poster.client.results import Progress
+from image_poster.client.results import GaveUpError, Progress, RefusedError
 from image_poster.client.retries import Retries, is_passing, problem
 from image_poster.client.steps import Outcome, Read, Remember, Reply, Send, Steps, UploadState
 

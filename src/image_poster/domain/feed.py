@@ -5,8 +5,8 @@ from typing import NamedTuple
 
 import msgspec
 
-from image_poster.domain.pages import Page
 from image_poster.domain.posts import StoredPost
+from image_poster.domain.signing import Page
 
 
 class FeedSort(StrEnum):

@@ -1,7 +1,13 @@
-"""Logging: structured, to standard error, each line with the request id."""
+"""Logging: structured, to standard error, each line with the request id; and lines that CloudWatch
+draws metrics from.
+
+https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html
+"""
 
 import logging
 import sys
+import time
+from typing import Any
 
 import structlog
 
@@ -30,3 +36,13 @@ def configure(log_format: str) -> None:
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
     )
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
+
+
+NAMESPACE = "image-poster"
+
+
+def emf(**units: str) -> dict[str, Any]:
+    """What makes a log line a metric: the names of its numbers, with their units."""
+    metrics = [{"Name": name, "Unit": unit} for name, unit in units.items()]
+    directive = {"Namespace": NAMESPACE, "Dimensions": [["service"]], "Metrics": metrics}
+    return {"Timestamp": int(time.time() * 1000), "CloudWatchMetrics": [directive]}

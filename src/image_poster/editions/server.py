@@ -16,7 +16,7 @@ from granian.http import HTTP1Settings
 from granian.server.embed import Server
 from litestar.types import ASGIApp
 
-from image_poster.editions.settings import StartError
+from image_poster.editions import StartError
 
 GRACE_SECONDS = 9.0
 _BACKLOG = 1024

@@ -15,8 +15,8 @@ from litestar.params import FromQuery
 from image_poster.domain import errors
 from image_poster.domain.feed import FeedSort
 from image_poster.domain.limits import FEED_PAGE_DEFAULT, LATEST_DEFAULT
-from image_poster.domain.pages import Page
 from image_poster.domain.posts import StoredPost
+from image_poster.domain.signing import Page
 from image_poster.http import openapi
 from image_poster.http.posts import PostBody, ShownComments, check_shown, post_body
 from image_poster.http.requests import AnyRequest, PageLimit, services

@@ -6,7 +6,7 @@ from typing import Protocol
 from image_poster.domain.comments import Comment
 from image_poster.domain.idempotency import IdempotencyRecord
 from image_poster.domain.identity import Identity
-from image_poster.domain.pages import Page
+from image_poster.domain.signing import Page
 
 
 class CommentStore(Protocol):

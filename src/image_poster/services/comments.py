@@ -8,7 +8,7 @@ from image_poster.domain.idempotency import Answer, answer_once
 from image_poster.domain.identity import Identity
 from image_poster.domain.ids import new_id, rfc3339
 from image_poster.domain.limits import Limits, clean_required
-from image_poster.domain.pages import CursorSigner, Page
+from image_poster.domain.signing import CursorSigner, Page
 from image_poster.ports.clock import Clock
 from image_poster.ports.comments import CommentStore
 from image_poster.services.posts import PostService

@@ -4,8 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from image_poster.domain.limits import Limits
-from image_poster.domain.pages import CursorSigner
 from image_poster.domain.posts import StoredPost
+from image_poster.domain.signing import CursorSigner
 from image_poster.domain.uploads import UploadTargets
 from image_poster.ports.clock import Clock
 from image_poster.ports.comments import CommentStore

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 
 from image_poster.domain.feed import FeedPosition, FeedQuery, FeedSort
-from image_poster.domain.pages import CursorSigner, Page
 from image_poster.domain.posts import StoredPost
+from image_poster.domain.signing import CursorSigner, Page
 from image_poster.ports.feed import FeedReader
 
 

@@ -57,8 +57,8 @@ from image_poster.domain.errors import CommentNotFoundError, ImagePosterError, P
 from image_poster.domain.idempotency import KEPT_MS, IdempotencyRecord
 from image_poster.domain.identity import Identity
 from image_poster.domain.limits import LATEST_KEPT
-from image_poster.domain.pages import Page
 from image_poster.domain.posts import PostStatus, check_open_for_comments
+from image_poster.domain.signing import Page
 from image_poster.ports.clock import Clock
 
 _REMEMBERED_MS = 60_000

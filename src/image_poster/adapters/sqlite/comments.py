@@ -17,8 +17,8 @@ from image_poster.domain.errors import CommentNotFoundError, PostNotFoundError
 from image_poster.domain.idempotency import IdempotencyRecord
 from image_poster.domain.identity import Identity
 from image_poster.domain.limits import LATEST_KEPT
-from image_poster.domain.pages import Page
 from image_poster.domain.posts import check_open_for_comments
+from image_poster.domain.signing import Page
 from image_poster.ports.clock import Clock
 
 

@@ -13,13 +13,11 @@ from mangum import Mangum
 
 from image_poster.adapters.dynamodb.schema import post_key
 from image_poster.adapters.oidc import OidcTokenVerifier
-from image_poster.domain.pages import CursorSigner
-from image_poster.domain.signing import Signer
+from image_poster.domain.signing import CursorSigner, Signer
+from image_poster.editions import listed
 from image_poster.editions.aws import container
 from image_poster.editions.aws.settings import Settings, read_settings
-from image_poster.editions.aws.telemetry import emf
-from image_poster.editions.logs import configure
-from image_poster.editions.settings import listed
+from image_poster.editions.logs import configure, emf
 from image_poster.http.app import RENDERERS, HttpSettings, create_app
 from image_poster.http.auth import Claims, TokenAuthenticator
 from image_poster.http.middleware import Measured

@@ -5,7 +5,7 @@ from typing import Any
 import structlog
 
 from image_poster.adapters.dynamodb.stream import ChangesOfPost, changes_by_post
-from image_poster.editions.aws.telemetry import emf
+from image_poster.editions.logs import emf
 from image_poster.services.maintenance import ChangeApplier
 
 _log = structlog.get_logger()

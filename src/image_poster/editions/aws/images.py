@@ -16,8 +16,7 @@ from image_poster.adapters.vips.pipeline import RenderSettings
 from image_poster.adapters.vips.renderer import VipsImageRenderer
 from image_poster.editions.aws import container
 from image_poster.editions.aws.settings import read_settings
-from image_poster.editions.aws.telemetry import emf
-from image_poster.editions.logs import configure
+from image_poster.editions.logs import configure, emf
 
 configure("json")
 _settings = read_settings()

@@ -17,10 +17,10 @@ from image_poster.adapters.dynamodb.stream import (
 from image_poster.adapters.s3.schema import post_id_of
 from image_poster.adapters.sqs import GivenUpBatch, GivenUpImage, SqsDeadLetters
 from image_poster.domain.errors import ImagePosterError
+from image_poster.editions import StartError
 from image_poster.editions.aws import container
 from image_poster.editions.aws.changes import apply_batch
 from image_poster.editions.aws.settings import Settings
-from image_poster.editions.settings import StartError
 from image_poster.services.maintenance import Rebuilt
 
 Result = TypeVar("Result")

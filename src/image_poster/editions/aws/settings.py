@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields
 from typing import Any, get_type_hints
 
 from image_poster.domain.limits import LATEST_KEPT, Limits
-from image_poster.editions.settings import StartError
+from image_poster.editions import StartError
 
 _DEFAULTS = Limits()
 _PREFIX = "IMAGE_POSTER_"

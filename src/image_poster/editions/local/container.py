@@ -23,11 +23,10 @@ from image_poster.adapters.sqlite.uploads import SqliteUploadRecordStore
 from image_poster.adapters.vips.pipeline import RenderSettings
 from image_poster.adapters.vips.renderer import VipsImageRenderer
 from image_poster.domain.errors import BusyError
-from image_poster.domain.pages import CursorSigner
-from image_poster.domain.signing import Signer
+from image_poster.domain.signing import CursorSigner, Signer
+from image_poster.editions import StartError, listed
 from image_poster.editions.local.data_folder import database_path, signing_key
 from image_poster.editions.local.settings import Settings
-from image_poster.editions.settings import StartError, listed
 from image_poster.http import metrics
 from image_poster.http.app import RENDERERS, HttpSettings, create_app
 from image_poster.http.auth import DevAuthenticator

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from image_poster.editions.settings import StartError
+from image_poster.editions import StartError
 
 _KEY_BYTES = 32
 

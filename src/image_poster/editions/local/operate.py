@@ -12,10 +12,10 @@ import uvloop
 from image_poster.adapters.vips.selftest import unreadable_formats
 from image_poster.domain.errors import ImageNotFoundError
 from image_poster.domain.images import RENDITIONS
+from image_poster.editions import StartError
 from image_poster.editions.local.container import Container, open_container
 from image_poster.editions.local.data_folder import database_path, exclusively, prepare
 from image_poster.editions.local.settings import Settings
-from image_poster.editions.settings import StartError
 from image_poster.ports.jobs import ParkedJob
 from image_poster.services.maintenance import Rebuilt
 

@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args
 
 from image_poster.domain.images import ImageFit
 from image_poster.domain.limits import Limits
-from image_poster.editions.settings import StartError
+from image_poster.editions import StartError
 
 Auth = Literal["dev"]
 LogFormat = Literal["auto", "json", "console"]
