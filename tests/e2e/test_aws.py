@@ -246,7 +246,7 @@ def test_a_given_up_batch_of_the_stream_is_listed_and_replayed(deaf_stack: Stack
         MessageBody=json.dumps({"version": "1.0", "DDBStreamBatchInfo": batch}),
     )
     assert api.total(post["id"]) == 0
-    assert "1 changes of 2026-11-24T12:00:00Z  it could" in deaf_stack.operate("failed")
+    assert "1 changes of 2026-11-24T12:00:00Z  its changes could" in deaf_stack.operate("failed")
     assert "is due again" in deaf_stack.operate("failed", "--replay")
     assert api.total(post["id"]) == 1
     assert "nothing has failed" in deaf_stack.operate("failed")

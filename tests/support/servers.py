@@ -72,6 +72,8 @@ def running(command: tuple[str, ...], *flags: str) -> Iterator[Server]:
     finally:
         if server.process.poll() is None:
             server.stop()
+        else:
+            server.wait()  # it ended by itself: let go of its output
 
 
 @contextmanager

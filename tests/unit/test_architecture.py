@@ -2,6 +2,7 @@
 
 import ast
 import re
+import statistics
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from importlinter.cli import lint_imports
 
 PACKAGE = Path(__file__).parents[2] / "src" / "image_poster"
 MODULES = sorted(PACKAGE.rglob("*.py"))
-MAX_FUNCTION_LINES, MAX_FILE_LINES = 30, 360
+MAX_FUNCTION_LINES, MAX_FILE_LINES, MAX_FILES = 40, 360, 130
 LONG = {"memory.py", "errors.py"}  # all fakes; the one table
 
 
@@ -27,6 +28,40 @@ def test_files_and_functions_are_short(path: Path) -> None:
             assert node.end_lineno is not None
             lines = node.end_lineno - node.body[0].lineno + 1
             assert lines <= MAX_FUNCTION_LINES, f"{node.name} has {lines} lines"
+
+
+def nodes(*kinds: type[ast.AST]) -> list[ast.AST]:
+    trees = (ast.parse(path.read_text()) for path in MODULES)
+    return [node for tree in trees for node in ast.walk(tree) if isinstance(node, kinds)]
+
+
+def lines_of(node: ast.AST) -> int:
+    return int(node.end_lineno - node.lineno + 1)  # type: ignore[attr-defined]
+
+
+def test_there_are_few_modules_and_they_are_not_mostly_imports() -> None:
+    assert len(MODULES) <= MAX_FILES
+    imports = sum(map(lines_of, nodes(ast.Import, ast.ImportFrom)))
+    assert imports / sum(len(path.read_text().splitlines()) for path in MODULES) < 0.08
+
+
+def test_most_functions_are_much_shorter_than_the_longest() -> None:
+    lengths = sorted(map(lines_of, nodes(ast.FunctionDef, ast.AsyncFunctionDef)))
+    assert statistics.median(lengths) <= 7
+    assert lengths[len(lengths) * 9 // 10] <= 20
+    assert lengths[-1] <= MAX_FUNCTION_LINES
+
+
+OLD_WORDS = re.compile(
+    r"\b(pictures?|use ?cases?|Edge|receipts?|_MOST_\w*|MOST_\w*|bury|unfollowed)\b", re.IGNORECASE
+)
+
+
+def test_the_old_words_are_gone() -> None:
+    """Design, section 8. The schema's history still has the names that its tables once had."""
+    for path in MODULES:
+        if path.name != "schema.py":
+            assert not OLD_WORDS.search(path.read_text()), path
 
 
 def nouns(folder: str) -> set[str]:

@@ -11,15 +11,8 @@ from pathlib import Path
 
 import msgspec
 
+from image_poster.domain import errors
 from image_poster.domain.comments import Comment, encode_comment, join_latest
-from image_poster.domain.errors import (
-    ChecksumMismatchError,
-    CommentNotFoundError,
-    ImageNotFoundError,
-    PostNotFoundError,
-    UploadGoneError,
-    UploadTakenOverError,
-)
 from image_poster.domain.feed import FeedPage, FeedPosition, FeedQuery, FeedSort, cut_page
 from image_poster.domain.idempotency import AlreadyAnsweredError, IdempotencyRecord
 from image_poster.domain.identity import Identity
@@ -103,7 +96,7 @@ class MemoryState:
     def post(self, post_id: str) -> Post:
         """The post, or `PostNotFoundError`."""
         if post_id not in self.posts:
-            raise PostNotFoundError
+            raise errors.PostNotFoundError
         return self.posts[post_id].post
 
     def change(self, post_id: str, **changes: object) -> None:
@@ -163,7 +156,7 @@ class MemoryPostStore:
             tombstone = self._state.tombstones.get(post_id)
             if tombstone is not None and tombstone.user == by.user:
                 return
-            raise PostNotFoundError
+            raise errors.PostNotFoundError
         post = self._state.post(post_id)
         if not by.admin:
             check_visible(post, by)
@@ -212,10 +205,10 @@ class MemoryCommentStore:
 
     def _comment(self, post_id: str, comment_id: str) -> Comment:
         if self._state.post(post_id).status is not PostStatus.READY:
-            raise PostNotFoundError
+            raise errors.PostNotFoundError
         comment = self._state.comments.get(post_id, {}).get(comment_id)
         if comment is None:
-            raise CommentNotFoundError
+            raise errors.CommentNotFoundError
         return comment
 
 
@@ -312,7 +305,7 @@ class MemoryJobQueue:
 
 
 class MemoryTombstoneQueue:
-    """`Cleanup` over a `MemoryState`."""
+    """`TombstoneQueue` over a `MemoryState`."""
 
     def __init__(self, state: MemoryState) -> None:
         self._state = state
@@ -465,7 +458,7 @@ class MemoryImageStore:
         try:
             return self._files[post_id, name][0]
         except KeyError as exc:
-            raise ImageNotFoundError from exc
+            raise errors.ImageNotFoundError from exc
 
 
 class _MemoryWriter:
@@ -502,7 +495,7 @@ class _MemoryWriter:
 
     def _check(self) -> None:
         if self.superseded:
-            raise UploadTakenOverError
+            raise errors.UploadTakenOverError
 
 
 class MemoryUploadStore:
@@ -535,7 +528,7 @@ class MemoryUploadStore:
         received = self.images.received(post_id)
         if sha256 and hashlib.sha256(received).digest() != sha256:
             self.images.receive(post_id, b"")
-            raise ChecksumMismatchError
+            raise errors.ChecksumMismatchError
         self.images.promote(post_id)
 
     def let_go(self, post_id: str, writer: _MemoryWriter) -> None:
@@ -552,7 +545,7 @@ class MemoryUploadRecordStore:
 
     async def find(self, post_id: str) -> UploadRecord | None:
         if post_id in self._state.tombstones:
-            raise UploadGoneError
+            raise errors.UploadGoneError
         upload = self._state.uploads.get(post_id)
         if upload is None:
             return None

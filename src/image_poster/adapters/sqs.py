@@ -78,10 +78,10 @@ Content = TypeVar("Content")
 
 
 class DeadLetter(NamedTuple, Generic[Content]):
-    """What was given up, and the receipt with which it is removed from its queue."""
+    """What was given up, and the handle with which it is removed from its queue."""
 
     content: Content
-    receipt: str
+    handle: str
 
 
 class SqsDeadLetters(Generic[Content]):
@@ -106,7 +106,7 @@ class SqsDeadLetters(Generic[Content]):
     def remove(self, letter: DeadLetter[Content]) -> None:
         """It has been dealt with."""
         with translated():
-            self._client.delete_message(QueueUrl=self._queue, ReceiptHandle=letter.receipt)
+            self._client.delete_message(QueueUrl=self._queue, ReceiptHandle=letter.handle)
 
     def _receive(self) -> Iterator[DeadLetter[Content]]:
         while True:
@@ -124,7 +124,7 @@ class SqsDeadLetters(Generic[Content]):
     def _let_go(self, letter: DeadLetter[Content]) -> None:
         try:
             self._client.change_message_visibility(
-                QueueUrl=self._queue, ReceiptHandle=letter.receipt, VisibilityTimeout=0
+                QueueUrl=self._queue, ReceiptHandle=letter.handle, VisibilityTimeout=0
             )
         except ClientError:
             return  # it was removed, or its time had run out

@@ -8,20 +8,12 @@ from typing import BinaryIO, Self, TypeVar
 
 import httpx
 
-from image_poster.client import calls
+from image_poster.client import calls, transport
 from image_poster.client.journal import Journal
 from image_poster.client.posting import Desk, Draft, Held, Job, Report
 from image_poster.client.results import Comment, Comments, Feed, Post
 from image_poster.client.retries import Policy
 from image_poster.client.steps import Outcome, Pause, Send, Steps
-from image_poster.client.transport import (
-    base_headers,
-    base_url,
-    cut_of,
-    reply_of,
-    request_of,
-    slices,
-)
 
 Value = TypeVar("Value")
 
@@ -44,7 +36,9 @@ class AsyncImagePosterClient:
         journal: Journal | None = None,
     ) -> None:
         self._policy = policy or Policy()
-        self._http = httpx.AsyncClient(base_url=base_url(url), headers=base_headers(user, token))
+        self._http = httpx.AsyncClient(
+            base_url=transport.base_url(url), headers=transport.base_headers(user, token)
+        )
         self.desk = Desk(url, user, journal or Journal())
 
     async def __aenter__(self) -> Self:
@@ -138,13 +132,13 @@ class AsyncImagePosterClient:
     async def _send(self, send: Send) -> Outcome:
         try:
             answer = await self._http.request(
-                **request_of(send, _slices(send), self._policy.silence)._asdict()
+                **transport.request_of(send, _slices(send), self._policy.silence)._asdict()
             )
         except httpx.TransportError as exc:
-            return cut_of(self._http.base_url, exc)
-        return reply_of(answer)
+            return transport.cut_of(self._http.base_url, exc)
+        return transport.reply_of(answer)
 
 
 async def _slices(send: Send) -> AsyncIterator[bytes]:
-    for part in slices(send):
+    for part in transport.slices(send):
         yield part

@@ -7,20 +7,12 @@ from typing import BinaryIO, Self, TypeVar
 
 import httpx
 
-from image_poster.client import calls
+from image_poster.client import calls, transport
 from image_poster.client.journal import Journal
 from image_poster.client.posting import Desk, Draft, Held, Job, Report
 from image_poster.client.results import Comment, Comments, Feed, Post
 from image_poster.client.retries import Policy
 from image_poster.client.steps import Outcome, Pause, Send, Steps
-from image_poster.client.transport import (
-    base_headers,
-    base_url,
-    cut_of,
-    reply_of,
-    request_of,
-    slices,
-)
 
 Value = TypeVar("Value")
 
@@ -43,7 +35,9 @@ class ImagePosterClient:
         journal: Journal | None = None,
     ) -> None:
         self._policy = policy or Policy()
-        self._http = httpx.Client(base_url=base_url(url), headers=base_headers(user, token))
+        self._http = httpx.Client(
+            base_url=transport.base_url(url), headers=transport.base_headers(user, token)
+        )
         self.desk = Desk(url, user, journal or Journal())
 
     def __enter__(self) -> Self:
@@ -133,8 +127,8 @@ class ImagePosterClient:
     def _send(self, send: Send) -> Outcome:
         try:
             answer = self._http.request(
-                **request_of(send, slices(send), self._policy.silence)._asdict()
+                **transport.request_of(send, transport.slices(send), self._policy.silence)._asdict()
             )
         except httpx.TransportError as exc:
-            return cut_of(self._http.base_url, exc)
-        return reply_of(answer)
+            return transport.cut_of(self._http.base_url, exc)
+        return transport.reply_of(answer)

@@ -1,4 +1,4 @@
-"""What a picture is to us: how it is recognised, what may come in, and what is made of it."""
+"""What an image is to us: how it is recognised, what may come in, and what is made of it."""
 
 from enum import StrEnum
 from typing import Literal
@@ -126,14 +126,14 @@ class Size(msgspec.Struct, frozen=True):
 
 
 def large_size(source: Size) -> Size:
-    """Of the rendition `1600`: the whole picture, longest side at most 1600, never enlarged."""
+    """Of the rendition `1600`: the whole image, longest side at most 1600, never enlarged."""
     return source.scaled(min(1.0, LARGE_SIDE / max(source.width, source.height)))
 
 
 def working_size(source: Size) -> Size:
     """The smallest decode from which both renditions can be made without enlarging twice.
 
-    That is the `1600` itself, but for pictures so long that its short side is under 600.
+    That is the `1600` itself, but for images so long that its short side is under 600.
     """
     longest, shortest = max(source.width, source.height), min(source.width, source.height)
     return source.scaled(min(1.0, max(LARGE_SIDE / longest, SMALL_SIDE / shortest)))
@@ -148,7 +148,7 @@ class RenderedImage(msgspec.Struct, frozen=True):
 
 
 class ImageRejectedError(Exception):
-    """A picture that cannot be shown. `code` and `detail` become the post's `failure`."""
+    """An image that cannot be shown. `code` and `detail` become the post's `failure`."""
 
     def __init__(self, code: str, detail: str) -> None:
         self.code = code
@@ -157,4 +157,4 @@ class ImageRejectedError(Exception):
 
 
 class ImageWorkFailedError(Exception):
-    """Image work broke through no fault of the picture's owner: to be tried again."""
+    """Image work broke through no fault of the image's owner: to be tried again."""

@@ -20,7 +20,7 @@ from image_poster.editions import StartError
 
 GRACE_SECONDS = 9.0
 _BACKLOG = 1024
-_MOST_REQUESTS = 4096
+_MAX_REQUESTS = 4096
 
 
 @contextmanager
@@ -74,7 +74,7 @@ async def serve_until_stopped(
         http1_settings=HTTP1Settings(header_read_timeout=30_000),
         websockets=False,
         backlog=_BACKLOG,
-        backpressure=_MOST_REQUESTS,
+        backpressure=_MAX_REQUESTS,
         log_enabled=False,
     )
     serving = asyncio.create_task(server.serve())

@@ -8,17 +8,9 @@ from image_poster.domain import errors
 from image_poster.domain.comments import COMMENT_FORMAT, decode_comment, encode_comment
 from image_poster.domain.ids import is_id
 from image_poster.domain.limits import FEED_PAGE_DEFAULT
-from image_poster.http import openapi
+from image_poster.http import openapi, requests
 from image_poster.http.auth import caller, viewer
 from image_poster.http.idempotency import idempotency_key, in_flight
-from image_poster.http.requests import (
-    JSON_MAX_BYTES,
-    AnyRequest,
-    PageLimit,
-    json_only,
-    known_post,
-    services,
-)
 from image_poster.http.responses import (
     WireBodies,
     conditional_json,
@@ -101,12 +93,12 @@ _ADD = openapi.responses(
     security=openapi.IDENTIFIED,
     tags=["comments"],
     summary="Comment on a post",
-    before_request=json_only,
-    request_max_body_size=JSON_MAX_BYTES,
+    before_request=requests.json_only,
+    request_max_body_size=requests.JSON_MAX_BYTES,
     responses=_ADD,
 )
 async def add_comment(
-    request: AnyRequest, post_id: FromPath[str], data: JSONBody[CommentText]
+    request: requests.AnyRequest, post_id: FromPath[str], data: JSONBody[CommentText]
 ) -> Response[bytes]:
     """On a ready post. With the header `Idempotency-Key` a repeated request is answered as the
     first one was."""
@@ -120,22 +112,24 @@ async def add_comment(
     security=openapi.IDENTIFIED,
     tags=["comments"],
     summary="Comment on a post (the former path)",
-    before_request=json_only,
-    request_max_body_size=JSON_MAX_BYTES,
+    before_request=requests.json_only,
+    request_max_body_size=requests.JSON_MAX_BYTES,
     responses=_ADD,
 )
 async def add_comment_by_body(
-    request: AnyRequest, data: JSONBody[CommentOnPost]
+    request: requests.AnyRequest, data: JSONBody[CommentOnPost]
 ) -> Response[bytes]:
     """The same as `POST /posts/{post_id}/comments`."""
     return await _add(request, data.post_id, data.content)
 
 
-async def _add(request: AnyRequest, post_id: str, content: str) -> Response[bytes]:
+async def _add(request: requests.AnyRequest, post_id: str, content: str) -> Response[bytes]:
     author, key = caller(request), idempotency_key(request)
     with in_flight(request).running(author, key):
-        comments = services(request).comments
-        return created_response(await comments.add(known_post(post_id), author, content, key))
+        comments = requests.services(request).comments
+        return created_response(
+            await comments.add(requests.known_post(post_id), author, content, key)
+        )
 
 
 @get(
@@ -156,14 +150,14 @@ async def _add(request: AnyRequest, post_id: str, content: str) -> Response[byte
     ),
 )
 async def list_comments(
-    request: AnyRequest,
+    request: requests.AnyRequest,
     post_id: FromPath[str],
-    limit: PageLimit = FEED_PAGE_DEFAULT,
+    limit: requests.PageLimit = FEED_PAGE_DEFAULT,
     cursor: FromQuery[str | None] = None,
 ) -> Response[bytes]:
     """Newest first. Go on with `next`."""
-    page = await services(request).comments.list(
-        known_post(post_id), viewer(request), limit=limit, cursor=cursor
+    page = await requests.services(request).comments.list(
+        requests.known_post(post_id), viewer(request), limit=limit, cursor=cursor
     )
     shown = b",".join(map(comment_body, page.items))
     following = msgspec.json.encode(page.next)
@@ -176,8 +170,8 @@ async def list_comments(
     security=openapi.IDENTIFIED,
     tags=["comments"],
     summary="Change a comment",
-    before_request=json_only,
-    request_max_body_size=JSON_MAX_BYTES,
+    before_request=requests.json_only,
+    request_max_body_size=requests.JSON_MAX_BYTES,
     responses=openapi.responses(
         {200: openapi.json_of(CommentBody, "The comment as it is now.")},
         *_WRITE_ERRORS,
@@ -187,15 +181,15 @@ async def list_comments(
     ),
 )
 async def edit_comment(
-    request: AnyRequest,
+    request: requests.AnyRequest,
     post_id: FromPath[str],
     comment_id: FromPath[str],
     data: JSONBody[CommentText],
 ) -> Response[bytes]:
     """For its author."""
     editor = caller(request)
-    comment = await services(request).comments.edit(
-        known_post(post_id), _known_comment(comment_id), editor, data.content
+    comment = await requests.services(request).comments.edit(
+        requests.known_post(post_id), _known_comment(comment_id), editor, data.content
     )
     return json_response(comment_body(encode_comment(comment)))
 
@@ -214,11 +208,13 @@ async def edit_comment(
     ),
 )
 async def delete_comment(
-    request: AnyRequest, post_id: FromPath[str], comment_id: FromPath[str]
+    request: requests.AnyRequest, post_id: FromPath[str], comment_id: FromPath[str]
 ) -> None:
     """For its author, the post's creator or an admin; repeating it is 204 again."""
     by = caller(request)
-    await services(request).comments.delete(known_post(post_id), _known_comment(comment_id), by)
+    await requests.services(request).comments.delete(
+        requests.known_post(post_id), _known_comment(comment_id), by
+    )
 
 
 def _known_comment(comment_id: str) -> str:

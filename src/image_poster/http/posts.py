@@ -15,21 +15,11 @@ from image_poster.domain.images import ImageFormat, declared_format
 from image_poster.domain.limits import LATEST_DEFAULT, LATEST_KEPT, WAIT_MAX_SECONDS
 from image_poster.domain.posts import POST_FORMAT, PostStatus, PostTexts, StoredPost, decode_post
 from image_poster.domain.uploads import UploadOrder, UploadTargets
-from image_poster.http import openapi
+from image_poster.http import openapi, requests
 from image_poster.http.auth import caller, viewer
 from image_poster.http.comments import CommentBody, comment_body
 from image_poster.http.idempotency import idempotency_key, in_flight
 from image_poster.http.multipart import receive_post_form
-from image_poster.http.requests import (
-    JSON_MAX_BYTES,
-    AnyRequest,
-    decoded,
-    is_json,
-    json_body,
-    json_only,
-    known_post,
-    services,
-)
 from image_poster.http.responses import (
     WireBodies,
     conditional_json,
@@ -215,7 +205,7 @@ _RESERVATION = Schema(
         errors.BusyError,
     ),
 )
-async def create_post(request: AnyRequest) -> Response[bytes]:
+async def create_post(request: requests.AnyRequest) -> Response[bytes]:
     """Multipart: `image`, and optionally `caption` and `alt`. The image is processed afterwards;
     `GET /posts/{id}?wait=20` answers when it is done.
 
@@ -225,8 +215,8 @@ async def create_post(request: AnyRequest) -> Response[bytes]:
     With the header `Idempotency-Key` a repeated request is answered as the first one was.
     """
     creator, key = caller(request), idempotency_key(request)
-    found = services(request)
-    if is_json(request):
+    found = requests.services(request)
+    if requests.is_json(request):
         order, content_type = await _read_reservation(request)
         with in_flight(request).running(creator, key):
             reserve = found.uploads.reserve_as_post
@@ -241,10 +231,10 @@ async def create_post(request: AnyRequest) -> Response[bytes]:
         await image.discard()
 
 
-async def _read_reservation(request: AnyRequest) -> tuple[UploadOrder, str]:
+async def _read_reservation(request: requests.AnyRequest) -> tuple[UploadOrder, str]:
     """What is reserved, and the media type that was announced. Raises `InvalidJsonError`,
     `BodyTooLargeError`, `ValidationFailedError`."""
-    sent = decoded(await json_body(request), PostReservation)
+    sent = requests.decoded(await requests.json_body(request), PostReservation)
     image = sent.image
     if declared_format(image.content_type) is None:
         raise errors.invalid("image.content_type", "must be a format that GET /limits lists")
@@ -273,7 +263,7 @@ async def _read_reservation(request: AnyRequest) -> tuple[UploadOrder, str]:
     ),
 )
 async def get_post(
-    request: AnyRequest,
+    request: requests.AnyRequest,
     post_id: FromPath[str],
     wait: Wait = 0,
     comments: ShownComments = LATEST_DEFAULT,
@@ -281,14 +271,16 @@ async def get_post(
     """With `wait`, the answer is held until the post leaves `processing`. A post that is not
     `ready` is there for its creator only."""
     check_shown(request, comments)
-    stored = await services(request).posts.get(known_post(post_id), viewer(request), wait=wait)
+    stored = await requests.services(request).posts.get(
+        requests.known_post(post_id), viewer(request), wait=wait
+    )
     return conditional_json(request, post_body(stored, comments))
 
 
-def check_shown(request: AnyRequest, comments: int) -> None:
+def check_shown(request: requests.AnyRequest, comments: int) -> None:
     """An edition may keep fewer of the latest comments than the contract allows; raises
     `ValidationFailedError`."""
-    kept = services(request).limits.latest_kept
+    kept = requests.services(request).limits.latest_kept
     if comments > kept:
         raise errors.invalid("comments", f"at most {kept} are kept; see GET /limits")
 
@@ -299,8 +291,8 @@ def check_shown(request: AnyRequest, comments: int) -> None:
     security=openapi.IDENTIFIED,
     tags=["posts"],
     summary="Change caption or alt text",
-    before_request=json_only,
-    request_max_body_size=JSON_MAX_BYTES,
+    before_request=requests.json_only,
+    request_max_body_size=requests.JSON_MAX_BYTES,
     responses=openapi.responses(
         {200: openapi.json_of(PostBody, "The post as it is now.")},
         errors.IdentityRequiredError,
@@ -315,14 +307,14 @@ def check_shown(request: AnyRequest, comments: int) -> None:
     ),
 )
 async def edit_post(
-    request: AnyRequest, post_id: FromPath[str], data: JSONBody[PostChange]
+    request: requests.AnyRequest, post_id: FromPath[str], data: JSONBody[PostChange]
 ) -> Response[bytes]:
     """For its creator or an admin. What is left out stays as it is."""
     editor = caller(request)
     if data.caption is UNSET and data.alt is UNSET:
         raise errors.invalid("body", "must have `caption` or `alt`")
-    stored = await services(request).posts.edit(
-        known_post(post_id), editor, caption=_given(data.caption), alt=_given(data.alt)
+    stored = await requests.services(request).posts.edit(
+        requests.known_post(post_id), editor, caption=_given(data.caption), alt=_given(data.alt)
     )
     return json_response(post_body(stored, LATEST_DEFAULT))
 
@@ -346,10 +338,10 @@ def _given(text: str | UnsetType) -> str | None:
         errors.BusyError,
     ),
 )
-async def delete_post(request: AnyRequest, post_id: FromPath[str]) -> None:
+async def delete_post(request: requests.AnyRequest, post_id: FromPath[str]) -> None:
     """For its creator or an admin; repeating it is 204 again."""
     by = caller(request)
-    await services(request).posts.delete(known_post(post_id), by)
+    await requests.services(request).posts.delete(requests.known_post(post_id), by)
 
 
 ROUTES = (create_post, get_post, edit_post, delete_post)

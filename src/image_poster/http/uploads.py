@@ -16,16 +16,9 @@ from image_poster.domain.ids import is_id, rfc3339
 from image_poster.domain.posts import PostTexts
 from image_poster.domain.signing import BadSignatureError, Signer
 from image_poster.domain.uploads import PutTarget, PutTerms, UploadOrder
-from image_poster.http import openapi
+from image_poster.http import openapi, requests
 from image_poster.http.auth import caller
 from image_poster.http.idempotency import idempotency_key, in_flight
-from image_poster.http.requests import (
-    AnyRequest,
-    body_chunks,
-    declared_bytes,
-    media_type,
-    services,
-)
 from image_poster.services.uploads import Patch, UploadState
 from image_poster.tus import CHECKSUM_ALGORITHMS, CONTENT_TYPE, EXTENSIONS, VERSION, headers
 
@@ -128,13 +121,13 @@ _RECEIVING_ERRORS = (
 
 
 @route([PATH, _ONE], http_method=["OPTIONS"], include_in_schema=False)
-async def discover(request: AnyRequest) -> Response[bytes]:
+async def discover(request: requests.AnyRequest) -> Response[bytes]:
     """Core, OPTIONS: what this server can do."""
     found = {
         "tus-resumable": VERSION,
         "tus-version": VERSION,
         "tus-extension": ",".join(EXTENSIONS),
-        "tus-max-size": str(services(request).limits.image_bytes),
+        "tus-max-size": str(requests.services(request).limits.image_bytes),
         "tus-checksum-algorithm": ",".join(CHECKSUM_ALGORITHMS),
     }
     return Response(b"", status_code=204, headers=found)
@@ -155,12 +148,12 @@ async def discover(request: AnyRequest) -> Response[bytes]:
         errors.RequestInProgressError,
     ),
 )
-async def create_upload(request: AnyRequest) -> Response[bytes]:
+async def create_upload(request: requests.AnyRequest) -> Response[bytes]:
     """Tus 1.0.0, Creation, POST; with a body, Creation With Upload. `Upload-Metadata` takes
     `caption` and `alt`; the upload's id is that of the post it becomes."""
     headers.check_version(request.headers.get("tus-resumable"))
     creator, key = caller(request), idempotency_key(request)
-    uploads = services(request).uploads
+    uploads = requests.services(request).uploads
     with in_flight(request).running(creator, key):
         answer, upload = await uploads.reserve_by_tus(creator, _order(request), key)
     found, state = {"location": answer.location}, UploadState(upload, 0)
@@ -169,8 +162,8 @@ async def create_upload(request: AnyRequest) -> Response[bytes]:
         found["idempotent-replayed"] = "true"
         state = await uploads.state(post_id, creator)
     elif _has_bytes(request):
-        first = Patch(0, declared_bytes(request), checksum=_checksum(request))
-        state = await uploads.append(post_id, creator, first, body_chunks(request))
+        first = Patch(0, requests.declared_bytes(request), checksum=_checksum(request))
+        state = await uploads.append(post_id, creator, first, requests.body_chunks(request))
     return _state_response(201, state, found)
 
 
@@ -185,12 +178,12 @@ async def create_upload(request: AnyRequest) -> Response[bytes]:
         {200: openapi.nothing("`Upload-Offset` bytes are there.")}, *_FINDING_ERRORS
     ),
 )
-async def find_upload(request: AnyRequest, post_id: FromPath[str]) -> Response[bytes]:
+async def find_upload(request: requests.AnyRequest, post_id: FromPath[str]) -> Response[bytes]:
     """Tus 1.0.0, Core, HEAD (there is no GET)."""
     if not request.scope["state"].get("is_head"):
         raise errors.MethodNotAllowedError
     headers.check_version(request.headers.get("tus-resumable"))
-    state = await services(request).uploads.state(_known_upload(post_id), caller(request))
+    state = await requests.services(request).uploads.state(_known_upload(post_id), caller(request))
     upload = state.upload
     found = {"cache-control": _NO_STORE}
     if upload.length is None:
@@ -218,7 +211,7 @@ async def find_upload(request: AnyRequest, post_id: FromPath[str]) -> Response[b
         errors.UploadTakenOverError,
     ),
 )
-async def append_to_upload(request: AnyRequest, post_id: FromPath[str]) -> Response[bytes]:
+async def append_to_upload(request: requests.AnyRequest, post_id: FromPath[str]) -> Response[bytes]:
     """Tus 1.0.0, Core, PATCH. What came before a cut is kept, and the next request goes on."""
     headers.check_version(request.headers.get("tus-resumable"))
     if not _has_bytes(request):
@@ -227,12 +220,12 @@ async def append_to_upload(request: AnyRequest, post_id: FromPath[str]) -> Respo
         )
     sent = Patch(
         offset=headers.number("Upload-Offset", request.headers.get("upload-offset")),
-        declared_bytes=declared_bytes(request),
+        declared_bytes=requests.declared_bytes(request),
         length=_declared_length(request),
         checksum=_checksum(request),
     )
-    state = await services(request).uploads.append(
-        _known_upload(post_id), caller(request), sent, body_chunks(request)
+    state = await requests.services(request).uploads.append(
+        _known_upload(post_id), caller(request), sent, requests.body_chunks(request)
     )
     return _state_response(204, state, {})
 
@@ -250,10 +243,10 @@ async def append_to_upload(request: AnyRequest, post_id: FromPath[str]) -> Respo
         {204: openapi.nothing("Ended, and its post is gone.")}, *_FINDING_ERRORS
     ),
 )
-async def terminate_upload(request: AnyRequest, post_id: FromPath[str]) -> Response[bytes]:
+async def terminate_upload(request: requests.AnyRequest, post_id: FromPath[str]) -> Response[bytes]:
     """Tus 1.0.0, Termination, DELETE: of a complete upload too, and that is the post."""
     headers.check_version(request.headers.get("tus-resumable"))
-    await services(request).uploads.terminate(_known_upload(post_id), caller(request))
+    await requests.services(request).uploads.terminate(_known_upload(post_id), caller(request))
     return Response(b"", status_code=204, headers={"tus-resumable": VERSION})
 
 
@@ -282,15 +275,19 @@ async def terminate_upload(request: AnyRequest, post_id: FromPath[str]) -> Respo
     ),
 )
 async def put_upload(
-    request: AnyRequest, post_id: FromPath[str], grant: FromQuery[str] = ""
+    request: requests.AnyRequest, post_id: FromPath[str], grant: FromQuery[str] = ""
 ) -> None:
     """At the signed URL that `POST /posts` answered, by whoever has it. Repeating it is
     harmless."""
     urls: HmacPutUrlSigner = request.app.state.put_urls
-    found = urls.check(grant, _known_upload(post_id), services(request).stores.clock.now_ms())
-    if media_type(request) != found.content_type:
+    found = urls.check(
+        grant, _known_upload(post_id), requests.services(request).stores.clock.now_ms()
+    )
+    if requests.media_type(request) != found.content_type:
         raise errors.UnsupportedMediaTypeError(f"Send Content-Type: {found.content_type}.")
-    await services(request).uploads.put(post_id, declared_bytes(request), body_chunks(request))
+    await requests.services(request).uploads.put(
+        post_id, requests.declared_bytes(request), requests.body_chunks(request)
+    )
 
 
 def _known_upload(post_id: str) -> str:
@@ -299,7 +296,7 @@ def _known_upload(post_id: str) -> str:
     return post_id
 
 
-def _order(request: AnyRequest) -> UploadOrder:
+def _order(request: requests.AnyRequest) -> UploadOrder:
     sent = request.headers.get("upload-metadata", "")
     found = headers.metadata(sent)
     return UploadOrder(
@@ -311,16 +308,16 @@ def _order(request: AnyRequest) -> UploadOrder:
     )
 
 
-def _has_bytes(request: AnyRequest) -> bool:
+def _has_bytes(request: requests.AnyRequest) -> bool:
     return headers.has_bytes(request.headers.get("content-type"))
 
 
-def _declared_length(request: AnyRequest) -> int | None:
+def _declared_length(request: requests.AnyRequest) -> int | None:
     declared = request.headers.get("upload-length")
     return None if declared is None else headers.number("Upload-Length", declared)
 
 
-def _checksum(request: AnyRequest) -> headers.Checksum | None:
+def _checksum(request: requests.AnyRequest) -> headers.Checksum | None:
     return headers.checksum(request.headers.get("upload-checksum"))
 
 

@@ -9,16 +9,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from image_poster.domain.errors import (
-    ChecksumMismatchError,
-    InvalidRequestError,
-    PostNotFoundError,
-    UnsupportedImageError,
-    UploadGoneError,
-    UploadNotFoundError,
-    UploadTakenOverError,
-    UploadTooLargeError,
-)
+from image_poster.domain import errors
 from image_poster.domain.idempotency import Answer, answer_once
 from image_poster.domain.identity import Identity
 from image_poster.domain.ids import new_id
@@ -43,13 +34,7 @@ from image_poster.ports.uploads import (
     UploadWriter,
 )
 from image_poster.services.posts import PostService
-from image_poster.tus.decisions import (
-    bytes_allowed,
-    check_new_length,
-    is_complete,
-    length_to_declare,
-    repeats_the_end,
-)
+from image_poster.tus import decisions
 from image_poster.tus.headers import Checksum
 
 
@@ -149,7 +134,7 @@ class UploadService:
         if declared_bytes is not None and declared_bytes < (record.upload.length or 0):
             raise _too_short(record.upload)
         state = await self._receive(post_id, record, Patch(None, declared_bytes), chunks)
-        if not is_complete(*state):
+        if not decisions.is_complete(*state):
             raise _too_short(record.upload)
 
     async def complete(self, post_id: str, upload: Upload) -> None:
@@ -168,15 +153,15 @@ class UploadService:
         Termination,
         DELETE); repeating it is a no-op for who did it. Raises `UploadNotFoundError` and
         `UploadGoneError`."""
-        with suppress(UploadGoneError):  # by this very user, perhaps
+        with suppress(errors.UploadGoneError):  # by this very user, perhaps
             await self.state(post_id, who)
         try:
             await self.post_service.delete(post_id, who)
-        except PostNotFoundError as exc:
-            raise UploadGoneError from exc
+        except errors.PostNotFoundError as exc:
+            raise errors.UploadGoneError from exc
 
     def _reserved(self, creator: Identity, order: UploadOrder) -> tuple[Post, Upload]:
-        check_new_length(order.length, self.limits.image_bytes)
+        decisions.check_new_length(order.length, self.limits.image_bytes)
         now, texts = self.clock.now_ms(), order.texts.checked(self.limits)
         post = new_post(new_id(), PostStatus.AWAITING_UPLOAD, creator, texts, now)
         return post, Upload(order.length, now + UPLOAD_KEPT_MS, order.metadata, order.sha256)
@@ -188,7 +173,7 @@ class UploadService:
             post_id, unverified=patch.checksum is not None, offset_hint=record.offset
         )
         try:
-            if patch.offset is None and not is_complete(record.upload, writer.offset):
+            if patch.offset is None and not decisions.is_complete(record.upload, writer.offset):
                 await writer.rewind(0)
             upload = await self._with_length(post_id, record.upload, patch, writer.offset)
             allowed = self._allowed(patch, upload, writer.offset)
@@ -202,31 +187,33 @@ class UploadService:
         return await self._completed(post_id, UploadState(upload, writer.offset))
 
     async def _completed(self, post_id: str, state: UploadState) -> UploadState:
-        if is_complete(*state):
+        if decisions.is_complete(*state):
             await self.complete(post_id, state.upload)
         return state
 
     def _allowed(self, patch: Patch, upload: Upload, at: int) -> int | None:
         """How many bytes may be taken; None if all are there, and these are the last of them, or
         the whole, once more, to be left unread."""
-        if patch.offset is None and is_complete(upload, at):
+        if patch.offset is None and decisions.is_complete(upload, at):
             return None
-        if repeats_the_end(upload, at, patch.offset, patch.declared_bytes):
+        if decisions.repeats_the_end(upload, at, patch.offset, patch.declared_bytes):
             return None
         asked = at if patch.offset is None else patch.offset
-        return bytes_allowed(upload, at, asked, patch.declared_bytes, self.limits.image_bytes)
+        return decisions.bytes_allowed(
+            upload, at, asked, patch.declared_bytes, self.limits.image_bytes
+        )
 
     async def _find(self, post_id: str, who: Identity | None) -> UploadRecord:
         """The upload's record, for its creator, or (None) for whoever has proved a right to it."""
         record = await self.records.find(post_id)
         if record is None or (who is not None and who.user != record.creator):
-            raise UploadNotFoundError
+            raise errors.UploadNotFoundError
         if record.awaiting and record.upload.expires_ms <= self.clock.now_ms():
-            raise UploadGoneError
+            raise errors.UploadGoneError
         return record
 
     async def _with_length(self, post_id: str, upload: Upload, patch: Patch, offset: int) -> Upload:
-        length = length_to_declare(upload, patch.length, offset, self.limits.image_bytes)
+        length = decisions.length_to_declare(upload, patch.length, offset, self.limits.image_bytes)
         if length is None:
             return upload
         await self.records.declare_length(post_id, length)
@@ -238,7 +225,9 @@ def _finished(upload: Upload) -> UploadState:
 
 
 def _too_short(upload: Upload) -> Exception:
-    return InvalidRequestError(f"Send the whole image: {upload.length} bytes were announced.")
+    return errors.InvalidRequestError(
+        f"Send the whole image: {upload.length} bytes were announced."
+    )
 
 
 def _reason(writer: UploadWriter, cancelled: asyncio.CancelledError) -> BaseException:
@@ -247,7 +236,7 @@ def _reason(writer: UploadWriter, cancelled: asyncio.CancelledError) -> BaseExce
     if not writer.superseded or task is None:
         return cancelled
     task.uncancel()
-    return UploadTakenOverError()
+    return errors.UploadTakenOverError()
 
 
 async def _write_verified(
@@ -269,12 +258,12 @@ async def _write(
     digest = hashlib.new(checksum.algorithm, usedforsecurity=False) if checksum else None
     async for chunk in chunks:
         if len(chunk) > allowed:
-            raise UploadTooLargeError
+            raise errors.UploadTooLargeError
         if writer.offset == 0 and len(chunk) >= min(SNIFF_BYTES, allowed) and sniff(chunk) is None:
-            raise UnsupportedImageError
+            raise errors.UnsupportedImageError
         if digest is not None:
             digest.update(chunk)
         await writer.write(chunk)
         allowed -= len(chunk)
     if digest is not None and checksum is not None and digest.digest() != checksum.digest:
-        raise ChecksumMismatchError
+        raise errors.ChecksumMismatchError

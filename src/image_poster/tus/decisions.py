@@ -1,19 +1,15 @@
 """What to do: everything that depends on an upload's state is decided here, and only here."""
 
-from image_poster.domain.errors import (
-    InvalidTusRequestError,
-    OffsetMismatchError,
-    UploadTooLargeError,
-)
+from image_poster.domain import errors
 from image_poster.domain.uploads import Upload
 
 
 def check_new_length(length: int | None, longest: int) -> None:
     """Creation, POST: a length over Tus-Max-Size MUST be answered with 413."""
     if length is not None and length > longest:
-        raise UploadTooLargeError
+        raise errors.UploadTooLargeError
     if length == 0:
-        raise InvalidTusRequestError("Upload-Length must be at least 1: an image has bytes.")
+        raise errors.InvalidTusRequestError("Upload-Length must be at least 1: an image has bytes.")
 
 
 def length_to_declare(
@@ -26,7 +22,7 @@ def length_to_declare(
     if declared is None or declared == upload.length:
         return None
     if upload.length is not None or declared < offset:
-        raise InvalidTusRequestError("Upload-Length cannot be changed.")
+        raise errors.InvalidTusRequestError("Upload-Length cannot be changed.")
     check_new_length(declared, longest)
     return declared
 
@@ -41,10 +37,10 @@ def bytes_allowed(
     be longer than what is left is refused before it is read.
     """
     if asked != at:
-        raise OffsetMismatchError
+        raise errors.OffsetMismatchError
     left = (longest if upload.length is None else upload.length) - at
     if declared_bytes is not None and declared_bytes > left:
-        raise UploadTooLargeError
+        raise errors.UploadTooLargeError
     return left
 
 

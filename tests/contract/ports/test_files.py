@@ -71,7 +71,7 @@ async def test_quarantine_keeps_every_file_at_its_place_under_the_day_of_the_mov
     """So that it is put back by moving the day's folders over the data folder's."""
     post_id = await suite.ImageStoreSuite().published(images)
     (shard := tmp_path / "uploads" / post_id[-2:]).mkdir(exist_ok=True)
-    for name in (post_id, f"{post_id}.owner", f"{post_id}.trial"):
+    for name in (post_id, f"{post_id}.owner", f"{post_id}.unverified"):
         (shard / name).write_text(name)
     before = {path.relative_to(tmp_path): path.read_bytes() for path in files_below(tmp_path)}
     assert await images.quarantine(post_id, 1_795_564_800_000) == len(before) == 6

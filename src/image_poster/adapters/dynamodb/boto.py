@@ -11,34 +11,14 @@ from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from image_poster.adapters.dynamodb.database import (
-    MAX_IN_BATCH_GET,
-    MAX_IN_BATCH_WRITE,
-    PK,
-    SK,
-    ConditionFailedError,
-    Conditions,
-    ConflictError,
-    Delete,
-    Exists,
-    Is,
-    Item,
-    Key,
-    Page,
-    Put,
-    Query,
-    TransactionRefusedError,
-    Update,
-    Value,
-    Write,
-)
+from image_poster.adapters.dynamodb import database
 from image_poster.domain.errors import BusyError
 
 Arguments = dict[str, Any]
 Attributes = dict[str, dict[str, Any]]
 
 
-def encoded_value(value: Value) -> dict[str, Any]:
+def encoded_value(value: database.Value) -> dict[str, Any]:
     """A value as DynamoDB writes it."""
     if isinstance(value, bool):
         return {"BOOL": value}
@@ -47,26 +27,26 @@ def encoded_value(value: Value) -> dict[str, Any]:
     return {"B": value} if isinstance(value, bytes) else {"S": value}
 
 
-def encoded_item(item: Mapping[str, Value]) -> Attributes:
+def encoded_item(item: Mapping[str, database.Value]) -> Attributes:
     """An item as DynamoDB writes it."""
     return {name: encoded_value(value) for name, value in item.items()}
 
 
-def encoded_key(key: Key) -> Attributes:
+def encoded_key(key: database.Key) -> Attributes:
     """A key as DynamoDB writes it."""
-    return encoded_item({PK: key.pk, SK: key.sk})
+    return encoded_item({database.PK: key.pk, database.SK: key.sk})
 
 
-def decoded_item(attributes: Attributes) -> Item:
+def decoded_item(attributes: Attributes) -> database.Item:
     """An item from DynamoDB's writing."""
     return {name: _decoded_value(value) for name, value in attributes.items()}
 
 
-def _decoded_value(value: dict[str, Any]) -> Value:
+def _decoded_value(value: dict[str, Any]) -> database.Value:
     ((kind, content),) = value.items()
     if kind == "N":
         return int(content)
-    found: Value = content
+    found: database.Value = content
     return found
 
 
@@ -82,7 +62,7 @@ class _Placeholders:
         self.names[placeholder] = name
         return placeholder
 
-    def value(self, value: Value) -> str:
+    def value(self, value: database.Value) -> str:
         placeholder = f":v{len(self.values)}"
         self.values[placeholder] = encoded_value(value)
         return placeholder
@@ -96,15 +76,15 @@ class _Placeholders:
         return found
 
 
-def write_arguments(write: Write) -> Arguments:
+def write_arguments(write: database.Write) -> Arguments:
     """The arguments of PutItem, UpdateItem or DeleteItem, but for the table's name."""
     place = _Placeholders()
     words: Arguments = {}
-    if isinstance(write, Put):
+    if isinstance(write, database.Put):
         words["Item"] = encoded_item(write.item)
     else:
         words["Key"] = encoded_key(write.key)
-    if isinstance(write, Update):
+    if isinstance(write, database.Update):
         words["UpdateExpression"] = _changes(write, place)
     if write.when:
         words["ConditionExpression"] = _condition(write.when, place)
@@ -112,12 +92,12 @@ def write_arguments(write: Write) -> Arguments:
     return {**words, **place.words()}
 
 
-def operation(write: Write) -> str:
+def operation(write: database.Write) -> str:
     """What the write is called in a transaction."""
-    return {Put: "Put", Update: "Update", Delete: "Delete"}[type(write)]
+    return {database.Put: "Put", database.Update: "Update", database.Delete: "Delete"}[type(write)]
 
 
-def query_arguments(query: Query) -> Arguments:
+def query_arguments(query: database.Query) -> Arguments:
     """The arguments of Query, but for the table's name."""
     place = _Placeholders()
     pk, sk = query.names
@@ -138,7 +118,7 @@ def query_arguments(query: Query) -> Arguments:
     return {**words, **place.words()}
 
 
-def _changes(update: Update, place: _Placeholders) -> str:
+def _changes(update: database.Update, place: _Placeholders) -> str:
     clauses = {
         "SET": [f"{place.name(name)} = {place.value(v)}" for name, v in update.put.items()],
         "ADD": [f"{place.name(name)} {place.value(v)}" for name, v in update.add.items()],
@@ -147,16 +127,16 @@ def _changes(update: Update, place: _Placeholders) -> str:
     return " ".join(f"{verb} {', '.join(parts)}" for verb, parts in clauses.items() if parts)
 
 
-def _condition(conditions: Conditions, place: _Placeholders) -> str:
+def _condition(conditions: database.Conditions, place: _Placeholders) -> str:
     return " AND ".join(_clauses(conditions, place))
 
 
-def _clauses(conditions: Conditions, place: _Placeholders) -> Iterable[str]:
+def _clauses(conditions: database.Conditions, place: _Placeholders) -> Iterable[str]:
     for condition in conditions:
         name = place.name(condition.name)
-        if isinstance(condition, Is):
+        if isinstance(condition, database.Is):
             yield f"{name} = {place.value(condition.value)}"
-        elif isinstance(condition, Exists):
+        elif isinstance(condition, database.Exists):
             yield f"attribute_exists({name})"
         else:
             yield f"attribute_not_exists({name})"
@@ -178,16 +158,16 @@ _TRANSIENT = {
 
 @contextmanager
 def translated() -> Iterator[None]:
-    """DynamoDB's errors as ours. What is neither passing nor about conditions is a fault of this
+    """DynamoDB's errors as ours. What is neither transient nor about conditions is a fault of this
     program, and comes out as it is."""
     try:
         yield
     except ClientError as exc:
         code = exc.response["Error"]["Code"]
         if code == "ConditionalCheckFailedException":
-            raise ConditionFailedError(_found(exc.response)) from exc
+            raise database.ConditionFailedError(_found(exc.response)) from exc
         if code == "TransactionConflictException":
-            raise ConflictError from exc
+            raise database.ConflictError from exc
         if code == "TransactionCanceledException":
             raise _refusal(exc.response["CancellationReasons"]) from exc
         if code in _TRANSIENT:
@@ -197,7 +177,7 @@ def translated() -> Iterator[None]:
         raise BusyError from exc
 
 
-def _found(reason: dict[str, Any]) -> Item | None:
+def _found(reason: dict[str, Any]) -> database.Item | None:
     return decoded_item(reason["Item"]) if reason.get("Item") else None
 
 
@@ -207,7 +187,7 @@ def _refusal(reasons: list[dict[str, Any]]) -> Exception:
         throttled = codes & {"ThrottlingError", "ProvisionedThroughputExceeded"}
         return BusyError() if throttled else RuntimeError(f"transaction cancelled: {reasons}")
     failed = enumerate(reasons)
-    return TransactionRefusedError(
+    return database.TransactionRefusedError(
         {at: _found(one) for at, one in failed if one["Code"] == "ConditionalCheckFailed"}
     )
 
@@ -219,33 +199,33 @@ class BotoTable:
         self._client = client
         self._name = name
 
-    async def get(self, key: Key, *, consistent: bool = True) -> Item | None:
+    async def get(self, key: database.Key, *, consistent: bool = True) -> database.Item | None:
         with translated():
             answer = self._client.get_item(
                 TableName=self._name, Key=encoded_key(key), ConsistentRead=consistent
             )
         return decoded_item(answer["Item"]) if "Item" in answer else None
 
-    async def get_many(self, keys: Sequence[Key]) -> list[Item]:
-        found: list[Item] = []
-        for at in range(0, len(keys), MAX_IN_BATCH_GET):
-            part = [encoded_key(key) for key in keys[at : at + MAX_IN_BATCH_GET]]
+    async def get_many(self, keys: Sequence[database.Key]) -> list[database.Item]:
+        found: list[database.Item] = []
+        for at in range(0, len(keys), database.MAX_IN_BATCH_GET):
+            part = [encoded_key(key) for key in keys[at : at + database.MAX_IN_BATCH_GET]]
             found += self._got({self._name: {"Keys": part, "ConsistentRead": True}})
         return found
 
-    async def write(self, write: Write) -> Item:
+    async def write(self, write: database.Write) -> database.Item:
         words = {"TableName": self._name, **write_arguments(write)}
         with translated():
-            if isinstance(write, Put):
+            if isinstance(write, database.Put):
                 self._client.put_item(**words)
                 return write.item
-            if isinstance(write, Delete):
+            if isinstance(write, database.Delete):
                 self._client.delete_item(**words)
                 return {}
             answer = self._client.update_item(**words, ReturnValues="ALL_NEW")
         return decoded_item(answer["Attributes"])
 
-    async def transact(self, writes: Sequence[Write]) -> None:
+    async def transact(self, writes: Sequence[database.Write]) -> None:
         items = [
             {operation(write): {"TableName": self._name, **write_arguments(write)}}
             for write in writes
@@ -253,7 +233,7 @@ class BotoTable:
         with translated():
             self._client.transact_write_items(TransactItems=items)
 
-    async def query(self, query: Query, *, consistent: bool = False) -> Page:
+    async def query(self, query: database.Query, *, consistent: bool = False) -> database.Page:
         words = {"TableName": self._name, **query_arguments(query)}
         if consistent:
             words["ConsistentRead"] = True
@@ -261,14 +241,16 @@ class BotoTable:
             answer = self._client.query(**words)
         last = decoded_item(answer.get("LastEvaluatedKey", {}))
         items = [decoded_item(item) for item in answer["Items"]]
-        return Page(items, str(last[query.names[1]]) if last else None)
+        return database.Page(items, str(last[query.names[1]]) if last else None)
 
-    async def delete_many(self, keys: Sequence[Key]) -> None:
-        for at in range(0, len(keys), MAX_IN_BATCH_WRITE):
-            part = keys[at : at + MAX_IN_BATCH_WRITE]
+    async def delete_many(self, keys: Sequence[database.Key]) -> None:
+        for at in range(0, len(keys), database.MAX_IN_BATCH_WRITE):
+            part = keys[at : at + database.MAX_IN_BATCH_WRITE]
             self._batch_write([{"DeleteRequest": {"Key": encoded_key(key)}} for key in part])
 
-    async def scan(self, sk: str, limit: int, after: Key | None) -> tuple[list[Item], Key | None]:
+    async def scan(
+        self, sk: str, limit: int, after: database.Key | None
+    ) -> tuple[list[database.Item], database.Key | None]:
         words: dict[str, Any] = {} if after is None else {"ExclusiveStartKey": encoded_key(after)}
         with translated():
             answer = self._client.scan(
@@ -280,10 +262,10 @@ class BotoTable:
             )
         last = answer.get("LastEvaluatedKey")
         items = [decoded_item(item) for item in answer["Items"]]
-        return items, Key(last[PK]["S"], last[SK]["S"]) if last else None
+        return items, database.Key(last[database.PK]["S"], last[database.SK]["S"]) if last else None
 
-    def _got(self, asked: dict[str, Any]) -> list[Item]:
-        found: list[Item] = []
+    def _got(self, asked: dict[str, Any]) -> list[database.Item]:
+        found: list[database.Item] = []
         for _ in _rounds():
             with translated():
                 answer = self._client.batch_get_item(RequestItems=asked)

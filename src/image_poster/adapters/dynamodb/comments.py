@@ -8,41 +8,9 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
-from image_poster.adapters.dynamodb.database import (
-    MAX_IN_TRANSACTION,
-    PK,
-    ConditionFailedError,
-    Conditions,
-    ConflictError,
-    Delete,
-    Exists,
-    Is,
-    Item,
-    Missing,
-    Put,
-    Query,
-    Table,
-    TransactionRefusedError,
-    Update,
-    Write,
-    attempts,
-)
+from image_poster.adapters.dynamodb import database, schema
 from image_poster.adapters.dynamodb.idempotency import check_unused, put_once
 from image_poster.adapters.dynamodb.posts import is_there
-from image_poster.adapters.dynamodb.schema import (
-    AFTER_COMMENTS,
-    COMMENT,
-    comment_id_of,
-    comment_item,
-    comment_key,
-    doc_of,
-    gone_key,
-    key_of,
-    keyed,
-    post_key,
-    rank,
-    ttl_of,
-)
 from image_poster.domain.comments import (
     Comment,
     CommentState,
@@ -74,7 +42,9 @@ class DynamoCommentStore:
     """`CommentStore` in DynamoDB. That a post is ready is remembered for a minute: a comment on one
     that was deleted meanwhile is removed by the projection."""
 
-    def __init__(self, table: Table, clock: Clock, *, request_id: Callable[[], str] = str) -> None:
+    def __init__(
+        self, table: database.Table, clock: Clock, *, request_id: Callable[[], str] = str
+    ) -> None:
         self._table = table
         self._clock = clock
         self._request_id = request_id
@@ -86,15 +56,17 @@ class DynamoCommentStore:
         except ImagePosterError:
             await check_unused(self._table, record, self._clock)
             raise
-        item = comment_item(comment, self._request_id())
-        await put_once(self._table, Put(item, (Missing(PK),)), record, self._clock)
+        item = schema.comment_item(comment, self._request_id())
+        await put_once(
+            self._table, database.Put(item, (database.Missing(database.PK),)), record, self._clock
+        )
 
     async def page(self, post_id: str, *, limit: int, after: str | None) -> Page[bytes, str]:
-        found: list[Item] = []
-        before: str | None = AFTER_COMMENTS if after is None else f"{COMMENT}{after}"
+        found: list[database.Item] = []
+        before: str | None = schema.AFTER_COMMENTS if after is None else f"{schema.COMMENT}{after}"
         while before is not None and len(found) <= limit:
-            query = Query(
-                post_key(post_id).pk,
+            query = database.Query(
+                schema.post_key(post_id).pk,
                 limit=limit + 1 - len(found),
                 before=before,
                 without=("deleted_by",),
@@ -102,36 +74,36 @@ class DynamoCommentStore:
             items, before = await self._table.query(query, consistent=True)
             found += items
         shown = found[:limit]
-        following = comment_id_of(shown[-1]) if len(found) > limit else None
-        return Page([doc_of(item) for item in shown], following)
+        following = schema.comment_id_of(shown[-1]) if len(found) > limit else None
+        return Page([schema.doc_of(item) for item in shown], following)
 
     async def update(
         self, post_id: str, comment_id: str, change: Callable[[Comment], Comment]
     ) -> Comment:
         await self._ready_post(post_id)
-        async for _ in attempts():
-            item = await self._table.get(comment_key(post_id, comment_id))
+        async for _ in database.attempts():
+            item = await self._table.get(schema.comment_key(post_id, comment_id))
             if item is None or "deleted_by" in item:
                 raise CommentNotFoundError
-            changed = change(decode_comment(doc_of(item)))
-            edit = Update(
-                comment_key(post_id, comment_id),
+            changed = change(decode_comment(schema.doc_of(item)))
+            edit = database.Update(
+                schema.comment_key(post_id, comment_id),
                 put={"doc": encode_comment(changed).decode(), "request_id": self._request_id()},
-                when=(Is("doc", item["doc"]), Missing("deleted_by")),
+                when=(database.Is("doc", item["doc"]), database.Missing("deleted_by")),
             )
             try:
                 await self._table.write(edit)
-            except (ConditionFailedError, ConflictError):
+            except (database.ConditionFailedError, database.ConflictError):
                 continue
             return changed
         raise AssertionError  # `attempts` ends with an error of its own
 
     async def remove(self, post_id: str, comment_id: str, by: Identity) -> None:
-        only_their_own: Conditions = (Is("creator", by.user),)
-        async for _ in attempts():
+        only_their_own: database.Conditions = (database.Is("creator", by.user),)
+        async for _ in database.attempts():
             try:
                 await self._table.write(self._mark(post_id, comment_id, by, only_their_own))
-            except ConditionFailedError as exc:
+            except database.ConditionFailedError as exc:
                 if exc.item is None or "deleted_by" in exc.item:
                     await self._check_gone_by(post_id, comment_id, by, exc.item)
                     return
@@ -139,29 +111,31 @@ class DynamoCommentStore:
                 by.require(str(exc.item["creator"]), str(post["creator"]))
                 only_their_own = ()
                 continue
-            except ConflictError:
+            except database.ConflictError:
                 continue
             return
 
-    def _mark(self, post_id: str, comment_id: str, by: Identity, conditions: Conditions) -> Update:
-        return Update(
-            comment_key(post_id, comment_id),
+    def _mark(
+        self, post_id: str, comment_id: str, by: Identity, conditions: database.Conditions
+    ) -> database.Update:
+        return database.Update(
+            schema.comment_key(post_id, comment_id),
             put={"deleted_by": by.user, "request_id": self._request_id()},
-            when=(Exists(PK), Missing("deleted_by"), *conditions),
+            when=(database.Exists(database.PK), database.Missing("deleted_by"), *conditions),
         )
 
     async def _check_gone_by(
-        self, post_id: str, comment_id: str, by: Identity, found: Item | None
+        self, post_id: str, comment_id: str, by: Identity, found: database.Item | None
     ) -> None:
         """Pass whoever deleted it; the projection may have removed the comment already."""
-        mark = found or await self._table.get(gone_key(post_id, comment_id))
+        mark = found or await self._table.get(schema.gone_key(post_id, comment_id))
         if mark is not None and mark["deleted_by"] == by.user:
             return
         await self._ready_post(post_id)
         raise CommentNotFoundError
 
-    async def _ready_post(self, post_id: str) -> Item:
-        item = await self._table.get(post_key(post_id))
+    async def _ready_post(self, post_id: str) -> database.Item:
+        item = await self._table.get(schema.post_key(post_id))
         if item is None or item["status"] != PostStatus.READY:
             raise PostNotFoundError
         return item
@@ -173,7 +147,7 @@ class DynamoCommentStore:
         if known is not None and known.until_ms > self._clock.now_ms():
             return
         for consistent in (False, True):
-            item = await self._table.get(post_key(comment.post_id), consistent=consistent)
+            item = await self._table.get(schema.post_key(comment.post_id), consistent=consistent)
             if item is not None and item["status"] == PostStatus.READY:
                 self._remember(comment.post_id, str(item["creator"]))
                 return
@@ -190,13 +164,13 @@ class DynamoCommentStore:
 
 
 # One write is the post's.
-_MAX_WRITES = MAX_IN_TRANSACTION - 1
+_MAX_WRITES = database.MAX_IN_TRANSACTION - 1
 
 
 class DynamoCommentCounter:
     """`CommentCounter` in DynamoDB."""
 
-    def __init__(self, table: Table, clock: Clock, *, kept: int = LATEST_KEPT) -> None:
+    def __init__(self, table: database.Table, clock: Clock, *, kept: int = LATEST_KEPT) -> None:
         self._table = table
         self._clock = clock
         self.kept = kept
@@ -210,11 +184,11 @@ class DynamoCommentCounter:
     async def _count_some(self, post_id: str, comment_ids: list[str]) -> int:
         """Count as many of these, in their order, as one transaction can take; how many that
         were."""
-        async for _ in attempts():
-            post = await self._table.get(post_key(post_id))
+        async for _ in database.attempts():
+            post = await self._table.get(schema.post_key(post_id))
             comments = await self._comments(post_id, comment_ids)
             if post is None or not is_there(post):
-                await self._table.delete_many([key_of(item) for item in comments])
+                await self._table.delete_many([schema.key_of(item) for item in comments])
                 return len(comment_ids)
             states = [state_of(item) for item in comments]
             taken = list(_affordable(states))
@@ -222,18 +196,22 @@ class DynamoCommentCounter:
             try:
                 if writes:
                     await self._table.transact(writes)
-            except TransactionRefusedError:
+            except database.TransactionRefusedError:
                 continue  # somebody was quicker; look again
             if len(taken) == len(states):
                 return len(comment_ids)
             return comment_ids.index(taken[-1].id) + 1
         raise AssertionError  # `attempts` ends with an error of its own
 
-    async def _comments(self, post_id: str, comment_ids: list[str]) -> list[Item]:
-        found = await self._table.get_many([comment_key(post_id, one) for one in comment_ids])
-        return sorted(found, key=comment_id_of)
+    async def _comments(self, post_id: str, comment_ids: list[str]) -> list[database.Item]:
+        found = await self._table.get_many(
+            [schema.comment_key(post_id, one) for one in comment_ids]
+        )
+        return sorted(found, key=schema.comment_id_of)
 
-    async def _writes(self, post: Item, post_id: str, taken: list[CommentState]) -> list[Write]:
+    async def _writes(
+        self, post: database.Item, post_id: str, taken: list[CommentState]
+    ) -> list[database.Write]:
         before = tally_of(post)
         newest: list[bytes] = []
         if needs_newest(before, taken, self.kept):
@@ -244,60 +222,71 @@ class DynamoCommentCounter:
             writes.append(tally_update(post, result.tally))
         return writes
 
-    def _comment_writes(self, post_id: str, result: Fold) -> Iterator[Write]:
+    def _comment_writes(self, post_id: str, result: Fold) -> Iterator[database.Write]:
         for one in result.claimed:
-            yield Update(
-                comment_key(post_id, one.id),
+            yield database.Update(
+                schema.comment_key(post_id, one.id),
                 put={"counted": True},
-                when=(Exists(PK), Missing("counted"), Missing("deleted_by")),
+                when=(
+                    database.Exists(database.PK),
+                    database.Missing("counted"),
+                    database.Missing("deleted_by"),
+                ),
             )
-        ttl = ttl_of(self._clock.now_ms() + KEPT_MS)
+        ttl = schema.ttl_of(self._clock.now_ms() + KEPT_MS)
         for one in (*result.released, *result.dropped):
-            counted = Exists("counted") if one.counted else Missing("counted")
-            yield Delete(comment_key(post_id, one.id), (Exists("deleted_by"), counted))
-            gone: Item = {"deleted_by": str(one.deleted_by), "ttl": ttl}
-            yield Put(keyed(gone_key(post_id, one.id), gone))
+            counted = database.Exists("counted") if one.counted else database.Missing("counted")
+            yield database.Delete(
+                schema.comment_key(post_id, one.id), (database.Exists("deleted_by"), counted)
+            )
+            gone: database.Item = {"deleted_by": str(one.deleted_by), "ttl": ttl}
+            yield database.Put(schema.keyed(schema.gone_key(post_id, one.id), gone))
 
 
-def tally_of(post: Item) -> Tally:
+def tally_of(post: database.Item) -> Tally:
     """What the post's item knows of its comments."""
     return Tally(int(post["total"]), str(post["latest"]).encode())
 
 
-def tally_update(post: Item, tally: Tally, **more: str) -> Update:
+def tally_update(post: database.Item, tally: Tally, **more: str) -> database.Update:
     """The post with another tally, if it is still as it was seen."""
-    return Update(
-        key_of(post),
+    return database.Update(
+        schema.key_of(post),
         put={
             "total": tally.total,
             "latest": tally.latest.decode(),
-            "rank": rank(tally.total, str(post["id"])),
+            "rank": schema.rank(tally.total, str(post["id"])),
             **more,
         },
         add={"version": 1},
-        when=(Is("version", post["version"]), Is("status", str(PostStatus.READY))),
+        when=(
+            database.Is("version", post["version"]),
+            database.Is("status", str(PostStatus.READY)),
+        ),
     )
 
 
-def state_of(item: Item) -> CommentState:
+def state_of(item: database.Item) -> CommentState:
     """A comment's item, as `fold` takes it."""
     deleted_by = item.get("deleted_by")
     return CommentState(
-        comment_id_of(item),
-        doc_of(item),
+        schema.comment_id_of(item),
+        schema.doc_of(item),
         counted="counted" in item,
         deleted_by=None if deleted_by is None else str(deleted_by),
     )
 
 
-async def newest_counted(table: Table, post_id: str, kept: int) -> list[bytes]:
+async def newest_counted(table: database.Table, post_id: str, kept: int) -> list[bytes]:
     """The `kept` latest comments as they should be, read from the comments themselves."""
     found: list[bytes] = []
-    before: str | None = AFTER_COMMENTS
+    before: str | None = schema.AFTER_COMMENTS
     while before is not None and len(found) < kept:
-        query = Query(post_key(post_id).pk, 2 * kept, before=before, without=("deleted_by",))
+        query = database.Query(
+            schema.post_key(post_id).pk, 2 * kept, before=before, without=("deleted_by",)
+        )
         items, before = await table.query(query, consistent=True)
-        found += [doc_of(item) for item in items if "counted" in item]
+        found += [schema.doc_of(item) for item in items if "counted" in item]
     return found[:kept]
 
 

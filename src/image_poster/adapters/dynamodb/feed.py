@@ -5,33 +5,7 @@ from collections.abc import Iterator
 
 import msgspec
 
-from image_poster.adapters.dynamodb.comments import (
-    DynamoCommentCounter,
-    newest_counted,
-    tally_of,
-    tally_update,
-)
-from image_poster.adapters.dynamodb.database import (
-    ConditionFailedError,
-    ConflictError,
-    Item,
-    Key,
-    Page,
-    Query,
-    Table,
-    attempts,
-)
-from image_poster.adapters.dynamodb.schema import (
-    AFTER_COMMENTS,
-    POST,
-    comment_id_of,
-    creator_key,
-    feed_key,
-    post_key,
-    rank,
-    shard_of,
-    stored_post,
-)
+from image_poster.adapters.dynamodb import comments, database, schema
 from image_poster.domain.comments import Tally, join_latest
 from image_poster.domain.feed import FeedPage, FeedPosition, FeedQuery, FeedSort
 from image_poster.domain.posts import PostStatus, StoredPost
@@ -45,7 +19,7 @@ class DynamoFeedReader:
     """`FeedReader` in DynamoDB. A page may be shorter than asked for and still have a next: it ends
     where a query does, at the latest at 1 MB, and where an answer would become too large."""
 
-    def __init__(self, table: Table, *, shards: int = 1) -> None:
+    def __init__(self, table: database.Table, *, shards: int = 1) -> None:
         self._table = table
         self._shards = shards
 
@@ -57,32 +31,35 @@ class DynamoFeedReader:
         found = [await self._table.query(one) for one in self._queries(query, sort_key)]
         return _merged(found, sort_key, query.limit)
 
-    def _queries(self, query: FeedQuery, sort_key: str) -> list[Query]:
+    def _queries(self, query: FeedQuery, sort_key: str) -> list[database.Query]:
         before = _position(query.after, sort_key) if query.after else None
         if query.creator is not None:
-            names, partitions = ("creator_feed", sort_key), [creator_key(query.creator)]
+            names, partitions = ("creator_feed", sort_key), [schema.creator_key(query.creator)]
         else:
             names, partitions = (
                 ("feed", sort_key),
-                [feed_key(shard) for shard in range(self._shards)],
+                [schema.feed_key(shard) for shard in range(self._shards)],
             )
         index = str(query.sort) if query.creator is None else f"creator_{query.sort}"
-        return [Query(partition, query.limit + 1, before, index, names) for partition in partitions]
+        return [
+            database.Query(partition, query.limit + 1, before, index, names)
+            for partition in partitions
+        ]
 
 
 def _position(after: FeedPosition, sort_key: str) -> str:
-    return rank(after.total_comments, after.id) if sort_key == "rank" else after.id
+    return schema.rank(after.total_comments, after.id) if sort_key == "rank" else after.id
 
 
-def _merged(found: list[Page], sort_key: str, limit: int) -> FeedPage:
+def _merged(found: list[database.Page], sort_key: str, limit: int) -> FeedPage:
     """One page of several shards: where one of them stopped early, nothing behind that place can be
     shown yet."""
     places = [str(page.items[-1][sort_key]) for page in found if page.next and page.items]
     bound = max(places, default="")
-    items: list[Item] = [item for page in found for item in page.items]
+    items: list[database.Item] = [item for page in found for item in page.items]
     items = [item for item in items if str(item[sort_key]) >= bound]
     items.sort(key=lambda item: str(item[sort_key]), reverse=True)
-    shown = list(_fitting([stored_post(item) for item in items[:limit]]))
+    shown = list(_fitting([schema.stored_post(item) for item in items[:limit]]))
     more = len(items) > len(shown) or any(page.next for page in found)
     if not shown or not more:
         return FeedPage(shown, None)
@@ -106,14 +83,16 @@ class DynamoFeedRebuilder:
     """`Projection` in DynamoDB. It reads the whole table, and counts what the stream should have
     counted and has not (yet)."""
 
-    def __init__(self, table: Table, counter: DynamoCommentCounter, *, shards: int = 1) -> None:
+    def __init__(
+        self, table: database.Table, counter: comments.DynamoCommentCounter, *, shards: int = 1
+    ) -> None:
         self._table = table
         self._counter = counter
         self._shards = shards
 
     async def rebuild(self, after: str | None, limit: int) -> RebuiltBatch:
-        start = msgspec.json.decode(after, type=Key) if after is not None else None
-        posts, last = await self._table.scan(POST, limit, start)
+        start = msgspec.json.decode(after, type=database.Key) if after is not None else None
+        posts, last = await self._table.scan(schema.POST, limit, start)
         ready = [item for item in posts if item["status"] == PostStatus.READY]
         drifts = [await self._derive(str(item["id"])) for item in ready]
         found = [drift for drift in drifts if drift is not None]
@@ -121,44 +100,44 @@ class DynamoFeedRebuilder:
         return RebuiltBatch(len(ready), found, following)
 
     async def _derive(self, post_id: str) -> Drift | None:
-        async for _ in attempts():
-            post = await self._table.get(post_key(post_id))
+        async for _ in database.attempts():
+            post = await self._table.get(schema.post_key(post_id))
             if post is None or post["status"] != PostStatus.READY:
                 return None
             counted, open_ids = await self._look(post_id)
             if open_ids:
                 await self._counter.count(post_id, open_ids)
                 continue
-            newest = await newest_counted(self._table, post_id, self._counter.kept)
+            newest = await comments.newest_counted(self._table, post_id, self._counter.kept)
             tally = Tally(counted, join_latest(newest, self._counter.kept))
             entry = self._entry(post, tally.total)
-            if tally == tally_of(post) and entry.items() <= post.items():
+            if tally == comments.tally_of(post) and entry.items() <= post.items():
                 return None
             try:
-                await self._table.write(tally_update(post, tally, **entry))
-            except (ConditionFailedError, ConflictError):
+                await self._table.write(comments.tally_update(post, tally, **entry))
+            except (database.ConditionFailedError, database.ConflictError):
                 continue  # counted meanwhile: look again
             return Drift(post_id, int(post["total"]), counted)
         raise AssertionError  # `attempts` ends with an error of its own
 
     async def _look(self, post_id: str) -> tuple[int, list[str]]:
         """How many comments are counted, and which still have to be looked at."""
-        counted, open_ids, before = 0, list[str](), AFTER_COMMENTS
+        counted, open_ids, before = 0, list[str](), schema.AFTER_COMMENTS
         while True:
-            query = Query(post_key(post_id).pk, _COMMENTS_AT_A_TIME, before=before)
+            query = database.Query(schema.post_key(post_id).pk, _COMMENTS_AT_A_TIME, before=before)
             page = await self._table.query(query, consistent=True)
             for item in page.items:
                 counted += "counted" in item
                 if "counted" not in item or "deleted_by" in item:
-                    open_ids.append(comment_id_of(item))
+                    open_ids.append(schema.comment_id_of(item))
             if page.next is None:
                 return counted, open_ids
             before = page.next
 
-    def _entry(self, post: Item, total: int) -> dict[str, str]:
+    def _entry(self, post: database.Item, total: int) -> dict[str, str]:
         post_id = str(post["id"])
         return {
-            "feed": feed_key(shard_of(post_id, self._shards)),
-            "creator_feed": creator_key(str(post["creator"])),
-            "rank": rank(total, post_id),
+            "feed": schema.feed_key(schema.shard_of(post_id, self._shards)),
+            "creator_feed": schema.creator_key(str(post["creator"])),
+            "rank": schema.rank(total, post_id),
         }

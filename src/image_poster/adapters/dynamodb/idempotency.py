@@ -1,16 +1,6 @@
 """Idempotency records: written in the same transaction as what they answer."""
 
-from image_poster.adapters.dynamodb.database import (
-    PK,
-    Condition,
-    ConditionFailedError,
-    Is,
-    Item,
-    Missing,
-    Put,
-    Table,
-    TransactionRefusedError,
-)
+from image_poster.adapters.dynamodb import database
 from image_poster.adapters.dynamodb.schema import record_item, record_key, record_of
 from image_poster.domain.errors import BusyError
 from image_poster.domain.idempotency import AlreadyAnsweredError, IdempotencyRecord
@@ -19,28 +9,32 @@ from image_poster.ports.clock import Clock
 _MAX_ATTEMPTS = 5
 
 
-async def put_once(table: Table, put: Put, record: IdempotencyRecord | None, clock: Clock) -> None:
+async def put_once(
+    table: database.Table, put: database.Put, record: IdempotencyRecord | None, clock: Clock
+) -> None:
     """Put an item, and with it the record if there is one. Raises `AlreadyAnsweredError` when its
     key was used, and `ConditionFailedError` when the put's own condition does not hold."""
     if record is None:
         await table.write(put)
         return
-    free: Condition = Missing(PK)
+    free: database.Condition = database.Missing(database.PK)
     for _ in range(_MAX_ATTEMPTS):
-        kept = Put(record_item(record, clock.now_ms()), (free,))
+        kept = database.Put(record_item(record, clock.now_ms()), (free,))
         try:
             await table.transact([kept, put])
-        except TransactionRefusedError as exc:
+        except database.TransactionRefusedError as exc:
             if 0 in exc.found:
                 free = _unused(exc.found[0], clock)
             elif 1 in exc.found:
-                raise ConditionFailedError(exc.found[1]) from exc
+                raise database.ConditionFailedError(exc.found[1]) from exc
         else:
             return
     raise BusyError
 
 
-async def check_unused(table: Table, record: IdempotencyRecord | None, clock: Clock) -> None:
+async def check_unused(
+    table: database.Table, record: IdempotencyRecord | None, clock: Clock
+) -> None:
     """Raises `AlreadyAnsweredError` if the record's key was used."""
     if record is not None:
         found = await table.get(record_key(record.user, record.key))
@@ -48,11 +42,11 @@ async def check_unused(table: Table, record: IdempotencyRecord | None, clock: Cl
             _unused(found, clock)
 
 
-def _unused(found: Item | None, clock: Clock) -> Condition:
+def _unused(found: database.Item | None, clock: Clock) -> database.Condition:
     """The condition under which what was found may be replaced, if it has expired: DynamoDB
     removes such items in its own time."""
     if found is None:
-        return Missing(PK)
+        return database.Missing(database.PK)
     if int(found["expires_ms"]) > clock.now_ms():
         raise AlreadyAnsweredError(record_of(found))
-    return Is("expires_ms", found["expires_ms"])
+    return database.Is("expires_ms", found["expires_ms"])

@@ -130,7 +130,7 @@ def upload_of(item: Item) -> Upload | None:
 
 
 def stored_post(item: Item) -> StoredPost:
-    """A post as the use cases take it."""
+    """A post as the services take it."""
     return StoredPost(
         id=str(item["id"]),
         total_comments=int(item["total"]),

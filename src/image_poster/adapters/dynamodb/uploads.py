@@ -1,16 +1,7 @@
 """Records of resumable uploads in DynamoDB, attributes of their posts: their terms, and how far
 they are (one conditional update a piece)."""
 
-from image_poster.adapters.dynamodb.database import (
-    ConditionFailedError,
-    ConflictError,
-    Exists,
-    Is,
-    Missing,
-    Table,
-    Update,
-    attempts,
-)
+from image_poster.adapters.dynamodb import database
 from image_poster.adapters.dynamodb.posts import is_there
 from image_poster.adapters.dynamodb.schema import post_key, upload_of
 from image_poster.domain.errors import UploadGoneError
@@ -21,7 +12,7 @@ from image_poster.ports.uploads import UploadRecord
 class DynamoUploadRecordStore:
     """`UploadLedger` in DynamoDB."""
 
-    def __init__(self, table: Table) -> None:
+    def __init__(self, table: database.Table) -> None:
         self._table = table
 
     async def find(self, post_id: str) -> UploadRecord | None:
@@ -37,21 +28,21 @@ class DynamoUploadRecordStore:
         return UploadRecord(str(item["creator"]), awaiting, upload, int(item["upload_offset"]))
 
     async def declare_length(self, post_id: str, length: int) -> None:
-        declaration = Update(
+        declaration = database.Update(
             post_key(post_id),
             put={"upload_length": length},
-            when=(Exists("upload_expires"), Missing("upload_length")),
+            when=(database.Exists("upload_expires"), database.Missing("upload_length")),
         )
         try:
             await self._table.write(declaration)
-        except ConditionFailedError:
+        except database.ConditionFailedError:
             return  # it is set
 
 
 class DynamoUploadOffsets:
     """`UploadOffsets` in DynamoDB."""
 
-    def __init__(self, table: Table) -> None:
+    def __init__(self, table: database.Table) -> None:
         self._table = table
 
     async def find(self, post_id: str) -> int:
@@ -59,17 +50,20 @@ class DynamoUploadOffsets:
         return int(item.get("upload_offset", 0)) if item else 0
 
     async def advance(self, post_id: str, start: int, end: int) -> bool:
-        step = Update(
+        step = database.Update(
             post_key(post_id),
             put={"upload_offset": end, "staged": True},
-            when=(Is("upload_offset", start), Is("status", str(PostStatus.AWAITING_UPLOAD))),
+            when=(
+                database.Is("upload_offset", start),
+                database.Is("status", str(PostStatus.AWAITING_UPLOAD)),
+            ),
         )
-        async for _ in attempts():
+        async for _ in database.attempts():
             try:
                 await self._table.write(step)
-            except ConditionFailedError:
+            except database.ConditionFailedError:
                 return False
-            except ConflictError:
+            except database.ConflictError:
                 continue
             return True
         raise AssertionError  # `attempts` ends with an error of its own

@@ -3,7 +3,7 @@
     spool/{post_id}.{random}        an original being received, or work in progress (a folder)
     uploads/{xx}/{post_id}          what was received of a resumable upload; its size is the offset
     uploads/{xx}/{post_id}.owner    who may append to it
-    uploads/{xx}/{post_id}.trial    from which offset on its bytes are not verified yet
+    uploads/{xx}/{post_id}.unverified   from which offset on its bytes are not verified yet
     originals/{xx}/{post_id}        the untouched upload
     renditions/{xx}/{post_id}.600.jpg, …1600.jpg
     quarantine/                     files whose posts are not known (see `quarantine.py`)
@@ -53,7 +53,11 @@ class Layout:
     def owner(self, post_id: str) -> Path:
         return self._uploads / post_id[-2:] / f"{post_id}.owner"
 
-    def trial(self, post_id: str) -> Path:
+    def unverified(self, post_id: str) -> Path:
+        return self._uploads / post_id[-2:] / f"{post_id}.unverified"
+
+    def formerly_unverified(self, post_id: str) -> Path:
+        """The name that `unverified` had: a crash may have left such a mark before an upgrade."""
         return self._uploads / post_id[-2:] / f"{post_id}.trial"
 
     def original(self, post_id: str) -> Path:
@@ -67,7 +71,8 @@ class Layout:
         return [
             self.upload(post_id),
             self.owner(post_id),
-            self.trial(post_id),
+            self.unverified(post_id),
+            self.formerly_unverified(post_id),
             self.original(post_id),
             *(self.rendition(post_id, name) for name in RENDITIONS),
         ]

@@ -39,10 +39,14 @@ class _FileWriter:
         with self._store.locked(self._post_id) as descriptor:
             if self.superseded:  # the next one was quicker to the lock, and keeps it
                 return
-            self.offset = _settled_size(descriptor, layout.trial(self._post_id))
+            self.offset = _settled_size(
+                descriptor,
+                layout.unverified(self._post_id),
+                layout.formerly_unverified(self._post_id),
+            )
             layout.owner(self._post_id).write_bytes(self._mark)
             if unverified:
-                layout.trial(self._post_id).write_text(str(self.offset))
+                layout.unverified(self._post_id).write_text(str(self.offset))
 
     def give_up(self) -> None:
         """Somebody else has it now."""
@@ -77,7 +81,7 @@ class _FileWriter:
 
     def _settle(self) -> None:
         with self._owned():
-            self._store.layout.trial(self._post_id).unlink(missing_ok=True)
+            self._store.layout.unverified(self._post_id).unlink(missing_ok=True)
 
     @contextmanager
     def _owned(self) -> Iterator[int]:
@@ -165,7 +169,7 @@ class FileUploadStore:
                     _verify(descriptor, sha256)
                     move_durably(upload, original)
         self.layout.owner(post_id).unlink(missing_ok=True)
-        self.layout.trial(post_id).unlink(missing_ok=True)
+        self.layout.unverified(post_id).unlink(missing_ok=True)
 
 
 def _verify(descriptor: int, sha256: bytes) -> None:
@@ -178,12 +182,13 @@ def _verify(descriptor: int, sha256: bytes) -> None:
         raise ChecksumMismatchError
 
 
-def _settled_size(descriptor: int, trial: Path) -> int:
-    """The size, after dropping what was never verified."""
-    started = _read(trial)
-    if started:
-        os.ftruncate(descriptor, int(started))
-    trial.unlink(missing_ok=True)
+def _settled_size(descriptor: int, *marks: Path) -> int:
+    """The size, after dropping what was never verified; `marks` say from where on."""
+    for mark in marks:
+        started = _read(mark)
+        if started:
+            os.ftruncate(descriptor, int(started))
+            mark.unlink(missing_ok=True)
     return os.fstat(descriptor).st_size
 
 

@@ -6,18 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from image_poster.adapters.s3.schema import (
-    Buckets,
-    S3Client,
-    complete_key,
-    delete_keys,
-    list_keys,
-    original_key,
-    piece_key,
-    pieces_prefix,
-    rendition_key,
-    translated,
-)
+from image_poster.adapters.s3 import schema
 from image_poster.domain.errors import ImageNotFoundError, MultipartTooLargeError
 from image_poster.domain.images import RENDITIONS, SNIFF_BYTES, sniff
 from image_poster.ports.images import RemoteFile, StagedImage, Workspace
@@ -25,12 +14,12 @@ from image_poster.ports.images import RemoteFile, StagedImage, Workspace
 _AT_ONCE = 8
 
 
-def pieces(client: S3Client, bucket: str, post_id: str) -> Iterator[bytes]:
+def pieces(client: schema.S3Client, bucket: str, post_id: str) -> Iterator[bytes]:
     """The bytes of an upload, piece by piece, some of them fetched at once."""
-    keys = list_keys(client, bucket, pieces_prefix(post_id))
+    keys = schema.list_keys(client, bucket, schema.pieces_prefix(post_id))
 
     def fetch(key: str) -> bytes:
-        with translated():
+        with schema.translated():
             content: bytes = client.get_object(Bucket=bucket, Key=key)["Body"].read()
         return content
 
@@ -72,7 +61,12 @@ class S3ImageStore:
     """`PictureStore` in S3; images are shown by a CDN, whose address `cdn` is."""
 
     def __init__(
-        self, client: S3Client, buckets: Buckets, *, cdn: str = "", max_staged: int = 4_000_000
+        self,
+        client: schema.S3Client,
+        buckets: schema.Buckets,
+        *,
+        cdn: str = "",
+        max_staged: int = 4_000_000,
     ) -> None:
         self._client = client
         self._buckets = buckets
@@ -84,9 +78,9 @@ class S3ImageStore:
 
     def keep_piece(self, post_id: str, content: bytes) -> None:
         """Keep the whole image as its only piece."""
-        with translated():
+        with schema.translated():
             self._client.put_object(
-                Bucket=self._buckets.uploads, Key=piece_key(post_id, 0), Body=content
+                Bucket=self._buckets.uploads, Key=schema.piece_key(post_id, 0), Body=content
             )
 
     @asynccontextmanager
@@ -101,10 +95,10 @@ class S3ImageStore:
 
     async def publish(self, post_id: str, work: Workspace) -> None:
         for name in RENDITIONS:
-            with translated():
+            with schema.translated():
                 self._client.put_object(
                     Bucket=self._buckets.images,
-                    Key=rendition_key(post_id, name),
+                    Key=schema.rendition_key(post_id, name),
                     Body=(work.folder / f"{name}.jpg").read_bytes(),
                     ContentType="image/jpeg",
                     CacheControl=_CACHED_FOR_EVER,
@@ -112,7 +106,7 @@ class S3ImageStore:
 
     async def has_original(self, post_id: str) -> bool:
         try:
-            with translated():
+            with schema.translated():
                 self._client.head_object(**self._original(post_id))
         except ImageNotFoundError:
             return False
@@ -130,20 +124,24 @@ class S3ImageStore:
         return RemoteFile(url)
 
     async def open_rendition(self, post_id: str, rendition: str) -> RemoteFile:
-        return RemoteFile(f"{self._cdn}/{rendition_key(post_id, rendition)}")
+        return RemoteFile(f"{self._cdn}/{schema.rendition_key(post_id, rendition)}")
 
     async def remove(self, post_id: str) -> None:
         uploads = self._buckets.uploads
-        staged = list_keys(self._client, uploads, pieces_prefix(post_id))
-        delete_keys(self._client, uploads, [original_key(post_id), complete_key(post_id), *staged])
-        shown = [rendition_key(post_id, name) for name in RENDITIONS]
-        delete_keys(self._client, self._buckets.images, shown)
+        staged = schema.list_keys(self._client, uploads, schema.pieces_prefix(post_id))
+        schema.delete_keys(
+            self._client,
+            uploads,
+            [schema.original_key(post_id), schema.complete_key(post_id), *staged],
+        )
+        shown = [schema.rendition_key(post_id, name) for name in RENDITIONS]
+        schema.delete_keys(self._client, self._buckets.images, shown)
 
     def _original(self, post_id: str) -> dict[str, str]:
-        return {"Bucket": self._buckets.uploads, "Key": original_key(post_id)}
+        return {"Bucket": self._buckets.uploads, "Key": schema.original_key(post_id)}
 
     def _fetch_original(self, post_id: str, target: Path) -> None:
-        with translated():
+        with schema.translated():
             found = self._client.get_object(**self._original(post_id))
             with target.open("wb") as file:
                 for chunk in found["Body"].iter_chunks(_CHUNK_BYTES):
@@ -157,13 +155,17 @@ class S3ImageStore:
         if not target.stat().st_size:
             raise ImageNotFoundError
         self._keep_original(post_id, target)
-        staged = list_keys(self._client, self._buckets.uploads, pieces_prefix(post_id))
-        delete_keys(self._client, self._buckets.uploads, [*staged, complete_key(post_id)])
+        staged = schema.list_keys(
+            self._client, self._buckets.uploads, schema.pieces_prefix(post_id)
+        )
+        schema.delete_keys(
+            self._client, self._buckets.uploads, [*staged, schema.complete_key(post_id)]
+        )
 
     def _keep_original(self, post_id: str, source: Path) -> None:
         """By a multipart upload, whose event starts no work (see `objects.py`)."""
         place = self._original(post_id)
-        with translated(), source.open("rb") as file:
+        with schema.translated(), source.open("rb") as file:
             media_type = sniff(file.read(SNIFF_BYTES)) or "application/octet-stream"
             file.seek(0)
             made = self._client.create_multipart_upload(**place, ContentType=str(media_type))
@@ -179,12 +181,12 @@ class S3ImageStore:
 class S3JobStarter:
     """`ImageWork` in S3."""
 
-    def __init__(self, client: S3Client, buckets: Buckets) -> None:
+    def __init__(self, client: schema.S3Client, buckets: schema.Buckets) -> None:
         self._client = client
         self._buckets = buckets
 
     async def start(self, post_id: str) -> None:
-        with translated():
+        with schema.translated():
             self._client.put_object(
-                Bucket=self._buckets.uploads, Key=complete_key(post_id), Body=b""
+                Bucket=self._buckets.uploads, Key=schema.complete_key(post_id), Body=b""
             )

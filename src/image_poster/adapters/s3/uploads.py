@@ -9,23 +9,9 @@ import hashlib
 from base64 import b64encode
 from typing import Any
 
+from image_poster.adapters.s3 import schema
 from image_poster.adapters.s3.images import pieces
-from image_poster.adapters.s3.schema import (
-    PieceExistsError,
-    S3Client,
-    delete_keys,
-    list_keys,
-    original_key,
-    piece_key,
-    pieces_prefix,
-    translated,
-)
-from image_poster.domain.errors import (
-    ChecksumMismatchError,
-    OffsetMismatchError,
-    PieceTooLargeError,
-    UploadTakenOverError,
-)
+from image_poster.domain import errors
 from image_poster.domain.ids import rfc3339
 from image_poster.domain.uploads import PutTarget, PutTerms
 from image_poster.ports.clock import Clock
@@ -47,13 +33,13 @@ class _S3Writer:
 
     async def write(self, chunk: bytes) -> None:
         if len(self._piece) + len(chunk) > self._store.piece_bytes:
-            raise PieceTooLargeError
+            raise errors.PieceTooLargeError
         self._piece += chunk
         self.offset += len(chunk)
 
     async def rewind(self, offset: int) -> None:
         if offset != self._start:
-            raise UploadTakenOverError  # what is kept is kept
+            raise errors.UploadTakenOverError  # what is kept is kept
         self._piece.clear()
         self.offset = offset
 
@@ -71,7 +57,7 @@ class S3UploadStore:
     kept."""
 
     def __init__(
-        self, client: S3Client, bucket: str, offsets: UploadOffsets, *, piece_bytes: int
+        self, client: schema.S3Client, bucket: str, offsets: UploadOffsets, *, piece_bytes: int
     ) -> None:
         self.piece_bytes = piece_bytes
         self._client = client
@@ -97,10 +83,10 @@ class S3UploadStore:
             digest.update(piece)
             end += len(piece)
         if end and digest.digest() != sha256:
-            staged = list_keys(self._client, self._bucket, pieces_prefix(post_id))
+            staged = schema.list_keys(self._client, self._bucket, schema.pieces_prefix(post_id))
             await self._offsets.advance(post_id, end, 0)
-            delete_keys(self._client, self._bucket, staged)
-            raise ChecksumMismatchError
+            schema.delete_keys(self._client, self._bucket, staged)
+            raise errors.ChecksumMismatchError
 
     async def keep(self, post_id: str, start: int, piece: bytes) -> None:
         """Keep a piece that begins at `start`. Raises `OffsetMismatchError` when another one does,
@@ -109,20 +95,20 @@ class S3UploadStore:
         size, kept = self._place(post_id, start, piece, digest)
         moved = await self._offsets.advance(post_id, start, start + size)
         if kept != digest:
-            raise OffsetMismatchError
+            raise errors.OffsetMismatchError
         if not moved and await self._offsets.find(post_id) < start + size:
-            raise UploadTakenOverError
+            raise errors.UploadTakenOverError
 
     def _place(self, post_id: str, start: int, piece: bytes, digest: str) -> tuple[int, str]:
         """Size and digest of the piece that is kept at `start`: this one, or the one before it."""
-        place = {"Bucket": self._bucket, "Key": piece_key(post_id, start)}
+        place = {"Bucket": self._bucket, "Key": schema.piece_key(post_id, start)}
         try:
-            with translated():
+            with schema.translated():
                 self._client.put_object(
                     **place, Body=piece, IfNoneMatch="*", Metadata={_DIGEST: digest}
                 )
-        except PieceExistsError:
-            with translated():
+        except schema.PieceExistsError:
+            with schema.translated():
                 found = self._client.head_object(**place)
             return int(found["ContentLength"]), found["Metadata"].get(_DIGEST, "")
         return len(piece), digest
@@ -136,7 +122,7 @@ _LONGEST_MS = 3600 * 1000
 class S3PutUrlSigner:
     """`PutUrls` for the bucket of uploads. Signing asks nobody."""
 
-    def __init__(self, client: S3Client, bucket: str, clock: Clock) -> None:
+    def __init__(self, client: schema.S3Client, bucket: str, clock: Clock) -> None:
         self._client = client
         self._bucket = bucket
         self._clock = clock
@@ -147,7 +133,7 @@ class S3PutUrlSigner:
         headers = {"content-type": terms.content_type}
         params: dict[str, Any] = {
             "Bucket": self._bucket,
-            "Key": original_key(post_id),
+            "Key": schema.original_key(post_id),
             "ContentType": terms.content_type,
             "ContentLength": terms.size,
         }

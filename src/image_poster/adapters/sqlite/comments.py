@@ -6,13 +6,7 @@ from collections.abc import Callable
 from image_poster.adapters.sqlite.database import Database
 from image_poster.adapters.sqlite.idempotency import check_unused, keep_record
 from image_poster.adapters.sqlite.posts import add_tombstone, was_deleted_by
-from image_poster.domain.comments import (
-    Comment,
-    decode_comment,
-    encode_comment,
-    join_latest,
-    with_newest,
-)
+from image_poster.domain import comments
 from image_poster.domain.errors import CommentNotFoundError, PostNotFoundError
 from image_poster.domain.idempotency import IdempotencyRecord
 from image_poster.domain.identity import Identity
@@ -29,8 +23,8 @@ class SqliteCommentStore:
         self._database = database
         self._clock = clock
 
-    async def add(self, comment: Comment, record: IdempotencyRecord | None = None) -> None:
-        doc = encode_comment(comment)
+    async def add(self, comment: comments.Comment, record: IdempotencyRecord | None = None) -> None:
+        doc = comments.encode_comment(comment)
         now = self._clock.now_ms()
 
         def insert(connection: sqlite3.Connection) -> None:
@@ -65,14 +59,14 @@ class SqliteCommentStore:
         return Page([doc for _, doc in shown], shown[-1][0] if len(rows) > limit else None)
 
     async def update(
-        self, post_id: str, comment_id: str, change: Callable[[Comment], Comment]
-    ) -> Comment:
-        def replace(connection: sqlite3.Connection) -> Comment:
+        self, post_id: str, comment_id: str, change: Callable[[comments.Comment], comments.Comment]
+    ) -> comments.Comment:
+        def replace(connection: sqlite3.Connection) -> comments.Comment:
             _creator_of_ready_post(connection, post_id)
             comment = change(_comment(connection, post_id, comment_id))
             connection.execute(
                 "UPDATE comments SET doc = ? WHERE post_id = ? AND id = ?",
-                (encode_comment(comment), post_id, comment_id),
+                (comments.encode_comment(comment), post_id, comment_id),
             )
             refill_latest(connection, post_id)
             return comment
@@ -105,7 +99,7 @@ def newest_comments(connection: sqlite3.Connection, post_id: str) -> bytes:
         "SELECT doc FROM comments WHERE post_id = ? ORDER BY id DESC LIMIT ?",
         (post_id, LATEST_KEPT),
     )
-    return join_latest(doc for (doc,) in rows)
+    return comments.join_latest(doc for (doc,) in rows)
 
 
 def refill_latest(connection: sqlite3.Connection, post_id: str) -> None:
@@ -116,7 +110,7 @@ def refill_latest(connection: sqlite3.Connection, post_id: str) -> None:
 
 
 def _latest_after(
-    connection: sqlite3.Connection, comment: Comment, doc: bytes, latest: bytes
+    connection: sqlite3.Connection, comment: comments.Comment, doc: bytes, latest: bytes
 ) -> bytes:
     """The latest comments after one was inserted.
 
@@ -124,9 +118,9 @@ def _latest_after(
     processes, so a slightly older one can arrive later.
     """
     newest, _, _ = latest.partition(b"\n")
-    if newest and decode_comment(newest).id > comment.id:
+    if newest and comments.decode_comment(newest).id > comment.id:
         return newest_comments(connection, comment.post_id)
-    return with_newest(latest, doc)
+    return comments.with_newest(latest, doc)
 
 
 def _creator_of_ready_post(connection: sqlite3.Connection, post_id: str) -> str:
@@ -138,10 +132,10 @@ def _creator_of_ready_post(connection: sqlite3.Connection, post_id: str) -> str:
     return str(row[0])
 
 
-def _comment(connection: sqlite3.Connection, post_id: str, comment_id: str) -> Comment:
+def _comment(connection: sqlite3.Connection, post_id: str, comment_id: str) -> comments.Comment:
     row = connection.execute(
         "SELECT doc FROM comments WHERE post_id = ? AND id = ?", (post_id, comment_id)
     ).fetchone()
     if row is None:
         raise CommentNotFoundError
-    return decode_comment(row[0])
+    return comments.decode_comment(row[0])

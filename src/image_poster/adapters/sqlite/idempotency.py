@@ -6,11 +6,12 @@ from image_poster.domain.idempotency import AlreadyAnsweredError, IdempotencyRec
 
 
 def check_unused(connection: sqlite3.Connection, record: IdempotencyRecord | None) -> None:
-    """Raises `AlreadyAnsweredError` if the receipt's key was used."""
+    """Raises `AlreadyAnsweredError` if the record's key was used."""
     if record is None:
         return
     row = connection.execute(
-        "SELECT user, key, fingerprint, body, location FROM receipts WHERE user = ? AND key = ?",
+        "SELECT user, key, fingerprint, body, location FROM idempotency_records "
+        "WHERE user = ? AND key = ?",
         (record.user, record.key),
     ).fetchone()
     if row is not None:
@@ -23,7 +24,7 @@ def keep_record(
     """Remember an answer."""
     if record is not None:
         connection.execute(
-            "INSERT INTO receipts (user, key, fingerprint, body, location, kept_at) "
+            "INSERT INTO idempotency_records (user, key, fingerprint, body, location, kept_at) "
             "VALUES (?, ?, ?, ?, ?, ?)",
             (
                 record.user,

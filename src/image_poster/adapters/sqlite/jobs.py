@@ -4,15 +4,8 @@ import sqlite3
 
 from image_poster.adapters.sqlite.database import Database
 from image_poster.adapters.sqlite.posts import stored_post
+from image_poster.domain import posts
 from image_poster.domain.errors import PostNotFoundError
-from image_poster.domain.posts import (
-    PROCESSING_FAILED,
-    PostStatus,
-    encode_post,
-    failed_post,
-    is_parked,
-    replayed_post,
-)
 from image_poster.ports.clock import Clock
 from image_poster.ports.jobs import Job, ParkedJob
 
@@ -68,11 +61,11 @@ class SqliteJobQueue:
                 post = stored_post(connection, job.post_id).post
             except PostNotFoundError:
                 return
-            if post.status is PostStatus.PROCESSING:
-                parked = failed_post(post, PROCESSING_FAILED)
+            if post.status is posts.PostStatus.PROCESSING:
+                parked = posts.failed_post(post, posts.PROCESSING_FAILED)
                 connection.execute(
                     "UPDATE posts SET head = ?, status = ?, error = ? WHERE id = ?",
-                    (encode_post(parked), parked.status, error, job.post_id),
+                    (posts.encode_post(parked), parked.status, error, job.post_id),
                 )
 
         await self._database.write(give_up)
@@ -92,13 +85,13 @@ class SqliteJobQueue:
                 post = stored_post(connection, post_id).post
             except PostNotFoundError:
                 return False
-            if not is_parked(post):
+            if not posts.is_parked(post):
                 return False
-            again = replayed_post(post)
+            again = posts.replayed_post(post)
             connection.execute(
                 "UPDATE posts SET head = ?, status = ?, error = NULL, leases = 0, failures = 0, "
                 "due_at = ? WHERE id = ?",
-                (encode_post(again), again.status, now, post_id),
+                (posts.encode_post(again), again.status, now, post_id),
             )
             return True
 

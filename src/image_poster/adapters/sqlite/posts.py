@@ -115,7 +115,7 @@ class SqlitePostStore:
 
 
 class SqliteTombstoneQueue:
-    """`Cleanup` in SQLite."""
+    """`TombstoneQueue` in SQLite."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -149,6 +149,6 @@ class SqliteTombstoneQueue:
             connection.execute(
                 "DELETE FROM tombstones WHERE pending = 0 AND deleted_at < ?", (before_ms,)
             )
-            connection.execute("DELETE FROM receipts WHERE kept_at < ?", (before_ms,))
+            connection.execute("DELETE FROM idempotency_records WHERE kept_at < ?", (before_ms,))
 
         await self._database.write(delete)

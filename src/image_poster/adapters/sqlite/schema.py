@@ -4,7 +4,7 @@ posts       a post: `head` is its JSON, `latest` its newest comments as JSON lin
             keys drawn from it, and the state of its image work
 comments    a comment: `doc` is its JSON; sorted by post and id, so a page is one range
 tombstones  who deleted which post or comment; `pending` while something of it is left
-receipts    what was answered to a user's request with an idempotency key
+idempotency_records   what was answered to a user's request with an idempotency key
 uploads     the terms of a resumable upload, as long as its post is there
 
 The database's `user_version` counts how many of the `_MIGRATIONS` it has seen.
@@ -82,7 +82,13 @@ _DIGESTS = """
 ALTER TABLE uploads ADD COLUMN sha256 BLOB NOT NULL DEFAULT x''
 """
 
-_MIGRATIONS = (_FIRST, _RECEIPTS, _FAILURES, _UPLOADS, _DIGESTS)
+_WORDS = """
+ALTER TABLE receipts RENAME TO idempotency_records;
+DROP INDEX receipts_kept;
+CREATE INDEX idempotency_records_kept ON idempotency_records (kept_at)
+"""
+
+_MIGRATIONS = (_FIRST, _RECEIPTS, _FAILURES, _UPLOADS, _DIGESTS, _WORDS)
 VERSION = len(_MIGRATIONS)
 
 

@@ -1,7 +1,7 @@
 """What runs in a renderer's child process: one request a line in; `begun` and one answer, a line
 each, out.
 
-A process of its own, since a decoder that crashes, hangs or eats memory then costs one picture and
+A process of its own, since a decoder that crashes, hangs or eats memory then costs one image and
 nothing else (docs/decisions/0005). It ends when its standard input does, so none outlives its
 parent, however that died.
 """
@@ -18,16 +18,16 @@ import pyvips
 from image_poster.adapters.vips.pipeline import RenderSettings, render
 from image_poster.domain.images import ImageRejectedError, RenderedImage
 
-# Requests are answered first, pictures after: the children yield the processor to the server.
+# Requests are answered first, images after: the children yield the processor to the server.
 _NICENESS = 10
-# Said before a picture is opened: if the process ends after it, that may be the picture's fault.
+# Said before an image is opened: if the process ends after it, that may be the image's fault.
 BEGUN = b"begun\n"
 # The parent ends a child that takes too long; this is for a child whose parent is gone.
 _ALARM_SECONDS = 300
 
 
 class RenderRequest(msgspec.Struct, frozen=True):
-    """One picture to render; paths are local."""
+    """One image to render; paths are local."""
 
     original: str
     folder: str
@@ -35,7 +35,7 @@ class RenderRequest(msgspec.Struct, frozen=True):
 
 
 class RenderAnswer(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Exactly one of the three: what was made, why the picture was rejected, or what broke."""
+    """Exactly one of the three: what was made, why the image was rejected, or what broke."""
 
     rendered: RenderedImage | None = None
     rejected: tuple[str, str] | None = None
@@ -57,7 +57,7 @@ def main() -> None:
     """Serve until standard input ends."""
     os.nice(_NICENESS)
     _be_the_first_to_go()
-    pyvips.cache_set_max(0)  # each picture comes once
+    pyvips.cache_set_max(0)  # each image comes once
     decoder = msgspec.json.Decoder(RenderRequest)
     for line in sys.stdin.buffer:
         signal.alarm(_ALARM_SECONDS)

@@ -1,4 +1,4 @@
-"""Open a picture: which decoder for which format, and the limits that are checked before
+"""Open an image: which decoder for which format, and the limits that are checked before
 decoding."""
 
 from collections.abc import Callable
@@ -36,7 +36,7 @@ class Loader(NamedTuple):
 
 
 class Decoded(NamedTuple):
-    """The picture upright and in sRGB, shrunk to `domain.images.working_size`; and its full
+    """The image upright and in sRGB, shrunk to `domain.images.working_size`; and its full
     size."""
 
     image: pyvips.Image
@@ -48,7 +48,7 @@ def decode(path: Path, max_pixels: int) -> Decoded:
     with path.open("rb") as file:
         found = sniff(file.read(SNIFF_BYTES))
     if found is None:
-        raise ImageRejectedError("image_unreadable", "This is no picture in a format that we read.")
+        raise ImageRejectedError("image_unreadable", "This is no image in a format that we read.")
     _allow_only(found)
     try:
         if found in _LOADERS:
@@ -71,11 +71,11 @@ def _allow_only(found: ImageFormat) -> None:
 
 
 def rejected(error: Exception) -> Exception:
-    """What a decoder's error means: almost always the picture, now and then this machine."""
+    """What a decoder's error means: almost always the image, now and then this machine."""
     if any(sign in str(error) for sign in _SIGNS_OF_OURS):
         return ImageWorkFailedError(str(error))
     return ImageRejectedError(
-        "image_unreadable", "This picture is damaged or incomplete. Send it again, whole."
+        "image_unreadable", "This image is damaged or incomplete. Send it again, whole."
     )
 
 
@@ -83,7 +83,7 @@ def _check(width: int, height: int, max_pixels: int) -> None:
     if width * height > max_pixels:
         raise ImageRejectedError(
             "image_too_large",
-            f"The picture has {width} x {height} pixels; at most {max_pixels:,} are taken.",
+            f"The image has {width} x {height} pixels; at most {max_pixels:,} are taken.",
         )
 
 
@@ -106,30 +106,30 @@ def _decode_with_vips(path: Path, max_pixels: int, loader: Loader) -> Decoded:
 
 
 def _decode_bmp(path: Path, max_pixels: int) -> Decoded:
-    with PillowImage.open(path, formats=("BMP",)) as picture:
-        _check(picture.width, picture.height, max_pixels)
-        pixels = _from_pillow(picture)
+    with PillowImage.open(path, formats=("BMP",)) as opened:
+        _check(opened.width, opened.height, max_pixels)
+        pixels = _from_pillow(opened)
     return _shrink(pixels)
 
 
 def _decode_heic(path: Path, max_pixels: int) -> Decoded:
-    # pillow-heif turns the picture upright by its own transforms, which win over EXIF in HEIF
+    # pillow-heif turns the image upright by its own transforms, which win over EXIF in HEIF
     # (ISO/IEC 23008-12, section 6.5.10).
     with path.open("rb") as file:
         heif = pillow_heif.open_heif(file, convert_hdr_to_8bit=True)
         width, height = heif.size
         _check(width, height, max_pixels)
-        picture = heif.to_pillow()
-        pixels = _from_pillow(picture)
+        opened = heif.to_pillow()
+        pixels = _from_pillow(opened)
     profile = heif.info.get("icc_profile")
     if profile:
         pixels.set_type(pyvips.GValue.blob_type, _ICC, profile)
     return _shrink(pixels)
 
 
-def _from_pillow(picture: PillowImage.Image) -> pyvips.Image:
-    mode = "RGBA" if "A" in picture.getbands() else "RGB"
-    converted = picture if picture.mode == mode else picture.convert(mode)
+def _from_pillow(opened: PillowImage.Image) -> pyvips.Image:
+    mode = "RGBA" if "A" in opened.getbands() else "RGB"
+    converted = opened if opened.mode == mode else opened.convert(mode)
     pixels = pyvips.Image.new_from_memory(
         converted.tobytes(), converted.width, converted.height, len(mode), "uchar"
     )

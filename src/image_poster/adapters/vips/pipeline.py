@@ -1,4 +1,4 @@
-"""Both renditions and the placeholder of one picture, from one decode."""
+"""Both renditions and the placeholder of one image, from one decode."""
 
 from pathlib import Path
 
@@ -23,7 +23,7 @@ _JPEG = {"Q": 82, "interlace": True, "optimize_coding": True, "keep": "none"}
 
 
 class RenderSettings(msgspec.Struct, frozen=True):
-    """How pictures are made; `max_pixels` counts width times height of the source."""
+    """How images are made; `max_pixels` counts width times height of the source."""
 
     fit: ImageFit = "cover"
     max_pixels: int = 100_000_000
@@ -33,7 +33,7 @@ def render(original: Path, folder: Path, settings: RenderSettings) -> RenderedIm
     """Write both renditions of `original` into `folder`. Raises `ImageRejectedError`."""
     decoded = decode(original, settings.max_pixels)
     try:
-        # Here the pixels are read, once; all that follows works on this small picture.
+        # Here the pixels are read, once; all that follows works on this small image.
         working = _opaque_srgb(decoded.image).copy_memory()
     except pyvips.Error as exc:
         raise rejected(exc) from exc
@@ -66,7 +66,7 @@ def _small(working: pyvips.Image, fit: ImageFit) -> pyvips.Image:
 
 
 def _covering(working: pyvips.Image) -> pyvips.Image:
-    """Cut the middle square first, so that an extreme picture is never enlarged outside of it."""
+    """Cut the middle square first, so that an extreme image is never enlarged outside of it."""
     side = min(working.width, working.height)
     left, top = (working.width - side) // 2, (working.height - side) // 2
     return _resized(working.crop(left, top, side, side), Size(SMALL_SIDE, SMALL_SIDE))

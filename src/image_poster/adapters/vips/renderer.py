@@ -1,4 +1,4 @@
-"""`ImageRenderer` with child processes: a bad picture can cost one of them, never the service."""
+"""`ImageRenderer` with child processes: a bad image can cost one of them, never the service."""
 
 import asyncio
 import os
@@ -15,19 +15,19 @@ from image_poster.ports.images import Workspace
 
 # `-P`: whatever lies in the folder where we were started is no module of ours.
 _COMMAND = (sys.executable, "-P", "-m", "image_poster.adapters.vips.child")
-# One thread a picture: pictures run side by side, and the threads of libvips would only add to the
+# One thread an image: images run side by side, and the threads of libvips would only add to the
 # processor time that each costs.
 _ENVIRONMENT = {"VIPS_CONCURRENCY": "1"}
 _decode = msgspec.json.Decoder(RenderAnswer).decode
 
-# How often a picture whose child ended at work is tried again at once, before that counts.
+# How often an image whose child ended at work is tried again at once, before that counts.
 _SECOND_CHANCES = 1
 
 Child = asyncio.subprocess.Process
 
 
 class VipsImageRenderer:
-    """At most `children` pictures at a time; a picture gets `timeout_seconds`, then its process
+    """At most `children` images at a time; an image gets `timeout_seconds`, then its process
     ends.
 
     Children are started when first needed and kept; call `close` at the end.
@@ -58,7 +58,7 @@ class VipsImageRenderer:
 
     async def _ask_until_answered(self, line: bytes) -> bytes:
         """Ask a child, and the next at once if it has ended: any number of those that were idle,
-        since that is no fault of the picture's; but only one that ended at its work, since that
+        since that is no fault of the image's; but only one that ended at its work, since that
         may be."""
         ended_at_work = 0
         while True:
@@ -104,7 +104,7 @@ class VipsImageRenderer:
 
 
 class _EndedIdleError(Exception):
-    """The child had ended, or ended before it began with the picture; it may have been new."""
+    """The child had ended, or ended before it began with the image; it may have been new."""
 
     def __init__(self, *, new: bool) -> None:
         super().__init__()
@@ -112,7 +112,7 @@ class _EndedIdleError(Exception):
 
 
 class _EndedAtWorkError(Exception):
-    """The child ended with the picture in its hands."""
+    """The child ended with the image in its hands."""
 
 
 async def _is_heard(child: Child, line: bytes) -> bool:

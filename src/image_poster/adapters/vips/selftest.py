@@ -1,4 +1,4 @@
-"""Whether each format can really be read here: a tiny picture of each is made, or in the case of
+"""Whether each format can really be read here: a tiny image of each is made, or in the case of
 HEIC kept, and decoded."""
 
 import tempfile

@@ -8,12 +8,8 @@ from typing import NamedTuple, TypeVar
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from image_poster.adapters.dynamodb import stream
 from image_poster.adapters.dynamodb.database import Key
-from image_poster.adapters.dynamodb.stream import (
-    DynamoStreamReader,
-    RecordsGoneError,
-    unapplied_changes,
-)
 from image_poster.adapters.s3.schema import post_id_of
 from image_poster.adapters.sqs import GivenUpBatch, GivenUpImage, SqsDeadLetters
 from image_poster.domain.errors import ImagePosterError
@@ -130,10 +126,10 @@ async def _replay_image(stack: Stack, key: str) -> Replayed:
 
 async def _replay_batch(stack: Stack, letter: GivenUpBatch) -> Replayed:
     batch = letter.batch
-    reader = DynamoStreamReader(container.client("dynamodbstreams"), batch.arn)
+    reader = stream.DynamoStreamReader(container.client("dynamodbstreams"), batch.arn)
     try:
         records = reader.between(batch.shard, batch.first, batch.last)
-    except RecordsGoneError:
+    except stream.RecordsGoneError:
         return Replayed(
             _named(letter), "the stream has forgotten these records: run `rebuild --stack`"
         )
@@ -154,7 +150,7 @@ async def _reconcile(settings: Settings) -> None:
     applier, rows = container.change_applier(settings), container.table(settings)
     after: Key | None = None
     while True:
-        changes, after = await unapplied_changes(rows, after)
+        changes, after = await stream.unapplied_changes(rows, after)
         for change in changes:
             await applier.apply(change)
         if after is None:
