@@ -400,6 +400,30 @@ def test_a_deleted_comment_is_taken_back_and_its_repeat_is_no_error() -> None:
     run(story)
 
 
+@pytest.mark.parametrize("by_rebuild", [False, True])
+def test_a_post_in_a_state_that_came_later_is_counted_like_any(*, by_rebuild: bool) -> None:
+    """Hidden, for instance: comments that were under way when it was hidden are counted, and it does
+    not get into the feed by that."""
+
+    async def story() -> None:
+        world = World()
+        post_id = await world.ready()
+        for number in range(3):
+            await world.comments.add(a_comment(post_id, content=f"number {number}"))
+        item = world.table.items[post_key(post_id)]
+        item.update(status="hidden", version=int(item["version"]) + 1)
+        del item["feed"], item["creator_feed"]
+        if by_rebuild:
+            await DynamoFeedRebuilder(world.table, world.counter).rebuild(None, 100)
+        else:
+            mapping = await world.settle()
+            assert mapping.parked == []
+        await world.assert_exact(post_id)
+        assert "feed" not in world.table.items[post_key(post_id)]
+
+    run(story)
+
+
 def test_rebuild_finds_what_the_stream_never_told() -> None:
     async def story() -> None:
         world = World(6)

@@ -259,10 +259,8 @@ def tally_update(post: database.Item, tally: Tally, **more: str) -> database.Upd
             **more,
         },
         add={"version": 1},
-        when=(
-            database.Is("version", post["version"]),
-            database.Is("status", str(PostStatus.READY)),
-        ),
+        # Whatever state the post is in: deleting it changes the version too.
+        when=(database.Is("version", post["version"]),),
     )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import msgspec
 
 from image_poster.adapters.dynamodb import comments, database, schema
+from image_poster.adapters.dynamodb.posts import is_there
 from image_poster.domain.comments import Tally, join_latest
 from image_poster.domain.feed import FeedPage, FeedPosition, FeedQuery, FeedSort
 from image_poster.domain.posts import PostStatus, StoredPost
@@ -80,7 +81,7 @@ _COMMENTS_AT_A_TIME = 1000
 
 
 class DynamoFeedRebuilder:
-    """`Projection` in DynamoDB. It reads the whole table, and counts what the stream should have
+    """`FeedRebuilder` in DynamoDB. It reads the whole table, and counts what the stream should have
     counted and has not (yet)."""
 
     def __init__(
@@ -93,16 +94,16 @@ class DynamoFeedRebuilder:
     async def rebuild(self, after: str | None, limit: int) -> RebuiltBatch:
         start = msgspec.json.decode(after, type=database.Key) if after is not None else None
         posts, last = await self._table.scan(schema.POST, limit, start)
-        ready = [item for item in posts if item["status"] == PostStatus.READY]
-        drifts = [await self._derive(str(item["id"])) for item in ready]
+        there = [item for item in posts if is_there(item)]
+        drifts = [await self._derive(str(item["id"])) for item in there]
         found = [drift for drift in drifts if drift is not None]
         following = msgspec.json.encode(last).decode() if last is not None else None
-        return RebuiltBatch(len(ready), found, following)
+        return RebuiltBatch(len(there), found, following)
 
     async def _derive(self, post_id: str) -> Drift | None:
         async for _ in database.attempts():
             post = await self._table.get(schema.post_key(post_id))
-            if post is None or post["status"] != PostStatus.READY:
+            if post is None or not is_there(post):
                 return None
             counted, open_ids = await self._look(post_id)
             if open_ids:
@@ -135,9 +136,10 @@ class DynamoFeedRebuilder:
             before = page.next
 
     def _entry(self, post: database.Item, total: int) -> dict[str, str]:
+        """What puts the post into the feed's indexes: only a ready one has the keys."""
         post_id = str(post["id"])
-        return {
-            "feed": schema.feed_key(schema.shard_of(post_id, self._shards)),
-            "creator_feed": schema.creator_key(str(post["creator"])),
-            "rank": schema.rank(total, post_id),
-        }
+        entry = {"rank": schema.rank(total, post_id)}
+        if post["status"] == PostStatus.READY:
+            entry["feed"] = schema.feed_key(schema.shard_of(post_id, self._shards))
+            entry["creator_feed"] = schema.creator_key(str(post["creator"]))
+        return entry
