@@ -205,7 +205,7 @@ def test_several_processes_share_one_folder(tmp_path: Path) -> None:
 
 def test_a_process_that_dies_is_replaced(tmp_path: Path) -> None:
     with local_server(tmp_path, "--workers", "2") as server:
-        workers = [child for child in children_of(server) if "worker" in " ".join(child.cmdline())]
+        workers = [child for child in children_of(server) if "editions.local.serve" in " ".join(child.cmdline())]
         assert len(workers) == 2
         workers[0].kill()
         deadline = time.monotonic() + 15
@@ -214,7 +214,7 @@ def test_a_process_that_dies_is_replaced(tmp_path: Path) -> None:
                 child.pid
                 for child in children_of(server)
                 if child.status() != psutil.STATUS_ZOMBIE
-                and "editions.local.worker" in " ".join(child.cmdline())
+                and "editions.local.serve" in " ".join(child.cmdline())
             }
             if len(alive) == 2 and workers[0].pid not in alive:
                 break

@@ -402,8 +402,8 @@ def test_a_deleted_comment_is_taken_back_and_its_repeat_is_no_error() -> None:
 
 @pytest.mark.parametrize("by_rebuild", [False, True])
 def test_a_post_in_a_state_that_came_later_is_counted_like_any(*, by_rebuild: bool) -> None:
-    """Hidden, for instance: comments that were under way when it was hidden are counted, and it does
-    not get into the feed by that."""
+    """Hidden, for instance: comments that were under way when it was hidden are counted, and it
+    does not get into the feed by that."""
 
     async def story() -> None:
         world = World()

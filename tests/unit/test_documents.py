@@ -1,10 +1,12 @@
 """What is written cannot drift from what is."""
 
+import json
 import re
 import tomllib
 from dataclasses import fields
 from importlib.metadata import distribution
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
@@ -14,6 +16,7 @@ from image_poster.cli.main import cli
 from image_poster.cli.options import variable
 from image_poster.domain.errors import ERRORS
 from image_poster.editions.local.settings import Settings
+from image_poster.http.app import openapi_document
 from lambda_zips.contents import PACKAGES
 from lambda_zips.lock import normalized, read_lock
 
@@ -124,3 +127,27 @@ def licence_words(name: str) -> str:
     words += found.metadata.get_all("Classifier", [])
     bundled = [file for file in found.files or () if "bundled" in file.name.lower()]
     return " ".join([*filter(None, words), *(file.read_text() for file in bundled)])
+
+
+OPERATIONS = [
+    (method, path, operation)
+    for path, operations in json.loads(openapi_document())["paths"].items()
+    for method, operation in operations.items()
+]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "operation"), OPERATIONS, ids=[f"{one[0]} {one[1]}" for one in OPERATIONS]
+)
+def test_the_openapi_document_says_who_may_and_what_may_be_repeated(
+    method: str, path: str, operation: dict[str, Any]
+) -> None:
+    assert operation["tags"]
+    headers = {found["name"] for found in operation.get("parameters", [])}
+    assert ("Idempotency-Key" in headers) == (method == "post"), path
+    by_signature = method == "put"
+    if method in ("post", "patch", "delete"):
+        assert operation["security"] == [{"bearer": []}, {"userId": []}]
+    assert by_signature == ("grant" in headers)
+    successes = {status for status in operation["responses"] if status in ("200", "201", "204")}
+    assert len(successes) == 1, "one status for one meaning"

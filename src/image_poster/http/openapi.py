@@ -101,7 +101,8 @@ def operation(
     a `body` of one of these media types."""
 
     class _Documented(Operation):
-        def __post_init__(self) -> None:
+        def __init__(self, **read_off: Any) -> None:  # noqa: ANN401 - Operation's fields
+            super().__init__(**read_off)
             self.parameters = [*(self.parameters or []), *parameters] or None
             if body is not None:
                 content = {kind: OpenAPIMediaType(schema=schema) for kind, schema in body.items()}

@@ -79,10 +79,10 @@ class PostBody(PostHead, frozen=True, kw_only=True):
     latest_comments: list[CommentBody]
 
 
-class ReservedPostBody(PostBody, frozen=True, kw_only=True):
-    """A post in `awaiting_upload`, as its reservation is answered."""
+class CreatedPostBody(PostBody, frozen=True, kw_only=True):
+    """A post as its creation is answered; `upload` is there while its image is awaited."""
 
-    upload: UploadBody
+    upload: UploadBody | UnsetType = UNSET
 
 
 def convert_head(document: bytes) -> bytes:
@@ -124,7 +124,7 @@ def new_post_body(stored: StoredPost) -> bytes:
 
 
 def reserved_post_body(stored: StoredPost, targets: UploadTargets) -> bytes:
-    """The JSON of a `ReservedPostBody`."""
+    """The JSON of a `CreatedPostBody` whose image is to come."""
     upload = msgspec.convert(targets, UploadBody, from_attributes=True)
     return b'%b,"upload":%b}' % (new_post_body(stored)[:-1], msgspec.json.encode(upload))
 
@@ -189,7 +189,7 @@ _RESERVATION = Schema(
     request_max_body_size=None,
     summary="Create a post from an image",
     responses=openapi.responses(
-        {201: openapi.json_of(PostBody | ReservedPostBody, "The post; Location points at it.")},
+        {201: openapi.json_of(CreatedPostBody, "The post; Location points at it.")},
         errors.IdentityRequiredError,
         errors.InvalidJsonError,
         errors.InvalidMultipartError,

@@ -165,3 +165,16 @@ def test_a_new_comment_moves_its_post_up_at_once(api: Api) -> None:
     assert ids_of(api.feed(creator=alice)) == [newer, older]
     api.comment(older, someone())
     api.eventually(lambda: ids_of(api.feed(creator=alice)), [older, newer])
+
+
+def test_what_one_asked_beside_the_question_is_not_in_the_answer_to_another(api: Api) -> None:
+    """Pages are remembered by their question; a link that held more would hand it on."""
+    user = someone("alice")
+    for _ in range(2):
+        api.ready(user)
+    mine = {"creator": user, "limit": "1"}
+    for asked in ({**mine, "from": "mallory"}, mine):
+        link = api.get("/posts", params=asked).headers["link"]
+        assert "mallory" not in link
+        target = link.partition(">")[0].removeprefix("<")
+        assert len(api.get(target).json()["posts"]) == 1

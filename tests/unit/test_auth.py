@@ -1,0 +1,83 @@
+"""Who is asking: each authenticator says, in every way, how one proves who one is."""
+
+from typing import Any
+
+import msgspec
+import pytest
+from litestar.testing import TestClient
+
+from image_poster.domain.errors import IdentityRequiredError
+from image_poster.domain.ids import new_id
+from image_poster.domain.signing import Signer
+from image_poster.http.app import HttpSettings, litestar_app
+from image_poster.http.auth import Authenticator, Claims, DevAuthenticator, TokenAuthenticator
+from image_poster.http.uploads import HmacPutUrlSigner
+from support.services import services
+
+
+class OneToken:
+    """Knows one token."""
+
+    def verify(self, token: str) -> Claims:
+        if token != "alices":  # noqa: S105 - a name in a test
+            raise IdentityRequiredError("The bearer token is not valid.")
+        return {"sub": "alice"}
+
+
+DEV, JWT = DevAuthenticator(), TokenAuthenticator(OneToken(), frozenset())
+
+
+async def ready() -> None:
+    """It is."""
+
+
+def client(authenticator: Authenticator) -> TestClient[Any]:
+    settings = HttpSettings(authenticator, HmacPutUrlSigner(Signer(b"")))
+    return TestClient(litestar_app(services(), ready, settings))
+
+
+@pytest.mark.parametrize(
+    ("authenticator", "challenge", "header"),
+    [(DEV, 'UserId header="user-id"', "`user-id`"), (JWT, "Bearer", "`Authorization: Bearer")],
+    ids=["dev", "jwt"],
+)
+def test_nobody_is_told_how_to_say_who_they_are(
+    authenticator: Authenticator, challenge: str, header: str
+) -> None:
+    with client(authenticator) as api:
+        answer = api.delete(f"/posts/{new_id()}")
+    assert answer.status_code == 401
+    assert answer.headers["www-authenticate"] == challenge
+    assert header in answer.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    ("authenticator", "theirs", "others"),
+    [
+        (DEV, {"user-id": "alice"}, {"authorization": "Bearer alices"}),
+        (JWT, {"authorization": "Bearer alices"}, {"user-id": "alice"}),
+    ],
+    ids=["dev", "jwt"],
+)
+def test_one_way_means_nothing_to_the_other(
+    authenticator: Authenticator, theirs: dict[str, str], others: dict[str, str]
+) -> None:
+    path = f"/posts/{new_id()}"
+    with client(authenticator) as api:
+        assert api.delete(path, headers=theirs).status_code == 404
+        assert api.delete(path, headers=others).status_code == 401
+
+
+@pytest.mark.parametrize(
+    ("authenticator", "scheme"), [(DEV, "userId"), (JWT, "bearer")], ids=["dev", "jwt"]
+)
+def test_the_document_names_the_way_in_force_at_every_write(
+    authenticator: Authenticator, scheme: str
+) -> None:
+    with client(authenticator) as api:
+        document = msgspec.json.decode(api.get("/openapi.json").content)
+    assert set(document["components"]["securitySchemes"]) == {scheme}
+    for path, operations in document["paths"].items():
+        for method, operation in operations.items():
+            if method in ("post", "patch", "delete"):
+                assert operation["security"] == [{scheme: []}], (method, path)
