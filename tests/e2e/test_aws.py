@@ -167,6 +167,23 @@ def logged(stack: Stack, group: str, part: str) -> list[str]:
     return [event["message"] for event in events if part in event["message"]]
 
 
+def test_a_redelivered_s3_event_changes_nothing(stack: Stack, api: Api) -> None:
+    """A defect of the prototype: it wrote the post anew, with no comments, on each event. Here the
+    Lambda is handed the event again, and has ended when that is answered."""
+    post = api.ready_by_put(someone("alice"))
+    comment = api.comment(post["id"], "bob")
+    api.eventually(lambda: api.latest(post["id"]), [comment])
+    before = api.get(f"/posts/{post['id']}").json()
+    event = {"Records": [{"s3": {"object": {"key": f"originals/{post['id']}"}}}]}
+    for _ in range(2):
+        ended = stack.client("lambda").invoke(
+            FunctionName=stack.outputs["ImageFunction"], Payload=json.dumps(event)
+        )
+        assert "FunctionError" not in ended
+        assert api.get(f"/posts/{post['id']}").json() == before
+    assert before["total_comments"] == 1
+
+
 # What operators do
 
 

@@ -62,7 +62,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
         yield Service(api, lossy, folder / "image_poster.db")
 
 
-def test_of_a_creation(service: Service) -> None:
+def test_a_creation_whose_answer_was_lost_makes_one_upload(service: Service) -> None:
     alice, before = someone("alice"), service.uploads()
     created = service.send("POST", "/uploads", alice, headers={**LENGTH, **KEY})
     assert created.status_code == 201
@@ -73,7 +73,9 @@ def test_of_a_creation(service: Service) -> None:
     service.assert_one_post(alice, path.replace("uploads", "posts"))
 
 
-def test_of_a_creation_that_brought_bytes(service: Service) -> None:
+def test_a_creation_with_bytes_whose_answer_was_lost_says_how_far_it_is(
+    service: Service,
+) -> None:
     """The repeat tells how far it had come, and its own bytes are not taken twice."""
     alice, before = someone("alice"), service.uploads()
     headers = {**LENGTH, **PIECE, **KEY}
@@ -85,7 +87,7 @@ def test_of_a_creation_that_brought_bytes(service: Service) -> None:
     service.assert_one_post(alice, path.replace("uploads", "posts"))
 
 
-def test_of_a_piece_in_the_middle(service: Service) -> None:
+def test_a_patch_in_the_middle_whose_answer_was_lost_goes_on_after_asking(service: Service) -> None:
     alice = someone("alice")
     path = service.api.send("POST", "/uploads", alice, headers=LENGTH).headers["location"]
     sent = {**PIECE, "upload-offset": "0"}
@@ -99,7 +101,7 @@ def test_of_a_piece_in_the_middle(service: Service) -> None:
     service.assert_one_post(alice, path.replace("uploads", "posts"))
 
 
-def test_of_the_last_piece(service: Service) -> None:
+def test_the_last_patch_whose_answer_was_lost_is_done(service: Service) -> None:
     alice = someone("alice")
     path = service.api.send("POST", "/uploads", alice, headers=LENGTH).headers["location"]
     first, last = {**PIECE, "upload-offset": "0"}, {**PIECE, "upload-offset": "500"}
@@ -109,7 +111,7 @@ def test_of_the_last_piece(service: Service) -> None:
     service.assert_one_post(alice, path.replace("uploads", "posts"))
 
 
-def test_of_a_multipart_post(service: Service) -> None:
+def test_a_multipart_post_whose_answer_was_lost_makes_one_post(service: Service) -> None:
     alice, before = someone("alice"), service.uploads()
     files = {"image": ("a.jpg", IMAGE)}
     made = service.send("POST", "/posts", alice, files=files, headers=KEY)
@@ -118,7 +120,7 @@ def test_of_a_multipart_post(service: Service) -> None:
     assert service.uploads() == before
 
 
-def test_of_a_reservation_and_its_put(service: Service) -> None:
+def test_a_reservation_and_its_put_whose_answers_were_lost_make_one_post(service: Service) -> None:
     alice, before = someone("alice"), service.uploads()
     image = {"size": len(IMAGE), "content_type": "image/jpeg"}
     made = service.send("POST", "/posts", alice, json={"image": image}, headers=KEY)
@@ -130,7 +132,7 @@ def test_of_a_reservation_and_its_put(service: Service) -> None:
     service.assert_one_post(alice, made.headers["location"])
 
 
-def test_of_a_comment(service: Service) -> None:
+def test_a_comment_whose_answer_was_lost_is_there_once(service: Service) -> None:
     alice, bob = someone("alice"), someone("bob")
     post = service.api.ready(alice)
     path = f"/posts/{post['id']}/comments"
@@ -141,7 +143,7 @@ def test_of_a_comment(service: Service) -> None:
     assert shown["latest_comments"] == [made.json()]
 
 
-def test_of_a_deletion(service: Service) -> None:
+def test_a_deletion_whose_answer_was_lost_is_done(service: Service) -> None:
     alice = someone("alice")
     post = service.api.ready(alice)
     assert service.send("DELETE", f"/posts/{post['id']}", alice).status_code == 204

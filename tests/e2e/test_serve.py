@@ -38,6 +38,18 @@ def refused(*flags: str, **variables: str) -> str:
     return done.stderr.strip()
 
 
+def wait_until_closed(url: str) -> None:
+    """The server has begun to stop: nobody new is let in."""
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        try:
+            httpx.get(f"{url}/healthz", timeout=1)
+        except httpx.TransportError:
+            return
+        time.sleep(0.01)
+    raise AssertionError("it still takes connections")
+
+
 def test_it_says_where_it_listens_and_serves_there(tmp_path: Path) -> None:
     with local_server(tmp_path) as server:
         assert re.fullmatch(r"http://127\.0\.0\.1:\d+", server.url)
@@ -77,7 +89,7 @@ def test_a_request_under_way_is_finished_before_it_stops(tmp_path: Path) -> None
         )
         sent_half.wait(10)
         server.process.send_signal(signal.SIGTERM)
-        time.sleep(0.2)
+        wait_until_closed(server.url)
         go_on.set()
         assert posting.result().status_code == 201
     assert server.wait() == 0
@@ -203,9 +215,13 @@ def test_several_processes_share_one_folder(tmp_path: Path) -> None:
         assert sum(map(float, counted)) == 60
 
 
+def is_worker(process: psutil.Process) -> bool:
+    return "image_poster.editions.local.serve" in process.cmdline()
+
+
 def test_a_process_that_dies_is_replaced(tmp_path: Path) -> None:
     with local_server(tmp_path, "--workers", "2") as server:
-        workers = [child for child in children_of(server) if "editions.local.serve" in " ".join(child.cmdline())]
+        workers = [child for child in children_of(server) if is_worker(child)]
         assert len(workers) == 2
         workers[0].kill()
         deadline = time.monotonic() + 15
@@ -213,8 +229,7 @@ def test_a_process_that_dies_is_replaced(tmp_path: Path) -> None:
             alive = {
                 child.pid
                 for child in children_of(server)
-                if child.status() != psutil.STATUS_ZOMBIE
-                and "editions.local.serve" in " ".join(child.cmdline())
+                if child.status() != psutil.STATUS_ZOMBIE and is_worker(child)
             }
             if len(alive) == 2 and workers[0].pid not in alive:
                 break

@@ -7,9 +7,10 @@ from support import samples
 from support.api import Api, assert_problem, someone
 
 
-def test_redelivered_s3_event(api: Api) -> None:
-    """The image is put again, so the storage tells of it again; the prototype then wrote its post
-    anew, with no comments."""
+def test_an_image_that_is_put_again(api: Api) -> None:
+    """The storage tells of it again; the prototype then wrote its post anew, with no comments. That
+    no order of events matters is shown in `tests/e2e/test_aws.py` and
+    `tests/property/test_stored_images.py`."""
     alice, content = someone("alice"), samples.jpeg()
     image = {"size": len(content), "content_type": "image/jpeg"}
     reserved = api.send("POST", "/posts", alice, json={"image": image}).json()

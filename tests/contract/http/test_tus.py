@@ -1,6 +1,7 @@
 """tus 1.0.0 (https://tus.io/protocols/resumable-upload): a test for each MUST and SHOULD of the
 core protocol and of the extensions that are advertised; each names its place."""
 
+import copy
 import hashlib
 import secrets
 import socket
@@ -40,6 +41,12 @@ class Upload:
         self.created = api.send("POST", "/uploads", self.user, headers={**TUS, **size, **headers})
         assert self.created.status_code == 201, self.created.text
         self.path = self.created.headers["location"]
+
+    def seen_through(self, api: Api) -> "Upload":
+        """The same upload, over connections of its own."""
+        other = copy.copy(self)
+        other.api = api
+        return other
 
     @property
     def post_path(self) -> str:
@@ -560,8 +567,7 @@ def test_many_patches_at_once_end_in_the_same_bytes_and_one_post(api: Api) -> No
 
     def push(_: int) -> None:
         with Api(api.url, api.edition) as own:
-            mine = object.__new__(Upload)
-            mine.__dict__.update(upload.__dict__, api=own)
+            mine = upload.seen_through(own)
             while not stop.is_set():
                 at = int(mine.head().headers["upload-offset"])
                 if at == len(IMAGE):
