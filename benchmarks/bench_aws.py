@@ -36,7 +36,7 @@ from image_poster.domain.feed import FeedQuery, FeedSort
 from image_poster.domain.posts import published_post
 from image_poster.ports.images import Workspace
 from report import Found, Line, Skipped
-from scale import AwsScale, Scale
+from sizes import AwsScale, Scale
 from support.dynamodb import FakeTable
 from support.peers import why_not
 from support.renderer import RENDERED

@@ -16,7 +16,7 @@ from image_poster.domain.comments import Comment, encode_comment, with_newest
 from image_poster.domain.ids import new_id
 from load import SERVER_CORES, Load, run
 from report import Line
-from scale import Scale
+from sizes import Scale
 
 BODY = f'{{"content":"{TEXT}"}}'
 

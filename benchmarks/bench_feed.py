@@ -17,7 +17,7 @@ import servers
 from data import entries, write_ours, write_peers
 from load import Load, Outcome, run
 from report import Line
-from scale import FeedScale, Scale
+from sizes import FeedScale, Scale
 
 
 def lines(folder: Path, scale: Scale) -> Iterator[Line]:

@@ -15,7 +15,7 @@ import servers
 from data import entries, write_ours
 from load import Load, run
 from report import Found, Line, Skipped
-from scale import Scale
+from sizes import Scale
 
 BOTH_CORES = {0, 1}
 MEMORY_TARGET_MB, P99_TARGET_MS = 150, 50

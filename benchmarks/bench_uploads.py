@@ -22,7 +22,7 @@ import servers
 from bench_images import peak_bytes
 from load import LOAD_CORES
 from report import Found, Line, Skipped
-from scale import Scale, UploadsScale
+from sizes import Scale, UploadsScale
 from support.chaos import Weather, chaos
 from support.peers import FOLDER, why_not
 

@@ -21,7 +21,7 @@ import bench_feed
 import bench_images
 import bench_uploads
 from report import Found, Line, faults
-from scale import FULL, SMOKE, Scale
+from sizes import FULL, SMOKE, Scale
 
 # What no longer answers must not hold CI up; a busy machine takes three times an idle one's 40 s.
 _MAX_SMOKE_SECONDS = 600

@@ -1,8 +1,9 @@
 """One machine: SQLite, files, libvips and Granian.
 
-settings    every setting, with its default and its rule
-service     which class stands for which port, and the work in the background
-server      an ASGI app on a socket, until it is told to stop
-serve       one process       supervisor   several on one data folder
-operate     the operators' commands, beside a running server or without one
+settings     every setting, with its default and its rule
+container    which class stands for which port
+background   work beside the requests
+data_folder  one server at a time, and its key
+serve        one process, or several on one data folder
+operate      the operators' commands, beside a running server or without one
 """
