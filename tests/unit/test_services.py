@@ -1,5 +1,6 @@
 """Use cases over the in-memory adapters: retries, parking, crashes between two steps."""
 
+import asyncio
 from dataclasses import dataclass
 
 import pytest
@@ -79,7 +80,11 @@ def world() -> World:
         posts=posts,
         images=images,
         renderer=renderer,
-        runner=JobRunner(jobs, ImagePublisher(posts, images, renderer), lease_ms=LEASE_MS),
+        runner=JobRunner(
+            jobs,
+            ImagePublisher(posts, images, renderer, wanted_seconds=0.01),
+            lease_ms=LEASE_MS,
+        ),
         sweeper=Sweeper(posts, images, tombstones, PostPurger(tombstones, images), clock),
         jobs=jobs,
     )
@@ -129,11 +134,15 @@ async def test_our_fault_is_retried_later_each_time_then_parked_then_replayed(
     assert await world.runner.run_next() == JobDone(post_id, "ready")
 
 
+class PlugPulled(BaseException):
+    """The process ends here, without a word."""
+
+
 async def test_a_plug_pulled_again_and_again_is_no_fault_of_the_image(world: World) -> None:
     post_id = await world.new_post()
-    world.renderer.troubles = [KeyboardInterrupt()] * 10
+    world.renderer.troubles = [PlugPulled()] * 10
     for _ in range(10):
-        with pytest.raises(KeyboardInterrupt):
+        with pytest.raises(PlugPulled):
             await world.runner.run_next()
         world.clock.advance(LEASE_MS)
     assert await outcome(world) == (post_id, "ready")
@@ -141,9 +150,9 @@ async def test_a_plug_pulled_again_and_again_is_no_fault_of_the_image(world: Wor
 
 async def test_a_image_that_ends_the_process_each_time_is_parked_some_day(world: World) -> None:
     post_id = await world.new_post()
-    world.renderer.troubles = [KeyboardInterrupt()] * 20
+    world.renderer.troubles = [PlugPulled()] * 20
     for _ in range(20):
-        with pytest.raises(KeyboardInterrupt):
+        with pytest.raises(PlugPulled):
             await world.runner.run_next()
         world.clock.advance(LEASE_MS)
     assert await outcome(world) == (post_id, "parked")
@@ -167,6 +176,32 @@ async def test_a_post_deleted_during_its_image_work_leaves_no_file(world: World)
     for name in RENDITIONS:
         with pytest.raises(ImageNotFoundError):
             await world.images.open_rendition(post_id, name)
+
+
+async def test_deleting_a_post_ends_its_image_work_however_long_that_takes(world: World) -> None:
+    post_id = await world.new_post()
+    ended = asyncio.Event()
+
+    async def never_done() -> None:
+        await world.posts.remove(post_id, ALICE)
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+
+    world.renderer.during = never_done
+    async with asyncio.timeout(30):
+        assert await world.runner.run_next() == JobDone(post_id, "deleted")
+    assert ended.is_set()
+    assert world.renderer.rendered == 0
+
+
+async def test_image_work_that_takes_long_is_left_alone_while_its_post_is_there(
+    world: World,
+) -> None:
+    post_id = await world.new_post()
+    world.renderer.during = lambda: asyncio.sleep(0.1)
+    assert await world.runner.run_next() == JobDone(post_id, "ready")
 
 
 async def test_work_that_breaks_since_its_post_was_deleted_is_no_fault(world: World) -> None:

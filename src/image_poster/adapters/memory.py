@@ -58,6 +58,7 @@ class PostRecord:
 
     post: Post
     due_at: int = 0
+    turn: int = 0
     leases: int = 0
     failures: int = 0
     error: str | None = None
@@ -88,7 +89,7 @@ class MemoryState:
         if former is not None:
             raise AlreadyAnsweredError(former[0])
 
-    def keep_receipt(self, record: IdempotencyRecord | None, now_ms: int) -> None:
+    def keep_record(self, record: IdempotencyRecord | None, now_ms: int) -> None:
         """Remember an answer."""
         if record is not None:
             self.records[record.user, record.key] = (record, now_ms)
@@ -102,6 +103,17 @@ class MemoryState:
     def change(self, post_id: str, **changes: object) -> None:
         """Replace fields of a post's record."""
         self.posts[post_id] = replace(self.posts[post_id], **changes)  # type: ignore[arg-type]
+
+    def next_turn(self, post: Post) -> int:
+        """The turn of a job that begins to wait: one behind the last of the same user's, else the
+        one that is served now."""
+        waiting = [
+            record
+            for record in self.posts.values()
+            if record.post.status is PostStatus.PROCESSING and record.post.id != post.id
+        ]
+        own = [record.turn for record in waiting if record.post.creator == post.creator]
+        return max(own) + 1 if own else min((record.turn for record in waiting), default=0)
 
     def newest_comments(self, post_id: str) -> list[Comment]:
         """All comments of a post, newest first."""
@@ -130,10 +142,11 @@ class MemoryPostStore:
         self, post: Post, record: IdempotencyRecord | None = None, upload: Upload | None = None
     ) -> None:
         self._state.check_unused(record)
-        self._state.keep_receipt(record, self._clock.now_ms())
+        self._state.keep_record(record, self._clock.now_ms())
         if upload is not None:
             self._state.uploads.setdefault(post.id, upload)
-        self._state.posts.setdefault(post.id, PostRecord(post, due_at=self._clock.now_ms()))
+        new = PostRecord(post, due_at=self._clock.now_ms(), turn=self._state.next_turn(post))
+        self._state.posts.setdefault(post.id, new)
 
     async def find(self, post_id: str) -> StoredPost | None:
         return self._state.stored(post_id) if post_id in self._state.posts else None
@@ -148,7 +161,8 @@ class MemoryPostStore:
         if after.status != before.status:
             self._state.change(post_id, error=None)
         if after.status is PostStatus.PROCESSING is not before.status:
-            self._state.change(post_id, due_at=self._clock.now_ms())
+            turn = self._state.next_turn(after)
+            self._state.change(post_id, due_at=self._clock.now_ms(), turn=turn)
         return self._state.stored(post_id)
 
     async def remove(self, post_id: str, by: Identity) -> None:
@@ -177,7 +191,7 @@ class MemoryCommentStore:
         self._state.check_unused(record)
         post = self._state.post(comment.post_id)
         check_open_for_comments(post.status, post.creator, comment.creator)
-        self._state.keep_receipt(record, self._clock.now_ms())
+        self._state.keep_record(record, self._clock.now_ms())
         self._state.comments.setdefault(comment.post_id, {})[comment.id] = comment
 
     async def page(self, post_id: str, *, limit: int, after: str | None) -> Page[bytes, str]:
@@ -266,7 +280,7 @@ class MemoryJobQueue:
         ]
         if not due:
             return None
-        first = min(due, key=lambda record: record.due_at)
+        first = min(due, key=lambda record: (record.turn, record.due_at, record.post.id))
         job = Job(first.post.id, first.leases + 1, first.failures)
         self._state.change(job.post_id, due_at=now + lease_ms, leases=job.leases)
         return job
@@ -295,7 +309,7 @@ class MemoryJobQueue:
             return False
         due_at = self._clock.now_ms()
         post = replayed_post(record.post)
-        fresh = PostRecord(post, due_at=due_at)
+        fresh = PostRecord(post, due_at=due_at, turn=self._state.next_turn(post))
         self._state.posts[post_id] = fresh
         return True
 

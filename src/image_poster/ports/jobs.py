@@ -25,8 +25,9 @@ class JobQueue(Protocol):
     """Hands out posts that are `processing`, each to one worker at a time, at least once."""
 
     async def lease(self, lease_ms: int) -> Job | None:
-        """The job that has waited longest, for this caller alone for `lease_ms`; None if there is
-        none. When the lease runs out with the post still `processing`, it is due again."""
+        """The next job, for this caller alone for `lease_ms`; None if there is none. Users take
+        turns, and of one user's jobs the one that has waited longest is next. When the lease runs
+        out with the post still `processing`, it is due again."""
         ...
 
     async def retry(self, job: Job, *, delay_ms: int, error: str) -> None:

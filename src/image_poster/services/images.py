@@ -1,12 +1,13 @@
 """Images: read them, and do the image work of a post: make its renditions and show it, or say why
 not."""
 
+import asyncio
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from image_poster.domain.errors import ImageNotFoundError, ImagePosterError, PostNotFoundError
 from image_poster.domain.identity import Identity
-from image_poster.domain.images import ImageRejectedError, ImageWorkFailedError
+from image_poster.domain.images import ImageRejectedError, ImageWorkFailedError, RenderedImage
 from image_poster.domain.posts import (
     PROCESSING_FAILED,
     Failure,
@@ -17,7 +18,7 @@ from image_poster.domain.posts import (
     replayed_post,
     uploaded_post,
 )
-from image_poster.ports.images import ImageRenderer, ImageStore, RemoteFile, StoredFile
+from image_poster.ports.images import ImageRenderer, ImageStore, RemoteFile, StoredFile, Workspace
 from image_poster.ports.jobs import FailureCounter, Job, JobQueue, JobStarter
 from image_poster.ports.posts import PostStore
 from image_poster.services.posts import PostService
@@ -61,10 +62,11 @@ class ImagePublisher:
     posts: PostStore
     images: ImageStore
     renderer: ImageRenderer
+    wanted_seconds: float = 1.0  # how often, during the work, it is seen whether the post is there
 
     async def publish(self, post_id: str) -> PostStatus | None:
-        """What the post is now; None if it was deleted. Raises `ImageWorkFailedError` to be
-        retried."""
+        """What the post is now; None if it was deleted, which ends the work. Raises
+        `ImageWorkFailedError` to be retried."""
         stored = await self.posts.find(post_id)
         if stored is None:
             return None
@@ -82,7 +84,7 @@ class ImagePublisher:
     async def _render_and_show(self, post_id: str) -> StoredPost:
         try:
             async with self.images.workspace(post_id) as work:
-                rendered = await self.renderer.render(work)
+                rendered = await self._render_while_wanted(post_id, work)
                 await self.images.publish(post_id, work)
         except (ImageNotFoundError, ImageWorkFailedError) as exc:
             if await self.posts.find(post_id) is None:
@@ -91,6 +93,20 @@ class ImagePublisher:
                 raise ImageWorkFailedError("the original is missing") from exc
             raise
         return await self.posts.update(post_id, lambda post: published_post(post, rendered))
+
+    async def _render_while_wanted(self, post_id: str, work: Workspace) -> RenderedImage:
+        """Raises `PostNotFoundError` as soon as the post is seen to be gone: nobody waits for an
+        image that nobody wants."""
+        rendering = asyncio.ensure_future(self.renderer.render(work))
+        try:
+            while not rendering.done():
+                await asyncio.wait([rendering], timeout=self.wanted_seconds)
+                if not rendering.done() and await self.posts.find(post_id) is None:
+                    raise PostNotFoundError
+            return rendering.result()
+        finally:
+            rendering.cancel()
+            await asyncio.gather(rendering, return_exceptions=True)
 
     async def _fail(self, post_id: str, failure: Failure) -> PostStatus | None:
         try:

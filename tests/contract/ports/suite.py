@@ -99,10 +99,18 @@ def a_record(key: str, user: str = "bob", body: bytes = b"answer") -> Idempotenc
     return IdempotencyRecord(user, key, b"fingerprint", body, "/somewhere")
 
 
-async def processing(adapters: Adapters) -> str:
-    post = a_post()
+async def processing(adapters: Adapters, creator: str = "alice") -> str:
+    post = a_post(creator)
     await adapters.posts.add(post)
     return post.id
+
+
+async def done_next(adapters: MachineAdapters) -> str:
+    """The next job, done at once: its post."""
+    job = await adapters.jobs.lease(60_000)
+    assert job is not None
+    await adapters.posts.update(job.post_id, lambda found: published_post(found, RENDERED))
+    return job.post_id
 
 
 async def ready(adapters: Adapters, creator: str = "alice") -> str:
@@ -385,6 +393,26 @@ class JobQueueSuite:
         job = await adapters.jobs.lease(1000)
         assert job is not None
         assert job.post_id == first
+
+    async def test_users_take_turns(self, adapters: MachineAdapters) -> None:
+        waiting = [await processing(adapters, "alice") for _ in range(5)]
+        assert await done_next(adapters) == waiting[0]
+        adapters.clock.advance(1)
+        one, two = [await processing(adapters, "bob") for _ in range(2)]
+        order = [await done_next(adapters) for _ in range(6)]
+        assert order == [waiting[1], one, waiting[2], two, waiting[3], waiting[4]]
+
+    async def test_whoever_comes_late_waits_for_one_job_of_each_other_user(
+        self, adapters: MachineAdapters
+    ) -> None:
+        for _ in range(30):
+            await processing(adapters, "alice")
+        for _ in range(7):
+            await done_next(adapters)
+        for name in ("bob", "carol", "bob"):
+            adapters.clock.advance(1)
+            late = await processing(adapters, name)
+            assert late in [await done_next(adapters) for _ in range(2)]
 
     async def test_what_left_processing_is_no_job(self, adapters: MachineAdapters) -> None:
         post_id = await processing(adapters)

@@ -3,13 +3,16 @@
 import sqlite3
 
 from image_poster.adapters.sqlite.database import Database
-from image_poster.adapters.sqlite.posts import stored_post
+from image_poster.adapters.sqlite.posts import NEXT_TURN, stored_post
 from image_poster.domain import posts
 from image_poster.domain.errors import PostNotFoundError
 from image_poster.ports.clock import Clock
 from image_poster.ports.jobs import Job, ParkedJob
 
-_DUE = "SELECT id FROM posts WHERE status = 'processing' AND due_at <= ? ORDER BY due_at LIMIT 1"
+_DUE = (
+    "SELECT id FROM posts WHERE status = 'processing' AND due_at <= ? "
+    "ORDER BY turn, due_at, id LIMIT 1"
+)
 
 
 class SqliteJobQueue:
@@ -89,8 +92,8 @@ class SqliteJobQueue:
                 return False
             again = posts.replayed_post(post)
             connection.execute(
-                "UPDATE posts SET head = ?, status = ?, error = NULL, leases = 0, failures = 0, "
-                "due_at = ? WHERE id = ?",
+                "UPDATE posts SET head = ?, status = ?, error = NULL, leases = 0, failures = 0, "  # noqa: S608 - a constant
+                f"due_at = ?, turn = {NEXT_TURN} WHERE id = ?",
                 (posts.encode_post(again), again.status, now, post_id),
             )
             return True

@@ -31,6 +31,17 @@ def add_tombstone(
     )
 
 
+# Image work is fair between users (start-time fair queueing, Goyal et al. 1996): each job of a
+# user's that waits is one turn behind the one before it, and a user without any begins with the
+# turn that is served now. To be used where a post becomes `processing`.
+_NEXT_TURN = (
+    "(SELECT coalesce(max(own.turn) + 1, "
+    "(SELECT min(turn) FROM posts WHERE status = 'processing'), 0) "
+    "FROM posts AS own WHERE own.status = 'processing' AND own.creator = {})"
+)
+_TURN_OF_NEW = _NEXT_TURN.format("?3")
+NEXT_TURN = _NEXT_TURN.format("posts.creator")
+
 _FIND = "SELECT id, total_comments, head, latest FROM posts WHERE id = ?"
 
 
@@ -65,8 +76,8 @@ class SqlitePostStore:
                     (post.id, *msgspec.structs.astuple(upload)),
                 )
             connection.execute(
-                "INSERT OR IGNORE INTO posts (id, status, creator, head, due_at) "
-                "VALUES (?, ?, ?, ?, ?)",
+                "INSERT OR IGNORE INTO posts (id, status, creator, head, due_at, turn) "  # noqa: S608 - a constant
+                f"VALUES (?1, ?2, ?3, ?4, ?5, {_TURN_OF_NEW})",
                 row,
             )
 
@@ -87,10 +98,11 @@ class SqlitePostStore:
             post = change(before.post)
             head = encode_post(post)
             connection.execute(
-                "UPDATE posts SET head = ?1, status = ?2, "
+                "UPDATE posts SET head = ?1, status = ?2, "  # noqa: S608 - a constant
                 "error = CASE WHEN status = ?2 THEN error END, "
-                "due_at = CASE WHEN ?2 = 'processing' AND status <> ?2 THEN ?3 ELSE due_at END "
-                "WHERE id = ?4",
+                "due_at = CASE WHEN ?2 = 'processing' AND status <> ?2 THEN ?3 ELSE due_at END, "
+                "turn = CASE WHEN ?2 = 'processing' AND status <> ?2 "
+                f"THEN {NEXT_TURN} ELSE turn END WHERE id = ?4",
                 (head, post.status, now, post_id),
             )
             return before._replace(head=head)

@@ -88,7 +88,14 @@ DROP INDEX receipts_kept;
 CREATE INDEX idempotency_records_kept ON idempotency_records (kept_at)
 """
 
-_MIGRATIONS = (_FIRST, _RECEIPTS, _FAILURES, _UPLOADS, _DIGESTS, _WORDS)
+_TURNS = """
+ALTER TABLE posts ADD COLUMN turn INTEGER NOT NULL DEFAULT 0;
+DROP INDEX jobs_due;
+CREATE INDEX jobs_by_turn ON posts (turn, due_at, id) WHERE status = 'processing';
+CREATE INDEX jobs_by_creator ON posts (creator, turn) WHERE status = 'processing'
+"""
+
+_MIGRATIONS = (_FIRST, _RECEIPTS, _FAILURES, _UPLOADS, _DIGESTS, _WORDS, _TURNS)
 VERSION = len(_MIGRATIONS)
 
 
