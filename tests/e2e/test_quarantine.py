@@ -1,6 +1,5 @@
 """A server that finds the wrong database beside its images deletes none of them."""
 
-import json
 import shutil
 import sqlite3
 import subprocess
@@ -11,9 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from image_poster.adapters.sqlite.database import connect
+from image_poster.adapters.sqlite.schema import migrate
+from image_poster.domain.ids import new_id
 from support.api import LOCAL as LOCAL_EDITION
 from support.api import Api
-from support.servers import LOCAL, local_server, start
+from support.servers import local_server, refused
 from support.shell import Shell
 
 KEPT = ("originals", "renditions", "uploads")
@@ -47,13 +49,14 @@ def until(done: Callable[[], bool]) -> None:
         time.sleep(0.05)
 
 
-def replace_database(data: Path, by: Path | None) -> None:
+def remove_database(data: Path) -> None:
     for suffix in ("", "-wal", "-shm"):
         (data / (DATABASE + suffix)).unlink(missing_ok=True)
-    if by is None:
-        (data / DATABASE).touch()
-    else:
-        shutil.copy(by, data / DATABASE)
+
+
+def replace_database(data: Path, by: Path) -> None:
+    remove_database(data)
+    shutil.copy(by, data / DATABASE)
 
 
 def begun_upload(api: Api, user: str) -> str:
@@ -73,23 +76,52 @@ def data(tmp_path: Path) -> Path:
     return tmp_path / "data"
 
 
-def test_a_database_of_no_bytes_deletes_nothing(data: Path, tmp_path: Path) -> None:
+def without_tables(path: Path) -> None:
+    path.touch()
+
+
+def without_rows(path: Path) -> None:
+    migrate(connect(path))
+
+
+def missing(path: Path) -> None:
+    assert not path.exists()
+
+
+@pytest.mark.parametrize("fresh", [without_tables, without_rows, missing])
+def test_a_database_without_posts_beside_images_stops_the_start(
+    data: Path, tmp_path: Path, fresh: Callable[[Path], None]
+) -> None:
     with local_server(data) as server, Api(server.url, LOCAL_EDITION) as api:
-        for _ in range(2):
-            api.ready("alice")
+        known = api.ready("alice")["id"]
         begun_upload(api, "alice")
     before = files_in(data)
-    assert len(before) == 2 * 3 + 2
-    replace_database(data, None)
-    with (tmp_path / "log").open("w") as log:
-        server = start(LOCAL, "--data-dir", str(data), "--log-format", "json", log=log)
-    until(lambda: not files_in(data))
-    server.stop()
-    assert quarantined(data) == before
-    lines = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
-    (warned,) = [line for line in lines if line["level"] == "warning"]
-    assert warned["files"] == len(before)
-    assert "is it the right database?" in warned["event"]
+    assert len(before) == 3 + 2
+    shutil.copy(data / DATABASE, tmp_path / "right.db")
+    remove_database(data)
+    fresh(data / DATABASE)
+    for _ in range(2):  # the first refusal changes nothing that the second goes by
+        said = refused("--data-dir", str(data), "--port", "0")
+        assert "is new or empty, but there are images beside it" in said
+        assert "docs/operations.md" in said
+    assert files_in(data) == before
+    remove_database(data)
+    shutil.copy(tmp_path / "right.db", data / DATABASE)
+    with local_server(data) as server, Api(server.url, LOCAL_EDITION) as api:
+        assert api.get(f"/posts/{known}/original", "alice").status_code == 200
+
+
+def test_an_original_whose_row_a_crash_prevented_does_not_stop_the_start(data: Path) -> None:
+    """The very first post of a folder: its file was there, its row was not yet."""
+    with local_server(data):
+        pass
+    post_id = new_id()
+    lost = data / "originals" / post_id[-2:] / post_id
+    lost.parent.mkdir()
+    lost.write_bytes(b"bytes")
+    with local_server(data):
+        until(lambda: not files_in(data))
+    assert len(quarantined(data)) == 1
 
 
 def test_an_older_database_moves_aside_what_it_does_not_know_and_it_can_be_put_back(
@@ -127,13 +159,16 @@ def put_back(data: Path, right: Path) -> None:
         subprocess.run(["rm", "-r", day], check=True)
 
 
-def test_quarantine_ends_after_seven_days(data: Path) -> None:
+def test_quarantine_ends_after_seven_days(data: Path, tmp_path: Path) -> None:
     """Days are counted by the folders' names: the files' own times are of today."""
     with local_server(data) as server, Api(server.url, LOCAL_EDITION) as api:
+        known = api.ready("alice")["id"]
+    shutil.copy(data / DATABASE, tmp_path / "older.db")
+    with local_server(data) as server, Api(server.url, LOCAL_EDITION) as api:
         ids = [api.ready("alice")["id"] for _ in range(2)]
-    replace_database(data, None)
+    replace_database(data, tmp_path / "older.db")
     with local_server(data):
-        until(lambda: not files_in(data))
+        until(lambda: len(files_in(data)) == len(of(known, files_in(data))))
     today = datetime.now(UTC).date()
     (moved,) = (data / "quarantine").iterdir()
     for post_id, days in zip(ids, (6, 9), strict=True):

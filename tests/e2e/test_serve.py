@@ -17,25 +17,10 @@ import pytest
 from support import samples
 from support.api import LOCAL as LOCAL_EDITION
 from support.api import Api, someone
-from support.servers import LOCAL, Server, local_server, start
+from support.servers import LOCAL, Server, local_server, refused, start
+from support.shell import Shell
 
 EVERYWHERE = "0.0.0.0"  # noqa: S104 - for a moment, and told by a warning
-
-
-def refused(*flags: str, **variables: str) -> str:
-    """What `serve` says when it does not start."""
-    done = subprocess.run(
-        [*LOCAL, *flags],
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=False,
-        env={"PATH": "", **variables},
-    )
-    assert done.returncode == 2, done
-    assert done.stdout == ""
-    assert "Traceback" not in done.stderr
-    return done.stderr.strip()
 
 
 def wait_until_closed(url: str) -> None:
@@ -277,6 +262,53 @@ def test_a_hundred_megabytes_go_to_the_disk_and_not_to_memory(tmp_path: Path) ->
         assert post["status"] == "ready"
 
 
-def test_a_file_that_is_no_database_is_told(tmp_path: Path) -> None:
-    (tmp_path / "image_poster.db").write_bytes(b"not a database at all" * 100)
+def test_a_damaged_database_is_told_and_left_as_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "image_poster.db"
+    path.write_bytes(b"not a database at all" * 100)
     assert "not a database" in refused("--data-dir", str(tmp_path), "--port", "0")
+    assert path.read_bytes() == b"not a database at all" * 100
+    found = Shell("", tmp_path).run("doctor", "--data-dir", tmp_path, code=1)
+    assert "BAD  database" in found.stdout
+
+
+def test_damage_inside_of_the_database_is_told(tmp_path: Path) -> None:
+    with local_server(tmp_path) as server, Api(server.url, LOCAL_EDITION) as api:
+        api.ready("alice")
+    path = tmp_path / "image_poster.db"
+    content = bytearray(path.read_bytes())
+    content[4096:] = b"\xa5" * (len(content) - 4096)  # the first page says what the others are
+    path.write_bytes(content)
+    said = refused("--data-dir", str(tmp_path), "--port", "0")
+    assert "cannot be used" in said
+    assert "restore it from a backup" in said
+
+
+def test_what_the_server_makes_is_its_users_alone(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    with local_server(data):
+        pass
+    data.chmod(0o755)  # as an earlier version made it
+    with local_server(data) as server, Api(server.url, LOCAL_EDITION) as api:
+        api.ready("alice")
+        modes = {path: path.stat().st_mode & 0o077 for path in [data, *data.rglob("*")]}
+    assert len(modes) > 10
+    assert set(modes.values()) == {0}
+
+
+def test_a_damaged_key_is_told(tmp_path: Path) -> None:
+    (tmp_path / "cursor.key").touch()
+    said = refused("--data-dir", str(tmp_path), "--port", "0")
+    assert "cursor.key is damaged: it has 0 bytes instead of 32" in said
+
+
+def test_several_processes_end_without_a_word_and_leave_nothing_elsewhere(tmp_path: Path) -> None:
+    flags = ("--data-dir", str(tmp_path / "data"), "--workers", "2")
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    with (tmp_path / "log").open("w") as log:
+        start(LOCAL, *flags, log=log, TMPDIR=str(temporary)).kill()
+        server = start(LOCAL, *flags, log=log, TMPDIR=str(temporary))
+        assert server.stop() == 0
+    assert (tmp_path / "log").read_text() == ""
+    assert list(temporary.iterdir()) == []
+    assert not (tmp_path / "data" / "metrics").exists()

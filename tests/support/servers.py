@@ -44,14 +44,16 @@ class Server:
         return self.wait()
 
 
-def start(command: tuple[str, ...], *flags: str, log: IO[str] | None = None) -> Server:
+def start(
+    command: tuple[str, ...], *flags: str, log: IO[str] | None = None, **variables: str
+) -> Server:
     """Start a server on a free port and wait for its line; it writes its log to `log`."""
     process = subprocess.Popen(
         [*command, "--port", "0", *flags],
         stdout=subprocess.PIPE,
         stderr=log,
         text=True,
-        env={**_CLEAN, "PYTHONPATH": _INFRA},
+        env={**_CLEAN, "PYTHONPATH": _INFRA, **variables},
     )
     assert process.stdout is not None
     line = process.stdout.readline()
@@ -61,6 +63,22 @@ def start(command: tuple[str, ...], *flags: str, log: IO[str] | None = None) -> 
         process.wait()
         raise AssertionError(f"the server said {line!r} instead of where it listens")
     return Server(process, found[1])
+
+
+def refused(*flags: str, **variables: str) -> str:
+    """What `serve` says when it does not start."""
+    done = subprocess.run(
+        [*LOCAL, *flags],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+        env={"PATH": "", **variables},
+    )
+    assert done.returncode == 2, done
+    assert done.stdout == ""
+    assert "Traceback" not in done.stderr
+    return done.stderr.strip()
 
 
 @contextmanager

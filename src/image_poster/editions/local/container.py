@@ -25,7 +25,7 @@ from image_poster.adapters.vips.renderer import VipsImageRenderer
 from image_poster.domain.errors import BusyError
 from image_poster.domain.signing import CursorSigner, Signer
 from image_poster.editions import StartError, listed
-from image_poster.editions.local.data_folder import database_path, signing_key
+from image_poster.editions.local.data_folder import damaged, database_path, signing_key
 from image_poster.editions.local.settings import Settings
 from image_poster.http import metrics
 from image_poster.http.app import RENDERERS, HttpSettings, create_app
@@ -130,8 +130,10 @@ async def open_container(settings: Settings) -> AsyncIterator[Container]:
 def _open_database(path: Path) -> Database:
     try:
         return Database(path)
-    except (SchemaTooNewError, sqlite3.DatabaseError) as exc:
+    except SchemaTooNewError as exc:
         raise StartError(f"the database {path} cannot be used: {exc}.") from exc
+    except sqlite3.DatabaseError as exc:
+        raise damaged(path, exc) from exc
 
 
 def _compose(settings: Settings, database: Database) -> Container:

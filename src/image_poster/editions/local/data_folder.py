@@ -1,15 +1,20 @@
-"""The data folder: one server at a time, and the key that cursors are signed with."""
+"""The data folder: private, for one server at a time, with the right database, and the key that
+cursors are signed with."""
 
 import fcntl
 import os
 import secrets
+import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
+from image_poster.adapters.files.durable import move_durably
 from image_poster.editions import StartError
 
 _KEY_BYTES = 32
+_PRIVATE = 0o700
+_OTHERS = 0o077
 
 
 def database_path(data_dir: Path) -> Path:
@@ -18,9 +23,13 @@ def database_path(data_dir: Path) -> Path:
 
 
 def prepare(data_dir: Path) -> None:
-    """Make the folder. Raises `StartError` when that cannot be."""
+    """Make the folder, and what this process makes in it from here on, its user's alone. Raises
+    `StartError` when that cannot be."""
+    os.umask(_OTHERS)
     try:
         data_dir.mkdir(parents=True, exist_ok=True)
+        if database_path(data_dir).exists() and data_dir.stat().st_mode & _OTHERS:
+            data_dir.chmod(_PRIVATE)  # an earlier version let others read what is in it
     except OSError as exc:
         raise StartError(f"data_dir {data_dir} cannot be used: {exc.strerror}.") from exc
     if not os.access(data_dir, os.W_OK | os.X_OK):
@@ -46,15 +55,62 @@ def exclusively(data_dir: Path) -> Iterator[None]:
         yield
 
 
+def require_right_database(data_dir: Path) -> None:
+    """A database that is new or empty, beside images, is not theirs: it was lost, or is another's.
+    Raises `StartError` before anything is changed."""
+    path = database_path(data_dir)
+    if _knows_posts(path):
+        return
+    # Without any row a crash may have left an original, but never a rendition.
+    kept = ("renditions",) if _has_tables(path) else ("originals", "renditions")
+    if any(next((data_dir / name).glob("*/*"), None) for name in kept):
+        raise StartError(
+            f"the database {path} is new or empty, but there are images beside it, which it does "
+            "not know. Put the right database back (docs/operations.md); or move originals/ and "
+            "renditions/ out of the folder to begin anew."
+        )
+
+
+def damaged(path: Path, error: Exception) -> StartError:
+    """What is said of a database that SQLite cannot read."""
+    return StartError(
+        f"the database {path} cannot be used: {error}. Nothing was changed; restore it from a "
+        "backup (docs/operations.md)."
+    )
+
+
+def _has_tables(path: Path) -> bool:
+    return bool(_first(path, "SELECT 1 FROM sqlite_master WHERE name = 'posts'"))
+
+
+def _knows_posts(path: Path) -> bool:
+    return _has_tables(path) and bool(
+        _first(path, "SELECT id FROM posts UNION ALL SELECT id FROM tombstones LIMIT 1")
+    )
+
+
+def _first(path: Path, sql: str) -> object | None:
+    if not path.exists() or not path.stat().st_size:
+        return None
+    try:
+        with closing(sqlite3.connect(path)) as connection:
+            return connection.execute(sql).fetchone()  # type: ignore[no-any-return]
+    except sqlite3.DatabaseError as exc:
+        raise damaged(path, exc) from exc
+
+
 def signing_key(data_dir: Path) -> bytes:
-    """The secret behind signed cursors, made once; readable by its owner only."""
+    """The secret behind signed cursors, made once. Raises `StartError` if it is damaged."""
     path = data_dir / "cursor.key"
     if not path.exists():
         fresh = path.with_suffix(f".{os.getpid()}")
-        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(secrets.token_bytes(_KEY_BYTES))
-            file.flush()
-            os.fsync(file.fileno())
-        fresh.rename(path)
-    return path.read_bytes()
+        fresh.touch(0o600)
+        fresh.write_bytes(secrets.token_bytes(_KEY_BYTES))
+        move_durably(fresh, path)
+    key = path.read_bytes()
+    if len(key) != _KEY_BYTES:
+        raise StartError(
+            f"the key {path} is damaged: it has {len(key)} bytes instead of {_KEY_BYTES}. Restore "
+            "it from a backup, or delete it: then all cursors and upload addresses end."
+        )
+    return key

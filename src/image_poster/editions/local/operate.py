@@ -63,12 +63,14 @@ def replay(settings: Settings) -> list[str]:
 def examine(settings: Settings) -> list[Finding]:
     """Look at everything the service stands on, changing nothing."""
     prepare(settings.data_dir)
+    database = _database(database_path(settings.data_dir))
     return [
         _disk(settings.data_dir),
         _server(settings.data_dir),
-        _database(database_path(settings.data_dir)),
+        database,
         _formats(),
-        *_with_container(settings, _contents),
+        # What is in a damaged database would be guessed at, and opening it might write.
+        *(_with_container(settings, _contents) if database.well else ()),
     ]
 
 

@@ -8,12 +8,15 @@ however the supervisor ended, so does the worker.
 
 import json
 import os
+import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
-import tempfile
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import FrameType
@@ -22,7 +25,13 @@ import structlog
 import uvloop
 
 from image_poster.editions.local.background import recover, running
-from image_poster.editions.local.data_folder import exclusively, prepare
+from image_poster.editions.local.data_folder import (
+    damaged,
+    database_path,
+    exclusively,
+    prepare,
+    require_right_database,
+)
 from image_poster.editions.local.settings import Settings
 from image_poster.editions.logs import configure
 from image_poster.editions.server import GRACE_SECONDS, announce, reserved_port, serve_until_stopped
@@ -43,11 +52,19 @@ def serve(settings: Settings) -> None:
         if settings.insecure_dev_auth:
             _log.warning("auth=dev believes any user-id, and others can reach this address")
         started_ms = time.time_ns() // 1_000_000
-        uvloop.run(recover(settings))
+        require_right_database(settings.data_dir)
+        _recover(settings)
         if settings.workers == 1:
             uvloop.run(_serve_here(settings, port, started_ms))
         else:
             supervise(settings, port, started_ms)
+
+
+def _recover(settings: Settings) -> None:
+    try:
+        uvloop.run(recover(settings))
+    except sqlite3.DatabaseError as exc:
+        raise damaged(database_path(settings.data_dir), exc) from exc
 
 
 async def _serve_here(settings: Settings, port: int, started_ms: int) -> None:
@@ -84,11 +101,11 @@ def supervise(settings: Settings, port: int, started_ms: int) -> None:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, on_signal)
-    with tempfile.TemporaryDirectory(prefix="image-poster-metrics-") as metrics_folder:
-        orders = [
-            WorkerOrder(settings, port, started_ms, sweeps=index == 0)
-            for index in range(settings.workers)
-        ]
+    orders = [
+        WorkerOrder(settings, port, started_ms, sweeps=index == 0)
+        for index in range(settings.workers)
+    ]
+    with _metrics_folder(settings.data_dir) as metrics_folder:
         workers = [_start(order, metrics_folder) for order in orders]
         if all(_is_ready(worker) for worker in workers):
             announce(settings.host, port)
@@ -96,12 +113,23 @@ def supervise(settings: Settings, port: int, started_ms: int) -> None:
         _end(workers)
 
 
-def _start(order: WorkerOrder, metrics_folder: str) -> subprocess.Popen[bytes]:
+@contextmanager
+def _metrics_folder(data_dir: Path) -> Iterator[Path]:
+    """Where the workers' figures meet. In the data folder, so that a server that was killed leaves
+    nothing elsewhere, and the next one clears it away."""
+    folder = data_dir / "metrics"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _start(order: WorkerOrder, metrics_folder: Path) -> subprocess.Popen[bytes]:
     return subprocess.Popen(  # noqa: S603 - our own command
         [*_COMMAND, order.to_json()],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        env=os.environ | {"PROMETHEUS_MULTIPROC_DIR": metrics_folder},
+        env=os.environ | {"PROMETHEUS_MULTIPROC_DIR": str(metrics_folder)},
         start_new_session=True,
     )
 
@@ -113,7 +141,7 @@ def _is_ready(worker: subprocess.Popen[bytes]) -> bool:
 def _watch(
     workers: list[subprocess.Popen[bytes]],
     orders: list[WorkerOrder],
-    metrics_folder: str,
+    metrics_folder: Path,
     stop: threading.Event,
 ) -> None:
     while not stop.wait(_WATCH_SECONDS):
@@ -144,7 +172,8 @@ def _say_ready() -> None:
 
 def _end_with_supervisor() -> None:
     """Standard input ends when the supervisor does; then stop as if told to."""
-    sys.stdin.buffer.read()
+    # Not through `sys.stdin`: at the end the interpreter would wait for the lock of its buffer.
+    os.read(sys.stdin.fileno(), 1)
     os.kill(os.getpid(), signal.SIGTERM)
 
 
