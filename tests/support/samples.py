@@ -65,10 +65,10 @@ def from_phone(orientation: int, width: int = 120, height: int = 80) -> bytes:
     return encoded(image, exif=exif, comment=b"taken at home")
 
 
-def heic(width: int = 120, height: int = 80) -> bytes:
+def heic(width: int = 120, height: int = 80, **options: Any) -> bytes:
     """A HEIC."""
     buffer = io.BytesIO()
-    pillow_heif.from_pillow(corners(width, height)).save(buffer, quality=90)
+    pillow_heif.from_pillow(corners(width, height)).save(buffer, quality=90, **options)
     return buffer.getvalue()
 
 

@@ -13,30 +13,16 @@ import pyvips
 from PIL import Image
 
 from image_poster.adapters.vips.decoders import decode, rejected
-from image_poster.adapters.vips.pipeline import RenderSettings, render
+from image_poster.adapters.vips.pipeline import RenderSettings
 from image_poster.adapters.vips.selftest import unreadable_formats
 from image_poster.domain.images import (
     ImageFit,
     ImageRejectedError,
     ImageWorkFailedError,
-    RenderedImage,
 )
 from support import samples
+from support.rendered import Made, colour, near, pixel
 from support.samples import BLUE, CORNERS, GREEN, RED, YELLOW, corner_colours, looks_like
-
-
-class Made:
-    """What image work made of some bytes."""
-
-    def __init__(self, folder: Path, content: bytes, settings: RenderSettings) -> None:
-        original = folder / "original"
-        original.write_bytes(content)
-        self.facts: RenderedImage = render(original, folder, settings)
-        self.small_bytes = (folder / "600.jpg").read_bytes()
-        self.large_bytes = (folder / "1600.jpg").read_bytes()
-        self.small = samples.opened(self.small_bytes)
-        self.large = samples.opened(self.large_bytes)
-
 
 Make = Callable[..., Made]
 
@@ -90,7 +76,8 @@ def loaders_left(content: bytes, files: dict[str, bytes]) -> set[str]:
     with tempfile.TemporaryDirectory() as folder:
         original = Path(folder, "original")
         original.write_bytes(content)
-        decode(original, 1_000_000)
+        with original.open("rb") as file:
+            decode(file.fileno(), 1_000_000)
     return {name for name, file in files.items() if is_opened(file)}
 
 
@@ -178,22 +165,8 @@ def test_other_fits(
         assert red(made.small, 300, 300) < 250
 
 
-def pixel(image: Image.Image, x: int, y: int) -> tuple[int, ...]:
-    found = image.getpixel((x, y))
-    assert isinstance(found, tuple)
-    return found
-
-
 def red(image: Image.Image, x: int, y: int) -> int:
     return pixel(image, x, y)[0]
-
-
-def colour(made: Made) -> tuple[int, ...]:
-    return pixel(made.small, 300, 300)
-
-
-def near(found: tuple[int, ...], expected: tuple[int, ...], by: int = 12) -> bool:
-    return all(abs(one - other) <= by for one, other in zip(found, expected, strict=True))
 
 
 def test_transparency_becomes_white(make: Make) -> None:

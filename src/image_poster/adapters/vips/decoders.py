@@ -1,9 +1,9 @@
-"""Open an image: which decoder for which format, and the limits that are checked before
-decoding."""
+"""Open an image by its descriptor: which decoder for which format, and the limits that are checked
+before decoding."""
 
+import os
 from collections.abc import Callable
-from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 import pillow_heif
 import pyvips
@@ -22,14 +22,18 @@ from image_poster.domain.images import (
 _ICC = "icc-profile-data"
 # Orientations 5 to 8 lie on their side (EXIF 2.32, table 6).
 _SIDEWAYS = 5
+# Classes of profile that say what an image's numbers mean: of a device or a colour space. Links,
+# abstract and named ones do not (ICC.1:2022, 7.2.5).
+_COLOUR_CLASSES = {b"scnr", b"mntr", b"prtr", b"spac"}
 _SIGNS_OF_OURS = ("out of memory", "No space left", "unable to write")
 
 # The limit is ours, and is checked on the header; Pillow's own would only warn.
 PillowImage.MAX_IMAGE_PIXELS = None
+PillowImage.preinit()  # a confined process loads no modules any more
 
 
 class Loader(NamedTuple):
-    """A loader of libvips: the type by whose name it is blocked, and its operation on a file."""
+    """A loader of libvips: the type by whose name it is blocked, and its operation on a source."""
 
     type_name: str
     load: Callable[..., pyvips.Image]
@@ -43,17 +47,16 @@ class Decoded(NamedTuple):
     source: Size
 
 
-def decode(path: Path, max_pixels: int) -> Decoded:
+def decode(descriptor: int, max_pixels: int) -> Decoded:
     """Decode the first frame of the file once. Raises `ImageRejectedError`."""
-    with path.open("rb") as file:
-        found = sniff(file.read(SNIFF_BYTES))
+    found = sniff(os.pread(descriptor, SNIFF_BYTES, 0))
     if found is None:
         raise ImageRejectedError("image_unreadable", "This is no image in a format that we read.")
     _allow_only(found)
     try:
         if found in _LOADERS:
-            return _decode_with_vips(path, max_pixels, _LOADERS[found])
-        return _DECODERS[found](path, max_pixels)
+            return _decode_with_vips(descriptor, max_pixels, _LOADERS[found])
+        return _DECODERS[found](descriptor, max_pixels)
     except (pyvips.Error, OSError, ValueError, SyntaxError, EOFError, RuntimeError) as exc:
         raise rejected(exc) from exc  # these are the decoders' ways to say that bytes are wrong
 
@@ -87,35 +90,49 @@ def _check(width: int, height: int, max_pixels: int) -> None:
         )
 
 
-def _decode_with_vips(path: Path, max_pixels: int, loader: Loader) -> Decoded:
-    header = loader.load(str(path), access="sequential")
+def _decode_with_vips(descriptor: int, max_pixels: int, loader: Loader) -> Decoded:
+    header = loader.load(_source(descriptor), access="sequential")
     _check(header.width, header.height, max_pixels)
     source = Size(header.width, header.height)
     if _orientation(header) >= _SIDEWAYS:
         source = Size(header.height, header.width)
     target = working_size(source)
-    shrunk = pyvips.Image.thumbnail(
-        str(path),
-        target.width,
-        height=target.height,
-        size="force",
-        fail_on="error",
-        **_to_srgb(header),
+    shrunk = _converting(
+        header,
+        lambda profile: pyvips.Image.thumbnail_source(
+            _source(descriptor),
+            target.width,
+            height=target.height,
+            size="force",
+            option_string="fail_on=error",  # `fail_on` itself is not heeded for a source
+            **profile,
+        ),
     )
     return Decoded(shrunk, source)
 
 
-def _decode_bmp(path: Path, max_pixels: int) -> Decoded:
-    with PillowImage.open(path, formats=("BMP",)) as opened:
+def _source(descriptor: int) -> pyvips.Source:
+    """The file from its beginning: libvips goes on from where the descriptor is."""
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    return pyvips.Source.new_from_descriptor(descriptor)
+
+
+def _file(descriptor: int) -> BinaryIO:
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    return open(descriptor, "rb", closefd=False)
+
+
+def _decode_bmp(descriptor: int, max_pixels: int) -> Decoded:
+    with _file(descriptor) as file, PillowImage.open(file, formats=("BMP",)) as opened:
         _check(opened.width, opened.height, max_pixels)
         pixels = _from_pillow(opened)
     return _shrink(pixels)
 
 
-def _decode_heic(path: Path, max_pixels: int) -> Decoded:
+def _decode_heic(descriptor: int, max_pixels: int) -> Decoded:
     # pillow-heif turns the image upright by its own transforms, which win over EXIF in HEIF
     # (ISO/IEC 23008-12, section 6.5.10).
-    with path.open("rb") as file:
+    with _file(descriptor) as file:
         heif = pillow_heif.open_heif(file, convert_hdr_to_8bit=True)
         width, height = heif.size
         _check(width, height, max_pixels)
@@ -139,8 +156,11 @@ def _from_pillow(opened: PillowImage.Image) -> pyvips.Image:
 def _shrink(pixels: pyvips.Image) -> Decoded:
     source = Size(pixels.width, pixels.height)
     target = working_size(source)
-    shrunk = pixels.thumbnail_image(
-        target.width, height=target.height, size="force", **_to_srgb(pixels)
+    shrunk = _converting(
+        pixels,
+        lambda profile: pixels.thumbnail_image(
+            target.width, height=target.height, size="force", **profile
+        ),
     )
     return Decoded(shrunk, source)
 
@@ -149,22 +169,42 @@ def _orientation(image: pyvips.Image) -> int:
     return int(image.get("orientation")) if image.get_typeof("orientation") else 1
 
 
+def _converting(
+    header: pyvips.Image, thumbnail: Callable[[dict[str, str]], pyvips.Image]
+) -> pyvips.Image:
+    """The thumbnail in sRGB, by the embedded profile where that can be used.
+
+    Whether a profile can be used shows when the conversion is set up, before a pixel is read: if
+    not, the image is shown as if it had none, as browsers do.
+    """
+    wanted = _to_srgb(header)
+    try:
+        return thumbnail(wanted)
+    except pyvips.Error:
+        if not wanted:
+            raise
+        return thumbnail({})
+
+
 def _to_srgb(image: pyvips.Image) -> dict[str, str]:
     """Convert by the embedded profile, if there is one. Without, the pixels are sRGB already, or
     libvips knows the way (CMYK, grey); naming a target then would cost a detour by CIELAB, which
     takes longer than the decode itself."""
-    return {"export_profile": "srgb"} if image.get_typeof(_ICC) else {}
+    if not image.get_typeof(_ICC):
+        return {}
+    profile_class = bytes(image.get(_ICC))[12:16]
+    return {"export_profile": "srgb"} if profile_class in _COLOUR_CLASSES else {}
 
 
-_DECODERS: dict[ImageFormat, Callable[[Path, int], Decoded]] = {
+_DECODERS: dict[ImageFormat, Callable[[int, int], Decoded]] = {
     ImageFormat.BMP: _decode_bmp,
     ImageFormat.HEIC: _decode_heic,
 }
 
 _LOADERS = {
-    ImageFormat.JPEG: Loader("VipsForeignLoadJpeg", pyvips.Image.jpegload),
-    ImageFormat.PNG: Loader("VipsForeignLoadPng", pyvips.Image.pngload),
-    ImageFormat.WEBP: Loader("VipsForeignLoadWebp", pyvips.Image.webpload),
-    ImageFormat.GIF: Loader("VipsForeignLoadNsgif", pyvips.Image.gifload),
-    ImageFormat.AVIF: Loader("VipsForeignLoadHeif", pyvips.Image.heifload),
+    ImageFormat.JPEG: Loader("VipsForeignLoadJpeg", pyvips.Image.jpegload_source),
+    ImageFormat.PNG: Loader("VipsForeignLoadPng", pyvips.Image.pngload_source),
+    ImageFormat.WEBP: Loader("VipsForeignLoadWebp", pyvips.Image.webpload_source),
+    ImageFormat.GIF: Loader("VipsForeignLoadNsgif", pyvips.Image.gifload_source),
+    ImageFormat.AVIF: Loader("VipsForeignLoadHeif", pyvips.Image.heifload_source),
 }

@@ -31,12 +31,13 @@ class RenderSettings(msgspec.Struct, frozen=True):
 
 def render(original: Path, folder: Path, settings: RenderSettings) -> RenderedImage:
     """Write both renditions of `original` into `folder`. Raises `ImageRejectedError`."""
-    decoded = decode(original, settings.max_pixels)
-    try:
-        # Here the pixels are read, once; all that follows works on this small image.
-        working = _opaque_srgb(decoded.image).copy_memory()
-    except pyvips.Error as exc:
-        raise rejected(exc) from exc
+    with original.open("rb") as file:
+        decoded = decode(file.fileno(), settings.max_pixels)
+        try:
+            # Here the pixels are read, once; all that follows works on this small image.
+            working = _opaque_srgb(decoded.image).copy_memory()
+        except pyvips.Error as exc:
+            raise rejected(exc) from exc
     small = _small(working, settings.fit)
     large = _resized(working, large_size(decoded.source))
     small.jpegsave(str(folder / f"{RENDITION_SMALL}.jpg"), **_JPEG)

@@ -35,7 +35,8 @@ def unreadable_formats() -> list[str]:
 def _is_read(image_format: ImageFormat, path: Path) -> bool:
     try:
         SAMPLES[image_format](path)
-        decode(path, _SIDE * _SIDE).image.copy_memory()
+        with path.open("rb") as file:
+            decode(file.fileno(), _SIDE * _SIDE).image.copy_memory()
     except (ImageRejectedError, pyvips.Error, OSError):
         return False
     return True

@@ -1,0 +1,46 @@
+"""What image work makes of some bytes, and how to look at it."""
+
+import tempfile
+from pathlib import Path
+
+from PIL import Image
+
+from image_poster.adapters.vips.pipeline import RenderSettings, render
+from image_poster.domain.images import RenderedImage
+from support import samples
+
+
+class Made:
+    """Both renditions of some bytes, as served and as pixels."""
+
+    def __init__(self, folder: Path, content: bytes, settings: RenderSettings) -> None:
+        original = folder / "original"
+        original.write_bytes(content)
+        self.facts: RenderedImage = render(original, folder, settings)
+        self.small_bytes = (folder / "600.jpg").read_bytes()
+        self.large_bytes = (folder / "1600.jpg").read_bytes()
+        self.small = samples.opened(self.small_bytes)
+        self.large = samples.opened(self.large_bytes)
+
+
+def made(content: bytes) -> Made:
+    """What the usual settings make of it. Raises `ImageRejectedError`."""
+    with tempfile.TemporaryDirectory() as folder:
+        return Made(Path(folder), content, RenderSettings())
+
+
+def pixel(image: Image.Image, x: int, y: int) -> tuple[int, ...]:
+    """Red, green and blue at a place."""
+    found = image.getpixel((x, y))
+    assert isinstance(found, tuple)
+    return found
+
+
+def colour(of: Made) -> tuple[int, ...]:
+    """In the middle of the small rendition."""
+    return pixel(of.small, 300, 300)
+
+
+def near(found: tuple[int, ...], expected: tuple[int, ...], by: int = 12) -> bool:
+    """Whether no channel is off by more than `by`, of 255."""
+    return all(abs(one - other) <= by for one, other in zip(found, expected, strict=True))
