@@ -10,7 +10,7 @@ from importlinter.cli import lint_imports
 
 PACKAGE = Path(__file__).parents[2] / "src" / "image_poster"
 MODULES = sorted(PACKAGE.rglob("*.py"))
-MAX_FUNCTION_LINES, MAX_FILE_LINES, MAX_FILES = 40, 360, 130
+MAX_FUNCTION_LINES, MAX_FILE_LINES, MAX_FILES = 40, 360, 131
 LONG = {"memory.py", "errors.py"}  # all fakes; the one table
 
 

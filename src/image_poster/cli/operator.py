@@ -4,8 +4,10 @@ stack on AWS.
 What a command works with is imported when it runs: nobody else should wait for it.
 """
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import click
@@ -14,6 +16,7 @@ from image_poster.cli.options import setting_options
 from image_poster.editions import StartError
 from image_poster.editions.local.settings import Settings
 
+_NICENESS = 10
 _NOTHING = "nothing has failed"
 
 stack_option = click.option(
@@ -128,6 +131,37 @@ def _failed_on_aws(stack: str, *, replay: bool) -> None:
         click.echo(_NOTHING)
 
 
+@click.command()
+@click.argument("target", type=click.Path(path_type=Path, file_okay=False))
+@setting_options("data_dir")
+def backup(target: Path, **settings: Any) -> None:  # noqa: ANN401 - one for each setting
+    """Copy the data folder to TARGET while it serves; again, it copies only what is new."""
+    with needs("server"):
+        from image_poster.editions.local.backup import back_up  # noqa: PLC0415
+    os.nice(_NICENESS)  # those who are served come first
+    done = back_up(Settings(**settings).data_dir, target, _report)
+    click.echo(f"{target}: {done.files:,} files and the database; {done.copied:,} copied anew")
+    if done.incomplete:
+        click.echo(f"ready posts that lack a file: {', '.join(done.incomplete)}", err=True)
+        click.get_current_context().exit(1)
+
+
+@click.command()
+@click.argument("source", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@setting_options("data_dir")
+def restore(source: Path, **settings: Any) -> None:  # noqa: ANN401 - one for each setting
+    """Make an empty data folder what it was when SOURCE was made by `backup`."""
+    with needs("server"):
+        from image_poster.editions.local import backup as local_backup  # noqa: PLC0415
+    data_dir = Settings(**settings).data_dir
+    files = local_backup.restore(source, data_dir, _report)
+    click.echo(f"{data_dir}: {files:,} files and the database, all as they were copied")
+
+
+def _report(what: str) -> None:
+    click.echo(what, err=True)
+
+
 def _local() -> Any:  # noqa: ANN401 - a module
     with needs("server"):
         from image_poster.editions.local import operate  # noqa: PLC0415
@@ -140,4 +174,4 @@ def _aws() -> Any:  # noqa: ANN401 - a module
     return operate
 
 
-COMMANDS = [serve, openapi, rebuild, doctor, failed]
+COMMANDS = [serve, openapi, rebuild, doctor, failed, backup, restore]

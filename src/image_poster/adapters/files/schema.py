@@ -66,6 +66,10 @@ class Layout:
     def rendition(self, post_id: str, rendition: str) -> Path:
         return self._renditions / post_id[-2:] / f"{post_id}.{rendition}.jpg"
 
+    def renditions(self, post_id: str) -> list[Path]:
+        """All that a ready post has."""
+        return [self.rendition(post_id, name) for name in RENDITIONS]
+
     def files_of(self, post_id: str) -> list[Path]:
         """Every file that there may be of a post."""
         return [
@@ -74,7 +78,7 @@ class Layout:
             self.unverified(post_id),
             self.formerly_unverified(post_id),
             self.original(post_id),
-            *(self.rendition(post_id, name) for name in RENDITIONS),
+            *self.renditions(post_id),
         ]
 
     def shards(self) -> list[Path]:

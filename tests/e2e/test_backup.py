@@ -1,0 +1,194 @@
+"""A backup made while many write, restored into an empty folder."""
+
+import json
+import shutil
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from image_poster.editions.local.backup import back_up
+from support.api import LOCAL as LOCAL_EDITION
+from support.api import Api
+from support.servers import local_server
+from support.shell import Shell
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    return tmp_path / "data"
+
+
+@pytest.fixture
+def target(tmp_path: Path) -> Path:
+    return tmp_path / "backup"
+
+
+@pytest.fixture
+def shell(tmp_path: Path) -> Shell:
+    return Shell("", tmp_path / "state")
+
+
+class Writers:
+    """Eight that post and comment until told to stop; what was answered to them."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._stop = threading.Event()
+        self._pool = ThreadPoolExecutor(8)
+        self.posts: list[str] = []
+        self.comments: list[tuple[str, str]] = []
+        self._running = [self._pool.submit(self._write, f"writer-{n}") for n in range(8)]
+
+    def _write(self, name: str) -> None:
+        with Api(self._url, LOCAL_EDITION) as api:
+            while not self._stop.is_set():
+                post_id = api.ready(name)["id"]
+                self.posts.append(post_id)
+                for number in range(3):
+                    comment = api.comment(post_id, name, str(number))
+                    self.comments.append((post_id, comment["id"]))
+
+    def end(self) -> None:
+        self._stop.set()
+        for one in self._running:
+            one.result()
+        self._pool.shutdown()
+
+
+def all_posts(api: Api) -> list[dict[str, object]]:
+    posts, cursor = [], None
+    while True:
+        page = api.get(
+            "/posts", params={"limit": 100, "sort": "new"} | ({"cursor": cursor} if cursor else {})
+        )
+        posts += page.json()["posts"]
+        cursor = page.json()["next"]
+        if cursor is None:
+            return posts
+
+
+def test_what_was_answered_before_is_there_and_of_later_writes_only_whole_ones(
+    data: Path, target: Path, shell: Shell
+) -> None:
+    with local_server(data) as server:
+        writers = Writers(server.url)
+        try:
+            while len(writers.posts) < 16:
+                pass_time()
+            posts, comments = list(writers.posts), list(writers.comments)
+            said = shell.run("backup", target, "--data-dir", data)
+        finally:
+            writers.end()
+        server.kill()
+    assert "files and the database" in said.stdout
+    shutil.rmtree(data)
+    shell.run("restore", target, "--data-dir", data)
+    assert "BAD" not in shell.run("doctor", "--data-dir", data).stdout
+    with local_server(data) as server, Api(server.url, LOCAL_EDITION) as api:
+        kept = {str(post["id"]): post for post in all_posts(api)}
+        assert set(posts) <= set(kept)
+        found = {post_id: comments_of(api, post_id) for post_id in kept}
+        assert all(comment_id in found[post_id] for post_id, comment_id in comments)
+        for post_id, post in kept.items():
+            assert post["total_comments"] == len(found[post_id])
+            assert api.get(post["image"]["url"]).status_code == 200  # type: ignore[index]
+
+
+def pass_time() -> None:
+    threading.Event().wait(0.02)
+
+
+def comments_of(api: Api, post_id: str) -> list[str]:
+    page = api.get(f"/posts/{post_id}/comments", params={"limit": 100}).json()
+    return [comment["id"] for comment in page["comments"]]
+
+
+def test_a_second_backup_copies_only_what_is_new(data: Path, target: Path, shell: Shell) -> None:
+    with local_server(data) as server, Api(server.url, LOCAL_EDITION) as api:
+        first, second = api.ready("alice")["id"], api.ready("alice")["id"]
+        assert (
+            "7 files and the database; 7 copied anew"
+            in shell.run("backup", target, "--data-dir", data).stdout
+        )
+        assert api.send("DELETE", f"/posts/{second}", "alice").status_code == 204
+        third = api.ready("alice")["id"]
+        assert (
+            "7 files and the database; 3 copied anew"
+            in shell.run("backup", target, "--data-dir", data).stdout
+        )
+    names = {path.name for path in target.rglob("*") if path.is_file()}
+    assert second not in names
+    assert {first, third} <= names
+    assert len(list(target.glob("*.db"))) == 1
+
+
+def test_a_post_deleted_during_the_backup_is_not_in_it(
+    data: Path, target: Path, shell: Shell
+) -> None:
+    with local_server(data) as server, Api(server.url, LOCAL_EDITION) as api:
+        kept = api.ready("alice")["id"]
+        late: list[str] = []
+
+        def meanwhile(what: str) -> None:
+            if what == "copying the database":
+                late.append(api.ready("alice")["id"])
+                api.comment(late[0], "bob")
+            if what == "copying what came meanwhile":
+                assert api.send("DELETE", f"/posts/{late[0]}", "alice").status_code == 204
+
+        done = back_up(data, target, meanwhile)
+    assert (done.files, done.incomplete) == (4, [])
+    shutil.rmtree(data)
+    shell.run("restore", target, "--data-dir", data)
+    with local_server(data) as server, Api(server.url, LOCAL_EDITION) as api:
+        assert [post["id"] for post in all_posts(api)] == [kept]
+        assert "BAD" not in shell.run("doctor", "--data-dir", data).stdout
+
+
+def test_an_upload_goes_on_after_a_restore(data: Path, target: Path, shell: Shell) -> None:
+    tus = {"Tus-Resumable": "1.0.0"}
+    with local_server(data) as server, Api(server.url, LOCAL_EDITION) as api:
+        made = api.send("POST", "/uploads", "alice", headers={**tus, "Upload-Length": "1000"})
+        path = made.headers["location"]
+        headers = {**tus, "Upload-Offset": "0", "Content-Type": "application/offset+octet-stream"}
+        content = b"\xff\xd8\xff\xe0" + bytes(96)
+        sent = api.send("PATCH", path, "alice", headers=headers, content=content)
+        assert sent.headers["upload-offset"] == "100"
+        shell.run("backup", target, "--data-dir", data)
+    shutil.rmtree(data)
+    shell.run("restore", target, "--data-dir", data)
+    with local_server(data) as server, Api(server.url, LOCAL_EDITION) as api:
+        asked = api.send("HEAD", path, "alice", headers=tus)
+        assert asked.headers["upload-offset"] == "100"
+
+
+def test_a_damaged_backup_is_told_and_does_not_start(
+    data: Path, target: Path, shell: Shell
+) -> None:
+    with local_server(data) as server, Api(server.url, LOCAL_EDITION) as api:
+        post_id = api.ready("alice")["id"]
+        shell.run("backup", target, "--data-dir", data)
+    (original,) = target.glob(f"originals/*/{post_id}")
+    original.write_bytes(original.read_bytes()[:-1] + b"x")
+    shutil.rmtree(data)
+    said = shell.run("restore", target, "--data-dir", data, code=2).stderr
+    assert f"the backup is damaged: {original} is not what was copied" in said
+    assert not (data / "image_poster.db").exists()
+
+
+def test_what_cannot_be_is_one_sentence(data: Path, target: Path, shell: Shell) -> None:
+    def said(*words: str | Path) -> str:
+        return shell.run(*words, "--data-dir", data, code=2).stderr
+
+    assert "there is no database" in said("backup", target)
+    with local_server(data):
+        assert "another disk" in said("backup", data / "backup")
+        shell.run("backup", target, "--data-dir", data)
+        assert "is not empty" in said("restore", target)
+        target.joinpath("manifest.json").write_text(json.dumps({"format": 1}))
+        assert "manifest.json is damaged" in said("backup", target)
+    assert "is no backup" in said("restore", data)
+    (data.parent / "file").write_text("x")
+    assert "it broke off" in said("backup", data.parent / "file" / "backup")
