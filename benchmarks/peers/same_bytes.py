@@ -9,6 +9,7 @@ from litestar import Litestar, Response, get
 
 from image_poster.editions.server import announce, reserved_port, serve_until_stopped
 from image_poster.http import metrics
+from image_poster.http.cors import Cors
 from image_poster.http.middleware import Middleware
 from image_poster.http.problems import EXCEPTION_HANDLERS
 from image_poster.http.responses import json_response
@@ -24,7 +25,7 @@ async def page() -> Response[bytes]:
 def main() -> None:
     app = Litestar([page], exception_handlers=EXCEPTION_HANDLERS, openapi_config=None)
     with reserved_port("127.0.0.1", int(sys.argv[1])) as port:
-        edge = Middleware(app, loopback_only=True, observers=(metrics.observe,))
+        edge = Middleware(app, loopback_only=True, observers=(metrics.observe,), cors=Cors(()))
         uvloop.run(
             serve_until_stopped(edge, "127.0.0.1", port, lambda: announce("127.0.0.1", port))
         )

@@ -1,34 +1,30 @@
 """Put the HTTP side together."""
 
+from collections import defaultdict
+from http import HTTPStatus
+
 import msgspec
-from litestar import Litestar
-from litestar.config.cors import CORSConfig
+from litestar import Litestar, Response, route
 from litestar.datastructures import State
 from litestar.handlers import HTTPRouteHandler
 from litestar.types import ASGIApp
 
 from image_poster.http import comments, feed, images, openapi, operations, posts, uploads
 from image_poster.http.auth import Authenticator
+from image_poster.http.cors import Cors
 from image_poster.http.idempotency import InFlight
 from image_poster.http.middleware import Middleware, Observer
-from image_poster.http.problems import EXCEPTION_HANDLERS
+from image_poster.http.problems import EXCEPTION_HANDLERS, allow
 from image_poster.http.requests import JsonRequest
 from image_poster.services.container import Renderers, Services
 
 RENDERERS = Renderers(posts.new_post_body, comments.comment_body, posts.reserved_post_body)
 
-_LOOPBACK_ORIGIN = r"https?://(localhost|127(\.\d{1,3}){3}|\[::1\])(:\d+)?"
-_EXPOSED = [
-    *("ETag", "Link", "Location", "Retry-After", "X-Request-Id", "Content-Range"),
-    *("Idempotent-Replayed", "Tus-Resumable", "Tus-Version", "Tus-Extension", "Tus-Max-Size"),
-    *("Tus-Checksum-Algorithm", "Upload-Offset", "Upload-Length", "Upload-Defer-Length"),
-    *("Upload-Metadata", "Upload-Expires"),
-]
 _NOUNS = (posts, feed, comments, images, uploads, operations, openapi)
 
 
 class HttpSettings(msgspec.Struct, frozen=True):
-    """`cors_origins` empty means loopback origins only; `loopback_only` checks the Host header;
+    """`cors_origins` are as `Cors` takes them; `loopback_only` checks the Host header;
     `observers` are told of each request, and `routes` are an edition's own."""
 
     authenticator: Authenticator
@@ -47,6 +43,7 @@ def create_app(
         litestar_app(services, readiness, settings),
         loopback_only=settings.loopback_only,
         observers=settings.observers,
+        cors=Cors(settings.cors_origins),
     )
 
 
@@ -55,10 +52,9 @@ def litestar_app(
 ) -> Litestar:
     """The routes, without what happens around every request."""
     return Litestar(
-        route_handlers=[*_handlers(), *settings.routes],
+        route_handlers=_with_options([*_handlers(), *settings.routes]),
         exception_handlers=EXCEPTION_HANDLERS,
         request_class=JsonRequest,
-        cors_config=_cors(settings.cors_origins),
         openapi_config=openapi.openapi_config(settings.authenticator.schemes),
         state=State(
             {
@@ -91,9 +87,21 @@ def _handlers() -> list[HTTPRouteHandler]:
     return [handler for noun in _NOUNS for handler in noun.ROUTES]
 
 
-def _cors(origins: tuple[str, ...]) -> CORSConfig:
-    return CORSConfig(
-        allow_origins=list(origins),
-        allow_origin_regex=None if origins else _LOOPBACK_ORIGIN,
-        expose_headers=_EXPOSED,
-    )
+def _with_options(handlers: list[HTTPRouteHandler]) -> list[HTTPRouteHandler]:
+    """The handlers, and one for OPTIONS on each path without (RFC 9110 section 9.3.7). Litestar
+    would make it from the first handler of a path, and list that one's methods only."""
+    methods: dict[str, set[str]] = defaultdict(set)
+    for handler in handlers:
+        for path in handler.paths:
+            methods[path].update(handler.http_methods)
+    # First: with a path's first handler Litestar makes its own, and then takes no other.
+    missing = {path: found for path, found in methods.items() if "OPTIONS" not in found}
+    return [*(_options(path, allow(found)) for path, found in missing.items()), *handlers]
+
+
+def _options(path: str, allowed: str) -> HTTPRouteHandler:
+    @route(path, http_method=["OPTIONS"], include_in_schema=False)
+    async def list_methods() -> Response[bytes]:
+        return Response(b"", status_code=HTTPStatus.NO_CONTENT, headers={"allow": allowed})
+
+    return list_methods

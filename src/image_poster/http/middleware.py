@@ -1,4 +1,4 @@
-"""What happens around every request, whatever answers it: its id, the Host check, HEAD, the
+"""What happens around every request, whatever answers it: its id, the Host check, CORS, HEAD, the
 measuring, and an orderly end for bodies that nobody wants to read."""
 
 import asyncio
@@ -6,6 +6,7 @@ import itertools
 import os
 import re
 from collections.abc import Callable, Sequence
+from http import HTTPStatus
 from time import perf_counter
 from typing import Any, NamedTuple, cast
 
@@ -14,6 +15,7 @@ from litestar.enums import ScopeType
 from litestar.types import ASGIApp, HTTPReceiveMessage, HTTPScope, Message, Receive, Scope, Send
 
 from image_poster.domain.errors import HostNotAllowedError, ImagePosterError
+from image_poster.http.cors import Cors, Headers
 from image_poster.http.problems import MEDIA_TYPE, problem_body
 
 _log = structlog.get_logger()
@@ -66,10 +68,13 @@ def log_access(measured: Measured) -> None:
 
 class Middleware:
     """ASGI middleware around the whole app. `loopback_only` checks the Host header, `observers` are
-    told of each request once it was answered."""
+    told of each request once it was answered, and `cors` says what pages of other origins may."""
 
-    def __init__(self, app: ASGIApp, *, loopback_only: bool, observers: Sequence[Observer]) -> None:
+    def __init__(
+        self, app: ASGIApp, *, loopback_only: bool, observers: Sequence[Observer], cors: Cors
+    ) -> None:
         self._app = app
+        self._cors = cors
         self._loopback_only = loopback_only
         self._observers = observers
 
@@ -77,7 +82,7 @@ class Middleware:
         if scope["type"] != ScopeType.HTTP:
             await self._app(scope, receive, send)
             return
-        exchange = _Exchange(scope, receive, send)
+        exchange = _Exchange(scope, receive, send, self._cors)
         try:
             await self._answer(exchange)
         finally:
@@ -89,6 +94,8 @@ class Middleware:
     async def _answer(self, exchange: "_Exchange") -> None:
         if self._loopback_only and not is_loopback_host(exchange.header(b"host")):
             await exchange.refuse(HostNotAllowedError())
+        elif (preflight := exchange.preflight()) is not None:
+            await exchange.answer(HTTPStatus.NO_CONTENT, preflight)
         else:
             await self._app(exchange.scope, exchange.receive, exchange.send)
 
@@ -96,8 +103,9 @@ class Middleware:
 class _Exchange:
     """One request and its answer."""
 
-    def __init__(self, scope: HTTPScope, receive: Receive, send: Send) -> None:
+    def __init__(self, scope: HTTPScope, receive: Receive, send: Send, cors: Cors) -> None:
         self.scope = scope
+        self._cors = cors
         self._receive = receive
         self._send = send
         self._started = perf_counter()
@@ -149,8 +157,10 @@ class _Exchange:
             message["body"] = b""
         await self._send(message)
 
-    def _own_headers(self) -> list[tuple[bytes, bytes]]:
-        own = [(b"x-request-id", self.request_id.encode()), (b"x-content-type-options", b"nosniff")]
+    def _own_headers(self) -> Headers:
+        own = self._cors.headers(self._headers)
+        own.append((b"x-request-id", self.request_id.encode()))
+        own.append((b"x-content-type-options", b"nosniff"))
         if not self._body_done:
             own.append((b"connection", b"close"))
         return own
@@ -159,7 +169,15 @@ class _Exchange:
         """Answer without asking the app."""
         body = problem_body(error, self.request_id)
         headers = [(b"content-type", MEDIA_TYPE.encode()), (b"content-length", b"%d" % len(body))]
-        await self.send({"type": "http.response.start", "status": error.status, "headers": headers})
+        await self.answer(error.status, headers, body)
+
+    def preflight(self) -> Headers | None:
+        """The answer to a preflight of CORS, if this is one."""
+        return self._cors.preflight(self._method, self._headers)
+
+    async def answer(self, status: int, headers: Headers, body: bytes = b"") -> None:
+        """Send a whole answer."""
+        await self.send({"type": "http.response.start", "status": status, "headers": headers})
         await self.send({"type": "http.response.body", "body": body, "more_body": False})
 
     async def drain(self) -> None:

@@ -1,5 +1,6 @@
 """Errors as problem details (RFC 9457): the only place that turns an error into an answer."""
 
+from collections.abc import Iterable
 from http import HTTPStatus
 from typing import cast
 
@@ -94,8 +95,14 @@ def _render_framework(request: AnyRequest, exc: HTTPException) -> Response[bytes
         return _note_gone(request, ClientGoneError())
     response = render(request, _translated(exc))
     if isinstance(exc, MethodNotAllowedException) and exc.headers:
-        response.set_header("allow", exc.headers["allow"])
+        response.set_header("allow", allow(exc.headers["allow"].split(", ")))
     return response
+
+
+def allow(methods: Iterable[str]) -> str:
+    """The value of `Allow` (RFC 9110 section 10.2.1): these methods and what comes with them."""
+    found = {*methods, "OPTIONS"}
+    return ", ".join(sorted(found | {"HEAD"} if "GET" in found else found))
 
 
 def _render_unknown(request: AnyRequest, exc: Exception) -> Response[bytes]:

@@ -19,11 +19,13 @@ from image_poster.domain.uploads import PutTarget, PutTerms, UploadOrder
 from image_poster.http import openapi, requests
 from image_poster.http.auth import caller
 from image_poster.http.idempotency import idempotency_key, in_flight
+from image_poster.http.problems import allow
 from image_poster.services.uploads import Patch, UploadState
 from image_poster.tus import CHECKSUM_ALGORITHMS, CONTENT_TYPE, EXTENSIONS, VERSION, headers
 
 PATH = "/uploads"
 _ONE = f"{PATH}/{{post_id:str}}"
+_METHODS = ("GET", "PATCH", "PUT", "DELETE")
 _PUT = "put"
 _NO_STORE = "no-store"
 
@@ -129,6 +131,7 @@ async def discover(request: requests.AnyRequest) -> Response[bytes]:
         "tus-extension": ",".join(EXTENSIONS),
         "tus-max-size": str(requests.services(request).limits.image_bytes),
         "tus-checksum-algorithm": ",".join(CHECKSUM_ALGORITHMS),
+        "allow": allow(_METHODS if request.path_params else ("POST",)),
     }
     return Response(b"", status_code=204, headers=found)
 
