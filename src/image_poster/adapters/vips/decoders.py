@@ -1,6 +1,7 @@
 """Open an image by its descriptor: which decoder for which format, and the limits that are checked
 before decoding."""
 
+import mmap
 import os
 from collections.abc import Callable
 from typing import BinaryIO, NamedTuple
@@ -9,6 +10,7 @@ import pillow_heif
 import pyvips
 from PIL import Image as PillowImage
 
+from image_poster.adapters.vips.header_facts import HeaderFacts, read_facts
 from image_poster.domain.images import (
     SNIFF_BYTES,
     ImageFormat,
@@ -25,6 +27,7 @@ _SIDEWAYS = 5
 # Classes of profile that say what an image's numbers mean: of a device or a colour space. Links,
 # abstract and named ones do not (ICC.1:2022, 7.2.5).
 _COLOUR_CLASSES = {b"scnr", b"mntr", b"prtr", b"spac"}
+_JPEG_END = b"\xff\xd9"
 _SIGNS_OF_OURS = ("out of memory", "No space left", "unable to write")
 
 # The limit is ours, and is checked on the header; Pillow's own would only warn.
@@ -40,25 +43,33 @@ class Loader(NamedTuple):
 
 
 class Decoded(NamedTuple):
-    """The image upright and in sRGB, shrunk to `domain.images.working_size`; and its full
-    size."""
+    """The image upright and in sRGB, shrunk to `domain.images.working_size`; its full size; and
+    the bytes that libvips will read when the image is, if they are in memory."""
 
     image: pyvips.Image
     source: Size
+    held: bytes | None = None
 
 
 def decode(descriptor: int, max_pixels: int) -> Decoded:
-    """Decode the first frame of the file once. Raises `ImageRejectedError`."""
-    found = sniff(os.pread(descriptor, SNIFF_BYTES, 0))
+    """Decode the first frame of the file once; the descriptor is at its beginning. Raises
+    `ImageRejectedError`."""
+    found = sniff(os.read(descriptor, SNIFF_BYTES))
     if found is None:
         raise ImageRejectedError("image_unreadable", "This is no image in a format that we read.")
     _allow_only(found)
+    facts = _facts(descriptor, found)
     try:
         if found in _LOADERS:
-            return _decode_with_vips(descriptor, max_pixels, _LOADERS[found])
+            return _decode_with_vips(descriptor, max_pixels, _LOADERS[found], facts)
         return _DECODERS[found](descriptor, max_pixels)
     except (pyvips.Error, OSError, ValueError, SyntaxError, EOFError, RuntimeError) as exc:
         raise rejected(exc) from exc  # these are the decoders' ways to say that bytes are wrong
+
+
+def _facts(descriptor: int, found: ImageFormat) -> HeaderFacts:
+    with mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ) as content:
+        return read_facts(found, content)
 
 
 def _allow_only(found: ImageFormat) -> None:
@@ -90,9 +101,15 @@ def _check(width: int, height: int, max_pixels: int) -> None:
         )
 
 
-def _decode_with_vips(descriptor: int, max_pixels: int, loader: Loader) -> Decoded:
-    header = loader.load(_source(descriptor), access="sequential")
+def _decode_with_vips(
+    descriptor: int, max_pixels: int, loader: Loader, facts: HeaderFacts
+) -> Decoded:
+    completed = _completed(descriptor) if facts.lacks_end else None
+    fail_on = _fail_on(facts)
+    header = loader.load(_source(descriptor, completed), access="sequential", fail_on=fail_on)
     _check(header.width, header.height, max_pixels)
+    if not _fills_canvas(header, facts):
+        return _shrink(_on_white(header, facts))
     source = Size(header.width, header.height)
     if _orientation(header) >= _SIDEWAYS:
         source = Size(header.height, header.width)
@@ -100,21 +117,57 @@ def _decode_with_vips(descriptor: int, max_pixels: int, loader: Loader) -> Decod
     shrunk = _converting(
         header,
         lambda profile: pyvips.Image.thumbnail_source(
-            _source(descriptor),
+            _source(descriptor, completed),
             target.width,
             height=target.height,
             size="force",
-            option_string="fail_on=error",  # `fail_on` itself is not heeded for a source
+            # `fail_on` itself is not heeded for a source.
+            option_string=f"fail_on={fail_on}",
             **profile,
         ),
     )
-    return Decoded(shrunk, source)
+    return Decoded(shrunk, source, completed)
 
 
-def _source(descriptor: int) -> pyvips.Source:
-    """The file from its beginning: libvips goes on from where the descriptor is."""
+def _completed(descriptor: int) -> bytes:
+    return os.pread(descriptor, os.fstat(descriptor).st_size, 0) + _JPEG_END
+
+
+def _source(descriptor: int, content: bytes | None) -> pyvips.Source:
+    """`content`, or the file from its beginning: libvips goes on from where the descriptor is.
+    Whoever reads the image must hold the content till then; pyvips does not."""
+    if content is not None:
+        return pyvips.Source.new_from_memory(content)
     os.lseek(descriptor, 0, os.SEEK_SET)
     return pyvips.Source.new_from_descriptor(descriptor)
+
+
+def _fail_on(facts: HeaderFacts) -> str:
+    """From which of libvips' levels on an image fails.
+
+    A JPEG that lacks its last marker is given one, and then libjpeg warns if the coded data end
+    before the last block. So the line is there: with all blocks, every pixel is the image's own,
+    and it is shown; with one less, part of it would be grey, and it fails. Whole files may have
+    what is only worth a warning.
+    """
+    return "warning" if facts.lacks_end else "error"
+
+
+def _fills_canvas(image: pyvips.Image, facts: HeaderFacts) -> bool:
+    return facts.frame is None or facts.frame == (0, 0, image.width, image.height)
+
+
+def _on_white(image: pyvips.Image, facts: HeaderFacts) -> pyvips.Image:
+    """The first frame of a GIF, and white where it does not reach: viewers show the page there,
+    libvips black if no colour is transparent."""
+    assert facts.frame is not None  # noqa: S101 - for the type checker
+    left, top = (min(facts.frame.left, image.width - 1), min(facts.frame.top, image.height - 1))
+    width = max(1, min(facts.frame.width, image.width - left))
+    height = max(1, min(facts.frame.height, image.height - top))
+    drawn = image.crop(left, top, width, height)
+    if drawn.hasalpha():
+        drawn = drawn.flatten(background=[255])
+    return drawn.embed(left, top, image.width, image.height, extend="background", background=[255])
 
 
 def _file(descriptor: int) -> BinaryIO:

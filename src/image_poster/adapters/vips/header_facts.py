@@ -1,0 +1,166 @@
+"""What a header says beyond what libvips makes of it, read by plain Python before a decoder begins.
+
+Every number is a stranger's. Where a header makes no sense the readers say nothing of it, and
+leave the judgement to the decoder: an image that decodes is never refused for its header.
+"""
+
+import mmap
+import struct
+from typing import NamedTuple
+
+from image_poster.domain.images import ImageFormat, ImageRejectedError
+
+# Bytes in memory, or a file mapped into it; slices past the end are short.
+Content = bytes | mmap.mmap
+
+_MAX_SEGMENTS = 10_000
+
+
+class BadHeaderError(Exception):
+    """The header contradicts itself or breaks off."""
+
+
+class Frame(NamedTuple):
+    """Where a frame lies on its canvas, in pixels."""
+
+    left: int
+    top: int
+    width: int
+    height: int
+
+
+class HeaderFacts(NamedTuple):
+    """`frame` is the first of a GIF. `lacks_end` is true of a JPEG without a last marker (EOI)."""
+
+    frame: Frame | None = None
+    lacks_end: bool = False
+
+
+def read_facts(image_format: ImageFormat, content: Content) -> HeaderFacts:
+    """Raises `ImageRejectedError` for what no decoder here can show, however intact it is."""
+    reader = _READERS.get(image_format)
+    if reader is None:
+        return HeaderFacts()
+    try:
+        return reader(content)
+    except BadHeaderError:
+        return HeaderFacts()
+
+
+def unsupported(kind: str) -> ImageRejectedError:
+    """`kind` is the format in words, with its article."""
+    return ImageRejectedError(
+        "image_unsupported",
+        f"This is {kind}, which cannot be shown here. Convert it to a usual JPEG or PNG, "
+        "and post that.",
+    )
+
+
+def unpack(layout: str, content: Content, offset: int = 0) -> tuple[int, ...]:
+    """As `struct.unpack_from`, but raises `BadHeaderError` where bytes are missing."""
+    try:
+        return struct.unpack_from(layout, content, offset)
+    except struct.error as exc:
+        raise BadHeaderError("the header breaks off") from exc
+
+
+# --- JPEG: ITU-T T.81, annex B ---
+
+_STANDALONE = {0x01, *range(0xD0, 0xD8)}  # markers without a length
+_SOS, _EOI = 0xDA, 0xD9
+_SOF_DECODED = {0xC0, 0xC1, 0xC2, 0xC9, 0xCA}
+_SOF_PROGRESSIVE = {0xC2, 0xCA}
+_SOF_NOT_DECODED = {
+    **dict.fromkeys((0xC3, 0xC7, 0xCB, 0xCF), "a lossless JPEG"),
+    **dict.fromkeys((0xC5, 0xC6, 0xCD, 0xCE), "a hierarchical JPEG"),
+    0xF7: "a JPEG-LS",
+}
+_BITS_DECODED = 8
+
+
+def _read_jpeg(content: Content) -> HeaderFacts:
+    at, sof = 2, 0
+    for _ in range(_MAX_SEGMENTS):
+        marker, at = _next_marker(content, at)
+        if marker in _STANDALONE:
+            continue
+        if marker in _SOF_NOT_DECODED:
+            raise unsupported(_SOF_NOT_DECODED[marker])
+        length, first = unpack(">HB", content, at)
+        if marker in _SOF_DECODED:
+            sof = marker
+            if first != _BITS_DECODED:
+                raise unsupported(f"a JPEG of {first} bits a sample")
+        if marker == _SOS:
+            # From here on: a thumbnail within the header has a last marker of its own.
+            ended = content.rfind(b"\xff\xd9", at) >= 0
+            whole = sof not in _SOF_PROGRESSIVE or ended or _has_all_scans(content, at - 2)
+            return HeaderFacts(lacks_end=not ended and whole)
+        at += length
+    raise BadHeaderError("too many segments")
+
+
+def _has_all_scans(content: Content, at: int) -> bool:
+    """Whether the scans of a progressive JPEG bring every coefficient of every component to its
+    last bit (T.81, G.1.1): if the file breaks off between two scans, no block shows it."""
+    lacking: set[tuple[int, int]] = set()
+    for _ in range(_MAX_SEGMENTS):
+        (count,) = unpack("B", content, at + 4)
+        components = unpack(f"{2 * count}B", content, at + 5)[::2]
+        first, last, bits = unpack("BBB", content, at + 5 + 2 * count)
+        for component in components:
+            if first == 0 and last == 0 and bits >> 4 == 0:
+                lacking |= {(component, index) for index in range(64)}
+            if bits & 15 == 0:
+                lacking -= {(component, index) for index in range(first, last + 1)}
+        at = content.find(b"\xff\xda", at + 2)
+        if at < 0:
+            return not lacking
+    return False
+
+
+def _next_marker(content: Content, at: int) -> tuple[int, int]:
+    """The marker at or after `at`, and where its segment begins; what lies between segments is
+    skipped, as libjpeg does."""
+    while (at := content.find(b"\xff", at)) >= 0:
+        (marker,) = unpack("B", content, at + 1)
+        if marker == _EOI:
+            break
+        if marker not in (0x00, 0xFF):
+            return marker, at + 2
+        at += 1
+    raise BadHeaderError("no scan")
+
+
+# --- GIF: GIF89a, sections 18 to 20 ---
+
+_GIF_HEADER_BYTES = 13
+
+
+def _read_gif(content: Content) -> HeaderFacts:
+    flags = content[10]
+    at = _GIF_HEADER_BYTES + (_table_bytes(flags) if flags & 0x80 else 0)
+    for _ in range(_MAX_SEGMENTS):
+        if content[at : at + 1] == b",":
+            return HeaderFacts(frame=Frame(*unpack("<HHHH", content, at + 1)))
+        if content[at : at + 1] != b"!":
+            break
+        at = _after_sub_blocks(content, at + 2)
+    raise BadHeaderError("no frame")
+
+
+def _table_bytes(flags: int) -> int:
+    """Of a colour table: three bytes for each of two to 256 colours."""
+    return 3 << (flags & 7) + 1
+
+
+def _after_sub_blocks(content: Content, at: int) -> int:
+    for _ in range(_MAX_SEGMENTS):
+        (length,) = unpack("B", content, at)
+        at += 1 + length
+        if length == 0:
+            return at
+    raise BadHeaderError("an extension without an end")
+
+
+_READERS = {ImageFormat.JPEG: _read_jpeg, ImageFormat.GIF: _read_gif}
