@@ -16,6 +16,7 @@ AWS = (sys.executable, "-m", "aws_local")
 
 _LISTENING = re.compile(r"listening on (http://\S+)\n")
 _INFRA = str(Path(__file__).parents[2] / "infra")
+_PATH = os.pathsep.join([_INFRA, *filter(None, [os.environ.get("PYTHONPATH")])])
 _CLEAN = {key: value for key, value in os.environ.items() if not key.startswith("IMAGE_POSTER_")}
 
 
@@ -53,7 +54,7 @@ def start(
         stdout=subprocess.PIPE,
         stderr=log,
         text=True,
-        env={**_CLEAN, "PYTHONPATH": _INFRA, **variables},
+        env={**_CLEAN, "PYTHONPATH": _PATH, **variables},
     )
     assert process.stdout is not None
     line = process.stdout.readline()

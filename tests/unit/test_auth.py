@@ -4,13 +4,14 @@ from typing import Any
 
 import msgspec
 import pytest
-from litestar.testing import TestClient
+from litestar.testing import RequestFactory, TestClient
 
 from image_poster.domain.errors import IdentityRequiredError
 from image_poster.domain.ids import new_id
 from image_poster.domain.signing import Signer
 from image_poster.http.app import HttpSettings, litestar_app
 from image_poster.http.auth import Authenticator, Claims, DevAuthenticator, TokenAuthenticator
+from image_poster.http.requests import AnyRequest
 from image_poster.http.uploads import HmacPutUrlSigner
 from support.services import services
 
@@ -18,10 +19,20 @@ from support.services import services
 class OneToken:
     """Knows one token."""
 
-    def verify(self, token: str) -> Claims:
+    async def verify(self, token: str) -> Claims:
         if token != "alices":  # noqa: S105 - a name in a test
             raise IdentityRequiredError("The bearer token is not valid.")
         return {"sub": "alice"}
+
+
+class Claimed:
+    """Believes whatever it was made with."""
+
+    def __init__(self, **claims: Any) -> None:
+        self.claims: Claims = claims
+
+    async def verify(self, _token: str) -> Claims:
+        return self.claims
 
 
 DEV, JWT = DevAuthenticator(), TokenAuthenticator(OneToken(), frozenset())
@@ -81,3 +92,55 @@ def test_the_document_names_the_way_in_force_at_every_write(
         for method, operation in operations.items():
             if method in ("post", "patch", "delete"):
                 assert operation["security"] == [{scheme: []}], (method, path)
+
+
+@pytest.mark.parametrize(
+    ("sent", "challenge"),
+    [
+        ({"authorization": "Bearer bobs"}, 'Bearer error="invalid_token"'),
+        ({"authorization": "Basic YTpi"}, "Bearer"),
+        ({"authorization": ""}, "Bearer"),
+        ({"user-id": "alice"}, "Bearer"),
+    ],
+    ids=str,
+)
+def test_who_sent_a_token_learns_that_it_is_the_token(sent: dict[str, str], challenge: str) -> None:
+    """RFC 6750, section 3.1."""
+    with client(JWT) as api:
+        answer = api.delete(f"/posts/{new_id()}", headers=sent)
+    assert (answer.status_code, answer.headers["www-authenticate"]) == (401, challenge)
+    assert answer.json()["detail"].endswith(".")
+
+
+@pytest.mark.parametrize("subject", [None, "", " ", 7, ["alice"], "a\nb", "x" * 256], ids=str)
+def test_a_token_must_name_somebody(subject: object) -> None:
+    claims = {} if subject is None else {"sub": subject}
+    with client(TokenAuthenticator(Claimed(**claims), frozenset())) as api:
+        answer = api.delete(f"/posts/{new_id()}", headers={"authorization": "Bearer its"})
+    assert answer.status_code == 401
+    assert "names nobody" in answer.json()["detail"]
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("claims", "admin"),
+    [
+        ({"sub": "root"}, True),
+        ({"sub": "a", "scope": "openid admin"}, True),
+        ({"sub": "a", "groups": ["editors", "admins"]}, True),
+        ({"sub": "a", "cognito:groups": ["admins"]}, True),
+        ({"sub": "a", "cognito:groups": "[editors admins]"}, True),
+        ({"sub": "a", "scope": "administration"}, False),
+        ({"sub": "a", "groups": ["not admins"]}, False),
+        ({"sub": "a", "groups": "[not admins]"}, False),
+        ({"sub": "a", "cognito:groups": 7}, False),
+        ({"sub": "a"}, False),
+    ],
+    ids=str,
+)
+async def test_admins_are_so_by_name_by_scope_or_by_group(claims: Claims, *, admin: bool) -> None:
+    authenticator = TokenAuthenticator(Claimed(**claims), frozenset({"root"}))
+    request: AnyRequest = RequestFactory().get(headers={"authorization": "Bearer its"})
+    identity = await authenticator.identify(request)
+    assert identity is not None
+    assert identity.admin is admin

@@ -17,6 +17,8 @@ from image_poster.editions import StartError
 from image_poster.editions.local.settings import Settings
 
 _NICENESS = 10
+# As for the header user-id; a token that holds for longer than ten years is a mistake.
+_MAX_USER_CHARACTERS, _MAX_TOKEN_DAYS = 128, 3650
 _NOTHING = "nothing has failed"
 
 stack_option = click.option(
@@ -162,6 +164,49 @@ def _report(what: str) -> None:
     click.echo(what, err=True)
 
 
+def _user(_context: click.Context, _argument: click.Parameter, user: str | None) -> str | None:
+    if user is None:
+        return None
+    name = user.strip()
+    if not name or len(name) > _MAX_USER_CHARACTERS or not name.isprintable():
+        raise click.BadParameter(f"must have 1 to {_MAX_USER_CHARACTERS} printable characters")
+    return name
+
+
+@click.command()
+@click.argument("user", required=False, callback=_user)
+@click.option(
+    "--days",
+    type=click.IntRange(1, _MAX_TOKEN_DAYS),
+    default=30,
+    show_default=True,
+    help="How long it holds.",
+)
+@click.option("--admin", is_flag=True, help="The user may edit and delete everyone's posts.")
+@click.option("--revoke-all", is_flag=True, help="First make all former tokens invalid.")
+@setting_options("data_dir")
+def token(
+    *,
+    user: str | None,
+    days: int,
+    admin: bool,
+    revoke_all: bool,
+    **settings: Any,  # noqa: ANN401 - one for each setting
+) -> None:
+    """Print a bearer token for USER, of the service's own key, for a server with --auth jwt.
+
+    Who has it is USER. It is on standard output, alone: keep it where only USER can read it.
+    """
+    if user is None and not revoke_all:
+        raise click.UsageError("name a USER, or pass --revoke-all")
+    checked, local = Settings(**settings), _local()
+    if revoke_all:
+        local.revoke_tokens(checked)
+        click.echo("all former tokens are invalid", err=True)
+    if user is not None:
+        click.echo(local.token(checked, user, days=days, admin=admin))
+
+
 def _local() -> Any:  # noqa: ANN401 - a module
     with needs("server"):
         from image_poster.editions.local import operate  # noqa: PLC0415
@@ -174,4 +219,4 @@ def _aws() -> Any:  # noqa: ANN401 - a module
     return operate
 
 
-COMMANDS = [serve, openapi, rebuild, doctor, failed, backup, restore]
+COMMANDS = [serve, openapi, rebuild, doctor, failed, backup, restore, token]

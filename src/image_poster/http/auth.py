@@ -12,22 +12,27 @@ from image_poster.http.requests import AnyRequest
 Claims = dict[str, Any]
 
 _MAX_CHARACTERS = 128
-_ADMIN_SCOPE = "admin"
+# OpenID Connect Core 1.0, section 2, `sub`.
+_MAX_SUBJECT_CHARACTERS = 255
+_ADMIN_SCOPE, _ADMIN_GROUP = "admin", "admins"
 _BEARER = "bearer "
 
 
 class Authenticator(Protocol):
     """One way to tell who is asking.
 
-    `challenge` is the `WWW-Authenticate` of a 401 (RFC 9110 section 11.6.1), `how` says the same to
-    a person, and `schemes` are those of `openapi.SCHEMES` that it takes.
+    `how` says to a person what `challenge` says to a program, and `schemes` are those of
+    `openapi.SCHEMES` that it takes.
     """
 
-    challenge: str
     how: str
     schemes: tuple[str, ...]
 
-    def identify(self, request: AnyRequest) -> Identity | None:
+    def challenge(self, request: AnyRequest) -> str:
+        """The `WWW-Authenticate` of a 401 (RFC 9110 section 11.6.1)."""
+        ...
+
+    async def identify(self, request: AnyRequest) -> Identity | None:
         """The caller; None for nobody. Raises `IdentityRequiredError` for a claim that does not
         hold."""
         ...
@@ -36,14 +41,16 @@ class Authenticator(Protocol):
 class DevAuthenticator:
     """`auth=dev`: believes the header `user-id`. For one's own machine only."""
 
-    challenge = 'UserId header="user-id"'
     how = "Say who you are: send the header `user-id`."
     schemes: tuple[str, ...] = ("userId",)
 
     def __init__(self, admins: frozenset[str] = frozenset()) -> None:
         self._admins = admins
 
-    def identify(self, request: AnyRequest) -> Identity | None:
+    def challenge(self, _request: AnyRequest) -> str:
+        return 'UserId header="user-id"'
+
+    async def identify(self, request: AnyRequest) -> Identity | None:
         claimed = request.headers.get("user-id")
         if claimed is None:
             return None
@@ -66,7 +73,7 @@ def _utf8(value: str) -> str:
 class TokenVerifier(Protocol):
     """Checks bearer tokens."""
 
-    def verify(self, token: str) -> Claims:
+    async def verify(self, token: str) -> Claims:
         """The claims of a token that holds. Raises `IdentityRequiredError`, and `BusyError` when
         the issuer cannot be asked."""
         ...
@@ -84,7 +91,6 @@ class TokenAuthenticator:
     that nobody else can write.
     """
 
-    challenge = "Bearer"
     how = "Say who you are: send the header `Authorization: Bearer TOKEN`."
     schemes: tuple[str, ...] = ("bearer",)
 
@@ -98,23 +104,53 @@ class TokenAuthenticator:
         self._admins = admins
         self._checked = checked
 
-    def identify(self, request: AnyRequest) -> Identity | None:
-        claims = self._checked(request) or self._verified(request)
+    def challenge(self, request: AnyRequest) -> str:
+        """Who sent a token learns that it is the token (RFC 6750, section 3.1)."""
+        return "Bearer" if _bearer(request) is None else 'Bearer error="invalid_token"'
+
+    async def identify(self, request: AnyRequest) -> Identity | None:
+        claims = self._checked(request) or await self._verified(request)
         if claims is None:
             return None
-        user = str(claims.get("sub", ""))
-        if not user:
+        user = claims.get("sub")
+        if not isinstance(user, str) or not user.strip():
             raise IdentityRequiredError("The bearer token names nobody: it has no `sub`.")
-        scopes = str(claims.get("scope", "")).split()
-        return Identity(user, admin=user in self._admins or _ADMIN_SCOPE in scopes)
+        if len(user) > _MAX_SUBJECT_CHARACTERS or not user.isprintable():
+            raise IdentityRequiredError("The bearer token names nobody: its `sub` is no name.")
+        return Identity(user, admin=user in self._admins or _is_admin(claims))
 
-    def _verified(self, request: AnyRequest) -> Claims | None:
-        sent = request.headers.get("authorization")
-        if sent is None:
+    async def _verified(self, request: AnyRequest) -> Claims | None:
+        if "authorization" not in request.headers:
             return None
-        if not sent.lower().startswith(_BEARER):
-            raise IdentityRequiredError("Send the header `Authorization: Bearer TOKEN`.")
-        return self._verifier.verify(sent[len(_BEARER) :].strip())
+        token = _bearer(request)
+        if token is None:
+            raise IdentityRequiredError(self.how)
+        return await self._verifier.verify(token)
+
+
+def _bearer(request: AnyRequest) -> str | None:
+    """The token that was sent; None for none."""
+    sent = request.headers.get("authorization", "")
+    return sent[len(_BEARER) :].strip() if sent.lower().startswith(_BEARER) else None
+
+
+def _is_admin(claims: Claims) -> bool:
+    """By the scope `admin` (RFC 8693, section 4.2), or the group `admins`."""
+    if _ADMIN_SCOPE in str(claims.get("scope", "")).split():
+        return True
+    groups = claims.get("groups")
+    return _ADMIN_GROUP in [
+        *(groups if isinstance(groups, list) else ()),
+        *_cognito_groups(claims.get("cognito:groups")),
+    ]
+
+
+def _cognito_groups(groups: Any) -> list[Any]:  # noqa: ANN401 - a claim
+    """A list, or, as API Gateway passes lists on, `[admins editors]`; names of Cognito's groups
+    have no spaces (CreateGroup, GroupName)."""
+    if isinstance(groups, str):
+        return groups.strip("[]").split()
+    return groups if isinstance(groups, list) else []
 
 
 def authenticator(request: AnyRequest) -> Authenticator:
@@ -123,14 +159,15 @@ def authenticator(request: AnyRequest) -> Authenticator:
     return found
 
 
-def viewer(request: AnyRequest) -> Identity | None:
-    """Who is reading; None for nobody in particular."""
-    return authenticator(request).identify(request)
+async def viewer(request: AnyRequest) -> Identity | None:
+    """Who is reading; None for nobody in particular. Raises `IdentityRequiredError`, and
+    `BusyError` when that cannot be checked."""
+    return await authenticator(request).identify(request)
 
 
-def caller(request: AnyRequest) -> Identity:
-    """Who is writing. Raises `IdentityRequiredError`."""
-    identity = viewer(request)
+async def caller(request: AnyRequest) -> Identity:
+    """Who is writing. Raises as `viewer`."""
+    identity = await viewer(request)
     if identity is None:
         raise IdentityRequiredError(authenticator(request).how)
     return identity

@@ -124,7 +124,7 @@ async def add_comment_by_body(
 
 
 async def _add(request: requests.AnyRequest, post_id: str, content: str) -> Response[bytes]:
-    author, key = caller(request), idempotency_key(request)
+    author, key = await caller(request), idempotency_key(request)
     with in_flight(request).running(author, key):
         comments = requests.services(request).comments
         return created_response(
@@ -157,7 +157,7 @@ async def list_comments(
 ) -> Response[bytes]:
     """Newest first. Go on with `next`."""
     page = await requests.services(request).comments.list(
-        requests.known_post(post_id), viewer(request), limit=limit, cursor=cursor
+        requests.known_post(post_id), await viewer(request), limit=limit, cursor=cursor
     )
     shown = b",".join(map(comment_body, page.items))
     following = msgspec.json.encode(page.next)
@@ -187,7 +187,7 @@ async def edit_comment(
     data: JSONBody[CommentText],
 ) -> Response[bytes]:
     """For its author."""
-    editor = caller(request)
+    editor = await caller(request)
     comment = await requests.services(request).comments.edit(
         requests.known_post(post_id), _known_comment(comment_id), editor, data.content
     )
@@ -211,7 +211,7 @@ async def delete_comment(
     request: requests.AnyRequest, post_id: FromPath[str], comment_id: FromPath[str]
 ) -> None:
     """For its author, the post's creator or an admin; repeating it is 204 again."""
-    by = caller(request)
+    by = await caller(request)
     await requests.services(request).comments.delete(
         requests.known_post(post_id), _known_comment(comment_id), by
     )

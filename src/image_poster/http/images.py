@@ -64,7 +64,7 @@ async def get_image(
 )
 async def get_original(request: AnyRequest, post_id: FromPath[str]) -> FileResponse:
     """For the post's creator only: it still holds all metadata, such as where it was taken."""
-    file = await services(request).images.original(known_post(post_id), caller(request))
+    file = await services(request).images.original(known_post(post_id), await caller(request))
     return file_response(request, file, await _original_type(file), PRIVATE)
 
 

@@ -63,6 +63,9 @@ def responses(success: Responses, *refusals: type[errors.ImagePosterError]) -> R
     codes: dict[int, set[str]] = defaultdict(set)
     for error in (*refusals, errors.HostNotAllowedError, errors.InternalError):
         codes[error.status].add(error.code)
+    if errors.IdentityRequiredError in refusals:
+        # Where who is asking matters, it may be that it cannot be checked just now.
+        codes[errors.BusyError.status].add(errors.BusyError.code)
     if errors.ValidationFailedError in refusals:
         # Litestar lists a 400 of its own for every handler with parameters.
         codes.setdefault(400, {errors.InvalidRequestError.code})

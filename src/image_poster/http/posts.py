@@ -214,7 +214,7 @@ async def create_post(request: requests.AnyRequest) -> Response[bytes]:
 
     With the header `Idempotency-Key` a repeated request is answered as the first one was.
     """
-    creator, key = caller(request), idempotency_key(request)
+    creator, key = await caller(request), idempotency_key(request)
     found = requests.services(request)
     if requests.is_json(request):
         order, content_type = await _read_reservation(request)
@@ -272,7 +272,7 @@ async def get_post(
     `ready` is there for its creator only."""
     check_shown(request, comments)
     stored = await requests.services(request).posts.get(
-        requests.known_post(post_id), viewer(request), wait=wait
+        requests.known_post(post_id), await viewer(request), wait=wait
     )
     return conditional_json(request, post_body(stored, comments))
 
@@ -310,7 +310,7 @@ async def edit_post(
     request: requests.AnyRequest, post_id: FromPath[str], data: JSONBody[PostChange]
 ) -> Response[bytes]:
     """For its creator or an admin. What is left out stays as it is."""
-    editor = caller(request)
+    editor = await caller(request)
     if data.caption is UNSET and data.alt is UNSET:
         raise errors.invalid("body", "must have `caption` or `alt`")
     stored = await requests.services(request).posts.edit(
@@ -340,7 +340,7 @@ def _given(text: str | UnsetType) -> str | None:
 )
 async def delete_post(request: requests.AnyRequest, post_id: FromPath[str]) -> None:
     """For its creator or an admin; repeating it is 204 again."""
-    by = caller(request)
+    by = await caller(request)
     await requests.services(request).posts.delete(requests.known_post(post_id), by)
 
 

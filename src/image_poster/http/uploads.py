@@ -155,7 +155,7 @@ async def create_upload(request: requests.AnyRequest) -> Response[bytes]:
     """Tus 1.0.0, Creation, POST; with a body, Creation With Upload. `Upload-Metadata` takes
     `caption` and `alt`; the upload's id is that of the post it becomes."""
     headers.check_version(request.headers.get("tus-resumable"))
-    creator, key = caller(request), idempotency_key(request)
+    creator, key = await caller(request), idempotency_key(request)
     uploads = requests.services(request).uploads
     with in_flight(request).running(creator, key):
         answer, upload = await uploads.reserve_by_tus(creator, _order(request), key)
@@ -186,7 +186,9 @@ async def find_upload(request: requests.AnyRequest, post_id: FromPath[str]) -> R
     if not request.scope["state"].get("is_head"):
         raise errors.MethodNotAllowedError
     headers.check_version(request.headers.get("tus-resumable"))
-    state = await requests.services(request).uploads.state(_known_upload(post_id), caller(request))
+    state = await requests.services(request).uploads.state(
+        _known_upload(post_id), await caller(request)
+    )
     upload = state.upload
     found = {"cache-control": _NO_STORE}
     if upload.length is None:
@@ -228,7 +230,7 @@ async def append_to_upload(request: requests.AnyRequest, post_id: FromPath[str])
         checksum=_checksum(request),
     )
     state = await requests.services(request).uploads.append(
-        _known_upload(post_id), caller(request), sent, requests.body_chunks(request)
+        _known_upload(post_id), await caller(request), sent, requests.body_chunks(request)
     )
     return _state_response(204, state, {})
 
@@ -249,7 +251,9 @@ async def append_to_upload(request: requests.AnyRequest, post_id: FromPath[str])
 async def terminate_upload(request: requests.AnyRequest, post_id: FromPath[str]) -> Response[bytes]:
     """Tus 1.0.0, Termination, DELETE: of a complete upload too, and that is the post."""
     headers.check_version(request.headers.get("tus-resumable"))
-    await requests.services(request).uploads.terminate(_known_upload(post_id), caller(request))
+    await requests.services(request).uploads.terminate(
+        _known_upload(post_id), await caller(request)
+    )
     return Response(b"", status_code=204, headers={"tus-resumable": VERSION})
 
 

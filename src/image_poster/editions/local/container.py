@@ -13,6 +13,13 @@ from image_poster.adapters.clock import SystemClock
 from image_poster.adapters.files.images import FileImageStore
 from image_poster.adapters.files.schema import Layout
 from image_poster.adapters.files.uploads import FileUploadStore
+from image_poster.adapters.oidc import (
+    OidcTokenVerifier,
+    OwnTokenVerifier,
+    TokenVerifiers,
+    new_key,
+    own_token,
+)
 from image_poster.adapters.sqlite.comments import SqliteCommentStore
 from image_poster.adapters.sqlite.database import Database
 from image_poster.adapters.sqlite.feed import SqliteFeedReader, SqliteFeedRebuilder
@@ -25,11 +32,17 @@ from image_poster.adapters.vips.renderer import VipsImageRenderer
 from image_poster.domain.errors import BusyError
 from image_poster.domain.signing import CursorSigner, Signer
 from image_poster.editions import StartError, listed
-from image_poster.editions.local.data_folder import damaged, database_path, signing_key
+from image_poster.editions.local.data_folder import (
+    damaged,
+    database_path,
+    signing_key,
+    token_key,
+    token_key_path,
+)
 from image_poster.editions.local.settings import Settings
 from image_poster.http import metrics
 from image_poster.http.app import RENDERERS, HttpSettings, create_app
-from image_poster.http.auth import DevAuthenticator
+from image_poster.http.auth import Authenticator, DevAuthenticator, TokenAuthenticator
 from image_poster.http.middleware import log_access
 from image_poster.http.uploads import HmacPutUrlSigner
 from image_poster.services.container import Services, Stores, build_services
@@ -99,10 +112,10 @@ class Container:
             self.services,
             self.readiness,
             HttpSettings(
-                authenticator=DevAuthenticator(frozenset(listed(settings.admins))),
+                authenticator=authenticator(settings),
                 put_urls=self.put_urls,
-                cors_origins=listed(settings.cors_origins),
-                loopback_only=not settings.insecure_dev_auth,
+                cors_origins=_cors_origins(settings),
+                loopback_only=settings.auth == "dev" and not settings.insecure_dev_auth,
                 observers=(metrics.observe, *([log_access] if settings.access_log else [])),
                 routes=metrics.ROUTES,
             ),
@@ -115,6 +128,39 @@ class Container:
                 await self.database.write(lambda connection: connection.total_changes)
         except TimeoutError as exc:
             raise BusyError from exc
+
+
+def authenticator(settings: Settings) -> Authenticator:
+    """That of `settings.auth`; makes the key of the service's own tokens, if there is none. Raises
+    `StartError`."""
+    admins = frozenset(listed(settings.admins))
+    if settings.auth == "dev":
+        return DevAuthenticator(admins)
+    check_token_key(token_key(settings.data_dir, new_key))
+    issuer = (
+        OidcTokenVerifier(settings.jwt_issuer, listed(settings.jwt_audience))
+        if settings.jwt_issuer
+        else None
+    )
+    own = OwnTokenVerifier(token_key_path(settings.data_dir))
+    return TokenAuthenticator(TokenVerifiers(own, issuer), admins)
+
+
+def check_token_key(key: bytes) -> None:
+    """Raises `StartError` for what is no key."""
+    try:
+        own_token(key, "nobody", seconds=1)
+    except ValueError as exc:
+        raise StartError(
+            f"token.key in the data folder is damaged ({exc}): `image-poster token --revoke-all` "
+            "makes a new one, and all tokens are then to be made anew."
+        ) from exc
+
+
+def _cors_origins(settings: Settings) -> tuple[str, ...]:
+    """Any, by default, where no page can be somebody by merely being on this machine: tokens are no
+    cookies, which browsers send along."""
+    return listed(settings.cors_origins) or (("*",) if settings.auth == "jwt" else ())
 
 
 @asynccontextmanager

@@ -1,15 +1,15 @@
-"""The data folder: private, for one server at a time, with the right database, and the key that
-cursors are signed with."""
+"""The data folder: private, for one server at a time, with the right database, and the keys that
+cursors and tokens are signed with."""
 
 import fcntl
 import os
 import secrets
 import sqlite3
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
-from image_poster.adapters.files.durable import move_durably
+from image_poster.adapters.files.durable import sync
 from image_poster.editions import StartError
 
 _KEY_BYTES = 32
@@ -100,17 +100,67 @@ def _first(path: Path, sql: str) -> object | None:
 
 
 def signing_key(data_dir: Path) -> bytes:
-    """The secret behind signed cursors, made once. Raises `StartError` if it is damaged."""
+    """The secret behind signed cursors, made once; readable by its owner only. Raises `StartError`
+    if it is damaged."""
     path = data_dir / "cursor.key"
-    if not path.exists():
-        fresh = path.with_suffix(f".{os.getpid()}")
-        fresh.touch(0o600)
-        fresh.write_bytes(secrets.token_bytes(_KEY_BYTES))
-        move_durably(fresh, path)
-    key = path.read_bytes()
+    key = _made_once(path, lambda: secrets.token_bytes(_KEY_BYTES))
     if len(key) != _KEY_BYTES:
         raise StartError(
             f"the key {path} is damaged: it has {len(key)} bytes instead of {_KEY_BYTES}. Restore "
             "it from a backup, or delete it: then all cursors and upload addresses end."
         )
     return key
+
+
+def token_key_path(data_dir: Path) -> Path:
+    """Where the key is that the service signs its own tokens with."""
+    return data_dir / "token.key"
+
+
+def token_key(data_dir: Path, make: Callable[[], bytes]) -> bytes:
+    """That key, as PEM, made once; readable by its owner only. Raises `StartError`."""
+    path = token_key_path(data_dir)
+    try:
+        return _made_once(path, make)
+    except OSError as exc:
+        raise StartError(f"the key {path} cannot be used: {exc.strerror}.") from exc
+
+
+def replace_token_key(data_dir: Path, make: Callable[[], bytes]) -> None:
+    """Another key in its place: no token that was signed before holds any longer. Raises
+    `StartError`."""
+    path = token_key_path(data_dir)
+    try:
+        with _fresh_file(path, make()) as fresh:
+            fresh.replace(path)
+            sync(data_dir)
+    except OSError as exc:
+        raise StartError(f"the key {path} cannot be replaced: {exc.strerror}.") from exc
+
+
+def _made_once(path: Path, make: Callable[[], bytes]) -> bytes:
+    """The content of a file that is made if it is not there, by one process of several."""
+    if not path.exists():
+        with _fresh_file(path, make()) as fresh, suppress(FileExistsError):
+            path.hardlink_to(fresh)  # unlike renaming, never over another's
+            sync(path.parent)
+    return path.read_bytes()
+
+
+@contextmanager
+def _fresh_file(beside: Path, content: bytes) -> Iterator[Path]:
+    """A synced file that its owner alone can read; removed at exit, if it is still there. Made by
+    root, it belongs to who owns the folder, so that the service can read it."""
+    fresh = beside.with_suffix(f".{os.getpid()}")
+    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            if os.geteuid() == 0:
+                owner = beside.parent.stat()
+                os.fchown(file.fileno(), owner.st_uid, owner.st_gid)
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        yield fresh
+    finally:
+        fresh.unlink(missing_ok=True)

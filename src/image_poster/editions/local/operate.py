@@ -9,18 +9,26 @@ from typing import NamedTuple, TypeVar
 
 import uvloop
 
+from image_poster.adapters.oidc import new_key, own_token
 from image_poster.adapters.vips.selftest import unreadable_formats
 from image_poster.domain.errors import ImageNotFoundError
 from image_poster.domain.images import RENDITIONS
 from image_poster.editions import StartError
-from image_poster.editions.local.container import Container, open_container
-from image_poster.editions.local.data_folder import database_path, exclusively, prepare
+from image_poster.editions.local.container import Container, check_token_key, open_container
+from image_poster.editions.local.data_folder import (
+    database_path,
+    exclusively,
+    prepare,
+    replace_token_key,
+    token_key,
+)
 from image_poster.editions.local.settings import Settings
 from image_poster.ports.jobs import ParkedJob
 from image_poster.services.maintenance import Rebuilt
 
 Result = TypeVar("Result")
 
+_DAY_SECONDS = 86_400
 _LEAST_FREE_BYTES = 1_000_000_000
 
 
@@ -60,6 +68,21 @@ def replay(settings: Settings) -> list[str]:
     return _with_container(settings, replay_all)
 
 
+def token(settings: Settings, user: str, *, days: int, admin: bool) -> str:
+    """A token of the service's own for `user`, good for so many days. Raises `StartError`."""
+    _require_database(settings)
+    key = token_key(settings.data_dir, new_key)
+    check_token_key(key)
+    return own_token(key, user, seconds=days * _DAY_SECONDS, admin=admin)
+
+
+def revoke_tokens(settings: Settings) -> None:
+    """No token of the service's own that was made so far holds any longer, also while it serves.
+    Raises `StartError`."""
+    _require_database(settings)
+    replace_token_key(settings.data_dir, new_key)
+
+
 def examine(settings: Settings) -> list[Finding]:
     """Look at everything the service stands on, changing nothing."""
     prepare(settings.data_dir)
@@ -79,11 +102,16 @@ def _with_container(settings: Settings, action: Callable[[Container], Awaitable[
         async with open_container(settings) as container:
             return await action(container)
 
+    _require_database(settings)
+    return uvloop.run(run())
+
+
+def _require_database(settings: Settings) -> None:
+    """Nothing is made in a folder that was named by mistake. Raises `StartError`."""
     if not database_path(settings.data_dir).exists():
         raise StartError(
             f"there is no database in {settings.data_dir}: pass --data-dir, or serve there first."
         )
-    return uvloop.run(run())
 
 
 def _disk(data_dir: Path) -> Finding:

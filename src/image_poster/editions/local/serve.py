@@ -49,7 +49,7 @@ def serve(settings: Settings) -> None:
     configure(settings.log_format)
     prepare(settings.data_dir)
     with exclusively(settings.data_dir), reserved_port(settings.host, settings.port) as port:
-        if settings.insecure_dev_auth:
+        if settings.auth == "dev" and settings.insecure_dev_auth:
             _log.warning("auth=dev believes any user-id, and others can reach this address")
         started_ms = time.time_ns() // 1_000_000
         require_right_database(settings.data_dir)

@@ -5,12 +5,13 @@ import ipaddress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
+from urllib.parse import urlsplit
 
 from image_poster.domain.images import ImageFit
 from image_poster.domain.limits import Limits
 from image_poster.editions import StartError
 
-Auth = Literal["dev"]
+Auth = Literal["dev", "jwt"]
 LogFormat = Literal["auto", "json", "console"]
 
 _DEFAULTS = Limits()
@@ -30,10 +31,16 @@ class Settings:
     data_dir: Path = _setting(Path("data"), "Folder of the database and the images.")
     workers: int = _setting(1, "Processes that serve.")
     image_workers: int = _setting(2, "Images processed at a time, by each process.")
-    auth: Auth = _setting("dev", "How callers are told apart; dev believes the header user-id.")
+    auth: Auth = _setting(
+        "dev", "Who is asking: dev believes the header user-id, jwt checks tokens."
+    )
     insecure_dev_auth: bool = _setting(False, "Allow auth=dev on addresses others can reach.")
+    jwt_issuer: str = _setting("", "Issuer (OpenID Connect) whose tokens are taken too.")
+    jwt_audience: str = _setting("", "Audiences that the issuer's tokens must be for.")
     admins: str = _setting("", "Users who may edit and delete everyone's posts.")
-    cors_origins: str = _setting("", "Origins whose pages may call; loopback ones by default.")
+    cors_origins: str = _setting(
+        "", "Origins whose pages may call; by default loopback ones (dev) or any (jwt)."
+    )
     image_bytes: int = _setting(_DEFAULTS.image_bytes, "Most bytes of an image.")
     disk_reserve: int = _setting(64_000_000, "Bytes of the disk that images leave free.")
     image_pixels: int = _setting(_DEFAULTS.image_pixels, "Most pixels of an image.")
@@ -55,11 +62,22 @@ class Settings:
         _check_choice("auth", self.auth, Auth)
         _check_choice("image_fit", self.image_fit, ImageFit)
         _check_choice("log_format", self.log_format, LogFormat)
-        if not (self.insecure_dev_auth or is_loopback(self.host)):
+        self._check_issuer()
+        if self.auth == "dev" and not (self.insecure_dev_auth or is_loopback(self.host)):
             raise StartError(
                 f"auth=dev believes any user-id, so it will not listen on {self.host}: "
-                "use a loopback address such as 127.0.0.1, or pass --insecure-dev-auth."
+                "use a loopback address such as 127.0.0.1, or --auth jwt; "
+                "on a closed network, pass --insecure-dev-auth."
             )
+
+    def _check_issuer(self) -> None:
+        """Raises `StartError`."""
+        if bool(self.jwt_issuer) != bool(self.jwt_audience):
+            raise StartError("jwt_issuer and jwt_audience are set both, or neither.")
+        if self.jwt_issuer and self.auth != "jwt":
+            raise StartError("jwt_issuer is for auth=jwt: pass --auth jwt, or leave it out.")
+        if self.jwt_issuer and not is_issuer(self.jwt_issuer):
+            raise StartError(f"jwt_issuer must be an https URL, not {self.jwt_issuer!r}.")
 
     @property
     def limits(self) -> Limits:
@@ -94,6 +112,16 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def is_issuer(url: str) -> bool:
+    """Whether tokens may come from there: by https, or from this very machine."""
+    try:
+        place = urlsplit(url)
+    except ValueError:
+        return False
+    is_here = place.scheme == "http" and is_loopback(place.hostname or "")
+    return bool(place.hostname) and (place.scheme == "https" or is_here)
 
 
 def _check_choice(name: str, value: str, choices: object) -> None:
