@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from tusclient.client import TusClient
 
+from image_poster.client import ImagePosterClient
 from support import samples
 from support.api import LOCAL as LOCAL_EDITION
 from support.api import Api
@@ -130,3 +131,16 @@ def test_tuspy_uploads(tmp_path: Path, *, checksums: bool) -> None:
         assert (post["status"], post["caption"]) == ("ready", "by tuspy")
         assert api.get(f"{path}/original", "alice").content == image
         assert len(api.feed(creator="alice")["posts"]) == 1
+
+
+def test_the_client_sends_the_longest_texts(tmp_path: Path) -> None:
+    """They do not fit into Upload-Metadata (8 kB), so they go by JSON, and the bytes by tus."""
+    image, caption, alt = tmp_path / "photo.jpg", "ü" * 5000, "Zoë" * 500
+    image.write_bytes(samples.jpeg())
+    with (
+        local_server(tmp_path / "data") as server,
+        ImagePosterClient(server.url, "alice") as client,
+    ):
+        post = client.wait_until_processed(client.post(image, caption=caption, alt=alt).id)
+        assert (post.status, post.caption, post.alt) == ("ready", caption, alt)
+        assert len(client.feed().posts) == 1

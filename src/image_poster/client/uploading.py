@@ -8,6 +8,7 @@ is sent: what is to be verified could only be kept in whole pieces.
 
 from base64 import b64encode
 from collections.abc import Callable
+from mimetypes import guess_type
 from typing import NamedTuple
 
 import msgspec
@@ -17,9 +18,13 @@ from image_poster.client.retries import Retries, is_passing, problem
 from image_poster.client.steps import Outcome, Read, Remember, Reply, Send, Steps, UploadState
 
 PIECE_BYTES = 512 * 1024
+# What a service takes of Upload-Metadata.
+METADATA_MAX_BYTES = 8 * 1024
 SMALLEST_PIECE_BYTES = 64 * 1024
 _TUS = {"tus-resumable": "1.0.0"}
 _PIECE = {**_TUS, "content-type": "application/offset+octet-stream"}
+_JPEG = "image/jpeg"
+_FORMATS = {_JPEG, "image/png", "image/bmp", "image/webp", "image/gif", "image/heic", "image/avif"}
 _UNAUTHORIZED, _SIGN_IN = 401, "Say who you are: with --as, or a bearer token that holds."
 _CREATED, _NO_CONTENT, _GONE, _LOST = 201, 204, {404, 410}, {409, 460}
 
@@ -64,12 +69,15 @@ class Uploading:
         return self._state.location.replace("/uploads/", "/posts/")
 
     def _create(self) -> Steps[None]:
-        size = self._order.size
+        size, metadata = self._order.size, _metadata(self._order)
+        if size is not None and len(metadata) > METADATA_MAX_BYTES:
+            yield from self._reserve(size)
+            return
         length = {"upload-defer-length": "1"} if size is None else {"upload-length": str(size)}
         headers = {
             **_TUS,
             **length,
-            "upload-metadata": _metadata(self._order),
+            "upload-metadata": metadata,
             "idempotency-key": self._state.key,
         }
         reply = yield from self._retries.exchange(Send("POST", "/uploads", headers))
@@ -78,6 +86,23 @@ class Uploading:
             raise GaveUpError("this service does not speak tus")
         self._at = int(reply.headers.get("upload-offset", "0"))  # more, if the answer was lost
         yield from self._remember(location=reply.headers["location"])
+
+    def _reserve(self, size: int) -> Steps[None]:
+        """Create by JSON, which takes the texts that are too long for Upload-Metadata."""
+        guessed = guess_type(self._order.name)[0] or ""
+        image = {
+            "size": size,
+            "content_type": guessed if guessed in _FORMATS else _JPEG,  # only a PUT is held to it
+        }
+        body = {"caption": self._order.caption, "alt": self._order.alt, "image": image}
+        headers = {"content-type": "application/json", "idempotency-key": self._state.key}
+        request = Send("POST", "/posts", headers, msgspec.json.encode(body))
+        reply = yield from self._retries.exchange(request)
+        _require(reply, _CREATED)
+        location = reply.headers.get("location", "").replace("/posts/", "/uploads/")
+        yield from self._remember(location=location)
+        if "idempotent-replayed" in reply.headers and not (yield from self._find()):
+            yield from self._begin_anew()
 
     def _find(self) -> Steps[bool]:
         """Ask how far the upload is; whether it is there at all."""

@@ -70,6 +70,7 @@ InvalidMultipartError = _error(400, "invalid_multipart", "The body is not comple
 InvalidRequestError = _error(400, "invalid_request", "The request cannot be understood. Check its path, query and headers.")
 InvalidCursorError = _error(400, "invalid_cursor", "This cursor does not belong to this list. Start again without a cursor.")
 InvalidTusRequestError = _error(400, "invalid_tus_request", "A tus header is missing or malformed. See https://tus.io/protocols/resumable-upload.")
+ConcatenationUnsupportedError = _error(400, "concatenation_unsupported", "Uploads are not joined here (no Upload-Concat). Send the image as one upload: parallelUploads: 1.")
 IdentityRequiredError = _error(401, "identity_required", "Say who you are.")
 NotYoursError = _error(403, "not_yours", "This belongs to somebody else; only its creator can do that.")
 UploadUrlInvalidError = _error(403, "upload_url_invalid", "This upload URL was changed or has expired. Reserve a post anew, or upload by tus.")

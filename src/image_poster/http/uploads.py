@@ -147,6 +147,7 @@ async def discover(request: requests.AnyRequest) -> Response[bytes]:
     responses=openapi.responses(
         {201: openapi.nothing("Begun; Location says where.")},
         *_RECEIVING_ERRORS,
+        errors.ConcatenationUnsupportedError,
         errors.IdempotencyKeyReusedError,
         errors.RequestInProgressError,
     ),
@@ -155,6 +156,7 @@ async def create_upload(request: requests.AnyRequest) -> Response[bytes]:
     """Tus 1.0.0, Creation, POST; with a body, Creation With Upload. `Upload-Metadata` takes
     `caption` and `alt`; the upload's id is that of the post it becomes."""
     headers.check_version(request.headers.get("tus-resumable"))
+    headers.check_not_joined(request.headers.get("upload-concat"))
     creator, key = await caller(request), idempotency_key(request)
     uploads = requests.services(request).uploads
     with in_flight(request).running(creator, key):
@@ -170,6 +172,7 @@ async def create_upload(request: requests.AnyRequest) -> Response[bytes]:
     return _state_response(201, state, found)
 
 
+# (As for DELETE below: what is answered to GET is 204.)
 @get(
     _ONE,
     operation_id="findUpload",
@@ -178,13 +181,12 @@ async def create_upload(request: requests.AnyRequest) -> Response[bytes]:
     operation_class=openapi.operation(_TUS),
     summary="How far an upload is",
     responses=openapi.responses(
-        {200: openapi.nothing("`Upload-Offset` bytes are there.")}, *_FINDING_ERRORS
+        {204: openapi.nothing("`Upload-Offset` bytes are there.")}, *_FINDING_ERRORS
     ),
 )
 async def find_upload(request: requests.AnyRequest, post_id: FromPath[str]) -> Response[bytes]:
-    """Tus 1.0.0, Core, HEAD (there is no GET)."""
-    if not request.scope["state"].get("is_head"):
-        raise errors.MethodNotAllowedError
+    """Tus 1.0.0, Core, HEAD. GET says the same, since caching proxies ask with GET when they are
+    asked with HEAD (nginx: `proxy_cache_convert_head`)."""
     headers.check_version(request.headers.get("tus-resumable"))
     state = await requests.services(request).uploads.state(
         _known_upload(post_id), await caller(request)
@@ -197,7 +199,8 @@ async def find_upload(request: requests.AnyRequest, post_id: FromPath[str]) -> R
         found["upload-length"] = str(upload.length)
     if upload.metadata:
         found["upload-metadata"] = upload.metadata
-    return _state_response(200, state, found)
+    is_head = request.scope["state"].get("is_head", False)
+    return _state_response(200 if is_head else 204, state, found)
 
 
 @patch(

@@ -1,17 +1,26 @@
 """The protocol's headers: text in, values out. Each raises `InvalidTusRequestError`."""
 
 import binascii
+import hashlib
 import re
 from base64 import b64decode
+from collections.abc import Container
 from typing import NamedTuple
 
-from image_poster.domain.errors import InvalidTusRequestError, TusVersionUnsupportedError, invalid
+from image_poster.domain.errors import (
+    ConcatenationUnsupportedError,
+    InvalidTusRequestError,
+    TusVersionUnsupportedError,
+    invalid,
+)
 from image_poster.tus import CHECKSUM_ALGORITHMS, CONTENT_TYPE, VERSION
 
 _NUMBER = re.compile(r"\d{1,18}", re.ASCII)
-_METADATA_MAX_CHARACTERS = 64 * 1024
+METADATA_MAX_BYTES = 8 * 1024
 # Printable ASCII without space and comma (Creation, Upload-Metadata).
 _METADATA_KEY = re.compile(r"[!-+\--~]+")
+_BASE64_TEXT = re.compile(r"[A-Za-z0-9+/]*")
+_URL_SAFE_TEXT = re.compile(r"[A-Za-z0-9_-]*={0,2}")
 
 
 class Checksum(NamedTuple):
@@ -40,6 +49,13 @@ def number(name: str, text: str | None) -> int:
     return int(text)
 
 
+def check_not_joined(concat: str | None) -> None:
+    """Concatenation: an extension that is not offered. Refused when the upload is created, and as
+    the client's fault (400), since tus-js-client tries anything from 500 on again."""
+    if concat is not None:
+        raise ConcatenationUnsupportedError
+
+
 def new_length(length: str | None, defer: str | None) -> int | None:
     """Of a creation: Upload-Length, or None if it is deferred (Creation, POST: exactly one of both,
     and Upload-Defer-Length can only be 1)."""
@@ -54,25 +70,32 @@ def metadata(header: str | None) -> dict[str, str]:
     found: dict[str, str] = {}
     if header is None or not header.strip():
         return found
-    if len(header) > _METADATA_MAX_CHARACTERS:
-        raise InvalidTusRequestError("Upload-Metadata is too long.")
+    if len(header) > METADATA_MAX_BYTES:
+        raise InvalidTusRequestError(
+            f"Upload-Metadata has {len(header)} bytes; {METADATA_MAX_BYTES} are taken. Longer "
+            "texts go by JSON: reserve the post with POST /posts, and send to its `upload.tus`."
+        )
     for pair in header.split(","):
         key, _, value = pair.strip().partition(" ")
-        if not _METADATA_KEY.fullmatch(key) or key in found:
-            raise InvalidTusRequestError(
-                "Upload-Metadata must have unique keys of printable ASCII."
-            )
+        _check_key(key, found)
         found[key] = _decoded(key, value.strip())
     return found
 
 
+def _check_key(key: str, found: Container[str]) -> None:
+    if not key:
+        raise InvalidTusRequestError(
+            "Upload-Metadata has a comma at its start or end, or two in a row: leave it out."
+        )
+    if not _METADATA_KEY.fullmatch(key):
+        raise InvalidTusRequestError("Upload-Metadata must have keys of printable ASCII.")
+    if key in found:
+        raise InvalidTusRequestError(f"Upload-Metadata has the key {key} twice: send it once.")
+
+
 def _decoded(key: str, value: str) -> str:
     try:
-        raw = b64decode(value, validate=True)
-    except (binascii.Error, ValueError) as exc:
-        raise InvalidTusRequestError(f"Upload-Metadata: {key} must be Base64.") from exc
-    try:
-        return raw.decode()
+        return _base64(f"Upload-Metadata: {key}", value).decode()
     except UnicodeDecodeError as exc:
         raise invalid(key, "must be UTF-8") from exc
 
@@ -83,10 +106,30 @@ def checksum(header: str | None) -> Checksum | None:
     if header is None:
         return None
     algorithm, _, encoded = header.strip().partition(" ")
+    name = f"Upload-Checksum: {algorithm}"
     if algorithm not in CHECKSUM_ALGORITHMS:
         known = " or ".join(CHECKSUM_ALGORITHMS)
         raise InvalidTusRequestError(f"Upload-Checksum must be of {known}.")
+    digest = _base64(name, encoded.strip())
+    size = hashlib.new(algorithm, usedforsecurity=False).digest_size
+    if len(digest) != size:
+        raise InvalidTusRequestError(
+            f"{name} must be followed by a digest of {size} bytes in Base64, not of {len(digest)}."
+        )
+    return Checksum(algorithm, digest)
+
+
+def _base64(name: str, text: str) -> bytes:
+    """The bytes of a Base64 `text` (RFC 4648 section 4); `name` is what the sentence is about."""
     try:
-        return Checksum(algorithm, b64decode(encoded, validate=True))
+        return b64decode(text, validate=True)
     except (binascii.Error, ValueError) as exc:
-        raise InvalidTusRequestError("Upload-Checksum must have the digest in Base64.") from exc
+        raise InvalidTusRequestError(f"{name} {_base64_fault(text)}") from exc
+
+
+def _base64_fault(text: str) -> str:
+    if _BASE64_TEXT.fullmatch(text):
+        return "is Base64 without its padding: add `=` until its length is a multiple of 4."
+    if _URL_SAFE_TEXT.fullmatch(text):
+        return "is URL-safe Base64: use `+` and `/` where it has `-` and `_`."
+    return "must be Base64 (RFC 4648 section 4)."
