@@ -23,8 +23,13 @@ from image_poster.domain.errors import BusyError, IdentityRequiredError
 from support.issuer import AUDIENCE, FakeIssuer, rsa_key, running_issuer, signed
 
 pytestmark = pytest.mark.anyio
-NOW, IN_2100 = int(time.time()), 4_102_444_800
+IN_2100 = 4_102_444_800
 RUN_OUT = "The bearer token has run out. Sign in again."
+
+
+def now() -> int:
+    """Seconds since 1970, read when it is used: tests before this one may have taken minutes."""
+    return int(time.time())
 
 
 @pytest.fixture
@@ -107,8 +112,8 @@ async def test_claims_that_are_not_for_us_are_refused(
 async def test_a_token_that_has_run_out_says_so(
     issuer: FakeIssuer, theirs: OidcTokenVerifier, key_file: Path
 ) -> None:
-    assert await refusal(theirs, issuer.token(exp=NOW - 31)) == RUN_OUT
-    assert await theirs.verify(issuer.token(exp=NOW - 5))  # clocks differ
+    assert await refusal(theirs, issuer.token(exp=now() - 31)) == RUN_OUT
+    assert await theirs.verify(issuer.token(exp=now() - 5))  # clocks differ
     ours = own_token(key_file.read_bytes(), "alice", seconds=-31)
     assert await refusal(OwnTokenVerifier(key_file), ours) == RUN_OUT
 
@@ -165,7 +170,7 @@ async def test_a_rotated_key_is_fetched_though_not_for_every_stranger(
 async def test_a_key_that_was_withdrawn_is_good_for_an_hour_at_most(
     issuer: FakeIssuer, theirs: OidcTokenVerifier, later: Later
 ) -> None:
-    before = issuer.token(exp=NOW + 9999)
+    before = issuer.token(exp=now() + 9999)
     await theirs.verify(before)
     issuer.rotate()
     later(3601)
