@@ -15,7 +15,7 @@ CORNERS = (RED, GREEN, BLUE, YELLOW)  # top left, top right, bottom left, bottom
 GPS_IFD, ORIENTATION, MAKE = 0x8825, 0x0112, 0x010F
 
 # How to lay an upright image so that a tag turns it back (EXIF 2.32, table 6).
-_UNDONE_BY = {
+UNDONE_BY = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -56,8 +56,8 @@ def bitmap(width: int, height: int) -> bytes:
 def from_phone(orientation: int, width: int = 120, height: int = 80) -> bytes:
     """A JPEG as phones write it: lying as the sensor does, tagged, and with the place of taking."""
     image = corners(width, height)
-    if orientation in _UNDONE_BY:
-        image = image.transpose(_UNDONE_BY[orientation])
+    if orientation in UNDONE_BY:
+        image = image.transpose(UNDONE_BY[orientation])
     exif = Image.Exif()
     exif[ORIENTATION] = orientation
     exif[MAKE] = "Phone Maker"

@@ -10,7 +10,14 @@ import pillow_heif
 import pyvips
 from PIL import Image as PillowImage
 
-from image_poster.adapters.vips.header_facts import HeaderFacts, read_facts
+from image_poster.adapters.vips.header_facts import (
+    BadHeaderError,
+    Content,
+    HeaderFacts,
+    read_gif,
+    read_jpeg,
+)
+from image_poster.adapters.vips.isobmff import read_isobmff
 from image_poster.domain.images import (
     SNIFF_BYTES,
     ImageFormat,
@@ -62,7 +69,7 @@ def decode(descriptor: int, max_pixels: int) -> Decoded:
     try:
         if found in _LOADERS:
             return _decode_with_vips(descriptor, max_pixels, _LOADERS[found], facts)
-        return _DECODERS[found](descriptor, max_pixels)
+        return _DECODERS[found](descriptor, max_pixels, facts)
     except (pyvips.Error, OSError, ValueError, SyntaxError, EOFError, RuntimeError) as exc:
         raise rejected(exc) from exc  # these are the decoders' ways to say that bytes are wrong
 
@@ -70,6 +77,16 @@ def decode(descriptor: int, max_pixels: int) -> Decoded:
 def _facts(descriptor: int, found: ImageFormat) -> HeaderFacts:
     with mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ) as content:
         return read_facts(found, content)
+
+
+def read_facts(found: ImageFormat, content: Content) -> HeaderFacts:
+    """What the header says; nothing, if it makes no sense. Raises `ImageRejectedError` for what no
+    decoder here can show, however intact it is."""
+    reader = _READERS.get(found)
+    try:
+        return reader(content) if reader else HeaderFacts()
+    except BadHeaderError:
+        return HeaderFacts()
 
 
 def _allow_only(found: ImageFormat) -> None:
@@ -108,6 +125,9 @@ def _decode_with_vips(
     fail_on = _fail_on(facts)
     header = loader.load(_source(descriptor, completed), access="sequential", fail_on=fail_on)
     _check(header.width, header.height, max_pixels)
+    if loader is _LOADERS[ImageFormat.AVIF]:
+        # `thumbnail_source` would not know the brand of an animation, and here saves nothing.
+        return _turned(_shrink(header), facts.exif_orientation)
     if not _fills_canvas(header, facts):
         return _shrink(_on_white(header, facts))
     source = Size(header.width, header.height)
@@ -175,26 +195,65 @@ def _file(descriptor: int) -> BinaryIO:
     return open(descriptor, "rb", closefd=False)
 
 
-def _decode_bmp(descriptor: int, max_pixels: int) -> Decoded:
+def _decode_bmp(descriptor: int, max_pixels: int, _: HeaderFacts) -> Decoded:
     with _file(descriptor) as file, PillowImage.open(file, formats=("BMP",)) as opened:
         _check(opened.width, opened.height, max_pixels)
         pixels = _from_pillow(opened)
     return _shrink(pixels)
 
 
-def _decode_heic(descriptor: int, max_pixels: int) -> Decoded:
-    # pillow-heif turns the image upright by its own transforms, which win over EXIF in HEIF
-    # (ISO/IEC 23008-12, section 6.5.10).
+def _decode_heic(descriptor: int, max_pixels: int, facts: HeaderFacts) -> Decoded:
+    """With all its bits: what pillow-heif makes 8 of loses grey ones. It turns the image upright by
+    the file's own transforms."""
     with _file(descriptor) as file:
-        heif = pillow_heif.open_heif(file, convert_hdr_to_8bit=True)
+        heif = pillow_heif.open_heif(file, convert_hdr_to_8bit=False)
         width, height = heif.size
         _check(width, height, max_pixels)
-        opened = heif.to_pillow()
-        pixels = _from_pillow(opened)
+        kind, bands = _HEIF_MODES[heif.mode]
+        # Rows are padded: an image of all that is there, cut to what is meant.
+        across = heif.stride // (bands * (2 if kind == "ushort" else 1))
+        padded = pyvips.Image.new_from_memory(heif.data, across, height, bands, kind)
+    pixels = padded.crop(0, 0, width, height).copy(interpretation=_INTERPRETATIONS[kind, bands])
     profile = heif.info.get("icc_profile")
     if profile:
         pixels.set_type(pyvips.GValue.blob_type, _ICC, profile)
-    return _shrink(pixels)
+    return _turned(_shrink(pixels), facts.exif_orientation)
+
+
+# By pillow-heif's name of a mode: the type of a sample in libvips, and how many a pixel has.
+_HEIF_MODES = {
+    "L": ("uchar", 1),
+    "LA": ("uchar", 2),
+    "RGB": ("uchar", 3),
+    "RGBA": ("uchar", 4),
+    "I;16": ("ushort", 1),
+    "I;16L": ("ushort", 1),
+    "LA;16": ("ushort", 2),
+    "RGB;16": ("ushort", 3),
+    "RGBA;16": ("ushort", 4),
+}
+_INTERPRETATIONS = {
+    ("uchar", 1): "b-w",
+    ("uchar", 2): "b-w",
+    ("uchar", 3): "srgb",
+    ("uchar", 4): "srgb",
+    ("ushort", 1): "grey16",
+    ("ushort", 2): "grey16",
+    ("ushort", 3): "rgb16",
+    ("ushort", 4): "rgb16",
+}
+
+
+def _turned(decoded: Decoded, orientation: int) -> Decoded:
+    """Upright by an orientation of EXIF that the decoder did not heed."""
+    if orientation == 1:
+        return decoded
+    kept = decoded.image.copy_memory()  # a turn reads in another order than it was decoded in
+    kept.set_type(pyvips.GValue.gint_type, "orientation", orientation)
+    source = decoded.source
+    if orientation >= _SIDEWAYS:
+        source = Size(source.height, source.width)
+    return Decoded(kept.autorot(), source)
 
 
 def _from_pillow(opened: PillowImage.Image) -> pyvips.Image:
@@ -249,9 +308,16 @@ def _to_srgb(image: pyvips.Image) -> dict[str, str]:
     return {"export_profile": "srgb"} if profile_class in _COLOUR_CLASSES else {}
 
 
-_DECODERS: dict[ImageFormat, Callable[[int, int], Decoded]] = {
+_DECODERS: dict[ImageFormat, Callable[[int, int, HeaderFacts], Decoded]] = {
     ImageFormat.BMP: _decode_bmp,
     ImageFormat.HEIC: _decode_heic,
+}
+
+_READERS: dict[ImageFormat, Callable[[Content], HeaderFacts]] = {
+    ImageFormat.JPEG: read_jpeg,
+    ImageFormat.GIF: read_gif,
+    ImageFormat.HEIC: read_isobmff,
+    ImageFormat.AVIF: read_isobmff,
 }
 
 _LOADERS = {

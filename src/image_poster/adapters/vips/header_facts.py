@@ -8,7 +8,7 @@ import mmap
 import struct
 from typing import NamedTuple
 
-from image_poster.domain.images import ImageFormat, ImageRejectedError
+from image_poster.domain.images import ImageRejectedError
 
 # Bytes in memory, or a file mapped into it; slices past the end are short.
 Content = bytes | mmap.mmap
@@ -30,21 +30,12 @@ class Frame(NamedTuple):
 
 
 class HeaderFacts(NamedTuple):
-    """`frame` is the first of a GIF. `lacks_end` is true of a JPEG without a last marker (EOI)."""
+    """`frame` is the first of a GIF. `lacks_end` is true of a JPEG without a last marker (EOI).
+    `exif_orientation` is that of a HEIC or AVIF which no transform of its own turns."""
 
     frame: Frame | None = None
     lacks_end: bool = False
-
-
-def read_facts(image_format: ImageFormat, content: Content) -> HeaderFacts:
-    """Raises `ImageRejectedError` for what no decoder here can show, however intact it is."""
-    reader = _READERS.get(image_format)
-    if reader is None:
-        return HeaderFacts()
-    try:
-        return reader(content)
-    except BadHeaderError:
-        return HeaderFacts()
+    exif_orientation: int = 1
 
 
 def unsupported(kind: str) -> ImageRejectedError:
@@ -78,7 +69,8 @@ _SOF_NOT_DECODED = {
 _BITS_DECODED = 8
 
 
-def _read_jpeg(content: Content) -> HeaderFacts:
+def read_jpeg(content: Content) -> HeaderFacts:
+    """Raises `BadHeaderError`, and `ImageRejectedError` for what libjpeg does not decode."""
     at, sof = 2, 0
     for _ in range(_MAX_SEGMENTS):
         marker, at = _next_marker(content, at)
@@ -137,7 +129,8 @@ def _next_marker(content: Content, at: int) -> tuple[int, int]:
 _GIF_HEADER_BYTES = 13
 
 
-def _read_gif(content: Content) -> HeaderFacts:
+def read_gif(content: Content) -> HeaderFacts:
+    """Where the first frame lies. Raises `BadHeaderError`."""
     flags = content[10]
     at = _GIF_HEADER_BYTES + (_table_bytes(flags) if flags & 0x80 else 0)
     for _ in range(_MAX_SEGMENTS):
@@ -161,6 +154,3 @@ def _after_sub_blocks(content: Content, at: int) -> int:
         if length == 0:
             return at
     raise BadHeaderError("an extension without an end")
-
-
-_READERS = {ImageFormat.JPEG: _read_jpeg, ImageFormat.GIF: _read_gif}

@@ -1,0 +1,201 @@
+"""Headers of HEIC and AVIF: the boxes of ISO/IEC 14496-12 and the items of ISO/IEC 23008-12."""
+
+import struct
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from image_poster.adapters.vips.header_facts import (
+    BadHeaderError,
+    Content,
+    HeaderFacts,
+    unpack,
+    unsupported,
+)
+
+_MAX_BOXES = 20_000
+_MAX_META_BYTES = 4_000_000
+_MAX_EXIF_BYTES = 1_000_000
+_CODECS = {"hvc1", "av01"}
+# Codings that HEIF allows and that no decoder here has (23008-12, annexes; and their own parts).
+_OTHER_CODECS = {
+    "jpeg": "JPEG", "j2k1": "JPEG 2000", "vvc1": "VVC", "evc1": "EVC", "avc1": "AVC",
+    "unci": "uncompressed pixels",
+}  # fmt: skip
+
+
+class _Box(NamedTuple):
+    """A box: its type, and where its content lies."""
+
+    kind: str
+    start: int
+    end: int
+
+
+def read_isobmff(content: Content) -> HeaderFacts:
+    """Of the primary item. Raises `BadHeaderError`, and `ImageRejectedError` for other codecs."""
+    meta = next((box for box in _boxes(content, 0, len(content)) if box.kind == "meta"), None)
+    if meta is None or meta.end - meta.start > _MAX_META_BYTES:
+        raise BadHeaderError("no meta box, or one of many megabytes")
+    return _Meta(content, content[meta.start : meta.end]).facts()
+
+
+def _boxes(content: Content, start: int, end: int) -> Iterator[_Box]:
+    """The boxes one after the other (14496-12, 4.2)."""
+    at = start
+    for _ in range(_MAX_BOXES):
+        if at + 8 > end:
+            return
+        size, head = unpack(">I", content, at)[0], 8
+        kind = content[at + 4 : at + 8].decode("latin-1")
+        if size == 1:
+            size, head = unpack(">Q", content, at + 8)[0], 16
+        size = size or end - at
+        if size < head:
+            raise BadHeaderError("a box smaller than its own header")
+        yield _Box(kind, at + head, min(at + size, end))
+        at += size
+
+
+class _Meta:
+    """The box `meta` in memory; `file` is for what lies outside of it."""
+
+    def __init__(self, file: Content, meta: bytes) -> None:
+        self._file, self._meta = file, meta
+        self._top = {box.kind: box for box in _boxes(meta, 4, len(meta))}
+        self._kinds = dict(self._item_kinds())
+
+    def facts(self) -> HeaderFacts:
+        primary = self._primary()
+        kind = self._kinds.get(primary, "")
+        if kind in _OTHER_CODECS:
+            raise unsupported(f"a HEIF image coded as {_OTHER_CODECS[kind]}")
+        own = {self._property_kind(index) for index in self._associated(primary)}
+        # What turns in the file wins over EXIF, and decoders apply it (23008-12, 6.5.10).
+        turned = bool(own & {"irot", "imir"})
+        return HeaderFacts(exif_orientation=1 if turned else self._exif_orientation(primary))
+
+    def _full(self, kind: str) -> tuple[int, int, int]:
+        """Version, start after version and flags, and end of a box."""
+        if kind not in self._top:
+            raise BadHeaderError(f"no {kind} box")
+        _, start, end = self._top[kind]
+        return unpack("B", self._meta, start)[0], start + 4, end
+
+    def _primary(self) -> int:
+        version, at, _ = self._full("pitm")
+        return unpack(">I" if version else ">H", self._meta, at)[0]
+
+    def _item_kinds(self) -> Iterator[tuple[int, str]]:
+        version, at, end = self._full("iinf")
+        for entry in _boxes(self._meta, at + (4 if version else 2), end):
+            long = unpack("B", self._meta, entry.start)[0] > 2  # noqa: PLR2004 - from version 3 on
+            (item,) = unpack(">I" if long else ">H", self._meta, entry.start + 4)
+            kind = entry.start + (10 if long else 8)
+            yield item, self._meta[kind : kind + 4].decode("latin-1")
+
+    def _properties(self, kind: str) -> list[_Box]:
+        if "iprp" not in self._top:
+            raise BadHeaderError("no iprp box")
+        _, start, end = self._top["iprp"]
+        return [box for box in _boxes(self._meta, start, end) if box.kind == kind]
+
+    def _property_kind(self, index: int) -> str:
+        for container in self._properties("ipco"):
+            listed = list(_boxes(self._meta, container.start, container.end))
+            if 0 < index <= len(listed):
+                return listed[index - 1].kind
+        return ""
+
+    def _associated(self, wanted: int) -> Iterator[int]:
+        """The numbers, from 1, of an item's properties (23008-12, 9.3)."""
+        for box in self._properties("ipma"):
+            version, _, _, flags, count = unpack(">BBBBI", self._meta, box.start)
+            at = box.start + 8
+            index, mask = (">H", 0x7FFF) if flags & 1 else (">B", 0x7F)
+            for _ in range(min(count, _MAX_BOXES)):
+                item, number = unpack(">IB" if version else ">HB", self._meta, at)
+                at += 5 if version else 3
+                for _ in range(number):
+                    if item == wanted:
+                        yield unpack(index, self._meta, at)[0] & mask
+                    at += struct.calcsize(index)
+
+    def _exif_orientation(self, item: int) -> int:
+        """By the EXIF that describes the item."""
+        for exif in self._describing(item):
+            if self._kinds.get(exif) == "Exif":
+                content = self._item_content(exif)
+                # Four bytes say where the TIFF header is (23008-12, A.2.1).
+                return orientation_of(content[4 + unpack(">I", content)[0] :])
+        return 1
+
+    def _describing(self, item: int) -> Iterator[int]:
+        if "iref" not in self._top:
+            return
+        version, at, end = self._full("iref")
+        number = "I" if version else "H"
+        for reference in _boxes(self._meta, at, end):
+            source, count = unpack(f">{number}H", self._meta, reference.start)
+            targets = unpack(f">{count}{number}", self._meta, reference.start + 2 + 2 * len(number))
+            if reference.kind == "cdsc" and item in targets:
+                yield source
+
+    def _item_content(self, wanted: int) -> bytes:
+        """The first extent of an item in the file, or in `idat` (14496-12, 8.11.3)."""
+        for item, method, offset, length in self._locations():
+            if item == wanted:
+                idat = self._top.get("idat")
+                place, base = (self._meta, idat.start) if method == 1 and idat else (self._file, 0)
+                return place[base + offset : base + offset + min(length, _MAX_EXIF_BYTES)]
+        return b""
+
+    def _locations(self) -> Iterator[tuple[int, int, int, int]]:
+        """Item, method, offset and length of each extent."""
+        version, at, end = self._full("iloc")
+        numbers = _Numbers(self._meta[at:end])
+        sizes = numbers.take(2)
+        count = numbers.take(4 if version == 2 else 2)  # noqa: PLR2004 - version 2 has wide ids
+        for _ in range(min(count, _MAX_BOXES)):
+            item = numbers.take(4 if version == 2 else 2)  # noqa: PLR2004
+            method = numbers.take(2) & 15 if version else 0
+            numbers.take(2)  # the file that it lies in: always this one
+            base = numbers.take(sizes >> 4 & 15)
+            for _ in range(numbers.take(2)):
+                numbers.take(sizes & 15 if version else 0)
+                offset = base + numbers.take(sizes >> 12)
+                yield item, method, offset, numbers.take(sizes >> 8 & 15)
+
+
+class _Numbers:
+    """Numbers of any width in bytes, one after the other."""
+
+    def __init__(self, content: bytes) -> None:
+        self._content, self._at = content, 0
+
+    def take(self, width: int) -> int:
+        found = self._content[self._at : self._at + width]
+        if len(found) < width:
+            raise BadHeaderError("a table breaks off")
+        self._at += width
+        return int.from_bytes(found)
+
+
+_ORIENTATION, _SHORT = 0x0112, 3
+_ORIENTATIONS = range(1, 9)
+_MAX_ENTRIES = 1000
+
+
+def orientation_of(tiff: bytes) -> int:
+    """The orientation in the first directory of EXIF, 1 (upright) if it has none or makes no sense
+    (EXIF 2.32, 4.6.2; TIFF 6.0, section 2)."""
+    tiff = tiff.removeprefix(b"Exif\0\0")
+    order = {b"II": "<", b"MM": ">"}.get(tiff[:2])
+    if order is None:
+        return 1
+    (directory,) = unpack(f"{order}I", tiff, 4)
+    (count,) = unpack(f"{order}H", tiff, directory)
+    for index in range(min(count, _MAX_ENTRIES)):
+        tag, kind, _, value = unpack(f"{order}HHIH", tiff, directory + 2 + 12 * index)
+        if tag == _ORIENTATION and kind == _SHORT:
+            return value if value in _ORIENTATIONS else 1
+    return 1
