@@ -10,6 +10,7 @@ import pillow_heif
 import pyvips
 from PIL import Image as PillowImage
 
+from image_poster.adapters.vips.bmp import pixels_of, read_bmp, read_layout
 from image_poster.adapters.vips.header_facts import (
     BadHeaderError,
     Content,
@@ -35,6 +36,16 @@ _SIDEWAYS = 5
 # abstract and named ones do not (ICC.1:2022, 7.2.5).
 _COLOUR_CLASSES = {b"scnr", b"mntr", b"prtr", b"spac"}
 _JPEG_END = b"\xff\xd9"
+# The decoders' ways to say that bytes are wrong.
+_BAD_BYTES = (
+    pyvips.Error,
+    BadHeaderError,
+    OSError,
+    ValueError,
+    SyntaxError,
+    EOFError,
+    RuntimeError,
+)
 _SIGNS_OF_OURS = ("out of memory", "No space left", "unable to write")
 
 # The limit is ours, and is checked on the header; Pillow's own would only warn.
@@ -70,8 +81,8 @@ def decode(descriptor: int, max_pixels: int) -> Decoded:
         if found in _LOADERS:
             return _decode_with_vips(descriptor, max_pixels, _LOADERS[found], facts)
         return _DECODERS[found](descriptor, max_pixels, facts)
-    except (pyvips.Error, OSError, ValueError, SyntaxError, EOFError, RuntimeError) as exc:
-        raise rejected(exc) from exc  # these are the decoders' ways to say that bytes are wrong
+    except _BAD_BYTES as exc:
+        raise rejected(exc) from exc
 
 
 def _facts(descriptor: int, found: ImageFormat) -> HeaderFacts:
@@ -196,6 +207,11 @@ def _file(descriptor: int) -> BinaryIO:
 
 
 def _decode_bmp(descriptor: int, max_pixels: int, _: HeaderFacts) -> Decoded:
+    with mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ) as content:
+        layout = read_layout(content)
+    if layout is not None:
+        _check(layout.width, layout.height, max_pixels)
+        return _shrink(pixels_of(descriptor, layout))
     with _file(descriptor) as file, PillowImage.open(file, formats=("BMP",)) as opened:
         _check(opened.width, opened.height, max_pixels)
         pixels = _from_pillow(opened)
@@ -316,6 +332,7 @@ _DECODERS: dict[ImageFormat, Callable[[int, int, HeaderFacts], Decoded]] = {
 _READERS: dict[ImageFormat, Callable[[Content], HeaderFacts]] = {
     ImageFormat.JPEG: read_jpeg,
     ImageFormat.GIF: read_gif,
+    ImageFormat.BMP: read_bmp,
     ImageFormat.HEIC: read_isobmff,
     ImageFormat.AVIF: read_isobmff,
 }
