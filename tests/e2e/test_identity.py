@@ -83,6 +83,13 @@ def test_an_issuer_beside_it(tmp_path: Path, shell: Shell, issuer: FakeIssuer) -
     with local_server(tmp_path / "data", *flags) as server:
         assert delete_as(server.url, issuer.token()).status_code == 404
         assert delete_as(server.url, issuer.token(aud="others")).status_code == 401
+        sent = {"authorization": f"Bearer {issuer.token('a1', preferred_username='Alice')}"}
+        assert httpx.get(f"{server.url}/me", headers=sent).json() == {
+            "user": "a1",
+            "name": "Alice",
+            "admin": False,
+            "auth": {"mode": "jwt", "issuer": issuer.url, "client_id": None, "scope": None},
+        }
         assert delete_as(server.url, own).status_code == 404  # the key is the same
 
 
@@ -114,6 +121,7 @@ def test_a_damaged_key_stops_the_start_and_a_new_one_mends_it(tmp_path: Path, sh
         ("--jwt-issuer https://issuer.example", "both, or neither"),
         ("--auth jwt --jwt-audience a", "both, or neither"),
         ("--jwt-issuer https://issuer.example --jwt-audience a", "pass --auth jwt"),
+        ("--auth jwt --jwt-client-id pages", "set that too"),
         ("--auth jwt --jwt-issuer http://issuer.example --jwt-audience a", "https URL"),
         ("--auth jwt --jwt-issuer issuer.example --jwt-audience a", "https URL"),
     ],

@@ -10,7 +10,13 @@ from image_poster.domain.errors import IdentityRequiredError
 from image_poster.domain.ids import new_id
 from image_poster.domain.signing import Signer
 from image_poster.http.app import HttpSettings, litestar_app
-from image_poster.http.auth import Authenticator, Claims, DevAuthenticator, TokenAuthenticator
+from image_poster.http.auth import (
+    Authenticator,
+    Claims,
+    DevAuthenticator,
+    TokenAuthenticator,
+    TokenTerms,
+)
 from image_poster.http.requests import AnyRequest
 from image_poster.http.uploads import HmacPutUrlSigner
 from support.services import services
@@ -35,7 +41,7 @@ class Claimed:
         return self.claims
 
 
-DEV, JWT = DevAuthenticator(), TokenAuthenticator(OneToken(), frozenset())
+DEV, JWT = DevAuthenticator(), TokenAuthenticator(OneToken(), TokenTerms())
 
 
 async def ready() -> None:
@@ -115,7 +121,7 @@ def test_who_sent_a_token_learns_that_it_is_the_token(sent: dict[str, str], chal
 @pytest.mark.parametrize("subject", [None, "", " ", 7, ["alice"], "a\nb", "x" * 256], ids=str)
 def test_a_token_must_name_somebody(subject: object) -> None:
     claims = {} if subject is None else {"sub": subject}
-    with client(TokenAuthenticator(Claimed(**claims), frozenset())) as api:
+    with client(TokenAuthenticator(Claimed(**claims), TokenTerms())) as api:
         answer = api.delete(f"/posts/{new_id()}", headers={"authorization": "Bearer its"})
     assert answer.status_code == 401
     assert "names nobody" in answer.json()["detail"]
@@ -139,8 +145,72 @@ def test_a_token_must_name_somebody(subject: object) -> None:
     ids=str,
 )
 async def test_admins_are_so_by_name_by_scope_or_by_group(claims: Claims, *, admin: bool) -> None:
-    authenticator = TokenAuthenticator(Claimed(**claims), frozenset({"root"}))
+    authenticator = TokenAuthenticator(Claimed(**claims), TokenTerms(admins=frozenset({"root"})))
     request: AnyRequest = RequestFactory().get(headers={"authorization": "Bearer its"})
     identity = await authenticator.identify(request)
     assert identity is not None
     assert identity.admin is admin
+
+
+@pytest.mark.parametrize(
+    ("claims", "name"),
+    [
+        ({"preferred_username": "Alice", "username": "al"}, "Alice"),
+        ({"cognito:username": "zoë", "username": "al"}, "zoë"),
+        ({"username": " al "}, "al"),
+        ({"preferred_username": "", "username": "al"}, "al"),
+        (
+            {"preferred_username": ["Alice"], "cognito:username": "a\tb", "username": "x" * 129},
+            "a1",
+        ),
+        ({"email": "alice@example.org"}, "a1"),
+    ],
+    ids=str,
+)
+def test_people_are_called_by_the_first_claim_that_is_a_name(claims: Claims, name: str) -> None:
+    with client(TokenAuthenticator(Claimed(sub="a1", **claims), TokenTerms())) as api:
+        me = api.get("/me", headers={"authorization": "Bearer its"}).json()
+    assert (me["user"], me["name"], me["admin"]) == ("a1", name, False)
+
+
+def test_the_claim_that_names_people_is_a_setting() -> None:
+    terms = TokenTerms(name_claim="email")
+    claims = {"sub": "a1", "email": "alice@example.org", "preferred_username": "Alice"}
+    with client(TokenAuthenticator(Claimed(**claims), terms)) as api:
+        me = api.get("/me", headers={"authorization": "Bearer its"}).json()
+    assert me["name"] == "alice@example.org"
+
+
+@pytest.mark.parametrize(
+    ("authenticator", "auth"),
+    [
+        (DEV, ("dev", None, None, None)),
+        (JWT, ("jwt", None, None, None)),
+        (
+            TokenAuthenticator(OneToken(), TokenTerms(issuer="https://i.example", scope="openid")),
+            ("jwt", "https://i.example", None, None),
+        ),
+        (
+            TokenAuthenticator(
+                OneToken(),
+                TokenTerms(issuer="https://i.example", client_id="pages", scope="openid"),
+            ),
+            ("jwt", "https://i.example", "pages", "openid"),
+        ),
+    ],
+    ids=["dev", "jwt", "issuer", "client"],
+)
+def test_nobody_is_told_how_one_signs_in(
+    authenticator: Authenticator, auth: tuple[str | None, ...]
+) -> None:
+    with client(authenticator) as api:
+        answer = api.get("/me")
+    shown = dict(zip(("mode", "issuer", "client_id", "scope"), auth, strict=True))
+    assert answer.json() == {"user": None, "name": None, "admin": False, "auth": shown}
+    assert answer.headers["cache-control"] == "no-store"
+
+
+def test_a_token_that_does_not_hold_is_told_to_who_asks_who_they_are() -> None:
+    with client(JWT) as api:
+        assert api.get("/me", headers={"authorization": "Bearer bobs"}).status_code == 401
+        assert api.get("/me", headers={"user-id": "alice"}).json()["user"] is None

@@ -6,10 +6,17 @@ from image_poster.domain.errors import NotYoursError
 
 
 class Identity(msgspec.Struct, frozen=True):
-    """A caller: the name that their posts and comments carry, and whether they are an admin."""
+    """A caller: who they are, whether they are an admin, and what people call them (empty: as
+    `user`)."""
 
     user: str
     admin: bool = False
+    display_name: str = ""
+
+    @property
+    def name(self) -> str:
+        """What to show to people."""
+        return self.display_name or self.user
 
     def require(self, *owners: str) -> None:
         """Pass admins and the `owners`; raise `NotYoursError` for anyone else."""

@@ -3,7 +3,9 @@ authenticator also says how one proves who one is, in a sentence, in the 401's c
 OpenAPI document."""
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
+
+import msgspec
 
 from image_poster.domain.errors import IdentityRequiredError
 from image_poster.domain.identity import Identity
@@ -14,19 +16,33 @@ Claims = dict[str, Any]
 _MAX_CHARACTERS = 128
 # OpenID Connect Core 1.0, section 2, `sub`.
 _MAX_SUBJECT_CHARACTERS = 255
+# OpenID Connect Core 1.0, section 5.1, is where `preferred_username` is from; Cognito's id tokens
+# have the first of these, its access tokens the second.
+_NAME_CLAIMS = ("cognito:username", "username")
 _ADMIN_SCOPE, _ADMIN_GROUP = "admin", "admins"
 _BEARER = "bearer "
+
+
+class SignIn(msgspec.Struct, frozen=True):
+    """How one signs in, for a page that offers it: at `issuer`, as its client `client_id`, asking
+    for `scope` (OpenID Connect Core 1.0, section 3.1.2.1)."""
+
+    mode: Literal["dev", "jwt"]
+    issuer: str | None = None
+    client_id: str | None = None
+    scope: str | None = None
 
 
 class Authenticator(Protocol):
     """One way to tell who is asking.
 
-    `how` says to a person what `challenge` says to a program, and `schemes` are those of
-    `openapi.SCHEMES` that it takes.
+    `how` says to a person what `challenge` says to a program, `schemes` are those of
+    `openapi.SCHEMES` that it takes, and `sign_in` is for pages.
     """
 
     how: str
     schemes: tuple[str, ...]
+    sign_in: SignIn
 
     def challenge(self, request: AnyRequest) -> str:
         """The `WWW-Authenticate` of a 401 (RFC 9110 section 11.6.1)."""
@@ -43,6 +59,7 @@ class DevAuthenticator:
 
     how = "Say who you are: send the header `user-id`."
     schemes: tuple[str, ...] = ("userId",)
+    sign_in = SignIn("dev")
 
     def __init__(self, admins: frozenset[str] = frozenset()) -> None:
         self._admins = admins
@@ -84,6 +101,24 @@ def nobody_checked(_request: AnyRequest) -> Claims | None:
     return None
 
 
+class TokenTerms(msgspec.Struct, frozen=True):
+    """What tokens are understood as: users who are admins, the claim that people are called by, and
+    where an issuer gives tokens to pages."""
+
+    admins: frozenset[str] = frozenset()
+    name_claim: str = "preferred_username"
+    issuer: str = ""
+    client_id: str = ""
+    scope: str = ""
+
+    @property
+    def sign_in(self) -> SignIn:
+        """As pages are told."""
+        if not self.client_id:
+            return SignIn("jwt", self.issuer or None)
+        return SignIn("jwt", self.issuer, self.client_id, self.scope)
+
+
 class TokenAuthenticator:
     """`auth=jwt`: by bearer token (RFC 6750, section 2.1). The user is the claim `sub`.
 
@@ -97,11 +132,12 @@ class TokenAuthenticator:
     def __init__(
         self,
         verifier: TokenVerifier,
-        admins: frozenset[str],
+        terms: TokenTerms,
         checked: Callable[[AnyRequest], Claims | None] = nobody_checked,
     ) -> None:
         self._verifier = verifier
-        self._admins = admins
+        self._terms = terms
+        self.sign_in = terms.sign_in
         self._checked = checked
 
     def challenge(self, request: AnyRequest) -> str:
@@ -117,7 +153,13 @@ class TokenAuthenticator:
             raise IdentityRequiredError("The bearer token names nobody: it has no `sub`.")
         if len(user) > _MAX_SUBJECT_CHARACTERS or not user.isprintable():
             raise IdentityRequiredError("The bearer token names nobody: its `sub` is no name.")
-        return Identity(user, admin=user in self._admins or _is_admin(claims))
+        admin = user in self._terms.admins or _is_admin(claims)
+        return Identity(user, admin=admin, display_name=self._name(claims))
+
+    def _name(self, claims: Claims) -> str:
+        """The first claim that is a name; else empty."""
+        named = (claims.get(claim) for claim in (self._terms.name_claim, *_NAME_CLAIMS))
+        return next(filter(None, map(_name_of, named)), "")
 
     async def _verified(self, request: AnyRequest) -> Claims | None:
         if "authorization" not in request.headers:
@@ -132,6 +174,13 @@ def _bearer(request: AnyRequest) -> str | None:
     """The token that was sent; None for none."""
     sent = request.headers.get("authorization", "")
     return sent[len(_BEARER) :].strip() if sent.lower().startswith(_BEARER) else None
+
+
+def _name_of(claim: object) -> str:
+    """The claim, if it may stand beside what somebody wrote: it is for people to read. Else
+    empty."""
+    name = claim.strip() if isinstance(claim, str) else ""
+    return name if len(name) <= _MAX_CHARACTERS and name.isprintable() else ""
 
 
 def _is_admin(claims: Claims) -> bool:

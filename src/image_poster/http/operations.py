@@ -1,4 +1,4 @@
-"""For operators and for clients that ask before they send: health, limits."""
+"""For operators and for clients that ask before they send: health, limits, who one is."""
 
 from collections.abc import Awaitable, Callable
 
@@ -18,6 +18,7 @@ from image_poster.domain.limits import (
     Limits,
 )
 from image_poster.http import openapi
+from image_poster.http.auth import SignIn, authenticator, viewer
 from image_poster.http.requests import AnyRequest, services
 from image_poster.http.responses import json_response
 
@@ -77,6 +78,16 @@ class Health(msgspec.Struct, frozen=True):
     status: str
 
 
+class Me(msgspec.Struct, frozen=True):
+    """Who is asking, as others see them: `user` and `name` are null for nobody. `auth` is how one
+    signs in; what does not apply is null."""
+
+    user: str | None
+    name: str | None
+    admin: bool
+    auth: SignIn
+
+
 def limits_body(limits: Limits) -> LimitsBody:
     """The limits as GET /limits shows them."""
     return LimitsBody(
@@ -104,6 +115,27 @@ def limits_body(limits: Limits) -> LimitsBody:
 async def get_limits(request: AnyRequest) -> Response[bytes]:
     """Sizes, formats and lengths, as in force."""
     return json_response(msgspec.json.encode(limits_body(services(request).limits)))
+
+
+@get(
+    "/me",
+    operation_id="getMe",
+    security=openapi.ANYONE,
+    tags=["operations"],
+    summary="Who am I, and how does one sign in?",
+    responses=openapi.responses(
+        {200: openapi.json_of(Me, "Who is asking.")}, errors.IdentityRequiredError
+    ),
+)
+async def get_me(request: AnyRequest) -> Response[bytes]:
+    """For anyone, also nobody. A token that does not hold is 401, here too."""
+    who, sign_in = await viewer(request), authenticator(request).sign_in
+    found = (
+        Me(None, None, admin=False, auth=sign_in)
+        if who is None
+        else Me(who.user, who.name, admin=who.admin, auth=sign_in)
+    )
+    return json_response(msgspec.json.encode(found), headers={"cache-control": "no-store"})
 
 
 @get(
@@ -138,4 +170,4 @@ async def get_root() -> Redirect:
     return Redirect("/docs", status_code=307)
 
 
-ROUTES = (get_limits, get_health, get_readiness, get_root)
+ROUTES = (get_me, get_limits, get_health, get_readiness, get_root)

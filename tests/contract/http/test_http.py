@@ -210,3 +210,13 @@ def test_the_openapi_document_lists_every_problem_code(api: Api) -> None:
 
     for error in ERRORS:
         assert f"`{error.code}`" in document.text
+
+
+def test_who_i_am(api: Api) -> None:
+    user = someone()
+    me = api.get("/me", user).json()
+    assert (me["user"], me["name"], me["admin"]) == (user, user, False)
+    assert api.get("/me", "root").json()["admin"] is True
+    nobody = api.get("/me").json()
+    assert (nobody["user"], nobody["name"], nobody["admin"]) == (None, None, False)
+    assert nobody["auth"]["mode"] == ("dev" if api.edition.one_machine else "jwt")

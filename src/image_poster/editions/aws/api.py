@@ -19,7 +19,7 @@ from image_poster.editions.aws import container
 from image_poster.editions.aws.settings import Settings, read_settings
 from image_poster.editions.logs import configure, emf
 from image_poster.http.app import RENDERERS, HttpSettings, create_app
-from image_poster.http.auth import Claims, TokenAuthenticator
+from image_poster.http.auth import Claims, TokenAuthenticator, TokenTerms
 from image_poster.http.middleware import Measured
 from image_poster.http.requests import AnyRequest
 from image_poster.http.uploads import HmacPutUrlSigner
@@ -47,12 +47,18 @@ def compose(settings: Settings) -> ASGIApp:
         await container.table(settings).get(post_key("readiness"), consistent=False)
 
     verifier = OidcTokenVerifier(settings.jwt_issuer, listed(settings.jwt_audience))
-    admins = frozenset(listed(settings.admins))
+    terms = TokenTerms(
+        admins=frozenset(listed(settings.admins)),
+        name_claim=settings.jwt_name_claim,
+        issuer=settings.jwt_issuer,
+        client_id=settings.jwt_client_id,
+        scope=settings.jwt_scope,
+    )
     return create_app(
         services,
         readiness,
         HttpSettings(
-            authenticator=TokenAuthenticator(verifier, admins, claims_of_gateway),
+            authenticator=TokenAuthenticator(verifier, terms, claims_of_gateway),
             # Signed PUTs lead to S3; at this service no URL is good.
             put_urls=HmacPutUrlSigner(signer),
             cors_origins=listed(settings.cors_origins),

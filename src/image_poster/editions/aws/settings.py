@@ -28,6 +28,9 @@ class Settings:
     signing_key: str = ""
     jwt_issuer: str = ""
     jwt_audience: str = ""
+    jwt_name_claim: str = "preferred_username"
+    jwt_client_id: str = ""
+    jwt_scope: str = "openid profile"
     admins: str = ""
     cors_origins: str = "*"
     feed_shards: int = 1

@@ -42,7 +42,7 @@ from image_poster.editions.local.data_folder import (
 from image_poster.editions.local.settings import Settings
 from image_poster.http import metrics
 from image_poster.http.app import RENDERERS, HttpSettings, create_app
-from image_poster.http.auth import Authenticator, DevAuthenticator, TokenAuthenticator
+from image_poster.http.auth import Authenticator, DevAuthenticator, TokenAuthenticator, TokenTerms
 from image_poster.http.middleware import log_access
 from image_poster.http.uploads import HmacPutUrlSigner
 from image_poster.services.container import Services, Stores, build_services
@@ -143,7 +143,14 @@ def authenticator(settings: Settings) -> Authenticator:
         else None
     )
     own = OwnTokenVerifier(token_key_path(settings.data_dir))
-    return TokenAuthenticator(TokenVerifiers(own, issuer), admins)
+    terms = TokenTerms(
+        admins=admins,
+        name_claim=settings.jwt_name_claim,
+        issuer=settings.jwt_issuer,
+        client_id=settings.jwt_client_id,
+        scope=settings.jwt_scope,
+    )
+    return TokenAuthenticator(TokenVerifiers(own, issuer), terms)
 
 
 def check_token_key(key: bytes) -> None:

@@ -37,6 +37,9 @@ class Settings:
     insecure_dev_auth: bool = _setting(False, "Allow auth=dev on addresses others can reach.")
     jwt_issuer: str = _setting("", "Issuer (OpenID Connect) whose tokens are taken too.")
     jwt_audience: str = _setting("", "Audiences that the issuer's tokens must be for.")
+    jwt_name_claim: str = _setting("preferred_username", "Claim that people are called by.")
+    jwt_client_id: str = _setting("", "The issuer's client by which pages sign people in.")
+    jwt_scope: str = _setting("openid profile", "What such pages ask the issuer for.")
     admins: str = _setting("", "Users who may edit and delete everyone's posts.")
     cors_origins: str = _setting(
         "", "Origins whose pages may call; by default loopback ones (dev) or any (jwt)."
@@ -74,6 +77,8 @@ class Settings:
         """Raises `StartError`."""
         if bool(self.jwt_issuer) != bool(self.jwt_audience):
             raise StartError("jwt_issuer and jwt_audience are set both, or neither.")
+        if self.jwt_client_id and not self.jwt_issuer:
+            raise StartError("jwt_client_id is a client of jwt_issuer: set that too.")
         if self.jwt_issuer and self.auth != "jwt":
             raise StartError("jwt_issuer is for auth=jwt: pass --auth jwt, or leave it out.")
         if self.jwt_issuer and not is_issuer(self.jwt_issuer):
