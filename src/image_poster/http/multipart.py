@@ -1,19 +1,23 @@
 """`POST /posts` as multipart/form-data: the image goes to the store as it comes in."""
 
 import hashlib
+from typing import NamedTuple
 
-from multipart import MultipartError, MultipartSegment, PushMultipartParser
+from multipart import MultipartError, MultipartSegment, ParserLimitReached, PushMultipartParser
 
 from image_poster.domain import errors
 from image_poster.domain.images import SNIFF_BYTES, sniff
 from image_poster.domain.limits import Limits
 from image_poster.domain.posts import PostTexts
-from image_poster.http.requests import AnyRequest, body_chunks, declared_bytes
+from image_poster.http.part_texts import DEFAULT_CHARSET, check_plain, decoded
+from image_poster.http.requests import AnyRequest, body_chunks, declared_bytes, media_type
 from image_poster.ports.images import StagedImage
 from image_poster.services.posts import PostDraft
 
 _IMAGE = "image"
-_TEXTS = ("caption", "alt")
+# Names the charset of the texts that do not say theirs (RFC 7578 section 4.6).
+_CHARSET = "_charset_"
+_TEXTS = ("caption", "alt", _CHARSET)
 _TEXT_MAX_BYTES = 64 * 1024
 _MAX_PARTS = 16
 # What may surround the image: the other parts, their headers and the boundaries.
@@ -37,24 +41,40 @@ async def receive_post_form(
         raise errors.MultipartTooLargeError
     reader = _FormReader(image, limits, hashed=hashed)
     try:
-        parser = PushMultipartParser(_boundary(request), max_segment_count=_MAX_PARTS)
+        parser = PushMultipartParser(_boundary(request))
         async for chunk in body_chunks(request):
             if not parser.closed:
                 for event in parser.parse(chunk):
                     await reader.take(event)
         parser.close()
+    except ParserLimitReached as exc:
+        raise errors.InvalidMultipartError(
+            "A part of the form has too many headers, or one that is too long."
+        ) from exc
     except MultipartError as exc:
         raise errors.InvalidMultipartError from exc
     return reader.form()
 
 
 def _boundary(request: AnyRequest) -> str:
-    kind, options = request.content_type
-    if kind != "multipart/form-data":
+    if media_type(request) != "multipart/form-data":
         raise errors.UnsupportedMediaTypeError(
             "Send the image as multipart/form-data, as the part `image`."
         )
-    return options.get("boundary", "")
+    boundary = request.content_type[1].get("boundary", "")
+    if not boundary:
+        raise errors.InvalidMultipartError(
+            "Content-Type names no boundary. Leave that header to your HTTP library."
+        )
+    return boundary
+
+
+class _Text(NamedTuple):
+    """A part that is a text: its bytes so far, and how they are encoded."""
+
+    content: bytearray
+    charset: str | None
+    transfer_encoding: str
 
 
 class _FormReader:
@@ -64,14 +84,15 @@ class _FormReader:
         self._image = image
         self._limits = limits
         self._part = ""
-        self._texts: dict[str, bytearray] = {}
+        self._parts = 0
+        self._texts: dict[str, _Text] = {}
         self._head = bytearray()
         self._image_bytes: int | None = None
         self._sha256 = hashlib.sha256() if hashed else None
 
     async def take(self, event: MultipartSegment | bytes | bytearray | None) -> None:
         if isinstance(event, MultipartSegment):
-            self._begin(event.name or "")
+            self._begin(event.name or "", event)
         elif event is None:
             self._end()
         elif self._part == _IMAGE:
@@ -86,14 +107,21 @@ class _FormReader:
         digest = b"" if self._sha256 is None else self._sha256.digest()
         return PostDraft(PostTexts(self._text("caption"), self._text("alt")), digest)
 
-    def _begin(self, name: str) -> None:
+    def _begin(self, name: str, part: MultipartSegment) -> None:
+        self._parts += 1
+        if self._parts > _MAX_PARTS:
+            raise errors.InvalidMultipartError(
+                f"The form has more than {_MAX_PARTS} parts. Send `image`, `caption` and `alt`."
+            )
         if name in self._texts or (name == _IMAGE and self._image_bytes is not None):
             raise errors.invalid(name, "must be sent once")
         self._part = name
+        transfer_encoding = part.header("Content-Transfer-Encoding", "")
         if name == _IMAGE:
+            check_plain(name, transfer_encoding)
             self._image_bytes = 0
         elif name in _TEXTS:
-            self._texts[name] = bytearray()
+            self._texts[name] = _Text(bytearray(), part.charset, transfer_encoding)
 
     def _end(self) -> None:
         if self._part == _IMAGE:
@@ -119,13 +147,14 @@ class _FormReader:
             raise errors.UnsupportedImageError
 
     def _take_text(self, chunk: bytes | bytearray) -> None:
-        text = self._texts[self._part]
+        text = self._texts[self._part].content
         text += chunk
         if len(text) > _TEXT_MAX_BYTES:
             raise errors.invalid(self._part, f"at most {_TEXT_MAX_BYTES} bytes")
 
     def _text(self, name: str) -> str:
-        try:
-            return self._texts.get(name, bytearray()).decode()
-        except UnicodeDecodeError as exc:
-            raise errors.invalid(name, "must be UTF-8") from exc
+        text = self._texts.get(name)
+        if text is None:
+            return ""
+        default = DEFAULT_CHARSET if name == _CHARSET else self._text(_CHARSET) or DEFAULT_CHARSET
+        return decoded(name, bytes(text.content), text.charset or default, text.transfer_encoding)

@@ -139,21 +139,23 @@ class AnnouncedImage(msgspec.Struct, frozen=True):
 
 
 class PostReservation(msgspec.Struct, frozen=True):
-    """A post whose image comes later."""
+    """A post whose image comes later. Null is as good as no text."""
 
     image: AnnouncedImage
-    caption: str = ""
-    alt: str = ""
+    caption: str | None = None
+    alt: str | None = None
 
 
 class PostChange(msgspec.Struct, frozen=True):
-    """What to change; what is left out stays."""
+    """What to change; what is left out stays, and null removes the text (RFC 7396)."""
 
-    caption: str | UnsetType = UNSET
-    alt: str | UnsetType = UNSET
+    caption: str | UnsetType | None = UNSET
+    alt: str | UnsetType | None = UNSET
 
 
 _TEXTS = {"caption": openapi.TEXT, "alt": openapi.TEXT}
+_OPTIONAL_TEXT = Schema(type=[OpenAPIType.STRING, OpenAPIType.NULL])
+_OPTIONAL_TEXTS = {"caption": _OPTIONAL_TEXT, "alt": _OPTIONAL_TEXT}
 _FORM = Schema(
     type=OpenAPIType.OBJECT,
     required=["image"],
@@ -172,7 +174,7 @@ _ANNOUNCED = Schema(
     },
 )
 _RESERVATION = Schema(
-    type=OpenAPIType.OBJECT, required=["image"], properties={"image": _ANNOUNCED, **_TEXTS}
+    type=OpenAPIType.OBJECT, required=["image"], properties={"image": _ANNOUNCED, **_OPTIONAL_TEXTS}
 )
 
 
@@ -240,10 +242,10 @@ async def _read_reservation(request: requests.AnyRequest) -> tuple[UploadOrder, 
         raise errors.invalid("image.content_type", "must be a format that GET /limits lists")
     order = UploadOrder(
         length=image.size,
-        texts=PostTexts(sent.caption, sent.alt),
+        texts=PostTexts(sent.caption or "", sent.alt or ""),
         sha256=bytes.fromhex(image.sha256 or ""),
     )
-    return order, image.content_type
+    return order, image.content_type.lower()
 
 
 @get(
@@ -319,8 +321,8 @@ async def edit_post(
     return json_response(post_body(stored, LATEST_DEFAULT))
 
 
-def _given(text: str | UnsetType) -> str | None:
-    return None if isinstance(text, UnsetType) else text
+def _given(text: str | UnsetType | None) -> str | None:
+    return None if isinstance(text, UnsetType) else text or ""
 
 
 @delete(

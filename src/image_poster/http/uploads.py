@@ -13,6 +13,7 @@ from litestar.params import FromPath, FromQuery
 
 from image_poster.domain import errors
 from image_poster.domain.ids import is_id, rfc3339
+from image_poster.domain.images import declared_format
 from image_poster.domain.posts import PostTexts
 from image_poster.domain.signing import BadSignatureError, Signer
 from image_poster.domain.uploads import PutTarget, PutTerms, UploadOrder
@@ -293,7 +294,7 @@ async def put_upload(
     found = urls.check(
         grant, _known_upload(post_id), requests.services(request).stores.clock.now_ms()
     )
-    if requests.media_type(request) != found.content_type:
+    if declared_format(requests.media_type(request)) is not declared_format(found.content_type):
         raise errors.UnsupportedMediaTypeError(f"Send Content-Type: {found.content_type}.")
     await requests.services(request).uploads.put(
         post_id, requests.declared_bytes(request), requests.body_chunks(request)

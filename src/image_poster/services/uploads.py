@@ -48,6 +48,13 @@ class Patch(NamedTuple):
     checksum: Checksum | None = None
 
 
+class Terms(NamedTuple):
+    """What a body may bring to an upload: at most `bytes_allowed`."""
+
+    upload: Upload
+    bytes_allowed: int
+
+
 class UploadState(NamedTuple):
     """Where an upload is."""
 
@@ -178,7 +185,7 @@ class UploadService:
             upload = await self._with_length(post_id, record.upload, patch, writer.offset)
             allowed = self._allowed(patch, upload, writer.offset)
             if allowed is not None:
-                await _write_verified(writer, chunks, allowed, patch.checksum)
+                await _write_verified(writer, chunks, Terms(upload, allowed), patch.checksum)
                 await writer.commit()
         except asyncio.CancelledError as exc:
             raise _reason(writer, exc) from exc
@@ -240,12 +247,12 @@ def _reason(writer: UploadWriter, cancelled: asyncio.CancelledError) -> BaseExce
 
 
 async def _write_verified(
-    writer: UploadWriter, chunks: AsyncIterator[bytes], allowed: int, checksum: Checksum | None
+    writer: UploadWriter, chunks: AsyncIterator[bytes], terms: Terms, checksum: Checksum | None
 ) -> None:
     """Write a body; with a checksum, whole or not at all: what cannot be verified is not kept."""
     start = writer.offset
     try:
-        await _write(writer, chunks, allowed, checksum)
+        await _write(writer, chunks, terms, checksum)
     except BaseException:
         if checksum is not None and not writer.superseded:
             await writer.rewind(start)
@@ -253,12 +260,12 @@ async def _write_verified(
 
 
 async def _write(
-    writer: UploadWriter, chunks: AsyncIterator[bytes], allowed: int, checksum: Checksum | None
+    writer: UploadWriter, chunks: AsyncIterator[bytes], terms: Terms, checksum: Checksum | None
 ) -> None:
+    upload, allowed = terms
     digest = hashlib.new(checksum.algorithm, usedforsecurity=False) if checksum else None
     async for chunk in chunks:
-        if len(chunk) > allowed:
-            raise errors.UploadTooLargeError
+        decisions.check_fits(upload, allowed, len(chunk))
         if writer.offset == 0 and len(chunk) >= min(SNIFF_BYTES, allowed) and sniff(chunk) is None:
             raise errors.UnsupportedImageError
         if digest is not None:

@@ -39,9 +39,21 @@ def bytes_allowed(
     if asked != at:
         raise errors.OffsetMismatchError
     left = (longest if upload.length is None else upload.length) - at
-    if declared_bytes is not None and declared_bytes > left:
-        raise errors.UploadTooLargeError
+    check_fits(upload, left, declared_bytes or 0)
     return left
+
+
+def check_fits(upload: Upload, left: int, come: int) -> None:
+    """`come` more bytes must not be more than are `left`; raises `UploadTooLargeError`, which says
+    if that is by the length that was announced."""
+    if come <= left:
+        return
+    if upload.length is None:
+        raise errors.UploadTooLargeError
+    raise errors.UploadTooLargeError(
+        f"More bytes came than the {upload.length} that were announced. Reserve the image anew, "
+        "with its size."
+    )
 
 
 def repeats_the_end(upload: Upload, at: int, asked: int | None, declared_bytes: int | None) -> bool:

@@ -112,7 +112,8 @@ def test_other_bytes_than_announced_are_460_and_nothing_of_them_is_kept(api: Api
 @pytest.mark.where(own_files=True)
 def test_a_put_of_another_size_is_told_so(api: Api) -> None:
     reserved = Reserved(api)
-    assert_problem(reserved.put(IMAGE + b"x"), 413, "upload_too_large")
+    longer = assert_problem(reserved.put(IMAGE + b"x"), 413, "upload_too_large")
+    assert f"More bytes came than the {len(IMAGE)} that were announced" in longer["detail"]
     problem = assert_problem(reserved.put(IMAGE[:-1]), 400, "invalid_request")
     assert str(len(IMAGE)) in problem["detail"]
     unsized = api.http.put(
@@ -201,7 +202,34 @@ def test_what_is_missing_or_breaks_a_rule_is_named(api: Api) -> None:
     assert refused([]) == {"body"}
     image = {"size": 5, "content_type": "image/png"}
     assert refused({"image": image, "caption": "x" * 5001}) == {"caption"}
-    assert refused({"image": image, "alt": None}) == {"alt"}
+    assert refused({"image": image, "alt": 7}) == {"alt"}
+
+
+def test_null_is_as_good_as_no_text(api: Api) -> None:
+    """Reserving, repeating that, and editing (RFC 7396)."""
+    alice, key = someone("alice"), {"idempotency-key": "null"}
+    first = reserve(api, alice, headers=key, caption=None, alt=None)
+    assert (first.status_code, first.json()["caption"], first.json()["alt"]) == (201, "", "")
+    assert reserve(api, alice, headers=key, caption="").headers["idempotent-replayed"] == "true"
+    path = first.headers["location"]
+    edited = api.send("PATCH", path, alice, json={"caption": "a lake", "alt": "water"})
+    assert edited.json()["caption"] == "a lake"
+    edited = api.send("PATCH", path, alice, json={"caption": None})
+    assert (edited.json()["caption"], edited.json()["alt"]) == ("", "water")
+
+
+def test_a_media_type_is_the_same_in_capitals(api: Api) -> None:
+    reserved = Reserved(api, image={"content_type": "IMAGE/JPEG"})
+    assert reserved.post["upload"]["put"]["headers"]["content-type"] == "image/jpeg"
+    assert reserved.put().is_success
+    assert reserved.now()["status"] == "ready"
+
+
+@pytest.mark.where(own_files=True)
+@pytest.mark.parametrize("content_type", ["IMAGE/JPEG", "image/jpg", "image/jpeg; q=1"])
+def test_a_put_may_name_its_format_as_clients_do(api: Api, content_type: str) -> None:
+    reserved = Reserved(api)
+    assert reserved.put(headers={"content-type": content_type}).status_code == 204
 
 
 def test_other_refusals_of_a_reservation(api: Api) -> None:

@@ -1,6 +1,7 @@
 """Wrong uploads: each is refused early, clearly, and leaves nothing behind."""
 
 import socket
+from base64 import b64encode
 from urllib.parse import urlsplit
 
 import httpx
@@ -14,10 +15,11 @@ BOUNDARY = "b0undary"
 FORM = {"content-type": f"multipart/form-data; boundary={BOUNDARY}"}
 
 
-def part(name: str, content: bytes, file_name: str | None = None) -> bytes:
-    """One part of a form, as on the wire."""
+def part(name: str, content: bytes, file_name: str | None = None, **more: str) -> bytes:
+    """One part of a form, as on the wire, with `more` headers."""
     disposition = f'form-data; name="{name}"' + (f'; filename="{file_name}"' if file_name else "")
-    head = f"--{BOUNDARY}\r\nContent-Disposition: {disposition}\r\n\r\n"
+    others = "".join(f"{name.replace('_', '-')}: {value}\r\n" for name, value in more.items())
+    head = f"--{BOUNDARY}\r\nContent-Disposition: {disposition}\r\n{others}\r\n"
     return head.encode() + content + b"\r\n"
 
 
@@ -110,6 +112,82 @@ def test_a_image_of_just_the_limit_is_taken(api: Api) -> None:
 )
 def test_a_broken_form_is_told_so(api: Api, body: bytes) -> None:
     assert_problem(post_form(api, body), 400, "invalid_multipart")
+
+
+def caption_of(api: Api, *parts: bytes) -> httpx.Response:
+    """The answer to a form of an image and these parts."""
+    return post_form(api, form(part("image", samples.jpeg(), "a.jpg"), *parts))
+
+
+@pytest.mark.parametrize(
+    ("content", "headers"),
+    [
+        ("Zoë".encode("latin-1"), {"content_type": "text/plain; charset=ISO-8859-1"}),
+        ("Zoë".encode("utf-16"), {"content_type": 'text/plain; charset="utf-16"'}),
+        ("Zoë".encode(), {"content_type": "text/plain; charset=UTF-8"}),
+        (b64encode("Zoë".encode()), {"content_transfer_encoding": "base64"}),
+        (b"Zo=C3=AB", {"content_transfer_encoding": "Quoted-Printable"}),
+        (
+            b"Zo=EB",
+            {
+                "content_transfer_encoding": "quoted-printable",
+                "content_type": "text/plain; charset=windows-1252",
+            },
+        ),
+        ("Zoë".encode(), {"content_transfer_encoding": "8bit"}),
+    ],
+)
+def test_texts_are_decoded_from_what_their_part_says(
+    api: Api, content: bytes, headers: dict[str, str]
+) -> None:
+    """RFC 7578 sections 4.4 and 4.7."""
+    assert caption_of(api, part("caption", content, **headers)).json()["caption"] == "Zoë"
+
+
+def test_a_form_may_name_the_charset_of_its_texts(api: Api) -> None:
+    """RFC 7578 section 4.6."""
+    text = part("caption", "Zoë".encode("latin-1"))
+    answer = caption_of(api, text, part("_charset_", b"iso-8859-1"))
+    assert answer.json()["caption"] == "Zoë"
+
+
+@pytest.mark.parametrize(
+    ("content", "headers", "said"),
+    [
+        (b"x", {"content_type": "text/plain; charset=unicode_escape"}, "'unicode_escape'"),
+        (b"+AOs-", {"content_type": "text/plain; charset=utf-7"}, "send it in UTF-8"),
+        (b"x", {"content_transfer_encoding": "x-gzip"}, "x-gzip"),
+        (b"???", {"content_transfer_encoding": "base64"}, "is not the base64"),
+        (b"\xff", {}, "must be UTF-8"),
+    ],
+)
+def test_texts_that_cannot_be_decoded_are_refused(
+    api: Api, content: bytes, headers: dict[str, str], said: str
+) -> None:
+    answer = caption_of(api, part("caption", content, **headers))
+    (error,) = assert_problem(answer, 422, "validation_failed")["errors"]
+    assert error["field"] == "caption"
+    assert said in error["detail"]
+
+
+def test_an_image_in_a_transfer_encoding_is_told_so(api: Api) -> None:
+    """The bytes would be judged as no image, which does not say what to change."""
+    image = part("image", b64encode(samples.jpeg()), "a.jpg", content_transfer_encoding="base64")
+    (error,) = assert_problem(post_form(api, form(image)), 422, "validation_failed")["errors"]
+    assert "send its bytes as they are" in error["detail"]
+
+
+def test_more_than_16_parts_are_told_so(api: Api) -> None:
+    answer = caption_of(api, *(part(f"part{number}", b"x") for number in range(16)))
+    assert "more than 16 parts" in assert_problem(answer, 400, "invalid_multipart")["detail"]
+
+
+@pytest.mark.parametrize("content_type", ["multipart/form-data", "MULTIPART/form-data; boundary="])
+def test_a_form_without_a_boundary_is_told_so(api: Api, content_type: str) -> None:
+    answer = api.send(
+        "POST", "/posts", someone(), content=b"x", headers={"content-type": content_type}
+    )
+    assert "boundary" in assert_problem(answer, 400, "invalid_multipart")["detail"]
 
 
 @pytest.mark.parametrize(
