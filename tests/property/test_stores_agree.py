@@ -30,7 +30,7 @@ from image_poster.adapters.sqlite.posts import SqlitePostStore, SqliteTombstoneQ
 from image_poster.domain.errors import ImagePosterError
 from image_poster.domain.feed import FeedQuery, FeedSort
 from image_poster.domain.identity import Identity
-from image_poster.domain.posts import Failure, edited_post, failed_post, published_post
+from image_poster.domain.posts import Failure, PostEdit, edited_post, failed_post, published_post
 from support.renderer import RENDERED
 
 USERS = st.sampled_from(
@@ -112,7 +112,7 @@ class StoresAgree(RuleBasedStateMachine):
     def edit_post(self, post_id: str, by: Identity, caption: str) -> None:
         self.both(
             lambda ports: ports["posts"].update(
-                post_id, lambda post: edited_post(post, by, caption=caption, alt=None, now="now")
+                post_id, lambda post: edited_post(post, by, PostEdit(caption), now="now")
             )
         )
 

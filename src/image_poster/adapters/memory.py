@@ -201,6 +201,12 @@ class MemoryCommentStore:
         following = shown[-1].id if len(older) > limit else None
         return Page([encode_comment(comment) for comment in shown], following)
 
+    async def find(self, post_id: str, comment_id: str) -> bytes:
+        comment = self._state.comments.get(post_id, {}).get(comment_id)
+        if comment is None:
+            raise errors.CommentNotFoundError
+        return encode_comment(comment)
+
     async def update(
         self, post_id: str, comment_id: str, change: Callable[[Comment], Comment]
     ) -> Comment:

@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from image_poster.domain.edits import Seen, check_unchanged, edit_tag
 from image_poster.domain.identity import Identity
 from image_poster.domain.limits import LATEST_KEPT
 
@@ -44,10 +45,21 @@ encode_comment = msgspec.json.Encoder().encode
 decode_comment = msgspec.json.Decoder(Comment).decode
 
 
-def edited_comment(comment: Comment, editor: Identity, *, content: str, now: str) -> Comment:
+def comment_tag(comment: Comment) -> str:
+    """Names this version of its text."""
+    return edit_tag(comment.content, comment.edited_at)
+
+
+def edited_comment(
+    comment: Comment, editor: Identity, *, content: str, now: str, seen: Seen = None
+) -> Comment:
     """The comment with new `content`; only its author may (an admin deletes, but never
-    rewrites)."""
+    rewrites). Raises `NotYoursError`, and `EditConflictError` if it is none that was `seen`, unless
+    it has that content already: the answer to that very edit was lost."""
     Identity(editor.user).require(comment.creator)
+    if seen is not None and comment.content == content and comment.edited_at is not None:
+        return comment
+    check_unchanged(comment_tag(comment), seen)
     return msgspec.structs.replace(comment, content=content, edited_at=now)
 
 

@@ -86,6 +86,7 @@ RequestInProgressError = _error(409, "request_in_progress", "Your first request 
 OffsetMismatchError = _error(409, "offset_mismatch", "The upload is at another offset. Ask with HEAD where it is, and go on from there.")
 UploadTakenOverError = _error(409, "upload_taken_over", "A newer request has taken this upload over.")
 UploadGoneError = _error(410, "upload_gone", "This upload was ended or has expired. Create a new one.")
+EditConflictError = _error(412, "edit_conflict", "Somebody changed this meanwhile. Get it again, and change what it is now.")
 TusVersionUnsupportedError = _error(412, "tus_version_unsupported", "Send the header Tus-Resumable: 1.0.0.")
 UploadTooLargeError = _error(413, "upload_too_large", "The image has too many bytes. GET /limits says how many are taken.")
 MultipartTooLargeError = _error(413, "multipart_too_large", "Too large for one request. Reserve the post as JSON, and send it as `upload` says.")

@@ -15,6 +15,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from image_poster.domain.comments import split_latest
+from image_poster.domain.edits import Seen, check_unchanged, edit_tag
 from image_poster.domain.errors import PostNotFoundError, PostNotReadyError
 from image_poster.domain.identity import Identity
 from image_poster.domain.ids import rfc3339
@@ -96,6 +97,22 @@ class PostTexts(NamedTuple):
         return PostTexts(caption, clean("alt", self.alt, longest=limits.alt_characters))
 
 
+class PostEdit(NamedTuple):
+    """A change of a post's texts; None leaves one. `seen` are the tags of what it was made from."""
+
+    caption: str | None = None
+    alt: str | None = None
+    seen: Seen = None
+
+    def checked(self, limits: Limits) -> "PostEdit":
+        """With texts as they are kept; raises `ValidationFailedError`."""
+        given = PostTexts(self.caption or "", self.alt or "").checked(limits)
+        return self._replace(
+            caption=None if self.caption is None else given.caption,
+            alt=None if self.alt is None else given.alt,
+        )
+
+
 class StoredPost(NamedTuple):
     """A post as the stores hand it out: its documents are encoded when written, and copied as bytes
     when read.
@@ -155,19 +172,27 @@ def check_open_for_comments(status: str, creator: str, author: str) -> None:
         raise PostNotReadyError if creator == author else PostNotFoundError
 
 
-def edited_post(
-    post: Post, editor: Identity, *, caption: str | None, alt: str | None, now: str
-) -> Post:
-    """The post with a new caption or alt text (None leaves it), by its creator or an admin."""
+def post_tag(post: Post) -> str:
+    """Names this version of its texts."""
+    return edit_tag(post.caption, post.alt, post.edited_at)
+
+
+def edited_post(post: Post, editor: Identity, edit: PostEdit, *, now: str) -> Post:
+    """The post after an edit by its creator or an admin. Raises `PostNotFoundError`,
+    `NotYoursError`, and `EditConflictError` if it is none that was seen, unless it is as wanted
+    already: the answer to that very edit was lost."""
     if not editor.admin:
         check_visible(post, editor)
     editor.require(post.creator)
-    return msgspec.structs.replace(
+    wanted = msgspec.structs.replace(
         post,
-        caption=post.caption if caption is None else caption,
-        alt=post.alt if alt is None else alt,
-        edited_at=now,
+        caption=post.caption if edit.caption is None else edit.caption,
+        alt=post.alt if edit.alt is None else edit.alt,
     )
+    if edit.seen is not None and wanted == post and post.edited_at is not None:
+        return post
+    check_unchanged(post_tag(post), edit.seen)
+    return msgspec.structs.replace(wanted, edited_at=now)
 
 
 def uploaded_post(post: Post) -> Post:

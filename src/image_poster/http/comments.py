@@ -5,18 +5,12 @@ from litestar import Response, delete, get, patch, post
 from litestar.params import FromPath, FromQuery, JSONBody
 
 from image_poster.domain import errors
-from image_poster.domain.comments import COMMENT_FORMAT, decode_comment, encode_comment
+from image_poster.domain.comments import COMMENT_FORMAT, comment_tag, decode_comment, encode_comment
 from image_poster.domain.ids import is_id
 from image_poster.domain.limits import FEED_PAGE_DEFAULT
-from image_poster.http import openapi, requests
+from image_poster.http import openapi, requests, responses
 from image_poster.http.auth import caller, viewer
 from image_poster.http.idempotency import idempotency_key, in_flight
-from image_poster.http.responses import (
-    WireBodies,
-    conditional_json,
-    created_response,
-    json_response,
-)
 
 
 class CommentBody(msgspec.Struct, frozen=True):
@@ -56,7 +50,7 @@ def convert_comment(document: bytes) -> bytes:
     return msgspec.json.encode(msgspec.convert(found, CommentBody, from_attributes=True))
 
 
-wire = WireBodies(COMMENT_FORMAT, convert_comment)
+wire = responses.WireBodies(COMMENT_FORMAT, convert_comment)
 
 
 def comment_body(document: bytes) -> bytes:
@@ -127,7 +121,7 @@ async def _add(request: requests.AnyRequest, post_id: str, content: str) -> Resp
     author, key = await caller(request), idempotency_key(request)
     with in_flight(request).running(author, key):
         comments = requests.services(request).comments
-        return created_response(
+        return responses.created_response(
             await comments.add(requests.known_post(post_id), author, content, key)
         )
 
@@ -161,12 +155,41 @@ async def list_comments(
     )
     shown = b",".join(map(comment_body, page.items))
     following = msgspec.json.encode(page.next)
-    return conditional_json(request, b'{"comments":[%b],"next":%b}' % (shown, following))
+    return responses.conditional_json(request, b'{"comments":[%b],"next":%b}' % (shown, following))
+
+
+@get(
+    "/posts/{post_id:str}/comments/{comment_id:str}",
+    operation_id="getComment",
+    security=openapi.ANYONE,
+    tags=["comments"],
+    summary="One comment",
+    responses=openapi.responses(
+        {
+            200: openapi.json_of(CommentBody, "The comment."),
+            304: openapi.nothing("You have it already."),
+        },
+        errors.IdentityRequiredError,
+        errors.PostNotFoundError,
+        errors.CommentNotFoundError,
+    ),
+)
+async def get_comment(
+    request: requests.AnyRequest, post_id: FromPath[str], comment_id: FromPath[str]
+) -> Response[bytes]:
+    """For whoever may see its post."""
+    document = await requests.services(request).comments.get(
+        requests.known_post(post_id), _known_comment(comment_id), viewer(request)
+    )
+    return responses.versioned_json(
+        request, comment_body(document), comment_tag(decode_comment(document))
+    )
 
 
 @patch(
     "/posts/{post_id:str}/comments/{comment_id:str}",
     operation_id="editComment",
+    operation_class=openapi.operation(openapi.IF_MATCH),
     security=openapi.IDENTIFIED,
     tags=["comments"],
     summary="Change a comment",
@@ -178,6 +201,7 @@ async def list_comments(
         *_BODY_ERRORS,
         errors.NotYoursError,
         errors.CommentNotFoundError,
+        errors.EditConflictError,
     ),
 )
 async def edit_comment(
@@ -186,12 +210,15 @@ async def edit_comment(
     comment_id: FromPath[str],
     data: JSONBody[CommentText],
 ) -> Response[bytes]:
-    """For its author."""
-    editor = await caller(request)
+    """For its author. With `If-Match`, only if nobody has edited it since."""
+    editor, ids = await caller(request), (requests.known_post(post_id), _known_comment(comment_id))
     comment = await requests.services(request).comments.edit(
-        requests.known_post(post_id), _known_comment(comment_id), editor, data.content
+        *ids, editor, data.content, seen=responses.seen_tags(request)
     )
-    return json_response(comment_body(encode_comment(comment)))
+    body = comment_body(encode_comment(comment))
+    return responses.json_response(
+        body, headers={"etag": responses.versioned_etag(body, comment_tag(comment))}
+    )
 
 
 @delete(
@@ -223,4 +250,11 @@ def _known_comment(comment_id: str) -> str:
     return comment_id
 
 
-ROUTES = (add_comment, add_comment_by_body, list_comments, edit_comment, delete_comment)
+ROUTES = (
+    add_comment,
+    add_comment_by_body,
+    list_comments,
+    get_comment,
+    edit_comment,
+    delete_comment,
+)

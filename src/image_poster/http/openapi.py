@@ -136,6 +136,11 @@ IDEMPOTENCY_KEY = header(
     min_length=1,
     max_length=MAX_CHARACTERS,
 )
+IF_MATCH = header(
+    "If-Match",
+    required=False,
+    description="The ETag of what is changed: 412 if somebody was faster.",
+)
 TEXT = Schema(type=OpenAPIType.STRING)
 BYTES = Schema(type=OpenAPIType.STRING)
 

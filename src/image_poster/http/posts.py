@@ -7,30 +7,30 @@ from litestar import Response, delete, get, patch, post
 from litestar.openapi.spec import Schema
 from litestar.openapi.spec.enums import OpenAPIType
 from litestar.params import FromPath, JSONBody, QueryParameter
-from msgspec import UNSET, Meta, UnsetType
+from msgspec import UNSET, UnsetType
 
 from image_poster.domain import errors
 from image_poster.domain.ids import new_id
-from image_poster.domain.images import ImageFormat, declared_format
 from image_poster.domain.limits import LATEST_DEFAULT, LATEST_KEPT, WAIT_MAX_SECONDS
-from image_poster.domain.posts import POST_FORMAT, PostStatus, PostTexts, StoredPost, decode_post
-from image_poster.domain.uploads import UploadOrder, UploadTargets
-from image_poster.http import openapi, requests
+from image_poster.domain.posts import (
+    POST_FORMAT,
+    PostEdit,
+    PostStatus,
+    StoredPost,
+    decode_post,
+    post_tag,
+)
+from image_poster.domain.uploads import UploadTargets
+from image_poster.http import openapi, requests, responses
 from image_poster.http.auth import caller, viewer
 from image_poster.http.comments import CommentBody, comment_body
 from image_poster.http.idempotency import idempotency_key, in_flight
 from image_poster.http.multipart import receive_post_form
-from image_poster.http.responses import (
-    WireBodies,
-    conditional_json,
-    created_response,
-    json_response,
-)
+from image_poster.http.reservations import RESERVATION, read_reservation
 from image_poster.http.uploads import UploadBody
 
 ShownComments = Annotated[int, QueryParameter(ge=0, le=LATEST_KEPT)]
 Wait = Annotated[float, QueryParameter(ge=0, le=WAIT_MAX_SECONDS, description="Seconds.")]
-_SHA256_HEX = "^[0-9A-Fa-f]{64}$"
 
 
 class RenditionBody(msgspec.Struct, frozen=True):
@@ -108,7 +108,7 @@ def convert_head(document: bytes) -> bytes:
     )
 
 
-wire = WireBodies(POST_FORMAT, convert_head)
+wire = responses.WireBodies(POST_FORMAT, convert_head)
 
 
 def post_body(stored: StoredPost, comments: int) -> bytes:
@@ -129,23 +129,6 @@ def reserved_post_body(stored: StoredPost, targets: UploadTargets) -> bytes:
     return b'%b,"upload":%b}' % (new_post_body(stored)[:-1], msgspec.json.encode(upload))
 
 
-class AnnouncedImage(msgspec.Struct, frozen=True):
-    """An image to come: `size` in bytes, its media type, and the SHA-256 of it in hexadecimal
-    digits if it is to be compared."""
-
-    size: Annotated[int, Meta(ge=1)]
-    content_type: str
-    sha256: Annotated[str, Meta(pattern=_SHA256_HEX)] | None = None
-
-
-class PostReservation(msgspec.Struct, frozen=True):
-    """A post whose image comes later. Null is as good as no text."""
-
-    image: AnnouncedImage
-    caption: str | None = None
-    alt: str | None = None
-
-
 class PostChange(msgspec.Struct, frozen=True):
     """What to change; what is left out stays, and null removes the text (RFC 7396)."""
 
@@ -154,8 +137,6 @@ class PostChange(msgspec.Struct, frozen=True):
 
 
 _TEXTS = {"caption": openapi.TEXT, "alt": openapi.TEXT}
-_OPTIONAL_TEXT = Schema(type=[OpenAPIType.STRING, OpenAPIType.NULL])
-_OPTIONAL_TEXTS = {"caption": _OPTIONAL_TEXT, "alt": _OPTIONAL_TEXT}
 _FORM = Schema(
     type=OpenAPIType.OBJECT,
     required=["image"],
@@ -164,18 +145,6 @@ _FORM = Schema(
         **_TEXTS,
     },
 )
-_ANNOUNCED = Schema(
-    type=OpenAPIType.OBJECT,
-    required=["size", "content_type"],
-    properties={
-        "size": Schema(type=OpenAPIType.INTEGER, minimum=1),
-        "content_type": Schema(type=OpenAPIType.STRING, enum=list(ImageFormat)),
-        "sha256": Schema(type=OpenAPIType.STRING, pattern=_SHA256_HEX),
-    },
-)
-_RESERVATION = Schema(
-    type=OpenAPIType.OBJECT, required=["image"], properties={"image": _ANNOUNCED, **_OPTIONAL_TEXTS}
-)
 
 
 @post(
@@ -183,7 +152,7 @@ _RESERVATION = Schema(
     operation_id="createPost",
     operation_class=openapi.operation(
         openapi.IDEMPOTENCY_KEY,
-        body={"multipart/form-data": _FORM, "application/json": _RESERVATION},
+        body={"multipart/form-data": _FORM, "application/json": RESERVATION},
         required=True,
     ),
     security=openapi.IDENTIFIED,
@@ -219,33 +188,20 @@ async def create_post(request: requests.AnyRequest) -> Response[bytes]:
     creator, key = await caller(request), idempotency_key(request)
     found = requests.services(request)
     if requests.is_json(request):
-        order, content_type = await _read_reservation(request)
+        order, content_type = await read_reservation(request)
         with in_flight(request).running(creator, key):
             reserve = found.uploads.reserve_as_post
-            return created_response(await reserve(creator, order, content_type, key))
+            return responses.created_response(await reserve(creator, order, content_type, key))
     post_id = new_id()
     image = found.stores.images.stage(post_id)
     try:
         draft = await receive_post_form(request, image, found.limits, hashed=key is not None)
         with in_flight(request).running(creator, key):
-            return created_response(await found.posts.create(post_id, creator, draft, image, key))
+            return responses.created_response(
+                await found.posts.create(post_id, creator, draft, image, key)
+            )
     finally:
         await image.discard()
-
-
-async def _read_reservation(request: requests.AnyRequest) -> tuple[UploadOrder, str]:
-    """What is reserved, and the media type that was announced. Raises `InvalidJsonError`,
-    `BodyTooLargeError`, `ValidationFailedError`."""
-    sent = requests.decoded(await requests.json_body(request), PostReservation)
-    image = sent.image
-    if declared_format(image.content_type) is None:
-        raise errors.invalid("image.content_type", "must be a format that GET /limits lists")
-    order = UploadOrder(
-        length=image.size,
-        texts=PostTexts(sent.caption or "", sent.alt or ""),
-        sha256=bytes.fromhex(image.sha256 or ""),
-    )
-    return order, image.content_type.lower()
 
 
 @get(
@@ -276,7 +232,7 @@ async def get_post(
     stored = await requests.services(request).posts.get(
         requests.known_post(post_id), await viewer(request), wait=wait
     )
-    return conditional_json(request, post_body(stored, comments))
+    return responses.versioned_json(request, post_body(stored, comments), post_tag(stored.post))
 
 
 def check_shown(request: requests.AnyRequest, comments: int) -> None:
@@ -290,6 +246,7 @@ def check_shown(request: requests.AnyRequest, comments: int) -> None:
 @patch(
     "/posts/{post_id:str}",
     operation_id="editPost",
+    operation_class=openapi.operation(openapi.IF_MATCH),
     security=openapi.IDENTIFIED,
     tags=["posts"],
     summary="Change caption or alt text",
@@ -301,6 +258,7 @@ def check_shown(request: requests.AnyRequest, comments: int) -> None:
         errors.InvalidJsonError,
         errors.NotYoursError,
         errors.PostNotFoundError,
+        errors.EditConflictError,
         errors.BodyTooLargeError,
         errors.UnsupportedMediaTypeError,
         errors.ValidationFailedError,
@@ -311,14 +269,18 @@ def check_shown(request: requests.AnyRequest, comments: int) -> None:
 async def edit_post(
     request: requests.AnyRequest, post_id: FromPath[str], data: JSONBody[PostChange]
 ) -> Response[bytes]:
-    """For its creator or an admin. What is left out stays as it is."""
+    """For its creator or an admin. What is left out stays as it is. With `If-Match`, only if nobody
+    has edited it since."""
     editor = await caller(request)
     if data.caption is UNSET and data.alt is UNSET:
         raise errors.invalid("body", "must have `caption` or `alt`")
-    stored = await requests.services(request).posts.edit(
-        requests.known_post(post_id), editor, caption=_given(data.caption), alt=_given(data.alt)
+    edit = PostEdit(_given(data.caption), _given(data.alt), responses.seen_tags(request))
+    posts = requests.services(request).posts
+    stored = await posts.edit(requests.known_post(post_id), editor, edit)
+    body = post_body(stored, LATEST_DEFAULT)
+    return responses.json_response(
+        body, headers={"etag": responses.versioned_etag(body, post_tag(stored.post))}
     )
-    return json_response(post_body(stored, LATEST_DEFAULT))
 
 
 def _given(text: str | UnsetType | None) -> str | None:

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from litestar import Response
 from litestar.response import Redirect, Stream
 
+from image_poster.domain.edits import Seen
 from image_poster.domain.idempotency import Answer
 from image_poster.http.ranges import ByteRange, matches, requested_range
 from image_poster.http.requests import AnyRequest
@@ -60,6 +61,32 @@ def conditional_json(
 ) -> Response[bytes]:
     """JSON with a strong ETag; 304 when the client has it already (RFC 9110 section 13)."""
     return tagged_json(request, body, etag_of(body), headers)
+
+
+def versioned_json(
+    request: AnyRequest, body: bytes, tag: str, headers: Mapping[str, str] | None = None
+) -> Response[bytes]:
+    """As `conditional_json`, for what can be edited: the ETag begins with the tag of the texts, by
+    which `seen_tags` knows it again."""
+    return tagged_json(request, body, versioned_etag(body, tag), headers)
+
+
+def versioned_etag(body: bytes, tag: str) -> str:
+    """The ETag of a `body` whose texts have the edit tag `tag`."""
+    return f'"{tag}-{etag_of(body)[1:]}'
+
+
+def seen_tags(request: AnyRequest) -> Seen:
+    """The edit tags in `If-Match` (RFC 9110 section 13.1.1); None without, and for `*`.
+
+    Weak tags count too, beyond the RFC: a proxy that compresses makes ours weak (nginx does), and
+    what is compared is the version of the texts, which that leaves alone.
+    """
+    sent = request.headers.get("if-match")
+    if sent is None or sent.strip() == "*":
+        return None
+    tags = (entry.strip().removeprefix("W/").strip('"') for entry in sent.split(","))
+    return frozenset(tag.partition("-")[0] for tag in tags)
 
 
 def etag_of(body: bytes) -> str:

@@ -26,6 +26,11 @@ class CommentStore(Protocol):
         after which the next page starts."""
         ...
 
+    async def find(self, post_id: str, comment_id: str) -> bytes:
+        """The document of a comment, as every write that returned left it. Raises
+        `CommentNotFoundError`."""
+        ...
+
     async def update(
         self, post_id: str, comment_id: str, change: Callable[[Comment], Comment]
     ) -> Comment:

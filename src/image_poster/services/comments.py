@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from image_poster.domain.comments import Comment, edited_comment, encode_comment
+from image_poster.domain.edits import Seen
 from image_poster.domain.idempotency import Answer, answer_once
 from image_poster.domain.identity import Identity
 from image_poster.domain.ids import new_id, rfc3339
@@ -55,15 +56,30 @@ class CommentService:
         page = await self.comments.page(post_id, limit=limit, after=after)
         return self.cursors.signed(list_name, page)
 
-    async def edit(self, post_id: str, comment_id: str, editor: Identity, content: str) -> Comment:
-        """The comment after the change, for its author only. Raises `ValidationFailedError`,
-        `CommentNotFoundError`, `PostNotFoundError` and `NotYoursError`."""
+    async def get(self, post_id: str, comment_id: str, viewer: Identity | None) -> bytes:
+        """The document of a comment, for whoever may see the post. Raises `PostNotFoundError` and
+        `CommentNotFoundError`."""
+        await self.posts.get(post_id, viewer)
+        return await self.comments.find(post_id, comment_id)
+
+    async def edit(
+        self,
+        post_id: str,
+        comment_id: str,
+        editor: Identity,
+        content: str,
+        *,
+        seen: Seen = None,
+    ) -> Comment:
+        """The comment after the change, for its author only; `seen` are the tags of what the change
+        was made from. Raises `ValidationFailedError`, `CommentNotFoundError`, `PostNotFoundError`,
+        `NotYoursError` and `EditConflictError`."""
         text = self._checked(content)
         now = rfc3339(self.clock.now_ms())
         return await self.comments.update(
             post_id,
             comment_id,
-            lambda comment: edited_comment(comment, editor, content=text, now=now),
+            lambda comment: edited_comment(comment, editor, content=text, now=now, seen=seen),
         )
 
     async def delete(self, post_id: str, comment_id: str, by: Identity) -> None:

@@ -12,6 +12,7 @@ from image_poster.domain.ids import rfc3339
 from image_poster.domain.limits import Limits
 from image_poster.domain.posts import (
     Post,
+    PostEdit,
     PostStatus,
     PostTexts,
     StoredPost,
@@ -95,17 +96,12 @@ class PostService:
                 return stored
             await asyncio.sleep(min(self.poll_seconds, left))
 
-    async def edit(
-        self, post_id: str, editor: Identity, *, caption: str | None, alt: str | None
-    ) -> StoredPost:
-        """The post with another caption or alt text (None leaves it), for its creator or an admin.
-        Raises `ValidationFailedError`, `PostNotFoundError` and `NotYoursError`."""
-        given = PostTexts(caption or "", alt or "").checked(self.limits)
-        caption = None if caption is None else given.caption
-        alt = None if alt is None else given.alt
-        now = rfc3339(self.clock.now_ms())
+    async def edit(self, post_id: str, editor: Identity, edit: PostEdit) -> StoredPost:
+        """The post with other texts, for its creator or an admin. Raises `ValidationFailedError`,
+        `PostNotFoundError`, `NotYoursError` and `EditConflictError`."""
+        checked, now = edit.checked(self.limits), rfc3339(self.clock.now_ms())
         return await self.posts.update(
-            post_id, lambda post: edited_post(post, editor, caption=caption, alt=alt, now=now)
+            post_id, lambda post: edited_post(post, editor, checked, now=now)
         )
 
     async def delete(self, post_id: str, by: Identity) -> None:

@@ -34,6 +34,7 @@ from image_poster.domain.posts import (
     PROCESSING_FAILED,
     Failure,
     Post,
+    PostEdit,
     PostStatus,
     StoredPost,
     edited_post,
@@ -170,7 +171,7 @@ class PostStoreSuite:
     async def test_an_update_is_kept_and_given_back(self, adapters: Adapters) -> None:
         post_id = await ready(adapters)
         after = await adapters.posts.update(
-            post_id, lambda post: edited_post(post, ALICE, caption="new", alt=None, now="now")
+            post_id, lambda post: edited_post(post, ALICE, PostEdit("new"), now="now")
         )
         assert after.post.caption == "new"
         assert await found(adapters, post_id) == after
@@ -180,7 +181,7 @@ class PostStoreSuite:
         before = await found(adapters, post_id)
         with pytest.raises(NotYoursError):
             await adapters.posts.update(
-                post_id, lambda post: edited_post(post, BOB, caption="x", alt=None, now="now")
+                post_id, lambda post: edited_post(post, BOB, PostEdit("x"), now="now")
             )
         assert await found(adapters, post_id) == before
 
@@ -193,7 +194,7 @@ class PostStoreSuite:
         comment = a_comment(post_id)
         await adapters.comments.add(comment)
         await adapters.posts.update(
-            post_id, lambda post: edited_post(post, ALICE, caption="new", alt=None, now="now")
+            post_id, lambda post: edited_post(post, ALICE, PostEdit("new"), now="now")
         )
         post = await shown(adapters, post_id)
         assert (post.total_comments, post.latest_comments) == (1, [comment])
@@ -326,6 +327,18 @@ class CommentStoreSuite:
             with pytest.raises(CommentNotFoundError):
                 await adapters.comments.remove(post_id, comment.id, Identity("mallory"))
         assert (await shown(adapters, post_id)).total_comments == 0
+
+    async def test_one_comment_is_found_as_it_is_now(self, adapters: Adapters) -> None:
+        post_id, other_id = await ready(adapters), await ready(adapters)
+        comment = a_comment(post_id)
+        await adapters.comments.add(comment)
+        found = await adapters.comments.find(post_id, comment.id)
+        assert decode_comment(found) == comment
+        with pytest.raises(CommentNotFoundError):
+            await adapters.comments.find(other_id, comment.id)
+        await adapters.comments.remove(post_id, comment.id, BOB)
+        with pytest.raises(CommentNotFoundError):
+            await adapters.comments.find(post_id, comment.id)
 
     async def test_what_is_not_there_is_told(self, adapters: Adapters) -> None:
         post_id = await ready(adapters)

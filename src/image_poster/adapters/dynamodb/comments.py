@@ -77,6 +77,12 @@ class DynamoCommentStore:
         following = schema.comment_id_of(shown[-1]) if len(found) > limit else None
         return Page([schema.doc_of(item) for item in shown], following)
 
+    async def find(self, post_id: str, comment_id: str) -> bytes:
+        item = await self._table.get(schema.comment_key(post_id, comment_id))
+        if item is None or "deleted_by" in item:
+            raise CommentNotFoundError
+        return schema.doc_of(item)
+
     async def update(
         self, post_id: str, comment_id: str, change: Callable[[Comment], Comment]
     ) -> Comment:

@@ -58,6 +58,14 @@ class SqliteCommentStore:
         shown = rows[:limit]
         return Page([doc for _, doc in shown], shown[-1][0] if len(rows) > limit else None)
 
+    async def find(self, post_id: str, comment_id: str) -> bytes:
+        rows = self._database.read(
+            "SELECT doc FROM comments WHERE post_id = ? AND id = ?", post_id, comment_id
+        )
+        if not rows:
+            raise CommentNotFoundError
+        return bytes(rows[0][0])
+
     async def update(
         self, post_id: str, comment_id: str, change: Callable[[comments.Comment], comments.Comment]
     ) -> comments.Comment:

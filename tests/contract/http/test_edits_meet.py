@@ -1,0 +1,106 @@
+"""One comment by itself, and edits that meet: ETags of single posts and comments, and If-Match."""
+
+import httpx
+import pytest
+
+from support.api import Api, assert_problem, someone
+
+UNKNOWN = "01HZZZZZZZZZZZZZZZZZZZZZZZ"
+
+
+class Thing:
+    """A post or a comment of one user's, by its path, and the field of its text."""
+
+    def __init__(self, api: Api, kind: str) -> None:
+        self.api, self.user = api, someone("alice")
+        self.post = api.ready(self.user)
+        self.path, self.field = f"/posts/{self.post['id']}", "caption"
+        if kind == "comment":
+            comment = api.comment(self.post["id"], self.user)
+            self.path, self.field = f"{self.path}/comments/{comment['id']}", "content"
+
+    def etag(self) -> str:
+        return self.api.get(self.path).headers["etag"]
+
+    def edit(self, text: str, seen: str | None = None) -> httpx.Response:
+        headers = {} if seen is None else {"if-match": seen}
+        body = {self.field: text}
+        return self.api.send("PATCH", self.path, self.user, json=body, headers=headers)
+
+    def text(self) -> str:
+        return str(self.api.get(self.path).json()[self.field])
+
+
+@pytest.fixture(params=["post", "comment"])
+def thing(api: Api, request: pytest.FixtureRequest) -> Thing:
+    return Thing(api, request.param)
+
+
+def test_a_comment_is_at_its_location(api: Api) -> None:
+    post, bob = api.ready(someone()), someone("bob")
+    path = f"/posts/{post['id']}/comments"
+    made = api.send("POST", path, bob, json={"content": "Nice!"})
+    found = api.get(made.headers["location"])
+    assert (found.status_code, found.json()) == (200, made.json())
+    known = {"if-none-match": found.headers["etag"]}
+    assert api.get(made.headers["location"], headers=known).status_code == 304
+    for missing in (f"{path}/{UNKNOWN}", f"{path}/nonsense"):
+        assert_problem(api.get(missing), 404, "comment_not_found")
+    elsewhere = made.headers["location"].replace(post["id"], api.ready(someone())["id"])
+    assert_problem(api.get(elsewhere), 404, "comment_not_found")
+    assert api.send("DELETE", made.headers["location"], bob).status_code == 204
+    assert_problem(api.get(made.headers["location"]), 404, "comment_not_found")
+
+
+def test_a_comment_goes_with_its_post(api: Api) -> None:
+    alice = someone("alice")
+    post = api.ready(alice)
+    path = f"/posts/{post['id']}/comments/{api.comment(post['id'], alice)['id']}"
+    assert api.send("DELETE", f"/posts/{post['id']}", alice).status_code == 204
+    assert_problem(api.get(path), 404, "post_not_found")
+
+
+def test_who_saw_it_as_it_is_may_edit(thing: Thing) -> None:
+    edited = thing.edit("one", thing.etag())
+    assert edited.status_code == 200
+    assert edited.headers["etag"] == thing.etag()
+    assert thing.edit("two", edited.headers["etag"]).status_code == 200
+    assert thing.edit("three", "*").status_code == 200
+    assert thing.edit("four", f'"other", {thing.etag()}').status_code == 200
+    assert thing.text() == "four"
+
+
+def test_who_was_slower_is_told_and_changes_nothing(thing: Thing) -> None:
+    before = thing.etag()
+    assert thing.edit("by the faster").status_code == 200
+    for seen in (before, '"nonsense"', "nonsense", ""):
+        assert_problem(thing.edit("by the slower", seen), 412, "edit_conflict")
+    assert thing.text() == "by the faster"
+    assert thing.edit("by the slower", thing.etag()).status_code == 200
+
+
+def test_an_edit_whose_answer_was_lost_can_be_repeated(thing: Thing) -> None:
+    before = thing.etag()
+    first, again = thing.edit("once", before), thing.edit("once", before)
+    assert (again.status_code, again.content) == (200, first.content)
+
+
+def test_a_tag_that_a_proxy_made_weak_still_names_the_version(thing: Thing) -> None:
+    before = thing.etag()
+    assert thing.edit("one", f"W/{before}").status_code == 200
+    assert_problem(thing.edit("two", f"W/{before}"), 412, "edit_conflict")
+
+
+def test_a_comment_is_no_edit_of_its_post(api: Api) -> None:
+    """Its ETag changes, and yet nobody else has edited the post."""
+    thing = Thing(api, "post")
+    before = thing.etag()
+    api.comment(thing.post["id"], someone("bob"))
+    api.eventually(lambda: thing.etag() != before, True)
+    assert thing.edit("one", before).status_code == 200
+
+
+def test_others_are_refused_whatever_they_saw(thing: Thing) -> None:
+    seen, thing.user = thing.etag(), someone("mallory")
+    assert_problem(thing.edit("mine", seen), 403, "not_yours")
+    assert_problem(thing.edit("mine", '"nonsense"'), 403, "not_yours")
