@@ -2,9 +2,13 @@
 
 from typing import Any
 
+import pytest
 from litestar.testing import TestClient
 
 from image_poster.domain.signing import Signer
+from image_poster.editions import StartError, checked_origins
+from image_poster.editions.aws.settings import read_settings
+from image_poster.editions.local.settings import Settings
 from image_poster.http.app import HttpSettings, create_app
 from image_poster.http.auth import DevAuthenticator
 from image_poster.http.uploads import HmacPutUrlSigner
@@ -42,3 +46,36 @@ def test_only_listed_origins_may_call() -> None:
         answer = client(PAGE["origin"]).get("/healthz", headers={"origin": other})
         assert "access-control-allow-origin" not in answer.headers
         assert answer.headers["vary"] == "Origin"
+
+
+@pytest.mark.parametrize(
+    ("origin", "said"),
+    [
+        ("https://photos.example/", "no slash at its end: https://photos.example, not"),
+        ("https://photos.example/app", "no path"),
+        ("https://photos.example?x=1", "no path"),
+        ("photos.example", "is no origin"),
+        ("https://", "is no origin"),
+        ("https://a b", "is no origin"),
+        ("https://user@photos.example", "is no origin"),
+        ("https://photos.example:443", "browsers leave out :443"),
+    ],
+)
+def test_an_origin_that_no_browser_sends_stops_the_start(origin: str, said: str) -> None:
+    both = f"https://first.example,{origin}"
+    with pytest.raises(StartError, match=said):
+        Settings(cors_origins=both)
+    with pytest.raises(StartError, match=said):
+        read_settings({"IMAGE_POSTER_CORS_ORIGINS": both})
+
+
+def test_origins_are_taken_as_browsers_send_them() -> None:
+    text = "https://Photos.example, http://localhost:5173,http://[::1]:8080, capacitor://localhost"
+    assert checked_origins(text) == (
+        "https://photos.example",
+        "http://localhost:5173",
+        "http://[::1]:8080",
+        "capacitor://localhost",
+    )
+    assert checked_origins("*") == ("*",)
+    assert checked_origins("") == ()

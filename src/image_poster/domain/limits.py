@@ -1,6 +1,7 @@
 """What is taken: sizes in bytes, images in pixels, texts in characters. GET /limits shows it."""
 
 import re
+import unicodedata
 
 import msgspec
 
@@ -18,6 +19,13 @@ UPLOAD_PIECE_BYTES = 512 * 1024
 
 # C0 but tab and newline, DEL, and C1: none has a meaning in a caption and some garble terminals.
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+
+# Categories (Unicode Standard, section 4.5) of what shows nothing by itself: control, format (of
+# which zero-width and bidirectional ones), separators, and marks that need a letter.
+_BLANK_CATEGORIES = {"Cc", "Cf", "Zs", "Zl", "Zp", "Mn", "Me"}
+# Letters and symbols that are drawn as nothing: Hangul fillers and the Braille blank.
+_BLANK_CHARACTERS = frozenset("\u115f\u1160\u3164\uffa0\u2800")
 
 
 class Limits(msgspec.Struct, frozen=True):
@@ -50,8 +58,12 @@ def clean(field: str, text: str, *, longest: int) -> str:
 
 
 def clean_required(field: str, text: str, *, longest: int) -> str:
-    """As `clean`, and something must be left."""
+    """As `clean`, and something must be left that can be seen."""
     trimmed = clean(field, text, longest=longest)
-    if not trimmed:
+    if all(map(_is_blank, trimmed)):
         raise invalid(field, "must not be empty")
     return trimmed
+
+
+def _is_blank(character: str) -> bool:
+    return character in _BLANK_CHARACTERS or unicodedata.category(character) in _BLANK_CATEGORIES

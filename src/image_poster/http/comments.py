@@ -179,7 +179,7 @@ async def get_comment(
 ) -> Response[bytes]:
     """For whoever may see its post."""
     document = await requests.services(request).comments.get(
-        requests.known_post(post_id), _known_comment(comment_id), viewer(request)
+        requests.known_post(post_id), _known_comment(comment_id), await viewer(request)
     )
     return responses.versioned_json(
         request, comment_body(document), comment_tag(decode_comment(document))

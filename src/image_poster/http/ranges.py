@@ -5,7 +5,9 @@ from typing import NamedTuple
 
 from image_poster.domain.errors import RangeNotSatisfiableError
 
-_SINGLE = re.compile(r"bytes=(\d*)-(\d*)", re.IGNORECASE)
+_SINGLE = re.compile(r"bytes=(\d*)-(\d*)", re.IGNORECASE | re.ASCII)
+# More digits are behind the end of any file; Python refuses to read some thousands of them.
+_MAX_DIGITS = 18
 
 
 class ByteRange(NamedTuple):
@@ -26,16 +28,22 @@ def requested_range(header: str | None, size: int) -> ByteRange | None:
         return None
     first, last = match.groups()
     if not first:
-        length = min(int(last), size)
+        length = min(_position(last), size)
         start = size - length
     else:
-        start = int(first)
-        if last and int(last) < start:
+        start, end = _position(first), _position(last) if last else size - 1
+        if last and end < start:
             return None
-        length = (min(int(last), size - 1) if last else size - 1) - start + 1
+        length = min(end, size - 1) - start + 1
     if length <= 0 or start >= size:
         raise RangeNotSatisfiableError(size)
     return ByteRange(start, length)
+
+
+def _position(digits: str) -> int:
+    """The number; one of too many digits is only as great as it must be."""
+    significant = digits.lstrip("0")
+    return int(significant or "0") if len(significant) <= _MAX_DIGITS else 10**_MAX_DIGITS
 
 
 def matches(if_none_match: str | None, etag: str) -> bool:

@@ -1,11 +1,16 @@
 """What holds for every path: HEAD, ranges, methods, ids, hosts, origins, operations."""
 
+import hashlib
+import re
+from base64 import b64encode
+
 import httpx
 import pytest
 
 from support import samples
 from support.api import Api, assert_problem, someone
 
+MANY_DIGITS = "9" * 5000
 LOOPBACK_ORIGIN = "http://localhost:5173"
 
 
@@ -26,6 +31,9 @@ def image(api: Api) -> httpx.Response:
         ("bytes=-50", -50, None),
         ("bytes=5-99999999", 5, None),
         ("bytes=-99999999", 0, None),
+        pytest.param(f"bytes=0-{MANY_DIGITS}", 0, None, id="from 0 to 5,000 digits"),
+        pytest.param(f"bytes=-{MANY_DIGITS}", 0, None, id="the last 5,000 digits"),
+        pytest.param(f"bytes=-{'0' * 5000}9", -9, None, id="5,000 zeros and a 9"),
     ],
 )
 def test_a_range_is_answered_with_just_that(
@@ -53,7 +61,7 @@ def test_a_range_that_is_not_understood_gives_the_whole(
 
 
 @pytest.mark.where(own_files=True)
-@pytest.mark.parametrize("asked", ["bytes=99999999-", "bytes=-0"])
+@pytest.mark.parametrize("asked", ["bytes=99999999-", "bytes=-0", f"bytes={MANY_DIGITS}-"])
 def test_a_range_behind_the_end_is_416(api: Api, image: httpx.Response, asked: str) -> None:
     answer = api.get(image.url.path, headers={"range": asked})
     assert_problem(answer, 416, "range_not_satisfiable")
@@ -201,6 +209,18 @@ def test_the_docs_work_offline(api: Api) -> None:
         assert len(api.get(f"/docs/{asset}").content) > 10_000
     assert_problem(api.get("/docs/other.js"), 404, "route_not_found")
     assert api.get("/").headers["location"] == "/docs"
+
+
+def test_the_docs_run_their_own_script_only_and_cannot_be_framed(api: Api) -> None:
+    page = api.get("/docs")
+    policy = dict(
+        part.split(" ", 1) for part in page.headers["content-security-policy"].split("; ")
+    )
+    assert policy["default-src"] == policy["frame-ancestors"] == "'none'"
+    assert page.headers["x-frame-options"] == "DENY"
+    (inline,) = re.findall("<script>(.+?)</script>", page.text)
+    digest = b64encode(hashlib.sha256(inline.encode()).digest()).decode()
+    assert policy["script-src"] == f"'self' 'sha256-{digest}'"
 
 
 def test_the_openapi_document_lists_every_problem_code(api: Api) -> None:

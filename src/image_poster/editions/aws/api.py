@@ -14,7 +14,7 @@ from mangum import Mangum
 from image_poster.adapters.dynamodb.schema import post_key
 from image_poster.adapters.oidc import OidcTokenVerifier
 from image_poster.domain.signing import CursorSigner, Signer
-from image_poster.editions import listed
+from image_poster.editions import checked_origins, listed
 from image_poster.editions.aws import container
 from image_poster.editions.aws.settings import Settings, read_settings
 from image_poster.editions.logs import configure, emf
@@ -61,7 +61,7 @@ def compose(settings: Settings) -> ASGIApp:
             authenticator=TokenAuthenticator(verifier, terms, claims_of_gateway),
             # Signed PUTs lead to S3; at this service no URL is good.
             put_urls=HmacPutUrlSigner(signer),
-            cors_origins=listed(settings.cors_origins),
+            cors_origins=checked_origins(settings.cors_origins),
             loopback_only=False,
             observers=(log_request,),
         ),

@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields
 from typing import Any, get_type_hints
 
 from image_poster.domain.limits import LATEST_KEPT, Limits
-from image_poster.editions import StartError
+from image_poster.editions import StartError, checked_origins
 
 _DEFAULTS = Limits()
 _PREFIX = "IMAGE_POSTER_"
@@ -65,4 +65,5 @@ def read_settings(environment: Mapping[str, str] = os.environ) -> Settings:
             raise StartError(
                 f"{_PREFIX}{field.name.upper()} must be a number, not {text!r}."
             ) from exc
+    checked_origins(given.get("cors_origins", ""))
     return Settings(**given)

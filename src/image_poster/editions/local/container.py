@@ -31,7 +31,7 @@ from image_poster.adapters.vips.pipeline import RenderSettings
 from image_poster.adapters.vips.renderer import VipsImageRenderer
 from image_poster.domain.errors import BusyError
 from image_poster.domain.signing import CursorSigner, Signer
-from image_poster.editions import StartError, listed
+from image_poster.editions import StartError, checked_origins, listed
 from image_poster.editions.local.data_folder import (
     damaged,
     database_path,
@@ -167,7 +167,7 @@ def check_token_key(key: bytes) -> None:
 def _cors_origins(settings: Settings) -> tuple[str, ...]:
     """Any, by default, where no page can be somebody by merely being on this machine: tokens are no
     cookies, which browsers send along."""
-    return listed(settings.cors_origins) or (("*",) if settings.auth == "jwt" else ())
+    return checked_origins(settings.cors_origins) or (("*",) if settings.auth == "jwt" else ())
 
 
 @asynccontextmanager

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from image_poster.domain.images import ImageFit
 from image_poster.domain.limits import Limits
-from image_poster.editions import StartError
+from image_poster.editions import StartError, checked_origins
 
 Auth = Literal["dev", "jwt"]
 LogFormat = Literal["auto", "json", "console"]
@@ -62,6 +62,7 @@ class Settings:
         for name in _POSITIVE:
             if getattr(self, name) < 1:
                 raise StartError(f"{name} must be at least 1, not {getattr(self, name)}.")
+        checked_origins(self.cors_origins)
         _check_choice("auth", self.auth, Auth)
         _check_choice("image_fit", self.image_fit, ImageFit)
         _check_choice("log_format", self.log_format, LogFormat)
