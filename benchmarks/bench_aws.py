@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import pillow_heif
-import psutil
 import pyvips
 from botocore.config import Config
 from botocore.session import Session
@@ -21,7 +20,7 @@ from PIL import Image as PillowImage
 
 import servers
 from aws_local.emulator import CREDENTIALS, REGION, running_emulator
-from bench_images import peak_bytes
+from bench_images import peak_and_idle_bytes
 from contract.ports.suite import a_comment, a_post
 from image_poster.adapters.dynamodb.boto import BotoTable, encoded_item
 from image_poster.adapters.dynamodb.comments import DynamoCommentCounter, DynamoCommentStore
@@ -30,11 +29,8 @@ from image_poster.adapters.dynamodb.feed import DynamoFeedReader
 from image_poster.adapters.dynamodb.posts import DynamoPostStore
 from image_poster.adapters.dynamodb.schema import post_item, post_key, rank
 from image_poster.adapters.memory import ManualClock
-from image_poster.adapters.vips.pipeline import RenderSettings
-from image_poster.adapters.vips.renderer import VipsImageRenderer
 from image_poster.domain.feed import FeedQuery, FeedSort
 from image_poster.domain.posts import published_post
-from image_poster.ports.images import Workspace
 from report import Found, Line, Skipped
 from sizes import AwsScale, Scale
 from support.dynamodb import FakeTable
@@ -142,14 +138,9 @@ def _largest_images(folder: Path, side: int) -> Line:
 
 
 async def _peak_mb(original: Path, folder: Path) -> float:
-    """Of the image process, and of the one that asks it."""
-    before = set(psutil.Process().children())  # a benchmark before this one left a helper, perhaps
-    renderer = VipsImageRenderer(RenderSettings(), timeout_seconds=120)
-    await renderer.render(Workspace(original, folder))
-    (child,) = set(psutil.Process().children()) - before
-    peaks = peak_bytes(child.pid) + IDLE_LAMBDA_BYTES
-    await renderer.close()
-    return peaks / 1024 / 1024
+    """Of the image's process, the template that it was forked from, and the one that asks."""
+    peak, template = await peak_and_idle_bytes(original, folder)
+    return (peak + template + IDLE_LAMBDA_BYTES) / 1024 / 1024
 
 
 async def _transactions(aws: AwsScale) -> int:

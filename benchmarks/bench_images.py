@@ -1,5 +1,6 @@
 """Images: processor time against vipsthumbnail, peak memory, and the feed beside uploads."""
 
+import asyncio
 import resource
 import shutil
 import subprocess
@@ -13,6 +14,9 @@ import pyvips
 
 import servers
 from data import entries, write_ours
+from image_poster.adapters.vips.protocol import RenderSettings
+from image_poster.adapters.vips.renderer import VipsImageRenderer
+from image_poster.ports.images import Workspace
 from load import Load, run
 from report import Found, Line, Skipped
 from sizes import Scale
@@ -29,14 +33,13 @@ def lines(folder: Path, scale: Scale) -> Iterator[Found]:
     _make_photo(photo, sizes.width, sizes.height)
     write_ours(folder / "data", entries(1000, 10_000))
     with servers.ours(folder / "data", "--image-workers", "1", cores=BOTH_CORES) as (url, pid):
-        _post_and_wait(url, photo)  # the image process is up now
-        child = psutil.Process(pid).children()[0]
-        idle = child.memory_info().rss
-        before = _cpu(child)
+        _post_and_wait(url, photo)  # the template is up now
+        (template,) = psutil.Process(pid).children()
+        before = _cpu(template)
         for _ in range(sizes.runs):
             _post_and_wait(url, photo)
-        ours = (_cpu(child) - before) / sizes.runs
-        peak = peak_bytes(child.pid)
+        ours = (_cpu(template) - before) / sizes.runs
+    peak, idle = asyncio.run(peak_and_idle_bytes(photo, folder))
     if shutil.which("vipsthumbnail"):
         theirs = _vipsthumbnail(photo, folder, sizes.runs)
         yield Line(
@@ -108,8 +111,20 @@ def _post_and_wait(url: str, photo: Path) -> None:
 
 
 def _cpu(process: psutil.Process) -> float:
+    """Of the template and the children that it has reaped: one for each image that is done."""
     times = process.cpu_times()
-    return float(times.user + times.system)
+    return float(sum(times[:4]))
+
+
+async def peak_and_idle_bytes(original: Path, folder: Path) -> tuple[int, int]:
+    """The most memory that an image's process had, and what the template has, which shares it."""
+    before = set(psutil.Process().children())  # a benchmark before this one left a helper, perhaps
+    renderer = VipsImageRenderer(RenderSettings(), timeout_seconds=120)
+    await renderer.render(Workspace(original, folder))
+    (template,) = set(psutil.Process().children()) - before
+    idle = template.memory_info().rss
+    await renderer.close()
+    return renderer.peak_bytes, idle
 
 
 def peak_bytes(pid: int) -> int:

@@ -1,5 +1,9 @@
 """What only shows on AWS itself."""
 
+import os
+import subprocess
+import sys
+
 import httpx
 import pytest
 from botocore.session import get_session
@@ -28,3 +32,24 @@ def test_signed_urls_lead_to_the_region_of_their_bucket(
         *(["uploads-of-somebody.s3.amazonaws.com"] if region == "us-east-1" else []),
     }
     client.close()
+
+
+DUMPABLE = """
+import ctypes
+PR_GET_DUMPABLE = 3
+print(ctypes.CDLL(None).prctl(PR_GET_DUMPABLE), end=" ")
+import image_poster.editions.aws.images
+print(ctypes.CDLL(None).prctl(PR_GET_DUMPABLE))
+"""
+
+
+def test_the_image_lambda_hides_its_credentials_from_its_decoders() -> None:
+    """What is not dumpable has no /proc/PID/environ for others of its user (proc(5))."""
+    done = subprocess.run(
+        [sys.executable, "-c", DUMPABLE],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, **CREDENTIALS, "AWS_DEFAULT_REGION": "eu-central-1"},
+    )
+    assert done.stdout == "1 0\n"

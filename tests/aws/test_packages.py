@@ -139,10 +139,17 @@ def modules(folder: Path) -> set[str]:
 RENDER = """
 import sys
 sys.path.insert(0, sys.argv[1])
+import asyncio
 from pathlib import Path
-from image_poster.adapters.vips.pipeline import RenderSettings, render
-for name in sys.argv[2:]:
-    print(render(Path(name), Path(name).parent, RenderSettings()).large)
+from image_poster.adapters.vips.protocol import RenderSettings
+from image_poster.adapters.vips.renderer import VipsImageRenderer
+from image_poster.ports.images import Workspace
+async def render():
+    renderer = VipsImageRenderer(RenderSettings())
+    for name in sys.argv[2:]:
+        print((await renderer.render(Workspace(Path(name), Path(name).parent))).large)
+    await renderer.close()
+asyncio.run(render())
 """
 
 

@@ -145,6 +145,7 @@ def test_the_doctor_finds_what_is_wrong(tmp_path: Path, photo: Path) -> None:
         healthy = shell.run("doctor", *data).stdout
         assert "BAD" not in healthy
         assert "one is running here" in healthy
+        assert re.search(r"ok\s+sandbox\s+in force: an empty environment, .*, seccomp", healthy)
     (lost,) = (tmp_path / "data" / "renditions").rglob(f"{post['id']}.600.jpg")
     lost.unlink()
     sick = shell.run("doctor", *data, code=1).stdout

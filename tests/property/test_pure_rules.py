@@ -116,7 +116,10 @@ class FakeRequest:
     """A request whose body comes in given pieces."""
 
     def __init__(self, pieces: list[bytes]) -> None:
-        self.headers = {"content-length": str(sum(map(len, pieces)))}
+        self.headers = {
+            "content-length": str(sum(map(len, pieces))),
+            "content-type": "multipart/form-data; boundary=b0undary",
+        }
         self.content_type = ("multipart/form-data", {"boundary": "b0undary"})
         self._pieces = pieces
 

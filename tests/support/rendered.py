@@ -5,9 +5,10 @@ from pathlib import Path
 
 from PIL import Image
 
-from image_poster.adapters.vips.pipeline import RenderSettings, render
+from image_poster.adapters.vips.protocol import RenderSettings
 from image_poster.domain.images import RenderedImage
 from support import samples
+from support.rendering import render_file
 
 
 class Made:
@@ -16,7 +17,7 @@ class Made:
     def __init__(self, folder: Path, content: bytes, settings: RenderSettings) -> None:
         original = folder / "original"
         original.write_bytes(content)
-        self.facts: RenderedImage = render(original, folder, settings)
+        self.facts: RenderedImage = render_file(original, folder, settings)
         self.small_bytes = (folder / "600.jpg").read_bytes()
         self.large_bytes = (folder / "1600.jpg").read_bytes()
         self.small = samples.opened(self.small_bytes)

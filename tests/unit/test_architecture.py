@@ -11,8 +11,9 @@ from importlinter.cli import lint_imports
 PACKAGE = Path(__file__).parents[2] / "src" / "image_poster"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 # 130 when the house was redrawn; since then a room each for what came: backup, CORS, texts of
-# forms, reservations, edits, image headers, boxes of HEIF, BMP.
-MAX_FUNCTION_LINES, MAX_FILE_LINES, MAX_FILES = 40, 360, 138
+# forms, reservations, edits, image headers, boxes of HEIF, BMP, and the decoders' template,
+# protocol, confinement and system calls.
+MAX_FUNCTION_LINES, MAX_FILE_LINES, MAX_FILES = 40, 360, 142
 LONG = {"memory.py", "errors.py"}  # all fakes; the one table
 
 

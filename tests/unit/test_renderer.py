@@ -6,17 +6,16 @@ import signal
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import BinaryIO
 
 import psutil
 import pytest
 
-from image_poster.adapters.vips import renderer as module
-from image_poster.adapters.vips.pipeline import RenderSettings
+from image_poster.adapters.vips.protocol import RenderSettings
 from image_poster.adapters.vips.renderer import VipsImageRenderer
 from image_poster.domain.images import ImageRejectedError, ImageWorkFailedError
 from image_poster.ports.images import Workspace
 from support import samples
+from support.attacks import is_running, order, templates
 
 pytestmark = pytest.mark.anyio
 
@@ -34,157 +33,182 @@ async def renderer() -> AsyncIterator[VipsImageRenderer]:
     await made.close()
 
 
+@pytest.fixture
+async def attacked() -> AsyncIterator[VipsImageRenderer]:
+    """A renderer whose decoders do what the image tells them to do."""
+    made = VipsImageRenderer(
+        RenderSettings(), children=2, timeout_seconds=30, module="support.hostile"
+    )
+    yield made
+    await made.close()
+
+
 def work_on(folder: Path, content: bytes) -> Workspace:
+    folder.mkdir(exist_ok=True)
     original = folder / "original"
     original.write_bytes(content)
     return Workspace(original, folder)
 
 
-async def test_images_are_rendered_one_after_the_other_by_one_process(
+async def a_child_at_work() -> psutil.Process:
+    """The one child of the one template, once it is there."""
+    async with asyncio.timeout(20):
+        while True:
+            if children := [child for template in templates() for child in template.children()]:
+                return children[0]
+            await asyncio.sleep(0.005)
+
+
+async def gone(pid: int) -> None:
+    async with asyncio.timeout(10):
+        while is_running(pid):
+            await asyncio.sleep(0.005)
+
+
+async def test_each_image_has_a_process_of_its_own_and_one_template_starts_them(
     renderer: VipsImageRenderer, tmp_path: Path
 ) -> None:
     for _ in range(3):
         rendered = await renderer.render(work_on(tmp_path, samples.jpeg()))
         assert rendered.small.width == 600
-    assert len(renderer._idle) == 1
+        (template,) = templates()
+        assert template.children() == []
+        assert template.num_threads() == 1
 
 
-async def test_a_rejected_image_says_why_and_its_process_goes_on(
+async def test_a_rejected_image_says_why_and_the_next_is_rendered(
     renderer: VipsImageRenderer, tmp_path: Path
 ) -> None:
     with pytest.raises(ImageRejectedError) as refused:
         await renderer.render(work_on(tmp_path, samples.bomb()))
     assert refused.value.code == "image_too_large"
     await renderer.render(work_on(tmp_path, samples.jpeg()))
-    assert len(renderer._idle) == 1
+    assert len(templates()) == 1
 
 
 @pytest.mark.parametrize("signal_number", [signal.SIGKILL, signal.SIGSEGV, signal.SIGTERM])
-async def test_an_idle_process_that_was_killed_is_noticed_at_once(
+async def test_an_idle_template_that_was_killed_is_noticed_at_once(
     renderer: VipsImageRenderer, tmp_path: Path, signal_number: int
 ) -> None:
-    """Whether the loop has heard of its end or not: the image goes on with a new process."""
-    for _ in range(3):
+    """Whether the loop has heard of its end or not: the image goes on with a new one."""
+    for waits in (False, True, False):
         await renderer.render(work_on(tmp_path, samples.jpeg()))
-        killed = renderer._idle[0]
-        os.kill(killed.pid, signal_number)
+        (killed,) = templates()
+        killed.send_signal(signal_number)
+        if waits:
+            await gone(killed.pid)
         assert (await renderer.render(work_on(tmp_path, samples.jpeg()))).small.width == 600
-        assert killed not in renderer._idle
-        os.kill(renderer._idle[0].pid, signal_number)
-        await renderer._idle[0].wait()
-        assert (await renderer.render(work_on(tmp_path, samples.jpeg()))).small.width == 600
+        assert killed not in templates()
 
 
-async def test_all_idle_processes_that_were_killed_are_noticed(
+async def test_a_stopped_template_that_is_killed_later_is_noticed(
     renderer: VipsImageRenderer, tmp_path: Path
 ) -> None:
-    for name in ("one", "other"):
-        (tmp_path / name).mkdir()
-    await asyncio.gather(
-        *(renderer.render(work_on(tmp_path / name, samples.jpeg())) for name in ("one", "other"))
-    )
-    assert len(renderer._idle) == 2
-    for child in renderer._idle:
-        os.kill(child.pid, signal.SIGKILL)
-        await child.wait()
-    assert (await renderer.render(work_on(tmp_path, samples.jpeg()))).small.width == 600
-    assert len(renderer._idle) == 1
+    """It dies with the request in its hands, and nobody has begun with the image."""
+    await renderer.render(work_on(tmp_path, samples.jpeg()))
+    (template,) = templates()
+    template.suspend()
+    running = asyncio.create_task(renderer.render(work_on(tmp_path, samples.jpeg())))
+    await asyncio.sleep(0)
+    template.kill()
+    assert (await running).small.width == 600
 
 
-async def test_a_image_whose_process_was_killed_at_work_goes_on_at_once(
-    renderer: VipsImageRenderer, tmp_path: Path
+@pytest.mark.parametrize("whom", ["the child", "the template"])
+async def test_an_image_whose_process_was_killed_at_work_goes_on_at_once(
+    attacked: VipsImageRenderer, tmp_path: Path, whom: str
 ) -> None:
-    os.mkfifo(tmp_path / "original")
-    running = asyncio.create_task(renderer.render(Workspace(tmp_path / "original", tmp_path)))
-    with await opened_by_a_child(tmp_path / "original"):
-        await kill_children()
-    with await opened_by_a_child(tmp_path / "original") as pipe:
-        pipe.write(b"no image" * 10)
+    work = work_on(tmp_path, order("hang"))
+    running = asyncio.create_task(attacked.render(work))
+    child = await a_child_at_work()
+    work.original.write_bytes(order("lie about the reason", "image_unreadable"))
+    (child if whom == "the child" else templates()[0]).kill()
     with pytest.raises(ImageRejectedError):
         await running
+    await gone(child.pid)
 
 
-async def test_a_image_that_ends_its_process_each_time_is_told(
-    renderer: VipsImageRenderer, tmp_path: Path
+@pytest.mark.parametrize(("how", "code"), [("segv", -signal.SIGSEGV), ("abort", -signal.SIGABRT)])
+async def test_an_image_that_crashes_its_process_each_time_is_told(
+    attacked: VipsImageRenderer, tmp_path: Path, how: str, code: int
 ) -> None:
-    os.mkfifo(tmp_path / "original")
-    running = asyncio.create_task(renderer.render(Workspace(tmp_path / "original", tmp_path)))
-    for _ in range(2):
-        with await opened_by_a_child(tmp_path / "original"):
-            await kill_children()
-    with pytest.raises(ImageWorkFailedError, match="ended with code -9"):
-        await running
-    assert renderer._idle == []
+    with pytest.raises(ImageWorkFailedError, match=f"ended with code {code}"):
+        await attacked.render(work_on(tmp_path, order("crash", how)))
+    assert len(templates()) == 1
 
 
-async def opened_by_a_child(pipe: Path) -> BinaryIO:
-    """The end to write to of a named pipe, once a child has opened the other: it is at work."""
-    return await asyncio.to_thread(pipe.open, "wb")
-
-
-async def kill_children() -> None:
-    """Kill them and wait until they are dead; their parent reaps them itself."""
-    for child in psutil.Process().children():
-        child.kill()
-        while is_running(child.pid):
-            await asyncio.sleep(0.001)
-
-
-async def test_a_process_that_hangs_is_ended(tmp_path: Path) -> None:
-    hasty = VipsImageRenderer(RenderSettings(), timeout_seconds=0.5)
-    os.mkfifo(tmp_path / "original")  # reading it never ends
+@pytest.mark.parametrize("attack", ["hang", "begin with nothing"])
+async def test_a_process_that_hangs_is_ended(tmp_path: Path, attack: str) -> None:
+    hasty = VipsImageRenderer(RenderSettings(), timeout_seconds=0.5, module="support.hostile")
     with pytest.raises(ImageWorkFailedError, match="within"):
-        await hasty.render(Workspace(tmp_path / "original", tmp_path))
-    assert hasty._idle == []
+        await hasty.render(work_on(tmp_path, order(attack)))
+    (template,) = templates()
+    assert template.children() == []
     await hasty.close()
 
 
-async def test_a_bad_image_does_not_block_the_others(tmp_path: Path) -> None:
-    two = VipsImageRenderer(RenderSettings(), children=2, timeout_seconds=30)
-    for name in ("stuck", "good"):
-        (tmp_path / name).mkdir()
-    os.mkfifo(tmp_path / "stuck" / "original")
-    stuck = asyncio.create_task(
-        two.render(Workspace(tmp_path / "stuck" / "original", tmp_path / "stuck"))
-    )
-    await two.render(work_on(tmp_path / "good", samples.jpeg()))
+async def test_a_bad_image_does_not_block_the_others(
+    attacked: VipsImageRenderer, tmp_path: Path
+) -> None:
+    stuck = asyncio.create_task(attacked.render(work_on(tmp_path / "stuck", order("hang"))))
+    child = await a_child_at_work()
+    with pytest.raises(ImageWorkFailedError, match="ended with code 7"):
+        await attacked.render(work_on(tmp_path / "other", order("exit", "7")))
     assert not stuck.done()
     stuck.cancel()
     with pytest.raises(asyncio.CancelledError):
         await stuck
-    await two.close()
+    assert not is_running(child.pid)
 
 
-async def test_no_process_outlives_its_parent() -> None:
-    """A child whose parent is killed ends by itself, since its input ends."""
-    script = (
-        "import asyncio, sys\n"
-        "from image_poster.adapters.vips.renderer import _start\n"
-        "async def main():\n"
-        "    child = await _start()\n"
-        "    print(child.pid, flush=True)\n"
-        "    await asyncio.sleep(60)\n"
-        "asyncio.run(main())\n"
-    )
-    parent = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", script, stdout=asyncio.subprocess.PIPE
-    )
-    assert parent.stdout is not None
-    child = int(await parent.stdout.readline())
+async def test_closing_ends_what_is_at_work(attacked: VipsImageRenderer, tmp_path: Path) -> None:
+    running = asyncio.create_task(attacked.render(work_on(tmp_path, order("hang"))))
+    child = await a_child_at_work()
+    running.cancel()
+    await attacked.close()
+    assert not is_running(child.pid)
+    assert templates() == []
+
+
+PARENT = """
+import asyncio, sys
+from pathlib import Path
+from image_poster.adapters.vips.protocol import RenderSettings
+from image_poster.adapters.vips.renderer import VipsImageRenderer
+from image_poster.ports.images import Workspace
+async def main():
+    renderer = VipsImageRenderer(RenderSettings(), module="support.hostile")
+    folder = Path(sys.argv[1])
+    await renderer.render(Workspace(folder / "original", folder))
+asyncio.run(main())
+"""
+
+
+async def test_no_process_outlives_the_server(tmp_path: Path) -> None:
+    """Killed as by the OOM killer, in the middle of an image."""
+    work_on(tmp_path, order("hang"))
+    environment = {"PYTHONPATH": os.pathsep.join(sys.path)}
+    parent = psutil.Popen([sys.executable, "-c", PARENT, str(tmp_path)], env=environment)
+    async with asyncio.timeout(20):
+        while len(family := parent.children(recursive=True)) < 2:
+            await asyncio.sleep(0.005)
     parent.kill()
-    await parent.wait()
-    async with asyncio.timeout(10):
-        while is_running(child):
-            await asyncio.sleep(0.02)
+    parent.wait()
+    for process in family:
+        await gone(process.pid)
 
 
-def is_running(pid: int) -> bool:
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except FileNotFoundError:
-        return False
-    return state != "Z"
+async def test_a_module_in_the_folder_where_the_server_was_started_is_none_of_ours(
+    renderer: VipsImageRenderer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "pyvips.py").write_text("raise SystemExit('a stranger')")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend("")
+    assert (await renderer.render(work_on(tmp_path / "work", samples.jpeg()))).small.width == 600
 
 
-def test_the_renderer_asks_for_one_thread_a_image() -> None:
-    assert module._ENVIRONMENT == {"VIPS_CONCURRENCY": "1"}
+async def test_a_process_that_cannot_be_started_is_our_fault(tmp_path: Path) -> None:
+    renderer = VipsImageRenderer(RenderSettings(), module="support.no_such_module")
+    with pytest.raises(ImageWorkFailedError, match="no process"):
+        await renderer.render(work_on(tmp_path, samples.jpeg()))
+    await renderer.close()

@@ -9,6 +9,7 @@ from prometheus_client import (
     CONTENT_TYPE_LATEST,
     CollectorRegistry,
     Counter,
+    Gauge,
     Histogram,
     generate_latest,
     multiprocess,
@@ -36,6 +37,13 @@ images = Counter(
     "image_poster_images",
     "Image work done, by how it ended.",
     ("outcome",),
+    registry=_registry,
+)
+sandbox = Gauge(
+    "image_poster_sandbox",
+    "Whether this confines the processes that decode images: 1, or 0 where the kernel lacks it.",
+    ("measure",),
+    multiprocess_mode="min",
     registry=_registry,
 )
 

@@ -192,6 +192,14 @@ def test_metrics_count_requests_by_route(api: Api) -> None:
 
 
 @pytest.mark.where(one_machine=True)
+def test_metrics_tell_what_confines_decoders(api: Api) -> None:
+    api.ready(someone())
+    metrics = api.get("/metrics").text
+    for measure in ("no_new_privs", "Landlock", "seccomp"):
+        assert f'image_poster_sandbox{{measure="{measure}"}} 1.0' in metrics
+
+
+@pytest.mark.where(one_machine=True)
 def test_invented_methods_make_no_new_series(api: Api) -> None:
     for number in range(3):
         assert api.send(f"FOO{number}", "/posts").status_code == 405

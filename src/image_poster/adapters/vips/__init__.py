@@ -1,8 +1,16 @@
-"""Image work with libvips (Pillow for BMP, pillow-heif for HEIC), each worker in a process of its
-own.
+"""Image work with libvips (Pillow for BMP, pillow-heif for HEIC), each image in a process of its
+own that is confined to it (docs/decisions/0020).
 
-renderer    `ImageRenderer`: a few child processes, one image each at a time, watched
-child       what runs in such a process
-pipeline    decode once, make both renditions
-decoders    open an image of each format, its size checked before its pixels are decoded
+In the server:
+renderer      `ImageRenderer`: asks for a child an image, and watches it
+protocol      what server, template and child say to each other, and what the server believes
+selftest      whether each format is read here, and what confines its decoder
+
+In the template process and its children:
+template      imports everything, opens nothing, forks a child an image
+child         the child's life: confine, ask for memory, work, answer
+confinement   resource limits, no_new_privs, Landlock
+seccomp       the filter of system calls
+pipeline      decode once, make both renditions
+decoders      open an image of each format, its size checked before its pixels are decoded
 """

@@ -1,83 +1,58 @@
-"""What runs in a renderer's child process: one request a line in; `begun` and one answer, a line
-each, out.
+"""What runs in the child of one image, from the fork to its end.
 
-A process of its own, since a decoder that crashes, hangs or eats memory then costs one image and
-nothing else (docs/decisions/0005). It ends when its standard input does, so none outlives its
-parent, however that died.
+It confines itself before it reads a byte, learns from the header what the image will take, waits
+until the server has that memory for it, and only then lets a decoder begin
+(docs/decisions/0020).
 """
 
-import contextlib
 import os
-import signal
-import sys
-from pathlib import Path
+from collections.abc import Callable
 
-import msgspec
-import pyvips
+from image_poster.adapters.vips import confinement
+from image_poster.adapters.vips.protocol import GO_ON, Descriptors, Message, RenderSettings, line_of
+from image_poster.domain.images import ImageRejectedError, ImageWorkFailedError
 
-from image_poster.adapters.vips.pipeline import RenderSettings, render
-from image_poster.domain.images import ImageRejectedError, RenderedImage
+# Beside what an image takes: the stacks and arenas of threads, which are reserved, not used.
+_RESERVED_BYTES = 320_000_000
+_MAX_TEXT = 1000
 
-# Requests are answered first, images after: the children yield the processor to the server.
-_NICENESS = 10
-# Said before an image is opened: if the process ends after it, that may be the image's fault.
-BEGUN = b"begun\n"
-# The parent ends a child that takes too long; this is for a child whose parent is gone.
-_ALARM_SECONDS = 300
+AwaitMemory = Callable[[int], None]
+# Renders an image; it calls the third argument with the bytes that it needs before it decodes.
+Work = Callable[[Descriptors, RenderSettings, AwaitMemory], Message]
 
 
-class RenderRequest(msgspec.Struct, frozen=True):
-    """One image to render; paths are local."""
+def run(work: Work, given: Descriptors, settings: RenderSettings, parent: int) -> None:
+    """Do the work of one image, confined, and say what came of it. The caller ends the process.
 
-    original: str
-    folder: str
-    settings: RenderSettings
+    `parent` is the process id of the template: if that is gone, so is this process.
+    """
+    confinement.end_with_parent(parent)
+    os.setsid()
+    mapped = confinement.mapped_bytes() + _RESERVED_BYTES
+    found = confinement.confine(settings.cpu_seconds, mapped + settings.memory_bytes)
+
+    def await_memory(needs: int) -> None:
+        _say(given.answers, Message(needs=needs, confinement=found))
+        if os.read(given.answers, len(GO_ON)) != GO_ON:
+            os._exit(0)  # nobody waits for this image any more
+        confinement.bound_address_space(mapped + needs)
+
+    _say(given.answers, _answer(work, given, settings, await_memory))
 
 
-class RenderAnswer(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Exactly one of the three: what was made, why the image was rejected, or what broke."""
-
-    rendered: RenderedImage | None = None
-    rejected: tuple[str, str] | None = None
-    broke: str | None = None
-
-
-def answer(request: RenderRequest) -> RenderAnswer:
-    """Render, and put whatever happens into the answer."""
+def _answer(
+    work: Work, given: Descriptors, settings: RenderSettings, await_memory: AwaitMemory
+) -> Message:
+    """What the work came to; whatever it raises becomes a message."""
     try:
-        rendered = render(Path(request.original), Path(request.folder), request.settings)
+        return work(given, settings, await_memory)
     except ImageRejectedError as exc:
-        return RenderAnswer(rejected=(exc.code, exc.detail))
-    except Exception as exc:  # noqa: BLE001 - the parent decides what to do about it
-        return RenderAnswer(broke=f"{type(exc).__name__}: {exc}")
-    return RenderAnswer(rendered=rendered)
+        return Message(rejected=(exc.code, exc.detail[:_MAX_TEXT]))
+    except ImageWorkFailedError as exc:
+        return Message(broke=str(exc)[:_MAX_TEXT])
+    except Exception as exc:  # noqa: BLE001 - the server decides what to do about it
+        return Message(broke=f"{type(exc).__name__}: {exc}"[:_MAX_TEXT])
 
 
-def main() -> None:
-    """Serve until standard input ends."""
-    os.nice(_NICENESS)
-    _be_the_first_to_go()
-    pyvips.cache_set_max(0)  # each image comes once
-    decoder = msgspec.json.Decoder(RenderRequest)
-    for line in sys.stdin.buffer:
-        signal.alarm(_ALARM_SECONDS)
-        _say(BEGUN)
-        _say(msgspec.json.encode(answer(decoder.decode(line))) + b"\n")
-        signal.alarm(0)
-
-
-def _be_the_first_to_go() -> None:
-    """When memory runs out, the kernel ends a child and not the server (proc(5), Linux only)."""
-    with contextlib.suppress(OSError):
-        Path("/proc/self/oom_score_adj").write_text("1000")
-
-
-def _say(line: bytes) -> None:
-    try:
-        os.write(sys.stdout.fileno(), line)
-    except BrokenPipeError:
-        sys.exit()  # the parent is gone, and what was made with it
-
-
-if __name__ == "__main__":
-    main()
+def _say(answers: int, message: Message) -> None:
+    os.write(answers, line_of(message))

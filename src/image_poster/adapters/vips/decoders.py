@@ -70,9 +70,8 @@ class Decoded(NamedTuple):
 
 
 def decode(descriptor: int, max_pixels: int) -> Decoded:
-    """Decode the first frame of the file once; the descriptor is at its beginning. Raises
-    `ImageRejectedError`."""
-    found = sniff(os.read(descriptor, SNIFF_BYTES))
+    """Decode the first frame of the file once. Raises `ImageRejectedError`."""
+    found = sniff(os.pread(descriptor, SNIFF_BYTES, 0))
     if found is None:
         raise ImageRejectedError("image_unreadable", "This is no image in a format that we read.")
     _allow_only(found)

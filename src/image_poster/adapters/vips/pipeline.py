@@ -1,15 +1,12 @@
 """Both renditions and the placeholder of one image, from one decode."""
 
-from pathlib import Path
-
 import blurhash
-import msgspec
 import pyvips
 
+from image_poster.adapters.vips.child import AwaitMemory
 from image_poster.adapters.vips.decoders import decode, rejected
+from image_poster.adapters.vips.protocol import Descriptors, Message, RenderSettings
 from image_poster.domain.images import (
-    RENDITION_LARGE,
-    RENDITION_SMALL,
     SMALL_SIDE,
     ImageFit,
     RenderedImage,
@@ -22,31 +19,35 @@ _PLACEHOLDER_SIDE = 24
 _JPEG = {"Q": 82, "interlace": True, "optimize_coding": True, "keep": "none"}
 
 
-class RenderSettings(msgspec.Struct, frozen=True):
-    """How images are made; `max_pixels` counts width times height of the source."""
+def work(given: Descriptors, settings: RenderSettings, await_memory: AwaitMemory) -> Message:
+    """What a child does with its image. Raises `ImageRejectedError`, `ImageWorkFailedError`."""
+    pyvips.cache_set_max(0)  # each image comes once
+    await_memory(settings.memory_bytes)
+    return Message(rendered=render(given, settings))
 
-    fit: ImageFit = "cover"
-    max_pixels: int = 100_000_000
 
-
-def render(original: Path, folder: Path, settings: RenderSettings) -> RenderedImage:
-    """Write both renditions of `original` into `folder`. Raises `ImageRejectedError`."""
-    with original.open("rb") as file:
-        decoded = decode(file.fileno(), settings.max_pixels)
-        try:
-            # Here the pixels are read, once; all that follows works on this small image.
-            working = _opaque_srgb(decoded.image).copy_memory()
-        except pyvips.Error as exc:
-            raise rejected(exc) from exc
+def render(given: Descriptors, settings: RenderSettings) -> RenderedImage:
+    """Write both renditions of `given.original`. Raises `ImageRejectedError`,
+    `ImageWorkFailedError`."""
+    decoded = decode(given.original, settings.max_pixels)
+    try:
+        # Here the pixels are read, once; all that follows works on this small image.
+        working = _opaque_srgb(decoded.image).copy_memory()
+    except pyvips.Error as exc:
+        raise rejected(exc) from exc
     small = _small(working, settings.fit)
     large = _resized(working, large_size(decoded.source))
-    small.jpegsave(str(folder / f"{RENDITION_SMALL}.jpg"), **_JPEG)
-    large.jpegsave(str(folder / f"{RENDITION_LARGE}.jpg"), **_JPEG)
+    _write(small, given.small)
+    _write(large, given.large)
     return RenderedImage(
         small=Size(small.width, small.height),
         large=Size(large.width, large.height),
         placeholder=_placeholder(small),
     )
+
+
+def _write(image: pyvips.Image, descriptor: int) -> None:
+    image.jpegsave_target(pyvips.Target.new_to_descriptor(descriptor), **_JPEG)
 
 
 def _opaque_srgb(image: pyvips.Image) -> pyvips.Image:

@@ -1,16 +1,20 @@
-"""Whether each format can really be read here: a tiny image of each is made, or in the case of
-HEIC kept, and decoded."""
+"""Whether each format can really be read here, and what confines its decoder: a tiny image of each
+is made, or in the case of HEIC kept, and rendered as the images of users are."""
 
 import tempfile
 from base64 import b64decode
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import pyvips
 from PIL import Image as PillowImage
 
-from image_poster.adapters.vips.decoders import decode
-from image_poster.domain.images import ImageFormat, ImageRejectedError
+from image_poster.adapters.vips.confinement import Confinement
+from image_poster.adapters.vips.protocol import RenderSettings
+from image_poster.adapters.vips.renderer import VipsImageRenderer
+from image_poster.domain.images import ImageFormat, ImageRejectedError, ImageWorkFailedError
+from image_poster.ports.images import Workspace
 
 _SIDE = 16
 # 16 x 16 pixels of grey, made once with pillow-heif: only tests encode HEIC, since the encoder is
@@ -26,18 +30,33 @@ _HEIC = (
 )
 
 
-def unreadable_formats() -> list[str]:
-    """The formats that cannot be decoded on this machine, by name."""
-    with tempfile.TemporaryDirectory() as folder:
-        return [name for name in ImageFormat if not _is_read(name, Path(folder, name.name))]
+class SelfTest(NamedTuple):
+    """The formats that cannot be decoded on this machine, by name, and what confined the decoders;
+    None if not one process could be had."""
+
+    unreadable: list[str]
+    confinement: Confinement | None
 
 
-def _is_read(image_format: ImageFormat, path: Path) -> bool:
+async def self_test() -> SelfTest:
+    """Render one image of each format."""
+    renderer = VipsImageRenderer(RenderSettings(max_pixels=_SIDE * _SIDE))
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            found = [
+                str(name) for name in ImageFormat if not await _is_read(renderer, name, folder)
+            ]
+    finally:
+        await renderer.close()
+    return SelfTest(found, renderer.confinement)
+
+
+async def _is_read(renderer: VipsImageRenderer, image_format: ImageFormat, folder: str) -> bool:
+    path = Path(folder, image_format.name)
     try:
         SAMPLES[image_format](path)
-        with path.open("rb") as file:
-            decode(file.fileno(), _SIDE * _SIDE).image.copy_memory()
-    except (ImageRejectedError, pyvips.Error, OSError):
+        await renderer.render(Workspace(path, path.parent))
+    except (ImageRejectedError, ImageWorkFailedError, pyvips.Error, OSError):
         return False
     return True
 

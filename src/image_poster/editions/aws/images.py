@@ -12,7 +12,8 @@ from typing import Any
 import structlog
 
 from image_poster.adapters.s3.schema import post_id_of
-from image_poster.adapters.vips.pipeline import RenderSettings
+from image_poster.adapters.vips.confinement import hide_from_others
+from image_poster.adapters.vips.protocol import RenderSettings
 from image_poster.adapters.vips.renderer import VipsImageRenderer
 from image_poster.editions.aws import container
 from image_poster.editions.aws.settings import read_settings
@@ -25,7 +26,10 @@ _renderer = VipsImageRenderer(
     RenderSettings(max_pixels=_settings.image_pixels), timeout_seconds=_settings.image_seconds
 )
 _publisher = container.image_publisher(_settings, _renderer)
-# One loop for all invocations: the image process, which is kept, belongs to it.
+# Our credentials are in our environment, which /proc would show to a decoder that was taken over,
+# on a kernel that cannot confine it. Its own environment has none (adapters/vips/renderer).
+hide_from_others()
+# One loop for all invocations: the template process, which is kept, belongs to it.
 _loop = asyncio.new_event_loop()
 cold_start.over()
 
@@ -50,6 +54,7 @@ async def _work(post_id: str) -> None:
         "image work done",
         service="image",
         outcome=status or "deleted",
+        sandbox=str(_renderer.confinement),
         Images=1,
         _aws=emf(Images="Count"),
     )

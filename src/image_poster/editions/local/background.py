@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 import structlog
 from litestar.types import ASGIApp
 
+from image_poster.adapters.vips.renderer import VipsImageRenderer
 from image_poster.editions.local.container import Container, open_container
 from image_poster.editions.local.settings import Settings
 from image_poster.http import metrics
@@ -43,7 +44,7 @@ async def running(settings: Settings, *, started_ms: int, sweeps: bool) -> Async
     async with open_container(settings) as container:
         renderer = container.renderer()
         runner = container.job_runner(renderer)
-        work = [do_image_work(runner) for _ in range(settings.image_workers)]
+        work = [do_image_work(runner, renderer) for _ in range(settings.image_workers)]
         if sweeps:
             work += [purge_deleted(container.sweeper), sweep(container, started_ms)]
         tasks = [asyncio.create_task(each) for each in work]
@@ -66,7 +67,7 @@ async def forever(name: str, step: Callable[[], Awaitable[None]]) -> None:
             await asyncio.sleep(_FAULT_PAUSE_SECONDS)
 
 
-async def do_image_work(runner: JobRunner) -> None:
+async def do_image_work(runner: JobRunner, renderer: VipsImageRenderer) -> None:
     """Do image work as it comes due, one image after the other."""
 
     async def step() -> None:
@@ -75,6 +76,9 @@ async def do_image_work(runner: JobRunner) -> None:
             await asyncio.sleep(_JOB_POLL_SECONDS)
             return
         metrics.images.labels(done.outcome).inc()
+        if renderer.confinement is not None:
+            for measure, found in renderer.confinement.measures.items():
+                metrics.sandbox.labels(measure).set(found)
         if done.error is not None:
             _log.error(
                 "image work broke", post=done.post_id, outcome=done.outcome, error=done.error

@@ -27,7 +27,7 @@ from image_poster.adapters.sqlite.jobs import SqliteJobQueue
 from image_poster.adapters.sqlite.posts import SqlitePostStore, SqliteTombstoneQueue
 from image_poster.adapters.sqlite.schema import SchemaTooNewError
 from image_poster.adapters.sqlite.uploads import SqliteUploadRecordStore
-from image_poster.adapters.vips.pipeline import RenderSettings
+from image_poster.adapters.vips.protocol import RenderSettings
 from image_poster.adapters.vips.renderer import VipsImageRenderer
 from image_poster.domain.errors import BusyError
 from image_poster.domain.signing import CursorSigner, Signer

@@ -2,7 +2,7 @@
 
 import shutil
 import sqlite3
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, TypeVar
@@ -10,7 +10,7 @@ from typing import NamedTuple, TypeVar
 import uvloop
 
 from image_poster.adapters.oidc import new_key, own_token
-from image_poster.adapters.vips.selftest import unreadable_formats
+from image_poster.adapters.vips.selftest import SelfTest, self_test
 from image_poster.domain.errors import ImageNotFoundError
 from image_poster.domain.images import RENDITIONS
 from image_poster.editions import StartError
@@ -91,7 +91,7 @@ def examine(settings: Settings) -> list[Finding]:
         _disk(settings.data_dir),
         _server(settings.data_dir),
         database,
-        _formats(),
+        *_image_work(uvloop.run(self_test())),
         # What is in a damaged database would be guessed at, and opening it might write.
         *(_with_container(settings, _contents) if database.well else ()),
     ]
@@ -140,11 +140,16 @@ def _database(path: Path) -> Finding:
     return Finding("database", verdict == "ok", f"quick_check: {verdict}")
 
 
-def _formats() -> Finding:
-    missing = unreadable_formats()
+def _image_work(tested: SelfTest) -> Iterator[Finding]:
+    missing, confinement = tested.unreadable, tested.confinement
     if missing:
-        return Finding("formats", well=False, remark="cannot read " + ", ".join(missing))
-    return Finding("formats", well=True, remark="all are read")
+        yield Finding("formats", well=False, remark="cannot read " + ", ".join(missing))
+    else:
+        yield Finding("formats", well=True, remark="all are read")
+    if confinement is None:
+        yield Finding("sandbox", well=False, remark="no image process could be started")
+    else:
+        yield Finding("sandbox", confinement.is_tight, str(confinement))
 
 
 async def _contents(container: Container) -> list[Finding]:

@@ -1,0 +1,18 @@
+"""Image work without its processes: what it makes of some bytes, in this one."""
+
+from pathlib import Path
+
+from image_poster.adapters.vips.pipeline import render
+from image_poster.adapters.vips.protocol import Descriptors, RenderSettings
+from image_poster.domain.images import RENDITION_LARGE, RENDITION_SMALL, RenderedImage
+
+
+def render_file(original: Path, folder: Path, settings: RenderSettings) -> RenderedImage:
+    """Write both renditions of `original` into `folder`, with all the rights of the caller."""
+    with (
+        original.open("rb") as source,
+        (folder / f"{RENDITION_SMALL}.jpg").open("wb") as small,
+        (folder / f"{RENDITION_LARGE}.jpg").open("wb") as large,
+    ):
+        given = Descriptors(source.fileno(), small.fileno(), large.fileno(), answers=-1)
+        return render(given, settings)
