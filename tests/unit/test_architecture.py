@@ -13,7 +13,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 # 130 when the house was redrawn; since then a room each for what came: backup, CORS, texts of
 # forms, reservations, edits, image headers, boxes of HEIF, BMP, and the decoders' template,
 # protocol, confinement and system calls.
-MAX_FUNCTION_LINES, MAX_FILE_LINES, MAX_FILES = 40, 360, 142
+MAX_FUNCTION_LINES, MAX_FILE_LINES, MAX_FILES = 40, 360, 143
 LONG = {"memory.py", "errors.py"}  # all fakes; the one table
 
 

@@ -11,12 +11,14 @@ import pyvips
 from PIL import Image as PillowImage
 
 from image_poster.adapters.vips.bmp import pixels_of, read_bmp, read_layout
+from image_poster.adapters.vips.colour import Colour, is_srgb, shrunk_to_srgb
 from image_poster.adapters.vips.header_facts import (
     BadHeaderError,
     Content,
     HeaderFacts,
     read_gif,
     read_jpeg,
+    read_png,
 )
 from image_poster.adapters.vips.isobmff import read_isobmff
 from image_poster.domain.images import (
@@ -137,7 +139,9 @@ def _decode_with_vips(
     _check(header.width, header.height, max_pixels)
     if loader is _LOADERS[ImageFormat.AVIF]:
         # `thumbnail_source` would not know the brand of an animation, and here saves nothing.
-        return _turned(_shrink(header), facts.exif_orientation)
+        return _turned(_shrink(header, facts.colour), facts.exif_orientation)
+    if loader is _LOADERS[ImageFormat.PNG] and not is_srgb(facts.colour):
+        return _by_code_points(header, facts.colour)
     if not _fills_canvas(header, facts):
         return _shrink(_on_white(header, facts))
     source = Size(header.width, header.height)
@@ -232,7 +236,7 @@ def _decode_heic(descriptor: int, max_pixels: int, facts: HeaderFacts) -> Decode
     profile = heif.info.get("icc_profile")
     if profile:
         pixels.set_type(pyvips.GValue.blob_type, _ICC, profile)
-    return _turned(_shrink(pixels), facts.exif_orientation)
+    return _turned(_shrink(pixels, facts.colour), facts.exif_orientation)
 
 
 # By pillow-heif's name of a mode: the type of a sample in libvips, and how many a pixel has.
@@ -280,7 +284,10 @@ def _from_pillow(opened: PillowImage.Image) -> pyvips.Image:
     return pixels.copy(interpretation="srgb")
 
 
-def _shrink(pixels: pyvips.Image) -> Decoded:
+def _shrink(pixels: pyvips.Image, colour: Colour | None = None) -> Decoded:
+    """By the profile if there is one that is of use, else by code points."""
+    if not is_srgb(colour) and not _to_srgb(pixels):
+        return _by_code_points(pixels, colour)
     source = Size(pixels.width, pixels.height)
     target = working_size(source)
     shrunk = _converting(
@@ -290,6 +297,12 @@ def _shrink(pixels: pyvips.Image) -> Decoded:
         ),
     )
     return Decoded(shrunk, source)
+
+
+def _by_code_points(pixels: pyvips.Image, colour: Colour | None) -> Decoded:
+    source = Size(pixels.width, pixels.height)
+    target = working_size(source)
+    return Decoded(shrunk_to_srgb(pixels, target, colour or Colour()), source)
 
 
 def _orientation(image: pyvips.Image) -> int:
@@ -332,6 +345,7 @@ _READERS: dict[ImageFormat, Callable[[Content], HeaderFacts]] = {
     ImageFormat.JPEG: read_jpeg,
     ImageFormat.GIF: read_gif,
     ImageFormat.BMP: read_bmp,
+    ImageFormat.PNG: read_png,
     ImageFormat.HEIC: read_isobmff,
     ImageFormat.AVIF: read_isobmff,
 }

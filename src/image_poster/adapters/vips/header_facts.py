@@ -8,6 +8,7 @@ import mmap
 import struct
 from typing import NamedTuple
 
+from image_poster.adapters.vips.colour import Colour
 from image_poster.domain.images import ImageRejectedError
 
 # Bytes in memory, or a file mapped into it; slices past the end are short.
@@ -31,11 +32,13 @@ class Frame(NamedTuple):
 
 class HeaderFacts(NamedTuple):
     """`frame` is the first of a GIF. `lacks_end` is true of a JPEG without a last marker (EOI).
-    `exif_orientation` is that of a HEIC or AVIF which no transform of its own turns."""
+    `exif_orientation` is that of a HEIC or AVIF which no transform of its own turns; `colour` is
+    what it or a PNG says of its colours in code points."""
 
     frame: Frame | None = None
     lacks_end: bool = False
     exif_orientation: int = 1
+    colour: Colour | None = None
 
 
 def unsupported(kind: str) -> ImageRejectedError:
@@ -154,3 +157,21 @@ def _after_sub_blocks(content: Content, at: int) -> int:
         if length == 0:
             return at
     raise BadHeaderError("an extension without an end")
+
+
+# --- PNG: third edition, section 11.3 ---
+
+
+def read_png(content: Content) -> HeaderFacts:
+    """cICP, which comes before the pixels and wins over all else. Raises `BadHeaderError`."""
+    at = 8
+    for _ in range(_MAX_SEGMENTS):
+        (length,) = unpack(">I", content, at)
+        name = content[at + 4 : at + 8]
+        if name == b"cICP":
+            primaries, transfer = unpack(">BB", content, at + 8)
+            return HeaderFacts(colour=Colour(primaries, transfer))
+        if name in (b"IDAT", b"IEND"):
+            return HeaderFacts()
+        at += 12 + length
+    raise BadHeaderError("too many chunks")

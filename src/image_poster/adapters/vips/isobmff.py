@@ -4,6 +4,7 @@ import struct
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from image_poster.adapters.vips.colour import Colour
 from image_poster.adapters.vips.header_facts import (
     BadHeaderError,
     Content,
@@ -69,10 +70,20 @@ class _Meta:
         kind = self._kinds.get(primary, "")
         if kind in _OTHER_CODECS:
             raise unsupported(f"a HEIF image coded as {_OTHER_CODECS[kind]}")
-        own = {self._property_kind(index) for index in self._associated(primary)}
+        properties = [self._property(index) for index in self._associated(primary)]
+        own = {box.kind for box in properties if box}
         # What turns in the file wins over EXIF, and decoders apply it (23008-12, 6.5.10).
         turned = bool(own & {"irot", "imir"})
-        return HeaderFacts(exif_orientation=1 if turned else self._exif_orientation(primary))
+        orientation = 1 if turned else self._exif_orientation(primary)
+        return HeaderFacts(exif_orientation=orientation, colour=self._colour(properties))
+
+    def _colour(self, properties: list[_Box | None]) -> Colour | None:
+        """By code points (nclx; 14496-12, 12.1.5)."""
+        for box in properties:
+            if box and self._meta[box.start : box.start + 4] == b"nclx" and box.kind == "colr":
+                primaries, transfer = unpack(">HH", self._meta, box.start + 4)
+                return Colour(primaries, transfer)
+        return None
 
     def _full(self, kind: str) -> tuple[int, int, int]:
         """Version, start after version and flags, and end of a box."""
@@ -99,12 +110,12 @@ class _Meta:
         _, start, end = self._top["iprp"]
         return [box for box in _boxes(self._meta, start, end) if box.kind == kind]
 
-    def _property_kind(self, index: int) -> str:
+    def _property(self, index: int) -> _Box | None:
         for container in self._properties("ipco"):
             listed = list(_boxes(self._meta, container.start, container.end))
             if 0 < index <= len(listed):
-                return listed[index - 1].kind
-        return ""
+                return listed[index - 1]
+        return None
 
     def _associated(self, wanted: int) -> Iterator[int]:
         """The numbers, from 1, of an item's properties (23008-12, 9.3)."""

@@ -1,0 +1,211 @@
+"""Colour that no ICC profile tells: code points (nclx, cICP), gAMA and cHRM, and HDR.
+
+All work is done in linear light on the small image, where white is 1.
+"""
+
+from typing import NamedTuple
+
+import pyvips
+
+from image_poster.domain.images import Size
+
+UNSPECIFIED = 2
+_RGB_BANDS = 3
+
+Matrix = list[list[float]]
+
+
+class Colour(NamedTuple):
+    """Code points of ITU-T H.273, tables 2 and 3, or what gAMA and cHRM of PNG say: `gamma` is the
+    exponent of decoding, `chromaticities` are white, red, green, blue as x, y."""
+
+    primaries: int = UNSPECIFIED
+    transfer: int = UNSPECIFIED
+    gamma: float | None = None
+    chromaticities: tuple[float, ...] | None = None
+
+
+_D65, _DCI_WHITE, _WHITE_C = (0.3127, 0.3290), (0.314, 0.351), (0.310, 0.316)
+# H.273, table 2: red, green, blue, white. 5 to 7 are television's, whose stills are shown as sRGB.
+_SRGB = ((0.640, 0.330), (0.300, 0.600), (0.150, 0.060), _D65)
+_PRIMARIES = {
+    4: ((0.670, 0.330), (0.210, 0.710), (0.140, 0.080), _WHITE_C),
+    9: ((0.708, 0.292), (0.170, 0.797), (0.131, 0.046), _D65),
+    11: ((0.680, 0.320), (0.265, 0.690), (0.150, 0.060), _DCI_WHITE),
+    12: ((0.680, 0.320), (0.265, 0.690), (0.150, 0.060), _D65),
+}
+_PQ, _HLG, _LINEAR = 16, 18, 8
+_GAMMAS = {4: 2.2, 5: 2.8}  # H.273, table 3
+
+# ITU-R BT.2408: the white of a page, in an image that can be brighter, has 203 cd/m².
+_WHITE_NITS = 203
+_PQ_NITS, _HLG_NITS = 10_000, 1_000
+# From where on highlights are pressed together: three quarters of white.
+_KNEE = 0.75
+_16_BITS = 65_535
+
+# Bradford: the cone responses by which a white is adapted to another.
+_BRADFORD: Matrix = [
+    [0.8951, 0.2664, -0.1614],
+    [-0.7502, 1.7135, 0.0367],
+    [0.0389, -0.0685, 1.0296],
+]
+
+
+def is_srgb(colour: Colour | None) -> bool:
+    """Whether pixels can be shown as they are."""
+    return colour is None or (
+        colour.primaries not in _PRIMARIES
+        and colour.transfer not in {_PQ, _HLG, _LINEAR, *_GAMMAS}
+        and colour.gamma is None
+        and colour.chromaticities is None
+    )
+
+
+def shrunk_to_srgb(pixels: pyvips.Image, size: Size, colour: Colour) -> pyvips.Image:
+    """Shrunk as the numbers are, then converted, so that the conversion works on few pixels. Grey
+    or colour, of 8 or 16 bits, with or without alpha."""
+    form, most = pixels.format, 65_535 if pixels.format == "ushort" else 255
+    alpha = pixels[pixels.bands - 1] if pixels.hasalpha() else None
+    grey = pixels[0]
+    rgb = pixels[0:3] if pixels.bands >= _RGB_BANDS else grey.bandjoin([grey, grey])
+    if alpha is not None:
+        rgb = rgb.bandjoin(alpha).premultiply(max_alpha=most)
+    small = rgb.resize(size.width / pixels.width, vscale=size.height / pixels.height)
+    if alpha is not None:
+        small = small.unpremultiply(max_alpha=most)
+    small = small.cast(form).copy_memory()
+    converted = to_srgb(small[0:3], colour)
+    if alpha is None:
+        return converted
+    return converted.bandjoin((small[3] * (255 / most)).cast("uchar"))
+
+
+def to_srgb(image: pyvips.Image, colour: Colour) -> pyvips.Image:
+    """An image of three bands, of 8 or 16 bits, as sRGB of 8 bits; HDR mapped to what a screen
+    without it shows (BT.2100 for the curves, BT.2408 for the level of white)."""
+    linear = _sixteen_bits(image).maplut(_decoding_curve(colour))
+    if colour.transfer == _HLG:
+        linear = _shown_by_hlg(linear)
+    linear = linear.recomb(pyvips.Image.new_from_array(_to_srgb_matrix(colour)))
+    if colour.transfer in (_PQ, _HLG):
+        linear = _with_highlights_pressed(linear)
+    return (linear * _16_BITS).cast("ushort").maplut(_encoding_curve()).copy(interpretation="srgb")
+
+
+def _sixteen_bits(image: pyvips.Image) -> pyvips.Image:
+    return image if image.format == "ushort" else (image.cast("ushort") * 257).cast("ushort")
+
+
+def _identity() -> pyvips.Image:
+    return pyvips.Image.identity(ushort=True, size=_16_BITS + 1) / _16_BITS
+
+
+def _decoding_curve(colour: Colour) -> pyvips.Image:
+    x = _identity()
+    if colour.transfer == _PQ:
+        return _pq(x)
+    if colour.transfer == _HLG:
+        return _hlg(x)
+    if colour.transfer == _LINEAR:
+        return x
+    gamma = colour.gamma or _GAMMAS.get(colour.transfer)
+    if gamma is not None:
+        return x**gamma
+    return (x <= 0.04045).ifthenelse(x / 12.92, ((x + 0.055) / 1.055) ** 2.4)  # noqa: PLR2004
+
+
+def _encoding_curve() -> pyvips.Image:
+    x = _identity()
+    curved = (x <= 0.0031308).ifthenelse(x * 12.92, x ** (1 / 2.4) * 1.055 - 0.055)  # noqa: PLR2004
+    return (curved * 255 + 0.5).cast("uchar")
+
+
+def _pq(x: pyvips.Image) -> pyvips.Image:
+    """BT.2100, table 4."""
+    m1, m2, c1, c2, c3 = 0.1593017578125, 78.84375, 0.8359375, 18.8515625, 18.6875
+    powered = x ** (1 / m2)
+    above = powered - c1
+    positive = (above > 0).ifthenelse(above, 0)
+    return (positive / (powered * -c3 + c2)) ** (1 / m1) * (_PQ_NITS / _WHITE_NITS)
+
+
+def _hlg(x: pyvips.Image) -> pyvips.Image:
+    """BT.2100, table 5: light of the scene, 0 to 1."""
+    a, b, c = 0.17883277, 0.28466892, 0.55991073
+    return (x <= 0.5).ifthenelse(x * x / 3, (((x - c) / a).exp() + b) / 12)  # noqa: PLR2004
+
+
+def _shown_by_hlg(scene: pyvips.Image) -> pyvips.Image:
+    """The light of a screen of 1000 cd/m² (BT.2100, table 5, OOTF)."""
+    luma = scene.recomb(pyvips.Image.new_from_array([[0.2627, 0.6780, 0.0593]]))
+    return scene * luma**0.2 * (_HLG_NITS / _WHITE_NITS)
+
+
+def _with_highlights_pressed(linear: pyvips.Image) -> pyvips.Image:
+    """Nothing changes up to the knee; from there to the brightest, brightness approaches 1, and
+    hues stay (Reinhard's curve, on the largest of the three)."""
+    linear = linear.copy_memory()
+    largest = linear[0].bandrank([linear[1], linear[2]], index=2)
+    peak = largest.max()
+    if peak <= 1:
+        return linear
+    reach = (peak - _KNEE) / (1 - _KNEE)
+    over = (largest - _KNEE) / (1 - _KNEE)
+    pressed = over * (over / reach**2 + 1) / (over + 1) * (1 - _KNEE) + _KNEE
+    factor = (largest > _KNEE).ifthenelse(pressed / largest, 1)
+    return linear * factor
+
+
+class _Point(NamedTuple):
+    x: float
+    y: float
+
+
+def _to_srgb_matrix(colour: Colour) -> Matrix:
+    if colour.chromaticities is not None:
+        points = [_Point(*colour.chromaticities[at : at + 2]) for at in range(0, 8, 2)]
+        white, red, green, blue = points
+    else:
+        named = _PRIMARIES.get(colour.primaries, _SRGB)
+        red, green, blue, white = (_Point(*point) for point in named)
+    to_xyz = _times(_adapted(white, _Point(*_D65)), _rgb_to_xyz(red, green, blue, white))
+    return _times(_inverse(_rgb_to_xyz(*(_Point(*point) for point in _SRGB))), to_xyz)
+
+
+def _rgb_to_xyz(red: _Point, green: _Point, blue: _Point, white: _Point) -> Matrix:
+    """SMPTE RP 177: scaled so that equal parts give the white."""
+    columns = [_xyz(point) for point in (red, green, blue)]
+    matrix = [list(row) for row in zip(*columns, strict=True)]
+    scale = _applied(_inverse(matrix), _xyz(white))
+    return [[value * scale[at] for at, value in enumerate(row)] for row in matrix]
+
+
+def _adapted(source: _Point, target: _Point) -> Matrix:
+    before, after = _applied(_BRADFORD, _xyz(source)), _applied(_BRADFORD, _xyz(target))
+    scaled = [[value * after[at] / before[at] for value in row] for at, row in enumerate(_BRADFORD)]
+    return _times(_inverse(_BRADFORD), scaled)
+
+
+def _xyz(point: _Point) -> list[float]:
+    return [point.x / point.y, 1.0, (1 - point.x - point.y) / point.y]
+
+
+def _applied(matrix: Matrix, vector: list[float]) -> list[float]:
+    return [sum(a * b for a, b in zip(row, vector, strict=True)) for row in matrix]
+
+
+def _times(one: Matrix, other: Matrix) -> Matrix:
+    return [_applied(list(map(list, zip(*other, strict=True))), row) for row in one]
+
+
+def _inverse(matrix: Matrix) -> Matrix:
+    """By cofactors."""
+    (a, b, c), (d, e, f), (g, h, i) = matrix
+    cofactors = [
+        [e * i - f * h, c * h - b * i, b * f - c * e],
+        [f * g - d * i, a * i - c * g, c * d - a * f],
+        [d * h - e * g, b * g - a * h, a * e - b * d],
+    ]
+    determinant = a * cofactors[0][0] + b * cofactors[1][0] + c * cofactors[2][0]
+    return [[value / determinant for value in row] for row in cofactors]
