@@ -84,11 +84,15 @@ def avif(numbers: Rgb, primaries: int, transfer: int) -> bytes:
     return with_nclx(plain, primaries, transfer)
 
 
+def with_chunk(png: bytes, name: bytes, content: bytes) -> bytes:
+    body = name + content
+    chunk = struct.pack(">I", len(content)) + body + struct.pack(">I", zlib.crc32(body))
+    return png[:33] + chunk + png[33:]
+
+
 def png(numbers: Rgb, primaries: int, transfer: int) -> bytes:
     plain = samples.encoded(flat(numbers), "PNG")
-    body = b"cICP" + bytes((primaries, transfer, 0, 1))
-    chunk = struct.pack(">I", 4) + body + struct.pack(">I", zlib.crc32(body))
-    return plain[:33] + chunk + plain[33:]
+    return with_chunk(plain, b"cICP", bytes((primaries, transfer, 0, 1)))
 
 
 ENCODERS: dict[str, Callable[[Rgb, int, int], bytes]] = {"heic": heic, "avif": avif, "png": png}
@@ -112,3 +116,34 @@ def test_highlights_brighter_than_a_page_keep_their_order(transfer: int) -> None
     shown = [colour(made(png((level,) * 3, BT_2020, transfer)))[1] for level in levels]
     assert shown == sorted(shown)
     assert shown[-1] >= 240
+
+
+P3_POINTS = struct.pack(">8I", 31270, 32900, 68000, 32000, 26500, 69000, 15000, 6000)
+
+
+@pytest.mark.parametrize("rgb", COLOURS)
+def test_a_png_by_chromaticities_is_its_twin_in_srgb(rgb: tuple[int, int, int]) -> None:
+    plain = samples.encoded(flat(encoded(rgb, P3, SRGB)), "PNG")
+    assert near(colour(made(with_chunk(plain, b"cHRM", P3_POINTS))), rgb, by=6)
+
+
+@pytest.mark.parametrize("gamma", [1.0, 1.8])
+def test_a_png_by_gamma_is_its_twin_in_srgb(gamma: float) -> None:
+    grey = linear(128 / 255) ** (1 / gamma)
+    plain = samples.encoded(flat((grey,) * 3), "PNG")
+    chunk = struct.pack(">I", round(100_000 / gamma))
+    assert near(colour(made(with_chunk(plain, b"gAMA", chunk))), (128,) * 3, by=4)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        (b"gAMA", bytes(4)),
+        (b"cHRM", bytes(32)),
+        (b"cHRM", b"\xff" * 32),
+        (b"cHRM", b"\0\0\0\1" * 8),
+    ],
+)
+def test_chunks_of_nonsense_change_nothing(name: bytes, content: bytes) -> None:
+    plain = samples.encoded(flat((0.5, 0.25, 0.75)), "PNG")
+    assert near(colour(made(with_chunk(plain, name, content))), (128, 64, 191), by=6)

@@ -162,16 +162,49 @@ def _after_sub_blocks(content: Content, at: int) -> int:
 # --- PNG: third edition, section 11.3 ---
 
 
+_SRGB_GAMMA = 45_455
+_SRGB_POINTS = (31_270, 32_900, 64_000, 33_000, 30_000, 60_000, 15_000, 6_000)
+
+
 def read_png(content: Content) -> HeaderFacts:
-    """cICP, which comes before the pixels and wins over all else. Raises `BadHeaderError`."""
+    """What the chunks before the pixels say of colour; cICP wins over iCCP, that over sRGB, that
+    over gAMA and cHRM (section 4.3). Raises `BadHeaderError`."""
+    chunks: dict[bytes, int] = {}
     at = 8
     for _ in range(_MAX_SEGMENTS):
         (length,) = unpack(">I", content, at)
         name = content[at + 4 : at + 8]
-        if name == b"cICP":
-            primaries, transfer = unpack(">BB", content, at + 8)
-            return HeaderFacts(colour=Colour(primaries, transfer))
         if name in (b"IDAT", b"IEND"):
-            return HeaderFacts()
+            return HeaderFacts(colour=_png_colour(content, chunks))
+        chunks[name] = at + 8
         at += 12 + length
     raise BadHeaderError("too many chunks")
+
+
+def _png_colour(content: Content, chunks: dict[bytes, int]) -> Colour | None:
+    if b"cICP" in chunks:
+        primaries, transfer = unpack(">BB", content, chunks[b"cICP"])
+        return Colour(primaries, transfer)
+    if b"iCCP" in chunks or b"sRGB" in chunks:
+        return None
+    gamma, points = _SRGB_GAMMA, _SRGB_POINTS
+    if b"gAMA" in chunks:
+        (gamma,) = unpack(">I", content, chunks[b"gAMA"])
+    if b"cHRM" in chunks:
+        points = unpack(">8I", content, chunks[b"cHRM"])  # type: ignore[assignment]
+    if not _makes_sense(gamma, points):
+        return None
+    usual_gamma = abs(gamma - _SRGB_GAMMA) < 1_000  # noqa: PLR2004 - 0.01, as encoders round
+    usual = all(abs(a - b) < 500 for a, b in zip(points, _SRGB_POINTS, strict=True))  # noqa: PLR2004
+    return Colour(
+        gamma=None if usual_gamma else 100_000 / gamma,
+        chromaticities=None if usual else tuple(point / 100_000 for point in points),
+    )
+
+
+def _makes_sense(gamma: int, points: tuple[int, ...]) -> bool:
+    """Exponents of 0.5 to 5, and a triangle of colours that has an area."""
+    _, _, red_x, red_y, green_x, green_y, blue_x, blue_y = points
+    area = (green_x - red_x) * (blue_y - red_y) - (blue_x - red_x) * (green_y - red_y)
+    in_range = all(0 < point <= 100_000 for point in points)  # noqa: PLR2004 - 1.0
+    return 20_000 <= gamma <= 200_000 and in_range and abs(area) > 10_000_000  # noqa: PLR2004
