@@ -1,7 +1,6 @@
 """BMP of 16, 24 and 32 bits a pixel, whatever its bit masks, by arithmetic of libvips on the mapped
 file. The rest (palettes, run lengths) is Pillow's."""
 
-import mmap
 from typing import NamedTuple
 
 import pyvips
@@ -10,6 +9,7 @@ from image_poster.adapters.vips.header_facts import (
     BadHeaderError,
     Content,
     HeaderFacts,
+    mapped,
     unpack,
     unsupported,
 )
@@ -77,11 +77,11 @@ def _dimensions(content: Content) -> tuple[int, int, int, int]:
 
 def pixels_of(descriptor: int, layout: BmpLayout) -> pyvips.Image:
     """The image, not yet read. Raises `BadHeaderError` if the file ends before its pixels do."""
-    mapped = mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ)
+    content = mapped(descriptor)
     size = layout.stride * layout.height
-    if layout.pixels_at + size > len(mapped):
+    if layout.pixels_at + size > len(content):
         raise BadHeaderError("the pixels break off")
-    rows = memoryview(mapped)[layout.pixels_at : layout.pixels_at + size]
+    rows = memoryview(content)[layout.pixels_at : layout.pixels_at + size]
     whole = pyvips.Image.new_from_memory(rows, layout.stride, layout.height, 1, "uchar")
     sample = layout.bits // 8
     folded = whole.crop(0, 0, layout.width * sample, layout.height).bandfold(factor=sample)

@@ -1,7 +1,6 @@
 """Open an image by its descriptor: which decoder for which format, and the limits that are checked
 before decoding."""
 
-import mmap
 import os
 from collections.abc import Callable
 from typing import BinaryIO, NamedTuple
@@ -16,9 +15,11 @@ from image_poster.adapters.vips.header_facts import (
     BadHeaderError,
     Content,
     HeaderFacts,
+    mapped,
     read_gif,
     read_jpeg,
     read_png,
+    size_of,
 )
 from image_poster.adapters.vips.isobmff import read_isobmff
 from image_poster.domain.images import (
@@ -87,7 +88,7 @@ def decode(descriptor: int, max_pixels: int) -> Decoded:
 
 
 def _facts(descriptor: int, found: ImageFormat) -> HeaderFacts:
-    with mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ) as content:
+    with mapped(descriptor) as content:
         return read_facts(found, content)
 
 
@@ -164,7 +165,7 @@ def _decode_with_vips(
 
 
 def _completed(descriptor: int) -> bytes:
-    return os.pread(descriptor, os.fstat(descriptor).st_size, 0) + _JPEG_END
+    return os.pread(descriptor, size_of(descriptor), 0) + _JPEG_END
 
 
 def _source(descriptor: int, content: bytes | None) -> pyvips.Source:
@@ -210,7 +211,7 @@ def _file(descriptor: int) -> BinaryIO:
 
 
 def _decode_bmp(descriptor: int, max_pixels: int, _: HeaderFacts) -> Decoded:
-    with mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ) as content:
+    with mapped(descriptor) as content:
         layout = read_layout(content)
     if layout is not None:
         _check(layout.width, layout.height, max_pixels)

@@ -5,6 +5,7 @@ leave the judgement to the decoder: an image that decodes is never refused for i
 """
 
 import mmap
+import os
 import struct
 from typing import NamedTuple
 
@@ -15,6 +16,16 @@ from image_poster.domain.images import ImageRejectedError
 Content = bytes | mmap.mmap
 
 _MAX_SEGMENTS = 10_000
+
+
+def size_of(descriptor: int) -> int:
+    """Bytes of an open file. `fstat` of glibc is a call by path, which a decoder may not make."""
+    return os.lseek(descriptor, 0, os.SEEK_END)
+
+
+def mapped(descriptor: int) -> mmap.mmap:
+    """An open file that is not empty, mapped whole."""
+    return mmap.mmap(descriptor, size_of(descriptor), access=mmap.ACCESS_READ)
 
 
 class BadHeaderError(Exception):
