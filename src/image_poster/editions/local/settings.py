@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from image_poster.domain.images import ImageFit
 from image_poster.domain.limits import Limits
-from image_poster.editions import StartError, checked_origins
+from image_poster.editions import StartError, checked_origins, listed
 
 Auth = Literal["dev", "jwt"]
 LogFormat = Literal["auto", "json", "console"]
@@ -44,6 +44,9 @@ class Settings:
     cors_origins: str = _setting(
         "", "Origins whose pages may call; by default loopback ones (dev) or any (jwt)."
     )
+    trusted_proxies: str = _setting(
+        "", "Addresses or networks of proxies whose X-Forwarded-… headers are believed."
+    )
     image_bytes: int = _setting(_DEFAULTS.image_bytes, "Most bytes of an image.")
     disk_reserve: int = _setting(64_000_000, "Bytes of the disk that images leave free.")
     image_pixels: int = _setting(_DEFAULTS.image_pixels, "Most pixels of an image.")
@@ -63,6 +66,7 @@ class Settings:
             if getattr(self, name) < 1:
                 raise StartError(f"{name} must be at least 1, not {getattr(self, name)}.")
         checked_origins(self.cors_origins)
+        checked_networks(self.trusted_proxies)
         _check_choice("auth", self.auth, Auth)
         _check_choice("image_fit", self.image_fit, ImageFit)
         _check_choice("log_format", self.log_format, LogFormat)
@@ -118,6 +122,19 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def checked_networks(text: str) -> tuple[str, ...]:
+    """The addresses and networks in a comma-separated setting. Raises `StartError`."""
+    for entry in listed(text):
+        try:
+            ipaddress.ip_network(entry)
+        except ValueError as exc:
+            raise StartError(
+                f"trusted_proxies: {entry} is no address such as 127.0.0.1, and no network such as "
+                f"10.0.0.0/8 ({exc})."
+            ) from exc
+    return listed(text)
 
 
 def is_issuer(url: str) -> bool:

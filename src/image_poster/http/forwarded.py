@@ -1,0 +1,144 @@
+"""What proxies in front say of a request: who asked, and under which name.
+
+`X-Forwarded-For`, `-Proto` and `-Host` are believed from `--trusted-proxies` only; anybody else may
+write into them what they like. `Forwarded` (RFC 7239) is not heard at all: Caddy and nginx pass on
+what a client wrote there.
+"""
+
+import ipaddress
+from typing import Any, NamedTuple
+
+import structlog
+from litestar.types import HTTPScope
+
+_log = structlog.get_logger()
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+_FORWARDED_FOR, _FORWARDED = b"x-forwarded-for", b"forwarded"
+_PROTO, _HOST = b"x-forwarded-proto", b"x-forwarded-host"
+_ANY_FORWARDED = b"x-forwarded-"
+_SCHEMES = {"http", "https"}
+# A customer has at least that much of IPv6 (RFC 6177), so a person has all addresses in it.
+_IPV6_PREFIX = 64
+
+
+class ForwardedOrigin(NamedTuple):
+    """How a client called the service: `scheme`, and `host` with its port if it has one; None is
+    what no proxy has said."""
+
+    scheme: str | None
+    host: str | None
+
+
+class TrustedProxies:
+    """The peers whose word is taken for who asks."""
+
+    def __init__(self, networks: tuple[Network, ...] = ()) -> None:
+        self._networks = networks
+        self._has_warned = False
+
+    def client(self, scope: HTTPScope) -> str:
+        """The address of who asks: the peer's, or, behind proxies, the nearest address in
+        `X-Forwarded-For` that is not a proxy's. Empty if there is none (no peer of ours: AWS)."""
+        peer = parsed_address(peer_of(scope))
+        if peer is None:
+            return ""
+        named = _values(scope, _FORWARDED_FOR)
+        if not named:
+            return str(peer)
+        if not self._trusts(peer):
+            self._warn(peer)
+            return str(peer)
+        return str(self._nearest(peer, named))
+
+    def origin(self, scope: HTTPScope) -> ForwardedOrigin:
+        """What the proxy that asks says of how it was called itself."""
+        peer = parsed_address(peer_of(scope))
+        if peer is None or not self._trusts(peer):
+            return ForwardedOrigin(None, None)
+        schemes, hosts = _values(scope, _PROTO), _values(scope, _HOST)
+        scheme = schemes[-1].lower() if schemes else None
+        return ForwardedOrigin(scheme if scheme in _SCHEMES else None, hosts[-1] if hosts else None)
+
+    def _nearest(self, peer: Address, named: list[str]) -> Address:
+        """Each proxy adds whom it was asked by, at the end; what is before a stranger's own address
+        that stranger wrote."""
+        nearest = peer
+        for entry in reversed(named):
+            found = parsed_address(_without_port(entry))
+            if found is None:
+                return nearest
+            nearest = found
+            if not self._trusts(found):
+                return nearest
+        return nearest
+
+    def _trusts(self, address: Address) -> bool:
+        return any(address in network for network in self._networks)
+
+    def _warn(self, peer: Address) -> None:
+        """Once: a proxy on this machine that nobody told us about makes all its clients one."""
+        if peer.is_loopback and not self._has_warned:
+            self._has_warned = True
+            _log.warning(
+                "a proxy on this machine sends X-Forwarded-For, and is not believed: all its "
+                f"clients count as one. If it is yours, set --trusted-proxies {peer} "
+                "(IMAGE_POSTER_TRUSTED_PROXIES)"
+            )
+
+
+def networks(entries: tuple[str, ...]) -> tuple[Network, ...]:
+    """The networks that `entries` name, such as `127.0.0.1` or `10.0.0.0/8`. Raises `ValueError`
+    that names the entry."""
+    return tuple(map(ipaddress.ip_network, entries))
+
+
+def parsed_address(text: str) -> Address | None:
+    """The address, an IPv4 one also where it is written as IPv6 (RFC 4291, section 2.5.5.2)."""
+    try:
+        found = ipaddress.ip_address(text)
+    except ValueError:
+        return None
+    mapped = found.ipv4_mapped if isinstance(found, ipaddress.IPv6Address) else None
+    return mapped or found
+
+
+def household(address: str) -> str:
+    """What counts as one caller: the address, or the /64 of an IPv6 one."""
+    found = parsed_address(address)
+    if not isinstance(found, ipaddress.IPv6Address):
+        return address
+    return str(ipaddress.ip_network((int(found), _IPV6_PREFIX), strict=False))
+
+
+def peer_of(scope: HTTPScope) -> str:
+    """The address at the other end of the connection; empty if the server does not say."""
+    client: Any = scope.get("client")
+    return client[0] if client else ""
+
+
+def is_from_this_machine(scope: HTTPScope) -> bool:
+    """Whether a program of this machine asks, and not a proxy of this machine for somebody: proxies
+    say so (RFC 7239, or X-Forwarded-…)."""
+    peer = parsed_address(peer_of(scope))
+    if peer is None or not peer.is_loopback:
+        return False
+    return not any(
+        name == _FORWARDED or name.startswith(_ANY_FORWARDED) for name, _ in scope["headers"]
+    )
+
+
+def _values(scope: HTTPScope, wanted: bytes) -> list[str]:
+    """The entries of a list in a header, of all headers of that name, in their order (RFC 9110
+    section 5.3)."""
+    found = [value.decode("latin-1") for name, value in scope["headers"] if name == wanted]
+    return [entry.strip() for value in found for entry in value.split(",") if entry.strip()]
+
+
+def _without_port(entry: str) -> str:
+    """An address without its brackets and its port, which some proxies add."""
+    if entry.startswith("["):
+        return entry[1:].partition("]")[0]
+    return entry.partition(":")[0] if entry.count(":") == 1 else entry
