@@ -16,7 +16,7 @@ from image_poster.services.maintenance import Sweeper
 
 _JOB_POLL_SECONDS = 0.05
 _DELETION_POLL_SECONDS = 1.0
-_FAULT_PAUSE_SECONDS = 1.0
+_FAULT_PAUSE_SECONDS, _MAX_FAULT_PAUSE_SECONDS = 1.0, 60.0
 _SWEEP_SECONDS = 3600.0
 _QUARANTINED = (
     "files of posts that the database does not know were moved to quarantine/ and will be deleted "
@@ -57,14 +57,24 @@ async def running(settings: Settings, *, started_ms: int, sweeps: bool) -> Async
             await renderer.close()
 
 
-async def forever(name: str, step: Callable[[], Awaitable[None]]) -> None:
-    """Repeat a step; a fault is logged, and the next step comes after a pause."""
+async def forever(
+    name: str,
+    step: Callable[[], Awaitable[None]],
+    pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
+) -> None:
+    """Repeat a step. A fault is logged with its traceback once and in a line while it lasts, and
+    the next step comes after a pause in seconds that doubles up to a minute."""
+    fault, seconds = "", _FAULT_PAUSE_SECONDS
     while True:
         try:
             await step()
-        except Exception:  # noqa: BLE001 - the loop must outlive whatever it was
-            _log.exception("background work failed", work=name)
-            await asyncio.sleep(_FAULT_PAUSE_SECONDS)
+        except Exception as exc:  # noqa: BLE001 - the loop must outlive whatever it was
+            lasting, fault = fault == repr(exc), repr(exc)
+            _log.error("background work failed", work=name, error=fault, exc_info=not lasting)
+            await pause(seconds)
+            seconds = min(2 * seconds, _MAX_FAULT_PAUSE_SECONDS)
+        else:
+            fault, seconds = "", _FAULT_PAUSE_SECONDS
 
 
 async def do_image_work(runner: JobRunner, renderer: VipsImageRenderer) -> None:

@@ -1,0 +1,46 @@
+"""Background work outlives its faults, and its log stays readable while one lasts."""
+
+import asyncio
+from collections.abc import Sequence
+
+import pytest
+import structlog
+
+from image_poster.editions.local.background import forever
+
+
+class Enough(BaseException):
+    """Ends a loop that has no end."""
+
+
+async def run(outcomes: Sequence[Exception | None]) -> tuple[list[float], list[bool]]:
+    """The pauses in seconds, and which faults were logged with a traceback."""
+    coming = list(outcomes)
+    pauses: list[float] = []
+
+    async def step() -> None:
+        if not coming:
+            raise Enough
+        outcome = coming.pop(0)
+        if outcome is not None:
+            raise outcome
+
+    async def pause(seconds: float) -> None:
+        pauses.append(seconds)
+
+    with structlog.testing.capture_logs() as logged, pytest.raises(Enough):
+        await forever("a test", step, pause)
+    return pauses, [entry["exc_info"] for entry in logged]
+
+
+def test_a_fault_that_lasts_has_one_traceback_and_is_tried_less_and_less_often() -> None:
+    pauses, tracebacks = asyncio.run(run([OSError("disk")] * 9))
+    assert pauses == [1, 2, 4, 8, 16, 32, 60, 60, 60]
+    assert tracebacks == [True] + [False] * 8
+
+
+def test_a_new_fault_has_its_traceback_and_a_step_that_went_well_ends_the_old_one() -> None:
+    faults = [OSError("disk"), ValueError("other"), None, OSError("disk"), OSError("disk")]
+    pauses, tracebacks = asyncio.run(run(faults))
+    assert pauses == [1, 2, 1, 2]
+    assert tracebacks == [True, True, True, False]
