@@ -85,6 +85,7 @@ PostNotReadyError = _error(409, "post_not_ready", "The post's image is not ready
 RequestInProgressError = _error(409, "request_in_progress", "Your first request with this Idempotency-Key is still running. Ask again in a moment.", retry_after=1)
 OffsetMismatchError = _error(409, "offset_mismatch", "The upload is at another offset. Ask with HEAD where it is, and go on from there.")
 UploadTakenOverError = _error(409, "upload_taken_over", "A newer request has taken this upload over.")
+GoneError = _error(410, "gone", "What this Idempotency-Key made has been deleted since. To make it again, use a new key.")
 UploadGoneError = _error(410, "upload_gone", "This upload was ended or has expired. Create a new one.")
 EditConflictError = _error(412, "edit_conflict", "Somebody changed this meanwhile. Get it again, and change what it is now.")
 TusVersionUnsupportedError = _error(412, "tus_version_unsupported", "Send the header Tus-Resumable: 1.0.0.")

@@ -13,7 +13,7 @@ import msgspec
 from image_poster.domain.errors import IdempotencyKeyReusedError, invalid
 
 HEADER = "Idempotency-Key"
-KEPT_MS = 24 * 3600 * 1000
+KEPT_MS = 7 * 24 * 3600 * 1000
 MAX_CHARACTERS = 255
 
 
@@ -35,6 +35,11 @@ class Answer(NamedTuple):
     body: bytes
     location: str
     replayed: bool = False
+
+    @property
+    def made(self) -> str:
+        """The id of the post, upload or comment that it points at."""
+        return self.location.rpartition("/")[2]
 
     def record(self, user: str, key: str | None, *request: bytes) -> IdempotencyRecord | None:
         """What is to be stored with the write so that the same `request` (everything that matters

@@ -77,6 +77,7 @@ _ADD = openapi.responses(
     errors.PostNotReadyError,
     errors.IdempotencyKeyReusedError,
     errors.RequestInProgressError,
+    errors.GoneError,
 )
 
 

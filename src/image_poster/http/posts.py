@@ -172,6 +172,7 @@ _FORM = Schema(
         errors.ValidationFailedError,
         errors.IdempotencyKeyReusedError,
         errors.RequestInProgressError,
+        errors.GoneError,
         errors.StorageFullError,
         errors.BusyError,
     ),

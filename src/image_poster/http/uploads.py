@@ -151,6 +151,7 @@ async def discover(request: requests.AnyRequest) -> Response[bytes]:
         errors.ConcatenationUnsupportedError,
         errors.IdempotencyKeyReusedError,
         errors.RequestInProgressError,
+        errors.GoneError,
     ),
 )
 async def create_upload(request: requests.AnyRequest) -> Response[bytes]:

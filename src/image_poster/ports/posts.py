@@ -26,7 +26,7 @@ class PostStore(Protocol):
         ...
 
     async def was_deleted(self, post_id: str) -> bool:
-        """Whether the post is known to have been deleted, here and within the last 24 hours, or
+        """Whether the post is known to have been deleted, here and within the last 7 days, or
         with something of it left to purge. False for a post that was never known: nothing may be
         concluded from that."""
         ...

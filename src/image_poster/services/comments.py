@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from image_poster.domain.comments import Comment, edited_comment, encode_comment
 from image_poster.domain.edits import Seen
+from image_poster.domain.errors import CommentNotFoundError, GoneError, PostNotFoundError
 from image_poster.domain.idempotency import Answer, answer_once
 from image_poster.domain.identity import Identity
 from image_poster.domain.ids import new_id, rfc3339
@@ -31,7 +32,7 @@ class CommentService:
         self, post_id: str, author: Identity, content: str, key: str | None = None
     ) -> Answer:
         """Keep the comment; with an idempotency key, once. Raises `ValidationFailedError`,
-        `PostNotFoundError`, `PostNotReadyError` and `IdempotencyKeyReusedError`."""
+        `PostNotFoundError`, `PostNotReadyError`, `IdempotencyKeyReusedError` and `GoneError`."""
         comment = Comment(
             id=new_id(),
             post_id=post_id,
@@ -43,7 +44,10 @@ class CommentService:
         answer = Answer(body, f"/posts/{post_id}/comments/{comment.id}")
         request = (b"comment", post_id.encode(), comment.content.encode())
         record = answer.record(author.user, key, *request)
-        return await answer_once(self.comments.add(comment, record), answer, record)
+        given = await answer_once(self.comments.add(comment, record), answer, record)
+        if given.replayed:
+            await self._check_there(post_id, given)
+        return given
 
     async def list(
         self, post_id: str, viewer: Identity | None, *, limit: int, cursor: str | None
@@ -86,6 +90,14 @@ class CommentService:
         """For its author, the post's creator or an admin; repeating it is a no-op. Raises
         `CommentNotFoundError`, `PostNotFoundError` and `NotYoursError`."""
         await self.comments.remove(post_id, comment_id, by)
+
+    async def _check_there(self, post_id: str, given: Answer) -> None:
+        """Raises `GoneError` if what was answered before was deleted since."""
+        try:
+            await self.posts.get(post_id, None)
+            await self.comments.find(post_id, given.made)
+        except (PostNotFoundError, CommentNotFoundError) as exc:
+            raise GoneError from exc
 
     def _checked(self, content: str) -> str:
         return clean_required("content", content, longest=self.limits.comment_characters)

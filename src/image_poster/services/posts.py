@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from image_poster.domain.errors import BusyError, ImagePosterError, PostNotFoundError
+from image_poster.domain.errors import BusyError, GoneError, ImagePosterError, PostNotFoundError
 from image_poster.domain.idempotency import Answer, answer_once
 from image_poster.domain.identity import Identity
 from image_poster.domain.ids import rfc3339
@@ -62,7 +62,7 @@ class PostService:
 
         Bytes first, then the row that points at them: a crash in between leaves an orphan file for
         the sweeper, and never a row without its image. Raises `ValidationFailedError`,
-        `IdempotencyKeyReusedError` and errors of the stores.
+        `IdempotencyKeyReusedError`, `GoneError` and errors of the stores.
         """
         texts, now = draft.texts.checked(self.limits), self.clock.now_ms()
         post = new_post(post_id, PostStatus.PROCESSING, creator, texts, now)
@@ -79,7 +79,16 @@ class PostService:
             raise
         if given.replayed:
             await self.images.remove(post_id)
+            await self.made_before(given)
         return given
+
+    async def made_before(self, answer: Answer) -> Post:
+        """The post that a repeated request made when it came first. Raises `GoneError` if it was
+        deleted since: a late repeat does not revive it."""
+        stored = await self.posts.find(answer.made)
+        if stored is None:
+            raise GoneError
+        return stored.post
 
     async def get(self, post_id: str, viewer: Identity | None, *, wait: float = 0) -> StoredPost:
         """The post, as soon as it is not `processing` or `wait` seconds are over. Raises

@@ -86,6 +86,8 @@ class UploadService:
         request = (b"upload", str(order.length).encode(), order.metadata.encode())
         record = answer.record(creator.user, key, *request)
         given = await answer_once(self.posts.add(post, record, upload), answer, record)
+        if given.replayed:
+            await self.post_service.made_before(given)
         return given, upload
 
     async def reserve_as_post(
@@ -94,13 +96,12 @@ class UploadService:
         """The post, and where its bytes may go; one write. Raises as `reserve_by_tus` does."""
         post, upload = self._reserved(creator, order)
         terms = PutTerms(content_type, order.length or 0, order.sha256)
-        put = self.put_urls.sign(post.id, terms, upload.expires_ms)
-        targets = UploadTargets(f"/uploads/{post.id}", put)
-        answer = Answer(self.render(new_stored_post(post), targets), f"/posts/{post.id}")
+        answer = self._reservation(post, terms, upload.expires_ms)
         texts = (*(text.encode() for text in order.texts), content_type.encode())
         request = (b"reserve", str(order.length).encode(), order.sha256, *texts)
         record = answer.record(creator.user, key, *request)
-        return await answer_once(self.posts.add(post, record, upload), answer, record)
+        given = await answer_once(self.posts.add(post, record, upload), answer, record)
+        return await self._given_anew(given, post, terms) if given.replayed else given
 
     async def state(self, post_id: str, who: Identity) -> UploadState:
         """Where the upload is; asking takes it over from a request that may be half-open.
@@ -166,6 +167,22 @@ class UploadService:
             await self.post_service.delete(post_id, who)
         except errors.PostNotFoundError as exc:
             raise errors.UploadGoneError from exc
+
+    def _reservation(self, post: Post, terms: PutTerms, expires_ms: int) -> Answer:
+        put = self.put_urls.sign(post.id, terms, expires_ms)
+        targets = UploadTargets(f"/uploads/{post.id}", put)
+        return Answer(self.render(new_stored_post(post), targets), f"/posts/{post.id}")
+
+    async def _given_anew(self, given: Answer, asked: Post, terms: PutTerms) -> Answer:
+        """The former answer to a repeated reservation; while its bytes are awaited, with a URL that
+        has not run out."""
+        made = await self.post_service.made_before(given)
+        record = await self.records.find(made.id)
+        if record is None or not record.awaiting:
+            return given
+        first = msgspec.structs.replace(asked, id=made.id, created_at=made.created_at)
+        anew = self._reservation(first, terms, record.upload.expires_ms)
+        return anew._replace(replayed=True)
 
     def _reserved(self, creator: Identity, order: UploadOrder) -> tuple[Post, Upload]:
         decisions.check_new_length(order.length, self.limits.image_bytes)

@@ -57,13 +57,34 @@ def test_a_repeated_comment_is_one_comment(api: Api) -> None:
     assert_comments(api, post["id"], 1)
 
 
-def test_the_answer_stays_though_the_comment_is_edited_or_gone(api: Api) -> None:
+def test_the_answer_stays_though_the_comment_is_edited(api: Api) -> None:
+    post, bob, key = api.ready(someone()), someone("bob"), a_key()
+    path = f"/posts/{post['id']}/comments"
+    first = comment_once(api, path, bob, key, "once")
+    edited = api.send("PATCH", first.headers["location"], bob, json={"content": "twice"})
+    assert edited.status_code == 200
+    assert_replayed(first, comment_once(api, path, bob, key, "once"))
+    assert_comments(api, post["id"], 1)
+
+
+def test_a_late_repeat_revives_no_comment_that_was_deleted(api: Api) -> None:
     post, bob, key = api.ready(someone()), someone("bob"), a_key()
     path = f"/posts/{post['id']}/comments"
     first = comment_once(api, path, bob, key, "once")
     assert api.send("DELETE", first.headers["location"], bob).status_code == 204
-    assert_replayed(first, comment_once(api, path, bob, key, "once"))
+    assert_problem(comment_once(api, path, bob, key, "once"), 410, "gone")
     assert_comments(api, post["id"], 0)
+
+
+def test_a_late_repeat_revives_no_post_that_was_deleted(api: Api) -> None:
+    alice, key = someone("alice"), a_key()
+    first = post_once(api, alice, key, caption="once")
+    path = first.headers["location"]
+    assert api.get(path, alice, params={"wait": 20}).json()["status"] == "ready"
+    assert api.send("DELETE", path, alice).status_code == 204
+    assert_problem(post_once(api, alice, key, caption="once"), 410, "gone")
+    assert_problem(post_once(api, alice, key, caption="other"), 422, "idempotency_key_reused")
+    assert api.feed(creator=alice)["posts"] == []
 
 
 def test_a_key_with_another_request_is_refused(api: Api) -> None:
