@@ -19,7 +19,7 @@ from msgspec import UNSET, UnsetType
 from image_poster.domain import errors
 from image_poster.domain.errors import FieldError
 from image_poster.http.auth import authenticator
-from image_poster.http.requests import AnyRequest, ClientGoneError, broken_rule
+from image_poster.http.requests import AnyRequest, ClientGoneError, broken_rule, in_json_words
 from image_poster.tus import VERSION
 
 MEDIA_TYPE = "application/problem+json"
@@ -129,7 +129,7 @@ def _translated(exc: HTTPException) -> errors.ImagePosterError:
 def _field_error(item: dict[str, str]) -> FieldError:
     field, message = item.get("key", "body"), item["message"]
     if field != "data":
-        return FieldError(field, message)
+        return FieldError(field, in_json_words(message.partition(", got `")[0]))  # always a text
     return broken_rule("is required" if message == "'data'" else message)
 
 

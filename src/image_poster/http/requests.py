@@ -20,6 +20,15 @@ Body = TypeVar("Body")
 
 # Generous for the longest caption in UTF-8 with every character escaped.
 JSON_MAX_BYTES = 256 * 1024
+_EXPECTED = re.compile(r"Expected `([^`]+)`(.*?)(?:, got `([^`]+)`)?", re.DOTALL)
+_JSON_TYPES = {
+    "str": "a string",
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "object": "an object",
+    "array": "an array",
+}
 _MISSING = re.compile(r"required field `(.+?)`")
 
 
@@ -124,5 +133,20 @@ def broken_rule(message: str, field: str = "body") -> errors.FieldError:
     missing = _MISSING.search(detail)
     path = [name for name in place.rstrip("`").split(".") if name]
     if missing is None:
-        return errors.FieldError(".".join(path) or field, detail)
+        return errors.FieldError(".".join(path) or field, in_json_words(detail))
     return errors.FieldError(".".join([*path, missing[1]]), "is required")
+
+
+def in_json_words(detail: str) -> str:
+    """What msgspec says of a type, such as "Expected `int`, got `str`", by the names that JSON has
+    for it (RFC 8259 section 1): who reads it does not write Python."""
+    match = _EXPECTED.fullmatch(detail)
+    if match is None:
+        return detail
+    wanted, rule, got = match.groups()
+    rule = rule.replace(" matching regex", " that matches")
+    return f"must be {_json_types(wanted)}{rule}" + (f", not {_json_types(got)}" if got else "")
+
+
+def _json_types(names: str) -> str:
+    return " or ".join(_JSON_TYPES.get(name, name) for name in names.split(" | "))

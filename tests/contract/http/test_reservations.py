@@ -212,6 +212,30 @@ def test_what_is_missing_or_breaks_a_rule_is_named(api: Api) -> None:
     assert refused({"image": image, "alt": 7}) == {"alt"}
 
 
+@pytest.mark.parametrize(
+    ("image", "said"),
+    [
+        ({"size": "big"}, "must be a whole number, not a string"),
+        ({"size": 1.5}, "must be a whole number, not a number"),
+        ({"size": True}, "must be a whole number, not true or false"),
+        ({"size": 0}, "must be a whole number >= 1"),
+        ({"sha256": 7}, "must be a string or null, not a whole number"),
+        ({"sha256": "abc"}, "must be a string that matches '^[0-9A-Fa-f]{64}$'"),
+        ({"content_type": ["image/png"]}, "must be a string, not an array"),
+        ({"content_type": None}, "must be a string, not null"),
+    ],
+)
+def test_a_wrong_type_is_named_as_json_names_it(api: Api, image: dict[str, Any], said: str) -> None:
+    (error,) = reserve(api, someone(), image=image).json()["errors"]
+    assert error["detail"] == said
+
+
+def test_a_wrong_type_in_the_query_is_named_so_too(api: Api) -> None:
+    for limit, said in (("ten", "must be a whole number"), ("0", "must be a whole number >= 1")):
+        (error,) = api.get("/posts", params={"limit": limit}).json()["errors"]
+        assert (error["field"], error["detail"]) == ("limit", said)
+
+
 def test_null_is_as_good_as_no_text(api: Api) -> None:
     """Reserving, repeating that, and editing (RFC 7396)."""
     alice, key = someone("alice"), {"idempotency-key": "null"}
