@@ -72,6 +72,20 @@ async def test_then_it_is_gone_whether_or_not_it_was_swept(world: World) -> None
     assert await world.settler.expire() == 0
 
 
+@pytest.mark.parametrize("swept", [True, False])
+async def test_a_key_whose_upload_ran_out_begins_another(world: World, *, swept: bool) -> None:
+    """And from then on the key is that one's."""
+    reserve, order = world.services.uploads.reserve_by_tus, UploadOrder(10)
+    first, _ = await reserve(ALICE, order, "key")
+    world.clock.advance(UPLOAD_KEPT_MS)
+    if swept:
+        assert await world.settler.expire() == 1
+    second, _ = await reserve(ALICE, order, "key")
+    assert (second.replayed, second.made != first.made) == (False, True)
+    third, _ = await reserve(ALICE, order, "key")
+    assert (third.replayed, third.made) == (True, second.made)
+
+
 async def test_what_is_complete_is_completed_and_never_expires(world: World) -> None:
     """As after a crash between the last byte and the completion."""
     post_id = await world.begun()

@@ -318,7 +318,7 @@ def over(world: World, posts: MemoryPostStore, limits: Limits | None = None) -> 
 
 def creating(world: World, trouble: Exception) -> PostService:
     class BrokenPostStore(MemoryPostStore):
-        async def add(self, *_: object) -> None:
+        async def add(self, *_: object, **__: object) -> None:
             raise trouble
 
     return over(world, BrokenPostStore(world.state, world.clock))

@@ -71,6 +71,7 @@ class Tombstone:
     user: str
     deleted_at: int
     pending: bool
+    ended: bool = False
 
 
 @dataclass
@@ -83,10 +84,12 @@ class MemoryState:
     uploads: dict[str, Upload] = field(default_factory=dict)
     records: dict[tuple[str, str], tuple[IdempotencyRecord, int]] = field(default_factory=dict)
 
-    def check_unused(self, record: IdempotencyRecord | None) -> None:
-        """Raises `AlreadyAnsweredError` if the record's key was used."""
+    def check_unused(
+        self, record: IdempotencyRecord | None, instead_of: IdempotencyRecord | None = None
+    ) -> None:
+        """Raises `AlreadyAnsweredError` if the record's key was used, unless by `instead_of`."""
         former = self.records.get((record.user, record.key)) if record else None
-        if former is not None:
+        if former is not None and former[0] != instead_of:
             raise AlreadyAnsweredError(former[0])
 
     def keep_record(self, record: IdempotencyRecord | None, now_ms: int) -> None:
@@ -139,9 +142,14 @@ class MemoryPostStore:
         self._clock = clock
 
     async def add(
-        self, post: Post, record: IdempotencyRecord | None = None, upload: Upload | None = None
+        self,
+        post: Post,
+        record: IdempotencyRecord | None = None,
+        upload: Upload | None = None,
+        *,
+        instead_of: IdempotencyRecord | None = None,
     ) -> None:
-        self._state.check_unused(record)
+        self._state.check_unused(record, instead_of)
         self._state.keep_record(record, self._clock.now_ms())
         if upload is not None:
             self._state.uploads.setdefault(post.id, upload)
@@ -154,6 +162,10 @@ class MemoryPostStore:
     async def was_deleted(self, post_id: str) -> bool:
         return post_id in self._state.tombstones
 
+    async def was_ended(self, post_id: str) -> bool:
+        found = self._state.tombstones.get(post_id)
+        return found is not None and found.ended
+
     async def update(self, post_id: str, change: Callable[[Post], Post]) -> StoredPost:
         before = self._state.post(post_id)
         after = change(before)
@@ -165,7 +177,7 @@ class MemoryPostStore:
             self._state.change(post_id, due_at=self._clock.now_ms(), turn=turn)
         return self._state.stored(post_id)
 
-    async def remove(self, post_id: str, by: Identity) -> None:
+    async def remove(self, post_id: str, by: Identity, *, ended: bool = False) -> None:
         if post_id not in self._state.posts:
             tombstone = self._state.tombstones.get(post_id)
             if tombstone is not None and tombstone.user == by.user:
@@ -177,7 +189,9 @@ class MemoryPostStore:
         by.require(post.creator)
         del self._state.posts[post_id]
         self._state.uploads.pop(post_id, None)
-        self._state.tombstones[post_id] = Tombstone(by.user, self._clock.now_ms(), pending=True)
+        ended &= post.status is PostStatus.AWAITING_UPLOAD
+        found = Tombstone(by.user, self._clock.now_ms(), pending=True, ended=ended)
+        self._state.tombstones[post_id] = found
 
 
 class MemoryCommentStore:

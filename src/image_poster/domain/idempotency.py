@@ -74,6 +74,11 @@ def fingerprint(*parts: bytes) -> bytes:
     return digest.digest()
 
 
+def former_record(given: Answer, record: IdempotencyRecord) -> IdempotencyRecord:
+    """The record of the answer that was `given` before, to the request that `record` is of."""
+    return msgspec.structs.replace(record, body=given.body, location=given.location)
+
+
 async def answer_once(
     write: Awaitable[None], answer: Answer, record: IdempotencyRecord | None
 ) -> Answer:

@@ -13,12 +13,16 @@ class PostStore(Protocol):
     """Keeps posts. A post that is `processing` is, by that fact alone, due for image work."""
 
     async def add(
-        self, post: Post, record: IdempotencyRecord | None = None, upload: Upload | None = None
+        self,
+        post: Post,
+        record: IdempotencyRecord | None = None,
+        upload: Upload | None = None,
+        *,
+        instead_of: IdempotencyRecord | None = None,
     ) -> None:
         """Keep a new post, and with it the idempotency record and the terms of its upload. Adding
-        an
-        id that is there already changes nothing. Raises `AlreadyAnsweredError`, with nothing kept,
-        if the record's key was used."""
+        an id that is there already changes nothing. Raises `AlreadyAnsweredError`, with nothing
+        kept, if the record's key was used, unless by `instead_of`, which `record` then replaces."""
         ...
 
     async def find(self, post_id: str) -> StoredPost | None:
@@ -31,6 +35,11 @@ class PostStore(Protocol):
         concluded from that."""
         ...
 
+    async def was_ended(self, post_id: str) -> bool:
+        """Whether the deleted post was an upload whose bytes had not all come, and which was ended
+        or ran out, rather than a post that a person deleted. Known for as long as `was_deleted`."""
+        ...
+
     async def update(self, post_id: str, change: Callable[[Post], Post]) -> StoredPost:
         """Replace the post by what `change` makes of it, atomically.
 
@@ -39,9 +48,9 @@ class PostStore(Protocol):
         """
         ...
 
-    async def remove(self, post_id: str, by: Identity) -> None:
+    async def remove(self, post_id: str, by: Identity, *, ended: bool = False) -> None:
         """Delete the post for its creator or an admin, and leave a tombstone. From here on nobody
-        sees it.
+        sees it. `ended`: its upload is what ends; see `was_ended`.
 
         Its comments and images are purged afterwards. Repeating it for the user whose removal
         succeeded is a no-op. Raises `PostNotFoundError`, also for a post that `by` may not see, and

@@ -148,7 +148,7 @@ class UploadSettler:
             if await self.images.has_original(post_id):
                 await self.upload_service.complete(post_id, upload)
                 continue
-            await self.post_service.delete(post_id, _THE_SERVICE)
+            await self.post_service.delete(post_id, _THE_SERVICE, ended=True)
             expired += 1
         return expired
 

@@ -113,15 +113,16 @@ class PostService:
             post_id, lambda post: edited_post(post, editor, checked, now=now)
         )
 
-    async def delete(self, post_id: str, by: Identity) -> None:
+    async def delete(self, post_id: str, by: Identity, *, ended: bool = False) -> None:
         """Delete the post for its creator or an admin; repeating it is a no-op for who did it.
+        `ended`: it is its upload that ends, so that its key may be used again.
 
         The one durable fact is the post's own removal; its images go before the answer, since
-        people
-        who delete an image expect it gone, and its comments follow (`maintenance.PostPurger`).
+        people who delete an image expect it gone, and its comments follow
+        (`maintenance.PostPurger`).
         Raises `PostNotFoundError` and `NotYoursError`.
         """
-        await self.posts.remove(post_id, by)
+        await self.posts.remove(post_id, by, ended=ended)
         await self.images.remove(post_id)
 
     async def _will_move(self, post: Post) -> bool:

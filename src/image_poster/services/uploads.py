@@ -10,7 +10,7 @@ from typing import NamedTuple
 import msgspec
 
 from image_poster.domain import errors
-from image_poster.domain.idempotency import Answer, answer_once
+from image_poster.domain.idempotency import Answer, IdempotencyRecord, answer_once, former_record
 from image_poster.domain.identity import Identity
 from image_poster.domain.ids import new_id
 from image_poster.domain.images import SNIFF_BYTES, sniff
@@ -85,10 +85,7 @@ class UploadService:
         answer = Answer(b"", f"/uploads/{post.id}")
         request = (b"upload", str(order.length).encode(), order.metadata.encode())
         record = answer.record(creator.user, key, *request)
-        given = await answer_once(self.posts.add(post, record, upload), answer, record)
-        if given.replayed:
-            await self.post_service.made_before(given)
-        return given, upload
+        return await self._reserve_once(post, upload, answer, record), upload
 
     async def reserve_as_post(
         self, creator: Identity, order: UploadOrder, content_type: str, key: str | None
@@ -100,7 +97,7 @@ class UploadService:
         texts = (*(text.encode() for text in order.texts), content_type.encode())
         request = (b"reserve", str(order.length).encode(), order.sha256, *texts)
         record = answer.record(creator.user, key, *request)
-        given = await answer_once(self.posts.add(post, record, upload), answer, record)
+        given = await self._reserve_once(post, upload, answer, record)
         return await self._given_anew(given, post, terms) if given.replayed else given
 
     async def state(self, post_id: str, who: Identity) -> UploadState:
@@ -158,13 +155,12 @@ class UploadService:
 
     async def terminate(self, post_id: str, who: Identity) -> None:
         """Drop the upload, complete or not, and with it the post that it is (tus 1.0.0,
-        Termination,
-        DELETE); repeating it is a no-op for who did it. Raises `UploadNotFoundError` and
-        `UploadGoneError`."""
+        Termination, DELETE); repeating it is a no-op for who did it. Raises `UploadNotFoundError`
+        and `UploadGoneError`."""
         with suppress(errors.UploadGoneError):  # by this very user, perhaps
             await self.state(post_id, who)
         try:
-            await self.post_service.delete(post_id, who)
+            await self.post_service.delete(post_id, who, ended=True)
         except errors.PostNotFoundError as exc:
             raise errors.UploadGoneError from exc
 
@@ -172,6 +168,30 @@ class UploadService:
         put = self.put_urls.sign(post.id, terms, expires_ms)
         targets = UploadTargets(f"/uploads/{post.id}", put)
         return Answer(self.render(new_stored_post(post), targets), f"/posts/{post.id}")
+
+    async def _reserve_once(
+        self, post: Post, upload: Upload, answer: Answer, record: IdempotencyRecord | None
+    ) -> Answer:
+        """Keep the post and its upload, or find what the same request made before; that counts no
+        more once it has ended or run out unfinished. Raises `GoneError` if it was deleted."""
+        instead_of = None
+        while True:
+            adding = self.posts.add(post, record, upload, instead_of=instead_of)
+            given = await answer_once(adding, answer, record)
+            if record is None or not given.replayed or not await self._has_ended(given.made):
+                return given
+            instead_of = former_record(given, record)
+
+    async def _has_ended(self, post_id: str) -> bool:
+        """Whether an upload has ended or run out before all its bytes had come. Raises `GoneError`
+        if it was deleted as a post."""
+        if await self.posts.find(post_id) is None:
+            # What expires leaves no tombstone on AWS, and a tombstone outlives the key.
+            if await self.posts.was_ended(post_id) or not await self.posts.was_deleted(post_id):
+                return True
+            raise errors.GoneError
+        record = await self.records.find(post_id)
+        return record is not None and _has_run_out(record, self.clock.now_ms())
 
     async def _given_anew(self, given: Answer, asked: Post, terms: PutTerms) -> Answer:
         """The former answer to a repeated reservation; while its bytes are awaited, with a URL that
@@ -232,7 +252,7 @@ class UploadService:
         record = await self.records.find(post_id)
         if record is None or (who is not None and who.user != record.creator):
             raise errors.UploadNotFoundError
-        if record.awaiting and record.upload.expires_ms <= self.clock.now_ms():
+        if _has_run_out(record, self.clock.now_ms()):
             raise errors.UploadGoneError
         return record
 
@@ -242,6 +262,10 @@ class UploadService:
             return upload
         await self.records.declare_length(post_id, length)
         return msgspec.structs.replace(upload, length=length)
+
+
+def _has_run_out(record: UploadRecord, now_ms: int) -> bool:
+    return record.awaiting and record.upload.expires_ms <= now_ms
 
 
 def _finished(upload: Upload) -> UploadState:

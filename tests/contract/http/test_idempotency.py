@@ -87,6 +87,42 @@ def test_a_late_repeat_revives_no_post_that_was_deleted(api: Api) -> None:
     assert api.feed(creator=alice)["posts"] == []
 
 
+def begin(api: Api, way: str, user: str, key: dict[str, str]) -> httpx.Response:
+    """An upload, by tus or by JSON."""
+    if way == "tus":
+        headers = {"tus-resumable": "1.0.0", "upload-length": "1000", **key}
+        return api.send("POST", "/uploads", user, headers=headers)
+    image = {"size": 1000, "content_type": "image/jpeg"}
+    return api.send("POST", "/posts", user, json={"image": image}, headers=key)
+
+
+def id_of(answer: httpx.Response) -> str:
+    assert answer.status_code == 201, answer.text
+    return answer.headers["location"].rpartition("/")[2]
+
+
+@pytest.mark.parametrize("way", ["tus", "json"])
+def test_a_key_whose_upload_was_ended_unfinished_begins_another(api: Api, way: str) -> None:
+    alice, key = someone("alice"), a_key()
+    first = id_of(begin(api, way, alice, key))
+    ended = api.send("DELETE", f"/uploads/{first}", alice, headers={"tus-resumable": "1.0.0"})
+    assert ended.status_code == 204
+    again = begin(api, way, alice, key)
+    assert id_of(again) != first
+    assert "idempotent-replayed" not in again.headers
+    repeated = begin(api, way, alice, key)
+    assert id_of(repeated) == id_of(again)
+    assert repeated.headers["idempotent-replayed"] == "true"
+
+
+@pytest.mark.parametrize("way", ["tus", "json"])
+def test_a_late_repeat_begins_no_upload_whose_post_was_deleted(api: Api, way: str) -> None:
+    alice, key = someone("alice"), a_key()
+    first = id_of(begin(api, way, alice, key))
+    assert api.send("DELETE", f"/posts/{first}", alice).status_code == 204
+    assert_problem(begin(api, way, alice, key), 410, "gone")
+
+
 def test_a_key_with_another_request_is_refused(api: Api) -> None:
     alice, key = someone("alice"), a_key()
     first = post_once(api, alice, key, caption="one")

@@ -219,6 +219,38 @@ class PostStoreSuite:
         await adapters.posts.remove(post_id, ALICE)
         assert await adapters.posts.was_deleted(post_id)
 
+    async def test_an_upload_that_ended_is_told_from_a_post_that_was_deleted(
+        self, adapters: Adapters
+    ) -> None:
+        ended, deleted, complete = [a_post() for _ in range(3)]
+        for post in (ended, deleted, complete):
+            awaiting = msgspec.structs.replace(post, status=PostStatus.AWAITING_UPLOAD)
+            await adapters.posts.add(awaiting, None, Upload(10, DAY_MS))
+        await adapters.posts.update(complete.id, uploaded_post)
+        assert not await adapters.posts.was_ended(ended.id)
+        await adapters.posts.remove(ended.id, ALICE, ended=True)
+        await adapters.posts.remove(deleted.id, ALICE)
+        await adapters.posts.remove(complete.id, ALICE, ended=True)  # it had come just before
+        was_ended = [await adapters.posts.was_ended(post.id) for post in (ended, deleted, complete)]
+        assert was_ended == [True, False, False]
+        for post in (ended, deleted, complete):
+            assert await adapters.posts.was_deleted(post.id)
+
+    async def test_a_record_takes_the_place_of_the_one_that_is_named_and_of_no_other(
+        self, adapters: Adapters
+    ) -> None:
+        first, second, third = [
+            msgspec.structs.replace(a_record("key"), location=f"/uploads/{number}")
+            for number in range(3)
+        ]
+        await adapters.posts.add(a_post(), first)
+        await adapters.posts.add(a_post(), second, instead_of=first)
+        with pytest.raises(AlreadyAnsweredError) as used:  # as when two come at once
+            await adapters.posts.add(a_post(), third, instead_of=first)
+        assert used.value.record == second
+        with pytest.raises(AlreadyAnsweredError):
+            await adapters.posts.add(a_post(), third)
+
     async def test_others_may_not_remove_nor_see_what_is_not_ready(
         self, adapters: Adapters
     ) -> None:

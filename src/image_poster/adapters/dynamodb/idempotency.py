@@ -10,14 +10,21 @@ _MAX_ATTEMPTS = 5
 
 
 async def put_once(
-    table: database.Table, put: database.Put, record: IdempotencyRecord | None, clock: Clock
+    table: database.Table,
+    put: database.Put,
+    record: IdempotencyRecord | None,
+    clock: Clock,
+    instead_of: IdempotencyRecord | None = None,
 ) -> None:
     """Put an item, and with it the record if there is one. Raises `AlreadyAnsweredError` when its
-    key was used, and `ConditionFailedError` when the put's own condition does not hold."""
+    key was used, unless by `instead_of`, and `ConditionFailedError` when the put's own condition
+    does not hold."""
     if record is None:
         await table.write(put)
         return
     free: database.Condition = database.Missing(database.PK)
+    if instead_of is not None:
+        free = database.Is("location", instead_of.location)
     for _ in range(_MAX_ATTEMPTS):
         kept = database.Put(record_item(record, clock.now_ms()), (free,))
         try:

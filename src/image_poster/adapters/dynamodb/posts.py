@@ -35,7 +35,12 @@ class DynamoPostStore:
         self._applied = applied
 
     async def add(
-        self, post: Post, record: IdempotencyRecord | None = None, upload: Upload | None = None
+        self,
+        post: Post,
+        record: IdempotencyRecord | None = None,
+        upload: Upload | None = None,
+        *,
+        instead_of: IdempotencyRecord | None = None,
     ) -> None:
         item = schema.post_item(post, upload, shards=self._shards, request_id=self._request_id())
         try:
@@ -44,6 +49,7 @@ class DynamoPostStore:
                 database.Put(item, (database.Missing(database.PK),)),
                 record,
                 self._clock,
+                instead_of,
             )
         except database.ConditionFailedError:
             return  # it is there already
@@ -58,6 +64,10 @@ class DynamoPostStore:
     async def was_deleted(self, post_id: str) -> bool:
         item = await self._table.get(schema.post_key(post_id))
         return item is not None and not is_there(item)
+
+    async def was_ended(self, post_id: str) -> bool:
+        item = await self._table.get(schema.post_key(post_id))
+        return item is not None and "ended" in item
 
     async def update(self, post_id: str, change: Callable[[Post], Post]) -> StoredPost:
         async for _ in database.attempts():
@@ -76,10 +86,28 @@ class DynamoPostStore:
                 continue
         raise AssertionError  # `attempts` ends with an error of its own
 
-    async def remove(self, post_id: str, by: Identity) -> None:
+    async def remove(self, post_id: str, by: Identity, *, ended: bool = False) -> None:
+        async for _ in database.attempts():
+            try:
+                await self._table.write(self._removal(post_id, by, ended=ended))
+            except database.ConditionFailedError as exc:
+                if ended:  # perhaps only since it awaits nothing any more: then it is a deletion
+                    ended = False
+                    continue
+                _explain(exc.item, by)
+            except database.ConflictError:
+                continue
+            return
+
+    def _removal(self, post_id: str, by: Identity, *, ended: bool) -> database.Update:
         now = self._clock.now_ms()
-        conditions = (database.Exists(database.PK), database.Missing("deleted_by"))
-        removal = database.Update(
+        awaiting = database.Is("status", str(PostStatus.AWAITING_UPLOAD))
+        conditions: database.Conditions = (
+            database.Exists(database.PK),
+            database.Missing("deleted_by"),
+            *((awaiting,) if ended else ()),
+        )
+        return database.Update(
             schema.post_key(post_id),
             put={
                 "status": schema.DELETED,
@@ -88,19 +116,12 @@ class DynamoPostStore:
                 "latest": "",
                 "request_id": self._request_id(),
                 "ttl": schema.ttl_of(now + KEPT_MS),
+                **({"ended": True} if ended else {}),
             },
             add={"version": 1},
             remove=_FEED_KEYS,
             when=conditions if by.admin else (*conditions, database.Is("creator", by.user)),
         )
-        async for _ in database.attempts():
-            try:
-                await self._table.write(removal)
-            except database.ConditionFailedError as exc:
-                _explain(exc.item, by)
-            except database.ConflictError:
-                continue
-            return
 
     def _change(self, item: database.Item, before: Post, after: Post) -> database.Update:
         gone = [] if after.status is PostStatus.READY else list(_FEED_KEYS)

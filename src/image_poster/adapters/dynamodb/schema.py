@@ -3,7 +3,7 @@
     item      PK              SK              attributes
     post      POST#{post}     POST            id, status, creator, head, latest, total, version,
                                               feed, creator_feed, rank, error, request_id,
-                                              upload_*, staged, deleted_by, ttl
+                                              upload_*, staged, deleted_by, ended, ttl
     comment   POST#{post}     COMMENT#{id}    creator, doc, counted, deleted_by, request_id
     gone      POST#{post}     GONE#{id}       deleted_by, ttl: a comment that was deleted
     record   USER#{user}     KEY#{SHA-256}   key, fingerprint, body, location, expires_ms, ttl
@@ -18,7 +18,8 @@ A post is in the indexes while it has `feed` (FEED#{shard}) and `creator_feed` (
 that is while it is ready. `rank` is its count, zero-padded, and its id. `version` changes with
 every change but that of an upload's offset. `staged` says that the bytes are pieces under
 `staging/`, not one object yet. `total` is the number of comments that are `counted`. A deleted post
-stays as a tombstone without text until its `ttl`.
+stays as a tombstone without text until its `ttl`; `ended` says that it was an upload that had not
+all its bytes.
 
 Sizes (an item has 400 KB at most): ten comments of 2,000 characters of four bytes, a caption and an
 alt text are 110 KB at worst; metadata of an upload is bounded by the gateway's 10 KB of headers.

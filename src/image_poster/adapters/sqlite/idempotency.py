@@ -5,8 +5,12 @@ import sqlite3
 from image_poster.domain.idempotency import AlreadyAnsweredError, IdempotencyRecord
 
 
-def check_unused(connection: sqlite3.Connection, record: IdempotencyRecord | None) -> None:
-    """Raises `AlreadyAnsweredError` if the record's key was used."""
+def check_unused(
+    connection: sqlite3.Connection,
+    record: IdempotencyRecord | None,
+    instead_of: IdempotencyRecord | None = None,
+) -> None:
+    """Raises `AlreadyAnsweredError` if the record's key was used, unless by `instead_of`."""
     if record is None:
         return
     row = connection.execute(
@@ -14,18 +18,18 @@ def check_unused(connection: sqlite3.Connection, record: IdempotencyRecord | Non
         "WHERE user = ? AND key = ?",
         (record.user, record.key),
     ).fetchone()
-    if row is not None:
-        raise AlreadyAnsweredError(IdempotencyRecord(*row))
+    if row is not None and (former := IdempotencyRecord(*row)) != instead_of:
+        raise AlreadyAnsweredError(former)
 
 
 def keep_record(
     connection: sqlite3.Connection, record: IdempotencyRecord | None, now_ms: int
 ) -> None:
-    """Remember an answer."""
+    """Remember an answer, also in the place of one that `check_unused` let pass."""
     if record is not None:
         connection.execute(
-            "INSERT INTO idempotency_records (user, key, fingerprint, body, location, kept_at) "
-            "VALUES (?, ?, ?, ?, ?, ?)",
+            "INSERT OR REPLACE INTO idempotency_records "
+            "(user, key, fingerprint, body, location, kept_at) VALUES (?, ?, ?, ?, ?, ?)",
             (
                 record.user,
                 record.key,

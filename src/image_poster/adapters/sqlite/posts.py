@@ -10,7 +10,7 @@ from image_poster.adapters.sqlite.idempotency import check_unused, keep_record
 from image_poster.domain.errors import PostNotFoundError
 from image_poster.domain.idempotency import IdempotencyRecord
 from image_poster.domain.identity import Identity
-from image_poster.domain.posts import Post, StoredPost, check_visible, encode_post
+from image_poster.domain.posts import Post, PostStatus, StoredPost, check_visible, encode_post
 from image_poster.domain.uploads import Upload
 from image_poster.ports.clock import Clock
 
@@ -22,12 +22,20 @@ def was_deleted_by(connection: sqlite3.Connection, id_: str, by: Identity) -> bo
 
 
 def add_tombstone(
-    connection: sqlite3.Connection, id_: str, by: Identity, now_ms: int, *, pending: bool
+    connection: sqlite3.Connection,
+    id_: str,
+    by: Identity,
+    now_ms: int,
+    *,
+    pending: bool,
+    ended: bool = False,
 ) -> None:
-    """Remember a deletion; `pending` when something of it has still to be removed."""
+    """Remember a deletion; `pending` when something of it has still to be removed, `ended` when it
+    was an upload that had not all its bytes."""
     connection.execute(
-        "INSERT OR REPLACE INTO tombstones (id, user, deleted_at, pending) VALUES (?, ?, ?, ?)",
-        (id_, by.user, now_ms, pending),
+        "INSERT OR REPLACE INTO tombstones (id, user, deleted_at, pending, ended) "
+        "VALUES (?, ?, ?, ?, ?)",
+        (id_, by.user, now_ms, pending, ended),
     )
 
 
@@ -61,13 +69,18 @@ class SqlitePostStore:
         self._clock = clock
 
     async def add(
-        self, post: Post, record: IdempotencyRecord | None = None, upload: Upload | None = None
+        self,
+        post: Post,
+        record: IdempotencyRecord | None = None,
+        upload: Upload | None = None,
+        *,
+        instead_of: IdempotencyRecord | None = None,
     ) -> None:
         now = self._clock.now_ms()
         row = (post.id, post.status, post.creator, encode_post(post), now)
 
         def insert(connection: sqlite3.Connection) -> None:
-            check_unused(connection, record)
+            check_unused(connection, record, instead_of)
             keep_record(connection, record, now)
             if upload is not None:
                 connection.execute(
@@ -90,6 +103,10 @@ class SqlitePostStore:
     async def was_deleted(self, post_id: str) -> bool:
         return self._database.read_one("SELECT 1 FROM tombstones WHERE id = ?", post_id) is not None
 
+    async def was_ended(self, post_id: str) -> bool:
+        sql = "SELECT 1 FROM tombstones WHERE id = ? AND ended = 1"
+        return self._database.read_one(sql, post_id) is not None
+
     async def update(self, post_id: str, change: Callable[[Post], Post]) -> StoredPost:
         now = self._clock.now_ms()
 
@@ -109,7 +126,7 @@ class SqlitePostStore:
 
         return await self._database.write(replace)
 
-    async def remove(self, post_id: str, by: Identity) -> None:
+    async def remove(self, post_id: str, by: Identity, *, ended: bool = False) -> None:
         now = self._clock.now_ms()
 
         def delete(connection: sqlite3.Connection) -> None:
@@ -121,7 +138,8 @@ class SqlitePostStore:
             by.require(post.creator)
             connection.execute("DELETE FROM posts WHERE id = ?", (post_id,))
             connection.execute("DELETE FROM uploads WHERE post_id = ?", (post_id,))
-            add_tombstone(connection, post_id, by, now, pending=True)
+            unfinished = ended and post.status is PostStatus.AWAITING_UPLOAD
+            add_tombstone(connection, post_id, by, now, pending=True, ended=unfinished)
 
         await self._database.write(delete)
 

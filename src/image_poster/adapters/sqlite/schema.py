@@ -3,7 +3,8 @@
 posts       a post: `head` is its JSON, `latest` its newest comments as JSON lines, the rest are
             keys drawn from it, and the state of its image work
 comments    a comment: `doc` is its JSON; sorted by post and id, so a page is one range
-tombstones  who deleted which post or comment; `pending` while something of it is left
+tombstones  who deleted which post or comment; `pending` while something of it is left, `ended` if
+            it was an upload that had not all its bytes
 idempotency_records   what was answered to a user's request with an idempotency key
 uploads     the terms of a resumable upload, as long as its post is there
 
@@ -95,7 +96,11 @@ CREATE INDEX jobs_by_turn ON posts (turn, due_at, id) WHERE status = 'processing
 CREATE INDEX jobs_by_creator ON posts (creator, turn) WHERE status = 'processing'
 """
 
-_MIGRATIONS = (_FIRST, _RECEIPTS, _FAILURES, _UPLOADS, _DIGESTS, _WORDS, _TURNS)
+_ENDED = """
+ALTER TABLE tombstones ADD COLUMN ended INTEGER NOT NULL DEFAULT 0
+"""
+
+_MIGRATIONS = (_FIRST, _RECEIPTS, _FAILURES, _UPLOADS, _DIGESTS, _WORDS, _TURNS, _ENDED)
 VERSION = len(_MIGRATIONS)
 
 
