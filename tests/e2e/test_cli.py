@@ -164,7 +164,7 @@ def test_parked_work_is_listed_and_replayed(tmp_path: Path, photo: Path) -> None
     hidden = original.rename(tmp_path / "hidden")
     reset = (
         "UPDATE posts SET status = 'processing', failures = 2, "
-        "head = replace(head, 'ready', 'processing')"
+        "head = CAST(replace(head, 'ready', 'processing') AS BLOB)"
     )
     connection = sqlite3.connect(tmp_path / "data" / "image_poster.db")
     with connection:

@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from image_poster.domain.ids import new_id
-from support.api import assert_problem
+from support.api import LOCAL, Api, assert_problem
 from support.issuer import AUDIENCE, FakeIssuer, running_issuer
 from support.servers import local_server
 from support.shell import Shell
@@ -130,3 +130,23 @@ def test_settings_that_cannot_be_are_told(shell: Shell, flags: str, said: str) -
     done = shell.run("serve", *flags.split(), code=2)
     assert said in done.stderr
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_what_is_written_carries_the_name_of_who_wrote_it(
+    tmp_path: Path, issuer: FakeIssuer
+) -> None:
+    flags = ("--auth", "jwt", "--jwt-issuer", issuer.url, "--jwt-audience", AUDIENCE)
+    with local_server(tmp_path / "data", *flags) as server, Api(server.url, LOCAL) as api:
+        for name in ("Alice", "Alicia"):
+            token = issuer.token("a1", preferred_username=name)
+            api.http.headers["authorization"] = f"Bearer {token}"
+            post = api.ready("")
+            said = api.comment(post["id"], "")
+            assert (post["creator"], post["creator_name"]) == ("a1", name)
+            assert (said["creator"], said["creator_name"]) == ("a1", name)
+        shown = api.feed(sort="new", creator="a1")["posts"]
+        assert [found["creator_name"] for found in shown] == ["Alicia", "Alice"]
+        assert [found["latest_comments"][0]["creator_name"] for found in shown] == [
+            "Alicia",
+            "Alice",
+        ]

@@ -12,13 +12,23 @@ from image_poster.adapters.memory import ManualClock
 from image_poster.adapters.sqlite.comments import SqliteCommentStore
 from image_poster.adapters.sqlite.database import Database
 from image_poster.adapters.sqlite.posts import SqlitePostStore
-from image_poster.domain.comments import Comment, decode_comment, encode_comment
+from image_poster.domain.comments import (
+    Comment,
+    decode_comment,
+    edited_comment,
+    encode_comment,
+)
+from image_poster.domain.identity import Identity
 from image_poster.domain.posts import (
     PROCESSING_FAILED,
-    Post,
+    PostEdit,
+    PostStatus,
+    PostTexts,
     decode_post,
+    edited_post,
     encode_post,
     failed_post,
+    new_post,
     published_post,
 )
 from image_poster.http import comments, posts
@@ -48,7 +58,7 @@ def renamed(document: bytes) -> bytes:
 def test_a_ready_made_comment_is_what_converting_it_would_give(
     content: str, creator: str, edited: str | None
 ) -> None:
-    comment = Comment("01C", "01P", creator, content, "now", edited)
+    comment = Comment("01C", "01P", creator, content, "now", edited, creator.upper())
     document = encode_comment(comment)
     assert comments.comment_body(document) == comments.convert_comment(document)
 
@@ -70,18 +80,36 @@ def test_a_ready_made_post_is_what_converting_it_would_give(
 
 @pytest.mark.parametrize("stored", [encode_post(a_post()), encode_comment(a_comment("01P"))])
 def test_a_stored_document_says_its_format_first(stored: bytes) -> None:
-    assert stored.startswith(b'{"v":1,')
+    assert stored.startswith(b'{"v":2,')
 
 
-def test_documents_from_before_formats_were_numbered_are_shown_like_others() -> None:
+def former(document: bytes, begins: bytes) -> bytes:
+    """The document as it was before posts and comments had names."""
+    found = msgspec.json.decode(document)
+    fields = {name: found[name] for name in found if name not in ("v", "creator_name")}
+    return begins + msgspec.json.encode(fields)[1:]
+
+
+@pytest.mark.parametrize("begins", [b'{"v":1,', b"{"], ids=["format 1", "unnumbered"])
+def test_documents_of_former_formats_are_shown_like_others(begins: bytes) -> None:
     post, comment = encode_post(a_post()), encode_comment(a_comment("01P"))
-    unnumbered = [b"{" + document.removeprefix(b'{"v":1,') for document in (post, comment)]
-    assert posts.wire.body(unnumbered[0]) == posts.wire.body(post)
-    assert comments.comment_body(unnumbered[1]) == comments.comment_body(comment)
-    assert (decode_post(unnumbered[0]), decode_comment(unnumbered[1])) == (
-        msgspec.json.decode(post, type=Post),
-        msgspec.json.decode(comment, type=Comment),
+    older = [former(document, begins) for document in (post, comment)]
+    assert posts.wire.body(older[0]) == posts.wire.body(post)
+    assert comments.comment_body(older[1]) == comments.comment_body(comment)
+    assert (decode_post(older[0]), decode_comment(older[1])) == (
+        decode_post(post),
+        decode_comment(comment),
     )
+    assert encode_post(decode_post(older[0])) == post
+
+
+def test_who_wrote_is_called_as_they_were_when_they_wrote() -> None:
+    alice, later = Identity("a1", display_name="Alice"), Identity("a1", display_name="Alicia")
+    made = new_post("01P", PostStatus.READY, alice, PostTexts("caption", ""), 0)
+    edited = edited_post(made, later, PostEdit("another"), now="now")
+    assert (edited.creator, edited.creator_name) == ("a1", "Alice")
+    said = Comment("01C", "01P", "a1", "hello", "now", creator_name="Alice")
+    assert edited_comment(said, later, content="hi", now="now").creator_name == "Alice"
 
 
 @pytest.mark.anyio

@@ -20,20 +20,25 @@ def print_found(found: Post | Comment, *, as_json: bool) -> None:
     if as_json:
         click.echo(msgspec.json.encode(found))
     elif isinstance(found, Comment):
-        click.echo(f"{found.id}  {found.creator}: {found.content}")
+        click.echo(f"{found.id}  {_author(found)}: {found.content}")
     else:
         _show_post(found)
 
 
+def _author(found: Post | Comment) -> str:
+    """What people call them."""
+    return found.creator_name or found.creator
+
+
 def _show_post(found: Post) -> None:
     status = "" if found.status == "ready" else f"  [{found.status}]"
-    click.echo(f"{found.id}  {found.creator}  {found.total_comments} comments{status}")
+    click.echo(f"{found.id}  {_author(found)}  {found.total_comments} comments{status}")
     if found.caption:
         click.echo(f"    {found.caption}")
     if found.image is not None:
         click.echo(f"    {found.image.url}")
     for said in found.latest_comments:
-        click.echo(f"      {said.creator}: {said.content}")
+        click.echo(f"      {_author(said)}: {said.content}")
 
 
 class Display(Protocol):

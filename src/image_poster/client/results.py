@@ -40,7 +40,8 @@ class Failure(msgspec.Struct, frozen=True):
 
 
 class Comment(msgspec.Struct, frozen=True):
-    """A comment; times are RFC 3339."""
+    """A comment; times are RFC 3339. `creator_name` is what people call its creator; empty from
+    a service that does not say."""
 
     id: str
     post_id: str
@@ -48,6 +49,7 @@ class Comment(msgspec.Struct, frozen=True):
     content: str
     created_at: str
     edited_at: str | None
+    creator_name: str = ""
 
 
 class Post(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -62,6 +64,7 @@ class Post(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     created_at: str
     edited_at: str | None
     image: Image | None
+    creator_name: str = ""
     failure: Failure | None = None
     total_comments: int
     latest_comments: list[Comment]

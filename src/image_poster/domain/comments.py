@@ -23,14 +23,15 @@ from image_poster.domain.identity import Identity
 from image_poster.domain.limits import LATEST_KEPT
 
 # The format of stored documents that is written; see `Comment`.
-COMMENT_FORMAT = 1
+COMMENT_FORMAT = 2
 
 
 class Comment(msgspec.Struct, frozen=True, tag_field="v", tag=COMMENT_FORMAT):
-    """One comment, as stored: its document begins with its format, `{"v":1,`.
+    """One comment, as stored: its document begins with its format, `{"v":2,`. `creator_name` is
+    what its creator was called when it was written; without one, as `creator`.
 
-    Documents from before formats were numbered have none, and are read as format 1. What the API
-    shows is `http.comments.CommentBody`.
+    Format 1, and documents from before formats were numbered, have no names, and are read as such.
+    What the API shows is `http.comments.CommentBody`.
     """
 
     id: str
@@ -39,10 +40,26 @@ class Comment(msgspec.Struct, frozen=True, tag_field="v", tag=COMMENT_FORMAT):
     content: str
     created_at: str
     edited_at: str | None = None
+    creator_name: str = ""
+
+    def __post_init__(self) -> None:
+        """Also when it is read."""
+        if not self.creator_name:
+            msgspec.structs.force_setattr(self, "creator_name", self.creator)
 
 
 encode_comment = msgspec.json.Encoder().encode
-decode_comment = msgspec.json.Decoder(Comment).decode
+_decode = msgspec.json.Decoder(Comment).decode
+
+
+def decode_comment(document: bytes) -> Comment:
+    """From its document, of whatever format."""
+    return _decode(unnumbered(document))
+
+
+def unnumbered(document: bytes) -> bytes:
+    """A document of format 1 as one from before formats were numbered; any other as it is."""
+    return b"{" + document[7:] if document.startswith(b'{"v":1,') else document
 
 
 def comment_tag(comment: Comment) -> str:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from image_poster.domain.comments import split_latest
+from image_poster.domain.comments import split_latest, unnumbered
 from image_poster.domain.edits import Seen, check_unchanged, edit_tag
 from image_poster.domain.errors import PostNotFoundError, PostNotReadyError
 from image_poster.domain.identity import Identity
@@ -23,7 +23,7 @@ from image_poster.domain.images import RENDITION_LARGE, RENDITION_SMALL, Rendere
 from image_poster.domain.limits import Limits, clean
 
 # The format of stored documents that is written; see `Post`.
-POST_FORMAT = 1
+POST_FORMAT = 2
 
 
 class PostStatus(StrEnum):
@@ -68,10 +68,11 @@ PROCESSING_FAILED = Failure(
 
 
 class Post(msgspec.Struct, frozen=True, tag_field="v", tag=POST_FORMAT):
-    """A post without its comments, as stored: its document begins with its format, `{"v":1,`.
+    """A post without its comments, as stored: its document begins with its format, `{"v":2,`.
 
-    `failure` is there only when `status` is `failed`. Documents from before formats were numbered
-    have none, and are read as format 1. What the API shows is `http.posts.PostBody`.
+    `creator_name` is what its creator was called when it was made; without one, as `creator`.
+    `failure` is there only when `status` is `failed`. Format 1, and documents from before formats
+    were numbered, have no names, and are read as such. What the API shows is `http.posts.PostBody`.
     """
 
     id: str
@@ -82,7 +83,13 @@ class Post(msgspec.Struct, frozen=True, tag_field="v", tag=POST_FORMAT):
     created_at: str
     edited_at: str | None = None
     image: Image | None = None
+    creator_name: str = ""
     failure: Failure | UnsetType = UNSET
+
+    def __post_init__(self) -> None:
+        """Also when it is read."""
+        if not self.creator_name:
+            msgspec.structs.force_setattr(self, "creator_name", self.creator)
 
 
 class PostTexts(NamedTuple):
@@ -137,7 +144,12 @@ class StoredPost(NamedTuple):
 
 
 encode_post = msgspec.json.Encoder().encode
-decode_post = msgspec.json.Decoder(Post).decode
+_decode = msgspec.json.Decoder(Post).decode
+
+
+def decode_post(document: bytes) -> Post:
+    """From its document, of whatever format."""
+    return _decode(unnumbered(document))
 
 
 def new_stored_post(post: Post) -> StoredPost:
@@ -155,6 +167,7 @@ def new_post(
         caption=texts.caption,
         alt=texts.alt,
         creator=creator.user,
+        creator_name=creator.name,
         created_at=rfc3339(now_ms),
     )
 

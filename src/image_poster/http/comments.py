@@ -22,6 +22,7 @@ class CommentBody(msgspec.Struct, frozen=True):
     content: str
     created_at: str
     edited_at: str | None
+    creator_name: str
 
 
 class CommentPageBody(msgspec.Struct, frozen=True):

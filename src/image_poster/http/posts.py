@@ -69,6 +69,7 @@ class PostHead(msgspec.Struct, frozen=True):
     created_at: str
     edited_at: str | None
     image: ImageBody | None
+    creator_name: str
     failure: FailureBody | UnsetType = UNSET
 
 
@@ -96,6 +97,7 @@ def convert_head(document: bytes) -> bytes:
             caption=found.caption,
             alt=found.alt,
             creator=found.creator,
+            creator_name=found.creator_name,
             created_at=found.created_at,
             edited_at=found.edited_at,
             image=None

@@ -37,6 +37,7 @@ class CommentService:
             id=new_id(),
             post_id=post_id,
             creator=author.user,
+            creator_name=author.name,
             content=self._checked(content),
             created_at=rfc3339(self.clock.now_ms()),
         )

@@ -18,6 +18,7 @@ def test_a_comment_says_where_it_is_and_counts(api: Api) -> None:
         "id": comment["id"],
         "post_id": post["id"],
         "creator": bob,
+        "creator_name": bob,
         "content": "Nice!",
         "created_at": comment["created_at"],
         "edited_at": None,

@@ -24,6 +24,7 @@ def test_a_new_post_is_processing_and_says_where_it_is(api: Api) -> None:
         "caption": "At the lake \n in June",
         "alt": "A lake",
         "creator": alice,
+        "creator_name": alice,
         "created_at": post["created_at"],
         "edited_at": None,
         "image": None,
