@@ -1,13 +1,16 @@
 """`serve --auth jwt` and `image-poster token`, as an operator uses them."""
 
 import stat
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
 
+from image_poster.client import ImagePosterClient
 from image_poster.domain.ids import new_id
+from support import samples
 from support.api import LOCAL, Api, assert_problem
 from support.issuer import AUDIENCE, FakeIssuer, running_issuer
 from support.servers import local_server
@@ -65,7 +68,10 @@ def test_revoking_counts_at_once_in_every_process(tmp_path: Path, shell: Shell) 
         for _ in range(20):  # each by a connection of its own, so by either process
             refused = delete_as(server.url, before)
             assert_problem(refused, 401, "identity_required")
-            assert refused.headers["www-authenticate"] == 'Bearer error="invalid_token"'
+            assert refused.headers["www-authenticate"] == (
+                'Bearer error="invalid_token", '
+                'error_description="The bearer token is not valid. Sign in again."'
+            )
             assert delete_as(server.url, done.stdout.strip()).status_code == 404
     assert sorted(path.name for path in (tmp_path / "data").glob("token.*")) == ["token.key"]
 
@@ -150,3 +156,32 @@ def test_what_is_written_carries_the_name_of_who_wrote_it(
             "Alicia",
             "Alice",
         ]
+
+
+def test_a_client_asks_for_another_token_when_one_has_run_out(
+    tmp_path: Path, shell: Shell, issuer: FakeIssuer
+) -> None:
+    photo, file = tmp_path / "photo.jpg", tmp_path / "token"
+    photo.write_bytes(samples.jpeg())
+    flags = ("--auth", "jwt", "--jwt-issuer", issuer.url, "--jwt-audience", AUDIENCE)
+    with local_server(tmp_path / "data", *flags) as server:
+        shell.variables["IMAGE_POSTER_URL"] = server.url
+        file.write_text(issuer.token("a1", exp=int(time.time()) - 60))
+        post_id = "0" * 26
+        said = shell.run("delete", post_id, "--token-file", file, code=1).stderr
+        assert said == (
+            "image-poster: The bearer token has run out. Sign in again. (identity_required)\n"
+        )
+        given = iter([file.read_text(), issuer.token("a1"), "never asked"])
+        with ImagePosterClient(server.url, token=lambda: next(given)) as client:
+            post = client.wait_until_processed(client.post(photo).id)
+            assert client.comment(post.id, "hello").creator == "a1"
+        command = f"cat {tmp_path / 'renewed'}"
+        assert "no token came" in shell.run("feed", "--token-command", command, code=3).stderr
+        bearer = {"authorization": f"Bearer {file.read_text()}", "tus-resumable": "1.0.0"}
+        upload = httpx.head(f"{server.url}/uploads/{post_id}", headers=bearer)
+        assert "The bearer token has run out." in upload.headers["www-authenticate"]
+        (tmp_path / "renewed").write_text(issuer.token("a1"))
+        shell.variables["IMAGE_POSTER_TOKEN_COMMAND"] = command
+        assert "a1: hello" in shell.run("show", post.id).stdout
+        assert "deleted" in shell.run("delete", post.id).stdout

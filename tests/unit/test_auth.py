@@ -103,7 +103,10 @@ def test_the_document_names_the_way_in_force_at_every_write(
 @pytest.mark.parametrize(
     ("sent", "challenge"),
     [
-        ({"authorization": "Bearer bobs"}, 'Bearer error="invalid_token"'),
+        (
+            {"authorization": "Bearer bobs"},
+            'Bearer error="invalid_token", error_description="The bearer token is not valid."',
+        ),
         ({"authorization": "Basic YTpi"}, "Bearer"),
         ({"authorization": ""}, "Bearer"),
         ({"user-id": "alice"}, "Bearer"),

@@ -4,17 +4,25 @@ import inspect
 import io
 import os
 import time
+from base64 import urlsafe_b64encode
 from email.utils import formatdate
 from pathlib import Path
 
 import pytest
 
-from image_poster.client import AsyncImagePosterClient, GaveUpError, ImagePosterClient, InUseError
+from image_poster.client import (
+    AsyncImagePosterClient,
+    GaveUpError,
+    ImagePosterClient,
+    InUseError,
+    RefusedError,
+)
 from image_poster.client.journal import KEPT_SECONDS, Journal, UploadIdentity, sha256_of
 from image_poster.client.posting import StreamSource, open_source
 from image_poster.client.retries import Policy, Retries
 from image_poster.client.steps import Cut, Outcome, Pause, Reply, Send, UploadState
-from image_poster.client.transport import base_headers, base_url
+from image_poster.client.transport import Credentials, base_headers, base_url
+from image_poster.client.uploading import Uploading, UploadOrder, refusal
 
 CUT = Cut("broken")
 
@@ -223,3 +231,56 @@ def test_who_calls_is_told_by_name_or_by_token(
     user: str | None, token: str | None, sent: dict[bytes, bytes]
 ) -> None:
     assert base_headers(user, token) == sent
+
+
+def test_an_upload_is_not_ended_because_a_token_has_run_out() -> None:
+    order = UploadOrder("photo.jpg", 3, "", "")
+    state = UploadState("key.1", "/uploads/01P")
+    steps = Uploading(order, state, Retries(Clock().policy(), silent), lambda _: None).steps()
+    answers: list[object] = [
+        None,
+        Reply(200, {"upload-offset": "0"}, b""),
+        b"abc",
+        Reply(401, {"www-authenticate": 'error_description="the token has expired"'}, b"{}"),
+    ]
+    sent: list[object] = [next(steps)]
+    with pytest.raises(RefusedError, match="has run out"):
+        sent.extend(steps.send(answer) for answer in answers)
+    asked = [step.method for step in sent if isinstance(step, Send)]
+    assert asked == ["HEAD", "PATCH"]
+
+
+@pytest.mark.parametrize(
+    ("challenge", "said"),
+    [
+        (
+            'Bearer scope="" error="invalid_token" error_description="the token has expired"',
+            "run out",
+        ),
+        ('Bearer error="invalid_token", error_description="It is damaged."', "It is damaged."),
+        ("Bearer", "Say who you are"),
+        ("", "Say who you are"),
+    ],
+)
+def test_why_a_token_was_refused_is_said_also_without_a_body(challenge: str, said: str) -> None:
+    """As in the answer to a HEAD."""
+    assert said in str(refusal(Reply(401, {"www-authenticate": challenge}, b"")))
+
+
+def test_uploads_are_remembered_by_whom_the_token_names() -> None:
+    claims = urlsafe_b64encode(b'{"sub":"a1"}').decode().rstrip("=")
+    assert Credentials(None, f"e30.{claims}.c2ln").user == "a1"
+    assert Credentials("alice", "opaque").user == "alice"
+    assert Credentials("alice", "a.b.c").user == "alice"
+    assert Credentials("alice", None).user == "alice"
+
+
+def test_a_token_that_is_a_function_is_asked_again_for_the_one_that_was_refused_only() -> None:
+    given = iter(["first", "second", "never asked"])
+    who = Credentials(None, lambda: next(given))
+    assert who.token == "first"  # noqa: S105 - no secret
+    assert who.renew("first")
+    assert who.renew("first")  # another request has renewed it meanwhile
+    assert who.headers == {b"authorization": b"Bearer second"}
+    assert not Credentials(None, "fixed").renew("fixed")
+    assert not Credentials(None, lambda: "same").renew("same")

@@ -1,19 +1,24 @@
 """Options that several commands take. Those of settings are made from `Settings`, so that each is
 one flag and one variable, everywhere."""
 
-import os
+import shlex
+import subprocess
 from collections.abc import Callable
 from dataclasses import Field, fields
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, get_args, get_type_hints
 
 import click
 
-from image_poster.client.transport import base_url
+from image_poster.client import GaveUpError
+from image_poster.client.transport import Token, base_url
 from image_poster.editions.local.settings import Settings
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
+# A person may have to answer it, say with a password.
+_COMMAND_SECONDS = 120
 _HINTS = get_type_hints(Settings)
 
 
@@ -56,7 +61,7 @@ def _kind(name: str) -> Any:  # noqa: ANN401 - what click takes as a type
 
 
 def client_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """`--url`, `--as` and `--json`, which all commands of a client take."""
+    """`--url`, `--as`, `--token…` and `--json`, which all commands of a client take."""
     for option in (
         click.option("--json", "as_json", is_flag=True, help="Print JSON."),
         click.option(
@@ -64,8 +69,11 @@ def client_options(command: Callable[..., Any]) -> Callable[..., Any]:
             "who",
             envvar="IMAGE_POSTER_USER",
             callback=_caller,
-            help="Who you are; or set IMAGE_POSTER_TOKEN to a bearer token.",
+            help="Who you are, where names are believed.",
         ),
+        _token_option("--token", "Bearer token; others here can see it, unless by variable."),
+        _token_option("--token-file", "File that has the bearer token."),
+        _token_option("--token-command", "Command that prints a bearer token, asked when needed."),
         click.option(
             "--url",
             envvar="IMAGE_POSTER_URL",
@@ -80,14 +88,70 @@ def client_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 class Caller(NamedTuple):
-    """Who calls. A token is a secret, so it is read from the environment only."""
+    """Who calls."""
 
     user: str | None
-    token: str | None
+    token: Token | None
 
 
-def _caller(_context: click.Context, _option: click.Parameter, user: str | None) -> Caller:
-    return Caller(user, os.environ.get("IMAGE_POSTER_TOKEN"))
+def _caller(context: click.Context, _option: click.Parameter, user: str | None) -> Caller:
+    given = {name: context.meta.get(f"{__name__}.{name}") for name in _TOKEN_OPTIONS}
+    if given["token"]:
+        return Caller(user, given["token"])
+    if given["token_file"]:
+        return Caller(user, partial(_token_of_file, Path(given["token_file"])))
+    if given["token_command"]:
+        return Caller(user, partial(_token_of_command, given["token_command"]))
+    return Caller(user, None)
+
+
+_TOKEN_OPTIONS = ("token", "token_file", "token_command")
+
+
+def _token_option(flag: str, help_text: str) -> Decorator:
+    """Kept for `_caller`, which comes after it."""
+
+    def keep(context: click.Context, option: click.Parameter, value: str | None) -> None:
+        context.meta[f"{__name__}.{option.name}"] = value
+
+    name = flag.removeprefix("--").replace("-", "_")
+    return click.option(
+        flag,
+        envvar=variable(name),
+        is_eager=True,
+        expose_value=False,
+        callback=keep,
+        show_envvar=True,
+        help=help_text,
+    )
+
+
+def _token_of_file(path: Path) -> str:
+    """Read anew each time: somebody may renew it. Raises `GaveUpError`."""
+    try:
+        return _one_line(path.read_text(), f"the file {path}")
+    except (OSError, UnicodeDecodeError) as exc:
+        raise GaveUpError(f"the token cannot be read from {path}: {exc}") from exc
+
+
+def _token_of_command(command: str) -> str:
+    """Raises `GaveUpError`."""
+    try:
+        words = shlex.split(command)
+        done = subprocess.run(  # noqa: S603 - the user's own
+            words, stdout=subprocess.PIPE, text=True, timeout=_COMMAND_SECONDS, check=True
+        )
+    except (OSError, ValueError, subprocess.SubprocessError) as exc:
+        raise GaveUpError(f"no token came from {command!r}: {exc}") from exc
+    return _one_line(done.stdout, repr(command))
+
+
+def _one_line(text: str, source: str) -> str:
+    """Raises `GaveUpError`."""
+    found = text.strip()
+    if not found or not found.isascii() or any(letter.isspace() for letter in found):
+        raise GaveUpError(f"{source} gives no bearer token")
+    return found
 
 
 def _checked_url(_context: click.Context, _option: click.Parameter, url: str) -> str:

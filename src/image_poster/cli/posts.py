@@ -24,6 +24,7 @@ from image_poster.client.journal import Record, UploadIdentity
 from image_poster.client.posting import Draft, Report
 
 _FIRST_PATIENCE_SECONDS = 30.0
+_UNAUTHORIZED = 401
 
 
 class Order(NamedTuple):
@@ -145,7 +146,7 @@ class _Poster:
         except ClientError as exc:
             shown.note(bar, str(exc))
             self._batch.failures.append(_of_file(file, exc))
-            if isinstance(exc, RefusedError) and not record.state.complete:
+            if _is_final(exc) and not record.state.complete:
                 record.forget()
         else:
             shown.note(bar, "posted")
@@ -161,6 +162,11 @@ class _Poster:
 def _check_shown(made: Post) -> None:
     if made.failure is not None:
         raise RefusedError(422, made.failure.code, made.failure.detail)
+
+
+def _is_final(error: ClientError) -> bool:
+    """Whether the same command would be refused again; with another token it goes on."""
+    return isinstance(error, RefusedError) and error.status != _UNAUTHORIZED
 
 
 def _of_file(file: Path, error: ClientError) -> ClientError:

@@ -19,7 +19,8 @@ Value = TypeVar("Value")
 
 
 class AsyncImagePosterClient:
-    """One user of one service, by name (`auth=dev`) or by a bearer `token`.
+    """One user of one service, by name (`auth=dev`) or by a bearer `token`: a function that gives
+    one is asked at once, and again when the service refuses the one that it gave.
 
     Every call is retried while that may help, and then raises `GaveUpError`; it raises
     `RefusedError` when the service says no. `policy` is for uploads.
@@ -31,15 +32,14 @@ class AsyncImagePosterClient:
         url: str,
         user: str | None = None,
         *,
-        token: str | None = None,
+        token: transport.Token | None = None,
         policy: Policy | None = None,
         journal: Journal | None = None,
     ) -> None:
         self._policy = policy or Policy()
-        self._http = httpx.AsyncClient(
-            base_url=transport.base_url(url), headers=transport.base_headers(user, token)
-        )
-        self.desk = Desk(url, user, journal or Journal())
+        self._who = transport.Credentials(user, token)
+        self._http = httpx.AsyncClient(base_url=transport.base_url(url), headers=self._who.headers)
+        self.desk = Desk(url, self._who.user, journal or Journal())
 
     async def __aenter__(self) -> Self:
         return self
@@ -130,6 +130,15 @@ class AsyncImagePosterClient:
                 answer = job.do(step)
 
     async def _send(self, send: Send) -> Outcome:
+        sent = self._who.token
+        outcome = await self._exchange(send)
+        is_refused = transport.is_unauthorized(outcome)
+        if is_refused and await asyncio.to_thread(self._who.renew, sent):
+            self._http.headers.update(self._who.headers)
+            return await self._exchange(send)
+        return outcome
+
+    async def _exchange(self, send: Send) -> Outcome:
         try:
             answer = await self._http.request(
                 **transport.request_of(send, _slices(send), self._policy.silence)._asdict()

@@ -18,7 +18,8 @@ Value = TypeVar("Value")
 
 
 class ImagePosterClient:
-    """One user of one service, by name (`auth=dev`) or by a bearer `token`.
+    """One user of one service, by name (`auth=dev`) or by a bearer `token`: a function that gives
+    one is asked at once, and again when the service refuses the one that it gave.
 
     Every call is retried while that may help, and then raises `GaveUpError`; it raises
     `RefusedError` when the service says no. `policy` is for uploads.
@@ -30,15 +31,14 @@ class ImagePosterClient:
         url: str,
         user: str | None = None,
         *,
-        token: str | None = None,
+        token: transport.Token | None = None,
         policy: Policy | None = None,
         journal: Journal | None = None,
     ) -> None:
         self._policy = policy or Policy()
-        self._http = httpx.Client(
-            base_url=transport.base_url(url), headers=transport.base_headers(user, token)
-        )
-        self.desk = Desk(url, user, journal or Journal())
+        self._who = transport.Credentials(user, token)
+        self._http = httpx.Client(base_url=transport.base_url(url), headers=self._who.headers)
+        self.desk = Desk(url, self._who.user, journal or Journal())
 
     def __enter__(self) -> Self:
         return self
@@ -125,6 +125,14 @@ class ImagePosterClient:
                 answer = job.do(step)
 
     def _send(self, send: Send) -> Outcome:
+        sent = self._who.token
+        outcome = self._exchange(send)
+        if transport.is_unauthorized(outcome) and self._who.renew(sent):
+            self._http.headers.update(self._who.headers)
+            return self._exchange(send)
+        return outcome
+
+    def _exchange(self, send: Send) -> Outcome:
         try:
             answer = self._http.request(
                 **transport.request_of(send, transport.slices(send), self._policy.silence)._asdict()

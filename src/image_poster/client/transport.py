@@ -1,11 +1,13 @@
 """What both clients do with httpx: timeouts, slices, and its errors as `Cut`."""
 
-from collections.abc import AsyncIterator, Iterator, Mapping
+from base64 import urlsafe_b64decode
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from typing import NamedTuple
 
 import httpx
+import msgspec
 
-from image_poster.client.steps import Cut, Reply, Send
+from image_poster.client.steps import Cut, Outcome, Reply, Send
 
 # Small enough that progress is smooth and a connection that is silent is noticed.
 _SLICE_BYTES = 64 * 1024
@@ -27,6 +29,51 @@ def base_headers(user: str | None, token: str | None) -> dict[bytes, bytes]:
     if token:
         return {b"authorization": b"Bearer " + token.encode()}
     return {b"user-id": user.encode()} if user else {}
+
+
+Token = str | Callable[[], str]
+
+
+class _Claims(msgspec.Struct):
+    """RFC 7519, section 4.1.2."""
+
+    sub: str = ""
+
+
+class Credentials:
+    """Who calls: by name, or by a bearer token. A token that is a function is asked for at once,
+    and again when the service refuses the one that it gave."""
+
+    def __init__(self, user: str | None, token: Token | None) -> None:
+        self._user = user
+        self._source = token if callable(token) else None
+        self.token = token() if callable(token) else token
+
+    @property
+    def headers(self) -> dict[bytes, bytes]:
+        """Those of every request."""
+        return base_headers(self._user, self.token)
+
+    @property
+    def user(self) -> str | None:
+        """Whose uploads are remembered: by name, or by the token's `sub`."""
+        try:
+            part = (self.token or "").split(".")[1]
+            decoded = urlsafe_b64decode(part + "=" * (-len(part) % 4))
+            return msgspec.json.decode(decoded, type=_Claims).sub or self._user
+        except (IndexError, ValueError):
+            return self._user
+
+    def renew(self, refused: str | None) -> bool:
+        """Whether there is another token now than the one that was refused."""
+        if self._source is not None and self.token == refused:
+            self.token = self._source()
+        return self.token != refused
+
+
+def is_unauthorized(outcome: Outcome) -> bool:
+    """Whether the service does not take who is said to call (RFC 9110, section 15.5.2)."""
+    return isinstance(outcome, Reply) and outcome.status == httpx.codes.UNAUTHORIZED
 
 
 def base_url(url: str) -> httpx.URL:

@@ -6,6 +6,7 @@ smaller pieces for a while, since what is on its way when a connection breaks is
 is sent: what is to be verified could only be kept in whole pieces.
 """
 
+import re
 from base64 import b64encode
 from collections.abc import Callable
 from mimetypes import guess_type
@@ -26,6 +27,8 @@ _PIECE = {**_TUS, "content-type": "application/offset+octet-stream"}
 _JPEG = "image/jpeg"
 _FORMATS = {_JPEG, "image/png", "image/bmp", "image/webp", "image/gif", "image/heic", "image/avif"}
 _UNAUTHORIZED, _SIGN_IN = 401, "Say who you are: with --as, or a bearer token that holds."
+_RUN_OUT = "The bearer token has run out. Sign in again."
+_DESCRIPTION = re.compile(r'error_description="([^"]*)"')
 _CREATED, _NO_CONTENT, _GONE, _LOST = 201, 204, {404, 410}, {409, 460}
 
 
@@ -147,6 +150,8 @@ class Uploading:
         return True
 
     def _recover(self, outcome: Outcome) -> Steps[None]:
+        if isinstance(outcome, Reply) and outcome.status == _UNAUTHORIZED:
+            raise refusal(outcome)  # the upload stays: with another token it goes on
         if isinstance(outcome, Reply) and not (is_passing(outcome) or outcome.status in _LOST):
             yield Send("DELETE", self._state.location, _TUS)  # well meant: it would expire anyway
             raise refusal(outcome)
@@ -169,11 +174,19 @@ def new_key(former: str) -> str:
     return f"{name}.{int(number) + 1}"
 
 
+def _why_refused(reply: Reply) -> str:
+    """By `error_description` (RFC 6750, section 3); API Gateway's is `the token has expired`."""
+    described = _DESCRIPTION.search(reply.headers.get("www-authenticate", ""))
+    if described is None:
+        return _SIGN_IN
+    return _RUN_OUT if "expired" in described[1] else described[1]
+
+
 def refusal(reply: Reply) -> RefusedError | GaveUpError:
     """The error that an answer other than the hoped-for one is."""
     found = problem(reply)
-    if not found.code and reply.status == _UNAUTHORIZED:  # a gateway's, before the service
-        return RefusedError(_UNAUTHORIZED, "identity_required", _SIGN_IN)
+    if not found.code and reply.status == _UNAUTHORIZED:  # of a HEAD, or a gateway's
+        return RefusedError(_UNAUTHORIZED, "identity_required", _why_refused(reply))
     if not found.code:
         return GaveUpError(f"the service answered {reply.status} without saying why")
     return RefusedError(reply.status, found.code, found.detail)

@@ -44,8 +44,9 @@ class Authenticator(Protocol):
     schemes: tuple[str, ...]
     sign_in: SignIn
 
-    def challenge(self, request: AnyRequest) -> str:
-        """The `WWW-Authenticate` of a 401 (RFC 9110 section 11.6.1)."""
+    def challenge(self, request: AnyRequest, detail: str) -> str:
+        """The `WWW-Authenticate` of a 401 (RFC 9110 section 11.6.1); `detail` is what the problem
+        says."""
         ...
 
     async def identify(self, request: AnyRequest) -> Identity | None:
@@ -64,7 +65,7 @@ class DevAuthenticator:
     def __init__(self, admins: frozenset[str] = frozenset()) -> None:
         self._admins = admins
 
-    def challenge(self, _request: AnyRequest) -> str:
+    def challenge(self, _request: AnyRequest, _detail: str) -> str:
         return 'UserId header="user-id"'
 
     async def identify(self, request: AnyRequest) -> Identity | None:
@@ -140,9 +141,12 @@ class TokenAuthenticator:
         self.sign_in = terms.sign_in
         self._checked = checked
 
-    def challenge(self, request: AnyRequest) -> str:
-        """Who sent a token learns that it is the token (RFC 6750, section 3.1)."""
-        return "Bearer" if _bearer(request) is None else 'Bearer error="invalid_token"'
+    def challenge(self, request: AnyRequest, detail: str) -> str:
+        """Who sent a token learns that it is the token, and why, also where an answer has no body
+        (RFC 6750, section 3)."""
+        if _bearer(request) is None:
+            return "Bearer"
+        return f'Bearer error="invalid_token", error_description="{_described(detail)}"'
 
     async def identify(self, request: AnyRequest) -> Identity | None:
         claims = self._checked(request) or await self._verified(request)
@@ -168,6 +172,14 @@ class TokenAuthenticator:
         if token is None:
             raise IdentityRequiredError(self.how)
         return await self._verifier.verify(token)
+
+
+def _described(detail: str) -> str:
+    """Within the characters of `error_description` (RFC 6750, section 3)."""
+    return "".join(
+        char if char.isascii() and char.isprintable() and char not in '"\\' else "'"
+        for char in detail
+    )
 
 
 def _bearer(request: AnyRequest) -> str | None:

@@ -81,7 +81,8 @@ def _headers(request: AnyRequest, error: errors.ImagePosterError) -> dict[str, s
     """The headers that HTTP wants beside some statuses."""
     found: dict[str, str] = {}
     if isinstance(error, errors.IdentityRequiredError):
-        found["www-authenticate"] = authenticator(request).challenge(request)  # RFC 9110 15.5.2
+        # RFC 9110 section 15.5.2
+        found["www-authenticate"] = authenticator(request).challenge(request, error.detail)
     if isinstance(error, errors.RangeNotSatisfiableError):
         found["content-range"] = f"bytes */{error.size}"
     if error.retry_after is not None:
