@@ -34,9 +34,10 @@ def why_not() -> str:
 pytestmark = pytest.mark.skipif(bool(why_not()), reason=why_not())
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    disk = tmp_path_factory.mktemp("disk")
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    disk = tmp_path / "disk"
+    disk.mkdir()
     data: Path = disk / "data"
     flags = ("--data-dir", str(data), "--disk-reserve", "1000000")
     with running((*UNSHARED, str(disk), *LOCAL), *flags) as found:
@@ -83,6 +84,52 @@ def test_nothing_is_lost_and_room_again_is_used(server: Server) -> None:
         path = upload.replace("uploads", "posts")
         assert api.get(path, alice, params={"wait": 20}).json()["status"] == "ready"
         assert api.get(f"{path}/original", alice).content == HUGE
+
+
+def test_a_flood_of_comments_leaves_room_to_delete(server: Server) -> None:
+    """Texts leave what `--disk-reserve` says, and readiness tells what a comment would be told."""
+    alice = someone("alice")
+    with Api(server.url, LOCAL_EDITION) as api:
+        assert api.get("/readyz").status_code == 200
+        post_ids = [api.ready(alice)["id"]]
+        refused = api.upload(alice, LARGE)
+        while refused.status_code == 201:
+            post_ids.append(refused.json()["id"])
+            refused = api.upload(alice, LARGE)
+        assert len(post_ids) > 1
+        path, content = f"/posts/{post_ids[0]}/comments", "\N{GRINNING FACE}" * 2000
+        comment_id = api.comment(post_ids[0], alice)["id"]
+        for _ in range(5000):
+            refused = api.send("POST", path, alice, json={"content": content})
+            if refused.status_code != 201:
+                break
+        assert_problem(refused, 507, "storage_full")
+        assert_problem(api.get("/readyz"), 503, "not_ready")
+        reserving = {"caption": "", "alt": "", "image": {"size": 10, "content_type": "image/jpeg"}}
+        edit = {"caption": "another"}
+        assert_problem(api.send("POST", "/posts", alice, json=reserving), 507, "storage_full")
+        assert_problem(
+            api.send("PATCH", f"/posts/{post_ids[0]}", alice, json=edit), 507, "storage_full"
+        )
+        assert_problem(
+            api.send("PATCH", f"{path}/{comment_id}", alice, json={"content": "x"}),
+            507,
+            "storage_full",
+        )
+
+        assert api.send("DELETE", f"{path}/{comment_id}", alice).status_code == 204
+        for post_id in reversed(post_ids[1:]):
+            assert api.send("DELETE", f"/posts/{post_id}", alice).status_code == 204
+        until_ready(api)
+        assert api.comment(post_ids[0], alice)
+
+
+def until_ready(api: Api) -> None:
+    """An image that was deleted while it was being processed takes its room until that ends."""
+    deadline = time.monotonic() + 30
+    while api.get("/readyz").status_code != 200:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
 
 
 def send_the_rest(api: Api, upload: str, user: str) -> None:

@@ -1,12 +1,13 @@
 """`image-poster serve`: starting, stopping, refusing to start, several processes, memory."""
 
 import re
+import resource
 import signal
 import socket
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -16,7 +17,7 @@ import pytest
 
 from support import samples
 from support.api import LOCAL as LOCAL_EDITION
-from support.api import Api, someone
+from support.api import Api, assert_problem, someone
 from support.servers import LOCAL, Server, local_server, refused, start
 from support.shell import Shell
 
@@ -78,6 +79,34 @@ def test_a_request_under_way_is_finished_before_it_stops(tmp_path: Path) -> None
         go_on.set()
         assert posting.result().status_code == 201
     assert server.wait() == 0
+
+
+def test_readiness_says_what_a_comment_would_be_told_when_the_disk_fails(tmp_path: Path) -> None:
+    """A write that the kernel refuses for another reason than a full disk, here by the largest
+    file that the process may have (RLIMIT_FSIZE, setrlimit(2)), is to SQLite as an EIO."""
+    with Path("/dev/null").open("w") as log:
+        server = start(LOCAL, "--data-dir", str(tmp_path), log=log)
+    with Api(server.url, LOCAL_EDITION) as api:
+        post_id = api.ready("alice")["id"]
+        assert api.get("/readyz").status_code == 200
+        _, hard = resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE)
+        resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE, (4096, hard))
+        answer = api.send("POST", f"/posts/{post_id}/comments", "bob", json={"content": "x"})
+        assert answer.status_code == 500
+        until(lambda: api.get("/readyz").status_code == 503)
+        assert_problem(api.get("/readyz"), 503, "not_ready")
+        resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE, (hard, hard))
+        assert api.comment(post_id, "bob")
+        until(lambda: api.get("/readyz").status_code == 200)
+    assert server.stop() == 0
+
+
+def until(done: Callable[[], bool]) -> None:
+    """Readiness is found out once a second at most."""
+    deadline = time.monotonic() + 10
+    while not done():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 @pytest.mark.parametrize("log_format", ["json", "console"])

@@ -99,6 +99,7 @@ IdempotencyKeyReusedError = _error(422, "idempotency_key_reused", "This Idempote
 ChecksumMismatchError = _error(460, "checksum_mismatch", "The bytes do not match Upload-Checksum; nothing of them was kept. Send them again.")
 InternalError = _error(500, "internal_error", "Something went wrong on our side. It has been logged under this request id.")
 BusyError = _error(503, "busy", "The service is busy or stopping. Try again in a moment.", retry_after=2)
+NotReadyError = _error(503, "not_ready", "A comment would be refused now. The log says why.", retry_after=2)
 StorageFullError = _error(507, "storage_full", "There is no room left to store this. Nothing was kept of it; try again later.", retry_after=2)
 # fmt: on
 

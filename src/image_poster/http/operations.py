@@ -155,10 +155,10 @@ async def get_health() -> Response[bytes]:
     operation_id="getReadiness",
     tags=["operations"],
     summary="Can it take requests?",
-    responses=openapi.responses({200: openapi.json_of(Health, "It can.")}, errors.BusyError),
+    responses=openapi.responses({200: openapi.json_of(Health, "It can.")}, errors.NotReadyError),
 )
 async def get_readiness(request: AnyRequest) -> Response[bytes]:
-    """Asks the stores; 503 while they cannot be written, and while the service is stopping."""
+    """503 exactly when a comment would be refused."""
     check: Readiness = request.app.state.readiness
     await check()
     return json_response(msgspec.json.encode(Health("ready")))

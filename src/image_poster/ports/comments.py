@@ -18,7 +18,7 @@ class CommentStore(Protocol):
         """Keep a new comment, and with it the idempotency record. Raises `AlreadyAnsweredError`,
         with
         nothing kept, if the record's key was used; else `PostNotFoundError` or `PostNotReadyError`
-        by `domain.posts.check_open_for_comments`."""
+        by `domain.posts.check_open_for_comments`; `StorageFullError` while the disk is full."""
         ...
 
     async def page(self, post_id: str, *, limit: int, after: str | None) -> Page[bytes, str]:
@@ -36,8 +36,8 @@ class CommentStore(Protocol):
     ) -> Comment:
         """Replace the comment by what `change` makes of it, atomically, as `PostStore.update` does.
 
-        Raises `CommentNotFoundError`, and `PostNotFoundError` when the post is not there or not
-        ready.
+        Raises `CommentNotFoundError`, `PostNotFoundError` when the post is not there or not
+        ready, and `StorageFullError`.
         """
         ...
 

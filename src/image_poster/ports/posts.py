@@ -22,7 +22,8 @@ class PostStore(Protocol):
     ) -> None:
         """Keep a new post, and with it the idempotency record and the terms of its upload. Adding
         an id that is there already changes nothing. Raises `AlreadyAnsweredError`, with nothing
-        kept, if the record's key was used, unless by `instead_of`, which `record` then replaces."""
+        kept, if the record's key was used, unless by `instead_of`, which `record` then replaces.
+        Raises `StorageFullError`."""
         ...
 
     async def find(self, post_id: str) -> StoredPost | None:
@@ -44,7 +45,7 @@ class PostStore(Protocol):
         """Replace the post by what `change` makes of it, atomically.
 
         `change` is pure and may run more than once; what it raises comes out, with nothing changed.
-        Raises `PostNotFoundError`.
+        Raises `PostNotFoundError`, and `StorageFullError` for an edit.
         """
         ...
 

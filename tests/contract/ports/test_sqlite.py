@@ -2,7 +2,9 @@
 
 import asyncio
 import sqlite3
+import time
 from collections.abc import AsyncIterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -11,13 +13,13 @@ from contract.ports import suite
 from contract.ports.suite import a_comment, ready, shown
 from image_poster.adapters.memory import ManualClock
 from image_poster.adapters.sqlite.comments import SqliteCommentStore
-from image_poster.adapters.sqlite.database import Database, connect
+from image_poster.adapters.sqlite.database import Database, WriteProbe, connect
 from image_poster.adapters.sqlite.feed import SqliteFeedReader, SqliteFeedRebuilder
 from image_poster.adapters.sqlite.jobs import SqliteJobQueue
 from image_poster.adapters.sqlite.posts import SqlitePostStore, SqliteTombstoneQueue
 from image_poster.adapters.sqlite.schema import VERSION, SchemaTooNewError
 from image_poster.adapters.sqlite.uploads import SqliteUploadRecordStore
-from image_poster.domain.errors import NotYoursError, StorageFullError
+from image_poster.domain.errors import NotReadyError, NotYoursError, StorageFullError
 from image_poster.domain.feed import FeedSort
 from image_poster.domain.ids import new_id
 from image_poster.domain.posts import encode_post
@@ -207,4 +209,52 @@ async def test_a_database_of_the_first_version_is_brought_up_to_date(tmp_path: P
     assert stored.post == post
     job = await SqliteJobQueue(database, clock).lease(1000)
     assert job == (post.id, 1, 0)
+    await database.close()
+
+
+def written_at(path: Path) -> int:
+    with closing(sqlite3.connect(path)) as connection:
+        return int(connection.execute("SELECT at FROM probe").fetchone()[0])
+
+
+@pytest.mark.anyio
+async def test_however_many_ask_whether_writes_are_taken_one_row_is_written(
+    tmp_path: Path,
+) -> None:
+    """Neither all who ask one process, nor those who ask another within the second."""
+    path = tmp_path / "test.db"
+    database, elsewhere = Database(path), Database(path)
+    probe = WriteProbe(database)
+    await asyncio.gather(*(probe.check() for _ in range(100)))
+    at, changes = written_at(path), database.read("PRAGMA data_version")
+    await asyncio.gather(*(probe.check() for _ in range(100)))
+    await WriteProbe(elsewhere).check()
+    assert (written_at(path), database.read("PRAGMA data_version")) == (at, changes)
+    await database.write(lambda connection: connection.execute("UPDATE probe SET at = at - 1000"))
+    await WriteProbe(elsewhere).check()
+    assert written_at(path) > at
+    for one in (database, elsewhere):
+        await one.close()
+
+
+@pytest.mark.anyio
+async def test_a_clock_that_was_set_back_does_not_make_the_probe_believe(tmp_path: Path) -> None:
+    database = Database(tmp_path / "test.db")
+    future = time.time_ns() // 1_000_000 + 3_600_000
+    await database.write(
+        lambda connection: connection.execute("UPDATE probe SET at = ?", (future,))
+    )
+    await WriteProbe(database).check()
+    assert written_at(tmp_path / "test.db") < future
+    await database.close()
+
+
+@pytest.mark.anyio
+async def test_a_database_that_another_holds_is_not_ready(tmp_path: Path) -> None:
+    database, other = Database(tmp_path / "test.db"), connect(tmp_path / "test.db")
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(NotReadyError, match="too busy"):
+        await WriteProbe(database).check()
+    other.execute("ROLLBACK")
+    other.close()
     await database.close()

@@ -26,6 +26,14 @@ def disk_errors() -> Iterator[None]:
         raise
 
 
+def check_room(folder: Path, size: int, *, reserve: int) -> None:
+    """Raises `StorageFullError` if so many bytes would leave less than `reserve` bytes of the
+    folder's disk."""
+    disk = os.statvfs(folder)
+    if disk.f_bavail * disk.f_frsize < size + reserve:
+        raise StorageFullError
+
+
 def write_all(descriptor: int, data: bytes | bytearray, at: int) -> None:
     """pwrite(2) may write less than it is given; raises `StorageFullError`."""
     with disk_errors(), memoryview(data) as view:

@@ -11,19 +11,17 @@
 `xx` are the last two characters of the id, which are random, so that no folder grows too long.
 """
 
-import os
 from pathlib import Path
 
-from image_poster.adapters.files.durable import ensure_folder
-from image_poster.domain.errors import StorageFullError
+from image_poster.adapters.files.durable import check_room, ensure_folder
 from image_poster.domain.images import RENDITIONS
 
 
 class Layout:
     """The paths of one data folder; makes what folders it needs.
 
-    `reserve_bytes` of its disk are left to the database: on a disk that images have filled, not
-    even one of them could be deleted.
+    `reserve_bytes` of its disk are left to deletions: on a disk that is full to the last byte, not
+    even an image could be deleted.
     """
 
     def __init__(self, root: Path, reserve_bytes: int = 0) -> None:
@@ -43,9 +41,7 @@ class Layout:
 
     def check_room(self, size: int) -> None:
         """Raises `StorageFullError` if so many bytes of an image are too many."""
-        disk = os.statvfs(self._root)
-        if disk.f_bavail * disk.f_frsize < size + self._reserve_bytes:
-            raise StorageFullError
+        check_room(self._root, size, reserve=self._reserve_bytes)
 
     def upload(self, post_id: str) -> Path:
         return self._uploads / post_id[-2:] / post_id

@@ -25,6 +25,7 @@ class SqliteCommentStore:
 
     async def add(self, comment: comments.Comment, record: IdempotencyRecord | None = None) -> None:
         doc = comments.encode_comment(comment)
+        self._database.check_room(len(doc))
         now = self._clock.now_ms()
 
         def insert(connection: sqlite3.Connection) -> None:
@@ -69,6 +70,8 @@ class SqliteCommentStore:
     async def update(
         self, post_id: str, comment_id: str, change: Callable[[comments.Comment], comments.Comment]
     ) -> comments.Comment:
+        self._database.check_room(0)
+
         def replace(connection: sqlite3.Connection) -> comments.Comment:
             _creator_of_ready_post(connection, post_id)
             comment = change(_comment(connection, post_id, comment_id))

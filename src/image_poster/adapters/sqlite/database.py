@@ -9,13 +9,23 @@ import asyncio
 import queue
 import sqlite3
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
+import structlog
+
 from image_poster.adapters.sqlite.schema import migrate
-from image_poster.domain.errors import BusyError, ImagePosterError, StorageFullError
+from image_poster.domain.errors import (
+    BusyError,
+    ImagePosterError,
+    NotReadyError,
+    StorageFullError,
+)
 from image_poster.domain.idempotency import AlreadyAnsweredError
+
+_log = structlog.get_logger()
 
 _FULL = {sqlite3.SQLITE_FULL}
 _BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
@@ -154,7 +164,10 @@ class Database:
     a thread would (docs/decisions/0004).
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, check_room: Callable[[int], None] = lambda _size: None) -> None:
+        """`check_room` raises `StorageFullError` if so many bytes more are too many: to be asked by
+        operations that add something. Those that delete do not ask."""
+        self.check_room = check_room
         writing = connect(path)
         migrate(writing)
         self._writer = Writer(writing)
@@ -182,3 +195,58 @@ class Database:
         """Finish writing and close."""
         await self._writer.close()
         self._reading.close()
+
+
+_PROBE_SECONDS = 1.0
+_PROBE_PATIENCE_SECONDS = 2.0
+_PROBED_SINCE = "SELECT 1 FROM probe WHERE at BETWEEN ? AND ?"
+
+
+class WriteProbe:
+    """Tells whether a comment would be taken: by the room on the disk, and by writing one row.
+
+    That row is written at most once a second, however many ask in however many processes; all of
+    them share what came of it.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._verdict: asyncio.Task[None] | None = None
+        self._asked_at = 0.0
+
+    async def check(self) -> None:
+        """Raises `NotReadyError`."""
+        try:
+            self._database.check_room(0)
+            async with asyncio.timeout(_PROBE_PATIENCE_SECONDS):
+                await asyncio.shield(self._shared())
+        except StorageFullError as exc:
+            raise NotReadyError("The disk is full. Free some room on it.") from exc
+        except TimeoutError as exc:
+            raise NotReadyError("The database is too busy to take a write.") from exc
+        except (BusyError, sqlite3.Error, OSError) as exc:
+            raise NotReadyError from exc
+
+    def _shared(self) -> asyncio.Task[None]:
+        """The verdict that is being found, or that was found within the last second."""
+        now = time.monotonic()
+        is_old = now - self._asked_at >= _PROBE_SECONDS
+        if self._verdict is None or (self._verdict.done() and is_old):
+            self._asked_at = now
+            self._verdict = asyncio.create_task(self._write())
+            self._verdict.add_done_callback(_note)
+        return self._verdict
+
+    async def _write(self) -> None:
+        now = time.time_ns() // 1_000_000
+        since = now - int(_PROBE_SECONDS * 1000)
+        if self._database.read_one(_PROBED_SINCE, since, now) is None:
+            await self._database.write(
+                lambda connection: connection.execute("UPDATE probe SET at = ?", (now,))
+            )
+
+
+def _note(verdict: asyncio.Task[None]) -> None:
+    """For the log; also, nobody may be left who asks for it."""
+    if not verdict.cancelled() and verdict.exception() is not None:
+        _log.error("the database does not take writes", error=str(verdict.exception()))

@@ -78,6 +78,7 @@ class SqlitePostStore:
     ) -> None:
         now = self._clock.now_ms()
         row = (post.id, post.status, post.creator, encode_post(post), now)
+        self._database.check_room(len(row[3]))
 
         def insert(connection: sqlite3.Connection) -> None:
             check_unused(connection, record, instead_of)
@@ -113,6 +114,8 @@ class SqlitePostStore:
         def replace(connection: sqlite3.Connection) -> StoredPost:
             before = stored_post(connection, post_id)
             post = change(before.post)
+            if post.edited_at != before.post.edited_at:  # what is done for a post needs no room
+                self._database.check_room(0)
             head = encode_post(post)
             connection.execute(
                 "UPDATE posts SET head = ?1, status = ?2, "  # noqa: S608 - a constant

@@ -7,6 +7,7 @@ tombstones  who deleted which post or comment; `pending` while something of it i
             it was an upload that had not all its bytes
 idempotency_records   what was answered to a user's request with an idempotency key
 uploads     the terms of a resumable upload, as long as its post is there
+probe       one row: when it was written last, to see whether the database takes writes
 
 The database's `user_version` counts how many of the `_MIGRATIONS` it has seen.
 """
@@ -100,7 +101,12 @@ _ENDED = """
 ALTER TABLE tombstones ADD COLUMN ended INTEGER NOT NULL DEFAULT 0
 """
 
-_MIGRATIONS = (_FIRST, _RECEIPTS, _FAILURES, _UPLOADS, _DIGESTS, _WORDS, _TURNS, _ENDED)
+_PROBE = """
+CREATE TABLE probe (at INTEGER NOT NULL);
+INSERT INTO probe VALUES (0)
+"""
+
+_MIGRATIONS = (_FIRST, _RECEIPTS, _FAILURES, _UPLOADS, _DIGESTS, _WORDS, _TURNS, _ENDED, _PROBE)
 VERSION = len(_MIGRATIONS)
 
 

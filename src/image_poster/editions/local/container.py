@@ -1,15 +1,15 @@
 """The local edition, composed: which class stands for which port."""
 
-import asyncio
 import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
+from functools import partial
 
 from litestar.types import ASGIApp
 
 from image_poster.adapters.clock import SystemClock
+from image_poster.adapters.files.durable import check_room as free_room
 from image_poster.adapters.files.images import FileImageStore
 from image_poster.adapters.files.schema import Layout
 from image_poster.adapters.files.uploads import FileUploadStore
@@ -21,7 +21,7 @@ from image_poster.adapters.oidc import (
     own_token,
 )
 from image_poster.adapters.sqlite.comments import SqliteCommentStore
-from image_poster.adapters.sqlite.database import Database
+from image_poster.adapters.sqlite.database import Database, WriteProbe
 from image_poster.adapters.sqlite.feed import SqliteFeedReader, SqliteFeedRebuilder
 from image_poster.adapters.sqlite.jobs import SqliteJobQueue
 from image_poster.adapters.sqlite.posts import SqlitePostStore, SqliteTombstoneQueue
@@ -29,7 +29,6 @@ from image_poster.adapters.sqlite.schema import SchemaTooNewError
 from image_poster.adapters.sqlite.uploads import SqliteUploadRecordStore
 from image_poster.adapters.vips.protocol import RenderSettings
 from image_poster.adapters.vips.renderer import VipsImageRenderer
-from image_poster.domain.errors import BusyError
 from image_poster.domain.signing import CursorSigner, Signer
 from image_poster.editions import StartError, checked_origins, listed
 from image_poster.editions.local.data_folder import (
@@ -50,7 +49,6 @@ from image_poster.services.images import ImagePublisher, JobRunner
 from image_poster.services.maintenance import PostPurger, Rebuilder, Sweeper, UploadSettler
 
 _LEASE_MARGIN_SECONDS = 30
-_READINESS_SECONDS = 2
 
 
 @dataclass(frozen=True)
@@ -110,7 +108,7 @@ class Container:
         settings = self.settings
         return create_app(
             self.services,
-            self.readiness,
+            WriteProbe(self.database).check,
             HttpSettings(
                 authenticator=authenticator(settings),
                 put_urls=self.put_urls,
@@ -120,14 +118,6 @@ class Container:
                 routes=metrics.ROUTES,
             ),
         )
-
-    async def readiness(self) -> None:
-        """Raises `BusyError` when the database does not take a write."""
-        try:
-            async with asyncio.timeout(_READINESS_SECONDS):
-                await self.database.write(lambda connection: connection.total_changes)
-        except TimeoutError as exc:
-            raise BusyError from exc
 
 
 def authenticator(settings: Settings) -> Authenticator:
@@ -173,16 +163,18 @@ def _cors_origins(settings: Settings) -> tuple[str, ...]:
 @asynccontextmanager
 async def open_container(settings: Settings) -> AsyncIterator[Container]:
     """The container of `settings.data_dir`, closed at exit. Raises `StartError`."""
-    database = _open_database(database_path(settings.data_dir))
+    database = _open_database(settings)
     try:
         yield _compose(settings, database)
     finally:
         await database.close()
 
 
-def _open_database(path: Path) -> Database:
+def _open_database(settings: Settings) -> Database:
+    path = database_path(settings.data_dir)
+    check_room = partial(free_room, settings.data_dir, reserve=settings.disk_reserve)
     try:
-        return Database(path)
+        return Database(path, check_room)
     except SchemaTooNewError as exc:
         raise StartError(f"the database {path} cannot be used: {exc}.") from exc
     except sqlite3.DatabaseError as exc:

@@ -48,7 +48,7 @@ class Settings:
         "", "Addresses or networks of proxies whose X-Forwarded-… headers are believed."
     )
     image_bytes: int = _setting(_DEFAULTS.image_bytes, "Most bytes of an image.")
-    disk_reserve: int = _setting(64_000_000, "Bytes of the disk that images leave free.")
+    disk_reserve: int = _setting(64_000_000, "Bytes of the disk that images and texts leave free.")
     image_pixels: int = _setting(_DEFAULTS.image_pixels, "Most pixels of an image.")
     image_fit: ImageFit = _setting("cover", "How an image fills its square.")
     image_seconds: int = _setting(60, "Most seconds that an image may take to process.")
