@@ -139,8 +139,9 @@ def _begun(folder: Path, side: Side, url: str, photo: Path) -> Iterator["subproc
 
 def _finish(process: "subprocess.Popen[bytes]") -> None:
     _, said = process.communicate(timeout=300)
-    # Exit code 1 of ours is that the image, which is none, could not be shown; it was taken.
-    assert process.returncode == 0 or b"image_unreadable" in said, said
+    # Exit code 1 of ours is that the image, which is none, could not be shown (image_unreadable,
+    # image_unsupported); it was taken.
+    assert process.returncode == 0 or b"(image_un" in said, said
 
 
 def _killed(folder: Path, photo: Path, sides: list[Side], sizes: UploadsScale) -> Iterator[Line]:
