@@ -17,7 +17,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no
 COMPILE := $(BIN)/uv pip compile --quiet --universal --generate-hashes --custom-compile-command 'make lock' \
 	--no-emit-package polyfactory --no-emit-package faker
 
-.PHONY: help run sample aws-local package deploy test check lint types bench bench-smoke lock audit crash peers storm clean
+.PHONY: help run docs sample aws-local package deploy test check lint types bench bench-smoke lock audit crash peers storm clean
 
 help:  ## List what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 10
@@ -62,6 +62,9 @@ lint: $(VENV)/installed-dev
 types: $(VENV)/installed-dev
 	$(BIN)/mypy
 
+docs: $(VENV)/installed-dev  ## Build the documentation as a site (site/index.html), broken links as errors
+	@$(BIN)/python scripts/docs.py
+
 bench: $(VENV)/installed-dev  ## Run all benchmarks (or ONLY=uploads) and print the table of ratios
 	PYTHONPATH=tests:infra $(BIN)/python benchmarks/run.py $(ONLY)
 
@@ -69,7 +72,7 @@ bench-smoke: $(VENV)/installed-dev  ## See that all benchmarks (or ONLY=uploads)
 	PYTHONPATH=tests:infra $(BIN)/python benchmarks/run.py --smoke $(ONLY)
 
 lock: $(VENV)/installed-dev  ## Lock what pyproject.toml asks for, with hashes (UPGRADE=--upgrade: newer releases)
-	$(COMPILE) $(UPGRADE) pyproject.toml --extra server --extra aws --group build --group dev --group bench -o constraints.txt
+	$(COMPILE) $(UPGRADE) pyproject.toml --extra server --extra aws --group build --group dev --group docs --group bench -o constraints.txt
 	$(COMPILE) --constraint constraints.txt pyproject.toml --extra server -o locks/server.txt
 	$(COMPILE) --constraint constraints.txt --group build -o locks/build.txt
 
@@ -77,7 +80,7 @@ audit: $(VENV)/installed-dev  ## Look for known vulnerabilities in what is locke
 	@$(BIN)/python scripts/audit.py
 
 clean:  ## Remove what was installed and cached; data stays
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) site .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)

@@ -26,7 +26,14 @@ PLAIN: list[str] = PYPROJECT["project"]["dependencies"]
 EXTRAS: dict[str, list[str]] = PYPROJECT["project"]["optional-dependencies"]
 GROUPS: dict[str, list[str]] = PYPROJECT["dependency-groups"]
 ASKED = {
-    ALL: [*PLAIN, *EXTRAS["server"], *EXTRAS["aws"], *GROUPS["dev"], *GROUPS["bench"]],
+    ALL: [
+        *PLAIN,
+        *EXTRAS["server"],
+        *EXTRAS["aws"],
+        *GROUPS["dev"],
+        *GROUPS["docs"],
+        *GROUPS["bench"],
+    ],
     SERVER: [*PLAIN, *EXTRAS["server"]],
     BUILD: [*GROUPS["build"], *PYPROJECT["build-system"]["requires"]],
 }

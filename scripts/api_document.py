@@ -1,0 +1,78 @@
+"""The OpenAPI document as the scripts read it: a list of operations with what each one takes and
+gives. `reference.py` makes pages of it, `collection.py` requests."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from image_poster.http.app import openapi_document
+
+Schema = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Operation:
+    """One method of one path."""
+
+    id: str
+    method: str  # in capitals
+    path: str  # with {names}
+    tag: str
+    summary: str
+    description: str
+    parameters: list[dict[str, Any]]
+    bodies: dict[str, Schema]  # by media type
+    body_required: bool
+    answers: dict[int, dict[str, Any]]
+    needs_identity: bool
+
+    @property
+    def successes(self) -> list[int]:
+        """The statuses that are no refusal, the smallest first."""
+        return sorted(status for status in self.answers if status < 400)
+
+
+@dataclass(frozen=True)
+class Document:
+    """All of it."""
+
+    title: str
+    version: str
+    description: str
+    tags: dict[str, str]
+    schemas: dict[str, Schema]
+    operations: list[Operation]
+
+
+def read() -> Document:
+    """The document that this version of the service serves at /openapi.json."""
+    found = json.loads(openapi_document())
+    return Document(
+        title=found["info"]["title"],
+        version=found["info"]["version"],
+        description=found["info"]["description"],
+        tags={tag["name"]: tag["description"] for tag in found["tags"]},
+        schemas=found["components"]["schemas"],
+        operations=list(_operations(found["paths"])),
+    )
+
+
+def _operations(paths: dict[str, dict[str, Any]]) -> Iterator[Operation]:
+    for path, methods in paths.items():
+        for method, found in methods.items():
+            body = found.get("requestBody", {})
+            content = body.get("content", {})
+            yield Operation(
+                id=found["operationId"],
+                method=method.upper(),
+                path=path,
+                tag=found["tags"][0],
+                summary=found["summary"],
+                description=found.get("description", ""),
+                parameters=found.get("parameters", []),
+                bodies={kind: media["schema"] for kind, media in content.items()},
+                body_required=body.get("required", False),
+                answers={int(status): answer for status, answer in found["responses"].items()},
+                needs_identity={} not in found.get("security", [{}]),
+            )

@@ -1,0 +1,115 @@
+"""Build the documentation as a site: `make docs`, or `docs.py PROJECT SITE`.
+
+The pages are the Markdown files that are read on a forge too: README.md, which becomes the first
+page, CONTRIBUTING.md, CHANGELOG.md and docs/. They are copied to a temporary folder, in which the
+API reference is added, and built from there. A warning, a broken link among them, fails the build.
+What the site shows it brings along (fonts, styles, scripts, search): it works offline.
+"""
+
+import re
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+from sphinx.application import Sphinx
+
+import api_document
+from image_poster.http.app import openapi_document
+from reference import reference_page
+
+ROOT = Path(__file__).parents[1]
+# The headings of the navigation, and what is under each: the names of pages in docs/ but for those
+# that begin with a slash. Pages that are not named come last.
+NAVIGATION: dict[str, list[str]] = {
+    "Use it": ["http", "examples", "client", "cli", "problems", "reference", "chaos-proxy"],
+    "Run it": ["settings", "operations", "proxies", "aws", "gallery", "benchmarks"],
+    "How it is made": ["architecture", "/CONTRIBUTING", "/CHANGELOG"],
+}
+DECISIONS = "Decisions"
+CONFIGURATION = {
+    "project": "image-poster-api",
+    "html_title": "image-poster-api",
+    "copyright": "2026 image-poster-api contributors, MIT",
+    "extensions": ["myst_parser"],
+    "root_doc": "index",
+    "html_theme": "furo",
+    "html_copy_source": False,
+    "html_show_sphinx": False,
+    "myst_heading_anchors": 4,
+    "nitpicky": True,
+    # Answers are shortened with "…", which is no JSON.
+    "suppress_warnings": ["misc.highlighting_failure"],
+}
+
+
+def build(root: Path, site: Path) -> int:
+    """Build the site of the project at `root` into the folder `site`; 0 if nothing was wrong with
+    it. Warnings go to standard error, with the page and the line."""
+    with tempfile.TemporaryDirectory() as folder:
+        pages = Path(folder) / "pages"
+        _copy(root, pages)
+        _add_reference(pages / "docs")
+        _link_pages(pages)
+        app = Sphinx(
+            srcdir=pages,
+            confdir=None,
+            outdir=site,
+            doctreedir=Path(folder) / "doctrees",
+            buildername="html",
+            confoverrides=CONFIGURATION,
+            status=None,
+            freshenv=True,
+            warningiserror=True,
+        )
+        app.build()
+        return app.statuscode
+
+
+def _copy(root: Path, pages: Path) -> None:
+    shutil.copytree(root / "docs", pages / "docs")
+    for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "LICENSE"):
+        shutil.copy(root / name, pages)
+
+
+def _add_reference(docs: Path) -> None:
+    (docs / "openapi.json").write_bytes(openapi_document())
+    (docs / "reference.md").write_text(reference_page(api_document.read()))
+
+
+def _link_pages(pages: Path) -> None:
+    """Let links to README.md lead to the first page, and give that page the navigation."""
+    (pages / "README.md").rename(pages / "index.md")
+    for page in pages.rglob("*.md"):
+        text = page.read_text()
+        page.write_text(re.sub(r"(\]\((?:\.\./)*)README\.md", r"\1index.md", text))
+    with (pages / "index.md").open("a") as first:
+        for caption, listed in _navigation(pages).items():
+            lines = "\n".join(listed)
+            first.write(f"\n```{{toctree}}\n:hidden:\n:caption: {caption}\n\n{lines}\n```\n")
+
+
+def _navigation(pages: Path) -> dict[str, list[str]]:
+    """Every page that is there, under its heading."""
+    left = {f"/{page.relative_to(pages).with_suffix('')}" for page in pages.rglob("*.md")}
+    left.remove("/index")
+    found: dict[str, list[str]] = {}
+    for caption, names in NAVIGATION.items():
+        listed = [name if name.startswith("/") else f"/docs/{name}" for name in names]
+        found[caption] = [name for name in listed if name in left]
+        left -= set(found[caption])
+    decisions = sorted(name for name in left if name.startswith("/docs/decisions/"))
+    others = sorted(left - set(decisions))
+    return found | ({"More": others} if others else {}) | {DECISIONS: decisions}
+
+
+def main(root: Path = ROOT, site: Path = ROOT / "site") -> int:
+    """Build anew."""
+    shutil.rmtree(site, ignore_errors=True)
+    code = build(root, site)
+    print(f"{site}/index.html: {sum(1 for _ in site.rglob('*.html'))} pages")
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main(*map(Path, sys.argv[1:])))

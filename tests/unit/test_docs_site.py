@@ -1,0 +1,83 @@
+"""The documentation as a site: whole, and enough for itself."""
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import api_document
+
+ROOT = Path(__file__).parents[2]
+LOADED = re.compile(
+    r"""<(?:script|img|iframe|source)\b[^>]*?\bsrc=["']?([^"'\s>]+)"""
+    r"""|<link\b[^>]*?\brel=["']?(?:stylesheet|preload|icon|shortcut icon)\b"""
+    r"""[^>]*?\bhref=["']?([^"'\s>]+)"""
+    r"""|\burl\(["']?([^"')]+)|@import ["']([^"']+)"""
+)
+
+
+def build(project: Path, site: Path) -> subprocess.CompletedProcess[str]:
+    """In a process of its own: Sphinx changes docutils for good, and warns at the second time."""
+    return subprocess.run(
+        [sys.executable, ROOT / "scripts" / "docs.py", project, site],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("site")
+    built = build(ROOT, folder)
+    assert built.returncode == 0, built.stderr
+    return folder
+
+
+def test_every_page_of_the_docs_is_in_the_site_and_in_its_navigation(site: Path) -> None:
+    first = (site / "index.html").read_text()
+    for page in (ROOT / "docs").rglob("*.md"):
+        path = page.relative_to(ROOT).with_suffix(".html")
+        assert (site / path).exists(), path
+        assert f'href="{path}"' in first, path
+
+
+def test_the_site_loads_nothing_from_elsewhere(site: Path) -> None:
+    loaded = [
+        (page.name, found)
+        for page in (*site.rglob("*.html"), *site.rglob("*.css"))
+        for groups in LOADED.findall(page.read_text())
+        for found in filter(None, groups)
+    ]
+    assert loaded
+    foreign = [one for one in loaded if re.match(r"https?:|//", one[1])]
+    assert foreign == []
+
+
+def test_the_search_is_in_the_site_and_knows_every_page(site: Path) -> None:
+    index = (site / "searchindex.js").read_text()
+    for page in (ROOT / "docs").rglob("*.md"):
+        assert f'"{page.relative_to(ROOT).with_suffix("")}"' in index
+    assert "searchindex.js" in (site / "search.html").read_text()
+
+
+def test_the_api_reference_has_every_operation(site: Path) -> None:
+    page = (site / "docs" / "reference.html").read_text()
+    for operation in api_document.read().operations:
+        assert f"<h3>{operation.method} {operation.path}<" in page
+
+
+def test_broken_links_fail_the_build_and_are_named(tmp_path: Path) -> None:
+    project = tmp_path / "project"
+    shutil.copytree(ROOT / "docs", project / "docs")
+    for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "LICENSE"):
+        shutil.copy(ROOT / name, project)
+    with (project / "docs" / "client.md").open("a") as page:
+        page.write("\n[a](no-page.md) [b](http.md#no-heading) ![c](no-image.png)\n")
+    built = build(project, tmp_path / "site")
+    assert built.returncode == 1
+    for broken in ("no-page.md", "no-heading", "no-image.png"):
+        assert re.search(rf"client\.md:\d+: .*{broken}", built.stderr), broken
