@@ -1,5 +1,6 @@
 """`image-poster serve`: starting, stopping, refusing to start, several processes, memory."""
 
+import json
 import re
 import resource
 import signal
@@ -9,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 
 import httpx
@@ -107,6 +109,53 @@ def until(done: Callable[[], bool]) -> None:
     while not done():
         assert time.monotonic() < deadline
         time.sleep(0.05)
+
+
+def test_a_request_that_cannot_be_finished_is_told_that_the_service_stops(tmp_path: Path) -> None:
+    """Two whose bodies stay away, one of them a resumable upload's, and one that waits."""
+    with (tmp_path / "log").open("w") as log:
+        server = start(LOCAL, "--data-dir", str(tmp_path / "data"), log=log)
+    tus = {"tus-resumable": "1.0.0", "user-id": "alice"}
+    made = httpx.post(f"{server.url}/uploads", headers={**tus, "upload-length": "100"})
+    image, path = samples.jpeg(), made.headers["location"]
+    origin = "Origin: http://localhost:3000"
+    half = f"Host: localhost\r\nuser-id: alice\r\n{origin}\r\nContent-Length: 100\r\n"
+    piece = (
+        "Tus-Resumable: 1.0.0\r\nUpload-Offset: 0\r\nContent-Type: application/offset+octet-stream"
+    )
+    asked = [
+        f"POST /posts HTTP/1.1\r\n{half}Content-Type: application/json\r\n\r\n".encode(),
+        f"PATCH {path} HTTP/1.1\r\n{half}{piece}\r\n\r\n".encode() + image[:50],
+    ]
+    with ExitStack() as stack:
+        address = ("127.0.0.1", int(server.url.rpartition(":")[2]))
+        sockets = [stack.enter_context(socket.create_connection(address)) for _ in asked]
+        for connection, request in zip(sockets, asked, strict=True):
+            connection.sendall(request)
+        stored = tmp_path / "data" / "uploads" / path[-2:] / path.rpartition("/")[2]
+        until(lambda: stored.exists() and stored.stat().st_size == 50)
+        began = time.monotonic()
+        server.process.send_signal(signal.SIGTERM)
+        answers = [received(connection) for connection in sockets]
+    assert server.wait() == 0
+    assert time.monotonic() - began < 10
+    for answer in answers:
+        head, _, body = answer.partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 503")
+        assert b"access-control-allow-origin: http://localhost:3000" in head.lower()
+        assert b"retry-after: 2" in head.lower()
+        assert json.loads(body)["code"] == "busy"
+    assert stored.read_bytes() == image[:50]
+    assert '"level": "error"' not in (tmp_path / "log").read_text()
+    assert "Traceback" not in (tmp_path / "log").read_text()
+
+
+def received(connection: socket.socket) -> bytes:
+    """All until the other side closes."""
+    parts = []
+    while part := connection.recv(65536):
+        parts.append(part)
+    return b"".join(parts)
 
 
 @pytest.mark.parametrize("log_format", ["json", "console"])

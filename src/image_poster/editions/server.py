@@ -19,6 +19,7 @@ from litestar.types import ASGIApp
 from image_poster.editions import StartError
 
 GRACE_SECONDS = 9.0
+_ENDING_SECONDS = 1.0
 _BACKLOG = 1024
 _MAX_REQUESTS = 4096
 
@@ -58,9 +59,14 @@ def announce(host: str, port: int) -> None:
 
 
 async def serve_until_stopped(
-    app: ASGIApp, host: str, port: int, listening: Callable[[], None]
+    app: ASGIApp,
+    host: str,
+    port: int,
+    listening: Callable[[], None],
+    end_unfinished: Callable[[], None] = lambda: None,
 ) -> None:
-    """Serve until SIGTERM or SIGINT; then finish what is under way, for `GRACE_SECONDS` at most."""
+    """Serve until SIGTERM or SIGINT; then finish what is under way, for `GRACE_SECONDS` at most. A
+    second before that, `end_unfinished` gives the rest their answers."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -83,8 +89,10 @@ async def serve_until_stopped(
     stopping = asyncio.create_task(stop.wait())
     await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
     server.stop()  # type: ignore[no-untyped-call]
+    await asyncio.wait({serving}, timeout=GRACE_SECONDS - _ENDING_SECONDS)
+    end_unfinished()
     with contextlib.suppress(TimeoutError):
-        await asyncio.wait_for(serving, GRACE_SECONDS)
+        await asyncio.wait_for(serving, _ENDING_SECONDS)
 
 
 async def _listens(host: str, port: int, serving: asyncio.Task[None]) -> None:

@@ -7,7 +7,6 @@ import msgspec
 from litestar import Litestar, Response, route
 from litestar.datastructures import State
 from litestar.handlers import HTTPRouteHandler
-from litestar.types import ASGIApp
 
 from image_poster.http import comments, feed, images, openapi, operations, posts, uploads
 from image_poster.http.auth import Authenticator
@@ -37,7 +36,7 @@ class HttpSettings(msgspec.Struct, frozen=True):
 
 def create_app(
     services: Services, readiness: operations.Readiness, settings: HttpSettings
-) -> ASGIApp:
+) -> Middleware:
     """The ASGI app that serves the contract."""
     return Middleware(
         litestar_app(services, readiness, settings),

@@ -14,7 +14,7 @@ import structlog
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, HTTPReceiveMessage, HTTPScope, Message, Receive, Scope, Send
 
-from image_poster.domain.errors import HostNotAllowedError, ImagePosterError
+from image_poster.domain.errors import BusyError, HostNotAllowedError, ImagePosterError
 from image_poster.http.cors import Cors, Headers
 from image_poster.http.problems import MEDIA_TYPE, problem_body
 
@@ -23,6 +23,7 @@ _log = structlog.get_logger()
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
 _LOOPBACK_HOST = re.compile(rb"(localhost|127(\.\d{1,3}){3}|\[::1\])(:\d+)?", re.IGNORECASE)
 _DRAIN_SECONDS = 10
+_LAST_DRAIN_SECONDS = 0.5
 _OVERRIDES = {"PATCH", "DELETE", "HEAD"}
 # Without these a request has no body (RFC 9112 section 6.3).
 _BODY_HEADERS = {b"content-length", b"transfer-encoding"}
@@ -77,6 +78,16 @@ class Middleware:
         self._cors = cors
         self._loopback_only = loopback_only
         self._observers = observers
+        self._under_way: dict[asyncio.Task[Any], _Exchange] = {}
+        self._is_stopping = False
+
+    def end_unfinished(self) -> None:
+        """The service stops now: requests whose answer has not begun end with a 503. One may be in
+        the middle of its body; what came of a resumable upload is kept."""
+        self._is_stopping = True
+        for task, exchange in self._under_way.items():
+            if not exchange.has_begun:
+                task.cancel()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != ScopeType.HTTP:
@@ -89,15 +100,30 @@ class Middleware:
             measured = exchange.measured()
             for observe in self._observers:
                 observe(measured)
-        await exchange.drain()
+        await exchange.drain(_LAST_DRAIN_SECONDS if self._is_stopping else _DRAIN_SECONDS)
 
     async def _answer(self, exchange: "_Exchange") -> None:
         if self._loopback_only and not is_loopback_host(exchange.header(b"host")):
             await exchange.refuse(HostNotAllowedError())
         elif (preflight := exchange.preflight()) is not None:
             await exchange.answer(HTTPStatus.NO_CONTENT, preflight)
-        else:
+        elif not await self._finishes(exchange):
+            await exchange.refuse(BusyError("The service is stopping. Try again in a moment."))
+
+    async def _finishes(self, exchange: "_Exchange") -> bool:
+        """Ask the app; False if `end_unfinished` was quicker than its answer."""
+        task = cast("asyncio.Task[Any]", asyncio.current_task())
+        self._under_way[task] = exchange
+        try:
             await self._app(exchange.scope, exchange.receive, exchange.send)
+        except asyncio.CancelledError:
+            if not self._is_stopping or exchange.has_begun:
+                raise
+            task.uncancel()
+            return False
+        finally:
+            del self._under_way[task]
+        return True
 
 
 class _Exchange:
@@ -139,6 +165,11 @@ class _Exchange:
         structlog.contextvars.bind_contextvars(request_id=known)
         return known
 
+    @property
+    def has_begun(self) -> bool:
+        """Whether a part of the answer has been sent."""
+        return self._status > 0
+
     def header(self, name: bytes) -> bytes:
         """A request header, or nothing."""
         return self._headers.get(name, b"")
@@ -169,6 +200,8 @@ class _Exchange:
         """Answer without asking the app."""
         body = problem_body(error, self.request_id)
         headers = [(b"content-type", MEDIA_TYPE.encode()), (b"content-length", b"%d" % len(body))]
+        if error.retry_after is not None:
+            headers.append((b"retry-after", b"%d" % error.retry_after))
         await self.answer(error.status, headers, body)
 
     def preflight(self) -> Headers | None:
@@ -180,14 +213,14 @@ class _Exchange:
         await self.send({"type": "http.response.start", "status": status, "headers": headers})
         await self.send({"type": "http.response.body", "body": body, "more_body": False})
 
-    async def drain(self) -> None:
+    async def drain(self, seconds: float) -> None:
         """After an early refusal, read on for a while without keeping anything. Closing at once
         would reset the connection, and many clients would then see that instead of the answer (RFC
         9112 section 9.6)."""
         if self._body_done:
             return
         try:
-            async with asyncio.timeout(_DRAIN_SECONDS):
+            async with asyncio.timeout(seconds):
                 while not self._body_done:
                     await self.receive()
         except TimeoutError:

@@ -5,12 +5,12 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 import structlog
-from litestar.types import ASGIApp
 
 from image_poster.adapters.vips.renderer import VipsImageRenderer
 from image_poster.editions.local.container import Container, open_container
 from image_poster.editions.local.settings import Settings
 from image_poster.http import metrics
+from image_poster.http.middleware import Middleware
 from image_poster.services.images import JobRunner
 from image_poster.services.maintenance import Sweeper
 
@@ -35,7 +35,9 @@ async def recover(settings: Settings) -> None:
 
 
 @asynccontextmanager
-async def running(settings: Settings, *, started_ms: int, sweeps: bool) -> AsyncIterator[ASGIApp]:
+async def running(
+    settings: Settings, *, started_ms: int, sweeps: bool
+) -> AsyncIterator[Middleware]:
     """The app, with its background work under way.
 
     `started_ms` is when the whole server started: files from before are nobody's any more. Of

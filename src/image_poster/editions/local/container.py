@@ -6,8 +6,6 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 
-from litestar.types import ASGIApp
-
 from image_poster.adapters.clock import SystemClock
 from image_poster.adapters.files.durable import check_room as free_room
 from image_poster.adapters.files.images import FileImageStore
@@ -42,7 +40,7 @@ from image_poster.editions.local.settings import Settings
 from image_poster.http import metrics
 from image_poster.http.app import RENDERERS, HttpSettings, create_app
 from image_poster.http.auth import Authenticator, DevAuthenticator, TokenAuthenticator, TokenTerms
-from image_poster.http.middleware import log_access
+from image_poster.http.middleware import Middleware, log_access
 from image_poster.http.uploads import HmacPutUrlSigner
 from image_poster.services.container import Services, Stores, build_services
 from image_poster.services.images import ImagePublisher, JobRunner
@@ -103,7 +101,7 @@ class Container:
         lease_seconds = self.settings.image_seconds + _LEASE_MARGIN_SECONDS
         return JobRunner(self.jobs, publisher, lease_ms=lease_seconds * 1000)
 
-    def app(self) -> ASGIApp:
+    def app(self) -> Middleware:
         """The app that serves the contract."""
         settings = self.settings
         return create_app(

@@ -69,7 +69,13 @@ def _recover(settings: Settings) -> None:
 
 async def _serve_here(settings: Settings, port: int, started_ms: int) -> None:
     async with running(settings, started_ms=started_ms, sweeps=True) as app:
-        await serve_until_stopped(app, settings.host, port, lambda: announce(settings.host, port))
+        await serve_until_stopped(
+            app,
+            settings.host,
+            port,
+            lambda: announce(settings.host, port),
+            app.end_unfinished,
+        )
 
 
 @dataclass(frozen=True)
@@ -181,7 +187,7 @@ async def _serve(order: WorkerOrder) -> None:
     settings = order.settings
     async with running(settings, started_ms=order.started_ms, sweeps=order.sweeps) as app:
         threading.Thread(target=_end_with_supervisor, daemon=True).start()
-        await serve_until_stopped(app, settings.host, order.port, _say_ready)
+        await serve_until_stopped(app, settings.host, order.port, _say_ready, app.end_unfinished)
 
 
 if __name__ == "__main__":
