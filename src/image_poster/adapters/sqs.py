@@ -16,12 +16,18 @@ from msgspec import field
 from image_poster.domain.errors import BusyError
 
 # While they are looked at, nobody else gets them.
-_HELD_SECONDS = 60
+_HELD_SECONDS = 300
+_WAIT_SECONDS = 1
+_SILENT_RECEIVES = 2
 _MAX_MESSAGES = 10  # ReceiveMessage
 
 
 class _Response(msgspec.Struct):
     error: str = field(default="", name="errorMessage")
+
+
+class _Context(msgspec.Struct):
+    condition: str = ""
 
 
 class _Object(msgspec.Struct):
@@ -44,7 +50,9 @@ class GivenUpImage(msgspec.Struct, frozen=True):
     """An invocation of the image Lambda that failed for good."""
 
     event: _Event = field(name="requestPayload")
-    response: _Response = field(name="responsePayload", default_factory=_Response)
+    # `null` where there was no answer: out of time or memory, too old, or never let in.
+    response: _Response | None = field(name="responsePayload", default=None)
+    context: _Context = field(name="requestContext", default_factory=_Context)
 
     @property
     def keys(self) -> list[str]:
@@ -54,7 +62,11 @@ class GivenUpImage(msgspec.Struct, frozen=True):
     @property
     def error(self) -> str:
         """What it ended with; nothing is known where it ran out of time or memory."""
-        return self.response.error or "it ended without a word: out of time, or out of memory"
+        if self.response is not None and self.response.error:
+            return self.response.error
+        if self.context.condition == "EventAgeExceeded":
+            return "it waited too long for a free environment"
+        return "it ended without a word: out of time, or out of memory"
 
 
 class StreamBatch(msgspec.Struct, frozen=True):
@@ -78,10 +90,10 @@ Content = TypeVar("Content")
 
 
 class DeadLetter(NamedTuple, Generic[Content]):
-    """What was given up, and the handle with which it is removed from its queue."""
+    """What was given up; None if the letter is none of Lambda's. `name` is the message's id."""
 
-    content: Content
-    handle: str
+    content: Content | None
+    name: str
 
 
 class SqsDeadLetters(Generic[Content]):
@@ -91,43 +103,67 @@ class SqsDeadLetters(Generic[Content]):
         self._client = client
         self._queue = queue
         self._decoder = msgspec.json.Decoder(kind)
+        # The newest handle of each letter that is held: who takes longer than `_HELD_SECONDS` is
+        # given its letters again ("at-least-once delivery").
+        self._handles: dict[str, str] = {}
 
     @contextmanager
-    def held(self) -> Iterator[list[DeadLetter[Content]]]:
-        """All that wait, for the caller alone; what was not removed waits on afterwards."""
-        with translated():
-            found = list(self._receive())
+    def held(self) -> Iterator[Iterator[DeadLetter[Content]]]:
+        """All that wait, each once, for the caller alone, as they come; what was not removed waits
+        on afterwards."""
+        self._handles = {}
         try:
-            yield found
+            yield self._each_once()
         finally:
-            for letter in found:
-                self._let_go(letter)
+            for handle in self._handles.values():
+                self._let_go(handle)
 
     def remove(self, letter: DeadLetter[Content]) -> None:
         """It has been dealt with."""
         with translated():
-            self._client.delete_message(QueueUrl=self._queue, ReceiptHandle=letter.handle)
+            self._client.delete_message(
+                QueueUrl=self._queue, ReceiptHandle=self._handles.pop(letter.name)
+            )
 
-    def _receive(self) -> Iterator[DeadLetter[Content]]:
-        while True:
+    def _each_once(self) -> Iterator[DeadLetter[Content]]:
+        """Until several receives in a row brought nothing, be it known or new."""
+        seen, silent = set[str](), 0
+        while silent < _SILENT_RECEIVES:
+            messages = self._received()
+            new = [one for one in messages if one["MessageId"] not in seen]
+            seen.update(one["MessageId"] for one in new)
+            self._handles |= {one["MessageId"]: one["ReceiptHandle"] for one in messages}
+            silent = 0 if messages else silent + 1
+            yield from map(self._letter, new)
+
+    def _received(self) -> list[dict[str, Any]]:
+        """One receive. It waits, and so asks all of SQS's servers: without waiting it asks a subset
+        of them, and may be told of nothing where there is something (SQS developer guide, "Amazon
+        SQS short and long polling")."""
+        with translated():
             answer = self._client.receive_message(
                 QueueUrl=self._queue,
                 MaxNumberOfMessages=_MAX_MESSAGES,
                 VisibilityTimeout=_HELD_SECONDS,
+                WaitTimeSeconds=_WAIT_SECONDS,
             )
-            if not answer.get("Messages"):
-                return
-            for message in answer["Messages"]:
-                content = self._decoder.decode(message["Body"])
-                yield DeadLetter(content, message["ReceiptHandle"])
+        found: list[dict[str, Any]] = answer.get("Messages", [])
+        return found
 
-    def _let_go(self, letter: DeadLetter[Content]) -> None:
+    def _letter(self, message: dict[str, Any]) -> DeadLetter[Content]:
+        try:
+            content = self._decoder.decode(message["Body"])
+        except msgspec.DecodeError:
+            content = None
+        return DeadLetter(content, message["MessageId"])
+
+    def _let_go(self, handle: str) -> None:
         try:
             self._client.change_message_visibility(
-                QueueUrl=self._queue, ReceiptHandle=letter.handle, VisibilityTimeout=0
+                QueueUrl=self._queue, ReceiptHandle=handle, VisibilityTimeout=0
             )
-        except ClientError:
-            return  # it was removed, or its time had run out
+        except (ClientError, BotoCoreError):
+            return  # it was removed, or its time had run out; else it runs out by itself
 
 
 @contextmanager

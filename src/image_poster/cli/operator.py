@@ -126,10 +126,11 @@ def _failed_on_aws(stack: str, *, replay: bool) -> None:
         for done in aws.replay(opened):
             click.echo(f"{done.what} {'is due again' if done.reason is None else done.reason}")
         return
-    waiting = aws.parked(opened)
-    for one in waiting:
+    anything = False
+    for one in aws.parked(opened):
+        anything = True
         click.echo(f"{one.what}  {one.error}")
-    if not waiting:
+    if not anything:
         click.echo(_NOTHING)
 
 

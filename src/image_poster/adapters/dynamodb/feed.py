@@ -101,25 +101,36 @@ class DynamoFeedRebuilder:
         return RebuiltBatch(len(there), found, following)
 
     async def _derive(self, post_id: str) -> Drift | None:
+        """Count what should have been counted, and set right what differs even so; how the post
+        was found, if anything had to be done."""
+        found: int | None = None
         async for _ in database.attempts():
             post = await self._table.get(schema.post_key(post_id))
             if post is None or not is_there(post):
                 return None
             counted, open_ids = await self._look(post_id)
             if open_ids:
+                found = int(post["total"]) if found is None else found
                 await self._counter.count(post_id, open_ids)
                 continue
-            newest = await comments.newest_counted(self._table, post_id, self._counter.kept)
-            tally = Tally(counted, join_latest(newest, self._counter.kept))
-            entry = self._entry(post, tally.total)
-            if tally == comments.tally_of(post) and entry.items() <= post.items():
-                return None
             try:
-                await self._table.write(comments.tally_update(post, tally, **entry))
+                mended = await self._set_right(post, counted)
             except (database.ConditionFailedError, database.ConflictError):
                 continue  # counted meanwhile: look again
-            return Drift(post_id, int(post["total"]), counted)
+            if found is None and not mended:
+                return None
+            return Drift(post_id, int(post["total"]) if found is None else found, counted)
         raise AssertionError  # `attempts` ends with an error of its own
+
+    async def _set_right(self, post: database.Item, counted: int) -> bool:
+        """Whether anything had to be."""
+        newest = await comments.newest_counted(self._table, str(post["id"]), self._counter.kept)
+        tally = Tally(counted, join_latest(newest, self._counter.kept))
+        entry = self._entry(post, tally.total)
+        if tally == comments.tally_of(post) and entry.items() <= post.items():
+            return False
+        await self._table.write(comments.tally_update(post, tally, **entry))
+        return True
 
     async def _look(self, post_id: str) -> tuple[int, list[str]]:
         """How many comments are counted, and which still have to be looked at."""

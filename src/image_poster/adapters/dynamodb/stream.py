@@ -6,7 +6,8 @@ come in their order, at least once; those of different items in any order. So a 
 where to look, never the state of things.
 """
 
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -95,44 +96,84 @@ def event_of(post: Item) -> PostEvent | None:
     return PostEvent.RECEIVED if received else None
 
 
+# GetRecords, "Errors": what is older than a day; and a shard, or a stream, that went with it.
 _TRIMMED = {"TrimmedDataAccessException", "ResourceNotFoundException"}
 _MAX_RECORDS = 1000
+# An open shard gives iterators for ever. It is read through at 1,000 records or 1 MB a call, and
+# pages between may be empty; what these are not enough for is not where the letter says.
+_MAX_EMPTY_PAGES = 500
+_EMPTY_PAUSE_SECONDS = 0.2
 
 
 class RecordsGoneError(Exception):
-    """The stream has these records no more."""
+    """The stream does not have all of these records; the text says what is missing."""
 
 
 class DynamoStreamReader:
-    """Reads one stream."""
+    """Reads one stream. `pause` waits for so many seconds."""
 
-    def __init__(self, client: Any, arn: str) -> None:  # noqa: ANN401 - botocore makes clients at run time
+    def __init__(
+        self,
+        client: Any,  # noqa: ANN401 - botocore makes clients at run time
+        arn: str,
+        pause: Callable[[float], object] = time.sleep,
+    ) -> None:
         self._client = client
         self._arn = arn
+        self._pause = pause
 
-    def between(self, shard: str, first: str, last: str) -> list[dict[str, Any]]:
-        """A shard's records from one sequence number to another, both included. Raises
-        `RecordsGoneError` and `BusyError`."""
+    def batch(self, shard: str, first: str, last: str, size: int) -> list[dict[str, Any]]:
+        """A shard's records from one sequence number to another, both included and found, and at
+        least `size` of them: Lambda counts those that passed its filter, and the stream has the
+        others too. Raises `RecordsGoneError` and `BusyError`."""
         try:
-            return self._read(shard, first, int(last))
+            found = list(self._read(shard, first, int(last)))
         except (ClientError, BotoCoreError) as exc:
             if isinstance(exc, ClientError) and exc.response["Error"]["Code"] in _TRIMMED:
-                raise RecordsGoneError from exc
+                raise RecordsGoneError("the stream has forgotten these records") from exc
             raise BusyError(f"The stream cannot be read: {exc}") from exc
+        _check_whole(found, int(first), int(last), size)
+        return found
 
-    def _read(self, shard: str, first: str, last: int) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = []
+    def _read(self, shard: str, first: str, last: int) -> Iterator[dict[str, Any]]:
+        for page in self._pages(shard, first):
+            for record in page:
+                if _number(record) > last:
+                    return
+                yield record
+                if _number(record) == last:
+                    return
+
+    def _pages(self, shard: str, first: str) -> Iterator[list[dict[str, Any]]]:
+        """Until the shard ends: "NextShardIterator: if set to null, the shard has been closed". An
+        empty page is none of its ends: "it might take multiple calls to get to a portion of the
+        shard that contains stream records" (API reference, GetRecords)."""
         iterator: str | None = self._client.get_shard_iterator(
             StreamArn=self._arn,
             ShardId=shard,
             ShardIteratorType="AT_SEQUENCE_NUMBER",
             SequenceNumber=first,
         )["ShardIterator"]
-        while iterator and not (found and _number(found[-1]) >= last):
+        empty = 0
+        while iterator and empty < _MAX_EMPTY_PAGES:
             answer = self._client.get_records(ShardIterator=iterator, Limit=_MAX_RECORDS)
-            found += answer["Records"]
-            iterator = answer.get("NextShardIterator") if answer["Records"] else None
-        return [record for record in found if _number(record) <= last]
+            iterator = answer.get("NextShardIterator")
+            if answer["Records"]:
+                empty = 0
+                yield answer["Records"]
+            else:
+                empty += 1
+                self._pause(_EMPTY_PAUSE_SECONDS)
+
+
+def _check_whole(found: list[dict[str, Any]], first: int, last: int, size: int) -> None:
+    """Raises `RecordsGoneError`."""
+    if not found or _number(found[0]) != first:
+        raise RecordsGoneError(f"the stream does not have the batch's first record, {first}")
+    if _number(found[-1]) != last:
+        raise RecordsGoneError(f"the stream does not have the batch's last record, {last}")
+    if len(found) < size:
+        raise RecordsGoneError(f"the stream has {len(found)} of the batch's {size} records")
 
 
 def _number(record: dict[str, Any]) -> int:

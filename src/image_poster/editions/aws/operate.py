@@ -1,7 +1,8 @@
 """What operators do on a stack, with the credentials and the region of their AWS profile."""
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple, TypeVar
@@ -11,7 +12,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from image_poster.adapters.dynamodb import stream
 from image_poster.adapters.dynamodb.database import Key
 from image_poster.adapters.s3.schema import post_id_of
-from image_poster.adapters.sqs import GivenUpBatch, GivenUpImage, SqsDeadLetters
+from image_poster.adapters.sqs import DeadLetter, GivenUpBatch, GivenUpImage, SqsDeadLetters
 from image_poster.domain.errors import ImagePosterError
 from image_poster.editions import StartError
 from image_poster.editions.aws import container
@@ -20,6 +21,7 @@ from image_poster.editions.aws.settings import Settings
 from image_poster.services.maintenance import Rebuilt
 
 Result = TypeVar("Result")
+_FOREIGN = "this letter is none of Lambda's: look at it in SQS; it stays"
 
 
 class Parked(NamedTuple):
@@ -77,13 +79,28 @@ def open_stack(name: str) -> Stack:
     return Stack({one["OutputKey"]: one["OutputValue"] for one in found["Outputs"]})
 
 
-def parked(stack: Stack) -> list[Parked]:
-    """The dead-letter place."""
-    with stack.images.held() as images, stack.batches.held() as batches:
-        return [
-            *(Parked(key, one.content.error) for one in images for key in one.content.keys),
-            *(Parked(_named(one.content), "its changes could not be applied") for one in batches),
-        ]
+def parked(stack: Stack) -> Iterator[Parked]:
+    """The dead-letter place, as it is read. Raises `StartError`."""
+    with started(), stack.images.held() as images:
+        for image in images:
+            yield from _parked_image(image)
+    with started(), stack.batches.held() as batches:
+        for batch in batches:
+            yield _parked_batch(batch)
+
+
+def _parked_image(letter: DeadLetter[GivenUpImage]) -> Iterator[Parked]:
+    if letter.content is None:
+        yield Parked(letter.name, _FOREIGN)
+        return
+    for key in letter.content.keys:
+        yield Parked(key, letter.content.error)
+
+
+def _parked_batch(letter: DeadLetter[GivenUpBatch]) -> Parked:
+    if letter.content is None:
+        return Parked(letter.name, _FOREIGN)
+    return Parked(_named(letter.content), "its changes could not be applied")
 
 
 def replay(stack: Stack) -> list[Replayed]:
@@ -100,50 +117,73 @@ def rebuild(stack: Stack) -> Rebuilt:
 
 
 def _run(work: Coroutine[None, None, Result]) -> Result:
-    try:
+    with started():
         return asyncio.run(work)
+
+
+@contextmanager
+def started() -> Iterator[None]:
+    """Errors of the stack as the one sentence that a command ends with."""
+    try:
+        yield
     except ImagePosterError as exc:
         raise StartError(exc.detail) from exc
+    except (ClientError, BotoCoreError) as exc:  # a right that this profile does not have
+        raise StartError(f"AWS refused it: {exc}") from exc
 
 
 async def _replay_all(stack: Stack) -> list[Replayed]:
-    with stack.images.held() as images, stack.batches.held() as batches:
-        done = [await _replay_image(stack, key) for letter in images for key in letter.content.keys]
+    """Each letter goes when what it tells is due again, and not before."""
+    done: list[Replayed] = []
+    with stack.images.held() as images:
         for letter in images:
-            stack.images.remove(letter)
+            outcomes = await _replay_image(stack, letter)
+            done += outcomes
+            if letter.content is not None:
+                stack.images.remove(letter)
+    with stack.batches.held() as batches:
         for batch in batches:
-            outcome = await _replay_batch(stack, batch.content)
+            outcome = await _replay_batch(stack, batch)
             done.append(outcome)
             if outcome.reason is None:
                 stack.batches.remove(batch)
-        return done
+    return done
 
 
-async def _replay_image(stack: Stack, key: str) -> Replayed:
-    is_there = await container.job_replayer(stack.settings).replay(post_id_of(key))
-    return Replayed(key, None if is_there else "its post is gone")
+async def _replay_image(stack: Stack, letter: DeadLetter[GivenUpImage]) -> list[Replayed]:
+    if letter.content is None:
+        return [Replayed(letter.name, _FOREIGN)]
+    replayer, done = container.job_replayer(stack.settings), list[Replayed]()
+    for key in letter.content.keys:
+        is_there = await replayer.replay(post_id_of(key))
+        done.append(Replayed(key, None if is_there else "its post is gone"))
+    return done
 
 
-async def _replay_batch(stack: Stack, letter: GivenUpBatch) -> Replayed:
-    batch = letter.batch
+async def _replay_batch(stack: Stack, letter: DeadLetter[GivenUpBatch]) -> Replayed:
+    if letter.content is None:
+        return Replayed(letter.name, _FOREIGN)
+    batch, name = letter.content.batch, _named(letter.content)
     reader = stream.DynamoStreamReader(container.client("dynamodbstreams"), batch.arn)
     try:
-        records = reader.between(batch.shard, batch.first, batch.last)
-    except stream.RecordsGoneError:
-        return Replayed(
-            _named(letter), "the stream has forgotten these records: run `rebuild --stack`"
-        )
+        records = reader.batch(batch.shard, batch.first, batch.last, batch.size)
+    except stream.RecordsGoneError as exc:
+        return Replayed(name, f"{exc}: run `rebuild --stack`; it stays till then")
     failed = await apply_batch(container.change_applier(stack.settings), records)
-    return Replayed(_named(letter), "it failed again: see the lines above" if failed else None)
+    return Replayed(name, "it failed again: see the lines above" if failed else None)
 
 
 async def _rebuild(stack: Stack) -> Rebuilt:
-    with stack.batches.held() as covered:
-        await _reconcile(stack.settings)
-        rebuilt = await container.rebuilder(stack.settings).rebuild()
-        for letter in covered:
-            stack.batches.remove(letter)
-        return rebuilt
+    with stack.batches.held() as waiting:
+        covered = {letter.name for letter in waiting if letter.content is not None}
+    await _reconcile(stack.settings)
+    rebuilt = await container.rebuilder(stack.settings).rebuild()
+    # Held anew: that may have taken longer than a letter can be held.
+    with stack.batches.held() as waiting:
+        for letter in waiting:
+            if letter.name in covered:
+                stack.batches.remove(letter)
+    return rebuilt
 
 
 async def _reconcile(settings: Settings) -> None:
