@@ -35,6 +35,23 @@ test: $(VENV)/installed-dev  ## Run all tests, in two processes
 peers:  ## Install other people's tus clients and servers (with npm), for tests and benchmarks
 	npm ci --prefix tests/peers --silent
 
+web: web/node_modules/.installed $(VENV)/installed  ## Build the gallery from web/ into the package (needs node 20); commit what it makes
+	mkdir -p dist && $(BIN)/image-poster openapi > dist/openapi.json
+	cd web && npm run --silent schema -- ../dist/openapi.json --output src/schema.ts && npm run --silent build
+
+web-dev: web/node_modules/.installed  ## Serve the gallery's source with reload, for the server on PORT (8080)
+	cd web && IMAGE_POSTER_URL=http://127.0.0.1:$(PORT) npm run --silent dev
+
+web-check: web/node_modules/.installed $(VENV)/installed  ## See that the gallery's types, tests and committed build are right
+	mkdir -p dist && $(BIN)/image-poster openapi > dist/openapi.json
+	cd web && npm run --silent schema -- ../dist/openapi.json --output ../dist/schema.ts
+	@diff -q web/src/schema.ts dist/schema.ts || { echo 'the API has changed: "make web", and commit web/src/schema.ts' >&2; exit 1; }
+	cd web && npm run --silent types && npm run --silent test && npm run --silent check
+
+web/node_modules/.installed: web/package-lock.json
+	npm ci --prefix web --silent
+	touch $@
+
 aws-local: $(VENV)/installed-dev  ## Serve the whole AWS edition on an emulator, on PORT (8080)
 	@PYTHONPATH=infra exec $(BIN)/python -m aws_local --port $(PORT)
 

@@ -3,6 +3,7 @@
 import json
 import os
 import subprocess
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -129,3 +130,11 @@ def test_aws_is_all_that_lambdas_and_stack_commands_need(wheel: Path, tmp_path: 
     assert "pip install" not in stack.stderr
     assert "Traceback" not in stack.stderr
     assert "image-poster-api[server]" in run(aws, "image-poster", "serve").stderr
+
+
+def test_the_wheel_has_the_gallery(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        names = archive.namelist()
+    built = "image_poster/http/gallery/"
+    assert f"{built}index.html" in names
+    assert f"{built}service-worker.js.br" in names

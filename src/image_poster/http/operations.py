@@ -4,7 +4,6 @@ from collections.abc import Awaitable, Callable
 
 import msgspec
 from litestar import Response, get
-from litestar.response import Redirect
 
 from image_poster.domain import errors
 from image_poster.domain.images import ImageFormat
@@ -164,10 +163,4 @@ async def get_readiness(request: AnyRequest) -> Response[bytes]:
     return json_response(msgspec.json.encode(Health("ready")))
 
 
-@get("/", include_in_schema=False)
-async def get_root() -> Redirect:
-    """Until the gallery lives here."""
-    return Redirect("/docs", status_code=307)
-
-
-ROUTES = (get_me, get_limits, get_health, get_readiness, get_root)
+ROUTES = (get_me, get_limits, get_health, get_readiness)

@@ -37,7 +37,7 @@ from image_poster.editions.local.data_folder import (
     token_key_path,
 )
 from image_poster.editions.local.settings import Settings
-from image_poster.http import metrics
+from image_poster.http import gallery, metrics
 from image_poster.http.app import RENDERERS, HttpSettings, create_app
 from image_poster.http.auth import Authenticator, DevAuthenticator, TokenAuthenticator, TokenTerms
 from image_poster.http.middleware import Middleware, log_access
@@ -113,7 +113,7 @@ class Container:
                 cors_origins=_cors_origins(settings),
                 loopback_only=settings.auth == "dev" and not settings.insecure_dev_auth,
                 observers=(metrics.observe, *([log_access] if settings.access_log else [])),
-                routes=metrics.ROUTES,
+                routes=(*metrics.ROUTES, *gallery.routes()),
             ),
         )
 

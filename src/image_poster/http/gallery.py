@@ -1,0 +1,148 @@
+"""The gallery, a page for people: the files of `gallery/`, which `make web` builds from `web/`.
+
+They are held in memory, each as it is and as it was compressed in the build, so that serving one is
+one look-up. Everything in the page is relative to it; it lives at any path.
+"""
+
+import hashlib
+from http import HTTPStatus
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+from litestar import Response, get
+from litestar.handlers import HTTPRouteHandler
+from litestar.params import FromPath
+
+from image_poster.domain import errors
+from image_poster.http.auth import authenticator
+from image_poster.http.ranges import matches
+from image_poster.http.requests import AnyRequest
+from image_poster.http.responses import IMMUTABLE
+
+FOLDER = Path(__file__).parent / "gallery"
+PAGE = "index.html"
+
+_TYPES = {
+    ".html": "text/html",
+    ".js": "text/javascript",
+    ".css": "text/css",
+    ".webmanifest": "application/manifest+json",
+    ".svg": "image/svg+xml",
+    ".png": "image/png",
+}
+# By the names in Accept-Encoding (RFC 9110 section 12.5.3), the smaller one first.
+_ENCODINGS = {"br": ".br", "gzip": ".gz"}
+_REVALIDATE = "no-cache"
+_PROTECTION = {
+    "referrer-policy": "no-referrer",
+    "x-frame-options": "DENY",
+    "cross-origin-opener-policy": "same-origin",
+}
+
+
+class GalleryFile(NamedTuple):
+    """A file of the build: its bytes by content coding (empty for none), each with its ETag."""
+
+    media_type: str
+    cache_control: str
+    variants: dict[str, tuple[bytes, str]]
+
+
+def content_security_policy(*connect_to: str) -> str:
+    """Nothing but what this origin serves; requests also to `connect_to` (origins). Previews of
+    images that wait on the device are `blob:`."""
+    return "; ".join(
+        [
+            "default-src 'none'",
+            "script-src 'self'",
+            "style-src 'self'",
+            "img-src 'self' blob:",
+            " ".join(["connect-src 'self'", *connect_to]),
+            "manifest-src 'self'",
+            "worker-src 'self'",
+            "base-uri 'none'",
+            "form-action 'none'",
+            "frame-ancestors 'none'",
+        ]
+    )
+
+
+def origin_of(url: str) -> str:
+    """Scheme and host of a URL, as a policy names it."""
+    found = urlsplit(url)
+    return f"{found.scheme}://{found.netloc}"
+
+
+def load(folder: Path = FOLDER) -> dict[str, GalleryFile]:
+    """The files by their paths in the folder; compressed ones are variants of what they came
+    from."""
+    paths = [path for path in sorted(folder.rglob("*")) if path.suffix in _TYPES]
+    return {path.relative_to(folder).as_posix(): _file(path) for path in paths}
+
+
+def _file(path: Path) -> GalleryFile:
+    immutable = path.parent.name == "assets"
+    variants = {"": _tagged(path.read_bytes())}
+    for encoding, suffix in _ENCODINGS.items():
+        compressed = path.with_name(path.name + suffix)
+        if compressed.exists():
+            variants[encoding] = _tagged(compressed.read_bytes())
+    return GalleryFile(_TYPES[path.suffix], IMMUTABLE if immutable else _REVALIDATE, variants)
+
+
+def _tagged(content: bytes) -> tuple[bytes, str]:
+    return content, f'"{hashlib.sha256(content).hexdigest()[:24]}"'
+
+
+def accepted_encoding(header: str | None, offered: dict[str, tuple[bytes, str]]) -> str:
+    """The best of what is offered that the client takes; empty for the plain bytes."""
+    weights = {}
+    for entry in (header or "").lower().split(","):
+        name, _, parameters = entry.partition(";")
+        weights[name.strip()] = parameters.replace(" ", "") not in ("q=0", "q=0.0", "q=0.00")
+    usable = (name for name in _ENCODINGS if weights.get(name, weights.get("*", False)))
+    return next((name for name in usable if name in offered), "")
+
+
+def routes(folder: Path = FOLDER) -> tuple[HTTPRouteHandler, ...]:
+    """The page at `/`, and beside it what it is made of."""
+    files = load(folder)
+
+    @get("/", include_in_schema=False)
+    async def get_page(request: AnyRequest) -> Response[bytes]:
+        """The page, with what it may load and whom it may talk to."""
+        issuer = authenticator(request).sign_in.issuer
+        policy = content_security_policy(*([origin_of(issuer)] if issuer else []))
+        headers = {**_PROTECTION, "content-security-policy": policy}
+        return _response(request, files[PAGE], headers)
+
+    @get("/assets/{name:str}", include_in_schema=False)
+    async def get_asset(request: AnyRequest, name: FromPath[str]) -> Response[bytes]:
+        """Named by their content."""
+        found = files.get(f"assets/{name}")
+        if found is None:
+            raise errors.RouteNotFoundError
+        return _response(request, found, {})
+
+    named = [name for name in files if "/" not in name and name != PAGE]
+
+    @get([f"/{name}" for name in named], include_in_schema=False)
+    async def get_file(request: AnyRequest) -> Response[bytes]:
+        """The service worker, the manifest, icons: they keep their names."""
+        return _response(request, files[request.scope["path"].rpartition("/")[2]], {})
+
+    return get_page, get_asset, get_file
+
+
+def _response(request: AnyRequest, file: GalleryFile, headers: dict[str, str]) -> Response[bytes]:
+    encoding = accepted_encoding(request.headers.get("accept-encoding"), file.variants)
+    content, etag = file.variants[encoding]
+    sent = {"etag": etag, "cache-control": file.cache_control, **headers}
+    if len(file.variants) > 1:
+        sent["vary"] = "Accept-Encoding"
+    if matches(request.headers.get("if-none-match"), etag):
+        return Response(b"", status_code=HTTPStatus.NOT_MODIFIED, headers=sent)
+    if encoding:
+        sent["content-encoding"] = encoding
+    return Response(content, media_type=file.media_type, headers=sent)

@@ -1,0 +1,144 @@
+/**
+ * One request to the API and its reply. What a reply means for something that is being sent is `verdict`;
+ * whether the service can be reached just now is `reachable`.
+ */
+import { signal } from "@preact/signals";
+import type { Answer } from "./queue";
+import type { components } from "./schema";
+
+export type Schemas = components["schemas"];
+
+/** Who asks: a name where names are believed (`auth=dev`), else a bearer token. */
+export interface Identity {
+  mode: "dev" | "jwt";
+  credential: string;
+}
+
+export interface Reply {
+  status: number;
+  body: unknown;
+  etag: string | null;
+  retryAfterMs: number | null;
+}
+
+/** No answer came; whether the request arrived is not known. */
+export class UnreachableError extends Error {}
+
+const TIMEOUT_MS = 30_000;
+/** Of the service worker: this answer is what was seen last. */
+export const KEPT = "x-kept";
+
+/** Where the service lives; everything is relative to the page. */
+export const base = new URL(".", globalThis.document?.baseURI ?? "http://localhost/");
+
+export const reachable = signal(true);
+
+/** A URL that the service gave, or a path of its API. */
+export function resolved(url: string): string {
+  return new URL(url, base).href;
+}
+
+export function identityHeaders(identity: Identity | null): Record<string, string> {
+  if (identity === null) return {};
+  if (identity.mode === "jwt") return { authorization: `Bearer ${identity.credential}` };
+  // Headers are bytes, and the service reads a name's as UTF-8.
+  const bytes = new TextEncoder().encode(identity.credential);
+  return { "user-id": String.fromCharCode(...bytes) };
+}
+
+export interface Sending {
+  identity?: Identity | null;
+  json?: unknown;
+  headers?: Record<string, string>;
+  signal?: AbortSignal;
+}
+
+/** Raises `UnreachableError`. */
+export async function request(method: string, path: string, sending: Sending = {}): Promise<Reply> {
+  const headers = { ...identityHeaders(sending.identity ?? null), ...sending.headers };
+  const init: RequestInit = { method, headers, signal: untilGivenUp(sending.signal) };
+  if (sending.json !== undefined) {
+    headers["content-type"] = "application/json";
+    init.body = JSON.stringify(sending.json);
+  }
+  try {
+    const response = await fetch(resolved(path), init);
+    const reply = await replyOf(response);
+    reachable.value = !response.headers.has(KEPT);
+    return reply;
+  } catch (error) {
+    if (sending.signal?.aborted !== true) reachable.value = false;
+    throw new UnreachableError(String(error));
+  }
+}
+
+function untilGivenUp(given: AbortSignal | undefined): AbortSignal {
+  const late = AbortSignal.timeout(TIMEOUT_MS);
+  return given === undefined ? late : AbortSignal.any([given, late]);
+}
+
+async function replyOf(response: Response): Promise<Reply> {
+  const text = await response.text();
+  return {
+    status: response.status,
+    body: response.headers.get("content-type")?.includes("json") ? JSON.parse(text) : null,
+    etag: response.headers.get("etag"),
+    retryAfterMs: retryAfter(response.headers.get("retry-after")),
+  };
+}
+
+/** Seconds, or a date (RFC 9110, section 10.2.3). */
+export function retryAfter(header: string | null | undefined): number | null {
+  if (!header) return null;
+  const seconds = Number(header);
+  const wait = Number.isNaN(seconds) ? Date.parse(header) - Date.now() : seconds * 1000;
+  return Number.isNaN(wait) ? null : Math.max(0, wait);
+}
+
+/** The body of a reply that succeeded. Raises `RefusedError`. */
+export async function read<T>(path: string, sending: Sending = {}): Promise<T> {
+  const reply = await request("GET", path, sending);
+  if (reply.status !== 200) throw new RefusedError(reply);
+  return reply.body as T;
+}
+
+export class RefusedError extends Error {
+  constructor(readonly reply: Reply) {
+    super(problemOf(reply).detail);
+  }
+}
+
+/** A gateway in front may have refused in its own words, or none. */
+export function problemOf(reply: Reply): { code: string; detail: string } {
+  const problem = (reply.body ?? {}) as Partial<Schemas["Problem"]>;
+  const fields = (problem.errors ?? []).map((error) => `${error.field}: ${error.detail}`);
+  return {
+    code: problem.code ?? `http_${reply.status}`,
+    detail: fields.length > 0 ? fields.join("; ") : (problem.detail ?? ""),
+  };
+}
+
+/** What a reply that is no success means for whatever was sent. */
+export function verdict(reply: Reply): Answer {
+  const { code, detail } = problemOf(reply);
+  if (reply.status === 401) return { is: "signed out" };
+  if (isTransient(reply.status, code)) return { is: "try again", afterMs: reply.retryAfterMs };
+  if (reply.status === 410) return { is: "gone" };
+  return { is: "failed", code, detail };
+}
+
+/** 408, 425 and 429 by their meaning; 409 while our own first request runs; 507 until there is room. */
+function isTransient(status: number, code: string): boolean {
+  return status >= 500 || [408, 425, 429].includes(status) || code === "request_in_progress";
+}
+
+/** The answer of `attempt`, where an answer that never came is one too. */
+export async function answerOf(attempt: () => Promise<Answer>): Promise<Answer> {
+  try {
+    return await attempt();
+  } catch (error) {
+    if (error instanceof UnreachableError) return { is: "try again", afterMs: null };
+    // A fault of this page: what was made is kept, and a person may send it again.
+    return { is: "failed", code: "page_error", detail: String(error) };
+  }
+}

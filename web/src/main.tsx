@@ -1,0 +1,38 @@
+/** Puts the page together: what the device keeps, the feed, and the queue behind it. */
+import { render } from "preact";
+import { base } from "./api";
+import * as feed from "./feed";
+import * as limits from "./limits";
+import * as me from "./me";
+import * as outbox from "./outbox";
+import { Storage } from "./storage";
+import "./style.css";
+import { language, texts } from "./texts";
+import { App } from "./views/app";
+import * as route from "./views/route";
+
+document.documentElement.lang = language;
+document.title = texts.title;
+
+const feedStarted = feed.start("top");
+const app = document.getElementById("app");
+if (app !== null) {
+  app.replaceChildren();
+  render(<App />, app);
+}
+
+async function start(): Promise<void> {
+  const storage = await Storage.open(`image-poster ${base.pathname}`);
+  await me.restore(storage);
+  await me.finish();
+  await outbox.open(storage);
+  route.follow();
+  await feedStarted;
+  await Promise.all([me.ask(), limits.ask()]);
+}
+
+void start();
+
+if (import.meta.env.PROD && "serviceWorker" in navigator) {
+  addEventListener("load", () => void navigator.serviceWorker.register("./service-worker.js").catch(() => undefined));
+}

@@ -1,0 +1,98 @@
+/** Posts, one by one: how each thing that a person does to one is sent. */
+import { type Identity, read, request, type Schemas, verdict } from "./api";
+import type { Answer, Entry, PostDeletion, PostEdit, PostTexts, PostWork } from "./queue";
+
+export type Post = Schemas["PostBody"];
+
+export const WAIT_SECONDS = 20;
+
+export function find(id: string, identity: Identity | null = null): Promise<Post> {
+  return read<Post>(`posts/${id}`, { identity });
+}
+
+/** What others call who wrote something. */
+export function nameOf(made: { creator: string; creator_name?: string }): string {
+  return made.creator_name || made.creator;
+}
+
+/** The stage `reserve`: the post is there, and says where its bytes may go. */
+export async function reserve(entry: Entry, work: PostWork, identity: Identity): Promise<Answer> {
+  const { caption, alt, image } = work;
+  const reply = await request("POST", "posts", {
+    identity,
+    headers: { "idempotency-key": entry.key },
+    json: { caption, alt, image: { size: image.size, content_type: image.type } },
+  });
+  if (reply.status !== 201) return verdict(reply);
+  const made = reply.body as Schemas["CreatedPostBody"];
+  return { is: "reserved", post: made.id, tus: made.upload?.tus ?? null };
+}
+
+/** The stage `process`: the service has the bytes, and makes renditions of them. */
+export async function awaitImage(work: PostWork, identity: Identity): Promise<Answer> {
+  const reply = await request("GET", `posts/${work.post}?wait=${WAIT_SECONDS}`, { identity });
+  if (reply.status === 404) return { is: "gone" };
+  if (reply.status !== 200) return verdict(reply);
+  const post = reply.body as Post;
+  if (post.status === "ready") return { is: "done" };
+  if (post.status === "awaiting_upload") return { is: "upload gone" };
+  if (post.status !== "failed") return { is: "processing" };
+  return { is: "failed", code: post.failure?.code ?? "failed", detail: post.failure?.detail ?? "" };
+}
+
+/** The stage `remove`. A reservation whose answer was lost is found again by its key. */
+export async function takeBack(entry: Entry, work: PostWork, identity: Identity): Promise<Answer> {
+  if (work.post !== null) return remove({ kind: "delete post", post: work.post }, identity);
+  const found = await reserve(entry, work, identity);
+  return found.is === "failed" ? { is: "gone" } : found;
+}
+
+export async function remove(work: PostDeletion, identity: Identity): Promise<Answer> {
+  const reply = await request("DELETE", `posts/${work.post}`, { identity });
+  if (reply.status === 204) return { is: "done" };
+  return reply.status === 404 ? { is: "gone" } : verdict(reply);
+}
+
+export function edit(work: PostEdit, identity: Identity): Promise<Answer> {
+  return editTexts(`posts/${work.post}`, work.base, { caption: work.caption, alt: work.alt }, identity);
+}
+
+/**
+ * Changes texts from `base`, which the person saw, to `mine`. If something else is there, it has met another
+ * edit; if `mine` is there already, it has been done, and only the answer was lost.
+ */
+export async function editTexts<Texts extends PostTexts | { content: string }>(
+  path: string,
+  base: Texts,
+  mine: Texts,
+  identity: Identity,
+): Promise<Answer> {
+  const found = await request("GET", path, { identity, headers: { "cache-control": "no-cache" } });
+  if (found.status === 404) return { is: "gone" };
+  if (found.status !== 200) return verdict(found);
+  const theirs = textsOf(found.body as Texts, mine);
+  if (isSame(theirs, mine)) return { is: "done" };
+  if (!isSame(theirs, base)) return { is: "conflict", theirs };
+  const headers = { "if-match": found.etag ?? "*" };
+  const reply = await request("PATCH", path, { identity, headers, json: mine });
+  if (reply.status === 200) return { is: "done" };
+  if (reply.status === 404) return { is: "gone" };
+  // Somebody was faster since we looked: the next look shows what is there.
+  return reply.status === 412 ? { is: "try again", afterMs: null } : verdict(reply);
+}
+
+function textsOf<Texts extends object>(body: Texts, like: Texts): Record<string, string> {
+  const all = body as Record<string, string>;
+  return Object.fromEntries(Object.keys(like).map((name) => [name, all[name] ?? ""]));
+}
+
+/** As the service keeps them: trimmed, and with newlines as LF. */
+function isSame(one: object, other: object): boolean {
+  const kept = (texts: object) => Object.entries(texts).map(([name, text]) => [name, tidy(String(text))]);
+  const mine = new Map(kept(other) as [string, string][]);
+  return kept(one).every(([name, text]) => mine.get(name as string) === text);
+}
+
+export function tidy(text: string): string {
+  return text.replaceAll("\r\n", "\n").trim();
+}

@@ -1,0 +1,290 @@
+/**
+ * What a person has made and the service does not have yet: entries, and all the rules of how one moves.
+ * Everything that affects an entry's state is in this file, and nothing here does any I/O.
+ *
+ *   waiting ──sent──▶ its answer ──▶ gone from the queue, or its next stage (a post: reserve, upload, process)
+ *      ▲                  ├──▶ retrying (until `at`)        no answer, 409 of a running request, 429, 5xx
+ *      │                  ├──▶ asking                       an edit that met another one; older than six days
+ *      └──a person────────┴──▶ failed                       the service will never take it
+ *
+ * `sending.ts` carries entries out. It keeps an entry before it is first sent, and its new state before
+ * anything that follows from it, so that a crash between any two steps only repeats a step; what is
+ * repeated carries the same idempotency key, or is harmless by itself.
+ */
+
+/** Resending is safe for as long as the service keeps idempotency keys (7 days), less a day for clocks. */
+export const RESENDABLE_MS = 6 * 24 * 3600 * 1000;
+const FIRST_BACKOFF_MS = 1_000;
+const MAX_BACKOFF_MS = 30_000;
+const MIN_BACKOFF_MS = 100;
+
+export interface PostTexts {
+  caption: string;
+  alt: string;
+}
+
+export interface PostWork extends PostTexts {
+  kind: "post";
+  image: { name: string; type: string; size: number };
+  stage: "reserve" | "upload" | "process" | "remove";
+  /** Of the post, once it is reserved. */
+  post: string | null;
+  tus: string | null;
+}
+export interface CommentWork {
+  kind: "comment";
+  post: string;
+  content: string;
+}
+/** `base` is what the person saw and changed: what is there must still be that. */
+export interface PostEdit extends PostTexts {
+  kind: "edit post";
+  post: string;
+  base: PostTexts;
+}
+export interface CommentEdit {
+  kind: "edit comment";
+  post: string;
+  comment: string;
+  content: string;
+  base: { content: string };
+}
+export interface PostDeletion {
+  kind: "delete post";
+  post: string;
+}
+export interface CommentDeletion {
+  kind: "delete comment";
+  post: string;
+  comment: string;
+}
+export type Work = PostWork | CommentWork | PostEdit | CommentEdit | PostDeletion | CommentDeletion;
+
+export type State =
+  | { is: "waiting" }
+  | { is: "retrying"; at: number }
+  | { is: "paused" }
+  | { is: "asking"; why: "old" }
+  | { is: "asking"; why: "conflict"; theirs: Record<string, string> }
+  | { is: "failed"; code: string; detail: string };
+
+export interface Entry {
+  /** Its place in the queue. */
+  id: number;
+  /** Its `Idempotency-Key`. */
+  key: string;
+  /** The user who made it: it is sent as nobody else. */
+  owner: string;
+  work: Work;
+  state: State;
+  /** Times in a row that nothing came of it. */
+  tries: number;
+  firstSentAt: number | null;
+}
+
+/** What became of sending an entry once. */
+export type Answer =
+  | { is: "done" }
+  | { is: "reserved"; post: string; tus: string | null }
+  | { is: "uploaded" }
+  /** Some bytes arrived before the try ended. */
+  | { is: "interrupted" }
+  | { is: "processing" }
+  /** The upload has run out, or is at another offset than we thought. */
+  | { is: "upload gone" }
+  | { is: "out of step" }
+  /** What it was about is no longer there. */
+  | { is: "gone" }
+  | { is: "conflict"; theirs: Record<string, string> }
+  | { is: "failed"; code: string; detail: string }
+  | { is: "signed out" }
+  | { is: "try again"; afterMs: number | null };
+
+export interface Moment {
+  now: number;
+  /** From 0 to 1. */
+  random: number;
+}
+
+export function newEntry(key: string, owner: string, work: Work): Omit<Entry, "id"> {
+  return { key, owner, work, state: { is: "waiting" }, tries: 0, firstSentAt: null };
+}
+
+/** The entry as it is to be kept before it is sent; it is not sent if it then asks for something. */
+export function begun(entry: Entry, now: number): Entry {
+  if (isOld(entry, now)) return { ...entry, state: { is: "asking", why: "old" } };
+  return entry.firstSentAt === null ? { ...entry, firstSentAt: now } : entry;
+}
+
+function isOld(entry: Entry, now: number): boolean {
+  const keyed = entry.work.kind !== "post" || entry.work.stage === "reserve";
+  return keyed && entry.firstSentAt !== null && now - entry.firstSentAt > RESENDABLE_MS;
+}
+
+/**
+ * The entry, as it is kept now, after the answer to what was `sent`; null if it leaves the queue. What a
+ * person asked for meanwhile (a pause, its removal) stands.
+ */
+export function answered(entry: Entry, sent: Entry, answer: Answer, moment: Moment): Entry | null {
+  if (isRemoval(entry) && !isRemoval(sent)) {
+    return answer.is === "reserved" ? reserved(entry, answer.post, answer.tus) : entry;
+  }
+  const after = moved(entry, answer, moment);
+  const stays = entry.state.is === "paused" && after !== null && isUnderWay(after);
+  return stays ? { ...after, state: entry.state } : after;
+}
+
+function isRemoval(entry: Entry): boolean {
+  return entry.work.kind === "post" && entry.work.stage === "remove";
+}
+
+function moved(entry: Entry, answer: Answer, moment: Moment): Entry | null {
+  switch (answer.is) {
+    case "done":
+    case "gone":
+      return null;
+    case "reserved":
+      return reserved(entry, answer.post, answer.tus);
+    case "uploaded":
+      return atStage(entry, "process");
+    case "processing":
+    case "signed out":
+      return { ...entry, state: { is: "waiting" }, tries: 0 };
+    case "upload gone":
+      return backOff(atStage(entry, "reserve"), null, moment, entry.tries);
+    case "interrupted":
+      return backOff(entry, null, moment, 0);
+    case "out of step":
+      // The first time at once: nothing is wrong but our idea of the offset.
+      return entry.tries === 0
+        ? { ...entry, tries: 1, state: { is: "waiting" } }
+        : backOff(entry, null, moment, entry.tries);
+    case "conflict":
+      return { ...entry, state: { is: "asking", why: "conflict", theirs: answer.theirs } };
+    case "failed":
+      return { ...entry, state: { is: "failed", code: answer.code, detail: answer.detail } };
+    case "try again":
+      return backOff(entry, answer.afterMs, moment, entry.tries);
+  }
+}
+
+function reserved(entry: Entry, post: string, tus: string | null): Entry {
+  if (entry.work.kind !== "post") return entry;
+  const removing = entry.work.stage === "remove";
+  const stage = removing ? "remove" : tus === null ? "process" : "upload";
+  return { ...entry, tries: 0, state: { is: "waiting" }, work: { ...entry.work, post, tus, stage } };
+}
+
+function atStage(entry: Entry, stage: PostWork["stage"]): Entry {
+  if (entry.work.kind !== "post") return entry;
+  return { ...entry, tries: 0, state: { is: "waiting" }, work: { ...entry.work, stage } };
+}
+
+/** Exponential, with full jitter, and never before the service said (RFC 9110, section 10.2.3). */
+function backOff(entry: Entry, afterMs: number | null, moment: Moment, tries: number): Entry {
+  const longest = Math.min(MAX_BACKOFF_MS, FIRST_BACKOFF_MS * 2 ** tries);
+  const wait = Math.max(MIN_BACKOFF_MS, moment.random * longest) + (afterMs ?? 0);
+  return { ...entry, tries: tries + 1, state: { is: "retrying", at: moment.now + wait } };
+}
+
+// What a person, or the network's return, does to an entry.
+
+export function hurried(entry: Entry): Entry {
+  return entry.state.is === "retrying" ? { ...entry, state: { is: "waiting" }, tries: 0 } : entry;
+}
+
+export function paused(entry: Entry): Entry {
+  return isUnderWay(entry) ? { ...entry, state: { is: "paused" } } : entry;
+}
+
+/** Goes on after a pause, a failure, or six days. What failed or is old gets a new key: a person said so. */
+export function resumed(entry: Entry, key: string): Entry {
+  if (isUnderWay(entry)) return entry;
+  const anew = entry.state.is !== "paused";
+  const work = anew && entry.work.kind === "post" ? fromTheStart(entry.work) : entry.work;
+  const start = anew ? { key, firstSentAt: null } : {};
+  return { ...entry, ...start, work, state: { is: "waiting" }, tries: 0 };
+}
+
+function fromTheStart(work: PostWork): PostWork {
+  return work.stage === "remove" ? work : { ...work, stage: "reserve", post: null, tus: null };
+}
+
+/** `Remove`: null if nothing of it can be at the service, else the entry that takes it back. */
+export function removed(entry: Entry): Entry | null {
+  if (entry.work.kind !== "post" || entry.firstSentAt === null) return null;
+  const work: PostWork = { ...entry.work, stage: "remove" };
+  return { ...entry, work, state: { is: "waiting" }, tries: 0 };
+}
+
+/** An edit that met another one, decided: mine replaces what is there now. */
+export function insisted(entry: Entry): Entry {
+  const { work, state } = entry;
+  if (state.is !== "asking" || state.why !== "conflict") return entry;
+  const base = state.theirs;
+  const again = { ...entry, state: { is: "waiting" as const }, tries: 0 };
+  if (work.kind === "edit post") {
+    return { ...again, work: { ...work, base: { caption: base["caption"] ?? "", alt: base["alt"] ?? "" } } };
+  }
+  if (work.kind !== "edit comment") return entry;
+  return { ...again, work: { ...work, base: { content: base["content"] ?? "" } } };
+}
+
+/** Whether it goes on by itself. */
+export function isUnderWay(entry: Entry): boolean {
+  return entry.state.is === "waiting" || entry.state.is === "retrying";
+}
+
+// Which entry is sent next.
+
+/** Entries of one lane are sent one after the other, in the order in which they were made. */
+export function lane(entry: Entry): string {
+  const { work } = entry;
+  switch (work.kind) {
+    case "post":
+      return work.stage === "process" || work.stage === "remove" ? `entry ${entry.id}` : "uploads";
+    case "comment":
+      return `comments of ${work.post}`;
+    case "edit post":
+    case "delete post":
+      return `post ${work.post}`;
+    case "edit comment":
+    case "delete comment":
+      return `comment ${work.comment}`;
+  }
+}
+
+/**
+ * What may be sent now, of `owner`: of each lane the first entry that is not set aside. `busy` are those
+ * being sent.
+ */
+export function due(entries: Entry[], owner: string | null, now: number, busy: Set<number>): Entry[] {
+  const taken = new Set(entries.filter((entry) => busy.has(entry.id)).map(lane));
+  return entries.filter((entry) => {
+    const own = lane(entry);
+    if (entry.owner !== owner || isSetAside(entry) || taken.has(own)) return false;
+    const ready = isReady(entry, now);
+    // One image that is tried again later does not hold up the next one.
+    if (ready || own !== "uploads") taken.add(own);
+    return ready;
+  });
+}
+
+function isReady(entry: Entry, now: number): boolean {
+  return entry.state.is === "waiting" || (entry.state.is === "retrying" && entry.state.at <= now);
+}
+
+/** An edit that waits for a decision holds up later edits of the same thing: they were made from it. */
+function isSetAside(entry: Entry): boolean {
+  if (entry.state.is === "asking") return entry.work.kind === "post" || entry.work.kind === "comment";
+  return entry.state.is === "paused" || entry.state.is === "failed";
+}
+
+/** When to look again, if nothing else happens; null if only a person can move anything. */
+export function nextAt(entries: Entry[], owner: string | null): number | null {
+  const times = entries
+    .filter((entry) => entry.owner === owner)
+    .map((entry) => (entry.state.is === "retrying" ? entry.state.at : Infinity));
+  const first = Math.min(...times);
+  return Number.isFinite(first) ? first : null;
+}

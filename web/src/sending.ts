@@ -1,0 +1,142 @@
+/**
+ * Carries the queue out: keeps an entry, sends it, keeps what its answer made of it. `Sender` knows neither
+ * the page nor the network, so that tests can give it worse ones than there are.
+ */
+import { answerOf, type Identity } from "./api";
+import * as comments from "./comments";
+import * as posts from "./posts";
+import { type Answer, answered, begun, due, type Entry, isUnderWay, nextAt } from "./queue";
+import type { Storage } from "./storage";
+import * as uploads from "./uploads";
+
+export interface Signed {
+  user: string;
+  identity: Identity;
+}
+
+export interface Carrying {
+  identity: Identity;
+  image: () => Promise<Blob | undefined>;
+  signal: AbortSignal;
+  progress: (sentBytes: number) => void;
+}
+
+/** Sends an entry, as its stage says, once. */
+export function carry(entry: Entry, carrying: Carrying): Promise<Answer> {
+  const { work } = entry;
+  const { identity } = carrying;
+  return answerOf(async () => {
+    switch (work.kind) {
+      case "post":
+        return work.stage === "upload" && work.tus !== null
+          ? carryBytes(work.tus, carrying)
+          : carryPost(entry, identity);
+      case "comment":
+        return comments.add(entry, work, identity);
+      case "edit post":
+        return posts.edit(work, identity);
+      case "edit comment":
+        return comments.edit(work, identity);
+      case "delete post":
+        return posts.remove(work, identity);
+      case "delete comment":
+        return comments.remove(work, identity);
+    }
+  });
+}
+
+async function carryPost(entry: Entry, identity: Identity): Promise<Answer> {
+  if (entry.work.kind !== "post") return { is: "gone" };
+  if (entry.work.stage === "process") return posts.awaitImage(entry.work, identity);
+  if (entry.work.stage === "remove") return posts.takeBack(entry, entry.work, identity);
+  return posts.reserve(entry, entry.work, identity);
+}
+
+async function carryBytes(url: string, carrying: Carrying): Promise<Answer> {
+  const { identity, signal, progress } = carrying;
+  const bytes = await carrying.image();
+  if (bytes === undefined) return { is: "failed", code: "unreadable", detail: "" };
+  return uploads.send({ url, bytes, identity, signal, progress });
+}
+
+export interface Around {
+  storage: Storage;
+  carry: typeof carry;
+  /** Who is signed in and may send; null for nobody. */
+  signed: () => Signed | null;
+  now: () => number;
+  random: () => number;
+  changed: () => void;
+  progress: (id: number, sentBytes: number) => void;
+  /** What became of an entry, for the person to read. */
+  told: (entry: Entry, answer: Answer) => void;
+  signedOut: () => Promise<void>;
+}
+
+export class Sender {
+  readonly #busy = new Map<number, AbortController>();
+  #timer: ReturnType<typeof setTimeout> | undefined;
+  #stopped = false;
+
+  constructor(readonly around: Around) {}
+
+  /** Starts all that is due, and looks again when something else will be. */
+  async advance(): Promise<Promise<void>[]> {
+    const { storage, signed, now } = this.around;
+    const entries = await storage.entries();
+    const who = signed();
+    if (this.#stopped || who === null) return [];
+    const found = due(entries, who.user, now(), new Set(this.#busy.keys()));
+    const started = found.map((entry) => this.#send(entry, who.identity));
+    this.#lookAgain(nextAt(entries, who.user));
+    return started;
+  }
+
+  /** What a person did to an entry that is being sent ends the try. */
+  interrupt(id: number): void {
+    this.#busy.get(id)?.abort();
+  }
+
+  stop(): void {
+    this.#stopped = true;
+    clearTimeout(this.#timer);
+    for (const controller of this.#busy.values()) controller.abort();
+  }
+
+  #lookAgain(at: number | null): void {
+    clearTimeout(this.#timer);
+    if (at === null) return;
+    const wait = Math.max(10, at - this.around.now());
+    this.#timer = setTimeout(() => void this.advance(), wait);
+  }
+
+  async #send(entry: Entry, identity: Identity): Promise<void> {
+    const controller = new AbortController();
+    this.#busy.set(entry.id, controller);
+    try {
+      await this.#sendOnce(entry, identity, controller.signal);
+    } finally {
+      this.#busy.delete(entry.id);
+    }
+    this.around.changed();
+    if (!this.#stopped) await this.advance();
+  }
+
+  async #sendOnce(entry: Entry, identity: Identity, signal: AbortSignal): Promise<void> {
+    const { storage, now, random, told, signedOut } = this.around;
+    const sent = await storage.change(entry.id, (kept) => begun(kept, now()));
+    if (sent === null || !isUnderWay(sent)) return;
+    this.around.changed();
+    const answer = await this.around.carry(sent, {
+      identity,
+      signal,
+      image: () => storage.image(entry.id),
+      progress: (bytes) => this.around.progress(entry.id, bytes),
+    });
+    if (this.#stopped) return;
+    if (answer.is === "signed out") await signedOut();
+    const moment = { now: now(), random: random() };
+    await storage.change(entry.id, (kept) => answered(kept, sent, answer, moment));
+    told(sent, answer);
+  }
+}

@@ -1,0 +1,108 @@
+/**
+ * What is there offline: the page itself, and what was seen last of the feed, of posts and of their images.
+ *
+ * Our own: of workbox this would take a router, two strategies, an expiration plugin and a precache, some
+ * 8 kB for what these 100 lines do. Nothing that was asked for as somebody is kept.
+ */
+declare const __VERSION__: string;
+declare const __ASSETS__: string[];
+
+/** As in `api.ts`: this answer is what was seen last. */
+const KEPT = "x-kept";
+const PAGE = `page ${__VERSION__}`;
+const READ = "read 1";
+const IMAGES = "images 1";
+const MAX_KEPT: Record<string, number> = { [READ]: 100, [IMAGES]: 300 };
+/** On a network that gives nothing for so long, the page is the one that is kept. */
+const PAGE_PATIENCE_MS = 3_000;
+
+const worker = self as unknown as ServiceWorkerGlobalScope;
+const base = new URL("./", worker.location.href);
+const shell = ["./", "./manifest.webmanifest", "./icon.svg", ...__ASSETS__.map((name) => `./${name}`)];
+
+worker.addEventListener("install", (event) => {
+  event.waitUntil(caches.open(PAGE).then((cache) => cache.addAll(shell)).then(() => worker.skipWaiting()));
+});
+
+worker.addEventListener("activate", (event) => {
+  event.waitUntil(dropOthers().then(() => worker.clients.claim()));
+});
+
+async function dropOthers(): Promise<void> {
+  const current = [PAGE, READ, IMAGES];
+  const ours = (await caches.keys()).filter((name) => /^(page|read|images) /.test(name));
+  await Promise.all(ours.filter((name) => !current.includes(name)).map((name) => caches.delete(name)));
+}
+
+worker.addEventListener("fetch", (event) => {
+  const { request } = event;
+  const url = new URL(request.url);
+  if (request.method !== "GET" || url.origin !== base.origin || !url.pathname.startsWith(base.pathname)) return;
+  const answer = strategy(request, url.pathname.slice(base.pathname.length));
+  if (answer !== null) event.respondWith(answer(request));
+});
+
+type Strategy = (request: Request) => Promise<Response>;
+
+function strategy(request: Request, path: string): Strategy | null {
+  if (path === "") return networkForAWhile;
+  if (path.startsWith("assets/") || path === "icon.svg") return keptFirst(PAGE);
+  if (path.startsWith("images/")) return keptFirst(IMAGES);
+  const asSomebody = request.headers.has("authorization") || request.headers.has("user-id");
+  return !asSomebody && /^(posts|limits)\b/.test(path) ? networkFirst : null;
+}
+
+function keptFirst(name: string): Strategy {
+  return async (request) => {
+    const kept = await caches.match(request, { cacheName: name, ignoreVary: true });
+    return kept ?? keeping(name, request, await fetch(request));
+  };
+}
+
+async function networkFirst(request: Request): Promise<Response> {
+  try {
+    return await keeping(READ, request, await fetch(request));
+  } catch (error) {
+    const kept = await caches.match(request, { cacheName: READ, ignoreVary: true });
+    if (kept === undefined) throw error;
+    return marked(kept);
+  }
+}
+
+/** A network error, or silence, shows the page that is kept. */
+async function networkForAWhile(request: Request): Promise<Response> {
+  const kept = await caches.match("./", { cacheName: PAGE });
+  try {
+    const patience = kept === undefined ? undefined : AbortSignal.timeout(PAGE_PATIENCE_MS);
+    return await fetch(request, patience === undefined ? {} : { signal: patience });
+  } catch (error) {
+    if (kept === undefined) throw error;
+    return kept;
+  }
+}
+
+function marked(response: Response): Response {
+  const headers = new Headers(response.headers);
+  headers.set(KEPT, "1");
+  return new Response(response.body, { status: response.status, headers });
+}
+
+async function keeping(name: string, request: Request, response: Response): Promise<Response> {
+  if (response.status === 200 && response.type === "basic") {
+    const copy = response.clone();
+    void caches.open(name).then(async (cache) => {
+      await cache.put(request, copy);
+      await trim(cache, MAX_KEPT[name] ?? Infinity);
+    });
+  }
+  if (response.status === 404 || response.status === 410) void caches.open(name).then((cache) => cache.delete(request));
+  return response;
+}
+
+/** The oldest go first. */
+async function trim(cache: Cache, max: number): Promise<void> {
+  const requests = await cache.keys();
+  await Promise.all(requests.slice(0, Math.max(0, requests.length - max)).map((one) => cache.delete(one)));
+}
+
+export {};

@@ -1,0 +1,38 @@
+/** The texts in the language of the browser, and times in it. */
+import { de } from "./texts/de";
+import { en, type Texts } from "./texts/en";
+
+const LANGUAGES: Record<string, Texts> = { en, de };
+
+function chosen(): string {
+  const wanted = (globalThis.navigator?.languages ?? []).map((tag) => tag.slice(0, 2));
+  return wanted.find((language) => language in LANGUAGES) ?? "en";
+}
+
+export const language = chosen();
+export const texts = LANGUAGES[language] ?? en;
+
+const relative = new Intl.RelativeTimeFormat(language, { numeric: "auto", style: "narrow" });
+const exact = new Intl.DateTimeFormat(language, { dateStyle: "long", timeStyle: "short" });
+const UNITS: [Intl.RelativeTimeFormatUnit, number][] = [
+  ["year", 31_536_000],
+  ["month", 2_592_000],
+  ["day", 86_400],
+  ["hour", 3_600],
+  ["minute", 60],
+];
+
+export function ago(time: string): string {
+  const seconds = (Date.parse(time) - Date.now()) / 1000;
+  const [unit, size] = UNITS.find(([, one]) => -seconds >= one) ?? ["second", 1];
+  return relative.format(unit === "second" ? 0 : Math.trunc(seconds / size), unit);
+}
+
+export function when(time: string): string {
+  return exact.format(new Date(time));
+}
+
+/** Why the service did not take something, as a sentence to act on. */
+export function problem(code: string, detail: string): string {
+  return texts.problems[code] ?? (detail || code);
+}

@@ -1,0 +1,151 @@
+/** Every text of the page, in English. `de.ts` has the same ones. */
+import type { Fault } from "../limits";
+
+const n = (count: number, one: string, many: string) => `${count} ${count === 1 ? one : many}`;
+const megabytes = (bytes: number) => `${(bytes / 1e6).toFixed(bytes < 1e7 ? 1 : 0)} MB`;
+
+export const en = {
+  title: "Images",
+  sort: "Sort",
+  top: "Top",
+  newest: "New",
+  newPost: "New post",
+  signIn: "Sign in",
+  signOut: "Sign out",
+  cancel: "Cancel",
+  close: "Close",
+  save: "Save",
+  edit: "Edit",
+  delete: "Delete",
+  remove: "Remove",
+  send: "Send",
+  post: "Post",
+  pause: "Pause",
+  resume: "Resume",
+  again: "Try again",
+  caption: "Caption",
+  alt: "Alt text",
+  altHint: "What one would say of it to somebody who cannot see it.",
+  imageBy: (name: string) => `Image by ${name}`,
+  edited: "edited",
+
+  showMore: "Show more",
+  loading: "Loading",
+  end: "You have seen everything.",
+  nothingYet: "Nobody has posted anything yet. Be the first: choose New post.",
+  feedFailed: "The images could not be loaded. Check your connection, then try again.",
+
+  comments: (count: number) => `Comments (${count})`,
+  commentList: "Comments",
+  comment: "Comment",
+  commentHint: "Say something about this image",
+  noComments: "No comments yet.",
+  olderComments: "Show older comments",
+  commentsFailed: "The comments could not be loaded. Try again when you are online.",
+  postGone: "This image is no longer there. Close this to go back to the others.",
+  previous: "Previous image",
+  next: "Next image",
+  editComment: "Edit comment",
+  deleteComment: "Delete this comment?",
+  deletePost: "Delete this image?",
+  deletePostHint: "Its comments are deleted with it. This cannot be undone.",
+  editPost: "Edit post",
+
+  images: "Images",
+  chooseImages: "Choose images, drop them anywhere on the page, or paste them.",
+  removeImage: (name: string) => `Remove ${name}`,
+  noPreview: "This browser cannot show a preview. The image can be posted all the same.",
+  smaller: "Smaller (2048 px)",
+  smallerSaves: (bytes: number) => `Saves ${megabytes(bytes)} of your data.`,
+  smallerNothing: "It would not be smaller, so the image is sent as it is.",
+  smallerFailed: "This browser cannot make it smaller, so the image is sent as it is.",
+  working: "Making it smaller",
+  refusedSome: "Remove or change what is marked, then post.",
+  fault: (fault: Fault): string => {
+    switch (fault.is) {
+      case "empty":
+        return "This file is empty. Choose another one.";
+      case "unreadable":
+        return "The browser can no longer read this file. Choose it again.";
+      case "format":
+        return "This is no image that can be posted. Choose a JPEG, PNG, WebP, GIF, BMP, HEIC or AVIF.";
+      case "bytes":
+        return `This file is too large: at most ${megabytes(fault.max)} can be posted.`;
+      case "pixels":
+        return `This image has too many pixels: at most ${Math.floor(fault.max / 1e6)} megapixels can be posted. Choose “Smaller”, or another one.`;
+      case "long":
+        return `At most ${fault.max} characters; these are ${fault.has}.`;
+      case "control":
+        return "There is a character in it that cannot be shown. Type it anew.";
+    }
+  },
+  storageFull: "There is no room left on this device to keep it until it is sent. Free some space, then try again.",
+  fileUnreadable: "The browser can no longer read this file. Choose it again.",
+  notKept: "This browser cannot keep it until it is sent. Leave private browsing, then try again.",
+
+  name: "Name",
+  nameHint: "On this machine everybody is who they say they are.",
+  token: "Token",
+  tokenHint: "Whoever runs this service gives you one: image-poster token YOUR-NAME.",
+  goToIssuer: (host: string) => `Continue at ${host}`,
+  signInRefused: "That was not accepted. Check it, or ask for a new one.",
+  nameRefused: "That is no name that can be taken. Use 1 to 128 printable characters.",
+  signInUnreachable: "The service cannot be reached. Try again when you are online.",
+  signedInAs: (name: string) => `Signed in as ${name}`,
+  signOutWaiting: (count: number) =>
+    `${n(count, "thing of yours is", "things of yours are")} not sent yet. They stay on this device and are sent when you sign in again.`,
+  signOutQuestion: "Sign out?",
+
+  uploads: "Uploads",
+  waitingRegion: "Not sent yet",
+  progressOf: (name: string) => `Progress of ${name}`,
+  stateWaiting: "Waiting",
+  stateWaitingFor: (name: string) => `Waiting until ${name} signs in`,
+  stateOffline: "Waiting for a connection",
+  stateReserving: "Starting",
+  stateUploading: (percent: number) => `Uploading, ${percent} %`,
+  stateRetrying: (seconds: number) => `Trying again in ${seconds} s`,
+  stateProcessing: "Processing",
+  stateRemoving: "Removing",
+  statePaused: "Paused",
+  stateFailed: (why: string) => `Failed: ${why}`,
+  stateOld: "This was first sent over six days ago and may have arrived. Look first, then send it again or remove it.",
+  stateConflict: "Somebody changed this while your change was on its way. Which one shall stay?",
+  sendAgain: "Send again",
+  mine: "Yours",
+  theirs: "What is there now",
+  useMine: "Use mine",
+  keepTheirs: "Keep theirs",
+  waitingComment: (text: string) => `Comment: ${text}`,
+  waitingEdit: (text: string) => `Edit: ${text}`,
+  waitingDeletion: "Deletion of an image",
+  waitingCommentDeletion: "Deletion of a comment",
+
+  offline: "You are offline. This is what you saw last.",
+  offlineWaiting: (count: number) => `Offline: ${count} waiting`,
+  sending: (count: number) => `Sending: ${count} waiting`,
+  signInAgain: (count: number) => `Sign in again to go on: ${count} waiting`,
+  donePost: "Your image is posted.",
+  doneComment: "Your comment is sent.",
+  doneEdit: "Your change is saved.",
+  doneDeletion: "It is deleted.",
+  goneMeanwhile: "It had been deleted meanwhile, so nothing was changed.",
+  failedSome: "Something was not taken. It is listed under the top of the page.",
+
+  /** What the service says by a code; what is not here is shown in the service's own words. */
+  problems: {
+    unreadable: "The browser can no longer read this image. Remove it, and choose it again.",
+    image_unreadable: "The image is damaged. Send it again, or choose another one.",
+    image_unsupported: "This kind of image cannot be shown. Save it in another format, then post that.",
+    image_too_large: "The image has too many pixels. Post a smaller one.",
+    upload_too_large: "The file is too large. Post a smaller one.",
+    unsupported_image: "This is no image that can be posted. Choose another one.",
+    post_not_found: "This image is no longer there. Remove this from the list.",
+    comment_not_found: "This comment is no longer there. Remove this from the list.",
+    post_not_ready: "The image is not ready yet. Try again in a moment.",
+    not_yours: "This belongs to somebody else. Remove this from the list.",
+    page_error: "Something went wrong on this page. Load it again, then try again.",
+  } as Record<string, string>,
+};
+
+export type Texts = typeof en;

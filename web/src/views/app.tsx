@@ -1,0 +1,123 @@
+/** The page. */
+import { useEffect, useRef } from "preact/hooks";
+import * as feed from "../feed";
+import { texts } from "../texts";
+import { compose, Composer, useFilesOfPage } from "./composer";
+import { Outbox } from "./outbox";
+import { PostCard } from "./post";
+import { SignInDialog, WhoIsOn } from "./sign-in";
+import { Status } from "./status";
+import { Viewer } from "./viewer";
+
+export function App() {
+  useFilesOfPage();
+  return (
+    <>
+      <header class="bar">
+        <div class="bar-inside">
+          <h1 class="brand">{texts.title}</h1>
+          <Sorts />
+          <div class="row who-is-on">
+            <button type="button" class="primary" onClick={() => compose()}>
+              {texts.newPost}
+            </button>
+            <WhoIsOn />
+          </div>
+        </div>
+      </header>
+      <main tabIndex={-1}>
+        <Outbox />
+        <Feed />
+      </main>
+      <Status />
+      <Viewer />
+      <Composer />
+      <SignInDialog />
+    </>
+  );
+}
+
+function Sorts() {
+  const orders: [feed.Sort, string][] = [
+    ["top", texts.top],
+    ["new", texts.newest],
+  ];
+  return (
+    <div class="sorts" role="radiogroup" aria-label={texts.sort}>
+      {orders.map(([order, label]) => (
+        <label key={order}>
+          <input type="radio" name="sort" value={order} checked={feed.sort.value === order} onChange={() => void feed.start(order)} />
+          <span>{label}</span>
+        </label>
+      ))}
+    </div>
+  );
+}
+
+/** As many as can be in view when the page opens. */
+const FIRST_IMAGES = 3;
+
+function Feed() {
+  const posts = feed.posts.value;
+  const state = feed.state.value;
+  return (
+    <>
+      <div class="feed" aria-busy={state === "loading"}>
+        {posts.map((post, place) => (
+          <PostCard key={post.value.id} post={post} first={place < FIRST_IMAGES} />
+        ))}
+        {state === "loading" && posts.length === 0 && [1, 2, 3].map((place) => <Skeleton key={place} />)}
+      </div>
+      <FeedEnd />
+    </>
+  );
+}
+
+function Skeleton() {
+  return (
+    <div class="card skeleton" aria-hidden="true">
+      <div class="frame" />
+      <div class="line" />
+      <div class="line short" />
+    </div>
+  );
+}
+
+function FeedEnd() {
+  const state = feed.state.value;
+  if (state === "end") return <p class="muted feed-end">{feed.posts.value.length > 0 ? texts.end : texts.nothingYet}</p>;
+  if (state === "failed") {
+    return (
+      <div class="feed-end">
+        <p class="fault">{texts.feedFailed}</p>
+        <button type="button" onClick={() => void feed.more()}>
+          {texts.again}
+        </button>
+      </div>
+    );
+  }
+  return feed.posts.value.length > 0 ? <ShowMore /> : null;
+}
+
+/** Presses itself a screen before it comes into view. */
+function ShowMore() {
+  const button = useRef<HTMLButtonElement>(null);
+  const count = feed.posts.value.length;
+  useEffect(() => {
+    const seen = new IntersectionObserver(
+      ([entry]) => {
+        if (entry?.isIntersecting) void feed.more();
+      },
+      { rootMargin: "600px" },
+    );
+    if (button.current) seen.observe(button.current);
+    return () => seen.disconnect();
+  }, [count]);
+  return (
+    <div class="feed-end">
+      <button ref={button} type="button" onClick={() => void feed.more()} aria-disabled={feed.state.value === "loading"}>
+        {feed.state.value === "loading" ? texts.loading : texts.showMore}
+      </button>
+    </div>
+  );
+}

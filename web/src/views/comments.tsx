@@ -1,0 +1,171 @@
+/** The comments of the post that is open: those that are there, and one's own that are on their way. */
+import { useSignal } from "@preact/signals";
+import { useEffect, useState } from "preact/hooks";
+import { type Comment, list } from "../comments";
+import { checkText, limits } from "../limits";
+import * as me from "../me";
+import * as outbox from "../outbox";
+import { nameOf, type Post } from "../posts";
+import type { CommentEdit, Entry } from "../queue";
+import { texts } from "../texts";
+import { signInThen } from "./sign-in";
+import { keeping, words } from "./outbox";
+import { Confirm, TextField, Time } from "./parts";
+
+interface Shown {
+  comments: Comment[];
+  next: string | null;
+  failed: boolean;
+}
+
+/** Pages of them; anew from the first one whenever the post says that something changed. */
+function usePages(post: Post): [Shown | null, () => void] {
+  const [shown, setShown] = useState<Shown | null>(null);
+  const load = (cursor: string | null, before: Comment[]) =>
+    list(post.id, cursor).then(
+      (page) => setShown({ comments: [...before, ...page.comments], next: page.next, failed: false }),
+      () => setShown((known) => ({ comments: known?.comments ?? post.latest_comments, next: null, failed: true })),
+    );
+  const newest = post.latest_comments.map((comment) => comment.id + comment.edited_at).join();
+  useEffect(() => void load(null, []), [post.id, post.total_comments, newest, edits()]);
+  return [shown, () => void load(shown?.next ?? null, shown?.comments ?? [])];
+}
+
+/** How many changes of comments wait; when one has arrived, the list is another one. */
+function edits(): number {
+  return outbox.waiting.value.filter(({ work }) => work.kind === "edit comment" || work.kind === "delete comment").length;
+}
+
+export function Comments({ post }: { post: Post }) {
+  const [shown, more] = usePages(post);
+  const own = outbox.waiting.value.filter(({ work }) => work.kind === "comment" && work.post === post.id).reverse();
+  const comments = shown?.comments ?? post.latest_comments;
+  return (
+    <>
+      <NewComment post={post} />
+      {shown?.failed && <p class="fault">{texts.commentsFailed}</p>}
+      {comments.length + own.length === 0 && shown && <p class="muted">{texts.noComments}</p>}
+      <ul class="comments" aria-label={texts.commentList} aria-busy={shown === null}>
+        {own.map((entry) => (
+          <Waiting key={`waiting ${entry.id}`} entry={entry} />
+        ))}
+        {comments.map((comment) => (
+          <Written key={comment.id} comment={comment} />
+        ))}
+      </ul>
+      {shown?.next && (
+        <button type="button" class="quiet" onClick={more}>
+          {texts.olderComments}
+        </button>
+      )}
+    </>
+  );
+}
+
+function NewComment({ post }: { post: Post }) {
+  const [content, setContent] = useState("");
+  const [problem, setProblem] = useState<string | null>(null);
+  const fault = checkText("comment", content, limits.value);
+  const keep = async () => {
+    const failed = await keeping(outbox.add({ kind: "comment", post: post.id, content }));
+    setProblem(failed);
+    if (failed === null) setContent("");
+  };
+  const send = (event: Event) => {
+    event.preventDefault();
+    if (content.trim() !== "" && fault === null) signInThen(() => void keep());
+  };
+  return (
+    <form class="new-comment" onSubmit={send}>
+      <TextField
+        label={texts.comment}
+        value={content}
+        change={setContent}
+        lines={2}
+        placeholder={texts.commentHint}
+        fault={(fault && texts.fault(fault)) ?? problem}
+      />
+      <button class="primary" disabled={content.trim() === ""}>
+        {texts.send}
+      </button>
+    </form>
+  );
+}
+
+function Waiting({ entry }: { entry: Entry }) {
+  if (entry.work.kind !== "comment") return null;
+  return (
+    <li class="comment pending">
+      <p class="by">
+        <bdi class="who">{me.session.value?.name ?? entry.owner}</bdi> <span class="muted">{words(entry)}</span>
+      </p>
+      <p class="content" dir="auto">
+        {entry.work.content}
+      </p>
+    </li>
+  );
+}
+
+function Written({ comment: kept }: { comment: Comment }) {
+  const doing = useSignal<"edit" | "delete" | null>(null);
+  const own = me.session.value?.user === kept.creator;
+  const waiting = outbox.waiting.value.map(({ work }) => work);
+  const isLeaving = waiting.some((work) => work.kind === "delete comment" && work.comment === kept.id);
+  const edit = waiting.findLast((work) => work.kind === "edit comment" && work.comment === kept.id);
+  const comment = edit?.kind === "edit comment" ? { ...kept, content: edit.content } : kept;
+  const close = () => (doing.value = null);
+  return (
+    <li class={isLeaving ? "comment leaving" : "comment"}>
+      <p class="by">
+        <bdi class="who">{nameOf(comment)}</bdi> <Time at={comment.created_at} edited={comment.edited_at} />
+      </p>
+      {doing.value === "edit" ? (
+        <EditComment comment={comment} close={close} />
+      ) : (
+        <p class="content" dir="auto">
+          {comment.content}
+        </p>
+      )}
+      {own && doing.value === null && (
+        <p class="row actions">
+          <button type="button" class="quiet" onClick={() => (doing.value = "edit")}>
+            {texts.edit}
+          </button>
+          <button type="button" class="quiet" onClick={() => (doing.value = "delete")}>
+            {texts.delete}
+          </button>
+        </p>
+      )}
+      {doing.value === "delete" && <DeleteComment comment={comment} close={close} />}
+    </li>
+  );
+}
+
+function DeleteComment({ comment, close }: { comment: Comment; close: () => void }) {
+  const act = () => void outbox.add({ kind: "delete comment", post: comment.post_id, comment: comment.id });
+  return <Confirm question={texts.deleteComment} yes={texts.delete} act={act} close={close} />;
+}
+
+function EditComment({ comment, close }: { comment: Comment; close: () => void }) {
+  const [content, setContent] = useState(comment.content);
+  const base = useState({ content: comment.content })[0];
+  const fault = checkText("comment", content, limits.value);
+  const save = (event: Event) => {
+    event.preventDefault();
+    if (fault !== null || content.trim() === "") return;
+    const work: CommentEdit = { kind: "edit comment", post: comment.post_id, comment: comment.id, content, base };
+    if (content !== base.content) void outbox.add(work);
+    close();
+  };
+  return (
+    <form onSubmit={save}>
+      <TextField label={texts.editComment} value={content} change={setContent} lines={2} fault={fault && texts.fault(fault)} />
+      <div class="row">
+        <button class="primary">{texts.save}</button>
+        <button type="button" onClick={close}>
+          {texts.cancel}
+        </button>
+      </div>
+    </form>
+  );
+}

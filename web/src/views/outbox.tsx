@@ -1,0 +1,245 @@
+/** What is on its way: images with their progress, and everything else that waits, or needs a decision. */
+import { useEffect, useState } from "preact/hooks";
+import { reachable } from "../api";
+import * as me from "../me";
+import * as outbox from "../outbox";
+import { type Entry, isUnderWay, type PostWork } from "../queue";
+import { problem, texts } from "../texts";
+
+/** Null once it is kept; else why it could not be, as a sentence. */
+export async function keeping(added: Promise<void>): Promise<string | null> {
+  try {
+    await added;
+    return null;
+  } catch (error) {
+    const name = error instanceof DOMException ? error.name : "";
+    if (name === "QuotaExceededError") return texts.storageFull;
+    return /NotReadable|NotFound|DataError/.test(name) ? texts.fileUnreadable : texts.notKept;
+  }
+}
+
+/** An entry's state in words. */
+export function words(entry: Entry): string {
+  const { state } = entry;
+  if (state.is === "failed") return texts.stateFailed(problem(state.code, state.detail));
+  if (state.is === "asking") return state.why === "old" ? texts.stateOld : texts.stateConflict;
+  if (state.is === "paused") return texts.statePaused;
+  const user = me.session.value;
+  if (user?.user !== entry.owner || user.expired) return texts.stateWaitingFor(entry.owner);
+  if (entry.work.kind === "post" && entry.work.stage === "remove") return texts.stateRemoving;
+  if (state.is === "retrying") return texts.stateRetrying(Math.max(0, Math.ceil((state.at - Date.now()) / 1000)));
+  if (!reachable.value) return texts.stateOffline;
+  return entry.work.kind === "post" ? stage(entry, entry.work) : texts.stateWaiting;
+}
+
+function stage(entry: Entry, work: PostWork): string {
+  if (work.stage === "process") return texts.stateProcessing;
+  if (work.stage === "reserve") return entry.firstSentAt === null ? texts.stateWaiting : texts.stateReserving;
+  return texts.stateUploading(percent(entry, work));
+}
+
+function percent(entry: Entry, work: PostWork): number {
+  if (work.stage === "process") return 100;
+  return Math.floor(((outbox.progress.value[entry.id] ?? 0) / work.image.size) * 100);
+}
+
+/** Seconds pass in words too. */
+function useSeconds(counting: boolean): void {
+  const [, setNow] = useState(0);
+  useEffect(() => {
+    if (!counting) return;
+    const timer = setInterval(() => setNow(Date.now()), 500);
+    return () => clearInterval(timer);
+  }, [counting]);
+}
+
+export function Outbox() {
+  const entries = outbox.waiting.value;
+  useSeconds(entries.some((entry) => entry.state.is === "retrying"));
+  const images = entries.filter((entry) => entry.work.kind === "post");
+  const others = entries.filter((entry) => entry.work.kind !== "post" && !isUnderWay(entry));
+  return (
+    <>
+      {images.length > 0 && (
+        <section class="outbox" aria-label={texts.uploads}>
+          <h2>{texts.uploads}</h2>
+          <ul>
+            {images.map((entry) => (
+              <ImageEntry key={entry.id} entry={entry} />
+            ))}
+          </ul>
+        </section>
+      )}
+      {others.length > 0 && (
+        <section class="outbox" aria-label={texts.waitingRegion}>
+          <h2>{texts.waitingRegion}</h2>
+          <ul>
+            {others.map((entry) => (
+              <OtherEntry key={entry.id} entry={entry} />
+            ))}
+          </ul>
+        </section>
+      )}
+    </>
+  );
+}
+
+function useThumbnail(id: number): string | null {
+  const [url, setUrl] = useState<string | null>(null);
+  useEffect(() => {
+    let made: string | null = null;
+    let gone = false;
+    void outbox.image(id).then((image) => {
+      if (image === undefined || gone) return;
+      made = URL.createObjectURL(image);
+      setUrl(made);
+    });
+    return () => {
+      gone = true;
+      if (made !== null) URL.revokeObjectURL(made);
+    };
+  }, [id]);
+  return url;
+}
+
+function ImageEntry({ entry }: { entry: Entry }) {
+  const url = useThumbnail(entry.id);
+  if (entry.work.kind !== "post") return null;
+  const { work, state } = entry;
+  const name = work.caption || work.image.name;
+  return (
+    <li class={`entry ${state.is}`}>
+      <span class="thumbnail">{url && <img src={url} alt="" onError={(event) => event.currentTarget.remove()} />}</span>
+      <div class="entry-words">
+        <p class="entry-name">
+          <bdi>{name}</bdi>
+        </p>
+        <Progress entry={entry} work={work} name={name} />
+        <p class={state.is === "failed" ? "fault" : "muted"}>{words(entry)}</p>
+      </div>
+      {work.stage !== "remove" && <ImageButtons entry={entry} />}
+    </li>
+  );
+}
+
+function Progress({ entry, work, name }: { entry: Entry; work: PostWork; name: string }) {
+  const done = percent(entry, work);
+  const isOpen = work.stage === "process" && isUnderWay(entry);
+  return (
+    <div
+      class={isOpen ? "progress open" : "progress"}
+      role="progressbar"
+      aria-label={texts.progressOf(name)}
+      aria-valuemin={0}
+      aria-valuemax={100}
+      aria-valuenow={isOpen ? undefined : done}
+      aria-valuetext={words(entry)}
+    >
+      <span style={{ inlineSize: `${done}%` }} />
+    </div>
+  );
+}
+
+function ImageButtons({ entry }: { entry: Entry }) {
+  const { state } = entry;
+  return (
+    <div class="row entry-buttons">
+      {isUnderWay(entry) ? (
+        <button type="button" class="quiet" onClick={() => void outbox.pause(entry.id)}>
+          {texts.pause}
+        </button>
+      ) : (
+        <button type="button" class="quiet" onClick={() => void outbox.resume(entry.id)}>
+          {state.is === "paused" ? texts.resume : state.is === "asking" ? texts.sendAgain : texts.again}
+        </button>
+      )}
+      <button type="button" class="quiet" onClick={() => void outbox.remove(entry.id)}>
+        {texts.remove}
+      </button>
+    </div>
+  );
+}
+
+function title(entry: Entry): string {
+  const { work } = entry;
+  switch (work.kind) {
+    case "comment":
+      return texts.waitingComment(work.content);
+    case "edit post":
+      return texts.waitingEdit(work.caption || work.alt);
+    case "edit comment":
+      return texts.waitingEdit(work.content);
+    case "delete comment":
+      return texts.waitingCommentDeletion;
+    default:
+      return texts.waitingDeletion;
+  }
+}
+
+function OtherEntry({ entry }: { entry: Entry }) {
+  const { state } = entry;
+  const isConflict = state.is === "asking" && state.why === "conflict";
+  return (
+    <li class={`entry ${state.is}`}>
+      <div class="entry-words">
+        {!isConflict && (
+          <p class="entry-name" dir="auto">
+            {title(entry)}
+          </p>
+        )}
+        <p class={state.is === "failed" ? "fault" : "muted"}>{words(entry)}</p>
+        {isConflict && <BothTexts entry={entry} theirs={state.theirs} />}
+      </div>
+      <div class="row entry-buttons">{isConflict ? <Decide id={entry.id} /> : <Again entry={entry} />}</div>
+    </li>
+  );
+}
+
+function Decide({ id }: { id: number }) {
+  return (
+    <>
+      <button type="button" class="primary" onClick={() => void outbox.insist(id)}>
+        {texts.useMine}
+      </button>
+      <button type="button" onClick={() => void outbox.remove(id)}>
+        {texts.keepTheirs}
+      </button>
+    </>
+  );
+}
+
+function Again({ entry }: { entry: Entry }) {
+  const isOld = entry.state.is === "asking";
+  return (
+    <>
+      <button type="button" class="quiet" onClick={() => void outbox.resume(entry.id)}>
+        {isOld ? texts.sendAgain : texts.again}
+      </button>
+      <button type="button" class="quiet" onClick={() => void outbox.remove(entry.id)}>
+        {texts.remove}
+      </button>
+    </>
+  );
+}
+
+function BothTexts({ entry, theirs }: { entry: Entry; theirs: Record<string, string> }) {
+  const labels: Record<string, string> = { caption: texts.caption, alt: texts.alt, content: texts.comment };
+  const work = entry.work as unknown as Record<string, string>;
+  const changed = Object.keys(theirs).filter((field) => theirs[field] !== work[field]);
+  return (
+    <dl class="both">
+      {changed.map((field) => (
+        <>
+          <dt>
+            {texts.mine} ({labels[field]})
+          </dt>
+          <dd dir="auto">{work[field] || "–"}</dd>
+          <dt>
+            {texts.theirs} ({labels[field]})
+          </dt>
+          <dd dir="auto">{theirs[field] || "–"}</dd>
+        </>
+      ))}
+    </dl>
+  );
+}

@@ -1,0 +1,179 @@
+/** A post in the feed. */
+import { type Signal, useSignal } from "@preact/signals";
+import { Component, type ComponentChildren } from "preact";
+import { useState } from "preact/hooks";
+import { resolved } from "../api";
+import * as me from "../me";
+import * as outbox from "../outbox";
+import { nameOf, type Post } from "../posts";
+import type { PostEdit } from "../queue";
+import { texts } from "../texts";
+import { checkText, limits } from "../limits";
+import { Blur, Confirm, Dialog, DialogTitle, TextField, Time } from "./parts";
+import { hrefOf } from "./route";
+
+export function nameOfPost(post: Post): string {
+  return post.caption || texts.imageBy(nameOf(post));
+}
+
+/** The post as it will be once what waits here has arrived. */
+export function withWaiting(post: Post): Post {
+  const edits = outbox.waiting.value.map((entry) => entry.work).filter((work) => work.kind === "edit post");
+  const last = edits.findLast((work) => work.post === post.id);
+  return last === undefined ? post : { ...post, caption: last.caption, alt: last.alt };
+}
+
+export function commentsOf(post: Post): number {
+  const own = outbox.waiting.value.filter(({ work }) => work.kind === "comment" && work.post === post.id);
+  return post.total_comments + own.length;
+}
+
+interface CardProps {
+  post: Signal<Post>;
+  /** Its image is in view when the page opens. */
+  first: boolean;
+}
+
+/** Drawn anew only when its own post changes, however many others there are. */
+export class PostCard extends Component<CardProps> {
+  override shouldComponentUpdate(next: CardProps): boolean {
+    return next.post !== this.props.post || next.first !== this.props.first;
+  }
+
+  override render({ post, first }: CardProps): ComponentChildren {
+    return <Card post={post} first={first} />;
+  }
+}
+
+function Card({ post: kept, first }: CardProps) {
+  const post = withWaiting(kept.value);
+  const name = nameOfPost(post);
+  const isDeleted = outbox.waiting.value.some(({ work }) => work.kind === "delete post" && work.post === post.id);
+  return (
+    <article class={isDeleted ? "card leaving" : "card"} aria-label={name}>
+      <a class="frame" href={hrefOf(post.id)}>
+        <FeedImage post={post} first={first} />
+      </a>
+      <div class="said">
+        <p class="by">
+          <bdi class="who">{nameOf(post)}</bdi> <Time at={post.created_at} edited={post.edited_at} />
+        </p>
+        {post.caption && (
+          <p class="caption" dir="auto">
+            {post.caption}
+          </p>
+        )}
+        <LatestComments post={post} />
+        <Actions post={post} />
+      </div>
+    </article>
+  );
+}
+
+function FeedImage({ post, first }: { post: Post; first: boolean }) {
+  const [loaded, setLoaded] = useState(false);
+  const { image } = post;
+  if (image === null) return null;
+  return (
+    <>
+      {!loaded && <Blur hash={image.placeholder} />}
+      <img
+        src={resolved(image.url)}
+        srcset={sources(image)}
+        sizes="(min-width: 1080px) 340px, (min-width: 680px) 45vw, 100vw"
+        width={image.width}
+        height={image.height}
+        alt={post.alt || nameOfPost(post)}
+        loading={first ? "eager" : "lazy"}
+        fetchpriority={first ? "high" : "auto"}
+        decoding="async"
+        onLoad={() => setLoaded(true)}
+      />
+    </>
+  );
+}
+
+type Connection = { saveData?: boolean; effectiveType?: string };
+
+/** Both renditions; the larger one is cut to the square, so that its shorter side counts. Not over a slow
+ * network: the square is sharp enough, and four times as fast. */
+function sources(image: NonNullable<Post["image"]>): string {
+  const { connection } = navigator as { connection?: Connection };
+  const small = `${resolved(image.url)} ${image.width}w`;
+  const isSlow = connection?.saveData === true || /2g|3g/.test(connection?.effectiveType ?? "");
+  const side = Math.min(image.large.width, image.large.height);
+  return isSlow || side <= image.width ? small : `${small}, ${resolved(image.large.url)} ${side}w`;
+}
+
+function LatestComments({ post }: { post: Post }) {
+  if (post.latest_comments.length === 0) return null;
+  return (
+    <ul class="latest">
+      {post.latest_comments.map((comment) => (
+        <li key={comment.id} dir="auto">
+          <bdi class="who">{nameOf(comment)}</bdi> {comment.content}
+        </li>
+      ))}
+    </ul>
+  );
+}
+
+function Actions({ post }: { post: Post }) {
+  const doing = useSignal<"edit" | "delete" | null>(null);
+  const own = me.session.value?.user === post.creator;
+  const close = () => (doing.value = null);
+  return (
+    <div class="row actions">
+      <button type="button" class="quiet" onClick={() => (location.hash = hrefOf(post.id))}>
+        {texts.comments(commentsOf(post))}
+      </button>
+      {own && (
+        <>
+          <button type="button" class="quiet" onClick={() => (doing.value = "edit")}>
+            {texts.edit}
+          </button>
+          <button type="button" class="quiet" onClick={() => (doing.value = "delete")}>
+            {texts.delete}
+          </button>
+        </>
+      )}
+      {doing.value === "edit" && <EditPost post={post} close={close} />}
+      {doing.value === "delete" && <DeletePost id={post.id} close={close} />}
+    </div>
+  );
+}
+
+function DeletePost({ id, close }: { id: string; close: () => void }) {
+  const act = () => void outbox.add({ kind: "delete post", post: id });
+  return <Confirm question={texts.deletePost} hint={texts.deletePostHint} yes={texts.delete} act={act} close={close} />;
+}
+
+function EditPost({ post, close }: { post: Post; close: () => void }) {
+  const [caption, setCaption] = useState(post.caption);
+  const [alt, setAlt] = useState(post.alt);
+  const base = useState({ caption: post.caption, alt: post.alt })[0];
+  const captionFault = checkText("caption", caption, limits.value);
+  const altFault = checkText("alt", alt, limits.value);
+  const save = (event: Event) => {
+    event.preventDefault();
+    if (captionFault || altFault) return;
+    const work: PostEdit = { kind: "edit post", post: post.id, caption, alt, base };
+    if (caption !== base.caption || alt !== base.alt) void outbox.add(work);
+    close();
+  };
+  return (
+    <Dialog name={texts.editPost} close={close} class="small">
+      <DialogTitle close={close}>{texts.editPost}</DialogTitle>
+      <form onSubmit={save}>
+        <TextField label={texts.caption} value={caption} change={setCaption} lines={3} fault={captionFault && texts.fault(captionFault)} />
+        <TextField label={texts.alt} value={alt} change={setAlt} lines={2} hint={texts.altHint} fault={altFault && texts.fault(altFault)} />
+        <footer class="row end">
+          <button type="button" onClick={close}>
+            {texts.cancel}
+          </button>
+          <button class="primary">{texts.save}</button>
+        </footer>
+      </form>
+    </Dialog>
+  );
+}

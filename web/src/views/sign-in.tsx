@@ -1,0 +1,112 @@
+/** Signing in and out. */
+import { signal } from "@preact/signals";
+import { useState } from "preact/hooks";
+import * as me from "../me";
+import * as outbox from "../outbox";
+import { texts } from "../texts";
+import { Confirm, Dialog, DialogTitle, TextField } from "./parts";
+
+/** What the person wanted to do, and will once they are signed in. */
+const wanted = signal<(() => void) | null>(null);
+
+/** Now, or after signing in. */
+export function signInThen(act: () => void): void {
+  if (me.session.value !== null) act();
+  else wanted.value = act;
+}
+
+function askAgain(): void {
+  wanted.value = () => undefined;
+}
+
+export function SignInDialog() {
+  const act = wanted.value;
+  const close = () => (wanted.value = null);
+  if (act === null) return null;
+  const done = () => {
+    close();
+    outbox.sessionChanged();
+    act();
+  };
+  return (
+    <Dialog name={texts.signIn} close={close} class="small">
+      <DialogTitle close={close}>{texts.signIn}</DialogTitle>
+      <Ways done={done} />
+    </Dialog>
+  );
+}
+
+function Ways({ done }: { done: () => void }) {
+  const way = me.signInWay.value;
+  const known = me.session.value;
+  const mode = way?.mode ?? known?.identity.mode;
+  if (mode === undefined) return <p class="fault">{texts.signInUnreachable}</p>;
+  return (
+    <>
+      {way?.client_id && way.issuer && (
+        <button type="button" class="primary wide" onClick={() => void me.leaveForIssuer(way)}>
+          {texts.goToIssuer(new URL(way.issuer).host)}
+        </button>
+      )}
+      <Credential mode={mode} done={done} />
+    </>
+  );
+}
+
+function Credential({ mode, done }: { mode: "dev" | "jwt"; done: () => void }) {
+  const known = me.session.value;
+  const [credential, setCredential] = useState(known?.expired && mode === "dev" ? known.user : "");
+  const [fault, setFault] = useState<string | null>(null);
+  const submit = async (event: Event) => {
+    event.preventDefault();
+    const outcome = await me.signIn({ mode, credential: credential.trim() });
+    if (outcome === "signed in") done();
+    else if (outcome === "unreachable") setFault(texts.signInUnreachable);
+    else setFault(mode === "dev" ? texts.nameRefused : texts.signInRefused);
+  };
+  const label = mode === "dev" ? texts.name : texts.token;
+  const hint = mode === "dev" ? texts.nameHint : texts.tokenHint;
+  return (
+    <form onSubmit={(event) => void submit(event)}>
+      <TextField label={label} value={credential} change={setCredential} hint={hint} fault={fault} />
+      <footer class="row end">
+        <button class="primary" disabled={credential.trim() === ""}>
+          {texts.signIn}
+        </button>
+      </footer>
+    </form>
+  );
+}
+
+export function WhoIsOn() {
+  const known = me.session.value;
+  const [leaving, setLeaving] = useState(false);
+  if (known === null || known.expired) {
+    return (
+      <button type="button" onClick={askAgain}>
+        {texts.signIn}
+      </button>
+    );
+  }
+  const waiting = outbox.waiting.value.length;
+  const leave = () => void me.signOut().then(outbox.sessionChanged);
+  return (
+    <>
+      <span class="on" title={texts.signedInAs(known.name)}>
+        <bdi>{known.name}</bdi>
+      </span>
+      <button type="button" class="quiet" onClick={() => (waiting > 0 ? setLeaving(true) : leave())}>
+        {texts.signOut}
+      </button>
+      {leaving && (
+        <Confirm
+          question={texts.signOutQuestion}
+          hint={texts.signOutWaiting(waiting)}
+          yes={texts.signOut}
+          act={leave}
+          close={() => setLeaving(false)}
+        />
+      )}
+    </>
+  );
+}

@@ -1,0 +1,58 @@
+/** One line that says how things stand, and what became of what was sent. */
+import { useSignalEffect } from "@preact/signals";
+import { useEffect, useState } from "preact/hooks";
+import { reachable } from "../api";
+import * as me from "../me";
+import * as outbox from "../outbox";
+import { isUnderWay, type Answer, type Entry } from "../queue";
+import { texts } from "../texts";
+
+const SHOWN_MS = 5_000;
+
+function news(entry: Entry, answer: Answer): string | null {
+  if (answer.is === "failed" || answer.is === "conflict") return texts.failedSome;
+  if (answer.is === "gone") return entry.work.kind.startsWith("delete") ? texts.doneDeletion : texts.goneMeanwhile;
+  if (answer.is !== "done") return null;
+  const { work } = entry;
+  if (work.kind === "post") return work.stage === "remove" ? null : texts.donePost;
+  if (work.kind === "comment") return texts.doneComment;
+  return work.kind.startsWith("edit") ? texts.doneEdit : texts.doneDeletion;
+}
+
+/** What became of the last one, for a while. */
+function useNews(): string | null {
+  const [shown, setShown] = useState<string | null>(null);
+  useSignalEffect(() => {
+    const last = outbox.outcome.value;
+    if (last === null) return;
+    const said = news(last.entry, last.answer);
+    if (said !== null) setShown(said);
+  });
+  useEffect(() => {
+    if (shown === null) return;
+    const timer = setTimeout(() => setShown(null), SHOWN_MS);
+    return () => clearTimeout(timer);
+  }, [shown]);
+  return shown;
+}
+
+function standing(): string | null {
+  const under = outbox.waiting.value.filter(isUnderWay).length;
+  const all = outbox.waiting.value.length;
+  if (!reachable.value) return all > 0 ? texts.offlineWaiting(all) : texts.offline;
+  if (all > 0 && me.signed.value === null) return texts.signInAgain(all);
+  return under > 0 ? texts.sending(under) : null;
+}
+
+export function Status() {
+  const said = useNews();
+  const lasting = standing();
+  const isOff = !reachable.value;
+  return (
+    <div role="status" class={isOff ? "status off" : "status"}>
+      {[lasting, said].filter(Boolean).map((line) => (
+        <span key={line}>{line}</span>
+      ))}
+    </div>
+  );
+}

@@ -1,0 +1,116 @@
+/** One post, large, with its comments. */
+import { useEffect, useRef, useState } from "preact/hooks";
+import { RefusedError, resolved } from "../api";
+import * as feed from "../feed";
+import * as me from "../me";
+import { find, nameOf, type Post } from "../posts";
+import { texts } from "../texts";
+import { Comments } from "./comments";
+import { Blur, Dialog, DialogTitle, IconButton, Time } from "./parts";
+import { nameOfPost, withWaiting } from "./post";
+import { goTo, openPost } from "./route";
+import { zoomable } from "./zoom";
+
+export function Viewer() {
+  const id = openPost.value;
+  return id === null ? null : <PostDialog id={id} />;
+}
+
+/** From the feed, or, where somebody came by a link, from the service. */
+function usePost(id: string): Post | "gone" | null {
+  const known = feed.byId(id)?.value;
+  const [found, setFound] = useState<Post | "gone" | null>(null);
+  useEffect(() => {
+    setFound(null);
+    if (known !== undefined) return;
+    find(id, me.session.value?.identity ?? null).then(setFound, (error: unknown) => {
+      if (error instanceof RefusedError) setFound("gone");
+    });
+  }, [id, known === undefined]);
+  return known ?? found;
+}
+
+function PostDialog({ id }: { id: string }) {
+  const found = usePost(id);
+  const post = typeof found === "object" && found !== null ? withWaiting(found) : null;
+  const close = () => goTo(null);
+  const name = post ? nameOfPost(post) : texts.loading;
+  return (
+    <Dialog name={name} close={close} class="viewer">
+      <Stage post={post} />
+      <section class="aside">
+        <DialogTitle close={close}>{post ? <Heading post={post} /> : texts.loading}</DialogTitle>
+        {found === "gone" && <p class="fault">{texts.postGone}</p>}
+        {post?.caption && (
+          <p class="caption whole" dir="auto">
+            {post.caption}
+          </p>
+        )}
+        {post?.status === "ready" && <Comments key={id} post={post} />}
+      </section>
+    </Dialog>
+  );
+}
+
+function Heading({ post }: { post: Post }) {
+  return (
+    <>
+      <bdi class="who">{nameOf(post)}</bdi> <Time at={post.created_at} edited={post.edited_at} />
+    </>
+  );
+}
+
+function neighbour(id: string, step: number): string | null {
+  const ids = feed.posts.value.map((post) => post.value.id);
+  const at = ids.indexOf(id);
+  return at < 0 ? null : (ids[at + step] ?? null);
+}
+
+function isTyping(target: EventTarget | null): boolean {
+  return target instanceof HTMLElement && target.closest("input, textarea") !== null;
+}
+
+/** The large rendition, between its neighbours in the feed. */
+function Stage({ post }: { post: Post | null }) {
+  const before = post && neighbour(post.id, -1);
+  const after = post && neighbour(post.id, 1);
+  useEffect(() => {
+    const onKey = (event: KeyboardEvent) => {
+      const forward = document.dir === "rtl" ? "ArrowLeft" : "ArrowRight";
+      if (!event.key.startsWith("Arrow") || /Up|Down/.test(event.key) || isTyping(event.target)) return;
+      const to = event.key === forward ? after : before;
+      if (to) goTo(to);
+    };
+    addEventListener("keydown", onKey);
+    return () => removeEventListener("keydown", onKey);
+  }, [before, after]);
+  const large = post?.image?.large;
+  const shape = large ? String(large.width / large.height) : "1";
+  return (
+    <div class="stage" style={{ "--shape": shape }}>
+      {post?.image && <LargeImage key={post.id} post={post} image={post.image} />}
+      {before && <IconButton class="previous" name={texts.previous} onClick={() => goTo(before)} path="M15 5l-7 7 7 7" />}
+      {after && <IconButton class="next" name={texts.next} onClick={() => goTo(after)} path="M9 5l7 7-7 7" />}
+    </div>
+  );
+}
+
+function LargeImage({ post, image }: { post: Post; image: NonNullable<Post["image"]> }) {
+  const frame = useRef<HTMLDivElement>(null);
+  const [loaded, setLoaded] = useState(false);
+  const { large } = image;
+  useEffect(() => (frame.current ? zoomable(frame.current) : undefined), []);
+  return (
+    <div ref={frame} class="zoom">
+      {!loaded && <Blur hash={image.placeholder} />}
+      <img
+        src={resolved(large.url)}
+        width={large.width}
+        height={large.height}
+        alt={post.alt || nameOfPost(post)}
+        draggable={false}
+        onLoad={() => setLoaded(true)}
+      />
+    </div>
+  );
+}
