@@ -17,10 +17,10 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no
 COMPILE := $(BIN)/uv pip compile --quiet --universal --generate-hashes --custom-compile-command 'make lock' \
 	--no-emit-package polyfactory --no-emit-package faker
 
-.PHONY: help run docs sample aws-local package deploy test check lint types bench bench-smoke lock audit crash peers storm clean
+.PHONY: help run docs collection collection-run sample aws-local package deploy test check lint types bench bench-smoke lock audit crash peers storm clean
 
 help:  ## List what can be made
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 10
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
 
 run: $(VENV)/installed  ## Install, and serve the local edition on PORT (8080) from DATA (./data)
 	@echo 'Sample images: run "make sample" in another terminal. Stop with Ctrl-C.'
@@ -32,7 +32,7 @@ sample: $(VENV)/installed  ## Post sample images and comments to the server on P
 test: $(VENV)/installed-dev  ## Run all tests, in two processes
 	$(BIN)/python -m pytest -q -n 2 --dist worksteal
 
-peers:  ## Install other people's tus clients and servers (with npm), for tests and benchmarks
+peers:  ## Install other people's clients and servers (with npm), for tests and benchmarks
 	npm ci --prefix tests/peers --silent
 
 web: web/node_modules/.installed $(VENV)/installed  ## Build the gallery from web/ into the package (needs node 20); commit what it makes
@@ -81,6 +81,12 @@ types: $(VENV)/installed-dev
 
 docs: $(VENV)/installed-dev  ## Build the documentation as a site (site/index.html), broken links as errors
 	@$(BIN)/python scripts/docs.py
+
+collection: $(VENV)/installed-dev  ## Make docs/collection/ (an .http file, an Insomnia collection) from the OpenAPI document
+	@$(BIN)/python scripts/collection.py
+
+collection-run: $(VENV)/installed  ## Send the .http file's requests to the server on PORT, with httpYac (make peers)
+	@$(BIN)/python scripts/collection_run.py http://127.0.0.1:$(PORT)
 
 bench: $(VENV)/installed-dev  ## Run all benchmarks (or ONLY=uploads) and print the table of ratios
 	PYTHONPATH=tests:infra $(BIN)/python benchmarks/run.py $(ONLY)

@@ -4,11 +4,12 @@ gives. `reference.py` makes pages of it, `collection.py` requests."""
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from image_poster.http.app import openapi_document
 
 Schema = dict[str, Any]
+Identity = Literal["needed", "heeded", "ignored"]
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class Operation:
     bodies: dict[str, Schema]  # by media type
     body_required: bool
     answers: dict[int, dict[str, Any]]
-    needs_identity: bool
+    identity: Identity
 
     @property
     def successes(self) -> list[int]:
@@ -43,6 +44,11 @@ class Document:
     tags: dict[str, str]
     schemas: dict[str, Schema]
     operations: list[Operation]
+
+    def resolved(self, schema: Schema) -> Schema:
+        """The schema itself, where this is a reference to one."""
+        name = schema.get("$ref", "").rpartition("/")[2]
+        return self.schemas[name] if name else schema
 
 
 def read() -> Document:
@@ -74,5 +80,11 @@ def _operations(paths: dict[str, dict[str, Any]]) -> Iterator[Operation]:
                 bodies={kind: media["schema"] for kind, media in content.items()},
                 body_required=body.get("required", False),
                 answers={int(status): answer for status, answer in found["responses"].items()},
-                needs_identity={} not in found.get("security", [{}]),
+                identity=_identity(found.get("security", [])),
             )
+
+
+def _identity(security: list[dict[str, Any]]) -> Identity:
+    if not security:
+        return "ignored"
+    return "heeded" if {} in security else "needed"

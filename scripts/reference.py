@@ -6,7 +6,10 @@ from typing import Any
 
 from api_document import Document, Operation, Schema
 
-IDENTITY = "Needs an identity: `Authorization: Bearer TOKEN`, or `user-id: NAME` with `auth=dev`."
+IDENTITY = {
+    "needed": "Needs `Authorization: Bearer TOKEN`, or `user-id: NAME` with `auth=dev`.",
+    "heeded": "Answers everybody, and takes who is asking into account.",
+}
 INTRODUCTION = """\
 # API reference
 
@@ -36,8 +39,8 @@ def _operation(operation: Operation) -> Iterator[str]:
     yield ""
     yield f"**{operation.summary}.** {operation.description}".replace("?.**", "?**")
     yield ""
-    if operation.needs_identity:
-        yield IDENTITY
+    if operation.identity != "ignored":
+        yield IDENTITY[operation.identity]
         yield ""
     if operation.parameters:
         yield from _table("parameter", "in", "type", "meaning")

@@ -1,0 +1,34 @@
+"""Requests to start from, made from the OpenAPI document: `make collection`.
+
+docs/collection/ gets an `.http` file (httpYac, the REST clients of editors) and an Insomnia
+collection, with the same requests in the same order: run from top to bottom, all of them succeed.
+"""
+
+import json
+from pathlib import Path
+
+import api_document
+from collection_requests import IMAGE, requests
+from http_file import http_file
+from insomnia import insomnia_collection
+
+FOLDER = Path(__file__).parents[1] / "docs" / "collection"
+
+
+def files() -> dict[str, str]:
+    """The files of the folder by name, as they are to be."""
+    document = api_document.read()
+    found = requests(document)
+    variables = {"base_url": "http://127.0.0.1:8080", "user": "alice", "token": ""}
+    variables["photo_size"] = str((FOLDER / IMAGE).stat().st_size)
+    return {
+        "image-poster.http": http_file(document, found),
+        "http-client.env.json": json.dumps({"local": variables}, indent=2) + "\n",
+        "insomnia.json": insomnia_collection(document, found, variables),
+    }
+
+
+if __name__ == "__main__":
+    for name, text in files().items():
+        (FOLDER / name).write_text(text)
+        print(f"docs/collection/{name}")

@@ -1,0 +1,205 @@
+"""What the collection asks, in which order: the OpenAPI document's operations, each filled in.
+
+Method, path, identity, media types and what is required come from the document; EXAMPLES says what
+a document cannot: values, an order, and what later requests need of an answer. Whatever of that
+contradicts the document is a ValueError, and an operation without an example still gets a request.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from api_document import Document, Operation, Schema
+
+IMAGE = "photo.jpg"
+JSON, FORM, BYTES = "application/json", "multipart/form-data", "application/offset+octet-stream"
+
+
+@dataclass(frozen=True)
+class Example:
+    """One use of an operation. Braces in values name variables: {user}, {photo_size}, or what an
+    earlier request `keeps`: the name of a variable, and the path in its JSON answer."""
+
+    operation: str
+    title: str = ""  # instead of the operation's summary
+    media_type: str = ""
+    status: int = 0  # instead of the operation's smallest success
+    values: dict[str, str] = field(default_factory=dict)  # of parameters, by name
+    body: dict[str, Any] = field(default_factory=dict)
+    keeps: dict[str, str] = field(default_factory=dict)
+    # The variable that has the URL, where an answer said it whole.
+    url: str = ""
+
+
+@dataclass(frozen=True)
+class Request:
+    """An example filled in from its operation: what both formats are written from."""
+
+    name: str
+    title: str
+    tag: str
+    method: str
+    path: str
+    query: dict[str, str]
+    headers: dict[str, str]
+    says_who: bool
+    media_type: str
+    body: dict[str, Any]
+    file: str  # the whole body, or in a form the part `image`
+    status: int
+    keeps: dict[str, str]
+    url: str
+
+
+TUS = {"post_id": "{tus_id}"}
+POST = {"post_id": "{post_id}"}
+COMMENT = {**POST, "comment_id": "{comment_id}"}
+RESERVATION = {
+    "caption": "At the lake",
+    "image": {"size": "{photo_size}", "content_type": "image/jpeg"},
+}
+EXAMPLES = [
+    Example("getHealth"),
+    Example("getReadiness"),
+    Example("getLimits"),
+    Example("getMe"),
+    Example(
+        "createPost",
+        media_type=FORM,
+        body={"image": IMAGE, "caption": "At the lake", "alt": "A lake"},
+        keeps={"post_id": "id"},
+    ),
+    Example("getPost", "Wait until the image is processed", values={**POST, "wait": "20"}),
+    Example("listPosts", values={"limit": "10", "sort": "top", "comments": "2"}),
+    Example(
+        "addComment",
+        media_type=JSON,
+        values=POST,
+        body={"content": "Nice!"},
+        keeps={"comment_id": "id"},
+    ),
+    Example("addCommentByBody", media_type=JSON, body={**POST, "content": "Where is that?"}),
+    Example("listComments", values={**POST, "limit": "10"}),
+    Example("getComment", values=COMMENT),
+    Example("editComment", media_type=JSON, values=COMMENT, body={"content": "Very nice!"}),
+    Example("deleteComment", values=COMMENT),
+    Example("editPost", media_type=JSON, values=POST, body={"caption": "In June"}),
+    Example("getImage", values={**POST, "file_name": "600.jpg"}),
+    Example("getOriginal", values=POST),
+    Example("deletePost", values=POST),
+    Example(
+        "createPost",
+        "Reserve a post, to send its bytes by PUT",
+        media_type=JSON,
+        body=RESERVATION,
+        keeps={"put_url": "upload.put.url"},
+    ),
+    Example("putUpload", media_type="image/*", url="put_url"),
+    Example(
+        "createPost",
+        "Reserve a post, to send its bytes by tus",
+        media_type=JSON,
+        body=RESERVATION,
+        keeps={"tus_id": "id"},
+    ),
+    Example("findUpload", values=TUS),
+    Example("findUploadByGet", values=TUS),
+    Example("appendToUpload", values={**TUS, "Upload-Offset": "0"}, media_type=BYTES),
+    Example("terminateUpload", "End an upload, and with it its post", values=TUS),
+    Example(
+        "createUpload",
+        "Begin a resumable upload, with its first bytes (here all)",
+        values={"Upload-Length": "{photo_size}", "Upload-Metadata": "caption QXQgdGhlIGxha2U="},
+        media_type=BYTES,
+    ),
+    Example("getMetrics"),
+]
+
+
+def requests(document: Document) -> list[Request]:
+    """All examples filled in, then the operations that have none."""
+    known = {operation.id: operation for operation in document.operations}
+    left = known.keys() - {example.operation for example in EXAMPLES}
+    examples = [*EXAMPLES, *(Example(id_) for id_ in known if id_ in left)]
+    for example in examples:
+        if example.media_type:
+            schema = known[example.operation].bodies[example.media_type]
+            _check_body(example, document.resolved(schema))
+    return [
+        _request(f"{example.operation}{number or ''}", example, known[example.operation])
+        for number, example in _numbered(examples)
+    ]
+
+
+def _numbered(examples: list[Example]) -> Iterator[tuple[int, Example]]:
+    """Each example with how many of its operation came before it."""
+    seen: list[str] = []
+    for example in examples:
+        yield seen.count(example.operation), example
+        seen.append(example.operation)
+
+
+def _request(name: str, example: Example, operation: Operation) -> Request:
+    status = example.status or operation.successes[0]
+    if status not in operation.successes:
+        raise ValueError(f"{name}: {status} is not a success of the document")
+    media_type, body = _concrete(example)
+    path, query, headers = _placed(name, example, operation)
+    return Request(
+        name=name,
+        title=example.title or operation.summary,
+        tag=operation.tag,
+        method=operation.method,
+        path=path,
+        query=query,
+        headers=headers,
+        says_who=operation.identity != "ignored",
+        media_type=media_type,
+        body=body,
+        file=IMAGE if example.media_type and example.media_type != JSON else "",
+        status=status,
+        keeps=example.keeps,
+        url=example.url,
+    )
+
+
+def _concrete(example: Example) -> tuple[str, dict[str, Any]]:
+    """The media type that is sent, and the fields of the body that are no file."""
+    fields = {name: value for name, value in example.body.items() if value != IMAGE}
+    return example.media_type.replace("image/*", "image/jpeg"), fields
+
+
+def _check_body(example: Example, schema: Schema) -> None:
+    asked, given = set(schema.get("required", [])), set(example.body)
+    known = set(schema.get("properties", {}))
+    if not asked <= given <= known:
+        raise ValueError(
+            f"{example.operation}: a body of {sorted(given)}, where the document "
+            f"knows {sorted(known)} and requires {sorted(asked)}"
+        )
+
+
+def _placed(
+    name: str, example: Example, operation: Operation
+) -> tuple[str, dict[str, str], dict[str, str]]:
+    """Path, query and headers: what is required or given, and a key for each POST."""
+    found: dict[str, dict[str, str]] = {"path": {}, "query": {}, "header": {}}
+    values = dict(example.values)
+    for parameter in operation.parameters:
+        value = values.pop(parameter["name"], None) or _default(parameter)
+        if value:
+            found[parameter["in"]][parameter["name"]] = value
+    if values:
+        raise ValueError(f"{name}: the document has no parameter {', '.join(values)}")
+    path = operation.path
+    for parameter_name, value in found["path"].items():
+        path = path.replace(f"{{{parameter_name}}}", value)
+    return path, found["query"], found["header"]
+
+
+def _default(parameter: dict[str, Any]) -> str:
+    if parameter["name"] == "Idempotency-Key":
+        return "{key}"
+    if not parameter.get("required"):
+        return ""
+    return str(parameter["schema"].get("const") or f"{{{parameter['name']}}}")
