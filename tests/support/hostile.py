@@ -27,7 +27,7 @@ def work(given: Descriptors, settings: RenderSettings, await_memory: AwaitMemory
     """Be a decoder that was taken over."""
     order = json.loads(os.pread(given.original, 4096, 0))
     if order["attack"] != "begin with nothing":
-        await_memory(settings.memory_bytes)
+        await_memory(settings.memory_bytes // 4)  # so that others can work beside it
     attack, argument = ATTACKS[order["attack"]], order.get("argument", "")
     try:
         done = attack(argument, given)

@@ -15,4 +15,4 @@ def render_file(original: Path, folder: Path, settings: RenderSettings) -> Rende
         (folder / f"{RENDITION_LARGE}.jpg").open("wb") as large,
     ):
         given = Descriptors(source.fileno(), small.fileno(), large.fileno(), answers=-1)
-        return render(given, settings)
+        return render(given, settings, lambda _needs: None)

@@ -160,8 +160,14 @@ async def test_processor_time_is_bounded_by_the_kernel(
     may take long on a machine that has other work to do."""
     brief = msgspec.json.encode(RenderSettings(cpu_seconds=1))
     monkeypatch.setattr(attacked.renderer, "_request", brief)
+    monkeypatch.setattr(attacked.renderer, "_cpu_seconds", 1)
     monkeypatch.setattr(attacked.renderer, "_timeout_seconds", 3600)
-    assert "ended with code -9" in await attacked.outcome("spin")
+    work = attacked.folder / "work"
+    work.mkdir()
+    (work / "original").write_bytes(order("spin"))
+    with pytest.raises(ImageRejectedError) as refused:
+        await attacked.renderer.render(Workspace(work / "original", work))
+    assert refused.value.code == "image_too_slow"
 
 
 @pytest.mark.parametrize(

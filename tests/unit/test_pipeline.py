@@ -13,6 +13,7 @@ import pytest
 import pyvips
 from PIL import Image
 
+from image_poster.adapters.vips.cost import Admission
 from image_poster.adapters.vips.decoders import decode, rejected
 from image_poster.adapters.vips.protocol import RenderSettings
 from image_poster.adapters.vips.selftest import self_test
@@ -77,7 +78,7 @@ def loaders_left(content: bytes, files: dict[str, bytes]) -> set[str]:
     with tempfile.TemporaryFile() as original:
         original.write(content)
         original.flush()
-        decode(original.fileno(), 1_000_000)
+        decode(original.fileno(), Admission(1_000_000, 2_000_000_000, lambda _needs: None))
     return {name for name, file in files.items() if is_opened(file)}
 
 

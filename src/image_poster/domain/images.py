@@ -11,6 +11,8 @@ RENDITIONS = (RENDITION_SMALL, RENDITION_LARGE)
 SMALL_SIDE = 600
 LARGE_SIDE = 1600
 SNIFF_BYTES = 64
+# The longest side that a JPEG can have (65,535), rounded down: what is longer is made to hurt.
+MAX_SIDE = 65_500
 
 ImageFit = Literal["cover", "contain", "pad"]
 
@@ -26,6 +28,22 @@ class ImageFormat(StrEnum):
     HEIC = "image/heic"
     AVIF = "image/avif"
 
+
+# The most memory in bytes that one image of a format may take to decode, beside what there is.
+_MAX_DECODER_BYTES = {ImageFormat.AVIF: 800_000_000}
+
+# What an image may take at worst, in bytes a pixel, by its format: deep, with alpha, interlaced,
+# put together from tiles (adapters/vips/cost). And beside that, whatever its pixels.
+_WORST_PIXEL_BYTES = {
+    ImageFormat.JPEG: 8,
+    ImageFormat.PNG: 8,
+    ImageFormat.BMP: 11,
+    ImageFormat.WEBP: 10,
+    ImageFormat.GIF: 10,
+    ImageFormat.HEIC: 24,
+    ImageFormat.AVIF: 29,
+}
+_BESIDE_BYTES = 250_000_000
 
 # Other names of the same that clients are seen to use.
 _ALIASES = {
@@ -112,6 +130,18 @@ def declared_format(content_type: str) -> ImageFormat | None:
         return _ALIASES.get(lower) or ImageFormat(lower)
     except ValueError:
         return None
+
+
+def max_decoder_bytes(image_format: ImageFormat, memory_bytes: int) -> int:
+    """The most memory that one image of a format may take, of `memory_bytes` that there are."""
+    return min(memory_bytes, _MAX_DECODER_BYTES.get(image_format, memory_bytes))
+
+
+def certain_pixels(image_format: ImageFormat, max_pixels: int, memory_bytes: int) -> int:
+    """To how many pixels an image of a format is taken however it is coded; what has more, up to
+    `max_pixels`, is taken if it can be decoded in its `max_decoder_bytes`."""
+    left = max(0, max_decoder_bytes(image_format, memory_bytes) - _BESIDE_BYTES)
+    return min(max_pixels, left // _WORST_PIXEL_BYTES[image_format])
 
 
 class Size(msgspec.Struct, frozen=True):

@@ -29,11 +29,13 @@ _BLANK_CHARACTERS = frozenset("\u115f\u1160\u3164\uffa0\u2800")
 
 
 class Limits(msgspec.Struct, frozen=True):
-    """The settings of one running service; the defaults are the contract's. `multipart_bytes` and
+    """The settings of one running service; the defaults are the contract's. `image_memory` is
+    what all decoders have together, so that one image has no more. `multipart_bytes` and
     `piece_bytes` are what one request may carry, where that is less than an image may have."""
 
     image_bytes: int = 100_000_000
     image_pixels: int = 100_000_000
+    image_memory: int = 2_000_000_000
     caption_characters: int = 5_000
     alt_characters: int = 1_500
     comment_characters: int = 2_000

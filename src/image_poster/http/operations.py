@@ -6,7 +6,12 @@ import msgspec
 from litestar import Response, get
 
 from image_poster.domain import errors
-from image_poster.domain.images import ImageFormat
+from image_poster.domain.images import (
+    MAX_SIDE,
+    ImageFormat,
+    certain_pixels,
+    max_decoder_bytes,
+)
 from image_poster.domain.limits import (
     FEED_PAGE_DEFAULT,
     FEED_PAGE_MAX,
@@ -24,14 +29,25 @@ from image_poster.http.responses import json_response
 Readiness = Callable[[], Awaitable[None]]
 
 
+class FormatLimits(msgspec.Struct, frozen=True):
+    """Of images of one format: to `certain_pixels` all are taken; what has more, up to
+    `max_pixels`, is taken if decoding it needs at most `max_memory_bytes` (less bits a sample and
+    no transparency help)."""
+
+    certain_pixels: int
+    max_memory_bytes: int
+
+
 class ImageLimits(msgspec.Struct, frozen=True):
     """Of the image that is sent: bytes, those that may come as multipart in one request, pixels
-    (width times height), and media types."""
+    (width times height), pixels of a side, media types, and what holds for each of these."""
 
     max_bytes: int
     max_multipart_bytes: int
     max_pixels: int
+    max_side: int
     formats: tuple[str, ...]
+    by_format: dict[str, FormatLimits]
 
 
 class TextLimit(msgspec.Struct, frozen=True):
@@ -94,13 +110,22 @@ def limits_body(limits: Limits) -> LimitsBody:
             limits.image_bytes,
             limits.multipart_bytes or limits.image_bytes,
             limits.image_pixels,
+            MAX_SIDE,
             tuple(ImageFormat),
+            {str(name): _format_limits(name, limits) for name in ImageFormat},
         ),
         upload=UploadLimits(limits.piece_bytes or limits.image_bytes),
         page=PageLimits(limits.latest_kept),
         caption=TextLimit(limits.caption_characters),
         alt=TextLimit(limits.alt_characters),
         comment=TextLimit(limits.comment_characters),
+    )
+
+
+def _format_limits(image_format: ImageFormat, limits: Limits) -> FormatLimits:
+    return FormatLimits(
+        certain_pixels(image_format, limits.image_pixels, limits.image_memory),
+        max_decoder_bytes(image_format, limits.image_memory),
     )
 
 

@@ -18,6 +18,9 @@ from image_poster.adapters.vips.header_facts import (
 _CORE, _WITH_ALPHA_MASK = 12, 56
 _PLAIN, _BITFIELDS = 0, 3
 _NOT_DECODED = {4: "a BMP that holds a JPEG", 5: "a BMP that holds a PNG"}
+_RUN_LENGTHS = (1, 2)
+# Pillow decodes them in Python: of a byte it takes as long as of this many pixels elsewhere.
+_STEPS_A_BYTE = 60
 _UNPACKED = {16, 24, 32}
 # Without masks: 5 bits each, or a byte each (BITMAPINFOHEADER, BI_RGB).
 _USUAL_MASKS = {
@@ -48,7 +51,8 @@ def read_bmp(content: Content) -> HeaderFacts:
     compression = _dimensions(content)[3]
     if compression in _NOT_DECODED:
         raise unsupported(_NOT_DECODED[compression])
-    return HeaderFacts()
+    is_run_lengths = compression in _RUN_LENGTHS
+    return HeaderFacts(steps=len(content) * _STEPS_A_BYTE if is_run_lengths else 0)
 
 
 def read_layout(content: Content) -> BmpLayout | None:

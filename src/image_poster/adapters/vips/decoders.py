@@ -1,25 +1,32 @@
-"""Open an image by its descriptor: which decoder for which format, and the limits that are checked
-before decoding."""
+"""Open an image by its descriptor: which decoder for which format, and what is known before."""
 
 import os
 from collections.abc import Callable
-from typing import BinaryIO, NamedTuple
+from typing import NamedTuple
 
-import pillow_heif
 import pyvips
 from PIL import Image as PillowImage
 
 from image_poster.adapters.vips.bmp import pixels_of, read_bmp, read_layout
 from image_poster.adapters.vips.colour import Colour, is_srgb, shrunk_to_srgb
+from image_poster.adapters.vips.cost import Admission, Shape, vips_shape
 from image_poster.adapters.vips.header_facts import (
     BadHeaderError,
     Content,
     HeaderFacts,
+    file_of,
     mapped,
     read_gif,
     read_jpeg,
     read_png,
     size_of,
+)
+from image_poster.adapters.vips.heif import (
+    ICC,
+    avif_shape,
+    is_for_libavif,
+    open_by_libavif,
+    open_heic,
 )
 from image_poster.adapters.vips.isobmff import read_isobmff
 from image_poster.domain.images import (
@@ -32,7 +39,6 @@ from image_poster.domain.images import (
     working_size,
 )
 
-_ICC = "icc-profile-data"
 # Orientations 5 to 8 lie on their side (EXIF 2.32, table 6).
 _SIDEWAYS = 5
 # Classes of profile that say what an image's numbers mean: of a device or a colour space. Links,
@@ -57,7 +63,7 @@ PillowImage.preinit()  # a confined process loads no modules any more
 
 
 class Loader(NamedTuple):
-    """A loader of libvips: the type by whose name it is blocked, and its operation on a source."""
+    """A loader of libvips: the type by whose name it is blocked, its operation on a source."""
 
     type_name: str
     load: Callable[..., pyvips.Image]
@@ -72,8 +78,9 @@ class Decoded(NamedTuple):
     held: bytes | None = None
 
 
-def decode(descriptor: int, max_pixels: int) -> Decoded:
-    """Decode the first frame of the file once. Raises `ImageRejectedError`."""
+def decode(descriptor: int, admission: Admission) -> Decoded:
+    """Decode the first frame of the file once, when it is admitted. Raises
+    `ImageRejectedError`."""
     found = sniff(os.pread(descriptor, SNIFF_BYTES, 0))
     if found is None:
         raise ImageRejectedError("image_unreadable", "This is no image in a format that we read.")
@@ -81,8 +88,8 @@ def decode(descriptor: int, max_pixels: int) -> Decoded:
     facts = _facts(descriptor, found)
     try:
         if found in _LOADERS:
-            return _decode_with_vips(descriptor, max_pixels, _LOADERS[found], facts)
-        return _DECODERS[found](descriptor, max_pixels, facts)
+            return _decode_with_vips(descriptor, admission, _LOADERS[found], facts)
+        return _DECODERS[found](descriptor, admission, facts)
     except _BAD_BYTES as exc:
         raise rejected(exc) from exc
 
@@ -123,24 +130,17 @@ def rejected(error: Exception) -> Exception:
     )
 
 
-def _check(width: int, height: int, max_pixels: int) -> None:
-    if width * height > max_pixels:
-        raise ImageRejectedError(
-            "image_too_large",
-            f"The image has {width} x {height} pixels; at most {max_pixels:,} are taken.",
-        )
-
-
 def _decode_with_vips(
-    descriptor: int, max_pixels: int, loader: Loader, facts: HeaderFacts
+    descriptor: int, admission: Admission, loader: Loader, facts: HeaderFacts
 ) -> Decoded:
     completed = _completed(descriptor) if facts.lacks_end else None
     fail_on = _fail_on(facts)
     header = loader.load(_source(descriptor, completed), access="sequential", fail_on=fail_on)
-    _check(header.width, header.height, max_pixels)
+    admission.check(header.width, header.height)
     if loader is _LOADERS[ImageFormat.AVIF]:
-        # `thumbnail_source` would not know the brand of an animation, and here saves nothing.
-        return _turned(_shrink(header, facts.colour), facts.exif_orientation)
+        return _decode_avif(header, descriptor, admission, facts)
+    found = next(name for name, one in _LOADERS.items() if one is loader)
+    admission.admit(found, vips_shape(found, header, facts, size_of(descriptor)))
     if loader is _LOADERS[ImageFormat.PNG] and not is_srgb(facts.colour):
         return _by_code_points(header, facts.colour)
     if not _fills_canvas(header, facts):
@@ -205,63 +205,36 @@ def _on_white(image: pyvips.Image, facts: HeaderFacts) -> pyvips.Image:
     return drawn.embed(left, top, image.width, image.height, extend="background", background=[255])
 
 
-def _file(descriptor: int) -> BinaryIO:
-    os.lseek(descriptor, 0, os.SEEK_SET)
-    return open(descriptor, "rb", closefd=False)
-
-
-def _decode_bmp(descriptor: int, max_pixels: int, _: HeaderFacts) -> Decoded:
+def _decode_bmp(descriptor: int, admission: Admission, facts: HeaderFacts) -> Decoded:
     with mapped(descriptor) as content:
         layout = read_layout(content)
     if layout is not None:
-        _check(layout.width, layout.height, max_pixels)
+        admission.admit(ImageFormat.BMP, Shape(layout.width, layout.height, row_bytes=12))
         return _shrink(pixels_of(descriptor, layout))
-    with _file(descriptor) as file, PillowImage.open(file, formats=("BMP",)) as opened:
-        _check(opened.width, opened.height, max_pixels)
+    with file_of(descriptor) as file, PillowImage.open(file, formats=("BMP",)) as opened:
+        width, height = opened.size
+        # Pillow has palettes, pixels of four bytes and a copy of three, at once.
+        shape = Shape(width, height, row_bytes=3, pixel_bytes=11, visited=facts.steps)
+        admission.admit(ImageFormat.BMP, shape)
         pixels = _from_pillow(opened)
     return _shrink(pixels)
 
 
-def _decode_heic(descriptor: int, max_pixels: int, facts: HeaderFacts) -> Decoded:
-    """With all its bits: what pillow-heif makes 8 of loses grey ones. It turns the image upright by
-    the file's own transforms."""
-    with _file(descriptor) as file:
-        heif = pillow_heif.open_heif(file, convert_hdr_to_8bit=False)
-        width, height = heif.size
-        _check(width, height, max_pixels)
-        kind, bands = _HEIF_MODES[heif.mode]
-        # Rows are padded: an image of all that is there, cut to what is meant.
-        across = heif.stride // (bands * (2 if kind == "ushort" else 1))
-        padded = pyvips.Image.new_from_memory(heif.data, across, height, bands, kind)
-    pixels = padded.crop(0, 0, width, height).copy(interpretation=_INTERPRETATIONS[kind, bands])
-    profile = heif.info.get("icc_profile")
-    if profile:
-        pixels.set_type(pyvips.GValue.blob_type, _ICC, profile)
+def _decode_heic(descriptor: int, admission: Admission, facts: HeaderFacts) -> Decoded:
+    pixels = open_heic(descriptor, facts, admission)
     return _turned(_shrink(pixels, facts.colour), facts.exif_orientation)
 
 
-# By pillow-heif's name of a mode: the type of a sample in libvips, and how many a pixel has.
-_HEIF_MODES = {
-    "L": ("uchar", 1),
-    "LA": ("uchar", 2),
-    "RGB": ("uchar", 3),
-    "RGBA": ("uchar", 4),
-    "I;16": ("ushort", 1),
-    "I;16L": ("ushort", 1),
-    "LA;16": ("ushort", 2),
-    "RGB;16": ("ushort", 3),
-    "RGBA;16": ("ushort", 4),
-}
-_INTERPRETATIONS = {
-    ("uchar", 1): "b-w",
-    ("uchar", 2): "b-w",
-    ("uchar", 3): "srgb",
-    ("uchar", 4): "srgb",
-    ("ushort", 1): "grey16",
-    ("ushort", 2): "grey16",
-    ("ushort", 3): "rgb16",
-    ("ushort", 4): "rgb16",
-}
+def _decode_avif(
+    header: pyvips.Image, descriptor: int, admission: Admission, facts: HeaderFacts
+) -> Decoded:
+    if is_for_libavif(header.width, header.height, facts):
+        pixels, orientation = open_by_libavif(descriptor, facts, admission)
+        return _turned(_shrink(pixels, facts.colour), orientation)
+    shape = avif_shape(header.width, header.height, header.bands, facts)
+    admission.admit(ImageFormat.AVIF, shape)
+    # `thumbnail_source` would not know the brand of an animation, and here saves nothing.
+    return _turned(_shrink(header, facts.colour), facts.exif_orientation)
 
 
 def _turned(decoded: Decoded, orientation: int) -> Decoded:
@@ -331,13 +304,13 @@ def _to_srgb(image: pyvips.Image) -> dict[str, str]:
     """Convert by the embedded profile, if there is one. Without, the pixels are sRGB already, or
     libvips knows the way (CMYK, grey); naming a target then would cost a detour by CIELAB, which
     takes longer than the decode itself."""
-    if not image.get_typeof(_ICC):
+    if not image.get_typeof(ICC):
         return {}
-    profile_class = bytes(image.get(_ICC))[12:16]
+    profile_class = bytes(image.get(ICC))[12:16]
     return {"export_profile": "srgb"} if profile_class in _COLOUR_CLASSES else {}
 
 
-_DECODERS: dict[ImageFormat, Callable[[int, int, HeaderFacts], Decoded]] = {
+_DECODERS: dict[ImageFormat, Callable[[int, Admission, HeaderFacts], Decoded]] = {
     ImageFormat.BMP: _decode_bmp,
     ImageFormat.HEIC: _decode_heic,
 }

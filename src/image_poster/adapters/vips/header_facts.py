@@ -7,7 +7,7 @@ leave the judgement to the decoder: an image that decodes is never refused for i
 import mmap
 import os
 import struct
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 from image_poster.adapters.vips.colour import Colour
 from image_poster.domain.images import ImageRejectedError
@@ -28,6 +28,12 @@ def mapped(descriptor: int) -> mmap.mmap:
     return mmap.mmap(descriptor, size_of(descriptor), access=mmap.ACCESS_READ)
 
 
+def file_of(descriptor: int) -> BinaryIO:
+    """The same file from its beginning, for decoders that read Python's files; it stays open."""
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    return open(descriptor, "rb", closefd=False)
+
+
 class BadHeaderError(Exception):
     """The header contradicts itself or breaks off."""
 
@@ -41,15 +47,42 @@ class Frame(NamedTuple):
     height: int
 
 
+class Coding(NamedTuple):
+    """How a HEIC or AVIF is coded.
+
+    planes_bytes  bytes of a pixel in the planes that are coded, alpha included
+    sample_bytes  1 for 8 bits, else 2
+    alpha         whether there is any
+    coded_pixels  those of all that the image is put together from
+    tiles         whether it is put together at all
+    is_plain      one coded item or a grid of them, and not a part cut out of it
+    """
+
+    planes_bytes: float
+    sample_bytes: int
+    alpha: bool
+    coded_pixels: int = 0
+    tiles: bool = False
+    is_plain: bool = False
+
+
 class HeaderFacts(NamedTuple):
-    """`frame` is the first of a GIF. `lacks_end` is true of a JPEG without a last marker (EOI).
-    `exif_orientation` is that of a HEIC or AVIF which no transform of its own turns; `colour` is
-    what it or a PNG says of its colours in code points."""
+    """`frame` is the first of a GIF. `lacks_end` is true of a JPEG without a last marker (EOI);
+    its `samples` are the coefficients a pixel that are kept until the last scan, 0 if none are, and
+    `scans` tells how many there are. An `interlaced` PNG is kept whole, too. `steps` is
+    how many pixels a BMP costs that is coded in run lengths. `exif_orientation` is
+    that of a HEIC or AVIF which no transform of its own turns; `colour` is what it or a PNG says of
+    its colours in code points."""
 
     frame: Frame | None = None
     lacks_end: bool = False
+    samples: float = 0
+    scans: int = 1
+    interlaced: bool = False
+    steps: int = 0
     exif_orientation: int = 1
     colour: Colour | None = None
+    coding: Coding | None = None
 
 
 def unsupported(kind: str) -> ImageRejectedError:
@@ -85,7 +118,7 @@ _BITS_DECODED = 8
 
 def read_jpeg(content: Content) -> HeaderFacts:
     """Raises `BadHeaderError`, and `ImageRejectedError` for what libjpeg does not decode."""
-    at, sof = 2, 0
+    at, sof, samples, components = 2, 0, 0.0, 0
     for _ in range(_MAX_SEGMENTS):
         marker, at = _next_marker(content, at)
         if marker in _STANDALONE:
@@ -97,13 +130,38 @@ def read_jpeg(content: Content) -> HeaderFacts:
             sof = marker
             if first != _BITS_DECODED:
                 raise unsupported(f"a JPEG of {first} bits a sample")
+            components, samples = _samples(content, at)
         if marker == _SOS:
             # From here on: a thumbnail within the header has a last marker of its own.
             ended = content.rfind(b"\xff\xd9", at) >= 0
             whole = sof not in _SOF_PROGRESSIVE or ended or _has_all_scans(content, at - 2)
-            return HeaderFacts(lacks_end=not ended and whole)
+            is_kept = sof in _SOF_PROGRESSIVE or first < components
+            return HeaderFacts(
+                lacks_end=not ended and whole,
+                samples=samples if is_kept else 0,
+                scans=_scans(content, at - 2) if is_kept else 1,
+            )
         at += length
     raise BadHeaderError("too many segments")
+
+
+def _samples(content: Content, at: int) -> tuple[int, float]:
+    """How many components a frame has, and how many samples for each pixel (T.81, B.2.2)."""
+    (components,) = unpack("B", content, at + 7)
+    factors = unpack(f"{3 * components}B", content, at + 8)[1::3]
+    areas = [(factor >> 4) * (factor & 15) for factor in factors]
+    if not areas or not all(areas):
+        raise BadHeaderError("a component without samples")
+    return components, sum(areas) / max(areas)
+
+
+def _scans(content: Content, at: int) -> int:
+    """How many scans there are, counted up to `_MAX_SEGMENTS`."""
+    for count in range(_MAX_SEGMENTS):
+        if at < 0:
+            return count
+        at = content.find(b"\xff\xda", at + 2)
+    return _MAX_SEGMENTS
 
 
 def _has_all_scans(content: Content, at: int) -> bool:
@@ -186,7 +244,7 @@ def read_png(content: Content) -> HeaderFacts:
         (length,) = unpack(">I", content, at)
         name = content[at + 4 : at + 8]
         if name in (b"IDAT", b"IEND"):
-            return HeaderFacts(colour=_png_colour(content, chunks))
+            return HeaderFacts(colour=_png_colour(content, chunks), interlaced=content[28] != 0)
         chunks[name] = at + 8
         at += 12 + length
     raise BadHeaderError("too many chunks")

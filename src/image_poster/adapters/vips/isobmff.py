@@ -7,6 +7,7 @@ from typing import NamedTuple
 from image_poster.adapters.vips.colour import Colour
 from image_poster.adapters.vips.header_facts import (
     BadHeaderError,
+    Coding,
     Content,
     HeaderFacts,
     unpack,
@@ -16,6 +17,7 @@ from image_poster.adapters.vips.header_facts import (
 _MAX_BOXES = 20_000
 _MAX_META_BYTES = 4_000_000
 _MAX_EXIF_BYTES = 1_000_000
+_MAX_DERIVED = 3  # an overlay of grids of tiles
 _CODECS = {"hvc1", "av01"}
 # Codings that HEIF allows and that no decoder here has (23008-12, annexes; and their own parts).
 _OTHER_CODECS = {
@@ -64,23 +66,67 @@ class _Meta:
         self._file, self._meta = file, meta
         self._top = {box.kind: box for box in _boxes(meta, 4, len(meta))}
         self._kinds = dict(self._item_kinds())
+        self._properties = self._item_properties()
+        self._references = self._item_references()
+        self._counted: dict[tuple[int, int], int] = {}
 
     def facts(self) -> HeaderFacts:
         primary = self._primary()
         kind = self._kinds.get(primary, "")
         if kind in _OTHER_CODECS:
             raise unsupported(f"a HEIF image coded as {_OTHER_CODECS[kind]}")
-        properties = [self._property(index) for index in self._associated(primary)]
-        own = {box.kind for box in properties if box}
+        properties = self._properties.get(primary, [])
+        own = {box.kind for box in properties}
         # What turns in the file wins over EXIF, and decoders apply it (23008-12, 6.5.10).
         turned = bool(own & {"irot", "imir"})
         orientation = 1 if turned else self._exif_orientation(primary)
-        return HeaderFacts(exif_orientation=orientation, colour=self._colour(properties))
+        return HeaderFacts(
+            exif_orientation=orientation,
+            colour=self._colour(properties),
+            coding=self._coding(primary, is_cut="clap" in own),
+        )
 
-    def _colour(self, properties: list[_Box | None]) -> Colour | None:
+    def _coding(self, primary: int, *, is_cut: bool) -> Coding | None:
+        """How the pixels are coded, by the first item that they come from; None if none says."""
+        kind = self._kinds.get(primary, "")
+        parts = self._references.get((primary, "dimg"), [])
+        first = primary if kind in _CODECS else next(iter(parts), primary)
+        alpha = any(kind == "auxl" for _, kind in self._references)
+        for box in self._properties.get(first, []):
+            told = _planes(self._meta, box)
+            if told is not None:
+                depth_bytes, planes = told
+                return Coding(
+                    planes_bytes=(planes + alpha) * depth_bytes,
+                    sample_bytes=depth_bytes,
+                    alpha=alpha,
+                    coded_pixels=self._coded_pixels(primary),
+                    tiles=bool(parts),
+                    is_plain=kind in {*_CODECS, "grid"} and not is_cut,
+                )
+        return None
+
+    def _coded_pixels(self, item: int, depth: int = 0) -> int:
+        """Of the item, or of all that it is put together from, as often as it names them."""
+        if self._kinds.get(item) in _CODECS or depth == _MAX_DERIVED:
+            return self._area(item)
+        if (item, depth) not in self._counted:
+            parts = self._references.get((item, "dimg"), [])
+            counted = sum(self._coded_pixels(part, depth + 1) for part in parts)
+            self._counted[item, depth] = counted
+        return self._counted[item, depth]
+
+    def _area(self, item: int) -> int:
+        for box in self._properties.get(item, []):
+            if box.kind == "ispe":
+                width, height = unpack(">II", self._meta, box.start + 4)
+                return width * height
+        return 0
+
+    def _colour(self, properties: list[_Box]) -> Colour | None:
         """By code points (nclx; 14496-12, 12.1.5)."""
         for box in properties:
-            if box and self._meta[box.start : box.start + 4] == b"nclx" and box.kind == "colr":
+            if self._meta[box.start : box.start + 4] == b"nclx" and box.kind == "colr":
                 primaries, transfer = unpack(">HH", self._meta, box.start + 4)
                 return Colour(primaries, transfer)
         return None
@@ -104,52 +150,57 @@ class _Meta:
             kind = entry.start + (10 if long else 8)
             yield item, self._meta[kind : kind + 4].decode("latin-1")
 
-    def _properties(self, kind: str) -> list[_Box]:
+    def _item_properties(self) -> dict[int, list[_Box]]:
+        """The properties of each item (23008-12, 9.3)."""
         if "iprp" not in self._top:
             raise BadHeaderError("no iprp box")
         _, start, end = self._top["iprp"]
-        return [box for box in _boxes(self._meta, start, end) if box.kind == kind]
+        inside = list(_boxes(self._meta, start, end))
+        containers = (box for box in inside if box.kind == "ipco")
+        listed = [prop for box in containers for prop in _boxes(self._meta, box.start, box.end)]
+        found: dict[int, list[_Box]] = {}
+        for box in inside:
+            if box.kind == "ipma":
+                for item, index in self._associations(box):
+                    if 0 < index <= len(listed):
+                        found.setdefault(item, []).append(listed[index - 1])
+        return found
 
-    def _property(self, index: int) -> _Box | None:
-        for container in self._properties("ipco"):
-            listed = list(_boxes(self._meta, container.start, container.end))
-            if 0 < index <= len(listed):
-                return listed[index - 1]
-        return None
-
-    def _associated(self, wanted: int) -> Iterator[int]:
-        """The numbers, from 1, of an item's properties (23008-12, 9.3)."""
-        for box in self._properties("ipma"):
-            version, _, _, flags, count = unpack(">BBBBI", self._meta, box.start)
-            at = box.start + 8
-            index, mask = (">H", 0x7FFF) if flags & 1 else (">B", 0x7F)
-            for _ in range(min(count, _MAX_BOXES)):
-                item, number = unpack(">IB" if version else ">HB", self._meta, at)
-                at += 5 if version else 3
-                for _ in range(number):
-                    if item == wanted:
-                        yield unpack(index, self._meta, at)[0] & mask
-                    at += struct.calcsize(index)
+    def _associations(self, box: _Box) -> Iterator[tuple[int, int]]:
+        """Pairs of an item and the number, from 1, of a property."""
+        version, _, _, flags, count = unpack(">BBBBI", self._meta, box.start)
+        at = box.start + 8
+        index, mask = (">H", 0x7FFF) if flags & 1 else (">B", 0x7F)
+        for _ in range(min(count, _MAX_BOXES)):
+            item, number = unpack(">IB" if version else ">HB", self._meta, at)
+            at += 5 if version else 3
+            for _ in range(number):
+                yield item, unpack(index, self._meta, at)[0] & mask
+                at += struct.calcsize(index)
 
     def _exif_orientation(self, item: int) -> int:
         """By the EXIF that describes the item."""
-        for exif in self._describing(item):
-            if self._kinds.get(exif) == "Exif":
+        for (exif, kind), described in self._references.items():
+            if kind == "cdsc" and item in described and self._kinds.get(exif) == "Exif":
                 content = self._item_content(exif)
                 # Four bytes say where the TIFF header is (23008-12, A.2.1).
                 return orientation_of(content[4 + unpack(">I", content)[0] :])
         return 1
 
-    def _describing(self, item: int) -> Iterator[int]:
+    def _item_references(self) -> dict[tuple[int, str], list[int]]:
+        """By source and kind, what is referred to (14496-12, 8.11.12)."""
+        found: dict[tuple[int, str], list[int]] = {}
         if "iref" not in self._top:
-            return
+            return found
         version, at, end = self._full("iref")
         number = "I" if version else "H"
-        for reference in _boxes(self._meta, at, end):
-            source, count = unpack(f">{number}H", self._meta, reference.start)
-            targets = unpack(f">{count}{number}", self._meta, reference.start + 2 + 2 * len(number))
-            if reference.kind == "cdsc" and item in targets:
-                yield source
+        for box in _boxes(self._meta, at, end):
+            source, count = unpack(f">{number}H", self._meta, box.start)
+            targets = unpack(
+                f">{count}{number}", self._meta, box.start + struct.calcsize(f">{number}H")
+            )
+            found.setdefault((source, box.kind), []).extend(targets)
+        return found
 
     def _item_content(self, wanted: int) -> bytes:
         """The first extent of an item in the file, or in `idat` (14496-12, 8.11.3)."""
@@ -175,6 +226,20 @@ class _Meta:
                 numbers.take(sizes & 15 if version else 0)
                 offset = base + numbers.take(sizes >> 12)
                 yield item, method, offset, numbers.take(sizes >> 8 & 15)
+
+
+def _planes(meta: bytes, box: _Box) -> tuple[int, float] | None:
+    """Bytes of a sample, and samples a pixel without alpha; None of a box that does not tell."""
+    if box.kind == "av1C":  # AV1 in ISOBMFF, 2.3.3
+        (flags,) = unpack("B", meta, box.start + 2)
+        grey, by_x, by_y = flags & 0x10, flags & 0x08, flags & 0x04
+        return 2 if flags & 0x40 else 1, 1 if grey else 1 + 2 / (
+            (1 + bool(by_x)) * (1 + bool(by_y))
+        )
+    if box.kind == "hvcC":  # 14496-15, 8.3.3.1.2
+        chroma, depth = unpack("BB", meta, box.start + 16)
+        return 2 if depth & 7 else 1, (1, 1.5, 2, 3)[chroma & 3]
+    return None
 
 
 class _Numbers:

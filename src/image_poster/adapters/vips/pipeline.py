@@ -4,6 +4,7 @@ import blurhash
 import pyvips
 
 from image_poster.adapters.vips.child import AwaitMemory
+from image_poster.adapters.vips.cost import Admission
 from image_poster.adapters.vips.decoders import decode, rejected
 from image_poster.adapters.vips.protocol import Descriptors, Message, RenderSettings
 from image_poster.domain.images import (
@@ -22,14 +23,17 @@ _JPEG = {"Q": 82, "interlace": True, "optimize_coding": True, "keep": "none"}
 def work(given: Descriptors, settings: RenderSettings, await_memory: AwaitMemory) -> Message:
     """What a child does with its image. Raises `ImageRejectedError`, `ImageWorkFailedError`."""
     pyvips.cache_set_max(0)  # each image comes once
-    await_memory(settings.memory_bytes)
-    return Message(rendered=render(given, settings))
+    return Message(rendered=render(given, settings, await_memory))
 
 
-def render(given: Descriptors, settings: RenderSettings) -> RenderedImage:
-    """Write both renditions of `given.original`. Raises `ImageRejectedError`,
+def render(
+    given: Descriptors, settings: RenderSettings, await_memory: AwaitMemory
+) -> RenderedImage:
+    """Write both renditions of `given.original`; before its pixels are decoded, `await_memory` is
+    called with the bytes that this takes at most. Raises `ImageRejectedError`,
     `ImageWorkFailedError`."""
-    decoded = decode(given.original, settings.max_pixels)
+    admission = Admission(settings.max_pixels, settings.memory_bytes, await_memory)
+    decoded = decode(given.original, admission)
     try:
         # Here the pixels are read, once; all that follows works on this small image.
         working = _opaque_srgb(decoded.image).copy_memory()

@@ -48,7 +48,8 @@ class Descriptors(msgspec.Struct, frozen=True):
 class Message(msgspec.Struct, frozen=True, omit_defaults=True):
     """Exactly one of: the memory in bytes that is needed (with what confines the child), what was
     made, why the image was rejected (code and detail), what broke, and how the child ended (as
-    `os.waitstatus_to_exitcode` says it, with the most memory that it had, in bytes)."""
+    `os.waitstatus_to_exitcode` says it, with the most memory in bytes and the processor time that
+    it had)."""
 
     needs: int | None = None
     confinement: Confinement | None = None
@@ -57,6 +58,7 @@ class Message(msgspec.Struct, frozen=True, omit_defaults=True):
     broke: str | None = None
     ended: int | None = None
     peak_bytes: int = 0
+    cpu_seconds: float = 0
 
 
 decode_message = msgspec.json.Decoder(Message).decode

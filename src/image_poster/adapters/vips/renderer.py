@@ -21,8 +21,14 @@ import msgspec
 
 from image_poster.adapters.vips import protocol
 from image_poster.adapters.vips.confinement import Confinement
+from image_poster.adapters.vips.memory import MemoryBudget
 from image_poster.adapters.vips.protocol import Message, RenderSettings
-from image_poster.domain.images import RENDITIONS, ImageWorkFailedError, RenderedImage
+from image_poster.domain.images import (
+    RENDITIONS,
+    ImageRejectedError,
+    ImageWorkFailedError,
+    RenderedImage,
+)
 from image_poster.ports.images import Workspace
 
 _TEMPLATE = "image_poster.adapters.vips.template"
@@ -38,13 +44,16 @@ _ENVIRONMENT = {
 # How often an image whose child ended at work is tried again at once, before that counts; and how
 # often one that no child had begun with.
 _SECOND_CHANCES, _CHANCES_UNBEGUN = 1, 5
+# By how much what the kernel tells of a process's time may be behind what it ended it for.
+_CLOCK_SECONDS = 0.1
 # A child that is killed is gone at once, unless the machine is stuck.
 _END_SECONDS = 5
 
 
 class VipsImageRenderer:
-    """At most `children` images at a time; an image gets `timeout_seconds`, then its process
-    ends.
+    """At most `children` images at a time, each when `memory` has what it needs (by default, that
+    is the renderer's own). An image gets `timeout_seconds` of work, then its process ends; and
+    waits for memory no longer than that.
 
     `module` is what is run as the template. Call `close` at the end.
     """
@@ -55,10 +64,14 @@ class VipsImageRenderer:
         *,
         children: int = 1,
         timeout_seconds: float = 60,
+        memory: MemoryBudget | None = None,
         module: str = _TEMPLATE,
     ) -> None:
-        seconds = math.ceil(timeout_seconds)
-        bounded = msgspec.structs.replace(settings, cpu_seconds=seconds)
+        self._cpu_seconds = math.ceil(timeout_seconds)
+        self._memory = memory or MemoryBudget(settings.memory_bytes)
+        bounded = msgspec.structs.replace(
+            settings, cpu_seconds=self._cpu_seconds, memory_bytes=self._memory.total_bytes
+        )
         self._request = msgspec.json.encode(bounded)
         self._timeout_seconds = timeout_seconds
         self._places = asyncio.Semaphore(children)
@@ -80,6 +93,7 @@ class VipsImageRenderer:
     async def close(self) -> None:
         """End the template, and with it whatever is still at work."""
         await self._template.close()
+        self._memory.close()
 
     async def _ask_until_answered(self, work: Workspace) -> Message:
         """Ask, and again at once if the child has ended: often if it had not begun, since that is
@@ -97,25 +111,57 @@ class VipsImageRenderer:
         raise ImageWorkFailedError("no process could be had for the image")
 
     async def _ask(self, work: Workspace) -> Message:
-        async with self._child(work) as child, self._in_time():
+        async with self._child(work) as child, self._in_time() as clock:
             message = await child.hear()
             if message is None:
                 raise _NotBegunError
             if message.needs is not None:
                 self.confinement = message.confinement
-                child.tell_to_go_on()
-                message = await child.hear()
+                async with self._memory_for(message.needs, clock):
+                    child.tell_to_go_on()
+                    message = await child.hear()
             if message is None or message.ended is not None:
-                raise _EndedAtWorkError(_how_it_ended(message))
+                raise self._ended_at_work(message)
             return message
 
     @asynccontextmanager
-    async def _in_time(self) -> AsyncIterator[None]:
+    async def _memory_for(self, needs: int, clock: asyncio.Timeout) -> AsyncIterator[None]:
+        """Have the memory that an image needs; its time stands still while it waits for it."""
+        loop = asyncio.get_running_loop()
+        left = (clock.when() or loop.time()) - loop.time()
+        clock.reschedule(None)
+        async with contextlib.AsyncExitStack() as had:
+            try:
+                async with asyncio.timeout(self._timeout_seconds):
+                    await had.enter_async_context(self._memory.taken(needs))
+            except TimeoutError as exc:
+                raise ImageWorkFailedError(f"no {needs:,} bytes of memory came free") from exc
+            clock.reschedule(loop.time() + left)
+            yield
+
+    @asynccontextmanager
+    async def _in_time(self) -> AsyncIterator[asyncio.Timeout]:
         try:
-            async with asyncio.timeout(self._timeout_seconds):
-                yield
+            async with asyncio.timeout(self._timeout_seconds) as clock:
+                yield clock
         except TimeoutError as exc:
-            raise ImageWorkFailedError(f"no answer within {self._timeout_seconds:g} s") from exc
+            raise self._too_slow() from exc
+
+    def _too_slow(self) -> ImageRejectedError:
+        """An image that took all of its time once would take it again, from everybody else."""
+        return ImageRejectedError(
+            "image_too_slow",
+            f"This image takes longer than {self._timeout_seconds:g} s to process. Save it anew "
+            "as a usual JPEG, or smaller, and post that.",
+        )
+
+    def _ended_at_work(self, last: Message | None) -> Exception:
+        if last is None:
+            return _EndedAtWorkError("the image process ended with the one that started it")
+        had_all_its_time = last.cpu_seconds >= self._cpu_seconds - _CLOCK_SECONDS
+        if last.ended == -signal.SIGKILL and had_all_its_time:
+            return self._too_slow()
+        return _EndedAtWorkError(f"the image process ended with code {last.ended}")
 
     @asynccontextmanager
     async def _child(self, work: Workspace) -> AsyncIterator["_Child"]:
@@ -145,12 +191,6 @@ class _NotBegunError(Exception):
 
 class _EndedAtWorkError(Exception):
     """The child ended with the image in its hands."""
-
-
-def _how_it_ended(last: Message | None) -> str:
-    if last is None:
-        return "the image process ended with the one that started it"
-    return f"the image process ended with code {last.ended}"
 
 
 @contextmanager

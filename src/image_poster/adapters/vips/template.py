@@ -113,7 +113,11 @@ class Template:
         child.kill()  # what it may have started, where the kernel has no seccomp
         _, status, usage = os.wait4(child.pid, 0)
         code = os.waitstatus_to_exitcode(status)
-        ended = Message(ended=code, peak_bytes=usage.ru_maxrss * 1024)
+        ended = Message(
+            ended=code,
+            peak_bytes=usage.ru_maxrss * 1024,
+            cpu_seconds=usage.ru_utime + usage.ru_stime,
+        )
         with contextlib.suppress(OSError), socket.socket(fileno=os.dup(child.answers)) as answers:
             answers.send(line_of(ended), socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
         for descriptor in (child.end, child.answers):

@@ -25,6 +25,7 @@ from image_poster.adapters.sqlite.jobs import SqliteJobQueue
 from image_poster.adapters.sqlite.posts import SqlitePostStore, SqliteTombstoneQueue
 from image_poster.adapters.sqlite.schema import SchemaTooNewError
 from image_poster.adapters.sqlite.uploads import SqliteUploadRecordStore
+from image_poster.adapters.vips.memory import MemoryBudget
 from image_poster.adapters.vips.protocol import RenderSettings
 from image_poster.adapters.vips.renderer import VipsImageRenderer
 from image_poster.domain.signing import CursorSigner, Signer
@@ -32,6 +33,7 @@ from image_poster.editions import StartError, checked_origins, listed
 from image_poster.editions.local.data_folder import (
     damaged,
     database_path,
+    image_memory_path,
     signing_key,
     token_key,
     token_key_path,
@@ -88,17 +90,22 @@ class Container:
         )
 
     def renderer(self) -> VipsImageRenderer:
-        """Makes renditions, in processes of its own: to be closed."""
+        """Makes renditions, in processes of its own: to be closed. The memory for them is one
+        for all workers of a server."""
+        settings = self.settings
+        shared = image_memory_path(settings.data_dir) if settings.workers > 1 else None
         return VipsImageRenderer(
-            RenderSettings(fit=self.settings.image_fit, max_pixels=self.settings.image_pixels),
-            children=self.settings.image_workers,
-            timeout_seconds=self.settings.image_seconds,
+            RenderSettings(fit=settings.image_fit, max_pixels=settings.image_pixels),
+            children=settings.image_workers,
+            timeout_seconds=settings.image_seconds,
+            memory=MemoryBudget(settings.limits.image_memory, shared),
         )
 
     def job_runner(self, renderer: VipsImageRenderer) -> JobRunner:
         """Does image work as it comes due."""
         publisher = ImagePublisher(self.services.stores.posts, self.images, renderer)
-        lease_seconds = self.settings.image_seconds + _LEASE_MARGIN_SECONDS
+        # An image waits for memory as long as it may work, at most.
+        lease_seconds = 2 * self.settings.image_seconds + _LEASE_MARGIN_SECONDS
         return JobRunner(self.jobs, publisher, lease_ms=lease_seconds * 1000)
 
     def app(self) -> Middleware:

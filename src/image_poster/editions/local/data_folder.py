@@ -22,6 +22,11 @@ def database_path(data_dir: Path) -> Path:
     return data_dir / "image_poster.db"
 
 
+def image_memory_path(data_dir: Path) -> Path:
+    """By which several workers share the memory for image work: a file of locks, always empty."""
+    return data_dir / "image-memory.lock"
+
+
 def prepare(data_dir: Path) -> None:
     """Make the folder, and what this process makes in it from here on, its user's alone. Raises
     `StartError` when that cannot be."""

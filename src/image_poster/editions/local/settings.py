@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 from urllib.parse import urlsplit
 
+from image_poster.adapters.vips.memory import default_budget_bytes
 from image_poster.domain.images import ImageFit
 from image_poster.domain.limits import Limits
 from image_poster.editions import StartError, checked_origins, listed
@@ -16,6 +17,7 @@ LogFormat = Literal["auto", "json", "console"]
 
 _DEFAULTS = Limits()
 _MAX_PORT = 65_535
+_MIN_IMAGE_MEMORY = 256_000_000
 
 
 def _setting(default: Any, help_text: str) -> Any:  # noqa: ANN401 - as dataclasses.field
@@ -51,6 +53,9 @@ class Settings:
     disk_reserve: int = _setting(64_000_000, "Bytes of the disk that images and texts leave free.")
     image_pixels: int = _setting(_DEFAULTS.image_pixels, "Most pixels of an image.")
     image_fit: ImageFit = _setting("cover", "How an image fills its square.")
+    image_memory: int = _setting(
+        0, "Bytes of memory for all decoders; 0 is a third of the machine's, at most 2 GB."
+    )
     image_seconds: int = _setting(60, "Most seconds that an image may take to process.")
     caption_characters: int = _setting(_DEFAULTS.caption_characters, "Longest caption.")
     alt_characters: int = _setting(_DEFAULTS.alt_characters, "Longest alt text.")
@@ -65,6 +70,11 @@ class Settings:
         for name in _POSITIVE:
             if getattr(self, name) < 1:
                 raise StartError(f"{name} must be at least 1, not {getattr(self, name)}.")
+        if self.image_memory and self.image_memory < _MIN_IMAGE_MEMORY:
+            raise StartError(
+                f"image_memory must be 0 or at least {_MIN_IMAGE_MEMORY:,} bytes, not "
+                f"{self.image_memory:,}: a usual photograph needs that much."
+            )
         checked_origins(self.cors_origins)
         checked_networks(self.trusted_proxies)
         _check_choice("auth", self.auth, Auth)
@@ -95,6 +105,7 @@ class Settings:
         return Limits(
             image_bytes=self.image_bytes,
             image_pixels=self.image_pixels,
+            image_memory=self.image_memory or default_budget_bytes(),
             caption_characters=self.caption_characters,
             alt_characters=self.alt_characters,
             comment_characters=self.comment_characters,

@@ -1,0 +1,113 @@
+"""One budget of memory for all decoders of a server, over all of its processes.
+
+It is a file with a byte for each slot of memory. Whoever takes memory locks as many of these bytes;
+the kernel drops the locks with the process that holds them, however that ended.
+"""
+
+import asyncio
+import fcntl
+import math
+import os
+import struct
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+_SLOT_BYTES = 16_000_000
+# An image waits for tenths of a second, if it waits: this long at a time.
+_POLL_SECONDS = 0.01
+_DEFAULT_BYTES, _DEFAULT_SHARE = 2_000_000_000, 3
+_CGROUP_LIMITS = (
+    "/sys/fs/cgroup/memory.max",  # version 2
+    "/sys/fs/cgroup/memory/memory.limit_in_bytes",
+)
+
+
+def default_budget_bytes() -> int:
+    """A third of the machine's memory, or of the container's, but at most 2 GB."""
+    return min(_DEFAULT_BYTES, _memory_bytes() // _DEFAULT_SHARE)
+
+
+def _memory_bytes() -> int:
+    found = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
+    for path in map(Path, _CGROUP_LIMITS):
+        try:
+            found.append(int(path.read_text()))
+        except (OSError, ValueError):  # not there, or "max"
+            continue
+    return min(found)
+
+
+class MemoryBudget:
+    """`total_bytes` of memory, to be taken in turn.
+
+    Processes that share a budget name the same `path`; without one, it is this process's own.
+    """
+
+    def __init__(self, total_bytes: int, path: Path | None = None) -> None:
+        self.total_bytes = total_bytes
+        self._slots = max(1, total_bytes // _SLOT_BYTES)
+        self._turn = asyncio.Lock()
+        self._own = os.memfd_create("image-memory") if path is None else -1
+        self._path = path or Path(f"/proc/self/fd/{self._own}")
+
+    @asynccontextmanager
+    async def taken(self, needs: int) -> AsyncIterator[None]:
+        """Wait until `needs` bytes are there, and have them until the exit. Of one process, who
+        comes first is served first; of several, one at a time gathers what it needs, so that small
+        images do not starve a large one, and none waits for another that waits. More than there is
+        in all is all there is."""
+        slots = min(max(1, math.ceil(needs / _SLOT_BYTES)), self._slots)
+        # Locks belong to what was opened once: two of one process exclude each other too.
+        opened = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            async with self._turn:
+                await self._take(opened, slots)
+            yield
+        finally:
+            os.close(opened)
+
+    def close(self) -> None:
+        """Let go of what it has open."""
+        if self._own >= 0:
+            os.close(self._own)
+            self._own = -1
+
+    async def _take(self, opened: int, slots: int) -> None:
+        """Only one at a time gathers slots, or two could each wait for what the other has."""
+        turnstile = self._slots
+        await _until(lambda: _lock(opened, turnstile))
+        mine: set[int] = set()
+
+        def gather() -> bool:
+            for slot in set(range(self._slots)) - mine:
+                if len(mine) < slots and _lock(opened, slot):
+                    mine.add(slot)
+            return len(mine) == slots
+
+        await _until(gather)
+        _unlock(opened, turnstile)
+
+
+async def _until(done: Callable[[], bool]) -> None:
+    # No event tells of a lock that another process let go.
+    while not done():  # noqa: ASYNC110
+        await asyncio.sleep(_POLL_SECONDS)
+
+
+def _lock(descriptor: int, byte: int) -> bool:
+    """Lock a byte; False if somebody else has it."""
+    try:
+        fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, _flock(fcntl.F_WRLCK, byte))
+    except (BlockingIOError, PermissionError):
+        return False
+    return True
+
+
+def _unlock(descriptor: int, byte: int) -> None:
+    fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, _flock(fcntl.F_UNLCK, byte))
+
+
+def _flock(kind: int, byte: int) -> bytes:
+    """`struct flock` of one byte (fcntl(2), "Open file description locks")."""
+    return struct.pack("hhqqi4x", kind, os.SEEK_SET, byte, 1, 0)
