@@ -202,5 +202,8 @@ def bury(data: Path, post_id: str) -> None:
     connection = sqlite3.connect(data / DATABASE)
     with connection:
         connection.execute("DELETE FROM posts WHERE id = ?", (post_id,))
-        connection.execute("INSERT INTO tombstones VALUES (?, 'alice', 1, 1)", (post_id,))
+        connection.execute(
+            "INSERT INTO tombstones (id, user, deleted_at, pending) VALUES (?, 'alice', 1, 1)",
+            (post_id,),
+        )
     connection.close()

@@ -17,7 +17,7 @@ from image_poster.adapters.sqlite.database import Database, WriteProbe, connect
 from image_poster.adapters.sqlite.feed import SqliteFeedReader, SqliteFeedRebuilder
 from image_poster.adapters.sqlite.jobs import SqliteJobQueue
 from image_poster.adapters.sqlite.posts import SqlitePostStore, SqliteTombstoneQueue
-from image_poster.adapters.sqlite.schema import VERSION, SchemaTooNewError
+from image_poster.adapters.sqlite.schema import VERSION, SchemaTooNewError, SchemaTooOldError
 from image_poster.adapters.sqlite.uploads import SqliteUploadRecordStore
 from image_poster.domain.errors import NotReadyError, NotYoursError, StorageFullError
 from image_poster.domain.feed import FeedSort
@@ -203,6 +203,9 @@ async def test_a_database_of_the_first_version_is_brought_up_to_date(tmp_path: P
         (post.id, post.status, post.creator, encode_post(post)),
     )
     connection.close()
+    with pytest.raises(SchemaTooOldError):
+        Database(path)  # a command beside an older server that runs
+    schema.migrate(connect(path))
     database = Database(path)
     stored = await SqlitePostStore(database, clock).find(post.id)
     assert stored is not None

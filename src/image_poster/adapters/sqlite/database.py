@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import structlog
 
-from image_poster.adapters.sqlite.schema import migrate
+from image_poster.adapters.sqlite.schema import prepare
 from image_poster.domain.errors import (
     BusyError,
     ImagePosterError,
@@ -169,7 +169,7 @@ class Database:
         operations that add something. Those that delete do not ask."""
         self.check_room = check_room
         writing = connect(path)
-        migrate(writing)
+        prepare(writing)
         self._writer = Writer(writing)
         self._reading = connect(path)
 

@@ -114,16 +114,36 @@ class SchemaTooNewError(Exception):
     """The database was written by a later version of this program."""
 
 
+class SchemaTooOldError(Exception):
+    """The database is of an earlier version of this program, and nobody is to change it here."""
+
+
+def version_of(connection: sqlite3.Connection) -> int:
+    """0 for a database that is new. Raises `SchemaTooNewError`."""
+    (found,) = connection.execute("PRAGMA user_version").fetchone()
+    if found > VERSION:
+        raise SchemaTooNewError(
+            f"it is of version {found}, from a later program; this one knows {VERSION}"
+        )
+    return int(found)
+
+
+def prepare(connection: sqlite3.Connection) -> None:
+    """Make the tables of a new database. Raises `SchemaTooNewError` and `SchemaTooOldError`."""
+    found = version_of(connection)
+    if 0 < found < VERSION:
+        raise SchemaTooOldError(
+            f"it is of version {found}, and this program needs {VERSION}: the next start of "
+            "`image-poster serve` brings it up to date"
+        )
+    migrate(connection)
+
+
 def migrate(connection: sqlite3.Connection) -> None:
     """Bring the database to `VERSION`, in one transaction. Raises `SchemaTooNewError`."""
     connection.execute("BEGIN IMMEDIATE")
     try:
-        (found,) = connection.execute("PRAGMA user_version").fetchone()
-        if found > VERSION:
-            raise SchemaTooNewError(
-                f"the database has version {found}; this program knows {VERSION}"
-            )
-        for migration in _MIGRATIONS[found:]:
+        for migration in _MIGRATIONS[version_of(connection) :]:
             for statement in migration.split(";"):
                 connection.execute(statement)
         connection.execute(f"PRAGMA user_version = {VERSION}")

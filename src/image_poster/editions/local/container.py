@@ -23,7 +23,7 @@ from image_poster.adapters.sqlite.database import Database, WriteProbe
 from image_poster.adapters.sqlite.feed import SqliteFeedReader, SqliteFeedRebuilder
 from image_poster.adapters.sqlite.jobs import SqliteJobQueue
 from image_poster.adapters.sqlite.posts import SqlitePostStore, SqliteTombstoneQueue
-from image_poster.adapters.sqlite.schema import SchemaTooNewError
+from image_poster.adapters.sqlite.schema import SchemaTooNewError, SchemaTooOldError
 from image_poster.adapters.sqlite.uploads import SqliteUploadRecordStore
 from image_poster.adapters.vips.memory import MemoryBudget
 from image_poster.adapters.vips.protocol import RenderSettings
@@ -180,7 +180,7 @@ def _open_database(settings: Settings) -> Database:
     check_room = partial(free_room, settings.data_dir, reserve=settings.disk_reserve)
     try:
         return Database(path, check_room)
-    except SchemaTooNewError as exc:
+    except (SchemaTooNewError, SchemaTooOldError) as exc:
         raise StartError(f"the database {path} cannot be used: {exc}.") from exc
     except sqlite3.DatabaseError as exc:
         raise damaged(path, exc) from exc

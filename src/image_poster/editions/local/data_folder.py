@@ -9,8 +9,15 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
-from image_poster.adapters.files.durable import sync
+import structlog
+
+from image_poster.adapters.files.durable import move_durably, sync
+from image_poster.adapters.sqlite.database import connect, translated
+from image_poster.adapters.sqlite.schema import VERSION, SchemaTooNewError, migrate, version_of
+from image_poster.domain.errors import StorageFullError
 from image_poster.editions import StartError
+
+_log = structlog.get_logger()
 
 _KEY_BYTES = 32
 _PRIVATE = 0o700
@@ -74,6 +81,51 @@ def require_right_database(data_dir: Path) -> None:
             "not know. Put the right database back (docs/operations.md); or move originals/ and "
             "renditions/ out of the folder to begin anew."
         )
+
+
+def bring_up_to_date(data_dir: Path) -> None:
+    """Migrate a database of an earlier version, for whoever is alone with it. A copy of it as it
+    was is made before, and those of former migrations go after. Raises `StartError`."""
+    path = database_path(data_dir)
+    if not path.exists():
+        return
+    try:
+        with closing(sqlite3.connect(path)) as connection:
+            found = version_of(connection)
+            if found in (0, VERSION):
+                return
+            kept = data_dir / f"image_poster.v{found}.db"
+            _copy(connection, kept)
+        with closing(connect(path)) as connection:
+            migrate(connection)
+    except SchemaTooNewError as exc:
+        raise StartError(f"the database {path} cannot be used: {exc}.") from exc
+    except sqlite3.DatabaseError as exc:
+        raise _not_migrated(path, exc) from exc
+    for former in set(data_dir.glob("image_poster.v*.db")) - {kept}:
+        former.unlink()
+    _log.info("the database was brought up to date", copy_of_before=str(kept))
+
+
+def _copy(connection: sqlite3.Connection, target: Path) -> None:
+    """The database as it is at this moment, whole or not at all
+    (https://www.sqlite.org/lang_vacuum.html)."""
+    fresh = target.with_name(f"{target.name}.new")
+    fresh.unlink(missing_ok=True)
+    try:
+        connection.execute("VACUUM INTO ?", (str(fresh),))
+        move_durably(fresh, target)
+    finally:
+        fresh.unlink(missing_ok=True)
+
+
+def _not_migrated(path: Path, error: sqlite3.DatabaseError) -> StartError:
+    if isinstance(translated(error), StorageFullError):
+        return StartError(
+            f"the database {path} is of an earlier version, and there is no room for the copy of "
+            "it that is made before it is changed: free some room on the disk."
+        )
+    return damaged(path, error)
 
 
 def damaged(path: Path, error: Exception) -> StartError:

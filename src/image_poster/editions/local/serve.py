@@ -26,6 +26,7 @@ import uvloop
 
 from image_poster.editions.local.background import recover, running
 from image_poster.editions.local.data_folder import (
+    bring_up_to_date,
     damaged,
     database_path,
     exclusively,
@@ -53,6 +54,7 @@ def serve(settings: Settings) -> None:
             _log.warning("auth=dev believes any user-id, and others can reach this address")
         started_ms = time.time_ns() // 1_000_000
         require_right_database(settings.data_dir)
+        bring_up_to_date(settings.data_dir)
         _recover(settings)
         if settings.workers == 1:
             uvloop.run(_serve_here(settings, port, started_ms))
