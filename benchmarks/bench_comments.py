@@ -1,13 +1,16 @@
-"""Durable comments: against a bare SQLite loop, against FastAPI, hot against cold."""
+"""Durable comments: against a bare SQLite loop, against FastAPI, hot against cold, and with limits
+on what one caller may take against none."""
 
 import os
 import sqlite3
 import statistics
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from multiprocessing import get_context
 from pathlib import Path
+
+import psutil
 
 import servers
 from data import NOW, TEXT, entries, write_ours, write_peers
@@ -61,6 +64,52 @@ def lines(folder: Path, scale: Scale) -> Iterator[Line]:
         ">=",
         f"{hottest:.0f} / {coldest:.0f} a second",
     )
+
+    yield _limits(folder, ids[:-1], scale)
+
+
+# None that is met, so that all is counted and nothing refused.
+_LIMITS = ("--writes-per-minute", "9999999", "--requests-per-minute", "9999999")
+
+
+def _limits(folder: Path, ids: list[str], scale: Scale) -> Line:
+    """By the server's own processor time, since rates differ from run to run by more than this."""
+    write_ours(folder / "limited", entries(scale.comments.posts, scale.comments.comments))
+    limited_ids = _ids(folder / "limited")
+    with ExitStack() as stack:
+        free = (*stack.enter_context(servers.ours(folder / "ours")), folder / "ours", ids)
+        limited = stack.enter_context(servers.ours(folder / "limited", *_LIMITS))
+        sides = [(*limited, folder / "limited", limited_ids), free]
+        times: list[list[float]] = [[], []]
+        for _ in range(scale.comments.rounds):
+            for side, found in zip(sides, times, strict=True):
+                found.append(_processor_time(*side, scale))
+    on, off = map(statistics.median, times)
+    return Line(
+        "processor time of a comment, limits on / off",
+        on / off,
+        1.03,
+        "<=",
+        f"{on * 1e6:.0f} / {off * 1e6:.0f} µs",
+    )
+
+
+def _processor_time(url: str, pid: int, data_dir: Path, ids: list[str], scale: Scale) -> float:
+    """Of the server, in seconds a comment."""
+    server, before = psutil.Process(pid), _count(data_dir)
+    began = sum(server.cpu_times()[:2])
+    _comments(url, ids, scale)
+    return float(sum(server.cpu_times()[:2]) - began) / (_count(data_dir) - before)
+
+
+def _count(data_dir: Path) -> int:
+    with closing(connect(data_dir / "image_poster.db")) as connection:
+        return int(connection.execute("SELECT count(*) FROM comments").fetchone()[0])
+
+
+def _ids(data_dir: Path) -> list[str]:
+    with closing(connect(data_dir / "image_poster.db")) as connection:
+        return [row[0] for row in connection.execute("SELECT id FROM posts")]
 
 
 def _comments(url: str, ids: list[str], scale: Scale) -> float:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import Field, fields
 from functools import partial
 from pathlib import Path
+from types import NoneType
 from typing import Any, NamedTuple, get_args, get_type_hints
 
 import click
@@ -57,6 +58,8 @@ def _kind(name: str) -> Any:  # noqa: ANN401 - what click takes as a type
     hint = _HINTS[name]
     if hint is Path:
         return click.Path(path_type=Path, file_okay=False)
+    if get_args(hint) == (int, NoneType):
+        return int
     return click.Choice(get_args(hint)) if get_args(hint) else hint
 
 

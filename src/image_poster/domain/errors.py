@@ -50,7 +50,23 @@ class ValidationFailedError(ImagePosterError):
         super().__init__("; ".join(f"{error.field}: {error.detail}" for error in errors))
 
 
-ERRORS: list[type[ImagePosterError]] = [RangeNotSatisfiableError, ValidationFailedError]
+class RateLimitedError(ImagePosterError):
+    """A caller took more than one may: `limit` is its name, `quota` how many are given in `window`
+    seconds (0: not by time)."""
+
+    status, code = 429, "rate_limited"
+    detail = "More than one caller may take. GET /limits has what that is; Retry-After says how long to wait."
+
+    def __init__(self, detail: str, *, limit: str, quota: int, window: int, wait: int) -> None:
+        self.limit, self.quota, self.window, self.retry_after = limit, quota, window, wait
+        super().__init__(detail)
+
+
+ERRORS: list[type[ImagePosterError]] = [
+    RangeNotSatisfiableError,
+    ValidationFailedError,
+    RateLimitedError,
+]
 
 
 def _error(
@@ -73,6 +89,7 @@ InvalidTusRequestError = _error(400, "invalid_tus_request", "A tus header is mis
 ConcatenationUnsupportedError = _error(400, "concatenation_unsupported", "Uploads are not joined here (no Upload-Concat). Send the image as one upload: parallelUploads: 1.")
 IdentityRequiredError = _error(401, "identity_required", "Say who you are.")
 NotYoursError = _error(403, "not_yours", "This belongs to somebody else; only its creator can do that.")
+AdminsOnlyError = _error(403, "admins_only", "Only admins may read this, and programs on the service's own machine.")
 UploadUrlInvalidError = _error(403, "upload_url_invalid", "This upload URL was changed or has expired. Reserve a post anew, or upload by tus.")
 HostNotAllowedError = _error(403, "host_not_allowed", "With auth=dev the service answers only to a loopback name, such as localhost.")
 RouteNotFoundError = _error(404, "route_not_found", "There is nothing at this path. The paths are listed at /docs.")

@@ -1,11 +1,13 @@
 """What is taken: sizes in bytes, images in pixels, texts in characters. GET /limits shows it."""
 
+import math
 import re
 import unicodedata
+from typing import NamedTuple
 
 import msgspec
 
-from image_poster.domain.errors import invalid
+from image_poster.domain.errors import RateLimitedError, invalid
 
 MEBIBYTE = 1024 * 1024
 
@@ -16,6 +18,10 @@ LATEST_KEPT = 10
 WAIT_MAX_SECONDS = 20
 UPLOAD_KEPT_MS = 24 * 3600 * 1000
 UPLOAD_PIECE_BYTES = 512 * 1024
+RATE_WINDOW_SECONDS = 60
+_DAY_MS = 24 * 3600 * 1000
+# Nobody can say when somebody else's upload will end; their client asks again at that time.
+_UNDER_WAY_RETRY_SECONDS = 60
 
 # C0 but tab and newline, DEL, and C1: none has a meaning in a caption and some garble terminals.
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
@@ -26,6 +32,25 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _BLANK_CATEGORIES = {"Cc", "Cf", "Zs", "Zl", "Zp", "Mn", "Me"}
 # Letters and symbols that are drawn as nothing: Hangul fillers and the Braille blank.
 _BLANK_CHARACTERS = frozenset("\u115f\u1160\u3164\uffa0\u2800")
+
+
+class Rates(msgspec.Struct, frozen=True):
+    """How much one caller may take; None is as much as they like. Requests are counted by address,
+    the rest by user. A day is one of UTC."""
+
+    writes_per_minute: int | None = None
+    bytes_per_day: int | None = None
+    uploads_under_way: int | None = None
+    requests_per_minute: int | None = None
+
+
+# For a service that strangers reach.
+PUBLIC_RATES = Rates(
+    writes_per_minute=120,
+    bytes_per_day=5_000_000_000,
+    uploads_under_way=50,
+    requests_per_minute=1_200,
+)
 
 
 class Limits(msgspec.Struct, frozen=True):
@@ -42,6 +67,76 @@ class Limits(msgspec.Struct, frozen=True):
     latest_kept: int = LATEST_KEPT
     multipart_bytes: int | None = None
     piece_bytes: int | None = None
+    rates: Rates = Rates()
+
+
+class RateRule(NamedTuple):
+    """How many of `things` are taken in a minute. `name` is the limit's, as GET /limits has it."""
+
+    name: str
+    per_minute: int
+    things: str
+
+    def exceeded(self, wait: int) -> RateLimitedError:
+        """What who has had them all is told: to wait so many seconds."""
+        return RateLimitedError(
+            f"At most {self.per_minute} {self.things} a minute are taken. Go on in {wait} s.",
+            limit=self.name,
+            quota=self.per_minute,
+            window=RATE_WINDOW_SECONDS,
+            wait=wait,
+        )
+
+
+def write_rule(rates: Rates) -> RateRule | None:
+    """How often one user may write."""
+    most = rates.writes_per_minute
+    return None if most is None else RateRule("writes_per_minute", most, "writes of one user")
+
+
+def request_rule(rates: Rates) -> RateRule | None:
+    """How often one address may ask."""
+    most = rates.requests_per_minute
+    if most is None:
+        return None
+    return RateRule("requests_per_minute", most, "requests from one address")
+
+
+def day_of(now_ms: int) -> int:
+    """The number of the day, in UTC, since 1970."""
+    return now_ms // _DAY_MS
+
+
+def check_bytes(rates: Rates, booked: int, size: int, now_ms: int) -> None:
+    """Whether a user who has booked so many bytes today may book `size` more. Raises
+    `RateLimitedError`."""
+    most = rates.bytes_per_day
+    if most is None or booked + size <= most:
+        return
+    wait = math.ceil(((day_of(now_ms) + 1) * _DAY_MS - now_ms) / 1000)
+    raise RateLimitedError(
+        f"At most {most} bytes of one user are taken in a day (UTC); {booked} are booked, and this "
+        f"image would be {size}. Uploads that end unfinished give theirs back. Go on in {wait} s.",
+        limit="bytes_per_day",
+        quota=most,
+        window=_DAY_MS // 1000,
+        wait=wait,
+    )
+
+
+def check_under_way(rates: Rates, under_way: int) -> None:
+    """Whether a user with so many uploads under way may begin one more. Raises
+    `RateLimitedError`."""
+    most = rates.uploads_under_way
+    if most is not None and under_way >= most:
+        raise RateLimitedError(
+            f"At most {most} uploads of one user may be under way. Finish some first, or end them "
+            "with DELETE.",
+            limit="uploads_under_way",
+            quota=most,
+            window=0,
+            wait=_UNDER_WAY_RETRY_SECONDS,
+        )
 
 
 def clean(field: str, text: str, *, longest: int) -> str:

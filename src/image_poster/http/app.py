@@ -8,7 +8,7 @@ from litestar import Litestar, Response, route
 from litestar.datastructures import State
 from litestar.handlers import HTTPRouteHandler
 
-from image_poster.http import comments, feed, images, openapi, operations, posts, uploads
+from image_poster.http import comments, feed, images, limits, openapi, operations, posts, uploads
 from image_poster.http.auth import Authenticator
 from image_poster.http.cors import Cors
 from image_poster.http.idempotency import InFlight
@@ -19,12 +19,13 @@ from image_poster.services.container import Renderers, Services
 
 RENDERERS = Renderers(posts.new_post_body, comments.comment_body, posts.reserved_post_body)
 
-_NOUNS = (posts, feed, comments, images, uploads, operations, openapi)
+_NOUNS = (posts, feed, comments, images, uploads, limits, operations, openapi)
 
 
 class HttpSettings(msgspec.Struct, frozen=True):
     """`cors_origins` are as `Cors` takes them; `loopback_only` checks the Host header;
-    `observers` are told of each request, and `routes` are an edition's own."""
+    `observers` are told of each request, `routes` are an edition's own, and `addresses` counts
+    requests by where they come from."""
 
     authenticator: Authenticator
     put_urls: uploads.HmacPutUrlSigner
@@ -32,6 +33,7 @@ class HttpSettings(msgspec.Struct, frozen=True):
     loopback_only: bool = True
     observers: tuple[Observer, ...] = ()
     routes: tuple[HTTPRouteHandler, ...] = ()
+    addresses: limits.AddressLimiter | None = None
 
 
 def create_app(
@@ -43,6 +45,7 @@ def create_app(
         loopback_only=settings.loopback_only,
         observers=settings.observers,
         cors=Cors(settings.cors_origins),
+        addresses=settings.addresses,
     )
 
 

@@ -9,8 +9,9 @@ from image_poster.domain.comments import COMMENT_FORMAT, comment_tag, decode_com
 from image_poster.domain.ids import is_id
 from image_poster.domain.limits import FEED_PAGE_DEFAULT
 from image_poster.http import openapi, requests, responses
-from image_poster.http.auth import caller, viewer
+from image_poster.http.auth import viewer
 from image_poster.http.idempotency import idempotency_key, in_flight
+from image_poster.http.limits import writer
 
 
 class CommentBody(msgspec.Struct, frozen=True):
@@ -120,7 +121,7 @@ async def add_comment_by_body(
 
 
 async def _add(request: requests.AnyRequest, post_id: str, content: str) -> Response[bytes]:
-    author, key = await caller(request), idempotency_key(request)
+    author, key = await writer(request), idempotency_key(request)
     with in_flight(request).running(author, key):
         comments = requests.services(request).comments
         return responses.created_response(
@@ -213,7 +214,7 @@ async def edit_comment(
     data: JSONBody[CommentText],
 ) -> Response[bytes]:
     """For its author. With `If-Match`, only if nobody has edited it since."""
-    editor, ids = await caller(request), (requests.known_post(post_id), _known_comment(comment_id))
+    editor, ids = await writer(request), (requests.known_post(post_id), _known_comment(comment_id))
     comment = await requests.services(request).comments.edit(
         *ids, editor, data.content, seen=responses.seen_tags(request)
     )
@@ -240,7 +241,7 @@ async def delete_comment(
     request: requests.AnyRequest, post_id: FromPath[str], comment_id: FromPath[str]
 ) -> None:
     """For its author, the post's creator or an admin; repeating it is 204 again."""
-    by = await caller(request)
+    by = await writer(request)
     await requests.services(request).comments.delete(
         requests.known_post(post_id), _known_comment(comment_id), by
     )

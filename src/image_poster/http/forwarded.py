@@ -6,6 +6,8 @@ what a client wrote there.
 """
 
 import ipaddress
+from collections.abc import Iterable
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import structlog
@@ -22,6 +24,7 @@ _ANY_FORWARDED = b"x-forwarded-"
 _SCHEMES = {"http", "https"}
 # A customer has at least that much of IPv6 (RFC 6177), so a person has all addresses in it.
 _IPV6_PREFIX = 64
+_MAX_REMEMBERED, _MAX_REMEMBERED_BYTES = 4096, 512
 
 
 class ForwardedOrigin(NamedTuple):
@@ -38,14 +41,20 @@ class TrustedProxies:
     def __init__(self, networks: tuple[Network, ...] = ()) -> None:
         self._networks = networks
         self._has_warned = False
+        # Most requests come from where others came from just now.
+        self._remembered = lru_cache(_MAX_REMEMBERED)(self._client)
 
     def client(self, scope: HTTPScope) -> str:
         """The address of who asks: the peer's, or, behind proxies, the nearest address in
         `X-Forwarded-For` that is not a proxy's. Empty if there is none (no peer of ours: AWS)."""
-        peer = parsed_address(peer_of(scope))
+        sent = tuple([value for name, value in scope["headers"] if name == _FORWARDED_FOR])
+        find = self._remembered if sum(map(len, sent)) <= _MAX_REMEMBERED_BYTES else self._client
+        return find(peer_of(scope), sent)
+
+    def _client(self, peer_text: str, sent: tuple[bytes, ...]) -> str:
+        peer, named = parsed_address(peer_text), _entries(sent)
         if peer is None:
             return ""
-        named = _values(scope, _FORWARDED_FOR)
         if not named:
             return str(peer)
         if not self._trusts(peer):
@@ -105,6 +114,7 @@ def parsed_address(text: str) -> Address | None:
     return mapped or found
 
 
+@lru_cache(_MAX_REMEMBERED)
 def household(address: str) -> str:
     """What counts as one caller: the address, or the /64 of an IPv6 one."""
     found = parsed_address(address)
@@ -133,8 +143,12 @@ def is_from_this_machine(scope: HTTPScope) -> bool:
 def _values(scope: HTTPScope, wanted: bytes) -> list[str]:
     """The entries of a list in a header, of all headers of that name, in their order (RFC 9110
     section 5.3)."""
-    found = [value.decode("latin-1") for name, value in scope["headers"] if name == wanted]
-    return [entry.strip() for value in found for entry in value.split(",") if entry.strip()]
+    return _entries([value for name, value in scope["headers"] if name == wanted])
+
+
+def _entries(values: Iterable[bytes]) -> list[str]:
+    found = (entry.strip() for value in values for entry in value.decode("latin-1").split(","))
+    return [entry for entry in found if entry]
 
 
 def _without_port(entry: str) -> str:

@@ -4,6 +4,7 @@ enough to be asked."""
 import os
 from functools import lru_cache
 
+import msgspec
 from litestar import Response, get
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
@@ -15,8 +16,13 @@ from prometheus_client import (
     multiprocess,
 )
 
+from image_poster.domain.errors import AdminsOnlyError, IdentityRequiredError
+from image_poster.domain.limits import Rates
+from image_poster.http.auth import caller
+from image_poster.http.forwarded import is_from_this_machine
 from image_poster.http.middleware import Measured
-from image_poster.http.openapi import bytes_of, responses
+from image_poster.http.openapi import ANYONE, bytes_of, responses
+from image_poster.http.requests import AnyRequest
 
 # Litestar names the charset of text by itself.
 _MEDIA_TYPE = CONTENT_TYPE_LATEST.partition("; charset")[0]
@@ -39,6 +45,19 @@ images = Counter(
     ("outcome",),
     registry=_registry,
 )
+limits = Gauge(
+    "image_poster_limit",
+    "How much one caller may take, as GET /limits has it.",
+    ("limit",),
+    multiprocess_mode="max",
+    registry=_registry,
+)
+limited = Counter(
+    "image_poster_rate_limited",
+    "Requests refused with 429, by the limit.",
+    ("limit",),
+    registry=_registry,
+)
 sandbox = Gauge(
     "image_poster_sandbox",
     "Whether this confines the processes that decode images: 1, or 0 where the kernel lacks it.",
@@ -59,6 +78,15 @@ def observe(measured: Measured) -> None:
     """Count a request, under its route's template and not its path."""
     timer = request_timer(measured.method, measured.route, measured.status)
     timer.observe(measured.seconds)
+    if measured.limit is not None:
+        limited.labels(measured.limit).inc()
+
+
+def show_limits(rates: Rates) -> None:
+    """Put the limits beside what was refused for them; those that there are."""
+    for name, most in msgspec.structs.asdict(rates).items():
+        if most is not None:
+            limits.labels(name).set(most)
 
 
 def exposition() -> bytes:
@@ -75,10 +103,18 @@ def exposition() -> bytes:
     operation_id="getMetrics",
     summary="Numbers for Prometheus",
     tags=["operations"],
-    responses=responses({200: bytes_of("text/plain", "The Prometheus text format.")}),
+    security=ANYONE,
+    responses=responses(
+        {200: bytes_of("text/plain", "The Prometheus text format.")},
+        IdentityRequiredError,
+        AdminsOnlyError,
+    ),
 )
-async def get_metrics() -> Response[bytes]:
-    """Requests by route and status, image work by outcome."""
+async def get_metrics(request: AnyRequest) -> Response[bytes]:
+    """Requests by route and status, image work by outcome, limits. For admins, and for programs
+    on the service's own machine that no proxy passes on."""
+    if not is_from_this_machine(request.scope) and not (await caller(request)).admin:
+        raise AdminsOnlyError
     return Response(exposition(), media_type=_MEDIA_TYPE)
 
 

@@ -14,9 +14,15 @@ import structlog
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, HTTPReceiveMessage, HTTPScope, Message, Receive, Scope, Send
 
-from image_poster.domain.errors import BusyError, HostNotAllowedError, ImagePosterError
+from image_poster.domain.errors import (
+    BusyError,
+    HostNotAllowedError,
+    ImagePosterError,
+    RateLimitedError,
+)
 from image_poster.http.cors import Cors, Headers
-from image_poster.http.problems import MEDIA_TYPE, problem_body
+from image_poster.http.limits import AddressLimiter
+from image_poster.http.problems import MEDIA_TYPE, problem_body, retry_headers
 
 _log = structlog.get_logger()
 
@@ -44,13 +50,15 @@ def is_loopback_host(host: bytes) -> bool:
 
 
 class Measured(NamedTuple):
-    """A request, its route's template, its answer, and how long that took."""
+    """A request, its route's template, its answer, how long that took, and the limit that refused
+    it, if one did."""
 
     method: str
     route: str
     path: str
     status: int
     seconds: float
+    limit: str | None = None
 
 
 Observer = Callable[[Measured], None]
@@ -69,12 +77,20 @@ def log_access(measured: Measured) -> None:
 
 class Middleware:
     """ASGI middleware around the whole app. `loopback_only` checks the Host header, `observers` are
-    told of each request once it was answered, and `cors` says what pages of other origins may."""
+    told of each request once it was answered, `cors` says what pages of other origins may, and
+    `addresses` how many requests are taken from where."""
 
     def __init__(
-        self, app: ASGIApp, *, loopback_only: bool, observers: Sequence[Observer], cors: Cors
+        self,
+        app: ASGIApp,
+        *,
+        loopback_only: bool,
+        observers: Sequence[Observer],
+        cors: Cors,
+        addresses: AddressLimiter | None = None,
     ) -> None:
         self._app = app
+        self._addresses = addresses
         self._cors = cors
         self._loopback_only = loopback_only
         self._observers = observers
@@ -107,6 +123,8 @@ class Middleware:
             await exchange.refuse(HostNotAllowedError())
         elif (preflight := exchange.preflight()) is not None:
             await exchange.answer(HTTPStatus.NO_CONTENT, preflight)
+        elif (limited := await self._too_many(exchange)) is not None:
+            await exchange.refuse(limited)
         elif not await self._finishes(exchange):
             await exchange.refuse(BusyError("The service is stopping. Try again in a moment."))
 
@@ -125,6 +143,17 @@ class Middleware:
             del self._under_way[task]
         return True
 
+    async def _too_many(self, exchange: "_Exchange") -> RateLimitedError | None:
+        """Preflights come before it: they cost nothing, and a page learns nothing of a 429 to
+        one."""
+        if self._addresses is None:
+            return None
+        try:
+            await self._addresses.count(exchange.scope, exchange.method)
+        except RateLimitedError as limited:
+            return limited
+        return None
+
 
 class _Exchange:
     """One request and its answer."""
@@ -137,8 +166,8 @@ class _Exchange:
         self._started = perf_counter()
         self._status = 0
         self._headers = dict(scope["headers"])
-        self._method = scope["method"]
-        self._is_head = self._method == "HEAD"
+        self.method = scope["method"]
+        self._is_head = self.method == "HEAD"
         self._override_method()
         self._body_done = self._headers.keys().isdisjoint(_BODY_HEADERS)
         self.request_id = self._identify()
@@ -150,11 +179,11 @@ class _Exchange:
         """For clients behind something that lets only GET and POST pass (tus 1.0.0, Core,
         X-HTTP-Method-Override)."""
         offered = self.header(b"x-http-method-override")
-        if not offered or self._method != "POST":
+        if not offered or self.method != "POST":
             return
         wanted = offered.decode("latin-1").upper()
         if wanted in _OVERRIDES:
-            self._method = self.scope["method"] = cast("Any", wanted)
+            self.method = self.scope["method"] = cast("Any", wanted)
             self._is_head = wanted == "HEAD"
 
     def _identify(self) -> str:
@@ -200,13 +229,14 @@ class _Exchange:
         """Answer without asking the app."""
         body = problem_body(error, self.request_id)
         headers = [(b"content-type", MEDIA_TYPE.encode()), (b"content-length", b"%d" % len(body))]
-        if error.retry_after is not None:
-            headers.append((b"retry-after", b"%d" % error.retry_after))
+        headers += [(name.encode(), value.encode()) for name, value in retry_headers(error).items()]
+        if isinstance(error, RateLimitedError):
+            self.scope["state"]["limit"] = error.limit
         await self.answer(error.status, headers, body)
 
     def preflight(self) -> Headers | None:
         """The answer to a preflight of CORS, if this is one."""
-        return self._cors.preflight(self._method, self._headers)
+        return self._cors.preflight(self.method, self._headers)
 
     async def answer(self, status: int, headers: Headers, body: bytes = b"") -> None:
         """Send a whole answer."""
@@ -229,9 +259,10 @@ class _Exchange:
     def measured(self) -> Measured:
         """The request, under its route's template beside its path."""
         return Measured(
-            method=self._method,
+            method=self.method,
             route=self.scope.get("path_template", "none"),
             path=self.scope["path"],
             status=self._status,
             seconds=perf_counter() - self._started,
+            limit=self.scope["state"].get("limit"),
         )

@@ -105,7 +105,8 @@ class _FormReader:
         if self._image_bytes is None:
             raise errors.invalid(_IMAGE, "is required: send the image as the part `image`")
         digest = b"" if self._sha256 is None else self._sha256.digest()
-        return PostDraft(PostTexts(self._text("caption"), self._text("alt")), digest)
+        texts = PostTexts(self._text("caption"), self._text("alt"))
+        return PostDraft(texts, digest, self._image_bytes)
 
     def _begin(self, name: str, part: MultipartSegment) -> None:
         self._parts += 1

@@ -50,6 +50,8 @@ ANYONE: Security = [{}, *IDENTIFIED]
 
 # The ids of operations whose HEAD is what clients ask for, with 200 where GET has 204.
 _HEAD_TOO = {"findUpload"}
+# The ids of those that are never refused for having come too often (http/limits.py).
+_UNCOUNTED = {"appendToUpload", "getImage"}
 _TAGS = {
     "posts": "Posts, one by one.",
     "feed": "Ready posts, most commented or newest first.",
@@ -60,10 +62,18 @@ _TAGS = {
 }
 
 
+# What is refused before the handler is asked, or in spite of it.
+_ANYWHERE: tuple[type[errors.ImagePosterError], ...] = (
+    errors.HostNotAllowedError,
+    errors.RateLimitedError,
+    errors.InternalError,
+)
+
+
 def responses(success: Responses, *refusals: type[errors.ImagePosterError]) -> Responses:
     """The `responses` of a handler: what it gives, and the problem codes it may refuse with."""
     codes: dict[int, set[str]] = defaultdict(set)
-    for error in (*refusals, errors.HostNotAllowedError, errors.InternalError):
+    for error in (*refusals, *_ANYWHERE):
         codes[error.status].add(error.code)
     if errors.IdentityRequiredError in refusals:
         # Where who is asking matters, it may be that it cannot be checked just now.
@@ -184,6 +194,7 @@ def _head(found: dict[str, Any]) -> dict[str, Any]:
     """The HEAD of a GET that answers 204; it takes the operation's id, and GET another."""
     head = {**found, "responses": {**found["responses"]}}
     head["responses"]["200"] = head["responses"].pop("204")
+    del head["responses"]["429"]
     found["operationId"] += "ByGet"
     return head
 
@@ -191,6 +202,8 @@ def _head(found: dict[str, Any]) -> dict[str, Any]:
 def _correct(found: dict[str, Any], schemes: set[str]) -> None:
     if "204" in found["responses"]:
         found["responses"].pop("200", None)  # Litestar's default, which we never give beside it
+    if found["operationId"] in _UNCOUNTED:
+        del found["responses"]["429"]
     if "security" in found:
         found["security"] = [way for way in found["security"] if way.keys() <= schemes]
 

@@ -22,9 +22,10 @@ from image_poster.domain.posts import (
 )
 from image_poster.domain.uploads import UploadTargets
 from image_poster.http import openapi, requests, responses
-from image_poster.http.auth import caller, viewer
+from image_poster.http.auth import viewer
 from image_poster.http.comments import CommentBody, comment_body
 from image_poster.http.idempotency import idempotency_key, in_flight
+from image_poster.http.limits import writer
 from image_poster.http.multipart import receive_post_form
 from image_poster.http.reservations import RESERVATION, read_reservation
 from image_poster.http.uploads import UploadBody
@@ -188,7 +189,7 @@ async def create_post(request: requests.AnyRequest) -> Response[bytes]:
 
     With the header `Idempotency-Key` a repeated request is answered as the first one was.
     """
-    creator, key = await caller(request), idempotency_key(request)
+    creator, key = await writer(request), idempotency_key(request)
     found = requests.services(request)
     if requests.is_json(request):
         order, content_type = await read_reservation(request)
@@ -198,11 +199,13 @@ async def create_post(request: requests.AnyRequest) -> Response[bytes]:
     post_id = new_id()
     image = found.stores.images.stage(post_id)
     try:
-        draft = await receive_post_form(request, image, found.limits, hashed=key is not None)
-        with in_flight(request).running(creator, key):
-            return responses.created_response(
-                await found.posts.create(post_id, creator, draft, image, key)
-            )
+        size = requests.declared_bytes(request)
+        async with found.user_limits.receiving(post_id, creator, size) as received:
+            draft = await receive_post_form(request, image, found.limits, hashed=key is not None)
+            with in_flight(request).running(creator, key):
+                answer = await found.posts.create(post_id, creator, draft, image, key)
+            received.kept_bytes = 0 if answer.replayed else draft.image_bytes
+        return responses.created_response(answer)
     finally:
         await image.discard()
 
@@ -274,7 +277,7 @@ async def edit_post(
 ) -> Response[bytes]:
     """For its creator or an admin. What is left out stays as it is. With `If-Match`, only if nobody
     has edited it since."""
-    editor = await caller(request)
+    editor = await writer(request)
     if data.caption is UNSET and data.alt is UNSET:
         raise errors.invalid("body", "must have `caption` or `alt`")
     edit = PostEdit(_given(data.caption), _given(data.alt), responses.seen_tags(request))
@@ -307,7 +310,7 @@ def _given(text: str | UnsetType | None) -> str | None:
 )
 async def delete_post(request: requests.AnyRequest, post_id: FromPath[str]) -> None:
     """For its creator or an admin; repeating it is 204 again."""
-    by = await caller(request)
+    by = await writer(request)
     await requests.services(request).posts.delete(requests.known_post(post_id), by)
 
 

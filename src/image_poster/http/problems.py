@@ -66,7 +66,9 @@ def _title(status: int) -> str:
 
 def render(request: AnyRequest, error: errors.ImagePosterError) -> Response[bytes]:
     """The answer for one of our own errors."""
-    headers = _headers(request, error)
+    if isinstance(error, errors.RateLimitedError):
+        request.scope["state"]["limit"] = error.limit
+    headers = {**_headers(request, error), **retry_headers(error)}
     if request.scope["path"].startswith("/uploads"):
         headers |= {"tus-resumable": VERSION, "tus-version": VERSION}
     return Response(
@@ -85,8 +87,19 @@ def _headers(request: AnyRequest, error: errors.ImagePosterError) -> dict[str, s
         found["www-authenticate"] = authenticator(request).challenge(request, error.detail)
     if isinstance(error, errors.RangeNotSatisfiableError):
         found["content-range"] = f"bytes */{error.size}"
-    if error.retry_after is not None:
-        found["retry-after"] = str(error.retry_after)
+    return found
+
+
+def retry_headers(error: errors.ImagePosterError) -> dict[str, str]:
+    """When to come again (RFC 9110 section 10.2.3), and which limit it was
+    (draft-ietf-httpapi-ratelimit-headers-10)."""
+    if error.retry_after is None:
+        return {}
+    found = {"retry-after": str(error.retry_after)}
+    if isinstance(error, errors.RateLimitedError):
+        window = f";w={error.window}" if error.window else ""
+        found["ratelimit-policy"] = f'"{error.limit}";q={error.quota}{window}'
+        found["ratelimit"] = f'"{error.limit}";r=0;t={error.retry_after}'
     return found
 
 

@@ -20,6 +20,7 @@ from image_poster.domain.uploads import PutTarget, PutTerms, UploadOrder
 from image_poster.http import openapi, requests
 from image_poster.http.auth import caller
 from image_poster.http.idempotency import idempotency_key, in_flight
+from image_poster.http.limits import writer
 from image_poster.http.problems import allow
 from image_poster.services.uploads import Patch, UploadState
 from image_poster.tus import CHECKSUM_ALGORITHMS, CONTENT_TYPE, EXTENSIONS, VERSION, headers
@@ -159,7 +160,7 @@ async def create_upload(request: requests.AnyRequest) -> Response[bytes]:
     `caption` and `alt`; the upload's id is that of the post it becomes."""
     headers.check_version(request.headers.get("tus-resumable"))
     headers.check_not_joined(request.headers.get("upload-concat"))
-    creator, key = await caller(request), idempotency_key(request)
+    creator, key = await writer(request), idempotency_key(request)
     uploads = requests.services(request).uploads
     with in_flight(request).running(creator, key):
         answer, upload = await uploads.reserve_by_tus(creator, _order(request), key)
@@ -257,7 +258,7 @@ async def terminate_upload(request: requests.AnyRequest, post_id: FromPath[str])
     """Tus 1.0.0, Termination, DELETE: of a complete upload too, and that is the post."""
     headers.check_version(request.headers.get("tus-resumable"))
     await requests.services(request).uploads.terminate(
-        _known_upload(post_id), await caller(request)
+        _known_upload(post_id), await writer(request)
     )
     return Response(b"", status_code=204, headers={"tus-resumable": VERSION})
 

@@ -11,11 +11,13 @@ from image_poster.ports.clock import Clock
 from image_poster.ports.comments import CommentStore
 from image_poster.ports.feed import FeedReader
 from image_poster.ports.images import ImageStore
+from image_poster.ports.limits import RateLimiter, UploadBookings
 from image_poster.ports.posts import PostStore
 from image_poster.ports.uploads import PutUrlSigner, UploadRecordStore, UploadStore
 from image_poster.services.comments import CommentService
 from image_poster.services.feed import FeedService
 from image_poster.services.images import ImageService
+from image_poster.services.limits import UNLIMITED, LimitService
 from image_poster.services.posts import PostService
 from image_poster.services.uploads import UploadService
 
@@ -32,6 +34,8 @@ class Stores:
     upload_records: UploadRecordStore
     put_urls: PutUrlSigner
     clock: Clock
+    writes: RateLimiter = UNLIMITED
+    bookings: UploadBookings = UNLIMITED
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,7 @@ class Services:
     feed: FeedService
     images: ImageService
     uploads: UploadService
+    user_limits: LimitService
     stores: Stores
     limits: Limits
 
@@ -84,6 +89,7 @@ def build_services(
         feed=FeedService(stores.feed, cursors),
         images=ImageService(posts, stores.posts, stores.images),
         uploads=uploads,
+        user_limits=LimitService(stores.writes, stores.bookings, limits.image_bytes),
         stores=stores,
         limits=limits,
     )

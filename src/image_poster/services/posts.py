@@ -27,11 +27,12 @@ from image_poster.ports.posts import PostStore
 
 
 class PostDraft(NamedTuple):
-    """What came with an image; `image_sha256` tells one image from another, where that matters
-    (with an idempotency key)."""
+    """What came with an image of so many bytes; `image_sha256` tells one image from another, where
+    that matters (with an idempotency key)."""
 
     texts: PostTexts
     image_sha256: bytes
+    image_bytes: int = 0
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,11 @@ import msgspec
 
 from image_poster.adapters.sqlite.database import Database
 from image_poster.adapters.sqlite.idempotency import check_unused, keep_record
+from image_poster.adapters.sqlite.limits import SqliteUploadBookings, end_booking, forget_days
 from image_poster.domain.errors import PostNotFoundError
 from image_poster.domain.idempotency import IdempotencyRecord
 from image_poster.domain.identity import Identity
+from image_poster.domain.limits import Limits
 from image_poster.domain.posts import Post, PostStatus, StoredPost, check_visible, encode_post
 from image_poster.domain.uploads import Upload
 from image_poster.ports.clock import Clock
@@ -50,6 +52,7 @@ _NEXT_TURN = (
 _TURN_OF_NEW = _NEXT_TURN.format("?3")
 NEXT_TURN = _NEXT_TURN.format("posts.creator")
 
+_NO_RATES = Limits()
 _FIND = "SELECT id, total_comments, head, latest FROM posts WHERE id = ?"
 
 
@@ -62,11 +65,12 @@ def stored_post(connection: sqlite3.Connection, post_id: str) -> StoredPost:
 
 
 class SqlitePostStore:
-    """`PostStore` in SQLite."""
+    """`PostStore` in SQLite. `limits` says what is booked for uploads."""
 
-    def __init__(self, database: Database, clock: Clock) -> None:
+    def __init__(self, database: Database, clock: Clock, limits: Limits = _NO_RATES) -> None:
         self._database = database
         self._clock = clock
+        self._bookings = SqliteUploadBookings(database, clock, limits)
 
     async def add(
         self,
@@ -82,6 +86,8 @@ class SqlitePostStore:
 
         def insert(connection: sqlite3.Connection) -> None:
             check_unused(connection, record, instead_of)
+            if upload is not None:
+                self._bookings.book_upload(connection, post.id, post.creator, upload)
             keep_record(connection, record, now)
             if upload is not None:
                 connection.execute(
@@ -113,10 +119,13 @@ class SqlitePostStore:
 
         def replace(connection: sqlite3.Connection) -> StoredPost:
             before = stored_post(connection, post_id)
-            post = change(before.post)
-            if post.edited_at != before.post.edited_at:  # what is done for a post needs no room
+            former = before.post
+            post = change(former)
+            if post.edited_at != former.edited_at:  # what is done for a post needs no room
                 self._database.check_room(0)
             head = encode_post(post)
+            if former.status is PostStatus.AWAITING_UPLOAD is not post.status:
+                end_booking(connection, post_id)
             connection.execute(
                 "UPDATE posts SET head = ?1, status = ?2, "  # noqa: S608 - a constant
                 "error = CASE WHEN status = ?2 THEN error END, "
@@ -141,6 +150,7 @@ class SqlitePostStore:
             by.require(post.creator)
             connection.execute("DELETE FROM posts WHERE id = ?", (post_id,))
             connection.execute("DELETE FROM uploads WHERE post_id = ?", (post_id,))
+            end_booking(connection, post_id, kept_bytes=0)
             unfinished = ended and post.status is PostStatus.AWAITING_UPLOAD
             add_tombstone(connection, post_id, by, now, pending=True, ended=unfinished)
 
@@ -183,5 +193,6 @@ class SqliteTombstoneQueue:
                 "DELETE FROM tombstones WHERE pending = 0 AND deleted_at < ?", (before_ms,)
             )
             connection.execute("DELETE FROM idempotency_records WHERE kept_at < ?", (before_ms,))
+            forget_days(connection, before_ms)
 
         await self._database.write(delete)

@@ -8,6 +8,8 @@ tombstones  who deleted which post or comment; `pending` while something of it i
 idempotency_records   what was answered to a user's request with an idempotency key
 uploads     the terms of a resumable upload, as long as its post is there
 probe       one row: when it was written last, to see whether the database takes writes
+daily_bytes what a user has booked in the day (UTC) of their last booking
+bookings    what of it is for an image that is still under way, and would be given back
 
 The database's `user_version` counts how many of the `_MIGRATIONS` it has seen.
 """
@@ -106,7 +108,28 @@ CREATE TABLE probe (at INTEGER NOT NULL);
 INSERT INTO probe VALUES (0)
 """
 
-_MIGRATIONS = (_FIRST, _RECEIPTS, _FAILURES, _UPLOADS, _DIGESTS, _WORDS, _TURNS, _ENDED, _PROBE)
+_LIMITS = """
+CREATE TABLE daily_bytes (
+    user TEXT NOT NULL PRIMARY KEY,
+    day INTEGER NOT NULL,
+    bytes INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE bookings (
+    post_id TEXT NOT NULL PRIMARY KEY,
+    user TEXT NOT NULL,
+    day INTEGER NOT NULL,
+    bytes INTEGER NOT NULL,
+    expires_at INTEGER NOT NULL,
+    is_upload INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX bookings_of_user ON bookings (user, expires_at);
+CREATE INDEX bookings_of_requests ON bookings (post_id) WHERE is_upload = 0
+"""
+
+_MIGRATIONS = (
+    *(_FIRST, _RECEIPTS, _FAILURES, _UPLOADS, _DIGESTS, _WORDS, _TURNS, _ENDED, _PROBE),
+    _LIMITS,
+)
 VERSION = len(_MIGRATIONS)
 
 

@@ -1,6 +1,9 @@
 """Records of resumable uploads, in SQLite."""
 
+import sqlite3
+
 from image_poster.adapters.sqlite.database import Database
+from image_poster.adapters.sqlite.limits import correct_booking
 from image_poster.domain.errors import UploadGoneError
 from image_poster.domain.posts import PostStatus
 from image_poster.domain.uploads import Upload
@@ -27,12 +30,15 @@ class SqliteUploadRecordStore:
         return None
 
     async def declare_length(self, post_id: str, length: int) -> None:
-        await self._database.write(
-            lambda connection: connection.execute(
+        def declare(connection: sqlite3.Connection) -> None:
+            declared = connection.execute(
                 "UPDATE uploads SET length = ? WHERE post_id = ? AND length IS NULL",
                 (length, post_id),
             )
-        )
+            if declared.rowcount:
+                correct_booking(connection, post_id, length)
+
+        await self._database.write(declare)
 
     async def awaiting(self) -> list[tuple[str, Upload]]:
         rows = self._database.read(

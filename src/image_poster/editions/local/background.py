@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 
 import structlog
 
+from image_poster.adapters.shared_memory import SharedCounts
 from image_poster.adapters.vips.renderer import VipsImageRenderer
 from image_poster.editions.local.container import Container, open_container
 from image_poster.editions.local.settings import Settings
@@ -31,19 +32,20 @@ async def recover(settings: Settings) -> None:
     uploads whose last byte came just before a crash are completed."""
     async with open_container(settings) as container:
         await container.jobs.release_all()
+        await container.bookings.settle_former()
         await container.upload_settler.complete()
 
 
 @asynccontextmanager
 async def running(
-    settings: Settings, *, started_ms: int, sweeps: bool
+    settings: Settings, *, started_ms: int, sweeps: bool, counts: SharedCounts | None = None
 ) -> AsyncIterator[Middleware]:
     """The app, with its background work under way.
 
     `started_ms` is when the whole server started: files from before are nobody's any more. Of
-    several processes one `sweeps`.
+    several processes one `sweeps`, and all have the same `counts`.
     """
-    async with open_container(settings) as container:
+    async with open_container(settings, counts) as container:
         renderer = container.renderer()
         runner = container.job_runner(renderer)
         work = [do_image_work(runner, renderer) for _ in range(settings.image_workers)]

@@ -18,16 +18,19 @@ from image_poster.adapters.oidc import (
     new_key,
     own_token,
 )
+from image_poster.adapters.shared_memory import SharedCounts, SharedRateLimiter
 from image_poster.adapters.sqlite.comments import SqliteCommentStore
 from image_poster.adapters.sqlite.database import Database, WriteProbe
 from image_poster.adapters.sqlite.feed import SqliteFeedReader, SqliteFeedRebuilder
 from image_poster.adapters.sqlite.jobs import SqliteJobQueue
+from image_poster.adapters.sqlite.limits import SqliteUploadBookings
 from image_poster.adapters.sqlite.posts import SqlitePostStore, SqliteTombstoneQueue
 from image_poster.adapters.sqlite.schema import SchemaTooNewError, SchemaTooOldError
 from image_poster.adapters.sqlite.uploads import SqliteUploadRecordStore
 from image_poster.adapters.vips.memory import MemoryBudget
 from image_poster.adapters.vips.protocol import RenderSettings
 from image_poster.adapters.vips.renderer import VipsImageRenderer
+from image_poster.domain.limits import request_rule, write_rule
 from image_poster.domain.signing import CursorSigner, Signer
 from image_poster.editions import StartError, checked_origins, listed
 from image_poster.editions.local.data_folder import (
@@ -42,10 +45,13 @@ from image_poster.editions.local.settings import Settings
 from image_poster.http import gallery, metrics
 from image_poster.http.app import RENDERERS, HttpSettings, create_app
 from image_poster.http.auth import Authenticator, DevAuthenticator, TokenAuthenticator, TokenTerms
+from image_poster.http.forwarded import TrustedProxies, networks
+from image_poster.http.limits import AddressLimiter
 from image_poster.http.middleware import Middleware, log_access
 from image_poster.http.uploads import HmacPutUrlSigner
 from image_poster.services.container import Services, Stores, build_services
 from image_poster.services.images import ImagePublisher, JobRunner
+from image_poster.services.limits import UNLIMITED
 from image_poster.services.maintenance import PostPurger, Rebuilder, Sweeper, UploadSettler
 
 _LEASE_MARGIN_SECONDS = 30
@@ -62,7 +68,9 @@ class Container:
     tombstones: SqliteTombstoneQueue
     upload_records: SqliteUploadRecordStore
     put_urls: HmacPutUrlSigner
+    bookings: SqliteUploadBookings
     services: Services
+    counts: SharedCounts
 
     @property
     def rebuilder(self) -> Rebuilder:
@@ -111,6 +119,7 @@ class Container:
     def app(self) -> Middleware:
         """The app that serves the contract."""
         settings = self.settings
+        metrics.show_limits(settings.limits.rates)
         return create_app(
             self.services,
             WriteProbe(self.database).check,
@@ -121,8 +130,16 @@ class Container:
                 loopback_only=settings.auth == "dev" and not settings.insecure_dev_auth,
                 observers=(metrics.observe, *([log_access] if settings.access_log else [])),
                 routes=(*metrics.ROUTES, *gallery.routes()),
+                addresses=self._address_limiter(),
             ),
         )
+
+    def _address_limiter(self) -> AddressLimiter | None:
+        rule = request_rule(self.settings.limits.rates)
+        if rule is None:
+            return None
+        proxies = TrustedProxies(networks(listed(self.settings.trusted_proxies)))
+        return AddressLimiter(SharedRateLimiter(self.counts, rule), proxies)
 
 
 def authenticator(settings: Settings) -> Authenticator:
@@ -166,12 +183,17 @@ def _cors_origins(settings: Settings) -> tuple[str, ...]:
 
 
 @asynccontextmanager
-async def open_container(settings: Settings) -> AsyncIterator[Container]:
-    """The container of `settings.data_dir`, closed at exit. Raises `StartError`."""
+async def open_container(
+    settings: Settings, counts: SharedCounts | None = None
+) -> AsyncIterator[Container]:
+    """The container of `settings.data_dir`, closed at exit; `counts` are those that processes
+    share, if there are several. Raises `StartError`."""
     database = _open_database(settings)
+    counts = counts or SharedCounts.create()
     try:
-        yield _compose(settings, database)
+        yield _compose(settings, database, counts)
     finally:
+        counts.close()
         await database.close()
 
 
@@ -186,13 +208,15 @@ def _open_database(settings: Settings) -> Database:
         raise damaged(path, exc) from exc
 
 
-def _compose(settings: Settings, database: Database) -> Container:
-    clock, layout = SystemClock(), Layout(settings.data_dir, settings.disk_reserve)
+def _compose(settings: Settings, database: Database, counts: SharedCounts) -> Container:
+    clock, limits = SystemClock(), settings.limits
+    layout = Layout(settings.data_dir, settings.disk_reserve)
+    bookings, writes = SqliteUploadBookings(database, clock, limits), write_rule(limits.rates)
     signer = Signer(signing_key(settings.data_dir))
     images, upload_records = FileImageStore(layout), SqliteUploadRecordStore(database)
     put_urls = HmacPutUrlSigner(signer)
     stores = Stores(
-        posts=SqlitePostStore(database, clock),
+        posts=SqlitePostStore(database, clock, limits),
         comments=SqliteCommentStore(database, clock),
         feed=SqliteFeedReader(database),
         images=images,
@@ -200,6 +224,8 @@ def _compose(settings: Settings, database: Database) -> Container:
         upload_records=upload_records,
         put_urls=put_urls,
         clock=clock,
+        writes=UNLIMITED if writes is None else SharedRateLimiter(counts, writes),
+        bookings=bookings,
     )
     return Container(
         settings=settings,
@@ -209,5 +235,7 @@ def _compose(settings: Settings, database: Database) -> Container:
         tombstones=SqliteTombstoneQueue(database),
         upload_records=upload_records,
         put_urls=put_urls,
-        services=build_services(stores, settings.limits, CursorSigner(signer), RENDERERS),
+        bookings=bookings,
+        counts=counts,
+        services=build_services(stores, limits, CursorSigner(signer), RENDERERS),
     )

@@ -24,6 +24,7 @@ from types import FrameType
 import structlog
 import uvloop
 
+from image_poster.adapters.shared_memory import SharedCounts
 from image_poster.editions.local.background import recover, running
 from image_poster.editions.local.data_folder import (
     bring_up_to_date,
@@ -82,12 +83,13 @@ async def _serve_here(settings: Settings, port: int, started_ms: int) -> None:
 
 @dataclass(frozen=True)
 class WorkerOrder:
-    """What a worker is told, as JSON on its command line."""
+    """What a worker is told, as JSON on its command line; `counts_descriptor` it has inherited."""
 
     settings: Settings
     port: int
     started_ms: int
     sweeps: bool
+    counts_descriptor: int
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), default=str)
@@ -109,8 +111,9 @@ def supervise(settings: Settings, port: int, started_ms: int) -> None:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, on_signal)
+    counts = SharedCounts.create(exclusive=False)
     orders = [
-        WorkerOrder(settings, port, started_ms, sweeps=index == 0)
+        WorkerOrder(settings, port, started_ms, index == 0, counts.descriptor)
         for index in range(settings.workers)
     ]
     with _metrics_folder(settings.data_dir) as metrics_folder:
@@ -139,6 +142,7 @@ def _start(order: WorkerOrder, metrics_folder: Path) -> subprocess.Popen[bytes]:
         stdout=subprocess.PIPE,
         env=os.environ | {"PROMETHEUS_MULTIPROC_DIR": str(metrics_folder)},
         start_new_session=True,
+        pass_fds=[order.counts_descriptor],
     )
 
 
@@ -187,7 +191,10 @@ def _end_with_supervisor() -> None:
 
 async def _serve(order: WorkerOrder) -> None:
     settings = order.settings
-    async with running(settings, started_ms=order.started_ms, sweeps=order.sweeps) as app:
+    counts = SharedCounts(order.counts_descriptor, exclusive=False)
+    async with running(
+        settings, started_ms=order.started_ms, sweeps=order.sweeps, counts=counts
+    ) as app:
         threading.Thread(target=_end_with_supervisor, daemon=True).start()
         await serve_until_stopped(app, settings.host, order.port, _say_ready, app.end_unfinished)
 

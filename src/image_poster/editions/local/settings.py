@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from image_poster.adapters.vips.memory import default_budget_bytes
 from image_poster.domain.images import ImageFit
-from image_poster.domain.limits import Limits
+from image_poster.domain.limits import PUBLIC_RATES, Limits, Rates
 from image_poster.editions import StartError, checked_origins, listed
 
 Auth = Literal["dev", "jwt"]
@@ -49,6 +49,18 @@ class Settings:
     trusted_proxies: str = _setting(
         "", "Addresses or networks of proxies whose X-Forwarded-… headers are believed."
     )
+    writes_per_minute: int | None = _setting(
+        None, "Writes of one user in a minute; 0: any. With jwt 120, with dev any."
+    )
+    bytes_per_day: int | None = _setting(
+        None, "Bytes of one user's images in a day; 0: any. With jwt 5000000000, with dev any."
+    )
+    uploads_under_way: int | None = _setting(
+        None, "Uploads of one user at a time; 0: any. With jwt 50, with dev any."
+    )
+    requests_per_minute: int | None = _setting(
+        None, "Requests from one address in a minute; 0: any. With jwt 1200, with dev any."
+    )
     image_bytes: int = _setting(_DEFAULTS.image_bytes, "Most bytes of an image.")
     disk_reserve: int = _setting(64_000_000, "Bytes of the disk that images and texts leave free.")
     image_pixels: int = _setting(_DEFAULTS.image_pixels, "Most pixels of an image.")
@@ -77,6 +89,9 @@ class Settings:
             )
         checked_origins(self.cors_origins)
         checked_networks(self.trusted_proxies)
+        for rate in _RATES:
+            if (getattr(self, rate) or 0) < 0:
+                raise StartError(f"{rate} must be 0 (any) or more, not {getattr(self, rate)}.")
         _check_choice("auth", self.auth, Auth)
         _check_choice("image_fit", self.image_fit, ImageFit)
         _check_choice("log_format", self.log_format, LogFormat)
@@ -109,9 +124,18 @@ class Settings:
             caption_characters=self.caption_characters,
             alt_characters=self.alt_characters,
             comment_characters=self.comment_characters,
+            rates=Rates(**{name: self._rate(name) for name in _RATES}),
         )
 
+    def _rate(self, name: str) -> int | None:
+        """As set; else what `auth` asks for. None is any."""
+        most: int | None = getattr(self, name)
+        if most is None and self.auth == "jwt":
+            most = getattr(PUBLIC_RATES, name)
+        return most or None
 
+
+_RATES = Rates.__struct_fields__
 _POSITIVE = (
     "workers",
     "image_workers",

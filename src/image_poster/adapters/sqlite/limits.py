@@ -1,0 +1,122 @@
+"""Bytes of a day and uploads under way, in SQLite: in the transaction of what they are booked for.
+
+`daily_bytes` has what a user booked in the day of their last booking; `bookings` has what may still
+be given back.
+"""
+
+import sqlite3
+
+from image_poster.adapters.sqlite.database import Database
+from image_poster.domain.limits import UPLOAD_KEPT_MS, Limits, check_bytes, check_under_way, day_of
+from image_poster.domain.uploads import Upload
+from image_poster.ports.clock import Clock
+
+_UNDER_WAY = "SELECT count(*) FROM bookings WHERE user = ? AND expires_at > ?"
+_TODAY = "SELECT bytes FROM daily_bytes WHERE user = ? AND day = ?"
+_ADD = (
+    "INSERT INTO daily_bytes (user, day, bytes) VALUES (?1, ?2, ?3) ON CONFLICT DO UPDATE "
+    "SET bytes = CASE WHEN day = ?2 THEN bytes ELSE 0 END + ?3, day = ?2"
+)
+
+
+class SqliteUploadBookings:
+    """`UploadBookings` in SQLite; without limits nothing is booked. The functions that take a
+    connection are for within a transaction."""
+
+    def __init__(self, database: Database, clock: Clock, limits: Limits) -> None:
+        self._database = database
+        self._clock = clock
+        self._rates = limits.rates
+        self._image_bytes = limits.image_bytes
+        self._is_on = not (
+            limits.rates.bytes_per_day is None and limits.rates.uploads_under_way is None
+        )
+
+    async def book(self, post_id: str, user: str, size: int) -> None:
+        if self._is_on:
+            expires = self._clock.now_ms() + UPLOAD_KEPT_MS
+            await self._database.write(
+                lambda connection: self._book(connection, (post_id, user, size, expires, False))
+            )
+
+    async def settle(self, post_id: str, size: int) -> None:
+        if self._is_on:
+            await self._database.write(
+                lambda connection: end_booking(connection, post_id, kept_bytes=size)
+            )
+
+    def book_upload(
+        self, connection: sqlite3.Connection, post_id: str, user: str, upload: Upload
+    ) -> None:
+        """Book an upload, by the image limit if its length is not known. Raises
+        `RateLimitedError`."""
+        if self._is_on:
+            size = self._image_bytes if upload.length is None else upload.length
+            self._book(connection, (post_id, user, size, upload.expires_ms, True))
+
+    async def settle_former(self) -> None:
+        """At the start of the only server of this database: requests that were under way have
+        ended; those that made a post keep their bytes."""
+        await self._database.write(_settle_former)
+
+    def _book(
+        self, connection: sqlite3.Connection, booking: tuple[str, str, int, int, bool]
+    ) -> None:
+        post_id, user, size, expires, is_upload = booking
+        now = self._clock.now_ms()
+        day = day_of(now)
+        (under_way,) = connection.execute(_UNDER_WAY, (user, now)).fetchone()
+        check_under_way(self._rates, under_way)
+        today = connection.execute(_TODAY, (user, day)).fetchone()
+        check_bytes(self._rates, today[0] if today else 0, size, now)
+        booked = connection.execute(
+            "INSERT OR IGNORE INTO bookings (post_id, user, day, bytes, expires_at, is_upload) "
+            "VALUES (?, ?, ?, ?, ?, ?)",
+            (post_id, user, day, size, expires, is_upload),
+        )
+        if booked.rowcount:
+            connection.execute(_ADD, (user, day, size))
+
+
+def end_booking(
+    connection: sqlite3.Connection, post_id: str, *, kept_bytes: int | None = None
+) -> None:
+    """End a booking, of which so many bytes were kept (None: all). A no-op without one."""
+    booked = connection.execute(
+        "DELETE FROM bookings WHERE post_id = ? RETURNING user, day, bytes", (post_id,)
+    ).fetchall()
+    if booked and kept_bytes is not None:
+        _give_back(connection, booked[0], kept_bytes)
+
+
+def correct_booking(connection: sqlite3.Connection, post_id: str, size: int) -> None:
+    """The length of an upload is known now. A no-op if nothing is booked for it."""
+    booked = connection.execute(
+        "SELECT user, day, bytes FROM bookings WHERE post_id = ?", (post_id,)
+    ).fetchone()
+    if booked:
+        _give_back(connection, booked, size)
+        connection.execute("UPDATE bookings SET bytes = ? WHERE post_id = ?", (size, post_id))
+
+
+def forget_days(connection: sqlite3.Connection, before_ms: int) -> None:
+    """Forget what was booked on days before that time's."""
+    connection.execute("DELETE FROM daily_bytes WHERE day < ?", (day_of(before_ms),))
+
+
+def _give_back(connection: sqlite3.Connection, booking: tuple[str, int, int], kept: int) -> None:
+    """In the day that it was booked in: another has its own."""
+    user, day, booked = booking
+    connection.execute(
+        "UPDATE daily_bytes SET bytes = max(0, bytes - ?) WHERE user = ? AND day = ?",
+        (booked - kept, user, day),
+    )
+
+
+def _settle_former(connection: sqlite3.Connection) -> None:
+    former = connection.execute(
+        "SELECT post_id, id IS NOT NULL FROM bookings LEFT JOIN posts ON id = post_id "
+        "WHERE is_upload = 0"
+    ).fetchall()
+    for post_id, has_post in former:
+        end_booking(connection, post_id, kept_bytes=None if has_post else 0)

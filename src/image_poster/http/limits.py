@@ -1,0 +1,172 @@
+"""Limits: what is taken, as clients are told; and counting what one caller takes."""
+
+import msgspec
+from litestar import Response, get
+from litestar.types import HTTPScope
+
+from image_poster.domain.identity import Identity
+from image_poster.domain.images import (
+    MAX_SIDE,
+    ImageFormat,
+    certain_pixels,
+    max_decoder_bytes,
+)
+from image_poster.domain.limits import (
+    FEED_PAGE_DEFAULT,
+    FEED_PAGE_MAX,
+    LATEST_DEFAULT,
+    UPLOAD_KEPT_MS,
+    UPLOAD_PIECE_BYTES,
+    WAIT_MAX_SECONDS,
+    Limits,
+)
+from image_poster.http import openapi
+from image_poster.http.auth import caller
+from image_poster.http.forwarded import TrustedProxies, household
+from image_poster.http.requests import AnyRequest, services
+from image_poster.http.responses import json_response
+from image_poster.ports.limits import RateLimiter
+
+_UNCOUNTED_METHODS = {"PATCH", "HEAD"}
+_IMAGES = "/images/"
+
+
+class FormatLimits(msgspec.Struct, frozen=True):
+    """Of images of one format: to `certain_pixels` all are taken; what has more, up to
+    `max_pixels`, is taken if decoding it needs at most `max_memory_bytes` (less bits a sample and
+    no transparency help)."""
+
+    certain_pixels: int
+    max_memory_bytes: int
+
+
+class ImageLimits(msgspec.Struct, frozen=True):
+    """Of the image that is sent: bytes, those that may come as multipart in one request, pixels
+    (width times height), pixels of a side, media types, and what holds for each of these."""
+
+    max_bytes: int
+    max_multipart_bytes: int
+    max_pixels: int
+    max_side: int
+    formats: tuple[str, ...]
+    by_format: dict[str, FormatLimits]
+
+
+class TextLimit(msgspec.Struct, frozen=True):
+    """Of a text: characters, after trimming."""
+
+    max_characters: int
+
+
+class PageLimits(msgspec.Struct, frozen=True):
+    """Of lists: entries a page, and the latest comments that come with a post of the feed."""
+
+    latest_comments_max: int
+    default: int = FEED_PAGE_DEFAULT
+    max: int = FEED_PAGE_MAX
+    latest_comments_default: int = LATEST_DEFAULT
+
+
+class UploadLimits(msgspec.Struct, frozen=True):
+    """Of resumable uploads: the most bytes of a PATCH, those to send at a time, and how long an
+    upload is kept."""
+
+    max_piece_bytes: int
+    recommended_piece_bytes: int = UPLOAD_PIECE_BYTES
+    kept_seconds: int = UPLOAD_KEPT_MS // 1000
+
+
+class RateLimits(msgspec.Struct, frozen=True):
+    """How much one caller may take; null is as much as they like. Requests are counted by address
+    (images, PATCH and HEAD are not), the rest by user; a day is one of UTC. Beyond: 429
+    `rate_limited`."""
+
+    writes_per_minute: int | None
+    bytes_per_day: int | None
+    uploads_under_way: int | None
+    requests_per_minute: int | None
+
+
+class LimitsBody(msgspec.Struct, frozen=True):
+    """The limits in force. `requests_per_second`, of the whole service, is null where none is
+    set."""
+
+    image: ImageLimits
+    caption: TextLimit
+    alt: TextLimit
+    comment: TextLimit
+    upload: UploadLimits
+    page: PageLimits
+    rates: RateLimits
+    wait_max_seconds: int = WAIT_MAX_SECONDS
+    requests_per_second: int | None = None
+
+
+def limits_body(limits: Limits) -> LimitsBody:
+    """The limits as GET /limits shows them."""
+    return LimitsBody(
+        image=ImageLimits(
+            limits.image_bytes,
+            limits.multipart_bytes or limits.image_bytes,
+            limits.image_pixels,
+            MAX_SIDE,
+            tuple(ImageFormat),
+            {str(name): _format_limits(name, limits) for name in ImageFormat},
+        ),
+        upload=UploadLimits(limits.piece_bytes or limits.image_bytes),
+        page=PageLimits(limits.latest_kept),
+        rates=msgspec.convert(limits.rates, RateLimits, from_attributes=True),
+        caption=TextLimit(limits.caption_characters),
+        alt=TextLimit(limits.alt_characters),
+        comment=TextLimit(limits.comment_characters),
+    )
+
+
+def _format_limits(image_format: ImageFormat, limits: Limits) -> FormatLimits:
+    return FormatLimits(
+        certain_pixels(image_format, limits.image_pixels, limits.image_memory),
+        max_decoder_bytes(image_format, limits.image_memory),
+    )
+
+
+@get(
+    "/limits",
+    operation_id="getLimits",
+    tags=["operations"],
+    summary="What is taken",
+    responses=openapi.responses({200: openapi.json_of(LimitsBody, "The limits in force.")}),
+)
+async def get_limits(request: AnyRequest) -> Response[bytes]:
+    """Sizes, formats and lengths, as in force."""
+    return json_response(msgspec.json.encode(limits_body(services(request).limits)))
+
+
+async def writer(request: AnyRequest) -> Identity:
+    """Who is writing, once that is counted. Raises as `caller`, and `RateLimitedError`."""
+    identity = await caller(request)
+    await services(request).user_limits.count_write(identity)
+    return identity
+
+
+class AddressLimiter:
+    """Counts requests by who asks, whoever they say they are; behind `proxies`, by what these
+    say."""
+
+    def __init__(self, limiter: RateLimiter, proxies: TrustedProxies) -> None:
+        self._limiter = limiter
+        self._proxies = proxies
+
+    async def count(self, scope: HTTPScope, method: str) -> None:
+        """One more request. Raises `RateLimitedError`.
+
+        Images are not counted, of which a page has many; nor are PATCH and HEAD, since clients give
+        an upload up at a 429; nor what no connection tells the address of.
+        """
+        if method in _UNCOUNTED_METHODS or scope["path"].startswith(_IMAGES):
+            return
+        address = self._proxies.client(scope)
+        if address:
+            await self._limiter.count(household(address))
+
+
+ROUTES = (get_limits,)

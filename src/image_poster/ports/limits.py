@@ -1,0 +1,32 @@
+"""What one caller has taken lately, and whether that leaves room for more."""
+
+from typing import Protocol
+
+
+class RateLimiter(Protocol):
+    """Counts what callers do, by one rule. Counts may be lost when the service starts anew."""
+
+    async def count(self, caller: str) -> None:
+        """One more of `caller`. Raises `RateLimitedError`, with nothing counted, if there were as
+        many as the rule allows within its time; right also where several processes count."""
+        ...
+
+
+class UploadBookings(Protocol):
+    """The bytes that users send in a day (UTC), and how many of their uploads are under way.
+
+    An image is booked before its bytes come. `PostStore.add` does that for an upload whose terms it
+    keeps; from then on the booking follows its post: `PostStore.update` ends it when the post no
+    longer awaits its bytes, `UploadRecordStore.declare_length` makes it what it really is, and
+    `PostStore.remove` gives its bytes back. What was booked survives a restart.
+    """
+
+    async def book(self, post_id: str, user: str, size: int) -> None:
+        """Book `size` bytes for an image that comes within one request. Raises `RateLimitedError`,
+        with nothing booked, if the user has too many under way, or too many bytes today."""
+        ...
+
+    async def settle(self, post_id: str, size: int) -> None:
+        """The request has ended, and kept `size` bytes (0: it failed): the rest is given back, if
+        the day is still the same. A no-op for what is not booked."""
+        ...

@@ -1,0 +1,203 @@
+"""What one caller may take, against real servers."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from support import samples
+from support.api import LOCAL as LOCAL_EDITION
+from support.api import Api, assert_problem
+from support.servers import LOCAL, local_server, start
+from support.shell import Shell
+
+TUS = {"tus-resumable": "1.0.0"}
+PIECE = {**TUS, "content-type": "application/offset+octet-stream", "upload-offset": "0"}
+NO_POST = "/posts/01K00000000000000000000000"
+
+
+def limited(answer: httpx.Response, limit: str) -> int:
+    """The answer says that it was this limit; after how many seconds one may come again."""
+    problem = assert_problem(answer, 429, "rate_limited")
+    wait = int(answer.headers["retry-after"])
+    assert wait >= 1
+    assert problem["detail"]
+    assert answer.headers["ratelimit"] == f'"{limit}";r=0;t={wait}'
+    assert answer.headers["ratelimit-policy"].startswith(f'"{limit}";q=')
+    return wait
+
+
+def reserve(api: Api, size: int, user: str = "alice", **parts: Any) -> httpx.Response:
+    image = {"image": {"size": size, "content_type": "image/jpeg"}}
+    return api.send("POST", "/posts", user, json=image, **parts)
+
+
+@pytest.fixture
+def few_writes(tmp_path: Path) -> Iterator[Api]:
+    flags = ("--writes-per-minute", "4")
+    with local_server(tmp_path, *flags) as server, Api(server.url, LOCAL_EDITION) as api:
+        yield api
+
+
+def test_writes_of_one_user_are_limited_and_those_of_others_and_reads_are_not(
+    few_writes: Api,
+) -> None:
+    api = few_writes
+    size = {**TUS, "upload-length": "1000"}
+    path = api.send("POST", "/uploads", "alice", headers=size).headers["location"]
+    for method in ("PATCH", "DELETE"):
+        assert api.send(method, NO_POST, "alice", json={"caption": "x"}).status_code == 404
+    assert reserve(api, 10).status_code == 201
+    writes: tuple[Callable[[], httpx.Response], ...] = (
+        lambda: reserve(api, 10, headers={"origin": "http://localhost:1"}),
+        lambda: api.upload("alice"),
+        lambda: api.send("POST", "/uploads", "alice", headers=size),
+        lambda: api.send("DELETE", path, "alice", headers=TUS),
+        lambda: api.send("POST", f"{NO_POST}/comments", "alice", json={"content": "x"}),
+    )
+    for write in writes:
+        assert limited(write(), "writes_per_minute") <= 120
+    assert (
+        "Retry-After"
+        in reserve(api, 10, headers={"origin": "http://localhost:1"}).headers[
+            "access-control-expose-headers"
+        ]
+    )
+    assert api.get("/posts", "alice").status_code == 200
+    assert api.send("HEAD", path, "alice", headers=TUS).status_code == 200
+    assert reserve(api, 10, "bob").status_code == 201
+
+
+def test_an_upload_goes_on_whatever_its_user_has_written(few_writes: Api) -> None:
+    """Tus clients give an upload up at a 429."""
+    api, image = few_writes, samples.jpeg()
+    reserved = reserve(api, len(image)).json()["upload"]["tus"]
+    while reserve(api, 10).status_code != 429:
+        pass
+    for at in range(len(image)):
+        sent = {**PIECE, "upload-offset": str(at)}
+        last = at >= 20
+        content = image[at:] if last else image[at : at + 1]
+        assert api.send("PATCH", reserved, "alice", content=content, headers=sent).is_success
+        assert api.send("HEAD", reserved, "alice", headers=TUS).status_code == 200
+        if last:
+            break
+    post = api.get(reserved.replace("uploads", "posts"), "alice", params={"wait": 20}).json()
+    assert post["status"] == "ready"
+
+
+def test_a_days_bytes_are_booked_ahead_given_back_and_outlive_a_crash(tmp_path: Path) -> None:
+    flags = ("--data-dir", str(tmp_path), "--bytes-per-day", "1000", "--image-bytes", "700")
+    server = start(LOCAL, *flags)
+    with Api(server.url, LOCAL_EDITION) as api:
+        kept = reserve(api, 600).json()
+        assert limited(reserve(api, 401), "bytes_per_day") <= 24 * 3600
+        assert reserve(api, 400, headers={"idempotency-key": "k"}).status_code == 201
+        assert reserve(api, 400, headers={"idempotency-key": "k"}).status_code == 201  # a repeat
+        server.kill()
+    server = start(LOCAL, *flags)
+    with Api(server.url, LOCAL_EDITION) as api:
+        limited(reserve(api, 1), "bytes_per_day")
+        limited(api.upload("alice", b"\xff\xd8\xff" + b"x" * 100), "bytes_per_day")
+        assert api.send("DELETE", f"/posts/{kept['id']}", "alice").status_code == 204
+        unknown = {**TUS, "upload-defer-length": "1"}
+        limited(api.send("POST", "/uploads", "alice", headers=unknown), "bytes_per_day")
+        assert reserve(api, 600).status_code == 201
+        assert reserve(api, 600, "bob").status_code == 201
+        server.stop()
+
+
+def test_a_form_costs_its_images_bytes_and_nothing_if_it_fails(tmp_path: Path) -> None:
+    image = samples.jpeg()
+    flags = ("--bytes-per-day", str(2 * len(image) + 600), "--uploads-under-way", "1")
+    with local_server(tmp_path, *flags) as server, Api(server.url, LOCAL_EDITION) as api:
+        for _ in range(5):
+            assert_problem(api.upload("alice", b"no image" * 50), 415, "unsupported_image")
+        for _ in range(2):
+            assert api.upload("alice", image).status_code == 201
+        limited(api.upload("alice", image), "bytes_per_day")
+        left = 2 * len(image) + 600 - 2 * len(image)
+        limited(reserve(api, left + 1), "bytes_per_day")
+        assert reserve(api, left).status_code == 201
+        limited(reserve(api, 1, "alice"), "uploads_under_way")
+        limited(api.upload("alice", image), "uploads_under_way")
+
+
+def test_requests_from_an_address_are_limited_but_for_images_and_uploads(tmp_path: Path) -> None:
+    flags = ("--requests-per-minute", "20", "--trusted-proxies", "127.0.0.1")
+    with local_server(tmp_path, *flags) as server, Api(server.url, LOCAL_EDITION) as api:
+        post = api.ready("alice")
+        upload = reserve(api, 1000).json()["upload"]["tus"]
+        while (answer := api.get("/posts")).status_code == 200:
+            pass
+        limited(answer, "requests_per_minute")
+        assert api.get(post["image"]["url"]).status_code == 200
+        assert api.send("HEAD", upload, "alice", headers=TUS).status_code == 200
+        assert api.send("PATCH", upload, "alice", content=b"\xff\xd8\xff", headers=PIECE).is_success
+        asking = {"origin": "http://localhost:1", "access-control-request-method": "PATCH"}
+        assert api.send("OPTIONS", upload, headers=asking).status_code == 204
+        limited(api.send("OPTIONS", "/posts"), "requests_per_minute")
+        # Somebody else, behind the same proxy; one household of them is one caller.
+        for host in range(20):
+            sent = {"x-forwarded-for": f"10.0.0.1, 2001:db8::{host}"}
+            assert api.get("/posts", headers=sent).status_code == 200
+        limited(
+            api.get("/posts", headers={"x-forwarded-for": "2001:db8::ffff"}), "requests_per_minute"
+        )
+        assert api.get("/posts", headers={"x-forwarded-for": "2001:db8:1::"}).status_code == 200
+
+
+def test_all_processes_count_together(tmp_path: Path) -> None:
+    flags = ("--workers", "2", "--writes-per-minute", "30", "--requests-per-minute", "300")
+    with local_server(tmp_path, *flags) as server:
+        headers = {"user-id": "alice"}
+        answers = [  # each by a connection of its own, so by either process
+            httpx.delete(f"{server.url}{NO_POST}", headers=headers).status_code for _ in range(60)
+        ]
+        taken = answers.count(404)
+        assert answers[:30] == [404] * 30
+        assert taken < 35  # not 60; 30, if no minute of the clock ended meanwhile
+        metrics = httpx.get(f"{server.url}/metrics").text
+    assert (
+        'image_poster_rate_limited_total{limit="writes_per_minute"} ' + f"{60 - taken}.0" in metrics
+    )
+    assert 'image_poster_limit{limit="writes_per_minute"} 30.0' in metrics
+
+
+def test_with_jwt_the_limits_are_on_and_metrics_are_for_admins_and_this_machine(
+    tmp_path: Path,
+) -> None:
+    shell = Shell("http://127.0.0.1:1", tmp_path / "state")
+    shell.variables["IMAGE_POSTER_DATA_DIR"] = str(tmp_path / "data")
+    flags = ("--auth", "jwt", "--writes-per-minute", "0", "--bytes-per-day", "7000")
+    with local_server(tmp_path / "data", *flags) as server:
+        rates = httpx.get(f"{server.url}/limits").json()["rates"]
+        assert rates == {
+            "writes_per_minute": None,
+            "bytes_per_day": 7000,
+            "uploads_under_way": 50,
+            "requests_per_minute": 1200,
+        }
+        metrics = f"{server.url}/metrics"
+        shown = httpx.get(metrics)
+        assert 'image_poster_limit{limit="bytes_per_day"} 7000.0' in shown.text
+        assert 'limit="writes_per_minute"' not in shown.text
+        passed_on = {"x-forwarded-for": "127.0.0.1"}
+        assert_problem(httpx.get(metrics, headers=passed_on), 401, "identity_required")
+        for name, status in (("alice", 403), ("root", 200)):
+            admin = ["--admin"] if name == "root" else []
+            token = shell.run("token", name, *admin).stdout.strip()
+            sent = {**passed_on, "authorization": f"Bearer {token}"}
+            assert httpx.get(metrics, headers=sent).status_code == status
+        assert_problem(
+            httpx.get(metrics, headers={**passed_on, "authorization": sent["authorization"][:-9]}),
+            401,
+            "identity_required",
+        )
+
+
+def test_with_dev_nothing_is_limited_unless_it_is_set(tmp_path: Path) -> None:
+    with local_server(tmp_path) as server:
+        assert set(httpx.get(f"{server.url}/limits").json()["rates"].values()) == {None}
