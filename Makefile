@@ -9,6 +9,8 @@ STACK ?= image-poster-$(STAGE)
 SAM ?= sam
 # `--upgrade` takes newer releases than those that are locked.
 UPGRADE ?=
+IMAGES_RUN ?= 1000
+FUZZ_SECONDS ?= 600
 
 # Takes what a lock names and nothing else, each file by its hash, built with what is locked too.
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation
@@ -17,7 +19,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no
 COMPILE := $(BIN)/uv pip compile --quiet --universal --generate-hashes --custom-compile-command 'make lock' \
 	--no-emit-package polyfactory --no-emit-package faker
 
-.PHONY: help run docs collection collection-run sample aws-local package deploy test check lint types bench bench-smoke lock audit crash peers storm clean
+.PHONY: help run docs collection collection-run sample aws-local package deploy test check lint types bench bench-smoke lock audit crash images-run fuzz peers storm clean
 
 help:  ## List what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -69,6 +71,15 @@ storm: $(VENV)/installed-dev  ## Post ten 10 MB photographs through a bad networ
 crash: $(VENV)/installed-dev  ## Kill the server 200 times under load and check what it kept
 	CRASH_ROUNDS=200 $(BIN)/python -m pytest -q tests/e2e/test_crash.py
 
+images-run: $(VENV)/installed-dev  ## Post IMAGES_RUN (1000) generated images, whole and damaged, beside others who wait
+	IMAGES_RUN=$(IMAGES_RUN) $(BIN)/python -m pytest -q -s tests/e2e/test_generated_images.py
+
+fuzz: $(VENV)/installed-dev  ## Fuzz the reading of headers, EXIF and profiles for FUZZ_SECONDS (600); new inputs go to .fuzz/
+	$(INSTALL) --require-hashes --requirement locks/fuzz.txt
+	@mkdir -p .fuzz
+	PYTHONPATH=tests $(BIN)/python tests/fuzz/run.py .fuzz tests/fuzz/corpus \
+		-max_total_time=$(FUZZ_SECONDS) -timeout=5 -rss_limit_mb=2048 -max_len=4096 -print_final_stats=1 -artifact_prefix=.fuzz/
+
 check: lint types  ## Lint, types, import directions
 
 lint: $(VENV)/installed-dev
@@ -98,6 +109,7 @@ lock: $(VENV)/installed-dev  ## Lock what pyproject.toml asks for, with hashes (
 	$(COMPILE) $(UPGRADE) pyproject.toml --extra server --extra aws --group build --group dev --group docs --group bench -o constraints.txt
 	$(COMPILE) --constraint constraints.txt pyproject.toml --extra server -o locks/server.txt
 	$(COMPILE) --constraint constraints.txt --group build -o locks/build.txt
+	$(COMPILE) --group fuzz -o locks/fuzz.txt
 
 audit: $(VENV)/installed-dev  ## Look for known vulnerabilities in what is locked
 	@$(BIN)/python scripts/audit.py

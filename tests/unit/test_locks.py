@@ -19,6 +19,7 @@ from lambda_zips.lock import Pin, normalized, read_lock
 
 ROOT = Path(__file__).parents[2]
 ALL, SERVER, BUILD = "constraints.txt", "locks/server.txt", "locks/build.txt"
+FUZZ = "locks/fuzz.txt"  # beside all: its one library has no wheels for every machine
 # Litestar's, which nothing imports (docs/decisions/0018).
 LEFT_OUT = {"polyfactory", "faker"}
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -36,6 +37,7 @@ ASKED = {
     ],
     SERVER: [*PLAIN, *EXTRAS["server"]],
     BUILD: [*GROUPS["build"], *PYPROJECT["build-system"]["requires"]],
+    FUZZ: GROUPS["fuzz"],
 }
 
 
@@ -67,7 +69,7 @@ def test_a_lock_has_what_pyproject_asks_for(lock: str, pins: dict[str, Pin]) -> 
 
 
 def test_one_release_and_the_same_files_of_it_in_all_locks(pins: dict[str, Pin]) -> None:
-    everything = read_lock(ROOT / ALL)
+    everything = read_lock(ROOT / ALL) | read_lock(ROOT / FUZZ)
     assert {name: everything[name] for name in pins} == pins
 
 

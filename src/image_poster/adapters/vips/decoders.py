@@ -144,7 +144,7 @@ def _decode_with_vips(
     if loader is _LOADERS[ImageFormat.PNG] and not is_srgb(facts.colour):
         return _by_code_points(header, facts.colour)
     if not _fills_canvas(header, facts):
-        return _shrink(_on_white(header, facts))
+        return to_working_size(_on_white(header, facts))
     source = Size(header.width, header.height)
     if _orientation(header) >= _SIDEWAYS:
         source = Size(header.height, header.width)
@@ -210,19 +210,19 @@ def _decode_bmp(descriptor: int, admission: Admission, facts: HeaderFacts) -> De
         layout = read_layout(content)
     if layout is not None:
         admission.admit(ImageFormat.BMP, Shape(layout.width, layout.height, row_bytes=12))
-        return _shrink(pixels_of(descriptor, layout))
+        return to_working_size(pixels_of(descriptor, layout))
     with file_of(descriptor) as file, PillowImage.open(file, formats=("BMP",)) as opened:
         width, height = opened.size
         # Pillow has palettes, pixels of four bytes and a copy of three, at once.
         shape = Shape(width, height, row_bytes=3, pixel_bytes=11, visited=facts.steps)
         admission.admit(ImageFormat.BMP, shape)
         pixels = _from_pillow(opened)
-    return _shrink(pixels)
+    return to_working_size(pixels)
 
 
 def _decode_heic(descriptor: int, admission: Admission, facts: HeaderFacts) -> Decoded:
     pixels = open_heic(descriptor, facts, admission)
-    return _turned(_shrink(pixels, facts.colour), facts.exif_orientation)
+    return _turned(to_working_size(pixels, facts.colour), facts.exif_orientation)
 
 
 def _decode_avif(
@@ -230,11 +230,11 @@ def _decode_avif(
 ) -> Decoded:
     if is_for_libavif(header.width, header.height, facts):
         pixels, orientation = open_by_libavif(descriptor, facts, admission)
-        return _turned(_shrink(pixels, facts.colour), orientation)
+        return _turned(to_working_size(pixels, facts.colour), orientation)
     shape = avif_shape(header.width, header.height, header.bands, facts)
     admission.admit(ImageFormat.AVIF, shape)
     # `thumbnail_source` would not know the brand of an animation, and here saves nothing.
-    return _turned(_shrink(header, facts.colour), facts.exif_orientation)
+    return _turned(to_working_size(header, facts.colour), facts.exif_orientation)
 
 
 def _turned(decoded: Decoded, orientation: int) -> Decoded:
@@ -258,8 +258,9 @@ def _from_pillow(opened: PillowImage.Image) -> pyvips.Image:
     return pixels.copy(interpretation="srgb")
 
 
-def _shrink(pixels: pyvips.Image, colour: Colour | None = None) -> Decoded:
-    """By the profile if there is one that is of use, else by code points."""
+def to_working_size(pixels: pyvips.Image, colour: Colour | None = None) -> Decoded:
+    """An image that is decoded whole, in sRGB: by its profile if there is one that is of use, else
+    by code points."""
     if not is_srgb(colour) and not _to_srgb(pixels):
         return _by_code_points(pixels, colour)
     source = Size(pixels.width, pixels.height)

@@ -203,7 +203,7 @@ _GIF_HEADER_BYTES = 13
 
 def read_gif(content: Content) -> HeaderFacts:
     """Where the first frame lies. Raises `BadHeaderError`."""
-    flags = content[10]
+    (flags,) = unpack("B", content, 10)
     at = _GIF_HEADER_BYTES + (_table_bytes(flags) if flags & 0x80 else 0)
     for _ in range(_MAX_SEGMENTS):
         if content[at : at + 1] == b",":
@@ -244,7 +244,9 @@ def read_png(content: Content) -> HeaderFacts:
         (length,) = unpack(">I", content, at)
         name = content[at + 4 : at + 8]
         if name in (b"IDAT", b"IEND"):
-            return HeaderFacts(colour=_png_colour(content, chunks), interlaced=content[28] != 0)
+            return HeaderFacts(
+                colour=_png_colour(content, chunks), interlaced=unpack("B", content, 28) != (0,)
+            )
         chunks[name] = at + 8
         at += 12 + length
     raise BadHeaderError("too many chunks")

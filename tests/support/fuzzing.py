@@ -1,0 +1,95 @@
+"""What must hold of any bytes where Python reads them as an image's header: an answer, or one of
+the two errors that are meant. The first byte says what the rest is taken for."""
+
+from collections.abc import Callable
+from contextlib import suppress
+
+import pyvips
+
+from image_poster.adapters.vips.bmp import read_layout
+from image_poster.adapters.vips.decoders import read_facts, to_working_size
+from image_poster.adapters.vips.header_facts import BadHeaderError
+from image_poster.adapters.vips.heif import ICC
+from image_poster.adapters.vips.isobmff import orientation_of
+from image_poster.domain.images import SNIFF_BYTES, ImageFormat, ImageRejectedError, sniff
+
+
+def sniffing(content: bytes) -> None:
+    """As a file whose format its first bytes tell."""
+    found = sniff(content[:SNIFF_BYTES])
+    if found is not None:
+        headers(found, content)
+
+
+def headers(found: ImageFormat, content: bytes) -> None:
+    """As a file of this format, whatever it begins with."""
+    try:
+        facts = read_facts(found, content)
+    except ImageRejectedError as exc:
+        assert exc.code == "image_unsupported"
+        return
+    assert facts.exif_orientation in range(1, 9)
+    assert facts.samples >= 0
+    assert facts.scans >= 1
+    if facts.coding is not None:
+        assert facts.coding.planes_bytes >= 1
+        assert facts.coding.coded_pixels >= 0
+
+
+def exif(content: bytes) -> None:
+    """As the EXIF of a HEIC or AVIF."""
+    with suppress(BadHeaderError):
+        assert orientation_of(content) in range(1, 9)
+
+
+def bitmap(content: bytes) -> None:
+    """As the layout of a BMP."""
+    try:
+        layout = read_layout(content)
+    except BadHeaderError:
+        return
+    assert layout is None or (layout.width > 0 and layout.height > 0)
+
+
+def profile(content: bytes) -> None:
+    """As the ICC profile of an image: it is shown with it or without."""
+    grey = pyvips.Image.black(8, 8, bands=3) + 128
+    image = grey.cast("uchar").copy(interpretation="srgb")
+    if content:
+        image.set_type(pyvips.GValue.blob_type, ICC, content)
+    try:
+        shown = to_working_size(image).image.copy_memory()
+    except ImageRejectedError:
+        return
+    assert (shown.width, shown.height) == (8, 8)
+
+
+def _of(found: ImageFormat) -> Callable[[bytes], None]:
+    return lambda content: headers(found, content)
+
+
+_TARGETS: list[Callable[[bytes], None]] = [
+    sniffing,
+    *(_of(found) for found in ImageFormat),
+    exif,
+    bitmap,
+    profile,
+]
+
+
+def check(content: bytes) -> None:
+    """Raises whatever is not meant to be raised."""
+    if content:
+        _TARGETS[content[0] % len(_TARGETS)](content[1:])
+
+
+def targets() -> dict[str, int]:
+    """The first byte by what it stands for."""
+    names = [
+        "sniffing",
+        *(found.name.lower() for found in ImageFormat),
+        "exif",
+        "bitmap",
+        "profile",
+    ]
+    return {name: at for at, name in enumerate(names)}
