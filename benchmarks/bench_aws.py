@@ -100,7 +100,7 @@ def _feed_of(client: Any, posts: int) -> DynamoFeedReader:
 def _item(number: int) -> Item:
     post = published_post(a_post(), RENDERED)
     total = number % MAX_COMMENTS_OF_A_POST
-    item = post_item(post, None, shards=1, request_id="")
+    item = post_item(post, None, shards=1, request_id="", now_ms=0)
     return {**item, "total": total, "rank": rank(total, post.id)}
 
 

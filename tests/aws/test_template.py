@@ -11,13 +11,15 @@ from aws_local.stack import TEMPLATE
 from image_poster.adapters.s3.schema import ORIGINALS
 from image_poster.domain.limits import UPLOAD_KEPT_MS
 from image_poster.editions.aws.settings import Settings
+from image_poster.editions.logs import emf
+from support.filters import MAX_FILTERS, patterns
 
 DOCUMENT = load(str(TEMPLATE))
 RESOURCES = DOCUMENT["Resources"]
 # What AWS offers no resource for (Service Authorization Reference, AWS X-Ray).
 WITHOUT_RESOURCES = {"xray:PutTraceSegments", "xray:PutTelemetryRecords"}
 BUCKETS = ("UploadsBucket", "ImagesBucket")
-FUNCTIONS = ("ApiFunction", "ImageFunction", "StreamFunction")
+FUNCTIONS = ("ApiFunction", "ImageFunction", "StreamFunction", "HealingFunction")
 
 
 def of_type(kind: str) -> dict[str, Any]:
@@ -121,6 +123,13 @@ def test_whatever_is_given_up_waits_in_a_queue_that_somebody_watches() -> None:
         assert any(queue in value for value in watched), queue
 
 
+def test_the_mapping_has_no_more_filters_than_lambda_takes() -> None:
+    """https://docs.aws.amazon.com/lambda/latest/dg/invocation-eventfiltering.html: five. And what
+    is not under `dynamodb` filters nothing."""
+    assert 0 < len(patterns()) <= MAX_FILTERS
+    assert {name for pattern in patterns() for name in pattern} == {"dynamodb"}
+
+
 def test_there_is_an_alarm_for_errors_throttles_age_and_slowness() -> None:
     metrics = {
         (alarm["Properties"]["Namespace"], alarm["Properties"]["MetricName"])
@@ -130,6 +139,7 @@ def test_there_is_an_alarm_for_errors_throttles_age_and_slowness() -> None:
         ("AWS/Lambda", "Errors"),
         ("AWS/Lambda", "Throttles"),
         ("AWS/Lambda", "IteratorAge"),
+        ("image-poster", "Failures"),
         ("AWS/ApiGateway", "5xx"),
         ("AWS/ApiGateway", "Latency"),
         ("AWS/SQS", "ApproximateNumberOfMessagesVisible"),
@@ -165,6 +175,15 @@ def test_writes_need_a_token_that_the_gateway_has_checked() -> None:
         key = route["Properties"]["RouteKey"]
         open_to_all = key == "$default"
         assert open_to_all != (route["Properties"].get("AuthorizationType") == "JWT"), name
+
+
+def test_the_alarms_of_our_own_metrics_look_where_the_lambdas_write() -> None:
+    (directive,) = emf(Failures="Count")["CloudWatchMetrics"]
+    for alarm in of_type("AWS::CloudWatch::Alarm").values():
+        properties = alarm["Properties"]
+        if properties["Namespace"] == directive["Namespace"]:
+            names = [one["Name"] for one in properties["Dimensions"]]
+            assert names in directive["Dimensions"]
 
 
 def test_pieces_live_longer_than_their_uploads_and_originals_for_ever() -> None:

@@ -175,7 +175,7 @@ def test_a_redelivered_s3_event_changes_nothing(stack: Stack, api: Api) -> None:
     comment = api.comment(post["id"], "bob")
     api.eventually(lambda: api.latest(post["id"]), [comment])
     before = api.get(f"/posts/{post['id']}").json()
-    event = {"Records": [{"s3": {"object": {"key": f"originals/{post['id']}"}}}]}
+    event = {"Records": [{"s3": {"object": {"key": f"incoming/{post['id']}"}}}]}
     for _ in range(2):
         ended = stack.client("lambda").invoke(
             FunctionName=stack.outputs["ImageFunction"], Payload=json.dumps(event)
@@ -194,7 +194,7 @@ def test_given_up_image_work_is_listed_and_replayed(stack: Stack, api: Api) -> N
     alice, content = someone("alice"), samples.jpeg()
     image = {"size": len(content), "content_type": "image/jpeg"}
     reserved = api.send("POST", "/posts", alice, json={"image": image}).json()
-    key, path = f"originals/{reserved['id']}", f"/posts/{reserved['id']}"
+    key, path = f"incoming/{reserved['id']}", f"/posts/{reserved['id']}"
     event = {"Records": [{"s3": {"object": {"key": key}}}]}
     assert "nothing has failed" in stack.operate("failed")
     for _ in range(3):  # its original is missing

@@ -130,7 +130,9 @@ class Api:
         reserved = self.send("POST", "/posts", user, json={"image": image}).json()
         put = reserved["upload"]["put"]
         assert self.http.put(put["url"], content=sent, headers=put["headers"]).is_success
-        post = self.get(f"/posts/{reserved['id']}", user, params={"wait": 20}).json()
+        post = reserved
+        while post["status"] in {"awaiting_upload", "processing"}:  # S3 tells of it in its own time
+            post = self.get(f"/posts/{reserved['id']}", user, params={"wait": 20}).json()
         assert post["status"] == "ready", post
         return post  # type: ignore[no-any-return]
 

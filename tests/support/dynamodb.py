@@ -35,6 +35,7 @@ from image_poster.adapters.dynamodb.database import (
     Write,
 )
 from image_poster.adapters.dynamodb.schema import key_of
+from support.filters import passes
 
 Record = dict[str, Any]
 MOST_ITEM_BYTES = 400 * 1024
@@ -235,9 +236,9 @@ class EventSourceMapping:
 
     https://docs.aws.amazon.com/lambda/latest/dg/services-ddb-params.html and ...-batchfailure: a
     batch may be delivered again in whole; a handler that raises has its batch bisected and
-    retried; `ReportBatchItemFailures` retries from the lowest failed record; after
-    `MaximumRetryAttempts` a batch goes to the on-failure queue. Items are spread over shards by
-    their partition key and sort key, each shard in its own order.
+    retried; what its filters leave out never comes; `ReportBatchItemFailures` retries from the
+    lowest failed record; after `MaximumRetryAttempts` a batch goes to the on-failure queue. Items
+    are spread over shards by their partition key and sort key, each shard in its own order.
     """
 
     def __init__(self, handler: Handler, *, seed: int, shards: int = 3, attempts: int = 50) -> None:
@@ -247,13 +248,14 @@ class EventSourceMapping:
         self._attempts = attempts
         self.parked: list[list[Record]] = []
         self.invocations = 0
+        self.delivered = 0
 
     async def deliver(
         self, records: Sequence[Record], *, batch: int = 10, repeats: float = 0.2
     ) -> None:
         """Deliver all, of different shards in any order."""
         shards: dict[int, list[Record]] = {}
-        for record in records:
+        for record in filter(passes, records):
             keys = record["dynamodb"]["Keys"]
             place = crc32(f"{keys[PK]['S']} {keys[SK]['S']}".encode()) % self._shards
             shards.setdefault(place, []).append(record)
@@ -274,6 +276,7 @@ class EventSourceMapping:
                 return
             attempts -= 1
             self.invocations += 1
+            self.delivered += len(part)
             try:
                 answer = await self._handler({"Records": part})
             except CrashError:

@@ -70,15 +70,26 @@ def openapi() -> None:
 def rebuild(stack: str | None, **settings: Any) -> None:  # noqa: ANN401 - one for each setting
     """Derive counts and latest comments anew, and report what had drifted."""
     if stack:
-        aws = _aws()
-        rebuilt = aws.rebuild(aws.open_stack(stack))
-    else:
-        rebuilt = _local().rebuild(Settings(**settings))
+        _rebuild_on_aws(stack)
+        return
+    rebuilt = _local().rebuild(Settings(**settings))
     for drift in rebuilt.drifted:
         click.echo(
             f"{drift.post_id}: {drift.total_was} comments kept, {drift.total_is} found; mended"
         )
     click.echo(f"{rebuilt.checked} posts checked, {len(rebuilt.drifted)} had drifted")
+
+
+def _rebuild_on_aws(stack: str) -> None:
+    aws = _aws()
+    rebuilt = aws.rebuild(aws.open_stack(stack))
+    for one in rebuilt.healed:
+        click.echo(f"{one.post_id}: {one.what}" + (f": {one.error}" if one.error else ""))
+    failed = sum(one.error is not None for one in rebuilt.healed)
+    mended = len(rebuilt.healed) - failed
+    click.echo(f"{rebuilt.checked} posts checked, {mended} mended, {failed} could not be")
+    if failed:
+        click.get_current_context().exit(1)
 
 
 @click.command()

@@ -12,8 +12,9 @@ from typing import Any
 import structlog
 
 
-def configure(log_format: str) -> None:
-    """Send our log, and the standard library's warnings, to standard error.
+def configure(log_format: str, **always: str) -> None:
+    """Send our log, and the standard library's warnings, to standard error; each line has what
+    there is `always`.
 
     `log_format` is `json`, `console`, or `auto`: the console's on a terminal.
     """
@@ -28,6 +29,7 @@ def configure(log_format: str) -> None:
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
+            lambda _logger, _method, event: {**always, **event},
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             *renderers,
@@ -42,7 +44,8 @@ NAMESPACE = "image-poster"
 
 
 def emf(**units: str) -> dict[str, Any]:
-    """What makes a log line a metric: the names of its numbers, with their units."""
+    """What makes a log line a metric: the names of its numbers, with their units. The line has its
+    `service`, and its `stack`: an account may have several."""
     metrics = [{"Name": name, "Unit": unit} for name, unit in units.items()]
-    directive = {"Namespace": NAMESPACE, "Dimensions": [["service"]], "Metrics": metrics}
+    directive = {"Namespace": NAMESPACE, "Dimensions": [["stack", "service"]], "Metrics": metrics}
     return {"Timestamp": int(time.time() * 1000), "CloudWatchMetrics": [directive]}

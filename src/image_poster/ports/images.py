@@ -95,6 +95,24 @@ class ImageStore(Protocol):
         ...
 
 
+class ArrivingImages(ImageStore, Protocol):
+    """Where images come from elsewhere, and what is nobody's is found by a walk."""
+
+    async def has_arrived(self, post_id: str) -> bool:
+        """Whether an image was put for this post that nobody has taken yet."""
+        ...
+
+    async def kept(self, after: str) -> list[str]:
+        """Post ids of some originals, in order, all of them greater than `after`; none at the
+        end."""
+        ...
+
+    async def set_aside(self, post_id: str) -> bool:
+        """Move the original out of everyone's sight, for some weeks. False if it is too young to be
+        judged: its post may be on its way."""
+        ...
+
+
 class SweepableImages(ImageStore, Protocol):
     """Where nobody else removes what was abandoned."""
 

@@ -57,6 +57,31 @@ class JobStarter(Protocol):
         ...
 
 
+class WalkState(NamedTuple):
+    """Where a walk over everything is (None: at rest), when it began, and until when it is
+    somebody's (ms since 1970)."""
+
+    after: str | None
+    started_ms: int
+    until_ms: int
+
+
+class WalkKeeper(Protocol):
+    """Remembers the walk, and that one walks at a time."""
+
+    async def read(self) -> WalkState:
+        """At rest since always, if there never was one."""
+        ...
+
+    async def take(self, seen: WalkState, until_ms: int) -> bool:
+        """Make it this caller's until then; False if it is no more as it was seen."""
+        ...
+
+    async def keep(self, state: WalkState) -> None:
+        """By who has taken it."""
+        ...
+
+
 class FailureCounter(Protocol):
     """Counts how often the image work of a post failed through our fault, where something else than
     a queue of ours delivers it again."""

@@ -1,11 +1,11 @@
 """Posts, one by one, and what is left of those that were deleted."""
 
-from collections.abc import Callable
-from typing import Protocol
+from collections.abc import AsyncIterator, Callable
+from typing import NamedTuple, Protocol
 
 from image_poster.domain.idempotency import IdempotencyRecord
 from image_poster.domain.identity import Identity
-from image_poster.domain.posts import Post, StoredPost
+from image_poster.domain.posts import Post, PostStatus, StoredPost
 from image_poster.domain.uploads import Upload
 
 
@@ -70,6 +70,37 @@ class TombstoneStore(Protocol):
 
     async def mark_purged(self, post_id: str) -> None:
         """Everything of this deleted post is gone."""
+        ...
+
+
+class PublishedTombstones(TombstoneStore, Protocol):
+    """Where images of ready posts are copied by somebody else, such as a CDN."""
+
+    async def was_published(self, post_id: str) -> bool:
+        """Whether this deleted post had ever been ready."""
+        ...
+
+
+class DuePost(NamedTuple):
+    """A post for which an event is overdue: where it is in its life (None: it was deleted), and
+    since when (ms since 1970)."""
+
+    post_id: str
+    status: PostStatus | None
+    since_ms: int
+
+
+class DuePosts(Protocol):
+    """Where events begin all work: posts that are not at rest, and when to look whether their event
+    has got lost."""
+
+    def due(self) -> AsyncIterator[DuePost]:
+        """Posts that await their image, are `processing`, or were deleted and not purged, and are
+        to be looked at by now."""
+        ...
+
+    async def look_again(self, post_id: str, at_ms: int | None) -> None:
+        """Look at it not before then; None: never. A no-op for a post that is at rest."""
         ...
 
 

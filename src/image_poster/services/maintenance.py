@@ -14,7 +14,13 @@ from image_poster.ports.comments import CommentCounter
 from image_poster.ports.feed import Drift, FeedRebuilder
 from image_poster.ports.images import ImageCache, ImageStore, SweepableImages
 from image_poster.ports.jobs import JobStarter
-from image_poster.ports.posts import PostStore, TombstoneQueue, TombstoneStore
+from image_poster.ports.posts import (
+    DuePosts,
+    PostStore,
+    PublishedTombstones,
+    TombstoneQueue,
+    TombstoneStore,
+)
 from image_poster.ports.uploads import AwaitedUploads, UploadStore
 from image_poster.services.posts import PostService
 from image_poster.services.uploads import UploadService
@@ -29,10 +35,12 @@ _THE_SERVICE = Identity("", admin=True)
 
 @dataclass(frozen=True)
 class PostPurger:
-    """Removes what is left of deleted posts. Resumable: the tombstone says what is left."""
+    """Removes what is left of deleted posts. Resumable: the tombstone says what is left. Where
+    images are shown by a CDN, it forgets them too."""
 
     tombstones: TombstoneStore
     images: ImageStore
+    shown: "ShownImages | None" = None
 
     async def purge(self, post_id: str) -> None:
         """Remove the images and comments of one deleted post, in small steps so that nobody waits
@@ -40,7 +48,23 @@ class PostPurger:
         await self.images.remove(post_id)
         while await self.tombstones.purge_comments(post_id, _COMMENTS_AT_A_TIME):
             pass
+        if self.shown is not None:
+            await self.shown.forget(post_id)
         await self.tombstones.mark_purged(post_id)
+
+
+@dataclass(frozen=True)
+class ShownImages:
+    """What the CDN may have of deleted posts. Dropping copies is dear and few may be under way, so
+    that of what was never shown there is none."""
+
+    tombstones: PublishedTombstones
+    cache: ImageCache
+
+    async def forget(self, post_id: str) -> None:
+        """Have the copies of a deleted post's renditions dropped, if there may be any."""
+        if await self.tombstones.was_published(post_id):
+            await self.cache.forget(post_id)
 
 
 class Swept(NamedTuple):
@@ -205,19 +229,29 @@ class PostChanges(NamedTuple):
 @dataclass(frozen=True)
 class ChangeApplier:
     """Applies changes of posts and comments after they were answered (AWS). Whoever delivers
-    changes may deliver them again."""
+    changes may deliver them again.
+
+    Counting stands by itself: it asks the table only, and no fault of the storage of images or of
+    the CDN holds it up. What else follows may fail: then it is due at once, and `Healer` does it.
+    """
 
     counter: CommentCounter
     starter: JobStarter
     purger: PostPurger
-    cache: ImageCache
+    due: DuePosts
 
-    async def apply(self, changes: PostChanges) -> None:
-        """Count the comments, start the image work, or purge what was deleted."""
-        if PostEvent.DELETED in changes.events:
-            await self.purger.purge(changes.post_id)
-            await self.cache.forget(changes.post_id)
-        elif PostEvent.RECEIVED in changes.events:
-            await self.starter.start(changes.post_id)
+    async def count(self, changes: PostChanges) -> None:
+        """Count the comments."""
         if changes.comments:
             await self.counter.count(changes.post_id, changes.comments)
+
+    async def follow(self, changes: PostChanges) -> None:
+        """Start the image work, or purge what was deleted. Raises what that does."""
+        try:
+            if PostEvent.DELETED in changes.events:
+                await self.purger.purge(changes.post_id)
+            elif PostEvent.RECEIVED in changes.events:
+                await self.starter.start(changes.post_id)
+        except Exception:
+            await self.due.look_again(changes.post_id, 0)
+            raise

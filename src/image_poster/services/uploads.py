@@ -150,8 +150,7 @@ class UploadService:
         steps is mended by running it again. Raises `ChecksumMismatchError`, with nothing kept, if
         the bytes are not what was announced.
         """
-        await self.uploads.promote(post_id, upload.sha256)
-        await self.posts.update(post_id, uploaded_post)
+        await complete_upload(self.posts, self.uploads, post_id, upload)
 
     async def terminate(self, post_id: str, who: Identity) -> None:
         """Drop the upload, complete or not, and with it the post that it is (tus 1.0.0,
@@ -266,6 +265,14 @@ class UploadService:
 
 def _has_run_out(record: UploadRecord, now_ms: int) -> bool:
     return record.awaiting and record.upload.expires_ms <= now_ms
+
+
+async def complete_upload(
+    posts: PostStore, uploads: UploadStore, post_id: str, upload: Upload
+) -> None:
+    """`UploadService.complete`, for who completes what no request does."""
+    await uploads.promote(post_id, upload.sha256)
+    await posts.update(post_id, uploaded_post)
 
 
 def _finished(upload: Upload) -> UploadState:

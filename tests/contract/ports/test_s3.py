@@ -14,7 +14,7 @@ from image_poster.adapters.dynamodb.posts import DynamoPostStore
 from image_poster.adapters.dynamodb.uploads import DynamoUploadOffsets
 from image_poster.adapters.memory import ManualClock
 from image_poster.adapters.s3.images import S3ImageStore, S3JobStarter, pieces
-from image_poster.adapters.s3.schema import Buckets, original_key, pieces_prefix
+from image_poster.adapters.s3.schema import Buckets, incoming_key, original_key, pieces_prefix
 from image_poster.adapters.s3.uploads import S3PutUrlSigner, S3UploadStore
 from image_poster.domain.errors import (
     ChecksumMismatchError,
@@ -128,7 +128,19 @@ async def test_a_signed_url_takes_the_image(
     post_id, way = signed(emulator, buckets.uploads, content)
     assert way.expires_at == "2027-01-15T09:00:00.000Z"  # within a Lambda's credentials' life
     assert httpx.put(way.url, content=content, headers=way.headers).is_success
-    assert await suite.Reader.original(ReaderOfUrls(), images, post_id) == content
+    assert await images.has_arrived(post_id)
+    assert not await images.has_original(post_id)  # not before somebody took it
+    assert await ReaderOfUrls().original(images, post_id) == content
+    assert httpx.put(way.url, content=content, headers=way.headers).is_success  # harmless
+
+
+async def test_what_is_put_after_the_original_was_taken_changes_nothing(
+    emulator: Emulator, buckets: Buckets, images: S3ImageStore
+) -> None:
+    post_id, place = new_id(), {"Bucket": buckets.uploads}
+    for content in (b"first", b"second"):
+        emulator.client("s3").put_object(**place, Key=incoming_key(post_id), Body=content)
+        assert await ReaderOfUrls().original(images, post_id) == b"first"
 
 
 async def test_length_type_and_digest_are_part_of_the_signature(

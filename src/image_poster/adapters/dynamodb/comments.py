@@ -235,15 +235,15 @@ class DynamoCommentCounter:
                 put={"counted": True},
                 when=(
                     database.Exists(database.PK),
-                    database.Missing("counted"),
+                    database.Is("counted", value=False),
                     database.Missing("deleted_by"),
                 ),
             )
         ttl = schema.ttl_of(self._clock.now_ms() + KEPT_MS)
         for one in (*result.released, *result.dropped):
-            counted = database.Exists("counted") if one.counted else database.Missing("counted")
             yield database.Delete(
-                schema.comment_key(post_id, one.id), (database.Exists("deleted_by"), counted)
+                schema.comment_key(post_id, one.id),
+                (database.Exists("deleted_by"), database.Is("counted", one.counted)),
             )
             gone: database.Item = {"deleted_by": str(one.deleted_by), "ttl": ttl}
             yield database.Put(schema.keyed(schema.gone_key(post_id, one.id), gone))
@@ -276,7 +276,7 @@ def state_of(item: database.Item) -> CommentState:
     return CommentState(
         schema.comment_id_of(item),
         schema.doc_of(item),
-        counted="counted" in item,
+        counted=bool(item["counted"]),
         deleted_by=None if deleted_by is None else str(deleted_by),
     )
 
@@ -290,7 +290,7 @@ async def newest_counted(table: database.Table, post_id: str, kept: int) -> list
             schema.post_key(post_id).pk, 2 * kept, before=before, without=("deleted_by",)
         )
         items, before = await table.query(query, consistent=True)
-        found += [schema.doc_of(item) for item in items if "counted" in item]
+        found += [schema.doc_of(item) for item in items if item["counted"]]
     return found[:kept]
 
 

@@ -139,8 +139,8 @@ class DynamoFeedRebuilder:
             query = database.Query(schema.post_key(post_id).pk, _COMMENTS_AT_A_TIME, before=before)
             page = await self._table.query(query, consistent=True)
             for item in page.items:
-                counted += "counted" in item
-                if "counted" not in item or "deleted_by" in item:
+                counted += bool(item["counted"])
+                if not item["counted"] or "deleted_by" in item:
                     open_ids.append(schema.comment_id_of(item))
             if page.next is None:
                 return counted, open_ids

@@ -1,6 +1,7 @@
 """Posts in DynamoDB. A post changes by comparing and swapping its `version`."""
 
 from collections.abc import Callable
+from contextlib import suppress
 
 from image_poster.adapters.dynamodb import database, schema
 from image_poster.adapters.dynamodb.idempotency import put_once
@@ -42,7 +43,13 @@ class DynamoPostStore:
         *,
         instead_of: IdempotencyRecord | None = None,
     ) -> None:
-        item = schema.post_item(post, upload, shards=self._shards, request_id=self._request_id())
+        item = schema.post_item(
+            post,
+            upload,
+            shards=self._shards,
+            request_id=self._request_id(),
+            now_ms=self._clock.now_ms(),
+        )
         try:
             await put_once(
                 self._table,
@@ -116,6 +123,8 @@ class DynamoPostStore:
                 "latest": "",
                 "request_id": self._request_id(),
                 "ttl": schema.ttl_of(now + KEPT_MS),
+                "since_ms": now,
+                **schema.due_attributes(post_id, now + schema.DELETED_LOOK_MS),
                 **({"ended": True} if ended else {}),
             },
             add={"version": 1},
@@ -129,13 +138,28 @@ class DynamoPostStore:
             gone.append("ttl")  # it has come, and expires no more
         if not is_parked(after):
             gone.append("error")
+        moved = {} if after.status is before.status else self._moved(after)
+        if moved and "due" not in moved:
+            gone += schema.DUE_ATTRIBUTES
         return database.Update(
             schema.post_key(after.id),
-            put={**schema.post_attributes(after, self._shards), "request_id": self._request_id()},
+            put={
+                **schema.post_attributes(after, self._shards),
+                **moved,
+                "request_id": self._request_id(),
+            },
             add={"version": 1},
             remove=tuple(gone),
             when=(database.Is("version", item["version"]),),
         )
+
+    def _moved(self, after: Post) -> database.Item:
+        """What changes with a post's status, beside that."""
+        now = self._clock.now_ms()
+        if after.status not in schema.UNFINISHED:
+            return {"since_ms": now}
+        due = schema.due_attributes(after.id, now + schema.UNFINISHED_LOOK_MS)
+        return {"since_ms": now, **due}
 
 
 def is_there(item: database.Item) -> bool:
@@ -166,5 +190,16 @@ class DynamoTombstoneStore:
         await self._table.delete_many([schema.key_of(item) for item in page.items])
         return bool(page.items)
 
+    async def was_published(self, post_id: str) -> bool:
+        item = await self._table.get(schema.post_key(post_id))
+        return item is not None and "published" in item
+
     async def mark_purged(self, post_id: str) -> None:
-        """Nothing is to be remembered: the tombstone says all."""
+        """It is due no more; what expired has left no tombstone."""
+        purged = database.Update(
+            schema.post_key(post_id),
+            remove=schema.DUE_ATTRIBUTES,
+            when=(database.Is("status", schema.DELETED),),
+        )
+        with suppress(database.ConditionFailedError, database.ConflictError):
+            await self._table.write(purged)

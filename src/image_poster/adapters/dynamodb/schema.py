@@ -1,25 +1,29 @@
 """What is stored where. Every shape of item and every index, and nothing else, is here.
 
     item      PK              SK              attributes
-    post      POST#{post}     POST            id, status, creator, head, latest, total, version,
-                                              feed, creator_feed, rank, error, request_id,
-                                              upload_*, staged, deleted_by, ended, ttl
+    post      POST#{post}     POST            id, status, since_ms, creator, head, latest, total,
+                                              version, feed, creator_feed, rank, error, failures,
+                                              request_id, upload_*, staged, published, due, due_at,
+                                              deleted_by, ended, ttl
     comment   POST#{post}     COMMENT#{id}    creator, doc, counted, deleted_by, request_id
     gone      POST#{post}     GONE#{id}       deleted_by, ttl: a comment that was deleted
-    record   USER#{user}     KEY#{SHA-256}   key, fingerprint, body, location, expires_ms, ttl
+    record    USER#{user}     KEY#{SHA-256}   key, fingerprint, body, location, expires_ms, ttl
+    healing   HEALING         HEALING         after, started_ms, until_ms: how far the walk is
 
     index         partition       sort      holds
     top           feed            rank      ready posts, most commented first
     new           feed            id        ready posts, newest first
     creator_top   creator_feed    rank      one creator's, most commented first
     creator_new   creator_feed    id        one creator's, newest first
+    due           due             due_at    posts that are not at rest, by when to look at them
 
 A post is in the indexes while it has `feed` (FEED#{shard}) and `creator_feed` (CREATOR#{name}),
 that is while it is ready. `rank` is its count, zero-padded, and its id. `version` changes with
 every change but that of an upload's offset. `staged` says that the bytes are pieces under
 `staging/`, not one object yet. `total` is the number of comments that are `counted`. A deleted post
 stays as a tombstone without text until its `ttl`; `ended` says that it was an upload that had not
-all its bytes.
+all its bytes. A post is in `due` (DUE#{part}) while an event is still to come for it: its image,
+its image work, or its purge. `published` says that it was shown once, so that a CDN may have it.
 
 Sizes (an item has 400 KB at most): ten comments of 2,000 characters of four bytes, a caption and an
 alt text are 110 KB at worst; metadata of an upload is bounded by the gateway's 10 KB of headers.
@@ -41,6 +45,13 @@ COMMENT = "COMMENT#"
 AFTER_COMMENTS = "COMMENT$"
 GONE = "GONE#"
 DELETED = "deleted"
+DUE_ATTRIBUTES = ("due", "due_at")
+DUE_PARTS = 4
+UNFINISHED = {PostStatus.AWAITING_UPLOAD, PostStatus.PROCESSING}
+# By then the event has come and been dealt with, three times if need be.
+UNFINISHED_LOOK_MS = 3600 * 1000
+DELETED_LOOK_MS = 5 * 60 * 1000
+HEALING_KEY = Key("HEALING", "HEALING")
 
 # TTL takes its time ("within a few days"); what must end in time is compared with `expires_ms`.
 _GRACE_SECONDS = 3600
@@ -76,7 +87,9 @@ def key_of(item: Item) -> Key:
     return Key(str(item[PK]), str(item[SK]))
 
 
-def post_item(post: Post, upload: Upload | None, *, shards: int, request_id: str) -> Item:
+def post_item(
+    post: Post, upload: Upload | None, *, shards: int, request_id: str, now_ms: int
+) -> Item:
     """A new post."""
     item: Item = {
         "id": post.id,
@@ -86,8 +99,11 @@ def post_item(post: Post, upload: Upload | None, *, shards: int, request_id: str
         "version": 0,
         "rank": rank(0, post.id),
         "request_id": request_id,
+        "since_ms": now_ms,
         **post_attributes(post, shards),
     }
+    if post.status in UNFINISHED:
+        item |= due_attributes(post.id, now_ms + UNFINISHED_LOOK_MS)
     if upload is None:
         item["staged"] = True
     else:
@@ -101,7 +117,23 @@ def post_attributes(post: Post, shards: int) -> Item:
     if post.status is PostStatus.READY:
         found["feed"] = feed_key(shard_of(post.id, shards))
         found["creator_feed"] = creator_key(post.creator)
+        found["published"] = True
     return found
+
+
+def due_attributes(post_id: str, at_ms: int) -> Item:
+    """What has a post looked at at that time, if no event has brought it to rest before."""
+    return {"due": due_key(crc32(post_id.encode()) % DUE_PARTS), "due_at": due_at(at_ms)}
+
+
+def due_key(part: int) -> str:
+    """One part of what is due: a partition takes 1,000 writes a second."""
+    return f"DUE#{part}"
+
+
+def due_at(at_ms: int) -> str:
+    """Such texts sort as the times do."""
+    return f"{at_ms:015d}"
 
 
 def _upload_attributes(upload: Upload) -> Item:
@@ -147,6 +179,7 @@ def comment_item(comment: Comment, request_id: str) -> Item:
         {
             "creator": comment.creator,
             "doc": encode_comment(comment).decode(),
+            "counted": False,
             "request_id": request_id,
         },
     )

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from botocore.exceptions import BotoCoreError, ClientError
 
 from image_poster.adapters.dynamodb.boto import decoded_item
-from image_poster.adapters.dynamodb.database import PK, SK, Item, Key, Table
+from image_poster.adapters.dynamodb.database import PK, SK, Item
 from image_poster.adapters.dynamodb.schema import COMMENT, DELETED, POST
 from image_poster.domain.errors import BusyError
 from image_poster.domain.posts import PostStatus
@@ -78,21 +78,19 @@ def _hints(change: dict[str, Any]) -> Iterator[_Hint]:
 
 
 def _needs_a_look(old: Item, new: Item) -> bool:
-    """Whether a comment's record changes anything: not its removal, nor our own claim."""
+    """Whether a comment's record changes anything: not its removal, nor our own claim. Most of
+    these do not even come: the event-source mapping filters them (`infra/template.yaml`)."""
     return bool(new) and {**old, "counted": True} != new
 
 
 def _event_between(old: Item, new: Item) -> PostEvent | None:
     if not new:  # expired by its `ttl`; a tombstone was purged long ago
         return None if old.get("status") == DELETED else PostEvent.DELETED
-    return None if new["status"] == old.get("status") else event_of(new)
-
-
-def event_of(post: Item) -> PostEvent | None:
-    """What a post as it is asks for."""
-    if post["status"] == DELETED:
+    if new["status"] == old.get("status"):
+        return None
+    if new["status"] == DELETED:
         return PostEvent.DELETED
-    received = post["status"] == PostStatus.PROCESSING and "staged" in post
+    received = new["status"] == PostStatus.PROCESSING and "staged" in new
     return PostEvent.RECEIVED if received else None
 
 
@@ -178,21 +176,3 @@ def _check_whole(found: list[dict[str, Any]], first: int, last: int, size: int) 
 
 def _number(record: dict[str, Any]) -> int:
     return int(record["dynamodb"]["SequenceNumber"])
-
-
-_ITEMS_AT_A_TIME = 1000
-
-
-async def unapplied_changes(
-    table: Table, after: Key | None
-) -> tuple[list[PostChanges], Key | None]:
-    """What posts have become, read from a part of the table itself, for when the stream has
-    forgotten
-    the records that told of it; and where to go on (None: the end). Applying what was applied
-    before is harmless."""
-    posts, following = await table.scan(POST, _ITEMS_AT_A_TIME, after)
-    found = [(str(post["id"]), event_of(post)) for post in posts]
-    changes = [
-        PostChanges(post_id, frozenset(), frozenset({event})) for post_id, event in found if event
-    ]
-    return changes, following

@@ -1,9 +1,10 @@
 """Images in S3, from one object or from the pieces of an upload."""
 
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from image_poster.adapters.s3 import schema
@@ -12,6 +13,8 @@ from image_poster.domain.images import RENDITIONS, SNIFF_BYTES, sniff
 from image_poster.ports.images import RemoteFile, StagedImage, Workspace
 
 _AT_ONCE = 8
+# An original is made only after its post was seen; twice the longest that an upload may take.
+_TOO_YOUNG = timedelta(days=2)
 
 
 def pieces(client: schema.S3Client, bucket: str, post_id: str) -> Iterator[bytes]:
@@ -58,7 +61,7 @@ class _S3Staged:
 
 
 class S3ImageStore:
-    """`PictureStore` in S3; images are shown by a CDN, whose address `cdn` is."""
+    """`ImageStore` in S3; images are shown by a CDN, whose address `cdn` is."""
 
     def __init__(
         self,
@@ -67,11 +70,13 @@ class S3ImageStore:
         *,
         cdn: str = "",
         max_staged: int = 4_000_000,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._client = client
         self._buckets = buckets
         self._cdn = cdn
         self._max_staged = max_staged
+        self._now = now
 
     def stage(self, post_id: str) -> StagedImage:
         return _S3Staged(self, post_id, self._max_staged)
@@ -87,10 +92,7 @@ class S3ImageStore:
     async def workspace(self, post_id: str) -> AsyncIterator[Workspace]:
         with tempfile.TemporaryDirectory(prefix="image-poster-") as folder:
             work = Workspace(Path(folder, "original"), Path(folder))
-            try:
-                self._fetch_original(post_id, work.original)
-            except ImageNotFoundError:
-                self._put_together(post_id, work.original)
+            self._obtain_original(post_id, work.original)
             yield work
 
     async def publish(self, post_id: str, work: Workspace) -> None:
@@ -112,6 +114,33 @@ class S3ImageStore:
             return False
         return True
 
+    async def has_arrived(self, post_id: str) -> bool:
+        place = {"Bucket": self._buckets.uploads, "Key": schema.incoming_key(post_id)}
+        try:
+            with schema.translated():
+                self._client.head_object(**place)
+        except ImageNotFoundError:
+            return False
+        return True
+
+    async def kept(self, after: str) -> list[str]:
+        with schema.translated():
+            answer = self._client.list_objects_v2(
+                Bucket=self._buckets.uploads,
+                Prefix=schema.ORIGINALS,
+                StartAfter=schema.original_key(after),
+            )
+        return [schema.post_id_of(entry["Key"]) for entry in answer.get("Contents", [])]
+
+    async def set_aside(self, post_id: str) -> bool:
+        with schema.translated():
+            age = self._now() - self._client.head_object(**self._original(post_id))["LastModified"]
+        if age < _TOO_YOUNG:
+            return False
+        self._copy(schema.original_key(post_id), schema.quarantine_key(post_id))
+        schema.delete_keys(self._client, self._buckets.uploads, [schema.original_key(post_id)])
+        return True
+
     async def open_original(self, post_id: str) -> RemoteFile:
         if not await self.has_original(post_id):
             raise ImageNotFoundError
@@ -129,16 +158,42 @@ class S3ImageStore:
     async def remove(self, post_id: str) -> None:
         uploads = self._buckets.uploads
         staged = schema.list_keys(self._client, uploads, schema.pieces_prefix(post_id))
-        schema.delete_keys(
-            self._client,
-            uploads,
-            [schema.original_key(post_id), schema.complete_key(post_id), *staged],
+        ours = (
+            schema.incoming_key,
+            schema.original_key,
+            schema.quarantine_key,
+            schema.complete_key,
         )
+        schema.delete_keys(self._client, uploads, [*(key(post_id) for key in ours), *staged])
         shown = [schema.rendition_key(post_id, name) for name in RENDITIONS]
         schema.delete_keys(self._client, self._buckets.images, shown)
 
     def _original(self, post_id: str) -> dict[str, str]:
         return {"Bucket": self._buckets.uploads, "Key": schema.original_key(post_id)}
+
+    def _obtain_original(self, post_id: str, target: Path) -> None:
+        """The original, from where it is; made of what came, if there is none yet. Raises
+        `ImageNotFoundError`."""
+        for take in (self._fetch_original, self._take_incoming, self._put_together):
+            with suppress(ImageNotFoundError):
+                take(post_id, target)
+                return
+        raise ImageNotFoundError
+
+    def _take_incoming(self, post_id: str, target: Path) -> None:
+        """Make what was put at the signed URL the original, unless somebody made one meanwhile."""
+        with suppress(schema.PieceExistsError):
+            self._copy(schema.incoming_key(post_id), schema.original_key(post_id), IfNoneMatch="*")
+        self._fetch_original(post_id, target)
+
+    def _copy(self, source: str, target: str, **condition: str) -> None:
+        """Within S3, up to 5 GB at once (CopyObject). With `IfNoneMatch`: "only if the object key
+        name at the destination does not already exist"."""
+        bucket = self._buckets.uploads
+        with schema.translated():
+            self._client.copy_object(
+                Bucket=bucket, Key=target, CopySource={"Bucket": bucket, "Key": source}, **condition
+            )
 
     def _fetch_original(self, post_id: str, target: Path) -> None:
         with schema.translated():
@@ -163,7 +218,7 @@ class S3ImageStore:
         )
 
     def _keep_original(self, post_id: str, source: Path) -> None:
-        """By a multipart upload, whose event starts no work (see `objects.py`)."""
+        """By a multipart upload: it need not be in memory as a whole."""
         place = self._original(post_id)
         with schema.translated(), source.open("rb") as file:
             media_type = sniff(file.read(SNIFF_BYTES)) or "application/octet-stream"
@@ -179,7 +234,7 @@ class S3ImageStore:
 
 
 class S3JobStarter:
-    """`ImageWork` in S3."""
+    """`JobStarter` in S3."""
 
     def __init__(self, client: schema.S3Client, buckets: schema.Buckets) -> None:
         self._client = client

@@ -1,14 +1,17 @@
 """What is stored where in S3, and its errors as ours.
 
     bucket    key                            holds
-    uploads   originals/{post}               the untouched image
+    uploads   incoming/{post}                an image as it was put at a signed URL
+    uploads   originals/{post}               the untouched image: the one that was taken
     uploads   staging/{post}/{offset}        a piece of it, from that byte on (12 digits)
     uploads   complete/{post}                nothing: all pieces are there
     images    images/{post}/{rendition}.jpg  what is shown
 
-An object made under `originals/` by one PUT, or under `complete/`, starts the image work; an
-original that is put together from pieces is made by a multipart upload, which does not (its event
-is `ObjectCreated:CompleteMultipartUpload`). Pieces and marks go by a lifecycle rule.
+    uploads   quarantine/{post}              an original whose post is not known
+
+An object made under `incoming/` or `complete/` starts the image work. Whoever has a signed URL may
+put there again; only the first that is taken becomes the original, which nothing replaces. What is
+incoming, pieces, marks and what is in quarantine go by lifecycle rules.
 """
 
 from collections.abc import Iterator
@@ -21,7 +24,8 @@ from botocore.exceptions import BotoCoreError, ClientError
 from image_poster.domain.errors import BusyError, ImageNotFoundError
 
 S3Client = Any  # botocore makes clients at run time
-ORIGINALS, STAGING, COMPLETE = "originals/", "staging/", "complete/"
+INCOMING, ORIGINALS, QUARANTINE = "incoming/", "originals/", "quarantine/"
+STAGING, COMPLETE = "staging/", "complete/"
 _TRANSIENT = {"SlowDown", "InternalError", "ServiceUnavailable", "RequestTimeout", "503", "500"}
 _MISSING = {"NoSuchKey", "404", "NotFound"}
 
@@ -58,6 +62,16 @@ def translated() -> Iterator[None]:
 def original_key(post_id: str) -> str:
     """Of the untouched image."""
     return f"{ORIGINALS}{post_id}"
+
+
+def incoming_key(post_id: str) -> str:
+    """Where a signed URL puts an image."""
+    return f"{INCOMING}{post_id}"
+
+
+def quarantine_key(post_id: str) -> str:
+    """Where an original is that is nobody's."""
+    return f"{QUARANTINE}{post_id}"
 
 
 def complete_key(post_id: str) -> str:

@@ -133,7 +133,7 @@ class S3PutUrlSigner:
         headers = {"content-type": terms.content_type}
         params: dict[str, Any] = {
             "Bucket": self._bucket,
-            "Key": schema.original_key(post_id),
+            "Key": schema.incoming_key(post_id),
             "ContentType": terms.content_type,
             "ContentLength": terms.size,
         }

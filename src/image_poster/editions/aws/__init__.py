@@ -5,6 +5,7 @@ container     which class stands for which port
 api           the Lambda that answers requests that come from API Gateway
 images        the Lambda that does the image work when S3 tells of an object
 stream        the Lambda that applies changes that the table's stream tells of; `changes`, a batch
+healing       the Lambda that does, by the clock, what lost events left undone
 operate       what operators do on a stack
 telemetry     log lines that are metrics as well
 cold_start    what makes a cold start shorter

@@ -94,9 +94,10 @@ def log_request(measured: Measured) -> None:
     )
 
 
-configure("json")
+_settings = read_settings()
+configure("json", stack=_settings.stack)
 _mangum = Mangum(
-    cast("Any", compose(read_settings())),  # Litestar types its scopes more narrowly
+    cast("Any", compose(_settings)),  # Litestar types its scopes more narrowly
     lifespan="off",
     text_mime_types=["text/", "application/json", "application/problem+json"],
 )

@@ -1,29 +1,48 @@
-"""Applying a batch of the stream's records, post by post."""
+"""Applying a batch of the stream's records, post by post: first all counts, then what else follows.
 
+A fault of S3 or of CloudFront is told and left to the healing Lambda; only a count that could not
+be kept has its records delivered again.
+"""
+
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import structlog
 
 from image_poster.adapters.dynamodb.stream import ChangesOfPost, changes_by_post
 from image_poster.editions.logs import emf
-from image_poster.services.maintenance import ChangeApplier
+from image_poster.services.maintenance import ChangeApplier, PostChanges
 
 _log = structlog.get_logger()
 
 
 async def apply_batch(applier: ChangeApplier, records: list[dict[str, Any]]) -> list[str]:
     """Apply a batch; the sequence numbers from which on it is to be delivered again."""
-    return [group.first for group in changes_by_post(records) if not await _applied(applier, group)]
+    groups = changes_by_post(records)
+    failed = [group.first for group in groups if not await _done(applier.count, group, "counted")]
+    for group in groups:
+        if group.changes.events:
+            await _done(applier.follow, group, "followed")
+    return failed
 
 
-async def _applied(applier: ChangeApplier, group: ChangesOfPost) -> bool:
+async def _done(
+    work: Callable[[PostChanges], Awaitable[None]], group: ChangesOfPost, what: str
+) -> bool:
     try:
-        await applier.apply(group.changes)
-    except Exception:  # noqa: BLE001 - whatever it was: it comes again, and then to the queue
-        _log.exception("changes not applied", post=group.changes.post_id, **_cause(group))
+        await work(group.changes)
+    except Exception:  # noqa: BLE001 - whatever it was: it comes again
+        _log.exception(
+            f"changes not {what}",
+            service="stream",
+            post=group.changes.post_id,
+            Failures=1,
+            _aws=emf(Failures="Count"),
+            **_cause(group),
+        )
         return False
     _log.info(
-        "changes applied",
+        f"changes {what}",
         service="stream",
         post=group.changes.post_id,
         events=sorted(group.changes.events),

@@ -13,6 +13,7 @@ from image_poster.adapters.cloudfront import CloudFrontImageCache
 from image_poster.adapters.dynamodb.boto import BotoTable
 from image_poster.adapters.dynamodb.comments import DynamoCommentCounter, DynamoCommentStore
 from image_poster.adapters.dynamodb.feed import DynamoFeedReader, DynamoFeedRebuilder
+from image_poster.adapters.dynamodb.healing import DynamoDuePosts, DynamoWalkKeeper
 from image_poster.adapters.dynamodb.jobs import DynamoFailureCounter
 from image_poster.adapters.dynamodb.posts import DynamoPostStore, DynamoTombstoneStore
 from image_poster.adapters.dynamodb.uploads import DynamoUploadOffsets, DynamoUploadRecordStore
@@ -22,8 +23,9 @@ from image_poster.adapters.s3.uploads import S3PutUrlSigner, S3UploadStore
 from image_poster.editions.aws.settings import PIECE_BYTES, Settings
 from image_poster.ports.images import ImageRenderer
 from image_poster.services.container import Stores
+from image_poster.services.healing import Healer, Healing, HealingWalk
 from image_poster.services.images import ImagePublisher, JobReplayer, StoredImagePublisher
-from image_poster.services.maintenance import ChangeApplier, PostPurger, Rebuilder
+from image_poster.services.maintenance import ChangeApplier, PostPurger, ShownImages
 
 _TRIES = 4
 _CONNECT_SECONDS, _READ_SECONDS = 2, 10
@@ -137,9 +139,37 @@ def change_applier(settings: Settings) -> ChangeApplier:
     return ChangeApplier(
         DynamoCommentCounter(rows, SystemClock(), kept=settings.latest_kept),
         S3JobStarter(_WhenNeeded("s3"), buckets(settings)),
-        PostPurger(DynamoTombstoneStore(rows), images(settings)),
-        CloudFrontImageCache(_WhenNeeded("cloudfront"), settings.distribution),
+        purger(settings),
+        DynamoDuePosts(rows, SystemClock()),
     )
+
+
+def purger(settings: Settings) -> PostPurger:
+    """Removes deleted posts, on the CDN too."""
+    tombstones = DynamoTombstoneStore(table(settings))
+    cache = CloudFrontImageCache(_WhenNeeded("cloudfront"), settings.distribution)
+    return PostPurger(tombstones, images(settings), ShownImages(tombstones, cache))
+
+
+def healing(settings: Settings, *, ahead_ms: int = 0) -> Healing:
+    """What the healing Lambda does; and operators, `ahead_ms` before it is due."""
+    rows, clock, uploads = table(settings), SystemClock(), settings.uploads_bucket
+    pieces = S3UploadStore(
+        _WhenNeeded("s3"), uploads, DynamoUploadOffsets(rows), piece_bytes=PIECE_BYTES
+    )
+    healer = Healer(
+        due=DynamoDuePosts(rows, clock, ahead_ms=ahead_ms),
+        posts=posts(settings),
+        images=images(settings),
+        records=DynamoUploadRecordStore(rows),
+        uploads=pieces,
+        failures=DynamoFailureCounter(rows),
+        starter=S3JobStarter(_WhenNeeded("s3"), buckets(settings)),
+        purger=purger(settings),
+        clock=clock,
+    )
+    walk = HealingWalk(feed_rebuilder(settings), posts(settings), images(settings))
+    return Healing(healer, walk, DynamoWalkKeeper(rows), clock)
 
 
 def job_replayer(settings: Settings) -> JobReplayer:
@@ -151,8 +181,8 @@ def job_replayer(settings: Settings) -> JobReplayer:
     )
 
 
-def rebuilder(settings: Settings) -> Rebuilder:
-    """What operators may do with counts and feed entries."""
+def feed_rebuilder(settings: Settings) -> DynamoFeedRebuilder:
+    """Derives counts and feed entries anew."""
     rows = table(settings)
     counter = DynamoCommentCounter(rows, SystemClock(), kept=settings.latest_kept)
-    return Rebuilder(DynamoFeedRebuilder(rows, counter, shards=settings.feed_shards))
+    return DynamoFeedRebuilder(rows, counter, shards=settings.feed_shards)

@@ -19,8 +19,8 @@ from image_poster.editions.aws import container
 from image_poster.editions.aws.settings import read_settings
 from image_poster.editions.logs import configure, emf
 
-configure("json")
 _settings = read_settings()
+configure("json", stack=_settings.stack)
 _log = structlog.get_logger()
 _renderer = VipsImageRenderer(
     RenderSettings(max_pixels=_settings.image_pixels), timeout_seconds=_settings.image_seconds

@@ -10,7 +10,6 @@ from typing import NamedTuple, TypeVar
 from botocore.exceptions import BotoCoreError, ClientError
 
 from image_poster.adapters.dynamodb import stream
-from image_poster.adapters.dynamodb.database import Key
 from image_poster.adapters.s3.schema import post_id_of
 from image_poster.adapters.sqs import DeadLetter, GivenUpBatch, GivenUpImage, SqsDeadLetters
 from image_poster.domain.errors import ImagePosterError
@@ -18,9 +17,11 @@ from image_poster.editions import StartError
 from image_poster.editions.aws import container
 from image_poster.editions.aws.changes import apply_batch
 from image_poster.editions.aws.settings import Settings
-from image_poster.services.maintenance import Rebuilt
+from image_poster.services.healing import Healed
 
 Result = TypeVar("Result")
+# Nothing is due later than that.
+_AHEAD_MS = 7 * 24 * 3600 * 1000
 _FOREIGN = "this letter is none of Lambda's: look at it in SQS; it stays"
 
 
@@ -29,6 +30,13 @@ class Parked(NamedTuple):
 
     what: str
     error: str
+
+
+class RebuiltStack(NamedTuple):
+    """How many posts were checked, and what was done."""
+
+    checked: int
+    healed: list[Healed]
 
 
 class Replayed(NamedTuple):
@@ -109,10 +117,10 @@ def replay(stack: Stack) -> list[Replayed]:
     return _run(_replay_all(stack))
 
 
-def rebuild(stack: Stack) -> Rebuilt:
-    """Derive counts, latest comments and feed entries anew; begin image work, and remove what is
-    left of deleted posts, where the stream's Lambda should have and did not. With that, batches in
-    the dead-letter place have nothing to tell any more."""
+def rebuild(stack: Stack) -> RebuiltStack:
+    """What the healing Lambda does, for everything and at once: derive counts, latest comments and
+    feed entries anew, begin image work, and remove what is left of deleted posts. With that,
+    batches in the dead-letter place have nothing to tell any more."""
     return _run(_rebuild(stack))
 
 
@@ -173,28 +181,19 @@ async def _replay_batch(stack: Stack, letter: DeadLetter[GivenUpBatch]) -> Repla
     return Replayed(name, "it failed again: see the lines above" if failed else None)
 
 
-async def _rebuild(stack: Stack) -> Rebuilt:
+async def _rebuild(stack: Stack) -> RebuiltStack:
     with stack.batches.held() as waiting:
         covered = {letter.name for letter in waiting if letter.content is not None}
-    await _reconcile(stack.settings)
-    rebuilt = await container.rebuilder(stack.settings).rebuild()
+    checked, healed = 0, list[Healed]()
+    async for found in container.healing(stack.settings, ahead_ms=_AHEAD_MS).run_whole():
+        checked += found.checked
+        healed += found.healed
     # Held anew: that may have taken longer than a letter can be held.
     with stack.batches.held() as waiting:
         for letter in waiting:
             if letter.name in covered:
                 stack.batches.remove(letter)
-    return rebuilt
-
-
-async def _reconcile(settings: Settings) -> None:
-    applier, rows = container.change_applier(settings), container.table(settings)
-    after: Key | None = None
-    while True:
-        changes, after = await stream.unapplied_changes(rows, after)
-        for change in changes:
-            await applier.apply(change)
-        if after is None:
-            return
+    return RebuiltStack(checked, healed)
 
 
 def _named(letter: GivenUpBatch) -> str:

@@ -20,6 +20,7 @@ class Settings:
     """Each is an environment variable `IMAGE_POSTER_…` of the same name. A Lambda has those that it
     needs; the rest stays empty."""
 
+    stack: str = ""
     table: str = ""
     uploads_bucket: str = ""
     images_bucket: str = ""

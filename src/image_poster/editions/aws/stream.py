@@ -16,8 +16,9 @@ from image_poster.editions.aws.changes import apply_batch
 from image_poster.editions.aws.settings import read_settings
 from image_poster.editions.logs import configure
 
-configure("json")
-_applier = container.change_applier(read_settings())
+_settings = read_settings()
+configure("json", stack=_settings.stack)
+_applier = container.change_applier(_settings)
 _loop = asyncio.new_event_loop()
 cold_start.over()
 
