@@ -25,7 +25,11 @@ GIF_SCREEN = b"\x01\x00\x01\x00\x80\x00\x00\x2c"
         (b"\x00\x00\x00\x1cftypmif1\x00\x00\x00\x00mif1miafheic", ImageFormat.HEIC),
         (b"\x00\x00\x00\x1cftypmif1\x00\x00\x00\x00mif1miafavif", ImageFormat.AVIF),
         (b"\x00\x00\x00\x1cftypavif\x00\x00\x00\x00mif1miafavif", ImageFormat.AVIF),
-        (b"\x00\x00\x00\x14ftypmif1\x00\x00\x00\x00mif1heic", None),  # heic lies behind the box
+        (
+            b"\x00\x00\x00\x14ftypmif1\x00\x00\x00\x00mif1avif",
+            ImageFormat.HEIC,
+        ),  # till its boxes tell
+        (b"\x00\x00\x00\x14ftypisom\x00\x00\x00\x00isomheic", None),  # heic lies behind the box
         (b"\x00\x00\x00\x18ftypheiX\x00\x00heicmif1isom", None),  # there it is the minor version
         (b"\x00\x00\x00\x18ftypisom\x00\x00\x00\x00mp42", None),
         (b"RIFF\x00\x00\x00\x00AVI ", None),

@@ -55,6 +55,8 @@ _ALIASES = {
 }
 _HEIC_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx"}
 _AVIF_BRANDS = {b"avif", b"avis"}
+# Of HEIF as such, whatever the coding: the decoder looks for that in the boxes.
+_GENERAL_BRANDS = {b"mif1", b"mif2", b"msf1"}
 # `ftyp` with one brand has 16 bytes; the longest seen have a dozen brands.
 _MIN_FTYP_BYTES, _MAX_FTYP_BYTES = 16, 256
 _FIRST_JPEG_MARKER = b"\xc0"
@@ -101,7 +103,8 @@ def _is_bmp(head: bytes) -> bool:
 
 def _sniff_isobmff(head: bytes) -> ImageFormat | None:
     """HEIC or AVIF: the file begins with the box `ftyp`, of a plausible size, whose brands tell.
-    The compatible brands decide when the major one is the general `mif1`."""
+    The compatible brands decide when the major one is the general `mif1`; where there is no
+    other, it is called HEIC until its boxes tell."""
     size = int.from_bytes(head[:4])
     if head[4:8] != b"ftyp" or not _MIN_FTYP_BYTES <= size <= _MAX_FTYP_BYTES or size % 4:
         return None
@@ -110,7 +113,7 @@ def _sniff_isobmff(head: bytes) -> ImageFormat | None:
     brands = {box[at : at + 4] for at in (0, *range(8, len(box), 4))}
     if brands & _AVIF_BRANDS:
         return ImageFormat.AVIF
-    return ImageFormat.HEIC if brands & _HEIC_BRANDS else None
+    return ImageFormat.HEIC if brands & (_HEIC_BRANDS | _GENERAL_BRANDS) else None
 
 
 _SIGNATURES = {

@@ -3,6 +3,7 @@ own that is confined to it (docs/decisions/0020).
 
 In the server:
 renderer      `ImageRenderer`: asks for a child an image, and watches it
+memory        one budget for all of them
 protocol      what server, template and child say to each other, and what the server believes
 selftest      whether each format is read here, and what confines its decoder
 
@@ -12,5 +13,8 @@ child         the child's life: confine, ask for memory, work, answer
 confinement   resource limits, no_new_privs, Landlock
 seccomp       the filter of system calls
 pipeline      decode once, make both renditions
-decoders      open an image of each format, its size checked before its pixels are decoded
+decoders      open an image of each format; heif, bmp: those that libvips does not open
+cost          what an image will take, told from its header
+header_facts  what headers say beyond that; isobmff, isobmff_boxes, sequences: those of HEIF
+colour        colours by code points, and HDR
 """

@@ -84,8 +84,10 @@ def decode(descriptor: int, admission: Admission) -> Decoded:
     found = sniff(os.pread(descriptor, SNIFF_BYTES, 0))
     if found is None:
         raise ImageRejectedError("image_unreadable", "This is no image in a format that we read.")
-    _allow_only(found)
     facts = _facts(descriptor, found)
+    if facts.coding is not None:  # what is in the boxes decides, whatever the brand
+        found = _CODED[facts.coding.codec]
+    _allow_only(found)
     try:
         if found in _LOADERS:
             return _decode_with_vips(descriptor, admission, _LOADERS[found], facts)
@@ -133,7 +135,7 @@ def rejected(error: Exception) -> Exception:
 def _decode_with_vips(
     descriptor: int, admission: Admission, loader: Loader, facts: HeaderFacts
 ) -> Decoded:
-    completed = _completed(descriptor) if facts.lacks_end else None
+    completed = _completed(descriptor) if facts.lacks_end else facts.stand_in
     fail_on = _fail_on(facts)
     header = loader.load(_source(descriptor, completed), access="sequential", fail_on=fail_on)
     admission.check(header.width, header.height)
@@ -229,12 +231,14 @@ def _decode_avif(
     header: pyvips.Image, descriptor: int, admission: Admission, facts: HeaderFacts
 ) -> Decoded:
     if is_for_libavif(header.width, header.height, facts):
-        pixels, orientation = open_by_libavif(descriptor, facts, admission)
-        return _turned(to_working_size(pixels, facts.colour), orientation)
+        opened = open_by_libavif(descriptor, facts, admission)
+        if opened is not None:
+            return _turned(to_working_size(opened[0], facts.colour), opened[1])
     shape = avif_shape(header.width, header.height, header.bands, facts)
     admission.admit(ImageFormat.AVIF, shape)
     # `thumbnail_source` would not know the brand of an animation, and here saves nothing.
-    return _turned(to_working_size(header, facts.colour), facts.exif_orientation)
+    turned = _turned(to_working_size(header, facts.colour), facts.exif_orientation)
+    return turned._replace(held=facts.stand_in)
 
 
 def _turned(decoded: Decoded, orientation: int) -> Decoded:
@@ -315,6 +319,8 @@ _DECODERS: dict[ImageFormat, Callable[[int, Admission, HeaderFacts], Decoded]] =
     ImageFormat.BMP: _decode_bmp,
     ImageFormat.HEIC: _decode_heic,
 }
+
+_CODED = {"hvc1": ImageFormat.HEIC, "av01": ImageFormat.AVIF}
 
 _READERS: dict[ImageFormat, Callable[[Content], HeaderFacts]] = {
     ImageFormat.JPEG: read_jpeg,

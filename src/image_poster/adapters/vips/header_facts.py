@@ -4,6 +4,7 @@ Every number is a stranger's. Where a header makes no sense the readers say noth
 leave the judgement to the decoder: an image that decodes is never refused for its header.
 """
 
+import io
 import mmap
 import os
 import struct
@@ -28,8 +29,11 @@ def mapped(descriptor: int) -> mmap.mmap:
     return mmap.mmap(descriptor, size_of(descriptor), access=mmap.ACCESS_READ)
 
 
-def file_of(descriptor: int) -> BinaryIO:
-    """The same file from its beginning, for decoders that read Python's files; it stays open."""
+def file_of(descriptor: int, stand_in: bytes | None = None) -> BinaryIO:
+    """The same file from its beginning, for decoders that read Python's files; it stays open. Or
+    what stands in for it."""
+    if stand_in is not None:
+        return io.BytesIO(stand_in)
     os.lseek(descriptor, 0, os.SEEK_SET)
     return open(descriptor, "rb", closefd=False)
 
@@ -50,6 +54,7 @@ class Frame(NamedTuple):
 class Coding(NamedTuple):
     """How a HEIC or AVIF is coded.
 
+    codec         the type of the items that are coded: hvc1 or av01
     planes_bytes  bytes of a pixel in the planes that are coded, alpha included
     sample_bytes  1 for 8 bits, else 2
     alpha         whether there is any
@@ -58,6 +63,7 @@ class Coding(NamedTuple):
     is_plain      one coded item or a grid of them, and not a part cut out of it
     """
 
+    codec: str
     planes_bytes: float
     sample_bytes: int
     alpha: bool
@@ -72,7 +78,7 @@ class HeaderFacts(NamedTuple):
     `scans` tells how many there are. An `interlaced` PNG is kept whole, too. `steps` is
     how many pixels a BMP costs that is coded in run lengths. `exif_orientation` is
     that of a HEIC or AVIF which no transform of its own turns; `colour` is what it or a PNG says of
-    its colours in code points."""
+    its colours in code points. A `stand_in` is decoded in place of the file."""
 
     frame: Frame | None = None
     lacks_end: bool = False
@@ -83,6 +89,7 @@ class HeaderFacts(NamedTuple):
     exif_orientation: int = 1
     colour: Colour | None = None
     coding: Coding | None = None
+    stand_in: bytes | None = None
 
 
 def unsupported(kind: str) -> ImageRejectedError:

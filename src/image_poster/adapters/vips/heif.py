@@ -14,7 +14,7 @@ from image_poster.domain.images import ImageFormat
 
 ICC = "icc-profile-data"
 # What is not told is assumed: 12 bits, no subsampling, alpha.
-_WORST = Coding(planes_bytes=8, sample_bytes=2, alpha=True)
+_WORST = Coding("", planes_bytes=8, sample_bytes=2, alpha=True)
 # Deep images up to this size are left to libvips, which keeps all their bits.
 _MAX_DEEP_PIXELS = 16_000_000
 _MAX_LIBAVIF_SIDE = 32_768  # AVIF_DEFAULT_IMAGE_DIMENSION_LIMIT
@@ -48,7 +48,7 @@ _HEIF_MODES = {
 def open_heic(descriptor: int, facts: HeaderFacts, admission: Admission) -> pyvips.Image:
     """With all its bits: what pillow-heif makes 8 of loses grey ones. It turns the image upright by
     the file's own transforms. Raises `ImageRejectedError`."""
-    with file_of(descriptor) as file:
+    with file_of(descriptor, facts.stand_in) as file:
         heif = pillow_heif.open_heif(file, convert_hdr_to_8bit=False)
         width, height = heif.size
         samples = _HEIF_MODES[heif.mode]
@@ -58,7 +58,7 @@ def open_heic(descriptor: int, facts: HeaderFacts, admission: Admission) -> pyvi
             Shape(
                 *(width, height, 0),
                 pixel_bytes=samples.pixel_bytes + 2 * coding.planes_bytes,
-                held_bytes=size_of(descriptor),
+                held_bytes=2 * size_of(descriptor),
                 visited=coding.coded_pixels,
                 is_linear=not is_srgb(facts.colour),
             ),
@@ -78,6 +78,7 @@ def avif_shape(width: int, height: int, bands: int, facts: HeaderFacts) -> Shape
     return Shape(
         *(width, height, bands * coding.sample_bytes),
         pixel_bytes=13 + 2 * coding.planes_bytes,
+        held_bytes=len(facts.stand_in or b""),
         visited=coding.coded_pixels,
         is_linear=not is_srgb(facts.colour),
     )
@@ -94,13 +95,16 @@ def is_for_libavif(width: int, height: int, facts: HeaderFacts) -> bool:
 
 def open_by_libavif(
     descriptor: int, facts: HeaderFacts, admission: Admission
-) -> tuple[pyvips.Image, int]:
+) -> tuple[pyvips.Image, int] | None:
     """By libavif, as it comes with Pillow: the pixels as they lie, and the orientation that turns
-    them. Raises `ImageRejectedError`."""
+    them; None where it makes less of the header than libheif. Raises `ImageRejectedError`."""
     coding = facts.coding or _WORST
-    with file_of(descriptor) as file:
-        # Not as an image of Pillow's, which would be one more copy.
-        decoder = _avif.AvifDecoder(file.read(), "auto", 1)
+    try:
+        with file_of(descriptor, facts.stand_in) as file:
+            # Not as an image of Pillow's, which would be one more copy.
+            decoder = _avif.AvifDecoder(file.read(), "auto", 1)
+    except (SyntaxError, ValueError):
+        return None
     (width, height), _, mode, icc, _, turned_by_boxes, _ = decoder.get_info()
     bands = len(mode)
     admission.admit(
@@ -109,7 +113,7 @@ def open_by_libavif(
             *(width, height, 0),
             # The planes (of tiles: twice), the pixels, and their copy for Python.
             pixel_bytes=coding.planes_bytes * (2 if coding.tiles else 1) + 2 * bands,
-            held_bytes=size_of(descriptor),
+            held_bytes=2 * size_of(descriptor),
             visited=coding.coded_pixels,
             is_linear=not is_srgb(facts.colour),
         ),

@@ -2,7 +2,6 @@
 
 import struct
 from collections.abc import Iterator
-from typing import NamedTuple
 
 from image_poster.adapters.vips.colour import Colour
 from image_poster.adapters.vips.header_facts import (
@@ -13,8 +12,14 @@ from image_poster.adapters.vips.header_facts import (
     unpack,
     unsupported,
 )
+from image_poster.adapters.vips.isobmff_boxes import MAX_BOXES, Box, boxes
+from image_poster.adapters.vips.sequences import still_of
 
-_MAX_BOXES = 20_000
+_STILL_BRANDS = {
+    "hvc1": (b"heic", {b"heic", b"heix", b"heim", b"heis"}),
+    "av01": (b"avif", {b"avif", b"avis"}),
+}
+_MAX_FTYP_BYTES = 256
 _MAX_META_BYTES = 4_000_000
 _MAX_EXIF_BYTES = 1_000_000
 _MAX_DERIVED = 3  # an overlay of grids of tiles
@@ -26,37 +31,33 @@ _OTHER_CODECS = {
 }  # fmt: skip
 
 
-class _Box(NamedTuple):
-    """A box: its type, and where its content lies."""
-
-    kind: str
-    start: int
-    end: int
-
-
 def read_isobmff(content: Content) -> HeaderFacts:
-    """Of the primary item. Raises `BadHeaderError`, and `ImageRejectedError` for other codecs."""
-    meta = next((box for box in _boxes(content, 0, len(content)) if box.kind == "meta"), None)
-    if meta is None or meta.end - meta.start > _MAX_META_BYTES:
-        raise BadHeaderError("no meta box, or one of many megabytes")
-    return _Meta(content, content[meta.start : meta.end]).facts()
+    """Of the primary item, or of the first frame of a sequence without one. Raises
+    `BadHeaderError`, and `ImageRejectedError` for other codecs."""
+    meta = next((box for box in boxes(content, 0, len(content)) if box.kind == "meta"), None)
+    if meta is None:
+        still = still_of(content)
+        return read_isobmff(still)._replace(stand_in=still)
+    if meta.end - meta.start > _MAX_META_BYTES:
+        raise BadHeaderError("a meta box of many megabytes")
+    facts = _Meta(content, content[meta.start : meta.end]).facts()
+    return facts._replace(stand_in=_rebranded(content, facts))
 
 
-def _boxes(content: Content, start: int, end: int) -> Iterator[_Box]:
-    """The boxes one after the other (14496-12, 4.2)."""
-    at = start
-    for _ in range(_MAX_BOXES):
-        if at + 8 > end:
-            return
-        size, head = unpack(">I", content, at)[0], 8
-        kind = content[at + 4 : at + 8].decode("latin-1")
-        if size == 1:
-            size, head = unpack(">Q", content, at + 8)[0], 16
-        size = size or end - at
-        if size < head:
-            raise BadHeaderError("a box smaller than its own header")
-        yield _Box(kind, at + head, min(at + size, end))
-        at += size
+def _rebranded(content: Content, facts: HeaderFacts) -> bytes | None:
+    """The file with the brand of its coding and no other, if by its brands decoders would not know
+    it for a still (23008-12, 10): `mif1` says only that it is HEIF, `msf1` that it is a film."""
+    (size,) = unpack(">I", content)
+    if facts.coding is None or size > _MAX_FTYP_BYTES:
+        return None
+    brand, known = _STILL_BRANDS[facts.coding.codec]
+    brands = {content[at : at + 4] for at in (8, *range(16, size, 4))}
+    if content[8:12] in known or (content[8:12] == b"mif1" and brands & known):
+        return None
+    changed = bytearray(content[: len(content)])
+    for at in (8, *range(16, size, 4)):
+        changed[at : at + 4] = brand
+    return bytes(changed)
 
 
 class _Meta:
@@ -64,7 +65,7 @@ class _Meta:
 
     def __init__(self, file: Content, meta: bytes) -> None:
         self._file, self._meta = file, meta
-        self._top = {box.kind: box for box in _boxes(meta, 4, len(meta))}
+        self._top = {box.kind: box for box in boxes(meta, 4, len(meta))}
         self._kinds = dict(self._item_kinds())
         self._properties = self._item_properties()
         self._references = self._item_references()
@@ -92,11 +93,14 @@ class _Meta:
         parts = self._references.get((primary, "dimg"), [])
         first = primary if kind in _CODECS else next(iter(parts), primary)
         alpha = any(kind == "auxl" for _, kind in self._references)
+        if self._kinds.get(first) not in _CODECS:
+            return None
         for box in self._properties.get(first, []):
             told = _planes(self._meta, box)
             if told is not None:
                 depth_bytes, planes = told
                 return Coding(
+                    codec=self._kinds.get(first, ""),
                     planes_bytes=(planes + alpha) * depth_bytes,
                     sample_bytes=depth_bytes,
                     alpha=alpha,
@@ -123,7 +127,7 @@ class _Meta:
                 return width * height
         return 0
 
-    def _colour(self, properties: list[_Box]) -> Colour | None:
+    def _colour(self, properties: list[Box]) -> Colour | None:
         """By code points (nclx; 14496-12, 12.1.5)."""
         for box in properties:
             if self._meta[box.start : box.start + 4] == b"nclx" and box.kind == "colr":
@@ -144,21 +148,21 @@ class _Meta:
 
     def _item_kinds(self) -> Iterator[tuple[int, str]]:
         version, at, end = self._full("iinf")
-        for entry in _boxes(self._meta, at + (4 if version else 2), end):
+        for entry in boxes(self._meta, at + (4 if version else 2), end):
             long = unpack("B", self._meta, entry.start)[0] > 2  # noqa: PLR2004 - from version 3 on
             (item,) = unpack(">I" if long else ">H", self._meta, entry.start + 4)
             kind = entry.start + (10 if long else 8)
             yield item, self._meta[kind : kind + 4].decode("latin-1")
 
-    def _item_properties(self) -> dict[int, list[_Box]]:
+    def _item_properties(self) -> dict[int, list[Box]]:
         """The properties of each item (23008-12, 9.3)."""
         if "iprp" not in self._top:
             raise BadHeaderError("no iprp box")
         _, start, end = self._top["iprp"]
-        inside = list(_boxes(self._meta, start, end))
+        inside = list(boxes(self._meta, start, end))
         containers = (box for box in inside if box.kind == "ipco")
-        listed = [prop for box in containers for prop in _boxes(self._meta, box.start, box.end)]
-        found: dict[int, list[_Box]] = {}
+        listed = [prop for box in containers for prop in boxes(self._meta, box.start, box.end)]
+        found: dict[int, list[Box]] = {}
         for box in inside:
             if box.kind == "ipma":
                 for item, index in self._associations(box):
@@ -166,12 +170,12 @@ class _Meta:
                         found.setdefault(item, []).append(listed[index - 1])
         return found
 
-    def _associations(self, box: _Box) -> Iterator[tuple[int, int]]:
+    def _associations(self, box: Box) -> Iterator[tuple[int, int]]:
         """Pairs of an item and the number, from 1, of a property."""
         version, _, _, flags, count = unpack(">BBBBI", self._meta, box.start)
         at = box.start + 8
         index, mask = (">H", 0x7FFF) if flags & 1 else (">B", 0x7F)
-        for _ in range(min(count, _MAX_BOXES)):
+        for _ in range(min(count, MAX_BOXES)):
             item, number = unpack(">IB" if version else ">HB", self._meta, at)
             at += 5 if version else 3
             for _ in range(number):
@@ -194,7 +198,7 @@ class _Meta:
             return found
         version, at, end = self._full("iref")
         number = "I" if version else "H"
-        for box in _boxes(self._meta, at, end):
+        for box in boxes(self._meta, at, end):
             source, count = unpack(f">{number}H", self._meta, box.start)
             targets = unpack(
                 f">{count}{number}", self._meta, box.start + struct.calcsize(f">{number}H")
@@ -217,7 +221,7 @@ class _Meta:
         numbers = _Numbers(self._meta[at:end])
         sizes = numbers.take(2)
         count = numbers.take(4 if version == 2 else 2)  # noqa: PLR2004 - version 2 has wide ids
-        for _ in range(min(count, _MAX_BOXES)):
+        for _ in range(min(count, MAX_BOXES)):
             item = numbers.take(4 if version == 2 else 2)  # noqa: PLR2004
             method = numbers.take(2) & 15 if version else 0
             numbers.take(2)  # the file that it lies in: always this one
@@ -228,7 +232,7 @@ class _Meta:
                 yield item, method, offset, numbers.take(sizes >> 8 & 15)
 
 
-def _planes(meta: bytes, box: _Box) -> tuple[int, float] | None:
+def _planes(meta: bytes, box: Box) -> tuple[int, float] | None:
     """Bytes of a sample, and samples a pixel without alpha; None of a box that does not tell."""
     if box.kind == "av1C":  # AV1 in ISOBMFF, 2.3.3
         (flags,) = unpack("B", meta, box.start + 2)
