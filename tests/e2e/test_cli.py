@@ -4,14 +4,27 @@ import json
 import re
 import socket
 import sqlite3
+import ssl
 import threading
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 
+from image_poster.client.journal import Journal, UploadIdentity, sha256_of
+from image_poster.client.steps import UploadState
 from support import samples
+from support.api import LOCAL as LOCAL_EDITION
+from support.api import Api
 from support.servers import LOCAL, Server, local_server, start
 from support.shell import Shell
 
@@ -76,7 +89,10 @@ def test_what_is_refused_exits_1_with_a_sentence(shell: Shell, photo: Path, tmp_
     text = tmp_path / "notes.txt"
     text.write_text("no image")
     assert "unsupported_image" in shell.run("post", text, "--as", "alice", code=1).stderr
-    assert "identity_required" in shell.run("post", photo, code=1).stderr
+    nobody = shell.run("post", photo, code=1).stderr
+    assert "identity_required" in nobody
+    assert "--as NAME" in nobody
+    assert "IMAGE_POSTER_TOKEN" in nobody
     broken = tmp_path / "broken.jpg"
     broken.write_bytes(samples.jpeg()[:700])
     said = shell.run("post", broken, "--as", "alice", code=1).stderr
@@ -193,3 +209,103 @@ def test_the_openapi_document_is_printed(shell: Shell) -> None:
     document = json.loads(shell.run("openapi").stdout)
     assert document["openapi"].startswith("3.1")
     assert "/posts/{post_id}" in document["paths"]
+
+
+def test_why_a_post_failed_is_shown(shell: Shell, tmp_path: Path) -> None:
+    broken = tmp_path / "broken.jpg"
+    broken.write_bytes(samples.jpeg()[:200])
+    posted = shell.run("post", broken, "--as", shell.user, "--json", code=1).stdout
+    shown = shell.run("show", json.loads(posted)["id"], "--as", shell.user).stdout
+    assert "[failed]" in shown
+    assert "(image_unreadable)" in shown
+
+
+def test_a_caption_of_five_thousand_letters_of_four_bytes_is_posted(
+    shell: Shell, photo: Path
+) -> None:
+    """20 kB, where the metadata of tus takes 8."""
+    caption = "\N{CAT FACE}" * 5000
+    posted = shell.run("post", photo, "--caption", caption, "--as", shell.user, "--json").stdout
+    assert json.loads(posted)["caption"] == caption
+
+
+def test_what_was_deleted_meanwhile_is_posted_only_by_asking_once_more(
+    server: Server, shell: Shell, photo: Path
+) -> None:
+    """The first command was killed before it heard of its success."""
+    as_user, content = ("--as", shell.user), photo.read_bytes()
+    with Api(server.url, LOCAL_EDITION) as api:
+        image = {"size": len(content), "content_type": "image/jpeg"}
+        reservation = {"caption": "", "alt": "", "image": image}
+        key = {"idempotency-key": "a key"}
+        made = api.send("POST", "/posts", shell.user, json=reservation, headers=key).json()
+        put = made["upload"]["put"]
+        assert api.http.put(put["url"], content=content, headers=put["headers"]).is_success
+    shell.run("delete", made["id"], *as_user)
+    journal = Journal(Path(shell.variables["XDG_STATE_HOME"]) / "image-poster" / "uploads")
+    identity = UploadIdentity(server.url, shell.user, sha256_of(photo), "", "")
+    with journal.record(identity) as record:
+        record.remember(UploadState("a key", f"/uploads/{made['id']}", since=time.time()))
+    refused = shell.run("post", photo, *as_user, code=1).stderr
+    assert "has been deleted since" in refused
+    assert "The same command once more" in refused
+    assert json.loads(shell.run("post", photo, *as_user, "--json").stdout)["id"] != made["id"]
+
+
+def test_what_was_first_sent_long_ago_is_posted_again_only_if_a_person_says_so(
+    server: Server, shell: Shell, photo: Path
+) -> None:
+    as_user = ("--as", shell.user)
+    journal = Journal(Path(shell.variables["XDG_STATE_HOME"]) / "image-poster" / "uploads")
+    identity = UploadIdentity(server.url, shell.user, sha256_of(photo), "", "")
+    with journal.record(identity) as record:
+        record.remember(UploadState("a key", since=time.time() - 7 * 24 * 3600))
+    refused = shell.run("post", photo, *as_user, code=1).stderr
+    assert "photo.jpg was first sent on" in refused
+    assert "--again" in refused
+    assert shell.run("feed", "--json").stdout.count(shell.user) == 0
+    assert "photo" not in shell.run("post", photo, *as_user, "--again").stderr
+
+
+def test_a_certificate_that_is_not_trusted_is_told_at_once(
+    shell: Shell, photo: Path, tmp_path: Path
+) -> None:
+    with distrusted_server(tmp_path) as url:
+        refused = shell.run("post", photo, "--as", "alice", "--url", url, code=3).stderr
+    assert "certificate that is not trusted" in refused
+    assert "SSL_CERT_FILE" in refused
+    assert "trying again" not in refused
+
+
+@contextmanager
+def distrusted_server(folder: Path) -> Iterator[str]:
+    """TLS with a certificate that nobody has vouched for."""
+    key = rsa.generate_private_key(65537, 2048)
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .sign(key, hashes.SHA256())
+    )
+    path = folder / "both.pem"
+    path.write_bytes(
+        key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        + certificate.public_bytes(Encoding.PEM)
+    )
+    with ThreadingHTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler) as server:
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context.load_cert_chain(path)
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        serving = threading.Thread(target=server.serve_forever)
+        serving.start()
+        try:
+            yield f"https://localhost:{server.server_port}"
+        finally:
+            server.shutdown()
+            serving.join()

@@ -5,10 +5,13 @@ import io
 from collections.abc import Iterator
 from typing import NamedTuple
 
+import msgspec
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from image_poster.client.posting import Draft, FileSource, Job, Source, StreamSource, _Unrecorded
+from image_poster.client.results import TooLateError
 from image_poster.client.retries import Policy, Retries
 from image_poster.client.steps import (
     Cut,
@@ -71,21 +74,26 @@ class FakeService:
 
     def _handle(self, send: Send, arrives: int | None) -> Reply:
         headers = dict(send.headers)
+        path = send.path
+        if path == "/posts":
+            size = msgspec.json.decode(send.body)["image"]["size"]
+            return self._create({**headers, "upload-length": str(size)}, "/posts/")
         assert headers["tus-resumable"] == "1.0.0"
         if send.method == "POST":
-            return self._create(headers)
-        path = send.path
+            return self._create(headers, "/uploads/")
         if send.method == "PATCH":
             return self._append(path, headers, send.body, arrives)
         assert send.method == "HEAD"
         return Reply(200, {"upload-offset": str(len(self.uploads[path]))}, b"")
 
-    def _create(self, headers: dict[str, str]) -> Reply:
+    def _create(self, headers: dict[str, str], way: str) -> Reply:
+        replayed = headers["idempotency-key"] in self.keys
         path = self.keys.setdefault(headers["idempotency-key"], f"/uploads/{len(self.keys)}")
         received = self.uploads.setdefault(path, bytearray())
         length = headers.get("upload-length")
         self.lengths.setdefault(path, int(length) if length else None)
-        return Reply(201, {"location": path, "upload-offset": str(len(received))}, b"")
+        told = {"location": path.replace("/uploads/", way), "upload-offset": str(len(received))}
+        return Reply(201, told | ({"idempotent-replayed": "true"} if replayed else {}), b"")
 
     def _append(
         self, path: str, headers: dict[str, str], body: bytes, arrives: int | None
@@ -108,8 +116,11 @@ class FakeService:
         return self.lengths[path] == len(self.uploads[path]) and self.uploads[path] == CONTENT
 
 
+NOW = 1_800_000_000.0
+
+
 def impatient() -> Policy:
-    return Policy(now=lambda: 0.0, jitter=lambda low, _high: low)
+    return Policy(now=lambda: 0.0, wall_clock=lambda: NOW, jitter=lambda low, _high: low)
 
 
 class StoppedError(Exception):
@@ -175,18 +186,32 @@ def test_only_what_was_lost_is_sent_again(faults: list[Fault]) -> None:
     assert service.sent == len(CONTENT) + service.lost
 
 
-def test_an_upload_that_has_expired_begins_anew_under_another_key() -> None:
-    class Forgetful(FakeService):
-        def answer(self, send: Send) -> Outcome:
-            if send.path == "/uploads/gone":
-                return Reply(410, {}, b"")
-            return super().answer(send)
+class Forgetful(FakeService):
+    def answer(self, send: Send) -> Outcome:
+        if send.path == "/uploads/gone":
+            return Reply(410, {}, b"")
+        return super().answer(send)
 
-    service = Forgetful([])
+
+@pytest.mark.parametrize("days", [0, 5.9])
+def test_an_upload_that_has_ended_is_asked_for_again_by_its_own_key(days: float) -> None:
+    """The service knows whether it ended unfinished, or was deleted."""
+    service, since = Forgetful([]), NOW - days * 24 * 3600
     source = FileSource(io.BytesIO(CONTENT), "photo")
-    state = run(service, source, UploadState("a-key.0", "/uploads/gone"), -1)
-    assert service.keys == {"a-key.1": state.location}
+    state = run(service, source, UploadState("a-key", "/uploads/gone", since=since), -1)
+    assert (service.keys, state.since) == ({"a-key": state.location}, since)
     assert service.is_whole(state.location)
+
+
+@pytest.mark.parametrize(
+    "state", [UploadState("a-key"), UploadState("a-key", "/uploads/gone", complete=True)]
+)
+def test_what_was_first_sent_over_six_days_ago_is_not_sent_again(state: UploadState) -> None:
+    service, long_ago = Forgetful([]), NOW - 6.1 * 24 * 3600
+    source = FileSource(io.BytesIO(CONTENT), "photo")
+    with pytest.raises(TooLateError, match="may have been posted then"):
+        run(service, source, msgspec.structs.replace(state, since=long_ago), -1)
+    assert service.keys == {}
 
 
 def test_after_a_cut_pieces_are_smaller_for_a_while() -> None:
@@ -198,10 +223,11 @@ def test_after_a_cut_pieces_are_smaller_for_a_while() -> None:
                 sizes.append(len(send.body))
             return super().answer(send)
 
-    service = Watching([FINE, Fault(10, answered=False), FINE, Fault(10, answered=False)])
+    cut = (Fault(10, answered=False), FINE)
+    service = Watching([FINE, *cut, *cut, *cut])
     run(service, FileSource(io.BytesIO(CONTENT), "photo"), UploadState("a-key.0"), -1)
-    assert sizes[:3] == [512 * 1024, 128 * 1024, SMALLEST_PIECE_BYTES]
-    assert sizes[3] == 2 * SMALLEST_PIECE_BYTES
+    smallest = SMALLEST_PIECE_BYTES
+    assert sizes[:5] == [4 * smallest, 2 * smallest, smallest, smallest, 2 * smallest]
 
 
 def test_a_job_has_its_state_with_it() -> None:

@@ -24,7 +24,7 @@ from image_poster.client.steps import Cut, Outcome, Pause, Reply, Send, UploadSt
 from image_poster.client.transport import Credentials, base_headers, base_url
 from image_poster.client.uploading import Uploading, UploadOrder, refusal
 
-CUT = Cut("broken")
+CUT, DOWN = Cut("broken"), Cut("refused", reached=False)
 
 
 class Clock:
@@ -82,9 +82,10 @@ def wait_when_told(header: str) -> float:
 
 
 def test_retry_after_is_heeded_in_seconds_and_as_a_date() -> None:
-    assert wait_when_told("7") == 7
+    """And a random while more, since many are told the same."""
+    assert wait_when_told("7") == 7.5
     in_a_minute = formatdate(time.time() + 60, usegmt=True)
-    assert 30 < wait_when_told(in_a_minute) <= 60
+    assert 30 < wait_when_told(in_a_minute) <= 60.5
 
 
 @pytest.mark.parametrize("header", ["soon", "-5", "Wed, 21 Oct 2015 07:28:00 GMT"])
@@ -99,7 +100,18 @@ def test_patience_ends_and_progress_renews_it() -> None:
         pauses(clock, retries, Reply(503, {}, b""), *[CUT] * 100)
     assert clock.now == pytest.approx(100 + 111.5)
     retries.progressed()
-    assert pauses(clock, retries, CUT) == [0.5]
+    assert pauses(clock, retries, *[CUT] * 5) == [0.0, 0.015625, 0.03125, 0.0625, 0.125]
+    retries.progressed()
+    assert pauses(clock, retries, CUT, DOWN, DOWN) == [0.0, 0.5, 1.0]
+    retries.progressed()
+    assert pauses(clock, retries, Reply(503, {"retry-after": "2"}, b"")) == [2.5]
+
+
+def test_what_will_not_pass_is_not_asked_again() -> None:
+    clock = Clock()
+    with pytest.raises(GaveUpError, match="not trusted"):
+        pauses(clock, Retries(clock.policy(), silent), Cut("not trusted", lasting=True))
+    assert clock.now == 100
 
 
 def test_who_never_answered_is_waited_for_less() -> None:

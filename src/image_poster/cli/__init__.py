@@ -1,2 +1,7 @@
-"""The command `image-poster`: one file for each kind of user (who serves, who posts, who
-operates)."""
+"""The commands: `operator` for who serves, `user` and `posts` for who posts."""
+
+import sys
+
+# httpx's own command, which httpx does without where rich is not installed: it would take a quarter
+# of the time in which ours begins.
+sys.modules.setdefault("httpx._main", None)  # type: ignore[arg-type]

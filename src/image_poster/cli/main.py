@@ -6,10 +6,15 @@ import click
 
 from image_poster import __version__
 from image_poster.cli import operator, posts, user
-from image_poster.client import GaveUpError, RefusedError
+from image_poster.client import GaveUpError, RefusedError, TooLateError
 from image_poster.editions import StartError
 
 REFUSED, USAGE, GAVE_UP = 1, 2, 3
+# What the service cannot know that its client is a command.
+_HINTS = {
+    "identity_required": ". Say it by --as NAME, or put a token into IMAGE_POSTER_TOKEN",
+    "gone": ". The same command once more posts it by a new one",
+}
 
 
 @click.group(context_settings={"max_content_width": 100})
@@ -38,6 +43,8 @@ def main() -> None:
     except StartError as exc:
         _leave(str(exc), USAGE)
     except RefusedError as exc:
+        _leave(f"{exc}{_HINTS.get(exc.code, '')}", REFUSED)
+    except TooLateError as exc:
         _leave(str(exc), REFUSED)
     except GaveUpError as exc:
         _leave(str(exc), GAVE_UP)

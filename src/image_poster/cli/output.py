@@ -35,6 +35,8 @@ def _show_post(found: Post) -> None:
     click.echo(f"{found.id}  {_author(found)}  {found.total_comments} comments{status}")
     if found.caption:
         click.echo(f"    {found.caption}")
+    if found.failure is not None:
+        click.echo(f"    {found.failure.detail} ({found.failure.code})")
     if found.image is not None:
         click.echo(f"    {found.image.url}")
     for said in found.latest_comments:

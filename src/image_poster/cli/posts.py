@@ -1,6 +1,8 @@
 """`image-poster post`: many images, each of them once, whatever happens on the way."""
 
 import asyncio
+import sys
+import time
 from collections import Counter
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -19,9 +21,11 @@ from image_poster.client import (
     Policy,
     Post,
     RefusedError,
+    TooLateError,
 )
-from image_poster.client.journal import Record, UploadIdentity
+from image_poster.client.journal import Record, UploadIdentity, new_state
 from image_poster.client.posting import Draft, Report
+from image_poster.client.uploading import is_late
 
 _FIRST_PATIENCE_SECONDS = 30.0
 _UNAUTHORIZED = 401
@@ -35,6 +39,7 @@ class Order(NamedTuple):
     alt: str
     at_once: int
     wait: bool
+    again: bool
 
 
 @click.command()
@@ -54,6 +59,9 @@ class Order(NamedTuple):
     show_default=True,
     help="Seconds without progress before giving up.",
 )
+@click.option(
+    "--again", is_flag=True, help="Post anew what was first sent over 6 days ago and may be there."
+)
 @client_options
 def post(  # noqa: PLR0913 - one for each option
     files: tuple[Path, ...],
@@ -65,6 +73,7 @@ def post(  # noqa: PLR0913 - one for each option
     wait: bool,
     at_once: int,
     patience: float,
+    again: bool,
     as_json: bool,
 ) -> None:
     """Post images, one post each.
@@ -73,7 +82,7 @@ def post(  # noqa: PLR0913 - one for each option
     again, what has been sent is not sent again.
     """
     policy = Policy(patience=patience, first_patience=min(patience, _FIRST_PATIENCE_SECONDS))
-    order = Order(files, caption, alt, at_once, wait)
+    order = Order(files, caption, alt, at_once, wait, again)
     batch = Batch([None] * len(files))
     try:
         client = AsyncImagePosterClient(url, **who._asdict(), policy=policy)
@@ -129,9 +138,19 @@ class _Poster:
         for file in self._order.files:
             identity = desk.identity(Draft(file, self._order.caption, self._order.alt))
             record = desk.journal.record(identity._replace(copy=seen[identity]))
-            records.append(stack.enter_context(record))
+            held = stack.enter_context(record)
+            self._ask_whether_again(file, held)
+            records.append(held)
             seen[identity] += 1
         return records
+
+    def _ask_whether_again(self, file: Path, record: Record) -> None:
+        """What was first sent too long ago is posted anew only if a person says so."""
+        if not is_late(record.state, time.time()):
+            return
+        question = f"{TooLateError(file.name, record.state.since)}. Post it anew?"
+        if self._order.again or (sys.stdin.isatty() and click.confirm(question, err=True)):
+            record.remember(new_state())
 
     async def _post(self, number: int, record: Record, shown: Display) -> None:
         file = self._order.files[number]
@@ -172,6 +191,8 @@ def _is_final(error: ClientError) -> bool:
 def _of_file(file: Path, error: ClientError) -> ClientError:
     if isinstance(error, RefusedError):
         return RefusedError(error.status, error.code, f"{file}: {error.detail}")
+    if isinstance(error, TooLateError):
+        return error
     return GaveUpError(f"{file}: {error}. The same command goes on from here.")
 
 

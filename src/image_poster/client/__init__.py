@@ -19,6 +19,7 @@ from image_poster.client.results import (
     Progress,
     RefusedError,
     Rendition,
+    TooLateError,
 )
 from image_poster.client.retries import Policy
 from image_poster.client.sync import ImagePosterClient
@@ -39,4 +40,5 @@ __all__ = [
     "Progress",
     "RefusedError",
     "Rendition",
+    "TooLateError",
 ]

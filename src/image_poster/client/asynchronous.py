@@ -38,7 +38,11 @@ class AsyncImagePosterClient:
     ) -> None:
         self._policy = policy or Policy()
         self._who = transport.Credentials(user, token)
-        self._http = httpx.AsyncClient(base_url=transport.base_url(url), headers=self._who.headers)
+        self._http = httpx.AsyncClient(
+            base_url=transport.base_url(url),
+            headers=self._who.headers,
+            verify=transport.lazy_context(),
+        )
         self.desk = Desk(url, self._who.user, journal or Journal())
 
     async def __aenter__(self) -> Self:
@@ -60,14 +64,16 @@ class AsyncImagePosterClient:
         alt: str = "",
         progress: Report | None = None,
         held: Held | None = None,
+        again: bool = False,
     ) -> Post:
         """Post an image, however often the connection breaks; see `wait_until_processed`.
 
         A file that an earlier process was stopped in the middle of goes on from there, unless its
         texts are others. `held` keeps the state elsewhere than in the user's journal. Raises
-        `InUseError` too.
+        `InUseError` too, and `TooLateError` for what was first sent over 6 days ago, unless `again`
+        says that a person wants it posted anew.
         """
-        with self.desk.job(Draft(image, caption, alt), held) as job:
+        with self.desk.job(Draft(image, caption, alt), held, again=again) as job:
             return await self._run(job.steps(self._policy, progress), job)
 
     async def wait_until_processed(self, post_id: str, seconds: int = 20) -> Post:
@@ -91,10 +97,14 @@ class AsyncImagePosterClient:
         return await self._run(calls.feed(sort=sort, limit=limit, cursor=cursor, creator=creator))
 
     async def edit(
-        self, post_id: str, *, caption: str | None = None, alt: str | None = None
+        self, post: Post | str, *, caption: str | None = None, alt: str | None = None
     ) -> Post:
-        """One's own post with another caption or alt text; None leaves it."""
-        return await self._run(calls.edit(post_id, caption=caption, alt=alt))
+        """One's own post, or the one of this id, with another caption or alt text; None leaves it.
+
+        Raises `RefusedError` with the code `edit_conflict` if somebody has changed it since `post`
+        was read.
+        """
+        return await self._run(calls.edit(post, caption=caption, alt=alt))
 
     async def delete(self, post_id: str) -> None:
         """Delete one's own post."""

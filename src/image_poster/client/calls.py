@@ -10,25 +10,27 @@ from urllib.parse import urlencode
 
 import msgspec
 
-from image_poster.client.results import Comment, Comments, Feed, GaveUpError, Post
+from image_poster.client.results import Comment, Comments, Feed, GaveUpError, Post, RefusedError
 from image_poster.client.retries import Policy, Retries
 from image_poster.client.steps import Reply, Send, Steps
 from image_poster.client.uploading import refusal
 
 Body = TypeVar("Body")
 _JSON = {"content-type": "application/json"}
+_CONFLICT = 412
+_CHANGED = "Somebody changed this post since you read it. Read it again, and change what it is now."
 # People wait for these; an upload may take its time.
 _POLICY = Policy(patience=30.0, first_patience=3.0)
 
 
 def show(path: str) -> Steps[Post]:
     """One post, with as many of its latest comments as are kept."""
-    return _get(f"{path}?comments=10", Post)
+    return _post((yield from _asked(Send("GET", f"{path}?comments=10"))))
 
 
 def wait_until_processed(path: str, seconds: int) -> Steps[Post]:
     """The post once it is `ready` or `failed`, or as it is after so many seconds."""
-    return _get(f"{path}?wait={seconds}", Post, seconds=seconds)
+    return _post((yield from _asked(Send("GET", f"{path}?wait={seconds}", seconds=seconds))))
 
 
 def feed(**question: Any) -> Steps[Feed]:  # noqa: ANN401 - the query
@@ -49,11 +51,23 @@ def comment(post_id: str, content: str) -> Steps[Comment]:
     return _decoded(reply, Comment)
 
 
-def edit(post_id: str, **texts: str | None) -> Steps[Post]:
-    """The post with another caption or alt text."""
+def edit(post: Post | str, **texts: str | None) -> Steps[Post]:
+    """The post with another caption or alt text, if nobody has changed it since it was read."""
+    path = f"/posts/{post if isinstance(post, str) else post.id}"
     changes = {name: text for name, text in texts.items() if text is not None}
-    request = Send("PATCH", f"/posts/{post_id}", _JSON, msgspec.json.encode(changes))
-    return _decoded((yield from _asked(request)), Post)
+    etag = post.etag if isinstance(post, Post) else None
+    if etag is None:
+        found = yield from show(path)
+        if isinstance(post, Post) and _texts(found) != _texts(post):
+            raise RefusedError(_CONFLICT, "edit_conflict", _CHANGED)
+        etag = found.etag or "*"
+    headers = {**_JSON, "if-match": etag}
+    reply = yield from _asked(Send("PATCH", path, headers, msgspec.json.encode(changes)))
+    return _post(reply)
+
+
+def _texts(post: Post) -> tuple[str, str, str | None]:
+    return post.caption, post.alt, post.edited_at
 
 
 def delete(path: str) -> Steps[None]:
@@ -65,8 +79,12 @@ def _query(question: dict[str, Any]) -> str:
     return urlencode({name: value for name, value in question.items() if value is not None})
 
 
-def _get(path: str, kind: type[Body], **options: float) -> Steps[Body]:
-    return _decoded((yield from _asked(Send("GET", path, **options))), kind)  # type: ignore[arg-type]
+def _get(path: str, kind: type[Body]) -> Steps[Body]:
+    return _decoded((yield from _asked(Send("GET", path))), kind)
+
+
+def _post(reply: Reply) -> Post:
+    return msgspec.structs.replace(_decoded(reply, Post), etag=reply.headers.get("etag"))
 
 
 def _asked(request: Send) -> Steps[Reply]:

@@ -21,8 +21,9 @@ from platformdirs import user_state_path
 from image_poster.client.results import InUseError
 from image_poster.client.steps import UploadState
 
-# As long as the service keeps an unfinished upload and an idempotency key.
-KEPT_SECONDS = 24 * 3600
+# Much longer than a service keeps an idempotency key (7 days): only who remembers that something
+# was sent can ask whether to send it again.
+KEPT_SECONDS = 60 * 24 * 3600
 
 
 class UploadIdentity(NamedTuple):
@@ -43,13 +44,18 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def new_state() -> UploadState:
+    """Of an upload that nobody has asked for yet."""
+    return UploadState(token_hex(16))
+
+
 class Record:
     """One upload's place in the journal, for as long as it is held."""
 
     def __init__(self, path: Path, descriptor: int) -> None:
         self._path = path
         self._descriptor = descriptor
-        self.state = _read(descriptor) or UploadState(f"{token_hex(16)}.0")
+        self.state = _read(descriptor) or new_state()
 
     def remember(self, state: UploadState) -> None:
         """Survives the end of this process."""

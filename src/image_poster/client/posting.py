@@ -1,18 +1,18 @@
 """Posting an image: where its bytes come from, its upload, and the post that it becomes."""
 
 import os
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from secrets import token_hex
 from typing import BinaryIO, NamedTuple, Protocol
 
 from image_poster.client import calls
-from image_poster.client.journal import Journal, UploadIdentity, sha256_of
+from image_poster.client.journal import Journal, UploadIdentity, new_state, sha256_of
 from image_poster.client.results import GaveUpError, Post, Progress
 from image_poster.client.retries import Policy, Retries
 from image_poster.client.steps import Read, Remember, Steps, UploadState
-from image_poster.client.uploading import Uploading, UploadOrder
+from image_poster.client.uploading import Uploading, UploadOrder, is_late
 
 
 class Source(Protocol):
@@ -95,7 +95,7 @@ class _Unrecorded:
     """For streams, which no later process could read again."""
 
     def __init__(self) -> None:
-        self.state = UploadState(f"{token_hex(16)}.0")
+        self.state = new_state()
 
     def remember(self, state: UploadState) -> None:
         self.state = state
@@ -156,15 +156,18 @@ class Desk:
         self.journal = journal
 
     @contextmanager
-    def job(self, draft: Draft, held: Held | None) -> Iterator[Job]:
+    def job(self, draft: Draft, held: Held | None, *, again: bool = False) -> Iterator[Job]:
         """The job, its source open and, if the image is a file, its state in the journal: which
-        is forgotten when the job ends well. With `held`, that is the caller's affair."""
+        is forgotten when the job ends well. With `held`, that is the caller's affair. `again`: a
+        person wants it posted, though it may have been, long ago."""
         with ExitStack() as stack:
             source = stack.enter_context(open_source(draft.image))
             if held is not None:
                 yield Job(draft, source, held)
             elif isinstance(draft.image, Path):
                 record = stack.enter_context(self.journal.record(self.identity(draft)))
+                if again and is_late(record.state, time.time()):
+                    record.remember(new_state())
                 yield Job(draft, source, record)
                 record.forget()
             else:

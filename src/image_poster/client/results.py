@@ -3,10 +3,12 @@ Fields that a later service adds are passed over.
 
     ClientError
     ├── RefusedError      the service said no: asking again the same way will not help
+    ├── TooLateError      first sent so long ago that nobody knows any more whether it was done
     └── GaveUpError       the service could not be reached, or was not able to, for too long
         └── InUseError    the same upload is going on in another process
 """
 
+from datetime import datetime
 from typing import Literal
 
 import msgspec
@@ -54,7 +56,7 @@ class Comment(msgspec.Struct, frozen=True):
 
 class Post(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A post with its latest comments, newest first. `image` is there once it is `ready`, `failure`
-    once it is `failed`."""
+    once it is `failed`. `etag` names this version of its texts, where one post was asked for."""
 
     id: str
     status: PostStatus
@@ -68,6 +70,7 @@ class Post(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     failure: Failure | None = None
     total_comments: int
     latest_comments: list[Comment]
+    etag: str | None = None
 
 
 class Feed(msgspec.Struct, frozen=True):
@@ -108,6 +111,19 @@ class RefusedError(ClientError):
         self.code = code
         self.detail = detail
         super().__init__(f"{detail} ({code})")
+
+
+class TooLateError(ClientError):
+    """First sent, `since` 1970, so many seconds ago that the service may have forgotten it: whether
+    it was posted then is for a person to see."""
+
+    def __init__(self, name: str, since: float) -> None:
+        self.since = since
+        when = datetime.fromtimestamp(since).astimezone()
+        super().__init__(
+            f"{name} was first sent on {when:%d %B}, and may have been posted then: look at your "
+            "posts. Ask for it again (--again) to post it anew"
+        )
 
 
 class GaveUpError(ClientError):

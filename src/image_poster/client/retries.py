@@ -14,13 +14,17 @@ from image_poster.client.steps import Cut, Outcome, Pause, Reply, Send, Steps
 # Too many requests, and what a service or something before it answers when it is not able to.
 _PASSING = {408, 425, 429, 500, 502, 503, 504, 507}
 _CONFLICT = 409
+# So many doublings below `base` begins the back-off of a connection that broke after progress.
+_AFTER_PROGRESS = -5
 _PASSING_CONFLICTS = {"request_in_progress", "upload_taken_over"}
 
 
 class Policy(msgspec.Struct, frozen=True):
     """Back-off is exponential with full jitter: anything from 0 to `base` seconds doubled with each
     failure in a row, `cap` at most
-    (https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/).
+    (https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/). That is for
+    failures without progress: after some, a connection that breaks is tried again at once, and
+    from then on after less than `base` at first, unless the service turns out to be down or busy.
 
     `patience` is how many seconds without any progress are borne; `first_patience`, before anybody
     has answered at all: then the address may be wrong. `silence` is after how many seconds without
@@ -33,6 +37,7 @@ class Policy(msgspec.Struct, frozen=True):
     base: float = 0.5
     cap: float = 20.0
     now: Callable[[], float] = time.monotonic
+    wall_clock: Callable[[], float] = time.time
     jitter: Callable[[float, float], float] = random.uniform
 
 
@@ -49,12 +54,17 @@ class Retries:
         self._policy = policy
         self._tell = tell
         self._failures = 0
+        self._at_once = False
         self._answered = False
         self._since = policy.now()
 
+    def wall_clock(self) -> float:
+        """Seconds since 1970."""
+        return self._policy.wall_clock()
+
     def progressed(self) -> None:
-        """Something has moved: patience is whole again."""
-        self._failures = 0
+        """Something has moved: patience is whole again, and the next try is at once."""
+        self._failures, self._at_once = _AFTER_PROGRESS, True
         self._since = self._policy.now()
 
     def exchange(self, request: Send) -> Steps[Reply]:
@@ -67,20 +77,37 @@ class Retries:
             yield from self.pause(outcome)
 
     def pause(self, outcome: Outcome) -> Steps[None]:
-        """Wait before the next try. Raises `GaveUpError` when patience would not last so long."""
+        """Wait before the next try. Raises `GaveUpError` when patience would not last so long, and
+        for what will not pass."""
         policy = self._policy
         self._answered |= isinstance(outcome, Reply)
         reason = why(outcome)
-        wait = policy.jitter(0, min(policy.cap, policy.base * 2**self._failures))
-        if isinstance(outcome, Reply):
-            wait = max(wait, _retry_after(outcome))
-        self._failures += 1
+        if isinstance(outcome, Cut) and outcome.lasting:
+            raise GaveUpError(reason)
+        wait = self._wait(outcome)
         patience = policy.patience if self._answered else policy.first_patience
         tried = policy.now() - self._since
         if tried + wait > patience:
             raise GaveUpError(f"{reason}; gave up after {tried:.0f} s without progress")
         self._tell(reason, wait)
         yield Pause(wait)
+
+    def _wait(self, outcome: Outcome) -> float:
+        """Seconds. Who is told when to come back comes a random while later: many were told so."""
+        policy = self._policy
+        at_once, self._at_once = self._at_once, False
+        if _spares_the_service(outcome):
+            self._failures = max(self._failures, 0)
+        elif at_once:
+            return 0.0
+        drawn = policy.jitter(0, min(policy.cap, policy.base * 2**self._failures))
+        self._failures += 1
+        return drawn + (_retry_after(outcome) if isinstance(outcome, Reply) else 0.0)
+
+
+def _spares_the_service(outcome: Outcome) -> bool:
+    """Whether the service is down or busy, rather than the way to it bad."""
+    return is_passing(outcome) if isinstance(outcome, Reply) else not outcome.reached
 
 
 def is_passing(reply: Reply) -> bool:
@@ -111,6 +138,6 @@ def _retry_after(reply: Reply) -> float:
     if text.isdecimal():
         return float(text)
     try:
-        return (parsedate_to_datetime(text) - datetime.now(UTC)).total_seconds()
+        return max(0.0, (parsedate_to_datetime(text) - datetime.now(UTC)).total_seconds())
     except (ValueError, TypeError):
         return 0.0

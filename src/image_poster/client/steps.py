@@ -41,11 +41,13 @@ class Pause(NamedTuple):
 
 class UploadState(msgspec.Struct, frozen=True):
     """All that is needed to go on after a restart: the key its creation is asked for with, where
-    the upload is once that is known, and whether all its bytes have arrived."""
+    the upload is once that is known, whether all its bytes have arrived, and `since` when (seconds
+    since 1970) its creation has been asked for; 0 for never."""
 
     key: str
     location: str = ""
     complete: bool = False
+    since: float = 0.0
 
 
 class Remember(NamedTuple):
@@ -63,9 +65,12 @@ class Reply(NamedTuple):
 
 
 class Cut(NamedTuple):
-    """There was no answer; `reason` tells a person why."""
+    """There was no answer; `reason` tells a person why. `reached`: there was a connection, which
+    broke; `lasting`: asking again will not help."""
 
     reason: str
+    reached: bool = True
+    lasting: bool = False
 
 
 Step: TypeAlias = Read | Send | Pause | Remember

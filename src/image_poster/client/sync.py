@@ -37,7 +37,11 @@ class ImagePosterClient:
     ) -> None:
         self._policy = policy or Policy()
         self._who = transport.Credentials(user, token)
-        self._http = httpx.Client(base_url=transport.base_url(url), headers=self._who.headers)
+        self._http = httpx.Client(
+            base_url=transport.base_url(url),
+            headers=self._who.headers,
+            verify=transport.lazy_context(),
+        )
         self.desk = Desk(url, self._who.user, journal or Journal())
 
     def __enter__(self) -> Self:
@@ -59,14 +63,16 @@ class ImagePosterClient:
         alt: str = "",
         progress: Report | None = None,
         held: Held | None = None,
+        again: bool = False,
     ) -> Post:
         """Post an image, however often the connection breaks; see `wait_until_processed`.
 
         A file that an earlier process was stopped in the middle of goes on from there, unless its
         texts are others. `held` keeps the state elsewhere than in the user's journal. Raises
-        `InUseError` too.
+        `InUseError` too, and `TooLateError` for what was first sent over 6 days ago, unless `again`
+        says that a person wants it posted anew.
         """
-        with self.desk.job(Draft(image, caption, alt), held) as job:
+        with self.desk.job(Draft(image, caption, alt), held, again=again) as job:
             return self._run(job.steps(self._policy, progress), job)
 
     def wait_until_processed(self, post_id: str, seconds: int = 20) -> Post:
@@ -89,9 +95,13 @@ class ImagePosterClient:
         """A page of the feed."""
         return self._run(calls.feed(sort=sort, limit=limit, cursor=cursor, creator=creator))
 
-    def edit(self, post_id: str, *, caption: str | None = None, alt: str | None = None) -> Post:
-        """One's own post with another caption or alt text; None leaves it."""
-        return self._run(calls.edit(post_id, caption=caption, alt=alt))
+    def edit(self, post: Post | str, *, caption: str | None = None, alt: str | None = None) -> Post:
+        """One's own post, or the one of this id, with another caption or alt text; None leaves it.
+
+        Raises `RefusedError` with the code `edit_conflict` if somebody has changed it since `post`
+        was read.
+        """
+        return self._run(calls.edit(post, caption=caption, alt=alt))
 
     def delete(self, post_id: str) -> None:
         """Delete one's own post."""

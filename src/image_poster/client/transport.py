@@ -1,9 +1,12 @@
 """What both clients do with httpx: timeouts, slices, and its errors as `Cut`."""
 
+import os
+import ssl
 from base64 import urlsafe_b64decode
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import certifi
 import httpx
 import msgspec
 
@@ -87,6 +90,33 @@ def base_url(url: str) -> httpx.URL:
     return found
 
 
+class LazyContext(ssl.SSLContext):
+    """The usual checks of certificates, whose authorities are read when the first is checked: that
+    takes longer than a short call, and a call by http needs none."""
+
+    _is_loaded = False
+
+    def wrap_socket(self, *given: Any, **named: Any) -> ssl.SSLSocket:  # noqa: ANN401 - ssl's
+        self._load()
+        return super().wrap_socket(*given, **named)
+
+    def wrap_bio(self, *given: Any, **named: Any) -> ssl.SSLObject:  # noqa: ANN401 - ssl's
+        self._load()
+        return super().wrap_bio(*given, **named)
+
+    def _load(self) -> None:
+        if not self._is_loaded:
+            self._is_loaded = True
+            file, folder = os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR")
+            ours = file or folder
+            self.load_verify_locations(file if ours else certifi.where(), folder)
+
+
+def lazy_context() -> LazyContext:
+    """For a client (TLS 1.2 at least, certificates and names checked)."""
+    return LazyContext(ssl.PROTOCOL_TLS_CLIENT)
+
+
 def request_of(send: Send, body: Iterator[bytes] | AsyncIterator[bytes], silence: float) -> Request:
     """What httpx takes. Each socket operation has `silence` seconds: that is the watchdog."""
     timeout = httpx.Timeout(silence, read=silence + send.seconds, pool=None)
@@ -114,8 +144,23 @@ def reply_of(answer: httpx.Response) -> Reply:
 def cut_of(url: httpx.URL, error: httpx.TransportError) -> Cut:
     """Why there is no answer."""
     place = f"{url.scheme}://{url.netloc.decode()}"
+    if (distrust := _distrust(error)) is not None:
+        return Cut(
+            f"{place} has a certificate that is not trusted: {distrust.verify_message}. Check the "
+            "address; for an authority of your own, set SSL_CERT_FILE to its certificate",
+            lasting=True,
+        )
     if isinstance(error, httpx.ConnectError):
-        return Cut(f"{place} cannot be reached: {error}")
+        reason = f"{place} cannot be reached: {error}. Check the address, and that it runs"
+        return Cut(reason, reached=False)
     if isinstance(error, httpx.TimeoutException):
         return Cut(f"the connection to {place} went silent")
     return Cut(f"the connection to {place} broke")
+
+
+def _distrust(error: BaseException) -> ssl.SSLCertVerificationError | None:
+    """The refusal of a certificate that is behind an error of httpx."""
+    found: BaseException | None = error
+    while found is not None and not isinstance(found, ssl.SSLCertVerificationError):
+        found = found.__cause__ or found.__context__
+    return found

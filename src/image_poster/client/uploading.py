@@ -4,6 +4,9 @@ An image is sent in pieces of 512 KiB. When a connection breaks, the service is 
 far it has come, since it keeps every byte that reached it, and the upload goes on from there: in
 smaller pieces for a while, since what is on its way when a connection breaks is lost. No checksum
 is sent: what is to be verified could only be kept in whole pieces.
+
+The post is reserved by JSON, which takes texts of any length. A stream whose length nobody knows
+can only be created by tus; texts that do not fit into its metadata are then added by an edit.
 """
 
 import re
@@ -14,15 +17,16 @@ from typing import NamedTuple
 
 import msgspec
 
-from image_poster.client.results import GaveUpError, Progress, RefusedError
+from image_poster.client.results import GaveUpError, Progress, RefusedError, TooLateError
 from image_poster.client.retries import Retries, is_passing, problem
 from image_poster.client.steps import Outcome, Read, Remember, Reply, Send, Steps, UploadState
 
 PIECE_BYTES = 512 * 1024
 # What a service takes of Upload-Metadata.
 METADATA_MAX_BYTES = 8 * 1024
-SMALLEST_PIECE_BYTES = 64 * 1024
+SMALLEST_PIECE_BYTES = 128 * 1024
 _TUS = {"tus-resumable": "1.0.0"}
+_JSON = {"content-type": "application/json"}
 _PIECE = {**_TUS, "content-type": "application/offset+octet-stream"}
 _JPEG = "image/jpeg"
 _FORMATS = {_JPEG, "image/png", "image/bmp", "image/webp", "image/gif", "image/heic", "image/avif"}
@@ -30,6 +34,8 @@ _UNAUTHORIZED, _SIGN_IN = 401, "Say who you are: with --as, or a bearer token th
 _RUN_OUT = "The bearer token has run out. Sign in again."
 _DESCRIPTION = re.compile(r'error_description="([^"]*)"')
 _CREATED, _NO_CONTENT, _GONE, _LOST = 201, 204, {404, 410}, {409, 460}
+# A service keeps a key for 7 days; later it would take a repeated creation for a new one.
+RESENT_SECONDS = 6 * 24 * 3600
 
 
 class UploadOrder(NamedTuple):
@@ -39,6 +45,11 @@ class UploadOrder(NamedTuple):
     size: int | None
     caption: str
     alt: str
+
+
+def is_late(state: UploadState, now: float) -> bool:
+    """Whether the creation was asked for too long ago to ask again by the same key."""
+    return not state.complete and 0 < state.since < now - RESENT_SECONDS
 
 
 class Uploading:
@@ -61,51 +72,52 @@ class Uploading:
     def steps(self) -> Steps[str]:
         """The path of the post, once all bytes are there. Raises `RefusedError`, `GaveUpError`."""
         yield Remember(self._state)
-        remembered = bool(self._state.location)
-        if not remembered:
+        if not self._state.location or not (yield from self._find()):
             yield from self._create()
-        elif not (yield from self._find()):
-            yield from self._begin_anew()
         while (yield from self._send_piece()):
             pass
         yield from self._remember(complete=True)
-        return self._state.location.replace("/uploads/", "/posts/")
+        return post_of(self._state.location)
 
     def _create(self) -> Steps[None]:
-        size, metadata = self._order.size, _metadata(self._order)
-        if size is not None and len(metadata) > METADATA_MAX_BYTES:
-            yield from self._reserve(size)
-            return
-        length = {"upload-defer-length": "1"} if size is None else {"upload-length": str(size)}
-        headers = {
-            **_TUS,
-            **length,
-            "upload-metadata": metadata,
-            "idempotency-key": self._state.key,
-        }
-        reply = yield from self._retries.exchange(Send("POST", "/uploads", headers))
+        """By the one key, also where what was remembered is gone: the service knows whether it
+        ended unfinished, and begins another, or was deleted, and refuses. Raises `TooLateError`."""
+        yield from self._remember(location="", complete=False, since=self._first_sent())
+        reply = yield from self._retries.exchange(self._creation())
         _require(reply, _CREATED)
-        if "location" not in reply.headers:
-            raise GaveUpError("this service does not speak tus")
-        self._at = int(reply.headers.get("upload-offset", "0"))  # more, if the answer was lost
-        yield from self._remember(location=reply.headers["location"])
-
-    def _reserve(self, size: int) -> Steps[None]:
-        """Create by JSON, which takes the texts that are too long for Upload-Metadata."""
-        guessed = guess_type(self._order.name)[0] or ""
-        image = {
-            "size": size,
-            "content_type": guessed if guessed in _FORMATS else _JPEG,  # only a PUT is held to it
-        }
-        body = {"caption": self._order.caption, "alt": self._order.alt, "image": image}
-        headers = {"content-type": "application/json", "idempotency-key": self._state.key}
-        request = Send("POST", "/posts", headers, msgspec.json.encode(body))
-        reply = yield from self._retries.exchange(request)
-        _require(reply, _CREATED)
-        location = reply.headers.get("location", "").replace("/posts/", "/uploads/")
-        yield from self._remember(location=location)
+        yield from self._remember(location=_upload_of(reply))
         if "idempotent-replayed" in reply.headers and not (yield from self._find()):
-            yield from self._begin_anew()
+            raise _ended(self._order.name)
+        if not self._is_told_at_once():
+            yield from self._tell_texts()
+
+    def _first_sent(self) -> float:
+        """When the creation was asked for first, in seconds since 1970: now, perhaps."""
+        now = self._retries.wall_clock()
+        since = self._state.since or now
+        if since < now - RESENT_SECONDS:
+            raise TooLateError(self._order.name, since)
+        return since
+
+    def _creation(self) -> Send:
+        size, key = self._order.size, {"idempotency-key": self._state.key}
+        if size is None:
+            texts = {"upload-metadata": _metadata(self._order)} if self._is_told_at_once() else {}
+            return Send("POST", "/uploads", {**_TUS, "upload-defer-length": "1", **texts, **key})
+        guessed = guess_type(self._order.name)[0] or ""
+        content_type = guessed if guessed in _FORMATS else _JPEG  # only a PUT is held to it
+        image = {"size": size, "content_type": content_type}
+        body = {"caption": self._order.caption, "alt": self._order.alt, "image": image}
+        return Send("POST", "/posts", {**_JSON, **key}, msgspec.json.encode(body))
+
+    def _is_told_at_once(self) -> bool:
+        """Whether the texts go along with the creation."""
+        return self._order.size is not None or len(_metadata(self._order)) <= METADATA_MAX_BYTES
+
+    def _tell_texts(self) -> Steps[None]:
+        body = msgspec.json.encode({"caption": self._order.caption, "alt": self._order.alt})
+        request = Send("PATCH", post_of(self._state.location), _JSON, body)
+        _require((yield from self._retries.exchange(request)), 200)
 
     def _find(self) -> Steps[bool]:
         """Ask how far the upload is; whether it is there at all."""
@@ -118,12 +130,6 @@ class Uploading:
         self._at = _offset(reply)
         self._tell()
         return True
-
-    def _begin_anew(self) -> Steps[None]:
-        """What was remembered has expired or been deleted."""
-        self._state = UploadState(new_key(self._state.key))
-        yield Remember(self._state)
-        yield from self._create()
 
     def _send_piece(self) -> Steps[bool]:
         """Whether there may be more to send."""
@@ -155,10 +161,10 @@ class Uploading:
         if isinstance(outcome, Reply) and not (is_passing(outcome) or outcome.status in _LOST):
             yield Send("DELETE", self._state.location, _TUS)  # well meant: it would expire anyway
             raise refusal(outcome)
-        self._piece_bytes = max(SMALLEST_PIECE_BYTES, self._piece_bytes // 4)
+        self._piece_bytes = max(SMALLEST_PIECE_BYTES, self._piece_bytes // 2)
         yield from self._retries.pause(outcome)
         if not (yield from self._find()):
-            raise RefusedError(410, "upload_gone", f"{self._order.name}: the upload was ended.")
+            raise _ended(self._order.name)
 
     def _remember(self, **changes: object) -> Steps[None]:
         self._state = msgspec.structs.replace(self._state, **changes)
@@ -168,10 +174,23 @@ class Uploading:
         self._progress(Progress(self._at + in_flight, self._order.size))
 
 
-def new_key(former: str) -> str:
-    """Another idempotency key than `former`."""
-    name, _, number = former.rpartition(".")
-    return f"{name}.{int(number) + 1}"
+def post_of(upload: str) -> str:
+    """The URL of the post that an upload becomes; each may have a path in front of it."""
+    head, _, post_id = upload.rpartition("/uploads/")
+    return f"{head}/posts/{post_id}"
+
+
+def _upload_of(created: Reply) -> str:
+    """Where the upload is that a creation by tus, or by JSON, has made."""
+    location = created.headers.get("location", "")
+    head, found, post_id = location.rpartition("/posts/")
+    if not location:
+        raise GaveUpError("the service does not answer as image-poster-api does")
+    return f"{head}/uploads/{post_id}" if found else location
+
+
+def _ended(name: str) -> RefusedError:
+    return RefusedError(410, "upload_gone", f"{name}: the upload was ended.")
 
 
 def _why_refused(reply: Reply) -> str:

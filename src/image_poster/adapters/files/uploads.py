@@ -19,6 +19,9 @@ from image_poster.adapters.files.schema import Layout
 from image_poster.domain.errors import ChecksumMismatchError, UploadTakenOverError
 from image_poster.ports.uploads import UploadWriter
 
+# A takeover waits for who writes up to 40 ms, and for who does not 5.
+_TURN_SECONDS, _IDLE_TURNS, _MAX_TURNS = 0.001, 5, 40
+
 
 class _FileWriter:
     """An `UploadWriter`."""
@@ -117,6 +120,7 @@ class FileUploadStore:
     async def _claimed(
         self, post_id: str, task: "asyncio.Task[object] | None", *, unverified: bool
     ) -> _FileWriter:
+        await self._let_come_to_rest(post_id)
         writer = _FileWriter(self, post_id, task)
         former = self._writers.get(post_id)
         self._writers[post_id] = writer
@@ -130,6 +134,17 @@ class FileUploadStore:
             task.uncancel()  # it was us, for the next one, before this one had begun
             raise UploadTakenOverError from exc
         return writer
+
+    async def _let_come_to_rest(self, post_id: str) -> None:
+        """A request whose connection has just broken may still have bytes to write that arrived
+        before: it has the time for them, as long as it writes and not for long."""
+        former, idle, waited = self._writers.get(post_id), 0, 0
+        while former is not None and idle < _IDLE_TURNS and waited < _MAX_TURNS:
+            offset = former.offset
+            await asyncio.sleep(_TURN_SECONDS)
+            idle, waited = (idle + 1 if former.offset == offset else 0), waited + 1
+            if self._writers.get(post_id) is not former:
+                return  # it is through
 
     def let_go(self, post_id: str, writer: _FileWriter) -> None:
         """Forget a writer, unless another took its place."""
