@@ -17,6 +17,7 @@ from pathlib import Path
 
 import bench_aws
 import bench_comments
+import bench_data_folder
 import bench_feed
 import bench_images
 import bench_uploads
@@ -40,6 +41,7 @@ BENCHMARKS = {
     "comments": Benchmark(bench_comments.lines, 4),
     "images": Benchmark(bench_images.lines, 3),
     "uploads": Benchmark(bench_uploads.lines, 15),
+    "data_folder": Benchmark(bench_data_folder.lines, 3),
     "aws": Benchmark(bench_aws.lines, 4),
 }
 

@@ -55,6 +55,17 @@ class UploadsScale:
 
 
 @dataclass(frozen=True)
+class DataFolderScale:
+    """Uploads that wait at a start, how often it starts, images that are backed up, and how long
+    the feed is read meanwhile."""
+
+    waiting: int
+    starts: int
+    images: int
+    feed_seconds: float
+
+
+@dataclass(frozen=True)
 class AwsScale:
     """Posts in the three feeds, comments that are counted, and the largest image's side in pixels.
 
@@ -82,6 +93,7 @@ class Scale:
     comments: CommentsScale
     images: ImagesScale
     uploads: UploadsScale
+    data_folder: DataFolderScale
     aws: AwsScale
 
 
@@ -110,6 +122,7 @@ FULL = Scale(
         killed_at=(0.2, 0.35, 0.5, 0.65, 0.8),
         rounds=5,
     ),
+    data_folder=DataFolderScale(waiting=100_000, starts=5, images=10_000, feed_seconds=3),
     aws=AwsScale(
         few_posts=1_000,
         dynalite_posts=50_000,
@@ -148,6 +161,7 @@ SMOKE = Scale(
         killed_at=(0.5,),
         rounds=1,
     ),
+    data_folder=DataFolderScale(waiting=200, starts=1, images=50, feed_seconds=0.8),
     aws=AwsScale(
         few_posts=50,
         dynalite_posts=200,

@@ -86,6 +86,18 @@ async def test_a_key_whose_upload_ran_out_begins_another(world: World, *, swept:
     assert (third.replayed, third.made) == (True, second.made)
 
 
+async def test_what_is_whole_is_completed_beside_those_who_bring_the_rest(world: World) -> None:
+    """More uploads than are looked at in one go, one of them whole."""
+    begun = [await world.begun() for _ in range(250)]
+    whole = await world.begun()
+    world.images.receive(whole, b"all of ten")
+    writer = await world.services.stores.uploads.take(begun[0])
+    assert await world.settler.complete() == 1
+    await writer.write(b"more")
+    assert not writer.superseded
+    assert await world.images.has_original(whole)
+
+
 async def test_what_is_complete_is_completed_and_never_expires(world: World) -> None:
     """As after a crash between the last byte and the completion."""
     post_id = await world.begun()

@@ -558,6 +558,9 @@ class MemoryUploadStore:
         await writer.close()
         return writer.offset
 
+    async def received(self, post_id: str) -> int:
+        return len(self.images.received(post_id))
+
     async def promote(self, post_id: str, sha256: bytes) -> None:
         received = self.images.received(post_id)
         if sha256 and hashlib.sha256(received).digest() != sha256:
@@ -591,9 +594,10 @@ class MemoryUploadRecordStore:
         if upload.length is None:
             self._state.uploads[post_id] = msgspec.structs.replace(upload, length=length)
 
-    async def awaiting(self) -> list[tuple[str, Upload]]:
-        return [
+    async def awaiting(self, after: str, limit: int) -> list[tuple[str, Upload]]:
+        found = [
             (post_id, self._state.uploads[post_id])
             for post_id, record in sorted(self._state.posts.items())
-            if record.post.status is PostStatus.AWAITING_UPLOAD
+            if record.post.status is PostStatus.AWAITING_UPLOAD and post_id > after
         ]
+        return found[:limit]

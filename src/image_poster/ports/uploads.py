@@ -59,6 +59,14 @@ class UploadStore(Protocol):
         ...
 
 
+class CountableUploads(UploadStore, Protocol):
+    """Where it can be seen how much is there without disturbing who brings it."""
+
+    async def received(self, post_id: str) -> int:
+        """How many bytes are there, perhaps not verified yet; 0 if there is nothing."""
+        ...
+
+
 class UploadRecord(NamedTuple):
     """Whose upload it is, whether it still awaits bytes, and its terms; `offset` where the record
     has it, too."""
@@ -85,8 +93,9 @@ class UploadRecordStore(Protocol):
 class AwaitedUploads(Protocol):
     """For stores that do not expire anything by themselves."""
 
-    async def awaiting(self) -> list[tuple[str, Upload]]:
-        """The uploads whose posts are `awaiting_upload`, by id."""
+    async def awaiting(self, after: str, limit: int) -> list[tuple[str, Upload]]:
+        """The next `limit` uploads whose posts are `awaiting_upload`, by id: the oldest first, and
+        so in the order in which they expire."""
         ...
 
 

@@ -1,5 +1,7 @@
 """What follows from a write, or from a crash, after it was answered. Every step may be repeated."""
 
+import asyncio
+from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
@@ -21,7 +23,7 @@ from image_poster.ports.posts import (
     TombstoneQueue,
     TombstoneStore,
 )
-from image_poster.ports.uploads import AwaitedUploads, UploadStore
+from image_poster.ports.uploads import AwaitedUploads, CountableUploads
 from image_poster.services.posts import PostService
 from image_poster.services.uploads import UploadService
 from image_poster.tus.decisions import is_complete
@@ -30,6 +32,7 @@ QUARANTINE_KEPT_MS = 7 * 24 * 3600 * 1000
 _COMMENTS_AT_A_TIME = 500
 _POSTS_AT_A_TIME = 100
 _REBUILT_AT_A_TIME = 200
+_UPLOADS_AT_A_TIME = 100
 _THE_SERVICE = Identity("", admin=True)
 
 
@@ -138,25 +141,24 @@ class Sweeper:
 
 @dataclass(frozen=True)
 class UploadSettler:
-    """At the start and every hour: completes uploads that are complete, and drops what has expired
-    (one machine).
+    """Every hour, beside running requests: completes uploads that are complete, and drops what has
+    expired (one machine).
 
-    An upload whose original is there is complete, whatever the database says of it: it may be an
-    older copy, from before the last byte came.
+    An upload whose original is there is complete, whatever the database says of it: a crash came
+    before its row was written, or the database is an older copy, from before the last byte came.
     """
 
     awaited: AwaitedUploads
     images: ImageStore
-    uploads: UploadStore
+    uploads: CountableUploads
     upload_service: UploadService
     post_service: PostService
     clock: Clock
 
     async def complete(self) -> int:
-        """How many uploads there were to complete. To be called when no request can be under way:
-        asking for offsets takes uploads over."""
+        """How many uploads there were to complete."""
         completed = 0
-        for post_id, upload in await self.awaited.awaiting():
+        async for post_id, upload in self._awaiting():
             if await self._is_whole(post_id, upload):
                 with suppress(ChecksumMismatchError):  # then its client finds it empty
                     await self.upload_service.complete(post_id, upload)
@@ -166,9 +168,9 @@ class UploadSettler:
     async def expire(self) -> int:
         """Delete the uploads whose time is over; how many there were."""
         now, expired = self.clock.now_ms(), 0
-        for post_id, upload in await self.awaited.awaiting():
+        async for post_id, upload in self._awaiting():
             if upload.expires_ms > now:
-                continue
+                break
             if await self.images.has_original(post_id):
                 await self.upload_service.complete(post_id, upload)
                 continue
@@ -176,9 +178,21 @@ class UploadSettler:
             expired += 1
         return expired
 
+    async def _awaiting(self) -> AsyncIterator[tuple[str, Upload]]:
+        """All, a few at a time: others are served in between."""
+        after = ""
+        while page := await self.awaited.awaiting(after, _UPLOADS_AT_A_TIME):
+            for found in page:
+                yield found
+            after = page[-1][0]
+            await asyncio.sleep(0)
+
     async def _is_whole(self, post_id: str, upload: Upload) -> bool:
+        """Asking for the offset takes the upload over, so that is done only if all may be there."""
         if await self.images.has_original(post_id):
             return True
+        if not is_complete(upload, await self.uploads.received(post_id)):
+            return False
         return is_complete(upload, await self.uploads.offset(post_id))
 
 

@@ -890,10 +890,12 @@ class AwaitedUploadsSuite:
         self, adapters: MachineAdapters
     ) -> None:
         (first, terms), (second, _) = await awaiting(adapters), await awaiting(adapters)
-        assert await adapters.awaited.awaiting() == [(first, terms), (second, terms)]
+        assert await adapters.awaited.awaiting("", 10) == [(first, terms), (second, terms)]
+        assert await adapters.awaited.awaiting("", 1) == [(first, terms)]
+        assert await adapters.awaited.awaiting(first, 10) == [(second, terms)]
         await adapters.posts.update(first, uploaded_post)
         await adapters.posts.remove(second, ALICE)
-        assert await adapters.awaited.awaiting() == []
+        assert await adapters.awaited.awaiting("", 10) == []
 
     async def test_a_complete_upload_is_due_at_once_and_once(
         self, adapters: MachineAdapters

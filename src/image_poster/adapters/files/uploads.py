@@ -114,6 +114,12 @@ class FileUploadStore:
         await writer.close()
         return writer.offset
 
+    async def received(self, post_id: str) -> int:
+        try:
+            return self.layout.upload(post_id).stat().st_size
+        except FileNotFoundError:
+            return 0
+
     async def promote(self, post_id: str, sha256: bytes) -> None:
         await asyncio.to_thread(self._promote, post_id, sha256)
 

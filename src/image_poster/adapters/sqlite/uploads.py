@@ -40,10 +40,12 @@ class SqliteUploadRecordStore:
 
         await self._database.write(declare)
 
-    async def awaiting(self) -> list[tuple[str, Upload]]:
+    async def awaiting(self, after: str, limit: int) -> list[tuple[str, Upload]]:
         rows = self._database.read(
             "SELECT id, length, expires_at, metadata, sha256 FROM posts "
             "JOIN uploads ON uploads.post_id = posts.id "
-            "WHERE status = 'awaiting_upload' ORDER BY id"
+            "WHERE status = 'awaiting_upload' AND id > ? ORDER BY id LIMIT ?",
+            after,
+            limit,
         )
         return [(row[0], Upload(*row[1:])) for row in rows]

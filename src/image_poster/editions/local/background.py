@@ -28,12 +28,11 @@ _log = structlog.get_logger()
 
 
 async def recover(settings: Settings) -> None:
-    """At the start, by whoever holds the folder exclusively: all former leases are void, and
-    uploads whose last byte came just before a crash are completed."""
+    """At the start, by whoever holds the folder exclusively: all former leases are void. Nothing is
+    done for each upload or image: who asks next would wait for it."""
     async with open_container(settings) as container:
         await container.jobs.release_all()
         await container.bookings.settle_former()
-        await container.upload_settler.complete()
 
 
 @asynccontextmanager
@@ -112,15 +111,16 @@ async def purge_deleted(sweeper: Sweeper) -> None:
 
 
 async def sweep(container: Container, started_ms: int) -> None:
-    """Expire uploads and clear away what is nobody's, now and every hour."""
+    """Complete and expire uploads, and clear away what is nobody's, now and every hour."""
     older_than_ms = started_ms
 
     async def step() -> None:
         nonlocal older_than_ms
+        completed = await container.upload_settler.complete()
         expired = await container.upload_settler.expire()
         swept = await container.sweeper.sweep(older_than_ms=older_than_ms)
-        if expired or any(swept):
-            _log.info("swept", expired=expired, **swept._asdict())
+        if completed or expired or any(swept):
+            _log.info("swept", completed=completed, expired=expired, **swept._asdict())
         if swept.quarantined:
             _log.warning(_QUARANTINED, files=swept.quarantined)
         await asyncio.sleep(_SWEEP_SECONDS)

@@ -64,6 +64,7 @@ class Container:
     settings: Settings
     database: Database
     images: FileImageStore
+    uploads: FileUploadStore
     jobs: SqliteJobQueue
     tombstones: SqliteTombstoneQueue
     upload_records: SqliteUploadRecordStore
@@ -91,7 +92,7 @@ class Container:
         return UploadSettler(
             self.upload_records,
             self.images,
-            stores.uploads,
+            self.uploads,
             services.uploads,
             services.posts,
             stores.clock,
@@ -214,13 +215,13 @@ def _compose(settings: Settings, database: Database, counts: SharedCounts) -> Co
     bookings, writes = SqliteUploadBookings(database, clock, limits), write_rule(limits.rates)
     signer = Signer(signing_key(settings.data_dir))
     images, upload_records = FileImageStore(layout), SqliteUploadRecordStore(database)
-    put_urls = HmacPutUrlSigner(signer)
+    put_urls, uploads = HmacPutUrlSigner(signer), FileUploadStore(layout)
     stores = Stores(
         posts=SqlitePostStore(database, clock, limits),
         comments=SqliteCommentStore(database, clock),
         feed=SqliteFeedReader(database),
         images=images,
-        uploads=FileUploadStore(layout),
+        uploads=uploads,
         upload_records=upload_records,
         put_urls=put_urls,
         clock=clock,
@@ -231,6 +232,7 @@ def _compose(settings: Settings, database: Database, counts: SharedCounts) -> Co
         settings=settings,
         database=database,
         images=images,
+        uploads=uploads,
         jobs=SqliteJobQueue(database, clock),
         tombstones=SqliteTombstoneQueue(database),
         upload_records=upload_records,
