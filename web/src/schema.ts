@@ -167,23 +167,6 @@ export interface paths {
         patch: operations["appendToUpload"];
         trace?: never;
     };
-    "/me": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /** Who am I, and how does one sign in? */
-        get: operations["getMe"];
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
     "/limits": {
         parameters: {
             query?: never;
@@ -193,6 +176,23 @@ export interface paths {
         };
         /** What is taken */
         get: operations["getLimits"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/me": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Who am I, and how does one sign in? */
+        get: operations["getMe"];
         put?: never;
         post?: never;
         delete?: never;
@@ -318,6 +318,11 @@ export interface components {
             field: string;
             detail: string;
         };
+        /** FormatLimits */
+        FormatLimits: {
+            certain_pixels: number;
+            max_memory_bytes: number;
+        };
         /** Health */
         Health: {
             status: string;
@@ -335,7 +340,11 @@ export interface components {
             max_bytes: number;
             max_multipart_bytes: number;
             max_pixels: number;
+            max_side: number;
             formats: string[];
+            by_format: {
+                [key: string]: components["schemas"]["FormatLimits"];
+            };
         };
         /** LimitsBody */
         LimitsBody: {
@@ -345,6 +354,7 @@ export interface components {
             comment: components["schemas"]["TextLimit"];
             upload: components["schemas"]["UploadLimits"];
             page: components["schemas"]["PageLimits"];
+            rates: components["schemas"]["RateLimits"];
             /** @default 20 */
             wait_max_seconds: number;
             requests_per_second?: number | null;
@@ -410,6 +420,13 @@ export interface components {
                 [key: string]: string;
             };
             expires_at: string;
+        };
+        /** RateLimits */
+        RateLimits: {
+            writes_per_minute: number | null;
+            bytes_per_day: number | null;
+            uploads_under_way: number | null;
+            requests_per_minute: number | null;
         };
         /** RenditionBody */
         RenditionBody: {
@@ -503,6 +520,15 @@ export interface operations {
             };
             /** @description Problem codes: `validation_failed` */
             422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Problem codes: `rate_limited` */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -632,6 +658,15 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
+            /** @description Problem codes: `rate_limited` */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description Problem codes: `internal_error` */
             500: {
                 headers: {
@@ -737,6 +772,15 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
+            /** @description Problem codes: `rate_limited` */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description Problem codes: `internal_error` */
             500: {
                 headers: {
@@ -810,6 +854,15 @@ export interface operations {
             };
             /** @description Problem codes: `post_not_found` */
             404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Problem codes: `rate_limited` */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -945,6 +998,15 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
+            /** @description Problem codes: `rate_limited` */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description Problem codes: `internal_error` */
             500: {
                 headers: {
@@ -1042,6 +1104,15 @@ export interface operations {
             };
             /** @description Problem codes: `validation_failed` */
             422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Problem codes: `rate_limited` */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -1170,6 +1241,15 @@ export interface operations {
             };
             /** @description Problem codes: `idempotency_key_reused`, `validation_failed` */
             422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Problem codes: `rate_limited` */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -1312,6 +1392,15 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
+            /** @description Problem codes: `rate_limited` */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description Problem codes: `internal_error` */
             500: {
                 headers: {
@@ -1411,6 +1500,15 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
+            /** @description Problem codes: `rate_limited` */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description Problem codes: `internal_error` */
             500: {
                 headers: {
@@ -1485,6 +1583,15 @@ export interface operations {
             };
             /** @description Problem codes: `comment_not_found`, `post_not_found` */
             404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Problem codes: `rate_limited` */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -1614,6 +1721,15 @@ export interface operations {
             };
             /** @description Problem codes: `validation_failed` */
             422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Problem codes: `rate_limited` */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -1841,6 +1957,15 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
+            /** @description Problem codes: `rate_limited` */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description Problem codes: `internal_error` */
             500: {
                 headers: {
@@ -1963,6 +2088,15 @@ export interface operations {
             };
             /** @description Problem codes: `idempotency_key_reused`, `validation_failed` */
             422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Problem codes: `rate_limited` */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -2093,6 +2227,15 @@ export interface operations {
             };
             /** @description Problem codes: `validation_failed` */
             422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Problem codes: `rate_limited` */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -2234,6 +2377,15 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
+            /** @description Problem codes: `rate_limited` */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description Problem codes: `checksum_mismatch` */
             460: {
                 headers: {
@@ -2357,6 +2509,15 @@ export interface operations {
             };
             /** @description Problem codes: `validation_failed` */
             422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Problem codes: `rate_limited` */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -2696,6 +2857,53 @@ export interface operations {
             };
         };
     };
+    getLimits: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The limits in force. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["LimitsBody"];
+                };
+            };
+            /** @description Problem codes: `host_not_allowed` */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Problem codes: `rate_limited` */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Problem codes: `internal_error` */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     getMe: {
         parameters: {
             query?: never;
@@ -2732,6 +2940,15 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
+            /** @description Problem codes: `rate_limited` */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description Problem codes: `internal_error` */
             500: {
                 headers: {
@@ -2743,44 +2960,6 @@ export interface operations {
             };
             /** @description Problem codes: `busy` */
             503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-        };
-    };
-    getLimits: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            /** @description The limits in force. */
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["LimitsBody"];
-                };
-            };
-            /** @description Problem codes: `host_not_allowed` */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Problem codes: `internal_error` */
-            500: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -2810,6 +2989,15 @@ export interface operations {
             };
             /** @description Problem codes: `host_not_allowed` */
             403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Problem codes: `rate_limited` */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -2855,6 +3043,15 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
+            /** @description Problem codes: `rate_limited` */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description Problem codes: `internal_error` */
             500: {
                 headers: {
@@ -2893,8 +3090,26 @@ export interface operations {
                     "text/plain": string;
                 };
             };
-            /** @description Problem codes: `host_not_allowed` */
+            /** @description Problem codes: `identity_required` */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Problem codes: `admins_only`, `host_not_allowed` */
             403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Problem codes: `rate_limited` */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -2904,6 +3119,15 @@ export interface operations {
             };
             /** @description Problem codes: `internal_error` */
             500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Problem codes: `busy` */
+            503: {
                 headers: {
                     [name: string]: unknown;
                 };
