@@ -81,10 +81,19 @@ async function replyOf(response: Response): Promise<Reply> {
   const text = await response.text();
   return {
     status: response.status,
-    body: response.headers.get("content-type")?.includes("json") ? JSON.parse(text) : null,
+    body: jsonOf(text),
     etag: response.headers.get("etag"),
     retryAfterMs: retryAfter(response.headers.get("retry-after")),
   };
+}
+
+/** Null for what is none: gateways in front answer in words of their own, or not at all. */
+export function jsonOf(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return null;
+  }
 }
 
 /** Seconds, or a date (RFC 9110, section 10.2.3). */

@@ -80,7 +80,10 @@ export class Sender {
 
   constructor(readonly around: Around) {}
 
-  /** Starts all that is due, and looks again when something else will be. */
+  /**
+   * Starts all that is due, and looks again when something else will be. Each promise ends when what it
+   * sends, and all that was due after it, has had its answer.
+   */
   async advance(): Promise<Promise<void>[]> {
     const { storage, signed, now } = this.around;
     const entries = await storage.entries();
@@ -119,7 +122,7 @@ export class Sender {
       this.#busy.delete(entry.id);
     }
     this.around.changed();
-    if (!this.#stopped) await this.advance();
+    if (!this.#stopped) await Promise.all(await this.advance());
   }
 
   async #sendOnce(entry: Entry, identity: Identity, signal: AbortSignal): Promise<void> {

@@ -2,7 +2,7 @@
  * The bytes of an image: by tus, in pieces, to where its reservation says. One call is one try; when to try
  * again is the queue's to say.
  */
-import { type Identity, identityHeaders, reachable, resolved, retryAfter, verdict } from "./api";
+import { type Identity, identityHeaders, jsonOf, reachable, resolved, retryAfter, verdict } from "./api";
 import type { Answer } from "./queue";
 
 const PIECE_BYTES = 512 * 1024;
@@ -82,18 +82,10 @@ function failure(error: TusError, moved: boolean): Answer {
   if (status === 409 || status === 460) return { is: "out of step" };
   return verdict({
     status,
-    body: json(response.getBody()),
+    body: jsonOf(response.getBody()),
     etag: null,
     retryAfterMs: retryAfter(response.getHeader("retry-after")),
   });
-}
-
-function json(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return null;
-  }
 }
 
 /** Calls `late` once nothing has fed it for `ms`. */

@@ -1,0 +1,267 @@
+/**
+ * Any order of what can go wrong ends in exactly one effect of each thing that a person did. The queue, its
+ * storage and its sender are the real ones; the service and the network are `service.ts`.
+ */
+import "fake-indexeddb/auto";
+import fc from "fast-check";
+import { describe, expect, test } from "vitest";
+import { type Entry, insisted, newEntry, nextAt, paused, removed, RESENDABLE_MS, resumed, type Work } from "../src/queue";
+import { carry, type Carrying, Sender } from "../src/sending";
+import { Storage } from "../src/storage";
+import { type Fault, FAULTS, Service } from "./service";
+
+const ALICE = { user: "alice", identity: { mode: "jwt", credential: "token" } } as const;
+const MAX_ROUNDS = 400;
+let databases = 0;
+
+/** A phone: what it keeps survives its crashes; who is signed in, and the clock, are the test's. */
+class Phone {
+  now = 1_800_000_000_000;
+  expired = false;
+  sender!: Sender;
+  #crash!: Promise<void>;
+  #crashed = false;
+
+  private constructor(
+    readonly storage: Storage,
+    readonly service: Service,
+  ) {}
+
+  static async of(service: Service): Promise<Phone> {
+    globalThis.fetch = service.fetch as typeof fetch;
+    const phone = new Phone(await Storage.open(`phone ${(databases += 1)}`), service);
+    phone.start();
+    return phone;
+  }
+
+  start(): void {
+    this.#crashed = false;
+    this.#crash = new Promise((resolve) => {
+      this.service.onCrash = () => {
+        this.#crashed = true;
+        resolve();
+      };
+    });
+    this.sender = new Sender({
+      storage: this.storage,
+      carry: (entry, carrying) => this.#carry(entry, carrying),
+      signed: () => (this.expired ? null : ALICE),
+      now: () => this.now,
+      random: () => 0.5,
+      changed: () => undefined,
+      progress: () => undefined,
+      told: () => undefined,
+      signedOut: () => {
+        this.expired = true;
+        return Promise.resolve();
+      },
+    });
+  }
+
+  #carry(entry: Entry, carrying: Carrying): ReturnType<typeof carry> {
+    const isBytes = entry.work.kind === "post" && entry.work.stage === "upload";
+    return isBytes ? this.service.receive(entry, carrying) : carry(entry, carrying);
+  }
+
+  async make(...works: Work[]): Promise<void> {
+    for (const [index, work] of works.entries()) {
+      const image = work.kind === "post" ? new Blob(["x".repeat(work.image.size)]) : null;
+      await this.storage.add(newEntry(`key ${index}`, "alice", work), image);
+    }
+  }
+
+  /** Until nothing moves by itself. A crash is followed by another start; a token that ran out, by another. */
+  async run(decide: (entry: Entry) => Entry | null = (entry) => entry): Promise<void> {
+    for (let round = 0; round < MAX_ROUNDS; round += 1) {
+      await this.#round();
+      for (const entry of await this.storage.entries()) {
+        if (entry.state.is === "asking") await this.storage.change(entry.id, decide);
+      }
+      const entries = await this.storage.entries();
+      if (entries.every((entry) => entry.state.is === "paused" || entry.state.is === "failed")) return this.sender.stop();
+      this.now = Math.max(this.now, nextAt(entries, "alice") ?? 0);
+    }
+    throw new Error(`it never ends: ${JSON.stringify(await this.storage.entries())}`);
+  }
+
+  async #round(): Promise<void> {
+    await Promise.race([this.sender.advance().then((started) => Promise.all(started)), this.#crash]);
+    if (this.#crashed) {
+      this.sender.stop();
+      this.start();
+    }
+    this.expired = false;
+  }
+}
+
+const post = (name: string, size = 10): Work => ({
+  kind: "post",
+  caption: name,
+  alt: "",
+  image: { name, type: "image/jpeg", size },
+  stage: "reserve",
+  post: null,
+  tus: null,
+});
+const comment = (content: string): Work => ({ kind: "comment", post: "old", content });
+const editPost = (caption: string, from: string): Work => ({
+  kind: "edit post",
+  post: "old",
+  caption,
+  alt: "",
+  base: { caption: from, alt: "" },
+});
+const editComment = (content: string, from: string): Work => ({
+  kind: "edit comment",
+  post: "old",
+  comment: "written",
+  content,
+  base: { content: from },
+});
+
+function service(faults: Fault[]): Service {
+  const made = new Service(faults);
+  const ready = { status: "ready", alt: "", size: 10, received: 10, edits: 0 } as const;
+  made.posts.set("old", { ...ready, caption: "before" });
+  made.posts.set("unwanted", { ...ready, caption: "to be deleted" });
+  made.comments.set("written", { post: "old", content: "before", edits: 0 });
+  made.comments.set("unwanted", { post: "old", content: "to be deleted", edits: 0 });
+  return made;
+}
+
+const faults = (...more: Fault[]) => fc.array(fc.constantFrom(...FAULTS, ...more), { maxLength: 40 });
+const everything = (): Work[] => [
+  post("one"),
+  comment("first"),
+  editPost("after", "before"),
+  post("two", 3),
+  comment("second"),
+  editComment("after", "before"),
+  { kind: "delete post", post: "unwanted" },
+  editPost("after that", "after"),
+  { kind: "delete comment", post: "old", comment: "unwanted" },
+];
+
+describe("any order of offline, crashes, lost answers, 401, 409, 412, 429 and 5xx", () => {
+  test("ends in exactly one effect of each thing that was done", async () => {
+    await fc.assert(
+      fc.asyncProperty(faults(), async (given) => {
+        const there = service([...given]);
+        const phone = await Phone.of(there);
+        await phone.make(...everything());
+        await phone.run();
+        expect(await phone.storage.entries()).toEqual([]);
+        expect([...there.posts.values()].map((one) => [one.caption, one.status, one.received]).sort()).toEqual([
+          ["after that", "ready", 10],
+          ["one", "ready", 10],
+          ["two", "ready", 3],
+        ]);
+        expect([...there.comments.values()].map((one) => one.content)).toEqual(["after", "first", "second"]);
+        expect(there.posts.get("old")?.edits).toBe(2);
+        expect(there.comments.get("written")?.edits).toBe(1);
+      }),
+      { numRuns: Number(process.env["RUNS"] ?? 150) },
+    );
+  });
+
+  test("with somebody else's edits in between, the person decides, and what they decide is what is there", async () => {
+    await fc.assert(
+      fc.asyncProperty(faults("other edit", "other edit"), fc.boolean(), async (given, insist) => {
+        const there = service([...given]);
+        const phone = await Phone.of(there);
+        await phone.make(editPost("mine", "before"), editComment("mine", "before"));
+        let asked = 0;
+        await phone.run((entry) => {
+          asked += 1;
+          return insist ? insisted(entry) : null;
+        });
+        const texts = [there.posts.get("old")?.caption, there.comments.get("written")?.content];
+        const others = given.includes("other edit");
+        if (!others) expect(asked).toBe(0);
+        // An edit that comes after ours has been answered is no conflict: it is simply the next one.
+        for (const text of texts) expect(text === "mine" || others).toBe(true);
+        if (insist && asked === 0 && !others) expect(texts).toEqual(["mine", "mine"]);
+      }),
+      { numRuns: 100 },
+    );
+  });
+
+  test("what is removed while it is sent is nowhere afterwards", async () => {
+    await fc.assert(
+      fc.asyncProperty(faults(), fc.nat(12), async (given, after) => {
+        const there = service([...given]);
+        const phone = await Phone.of(there);
+        await phone.make(post("regretted"), post("kept"));
+        let left = after;
+        let isRemoved = false;
+        const answer = there.fetch;
+        globalThis.fetch = async (...request) => {
+          if ((left -= 1) === 0) {
+            isRemoved = (await phone.storage.entries()).some((entry) => entry.id === 1);
+            await phone.storage.change(1, removed);
+          }
+          return answer(...request);
+        };
+        await phone.run();
+        const names = [...there.posts.values()].map((one) => one.caption);
+        expect(names.filter((name) => name === "kept")).toHaveLength(1);
+        expect(names.filter((name) => name === "regretted")).toHaveLength(isRemoved ? 0 : 1);
+        expect(await phone.storage.entries()).toEqual([]);
+      }),
+      { numRuns: 100 },
+    );
+  });
+});
+
+describe("what only a person may decide", () => {
+  test("what was first sent over six days ago is not sent again by itself", async () => {
+    const there = service(["lost answer"]);
+    const phone = await Phone.of(there);
+    await phone.make(comment("late"));
+    await Promise.all(await phone.sender.advance());
+    phone.now += RESENDABLE_MS + 60_000;
+    let asked: Entry | null = null;
+    await phone.run((entry) => {
+      asked = entry;
+      return null;
+    });
+    expect(asked).toMatchObject({ state: { is: "asking", why: "old" } });
+    expect(there.comments.size).toBe(3);
+  });
+
+  test("an edit that met another one shows theirs, and mine replaces it only when told to", async () => {
+    const there = service(["other edit"]);
+    const phone = await Phone.of(there);
+    await phone.make(editPost("mine", "before"));
+    await Promise.all(await phone.sender.advance());
+    const [entry] = await phone.storage.entries();
+    expect(entry?.state).toMatchObject({ is: "asking", theirs: { caption: "somebody's 1" } });
+    expect(there.posts.get("old")?.caption).toBe("somebody's 1");
+    await phone.run(insisted);
+    expect(there.posts.get("old")?.caption).toBe("mine");
+  });
+
+  test("nobody sends what somebody else made", async () => {
+    const there = service([]);
+    const phone = await Phone.of(there);
+    await phone.storage.add(newEntry("key", "bob", comment("bob's")));
+    expect(await phone.sender.advance()).toEqual([]);
+    expect(there.comments.size).toBe(2);
+    phone.sender.stop();
+  });
+
+  test("a pause holds, and what goes on goes on where it was", async () => {
+    const there = service([]);
+    const phone = await Phone.of(there);
+    await phone.make(post("one"));
+    await phone.storage.change(1, paused);
+    await phone.run();
+    expect(there.posts.has("post1")).toBe(false);
+    const before = (await phone.storage.entries())[0];
+    await phone.storage.change(1, (entry) => resumed(entry, "another key"));
+    expect((await phone.storage.entries())[0]?.key).toBe(before?.key);
+    phone.start();
+    await phone.run();
+    expect([...there.posts.values()].filter((one) => one.caption === "one")).toHaveLength(1);
+  });
+});
