@@ -1,0 +1,158 @@
+"""Debian's Chromium under Playwright, and the gallery in it, in the words of the design (section
+11)."""
+
+import os
+import re
+import shutil
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from playwright.sync_api import BrowserContext, Locator, Page, Playwright, expect, sync_playwright
+
+from support import samples
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+AXE = Path(__file__).parents[2] / "web" / "node_modules" / "axe-core" / "axe.min.js"
+needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium here")
+needs_axe = pytest.mark.skipif(not AXE.exists(), reason="axe-core is not installed: make web")
+# In containers the browser's own sandbox has no user namespaces.
+ARGUMENTS = ["--no-sandbox", "--disable-dev-shm-usage"]
+# What a busy machine may need; nothing waits so long where it works.
+PATIENCE_MS = 30_000
+
+
+@contextmanager
+def playwright() -> Iterator[Playwright]:
+    """Playwright with our patience."""
+    expect.set_options(timeout=PATIENCE_MS)
+    with sync_playwright() as running:
+        yield running
+
+
+def persistent(running: Playwright, folder: Path, **options: Any) -> BrowserContext:
+    """A browser whose profile stays in `folder`, as a person's does."""
+    context = running.chromium.launch_persistent_context(
+        folder, executable_path=CHROMIUM, args=ARGUMENTS, **options
+    )
+    context.set_default_timeout(PATIENCE_MS)
+    return context
+
+
+def kill(folder: Path) -> None:
+    """`kill -9` of the browser that has its profile in `folder`, with all its processes."""
+    ours = [
+        process
+        for process in psutil.Process(os.getpid()).children(recursive=True)
+        if str(folder) in " ".join(_command_line(process))
+    ]
+    families = [child for process in ours for child in process.children(recursive=True)]
+    for process in {*ours, *families}:
+        try:
+            process.kill()
+        except psutil.NoSuchProcess:
+            continue
+    psutil.wait_procs([*ours, *families], timeout=10)
+    # What the killed one would have taken away itself; without, the next start thinks it runs.
+    for left in folder.glob("Singleton*"):
+        left.unlink()
+
+
+def _command_line(process: psutil.Process) -> list[str]:
+    try:
+        return process.cmdline()
+    except psutil.Error:
+        return []
+
+
+def free_port() -> int:
+    """A port that a server can be started on, and started on again."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class Gallery:
+    """The page, as its user sees it. `faults` are errors on its console, but for what the network
+    did: a request that failed or was refused is told there by the browser itself."""
+
+    def __init__(self, page: Page, url: str) -> None:
+        self.page = page
+        self.url = url
+        self.faults: list[str] = []
+        page.on("console", lambda message: self._note(message.type, message.text))
+        page.on("pageerror", lambda error: self._note("error", str(error)))
+
+    def _note(self, kind: str, text: str) -> None:
+        by_network = re.search(r"Failed to load resource|net::ERR_|status of \d\d\d", text)
+        if kind in ("error", "warning") and not by_network:
+            self.faults.append(text)
+
+    def open(self, path: str = "") -> None:
+        self.page.goto(self.url + path)
+        expect(self.button("New post")).to_be_visible()
+
+    def button(self, name: str, *, within: Locator | None = None) -> Locator:
+        return (within or self.page).get_by_role("button", name=name, exact=True)
+
+    def dialog(self, name: str | re.Pattern[str] | None = None) -> Locator:
+        named = {} if name is None else {"name": name}
+        return self.page.get_by_role("dialog", **named)  # type: ignore[arg-type]
+
+    @property
+    def articles(self) -> Locator:
+        return self.page.get_by_role("article")
+
+    def article(self, caption: str) -> Locator:
+        return self.page.get_by_role("article", name=caption, exact=True)
+
+    @property
+    def status(self) -> Locator:
+        return self.page.locator("#app > [role=status]")
+
+    @property
+    def uploads(self) -> Locator:
+        return self.page.get_by_role("region", name="Uploads")
+
+    def sign_in(self, credential: str, field: str = "Name") -> None:
+        self.button("Sign in").click()
+        self.page.get_by_role("textbox", name=field).fill(credential)
+        self.page.keyboard.press("Enter")
+        expect(self.button("Sign out")).to_be_visible()
+
+    def choose(self, *images: tuple[str, bytes]) -> Locator:
+        """The composer with these files (names and contents) in it."""
+        self.button("New post").click()
+        dialog = self.dialog("New post")
+        files = [
+            {"name": name, "mimeType": "image/jpeg", "buffer": content} for name, content in images
+        ]
+        dialog.get_by_label("Images").set_input_files(files)  # type: ignore[arg-type]
+        expect(dialog.get_by_role("group")).to_have_count(len(images))
+        return dialog
+
+    def post(self, *captions: str, size: tuple[int, int] = (320, 240)) -> None:
+        """One image for each caption."""
+        dialog = self.choose(*((f"{text}.jpg", samples.jpeg(*size)) for text in captions))
+        fields = dialog.get_by_role("textbox", name="Caption")
+        for place, text in enumerate(captions):
+            fields.nth(place).fill(text)
+        self.button("Post", within=dialog).click()
+        expect(dialog).to_be_hidden()
+
+    def comments_of(self, caption: str) -> Locator:
+        """The dialog of a post, opened by its button."""
+        self.article(caption).get_by_role("button", name=re.compile(r"^Comments \(\d+\)$")).click()
+        return self.dialog(caption)
+
+    def comment(self, dialog: Locator, text: str) -> None:
+        dialog.get_by_role("textbox", name="Comment", exact=True).fill(text)
+        self.button("Send", within=dialog).click()
+
+    def close_dialog(self) -> None:
+        self.page.keyboard.press("Escape")
+        expect(self.dialog()).to_have_count(0)
