@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, expect
@@ -161,11 +162,13 @@ AUDIT = (
 
 @needs_axe
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_nothing(browser: Browser, server: Server, scheme: str) -> None:
+def test_axe_finds_nothing(
+    browser: Browser, server: Server, scheme: Literal["light", "dark"]
+) -> None:
     # Axe is put into the page, whose policy takes no script but its own.
     with browser.new_context(
         color_scheme=scheme, reduced_motion="reduce", bypass_csp=True
-    ) as context:  # type: ignore[arg-type]
+    ) as context:
         gallery = Gallery(context.new_page(), server.url)
         gallery.open()
         gallery.page.add_script_tag(path=browsers.AXE)
