@@ -50,6 +50,9 @@ web-check: web/node_modules/.installed $(VENV)/installed  ## See that the galler
 	@diff -q web/src/schema.ts dist/schema.ts || { echo 'the API has changed: "make web", and commit web/src/schema.ts' >&2; exit 1; }
 	cd web && npm run --silent types && npm run --silent test && npm run --silent check
 
+browser: web/node_modules/.installed $(VENV)/installed-dev  ## Test the gallery in chromium, the long way: more and larger images over worse networks
+	BROWSER=1 $(BIN)/python -m pytest -q tests/browser
+
 web/node_modules/.installed: web/package-lock.json
 	npm ci --prefix web --silent
 	touch $@

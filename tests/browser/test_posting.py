@@ -1,0 +1,211 @@
+"""Posting, commenting, editing and deleting, on a good network."""
+
+import re
+from collections.abc import Callable
+
+from playwright.sync_api import Browser, expect
+
+from support import samples
+from support.api import Api, someone
+from support.browsers import Gallery
+from support.servers import Server
+
+OpenGallery = Callable[..., Gallery]
+COMMENTS = re.compile(r"^Comments \(\d+\)$")
+
+
+def test_several_images_are_posted_at_once_each_with_its_texts(
+    open_gallery: OpenGallery, server: Server, api: Api
+) -> None:
+    user = someone("Jürgen")  # beyond ASCII: headers are bytes
+    gallery = open_gallery(server.url)
+    gallery.sign_in(user)
+    dialog = gallery.choose(("a.jpg", samples.jpeg()), ("b.png", samples.by_vips(".png")))
+    for place, text in enumerate(("The first", "The second")):
+        dialog.get_by_role("textbox", name="Caption").nth(place).fill(text)
+    dialog.get_by_role("textbox", name="Alt text").nth(0).fill("Four colours")
+    gallery.button("Post", within=dialog).click()
+    for text in ("The first", "The second"):
+        expect(gallery.article(text)).to_be_visible()
+        expect(gallery.button("Delete", within=gallery.article(text))).to_be_visible()
+    expect(gallery.uploads).to_have_count(0)
+    expect(gallery.article("The first").get_by_role("img")).to_have_attribute("alt", "Four colours")
+    found = api.feed(creator=user, limit=100)["posts"]
+    assert sorted(post["caption"] for post in found) == ["The first", "The second"]
+
+
+def test_what_the_service_will_refuse_is_said_before_a_byte_is_sent(
+    open_gallery: OpenGallery, server: Server
+) -> None:
+    gallery = open_gallery(server.url)
+    gallery.sign_in("carol")
+    sent: list[str] = []
+    gallery.page.on("request", lambda request: sent.append(request.method))
+    dialog = gallery.choose(("good.jpg", samples.jpeg()), ("notes.jpg", b"no image at all"))
+    refused = dialog.get_by_role("group", name="notes.jpg")
+    expect(refused.get_by_role("alert")).to_contain_text("This is no image that can be posted")
+    caption = dialog.get_by_role("textbox", name="Caption").first
+    caption.fill("x" * 5001)
+    expect(dialog).to_contain_text("At most 5000 characters; these are 5001.")
+    gallery.button("Post", within=dialog).click()
+    expect(dialog).to_contain_text("Remove or change what is marked")
+    assert "POST" not in sent
+    caption.fill("All good")
+    gallery.button("Remove notes.jpg", within=dialog).click()
+    gallery.button("Post", within=dialog).click()
+    expect(gallery.article("All good")).to_be_visible()
+
+
+def test_a_smaller_image_is_sent_only_if_asked_for_and_says_what_it_saves(
+    open_gallery: OpenGallery, server: Server, api: Api
+) -> None:
+    user = someone("thrifty")
+    gallery = open_gallery(server.url)
+    gallery.sign_in(user)
+    original = samples.encoded(samples.corners(4200, 2800), quality=100)
+    dialog = gallery.choose(("large.jpg", original))
+    dialog.get_by_role("checkbox", name="Smaller (2048 px)").check()
+    expect(dialog).to_contain_text(re.compile(r"Saves 0\.\d MB of your data"))
+    dialog.get_by_role("textbox", name="Caption").fill("Smaller")
+    gallery.button("Post", within=dialog).click()
+    expect(gallery.article("Smaller")).to_be_visible()
+    (post,) = api.feed(creator=user)["posts"]
+    kept = api.get(f"/posts/{post['id']}/original", user).content
+    assert samples.opened(kept).size == (2048, 1365)
+
+
+def test_dropped_and_pasted_images_open_the_composer(
+    open_gallery: OpenGallery, server: Server
+) -> None:
+    gallery = open_gallery(server.url)
+    gallery.sign_in("carol")
+    for event in ("drop", "paste"):
+        transfer = "dataTransfer" if event == "drop" else "clipboardData"
+        kind = "DragEvent" if event == "drop" else "ClipboardEvent"
+        gallery.page.evaluate(
+            f"""(bytes) => {{
+                const given = new DataTransfer();
+                given.items.add(new File([new Uint8Array(bytes)], "given.jpg"));
+                const event = new {kind}("{event}", {{ {transfer}: given, bubbles: true }});
+                document.body.dispatchEvent(event);
+            }}""",
+            list(samples.jpeg()),
+        )
+        expect(gallery.dialog("New post").get_by_role("group", name="given.jpg")).to_be_visible()
+        gallery.close_dialog()
+
+
+def test_comments_are_written_edited_and_deleted(
+    open_gallery: OpenGallery, server: Server, api: Api
+) -> None:
+    post = api.finished("alice", caption="To be talked about")
+    gallery = open_gallery(server.url)
+    gallery.sign_in("bob")
+    dialog = gallery.comments_of("To be talked about")
+    gallery.comment(dialog, "Nice <i>light</i>")
+    comments = dialog.get_by_role("list", name="Comments")
+    expect(comments.get_by_role("listitem")).to_have_count(1)
+    gallery.button("Edit", within=comments).click()
+    comments.get_by_role("textbox", name="Edit comment").fill("Nice place")
+    gallery.button("Save", within=comments).click()
+    expect(comments.get_by_text("edited")).to_be_visible()
+    assert [one["content"] for one in api.latest(post["id"])] == ["Nice place"]
+    gallery.close_dialog()
+    expect(
+        gallery.button("Comments (1)", within=gallery.article("To be talked about"))
+    ).to_be_visible()
+    dialog = gallery.comments_of("To be talked about")
+    gallery.button("Delete", within=dialog.get_by_role("list")).click()
+    gallery.button("Delete", within=gallery.page.get_by_role("alertdialog")).click()
+    expect(dialog.get_by_text("No comments yet.")).to_be_visible()
+    assert api.total(post["id"]) == 0
+
+
+def test_ones_own_post_is_edited_and_deleted(
+    open_gallery: OpenGallery, server: Server, api: Api
+) -> None:
+    user = someone("alice")
+    post = api.finished(user, caption="First try")
+    api.finished("somebody else", caption="Not mine")
+    gallery = open_gallery(server.url)
+    gallery.sign_in(user)
+    expect(gallery.button("Edit", within=gallery.article("Not mine"))).to_have_count(0)
+    gallery.button("Edit", within=gallery.article("First try")).click()
+    gallery.dialog("Edit post").get_by_role("textbox", name="Caption").fill("Second try")
+    gallery.button("Save").click()
+    expect(gallery.status).to_contain_text("Your change is saved.")
+    assert api.get(f"/posts/{post['id']}").json()["caption"] == "Second try"
+    gallery.button("Delete", within=gallery.article("Second try")).click()
+    asked = gallery.page.get_by_role("alertdialog", name="Delete this image?")
+    gallery.button("Cancel", within=asked).click()
+    assert api.get(f"/posts/{post['id']}").status_code == 200
+    gallery.button("Delete", within=gallery.article("Second try")).click()
+    gallery.button("Delete", within=asked).click()
+    expect(gallery.article("Second try")).to_have_count(0)
+    assert api.get(f"/posts/{post['id']}").status_code == 404
+
+
+def test_an_edit_that_met_another_one_shows_both_texts(
+    open_gallery: OpenGallery, server: Server, api: Api
+) -> None:
+    user = someone("alice")
+    post = api.finished(user, caption="As it was")
+    gallery = open_gallery(server.url)
+    gallery.sign_in(user)
+    gallery.button("Edit", within=gallery.article("As it was")).click()
+    # Meanwhile, on another device of hers.
+    api.send("PATCH", f"/posts/{post['id']}", user, json={"caption": "Changed elsewhere"})
+    gallery.dialog("Edit post").get_by_role("textbox", name="Caption").fill("Changed here")
+    gallery.button("Save").click()
+    waiting = gallery.page.get_by_role("region", name="Not sent yet")
+    expect(waiting).to_contain_text("Changed here")
+    expect(waiting).to_contain_text("Changed elsewhere")
+    assert api.get(f"/posts/{post['id']}").json()["caption"] == "Changed elsewhere"
+    gallery.button("Use mine", within=waiting).click()
+    expect(waiting).to_have_count(0)
+    expect(gallery.status).to_contain_text("Your change is saved.")
+    assert api.get(f"/posts/{post['id']}").json()["caption"] == "Changed here"
+
+
+def test_writing_asks_nobody_to_sign_in_first_and_goes_on_afterwards(
+    open_gallery: OpenGallery, server: Server, api: Api
+) -> None:
+    post = api.finished("alice", caption="Open to all")
+    gallery = open_gallery(server.url)
+    dialog = gallery.comments_of("Open to all")
+    gallery.comment(dialog, "Who am I?")
+    gallery.page.get_by_role("textbox", name="Name").fill("dave")
+    gallery.page.keyboard.press("Enter")
+    expect(dialog.get_by_role("listitem")).to_have_count(1)
+    expect(gallery.status).to_contain_text("Your comment is sent.")
+    assert [one["creator"] for one in api.latest(post["id"])] == ["dave"]
+
+
+def test_a_damaged_image_is_failed_in_words_and_can_be_removed(
+    open_gallery: OpenGallery, server: Server
+) -> None:
+    user = someone("unlucky")
+    gallery = open_gallery(server.url)
+    gallery.sign_in(user)
+    dialog = gallery.choose(("cut.jpg", samples.jpeg(900, 600)[:2000]))
+    gallery.button("Post", within=dialog).click()
+    item = gallery.uploads.get_by_role("listitem")
+    expect(item).to_contain_text("Failed: The image is damaged.")
+    gallery.button("Remove", within=item).click()
+    expect(gallery.uploads).to_have_count(0)
+
+
+def test_the_keyboard_is_enough(browser: Browser, server: Server, api: Api) -> None:
+    api.finished("alice", caption="By keyboard")
+    with browser.new_context() as context:
+        gallery = Gallery(context.new_page(), server.url)
+        gallery.open()
+        gallery.page.get_by_role("radio", name="Top").focus()
+        gallery.page.keyboard.press("ArrowRight")
+        expect(gallery.page.get_by_role("radio", name="New")).to_be_checked()
+        button = gallery.article("By keyboard").get_by_role("button", name=COMMENTS)
+        button.focus()
+        gallery.page.keyboard.press("Enter")
+        expect(gallery.dialog("By keyboard")).to_be_visible()
+        gallery.page.keyboard.press("Escape")
+        expect(button).to_be_focused()

@@ -1,0 +1,246 @@
+"""Whatever the network, the browser and the server do: everything is there once."""
+
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+from playwright.sync_api import BrowserContext, Playwright, expect
+
+from support import browsers, samples
+from support.api import LOCAL as LOCAL_EDITION
+from support.api import Api
+from support.browsers import Gallery
+from support.chaos import Weather, chaos
+from support.servers import LOCAL, Server, local_server, start
+
+# `make browser`: more of everything.
+LONG = "BROWSER" in os.environ
+OpenGallery = Callable[..., Gallery]
+
+
+class OneMachine:
+    """A server that ends and comes back, on one folder and one port."""
+
+    def __init__(self, folder: Path) -> None:
+        self._flags = ("--data-dir", str(folder), "--port", str(browsers.free_port()))
+        self.server = self.start()
+        self.url = self.server.url
+
+    def start(self) -> Server:
+        self.server = start(LOCAL, *self._flags)
+        return self.server
+
+    def captions(self, user: str) -> list[str]:
+        with Api(self.url, LOCAL_EDITION) as api:
+            return sorted(post["caption"] for post in api.feed(creator=user, limit=100)["posts"])
+
+    def comments(self, caption: str) -> list[str]:
+        with Api(self.url, LOCAL_EDITION) as api:
+            posts = api.feed(limit=100, comments=10)["posts"]
+        (post,) = [one for one in posts if one["caption"] == caption]
+        assert post["total_comments"] == len(post["latest_comments"])
+        return [one["content"] for one in post["latest_comments"]]
+
+
+def test_offline_a_killed_browser_and_a_restarted_server_lose_and_double_nothing(
+    playwright: Playwright, tmp_path: Path
+) -> None:
+    machine = OneMachine(tmp_path / "data")
+    profile = tmp_path / "profile"
+    try:
+        context = browsers.persistent(playwright, profile)
+        gallery = Gallery(context.pages[0], machine.url)
+        gallery.open()
+        gallery.sign_in("alice")
+        gallery.post("One", "Two", "Three")
+        for text in ("One", "Two", "Three"):
+            expect(gallery.article(text)).to_be_visible()
+        machine.server.kill()
+        gallery.post("Four")
+        gallery.comment(gallery.comments_of("One"), "From the tunnel")
+        gallery.close_dialog()
+        expect(gallery.status).to_contain_text("Offline: 2 waiting")
+        expect(gallery.uploads.get_by_role("progressbar")).to_have_count(1)
+        browsers.kill(profile)
+        machine.start()
+        context = browsers.persistent(playwright, profile)
+        gallery = Gallery(context.pages[0], machine.url)
+        gallery.open()
+        expect(gallery.button("Sign out")).to_be_visible()
+        expect(gallery.article("Four")).to_be_visible()
+        expect(gallery.button("Comments (1)", within=gallery.article("One"))).to_be_visible()
+        expect(gallery.uploads).to_have_count(0)
+        assert gallery.faults == []
+        context.close()
+        assert machine.captions("alice") == ["Four", "One", "Three", "Two"]
+        assert machine.comments("One") == ["From the tunnel"]
+    finally:
+        browsers.kill(profile)
+        machine.server.kill()
+
+
+def test_an_upload_goes_on_after_the_server_was_killed_in_the_middle_of_it(
+    open_gallery: OpenGallery, tmp_path: Path
+) -> None:
+    machine = OneMachine(tmp_path)
+    slow = Weather(bytes_per_second=1_000_000)
+    try:
+        with chaos(machine.url, slow) as proxy:
+            gallery = open_gallery(proxy.url)
+            gallery.sign_in("alice")
+            dialog = gallery.choose(("large.bmp", samples.bitmap(1000, 900)))
+            dialog.get_by_role("textbox", name="Caption").fill("Through it all")
+            gallery.button("Post", within=dialog).click()
+            bar = gallery.uploads.get_by_role("progressbar")
+            expect(bar).to_have_attribute("aria-valuenow", re.compile("^[2-5][0-9]$"))
+            machine.server.kill()
+            expect(gallery.status).to_contain_text("Offline: 1 waiting")
+            machine.start()
+            expect(gallery.article("Through it all")).to_be_visible()
+        assert machine.captions("alice") == ["Through it all"]
+    finally:
+        machine.server.kill()
+
+
+def test_connections_that_are_cut_and_answers_that_are_lost_double_nothing(
+    open_gallery: OpenGallery, tmp_path: Path
+) -> None:
+    weather = Weather(seed=3, cut_after_bytes=700_000, lost_answers=0.1)
+    images = 8 if LONG else 2
+    with local_server(tmp_path) as server:
+        with Api(server.url, LOCAL_EDITION) as api:
+            api.finished("bob", caption="Talk")
+        with chaos(server.url, weather) as proxy:
+            gallery = Gallery(open_gallery(server.url).page, proxy.url)
+            gallery.page.goto(proxy.url)
+            expect(gallery.article("Talk")).to_be_visible()
+            gallery.sign_in("alice")
+            for number in range(images):
+                dialog = gallery.choose((f"{number}.bmp", samples.bitmap(800, 700)))
+                dialog.get_by_role("textbox", name="Caption").fill(f"Number {number}")
+                gallery.button("Post", within=dialog).click()
+                expect(dialog).to_be_hidden()
+            dialog = gallery.comments_of("Talk")
+            for number in range(5):
+                gallery.comment(dialog, f"Comment {number}")
+            gallery.close_dialog()
+            for number in range(images):
+                expect(gallery.article(f"Number {number}")).to_be_visible()
+            expect(gallery.uploads).to_have_count(0)
+            expect(gallery.status).not_to_contain_text("waiting")
+            assert proxy.counts.cuts > 2
+        with Api(server.url, LOCAL_EDITION) as api:
+            (talk,) = api.feed(creator="bob", comments=10)["posts"]
+            found = [one["content"] for one in talk["latest_comments"]]
+            assert found == [f"Comment {number}" for number in reversed(range(5))]
+            assert len(api.feed(creator="alice")["posts"]) == images
+
+
+def test_two_tabs_share_one_queue_and_the_second_goes_on_when_the_first_is_closed(
+    open_gallery: OpenGallery, context: BrowserContext, tmp_path: Path
+) -> None:
+    machine = OneMachine(tmp_path)
+    try:
+        first, second = open_gallery(machine.url), open_gallery(machine.url)
+        first.sign_in("alice")
+        expect(second.button("Sign out")).to_be_visible()
+        machine.server.kill()
+        second.post("From the second tab")
+        expect(first.uploads.get_by_role("listitem")).to_have_count(1)
+        first.page.close()
+        machine.start()
+        expect(second.article("From the second tab")).to_be_visible()
+        third = open_gallery(machine.url)
+        expect(third.article("From the second tab")).to_be_visible()
+        assert machine.captions("alice") == ["From the second tab"]
+        assert len(context.pages) == 2
+    finally:
+        machine.server.kill()
+
+
+def test_what_waits_belongs_to_who_made_it_and_signing_out_says_how_much_it_is(
+    open_gallery: OpenGallery, tmp_path: Path
+) -> None:
+    machine = OneMachine(tmp_path)
+    try:
+        gallery = open_gallery(machine.url)
+        gallery.sign_in("alice")
+        machine.server.kill()
+        gallery.post("Alice's")
+        expect(gallery.status).to_contain_text("Offline: 1 waiting")
+        gallery.button("Sign out").click()
+        asked = gallery.page.get_by_role("alertdialog")
+        expect(asked).to_contain_text("1 thing of yours is not sent yet")
+        gallery.button("Sign out", within=asked).click()
+        machine.start()
+        gallery.sign_in("bob")
+        gallery.post("Bob's")
+        expect(gallery.article("Bob's")).to_be_visible()
+        assert machine.captions("alice") == []
+        gallery.button("Sign out").click()
+        gallery.sign_in("alice")
+        expect(gallery.article("Alice's")).to_be_visible()
+        assert machine.captions("alice") == ["Alice's"]
+    finally:
+        machine.server.kill()
+
+
+def test_a_pause_holds_and_what_is_removed_leaves_nothing_at_the_service(
+    open_gallery: OpenGallery, tmp_path: Path
+) -> None:
+    with (
+        local_server(tmp_path) as server,
+        chaos(server.url, Weather(bytes_per_second=500_000)) as proxy,
+        Api(server.url, LOCAL_EDITION) as api,
+    ):
+        gallery = open_gallery(proxy.url)
+        gallery.sign_in("alice")
+        for name in ("kept", "regretted"):
+            dialog = gallery.choose((f"{name}.bmp", samples.bitmap(800, 700)))
+            dialog.get_by_role("textbox", name="Caption").fill(name)
+            gallery.button("Post", within=dialog).click()
+        kept, regretted = (
+            gallery.uploads.get_by_role("listitem").filter(has_text=name)
+            for name in ("kept", "regretted")
+        )
+        expect(kept).to_contain_text("Uploading")
+        gallery.button("Pause", within=kept).click()
+        expect(kept).to_contain_text("Paused")
+        expect(regretted).to_contain_text(re.compile(r"Uploading, [1-9]"))
+        gallery.button("Remove", within=regretted).click()
+        expect(regretted).to_have_count(0)
+        expect(kept).to_contain_text("Paused")
+        gallery.button("Resume", within=kept).click()
+        expect(gallery.article("kept")).to_be_visible()
+        assert [post["caption"] for post in api.feed(creator="alice")["posts"]] == ["kept"]
+        assert not [
+            path for path in tmp_path.rglob("*") if "incoming" in path.parts and path.is_file()
+        ]
+
+
+def test_an_edit_and_a_deletion_wait_too(open_gallery: OpenGallery, tmp_path: Path) -> None:
+    machine = OneMachine(tmp_path)
+    try:
+        with Api(machine.url, LOCAL_EDITION) as api:
+            api.finished("alice", caption="To be edited")
+            api.finished("alice", caption="To be deleted")
+        gallery = open_gallery(machine.url)
+        gallery.sign_in("alice")
+        machine.server.kill()
+        gallery.button("Edit", within=gallery.article("To be edited")).click()
+        gallery.dialog("Edit post").get_by_role("textbox", name="Caption").fill("Edited")
+        gallery.button("Save").click()
+        gallery.button("Delete", within=gallery.article("To be deleted")).click()
+        gallery.button("Delete", within=gallery.page.get_by_role("alertdialog")).click()
+        expect(gallery.status).to_contain_text("Offline: 2 waiting")
+        gallery.page.evaluate("navigator.serviceWorker.ready.then(() => true)")
+        gallery.page.reload()
+        expect(gallery.status).to_contain_text("Offline: 2 waiting")
+        machine.start()
+        expect(gallery.status).not_to_contain_text("waiting")
+        expect(gallery.article("To be deleted")).to_have_count(0)
+        expect(gallery.article("Edited")).to_be_visible()
+        assert machine.captions("alice") == ["Edited"]
+    finally:
+        machine.server.kill()
