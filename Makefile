@@ -67,6 +67,7 @@ deploy: package  ## Deploy to AWS as STACK, for STAGE (dev or prod); PARAMETERS=
 	@command -v $(SAM) >/dev/null || { echo 'deploying needs the SAM CLI: pipx install aws-sam-cli' >&2; exit 1; }
 	$(SAM) deploy --template-file infra/template.yaml --stack-name $(STACK) --resolve-s3 --no-fail-on-empty-changeset \
 		--capabilities CAPABILITY_IAM CAPABILITY_AUTO_EXPAND --parameter-overrides Stage=$(STAGE) $(PARAMETERS)
+	@$(BIN)/python infra/gallery_bucket.py $(STACK)
 
 storm: $(VENV)/installed-dev  ## Post ten 10 MB photographs through a bad network, also killed and repeated
 	STORM=1 $(BIN)/python -m pytest -v -k ten_photographs tests/e2e/test_bad_networks.py

@@ -1,7 +1,7 @@
 """What AWS has in front of a stack, for the emulator's: names, sign-in, CloudFront's two origins.
 
-- `/images/*` goes to the stack's CloudFront distribution, everything else to its API, each by the
-  `Host` that it has: so one address serves both, as the distribution does on AWS.
+- `/images/*` and the gallery go to the stack's CloudFront distribution, everything else to its API,
+  each by the `Host` that it has: so one address serves both, as the distribution does on AWS.
 - It is the identity provider too: whoever sends `user-id: NAME`, as to the one-machine edition,
   gets a token of that name put on their request. The stack has this address as its `JwtIssuer`,
   and checks the token as it would check Cognito's. A bearer token that is sent is left as it is;
@@ -11,6 +11,7 @@
 """
 
 import json
+import re
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -29,6 +30,9 @@ _HOP_BY_HOP = {
     *("connection", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade"),
     *("host", "content-length", "user-id"),
 }
+_IS_IN_A_BUCKET = re.compile(
+    r"/(images/.*|assets/.*|icon.*|index\.html|service-worker\.js|manifest\.webmanifest)?$"
+)
 Headers = list[tuple[bytes, bytes]]
 
 
@@ -89,7 +93,7 @@ class Front:
             b"?" + scope["query_string"] if scope["query_string"] else b""
         )
         headers = self._headers(scope["headers"])
-        if scope["path"].startswith("/images/"):
+        if _IS_IN_A_BUCKET.match(scope["path"]):
             host = stack.outputs["DistributionDomain"]
             headers.append((b"x-forwarded-proto", b"https"))
         else:

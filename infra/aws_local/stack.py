@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from aws_local.emulator import Emulator
+from gallery_bucket import put_gallery
 
 TEMPLATE = Path(__file__).parents[1] / "template.yaml"
 _ARTIFACTS = "image-poster-artifacts"
@@ -37,6 +38,7 @@ def deploy(emulator: Emulator, name: str, **parameters: str) -> Stack:
     )
     stack = Stack(name, _outputs(_finished(formation, name)))
     _check_routes(emulator, stack)
+    put_gallery(emulator.client("s3"), stack.outputs["GalleryBucket"])
     return stack
 
 

@@ -1,6 +1,7 @@
 """The template: clean, least privilege, private, and kept in production."""
 
 from collections.abc import Iterator
+from fnmatch import fnmatch
 from typing import Any
 
 import pytest
@@ -12,13 +13,15 @@ from image_poster.adapters.s3.schema import ORIGINALS
 from image_poster.domain.limits import UPLOAD_KEPT_MS
 from image_poster.editions.aws.settings import Settings
 from image_poster.editions.logs import emf
+from image_poster.http.gallery import content_security_policy
+from image_poster.http.gallery import load as load_gallery
 from support.filters import MAX_FILTERS, patterns
 
 DOCUMENT = load(str(TEMPLATE))
 RESOURCES = DOCUMENT["Resources"]
 # What AWS offers no resource for (Service Authorization Reference, AWS X-Ray).
 WITHOUT_RESOURCES = {"xray:PutTraceSegments", "xray:PutTelemetryRecords"}
-BUCKETS = ("UploadsBucket", "ImagesBucket")
+BUCKETS = ("UploadsBucket", "ImagesBucket", "GalleryBucket")
 FUNCTIONS = ("ApiFunction", "ImageFunction", "StreamFunction", "HealingFunction")
 
 
@@ -191,3 +194,22 @@ def test_pieces_live_longer_than_their_uploads_and_originals_for_ever() -> None:
     days = {rule.get("Prefix"): rule.get("ExpirationInDays") for rule in rules}
     assert days["staging/"] * 86_400_000 > UPLOAD_KEPT_MS
     assert ORIGINALS not in days
+
+
+def test_the_gallery_has_the_policy_that_it_has_on_one_machine() -> None:
+    config = RESOURCES["GalleryHeaders"]["Properties"]["ResponseHeadersPolicyConfig"]
+    text, _ = config["SecurityHeadersConfig"]["ContentSecurityPolicy"]["ContentSecurityPolicy"][
+        "Fn::Sub"
+    ]
+    uploads = "https://${UploadsBucket.RegionalDomainName}"
+    assert text == content_security_policy("${Issuer}", uploads)
+
+
+def test_every_file_of_the_gallery_is_behind_a_path_of_the_distribution() -> None:
+    config = RESOURCES["Distribution"]["Properties"]["DistributionConfig"]
+    patterns = [
+        one["PathPattern"] for one in config["CacheBehaviors"] if one["TargetOriginId"] == "gallery"
+    ]
+    for name in load_gallery():
+        assert [pattern for pattern in patterns if fnmatch(f"/{name}", pattern)], name
+    assert "/" in patterns

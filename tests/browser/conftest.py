@@ -17,15 +17,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(browsers.needs_chromium)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def playwright() -> Iterator[Playwright]:
+    """A module's own: while it is there, it runs an event loop in this thread, and no test that has
+    one of its own can."""
     with browsers.playwright() as running:
         yield running
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser(playwright: Playwright) -> Iterator[Browser]:
-    """One browser for all tests that do not kill theirs."""
+    """One for the tests of a module that do not kill theirs."""
     running = playwright.chromium.launch(executable_path=CHROMIUM, args=browsers.ARGUMENTS)
     yield running
     running.close()

@@ -1,15 +1,17 @@
-"""Signing in by a token, and when one runs out."""
+"""Signing in by a token or at an issuer, and when a token runs out; and the same page on AWS."""
 
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import httpx
 from playwright.sync_api import expect
 
 from support.api import LOCAL, Api
 from support.browsers import Gallery
-from support.servers import local_server
+from support.issuer import AUDIENCE, running_issuer
+from support.servers import AWS, local_server, running
 
 OpenGallery = Callable[..., Gallery]
 
@@ -42,3 +44,42 @@ def test_a_token_that_ran_out_is_asked_for_again_and_then_everything_goes_on(
         expect(gallery.article("When it no longer did")).to_be_visible()
         with Api(server.url, LOCAL) as api:
             assert len(api.feed(creator="alice")["posts"]) == 2
+
+
+def test_an_issuer_signs_in_and_renews_a_token_by_itself(
+    open_gallery: OpenGallery, tmp_path: Path
+) -> None:
+    with running_issuer() as issuer:
+        flags = ("--jwt-issuer", issuer.url, "--jwt-audience", AUDIENCE, "--jwt-client-id", "page")
+        with local_server(tmp_path, "--auth", "jwt", *flags) as server:
+            gallery = open_gallery(server.url)
+            gallery.button("Sign in").click()
+            gallery.button(f"Continue at {issuer.url.removeprefix('http://')}").click()
+            expect(gallery.button("Sign out")).to_be_visible()
+            assert issuer.exchanges == ["authorization_code"]
+            assert "code=" not in gallery.page.url
+            gallery.post("By way of the issuer")
+            expect(gallery.article("By way of the issuer")).to_be_visible()
+            issuer.rotate()  # the token in hand is no longer any good
+            server.stop()
+        with local_server(
+            tmp_path, "--auth", "jwt", "--port", server.url.rpartition(":")[2], *flags
+        ):
+            gallery.post("With another token")
+            expect(gallery.article("With another token")).to_be_visible()
+            assert issuer.exchanges == ["authorization_code", "refresh_token"]
+
+
+def test_on_aws_it_is_the_same_page(open_gallery: OpenGallery) -> None:
+    with running(AWS) as server:
+        gallery = open_gallery(server.url)
+        found = httpx.get(f"{server.url}/_token/alice").json()["access_token"]
+        gallery.sign_in(found, "Token")
+        gallery.post("In the cloud")
+        expect(gallery.article("In the cloud")).to_be_visible()
+        dialog = gallery.comments_of("In the cloud")
+        gallery.comment(dialog, "Far up")
+        expect(dialog.get_by_role("listitem")).to_contain_text("Far up")
+        gallery.close_dialog()
+        comments = gallery.button("Comments (1)", within=gallery.article("In the cloud"))
+        expect(comments).to_be_visible()

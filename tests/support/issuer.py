@@ -1,13 +1,17 @@
 """An OpenID Connect issuer, as somebody else would run it: its documents over HTTP, keys that
 rotate, and outages."""
 
+import hashlib
 import json
+import secrets
 import threading
 import time
+from base64 import urlsafe_b64encode
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+from urllib.parse import parse_qsl, urlencode
 
 from joserfc import jwt
 from joserfc.jwk import ECKey, RSAKey
@@ -25,6 +29,8 @@ class FakeIssuer:
         self.down = False
         self.asked = 0
         self.key = rsa_key()
+        self.exchanges: list[str] = []
+        self._challenges: dict[str, str] = {}
 
     def rotate(self) -> None:
         """From now on another key."""
@@ -40,12 +46,42 @@ class FakeIssuer:
 
     def document(self, path: str) -> dict[str, Any] | None:
         if path == "/.well-known/openid-configuration":
-            return {"issuer": self.named, "jwks_uri": f"{self.url}/keys"}
+            return {
+                "issuer": self.named,
+                "jwks_uri": f"{self.url}/keys",
+                "authorization_endpoint": f"{self.url}/authorize",
+                "token_endpoint": f"{self.url}/token",
+            }
         if path == "/keys":
             other = rsa_key().as_dict(private=False) | {"use": "enc", "kid": "for encryption"}
             unknown = {"kty": "of the future", "kid": "unknown"}
             return {"keys": [unknown, other, self.key.as_dict(private=False)]}
         return None
+
+    def authorized(self, query: dict[str, str]) -> str:
+        """Where a browser goes on that came to `/authorize`: everybody is alice, and nobody is
+        asked (RFC 6749, section 4.1.2)."""
+        assert query["code_challenge_method"] == "S256"
+        self._challenges[code := secrets.token_hex(8)] = query["code_challenge"]
+        answer = urlencode({"code": code, "state": query["state"]})
+        return f"{query['redirect_uri']}?{answer}"
+
+    def exchanged(self, form: dict[str, str]) -> dict[str, Any]:
+        """The answer of `/token`, for a code and its verifier (RFC 7636, section 4.6), or for a
+        refresh token."""
+        if form["grant_type"] == "authorization_code":
+            digest = hashlib.sha256(form["code_verifier"].encode()).digest()
+            challenge = urlsafe_b64encode(digest).decode().rstrip("=")
+            assert self._challenges.pop(form["code"]) == challenge
+        self.exchanges.append(form["grant_type"])
+        token = self.token()
+        return {
+            "access_token": token,
+            "id_token": self.token(aud=form["client_id"]),
+            "refresh_token": secrets.token_hex(8),
+            "token_type": "Bearer",
+            "expires_in": 600,
+        }
 
 
 def rsa_key() -> RSAKey:
@@ -67,10 +103,26 @@ def running_issuer() -> Iterator[FakeIssuer]:
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
+            path, _, query = self.path.partition("?")
+            if path == "/authorize":
+                self.send_response(302)
+                self.send_header("location", issuer.authorized(dict(parse_qsl(query))))
+                self.send_header("content-length", "0")
+                self.end_headers()
+                return
             issuer.asked += 1
             found = None if issuer.down else issuer.document(self.path)
+            self._answer(200 if found else 500, found)
+
+        def do_POST(self) -> None:
+            form = self.rfile.read(int(self.headers["content-length"])).decode()
+            self._answer(200, issuer.exchanged(dict(parse_qsl(form))))
+
+        def _answer(self, status: int, found: dict[str, Any] | None) -> None:
             body = json.dumps(found).encode()
-            self.send_response(200 if found else 500)
+            self.send_response(status)
+            self.send_header("content-type", "application/json")
+            self.send_header("access-control-allow-origin", "*")
             self.send_header("content-length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)

@@ -1,0 +1,42 @@
+"""Put the gallery into the bucket of a stack: `python infra/gallery_bucket.py STACK`, as `make
+deploy` does.
+
+Files are as the build left them, but for those compressed: CloudFront compresses by itself. Assets,
+which are named by their content, go first and the page last, and former assets stay: so a page that
+is open, or was just loaded, finds its own.
+"""
+
+import sys
+from typing import Any
+
+from botocore.session import Session
+
+from image_poster.http.gallery import PAGE, load
+
+
+def put_gallery(storage: Any, bucket: str) -> int:
+    """How many files were put there."""
+    files = load()
+    for name in sorted(files, key=lambda name: (name == PAGE, not name.startswith("assets/"))):
+        content, _ = files[name].variants[""]
+        storage.put_object(
+            Bucket=bucket,
+            Key=name,
+            Body=content,
+            ContentType=files[name].media_type,
+            CacheControl=files[name].cache_control,
+        )
+    return len(files)
+
+
+def main(stack: str) -> None:
+    """Into the stack's output `GalleryBucket`, by the AWS profile in force."""
+    session = Session()
+    (found,) = session.create_client("cloudformation").describe_stacks(StackName=stack)["Stacks"]
+    outputs = {one["OutputKey"]: one["OutputValue"] for one in found["Outputs"]}
+    count = put_gallery(session.create_client("s3"), outputs["GalleryBucket"])
+    print(f"the gallery ({count} files) is at {outputs['Url']}/")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
