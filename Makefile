@@ -19,7 +19,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no
 COMPILE := $(BIN)/uv pip compile --quiet --universal --generate-hashes --custom-compile-command 'make lock' \
 	--no-emit-package polyfactory --no-emit-package faker
 
-.PHONY: help run docs collection collection-run sample aws-local package deploy test check lint types bench bench-smoke lock audit crash images-run fuzz peers storm clean
+.PHONY: help run docs collection collection-run sample aws-local package deploy test check lint types bench bench-smoke lock audit crash walks images-run fuzz peers storm clean
 
 help:  ## List what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -74,6 +74,10 @@ storm: $(VENV)/installed-dev  ## Post ten 10 MB photographs through a bad networ
 
 crash: $(VENV)/installed-dev  ## Kill the server 200 times under load and check what it kept
 	CRASH_ROUNDS=200 $(BIN)/python -m pytest -q tests/e2e/test_crash.py
+
+walks: $(VENV)/installed-dev  ## Walk over the feed 1,000 times beside 64 writers (24 beside 8 on the emulator): 0 repeated, 0 missed
+	WALKS=1000 WRITERS=64 $(BIN)/python -m pytest -q -s -n 0 -k 'beside_writers and local' tests/contract/http/test_walks.py
+	WALKS=24 WRITERS=8 $(BIN)/python -m pytest -q -s -n 0 -k 'beside_writers and aws' tests/contract/http/test_walks.py
 
 images-run: $(VENV)/installed-dev  ## Post IMAGES_RUN (1000) generated images, whole and damaged, beside others who wait
 	IMAGES_RUN=$(IMAGES_RUN) $(BIN)/python -m pytest -q -s tests/e2e/test_generated_images.py

@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[1]
 # The headings of the navigation, and what is under each: the names of pages in docs/ but for those
 # that begin with a slash. Pages that are not named come last.
 NAVIGATION: dict[str, list[str]] = {
-    "Use it": ["http", "examples", "client", "cli", "problems", "reference", "chaos-proxy"],
+    "Use it": ["http", "feed", "examples", "client", "cli", "problems", "reference", "chaos-proxy"],
     "Run it": ["settings", "operations", "proxies", "aws", "gallery", "benchmarks"],
     "How it is made": ["architecture", "/CONTRIBUTING", "/CHANGELOG"],
 }

@@ -15,7 +15,7 @@ from image_poster.domain.errors import (
     RangeNotSatisfiableError,
     ValidationFailedError,
 )
-from image_poster.domain.feed import FeedPosition
+from image_poster.domain.feed import FeedCursor
 from image_poster.domain.images import Size, large_size, sniff, working_size
 from image_poster.domain.limits import Limits, clean
 from image_poster.domain.posts import PostTexts
@@ -26,7 +26,7 @@ from image_poster.services.posts import PostDraft
 from support import samples
 
 SIDES = st.integers(1, 60_000)
-POSITIONS = st.builds(FeedPosition, st.integers(0, 2**53), st.text(max_size=26))
+POSITIONS = st.builds(FeedCursor, st.integers(0, 2**53), st.text(max_size=26))
 
 
 @given(st.builds(Size, SIDES, SIDES))
@@ -48,21 +48,21 @@ def test_any_bytes_can_be_sniffed(head: bytes) -> None:
 
 
 @given(st.text(max_size=20), POSITIONS)
-def test_a_cursor_comes_back_as_it_was(list_name: str, position: FeedPosition) -> None:
+def test_a_cursor_comes_back_as_it_was(list_name: str, position: FeedCursor) -> None:
     signer = CursorSigner(Signer(b"k"))
     assume(len(cursor := signer.write(list_name, position)) <= 512)
-    assert signer.read(list_name, cursor, FeedPosition) == position
+    assert signer.read(list_name, cursor, FeedCursor) == position
 
 
 @given(POSITIONS, st.data())
-def test_any_change_of_a_cursor_is_noticed(position: FeedPosition, data: st.DataObject) -> None:
+def test_any_change_of_a_cursor_is_noticed(position: FeedCursor, data: st.DataObject) -> None:
     signer = CursorSigner(Signer(b"k"))
     cursor = signer.write("list", position)
     at = data.draw(st.integers(0, len(cursor) - 1))
     letter = data.draw(st.sampled_from("ABCxyz019-_=%é"))
     forged = cursor[:at] + letter + cursor[at + 1 :]
     try:
-        found = signer.read("list", forged, FeedPosition)
+        found = signer.read("list", forged, FeedCursor)
     except InvalidCursorError:
         return
     assert found == position  # the last character may carry bits that mean nothing
@@ -71,7 +71,7 @@ def test_any_change_of_a_cursor_is_noticed(position: FeedPosition, data: st.Data
 @given(st.text(max_size=600))
 def test_any_text_can_be_offered_as_a_cursor(text: str) -> None:
     with pytest.raises(InvalidCursorError):
-        CursorSigner(Signer(b"k")).read("list", text, FeedPosition)
+        CursorSigner(Signer(b"k")).read("list", text, FeedCursor)
 
 
 @given(st.text(max_size=30))

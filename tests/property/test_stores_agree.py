@@ -184,7 +184,7 @@ class StoresAgree(RuleBasedStateMachine):
         async def pages(ports: dict[str, Any]) -> list[Any]:
             found, after = [], None
             while True:
-                query = FeedQuery(sort=sort, limit=limit, creator=creator, after=after)
+                query = FeedQuery(epoch=1000, sort=sort, limit=limit, creator=creator, after=after)
                 page = await ports["feed"].page(query)
                 found.append(page)
                 if page.next is None:
@@ -196,7 +196,9 @@ class StoresAgree(RuleBasedStateMachine):
     @invariant()
     def counts_are_those_of_the_comments(self) -> None:
         if hasattr(self, "database"):
-            rebuilt = self.runner.run(SqliteFeedRebuilder(self.database).rebuild(None, 1000))
+            rebuilt = self.runner.run(
+                SqliteFeedRebuilder(self.database, self.clock).rebuild(None, 1000)
+            )
             assert rebuilt.drifted == []
 
 

@@ -12,7 +12,7 @@ from image_poster.domain.errors import (
     NotYoursError,
     ValidationFailedError,
 )
-from image_poster.domain.feed import FeedPosition
+from image_poster.domain.feed import FeedCursor
 from image_poster.domain.identity import Identity
 from image_poster.domain.ids import is_id, new_id, rfc3339
 from image_poster.domain.images import RenderedImage, Size
@@ -124,12 +124,12 @@ def test_no_comment_can_break_its_line() -> None:
 
 def test_a_cursor_is_good_for_its_list_and_secret_only() -> None:
     signer = CursorSigner(Signer(b"secret"))
-    position = FeedPosition(3, new_id())
+    position = FeedCursor(3, new_id())
     cursor = signer.write("feed:top:", position)
-    assert signer.read("feed:top:", cursor, FeedPosition) == position
+    assert signer.read("feed:top:", cursor, FeedCursor) == position
     for other, name in ((signer, "feed:new:"), (CursorSigner(Signer(b"other")), "feed:top:")):
         with pytest.raises(InvalidCursorError):
-            other.read(name, cursor, FeedPosition)
+            other.read(name, cursor, FeedCursor)
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,19 @@ import msgspec
 
 from image_poster.domain import errors
 from image_poster.domain.comments import Comment, encode_comment, join_latest
-from image_poster.domain.feed import FeedPage, FeedPosition, FeedQuery, FeedSort, cut_page
+from image_poster.domain.feed import (
+    FeedPage,
+    FeedQuery,
+    FeedSort,
+    Held,
+    Ranked,
+    Stretch,
+    epoch_of,
+    filled,
+    moved,
+    page_of,
+    place_in,
+)
 from image_poster.domain.idempotency import AlreadyAnsweredError, IdempotencyRecord
 from image_poster.domain.identity import Identity
 from image_poster.domain.images import RENDITIONS
@@ -83,6 +95,17 @@ class MemoryState:
     tombstones: dict[str, Tombstone] = field(default_factory=dict)
     uploads: dict[str, Upload] = field(default_factory=dict)
     records: dict[tuple[str, str], tuple[IdempotencyRecord, int]] = field(default_factory=dict)
+    held: dict[str, Held] = field(default_factory=dict)
+    past: list[Ranked] = field(default_factory=list)
+    epoch: int = 0
+
+    def recount(self, post_id: str, now_ms: int) -> None:
+        """Move a post's rank to the number of its comments."""
+        self.epoch = max(self.epoch, epoch_of(now_ms))
+        total = len(self.comments.get(post_id, {}))
+        held, past = moved(post_id, self.held.get(post_id, Held(0)), total, self.epoch)
+        self.held[post_id] = held
+        self.past += [past] if past is not None else []
 
     def check_unused(
         self, record: IdempotencyRecord | None, instead_of: IdempotencyRecord | None = None
@@ -207,6 +230,7 @@ class MemoryCommentStore:
         check_open_for_comments(post.status, post.creator, comment.creator)
         self._state.keep_record(record, self._clock.now_ms())
         self._state.comments.setdefault(comment.post_id, {})[comment.id] = comment
+        self._state.recount(comment.post_id, self._clock.now_ms())
 
     async def page(self, post_id: str, *, limit: int, after: str | None) -> Page[bytes, str]:
         newest = self._state.newest_comments(post_id)
@@ -235,6 +259,7 @@ class MemoryCommentStore:
         comment = self._comment(post_id, comment_id)
         by.require(comment.creator, self._state.post(post_id).creator)
         del self._state.comments[post_id][comment_id]
+        self._state.recount(post_id, self._clock.now_ms())
         self._state.tombstones[comment_id] = Tombstone(by.user, self._clock.now_ms(), pending=False)
 
     def _comment(self, post_id: str, comment_id: str) -> Comment:
@@ -256,21 +281,29 @@ class MemoryFeedReader:
         return None
 
     async def page(self, query: FeedQuery) -> FeedPage:
-        shown = [
-            self._state.stored(record.post.id)
-            for record in self._state.posts.values()
+        contents = {
+            post_id: self._state.stored(post_id)
+            for post_id, record in self._state.posts.items()
             if record.post.status is PostStatus.READY
             and query.creator in (None, record.post.creator)
-        ]
-        shown.sort(key=lambda stored: _rank(query.sort, stored), reverse=True)
-        if query.after is not None:
-            bound = _rank(query.sort, query.after)
-            shown = [stored for stored in shown if _rank(query.sort, stored) < bound]
-        return cut_page(shown[: query.limit + 1], query.limit)
+        }
+        holding = [self._ranked(query.sort, stored) for stored in contents.values()]
+        past = [rank for rank in self._state.past if rank.place.id in contents]
+        sources = [_stretch(query, holding), _stretch(query, past if query.as_of else [])]
+        return filled(query, sources, page_of(query, sources), contents)
+
+    def _ranked(self, sort: FeedSort, stored: StoredPost) -> Ranked:
+        held = self._state.held.get(stored.id, Held(0))
+        return Ranked(place_in(sort, stored.total_comments, stored.id), held.since)
 
 
-def _rank(sort: FeedSort, stored: StoredPost | FeedPosition) -> tuple[int, str]:
-    return (stored.total_comments if sort is FeedSort.TOP else 0, stored.id)
+def _stretch(query: FeedQuery, ranks: list[Ranked]) -> Stretch:
+    ranks = [one for one in ranks if query.before is None or one.place < query.before]
+    ranks.sort(reverse=True)
+    if len(ranks) <= query.max_entries:
+        return Stretch(ranks, None)
+    looked_at = ranks[: query.max_entries]
+    return Stretch(looked_at, looked_at[-1].place)
 
 
 class MemoryFeedRebuilder:

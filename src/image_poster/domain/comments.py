@@ -13,6 +13,7 @@ transaction; on AWS `fold` counts afterwards:
 that comes twice, late, or before another changes nothing. A pure function.
 """
 
+import itertools
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
@@ -20,7 +21,7 @@ import msgspec
 
 from image_poster.domain.edits import Seen, check_unchanged, edit_tag
 from image_poster.domain.identity import Identity
-from image_poster.domain.limits import LATEST_KEPT
+from image_poster.domain.limits import LATEST_KEPT, MAX_LATEST_BYTES
 
 # The format of stored documents that is written; see `Comment`.
 COMMENT_FORMAT = 2
@@ -87,8 +88,11 @@ def split_latest(latest: bytes, longest: int) -> list[bytes]:
 
 def join_latest(comments: Iterable[bytes], kept: int = LATEST_KEPT) -> bytes:
     """A post's latest comments from their documents, newest first: one a line (JSON has no raw
-    newline), at most `kept`."""
-    return b"\n".join(list(comments)[:kept])
+    newline), at most `kept` and as many as fit into `MAX_LATEST_BYTES`, but at least one."""
+    taken = list(itertools.islice(comments, kept))
+    while len(taken) > 1 and sum(map(len, taken)) + len(taken) - 1 > MAX_LATEST_BYTES:
+        taken.pop()
+    return b"\n".join(taken)
 
 
 def with_newest(latest: bytes, comment: bytes) -> bytes:
@@ -122,36 +126,60 @@ class Fold(NamedTuple):
     dropped: list[CommentState]
 
 
+class _Known(NamedTuple):
+    """Comments by id, of which none is missing that is newer than `floor` or is it (None: none at
+    all is missing)."""
+
+    docs: dict[str, bytes]
+    floor: str | None
+
+    def newest_first(self) -> list[bytes]:
+        """Down to the floor."""
+        ids = sorted(self.docs, reverse=True)
+        return [self.docs[one] for one in ids if self.floor is None or one >= self.floor]
+
+
 def needs_newest(tally: Tally, comments: Iterable[CommentState], kept: int) -> bool:
-    """Whether the latest comments cannot be told from what the post knows: some of them go, and
-    older ones come in their place."""
-    released = {comment.id for comment in comments if comment.counted and comment.deleted_by}
-    left = _by_id(split_latest(tally.latest, LATEST_KEPT)).keys() - released
-    return len(left) < min(kept, tally.total - len(released))
+    """Whether the latest comments cannot be told from what the post knows: some of them go, or
+    become shorter, and older ones may come in their place."""
+    known = _after(_known(tally), comments)
+    docs = known.newest_first()
+    room_left = len(split_latest(join_latest(docs, kept), kept)) == len(docs) < kept
+    return known.floor is not None and room_left
 
 
 def fold(
     tally: Tally,
     comments: Sequence[CommentState],
-    newest: Iterable[bytes] = (),
+    newest: Sequence[bytes] | None = None,
     kept: int = LATEST_KEPT,
 ) -> Fold:
     """The tally after these comments, each given once; `kept` is how many of the latest a post has.
-    `newest` are the newest of those that are counted and not deleted, as documents; to be given if
-    `needs_newest`."""
+    `newest` are the `kept` newest of those that are counted and not deleted, as documents; to be
+    given if `needs_newest`."""
     claimed = [one for one in comments if not one.counted and not one.deleted_by]
     released = [one for one in comments if one.counted and one.deleted_by]
     dropped = [one for one in comments if not one.counted and one.deleted_by]
-    shown = _by_id(split_latest(tally.latest, LATEST_KEPT)) | _by_id(newest)
-    for gone in (*released, *dropped):
-        shown.pop(gone.id, None)
-    for one in comments:
-        if not one.deleted_by and (not one.counted or one.id in shown):
-            shown[one.id] = one.doc
-    newest_first = (shown[comment_id] for comment_id in sorted(shown, reverse=True))
-    latest = join_latest(newest_first, kept)
+    known = _after(_known(tally, newest, kept), comments)
+    latest = join_latest(known.newest_first(), kept)
     total = tally.total + len(claimed) - len(released)
     return Fold(Tally(total, latest), claimed, released, dropped)
+
+
+def _known(tally: Tally, newest: Sequence[bytes] | None = None, kept: int = LATEST_KEPT) -> _Known:
+    shown, more = _by_id(split_latest(tally.latest, LATEST_KEPT)), _by_id(newest or ())
+    is_whole = len(shown) >= tally.total or (newest is not None and len(newest) < kept)
+    return _Known(shown | more, None if is_whole else min((*shown, *more), default="~"))
+
+
+def _after(known: _Known, comments: Iterable[CommentState]) -> _Known:
+    docs = dict(known.docs)
+    for one in comments:
+        if one.deleted_by:
+            docs.pop(one.id, None)
+        elif not one.counted or one.id in docs:
+            docs[one.id] = one.doc
+    return known._replace(docs=docs)
 
 
 def _by_id(docs: Iterable[bytes]) -> dict[str, bytes]:

@@ -1,5 +1,15 @@
-"""The feed's orders, its questions, and where a page ends."""
+"""The feed's orders, its questions, and a walk over `top` that shows each post once and misses none
+while ranks move (docs/feed.md has a drawing).
 
+Time is cut into epochs of `EPOCH_MS`. A post's rank carries the epoch *since* which it holds. When
+it changes in a later epoch (`moved`), the old one is kept as a past rank, valid from its `since` to
+before its `until`. So of each post exactly one rank is valid in any epoch that is over. Page 1 is
+live; its cursor names an epoch that is over (`_EPOCHS_BACK`) and the posts shown. Later pages go
+through the ranking as it was at the end of that epoch, which no write changes any more, and leave
+out the posts of page 1. Stores write by `moved` and read by `page_of`; nothing here does I/O.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -7,6 +17,22 @@ import msgspec
 
 from image_poster.domain.posts import StoredPost
 from image_poster.domain.signing import Page
+
+EPOCH_MS = 5000
+# A walk's epoch lies so far back that every write of it is to be seen: clocks of several writers
+# differ, and an index may lag.
+_EPOCHS_BACK = 2
+# How long past ranks are kept; a cursor older than that goes on live.
+PAST_EPOCHS = 3600 * 1000 // EPOCH_MS
+# A page's ETag changes with these, so that its cursor is good for half an hour more at least.
+ETAG_EPOCHS = PAST_EPOCHS // 2
+# "Since always": a post that is published after a walk's epoch is in its ranking all the same.
+ALWAYS = 0
+# What one answer may have (a Lambda's has 6 MB, in JSON that may write one character in three).
+MAX_PAGE_BYTES = 1_500_000
+_ID_CHARACTERS = 26
+# Greater than every count and every epoch, in ten digits.
+_GREATEST = 9_999_999_999
 
 
 class FeedSort(StrEnum):
@@ -16,31 +42,190 @@ class FeedSort(StrEnum):
     NEW = "new"
 
 
-class FeedPosition(NamedTuple):
-    """The last post of a page: the next page starts right after it, whatever happens meanwhile."""
+class Place(NamedTuple):
+    """A place in an order, which goes from the greatest down; in `new`, `total` is 0. A rank that
+    holds comes before past ones of the same post and count, which `until` tells apart."""
 
-    total_comments: int
+    total: int
     id: str
+    until: int = _GREATEST
 
 
-FeedPage = Page[StoredPost, FeedPosition]
+class Ranked(NamedTuple):
+    """A rank as a store has it: at `place` from the epoch `since` to before `place.until`."""
+
+    place: Place
+    since: int = ALWAYS
+
+
+class FeedCursor(NamedTuple):
+    """Where the next page goes on: right behind a place. In a walk over `top` it goes through the
+    ranking as of the end of the epoch `as_of`, but for the posts of the ids in `left_out`, which
+    are joined. (Those from before walks were true are two values: a place.)"""
+
+    total: int
+    id: str
+    until: int = ALWAYS
+    as_of: int | None = None
+    left_out: str = ""
 
 
 class FeedQuery(msgspec.Struct, frozen=True):
-    """One page's worth of question; `creator` None means everyone's posts."""
+    """One page's worth of question, asked in `epoch`; `creator` None means everyone's posts."""
 
     sort: FeedSort
     limit: int
+    epoch: int
     creator: str | None = None
-    after: FeedPosition | None = None
+    after: FeedCursor | None = None
+
+    @property
+    def as_of(self) -> int | None:
+        """The epoch whose ranking the page goes through; None: the ranking of now."""
+        asked = self.after.as_of if self.after is not None else None
+        return asked if asked is not None and asked >= self.epoch - PAST_EPOCHS else None
+
+    @property
+    def before(self) -> Place | None:
+        """What the page shows lies behind this place."""
+        return None if self.after is None else Place(*self.after[:3])
+
+    @property
+    def left_out(self) -> list[str]:
+        """The ids of posts that the walk has shown out of their turn."""
+        joined = "" if self.after is None else self.after.left_out
+        return [joined[at : at + _ID_CHARACTERS] for at in range(0, len(joined), _ID_CHARACTERS)]
+
+    @property
+    def wanted(self) -> int:
+        """How many ranks make a full page that knows whether there is more."""
+        return self.limit + len(self.left_out) + 1
+
+    @property
+    def max_entries(self) -> int:
+        """How many entries of one source (ranks that hold, past ranks) a page of a walk reads at
+        most: of both, 4 * limit + 100."""
+        return 2 * self.limit + 50
 
 
-def position_of(post: StoredPost) -> FeedPosition:
-    """Where a page ends whose last post this is."""
-    return FeedPosition(post.total_comments, post.id)
+FeedPage = Page[StoredPost, FeedCursor]
 
 
-def cut_page(found: list[StoredPost], limit: int) -> FeedPage:
-    """A page from a query that asked for one more than `limit`, to see whether there is more."""
-    posts = found[:limit]
-    return Page(posts, position_of(posts[-1]) if len(found) > limit else None)
+class Held(NamedTuple):
+    """A post's count in the ranking, and the epoch since which it holds."""
+
+    total: int
+    since: int = ALWAYS
+
+
+class Move(NamedTuple):
+    """What is to be stored when a count changes: the rank that holds now, and if not None the one
+    that has passed, with its `until`."""
+
+    held: Held
+    past: Ranked | None
+
+
+class Stretch(NamedTuple):
+    """What was read of one source, in its order; `stopped` is the place of the last entry that was
+    looked at, if there may be more behind it."""
+
+    ranks: list[Ranked]
+    stopped: Place | None
+
+
+def epoch_of(now_ms: int) -> int:
+    """The epoch of a time (milliseconds since 1970)."""
+    return now_ms // EPOCH_MS
+
+
+def moved(post_id: str, held: Held, total: int, epoch: int) -> Move:
+    """A post's rank changes to `total` in `epoch`. A change in the same epoch just overwrites: that
+    the first rank of a post holds since always makes its first change one of a later epoch."""
+    now = max(epoch, held.since)
+    if held.total == total or held.since == now:
+        return Move(Held(total, held.since), None)
+    return Move(Held(total, now), Ranked(Place(held.total, post_id, now), held.since))
+
+
+def place_in(sort: FeedSort, total: int, post_id: str) -> Place:
+    """Where a post stands in an order."""
+    return Place(total if sort is FeedSort.TOP else 0, post_id)
+
+
+def page_of(query: FeedQuery, sources: Sequence[Stretch]) -> Page[str, FeedCursor]:
+    """The ids of the posts that the page shows, in order, and where the next one goes on.
+
+    Of each source `query.wanted` ranks that are valid (`is_valid`) are to be given, if it has so
+    many behind `query.before`; others may be among them. The page ends where the first source
+    stopped. A post that two sources have, because it moved while they were read, counts once: both
+    have it at the same place.
+    """
+    end = max((source.stopped for source in sources if source.stopped), default=None)
+    left_out, shown, passed, reached = set(query.left_out), list[str](), set[str](), end
+    for place in _places(query, sources):
+        if end is not None and place < end:
+            break
+        if place.id not in passed and place.id not in left_out:
+            if len(shown) == query.limit:
+                return Page(shown, _cursor(query, shown, passed, reached))
+            shown.append(place.id)
+        passed.add(place.id)
+        reached = place
+    return Page(shown, _cursor(query, shown, passed, end))
+
+
+def _places(query: FeedQuery, sources: Iterable[Stretch]) -> list[Place]:
+    valid = (
+        rank.place
+        for source in sources
+        for rank in source.ranks
+        if query.as_of is None or is_valid(rank, query.as_of)
+    )
+    return sorted(valid, reverse=True)
+
+
+def is_valid(rank: Ranked, as_of: int) -> bool:
+    """Whether the rank is in the ranking as of the end of that epoch."""
+    return rank.since <= as_of < rank.place.until
+
+
+def _cursor(
+    query: FeedQuery, shown: list[str], passed: set[str], reached: Place | None
+) -> FeedCursor | None:
+    if reached is None:
+        return None
+    if query.sort is FeedSort.TOP and query.after is None:
+        as_of = query.epoch - _EPOCHS_BACK
+        return FeedCursor(_GREATEST, "", as_of=as_of, left_out="".join(shown))
+    # Of a post that has been passed, no other rank is wanted.
+    until = ALWAYS if reached.id in passed else reached.until
+    walked = None if query.after is None else query.after.as_of
+    left_out = "".join(post_id for post_id in query.left_out if post_id not in passed)
+    return FeedCursor(reached.total, reached.id, until, walked, left_out)
+
+
+def filled(
+    query: FeedQuery,
+    sources: Sequence[Stretch],
+    page: Page[str, FeedCursor],
+    contents: Mapping[str, StoredPost],
+) -> FeedPage:
+    """The page with what is to be shown, today's; without posts that are gone, and ended early
+    where it would have more than `MAX_PAGE_BYTES`."""
+    posts = [contents[post_id] for post_id in page.items if post_id in contents]
+    fitting = _fitting(posts)
+    if fitting < len(posts):
+        shorter = page.items.index(posts[fitting].id)
+        page = page_of(msgspec.structs.replace(query, limit=shorter), sources)
+    return Page(posts[:fitting], page.next)
+
+
+def _fitting(posts: list[StoredPost]) -> int:
+    """How many of the posts one answer has room for; at least one."""
+    size = 0
+    for number, post in enumerate(posts):
+        size += len(post.head) + len(post.latest)
+        if size > MAX_PAGE_BYTES and number:
+            return number
+    return len(posts)

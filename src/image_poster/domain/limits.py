@@ -15,6 +15,8 @@ FEED_PAGE_DEFAULT = 10
 FEED_PAGE_MAX = 100
 LATEST_DEFAULT = 2
 LATEST_KEPT = 10
+# Of the latest comments that come with a post, encoded as they are stored; one there always is.
+MAX_LATEST_BYTES = 16 * 1024
 WAIT_MAX_SECONDS = 20
 UPLOAD_KEPT_MS = 24 * 3600 * 1000
 UPLOAD_PIECE_BYTES = 512 * 1024

@@ -11,7 +11,8 @@ import msgspec
 from image_poster.domain.errors import InvalidCursorError
 
 _MAC_BYTES = 16
-_MAX_CHARACTERS = 512
+# A cursor of the feed may hold the ids of a page of 100 posts.
+_MAX_CHARACTERS = 4096
 
 Payload = TypeVar("Payload")
 

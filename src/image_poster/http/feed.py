@@ -51,7 +51,7 @@ class _Question(NamedTuple):
 
 
 class ReadyPage(NamedTuple):
-    """An encoded page with its ETag (quotes included) and its Link header, if there is a next."""
+    """An encoded page with its ETag (weak) and its Link header, if there is a next."""
 
     body: bytes
     etag: str
@@ -61,9 +61,9 @@ class ReadyPage(NamedTuple):
 class PageCache:
     """At most 16 MiB of pages, all of one version of the store."""
 
-    def __init__(self, version: Callable[[], int | None]) -> None:
+    def __init__(self, version: Callable[[], Hashable | None]) -> None:
         self._current_version = version
-        self._version: int | None = None
+        self._version: Hashable | None = None
         self._pages: dict[Hashable, ReadyPage] = {}
 
     def find(self, question: Hashable) -> ReadyPage | None:
@@ -112,20 +112,29 @@ async def list_posts(
     pages: PageCache = request.app.state.feed_pages
     ready = pages.find(question)
     if ready is None:
-        page = await services(request).feed.page(
-            sort=sort, limit=limit, cursor=cursor, creator=creator
-        )
-        ready = _ready_page(page, question)
+        feed = services(request).feed
+        page = await feed.page(sort=sort, limit=limit, cursor=cursor, creator=creator)
+        ready = _ready_page(page, question, feed.period())
         pages.keep(question, ready)
     headers = {"link": ready.link} if ready.link else None
     return tagged_json(request, ready.body, ready.etag, headers)
 
 
-def _ready_page(page: Page[StoredPost, str], question: _Question) -> ReadyPage:
+def _ready_page(page: Page[StoredPost, str], question: _Question, period: int) -> ReadyPage:
     posts = b",".join([post_body(stored, question.comments) for stored in page.items])
     body = b'{"posts":[%b],"next":%b}' % (posts, msgspec.json.encode(page.next))
     link = question._replace(cursor=page.next).link() if page.next else None
-    return ReadyPage(body, etag_of(body), link)
+    return ReadyPage(body, _etag(posts, page, question, period), link)
+
+
+def _etag(posts: bytes, page: Page[StoredPost, str], question: _Question, period: int) -> str:
+    """Of the posts shown and of whether there are more, not of the cursor: the cursor of a first
+    page says when it was made. So that nobody goes on with one that is no longer good, the ETag of
+    such a page changes with each `period`."""
+    if page.next is None:
+        return f"W/{etag_of(posts)}"
+    made = period if question.cursor is None else 0
+    return f"W/{etag_of(b'%b,%d' % (posts, made))}"
 
 
 ROUTES = (list_posts,)

@@ -15,6 +15,7 @@ from image_poster.domain.limits import (
     FEED_PAGE_DEFAULT,
     FEED_PAGE_MAX,
     LATEST_DEFAULT,
+    MAX_LATEST_BYTES,
     UPLOAD_KEPT_MS,
     UPLOAD_PIECE_BYTES,
     WAIT_MAX_SECONDS,
@@ -59,12 +60,14 @@ class TextLimit(msgspec.Struct, frozen=True):
 
 
 class PageLimits(msgspec.Struct, frozen=True):
-    """Of lists: entries a page, and the latest comments that come with a post of the feed."""
+    """Of lists: entries a page, and the latest comments that come with a post of the feed: as many
+    as fit into so many bytes of JSON, but one at least."""
 
     latest_comments_max: int
     default: int = FEED_PAGE_DEFAULT
     max: int = FEED_PAGE_MAX
     latest_comments_default: int = LATEST_DEFAULT
+    latest_comments_max_bytes: int = MAX_LATEST_BYTES
 
 
 class UploadLimits(msgspec.Struct, frozen=True):

@@ -47,8 +47,9 @@ def _position(digits: str) -> int:
 
 
 def matches(if_none_match: str | None, etag: str) -> bool:
-    """Whether the client has it already: weak comparison, section 13.1.2. `etag` has its quotes."""
+    """Whether the client has it already: weak comparison, section 13.1.2. `etag` has its quotes,
+    and `W/` if it is weak."""
     if if_none_match is None:
         return False
     known = {item.strip().removeprefix("W/") for item in if_none_match.split(",")}
-    return "*" in known or etag in known
+    return "*" in known or etag.removeprefix("W/") in known

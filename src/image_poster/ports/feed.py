@@ -14,7 +14,9 @@ class FeedReader(Protocol):
         ...
 
     async def page(self, query: FeedQuery) -> FeedPage:
-        """The page that `query` asks for. An empty page has no next."""
+        """The page that `query` asks for, as `domain.feed` says: a walk over `top` from page to
+        page shows each post once, and none is missed that was there at its first page, whatever is
+        written meanwhile. A page may be empty and yet have a next."""
         ...
 
 

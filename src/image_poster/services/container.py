@@ -86,7 +86,7 @@ def build_services(
     return Services(
         posts=posts,
         comments=CommentService(stores.comments, posts, clock, limits, cursors, render.comment),
-        feed=FeedService(stores.feed, cursors),
+        feed=FeedService(stores.feed, cursors, clock),
         images=ImageService(posts, stores.posts, stores.images),
         uploads=uploads,
         user_limits=LimitService(stores.writes, stores.bookings, limits.image_bytes),

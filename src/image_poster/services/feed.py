@@ -1,30 +1,41 @@
 """The feed."""
 
+from collections.abc import Hashable
 from dataclasses import dataclass
 
-from image_poster.domain.feed import FeedPosition, FeedQuery, FeedSort
+from image_poster.domain.feed import ETAG_EPOCHS, FeedCursor, FeedQuery, FeedSort, epoch_of
 from image_poster.domain.posts import StoredPost
 from image_poster.domain.signing import CursorSigner, Page
+from image_poster.ports.clock import Clock
 from image_poster.ports.feed import FeedReader
 
 
 @dataclass(frozen=True)
 class FeedService:
-    """A page is one query."""
+    """A page is one query, two in the middle of a walk."""
 
     feed: FeedReader
     cursors: CursorSigner
+    clock: Clock
 
-    def version(self) -> int | None:
-        """`FeedReader.version`: while it stays, so does every page."""
-        return self.feed.version()
+    def version(self) -> Hashable | None:
+        """While it stays, so does every page, and its cursor is good; None as
+        `FeedReader.version`."""
+        version = self.feed.version()
+        return None if version is None else (version, self.period())
+
+    def period(self) -> int:
+        """A number that changes every half hour: a cursor handed out within the same one is good
+        for half an hour more."""
+        return epoch_of(self.clock.now_ms()) // ETAG_EPOCHS
 
     async def page(
         self, *, sort: FeedSort, limit: int, cursor: str | None, creator: str | None
     ) -> Page[StoredPost, str]:
         """The page after `cursor`, which must come from the same sort and creator; else raises
-        `InvalidCursorError`."""
+        `InvalidCursorError`. It may be shorter than `limit`, even empty, and have a next."""
         list_name = f"feed:{sort}:{creator or ''}"
-        after = self.cursors.read(list_name, cursor, FeedPosition)
-        query = FeedQuery(sort=sort, limit=limit, creator=creator, after=after)
+        after = self.cursors.read(list_name, cursor, FeedCursor)
+        epoch = epoch_of(self.clock.now_ms())
+        query = FeedQuery(sort=sort, limit=limit, epoch=epoch, creator=creator, after=after)
         return self.cursors.signed(list_name, await self.feed.page(query))

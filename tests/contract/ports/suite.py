@@ -25,7 +25,7 @@ from image_poster.domain.errors import (
     UploadGoneError,
     UploadTakenOverError,
 )
-from image_poster.domain.feed import FeedQuery, FeedSort
+from image_poster.domain.feed import EPOCH_MS, FeedQuery, FeedSort, epoch_of
 from image_poster.domain.idempotency import AlreadyAnsweredError, IdempotencyRecord
 from image_poster.domain.identity import Identity
 from image_poster.domain.ids import new_id
@@ -382,6 +382,11 @@ class CommentStoreSuite:
             await adapters.comments.remove(await processing(adapters), new_id(), ALICE)
 
 
+def asked(adapters: Adapters, **question: Any) -> FeedQuery:
+    """A question about the feed, so much later that a walk goes through all that was written."""
+    return FeedQuery(epoch=epoch_of(adapters.clock.now_ms()) + 3, **question)
+
+
 @pytest.mark.anyio
 class FeedReaderSuite:
     async def test_only_ready_posts_are_in_it(self, adapters: Adapters) -> None:
@@ -390,7 +395,7 @@ class FeedReaderSuite:
         gone = await ready(adapters)
         await adapters.posts.remove(gone, ALICE)
         for sort in FeedSort:
-            page = await adapters.feed.page(FeedQuery(sort=sort, limit=10))
+            page = await adapters.feed.page(asked(adapters, sort=sort, limit=10))
             assert [stored.id for stored in page.items] == [shown_id]
             assert page.next is None
 
@@ -404,16 +409,42 @@ class FeedReaderSuite:
             FeedSort.NEW: ids[::-1],
         }
         for sort, order in expected.items():
-            first = await adapters.feed.page(FeedQuery(sort=sort, limit=3))
-            second = await adapters.feed.page(FeedQuery(sort=sort, limit=3, after=first.next))
+            first = await adapters.feed.page(asked(adapters, sort=sort, limit=3))
+            second = await adapters.feed.page(asked(adapters, sort=sort, limit=3, after=first.next))
             assert [stored.id for stored in [*first.items, *second.items]] == order
             assert second.next is None
+
+    @pytest.mark.parametrize("creator", [None, "alice"])
+    async def test_a_walk_shows_each_post_once_though_ranks_move_around_it(
+        self, adapters: Adapters, creator: str | None
+    ) -> None:
+        ids = [await ready(adapters) for _ in range(8)]
+        for index in range(8):
+            await adapters.comments.add(a_comment(ids[index]))
+        await adapters.settle()
+        query = asked(adapters, sort=FeedSort.TOP, limit=3, creator=creator)
+        page = await adapters.feed.page(query)
+        assert [stored.id for stored in page.items] == ids[:-4:-1]
+        adapters.clock.advance(4 * EPOCH_MS)
+        made = [a_comment(ids[0]) for _ in range(3)]
+        for comment in made:  # the last one climbs over all, the first of the page sinks
+            await adapters.comments.add(comment)
+        await adapters.posts.remove(ids[1], ALICE)
+        await adapters.settle()
+        found = [stored.id for stored in page.items]
+        while page.next is not None:
+            query = msgspec.structs.replace(query, after=page.next, epoch=query.epoch + 4)
+            page = await adapters.feed.page(query)
+            found += [stored.id for stored in page.items]
+            totals = {stored.id: stored.total_comments for stored in page.items}
+            assert totals.get(ids[0], 4) == 4  # today's
+        assert found == [ids[index] for index in (7, 6, 5, 4, 3, 2, 0)]
 
     async def test_a_creators_own(self, adapters: Adapters) -> None:
         hers = [await ready(adapters, "alice") for _ in range(2)]
         await ready(adapters, "bob")
         for sort in FeedSort:
-            page = await adapters.feed.page(FeedQuery(sort=sort, limit=10, creator="alice"))
+            page = await adapters.feed.page(asked(adapters, sort=sort, limit=10, creator="alice"))
             assert [stored.id for stored in page.items] == hers[::-1]
 
 

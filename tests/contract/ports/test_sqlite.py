@@ -12,6 +12,7 @@ import pytest
 from contract.ports import suite
 from contract.ports.suite import a_comment, ready, shown
 from image_poster.adapters.memory import ManualClock
+from image_poster.adapters.sqlite import feed
 from image_poster.adapters.sqlite.comments import SqliteCommentStore
 from image_poster.adapters.sqlite.database import Database, WriteProbe, connect
 from image_poster.adapters.sqlite.feed import SqliteFeedReader, SqliteFeedRebuilder
@@ -20,7 +21,7 @@ from image_poster.adapters.sqlite.posts import SqlitePostStore, SqliteTombstoneQ
 from image_poster.adapters.sqlite.schema import VERSION, SchemaTooNewError, SchemaTooOldError
 from image_poster.adapters.sqlite.uploads import SqliteUploadRecordStore
 from image_poster.domain.errors import NotReadyError, NotYoursError, StorageFullError
-from image_poster.domain.feed import FeedSort
+from image_poster.domain.feed import FeedCursor, FeedQuery, FeedSort
 from image_poster.domain.ids import new_id
 from image_poster.domain.posts import encode_post
 
@@ -42,7 +43,7 @@ def adapters(database: Database) -> suite.Adapters:
         feed=SqliteFeedReader(database),
         jobs=SqliteJobQueue(database, clock),
         tombstones=SqliteTombstoneQueue(database),
-        rebuilder=SqliteFeedRebuilder(database),
+        rebuilder=SqliteFeedRebuilder(database, clock),
         upload_records=SqliteUploadRecordStore(database),
         awaited=SqliteUploadRecordStore(database),
     )
@@ -171,22 +172,46 @@ async def test_a_database_of_a_later_version_is_not_touched(tmp_path: Path) -> N
 async def test_every_feed_question_is_answered_by_an_index_without_sorting(
     tmp_path: Path, sort: FeedSort, creator: str | None
 ) -> None:
-    from image_poster.adapters.sqlite import feed as feed_reader
-    from image_poster.domain.feed import FeedPosition, FeedQuery
-
     database = Database(tmp_path / "plan.db")
-    position = FeedPosition(3, new_id())
-    sql, parameters = feed_reader.page_query(
-        FeedQuery(sort=sort, limit=10, creator=creator, after=position)
-    )
-    connection = connect(tmp_path / "plan.db")
-    plan = connection.execute(f"EXPLAIN QUERY PLAN {sql}", (*parameters, 11)).fetchall()
-    connection.close()
+    steps = steps_of(tmp_path / "plan.db", feed.live_page(a_question(sort, creator)))
     await database.close()
-    steps = [row[3] for row in plan]
     assert len(steps) == 1
     assert steps[0].startswith("SEARCH posts USING INDEX feed_")
     assert ("creator" in steps[0]) == (creator is not None)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("creator", [None, "alice"])
+async def test_a_walk_is_answered_by_indexes_too(tmp_path: Path, creator: str | None) -> None:
+    """Posts that it passes over are not read: what is asked of them is in the index."""
+    database = Database(tmp_path / "plan.db")
+    query = a_question(FeedSort.TOP, creator)
+    holding = steps_of(tmp_path / "plan.db", feed.holding_page(query, 998))
+    past = steps_of(tmp_path / "plan.db", feed.past_page(query))
+    last = steps_of(tmp_path / "plan.db", feed.last_looked_at(query))
+    await database.close()
+    index = "feed_creator_top" if creator else "feed_top"
+    assert [step.split(" (")[0] for step in holding] == [
+        "CO-ROUTINE near",
+        f"SEARCH posts USING INDEX {index}",
+        "SCAN near",
+        "SEARCH posts USING INTEGER PRIMARY KEY",
+    ]
+    assert [step.split(" (")[0] for step in last] == [f"SEARCH posts USING INDEX {index}"]
+    of_past = "USING COVERING INDEX past_ranks_creator" if creator else "USING PRIMARY KEY"
+    assert [step.split(" (")[0] for step in past] == [f"SEARCH past_ranks {of_past}"]
+
+
+def a_question(sort: FeedSort, creator: str | None) -> FeedQuery:
+    after = FeedCursor(3, new_id(), as_of=998)
+    return FeedQuery(epoch=1000, sort=sort, limit=10, creator=creator, after=after)
+
+
+def steps_of(path: Path, sql: feed.Sql) -> list[str]:
+    connection = connect(path)
+    plan = connection.execute(f"EXPLAIN QUERY PLAN {sql.text}", sql.parameters).fetchall()
+    connection.close()
+    return [row[3] for row in plan]
 
 
 @pytest.mark.anyio

@@ -1,5 +1,5 @@
 """Comments in DynamoDB. Adding and deleting touch the comment's own item only; they are counted
-afterwards: up to 99 comments and their post in one transaction.
+afterwards: up to 98 comments and their post in one transaction.
 
 Each comment is claimed in it (`counted`), and the post is compared and swapped by its `version`: so
 nobody counts a comment twice, whoever else is at it and wherever a crash comes."""
@@ -22,6 +22,7 @@ from image_poster.domain.comments import (
     needs_newest,
 )
 from image_poster.domain.errors import CommentNotFoundError, ImagePosterError, PostNotFoundError
+from image_poster.domain.feed import epoch_of, moved
 from image_poster.domain.idempotency import KEPT_MS, IdempotencyRecord
 from image_poster.domain.identity import Identity
 from image_poster.domain.limits import LATEST_KEPT
@@ -169,8 +170,8 @@ class DynamoCommentStore:
             self._ready.popitem(last=False)
 
 
-# One write is the post's.
-_MAX_WRITES = database.MAX_IN_TRANSACTION - 1
+# One write is the post's, one its past rank's.
+_MAX_WRITES = database.MAX_IN_TRANSACTION - 2
 
 
 class DynamoCommentCounter:
@@ -219,14 +220,35 @@ class DynamoCommentCounter:
         self, post: database.Item, post_id: str, taken: list[CommentState]
     ) -> list[database.Write]:
         before = tally_of(post)
-        newest: list[bytes] = []
+        newest: list[bytes] | None = None
         if needs_newest(before, taken, self.kept):
             newest = await newest_counted(self._table, post_id, self.kept)
         result = fold(before, taken, newest, self.kept)
         writes = list(self._comment_writes(post_id, result))
         if result.tally != before:
-            writes.append(tally_update(post, result.tally))
+            writes += self.tally_writes(post, result.tally)
         return writes
+
+    def tally_writes(self, post: database.Item, tally: Tally, **more: str) -> list[database.Write]:
+        """The post with another tally, if it is still as it was seen, and the rank that it had."""
+        epoch = epoch_of(self._clock.now_ms())
+        held, past = moved(str(post["id"]), schema.held_by(post), tally.total, epoch)
+        rank = schema.rank(str(post["id"]), held)
+        update = database.Update(
+            schema.key_of(post),
+            put={
+                "total": tally.total,
+                "latest": tally.latest.decode(),
+                "rank": rank,
+                **more,
+            },
+            add={"version": 1},
+            # Whatever state the post is in: deleting it changes the version too.
+            when=(database.Is("version", post["version"]),),
+        )
+        if past is None or "feed" not in post:
+            return [update]
+        return [update, database.Put(schema.past_rank_item(past, post))]
 
     def _comment_writes(self, post_id: str, result: Fold) -> Iterator[database.Write]:
         for one in result.claimed:
@@ -252,22 +274,6 @@ class DynamoCommentCounter:
 def tally_of(post: database.Item) -> Tally:
     """What the post's item knows of its comments."""
     return Tally(int(post["total"]), str(post["latest"]).encode())
-
-
-def tally_update(post: database.Item, tally: Tally, **more: str) -> database.Update:
-    """The post with another tally, if it is still as it was seen."""
-    return database.Update(
-        schema.key_of(post),
-        put={
-            "total": tally.total,
-            "latest": tally.latest.decode(),
-            "rank": schema.rank(tally.total, str(post["id"])),
-            **more,
-        },
-        add={"version": 1},
-        # Whatever state the post is in: deleting it changes the version too.
-        when=(database.Is("version", post["version"]),),
-    )
 
 
 def state_of(item: database.Item) -> CommentState:

@@ -1,24 +1,35 @@
-"""The feed in DynamoDB: one query a page and shard, on an index of ready posts only; counts,
+"""The feed in DynamoDB: one query a page and shard, on an index of ready posts only, and in the
+middle of a walk another for past ranks, and one read of the posts that these lead to; counts,
 latest comments and feed entries derived anew."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable
 
 import msgspec
 
 from image_poster.adapters.dynamodb import comments, database, schema
 from image_poster.adapters.dynamodb.posts import is_there
 from image_poster.domain.comments import Tally, join_latest
-from image_poster.domain.feed import FeedPage, FeedPosition, FeedQuery, FeedSort
+from image_poster.domain.feed import (
+    ALWAYS,
+    FeedPage,
+    FeedQuery,
+    FeedSort,
+    Place,
+    Ranked,
+    Stretch,
+    filled,
+    page_of,
+)
 from image_poster.domain.posts import PostStatus, StoredPost
 from image_poster.ports.feed import Drift, RebuiltBatch
 
-# A Lambda answers with 6 MB at most, in JSON that may write one character of ours in three.
-_MAX_PAGE_BYTES = 1_500_000
+Contents = dict[str, StoredPost]
 
 
 class DynamoFeedReader:
     """`FeedReader` in DynamoDB. A page may be shorter than asked for and still have a next: it ends
-    where a query does, at the latest at 1 MB, and where an answer would become too large."""
+    where a query does, at the latest at 1 MB, and a query asks for no more than a page in which
+    nothing moved needs, since each entry is paid for."""
 
     def __init__(self, table: database.Table, *, shards: int = 1) -> None:
         self._table = table
@@ -28,53 +39,54 @@ class DynamoFeedReader:
         return None
 
     async def page(self, query: FeedQuery) -> FeedPage:
-        sort_key = "rank" if query.sort is FeedSort.TOP else "id"
-        found = [await self._table.query(one) for one in self._queries(query, sort_key)]
-        return _merged(found, sort_key, query.limit)
+        contents: Contents = {}
+        # In this order: what moves in between is found at the same place in the past ranks.
+        sources = [await self._holding(query, one, contents) for one in self._partitions(query)]
+        if query.as_of is not None:
+            sources += [await self._past(query, one) for one in self._partitions(query)]
+        page = page_of(query, sources)
+        await self._fetch([one for one in page.items if one not in contents], contents)
+        return filled(query, sources, page, contents)
 
-    def _queries(self, query: FeedQuery, sort_key: str) -> list[database.Query]:
-        before = _position(query.after, sort_key) if query.after else None
+    def _partitions(self, query: FeedQuery) -> list[str]:
         if query.creator is not None:
-            names, partitions = ("creator_feed", sort_key), [schema.creator_key(query.creator)]
-        else:
-            names, partitions = (
-                ("feed", sort_key),
-                [schema.feed_key(shard) for shard in range(self._shards)],
-            )
-        index = str(query.sort) if query.creator is None else f"creator_{query.sort}"
-        return [
-            database.Query(partition, query.limit + 1, before, index, names)
-            for partition in partitions
-        ]
+            return [schema.creator_key(query.creator)]
+        return [schema.feed_key(shard) for shard in range(self._shards)]
+
+    async def _holding(self, query: FeedQuery, partition: str, contents: Contents) -> Stretch:
+        before = None if query.before is None else query.before._replace(until=ALWAYS)
+        limit = query.wanted
+        found = await self._table.query(_on_index(query, partition, before, limit))
+        contents.update((str(item["id"]), schema.stored_post(item)) for item in found.items)
+        return _stretch(query, found)
+
+    async def _past(self, query: FeedQuery, partition: str) -> Stretch:
+        of_past = _on_index(query, schema.PAST + partition, query.before, query.max_entries)
+        return _stretch(query, await self._table.query(of_past))
+
+    async def _fetch(self, ids: Iterable[str], contents: Contents) -> None:
+        keys = [schema.post_key(post_id) for post_id in ids]
+        for item in await self._table.get_many(keys) if keys else ():
+            if item["status"] == PostStatus.READY:
+                contents[str(item["id"])] = schema.stored_post(item)
 
 
-def _position(after: FeedPosition, sort_key: str) -> str:
-    return schema.rank(after.total_comments, after.id) if sort_key == "rank" else after.id
+def _on_index(query: FeedQuery, partition: str, before: Place | None, limit: int) -> database.Query:
+    is_top, of_creator = query.sort is FeedSort.TOP, query.creator is not None
+    behind = None
+    if before is not None:
+        behind = schema.before_place(before) if is_top else before.id
+    names = ("creator_feed" if of_creator else "feed", "rank" if is_top else "id")
+    index = f"creator_{query.sort}" if of_creator else str(query.sort)
+    return database.Query(partition, limit, behind, index, names)
 
 
-def _merged(found: list[database.Page], sort_key: str, limit: int) -> FeedPage:
-    """One page of several shards: where one of them stopped early, nothing behind that place can be
-    shown yet."""
-    places = [str(page.items[-1][sort_key]) for page in found if page.next and page.items]
-    bound = max(places, default="")
-    items: list[database.Item] = [item for page in found for item in page.items]
-    items = [item for item in items if str(item[sort_key]) >= bound]
-    items.sort(key=lambda item: str(item[sort_key]), reverse=True)
-    shown = list(_fitting([schema.stored_post(item) for item in items[:limit]]))
-    more = len(items) > len(shown) or any(page.next for page in found)
-    if not shown or not more:
-        return FeedPage(shown, None)
-    return FeedPage(shown, FeedPosition(shown[-1].total_comments, shown[-1].id))
-
-
-def _fitting(posts: list[StoredPost]) -> Iterator[StoredPost]:
-    """As many as one answer has room for; at least one."""
-    room = _MAX_PAGE_BYTES
-    for number, post in enumerate(posts):
-        room -= len(post.head) + len(post.latest)
-        if room < 0 and number:
-            return
-        yield post
+def _stretch(query: FeedQuery, found: database.Page) -> Stretch:
+    if query.sort is FeedSort.TOP:
+        ranks = [schema.ranked(str(item["rank"])) for item in found.items]
+    else:
+        ranks = [Ranked(Place(0, str(item["id"]))) for item in found.items]
+    return Stretch(ranks, ranks[-1].place if found.next and ranks else None)
 
 
 _COMMENTS_AT_A_TIME = 1000
@@ -115,7 +127,7 @@ class DynamoFeedRebuilder:
                 continue
             try:
                 mended = await self._set_right(post, counted)
-            except (database.ConditionFailedError, database.ConflictError):
+            except database.TransactionRefusedError:
                 continue  # counted meanwhile: look again
             if found is None and not mended:
                 return None
@@ -126,10 +138,10 @@ class DynamoFeedRebuilder:
         """Whether anything had to be."""
         newest = await comments.newest_counted(self._table, str(post["id"]), self._counter.kept)
         tally = Tally(counted, join_latest(newest, self._counter.kept))
-        entry = self._entry(post, tally.total)
-        if tally == comments.tally_of(post) and entry.items() <= post.items():
+        entry = self._entry(post)
+        if _agrees(post, tally) and entry.items() <= post.items():
             return False
-        await self._table.write(comments.tally_update(post, tally, **entry))
+        await self._table.transact(self._counter.tally_writes(post, tally, **entry))
         return True
 
     async def _look(self, post_id: str) -> tuple[int, list[str]]:
@@ -146,11 +158,15 @@ class DynamoFeedRebuilder:
                 return counted, open_ids
             before = page.next
 
-    def _entry(self, post: database.Item, total: int) -> dict[str, str]:
+    def _entry(self, post: database.Item) -> dict[str, str]:
         """What puts the post into the feed's indexes: only a ready one has the keys."""
-        post_id = str(post["id"])
-        entry = {"rank": schema.rank(total, post_id)}
-        if post["status"] == PostStatus.READY:
-            entry["feed"] = schema.feed_key(schema.shard_of(post_id, self._shards))
-            entry["creator_feed"] = schema.creator_key(str(post["creator"]))
-        return entry
+        if post["status"] != PostStatus.READY:
+            return {}
+        return {
+            "feed": schema.feed_key(schema.shard_of(str(post["id"]), self._shards)),
+            "creator_feed": schema.creator_key(str(post["creator"])),
+        }
+
+
+def _agrees(post: database.Item, tally: Tally) -> bool:
+    return comments.tally_of(post) == tally and schema.held_by(post).total == tally.total

@@ -7,10 +7,11 @@
                                               deleted_by, ended, ttl
     comment   POST#{post}     COMMENT#{id}    creator, doc, counted, deleted_by, request_id
     gone      POST#{post}     GONE#{id}       deleted_by, ttl: a comment that was deleted
+    past rank POST#{post}     RANK#{until}    feed, creator_feed, rank, ttl
     record    USER#{user}     KEY#{SHA-256}   key, fingerprint, body, location, expires_ms, ttl
     healing   HEALING         HEALING         after, started_ms, until_ms: how far the walk is
 
-    index         partition       sort      holds
+    index         partition       sort      holds (in a partition of their own, past ranks)
     top           feed            rank      ready posts, most commented first
     new           feed            id        ready posts, newest first
     creator_top   creator_feed    rank      one creator's, most commented first
@@ -18,8 +19,10 @@
     due           due             due_at    posts that are not at rest, by when to look at them
 
 A post is in the indexes while it has `feed` (FEED#{shard}) and `creator_feed` (CREATOR#{name}),
-that is while it is ready. `rank` is its count, zero-padded, and its id. `version` changes with
-every change but that of an upload's offset. `staged` says that the bytes are pieces under
+that is while it is ready. `rank` is its count, zero-padded, its id, and the epoch since which it
+holds (without, it holds since always). A past rank (`domain.feed`) is in the same two indexes, as
+PAST#FEED#{shard} and PAST#CREATOR#{name}; its `rank` has `until` before `since`. `version` changes
+with every change but that of an upload's offset. `staged` says that the bytes are pieces under
 `staging/`, not one object yet. `total` is the number of comments that are `counted`. A deleted post
 stays as a tombstone without text until its `ttl`; `ended` says that it was an upload that had not
 all its bytes. A post is in `due` (DUE#{part}) while an event is still to come for it: its image,
@@ -35,6 +38,7 @@ from zlib import crc32
 
 from image_poster.adapters.dynamodb.database import PK, SK, Item, Key, Value
 from image_poster.domain.comments import Comment, encode_comment
+from image_poster.domain.feed import ALWAYS, EPOCH_MS, PAST_EPOCHS, Held, Place, Ranked
 from image_poster.domain.idempotency import KEPT_MS, IdempotencyRecord
 from image_poster.domain.posts import Post, PostStatus, StoredPost, encode_post
 from image_poster.domain.uploads import Upload
@@ -44,6 +48,8 @@ COMMENT = "COMMENT#"
 # The first sort key behind those of comments: "$" follows "#".
 AFTER_COMMENTS = "COMMENT$"
 GONE = "GONE#"
+RANK = "RANK#"
+PAST = "PAST#"
 DELETED = "deleted"
 DUE_ATTRIBUTES = ("due", "due_at")
 DUE_PARTS = 4
@@ -97,7 +103,7 @@ def post_item(
         "latest": "",
         "total": 0,
         "version": 0,
-        "rank": rank(0, post.id),
+        "rank": rank(post.id, Held(0)),
         "request_id": request_id,
         "since_ms": now_ms,
         **post_attributes(post, shards),
@@ -221,9 +227,44 @@ def record_of(item: Item) -> IdempotencyRecord:
     )
 
 
-def rank(total: int, post_id: str) -> str:
+def rank(post_id: str, held: Held) -> str:
     """A post's place in `top`: such texts sort as (total, id) do."""
-    return f"{total:010d}#{post_id}"
+    since = f"#{held.since:010d}" if held.since != ALWAYS else ""
+    return f"{held.total:010d}#{post_id}{since}"
+
+
+def held_by(item: Item) -> Held:
+    """The rank that a post holds."""
+    found = ranked(str(item["rank"]))
+    return Held(found.place.total, found.since)
+
+
+def ranked(text: str) -> Ranked:
+    """The rank that `rank` or `past_rank_item` wrote."""
+    total, post_id, *epochs = text.split("#")
+    *until, since = map(int, epochs or (ALWAYS,))
+    return Ranked(Place(int(total), post_id, *until), since)
+
+
+def before_place(place: Place) -> str:
+    """What ranks behind this place are smaller than. Of those that hold there is none at the same
+    total and id."""
+    text = f"{place.total:010d}#{place.id}"
+    return f"{text}#{place.until:010d}" if place.until != ALWAYS else text
+
+
+def past_rank_item(past: Ranked, post: Item) -> Item:
+    """A rank that a ready post had."""
+    place = past.place
+    return keyed(
+        Key(f"POST#{place.id}", f"{RANK}{place.until:010d}"),
+        {
+            "feed": PAST + str(post["feed"]),
+            "creator_feed": PAST + str(post["creator_feed"]),
+            "rank": f"{before_place(place)}#{past.since:010d}",
+            "ttl": ttl_of((place.until + PAST_EPOCHS) * EPOCH_MS),
+        },
+    )
 
 
 def feed_key(shard: int) -> str:

@@ -6,8 +6,10 @@ from collections.abc import Callable
 from image_poster.adapters.sqlite.database import Database
 from image_poster.adapters.sqlite.idempotency import check_unused, keep_record
 from image_poster.adapters.sqlite.posts import add_tombstone, was_deleted_by
+from image_poster.adapters.sqlite.ranks import Mover, move_rank
 from image_poster.domain import comments
 from image_poster.domain.errors import CommentNotFoundError, PostNotFoundError
+from image_poster.domain.feed import Held
 from image_poster.domain.idempotency import IdempotencyRecord
 from image_poster.domain.identity import Identity
 from image_poster.domain.limits import LATEST_KEPT
@@ -26,25 +28,28 @@ class SqliteCommentStore:
     async def add(self, comment: comments.Comment, record: IdempotencyRecord | None = None) -> None:
         doc = comments.encode_comment(comment)
         self._database.check_room(len(doc))
-        now = self._clock.now_ms()
 
         def insert(connection: sqlite3.Connection) -> None:
             check_unused(connection, record)
             post = connection.execute(
-                "SELECT status, creator, latest FROM posts WHERE id = ?", (comment.post_id,)
+                "SELECT status, creator, total_comments, since, latest FROM posts WHERE id = ?",
+                (comment.post_id,),
             ).fetchone()
             if post is None:
                 raise PostNotFoundError
-            status, creator, latest = post
+            status, creator, total, since, latest = post
             check_open_for_comments(status, creator, comment.creator)
+            now = self._clock.now_ms()
             keep_record(connection, record, now)
+            mover = Mover(comment.post_id, creator, Held(total, since))
+            held = move_rank(connection, mover, total + 1, now)
             connection.execute(
                 "INSERT INTO comments (post_id, id, creator, doc) VALUES (?, ?, ?, ?)",
                 (comment.post_id, comment.id, comment.creator, doc),
             )
             connection.execute(
-                "UPDATE posts SET total_comments = total_comments + 1, latest = ? WHERE id = ?",
-                (_latest_after(connection, comment, doc, latest), comment.post_id),
+                "UPDATE posts SET total_comments = ?, since = ?, latest = ? WHERE id = ?",
+                (*held, _latest_after(connection, comment, doc, latest), comment.post_id),
             )
 
         await self._database.write(insert)
@@ -73,32 +78,35 @@ class SqliteCommentStore:
         self._database.check_room(0)
 
         def replace(connection: sqlite3.Connection) -> comments.Comment:
-            _creator_of_ready_post(connection, post_id)
+            _ready_post(connection, post_id)
             comment = change(_comment(connection, post_id, comment_id))
             connection.execute(
                 "UPDATE comments SET doc = ? WHERE post_id = ? AND id = ?",
                 (comments.encode_comment(comment), post_id, comment_id),
             )
-            refill_latest(connection, post_id)
+            connection.execute(
+                "UPDATE posts SET latest = ? WHERE id = ?",
+                (newest_comments(connection, post_id), post_id),
+            )
             return comment
 
         return await self._database.write(replace)
 
     async def remove(self, post_id: str, comment_id: str, by: Identity) -> None:
-        now = self._clock.now_ms()
-
         def delete(connection: sqlite3.Connection) -> None:
             if was_deleted_by(connection, comment_id, by):
                 return
-            post_creator = _creator_of_ready_post(connection, post_id)
-            by.require(_comment(connection, post_id, comment_id).creator, post_creator)
+            post = _ready_post(connection, post_id)
+            by.require(_comment(connection, post_id, comment_id).creator, post.creator)
+            now = self._clock.now_ms()
             connection.execute(
                 "DELETE FROM comments WHERE post_id = ? AND id = ?", (post_id, comment_id)
             )
+            held = move_rank(connection, post, post.held.total - 1, now)
             connection.execute(
-                "UPDATE posts SET total_comments = total_comments - 1 WHERE id = ?", (post_id,)
+                "UPDATE posts SET total_comments = ?, since = ?, latest = ? WHERE id = ?",
+                (*held, newest_comments(connection, post_id), post_id),
             )
-            refill_latest(connection, post_id)
             add_tombstone(connection, comment_id, by, now, pending=False)
 
         await self._database.write(delete)
@@ -111,13 +119,6 @@ def newest_comments(connection: sqlite3.Connection, post_id: str) -> bytes:
         (post_id, LATEST_KEPT),
     )
     return comments.join_latest(doc for (doc,) in rows)
-
-
-def refill_latest(connection: sqlite3.Connection, post_id: str) -> None:
-    """Store `newest_comments` on the post."""
-    connection.execute(
-        "UPDATE posts SET latest = ? WHERE id = ?", (newest_comments(connection, post_id), post_id)
-    )
 
 
 def _latest_after(
@@ -134,13 +135,14 @@ def _latest_after(
     return comments.with_newest(latest, doc)
 
 
-def _creator_of_ready_post(connection: sqlite3.Connection, post_id: str) -> str:
+def _ready_post(connection: sqlite3.Connection, post_id: str) -> Mover:
     row = connection.execute(
-        "SELECT creator FROM posts WHERE id = ? AND status = 'ready'", (post_id,)
+        "SELECT creator, total_comments, since FROM posts WHERE id = ? AND status = 'ready'",
+        (post_id,),
     ).fetchone()
     if row is None:
         raise PostNotFoundError
-    return str(row[0])
+    return Mover(post_id, row[0], Held(*row[1:]))
 
 
 def _comment(connection: sqlite3.Connection, post_id: str, comment_id: str) -> comments.Comment:

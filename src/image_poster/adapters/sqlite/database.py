@@ -6,11 +6,13 @@ gather in the writer's queue; the busier the service, the more of them share the
 """
 
 import asyncio
+import itertools
 import queue
 import sqlite3
 import threading
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -177,6 +179,15 @@ class Database:
         """All rows of one query; it sees every write that has returned."""
         try:
             return self._reading.execute(sql, parameters).fetchall()
+        except sqlite3.Error as exc:
+            raise translated(exc) from exc
+
+    def read_while(self, wanted: Callable[[Any], bool], sql: str, *parameters: object) -> list[Any]:
+        """The rows of one query up to the first that is not wanted; those behind it cost
+        nothing."""
+        try:
+            with closing(self._reading.execute(sql, parameters)) as rows:
+                return list(itertools.takewhile(wanted, rows))
         except sqlite3.Error as exc:
             raise translated(exc) from exc
 

@@ -1,19 +1,37 @@
-"""The feed in SQLite: one query a page, each answered by an index of its own (see `schema`); counts
-and latest comments derived anew."""
+"""The feed in SQLite: a page is one query, or in the middle of a walk two or three, each answered
+by an index of its own (see `schema`); counts and latest comments derived anew."""
 
 import sqlite3
+from typing import NamedTuple
 
 from image_poster.adapters.sqlite.comments import newest_comments
 from image_poster.adapters.sqlite.database import Database
-from image_poster.domain.feed import FeedPage, FeedQuery, FeedSort, cut_page
+from image_poster.adapters.sqlite.ranks import Mover, move_rank
+from image_poster.domain.feed import (
+    FeedPage,
+    FeedQuery,
+    FeedSort,
+    Held,
+    Place,
+    Ranked,
+    Stretch,
+    filled,
+    page_of,
+    place_in,
+)
 from image_poster.domain.posts import StoredPost
+from image_poster.ports.clock import Clock
 from image_poster.ports.feed import Drift, RebuiltBatch
 
-_SELECT = "SELECT id, total_comments, head, latest FROM posts WHERE status = 'ready'"
-_ORDER = {
-    FeedSort.TOP: " ORDER BY total_comments DESC, id DESC LIMIT ?",
-    FeedSort.NEW: " ORDER BY id DESC LIMIT ?",
-}
+_COLUMNS = "posts.id, posts.total_comments, posts.head, posts.latest"
+Contents = dict[str, StoredPost]
+
+
+class Sql(NamedTuple):
+    """A statement and its parameters."""
+
+    text: str
+    parameters: tuple[object, ...]
 
 
 class SqliteFeedReader:
@@ -28,56 +46,144 @@ class SqliteFeedReader:
         return int(self._database.read("PRAGMA data_version")[0][0])
 
     async def page(self, query: FeedQuery) -> FeedPage:
-        sql, parameters = page_query(query)
-        rows = self._database.read(sql, *parameters, query.limit + 1)
-        return cut_page([StoredPost(*row) for row in rows], query.limit)
+        contents: Contents = {}
+        if query.as_of is None:
+            sources = [self._live(query, contents)]
+        else:
+            # In this order: what moves in between is found at the same place in the second.
+            holding = self._holding(query, query.as_of, contents)
+            sources = [holding, self._past(query, holding.stopped)]
+        page = page_of(query, sources)
+        self._fetch([post_id for post_id in page.items if post_id not in contents], contents)
+        return filled(query, sources, page, contents)
+
+    def _live(self, query: FeedQuery, contents: Contents) -> Stretch:
+        sql = live_page(query)
+        rows = self._database.read(sql.text, *sql.parameters)
+        contents.update((row[0], StoredPost(*row)) for row in rows)
+        ranks = [Ranked(place_in(query.sort, row[1], row[0])) for row in rows]
+        return Stretch(ranks, ranks[-1].place if len(rows) == query.wanted else None)
+
+    def _holding(self, query: FeedQuery, as_of: int, contents: Contents) -> Stretch:
+        """Ranks that still hold, and held then."""
+        sql, end = holding_page(query, as_of), last_looked_at(query)
+        rows = self._database.read(sql.text, *sql.parameters)
+        contents.update((row[0], StoredPost(*row[:4])) for row in rows)
+        ranks = [Ranked(Place(row[1], row[0]), row[4]) for row in rows]
+        if len(rows) == query.wanted:
+            return Stretch(ranks, ranks[-1].place)
+        last = self._database.read_one(end.text, *end.parameters)
+        return Stretch(ranks, None if last is None else Place(*last))
+
+    def _past(self, query: FeedQuery, end: Place | None) -> Stretch:
+        """Past ranks, as far as the page can go at all."""
+        sql = past_page(query)
+        rows = self._database.read_while(
+            lambda row: end is None or row[:3] >= end, sql.text, *sql.parameters
+        )
+        ranks = [Ranked(Place(*row[:3]), row[3]) for row in rows]
+        return Stretch(ranks, ranks[-1].place if len(rows) == query.max_entries else None)
+
+    def _fetch(self, ids: list[str], contents: Contents) -> None:
+        """The posts that past ranks lead to, where they are ready."""
+        if ids:
+            marks = ", ".join("?" * len(ids))
+            rows = self._database.read(
+                f"SELECT {_COLUMNS} FROM posts WHERE id IN ({marks}) AND status = 'ready'",  # noqa: S608
+                *ids,
+            )
+            contents.update((row[0], StoredPost(*row)) for row in rows)
 
 
-def page_query(query: FeedQuery) -> tuple[str, list[object]]:
-    """The SQL of a page, and its parameters but for the limit."""
-    sql = _SELECT
+def live_page(query: FeedQuery) -> Sql:
+    """The ranking of now, behind a place."""
+    ready = _behind(query, _COLUMNS)
+    return Sql(f"{ready.text} LIMIT ?", (*ready.parameters, query.wanted))
+
+
+def holding_page(query: FeedQuery, as_of: int) -> Sql:
+    """Of the next so many entries of the index alone, those that held at the end of that epoch; and
+    only their posts. The join keeps the order of its left side (CROSS JOIN)."""
+    near = _behind(query, "rowid AS row, since")
+    return Sql(
+        f"SELECT {_COLUMNS}, near.since FROM ({near.text} LIMIT ?) AS near "  # noqa: S608 - constants
+        "CROSS JOIN posts ON posts.rowid = near.row WHERE near.since <= ? LIMIT ?",
+        (*near.parameters, query.max_entries, as_of, query.wanted),
+    )
+
+
+def last_looked_at(query: FeedQuery) -> Sql:
+    """Where `holding_page` stopped, if it did."""
+    near = _behind(query, "total_comments, id")
+    return Sql(f"{near.text} LIMIT 1 OFFSET ?", (*near.parameters, query.max_entries - 1))
+
+
+def past_page(query: FeedQuery) -> Sql:
+    """The next so many past ranks, of whatever epochs."""
+    text = "SELECT total_comments, id, until, since FROM past_ranks WHERE true"
     parameters: list[object] = []
     if query.creator is not None:
-        sql += " AND creator = ?"
+        text += " AND creator = ?"
         parameters.append(query.creator)
-    if query.after is not None and query.sort is FeedSort.TOP:
-        sql += " AND (total_comments, id) < (?, ?)"
-        parameters += query.after
-    elif query.after is not None:
-        sql += " AND id < ?"
-        parameters.append(query.after.id)
-    return sql + _ORDER[query.sort], parameters
+    if query.before is not None:
+        text += " AND (total_comments, id, until) < (?, ?, ?)"
+        parameters += query.before
+    return Sql(
+        f"{text} ORDER BY total_comments DESC, id DESC, until DESC LIMIT ?",
+        (*parameters, query.max_entries),
+    )
+
+
+def _behind(query: FeedQuery, columns: str) -> Sql:
+    """Ready posts behind the query's place, in its order."""
+    text = f"SELECT {columns} FROM posts WHERE status = 'ready'"  # noqa: S608 - constants
+    parameters: list[object] = []
+    if query.creator is not None:
+        text += " AND creator = ?"
+        parameters.append(query.creator)
+    if query.before is not None and query.sort is FeedSort.TOP:
+        text += " AND (total_comments, id) < (?, ?)"
+        parameters += query.before[:2]
+    elif query.before is not None:
+        text += " AND id < ?"
+        parameters.append(query.before.id)
+    by = "total_comments DESC, id DESC" if query.sort is FeedSort.TOP else "id DESC"
+    return Sql(f"{text} ORDER BY {by}", tuple(parameters))
 
 
 class SqliteFeedRebuilder:
-    """`Projection` in SQLite. Feed entries need nothing of their own: they are indexes."""
+    """`FeedRebuilder` in SQLite. Feed entries need nothing of their own: they are indexes."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, clock: Clock) -> None:
         self._database = database
+        self._clock = clock
 
     async def rebuild(self, after: str | None, limit: int) -> RebuiltBatch:
         def derive(connection: sqlite3.Connection) -> RebuiltBatch:
             rows = connection.execute(
-                "SELECT id, total_comments, latest FROM posts WHERE id > ? ORDER BY id LIMIT ?",
+                "SELECT id, creator, total_comments, since, latest FROM posts WHERE id > ? "
+                "ORDER BY id LIMIT ?",
                 (after or "", limit),
             ).fetchall()
-            drifts = [_derive(connection, *row) for row in rows]
+            drifts = [
+                self._derive(connection, Mover(row[0], row[1], Held(*row[2:4])), row[4])
+                for row in rows
+            ]
             found = [drift for drift in drifts if drift is not None]
             return RebuiltBatch(len(rows), found, rows[-1][0] if rows else None)
 
         return await self._database.write(derive)
 
-
-def _derive(
-    connection: sqlite3.Connection, post_id: str, total: int, latest: bytes
-) -> Drift | None:
-    (counted,) = connection.execute(
-        "SELECT count(*) FROM comments WHERE post_id = ?", (post_id,)
-    ).fetchone()
-    newest = newest_comments(connection, post_id)
-    if (counted, newest) == (total, latest):
-        return None
-    connection.execute(
-        "UPDATE posts SET total_comments = ?, latest = ? WHERE id = ?", (counted, newest, post_id)
-    )
-    return Drift(post_id, total, counted)
+    def _derive(self, connection: sqlite3.Connection, post: Mover, latest: bytes) -> Drift | None:
+        (counted,) = connection.execute(
+            "SELECT count(*) FROM comments WHERE post_id = ?", (post.id,)
+        ).fetchone()
+        newest = newest_comments(connection, post.id)
+        if (counted, newest) == (post.held.total, latest):
+            return None
+        held = move_rank(connection, post, counted, self._clock.now_ms())
+        connection.execute(
+            "UPDATE posts SET total_comments = ?, since = ?, latest = ? WHERE id = ?",
+            (*held, newest, post.id),
+        )
+        return Drift(post.id, post.held.total, counted)

@@ -1,7 +1,10 @@
 """What is stored where. Every table and index of the database, and nothing else, is here.
 
-posts       a post: `head` is its JSON, `latest` its newest comments as JSON lines, the rest are
-            keys drawn from it, and the state of its image work
+posts       a post: `head` is its JSON, `latest` its newest comments as JSON lines, `since` the
+            epoch since which its rank in `top` holds; the rest are keys drawn from it, and the
+            state of its image work
+past_ranks  ranks that posts had in `top`, from the epoch `since` to before `until` (`domain.feed`)
+feed_clock  one row: the largest epoch that any write had
 comments    a comment: `doc` is its JSON; sorted by post and id, so a page is one range
 tombstones  who deleted which post or comment; `pending` while something of it is left, `ended` if
             it was an upload that had not all its bytes
@@ -15,6 +18,9 @@ The database's `user_version` counts how many of the `_MIGRATIONS` it has seen.
 """
 
 import sqlite3
+
+from image_poster.domain.comments import join_latest, split_latest
+from image_poster.domain.limits import LATEST_KEPT
 
 _FIRST = """
 CREATE TABLE posts (
@@ -126,9 +132,33 @@ CREATE INDEX bookings_of_user ON bookings (user, expires_at);
 CREATE INDEX bookings_of_requests ON bookings (post_id) WHERE is_upload = 0
 """
 
+# The first rank of a post holds since always (0). Indexes have `since`, so that a walk need not
+# read the posts that it passes over.
+_RANKS = """
+ALTER TABLE posts ADD COLUMN since INTEGER NOT NULL DEFAULT 0;
+DROP INDEX feed_top;
+DROP INDEX feed_creator_top;
+CREATE INDEX feed_top ON posts (total_comments, id, since) WHERE status = 'ready';
+CREATE INDEX feed_creator_top ON posts (creator, total_comments, id, since)
+    WHERE status = 'ready';
+CREATE TABLE past_ranks (
+    total_comments INTEGER NOT NULL,
+    id TEXT NOT NULL,
+    until INTEGER NOT NULL,
+    since INTEGER NOT NULL,
+    creator TEXT NOT NULL,
+    PRIMARY KEY (total_comments, id, until)
+) WITHOUT ROWID;
+CREATE INDEX past_ranks_creator ON past_ranks (creator, total_comments, id, until, since);
+CREATE INDEX past_ranks_until ON past_ranks (until);
+CREATE TABLE feed_clock (epoch INTEGER NOT NULL);
+INSERT INTO feed_clock VALUES (0);
+UPDATE posts SET latest = fitting_latest(latest) WHERE length(latest) > 16384
+"""
+
 _MIGRATIONS = (
     *(_FIRST, _RECEIPTS, _FAILURES, _UPLOADS, _DIGESTS, _WORDS, _TURNS, _ENDED, _PROBE),
-    _LIMITS,
+    *(_LIMITS, _RANKS),
 )
 VERSION = len(_MIGRATIONS)
 
@@ -162,8 +192,13 @@ def prepare(connection: sqlite3.Connection) -> None:
     migrate(connection)
 
 
+def _fitting_latest(latest: bytes) -> bytes:
+    return join_latest(split_latest(latest, LATEST_KEPT))
+
+
 def migrate(connection: sqlite3.Connection) -> None:
     """Bring the database to `VERSION`, in one transaction. Raises `SchemaTooNewError`."""
+    connection.create_function("fitting_latest", 1, _fitting_latest, deterministic=True)
     connection.execute("BEGIN IMMEDIATE")
     try:
         for migration in _MIGRATIONS[version_of(connection) :]:

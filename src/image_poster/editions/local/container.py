@@ -76,7 +76,7 @@ class Container:
     @property
     def rebuilder(self) -> Rebuilder:
         """Derives counts and latest comments anew."""
-        return Rebuilder(SqliteFeedRebuilder(self.database))
+        return Rebuilder(SqliteFeedRebuilder(self.database, self.services.stores.clock))
 
     @property
     def sweeper(self) -> Sweeper:

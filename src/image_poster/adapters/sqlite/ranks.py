@@ -1,0 +1,55 @@
+"""How a post's rank moves, within the transaction that changes its count."""
+
+import sqlite3
+from typing import NamedTuple
+
+from image_poster.domain.feed import PAST_EPOCHS, Held, Ranked, epoch_of, moved
+
+# With each past rank so many are cleared away that nobody needs any more: the table shrinks, and no
+# write waits for it.
+_CLEARED_AT_A_TIME = 2
+
+
+class Mover(NamedTuple):
+    """A post whose count changes: what is stored of it."""
+
+    id: str
+    creator: str
+    held: Held
+
+
+def move_rank(connection: sqlite3.Connection, post: Mover, total: int, now_ms: int) -> Held:
+    """Keep the rank that the post had, if need be. Returns what the caller is to store with the
+    post in its place. `now_ms` is the time within the transaction."""
+    epoch = _epoch(connection, epoch_of(now_ms))
+    held, past = moved(post.id, post.held, total, epoch)
+    if past is not None:
+        _keep(connection, past, post.creator)
+        _clear(connection, epoch)
+    return held
+
+
+def _epoch(connection: sqlite3.Connection, epoch: int) -> int:
+    """`epoch`, or the largest that any write had, if a clock was set back."""
+    (largest,) = connection.execute("SELECT epoch FROM feed_clock").fetchone()
+    if epoch <= largest:
+        return int(largest)
+    connection.execute("UPDATE feed_clock SET epoch = ?", (epoch,))
+    return epoch
+
+
+def _keep(connection: sqlite3.Connection, past: Ranked, creator: str) -> None:
+    connection.execute(
+        "INSERT OR REPLACE INTO past_ranks (total_comments, id, until, since, creator) "
+        "VALUES (?, ?, ?, ?, ?)",
+        (*past.place, past.since, creator),
+    )
+
+
+def _clear(connection: sqlite3.Connection, epoch: int) -> None:
+    """An epoch more is kept than a cursor may be old."""
+    connection.execute(
+        "DELETE FROM past_ranks WHERE (total_comments, id, until) IN (SELECT total_comments, id, "
+        "until FROM past_ranks WHERE until < ? ORDER BY until LIMIT ?)",
+        (epoch - PAST_EPOCHS, _CLEARED_AT_A_TIME),
+    )
