@@ -375,6 +375,8 @@ export interface components {
             max: number;
             /** @default 2 */
             latest_comments_default: number;
+            /** @default 16384 */
+            latest_comments_max_bytes: number;
         };
         /** PostBody */
         PostBody: {
