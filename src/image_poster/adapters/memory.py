@@ -182,6 +182,10 @@ class MemoryPostStore:
     async def find(self, post_id: str) -> StoredPost | None:
         return self._state.stored(post_id) if post_id in self._state.posts else None
 
+    async def is_ready(self, post_id: str) -> bool:
+        record = self._state.posts.get(post_id)
+        return record is not None and record.post.status is PostStatus.READY
+
     async def was_deleted(self, post_id: str) -> bool:
         return post_id in self._state.tombstones
 

@@ -39,7 +39,7 @@ async def get_image(
     if not is_id(post_id) or file_name not in _FILES:
         raise errors.ImageNotFoundError
     file = await services(request).images.rendition(post_id, _FILES[file_name])
-    return file_response(request, file, _JPEG, IMMUTABLE)
+    return await file_response(request, file, _JPEG, IMMUTABLE)
 
 
 @get(
@@ -65,7 +65,7 @@ async def get_image(
 async def get_original(request: AnyRequest, post_id: FromPath[str]) -> FileResponse:
     """For the post's creator only: it still holds all metadata, such as where it was taken."""
     file = await services(request).images.original(known_post(post_id), await caller(request))
-    return file_response(request, file, await _original_type(file), PRIVATE)
+    return await file_response(request, file, await _original_type(file), PRIVATE)
 
 
 async def _original_type(file: StoredFile | RemoteFile) -> str:

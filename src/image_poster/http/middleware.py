@@ -31,9 +31,6 @@ _LOOPBACK_HOST = re.compile(rb"(localhost|127(\.\d{1,3}){3}|\[::1\])(:\d+)?", re
 _DRAIN_SECONDS = 10
 _LAST_DRAIN_SECONDS = 0.5
 _OVERRIDES = {"PATCH", "DELETE", "HEAD"}
-# Without these a request has no body (RFC 9112 section 6.3).
-_BODY_HEADERS = {b"content-length", b"transfer-encoding"}
-
 # Unique across restarts and processes by its random part, and much cheaper than an id each.
 _process = os.urandom(6).hex()
 _count = itertools.count(1)
@@ -169,11 +166,18 @@ class _Exchange:
         self.method = scope["method"]
         self._is_head = self.method == "HEAD"
         self._override_method()
-        self._body_done = self._headers.keys().isdisjoint(_BODY_HEADERS)
+        self._body_done = not self._announces_body()
         self.request_id = self._identify()
         if self._is_head:
             scope["state"]["is_head"] = True
             scope["method"] = "GET"  # RFC 9110 section 9.3.2: as GET, without the content
+
+    def _announces_body(self) -> bool:
+        """RFC 9112 section 6.3. Some clients send `Content-Length: 0` with every request: nothing
+        is to be read then, and the connection can be kept."""
+        if b"transfer-encoding" in self._headers:
+            return True
+        return self.header(b"content-length").strip(b"0") != b""
 
     def _override_method(self) -> None:
         """For clients behind something that lets only GET and POST pass (tus 1.0.0, Core,

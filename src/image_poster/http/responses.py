@@ -105,7 +105,7 @@ def tagged_json(
     return json_response(body, headers=caching)
 
 
-def file_response(
+async def file_response(
     request: AnyRequest, file: StoredFile | RemoteFile, media_type: str, cache_control: str
 ) -> FileResponse:
     """A file, or the range of it that was asked for, or where it is; takes `file` over and closes
@@ -128,6 +128,12 @@ def file_response(
         last = part.start + part.length - 1
         headers["content-range"] = f"bytes {part.start}-{last}/{file.size}"
         status = 206
+    if part.length <= _CHUNK_BYTES:
+        try:
+            content = await file.read(part.start, part.length)
+        finally:
+            file.close()
+        return Response(content, status_code=status, media_type=media_type, headers=headers)
     headers["content-length"] = str(part.length)
     return Stream(_chunks(file, part), status_code=status, media_type=media_type, headers=headers)
 

@@ -30,6 +30,10 @@ class PostStore(Protocol):
         """The post with its counts and latest comments, or None. Sees every write that returned."""
         ...
 
+    async def is_ready(self, post_id: str) -> bool:
+        """Whether there is such a post and its image is to be seen. Cheaper than `find`."""
+        ...
+
     async def was_deleted(self, post_id: str) -> bool:
         """Whether the post is known to have been deleted, here and within the last 7 days, or
         with something of it left to purge. False for a post that was never known: nothing may be

@@ -37,8 +37,7 @@ class ImageService:
 
     async def rendition(self, post_id: str, rendition: str) -> StoredFile | RemoteFile:
         """A rendition of a ready post. Raises `ImageNotFoundError`."""
-        stored = await self.posts.find(post_id)
-        if stored is None or stored.post.status is not PostStatus.READY:
+        if not await self.posts.is_ready(post_id):
             raise ImageNotFoundError
         return await self.images.open_rendition(post_id, rendition)
 

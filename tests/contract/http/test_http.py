@@ -1,8 +1,10 @@
 """What holds for every path: HEAD, ranges, methods, ids, hosts, origins, operations."""
 
 import hashlib
+import http.client
 import re
 from base64 import b64encode
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -247,3 +249,19 @@ def test_who_i_am(api: Api) -> None:
     nobody = api.get("/me").json()
     assert (nobody["user"], nobody["name"], nobody["admin"]) == (None, None, False)
     assert nobody["auth"]["mode"] == ("dev" if api.edition.one_machine else "jwt")
+
+
+@pytest.mark.where(own_gateway=True)
+def test_a_request_that_says_it_has_no_body_keeps_its_connection(api: Api) -> None:
+    """Some clients send `Content-Length: 0` with every GET."""
+    address = urlsplit(api.url)
+    connection = http.client.HTTPConnection(str(address.hostname), address.port, timeout=10)
+    used = set()
+    for _ in range(2):
+        connection.request("GET", "/posts?limit=1", headers={"content-length": "0"})
+        answer = connection.getresponse()
+        assert (answer.status, answer.getheader("connection")) == (200, None)
+        answer.read()
+        used.add(connection.sock.getsockname())
+    connection.close()
+    assert len(used) == 1

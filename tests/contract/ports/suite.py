@@ -168,6 +168,13 @@ class PostStoreSuite:
         assert await adapters.posts.find(second.id) is None
         await adapters.posts.add(second, a_record("other key"))
 
+    async def test_only_what_is_ready_is_ready(self, adapters: Adapters) -> None:
+        shown_id, gone = await ready(adapters), await ready(adapters)
+        await adapters.posts.remove(gone, ALICE)
+        asked = [shown_id, gone, await processing(adapters), new_id()]
+        found = [await adapters.posts.is_ready(post_id) for post_id in asked]
+        assert found == [True, False, False, False]
+
     async def test_an_update_is_kept_and_given_back(self, adapters: Adapters) -> None:
         post_id = await ready(adapters)
         after = await adapters.posts.update(

@@ -1,8 +1,11 @@
 """The file adapters keep the ports' contracts, and a few promises of their own."""
 
 import errno
+import os
+import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -175,3 +178,29 @@ async def test_a_crash_drops_what_was_not_verified(tmp_path: Path) -> None:
     unverified = await before.take(post_id, unverified=True)
     await unverified.write(b"and then a crash")
     assert await FileUploadStore(Layout(tmp_path)).offset(post_id) == 4
+
+
+@pytest.mark.anyio
+async def test_what_the_kernel_has_not_in_memory_is_read_by_a_thread(
+    images: FileImageStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk that takes its time holds up its own request only."""
+    post_id = await suite.ServedImageStoreSuite().published(images)
+    loop_thread, read_by = threading.get_ident(), list[int]()
+    pread = os.pread
+
+    def would_block(*_: object) -> int:
+        raise BlockingIOError(errno.EAGAIN, "not in memory")
+
+    def slow(descriptor: int, length: int, offset: int) -> bytes:
+        read_by.append(threading.get_ident())
+        return pread(descriptor, length, offset)
+
+    monkeypatch.setattr(os, "preadv", would_block)
+    monkeypatch.setattr(os, "pread", slow)
+    for _ in range(2):
+        file: Any = await images.open_rendition(post_id, "600")
+        assert await file.read(0, 3) == b"600"
+        file.close()
+    assert len(read_by) == 2
+    assert loop_thread not in read_by

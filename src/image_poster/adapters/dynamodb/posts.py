@@ -68,6 +68,10 @@ class DynamoPostStore:
         self._applied(str(item["request_id"]))
         return schema.stored_post(item)
 
+    async def is_ready(self, post_id: str) -> bool:
+        item = await self._table.get(schema.post_key(post_id))
+        return item is not None and item["status"] == PostStatus.READY
+
     async def was_deleted(self, post_id: str) -> bool:
         item = await self._table.get(schema.post_key(post_id))
         return item is not None and not is_there(item)

@@ -5,6 +5,7 @@ import contextlib
 import os
 import shutil
 import tempfile
+from collections import OrderedDict
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -20,25 +21,41 @@ from image_poster.ports.images import StagedImage, StoredFile, Workspace
 
 _BUFFER_BYTES = 1024 * 1024
 _EVER = 2**62
+# Of so many files it is remembered that they were opened lately.
+_MAX_WARM = 8192
 
 
 class _OpenFile:
-    """A `StoredFile`. Small reads come from the page cache and are done on the spot."""
+    """A `StoredFile`. What is in the page cache is read on the spot, the rest by a thread."""
 
     def __init__(self, path: Path) -> None:
         try:
-            self._file: BinaryIO = path.open("rb", buffering=0)
+            self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError as exc:
             raise ImageNotFoundError from exc
-        status = os.fstat(self._file.fileno())
+        status = os.fstat(self._descriptor)
         self.size = status.st_size
         self.etag = f"{status.st_size:x}-{status.st_mtime_ns:x}"
 
     async def read(self, start: int, length: int) -> bytes:
-        return await asyncio.to_thread(os.pread, self._file.fileno(), length, start)
+        cached = self._cached(start, length)
+        if cached is not None:
+            return cached
+        return await asyncio.to_thread(os.pread, self._descriptor, length, start)
 
     def close(self) -> None:
-        self._file.close()
+        os.close(self._descriptor)
+
+    def _cached(self, start: int, length: int) -> bytes | None:
+        """These bytes, if the kernel has all of them in memory (preadv2(2), `RWF_NOWAIT`); None
+        also where the file system cannot tell."""
+        wanted = max(0, min(length, self.size - start))
+        buffer = bytearray(wanted)
+        try:
+            found = os.preadv(self._descriptor, [buffer], start, os.RWF_NOWAIT)
+        except OSError:
+            return None
+        return bytes(buffer) if found == wanted else None
 
 
 class _StagedFile:
@@ -92,6 +109,7 @@ class FileImageStore:
     def __init__(self, layout: Layout) -> None:
         self._layout = layout
         self._quarantine = Quarantine(layout)
+        self._warm: OrderedDict[Path, None] = OrderedDict()
 
     def stage(self, post_id: str) -> StagedImage:
         spooled = self._layout.spool / f"{post_id}.{os.urandom(4).hex()}"
@@ -118,7 +136,17 @@ class FileImageStore:
         return _OpenFile(self._layout.original(post_id))
 
     async def open_rendition(self, post_id: str, rendition: str) -> StoredFile:
-        return _OpenFile(self._layout.rendition(post_id, rendition))
+        """By a thread for the first time: finding a file on a disk may take a while, and then the
+        kernel knows it."""
+        path = self._layout.rendition(post_id, rendition)
+        if path in self._warm:
+            self._warm.move_to_end(path)
+            return _OpenFile(path)
+        opened = await asyncio.to_thread(_OpenFile, path)
+        self._warm[path] = None
+        if len(self._warm) > _MAX_WARM:
+            self._warm.popitem(last=False)
+        return opened
 
     async def remove(self, post_id: str) -> None:
         await asyncio.to_thread(self._remove, post_id)

@@ -107,6 +107,10 @@ class SqlitePostStore:
         row = self._database.read_one(_FIND, post_id)
         return StoredPost(*row) if row else None
 
+    async def is_ready(self, post_id: str) -> bool:
+        sql = "SELECT 1 FROM posts WHERE id = ? AND status = 'ready'"
+        return self._database.read_one(sql, post_id) is not None
+
     async def was_deleted(self, post_id: str) -> bool:
         return self._database.read_one("SELECT 1 FROM tombstones WHERE id = ?", post_id) is not None
 
