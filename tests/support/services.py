@@ -27,6 +27,7 @@ def services(
     clock: ManualClock | None = None,
     *,
     limits: Limits | None = None,
+    poll_seconds: float = 0.05,
     **instead: Any,
 ) -> Services:
     """All services; `instead` are stores by their names in `Stores`."""
@@ -43,4 +44,6 @@ def services(
         clock=clock,
     )
     stores = replace(stores, **instead)
-    return build_services(stores, limits or Limits(), CursorSigner(_SIGNER), RENDERERS)
+    return build_services(
+        stores, limits or Limits(), CursorSigner(_SIGNER), RENDERERS, poll_seconds=poll_seconds
+    )

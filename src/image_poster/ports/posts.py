@@ -64,6 +64,21 @@ class PostStore(Protocol):
         ...
 
 
+class PostBell(Protocol):
+    """Wakes who waits for image work, or for its end. Nobody may rely on it: a ring may be lost,
+    and be for nothing."""
+
+    def ring(self, post_id: str) -> None:
+        """Say that the post has come to be `processing`, or is so no longer. To be called once that
+        is durable."""
+        ...
+
+    async def heard(self, post_id: str | None, seconds: float) -> None:
+        """Return when it was rung for this post (None: for any), or when the time is over. What is
+        rung from the moment of the call on is heard."""
+        ...
+
+
 class TombstoneStore(Protocol):
     """What is left of deleted posts. Purging goes in small steps, so that a crash only delays
     it."""

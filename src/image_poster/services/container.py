@@ -12,13 +12,13 @@ from image_poster.ports.comments import CommentStore
 from image_poster.ports.feed import FeedReader
 from image_poster.ports.images import ImageStore
 from image_poster.ports.limits import RateLimiter, UploadBookings
-from image_poster.ports.posts import PostStore
+from image_poster.ports.posts import PostBell, PostStore
 from image_poster.ports.uploads import PutUrlSigner, UploadRecordStore, UploadStore
 from image_poster.services.comments import CommentService
 from image_poster.services.feed import FeedService
 from image_poster.services.images import ImageService
 from image_poster.services.limits import UNLIMITED, LimitService
-from image_poster.services.posts import PostService
+from image_poster.services.posts import SILENCE, PostService
 from image_poster.services.uploads import UploadService
 
 
@@ -34,6 +34,7 @@ class Stores:
     upload_records: UploadRecordStore
     put_urls: PutUrlSigner
     clock: Clock
+    bell: PostBell = SILENCE
     writes: RateLimiter = UNLIMITED
     bookings: UploadBookings = UNLIMITED
 
@@ -69,10 +70,12 @@ def build_services(
     *,
     poll_seconds: float = 0.05,
 ) -> Services:
-    """The services over one edition's stores; who waits for a post has it looked at again every
-    `poll_seconds`."""
+    """The services over one edition's stores; who waits for a post has it looked at again when the
+    bell rings, and every `poll_seconds`."""
     clock = stores.clock
-    posts = PostService(stores.posts, stores.images, clock, limits, render.post, poll_seconds)
+    posts = PostService(
+        stores.posts, stores.images, clock, limits, render.post, stores.bell, poll_seconds
+    )
     uploads = UploadService(
         stores.posts,
         stores.upload_records,

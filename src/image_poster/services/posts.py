@@ -23,7 +23,7 @@ from image_poster.domain.posts import (
 )
 from image_poster.ports.clock import Clock
 from image_poster.ports.images import ImageStore, StagedImage
-from image_poster.ports.posts import PostStore
+from image_poster.ports.posts import PostBell, PostStore
 
 
 class PostDraft(NamedTuple):
@@ -35,12 +35,26 @@ class PostDraft(NamedTuple):
     image_bytes: int = 0
 
 
+class Silence:
+    """`PostBell` where nothing rings."""
+
+    def ring(self, post_id: str) -> None:
+        """Nobody hears."""
+
+    async def heard(self, post_id: str | None, seconds: float) -> None:
+        del post_id
+        await asyncio.sleep(seconds)
+
+
+SILENCE = Silence()
+
+
 @dataclass(frozen=True)
 class PostService:
     """`render` makes a post's body as the API shows it: that is what an idempotency record keeps.
 
-    Waiting for a post asks the store every `poll_seconds`, which works across processes and
-    machines alike.
+    Waiting for a post asks the store when `bell` rings for it, and every `poll_seconds`, which
+    works across machines too.
     """
 
     posts: PostStore
@@ -48,7 +62,8 @@ class PostService:
     clock: Clock
     limits: Limits
     render: Callable[[StoredPost], bytes]
-    poll_seconds: float = 0.05
+    bell: PostBell
+    poll_seconds: float
 
     async def create(
         self,
@@ -104,7 +119,7 @@ class PostService:
             left = deadline - asyncio.get_running_loop().time()
             if left <= 0 or not await self._will_move(post):
                 return stored
-            await asyncio.sleep(min(self.poll_seconds, left))
+            await self.bell.heard(post_id, min(self.poll_seconds, left))
 
     async def edit(self, post_id: str, editor: Identity, edit: PostEdit) -> StoredPost:
         """The post with other texts, for its creator or an admin. Raises `ValidationFailedError`,

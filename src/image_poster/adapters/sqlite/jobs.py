@@ -8,6 +8,8 @@ from image_poster.domain import posts
 from image_poster.domain.errors import PostNotFoundError
 from image_poster.ports.clock import Clock
 from image_poster.ports.jobs import Job, ParkedJob
+from image_poster.ports.posts import PostBell
+from image_poster.services.posts import SILENCE
 
 _DUE = (
     "SELECT id FROM posts WHERE status = 'processing' AND due_at <= ? "
@@ -18,8 +20,9 @@ _DUE = (
 class SqliteJobQueue:
     """`JobQueue` in SQLite."""
 
-    def __init__(self, database: Database, clock: Clock) -> None:
+    def __init__(self, database: Database, clock: Clock, bell: PostBell = SILENCE) -> None:
         self._database = database
+        self._bell = bell
         self._clock = clock
 
     async def lease(self, lease_ms: int) -> Job | None:
@@ -72,6 +75,7 @@ class SqliteJobQueue:
                 )
 
         await self._database.write(give_up)
+        self._bell.ring(job.post_id)
 
     async def parked(self) -> list[ParkedJob]:
         rows = self._database.read(
@@ -98,4 +102,6 @@ class SqliteJobQueue:
             )
             return True
 
-        return await self._database.write(revive)
+        revived = await self._database.write(revive)
+        self._bell.ring(post_id)
+        return revived

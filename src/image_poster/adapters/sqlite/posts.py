@@ -15,6 +15,8 @@ from image_poster.domain.limits import Limits
 from image_poster.domain.posts import Post, PostStatus, StoredPost, check_visible, encode_post
 from image_poster.domain.uploads import Upload
 from image_poster.ports.clock import Clock
+from image_poster.ports.posts import PostBell
+from image_poster.services.posts import SILENCE
 
 
 def was_deleted_by(connection: sqlite3.Connection, id_: str, by: Identity) -> bool:
@@ -65,10 +67,18 @@ def stored_post(connection: sqlite3.Connection, post_id: str) -> StoredPost:
 
 
 class SqlitePostStore:
-    """`PostStore` in SQLite. `limits` says what is booked for uploads."""
+    """`PostStore` in SQLite. `limits` says what is booked for uploads; `bell` is rung for posts
+    that begin or end to be `processing`."""
 
-    def __init__(self, database: Database, clock: Clock, limits: Limits = _NO_RATES) -> None:
+    def __init__(
+        self,
+        database: Database,
+        clock: Clock,
+        limits: Limits = _NO_RATES,
+        bell: PostBell = SILENCE,
+    ) -> None:
         self._database = database
+        self._bell = bell
         self._clock = clock
         self._bookings = SqliteUploadBookings(database, clock, limits)
 
@@ -102,6 +112,7 @@ class SqlitePostStore:
             )
 
         await self._database.write(insert)
+        self._bell.ring(post.id)
 
     async def find(self, post_id: str) -> StoredPost | None:
         row = self._database.read_one(_FIND, post_id)
@@ -140,7 +151,9 @@ class SqlitePostStore:
             )
             return before._replace(head=head)
 
-        return await self._database.write(replace)
+        stored = await self._database.write(replace)
+        self._bell.ring(post_id)
+        return stored
 
     async def remove(self, post_id: str, by: Identity, *, ended: bool = False) -> None:
         now = self._clock.now_ms()
@@ -159,6 +172,7 @@ class SqlitePostStore:
             add_tombstone(connection, post_id, by, now, pending=True, ended=unfinished)
 
         await self._database.write(delete)
+        self._bell.ring(post_id)
 
 
 class SqliteTombstoneQueue:

@@ -6,16 +6,17 @@ from contextlib import asynccontextmanager
 
 import structlog
 
-from image_poster.adapters.shared_memory import SharedCounts
 from image_poster.adapters.vips.renderer import VipsImageRenderer
-from image_poster.editions.local.container import Container, open_container
+from image_poster.editions.local.container import Container, Shared, open_container
 from image_poster.editions.local.settings import Settings
 from image_poster.http import metrics
 from image_poster.http.middleware import Middleware
+from image_poster.ports.posts import PostBell
 from image_poster.services.images import JobRunner
 from image_poster.services.maintenance import Sweeper
 
-_JOB_POLL_SECONDS = 0.05
+# For work that is tried again, and a net under the bell.
+_JOB_POLL_SECONDS = 1.0
 _DELETION_POLL_SECONDS = 1.0
 _FAULT_PAUSE_SECONDS, _MAX_FAULT_PAUSE_SECONDS = 1.0, 60.0
 _SWEEP_SECONDS = 3600.0
@@ -37,17 +38,19 @@ async def recover(settings: Settings) -> None:
 
 @asynccontextmanager
 async def running(
-    settings: Settings, *, started_ms: int, sweeps: bool, counts: SharedCounts | None = None
+    settings: Settings, *, started_ms: int, sweeps: bool, shared: Shared | None = None
 ) -> AsyncIterator[Middleware]:
     """The app, with its background work under way.
 
     `started_ms` is when the whole server started: files from before are nobody's any more. Of
-    several processes one `sweeps`, and all have the same `counts`.
+    several processes one `sweeps`, and `shared` is what all share.
     """
-    async with open_container(settings, counts) as container:
+    async with open_container(settings, shared) as container:
         renderer = container.renderer()
         runner = container.job_runner(renderer)
-        work = [do_image_work(runner, renderer) for _ in range(settings.image_workers)]
+        work = [
+            do_image_work(runner, renderer, container.bell) for _ in range(settings.image_workers)
+        ]
         if sweeps:
             work += [purge_deleted(container.sweeper), sweep(container, started_ms)]
         tasks = [asyncio.create_task(each) for each in work]
@@ -80,13 +83,13 @@ async def forever(
             fault, seconds = "", _FAULT_PAUSE_SECONDS
 
 
-async def do_image_work(runner: JobRunner, renderer: VipsImageRenderer) -> None:
-    """Do image work as it comes due, one image after the other."""
+async def do_image_work(runner: JobRunner, renderer: VipsImageRenderer, bell: PostBell) -> None:
+    """Do image work as it comes due, one image after the other; at once when the bell rings."""
 
     async def step() -> None:
         done = await runner.run_next()
         if done is None:
-            await asyncio.sleep(_JOB_POLL_SECONDS)
+            await bell.heard(None, _JOB_POLL_SECONDS)
             return
         metrics.images.labels(done.outcome).inc()
         if renderer.confinement is not None:

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
+from typing import NamedTuple
 
 from image_poster.adapters.clock import SystemClock
 from image_poster.adapters.files.durable import check_room as free_room
@@ -18,6 +19,7 @@ from image_poster.adapters.oidc import (
     new_key,
     own_token,
 )
+from image_poster.adapters.shared_bell import SharedBell
 from image_poster.adapters.shared_memory import SharedCounts, SharedRateLimiter
 from image_poster.adapters.sqlite.comments import SqliteCommentStore
 from image_poster.adapters.sqlite.database import Database, WriteProbe
@@ -55,6 +57,15 @@ from image_poster.services.limits import UNLIMITED
 from image_poster.services.maintenance import PostPurger, Rebuilder, Sweeper, UploadSettler
 
 _LEASE_MARGIN_SECONDS = 30
+# A net under the bell.
+_WAIT_POLL_SECONDS = 5.0
+
+
+class Shared(NamedTuple):
+    """What the processes of one server share."""
+
+    counts: SharedCounts
+    bell: SharedBell
 
 
 @dataclass(frozen=True)
@@ -72,6 +83,7 @@ class Container:
     bookings: SqliteUploadBookings
     services: Services
     counts: SharedCounts
+    bell: SharedBell
 
     @property
     def rebuilder(self) -> Rebuilder:
@@ -185,16 +197,17 @@ def _cors_origins(settings: Settings) -> tuple[str, ...]:
 
 @asynccontextmanager
 async def open_container(
-    settings: Settings, counts: SharedCounts | None = None
+    settings: Settings, shared: Shared | None = None
 ) -> AsyncIterator[Container]:
-    """The container of `settings.data_dir`, closed at exit; `counts` are those that processes
-    share, if there are several. Raises `StartError`."""
+    """The container of `settings.data_dir`, closed at exit; `shared` is what processes share, if
+    there are several. Raises `StartError`."""
     database = _open_database(settings)
-    counts = counts or SharedCounts.create()
+    shared = shared or Shared(SharedCounts.create(), SharedBell())
     try:
-        yield _compose(settings, database, counts)
+        yield _compose(settings, database, shared)
     finally:
-        counts.close()
+        shared.counts.close()
+        shared.bell.close()
         await database.close()
 
 
@@ -209,7 +222,8 @@ def _open_database(settings: Settings) -> Database:
         raise damaged(path, exc) from exc
 
 
-def _compose(settings: Settings, database: Database, counts: SharedCounts) -> Container:
+def _compose(settings: Settings, database: Database, shared: Shared) -> Container:
+    counts, bell = shared
     clock, limits = SystemClock(), settings.limits
     layout = Layout(settings.data_dir, settings.disk_reserve)
     bookings, writes = SqliteUploadBookings(database, clock, limits), write_rule(limits.rates)
@@ -217,7 +231,7 @@ def _compose(settings: Settings, database: Database, counts: SharedCounts) -> Co
     images, upload_records = FileImageStore(layout), SqliteUploadRecordStore(database)
     put_urls, uploads = HmacPutUrlSigner(signer), FileUploadStore(layout)
     stores = Stores(
-        posts=SqlitePostStore(database, clock, limits),
+        posts=SqlitePostStore(database, clock, limits, bell),
         comments=SqliteCommentStore(database, clock),
         feed=SqliteFeedReader(database),
         images=images,
@@ -225,6 +239,7 @@ def _compose(settings: Settings, database: Database, counts: SharedCounts) -> Co
         upload_records=upload_records,
         put_urls=put_urls,
         clock=clock,
+        bell=bell,
         writes=UNLIMITED if writes is None else SharedRateLimiter(counts, writes),
         bookings=bookings,
     )
@@ -233,11 +248,14 @@ def _compose(settings: Settings, database: Database, counts: SharedCounts) -> Co
         database=database,
         images=images,
         uploads=uploads,
-        jobs=SqliteJobQueue(database, clock),
+        jobs=SqliteJobQueue(database, clock, bell),
         tombstones=SqliteTombstoneQueue(database),
         upload_records=upload_records,
         put_urls=put_urls,
         bookings=bookings,
         counts=counts,
-        services=build_services(stores, limits, CursorSigner(signer), RENDERERS),
+        bell=bell,
+        services=build_services(
+            stores, limits, CursorSigner(signer), RENDERERS, poll_seconds=_WAIT_POLL_SECONDS
+        ),
     )

@@ -24,8 +24,10 @@ from types import FrameType
 import structlog
 import uvloop
 
+from image_poster.adapters.shared_bell import BellDescriptors, SharedBell
 from image_poster.adapters.shared_memory import SharedCounts
 from image_poster.editions.local.background import recover, running
+from image_poster.editions.local.container import Shared
 from image_poster.editions.local.data_folder import (
     bring_up_to_date,
     damaged,
@@ -83,13 +85,14 @@ async def _serve_here(settings: Settings, port: int, started_ms: int) -> None:
 
 @dataclass(frozen=True)
 class WorkerOrder:
-    """What a worker is told, as JSON on its command line; `counts_descriptor` it has inherited."""
+    """What a worker is told, as JSON on its command line; it has inherited the descriptors."""
 
     settings: Settings
     port: int
     started_ms: int
     sweeps: bool
     counts_descriptor: int
+    bell: BellDescriptors
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), default=str)
@@ -99,7 +102,9 @@ class WorkerOrder:
         fields = json.loads(text)
         settings = fields.pop("settings")
         settings["data_dir"] = Path(settings["data_dir"])
-        return WorkerOrder(settings=Settings(**settings), **fields)
+        hears, rings = fields.pop("bell")
+        bell = BellDescriptors(hears, tuple(rings))
+        return WorkerOrder(settings=Settings(**settings), bell=bell, **fields)
 
 
 def supervise(settings: Settings, port: int, started_ms: int) -> None:
@@ -113,8 +118,8 @@ def supervise(settings: Settings, port: int, started_ms: int) -> None:
         signal.signal(number, on_signal)
     counts = SharedCounts.create(exclusive=False)
     orders = [
-        WorkerOrder(settings, port, started_ms, index == 0, counts.descriptor)
-        for index in range(settings.workers)
+        WorkerOrder(settings, port, started_ms, index == 0, counts.descriptor, bell)
+        for index, bell in enumerate(SharedBell.descriptors(settings.workers))
     ]
     with _metrics_folder(settings.data_dir) as metrics_folder:
         workers = [_start(order, metrics_folder) for order in orders]
@@ -142,7 +147,7 @@ def _start(order: WorkerOrder, metrics_folder: Path) -> subprocess.Popen[bytes]:
         stdout=subprocess.PIPE,
         env=os.environ | {"PROMETHEUS_MULTIPROC_DIR": str(metrics_folder)},
         start_new_session=True,
-        pass_fds=[order.counts_descriptor],
+        pass_fds=[order.counts_descriptor, order.bell.hears, *order.bell.rings],
     )
 
 
@@ -192,8 +197,9 @@ def _end_with_supervisor() -> None:
 async def _serve(order: WorkerOrder) -> None:
     settings = order.settings
     counts = SharedCounts(order.counts_descriptor, exclusive=False)
+    shared = Shared(counts, SharedBell(order.bell))
     async with running(
-        settings, started_ms=order.started_ms, sweeps=order.sweeps, counts=counts
+        settings, started_ms=order.started_ms, sweeps=order.sweeps, shared=shared
     ) as app:
         threading.Thread(target=_end_with_supervisor, daemon=True).start()
         await serve_until_stopped(app, settings.host, order.port, _say_ready, app.end_unfinished)
