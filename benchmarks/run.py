@@ -39,7 +39,7 @@ class Benchmark:
 BENCHMARKS = {
     "feed": Benchmark(bench_feed.lines, 5),
     "comments": Benchmark(bench_comments.lines, 4),
-    "images": Benchmark(bench_images.lines, 3),
+    "images": Benchmark(bench_images.lines, 6),
     "uploads": Benchmark(bench_uploads.lines, 15),
     "data_folder": Benchmark(bench_data_folder.lines, 3),
     "aws": Benchmark(bench_aws.lines, 4),

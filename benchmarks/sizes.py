@@ -32,12 +32,17 @@ class CommentsScale:
 
 @dataclass(frozen=True)
 class ImagesScale:
-    """A photograph's width and height in pixels, and how often it is posted."""
+    """A photograph's width and height in pixels, and how often it is posted; a phone's, and how
+    many of these; how many processes without an image."""
 
     width: int
     height: int
     runs: int
     feed_seconds: float
+    phone_width: int
+    phone_height: int
+    phone_images: int
+    children: int
 
 
 @dataclass(frozen=True)
@@ -112,7 +117,16 @@ FULL = Scale(
     comments=CommentsScale(
         posts=1000, comments=10_000, hot_comments=100_000, clients=64, seconds=4, rounds=3
     ),
-    images=ImagesScale(width=6000, height=4000, runs=10, feed_seconds=10),
+    images=ImagesScale(
+        width=6000,
+        height=4000,
+        runs=10,
+        feed_seconds=10,
+        phone_width=4000,
+        phone_height=3000,
+        phone_images=100,
+        children=200,
+    ),
     uploads=UploadsScale(
         size=20_000_000,
         large=100_000_000,
@@ -151,7 +165,16 @@ SMOKE = Scale(
     comments=CommentsScale(
         posts=100, comments=500, hot_comments=1_000, clients=64, seconds=0.8, rounds=1
     ),
-    images=ImagesScale(width=1500, height=1000, runs=1, feed_seconds=0.8),
+    images=ImagesScale(
+        width=1500,
+        height=1000,
+        runs=1,
+        feed_seconds=0.8,
+        phone_width=800,
+        phone_height=600,
+        phone_images=2,
+        children=20,
+    ),
     uploads=UploadsScale(
         size=4_000_000,
         large=20_000_000,
