@@ -21,6 +21,7 @@ import bench_data_folder
 import bench_feed
 import bench_images
 import bench_uploads
+import bench_walks
 from report import Found, Line, faults
 from sizes import FULL, SMOKE, Scale
 
@@ -38,6 +39,7 @@ class Benchmark:
 
 BENCHMARKS = {
     "feed": Benchmark(bench_feed.lines, 5),
+    "walks": Benchmark(bench_walks.lines, 2),
     "comments": Benchmark(bench_comments.lines, 4),
     "images": Benchmark(bench_images.lines, 6),
     "uploads": Benchmark(bench_uploads.lines, 15),

@@ -19,6 +19,17 @@ class FeedScale:
 
 
 @dataclass(frozen=True)
+class WalksScale:
+    """Posts and comments that are there, how many ranks have moved in the last hour, and how many
+    pages of a walk are looked at."""
+
+    posts: int
+    comments: int
+    changes: int
+    pages: int
+
+
+@dataclass(frozen=True)
 class CommentsScale:
     """Posts and comments that are there before, and how long comments are added to them."""
 
@@ -95,6 +106,7 @@ class Scale:
 
     warm_up_seconds: float
     feed: FeedScale
+    walks: WalksScale
     comments: CommentsScale
     images: ImagesScale
     uploads: UploadsScale
@@ -114,6 +126,7 @@ FULL = Scale(
         seconds=3,
         rounds=3,
     ),
+    walks=WalksScale(posts=100_000, comments=1_000_000, changes=20_000, pages=500),
     comments=CommentsScale(
         posts=1000, comments=10_000, hot_comments=100_000, clients=64, seconds=4, rounds=3
     ),
@@ -162,6 +175,7 @@ SMOKE = Scale(
         seconds=0.8,
         rounds=1,
     ),
+    walks=WalksScale(posts=600, comments=3_000, changes=500, pages=20),
     comments=CommentsScale(
         posts=100, comments=500, hot_comments=1_000, clients=64, seconds=0.8, rounds=1
     ),
