@@ -218,6 +218,9 @@ def test_why_a_post_failed_is_shown(shell: Shell, tmp_path: Path) -> None:
     shown = shell.run("show", json.loads(posted)["id"], "--as", shell.user).stdout
     assert "[failed]" in shown
     assert "(image_unreadable)" in shown
+    unfinished = shell.run("feed", "--unfinished", "--as", shell.user).stdout
+    assert "(image_unreadable)" in unfinished
+    assert "--as NAME" in shell.run("feed", "--unfinished", code=1).stderr
 
 
 def test_a_caption_of_five_thousand_letters_of_four_bytes_is_posted(

@@ -303,7 +303,7 @@ export interface components {
         };
         /** FeedBody */
         FeedBody: {
-            posts: components["schemas"]["PostBody"][];
+            posts: components["schemas"]["CreatedPostBody"][];
             next: string | null;
         };
         /**
@@ -359,6 +359,12 @@ export interface components {
             wait_max_seconds: number;
             requests_per_second?: number | null;
         };
+        /**
+         * ListedStatus
+         * @description Which posts to list, if not those that are ready.
+         * @enum {string}
+         */
+        ListedStatus: "unfinished";
         /** Me */
         Me: {
             user: string | null;
@@ -451,7 +457,7 @@ export interface components {
         /** UploadBody */
         UploadBody: {
             tus: string;
-            put: components["schemas"]["PutBody"];
+            put: components["schemas"]["PutBody"] | null;
         };
         /** UploadLimits */
         UploadLimits: {
@@ -479,6 +485,7 @@ export interface operations {
                 sort?: components["schemas"]["FeedSort"];
                 creator?: string | null;
                 comments?: number;
+                status?: components["schemas"]["ListedStatus"] | null;
             };
             header?: never;
             path?: never;
@@ -504,6 +511,15 @@ export interface operations {
             };
             /** @description Problem codes: `invalid_cursor` */
             400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Problem codes: `identity_required` */
+            401: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -540,6 +556,15 @@ export interface operations {
             };
             /** @description Problem codes: `internal_error` */
             500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Problem codes: `busy` */
+            503: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -719,7 +744,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["PostBody"];
+                    "application/json": components["schemas"]["CreatedPostBody"];
                 };
             };
             /** @description You have it already. */

@@ -42,7 +42,7 @@ from image_poster.domain.posts import (
     replayed_post,
 )
 from image_poster.domain.signing import Page
-from image_poster.domain.uploads import Upload
+from image_poster.domain.uploads import UnfinishedPost, Upload
 from image_poster.ports.clock import Clock
 from image_poster.ports.feed import RebuiltBatch
 from image_poster.ports.images import StagedImage, StoredFile, Workspace
@@ -300,6 +300,23 @@ class MemoryFeedReader:
         held = self._state.held.get(stored.id, Held(0))
         return Ranked(place_in(sort, stored.total_comments, stored.id), held.since)
 
+    async def unfinished(
+        self, creator: str, limit: int, after: str | None
+    ) -> Page[UnfinishedPost, str]:
+        ids = sorted(
+            (
+                post_id
+                for post_id, record in self._state.posts.items()
+                if record.post.creator == creator
+                and record.post.status is not PostStatus.READY
+                and (after is None or post_id < after)
+            ),
+            reverse=True,
+        )
+        uploads = self._state.uploads
+        shown = [UnfinishedPost(self._state.stored(one), uploads.get(one)) for one in ids[:limit]]
+        return Page(shown, ids[limit - 1] if len(ids) > limit else None)
+
 
 def _stretch(query: FeedQuery, ranks: list[Ranked]) -> Stretch:
     ranks = [one for one in ranks if query.before is None or one.place < query.before]
@@ -485,6 +502,10 @@ class MemoryImageStore:
 
     async def has_original(self, post_id: str) -> bool:
         return (post_id, _ORIGINAL) in self._files
+
+    async def has_arrived(self, post_id: str) -> bool:
+        del post_id
+        return False
 
     async def open_original(self, post_id: str) -> StoredFile:
         return _MemoryFile(self._content(post_id, _ORIGINAL))

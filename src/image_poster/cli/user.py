@@ -22,13 +22,24 @@ def comment(post_id: str, text: str, url: str, who: Caller, *, as_json: bool) ->
 @click.option("--sort", type=click.Choice(["top", "new"]), default="top", show_default=True)
 @click.option("--limit", type=click.IntRange(1, 100), default=10, show_default=True)
 @click.option("--cursor", help="Go on where the page before ended.")
+@click.option("--unfinished", is_flag=True, help="Your own posts that are not ready, and why.")
 @client_options
 def feed(
-    sort: str, limit: int, cursor: str | None, url: str, who: Caller, *, as_json: bool
+    sort: str,
+    limit: int,
+    cursor: str | None,
+    url: str,
+    who: Caller,
+    *,
+    unfinished: bool,
+    as_json: bool,
 ) -> None:
     """Read the feed."""
     with ImagePosterClient(url, **who._asdict()) as client:
-        page = client.feed(sort=sort, limit=limit, cursor=cursor)
+        if unfinished:
+            page = client.unfinished(limit=limit, cursor=cursor)
+        else:
+            page = client.feed(sort=sort, limit=limit, cursor=cursor)
     if as_json:
         click.echo(msgspec.json.encode(page))
         return

@@ -96,6 +96,11 @@ class AsyncImagePosterClient:
         """A page of the feed."""
         return await self._run(calls.feed(sort=sort, limit=limit, cursor=cursor, creator=creator))
 
+    async def unfinished(self, *, limit: int = 10, cursor: str | None = None) -> Feed:
+        """A page of one's own posts that await their image, are processed, or failed, newest
+        first."""
+        return await self._run(calls.feed(status="unfinished", limit=limit, cursor=cursor))
+
     async def edit(
         self, post: Post | str, *, caption: str | None = None, alt: str | None = None
     ) -> Post:

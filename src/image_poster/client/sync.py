@@ -95,6 +95,11 @@ class ImagePosterClient:
         """A page of the feed."""
         return self._run(calls.feed(sort=sort, limit=limit, cursor=cursor, creator=creator))
 
+    def unfinished(self, *, limit: int = 10, cursor: str | None = None) -> Feed:
+        """A page of one's own posts that await their image, are processed, or failed, newest
+        first."""
+        return self._run(calls.feed(status="unfinished", limit=limit, cursor=cursor))
+
     def edit(self, post: Post | str, *, caption: str | None = None, alt: str | None = None) -> Post:
         """One's own post, or the one of this id, with another caption or alt text; None leaves it.
 

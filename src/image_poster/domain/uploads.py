@@ -4,28 +4,39 @@ from typing import NamedTuple
 
 import msgspec
 
-from image_poster.domain.posts import PostTexts
+from image_poster.domain.posts import PostTexts, StoredPost
+
+_ANY_BYTES = "application/octet-stream"
 
 
 class Upload(msgspec.Struct, frozen=True):
     """An upload's terms: `length` in bytes, None while deferred; `expires_ms` since 1970;
     `metadata` as the client sent it, to be given back (tus 1.0.0, Creation, Upload-Metadata);
-    `sha256` of the whole, if it was announced."""
+    `sha256` of the whole, and its `content_type`, if they were announced."""
 
     length: int | None
     expires_ms: int
     metadata: str = ""
     sha256: bytes = b""
+    content_type: str = ""
+
+    @property
+    def put_terms(self) -> "PutTerms | None":
+        """What may be put in one go; None while nobody knows how much that is."""
+        if self.length is None:
+            return None
+        return PutTerms(self.content_type or _ANY_BYTES, self.length, self.sha256)
 
 
 class UploadOrder(NamedTuple):
     """What is to come: `length` in bytes, None if it is said later; `metadata` as sent by tus;
-    `sha256` of the whole, or nothing."""
+    `sha256` of the whole, and its `content_type`, or nothing."""
 
     length: int | None
     texts: PostTexts = PostTexts()
     metadata: str = ""
     sha256: bytes = b""
+    content_type: str = ""
 
 
 class PutTerms(NamedTuple):
@@ -47,7 +58,14 @@ class PutTarget(msgspec.Struct, frozen=True):
 
 
 class UploadTargets(msgspec.Struct, frozen=True):
-    """Resumable at the URL `tus`, or in one go."""
+    """Resumable at the URL `tus`, or in one go, unless nobody knows yet how much will come."""
 
     tus: str
-    put: PutTarget
+    put: PutTarget | None
+
+
+class UnfinishedPost(NamedTuple):
+    """A post that is not ready, and the terms of its upload, if it came or comes as one."""
+
+    stored: StoredPost
+    upload: Upload | None

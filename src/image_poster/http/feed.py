@@ -5,6 +5,7 @@ own answer goes out only after its commit, so nobody ever reads a page from befo
 """
 
 from collections.abc import Callable, Hashable
+from enum import StrEnum
 from typing import NamedTuple
 from urllib.parse import urlencode
 
@@ -18,9 +19,16 @@ from image_poster.domain.limits import FEED_PAGE_DEFAULT, LATEST_DEFAULT
 from image_poster.domain.posts import StoredPost
 from image_poster.domain.signing import Page
 from image_poster.http import openapi
-from image_poster.http.posts import PostBody, ShownComments, check_shown, post_body
+from image_poster.http.auth import caller
+from image_poster.http.posts import (
+    CreatedPostBody,
+    ShownComments,
+    check_shown,
+    own_post_body,
+    post_body,
+)
 from image_poster.http.requests import AnyRequest, PageLimit, services
-from image_poster.http.responses import etag_of, tagged_json
+from image_poster.http.responses import etag_of, json_response, tagged_json
 
 _MAX_PAGES = 256
 _MAX_PAGE_BYTES = 64 * 1024
@@ -29,8 +37,14 @@ _MAX_PAGE_BYTES = 64 * 1024
 class FeedBody(msgspec.Struct, frozen=True):
     """A page of the feed; `next` is the cursor of the following one."""
 
-    posts: list[PostBody]
+    posts: list[CreatedPostBody]
     next: str | None
+
+
+class ListedStatus(StrEnum):
+    """Which posts to list, if not those that are ready."""
+
+    UNFINISHED = "unfinished"
 
 
 class _Question(NamedTuple):
@@ -43,11 +57,12 @@ class _Question(NamedTuple):
     creator: str | None = None
     comments: int = LATEST_DEFAULT
 
-    def link(self) -> str:
-        """RFC 8288: this page as the next one; what is the default is not said."""
+    def link(self, more: str = "") -> str:
+        """RFC 8288: this page as the next one, with `more` in its query; what is the default is not
+        said."""
         given = self._asdict().items()
         query = {name: value for name, value in given if value != self._field_defaults[name]}
-        return f'</posts?{urlencode(query)}>; rel="next"'
+        return f'</posts?{more}{urlencode(query)}>; rel="next"'
 
 
 class ReadyPage(NamedTuple):
@@ -95,6 +110,7 @@ class PageCache:
             304: openapi.nothing("You have this page already."),
         },
         errors.InvalidCursorError,
+        errors.IdentityRequiredError,
         errors.ValidationFailedError,
     ),
 )
@@ -105,9 +121,16 @@ async def list_posts(
     sort: FromQuery[FeedSort] = FeedSort.TOP,
     creator: FromQuery[str | None] = None,
     comments: ShownComments = LATEST_DEFAULT,
+    status: FromQuery[ListedStatus | None] = None,
 ) -> Response[bytes]:
-    """Ready posts: `top` by comments, then newest; `new` newest first. Go on with `next`."""
+    """Ready posts: `top` by comments, then newest; `new` newest first. Go on with `next`.
+
+    With `status=unfinished`, one's own posts that are not ready, newest first, each with `upload`
+    or `failure`; `sort` and `creator` mean nothing then.
+    """
     check_shown(request, comments)
+    if status is not None:
+        return await _own_unfinished(request, _Question(limit, cursor, comments=comments))
     question = _Question(limit, cursor, sort, creator, comments)
     pages: PageCache = request.app.state.feed_pages
     ready = pages.find(question)
@@ -118,6 +141,23 @@ async def list_posts(
         pages.keep(question, ready)
     headers = {"link": ready.link} if ready.link else None
     return tagged_json(request, ready.body, ready.etag, headers)
+
+
+async def _own_unfinished(request: AnyRequest, question: _Question) -> Response[bytes]:
+    """Not remembered, nor to be kept by anybody: a signed URL is for one, and for a while."""
+    found, who = services(request), await caller(request)
+    page = await found.feed.unfinished(who.user, limit=question.limit, cursor=question.cursor)
+    posts = [
+        own_post_body(post.stored, question.comments, found.uploads.targets(post))
+        for post in page.items
+        if not found.uploads.has_run_out(post)
+    ]
+    body = b'{"posts":[%b],"next":%b}' % (b",".join(posts), msgspec.json.encode(page.next))
+    headers = {"cache-control": "no-store"}
+    if page.next:
+        link = question._replace(cursor=page.next).link("status=unfinished&")
+        headers["link"] = link
+    return json_response(body, headers=headers)
 
 
 def _ready_page(page: Page[StoredPost, str], question: _Question, period: int) -> ReadyPage:

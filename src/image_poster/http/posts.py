@@ -121,6 +121,16 @@ def post_body(stored: StoredPost, comments: int) -> bytes:
     return b'%b,"total_comments":%d,"latest_comments":[%b]}' % (head, stored.total_comments, shown)
 
 
+def own_post_body(stored: StoredPost, comments: int, targets: UploadTargets | None) -> bytes:
+    """The JSON of a `CreatedPostBody`, as its creator sees it: with `upload` while its image is to
+    come."""
+    body = post_body(stored, comments)
+    if targets is None:
+        return body
+    upload = msgspec.convert(targets, UploadBody, from_attributes=True)
+    return b'%b,"upload":%b}' % (body[:-1], msgspec.json.encode(upload))
+
+
 def new_post_body(stored: StoredPost) -> bytes:
     """The JSON of a new post, on which nobody has commented yet."""
     return post_body(stored, 0)
@@ -128,8 +138,7 @@ def new_post_body(stored: StoredPost) -> bytes:
 
 def reserved_post_body(stored: StoredPost, targets: UploadTargets) -> bytes:
     """The JSON of a `CreatedPostBody` whose image is to come."""
-    upload = msgspec.convert(targets, UploadBody, from_attributes=True)
-    return b'%b,"upload":%b}' % (new_post_body(stored)[:-1], msgspec.json.encode(upload))
+    return own_post_body(stored, 0, targets)
 
 
 class PostChange(msgspec.Struct, frozen=True):
@@ -218,7 +227,7 @@ async def create_post(request: requests.AnyRequest) -> Response[bytes]:
     summary="One post",
     responses=openapi.responses(
         {
-            200: openapi.json_of(PostBody, "The post."),
+            200: openapi.json_of(CreatedPostBody, "The post."),
             304: openapi.nothing("You have it already."),
         },
         errors.IdentityRequiredError,
@@ -233,12 +242,13 @@ async def get_post(
     comments: ShownComments = LATEST_DEFAULT,
 ) -> Response[bytes]:
     """With `wait`, the answer is held until the post leaves `processing`. A post that is not
-    `ready` is there for its creator only."""
+    `ready` is there for its creator only, with `upload` while its image is awaited."""
     check_shown(request, comments)
-    stored = await requests.services(request).posts.get(
-        requests.known_post(post_id), await viewer(request), wait=wait
-    )
-    return responses.versioned_json(request, post_body(stored, comments), post_tag(stored.post))
+    found, who = requests.services(request), await viewer(request)
+    stored = await found.posts.get(requests.known_post(post_id), who, wait=wait)
+    post = stored.post
+    body = own_post_body(stored, comments, await found.uploads.awaited(post, who))
+    return responses.versioned_json(request, body, post_tag(post))
 
 
 def check_shown(request: requests.AnyRequest, comments: int) -> None:

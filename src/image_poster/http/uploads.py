@@ -42,10 +42,11 @@ class PutBody(msgspec.Struct, frozen=True):
 
 
 class UploadBody(msgspec.Struct, frozen=True):
-    """Where the image's bytes may go: resumable at `tus`, or in one go."""
+    """Where the image's bytes may go: resumable at `tus`, or in one go at `put`, which is null as
+    long as nobody knows how many will come."""
 
     tus: str
-    put: PutBody
+    put: PutBody | None
 
 
 class PutGrant(msgspec.Struct, frozen=True, array_like=True):
@@ -318,7 +319,13 @@ def _order(request: requests.AnyRequest) -> UploadOrder:
         ),
         texts=PostTexts(found.get("caption", ""), found.get("alt", "")),
         metadata=sent,
+        content_type=_known_type(found.get("filetype", "")),
     )
+
+
+def _known_type(told: str) -> str:
+    """What a client says of the file, if it is one of the formats; else nothing."""
+    return told.lower() if declared_format(told) is not None else ""
 
 
 def _has_bytes(request: requests.AnyRequest) -> bool:

@@ -3,6 +3,8 @@
 from typing import NamedTuple, Protocol
 
 from image_poster.domain.feed import FeedPage, FeedQuery
+from image_poster.domain.signing import Page
+from image_poster.domain.uploads import UnfinishedPost
 
 
 class FeedReader(Protocol):
@@ -17,6 +19,12 @@ class FeedReader(Protocol):
         """The page that `query` asks for, as `domain.feed` says: a walk over `top` from page to
         page shows each post once, and none is missed that was there at its first page, whatever is
         written meanwhile. A page may be empty and yet have a next."""
+        ...
+
+    async def unfinished(
+        self, creator: str, limit: int, after: str | None
+    ) -> Page[UnfinishedPost, str]:
+        """The creator's posts that are not ready, newest first, after the id `after`."""
         ...
 
 

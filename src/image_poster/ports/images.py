@@ -76,6 +76,10 @@ class ImageStore(Protocol):
         """Whether the untouched upload is there, whole."""
         ...
 
+    async def has_arrived(self, post_id: str) -> bool:
+        """Whether an image was put for this post past the service, and nobody has taken it yet."""
+        ...
+
     async def open_original(self, post_id: str) -> StoredFile | RemoteFile:
         """The untouched upload. Raises `ImageNotFoundError`."""
         ...
@@ -97,10 +101,6 @@ class ImageStore(Protocol):
 
 class ArrivingImages(ImageStore, Protocol):
     """Where images come from elsewhere, and what is nobody's is found by a walk."""
-
-    async def has_arrived(self, post_id: str) -> bool:
-        """Whether an image was put for this post that nobody has taken yet."""
-        ...
 
     async def kept(self, after: str) -> list[str]:
         """Post ids of some originals, in order, all of them greater than `after`; none at the

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from image_poster.domain.feed import ETAG_EPOCHS, FeedCursor, FeedQuery, FeedSort, epoch_of
 from image_poster.domain.posts import StoredPost
 from image_poster.domain.signing import CursorSigner, Page
+from image_poster.domain.uploads import UnfinishedPost
 from image_poster.ports.clock import Clock
 from image_poster.ports.feed import FeedReader
 
@@ -39,3 +40,12 @@ class FeedService:
         epoch = epoch_of(self.clock.now_ms())
         query = FeedQuery(sort=sort, limit=limit, epoch=epoch, creator=creator, after=after)
         return self.cursors.signed(list_name, await self.feed.page(query))
+
+    async def unfinished(
+        self, creator: str, *, limit: int, cursor: str | None
+    ) -> Page[UnfinishedPost, str]:
+        """The creator's posts that are not ready, newest first. Raises `InvalidCursorError`."""
+        list_name = f"unfinished:{creator}"
+        after = self.cursors.read(list_name, cursor, str)
+        page = await self.feed.unfinished(creator, limit, after)
+        return self.cursors.signed(list_name, page)

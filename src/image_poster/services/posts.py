@@ -145,5 +145,7 @@ class PostService:
         """Whether waiting may help: also where the storage has been given the image, and the event
         that tells us is still on its way (AWS)."""
         if post.status is PostStatus.AWAITING_UPLOAD:
-            return await self.images.has_original(post.id)
+            # In this order: what has arrived becomes the original.
+            arrived = await self.images.has_arrived(post.id)
+            return arrived or await self.images.has_original(post.id)
         return post.status is PostStatus.PROCESSING

@@ -23,7 +23,7 @@ from image_poster.domain.posts import (
     new_stored_post,
     uploaded_post,
 )
-from image_poster.domain.uploads import PutTerms, Upload, UploadOrder, UploadTargets
+from image_poster.domain.uploads import UnfinishedPost, Upload, UploadOrder, UploadTargets
 from image_poster.ports.clock import Clock
 from image_poster.ports.posts import PostStore
 from image_poster.ports.uploads import (
@@ -91,14 +91,13 @@ class UploadService:
         self, creator: Identity, order: UploadOrder, content_type: str, key: str | None
     ) -> Answer:
         """The post, and where its bytes may go; one write. Raises as `reserve_by_tus` does."""
-        post, upload = self._reserved(creator, order)
-        terms = PutTerms(content_type, order.length or 0, order.sha256)
-        answer = self._reservation(post, terms, upload.expires_ms)
+        post, upload = self._reserved(creator, order._replace(content_type=content_type))
+        answer = self._reservation(post, upload)
         texts = (*(text.encode() for text in order.texts), content_type.encode())
         request = (b"reserve", str(order.length).encode(), order.sha256, *texts)
         record = answer.record(creator.user, key, *request)
         given = await self._reserve_once(post, upload, answer, record)
-        return await self._given_anew(given, post, terms) if given.replayed else given
+        return await self._given_anew(given, post) if given.replayed else given
 
     async def state(self, post_id: str, who: Identity) -> UploadState:
         """Where the upload is; asking takes it over from a request that may be half-open.
@@ -163,9 +162,35 @@ class UploadService:
         except errors.PostNotFoundError as exc:
             raise errors.UploadGoneError from exc
 
-    def _reservation(self, post: Post, terms: PutTerms, expires_ms: int) -> Answer:
-        put = self.put_urls.sign(post.id, terms, expires_ms)
-        targets = UploadTargets(f"/uploads/{post.id}", put)
+    async def awaited(self, post: Post, viewer: Identity | None) -> UploadTargets | None:
+        """Where the bytes of a post may go that still awaits them; for its creator only."""
+        if post.status is not PostStatus.AWAITING_UPLOAD:
+            return None
+        if viewer is None or viewer.user != post.creator:
+            return None
+        with suppress(errors.UploadGoneError):
+            record = await self._find(post.id, viewer)
+            return self._targets(post.id, record.upload) if record.awaiting else None
+        return None
+
+    def targets(self, found: UnfinishedPost) -> UploadTargets | None:
+        """Where the bytes of a post may go, if it awaits them."""
+        awaiting = found.stored.post.status is PostStatus.AWAITING_UPLOAD
+        return self._targets(found.stored.id, found.upload) if awaiting and found.upload else None
+
+    def has_run_out(self, found: UnfinishedPost) -> bool:
+        """Whether the post is about to be cleared away, since its bytes have not come in time."""
+        if found.upload is None or found.stored.post.status is not PostStatus.AWAITING_UPLOAD:
+            return False
+        return found.upload.expires_ms <= self.clock.now_ms()
+
+    def _targets(self, post_id: str, upload: Upload) -> UploadTargets:
+        terms = upload.put_terms
+        put = None if terms is None else self.put_urls.sign(post_id, terms, upload.expires_ms)
+        return UploadTargets(f"/uploads/{post_id}", put)
+
+    def _reservation(self, post: Post, upload: Upload) -> Answer:
+        targets = self._targets(post.id, upload)
         return Answer(self.render(new_stored_post(post), targets), f"/posts/{post.id}")
 
     async def _reserve_once(
@@ -192,7 +217,7 @@ class UploadService:
         record = await self.records.find(post_id)
         return record is not None and _has_run_out(record, self.clock.now_ms())
 
-    async def _given_anew(self, given: Answer, asked: Post, terms: PutTerms) -> Answer:
+    async def _given_anew(self, given: Answer, asked: Post) -> Answer:
         """The former answer to a repeated reservation; while its bytes are awaited, with a URL that
         has not run out."""
         made = await self.post_service.made_before(given)
@@ -200,14 +225,16 @@ class UploadService:
         if record is None or not record.awaiting:
             return given
         first = msgspec.structs.replace(asked, id=made.id, created_at=made.created_at)
-        anew = self._reservation(first, terms, record.upload.expires_ms)
+        anew = self._reservation(first, record.upload)
         return anew._replace(replayed=True)
 
     def _reserved(self, creator: Identity, order: UploadOrder) -> tuple[Post, Upload]:
         decisions.check_new_length(order.length, self.limits.image_bytes)
         now, texts = self.clock.now_ms(), order.texts.checked(self.limits)
         post = new_post(new_id(), PostStatus.AWAITING_UPLOAD, creator, texts, now)
-        return post, Upload(order.length, now + UPLOAD_KEPT_MS, order.metadata, order.sha256)
+        expires_ms = now + UPLOAD_KEPT_MS
+        kept = (order.metadata, order.sha256, order.content_type)
+        return post, Upload(order.length, expires_ms, *kept)
 
     async def _receive(
         self, post_id: str, record: UploadRecord, patch: Patch, chunks: AsyncIterator[bytes]

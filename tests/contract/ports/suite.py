@@ -454,6 +454,25 @@ class FeedReaderSuite:
             page = await adapters.feed.page(asked(adapters, sort=sort, limit=10, creator="alice"))
             assert [stored.id for stored in page.items] == hers[::-1]
 
+    async def test_a_creators_unfinished_posts_are_listed_newest_first(
+        self, adapters: Adapters
+    ) -> None:
+        upload = Upload(10, DAY_MS, "filename cA==", b"digest", "image/png")
+        awaiting = msgspec.structs.replace(a_post(), status=PostStatus.AWAITING_UPLOAD)
+        await adapters.posts.add(awaiting, None, upload)
+        in_work, failed, _ = [await make(adapters) for make in (processing, processing, ready)]
+        await adapters.posts.update(failed, lambda post: failed_post(post, Failure("code", "why")))
+        deleted, _ = await processing(adapters), await processing(adapters, "bob")
+        await adapters.posts.remove(deleted, ALICE)
+        await adapters.settle()
+        first = await adapters.feed.unfinished("alice", 2, None)
+        assert [post.stored.id for post in first.items] == [failed, in_work]
+        assert first.next is not None
+        rest = await adapters.feed.unfinished("alice", 2, first.next)
+        assert [(post.stored.id, post.upload) for post in rest.items] == [(awaiting.id, upload)]
+        if rest.next is not None:  # a page that is full may say so where it cannot tell
+            assert (await adapters.feed.unfinished("alice", 2, rest.next)).items == []
+
 
 @pytest.mark.anyio
 class JobQueueSuite:

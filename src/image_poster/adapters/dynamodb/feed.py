@@ -21,6 +21,8 @@ from image_poster.domain.feed import (
     page_of,
 )
 from image_poster.domain.posts import PostStatus, StoredPost
+from image_poster.domain.signing import Page
+from image_poster.domain.uploads import UnfinishedPost
 from image_poster.ports.feed import Drift, RebuiltBatch
 
 Contents = dict[str, StoredPost]
@@ -47,6 +49,20 @@ class DynamoFeedReader:
         page = page_of(query, sources)
         await self._fetch([one for one in page.items if one not in contents], contents)
         return filled(query, sources, page, contents)
+
+    async def unfinished(
+        self, creator: str, limit: int, after: str | None
+    ) -> Page[UnfinishedPost, str]:
+        partition, names = schema.creator_key(creator), ("unfinished", "id")
+        query = database.Query(partition, limit, after, "unfinished", names)
+        page = await self._table.query(query)
+        posts = await self._table.get_many([schema.key_of(item) for item in page.items])
+        found = [
+            UnfinishedPost(schema.stored_post(item), schema.upload_of(item))
+            for item in sorted(posts, key=lambda item: str(item.get("id")), reverse=True)
+            if "unfinished" in item  # the index is behind
+        ]
+        return Page(found, page.next)
 
     def _partitions(self, query: FeedQuery) -> list[str]:
         if query.creator is not None:
@@ -161,7 +177,7 @@ class DynamoFeedRebuilder:
     def _entry(self, post: database.Item) -> dict[str, str]:
         """What puts the post into the feed's indexes: only a ready one has the keys."""
         if post["status"] != PostStatus.READY:
-            return {}
+            return {"unfinished": schema.creator_key(str(post["creator"]))}
         return {
             "feed": schema.feed_key(schema.shard_of(str(post["id"]), self._shards)),
             "creator_feed": schema.creator_key(str(post["creator"])),

@@ -13,6 +13,7 @@ from image_poster.domain.uploads import Upload
 from image_poster.ports.clock import Clock
 
 _FEED_KEYS = ("feed", "creator_feed")
+_UNFINISHED_KEY = "unfinished"
 
 
 class DynamoPostStore:
@@ -132,12 +133,12 @@ class DynamoPostStore:
                 **({"ended": True} if ended else {}),
             },
             add={"version": 1},
-            remove=_FEED_KEYS,
+            remove=(*_FEED_KEYS, _UNFINISHED_KEY),
             when=conditions if by.admin else (*conditions, database.Is("creator", by.user)),
         )
 
     def _change(self, item: database.Item, before: Post, after: Post) -> database.Update:
-        gone = [] if after.status is PostStatus.READY else list(_FEED_KEYS)
+        gone = [_UNFINISHED_KEY] if after.status is PostStatus.READY else list(_FEED_KEYS)
         if before.status is PostStatus.AWAITING_UPLOAD is not after.status:
             gone.append("ttl")  # it has come, and expires no more
         if not is_parked(after):

@@ -2,9 +2,9 @@
 
     item      PK              SK              attributes
     post      POST#{post}     POST            id, status, since_ms, creator, head, latest, total,
-                                              version, feed, creator_feed, rank, error, failures,
-                                              request_id, upload_*, staged, published, due, due_at,
-                                              deleted_by, ended, ttl
+                                              version, feed, creator_feed, unfinished, rank,
+                                              error, failures, request_id, upload_*, staged,
+                                              published, due, due_at, deleted_by, ended, ttl
     comment   POST#{post}     COMMENT#{id}    creator, doc, counted, deleted_by, request_id
     gone      POST#{post}     GONE#{id}       deleted_by, ttl: a comment that was deleted
     past rank POST#{post}     RANK#{until}    feed, creator_feed, rank, ttl
@@ -16,17 +16,19 @@
     new           feed            id        ready posts, newest first
     creator_top   creator_feed    rank      one creator's, most commented first
     creator_new   creator_feed    id        one creator's, newest first
+    unfinished    unfinished      id        one creator's that are not ready, newest first
     due           due             due_at    posts that are not at rest, by when to look at them
 
 A post is in the indexes while it has `feed` (FEED#{shard}) and `creator_feed` (CREATOR#{name}),
-that is while it is ready. `rank` is its count, zero-padded, its id, and the epoch since which it
-holds (without, it holds since always). A past rank (`domain.feed`) is in the same two indexes, as
-PAST#FEED#{shard} and PAST#CREATOR#{name}; its `rank` has `until` before `since`. `version` changes
-with every change but that of an upload's offset. `staged` says that the bytes are pieces under
-`staging/`, not one object yet. `total` is the number of comments that are `counted`. A deleted post
-stays as a tombstone without text until its `ttl`; `ended` says that it was an upload that had not
-all its bytes. A post is in `due` (DUE#{part}) while an event is still to come for it: its image,
-its image work, or its purge. `published` says that it was shown once, so that a CDN may have it.
+that is while it is ready; until then it has `unfinished` (CREATOR#{name}). `rank` is its count,
+zero-padded, its id, and the epoch since which it holds (without, it holds since always). A past
+rank (`domain.feed`) is in the same two indexes, as PAST#FEED#{shard} and PAST#CREATOR#{name}; its
+`rank` has `until` before `since`. `version` changes with every change but that of an upload's
+offset. `staged` says that the bytes are pieces under `staging/`, not one object yet. `total` is the
+number of comments that are `counted`. A deleted post stays as a tombstone without text until its
+`ttl`; `ended` says that it was an upload that had not all its bytes. A post is in `due`
+(DUE#{part}) while an event is still to come for it: its image, its image work, or its purge.
+`published` says that it was shown once, so that a CDN may have it.
 
 Sizes (an item has 400 KB at most): ten comments of 2,000 characters of four bytes, a caption and an
 alt text are 110 KB at worst; metadata of an upload is bounded by the gateway's 10 KB of headers.
@@ -124,6 +126,8 @@ def post_attributes(post: Post, shards: int) -> Item:
         found["feed"] = feed_key(shard_of(post.id, shards))
         found["creator_feed"] = creator_key(post.creator)
         found["published"] = True
+    else:
+        found["unfinished"] = creator_key(post.creator)
     return found
 
 
@@ -148,6 +152,7 @@ def _upload_attributes(upload: Upload) -> Item:
         "upload_expires": upload.expires_ms,
         "upload_metadata": upload.metadata,
         "upload_sha256": upload.sha256.hex(),
+        "upload_content_type": upload.content_type,
         "ttl": ttl_of(upload.expires_ms),
     }
     if upload.length is not None:
@@ -165,6 +170,7 @@ def upload_of(item: Item) -> Upload | None:
         expires_ms=int(item["upload_expires"]),
         metadata=str(item["upload_metadata"]),
         sha256=bytes.fromhex(str(item["upload_sha256"])),
+        content_type=str(item.get("upload_content_type", "")),
     )
 
 

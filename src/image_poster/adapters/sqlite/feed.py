@@ -2,7 +2,7 @@
 by an index of its own (see `schema`); counts and latest comments derived anew."""
 
 import sqlite3
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from image_poster.adapters.sqlite.comments import newest_comments
 from image_poster.adapters.sqlite.database import Database
@@ -20,6 +20,8 @@ from image_poster.domain.feed import (
     place_in,
 )
 from image_poster.domain.posts import StoredPost
+from image_poster.domain.signing import Page
+from image_poster.domain.uploads import UnfinishedPost, Upload
 from image_poster.ports.clock import Clock
 from image_poster.ports.feed import Drift, RebuiltBatch
 
@@ -94,6 +96,13 @@ class SqliteFeedReader:
             )
             contents.update((row[0], StoredPost(*row)) for row in rows)
 
+    async def unfinished(
+        self, creator: str, limit: int, after: str | None
+    ) -> Page[UnfinishedPost, str]:
+        rows = self._database.read(_UNFINISHED, creator, after, limit + 1)
+        found = [_unfinished(row) for row in rows[:limit]]
+        return Page(found, found[-1].stored.id if len(rows) > limit else None)
+
 
 def live_page(query: FeedQuery) -> Sql:
     """The ranking of now, behind a place."""
@@ -149,6 +158,19 @@ def _behind(query: FeedQuery, columns: str) -> Sql:
         parameters.append(query.before.id)
     by = "total_comments DESC, id DESC" if query.sort is FeedSort.TOP else "id DESC"
     return Sql(f"{text} ORDER BY {by}", tuple(parameters))
+
+
+_UNFINISHED = (
+    "SELECT id, total_comments, head, latest, length, expires_at, metadata, sha256, content_type "
+    "FROM posts LEFT JOIN uploads ON post_id = id "
+    "WHERE creator = ?1 AND status <> 'ready' AND (?2 IS NULL OR id < ?2) "
+    "ORDER BY id DESC LIMIT ?3"
+)
+
+
+def _unfinished(row: tuple[Any, ...]) -> UnfinishedPost:
+    expires_ms = row[5]
+    return UnfinishedPost(StoredPost(*row[:4]), None if expires_ms is None else Upload(*row[4:]))
 
 
 class SqliteFeedRebuilder:

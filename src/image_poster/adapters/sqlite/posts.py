@@ -102,7 +102,8 @@ class SqlitePostStore:
             if upload is not None:
                 connection.execute(
                     "INSERT OR IGNORE INTO uploads "
-                    "(post_id, length, expires_at, metadata, sha256) VALUES (?, ?, ?, ?, ?)",
+                    "(post_id, length, expires_at, metadata, sha256, content_type) "
+                    "VALUES (?, ?, ?, ?, ?, ?)",
                     (post.id, *msgspec.structs.astuple(upload)),
                 )
             connection.execute(

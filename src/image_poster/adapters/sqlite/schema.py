@@ -156,9 +156,14 @@ INSERT INTO feed_clock VALUES (0);
 UPDATE posts SET latest = fitting_latest(latest) WHERE length(latest) > 16384
 """
 
+_UNFINISHED = """
+ALTER TABLE uploads ADD COLUMN content_type TEXT NOT NULL DEFAULT '';
+CREATE INDEX posts_unfinished ON posts (creator, id) WHERE status <> 'ready'
+"""
+
 _MIGRATIONS = (
     *(_FIRST, _RECEIPTS, _FAILURES, _UPLOADS, _DIGESTS, _WORDS, _TURNS, _ENDED, _PROBE),
-    *(_LIMITS, _RANKS),
+    *(_LIMITS, _RANKS, _UNFINISHED),
 )
 VERSION = len(_MIGRATIONS)
 

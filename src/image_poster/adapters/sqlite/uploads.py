@@ -18,8 +18,8 @@ class SqliteUploadRecordStore:
 
     async def find(self, post_id: str) -> UploadRecord | None:
         row = self._database.read_one(
-            "SELECT creator, status, length, expires_at, metadata, sha256 FROM uploads "
-            "JOIN posts ON posts.id = post_id WHERE post_id = ?",
+            "SELECT creator, status, length, expires_at, metadata, sha256, content_type "
+            "FROM uploads JOIN posts ON posts.id = post_id WHERE post_id = ?",
             post_id,
         )
         if row is not None:
@@ -42,7 +42,7 @@ class SqliteUploadRecordStore:
 
     async def awaiting(self, after: str, limit: int) -> list[tuple[str, Upload]]:
         rows = self._database.read(
-            "SELECT id, length, expires_at, metadata, sha256 FROM posts "
+            "SELECT id, length, expires_at, metadata, sha256, content_type FROM posts "
             "JOIN uploads ON uploads.post_id = posts.id "
             "WHERE status = 'awaiting_upload' AND id > ? ORDER BY id LIMIT ?",
             after,
