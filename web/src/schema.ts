@@ -640,6 +640,15 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
+            /** @description Problem codes: `body_silent` */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description Problem codes: `request_in_progress` */
             409: {
                 headers: {
@@ -989,6 +998,15 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
+            /** @description Problem codes: `body_silent` */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description Problem codes: `edit_conflict` */
             412: {
                 headers: {
@@ -1230,6 +1248,15 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
+            /** @description Problem codes: `body_silent` */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description Problem codes: `post_not_ready`, `request_in_progress` */
             409: {
                 headers: {
@@ -1367,6 +1394,15 @@ export interface operations {
             };
             /** @description Problem codes: `post_not_found` */
             404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Problem codes: `body_silent` */
+            408: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -1712,6 +1748,15 @@ export interface operations {
             };
             /** @description Problem codes: `comment_not_found`, `post_not_found` */
             404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Problem codes: `body_silent` */
+            408: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -2068,6 +2113,15 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
+            /** @description Problem codes: `body_silent` */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description Problem codes: `request_in_progress`, `upload_taken_over` */
             409: {
                 headers: {
@@ -2352,6 +2406,15 @@ export interface operations {
             };
             /** @description Problem codes: `upload_not_found` */
             404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Problem codes: `body_silent` */
+            408: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -2785,6 +2848,15 @@ export interface operations {
             };
             /** @description Problem codes: `method_not_allowed` */
             405: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Problem codes: `body_silent` */
+            408: {
                 headers: {
                     [name: string]: unknown;
                 };

@@ -29,6 +29,7 @@ from image_poster.domain.feed import (
 from image_poster.domain.idempotency import AlreadyAnsweredError, IdempotencyRecord
 from image_poster.domain.identity import Identity
 from image_poster.domain.images import RENDITIONS
+from image_poster.domain.limits import fitting
 from image_poster.domain.posts import (
     PROCESSING_FAILED,
     Post,
@@ -239,8 +240,8 @@ class MemoryCommentStore:
     async def page(self, post_id: str, *, limit: int, after: str | None) -> Page[bytes, str]:
         newest = self._state.newest_comments(post_id)
         older = [comment for comment in newest if after is None or comment.id < after]
-        shown = older[:limit]
-        following = shown[-1].id if len(older) > limit else None
+        shown, more = fitting(older, limit, lambda comment: len(encode_comment(comment)))
+        following = shown[-1].id if more else None
         return Page([encode_comment(comment) for comment in shown], following)
 
     async def find(self, post_id: str, comment_id: str) -> bytes:

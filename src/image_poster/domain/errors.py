@@ -98,6 +98,7 @@ CommentNotFoundError = _error(404, "comment_not_found", "There is no such commen
 ImageNotFoundError = _error(404, "image_not_found", "There is no such image. Its post may have been deleted, or may not be ready yet.")
 UploadNotFoundError = _error(404, "upload_not_found", "There is no such upload. Create one with POST /uploads.")
 MethodNotAllowedError = _error(405, "method_not_allowed", "This path does not take that method. The header Allow lists those it takes.")
+BodySilentError = _error(408, "body_silent", "The body did not go on for too long. Send it again; of a resumable upload, what had come is kept (HEAD).")
 PostNotReadyError = _error(409, "post_not_ready", "The post's image is not ready. Wait until its status is `ready`.")
 RequestInProgressError = _error(409, "request_in_progress", "Your first request with this Idempotency-Key is still running. Ask again in a moment.", retry_after=1)
 OffsetMismatchError = _error(409, "offset_mismatch", "The upload is at another offset. Ask with HEAD where it is, and go on from there.")

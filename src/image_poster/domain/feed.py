@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from image_poster.domain.limits import PAGE_ENTRIES_BYTES
 from image_poster.domain.posts import StoredPost
 from image_poster.domain.signing import Page
 
@@ -29,7 +30,6 @@ ETAG_EPOCHS = PAST_EPOCHS // 2
 # "Since always": a post that is published after a walk's epoch is in its ranking all the same.
 ALWAYS = 0
 # What one answer may have (a Lambda's has 6 MB, in JSON that may write one character in three).
-MAX_PAGE_BYTES = 1_500_000
 _ID_CHARACTERS = 26
 # Greater than every count and every epoch, in ten digits.
 _GREATEST = 9_999_999_999
@@ -212,7 +212,7 @@ def filled(
     contents: Mapping[str, StoredPost],
 ) -> FeedPage:
     """The page with what is to be shown, today's; without posts that are gone, and ended early
-    where it would have more than `MAX_PAGE_BYTES`."""
+    where it would have more than `PAGE_ENTRIES_BYTES`."""
     posts = [contents[post_id] for post_id in page.items if post_id in contents]
     fitting = _fitting(posts)
     if fitting < len(posts):
@@ -226,6 +226,6 @@ def _fitting(posts: list[StoredPost]) -> int:
     size = 0
     for number, post in enumerate(posts):
         size += len(post.head) + len(post.latest)
-        if size > MAX_PAGE_BYTES and number:
+        if size > PAGE_ENTRIES_BYTES and number:
             return number
     return len(posts)

@@ -3,7 +3,8 @@
 import math
 import re
 import unicodedata
-from typing import NamedTuple
+from collections.abc import Callable, Iterable
+from typing import NamedTuple, TypeVar
 
 import msgspec
 
@@ -13,6 +14,10 @@ MEBIBYTE = 1024 * 1024
 
 FEED_PAGE_DEFAULT = 10
 FEED_PAGE_MAX = 100
+# Of a page as it is sent, and what of that the entries may have as they are stored: the rest is for
+# counts, commas, and the address before each image's path.
+PAGE_MAX_BYTES = 1_500_000
+PAGE_ENTRIES_BYTES = 1_400_000
 LATEST_DEFAULT = 2
 LATEST_KEPT = 10
 # Of the latest comments that come with a post, encoded as they are stored; one there always is.
@@ -34,6 +39,23 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _BLANK_CATEGORIES = {"Cc", "Cf", "Zs", "Zl", "Zp", "Mn", "Me"}
 # Letters and symbols that are drawn as nothing: Hangul fillers and the Braille blank.
 _BLANK_CHARACTERS = frozenset("\u115f\u1160\u3164\uffa0\u2800")
+
+
+Entry = TypeVar("Entry")
+
+
+def fitting(
+    found: Iterable[Entry], limit: int, size: Callable[[Entry], int]
+) -> tuple[list[Entry], bool]:
+    """The first `limit` of what is `found`, or as many as a page has room for, but at least one;
+    and whether there are more. `size` is an entry's, in bytes."""
+    shown, room = list[Entry](), PAGE_ENTRIES_BYTES
+    for entry in found:
+        room -= size(entry)
+        if shown and (room < 0 or len(shown) == limit):
+            return shown, True
+        shown.append(entry)
+    return shown, False
 
 
 class Rates(msgspec.Struct, frozen=True):

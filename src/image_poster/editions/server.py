@@ -6,10 +6,12 @@ In this process, so that `kill -9` of it leaves nobody behind who would still ho
 import asyncio
 import contextlib
 import errno
+import resource
 import signal
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from granian.constants import HTTPModes, Interfaces
 from granian.http import HTTP1Settings
@@ -20,8 +22,15 @@ from image_poster.editions import StartError
 
 GRACE_SECONDS = 9.0
 _ENDING_SECONDS = 1.0
-_BACKLOG = 1024
-_MAX_REQUESTS = 4096
+_BACKLOG = 4096
+# A connection without a request under way is closed after that, and one that never gets one.
+_IDLE_SECONDS = 30
+# Also how much is read at a time. Connections that send their head for ever hold as much.
+_HEAD_BYTES = 64 * 1024
+_UNREAD_SECONDS = 30
+_MAX_CONNECTIONS = 16_384
+_OTHER_FILES = 512
+_DESCRIPTORS = Path("/proc/self/fd")  # Linux only
 
 
 @contextmanager
@@ -77,14 +86,17 @@ async def serve_until_stopped(
         port=port,
         interface=Interfaces.ASGINL,
         http=HTTPModes.http1,
-        http1_settings=HTTP1Settings(header_read_timeout=30_000),
+        http1_settings=HTTP1Settings(
+            header_read_timeout=_IDLE_SECONDS * 1000, max_buffer_size=_HEAD_BYTES
+        ),
         websockets=False,
         backlog=_BACKLOG,
-        backpressure=_MAX_REQUESTS,
+        backpressure=_max_connections(),
         log_enabled=False,
     )
     serving = asyncio.create_task(server.serve())
     await _listens(host, port, serving)
+    _close_unread(port)
     listening()
     stopping = asyncio.create_task(stop.wait())
     await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
@@ -93,6 +105,38 @@ async def serve_until_stopped(
     end_unfinished()
     with contextlib.suppress(TimeoutError):
         await asyncio.wait_for(serving, _ENDING_SECONDS)
+
+
+def _max_connections() -> int:
+    """As many as this process may have files open for: a connection, and what it is stored in. What
+    Granian calls backpressure counts connections, also idle ones, and lets the next one wait."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    files = 2 * _MAX_CONNECTIONS + _OTHER_FILES
+    allowed = files if most == resource.RLIM_INFINITY else min(most, files)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, most))
+    return max(1, (allowed - _OTHER_FILES) // 2)
+
+
+def _close_unread(port: int) -> None:
+    """Have the kernel close connections whose peer acknowledges nothing, or reads nothing, for
+    `_UNREAD_SECONDS` (tcp(7), TCP_USER_TIMEOUT; accepted sockets have what the listening one has).
+    The end of an answer is out of our hands before it is read, and Granian has no time-out for
+    it."""
+    for entry in _DESCRIPTORS.iterdir() if _DESCRIPTORS.exists() else ():
+        with contextlib.suppress(OSError), socket.socket(fileno=int(entry.name)) as found:
+            try:  # Granian does not tell which of our files is its socket
+                if _listens_at(found, port):
+                    milliseconds = _UNREAD_SECONDS * 1000
+                    found.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)
+            finally:
+                found.detach()
+
+
+def _listens_at(found: socket.socket, port: int) -> bool:
+    if found.family not in (socket.AF_INET, socket.AF_INET6):
+        return False
+    listens = found.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
+    return bool(listens) and found.getsockname()[1] == port
 
 
 async def _listens(host: str, port: int, serving: asyncio.Task[None]) -> None:

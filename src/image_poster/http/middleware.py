@@ -15,6 +15,7 @@ from litestar.enums import ScopeType
 from litestar.types import ASGIApp, HTTPReceiveMessage, HTTPScope, Message, Receive, Scope, Send
 
 from image_poster.domain.errors import (
+    BodySilentError,
     BusyError,
     HostNotAllowedError,
     ImagePosterError,
@@ -23,6 +24,12 @@ from image_poster.domain.errors import (
 from image_poster.http.cors import Cors, Headers
 from image_poster.http.limits import AddressLimiter
 from image_poster.http.problems import MEDIA_TYPE, problem_body, retry_headers
+from image_poster.http.slow_clients import (
+    ReaderGoneError,
+    Readers,
+    receive_within,
+    silent_seconds,
+)
 
 _log = structlog.get_logger()
 
@@ -93,6 +100,7 @@ class Middleware:
         self._observers = observers
         self._under_way: dict[asyncio.Task[Any], _Exchange] = {}
         self._is_stopping = False
+        self._readers = Readers()
 
     def end_unfinished(self) -> None:
         """The service stops now: requests whose answer has not begun end with a 503. One may be in
@@ -106,9 +114,14 @@ class Middleware:
         if scope["type"] != ScopeType.HTTP:
             await self._app(scope, receive, send)
             return
-        exchange = _Exchange(scope, receive, send, self._cors)
+        exchange = _Exchange(scope, receive, send, self._cors, self._readers)
         try:
             await self._answer(exchange)
+        except Exception as exc:
+            if not exchange.reader_is_gone:
+                raise
+            _log.info("an answer was not read", path=scope["path"])
+            raise ReaderGoneError from exc  # whatever became of that in the app
         finally:
             measured = exchange.measured()
             for observe in self._observers:
@@ -155,8 +168,11 @@ class Middleware:
 class _Exchange:
     """One request and its answer."""
 
-    def __init__(self, scope: HTTPScope, receive: Receive, send: Send, cors: Cors) -> None:
+    def __init__(
+        self, scope: HTTPScope, receive: Receive, send: Send, cors: Cors, readers: Readers
+    ) -> None:
         self.scope = scope
+        self._readers = readers
         self._cors = cors
         self._receive = receive
         self._send = send
@@ -166,6 +182,8 @@ class _Exchange:
         self.method = scope["method"]
         self._is_head = self.method == "HEAD"
         self._override_method()
+        self._is_silent = False
+        self.reader_is_gone = False
         self._body_done = not self._announces_body()
         self.request_id = self._identify()
         if self._is_head:
@@ -208,7 +226,13 @@ class _Exchange:
         return self._headers.get(name, b"")
 
     async def receive(self) -> HTTPReceiveMessage:
-        message = cast("HTTPReceiveMessage", await self._receive())
+        try:
+            message = await receive_within(
+                self._receive, silent_seconds(self.method, self.scope["path"])
+            )
+        except BodySilentError:
+            self._is_silent = True
+            raise
         if message["type"] == "http.disconnect" or not message["more_body"]:
             self._body_done = True
         return message
@@ -219,7 +243,11 @@ class _Exchange:
             message["headers"] = [*message["headers"], *self._own_headers()]
         elif self._is_head and message["type"] == "http.response.body":
             message["body"] = b""
-        await self._send(message)
+        try:
+            await self._readers.send(self._send, message)
+        except ReaderGoneError:
+            self.reader_is_gone = True
+            raise
 
     def _own_headers(self) -> Headers:
         own = self._cors.headers(self._headers)
@@ -251,7 +279,7 @@ class _Exchange:
         """After an early refusal, read on for a while without keeping anything. Closing at once
         would reset the connection, and many clients would then see that instead of the answer (RFC
         9112 section 9.6)."""
-        if self._body_done:
+        if self._body_done or self._is_silent:
             return
         try:
             async with asyncio.timeout(seconds):

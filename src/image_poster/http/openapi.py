@@ -78,6 +78,8 @@ def responses(success: Responses, *refusals: type[errors.ImagePosterError]) -> R
     if errors.IdentityRequiredError in refusals:
         # Where who is asking matters, it may be that it cannot be checked just now.
         codes[errors.BusyError.status].add(errors.BusyError.code)
+    if {errors.BodyTooLargeError, errors.UploadTooLargeError} & set(refusals):
+        codes[errors.BodySilentError.status].add(errors.BodySilentError.code)
     if errors.ValidationFailedError in refusals:
         # Litestar lists a 400 of its own for every handler with parameters.
         codes.setdefault(400, {errors.InvalidRequestError.code})

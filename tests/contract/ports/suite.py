@@ -30,6 +30,7 @@ from image_poster.domain.idempotency import AlreadyAnsweredError, IdempotencyRec
 from image_poster.domain.identity import Identity
 from image_poster.domain.ids import new_id
 from image_poster.domain.images import RENDITIONS
+from image_poster.domain.limits import PAGE_MAX_BYTES
 from image_poster.domain.posts import (
     PROCESSING_FAILED,
     Failure,
@@ -366,6 +367,24 @@ class CommentStoreSuite:
             with pytest.raises(CommentNotFoundError):
                 await adapters.comments.remove(post_id, comment.id, Identity("mallory"))
         assert (await shown(adapters, post_id)).total_comments == 0
+
+    async def test_a_page_has_room_for_so_much_and_goes_on_behind_it(
+        self, adapters: Adapters
+    ) -> None:
+        post_id = await ready(adapters)
+        comments = [a_comment(post_id, content="x" * 60_000) for _ in range(30)]
+        for comment in comments:
+            await adapters.comments.add(comment)
+        documents, after = list[bytes](), None
+        while True:
+            page = await adapters.comments.page(post_id, limit=100, after=after)
+            assert sum(map(len, page.items)) < PAGE_MAX_BYTES
+            documents += page.items
+            if page.next is None:
+                break
+            after = page.next
+        newest_first = sorted((comment.id for comment in comments), reverse=True)
+        assert [decode_comment(document).id for document in documents] == newest_first
 
     async def test_one_comment_is_found_as_it_is_now(self, adapters: Adapters) -> None:
         post_id, other_id = await ready(adapters), await ready(adapters)

@@ -25,7 +25,7 @@ from image_poster.domain.errors import CommentNotFoundError, ImagePosterError, P
 from image_poster.domain.feed import epoch_of, moved
 from image_poster.domain.idempotency import KEPT_MS, IdempotencyRecord
 from image_poster.domain.identity import Identity
-from image_poster.domain.limits import LATEST_KEPT
+from image_poster.domain.limits import LATEST_KEPT, fitting
 from image_poster.domain.posts import PostStatus, check_open_for_comments
 from image_poster.domain.signing import Page
 from image_poster.ports.clock import Clock
@@ -74,8 +74,8 @@ class DynamoCommentStore:
             )
             items, before = await self._table.query(query, consistent=True)
             found += items
-        shown = found[:limit]
-        following = schema.comment_id_of(shown[-1]) if len(found) > limit else None
+        shown, more = fitting(found, limit, lambda item: len(schema.doc_of(item)))
+        following = schema.comment_id_of(shown[-1]) if more else None
         return Page([schema.doc_of(item) for item in shown], following)
 
     async def find(self, post_id: str, comment_id: str) -> bytes:
