@@ -124,6 +124,21 @@ def test_a_second_backup_copies_only_what_is_new(data: Path, target: Path, shell
     assert len(list(target.glob("*.db"))) == 1
 
 
+def test_a_file_that_the_target_lost_is_copied_again(
+    data: Path, target: Path, shell: Shell
+) -> None:
+    with local_server(data) as server, Api(server.url, LOCAL_EDITION) as api:
+        post_id = api.ready("alice")["id"]
+    shell.run("backup", target, "--data-dir", data)
+    (original,) = target.glob(f"originals/*/{post_id}")
+    (rendition,) = target.glob(f"renditions/*/{post_id}.600.jpg")
+    original.unlink()
+    rendition.write_bytes(rendition.read_bytes()[:-1])
+    said = shell.run("backup", target, "--data-dir", data).stdout
+    assert "4 files and the database; 2 copied anew" in said
+    shell.run("restore", target, "--data-dir", data.with_name("again"))
+
+
 def test_a_post_deleted_during_the_backup_is_not_in_it(
     data: Path, target: Path, shell: Shell
 ) -> None:

@@ -4,12 +4,14 @@ import errno
 import os
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from contract.ports import suite
+from image_poster.adapters.files import uploads as file_uploads
 from image_poster.adapters.files.durable import disk_errors
 from image_poster.adapters.files.images import FileImageStore
 from image_poster.adapters.files.schema import Layout
@@ -204,3 +206,80 @@ async def test_what_the_kernel_has_not_in_memory_is_read_by_a_thread(
         file.close()
     assert len(read_by) == 2
     assert loop_thread not in read_by
+
+
+BEFORE, AFTER = "the boot before", "the boot after the power cut"
+
+
+@pytest.fixture
+def boot(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Say which boot this is."""
+
+    def say(boot_id: str) -> None:
+        monkeypatch.setattr(file_uploads, "boot_id", lambda: boot_id)
+
+    monkeypatch.setattr(file_uploads, "_SYNC_EVERY_BYTES", 10)
+    say(BEFORE)
+    return say
+
+
+@pytest.mark.anyio
+async def test_after_a_power_cut_what_was_not_synced_does_not_count(
+    tmp_path: Path, boot: Callable[[str], None]
+) -> None:
+    """A file may then have its size, and zeros in it."""
+    post_id, layout = new_id(), Layout(tmp_path)
+    writer = await FileUploadStore(layout).take(post_id)
+    await writer.write(b"0123456789")
+    await writer.write(b"not yet")
+    await writer.close()
+    assert await FileUploadStore(layout).offset(post_id) == 17
+    boot(AFTER)
+    assert await FileUploadStore(layout).offset(post_id) == 10
+    assert layout.upload(post_id).read_bytes() == b"0123456789"
+    again = await FileUploadStore(layout).take(post_id)
+    await again.write(b"more")
+    await again.close()
+    assert await FileUploadStore(layout).offset(post_id) == 14
+
+
+@pytest.mark.anyio
+async def test_what_came_in_the_place_of_synced_bytes_is_not_taken_for_them(
+    tmp_path: Path, boot: Callable[[str], None]
+) -> None:
+    post_id, layout = new_id(), Layout(tmp_path)
+    writer = await FileUploadStore(layout).take(post_id)
+    await writer.write(b"0123456789")
+    await writer.rewind(3)
+    await writer.write(b"others")
+    await writer.close()
+    boot(AFTER)
+    assert await FileUploadStore(layout).offset(post_id) == 3
+
+
+@pytest.mark.anyio
+async def test_marks_that_a_power_cut_brought_back_never_shorten_an_original(
+    tmp_path: Path, boot: Callable[[str], None]
+) -> None:
+    post_id, layout = new_id(), Layout(tmp_path)
+    store = FileUploadStore(layout)
+    writer = await store.take(post_id)
+    await writer.write(b"0123456789")
+    await writer.close()
+    await store.promote(post_id, b"")
+    layout.unverified(post_id).write_text("4")
+    boot(AFTER)
+    assert await FileUploadStore(layout).offset(post_id) == 10
+    assert layout.original(post_id).read_bytes() == b"0123456789"
+
+
+@pytest.mark.anyio
+async def test_uploads_that_nobody_marked_are_trusted_when_told_so(
+    tmp_path: Path, boot: Callable[[str], None]
+) -> None:
+    post_id, layout = new_id(), Layout(tmp_path)
+    layout.upload(post_id).parent.mkdir()
+    layout.upload(post_id).write_bytes(b"four")
+    file_uploads.trust_uploads(layout)
+    boot(AFTER)
+    assert await FileUploadStore(layout).offset(post_id) == 4

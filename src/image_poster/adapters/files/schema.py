@@ -4,6 +4,7 @@
     uploads/{xx}/{post_id}          what was received of a resumable upload; its size is the offset
     uploads/{xx}/{post_id}.owner    who may append to it
     uploads/{xx}/{post_id}.unverified   from which offset on its bytes are not verified yet
+    uploads/{xx}/{post_id}.synced   how much of it is synced, as of which boot
     originals/{xx}/{post_id}        the untouched upload
     renditions/{xx}/{post_id}.600.jpg, …1600.jpg
     quarantine/                     files whose posts are not known (see `quarantine.py`)
@@ -11,9 +12,11 @@
 `xx` are the last two characters of the id, which are random, so that no folder grows too long.
 """
 
+from collections.abc import Iterator
 from pathlib import Path
 
 from image_poster.adapters.files.durable import check_room, ensure_folder
+from image_poster.domain.ids import is_id
 from image_poster.domain.images import RENDITIONS
 
 
@@ -52,6 +55,9 @@ class Layout:
     def unverified(self, post_id: str) -> Path:
         return self._uploads / post_id[-2:] / f"{post_id}.unverified"
 
+    def synced(self, post_id: str) -> Path:
+        return self._uploads / post_id[-2:] / f"{post_id}.synced"
+
     def formerly_unverified(self, post_id: str) -> Path:
         """The name that `unverified` had: a crash may have left such a mark before an upgrade."""
         return self._uploads / post_id[-2:] / f"{post_id}.trial"
@@ -73,9 +79,14 @@ class Layout:
             self.owner(post_id),
             self.unverified(post_id),
             self.formerly_unverified(post_id),
+            self.synced(post_id),
             self.original(post_id),
             *self.renditions(post_id),
         ]
+
+    def uploads(self) -> Iterator[Path]:
+        """What there is of resumable uploads."""
+        return (path for path in self._uploads.glob("*/*") if is_id(path.name))
 
     def shards(self) -> list[Path]:
         """The folders in which files of posts are."""

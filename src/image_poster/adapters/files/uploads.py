@@ -3,21 +3,36 @@
 Whoever may append has their mark in the file `.owner`. It is looked at before each write, under a
 lock on the upload (flock(2)), so that a writer who lost it, in whatever process, writes nothing
 more.
+
+Bytes are synced every 8 MiB, and the file `.synced` says up to where. After a power cut, which
+another id of the boot tells, what lies behind is dropped, since a file may then have its size
+without its content; of what never was synced, nothing is kept.
 """
 
 import asyncio
 import contextlib
 import fcntl
+import functools
 import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from image_poster.adapters.files.durable import disk_errors, ensure_folder, move_durably, write_all
+from image_poster.adapters.files.durable import (
+    disk_errors,
+    ensure_folder,
+    move_durably,
+    sync,
+    write_all,
+)
 from image_poster.adapters.files.schema import Layout
 from image_poster.domain.errors import ChecksumMismatchError, UploadTakenOverError
 from image_poster.ports.uploads import UploadWriter
+
+_SYNC_EVERY_BYTES = 8 * 1024 * 1024
+# https://www.kernel.org/doc/html/latest/admin-guide/sysctl/kernel.html#random
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 # A takeover waits for who writes up to 40 ms, and for who does not 5.
 _TURN_SECONDS, _IDLE_TURNS, _MAX_TURNS = 0.001, 5, 40
@@ -35,6 +50,8 @@ class _FileWriter:
         self._post_id = post_id
         self._mark = os.urandom(8)
         self._task = task
+        self._synced = 0
+        self._unverified = False
 
     def claim(self, *, unverified: bool) -> None:
         """Become the owner (in a thread)."""
@@ -42,11 +59,15 @@ class _FileWriter:
         with self._store.locked(self._post_id) as descriptor:
             if self.superseded:  # the next one was quicker to the lock, and keeps it
                 return
-            self.offset = _settled_size(
-                descriptor,
-                layout.unverified(self._post_id),
-                layout.formerly_unverified(self._post_id),
-            )
+            if self._store.is_upload(self._post_id, descriptor):  # an original is never shortened
+                _drop_unverified(
+                    descriptor,
+                    layout.unverified(self._post_id),
+                    layout.formerly_unverified(self._post_id),
+                )
+                self._synced = _drop_unsynced(descriptor, layout.synced(self._post_id))
+            self.offset = os.fstat(descriptor).st_size
+            self._unverified = unverified
             layout.owner(self._post_id).write_bytes(self._mark)
             if unverified:
                 layout.unverified(self._post_id).write_text(str(self.offset))
@@ -64,7 +85,8 @@ class _FileWriter:
         await asyncio.to_thread(self._truncate, offset)
 
     async def commit(self) -> None:
-        """What was written is in the file already."""
+        self._unverified = False
+        await asyncio.to_thread(self._sync_if_due)
 
     async def close(self) -> None:
         self._store.let_go(self._post_id, self)
@@ -76,9 +98,23 @@ class _FileWriter:
         with self._owned() as descriptor:
             write_all(descriptor, chunk, self.offset)
             self.offset += len(chunk)
+        self._sync_if_due()
+
+    def _sync_if_due(self) -> None:
+        if self._unverified or self.offset - self._synced < _SYNC_EVERY_BYTES:
+            return
+        mark = self._store.layout.synced(self._post_id)
+        with self._owned() as descriptor, disk_errors():
+            os.fdatasync(descriptor)
+            _write_synced(mark, self.offset, durably=True)
+            sync(mark.parent)
+            self._synced = self.offset
 
     def _truncate(self, offset: int) -> None:
         with self._owned() as descriptor:
+            if offset < self._synced:  # before other bytes come in the place of those
+                _write_synced(self._store.layout.synced(self._post_id), offset, durably=True)
+                self._synced = offset
             os.ftruncate(descriptor, offset)
             self.offset = offset
 
@@ -152,6 +188,14 @@ class FileUploadStore:
             if self._writers.get(post_id) is not former:
                 return  # it is through
 
+    def is_upload(self, post_id: str, descriptor: int) -> bool:
+        """Whether that is what `locked` has given, and not yet the original."""
+        try:
+            upload = self.layout.upload(post_id).stat()
+        except FileNotFoundError:
+            return False
+        return os.path.samestat(upload, os.fstat(descriptor))
+
     def let_go(self, post_id: str, writer: _FileWriter) -> None:
         """Forget a writer, unless another took its place."""
         if self._writers.get(post_id) is writer:
@@ -187,30 +231,68 @@ class FileUploadStore:
         if upload.exists():
             with self.locked(post_id) as descriptor:  # two may find the upload complete
                 if upload.exists() and not original.exists():
-                    _verify(descriptor, sha256)
+                    _verify(descriptor, sha256, self.layout.synced(post_id))
                     move_durably(upload, original)
-        self.layout.owner(post_id).unlink(missing_ok=True)
-        self.layout.unverified(post_id).unlink(missing_ok=True)
+        for mark in (self.layout.owner, self.layout.unverified, self.layout.synced):
+            mark(post_id).unlink(missing_ok=True)
 
 
-def _verify(descriptor: int, sha256: bytes) -> None:
+def trust_uploads(layout: Layout) -> None:
+    """Take all that there is of uploads for what it should be: it was written by a version that did
+    not mark it, or by a restore. To be called when nobody else is at work there."""
+    os.sync()
+    for path in layout.uploads():
+        synced = layout.synced(path.name)
+        if not synced.exists():
+            _write_synced(synced, path.stat().st_size, durably=False)
+
+
+def _verify(descriptor: int, sha256: bytes, synced: Path) -> None:
     if not sha256:
         return
     with open(descriptor, "rb", closefd=False) as file:
         found = hashlib.file_digest(file, "sha256").digest()
     if found != sha256:
+        _write_synced(synced, 0, durably=True)
         os.ftruncate(descriptor, 0)
         raise ChecksumMismatchError
 
 
-def _settled_size(descriptor: int, *marks: Path) -> int:
-    """The size, after dropping what was never verified; `marks` say from where on."""
+def _drop_unverified(descriptor: int, *marks: Path) -> None:
+    """What was never verified goes; `marks` say from where on."""
     for mark in marks:
         started = _read(mark)
         if started:
             os.ftruncate(descriptor, int(started))
             mark.unlink(missing_ok=True)
-    return os.fstat(descriptor).st_size
+
+
+def _drop_unsynced(descriptor: int, mark: Path) -> int:
+    """What a power cut may have spoilt goes; up to where it is synced."""
+    boot, _, told = _read(mark).decode(errors="replace").strip().rpartition(" ")
+    synced = min(int(told) if told.isdecimal() else 0, os.fstat(descriptor).st_size)
+    if boot == boot_id():
+        return synced
+    os.ftruncate(descriptor, synced)
+    _write_synced(mark, synced, durably=False)
+    return synced
+
+
+def _write_synced(mark: Path, offset: int, *, durably: bool) -> None:
+    """In one write, over what was there: never neither the one nor the other."""
+    descriptor = os.open(mark, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        os.pwrite(descriptor, f"{boot_id()} {offset:020d}\n".encode(), 0)
+        if durably:
+            os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@functools.cache
+def boot_id() -> str:
+    """Another one after each start of the machine; empty where that is not told."""
+    return _read(_BOOT_ID).decode().strip()
 
 
 def _read(path: Path) -> bytes:

@@ -13,6 +13,7 @@ import os
 import secrets
 import sqlite3
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
@@ -23,7 +24,9 @@ import msgspec
 
 from image_poster.adapters.files.durable import disk_errors, ensure_folder, sync
 from image_poster.adapters.files.schema import Layout
+from image_poster.adapters.files.uploads import trust_uploads
 from image_poster.domain.errors import StorageFullError
+from image_poster.domain.images import RENDITIONS
 from image_poster.editions import StartError
 from image_poster.editions.local.data_folder import database_path, exclusively, prepare
 
@@ -32,7 +35,7 @@ _MANIFEST = "manifest.json"
 _CHUNK_BYTES = 1 << 20
 _REPORT_EVERY = 500
 _OF_POSTS = (("posts", "id"), ("comments", "post_id"), ("uploads", "post_id"))
-_MARKS = {".owner", ".unverified", ".trial"}  # who writes to an upload at this moment
+_MARKS = (".owner", ".unverified", ".trial", ".synced")  # who writes to an upload at this moment
 
 Report = Callable[[str], None]
 
@@ -85,6 +88,7 @@ class _Backup:
     report: Report
     copied: int = 0
     known: dict[str, CopiedFile] = field(default_factory=dict)
+    seen: set[str] = field(default_factory=set)  # that the target has them
 
     def __post_init__(self) -> None:
         self.layout = Layout(self.data_dir)
@@ -95,8 +99,7 @@ class _Backup:
         former = _read_manifest(self.target)
         self.known = {file.path: file for file in former.files} if former else {}
         self.report("copying files")
-        for shard in self.layout.shards():
-            self._copy_all(shard.iterdir())
+        self._copy_files(new_only=True)
         self.report("copying the database")
         snapshot = self._snapshot(source)
         self.report("copying what came meanwhile")
@@ -114,11 +117,11 @@ class _Backup:
     def _complete(self, snapshot: Path) -> tuple[list[CopiedFile], list[str]]:
         """All files of the posts that the copy of the database knows. Posts that were deleted
         since are removed from it."""
-        files = self._copy_all(self.data_dir.glob("*.key"))
-        incomplete = []
+        files = self._copy_all(key.name for key in self.data_dir.glob("*.key"))
+        incomplete, of_posts = [], self._copy_files()
         with closing(sqlite3.connect(snapshot)) as copy:
             for post_id, status in copy.execute("SELECT id, status FROM posts").fetchall():
-                found = self._copy_all(self.layout.files_of(post_id))
+                found = of_posts.get(post_id, [])
                 if not self._asked(post_id, status) <= {file.path for file in found}:
                     if not self._is_there(post_id):
                         _forget(copy, post_id)
@@ -128,52 +131,70 @@ class _Backup:
             copy.commit()
         return files, incomplete
 
+    def _copy_files(self, *, new_only: bool = False) -> dict[str, list[CopiedFile]]:
+        """What there is of every post, or only what the former backup did not have. What is an
+        upload may become an original meanwhile: that way round, folders are gone through."""
+        found, known = defaultdict[str, list[CopiedFile]](list), set(self.known)
+        for shard in self.layout.shards():
+            folder = self.layout.relative(shard)
+            names = os.listdir(shard)  # noqa: PTH208 - a `Path` for each of all files takes longer
+            paths = (f"{folder}/{name}" for name in names)
+            for copy in self._copy_all(path for path in paths if not new_only or path not in known):
+                post_id = copy.path.rpartition("/")[2].partition(".")[0]
+                found[post_id].append(copy)
+        return found
+
     def _asked(self, post_id: str, status: str) -> set[str]:
-        """The files without which a post is not whole."""
-        paths = [self.layout.original(post_id)] if status in {"ready", "processing"} else []
+        """The files without which a post is not whole, as `adapters/files/schema.py` has them."""
+        place = f"{post_id[-2:]}/{post_id}"
+        names = {f"originals/{place}"} if status in {"ready", "processing"} else set()
         if status == "ready":
-            paths += self.layout.renditions(post_id)
-        return {str(self.layout.relative(path)) for path in paths}
+            names.update(f"renditions/{place}.{name}.jpg" for name in RENDITIONS)
+        return names
 
     def _is_there(self, post_id: str) -> bool:
         with closing(sqlite3.connect(database_path(self.data_dir))) as live:
             row = live.execute("SELECT 1 FROM posts WHERE id = ?", (post_id,)).fetchone()
         return row is not None
 
-    def _copy_all(self, paths: Iterable[Path]) -> list[CopiedFile]:
-        return [copy for path in paths if (copy := self._copy(path)) is not None]
+    def _copy_all(self, names: Iterable[str]) -> list[CopiedFile]:
+        return [copy for name in names if (copy := self._copy(name)) is not None]
 
-    def _copy(self, path: Path) -> CopiedFile | None:
+    def _copy(self, name: str) -> CopiedFile | None:
         """Copy a file unless the target has it; None if it is not there (any more), or only says
         who writes at this moment."""
-        if path.suffix in _MARKS:
+        if name.endswith(_MARKS):
             return None
-        name = str(path.relative_to(self.data_dir))
         try:
-            with path.open("rb") as file:
-                size, found = _verified_size(file, path), os.fstat(file.fileno())
-                known = self.known.get(name)
-                if known and (known.size, known.mtime_ns) == (size, found.st_mtime_ns):
-                    return known
-                copy = _copied(
-                    file, self.target / name, CopiedFile(name, size, found.st_mtime_ns, "")
-                )
+            now = os.stat(f"{self.data_dir}/{name}")  # noqa: PTH116 - as in `_copy_files`
+            return self._had(name, now) or self._copy_now(name)
         except FileNotFoundError:
             return None
+
+    def _copy_now(self, name: str) -> CopiedFile:
+        path = self.data_dir / name
+        with path.open("rb") as file:
+            size, now = _verified_size(file, path), os.fstat(file.fileno())
+            told = CopiedFile(name, size, now.st_mtime_ns, "")
+            copy = _copied(file, self.target / name, told)
         self.known[name] = copy
+        self.seen.add(name)
         self.copied += 1
         if self.copied % _REPORT_EVERY == 0:
             self.report(f"{self.copied:,} files copied")
         return copy
 
-    def _has(self, told: CopiedFile) -> bool:
-        known, copy = self.known.get(told.path), self.target / told.path
-        return (
-            known is not None
-            and (known.size, known.mtime_ns) == (told.size, told.mtime_ns)
-            and copy.exists()
-            and copy.stat().st_size == told.size
-        )
+    def _had(self, name: str, now: os.stat_result) -> CopiedFile | None:
+        """The copy that the target has of a file that has not changed since."""
+        known = self.known.get(name)
+        if known is None or (known.size, known.mtime_ns) != (now.st_size, now.st_mtime_ns):
+            return None
+        if name not in self.seen:
+            with suppress(FileNotFoundError):
+                there = os.stat(f"{self.target}/{name}")  # noqa: PTH116 - as in `_copy_files`
+                if there.st_size == known.size:
+                    self.seen.add(name)
+        return known if name in self.seen else None
 
     def _commit(self, manifest: Manifest) -> None:
         os.sync()  # once for all files: one by one would hold up those who are served
@@ -207,7 +228,7 @@ def restore(source: Path, data_dir: Path, report: Report) -> int:
         fresh = data_dir / "image_poster.db.new"
         _put_back(source / manifest.database.path, fresh, manifest.database)
         _check(fresh)
-        os.sync()
+        trust_uploads(Layout(data_dir))
         fresh.rename(database_path(data_dir))
         sync(data_dir)
     return len(manifest.files)

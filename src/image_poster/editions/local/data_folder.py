@@ -12,6 +12,8 @@ from pathlib import Path
 import structlog
 
 from image_poster.adapters.files.durable import move_durably, sync
+from image_poster.adapters.files.schema import Layout
+from image_poster.adapters.files.uploads import trust_uploads
 from image_poster.adapters.sqlite.database import connect, translated
 from image_poster.adapters.sqlite.schema import VERSION, SchemaTooNewError, migrate, version_of
 from image_poster.domain.errors import StorageFullError
@@ -104,6 +106,7 @@ def bring_up_to_date(data_dir: Path) -> None:
         raise _not_migrated(path, exc) from exc
     for former in set(data_dir.glob("image_poster.v*.db")) - {kept}:
         former.unlink()
+    trust_uploads(Layout(data_dir))
     _log.info("the database was brought up to date", copy_of_before=str(kept))
 
 
