@@ -53,6 +53,9 @@ web-check: web/node_modules/.installed $(VENV)/installed  ## See that the galler
 browser: web/node_modules/.installed $(VENV)/installed-dev  ## Test the gallery in chromium, the long way: more and larger images over worse networks
 	BROWSER=1 $(BIN)/python -m pytest -q tests/browser
 
+screenshots: $(VENV)/installed-dev  ## Make the screenshots of docs/gallery.md anew; look at them
+	PYTHONPATH=tests:infra $(BIN)/python scripts/screenshots.py docs/gallery
+
 web/node_modules/.installed: web/package-lock.json
 	npm ci --prefix web --silent
 	touch $@

@@ -19,6 +19,7 @@ import bench_aws
 import bench_comments
 import bench_data_folder
 import bench_feed
+import bench_gallery
 import bench_images
 import bench_uploads
 import bench_walks
@@ -45,6 +46,7 @@ BENCHMARKS = {
     "uploads": Benchmark(bench_uploads.lines, 15),
     "data_folder": Benchmark(bench_data_folder.lines, 3),
     "aws": Benchmark(bench_aws.lines, 4),
+    "gallery": Benchmark(bench_gallery.lines, bench_gallery.LINES),
 }
 
 

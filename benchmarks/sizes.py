@@ -101,6 +101,16 @@ class AwsScale:
 
 
 @dataclass(frozen=True)
+class GalleryScale:
+    """Posts that are scrolled through; the side in pixels of the image that is uploaded, which has
+    three bytes each, and after how many bytes a connection is cut (mean)."""
+
+    posts: int
+    side: int
+    cut: int
+
+
+@dataclass(frozen=True)
 class Scale:
     """All of them; `warm_up_seconds` go before each measured load."""
 
@@ -112,6 +122,7 @@ class Scale:
     uploads: UploadsScale
     data_folder: DataFolderScale
     aws: AwsScale
+    gallery: GalleryScale
 
 
 FULL = Scale(
@@ -161,6 +172,7 @@ FULL = Scale(
         max_transactions=150,
         side=10_000,
     ),
+    gallery=GalleryScale(posts=1_000, side=2_000, cut=1_000_000),
 )
 
 SMOKE = Scale(
@@ -210,4 +222,5 @@ SMOKE = Scale(
         max_transactions=15,
         side=800,
     ),
+    gallery=GalleryScale(posts=40, side=700, cut=500_000),
 )

@@ -122,14 +122,16 @@ def test_what_was_seen_last_is_there_offline(tmp_path: Path, open_gallery: OpenG
         gallery.page.evaluate("navigator.serviceWorker.ready.then(() => true)")
         gallery.open()
         expect(gallery.article("Seen last")).to_be_visible()
-        gallery.page.wait_for_function("document.querySelector('article img').naturalWidth > 0")
         gallery.page.wait_for_function(
-            "caches.keys().then(async (names) => (await Promise.all(names.map(async (name) =>"
+            "() => document.querySelector('article img').naturalWidth > 0"
+        )
+        gallery.page.wait_for_function(
+            "() => caches.keys().then(async (names) => (await Promise.all(names.map(async (name) =>"
             " (await (await caches.open(name)).keys()).length))).filter(Boolean).length >= 3)"
         )
     gallery.page.goto(gallery.url)
     expect(gallery.article("Seen last")).to_be_visible()
-    gallery.page.wait_for_function("document.querySelector('article img').naturalWidth > 0")
+    gallery.page.wait_for_function("() => document.querySelector('article img').naturalWidth > 0")
     expect(gallery.status).to_contain_text("offline")
 
 

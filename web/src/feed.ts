@@ -14,7 +14,7 @@ export const posts = signal<Signal<Post>[]>([]);
 export const state = signal<"loading" | "idle" | "end" | "failed">("loading");
 
 const FIRST_PAGE = 10;
-const PAGE = 20;
+const PAGE = 10;
 const COUNTED_MS = 2_000;
 
 let cursor: string | null = null;

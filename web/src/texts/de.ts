@@ -131,7 +131,7 @@ export const de: Texts = {
   doneEdit: "Ihre Änderung ist gespeichert.",
   doneDeletion: "Es ist gelöscht.",
   goneMeanwhile: "Es war inzwischen gelöscht worden; geändert wurde nichts.",
-  failedSome: "Etwas wurde nicht angenommen. Es steht oben auf der Seite.",
+  failedSome: "Etwas wurde nicht angenommen. Sehen Sie in die Liste über den Bildern.",
 
   problems: {
     unreadable: "Der Browser kann dieses Bild nicht mehr lesen. Entfernen Sie es, und wählen Sie es noch einmal aus.",

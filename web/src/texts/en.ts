@@ -130,7 +130,7 @@ export const en = {
   doneEdit: "Your change is saved.",
   doneDeletion: "It is deleted.",
   goneMeanwhile: "It had been deleted meanwhile, so nothing was changed.",
-  failedSome: "Something was not taken. It is listed under the top of the page.",
+  failedSome: "Something was not taken. See the list above the images.",
 
   /** What the service says by a code; what is not here is shown in the service's own words. */
   problems: {

@@ -144,12 +144,10 @@ function Files() {
 
 function DraftItem({ one }: { one: Draft }) {
   const fault = faultOf(one);
-  const captionFault = checkText("caption", one.caption, limits.value);
-  const altFault = checkText("alt", one.alt, limits.value);
   return (
     <li class={fault ? "draft refused" : "draft"}>
       <div role="group" aria-label={one.file.name} class="draft-inside">
-        <Preview one={one} />
+        {one.type !== null && <Preview one={one} />}
         <div class="draft-fields">
           <p class="row between">
             <bdi class="file-name">{one.file.name}</bdi>
@@ -162,8 +160,7 @@ function DraftItem({ one }: { one: Draft }) {
               {texts.fault(fault)}
             </p>
           )}
-          <TextField label={texts.caption} value={one.caption} change={(caption) => change(one.id, (was) => ({ ...was, caption }))} lines={2} fault={captionFault && texts.fault(captionFault)} />
-          <TextField label={texts.alt} value={one.alt} change={(alt) => change(one.id, (was) => ({ ...was, alt }))} hint={texts.altHint} fault={altFault && texts.fault(altFault)} />
+          {one.type !== null && <Texts one={one} />}
           <SmallerChoice one={one} />
         </div>
       </div>
@@ -171,16 +168,28 @@ function DraftItem({ one }: { one: Draft }) {
   );
 }
 
+function Texts({ one }: { one: Draft }) {
+  const captionFault = checkText("caption", one.caption, limits.value);
+  const altFault = checkText("alt", one.alt, limits.value);
+  const set = (texts: Partial<Draft>) => change(one.id, (was) => ({ ...was, ...texts }));
+  return (
+    <>
+      <TextField label={texts.caption} value={one.caption} change={(caption) => set({ caption })} lines={2} fault={captionFault && texts.fault(captionFault)} />
+      <TextField label={texts.alt} value={one.alt} change={(alt) => set({ alt })} hint={texts.altHint} fault={altFault && texts.fault(altFault)} />
+    </>
+  );
+}
+
 function Preview({ one }: { one: Draft }) {
   const [width, height] = [one.pixels?.width, one.pixels?.height];
-  const isBlind = one.pixels === null && one.fault === null && one.type !== null;
+  const isBlind = one.pixels === null && one.fault === null;
   const onLoad = (event: { currentTarget: HTMLImageElement }) => {
     const { naturalWidth, naturalHeight } = event.currentTarget;
     change(one.id, (was) => measured(was, naturalWidth, naturalHeight));
   };
   return (
     <div class="preview">
-      {one.type !== null && <img src={one.url} alt="" onLoad={onLoad} />}
+      <img src={one.url} alt="" onLoad={onLoad} />
       {width && height ? <span class="hint">{`${width} × ${height}`}</span> : isBlind && <span class="hint">{texts.noPreview}</span>}
     </div>
   );
