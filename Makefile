@@ -19,7 +19,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no
 COMPILE := $(BIN)/uv pip compile --quiet --universal --generate-hashes --custom-compile-command 'make lock' \
 	--no-emit-package polyfactory --no-emit-package faker
 
-.PHONY: help run docs collection collection-run sample aws-local package deploy test check lint types bench bench-smoke lock audit crash power-loss walks images-run fuzz peers storm clean
+.PHONY: help run web web-dev web-check browser screenshots docs collection collection-run sample aws-local package deploy test check lint types bench bench-smoke lock audit crash power-loss walks images-run fuzz peers storm clean
 
 help:  ## List what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
