@@ -19,7 +19,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no
 COMPILE := $(BIN)/uv pip compile --quiet --universal --generate-hashes --custom-compile-command 'make lock' \
 	--no-emit-package polyfactory --no-emit-package faker
 
-.PHONY: help run web web-dev web-check browser screenshots docs collection collection-run sample aws-local package deploy test check lint types bench bench-smoke lock audit crash power-loss walks images-run fuzz peers storm clean
+.PHONY: help run web web-dev web-check browser screenshots docs collection collection-run sample aws-local package deploy test check lint types bench bench-smoke lock audit crash power-loss walks images-run fuzz peers storm tools-debian clean
 
 help:  ## List what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -71,6 +71,9 @@ deploy: package  ## Deploy to AWS as STACK, for STAGE (dev or prod); PARAMETERS=
 	$(SAM) deploy --template-file infra/template.yaml --stack-name $(STACK) --resolve-s3 --no-fail-on-empty-changeset \
 		--capabilities CAPABILITY_IAM CAPABILITY_AUTO_EXPAND --parameter-overrides Stage=$(STAGE) $(PARAMETERS)
 	@$(BIN)/python infra/gallery_bucket.py $(STACK)
+
+tools-debian:  ## Install what some tests start and skip where it is missing (Debian, as root): caddy, nginx, systemd-analyze
+	apt-get install --yes --no-install-recommends caddy nginx-light systemd libseccomp2
 
 storm: $(VENV)/installed-dev  ## Post ten 10 MB photographs through a bad network, also killed and repeated
 	STORM=1 $(BIN)/python -m pytest -v -k ten_photographs tests/e2e/test_bad_networks.py

@@ -1,0 +1,290 @@
+"""What is in `deploy/`, started for real: proxies with TLS in front of a server with limits, and
+the unit's confinement around it. What is not installed is skipped; `make tools-debian` has it."""
+
+import contextlib
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import pytest
+
+from support import holding, samples, system_calls
+from support.api import LOCAL as LOCAL_EDITION
+from support.api import Api, assert_problem
+from support.holding import Target
+from support.proxies import DEPLOY, PROXIES, Proxy, program
+from support.servers import LOCAL, local_server, running
+from support.shell import COMMAND, Shell
+
+UNIT = DEPLOY / "image-poster.service"
+INSTALLED_AT = "/opt/image-poster/.venv/bin/image-poster"
+TUS = {"tus-resumable": "1.0.0"}
+PIECE = {**TUS, "content-type": "application/offset+octet-stream", "upload-offset": "0"}
+IMAGE_BYTES = 2_000_000
+
+
+def needs(*names: str) -> pytest.MarkDecorator:
+    missing = [name for name in names if program(name) is None]
+    return pytest.mark.skipif(
+        bool(missing), reason=f"not installed: {', '.join(missing)} (make tools-debian)"
+    )
+
+
+@dataclass
+class Whole:
+    """A server with tokens and limits behind a proxy, and a client of alice's that trusts the
+    proxy's certificate."""
+
+    proxy: Proxy
+    shell: Shell
+    client: httpx.Client
+
+    @property
+    def target(self) -> Target:
+        return Target(("127.0.0.1", self.proxy.address[1]), "localhost", self.proxy.tls)
+
+    def token(self, user: str) -> dict[str, str]:
+        made = self.shell.run("token", user).stdout.strip()
+        return {"authorization": f"Bearer {made}"}
+
+
+@pytest.fixture(
+    params=[pytest.param(name, marks=needs(name)) for name in PROXIES], ids=list(PROXIES)
+)
+def whole(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Whole]:
+    data, front = tmp_path / "data", tmp_path / "front"
+    front.mkdir()
+    tmp_path.chmod(0o755)
+    shell = Shell("http://127.0.0.1:1", tmp_path / "state")
+    shell.variables["IMAGE_POSTER_DATA_DIR"] = str(data)
+    flags = ("--auth", "jwt", "--host", "0.0.0.0", "--trusted-proxies", "127.0.0.1,::1")  # noqa: S104
+    limits = ("--requests-per-minute", "60", "--image-bytes", str(IMAGE_BYTES))
+    with ExitStack() as stack:
+        server = stack.enter_context(local_server(data, *flags, *limits))
+        port = server.url.rpartition(":")[2]
+        proxy = stack.enter_context(PROXIES[request.param](front, f"127.0.0.1:{port}"))
+        client = httpx.Client(base_url=proxy.url, verify=proxy.tls, timeout=30)
+        found = Whole(proxy, shell, stack.enter_context(client))
+        client.headers.update(found.token("alice"))
+        yield found
+
+
+def test_an_image_goes_through_and_limits_are_those_of_who_asks(whole: Whole) -> None:
+    client = whole.client
+    image = {"image": ("photo.jpg", samples.jpeg(1200, 900))}
+    made = client.post("/posts", files=image, data={"caption": "At the lake"})
+    assert made.status_code == 201, made.text
+    post = client.get(f"{made.headers['location']}?wait=20").json()
+    assert post["status"] == "ready"
+    shown = client.get(post["image"]["url"])
+    assert shown.headers["cache-control"] == "public, max-age=31536000, immutable"
+    assert shown.headers["strict-transport-security"]
+    part = client.get(post["image"]["large"]["url"], headers={"range": "bytes=10-19"})
+    assert (part.status_code, len(part.content)) == (206, 10)
+    # Whatever a client writes there, it is who it is; and never a program on this machine.
+    written = {"x-forwarded-for": "127.0.0.1", "forwarded": "for=127.0.0.1"}
+    assert_problem(client.get("/metrics", headers=written), 403, "admins_only")
+    answers = list[httpx.Response]()
+    while not answers or answers[-1].status_code == 200:
+        sent = {
+            "x-forwarded-for": f"203.0.113.{len(answers)}",
+            "origin": "https://elsewhere.example",
+        }
+        answers.append(client.get("/healthz", headers=sent))
+    assert len(answers) <= 61
+    assert_problem(answers[-1], 429, "rate_limited")
+    assert answers[-1].headers["retry-after"]
+    assert answers[-1].headers["access-control-allow-origin"] == "*"
+    # Somebody else, by another address of this machine, is somebody else.
+    with httpx.Client(
+        verify=whole.proxy.tls,
+        transport=httpx.HTTPTransport(whole.proxy.tls, local_address="127.0.0.2"),
+    ) as other:
+        address = f"https://127.0.0.1:{whole.proxy.address[1]}/healthz"
+        asked = other.get(
+            address, headers={"host": "localhost"}, extensions={"sni_hostname": "localhost"}
+        )
+        assert asked.status_code == 200
+
+
+def test_what_came_of_an_upload_before_a_cut_is_kept(whole: Whole) -> None:
+    """The proxy holds nothing back."""
+    image = samples.jpeg(1200, 900)
+    size = {**TUS, "upload-length": str(len(image))}
+    path = whole.client.post("/uploads", headers=size).headers["location"]
+    path = path.removeprefix(whole.proxy.url)
+    half = len(image) // 2
+    lines = header_lines({**PIECE, **whole.token("alice")})
+    head = [f"PATCH {path} HTTP/1.1", "host: localhost", f"content-length: {len(image)}", *lines]
+    cut = whole.target.connect()
+    cut.sendall("\r\n".join(head).encode() + b"\r\n\r\n" + image[:half])
+    kept = 0
+    while kept < half:  # it is there while the request goes on
+        kept = next(_sizes(whole, path))
+    cut.close()
+    asked = whole.client.head(path, headers=TUS)
+    assert asked.headers["upload-offset"] == str(half)
+    rest = {**PIECE, "upload-offset": str(half)}
+    assert whole.client.patch(path, content=image[half:], headers=rest).status_code == 204
+    post = whole.client.get(path.replace("uploads", "posts"), params={"wait": 20}).json()
+    assert post["status"] == "ready"
+
+
+def _sizes(whole: Whole, path: str) -> Iterator[int]:
+    folder = Path(whole.shell.variables["IMAGE_POSTER_DATA_DIR"]) / "uploads"
+    for found in folder.rglob(path.rpartition("/")[2]):
+        yield found.stat().st_size
+    yield 0
+
+
+@pytest.mark.parametrize("size", [IMAGE_BYTES + 1_000_000, 200_000_000])
+def test_too_large_a_body_is_a_problem_whoever_says_so(whole: Whole, size: int) -> None:
+    head = [
+        *("POST /posts HTTP/1.1", "host: localhost", f"content-length: {size}"),
+        *("content-type: multipart/form-data; boundary=b", *header_lines(whole.token("alice"))),
+    ]
+    with whole.target.connect() as connection:
+        connection.sendall("\r\n".join(head).encode() + b"\r\n\r\n--b\r\n")
+        answer = answer_while_sending(connection)
+    assert answer.startswith(b"HTTP/1.1 413 "), answer
+    assert b"application/problem+json" in answer
+    assert b'"code":"upload_too_large"' in answer
+
+
+def header_lines(headers: dict[str, str]) -> list[str]:
+    return [f"{name}: {value}" for name, value in headers.items()]
+
+
+def answer_while_sending(connection: socket.socket) -> bytes:
+    """As clients do: go on with the body until there is an answer."""
+    answer, deadline = b"", time.monotonic() + 30
+    connection.settimeout(0.02)
+    while not answer.endswith(b"}"):
+        assert time.monotonic() < deadline
+        with contextlib.suppress(TimeoutError):
+            answer += connection.recv(65_536)
+        with contextlib.suppress(OSError):  # it is closed: what remains is to be read
+            connection.sendall(b"x" * 4096)
+    return answer
+
+
+def test_a_service_that_is_away_is_a_problem_too(tmp_path: Path) -> None:
+    for name in filter(program, PROXIES):
+        folder = tmp_path / name
+        folder.mkdir()
+        tmp_path.chmod(0o755)
+        with socket.socket() as nobody:
+            nobody.bind(("127.0.0.1", 0))
+            upstream = f"127.0.0.1:{nobody.getsockname()[1]}"
+            with PROXIES[name](folder, upstream) as proxy:
+                answer = httpx.get(f"{proxy.url}/posts", verify=proxy.tls)
+        assert answer.status_code == 503, name
+        assert answer.json()["code"] == "busy"
+        assert answer.headers["content-type"] == "application/problem+json"
+        assert answer.headers["retry-after"] == "2"
+        assert answer.headers["access-control-allow-origin"] == "*"
+
+
+def test_hostile_connections_keep_nobody_else_waiting(whole: Whole) -> None:
+    """The full attacks are `make attacks`."""
+    target, client = whole.target, whole.client
+    long = "/docs/swagger-ui-bundle.js"
+    with (
+        holding.idle(target, 600) as idle,
+        holding.unfinished_heads(target, 100) as heads,
+        holding.unfinished_bodies(target, 90) as bodies,
+        holding.unread_answers(target, 40, long) as unread,
+    ):
+        assert min(map(len, (idle, heads, bodies, unread))) > 0
+        for _ in range(5):
+            assert client.get("/healthz").status_code == 200
+        image = {"image": ("photo.jpg", samples.jpeg())}
+        made = client.post("/posts", files=image)
+        assert made.status_code == 201
+        post = client.get(f"{made.headers['location']}?wait=20").json()
+        assert post["status"] == "ready"
+
+
+@needs("systemd-analyze")
+def test_systemd_takes_the_unit_and_finds_it_confined(tmp_path: Path) -> None:
+    unit = tmp_path / UNIT.name
+    program_here = shutil.which("image-poster") or f"{Path(sys.executable).parent}/image-poster"
+    unit.write_text(UNIT.read_text().replace(INSTALLED_AT, program_here))
+    verified = subprocess.run(
+        ["systemd-analyze", "verify", "--man=false", str(unit)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    ours = [line for line in verified.stderr.splitlines() if UNIT.name in line]
+    assert (verified.returncode, ours) == (0, [])
+    judged = subprocess.run(
+        ["systemd-analyze", "security", "--offline=true", "--no-pager", str(unit)],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    exposure = re.search(r"Overall exposure level for \S+: (\d+\.\d)", judged)
+    assert exposure is not None, judged
+    assert float(exposure[1]) <= 2.0
+
+
+def test_the_unit_names_settings_that_there_are() -> None:
+    from dataclasses import fields
+
+    from image_poster.editions.local.settings import Settings
+
+    named = re.findall(r"^Environment=IMAGE_POSTER_(\w+)=(.*)$", UNIT.read_text(), re.MULTILINE)
+    assert named
+    assert {name.lower() for name, _ in named} <= {found.name for found in fields(Settings)}
+    Settings(auth="jwt", trusted_proxies=dict(named)["TRUSTED_PROXIES"])
+
+
+FILTERED = (sys.executable, system_calls.__file__, str(UNIT))
+
+
+@needs("systemd-analyze")
+def test_under_the_units_filter_decoders_are_confined_as_without(tmp_path: Path) -> None:
+    """Debian's @system-service lacks landlock_* and seccomp."""
+    shell = Shell("", tmp_path / "state")
+
+    def sandbox(*before: str) -> str:
+        done = subprocess.run(
+            [*before, *COMMAND, "doctor", "--data-dir", str(tmp_path / "data")],
+            capture_output=True,
+            text=True,
+            check=False,
+            env=shell.variables,
+        )
+        found = [line for line in done.stdout.splitlines() if "sandbox" in line]
+        assert len(found) == 1, done
+        return found[0]
+
+    with local_server(tmp_path / "data"):
+        assert sandbox(*FILTERED) == sandbox()
+
+
+@needs("systemd-analyze")
+def test_under_the_units_filter_the_service_does_its_work(tmp_path: Path) -> None:
+    command = (*FILTERED, *LOCAL)
+    with (
+        running(command, "--data-dir", str(tmp_path), "--workers", "2") as server,
+        Api(server.url, LOCAL_EDITION) as api,
+    ):
+        post = api.ready("alice", samples.jpeg(1200, 900))
+        api.comment(post["id"], "bob")
+        assert api.get(post["image"]["url"]).status_code == 200
+    with pytest.raises(subprocess.CalledProcessError):  # and the filter is there
+        subprocess.run(
+            [*FILTERED, sys.executable, "-c", "import os; os.chroot('/')"],
+            check=True,
+            capture_output=True,
+        )
