@@ -81,6 +81,9 @@ storm: $(VENV)/installed-dev  ## Post ten 10 MB photographs through a bad networ
 crash: $(VENV)/installed-dev  ## Kill the server 200 times under load and check what it kept
 	CRASH_ROUNDS=200 $(BIN)/python -m pytest -q tests/e2e/test_crash.py
 
+power-loss: $(VENV)/installed-dev  ## Cut the power at POWER_LOSS_PREFIXES (1000) moments of a recorded run and open what is left
+	POWER_LOSS_PREFIXES=$${POWER_LOSS_PREFIXES:-1000} $(BIN)/python -m pytest -q tests/e2e/test_power_loss.py
+
 walks: $(VENV)/installed-dev  ## Walk over the feed 1,000 times beside 64 writers (24 beside 8 on the emulator): 0 repeated, 0 missed
 	WALKS=1000 WRITERS=64 $(BIN)/python -m pytest -q -s -n 0 -k 'beside_writers and local' tests/contract/http/test_walks.py
 	WALKS=24 WRITERS=8 $(BIN)/python -m pytest -q -s -n 0 -k 'beside_writers and aws' tests/contract/http/test_walks.py
