@@ -2,7 +2,6 @@
 
 import shutil
 import sqlite3
-import subprocess
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -96,7 +95,7 @@ def test_a_database_without_posts_beside_images_stops_the_start(
         known = api.ready("alice")["id"]
         begun_upload(api, "alice")
     before = files_in(data)
-    assert len(before) == 3 + 2
+    assert len(before) == 3 + 3
     shutil.copy(data / DATABASE, tmp_path / "right.db")
     remove_database(data)
     fresh(data / DATABASE)
@@ -124,8 +123,9 @@ def test_an_original_whose_row_a_crash_prevented_does_not_stop_the_start(data: P
     assert len(quarantined(data)) == 1
 
 
+@pytest.mark.parametrize("by_the_doctor", [True, False], ids=["by the doctor", "at the start"])
 def test_an_older_database_moves_aside_what_it_does_not_know_and_it_can_be_put_back(
-    data: Path, tmp_path: Path
+    data: Path, tmp_path: Path, *, by_the_doctor: bool
 ) -> None:
     with local_server(data) as server, Api(server.url, LOCAL_EDITION) as api:
         known = api.ready("alice")["id"]
@@ -138,25 +138,36 @@ def test_an_older_database_moves_aside_what_it_does_not_know_and_it_can_be_put_b
     with local_server(data) as server, Api(server.url, LOCAL_EDITION) as api:
         until(lambda: files_in(data) == of(known, before))
         assert api.get(f"/posts/{known}/original", "alice").status_code == 200
+    kept = without_marks(before)
     assert quarantined(data) == of(newer, before) | of(upload, before)
-    put_back(data, tmp_path / "right.db")
-    assert files_in(data) == before
+    replace_database(data, tmp_path / "right.db")
+    if by_the_doctor:
+        put_back(data, quarantined(data))
+        assert without_marks(files_in(data)) == kept
     with local_server(data) as server, Api(server.url, LOCAL_EDITION) as api:
+        assert without_marks(files_in(data)) == kept
+        tus = {"Tus-Resumable": "1.0.0"}
+        asked = api.send("HEAD", f"/uploads/{upload}", "alice", headers=tus)
+        assert asked.headers["upload-offset"] == "100"
         post = api.get(f"/posts/{newer}").json()
         assert api.get(post["image"]["url"]).status_code == 200
         assert "BAD" not in Shell(server.url, tmp_path).run("doctor", "--data-dir", data).stdout
 
 
-def put_back(data: Path, right: Path) -> None:
+def without_marks(files: Files) -> Files:
+    """Without who writes at this moment."""
+    return {path: content for path, content in files.items() if path.suffix != ".owner"}
+
+
+def put_back(data: Path, aside: Files) -> None:
     """As docs/operations.md says; the doctor asks for it first."""
     shell = Shell("", data.parent)
-    replace_database(data, right)
     told = shell.run("doctor", "--data-dir", data, code=1).stdout
-    assert "BAD  quarantine 5 files, the oldest since " in told
-    assert "2 posts lack theirs: put them back" in told
-    for day in (data / "quarantine").iterdir():
-        subprocess.run(["cp", "-an", f"{day}/.", data], check=True)
-        subprocess.run(["rm", "-r", day], check=True)
+    assert f"BAD  quarantine {len(aside)} files, the oldest since " in told
+    assert "2 posts lack theirs: put them back by --restore-quarantine" in told
+    done = shell.run("doctor", "--restore-quarantine", "--data-dir", data)
+    assert f"{len(aside)} files put back" in done.stderr
+    assert "ok   quarantine empty" in done.stdout
 
 
 def test_quarantine_ends_after_seven_days(data: Path, tmp_path: Path) -> None:

@@ -534,6 +534,16 @@ class MemoryImageStore:
         for post_id in sorted({of for of, _, moved_ms in self._quarantine if moved_ms < before_ms}):
             yield post_id
 
+    async def put_back(self, post_id: str, *, awaiting: bool) -> int:
+        kept = [key for key in self._quarantine if key[0] == post_id]
+        count = 0
+        for key in sorted(kept, key=lambda one: one[2], reverse=True):
+            name = key[1]
+            if (post_id, name) not in self._files and (awaiting or name != _UPLOAD):
+                self.keep(post_id, name, self._quarantine.pop(key))
+                count += 1
+        return count
+
     async def purge(self, post_id: str, before_ms: int) -> int:
         return self._drop(post_id, before_ms)
 

@@ -93,11 +93,20 @@ def _rebuild_on_aws(stack: str) -> None:
 
 
 @click.command()
+@click.option("--deep", is_flag=True, help="Read every image, and compare its hash.")
+@click.option(
+    "--restore-quarantine", is_flag=True, help="First put back the files whose posts are known."
+)
 @setting_options()
-def doctor(**settings: Any) -> None:  # noqa: ANN401 - one for each setting
-    """Check settings, disk, database, image formats, leftovers and quarantine; exit 1 if something
-    is wrong."""
-    findings = _local().examine(Settings(**settings))
+def doctor(*, deep: bool, restore_quarantine: bool, **settings: Any) -> None:  # noqa: ANN401 - one for each setting
+    """Check settings, disk, clock, database, image formats, images, leftovers and quarantine; exit
+    1 if something is wrong."""
+    checked = Settings(**settings)
+    if restore_quarantine:
+        click.echo(f"{_local().restore_quarantine(checked):,} files put back", err=True)
+    with needs("server"):
+        from image_poster.editions.local.doctor import examine  # noqa: PLC0415
+    findings = examine(checked, deep=deep)
     for finding in findings:
         mark = click.style("ok  ", fg="green") if finding.well else click.style("BAD ", fg="red")
         click.echo(f"{mark} {finding.subject:10} {finding.remark}")

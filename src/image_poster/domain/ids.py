@@ -26,6 +26,11 @@ def is_id(text: str) -> bool:
     return _CANONICAL.fullmatch(text) is not None
 
 
+def milliseconds_of(id_: str) -> int:
+    """When an id was made, since 1970."""
+    return int(ULID.from_str(id_).milliseconds)
+
+
 def rfc3339(milliseconds: int) -> str:
     """`milliseconds` since 1970 as the contract writes times: RFC 3339, UTC, milliseconds, `Z`;
     such texts sort as the times do."""

@@ -1,6 +1,6 @@
 """Images: the untouched originals, the renditions that are shown, and how these are made."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -113,6 +113,23 @@ class ArrivingImages(ImageStore, Protocol):
         ...
 
 
+class FileRecord(NamedTuple):
+    """What a file of a post was when it was published: `original` or a rendition's name, its bytes,
+    and the SHA-256 of its content."""
+
+    name: str
+    size: int
+    sha256: bytes
+
+
+class FileRecordStore(Protocol):
+    """Remembers what files were, so that damage to them shows."""
+
+    async def keep(self, post_id: str, records: Sequence[FileRecord]) -> None:
+        """In place of any that there were. A no-op if the post is gone, with which they go."""
+        ...
+
+
 class SweepableImages(ImageStore, Protocol):
     """Where nobody else removes what was abandoned."""
 
@@ -130,6 +147,11 @@ class SweepableImages(ImageStore, Protocol):
     def quarantined(self, before_ms: int) -> AsyncIterator[str]:
         """The ids of posts of which files were moved aside before that time. A store may be up to
         a day late with them."""
+        ...
+
+    async def put_back(self, post_id: str, *, awaiting: bool) -> int:
+        """Move the post's files from quarantine to where they were, durably, and those of its
+        upload if it is `awaiting` that. What is there is not replaced. How many were moved."""
         ...
 
     async def purge(self, post_id: str, before_ms: int) -> int:

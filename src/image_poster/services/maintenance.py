@@ -10,6 +10,7 @@ from typing import NamedTuple
 from image_poster.domain.errors import ChecksumMismatchError
 from image_poster.domain.idempotency import KEPT_MS
 from image_poster.domain.identity import Identity
+from image_poster.domain.posts import PostStatus
 from image_poster.domain.uploads import Upload
 from image_poster.ports.clock import Clock
 from image_poster.ports.comments import CommentCounter
@@ -29,6 +30,7 @@ from image_poster.services.uploads import UploadService
 from image_poster.tus.decisions import is_complete
 
 QUARANTINE_KEPT_MS = 7 * 24 * 3600 * 1000
+_QUARANTINED_LATE_MS = 2 * 24 * 3600 * 1000
 _COMMENTS_AT_A_TIME = 500
 _POSTS_AT_A_TIME = 100
 _REBUILT_AT_A_TIME = 200
@@ -115,6 +117,17 @@ class Sweeper:
             for post_id in pending:
                 await self.purger.purge(post_id)
             count += len(pending)
+        return count
+
+    async def put_back(self) -> int:
+        """Move back what is in quarantine of posts that are known after all: the right database has
+        come back. How many files that were."""
+        count = 0
+        async for post_id in self.images.quarantined(self.clock.now_ms() + _QUARANTINED_LATE_MS):
+            stored = await self.posts.find(post_id)
+            if stored is not None:
+                awaiting = stored.post.status is PostStatus.AWAITING_UPLOAD
+                count += await self.images.put_back(post_id, awaiting=awaiting)
         return count
 
     async def is_asked_for(self, post_id: str) -> bool:

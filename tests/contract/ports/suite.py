@@ -797,6 +797,20 @@ class ServedImageStoreSuite(ImageStoreSuite):
         assert await images.purge(one, later) == 1 + len(RENDITIONS)
         assert [post_id async for post_id in images.quarantined(later)] == [other]
 
+    async def test_what_is_put_back_is_seen_again_and_replaces_nothing(
+        self, images: SweepableImages, clock_ms: int, reader: Reader
+    ) -> None:
+        post_id = await self.published(images)
+        await images.quarantine(post_id, clock_ms)
+        staged = images.stage(post_id)
+        await staged.write(b"another")
+        await staged.commit()
+        assert await images.put_back(post_id, awaiting=False) == len(RENDITIONS)
+        assert await reader.original(images, post_id) == b"another"
+        for name in RENDITIONS:
+            assert await reader.rendition(images, post_id, name) == name.encode()
+        assert await images.put_back(post_id, awaiting=False) == 0
+
     async def test_removing_a_post_takes_what_is_in_quarantine_along(
         self, images: SweepableImages, clock_ms: int
     ) -> None:

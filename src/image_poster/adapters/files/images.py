@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import hashlib
 import os
 import shutil
 import tempfile
@@ -17,12 +18,26 @@ from image_poster.adapters.files.schema import Layout
 from image_poster.domain.errors import ImageNotFoundError
 from image_poster.domain.ids import is_id
 from image_poster.domain.images import RENDITIONS
-from image_poster.ports.images import StagedImage, StoredFile, Workspace
+from image_poster.ports.images import (
+    FileRecord,
+    FileRecordStore,
+    StagedImage,
+    StoredFile,
+    Workspace,
+)
 
+_ORIGINAL = "original"
 _BUFFER_BYTES = 1024 * 1024
 _EVER = 2**62
 # Of so many files it is remembered that they were opened lately.
 _MAX_WARM = 8192
+
+
+def record_of(name: str, path: Path) -> FileRecord:
+    """What a file is now. Raises `OSError`."""
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").digest()
+        return FileRecord(name, os.fstat(file.fileno()).st_size, digest)
 
 
 class _OpenFile:
@@ -106,8 +121,10 @@ class _StagedFile:
 class FileImageStore:
     """`PictureStore` in files."""
 
-    def __init__(self, layout: Layout) -> None:
+    def __init__(self, layout: Layout, records: FileRecordStore | None = None) -> None:
+        """`records` are told what is published."""
         self._layout = layout
+        self._records = records
         self._quarantine = Quarantine(layout)
         self._warm: OrderedDict[Path, None] = OrderedDict()
 
@@ -127,7 +144,9 @@ class FileImageStore:
             await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
 
     async def publish(self, post_id: str, work: Workspace) -> None:
-        await asyncio.to_thread(self._publish, post_id, work.folder)
+        published = await asyncio.to_thread(self._publish, post_id, work.folder)
+        if self._records is not None:
+            await self._records.keep(post_id, published)
 
     async def has_original(self, post_id: str) -> bool:
         return self._layout.original(post_id).exists()
@@ -168,6 +187,9 @@ class FileImageStore:
         for post_id in await asyncio.to_thread(self._quarantine.posts, before_ms):
             yield post_id
 
+    async def put_back(self, post_id: str, *, awaiting: bool) -> int:
+        return await asyncio.to_thread(self._quarantine.put_back, post_id, awaiting=awaiting)
+
     async def purge(self, post_id: str, before_ms: int) -> int:
         return await asyncio.to_thread(self._quarantine.drop, post_id, before_ms)
 
@@ -180,9 +202,20 @@ class FileImageStore:
         for shard in self._layout.shards():
             yield from _ids_older(shard, _EVER)
 
-    def _publish(self, post_id: str, folder: Path) -> None:
+    def path_of(self, post_id: str, name: str) -> Path:
+        """The file that a record of that name is of."""
+        if name == _ORIGINAL:
+            return self._layout.original(post_id)
+        return self._layout.rendition(post_id, name)
+
+    def _publish(self, post_id: str, folder: Path) -> list[FileRecord]:
         for name in RENDITIONS:
             move_durably(folder / f"{name}.jpg", self._layout.rendition(post_id, name))
+        records = []
+        for name in (_ORIGINAL, *RENDITIONS):
+            with contextlib.suppress(FileNotFoundError):  # deleted meanwhile
+                records.append(record_of(name, self.path_of(post_id, name)))
+        return records
 
     def _remove(self, post_id: str) -> None:
         for path in self._layout.files_of(post_id):

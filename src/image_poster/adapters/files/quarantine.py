@@ -58,6 +58,16 @@ class Quarantine:
             _remove_if_empty(day)
         return sorted({file.post_id for file in self.files(before_ms)})
 
+    def put_back(self, post_id: str, *, awaiting: bool) -> int:
+        """Move the post's files back, the youngest of each; how many there were. Those of an upload
+        belong to a post that awaits it only."""
+        paths = self._layout.files_of(post_id) if awaiting else self._layout.images_of(post_id)
+        return sum(
+            _moved(folder / self._layout.relative(path), path)
+            for folder in reversed(self._days(None))
+            for path in paths
+        )
+
     def drop(self, post_id: str, before_ms: int | None = None) -> int:
         """Delete the post's files, or those that were moved before that time; how many there
         were."""

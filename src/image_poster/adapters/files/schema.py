@@ -80,9 +80,12 @@ class Layout:
             self.unverified(post_id),
             self.formerly_unverified(post_id),
             self.synced(post_id),
-            self.original(post_id),
-            *self.renditions(post_id),
+            *self.images_of(post_id),
         ]
+
+    def images_of(self, post_id: str) -> list[Path]:
+        """The original and the renditions."""
+        return [self.original(post_id), *self.renditions(post_id)]
 
     def uploads(self) -> Iterator[Path]:
         """What there is of resumable uploads."""

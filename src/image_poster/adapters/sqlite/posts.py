@@ -7,6 +7,7 @@ import msgspec
 
 from image_poster.adapters.sqlite.database import Database
 from image_poster.adapters.sqlite.idempotency import check_unused, keep_record
+from image_poster.adapters.sqlite.images import forget_files
 from image_poster.adapters.sqlite.limits import SqliteUploadBookings, end_booking, forget_days
 from image_poster.domain.errors import PostNotFoundError
 from image_poster.domain.idempotency import IdempotencyRecord
@@ -168,6 +169,7 @@ class SqlitePostStore:
             by.require(post.creator)
             connection.execute("DELETE FROM posts WHERE id = ?", (post_id,))
             connection.execute("DELETE FROM uploads WHERE post_id = ?", (post_id,))
+            forget_files(connection, post_id)
             end_booking(connection, post_id, kept_bytes=0)
             unfinished = ended and post.status is PostStatus.AWAITING_UPLOAD
             add_tombstone(connection, post_id, by, now, pending=True, ended=unfinished)

@@ -10,6 +10,7 @@ tombstones  who deleted which post or comment; `pending` while something of it i
             it was an upload that had not all its bytes
 idempotency_records   what was answered to a user's request with an idempotency key
 uploads     the terms of a resumable upload, as long as its post is there
+files       what a published post's files were: their sizes and hashes
 probe       one row: when it was written last, to see whether the database takes writes
 daily_bytes what a user has booked in the day (UTC) of their last booking
 bookings    what of it is for an image that is still under way, and would be given back
@@ -161,9 +162,19 @@ ALTER TABLE uploads ADD COLUMN content_type TEXT NOT NULL DEFAULT '';
 CREATE INDEX posts_unfinished ON posts (creator, id) WHERE status <> 'ready'
 """
 
+_FILES = """
+CREATE TABLE files (
+    post_id TEXT NOT NULL,
+    name TEXT NOT NULL,
+    size INTEGER NOT NULL,
+    sha256 BLOB NOT NULL,
+    PRIMARY KEY (post_id, name)
+) WITHOUT ROWID
+"""
+
 _MIGRATIONS = (
     *(_FIRST, _RECEIPTS, _FAILURES, _UPLOADS, _DIGESTS, _WORDS, _TURNS, _ENDED, _PROBE),
-    *(_LIMITS, _RANKS, _UNFINISHED),
+    *(_LIMITS, _RANKS, _UNFINISHED, _FILES),
 )
 VERSION = len(_MIGRATIONS)
 

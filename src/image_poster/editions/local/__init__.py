@@ -6,4 +6,5 @@ background   work beside the requests
 data_folder  one server at a time, and its key
 serve        one process, or several on one data folder
 operate      the operators' commands, beside a running server or without one
+doctor       a look at everything that the service stands on
 """

@@ -29,11 +29,15 @@ _log = structlog.get_logger()
 
 
 async def recover(settings: Settings) -> None:
-    """At the start, by whoever holds the folder exclusively: all former leases are void. Nothing is
-    done for each upload or image: who asks next would wait for it."""
+    """At the start, by whoever holds the folder exclusively: all former leases are void, and what
+    is in quarantine though its post is known is put back. Nothing is done for each upload or image:
+    who asks next would wait for it."""
     async with open_container(settings) as container:
         await container.jobs.release_all()
         await container.bookings.settle_former()
+        put_back = await container.sweeper.put_back()
+    if put_back:
+        _log.warning("files were put back from quarantine: their posts are known", files=put_back)
 
 
 @asynccontextmanager

@@ -24,6 +24,7 @@ from image_poster.adapters.shared_memory import SharedCounts, SharedRateLimiter
 from image_poster.adapters.sqlite.comments import SqliteCommentStore
 from image_poster.adapters.sqlite.database import Database, WriteProbe
 from image_poster.adapters.sqlite.feed import SqliteFeedReader, SqliteFeedRebuilder
+from image_poster.adapters.sqlite.images import SqliteFileRecordStore
 from image_poster.adapters.sqlite.jobs import SqliteJobQueue
 from image_poster.adapters.sqlite.limits import SqliteUploadBookings
 from image_poster.adapters.sqlite.posts import SqlitePostStore, SqliteTombstoneQueue
@@ -228,7 +229,10 @@ def _compose(settings: Settings, database: Database, shared: Shared) -> Containe
     layout = Layout(settings.data_dir, settings.disk_reserve)
     bookings, writes = SqliteUploadBookings(database, clock, limits), write_rule(limits.rates)
     signer = Signer(signing_key(settings.data_dir))
-    images, upload_records = FileImageStore(layout), SqliteUploadRecordStore(database)
+    images, upload_records = (
+        FileImageStore(layout, SqliteFileRecordStore(database)),
+        SqliteUploadRecordStore(database),
+    )
     put_urls, uploads = HmacPutUrlSigner(signer), FileUploadStore(layout)
     stores = Stores(
         posts=SqlitePostStore(database, clock, limits, bell),

@@ -1,0 +1,48 @@
+"""What files of published posts were, in SQLite; the files themselves are in `adapters/files`."""
+
+import sqlite3
+from collections.abc import Iterator, Sequence
+
+from image_poster.adapters.sqlite.database import Database
+from image_poster.ports.images import FileRecord
+
+_POSTS_AT_A_TIME = 500
+
+
+class SqliteFileRecordStore:
+    """`FileRecordStore` in SQLite."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def keep(self, post_id: str, records: Sequence[FileRecord]) -> None:
+        def replace(connection: sqlite3.Connection) -> None:
+            if connection.execute("SELECT 1 FROM posts WHERE id = ?", (post_id,)).fetchone():
+                connection.executemany(
+                    "INSERT OR REPLACE INTO files (post_id, name, size, sha256) "
+                    "VALUES (?, ?, ?, ?)",
+                    [(post_id, *record) for record in records],
+                )
+
+        await self._database.write(replace)
+
+    def of_ready_posts(self) -> Iterator[tuple[str, list[FileRecord]]]:
+        """The ready posts by id, each with what is remembered of its files: nothing, if it was
+        published by a version that did not."""
+        after = ""
+        while posts := self._database.read(
+            "SELECT id FROM posts WHERE status = 'ready' AND id > ? ORDER BY id LIMIT ?",
+            after,
+            _POSTS_AT_A_TIME,
+        ):
+            for (post_id,) in posts:
+                rows = self._database.read(
+                    "SELECT name, size, sha256 FROM files WHERE post_id = ?", post_id
+                )
+                yield post_id, [FileRecord(*row) for row in rows]
+            after = posts[-1][0]
+
+
+def forget_files(connection: sqlite3.Connection, post_id: str) -> None:
+    """With their post."""
+    connection.execute("DELETE FROM files WHERE post_id = ?", (post_id,))

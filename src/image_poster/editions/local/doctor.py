@@ -1,0 +1,185 @@
+"""`image-poster doctor`: a look at everything that the service stands on, which changes nothing."""
+
+import shutil
+import sqlite3
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import closing
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import uvloop
+
+from image_poster.adapters.files.images import record_of
+from image_poster.adapters.sqlite.images import SqliteFileRecordStore
+from image_poster.adapters.sqlite.schema import VERSION
+from image_poster.adapters.vips.selftest import SelfTest, self_test
+from image_poster.domain.ids import milliseconds_of
+from image_poster.domain.images import RENDITIONS
+from image_poster.editions import StartError
+from image_poster.editions.local.container import Container
+from image_poster.editions.local.data_folder import database_path, exclusively, prepare
+from image_poster.editions.local.operate import with_container
+from image_poster.editions.local.settings import Settings
+from image_poster.ports.images import FileRecord
+
+_LEAST_FREE_BYTES = 1_000_000_000
+_MAX_BEHIND_SECONDS = 60
+# When this was written: no clock that is right is before it.
+_EARLIEST_SECONDS = 1_764_000_000
+_FILES = ("original", *RENDITIONS)
+_SHOWN = 5
+
+
+class Finding(NamedTuple):
+    """One thing that the doctor looked at, whether it is well, and what there is to say."""
+
+    subject: str
+    well: bool
+    remark: str
+
+
+def examine(settings: Settings, *, deep: bool) -> list[Finding]:
+    """All findings; `deep` also reads every file, and compares its hash. Raises `StartError`."""
+    prepare(settings.data_dir)
+    database = _database(database_path(settings.data_dir))
+    return [
+        _disk(settings),
+        _server(settings.data_dir),
+        database,
+        *_image_work(uvloop.run(self_test())),
+        # What is in a damaged database would be guessed at, and opening it might write.
+        *(with_container(settings, partial(_contents, deep=deep)) if database.well else ()),
+    ]
+
+
+def _disk(settings: Settings) -> Finding:
+    free = shutil.disk_usage(settings.data_dir).free
+    least = max(_LEAST_FREE_BYTES, 2 * settings.disk_reserve)
+    remark = f"{free / 1e9:.1f} GB free"
+    if free < least:
+        remark += f"; below {settings.disk_reserve / 1e9:.2f} GB only deletions are taken"
+    return Finding("disk", free >= least, remark)
+
+
+def _server(data_dir: Path) -> Finding:
+    try:
+        with exclusively(data_dir):
+            return Finding("server", well=True, remark="none is running here")
+    except StartError:
+        return Finding("server", well=True, remark="one is running here")
+
+
+def _database(path: Path) -> Finding:
+    if not path.exists():
+        return Finding("database", well=False, remark=f"there is none at {path}")
+    try:
+        with closing(sqlite3.connect(path)) as connection:
+            (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+            (version,) = connection.execute("PRAGMA user_version").fetchone()
+    except sqlite3.Error as exc:
+        return Finding("database", well=False, remark=str(exc))
+    if verdict == "ok" and version != VERSION:
+        remark = f"it is of version {version}, and this program needs {VERSION}"
+        return Finding("database", well=False, remark=remark)
+    return Finding("database", verdict == "ok", f"quick_check: {verdict}")
+
+
+def _image_work(tested: SelfTest) -> Iterator[Finding]:
+    missing, confinement = tested.unreadable, tested.confinement
+    if missing:
+        yield Finding("formats", well=False, remark="cannot read " + ", ".join(missing))
+    else:
+        yield Finding("formats", well=True, remark="all are read")
+    if confinement is None:
+        yield Finding("sandbox", well=False, remark="no image process could be started")
+    else:
+        yield Finding("sandbox", confinement.is_tight, str(confinement))
+
+
+async def _contents(container: Container, *, deep: bool) -> list[Finding]:
+    waiting = await container.jobs.parked()
+    deletions = await container.tombstones.pending(1000)
+    return [
+        _clock(container),
+        Finding("failed", not waiting, f"{len(waiting)} in the dead-letter place"),
+        Finding("deletions", well=True, remark=f"{len(deletions)} not finished yet"),
+        await _orphans(container),
+        await _quarantine(container),
+        _images(container, deep=deep),
+    ]
+
+
+def _clock(container: Container) -> Finding:
+    """Ids and time-outs go by it."""
+    now = time.time()
+    newest = container.database.read_one("SELECT max(id) FROM posts")
+    ahead = milliseconds_of(newest[0]) / 1000 - now if newest and newest[0] else 0.0
+    if now < _EARLIEST_SECONDS:
+        return Finding("clock", well=False, remark="it is years behind")
+    if ahead > _MAX_BEHIND_SECONDS:
+        return Finding("clock", well=False, remark=f"{ahead:,.0f} s behind the newest post")
+    return Finding("clock", well=True, remark="not behind the newest post")
+
+
+async def _orphans(container: Container) -> Finding:
+    posts = container.services.stores.posts
+    found = [await posts.find(post_id) is None for post_id in container.images.kept()]
+    return Finding("orphans", well=True, remark=f"{sum(found)} posts' files without a row")
+
+
+async def _quarantine(container: Container) -> Finding:
+    files = list(container.images.in_quarantine())
+    if not files:
+        return Finding("quarantine", well=True, remark="empty")
+    remark = f"{len(files)} files, the oldest since {files[0].day}"
+    asked = [
+        post_id
+        for post_id in sorted({file.post_id for file in files})
+        if await container.sweeper.is_asked_for(post_id)
+    ]
+    if asked:
+        remark += f"; {len(asked)} posts lack theirs: put them back by --restore-quarantine"
+    remark += "".join(f"\n       {file.path}" for file in files[: 4 * _SHOWN])
+    return Finding("quarantine", not asked, remark)
+
+
+def _images(container: Container, *, deep: bool) -> Finding:
+    """Missing files, and those that are not what they were when they were published."""
+    faults, found = list[str](), Counter[str]()
+    for post_id, records in SqliteFileRecordStore(container.database).of_ready_posts():
+        known = {record.name: record for record in records}
+        for name in _FILES:
+            path = container.images.path_of(post_id, name)
+            fault = _fault(path, name, known.get(name), deep=deep)
+            if fault:
+                faults.append(f"{path} {fault}")
+        found["unrecorded" if len(known) < len(_FILES) else "compared"] += 1
+    return Finding("images", not faults, _told(faults, found, deep=deep))
+
+
+def _fault(path: Path, name: str, expected: FileRecord | None, *, deep: bool) -> str:
+    try:
+        size = path.stat().st_size
+        if expected is None:
+            return ""
+        if size != expected.size:
+            return f"has {size:,} bytes instead of {expected.size:,}"
+        return "has another content" if deep and record_of(name, path) != expected else ""
+    except FileNotFoundError:
+        return "is missing"
+    except OSError as exc:
+        return f"cannot be read: {exc.strerror}"
+
+
+def _told(faults: list[str], found: Counter[str], *, deep: bool) -> str:
+    compared = "sizes and hashes" if deep else "sizes"
+    remark = f"{found['compared']:,} posts' {compared} compared"
+    if found["unrecorded"]:
+        remark += f"; of {found['unrecorded']:,}, from an earlier version, none are known"
+    if faults:
+        remark += f"; {len(faults):,} files are damaged or missing: "
+        remark += ", ".join(faults[:_SHOWN])
+    return remark
