@@ -6,6 +6,7 @@ In this process, so that `kill -9` of it leaves nobody behind who would still ho
 import asyncio
 import contextlib
 import errno
+import gc
 import resource
 import signal
 import socket
@@ -97,6 +98,8 @@ async def serve_until_stopped(
     serving = asyncio.create_task(server.serve())
     await _listens(host, port, serving)
     _close_unread(port)
+    gc.collect()
+    gc.freeze()  # what the start made stays: the collector need not go through it again and again
     listening()
     stopping = asyncio.create_task(stop.wait())
     await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)

@@ -7,10 +7,12 @@ import msgspec
 from litestar import Litestar, Response, route
 from litestar.datastructures import State
 from litestar.handlers import HTTPRouteHandler
+from litestar.types import ASGIApp
 
 from image_poster.http import comments, feed, images, limits, openapi, operations, posts, uploads
 from image_poster.http.auth import Authenticator
 from image_poster.http.cors import Cors
+from image_poster.http.fast import FastPath
 from image_poster.http.idempotency import InFlight
 from image_poster.http.middleware import Middleware, Observer
 from image_poster.http.problems import EXCEPTION_HANDLERS, allow
@@ -25,7 +27,7 @@ _NOUNS = (posts, feed, comments, images, uploads, limits, operations, openapi)
 class HttpSettings(msgspec.Struct, frozen=True):
     """`cors_origins` are as `Cors` takes them; `loopback_only` checks the Host header;
     `observers` are told of each request, `routes` are an edition's own, and `addresses` counts
-    requests by where they come from."""
+    requests by where they come from. `fast` puts the fast path before Litestar."""
 
     authenticator: Authenticator
     put_urls: uploads.HmacPutUrlSigner
@@ -34,19 +36,26 @@ class HttpSettings(msgspec.Struct, frozen=True):
     observers: tuple[Observer, ...] = ()
     routes: tuple[HTTPRouteHandler, ...] = ()
     addresses: limits.AddressLimiter | None = None
+    fast: bool = True
 
 
 def create_app(
     services: Services, readiness: operations.Readiness, settings: HttpSettings
 ) -> Middleware:
     """The ASGI app that serves the contract."""
+    app = litestar_app(services, readiness, settings)
     return Middleware(
-        litestar_app(services, readiness, settings),
+        fast_path(services, app, app.state.feed_pages) if settings.fast else app,
         loopback_only=settings.loopback_only,
         observers=settings.observers,
         cors=Cors(settings.cors_origins),
         addresses=settings.addresses,
     )
+
+
+def fast_path(services: Services, app: ASGIApp, pages: feed.PageCache) -> FastPath:
+    """What is asked most, before an app."""
+    return FastPath(app, (feed.fast_route(services, pages), images.fast_route(services)))
 
 
 def litestar_app(

@@ -4,8 +4,10 @@ Most readers ask for the same first page. Between two writes it is answered from
 own answer goes out only after its commit, so nobody ever reads a page from before their own write.
 """
 
+import re
 from collections.abc import Callable, Hashable
 from enum import StrEnum
+from functools import lru_cache
 from typing import NamedTuple
 from urllib.parse import urlencode
 
@@ -20,6 +22,7 @@ from image_poster.domain.posts import StoredPost
 from image_poster.domain.signing import Page
 from image_poster.http import openapi
 from image_poster.http.auth import caller
+from image_poster.http.fast import Asked, FastRoute, Ready
 from image_poster.http.posts import (
     CreatedPostBody,
     ShownComments,
@@ -28,7 +31,9 @@ from image_poster.http.posts import (
     post_body,
 )
 from image_poster.http.requests import AnyRequest, PageLimit, services
-from image_poster.http.responses import etag_of, json_response, tagged_json
+from image_poster.http.responses import etag_of, json_response, tagged_json, tagged_ready
+from image_poster.services.container import Services
+from image_poster.services.feed import FeedService
 
 _MAX_PAGES = 256
 _MAX_PAGE_BYTES = 64 * 1024
@@ -132,15 +137,19 @@ async def list_posts(
     if status is not None:
         return await _own_unfinished(request, _Question(limit, cursor, comments=comments))
     question = _Question(limit, cursor, sort, creator, comments)
-    pages: PageCache = request.app.state.feed_pages
+    ready = await _page(services(request).feed, request.app.state.feed_pages, question)
+    headers = {"link": ready.link} if ready.link else None
+    return tagged_json(request, ready.body, ready.etag, headers)
+
+
+async def _page(feed: FeedService, pages: PageCache, question: _Question) -> ReadyPage:
     ready = pages.find(question)
     if ready is None:
-        feed = services(request).feed
+        limit, cursor, sort, creator, _ = question
         page = await feed.page(sort=sort, limit=limit, cursor=cursor, creator=creator)
         ready = _ready_page(page, question, feed.period())
         pages.keep(question, ready)
-    headers = {"link": ready.link} if ready.link else None
-    return tagged_json(request, ready.body, ready.etag, headers)
+    return ready
 
 
 async def _own_unfinished(request: AnyRequest, question: _Question) -> Response[bytes]:
@@ -178,3 +187,44 @@ def _etag(posts: bytes, page: Page[StoredPost, str], question: _Question, period
 
 
 ROUTES = (list_posts,)
+
+
+def fast_route(found: Services, pages: PageCache) -> FastRoute:
+    """`list_posts` for questions that are as they should be."""
+
+    async def answer(asked: Asked) -> Ready | None:
+        question = _usual_question(asked.query)
+        if question is None or question.comments > found.limits.latest_kept:
+            return None
+        page = await _page(found.feed, pages, question)
+        link = [(b"link", page.link.encode())] if page.link else []
+        return tagged_ready(asked.headers, page.body, page.etag, link)
+
+    return FastRoute("/posts", re.compile("/posts"), answer)
+
+
+_USUAL = {
+    "limit": re.compile(r"[1-9]\d?|100", re.ASCII),
+    "cursor": re.compile(r"[\w-]+", re.ASCII),
+    "sort": re.compile("|".join(FeedSort)),
+    "creator": re.compile(r"[\w.@-]+", re.ASCII),
+    "comments": re.compile(r"\d|10", re.ASCII),
+}
+
+
+@lru_cache(1024)
+def _usual_question(query: bytes) -> _Question | None:
+    """None for a query in which anything is unusual, were it only an escaped character."""
+    pairs = [pair.partition("=") for pair in query.decode("latin-1").split("&") if query]
+    given = {name: value for name, _, value in pairs}
+    if len(given) != len(pairs) or not given.keys() <= _USUAL.keys():
+        return None
+    if not all(_USUAL[name].fullmatch(value) for name, value in given.items()):
+        return None
+    return _Question(
+        limit=int(given.get("limit", FEED_PAGE_DEFAULT)),
+        cursor=given.get("cursor"),
+        sort=FeedSort(given.get("sort", FeedSort.TOP)),
+        creator=given.get("creator"),
+        comments=int(given.get("comments", LATEST_DEFAULT)),
+    )

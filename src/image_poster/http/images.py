@@ -1,5 +1,7 @@
 """The images that are shown, and the originals, for those who sent them."""
 
+import re
+
 from litestar import get
 from litestar.params import FromPath
 
@@ -8,11 +10,14 @@ from image_poster.domain.ids import is_id
 from image_poster.domain.images import RENDITIONS, SNIFF_BYTES, sniff
 from image_poster.http import openapi
 from image_poster.http.auth import caller
+from image_poster.http.fast import Asked, FastRoute, Ready
 from image_poster.http.requests import AnyRequest, known_post, services
-from image_poster.http.responses import IMMUTABLE, PRIVATE, FileResponse, file_response
+from image_poster.http.responses import IMMUTABLE, PRIVATE, FileResponse, file_response, ready_file
 from image_poster.ports.images import RemoteFile, StoredFile
+from image_poster.services.container import Services
 
 _JPEG = "image/jpeg"
+_RANGED = {b"range", b"if-range"}
 _FILES = {f"{name}.jpg": name for name in RENDITIONS}
 
 
@@ -75,3 +80,19 @@ async def _original_type(file: StoredFile | RemoteFile) -> str:
 
 
 ROUTES = (get_image, get_original)
+
+
+def fast_route(found: Services) -> FastRoute:
+    """`get_image` for whole small renditions of ours."""
+
+    async def answer(asked: Asked) -> Ready | None:
+        post_id, rendition = asked.found
+        if asked.query or not is_id(post_id) or not _RANGED.isdisjoint(asked.headers):
+            return None
+        file = await found.images.rendition(post_id, rendition)
+        if isinstance(file, RemoteFile):
+            return None
+        return await ready_file(asked.headers, file, _JPEG, IMMUTABLE)
+
+    pattern = re.compile(rf"/images/([^/]+)/({'|'.join(RENDITIONS)})\.jpg")
+    return FastRoute("/images/{post_id:str}/{file_name:str}", pattern, answer)

@@ -1,0 +1,83 @@
+"""What is asked most is answered before the framework: plain GETs of a few routes, as long as
+nothing about them is unusual. Everything else, every error included, is left to Litestar, whose
+answer is the contract: `tests/unit/test_fast.py` compares the two.
+
+A route gives a `Ready` answer, or None where Litestar is to be asked. Its Litestar handler makes
+the same answer from the same parts (`responses.ready_response`); here is only how it is found and
+sent.
+"""
+
+import re
+from collections.abc import Awaitable, Callable, Sequence
+from http import HTTPStatus
+from typing import Any, NamedTuple, cast
+
+from litestar.enums import ScopeType
+from litestar.types import ASGIApp, HTTPScope, Receive, Scope, Send
+
+Headers = list[tuple[bytes, bytes]]
+
+
+class Ready(NamedTuple):
+    """A whole answer; `headers` are those that are not of the body."""
+
+    status: int
+    headers: Headers
+    media_type: bytes
+    body: bytes
+
+
+class Asked(NamedTuple):
+    """A GET: what its path's pattern found, its query string, and its headers."""
+
+    found: tuple[str, ...]
+    query: bytes
+    headers: dict[bytes, bytes]
+
+
+class FastRoute(NamedTuple):
+    """`template` is the route's as Litestar calls it; what `pattern` does not match is not for this
+    route. `answer` raises whatever it likes: Litestar is asked then."""
+
+    template: str
+    pattern: re.Pattern[str]
+    answer: Callable[[Asked], Awaitable[Ready | None]]
+
+
+class FastPath:
+    """ASGI app in front of `app`."""
+
+    def __init__(self, app: ASGIApp, routes: Sequence[FastRoute]) -> None:
+        self._app = app
+        self._routes = routes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        ready = await self._ready(scope) if scope["type"] == ScopeType.HTTP else None
+        if ready is None:
+            await self._app(scope, receive, send)
+            return
+        headers = list(ready.headers)
+        if ready.status != HTTPStatus.NOT_MODIFIED:
+            headers.append((b"content-type", ready.media_type))
+            headers.append((b"content-length", b"%d" % len(ready.body)))
+        start = {"type": "http.response.start", "status": ready.status, "headers": headers}
+        await send(cast("Any", start))
+        await send({"type": "http.response.body", "body": ready.body, "more_body": False})
+
+    async def _ready(self, scope: HTTPScope) -> Ready | None:
+        if scope["method"] != "GET" or scope.get("state", {}).get("is_head"):
+            return None
+        for route in self._routes:
+            match = route.pattern.fullmatch(scope["path"])
+            if match is not None:
+                scope["path_template"] = route.template
+                return await self._tried(route, scope, match.groups())
+        return None
+
+    async def _tried(
+        self, route: FastRoute, scope: HTTPScope, found: tuple[str, ...]
+    ) -> Ready | None:
+        try:
+            return await route.answer(Asked(found, scope["query_string"], dict(scope["headers"])))
+        except Exception:  # noqa: BLE001 - Litestar meets it again, and says or logs it
+            return None
