@@ -99,10 +99,17 @@ class Front:
         else:
             host = f"{stack.outputs['ApiId']}.execute-api.localhost"
         headers.append((b"host", host.encode()))
+        if b"accept-encoding" not in dict(headers):
+            headers.append((b"accept-encoding", b"identity"))  # httpx would ask for more
         url = httpx.URL(self._emulator.url, raw_path=target)
         request = self._http.build_request(scope["method"], url, headers=headers, content=body)
-        answer = await self._http.send(request)
-        await _answer(send, answer.status_code, _kept(answer.headers.raw), answer.content)
+        # As it comes: whoever asked will decompress it.
+        answer = await self._http.send(request, stream=True)
+        try:
+            content = b"".join([part async for part in answer.aiter_raw()])
+        finally:
+            await answer.aclose()
+        await _answer(send, answer.status_code, _kept(answer.headers.raw), content)
 
     def _headers(self, sent: Headers) -> Headers:
         kept = _kept(sent)

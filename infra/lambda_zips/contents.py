@@ -60,7 +60,7 @@ API = Package(
     distributions=(
         *_ALL,
         *("litestar", "multipart", "multidict", "anyio", "idna", "sniffio", "mangum"),
-        *("joserfc", "cryptography", "cffi", "PyYAML", "swagger-ui-bundle-v2"),
+        *("brotli", "joserfc", "cryptography", "cffi", "PyYAML", "swagger-ui-bundle-v2"),
     ),
     services=("dynamodb", "s3"),
     without=(*_ELSEWHERE, *_IMAGES),

@@ -16,6 +16,7 @@ from image_poster.http.fast import FastPath
 from image_poster.http.idempotency import InFlight
 from image_poster.http.middleware import Middleware, Observer
 from image_poster.http.problems import EXCEPTION_HANDLERS, allow
+from image_poster.http.public_url import PublicUrl
 from image_poster.http.requests import JsonRequest
 from image_poster.services.container import Renderers, Services
 
@@ -25,9 +26,10 @@ _NOUNS = (posts, feed, comments, images, uploads, limits, operations, openapi)
 
 
 class HttpSettings(msgspec.Struct, frozen=True):
-    """`cors_origins` are as `Cors` takes them; `loopback_only` checks the Host header;
-    `observers` are told of each request, `routes` are an edition's own, and `addresses` counts
-    requests by where they come from. `fast` puts the fast path before Litestar."""
+    """`public_url` is as `PublicUrl` takes it; `cors_origins` are as `Cors` takes them;
+    `loopback_only` checks the Host header; `observers` are told of each request, `routes` are an
+    edition's own, and `addresses` counts requests by where they come from.
+    `fast` puts the fast path before Litestar."""
 
     authenticator: Authenticator
     put_urls: uploads.HmacPutUrlSigner
@@ -37,6 +39,7 @@ class HttpSettings(msgspec.Struct, frozen=True):
     routes: tuple[HTTPRouteHandler, ...] = ()
     addresses: limits.AddressLimiter | None = None
     fast: bool = True
+    public_url: str = ""
 
 
 def create_app(
@@ -50,6 +53,7 @@ def create_app(
         observers=settings.observers,
         cors=Cors(settings.cors_origins),
         addresses=settings.addresses,
+        public_url=PublicUrl(settings.public_url),
     )
 
 
@@ -75,6 +79,7 @@ def litestar_app(
                 "in_flight": InFlight(),
                 "put_urls": settings.put_urls,
                 "authenticator": settings.authenticator,
+                "public_url": PublicUrl(settings.public_url),
             }
         ),
         logging_config=None,

@@ -16,6 +16,7 @@ from litestar.params import FromPath
 
 from image_poster.domain import errors
 from image_poster.http.auth import authenticator
+from image_poster.http.encodings import best_coding
 from image_poster.http.ranges import matches
 from image_poster.http.requests import AnyRequest
 from image_poster.http.responses import IMMUTABLE
@@ -97,12 +98,7 @@ def _tagged(content: bytes) -> tuple[bytes, str]:
 
 def accepted_encoding(header: str | None, offered: dict[str, tuple[bytes, str]]) -> str:
     """The best of what is offered that the client takes; empty for the plain bytes."""
-    weights = {}
-    for entry in (header or "").lower().split(","):
-        name, _, parameters = entry.partition(";")
-        weights[name.strip()] = parameters.replace(" ", "") not in ("q=0", "q=0.0", "q=0.00")
-    usable = (name for name in _ENCODINGS if weights.get(name, weights.get("*", False)))
-    return next((name for name in usable if name in offered), "")
+    return best_coding(header, [name for name in _ENCODINGS if name in offered])
 
 
 def routes(folder: Path = FOLDER) -> tuple[HTTPRouteHandler, ...]:

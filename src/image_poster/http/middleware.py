@@ -12,7 +12,17 @@ from typing import Any, NamedTuple, cast
 
 import structlog
 from litestar.enums import ScopeType
-from litestar.types import ASGIApp, HTTPReceiveMessage, HTTPScope, Message, Receive, Scope, Send
+from litestar.types import (
+    ASGIApp,
+    HTTPReceiveMessage,
+    HTTPResponseBodyEvent,
+    HTTPResponseStartEvent,
+    HTTPScope,
+    Message,
+    Receive,
+    Scope,
+    Send,
+)
 
 from image_poster.domain.errors import (
     BodySilentError,
@@ -22,8 +32,11 @@ from image_poster.domain.errors import (
     RateLimitedError,
 )
 from image_poster.http.cors import Cors, Headers
+from image_poster.http.encodings import Compressor
 from image_poster.http.limits import AddressLimiter
 from image_poster.http.problems import MEDIA_TYPE, problem_body, retry_headers
+from image_poster.http.public_url import PublicUrl
+from image_poster.http.shape import Shape
 from image_poster.http.slow_clients import (
     ReaderGoneError,
     Readers,
@@ -81,8 +94,8 @@ def log_access(measured: Measured) -> None:
 
 class Middleware:
     """ASGI middleware around the whole app. `loopback_only` checks the Host header, `observers` are
-    told of each request once it was answered, `cors` says what pages of other origins may, and
-    `addresses` how many requests are taken from where."""
+    told of each request once it was answered, `cors` says what pages of other origins may,
+    `addresses` how many requests are taken from where, and `public_url` where clients find us."""
 
     def __init__(
         self,
@@ -92,10 +105,11 @@ class Middleware:
         observers: Sequence[Observer],
         cors: Cors,
         addresses: AddressLimiter | None = None,
+        public_url: PublicUrl | None = None,
     ) -> None:
         self._app = app
+        self._shape = Shape(public_url or PublicUrl(), Compressor(), cors)
         self._addresses = addresses
-        self._cors = cors
         self._loopback_only = loopback_only
         self._observers = observers
         self._under_way: dict[asyncio.Task[Any], _Exchange] = {}
@@ -114,7 +128,8 @@ class Middleware:
         if scope["type"] != ScopeType.HTTP:
             await self._app(scope, receive, send)
             return
-        exchange = _Exchange(scope, receive, send, self._cors, self._readers)
+        self._shape.public_url.strip(scope)
+        exchange = _Exchange(scope, receive, send, self._shape, self._readers)
         try:
             await self._answer(exchange)
         except Exception as exc:
@@ -169,11 +184,12 @@ class _Exchange:
     """One request and its answer."""
 
     def __init__(
-        self, scope: HTTPScope, receive: Receive, send: Send, cors: Cors, readers: Readers
+        self, scope: HTTPScope, receive: Receive, send: Send, shape: Shape, readers: Readers
     ) -> None:
         self.scope = scope
         self._readers = readers
-        self._cors = cors
+        self._shape = shape
+        self._start: HTTPResponseStartEvent | None = None
         self._receive = receive
         self._send = send
         self._started = perf_counter()
@@ -239,18 +255,32 @@ class _Exchange:
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
-            self._status = message["status"]
-            message["headers"] = [*message["headers"], *self._own_headers()]
-        elif self._is_head and message["type"] == "http.response.body":
-            message["body"] = b""
+            self._status, self._start = message["status"], message
+            return  # until the body has told whether it is compressed
         try:
+            if message["type"] == "http.response.body":
+                await self._send_start(message)
+                if self._is_head:
+                    message["body"] = b""
             await self._readers.send(self._send, message)
         except ReaderGoneError:
             self.reader_is_gone = True
             raise
 
+    async def _send_start(self, first: HTTPResponseBodyEvent) -> None:
+        """Send status and headers, and give an answer of one piece its shape."""
+        start, self._start = self._start, None
+        if start is None:
+            return
+        headers = self._shape.public_url.headers([*start["headers"]])
+        if not first["more_body"]:
+            accepted = self.header(b"accept-encoding").decode("latin-1")
+            headers, first["body"] = await self._shape.body(headers, first["body"], accepted)
+        start["headers"] = [*headers, *self._own_headers()]
+        await self._readers.send(self._send, start)
+
     def _own_headers(self) -> Headers:
-        own = self._cors.headers(self._headers)
+        own = self._shape.cors.headers(self._headers)
         own.append((b"x-request-id", self.request_id.encode()))
         own.append((b"x-content-type-options", b"nosniff"))
         if not self._body_done:
@@ -268,7 +298,7 @@ class _Exchange:
 
     def preflight(self) -> Headers | None:
         """The answer to a preflight of CORS, if this is one."""
-        return self._cors.preflight(self.method, self._headers)
+        return self._shape.cors.preflight(self.method, self._headers)
 
     async def answer(self, status: int, headers: Headers, body: bytes = b"") -> None:
         """Send a whole answer."""

@@ -221,23 +221,22 @@ _PAGE = """<!doctype html>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>image-poster-api</title>
-<link rel="icon" href="/docs/favicon-32x32.png">
-<link rel="stylesheet" href="/docs/swagger-ui.css">
+<link rel="icon" href="{path}/docs/favicon-32x32.png">
+<link rel="stylesheet" href="{path}/docs/swagger-ui.css">
 </head>
 <body>
 <div id="docs"></div>
-<script src="/docs/swagger-ui-bundle.js"></script>
-<script>%s</script>
+<script src="{path}/docs/swagger-ui-bundle.js"></script>
+<script>{script}</script>
 </body>
 </html>
 """
-_SCRIPT = 'SwaggerUIBundle({url: "/openapi.json", dom_id: "#docs"})'
-_SCRIPT_HASH = b64encode(hashlib.sha256(_SCRIPT.encode()).digest()).decode()
+_SCRIPT = 'SwaggerUIBundle({url: "%s/openapi.json", dom_id: "#docs"})'
 # Swagger UI sets styles on elements, and has its icons in `data:` URLs. Nobody may frame the page:
 # a click in it can write.
 _PROTECTION = {
     "content-security-policy": (
-        f"default-src 'none'; script-src 'self' 'sha256-{_SCRIPT_HASH}'; "
+        "default-src 'none'; script-src 'self' 'sha256-%s'; "
         "style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; connect-src 'self'; "
         "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     ),
@@ -249,13 +248,29 @@ _PROTECTION = {
 @get("/openapi.json", include_in_schema=False)
 async def get_openapi(request: AnyRequest) -> Response[bytes]:
     """The OpenAPI 3.1 document."""
-    return json_response(encoded_document(request.app))
+    document = encoded_document(request.app)
+    url = request.app.state.public_url.url
+    if url:
+        document = document.replace(b'"servers":[{"url":"/"}]', _servers(url))
+    return json_response(document)
 
 
 @get("/docs", include_in_schema=False)
-async def get_docs() -> Response[str]:
+async def get_docs(request: AnyRequest) -> Response[str]:
     """A page to read and try the API; it works without the internet."""
-    return Response(_PAGE % _SCRIPT, media_type=MediaType.HTML, headers=_PROTECTION)
+    path = request.app.state.public_url.path
+    script = _SCRIPT % path
+    digest = b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    policy = _PROTECTION["content-security-policy"] % digest
+    return Response(
+        _PAGE.format(path=path, script=script),
+        media_type=MediaType.HTML,
+        headers={**_PROTECTION, "content-security-policy": policy},
+    )
+
+
+def _servers(url: str) -> bytes:
+    return b'"servers":' + msgspec.json.encode([{"url": url}])
 
 
 @get("/docs/{asset:str}", include_in_schema=False, sync_to_thread=True)

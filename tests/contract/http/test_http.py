@@ -89,7 +89,8 @@ def test_a_image_one_has_is_304(api: Api, image: httpx.Response, form: str) -> N
 @pytest.mark.parametrize("path", ["/posts", "/limits", "/healthz", "/docs", "image"])
 def test_head_is_get_without_the_content(api: Api, image: httpx.Response, path: str) -> None:
     path = image.url.path if path == "image" else path
-    whole, head = api.get(path), api.send("HEAD", path)
+    plain = {"accept-encoding": "identity"}
+    whole, head = (api.send(way, path, headers=plain) for way in ("GET", "HEAD"))
     assert head.status_code == 200
     assert head.content == b""
     if api.edition.own_gateway:

@@ -141,6 +141,7 @@ class Container:
                 authenticator=authenticator(settings),
                 put_urls=self.put_urls,
                 cors_origins=_cors_origins(settings),
+                public_url=settings.public_url,
                 loopback_only=settings.auth == "dev" and not settings.insecure_dev_auth,
                 observers=(metrics.observe, *([log_access] if settings.access_log else [])),
                 routes=(*metrics.ROUTES, *gallery.routes()),

@@ -2,6 +2,7 @@
 variable `IMAGE_POSTER_…` of the same name."""
 
 import ipaddress
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -30,6 +31,9 @@ class Settings:
 
     host: str = _setting("127.0.0.1", "Address to listen on.")
     port: int = _setting(8080, "Port to listen on; 0 picks a free one.")
+    public_url: str = _setting(
+        "", "Address that clients know the service by, with the path below which it is, if any."
+    )
     data_dir: Path = _setting(Path("data"), "Folder of the database and the images.")
     workers: int = _setting(1, "Processes that serve.")
     image_workers: int = _setting(2, "Images processed at a time, by each process.")
@@ -89,6 +93,7 @@ class Settings:
             )
         checked_origins(self.cors_origins)
         checked_networks(self.trusted_proxies)
+        _check_public_url(self.public_url)
         for rate in _RATES:
             if (getattr(self, rate) or 0) < 0:
                 raise StartError(f"{rate} must be 0 (any) or more, not {getattr(self, rate)}.")
@@ -136,6 +141,16 @@ class Settings:
 
 
 _RATES = Rates.__struct_fields__
+_PUBLIC_URL = re.compile(
+    r"https?://(\[[0-9a-f:.]+\]|[a-z0-9.-]+)(:\d+)?(/(?P<first>[\w.~-]+)(/[\w.~-]+)*)?",
+    re.IGNORECASE,
+)
+# First segments of the service's own paths: below such a one it could not tell whether a proxy has
+# taken the public path away.
+ROUTE_ROOTS = {
+    *("posts", "comments", "images", "uploads", "me", "limits", "healthz", "readyz", "metrics"),
+    *("openapi.json", "docs", "assets"),
+}
 _POSITIVE = (
     "workers",
     "image_workers",
@@ -147,6 +162,22 @@ _POSITIVE = (
     "alt_characters",
     "comment_characters",
 )
+
+
+def _check_public_url(url: str) -> None:
+    """Raises `StartError`."""
+    if not url:
+        return
+    found = _PUBLIC_URL.fullmatch(url)
+    if found is None:
+        raise StartError(
+            "public_url must be an http or https URL without a slash at its end, a query or a "
+            f"fragment, such as https://photos.example.org/api, not {url!r}."
+        )
+    if found["first"] in ROUTE_ROOTS:
+        raise StartError(
+            f"public_url: the service has a /{found['first']} of its own; choose another path."
+        )
 
 
 def is_loopback(host: str) -> bool:

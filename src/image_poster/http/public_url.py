@@ -1,0 +1,52 @@
+"""Where the service lives, as its clients know it (`--public-url`), perhaps below a path.
+
+Services and stores know paths only, from `/` on; here they become URLs, in headers and in the JSON
+of answers, and back. A proxy in front may take the path away from requests or leave it there.
+"""
+
+from urllib.parse import urlsplit
+
+from litestar.types import HTTPScope
+
+Headers = list[tuple[bytes, bytes]]
+
+# What JSON of ours has paths under. In JSON a quote within a text is escaped (RFC 8259 section 7),
+# so none of these can be part of one.
+_NAMES = (b'"url":"', b'"tus":"')
+
+
+class PublicUrl:
+    """`url` is absolute and has no slash at its end; empty for paths that are relative to the
+    host."""
+
+    def __init__(self, url: str = "") -> None:
+        self.url = url
+        self._base = url.encode()
+        self.path = urlsplit(url).path
+
+    def strip(self, scope: HTTPScope) -> None:
+        """Take the service's own path away from the request's, if that is there."""
+        path = scope["path"]
+        if self.path and (path == self.path or path.startswith(f"{self.path}/")):
+            scope["path"] = path[len(self.path) :] or "/"
+            scope["raw_path"] = scope["path"].encode()
+
+    def headers(self, headers: Headers) -> Headers:
+        """Those of an answer, with URLs in `Location` and `Link`."""
+        if not self._base:
+            return headers
+        return [(name, self._header(name, value)) for name, value in headers]
+
+    def body(self, body: bytes) -> bytes:
+        """The JSON of an answer, with URLs."""
+        if self._base:
+            for name in _NAMES:
+                body = body.replace(name + b"/", name + self._base + b"/")
+        return body
+
+    def _header(self, name: bytes, value: bytes) -> bytes:
+        if name == b"location" and value.startswith(b"/"):
+            return self._base + value
+        if name == b"link":
+            return value.replace(b"</", b"<" + self._base + b"/")
+        return value
