@@ -1,11 +1,13 @@
-"""`kill -9` at random moments under load: nothing that was answered is lost, nothing is stuck, no
-file is left over."""
+"""`kill -9` at random moments under load, with tokens, limits and backups: nothing answered
+is lost, nothing is stuck, no file is left over."""
 
 import os
 import random
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
@@ -17,10 +19,17 @@ from support import samples
 from support.api import LOCAL as LOCAL_EDITION
 from support.api import Api
 from support.servers import LOCAL, local_server, start
+from support.shell import Shell
 
 ROUNDS = int(os.environ.get("CRASH_ROUNDS", "50"))
 SEED = int(os.environ.get("CRASH_SEED", "20261124"))
 CLIENTS = 6
+BACKUP_EVERY = 10
+# On, and never in the way of these few who do what many would.
+LIMITED = (
+    *("--auth", "jwt", "--writes-per-minute", "1000000", "--bytes-per-day", "1000000000000"),
+    *("--uploads-under-way", "100000", "--requests-per-minute", "1000000"),
+)
 Thing = TypeVar("Thing")
 IMAGE = samples.jpeg()
 
@@ -42,9 +51,10 @@ class Journal:
 class Client(threading.Thread):
     """One user who does one thing after the other until the connection breaks."""
 
-    def __init__(self, url: str, journal: Journal, seed: int) -> None:
+    def __init__(self, url: str, token: str, journal: Journal, seed: int) -> None:
         super().__init__()
-        self.http = httpx.Client(base_url=url, headers={"user-id": "user"}, timeout=10)
+        headers = {"authorization": f"Bearer {token}"}
+        self.http = httpx.Client(base_url=url, headers=headers, timeout=10)
         self.journal = journal
         self.random = random.Random(seed)
         self.unexpected: list[str] = []
@@ -121,10 +131,10 @@ class Client(threading.Thread):
                 deleted.add(known)
 
 
-def crash_once(data_dir: Path, journal: Journal, chance: random.Random) -> list[str]:
+def crash_once(data_dir: Path, token: str, journal: Journal, chance: random.Random) -> list[str]:
     with (data_dir / "log").open("a") as log:
-        server = start(LOCAL, "--data-dir", str(data_dir), log=log)
-    clients = [Client(server.url, journal, chance.randrange(2**32)) for _ in range(CLIENTS)]
+        server = start(LOCAL, "--data-dir", str(data_dir), *LIMITED, log=log)
+    clients = [Client(server.url, token, journal, chance.randrange(2**32)) for _ in range(CLIENTS)]
     for client in clients:
         client.start()
     time.sleep(chance.uniform(0.01, 0.5))  # the moment of the crash
@@ -196,17 +206,57 @@ def files_of(folder: Path) -> set[str]:
 @pytest.mark.slow
 def test_nothing_answered_is_lost_nothing_is_stuck_no_file_is_left(tmp_path: Path) -> None:
     chance, journal = random.Random(SEED), Journal()
-    for _ in range(ROUNDS):
-        assert crash_once(tmp_path, journal, chance) == []
+    data, shell = tmp_path / "data", Shell("", tmp_path)
+    data.mkdir()
+    with local_server(data, *LIMITED):
+        token = shell.run("token", "user", "--data-dir", data).stdout.strip()
+    backup = Backup(data, tmp_path / "backup", shell)
+    for number in range(ROUNDS):
+        with backup.meanwhile(journal) if number % BACKUP_EVERY == 0 else nullcontext():
+            assert crash_once(data, token, journal, chance) == []
     assert len(journal.posts) > ROUNDS
     assert len(journal.comments) > ROUNDS
-    assert errors_in(tmp_path / "log") == []
-    with local_server(tmp_path) as server, Api(server.url, LOCAL_EDITION) as api:
+    assert errors_in(data / "log") == []
+    with local_server(data, *LIMITED) as server, Api(server.url, LOCAL_EDITION) as api:
+        api.http.headers["authorization"] = f"Bearer {token}"
         check_posts(api, journal)
         shown = posts_in_feed(api)
         assert len(shown) == len(set(shown))
-        wait_until_swept(tmp_path, set(shown))
-        assert list((tmp_path / "spool").iterdir()) == []
+        wait_until_swept(data, set(shown))
+        assert list((data / "spool").iterdir()) == []
+    backup.check(journal, token)
+
+
+@dataclass
+class Backup:
+    """Backups to one place while the server is killed; `posts` had been answered when the last
+    began."""
+
+    data: Path
+    target: Path
+    shell: Shell
+    posts: set[str] = field(default_factory=set)
+
+    @contextmanager
+    def meanwhile(self, journal: Journal) -> Iterator[None]:
+        with journal.lock:
+            self.posts = set(journal.posts)
+        with ThreadPoolExecutor(1) as pool:
+            done = pool.submit(self.shell.run, "backup", self.target, "--data-dir", self.data)
+            yield
+            done.result()
+
+    def check(self, journal: Journal, token: str) -> None:
+        """What was answered before it began is there, unless it was to be deleted."""
+        restored = self.data.with_name("restored")
+        self.shell.run("restore", self.target, "--data-dir", restored)
+        with local_server(restored, *LIMITED) as server, Api(server.url, LOCAL_EDITION) as api:
+            api.http.headers["authorization"] = f"Bearer {token}"
+            for post_id in self.posts - journal.doubtful:
+                post = api.get(f"/posts/{post_id}", params={"wait": 20}).json()
+                assert post["status"] == "ready", post
+                assert api.get(post["image"]["url"]).status_code == 200
+        assert "BAD" not in self.shell.run("doctor", "--deep", "--data-dir", restored).stdout
 
 
 def wait_until_swept(data_dir: Path, shown: set[str]) -> None:

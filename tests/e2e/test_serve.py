@@ -1,6 +1,7 @@
 """`image-poster serve`: starting, stopping, refusing to start, several processes, memory."""
 
 import json
+import os
 import re
 import resource
 import signal
@@ -371,6 +372,38 @@ def test_what_the_server_makes_is_its_users_alone(tmp_path: Path) -> None:
         modes = {path: path.stat().st_mode & 0o077 for path in [data, *data.rglob("*")]}
     assert len(modes) > 10
     assert set(modes.values()) == {0}
+
+
+def modes(data: Path) -> dict[str, tuple[str, int]]:
+    """Permissions and groups, by the path in the data folder, of what others may get at."""
+    found = {path: path.stat() for path in [data, *data.rglob("*")]}
+    return {
+        str(path.relative_to(data)): (f"{now.st_mode & 0o777:o}", now.st_gid)
+        for path, now in found.items()
+        if now.st_mode & 0o077
+    }
+
+
+def test_renditions_may_be_opened_to_one_group_and_nothing_else(tmp_path: Path) -> None:
+    data, group = tmp_path / "data", (os.getgroups() or [os.getgid()])[-1]
+    flags = ("--renditions-group", str(group))
+    with local_server(data) as server, Api(server.url, LOCAL_EDITION) as api:
+        ids = [api.ready("alice")["id"]]
+    with local_server(data, *flags) as server, Api(server.url, LOCAL_EDITION) as api:
+        ids.append(api.ready("alice")["id"])
+        found = modes(data)
+    expected = {".": ("710", group), "renditions": ("750", group)}
+    for post_id in ids:
+        expected[f"renditions/{post_id[-2:]}"] = ("750", group)
+        for name in ("600", "1600"):
+            expected[f"renditions/{post_id[-2:]}/{post_id}.{name}.jpg"] = ("640", group)
+    assert found == expected
+    Shell("", tmp_path).run("doctor", "--data-dir", data)
+    assert modes(data) == expected
+    with local_server(data):
+        assert not {".", "renditions"} & modes(data).keys()
+    said = refused("--data-dir", str(data), "--port", "0", "--renditions-group", "no such group")
+    assert "there is no group no such group here" in said
 
 
 def test_a_damaged_key_is_told(tmp_path: Path) -> None:

@@ -70,6 +70,15 @@ def remove_durably(path: Path) -> bool:
     return True
 
 
+def share(path: Path, group: int, mode: int) -> None:
+    """Let a group at a file or folder."""
+    now = path.stat()
+    if now.st_gid != group:
+        os.chown(path, -1, group)
+    if now.st_mode & 0o777 != mode:
+        path.chmod(mode)
+
+
 def ensure_folder(folder: Path) -> None:
     """Make a folder durably, and those above it, if it is not there."""
     if not folder.is_dir():

@@ -12,9 +12,16 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from image_poster.adapters.files.durable import disk_errors, move_durably, remove_durably, write_all
+from image_poster.adapters.files.durable import (
+    disk_errors,
+    ensure_folder,
+    move_durably,
+    remove_durably,
+    share,
+    write_all,
+)
 from image_poster.adapters.files.quarantine import Quarantine, QuarantinedFile
-from image_poster.adapters.files.schema import Layout
+from image_poster.adapters.files.schema import SHARED_FILE, SHARED_FOLDER, Layout
 from image_poster.domain.errors import ImageNotFoundError
 from image_poster.domain.ids import is_id
 from image_poster.domain.images import RENDITIONS
@@ -121,8 +128,11 @@ class _StagedFile:
 class FileImageStore:
     """`PictureStore` in files."""
 
-    def __init__(self, layout: Layout, records: FileRecordStore | None = None) -> None:
-        """`records` are told what is published."""
+    def __init__(
+        self, layout: Layout, records: FileRecordStore | None = None, group: int | None = None
+    ) -> None:
+        """`records` are told what is published; `group` may read renditions."""
+        self._group = group
         self._layout = layout
         self._records = records
         self._quarantine = Quarantine(layout)
@@ -210,7 +220,12 @@ class FileImageStore:
 
     def _publish(self, post_id: str, folder: Path) -> list[FileRecord]:
         for name in RENDITIONS:
-            move_durably(folder / f"{name}.jpg", self._layout.rendition(post_id, name))
+            made, target = folder / f"{name}.jpg", self._layout.rendition(post_id, name)
+            if self._group is not None:
+                ensure_folder(target.parent)
+                share(target.parent, self._group, SHARED_FOLDER)
+                share(made, self._group, SHARED_FILE)
+            move_durably(made, target)
         records = []
         for name in (_ORIGINAL, *RENDITIONS):
             with contextlib.suppress(FileNotFoundError):  # deleted meanwhile

@@ -15,9 +15,11 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from image_poster.adapters.files.durable import check_room, ensure_folder
+from image_poster.adapters.files.durable import check_room, ensure_folder, share
 from image_poster.domain.ids import is_id
 from image_poster.domain.images import RENDITIONS
+
+SHARED_FOLDER, SHARED_FILE = 0o750, 0o640
 
 
 class Layout:
@@ -86,6 +88,23 @@ class Layout:
     def images_of(self, post_id: str) -> list[Path]:
         """The original and the renditions."""
         return [self.original(post_id), *self.renditions(post_id)]
+
+    def share_renditions(self, group: int) -> None:
+        """Let a group read all renditions. Once that is so, what is published is shared one by
+        one."""
+        now = self._renditions.stat()
+        if (now.st_gid, now.st_mode & 0o777) == (group, SHARED_FOLDER):
+            return
+        for shard in self._renditions.iterdir():
+            for path in shard.iterdir():
+                share(path, group, SHARED_FILE)
+            share(shard, group, SHARED_FOLDER)
+        share(self._renditions, group, SHARED_FOLDER)  # last: it says that all are
+
+    def hide_renditions(self) -> None:
+        """Let nobody but the user at them."""
+        if self._renditions.stat().st_mode & 0o077:
+            self._renditions.chmod(0o700)
 
     def uploads(self) -> Iterator[Path]:
         """What there is of resumable uploads."""

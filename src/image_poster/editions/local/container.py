@@ -39,6 +39,7 @@ from image_poster.editions import StartError, checked_origins, listed
 from image_poster.editions.local.data_folder import (
     damaged,
     database_path,
+    group_id,
     image_memory_path,
     signing_key,
     token_key,
@@ -231,7 +232,9 @@ def _compose(settings: Settings, database: Database, shared: Shared) -> Containe
     bookings, writes = SqliteUploadBookings(database, clock, limits), write_rule(limits.rates)
     signer = Signer(signing_key(settings.data_dir))
     images, upload_records = (
-        FileImageStore(layout, SqliteFileRecordStore(database)),
+        FileImageStore(
+            layout, SqliteFileRecordStore(database), group_id(settings.renditions_group)
+        ),
         SqliteUploadRecordStore(database),
     )
     put_urls, uploads = HmacPutUrlSigner(signer), FileUploadStore(layout)

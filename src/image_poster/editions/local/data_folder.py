@@ -2,6 +2,7 @@
 cursors and tokens are signed with."""
 
 import fcntl
+import grp
 import os
 import secrets
 import sqlite3
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import structlog
 
-from image_poster.adapters.files.durable import move_durably, sync
+from image_poster.adapters.files.durable import move_durably, share, sync
 from image_poster.adapters.files.schema import Layout
 from image_poster.adapters.files.uploads import trust_uploads
 from image_poster.adapters.sqlite.database import connect, translated
@@ -22,7 +23,7 @@ from image_poster.editions import StartError
 _log = structlog.get_logger()
 
 _KEY_BYTES = 32
-_PRIVATE = 0o700
+_PRIVATE, _PASSABLE = 0o700, 0o710
 _OTHERS = 0o077
 
 
@@ -37,17 +38,44 @@ def image_memory_path(data_dir: Path) -> Path:
 
 
 def prepare(data_dir: Path) -> None:
-    """Make the folder, and what this process makes in it from here on, its user's alone. Raises
-    `StartError` when that cannot be."""
+    """Make the folder, if it is not there. What this process makes in it from here on is its user's
+    alone. Raises `StartError` when that cannot be."""
     os.umask(_OTHERS)
     try:
         data_dir.mkdir(parents=True, exist_ok=True)
-        if database_path(data_dir).exists() and data_dir.stat().st_mode & _OTHERS:
-            data_dir.chmod(_PRIVATE)  # an earlier version let others read what is in it
     except OSError as exc:
         raise StartError(f"data_dir {data_dir} cannot be used: {exc.strerror}.") from exc
     if not os.access(data_dir, os.W_OK | os.X_OK):
         raise StartError(f"data_dir {data_dir} cannot be written to.")
+
+
+def group_id(name: str) -> int | None:
+    """The number of the group that may read renditions; None for none. Raises `StartError`."""
+    if not name:
+        return None
+    try:
+        return int(name) if name.isdecimal() else grp.getgrnam(name).gr_gid
+    except KeyError as exc:
+        raise StartError(f"renditions_group: there is no group {name} here.") from exc
+
+
+def limit_readers(data_dir: Path, group: int | None) -> None:
+    """Nobody but its user can read what is in the folder, but for `group`, which can read
+    renditions. Raises `StartError`."""
+    layout = Layout(data_dir)
+    try:
+        if group is None:
+            layout.hide_renditions()
+            if data_dir.stat().st_mode & _OTHERS:
+                data_dir.chmod(_PRIVATE)
+        else:
+            layout.share_renditions(group)
+            share(data_dir, group, _PASSABLE)
+    except OSError as exc:
+        raise StartError(
+            f"{exc.filename} cannot be made private ({exc.strerror}): it must belong to the user "
+            "who serves, and renditions_group must be one of that user's groups."
+        ) from exc
 
 
 @contextmanager

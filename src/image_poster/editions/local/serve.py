@@ -33,6 +33,8 @@ from image_poster.editions.local.data_folder import (
     damaged,
     database_path,
     exclusively,
+    group_id,
+    limit_readers,
     prepare,
     require_right_database,
 )
@@ -58,6 +60,7 @@ def serve(settings: Settings) -> None:
         started_ms = time.time_ns() // 1_000_000
         require_right_database(settings.data_dir)
         bring_up_to_date(settings.data_dir)
+        limit_readers(settings.data_dir, group_id(settings.renditions_group))
         _recover(settings)
         if settings.workers == 1:
             uvloop.run(_serve_here(settings, port, started_ms))

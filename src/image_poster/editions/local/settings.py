@@ -67,6 +67,9 @@ class Settings:
     )
     image_bytes: int = _setting(_DEFAULTS.image_bytes, "Most bytes of an image.")
     disk_reserve: int = _setting(64_000_000, "Bytes of the disk that images and texts leave free.")
+    renditions_group: str = _setting(
+        "", "Group that may read renditions/, for a proxy that sends them; else nobody."
+    )
     image_pixels: int = _setting(_DEFAULTS.image_pixels, "Most pixels of an image.")
     image_fit: ImageFit = _setting("cover", "How an image fills its square.")
     image_memory: int = _setting(
