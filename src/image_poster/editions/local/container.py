@@ -225,18 +225,19 @@ def _open_database(settings: Settings) -> Database:
         raise damaged(path, exc) from exc
 
 
+def _images(settings: Settings, database: Database, layout: Layout) -> FileImageStore:
+    group = group_id(settings.renditions_group)
+    return FileImageStore(layout, SqliteFileRecordStore(database), group)
+
+
 def _compose(settings: Settings, database: Database, shared: Shared) -> Container:
     counts, bell = shared
     clock, limits = SystemClock(), settings.limits
     layout = Layout(settings.data_dir, settings.disk_reserve)
     bookings, writes = SqliteUploadBookings(database, clock, limits), write_rule(limits.rates)
     signer = Signer(signing_key(settings.data_dir))
-    images, upload_records = (
-        FileImageStore(
-            layout, SqliteFileRecordStore(database), group_id(settings.renditions_group)
-        ),
-        SqliteUploadRecordStore(database),
-    )
+    images = _images(settings, database, layout)
+    upload_records = SqliteUploadRecordStore(database)
     put_urls, uploads = HmacPutUrlSigner(signer), FileUploadStore(layout)
     stores = Stores(
         posts=SqlitePostStore(database, clock, limits, bell),
