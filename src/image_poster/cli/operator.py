@@ -181,6 +181,33 @@ def restore(source: Path, **settings: Any) -> None:  # noqa: ANN401 - one for ea
     click.echo(f"{data_dir}: {files:,} files and the database, all as they were copied")
 
 
+@click.command()
+@click.argument("target", type=click.Path(path_type=Path, file_okay=False))
+@setting_options("data_dir")
+def export(target: Path, **settings: Any) -> None:  # noqa: ANN401 - one for each setting
+    """Write posts, comments and originals into TARGET, as plain files that anybody can read."""
+    with needs("server"):
+        from image_poster.editions.local import export as local_export  # noqa: PLC0415
+    done = local_export.export(Settings(**settings).data_dir, target, _report)
+    click.echo(f"{target}: {done.posts:,} posts, {done.comments:,} comments")
+    if done.incomplete:
+        click.echo(f"left out, without an original: {', '.join(done.incomplete)}", err=True)
+        click.get_current_context().exit(1)
+
+
+@click.command("import")
+@click.argument("source", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@setting_options()
+def import_(source: Path, **settings: Any) -> None:  # noqa: ANN401 - one for each setting
+    """Take in what `export` wrote to SOURCE; again, it takes only what is new."""
+    with needs("server"):
+        from image_poster.editions.local import export as local_export  # noqa: PLC0415
+    done = local_export.import_(Settings(**settings), source, _report)
+    click.echo(f"{done.posts:,} posts and {done.comments:,} comments are new here")
+    if done.deleted:
+        click.echo(f"{done.deleted:,} posts were deleted here, and stay so")
+
+
 def _report(what: str) -> None:
     click.echo(what, err=True)
 
@@ -240,4 +267,4 @@ def _aws() -> Any:  # noqa: ANN401 - a module
     return operate
 
 
-COMMANDS = [serve, openapi, rebuild, doctor, failed, backup, restore, token]
+COMMANDS = [serve, openapi, rebuild, doctor, failed, backup, restore, export, import_, token]

@@ -187,25 +187,29 @@ class SqliteFeedRebuilder:
                 "ORDER BY id LIMIT ?",
                 (after or "", limit),
             ).fetchall()
-            drifts = [
-                self._derive(connection, Mover(row[0], row[1], Held(*row[2:4])), row[4])
-                for row in rows
-            ]
+            now = self._clock.now_ms()
+            drifts = [derive_counts(connection, row, now) for row in rows]
             found = [drift for drift in drifts if drift is not None]
             return RebuiltBatch(len(rows), found, rows[-1][0] if rows else None)
 
         return await self._database.write(derive)
 
-    def _derive(self, connection: sqlite3.Connection, post: Mover, latest: bytes) -> Drift | None:
-        (counted,) = connection.execute(
-            "SELECT count(*) FROM comments WHERE post_id = ?", (post.id,)
-        ).fetchone()
-        newest = newest_comments(connection, post.id)
-        if (counted, newest) == (post.held.total, latest):
-            return None
-        held = move_rank(connection, post, counted, self._clock.now_ms())
-        connection.execute(
-            "UPDATE posts SET total_comments = ?, since = ?, latest = ? WHERE id = ?",
-            (*held, newest, post.id),
-        )
-        return Drift(post.id, post.held.total, counted)
+
+def derive_counts(
+    connection: sqlite3.Connection, row: tuple[str, str, int, int, bytes], now_ms: int
+) -> Drift | None:
+    """Count a post's comments and find its latest anew; `row` has its id, creator, count, since
+    when that is held, and latest comments. What was wrong, if something was."""
+    post, latest = Mover(row[0], row[1], Held(*row[2:4])), row[4]
+    (counted,) = connection.execute(
+        "SELECT count(*) FROM comments WHERE post_id = ?", (post.id,)
+    ).fetchone()
+    newest = newest_comments(connection, post.id)
+    if (counted, newest) == (post.held.total, latest):
+        return None
+    held = move_rank(connection, post, counted, now_ms)
+    connection.execute(
+        "UPDATE posts SET total_comments = ?, since = ?, latest = ? WHERE id = ?",
+        (*held, newest, post.id),
+    )
+    return Drift(post.id, post.held.total, counted)

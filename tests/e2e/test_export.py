@@ -1,0 +1,153 @@
+"""`image-poster export` and `import`: out of one service, and into another."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from support import samples
+from support.api import LOCAL as LOCAL_EDITION
+from support.api import Api
+from support.servers import local_server
+from support.shell import Shell
+
+KEPT = ("id", "creator", "creator_name", "caption", "alt", "created_at", "edited_at")
+
+
+@pytest.fixture
+def shell(tmp_path: Path) -> Shell:
+    return Shell("", tmp_path / "state")
+
+
+@pytest.fixture
+def exported(tmp_path: Path, shell: Shell) -> Path:
+    """Of two posts, one with 12 comments, one of them edited; a third awaits its bytes."""
+    target = tmp_path / "export"
+    with local_server(tmp_path / "one") as server, Api(server.url, LOCAL_EDITION) as api:
+        files = {"image": samples.from_phone(6)}
+        data = {"caption": "At the lake\nin June", "alt": "A lake"}
+        first = api.send("POST", "/posts", "alice", files=files, data=data).json()["id"]
+        second = api.ready("bob")["id"]
+        api.get(f"/posts/{first}", "alice", params={"wait": 20})
+        said = [api.comment(first, f"user-{n}", f"number {n}")["id"] for n in range(12)]
+        path = f"/posts/{first}/comments/{said[3]}"
+        assert api.send("PATCH", path, "user-3", json={"content": "edited"}).status_code == 200
+        assert api.send("PATCH", f"/posts/{second}", "bob", json={"alt": "B"}).status_code == 200
+        tus = {"Tus-Resumable": "1.0.0", "Upload-Length": "1000"}
+        assert api.send("POST", "/uploads", "alice", headers=tus).status_code == 201
+        done = shell.run("export", target, "--data-dir", tmp_path / "one").stdout
+    assert done == f"{target}: 2 posts, 12 comments\n"
+    return target
+
+
+def shown(data: Path) -> list[dict[str, object]]:
+    """All that a reader and the creators can see, once images are processed."""
+    with local_server(data) as server, Api(server.url, LOCAL_EDITION) as api:
+        listed = (data.parent / "export" / "posts.jsonl").read_text().splitlines()
+        found = []
+        for line in map(json.loads, listed):
+            post = api.get(f"/posts/{line['id']}", line["creator"], params={"wait": 20}).json()
+            assert post["status"] == "ready", post
+            assert api.get(post["image"]["url"]).status_code == 200
+            comments = api.get(f"/posts/{line['id']}/comments", params={"limit": 100}).json()
+            original = api.get(f"/posts/{line['id']}/original", line["creator"]).content
+            found.append({"post": post, "comments": comments["comments"], "original": original})
+    return found
+
+
+def test_what_was_exported_is_there_again_with_ids_times_and_creators(
+    tmp_path: Path, exported: Path, shell: Shell
+) -> None:
+    two = tmp_path / "two"
+    with local_server(two):
+        done = shell.run("import", exported, "--data-dir", two).stdout
+    assert done == "2 posts and 12 comments are new here\n"
+    assert shown(two) == shown(tmp_path / "one")
+    assert "BAD" not in shell.run("doctor", "--deep", "--data-dir", two).stdout
+    assert "0 had drifted" in shell.run("rebuild", "--data-dir", two).stdout
+
+
+def test_it_is_plain_files(exported: Path) -> None:
+    posts = [json.loads(line) for line in (exported / "posts.jsonl").read_text().splitlines()]
+    assert [post["creator"] for post in posts] == ["alice", "bob"]
+    assert set(posts[0]) == {*KEPT, "image"}
+    assert (exported / posts[0]["image"]["file"]).read_bytes() == samples.from_phone(6)
+    assert posts[0]["image"]["file"].endswith(".jpeg")
+    comments = (exported / "comments.jsonl").read_text().splitlines()
+    assert [json.loads(line)["content"] for line in comments[:4]] == [
+        *(f"number {n}" for n in range(3)),
+        "edited",
+    ]
+    assert {path.name for path in exported.iterdir()} == {
+        *("README.txt", "posts.jsonl", "comments.jsonl", "originals"),
+    }
+
+
+def test_importing_again_changes_nothing_and_revives_nothing(
+    tmp_path: Path, exported: Path, shell: Shell
+) -> None:
+    two = tmp_path / "two"
+    posts = [json.loads(line) for line in (exported / "posts.jsonl").read_text().splitlines()]
+    first, second = (post["id"] for post in posts)
+    with local_server(two) as server, Api(server.url, LOCAL_EDITION) as api:
+        shell.run("import", exported, "--data-dir", two)
+        path = f"/posts/{first}/comments"
+        assert api.get(f"/posts/{first}", "alice", params={"wait": 20}).json()["status"] == "ready"
+        (newest, *_) = api.get(path).json()["comments"]
+        assert api.send("DELETE", f"{path}/{newest['id']}", "user-11").status_code == 204
+        assert api.send("DELETE", f"/posts/{second}", "bob").status_code == 204
+        assert (
+            api.send(
+                "PATCH", f"/posts/{first}", "alice", json={"caption": "edited here"}
+            ).status_code
+            == 200
+        )
+        done = shell.run("import", exported, "--data-dir", two).stdout
+        assert done == (
+            "0 posts and 0 comments are new here\n1 posts were deleted here, and stay so\n"
+        )
+        post = api.get(f"/posts/{first}").json()
+        assert (post["caption"], post["total_comments"]) == ("edited here", 11)
+        assert api.get(f"/posts/{second}", "bob").status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("file", "was", "becomes", "said"),
+    [
+        ("posts.jsonl", '"id":"0', '"id":"../0', "posts.jsonl, line 1: '../0"),
+        ("posts.jsonl", '"originals/', '"../originals/', "is not in"),
+        ("posts.jsonl", '"size":', '"size":1', "has another size"),
+        ("posts.jsonl", '"sha256":"', '"sha256":"0', "is not the image that was exported"),
+        ("posts.jsonl", '"creator":"alice"', '"creator":""', "is no name of a creator"),
+        ("comments.jsonl", '"content":"number 0"', '"content":" "', "must not be empty"),
+        ("comments.jsonl", '"created_at":"2', '"created_at":"x', "is no time such as"),
+        ("comments.jsonl", "}\n", "\n", "comments.jsonl, line 1: "),
+    ],
+)
+def test_what_cannot_be_is_told_and_nothing_half_of_it_is_shown(
+    tmp_path: Path, exported: Path, shell: Shell, file: str, was: str, becomes: str, said: str
+) -> None:
+    text = (exported / file).read_text()
+    assert was in text
+    (exported / file).write_text(text.replace(was, becomes, 1))
+    with local_server(tmp_path / "two") as server, Api(server.url, LOCAL_EDITION) as api:
+        done = shell.run("import", exported, "--data-dir", tmp_path / "two", code=2)
+        assert said in done.stderr
+        assert len(done.stderr.splitlines()) == 1
+        assert api.feed()["posts"] == []
+
+
+def test_export_goes_into_a_folder_of_its_own_and_import_takes_exports_only(
+    tmp_path: Path, exported: Path, shell: Shell
+) -> None:
+    again = shell.run("export", exported, "--data-dir", tmp_path / "one", code=2).stderr
+    assert "is not empty" in again
+    assert (
+        "there is no database"
+        in shell.run("import", exported, "--data-dir", tmp_path / "nothing", code=2).stderr
+    )
+    (exported / "posts.jsonl").unlink()
+    said = shell.run("import", exported, "--data-dir", tmp_path / "one", code=2).stderr
+    assert "is no export: it has no posts.jsonl" in said
+    shutil.rmtree(exported)
