@@ -66,10 +66,12 @@ function NewComment({ post }: { post: Post }) {
   const [content, setContent] = useState("");
   const [problem, setProblem] = useState<string | null>(null);
   const fault = checkText("comment", content, limits.value);
+  /** The field is free for the next one at once; what could not be kept comes back into it. */
   const keep = async () => {
+    setContent("");
     const failed = await keeping(outbox.add({ kind: "comment", post: post.id, content }));
     setProblem(failed);
-    if (failed === null) setContent("");
+    if (failed !== null) setContent((next) => next || content);
   };
   const send = (event: Event) => {
     event.preventDefault();
