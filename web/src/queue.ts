@@ -151,7 +151,7 @@ function moved(entry: Entry, answer: Answer, moment: Moment): Entry | null {
     case "signed out":
       return { ...entry, state: { is: "waiting" }, tries: 0 };
     case "upload gone":
-      return backOff(atStage(entry, "reserve"), null, moment, entry.tries);
+      return backOff(reservedAnew(entry), null, moment, entry.tries);
     case "interrupted":
       return backOff(entry, null, moment, 0);
     case "out of step":
@@ -178,6 +178,12 @@ function reserved(entry: Entry, post: string, tus: string | null): Entry {
 function atStage(entry: Entry, stage: PostWork["stage"]): Entry {
   if (entry.work.kind !== "post") return entry;
   return { ...entry, tries: 0, state: { is: "waiting" }, work: { ...entry.work, stage } };
+}
+
+/** By the same key; what was reserved before is forgotten, so that a removal asks for what is there now. */
+function reservedAnew(entry: Entry): Entry {
+  if (entry.work.kind !== "post") return entry;
+  return { ...entry, work: fromTheStart(entry.work), state: { is: "waiting" } };
 }
 
 /** Exponential, with full jitter, and never before the service said (RFC 9110, section 10.2.3). */

@@ -43,10 +43,16 @@ export class Storage {
   /** Entry and image together, or neither. Raises `DOMException`: no room, or no longer readable. */
   async add(entry: Omit<Entry, "id">, image: Blob | null = null): Promise<number> {
     const change = this.database.transaction(["entries", "images"], "readwrite", DURABLE);
-    const adding = change.objectStore("entries").add(entry as Entry);
-    if (image !== null) await change.objectStore("images").put(image, await adding);
-    const [id] = await Promise.all([adding, change.done]);
-    return id;
+    try {
+      const id = await change.objectStore("entries").add(entry as Entry);
+      if (image !== null) await change.objectStore("images").put(image, id);
+      await change.done;
+      return id;
+    } catch (error) {
+      // Else what was asked for before the fault would be kept: an entry without its image.
+      await abort(change);
+      throw error;
+    }
   }
 
   /** What `change` makes of an entry, if it is still there; null takes it and its image away. */
@@ -84,4 +90,13 @@ export class Storage {
   async names(): Promise<string[]> {
     return this.database.getAllKeys("session");
   }
+}
+
+async function abort(change: { abort(): void; done: Promise<void> }): Promise<void> {
+  try {
+    change.abort();
+  } catch {
+    // It has ended by itself.
+  }
+  await change.done.catch(() => undefined);
 }
