@@ -19,6 +19,8 @@ from load import Load, Outcome, run
 from report import Line
 from sizes import FeedScale, Scale
 
+_CODINGS = ("identity", "gzip", "br")
+
 
 def lines(folder: Path, scale: Scale) -> Iterator[Line]:
     """All comparisons of the feed, each side measured in turn, some rounds; medians count."""
@@ -43,7 +45,34 @@ def lines(folder: Path, scale: Scale) -> Iterator[Line]:
             "memory": (memory, ["/posts"]),
         }
         found = _measured(sides, scale)
+        compressed = list(_compressed(much, pages[: feed.pages], scale))
     yield from _compared(found, feed)
+    yield from compressed
+
+
+def _compressed(url: str, pages: list[str], scale: Scale) -> Iterator[Line]:
+    """Less to send, and what that costs the server."""
+    plain, gzipped, best = (_size(f"{url}/posts?limit=100", coding) for coding in _CODINGS)
+    sizes = f"{plain:,} bytes, gzip {gzipped:,}, brotli {best:,}"
+    yield Line("a page of 100 posts: brotli / as it is, bytes", best / plain, 0.15, "<=", sizes)
+    for what, paths, target in (
+        ("a remembered page: brotli / as it is, requests/s", ["/posts"], 0.8),
+        ("pages not asked for before: brotli / as it is, requests/s", pages, None),
+    ):
+        speeds = [_speed(url, paths, coding, scale) for coding in ("identity", "br")]
+        detail = f"{speeds[1]:.0f} / {speeds[0]:.0f} requests/s"
+        yield Line(what, speeds[1] / speeds[0], target, ">=", detail)
+
+
+def _speed(url: str, paths: list[str], coding: str, scale: Scale) -> float:
+    load = Load(url, paths, scale.feed.seconds, scale.warm_up_seconds, accept_encoding=coding)
+    return _median([run(load) for _ in range(scale.feed.rounds)]).per_second
+
+
+def _size(url: str, coding: str) -> int:
+    asked = urllib.request.Request(url, headers={"accept-encoding": coding})
+    with urllib.request.urlopen(asked) as answer:
+        return len(answer.read())
 
 
 def _measured(sides: dict[str, tuple[str, list[str]]], scale: Scale) -> dict[str, Outcome]:

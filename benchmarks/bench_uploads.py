@@ -51,10 +51,12 @@ def lines(folder: Path, scale: Scale) -> Iterator[Found]:
     photo.write_bytes(b"\xff\xd8\xff\xe0" + os.urandom(sizes.size - 4))
     sides = [Side("ours", servers.ours, _our_command)]
     if why_not():
-        yield Skipped(7, f"no @tus/server and tus-js-client: {why_not()}")
+        yield Skipped(10, f"no @tus/server and tus-js-client: {why_not()}")
     else:
         sides.append(Side("tus-js", servers.tus_js, _their_command))
     yield from _over_bad_networks(folder, photo, sides, sizes)
+    if len(sides) > 1:
+        yield from _through_cuts(folder, photo, sizes)
     yield from _killed(folder, photo, sides, sizes)
     yield from _half_open(folder, sides, sizes)
     yield from _ingest(folder, sides, sizes)
@@ -74,6 +76,28 @@ def _over_bad_networks(
     for name, target, weathers in _storms(sizes):
         found = [_sent(folder, photo, side, weathers) for side in sides]
         yield from _compared(f"{_mb(sizes.size)}, {name}: bytes sent / size", target, found)
+
+
+def _through_cuts(folder: Path, photo: Path, sizes: UploadsScale) -> Iterator[Line]:
+    """How long the two clients take over the same proxy to the same server, ours; tus-js-client by
+    its own delays (0, 1, 3 and 5 s)."""
+    theirs = Side("tus-js", servers.ours, lambda *given: [*_their_command(*given), "", "default"])
+    with servers.ours(folder / "cuts") as (url, _):
+        for cut in sizes.mean_cuts:
+            weathers = [Weather(seed, cut_after_bytes=cut) for seed in range(sizes.seeds)]
+            ours, other = (
+                statistics.mean(_seconds(folder, photo, side, url, weather) for weather in weathers)
+                for side in (Side("ours", servers.ours, _our_command), theirs)
+            )
+            what = f"{_mb(sizes.size)}, mean cut {_mb(cut)}: time / tus-js-client's"
+            yield Line(what, ours / other, 1.2, "<=", f"{ours:.2f} / {other:.2f} s")
+
+
+def _seconds(folder: Path, photo: Path, side: Side, url: str, weather: Weather) -> float:
+    with chaos(url, weather) as proxy:
+        began = time.perf_counter()
+        _upload(folder, side, proxy.url, photo)
+        return time.perf_counter() - began
 
 
 def _storms(sizes: UploadsScale) -> Iterator[tuple[str, float, list[Weather]]]:

@@ -29,6 +29,7 @@ class Load:
     body: str = ""
     per_second: int = 0
     cores: list[int] | None = None
+    accept_encoding: str = "identity"
 
 
 @dataclass
@@ -81,8 +82,9 @@ class _Connection:
 def _requests(load: Load, host: str) -> list[bytes]:
     body = load.body.encode()
     extra = f"content-type: application/json\r\ncontent-length: {len(body)}\r\n" if body else ""
+    extra += f"accept-encoding: {load.accept_encoding}\r\n"
     return [
-        f"{load.method} {path} HTTP/1.1\r\nhost: {host}\r\nuser-id: bench\r\n{extra}\r\n".encode()
+        (f"{load.method} {path} HTTP/1.1\r\nhost: {host}\r\nuser-id: bench\r\n{extra}\r\n").encode()
         + body
         for path in load.paths
     ]

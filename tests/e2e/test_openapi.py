@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, settings
+from openapi_spec_validator import OpenAPIV31SpecValidator
 from schemathesis import Case
 from schemathesis.checks import CHECKS
 
@@ -34,6 +35,10 @@ def known(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, di
         post = api.ready("alice")
         comment = api.comment(post["id"], "alice")
         yield server, {"post_id": post["id"], "comment_id": comment["id"]}
+
+
+def test_the_document_is_what_openapi_says_that_one_is() -> None:
+    assert list(OpenAPIV31SpecValidator(json.loads(openapi_document())).iter_errors()) == []
 
 
 @schema.parametrize()
