@@ -6,7 +6,6 @@ own answer goes out only after its commit, so nobody ever reads a page from befo
 
 import re
 from collections.abc import Callable, Hashable
-from enum import StrEnum
 from functools import lru_cache
 from typing import NamedTuple
 from urllib.parse import urlencode
@@ -16,7 +15,7 @@ from litestar import Response, get
 from litestar.params import FromQuery
 
 from image_poster.domain import errors
-from image_poster.domain.feed import FeedSort
+from image_poster.domain.feed import FeedSort, ListedStatus
 from image_poster.domain.limits import FEED_PAGE_DEFAULT, LATEST_DEFAULT
 from image_poster.domain.posts import StoredPost
 from image_poster.domain.signing import Page
@@ -44,12 +43,6 @@ class FeedBody(msgspec.Struct, frozen=True):
 
     posts: list[CreatedPostBody]
     next: str | None
-
-
-class ListedStatus(StrEnum):
-    """Which posts to list, if not those that are ready."""
-
-    UNFINISHED = "unfinished"
 
 
 class _Question(NamedTuple):

@@ -1,6 +1,7 @@
 """Errors as problem details (RFC 9457): the only place that turns an error into an answer."""
 
 from collections.abc import Iterable
+from enum import StrEnum
 from http import HTTPStatus
 from typing import cast
 
@@ -18,6 +19,7 @@ from msgspec import UNSET, UnsetType
 
 from image_poster.domain import errors
 from image_poster.domain.errors import FieldError
+from image_poster.domain.feed import FeedSort, ListedStatus
 from image_poster.http.auth import authenticator
 from image_poster.http.requests import AnyRequest, ClientGoneError, broken_rule, in_json_words
 from image_poster.tus import VERSION
@@ -140,8 +142,14 @@ def _translated(exc: HTTPException) -> errors.ImagePosterError:
     raise exc
 
 
+# Parameters that are one of a few words.
+_CHOICES: dict[str, type[StrEnum]] = {"sort": FeedSort, "status": ListedStatus}
+
+
 def _field_error(item: dict[str, str]) -> FieldError:
     field, message = item.get("key", "body"), item["message"]
+    if field in _CHOICES and message.startswith("Invalid enum value"):
+        return FieldError(field, f"must be {' or '.join(_CHOICES[field])}")
     if field != "data":
         return FieldError(field, in_json_words(message.partition(", got `")[0]))  # always a text
     return broken_rule("is required" if message == "'data'" else message)

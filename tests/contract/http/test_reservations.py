@@ -233,9 +233,14 @@ def test_a_wrong_type_is_named_as_json_names_it(api: Api, image: dict[str, Any],
 
 
 def test_a_wrong_type_in_the_query_is_named_so_too(api: Api) -> None:
-    for limit, said in (("ten", "must be a whole number"), ("0", "must be a whole number >= 1")):
-        (error,) = api.get("/posts", params={"limit": limit}).json()["errors"]
-        assert (error["field"], error["detail"]) == ("limit", said)
+    for field, value, said in (
+        ("limit", "ten", "must be a whole number"),
+        ("limit", "0", "must be a whole number >= 1"),
+        ("sort", "best", "must be top or new"),
+        ("status", "ready", "must be unfinished"),
+    ):
+        (error,) = api.get("/posts", params={field: value}).json()["errors"]
+        assert (error["field"], error["detail"]) == (field, said)
 
 
 def test_null_is_as_good_as_no_text(api: Api) -> None:
