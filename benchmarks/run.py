@@ -21,6 +21,7 @@ import bench_data_folder
 import bench_feed
 import bench_gallery
 import bench_images
+import bench_serving
 import bench_uploads
 import bench_walks
 from report import Found, Line, faults
@@ -41,6 +42,7 @@ class Benchmark:
 BENCHMARKS = {
     "feed": Benchmark(bench_feed.lines, 8),
     "walks": Benchmark(bench_walks.lines, 2),
+    "serving": Benchmark(bench_serving.lines, 2),
     "comments": Benchmark(bench_comments.lines, 4),
     "images": Benchmark(bench_images.lines, 6),
     "uploads": Benchmark(bench_uploads.lines, 18),

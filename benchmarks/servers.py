@@ -50,7 +50,8 @@ _NGINX = """
 daemon off; master_process off; pid {folder}/pid; error_log {folder}/log;
 events {{}}
 http {{
-    access_log off; client_max_body_size 0; client_body_temp_path {folder}/temporary;
+    access_log off; sendfile on; tcp_nopush on; keepalive_requests 1000000000;
+    client_max_body_size 0; client_body_temp_path {folder}/temporary;
     proxy_temp_path {folder}/1; fastcgi_temp_path {folder}/2; uwsgi_temp_path {folder}/3;
     scgi_temp_path {folder}/4;
     server {{ listen 127.0.0.1:{port}; root {folder}/files; dav_methods PUT; }}
