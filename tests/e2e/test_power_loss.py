@@ -138,8 +138,8 @@ class Client(threading.Thread):
         image, caption = self.image(), f"{self.chance.random()}"
         made = self.send("POST", "/posts", files={"image": image}, data={"caption": caption})
         post_id = str(made.json()["id"])
-        self.notes.add(lambda known: known.posts.__setitem__(post_id, Thing([caption])))
         self.notes.add(lambda known: known.images.__setitem__(post_id, image))
+        self.notes.add(lambda known: known.posts.__setitem__(post_id, Thing([caption])))
         return post_id
 
     def upload(self) -> str:

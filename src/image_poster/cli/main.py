@@ -43,13 +43,20 @@ def main() -> None:
     except StartError as exc:
         _leave(str(exc), USAGE)
     except RefusedError as exc:
-        _leave(f"{exc}{_HINTS.get(exc.code, '')}", REFUSED)
+        _leave(f"{exc}{_hint(exc)}", REFUSED)
     except TooLateError as exc:
         _leave(str(exc), REFUSED)
     except GaveUpError as exc:
         _leave(str(exc), GAVE_UP)
     else:
         sys.exit(code)
+
+
+def _hint(error: RefusedError) -> str:
+    """Who sent a token that is refused has said who they are."""
+    if error.code == "identity_required" and "bearer token" in error.detail:
+        return ""
+    return _HINTS.get(error.code, "")
 
 
 def _leave(sentence: str, code: int) -> None:
