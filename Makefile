@@ -7,6 +7,8 @@ DATA ?= ./data
 STAGE ?= dev
 STACK ?= image-poster-$(STAGE)
 SAM ?= sam
+CHECKOV ?= checkov
+TEMPLATE ?= infra/template.yaml
 # `--upgrade` takes newer releases than those that are locked.
 UPGRADE ?=
 IMAGES_RUN ?= 1000
@@ -68,12 +70,27 @@ package: $(VENV)/installed-dev  ## Make the three Lambdas' zips and what lists t
 
 deploy: package  ## Deploy to AWS as STACK, for STAGE (dev or prod); PARAMETERS='AlarmEmail=… …' (docs/aws.md)
 	@command -v $(SAM) >/dev/null || { echo 'deploying needs the SAM CLI: pipx install aws-sam-cli' >&2; exit 1; }
-	$(SAM) deploy --template-file infra/template.yaml --stack-name $(STACK) --resolve-s3 --no-fail-on-empty-changeset \
+	$(SAM) deploy --template-file $(TEMPLATE) --stack-name $(STACK) --resolve-s3 --no-fail-on-empty-changeset \
 		--capabilities CAPABILITY_IAM CAPABILITY_AUTO_EXPAND --parameter-overrides Stage=$(STAGE) $(PARAMETERS)
 	@$(BIN)/python infra/gallery_bucket.py $(STACK)
 
 tools-debian:  ## Install what some tests start and skip where it is missing (Debian, as root): caddy, nginx, systemd-analyze
 	apt-get install --yes --no-install-recommends caddy nginx-light systemd libseccomp2
+
+deploy-waf:  ## Deploy what is before CloudFront, in us-east-1; prints WebAclArn, a parameter of `make deploy`
+	@command -v $(SAM) >/dev/null || { echo 'deploying needs the SAM CLI: pipx install aws-sam-cli' >&2; exit 1; }
+	$(SAM) deploy --template-file infra/waf.yaml --stack-name $(STACK)-waf --region us-east-1 --resolve-s3 \
+		--no-fail-on-empty-changeset $(if $(PARAMETERS),--parameter-overrides $(PARAMETERS))
+
+destroy: $(VENV)/installed-dev  ## Delete STACK, of stage dev, with all that is in it
+	@PYTHONPATH=infra $(BIN)/python -m destroy $(STACK)
+
+check-aws: $(VENV)/installed-dev  ## Check the templates: cfn-lint, and SAM's and checkov's opinion where those are installed
+	$(BIN)/cfn-lint infra/template.yaml infra/waf.yaml
+	@command -v $(SAM) >/dev/null && for one in template waf; do $(SAM) validate --lint --template infra/$$one.yaml || exit 1; done \
+		|| { ! command -v $(SAM) >/dev/null && echo 'no SAM CLI here: pipx install aws-sam-cli'; }
+	@command -v $(CHECKOV) >/dev/null && BC_SKIP_MAPPING=TRUE $(CHECKOV) --config-file infra/checkov.yaml \
+		|| { ! command -v $(CHECKOV) >/dev/null && echo 'no checkov here: pipx install checkov'; }
 
 storm: $(VENV)/installed-dev  ## Post ten 10 MB photographs through a bad network, also killed and repeated
 	STORM=1 $(BIN)/python -m pytest -v -k ten_photographs tests/e2e/test_bad_networks.py

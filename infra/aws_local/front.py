@@ -1,5 +1,6 @@
 """What AWS has in front of a stack, for the emulator's: names, sign-in, CloudFront's two origins.
 
+- It says the origin secret to the API, as CloudFront does: without, the API is closed.
 - `/images/*` and the gallery go to the stack's CloudFront distribution, everything else to its API,
   each by the `Host` that it has: so one address serves both, as the distribution does on AWS.
 - It is the identity provider too: whoever sends `user-id: NAME`, as to the one-machine edition,
@@ -71,6 +72,15 @@ class Front:
         limits = httpx.Limits(max_connections=100, max_keepalive_connections=20)
         self._http = httpx.AsyncClient(base_url=emulator.url, timeout=60, limits=limits)
         self._lambda = emulator.client("lambda")
+        self._secrets = emulator.client("secretsmanager")
+        self._secret = ""
+
+    def _origin_secret(self, stack: Stack) -> str:
+        """As CloudFormation resolves it for the distribution."""
+        if not self._secret:
+            found = self._secrets.get_secret_value(SecretId=stack.outputs["OriginSecret"])
+            self._secret = str(found["SecretString"])
+        return self._secret
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] != "http":
@@ -98,6 +108,7 @@ class Front:
             headers.append((b"x-forwarded-proto", b"https"))
         else:
             host = f"{stack.outputs['ApiId']}.execute-api.localhost"
+            headers.append((b"x-origin-secret", self._origin_secret(stack).encode()))
         headers.append((b"host", host.encode()))
         if b"accept-encoding" not in dict(headers):
             headers.append((b"accept-encoding", b"identity"))  # httpx would ask for more
@@ -121,6 +132,7 @@ class Front:
 
     async def _invoke(self, scope: Any, send: Any, stack: Stack) -> None:
         headers = {name.decode(): value.decode("latin-1") for name, value in scope["headers"]}
+        headers["x-origin-secret"] = self._origin_secret(stack)
         event = _event(scope["method"], scope["path"], headers)
         answer = self._lambda.invoke(
             FunctionName=stack.outputs["ApiFunction"], Payload=_json(event)

@@ -1,10 +1,12 @@
-"""`infra/template.yaml`, deployed to the emulator as it is, but for two things: the Lambdas' code
-(they run in the emulator's own interpreter, which has this package already), and the demand for
-TLS, which the emulator does not speak."""
+"""`infra/template.yaml`, deployed to the emulator as it is, but for three things: the Lambdas' code
+(they run in the emulator's own interpreter, which has this package already), the demand for TLS,
+which the emulator does not speak, and the gradual deployment, for which it has no CodeDeploy."""
 
 import io
+import re
 import time
 import zipfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,6 +16,8 @@ from gallery_bucket import put_gallery
 TEMPLATE = Path(__file__).parents[1] / "template.yaml"
 _ARTIFACTS = "image-poster-artifacts"
 _DEPLOY_SECONDS = 120
+_CODE = re.compile(r"CodeUri: \.\./dist/\w+\.zip")
+_GRADUAL = re.compile(r"    DeploymentPreference:\n(?:      .*\n)+")
 
 
 class Stack(NamedTuple):
@@ -26,11 +30,12 @@ class Stack(NamedTuple):
 def deploy(emulator: Emulator, name: str, **parameters: str) -> Stack:
     """Create the stack and wait for it. Raises `RuntimeError`, with the reason, and if the routes
     are not there: the emulator has been seen to deploy an API without any."""
-    template = _adapted(emulator, TEMPLATE.read_text())
+    _keep_artifacts(emulator, adapted(TEMPLATE.read_text()))
     formation = emulator.client("cloudformation")
     formation.create_stack(
         StackName=name,
-        TemplateBody=template,
+        # 51,200 bytes is the most that can be given by itself (CloudFormation quotas).
+        TemplateURL=f"{emulator.url}/{_ARTIFACTS}/template.yaml",
         Capabilities=["CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND"],
         Parameters=[
             {"ParameterKey": key, "ParameterValue": value} for key, value in parameters.items()
@@ -42,21 +47,26 @@ def deploy(emulator: Emulator, name: str, **parameters: str) -> Stack:
     return stack
 
 
-def _adapted(emulator: Emulator, template: str) -> str:
+def adapted(template: str) -> str:
+    """The template as the emulator can take it."""
+    # Else the buckets would refuse everything.
+    template = template.replace('aws:SecureTransport: "false"', 'aws:SecureTransport: "true"')
+    template = _GRADUAL.sub("", template)
+    return _CODE.sub(f"CodeUri: s3://{_ARTIFACTS}/code.zip", template)
+
+
+def _keep_artifacts(emulator: Emulator, template: str) -> None:
     storage = emulator.client("s3")
-    storage.create_bucket(
-        Bucket=_ARTIFACTS,
-        CreateBucketConfiguration={"LocationConstraint": storage.meta.region_name},
-    )
+    with suppress(storage.exceptions.BucketAlreadyOwnedByYou):
+        storage.create_bucket(
+            Bucket=_ARTIFACTS,
+            CreateBucketConfiguration={"LocationConstraint": storage.meta.region_name},
+        )
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w") as archive:
         archive.writestr("about.txt", "The code is the emulator's own.")
     storage.put_object(Bucket=_ARTIFACTS, Key="code.zip", Body=packed.getvalue())
-    # Else the buckets would refuse everything.
-    template = template.replace('aws:SecureTransport: "false"', 'aws:SecureTransport: "true"')
-    for function in ("api", "image", "stream"):
-        template = template.replace(f"../dist/{function}.zip", f"s3://{_ARTIFACTS}/code.zip")
-    return template
+    storage.put_object(Bucket=_ARTIFACTS, Key="template.yaml", Body=template.encode())
 
 
 def _finished(formation: Any, name: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""`python -m lambda_zips`: dist/api.zip, dist/image.zip, dist/stream.zip, and what they weigh;
+"""`python -m lambda_zips`: dist/api.zip, image.zip, stream.zip, healing.zip, and what they weigh;
 beside each, and for the one-machine edition, a list of what is in it (dist/*.cdx.json)."""
 
 import sys
@@ -27,6 +27,7 @@ BOUNDS = {
     "api": Bound(15 * _MB, 400),
     "image": Bound(40 * _MB, 400),
     "stream": Bound(5 * _MB, 300),
+    "healing": Bound(5 * _MB, 300),
 }
 
 

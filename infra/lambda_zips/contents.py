@@ -1,6 +1,6 @@
 """What goes into each package, and for which Python on which machine."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 # As `Runtime` in infra/template.yaml.
 LAMBDA_PYTHON = "3.13"
@@ -62,7 +62,7 @@ API = Package(
         *("litestar", "multipart", "multidict", "anyio", "idna", "sniffio", "mangum"),
         *("brotli", "joserfc", "cryptography", "cffi", "PyYAML", "swagger-ui-bundle-v2"),
     ),
-    services=("dynamodb", "s3"),
+    services=("dynamodb", "s3", "secretsmanager"),
     without=(*_ELSEWHERE, *_IMAGES),
 )
 IMAGE = Package(
@@ -80,4 +80,5 @@ STREAM = Package(
     services=("dynamodb", "s3", "cloudfront"),
     without=(*_ELSEWHERE, *_HTTP, *_IMAGES),
 )
-PACKAGES = (API, IMAGE, STREAM)
+HEALING = replace(STREAM, name="healing", handler="image_poster.editions.aws.healing")
+PACKAGES = (API, IMAGE, STREAM, HEALING)

@@ -232,6 +232,7 @@ def _user(_context: click.Context, _argument: click.Parameter, user: str | None)
 )
 @click.option("--admin", is_flag=True, help="The user may edit and delete everyone's posts.")
 @click.option("--revoke-all", is_flag=True, help="First make all former tokens invalid.")
+@stack_option
 @setting_options("data_dir")
 def token(
     *,
@@ -239,20 +240,32 @@ def token(
     days: int,
     admin: bool,
     revoke_all: bool,
+    stack: str | None,
     **settings: Any,  # noqa: ANN401 - one for each setting
 ) -> None:
-    """Print a bearer token for USER, of the service's own key, for a server with --auth jwt.
+    """Print a bearer token for USER, of the service's own key, for a server with --auth jwt; with
+    --stack, of a test user of that stack (stages that are not prod), for an hour.
 
     Who has it is USER. It is on standard output, alone: keep it where only USER can read it.
     """
     if user is None and not revoke_all:
         raise click.UsageError("name a USER, or pass --revoke-all")
+    if stack:
+        _token_on_aws(stack, user, admin=admin, revoke_all=revoke_all)
+        return
     checked, local = Settings(**settings), _local()
     if revoke_all:
         local.revoke_tokens(checked)
         click.echo("all former tokens are invalid", err=True)
     if user is not None:
         click.echo(local.token(checked, user, days=days, admin=admin))
+
+
+def _token_on_aws(stack: str, user: str | None, *, admin: bool, revoke_all: bool) -> None:
+    if user is None or revoke_all:
+        raise click.UsageError("with --stack, name a USER; its tokens hold an hour")
+    aws = _aws()
+    click.echo(aws.token(aws.open_stack(stack), user, admin=admin))
 
 
 def _local() -> Any:  # noqa: ANN401 - a module

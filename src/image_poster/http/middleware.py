@@ -46,7 +46,8 @@ from image_poster.http.slow_clients import (
 
 _log = structlog.get_logger()
 
-_REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
+# With the characters of Base64, in which API Gateway writes its own.
+_REQUEST_ID = re.compile(rb"[A-Za-z0-9._:=+/-]{1,128}")
 _LOOPBACK_HOST = re.compile(rb"(localhost|127(\.\d{1,3}){3}|\[::1\])(:\d+)?", re.IGNORECASE)
 _DRAIN_SECONDS = 10
 _LAST_DRAIN_SECONDS = 0.5

@@ -5,6 +5,8 @@ https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-develop-in
 
 from image_poster.editions.aws import cold_start  # isort: split
 
+from contextvars import ContextVar
+from hmac import compare_digest
 from typing import Any, cast
 
 import structlog
@@ -13,6 +15,7 @@ from mangum import Mangum
 
 from image_poster.adapters.dynamodb.schema import post_key
 from image_poster.adapters.oidc import OidcTokenVerifier
+from image_poster.domain.errors import DirectAccessError
 from image_poster.domain.signing import CursorSigner, Signer
 from image_poster.editions import checked_origins, listed
 from image_poster.editions.aws import container
@@ -21,6 +24,7 @@ from image_poster.editions.logs import configure, emf
 from image_poster.http.app import RENDERERS, HttpSettings, create_app
 from image_poster.http.auth import Claims, TokenAuthenticator, TokenTerms
 from image_poster.http.middleware import Measured
+from image_poster.http.problems import MEDIA_TYPE, problem_body
 from image_poster.http.requests import AnyRequest
 from image_poster.http.uploads import HmacPutUrlSigner
 from image_poster.services.container import build_services
@@ -29,11 +33,14 @@ from image_poster.services.container import build_services
 _WAIT_POLL_SECONDS = 0.4
 _SERVER_FAULT = 500
 _log = structlog.get_logger()
+# What is known of the request that is being answered, beside what the app sees.
+_caller: ContextVar[dict[str, str | None]] = ContextVar("caller")
 
 
 def compose(settings: Settings) -> ASGIApp:
     """The app that serves the contract."""
-    signer = Signer(settings.signing_key.encode())
+    key = settings.signing_key or container.secret(settings.signing_key_secret)
+    signer = Signer(key.encode())
     services = build_services(
         container.stores(settings),
         settings.limits,
@@ -84,6 +91,7 @@ def log_request(measured: Measured) -> None:
     _log.info(
         "request",
         service="api",
+        **_caller.get({}),
         method=measured.method,
         route=measured.route,
         path=measured.path,
@@ -97,6 +105,7 @@ def log_request(measured: Measured) -> None:
 
 _settings = read_settings()
 configure("json", stack=_settings.stack)
+_origin_secret = container.secret(_settings.origin_secret)
 _mangum = Mangum(
     cast("Any", compose(_settings)),  # Litestar types its scopes more narrowly
     lifespan="off",
@@ -106,5 +115,36 @@ cold_start.over()
 
 
 def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:  # noqa: ANN401 - Lambda's
-    """Answer one request."""
+    """Answer one request that came through CloudFront."""
+    headers, about = event["headers"], event["requestContext"]
+    if not compare_digest(headers.get("x-origin-secret", ""), _origin_secret):
+        return _closed(about["requestId"])
+    _caller.set(
+        {"gateway_id": about["requestId"], "address": _viewer(headers), "user": _user(about)}
+    )
+    headers.setdefault("x-request-id", about["requestId"])
     return _mangum(event, context)
+
+
+def _closed(request_id: str) -> dict[str, Any]:
+    """For who calls the gateway by its own address. What its authorizer refuses does not even come
+    here."""
+    error = DirectAccessError()
+    return {
+        "statusCode": error.status,
+        "headers": {"content-type": MEDIA_TYPE, "x-request-id": request_id},
+        "body": problem_body(error, request_id).decode(),
+    }
+
+
+def _viewer(headers: dict[str, str]) -> str:
+    """The address that CloudFront saw: it appends it to what the viewer claims, and the gateway
+    appends CloudFront's (CloudFront developer guide, "Custom origins", X-Forwarded-For)."""
+    hops = [hop.strip() for hop in headers.get("x-forwarded-for", "").split(",")]
+    return hops[-2] if len(hops) > 1 else hops[-1]
+
+
+def _user(about: dict[str, Any]) -> str | None:
+    """Whom the gateway's authorizer found."""
+    found: str | None = about.get("authorizer", {}).get("jwt", {}).get("claims", {}).get("sub")
+    return found

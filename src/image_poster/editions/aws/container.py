@@ -20,15 +20,13 @@ from image_poster.adapters.dynamodb.uploads import DynamoUploadOffsets, DynamoUp
 from image_poster.adapters.s3.images import S3ImageStore, S3JobStarter
 from image_poster.adapters.s3.schema import Buckets
 from image_poster.adapters.s3.uploads import S3PutUrlSigner, S3UploadStore
-from image_poster.editions.aws.settings import PIECE_BYTES, Settings
+from image_poster.editions.aws import tracing
+from image_poster.editions.aws.settings import PIECE_BYTES, Settings, read_settings
 from image_poster.ports.images import ImageRenderer
 from image_poster.services.container import Stores
 from image_poster.services.healing import Healer, Healing, HealingWalk
 from image_poster.services.images import ImagePublisher, JobReplayer, StoredImagePublisher
 from image_poster.services.maintenance import ChangeApplier, PostPurger, ShownImages
-
-_TRIES = 4
-_CONNECT_SECONDS, _READ_SECONDS = 2, 10
 
 
 @cache
@@ -44,18 +42,28 @@ def client(service: str) -> Any:  # noqa: ANN401 - botocore makes clients at run
     where S3 demands them, as a presigned URL must not ask for one that its user cannot compute.
     `virtual` addresses lead to the bucket's own region; else botocore signs URLs for the global
     endpoint, which redirects (S3 user guide, "Request redirection"), and a signed PUT does not
-    survive that.
+    survive that. Its time-outs are settings: a request must be answered while somebody waits.
     """
+    patience = read_settings()
     config = Config(
-        connect_timeout=_CONNECT_SECONDS,
-        read_timeout=_READ_SECONDS,
-        retries={"mode": "standard", "total_max_attempts": _TRIES},
+        connect_timeout=patience.sdk_connect_seconds,
+        read_timeout=patience.sdk_read_seconds,
+        retries={"mode": "standard", "total_max_attempts": patience.sdk_tries},
         signature_version="s3v4" if service == "s3" else None,
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",
         s3={"addressing_style": "virtual"},
     )
-    return _session().create_client(service, config=config)
+    made = _session().create_client(service, config=config)
+    tracing.follow(made)
+    return made
+
+
+def secret(arn: str) -> str:
+    """A secret's text; empty where there is none."""
+    if not arn:
+        return ""
+    return str(client("secretsmanager").get_secret_value(SecretId=arn)["SecretString"])
 
 
 class _WhenNeeded:

@@ -14,7 +14,7 @@ from image_poster.adapters.s3.schema import post_id_of
 from image_poster.adapters.sqs import DeadLetter, GivenUpBatch, GivenUpImage, SqsDeadLetters
 from image_poster.domain.errors import ImagePosterError
 from image_poster.editions import StartError
-from image_poster.editions.aws import container
+from image_poster.editions.aws import container, users
 from image_poster.editions.aws.changes import apply_batch
 from image_poster.editions.aws.settings import Settings
 from image_poster.services.healing import Healed
@@ -122,6 +122,11 @@ def rebuild(stack: Stack) -> RebuiltStack:
     feed entries anew, begin image work, and remove what is left of deleted posts. With that,
     batches in the dead-letter place have nothing to tell any more."""
     return _run(_rebuild(stack))
+
+
+def token(stack: Stack, user: str, *, admin: bool) -> str:
+    """An access token of a test user. Raises `StartError`."""
+    return users.token(stack.outputs, user, admin=admin)
 
 
 def _run(work: Coroutine[None, None, Result]) -> Result:

@@ -18,7 +18,8 @@ PIECE_BYTES = 4 * 1024 * 1024
 @dataclass(frozen=True, kw_only=True)
 class Settings:
     """Each is an environment variable `IMAGE_POSTER_…` of the same name. A Lambda has those that it
-    needs; the rest stays empty."""
+    needs; the rest stays empty. Of `signing_key_secret` and `origin_secret` the ARNs are told, of
+    secrets in Secrets Manager."""
 
     stack: str = ""
     table: str = ""
@@ -27,6 +28,11 @@ class Settings:
     public_url: str = ""
     distribution: str = ""
     signing_key: str = ""
+    signing_key_secret: str = ""
+    origin_secret: str = ""
+    sdk_connect_seconds: int = 2
+    sdk_read_seconds: int = 20
+    sdk_tries: int = 4
     jwt_issuer: str = ""
     jwt_audience: str = ""
     jwt_name_claim: str = "preferred_username"

@@ -1,0 +1,92 @@
+"""A segment in X-Ray for each call of AWS, below the one that Lambda makes for the invocation.
+
+Sent to the daemon that runs beside each Lambda, as one datagram each
+(https://docs.aws.amazon.com/xray/latest/devguide/xray-api-sendingdata.html, segment documents:
+.../xray-api-segmentdocuments.html). Neither S3 nor DynamoDB Streams pass a trace on; so each
+segment is annotated with our request id, by which X-Ray finds the traces of all Lambdas that worked
+for one request: `annotation.request_id = "…"`. Why no SDK of AWS's: docs/decisions.
+"""
+
+import json
+import os
+import secrets
+import socket
+import time
+from typing import Any
+
+import structlog
+
+Made = Any  # botocore makes its classes at run time
+_HEADER = b'{"format": "json", "version": 1}\n'
+_TRACE, _DAEMON = "_X_AMZN_TRACE_ID", "AWS_XRAY_DAEMON_ADDRESS"
+_STARTED = "image_poster.started"
+_THROTTLED, _CLIENT_ERROR, _SERVER_ERROR = 429, 400, 500
+
+
+def follow(client: Made) -> None:
+    """Have each of its calls told to X-Ray, where there is a daemon."""
+    if os.environ.get(_DAEMON):
+        client.meta.events.register("before-call", _start)
+        client.meta.events.register("after-call", _end)
+        client.meta.events.register("after-call-error", _fail)
+
+
+def _start(context: dict[str, Any], **_: Made) -> None:
+    context[_STARTED] = time.time()
+
+
+def _end(
+    context: dict[str, Any],
+    http_response: Made,
+    parsed: dict[str, Any],
+    model: Made,
+    **_: Made,
+) -> None:
+    status = int(http_response.status_code)
+    answered = parsed.get("ResponseMetadata", {})
+    outcome: dict[str, Any] = {
+        "http": {"response": {"status": status}},
+        "error": _CLIENT_ERROR <= status < _SERVER_ERROR,
+        "throttle": status == _THROTTLED,
+        "fault": status >= _SERVER_ERROR,
+    }
+    _send(model, context, outcome, str(answered.get("RequestId", "")))
+
+
+def _fail(context: dict[str, Any], model: Made, **_: Made) -> None:
+    """It could not be reached, or did not answer in time."""
+    _send(model, context, {"fault": True}, "")
+
+
+def _send(model: Made, context: dict[str, Any], outcome: dict[str, Any], aws_id: str) -> None:
+    trace = dict(
+        part.split("=", 1) for part in os.environ.get(_TRACE, "").split(";") if "=" in part
+    )
+    if trace.get("Sampled") != "1" or not {"Root", "Parent"} <= trace.keys():
+        return
+    now = time.time()
+    called = {
+        "operation": model.name,
+        "region": os.environ.get("AWS_REGION", ""),
+        "request_id": aws_id,
+    }
+    document = {
+        "name": model.service_model.service_id.hyphenize(),
+        "id": secrets.token_hex(8),
+        "trace_id": trace["Root"],
+        "parent_id": trace["Parent"],
+        "type": "subsegment",
+        "namespace": "aws",
+        "start_time": context.get(_STARTED, now),
+        "end_time": now,
+        "aws": called,
+        "annotations": {"request_id": _request_id()},
+        **outcome,
+    }
+    host, _, port = os.environ[_DAEMON].rpartition(":")
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as daemon:
+        daemon.sendto(_HEADER + json.dumps(document).encode(), (host, int(port)))
+
+
+def _request_id() -> str:
+    return str(structlog.contextvars.get_contextvars().get("request_id", ""))

@@ -1,0 +1,173 @@
+"""A stack as a whole, on the emulator: what is left out there, sign-in on the first day, the closed
+gateway, and its end."""
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+
+from aws_local.emulator import Emulator
+from aws_local.stack import TEMPLATE, Stack, adapted, deploy
+from destroy import CannotDestroyError, destroy
+from image_poster.editions import StartError
+from image_poster.editions.aws import container, operate, users
+
+NAME = "whole"
+
+
+def test_the_emulator_is_given_all_but_the_gradual_deployment() -> None:
+    """And the Lambdas' code is its own, and TLS is what it does not speak."""
+    ours = TEMPLATE.read_text().splitlines()
+    theirs = adapted(TEMPLATE.read_text()).splitlines()
+    left_out, other = [], []
+    lines = iter(theirs)
+    there = next(lines, None)
+    for line in ours:
+        if line == there:
+            there = next(lines, None)
+        elif "CodeUri" in line or "aws:SecureTransport" in line:
+            other.append((line, there))
+            there = next(lines, None)
+        else:
+            left_out.append(line)
+    assert there is None
+    assert left_out[0] == "    DeploymentPreference:"
+    assert all(re.match(r"      \S", line) for line in left_out[1:])
+    assert {re.sub(r"\S+\.zip", "ZIP", str(line)) for line, _ in other if "CodeUri" in line} == {
+        "      CodeUri: ZIP"
+    }
+    assert [str(new) for old, new in other if "Secure" in old] == [
+        old.replace("false", "true") for old, _ in other if "Secure" in old
+    ]
+
+
+@pytest.fixture(scope="module")
+def stack(emulator: Emulator) -> Stack:
+    """Of stage dev, with users of its own."""
+    return deploy(emulator, NAME)
+
+
+@pytest.fixture
+def operated(
+    emulator: Emulator, stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[operate.Stack]:
+    clients: dict[str, Any] = {}
+
+    def client(service: str) -> Any:
+        return clients.setdefault(service, emulator.client(service))
+
+    monkeypatch.setattr(container, "client", client)
+    yield operate.Stack(stack.outputs)
+    for made in clients.values():
+        made.close()
+
+
+class Gateway:
+    """API Gateway's own address, and what CloudFront would say to it."""
+
+    def __init__(self, emulator: Emulator, stack: Stack) -> None:
+        found = emulator.client("secretsmanager").get_secret_value(
+            SecretId=stack.outputs["OriginSecret"]
+        )
+        self._secret = found["SecretString"]
+        host = f"{stack.outputs['ApiId']}.execute-api.localhost"
+        self._http = httpx.Client(base_url=emulator.url, headers={"host": host}, timeout=30)
+
+    def ask(
+        self, method: str, path: str, *, token: str = "", secret: str | None = None, **body: Any
+    ) -> httpx.Response:
+        headers = {"x-origin-secret": self._secret if secret is None else secret}
+        if token:
+            headers["authorization"] = f"Bearer {token}"
+        return self._http.request(method, path, headers=headers, **body)
+
+    def close(self) -> None:
+        self._http.close()
+
+
+@pytest.fixture
+def gateway(emulator: Emulator, stack: Stack) -> Iterator[Gateway]:
+    made = Gateway(emulator, stack)
+    yield made
+    made.close()
+
+
+@pytest.mark.parametrize("secret", ["", "guessed"])
+def test_the_gateway_is_closed_to_whoever_does_not_come_through_cloudfront(
+    gateway: Gateway, secret: str
+) -> None:
+    answer = gateway.ask("GET", "/limits", secret=secret)
+    assert (answer.status_code, answer.json()["code"]) == (403, "direct_access")
+    assert answer.json()["request_id"] == answer.headers["x-request-id"]
+    assert gateway.ask("GET", "/limits").status_code == 200
+
+
+IMAGE = {"image": {"size": 9, "content_type": "image/jpeg"}}
+
+
+def test_a_token_of_a_test_user_works_on_the_first_day(
+    gateway: Gateway, operated: operate.Stack
+) -> None:
+    """Made, or found again; an admin by the group. People are called by the names they chose."""
+    tokens = [operate.token(operated, "alice", admin=False) for _ in range(2)]
+    post, again = (gateway.ask("POST", "/posts", token=one, json=IMAGE).json() for one in tokens)
+    assert post["creator"] == again["creator"]
+    assert post["creator_name"] == "alice"
+    bob = operate.token(operated, "bob", admin=False)
+    path = f"/posts/{post['id']}"
+    assert gateway.ask("DELETE", path, token=bob).status_code == 404  # not ready: not there
+    root = operate.token(operated, "root", admin=True)
+    assert gateway.ask("DELETE", path, token=root).status_code == 204
+
+
+def test_tokens_of_test_users_are_not_for_prod_nor_for_other_issuers(
+    operated: operate.Stack,
+) -> None:
+    with pytest.raises(StartError, match="not prod"):
+        users.token({**operated.outputs, "Stage": "prod"}, "alice", admin=False)
+    foreign = {key: value for key, value in operated.outputs.items() if key != "UserPool"}
+    with pytest.raises(StartError, match="its issuer"):
+        users.token(foreign, "alice", admin=False)
+
+
+class EmulatedSession:
+    def __init__(self, emulator: Emulator) -> None:
+        self._emulator = emulator
+
+    def create_client(self, service: str) -> Any:
+        return self._emulator.client(service)
+
+
+def test_a_dev_stack_can_be_deleted_with_what_is_in_it_and_made_again(
+    emulator: Emulator, stack: Stack
+) -> None:
+    storage: Any = emulator.client("s3")
+    bucket = stack.outputs["UploadsBucket"]
+    for _ in range(2):
+        storage.put_object(Bucket=bucket, Key="originals/1", Body=b"image")
+    storage.delete_object(Bucket=bucket, Key="originals/1")
+    storage.put_object(Bucket=bucket, Key="originals/2", Body=b"image")
+    session: Any = EmulatedSession(emulator)
+    destroy(session, NAME, pause_seconds=0.05)
+    assert bucket not in [one["Name"] for one in storage.list_buckets()["Buckets"]]
+    with pytest.raises(Exception, match="does not exist"):
+        emulator.client("cloudformation").describe_stacks(StackName=NAME)
+    # Names are free again.
+    again = deploy(emulator, NAME)
+    assert again.outputs["UploadsBucket"] == bucket
+
+
+def test_what_prod_has_stored_is_not_deleted(emulator: Emulator) -> None:
+    formation: Any = emulator.client("cloudformation")
+    body = {
+        "Resources": {"Queue": {"Type": "AWS::SQS::Queue"}},
+        "Outputs": {"Stage": {"Value": "prod"}},
+    }
+    formation.create_stack(StackName="kept", TemplateBody=json.dumps(body))
+    session: Any = EmulatedSession(emulator)
+    with pytest.raises(CannotDestroyError, match="prod"):
+        destroy(session, "kept")
+    assert formation.describe_stacks(StackName="kept")["Stacks"]
