@@ -1,5 +1,9 @@
 """The template: clean, least privilege, private, and kept in production."""
 
+import json
+import os
+import shutil
+import subprocess
 from collections.abc import Iterator
 from fnmatch import fnmatch
 from typing import Any
@@ -22,6 +26,9 @@ RESOURCES = DOCUMENT["Resources"]
 # What AWS offers no resource for (Service Authorization Reference, AWS X-Ray).
 WITHOUT_RESOURCES = {"xray:PutTraceSegments", "xray:PutTelemetryRecords"}
 BUCKETS = ("UploadsBucket", "ImagesBucket", "GalleryBucket")
+MAX_WAIT_SECONDS = 20  # of `?wait=`
+# The gallery comes from the package, as often as it is put there.
+KEEPING = ("UploadsBucket", "ImagesBucket")
 FUNCTIONS = ("ApiFunction", "ImageFunction", "StreamFunction", "HealingFunction")
 
 
@@ -191,9 +198,185 @@ def test_the_alarms_of_our_own_metrics_look_where_the_lambdas_write() -> None:
 
 def test_pieces_live_longer_than_their_uploads_and_originals_for_ever() -> None:
     rules = RESOURCES["UploadsBucket"]["Properties"]["LifecycleConfiguration"]["Rules"]
+    (originals,) = [rule for rule in rules if rule.get("Prefix") == ORIGINALS]
+    assert not {"ExpirationInDays", "ExpirationDate"} & originals.keys()
+    assert originals["Transitions"][0]["StorageClass"] == "GLACIER_IR"  # read at once, if at all
     days = {rule.get("Prefix"): rule.get("ExpirationInDays") for rule in rules}
-    assert days["staging/"] * 86_400_000 > UPLOAD_KEPT_MS
-    assert ORIGINALS not in days
+    for prefix in ("staging/", "incoming/", "complete/"):
+        assert days[prefix] * 86_400_000 > UPLOAD_KEPT_MS
+
+
+@pytest.mark.parametrize("bucket", KEEPING)
+def test_production_keeps_what_was_deleted_for_a_month(bucket: str) -> None:
+    """So that a table that was restored to a second has its images (docs/aws.md)."""
+    properties = RESOURCES[bucket]["Properties"]
+    status = properties["VersioningConfiguration"]["Status"]
+    assert status == {"Fn::If": ["IsProd", "Enabled", "Suspended"]}
+    rules = properties["LifecycleConfiguration"]["Rules"]
+    assert [rule["NoncurrentVersionExpiration"] for rule in rules if rule["Id"] == "versions"] == [
+        {"NoncurrentDays": 30}
+    ]
+
+
+def test_names_carry_account_region_and_stack_or_are_left_to_cloudformation() -> None:
+    """So that it can be deployed anywhere, twice, and again. Buckets' names are unique in the
+    world, those of CloudFront's resources in the account, wherever their stack is."""
+    for name in KEEPING:
+        given = str(RESOURCES[name]["Properties"]["BucketName"]["Fn::Sub"])
+        for part in ("${AWS::StackName}", "${AWS::AccountId}", "${AWS::Region}"):
+            assert part in given
+    for kind, place in (
+        ("OriginAccessControl", "OriginAccessControlConfig"),
+        ("CachePolicy", "CachePolicyConfig"),
+        ("ResponseHeadersPolicy", "ResponseHeadersPolicyConfig"),
+    ):
+        for found in of_type(f"AWS::CloudFront::{kind}").values():
+            given = str(found["Properties"][place]["Name"]["Fn::Sub"])
+            assert "${AWS::StackName}" in given
+            assert "${AWS::Region}" in given
+    for kind in ("AWS::DynamoDB::Table", "AWS::Serverless::Function", "AWS::SQS::Queue"):
+        for found in of_type(kind).values():
+            assert not {"TableName", "FunctionName", "QueueName"} & found["Properties"].keys()
+
+
+def test_everything_calls_an_alias_that_is_moved_gradually_and_rolled_back_by_alarms() -> None:
+    gradual = DOCUMENT["Globals"]["Function"]
+    assert gradual["AutoPublishAlias"] == "live"
+    assert gradual["DeploymentPreference"]["Type"].startswith("Canary")
+    alarms = {one["Ref"] for one in gradual["DeploymentPreference"]["Alarms"]}
+    assert alarms <= of_type("AWS::CloudWatch::Alarm").keys()
+    assert {"ApiErrors", "ImageErrors", "StreamErrors", "HealingErrors"} <= alarms
+    callers = [
+        RESOURCES["ApiIntegration"]["Properties"]["IntegrationUri"],
+        RESOURCES["StreamMapping"]["Properties"]["FunctionName"],
+        RESOURCES["HealingClock"]["Properties"]["Targets"][0]["Arn"],
+        *(one["Properties"]["FunctionName"] for one in of_type("AWS::Lambda::Permission").values()),
+        *(
+            one["Function"]
+            for one in RESOURCES["UploadsBucket"]["Properties"]["NotificationConfiguration"][
+                "LambdaConfigurations"
+            ]
+        ),
+    ]
+    assert all(str(one["Ref"]).endswith("Function.Alias") for one in callers)
+
+
+def test_no_secret_is_in_an_environment() -> None:
+    for name in FUNCTIONS:
+        properties = RESOURCES[name]["Properties"]
+        for value in properties.get("Environment", {}).get("Variables", {}).values():
+            assert "{{resolve" not in str(value), name
+
+
+def test_sdk_time_outs_fit_into_what_the_gateway_waits() -> None:
+    """Also for the last look after `?wait=20`. A try may be silent while it connects and while it
+    is answered; retries of the mode `standard` wait at most 1 s, 2 s … before (SDK reference
+    guide, "Retry behavior")."""
+    told = RESOURCES["ApiFunction"]["Properties"]["Environment"]["Variables"]
+    connect, read, tries = (
+        int(told[f"IMAGE_POSTER_SDK_{name}"])
+        for name in ("CONNECT_SECONDS", "READ_SECONDS", "TRIES")
+    )
+    longest = tries * (connect + read) + sum(2**n for n in range(tries - 1))
+    timeout = RESOURCES["ApiFunction"]["Properties"]["Timeout"]
+    assert MAX_WAIT_SECONDS + longest < timeout < 30
+    assert RESOURCES["ApiIntegration"]["Properties"]["TimeoutInMillis"] == 30_000
+
+
+def test_a_page_may_read_the_errors_that_the_gateway_answers_itself() -> None:
+    """401, 413, 429 and 5xx of its own have no CORS headers; ours are left as they are."""
+    behavior = RESOURCES["Distribution"]["Properties"]["DistributionConfig"]["DefaultCacheBehavior"]
+    policy = RESOURCES[behavior["ResponseHeadersPolicyId"]["Ref"]]["Properties"]
+    cors = policy["ResponseHeadersPolicyConfig"]["CorsConfig"]
+    assert cors["OriginOverride"] is False
+    assert cors["AccessControlAllowOrigins"] == {"Items": ["*"]}
+    assert "WWW-Authenticate" in cors["AccessControlExposeHeaders"]["Items"]
+
+
+def test_every_index_has_alarms_for_throttled_reads_and_writes() -> None:
+    watched = {
+        (one["Value"], alarm["Properties"]["MetricName"])
+        for alarm in of_type("AWS::CloudWatch::Alarm").values()
+        for one in alarm["Properties"]["Dimensions"]
+        if one["Name"] == "GlobalSecondaryIndexName"
+    }
+    indexes = RESOURCES["Table"]["Properties"]["GlobalSecondaryIndexes"]
+    for index in indexes:
+        for metric in ("ReadThrottleEvents", "WriteThrottleEvents"):
+            assert (index["IndexName"], metric) in watched
+    assert len(watched) == 2 * len(indexes)
+
+
+def test_tokens_may_be_for_any_of_a_list_of_audiences() -> None:
+    """In the gateway's check as in ours (`listed`)."""
+    jwt = RESOURCES["ApiAuthorizer"]["Properties"]["JwtConfiguration"]
+    assert jwt["Audience"]["Fn::If"][2] == {"Fn::Split": [",", {"Ref": "JwtAudience"}]}
+
+
+def test_the_access_log_has_id_address_and_user() -> None:
+    logged = json.loads(RESOURCES["ApiStage"]["Properties"]["AccessLogSettings"]["Format"])
+    assert (
+        logged.items()
+        >= {
+            "gateway_id": "$context.requestId",
+            "address": "$context.identity.sourceIp",
+            "user": "$context.authorizer.claims.sub",
+        }.items()
+    )
+
+
+WAF = TEMPLATE.with_name("waf.yaml")
+
+
+def test_what_one_address_may_ask_is_limited_before_cloudfront() -> None:
+    assert lint_file(WAF) == []
+    waf = load(str(WAF))
+    (rule,) = waf["Resources"]["WebAcl"]["Properties"]["Rules"]
+    assert waf["Resources"]["WebAcl"]["Properties"]["Scope"] == "CLOUDFRONT"
+    assert rule["Statement"]["RateBasedStatement"]["AggregateKeyType"] == "IP"
+    config = RESOURCES["Distribution"]["Properties"]["DistributionConfig"]
+    assert config["WebACLId"]["Fn::If"][1] == {"Ref": "WebAclArn"}
+    alarm = waf["Resources"]["CdnFaults"]["Properties"]
+    assert (alarm["Namespace"], alarm["MetricName"]) == ("AWS/CloudFront", "5xxErrorRate")
+
+
+def test_each_exception_of_checkov_has_its_reason() -> None:
+    lines = TEMPLATE.with_name("checkov.yaml").read_text().splitlines()
+    skipped = [at for at, line in enumerate(lines) if line.startswith("  - CKV")]
+    assert skipped
+    for at in skipped:
+        assert lines[at - 1].startswith("  # "), lines[at]
+
+
+def test_checkov_finds_nothing_else() -> None:
+    checkov = shutil.which("checkov")
+    if checkov is None:
+        pytest.skip("checkov is not installed: pipx install checkov")
+    done = subprocess.run(
+        [checkov, "--config-file", "infra/checkov.yaml"],
+        cwd=TEMPLATE.parents[1],
+        env={**os.environ, "BC_SKIP_MAPPING": "TRUE"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
+
+
+def test_sam_takes_the_templates() -> None:
+    """With LanguageExtensions: SAM CLI 1.150 or newer."""
+    sam = shutil.which("sam")
+    if sam is None:
+        pytest.skip("the SAM CLI is not installed: pipx install aws-sam-cli")
+    for template in (TEMPLATE, WAF):
+        done = subprocess.run(
+            [sam, "validate", "--lint", "--template", str(template)],
+            env={**os.environ, "AWS_DEFAULT_REGION": "eu-central-1", "SAM_CLI_TELEMETRY": "0"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
 
 
 def test_the_gallery_has_the_policy_that_it_has_on_one_machine() -> None:

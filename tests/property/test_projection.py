@@ -574,3 +574,19 @@ class Noting:
 
     def create_invalidation(self, **words: Any) -> None:
         self.words = words
+
+
+def test_a_deletion_in_this_environment_forgets_the_remembered_post_at_once() -> None:
+    async def story() -> None:
+        table, clock = FakeTable(), ManualClock()
+        comments = DynamoCommentStore(table, clock)
+        posts = DynamoPostStore(table, clock, removed=comments.forget)
+        post = a_post()
+        await posts.add(post)
+        await posts.update(post.id, lambda found: published_post(found, RENDERED))
+        await comments.add(a_comment(post.id))  # from here on it is remembered
+        await posts.remove(post.id, ALICE)
+        with pytest.raises(PostNotFoundError):
+            await comments.add(a_comment(post.id))
+
+    run(story)

@@ -51,6 +51,10 @@ class DynamoCommentStore:
         self._request_id = request_id
         self._ready: OrderedDict[str, _KnownPost] = OrderedDict()
 
+    def forget(self, post_id: str) -> None:
+        """The post was deleted right here: no comment on it is taken any more."""
+        self._ready.pop(post_id, None)
+
     async def add(self, comment: Comment, record: IdempotencyRecord | None = None) -> None:
         try:
             await self._check_open(comment)

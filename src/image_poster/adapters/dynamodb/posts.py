@@ -19,7 +19,7 @@ _UNFINISHED_KEY = "unfinished"
 class DynamoPostStore:
     """`PostStore` in DynamoDB. `request_id` tells which request is being answered, so that what
     follows from it can be found in the log; `applied` is told the id of the request that changed a
-    post last, when the post is found."""
+    post last, when the post is found, and `removed` which post was just deleted here."""
 
     def __init__(
         self,
@@ -29,12 +29,14 @@ class DynamoPostStore:
         shards: int = 1,
         request_id: Callable[[], str] = str,
         applied: Callable[[str], object] = bool,
+        removed: Callable[[str], object] = bool,
     ) -> None:
         self._table = table
         self._clock = clock
         self._shards = shards
         self._request_id = request_id
         self._applied = applied
+        self._removed = removed
 
     async def add(
         self,
@@ -109,6 +111,7 @@ class DynamoPostStore:
                 _explain(exc.item, by)
             except database.ConflictError:
                 continue
+            self._removed(post_id)
             return
 
     def _removal(self, post_id: str, by: Identity, *, ended: bool) -> database.Update:

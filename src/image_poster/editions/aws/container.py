@@ -92,14 +92,19 @@ def bind_request(of_post: str) -> None:
     structlog.contextvars.bind_contextvars(request_id=of_post)
 
 
-def posts(settings: Settings, applied: Callable[[str], object] = bool) -> DynamoPostStore:
-    """Posts; `applied` is told which request changed a post last."""
+def posts(
+    settings: Settings,
+    applied: Callable[[str], object] = bool,
+    removed: Callable[[str], object] = bool,
+) -> DynamoPostStore:
+    """Posts; `applied` is told which request changed a post last, `removed` what was deleted."""
     return DynamoPostStore(
         table(settings),
         SystemClock(),
         shards=settings.feed_shards,
         request_id=request_id,
         applied=applied,
+        removed=removed,
     )
 
 
@@ -120,9 +125,10 @@ def stores(settings: Settings) -> Stores:
     """What the API stands on."""
     clock, rows = SystemClock(), table(settings)
     uploads = settings.uploads_bucket
+    comments = DynamoCommentStore(rows, clock, request_id=request_id)
     return Stores(
-        posts=posts(settings),
-        comments=DynamoCommentStore(rows, clock, request_id=request_id),
+        posts=posts(settings, removed=comments.forget),
+        comments=comments,
         feed=DynamoFeedReader(rows, shards=settings.feed_shards),
         images=images(settings),
         uploads=S3UploadStore(

@@ -12,7 +12,7 @@ import os
 import secrets
 import socket
 import time
-from typing import Any
+from typing import Any, NamedTuple
 
 import structlog
 
@@ -23,6 +23,13 @@ _STARTED = "image_poster.started"
 _THROTTLED, _CLIENT_ERROR, _SERVER_ERROR = 429, 400, 500
 
 
+class _Started(NamedTuple):
+    """A call: its model in botocore, and when it began (seconds since 1970)."""
+
+    model: Made
+    seconds: float
+
+
 def follow(client: Made) -> None:
     """Have each of its calls told to X-Ray, where there is a daemon."""
     if os.environ.get(_DAEMON):
@@ -31,17 +38,11 @@ def follow(client: Made) -> None:
         client.meta.events.register("after-call-error", _fail)
 
 
-def _start(context: dict[str, Any], **_: Made) -> None:
-    context[_STARTED] = time.time()
+def _start(model: Made, context: dict[str, Any], **_: Made) -> None:
+    context[_STARTED] = _Started(model, time.time())
 
 
-def _end(
-    context: dict[str, Any],
-    http_response: Made,
-    parsed: dict[str, Any],
-    model: Made,
-    **_: Made,
-) -> None:
+def _end(http_response: Made, parsed: dict[str, Any], context: dict[str, Any], **_: Made) -> None:
     status = int(http_response.status_code)
     answered = parsed.get("ResponseMetadata", {})
     outcome: dict[str, Any] = {
@@ -50,35 +51,34 @@ def _end(
         "throttle": status == _THROTTLED,
         "fault": status >= _SERVER_ERROR,
     }
-    _send(model, context, outcome, str(answered.get("RequestId", "")))
+    _send(context[_STARTED], outcome, str(answered.get("RequestId", "")))
 
 
-def _fail(context: dict[str, Any], model: Made, **_: Made) -> None:
+def _fail(context: dict[str, Any], **_: Made) -> None:
     """It could not be reached, or did not answer in time."""
-    _send(model, context, {"fault": True}, "")
+    _send(context[_STARTED], {"fault": True}, "")
 
 
-def _send(model: Made, context: dict[str, Any], outcome: dict[str, Any], aws_id: str) -> None:
+def _send(started: _Started, outcome: dict[str, Any], aws_id: str) -> None:
     trace = dict(
         part.split("=", 1) for part in os.environ.get(_TRACE, "").split(";") if "=" in part
     )
     if trace.get("Sampled") != "1" or not {"Root", "Parent"} <= trace.keys():
         return
-    now = time.time()
     called = {
-        "operation": model.name,
+        "operation": started.model.name,
         "region": os.environ.get("AWS_REGION", ""),
         "request_id": aws_id,
     }
     document = {
-        "name": model.service_model.service_id.hyphenize(),
+        "name": started.model.service_model.service_id.hyphenize(),
         "id": secrets.token_hex(8),
         "trace_id": trace["Root"],
         "parent_id": trace["Parent"],
         "type": "subsegment",
         "namespace": "aws",
-        "start_time": context.get(_STARTED, now),
-        "end_time": now,
+        "start_time": started.seconds,
+        "end_time": time.time(),
         "aws": called,
         "annotations": {"request_id": _request_id()},
         **outcome,
