@@ -1,11 +1,13 @@
 """Build the documentation as a site: `make docs`, or `docs.py PROJECT SITE`.
 
 The pages are the Markdown files that are read on a forge too: README.md, which becomes the first
-page, CONTRIBUTING.md, CHANGELOG.md and docs/. They are copied to a temporary folder, in which the
-API reference is added, and built from there. A warning, a broken link among them, fails the build.
-What the site shows it brings along (fonts, styles, scripts, search): it works offline.
+page, CONTRIBUTING.md, CHANGELOG.md and docs/. They are copied to a temporary folder with the files
+that they link to; the API reference is added, and the site is built from there. A warning, a broken
+link among them, fails the build. What the site shows it brings along (fonts, styles, scripts,
+search): it works offline.
 """
 
+import os
 import re
 import shutil
 import sys
@@ -49,6 +51,7 @@ def build(root: Path, site: Path) -> int:
     with tempfile.TemporaryDirectory() as folder:
         pages = Path(folder) / "pages"
         _copy(root, pages)
+        _copy_linked(root, pages)
         _add_reference(pages / "docs")
         _link_pages(pages)
         app = Sphinx(
@@ -70,6 +73,20 @@ def _copy(root: Path, pages: Path) -> None:
     shutil.copytree(root / "docs", pages / "docs")
     for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "LICENSE"):
         shutil.copy(root / name, pages)
+
+
+def _copy_linked(root: Path, pages: Path) -> None:
+    """Take along the files of the project that a page links to, tests above all: the site offers
+    them to be downloaded."""
+    for page in list(pages.rglob("*.md")):
+        for target in re.findall(r"\]\(([^)#:]+)", page.read_text()):
+            copy = Path(os.path.normpath(page.parent / target))
+            if not copy.is_relative_to(pages) or copy.exists():
+                continue
+            original = root / copy.relative_to(pages)
+            if original.is_file():
+                copy.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(original, copy)
 
 
 def _add_reference(docs: Path) -> None:

@@ -7,6 +7,7 @@ from dataclasses import fields
 from importlib.metadata import distribution
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree as ET
 
 import pytest
 from click.testing import CliRunner
@@ -51,6 +52,19 @@ def test_links_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#]+)[^)]*\)", (ROOT / page).read_text()):
         if "://" not in target:
             assert ((ROOT / page).parent / target).exists(), target
+
+
+def test_drawings_stand_alone_and_have_a_name_and_a_background() -> None:
+    """As an image, a drawing can load nothing, and lies on a page of any colour."""
+    drawings = list(DOCS.glob("*.svg"))
+    assert drawings
+    for path in drawings:
+        drawing = ET.fromstring(path.read_text())  # noqa: S314 - our own
+        names = [element.tag.rpartition("}")[2] for element in drawing.iter()]
+        assert drawing.get("aria-label") or "title" in names
+        assert names.index("rect") < names.index("text")
+        assert not {"script", "image", "foreignObject", "use"} & set(names)
+        assert not re.search(r"(href|src)=|@import|url\((?!#)", path.read_text())
 
 
 def test_every_target_of_the_makefile_that_is_named_exists() -> None:
