@@ -1,16 +1,12 @@
 """A page of another origin, in Chromium, with what such pages are made of: `<img>`, `fetch`, Uppy
 with tus and with XHR, tus-js-client (`make peers`)."""
 
-import threading
 from collections.abc import Iterator
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
 
 import pytest
 from playwright.sync_api import BrowserContext, Page
 
-from support import peers, samples
+from support import origins, peers, samples
 from support.api import LOCAL, Api, someone
 from support.chaos import Weather, chaos
 from support.servers import Server, local_server
@@ -76,10 +72,6 @@ function resumable(url, user) {
 """
 
 
-class _Quiet(SimpleHTTPRequestHandler):
-    def log_message(self, *_: Any) -> None: ...
-
-
 @pytest.fixture(scope="module")
 def origin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Where the page comes from."""
@@ -88,13 +80,8 @@ def origin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     (folder / "photo.jpg").write_bytes(samples.jpeg(640, 480))
     for name, source in _SCRIPTS.items():
         (folder / name).write_bytes((peers.FOLDER / "node_modules" / source).read_bytes())
-    handler = partial(_Quiet, directory=str(folder))
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as serving:
-        thread = threading.Thread(target=serving.serve_forever)
-        thread.start()
-        yield f"http://127.0.0.1:{serving.server_port}"
-        serving.shutdown()
-        thread.join()
+    with origins.origin(folder) as url:
+        yield url
 
 
 @pytest.fixture
