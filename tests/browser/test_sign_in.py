@@ -1,4 +1,5 @@
-"""Signing in by a token or at an issuer, and when a token runs out; and the same page on AWS."""
+"""Signing in by a token or at an issuer, and when a token runs out; the same page below a path, and
+on AWS."""
 
 import subprocess
 import sys
@@ -8,6 +9,7 @@ from pathlib import Path
 import httpx
 from playwright.sync_api import expect
 
+from support import browsers
 from support.api import LOCAL, Api
 from support.browsers import Gallery
 from support.issuer import AUDIENCE, running_issuer
@@ -83,3 +85,27 @@ def test_on_aws_it_is_the_same_page(open_gallery: OpenGallery) -> None:
         gallery.close_dialog()
         comments = gallery.button("Comments (1)", within=gallery.article("In the cloud"))
         expect(comments).to_be_visible()
+
+
+def test_below_a_path_it_is_the_same_page_there_and_offline(
+    open_gallery: OpenGallery, tmp_path: Path
+) -> None:
+    port = browsers.free_port()
+    public = f"http://127.0.0.1:{port}/photos"
+    with local_server(tmp_path, "--port", str(port), "--public-url", public):
+        gallery = open_gallery(public, "")
+        assert gallery.page.url == f"{public}/"
+        gallery.sign_in("alice")
+        gallery.post("Below a path")
+        expect(gallery.article("Below a path")).to_be_visible()
+        gallery.page.evaluate("navigator.serviceWorker.ready.then(() => true)")
+        gallery.page.reload()
+        expect(gallery.article("Below a path")).to_be_visible()
+        gallery.page.wait_for_function("() => document.querySelector('article img').complete")
+        gallery.page.wait_for_function(
+            "() => caches.keys().then(async (names) => (await Promise.all(names.map(async (name) =>"
+            " (await (await caches.open(name)).keys()).length))).filter(Boolean).length >= 3)"
+        )
+    gallery.page.reload()
+    expect(gallery.article("Below a path")).to_be_visible()
+    expect(gallery.status).to_contain_text("offline")

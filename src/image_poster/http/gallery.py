@@ -17,6 +17,7 @@ from litestar.params import FromPath
 from image_poster.domain import errors
 from image_poster.http.auth import authenticator
 from image_poster.http.encodings import best_coding
+from image_poster.http.public_url import BARE
 from image_poster.http.ranges import matches
 from image_poster.http.requests import AnyRequest
 from image_poster.http.responses import IMMUTABLE
@@ -107,7 +108,12 @@ def routes(folder: Path = FOLDER) -> tuple[HTTPRouteHandler, ...]:
 
     @get("/", include_in_schema=False)
     async def get_page(request: AnyRequest) -> Response[bytes]:
-        """The page, with what it may load and whom it may talk to."""
+        """The page, with what it may load and whom it may talk to. Its URLs are relative, so below
+        a path that must end with a slash."""
+        if BARE in request.scope["state"]:
+            return Response(
+                b"", status_code=HTTPStatus.PERMANENT_REDIRECT, headers={"location": "/"}
+            )
         issuer = authenticator(request).sign_in.issuer
         policy = content_security_policy(*([origin_of(issuer)] if issuer else []))
         headers = {**_PROTECTION, "content-security-policy": policy}

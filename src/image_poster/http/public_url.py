@@ -10,6 +10,10 @@ from litestar.types import HTTPScope
 
 Headers = list[tuple[bytes, bytes]]
 
+# In a request's state: its path was the service's own, without the slash that a page's relative
+# URLs need.
+BARE = "bare_path"
+
 # What JSON of ours has paths under. In JSON a quote within a text is escaped (RFC 8259 section 7),
 # so none of these can be part of one.
 _NAMES = (b'"url":"', b'"tus":"')
@@ -27,6 +31,8 @@ class PublicUrl:
     def strip(self, scope: HTTPScope) -> None:
         """Take the service's own path away from the request's, if that is there."""
         path = scope["path"]
+        if self.path and path == self.path:
+            scope.setdefault("state", {})[BARE] = True
         if self.path and (path == self.path or path.startswith(f"{self.path}/")):
             scope["path"] = path[len(self.path) :] or "/"
             scope["raw_path"] = scope["path"].encode()
