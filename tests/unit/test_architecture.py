@@ -67,6 +67,22 @@ def test_the_old_words_are_gone() -> None:
             assert not OLD_WORDS.search(path.read_text()), path
 
 
+# Names of others that docstrings speak of: a fake of the tests, words of AWS.
+FOREIGN_NAMES = {"FakeTable", "IfNoneMatch", "ReportBatchItemFailures"}
+
+
+def test_a_class_that_a_docstring_names_exists() -> None:
+    """Names change; what is said about them must not stay behind."""
+    known = {node.name for node in nodes(ast.ClassDef)}  # type: ignore[attr-defined]
+    known |= {node.id for node in nodes(ast.Name)}  # type: ignore[attr-defined]
+    known |= {node.name for node in nodes(ast.alias)}  # type: ignore[attr-defined]
+    for path in MODULES:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+                said = re.findall(r"`((?:[A-Z][a-z0-9]+){2,})`", ast.get_docstring(node) or "")
+                assert set(said) <= known | FOREIGN_NAMES, path
+
+
 def nouns(folder: str) -> set[str]:
     return {path.stem for path in (PACKAGE / folder).glob("*.py")} - {"__init__"}
 

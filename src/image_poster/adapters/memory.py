@@ -329,7 +329,7 @@ def _stretch(query: FeedQuery, ranks: list[Ranked]) -> Stretch:
 
 
 class MemoryFeedRebuilder:
-    """`Projection` over a `MemoryState`."""
+    """`FeedRebuilder` over a `MemoryState`."""
 
     def __init__(self, state: MemoryState) -> None:
         self._state = state
@@ -460,7 +460,7 @@ class _MemoryStaged:
 
 
 class MemoryImageStore:
-    """`PictureStore` in a dictionary. Image work still needs files, in a temporary folder."""
+    """`ImageStore` in a dictionary. Image work still needs files, in a temporary folder."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -575,7 +575,7 @@ class _MemoryWriter:
         self._task = asyncio.current_task()
 
     def give_up(self) -> None:
-        """Somebody else has it now."""
+        """Called when another writer has taken the upload over: write nothing more."""
         self.superseded = True
         if self._task is not None and self._task is not asyncio.current_task():
             self._task.cancel()
@@ -644,7 +644,7 @@ class MemoryUploadStore:
 
 
 class MemoryUploadRecordStore:
-    """`UploadLedger` over a `MemoryState`."""
+    """`UploadRecordStore` over a `MemoryState`."""
 
     def __init__(self, state: MemoryState) -> None:
         self._state = state

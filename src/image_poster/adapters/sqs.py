@@ -81,7 +81,7 @@ class StreamBatch(msgspec.Struct, frozen=True):
 
 
 class GivenUpBatch(msgspec.Struct, frozen=True):
-    """A batch of records that could not be followed."""
+    """A batch of stream records whose changes could not be applied."""
 
     batch: StreamBatch = field(name="DDBStreamBatchInfo")
 

@@ -45,7 +45,7 @@ def sha256_of(path: Path) -> str:
 
 
 def new_state() -> UploadState:
-    """Of an upload that nobody has asked for yet."""
+    """The state of an upload whose creation has not been asked for, with a new key."""
     return UploadState(token_hex(16))
 
 
@@ -58,14 +58,14 @@ class Record:
         self.state = _read(descriptor) or new_state()
 
     def remember(self, state: UploadState) -> None:
-        """Survives the end of this process."""
+        """Write the state to the file, so that it survives the end of this process."""
         self.state = state
         text = msgspec.json.encode(state)
         os.pwrite(self._descriptor, text, 0)
         os.ftruncate(self._descriptor, len(text))
 
     def forget(self) -> None:
-        """The same image posted again from here on is another post."""
+        """Remove the file: the same image posted again makes another post."""
         self._path.unlink(missing_ok=True)
 
 

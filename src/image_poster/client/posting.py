@@ -148,7 +148,7 @@ class _Talk:
 
 
 class Desk:
-    """Where drafts become jobs, for one user of one service."""
+    """Makes jobs of drafts, for one user of one service: opens the source and finds the state."""
 
     def __init__(self, service: str, user: str | None, journal: Journal) -> None:
         self._service = service

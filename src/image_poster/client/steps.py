@@ -22,8 +22,8 @@ class Read(NamedTuple):
 
 
 class Send(NamedTuple):
-    """A request. Its answer may take `seconds` longer than the silence that is borne otherwise;
-    `sent` is told how many bytes of the body have been handed to the network."""
+    """A request. Its answer may take `seconds` longer than `Policy.silence`; `sent` is called with
+    how many bytes of the body have been handed to the network."""
 
     method: str
     path: str
@@ -34,7 +34,7 @@ class Send(NamedTuple):
 
 
 class Pause(NamedTuple):
-    """Seconds."""
+    """Let so many seconds pass."""
 
     seconds: float
 
@@ -51,7 +51,7 @@ class UploadState(msgspec.Struct, frozen=True):
 
 
 class Remember(NamedTuple):
-    """From here on this is the state."""
+    """Keep this state, so that a later process can go on from it."""
 
     state: UploadState
 

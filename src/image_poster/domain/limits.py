@@ -102,7 +102,7 @@ class RateRule(NamedTuple):
     things: str
 
     def exceeded(self, wait: int) -> RateLimitedError:
-        """What who has had them all is told: to wait so many seconds."""
+        """The error for a caller that has used up the limit: it says to wait so many seconds."""
         return RateLimitedError(
             f"At most {self.per_minute} {self.things} a minute are taken. Go on in {wait} s.",
             limit=self.name,

@@ -36,7 +36,8 @@ _TRANSFER_DECODERS: dict[str, Callable[[bytes], bytes]] = {
 
 
 def check_plain(name: str, transfer_encoding: str) -> None:
-    """Bytes must come as they are; raises `ValidationFailedError` for the part `name`."""
+    """Check that the part `name`, which is bytes, has no transfer encoding. Raises
+    `ValidationFailedError`."""
     if transfer_encoding.strip().lower() not in _PLAIN:
         sent = transfer_encoding[:40]
         raise invalid(name, f"has Content-Transfer-Encoding {sent}; send its bytes as they are")

@@ -70,15 +70,17 @@ class WalkKeeper(Protocol):
     """Remembers the walk, and that one walks at a time."""
 
     async def read(self) -> WalkState:
-        """At rest since always, if there never was one."""
+        """The state as it was kept last; that of a walk at rest that began at 0, if there never
+        was one."""
         ...
 
     async def take(self, seen: WalkState, until_ms: int) -> bool:
-        """Make it this caller's until then; False if it is no more as it was seen."""
+        """Reserve the walk for this caller until `until_ms` (since 1970). False, with nothing
+        changed, if the state is no longer the one that was `seen`."""
         ...
 
     async def keep(self, state: WalkState) -> None:
-        """By who has taken it."""
+        """Store the state. Only the caller that has taken the walk may do this."""
         ...
 
 

@@ -179,7 +179,7 @@ class UploadService:
         return self._targets(found.stored.id, found.upload) if awaiting and found.upload else None
 
     def has_run_out(self, found: UnfinishedPost) -> bool:
-        """Whether the post is about to be cleared away, since its bytes have not come in time."""
+        """Whether the post's upload has expired, so that the next sweep deletes it."""
         if found.upload is None or found.stored.post.status is not PostStatus.AWAITING_UPLOAD:
             return False
         return found.upload.expires_ms <= self.clock.now_ms()

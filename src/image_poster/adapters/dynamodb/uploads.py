@@ -10,7 +10,7 @@ from image_poster.ports.uploads import UploadRecord
 
 
 class DynamoUploadRecordStore:
-    """`UploadLedger` in DynamoDB."""
+    """`UploadRecordStore` in DynamoDB."""
 
     def __init__(self, table: database.Table) -> None:
         self._table = table

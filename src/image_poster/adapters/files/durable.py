@@ -27,15 +27,16 @@ def disk_errors() -> Iterator[None]:
 
 
 def check_room(folder: Path, size: int, *, reserve: int) -> None:
-    """Raises `StorageFullError` if so many bytes would leave less than `reserve` bytes of the
-    folder's disk."""
+    """Raises `StorageFullError` if writing `size` bytes would leave less than `reserve` bytes free
+    on the folder's disk."""
     disk = os.statvfs(folder)
     if disk.f_bavail * disk.f_frsize < size + reserve:
         raise StorageFullError
 
 
 def write_all(descriptor: int, data: bytes | bytearray, at: int) -> None:
-    """pwrite(2) may write less than it is given; raises `StorageFullError`."""
+    """Write all of `data` from offset `at` on, in as many calls as it takes: pwrite(2) may write
+    less than it is given. Raises `StorageFullError`."""
     with disk_errors(), memoryview(data) as view:
         done = 0
         while done < len(view):
@@ -71,7 +72,7 @@ def remove_durably(path: Path) -> bool:
 
 
 def share(path: Path, group: int, mode: int) -> None:
-    """Let a group at a file or folder."""
+    """Give a file or folder to a group, and set its permission bits to `mode`."""
     now = path.stat()
     if now.st_gid != group:
         os.chown(path, -1, group)

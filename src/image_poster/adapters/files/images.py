@@ -126,7 +126,7 @@ class _StagedFile:
 
 
 class FileImageStore:
-    """`PictureStore` in files."""
+    """`ImageStore` in files."""
 
     def __init__(
         self, layout: Layout, records: FileRecordStore | None = None, group: int | None = None
@@ -169,8 +169,8 @@ class FileImageStore:
         return _OpenFile(self._layout.original(post_id))
 
     async def open_rendition(self, post_id: str, rendition: str) -> StoredFile:
-        """By a thread for the first time: finding a file on a disk may take a while, and then the
-        kernel knows it."""
+        """Open a rendition: in a thread for the first time, since a disk may take a while to find a
+        file, and directly after that, when the kernel has it in its cache."""
         path = self._layout.rendition(post_id, rendition)
         if path in self._warm:
             self._warm.move_to_end(path)

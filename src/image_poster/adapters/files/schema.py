@@ -45,7 +45,8 @@ class Layout:
         return path.relative_to(self._root)
 
     def check_room(self, size: int) -> None:
-        """Raises `StorageFullError` if so many bytes of an image are too many."""
+        """Raises `StorageFullError` if storing `size` bytes of an image would leave less than
+        `reserve_bytes` free."""
         check_room(self._root, size, reserve=self._reserve_bytes)
 
     def upload(self, post_id: str) -> Path:
@@ -90,8 +91,8 @@ class Layout:
         return [self.original(post_id), *self.renditions(post_id)]
 
     def share_renditions(self, group: int) -> None:
-        """Let a group read all renditions. Once that is so, what is published is shared one by
-        one."""
+        """Let a group read all renditions. Does nothing if the folder is shared with it already:
+        files published since then were shared one by one."""
         now = self._renditions.stat()
         if (now.st_gid, now.st_mode & 0o777) == (group, SHARED_FOLDER):
             return
@@ -102,16 +103,16 @@ class Layout:
         share(self._renditions, group, SHARED_FOLDER)  # last: it says that all are
 
     def hide_renditions(self) -> None:
-        """Let nobody but the user at them."""
+        """Make all renditions readable by the service's own user only."""
         if self._renditions.stat().st_mode & 0o077:
             self._renditions.chmod(0o700)
 
     def uploads(self) -> Iterator[Path]:
-        """What there is of resumable uploads."""
+        """The files that hold the bytes of resumable uploads."""
         return (path for path in self._uploads.glob("*/*") if is_id(path.name))
 
     def shards(self) -> list[Path]:
-        """The folders in which files of posts are."""
+        """The folders `{xx}` in which files of posts are."""
         return [shard for folder in self._kept() for shard in folder.iterdir() if shard.is_dir()]
 
     def _kept(self) -> tuple[Path, ...]:

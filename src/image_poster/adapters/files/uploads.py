@@ -54,7 +54,7 @@ class _FileWriter:
         self._unverified = False
 
     def claim(self, *, unverified: bool) -> None:
-        """Become the owner (in a thread)."""
+        """Make this writer the owner of the upload. Blocks; to be called in a thread."""
         layout = self._store.layout
         with self._store.locked(self._post_id) as descriptor:
             if self.superseded:  # the next one was quicker to the lock, and keeps it
@@ -73,7 +73,8 @@ class _FileWriter:
                 layout.unverified(self._post_id).write_text(str(self.offset))
 
     def give_up(self) -> None:
-        """Somebody else has it now."""
+        """Called when another writer has taken the upload over: write nothing more, and cancel the
+        task that was writing."""
         self.superseded = True
         if self._task is not None and self._task is not asyncio.current_task():
             self._task.cancel()
@@ -189,7 +190,8 @@ class FileUploadStore:
                 return  # it is through
 
     def is_upload(self, post_id: str, descriptor: int) -> bool:
-        """Whether that is what `locked` has given, and not yet the original."""
+        """Whether the descriptor, as `locked` gave it, is still of the upload's file, and that has
+        not become the original."""
         try:
             upload = self.layout.upload(post_id).stat()
         except FileNotFoundError:
@@ -203,8 +205,8 @@ class FileUploadStore:
 
     @contextmanager
     def locked(self, post_id: str) -> Iterator[int]:
-        """The upload's file, for this thread alone: made if it is not there, and the original once
-        it has become that."""
+        """Open the upload's file under an exclusive lock (flock(2)), made if it is not there.
+        Once it has become the original, it is that file."""
         descriptor = self._open(post_id)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)

@@ -120,7 +120,7 @@ _LONGEST_MS = 3600 * 1000
 
 
 class S3PutUrlSigner:
-    """`PutUrls` for the bucket of uploads. Signing asks nobody."""
+    """`PutUrlSigner` for the bucket of uploads. Signing asks nobody."""
 
     def __init__(self, client: schema.S3Client, bucket: str, clock: Clock) -> None:
         self._client = client

@@ -11,7 +11,7 @@ from image_poster.ports.uploads import UploadRecord
 
 
 class SqliteUploadRecordStore:
-    """`UploadLedger` in SQLite."""
+    """`UploadRecordStore` in SQLite."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
