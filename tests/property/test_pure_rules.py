@@ -151,7 +151,7 @@ def test_a_form_is_the_same_however_it_is_cut_into_pieces(cuts: list[int]) -> No
     staged = FakeStaged()
     draft = asyncio.run(receive_post_form(FakeRequest(pieces), staged, Limits(), hashed=True))  # type: ignore[arg-type]
     texts = PostTexts("Zoë", "\r\n--b0undar")
-    assert draft == PostDraft(texts, hashlib.sha256(IMAGE).digest())
+    assert draft == PostDraft(texts, hashlib.sha256(IMAGE).digest(), len(IMAGE))
     assert staged.received == IMAGE
 
 
