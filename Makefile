@@ -74,8 +74,10 @@ deploy: package  ## Deploy to AWS as STACK, for STAGE (dev or prod); PARAMETERS=
 		--capabilities CAPABILITY_IAM CAPABILITY_AUTO_EXPAND --parameter-overrides Stage=$(STAGE) $(PARAMETERS)
 	@$(BIN)/python infra/gallery_bucket.py $(STACK)
 
-tools-debian:  ## Install what some tests start and skip where it is missing (Debian, as root): caddy, nginx, systemd-analyze
-	apt-get install --yes --no-install-recommends caddy nginx-light systemd libseccomp2
+tools-debian:  ## Install what some tests start and skip where it is missing (Debian, as root): browser, proxies, systemd's checks
+	apt-get update --quiet=2
+	DEBIAN_FRONTEND=noninteractive apt-get install --yes --quiet=2 --no-install-recommends \
+		caddy chromium libseccomp2 libvips-tools nginx-light systemd
 
 deploy-waf:  ## Deploy what is before CloudFront, in us-east-1; prints WebAclArn, a parameter of `make deploy`
 	@command -v $(SAM) >/dev/null || { echo 'deploying needs the SAM CLI: pipx install aws-sam-cli' >&2; exit 1; }
