@@ -137,7 +137,7 @@ async def service(settings: Settings, calls: Calls) -> AsyncIterator[Service]:
         yield Service(http, calls, posts, DynamoCommentStore(rows, clock))
 
 
-@pytest.mark.parametrize("query", ["", "?sort=new", "?comments=10&limit=100"])
+@pytest.mark.parametrize("query", ["", "?comments=10&limit=100"])
 async def test_a_page_of_the_feed_is_one_query_a_shard(
     service: Service, shards: int, query: str
 ) -> None:
@@ -147,9 +147,37 @@ async def test_a_page_of_the_feed_is_one_query_a_shard(
     assert len(service.answer.json()["posts"]) == 4
 
 
-async def test_a_page_of_one_creator_is_one_query_whatever_the_shards(service: Service) -> None:
+async def test_a_page_of_the_newest_is_a_query_a_shard_and_one_batch(
+    service: Service, shards: int
+) -> None:
+    """Only the index that everybody reads has texts."""
+    for _ in range(4):
+        await service.ready()
+    cost = await service.cost("GET", "/posts?sort=new", 200)
+    assert cost == {"Query": shards, "BatchGetItem": 1}
+    assert len(service.answer.json()["posts"]) == 4
+
+
+async def test_a_page_of_one_creator_is_one_query_and_one_batch_whatever_the_shards(
+    service: Service,
+) -> None:
     await service.ready()
-    assert await service.cost("GET", "/posts?creator=alice", 200) == {"Query": 1}
+    for sort in ("top", "new"):
+        cost = await service.cost("GET", f"/posts?creator=alice&sort={sort}", 200)
+        assert cost == {"Query": 1, "BatchGetItem": 1}
+
+
+async def test_pages_that_nobody_signed_in_for_may_be_shared_for_a_second(
+    service: Service,
+) -> None:
+    await service.ready()
+    await service.cost("GET", "/posts", 200)
+    shared = service.answer.headers["cache-control"]
+    assert shared == "public, max-age=1, stale-while-revalidate=5"
+    signed_in = {"authorization": "Bearer token"}
+    for path, headers in (("/posts", signed_in), ("/posts?status=unfinished", {})):
+        await service.cost("GET", path, 200, headers=headers)
+        assert "public" not in service.answer.headers["cache-control"]
 
 
 async def test_one_post_is_one_read(service: Service) -> None:

@@ -10,9 +10,13 @@ import random
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from functools import cache
+from typing import Any, NamedTuple
 from zlib import crc32
 
+from cfnlint.decode.cfn_yaml import load as load_template
+
+from aws_local.stack import TEMPLATE
 from image_poster.adapters.dynamodb.boto import encoded_item
 from image_poster.adapters.dynamodb.database import (
     MAX_IN_TRANSACTION,
@@ -32,6 +36,7 @@ from image_poster.adapters.dynamodb.database import (
     Query,
     TransactionRefusedError,
     Update,
+    Value,
     Write,
 )
 from image_poster.adapters.dynamodb.schema import key_of
@@ -39,6 +44,45 @@ from support.filters import passes
 
 Record = dict[str, Any]
 MOST_ITEM_BYTES = 400 * 1024
+
+
+class Index(NamedTuple):
+    """A secondary index: its two key attributes, and what else its entries have (None: all)."""
+
+    name: str
+    pk: str
+    sk: str
+    projected: frozenset[str] | None
+
+    def entry(self, item: Item | None) -> Item | None:
+        """What the index has of an item; nothing of one that lacks a key attribute (sparse)."""
+        if item is None or self.pk not in item or self.sk not in item:
+            return None
+        if self.projected is None:
+            return dict(item)
+        kept = {PK, SK, self.pk, self.sk} | self.projected
+        return {name: value for name, value in item.items() if name in kept}
+
+    def place(self, entry: Item) -> tuple[Value, Value]:
+        """Where an entry is."""
+        return entry[self.pk], entry[self.sk]
+
+
+@cache
+def template_indexes() -> tuple[Index, ...]:
+    """Those of the template's table."""
+    properties = load_template(str(TEMPLATE))["Resources"]["Table"]["Properties"]
+    return tuple(
+        Index(
+            one["IndexName"],
+            one["KeySchema"][0]["AttributeName"],
+            one["KeySchema"][1]["AttributeName"],
+            None
+            if one["Projection"]["ProjectionType"] == "ALL"
+            else frozenset(map(str, one["Projection"].get("NonKeyAttributes", ()))),
+        )
+        for one in properties["GlobalSecondaryIndexes"]
+    )
 
 
 class CrashError(BaseException):
@@ -49,7 +93,8 @@ class FakeTable:
     """`Table` in memory. `calls` counts by operation; `around` is called right before and right
     after each write, and may raise: `CrashError`, or what DynamoDB gives rise to."""
 
-    def __init__(self) -> None:
+    def __init__(self, indexes: Sequence[Index] | None = None) -> None:
+        self.indexes = template_indexes() if indexes is None else indexes
         self.items: dict[Key, Item] = {}
         self.stream: list[Record] = []
         self.calls: Counter[str] = Counter()
@@ -64,7 +109,8 @@ class FakeTable:
         item = self.items.get(key)
         return None if item is None else dict(item)
 
-    async def get_many(self, keys: Sequence[Key]) -> list[Item]:
+    async def get_many(self, keys: Sequence[Key], *, consistent: bool = True) -> list[Item]:
+        del consistent
         self.calls["get_many"] += 1
         await asyncio.sleep(0)
         assert len(set(keys)) == len(keys)
@@ -72,7 +118,7 @@ class FakeTable:
 
     async def write(self, write: Write) -> Item:
         self.calls["write"] += 1
-        with self._at([_key(write)]) as free:
+        with self._at([key_of_write(write)]) as free:
             await asyncio.sleep(0)
             if not free:
                 raise ConflictError
@@ -80,11 +126,11 @@ class FakeTable:
             self.around()
             self._apply(write)
             self.around()
-        return dict(self.items.get(_key(write), {}))
+        return dict(self.items.get(key_of_write(write), {}))
 
     async def transact(self, writes: Sequence[Write]) -> None:
         self.calls["transact"] += 1
-        keys = [_key(write) for write in writes]
+        keys = [key_of_write(write) for write in writes]
         assert len(set(keys)) == len(keys), "one item twice in a transaction"
         assert len(writes) <= MAX_IN_TRANSACTION
         with self._at(keys) as free:
@@ -104,7 +150,7 @@ class FakeTable:
         pk, sk = query.names
         found = [
             item
-            for item in self.items.values()
+            for item in self._entries(query.on)
             if item.get(pk) == query.pk
             and sk in item
             and (query.before is None or str(item[sk]) < query.before)
@@ -114,6 +160,16 @@ class FakeTable:
         last = str(looked_at[-1][sk]) if len(looked_at) == query.limit else None
         kept = [item for item in looked_at if not set(query.without) & item.keys()]
         return Page([dict(item) for item in kept], last)
+
+    def _entries(self, name: str | None) -> Iterator[Item]:
+        if name is None:
+            yield from self.items.values()
+            return
+        (index,) = [one for one in self.indexes if one.name == name]
+        for item in self.items.values():
+            entry = index.entry(item)
+            if entry is not None:
+                yield entry
 
     async def delete_many(self, keys: Sequence[Key]) -> None:
         self.calls["delete_many"] += 1
@@ -148,7 +204,7 @@ class FakeTable:
             self._busy -= mine
 
     def _check(self, write: Write) -> None:
-        found = self.items.get(_key(write))
+        found = self.items.get(key_of_write(write))
         if not _holds(write.when, found):
             raise ConditionFailedError(None if found is None else dict(found))
 
@@ -163,7 +219,7 @@ class FakeTable:
             raise TransactionRefusedError(refused)
 
     def _apply(self, write: Write) -> None:
-        key = _key(write)
+        key = key_of_write(write)
         old = self.items.get(key)
         new = _after(write, old)
         if new is None:
@@ -171,8 +227,12 @@ class FakeTable:
         else:
             assert _size(new) <= MOST_ITEM_BYTES
             self.items[key] = new
+        self._changed(old, new)
         if new != old:
             self._record(key, old, new)
+
+    def _changed(self, old: Item | None, new: Item | None) -> None:
+        """For who counts."""
 
     def _record(self, key: Key, old: Item | None, new: Item | None) -> None:
         change: dict[str, Any] = {
@@ -187,7 +247,8 @@ class FakeTable:
         self.stream.append({"eventName": name, "dynamodb": change})
 
 
-def _key(write: Write) -> Key:
+def key_of_write(write: Write) -> Key:
+    """Where a write goes."""
     return key_of(write.item) if isinstance(write, Put) else write.key
 
 

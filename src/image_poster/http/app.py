@@ -29,7 +29,7 @@ class HttpSettings(msgspec.Struct, frozen=True):
     """`public_url` is as `PublicUrl` takes it; `cors_origins` are as `Cors` takes them;
     `loopback_only` checks the Host header; `observers` are told of each request, `routes` are an
     edition's own, and `addresses` counts requests by where they come from.
-    `fast` puts the fast path before Litestar."""
+    `fast` puts the fast path before Litestar. `shared_feed`: a CDN is in front."""
 
     authenticator: Authenticator
     put_urls: uploads.HmacPutUrlSigner
@@ -40,6 +40,7 @@ class HttpSettings(msgspec.Struct, frozen=True):
     addresses: limits.AddressLimiter | None = None
     fast: bool = True
     public_url: str = ""
+    shared_feed: bool = False
 
 
 def create_app(
@@ -74,7 +75,7 @@ def litestar_app(
         state=State(
             {
                 "services": services,
-                "feed_pages": feed.PageCache(services.feed.version),
+                "feed_pages": feed.PageCache(services.feed.version, shared=settings.shared_feed),
                 "readiness": readiness,
                 "in_flight": InFlight(),
                 "put_urls": settings.put_urls,

@@ -63,6 +63,9 @@ class _Question(NamedTuple):
         return f'</posts?{more}{urlencode(query)}>; rel="next"'
 
 
+_SHARED = "public, max-age=1, stale-while-revalidate=5"
+
+
 class ReadyPage(NamedTuple):
     """An encoded page with its ETag (weak) and its Link header, if there is a next."""
 
@@ -72,9 +75,12 @@ class ReadyPage(NamedTuple):
 
 
 class PageCache:
-    """At most 16 MiB of pages, all of one version of the store."""
+    """At most 16 MiB of pages, all of one version of the store. `shared`: a CDN in front may keep
+    what is shown to whoever does not say who they are, for a second, and for five more while it
+    asks again (RFC 9111, RFC 5861); then reads scale with it and not with the store."""
 
-    def __init__(self, version: Callable[[], Hashable | None]) -> None:
+    def __init__(self, version: Callable[[], Hashable | None], *, shared: bool = False) -> None:
+        self._shared = shared
         self._current_version = version
         self._version: Hashable | None = None
         self._pages: dict[Hashable, ReadyPage] = {}
@@ -87,6 +93,10 @@ class PageCache:
             self._pages.clear()
             self._version = version
         return self._pages.get(question)
+
+    def caching(self, *, is_anonymous: bool) -> dict[str, str]:
+        """Headers that say who may keep a page; none for who asks us each time."""
+        return {"cache-control": _SHARED} if self._shared and is_anonymous else {}
 
     def keep(self, question: Hashable, page: ReadyPage) -> None:
         """Remember a page, unless it is large, or the store's version cannot be told."""
@@ -130,8 +140,11 @@ async def list_posts(
     if status is not None:
         return await _own_unfinished(request, _Question(limit, cursor, comments=comments))
     question = _Question(limit, cursor, sort, creator, comments)
-    ready = await _page(services(request).feed, request.app.state.feed_pages, question)
-    headers = {"link": ready.link} if ready.link else None
+    pages: PageCache = request.app.state.feed_pages
+    ready = await _page(services(request).feed, pages, question)
+    headers = pages.caching(is_anonymous="authorization" not in request.headers)
+    if ready.link:
+        headers["link"] = ready.link
     return tagged_json(request, ready.body, ready.etag, headers)
 
 
@@ -190,8 +203,11 @@ def fast_route(found: Services, pages: PageCache) -> FastRoute:
         if question is None or question.comments > found.limits.latest_kept:
             return None
         page = await _page(found.feed, pages, question)
-        link = [(b"link", page.link.encode())] if page.link else []
-        return tagged_ready(asked.headers, page.body, page.etag, link)
+        headers = pages.caching(is_anonymous=b"authorization" not in asked.headers)
+        if page.link:
+            headers["link"] = page.link
+        encoded = [(name.encode(), value.encode()) for name, value in headers.items()]
+        return tagged_ready(asked.headers, page.body, page.etag, encoded)
 
     return FastRoute("/posts", re.compile("/posts"), answer)
 

@@ -109,11 +109,10 @@ def tagged_json(
 
 def tagged_ready(sent: dict[bytes, bytes], body: bytes, etag: str, headers: Headers) -> Ready:
     """`tagged_json` for the fast path; `sent` are the request's headers."""
-    caching = [
-        (b"etag", etag.encode()),
-        (b"cache-control", _ASK_AGAIN.encode()),
-        *headers,
-    ]
+    names = {name for name, _ in headers}
+    caching = [(b"etag", etag.encode()), *headers]
+    if b"cache-control" not in names:
+        caching.append((b"cache-control", _ASK_AGAIN.encode()))
     if matches(_text(sent.get(b"if-none-match")), etag):
         return Ready(304, caching, b"", b"")
     return Ready(200, caching, JSON.encode(), body)

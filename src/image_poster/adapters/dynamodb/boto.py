@@ -206,11 +206,13 @@ class BotoTable:
             )
         return decoded_item(answer["Item"]) if "Item" in answer else None
 
-    async def get_many(self, keys: Sequence[database.Key]) -> list[database.Item]:
+    async def get_many(
+        self, keys: Sequence[database.Key], *, consistent: bool = True
+    ) -> list[database.Item]:
         found: list[database.Item] = []
         for at in range(0, len(keys), database.MAX_IN_BATCH_GET):
             part = [encoded_key(key) for key in keys[at : at + database.MAX_IN_BATCH_GET]]
-            found += self._got({self._name: {"Keys": part, "ConsistentRead": True}})
+            found += self._got({self._name: {"Keys": part, "ConsistentRead": consistent}})
         return found
 
     async def write(self, write: database.Write) -> database.Item:

@@ -133,8 +133,8 @@ class Table(Protocol):
         """One item."""
         ...
 
-    async def get_many(self, keys: Sequence[Key]) -> list[Item]:
-        """Those of the items that are there, consistently read, in no order."""
+    async def get_many(self, keys: Sequence[Key], *, consistent: bool = True) -> list[Item]:
+        """Those of the items that are there, in no order."""
         ...
 
     async def write(self, write: Write) -> Item:

@@ -1,6 +1,6 @@
-"""The feed in DynamoDB: one query a page and shard, on an index of ready posts only, and in the
-middle of a walk another for past ranks, and one read of the posts that these lead to; counts,
-latest comments and feed entries derived anew."""
+"""The feed in DynamoDB: one query a page and shard, on an index of ready posts only, in the middle
+of a walk another for past ranks, and one read of the posts whose texts the index does not have;
+counts, latest comments and feed entries derived anew."""
 
 from collections.abc import Iterable
 
@@ -73,7 +73,10 @@ class DynamoFeedReader:
         before = None if query.before is None else query.before._replace(until=ALWAYS)
         limit = query.wanted
         found = await self._table.query(_on_index(query, partition, before, limit))
-        contents.update((str(item["id"]), schema.stored_post(item)) for item in found.items)
+        # Only the index `top` has texts; what the others lead to is fetched.
+        contents.update(
+            (str(item["id"]), schema.stored_post(item)) for item in found.items if "head" in item
+        )
         return _stretch(query, found)
 
     async def _past(self, query: FeedQuery, partition: str) -> Stretch:
@@ -82,7 +85,8 @@ class DynamoFeedReader:
 
     async def _fetch(self, ids: Iterable[str], contents: Contents) -> None:
         keys = [schema.post_key(post_id) for post_id in ids]
-        for item in await self._table.get_many(keys) if keys else ():
+        # As fresh as the index that led here.
+        for item in await self._table.get_many(keys, consistent=False) if keys else ():
             if item["status"] == PostStatus.READY:
                 contents[str(item["id"])] = schema.stored_post(item)
 

@@ -70,6 +70,7 @@ def compose(settings: Settings) -> ASGIApp:
             put_urls=HmacPutUrlSigner(signer),
             cors_origins=checked_origins(settings.cors_origins),
             loopback_only=False,
+            shared_feed=True,
             fast=False,  # what is asked most is answered by the CDN
             observers=(log_request,),
         ),

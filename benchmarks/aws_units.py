@@ -1,0 +1,167 @@
+"""What each request and fold costs DynamoDB, as docs/aws.md has it (`make scale`).
+
+Read and write units are counted by a table in memory that prices as AWS documents
+(tests/support/prices.py), behind the real stores, with the indexes as the template has them, and as
+they were before (four that held all texts). A post has 4 KB: a caption of 80 characters, an alt
+text of 60, and ten latest comments of 120.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import NamedTuple
+
+import msgspec
+
+from contract.ports.suite import ALICE, a_comment, a_post, a_record, an_upload
+from image_poster.adapters.dynamodb.comments import DynamoCommentCounter, DynamoCommentStore
+from image_poster.adapters.dynamodb.feed import DynamoFeedReader
+from image_poster.adapters.dynamodb.posts import DynamoPostStore
+from image_poster.adapters.dynamodb.uploads import DynamoUploadOffsets, DynamoUploadRecordStore
+from image_poster.adapters.memory import ManualClock
+from image_poster.domain.feed import FeedCursor, FeedQuery, FeedSort, epoch_of
+from image_poster.domain.posts import Post, published_post, uploaded_post
+from support.dynamodb import Index, template_indexes
+from support.prices import PricedTable, Units
+from support.renderer import RENDERED
+
+_TEXT = (
+    "A comment of people, as long as most of them are, "
+    "with a few words more than it needs to have for its point to be made."
+)
+_TEXTS = frozenset({"id", "total", "head", "latest"})
+_LATEST = 10
+_POSTS = 30
+
+
+def before() -> Sequence[Index]:
+    """As it was: all four indexes of the feed held texts."""
+    fat = {"top", "new", "creator_top", "creator_new"}
+    return [
+        one._replace(projected=_TEXTS) if one.name in fat else one for one in template_indexes()
+    ]
+
+
+class Row(NamedTuple):
+    """What was done, and what it cost before and now."""
+
+    what: str
+    was: Units
+    now: Units
+
+
+class World:
+    """The stores over one table, with posts of 4 KB."""
+
+    def __init__(self, indexes: Sequence[Index]) -> None:
+        self.table, self.clock = PricedTable(indexes), ManualClock()
+        self.comments = DynamoCommentStore(self.table, self.clock)
+        self.posts = DynamoPostStore(self.table, self.clock)
+        self.counter = DynamoCommentCounter(self.table, self.clock)
+        self.feed = DynamoFeedReader(self.table)
+        self.ready: list[str] = []
+
+    async def fill(self) -> None:
+        for _ in range(_POSTS):
+            post = _described(a_post())
+            await self.posts.add(post)
+            await self.posts.update(post.id, lambda found: published_post(found, RENDERED))
+            self.ready.append(post.id)
+            await self.fold(post.id, _LATEST)
+        self.clock.advance(60_000)
+
+    def question(
+        self, sort: FeedSort, creator: str | None = None, after: FeedCursor | None = None
+    ) -> FeedQuery:
+        epoch = epoch_of(self.clock.now_ms())
+        return FeedQuery(sort=sort, limit=10, epoch=epoch, creator=creator, after=after)
+
+    async def fold(self, post_id: str, many: int) -> None:
+        made = [a_comment(post_id, content=_TEXT) for _ in range(many)]
+        for comment in made:
+            await self.comments.add(comment)
+        self.table.spent()
+        await self.counter.count(post_id, [comment.id for comment in made])
+
+
+def _described(post: Post) -> Post:
+    return msgspec.structs.replace(post, caption=_TEXT[:80], alt=_TEXT[:60])
+
+
+Step = Callable[[World], Awaitable[object]]
+
+
+async def _upload(world: World) -> None:
+    """A reservation, eight pieces, and their completion."""
+    post, upload = an_upload(8)
+    await world.posts.add(_described(post), None, upload)
+    records, offsets = DynamoUploadRecordStore(world.table), DynamoUploadOffsets(world.table)
+    for at in range(8):
+        await records.find(post.id)
+        await offsets.advance(post.id, at, at + 1)
+    await world.posts.update(post.id, uploaded_post)
+
+
+async def _published(world: World) -> None:
+    post = _described(a_post())
+    await world.posts.add(post)
+    await world.posts.find(post.id)
+    await world.posts.update(post.id, lambda found: published_post(found, RENDERED))
+
+
+async def _page(world: World, sort: FeedSort = FeedSort.TOP, creator: str | None = None) -> None:
+    page = await world.feed.page(world.question(sort, creator))
+    assert len(page.items) == 10
+
+
+async def _later_page(world: World) -> None:
+    first = await world.feed.page(world.question(FeedSort.TOP))
+    world.table.spent()
+    page = await world.feed.page(world.question(FeedSort.TOP, after=first.next))
+    assert len(page.items) == 10
+
+
+async def _comment(world: World, key: str | None = None) -> None:
+    record = None if key is None else a_record(key)
+    await world.comments.add(a_comment(world.ready[0], content=_TEXT), record)
+
+
+STEPS: dict[str, Step] = {
+    "a page of `top`, 10 posts": _page,
+    "a later page of `top`": _later_page,
+    "a page of `new`": lambda world: _page(world, FeedSort.NEW),
+    "a page of one creator": lambda world: _page(world, creator="alice"),
+    "one post": lambda world: world.posts.find(world.ready[0]),
+    "a comment": _comment,
+    "a comment with a key": lambda world: _comment(world, "key"),
+    "the fold of one comment": lambda world: world.fold(world.ready[1], 1),
+    "the fold of 20 comments of one post": lambda world: world.fold(world.ready[2], 20),
+    "a post with its image work": _published,
+    "an upload of 8 pieces": _upload,
+    "a deletion": lambda world: world.posts.remove(world.ready[3], ALICE),
+}
+
+
+async def _measured(indexes: Sequence[Index]) -> list[Units]:
+    world = World(indexes)
+    await world.fill()
+    found = []
+    for step in STEPS.values():
+        world.table.spent()
+        await step(world)
+        found.append(world.table.spent())
+    return found
+
+
+def rows() -> list[Row]:
+    """Each step, before and now."""
+    was, now = (asyncio.run(_measured(indexes)) for indexes in (before(), template_indexes()))
+    return [Row(*one) for one in zip(STEPS, was, now, strict=True)]
+
+
+def table(found: list[Row]) -> str:
+    """As docs/aws.md has it."""
+    lines = ["| | RRU before | WRU before | RRU | WRU |", "|---|---|---|---|---|"]
+    for what, was, now in found:
+        figures = (was.reads, was.writes, now.reads, now.writes)
+        lines.append(f"| {what} | {' | '.join(f'{figure:g}' for figure in figures)} |")
+    return "\n".join(lines)
