@@ -81,13 +81,15 @@ def _over_bad_networks(
 def _through_cuts(folder: Path, photo: Path, sizes: UploadsScale) -> Iterator[Line]:
     """How long the two clients take over the same proxy to the same server, ours; tus-js-client by
     its own delays (0, 1, 3 and 5 s)."""
+    # Both end when all bytes are there.
+    mine = Side("ours", servers.ours, lambda *given: [*_our_command(*given), "--no-wait"])
     theirs = Side("tus-js", servers.ours, lambda *given: [*_their_command(*given), "", "default"])
     with servers.ours(folder / "cuts") as (url, _):
         for cut in sizes.mean_cuts:
             weathers = [Weather(seed, cut_after_bytes=cut) for seed in range(sizes.seeds)]
             ours, other = (
                 statistics.mean(_seconds(folder, photo, side, url, weather) for weather in weathers)
-                for side in (Side("ours", servers.ours, _our_command), theirs)
+                for side in (mine, theirs)
             )
             what = f"{_mb(sizes.size)}, mean cut {_mb(cut)}: time / tus-js-client's"
             yield Line(what, ours / other, 1.2, "<=", f"{ours:.2f} / {other:.2f} s")

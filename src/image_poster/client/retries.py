@@ -14,8 +14,8 @@ from image_poster.client.steps import Cut, Outcome, Pause, Reply, Send, Steps
 # Too many requests, and what a service or something before it answers when it is not able to.
 _PASSING = {408, 425, 429, 500, 502, 503, 504, 507}
 _CONFLICT = 409
-# So many doublings below `base` begins the back-off of a connection that broke after progress.
-_AFTER_PROGRESS = -5
+# So many doublings below `base` begins the back-off of a connection that was there and broke.
+_BROKEN = -5
 _PASSING_CONFLICTS = {"request_in_progress", "upload_taken_over"}
 
 
@@ -53,8 +53,7 @@ class Retries:
     def __init__(self, policy: Policy, tell: Callable[[str, float], None]) -> None:
         self._policy = policy
         self._tell = tell
-        self._failures = 0
-        self._at_once = False
+        self._failures, self._at_once = _BROKEN, False
         self._answered = False
         self._since = policy.now()
 
@@ -64,7 +63,7 @@ class Retries:
 
     def progressed(self) -> None:
         """Something has moved: patience is whole again, and the next try is at once."""
-        self._failures, self._at_once = _AFTER_PROGRESS, True
+        self._failures, self._at_once = _BROKEN, True
         self._since = self._policy.now()
 
     def exchange(self, request: Send) -> Steps[Reply]:

@@ -2,6 +2,7 @@
 
 import os
 import ssl
+import time
 from base64 import urlsafe_b64decode
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from typing import Any, NamedTuple
@@ -14,6 +15,7 @@ from image_poster.client.steps import Cut, Outcome, Reply, Send
 
 # Small enough that progress is smooth and a connection that is silent is noticed.
 _SLICE_BYTES = 64 * 1024
+_MAX_SLICE_BYTES, _QUICK_SECONDS = 256 * 1024, 0.1
 
 
 class Request(NamedTuple):
@@ -127,12 +129,17 @@ def request_of(send: Send, body: Iterator[bytes] | AsyncIterator[bytes], silence
 
 
 def slices(send: Send) -> Iterator[bytes]:
-    """The body, telling how far it has come."""
-    view = memoryview(send.body)
-    for at in range(0, len(view), _SLICE_BYTES):
-        yield bytes(view[at : at + _SLICE_BYTES])
+    """The body, telling how far it has come; in larger slices while the network is quick to take
+    them, since each costs time of ours."""
+    view, at, size = memoryview(send.body), 0, _SLICE_BYTES
+    while at < len(view):
+        began = time.monotonic()
+        yield bytes(view[at : at + size])
+        at = min(at + size, len(view))
         if send.sent is not None:
-            send.sent(min(at + _SLICE_BYTES, len(view)))
+            send.sent(at)
+        is_quick = time.monotonic() - began < _QUICK_SECONDS
+        size = min(2 * size, _MAX_SLICE_BYTES) if is_quick else _SLICE_BYTES
 
 
 def reply_of(answer: httpx.Response) -> Reply:
