@@ -104,7 +104,8 @@ class _Bars:
 
     def report(self, number: int, state: Progress) -> None:
         note = _trouble_text(state)
-        self._drawn.update(self._tasks[number], completed=state.sent, note=note)
+        # Trouble is drawn at once: it may be over before the next turn of drawing.
+        self._drawn.update(self._tasks[number], completed=state.sent, note=note, refresh=bool(note))
 
     def note(self, number: int, text: str) -> None:
         self._drawn.update(self._tasks[number], note=text)
