@@ -21,7 +21,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no
 COMPILE := $(BIN)/uv pip compile --quiet --universal --generate-hashes --custom-compile-command 'make lock' \
 	--no-emit-package polyfactory --no-emit-package faker
 
-.PHONY: help run web web-dev web-check browser screenshots docs collection collection-run sample aws-local package deploy test check lint types bench bench-smoke lock audit crash power-loss walks images-run fuzz peers storm tools-debian clean
+.PHONY: help run web web-dev web-check browser screenshots docs collection collection-run sample aws-local package deploy test check lint types bench bench-smoke lock audit crash power-loss walks images-run fuzz peers storm attacks tools-debian clean
 
 help:  ## List what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -73,6 +73,9 @@ deploy: package  ## Deploy to AWS as STACK, for STAGE (dev or prod); PARAMETERS=
 	$(SAM) deploy --template-file $(TEMPLATE) --stack-name $(STACK) --resolve-s3 --no-fail-on-empty-changeset \
 		--capabilities CAPABILITY_IAM CAPABILITY_AUTO_EXPAND --parameter-overrides Stage=$(STAGE) $(PARAMETERS)
 	@$(BIN)/python infra/gallery_bucket.py $(STACK)
+
+attacks: $(VENV)/installed-dev  ## Attack the service, alone and behind the proxies of deploy/ (or FRONTS=nginx), and see whom it hurts
+	PYTHONPATH=tests:infra $(BIN)/python benchmarks/attacks.py $(FRONTS)
 
 tools-debian:  ## Install what some tests start and skip where it is missing (Debian, as root): browser, proxies, systemd's checks
 	apt-get update --quiet=2

@@ -25,7 +25,7 @@ ROOT = Path(__file__).parents[1]
 # that begin with a slash. Pages that are not named come last.
 NAVIGATION: dict[str, list[str]] = {
     "Use it": ["http", "feed", "examples", "client", "cli", "problems", "reference", "chaos-proxy"],
-    "Run it": ["settings", "operations", "proxies", "aws", "gallery", "benchmarks"],
+    "Run it": ["in-public", "settings", "operations", "proxies", "aws", "gallery", "benchmarks"],
     "How it is made": ["architecture", "/CONTRIBUTING", "/CHANGELOG"],
 }
 DECISIONS = "Decisions"

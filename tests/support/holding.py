@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
-_ATTACKER = "127.66.6.6"  # another address than those who are to be served
+ATTACKER = "127.66.6.6"  # another address than those who are to be served
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Target:
         raw.settimeout(30)
         if window_bytes:
             raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, window_bytes)
-        raw.bind((_ATTACKER, 0))
+        raw.bind((ATTACKER, 0))
         raw.connect(self.address)
         return raw
 

@@ -69,7 +69,7 @@ def test_drawings_stand_alone_and_have_a_name_and_a_background() -> None:
 
 def test_every_target_of_the_makefile_that_is_named_exists() -> None:
     targets = set(re.findall(r"^([a-z-]+):", read("Makefile"), re.MULTILINE))
-    for page in ("README.md", "CONTRIBUTING.md"):
+    for page in ("README.md", "CONTRIBUTING.md", "docs/in-public.md"):
         for named in re.findall(r"`make ([a-z-]+)", read(page)):
             assert named in targets, (page, named)
 

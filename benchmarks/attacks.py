@@ -1,0 +1,315 @@
+"""`make attacks`: what hostile clients can do to the service, by itself and behind each proxy of
+`deploy/`, with TLS, tokens and limits: how long `GET /healthz` takes for somebody else meanwhile,
+on a connection of its own each time, and what memory it costs.
+
+`python benchmarks/attacks.py direct caddy` runs some fronts only; `--python OTHER/.venv/bin/python`
+attacks another version (direct only), for a table of before and after; `--smoke` does little of
+all. Ends with 1 if somebody else waited for more than 2 s, or was not served.
+"""
+
+import argparse
+import contextlib
+import json
+import os
+import resource
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+
+from support import holding, samples, servers
+from support.api import LOCAL as LOCAL_EDITION
+from support.api import Api
+from support.holding import Target
+from support.proxies import PROXIES, Proxy, program
+from support.shell import Shell
+
+MAX_SECONDS = 2.0
+LONG_TEXT = "\N{CAMERA}" * 2000  # 4 bytes of UTF-8 each
+LARGEST_PAGE = "/posts?limit=100&comments=10"
+DEV = {"user-id": "mallory"}
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How many connections, for how long; of the largest page as many posts and readers."""
+
+    connections: int
+    seconds: float
+    posts: int
+    readers: int
+    flood_seconds: float
+
+
+FULL = Scale(connections=4_300, seconds=40, posts=100, readers=80, flood_seconds=8)
+SMOKE = Scale(connections=100, seconds=1, posts=3, readers=5, flood_seconds=1)
+
+
+@dataclass
+class Front:
+    """The service as it is reached: a name, the server's process, where to connect to, and how to
+    ask; `headers` say who mallory is."""
+
+    name: str
+    server: psutil.Process
+    target: Target
+    url: str
+    headers: dict[str, str]
+    certificate: Path | None = None
+
+    def client(self) -> httpx.Client:
+        """Of mallory's, from an address of his own."""
+        verify: Any = self.target.tls or True
+        way = httpx.HTTPTransport(verify, local_address=holding.ATTACKER)
+        return httpx.Client(base_url=self.url, transport=way, headers=self.headers, timeout=60)
+
+
+@dataclass
+class Row:
+    """What one attack did: the worst wait of somebody else in seconds (infinite: not served), the
+    server's memory in MB before it and at its most, and what else there is to say."""
+
+    front: str
+    attack: str
+    worst: float
+    before_mb: int
+    peak_mb: int
+    remark: str
+
+    def text(self) -> str:
+        verdict = "ok" if self.worst <= MAX_SECONDS else "SHORT"
+        waited = f"{self.worst:6.2f} s" if self.worst < 1000 else "  never "
+        memory = f"{self.before_mb} -> {self.peak_mb} MB"
+        return f"{self.front:<7} {self.attack:<42} {waited} {verdict:<6} {memory:<16} {self.remark}"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Attack the service and see whom it hurts.")
+    parser.add_argument("--smoke", action="store_true")
+    parser.add_argument("--python", help="of another version's .venv")
+    parser.add_argument("--probe", nargs=2, help=argparse.SUPPRESS)
+    parser.add_argument("fronts", nargs="*", metavar="FRONT", help=f"direct, {', '.join(PROXIES)}")
+    asked = parser.parse_args()
+    if asked.probe:
+        _probe(*asked.probe)
+        return 0
+    if asked.python:
+        servers.LOCAL = (asked.python, *servers.LOCAL[1:])
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    rows = list(_all(asked.fronts or ["direct", *PROXIES], SMOKE if asked.smoke else FULL))
+    waiting = [row for row in rows if row.worst > MAX_SECONDS]
+    print(f"{len(rows) - len(waiting)} of {len(rows)} attacks kept nobody else waiting")
+    return 1 if waiting else 0
+
+
+def _all(names: list[str], scale: Scale) -> Iterator[Row]:
+    with tempfile.TemporaryDirectory(prefix=".attacks-", dir=Path.cwd()) as folder:
+        Path(folder).chmod(0o755)
+        data = Path(folder, "data")
+        _fill(data, scale)
+        for name in names:
+            if name != "direct" and program(name) is None:
+                print(f"  skipped: {name} is not installed (make tools-debian)")
+                continue
+            for row in _attacks(name, Path(folder), scale):
+                print(row.text(), flush=True)
+                yield row
+
+
+def _fill(data: Path, scale: Scale) -> None:
+    """The largest page that there can be."""
+    with _served(data) as server, Api(server.url, LOCAL_EDITION) as api:
+        for _ in range(scale.posts):
+            post = api.ready("alice", samples.jpeg(64, 64), caption=LONG_TEXT, alt=LONG_TEXT[:1500])
+            for _ in range(10):
+                api.comment(post["id"], "bob", LONG_TEXT)
+
+
+def _attacks(name: str, folder: Path, scale: Scale) -> Iterator[Row]:
+    for what, attack in _HOLDING.items():
+        with _front(name, folder) as front:
+            count = scale.readers if attack is _unread else scale.connections
+            yield _held(front, f"{count:,} {what}", attack(front, count), scale.seconds)
+    with _front(name, folder) as front:
+        yield _reservations(front, scale)
+        began = time.monotonic()
+    with _front(name, folder) as front:
+        print(f"  (started again within {time.monotonic() - began:.1f} s, proxy and all)")
+        yield _flood(front, scale)
+
+
+Holding = AbstractContextManager[list[socket.socket]]
+
+
+def _idle(front: Front, count: int) -> Holding:
+    return holding.idle(front.target, count)
+
+
+def _heads(front: Front, count: int) -> Holding:
+    return holding.unfinished_heads(front.target, count)
+
+
+def _bodies(front: Front, count: int) -> Holding:
+    lines = [f"{name}: {value}" for name, value in front.headers.items()]
+    return holding.unfinished_bodies(front.target, count, *lines)
+
+
+def _unread(front: Front, count: int) -> Holding:
+    return holding.unread_answers(front.target, count, LARGEST_PAGE)
+
+
+_HOLDING: dict[str, Callable[[Front, int], Holding]] = {
+    "idle connections": _idle,
+    "unfinished heads": _heads,
+    "unfinished bodies": _bodies,
+    "who do not read the largest page": _unread,
+}
+
+
+@contextmanager
+def _served(data: Path, *flags: str) -> Iterator[servers.Server]:
+    """Ours, without its log, which would drown the table."""
+    with Path(os.devnull).open("w") as nowhere:
+        server = servers.start(servers.LOCAL, "--data-dir", str(data), *flags, log=nowhere)
+        try:
+            yield server
+        finally:
+            server.stop()
+
+
+@contextmanager
+def _front(name: str, folder: Path) -> Iterator[Front]:
+    """The service alone, with dev, as every version has it; or behind a proxy as in public."""
+    data = folder / "data"
+    with ExitStack() as stack:
+        if name == "direct":
+            server = stack.enter_context(_served(data))
+            host, _, port = server.url.removeprefix("http://").partition(":")
+            target = Target((host, int(port)), "localhost")
+            yield Front(name, psutil.Process(server.process.pid), target, server.url, DEV)
+            return
+        flags = ("--auth", "jwt", "--trusted-proxies", "127.0.0.1,::1")
+        server = stack.enter_context(_served(data, *flags))
+        front = folder / name
+        front.mkdir(exist_ok=True)
+        upstream = server.url.removeprefix("http://")
+        proxy = stack.enter_context(PROXIES[name](front, upstream))
+        yield _behind(name, proxy, psutil.Process(server.process.pid), data, front)
+
+
+def _behind(name: str, proxy: Proxy, server: psutil.Process, data: Path, folder: Path) -> Front:
+    shell = Shell("", data.parent / "state")
+    token = shell.run("token", f"mallory of {name}", "--data-dir", str(data)).stdout.strip()
+    return Front(
+        name,
+        server,
+        Target(("127.0.0.1", proxy.address[1]), "localhost", proxy.tls),
+        proxy.url,
+        {"authorization": f"Bearer {token}"},
+        folder / "certificate.pem",
+    )
+
+
+def _held(front: Front, what: str, attack: Holding, seconds: float) -> Row:
+    """An attack that holds connections, and how many of them are still open afterwards."""
+    before = _megabytes(front)
+    with _watched(front) as found, attack as connections:
+        peak, end = before, time.monotonic() + seconds
+        while time.monotonic() < end:
+            peak = max(peak, _megabytes(front))
+            time.sleep(0.2)
+        left = len(front.server.net_connections())
+    remark = f"{len(connections):,} were let in; {left:,} files open at its end"
+    return Row(front.name, what, found["worst"], before, peak, remark)
+
+
+def _reservations(front: Front, scale: Scale) -> Row:
+    """Uploads announced with as much metadata as is taken, as fast as can be."""
+    sent = {
+        "tus-resumable": "1.0.0",
+        "upload-length": "1000000",
+        "upload-metadata": "x " + "YWFh" * 14_000,
+    }
+    statuses: dict[int, int] = {}
+    before = _megabytes(front)
+    with _watched(front) as found, front.client() as client:
+        end = time.monotonic() + scale.flood_seconds
+        while time.monotonic() < end:
+            try:
+                status = client.post("/uploads", headers=sent).status_code
+            except httpx.RemoteProtocolError:
+                continue  # after what a proxy finds too large, it closes the connection
+            statuses[status] = statuses.get(status, 0) + 1
+            if status in (400, 431):
+                sent["upload-metadata"] = "x " + "YWFh" * 1900
+    what = f"uploads reserved for {scale.flood_seconds:.0f} s"
+    return Row(front.name, what, found["worst"], before, _megabytes(front), _said(statuses))
+
+
+def _flood(front: Front, scale: Scale) -> Row:
+    """Comments of one user, as fast as can be."""
+    statuses: dict[int, int] = {}
+    before = _megabytes(front)
+    with _watched(front) as found, front.client() as client:
+        post_id = client.get("/posts?limit=1").json()["posts"][0]["id"]
+        end = time.monotonic() + scale.flood_seconds
+        while time.monotonic() < end:
+            sent = client.post(f"/posts/{post_id}/comments", json={"content": LONG_TEXT})
+            statuses[sent.status_code] = statuses.get(sent.status_code, 0) + 1
+    what = f"comments for {scale.flood_seconds:.0f} s"
+    return Row(front.name, what, found["worst"], before, _megabytes(front), _said(statuses))
+
+
+def _said(statuses: dict[int, int]) -> str:
+    return ", ".join(f"{count:,} x {status}" for status, count in sorted(statuses.items()))
+
+
+def _megabytes(front: Front) -> int:
+    return int(front.server.memory_info().rss >> 20)
+
+
+@contextmanager
+def _watched(front: Front) -> Iterator[dict[str, float]]:
+    """Somebody else, in a process of their own, as long as the block lasts."""
+    command = [sys.executable, __file__, "--probe", front.url, str(front.certificate or "")]
+    probe = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert probe.stdout is not None
+    probe.stdout.readline()
+    found: dict[str, float] = {}
+    try:
+        yield found
+    finally:
+        output, _ = probe.communicate("")
+        found.update(json.loads(output))
+
+
+def _probe(url: str, certificate: str) -> None:
+    """Ask until standard input ends; the worst wait."""
+    import select  # noqa: PLC0415 - for this process only
+    import ssl  # noqa: PLC0415
+
+    tls: Any = ssl.create_default_context(cafile=certificate) if certificate else True
+    print("ready", flush=True)
+    worst = 0.0
+    while not select.select([sys.stdin], [], [], 0.2)[0]:
+        began = time.monotonic()
+        with contextlib.suppress(httpx.HTTPError):
+            if httpx.get(f"{url}/healthz", verify=tls, timeout=60).status_code == 200:
+                worst = max(worst, time.monotonic() - began)
+                continue
+        worst = float("inf")
+    print(json.dumps({"worst": worst}))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
