@@ -1,0 +1,131 @@
+"""A simulator of IAM: what calls need, and what policies allow.
+
+Actions and resources of each operation are those of the Service Authorization Reference
+(https://docs.aws.amazon.com/service-authorization/latest/reference/); a policy allows what one of
+its statements names, with `*` for any text (IAM user guide, "Policy evaluation logic"). Signing a
+URL is a call of who uses it, with the rights of who signed.
+"""
+
+from collections.abc import Iterable, Iterator
+from fnmatch import fnmatchcase
+from typing import Any, NamedTuple
+
+
+class Need(NamedTuple):
+    """An action on a resource, by a role."""
+
+    role: str
+    action: str
+    resource: str
+
+
+class Grant(NamedTuple):
+    """What one line of a role's policy allows."""
+
+    role: str
+    action: str
+    resource: str
+
+    def allows(self, need: Need) -> bool:
+        return (
+            self.role == need.role
+            and self.action == need.action
+            and fnmatchcase(need.resource, self.resource)
+        )
+
+
+class Places(NamedTuple):
+    """What resources are called."""
+
+    region: str
+    account: str
+
+    def table(self, name: str, index: str | None = None) -> str:
+        arn = f"arn:aws:dynamodb:{self.region}:{self.account}:table/{name}"
+        return arn if index is None else f"{arn}/index/{index}"
+
+    def distribution(self, name: str) -> str:
+        return f"arn:aws:cloudfront::{self.account}:distribution/{name}"
+
+
+_TRANSACTED = {"Put": "PutItem", "Update": "UpdateItem", "Delete": "DeleteItem"}
+_OF_OBJECTS = {
+    "GetObject": "GetObject",
+    "HeadObject": "GetObject",
+    "PutObject": "PutObject",
+    "CreateMultipartUpload": "PutObject",
+    "UploadPart": "PutObject",
+    "CompleteMultipartUpload": "PutObject",
+}
+
+
+def needs(
+    service: str, operation: str, words: dict[str, Any], places: Places
+) -> Iterator[tuple[str, str]]:
+    """Actions and resources of a call."""
+    if service == "dynamodb":
+        yield from _dynamodb(operation, words, places)
+    elif service == "s3":
+        yield from _s3(operation, words)
+    elif service == "cloudfront":
+        yield f"cloudfront:{operation}", places.distribution(words["DistributionId"])
+    else:
+        assert (service, operation) == ("secrets-manager", "GetSecretValue"), (service, operation)
+        yield "secretsmanager:GetSecretValue", words["SecretId"]
+
+
+def _dynamodb(operation: str, words: dict[str, Any], places: Places) -> Iterator[tuple[str, str]]:
+    if operation in {"BatchGetItem", "BatchWriteItem"}:
+        for name in words["RequestItems"]:
+            yield f"dynamodb:{operation}", places.table(name)
+    elif operation == "TransactWriteItems":
+        for item in words["TransactItems"]:
+            ((kind, write),) = item.items()
+            yield f"dynamodb:{_TRANSACTED[kind]}", places.table(write["TableName"])
+    else:
+        arn = places.table(words["TableName"], words.get("IndexName"))
+        yield f"dynamodb:{operation}", arn
+
+
+def _s3(operation: str, words: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    bucket = f"arn:aws:s3:::{words['Bucket']}"
+    if operation == "ListObjectsV2":
+        yield "s3:ListBucket", bucket
+    elif operation == "DeleteObjects":
+        for entry in words["Delete"]["Objects"]:
+            yield "s3:DeleteObject", f"{bucket}/{entry['Key']}"
+    elif operation == "CopyObject":
+        source = words["CopySource"]
+        yield "s3:GetObject", f"arn:aws:s3:::{source['Bucket']}/{source['Key']}"
+        yield "s3:PutObject", f"{bucket}/{words['Key']}"
+    else:
+        yield f"s3:{_OF_OBJECTS[operation]}", f"{bucket}/{words['Key']}"
+        if operation in {"GetObject", "HeadObject"}:
+            # "If you don't have it, S3 returns 403 and not 404" for what is not there.
+            yield "s3:ListBucket", bucket
+
+
+def grants(role: str, document: dict[str, Any]) -> Iterator[Grant]:
+    """Those of a policy; it has no conditions and denies nothing."""
+    for statement in document["Statement"]:
+        assert statement["Effect"] == "Allow"
+        assert "Condition" not in statement
+        for action in _listed(statement["Action"]):
+            for resource in _listed(statement["Resource"]):
+                yield Grant(role, action, resource)
+
+
+def _listed(one: Any) -> list[str]:
+    return list(one) if isinstance(one, list) else [one]
+
+
+def refused(calls: Iterable[Need], allowed: Iterable[Grant]) -> list[Need]:
+    """Calls without a grant."""
+    given = list(allowed)
+    return sorted({call for call in calls if not any(one.allows(call) for one in given)})
+
+
+def unused(calls: Iterable[Need], allowed: Iterable[Grant]) -> list[Grant]:
+    """Grants without a call."""
+    made = list(calls)
+    return sorted({one for one in allowed if not any(one.allows(call) for call in made)})
