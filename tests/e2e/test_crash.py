@@ -21,7 +21,7 @@ from support.api import Api
 from support.servers import LOCAL, local_server, start
 from support.shell import Shell
 
-ROUNDS = int(os.environ.get("CRASH_ROUNDS", "50"))
+ROUNDS = int(os.environ.get("CRASH_ROUNDS", "25"))
 SEED = int(os.environ.get("CRASH_SEED", "20261124"))
 CLIENTS = 6
 BACKUP_EVERY = 10
