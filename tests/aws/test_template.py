@@ -381,11 +381,15 @@ def test_sam_takes_the_templates() -> None:
 
 def test_the_gallery_has_the_policy_that_it_has_on_one_machine() -> None:
     config = RESOURCES["GalleryHeaders"]["Properties"]["ResponseHeadersPolicyConfig"]
-    text, _ = config["SecurityHeadersConfig"]["ContentSecurityPolicy"]["ContentSecurityPolicy"][
+    text, named = config["SecurityHeadersConfig"]["ContentSecurityPolicy"]["ContentSecurityPolicy"][
         "Fn::Sub"
     ]
     uploads = "https://${UploadsBucket.RegionalDomainName}"
     assert text == content_security_policy("${Issuer}", uploads)
+    # Cognito gives tokens at the domain of its sign-in page, not where its keys are.
+    _, own, others = named["Issuer"]["Fn::If"]
+    assert own["Fn::Sub"].split()[1] == DOCUMENT["Outputs"]["SignInPage"]["Value"]["Fn::Sub"]
+    assert others["Fn::Join"][1][1] == {"Ref": "JwtTokenOrigin"}
 
 
 def test_every_file_of_the_gallery_is_behind_a_path_of_the_distribution() -> None:

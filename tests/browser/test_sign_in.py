@@ -51,7 +51,9 @@ def test_a_token_that_ran_out_is_asked_for_again_and_then_everything_goes_on(
 def test_an_issuer_signs_in_and_renews_a_token_by_itself(
     open_gallery: OpenGallery, tmp_path: Path
 ) -> None:
+    """It gives tokens at another host than its own, as Cognito does."""
     with running_issuer() as issuer:
+        issuer.tokens_at = issuer.url.replace("127.0.0.1", "localhost")
         flags = ("--jwt-issuer", issuer.url, "--jwt-audience", AUDIENCE, "--jwt-client-id", "page")
         with local_server(tmp_path, "--auth", "jwt", *flags) as server:
             gallery = open_gallery(server.url)

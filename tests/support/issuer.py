@@ -30,6 +30,7 @@ class FakeIssuer:
         self.asked = 0
         self.key = rsa_key()
         self.exchanges: list[str] = []
+        self.tokens_at = url  # some give them at another host than their own
         self._challenges: dict[str, str] = {}
 
     def rotate(self) -> None:
@@ -50,7 +51,7 @@ class FakeIssuer:
                 "issuer": self.named,
                 "jwks_uri": f"{self.url}/keys",
                 "authorization_endpoint": f"{self.url}/authorize",
-                "token_endpoint": f"{self.url}/token",
+                "token_endpoint": f"{self.tokens_at}/token",
             }
         if path == "/keys":
             other = rsa_key().as_dict(private=False) | {"use": "enc", "kid": "for encryption"}

@@ -17,12 +17,20 @@ from image_poster.http.auth import (
     TokenAuthenticator,
     TokenTerms,
 )
+from image_poster.http.gallery import origins_of
 from image_poster.http.requests import AnyRequest
 from image_poster.http.uploads import HmacPutUrlSigner
 from support.services import services
 
 
-class OneToken:
+class NoIssuer:
+    """Gives tokens to no page."""
+
+    async def token_endpoint(self) -> str:
+        return ""
+
+
+class OneToken(NoIssuer):
     """Knows one token."""
 
     async def verify(self, token: str) -> Claims:
@@ -31,7 +39,7 @@ class OneToken:
         return {"sub": "alice"}
 
 
-class Claimed:
+class Claimed(NoIssuer):
     """Believes whatever it was made with."""
 
     def __init__(self, **claims: Any) -> None:
@@ -217,3 +225,10 @@ def test_a_token_that_does_not_hold_is_told_to_who_asks_who_they_are() -> None:
     with client(JWT) as api:
         assert api.get("/me", headers={"authorization": "Bearer bobs"}).status_code == 401
         assert api.get("/me", headers={"user-id": "alice"}).json()["user"] is None
+
+
+def test_a_policy_names_origins_and_nothing_that_an_issuer_could_write_into_it() -> None:
+    urls = ("https://i.example/pool", "https://i.example/token", "http://[::1]:8080/token")
+    assert origins_of(urls) == ["https://i.example", "http://[::1]:8080"]
+    assert origins_of(["https://a.example;script-src *", "https://*", "javascript:alert(1)"]) == []
+    assert origins_of(["https://a b/", "https://u@a.example/", "", "//a.example", "http://["]) == []

@@ -85,6 +85,20 @@ async def test_a_token_of_the_issuer_holds(issuer: FakeIssuer, theirs: OidcToken
     assert await theirs.verify(issuer.token(aud=None, client_id=AUDIENCE))
 
 
+async def test_where_pages_get_tokens_is_what_the_issuer_says(
+    issuer: FakeIssuer, theirs: OidcTokenVerifier, later: Later
+) -> None:
+    issuer.down = True
+    assert await theirs.token_endpoint() == ""
+    issuer.down, issuer.tokens_at = False, "https://tokens.example"
+    assert await theirs.token_endpoint() == "", "it was asked a moment ago"
+    later(6)
+    assert await theirs.token_endpoint() == "https://tokens.example/token"
+    issuer.down = True
+    later(7200)
+    assert await theirs.token_endpoint() == "https://tokens.example/token"
+
+
 @pytest.mark.parametrize(
     "claims",
     [

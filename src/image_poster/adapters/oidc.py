@@ -32,6 +32,7 @@ _KEYS_APART_SECONDS = 60
 _OUTAGE_APART_SECONDS = 5
 _SILENCE_SECONDS = 5
 _FETCH_SECONDS = 10
+_PAGE_SECONDS = 2
 _MAX_DOCUMENT_BYTES = 1_000_000
 _LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 _REFUSED = "The bearer token is not valid. Sign in again."
@@ -59,6 +60,14 @@ class _Discovery(msgspec.Struct):
 
     issuer: str
     jwks_uri: str
+    token_endpoint: str = ""
+
+
+class _Published(NamedTuple):
+    """What an issuer says of itself: its keys for RS256 by their ids, and where it gives tokens."""
+
+    keys: Mapping[str, Any]
+    token_endpoint: str
 
 
 class _KeySet(msgspec.Struct):
@@ -133,7 +142,7 @@ class OidcTokenVerifier:
         self._issuer = issuer
         self._seconds = seconds
         self._audiences = frozenset(audiences)
-        self._keys: Mapping[str, Any] = {}
+        self._published = _Published({}, "")
         self._fetched = float("-inf")
         self._failed = float("-inf")
         self._fetching = asyncio.Lock()
@@ -142,29 +151,41 @@ class OidcTokenVerifier:
         """The claims of a token that holds. Raises `IdentityRequiredError`, and `BusyError` when
         the issuer cannot be asked."""
         key_id = _header(token).kid
-        if self._is_due(key_id):
-            async with self._fetching:
-                if self._is_due(key_id):
-                    await self._fetch()
-        key = self._keys.get(key_id)
+        await self._learn(lambda: self._is_due(known=key_id in self._published.keys))
+        key = self._published.keys.get(key_id)
         if key is not None:
             return _checked(token, key, self._issuer, self._audiences)
         if self._failed > self._fetched:
             raise BusyError(_UNCHECKED)
         raise IdentityRequiredError(_REFUSED)
 
-    def _is_due(self, key_id: str) -> bool:
+    async def token_endpoint(self) -> str:
+        """The URL at which pages get tokens (OpenID Connect Discovery 1.0, section 3), which need
+        not be of the issuer's host; empty while the issuer has not said. A page does not wait for
+        that longer than 2 seconds."""
+        if not self._published.token_endpoint:
+            learning = asyncio.create_task(self._learn(lambda: self._is_due(known=True)))
+            await asyncio.wait({learning}, timeout=_PAGE_SECONDS)
+        return self._published.token_endpoint
+
+    async def _learn(self, is_due: Callable[[], bool]) -> None:
+        """Once for all who need it at the same time."""
+        if is_due():
+            async with self._fetching:
+                if is_due():
+                    await self._fetch()
+
+    def _is_due(self, *, known: bool) -> bool:
         now = self._seconds()
         if now - self._failed < _OUTAGE_APART_SECONDS:
             return False
-        kept = _KEYS_KEPT_SECONDS if key_id in self._keys else _KEYS_APART_SECONDS
-        return now - self._fetched > kept
+        return now - self._fetched > (_KEYS_KEPT_SECONDS if known else _KEYS_APART_SECONDS)
 
     async def _fetch(self) -> None:
         """In a thread, since it waits for somebody else; others who need it wait for it too."""
         try:
             async with asyncio.timeout(_FETCH_SECONDS):
-                self._keys = await asyncio.to_thread(_published_keys, self._issuer)
+                self._published = await asyncio.to_thread(_published, self._issuer)
         except (OSError, HTTPException, ValueError) as exc:
             self._failed = self._seconds()
             _log.warning("the issuer of tokens cannot be asked", issuer=self._issuer, why=str(exc))
@@ -172,15 +193,16 @@ class OidcTokenVerifier:
             self._fetched = self._seconds()
 
 
-def _published_keys(issuer: str) -> dict[str, Any]:
-    """The issuer's keys for RS256, by their ids. Raises `OSError`, `HTTPException`, and
-    `ValueError` for documents that are not what they should be."""
+def _published(issuer: str) -> _Published:
+    """Raises `OSError`, `HTTPException`, and `ValueError` for documents that are not what they
+    should be."""
     found = _fetched(f"{issuer.rstrip('/')}/.well-known/openid-configuration", _Discovery)
     if found.issuer != issuer:  # OpenID Connect Discovery 1.0, section 4.3
         raise ValueError(f"it calls itself {found.issuer}")
     keys = _fetched(found.jwks_uri, _KeySet).keys
     usable = [key for key in keys if key.get("kty") == "RSA" and key.get("use", "sig") == "sig"]
-    return {str(key["kid"]): _imported(key) for key in usable if key.get("kid")}
+    by_id = {str(key["kid"]): _imported(key) for key in usable if key.get("kid")}
+    return _Published(by_id, found.token_endpoint)
 
 
 def _imported(key: Any) -> Any:  # noqa: ANN401 - joserfc's
@@ -257,6 +279,10 @@ class TokenVerifiers:
         if self._issuer is None or _part(token, 1, _Issued).iss == OWN_ISSUER:
             return await self._own.verify(token)
         return await self._issuer.verify(token)
+
+    async def token_endpoint(self) -> str:
+        """That of the issuer; empty without one."""
+        return "" if self._issuer is None else await self._issuer.token_endpoint()
 
 
 def new_key() -> bytes:

@@ -54,6 +54,10 @@ class Authenticator(Protocol):
         hold."""
         ...
 
+    async def sign_in_urls(self) -> tuple[str, ...]:
+        """What a page asks in order to sign people in, beside this service."""
+        ...
+
 
 class DevAuthenticator:
     """`auth=dev`: believes the header `user-id`. For one's own machine only."""
@@ -79,6 +83,9 @@ class DevAuthenticator:
             )
         return Identity(user, admin=user in self._admins)
 
+    async def sign_in_urls(self) -> tuple[str, ...]:
+        return ()
+
 
 def _utf8(value: str) -> str:
     """Header bytes reach us as Latin-1 (ASGI); clients with names beyond ASCII send UTF-8."""
@@ -94,6 +101,10 @@ class TokenVerifier(Protocol):
     async def verify(self, token: str) -> Claims:
         """The claims of a token that holds. Raises `IdentityRequiredError`, and `BusyError` when
         the issuer cannot be asked."""
+        ...
+
+    async def token_endpoint(self) -> str:
+        """Where the issuer gives tokens to pages; empty where there is none, or none is known."""
         ...
 
 
@@ -159,6 +170,13 @@ class TokenAuthenticator:
             raise IdentityRequiredError("The bearer token names nobody: its `sub` is no name.")
         admin = user in self._terms.admins or _is_admin(claims)
         return Identity(user, admin=admin, display_name=self._name(claims))
+
+    async def sign_in_urls(self) -> tuple[str, ...]:
+        """The issuer, and its token endpoint, which may be elsewhere (of Cognito it is)."""
+        issuer, client = self._terms.issuer, self._terms.client_id
+        if not client:
+            return ()
+        return tuple(filter(None, (issuer, await self._verifier.token_endpoint())))
 
     def _name(self, claims: Claims) -> str:
         """The first claim that is a name; else empty."""

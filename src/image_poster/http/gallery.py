@@ -5,10 +5,11 @@ one look-up. Everything in the page is relative to it; it lives at any path.
 """
 
 import hashlib
+import re
+from collections.abc import Iterable
 from http import HTTPStatus
 from pathlib import Path
 from typing import NamedTuple
-from urllib.parse import urlsplit
 
 from litestar import Response, get
 from litestar.handlers import HTTPRouteHandler
@@ -36,6 +37,8 @@ _TYPES = {
 # By the names in Accept-Encoding (RFC 9110 section 12.5.3), the smaller one first.
 _ENCODINGS = {"br": ".br", "gzip": ".gz"}
 _REVALIDATE = "no-cache"
+# RFC 3986, section 3.2, without user information: a host's name or address, and a port.
+_ORIGIN = re.compile(r"(https?://(?:[A-Za-z0-9.-]+|\[[0-9A-Fa-f:]+\])(?::\d+)?)(?:[/?#]|$)")
 _PROTECTION = {
     "referrer-policy": "no-referrer",
     "x-frame-options": "DENY",
@@ -70,10 +73,11 @@ def content_security_policy(*connect_to: str) -> str:
     )
 
 
-def origin_of(url: str) -> str:
-    """Scheme and host of a URL, as a policy names it."""
-    found = urlsplit(url)
-    return f"{found.scheme}://{found.netloc}"
+def origins_of(urls: Iterable[str]) -> list[str]:
+    """Scheme and host of each URL, once, as a policy names them. What is no such URL is left out:
+    an issuer's document must not write other directives into the policy."""
+    found = [match[1] for match in map(_ORIGIN.match, urls) if match]
+    return list(dict.fromkeys(found))
 
 
 def load(folder: Path = FOLDER) -> dict[str, GalleryFile]:
@@ -114,8 +118,8 @@ def routes(folder: Path = FOLDER) -> tuple[HTTPRouteHandler, ...]:
             return Response(
                 b"", status_code=HTTPStatus.PERMANENT_REDIRECT, headers={"location": "/"}
             )
-        issuer = authenticator(request).sign_in.issuer
-        policy = content_security_policy(*([origin_of(issuer)] if issuer else []))
+        others = origins_of(await authenticator(request).sign_in_urls())
+        policy = content_security_policy(*others)
         headers = {**_PROTECTION, "content-security-policy": policy}
         return _response(request, files[PAGE], headers)
 
