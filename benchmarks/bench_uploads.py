@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 import psutil
 
 import servers
+from aws_local.ports import free_port
 from bench_images import peak_bytes
 from load import LOAD_CORES
 from report import Found, Line, Skipped
@@ -178,7 +179,7 @@ def _killed(folder: Path, photo: Path, sides: list[Side], sizes: UploadsScale) -
 
 
 def _sent_to_killed(folder: Path, photo: Path, side: Side, part: float) -> float:
-    data, port, size = folder / f"{side.name}-killed", _free_port(), photo.stat().st_size
+    data, port, size = folder / f"{side.name}-killed", free_port(), photo.stat().st_size
     with (
         side.start(data, port=port) as (url, pid),
         chaos(url, Weather(bytes_per_second=20_000_000)) as proxy,
@@ -191,12 +192,6 @@ def _sent_to_killed(folder: Path, photo: Path, side: Side, part: float) -> float
         with side.start(data, port=port):
             _finish(upload)
         return proxy.counts.up / size
-
-
-def _free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
 
 
 def _half_open(folder: Path, sides: list[Side], sizes: UploadsScale) -> Iterator[Line]:

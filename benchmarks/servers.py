@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -14,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
+from aws_local.ports import free_port
 from load import SERVER_CORES
 from support.peers import FOLDER
 
@@ -63,9 +63,7 @@ http {{
 def nginx(folder: Path) -> Iterator[tuple[str, int]]:
     """nginx, taking files by PUT into `folder`/files, with one process."""
     (folder / "files").mkdir(parents=True)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     (folder / "conf").write_text(_NGINX.format(folder=folder, port=port))
     process = _start(["nginx", "-e", f"{folder}/log", "-c", f"{folder}/conf"], SERVER_CORES)
     try:
@@ -86,9 +84,7 @@ def same_bytes(body: Path) -> Iterator[tuple[str, int]]:
 @contextmanager
 def fastapi(database: Path) -> Iterator[str]:
     """The FastAPI peer's URL."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     process = _start(
         [
             *(sys.executable, "-m", "uvicorn", "fastapi_app:app", "--port", str(port)),

@@ -1,7 +1,6 @@
 """The emulator `ministack` in a process of its own, on a free port of the loopback interface."""
 
 import os
-import socket
 import subprocess
 import sys
 import tempfile
@@ -17,17 +16,12 @@ from urllib.request import urlopen
 from botocore.config import Config
 from botocore.session import Session
 
+from aws_local.ports import free_port
+
 REGION = "eu-central-1"
 _START_SECONDS = 60
 # The emulator takes any; these are what its own Lambdas are given.
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
-
-
-def free_port() -> int:
-    """A port that nobody listens on just now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @dataclass

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from playwright.sync_api import BrowserContext, Playwright, expect
 
+from aws_local.ports import free_port
 from support import browsers, samples
 from support.api import LOCAL as LOCAL_EDITION
 from support.api import Api
@@ -23,7 +24,7 @@ class OneMachine:
     """A server that ends and comes back, on one folder and one port."""
 
     def __init__(self, folder: Path) -> None:
-        self._flags = ("--data-dir", str(folder), "--port", str(browsers.free_port()))
+        self._flags = ("--data-dir", str(folder), "--port", str(free_port()))
         self.server = self.start()
         self.url = self.server.url
 

@@ -8,6 +8,7 @@ from typing import Literal
 import pytest
 from playwright.sync_api import Browser, BrowserContext, expect
 
+from aws_local.ports import free_port
 from support import browsers, samples
 from support.api import LOCAL, Api, someone
 from support.browsers import Gallery, needs_axe
@@ -114,7 +115,7 @@ def test_a_double_tap_magnifies_the_image(open_gallery: OpenGallery, server: Ser
 
 
 def test_what_was_seen_last_is_there_offline(tmp_path: Path, open_gallery: OpenGallery) -> None:
-    port = browsers.free_port()
+    port = free_port()
     with local_server(tmp_path, "--port", str(port)) as server:
         with Api(server.url, LOCAL) as api:
             api.finished("alice", samples.jpeg(700, 700), caption="Seen last")

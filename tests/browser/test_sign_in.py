@@ -9,7 +9,7 @@ from pathlib import Path
 import httpx
 from playwright.sync_api import expect
 
-from support import browsers
+from aws_local.ports import free_port
 from support.api import LOCAL, Api
 from support.browsers import Gallery
 from support.issuer import AUDIENCE, running_issuer
@@ -92,7 +92,7 @@ def test_on_aws_it_is_the_same_page(open_gallery: OpenGallery) -> None:
 def test_below_a_path_it_is_the_same_page_there_and_offline(
     open_gallery: OpenGallery, tmp_path: Path
 ) -> None:
-    port = browsers.free_port()
+    port = free_port()
     public = f"http://127.0.0.1:{port}/photos"
     with local_server(tmp_path, "--port", str(port), "--public-url", public):
         gallery = open_gallery(public, "")

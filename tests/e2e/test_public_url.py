@@ -13,11 +13,11 @@ import httpx
 import pytest
 from tusclient.client import TusClient
 
+from aws_local.ports import free_port
 from image_poster.client import ImagePosterClient
 from image_poster.client.journal import Journal
 from support import path_proxies, peers, samples
 from support.api import someone
-from support.proxies import free_port
 from support.servers import local_server
 from support.shell import Shell
 

@@ -18,6 +18,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from aws_local.ports import free_port
+
 DEPLOY = Path(__file__).parents[2] / "deploy"
 _START_SECONDS = 20
 # Where Debian has them, also for who is not root.
@@ -41,12 +43,6 @@ class Proxy:
 def program(name: str) -> str | None:
     """Its path, if it is installed."""
     return shutil.which(name, path=_PATH)
-
-
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
 
 
 def certificate(folder: Path) -> tuple[Path, Path]:

@@ -59,7 +59,8 @@ async def receive_post_form(
 def _boundary(request: AnyRequest) -> str:
     if media_type(request) != "multipart/form-data":
         raise errors.UnsupportedMediaTypeError(
-            "Send the image as multipart/form-data, as the part `image`."
+            "Send the image as multipart/form-data, as the part `image`; or, to send its bytes "
+            "later, reserve the post as JSON, with Content-Type: application/json."
         )
     boundary = request.content_type[1].get("boundary", "")
     if not boundary:

@@ -198,6 +198,7 @@ async def create_post(request: requests.AnyRequest) -> Response[bytes]:
 
     With the header `Idempotency-Key` a repeated request is answered as the first one was.
     """
+    requests.check_coding(request)
     creator, key = await writer(request), idempotency_key(request)
     found = requests.services(request)
     if requests.is_json(request):

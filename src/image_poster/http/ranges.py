@@ -49,7 +49,16 @@ def _position(digits: str) -> int:
 def matches(if_none_match: str | None, etag: str) -> bool:
     """Whether the client has it already: weak comparison, section 13.1.2. `etag` has its quotes,
     and `W/` if it is weak."""
+    return known_as(if_none_match, etag) is not None
+
+
+def known_as(if_none_match: str | None, etag: str) -> str | None:
+    """The ETag by which the client has it already; None if it has not. It may be weak where `etag`
+    is strong: of the same thing, compressed."""
     if if_none_match is None:
-        return False
-    known = {item.strip().removeprefix("W/") for item in if_none_match.split(",")}
-    return "*" in known or etag.removeprefix("W/") in known
+        return None
+    known = [item.strip() for item in if_none_match.split(",")]
+    if "*" in known or etag in known:
+        return etag
+    strong = etag.removeprefix("W/")
+    return next((tag for tag in known if tag.removeprefix("W/") == strong), None)

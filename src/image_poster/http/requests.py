@@ -73,11 +73,22 @@ def is_json(request: AnyRequest) -> bool:
     return content_type == "application/json" or content_type.endswith("+json")
 
 
+def check_coding(request: AnyRequest) -> None:
+    """Raises `UnsupportedMediaTypeError` where the body comes compressed (RFC 9110 section 8.4):
+    it would be read, or kept, as it came."""
+    coding = request.headers.get("content-encoding", "").strip().lower()
+    if coding not in {"", "identity"}:
+        raise errors.UnsupportedMediaTypeError(
+            "Send the body as it is, without Content-Encoding: bodies are not decompressed here."
+        )
+
+
 async def json_only(request: AnyRequest) -> None:
-    """Before a handler that reads JSON: the body must say that it is JSON.
+    """Before a handler that reads JSON: the body must say that it is JSON, and be it as it comes.
 
     (Not a guard, for which Litestar copies the handler each time.)
     """
+    check_coding(request)
     if not is_json(request):
         raise errors.UnsupportedMediaTypeError(
             "Send the body as JSON, with Content-Type: application/json."

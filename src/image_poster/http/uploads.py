@@ -161,6 +161,7 @@ async def create_upload(request: requests.AnyRequest) -> Response[bytes]:
     `caption` and `alt`; the upload's id is that of the post it becomes."""
     headers.check_version(request.headers.get("tus-resumable"))
     headers.check_not_joined(request.headers.get("upload-concat"))
+    requests.check_coding(request)
     creator, key = await writer(request), idempotency_key(request)
     uploads = requests.services(request).uploads
     with in_flight(request).running(creator, key):
@@ -230,6 +231,7 @@ async def append_to_upload(request: requests.AnyRequest, post_id: FromPath[str])
         raise errors.UnsupportedMediaTypeError(
             "Send Content-Type: application/offset+octet-stream."
         )
+    requests.check_coding(request)
     sent = Patch(
         offset=headers.number("Upload-Offset", request.headers.get("upload-offset")),
         declared_bytes=requests.declared_bytes(request),
@@ -299,6 +301,7 @@ async def put_upload(
     )
     if declared_format(requests.media_type(request)) is not declared_format(found.content_type):
         raise errors.UnsupportedMediaTypeError(f"Send Content-Type: {found.content_type}.")
+    requests.check_coding(request)
     await requests.services(request).uploads.put(
         post_id, requests.declared_bytes(request), requests.body_chunks(request)
     )

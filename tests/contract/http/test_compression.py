@@ -67,6 +67,19 @@ def test_a_client_that_has_it_is_told_so_in_any_coding(api: Api, creator: str) -
             assert (again.status_code, again.content) == (304, b"")
 
 
+def test_that_nothing_changed_is_said_as_the_thing_itself_would_be(api: Api) -> None:
+    """RFC 9110 section 15.4.5: or a cache takes it for something else, and does not freshen what it
+    has."""
+    path = f"/posts/{api.ready(someone(), caption='At the lake. ' * 100)['id']}"
+    for accepted in ("br", "identity"):
+        first = api.get(path, headers={"accept-encoding": accepted})
+        known = {"accept-encoding": accepted, "if-none-match": first.headers["etag"]}
+        again = api.get(path, headers=known)
+        assert again.status_code == 304
+        for name in ("etag", "vary", "cache-control"):
+            assert again.headers[name] == first.headers[name]
+
+
 def test_an_edit_may_say_the_etag_of_a_compressed_answer(api: Api) -> None:
     alice = someone("alice")
     path = f"/posts/{api.ready(alice, caption='At the lake. ' * 100)['id']}"

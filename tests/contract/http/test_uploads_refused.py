@@ -1,5 +1,6 @@
 """Wrong uploads: each is refused early, clearly, and leaves nothing behind."""
 
+import gzip
 import socket
 from base64 import b64encode
 from urllib.parse import urlsplit
@@ -10,6 +11,7 @@ import pytest
 from support import samples
 from support.api import Api, assert_problem, fields, someone
 
+TUS = {"tus-resumable": "1.0.0"}
 TOO_MANY = 2_000_001
 BOUNDARY = "b0undary"
 FORM = {"content-type": f"multipart/form-data; boundary={BOUNDARY}"}
@@ -197,7 +199,32 @@ def test_another_content_type_is_told_what_to_send(api: Api, content_type: str) 
     answer = api.send(
         "POST", "/posts", someone(), content=b"x", headers={"content-type": content_type}
     )
-    assert_problem(answer, 415, "unsupported_media_type")
+    detail = assert_problem(answer, 415, "unsupported_media_type")["detail"]
+    assert "multipart/form-data" in detail
+    assert "application/json" in detail
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "content_type"),
+    [
+        ("POST", "/posts", "application/json"),
+        ("POST", "/posts", "multipart/form-data; boundary=b"),
+        ("POST", "/comments", "application/json"),
+        ("PATCH", "/posts/ID", "application/json"),
+        ("POST", "/uploads", "application/offset+octet-stream"),
+        ("PATCH", "/uploads/ID", "application/offset+octet-stream"),
+        pytest.param("PUT", "PUT", "image/jpeg", marks=pytest.mark.where(own_files=True)),
+    ],
+)
+def test_a_compressed_body_is_refused_and_not_kept_as_it_came(
+    api: Api, method: str, path: str, content_type: str
+) -> None:
+    alice, image = someone("alice"), {"size": 100, "content_type": "image/jpeg"}
+    post = api.send("POST", "/posts", alice, json={"image": image}).json()
+    path = post["upload"]["put"]["url"] if path == "PUT" else path.replace("ID", post["id"])
+    sent = {"content-type": content_type, "content-encoding": "gzip", **TUS}
+    answer = api.send(method, path, alice, content=gzip.compress(b"x"), headers=sent)
+    assert "Content-Encoding" in assert_problem(answer, 415, "unsupported_media_type")["detail"]
 
 
 @pytest.mark.parametrize(
