@@ -110,6 +110,7 @@ class PageCache:
 @get(
     "/posts",
     operation_id="listPosts",
+    security=openapi.ANYONE,
     tags=["feed"],
     summary="The feed",
     responses=openapi.responses(
