@@ -1,5 +1,5 @@
-"""The service below a path of a host: behind nginx and Caddy, which take the path away from
-requests or leave it, with the clients that people use."""
+"""The service below a path of a host: behind nginx and Caddy as `deploy/` and docs/proxies.md have
+them, which take the path away from requests or leave it, with the clients that people use."""
 
 import io
 import json
@@ -41,8 +41,9 @@ def url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
     name, strips = request.param
     folder, port = tmp_path_factory.mktemp("proxied"), free_port()
     public = f"http://127.0.0.1:{port}/api"
+    flags = ("--public-url", public, "--trusted-proxies", "127.0.0.1")
     with (
-        local_server(folder / "data", "--public-url", public) as server,
+        local_server(folder / "data", *flags) as server,
         path_proxies.proxy(name, folder / "proxy", port, server.url, strips=strips),
     ):
         yield public

@@ -10,7 +10,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from cryptography import x509
@@ -27,6 +27,16 @@ _PATH = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sb
 
 
 @dataclass(frozen=True)
+class Place:
+    """Where a proxy listens, `plain` without TLS, and what else is changed in its file: former text
+    by new text."""
+
+    port: int
+    plain: bool = False
+    changes: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Proxy:
     """Where it listens, whom to trust for that, and its process."""
 
@@ -36,7 +46,7 @@ class Proxy:
 
     @property
     def address(self) -> tuple[str, int]:
-        host, _, port = self.url.removeprefix("https://").partition(":")
+        host, _, port = self.url.rpartition("/")[2].partition(":")
         return host, int(port)
 
 
@@ -82,32 +92,36 @@ def replaced(text: str, changes: dict[str, str]) -> str:
 
 
 @contextmanager
-def caddy(folder: Path, upstream: str, **more: str) -> Iterator[Proxy]:
+def caddy(folder: Path, upstream: str, place: Place | None = None) -> Iterator[Proxy]:
     """`deploy/Caddyfile` in front of `upstream` (host:port)."""
-    (certificate_path, key_path), port = certificate(folder), free_port()
+    (certificate_path, key_path), place = certificate(folder), place or Place(free_port())
+    site = f"https://localhost:{place.port} {{\n\ttls {certificate_path} {key_path}"
+    if place.plain:
+        site = f"http://127.0.0.1:{place.port} {{"
     changes = {
+        **place.changes,
         "{\n\tservers {": f"{{\n\tadmin off\n\tauto_https off\n\thttp_port {free_port()}\n"
         f"\tskip_install_trust\n\tservers {{",
-        "photos.example.org {": f"https://localhost:{port} {{\n\tbind 127.0.0.1\n"
-        f"\ttls {certificate_path} {key_path}",
+        "photos.example.org {": f"{site}\n\tbind 127.0.0.1",
         "127.0.0.1:8080": upstream,
-        **more,
     }
     config = folder / "Caddyfile"
     config.write_text(replaced((DEPLOY / "Caddyfile").read_text(), changes))
     command = [str(program("caddy")), "run", "--config", str(config), "--adapter", "caddyfile"]
-    with _running(command, folder, port, certificate_path) as proxy:
+    with _running(command, folder, place, certificate_path) as proxy:
         yield proxy
 
 
 @contextmanager
-def nginx(folder: Path, upstream: str, **more: str) -> Iterator[Proxy]:
+def nginx(folder: Path, upstream: str, place: Place | None = None) -> Iterator[Proxy]:
     """`deploy/nginx.conf` in front of `upstream` (host:port)."""
-    (certificate_path, key_path), port = certificate(folder), free_port()
+    (certificate_path, key_path), place = certificate(folder), place or Place(free_port())
+    listen = f"listen 127.0.0.1:{place.port}{'' if place.plain else ' ssl http2'};"
     live = "/etc/letsencrypt/live/photos.example.org"
     kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
     temporary = "".join(f"    {kind}_temp_path {folder}/{kind};\n" for kind in kinds)
     changes = {
+        **place.changes,
         "user www-data;\n": "user www-data;\n" if os.geteuid() == 0 else "",
         "pid /run/nginx.pid;": f"pid {folder}/nginx.pid; daemon off;",
         "http {\n": f"http {{\n{temporary}",
@@ -116,16 +130,15 @@ def nginx(folder: Path, upstream: str, **more: str) -> Iterator[Proxy]:
         f"{live}/privkey.pem": str(key_path),
         "listen 80;": f"listen 127.0.0.1:{free_port()};",
         "        listen [::]:80;\n": "",
-        "listen 443 ssl http2;": f"listen 127.0.0.1:{port} ssl http2;",
+        "listen 443 ssl http2;": listen,
         "        listen [::]:443 ssl http2;\n": "",
         "server_name photos.example.org;": "server_name localhost;",
         "127.0.0.1:8080": upstream,
-        **more,
     }
     config = folder / "nginx.conf"
     config.write_text(replaced((DEPLOY / "nginx.conf").read_text(), changes))
     command = [str(program("nginx")), "-e", f"{folder}/error.log", "-c", str(config)]
-    with _running(command, folder, port, certificate_path) as proxy:
+    with _running(command, folder, place, certificate_path) as proxy:
         yield proxy
 
 
@@ -135,7 +148,7 @@ PROXIES: dict[str, Start] = {"caddy": caddy, "nginx": nginx}
 
 @contextmanager
 def _running(
-    command: list[str], folder: Path, port: int, certificate_path: Path
+    command: list[str], folder: Path, place: Place, certificate_path: Path
 ) -> Iterator[Proxy]:
     folder.chmod(0o755)  # nginx's workers are another user's
     with (folder / "log").open("wb") as log:
@@ -146,9 +159,9 @@ def _running(
             env={**os.environ, "HOME": str(folder), "XDG_DATA_HOME": str(folder / "data")},
         )
     try:
-        _wait_until_it_listens(process, port, folder / "log")
+        _wait_until_it_listens(process, place.port, folder / "log")
         tls = ssl.create_default_context(cafile=str(certificate_path))
-        yield Proxy(f"https://localhost:{port}", tls, process)
+        yield Proxy(f"{'http' if place.plain else 'https'}://localhost:{place.port}", tls, process)
     finally:
         process.terminate()
         process.wait(timeout=20)
