@@ -42,7 +42,7 @@ class Benchmark:
 BENCHMARKS = {
     "feed": Benchmark(bench_feed.lines, 8),
     "walks": Benchmark(bench_walks.lines, 2),
-    "serving": Benchmark(bench_serving.lines, 2),
+    "serving": Benchmark(bench_serving.lines, 4),
     "comments": Benchmark(bench_comments.lines, 4),
     "images": Benchmark(bench_images.lines, 6),
     "uploads": Benchmark(bench_uploads.lines, 18),

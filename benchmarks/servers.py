@@ -9,7 +9,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import IO, Any
 
@@ -54,17 +54,41 @@ http {{
     client_max_body_size 0; client_body_temp_path {folder}/temporary;
     proxy_temp_path {folder}/1; fastcgi_temp_path {folder}/2; uwsgi_temp_path {folder}/3;
     scgi_temp_path {folder}/4;
-    server {{ listen 127.0.0.1:{port}; root {folder}/files; dav_methods PUT; }}
+    {more}
+    server {{ listen 127.0.0.1:{port}; {server} }}
+}}
+"""
+_FILES = "root {folder}/files; dav_methods PUT;"
+# What deploy/nginx.conf does for images, without TLS.
+_FRONT = """
+location / {{
+    proxy_pass http://ours; proxy_http_version 1.1; proxy_set_header Connection "";
+    proxy_set_header Host $http_host; proxy_set_header X-Forwarded-For $remote_addr;
+}}
+location /renditions/ {{
+    internal; root {data_dir}; etag off; add_header ETag $upstream_http_etag;
+    add_header X-Request-Id $upstream_http_x_request_id;
 }}
 """
 
 
-@contextmanager
-def nginx(folder: Path) -> Iterator[tuple[str, int]]:
+def nginx(folder: Path) -> AbstractContextManager[tuple[str, int]]:
     """nginx, taking files by PUT into `folder`/files, with one process."""
     (folder / "files").mkdir(parents=True)
+    return _nginx(folder, "", _FILES.format(folder=folder))
+
+
+def front(folder: Path, url: str, data_dir: Path) -> AbstractContextManager[tuple[str, int]]:
+    """A server of ours over `data_dir` behind nginx, which sends renditions itself."""
+    folder.mkdir()
+    upstream = f"upstream ours {{ server {url.removeprefix('http://')}; keepalive 64; }}"
+    return _nginx(folder, upstream, _FRONT.format(data_dir=data_dir))
+
+
+@contextmanager
+def _nginx(folder: Path, more: str, server: str) -> Iterator[tuple[str, int]]:
     port = free_port()
-    (folder / "conf").write_text(_NGINX.format(folder=folder, port=port))
+    (folder / "conf").write_text(_NGINX.format(folder=folder, port=port, more=more, server=server))
     process = _start(["nginx", "-e", f"{folder}/log", "-c", f"{folder}/conf"], SERVER_CORES)
     try:
         _wait_for(f"http://127.0.0.1:{port}/")

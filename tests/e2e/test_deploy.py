@@ -2,11 +2,14 @@
 the unit's confinement around it. What is not installed is skipped; `make tools-debian` has it."""
 
 import contextlib
+import grp
+import os
 import re
 import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -113,6 +116,57 @@ def test_an_image_goes_through_and_limits_are_those_of_who_asks(whole: Whole) ->
             address, headers={"host": "localhost"}, extensions={"sni_hostname": "localhost"}
         )
         assert asked.status_code == 200
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=needs(name)) for name in PROXIES])
+def test_the_proxy_sends_images_once_the_service_has_said_which(name: str) -> None:
+    """The proxy's workers, another user's where the test may start them so, read what their group
+    may; what they send is what the service would."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder, ExitStack() as stack:
+        Path(folder).chmod(0o711)  # pytest's own folders let no other user through
+        data, front = Path(folder, "data"), Path(folder, "front")
+        front.mkdir()
+        group = grp.getgrnam("www-data").gr_gid if os.geteuid() == 0 else os.getgid()
+        flags = ("--trusted-proxies", "127.0.0.1", "--renditions-group", str(group))
+        server = stack.enter_context(local_server(data, *flags, "--accel-redirect"))
+        upstream = server.url.removeprefix("http://")
+        moved = {"/var/lib/image-poster": str(data)}
+        proxy = stack.enter_context(PROXIES[name](front, upstream, **moved))
+        client = stack.enter_context(httpx.Client(base_url=proxy.url, verify=proxy.tls))
+        api = stack.enter_context(Api(server.url, LOCAL_EDITION))
+        post = api.ready("alice", samples.jpeg(1700, 1300))
+        for url in (post["image"]["url"], post["image"]["large"]["url"]):
+            assert_sent_as_by_the_service(client, api, url)
+        [file] = data.glob("renditions/*/*.1600.jpg")
+        forged = {"x-accel-redirect": "/token.key", "x-sendfile": "/token.key"}
+        for path in (f"/renditions/{file.parent.name}/{file.name}", "/renditions/", "/cursor.key"):
+            assert client.get(path, headers=forged).status_code == 404
+        # The row decides, not the file.
+        kept = file.read_bytes()
+        assert api.send("DELETE", f"/posts/{post['id']}", "alice").status_code == 204
+        file.write_bytes(kept)
+        assert_problem(client.get(post["image"]["large"]["url"]), 404, "image_not_found")
+
+
+def assert_sent_as_by_the_service(client: httpx.Client, api: Api, url: str) -> None:
+    whole, ours = client.get(url, headers={"x-forwarded-for": "::1"}), api.get(url)
+    assert (whole.status_code, whole.content) == (200, ours.content)
+    for name in ("content-type", "cache-control", "content-length", "x-content-type-options"):
+        assert whole.headers[name] == ours.headers[name], name
+    assert whole.headers["strict-transport-security"]
+    assert whole.headers["x-request-id"]
+    assert "x-accel-redirect" not in whole.headers
+    assert "last-modified" in whole.headers  # the proxy has looked at the file
+    assert "last-modified" not in ours.headers
+    etag = whole.headers["etag"]
+    assert client.get(url, headers={"if-none-match": etag}).status_code == 304
+    part = client.get(url, headers={"range": "bytes=10-19", "if-range": etag})
+    assert (part.status_code, part.content) == (206, ours.content[10:20])
+    assert part.headers["content-range"] == f"bytes 10-19/{len(ours.content)}"
+    behind = client.get(url, headers={"range": "bytes=99999999-"})
+    assert_problem(behind, 416, "range_not_satisfiable")
+    head = client.head(url)
+    assert (head.headers["content-length"], head.content) == (str(len(ours.content)), b"")
 
 
 def test_what_came_of_an_upload_before_a_cut_is_kept(whole: Whole) -> None:

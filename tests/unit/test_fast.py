@@ -26,6 +26,7 @@ from image_poster.domain.signing import Signer
 from image_poster.http.app import HttpSettings, create_app, fast_path
 from image_poster.http.auth import DevAuthenticator
 from image_poster.http.feed import PageCache
+from image_poster.http.forwarded import TrustedProxies, networks
 from image_poster.http.uploads import HmacPutUrlSigner
 from image_poster.services.container import Services
 from support.renderer import RENDERED
@@ -73,13 +74,24 @@ async def fill(folder: Path) -> None:
                     await stores.comments.add(a_comment(post.id, content='"1 < 2" \N{SNOWMAN}\n'))
 
 
+def http_settings(*, fast: bool = True) -> HttpSettings:
+    """With a proxy at the address that httpx says it comes from."""
+    return HttpSettings(
+        DevAuthenticator(frozenset()),
+        HmacPutUrlSigner(Signer(b"")),
+        fast=fast,
+        file_senders=TrustedProxies(networks(("127.0.0.1",))),
+    )
+
+
 def app(found: Services, *, fast: bool) -> ASGIApp:
-    signer = HmacPutUrlSigner(Signer(b""))
-    return create_app(found, ready, HttpSettings(DevAuthenticator(frozenset()), signer, fast=fast))
+    return create_app(found, ready, http_settings(fast=fast))
 
 
-async def asked(app: ASGIApp, request: httpx.Request) -> tuple[int, list[tuple[str, str]], bytes]:
-    transport = httpx.ASGITransport(app)  # type: ignore[arg-type]
+async def asked(
+    app: ASGIApp, request: httpx.Request, peer: str = "127.0.0.1"
+) -> tuple[int, list[tuple[str, str]], bytes]:
+    transport = httpx.ASGITransport(app, client=(peer, 123))  # type: ignore[arg-type]
     answer = await transport.handle_async_request(request)
     headers = sorted((name.lower(), value) for name, value in answer.headers.items())
     return answer.status_code, headers, await answer.aread()
@@ -99,8 +111,15 @@ QUERIES = st.lists(
     max_size=4,
 )
 HEADERS = st.dictionaries(
-    st.sampled_from(["if-none-match", "range", "if-range", "origin", "accept-encoding", "accept"]),
-    st.sampled_from(["ETAG", "*", '"other"', "bytes=0-9", "gzip, br", "text/html"]),
+    st.sampled_from(
+        [
+            *("if-none-match", "range", "if-range", "origin", "accept-encoding", "accept"),
+            "x-forwarded-for",
+        ]
+    ),
+    st.sampled_from(
+        ["ETAG", "*", '"other"', "bytes=0-9", "bytes=999999-", "gzip, br", "text/html"]
+    ),
     max_size=2,
 )
 PATHS = st.sampled_from(
@@ -164,6 +183,46 @@ def test_whatever_is_asked_both_answer_the_same(
     check(method, f"{path}?{pairs}" if pairs else path, headers)
 
 
+@pytest.mark.parametrize("fast", [True, False], ids=["fast", "litestar"])
+@pytest.mark.parametrize("name", ["600", "1600"])
+def test_only_a_trusted_proxy_is_told_where_a_file_is(
+    posts_folder: Path, name: str, *, fast: bool
+) -> None:
+    asks_for_another = {"x-forwarded-for": "203.0.113.5"}
+
+    async def ask() -> None:
+        async with opened(posts_folder) as found:
+            compared = Compared(found)
+            await compared.learn()
+            told_by = app(found, fast=fast)
+            url = f"http://localhost{compared.named(f'/images/ID/{name}.jpg')}"
+
+            async def answer(peer: str, **headers: str) -> tuple[int, dict[str, str], bytes]:
+                request = httpx.Request("GET", url, headers=headers)
+                status, sent, body = await asked(told_by, request, peer)
+                return status, dict(sent), body
+
+            status, headers, body = await answer("127.0.0.1", **asks_for_another)
+            whole = await answer("127.0.0.1")
+            place = f"/renditions/{compared.names['ID'][-2:]}/{compared.names['ID']}.{name}.jpg"
+            assert (status, body, headers["x-accel-redirect"]) == (200, b"", place)
+            assert headers["content-length"] == "0"
+            kept = ("etag", "cache-control", "accept-ranges", "content-type")
+            assert [headers[name] for name in kept] == [whole[1][name] for name in kept]
+            # Nobody else, whatever they send; and what ends here ends here.
+            forged = {**asks_for_another, "x-accel-redirect": place, "x-sendfile-type": "x"}
+            for peer, sent in (("127.0.0.1", {}), ("203.0.113.5", forged), ("", forged)):
+                status, headers, body = await answer(peer, **sent)
+                assert (status, body) == (200, whole[2])
+                assert "x-accel-redirect" not in headers
+            known = {**asks_for_another, "if-none-match": headers["etag"]}
+            assert (await answer("127.0.0.1", **known))[0] == 304
+            behind = {**asks_for_another, "range": "bytes=999999-"}
+            assert (await answer("127.0.0.1", **behind))[0] == 416
+
+    asyncio.run(ask())
+
+
 def test_what_is_usual_never_reaches_litestar(posts_folder: Path) -> None:
     async def never(*_: object) -> None:
         raise AssertionError("Litestar was asked")
@@ -172,7 +231,7 @@ def test_what_is_usual_never_reaches_litestar(posts_folder: Path) -> None:
         async with opened(posts_folder) as found:
             compared = Compared(found)
             await compared.learn()
-            app = fast_path(found, never, PageCache(found.feed.version))
+            app = fast_path(found, never, PageCache(found.feed.version), http_settings())
             for target in ("/posts", "/posts?cursor=NEXT&limit=2", "/images/ID/600.jpg"):
                 url = f"http://localhost{compared.named(target)}"
                 status, headers, body = await asked(app, httpx.Request("GET", url))

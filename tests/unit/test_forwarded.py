@@ -127,3 +127,11 @@ def test_what_a_proxy_on_this_machine_passes_on_does_not_come_from_this_machine(
 def test_a_proxy_that_could_never_be_met_stops_the_start(entry: str) -> None:
     with pytest.raises(StartError, match=f"trusted_proxies: {entry} is no address"):
         Settings(trusted_proxies=f"127.0.0.1, {entry}")
+
+
+@pytest.mark.parametrize("missing", ["trusted_proxies", "renditions_group"])
+def test_proxies_send_files_only_if_they_are_named_and_can_read_them(missing: str) -> None:
+    complete: dict[str, Any] = {"trusted_proxies": "127.0.0.1", "renditions_group": "nogroup"}
+    Settings(accel_redirect=True, **complete)
+    with pytest.raises(StartError, match=f"accel_redirect needs .*{missing}"):
+        Settings(accel_redirect=True, **complete | {missing: ""})

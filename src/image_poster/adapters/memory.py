@@ -431,6 +431,8 @@ _UPLOAD = "upload"
 
 
 class _MemoryFile:
+    place: str | None = None
+
     def __init__(self, content: bytes) -> None:
         self._content = content
         self.size = len(content)

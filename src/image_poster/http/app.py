@@ -13,6 +13,7 @@ from image_poster.http import comments, feed, images, limits, openapi, operation
 from image_poster.http.auth import Authenticator
 from image_poster.http.cors import Cors
 from image_poster.http.fast import FastPath
+from image_poster.http.forwarded import TrustedProxies
 from image_poster.http.idempotency import InFlight
 from image_poster.http.middleware import Middleware, Observer
 from image_poster.http.problems import EXCEPTION_HANDLERS, allow
@@ -29,7 +30,8 @@ class HttpSettings(msgspec.Struct, frozen=True):
     """`public_url` is as `PublicUrl` takes it; `cors_origins` are as `Cors` takes them;
     `loopback_only` checks the Host header; `observers` are told of each request, `routes` are an
     edition's own, and `addresses` counts requests by where they come from.
-    `fast` puts the fast path before Litestar. `shared_feed`: a CDN is in front."""
+    `fast` puts the fast path before Litestar. `shared_feed`: a CDN is in front. `file_senders` are
+    proxies that send renditions themselves, once they were told which."""
 
     authenticator: Authenticator
     put_urls: uploads.HmacPutUrlSigner
@@ -41,6 +43,7 @@ class HttpSettings(msgspec.Struct, frozen=True):
     fast: bool = True
     public_url: str = ""
     shared_feed: bool = False
+    file_senders: TrustedProxies = TrustedProxies()
 
 
 def create_app(
@@ -49,7 +52,7 @@ def create_app(
     """The ASGI app that serves the contract."""
     app = litestar_app(services, readiness, settings)
     return Middleware(
-        fast_path(services, app, app.state.feed_pages) if settings.fast else app,
+        fast_path(services, app, app.state.feed_pages, settings) if settings.fast else app,
         loopback_only=settings.loopback_only,
         observers=settings.observers,
         cors=Cors(settings.cors_origins),
@@ -58,9 +61,12 @@ def create_app(
     )
 
 
-def fast_path(services: Services, app: ASGIApp, pages: feed.PageCache) -> FastPath:
+def fast_path(
+    services: Services, app: ASGIApp, pages: feed.PageCache, settings: HttpSettings
+) -> FastPath:
     """What is asked most, before an app."""
-    return FastPath(app, (feed.fast_route(services, pages), images.fast_route(services)))
+    image_route = images.fast_route(services, settings.file_senders)
+    return FastPath(app, (feed.fast_route(services, pages), image_route))
 
 
 def litestar_app(
@@ -81,6 +87,7 @@ def litestar_app(
                 "put_urls": settings.put_urls,
                 "authenticator": settings.authenticator,
                 "public_url": PublicUrl(settings.public_url),
+                "file_senders": settings.file_senders,
             }
         ),
         logging_config=None,

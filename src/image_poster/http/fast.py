@@ -15,6 +15,8 @@ from typing import Any, NamedTuple, cast
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, HTTPScope, Receive, Scope, Send
 
+from image_poster.http.forwarded import peer_of
+
 Headers = list[tuple[bytes, bytes]]
 
 
@@ -28,11 +30,13 @@ class Ready(NamedTuple):
 
 
 class Asked(NamedTuple):
-    """A GET: what its path's pattern found, its query string, and its headers."""
+    """A GET: what its path's pattern found, its query string, its headers, and who is at the other
+    end of the connection."""
 
     found: tuple[str, ...]
     query: bytes
     headers: dict[bytes, bytes]
+    peer: str
 
 
 class FastRoute(NamedTuple):
@@ -78,6 +82,8 @@ class FastPath:
         self, route: FastRoute, scope: HTTPScope, found: tuple[str, ...]
     ) -> Ready | None:
         try:
-            return await route.answer(Asked(found, scope["query_string"], dict(scope["headers"])))
+            headers = dict(scope["headers"])
+            asked = Asked(found, scope["query_string"], headers, peer_of(scope))
+            return await route.answer(asked)
         except Exception:  # noqa: BLE001 - Litestar meets it again, and says or logs it
             return None

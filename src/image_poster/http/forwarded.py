@@ -43,6 +43,7 @@ class TrustedProxies:
         self._has_warned = False
         # Most requests come from where others came from just now.
         self._remembered = lru_cache(_MAX_REMEMBERED)(self._client)
+        self._is_proxy = lru_cache(_MAX_REMEMBERED)(self._names_proxy)
 
     def client(self, scope: HTTPScope) -> str:
         """The address of who asks: the peer's, or, behind proxies, the nearest address in
@@ -71,6 +72,11 @@ class TrustedProxies:
         scheme = schemes[-1].lower() if schemes else None
         return ForwardedOrigin(scheme if scheme in _SCHEMES else None, hosts[-1] if hosts else None)
 
+    def between(self, peer: str, *, forwarded: bool) -> bool:
+        """Whether who asks is one of these proxies, for somebody else: `forwarded` tells whether it
+        sent `X-Forwarded-For`."""
+        return forwarded and self._is_proxy(peer)
+
     def _nearest(self, peer: Address, named: list[str]) -> Address:
         """Each proxy adds whom it was asked by, at the end; what is before a stranger's own address
         that stranger wrote."""
@@ -83,6 +89,10 @@ class TrustedProxies:
             if not self._trusts(found):
                 return nearest
         return nearest
+
+    def _names_proxy(self, peer: str) -> bool:
+        address = parsed_address(peer)
+        return address is not None and self._trusts(address)
 
     def _trusts(self, address: Address) -> bool:
         return any(address in network for network in self._networks)

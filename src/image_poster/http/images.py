@@ -11,6 +11,7 @@ from image_poster.domain.images import RENDITIONS, SNIFF_BYTES, sniff
 from image_poster.http import openapi
 from image_poster.http.auth import caller
 from image_poster.http.fast import Asked, FastRoute, Ready
+from image_poster.http.forwarded import TrustedProxies, peer_of
 from image_poster.http.requests import AnyRequest, known_post, services
 from image_poster.http.responses import IMMUTABLE, PRIVATE, FileResponse, file_response, ready_file
 from image_poster.ports.images import RemoteFile, StoredFile
@@ -18,6 +19,7 @@ from image_poster.services.container import Services
 
 _JPEG = "image/jpeg"
 _RANGED = {b"range", b"if-range"}
+_FORWARDED_FOR = b"x-forwarded-for"
 _FILES = {f"{name}.jpg": name for name in RENDITIONS}
 
 
@@ -44,7 +46,10 @@ async def get_image(
     if not is_id(post_id) or file_name not in _FILES:
         raise errors.ImageNotFoundError
     file = await services(request).images.rendition(post_id, _FILES[file_name])
-    return await file_response(request, file, _JPEG, IMMUTABLE)
+    senders: TrustedProxies = request.app.state.file_senders
+    forwarded = "x-forwarded-for" in request.headers
+    by_proxy = senders.between(peer_of(request.scope), forwarded=forwarded)
+    return await file_response(request, file, _JPEG, IMMUTABLE, by_proxy=by_proxy)
 
 
 @get(
@@ -82,8 +87,8 @@ async def _original_type(file: StoredFile | RemoteFile) -> str:
 ROUTES = (get_image, get_original)
 
 
-def fast_route(found: Services) -> FastRoute:
-    """`get_image` for whole small renditions of ours."""
+def fast_route(found: Services, senders: TrustedProxies) -> FastRoute:
+    """`get_image` for whole small renditions of ours, and for all that `senders` send."""
 
     async def answer(asked: Asked) -> Ready | None:
         post_id, rendition = asked.found
@@ -92,7 +97,8 @@ def fast_route(found: Services) -> FastRoute:
         file = await found.images.rendition(post_id, rendition)
         if isinstance(file, RemoteFile):
             return None
-        return await ready_file(asked.headers, file, _JPEG, IMMUTABLE)
+        by_proxy = senders.between(asked.peer, forwarded=_FORWARDED_FOR in asked.headers)
+        return await ready_file(asked.headers, file, _JPEG, IMMUTABLE, by_proxy=by_proxy)
 
     pattern = re.compile(rf"/images/([^/]+)/({'|'.join(RENDITIONS)})\.jpg")
     return FastRoute("/images/{post_id:str}/{file_name:str}", pattern, answer)

@@ -21,6 +21,7 @@ _ASK_AGAIN = "no-cache"
 # A 304 says what the 200 would (RFC 9110 section 15.4.5), which comes in the coding that is taken.
 _BY_CODING = "Accept-Encoding"
 _CHUNK_BYTES = 256 * 1024
+_PLACE = "x-accel-redirect"
 
 FileResponse = Response[bytes] | Stream | Redirect
 
@@ -125,11 +126,18 @@ def tagged_ready(sent: dict[bytes, bytes], body: bytes, etag: str, headers: Head
 
 
 async def ready_file(
-    sent: dict[bytes, bytes], file: StoredFile, media_type: str, cache_control: str
+    sent: dict[bytes, bytes],
+    file: StoredFile,
+    media_type: str,
+    cache_control: str,
+    *,
+    by_proxy: bool,
 ) -> Ready | None:
-    """`file_response` for the fast path: a small file, whole. Takes `file` over and closes it."""
+    """`file_response` for the fast path: a small file, or any that the proxy sends, whole. Takes
+    `file` over and closes it."""
+    place = file.place if by_proxy else None
     try:
-        if file.size > _CHUNK_BYTES:
+        if place is None and file.size > _CHUNK_BYTES:
             return None
         etag = f'"{file.etag}"'
         headers = [
@@ -139,6 +147,9 @@ async def ready_file(
         ]
         if matches(_text(sent.get(b"if-none-match")), etag):
             return Ready(304, headers, b"", b"")
+        if place is not None:
+            headers.append((_PLACE.encode(), place.encode()))
+            return Ready(200, headers, media_type.encode(), b"")
         return Ready(200, headers, media_type.encode(), await file.read(0, file.size))
     finally:
         file.close()
@@ -149,10 +160,16 @@ def _text(value: bytes | None) -> str | None:
 
 
 async def file_response(
-    request: AnyRequest, file: StoredFile | RemoteFile, media_type: str, cache_control: str
+    request: AnyRequest,
+    file: StoredFile | RemoteFile,
+    media_type: str,
+    cache_control: str,
+    *,
+    by_proxy: bool = False,
 ) -> FileResponse:
     """A file, or the range of it that was asked for, or where it is; takes `file` over and closes
-    it."""
+    it. `by_proxy` has the proxy that asks send it, or what range of it was asked for
+    (https://nginx.org/en/docs/http/ngx_http_proxy_module.html, X-Accel-Redirect)."""
     if isinstance(file, RemoteFile):
         return Redirect(file.url, status_code=302, headers={"cache-control": "no-store"})
     etag = f'"{file.etag}"'
@@ -165,6 +182,16 @@ async def file_response(
     except BaseException:
         file.close()
         raise
+    if by_proxy and file.place is not None:
+        file.close()
+        headers[_PLACE] = file.place
+        return Response(b"", media_type=media_type, headers=headers)
+    return await _part_response(file, part, media_type, headers)
+
+
+async def _part_response(
+    file: StoredFile, part: ByteRange | None, media_type: str, headers: dict[str, str]
+) -> FileResponse:
     if part is None:
         part, status = ByteRange(0, file.size), 200
     else:

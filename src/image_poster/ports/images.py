@@ -36,10 +36,12 @@ class Workspace(NamedTuple):
 
 
 class StoredFile(Protocol):
-    """A file to be served: `size` in bytes, and a strong `etag` without its quotes."""
+    """A file to be served: `size` in bytes, and a strong `etag` without its quotes. `place` is
+    where a proxy on the same machine finds it, from the data folder on; None: nowhere."""
 
     size: int
     etag: str
+    place: str | None
 
     async def read(self, start: int, length: int) -> bytes:
         """`length` bytes from `start`; fewer only at the end."""

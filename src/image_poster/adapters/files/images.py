@@ -50,7 +50,8 @@ def record_of(name: str, path: Path) -> FileRecord:
 class _OpenFile:
     """A `StoredFile`. What is in the page cache is read on the spot, the rest by a thread."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, place: str | None = None) -> None:
+        self.place = place
         try:
             self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError as exc:
@@ -172,10 +173,11 @@ class FileImageStore:
         """Open a rendition: in a thread for the first time, since a disk may take a while to find a
         file, and directly after that, when the kernel has it in its cache."""
         path = self._layout.rendition(post_id, rendition)
+        place = f"/{self._layout.relative(path)}"
         if path in self._warm:
             self._warm.move_to_end(path)
-            return _OpenFile(path)
-        opened = await asyncio.to_thread(_OpenFile, path)
+            return _OpenFile(path, place)
+        opened = await asyncio.to_thread(_OpenFile, path, place)
         self._warm[path] = None
         if len(self._warm) > _MAX_WARM:
             self._warm.popitem(last=False)

@@ -147,6 +147,7 @@ class Container:
                 observers=(metrics.observe, *([log_access] if settings.access_log else [])),
                 routes=(*metrics.ROUTES, *gallery.routes()),
                 addresses=self._address_limiter(),
+                file_senders=self._proxies if settings.accel_redirect else TrustedProxies(),
             ),
         )
 
@@ -154,8 +155,11 @@ class Container:
         rule = request_rule(self.settings.limits.rates)
         if rule is None:
             return None
-        proxies = TrustedProxies(networks(listed(self.settings.trusted_proxies)))
-        return AddressLimiter(SharedRateLimiter(self.counts, rule), proxies)
+        return AddressLimiter(SharedRateLimiter(self.counts, rule), self._proxies)
+
+    @property
+    def _proxies(self) -> TrustedProxies:
+        return TrustedProxies(networks(listed(self.settings.trusted_proxies)))
 
 
 def authenticator(settings: Settings) -> Authenticator:

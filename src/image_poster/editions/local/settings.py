@@ -70,6 +70,9 @@ class Settings:
     renditions_group: str = _setting(
         "", "Group that may read renditions/, for a proxy that sends them; else nobody."
     )
+    accel_redirect: bool = _setting(
+        False, "Have trusted proxies send renditions themselves (X-Accel-Redirect)."
+    )
     image_pixels: int = _setting(_DEFAULTS.image_pixels, "Most pixels of an image.")
     image_fit: ImageFit = _setting("cover", "How an image fills its square.")
     image_memory: int = _setting(
@@ -96,6 +99,7 @@ class Settings:
             )
         checked_origins(self.cors_origins)
         checked_networks(self.trusted_proxies)
+        self._check_accel_redirect()
         _check_public_url(self.public_url)
         for rate in _RATES:
             if (getattr(self, rate) or 0) < 0:
@@ -109,6 +113,14 @@ class Settings:
                 f"auth=dev believes any user-id, so it will not listen on {self.host}: "
                 "use a loopback address such as 127.0.0.1, or --auth jwt; "
                 "on a closed network, pass --insecure-dev-auth."
+            )
+
+    def _check_accel_redirect(self) -> None:
+        """Raises `StartError`."""
+        if self.accel_redirect and not (self.trusted_proxies and self.renditions_group):
+            raise StartError(
+                "accel_redirect needs trusted_proxies, which says who may be told where a file is, "
+                "and renditions_group, by which they can read it."
             )
 
     def _check_issuer(self) -> None:
