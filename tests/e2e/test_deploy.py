@@ -19,11 +19,12 @@ from pathlib import Path
 import httpx
 import pytest
 
+from aws_local.ports import free_port
 from support import holding, samples, system_calls
 from support.api import LOCAL as LOCAL_EDITION
 from support.api import Api, assert_problem
 from support.holding import Target
-from support.proxies import DEPLOY, PROXIES, Proxy, program
+from support.proxies import DEPLOY, PROXIES, Place, Proxy, program
 from support.servers import LOCAL, local_server, running
 from support.shell import COMMAND, Shell
 
@@ -130,8 +131,8 @@ def test_the_proxy_sends_images_once_the_service_has_said_which(name: str) -> No
         flags = ("--trusted-proxies", "127.0.0.1", "--renditions-group", str(group))
         server = stack.enter_context(local_server(data, *flags, "--accel-redirect"))
         upstream = server.url.removeprefix("http://")
-        moved = {"/var/lib/image-poster": str(data)}
-        proxy = stack.enter_context(PROXIES[name](front, upstream, **moved))
+        place = Place(free_port(), changes={"/var/lib/image-poster": str(data)})
+        proxy = stack.enter_context(PROXIES[name](front, upstream, place))
         client = stack.enter_context(httpx.Client(base_url=proxy.url, verify=proxy.tls))
         api = stack.enter_context(Api(server.url, LOCAL_EDITION))
         post = api.ready("alice", samples.jpeg(1700, 1300))
