@@ -16,10 +16,13 @@ from contract.ports.suite import ALICE, a_comment, a_post, a_record, an_upload
 from image_poster.adapters.dynamodb.comments import DynamoCommentCounter, DynamoCommentStore
 from image_poster.adapters.dynamodb.feed import DynamoFeedReader
 from image_poster.adapters.dynamodb.posts import DynamoPostStore
+from image_poster.adapters.dynamodb.taken import DynamoTakenStore
 from image_poster.adapters.dynamodb.uploads import DynamoUploadOffsets, DynamoUploadRecordStore
 from image_poster.adapters.memory import ManualClock
 from image_poster.domain.feed import FeedCursor, FeedQuery, FeedSort, epoch_of
+from image_poster.domain.limits import PUBLIC_RATES, Limits
 from image_poster.domain.posts import Post, published_post, uploaded_post
+from image_poster.services.late_limits import LateCounter, LateLimits, UserChanges
 from support.dynamodb import Index, template_indexes
 from support.prices import PricedTable, Units
 from support.renderer import RENDERED
@@ -30,6 +33,9 @@ _TEXT = (
 )
 _TEXTS = frozenset({"id", "total", "head", "latest"})
 _LATEST = 10
+# What there was nothing of before.
+USER_READ = "what a user has taken, read (every 10 s at most)"
+USER_TOLD = "what a user has taken, by a batch of the stream"
 _POSTS = 30
 
 
@@ -58,6 +64,10 @@ class World:
         self.posts = DynamoPostStore(self.table, self.clock)
         self.counter = DynamoCommentCounter(self.table, self.clock)
         self.feed = DynamoFeedReader(self.table)
+        limits, taken = Limits(rates=PUBLIC_RATES), DynamoTakenStore(self.table, self.clock)
+        records = DynamoUploadRecordStore(self.table)
+        self.limits = LateLimits(taken, self.clock, limits)
+        self.counter_of_users = LateCounter(taken, records, self.posts, self.clock, limits)
         self.ready: list[str] = []
 
     async def fill(self) -> None:
@@ -125,6 +135,14 @@ async def _comment(world: World, key: str | None = None) -> None:
     await world.comments.add(a_comment(world.ready[0], content=_TEXT), record)
 
 
+async def _told(world: World) -> None:
+    """A comment of a user who wrote before."""
+    writes = (world.clock.now_ms(),)
+    await world.counter_of_users.tell(UserChanges("bob", writes, ()))
+    world.table.spent()
+    await world.counter_of_users.tell(UserChanges("bob", writes, ()))
+
+
 STEPS: dict[str, Step] = {
     "a page of `top`, 10 posts": _page,
     "a later page of `top`": _later_page,
@@ -135,6 +153,8 @@ STEPS: dict[str, Step] = {
     "a comment with a key": lambda world: _comment(world, "key"),
     "the fold of one comment": lambda world: world.fold(world.ready[1], 1),
     "the fold of 20 comments of one post": lambda world: world.fold(world.ready[2], 20),
+    USER_READ: lambda world: world.limits.count("alice"),
+    USER_TOLD: _told,
     "a post with its image work": _published,
     "an upload of 8 pieces": _upload,
     "a deletion": lambda world: world.posts.remove(world.ready[3], ALICE),
@@ -155,7 +175,10 @@ async def _measured(indexes: Sequence[Index]) -> list[Units]:
 def rows() -> list[Row]:
     """Each step, before and now."""
     was, now = (asyncio.run(_measured(indexes)) for indexes in (before(), template_indexes()))
-    return [Row(*one) for one in zip(STEPS, was, now, strict=True)]
+    return [
+        Row(what, Units(0, 0) if what in {USER_READ, USER_TOLD} else one, other)
+        for what, one, other in zip(STEPS, was, now, strict=True)
+    ]
 
 
 def table(found: list[Row]) -> str:

@@ -16,7 +16,7 @@ import statistics
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from aws_units import rows
+from aws_units import USER_TOLD, rows
 from aws_units import table as units_table
 from plots import Series, chart
 
@@ -92,6 +92,8 @@ class Units(NamedTuple):
     comment: float
     fold_reads: float
     fold: float
+    told_reads: float
+    told: float
     post: float
 
 
@@ -104,6 +106,8 @@ def units() -> Units:
         comment=found["a comment"].writes,
         fold_reads=found["the fold of one comment"].reads,
         fold=found["the fold of one comment"].writes,
+        told_reads=found[USER_TOLD].reads,
+        told=found[USER_TOLD].writes,
         post=found["a post with its image work"].writes + found["an upload of 8 pieces"].writes,
     )
 
@@ -124,7 +128,12 @@ def used(at: Load, shards: int = 1) -> dict[str, float]:
         + at.folds * service_ms("fold")
         + at.posts * service_ms("image")
     )
-    writes = at.comments * _UNITS.comment + at.folds * _UNITS.fold + at.posts * _UNITS.post
+    # A batch has more of a post's comments than of a user's.
+    writes = (
+        at.comments * (_UNITS.comment + _UNITS.told)
+        + at.folds * _UNITS.fold
+        + at.posts * _UNITS.post
+    )
     return {
         "API Gateway, 10,000 requests/s": at.origin / 10_000,
         "Lambda, 1,000 at once": lambdas / 1000 / 1_000,
@@ -202,11 +211,17 @@ def bill(rate: float, *, shared: bool = True) -> dict[str, float]:
     requests = at.origin * _SECONDS / _MILLION
     gb_s = 0.0000133334 * _MILLION
     writes = (
-        month["comments"] * _UNITS.comment
+        month["comments"] * (_UNITS.comment + _UNITS.told)
         + month["folds"] * _UNITS.fold
         + month["posts"] * _UNITS.post
     )
-    reads = month["pages"] * page + month["comments"] * 0.5 + month["folds"] * _UNITS.fold_reads
+    # Of a comment: its post and its user's limits, where they are not remembered.
+    comment_reads = 1 + _UNITS.told_reads
+    reads = (
+        month["pages"] * page
+        + month["comments"] * comment_reads
+        + month["folds"] * _UNITS.fold_reads
+    )
     images_gb = rate * MIX.pages * _SECONDS * 2 * 50_000 / 1e9
     json_gb = rate * MIX.pages * _SECONDS * 2_200 / 1e9
     originals_gb = month["posts"] * 4_000

@@ -15,7 +15,7 @@ from contract.ports.suite import ALICE, a_comment
 from image_poster.adapters.dynamodb.stream import changes_by_post
 from image_poster.domain.images import ImageWorkFailedError
 from image_poster.editions.aws import container, operate
-from image_poster.editions.aws.changes import apply_batch
+from image_poster.editions.aws.changes import apply_batch, tell_users
 from image_poster.editions.aws.settings import Settings
 from support import samples
 from support.permissions import Grant, Need, Places, grants, needs, refused, unused
@@ -262,6 +262,7 @@ class World:
         records = streams.get_records(ShardIterator=iterator, Limit=1000)["Records"]
         assert changes_by_post(records)
         assert await apply_batch(applier, records) == []
+        await tell_users(container.late_counter(self._settings), records, [])
         await applier.due.look_again(self._posts["put"], None)
 
     async def heal(self) -> None:

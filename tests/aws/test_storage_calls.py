@@ -125,14 +125,16 @@ async def service(settings: Settings, calls: Calls) -> AsyncIterator[Service]:
 
     app: Any = compose(settings)
 
-    async def as_alice(scope: Any, receive: Any, send: Any) -> None:
+    async def as_user(scope: Any, receive: Any, send: Any) -> None:
         """As Mangum does, with the claims that API Gateway's authorizer found."""
-        claims = {"authorizer": {"jwt": {"claims": {"sub": "alice"}}}}
+        user = dict(scope["headers"]).get(b"x-user", b"alice").decode()
+        claims = {"authorizer": {"jwt": {"claims": {"sub": user}}}}
         await app({**scope, "aws.event": {"requestContext": claims}}, receive, send)
 
     rows, clock = container.table(settings), SystemClock()
-    transport = httpx.ASGITransport(as_alice)
+    transport = httpx.ASGITransport(as_user)
     async with httpx.AsyncClient(transport=transport, base_url="http://aws") as http:
+        await http.delete("/posts/nothing")  # now alice's limits are known
         posts = DynamoPostStore(rows, clock, shards=settings.feed_shards)
         yield Service(http, calls, posts, DynamoCommentStore(rows, clock))
 
@@ -200,6 +202,19 @@ async def test_a_comment_is_one_read_then_none_and_one_write(service: Service) -
     assert_new_items(service, COMMENT)
 
 
+async def test_what_a_user_has_taken_is_one_more_read_and_remembered(service: Service) -> None:
+    path = f"/posts/{await service.ready()}/comments"
+    parts: dict[str, Any] = {"json": {"content": "hello"}, "headers": {"x-user": "bob"}}
+    assert await service.cost("POST", path, 201, **parts) == {"GetItem": 2, "PutItem": 1}
+    assert await service.cost("POST", path, 201, **parts) == {"PutItem": 1}
+
+
+async def test_readiness_is_one_write_a_second_however_many_ask(service: Service) -> None:
+    costs = [await service.cost("GET", "/readyz", 200) for _ in range(3)]
+    assert costs[0] == {"UpdateItem": 1}
+    assert all(cost in ({}, {"UpdateItem": 1}) for cost in costs)  # the emulator may be slow
+
+
 async def test_a_comment_with_a_key_is_one_transaction_of_two_new_items(service: Service) -> None:
     path = f"/posts/{await service.ready()}/comments"
     body: dict[str, Any] = {"json": {"content": "hello"}, "headers": {"idempotency-key": "one"}}
@@ -231,9 +246,11 @@ async def test_a_reservation_is_one_write(service: Service) -> None:
     assert await service.cost("POST", "/uploads", 201, headers=headers) == {"PutItem": 1}
 
 
-async def test_a_image_in_its_request_is_one_object_and_one_write(service: Service) -> None:
+async def test_an_image_in_its_request_is_one_object_and_one_write(service: Service) -> None:
+    """And its bytes are booked: of the other ways the stream tells."""
     files = {"image": ("photo.jpg", IMAGE)}
-    assert await service.cost("POST", "/posts", 201, files=files) == {"PutObject": 1, "PutItem": 1}
+    cost = await service.cost("POST", "/posts", 201, files=files)
+    assert cost == {"PutObject": 1, "PutItem": 1 + 1, "GetItem": 1}
 
 
 async def test_a_piece_is_one_read_one_object_and_one_conditional_update(service: Service) -> None:

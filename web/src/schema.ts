@@ -435,6 +435,7 @@ export interface components {
             bytes_per_day: number | null;
             uploads_under_way: number | null;
             requests_per_minute: number | null;
+            exact: boolean;
         };
         /** RenditionBody */
         RenditionBody: {

@@ -8,7 +8,6 @@ hashes in sets of four; where a fifth comes into a set, the one who came least i
 
 import fcntl
 import hashlib
-import math
 import mmap
 import os
 import secrets
@@ -20,7 +19,7 @@ from functools import lru_cache
 from struct import Struct
 from typing import Self
 
-from image_poster.domain.limits import RATE_WINDOW_SECONDS, RateRule
+from image_poster.domain.limits import RATE_WINDOW_SECONDS, RateRule, seconds_to_wait
 
 _KEY_BYTES = 64
 _WAYS = 4
@@ -67,7 +66,7 @@ class SharedCounts:
             slots = list(_SLOT.iter_unpack(self._memory[at : at + _SET_BYTES]))
             index = _index(slots, hashed, int(minute))
             count, before = _counted(slots[index], int(minute), hashed)
-            wait = _seconds_to_wait(count, before, limit, passed)
+            wait = seconds_to_wait(count, before, limit, passed)
             if not wait:
                 place = at + index * _SLOT.size
                 _SLOT.pack_into(self._memory, place, hashed, int(minute), count + 1, before)
@@ -129,19 +128,6 @@ def _counted(slot: _Slot, minute: int, hashed: int) -> tuple[int, int]:
     if counted_in == minute:
         return count, before
     return 0, count if counted_in == minute - 1 else 0
-
-
-def _seconds_to_wait(count: int, before: int, limit: int, passed: float) -> int:
-    """Until one more is within `limit`, `passed` seconds into a minute; 0: now."""
-    share_left = 1 - passed / RATE_WINDOW_SECONDS
-    if count + before * share_left + 1 <= limit:
-        return 0
-    if count < limit:
-        # Before this minute ends, enough of the one before will have gone by.
-        until = RATE_WINDOW_SECONDS * (1 - (limit - 1 - count) / before)
-    else:
-        until = RATE_WINDOW_SECONDS * (2 - (limit - 1) / count)
-    return max(1, math.ceil(until - passed))
 
 
 def _anonymous_file() -> int:

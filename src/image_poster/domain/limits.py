@@ -80,7 +80,8 @@ PUBLIC_RATES = Rates(
 class Limits(msgspec.Struct, frozen=True):
     """The settings of one running service; the defaults are the contract's. `image_memory` is
     what all decoders have together, so that one image has no more. `multipart_bytes` and
-    `piece_bytes` are what one request may carry, where that is less than an image may have."""
+    `piece_bytes` are what one request may carry, where that is less than an image may have.
+    `rates_exact` says that no request is taken beyond `rates`."""
 
     image_bytes: int = 100_000_000
     image_pixels: int = 100_000_000
@@ -92,6 +93,7 @@ class Limits(msgspec.Struct, frozen=True):
     multipart_bytes: int | None = None
     piece_bytes: int | None = None
     rates: Rates = Rates()
+    rates_exact: bool = True
 
 
 class RateRule(NamedTuple):
@@ -124,6 +126,21 @@ def request_rule(rates: Rates) -> RateRule | None:
     if most is None:
         return None
     return RateRule("requests_per_minute", most, "requests from one address")
+
+
+def seconds_to_wait(count: int, before: int, limit: int, passed: float) -> int:
+    """After how many seconds one more is within `limit` (0: now), `passed` seconds into a minute
+    that has had `count`; of the `before` in the minute before that share counts that is less than a
+    minute ago."""
+    share_left = 1 - passed / RATE_WINDOW_SECONDS
+    if count + before * share_left + 1 <= limit:
+        return 0
+    if count < limit:
+        # Before this minute ends, enough of the one before will have gone by.
+        until = RATE_WINDOW_SECONDS * (1 - (limit - 1 - count) / before)
+    else:
+        until = RATE_WINDOW_SECONDS * (2 - (limit - 1) / count)
+    return max(1, math.ceil(until - passed))
 
 
 def day_of(now_ms: int) -> int:

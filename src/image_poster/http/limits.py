@@ -82,12 +82,13 @@ class UploadLimits(msgspec.Struct, frozen=True):
 class RateLimits(msgspec.Struct, frozen=True):
     """How much one caller may take; null is as much as they like. Requests are counted by address
     (images, PATCH and HEAD are not), the rest by user; a day is one of UTC. Beyond: 429
-    `rate_limited`."""
+    `rate_limited`; where these are not `exact`, from some seconds later on."""
 
     writes_per_minute: int | None
     bytes_per_day: int | None
     uploads_under_way: int | None
     requests_per_minute: int | None
+    exact: bool
 
 
 class LimitsBody(msgspec.Struct, frozen=True):
@@ -118,7 +119,7 @@ def limits_body(limits: Limits) -> LimitsBody:
         ),
         upload=UploadLimits(limits.piece_bytes or limits.image_bytes),
         page=PageLimits(limits.latest_kept),
-        rates=msgspec.convert(limits.rates, RateLimits, from_attributes=True),
+        rates=RateLimits(**msgspec.structs.asdict(limits.rates), exact=limits.rates_exact),
         caption=TextLimit(limits.caption_characters),
         alt=TextLimit(limits.alt_characters),
         comment=TextLimit(limits.comment_characters),

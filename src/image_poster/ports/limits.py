@@ -1,6 +1,9 @@
 """What one caller has taken lately, and whether that leaves room for more."""
 
+from collections.abc import Callable
 from typing import Protocol
+
+from image_poster.domain.taken import Taken
 
 
 class RateLimiter(Protocol):
@@ -29,4 +32,17 @@ class UploadBookings(Protocol):
     async def settle(self, post_id: str, size: int) -> None:
         """The request has ended, and kept `size` bytes (0: it failed): the rest is given back, if
         the day is still the same. A no-op for what is not booked."""
+        ...
+
+
+class TakenStore(Protocol):
+    """What users have taken lately, where that is told afterwards (AWS)."""
+
+    async def find(self, user: str) -> Taken:
+        """As it was a moment ago."""
+        ...
+
+    async def update(self, user: str, change: Callable[[Taken], Taken]) -> None:
+        """Replace it by what `change` makes of it, whoever else is at it; nothing is written where
+        that is the same. Raises `BusyError`."""
         ...

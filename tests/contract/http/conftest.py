@@ -11,6 +11,8 @@ from support.servers import AWS, LOCAL, running
 # Small enough that a test can exceed them quickly; equal for all editions.
 LIMITS = ("--image-bytes", "2000000", "--image-pixels", "4000000", "--admins", "root")
 AWS_LIMITS = ("ImageBytes=2000000", "ImagePixels=4000000", "Admins=root")
+# As on one machine, where nobody is limited with `--auth dev`.
+AWS_RATES = ("WritesPerMinute=0", "BytesPerDay=0", "UploadsUnderWay=0")
 
 
 @pytest.fixture(scope="session")
@@ -18,7 +20,7 @@ def editions_running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Calla
     """An edition by its name: started when it is first asked for, and kept for all tests."""
     commands = {
         "local": (LOCAL, ("--data-dir", str(tmp_path_factory.mktemp("data")), *LIMITS)),
-        "aws": (AWS, AWS_LIMITS),
+        "aws": (AWS, (*AWS_LIMITS, *AWS_RATES)),
     }
     with ExitStack() as stack:
 

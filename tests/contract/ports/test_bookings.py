@@ -1,12 +1,15 @@
 """Bytes of a day and uploads under way, as `UploadBookings` says."""
 
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
 from contract.ports.suite import ALICE, DAY_MS, a_post, a_record, an_upload
+from image_poster.adapters.dynamodb.posts import DynamoPostStore
+from image_poster.adapters.dynamodb.taken import DynamoTakenStore
+from image_poster.adapters.dynamodb.uploads import DynamoUploadRecordStore
 from image_poster.adapters.memory import ManualClock
 from image_poster.adapters.sqlite.database import Database
 from image_poster.adapters.sqlite.limits import SqliteUploadBookings
@@ -16,6 +19,13 @@ from image_poster.domain.errors import RateLimitedError
 from image_poster.domain.idempotency import AlreadyAnsweredError
 from image_poster.domain.limits import UPLOAD_KEPT_MS, Limits, Rates
 from image_poster.domain.posts import uploaded_post
+from image_poster.editions.aws.changes import tell_users
+from image_poster.ports.limits import UploadBookings
+from image_poster.ports.posts import PostStore
+from image_poster.ports.uploads import UploadRecordStore
+from image_poster.services.late_limits import LateCounter, LateLimits
+from support.dynamodb import FakeTable
+from support.filters import passes
 
 pytestmark = pytest.mark.anyio
 
@@ -28,18 +38,23 @@ class Booked:
     """One back-end with limits."""
 
     clock: ManualClock
-    posts: SqlitePostStore
-    records: SqliteUploadRecordStore
-    bookings: SqliteUploadBookings
+    posts: PostStore
+    records: UploadRecordStore
+    bookings: UploadBookings
+
+    async def settled(self) -> None:
+        """What was written is known to who asks next."""
 
     async def reserve(self, length: int | None, key: str | None = None) -> str:
         post, upload = an_upload(length)
+        await self.settled()
         upload = type(upload)(length, self.clock.now_ms() + UPLOAD_KEPT_MS)
         await self.posts.add(post, a_record(key, "alice") if key else None, upload)
         return post.id
 
     async def left(self) -> int:
         """How many bytes alice may still book today."""
+        await self.settled()
         for size in range(100, 0, -10):
             try:
                 await self.bookings.book("asked", "alice", size)
@@ -48,6 +63,22 @@ class Booked:
             await self.bookings.settle("asked", 0)
             return size
         return 0
+
+
+@dataclass
+class LateBooked(Booked):
+    """As the stream tells of it, of which each record comes twice (AWS)."""
+
+    table: FakeTable
+    late: LateLimits
+    counter: LateCounter
+    seen: int = field(default=0)
+
+    async def settled(self) -> None:
+        records, self.seen = self.table.stream[self.seen :], len(self.table.stream)
+        for _ in range(2):
+            await tell_users(self.counter, list(filter(passes, records)), [])
+        self.late._seen.clear()  # as 10 s later, or in another process
 
 
 def opened(database: Database, clock: ManualClock) -> Booked:
@@ -59,11 +90,25 @@ def opened(database: Database, clock: ManualClock) -> Booked:
     )
 
 
+def opened_late(clock: ManualClock) -> LateBooked:
+    table = FakeTable()
+    store, records = DynamoTakenStore(table, clock), DynamoUploadRecordStore(table)
+    late = LateLimits(store, clock, LIMITS)
+    posts = DynamoPostStore(table, clock, admit=late.admit)
+    counter = LateCounter(store, records, posts, clock, LIMITS)
+    return LateBooked(clock, posts, records, late, table, late, counter)
+
+
 @pytest.fixture
-async def booked(tmp_path: Path) -> AsyncIterator[Booked]:
+async def sqlite(tmp_path: Path) -> AsyncIterator[Booked]:
     database = Database(tmp_path / "test.db")
     yield opened(database, ManualClock())
     await database.close()
+
+
+@pytest.fixture(params=["sqlite", "dynamodb"])
+def booked(request: pytest.FixtureRequest, sqlite: Booked) -> Booked:
+    return sqlite if request.param == "sqlite" else opened_late(ManualClock())
 
 
 async def test_an_upload_books_its_length_and_too_much_is_refused_with_nothing_kept(
@@ -132,6 +177,7 @@ async def test_so_many_uploads_are_under_way_and_finished_or_expired_ones_are_no
         await booked.reserve(1)
     assert refused.value.limit == "uploads_under_way"
     assert refused.value.retry_after
+    await booked.settled()
     with pytest.raises(RateLimitedError):
         await booked.bookings.book("within a request", "alice", 1)
     await booked.posts.update(first, uploaded_post)
@@ -141,7 +187,8 @@ async def test_so_many_uploads_are_under_way_and_finished_or_expired_ones_are_no
         await booked.reserve(1)
 
 
-async def test_an_image_within_a_request_is_booked_and_settled(booked: Booked) -> None:
+async def test_an_image_within_a_request_is_booked_and_settled(sqlite: Booked) -> None:
+    booked = sqlite
     await booked.bookings.book("one", "alice", 60)
     assert await booked.left() == 40
     await booked.bookings.settle("one", 50)
@@ -168,7 +215,7 @@ async def test_a_restart_forgets_no_bytes_and_ends_the_requests_that_were_under_
     after = opened(database, clock)
     with pytest.raises(RateLimitedError):
         await after.reserve(11)
-    await after.bookings.settle_former()
+    await SqliteUploadBookings(database, clock, LIMITS).settle_former()
     assert await after.left() == 50
     await after.reserve(1)
     await after.reserve(1)  # with the first that makes three: requests are no longer under way

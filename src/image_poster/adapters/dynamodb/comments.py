@@ -247,6 +247,7 @@ class DynamoCommentCounter:
                 **more,
             },
             add={"version": 1},
+            remove=(schema.COUNTED,) if schema.COUNTED in post else (),
             # Whatever state the post is in: deleting it changes the version too.
             when=(database.Is("version", post["version"]),),
         )

@@ -1,11 +1,11 @@
 """Posts in DynamoDB. A post changes by comparing and swapping its `version`."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
 from image_poster.adapters.dynamodb import database, schema
-from image_poster.adapters.dynamodb.idempotency import put_once
-from image_poster.domain.errors import NotYoursError, PostNotFoundError
+from image_poster.adapters.dynamodb.idempotency import check_unused, put_once
+from image_poster.domain.errors import NotYoursError, PostNotFoundError, RateLimitedError
 from image_poster.domain.idempotency import KEPT_MS, IdempotencyRecord
 from image_poster.domain.identity import Identity
 from image_poster.domain.posts import Post, PostStatus, StoredPost, is_parked
@@ -19,7 +19,8 @@ _UNFINISHED_KEY = "unfinished"
 class DynamoPostStore:
     """`PostStore` in DynamoDB. `request_id` tells which request is being answered, so that what
     follows from it can be found in the log; `applied` is told the id of the request that changed a
-    post last, when the post is found, and `removed` which post was just deleted here."""
+    post last, when the post is found, and `removed` which post was just deleted here. `admit`
+    raises `RateLimitedError` for who may begin no further upload."""
 
     def __init__(
         self,
@@ -30,6 +31,7 @@ class DynamoPostStore:
         request_id: Callable[[], str] = str,
         applied: Callable[[str], object] = bool,
         removed: Callable[[str], object] = bool,
+        admit: Callable[[str, Upload], Awaitable[None]] | None = None,
     ) -> None:
         self._table = table
         self._clock = clock
@@ -37,6 +39,7 @@ class DynamoPostStore:
         self._request_id = request_id
         self._applied = applied
         self._removed = removed
+        self._admit = admit
 
     async def add(
         self,
@@ -46,6 +49,13 @@ class DynamoPostStore:
         *,
         instead_of: IdempotencyRecord | None = None,
     ) -> None:
+        if upload is not None and self._admit is not None:
+            try:
+                await self._admit(post.creator, upload)
+            except RateLimitedError:
+                if instead_of is None:  # a repeat of what was answered is never refused
+                    await check_unused(self._table, record, self._clock)
+                raise
         item = schema.post_item(
             post,
             upload,
@@ -136,7 +146,7 @@ class DynamoPostStore:
                 **({"ended": True} if ended else {}),
             },
             add={"version": 1},
-            remove=(*_FEED_KEYS, _UNFINISHED_KEY),
+            remove=(*_FEED_KEYS, _UNFINISHED_KEY, schema.COUNTED),
             when=conditions if by.admin else (*conditions, database.Is("creator", by.user)),
         )
 
@@ -147,6 +157,9 @@ class DynamoPostStore:
         if not is_parked(after):
             gone.append("error")
         moved = {} if after.status is before.status else self._moved(after)
+        told = {schema.COUNTED: False} if _is_news(before, after) else {}
+        if not told:
+            gone.append(schema.COUNTED)
         if moved and "due" not in moved:
             gone += schema.DUE_ATTRIBUTES
         return database.Update(
@@ -154,6 +167,7 @@ class DynamoPostStore:
             put={
                 **schema.post_attributes(after, self._shards),
                 **moved,
+                **told,
                 "request_id": self._request_id(),
             },
             add={"version": 1},
@@ -168,6 +182,13 @@ class DynamoPostStore:
             return {"since_ms": now}
         due = schema.due_attributes(after.id, now + schema.UNFINISHED_LOOK_MS)
         return {"since_ms": now, **due}
+
+
+def _is_news(before: Post, after: Post) -> bool:
+    """Whether the creator's account is to know: their upload has ended, or they edited."""
+    if before.status is PostStatus.AWAITING_UPLOAD is not after.status:
+        return True
+    return before.status is after.status and before.edited_at != after.edited_at
 
 
 def is_there(item: database.Item) -> bool:

@@ -2,13 +2,16 @@
 
     item      PK              SK              attributes
     post      POST#{post}     POST            id, status, since_ms, creator, head, latest, total,
-                                              version, feed, creator_feed, unfinished, rank,
-                                              error, failures, request_id, upload_*, staged,
+                                              version, counted, feed, creator_feed, unfinished,
+                                              rank, error, failures, request_id, upload_*, staged,
                                               published, due, due_at, deleted_by, ended, ttl
     comment   POST#{post}     COMMENT#{id}    creator, doc, counted, deleted_by, request_id
     gone      POST#{post}     GONE#{id}       deleted_by, ttl: a comment that was deleted
     past rank POST#{post}     RANK#{until}    feed, creator_feed, rank, ttl
     record    USER#{user}     KEY#{SHA-256}   key, fingerprint, body, location, expires_ms, ttl
+    taken     USER#{user}     TAKEN           day, booked, under_way, passed, minute, writes,
+                                              writes_before, stopped_until, version, ttl
+    probe     PROBE#{number}  PROBE           at_ms: when the table took a write (there are 64)
     healing   HEALING         HEALING         after, started_ms, until_ms: how far the walk is
 
     index         partition       sort      holds (in a partition of their own, past ranks)
@@ -28,7 +31,8 @@ offset. `staged` says that the bytes are pieces under `staging/`, not one object
 number of comments that are `counted`. A deleted post stays as a tombstone without text until its
 `ttl`; `ended` says that it was an upload that had not all its bytes. A post is in `due`
 (DUE#{part}) while an event is still to come for it: its image, its image work, or its purge.
-`published` says that it was shown once, so that a CDN may have it.
+`published` says that it was shown once, so that a CDN may have it. A post's `counted` is false
+after a write of its creator's (but a deletion), for the stream, and away after the next write.
 
 Sizes (an item has 400 KB at most): ten comments of 2,000 characters of four bytes, a caption and an
 alt text are 110 KB at worst; metadata of an upload is bounded by the gateway's 10 KB of headers.
@@ -38,11 +42,14 @@ Of a user's name (128 characters) and a key (hashed) the longest make a key of 5
 import hashlib
 from zlib import crc32
 
+import msgspec
+
 from image_poster.adapters.dynamodb.database import PK, SK, Item, Key, Value
 from image_poster.domain.comments import Comment, encode_comment
 from image_poster.domain.feed import ALWAYS, EPOCH_MS, PAST_EPOCHS, Held, Place, Ranked
 from image_poster.domain.idempotency import KEPT_MS, IdempotencyRecord
 from image_poster.domain.posts import Post, PostStatus, StoredPost, encode_post
+from image_poster.domain.taken import Taken
 from image_poster.domain.uploads import Upload
 
 POST = "POST"
@@ -53,6 +60,7 @@ GONE = "GONE#"
 RANK = "RANK#"
 PAST = "PAST#"
 DELETED = "deleted"
+COUNTED = "counted"
 DUE_ATTRIBUTES = ("due", "due_at")
 DUE_PARTS = 4
 UNFINISHED = {PostStatus.AWAITING_UPLOAD, PostStatus.PROCESSING}
@@ -63,6 +71,9 @@ HEALING_KEY = Key("HEALING", "HEALING")
 
 # TTL takes its time ("within a few days"); what must end in time is compared with `expires_ms`.
 _GRACE_SECONDS = 3600
+# A day's bytes, and uploads that are kept for a day.
+_TAKEN_LISTS = ("under_way", "passed")
+_TAKEN_KEPT_MS = 2 * 24 * 3600 * 1000
 
 
 def post_key(post_id: str) -> Key:
@@ -85,6 +96,16 @@ def record_key(user: str, key: str) -> Key:
     return Key(f"USER#{user}", f"KEY#{hashlib.sha256(key.encode()).hexdigest()}")
 
 
+def taken_key(user: str) -> Key:
+    """Where it is kept what a user has taken."""
+    return Key(f"USER#{user}", "TAKEN")
+
+
+def probe_key(number: int) -> Key:
+    """Where it is tried whether the table takes writes."""
+    return Key(f"PROBE#{number}", "PROBE")
+
+
 def keyed(key: Key, attributes: Item) -> Item:
     """An item at its place."""
     return {PK: key.pk, SK: key.sk, **attributes}
@@ -105,6 +126,7 @@ def post_item(
         "latest": "",
         "total": 0,
         "version": 0,
+        COUNTED: False,
         "rank": rank(post.id, Held(0)),
         "request_id": request_id,
         "since_ms": now_ms,
@@ -231,6 +253,21 @@ def record_of(item: Item) -> IdempotencyRecord:
     return IdempotencyRecord(
         str(item["user"]), str(item["key"]), fingerprint, body, location=str(item["location"])
     )
+
+
+def taken_item(user: str, taken: Taken, version: int, now_ms: int) -> Item:
+    """What a user has taken."""
+    values = msgspec.structs.asdict(taken)
+    lists = {name: msgspec.json.encode(values[name]).decode() for name in _TAKEN_LISTS}
+    ttl = ttl_of(now_ms + _TAKEN_KEPT_MS)
+    return keyed(taken_key(user), {**values, **lists, "version": version, "ttl": ttl})
+
+
+def taken_of(item: Item) -> Taken:
+    """What `taken_item` wrote."""
+    known = {name: item[name] for name in Taken.__struct_fields__}
+    lists = {name: msgspec.json.decode(str(known[name])) for name in _TAKEN_LISTS}
+    return msgspec.convert({**known, **lists}, Taken)
 
 
 def rank(post_id: str, held: Held) -> str:

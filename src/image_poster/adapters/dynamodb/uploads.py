@@ -3,7 +3,7 @@ they are (one conditional update a piece)."""
 
 from image_poster.adapters.dynamodb import database
 from image_poster.adapters.dynamodb.posts import is_there
-from image_poster.adapters.dynamodb.schema import post_key, upload_of
+from image_poster.adapters.dynamodb.schema import COUNTED, post_key, upload_of
 from image_poster.domain.errors import UploadGoneError
 from image_poster.domain.posts import PostStatus
 from image_poster.ports.uploads import UploadRecord
@@ -53,6 +53,7 @@ class DynamoUploadOffsets:
         step = database.Update(
             post_key(post_id),
             put={"upload_offset": end, "staged": True},
+            remove=(COUNTED,),  # else the stream would tell of each piece
             when=(
                 database.Is("upload_offset", start),
                 database.Is("status", str(PostStatus.AWAITING_UPLOAD)),

@@ -13,7 +13,7 @@ import structlog
 from litestar.types import ASGIApp
 from mangum import Mangum
 
-from image_poster.adapters.dynamodb.schema import post_key
+from image_poster.adapters.dynamodb.probe import DynamoWriteProbe
 from image_poster.adapters.oidc import OidcTokenVerifier
 from image_poster.domain.errors import DirectAccessError
 from image_poster.domain.signing import CursorSigner, Signer
@@ -49,10 +49,6 @@ def compose(settings: Settings) -> ASGIApp:
         poll_seconds=_WAIT_POLL_SECONDS,
     )
 
-    async def readiness() -> None:
-        """Raises `BusyError` when the table does not answer."""
-        await container.table(settings).get(post_key("readiness"), consistent=False)
-
     verifier = OidcTokenVerifier(settings.jwt_issuer, listed(settings.jwt_audience))
     terms = TokenTerms(
         admins=frozenset(listed(settings.admins)),
@@ -63,7 +59,7 @@ def compose(settings: Settings) -> ASGIApp:
     )
     return create_app(
         services,
-        readiness,
+        DynamoWriteProbe(container.table(settings)).check,
         HttpSettings(
             authenticator=TokenAuthenticator(verifier, terms, claims_of_gateway),
             # Signed PUTs lead to S3; at this service no URL is good.

@@ -1,16 +1,19 @@
 """Applying a batch of the stream's records, post by post: first all counts, then what else follows.
 
 A fault of S3 or of CloudFront is told and left to the healing Lambda; only a count that could not
-be kept has its records delivered again.
+be kept has its records delivered again. What users have taken is told last.
 """
 
 from collections.abc import Awaitable, Callable
+from itertools import takewhile
 from typing import Any
 
 import structlog
 
 from image_poster.adapters.dynamodb.stream import ChangesOfPost, changes_by_post
+from image_poster.adapters.dynamodb.taken import changes_by_user
 from image_poster.editions.logs import emf
+from image_poster.services.late_limits import LateCounter
 from image_poster.services.maintenance import ChangeApplier, PostChanges
 
 _log = structlog.get_logger()
@@ -24,6 +27,21 @@ async def apply_batch(applier: ChangeApplier, records: list[dict[str, Any]]) -> 
         if group.changes.events:
             await _done(applier.follow, group, "followed")
     return failed
+
+
+async def tell_users(
+    counter: LateCounter, records: list[dict[str, Any]], failed: list[str]
+) -> None:
+    """Tell what users have taken, by a batch that was applied but from `failed` on: what comes
+    again is told then. What cannot be told is lost: limits need not be exact, and an upload that
+    would stay under way goes when it expires."""
+    told = list(takewhile(lambda one: one["dynamodb"]["SequenceNumber"] not in failed, records))
+    for changes in changes_by_user(told, counter.clock.now_ms()):
+        try:
+            await counter.tell(changes)
+        except Exception:  # noqa: BLE001 - whatever it was: counts are kept
+            failure = {"Failures": 1, "_aws": emf(Failures="Count")}
+            _log.exception("limits not told", service="stream", user=changes.user, **failure)
 
 
 async def _done(

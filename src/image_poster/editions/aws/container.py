@@ -1,6 +1,6 @@
 """The AWS edition, composed: which class stands for which port in each Lambda and command."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import cache
 from typing import Any
 
@@ -16,16 +16,19 @@ from image_poster.adapters.dynamodb.feed import DynamoFeedReader, DynamoFeedRebu
 from image_poster.adapters.dynamodb.healing import DynamoDuePosts, DynamoWalkKeeper
 from image_poster.adapters.dynamodb.jobs import DynamoFailureCounter
 from image_poster.adapters.dynamodb.posts import DynamoPostStore, DynamoTombstoneStore
+from image_poster.adapters.dynamodb.taken import DynamoTakenStore
 from image_poster.adapters.dynamodb.uploads import DynamoUploadOffsets, DynamoUploadRecordStore
 from image_poster.adapters.s3.images import S3ImageStore, S3JobStarter
 from image_poster.adapters.s3.schema import Buckets
 from image_poster.adapters.s3.uploads import S3PutUrlSigner, S3UploadStore
+from image_poster.domain.uploads import Upload
 from image_poster.editions.aws import tracing
 from image_poster.editions.aws.settings import PIECE_BYTES, Settings, read_settings
 from image_poster.ports.images import ImageRenderer
 from image_poster.services.container import Stores
 from image_poster.services.healing import Healer, Healing, HealingWalk
 from image_poster.services.images import ImagePublisher, JobReplayer, StoredImagePublisher
+from image_poster.services.late_limits import LateCounter, LateLimits
 from image_poster.services.maintenance import ChangeApplier, PostPurger, ShownImages
 
 
@@ -96,8 +99,10 @@ def posts(
     settings: Settings,
     applied: Callable[[str], object] = bool,
     removed: Callable[[str], object] = bool,
+    admit: Callable[[str, Upload], Awaitable[None]] | None = None,
 ) -> DynamoPostStore:
-    """Posts; `applied` is told which request changed a post last, `removed` what was deleted."""
+    """Posts; `applied` is told which request changed a post last, `removed` what was deleted, and
+    `admit` is asked whether a user may begin an upload."""
     return DynamoPostStore(
         table(settings),
         SystemClock(),
@@ -105,6 +110,7 @@ def posts(
         request_id=request_id,
         applied=applied,
         removed=removed,
+        admit=admit,
     )
 
 
@@ -126,8 +132,9 @@ def stores(settings: Settings) -> Stores:
     clock, rows = SystemClock(), table(settings)
     uploads = settings.uploads_bucket
     comments = DynamoCommentStore(rows, clock, request_id=request_id)
+    user_limits = LateLimits(DynamoTakenStore(rows, clock), clock, settings.limits)
     return Stores(
-        posts=posts(settings, removed=comments.forget),
+        posts=posts(settings, removed=comments.forget, admit=user_limits.admit),
         comments=comments,
         feed=DynamoFeedReader(rows, shards=settings.feed_shards),
         images=images(settings),
@@ -137,6 +144,8 @@ def stores(settings: Settings) -> Stores:
         upload_records=DynamoUploadRecordStore(rows),
         put_urls=S3PutUrlSigner(_WhenNeeded("s3"), uploads, clock),
         clock=clock,
+        writes=user_limits,
+        bookings=user_limits,
     )
 
 
@@ -156,6 +165,13 @@ def change_applier(settings: Settings) -> ChangeApplier:
         purger(settings),
         DynamoDuePosts(rows, SystemClock()),
     )
+
+
+def late_counter(settings: Settings) -> LateCounter:
+    """What the stream Lambda tells of users."""
+    rows, clock = table(settings), SystemClock()
+    taken, records = DynamoTakenStore(rows, clock), DynamoUploadRecordStore(rows)
+    return LateCounter(taken, records, posts(settings), clock, settings.limits)
 
 
 def purger(settings: Settings) -> PostPurger:

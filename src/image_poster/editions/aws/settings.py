@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, get_type_hints
 
-from image_poster.domain.limits import LATEST_KEPT, Limits
+from image_poster.domain.limits import LATEST_KEPT, PUBLIC_RATES, Limits, Rates
 from image_poster.editions import StartError, checked_origins
 
 _DEFAULTS = Limits()
@@ -45,6 +45,9 @@ class Settings:
     image_bytes: int = _DEFAULTS.image_bytes
     image_pixels: int = _DEFAULTS.image_pixels
     image_seconds: int = 120
+    writes_per_minute: int = PUBLIC_RATES.writes_per_minute or 0
+    bytes_per_day: int = PUBLIC_RATES.bytes_per_day or 0
+    uploads_under_way: int = PUBLIC_RATES.uploads_under_way or 0
 
     @property
     def limits(self) -> Limits:
@@ -55,6 +58,17 @@ class Settings:
             latest_kept=self.latest_kept,
             multipart_bytes=min(MULTIPART_BYTES, self.image_bytes),
             piece_bytes=min(PIECE_BYTES, self.image_bytes),
+            rates=self.rates,
+            rates_exact=self.rates == Rates(),
+        )
+
+    @property
+    def rates(self) -> Rates:
+        """Of one user; 0 is any. Of one address the WAF's rule is (`infra/waf.yaml`)."""
+        return Rates(
+            writes_per_minute=self.writes_per_minute or None,
+            bytes_per_day=self.bytes_per_day or None,
+            uploads_under_way=self.uploads_under_way or None,
         )
 
 
