@@ -6,8 +6,10 @@ PORT ?= 8080
 DATA ?= ./data
 STAGE ?= dev
 STACK ?= image-poster-$(STAGE)
-SAM ?= sam
-CHECKOV ?= checkov
+AWS_VENV := .venv-aws
+# Those of `make tools-aws`, or whichever are there.
+SAM ?= $(or $(wildcard $(AWS_VENV)/sam/bin/sam),sam)
+CHECKOV ?= $(or $(wildcard $(AWS_VENV)/checkov/bin/checkov),checkov)
 TEMPLATE ?= infra/template.yaml
 # `--upgrade` takes newer releases than those that are locked.
 UPGRADE ?=
@@ -20,8 +22,10 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no
 # which we do not let it: docs/decisions/0018.
 COMPILE := $(BIN)/uv pip compile --quiet --universal --generate-hashes --custom-compile-command 'make lock' \
 	--no-emit-package polyfactory --no-emit-package faker
+# One release of each, which those of other Pythons have to do with too.
+ONE_PLATFORM := --no-universal --python-platform linux --python-version 3.11
 
-.PHONY: help run web web-dev web-check browser screenshots docs collection collection-run sample aws-local package deploy test check lint types bench bench-smoke lock audit crash power-loss walks images-run fuzz peers storm attacks tools-debian clean
+.PHONY: help run web web-dev web-check browser screenshots docs collection collection-run sample aws-local package deploy test check lint types bench bench-smoke lock audit crash power-loss walks images-run fuzz peers storm attacks tools-debian tools-aws deploy-waf destroy check-aws scale clean
 
 help:  ## List what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -69,7 +73,7 @@ package: $(VENV)/installed-dev  ## Make the three Lambdas' zips and what lists t
 	@PYTHONPATH=infra $(BIN)/python -m lambda_zips
 
 deploy: package  ## Deploy to AWS as STACK, for STAGE (dev or prod); PARAMETERS='AlarmEmail=… …' (docs/aws.md)
-	@command -v $(SAM) >/dev/null || { echo 'deploying needs the SAM CLI: pipx install aws-sam-cli' >&2; exit 1; }
+	@command -v $(SAM) >/dev/null || { echo 'deploying needs the SAM CLI: make tools-aws' >&2; exit 1; }
 	$(SAM) deploy --template-file $(TEMPLATE) --stack-name $(STACK) --resolve-s3 --no-fail-on-empty-changeset \
 		--capabilities CAPABILITY_IAM CAPABILITY_AUTO_EXPAND --parameter-overrides Stage=$(STAGE) $(PARAMETERS)
 	@$(BIN)/python infra/gallery_bucket.py $(STACK)
@@ -82,8 +86,18 @@ tools-debian:  ## Install what some tests start and skip where it is missing (De
 	DEBIAN_FRONTEND=noninteractive apt-get install --yes --quiet=2 --no-install-recommends \
 		caddy chromium libseccomp2 libvips-tools nginx-light systemd
 
+tools-aws: $(AWS_VENV)/installed  ## Install SAM and checkov, as locked, into .venv-aws/, for `make check-aws` and the tests that ask them
+
+$(AWS_VENV)/installed: locks/checkov.txt locks/sam.txt | $(VENV)/installed-dev
+	@for tool in checkov sam; do \
+		$(BIN)/python -m venv --clear --without-pip $(AWS_VENV)/$$tool && \
+		$(BIN)/uv pip install --quiet --python $(AWS_VENV)/$$tool/bin/python --no-deps \
+			--require-hashes --requirement locks/$$tool.txt || exit 1; \
+	done
+	@touch $@
+
 deploy-waf:  ## Deploy what is before CloudFront, in us-east-1; prints WebAclArn, a parameter of `make deploy`
-	@command -v $(SAM) >/dev/null || { echo 'deploying needs the SAM CLI: pipx install aws-sam-cli' >&2; exit 1; }
+	@command -v $(SAM) >/dev/null || { echo 'deploying needs the SAM CLI: make tools-aws' >&2; exit 1; }
 	$(SAM) deploy --template-file infra/waf.yaml --stack-name $(STACK)-waf --region us-east-1 --resolve-s3 \
 		--no-fail-on-empty-changeset $(if $(PARAMETERS),--parameter-overrides $(PARAMETERS))
 
@@ -93,9 +107,9 @@ destroy: $(VENV)/installed-dev  ## Delete STACK, of stage dev, with all that is 
 check-aws: $(VENV)/installed-dev  ## Check the templates: cfn-lint, and SAM's and checkov's opinion where those are installed
 	$(BIN)/cfn-lint infra/template.yaml infra/waf.yaml
 	@command -v $(SAM) >/dev/null && for one in template waf; do $(SAM) validate --lint --template infra/$$one.yaml || exit 1; done \
-		|| { ! command -v $(SAM) >/dev/null && echo 'no SAM CLI here: pipx install aws-sam-cli'; }
+		|| { ! command -v $(SAM) >/dev/null && echo 'no SAM CLI here: make tools-aws'; }
 	@command -v $(CHECKOV) >/dev/null && BC_SKIP_MAPPING=TRUE $(CHECKOV) --config-file infra/checkov.yaml \
-		|| { ! command -v $(CHECKOV) >/dev/null && echo 'no checkov here: pipx install checkov'; }
+		|| { ! command -v $(CHECKOV) >/dev/null && echo 'no checkov here: make tools-aws'; }
 
 storm: $(VENV)/installed-dev  ## Post ten 10 MB photographs through a bad network, also killed and repeated
 	STORM=1 $(BIN)/python -m pytest -v -k ten_photographs tests/e2e/test_bad_networks.py
@@ -152,12 +166,14 @@ lock: $(VENV)/installed-dev  ## Lock what pyproject.toml asks for, with hashes (
 	$(COMPILE) --constraint constraints.txt pyproject.toml --extra server -o locks/server.txt
 	$(COMPILE) --constraint constraints.txt --group build -o locks/build.txt
 	$(COMPILE) --group fuzz -o locks/fuzz.txt
+	$(COMPILE) $(ONE_PLATFORM) --group checkov -o locks/checkov.txt
+	$(COMPILE) $(ONE_PLATFORM) --group sam -o locks/sam.txt
 
 audit: $(VENV)/installed-dev  ## Look for known vulnerabilities in what is locked
 	@$(BIN)/python scripts/audit.py
 
 clean:  ## Remove what was installed and cached; data stays
-	rm -rf $(VENV) site .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(AWS_VENV) site .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)

@@ -21,6 +21,7 @@ from image_poster.http.gallery import content_security_policy
 from image_poster.http.gallery import load as load_gallery
 from support.filters import MAX_FILTERS, patterns
 
+ROOT = TEMPLATE.parents[1]
 DOCUMENT = load(str(TEMPLATE))
 RESOURCES = DOCUMENT["Resources"]
 # What AWS offers no resource for (Service Authorization Reference, AWS X-Ray).
@@ -159,13 +160,13 @@ def test_there_is_an_alarm_for_errors_throttles_age_and_slowness() -> None:
 
 
 def test_every_alarm_has_an_entry_in_the_run_book() -> None:
-    book = (TEMPLATE.parents[1] / "docs" / "aws.md").read_text()
+    book = (ROOT / "docs" / "aws.md").read_text()
     for name in of_type("AWS::CloudWatch::Alarm"):
         assert f"`{name}`" in book, name
 
 
 def test_every_parameter_is_documented() -> None:
-    book = (TEMPLATE.parents[1] / "docs" / "aws.md").read_text()
+    book = (ROOT / "docs" / "aws.md").read_text()
     for name in DOCUMENT["Parameters"]:
         assert f"`{name}`" in book, name
 
@@ -348,13 +349,20 @@ def test_each_exception_of_checkov_has_its_reason() -> None:
         assert lines[at - 1].startswith("  # "), lines[at]
 
 
+def tool(name: str) -> str:
+    """That of `make tools-aws`, or whichever is there."""
+    ours = ROOT / ".venv-aws" / name / "bin" / name
+    found = str(ours) if ours.exists() else shutil.which(name)
+    if found is None:
+        pytest.skip(f"{name} is not installed: make tools-aws")
+    return found
+
+
 def test_checkov_finds_nothing_else() -> None:
-    checkov = shutil.which("checkov")
-    if checkov is None:
-        pytest.skip("checkov is not installed: pipx install checkov")
+    checkov = tool("checkov")
     done = subprocess.run(
         [checkov, "--config-file", "infra/checkov.yaml"],
-        cwd=TEMPLATE.parents[1],
+        cwd=ROOT,
         env={**os.environ, "BC_SKIP_MAPPING": "TRUE"},
         capture_output=True,
         text=True,
@@ -365,9 +373,7 @@ def test_checkov_finds_nothing_else() -> None:
 
 def test_sam_takes_the_templates() -> None:
     """With LanguageExtensions: SAM CLI 1.150 or newer."""
-    sam = shutil.which("sam")
-    if sam is None:
-        pytest.skip("the SAM CLI is not installed: pipx install aws-sam-cli")
+    sam = tool("sam")
     for template in (TEMPLATE, WAF):
         done = subprocess.run(
             [sam, "validate", "--lint", "--template", str(template)],
