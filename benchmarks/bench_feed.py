@@ -35,13 +35,13 @@ def lines(folder: Path, scale: Scale) -> Iterator[Line]:
         body = folder / "page.json"
         body.write_bytes(_get(f"{much}/posts"))
         memory, _ = stack.enter_context(servers.same_bytes(body))
-        pages = _paths(much, feed.deep_page + feed.pages)
+        pages = page_paths(much, feed.deep_page + feed.pages)
         sides = {
             "first": (much, ["/posts"]),
             "much": (much, pages[: feed.pages]),
             "deep": (much, pages[feed.deep_page :]),
-            "little": (little, _paths(little, feed.pages)),
-            "peer": (peer, _paths(peer, feed.pages)),
+            "little": (little, page_paths(little, feed.pages)),
+            "peer": (peer, page_paths(peer, feed.pages)),
             "memory": (memory, ["/posts"]),
         }
         found = _measured(sides, scale)
@@ -138,7 +138,7 @@ def _get(url: str) -> bytes:
         return bytes(answer.read())
 
 
-def _paths(url: str, count: int) -> list[str]:
+def page_paths(url: str, count: int) -> list[str]:
     """The paths of the first `count` pages, found by following the cursors."""
     paths = ["/posts"]
     while len(paths) < count:

@@ -36,7 +36,7 @@ def lines(folder: Path, scale: Scale) -> Iterator[Found]:
     """All comparisons of image work."""
     sizes, photo = scale.images, folder / "photo.jpg"
     megapixels = f"{sizes.width * sizes.height / 1e6:g} MP"
-    _make_photo(photo, sizes.width, sizes.height)
+    make_photo(photo, sizes.width, sizes.height)
     write_ours(folder / "data", entries(1000, 10_000))
     with servers.ours(folder / "data", "--image-workers", "1", cores=BOTH_CORES) as (url, pid):
         _post_and_wait(url, photo)  # the template is up now
@@ -120,7 +120,7 @@ def _phone_images_a_minute(folder: Path, scale: Scale) -> Line:
     """Posted by two clients to a server of two decoders, against two loops of `vipsthumbnail`."""
     photo, sizes = folder / "phone.jpg", scale.images
     width, height = sizes.phone_width, sizes.phone_height
-    _make_photo(photo, width, height)
+    make_photo(photo, width, height)
     with servers.ours(folder / "phone", cores=BOTH_CORES) as (url, _):
         _post_and_wait(url, photo)
         ours = _a_minute(lambda _: _post_and_wait(url, photo), sizes.phone_images)
@@ -169,7 +169,7 @@ def _feed_beside_uploads(folder: Path, photo: Path, scale: Scale, megapixels: st
     )
 
 
-def _make_photo(path: Path, width: int, height: int) -> None:
+def make_photo(path: Path, width: int, height: int) -> None:
     """Pixels with the coarse and fine structure, and the noise, of a photograph."""
     coarse = pyvips.Image.perlin(width, height, cell_size=200, uchar=True, seed=1)
     fine = pyvips.Image.perlin(width, height, cell_size=60, uchar=True, seed=2)

@@ -21,9 +21,11 @@ import bench_data_folder
 import bench_feed
 import bench_gallery
 import bench_images
+import bench_mixed
 import bench_serving
 import bench_uploads
 import bench_walks
+import bench_workers
 from report import Found, Line, faults
 from sizes import FULL, SMOKE, Scale
 
@@ -43,7 +45,9 @@ BENCHMARKS = {
     "feed": Benchmark(bench_feed.lines, 8),
     "walks": Benchmark(bench_walks.lines, 2),
     "serving": Benchmark(bench_serving.lines, 4),
+    "mixed": Benchmark(bench_mixed.lines, 2),
     "comments": Benchmark(bench_comments.lines, 4),
+    "workers": Benchmark(bench_workers.lines, 3),
     "images": Benchmark(bench_images.lines, 6),
     "uploads": Benchmark(bench_uploads.lines, 18),
     "data_folder": Benchmark(bench_data_folder.lines, 3),

@@ -111,6 +111,24 @@ class GalleryScale:
 
 
 @dataclass(frozen=True)
+class MixedScale:
+    """Posts and comments that are there, a photograph's sides in pixels, how long a rate is kept
+    up, and how long, how many and how far apart those are that are tried, each as often as `tries`
+    if need be. `plot`: draw them."""
+
+    posts: int
+    comments: int
+    width: int
+    height: int
+    seconds: float
+    step_seconds: float
+    steps: int
+    factor: float
+    tries: int
+    plot: bool
+
+
+@dataclass(frozen=True)
 class Scale:
     """All of them; `warm_up_seconds` go before each measured load."""
 
@@ -123,6 +141,7 @@ class Scale:
     data_folder: DataFolderScale
     aws: AwsScale
     gallery: GalleryScale
+    mixed: MixedScale
 
 
 FULL = Scale(
@@ -173,6 +192,18 @@ FULL = Scale(
         side=10_000,
     ),
     gallery=GalleryScale(posts=1_000, side=2_000, cut=1_000_000),
+    mixed=MixedScale(
+        posts=100_000,
+        comments=1_000_000,
+        width=1600,
+        height=1200,
+        seconds=30,
+        step_seconds=6,
+        steps=20,
+        factor=1.25,
+        tries=3,
+        plot=True,
+    ),
 )
 
 SMOKE = Scale(
@@ -223,4 +254,16 @@ SMOKE = Scale(
         side=800,
     ),
     gallery=GalleryScale(posts=40, side=700, cut=500_000),
+    mixed=MixedScale(
+        posts=600,
+        comments=3_000,
+        width=800,
+        height=600,
+        seconds=0.5,
+        step_seconds=0.5,
+        steps=2,
+        factor=1.25,
+        tries=1,
+        plot=False,
+    ),
 )

@@ -52,7 +52,7 @@ class SharedCounts:
     def create(cls, *, exclusive: bool = True, clock: Callable[[], float] = time.monotonic) -> Self:
         """Empty ones. The key is secret: whoever knows it could choose addresses that push others
         out of their set."""
-        descriptor = _anonymous_file()
+        descriptor = anonymous_file("image-poster-rates")
         os.ftruncate(descriptor, _KEY_BYTES + _SETS * _SET_BYTES)
         os.pwrite(descriptor, secrets.token_bytes(_KEY_BYTES), 0)
         return cls(descriptor, exclusive=exclusive, clock=clock)
@@ -130,9 +130,9 @@ def _counted(slot: _Slot, minute: int, hashed: int) -> tuple[int, int]:
     return 0, count if counted_in == minute - 1 else 0
 
 
-def _anonymous_file() -> int:
+def anonymous_file(name: str) -> int:
     """A file without a name: what has none is gone with those who have it open."""
     if hasattr(os, "memfd_create"):
-        return os.memfd_create("image-poster-rates")
+        return os.memfd_create(name)
     with tempfile.TemporaryFile() as file:
         return os.dup(file.fileno())

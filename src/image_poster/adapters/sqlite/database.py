@@ -12,7 +12,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import AbstractContextManager, closing, nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -51,6 +51,7 @@ def _caused(error: Exception, cause: Exception) -> Exception:
 
 Result = TypeVar("Result")
 Operation = Callable[[sqlite3.Connection], Result]
+Turn = Callable[[], AbstractContextManager[None]]
 
 _MAX_BATCH = 512
 
@@ -70,8 +71,10 @@ class Writer:
     """Owns the one connection that writes. An operation raises before its first write or not at
     all; so one that is refused costs the others of its transaction nothing."""
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: sqlite3.Connection, turn: Turn = nullcontext) -> None:
+        """`turn` waits until this process may write, if others do so too."""
         self._connection = connection
+        self._turn = turn
         self._queue: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
         self._loop = asyncio.get_running_loop()
         self._thread = threading.Thread(target=self._run, name="sqlite-writer", daemon=True)
@@ -93,22 +96,24 @@ class Writer:
         self._connection.close()
 
     def _run(self) -> None:
-        running = True
-        while running:
-            batch: list[_Waiting] = []
-            running = self._gather(batch)
-            if batch:
-                self._loop.call_soon_threadsafe(_settle, self._commit(batch))
+        while (first := self._queue.get()) is not None:
+            with self._turn():
+                # Only now: what came while others wrote is in time for this transaction.
+                batch, is_last = self._gathered(first)
+                outcomes = self._commit(batch)
+            self._loop.call_soon_threadsafe(_settle, outcomes)
+            if is_last:
+                return
 
-    def _gather(self, batch: list[_Waiting]) -> bool:
-        """Wait for one operation and take all that wait behind it; False: it is time to end."""
-        waiting = self._queue.get()
-        while waiting is not None:
-            batch.append(waiting)
-            if len(batch) == _MAX_BATCH or self._queue.empty():
-                return True
+    def _gathered(self, first: _Waiting) -> tuple[list[_Waiting], bool]:
+        """It and all that wait behind it; True: and then it is time to end."""
+        batch = [first]
+        while len(batch) < _MAX_BATCH and not self._queue.empty():
             waiting = self._queue.get()
-        return False
+            if waiting is None:
+                return batch, True
+            batch.append(waiting)
+        return batch, False
 
     def _commit(self, batch: list[_Waiting]) -> list[_Outcome]:
         try:
@@ -166,13 +171,18 @@ class Database:
     a thread would (docs/decisions/0004).
     """
 
-    def __init__(self, path: Path, check_room: Callable[[int], None] = lambda _size: None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        check_room: Callable[[int], None] = lambda _size: None,
+        turn: Turn = nullcontext,
+    ) -> None:
         """`check_room` raises `StorageFullError` if so many bytes more are too many: to be asked by
-        operations that add something. Those that delete do not ask."""
+        operations that add something. Those that delete do not ask. `turn` is the writer's."""
         self.check_room = check_room
         writing = connect(path)
         prepare(writing)
-        self._writer = Writer(writing)
+        self._writer = Writer(writing, turn)
         self._reading = connect(path)
 
     def read(self, sql: str, *parameters: object) -> list[Any]:

@@ -21,6 +21,7 @@ from image_poster.adapters.oidc import (
 )
 from image_poster.adapters.shared_bell import SharedBell
 from image_poster.adapters.shared_memory import SharedCounts, SharedRateLimiter
+from image_poster.adapters.shared_turns import SharedTurns
 from image_poster.adapters.sqlite.comments import SqliteCommentStore
 from image_poster.adapters.sqlite.database import Database, WriteProbe
 from image_poster.adapters.sqlite.feed import SqliteFeedReader, SqliteFeedRebuilder
@@ -68,6 +69,7 @@ class Shared(NamedTuple):
 
     counts: SharedCounts
     bell: SharedBell
+    turns: SharedTurns
 
 
 @dataclass(frozen=True)
@@ -208,21 +210,22 @@ async def open_container(
 ) -> AsyncIterator[Container]:
     """The container of `settings.data_dir`, closed at exit; `shared` is what processes share, if
     there are several. Raises `StartError`."""
-    database = _open_database(settings)
-    shared = shared or Shared(SharedCounts.create(), SharedBell())
+    shared = shared or Shared(SharedCounts.create(), SharedBell(), SharedTurns())
+    database = _open_database(settings, shared.turns)
     try:
         yield _compose(settings, database, shared)
     finally:
         shared.counts.close()
         shared.bell.close()
         await database.close()
+        shared.turns.close()
 
 
-def _open_database(settings: Settings) -> Database:
+def _open_database(settings: Settings, turns: SharedTurns) -> Database:
     path = database_path(settings.data_dir)
     check_room = partial(free_room, settings.data_dir, reserve=settings.disk_reserve)
     try:
-        return Database(path, check_room)
+        return Database(path, check_room, turns.taken)
     except (SchemaTooNewError, SchemaTooOldError) as exc:
         raise StartError(f"the database {path} cannot be used: {exc}.") from exc
     except sqlite3.DatabaseError as exc:
@@ -235,7 +238,7 @@ def _images(settings: Settings, database: Database, layout: Layout) -> FileImage
 
 
 def _compose(settings: Settings, database: Database, shared: Shared) -> Container:
-    counts, bell = shared
+    counts, bell = shared.counts, shared.bell
     clock, limits = SystemClock(), settings.limits
     layout = Layout(settings.data_dir, settings.disk_reserve)
     bookings, writes = SqliteUploadBookings(database, clock, limits), write_rule(limits.rates)

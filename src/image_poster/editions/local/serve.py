@@ -26,6 +26,7 @@ import uvloop
 
 from image_poster.adapters.shared_bell import BellDescriptors, SharedBell
 from image_poster.adapters.shared_memory import SharedCounts
+from image_poster.adapters.shared_turns import SharedTurns
 from image_poster.editions.local.background import recover, running
 from image_poster.editions.local.container import Shared
 from image_poster.editions.local.data_folder import (
@@ -96,6 +97,7 @@ class WorkerOrder:
     sweeps: bool
     counts_descriptor: int
     bell: BellDescriptors
+    turns_descriptor: int
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), default=str)
@@ -119,9 +121,9 @@ def supervise(settings: Settings, port: int, started_ms: int) -> None:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, on_signal)
-    counts = SharedCounts.create(exclusive=False)
+    counts, turns = SharedCounts.create(exclusive=False), SharedTurns.new_descriptor()
     orders = [
-        WorkerOrder(settings, port, started_ms, index == 0, counts.descriptor, bell)
+        WorkerOrder(settings, port, started_ms, index == 0, counts.descriptor, bell, turns)
         for index, bell in enumerate(SharedBell.descriptors(settings.workers))
     ]
     with _metrics_folder(settings.data_dir) as metrics_folder:
@@ -150,7 +152,10 @@ def _start(order: WorkerOrder, metrics_folder: Path) -> subprocess.Popen[bytes]:
         stdout=subprocess.PIPE,
         env=os.environ | {"PROMETHEUS_MULTIPROC_DIR": str(metrics_folder)},
         start_new_session=True,
-        pass_fds=[order.counts_descriptor, order.bell.hears, *order.bell.rings],
+        pass_fds=[
+            *(order.counts_descriptor, order.turns_descriptor),
+            *(order.bell.hears, *order.bell.rings),
+        ],
     )
 
 
@@ -200,7 +205,7 @@ def _end_with_supervisor() -> None:
 async def _serve(order: WorkerOrder) -> None:
     settings = order.settings
     counts = SharedCounts(order.counts_descriptor, exclusive=False)
-    shared = Shared(counts, SharedBell(order.bell))
+    shared = Shared(counts, SharedBell(order.bell), SharedTurns(order.turns_descriptor))
     async with running(
         settings, started_ms=order.started_ms, sweeps=order.sweeps, shared=shared
     ) as app:

@@ -1,0 +1,97 @@
+"""Processes that write into one database take turns, each a process of its own here."""
+
+import fcntl
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+from image_poster.adapters.shared_turns import SharedTurns
+
+WRITER = """
+import sys
+from image_poster.adapters.shared_turns import SharedTurns
+turns = SharedTurns(int(sys.argv[1]))
+for number in range(int(sys.argv[3])):
+    with turns.taken():
+        print(sys.argv[2], flush=True)
+        sys.stdin.readline()
+"""
+
+
+class Writers:
+    """They say when it is their turn, and have it until told to go on."""
+
+    def __init__(self, stack: ExitStack) -> None:
+        self._stack = stack
+        self._descriptor = SharedTurns.new_descriptor()
+        heard, self._said = os.pipe()
+        self._heard = stack.enter_context(os.fdopen(heard))
+        stack.callback(os.close, self._said)
+        stack.callback(os.close, self._descriptor)
+
+    def start(self, name: str, times: int) -> subprocess.Popen[bytes]:
+        started = subprocess.Popen(
+            [sys.executable, "-c", WRITER, str(self._descriptor), name, str(times)],
+            stdin=subprocess.PIPE,
+            stdout=self._said,
+            pass_fds=[self._descriptor],
+        )
+        self._stack.enter_context(started)
+        self._stack.callback(started.kill)
+        return started
+
+    def whose_turn(self) -> str:
+        return self._heard.readline().strip()
+
+    def somebody_is_next(self) -> bool:
+        try:
+            fcntl.lockf(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, 0)
+        except BlockingIOError:
+            return True
+        fcntl.lockf(self._descriptor, fcntl.LOCK_UN, 1, 0)
+        return False
+
+
+@contextmanager
+def writers() -> Iterator[Writers]:
+    with ExitStack() as stack:
+        yield Writers(stack)
+
+
+def go_on(process: subprocess.Popen[bytes]) -> None:
+    assert process.stdin is not None
+    process.stdin.write(b"\n")
+    process.stdin.flush()
+
+
+def test_who_has_just_written_comes_after_who_waits() -> None:
+    with writers() as found:
+        busy = found.start("busy", 2)
+        assert found.whose_turn() == "busy"
+        waiting = found.start("waiting", 1)
+        deadline = time.monotonic() + 20
+        while not found.somebody_is_next():
+            assert time.monotonic() < deadline
+        go_on(busy)
+        assert found.whose_turn() == "waiting"
+        go_on(waiting)
+        assert found.whose_turn() == "busy"
+
+
+def test_a_turn_ends_with_its_process() -> None:
+    with writers() as found:
+        killed = found.start("killed", 1)
+        assert found.whose_turn() == "killed"
+        waiting = found.start("waiting", 1)
+        killed.kill()
+        assert found.whose_turn() == "waiting"
+        go_on(waiting)
+
+
+def test_one_process_alone_needs_no_turns() -> None:
+    alone = SharedTurns()
+    with alone.taken(), alone.taken():
+        alone.close()
