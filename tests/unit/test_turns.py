@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
+from image_poster.adapters.shared_memory import anonymous_file
 from image_poster.adapters.shared_turns import SharedTurns
 
 WRITER = """
@@ -26,7 +27,7 @@ class Writers:
 
     def __init__(self, stack: ExitStack) -> None:
         self._stack = stack
-        self._descriptor = SharedTurns.new_descriptor()
+        self._descriptor = anonymous_file("turns")
         heard, self._said = os.pipe()
         self._heard = stack.enter_context(os.fdopen(heard))
         stack.callback(os.close, self._said)

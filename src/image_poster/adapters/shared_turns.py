@@ -11,25 +11,18 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from image_poster.adapters.shared_memory import anonymous_file
-
 # Bytes that are locked. Only who is next waits for the turn itself; that it is next ends when it
 # has got it.
 _NEXT, _TURN = 0, 1
 
 
 class SharedTurns:
-    """`descriptor` is what other processes attach to; without, there are none, and it is always
-    this one's turn. The locks are each process's own and go with it, however it ends (fcntl(2)), so
-    one thread of a process may take turns."""
+    """`descriptor` is that of a file that other processes attach to, whatever is in it; without,
+    there are none, and it is always this one's turn. The locks are each process's own and go with
+    it, however it ends (fcntl(2)), so one thread of a process may take turns."""
 
     def __init__(self, descriptor: int | None = None) -> None:
         self._descriptor = descriptor
-
-    @staticmethod
-    def new_descriptor() -> int:
-        """For processes that are to be started."""
-        return anonymous_file("image-poster-turns")
 
     @contextmanager
     def taken(self) -> Iterator[None]:

@@ -25,7 +25,7 @@ import structlog
 import uvloop
 
 from image_poster.adapters.shared_bell import BellDescriptors, SharedBell
-from image_poster.adapters.shared_memory import SharedCounts
+from image_poster.adapters.shared_memory import SharedCounts, anonymous_file
 from image_poster.adapters.shared_turns import SharedTurns
 from image_poster.editions.local.background import recover, running
 from image_poster.editions.local.container import Shared
@@ -121,7 +121,7 @@ def supervise(settings: Settings, port: int, started_ms: int) -> None:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, on_signal)
-    counts, turns = SharedCounts.create(exclusive=False), SharedTurns.new_descriptor()
+    counts, turns = SharedCounts.create(exclusive=False), anonymous_file("image-poster-turns")
     orders = [
         WorkerOrder(settings, port, started_ms, index == 0, counts.descriptor, bell, turns)
         for index, bell in enumerate(SharedBell.descriptors(settings.workers))
