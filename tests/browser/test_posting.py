@@ -2,13 +2,14 @@
 
 import re
 from collections.abc import Callable
+from pathlib import Path
 
 from playwright.sync_api import Browser, expect
 
 from support import samples
 from support.api import Api, someone
 from support.browsers import Gallery
-from support.servers import Server
+from support.servers import Server, local_server
 
 OpenGallery = Callable[..., Gallery]
 COMMENTS = re.compile(r"^Comments \(\d+\)$")
@@ -209,3 +210,15 @@ def test_the_keyboard_is_enough(browser: Browser, server: Server, api: Api) -> N
         expect(gallery.dialog("By keyboard")).to_be_visible()
         gallery.page.keyboard.press("Escape")
         expect(button).to_be_focused()
+
+
+def test_a_limit_is_said_in_a_sentence_and_what_waits_for_it_says_why(
+    open_gallery: OpenGallery, tmp_path: Path
+) -> None:
+    with local_server(tmp_path, "--writes-per-minute", "1") as server:
+        gallery = open_gallery(server.url)
+        gallery.sign_in("alice")
+        gallery.post("The first", "The second")
+        expect(gallery.uploads).to_contain_text(
+            re.compile(r"Trying again in \d+ s\. That was more than the service takes")
+        )

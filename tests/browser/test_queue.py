@@ -57,6 +57,7 @@ def test_offline_a_killed_browser_and_a_restarted_server_lose_and_double_nothing
         gallery.post("One", "Two", "Three")
         for text in ("One", "Two", "Three"):
             expect(gallery.article(text)).to_be_visible()
+        gallery.wait_until_kept("One", "Two", "Three")
         machine.server.kill()
         gallery.post("Four")
         gallery.comment(gallery.comments_of("One"), "From the tunnel")
@@ -64,14 +65,16 @@ def test_offline_a_killed_browser_and_a_restarted_server_lose_and_double_nothing
         expect(gallery.status).to_contain_text("Offline: 2 waiting")
         expect(gallery.uploads.get_by_role("progressbar")).to_have_count(1)
         browsers.kill(profile)
-        machine.start()
         context = browsers.persistent(playwright, profile)
         gallery = Gallery(context.pages[0], machine.url)
         gallery.open()
-        expect(gallery.button("Sign out")).to_be_visible()
-        expect(gallery.article("Four")).to_be_visible()
+        expect(gallery.status).to_contain_text("Offline: 2 waiting")
         expect(gallery.button("Comments (1)", within=gallery.article("One"))).to_be_visible()
+        gallery.wait_until_shown("One")
+        machine.start()
+        expect(gallery.article("Four")).to_be_visible()
         expect(gallery.uploads).to_have_count(0)
+        expect(gallery.status).not_to_contain_text("waiting")
         assert gallery.faults == []
         context.close()
         assert machine.captions("alice") == ["Four", "One", "Three", "Two"]

@@ -114,26 +114,40 @@ def test_a_double_tap_magnifies_the_image(open_gallery: OpenGallery, server: Ser
     expect(image).to_have_attribute("style", re.compile(r"scale\(1\)"))
 
 
-def test_what_was_seen_last_is_there_offline(tmp_path: Path, open_gallery: OpenGallery) -> None:
+def test_what_was_seen_last_is_there_offline_and_goes_on_by_itself(
+    tmp_path: Path, open_gallery: OpenGallery
+) -> None:
+    """After a first visit already, and though nobody is signed in."""
     port = free_port()
     with local_server(tmp_path, "--port", str(port)) as server:
         with Api(server.url, LOCAL) as api:
             api.finished("alice", samples.jpeg(700, 700), caption="Seen last")
         gallery = open_gallery(server.url)
-        gallery.page.evaluate("navigator.serviceWorker.ready.then(() => true)")
-        gallery.open()
-        expect(gallery.article("Seen last")).to_be_visible()
-        gallery.page.wait_for_function(
-            "() => document.querySelector('article img').naturalWidth > 0"
-        )
-        gallery.page.wait_for_function(
-            "() => caches.keys().then(async (names) => (await Promise.all(names.map(async (name) =>"
-            " (await (await caches.open(name)).keys()).length))).filter(Boolean).length >= 3)"
-        )
+        gallery.wait_until_kept("Seen last")
     gallery.page.goto(gallery.url)
-    expect(gallery.article("Seen last")).to_be_visible()
-    gallery.page.wait_for_function("() => document.querySelector('article img').naturalWidth > 0")
+    gallery.wait_until_shown("Seen last")
     expect(gallery.status).to_contain_text("offline")
+    gallery.button("Sign in").click()
+    expect(gallery.dialog("Sign in")).to_contain_text("The service cannot be reached")
+    with local_server(tmp_path, "--port", str(port)):
+        expect(gallery.dialog("Sign in").get_by_role("textbox", name="Name")).to_be_visible()
+        gallery.close_dialog()
+        expect(gallery.status).to_be_empty()
+
+
+def test_images_far_away_are_let_go_and_come_back(
+    open_gallery: OpenGallery, server: Server
+) -> None:
+    gallery = open_gallery(server.url)
+    gallery.page.set_viewport_size({"width": 360, "height": 600})
+    gallery.page.get_by_role("radio", name="New").check(force=True)
+    first = gallery.article("Number 13").get_by_role("img", name="A 13")
+    gallery.wait_until_shown("Number 13")
+    gallery.page.keyboard.press("End")
+    gallery.article("Number 0").scroll_into_view_if_needed()
+    expect(first).not_to_have_attribute("src", re.compile("600"))
+    first.scroll_into_view_if_needed()
+    gallery.wait_until_shown("Number 13")
 
 
 @pytest.mark.parametrize("width", [360, 768, 1440])

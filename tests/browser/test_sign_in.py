@@ -100,14 +100,7 @@ def test_below_a_path_it_is_the_same_page_there_and_offline(
         gallery.sign_in("alice")
         gallery.post("Below a path")
         expect(gallery.article("Below a path")).to_be_visible()
-        gallery.page.evaluate("navigator.serviceWorker.ready.then(() => true)")
-        gallery.page.reload()
-        expect(gallery.article("Below a path")).to_be_visible()
-        gallery.page.wait_for_function("() => document.querySelector('article img').complete")
-        gallery.page.wait_for_function(
-            "() => caches.keys().then(async (names) => (await Promise.all(names.map(async (name) =>"
-            " (await (await caches.open(name)).keys()).length))).filter(Boolean).length >= 3)"
-        )
+        gallery.wait_until_kept("Below a path")
     gallery.page.reload()
     expect(gallery.article("Below a path")).to_be_visible()
     expect(gallery.status).to_contain_text("offline")

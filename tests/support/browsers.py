@@ -148,3 +148,22 @@ class Gallery:
     def close_dialog(self) -> None:
         self.page.keyboard.press("Escape")
         expect(self.dialog()).to_have_count(0)
+
+    def wait_until_kept(self, *captions: str) -> None:
+        """By the service worker, for when there is no network: the feed with these posts, and as
+        many images."""
+        self.page.wait_for_function(
+            """async (captions) => {
+                const feed = await caches.match("posts?limit=10&sort=top", { ignoreVary: true });
+                const names = feed ? (await feed.json()).posts.map((post) => post.caption) : [];
+                const images = await (await caches.open("images 1")).keys();
+                const missed = captions.filter((one) => !names.includes(one));
+                return missed.length === 0 && images.length >= captions.length;
+            }""",
+            arg=list(captions),
+        )
+
+    def wait_until_shown(self, caption: str) -> None:
+        """The image itself, not what stands for it until it is there."""
+        image = self.article(caption).get_by_role("img").element_handle()
+        self.page.wait_for_function("(image) => image.naturalWidth > 0", arg=image)

@@ -45,6 +45,19 @@ def test_every_problem_code_is_documented(code: str) -> None:
     assert f"`{code}`" in read("docs/problems.md")
 
 
+@pytest.mark.parametrize("language", ["en", "de"])
+def test_the_gallery_says_every_problem_in_a_sentence_of_its_own(language: str) -> None:
+    """Those of requests, and those that an image can have afterwards."""
+    texts = read(f"web/src/texts/{language}.ts").partition("\n  problems: {\n")[2]
+    said = set(re.findall(r"^    (\w+): ", texts, re.MULTILINE))
+    failures = read("docs/problems.md").partition("| failure code |")[2]
+    codes = {error.code for error in ERRORS} | set(
+        re.findall(r"^\| `(\w+)` \|", failures, re.MULTILINE)
+    )
+    assert "processing_failed" in codes
+    assert codes - said == set()
+
+
 @pytest.mark.parametrize(
     "page", [path.relative_to(ROOT) for path in (*ROOT.glob("*.md"), *DOCS.rglob("*.md"))], ids=str
 )

@@ -117,6 +117,11 @@ export class RefusedError extends Error {
   }
 }
 
+/** Why something could not be read: the code of a refusal, or null if no answer came. */
+export function refusalOf(error: unknown): string | null {
+  return error instanceof RefusedError ? problemOf(error.reply).code : null;
+}
+
 /** A gateway in front may have refused in its own words, or none. */
 export function problemOf(reply: Reply): { code: string; detail: string } {
   const problem = (reply.body ?? {}) as Partial<Schemas["Problem"]>;
@@ -131,7 +136,7 @@ export function problemOf(reply: Reply): { code: string; detail: string } {
 export function verdict(reply: Reply): Answer {
   const { code, detail } = problemOf(reply);
   if (reply.status === 401) return { is: "signed out" };
-  if (isTransient(reply.status, code)) return { is: "try again", afterMs: reply.retryAfterMs };
+  if (isTransient(reply.status, code)) return { is: "try again", afterMs: reply.retryAfterMs, why: code };
   if (reply.status === 410) return { is: "gone" };
   return { is: "failed", code, detail };
 }

@@ -3,17 +3,18 @@
  * change of one draws that one anew.
  */
 import { batch, type Signal, signal } from "@preact/signals";
-import { read, RefusedError, type Schemas } from "./api";
+import { read, refusalOf, RefusedError, request, type Schemas } from "./api";
 import { find, type Post } from "./posts";
-import type { Answer, Entry } from "./queue";
+import type { Answer, Entry, Work } from "./queue";
 
 export type Sort = Schemas["FeedSort"];
 
 export const sort = signal<Sort>("top");
 export const posts = signal<Signal<Post>[]>([]);
 export const state = signal<"loading" | "idle" | "end" | "failed">("loading");
+/** Why it failed: the code of a refusal, or null if no answer came. */
+export const refusal = signal<string | null>(null);
 
-const FIRST_PAGE = 10;
 const PAGE = 10;
 const COUNTED_MS = 2_000;
 
@@ -33,7 +34,16 @@ export async function start(order: Sort): Promise<void> {
     sort.value = order;
     posts.value = [];
   });
-  await load(`posts?limit=${FIRST_PAGE}&sort=${order}`);
+  await load(firstPage());
+}
+
+function firstPage(): string {
+  return `posts?limit=${PAGE}&sort=${sort.value}`;
+}
+
+/** Reads the first page again for the service worker, which keeps for later what it sees. */
+export async function keepForLater(): Promise<void> {
+  if (navigator.serviceWorker?.controller) await request("GET", firstPage()).catch(() => undefined);
 }
 
 export async function more(): Promise<void> {
@@ -52,6 +62,7 @@ async function load(path: string): Promise<void> {
     if (own !== walk) return;
     // A cursor that is no longer known: the walk begins anew.
     if (error instanceof RefusedError && error.reply.status === 400) cursor = null;
+    refusal.value = refusalOf(error);
     state.value = "failed";
   }
 }
@@ -72,8 +83,14 @@ export async function follow(entry: Entry, answer: Answer): Promise<void> {
   if (answer.is !== "done" && answer.is !== "gone") return;
   if (work.kind === "delete post" || (work.kind === "post" && work.stage === "remove")) drop(work.post);
   else if (work.post !== null) await refresh(work.post);
-  // On AWS a count follows its comment a moment later.
-  if (work.kind === "comment") setTimeout(() => void refresh(work.post), COUNTED_MS);
+  await keepForLater();
+  // On AWS the feed follows a moment later.
+  setTimeout(() => void settle(work), COUNTED_MS);
+}
+
+async function settle(work: Work): Promise<void> {
+  if (work.kind === "comment") await refresh(work.post);
+  await keepForLater();
 }
 
 function drop(id: string | null): void {

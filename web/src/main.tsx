@@ -1,15 +1,18 @@
 /** Puts the page together: what the device keeps, the feed, and the queue behind it. */
 import { render } from "preact";
 import { base } from "./api";
+import * as connection from "./connection";
 import * as feed from "./feed";
 import * as limits from "./limits";
 import * as me from "./me";
+import * as offline from "./offline";
 import * as outbox from "./outbox";
 import { Storage } from "./storage";
 import "./style.css";
 import { language, texts } from "./texts";
 import { App } from "./views/app";
 import * as route from "./views/route";
+import { showSignIn } from "./views/sign-in";
 
 document.documentElement.lang = language;
 document.title = texts.title;
@@ -24,15 +27,14 @@ if (app !== null) {
 async function start(): Promise<void> {
   const storage = await Storage.open(`image-poster ${base.pathname}`);
   await me.restore(storage);
-  await me.finish();
+  showSignIn(await me.finish());
   await outbox.open(storage);
   route.follow();
   await feedStarted;
   await Promise.all([me.ask(), limits.ask()]);
+  connection.watch();
 }
 
 void start();
 
-if (import.meta.env.PROD && "serviceWorker" in navigator) {
-  addEventListener("load", () => void navigator.serviceWorker.register("./service-worker.js").catch(() => undefined));
-}
+if (import.meta.env.PROD && "serviceWorker" in navigator) addEventListener("load", () => void offline.prepare());

@@ -3,7 +3,7 @@
  * forget it; one whose token ran out stays, as `expired`, until its user is back.
  */
 import { computed, signal } from "@preact/signals";
-import { type Identity, request, type Schemas, UnreachableError } from "./api";
+import { type Identity, problemOf, request, type Schemas, UnreachableError } from "./api";
 import type { Signed } from "./sending";
 import type { Storage } from "./storage";
 
@@ -67,19 +67,21 @@ async function learn(me: Schemas["Me"]): Promise<void> {
   if (known !== null && known.identity.mode !== me.auth.mode) await expire();
 }
 
-export type SignedIn = "signed in" | "refused" | "unreachable";
+/** `code` is of a refusal that says nothing of the credential. */
+export type SignedIn = { is: "signed in" } | { is: "refused" } | { is: "unreachable" } | { is: "put off"; code: string };
 
 /** `renewable` is a token of an issuer's that may be renewed without asking. */
 export async function signIn(identity: Identity, renewable = false): Promise<SignedIn> {
   try {
     const reply = await request("GET", "me", { identity });
     const me = reply.body as Schemas["Me"] | null;
-    if (reply.status !== 200 || !me?.user) return "refused";
+    if (reply.status > 401) return { is: "put off", code: problemOf(reply).code };
+    if (reply.status !== 200 || !me?.user) return { is: "refused" };
     const { user, admin } = me;
     await keep({ user, name: me.name ?? user, admin, identity, expired: false, renewable });
-    return "signed in";
+    return { is: "signed in" };
   } catch (error) {
-    if (error instanceof UnreachableError) return "unreachable";
+    if (error instanceof UnreachableError) return { is: "unreachable" };
     throw error;
   }
 }
@@ -114,7 +116,7 @@ export async function finish(): Promise<SignedIn | null> {
   if (!signInWay.value?.client_id) return null;
   const oidc = await import("./oidc");
   const token = await oidc.finished(signInWay.value, storage, back);
-  return token === null ? "refused" : signIn({ mode: "jwt", credential: token }, true);
+  return token === null ? { is: "refused" } : signIn({ mode: "jwt", credential: token }, true);
 }
 
 export async function signOut(): Promise<void> {

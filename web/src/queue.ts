@@ -62,7 +62,8 @@ export type Work = PostWork | CommentWork | PostEdit | CommentEdit | PostDeletio
 
 export type State =
   | { is: "waiting" }
-  | { is: "retrying"; at: number }
+  /** `why` is the code of what the service answered, if it did. */
+  | { is: "retrying"; at: number; why?: string }
   | { is: "paused" }
   | { is: "asking"; why: "old" }
   | { is: "asking"; why: "conflict"; theirs: Record<string, string> }
@@ -98,7 +99,7 @@ export type Answer =
   | { is: "conflict"; theirs: Record<string, string> }
   | { is: "failed"; code: string; detail: string }
   | { is: "signed out" }
-  | { is: "try again"; afterMs: number | null };
+  | { is: "try again"; afterMs: number | null; why?: string };
 
 export interface Moment {
   now: number;
@@ -164,8 +165,13 @@ function moved(entry: Entry, answer: Answer, moment: Moment): Entry | null {
     case "failed":
       return { ...entry, state: { is: "failed", code: answer.code, detail: answer.detail } };
     case "try again":
-      return backOff(entry, answer.afterMs, moment, entry.tries);
+      return because(answer.why, backOff(entry, answer.afterMs, moment, entry.tries));
   }
+}
+
+function because(why: string | undefined, entry: Entry): Entry {
+  if (why === undefined || entry.state.is !== "retrying") return entry;
+  return { ...entry, state: { ...entry.state, why } };
 }
 
 function reserved(entry: Entry, post: string, tus: string | null): Entry {
@@ -195,8 +201,10 @@ function backOff(entry: Entry, afterMs: number | null, moment: Moment, tries: nu
 
 // What a person, or the network's return, does to an entry.
 
+/** Not what the service itself put off. */
 export function hurried(entry: Entry): Entry {
-  return entry.state.is === "retrying" ? { ...entry, state: { is: "waiting" }, tries: 0 } : entry;
+  const isCut = entry.state.is === "retrying" && entry.state.why === undefined;
+  return isCut ? { ...entry, state: { is: "waiting" }, tries: 0 } : entry;
 }
 
 export function paused(entry: Entry): Entry {

@@ -13,6 +13,7 @@ const PAGE = `page ${__VERSION__}`;
 const READ = "read 1";
 const IMAGES = "images 1";
 const MAX_KEPT: Record<string, number> = { [READ]: 100, [IMAGES]: 300 };
+const TRIM_EVERY = 50;
 /** On a network that gives nothing for so long, the page is the one that is kept. */
 const PAGE_PATIENCE_MS = 3_000;
 
@@ -92,15 +93,21 @@ async function keeping(name: string, request: Request, response: Response): Prom
     const copy = response.clone();
     void caches.open(name).then(async (cache) => {
       await cache.put(request, copy);
-      await trim(cache, MAX_KEPT[name] ?? Infinity);
+      await trim(name, cache);
     });
   }
   if (response.status === 404 || response.status === 410) void caches.open(name).then((cache) => cache.delete(request));
   return response;
 }
 
-/** The oldest go first. */
-async function trim(cache: Cache, max: number): Promise<void> {
+const kept: Record<string, number> = {};
+
+/** The oldest go first. Now and then: listing what is there makes an object for each. */
+async function trim(name: string, cache: Cache): Promise<void> {
+  const count = (kept[name] ?? -1) + 1;
+  kept[name] = count;
+  if (count % TRIM_EVERY !== 0) return;
+  const max = MAX_KEPT[name] ?? Infinity;
   const requests = await cache.keys();
   await Promise.all(requests.slice(0, Math.max(0, requests.length - max)).map((one) => cache.delete(one)));
 }

@@ -32,7 +32,15 @@ export function when(time: string): string {
   return exact.format(new Date(time));
 }
 
-/** Why the service did not take something, as a sentence to act on. */
+/** Why the service did not take something, as a sentence to act on; null for a code that is not known. */
+export function sentence(code: string | null): string | null {
+  return (texts.problems as Record<string, string>)[code ?? ""] ?? null;
+}
+
+/** The same, where the service's own words are better than none. */
 export function problem(code: string, detail: string): string {
-  return texts.problems[code] ?? (detail || code);
+  const known = sentence(code);
+  // Only the service knows which rule it was.
+  if (code === "validation_failed" && detail !== "") return `${known} (${detail})`;
+  return known ?? (detail || code);
 }

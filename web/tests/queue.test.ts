@@ -5,7 +5,7 @@
 import "fake-indexeddb/auto";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { type Entry, insisted, newEntry, nextAt, paused, removed, RESENDABLE_MS, resumed, type Work } from "../src/queue";
+import { answered, type Entry, hurried, insisted, newEntry, nextAt, paused, removed, RESENDABLE_MS, resumed, type Work } from "../src/queue";
 import { carry, type Carrying, Sender } from "../src/sending";
 import { Storage } from "../src/storage";
 import { type Fault, FAULTS, Service } from "./service";
@@ -144,6 +144,30 @@ const everything = (): Work[] => [
   editPost("after that", "after"),
   { kind: "delete comment", post: "old", comment: "unwanted" },
 ];
+
+describe("what the service put off", () => {
+  const moment = { now: 1000, random: 0 };
+  const waiting = { ...newEntry("key", "alice", { kind: "comment", post: "old", content: "x" }), id: 1 };
+
+  test("says why, and waits as long as was said, though the network comes back", async () => {
+    globalThis.fetch = service(["too many"]).fetch as typeof fetch;
+    const answer = await carry(waiting, {
+      identity: ALICE.identity,
+      image: () => Promise.resolve(undefined),
+      signal: new AbortController().signal,
+      progress: () => undefined,
+    });
+    const after = answered(waiting, waiting, answer, moment);
+    expect(after?.state).toEqual({ is: "retrying", at: 8100, why: "rate_limited" });
+    expect(hurried(after ?? waiting)).toEqual(after);
+  });
+
+  test("is another thing than a connection that broke, which is tried again as soon as there is one", () => {
+    const after = answered(waiting, waiting, { is: "try again", afterMs: null }, moment);
+    expect(after?.state.is).toBe("retrying");
+    expect(hurried(after ?? waiting).state).toEqual({ is: "waiting" });
+  });
+});
 
 describe("any order of offline, crashes, lost answers, 401, 409, 412, 429 and 5xx", () => {
   test("ends in exactly one effect of each thing that was done", async () => {

@@ -3,7 +3,16 @@ import type { Fault } from "../limits";
 import type { Texts } from "./en";
 
 const n = (count: number, one: string, many: string) => `${count} ${count === 1 ? one : many}`;
+/** A time to wait, in a unit that is not too fine. */
+const wait = (seconds: number) =>
+  seconds < 120 ? `${seconds} s` : seconds < 7200 ? `${Math.ceil(seconds / 60)} min` : `${Math.ceil(seconds / 3600)} Std.`;
 const megabytes = (bytes: number) => `${(bytes / 1e6).toFixed(bytes < 1e7 ? 1 : 0).replace(".", ",")} MB`;
+
+// What several codes mean to a person.
+const pageFault = "Auf dieser Seite ging etwas schief. Laden Sie sie neu, und versuchen Sie es erneut.";
+const uploadGone = "Die Zeit zum Hochladen ist abgelaufen. Versuchen Sie es erneut: Das Bild ist noch auf diesem Gerät.";
+const sentElsewhere = "Ein anderes Fenster sendet dies schon. Warten Sie, bis es dort fertig ist, oder versuchen Sie es erneut.";
+const imageGone = "Dieses Bild gibt es nicht mehr. Entfernen Sie dies aus der Liste.";
 
 export const de: Texts = {
   title: "Bilder",
@@ -105,7 +114,7 @@ export const de: Texts = {
   stateOffline: "Wartet auf eine Verbindung",
   stateReserving: "Beginnt",
   stateUploading: (percent: number) => `Wird hochgeladen, ${percent} %`,
-  stateRetrying: (seconds: number) => `Neuer Versuch in ${seconds} s`,
+  stateRetrying: (seconds: number) => `Neuer Versuch in ${wait(seconds)}`,
   stateProcessing: "Wird verarbeitet",
   stateRemoving: "Wird entfernt",
   statePaused: "Angehalten",
@@ -135,15 +144,53 @@ export const de: Texts = {
 
   problems: {
     unreadable: "Der Browser kann dieses Bild nicht mehr lesen. Entfernen Sie es, und wählen Sie es noch einmal aus.",
+    identity_required: "Sie sind nicht mehr angemeldet. Melden Sie sich an, dann geht es weiter.",
+    not_yours: "Dies gehört jemand anderem. Entfernen Sie es aus der Liste.",
+    admins_only: "Das dürfen nur Administratoren. Bitten Sie einen darum.",
+    direct_access: "Das ist nicht die Adresse des Dienstes. Öffnen Sie die, die Sie von den Betreibern haben.",
+    host_not_allowed: "Der Dienst antwortet nur unter dem eigenen Namen dieses Rechners. Öffnen Sie ihn als localhost.",
+    rate_limited: "Das war mehr, als der Dienst von einer Person auf einmal annimmt. Warten Sie ein wenig, dann geht es weiter.",
+    busy: "Der Dienst ist ausgelastet. Warten Sie einen Moment, dann geht es weiter.",
+    not_ready: "Der Dienst kann gerade nichts annehmen. Warten Sie einen Moment, dann geht es weiter.",
+    internal_error: "Beim Dienst ging etwas schief. Warten Sie ein wenig; bleibt es so, sagen Sie es den Betreibern.",
+    storage_full: "Der Dienst hat keinen Platz mehr. Warten Sie ein wenig; bleibt es so, sagen Sie es den Betreibern.",
+    body_silent: "Die Verbindung war zu lange still. Suchen Sie eine bessere, dann geht es weiter.",
+    request_in_progress: "Der Dienst ist noch dabei. Warten Sie einen Moment.",
     image_unreadable: "Das Bild ist beschädigt. Senden Sie es noch einmal, oder wählen Sie ein anderes.",
     image_unsupported: "Diese Art von Bild lässt sich nicht zeigen. Speichern Sie es in einem anderen Format.",
     image_too_large: "Das Bild hat zu viele Bildpunkte. Nehmen Sie ein kleineres.",
-    upload_too_large: "Die Datei ist zu groß. Nehmen Sie eine kleinere.",
+    image_too_slow: "Das Bild braucht zu lange zum Lesen. Speichern Sie es neu oder kleiner, und nehmen Sie dann das.",
+    processing_failed: "Der Dienst konnte dieses Bild nicht fertigstellen; an Ihnen liegt es nicht. Sagen Sie es den Betreibern, oder versuchen Sie es später erneut.",
     unsupported_image: "Das ist kein Bild, das sich veröffentlichen lässt. Wählen Sie ein anderes.",
-    post_not_found: "Dieses Bild gibt es nicht mehr. Entfernen Sie dies aus der Liste.",
+    upload_too_large: "Die Datei ist zu groß. Nehmen Sie eine kleinere.",
+    body_too_large: "Der Text ist zu lang. Kürzen Sie ihn, und senden Sie ihn dann erneut.",
+    validation_failed: "So nimmt der Dienst es nicht an. Entfernen Sie es aus der Liste, und machen Sie es neu.",
+    checksum_mismatch: "Das Bild wurde unterwegs beschädigt. Versuchen Sie es erneut.",
+    upload_gone: uploadGone,
+    upload_not_found: uploadGone,
+    upload_url_invalid: uploadGone,
+    upload_taken_over: sentElsewhere,
+    offset_mismatch: sentElsewhere,
+    post_not_found: imageGone,
+    image_not_found: imageGone,
     comment_not_found: "Diesen Kommentar gibt es nicht mehr. Entfernen Sie dies aus der Liste.",
     post_not_ready: "Das Bild ist noch nicht fertig. Versuchen Sie es gleich noch einmal.",
-    not_yours: "Dies gehört jemand anderem. Entfernen Sie es aus der Liste.",
-    page_error: "Auf dieser Seite ging etwas schief. Laden Sie sie neu, und versuchen Sie es erneut.",
+    gone: "Was Sie gemacht hatten, war gelöscht, bevor dies noch einmal ankam. Entfernen Sie es aus der Liste, oder machen Sie es neu.",
+    edit_conflict: "Jemand hat dies inzwischen geändert. Sehen Sie nach, was jetzt da steht, und ändern Sie es dann erneut.",
+    idempotency_key_reused: "Der Dienst hat an dieser Stelle etwas anderes angenommen. Sehen Sie nach, ob es da ist, und versuchen Sie es dann erneut.",
+    page_error: pageFault,
+    invalid_json: pageFault,
+    invalid_multipart: pageFault,
+    invalid_request: pageFault,
+    invalid_cursor: pageFault,
+    invalid_tus_request: pageFault,
+    tus_version_unsupported: pageFault,
+    concatenation_unsupported: pageFault,
+    route_not_found: pageFault,
+    method_not_allowed: pageFault,
+    multipart_too_large: pageFault,
+    piece_too_large: pageFault,
+    unsupported_media_type: pageFault,
+    range_not_satisfiable: pageFault,
   },
 };

@@ -2,7 +2,16 @@
 import type { Fault } from "../limits";
 
 const n = (count: number, one: string, many: string) => `${count} ${count === 1 ? one : many}`;
+/** A time to wait, in a unit that is not too fine. */
+const wait = (seconds: number) =>
+  seconds < 120 ? `${seconds} s` : seconds < 7200 ? `${Math.ceil(seconds / 60)} min` : `${Math.ceil(seconds / 3600)} h`;
 const megabytes = (bytes: number) => `${(bytes / 1e6).toFixed(bytes < 1e7 ? 1 : 0)} MB`;
+
+// What several codes mean to a person.
+const pageFault = "Something went wrong on this page. Load it again, then try again.";
+const uploadGone = "The upload has run out. Try again: the image is still on this device.";
+const sentElsewhere = "Another window sends this already. Wait until it is done there, or try again.";
+const imageGone = "This image is no longer there. Remove this from the list.";
 
 export const en = {
   title: "Images",
@@ -104,7 +113,7 @@ export const en = {
   stateOffline: "Waiting for a connection",
   stateReserving: "Starting",
   stateUploading: (percent: number) => `Uploading, ${percent} %`,
-  stateRetrying: (seconds: number) => `Trying again in ${seconds} s`,
+  stateRetrying: (seconds: number) => `Trying again in ${wait(seconds)}`,
   stateProcessing: "Processing",
   stateRemoving: "Removing",
   statePaused: "Paused",
@@ -132,20 +141,58 @@ export const en = {
   goneMeanwhile: "It had been deleted meanwhile, so nothing was changed.",
   failedSome: "Something was not taken. See the list above the images.",
 
-  /** What the service says by a code; what is not here is shown in the service's own words. */
+  /** What the service says by a code (docs/problems.md); a test compares. */
   problems: {
     unreadable: "The browser can no longer read this image. Remove it, and choose it again.",
+    identity_required: "You are not signed in any more. Sign in, and it goes on.",
+    not_yours: "This belongs to somebody else. Remove this from the list.",
+    admins_only: "Only admins may do this. Ask one of them.",
+    direct_access: "This is not the address of the service. Open the one that its operators gave you.",
+    host_not_allowed: "The service answers to this machine's own name alone. Open it as localhost.",
+    rate_limited: "That was more than the service takes from one person at a time. Wait a little, and it goes on.",
+    busy: "The service is busy. Wait a moment, and it goes on.",
+    not_ready: "The service can take nothing just now. Wait a moment, and it goes on.",
+    internal_error: "Something went wrong at the service. Wait a little; if it stays so, tell its operators.",
+    storage_full: "The service has no room left. Wait a little; if it stays so, tell its operators.",
+    body_silent: "The connection was silent for too long. Look for a better one, and it goes on.",
+    request_in_progress: "The service is still at it. Wait a moment.",
     image_unreadable: "The image is damaged. Send it again, or choose another one.",
     image_unsupported: "This kind of image cannot be shown. Save it in another format, then post that.",
     image_too_large: "The image has too many pixels. Post a smaller one.",
-    upload_too_large: "The file is too large. Post a smaller one.",
+    image_too_slow: "The image takes too long to read. Save it anew, or smaller, then post that.",
+    processing_failed: "The service could not make this image ready, through no fault of yours. Tell its operators, or try again later.",
     unsupported_image: "This is no image that can be posted. Choose another one.",
-    post_not_found: "This image is no longer there. Remove this from the list.",
+    upload_too_large: "The file is too large. Post a smaller one.",
+    body_too_large: "The text is too long. Make it shorter, then send it again.",
+    validation_failed: "The service does not take this as it is. Remove it from the list, and make it anew.",
+    checksum_mismatch: "The image was damaged on its way. Try again.",
+    upload_gone: uploadGone,
+    upload_not_found: uploadGone,
+    upload_url_invalid: uploadGone,
+    upload_taken_over: sentElsewhere,
+    offset_mismatch: sentElsewhere,
+    post_not_found: imageGone,
+    image_not_found: imageGone,
     comment_not_found: "This comment is no longer there. Remove this from the list.",
     post_not_ready: "The image is not ready yet. Try again in a moment.",
-    not_yours: "This belongs to somebody else. Remove this from the list.",
-    page_error: "Something went wrong on this page. Load it again, then try again.",
-  } as Record<string, string>,
+    gone: "What you made had been deleted before this arrived again. Remove this from the list, or make it anew.",
+    edit_conflict: "Somebody changed this meanwhile. Look at what is there now, then change it again.",
+    idempotency_key_reused: "The service has taken something else in its place. Look whether it is there, then try again.",
+    page_error: pageFault,
+    invalid_json: pageFault,
+    invalid_multipart: pageFault,
+    invalid_request: pageFault,
+    invalid_cursor: pageFault,
+    invalid_tus_request: pageFault,
+    tus_version_unsupported: pageFault,
+    concatenation_unsupported: pageFault,
+    route_not_found: pageFault,
+    method_not_allowed: pageFault,
+    multipart_too_large: pageFault,
+    piece_too_large: pageFault,
+    unsupported_media_type: pageFault,
+    range_not_satisfiable: pageFault,
+  },
 };
 
 export type Texts = typeof en;

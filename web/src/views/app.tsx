@@ -1,7 +1,7 @@
 /** The page. */
 import { useEffect, useRef } from "preact/hooks";
 import * as feed from "../feed";
-import { texts } from "../texts";
+import { sentence, texts } from "../texts";
 import { compose, Composer, useFilesOfPage } from "./composer";
 import { Outbox } from "./outbox";
 import { PostCard } from "./post";
@@ -89,7 +89,7 @@ function FeedEnd() {
   if (state === "failed") {
     return (
       <div class="feed-end">
-        <p class="fault">{texts.feedFailed}</p>
+        <p class="fault">{sentence(feed.refusal.value) ?? texts.feedFailed}</p>
         <button type="button" onClick={() => void feed.more()}>
           {texts.again}
         </button>

@@ -1,13 +1,14 @@
 /** The comments of the post that is open: those that are there, and one's own that are on their way. */
 import { useSignal } from "@preact/signals";
 import { useEffect, useState } from "preact/hooks";
+import { refusalOf } from "../api";
 import { type Comment, list } from "../comments";
 import { checkText, limits } from "../limits";
 import * as me from "../me";
 import * as outbox from "../outbox";
 import { nameOf, type Post } from "../posts";
 import type { CommentEdit, Entry } from "../queue";
-import { texts } from "../texts";
+import { sentence, texts } from "../texts";
 import { signInThen } from "./sign-in";
 import { keeping, words } from "./outbox";
 import { Confirm, TextField, Time } from "./parts";
@@ -15,7 +16,8 @@ import { Confirm, TextField, Time } from "./parts";
 interface Shown {
   comments: Comment[];
   next: string | null;
-  failed: boolean;
+  /** Why the last page could not be read, as a sentence. */
+  fault: string | null;
 }
 
 /** Pages of them; anew from the first one whenever the post says that something changed. */
@@ -23,8 +25,11 @@ function usePages(post: Post): [Shown | null, () => void] {
   const [shown, setShown] = useState<Shown | null>(null);
   const load = (cursor: string | null, before: Comment[]) =>
     list(post.id, cursor).then(
-      (page) => setShown({ comments: [...before, ...page.comments], next: page.next, failed: false }),
-      () => setShown((known) => ({ comments: known?.comments ?? post.latest_comments, next: null, failed: true })),
+      (page) => setShown({ comments: [...before, ...page.comments], next: page.next, fault: null }),
+      (error: unknown) => {
+        const fault = sentence(refusalOf(error)) ?? texts.commentsFailed;
+        setShown((known) => ({ comments: known?.comments ?? post.latest_comments, next: null, fault }));
+      },
     );
   const newest = post.latest_comments.map((comment) => comment.id + comment.edited_at).join();
   useEffect(() => void load(null, []), [post.id, post.total_comments, newest, edits()]);
@@ -43,7 +48,7 @@ export function Comments({ post }: { post: Post }) {
   return (
     <>
       <NewComment post={post} />
-      {shown?.failed && <p class="fault">{texts.commentsFailed}</p>}
+      {shown?.fault && <p class="fault">{shown.fault}</p>}
       {comments.length + own.length === 0 && shown && <p class="muted">{texts.noComments}</p>}
       <ul class="comments" aria-label={texts.commentList} aria-busy={shown === null}>
         {own.map((entry) => (

@@ -2,7 +2,7 @@
 import { signal } from "@preact/signals";
 import { useEffect, useRef } from "preact/hooks";
 import { chosen, type Draft, draft, faultOf, makeSmaller, measured } from "../images";
-import { checkText, limits } from "../limits";
+import { ask as askLimits, checkText, limits } from "../limits";
 import * as outbox from "../outbox";
 import { texts } from "../texts";
 import { keeping } from "./outbox";
@@ -19,6 +19,7 @@ const MAX_SIDE_SMALLER = 2048;
 
 export function compose(files: Iterable<File> = []): void {
   const given = [...files];
+  void askLimits();
   signInThen(() => {
     isOpen.value = true;
     void addFiles(given);

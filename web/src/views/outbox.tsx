@@ -4,7 +4,7 @@ import { reachable } from "../api";
 import * as me from "../me";
 import * as outbox from "../outbox";
 import { type Entry, isUnderWay, type PostWork } from "../queue";
-import { problem, texts } from "../texts";
+import { problem, sentence, texts } from "../texts";
 
 /** Null once it is kept; else why it could not be, as a sentence. */
 export async function keeping(added: Promise<void>): Promise<string | null> {
@@ -27,9 +27,15 @@ export function words(entry: Entry): string {
   const user = me.session.value;
   if (user?.user !== entry.owner || user.expired) return texts.stateWaitingFor(entry.owner);
   if (entry.work.kind === "post" && entry.work.stage === "remove") return texts.stateRemoving;
-  if (state.is === "retrying") return texts.stateRetrying(Math.max(0, Math.ceil((state.at - Date.now()) / 1000)));
+  if (state.is === "retrying") return retrying(state.at, state.why);
   if (!reachable.value) return texts.stateOffline;
   return entry.work.kind === "post" ? stage(entry, entry.work) : texts.stateWaiting;
+}
+
+function retrying(at: number, why: string | undefined): string {
+  const when = texts.stateRetrying(Math.max(0, Math.ceil((at - Date.now()) / 1000)));
+  const reason = sentence(why ?? null);
+  return reason === null ? when : `${when}. ${reason}`;
 }
 
 function stage(entry: Entry, work: PostWork): string {

@@ -1,7 +1,7 @@
 /** A post in the feed. */
 import { type Signal, useSignal } from "@preact/signals";
-import { Component, type ComponentChildren } from "preact";
-import { useState } from "preact/hooks";
+import { Component, type ComponentChildren, type RefObject } from "preact";
+import { useEffect, useRef, useState } from "preact/hooks";
 import { resolved } from "../api";
 import * as me from "../me";
 import * as outbox from "../outbox";
@@ -71,26 +71,64 @@ function Card({ post: kept, first }: CardProps) {
 }
 
 function FeedImage({ post, first }: { post: Post; first: boolean }) {
+  const element = useRef<HTMLImageElement>(null);
   const [loaded, setLoaded] = useState(false);
+  const seen = useRef(false);
+  const isFar = useFar(element);
   const { image } = post;
+  // What was seen and is far away by now is let go: the browser would keep all of a long feed decoded.
+  const isHeld = !(isFar && seen.current);
+  useEffect(() => {
+    if (!isHeld) setLoaded(false);
+  }, [isHeld]);
+  const onLoad = () => {
+    if (!isHeld) return;
+    seen.current = true;
+    setLoaded(true);
+  };
   if (image === null) return null;
   return (
     <>
-      {!loaded && <Blur hash={image.placeholder} />}
+      {isHeld && !loaded && <Blur hash={image.placeholder} />}
       <img
-        loading={first ? "eager" : "lazy"}
+        ref={element}
+        loading={first || !isHeld ? "eager" : "lazy"}
         fetchpriority={first ? "high" : "auto"}
         decoding="async"
         sizes={SIZES}
-        srcset={sources(image)}
-        src={resolved(image.url)}
+        srcset={isHeld ? sources(image) : undefined}
+        src={isHeld ? resolved(image.url) : nothing()}
         width={image.width}
         height={image.height}
         alt={post.alt || nameOfPost(post)}
-        onLoad={() => setLoaded(true)}
+        onLoad={onLoad}
       />
     </>
   );
+}
+
+// A GIF of one transparent pixel: an image without any would no longer be one to screen readers.
+const PIXEL = "R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7";
+let pixel: string | undefined;
+
+function nothing(): string {
+  const bytes = () => Uint8Array.from(atob(PIXEL), (byte) => byte.charCodeAt(0));
+  return (pixel ??= URL.createObjectURL(new Blob([bytes()], { type: "image/gif" })));
+}
+
+/** Beyond where `loading="lazy"` begins to load (Chromium: 2,500 px on slow networks). */
+const NEAR = "3000px 0px";
+
+/** Whether the post of this image is several windows away. */
+function useFar(image: RefObject<HTMLImageElement>): boolean {
+  const [isFar, setFar] = useState(false);
+  useEffect(() => {
+    const watching = new IntersectionObserver((entries) => setFar(entries.at(-1)?.isIntersecting === false), { rootMargin: NEAR });
+    const card = image.current?.closest("article");
+    if (card) watching.observe(card);
+    return () => watching.disconnect();
+  }, []);
+  return isFar;
 }
 
 /** Less than the column has: the square is sharp enough for a phone's three device pixels, and four times as

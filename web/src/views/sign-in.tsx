@@ -3,20 +3,38 @@ import { signal } from "@preact/signals";
 import { useState } from "preact/hooks";
 import * as me from "../me";
 import * as outbox from "../outbox";
-import { texts } from "../texts";
+import { sentence, texts } from "../texts";
 import { Confirm, Dialog, DialogTitle, TextField } from "./parts";
 
 /** What the person wanted to do, and will once they are signed in. */
 const wanted = signal<(() => void) | null>(null);
 
+/** Why the last try came to nothing. */
+const fault = signal<string | null>(null);
+
 /** Now, or after signing in. */
 export function signInThen(act: () => void): void {
-  if (me.session.value !== null) act();
-  else wanted.value = act;
+  if (me.session.value === null) show(act, null);
+  else act();
 }
 
-function askAgain(): void {
-  wanted.value = () => undefined;
+function show(act: () => void, problem: string | null): void {
+  fault.value = problem;
+  wanted.value = act;
+  if (me.signInWay.value === null) void me.ask();
+}
+
+const nothing = () => undefined;
+
+/** After the issuer's page: why that came to nothing, if it did. */
+export function showSignIn(outcome: me.SignedIn | null): void {
+  if (outcome === null || outcome.is === "signed in") return;
+  show(nothing, why(outcome, texts.signInRefused));
+}
+
+function why(outcome: me.SignedIn, refused: string): string {
+  if (outcome.is === "put off") return sentence(outcome.code) ?? texts.signInUnreachable;
+  return outcome.is === "refused" ? refused : texts.signInUnreachable;
 }
 
 export function SignInDialog() {
@@ -56,19 +74,17 @@ function Ways({ done }: { done: () => void }) {
 function Credential({ mode, done }: { mode: "dev" | "jwt"; done: () => void }) {
   const known = me.session.value;
   const [credential, setCredential] = useState(known?.expired && mode === "dev" ? known.user : "");
-  const [fault, setFault] = useState<string | null>(null);
   const submit = async (event: Event) => {
     event.preventDefault();
     const outcome = await me.signIn({ mode, credential: credential.trim() });
-    if (outcome === "signed in") done();
-    else if (outcome === "unreachable") setFault(texts.signInUnreachable);
-    else setFault(mode === "dev" ? texts.nameRefused : texts.signInRefused);
+    if (outcome.is === "signed in") done();
+    else fault.value = why(outcome, mode === "dev" ? texts.nameRefused : texts.signInRefused);
   };
   const label = mode === "dev" ? texts.name : texts.token;
   const hint = mode === "dev" ? texts.nameHint : texts.tokenHint;
   return (
     <form onSubmit={(event) => void submit(event)}>
-      <TextField label={label} value={credential} change={setCredential} hint={hint} fault={fault} />
+      <TextField label={label} value={credential} change={setCredential} hint={hint} fault={fault.value} />
       <footer class="row end">
         <button class="primary" disabled={credential.trim() === ""}>
           {texts.signIn}
@@ -83,7 +99,7 @@ export function WhoIsOn() {
   const [leaving, setLeaving] = useState(false);
   if (known === null || known.expired) {
     return (
-      <button type="button" onClick={askAgain}>
+      <button type="button" onClick={() => show(nothing, null)}>
         {texts.signIn}
       </button>
     );
