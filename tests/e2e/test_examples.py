@@ -1,4 +1,4 @@
-"""The examples of docs/examples.md, taken from the page and run as they stand there."""
+"""The examples of docs/examples.md and docs/client.md, taken from there and run as they stand."""
 
 import re
 import shutil
@@ -22,7 +22,8 @@ ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "examples.md"
 BASE = "http://127.0.0.1:8080"
 EXAMPLES = blocks(PAGE)
-RUN = [block for block in EXAMPLES if block.runner in {"curl", "python", "node"}]
+CLIENT = blocks(ROOT / "docs" / "client.md")
+RUN = [block for block in EXAMPLES + CLIENT if block.runner in {"curl", "python", "node"}]
 # Each language's way to make a POST, one match a request that it makes.
 POSTS = {
     "bash": r"curl .*?(?:-F |--json|-X POST)",

@@ -227,7 +227,7 @@ def test_after_a_cut_pieces_are_smaller_for_a_while() -> None:
     service = Watching([FINE, *cut, *cut, *cut])
     run(service, FileSource(io.BytesIO(CONTENT), "photo"), UploadState("a-key.0"), -1)
     smallest = SMALLEST_PIECE_BYTES
-    assert sizes[:5] == [4 * smallest, 2 * smallest, smallest, smallest, 2 * smallest]
+    assert sizes[:5] == [2 * smallest, smallest, smallest, smallest, 2 * smallest]
 
 
 def test_a_job_has_its_state_with_it() -> None:

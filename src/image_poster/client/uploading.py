@@ -24,7 +24,7 @@ from image_poster.client.steps import Outcome, Read, Remember, Reply, Send, Step
 PIECE_BYTES = 512 * 1024
 # What a service takes of Upload-Metadata.
 METADATA_MAX_BYTES = 8 * 1024
-SMALLEST_PIECE_BYTES = 128 * 1024
+SMALLEST_PIECE_BYTES = 256 * 1024
 _TUS = {"tus-resumable": "1.0.0"}
 _JSON = {"content-type": "application/json"}
 _PIECE = {**_TUS, "content-type": "application/offset+octet-stream"}
