@@ -56,7 +56,9 @@ def _check_stage(formation: Any, name: str) -> None:
 
 
 def _buckets(formation: Any, name: str) -> list[str]:
-    found = formation.describe_stack_resources(StackName=name)["StackResources"]
+    """DescribeStackResources would return the first 100 of its resources only (API reference)."""
+    pages = formation.get_paginator("list_stack_resources").paginate(StackName=name)
+    found = [one for page in pages for one in page["StackResourceSummaries"]]
     return [one["PhysicalResourceId"] for one in found if one["ResourceType"] == _BUCKETS]
 
 

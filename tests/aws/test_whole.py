@@ -12,6 +12,7 @@ import pytest
 from aws_local.emulator import Emulator
 from aws_local.stack import TEMPLATE, Stack, adapted, deploy
 from destroy import CannotDestroyError, destroy
+from destroy import _buckets as destroy_buckets
 from image_poster.editions import StartError
 from image_poster.editions.aws import container, operate, users
 
@@ -150,14 +151,32 @@ def test_a_dev_stack_can_be_deleted_with_what_is_in_it_and_made_again(
         storage.put_object(Bucket=bucket, Key="originals/1", Body=b"image")
     storage.delete_object(Bucket=bucket, Key="originals/1")
     storage.put_object(Bucket=bucket, Key="originals/2", Body=b"image")
+    buckets = {stack.outputs[f"{kind}Bucket"] for kind in ("Uploads", "Images", "Gallery")}
+    gallery = storage.list_objects_v2(Bucket=stack.outputs["GalleryBucket"])
+    assert gallery["KeyCount"]  # as `make deploy` put it there
     session: Any = EmulatedSession(emulator)
     destroy(session, NAME, pause_seconds=0.05)
-    assert bucket not in [one["Name"] for one in storage.list_buckets()["Buckets"]]
+    assert not buckets & {one["Name"] for one in storage.list_buckets()["Buckets"]}
     with pytest.raises(Exception, match="does not exist"):
         emulator.client("cloudformation").describe_stacks(StackName=NAME)
     # Names are free again.
     again = deploy(emulator, NAME)
     assert again.outputs["UploadsBucket"] == bucket
+
+
+def test_a_stack_of_more_than_a_hundred_resources_is_emptied_of_all_buckets(
+    emulator: Emulator,
+) -> None:
+    """With what SAM adds, ours has about as many."""
+    formation: Any = emulator.client("cloudformation")
+    topics = {f"Topic{number:03}": {"Type": "AWS::SNS::Topic"} for number in range(101)}
+    resources = {**topics, "Last": {"Type": "AWS::S3::Bucket"}}
+    formation.create_stack(
+        StackName="large",
+        TemplateBody=json.dumps({"Resources": resources, "Outputs": {"Stage": {"Value": "dev"}}}),
+    )
+    assert len(destroy_buckets(formation, "large")) == 1
+    formation.delete_stack(StackName="large")
 
 
 def test_what_prod_has_stored_is_not_deleted(emulator: Emulator) -> None:
