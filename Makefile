@@ -25,7 +25,7 @@ COMPILE := $(BIN)/uv pip compile --quiet --universal --generate-hashes --custom-
 # One release of each, which those of other Pythons have to do with too.
 ONE_PLATFORM := --no-universal --python-platform linux --python-version 3.11
 
-.PHONY: help run web web-dev web-check browser screenshots docs collection collection-run sample aws-local package deploy test check lint types bench bench-smoke lock audit crash power-loss walks images-run fuzz peers storm attacks tools-debian tools-aws deploy-waf destroy check-aws scale clean
+.PHONY: help run web web-dev web-check browser screenshots docs collection collection-run sample aws-local package deploy test check lint types bench bench-smoke lock audit crash power-loss walks images-run fuzz peers storm attacks tools-debian tools-aws deploy-waf destroy check-aws rehearse scale clean
 
 help:  ## List what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -103,6 +103,9 @@ deploy-waf:  ## Deploy what is before CloudFront, in us-east-1; prints WebAclArn
 
 destroy: $(VENV)/installed-dev  ## Delete STACK, of stage dev, with all that is in it
 	@PYTHONPATH=infra $(BIN)/python -m destroy $(STACK)
+
+rehearse: package tools-aws  ## Deploy both stages to an emulator, change one, destroy dev, by these very commands
+	@PYTHONPATH=infra $(BIN)/python -m aws_local.rehearsal
 
 check-aws: $(VENV)/installed-dev  ## Check the templates: cfn-lint, and SAM's and checkov's opinion where those are installed
 	$(BIN)/cfn-lint infra/template.yaml infra/waf.yaml

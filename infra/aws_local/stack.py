@@ -48,11 +48,15 @@ def deploy(emulator: Emulator, name: str, **parameters: str) -> Stack:
 
 
 def adapted(template: str) -> str:
-    """The template as the emulator can take it."""
+    """The template as the emulator can take and run it."""
+    return _CODE.sub(f"CodeUri: s3://{_ARTIFACTS}/code.zip", for_emulator(template))
+
+
+def for_emulator(template: str) -> str:
+    """The template as the emulator can take it, with the code that it names."""
     # Else the buckets would refuse everything.
     template = template.replace('aws:SecureTransport: "false"', 'aws:SecureTransport: "true"')
-    template = _GRADUAL.sub("", template)
-    return _CODE.sub(f"CodeUri: s3://{_ARTIFACTS}/code.zip", template)
+    return _GRADUAL.sub("", template)
 
 
 def _keep_artifacts(emulator: Emulator, template: str) -> None:

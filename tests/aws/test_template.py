@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -104,8 +105,11 @@ def test_images_come_from_cloudfront_only_and_originals_not_at_all() -> None:
         assert behavior["ViewerProtocolPolicy"] == "https-only"
 
 
-@pytest.mark.parametrize("name", ["Table", "UploadsBucket", "ImagesBucket", "UserPool"])
-def test_production_keeps_what_is_stored(name: str) -> None:
+@pytest.mark.parametrize(
+    "name",
+    ["Table", "UploadsBucket", "ImagesBucket", "UserPool", *of_type("AWS::Logs::LogGroup")],
+)
+def test_production_keeps_what_is_stored_and_its_logs(name: str) -> None:
     for policy in ("DeletionPolicy", "UpdateReplacePolicy"):
         assert RESOURCES[name][policy] == {"Fn::If": ["IsProd", "Retain", "Delete"]}
 
@@ -141,6 +145,19 @@ def test_the_mapping_has_no_more_filters_than_lambda_takes() -> None:
     assert {name for pattern in patterns() for name in pattern} == {"dynamodb"}
 
 
+def test_batches_of_one_shard_are_applied_ten_at_a_time() -> None:
+    """The fold does not rely on their order."""
+    assert RESOURCES["StreamMapping"]["Properties"]["ParallelizationFactor"] == 10
+
+
+def test_image_work_may_have_a_share_of_the_account_and_by_default_has_none() -> None:
+    """A new account has 10 environments, of which none can be reserved (Lambda quotas)."""
+    reserved = RESOURCES["ImageFunction"]["Properties"]["ReservedConcurrentExecutions"]
+    share, none = {"Ref": "ImageConcurrency"}, {"Ref": "AWS::NoValue"}
+    assert reserved == {"Fn::If": ["HasImageConcurrency", share, none]}
+    assert DOCUMENT["Parameters"]["ImageConcurrency"]["Default"] == 0
+
+
 def test_there_is_an_alarm_for_errors_throttles_age_and_slowness() -> None:
     metrics = {
         (alarm["Properties"]["Namespace"], alarm["Properties"]["MetricName"])
@@ -153,6 +170,7 @@ def test_there_is_an_alarm_for_errors_throttles_age_and_slowness() -> None:
         ("image-poster", "Failures"),
         ("AWS/ApiGateway", "5xx"),
         ("AWS/ApiGateway", "Latency"),
+        ("AWS/Lambda", "DestinationDeliveryFailures"),
         ("AWS/SQS", "ApproximateNumberOfMessagesVisible"),
         ("AWS/DynamoDB", "ReadThrottleEvents"),
         ("AWS/DynamoDB", "WriteThrottleEvents"),
@@ -406,3 +424,13 @@ def test_every_file_of_the_gallery_is_behind_a_path_of_the_distribution() -> Non
     for name in load_gallery():
         assert [pattern for pattern in patterns if fnmatch(f"/{name}", pattern)], name
     assert "/" in patterns
+
+
+FINDINGS = ROOT / "docs" / "decisions" / "0028-aws-by-its-documentation.md"
+
+
+def test_each_test_that_a_finding_names_is_there() -> None:
+    named = set(re.findall(r"`(test_\w+)`", FINDINGS.read_text()))
+    assert len(named) > 40
+    everything = "".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))
+    assert {name for name in named if f"def {name}(" not in everything} == set()

@@ -9,13 +9,20 @@ from typing import Any
 import httpx
 import pytest
 
-from aws_local.emulator import Emulator
+from aws_local.emulator import REGION, Emulator
 from aws_local.stack import TEMPLATE, Stack, adapted, deploy
+from contract.ports.suite import a_post
 from destroy import CannotDestroyError, destroy
 from destroy import _buckets as destroy_buckets
+from image_poster.adapters.clock import SystemClock
+from image_poster.adapters.dynamodb.posts import DynamoPostStore
+from image_poster.domain.posts import published_post
 from image_poster.editions import StartError
 from image_poster.editions.aws import container, operate, users
+from support.renderer import RENDERED
+from support.tables import EmulatedTable
 
+pytestmark = pytest.mark.anyio
 NAME = "whole"
 
 
@@ -122,6 +129,41 @@ def test_a_token_of_a_test_user_works_on_the_first_day(
     assert gateway.ask("DELETE", path, token=bob).status_code == 404  # not ready: not there
     root = operate.token(operated, "root", admin=True)
     assert gateway.ask("DELETE", path, token=root).status_code == 204
+
+
+async def test_a_stack_takes_a_table_that_was_restored(emulator: Emulator) -> None:
+    """As the run-book says (docs/aws.md, "Going back to a second"): by name, and by its stream."""
+    table = EmulatedTable(emulator)
+    posts, post = DynamoPostStore(table, SystemClock()), a_post()
+    await posts.add(post)
+    await posts.update(post.id, lambda found: published_post(found, RENDERED))
+    found = emulator.client("dynamodb").describe_table(TableName=table.name)["Table"]
+    restored = {"TableName": table.name, "TableStreamArn": found["LatestStreamArn"]}
+    stack = deploy(emulator, "again", **restored)
+    assert stack.outputs["Table"] == table.name
+    gateway = Gateway(emulator, stack)
+    assert gateway.ask("GET", f"/posts/{post.id}").json()["id"] == post.id
+    gateway.close()
+    mappings = emulator.client("lambda").list_event_source_mappings()["EventSourceMappings"]
+    assert found["LatestStreamArn"] in [one["EventSourceArn"] for one in mappings]
+
+
+@pytest.mark.parametrize(
+    ("forwarded", "address"),
+    [
+        ("203.0.113.7, 130.176.0.1", "203.0.113.7"),
+        ("a claim, another, 203.0.113.7, 130.176.0.1", "203.0.113.7"),
+        ("203.0.113.7", "203.0.113.7"),
+        ("", ""),
+    ],
+)
+def test_the_log_has_the_address_that_cloudfront_saw_whatever_a_viewer_claims(
+    forwarded: str, address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_DEFAULT_REGION", REGION)  # the module makes a client
+    from image_poster.editions.aws.api import _viewer
+
+    assert _viewer({"x-forwarded-for": forwarded} if forwarded else {}) == address
 
 
 def test_tokens_of_test_users_are_not_for_prod_nor_for_other_issuers(

@@ -85,6 +85,12 @@ async def test_a_token_of_the_issuer_holds(issuer: FakeIssuer, theirs: OidcToken
     assert await theirs.verify(issuer.token(aud=None, client_id=AUDIENCE))
 
 
+async def test_tokens_for_any_of_our_audiences_hold(issuer: FakeIssuer) -> None:
+    for ours in (("web", AUDIENCE), (AUDIENCE, "web"), (AUDIENCE,)):
+        assert await OidcTokenVerifier(issuer.url, ours).verify(issuer.token(aud=AUDIENCE))
+    await refusal(OidcTokenVerifier(issuer.url, ("web", "app")), issuer.token(aud=AUDIENCE))
+
+
 async def test_where_pages_get_tokens_is_what_the_issuer_says(
     issuer: FakeIssuer, theirs: OidcTokenVerifier, later: Later
 ) -> None:

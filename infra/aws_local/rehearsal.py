@@ -1,0 +1,87 @@
+"""`python -m aws_local.rehearsal`: what `make deploy` and `make destroy` do to AWS, done to the
+emulator by the same commands, for both stages.
+
+The template lacks what `stack.adapted` leaves out for the emulator; the zips are those of `make
+package`, which the emulator keeps and does not run.
+"""
+
+import os
+import subprocess
+import sys
+from typing import Any
+
+from aws_local.emulator import CREDENTIALS, REGION, Emulator, running_emulator
+from aws_local.stack import TEMPLATE, for_emulator
+
+_ROOT = TEMPLATE.parents[1]
+# Beside the template, since both name the zips from there.
+_ADAPTED = TEMPLATE.with_name(".rehearsal.yaml")
+_REFUSED = "it is no stack of stage dev"
+
+
+def main() -> None:
+    """Exit code 1 with a sentence at the first thing that is not as it should be."""
+    _ADAPTED.write_text(for_emulator(TEMPLATE.read_text()))
+    try:
+        with running_emulator() as emulator:
+            rehearse(emulator)
+    finally:
+        _ADAPTED.unlink()
+
+
+def rehearse(emulator: Emulator) -> None:
+    """Deploy both stages, change one, delete dev, and see that prod is not deleted."""
+    for stage in ("dev", "prod"):
+        _make(emulator, "--old-file=package", "deploy", f"STAGE={stage}")
+        _say(emulator, f"image-poster-{stage}")
+    _make(emulator, "--old-file=package", "deploy", "STAGE=dev", "PARAMETERS=LatestKept=5")
+    _say(emulator, "image-poster-dev")
+    _make(emulator, "destroy", "STAGE=dev")
+    if _stacks(emulator).keys() & {"image-poster-dev"}:
+        sys.exit("image-poster-dev is there still")
+    refusal = _run(emulator, "destroy", "STAGE=prod")
+    if refusal.returncode == 0 or _REFUSED not in refusal.stderr:
+        sys.exit(f"destroying prod was not refused: {refusal.stdout}{refusal.stderr}")
+    _say(emulator, "image-poster-prod")
+    print("both stages were deployed; dev was deleted, and prod is kept")
+
+
+def _make(emulator: Emulator, *words: str) -> None:
+    done = _run(emulator, *words)
+    if done.returncode:
+        sys.exit(f"make {' '.join(words)} failed:\n{done.stdout}\n{done.stderr}")
+    print(f"make {' '.join(words)}: {done.stdout.strip().splitlines()[-1]}", flush=True)
+
+
+def _run(emulator: Emulator, *words: str) -> "subprocess.CompletedProcess[str]":
+    variables = {
+        **CREDENTIALS,
+        "AWS_ENDPOINT_URL": emulator.url,
+        "AWS_DEFAULT_REGION": REGION,
+        "SAM_CLI_TELEMETRY": "0",
+    }
+    return subprocess.run(
+        ["make", *words, f"TEMPLATE={_ADAPTED.relative_to(_ROOT)}"],  # noqa: S607 - as we were
+        cwd=_ROOT,
+        env={**os.environ, **variables},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def _stacks(emulator: Emulator) -> dict[str, Any]:
+    found = emulator.client("cloudformation").describe_stacks()["Stacks"]
+    return {one["StackName"]: one for one in found if one["StackStatus"] != "DELETE_COMPLETE"}
+
+
+def _say(emulator: Emulator, name: str) -> None:
+    """How the stack is, and what is in its gallery's bucket."""
+    found = _stacks(emulator)[name]
+    outputs = {one["OutputKey"]: one["OutputValue"] for one in found["Outputs"]}
+    files = emulator.client("s3").list_objects_v2(Bucket=outputs["GalleryBucket"])["KeyCount"]
+    print(f"{name}: {found['StackStatus']}, stage {outputs['Stage']}, {files} files of the gallery")
+
+
+if __name__ == "__main__":
+    main()
