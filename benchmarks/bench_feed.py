@@ -89,6 +89,7 @@ def _median(outcomes: list[Outcome]) -> Outcome:
         per_second=statistics.median(outcome.per_second for outcome in outcomes),
         p50=statistics.median(outcome.p50 for outcome in outcomes),
         p99=statistics.median(outcome.p99 for outcome in outcomes),
+        p999=statistics.median(outcome.p999 for outcome in outcomes),
         errors=0,
     )
 

@@ -39,6 +39,7 @@ class Outcome:
     per_second: float
     p50: float
     p99: float
+    p999: float
     errors: int
 
 
@@ -125,6 +126,7 @@ def _drive(load: Load) -> Outcome:
         per_second=len(times) / load.seconds,
         p50=1000 * times[len(times) // 2],
         p99=1000 * times[int(len(times) * 0.99)],
+        p999=1000 * times[int(len(times) * 0.999)],
         errors=errors,
     )
 

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import structlog
 
+from image_poster.adapters.sqlite.checkpoints import Checkpoints
 from image_poster.adapters.sqlite.schema import prepare
 from image_poster.domain.errors import (
     BusyError,
@@ -71,9 +72,12 @@ class Writer:
     """Owns the one connection that writes. An operation raises before its first write or not at
     all; so one that is refused costs the others of its transaction nothing."""
 
-    def __init__(self, connection: sqlite3.Connection, turn: Turn = nullcontext) -> None:
+    def __init__(
+        self, connection: sqlite3.Connection, checkpoints: Checkpoints, turn: Turn = nullcontext
+    ) -> None:
         """`turn` waits until this process may write, if others do so too."""
         self._connection = connection
+        self._checkpoints = checkpoints
         self._turn = turn
         self._queue: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
         self._loop = asyncio.get_running_loop()
@@ -93,6 +97,7 @@ class Writer:
         """Finish what was asked for so far, then end the thread and close the connection."""
         self._queue.put(None)
         await asyncio.to_thread(self._thread.join)
+        await asyncio.to_thread(self._checkpoints.close)
         self._connection.close()
 
     def _run(self) -> None:
@@ -102,6 +107,7 @@ class Writer:
                 batch, is_last = self._gathered(first)
                 outcomes = self._commit(batch)
             self._loop.call_soon_threadsafe(_settle, outcomes)
+            self._checkpoints.after_commit()
             if is_last:
                 return
 
@@ -182,7 +188,7 @@ class Database:
         self.check_room = check_room
         writing = connect(path)
         prepare(writing)
-        self._writer = Writer(writing, turn)
+        self._writer = Writer(writing, Checkpoints(path, writing, connect(path)), turn)
         self._reading = connect(path)
 
     def read(self, sql: str, *parameters: object) -> list[Any]:

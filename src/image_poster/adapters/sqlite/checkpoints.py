@@ -1,0 +1,91 @@
+"""Copying the write-ahead log into the database, beside the writer.
+
+SQLite by itself has whoever commits do that each thousand pages (https://www.sqlite.org/wal.html,
+section 3.1), and everybody in that transaction waits for it. Here a thread copies while the writer
+goes on. It never quite catches up, and a log that is not copied to its end grows for ever: so the
+writer copies the little that is left, and the next transaction begins the log anew.
+"""
+
+import contextlib
+import os
+import sqlite3
+import threading
+from pathlib import Path
+
+_COPY_FROM_BYTES = 4 * 1024 * 1024
+# Beyond that the writer waits for the thread: the log has a bound.
+_MAX_LOG_BYTES = 64 * 1024 * 1024
+# Each pass of the thread has less to do than the one before: what was written during that.
+_MAX_PASSES, _FEW_PAGES = 8, 50
+_SETTINGS = (
+    "PRAGMA wal_autocheckpoint = 0",
+    # Each new beginning cuts the file to that, so that its size tells how much is in it.
+    f"PRAGMA journal_size_limit = {_COPY_FROM_BYTES}",
+)
+
+
+class Checkpoints:
+    """Of the database at `path`, for its `writer`; `copier` is a connection of the thread's."""
+
+    def __init__(self, path: Path, writer: sqlite3.Connection, copier: sqlite3.Connection) -> None:
+        self._log = path.with_name(f"{path.name}-wal")
+        self._writer, self._copier = writer, copier
+        for setting in _SETTINGS:
+            writer.execute(setting)
+        self._due, self._copied = threading.Event(), threading.Event()
+        self._is_copying = self._is_closed = False
+        self._thread = threading.Thread(target=self._run, name="sqlite-checkpoints", daemon=True)
+        self._thread.start()
+
+    def after_commit(self) -> None:
+        """To be called by the writer's thread, after each transaction."""
+        size = self._log_bytes()
+        if size <= _COPY_FROM_BYTES:
+            return
+        if not self._is_copying:
+            self._is_copying = True
+            self._copied.clear()
+            self._due.set()
+        elif self._copied.is_set() or size > _MAX_LOG_BYTES:
+            self._copied.wait()
+            self._is_copying = False
+            _copy(self._writer)
+
+    def close(self) -> None:
+        """End the thread."""
+        self._is_closed = True
+        self._due.set()
+        self._thread.join()
+        self._copier.close()
+
+    def _run(self) -> None:
+        while True:
+            self._due.wait()
+            self._due.clear()
+            if self._is_closed:
+                return
+            self._catch_up()
+            self._copied.set()
+
+    def _catch_up(self) -> None:
+        copied = 0
+        for _ in range(_MAX_PASSES):
+            before, copied = copied, _copy(self._copier)
+            if copied - before < _FEW_PAGES:
+                return
+
+    def _log_bytes(self) -> int:
+        with contextlib.suppress(OSError):
+            return os.stat(self._log).st_size  # noqa: PTH116 - after each transaction
+        return 0
+
+
+def _copy(connection: sqlite3.Connection) -> int:
+    """As much as readers and writers allow now, without waiting for any (PASSIVE); how many pages
+    of the log are copied. A fault leaves them in the log, where they are as durable; the next write
+    meets that fault itself."""
+    try:
+        _, _, copied = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+    except sqlite3.Error:
+        return 0
+    return int(copied)
