@@ -102,6 +102,16 @@ async def test_a_post_becomes_ready(world: World) -> None:
     assert await world.status(post_id) == PostStatus.READY
 
 
+async def test_what_finds_no_room_waits_for_it_however_often(world: World) -> None:
+    post_id = await world.new_post()
+    world.renderer.troubles = [StorageFullError() for _ in range(30)]
+    for _ in range(30):
+        assert await outcome(world) == (post_id, "postponed")
+        assert await world.runner.run_next() is None
+        world.clock.advance(2000)
+    assert await outcome(world) == (post_id, "ready")
+
+
 async def test_a_rejected_image_fails_at_once_with_its_reason(world: World) -> None:
     post_id = await world.new_post()
     world.renderer.troubles = [ImageRejectedError("image_too_large", "too many pixels")]
@@ -116,7 +126,7 @@ async def test_our_fault_is_retried_later_each_time_then_parked_then_replayed(
     world: World,
 ) -> None:
     post_id = await world.new_post()
-    world.renderer.troubles = [ImageWorkFailedError("boom")] * 2 + [StorageFullError()]
+    world.renderer.troubles = [ImageWorkFailedError("boom")] * 2 + [BusyError()]
     assert await outcome(world) == (post_id, "retried")
     assert await world.runner.run_next() is None
     world.clock.advance(1000)
@@ -129,7 +139,7 @@ async def test_our_fault_is_retried_later_each_time_then_parked_then_replayed(
     assert stored is not None
     assert stored.post.failure == PROCESSING_FAILED
     (parked,) = await world.jobs.parked()
-    assert parked.error.startswith("StorageFullError")
+    assert parked.error.startswith("BusyError")
     await world.jobs.replay(post_id)
     assert await world.runner.run_next() == JobDone(post_id, "ready")
 

@@ -366,6 +366,11 @@ class MemoryJobQueue:
             failures = job.failures + 1
             self._state.change(job.post_id, due_at=due_at, error=error, failures=failures)
 
+    async def postpone(self, job: Job, *, delay_ms: int, error: str) -> None:
+        if self._is_processing(job.post_id):
+            due_at = self._clock.now_ms() + delay_ms
+            self._state.change(job.post_id, due_at=due_at, error=error, leases=job.leases - 1)
+
     async def park(self, job: Job, *, error: str) -> None:
         if self._is_processing(job.post_id):
             parked = failed_post(self._state.post(job.post_id), PROCESSING_FAILED)

@@ -67,7 +67,7 @@ class ImageStore(Protocol):
 
     def workspace(self, post_id: str) -> AbstractAsyncContextManager[Workspace]:
         """A folder to work in, gone at exit. Raises `ImageNotFoundError` when there is no
-        original."""
+        original, and `StorageFullError` when there is no room for renditions."""
         ...
 
     async def publish(self, post_id: str, work: Workspace) -> None:

@@ -35,6 +35,11 @@ class JobQueue(Protocol):
         `processing`."""
         ...
 
+    async def postpone(self, job: Job, *, delay_ms: int, error: str) -> None:
+        """Make the job due again after `delay_ms`, as if it had not been leased. A no-op if the
+        post left `processing`."""
+        ...
+
     async def park(self, job: Job, *, error: str) -> None:
         """Give the job up: the post fails with `PROCESSING_FAILED`, and the job can be seen and
         replayed. A no-op if the post left `processing`."""

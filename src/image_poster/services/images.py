@@ -5,7 +5,12 @@ import asyncio
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from image_poster.domain.errors import ImageNotFoundError, ImagePosterError, PostNotFoundError
+from image_poster.domain.errors import (
+    ImageNotFoundError,
+    ImagePosterError,
+    PostNotFoundError,
+    StorageFullError,
+)
 from image_poster.domain.identity import Identity
 from image_poster.domain.images import ImageRejectedError, ImageWorkFailedError, RenderedImage
 from image_poster.domain.posts import (
@@ -24,6 +29,7 @@ from image_poster.ports.posts import PostStore
 from image_poster.services.posts import PostService
 
 _FIRST_RETRY_MS = 1_000
+_UNTIL_ROOM_MS = 2_000
 
 
 @dataclass(frozen=True)
@@ -65,7 +71,7 @@ class ImagePublisher:
 
     async def publish(self, post_id: str) -> PostStatus | None:
         """What the post is now; None if it was deleted, which ends the work. Raises
-        `ImageWorkFailedError` to be retried."""
+        `ImageWorkFailedError` to be retried, and `StorageFullError`."""
         stored = await self.posts.find(post_id)
         if stored is None:
             return None
@@ -123,7 +129,8 @@ async def remove_if_deleted(posts: PostStore, images: ImageStore, post_id: str) 
 
 
 class JobDone(NamedTuple):
-    """A job and how it ended: a post status, `deleted`, `retried` or `parked` (with the error)."""
+    """A job and how it ended: a post status or `deleted`, or, with the error, `retried`,
+    `postponed` or `parked`."""
 
     post_id: str
     outcome: str
@@ -138,7 +145,7 @@ class JobRunner:
     `lease_ms` must be longer than the renderer ever takes, or two would work on one image (which is
     harmless, and a waste). Work that failed `max_failures` times is parked. Leases that ended with
     the process (somebody pulled the plug, again) are no fault of the image's, up to `max_leases` of
-    them.
+    them. What finds no room to write waits until there is some, as long as that takes.
     """
 
     jobs: JobQueue
@@ -156,6 +163,10 @@ class JobRunner:
             return await self._park(job, f"the process ended during {job.leases - 1} attempts")
         try:
             status = await self.publisher.publish(job.post_id)
+        except StorageFullError as exc:
+            error = error_text(exc)
+            await self.jobs.postpone(job, delay_ms=_UNTIL_ROOM_MS, error=error)
+            return JobDone(job.post_id, "postponed", error)
         except (ImageWorkFailedError, ImagePosterError) as exc:
             return await self._retry(job, error_text(exc))
         return JobDone(job.post_id, status or "deleted")

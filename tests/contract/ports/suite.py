@@ -542,6 +542,7 @@ class JobQueueSuite:
         bad = Failure("image_unreadable", "broken")
         await adapters.posts.update(post_id, lambda post: failed_post(post, bad))
         await adapters.jobs.retry(job, delay_ms=0, error="late")
+        await adapters.jobs.postpone(job, delay_ms=0, error="late")
         await adapters.jobs.park(job, error="late")
         adapters.clock.advance(10_000)
         assert await adapters.jobs.lease(1000) is None
@@ -556,6 +557,16 @@ class JobQueueSuite:
         assert await adapters.jobs.lease(1000) is None
         adapters.clock.advance(500)
         assert await adapters.jobs.lease(1000) == Job(post_id, leases=2, failures=1)
+
+    async def test_a_postponed_job_counts_for_nothing(self, adapters: MachineAdapters) -> None:
+        post_id = await processing(adapters)
+        for _ in range(3):
+            job = await adapters.jobs.lease(1000)
+            assert job == Job(post_id, leases=1, failures=0)
+            await adapters.jobs.postpone(job, delay_ms=500, error="no room")
+            assert await adapters.jobs.lease(1000) is None
+            adapters.clock.advance(500)
+        assert await adapters.jobs.lease(1000) == Job(post_id, leases=1, failures=0)
 
     async def test_a_parked_job_is_seen_shown_as_failed_and_replayed(
         self, adapters: MachineAdapters

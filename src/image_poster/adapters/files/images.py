@@ -36,6 +36,8 @@ from image_poster.ports.images import (
 _ORIGINAL = "original"
 _BUFFER_BYTES = 1024 * 1024
 _EVER = 2**62
+# More than the two renditions of an image of noise take.
+_RENDITIONS_BYTES = 3_000_000
 # Of so many files it is remembered that they were opened lately.
 _MAX_WARM = 8192
 
@@ -148,6 +150,7 @@ class FileImageStore:
         original = self._layout.original(post_id)
         if not original.exists():
             raise ImageNotFoundError
+        self._layout.check_room(_RENDITIONS_BYTES)
         folder = Path(tempfile.mkdtemp(prefix=f"{post_id}.", dir=self._layout.spool))
         try:
             yield Workspace(original, folder)

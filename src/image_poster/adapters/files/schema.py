@@ -25,8 +25,8 @@ SHARED_FOLDER, SHARED_FILE = 0o750, 0o640
 class Layout:
     """The paths of one data folder; makes what folders it needs.
 
-    `reserve_bytes` of its disk are left to deletions: on a disk that is full to the last byte, not
-    even an image could be deleted.
+    `reserve_bytes` of its disk are left to texts and deletions: on a disk that is full to the last
+    byte, not even an image could be deleted.
     """
 
     def __init__(self, root: Path, reserve_bytes: int = 0) -> None:

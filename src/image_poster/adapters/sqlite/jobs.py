@@ -52,14 +52,10 @@ class SqliteJobQueue:
         )
 
     async def retry(self, job: Job, *, delay_ms: int, error: str) -> None:
-        due_at = self._clock.now_ms() + delay_ms
-        await self._database.write(
-            lambda connection: connection.execute(
-                "UPDATE posts SET due_at = ?, error = ?, failures = failures + 1 "
-                "WHERE id = ? AND status = 'processing'",
-                (due_at, error, job.post_id),
-            )
-        )
+        await self._put_back(job, "failures = failures + 1", delay_ms, error)
+
+    async def postpone(self, job: Job, *, delay_ms: int, error: str) -> None:
+        await self._put_back(job, "leases = leases - 1", delay_ms, error)
 
     async def park(self, job: Job, *, error: str) -> None:
         def give_up(connection: sqlite3.Connection) -> None:
@@ -105,3 +101,13 @@ class SqliteJobQueue:
         revived = await self._database.write(revive)
         self._bell.ring(post_id)
         return revived
+
+    async def _put_back(self, job: Job, count: str, delay_ms: int, error: str) -> None:
+        due_at = self._clock.now_ms() + delay_ms
+        await self._database.write(
+            lambda connection: connection.execute(
+                f"UPDATE posts SET due_at = ?, error = ?, {count} "  # noqa: S608 - a constant
+                "WHERE id = ? AND status = 'processing'",
+                (due_at, error, job.post_id),
+            )
+        )

@@ -240,7 +240,7 @@ def _images(settings: Settings, database: Database, layout: Layout) -> FileImage
 def _compose(settings: Settings, database: Database, shared: Shared) -> Container:
     counts, bell = shared.counts, shared.bell
     clock, limits = SystemClock(), settings.limits
-    layout = Layout(settings.data_dir, settings.disk_reserve)
+    layout = Layout(settings.data_dir, 2 * settings.disk_reserve)
     bookings, writes = SqliteUploadBookings(database, clock, limits), write_rule(limits.rates)
     signer = Signer(signing_key(settings.data_dir))
     images = _images(settings, database, layout)

@@ -57,7 +57,7 @@ def examine(settings: Settings, *, deep: bool) -> list[Finding]:
 
 def _disk(settings: Settings) -> Finding:
     free = shutil.disk_usage(settings.data_dir).free
-    least = max(_LEAST_FREE_BYTES, 2 * settings.disk_reserve)
+    least = max(_LEAST_FREE_BYTES, 3 * settings.disk_reserve)
     remark = f"{free / 1e9:.1f} GB free"
     if free < least:
         remark += f"; below {settings.disk_reserve / 1e9:.2f} GB only deletions are taken"
