@@ -66,7 +66,9 @@ class Settings:
         None, "Requests from one address in a minute; 0: any. With jwt 1200, with dev any."
     )
     image_bytes: int = _setting(_DEFAULTS.image_bytes, "Most bytes of an image.")
-    disk_reserve: int = _setting(64_000_000, "Bytes of the disk that texts leave free; images twice that.")
+    disk_reserve: int = _setting(
+        64_000_000, "Bytes of the disk that texts leave free; images leave twice that."
+    )
     renditions_group: str = _setting(
         "", "Group that may read renditions/, for a proxy that sends them; else nobody."
     )
