@@ -7,81 +7,17 @@ from pathlib import Path
 
 from playwright.sync_api import BrowserContext, Playwright, expect
 
-from aws_local.ports import free_port
 from support import browsers, samples
 from support.api import LOCAL as LOCAL_EDITION
 from support.api import Api
 from support.browsers import Gallery
 from support.chaos import Weather, chaos
-from support.servers import LOCAL, Server, local_server, start
+from support.machines import OneMachine
+from support.servers import Server, local_server
 
 # `make browser`: more of everything.
 LONG = "BROWSER" in os.environ
 OpenGallery = Callable[..., Gallery]
-
-
-class OneMachine:
-    """A server that ends and comes back, on one folder and one port."""
-
-    def __init__(self, folder: Path) -> None:
-        self._flags = ("--data-dir", str(folder), "--port", str(free_port()))
-        self.server = self.start()
-        self.url = self.server.url
-
-    def start(self) -> Server:
-        self.server = start(LOCAL, *self._flags)
-        return self.server
-
-    def captions(self, user: str) -> list[str]:
-        with Api(self.url, LOCAL_EDITION) as api:
-            return sorted(post["caption"] for post in api.feed(creator=user, limit=100)["posts"])
-
-    def comments(self, caption: str) -> list[str]:
-        with Api(self.url, LOCAL_EDITION) as api:
-            posts = api.feed(limit=100, comments=10)["posts"]
-        (post,) = [one for one in posts if one["caption"] == caption]
-        assert post["total_comments"] == len(post["latest_comments"])
-        return [one["content"] for one in post["latest_comments"]]
-
-
-def test_offline_a_killed_browser_and_a_restarted_server_lose_and_double_nothing(
-    playwright: Playwright, tmp_path: Path
-) -> None:
-    machine = OneMachine(tmp_path / "data")
-    profile = tmp_path / "profile"
-    try:
-        context = browsers.persistent(playwright, profile)
-        gallery = Gallery(context.pages[0], machine.url)
-        gallery.open()
-        gallery.sign_in("alice")
-        gallery.post("One", "Two", "Three")
-        for text in ("One", "Two", "Three"):
-            expect(gallery.article(text)).to_be_visible()
-        gallery.wait_until_kept("One", "Two", "Three")
-        machine.server.kill()
-        gallery.post("Four")
-        gallery.comment(gallery.comments_of("One"), "From the tunnel")
-        gallery.close_dialog()
-        expect(gallery.status).to_contain_text("Offline: 2 waiting")
-        expect(gallery.uploads.get_by_role("progressbar")).to_have_count(1)
-        browsers.kill(profile)
-        context = browsers.persistent(playwright, profile)
-        gallery = Gallery(context.pages[0], machine.url)
-        gallery.open()
-        expect(gallery.status).to_contain_text("Offline: 2 waiting")
-        expect(gallery.button("Comments (1)", within=gallery.article("One"))).to_be_visible()
-        gallery.wait_until_shown("One")
-        machine.start()
-        expect(gallery.article("Four")).to_be_visible()
-        expect(gallery.uploads).to_have_count(0)
-        expect(gallery.status).not_to_contain_text("waiting")
-        assert gallery.faults == []
-        context.close()
-        assert machine.captions("alice") == ["Four", "One", "Three", "Two"]
-        assert machine.comments("One") == ["From the tunnel"]
-    finally:
-        browsers.kill(profile)
-        machine.server.kill()
 
 
 def test_an_upload_goes_on_after_the_server_was_killed_in_the_middle_of_it(

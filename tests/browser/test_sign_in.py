@@ -1,27 +1,18 @@
-"""Signing in by a token or at an issuer, and when a token runs out; the same page below a path, and
-on AWS."""
+"""Signing in by a token or at an issuer, and when a token runs out; the same page below a path."""
 
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import httpx
 from playwright.sync_api import expect
 
 from aws_local.ports import free_port
 from support.api import LOCAL, Api
 from support.browsers import Gallery
 from support.issuer import AUDIENCE, running_issuer
-from support.servers import AWS, local_server, running
+from support.machines import own_token
+from support.servers import local_server
 
 OpenGallery = Callable[..., Gallery]
-
-
-def token(data: Path, *words: str) -> str:
-    """One of the service's own."""
-    command = [sys.executable, "-m", "image_poster", "token", *words, "--data-dir", str(data)]
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
 
 def test_a_token_that_ran_out_is_asked_for_again_and_then_everything_goes_on(
@@ -33,16 +24,16 @@ def test_a_token_that_ran_out_is_asked_for_again_and_then_everything_goes_on(
         gallery.page.get_by_role("textbox", name="Token").fill("no token")
         gallery.page.keyboard.press("Enter")
         expect(gallery.dialog("Sign in")).to_contain_text("That was not accepted")
-        gallery.page.get_by_role("textbox", name="Token").fill(token(tmp_path, "alice"))
+        gallery.page.get_by_role("textbox", name="Token").fill(own_token(tmp_path, "alice"))
         gallery.page.keyboard.press("Enter")
         expect(gallery.button("Sign out")).to_be_visible()
         gallery.post("While it held")
         expect(gallery.article("While it held")).to_be_visible()
-        token(tmp_path, "--revoke-all")
+        own_token(tmp_path, "--revoke-all")
         gallery.post("When it no longer did")
         expect(gallery.status).to_contain_text("Sign in again to go on: 1 waiting")
         expect(gallery.uploads).to_contain_text("Waiting until alice signs in")
-        gallery.sign_in(token(tmp_path, "alice"), "Token")
+        gallery.sign_in(own_token(tmp_path, "alice"), "Token")
         expect(gallery.article("When it no longer did")).to_be_visible()
         with Api(server.url, LOCAL) as api:
             assert len(api.feed(creator="alice")["posts"]) == 2
@@ -72,21 +63,6 @@ def test_an_issuer_signs_in_and_renews_a_token_by_itself(
             gallery.post("With another token")
             expect(gallery.article("With another token")).to_be_visible()
             assert issuer.exchanges == ["authorization_code", "refresh_token"]
-
-
-def test_on_aws_it_is_the_same_page(open_gallery: OpenGallery) -> None:
-    with running(AWS) as server:
-        gallery = open_gallery(server.url)
-        found = httpx.get(f"{server.url}/_token/alice").json()["access_token"]
-        gallery.sign_in(found, "Token")
-        gallery.post("In the cloud")
-        expect(gallery.article("In the cloud")).to_be_visible()
-        dialog = gallery.comments_of("In the cloud")
-        gallery.comment(dialog, "Far up")
-        expect(dialog.get_by_role("listitem")).to_contain_text("Far up")
-        gallery.close_dialog()
-        comments = gallery.button("Comments (1)", within=gallery.article("In the cloud"))
-        expect(comments).to_be_visible()
 
 
 def test_below_a_path_it_is_the_same_page_there_and_offline(
