@@ -67,7 +67,7 @@ def main(url: str) -> None:
                 with ImagePosterClient(url, chance.choice(PEOPLE)) as client:
                     client.comment(post.id, remark)
             print(f"{post.id}  {caption}")
-    print(f"Read them: {url}/posts")
+    print(f"Look at them: {url}/")
 
 
 if __name__ == "__main__":
