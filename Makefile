@@ -25,7 +25,7 @@ COMPILE := $(BIN)/uv pip compile --quiet --universal --generate-hashes --custom-
 # One release of each, which those of other Pythons have to do with too.
 ONE_PLATFORM := --no-universal --python-platform linux --python-version 3.11
 
-.PHONY: help run web web-dev web-check browser screenshots docs collection collection-run sample aws-local package deploy test check lint types bench bench-smoke lock audit crash power-loss walks images-run fuzz peers storm attacks tools-debian tools-aws deploy-waf destroy check-aws rehearse scale clean
+.PHONY: help run web web-dev web-check browser screenshots docs collection collection-run sample aws-local package deploy test check lint types bench bench-smoke lock audit crash power-loss walks images-run fuzz peers peers-directus storm attacks tools-debian tools-aws deploy-waf destroy check-aws rehearse scale clean
 
 help:  ## List what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -42,6 +42,9 @@ test: $(VENV)/installed-dev  ## Run all tests, in two processes
 
 peers:  ## Install other people's clients and servers (with npm), for tests and benchmarks
 	npm ci --prefix tests/peers --silent
+
+peers-directus:  ## Install Directus (with npm; it is large, and compiles for minutes), for `make bench ONLY=posting`
+	npm ci --prefix benchmarks/peers/directus --silent
 
 web: web/node_modules/.installed $(VENV)/installed  ## Build the gallery from web/ into the package (needs node 20); commit what it makes
 	mkdir -p dist && $(BIN)/image-poster openapi > dist/openapi.json

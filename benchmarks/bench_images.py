@@ -169,13 +169,13 @@ def _feed_beside_uploads(folder: Path, photo: Path, scale: Scale, megapixels: st
     )
 
 
-def make_photo(path: Path, width: int, height: int) -> None:
+def make_photo(path: Path, width: int, height: int, quality: int = 90) -> None:
     """Pixels with the coarse and fine structure, and the noise, of a photograph."""
     coarse = pyvips.Image.perlin(width, height, cell_size=200, uchar=True, seed=1)
     fine = pyvips.Image.perlin(width, height, cell_size=60, uchar=True, seed=2)
     noise = pyvips.Image.gaussnoise(width, height, sigma=8, mean=0, seed=3)
     image = coarse.bandjoin([fine, coarse * 0.5 + fine * 0.5]) + noise
-    image.cast("uchar").copy(interpretation="srgb").jpegsave(str(path), Q=90)
+    image.cast("uchar").copy(interpretation="srgb").jpegsave(str(path), Q=quality)
 
 
 def _post_and_wait(url: str, photo: Path) -> None:

@@ -22,6 +22,7 @@ import bench_feed
 import bench_gallery
 import bench_images
 import bench_mixed
+import bench_posting
 import bench_serving
 import bench_uploads
 import bench_walks
@@ -50,6 +51,7 @@ BENCHMARKS = {
     "workers": Benchmark(bench_workers.lines, 3),
     "images": Benchmark(bench_images.lines, 6),
     "uploads": Benchmark(bench_uploads.lines, 18),
+    "posting": Benchmark(bench_posting.lines, 5),
     "data_folder": Benchmark(bench_data_folder.lines, 3),
     "aws": Benchmark(bench_aws.lines, 4),
     "gallery": Benchmark(bench_gallery.lines, bench_gallery.LINES),

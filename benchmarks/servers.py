@@ -1,6 +1,8 @@
 """Start what is measured, pinned to the cores of the server side."""
 
+import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -126,6 +128,61 @@ def fastapi(database: Path) -> Iterator[str]:
         _end(process)
 
 
+_DIRECTUS_RUN = PEERS / "directus/node_modules/@directus/api/dist/cli/run.js"
+_DIRECTUS_USER = {"email": "bench@example.com", "password": "bench-bench"}
+
+
+def why_no_directus() -> str:
+    """Why it cannot be run; empty if it can."""
+    if shutil.which("node") is None:
+        return "node is not installed"
+    return "" if _DIRECTUS_RUN.exists() else "Directus is not installed: run `make peers-directus`"
+
+
+@contextmanager
+def directus(folder: Path, cores: set[int]) -> Iterator[tuple[str, str]]:
+    """Directus with a new database: its URL, and a token of its administrator's."""
+    (folder / "extensions").mkdir(parents=True)
+    url = f"http://127.0.0.1:{(port := free_port())}"
+    # Not by its command, which would first ask a registry for newer ones.
+    command, environment = ["node", str(_DIRECTUS_RUN)], _directus_environment(folder, port)
+    with (folder / "log").open("wb") as log:
+        where: dict[str, Any] = {"cwd": folder, "env": environment, "stdout": log, "stderr": log}
+        subprocess.run([*command, "bootstrap"], check=True, **where)
+        process = _start([*command, "start"], cores, **where)
+        try:
+            _wait_for(f"{url}/server/ping", 60)
+            yield url, _directus_token(url)
+        finally:
+            _end(process)
+
+
+def _directus_environment(folder: Path, port: int) -> dict[str, str]:
+    return {
+        **os.environ,
+        "HOST": "127.0.0.1",
+        "PORT": str(port),
+        "SECRET": "bench",
+        "LOG_LEVEL": "error",
+        "TELEMETRY": "false",
+        "ACCESS_TOKEN_TTL": "1d",
+        "ADMIN_EMAIL": _DIRECTUS_USER["email"],
+        "ADMIN_PASSWORD": _DIRECTUS_USER["password"],
+        "DB_CLIENT": "sqlite3",
+        "DB_FILENAME": str(folder / "database"),
+        "STORAGE_LOCAL_ROOT": str(folder / "files"),
+        "EXTENSIONS_PATH": str(folder / "extensions"),
+    }
+
+
+def _directus_token(url: str) -> str:
+    body, headers = json.dumps(_DIRECTUS_USER).encode(), {"content-type": "application/json"}
+    with urllib.request.urlopen(
+        urllib.request.Request(f"{url}/auth/login", body, headers)
+    ) as found:
+        return str(json.load(found)["data"]["access_token"])
+
+
 @contextmanager
 def _announced(command: list[str], cores: set[int]) -> Iterator[tuple[str, int]]:
     """The URL at the end of the first line that the server prints, and its process id. Its log
@@ -163,8 +220,8 @@ def _end(process: subprocess.Popen[bytes]) -> None:
         process.stdout.close()
 
 
-def _wait_for(url: str) -> None:
-    for _ in range(200):
+def _wait_for(url: str, seconds: float = 10) -> None:
+    for _ in range(round(seconds / 0.05)):
         try:
             urllib.request.urlopen(url).close()
         except urllib.error.HTTPError as answered:

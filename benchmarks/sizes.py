@@ -129,6 +129,21 @@ class MixedScale:
 
 
 @dataclass(frozen=True)
+class PostingScale:
+    """Sides in pixels of a small and a large photograph, how often each is posted beside the peer,
+    and how many in all by how many clients; how many wait for a post, and how long."""
+
+    small: tuple[int, int]
+    large: tuple[int, int]
+    rounds: int
+    small_posts: int
+    large_posts: int
+    clients: int
+    waiters: int
+    wait_seconds: float
+
+
+@dataclass(frozen=True)
 class Scale:
     """All of them; `warm_up_seconds` go before each measured load."""
 
@@ -142,6 +157,7 @@ class Scale:
     aws: AwsScale
     gallery: GalleryScale
     mixed: MixedScale
+    posting: PostingScale
 
 
 FULL = Scale(
@@ -204,6 +220,16 @@ FULL = Scale(
         tries=3,
         plot=True,
     ),
+    posting=PostingScale(
+        small=(1280, 960),
+        large=(4000, 3000),
+        rounds=25,
+        small_posts=400,
+        large_posts=150,
+        clients=8,
+        waiters=500,
+        wait_seconds=20,
+    ),
 )
 
 SMOKE = Scale(
@@ -265,5 +291,15 @@ SMOKE = Scale(
         factor=1.25,
         tries=1,
         plot=False,
+    ),
+    posting=PostingScale(
+        small=(320, 240),
+        large=(800, 600),
+        rounds=1,
+        small_posts=4,
+        large_posts=4,
+        clients=2,
+        waiters=50,
+        wait_seconds=0.8,
     ),
 )
