@@ -17,7 +17,8 @@ _MOST_UNZIPPED = 250 * 1024 * 1024
 
 
 class Bound(NamedTuple):
-    """Most bytes of the zip, and most milliseconds of a cold import."""
+    """Most bytes of the zip, and the milliseconds that a cold import should take at most: those
+    depend on the machine that measures, so they are told, and stop nobody from deploying."""
 
     zip_bytes: int
     import_ms: float
@@ -32,7 +33,7 @@ BOUNDS = {
 
 
 def main() -> None:
-    """Exit code 1 if a bound is exceeded."""
+    """Exit code 1 if a package is too large."""
     shown = f"cold import, Python {runnable_here().python}"
     print(f"{'':8} {'zip':>10} {'unzipped':>10} {shown:>36}")
     dist = ROOT / "dist"
@@ -58,8 +59,10 @@ def _make(package: Package, into: Path) -> bool:
         folder = build(package, here, Path(name, "here"))
         took = best_import_ms(python_for(here) or sys.executable, folder, package)
     size, bound = archive.stat().st_size, BOUNDS[package.name]
-    well = size <= bound.zip_bytes and unzipped <= _MOST_UNZIPPED and took <= bound.import_ms
-    remark = "ok" if well else f"OVER {bound.zip_bytes / _MB:.0f} MB, {bound.import_ms:.0f} ms"
+    well = size <= bound.zip_bytes and unzipped <= _MOST_UNZIPPED
+    remark = "ok" if well else f"OVER {bound.zip_bytes / _MB:.0f} MB"
+    if took > bound.import_ms:
+        remark += f", SLOW: over {bound.import_ms:.0f} ms on this machine"
     print(
         f"{package.name:8} {size / _MB:7.1f} MB {unzipped / _MB:7.1f} MB {took:33.0f} ms  {remark}"
     )

@@ -20,11 +20,13 @@ def shell(tmp_path: Path) -> Shell:
     return Shell("", tmp_path / "state")
 
 
-@pytest.fixture
-def exported(tmp_path: Path, shell: Shell) -> Path:
-    """Of two posts, one with 12 comments, one of them edited; a third awaits its bytes."""
-    target = tmp_path / "export"
-    with local_server(tmp_path / "one") as server, Api(server.url, LOCAL_EDITION) as api:
+@pytest.fixture(scope="module")
+def once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data folder `one` and its `export`: of two posts, one with 12 comments, one of them edited;
+    a third awaits its bytes."""
+    folder = tmp_path_factory.mktemp("once")
+    target, shell = folder / "export", Shell("", folder / "state")
+    with local_server(folder / "one") as server, Api(server.url, LOCAL_EDITION) as api:
         files = {"image": samples.from_phone(6)}
         data = {"caption": "At the lake\nin June", "alt": "A lake"}
         first = api.send("POST", "/posts", "alice", files=files, data=data).json()["id"]
@@ -36,9 +38,16 @@ def exported(tmp_path: Path, shell: Shell) -> Path:
         assert api.send("PATCH", f"/posts/{second}", "bob", json={"alt": "B"}).status_code == 200
         tus = {"Tus-Resumable": "1.0.0", "Upload-Length": "1000"}
         assert api.send("POST", "/uploads", "alice", headers=tus).status_code == 201
-        done = shell.run("export", target, "--data-dir", tmp_path / "one").stdout
+        done = shell.run("export", target, "--data-dir", folder / "one").stdout
     assert done == f"{target}: 2 posts, 12 comments\n"
-    return target
+    return folder
+
+
+@pytest.fixture
+def exported(tmp_path: Path, once: Path) -> Path:
+    """A test's own copy of the export, with `one` beside it."""
+    shutil.copytree(once, tmp_path, dirs_exist_ok=True)
+    return tmp_path / "export"
 
 
 def shown(data: Path) -> list[dict[str, object]]:
