@@ -37,6 +37,8 @@ run: $(VENV)/installed  ## Install, and serve the local edition on PORT (8080) f
 sample: $(VENV)/installed  ## Post sample images and comments to the server on PORT
 	@$(BIN)/python scripts/sample.py http://127.0.0.1:$(PORT)
 
+# The tests start hundreds of processes: where none may keep bytecode, each compiles all of our code.
+test: export PYTHONDONTWRITEBYTECODE :=
 test: $(VENV)/installed-dev  ## Run all tests, in two processes
 	$(BIN)/python -m pytest -q -n 2 --dist worksteal
 

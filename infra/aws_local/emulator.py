@@ -24,9 +24,9 @@ _START_SECONDS = 60
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
 
 
-@dataclass
+@dataclass(eq=False)
 class Emulator:
-    """A running emulator."""
+    """A running emulator; no two are equal."""
 
     port: int
     process: "subprocess.Popen[bytes]"

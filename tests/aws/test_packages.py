@@ -3,6 +3,9 @@
 import json
 import re
 import subprocess
+from collections.abc import Callable
+from dataclasses import replace
+from functools import cache
 from importlib.metadata import distributions
 from pathlib import Path
 
@@ -11,7 +14,16 @@ import pytest
 from lambda_zips import build as building
 from lambda_zips.__main__ import BOUNDS
 from lambda_zips.build import LOCK, ROOT, build, python_for, runnable_here, zipped
-from lambda_zips.contents import GLIBC, IMAGE, LAMBDA, LAMBDA_PYTHON, PACKAGES, STREAM, Package
+from lambda_zips.contents import (
+    GLIBC,
+    IMAGE,
+    LAMBDA,
+    LAMBDA_PYTHON,
+    PACKAGES,
+    STREAM,
+    Package,
+    Target,
+)
 from lambda_zips.lock import normalized, read_lock
 from lambda_zips.measure import ENVIRONMENT, folder_bytes, import_ms
 from lambda_zips.sbom import write_sbom
@@ -20,6 +32,7 @@ from support.imports import PROBE
 
 # ELF header: `e_machine` of AArch64 (ELF for the Arm 64-bit Architecture, section 5.2).
 ELF, MACHINE_AT, AARCH64 = b"\x7fELF", 18, 183
+Made = Callable[[Package, Target], Path]
 IMAGE_LIBRARIES = ("PIL", "pillow_heif", "pyvips", "pyvips_binary.libs", "_libvips.abi3.so")
 
 
@@ -30,8 +43,21 @@ def package(request: pytest.FixtureRequest) -> Package:
 
 
 @pytest.fixture(scope="module")
-def for_lambda(package: Package, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build(package, LAMBDA, tmp_path_factory.mktemp("lambda") / package.name)
+def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
+    """A package's folder, which no test changes: made once for all that have the same contents, as
+    those of the stream's Lambda and of the healing one have but for what Lambda is told to import.
+    """
+
+    @cache
+    def contents(package: Package, target: Target) -> Path:
+        return build(package, target, tmp_path_factory.mktemp("package") / "folder")
+
+    return lambda package, target: contents(replace(package, name="", handler=""), target)
+
+
+@pytest.fixture
+def for_lambda(package: Package, made: Made) -> Path:
+    return made(package, LAMBDA)
 
 
 def test_native_code_is_for_lambdas_processor_python_and_glibc(for_lambda: Path) -> None:
@@ -64,19 +90,22 @@ def test_only_the_image_lambda_has_image_libraries(package: Package, for_lambda:
     assert found == (list(IMAGE_LIBRARIES) if package is IMAGE else [])
 
 
-def test_it_has_what_is_locked_and_a_file_of_another_hash_is_not_taken(
-    package: Package, for_lambda: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_it_has_what_is_locked(package: Package, for_lambda: Path) -> None:
     locked = read_lock(LOCK)
     assert installed(for_lambda) == {
         normalized(name): locked[normalized(name)].version
         for name in (*package.distributions, *package.sources)
     }
+
+
+def test_a_file_of_another_hash_is_not_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     other = tmp_path / "constraints.txt"
     other.write_text(re.sub(r"sha256:\w{8}", "sha256:00000000", LOCK.read_text()))
     monkeypatch.setattr(building, "LOCK", other)
     with pytest.raises(RuntimeError, match="DO NOT MATCH THE HASHES"):
-        build(package, LAMBDA, tmp_path / "folder")
+        build(STREAM, LAMBDA, tmp_path / "folder")
 
 
 def installed(folder: Path) -> dict[str, str]:
@@ -86,10 +115,15 @@ def installed(folder: Path) -> dict[str, str]:
     }
 
 
+@cache
+def sbom(folder: Path) -> bytes:
+    return write_sbom(folder, folder.with_name("first.cdx.json")).read_bytes()
+
+
 def test_what_is_in_it_is_listed_for_programs_with_licences(
     package: Package, for_lambda: Path, tmp_path: Path
 ) -> None:
-    listed = json.loads(write_sbom(for_lambda, tmp_path / "first.cdx.json").read_text())
+    listed = json.loads(sbom(for_lambda))
     assert listed["bomFormat"] == "CycloneDX"
     assert listed["metadata"]["component"]["name"] == "image-poster-api"
     components = {normalized(each["name"]): each for each in listed["components"]}
@@ -97,7 +131,7 @@ def test_what_is_in_it_is_listed_for_programs_with_licences(
     assert all(each["licenses"] for each in components.values())
     if package is STREAM:
         again = write_sbom(for_lambda, tmp_path / "second.cdx.json").read_bytes()
-        assert (tmp_path / "first.cdx.json").read_bytes() == again, "it is made the same each time"
+        assert again == sbom(for_lambda), "it is made the same each time"
 
 
 def test_it_carries_the_licences_of_what_others_wrote_and_ours(
@@ -110,12 +144,12 @@ def test_it_carries_the_licences_of_what_others_wrote_and_ours(
 
 
 def test_it_imports_in_an_empty_environment(
-    package: Package, for_lambda: Path, tmp_path: Path
+    package: Package, made: Made, for_lambda: Path, tmp_path: Path
 ) -> None:
     """The same package for this machine, since its processor cannot run the other; and the other
     has every module of it."""
     here = runnable_here()
-    folder = build(package, here, tmp_path / "here")
+    folder = made(package, here)
     assert import_ms(str(python_for(here)), folder, package) > 0
     probe = [str(python_for(here)), "-I", "-S", "-c", FOUND, str(folder), package.handler]
     done = subprocess.run(probe, capture_output=True, text=True, check=False, env=ENVIRONMENT)

@@ -16,7 +16,7 @@ from botocore.session import Session
 from support import samples
 from support.api import AWS as AWS_EDITION
 from support.api import Api, someone
-from support.letters import answers_empty_first
+from support.letters import answers_at_once, answers_empty_first
 from support.servers import AWS, start
 from support.shell import Shell
 
@@ -66,7 +66,10 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         found = soon(lambda: re.search(r"to operate it: (.*)\n", said.read_text()))
         command = found[1].split()
         variables = dict(word.split("=", 1) for word in command if "=" in word)
-        yield Stack(server.url, folder, variables, [word for word in command if "=" not in word])
+        words = [word for word in command if "=" not in word]
+        with answers_at_once(variables["AWS_ENDPOINT_URL"]) as queues:
+            variables["AWS_ENDPOINT_URL_SQS"] = queues
+            yield Stack(server.url, folder, variables, words)
     finally:
         server.stop()
 

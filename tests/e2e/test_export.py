@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from support import samples
 from support.api import LOCAL as LOCAL_EDITION
 from support.api import Api
-from support.servers import local_server
+from support.servers import Server, local_server
 from support.shell import Shell
 
 KEPT = ("id", "creator", "creator_name", "caption", "alt", "created_at", "edited_at")
@@ -48,6 +49,14 @@ def exported(tmp_path: Path, once: Path) -> Path:
     """A test's own copy of the export, with `one` beside it."""
     shutil.copytree(once, tmp_path, dirs_exist_ok=True)
     return tmp_path / "export"
+
+
+@pytest.fixture(scope="module")
+def another(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Server]]:
+    """The data folder of a service that nothing is in, and that service."""
+    data = tmp_path_factory.mktemp("another") / "two"
+    with local_server(data) as server:
+        yield data, server
 
 
 def shown(data: Path) -> list[dict[str, object]]:
@@ -135,15 +144,22 @@ def test_importing_again_changes_nothing_and_revives_nothing(
     ],
 )
 def test_what_cannot_be_is_told_and_nothing_half_of_it_is_shown(
-    tmp_path: Path, exported: Path, shell: Shell, file: str, was: str, becomes: str, said: str
+    another: tuple[Path, Server],
+    exported: Path,
+    shell: Shell,
+    file: str,
+    was: str,
+    becomes: str,
+    said: str,
 ) -> None:
     text = (exported / file).read_text()
     assert was in text
     (exported / file).write_text(text.replace(was, becomes, 1))
-    with local_server(tmp_path / "two") as server, Api(server.url, LOCAL_EDITION) as api:
-        done = shell.run("import", exported, "--data-dir", tmp_path / "two", code=2)
-        assert said in done.stderr
-        assert len(done.stderr.splitlines()) == 1
+    data, server = another
+    done = shell.run("import", exported, "--data-dir", data, code=2)
+    assert said in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    with Api(server.url, LOCAL_EDITION) as api:
         assert api.feed()["posts"] == []
 
 

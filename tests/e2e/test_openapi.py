@@ -16,7 +16,6 @@ import httpx
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, settings
-from openapi_spec_validator import OpenAPIV31SpecValidator
 from schemathesis import Case
 from schemathesis.checks import CHECKS
 
@@ -92,6 +91,9 @@ def furnished(alice: httpx.Client, url: str, who: dict[str, str]) -> Known:
 
 
 def test_the_document_is_what_openapi_says_that_one_is() -> None:
+    # Its import takes seconds, which each process of the suite would spend.
+    from openapi_spec_validator import OpenAPIV31SpecValidator
+
     assert list(OpenAPIV31SpecValidator(json.loads(openapi_document())).iter_errors()) == []
 
 

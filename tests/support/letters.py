@@ -1,13 +1,14 @@
 """What AWS documents of queues and streams that surprises: in memory, and as a proxy.
 
 `FakeQueue` and `FakeStream` are what we ask of botocore's clients. `answers_empty_first` stands
-between a command and the emulator, which is never empty where AWS may be.
+between a command and the emulator, which is never empty where AWS may be; `answers_at_once` does
+not let it wait for messages, which it has or has not.
 """
 
 import json
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -96,11 +97,10 @@ class FakeStream:
 _RECEIVE, _READ = "AmazonSQS.ReceiveMessage", "DynamoDBStreams_20120810.GetRecords"
 
 
-class _EmptyFirst(BaseHTTPRequestHandler):
-    """Every other answer of the two is empty, and the others hold one thing each."""
+class _AtOnce(BaseHTTPRequestHandler):
+    """A receive waits for nothing."""
 
     upstream = ""
-    emptied: set[str]
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["content-length"]))
@@ -113,23 +113,10 @@ class _EmptyFirst(BaseHTTPRequestHandler):
             self._answer(self._passed_on(body))
 
     def _receive(self, asked: dict[str, Any]) -> None:
-        if not self._is_second("receive"):
-            self._answer(b"{}")
-            return
-        asked |= {"MaxNumberOfMessages": 1, "WaitTimeSeconds": 0}
-        self._answer(self._passed_on(json.dumps(asked).encode()))
+        self._answer(self._passed_on(json.dumps({**asked, "WaitTimeSeconds": 0}).encode()))
 
     def _read(self, asked: dict[str, Any]) -> None:
-        if not self._is_second(asked["ShardIterator"]):
-            empty = {"Records": [], "NextShardIterator": asked["ShardIterator"]}
-            self._answer(json.dumps(empty).encode())
-            return
-        self._answer(self._passed_on(json.dumps({**asked, "Limit": 1}).encode()))
-
-    def _is_second(self, name: str) -> bool:
-        second = name in self.emptied
-        self.emptied ^= {name}
-        return second
+        self._answer(self._passed_on(json.dumps(asked).encode()))
 
     def _passed_on(self, body: bytes) -> bytes:
         kept = {
@@ -152,10 +139,42 @@ class _EmptyFirst(BaseHTTPRequestHandler):
         """Nothing."""
 
 
-@contextmanager
-def answers_empty_first(upstream: str) -> Iterator[str]:
+class _EmptyFirst(_AtOnce):
+    """Every other answer of the two is empty, and the others hold one thing each."""
+
+    emptied: set[str]
+
+    def _receive(self, asked: dict[str, Any]) -> None:
+        if self._is_second("receive"):
+            super()._receive({**asked, "MaxNumberOfMessages": 1})
+        else:
+            self._answer(b"{}")
+
+    def _read(self, asked: dict[str, Any]) -> None:
+        if self._is_second(asked["ShardIterator"]):
+            super()._read({**asked, "Limit": 1})
+            return
+        empty = {"Records": [], "NextShardIterator": asked["ShardIterator"]}
+        self._answer(json.dumps(empty).encode())
+
+    def _is_second(self, name: str) -> bool:
+        second = name in self.emptied
+        self.emptied ^= {name}
+        return second
+
+
+def answers_empty_first(upstream: str) -> AbstractContextManager[str]:
     """The address of a proxy to the emulator whose queues and streams answer empty first."""
-    handler = type("Handler", (_EmptyFirst,), {"upstream": upstream, "emptied": set[str]()})
+    return _proxy(type("Handler", (_EmptyFirst,), {"upstream": upstream, "emptied": set[str]()}))
+
+
+def answers_at_once(upstream: str) -> AbstractContextManager[str]:
+    """The address of a proxy to the emulator whose queues let nobody wait."""
+    return _proxy(type("Handler", (_AtOnce,), {"upstream": upstream}))
+
+
+@contextmanager
+def _proxy(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()

@@ -2,6 +2,7 @@
 
 import secrets
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 from cfnlint.decode.cfn_yaml import load as load_template
@@ -17,11 +18,10 @@ class EmulatedTable(BotoTable):
     records that its stream gave so far."""
 
     def __init__(self, emulator: Emulator) -> None:
-        client = emulator.client("dynamodb")
+        client, self._streams = _clients(emulator)
         self.name = f"table-{secrets.token_hex(6)}"
         made = client.create_table(TableName=self.name, **table_properties())
         super().__init__(client, self.name)
-        self._streams = emulator.client("dynamodbstreams")
         self._arn = made["TableDescription"]["LatestStreamArn"]
 
     @property
@@ -39,6 +39,13 @@ class EmulatedTable(BotoTable):
         return found
 
 
+@cache
+def _clients(emulator: Emulator) -> tuple[Any, Any]:
+    """For all tables of an emulator: each client takes botocore a while to make."""
+    return emulator.client("dynamodb"), emulator.client("dynamodbstreams")
+
+
+@cache
 def table_properties() -> dict[str, Any]:
     """What CreateTable takes, from the template."""
     properties = load_template(str(TEMPLATE))["Resources"]["Table"]["Properties"]

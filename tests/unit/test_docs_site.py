@@ -1,7 +1,6 @@
 """The documentation as a site: whole, and enough for itself."""
 
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -71,13 +70,15 @@ def test_the_api_reference_has_every_operation(site: Path) -> None:
 
 
 def test_broken_links_fail_the_build_and_are_named(tmp_path: Path) -> None:
-    project = tmp_path / "project"
-    shutil.copytree(ROOT / "docs", project / "docs")
-    for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "LICENSE"):
-        shutil.copy(ROOT / name, project)
-    with (project / "docs" / "client.md").open("a") as page:
-        page.write("\n[a](no-page.md) [b](http.md#no-heading) ![c](no-image.png)\n")
-    built = build(project, tmp_path / "site")
+    """And nothing else is: in a project of few pages."""
+    docs = tmp_path / "project" / "docs"
+    docs.mkdir(parents=True)
+    for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "LICENSE", "docs/http.md"):
+        (docs.parent / name).write_text("# Title\n\nText.\n")
+    links = ("[a](no-page.md)", "[b](http.md#no-heading)", "![c](no-image.png)")
+    (docs / "client.md").write_text("\n\n".join(["# Client", *links, "[d](http.md#title)", ""]))
+    built = build(docs.parent, tmp_path / "site")
     assert built.returncode == 1
-    for broken in ("no-page.md", "no-heading", "no-image.png"):
-        assert re.search(rf"client\.md:\d+: .*{broken}", built.stderr), broken
+    for line, broken in zip((3, 5, 7), ("no-page.md", "no-heading", "no-image.png"), strict=True):
+        assert re.search(rf"client\.md:{line}: .*{broken}", built.stderr), built.stderr
+    assert built.stderr.count("WARNING: ") == len(links), built.stderr

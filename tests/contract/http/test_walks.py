@@ -15,9 +15,9 @@ import pytest
 
 from support.api import Api, someone
 
-WALKS, WRITERS = int(os.environ.get("WALKS", "12")), int(os.environ.get("WRITERS", "4"))
+WALKS, WRITERS = int(os.environ.get("WALKS", "6")), int(os.environ.get("WRITERS", "4"))
 WALKERS = min(WALKS, 8)
-POSTS = 24
+POSTS = 16
 Write = Callable[[httpx.Client, random.Random], None]
 
 
