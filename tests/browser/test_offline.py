@@ -34,6 +34,7 @@ def test_offline_and_a_killed_browser_lose_and_double_nothing(
             expect(gallery.article(text)).to_be_visible()
         gallery.wait_until_kept("One", "Two", "Three")
         machine.go_away(context)
+        assert gallery.is_kept()
         gallery.post("Four")
         gallery.comment(gallery.comments_of("One"), "From the tunnel")
         gallery.close_dialog()

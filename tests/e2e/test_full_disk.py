@@ -129,7 +129,7 @@ def test_a_flood_of_comments_leaves_room_to_delete(server: Server) -> None:
 
 def until_ready(api: Api) -> None:
     """An image that was deleted while it was being processed takes its room until that ends."""
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while api.get("/readyz").status_code != 200:
         assert time.monotonic() < deadline
         time.sleep(0.1)
@@ -138,7 +138,7 @@ def until_ready(api: Api) -> None:
 def send_the_rest(api: Api, upload: str, user: str) -> None:
     """As a client does. An image that was deleted while it was being processed takes its room
     until that ends, so there may be a 507 or two more."""
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while True:
         at = int(api.send("HEAD", upload, user, headers=TUS).headers["upload-offset"])
         rest = {**PIECE, "upload-offset": str(at)}

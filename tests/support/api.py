@@ -76,7 +76,7 @@ class Api:
 
     def eventually(self, read: Callable[[], Found], expected: Found) -> None:
         """What is read is as expected: at once, or soon where counts follow their comments."""
-        deadline = time.monotonic() + (0 if self.edition.counts_at_once else 20)
+        deadline = time.monotonic() + (0 if self.edition.counts_at_once else 60)
         while (found := read()) != expected and time.monotonic() < deadline:
             time.sleep(0.05)
         assert found == expected

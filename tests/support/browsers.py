@@ -19,8 +19,9 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 AXE = Path(__file__).parents[2] / "web" / "node_modules" / "axe-core" / "axe.min.js"
 needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium here")
 needs_axe = pytest.mark.skipif(not AXE.exists(), reason="axe-core is not installed: make web")
-# In containers the browser's own sandbox has no user namespaces.
-ARGUMENTS = ["--no-sandbox", "--disable-dev-shm-usage"]
+# In containers the browser's own sandbox has no user namespaces. Where there is no GPU, its process
+# may end while a busy machine looks for one, and a page then draws no frame any more.
+ARGUMENTS = ["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"]
 # What a busy machine may need; nothing waits so long where it works.
 PATIENCE_MS = 30_000
 
@@ -161,6 +162,24 @@ class Gallery:
                 return missed.length === 0 && images.length >= captions.length;
             }""",
             arg=list(captions),
+        )
+
+    def is_kept(self) -> bool:
+        """Whether the feed that the page gets now is what the service worker keeps, told as such:
+        neither the service's own nor out of the browser's cache."""
+        asked = "async () => (await fetch('posts?limit=10&sort=top')).headers.has('x-kept')"
+        return bool(self.page.evaluate(asked))
+
+    def wait_until_sent(self, percent: int) -> None:
+        """So much at least of the one upload, whose end is still away. The page itself looks, at
+        each of its frames: asked from here, once a second, a quick upload may have ended."""
+        expect(self.uploads.get_by_role("progressbar")).to_have_count(1)
+        self.page.wait_for_function(
+            """(percent) => {
+                const bar = document.querySelector("[role=progressbar]");
+                return Number(bar?.getAttribute("aria-valuenow")) >= percent;
+            }""",
+            arg=percent,
         )
 
     def wait_until_shown(self, caption: str) -> None:

@@ -34,7 +34,7 @@ class Server:
 
     def wait(self) -> int:
         """Wait for its end; its exit code."""
-        code = self.process.wait(timeout=20)
+        code = self.process.wait(timeout=60)
         if self.process.stdout is not None:
             self.process.stdout.close()
         return code
@@ -72,7 +72,7 @@ def refused(*flags: str, **variables: str) -> str:
         [*LOCAL, *flags],
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=60,
         check=False,
         env={"PATH": "", **variables},
     )

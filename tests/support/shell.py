@@ -23,7 +23,7 @@ class Shell:
             [*COMMAND, *map(str, words)],
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=120,
             check=False,
             env=self.variables,
         )

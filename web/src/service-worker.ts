@@ -62,7 +62,9 @@ function keptFirst(name: string): Strategy {
 
 async function networkFirst(request: Request): Promise<Response> {
   try {
-    return await keeping(READ, request, await fetch(request));
+    const order = (asked += 1);
+    // The browser's own cache may answer with what is some seconds old, and without any network.
+    return keeping(READ, request, await fetch(request, { cache: "no-cache" }), order);
   } catch (error) {
     const kept = await caches.match(request, { cacheName: READ, ignoreVary: true });
     if (kept === undefined) throw error;
@@ -88,16 +90,29 @@ function marked(response: Response): Response {
   return new Response(response.body, { status: response.status, headers });
 }
 
-async function keeping(name: string, request: Request, response: Response): Promise<Response> {
-  if (response.status === 200 && response.type === "basic") {
-    const copy = response.clone();
-    void caches.open(name).then(async (cache) => {
-      await cache.put(request, copy);
-      await trim(name, cache);
-    });
-  }
-  if (response.status === 404 || response.status === 410) void caches.open(name).then((cache) => cache.delete(request));
+let asked = 0;
+/** When what is kept of each URL was asked for. */
+const newest = new Map<string, number>();
+
+function keeping(name: string, request: Request, response: Response, order = asked): Response {
+  const isGone = response.status === 404 || response.status === 410;
+  const isWhole = response.status === 200 && response.type === "basic";
+  if (isGone || isWhole) void write(name, request, response.clone(), order).catch(() => undefined);
   return response;
+}
+
+/** An answer that comes late is not written over what was asked for after it. */
+async function write(name: string, request: Request, response: Response, order: number): Promise<void> {
+  const cache = await caches.open(name);
+  const whole = new Response(await response.blob(), response);
+  if (order < (newest.get(request.url) ?? 0)) return;
+  newest.set(request.url, order);
+  if (!whole.ok) {
+    await cache.delete(request);
+    return;
+  }
+  await cache.put(request, whole);
+  await trim(name, cache);
 }
 
 const kept: Record<string, number> = {};
