@@ -7,10 +7,11 @@ from contextlib import suppress
 import pyvips
 
 from image_poster.adapters.vips.bmp import read_layout
-from image_poster.adapters.vips.decoders import read_facts, to_working_size
+from image_poster.adapters.vips.decoders import read_facts
 from image_poster.adapters.vips.header_facts import BadHeaderError
 from image_poster.adapters.vips.heif import ICC
 from image_poster.adapters.vips.isobmff import orientation_of
+from image_poster.adapters.vips.shrinking import to_working_size
 from image_poster.domain.images import SNIFF_BYTES, ImageFormat, ImageRejectedError, sniff
 
 

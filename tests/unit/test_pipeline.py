@@ -27,6 +27,7 @@ from support.rendered import Made, colour, near, pixel
 from support.samples import BLUE, CORNERS, GREEN, RED, YELLOW, corner_colours, looks_like
 
 Make = Callable[..., Made]
+_BASELINE, _PROGRESSIVE = 0xC0, 0xC2  # SOF0 and SOF2 (ITU T.81, table B.1)
 
 
 @pytest.fixture
@@ -46,6 +47,17 @@ def test_all_eight_orientations_come_out_upright(
     for image in (made.small, made.large):
         assert looks_like(corner_colours(image), CORNERS)
     assert (made.large.width > made.large.height) == (size[0] > size[1])
+
+
+@pytest.mark.parametrize("orientation", [1, 6])
+@pytest.mark.parametrize("width", [3199, 3200, 3201, 6401, 12_807])
+def test_a_jpeg_that_is_shrunk_while_it_is_decoded_is_whole_and_upright(
+    make: Make, orientation: int, width: int
+) -> None:
+    made = make(samples.from_phone(orientation, width, width // 2 + 1))
+    assert (made.large.width, made.large.height) == (1600, made.facts.large.height)
+    assert abs(made.large.height - 800) <= 1
+    assert looks_like(corner_colours(made.large), CORNERS)
 
 
 @pytest.mark.parametrize("orientation", [0, 9, 255])
@@ -249,14 +261,14 @@ def test_a_turned_heic_is_turned_once(make: Make) -> None:
 
 def test_nothing_but_the_image_is_in_what_is_served(make: Make) -> None:
     made = make(samples.from_phone(6, 2400, 1600))
-    for content in (made.small_bytes, made.large_bytes):
+    for content, frame in ((made.small_bytes, _PROGRESSIVE), (made.large_bytes, _BASELINE)):
         markers = {content[at + 1] for at in range(len(content) - 1) if content[at] == 0xFF}
         segments = content[: content.index(b"\xff\xda")]
         assert b"Exif" not in segments
         assert b"Phone Maker" not in segments
         assert b"ICC_PROFILE" not in segments
         assert b"http://ns.adobe.com" not in segments
-        assert 0xC2 in markers  # SOF2: progressive
+        assert markers & {_BASELINE, _PROGRESSIVE} == {frame}
 
 
 def test_the_placeholder_is_a_blurhash_of_the_image(make: Make) -> None:

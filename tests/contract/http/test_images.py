@@ -32,12 +32,14 @@ def test_a_phones_image_is_upright_and_tells_no_place(api: Api, orientation: int
         assert b"taken at home" not in content
 
 
-def test_renditions_are_cached_for_ever_and_progressive(api: Api) -> None:
+def test_renditions_are_cached_for_ever_and_the_small_one_is_progressive(api: Api) -> None:
     post = api.ready(someone())
     answer = api.get(post["image"]["url"])
     assert answer.headers["cache-control"] == "public, max-age=31536000, immutable"
     assert answer.headers["etag"].startswith('"')
     assert samples.opened(answer.content).info["progressive"]
+    large = api.get(post["image"]["large"]["url"])
+    assert "progressive" not in samples.opened(large.content).info
 
 
 @pytest.mark.parametrize("name", ["601.jpg", "600.png", "600", "original.jpg", "600.jpg.jpg"])

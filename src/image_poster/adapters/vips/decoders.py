@@ -8,7 +8,7 @@ import pyvips
 from PIL import Image as PillowImage
 
 from image_poster.adapters.vips.bmp import pixels_of, read_bmp, read_layout
-from image_poster.adapters.vips.colour import Colour, is_srgb, shrunk_to_srgb
+from image_poster.adapters.vips.colour import is_srgb
 from image_poster.adapters.vips.cost import Admission, Shape, vips_shape
 from image_poster.adapters.vips.header_facts import (
     BadHeaderError,
@@ -22,13 +22,20 @@ from image_poster.adapters.vips.header_facts import (
     size_of,
 )
 from image_poster.adapters.vips.heif import (
-    ICC,
     avif_shape,
     is_for_libavif,
     open_by_libavif,
     open_heic,
 )
 from image_poster.adapters.vips.isobmff import read_isobmff
+from image_poster.adapters.vips.shrinking import (
+    Decoded,
+    by_code_points,
+    converting,
+    shrink_of_jpeg,
+    thumbnailed,
+    to_working_size,
+)
 from image_poster.domain.images import (
     SNIFF_BYTES,
     ImageFormat,
@@ -41,9 +48,6 @@ from image_poster.domain.images import (
 
 # Orientations 5 to 8 lie on their side (EXIF 2.32, table 6).
 _SIDEWAYS = 5
-# Classes of profile that say what an image's numbers mean: of a device or a colour space. Links,
-# abstract and named ones do not (ICC.1:2022, 7.2.5).
-_COLOUR_CLASSES = {b"scnr", b"mntr", b"prtr", b"spac"}
 _JPEG_END = b"\xff\xd9"
 # The decoders' ways to say that bytes are wrong.
 _BAD_BYTES = (
@@ -67,15 +71,6 @@ class Loader(NamedTuple):
 
     type_name: str
     load: Callable[..., pyvips.Image]
-
-
-class Decoded(NamedTuple):
-    """The image upright and in sRGB, shrunk to `domain.images.working_size`; its full size; and
-    the bytes that libvips will read when the image is, if they are in memory."""
-
-    image: pyvips.Image
-    source: Size
-    held: bytes | None = None
 
 
 def decode(descriptor: int, admission: Admission) -> Decoded:
@@ -144,14 +139,22 @@ def _decode_with_vips(
     found = next(name for name, one in _LOADERS.items() if one is loader)
     admission.admit(found, vips_shape(found, header, facts, size_of(descriptor)))
     if loader is _LOADERS[ImageFormat.PNG] and not is_srgb(facts.colour):
-        return _by_code_points(header, facts.colour)
+        return by_code_points(header, facts.colour)
     if not _fills_canvas(header, facts):
         return to_working_size(_on_white(header, facts))
     source = Size(header.width, header.height)
     if _orientation(header) >= _SIDEWAYS:
         source = Size(header.height, header.width)
     target = working_size(source)
-    shrunk = _converting(
+    if loader is _LOADERS[ImageFormat.JPEG]:
+        image = loader.load(
+            _source(descriptor, completed),
+            access="sequential",
+            fail_on=fail_on,
+            shrink=shrink_of_jpeg(source, target),
+        )
+        return Decoded(thumbnailed(image, target), source, completed)
+    shrunk = converting(
         header,
         lambda profile: pyvips.Image.thumbnail_source(
             _source(descriptor, completed),
@@ -262,57 +265,8 @@ def _from_pillow(opened: PillowImage.Image) -> pyvips.Image:
     return pixels.copy(interpretation="srgb")
 
 
-def to_working_size(pixels: pyvips.Image, colour: Colour | None = None) -> Decoded:
-    """An image that is decoded whole, in sRGB: by its profile if there is one that is of use, else
-    by code points."""
-    if not is_srgb(colour) and not _to_srgb(pixels):
-        return _by_code_points(pixels, colour)
-    source = Size(pixels.width, pixels.height)
-    target = working_size(source)
-    shrunk = _converting(
-        pixels,
-        lambda profile: pixels.thumbnail_image(
-            target.width, height=target.height, size="force", **profile
-        ),
-    )
-    return Decoded(shrunk, source)
-
-
-def _by_code_points(pixels: pyvips.Image, colour: Colour | None) -> Decoded:
-    source = Size(pixels.width, pixels.height)
-    target = working_size(source)
-    return Decoded(shrunk_to_srgb(pixels, target, colour or Colour()), source)
-
-
 def _orientation(image: pyvips.Image) -> int:
     return int(image.get("orientation")) if image.get_typeof("orientation") else 1
-
-
-def _converting(
-    header: pyvips.Image, thumbnail: Callable[[dict[str, str]], pyvips.Image]
-) -> pyvips.Image:
-    """The thumbnail in sRGB, by the embedded profile where that can be used.
-
-    Whether a profile can be used shows when the conversion is set up, before a pixel is read: if
-    not, the image is shown as if it had none, as browsers do.
-    """
-    wanted = _to_srgb(header)
-    try:
-        return thumbnail(wanted)
-    except pyvips.Error:
-        if not wanted:
-            raise
-        return thumbnail({})
-
-
-def _to_srgb(image: pyvips.Image) -> dict[str, str]:
-    """Convert by the embedded profile, if there is one. Without, the pixels are sRGB already, or
-    libvips knows the way (CMYK, grey); naming a target then would cost a detour by CIELAB, which
-    takes longer than the decode itself."""
-    if not image.get_typeof(ICC):
-        return {}
-    profile_class = bytes(image.get(ICC))[12:16]
-    return {"export_profile": "srgb"} if profile_class in _COLOUR_CLASSES else {}
 
 
 _DECODERS: dict[ImageFormat, Callable[[int, Admission, HeaderFacts], Decoded]] = {

@@ -1,5 +1,7 @@
 """Both renditions and the placeholder of one image, from one decode."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import blurhash
 import pyvips
 
@@ -16,8 +18,16 @@ from image_poster.domain.images import (
 )
 
 _WHITE = [255, 255, 255]
-_PLACEHOLDER_SIDE = 24
-_JPEG = {"Q": 82, "interlace": True, "optimize_coding": True, "keep": "none"}
+# Enough for the three half waves of a placeholder; its arithmetic is pure Python.
+_PLACEHOLDER_SIDE = 16
+# The `600`, which comes first, shows itself while it comes (progressive). To code the `1600` like
+# that would take as long as the decode of a small image, and save 4 % of its bytes.
+_SMALL_JPEG = {"Q": 82, "interlace": True, "optimize_coding": True, "keep": "none"}
+_LARGE_JPEG = {**_SMALL_JPEG, "interlace": False}
+
+# What libvips says of its operations is asked for once, in the template, and not for each image.
+for _used in ("jpegload_source", "thumbnail_image", "crop", "resize", "cast", "jpegsave_target"):
+    pyvips.Introspect.get(_used)
 
 
 def work(given: Descriptors, settings: RenderSettings, await_memory: AwaitMemory) -> Message:
@@ -41,17 +51,20 @@ def render(
         raise rejected(exc) from exc
     small = _small(working, settings.fit)
     large = _resized(working, large_size(decoded.source))
-    _write(small, given.small)
-    _write(large, given.large)
+    with ThreadPoolExecutor(1) as beside:  # where a core is idle, that is ready sooner
+        written = beside.submit(_write, large, given.large, _LARGE_JPEG)
+        _write(small, given.small, _SMALL_JPEG)
+        placeholder = _placeholder(small)
+        written.result()
     return RenderedImage(
         small=Size(small.width, small.height),
         large=Size(large.width, large.height),
-        placeholder=_placeholder(small),
+        placeholder=placeholder,
     )
 
 
-def _write(image: pyvips.Image, descriptor: int) -> None:
-    image.jpegsave_target(pyvips.Target.new_to_descriptor(descriptor), **_JPEG)
+def _write(image: pyvips.Image, descriptor: int, options: dict[str, object]) -> None:
+    image.jpegsave_target(pyvips.Target.new_to_descriptor(descriptor), **options)
 
 
 def _opaque_srgb(image: pyvips.Image) -> pyvips.Image:
