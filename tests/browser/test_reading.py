@@ -50,7 +50,7 @@ def test_a_post_without_a_caption_is_named_by_its_creator(
     user = someone("silent")
     api.finished(user)
     gallery = open_gallery(server.url)
-    gallery.page.get_by_role("radio", name="New").check(force=True)
+    gallery.sort_by("New")
     expect(gallery.article(f"Image by {user}")).to_be_visible()
 
 
@@ -58,7 +58,7 @@ def test_the_walk_shows_each_post_once_and_ends(open_gallery: OpenGallery, serve
     gallery = open_gallery(server.url)
     sort = gallery.page.get_by_role("radiogroup", name="Sort")
     expect(sort.get_by_role("radio", name="Top")).to_be_checked()
-    sort.get_by_role("radio", name="New").check(force=True)
+    gallery.sort_by("New")
     expect(gallery.article("Number 13")).to_be_visible()
     gallery.page.keyboard.press("End")
     expect(gallery.article("Number 0")).to_be_attached()
@@ -140,7 +140,7 @@ def test_images_far_away_are_let_go_and_come_back(
 ) -> None:
     gallery = open_gallery(server.url)
     gallery.page.set_viewport_size({"width": 360, "height": 600})
-    gallery.page.get_by_role("radio", name="New").check(force=True)
+    gallery.sort_by("New")
     first = gallery.article("Number 13").get_by_role("img", name="A 13")
     gallery.wait_until_shown("Number 13")
     gallery.page.keyboard.press("End")

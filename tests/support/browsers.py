@@ -4,6 +4,7 @@
 import os
 import re
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,6 +25,14 @@ needs_axe = pytest.mark.skipif(not AXE.exists(), reason="axe-core is not install
 ARGUMENTS = ["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"]
 # What a busy machine may need; nothing waits so long where it works.
 PATIENCE_MS = 30_000
+
+_IS_KEPT = """async (captions) => {
+    const feed = await caches.match("posts?limit=10&sort=top", { ignoreVary: true });
+    const names = feed ? (await feed.json()).posts.map((post) => post.caption) : [];
+    const images = await (await caches.open("images 1")).keys();
+    const missed = captions.filter((one) => !names.includes(one));
+    return missed.length === 0 && images.length >= captions.length;
+}"""
 
 
 @contextmanager
@@ -111,6 +120,12 @@ class Gallery:
     def uploads(self) -> Locator:
         return self.page.get_by_role("region", name="Uploads")
 
+    def sort_by(self, name: str) -> None:
+        """Until the new walk has begun: till then the former one is shown."""
+        with self.page.expect_response(re.compile(rf"posts\?.*sort={name.lower()}")):
+            self.page.get_by_role("radio", name=name).check(force=True)
+        expect(self.page.locator(".feed")).to_have_attribute("aria-busy", "false")
+
     def sign_in(self, credential: str, field: str = "Name") -> None:
         self.button("Sign in").click()
         self.page.get_by_role("textbox", name=field).fill(credential)
@@ -152,17 +167,11 @@ class Gallery:
 
     def wait_until_kept(self, *captions: str) -> None:
         """By the service worker, for when there is no network: the feed with these posts, and as
-        many images."""
-        self.page.wait_for_function(
-            """async (captions) => {
-                const feed = await caches.match("posts?limit=10&sort=top", { ignoreVary: true });
-                const names = feed ? (await feed.json()).posts.map((post) => post.caption) : [];
-                const images = await (await caches.open("images 1")).keys();
-                const missed = captions.filter((one) => !names.includes(one));
-                return missed.length === 0 && images.length >= captions.length;
-            }""",
-            arg=list(captions),
-        )
+        many images. Asked here again and again: `wait_for_function` takes a promise for true."""
+        deadline = time.monotonic() + PATIENCE_MS / 1000
+        while not self.page.evaluate(_IS_KEPT, list(captions)):
+            assert time.monotonic() < deadline
+            self.page.wait_for_timeout(50)
 
     def is_kept(self) -> bool:
         """Whether the feed that the page gets now is what the service worker keeps, told as such:

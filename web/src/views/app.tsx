@@ -102,8 +102,11 @@ function FeedEnd() {
 /** Presses itself a screen before it comes into view. */
 function ShowMore() {
   const button = useRef<HTMLButtonElement>(null);
+  const state = feed.state.value;
   const count = feed.posts.value.length;
+  // Anew after each page, also after one without anything new: where it still is in view, it goes on.
   useEffect(() => {
+    if (state === "loading") return undefined;
     const seen = new IntersectionObserver(
       ([entry]) => {
         if (entry?.isIntersecting) void feed.more();
@@ -112,11 +115,11 @@ function ShowMore() {
     );
     if (button.current) seen.observe(button.current);
     return () => seen.disconnect();
-  }, [count]);
+  }, [count, state]);
   return (
     <div class="feed-end">
-      <button ref={button} type="button" onClick={() => void feed.more()} aria-disabled={feed.state.value === "loading"}>
-        {feed.state.value === "loading" ? texts.loading : texts.showMore}
+      <button ref={button} type="button" onClick={() => void feed.more()} aria-disabled={state === "loading"}>
+        {state === "loading" ? texts.loading : texts.showMore}
       </button>
     </div>
   );
