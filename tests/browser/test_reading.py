@@ -151,17 +151,16 @@ def test_images_far_away_are_let_go_and_come_back(
 
 
 @pytest.mark.parametrize("width", [360, 768, 1440])
-def test_nothing_is_wider_than_the_window(
-    open_gallery: OpenGallery, server: Server, width: int
-) -> None:
-    gallery = open_gallery(server.url)
-    gallery.page.set_viewport_size({"width": width, "height": 800})
-    overflow = "document.documentElement.scrollWidth - innerWidth"
-    assert gallery.page.evaluate(overflow) <= 0
-    gallery.page.evaluate("document.dir = 'rtl'")
-    assert gallery.page.evaluate(overflow) <= 0
-    gallery.comments_of("Number 12")
-    assert gallery.page.evaluate(overflow) <= 0
+def test_nothing_is_wider_than_the_window(browser: Browser, server: Server, width: int) -> None:
+    with browser.new_context(viewport={"width": width, "height": 800}) as context:
+        gallery = Gallery(context.new_page(), server.url)
+        gallery.open()
+        overflow = "document.documentElement.scrollWidth - innerWidth"
+        assert gallery.page.evaluate(overflow) <= 0
+        gallery.page.evaluate("document.dir = 'rtl'")
+        assert gallery.page.evaluate(overflow) <= 0
+        gallery.comments_of("Number 12")
+        assert gallery.page.evaluate(overflow) <= 0
 
 
 def test_the_page_speaks_german_to_who_does(browser: Browser, server: Server) -> None:

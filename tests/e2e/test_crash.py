@@ -21,10 +21,10 @@ from support.api import Api
 from support.servers import LOCAL, local_server, start
 from support.shell import Shell
 
-ROUNDS = int(os.environ.get("CRASH_ROUNDS", "10"))
+ROUNDS = int(os.environ.get("CRASH_ROUNDS", "8"))
 SEED = int(os.environ.get("CRASH_SEED", "20261124"))
 CLIENTS = 6
-BACKUP_EVERY = 5
+BACKUP_EVERY = 4
 # On, and never in the way of these few who do what many would.
 LIMITED = (
     *("--auth", "jwt", "--writes-per-minute", "1000000", "--bytes-per-day", "1000000000000"),

@@ -20,9 +20,8 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 AXE = Path(__file__).parents[2] / "web" / "node_modules" / "axe-core" / "axe.min.js"
 needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium here")
 needs_axe = pytest.mark.skipif(not AXE.exists(), reason="axe-core is not installed: make web")
-# In containers the browser's own sandbox has no user namespaces. Where there is no GPU, its process
-# may end while a busy machine looks for one, and a page then draws no frame any more.
-ARGUMENTS = ["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"]
+# In containers the browser's own sandbox has no user namespaces.
+ARGUMENTS = ["--no-sandbox", "--disable-dev-shm-usage"]
 # What a busy machine may need; nothing waits so long where it works.
 PATIENCE_MS = 30_000
 
