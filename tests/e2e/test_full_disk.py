@@ -13,7 +13,9 @@ from support.api import LOCAL as LOCAL_EDITION
 from support.api import Api, assert_problem, someone
 from support.servers import LOCAL, Server, running
 
-SIZE = "18m"
+SIZE = "32m"
+# More than what the images write that are processed at once.
+RESERVE = 8_000_000
 # A refusal of LARGE means that there is no room for HUGE either.
 SMALL, LARGE, HUGE = samples.jpeg(), samples.noisy(2000), samples.noisy(2500)
 BEGUN = 100_000
@@ -39,7 +41,7 @@ def server(tmp_path: Path) -> Iterator[Server]:
     disk = tmp_path / "disk"
     disk.mkdir()
     data: Path = disk / "data"
-    flags = ("--data-dir", str(data), "--disk-reserve", "1000000")
+    flags = ("--data-dir", str(data), "--disk-reserve", str(RESERVE))
     with running((*UNSHARED, str(disk), *LOCAL), *flags) as found:
         yield found
 
