@@ -103,7 +103,6 @@ function FeedEnd() {
 function ShowMore() {
   const button = useRef<HTMLButtonElement>(null);
   const state = feed.state.value;
-  const count = feed.posts.value.length;
   // Anew after each page, also after one without anything new: where it still is in view, it goes on.
   useEffect(() => {
     if (state === "loading") return undefined;
@@ -115,7 +114,7 @@ function ShowMore() {
     );
     if (button.current) seen.observe(button.current);
     return () => seen.disconnect();
-  }, [count, state]);
+  }, [state]);
   return (
     <div class="feed-end">
       <button ref={button} type="button" onClick={() => void feed.more()} aria-disabled={state === "loading"}>
