@@ -25,7 +25,7 @@ COMPILE := $(BIN)/uv pip compile --quiet --universal --generate-hashes --custom-
 # One release of each, which those of other Pythons have to do with too.
 ONE_PLATFORM := --no-universal --python-platform linux --python-version 3.11
 
-.PHONY: help run web web-dev web-check browser screenshots docs collection collection-run sample aws-local package deploy test check lint types bench bench-smoke lock audit crash power-loss walks images-run fuzz peers peers-directus storm attacks tools-debian tools-aws deploy-waf destroy check-aws rehearse scale clean
+.PHONY: help run web web-dev web-check browser screenshots docs collection collection-run sample aws-local package deploy test test-all check lint types documents bench bench-smoke lock audit crash power-loss walks images-run fuzz peers peers-directus storm attacks tools-debian tools-aws deploy-waf destroy check-aws rehearse scale clean
 
 help:  ## List what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -38,9 +38,13 @@ sample: $(VENV)/installed  ## Post sample images and comments to the server on P
 	@$(BIN)/python scripts/sample.py http://127.0.0.1:$(PORT)
 
 # The tests start hundreds of processes: where none may keep bytecode, each compiles all of our code.
-test: export PYTHONDONTWRITEBYTECODE :=
-test: $(VENV)/installed-dev  ## Run all tests, in two processes
-	$(BIN)/python -m pytest -q -n 2 --dist worksteal
+test test-all: export PYTHONDONTWRITEBYTECODE :=
+PYTEST := $(BIN)/python -m pytest -q -n 2 --dist worksteal
+test: $(VENV)/installed-dev  ## Run the tests that show whether a change is right, in two processes (two minutes)
+	$(PYTEST) -m 'not slow' --ignore tests/lint
+
+test-all: $(VENV)/installed-dev  ## Run all tests that `make test` leaves out: crashes, browsers, AWS, proxies, commands
+	$(PYTEST) -m slow
 
 peers:  ## Install other people's clients and servers (with npm), for tests and benchmarks
 	npm ci --prefix tests/peers --silent
@@ -141,7 +145,7 @@ fuzz: $(VENV)/installed-dev  ## Fuzz the reading of headers, EXIF and profiles f
 	PYTHONPATH=tests $(BIN)/python tests/fuzz/run.py .fuzz tests/fuzz/corpus \
 		-max_total_time=$(FUZZ_SECONDS) -timeout=5 -rss_limit_mb=2048 -max_len=4096 -print_final_stats=1 -artifact_prefix=.fuzz/
 
-check: lint types  ## Lint, types, import directions
+check: lint types documents  ## Lint, types, import directions, and whether docs and names keep the rules
 
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff format --check .
@@ -150,6 +154,9 @@ lint: $(VENV)/installed-dev
 
 types: $(VENV)/installed-dev
 	$(BIN)/mypy
+
+documents: $(VENV)/installed-dev
+	$(PYTEST) tests/lint
 
 docs: $(VENV)/installed-dev  ## Build the documentation as a site (site/index.html), broken links as errors
 	@$(BIN)/python scripts/docs.py

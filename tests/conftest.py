@@ -1,5 +1,8 @@
+"""Profiles of Hypothesis, the emulator, and the rule that splits `make test` from `make test-all`."""
+
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
@@ -22,3 +25,28 @@ def emulator() -> Iterator[Emulator]:
     """One emulator of AWS, empty, for all tests that talk to its services themselves."""
     with running_emulator() as running:
         yield running
+
+
+# The folders whose tests `make test` leaves out, each with the reason. A test marked `quick` stays in.
+SLOW_FOLDERS = {
+    "aws": "builds packages, or starts the emulator of AWS",
+    "browser": "starts a browser",
+    "e2e": "starts processes for each test",
+}
+_ASKS_AWS = "asks the emulator of AWS, some 55 ms a call"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the slow tests by their folder, and those of the contract that ask AWS."""
+    for item in items:
+        reason = _reason_to_wait(item)
+        if reason and item.get_closest_marker("quick") is None:
+            item.add_marker(pytest.mark.slow(reason))
+
+
+def _reason_to_wait(item: pytest.Item) -> str | None:
+    callspec = getattr(item, "callspec", None)
+    if callspec is not None and callspec.params.get("api") == "aws":
+        return _ASKS_AWS
+    folder = item.path.relative_to(Path(__file__).parent).parts[0]
+    return SLOW_FOLDERS.get(folder)

@@ -18,7 +18,9 @@ from support.machines import (
 )
 
 
-@pytest.mark.parametrize("service", [OneMachine, OneMachineWithTokens, Cloud])
+@pytest.mark.parametrize(
+    "service", [pytest.param(OneMachine, marks=pytest.mark.quick), OneMachineWithTokens, Cloud]
+)
 def test_offline_and_a_killed_browser_lose_and_double_nothing(
     service: Callable[[Path], Machine], playwright: Playwright, tmp_path: Path
 ) -> None:

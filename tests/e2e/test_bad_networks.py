@@ -65,6 +65,7 @@ def assert_one_post(server: Server, user: str, content: bytes = IMAGE, **fields:
         assert api.get(f"/posts/{post['id']}/original", user).content == content
 
 
+@pytest.mark.quick
 @pytest.mark.parametrize("storm", STORMS)
 def test_a_file_is_posted_once(server: Server, photo: Path, journal: Journal, storm: str) -> None:
     alice, seen = someone("alice"), list[Progress]()
@@ -109,6 +110,7 @@ def test_a_pipe_is_posted_though_it_cannot_be_read_again(
     assert_one_post(server, alice)
 
 
+@pytest.mark.quick
 def test_an_upload_goes_on_though_the_server_is_killed(tmp_path: Path, journal: Journal) -> None:
     alice = someone("alice")
     with ExitStack() as stack:

@@ -47,6 +47,7 @@ def photo(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.quick
 def test_post_comment_show_feed_delete(shell: Shell, photo: Path) -> None:
     as_user = ("--as", shell.user)
     posted = shell.run("post", photo, "--caption", "At the lake", *as_user)

@@ -39,6 +39,7 @@ def issuer() -> Iterator[FakeIssuer]:
         yield running
 
 
+@pytest.mark.quick
 def test_a_token_of_the_services_own_opens_it_and_the_header_does_not(
     tmp_path: Path, shell: Shell
 ) -> None:

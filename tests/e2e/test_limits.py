@@ -41,6 +41,7 @@ def few_writes(tmp_path: Path) -> Iterator[Api]:
         yield api
 
 
+@pytest.mark.quick
 def test_writes_of_one_user_are_limited_and_those_of_others_and_reads_are_not(
     few_writes: Api,
 ) -> None:

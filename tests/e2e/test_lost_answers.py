@@ -15,6 +15,8 @@ from support.api import Api, someone
 from support.chaos import Weather, chaos
 from support.servers import local_server
 
+pytestmark = pytest.mark.quick
+
 IMAGE = samples.jpeg(300, 200)
 TUS = {"tus-resumable": "1.0.0"}
 PIECE = {**TUS, "content-type": "application/offset+octet-stream"}

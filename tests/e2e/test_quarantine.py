@@ -114,6 +114,7 @@ def test_a_database_without_posts_beside_images_stops_the_start(
         assert api.get(f"/posts/{known}/original", "alice").status_code == 200
 
 
+@pytest.mark.quick
 def test_an_original_whose_row_a_crash_prevented_does_not_stop_the_start(data: Path) -> None:
     """The very first post of a folder: its file was there, its row was not yet."""
     with local_server(data):

@@ -42,6 +42,7 @@ def wait_until_closed(url: str) -> None:
     raise AssertionError("it still takes connections")
 
 
+@pytest.mark.quick
 def test_it_says_where_it_listens_and_serves_there(tmp_path: Path) -> None:
     with local_server(tmp_path) as server:
         assert re.fullmatch(r"http://127\.0\.0\.1:\d+", server.url)
@@ -286,6 +287,7 @@ def is_worker(process: psutil.Process) -> bool:
     return "image_poster.editions.local.serve" in process.cmdline()
 
 
+@pytest.mark.quick
 def test_a_process_that_dies_is_replaced(tmp_path: Path) -> None:
     with local_server(tmp_path, "--workers", "2") as server:
         workers = [child for child in children_of(server) if is_worker(child)]

@@ -44,6 +44,7 @@ def version_of(path: Path) -> int:
         return int(connection.execute("PRAGMA user_version").fetchone()[0])
 
 
+@pytest.mark.quick
 def test_the_start_brings_it_up_to_date_and_keeps_what_it_was(data: Path, tmp_path: Path) -> None:
     (data / "image_poster.v3.db").write_bytes(b"of a former upgrade")
     said = Shell("", tmp_path).run("rebuild", "--data-dir", data, code=2).stderr

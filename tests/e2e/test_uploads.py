@@ -19,6 +19,7 @@ TUS = {"tus-resumable": "1.0.0"}
 PIECE = {**TUS, "content-type": "application/offset+octet-stream"}
 
 
+@pytest.mark.quick
 def test_an_upload_goes_on_after_the_server_was_killed(tmp_path: Path) -> None:
     image = samples.jpeg(900, 600)
     half = len(image) // 2
@@ -44,6 +45,7 @@ def status(api: Api, post_id: str) -> str:
     return str(api.get(f"/posts/{post_id}", "alice", params={"wait": 20}).json()["status"])
 
 
+@pytest.mark.quick
 def test_a_crash_right_after_the_last_byte_is_mended_at_the_next_start(tmp_path: Path) -> None:
     """As if the server had been killed between the byte and the completion."""
     image = samples.jpeg()
