@@ -1,4 +1,4 @@
-"""Profiles of Hypothesis, the emulator, and the rule that splits `make test` from `make test-all`."""
+"""Profiles of Hypothesis, the emulator, and the rule that splits the tests into two commands."""
 
 import os
 from collections.abc import Iterator
@@ -27,7 +27,7 @@ def emulator() -> Iterator[Emulator]:
         yield running
 
 
-# The folders whose tests `make test` leaves out, each with the reason. A test marked `quick` stays in.
+# The folders whose tests `make test` leaves out, each with the reason; a test marked `quick` stays.
 SLOW_FOLDERS = {
     "aws": "builds packages, or starts the emulator of AWS",
     "browser": "starts a browser",

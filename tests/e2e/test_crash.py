@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import TypeVar
 
 import httpx
-import pytest
 
 from support import samples
 from support.api import LOCAL as LOCAL_EDITION
