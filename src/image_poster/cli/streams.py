@@ -1,0 +1,73 @@
+"""Standard output and standard error that end no command with a traceback.
+
+Python's own fail in three ways: a letter that the terminal's encoding lacks, a reader or a disk
+that takes no more, and a descriptor that the shell has closed (https://docs.python.org/3/library/signal.html#note-on-sigpipe).
+"""
+
+import io
+import os
+import select
+import sys
+from typing import TYPE_CHECKING, TextIO
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
+
+_STANDARD_INPUT, _STANDARD_OUTPUT, _STANDARD_ERROR = range(3)
+
+
+class OutputError(Exception):
+    """Standard output does not take what a command prints. (No `OSError`: click ends the process
+    without a word for some of those.)"""
+
+
+class _Descriptor(io.FileIO):
+    """A standard descriptor. After its first failure it takes and drops everything, so that the end
+    of the process does not fail once more."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number, "w", closefd=False)
+        self._has_failed = False
+
+    def write(self, data: "ReadableBuffer", /) -> int:
+        """Raises `OutputError` on standard output; nobody can be told of one on standard error."""
+        size = memoryview(data).nbytes
+        if self._has_failed:
+            return size
+        try:
+            while (written := super().write(data)) is None:  # not blocking: another program's work
+                select.select([], [self], [])
+        except OSError as exc:
+            self._has_failed = True
+            if self.fileno() == _STANDARD_OUTPUT:
+                raise OutputError(exc.strerror) from exc
+            return size
+        return written
+
+
+def guard_streams() -> None:
+    """Replace `sys.stdout` and `sys.stderr` by streams that escape what they cannot encode,
+    and that raise `OutputError` or nothing."""
+    _open_closed_descriptors()
+    sys.stdout = _guarded(_STANDARD_OUTPUT, sys.stdout)
+    sys.stderr = _guarded(_STANDARD_ERROR, sys.stderr)
+
+
+def _open_closed_descriptors() -> None:
+    """Occupy the descriptors that the shell has closed (`>&-`) with one that takes no bytes: else
+    the next socket would get the number, and with it the output."""
+    while (number := os.open(os.devnull, os.O_RDONLY)) <= _STANDARD_ERROR:
+        pass
+    os.close(number)
+
+
+def _guarded(number: int, stream: TextIO | None) -> io.TextIOWrapper:
+    encoding = "utf-8" if stream is None else stream.encoding
+    if stream is not None:
+        stream.flush()
+    return io.TextIOWrapper(
+        io.BufferedWriter(_Descriptor(number)),
+        encoding=encoding,
+        errors="backslashreplace",
+        line_buffering=True,
+    )
