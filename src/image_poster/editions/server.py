@@ -8,6 +8,7 @@ import contextlib
 import errno
 import gc
 import ipaddress
+import os
 import resource
 import signal
 import socket
@@ -91,6 +92,21 @@ def announce(host: str, port: int) -> None:
     """The one line on standard output that tells whoever started us where we listen."""
     shown = f"[{host}]" if ":" in host else host
     print(f"listening on http://{shown}:{port}", flush=True)  # noqa: T201
+    _notify_supervisor()
+
+
+def _notify_supervisor() -> None:
+    """Tell systemd that the service is ready (sd_notify(3), `Type=notify`): `systemctl start` waits
+    for it."""
+    address = os.environ.get("NOTIFY_SOCKET", "")
+    if not address:
+        return
+    name = f"\0{address[1:]}" if address.startswith("@") else address
+    with (
+        contextlib.suppress(OSError),  # it is no reason to stop
+        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as supervisor,
+    ):
+        supervisor.sendto(b"READY=1", name)
 
 
 async def serve_until_stopped(
