@@ -387,6 +387,11 @@ def test_two_commands_that_post_the_same_file_at_once_make_no_third_post(
         assert command.returncode == 0 or "sending the same right now" in command.stderr
 
 
+def heed_interrupts() -> None:
+    """Whoever runs the tests in the background has it ignored, also for children."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def test_interrupted_it_ends_with_a_sentence(shell: Shell, photo: Path) -> None:
     """The service takes the connection and never answers."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
@@ -397,6 +402,7 @@ def test_interrupted_it_ends_with_a_sentence(shell: Shell, photo: Path) -> None:
                 stderr=subprocess.PIPE,
                 text=True,
                 env=shell.variables,
+                preexec_fn=heed_interrupts,  # noqa: PLW1509 - no threads here
             )
             connection, _ = silent.accept()
             with connection:
