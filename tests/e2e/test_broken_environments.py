@@ -83,7 +83,7 @@ def run(
 
 @dataclass(frozen=True)
 class Environment:
-    """What is broken, and with which code the commands end: those that only read, and those that
+    """A broken environment, and the exit codes of commands in it. `write_code` is for those that
     need the state folder."""
 
     variables: Mapping[str, str | None] = field(default_factory=dict)

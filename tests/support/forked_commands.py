@@ -32,8 +32,8 @@ def result_of(child: int, reader: int) -> bytes:
 
 
 if __name__ == "__main__":
-    given = [
+    commands = [
         [os.fsdecode(word.encode("latin-1")) for word in words] for words in json.load(sys.stdin)
     ]
-    for started in [start(words) for words in given]:
+    for started in [start(words) for words in commands]:
         os.write(int(sys.argv[1]), result_of(*started))

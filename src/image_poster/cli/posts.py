@@ -106,8 +106,8 @@ def post(  # noqa: PLR0913 - one for each option
         try:
             asyncio.run(poster.post_all(stack))
         finally:
-            for made in filter(None, batch.posts):
-                print_found(made, as_json=as_json)
+            for posted in filter(None, batch.posts):
+                print_found(posted, as_json=as_json)
         batch.check()
         poster.forget_records()
 
@@ -161,8 +161,8 @@ class _Poster:
             with _read_errors(file):
                 self._versions.append(version_of(file.stat()))
                 identity = desk.identity(Draft(file, self._order.caption, self._order.alt))
-            held = desk.journal.record(identity._replace(copy=seen[identity]))
-            record = stack.enter_context(held)
+            identity_of_copy = identity._replace(copy=seen[identity])
+            record = stack.enter_context(desk.journal.record(identity_of_copy))
             ask_whether_again(file.name, record, now=time.time(), again=self._order.again)
             self._records.append(record)
             seen[identity] += 1

@@ -24,5 +24,5 @@ def ask_whether_again(name: str, record: Record, *, now: float, again: bool) -> 
 
 
 def is_final(error: ClientError) -> bool:
-    """Whether the same request would be refused again, and has never succeeded."""
+    """True if the same request would be refused again, and has never succeeded."""
     return isinstance(error, RefusedError) and error.status not in _UNDECIDED

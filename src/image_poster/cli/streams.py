@@ -1,7 +1,8 @@
 """Standard output and standard error that end no command with a traceback.
 
-Python's own fail in three ways: a letter that the terminal's encoding lacks, a reader or a disk
-that takes no more, and a descriptor that the shell has closed (https://docs.python.org/3/library/signal.html#note-on-sigpipe).
+Python's own streams fail for a letter that the terminal's encoding lacks. They fail for a reader
+or a disk that takes no more, and for a descriptor that the shell has closed. See "Note on SIGPIPE"
+in https://docs.python.org/3/library/signal.html.
 """
 
 import io
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, TextIO
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
-_STANDARD_INPUT, _STANDARD_OUTPUT, _STANDARD_ERROR = range(3)
+_STANDARD_OUTPUT, _STANDARD_ERROR = 1, 2
 
 
 class OutputError(Exception):
@@ -22,26 +23,26 @@ class OutputError(Exception):
 
 
 class _Descriptor(io.FileIO):
-    """A standard descriptor. After its first failure it takes and drops everything, so that the end
-    of the process does not fail once more."""
+    """A standard descriptor. After its first failure, standard output drops everything, so that the
+    end of the process does not fail once more."""
 
     def __init__(self, number: int) -> None:
         super().__init__(number, "w", closefd=False)
         self._has_failed = False
 
     def write(self, data: "ReadableBuffer", /) -> int:
-        """Raises `OutputError` on standard output; nobody can be told of one on standard error."""
+        """Raises `OutputError` on standard output; on standard error, drops this text only."""
         size = memoryview(data).nbytes
         if self._has_failed:
             return size
         try:
-            while (written := super().write(data)) is None:  # not blocking: another program's work
+            while (written := super().write(data)) is None:  # another program made it non-blocking
                 select.select([], [self], [])
         except OSError as exc:
+            if self.fileno() == _STANDARD_ERROR:
+                return size  # a log on a full disk goes on once there is space
             self._has_failed = True
-            if self.fileno() == _STANDARD_OUTPUT:
-                raise OutputError(exc.strerror) from exc
-            return size
+            raise OutputError(exc.strerror) from exc
         return written
 
 
@@ -54,8 +55,10 @@ def guard_streams() -> None:
 
 
 def _open_closed_descriptors() -> None:
-    """Occupy the descriptors that the shell has closed (`>&-`) with one that takes no bytes: else
-    the next socket would get the number, and with it the output."""
+    """Occupy the descriptors that the shell has closed (`>&-`) with one that takes no bytes.
+
+    Otherwise the next socket would get the number, and with it the output.
+    """
     while (number := os.open(os.devnull, os.O_RDONLY)) <= _STANDARD_ERROR:
         pass
     os.close(number)

@@ -33,12 +33,12 @@ def comment(post_id: str, text: str, url: str, who: Caller, *, again: bool, as_j
             raise TooLateError("This comment", record.state.since)
         record.remember(msgspec.structs.replace(record.state, since=record.state.since or now))
         try:
-            made = client.comment(post_id, text, idempotency_key=record.state.key)
+            created = client.comment(post_id, text, idempotency_key=record.state.key)
         except RefusedError as exc:
             if is_final(exc):
                 record.forget()
             raise
-        print_found(made, as_json=as_json)
+        print_found(created, as_json=as_json)
         record.forget()
 
 

@@ -43,7 +43,7 @@ class UploadIdentity(NamedTuple):
 
 
 class CommentIdentity(NamedTuple):
-    """What makes a comment the same one again."""
+    """The parts that make a comment the same one again."""
 
     service: str
     user: str
@@ -71,8 +71,9 @@ class Record:
         self.state = _read(descriptor)
 
     def remember(self, state: UploadState) -> None:
-        """Write the state to the file, so that it survives the end of this process; and a power
-        cut, from the moment at which the creation is sent. Raises `GaveUpError`, `SettingError`."""
+        """Write the state to the file, so that it survives the end of this process. The key
+        survives a power cut too, before the creation is sent. Raises `GaveUpError`,
+        `SettingError`."""
         text = msgspec.json.encode(state)
         with _storage_errors(self._path.parent):
             os.pwrite(self._descriptor, text, 0)

@@ -1,9 +1,9 @@
 """The proxy that the environment names for one service: `HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY`;
 `NO_PROXY` lists exceptions. All may be in small letters.
 
-httpx reads them too, but it builds a connection for each variable. One value that it does not
-support, such as `socks://…` beside an http proxy or `[::1]` in `NO_PROXY`, then ends every call
-(https://github.com/encode/httpx/issues/3221 and 3574). Here only the proxy for this service counts.
+httpx reads them too, but it builds a connection for each variable. So one value that it does not
+support ends every call: `socks://…` beside an http proxy, or `[::1]` in `NO_PROXY`. Here only the
+proxy for this service counts. (https://github.com/encode/httpx/issues/3221 and 3574)
 """
 
 import ipaddress

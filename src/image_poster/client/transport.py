@@ -195,7 +195,7 @@ def outcome_of(route: Route, answer: httpx.Response) -> Outcome:
 
 
 def _is_ours(headers: Mapping[str, str]) -> bool:
-    """Whether a service answered, or a proxy of its own: by design, section 2."""
+    """True if a service answered, or a proxy in front of it (deploy/)."""
     is_problem = headers.get("content-type", "").startswith("application/problem+json")
     return is_problem or "x-request-id" in headers
 
@@ -223,7 +223,7 @@ def cut_of(route: Route, error: httpx.TransportError) -> Cut:
 
 
 def _lasting_reason(place: str, error: httpx.TransportError) -> str | None:
-    """What another try would not change."""
+    """The reason, if another try would not change it."""
     if isinstance(error, UnusableAuthoritiesError):
         return str(error)
     if isinstance(error, httpx.LocalProtocolError):

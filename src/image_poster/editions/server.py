@@ -41,14 +41,14 @@ def numeric_address(host: str) -> str:
     IPv4 address written as IPv6 becomes IPv4. Raises `StartError`."""
     name = host.removeprefix("[").removesuffix("]")
     try:
-        found = socket.getaddrinfo(name, None, type=socket.SOCK_STREAM) if name else []
+        entries = socket.getaddrinfo(name, None, type=socket.SOCK_STREAM) if name else []
     except (OSError, UnicodeError) as exc:
         reason = exc.strerror if isinstance(exc, OSError) else "it is not a host name"
         raise StartError(f"host {host!r} cannot be resolved: {reason}.") from exc
-    if not found:
+    if not entries:
         raise StartError("host must be an address or a name, such as 127.0.0.1; it is empty.")
-    addresses = sorted(found, key=lambda entry: entry[0] != socket.AF_INET)
-    address = str(addresses[0][4][0])
+    by_family = sorted(entries, key=lambda entry: entry[0] != socket.AF_INET)
+    address = str(by_family[0][4][0])
     if "%" in address:
         raise StartError(f"host {host!r} has a zone, which is not supported. Use :: or 0.0.0.0.")
     mapped = ":" in address and ipaddress.IPv6Address(address).ipv4_mapped

@@ -138,24 +138,24 @@ class Settings:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What is allowed, and dangerous."""
+        """Sentences on settings that are allowed, and dangerous."""
         is_public = not is_loopback(self.host)
-        found = []
+        warnings = []
         if self.auth == "dev" and self.insecure_dev_auth:
-            found.append("auth=dev believes any user-id, and others can reach this address")
+            warnings.append("auth=dev believes any user-id, and others can reach this address")
         if self.auth == "jwt" and is_public and not self.trusted_proxies:
-            found.append(
+            warnings.append(
                 f"bearer tokens travel to {self.host} in clear text: anybody on the way can read "
                 "and use them. Listen on 127.0.0.1 behind a proxy with TLS (docs/in-public.md), "
                 "and name the proxy with --trusted-proxies"
             )
-        found += (
+        warnings += (
             f"trusted_proxies: {network} is a public network of {network.num_addresses:,} "
             "addresses, and each of them may name any caller. List the proxies only"
             for network in map(ipaddress.ip_network, checked_networks(self.trusted_proxies))
             if _is_wide(network, _WIDE_PREFIXES)
         )
-        return tuple(found)
+        return tuple(warnings)
 
     @property
     def limits(self) -> Limits:
@@ -261,7 +261,7 @@ def checked_networks(text: str) -> tuple[str, ...]:
 
 
 def _is_wide(network: Network, prefixes: dict[int, int]) -> bool:
-    """Whether a public network has more addresses than one of this prefix."""
+    """True for a public network with more addresses than one of this prefix."""
     if any(_contains(inner, network) for inner in _INNER_NETWORKS):
         return False
     return network.prefixlen < prefixes[network.version]
