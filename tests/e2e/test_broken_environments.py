@@ -256,6 +256,24 @@ def full_device() -> Iterator[int]:
         os.close(descriptor)
 
 
+def test_a_full_standard_error_changes_no_exit_code(shell: Shell, photo: Path) -> None:
+    for words, code in {
+        ("show", "01K5ZC3A9Q8V7N6M5K4J3H2G1F"): 1,
+        ("frobnicate",): 2,
+        ("post", str(photo), "--json"): 0,
+    }.items():
+        with full_device() as descriptor:
+            done = subprocess.run(
+                [*COMMAND, *words],
+                stdout=subprocess.PIPE,
+                stderr=descriptor,
+                check=False,
+                env=shell.variables,
+            )
+        assert done.returncode == code
+        assert bool(done.stdout) == (code == 0)
+
+
 @contextmanager
 def pipe_without_reader() -> Iterator[int]:
     reader, writer = os.pipe()
