@@ -9,10 +9,7 @@ import io
 import os
 import select
 import sys
-from typing import TYPE_CHECKING, TextIO
-
-if TYPE_CHECKING:
-    from _typeshed import ReadableBuffer
+from typing import Any, TextIO
 
 _STANDARD_OUTPUT, _STANDARD_ERROR = 1, 2
 
@@ -30,7 +27,7 @@ class _Descriptor(io.FileIO):
         super().__init__(number, "w", closefd=False)
         self._has_failed = False
 
-    def write(self, data: "ReadableBuffer", /) -> int:
+    def write(self, data: Any, /) -> int:  # noqa: ANN401 - bytes, of any kind
         """Raises `OutputError` on standard output; on standard error, drops this text only."""
         size = memoryview(data).nbytes
         if self._has_failed:
