@@ -20,8 +20,10 @@ from typing import Any
 import httpx
 import pytest
 
+from image_poster.client import GaveUpError, ImagePosterClient, Progress
 from image_poster.client.journal import Journal, UploadIdentity, sha256_of
 from image_poster.client.steps import UploadState
+from image_poster.client.uploading import PIECE_BYTES
 from support import forked_commands, samples
 from support.servers import Server, local_server
 from support.shell import COMMAND, Shell
@@ -450,6 +452,25 @@ def test_what_is_no_file_of_an_image_is_refused_before_it_is_sent(
     }
     assert_usage_errors(shell, {("post", path): text for path, text in sentences.items()})
     assert not state_folder(shell).exists() or not list(state_folder(shell).iterdir())
+
+
+def test_a_file_that_changes_while_it_is_sent_is_not_posted(shell: Shell, tmp_path: Path) -> None:
+    """It has two pieces, and becomes another image once the first has begun."""
+    photo, other = tmp_path / "photo.jpg", samples.noisy(700)
+    photo.write_bytes(samples.noisy(900))
+    assert photo.stat().st_size > PIECE_BYTES
+
+    def replace(_progress: Progress) -> None:
+        photo.write_bytes(other)
+
+    with ImagePosterClient(
+        shell.variables["IMAGE_POSTER_URL"], shell.user, journal=Journal(state_folder(shell))
+    ) as client:
+        with pytest.raises(GaveUpError, match=r"photo\.jpg has changed while it was being sent"):
+            client.post(photo, progress=replace)
+        assert feed_of(shell) == []
+        post = client.wait_until_processed(client.post(photo).id)
+    assert [entry["id"] for entry in feed_of(shell)] == [post.id]
 
 
 def test_a_good_file_beside_an_empty_one_is_posted(
