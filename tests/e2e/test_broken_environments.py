@@ -455,13 +455,13 @@ def test_what_is_no_file_of_an_image_is_refused_before_it_is_sent(
 
 
 def test_a_file_that_changes_while_it_is_sent_is_not_posted(shell: Shell, tmp_path: Path) -> None:
-    """It has two pieces, and becomes another image once the first has begun."""
-    photo, other = tmp_path / "photo.jpg", samples.noisy(700)
-    photo.write_bytes(samples.noisy(900))
+    """It has two pieces, and other bytes once the first has begun."""
+    photo, image = tmp_path / "photo.jpg", samples.noisy(900)
+    photo.write_bytes(image + b"one way")
     assert photo.stat().st_size > PIECE_BYTES
 
     def replace(_progress: Progress) -> None:
-        photo.write_bytes(other)
+        photo.write_bytes(image + b"another")  # of the same size
 
     with ImagePosterClient(
         shell.variables["IMAGE_POSTER_URL"], shell.user, journal=Journal(state_folder(shell))
