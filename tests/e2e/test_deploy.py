@@ -25,7 +25,7 @@ from support.api import LOCAL as LOCAL_EDITION
 from support.api import Api, assert_problem
 from support.holding import Target
 from support.proxies import DEPLOY, PROXIES, Place, Proxy, program
-from support.servers import LOCAL, local_server, running
+from support.servers import LOCAL, local_server, running, start
 from support.shell import COMMAND, Shell
 
 UNIT = DEPLOY / "image-poster.service"
@@ -301,6 +301,25 @@ def test_the_unit_names_settings_that_there_are() -> None:
     assert named
     assert {name.lower() for name, _ in named} <= {found.name for found in fields(Settings)}
     Settings(auth="jwt", trusted_proxies=dict(named)["TRUSTED_PROXIES"])
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_the_supervisor_is_told_once_the_service_answers(tmp_path: Path, workers: str) -> None:
+    """As systemd listens (sd_notify(3)): a command after `systemctl start` finds the service."""
+    assert "\nType=notify\n" in UNIT.read_text()
+    address = str(tmp_path / "notify")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as supervisor:
+        supervisor.bind(address)
+        supervisor.settimeout(60)
+        data = ("--data-dir", str(tmp_path / "data"), "--auth", "jwt", "--workers", workers)
+        server = start(LOCAL, *data, NOTIFY_SOCKET=address)
+        assert supervisor.recv(100) == b"READY=1"
+        try:
+            assert httpx.get(f"{server.url}/readyz").status_code == 200
+            shell = Shell(server.url, tmp_path / "state")
+            assert shell.run("token", "alice", *data[:2]).stdout
+        finally:
+            server.stop()
 
 
 FILTERED = (sys.executable, system_calls.__file__, str(UNIT))

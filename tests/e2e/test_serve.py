@@ -18,6 +18,7 @@ import httpx
 import psutil
 import pytest
 
+from image_poster.editions.local.settings import Settings
 from support import samples
 from support.api import LOCAL as LOCAL_EDITION
 from support.api import Api, assert_problem, someone
@@ -232,6 +233,84 @@ def test_insecure_dev_auth_is_loud_and_takes_any_host(tmp_path: Path) -> None:
     process.terminate()
     _, logged = process.communicate(timeout=60)
     assert "auth=dev believes any user-id" in logged
+
+
+@pytest.mark.parametrize(
+    ("host", "address", "workers"),
+    [
+        ("localhost", r"127\.0\.0\.1|\[::1\]", "1"),
+        ("localhost", r"127\.0\.0\.1|\[::1\]", "2"),
+        ("::ffff:127.0.0.1", r"127\.0\.0\.1", "1"),
+        ("[::1]", r"\[::1\]", "1"),
+    ],
+)
+def test_every_name_of_this_machine_is_loopback(
+    tmp_path: Path, host: str, address: str, workers: str
+) -> None:
+    if ":1" in host and "." not in host and not has_ipv6():
+        pytest.skip("this machine has no IPv6")
+    with local_server(tmp_path, "--host", host, "--workers", workers) as server:
+        assert re.fullmatch(rf"http://({address}):\d+", server.url)
+        assert httpx.get(f"{server.url}/readyz").status_code == 200
+
+
+def has_ipv6() -> bool:
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize(
+    ("host", "sentence"),
+    [
+        ("no.such.host.invalid", "cannot be resolved"),
+        ("a..b", "it is not a host name"),
+        (os.fsdecode(b"\xff"), "cannot be resolved"),
+        ("", "it is empty"),
+        ("192.0.2.1", "cannot listen on 192.0.2.1"),
+    ],
+)
+def test_a_host_that_cannot_be_is_told(tmp_path: Path, host: str, sentence: str) -> None:
+    said = refused("--data-dir", str(tmp_path), "--auth", "jwt", "--port", "0", "--host", host)
+    assert sentence in said.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("flags", "sentence"),
+    [
+        (("--auth", "jwt", "--host", EVERYWHERE), "bearer tokens travel to 0.0.0.0 in clear text"),
+        (("--trusted-proxies", "11.0.0.0/8"), "11.0.0.0/8 is a public network of 16,777,216"),
+    ],
+)
+def test_what_is_allowed_and_dangerous_is_loud(
+    tmp_path: Path, flags: tuple[str, ...], sentence: str
+) -> None:
+    with (tmp_path / "log").open("w+") as log:
+        start(LOCAL, "--data-dir", str(tmp_path / "data"), *flags, log=log).stop()
+        log.seek(0)
+        [warning] = [line for line in log if '"warning"' in line]
+    assert sentence in warning
+
+
+def test_a_wide_public_network_of_ipv6_is_loud_too() -> None:
+    [warning] = Settings(trusted_proxies="2600::/24, 2600::/32, 10.0.0.0/8").warnings
+    assert "2600::/24 is a public network" in warning
+
+
+def test_behind_a_proxy_nothing_is_warned_of(tmp_path: Path) -> None:
+    flags = ("--auth", "jwt", "--host", EVERYWHERE, "--trusted-proxies", "10.0.0.0/8,fc00::/7")
+    with (tmp_path / "log").open("w+") as log:
+        start(LOCAL, "--data-dir", str(tmp_path / "data"), *flags, log=log).stop()
+        log.seek(0)
+        assert "warning" not in log.read()
+
+
+@pytest.mark.parametrize("network", ["0.0.0.0/0", "::/0", "127.0.0.1,128.0.0.0/1", "2000::/3"])
+def test_proxies_that_are_anybody_are_refused(tmp_path: Path, network: str) -> None:
+    said = refused("--data-dir", str(tmp_path), "--trusted-proxies", network)
+    assert f"{network.rpartition(',')[2]} would let anybody name any caller" in said
 
 
 def test_a_port_or_a_folder_in_use_is_told(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from base64 import urlsafe_b64encode
 from email.utils import formatdate
 from pathlib import Path
 
+import httpx
 import pytest
 
 from image_poster.client import (
@@ -16,13 +17,15 @@ from image_poster.client import (
     ImagePosterClient,
     InUseError,
     RefusedError,
+    SettingError,
 )
 from image_poster.client.journal import KEPT_SECONDS, Journal, UploadIdentity, sha256_of
-from image_poster.client.posting import StreamSource, open_source
+from image_poster.client.posting import Desk, Draft, StreamSource, open_source
+from image_poster.client.proxies import environment_proxy
 from image_poster.client.retries import Policy, Retries
 from image_poster.client.steps import Cut, Outcome, Pause, Reply, Send, UploadState
 from image_poster.client.transport import Credentials, base_headers, base_url
-from image_poster.client.uploading import Uploading, UploadOrder, refusal
+from image_poster.client.uploading import Uploading, UploadOrder, is_late, refusal
 
 CUT, DOWN = Cut("broken"), Cut("refused", reached=False)
 
@@ -212,6 +215,99 @@ def test_a_damaged_or_old_record_is_no_record(tmp_path: Path, photo: Path) -> No
     os.utime(path, (old, old))
     with Journal(folder).record(identity(photo)) as record:
         assert record.state.location == ""
+
+
+def test_a_record_of_another_user_in_a_shared_folder_stays(tmp_path: Path, photo: Path) -> None:
+    """Its removal is refused as by the sticky bit; and another process may remove it meanwhile."""
+    folder = tmp_path / "state"
+    (folder / "a folder").mkdir(parents=True)
+    (folder / "nowhere").symlink_to(tmp_path / "missing")
+    os.utime(folder / "a folder", (0, 0))
+    with Journal(folder).record(identity(photo)) as record:
+        record.remember(record.state)
+    assert (folder / "a folder").is_dir()
+
+
+def test_a_record_that_is_a_symbolic_link_is_not_written_to(tmp_path: Path, photo: Path) -> None:
+    folder, victim = tmp_path / "state", tmp_path / "victim"
+    with Journal(folder).record(identity(photo)) as record:
+        record.remember(record.state)
+    (path,) = folder.iterdir()
+    victim.write_text("precious")
+    path.unlink()
+    path.symlink_to(victim)
+    with pytest.raises(SettingError, match="cannot be used"):
+        Journal(folder).record(identity(photo)).__enter__()
+    assert victim.read_text() == "precious"
+
+
+def test_a_damaged_record_counts_as_sent_too_long_ago(tmp_path: Path, photo: Path) -> None:
+    folder = tmp_path / "state"
+    with Journal(folder).record(identity(photo)) as record:
+        record.remember(UploadState("key", since=time.time()))
+    (path,) = folder.iterdir()
+    for content in (path.read_bytes()[:-3], b"\xff", b"[]"):
+        path.write_bytes(content)
+        with Journal(folder).record(identity(photo)) as record:
+            assert is_late(record.state, time.time())
+            assert record.state.key != "key"
+
+
+def test_a_file_that_changes_while_it_is_sent_is_told(photo: Path) -> None:
+    with open_source(photo) as source:
+        assert source.read(0, 3) == b"byt"
+        photo.write_bytes(b"other bytes")
+        with pytest.raises(GaveUpError, match="has changed while it was being sent"):
+            source.read(3, 2)
+
+
+def test_a_file_that_vanishes_while_it_is_sent_is_sent_whole(photo: Path) -> None:
+    with open_source(photo) as source:
+        photo.unlink()
+        assert source.read(0, 5) == b"bytes"
+
+
+def test_an_empty_image_is_refused_before_anything_is_sent(tmp_path: Path) -> None:
+    desk, empty = Desk("http://x", "alice", Journal(tmp_path / "state")), tmp_path / "empty.jpg"
+    empty.touch()
+    reader, writer = os.pipe()
+    os.close(writer)
+    with os.fdopen(reader, "rb") as pipe:
+        for image in (empty, pipe, io.BytesIO()):
+            with pytest.raises(RefusedError, match="The image is empty"):
+                desk.job(Draft(image), None).__enter__()
+
+
+@pytest.mark.parametrize(
+    ("service", "exceptions", "exempt"),
+    [
+        ("http://[::1]:8080", "[::1]", True),
+        ("http://[::1]:8080", "::1", True),
+        ("http://[::1]", "localhost,[::1]:8080", True),
+        ("http://[fe80::1]", "fe80::/10", True),
+        ("http://127.0.0.1", "127.0.0.0/8", True),
+        ("http://10.1.2.3", "10.0.0.0/16", False),
+        ("http://photos.example.org", "example.org", True),
+        ("http://photos.example.org", " .Example.ORG:80 ", True),
+        ("http://photos.example.org", "*.example.org", True),
+        ("http://badexample.org", "example.org", False),
+        ("https://photos.example.org", "https://photos.example.org", True),
+        ("http://photos.example.org", "*", True),
+        ("http://photos.example.org", ",[,]:,", False),
+        ("http://photos.example.org", "", False),
+    ],
+)
+def test_exceptions_from_the_proxy(
+    monkeypatch: pytest.MonkeyPatch, service: str, exceptions: str, *, exempt: bool
+) -> None:
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.lower(), raising=False)
+    monkeypatch.setenv("all_proxy", "user:secret@proxy.example:3128")
+    monkeypatch.setenv("no_proxy", exceptions)
+    proxy = environment_proxy(httpx.URL(service))
+    shown = None if proxy is None else str(proxy)
+    assert shown == (None if exempt else "the proxy http://proxy.example:3128 (all_proxy)")
 
 
 def test_both_clients_have_the_same_calls() -> None:

@@ -6,7 +6,8 @@ import click
 
 from image_poster import __version__
 from image_poster.cli import operator, posts, user
-from image_poster.client import GaveUpError, RefusedError, TooLateError
+from image_poster.cli.streams import OutputError, guard_streams
+from image_poster.client import GaveUpError, RefusedError, SettingError, TooLateError
 from image_poster.editions import StartError
 
 REFUSED, USAGE, GAVE_UP = 1, 2, 3
@@ -22,7 +23,8 @@ _HINTS = {
 def cli() -> None:
     """Post images, comment on them, read the feed, and serve all that.
 
-    Exit codes: 0 done, 1 refused, 2 wrong usage, 3 gave up (the service could not be reached).
+    Exit codes: 0 done, 1 refused, 2 wrong usage, 3 gave up (the service could not be reached, or
+    the result not be printed).
     """
 
 
@@ -33,6 +35,7 @@ for module in (operator, posts, user):
 
 def main() -> None:
     """Run the command; every expected failure is one sentence on standard error."""
+    guard_streams()
     try:
         code = cli.main(standalone_mode=False)
     except click.ClickException as exc:
@@ -40,7 +43,13 @@ def main() -> None:
         sys.exit(exc.exit_code)
     except click.Abort:
         _leave("interrupted; `post` goes on where it was by the same command", GAVE_UP)
-    except StartError as exc:
+    except OutputError as exc:
+        _leave(
+            f"the result cannot be printed: {exc}. What was sent is done; `post` and `comment` "
+            "print it by the same command, and send nothing twice",
+            GAVE_UP,
+        )
+    except (StartError, SettingError) as exc:
         _leave(str(exc), USAGE)
     except RefusedError as exc:
         _leave(f"{exc}{_hint(exc)}", REFUSED)
@@ -48,6 +57,9 @@ def main() -> None:
         _leave(str(exc), REFUSED)
     except GaveUpError as exc:
         _leave(str(exc), GAVE_UP)
+    except OSError as exc:
+        place = f": {exc.filename}" if exc.filename else ""
+        _leave(f"the operating system refused: {exc.strerror or exc}{place}", GAVE_UP)
     else:
         sys.exit(code)
 

@@ -1,6 +1,8 @@
 """Options that several commands take. Those of settings are made from `Settings`, so that each is
 one flag and one variable, everywhere."""
 
+import os
+import re
 import shlex
 import subprocess
 from collections.abc import Callable
@@ -18,6 +20,8 @@ from image_poster.editions.local.settings import Settings
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
+# An id goes into a path, and the service's own ids have letters and digits only.
+_ID = re.compile(r"[0-9A-Za-z]{1,64}")
 # A person may have to answer it, say with a password.
 _COMMAND_SECONDS = 120
 _HINTS = get_type_hints(Settings)
@@ -63,6 +67,30 @@ def _kind(name: str) -> Any:  # noqa: ANN401 - what click takes as a type
     return click.Choice(get_args(hint)) if get_args(hint) else hint
 
 
+def text(value: str) -> str:
+    """A text that JSON can have. Bytes that the locale lacks arrive as surrogates (PEP 383)."""
+    try:
+        has_surrogates = any("\ud800" <= letter <= "\udfff" for letter in value)
+        return os.fsencode(value).decode() if has_surrogates else value
+    except UnicodeError as exc:
+        raise click.BadParameter("is not UTF-8. Write the text in UTF-8.") from exc
+
+
+# Named for help: click shows the function's name.
+TEXT = click.types.FuncParamType(text)
+
+
+def post_id_argument(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The argument POST_ID."""
+    return click.argument("post_id", callback=_checked_id)(command)
+
+
+def _checked_id(_context: click.Context, _argument: click.Parameter, post_id: str) -> str:
+    if _ID.fullmatch(post_id) is None:
+        raise click.BadParameter("is not the id of a post, such as 01K5ZC3A9Q8V7N6M5K4J3H2G1F.")
+    return post_id
+
+
 def client_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """`--url`, `--as`, `--token…` and `--json`, which all commands of a client take."""
     for option in (
@@ -70,6 +98,7 @@ def client_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option(
             "--as",
             "who",
+            type=TEXT,
             envvar="IMAGE_POSTER_USER",
             callback=_caller,
             help="Who you are, where names are believed.",
@@ -79,6 +108,7 @@ def client_options(command: Callable[..., Any]) -> Callable[..., Any]:
         _token_option("--token-command", "Command that prints a bearer token, asked when needed."),
         click.option(
             "--url",
+            type=TEXT,
             envvar="IMAGE_POSTER_URL",
             default="http://127.0.0.1:8080",
             show_default=True,
@@ -98,9 +128,14 @@ class Caller(NamedTuple):
 
 
 def _caller(context: click.Context, _option: click.Parameter, user: str | None) -> Caller:
+    if user is not None and not (user.isprintable() and user == user.strip()):
+        raise click.BadParameter("must be printable, without spaces at its ends.")
     given = {name: context.meta.get(f"{__name__}.{name}") for name in _TOKEN_OPTIONS}
     if given["token"]:
-        return Caller(user, given["token"])
+        try:
+            return Caller(user, _one_line(given["token"], "--token"))
+        except GaveUpError as exc:
+            raise click.BadParameter(f"{exc}.", param_hint="--token") from exc
     if given["token_file"]:
         return Caller(user, partial(_token_of_file, Path(given["token_file"])))
     if given["token_command"]:

@@ -1,10 +1,10 @@
 """`image-poster post`: many images, each of them once, whatever happens on the way."""
 
 import asyncio
-import sys
 import time
 from collections import Counter
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -12,8 +12,9 @@ from typing import NamedTuple
 
 import click
 
-from image_poster.cli.options import Caller, client_options
+from image_poster.cli.options import TEXT, Caller, client_options
 from image_poster.cli.output import Display, display, print_found
+from image_poster.cli.resuming import ask_whether_again, is_final
 from image_poster.client import (
     AsyncImagePosterClient,
     ClientError,
@@ -21,14 +22,13 @@ from image_poster.client import (
     Policy,
     Post,
     RefusedError,
+    SettingError,
     TooLateError,
 )
-from image_poster.client.journal import Record, UploadIdentity, new_state
-from image_poster.client.posting import Draft, Report
-from image_poster.client.uploading import is_late
+from image_poster.client.journal import Record, UploadIdentity
+from image_poster.client.posting import Draft, FileVersion, Report, version_of
 
 _FIRST_PATIENCE_SECONDS = 30.0
-_UNAUTHORIZED = 401
 
 
 class Order(NamedTuple):
@@ -42,12 +42,28 @@ class Order(NamedTuple):
     again: bool
 
 
+def _regular_files(
+    _context: click.Context, _argument: click.Parameter, files: tuple[Path, ...]
+) -> tuple[Path, ...]:
+    """A pipe or a device cannot be read again where a connection broke, nor by a later run."""
+    for file in files:
+        if not file.is_file():
+            raise click.BadParameter(
+                f"{file} is not a regular file. Save the image as a file, and post that."
+            )
+    return files
+
+
 @click.command()
 @click.argument(
-    "files", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path)
+    "files",
+    nargs=-1,
+    required=True,
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    callback=_regular_files,
 )
-@click.option("--caption", default="", help="Text below the image.")
-@click.option("--alt", default="", help="What the image shows, for who cannot see it.")
+@click.option("--caption", type=TEXT, default="", help="Text below the image.")
+@click.option("--alt", type=TEXT, default="", help="What the image shows, for who cannot see it.")
 @click.option("--wait/--no-wait", default=True, help="Wait until the image is processed.")
 @click.option(
     "--at-once", type=click.IntRange(1, 32), default=3, show_default=True, help="Uploads at a time."
@@ -84,13 +100,16 @@ def post(  # noqa: PLR0913 - one for each option
     policy = Policy(patience=patience, first_patience=min(patience, _FIRST_PATIENCE_SECONDS))
     order = Order(files, caption, alt, at_once, wait, again)
     batch = Batch([None] * len(files))
-    try:
-        client = AsyncImagePosterClient(url, **who._asdict(), policy=policy)
-        asyncio.run(_Poster(client, order, batch).post_all())
-    finally:
-        for made in filter(None, batch.posts):
-            print_found(made, as_json=as_json)
-    batch.check()
+    client = AsyncImagePosterClient(url, **who._asdict(), policy=policy)
+    with ExitStack() as stack:
+        poster = _Poster(client, order, batch)
+        try:
+            asyncio.run(poster.post_all(stack))
+        finally:
+            for posted in filter(None, batch.posts):
+                print_found(posted, as_json=as_json)
+        batch.check()
+        poster.forget_records()
 
 
 @dataclass
@@ -111,52 +130,49 @@ class Batch:
 
 
 class _Poster:
-    """Posts the files of one command. Their records are kept until all is done, so that the same
-    command can tell what was."""
+    """Posts the files of one command. Their records are kept until all is done and printed, so that
+    the same command can tell what was."""
 
     def __init__(self, client: AsyncImagePosterClient, order: Order, batch: Batch) -> None:
         self._client = client
         self._order = order
         self._batch = batch
         self._gate = asyncio.Semaphore(order.at_once)
+        self._records = list[Record]()
+        self._versions = list[FileVersion]()
 
-    async def post_all(self) -> None:
+    async def post_all(self, stack: ExitStack) -> None:
+        """Post them; the records are locked until `stack` is closed."""
         async with self._client:
-            with ExitStack() as stack:
-                records = self._records(stack)
-                shown = stack.enter_context(display())
+            self._open_records(stack)
+            with display() as shown:
                 await asyncio.gather(
-                    *(self._post(number, record, shown) for number, record in enumerate(records))
+                    *(self._post(*numbered, shown) for numbered in enumerate(self._records))
                 )
-                if not self._batch.failures:
-                    for record in records:
-                        record.forget()
 
-    def _records(self, stack: ExitStack) -> list[Record]:
+    def forget_records(self) -> None:
+        """From now on the same command makes new posts."""
+        for record in self._records:
+            record.forget()
+
+    def _open_records(self, stack: ExitStack) -> None:
         desk, seen = self._client.desk, Counter[UploadIdentity]()
-        records = []
         for file in self._order.files:
-            identity = desk.identity(Draft(file, self._order.caption, self._order.alt))
-            record = desk.journal.record(identity._replace(copy=seen[identity]))
-            held = stack.enter_context(record)
-            self._ask_whether_again(file, held)
-            records.append(held)
+            with _read_errors(file):
+                self._versions.append(version_of(file.stat()))
+                identity = desk.identity(Draft(file, self._order.caption, self._order.alt))
+            identity_of_copy = identity._replace(copy=seen[identity])
+            record = stack.enter_context(desk.journal.record(identity_of_copy))
+            ask_whether_again(file.name, record, now=time.time(), again=self._order.again)
+            self._records.append(record)
             seen[identity] += 1
-        return records
-
-    def _ask_whether_again(self, file: Path, record: Record) -> None:
-        """What was first sent too long ago is posted anew only if a person says so."""
-        if not is_late(record.state, time.time()):
-            return
-        question = f"{TooLateError(file.name, record.state.since)}. Post it anew?"
-        if self._order.again or (sys.stdin.isatty() and click.confirm(question, err=True)):
-            record.remember(new_state())
 
     async def _post(self, number: int, record: Record, shown: Display) -> None:
         file = self._order.files[number]
-        bar = shown.add(file.name, file.stat().st_size)
+        bar = shown.add(file.name, self._versions[number].size)
         try:
-            made = await self._upload(file, record, partial(shown.report, bar))
+            with _read_errors(file):
+                made = await self._upload(number, record, partial(shown.report, bar))
             if self._order.wait:
                 shown.note(bar, "processing")
                 made = await self._client.wait_until_processed(made.id)
@@ -165,14 +181,16 @@ class _Poster:
         except ClientError as exc:
             shown.note(bar, str(exc))
             self._batch.failures.append(_of_file(file, exc))
-            if _is_final(exc) and not record.state.complete:
+            if is_final(exc) and not record.state.complete:
                 record.forget()
         else:
             shown.note(bar, "posted")
 
-    async def _upload(self, file: Path, record: Record, progress: Report) -> Post:
-        order = self._order
+    async def _upload(self, number: int, record: Record, progress: Report) -> Post:
+        order, file = self._order, self._order.files[number]
         async with self._gate:
+            if version_of(file.stat()) != self._versions[number]:
+                raise GaveUpError(f"{file.name} has changed while it was waiting to be sent")
             return await self._client.post(
                 file, caption=order.caption, alt=order.alt, progress=progress, held=record
             )
@@ -183,15 +201,19 @@ def _check_shown(made: Post) -> None:
         raise RefusedError(422, made.failure.code, made.failure.detail)
 
 
-def _is_final(error: ClientError) -> bool:
-    """Whether the same command would be refused again; with another token it goes on."""
-    return isinstance(error, RefusedError) and error.status != _UNAUTHORIZED
+@contextmanager
+def _read_errors(file: Path) -> Iterator[None]:
+    """Raise `GaveUpError` for a file that has vanished, or that cannot be read."""
+    try:
+        yield
+    except OSError as exc:
+        raise GaveUpError(f"{file.name} cannot be read: {exc.strerror or exc}") from exc
 
 
 def _of_file(file: Path, error: ClientError) -> ClientError:
     if isinstance(error, RefusedError):
         return RefusedError(error.status, error.code, f"{file}: {error.detail}")
-    if isinstance(error, TooLateError):
+    if isinstance(error, TooLateError | SettingError):
         return error
     return GaveUpError(f"{file}: {error}. The same command goes on from here.")
 

@@ -1,27 +1,51 @@
 """For who posts."""
 
+import time
+
 import click
 import msgspec
 
-from image_poster.cli.options import Caller, client_options
+from image_poster.cli.options import TEXT, Caller, client_options, post_id_argument
 from image_poster.cli.output import print_found
-from image_poster.client import ImagePosterClient
+from image_poster.cli.resuming import ask_whether_again, is_final
+from image_poster.client import ImagePosterClient, RefusedError, TooLateError
+from image_poster.client.uploading import is_late
 
 
 @click.command()
-@click.argument("post_id")
-@click.argument("text")
+@post_id_argument
+@click.argument("text", type=TEXT)
+@click.option("--again", is_flag=True, help="Comment anew where the same was sent over 6 days ago.")
 @client_options
-def comment(post_id: str, text: str, url: str, who: Caller, *, as_json: bool) -> None:
-    """Comment on a post."""
-    with ImagePosterClient(url, **who._asdict()) as client:
-        print_found(client.comment(post_id, text), as_json=as_json)
+def comment(post_id: str, text: str, url: str, who: Caller, *, again: bool, as_json: bool) -> None:
+    """Comment on a post.
+
+    A command that was stopped comments once when it is run again. Once it has printed the comment,
+    the same command adds another one.
+    """
+    with (
+        ImagePosterClient(url, **who._asdict()) as client,
+        client.desk.journal.record(client.desk.comment_identity(post_id, text)) as record,
+    ):
+        now = time.time()
+        ask_whether_again("This comment", record, now=now, again=again)
+        if is_late(record.state, now):
+            raise TooLateError("This comment", record.state.since)
+        record.remember(msgspec.structs.replace(record.state, since=record.state.since or now))
+        try:
+            created = client.comment(post_id, text, idempotency_key=record.state.key)
+        except RefusedError as exc:
+            if is_final(exc):
+                record.forget()
+            raise
+        print_found(created, as_json=as_json)
+        record.forget()
 
 
 @click.command()
 @click.option("--sort", type=click.Choice(["top", "new"]), default="top", show_default=True)
 @click.option("--limit", type=click.IntRange(1, 100), default=10, show_default=True)
-@click.option("--cursor", help="Go on where the page before ended.")
+@click.option("--cursor", type=TEXT, help="Go on where the page before ended.")
 @click.option("--unfinished", is_flag=True, help="Your own posts that are not ready, and why.")
 @client_options
 def feed(
@@ -52,7 +76,7 @@ def feed(
 
 
 @click.command()
-@click.argument("post_id")
+@post_id_argument
 @client_options
 def show(post_id: str, url: str, who: Caller, *, as_json: bool) -> None:
     """Show one post."""
@@ -61,7 +85,7 @@ def show(post_id: str, url: str, who: Caller, *, as_json: bool) -> None:
 
 
 @click.command()
-@click.argument("post_id")
+@post_id_argument
 @client_options
 def delete(post_id: str, url: str, who: Caller, *, as_json: bool) -> None:
     """Delete your own post, with its comments and images."""

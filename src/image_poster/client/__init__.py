@@ -19,6 +19,7 @@ from image_poster.client.results import (
     Progress,
     RefusedError,
     Rendition,
+    SettingError,
     TooLateError,
 )
 from image_poster.client.retries import Policy
@@ -40,5 +41,6 @@ __all__ = [
     "Progress",
     "RefusedError",
     "Rendition",
+    "SettingError",
     "TooLateError",
 ]

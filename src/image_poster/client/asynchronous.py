@@ -24,7 +24,7 @@ class AsyncImagePosterClient:
 
     Every call is retried while that may help, and then raises `GaveUpError`; it raises
     `RefusedError` when the service says no. `policy` is for uploads.
-    Raises `ValueError` for a `url` that is none.
+    Raises `ValueError` for a `url` that is none, `SettingError` for a proxy that cannot work.
     """
 
     def __init__(
@@ -38,11 +38,8 @@ class AsyncImagePosterClient:
     ) -> None:
         self._policy = policy or Policy()
         self._who = transport.Credentials(user, token)
-        self._http = httpx.AsyncClient(
-            base_url=transport.base_url(url),
-            headers=self._who.headers,
-            verify=transport.lazy_context(),
-        )
+        self._route = transport.Route(url)
+        self._http = httpx.AsyncClient(headers=self._who.headers, **self._route.options)
         self.desk = Desk(url, self._who.user, journal or Journal())
 
     async def __aenter__(self) -> Self:
@@ -115,9 +112,12 @@ class AsyncImagePosterClient:
         """Delete one's own post."""
         await self._run(calls.delete(f"/posts/{post_id}"))
 
-    async def comment(self, post_id: str, content: str) -> Comment:
-        """Comment on a post."""
-        return await self._run(calls.comment(post_id, content))
+    async def comment(
+        self, post_id: str, content: str, *, idempotency_key: str | None = None
+    ) -> Comment:
+        """Comment on a post. The same `idempotency_key` again gives the same comment, for 7
+        days."""
+        return await self._run(calls.comment(post_id, content, idempotency_key))
 
     async def comments(
         self, post_id: str, *, limit: int = 10, cursor: str | None = None
@@ -159,8 +159,8 @@ class AsyncImagePosterClient:
                 **transport.request_of(send, _slices(send), self._policy.silence)._asdict()
             )
         except httpx.TransportError as exc:
-            return transport.cut_of(self._http.base_url, exc)
-        return transport.reply_of(answer)
+            return transport.cut_of(self._route, exc)
+        return transport.outcome_of(self._route, answer)
 
 
 async def _slices(send: Send) -> AsyncIterator[bytes]:

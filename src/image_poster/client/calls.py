@@ -43,9 +43,9 @@ def comments(post_id: str, **question: Any) -> Steps[Comments]:  # noqa: ANN401 
     return _get(f"/posts/{post_id}/comments?{_query(question)}", Comments)
 
 
-def comment(post_id: str, content: str) -> Steps[Comment]:
-    """The new comment."""
-    headers = {**_JSON, "idempotency-key": token_hex(16)}
+def comment(post_id: str, content: str, key: str | None = None) -> Steps[Comment]:
+    """The new comment, or the one that this idempotency key has created before."""
+    headers = {**_JSON, "idempotency-key": key or token_hex(16)}
     body = msgspec.json.encode({"content": content})
     reply = yield from _asked(Send("POST", f"/posts/{post_id}/comments", headers, body))
     return _decoded(reply, Comment)

@@ -1,16 +1,17 @@
 """Uploads under way, remembered in the user's state folder, so that the same command goes on after
-it, or the machine, was stopped.
+it, or the machine, was stopped. The command `comment` keeps its idempotency key here too.
 
 One small file an upload: its name is drawn from the service, the user, the texts and the SHA-256 of
 the image; it holds an `UploadState`, and is locked while an upload is going on.
 """
 
+import errno
 import fcntl
 import hashlib
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from secrets import token_hex
 from typing import NamedTuple
@@ -18,12 +19,15 @@ from typing import NamedTuple
 import msgspec
 from platformdirs import user_state_path
 
-from image_poster.client.results import InUseError
+from image_poster.client.results import GaveUpError, InUseError, SettingError
 from image_poster.client.steps import UploadState
 
 # Much longer than a service keeps an idempotency key (7 days): only who remembers that something
 # was sent can ask whether to send it again.
 KEPT_SECONDS = 60 * 24 * 3600
+# The same folder works again once there is space.
+_TRANSIENT_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EIO}
+_DAMAGED = -1.0
 
 
 class UploadIdentity(NamedTuple):
@@ -36,6 +40,15 @@ class UploadIdentity(NamedTuple):
     caption: str
     alt: str
     copy: int = 0
+
+
+class CommentIdentity(NamedTuple):
+    """The parts that make a comment the same one again."""
+
+    service: str
+    user: str
+    post_id: str
+    content: str
 
 
 def sha256_of(path: Path) -> str:
@@ -55,54 +68,102 @@ class Record:
     def __init__(self, path: Path, descriptor: int) -> None:
         self._path = path
         self._descriptor = descriptor
-        self.state = _read(descriptor) or new_state()
+        self.state = _read(descriptor)
 
     def remember(self, state: UploadState) -> None:
-        """Write the state to the file, so that it survives the end of this process."""
-        self.state = state
+        """Write the state to the file, so that it survives the end of this process. The key
+        survives a power cut too, before the creation is sent. Raises `GaveUpError`,
+        `SettingError`."""
         text = msgspec.json.encode(state)
-        os.pwrite(self._descriptor, text, 0)
-        os.ftruncate(self._descriptor, len(text))
+        with _storage_errors(self._path.parent):
+            os.pwrite(self._descriptor, text, 0)
+            os.ftruncate(self._descriptor, len(text))
+            if state.since != self.state.since:
+                os.fsync(self._descriptor)
+                _sync_folder(self._path.parent)
+        self.state = state
 
     def forget(self) -> None:
         """Remove the file: the same image posted again makes another post."""
-        self._path.unlink(missing_ok=True)
+        with _storage_errors(self._path.parent):
+            self._path.unlink(missing_ok=True)
 
 
 class Journal:
     """The records of one folder."""
 
     def __init__(self, folder: Path | None = None) -> None:
-        self._folder = folder or user_state_path("image-poster") / "uploads"
+        self._folder = folder
 
     @contextmanager
-    def record(self, identity: UploadIdentity) -> Iterator[Record]:
+    def record(self, identity: UploadIdentity | CommentIdentity) -> Iterator[Record]:
         """The record of an upload, new or remembered. Raises `InUseError` while another process
-        has it."""
-        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._drop_old()
-        name = hashlib.sha256(msgspec.json.encode(identity)).hexdigest()
-        path = self._folder / name
-        descriptor = _locked(path)
+        has it, and `GaveUpError` or `SettingError` if the folder cannot be used."""
+        folder = self._folder or _state_folder()
+        with _storage_errors(folder):
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            _drop_old(folder)
+            path = folder / hashlib.sha256(msgspec.json.encode(identity)).hexdigest()
+            descriptor = _locked(path)
         try:
             yield Record(path, descriptor)
         finally:
             os.close(descriptor)
 
-    def _drop_old(self) -> None:
-        for path in self._folder.iterdir():
+
+def _state_folder() -> Path:
+    """Looked up when it is needed: most calls need none. Raises `SettingError`."""
+    try:
+        folder = user_state_path("image-poster") / "uploads"
+    except RuntimeError:
+        folder = Path()
+    if not folder.is_absolute():
+        raise SettingError(
+            "There is no home folder to remember uploads in. Set HOME, or XDG_STATE_HOME to a "
+            "folder of yours"
+        )
+    return folder
+
+
+@contextmanager
+def _storage_errors(folder: Path) -> Iterator[None]:
+    """Turn the errors of the state folder into sentences."""
+    try:
+        yield
+    except OSError as exc:
+        kind = GaveUpError if exc.errno in _TRANSIENT_ERRORS else SettingError
+        raise kind(
+            f"The state folder {folder} cannot be used: {exc.strerror or exc}. Without it, the "
+            "same command could post twice. Repair it, or set XDG_STATE_HOME to a folder of yours"
+        ) from exc
+
+
+def _drop_old(folder: Path) -> None:
+    for path in folder.iterdir():
+        with suppress(OSError):  # another process removed it, or it is another user's
             if path.stat().st_mtime < time.time() - KEPT_SECONDS:
-                path.unlink(missing_ok=True)
+                path.unlink()
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _locked(path: Path) -> int:
     while True:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as exc:
             os.close(descriptor)
-            raise InUseError("another command is uploading this image right now") from exc
+            raise InUseError("another command is sending the same right now") from exc
+        except OSError:
+            os.close(descriptor)
+            raise
         if _is_at(descriptor, path):
             return descriptor
         os.close(descriptor)  # whoever had it has just forgotten it
@@ -115,8 +176,13 @@ def _is_at(descriptor: int, path: Path) -> bool:
         return False
 
 
-def _read(descriptor: int) -> UploadState | None:
+def _read(descriptor: int) -> UploadState:
+    """The remembered state, or a new one. Nobody knows when a damaged record was sent: it counts as
+    sent too long ago."""
+    text = os.pread(descriptor, 64 * 1024, 0)
+    if not text:
+        return new_state()
     try:
-        return msgspec.json.decode(os.pread(descriptor, 64 * 1024, 0), type=UploadState)
-    except msgspec.DecodeError:
-        return None
+        return msgspec.json.decode(text, type=UploadState)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return UploadState(new_state().key, since=_DAMAGED)

@@ -8,11 +8,19 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple, Protocol
 
 from image_poster.client import calls
-from image_poster.client.journal import Journal, UploadIdentity, new_state, sha256_of
-from image_poster.client.results import GaveUpError, Post, Progress
+from image_poster.client.journal import (
+    CommentIdentity,
+    Journal,
+    UploadIdentity,
+    new_state,
+    sha256_of,
+)
+from image_poster.client.results import GaveUpError, Post, Progress, RefusedError
 from image_poster.client.retries import Policy, Retries
 from image_poster.client.steps import Read, Remember, Steps, UploadState
 from image_poster.client.uploading import Uploading, UploadOrder, is_late
+
+_EMPTY = "The image is empty: it has no bytes. Choose another file."
 
 
 class Source(Protocol):
@@ -33,10 +41,34 @@ class FileSource:
         self._file = file
         self.name = name
         self.size: int | None = file.seek(0, os.SEEK_END)
+        self._version = _version(file)
 
     def read(self, offset: int, size: int) -> bytes:
+        """Raises `GaveUpError` for a file that has changed: an upload of two halves is no image."""
+        if _version(self._file) != self._version:
+            raise GaveUpError(f"{self.name} has changed while it was being sent")
         self._file.seek(offset)
         return _full(self._file, size)
+
+
+class FileVersion(NamedTuple):
+    """Tells apart two contents of one file: its size in bytes, and when it was last written."""
+
+    size: int
+    modified_ns: int
+
+
+def version_of(status: os.stat_result) -> FileVersion:
+    """The version of a file with this status."""
+    return FileVersion(status.st_size, status.st_mtime_ns)
+
+
+def _version(file: BinaryIO) -> FileVersion | None:
+    """None for a stream that is no file."""
+    try:
+        return version_of(os.fstat(file.fileno()))
+    except (OSError, AttributeError):
+        return None
 
 
 class StreamSource:
@@ -162,6 +194,8 @@ class Desk:
         person wants it posted, though it may have been, long ago."""
         with ExitStack() as stack:
             source = stack.enter_context(open_source(draft.image))
+            if not source.read(0, 1):
+                raise RefusedError(422, "validation_failed", _EMPTY)
             if held is not None:
                 yield Job(draft, source, held)
             elif isinstance(draft.image, Path):
@@ -172,6 +206,10 @@ class Desk:
                 record.forget()
             else:
                 yield Job(draft, source, _Unrecorded())
+
+    def comment_identity(self, post_id: str, content: str) -> CommentIdentity:
+        """Of a comment by this user."""
+        return CommentIdentity(self._service, self._user, post_id, content)
 
     def identity(self, draft: Draft, copy: int = 0) -> UploadIdentity:
         """Of a draft whose image is a file."""

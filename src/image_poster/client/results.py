@@ -4,6 +4,7 @@ Fields that a later service adds are passed over.
     ClientError
     ├── RefusedError      the service said no: asking again the same way will not help
     ├── TooLateError      first sent so long ago that nobody knows any more whether it was done
+    ├── SettingError       a setting of the environment cannot work: a proxy, the state folder
     └── GaveUpError       the service could not be reached, or was not able to, for too long
         └── InUseError    the same upload is going on in another process
 """
@@ -119,11 +120,17 @@ class TooLateError(ClientError):
 
     def __init__(self, name: str, since: float) -> None:
         self.since = since
-        when = datetime.fromtimestamp(since).astimezone()
+        when = "at an unknown time (its record is damaged)"
+        if since > 0:
+            when = f"on {datetime.fromtimestamp(since).astimezone():%d %B}"
         super().__init__(
-            f"{name} was first sent on {when:%d %B}, and may have been posted then: look at your "
+            f"{name} was first sent {when}, and may have been posted then: look at your "
             "posts. Ask for it again (--again) to post it anew"
         )
+
+
+class SettingError(ClientError, ValueError):
+    """A setting of the environment cannot work; nothing was sent."""
 
 
 class GaveUpError(ClientError):

@@ -23,7 +23,7 @@ class ImagePosterClient:
 
     Every call is retried while that may help, and then raises `GaveUpError`; it raises
     `RefusedError` when the service says no. `policy` is for uploads.
-    Raises `ValueError` for a `url` that is none.
+    Raises `ValueError` for a `url` that is none, `SettingError` for a proxy that cannot work.
     """
 
     def __init__(
@@ -37,11 +37,8 @@ class ImagePosterClient:
     ) -> None:
         self._policy = policy or Policy()
         self._who = transport.Credentials(user, token)
-        self._http = httpx.Client(
-            base_url=transport.base_url(url),
-            headers=self._who.headers,
-            verify=transport.lazy_context(),
-        )
+        self._route = transport.Route(url)
+        self._http = httpx.Client(headers=self._who.headers, **self._route.options)
         self.desk = Desk(url, self._who.user, journal or Journal())
 
     def __enter__(self) -> Self:
@@ -112,9 +109,10 @@ class ImagePosterClient:
         """Delete one's own post."""
         self._run(calls.delete(f"/posts/{post_id}"))
 
-    def comment(self, post_id: str, content: str) -> Comment:
-        """Comment on a post."""
-        return self._run(calls.comment(post_id, content))
+    def comment(self, post_id: str, content: str, *, idempotency_key: str | None = None) -> Comment:
+        """Comment on a post. The same `idempotency_key` again gives the same comment, for 7
+        days."""
+        return self._run(calls.comment(post_id, content, idempotency_key))
 
     def comments(self, post_id: str, *, limit: int = 10, cursor: str | None = None) -> Comments:
         """A page of a post's comments."""
@@ -153,5 +151,5 @@ class ImagePosterClient:
                 **transport.request_of(send, transport.slices(send), self._policy.silence)._asdict()
             )
         except httpx.TransportError as exc:
-            return transport.cut_of(self._http.base_url, exc)
-        return transport.reply_of(answer)
+            return transport.cut_of(self._route, exc)
+        return transport.outcome_of(self._route, answer)

@@ -5,12 +5,14 @@ import ssl
 import time
 from base64 import urlsafe_b64decode
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import certifi
 import httpx
 import msgspec
 
+from image_poster.client.proxies import environment_proxy
 from image_poster.client.steps import Cut, Outcome, Reply, Send
 
 # Small enough that progress is smooth and a connection that is silent is noticed.
@@ -81,15 +83,36 @@ def is_unauthorized(outcome: Outcome) -> bool:
     return isinstance(outcome, Reply) and outcome.status == httpx.codes.UNAUTHORIZED
 
 
+class Route:
+    """The way to one service: its address, and the proxy that the environment names for it. Raises
+    `ValueError` for a `url` that is none, `SettingError` for such a proxy."""
+
+    def __init__(self, url: str) -> None:
+        self.url = base_url(url)
+        self.proxy = environment_proxy(self.url)
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Arguments of httpx's clients, which read no variables themselves."""
+        proxy = self.proxy and httpx.Proxy(self.proxy.url)
+        verify = lazy_context()
+        return {"base_url": self.url, "verify": verify, "proxy": proxy, "trust_env": False}
+
+
 def base_url(url: str) -> httpx.URL:
     """The address of a service; raises `ValueError` if it is none."""
     try:
         found = httpx.URL(url)
-    except httpx.InvalidURL as exc:
+        found.host.encode("idna")
+    except (httpx.InvalidURL, UnicodeError) as exc:
         raise ValueError(f"{url!r} is not a URL: {exc}") from exc
     if found.scheme not in {"http", "https"} or not found.host:
         raise ValueError(f"{url!r} is not an http or https URL, such as http://127.0.0.1:8080")
     return found
+
+
+class UnusableAuthoritiesError(httpx.TransportError):
+    """The certificates that a variable names cannot be read. (httpx passes it on as its own.)"""
 
 
 class LazyContext(ssl.SSLContext):
@@ -107,11 +130,30 @@ class LazyContext(ssl.SSLContext):
         return super().wrap_bio(*given, **named)
 
     def _load(self) -> None:
-        if not self._is_loaded:
-            self._is_loaded = True
-            file, folder = os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR")
-            ours = file or folder
-            self.load_verify_locations(file if ours else certifi.where(), folder)
+        if self._is_loaded:
+            return
+        file, folder = os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR")
+        if file:
+            self._load_from("SSL_CERT_FILE", file)
+        if folder:
+            self._load_from("SSL_CERT_DIR", folder)
+        if not (file or folder):
+            self.load_verify_locations(certifi.where())
+        self._is_loaded = True
+
+    def _load_from(self, variable: str, path: str) -> None:
+        """Raises `UnusableAuthoritiesError`. OpenSSL itself ignores a folder that is missing."""
+        try:
+            if variable == "SSL_CERT_DIR":
+                next(Path(path).iterdir(), None)
+                self.load_verify_locations(capath=path)
+            else:
+                self.load_verify_locations(path)
+        except OSError as exc:
+            raise UnusableAuthoritiesError(
+                f"{variable} names {path}, whose certificates cannot be read: {exc.strerror or exc}"
+                ". Correct the variable, or unset it"
+            ) from exc
 
 
 def lazy_context() -> LazyContext:
@@ -142,27 +184,56 @@ def slices(send: Send) -> Iterator[bytes]:
         size = min(2 * size, _MAX_SLICE_BYTES) if is_quick else _SLICE_BYTES
 
 
-def reply_of(answer: httpx.Response) -> Reply:
-    """The answer, read."""
+def outcome_of(route: Route, answer: httpx.Response) -> Outcome:
+    """The answer, read; an error that a proxy answered by itself is a `Cut`."""
     headers = {name.lower(): value for name, value in answer.headers.items()}
+    if route.proxy and answer.is_error and route.url.scheme == "http" and not _is_ours(headers):
+        reason = f"{route.proxy} answered {answer.status_code} {answer.reason_phrase}".rstrip()
+        lasting = answer.is_client_error
+        return Cut(f"{reason}. {_proxy_advice(route)}", reached=False, lasting=lasting)
     return Reply(answer.status_code, headers, answer.content)
 
 
-def cut_of(url: httpx.URL, error: httpx.TransportError) -> Cut:
+def _is_ours(headers: Mapping[str, str]) -> bool:
+    """True if a service answered, or a proxy in front of it (deploy/)."""
+    is_problem = headers.get("content-type", "").startswith("application/problem+json")
+    return is_problem or "x-request-id" in headers
+
+
+def _proxy_advice(route: Route) -> str:
+    return f"Check the proxy, or exempt this service: NO_PROXY={route.url.host}"
+
+
+def cut_of(route: Route, error: httpx.TransportError) -> Cut:
     """Why there is no answer."""
-    place = f"{url.scheme}://{url.netloc.decode()}"
-    if (distrust := _distrust(error)) is not None:
-        return Cut(
-            f"{place} has a certificate that is not trusted: {distrust.verify_message}. Check the "
-            "address; for an authority of your own, set SSL_CERT_FILE to its certificate",
-            lasting=True,
-        )
+    place = f"{route.url.scheme}://{route.url.netloc.decode()}"
+    if reason := _lasting_reason(place, error):
+        return Cut(reason, lasting=True)
+    if route.proxy and isinstance(error, httpx.ProxyError):
+        refused = f"{route.proxy} refused the connection to {place}: {error}"
+        is_lasting = str(error).startswith("4")  # the status, of the proxy's answer to CONNECT
+        return Cut(f"{refused}. {_proxy_advice(route)}", reached=False, lasting=is_lasting)
     if isinstance(error, httpx.ConnectError):
-        reason = f"{place} cannot be reached: {error}. Check the address, and that it runs"
-        return Cut(reason, reached=False)
+        peer = route.proxy or place
+        advice = _proxy_advice(route) if route.proxy else "Check the address, and that it runs"
+        return Cut(f"{peer} cannot be reached: {error}. {advice}", reached=False)
     if isinstance(error, httpx.TimeoutException):
         return Cut(f"the connection to {place} went silent")
     return Cut(f"the connection to {place} broke")
+
+
+def _lasting_reason(place: str, error: httpx.TransportError) -> str | None:
+    """The reason, if another try would not change it."""
+    if isinstance(error, UnusableAuthoritiesError):
+        return str(error)
+    if isinstance(error, httpx.LocalProtocolError):
+        return f"the request to {place} cannot be sent: {error}"
+    if (distrust := _distrust(error)) is not None:
+        return (
+            f"{place} has a certificate that is not trusted: {distrust.verify_message}. Check the "
+            "address; for an authority of your own, set SSL_CERT_FILE to its certificate"
+        )
+    return None
 
 
 def _distrust(error: BaseException) -> ssl.SSLCertVerificationError | None:

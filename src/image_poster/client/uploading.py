@@ -49,7 +49,7 @@ class UploadOrder(NamedTuple):
 
 def is_late(state: UploadState, now: float) -> bool:
     """Whether the creation was asked for too long ago to ask again by the same key."""
-    return not state.complete and 0 < state.since < now - RESENT_SECONDS
+    return not state.complete and state.since != 0 and state.since < now - RESENT_SECONDS
 
 
 class Uploading:

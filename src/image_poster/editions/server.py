@@ -7,6 +7,8 @@ import asyncio
 import contextlib
 import errno
 import gc
+import ipaddress
+import os
 import resource
 import signal
 import socket
@@ -34,6 +36,25 @@ _OTHER_FILES = 512
 _DESCRIPTORS = Path("/proc/self/fd")  # Linux only
 
 
+def numeric_address(host: str) -> str:
+    """The address that a host name such as `localhost` stands for, by IPv4 where it has one; an
+    IPv4 address written as IPv6 becomes IPv4. Raises `StartError`."""
+    name = host.removeprefix("[").removesuffix("]")
+    try:
+        entries = socket.getaddrinfo(name, None, type=socket.SOCK_STREAM) if name else []
+    except (OSError, UnicodeError) as exc:
+        reason = exc.strerror if isinstance(exc, OSError) else "it is not a host name"
+        raise StartError(f"host {host!r} cannot be resolved: {reason}.") from exc
+    if not entries:
+        raise StartError("host must be an address or a name, such as 127.0.0.1; it is empty.")
+    by_family = sorted(entries, key=lambda entry: entry[0] != socket.AF_INET)
+    address = str(by_family[0][4][0])
+    if "%" in address:
+        raise StartError(f"host {host!r} has a zone, which is not supported. Use :: or 0.0.0.0.")
+    mapped = ":" in address and ipaddress.IPv6Address(address).ipv4_mapped
+    return str(mapped) if mapped else address
+
+
 @contextmanager
 def reserved_port(host: str, port: int) -> Iterator[int]:
     """Hold `host:port` for processes that share it (SO_REUSEPORT); port 0 becomes a free one.
@@ -47,25 +68,45 @@ def reserved_port(host: str, port: int) -> Iterator[int]:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind((host, port))
             port = probe.getsockname()[1]
-    except OSError as exc:
-        raise StartError(_cannot_listen(host, port, exc)) from exc
-    with socket.socket(family) as held:
+        held = socket.socket(family)
         held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         held.bind((host, port))
+    except OSError as exc:
+        raise StartError(_cannot_listen(host, port, exc)) from exc
+    with held:
         yield port
 
 
 def _cannot_listen(host: str, port: int, error: OSError) -> str:
     if error.errno == errno.EADDRINUSE:
         return f"port {port} is in use; pass another with --port, or 0 for any free one."
-    return f"cannot listen on {host}:{port}: {error.strerror or error}."
+    advice = ""
+    if error.errno == errno.EACCES:
+        advice = " Ports below 1024 are for root: pass another with --port, behind a proxy."
+    shown = f"[{host}]" if ":" in host else host
+    return f"cannot listen on {shown}:{port}: {error.strerror or error}.{advice}"
 
 
 def announce(host: str, port: int) -> None:
     """The one line on standard output that tells whoever started us where we listen."""
     shown = f"[{host}]" if ":" in host else host
     print(f"listening on http://{shown}:{port}", flush=True)  # noqa: T201
+    _notify_supervisor()
+
+
+def _notify_supervisor() -> None:
+    """Tell systemd that the service is ready (sd_notify(3), `Type=notify`): `systemctl start` waits
+    for it."""
+    address = os.environ.get("NOTIFY_SOCKET", "")
+    if not address:
+        return
+    name = f"\0{address[1:]}" if address.startswith("@") else address
+    with (
+        contextlib.suppress(OSError),  # it is no reason to stop
+        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as supervisor,
+    ):
+        supervisor.sendto(b"READY=1", name)
 
 
 async def serve_until_stopped(

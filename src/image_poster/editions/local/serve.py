@@ -17,7 +17,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import FrameType
 
@@ -41,7 +41,13 @@ from image_poster.editions.local.data_folder import (
 )
 from image_poster.editions.local.settings import Settings
 from image_poster.editions.logs import configure
-from image_poster.editions.server import GRACE_SECONDS, announce, reserved_port, serve_until_stopped
+from image_poster.editions.server import (
+    GRACE_SECONDS,
+    announce,
+    numeric_address,
+    reserved_port,
+    serve_until_stopped,
+)
 
 READY = b"ready\n"
 _COMMAND = (sys.executable, "-m", "image_poster.editions.local.serve")
@@ -54,10 +60,11 @@ _log = structlog.get_logger()
 def serve(settings: Settings) -> None:
     """Serve until told to stop. Raises `StartError` when it cannot start."""
     configure(settings.log_format)
+    settings = replace(settings, host=numeric_address(settings.host))  # and checked again
+    for warning in settings.warnings:
+        _log.warning(warning)
     prepare(settings.data_dir)
     with exclusively(settings.data_dir), reserved_port(settings.host, settings.port) as port:
-        if settings.auth == "dev" and settings.insecure_dev_auth:
-            _log.warning("auth=dev believes any user-id, and others can reach this address")
         started_ms = time.time_ns() // 1_000_000
         require_right_database(settings.data_dir)
         bring_up_to_date(settings.data_dir)

@@ -137,6 +137,27 @@ class Settings:
             raise StartError(f"jwt_issuer must be an https URL, not {self.jwt_issuer!r}.")
 
     @property
+    def warnings(self) -> tuple[str, ...]:
+        """Sentences on settings that are allowed, and dangerous."""
+        is_public = not is_loopback(self.host)
+        warnings = []
+        if self.auth == "dev" and self.insecure_dev_auth:
+            warnings.append("auth=dev believes any user-id, and others can reach this address")
+        if self.auth == "jwt" and is_public and not self.trusted_proxies:
+            warnings.append(
+                f"bearer tokens travel to {self.host} in clear text: anybody on the way can read "
+                "and use them. Listen on 127.0.0.1 behind a proxy with TLS (docs/in-public.md), "
+                "and name the proxy with --trusted-proxies"
+            )
+        warnings += (
+            f"trusted_proxies: {network} is a public network of {network.num_addresses:,} "
+            "addresses, and each of them may name any caller. List the proxies only"
+            for network in map(ipaddress.ip_network, checked_networks(self.trusted_proxies))
+            if _is_wide(network, _WIDE_PREFIXES)
+        )
+        return tuple(warnings)
+
+    @property
     def limits(self) -> Limits:
         """The part that clients are told about."""
         return Limits(
@@ -158,6 +179,18 @@ class Settings:
 
 
 _RATES = Rates.__struct_fields__
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+# Prefixes of IPv4 and IPv6: no proxies have so many public addresses; few have that many (the
+# networks of a CDN).
+_BOUNDLESS_PREFIXES, _WIDE_PREFIXES = {4: 8, 6: 16}, {4: 16, 6: 32}
+# RFC 1918, 6598, 4193, 4291, and the loopback ones: nobody has them on the internet.
+_INNER_NETWORKS = tuple(
+    ipaddress.ip_network(text)
+    for text in (
+        *("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "127.0.0.0/8"),
+        *("fc00::/7", "fe80::/10", "::1/128"),
+    )
+)
 _PUBLIC_URL = re.compile(
     r"https?://(\[[0-9a-f:.]+\]|[a-z0-9.-]+)(:\d+)?(/(?P<first>[\w.~-]+)(/[\w.~-]+)*)?",
     re.IGNORECASE,
@@ -202,22 +235,41 @@ def is_loopback(host: str) -> bool:
     if host == "localhost":
         return True
     try:
-        return ipaddress.ip_address(host).is_loopback
+        address = ipaddress.ip_address(host.removeprefix("[").removesuffix("]"))
     except ValueError:
         return False
+    mapped = getattr(address, "ipv4_mapped", None)  # ::ffff:127.0.0.1
+    return (mapped or address).is_loopback
 
 
 def checked_networks(text: str) -> tuple[str, ...]:
     """The addresses and networks in a comma-separated setting. Raises `StartError`."""
     for entry in listed(text):
         try:
-            ipaddress.ip_network(entry)
+            network = ipaddress.ip_network(entry)
         except ValueError as exc:
             raise StartError(
                 f"trusted_proxies: {entry} is no address such as 127.0.0.1, and no network such as "
                 f"10.0.0.0/8 ({exc})."
             ) from exc
+        if _is_wide(network, _BOUNDLESS_PREFIXES):
+            raise StartError(
+                f"trusted_proxies: {entry} would let anybody name any caller. List the addresses "
+                "of your proxies, such as 127.0.0.1 or 10.0.0.0/8."
+            )
     return listed(text)
+
+
+def _is_wide(network: Network, prefixes: dict[int, int]) -> bool:
+    """True for a public network with more addresses than one of this prefix."""
+    if any(_contains(inner, network) for inner in _INNER_NETWORKS):
+        return False
+    return network.prefixlen < prefixes[network.version]
+
+
+def _contains(outer: Network, network: Network) -> bool:
+    same_kind = outer.version == network.version
+    return same_kind and network.subnet_of(outer)  # type: ignore[arg-type]
 
 
 def is_issuer(url: str) -> bool:

@@ -1,0 +1,28 @@
+"""Commands that go on where an earlier run of the same command was stopped."""
+
+import sys
+
+import click
+
+from image_poster.client import ClientError, RefusedError, TooLateError
+from image_poster.client.journal import Record, new_state
+from image_poster.client.uploading import is_late
+
+# Another token, or another moment, may change the answer: an earlier request may still have
+# succeeded, and only its key tells (RFC 9110, sections 15.5.2, 15.5.4 and 15.5.10).
+_UNDECIDED = {401, 403, 409}
+
+
+def ask_whether_again(name: str, record: Record, *, now: float, again: bool) -> None:
+    """Begin anew, only if a person says so, where the first request was sent too long ago."""
+    if not is_late(record.state, now):
+        return
+    question = f"{TooLateError(name, record.state.since)}. Post it anew?"
+    has_person = sys.stdin is not None and sys.stdin.isatty()
+    if again or (has_person and click.confirm(question, err=True)):
+        record.remember(new_state())
+
+
+def is_final(error: ClientError) -> bool:
+    """True if the same request would be refused again, and has never succeeded."""
+    return isinstance(error, RefusedError) and error.status not in _UNDECIDED
