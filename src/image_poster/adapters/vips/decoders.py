@@ -19,7 +19,9 @@ from image_poster.adapters.vips.header_facts import (
     read_gif,
     read_jpeg,
     read_png,
+    read_webp,
     size_of,
+    unsupported,
 )
 from image_poster.adapters.vips.heif import (
     avif_shape,
@@ -28,6 +30,7 @@ from image_poster.adapters.vips.heif import (
     open_heic,
 )
 from image_poster.adapters.vips.isobmff import read_isobmff
+from image_poster.adapters.vips.rebuild import rebuild
 from image_poster.adapters.vips.shrinking import (
     Decoded,
     by_code_points,
@@ -49,6 +52,7 @@ from image_poster.domain.images import (
 # Orientations 5 to 8 lie on their side (EXIF 2.32, table 6).
 _SIDEWAYS = 5
 _JPEG_END = b"\xff\xd9"
+_RESERVED = bytes(64)
 # The decoders' ways to say that bytes are wrong.
 _BAD_BYTES = (
     pyvips.Error,
@@ -59,6 +63,8 @@ _BAD_BYTES = (
     EOFError,
     RuntimeError,
 )
+# Of files that contradict nothing, but no decoder here reads.
+_SIGNS_OF_A_KIND = ("nsupported", "not supported", "Not implemented")
 _SIGNS_OF_OURS = ("out of memory", "No space left", "unable to write")
 
 # The limit is ours, and is checked on the header; Pillow's own would only warn.
@@ -73,13 +79,13 @@ class Loader(NamedTuple):
     load: Callable[..., pyvips.Image]
 
 
-def decode(descriptor: int, admission: Admission) -> Decoded:
-    """Decode the first frame of the file once, when it is admitted. Raises
-    `ImageRejectedError`."""
+def decode(descriptor: int, admission: Admission, *, rebuilding: bool = False) -> Decoded:
+    """Decode the first frame of the file once, when it is admitted; with `rebuilding`, of a file
+    that is rebuilt from it. Raises `ImageRejectedError`."""
     found = sniff(os.pread(descriptor, SNIFF_BYTES, 0))
     if found is None:
         raise ImageRejectedError("image_unreadable", "This is no image in a format that we read.")
-    facts = _facts(descriptor, found)
+    facts = _facts(descriptor, found, admission, rebuilding=rebuilding)
     if facts.coding is not None:  # what is in the boxes decides, whatever the brand
         found = _CODED[facts.coding.codec]
     _allow_only(found)
@@ -91,9 +97,21 @@ def decode(descriptor: int, admission: Admission) -> Decoded:
         raise rejected(exc) from exc
 
 
-def _facts(descriptor: int, found: ImageFormat) -> HeaderFacts:
+def _facts(
+    descriptor: int, found: ImageFormat, admission: Admission, *, rebuilding: bool
+) -> HeaderFacts:
     with mapped(descriptor) as content:
-        return read_facts(found, content)
+        facts = read_facts(found, content)
+        if facts.size is not None:
+            admission.check(*facts.size)
+        if not rebuilding:
+            return facts
+        try:
+            rebuilt = rebuild(found, content)
+        except BadHeaderError as exc:
+            raise rejected(exc) from exc
+    facts_of_rebuilt = read_facts(found, rebuilt)._replace(stand_in=rebuilt, is_rebuilt=True)
+    return facts_of_rebuilt._replace(exif_orientation=facts.exif_orientation)
 
 
 def read_facts(found: ImageFormat, content: Content) -> HeaderFacts:
@@ -122,6 +140,8 @@ def rejected(error: Exception) -> Exception:
     """What a decoder's error means: almost always the image, now and then this machine."""
     if any(sign in str(error) for sign in _SIGNS_OF_OURS):
         return ImageWorkFailedError(str(error))
+    if any(sign in str(error) for sign in _SIGNS_OF_A_KIND):
+        return unsupported("an image of a kind")
     return ImageRejectedError(
         "image_unreadable", "This image is damaged or incomplete. Send it again, whole."
     )
@@ -130,14 +150,20 @@ def rejected(error: Exception) -> Exception:
 def _decode_with_vips(
     descriptor: int, admission: Admission, loader: Loader, facts: HeaderFacts
 ) -> Decoded:
-    completed = _completed(descriptor) if facts.lacks_end else facts.stand_in
+    completed = _completed(descriptor, facts) if facts.lacks_end else facts.stand_in
     fail_on = _fail_on(facts)
-    header = loader.load(_source(descriptor, completed), access="sequential", fail_on=fail_on)
+    # As in `open_heic`.
+    limits = {"unlimited": True} if facts.is_rebuilt and loader is _AVIF_LOADER else {}
+    header = loader.load(
+        _source(descriptor, completed), access="sequential", fail_on=fail_on, **limits
+    )
     admission.check(header.width, header.height)
-    if loader is _LOADERS[ImageFormat.AVIF]:
+    if loader is _AVIF_LOADER:
         return _decode_avif(header, descriptor, admission, facts)
     found = next(name for name, one in _LOADERS.items() if one is loader)
-    admission.admit(found, vips_shape(found, header, facts, size_of(descriptor)))
+    admission.admit(
+        found, vips_shape(found, header, facts, size_of(descriptor) + len(facts.stand_in or b""))
+    )
     if loader is _LOADERS[ImageFormat.PNG] and not is_srgb(facts.colour):
         return by_code_points(header, facts.colour)
     if not _fills_canvas(header, facts):
@@ -169,8 +195,14 @@ def _decode_with_vips(
     return Decoded(shrunk, source, completed)
 
 
-def _completed(descriptor: int) -> bytes:
-    return os.pread(descriptor, size_of(descriptor), 0) + _JPEG_END
+def _completed(descriptor: int, facts: HeaderFacts) -> bytes:
+    """A JPEG with its last marker, in place of the zeros that a transfer reserved and did not fill:
+    a decoder would take them for pixels."""
+    content = facts.stand_in or os.pread(descriptor, size_of(descriptor), 0)
+    if content.endswith(_RESERVED):
+        content = content.rstrip(b"\0")
+        content += b"\0" if content.endswith(b"\xff") else b""  # a byte 0xFF, and no marker
+    return content + _JPEG_END
 
 
 def _source(descriptor: int, content: bytes | None) -> pyvips.Source:
@@ -211,15 +243,20 @@ def _on_white(image: pyvips.Image, facts: HeaderFacts) -> pyvips.Image:
 
 
 def _decode_bmp(descriptor: int, admission: Admission, facts: HeaderFacts) -> Decoded:
-    with mapped(descriptor) as content:
-        layout = read_layout(content)
+    content = facts.stand_in or mapped(descriptor)
+    held = len(facts.stand_in or b"")
+    layout = read_layout(content)
     if layout is not None:
-        admission.admit(ImageFormat.BMP, Shape(layout.width, layout.height, row_bytes=12))
-        return to_working_size(pixels_of(descriptor, layout))
-    with file_of(descriptor) as file, PillowImage.open(file, formats=("BMP",)) as opened:
+        shape = Shape(layout.width, layout.height, row_bytes=12, held_bytes=held)
+        admission.admit(ImageFormat.BMP, shape)
+        return to_working_size(pixels_of(content, layout))
+    with (
+        file_of(descriptor, facts.stand_in) as file,
+        PillowImage.open(file, formats=("BMP",)) as opened,
+    ):
         width, height = opened.size
         # Pillow has palettes, pixels of four bytes and a copy of three, at once.
-        shape = Shape(width, height, row_bytes=3, pixel_bytes=11, visited=facts.steps)
+        shape = Shape(*(width, height, 3), pixel_bytes=11, held_bytes=2 * held, visited=facts.steps)
         admission.admit(ImageFormat.BMP, shape)
         pixels = _from_pillow(opened)
     return to_working_size(pixels)
@@ -281,6 +318,7 @@ _READERS: dict[ImageFormat, Callable[[Content], HeaderFacts]] = {
     ImageFormat.GIF: read_gif,
     ImageFormat.BMP: read_bmp,
     ImageFormat.PNG: read_png,
+    ImageFormat.WEBP: read_webp,
     ImageFormat.HEIC: read_isobmff,
     ImageFormat.AVIF: read_isobmff,
 }
@@ -292,3 +330,4 @@ _LOADERS = {
     ImageFormat.GIF: Loader("VipsForeignLoadNsgif", pyvips.Image.gifload_source),
     ImageFormat.AVIF: Loader("VipsForeignLoadHeif", pyvips.Image.heifload_source),
 }
+_AVIF_LOADER = _LOADERS[ImageFormat.AVIF]

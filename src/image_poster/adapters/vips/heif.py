@@ -48,6 +48,8 @@ _HEIF_MODES = {
 def open_heic(descriptor: int, facts: HeaderFacts, admission: Admission) -> pyvips.Image:
     """With all its bits: what pillow-heif makes 8 of loses grey ones. It turns the image upright by
     the file's own transforms. Raises `ImageRejectedError`."""
+    # A rebuilt file has no item that is not needed: their number is bounded by the pixels.
+    pillow_heif.options.DISABLE_SECURITY_LIMITS = facts.is_rebuilt
     with file_of(descriptor, facts.stand_in) as file:
         heif = pillow_heif.open_heif(file, convert_hdr_to_8bit=False)
         width, height = heif.size
@@ -58,7 +60,7 @@ def open_heic(descriptor: int, facts: HeaderFacts, admission: Admission) -> pyvi
             Shape(
                 *(width, height, 0),
                 pixel_bytes=samples.pixel_bytes + 2 * coding.planes_bytes,
-                held_bytes=2 * size_of(descriptor),
+                held_bytes=2 * size_of(descriptor) + len(facts.stand_in or b""),
                 visited=coding.coded_pixels,
                 is_linear=not is_srgb(facts.colour),
             ),
@@ -113,7 +115,7 @@ def open_by_libavif(
             *(width, height, 0),
             # The planes (of tiles: twice), the pixels, and their copy for Python.
             pixel_bytes=coding.planes_bytes * (2 if coding.tiles else 1) + 2 * bands,
-            held_bytes=2 * size_of(descriptor),
+            held_bytes=2 * size_of(descriptor) + len(facts.stand_in or b""),
             visited=coding.coded_pixels,
             is_linear=not is_srgb(facts.colour),
         ),

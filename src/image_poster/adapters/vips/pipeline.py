@@ -43,7 +43,7 @@ def render(
     called with the bytes that this takes at most. Raises `ImageRejectedError`,
     `ImageWorkFailedError`."""
     admission = Admission(settings.max_pixels, settings.memory_bytes, await_memory)
-    decoded = decode(given.original, admission)
+    decoded = decode(given.original, admission, rebuilding=settings.rebuild)
     try:
         # Here the pixels are read, once; all that follows works on this small image.
         working = _opaque_srgb(decoded.image).copy_memory()

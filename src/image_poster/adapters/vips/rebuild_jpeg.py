@@ -1,0 +1,79 @@
+"""Rebuild a JPEG: its segments by what they contain, and not by the lengths that they tell
+(ITU-T T.81, annex B)."""
+
+import struct
+
+from image_poster.adapters.vips.header_facts import (
+    SOF_DECODED,
+    STANDALONE_MARKERS,
+    BadHeaderError,
+    Content,
+    unpack,
+)
+
+_MAX_SEGMENTS = 10_000
+_SOI, _EOI, _SOS, _DHT, _DQT, _DRI = 0xD8, 0xD9, 0xDA, 0xC4, 0xDB, 0xDD
+_DNL = b"\xff\xdc\0\4"  # the number of lines, behind the first scan
+_NO_SEGMENTS = {0x00, 0xFF, _SOI, _EOI, *STANDALONE_MARKERS}
+_KEPT_METADATA = {0xE0: b"JFIF\0", 0xE1: b"Exif\0\0", 0xE2: b"ICC_PROFILE\0", 0xEE: b"Adobe"}
+
+
+def rebuild_jpeg(content: Content) -> bytes:
+    """Raises `BadHeaderError` if there is no scan."""
+    parts, at = [b"\xff\xd8"], 2
+    for _ in range(_MAX_SEGMENTS):
+        at = content.find(b"\xff", at)
+        if at < 0:
+            break
+        (marker,) = unpack("B", content, at + 1)
+        if marker in _NO_SEGMENTS:
+            at += 1
+            continue
+        body, after = _segment(content, marker, at + 4)
+        parts.append(struct.pack(">BBH", 0xFF, marker, 2 + len(body)) + body if body else b"")
+        if marker == _SOS:
+            return b"".join([*parts, content[after : len(content)]])
+        at = after
+    raise BadHeaderError("no scan")
+
+
+def _segment(content: Content, marker: int, at: int) -> tuple[bytes, int]:
+    """The content of the segment, empty where pixels do not need it, and the place behind it."""
+    told = at + max(0, unpack(">H", content, at - 2)[0] - 2)
+    if marker in SOF_DECODED:
+        body = _frame_header(content, at)
+    elif marker == _SOS:
+        (components,) = unpack("B", content, at)
+        body = content[at : at + 4 + 2 * components]
+        return body, max(told, at + len(body))
+    elif marker in (_DHT, _DQT):
+        body = content[at : _after_tables(content, marker, at)]
+    elif marker == _DRI:
+        body = content[at : at + 2]
+    else:
+        body = content[at:told]
+        is_kept = body.startswith(_KEPT_METADATA.get(marker, b"\0\0"))
+        return body if is_kept else b"", told
+    return body, at + len(body)
+
+
+def _frame_header(content: Content, at: int) -> bytes:
+    (components,) = unpack("B", content, at + 5)
+    body = content[at : at + 6 + 3 * components]
+    lines = content.find(_DNL, at)
+    if body[1:3] == b"\0\0" and lines >= 0:
+        return body[:1] + content[lines + 4 : lines + 6] + body[3:]
+    return body
+
+
+def _after_tables(content: Content, marker: int, at: int) -> int:
+    """The end of the tables, whose heads tell their sizes (T.81, B.2.4)."""
+    while True:
+        (head,) = unpack("B", content, at)
+        counts = content[at + 1 : at + 17]
+        if marker == _DQT and head & 0xEC == 0:
+            at += 129 if head >> 4 else 65
+        elif marker == _DHT and head & 0xEC == 0 and any(counts):
+            at += 17 + sum(counts)
+        else:
+            return at
