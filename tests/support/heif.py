@@ -123,9 +123,13 @@ class Heif:
             full(b"iloc", b"\x44\0", struct.pack(">H", len(self.items)), lines),
             full(b"iinf", struct.pack(">H", len(self.items)), *entries),
             *([full(b"iref", *references)] if references else []),
-            box(b"iprp", box(b"ipco", *listed), full(b"ipma", struct.pack(">I", len(self.items)), associations, flags=1)),
+            box(
+                b"iprp",
+                box(b"ipco", *listed),
+                full(b"ipma", struct.pack(">I", len(self.items)), associations, flags=1),
+            ),
             self.more_meta,
-        )  # fmt: skip
+        )
 
 
 def taken_apart(content: bytes, kind: bytes) -> Item:
@@ -143,8 +147,11 @@ def taken_apart(content: bytes, kind: bytes) -> Item:
     return Item(kind, data, tuple(properties.values()))
 
 
-def grid(rows: int, columns: int, width: int, height: int, first_tile: int) -> Item:
-    """An image put together from tiles (23008-12, 6.6.2.3.2)."""
-    tiles = tuple(range(first_tile, first_tile + rows * columns))
-    data = struct.pack(">BBBBII", 0, 1, rows - 1, columns - 1, width, height)
-    return Item(b"grid", data, (ispe(width, height),), ((b"dimg", tiles),))
+def grid(tile: Item, side: int, tile_side: int) -> tuple[Item, ...]:
+    """An image of `side` times `side` equal tiles (23008-12, 6.6.2.3.2), and the tiles."""
+    pixels = side * tile_side
+    data = struct.pack(">BBBBII", 0, 1, side - 1, side - 1, pixels, pixels)
+    numbers = tuple(range(2, 2 + side * side))
+    colour = tuple(prop for prop in tile.properties if prop[4:8] in (b"colr", b"pixi"))
+    whole = Item(b"grid", data, (ispe(pixels, pixels), *colour), ((b"dimg", numbers),))
+    return (whole, *[tile] * len(numbers))

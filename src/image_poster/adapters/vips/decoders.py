@@ -64,7 +64,7 @@ _BAD_BYTES = (
     RuntimeError,
 )
 # Of files that contradict nothing, but no decoder here reads.
-_SIGNS_OF_A_KIND = ("nsupported", "not supported", "Not implemented")
+_SIGNS_OF_A_KIND = ("nsupported",)
 _SIGNS_OF_OURS = ("out of memory", "No space left", "unable to write")
 
 # The limit is ours, and is checked on the header; Pillow's own would only warn.
@@ -94,7 +94,7 @@ def decode(descriptor: int, admission: Admission, *, rebuilding: bool = False) -
             return _decode_with_vips(descriptor, admission, _LOADERS[found], facts)
         return _DECODERS[found](descriptor, admission, facts)
     except _BAD_BYTES as exc:
-        raise rejected(exc) from exc
+        raise rejected(exc, rebuilding=rebuilding) from exc
 
 
 def _facts(
@@ -136,12 +136,13 @@ def _allow_only(found: ImageFormat) -> None:
         pyvips.operation_block_set(_LOADERS[found].type_name, False)
 
 
-def rejected(error: Exception) -> Exception:
-    """What a decoder's error means: almost always the image, now and then this machine."""
+def rejected(error: Exception, *, rebuilding: bool = False) -> Exception:
+    """What a decoder's error means: almost always the image, now and then this machine. Only of a
+    rebuilt file it tells that its kind is not supported, and not what else is in the file."""
     if any(sign in str(error) for sign in _SIGNS_OF_OURS):
         return ImageWorkFailedError(str(error))
-    if any(sign in str(error) for sign in _SIGNS_OF_A_KIND):
-        return unsupported("an image of a kind")
+    if rebuilding and any(sign in str(error) for sign in _SIGNS_OF_A_KIND):
+        return unsupported("an image of an unusual kind")
     return ImageRejectedError(
         "image_unreadable", "This image is damaged or incomplete. Send it again, whole."
     )
@@ -151,7 +152,7 @@ def _decode_with_vips(
     descriptor: int, admission: Admission, loader: Loader, facts: HeaderFacts
 ) -> Decoded:
     completed = _completed(descriptor, facts) if facts.lacks_end else facts.stand_in
-    fail_on = _fail_on(facts)
+    fail_on = _fail_on(facts, loader)
     # As in `open_heic`.
     limits = {"unlimited": True} if facts.is_rebuilt and loader is _AVIF_LOADER else {}
     header = loader.load(
@@ -214,15 +215,17 @@ def _source(descriptor: int, content: bytes | None) -> pyvips.Source:
     return pyvips.Source.new_from_descriptor(descriptor)
 
 
-def _fail_on(facts: HeaderFacts) -> str:
+def _fail_on(facts: HeaderFacts, loader: Loader) -> str:
     """From which of libvips' levels on an image fails.
 
     A JPEG that lacks its last marker is given one, and then libjpeg warns if the coded data end
     before the last block. So the line is there: with all blocks, every pixel is the image's own,
     and it is shown; with one less, part of it would be grey, and it fails. Whole files may have
-    what is only worth a warning.
+    what is only worth a warning. A rebuilt JPEG has no checksum: a warning shows that its tables
+    are not the ones that it was coded with.
     """
-    return "warning" if facts.lacks_end else "error"
+    is_rebuilt_jpeg = facts.is_rebuilt and loader is _LOADERS[ImageFormat.JPEG]
+    return "warning" if facts.lacks_end or is_rebuilt_jpeg else "error"
 
 
 def _fills_canvas(image: pyvips.Image, facts: HeaderFacts) -> bool:
@@ -270,6 +273,8 @@ def _decode_heic(descriptor: int, admission: Admission, facts: HeaderFacts) -> D
 def _decode_avif(
     header: pyvips.Image, descriptor: int, admission: Admission, facts: HeaderFacts
 ) -> Decoded:
+    if facts.coding is not None and facts.coding.has_other_size:
+        raise BadHeaderError("the pixels have another size")  # a decoder would mix up their rows
     if is_for_libavif(header.width, header.height, facts):
         opened = open_by_libavif(descriptor, facts, admission)
         if opened is not None:

@@ -48,7 +48,7 @@ def render(
         # Here the pixels are read, once; all that follows works on this small image.
         working = _opaque_srgb(decoded.image).copy_memory()
     except pyvips.Error as exc:
-        raise rejected(exc) from exc
+        raise rejected(exc, rebuilding=settings.rebuild) from exc
     small = _small(working, settings.fit)
     large = _resized(working, large_size(decoded.source))
     with ThreadPoolExecutor(1) as beside:  # where a core is idle, that is ready sooner

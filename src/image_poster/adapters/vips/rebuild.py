@@ -24,11 +24,11 @@ _MAX_PARTS = 10_000
 
 
 def rebuild(image_format: ImageFormat, content: Content) -> bytes:
-    """The rebuilt file. Raises `BadHeaderError` if its pixels are not whole, or if there is nothing
-    to rebuild."""
-    if image_format not in _REBUILDERS:
-        raise BadHeaderError("a format without checksums and containers")
-    return _REBUILDERS[image_format](content)
+    """The rebuilt file. Raises `BadHeaderError` if its pixels are not whole."""
+    try:
+        return _REBUILDERS[image_format](content)
+    except struct.error as exc:
+        raise BadHeaderError("a number that does not fit its field") from exc
 
 
 # --- WebP: the container's specification, "Extended File Format" ---
@@ -62,8 +62,14 @@ def rebuild_webp(content: Content) -> bytes:
     else:
         canvas = b"".join((side - 1).to_bytes(3, "little") for side in _webp_size(parts[image]))
     chunks = [(b"VP8X", bytes([flags, 0, 0, 0]) + canvas), *((name, parts[name]) for name in names)]
-    body = b"WEBP" + b"".join(_webp_chunk(*chunk) for chunk in chunks if flags or chunk[0] == image)
-    return b"RIFF" + struct.pack("<I", len(body)) + body
+    pieces = [
+        piece
+        for name, body in chunks
+        if flags or name == image
+        for piece in (name, struct.pack("<I", len(body)), body, bytes(len(body) % 2))
+    ]
+    size = 4 + sum(map(len, pieces))
+    return b"".join([b"RIFF", struct.pack("<I", size), b"WEBP", *pieces])
 
 
 def _webp_size(image: bytes) -> tuple[int, int]:
@@ -73,10 +79,6 @@ def _webp_size(image: bytes) -> tuple[int, int]:
         return 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
     width, height = unpack("<HH", image, 6)
     return width & 0x3FFF or 1, height & 0x3FFF or 1
-
-
-def _webp_chunk(name: bytes, body: bytes) -> bytes:
-    return name + struct.pack("<I", len(body)) + body + bytes(len(body) % 2)
 
 
 # --- GIF: GIF89a, sections 17 to 27 ---
@@ -103,6 +105,7 @@ def rebuild_gif(content: Content) -> bytes:
 
 
 _REBUILDERS: dict[ImageFormat, Callable[[Content], bytes]] = {
+    ImageFormat.BMP: lambda content: content[: len(content)],  # see `read_bmp`
     ImageFormat.JPEG: rebuild_jpeg,
     ImageFormat.PNG: rebuild_png,
     ImageFormat.WEBP: rebuild_webp,

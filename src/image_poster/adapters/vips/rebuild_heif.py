@@ -6,13 +6,14 @@ rebuilt file has 32-bit ids (ISO/IEC 14496-12, 8.11), so that each item keeps it
 
 import struct
 
+from image_poster.adapters.vips.coded_size import SEQUENCE_HEADER_BYTES, av1_size, hevc_size
 from image_poster.adapters.vips.header_facts import BadHeaderError, Content, unpack
-from image_poster.adapters.vips.hevc import coded_size
 from image_poster.adapters.vips.isobmff import Meta, find_meta
 from image_poster.adapters.vips.isobmff_boxes import Box, make_box, make_full_box
 from image_poster.adapters.vips.sequences import still_of
 
 _BRANDS = {"av01": b"avif"}
+_CODED = {"hvcC", "av1C"}
 _PROPERTIES = {"ispe", "hvcC", "av1C", "colr", "pixi", "irot", "imir", "clap", "auxC"}
 _ALPHA = (b"urn:mpeg:mpegB:cicp:systems:auxiliary:alpha", b"urn:mpeg:hevc:2015:auxid:1")
 # Bytes of an ICC profile's header, and where its signature is (ICC.1:2022, 7.2).
@@ -29,14 +30,14 @@ def rebuild_heif(content: Content) -> bytes:
     if meta is None:
         return still_of(content)
     items = _needed_items(meta)
-    data, places = _collect_data(content, meta, items)
+    pieces, places = _collect_data(content, meta, items)
     brand = next(
         (_BRANDS[kind] for item in items if (kind := meta.kinds[item]) in _BRANDS), b"heic"
     )
     start = make_box(b"ftyp", brand, bytes(4), brand, b"mif1")
     # Offsets have the same width, so the length of the boxes is known before the offsets are.
     before = len(start) + len(_meta_box(meta, items, places, 0)) + 8
-    return start + _meta_box(meta, items, places, before) + make_box(b"mdat", data)
+    return b"".join([start, _meta_box(meta, items, places, before), bytes(4), b"mdat", *pieces])
 
 
 def _needed_items(meta: Meta) -> list[int]:
@@ -69,26 +70,29 @@ def _is_alpha(meta: Meta, item: int) -> bool:
 
 def _collect_data(
     content: Content, meta: Meta, items: list[int]
-) -> tuple[bytes, dict[int, tuple[int, int]]]:
-    """The data of all items, and the offset and length of each. Items may share data."""
-    data, total = bytearray(), 0
-    shared: dict[tuple[tuple[int, int, int], ...], tuple[int, int]] = {}
-    places = {}
+) -> tuple[list[bytes], dict[int, tuple[int, int]]]:
+    """The data of all items in pieces, and the offset and length of each item's."""
     extents: dict[int, list[tuple[int, int, int]]] = {item: [] for item in items}
     for item, *extent in meta.locations():
         if item in extents:
             extents[item].append((extent[0], extent[1], extent[2]))
+    places: dict[int, tuple[int, int]] = {}
+    shared: dict[tuple[tuple[int, int, int], ...], tuple[int, int]] = {}
+    data: list[bytes] = []
+    total = 0
     for item in items:
         key = tuple(extents[item])
-        if key not in shared:
+        if not key:
+            raise BadHeaderError("an item has no data")
+        if key not in shared:  # equal tiles may have the same data
             pieces = [meta.whole_extent(*extent) for extent in key]
-            total += sum(map(len, pieces))
-            if not pieces or total > len(content):
-                raise BadHeaderError("items without data, or that overlap")
-            shared[key] = len(data), sum(map(len, pieces))
-            data += b"".join(pieces)
+            shared[key] = total, sum(map(len, pieces))
+            total += shared[key][1]
+            data += pieces
+            if total > len(content):
+                raise BadHeaderError("items whose data overlap")
         places[item] = shared[key]
-    return bytes(data), places
+    return data, places
 
 
 def _meta_box(
@@ -142,7 +146,7 @@ class _PropertyTable:
         boxes = self._meta.properties.get(item, [])
         if len(boxes) > _MAX_ASSOCIATIONS:
             raise BadHeaderError("more properties than an item has")
-        size = next((self._coded_size(box) for box in boxes if box.kind == "hvcC"), None)
+        size = next((self._coded_size(item, box) for box in boxes if box.kind in _CODED), None)
         is_cropped = any(box.kind == "clap" for box in boxes)
         numbers = []
         for box in boxes:
@@ -170,9 +174,12 @@ class _PropertyTable:
             raise BadHeaderError("more properties than can be numbered")
         return number
 
-    def _coded_size(self, box: Box) -> tuple[int, int]:
+    def _coded_size(self, item: int, box: Box) -> tuple[int, int]:
+        """By the configuration of HEVC, which many items may share, or by the data of AV1."""
+        if box.kind == "av1C":
+            return av1_size(self._meta.first_bytes(item, SEQUENCE_HEADER_BYTES))
         if box.start not in self._sizes:
-            self._sizes[box.start] = coded_size(self._meta.content[box.start : box.end])
+            self._sizes[box.start] = hevc_size(self._meta.content[box.start : box.end])
         return self._sizes[box.start]
 
     def _is_needed(self, box: Box) -> bool:
