@@ -59,8 +59,8 @@ def read_bmp(content: Content) -> HeaderFacts:
 
 
 def _repaired(content: Content) -> bytes | None:
-    """The file with the place of its pixels corrected, with fewer colours, or with the padding of
-    its last row; None if it needs none of these."""
+    """The file with the right place of its pixels, number of colours and padding of its last row;
+    None if these are right."""
     width, height, bits, compression = _dimensions(content)
     row = (width * bits + 7) // 8
     size = 0 if compression in _RUN_LENGTHS else (row + 3) // 4 * 4 * (abs(height) - 1) + row

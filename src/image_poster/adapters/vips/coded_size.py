@@ -35,9 +35,9 @@ def _hevc_size(parameter_set: bytes) -> tuple[int, int]:
     bits.take(_BEFORE_SUB_LAYERS)
     sub_layers = bits.take(3)
     bits.take(1 + _PROFILE_BITS + _LEVEL_BITS)
-    told = [(bits.take(1), bits.take(1)) for _ in range(sub_layers)]
+    flags = [(bits.take(1), bits.take(1)) for _ in range(sub_layers)]
     bits.take(2 * (8 - sub_layers) if sub_layers else 0)
-    for profile, level in told:
+    for profile, level in flags:
         bits.take(profile * _PROFILE_BITS + level * _LEVEL_BITS)
     bits.take_number()  # its id
     chroma = bits.take_number() & 3

@@ -82,49 +82,49 @@ class Loader(NamedTuple):
 def decode(descriptor: int, admission: Admission, *, rebuilding: bool = False) -> Decoded:
     """Decode the first frame of the file once, when it is admitted; with `rebuilding`, of a file
     that is rebuilt from it. Raises `ImageRejectedError`."""
-    found = sniff(os.pread(descriptor, SNIFF_BYTES, 0))
-    if found is None:
+    image_format = sniff(os.pread(descriptor, SNIFF_BYTES, 0))
+    if image_format is None:
         raise ImageRejectedError("image_unreadable", "This is no image in a format that we read.")
-    facts = _facts(descriptor, found, admission, rebuilding=rebuilding)
+    facts = _facts(descriptor, image_format, admission, rebuilding=rebuilding)
     if facts.coding is not None:  # what is in the boxes decides, whatever the brand
-        found = _CODED[facts.coding.codec]
-    _allow_only(found)
+        image_format = _CODED[facts.coding.codec]
+    _allow_only(image_format)
     try:
-        if found in _LOADERS:
-            return _decode_with_vips(descriptor, admission, _LOADERS[found], facts)
-        return _DECODERS[found](descriptor, admission, facts)
+        if image_format in _LOADERS:
+            return _decode_with_vips(descriptor, admission, _LOADERS[image_format], facts)
+        return _DECODERS[image_format](descriptor, admission, facts)
     except _BAD_BYTES as exc:
         raise rejected(exc, rebuilding=rebuilding) from exc
 
 
 def _facts(
-    descriptor: int, found: ImageFormat, admission: Admission, *, rebuilding: bool
+    descriptor: int, image_format: ImageFormat, admission: Admission, *, rebuilding: bool
 ) -> HeaderFacts:
     with mapped(descriptor) as content:
-        facts = read_facts(found, content)
+        facts = read_facts(image_format, content)
         if facts.size is not None:
             admission.check(*facts.size)
         if not rebuilding:
             return facts
         try:
-            rebuilt = rebuild(found, content)
+            rebuilt = rebuild(image_format, content)
         except BadHeaderError as exc:
             raise rejected(exc) from exc
-    facts_of_rebuilt = read_facts(found, rebuilt)._replace(stand_in=rebuilt, is_rebuilt=True)
+    facts_of_rebuilt = read_facts(image_format, rebuilt)._replace(stand_in=rebuilt, is_rebuilt=True)
     return facts_of_rebuilt._replace(exif_orientation=facts.exif_orientation)
 
 
-def read_facts(found: ImageFormat, content: Content) -> HeaderFacts:
+def read_facts(image_format: ImageFormat, content: Content) -> HeaderFacts:
     """What the header says; nothing, if it makes no sense. Raises `ImageRejectedError` for what no
     decoder here can show, however intact it is."""
-    reader = _READERS.get(found)
+    reader = _READERS.get(image_format)
     try:
         return reader(content) if reader else HeaderFacts()
     except BadHeaderError:
         return HeaderFacts()
 
 
-def _allow_only(found: ImageFormat) -> None:
+def _allow_only(image_format: ImageFormat) -> None:
     """Block every loader of libvips but the one of the format that was sniffed.
 
     libvips would otherwise guess again from the content, and by its guess might take a loader that
@@ -132,13 +132,13 @@ def _allow_only(found: ImageFormat) -> None:
     (https://www.libvips.org/API/current/func.operation_block_set.html).
     """
     pyvips.operation_block_set("VipsForeignLoad", True)
-    if found in _LOADERS:
-        pyvips.operation_block_set(_LOADERS[found].type_name, False)
+    if image_format in _LOADERS:
+        pyvips.operation_block_set(_LOADERS[image_format].type_name, False)
 
 
 def rejected(error: Exception, *, rebuilding: bool = False) -> Exception:
-    """What a decoder's error means: almost always the image, now and then this machine. Only of a
-    rebuilt file it tells that its kind is not supported, and not what else is in the file."""
+    """The meaning of a decoder's error: almost always the image, now and then this machine. That a
+    kind is not supported may be said of metadata, unless the file is rebuilt without them."""
     if any(sign in str(error) for sign in _SIGNS_OF_OURS):
         return ImageWorkFailedError(str(error))
     if rebuilding and any(sign in str(error) for sign in _SIGNS_OF_A_KIND):
@@ -152,18 +152,15 @@ def _decode_with_vips(
     descriptor: int, admission: Admission, loader: Loader, facts: HeaderFacts
 ) -> Decoded:
     completed = _completed(descriptor, facts) if facts.lacks_end else facts.stand_in
-    fail_on = _fail_on(facts, loader)
-    # As in `open_heic`.
-    limits = {"unlimited": True} if facts.is_rebuilt and loader is _AVIF_LOADER else {}
-    header = loader.load(
-        _source(descriptor, completed), access="sequential", fail_on=fail_on, **limits
-    )
+    options = _load_options(loader, facts)
+    header = loader.load(_source(descriptor, completed), **options)
     admission.check(header.width, header.height)
     if loader is _AVIF_LOADER:
         return _decode_avif(header, descriptor, admission, facts)
-    found = next(name for name, one in _LOADERS.items() if one is loader)
+    image_format = next(name for name, one in _LOADERS.items() if one is loader)
     admission.admit(
-        found, vips_shape(found, header, facts, size_of(descriptor) + len(facts.stand_in or b""))
+        image_format,
+        vips_shape(image_format, header, facts, size_of(descriptor) + len(facts.stand_in or b"")),
     )
     if loader is _LOADERS[ImageFormat.PNG] and not is_srgb(facts.colour):
         return by_code_points(header, facts.colour)
@@ -175,10 +172,7 @@ def _decode_with_vips(
     target = working_size(source)
     if loader is _LOADERS[ImageFormat.JPEG]:
         image = loader.load(
-            _source(descriptor, completed),
-            access="sequential",
-            fail_on=fail_on,
-            shrink=shrink_of_jpeg(source, target),
+            _source(descriptor, completed), **options, shrink=shrink_of_jpeg(source, target)
         )
         return Decoded(thumbnailed(image, target), source, completed)
     shrunk = converting(
@@ -189,7 +183,7 @@ def _decode_with_vips(
             height=target.height,
             size="force",
             # `fail_on` itself is not heeded for a source.
-            option_string=f"fail_on={fail_on}",
+            option_string=f"fail_on={options['fail_on']}",
             **profile,
         ),
     )
@@ -197,8 +191,8 @@ def _decode_with_vips(
 
 
 def _completed(descriptor: int, facts: HeaderFacts) -> bytes:
-    """A JPEG with its last marker, in place of the zeros that a transfer reserved and did not fill:
-    a decoder would take them for pixels."""
+    """A JPEG with its last marker. Many zeros at its end are space that a transfer reserved and did
+    not fill; a decoder would take them for pixels."""
     content = facts.stand_in or os.pread(descriptor, size_of(descriptor), 0)
     if content.endswith(_RESERVED):
         content = content.rstrip(b"\0")
@@ -213,6 +207,13 @@ def _source(descriptor: int, content: bytes | None) -> pyvips.Source:
         return pyvips.Source.new_from_memory(content)
     os.lseek(descriptor, 0, os.SEEK_SET)
     return pyvips.Source.new_from_descriptor(descriptor)
+
+
+def _load_options(loader: Loader, facts: HeaderFacts) -> dict[str, object]:
+    options: dict[str, object] = {"access": "sequential", "fail_on": _fail_on(facts, loader)}
+    if loader is _AVIF_LOADER and facts.is_rebuilt:
+        options["unlimited"] = True  # as in `open_heic`
+    return options
 
 
 def _fail_on(facts: HeaderFacts, loader: Loader) -> str:
@@ -247,10 +248,10 @@ def _on_white(image: pyvips.Image, facts: HeaderFacts) -> pyvips.Image:
 
 def _decode_bmp(descriptor: int, admission: Admission, facts: HeaderFacts) -> Decoded:
     content = facts.stand_in or mapped(descriptor)
-    held = len(facts.stand_in or b"")
+    copied_bytes = len(facts.stand_in or b"")
     layout = read_layout(content)
     if layout is not None:
-        shape = Shape(layout.width, layout.height, row_bytes=12, held_bytes=held)
+        shape = Shape(layout.width, layout.height, row_bytes=12, held_bytes=copied_bytes)
         admission.admit(ImageFormat.BMP, shape)
         return to_working_size(pixels_of(content, layout))
     with (
@@ -259,7 +260,9 @@ def _decode_bmp(descriptor: int, admission: Admission, facts: HeaderFacts) -> De
     ):
         width, height = opened.size
         # Pillow has palettes, pixels of four bytes and a copy of three, at once.
-        shape = Shape(*(width, height, 3), pixel_bytes=11, held_bytes=2 * held, visited=facts.steps)
+        shape = Shape(
+            *(width, height, 3), pixel_bytes=11, held_bytes=2 * copied_bytes, visited=facts.steps
+        )
         admission.admit(ImageFormat.BMP, shape)
         pixels = _from_pillow(opened)
     return to_working_size(pixels)

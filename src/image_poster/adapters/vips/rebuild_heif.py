@@ -124,10 +124,10 @@ def _references(meta: Meta, items: list[int]) -> list[bytes]:
     needed = set(items)
     boxes = []
     for (source, kind), targets in meta.references.items():
-        kept = [target for target in targets if target in needed]
-        if source in needed and kept and kind in ("dimg", "auxl"):
-            numbers = struct.pack(f">IH{len(kept)}I", source, len(kept), *kept)
-            boxes.append(make_box(kind.encode(), numbers))
+        if source in needed and kind in ("dimg", "auxl"):
+            numbers = [target for target in targets if target in needed]
+            body = struct.pack(f">IH{len(numbers)}I", source, len(numbers), *numbers)
+            boxes.append(make_box(kind.encode(), body))
     return boxes
 
 
@@ -183,7 +183,7 @@ class _PropertyTable:
         return self._sizes[box.start]
 
     def _is_needed(self, box: Box) -> bool:
-        """Whether decoders need it; a colour profile only if it has a header."""
+        """True for the kinds that decoders use; of colour profiles, if they have a header."""
         content = self._meta.content
         if box.kind != "colr" or content[box.start : box.start + 4] == b"nclx":
             return box.kind in _PROPERTIES

@@ -43,23 +43,23 @@ def rebuild_jpeg(content: Content) -> bytes:
 
 def _segment(content: Content, marker: int, at: int) -> tuple[bytes, int]:
     """The content of the segment, empty where pixels do not need it, and the place behind it."""
-    told = at + max(0, unpack(">H", content, at - 2)[0] - 2)
+    declared_end = at + max(0, unpack(">H", content, at - 2)[0] - 2)
     if marker in SOF_DECODED:
         body = _frame_header(content, at)
     elif marker == _SOS:
         (components,) = unpack("B", content, at)
         body = content[at : at + 4 + 2 * components]
-        return body, max(told, at + len(body))
+        return body, max(declared_end, at + len(body))
     elif marker in (_DHT, _DQT):
-        body = content[at : _after_tables(content, marker, at, told)]
+        body = content[at : _after_tables(content, marker, at, declared_end)]
     elif marker == _DRI:
         body = content[at : at + 2]
     else:
-        body = content[at:told]
-        is_kept = body.startswith(_KEPT_METADATA.get(marker, b"\0\0"))
-        if content[told : told + 1] != b"\xff":
-            told = _after_cut_metadata(content, at)
-        return body if is_kept else b"", told
+        body = content[at:declared_end]
+        is_needed = body.startswith(_KEPT_METADATA.get(marker, b"\0\0"))
+        if content[declared_end : declared_end + 1] != b"\xff":
+            declared_end = _after_cut_metadata(content, at)
+        return body if is_needed else b"", declared_end
     return body, at + len(body)
 
 
@@ -106,13 +106,13 @@ def _frame_header(content: Content, at: int) -> bytes:
     return body[:1] + content[lines + 4 : lines + 6] + body[3:]
 
 
-def _after_tables(content: Content, marker: int, at: int, told: int) -> int:
-    """The end of the tables, whose heads tell their sizes (T.81, B.2.4); `told` is the end by the
-    segment's length, which may be some bytes off."""
+def _after_tables(content: Content, marker: int, at: int, declared_end: int) -> int:
+    """The end of the tables, whose heads tell their sizes (T.81, B.2.4); `declared_end`, by the
+    segment's length, may be some bytes off."""
     while True:
         (head,) = unpack("B", content, at)
         counts = content[at + 1 : at + 17]
         size = 17 + sum(counts) if marker == _DHT else 129 if head >> 4 else 65
-        if head & 0xEC or not any(counts) or at + size > told + _MAX_BYTES_OFF:
+        if head & 0xEC or not any(counts) or at + size > declared_end + _MAX_BYTES_OFF:
             return at
         at += size

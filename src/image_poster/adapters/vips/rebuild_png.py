@@ -29,20 +29,20 @@ def rebuild_png(content: Content) -> bytes:
     One of the two checksums of the pixels must be right, or both be missing because the file ends
     there: if both are wrong, the pixels have changed. Raises `BadHeaderError`.
     """
-    kept, data, sums = [], bytearray(), set()
+    chunks, data, sums = [], bytearray(), set()
     for name, body, is_right in _chunks(content):
         if name == b"IDAT":
             data += body
             sums.add(is_right)
         elif name in _OF_PIXELS or (name in _METADATA and is_right):
-            kept.append(_chunk(name, body))
+            chunks.append(_chunk(name, body))
     end, adler = _inflate(data, _pixel_bytes(content))
-    told = bytes(data[end : end + _ADLER_BYTES])
-    adler_is_missing = len(told) < _ADLER_BYTES
-    if sums != {True} and told != adler and not (adler_is_missing and False not in sums):
+    stored = bytes(data[end : end + _ADLER_BYTES])
+    adler_is_missing = len(stored) < _ADLER_BYTES
+    if sums != {True} and stored != adler and not (adler_is_missing and False not in sums):
         raise BadHeaderError("the pixels are not those that were written")
     data[:2], data[end:] = _ZLIB_HEADER, adler
-    return b"".join([_SIGNATURE, *kept, _chunk(b"IDAT", data), _chunk(b"IEND", b"")])
+    return b"".join([_SIGNATURE, *chunks, _chunk(b"IDAT", data), _chunk(b"IEND", b"")])
 
 
 def _chunks(content: Content) -> Iterator[tuple[bytes, bytes, bool | None]]:
@@ -55,9 +55,9 @@ def _chunks(content: Content) -> Iterator[tuple[bytes, bytes, bool | None]]:
             return
         (length,) = unpack(">I", content, at)
         body = content[at + 8 : at + 8 + length]
-        told = content[at + 8 + length : at + 12 + length]
-        is_whole = len(told) == 4  # noqa: PLR2004
-        yield name, body, told == _crc(name, body) if is_whole else None
+        stored = content[at + 8 + length : at + 12 + length]
+        is_whole = len(stored) == 4  # noqa: PLR2004
+        yield name, body, stored == _crc(name, body) if is_whole else None
         at += 12 + length
 
 
