@@ -70,7 +70,7 @@ def _repaired(content: Content) -> bytes | None:
     most = 1 << bits if bits <= _PALETTE_BITS else 0
     changed: dict[int, int] = {46: 0} if colours > most > 0 else {}
     (pixels_at,) = unpack("<I", content, 10)
-    if not after_header <= pixels_at <= len(content) - size:
+    if not after_header <= pixels_at < len(content):
         has_masks = compression == _BITFIELDS and header_bytes == _INFO
         palette = entry * (min(colours, most) or most)
         changed[10] = pixels_at = after_header + 12 * has_masks + palette

@@ -110,8 +110,12 @@ def _facts(
             rebuilt = rebuild(image_format, content)
         except BadHeaderError as exc:
             raise rejected(exc) from exc
-    facts_of_rebuilt = read_facts(image_format, rebuilt)._replace(stand_in=rebuilt, is_rebuilt=True)
-    return facts_of_rebuilt._replace(exif_orientation=facts.exif_orientation)
+    new_facts = read_facts(image_format, rebuilt)
+    return new_facts._replace(
+        stand_in=new_facts.stand_in or rebuilt,
+        is_rebuilt=True,
+        exif_orientation=facts.exif_orientation,
+    )
 
 
 def read_facts(image_format: ImageFormat, content: Content) -> HeaderFacts:
@@ -276,8 +280,6 @@ def _decode_heic(descriptor: int, admission: Admission, facts: HeaderFacts) -> D
 def _decode_avif(
     header: pyvips.Image, descriptor: int, admission: Admission, facts: HeaderFacts
 ) -> Decoded:
-    if facts.coding is not None and facts.coding.has_other_size:
-        raise BadHeaderError("the pixels have another size")  # a decoder would mix up their rows
     if is_for_libavif(header.width, header.height, facts):
         opened = open_by_libavif(descriptor, facts, admission)
         if opened is not None:

@@ -61,7 +61,6 @@ class Coding(NamedTuple):
     coded_pixels  those of all that the image is put together from
     tiles         whether it is put together at all
     is_plain      one coded item or a grid of them, and not a part cut out of it
-    has_other_size  whether an AV1 image has another size than the file tells
     """
 
     codec: str
@@ -71,7 +70,6 @@ class Coding(NamedTuple):
     coded_pixels: int = 0
     tiles: bool = False
     is_plain: bool = False
-    has_other_size: bool = False
 
 
 class HeaderFacts(NamedTuple):

@@ -2,9 +2,7 @@
 
 import struct
 from collections.abc import Iterator
-from functools import cached_property
 
-from image_poster.adapters.vips.coded_size import SEQUENCE_HEADER_BYTES, av1_size
 from image_poster.adapters.vips.colour import Colour
 from image_poster.adapters.vips.header_facts import (
     BadHeaderError,
@@ -122,7 +120,6 @@ class Meta:
                     coded_pixels=self._coded_pixels(primary),
                     tiles=bool(parts),
                     is_plain=kind in {*_CODECS, "grid"} and not is_cut,
-                    has_other_size=kind == "av01" and self._has_other_size(primary),
                 )
         return None
 
@@ -136,13 +133,6 @@ class Meta:
                 counted = sum(self._coded_pixels(part, depth + 1) for part in parts)
             self._counted[item, depth] = counted
         return self._counted[item, depth]
-
-    def _has_other_size(self, item: int) -> bool:
-        try:
-            coded = av1_size(self.first_bytes(item, SEQUENCE_HEADER_BYTES))
-        except BadHeaderError:
-            return False
-        return self._dimensions(item) not in (None, coded)
 
     def _area(self, item: int) -> int:
         width, height = self._dimensions(item) or (0, 0)
@@ -217,7 +207,7 @@ class Meta:
         """By the EXIF that describes the item."""
         for (exif, kind), described in self.references.items():
             if kind == "cdsc" and item in described and self.kinds.get(exif) == "Exif":
-                content = self.first_bytes(exif, _MAX_EXIF_BYTES)
+                content = self._exif(exif)
                 try:
                     # Four bytes say where the TIFF header is (23008-12, A.2.1).
                     return orientation_of(content[4 + unpack(">I", content)[0] :])
@@ -240,19 +230,13 @@ class Meta:
             found.setdefault((source, box.kind), []).extend(targets)
         return found
 
-    def first_bytes(self, item: int, count: int) -> bytes:
-        """As many bytes of the first extent of an item, or all of it."""
-        if item not in self._first_extents:
-            return b""
-        content, start, end = self._extent(*self._first_extents[item])
-        return content[start : min(end, start + count)]
-
-    @cached_property
-    def _first_extents(self) -> dict[int, tuple[int, int, int]]:
-        extents: dict[int, tuple[int, int, int]] = {}
+    def _exif(self, exif: int) -> bytes:
+        """The first extent of an item."""
         for item, *extent in self.locations():
-            extents.setdefault(item, (extent[0], extent[1], extent[2]))
-        return extents
+            if item == exif:
+                content, start, end = self._extent(*extent)
+                return content[start : min(end, start + _MAX_EXIF_BYTES)]
+        return b""
 
     def whole_extent(self, method: int, offset: int, length: int) -> bytes:
         """All bytes of an extent. Raises `BadHeaderError` if some are missing."""

@@ -6,14 +6,13 @@ rebuilt file has 32-bit ids (ISO/IEC 14496-12, 8.11), so that each item keeps it
 
 import struct
 
-from image_poster.adapters.vips.coded_size import SEQUENCE_HEADER_BYTES, av1_size, hevc_size
 from image_poster.adapters.vips.header_facts import BadHeaderError, Content, unpack
+from image_poster.adapters.vips.hevc import coded_size
 from image_poster.adapters.vips.isobmff import Meta, find_meta
 from image_poster.adapters.vips.isobmff_boxes import Box, make_box, make_full_box
 from image_poster.adapters.vips.sequences import still_of
 
 _BRANDS = {"av01": b"avif"}
-_CODED = {"hvcC", "av1C"}
 _PROPERTIES = {"ispe", "hvcC", "av1C", "colr", "pixi", "irot", "imir", "clap", "auxC"}
 _ALPHA = (b"urn:mpeg:mpegB:cicp:systems:auxiliary:alpha", b"urn:mpeg:hevc:2015:auxid:1")
 # Bytes of an ICC profile's header, and where its signature is (ICC.1:2022, 7.2).
@@ -139,14 +138,14 @@ class _PropertyTable:
         self.boxes: dict[bytes, int] = {}
         self._meta = meta
         self._numbers: dict[tuple[int, tuple[int, int] | None], int] = {}
-        self._sizes: dict[int, tuple[int, int]] = {}
+        self._sizes: dict[int, tuple[int, int] | None] = {}
 
     def numbers(self, item: int) -> list[int]:
         """Those of an item, each with the flag of the essential."""
         boxes = self._meta.properties.get(item, [])
         if len(boxes) > _MAX_ASSOCIATIONS:
             raise BadHeaderError("more properties than an item has")
-        size = next((self._coded_size(item, box) for box in boxes if box.kind in _CODED), None)
+        size = next((self._coded_size(box) for box in boxes if box.kind == "hvcC"), None)
         is_cropped = any(box.kind == "clap" for box in boxes)
         numbers = []
         for box in boxes:
@@ -174,12 +173,14 @@ class _PropertyTable:
             raise BadHeaderError("more properties than can be numbered")
         return number
 
-    def _coded_size(self, item: int, box: Box) -> tuple[int, int]:
-        """By the configuration of HEVC, which many items may share, or by the data of AV1."""
-        if box.kind == "av1C":
-            return av1_size(self._meta.first_bytes(item, SEQUENCE_HEADER_BYTES))
+    def _coded_size(self, box: Box) -> tuple[int, int] | None:
+        """None where the configuration does not tell it."""
         if box.start not in self._sizes:
-            self._sizes[box.start] = hevc_size(self._meta.content[box.start : box.end])
+            try:
+                size = coded_size(self._meta.content[box.start : box.end])
+            except BadHeaderError:
+                size = None
+            self._sizes[box.start] = size
         return self._sizes[box.start]
 
     def _is_needed(self, box: Box) -> bool:

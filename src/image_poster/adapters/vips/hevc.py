@@ -1,21 +1,17 @@
-"""The size that an image is coded with, by its coded data: HEVC (ITU-T H.265, 7.3.2.2) and AV1 (AV1
-Bitstream & Decoding Process, 5.5)."""
+"""The size of the pixels that an HEVC image is coded with (ITU-T H.265, 7.3.2.2)."""
 
 from image_poster.adapters.vips.header_facts import BadHeaderError, unpack
 
 _PARAMETER_SET = 33
 _MAX_PARAMETER_SET_BYTES = 1000
 _BEFORE_SUB_LAYERS, _PROFILE_BITS, _LEVEL_BITS = 16 + 4, 88, 8
-# How much of an item's data has the sequence header of AV1.
-SEQUENCE_HEADER_BYTES = 300
 _444 = 3
-_SEQUENCE_HEADER, _MAX_UNITS, _MAX_LEVEL_WITHOUT_TIER = 1, 10, 7
 _MAX_NUMBER_BITS = 32
 # How many columns and rows of pixels a sample of colour has, by chroma format (table 6-1).
 _SUBSAMPLING = ((1, 1), (2, 2), (2, 1), (1, 1))
 
 
-def hevc_size(configuration: bytes) -> tuple[int, int]:
+def coded_size(configuration: bytes) -> tuple[int, int]:
     """Width and height after the conformance window, by the box `hvcC` (14496-15, 8.3.3.1.2).
     Raises `BadHeaderError`."""
     at = 23
@@ -25,12 +21,12 @@ def hevc_size(configuration: bytes) -> tuple[int, int]:
         for _ in range(count):
             (length,) = unpack(">H", configuration, at)
             if kind & 0x3F == _PARAMETER_SET:
-                return _hevc_size(configuration[at + 2 : at + 2 + length])
+                return _size_by(configuration[at + 2 : at + 2 + length])
             at += 2 + length
     raise BadHeaderError("no sequence parameter set")
 
 
-def _hevc_size(parameter_set: bytes) -> tuple[int, int]:
+def _size_by(parameter_set: bytes) -> tuple[int, int]:
     bits = _Bits(parameter_set[:_MAX_PARAMETER_SET_BYTES].replace(b"\0\0\3", b"\0\0"))
     bits.take(_BEFORE_SUB_LAYERS)
     sub_layers = bits.take(3)
@@ -50,63 +46,6 @@ def _hevc_size(parameter_set: bytes) -> tuple[int, int]:
     if width < 1 or height < 1:
         raise BadHeaderError("a side of the coded image is 0")
     return width, height
-
-
-def av1_size(data: bytes) -> tuple[int, int]:
-    """Width and height by the sequence header, near the start of an item's data. Raises
-    `BadHeaderError`."""
-    at = 0
-    for _ in range(_MAX_UNITS):
-        (head,) = unpack("B", data, at)
-        at += 2 if head & 0x04 else 1
-        length, at = _leb128(data, at) if head & 0x02 else (len(data), at)
-        if head >> 3 & 15 == _SEQUENCE_HEADER:
-            return _av1_size(data[at : at + min(length, _MAX_PARAMETER_SET_BYTES)])
-        at += length
-    raise BadHeaderError("no sequence header")
-
-
-def _leb128(data: bytes, at: int) -> tuple[int, int]:
-    """A number of up to eight bytes, and the place behind it (AV1, 4.10.5)."""
-    number = 0
-    for shift in range(0, 56, 7):
-        (byte,) = unpack("B", data, at)
-        at += 1
-        number |= (byte & 0x7F) << shift
-        if byte < 0x80:  # noqa: PLR2004
-            break
-    return number, at
-
-
-def _av1_size(header: bytes) -> tuple[int, int]:
-    bits = _Bits(header)
-    bits.take(3 + 1)
-    if bits.take(1):  # the short header of a still
-        bits.take(5)
-    else:
-        _skip_operating_points(bits)
-    width_bits, height_bits = bits.take(4) + 1, bits.take(4) + 1
-    return bits.take(width_bits) + 1, bits.take(height_bits) + 1
-
-
-def _skip_operating_points(bits: "_Bits") -> None:
-    delay_bits = 0
-    if bits.take(1):
-        bits.take(32 + 32)
-        if bits.take(1):
-            bits.take_number()
-        if bits.take(1):
-            delay_bits = bits.take(5) + 1
-            bits.take(32 + 5 + 5)
-    is_delayed = bits.take(1)
-    for _ in range(bits.take(5) + 1):
-        bits.take(12)
-        if bits.take(5) > _MAX_LEVEL_WITHOUT_TIER:
-            bits.take(1)
-        if delay_bits and bits.take(1):
-            bits.take(2 * delay_bits + 1)
-        if is_delayed and bits.take(1):
-            bits.take(4)
 
 
 class _Bits:
