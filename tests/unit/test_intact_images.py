@@ -204,7 +204,19 @@ def turned_jpeg() -> bytes:
     return b"\xff\xd8" + samples.from_phone(6)
 
 
-TURNED = {"jpeg": turned_jpeg, "png": turned_png, "webp": turned_webp, "heic": turned_heic}
+def turned_webp_whose_exif_breaks_off() -> bytes:
+    tags = Image.Exif()
+    tags[samples.ORIENTATION], tags[0x9286] = 6, "a comment of many bytes" * 9
+    return samples.encoded(lying(), "WEBP", exif=tags.tobytes())[:-60]
+
+
+TURNED = {
+    "jpeg": turned_jpeg,
+    "png": turned_png,
+    "webp": turned_webp,
+    "webp whose EXIF breaks off": turned_webp_whose_exif_breaks_off,
+    "heic": turned_heic,
+}
 
 
 @pytest.mark.parametrize("kind", TURNED)

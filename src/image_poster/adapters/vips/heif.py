@@ -9,7 +9,13 @@ from PIL import _avif
 
 from image_poster.adapters.vips.colour import is_srgb
 from image_poster.adapters.vips.cost import Admission, Shape
-from image_poster.adapters.vips.header_facts import Coding, HeaderFacts, file_of, size_of
+from image_poster.adapters.vips.header_facts import (
+    BadHeaderError,
+    Coding,
+    HeaderFacts,
+    file_of,
+    size_of,
+)
 from image_poster.domain.images import ImageFormat
 
 ICC = "icc-profile-data"
@@ -52,6 +58,8 @@ def open_heic(descriptor: int, facts: HeaderFacts, admission: Admission) -> pyvi
     pillow_heif.options.DISABLE_SECURITY_LIMITS = facts.is_rebuilt
     with file_of(descriptor, facts.stand_in) as file:
         heif = pillow_heif.open_heif(file, convert_hdr_to_8bit=False)
+        if not len(heif) or 0 in heif.size:
+            raise BadHeaderError("no item is an image that has pixels")
         width, height = heif.size
         samples = _HEIF_MODES[heif.mode]
         coding = facts.coding or _WORST

@@ -35,7 +35,7 @@ def rebuild(image_format: ImageFormat, content: Content) -> bytes:
 
 _RIFF_BYTES, _CHUNK_BYTES = 12, 8
 _IMAGES = (b"VP8 ", b"VP8L", b"ANMF")
-_FLAGS = {b"ICCP": 0x20, b"ALPH": 0x10, b"EXIF": 0x08, b"ANIM": 0x02}
+_FLAGS = {b"ICCP": 0x20, b"ALPH": 0x10, b"EXIF": 0x08, b"ANMF": 0x02}
 _ALPHA = _FLAGS[b"ALPH"]
 
 
@@ -48,7 +48,7 @@ def rebuild_webp(content: Content) -> bytes:
             break
         (length,) = unpack("<I", content, at + 4)
         name, body = content[at : at + 4], content[at + 8 : at + 8 + length]
-        if len(body) == length:
+        if len(body) == length or name == b"EXIF":  # what turns an image comes first in it
             parts.setdefault(name, body)
         at += 8 + length + length % 2
     image = next((name for name in _IMAGES if name in parts), None)

@@ -34,9 +34,9 @@ def rebuild_heif(content: Content) -> bytes:
         (_BRANDS[kind] for item in items if (kind := meta.kinds[item]) in _BRANDS), b"heic"
     )
     start = make_box(b"ftyp", brand, bytes(4), brand, b"mif1")
-    # Offsets have the same width, so the length of the boxes is known before the offsets are.
-    before = len(start) + len(_meta_box(meta, items, places, 0)) + 8
-    return b"".join([start, _meta_box(meta, items, places, before), bytes(4), b"mdat", *pieces])
+    data_head = struct.pack(">I4s", 8 + sum(map(len, pieces)), b"mdat")
+    boxes = _meta_box(meta, items, places, len(start) + len(data_head))
+    return b"".join([start, data_head, *pieces, boxes])
 
 
 def _needed_items(meta: Meta) -> list[int]:
