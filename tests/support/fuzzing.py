@@ -8,9 +8,10 @@ import pyvips
 
 from image_poster.adapters.vips.bmp import read_layout
 from image_poster.adapters.vips.decoders import read_facts
-from image_poster.adapters.vips.header_facts import BadHeaderError
+from image_poster.adapters.vips.header_facts import BadHeaderError, HeaderFacts
 from image_poster.adapters.vips.heif import ICC
 from image_poster.adapters.vips.isobmff import orientation_of
+from image_poster.adapters.vips.rebuild import rebuild
 from image_poster.adapters.vips.shrinking import to_working_size
 from image_poster.domain.images import SNIFF_BYTES, ImageFormat, ImageRejectedError, sniff
 
@@ -29,6 +30,11 @@ def headers(found: ImageFormat, content: bytes) -> None:
     except ImageRejectedError as exc:
         assert exc.code == "image_unsupported"
         return
+    with suppress(BadHeaderError, ImageRejectedError):
+        rebuilt = rebuild(found, content)
+        if sniff(content[:SNIFF_BYTES]) is found:
+            assert sniff(rebuilt[:SNIFF_BYTES]) in (found, ImageFormat.HEIC, ImageFormat.AVIF)
+        assert isinstance(read_facts(found, rebuilt), HeaderFacts)
     assert facts.exif_orientation in range(1, 9)
     assert facts.samples >= 0
     assert facts.scans >= 1

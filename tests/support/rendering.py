@@ -2,9 +2,16 @@
 
 from pathlib import Path
 
+import msgspec
+
 from image_poster.adapters.vips.pipeline import render
 from image_poster.adapters.vips.protocol import Descriptors, RenderSettings
-from image_poster.domain.images import RENDITION_LARGE, RENDITION_SMALL, RenderedImage
+from image_poster.domain.images import (
+    RENDITION_LARGE,
+    RENDITION_SMALL,
+    ImageRejectedError,
+    RenderedImage,
+)
 
 
 def render_file(original: Path, folder: Path, settings: RenderSettings) -> RenderedImage:
@@ -15,4 +22,10 @@ def render_file(original: Path, folder: Path, settings: RenderSettings) -> Rende
         (folder / f"{RENDITION_LARGE}.jpg").open("wb") as large,
     ):
         given = Descriptors(source.fileno(), small.fileno(), large.fileno(), answers=-1)
-        return render(given, settings, lambda _needs: None)
+        try:
+            return render(given, settings, lambda _needs: None)
+        except ImageRejectedError as exc:
+            if exc.code != "image_unreadable":
+                raise
+        rebuilding = msgspec.structs.replace(settings, rebuild=True)
+        return render(given, rebuilding, lambda _needs: None)

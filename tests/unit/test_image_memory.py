@@ -28,6 +28,7 @@ from image_poster.domain.images import (
 from image_poster.ports.images import Workspace
 from support import samples
 from support.attacks import templates
+from support.hostile_files import HOSTILE_FILES
 from support.rendered import made
 
 SLOT = 16_000_000
@@ -291,3 +292,17 @@ async def test_memory_that_never_comes_free_is_our_fault(tmp_path: Path) -> None
         with pytest.raises(ImageWorkFailedError, match="came free"):
             await renderer.render(Workspace(tmp_path / "original", tmp_path))
     await renderer.close()
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("kind", HOSTILE_FILES)
+async def test_no_header_takes_the_time_of_an_image(kind: str, tmp_path: Path) -> None:
+    """Work on a header is linear in its bytes: none takes the 20 s that an image may take."""
+    renderer = VipsImageRenderer(RenderSettings(), timeout_seconds=20)
+    (tmp_path / "original").write_bytes(HOSTILE_FILES[kind]())
+    try:
+        with pytest.raises(ImageRejectedError) as refused:
+            await renderer.render(Workspace(tmp_path / "original", tmp_path))
+        assert refused.value.code in ("image_unreadable", "image_unsupported", "image_too_large")
+    finally:
+        await renderer.close()

@@ -14,7 +14,7 @@ from image_poster.adapters.vips.protocol import RenderSettings
 from image_poster.adapters.vips.renderer import VipsImageRenderer
 from image_poster.domain.images import ImageRejectedError, ImageWorkFailedError
 from image_poster.ports.images import Workspace
-from support import samples
+from support import flawed, samples
 from support.attacks import is_running, order, templates
 
 pytestmark = pytest.mark.anyio
@@ -84,6 +84,20 @@ async def test_a_rejected_image_says_why_and_the_next_is_rendered(
     assert refused.value.code == "image_too_large"
     await renderer.render(work_on(tmp_path, samples.jpeg()))
     assert len(templates()) == 1
+
+
+async def test_an_image_that_its_decoder_refuses_is_rebuilt_in_a_process_of_its_own(
+    renderer: VipsImageRenderer, tmp_path: Path
+) -> None:
+    content = flawed.pngs(samples.encoded(samples.corners(), "PNG"))["wrong adler32"]
+    rendered = await renderer.render(work_on(tmp_path, content))
+    assert (rendered.large.width, rendered.large.height) == (120, 80)
+    for damaged in (content[:-300], samples.jpeg()[:-300], b"GIF89a" + bytes(20)):
+        with pytest.raises(ImageRejectedError) as refused:
+            await renderer.render(work_on(tmp_path, damaged))
+        assert refused.value.code == "image_unreadable"
+    (template,) = templates()
+    assert template.children() == []
 
 
 @pytest.mark.parametrize("signal_number", [signal.SIGKILL, signal.SIGSEGV, signal.SIGTERM])

@@ -2,7 +2,7 @@
 
 import pytest
 
-from support import samples
+from support import flawed, flawed_heif, samples
 from support.api import Api, assert_problem, someone
 
 SAMPLES = samples.samples()
@@ -57,6 +57,27 @@ def test_a_broken_image_fails_with_a_reason_and_stays_out_of_the_feed(api: Api) 
     assert post["image"] is None
     assert api.feed(creator=alice)["posts"] == []
     api.assert_no_image(f"/images/{post['id']}/600.jpg")
+
+
+def test_an_image_whose_pixels_are_whole_is_shown_whatever_else_is_wrong_in_its_file(
+    api: Api,
+) -> None:
+    """One of each kind of container; `tests/unit/test_intact_images.py` has them all."""
+    image = samples.corners(240, 160)
+    webp = samples.encoded(image, "WEBP")
+    files = [
+        flawed.pngs(samples.encoded(image, "PNG"))["wrong adler32"],
+        webp[:4] + bytes(4) + webp[8:],
+        flawed_heif.heifs(samples.heic(240, 160), b"hvc1")["1,500 items of metadata"],
+    ]
+    alice = someone("alice")
+    posts = [api.upload(alice, content).json()["id"] for content in files]
+    for post_id in posts:
+        post = api.get(f"/posts/{post_id}", alice, params={"wait": 20}).json()
+        assert post["status"] == "ready", post
+        large = samples.opened(api.get(post["image"]["large"]["url"]).content)
+        assert large.size == (240, 160)
+        assert samples.looks_like(samples.corner_colours(large), samples.CORNERS)
 
 
 def test_a_bomb_fails_before_it_is_decoded(api: Api) -> None:

@@ -1,6 +1,7 @@
 """BMP of 16, 24 and 32 bits a pixel, whatever its bit masks, by arithmetic of libvips on the mapped
 file. The rest (palettes, run lengths) is Pillow's."""
 
+import struct
 from typing import NamedTuple
 
 import pyvips
@@ -9,13 +10,13 @@ from image_poster.adapters.vips.header_facts import (
     BadHeaderError,
     Content,
     HeaderFacts,
-    mapped,
     unpack,
     unsupported,
 )
 
 # Bytes of headers (BITMAPCOREHEADER; from BITMAPV3INFOHEADER on there is a mask for alpha).
-_CORE, _WITH_ALPHA_MASK = 12, 56
+_CORE, _INFO, _WITH_ALPHA_MASK = 12, 40, 56
+_PALETTE_BITS = 8
 _PLAIN, _BITFIELDS = 0, 3
 _NOT_DECODED = {4: "a BMP that holds a JPEG", 5: "a BMP that holds a PNG"}
 _RUN_LENGTHS = (1, 2)
@@ -52,7 +53,34 @@ def read_bmp(content: Content) -> HeaderFacts:
     if compression in _NOT_DECODED:
         raise unsupported(_NOT_DECODED[compression])
     is_run_lengths = compression in _RUN_LENGTHS
-    return HeaderFacts(steps=len(content) * _STEPS_A_BYTE if is_run_lengths else 0)
+    return HeaderFacts(
+        steps=len(content) * _STEPS_A_BYTE if is_run_lengths else 0, stand_in=_repaired(content)
+    )
+
+
+def _repaired(content: Content) -> bytes | None:
+    """The file with the right place of its pixels, number of colours and padding of its last row;
+    None if these are right."""
+    width, height, bits, compression = _dimensions(content)
+    row = (width * bits + 7) // 8
+    size = 0 if compression in _RUN_LENGTHS else (row + 3) // 4 * 4 * (abs(height) - 1) + row
+    (header_bytes,) = unpack("<I", content, 14)
+    after_header, entry = 14 + header_bytes, 3 if header_bytes == _CORE else 4
+    (colours,) = (0,) if header_bytes == _CORE else unpack("<I", content, 46)
+    most = 1 << bits if bits <= _PALETTE_BITS else 0
+    changed: dict[int, int] = {46: 0} if colours > most > 0 else {}
+    (pixels_at,) = unpack("<I", content, 10)
+    if not after_header <= pixels_at < len(content):
+        has_masks = compression == _BITFIELDS and header_bytes == _INFO
+        palette = entry * (min(colours, most) or most)
+        changed[10] = pixels_at = after_header + 12 * has_masks + palette
+    missing = pixels_at + size + -row % 4 - len(content)
+    if size <= 0 or not (changed or 0 < missing <= -row % 4) or pixels_at + size > len(content):
+        return None
+    repaired = bytearray(content[: len(content)]) + bytes(max(0, missing))
+    for place, value in changed.items():
+        struct.pack_into("<I", repaired, place, value)
+    return bytes(repaired)
 
 
 def read_layout(content: Content) -> BmpLayout | None:
@@ -79,9 +107,8 @@ def _dimensions(content: Content) -> tuple[int, int, int, int]:
     return width, height, bits, compression
 
 
-def pixels_of(descriptor: int, layout: BmpLayout) -> pyvips.Image:
+def pixels_of(content: Content, layout: BmpLayout) -> pyvips.Image:
     """The image, not yet read. Raises `BadHeaderError` if the file ends before its pixels do."""
-    content = mapped(descriptor)
     size = layout.stride * layout.height
     if layout.pixels_at + size > len(content):
         raise BadHeaderError("the pixels break off")

@@ -19,7 +19,9 @@ from image_poster.adapters.vips.header_facts import (
     read_gif,
     read_jpeg,
     read_png,
+    read_webp,
     size_of,
+    unsupported,
 )
 from image_poster.adapters.vips.heif import (
     avif_shape,
@@ -28,6 +30,7 @@ from image_poster.adapters.vips.heif import (
     open_heic,
 )
 from image_poster.adapters.vips.isobmff import read_isobmff
+from image_poster.adapters.vips.rebuild import rebuild
 from image_poster.adapters.vips.shrinking import (
     Decoded,
     by_code_points,
@@ -49,6 +52,7 @@ from image_poster.domain.images import (
 # Orientations 5 to 8 lie on their side (EXIF 2.32, table 6).
 _SIDEWAYS = 5
 _JPEG_END = b"\xff\xd9"
+_RESERVED = bytes(64)
 # The decoders' ways to say that bytes are wrong.
 _BAD_BYTES = (
     pyvips.Error,
@@ -59,6 +63,8 @@ _BAD_BYTES = (
     EOFError,
     RuntimeError,
 )
+# Of files that contradict nothing, but no decoder here reads.
+_SIGNS_OF_A_KIND = ("nsupported",)
 _SIGNS_OF_OURS = ("out of memory", "No space left", "unable to write")
 
 # The limit is ours, and is checked on the header; Pillow's own would only warn.
@@ -73,40 +79,56 @@ class Loader(NamedTuple):
     load: Callable[..., pyvips.Image]
 
 
-def decode(descriptor: int, admission: Admission) -> Decoded:
-    """Decode the first frame of the file once, when it is admitted. Raises
-    `ImageRejectedError`."""
-    found = sniff(os.pread(descriptor, SNIFF_BYTES, 0))
-    if found is None:
+def decode(descriptor: int, admission: Admission, *, rebuilding: bool = False) -> Decoded:
+    """Decode the first frame of the file once, when it is admitted; with `rebuilding`, of a file
+    that is rebuilt from it. Raises `ImageRejectedError`."""
+    image_format = sniff(os.pread(descriptor, SNIFF_BYTES, 0))
+    if image_format is None:
         raise ImageRejectedError("image_unreadable", "This is no image in a format that we read.")
-    facts = _facts(descriptor, found)
+    facts = _facts(descriptor, image_format, admission, rebuilding=rebuilding)
     if facts.coding is not None:  # what is in the boxes decides, whatever the brand
-        found = _CODED[facts.coding.codec]
-    _allow_only(found)
+        image_format = _CODED[facts.coding.codec]
+    _allow_only(image_format)
     try:
-        if found in _LOADERS:
-            return _decode_with_vips(descriptor, admission, _LOADERS[found], facts)
-        return _DECODERS[found](descriptor, admission, facts)
+        if image_format in _LOADERS:
+            return _decode_with_vips(descriptor, admission, _LOADERS[image_format], facts)
+        return _DECODERS[image_format](descriptor, admission, facts)
     except _BAD_BYTES as exc:
-        raise rejected(exc) from exc
+        raise rejected(exc, rebuilding=rebuilding) from exc
 
 
-def _facts(descriptor: int, found: ImageFormat) -> HeaderFacts:
+def _facts(
+    descriptor: int, image_format: ImageFormat, admission: Admission, *, rebuilding: bool
+) -> HeaderFacts:
     with mapped(descriptor) as content:
-        return read_facts(found, content)
+        facts = read_facts(image_format, content)
+        if facts.size is not None:
+            admission.check(*facts.size)
+        if not rebuilding:
+            return facts
+        try:
+            rebuilt = rebuild(image_format, content)
+        except BadHeaderError as exc:
+            raise rejected(exc) from exc
+    new_facts = read_facts(image_format, rebuilt)
+    return new_facts._replace(
+        stand_in=new_facts.stand_in or rebuilt,
+        is_rebuilt=True,
+        exif_orientation=facts.exif_orientation,
+    )
 
 
-def read_facts(found: ImageFormat, content: Content) -> HeaderFacts:
+def read_facts(image_format: ImageFormat, content: Content) -> HeaderFacts:
     """What the header says; nothing, if it makes no sense. Raises `ImageRejectedError` for what no
     decoder here can show, however intact it is."""
-    reader = _READERS.get(found)
+    reader = _READERS.get(image_format)
     try:
         return reader(content) if reader else HeaderFacts()
     except BadHeaderError:
         return HeaderFacts()
 
 
-def _allow_only(found: ImageFormat) -> None:
+def _allow_only(image_format: ImageFormat) -> None:
     """Block every loader of libvips but the one of the format that was sniffed.
 
     libvips would otherwise guess again from the content, and by its guess might take a loader that
@@ -114,14 +136,17 @@ def _allow_only(found: ImageFormat) -> None:
     (https://www.libvips.org/API/current/func.operation_block_set.html).
     """
     pyvips.operation_block_set("VipsForeignLoad", True)
-    if found in _LOADERS:
-        pyvips.operation_block_set(_LOADERS[found].type_name, False)
+    if image_format in _LOADERS:
+        pyvips.operation_block_set(_LOADERS[image_format].type_name, False)
 
 
-def rejected(error: Exception) -> Exception:
-    """What a decoder's error means: almost always the image, now and then this machine."""
+def rejected(error: Exception, *, rebuilding: bool = False) -> Exception:
+    """The meaning of a decoder's error: almost always the image, now and then this machine. That a
+    kind is not supported may be said of metadata, unless the file is rebuilt without them."""
     if any(sign in str(error) for sign in _SIGNS_OF_OURS):
         return ImageWorkFailedError(str(error))
+    if rebuilding and any(sign in str(error) for sign in _SIGNS_OF_A_KIND):
+        return unsupported("an image of an unusual kind")
     return ImageRejectedError(
         "image_unreadable", "This image is damaged or incomplete. Send it again, whole."
     )
@@ -130,14 +155,17 @@ def rejected(error: Exception) -> Exception:
 def _decode_with_vips(
     descriptor: int, admission: Admission, loader: Loader, facts: HeaderFacts
 ) -> Decoded:
-    completed = _completed(descriptor) if facts.lacks_end else facts.stand_in
-    fail_on = _fail_on(facts)
-    header = loader.load(_source(descriptor, completed), access="sequential", fail_on=fail_on)
+    completed = _completed(descriptor, facts) if facts.lacks_end else facts.stand_in
+    options = _load_options(loader, facts)
+    header = loader.load(_source(descriptor, completed), **options)
     admission.check(header.width, header.height)
-    if loader is _LOADERS[ImageFormat.AVIF]:
+    if loader is _AVIF_LOADER:
         return _decode_avif(header, descriptor, admission, facts)
-    found = next(name for name, one in _LOADERS.items() if one is loader)
-    admission.admit(found, vips_shape(found, header, facts, size_of(descriptor)))
+    image_format = next(name for name, one in _LOADERS.items() if one is loader)
+    admission.admit(
+        image_format,
+        vips_shape(image_format, header, facts, size_of(descriptor) + len(facts.stand_in or b"")),
+    )
     if loader is _LOADERS[ImageFormat.PNG] and not is_srgb(facts.colour):
         return by_code_points(header, facts.colour)
     if not _fills_canvas(header, facts):
@@ -148,10 +176,7 @@ def _decode_with_vips(
     target = working_size(source)
     if loader is _LOADERS[ImageFormat.JPEG]:
         image = loader.load(
-            _source(descriptor, completed),
-            access="sequential",
-            fail_on=fail_on,
-            shrink=shrink_of_jpeg(source, target),
+            _source(descriptor, completed), **options, shrink=shrink_of_jpeg(source, target)
         )
         return Decoded(thumbnailed(image, target), source, completed)
     shrunk = converting(
@@ -162,15 +187,21 @@ def _decode_with_vips(
             height=target.height,
             size="force",
             # `fail_on` itself is not heeded for a source.
-            option_string=f"fail_on={fail_on}",
+            option_string=f"fail_on={options['fail_on']}",
             **profile,
         ),
     )
     return Decoded(shrunk, source, completed)
 
 
-def _completed(descriptor: int) -> bytes:
-    return os.pread(descriptor, size_of(descriptor), 0) + _JPEG_END
+def _completed(descriptor: int, facts: HeaderFacts) -> bytes:
+    """A JPEG with its last marker. Many zeros at its end are space that a transfer reserved and did
+    not fill; a decoder would take them for pixels."""
+    content = facts.stand_in or os.pread(descriptor, size_of(descriptor), 0)
+    if content.endswith(_RESERVED):
+        content = content.rstrip(b"\0")
+        content += b"\0" if content.endswith(b"\xff") else b""  # a byte 0xFF, and no marker
+    return content + _JPEG_END
 
 
 def _source(descriptor: int, content: bytes | None) -> pyvips.Source:
@@ -182,15 +213,24 @@ def _source(descriptor: int, content: bytes | None) -> pyvips.Source:
     return pyvips.Source.new_from_descriptor(descriptor)
 
 
-def _fail_on(facts: HeaderFacts) -> str:
+def _load_options(loader: Loader, facts: HeaderFacts) -> dict[str, object]:
+    options: dict[str, object] = {"access": "sequential", "fail_on": _fail_on(facts, loader)}
+    if loader is _AVIF_LOADER and facts.is_rebuilt:
+        options["unlimited"] = True  # as in `open_heic`
+    return options
+
+
+def _fail_on(facts: HeaderFacts, loader: Loader) -> str:
     """From which of libvips' levels on an image fails.
 
     A JPEG that lacks its last marker is given one, and then libjpeg warns if the coded data end
     before the last block. So the line is there: with all blocks, every pixel is the image's own,
     and it is shown; with one less, part of it would be grey, and it fails. Whole files may have
-    what is only worth a warning.
+    what is only worth a warning. A rebuilt JPEG has no checksum: a warning shows that its tables
+    are not the ones that it was coded with.
     """
-    return "warning" if facts.lacks_end else "error"
+    is_rebuilt_jpeg = facts.is_rebuilt and loader is _LOADERS[ImageFormat.JPEG]
+    return "warning" if facts.lacks_end or is_rebuilt_jpeg else "error"
 
 
 def _fills_canvas(image: pyvips.Image, facts: HeaderFacts) -> bool:
@@ -211,15 +251,22 @@ def _on_white(image: pyvips.Image, facts: HeaderFacts) -> pyvips.Image:
 
 
 def _decode_bmp(descriptor: int, admission: Admission, facts: HeaderFacts) -> Decoded:
-    with mapped(descriptor) as content:
-        layout = read_layout(content)
+    content = facts.stand_in or mapped(descriptor)
+    copied_bytes = len(facts.stand_in or b"")
+    layout = read_layout(content)
     if layout is not None:
-        admission.admit(ImageFormat.BMP, Shape(layout.width, layout.height, row_bytes=12))
-        return to_working_size(pixels_of(descriptor, layout))
-    with file_of(descriptor) as file, PillowImage.open(file, formats=("BMP",)) as opened:
+        shape = Shape(layout.width, layout.height, row_bytes=12, held_bytes=copied_bytes)
+        admission.admit(ImageFormat.BMP, shape)
+        return to_working_size(pixels_of(content, layout))
+    with (
+        file_of(descriptor, facts.stand_in) as file,
+        PillowImage.open(file, formats=("BMP",)) as opened,
+    ):
         width, height = opened.size
         # Pillow has palettes, pixels of four bytes and a copy of three, at once.
-        shape = Shape(width, height, row_bytes=3, pixel_bytes=11, visited=facts.steps)
+        shape = Shape(
+            *(width, height, 3), pixel_bytes=11, held_bytes=2 * copied_bytes, visited=facts.steps
+        )
         admission.admit(ImageFormat.BMP, shape)
         pixels = _from_pillow(opened)
     return to_working_size(pixels)
@@ -281,6 +328,7 @@ _READERS: dict[ImageFormat, Callable[[Content], HeaderFacts]] = {
     ImageFormat.GIF: read_gif,
     ImageFormat.BMP: read_bmp,
     ImageFormat.PNG: read_png,
+    ImageFormat.WEBP: read_webp,
     ImageFormat.HEIC: read_isobmff,
     ImageFormat.AVIF: read_isobmff,
 }
@@ -292,3 +340,4 @@ _LOADERS = {
     ImageFormat.GIF: Loader("VipsForeignLoadNsgif", pyvips.Image.gifload_source),
     ImageFormat.AVIF: Loader("VipsForeignLoadHeif", pyvips.Image.heifload_source),
 }
+_AVIF_LOADER = _LOADERS[ImageFormat.AVIF]

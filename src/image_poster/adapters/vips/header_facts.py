@@ -73,13 +73,16 @@ class Coding(NamedTuple):
 
 
 class HeaderFacts(NamedTuple):
-    """`frame` is the first of a GIF. `lacks_end` is true of a JPEG without a last marker (EOI);
-    its `samples` are the coefficients a pixel that are kept until the last scan, 0 if none are, and
-    `scans` tells how many there are. An `interlaced` PNG is kept whole, too. `steps` is
+    """`size` is width and height, None if only the decoder knows them. `frame` is the first of a
+    GIF. `lacks_end` is true of a JPEG without a last marker (EOI); its `samples` are the
+    coefficients a pixel that are kept until the last scan, 0 if none are, and `scans` tells how
+    many there are. An `interlaced` PNG is kept whole, too. `steps` is
     how many pixels a BMP costs that is coded in run lengths. `exif_orientation` is
     that of a HEIC or AVIF which no transform of its own turns; `colour` is what it or a PNG says of
-    its colours in code points. A `stand_in` is decoded in place of the file."""
+    its colours in code points. A `stand_in` is decoded in place of the file; `is_rebuilt` if it has
+    only the parts that its pixels need."""
 
+    size: tuple[int, int] | None = None
     frame: Frame | None = None
     lacks_end: bool = False
     samples: float = 0
@@ -90,6 +93,7 @@ class HeaderFacts(NamedTuple):
     colour: Colour | None = None
     coding: Coding | None = None
     stand_in: bytes | None = None
+    is_rebuilt: bool = False
 
 
 def unsupported(kind: str) -> ImageRejectedError:
@@ -111,9 +115,9 @@ def unpack(layout: str, content: Content, offset: int = 0) -> tuple[int, ...]:
 
 # --- JPEG: ITU-T T.81, annex B ---
 
-_STANDALONE = {0x01, *range(0xD0, 0xD8)}  # markers without a length
+STANDALONE_MARKERS = {0x01, *range(0xD0, 0xD8)}  # markers without a length
 _SOS, _EOI = 0xDA, 0xD9
-_SOF_DECODED = {0xC0, 0xC1, 0xC2, 0xC9, 0xCA}
+SOF_DECODED = {0xC0, 0xC1, 0xC2, 0xC9, 0xCA}
 _SOF_PROGRESSIVE = {0xC2, 0xCA}
 _SOF_NOT_DECODED = {
     **dict.fromkeys((0xC3, 0xC7, 0xCB, 0xCF), "a lossless JPEG"),
@@ -125,25 +129,28 @@ _BITS_DECODED = 8
 
 def read_jpeg(content: Content) -> HeaderFacts:
     """Raises `BadHeaderError`, and `ImageRejectedError` for what libjpeg does not decode."""
-    at, sof, samples, components = 2, 0, 0.0, 0
+    at, sof, samples, components, size = 2, 0, 0.0, 0, (0, 0)
     for _ in range(_MAX_SEGMENTS):
         marker, at = _next_marker(content, at)
-        if marker in _STANDALONE:
+        if marker in STANDALONE_MARKERS:
             continue
         if marker in _SOF_NOT_DECODED:
             raise unsupported(_SOF_NOT_DECODED[marker])
         length, first = unpack(">HB", content, at)
-        if marker in _SOF_DECODED:
+        if marker in SOF_DECODED:
             sof = marker
             if first != _BITS_DECODED:
                 raise unsupported(f"a JPEG of {first} bits a sample")
             components, samples = _samples(content, at)
+            height, width = unpack(">HH", content, at + 3)
+            size = width, height
         if marker == _SOS:
             # From here on: a thumbnail within the header has a last marker of its own.
             ended = content.rfind(b"\xff\xd9", at) >= 0
             whole = sof not in _SOF_PROGRESSIVE or ended or _has_all_scans(content, at - 2)
             is_kept = sof in _SOF_PROGRESSIVE or first < components
             return HeaderFacts(
+                size=size,
                 lacks_end=not ended and whole,
                 samples=samples if is_kept else 0,
                 scans=_scans(content, at - 2) if is_kept else 1,
@@ -205,28 +212,41 @@ def _next_marker(content: Content, at: int) -> tuple[int, int]:
 
 # --- GIF: GIF89a, sections 18 to 20 ---
 
-_GIF_HEADER_BYTES = 13
+GIF_HEADER_BYTES = 13
 
 
 def read_gif(content: Content) -> HeaderFacts:
     """Where the first frame lies. Raises `BadHeaderError`."""
     (flags,) = unpack("B", content, 10)
-    at = _GIF_HEADER_BYTES + (_table_bytes(flags) if flags & 0x80 else 0)
+    at = GIF_HEADER_BYTES + (colour_table_bytes(flags) if flags & 0x80 else 0)
     for _ in range(_MAX_SEGMENTS):
         if content[at : at + 1] == b",":
-            return HeaderFacts(frame=Frame(*unpack("<HHHH", content, at + 1)))
+            width, height = unpack("<HH", content, 6)
+            return HeaderFacts(size=(width, height), frame=Frame(*unpack("<HHHH", content, at + 1)))
         if content[at : at + 1] != b"!":
             break
-        at = _after_sub_blocks(content, at + 2)
+        at = after_sub_blocks(content, at + 2)
     raise BadHeaderError("no frame")
 
 
-def _table_bytes(flags: int) -> int:
+# --- WebP: the container's specification, "Extended File Format" ---
+
+
+def read_webp(content: Content) -> HeaderFacts:
+    """The canvas of an animation. Raises `BadHeaderError`."""
+    if content[12:16] != b"VP8X" or not unpack("B", content, 20)[0] & 0x02:
+        return HeaderFacts()
+    width, height = (int.from_bytes(content[at : at + 3], "little") + 1 for at in (24, 27))
+    return HeaderFacts(size=(width, height))
+
+
+def colour_table_bytes(flags: int) -> int:
     """Of a colour table: three bytes for each of two to 256 colours."""
     return 3 << (flags & 7) + 1
 
 
-def _after_sub_blocks(content: Content, at: int) -> int:
+def after_sub_blocks(content: Content, at: int) -> int:
+    """The place behind the empty block that ends the blocks at `at`."""
     for _ in range(_MAX_SEGMENTS):
         (length,) = unpack("B", content, at)
         at += 1 + length
@@ -251,8 +271,11 @@ def read_png(content: Content) -> HeaderFacts:
         (length,) = unpack(">I", content, at)
         name = content[at + 4 : at + 8]
         if name in (b"IDAT", b"IEND"):
+            width, height = unpack(">II", content, 16)
             return HeaderFacts(
-                colour=_png_colour(content, chunks), interlaced=unpack("B", content, 28) != (0,)
+                size=(width, height),
+                colour=_png_colour(content, chunks),
+                interlaced=unpack("B", content, 28) != (0,),
             )
         chunks[name] = at + 8
         at += 12 + length

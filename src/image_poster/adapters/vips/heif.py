@@ -9,7 +9,13 @@ from PIL import _avif
 
 from image_poster.adapters.vips.colour import is_srgb
 from image_poster.adapters.vips.cost import Admission, Shape
-from image_poster.adapters.vips.header_facts import Coding, HeaderFacts, file_of, size_of
+from image_poster.adapters.vips.header_facts import (
+    BadHeaderError,
+    Coding,
+    HeaderFacts,
+    file_of,
+    size_of,
+)
 from image_poster.domain.images import ImageFormat
 
 ICC = "icc-profile-data"
@@ -48,8 +54,12 @@ _HEIF_MODES = {
 def open_heic(descriptor: int, facts: HeaderFacts, admission: Admission) -> pyvips.Image:
     """With all its bits: what pillow-heif makes 8 of loses grey ones. It turns the image upright by
     the file's own transforms. Raises `ImageRejectedError`."""
+    # A rebuilt file has no item that is not needed: their number is bounded by the pixels.
+    pillow_heif.options.DISABLE_SECURITY_LIMITS = facts.is_rebuilt
     with file_of(descriptor, facts.stand_in) as file:
         heif = pillow_heif.open_heif(file, convert_hdr_to_8bit=False)
+        if not len(heif) or 0 in heif.size:
+            raise BadHeaderError("no item is an image that has pixels")
         width, height = heif.size
         samples = _HEIF_MODES[heif.mode]
         coding = facts.coding or _WORST
@@ -58,7 +68,7 @@ def open_heic(descriptor: int, facts: HeaderFacts, admission: Admission) -> pyvi
             Shape(
                 *(width, height, 0),
                 pixel_bytes=samples.pixel_bytes + 2 * coding.planes_bytes,
-                held_bytes=2 * size_of(descriptor),
+                held_bytes=2 * size_of(descriptor) + len(facts.stand_in or b""),
                 visited=coding.coded_pixels,
                 is_linear=not is_srgb(facts.colour),
             ),
@@ -113,7 +123,7 @@ def open_by_libavif(
             *(width, height, 0),
             # The planes (of tiles: twice), the pixels, and their copy for Python.
             pixel_bytes=coding.planes_bytes * (2 if coding.tiles else 1) + 2 * bands,
-            held_bytes=2 * size_of(descriptor),
+            held_bytes=2 * size_of(descriptor) + len(facts.stand_in or b""),
             visited=coding.coded_pixels,
             is_linear=not is_srgb(facts.colour),
         ),

@@ -12,7 +12,7 @@ from image_poster.adapters.vips.header_facts import (
     unpack,
     unsupported,
 )
-from image_poster.adapters.vips.isobmff_boxes import MAX_BOXES, Box, boxes
+from image_poster.adapters.vips.isobmff_boxes import Box, boxes
 from image_poster.adapters.vips.sequences import still_of
 
 _STILL_BRANDS = {
@@ -34,14 +34,23 @@ _OTHER_CODECS = {
 def read_isobmff(content: Content) -> HeaderFacts:
     """Of the primary item, or of the first frame of a sequence without one. Raises
     `BadHeaderError`, and `ImageRejectedError` for other codecs."""
-    meta = next((box for box in boxes(content, 0, len(content)) if box.kind == "meta"), None)
+    meta = find_meta(content)
     if meta is None:
         still = still_of(content)
         return read_isobmff(still)._replace(stand_in=still)
-    if meta.end - meta.start > _MAX_META_BYTES:
-        raise BadHeaderError("a meta box of many megabytes")
-    facts = _Meta(content, content[meta.start : meta.end]).facts()
+    facts = meta.facts()
     return facts._replace(stand_in=_rebranded(content, facts))
+
+
+def find_meta(content: Content) -> "Meta | None":
+    """The box `meta`, None if there is none. Raises `BadHeaderError`, and `ImageRejectedError` for
+    one that would take too long to read."""
+    for box in boxes(content, 0, len(content)):
+        if box.kind == "meta":
+            if box.end - box.start > _MAX_META_BYTES:
+                raise unsupported("a HEIF file of many thousand images")
+            return Meta(content, content[box.start : box.end])
+    return None
 
 
 def _rebranded(content: Content, facts: HeaderFacts) -> bytes | None:
@@ -60,28 +69,32 @@ def _rebranded(content: Content, facts: HeaderFacts) -> bytes | None:
     return bytes(changed)
 
 
-class _Meta:
-    """The box `meta` in memory; `file` is for what lies outside of it."""
+class Meta:
+    """The box `meta` in memory; `file` is for what lies outside of it. The work that reading it
+    takes is linear in its bytes."""
 
     def __init__(self, file: Content, meta: bytes) -> None:
-        self._file, self._meta = file, meta
+        self._file, self.content = file, meta
         self._top = {box.kind: box for box in boxes(meta, 4, len(meta))}
-        self._kinds = dict(self._item_kinds())
-        self._properties = self._item_properties()
-        self._references = self._item_references()
+        self.kinds = dict(self._item_kinds())
+        self.essential: set[tuple[int, int]] = set()
+        """Items and the places of their properties that a decoder must heed."""
+        self.properties = self._item_properties()
+        self.references = self._item_references()
         self._counted: dict[tuple[int, int], int] = {}
 
     def facts(self) -> HeaderFacts:
-        primary = self._primary()
-        kind = self._kinds.get(primary, "")
+        primary = self.primary()
+        kind = self.kinds.get(primary, "")
         if kind in _OTHER_CODECS:
             raise unsupported(f"a HEIF image coded as {_OTHER_CODECS[kind]}")
-        properties = self._properties.get(primary, [])
+        properties = self.properties.get(primary, [])
         own = {box.kind for box in properties}
         # What turns in the file wins over EXIF, and decoders apply it (23008-12, 6.5.10).
         turned = bool(own & {"irot", "imir"})
         orientation = 1 if turned else self._exif_orientation(primary)
         return HeaderFacts(
+            size=None if "clap" in own else self._dimensions(primary),
             exif_orientation=orientation,
             colour=self._colour(properties),
             coding=self._coding(primary, is_cut="clap" in own),
@@ -89,18 +102,18 @@ class _Meta:
 
     def _coding(self, primary: int, *, is_cut: bool) -> Coding | None:
         """How the pixels are coded, by the first item that they come from; None if none says."""
-        kind = self._kinds.get(primary, "")
-        parts = self._references.get((primary, "dimg"), [])
+        kind = self.kinds.get(primary, "")
+        parts = self.references.get((primary, "dimg"), [])
         first = primary if kind in _CODECS else next(iter(parts), primary)
-        alpha = any(kind == "auxl" for _, kind in self._references)
-        if self._kinds.get(first) not in _CODECS:
+        alpha = any(kind == "auxl" for _, kind in self.references)
+        if self.kinds.get(first) not in _CODECS:
             return None
-        for box in self._properties.get(first, []):
-            told = _planes(self._meta, box)
+        for box in self.properties.get(first, []):
+            told = _planes(self.content, box)
             if told is not None:
                 depth_bytes, planes = told
                 return Coding(
-                    codec=self._kinds.get(first, ""),
+                    codec=self.kinds.get(first, ""),
                     planes_bytes=(planes + alpha) * depth_bytes,
                     sample_bytes=depth_bytes,
                     alpha=alpha,
@@ -112,26 +125,31 @@ class _Meta:
 
     def _coded_pixels(self, item: int, depth: int = 0) -> int:
         """Of the item, or of all that it is put together from, as often as it names them."""
-        if self._kinds.get(item) in _CODECS or depth == _MAX_DERIVED:
-            return self._area(item)
         if (item, depth) not in self._counted:
-            parts = self._references.get((item, "dimg"), [])
-            counted = sum(self._coded_pixels(part, depth + 1) for part in parts)
+            if self.kinds.get(item) in _CODECS or depth == _MAX_DERIVED:
+                counted = self._area(item)
+            else:
+                parts = self.references.get((item, "dimg"), [])
+                counted = sum(self._coded_pixels(part, depth + 1) for part in parts)
             self._counted[item, depth] = counted
         return self._counted[item, depth]
 
     def _area(self, item: int) -> int:
-        for box in self._properties.get(item, []):
+        width, height = self._dimensions(item) or (0, 0)
+        return width * height
+
+    def _dimensions(self, item: int) -> tuple[int, int] | None:
+        for box in self.properties.get(item, []):
             if box.kind == "ispe":
-                width, height = unpack(">II", self._meta, box.start + 4)
-                return width * height
-        return 0
+                width, height = unpack(">II", self.content, box.start + 4)
+                return width, height
+        return None
 
     def _colour(self, properties: list[Box]) -> Colour | None:
         """By code points (nclx; 14496-12, 12.1.5)."""
         for box in properties:
-            if self._meta[box.start : box.start + 4] == b"nclx" and box.kind == "colr":
-                primaries, transfer = unpack(">HH", self._meta, box.start + 4)
+            if self.content[box.start : box.start + 4] == b"nclx" and box.kind == "colr":
+                primaries, transfer = unpack(">HH", self.content, box.start + 4)
                 return Colour(primaries, transfer)
         return None
 
@@ -140,55 +158,61 @@ class _Meta:
         if kind not in self._top:
             raise BadHeaderError(f"no {kind} box")
         _, start, end = self._top[kind]
-        return unpack("B", self._meta, start)[0], start + 4, end
+        return unpack("B", self.content, start)[0], start + 4, end
 
-    def _primary(self) -> int:
+    def primary(self) -> int:
         version, at, _ = self._full("pitm")
-        return unpack(">I" if version else ">H", self._meta, at)[0]
+        return unpack(">I" if version else ">H", self.content, at)[0]
 
     def _item_kinds(self) -> Iterator[tuple[int, str]]:
         version, at, end = self._full("iinf")
-        for entry in boxes(self._meta, at + (4 if version else 2), end):
-            long = unpack("B", self._meta, entry.start)[0] > 2  # noqa: PLR2004 - from version 3 on
-            (item,) = unpack(">I" if long else ">H", self._meta, entry.start + 4)
+        for entry in boxes(self.content, at + (4 if version else 2), end):
+            long = unpack("B", self.content, entry.start)[0] > 2  # noqa: PLR2004 - from version 3 on
+            (item,) = unpack(">I" if long else ">H", self.content, entry.start + 4)
             kind = entry.start + (10 if long else 8)
-            yield item, self._meta[kind : kind + 4].decode("latin-1")
+            yield item, self.content[kind : kind + 4].decode("latin-1")
 
     def _item_properties(self) -> dict[int, list[Box]]:
         """The properties of each item (23008-12, 9.3)."""
         if "iprp" not in self._top:
             raise BadHeaderError("no iprp box")
         _, start, end = self._top["iprp"]
-        inside = list(boxes(self._meta, start, end))
+        inside = list(boxes(self.content, start, end))
         containers = (box for box in inside if box.kind == "ipco")
-        listed = [prop for box in containers for prop in boxes(self._meta, box.start, box.end)]
+        listed = [prop for box in containers for prop in boxes(self.content, box.start, box.end)]
         found: dict[int, list[Box]] = {}
         for box in inside:
             if box.kind == "ipma":
-                for item, index in self._associations(box):
+                for item, index, is_essential in self._associations(box):
                     if 0 < index <= len(listed):
                         found.setdefault(item, []).append(listed[index - 1])
+                        if is_essential:
+                            self.essential.add((item, listed[index - 1].start))
         return found
 
-    def _associations(self, box: Box) -> Iterator[tuple[int, int]]:
-        """Pairs of an item and the number, from 1, of a property."""
-        version, _, _, flags, count = unpack(">BBBBI", self._meta, box.start)
+    def _associations(self, box: Box) -> Iterator[tuple[int, int, bool]]:
+        """An item, the number, from 1, of a property, and whether that is essential."""
+        version, _, _, flags, count = unpack(">BBBBI", self.content, box.start)
         at = box.start + 8
-        index, mask = (">H", 0x7FFF) if flags & 1 else (">B", 0x7F)
-        for _ in range(min(count, MAX_BOXES)):
-            item, number = unpack(">IB" if version else ">HB", self._meta, at)
+        index, essential = (">H", 0x8000) if flags & 1 else (">B", 0x80)
+        for _ in range(count):
+            item, number = unpack(">IB" if version else ">HB", self.content, at)
             at += 5 if version else 3
             for _ in range(number):
-                yield item, unpack(index, self._meta, at)[0] & mask
+                (value,) = unpack(index, self.content, at)
+                yield item, value & ~essential, bool(value & essential)
                 at += struct.calcsize(index)
 
     def _exif_orientation(self, item: int) -> int:
         """By the EXIF that describes the item."""
-        for (exif, kind), described in self._references.items():
-            if kind == "cdsc" and item in described and self._kinds.get(exif) == "Exif":
-                content = self._item_content(exif)
-                # Four bytes say where the TIFF header is (23008-12, A.2.1).
-                return orientation_of(content[4 + unpack(">I", content)[0] :])
+        for (exif, kind), described in self.references.items():
+            if kind == "cdsc" and item in described and self.kinds.get(exif) == "Exif":
+                content = self._exif(exif)
+                try:
+                    # Four bytes say where the TIFF header is (23008-12, A.2.1).
+                    return orientation_of(content[4 + unpack(">I", content)[0] :])
+                except BadHeaderError:
+                    return 1
         return 1
 
     def _item_references(self) -> dict[tuple[int, str], list[int]]:
@@ -198,35 +222,52 @@ class _Meta:
             return found
         version, at, end = self._full("iref")
         number = "I" if version else "H"
-        for box in boxes(self._meta, at, end):
-            source, count = unpack(f">{number}H", self._meta, box.start)
+        for box in boxes(self.content, at, end):
+            source, count = unpack(f">{number}H", self.content, box.start)
             targets = unpack(
-                f">{count}{number}", self._meta, box.start + struct.calcsize(f">{number}H")
+                f">{count}{number}", self.content, box.start + struct.calcsize(f">{number}H")
             )
             found.setdefault((source, box.kind), []).extend(targets)
         return found
 
-    def _item_content(self, wanted: int) -> bytes:
-        """The first extent of an item in the file, or in `idat` (14496-12, 8.11.3)."""
-        for item, method, offset, length in self._locations():
-            if item == wanted:
-                idat = self._top.get("idat")
-                place, base = (self._meta, idat.start) if method == 1 and idat else (self._file, 0)
-                return place[base + offset : base + offset + min(length, _MAX_EXIF_BYTES)]
+    def _exif(self, exif: int) -> bytes:
+        """The first extent of an item."""
+        for item, *extent in self.locations():
+            if item == exif:
+                content, start, end = self._extent(*extent)
+                return content[start : min(end, start + _MAX_EXIF_BYTES)]
         return b""
 
-    def _locations(self) -> Iterator[tuple[int, int, int, int]]:
+    def whole_extent(self, method: int, offset: int, length: int) -> bytes:
+        """All bytes of an extent. Raises `BadHeaderError` if some are missing."""
+        content, start, end = self._extent(method, offset, length)
+        if start > end or end > len(content):
+            raise BadHeaderError("the data of an item break off")
+        return content[start:end]
+
+    def _extent(self, method: int, offset: int, length: int) -> tuple[Content, int, int]:
+        """The content in which an extent lies, the file or `idat`, and its start and end there; a
+        length of 0 reaches to the end (14496-12, 8.11.3)."""
+        content, start = self._file, offset
+        if method == 1 and "idat" in self._top:
+            content, start = self.content, self._top["idat"].start + offset
+        return content, start, start + length if length else len(content)
+
+    def locations(self) -> Iterator[tuple[int, int, int, int]]:
         """Item, method, offset and length of each extent."""
         version, at, end = self._full("iloc")
-        numbers = _Numbers(self._meta[at:end])
+        numbers = _Numbers(self.content[at:end])
         sizes = numbers.take(2)
         count = numbers.take(4 if version == 2 else 2)  # noqa: PLR2004 - version 2 has wide ids
-        for _ in range(min(count, MAX_BOXES)):
+        for _ in range(count):
             item = numbers.take(4 if version == 2 else 2)  # noqa: PLR2004
             method = numbers.take(2) & 15 if version else 0
             numbers.take(2)  # the file that it lies in: always this one
             base = numbers.take(sizes >> 4 & 15)
-            for _ in range(numbers.take(2)):
+            extents = numbers.take(2)
+            if extents > 1 and not sizes >> 8:
+                raise BadHeaderError("extents of no bytes")
+            for _ in range(extents):
                 numbers.take(sizes & 15 if version else 0)
                 offset = base + numbers.take(sizes >> 12)
                 yield item, method, offset, numbers.take(sizes >> 8 & 15)

@@ -1,11 +1,13 @@
 """The boxes of ISO/IEC 14496-12, of which HEIC and AVIF are made."""
 
+import struct
 from collections.abc import Iterator
 from typing import NamedTuple
 
 from image_poster.adapters.vips.header_facts import BadHeaderError, Content, unpack
 
-MAX_BOXES = 20_000
+# A box has 8 bytes or more: what a `meta` box of 4 MB can have.
+MAX_BOXES = 500_000
 
 
 class Box(NamedTuple):
@@ -31,3 +33,14 @@ def boxes(content: Content, start: int, end: int) -> Iterator[Box]:
             raise BadHeaderError("a box smaller than its own header")
         yield Box(kind, at + head, min(at + size, end))
         at += size
+
+
+def make_box(kind: bytes, *content: bytes) -> bytes:
+    """A box of this type."""
+    body = b"".join(content)
+    return struct.pack(">I", 8 + len(body)) + kind + body
+
+
+def make_full_box(kind: bytes, *content: bytes, version: int = 0, flags: int = 0) -> bytes:
+    """A box with a version and flags (14496-12, 4.2)."""
+    return make_box(kind, struct.pack(">I", version << 24 | flags), *content)

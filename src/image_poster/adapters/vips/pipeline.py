@@ -43,12 +43,12 @@ def render(
     called with the bytes that this takes at most. Raises `ImageRejectedError`,
     `ImageWorkFailedError`."""
     admission = Admission(settings.max_pixels, settings.memory_bytes, await_memory)
-    decoded = decode(given.original, admission)
+    decoded = decode(given.original, admission, rebuilding=settings.rebuild)
     try:
         # Here the pixels are read, once; all that follows works on this small image.
         working = _opaque_srgb(decoded.image).copy_memory()
     except pyvips.Error as exc:
-        raise rejected(exc) from exc
+        raise rejected(exc, rebuilding=settings.rebuild) from exc
     small = _small(working, settings.fit)
     large = _resized(working, large_size(decoded.source))
     with ThreadPoolExecutor(1) as beside:  # where a core is idle, that is ready sooner

@@ -28,12 +28,14 @@ _REASONS = {"image_unreadable", "image_unsupported", "image_too_large"}
 
 class RenderSettings(msgspec.Struct, frozen=True):
     """How images are made; `max_pixels` counts width times height of the source. `memory_bytes` and
-    `cpu_seconds` bound what one image may take, and are enforced by the kernel."""
+    `cpu_seconds` bound what one image may take, and are enforced by the kernel. With `rebuild`, the
+    file is rebuilt before it is decoded: its decoder refused it as it is."""
 
     fit: ImageFit = "cover"
     max_pixels: int = 100_000_000
     memory_bytes: int = 2_000_000_000
     cpu_seconds: int = 60
+    rebuild: bool = False
 
 
 class Descriptors(msgspec.Struct, frozen=True):

@@ -74,6 +74,9 @@ class VipsImageRenderer:
             settings, cpu_seconds=self._cpu_seconds, memory_bytes=self._memory.total_bytes
         )
         self._request = msgspec.json.encode(bounded)
+        self._rebuilding_request = msgspec.json.encode(
+            msgspec.structs.replace(bounded, rebuild=True)
+        )
         self._timeout_seconds = timeout_seconds
         self._places = asyncio.Semaphore(children)
         self._template = _TemplateStarter(module)
@@ -84,7 +87,9 @@ class VipsImageRenderer:
 
     async def render(self, work: Workspace) -> RenderedImage:
         async with self._places:
-            answer = await self._ask_until_answered(work)
+            answer = await self._ask_until_answered(work, self._request)
+            if answer.rejected is not None and answer.rejected[0] == "image_unreadable":
+                answer = await self._ask_until_answered(work, self._rebuilding_request)
         if answer.rejected is not None:
             raise protocol.check_rejected(*answer.rejected)
         if answer.rendered is None:
@@ -96,13 +101,13 @@ class VipsImageRenderer:
         await self._template.close()
         self._memory.close()
 
-    async def _ask_until_answered(self, work: Workspace) -> Message:
+    async def _ask_until_answered(self, work: Workspace, request: bytes) -> Message:
         """Ask, and again at once if the child has ended: often if it had not begun, since that is
         no fault of the image's; but only once if it ended at its work, since that may be."""
         ended_at_work = 0
         for _ in range(_CHANCES_UNBEGUN):
             try:
-                return await self._ask(work)
+                return await self._ask(work, request)
             except _NotBegunError:
                 continue
             except _EndedAtWorkError as exc:
@@ -111,8 +116,8 @@ class VipsImageRenderer:
                     raise ImageWorkFailedError(str(exc)) from exc
         raise ImageWorkFailedError("no process could be had for the image")
 
-    async def _ask(self, work: Workspace) -> Message:
-        async with self._child(work) as child, self._in_time() as clock:
+    async def _ask(self, work: Workspace, request: bytes) -> Message:
+        async with self._child(work, request) as child, self._in_time() as clock:
             message = await child.hear()
             if message is None:
                 raise _NotBegunError
@@ -165,14 +170,14 @@ class VipsImageRenderer:
         return _EndedAtWorkError(f"the image process ended with code {last.ended}")
 
     @asynccontextmanager
-    async def _child(self, work: Workspace) -> AsyncIterator["_Child"]:
+    async def _child(self, work: Workspace, request: bytes) -> AsyncIterator["_Child"]:
         """A child that has the image; ended at exit, whatever it does."""
         template = await self._template.running()
         ours, theirs = socket.socketpair()
         with contextlib.ExitStack() as until_connected:
             until_connected.callback(ours.close)
             with theirs, _opened(work) as files:
-                heard = template.ask(self._request, [*files, theirs.fileno()])
+                heard = template.ask(request, [*files, theirs.fileno()])
             streams = await asyncio.open_unix_connection(sock=ours, limit=protocol.MAX_LINE_BYTES)
             until_connected.pop_all()
         child = _Child(*streams)

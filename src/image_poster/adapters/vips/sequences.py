@@ -7,7 +7,7 @@ given the boxes of one.
 import struct
 
 from image_poster.adapters.vips.header_facts import BadHeaderError, Content, unpack
-from image_poster.adapters.vips.isobmff_boxes import Box, boxes
+from image_poster.adapters.vips.isobmff_boxes import Box, boxes, make_box, make_full_box
 
 # What a sample entry is called, by the item that has the same pixels; and their configurations.
 _ITEMS = {"hvc1": b"hvc1", "hev1": b"hvc1", "av01": b"av01"}
@@ -70,36 +70,26 @@ def _first_frame(content: Content, table: Box) -> bytes:
 
 def _file(item: bytes, width: int, height: int, kept: list[bytes], frame: bytes) -> bytes:
     brand = _BRANDS[item]
-    start = _box(b"ftyp", brand, bytes(4), brand, b"mif1")
+    start = make_box(b"ftyp", brand, bytes(4), brand, b"mif1")
     # The place of the frame has the same width whatever it is: once to measure, once to say.
     before = len(start) + len(_meta(item, width, height, kept, 0, len(frame))) + 8
     meta = _meta(item, width, height, kept, before, len(frame))
-    return start + meta + _box(b"mdat", frame)
+    return start + meta + make_box(b"mdat", frame)
 
 
 def _meta(
     item: bytes, width: int, height: int, kept: list[bytes], offset: int, length: int
 ) -> bytes:
     numbers = bytes(range(1, len(kept) + 2))  # of the properties that the item has: all
-    return _full(
+    return make_full_box(
         b"meta",
-        _full(b"hdlr", bytes(4), b"pict", bytes(13)),
-        _full(b"pitm", b"\0\1"),
-        _full(b"iloc", b"\x44\0\0\1\0\1\0\0\0\1", struct.pack(">II", offset, length)),
-        _full(b"iinf", b"\0\1", _box(b"infe", b"\2\0\0\0\0\1\0\0", item, b"\0")),
-        _box(
+        make_full_box(b"hdlr", bytes(4), b"pict", bytes(13)),
+        make_full_box(b"pitm", b"\0\1"),
+        make_full_box(b"iloc", b"\x44\0\0\1\0\1\0\0\0\1", struct.pack(">II", offset, length)),
+        make_full_box(b"iinf", b"\0\1", make_box(b"infe", b"\2\0\0\0\0\1\0\0", item, b"\0")),
+        make_box(
             b"iprp",
-            _box(b"ipco", _full(b"ispe", struct.pack(">II", width, height)), *kept),
-            _full(b"ipma", b"\0\0\0\1\0\1", bytes([len(numbers)]), numbers),
+            make_box(b"ipco", make_full_box(b"ispe", struct.pack(">II", width, height)), *kept),
+            make_full_box(b"ipma", b"\0\0\0\1\0\1", bytes([len(numbers)]), numbers),
         ),
     )
-
-
-def _box(kind: bytes, *content: bytes) -> bytes:
-    body = b"".join(content)
-    return struct.pack(">I", 8 + len(body)) + kind + body
-
-
-def _full(kind: bytes, *content: bytes) -> bytes:
-    """A box with a version and flags, of 0 (14496-12, 4.2)."""
-    return _box(kind, bytes(4), *content)
