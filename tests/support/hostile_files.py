@@ -35,13 +35,15 @@ def _references(count: int) -> bytes:
 
 
 def _associations(item: int, count: int) -> bytes:
-    lines = (struct.pack(">HB", item, 255) + b"\1" * 255) * count
+    lines = (struct.pack(">HB", item, 255) + b"\1" * 254 + b"\2") * count
     return full(b"ipma", struct.pack(">I", count), lines)
 
 
 def tiles_of_many_properties() -> bytes:
     """Some 240,000 references to one tile, which has as many properties, none of them its size."""
-    return _heif(_references(_MANY) * 4, _associations(2, 1000), box(b"free"))
+    return _heif(
+        _references(_MANY) * 4, _associations(2, 1000), box(b"free") + box(b"hvcC", bytes(23))
+    )
 
 
 def extents_of_no_bytes() -> bytes:
