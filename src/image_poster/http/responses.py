@@ -112,6 +112,19 @@ def tagged_json(
     return Response(b"", status_code=304, media_type=JSON, headers=caching)
 
 
+def tagged_bytes(
+    request: AnyRequest, body: bytes, etag: str, media_type: str, headers: Mapping[str, str]
+) -> Response[bytes]:
+    """As `tagged_json`, for a body that is never compressed on its way."""
+    is_known = matches(request.headers.get("if-none-match"), etag)
+    return Response(
+        b"" if is_known else body,
+        status_code=304 if is_known else 200,
+        media_type=media_type,
+        headers={"etag": etag, **headers},
+    )
+
+
 def tagged_ready(sent: dict[bytes, bytes], body: bytes, etag: str, headers: Headers) -> Ready:
     """`tagged_json` for the fast path; `sent` are the request's headers."""
     names = {name for name, _ in headers}

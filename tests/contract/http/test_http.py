@@ -242,6 +242,20 @@ def test_the_openapi_document_lists_every_problem_code(api: Api) -> None:
         assert f"`{error.code}`" in document.text
 
 
+@pytest.mark.parametrize(
+    "path", ["/openapi.json", "/docs", "/docs/swagger-ui.css", "/docs/favicon-32x32.png"]
+)
+def test_a_document_that_one_has_is_304(api: Api, path: str) -> None:
+    first = api.get(path)
+    known = {"if-none-match": first.headers["etag"]}
+    for method in ("GET", "HEAD"):
+        again = api.send(method, path, headers=known)
+        assert (again.status_code, again.content) == (304, b"")
+        assert again.headers["etag"] == first.headers["etag"]
+        assert again.headers["cache-control"] == first.headers["cache-control"]
+    assert api.get(path, headers={"if-none-match": '"other"'}).content == first.content
+
+
 def test_who_i_am(api: Api) -> None:
     user = someone()
     me = api.get("/me", user).json()
