@@ -52,6 +52,8 @@ _LOOPBACK_HOST = re.compile(rb"(localhost|127(\.\d{1,3}){3}|\[::1\])(:\d+)?", re
 _DRAIN_SECONDS = 10
 _LAST_DRAIN_SECONDS = 0.5
 _OVERRIDES = {"PATCH", "DELETE", "HEAD"}
+_WHOLE_SERVER = "*"
+_ALLOWED_SOMEWHERE = [(b"allow", b"DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT")]
 # Unique across restarts and processes by its random part, and much cheaper than an id each.
 _process = os.urandom(6).hex()
 _count = itertools.count(1)
@@ -151,6 +153,8 @@ class Middleware:
             await exchange.answer(HTTPStatus.NO_CONTENT, preflight)
         elif (limited := await self._too_many(exchange)) is not None:
             await exchange.refuse(limited)
+        elif exchange.method == "OPTIONS" and exchange.scope["path"] == _WHOLE_SERVER:
+            await exchange.answer(HTTPStatus.NO_CONTENT, _ALLOWED_SOMEWHERE)  # RFC 9110 9.3.7
         elif not await self._finishes(exchange):
             await exchange.refuse(BusyError("The service is stopping. Try again in a moment."))
 

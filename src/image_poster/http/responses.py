@@ -199,6 +199,10 @@ async def file_response(
         file.close()
         headers[_PLACE] = file.place
         return Response(b"", media_type=media_type, headers=headers)
+    if _is_head(request):
+        file.close()
+        headers["content-length"] = str(file.size)
+        return Response(b"", media_type=media_type, headers=headers)
     return await _part_response(file, part, media_type, headers)
 
 
@@ -222,10 +226,15 @@ async def _part_response(
 
 
 def _range(request: AnyRequest, size: int, etag: str) -> ByteRange | None:
-    """If-Range (section 13.1.5): the range only if the file is still the same."""
-    if request.headers.get("if-range", etag) != etag:
+    """If-Range (section 13.1.5): the range only if the file is still the same; and only for GET
+    (section 14.2)."""
+    if _is_head(request) or request.headers.get("if-range", etag) != etag:
         return None
     return requested_range(request.headers.get("range"), size)
+
+
+def _is_head(request: AnyRequest) -> bool:
+    return bool(request.scope["state"].get("is_head"))
 
 
 async def _chunks(file: StoredFile, part: ByteRange) -> AsyncIterator[bytes]:
