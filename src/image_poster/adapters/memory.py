@@ -121,6 +121,12 @@ class MemoryState:
         if record is not None:
             self.records[record.user, record.key] = (record, now_ms)
 
+    def clear_records(self, id_: str) -> None:
+        """Remove the text of what was answered about a post or comment that is deleted."""
+        for used, (record, at) in self.records.items():
+            if record.resource == id_:
+                self.records[used] = (msgspec.structs.replace(record, body=b""), at)
+
     def post(self, post_id: str) -> Post:
         """The post, or `PostNotFoundError`."""
         if post_id not in self.posts:
@@ -216,6 +222,7 @@ class MemoryPostStore:
             check_visible(post, by)
         by.require(post.creator)
         del self._state.posts[post_id]
+        self._state.clear_records(post_id)
         self._state.uploads.pop(post_id, None)
         ended &= post.status is PostStatus.AWAITING_UPLOAD
         found = Tombstone(by.user, self._clock.now_ms(), pending=True, ended=ended)
@@ -264,6 +271,7 @@ class MemoryCommentStore:
         comment = self._comment(post_id, comment_id)
         by.require(comment.creator, self._state.post(post_id).creator)
         del self._state.comments[post_id][comment_id]
+        self._state.clear_records(comment_id)
         self._state.recount(post_id, self._clock.now_ms())
         self._state.tombstones[comment_id] = Tombstone(by.user, self._clock.now_ms(), pending=False)
 
@@ -415,6 +423,7 @@ class MemoryTombstoneQueue:
         gone = list(of_post)[:limit]
         for comment_id in gone:
             del of_post[comment_id]
+            self._state.clear_records(comment_id)
         return bool(gone)
 
     async def mark_purged(self, post_id: str) -> None:

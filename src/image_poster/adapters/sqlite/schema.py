@@ -172,9 +172,16 @@ CREATE TABLE files (
 ) WITHOUT ROWID
 """
 
+# All locations end with the id of a post or comment.
+_RECORDS_BY_RESOURCE = """
+CREATE INDEX idempotency_records_resource ON idempotency_records (substr(location, -26));
+UPDATE idempotency_records SET body = x''
+    WHERE substr(location, -26) IN (SELECT id FROM tombstones)
+"""
+
 _MIGRATIONS = (
     *(_FIRST, _RECEIPTS, _FAILURES, _UPLOADS, _DIGESTS, _WORDS, _TURNS, _ENDED, _PROBE),
-    *(_LIMITS, _RANKS, _UNFINISHED, _FILES),
+    *(_LIMITS, _RANKS, _UNFINISHED, _FILES, _RECORDS_BY_RESOURCE),
 )
 VERSION = len(_MIGRATIONS)
 
