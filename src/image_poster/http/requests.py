@@ -3,7 +3,7 @@
 import codecs
 import json
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from typing import Annotated, Any, TypeVar, cast
 
@@ -120,6 +120,11 @@ async def json_body(request: AnyRequest) -> bytes:
         if len(body) > JSON_MAX_BYTES:
             raise errors.BodyTooLargeError
     return bytes(body)
+
+
+def on_unread_body(request: AnyRequest, count: Callable[[int], Awaitable[None]]) -> None:
+    """Have the bytes counted that are read after the answer, so that the client sees that."""
+    request.scope["state"]["count_unread"] = count
 
 
 def parsed(body: bytes) -> Any:  # noqa: ANN401 - whatever JSON can hold

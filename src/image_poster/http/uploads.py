@@ -3,6 +3,7 @@
 
 from datetime import UTC, datetime
 from email.utils import format_datetime
+from functools import partial
 from urllib.parse import urlencode
 
 import msgspec
@@ -226,6 +227,8 @@ async def find_upload(request: requests.AnyRequest, post_id: FromPath[str]) -> R
 )
 async def append_to_upload(request: requests.AnyRequest, post_id: FromPath[str]) -> Response[bytes]:
     """Tus 1.0.0, Core, PATCH. What came before a cut is kept, and the next request goes on."""
+    who, uploads = await caller(request), requests.services(request).uploads
+    requests.on_unread_body(request, partial(uploads.refused.count_unread, post_id, who.user))
     headers.check_version(request.headers.get("tus-resumable"))
     if not _has_bytes(request):
         raise errors.UnsupportedMediaTypeError(
@@ -238,9 +241,8 @@ async def append_to_upload(request: requests.AnyRequest, post_id: FromPath[str])
         length=_declared_length(request),
         checksum=_checksum(request),
     )
-    state = await requests.services(request).uploads.append(
-        _known_upload(post_id), await caller(request), sent, requests.body_chunks(request)
-    )
+    chunks = requests.body_chunks(request)
+    state = await uploads.append(_known_upload(post_id), who, sent, chunks)
     return _state_response(204, state, {})
 
 
@@ -299,12 +301,13 @@ async def put_upload(
     found = urls.check(
         grant, _known_upload(post_id), requests.services(request).stores.clock.now_ms()
     )
+    uploads = requests.services(request).uploads
+    requests.on_unread_body(request, partial(uploads.refused.count_unread, post_id, None))
     if declared_format(requests.media_type(request)) is not declared_format(found.content_type):
         raise errors.UnsupportedMediaTypeError(f"Send Content-Type: {found.content_type}.")
     requests.check_coding(request)
-    await requests.services(request).uploads.put(
-        post_id, requests.declared_bytes(request), requests.body_chunks(request)
-    )
+    declared = requests.declared_bytes(request)
+    await uploads.put(post_id, declared, requests.body_chunks(request))
 
 
 def _known_upload(post_id: str) -> str:

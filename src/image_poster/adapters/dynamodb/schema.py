@@ -29,14 +29,14 @@ that is while it is ready; until then it has `unfinished` (CREATOR#{name}). `ran
 zero-padded, its id, and the epoch since which it holds (without, it holds since always). A past
 rank (`domain.feed`) is in the same two indexes, as PAST#FEED#{shard} and PAST#CREATOR#{name}; its
 `rank` has `until` before `since`. `version` changes with every change but that of an upload's
-offset. `staged` says that the bytes are pieces under `staging/`, not one object yet. `total` is the
-number of comments that are `counted`. `record` is the sort key of the idempotency record of a post
-or comment, whose `body` goes when that is deleted (`resource` is its id). A deleted post stays as a
-tombstone without text until its `ttl`; `ended` says that it was an upload that had not all its
-bytes. A post is in `due` (DUE#{part}) while an event is still to come for it: its image, its image
-work, or its purge. `published` says that it was shown once, so that a CDN may have it. A post's
-`counted` is false after a write of its creator's (but a deletion), for the stream, and away after
-the next write.
+offset and refused bytes. `staged` says that the bytes are pieces under `staging/`, not one object
+yet. `total` is the number of comments that are `counted`. `record` is the sort key of the
+idempotency record of a post or comment, whose `body` goes when that is deleted (`resource` is its
+id). A deleted post stays as a tombstone without text until its `ttl`; `ended` says that it was an
+upload that had not all its bytes. A post is in `due` (DUE#{part}) while an event is still to come
+for it: its image, its image work, or its purge. `published` says that it was shown once, so that a
+CDN may have it. A post's `counted` is false after a write of its creator's (but a deletion), for
+the stream, and away after the next write.
 
 Sizes (an item has 400 KB at most): ten comments of 2,000 characters of four bytes, a caption and an
 alt text are 110 KB at worst; metadata of an upload is bounded by the gateway's 10 KB of headers.
