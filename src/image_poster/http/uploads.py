@@ -165,6 +165,7 @@ async def create_upload(request: requests.AnyRequest) -> Response[bytes]:
     requests.check_coding(request)
     creator, key = await writer(request), idempotency_key(request)
     uploads = requests.services(request).uploads
+    requests.on_unread_body(request, partial(uploads.refused.bookings.charge, creator.user))
     with in_flight(request).running(creator, key):
         answer, upload = await uploads.reserve_by_tus(creator, _order(request), key)
     found, state = {"location": answer.location}, UploadState(upload, 0)
@@ -222,7 +223,6 @@ async def find_upload(request: requests.AnyRequest, post_id: FromPath[str]) -> R
         *_FINDING_ERRORS,
         *_RECEIVING_ERRORS,
         errors.OffsetMismatchError,
-        errors.UploadTakenOverError,
     ),
 )
 async def append_to_upload(request: requests.AnyRequest, post_id: FromPath[str]) -> Response[bytes]:
@@ -298,16 +298,14 @@ async def put_upload(
     """At the signed URL that `POST /posts` answered, by whoever has it. Repeating it is
     harmless."""
     urls: HmacPutUrlSigner = request.app.state.put_urls
-    found = urls.check(
-        grant, _known_upload(post_id), requests.services(request).stores.clock.now_ms()
-    )
-    uploads = requests.services(request).uploads
-    requests.on_unread_body(request, partial(uploads.refused.count_unread, post_id, None))
-    if declared_format(requests.media_type(request)) is not declared_format(found.content_type):
-        raise errors.UnsupportedMediaTypeError(f"Send Content-Type: {found.content_type}.")
+    found = requests.services(request)
+    granted = urls.check(grant, _known_upload(post_id), found.stores.clock.now_ms())
+    requests.on_unread_body(request, partial(found.uploads.refused.count_unread, post_id, None))
+    if declared_format(requests.media_type(request)) is not declared_format(granted.content_type):
+        raise errors.UnsupportedMediaTypeError(f"Send Content-Type: {granted.content_type}.")
     requests.check_coding(request)
     declared = requests.declared_bytes(request)
-    await uploads.put(post_id, declared, requests.body_chunks(request))
+    await found.uploads.put(post_id, declared, requests.body_chunks(request))
 
 
 def _known_upload(post_id: str) -> str:

@@ -1022,6 +1022,15 @@ class UploadRecordStoreSuite:
         assert entry is not None
         assert entry.upload.length == 7
 
+    async def test_refused_bytes_add_up_while_bytes_are_awaited(self, adapters: Adapters) -> None:
+        post_id, _ = await awaiting(adapters)
+        records = adapters.upload_records
+        assert [await records.count_refused(post_id, size) for size in (5, 7)] == [5, 12]
+        await adapters.posts.update(post_id, uploaded_post)
+        assert await records.count_refused(post_id, 5) == 0
+        assert await records.count_refused(await ready(adapters), 5) == 0
+        assert await records.count_refused(new_id(), 5) == 0
+
 
 @pytest.mark.anyio
 class AwaitedUploadsSuite:
