@@ -95,7 +95,7 @@ class MemoryState:
     comments: dict[str, dict[str, Comment]] = field(default_factory=dict)
     tombstones: dict[str, Tombstone] = field(default_factory=dict)
     uploads: dict[str, Upload] = field(default_factory=dict)
-    refused: dict[str, int] = field(default_factory=dict)
+    refused_bytes: dict[str, int] = field(default_factory=dict)
     records: dict[tuple[str, str], tuple[IdempotencyRecord, int]] = field(default_factory=dict)
     held: dict[str, Held] = field(default_factory=dict)
     past: list[Ranked] = field(default_factory=list)
@@ -680,8 +680,8 @@ class MemoryUploadRecordStore:
         awaiting = post is not None and post.post.status is PostStatus.AWAITING_UPLOAD
         if post_id not in self._state.uploads or not awaiting:
             return 0
-        self._state.refused[post_id] = self._state.refused.get(post_id, 0) + size
-        return self._state.refused[post_id]
+        self._state.refused_bytes[post_id] = self._state.refused_bytes.get(post_id, 0) + size
+        return self._state.refused_bytes[post_id]
 
     async def declare_length(self, post_id: str, length: int) -> None:
         upload = self._state.uploads[post_id]

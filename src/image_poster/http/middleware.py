@@ -320,21 +320,21 @@ class _Exchange:
         if self._body_done or self._is_silent:
             return
         is_upload = self.method == "PATCH" and self._status in _GONE
-        drained, most = 0, _MAX_GONE_DRAIN_BYTES if is_upload else _MAX_DRAIN_BYTES
+        size, most = 0, _MAX_GONE_DRAIN_BYTES if is_upload else _MAX_DRAIN_BYTES
         try:
             async with asyncio.timeout(seconds):
                 while not self._body_done:
-                    drained += len(cast("dict[str, Any]", await self.receive()).get("body", b""))
-                    if drained > most:
+                    size += len(cast("dict[str, Any]", await self.receive()).get("body", b""))
+                    if size > most:
                         break
         except TimeoutError:
             pass
         if not self._body_done:
             _log.info("stopped reading a refused body", path=self.scope["path"])
-        count = self.scope["state"].get("count_unread")
-        if count is not None and drained:
+        count = self.scope["state"].get("count_unread_body")
+        if count is not None and size:
             with suppress(ImagePosterError):
-                await count(drained)
+                await count(size)
 
     def measured(self) -> Measured:
         """The request, under its route's template beside its path."""

@@ -1,6 +1,5 @@
 """Posts, one by one."""
 
-from functools import partial
 from typing import Annotated
 
 import msgspec
@@ -202,8 +201,7 @@ async def create_post(request: requests.AnyRequest) -> Response[bytes]:
     requests.check_coding(request)
     creator, key = await writer(request), idempotency_key(request)
     found = requests.services(request)
-    charge = found.user_limits.bookings.charge
-    requests.on_unread_body(request, partial(charge, creator.user))
+    requests.count_unread_body(request, found.user_limits.bookings.charge, creator.user)
     if requests.is_json(request):
         order, content_type = await read_reservation(request)
         with in_flight(request).running(creator, key):

@@ -5,6 +5,7 @@ import json
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
+from functools import partial
 from typing import Annotated, Any, TypeVar, cast
 
 import msgspec
@@ -122,9 +123,12 @@ async def json_body(request: AnyRequest) -> bytes:
     return bytes(body)
 
 
-def on_unread_body(request: AnyRequest, count: Callable[[int], Awaitable[None]]) -> None:
-    """Have the bytes counted that are read after the answer, so that the client sees that."""
-    request.scope["state"]["count_unread"] = count
+def count_unread_body(
+    request: AnyRequest, count: Callable[..., Awaitable[None]], *of: str | None
+) -> None:
+    """Have the bytes counted that are read after the answer, so that the client sees it: `count`
+    gets `of` and their number."""
+    request.scope["state"]["count_unread_body"] = partial(count, *of)
 
 
 def parsed(body: bytes) -> Any:  # noqa: ANN401 - whatever JSON can hold

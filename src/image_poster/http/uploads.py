@@ -3,7 +3,6 @@
 
 from datetime import UTC, datetime
 from email.utils import format_datetime
-from functools import partial
 from urllib.parse import urlencode
 
 import msgspec
@@ -165,7 +164,7 @@ async def create_upload(request: requests.AnyRequest) -> Response[bytes]:
     requests.check_coding(request)
     creator, key = await writer(request), idempotency_key(request)
     uploads = requests.services(request).uploads
-    requests.on_unread_body(request, partial(uploads.refused.bookings.charge, creator.user))
+    requests.count_unread_body(request, uploads.refused_bytes.bookings.charge, creator.user)
     with in_flight(request).running(creator, key):
         answer, upload = await uploads.reserve_by_tus(creator, _order(request), key)
     found, state = {"location": answer.location}, UploadState(upload, 0)
@@ -228,7 +227,7 @@ async def find_upload(request: requests.AnyRequest, post_id: FromPath[str]) -> R
 async def append_to_upload(request: requests.AnyRequest, post_id: FromPath[str]) -> Response[bytes]:
     """Tus 1.0.0, Core, PATCH. What came before a cut is kept, and the next request goes on."""
     who, uploads = await caller(request), requests.services(request).uploads
-    requests.on_unread_body(request, partial(uploads.refused.count_unread, post_id, who.user))
+    requests.count_unread_body(request, uploads.refused_bytes.count_unread, post_id, who.user)
     headers.check_version(request.headers.get("tus-resumable"))
     if not _has_bytes(request):
         raise errors.UnsupportedMediaTypeError(
@@ -300,7 +299,7 @@ async def put_upload(
     urls: HmacPutUrlSigner = request.app.state.put_urls
     found = requests.services(request)
     granted = urls.check(grant, _known_upload(post_id), found.stores.clock.now_ms())
-    requests.on_unread_body(request, partial(found.uploads.refused.count_unread, post_id, None))
+    requests.count_unread_body(request, found.uploads.refused_bytes.count_unread, post_id, None)
     if declared_format(requests.media_type(request)) is not declared_format(granted.content_type):
         raise errors.UnsupportedMediaTypeError(f"Send Content-Type: {granted.content_type}.")
     requests.check_coding(request)

@@ -32,23 +32,23 @@ class Terms(NamedTuple):
 
 @dataclass
 class CountedBody:
-    """A body whose bytes are counted as they come; `dropped` are those of earlier requests that it
+    """A body whose bytes are counted; `replaced_bytes` are those of earlier requests that it
     replaces."""
 
     chunks: AsyncIterator[bytes]
-    size: int = 0
-    dropped: int = 0
-    kept: int = 0
+    received_bytes: int = 0
+    replaced_bytes: int = 0
+    stored_bytes: int = 0
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         async for chunk in self.chunks:
-            self.size += len(chunk)
+            self.received_bytes += len(chunk)
             yield chunk
 
     @property
-    def refused(self) -> int:
+    def refused_bytes(self) -> int:
         """How many bytes are not kept."""
-        return max(0, self.size + self.dropped - self.kept)
+        return max(0, self.received_bytes + self.replaced_bytes - self.stored_bytes)
 
 
 async def write_verified(

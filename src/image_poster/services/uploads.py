@@ -66,7 +66,7 @@ class UploadService:
     post_service: PostService
     clock: Clock
     limits: Limits
-    refused: RefusedBytes
+    refused_bytes: RefusedBytes
     render: Callable[[StoredPost, UploadTargets], bytes]
 
     async def reserve_by_tus(
@@ -237,9 +237,9 @@ class UploadService:
         try:
             state = await self._receive(post_id, record, patch, body)
         except Exception:
-            await self.refused.count(post_id, record.creator, body.refused)
+            await self.refused_bytes.count(post_id, record.creator, body.refused_bytes)
             raise
-        await self.refused.count(post_id, record.creator, body.refused)
+        await self.refused_bytes.count(post_id, record.creator, body.refused_bytes)
         return await self._completed(post_id, record, state)
 
     async def _receive(
@@ -251,7 +251,7 @@ class UploadService:
         start = writer.offset
         try:
             if patch.offset is None and not decisions.is_complete(record.upload, start):
-                body.dropped, start = start, 0
+                body.replaced_bytes, start = start, 0
                 await writer.rewind(0)
             upload = await self._with_length(post_id, record.upload, patch, writer.offset)
             allowed = self._allowed(patch, upload, writer.offset)
@@ -263,7 +263,7 @@ class UploadService:
         finally:
             await writer.close()
             is_dropped = writer.superseded and patch.checksum is not None
-            body.kept = 0 if is_dropped else writer.offset - start
+            body.stored_bytes = 0 if is_dropped else writer.offset - start
         return UploadState(upload, writer.offset)
 
     async def _completed(
@@ -273,7 +273,7 @@ class UploadService:
             try:
                 await self.complete(post_id, state.upload)
             except errors.ChecksumMismatchError:
-                await self.refused.count(post_id, record.creator, state.offset)
+                await self.refused_bytes.count(post_id, record.creator, state.offset)
                 raise
         return state
 

@@ -101,7 +101,7 @@ def record_key(user: str, key: str) -> Key:
 
 
 def record_key_of(item: Item) -> Key:
-    """Where the answer to the creation of this post or comment is remembered."""
+    """The key of the record of the request that created this post or comment."""
     return Key(f"USER#{item['creator']!s}", str(item["record"]))
 
 

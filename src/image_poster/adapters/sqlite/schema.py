@@ -9,8 +9,8 @@ comments    a comment: `doc` is its JSON; sorted by post and id, so a page is on
 tombstones  who deleted which post or comment; `pending` while something of it is left, `ended` if
             it was an upload that had not all its bytes
 idempotency_records   what was answered to a user's request with an idempotency key
-uploads     the terms of a resumable upload, as long as its post is there; `refused` are its bytes
-            that were sent and not kept
+uploads     the terms of a resumable upload, as long as its post is there; `refused_bytes` were sent
+            and not kept
 files       what a published post's files were: their sizes and hashes
 probe       one row: when it was written last, to see whether the database takes writes
 daily_bytes what a user has booked in the day (UTC) of their last booking
@@ -181,7 +181,7 @@ UPDATE idempotency_records SET body = x''
 """
 
 _REFUSED = """
-ALTER TABLE uploads ADD COLUMN refused INTEGER NOT NULL DEFAULT 0
+ALTER TABLE uploads ADD COLUMN refused_bytes INTEGER NOT NULL DEFAULT 0
 """
 
 _MIGRATIONS = (
