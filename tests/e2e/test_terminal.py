@@ -25,7 +25,7 @@ POST: dict[str, object] = {
     "caption": f"one{HOSTILE}\n01K00000000000000000000001  mallory",
     "alt": HOSTILE,
     "creator": f"bob{HOSTILE}",
-    "creator_name": f"Bob{HOSTILE}",
+    "creator_name": f"Bob{HOSTILE}\nforged",
     "created_at": "2026-11-25T12:00:00.000Z",
     "edited_at": None,
     "image": {
@@ -83,7 +83,7 @@ def test_what_others_wrote_is_printed_without_control_characters(
 ) -> None:
     shown = Shell(hostile, tmp_path).run(*words).stdout
     assert CONTROL.findall(shown) == []
-    assert r"Bob\x1b]0;title\x07\x1b[2J\x9b31m\x7f\r\x08  1 comments" in shown
+    assert r"Bob\x1b]0;title\x07\x1b[2J\x9b31m\x7f\r\x08\nforged  1 comments" in shown
     # A line of a caption or comment does not look like a post.
     assert "\n    01K00000000000000000000001  mallory\n" in shown
     assert shown.endswith("\n      second\n")

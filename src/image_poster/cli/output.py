@@ -22,9 +22,13 @@ if TYPE_CHECKING:
 _RAW_IN_JSON = re.compile(b"\x7f|\xc2[\x80-\x9f]")
 
 
-def say(text: str, *, err: bool = False) -> None:
-    """Print a text that others may have written: no control character reaches the terminal."""
-    click.echo(escape_controls(text, keep="\n\t"), err=err)
+_LAYOUT = "\n\t"
+
+
+def say(text: str, *, keep: str = "", err: bool = False) -> None:
+    """Print a text that others may have written: of its control characters only those to `keep`
+    reach the terminal, others as escapes."""
+    click.echo(escape_controls(text, keep=keep), err=err)
 
 
 def say_json(value: object) -> None:
@@ -38,27 +42,27 @@ def print_found(found: Post | Comment, *, as_json: bool) -> None:
     if as_json:
         say_json(found)
     elif isinstance(found, Comment):
-        say(f"{found.id}  {_author(found)}: {found.content}")
+        say(f"{found.id}  {_author(found)}: {found.content}", keep=_LAYOUT)
     else:
         _show_post(found)
 
 
 def _author(found: Post | Comment) -> str:
     """What people call them."""
-    return found.creator_name or found.creator
+    return escape_controls(found.creator_name or found.creator)
 
 
 def _show_post(found: Post) -> None:
     status = "" if found.status == "ready" else f"  [{found.status}]"
     say(f"{found.id}  {_author(found)}  {found.total_comments} comments{status}")
     if found.caption:
-        say(_indented(found.caption, 4))
+        say(_indented(found.caption, 4), keep=_LAYOUT)
     if found.failure is not None:
         say(f"    {found.failure.detail} ({found.failure.code})")
     if found.image is not None:
         say(f"    {found.image.url}")
     for said in found.latest_comments:
-        say(_indented(f"{_author(said)}: {said.content}", 6))
+        say(_indented(f"{_author(said)}: {said.content}", 6), keep=_LAYOUT)
 
 
 def _indented(text: str, width: int) -> str:
