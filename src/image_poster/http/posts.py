@@ -201,7 +201,6 @@ async def create_post(request: requests.AnyRequest) -> Response[bytes]:
     requests.check_coding(request)
     creator, key = await writer(request), idempotency_key(request)
     found = requests.services(request)
-    requests.count_unread_body(request, found.user_limits.bookings.charge, creator.user)
     if requests.is_json(request):
         order, content_type = await read_reservation(request)
         with in_flight(request).running(creator, key):
@@ -212,6 +211,7 @@ async def create_post(request: requests.AnyRequest) -> Response[bytes]:
     try:
         size = requests.declared_bytes(request)
         async with found.user_limits.receiving(post_id, creator, size) as received:
+            requests.count_unread_body(request, found.user_limits.bookings.charge, creator.user)
             form = receive_post_form(request, image, found.limits, received, hashed=key is not None)
             draft = await form
             with in_flight(request).running(creator, key):
