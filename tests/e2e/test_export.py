@@ -102,6 +102,28 @@ def test_it_is_plain_files(exported: Path) -> None:
     }
 
 
+def test_imported_texts_are_cleaned_as_posted_ones_are(
+    tmp_path: Path, exported: Path, shell: Shell
+) -> None:
+    lines = [json.loads(line) for line in (exported / "posts.jsonl").read_text().splitlines()]
+    lines[0] |= {"caption": "a\r\nb\x0bc\u2028d\x1b ", "alt": "\x85alt\x07"}
+    (exported / "posts.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    file = exported / "comments.jsonl"
+    file.write_text(file.read_text().replace("number 0", r"number\r0\u009b", 1))
+    with local_server(tmp_path / "two") as server, Api(server.url, LOCAL_EDITION) as api:
+        shell.run("import", exported, "--data-dir", tmp_path / "two")
+        post = api.get(f"/posts/{lines[0]['id']}", lines[0]["creator"]).json()
+        assert (post["caption"], post["alt"]) == ("a\nb\nc\nd", "alt")
+        found = [
+            comment["content"]
+            for line in lines
+            for comment in api.get(
+                f"/posts/{line['id']}/comments", line["creator"], params={"limit": 100}
+            ).json()["comments"]
+        ]
+        assert "number\n0" in found
+
+
 def test_importing_again_changes_nothing_and_revives_nothing(
     tmp_path: Path, exported: Path, shell: Shell
 ) -> None:

@@ -1,15 +1,21 @@
 """What one caller may take, against real servers."""
 
+import re
+import socket
+import time
+from base64 import b64encode
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
 
 from support import samples
 from support.api import LOCAL as LOCAL_EDITION
-from support.api import Api, assert_problem
+from support.api import Api, assert_problem, fields
 from support.servers import LOCAL, local_server, start
 from support.shell import Shell
 
@@ -110,12 +116,10 @@ def test_a_days_bytes_are_booked_ahead_given_back_and_outlive_a_crash(tmp_path: 
         server.stop()
 
 
-def test_a_form_costs_its_images_bytes_and_nothing_if_it_fails(tmp_path: Path) -> None:
+def test_a_form_costs_its_images_bytes(tmp_path: Path) -> None:
     image = samples.jpeg()
     flags = ("--bytes-per-day", str(2 * len(image) + 600), "--uploads-under-way", "1")
     with local_server(tmp_path, *flags) as server, Api(server.url, LOCAL_EDITION) as api:
-        for _ in range(5):
-            assert_problem(api.upload("alice", b"no image" * 50), 415, "unsupported_image")
         for _ in range(2):
             assert api.upload("alice", image).status_code == 201
         limited(api.upload("alice", image), "bytes_per_day")
@@ -205,3 +209,163 @@ def test_with_dev_nothing_is_limited_unless_it_is_set(tmp_path: Path) -> None:
         rates = httpx.get(f"{server.url}/limits").json()["rates"]
         assert rates.pop("exact")
         assert set(rates.values()) == {None}
+
+
+MEGABYTE = 1_000_000
+PHOTO = (samples.jpeg() + bytes(2 * MEGABYTE))[: 2 * MEGABYTE]
+WRONG = {"upload-checksum": f"sha256 {b64encode(bytes(32)).decode()}"}
+
+
+@pytest.fixture
+def counted(tmp_path: Path) -> Iterator[Api]:
+    """Images of up to 3 MB, 20 MB a day."""
+    flags = ("--image-bytes", str(3 * MEGABYTE), "--bytes-per-day", str(20 * MEGABYTE))
+    with local_server(tmp_path, *flags) as server, Api(server.url, LOCAL_EDITION) as api:
+        yield api
+
+
+def booked(api: Api, user: str = "alice") -> int:
+    """The bytes that count as the user's of today."""
+    ids = []
+    while (answer := reserve(api, 3 * MEGABYTE, user)).status_code == 201:
+        ids.append(answer.json()["id"])
+    said = re.search(r"; (\d+) are booked", answer.json()["detail"])
+    for post_id in ids:
+        assert api.send("DELETE", f"/posts/{post_id}", user).status_code == 204
+    assert said
+    return int(said[1]) - 3 * MEGABYTE * len(ids)
+
+
+def assert_booked(api: Api, expected: int) -> None:
+    """So much is booked, or soon: what is read after an answer is counted after it."""
+    deadline = time.monotonic() + 30
+    while (found := booked(api)) != expected and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert found == expected
+
+
+def patch(
+    api: Api, path: str, content: bytes, offset: int = 0, checksum: dict[str, str] | None = None
+) -> httpx.Response:
+    headers = {**PIECE, "upload-offset": str(offset), **(checksum or {})}
+    return api.send("PATCH", path, "alice", content=content, headers=headers)
+
+
+@pytest.mark.parametrize(
+    ("content", "offset", "checksum", "status"),
+    [
+        pytest.param(PHOTO[:MEGABYTE], 0, WRONG, 460, id="wrong checksum"),
+        pytest.param(PHOTO[:MEGABYTE], 7, None, 409, id="wrong offset"),
+        pytest.param(bytes(MEGABYTE), 0, None, 415, id="no image"),
+    ],
+)
+def test_bytes_of_a_patch_that_are_refused_count_and_too_many_end_the_upload(
+    counted: Api, content: bytes, offset: int, checksum: dict[str, str] | None, status: int
+) -> None:
+    path = reserve(counted, 2 * MEGABYTE).json()["upload"]["tus"]
+    for _ in range(3):
+        assert patch(counted, path, content, offset, checksum).status_code == status
+    assert_booked(counted, 5 * MEGABYTE)
+    patch(counted, path, content, offset, checksum)
+    assert_booked(counted, 4 * MEGABYTE)  # those of the upload itself are given back
+    assert_problem(patch(counted, path, PHOTO), 410, "upload_gone")
+
+
+def test_a_patch_is_never_refused_for_the_quota(counted: Api) -> None:
+    image = samples.jpeg()
+    path = reserve(counted, len(image)).json()["upload"]["tus"]
+    other = reserve(counted, 2 * MEGABYTE).json()["upload"]["tus"]
+    while reserve(counted, 2 * MEGABYTE).status_code == 201:
+        pass
+    for _ in range(2):
+        assert patch(counted, other, PHOTO[:MEGABYTE], 0, WRONG).status_code == 460
+    limited(reserve(counted, 1), "bytes_per_day")
+    assert counted.send("HEAD", path, "alice", headers=TUS).status_code == 200
+    assert patch(counted, path, image[:20]).status_code == 204
+    assert patch(counted, path, image[20:], 20).status_code == 204
+
+
+def test_bytes_at_a_signed_url_count_when_they_are_not_those_that_were_announced(
+    counted: Api,
+) -> None:
+    image = {"size": MEGABYTE, "content_type": "image/jpeg", "sha256": "00" * 32}
+    reserved = counted.send("POST", "/posts", "alice", json={"image": image}).json()
+    put, content = reserved["upload"]["put"], PHOTO[:MEGABYTE]
+    answers = [
+        counted.http.put(put["url"], content=content, headers=put["headers"]).status_code
+        for _ in range(5)
+    ]
+    assert answers == [460, 460, 460, 410, 410]
+    assert_booked(counted, 4 * MEGABYTE)
+
+
+def test_bytes_that_a_put_replaces_count(counted: Api) -> None:
+    reserved = reserve(counted, 2 * MEGABYTE).json()["upload"]
+    put = reserved["put"]
+    assert patch(counted, reserved["tus"], PHOTO[:MEGABYTE]).status_code == 204
+    assert counted.http.put(put["url"], content=PHOTO, headers=put["headers"]).is_success
+    assert_booked(counted, 3 * MEGABYTE)
+
+
+def test_bytes_that_a_newer_request_throws_away_count(counted: Api, tmp_path: Path) -> None:
+    """They could not be verified any more."""
+    path = reserve(counted, 2 * MEGABYTE).json()["upload"]["tus"]
+    address = urlsplit(counted.url)
+    with socket.create_connection((address.hostname, address.port), timeout=10) as connection:
+        headers = {**PIECE, **WRONG, "user-id": "alice", "content-length": str(MEGABYTE + 1)}
+        lines = [f"PATCH {path} HTTP/1.1", f"host: {address.netloc}"]
+        lines += [f"{name}: {value}" for name, value in headers.items()]
+        connection.sendall("\r\n".join([*lines, "", ""]).encode() + PHOTO[:MEGABYTE])
+        uploads = f"**/{path.rpartition('/')[2]}"
+        while not any(file.stat().st_size == MEGABYTE for file in tmp_path.glob(uploads)):
+            time.sleep(0.01)
+        taken = counted.send("HEAD", path, "alice", headers=TUS)
+        assert taken.headers["upload-offset"] == "0"
+        assert_booked(counted, 3 * MEGABYTE)
+
+
+def test_a_form_that_is_refused_costs_what_came_of_it(counted: Api) -> None:
+    image = samples.jpeg() + bytes(MEGABYTE)
+    answer = counted.upload("alice", image, caption="x" * 6000)
+    assert fields(assert_problem(answer, 422, "validation_failed")) == {"caption"}
+    assert len(image) < booked(counted) < len(image) + 10_000
+    made = counted.upload("bob", image)
+    assert made.status_code == 201
+    assert booked(counted, "bob") == len(image)
+
+
+def test_a_form_without_end_is_cut_though_its_parts_are_of_no_use(counted: Api) -> None:
+    def parts() -> Iterator[bytes]:
+        yield b'--x\r\nContent-Disposition: form-data; name="other"\r\n\r\n'
+        for _ in range(100):
+            yield bytes(MEGABYTE)
+
+    headers = {"content-type": "multipart/form-data; boundary=x"}
+    answer = counted.send("POST", "/posts", "alice", content=parts(), headers=headers)
+    assert_problem(answer, 413, "upload_too_large")
+
+
+def test_of_what_is_sent_to_an_upload_that_is_gone_little_is_read(counted: Api) -> None:
+    address = urlsplit(counted.url)
+    with socket.create_connection((address.hostname, address.port), timeout=20) as connection:
+        lines = [f"PATCH /uploads/{NO_POST[7:]} HTTP/1.1", f"host: {address.netloc}"]
+        lines += [f"{name}: {value}" for name, value in {**PIECE, "user-id": "alice"}.items()]
+        lines += [f"content-length: {60 * MEGABYTE}", "", ""]
+        connection.sendall("\r\n".join(lines).encode())
+        sent = 0
+        with suppress(ConnectionError):
+            for _ in range(60):
+                connection.sendall(bytes(MEGABYTE))
+                sent += 1
+    assert sent < 30
+
+
+def test_head_of_a_large_original_reads_nothing_of_it(tmp_path: Path) -> None:
+    image = samples.jpeg() + bytes(10 * MEGABYTE)
+    with local_server(tmp_path) as server, Api(server.url, LOCAL_EDITION) as api:
+        path = f"/posts/{api.ready('alice', image)['id']}/original"
+        counters = Path(f"/proc/{server.process.pid}/io")
+        before = int(counters.read_text().split()[1])
+        answer = api.send("HEAD", path, "alice")
+        assert answer.headers["content-length"] == str(len(image))
+        assert int(counters.read_text().split()[1]) - before < MEGABYTE

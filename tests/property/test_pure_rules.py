@@ -22,6 +22,7 @@ from image_poster.domain.posts import PostTexts
 from image_poster.domain.signing import CursorSigner, Signer
 from image_poster.http.multipart import receive_post_form
 from image_poster.http.ranges import matches, requested_range
+from image_poster.services.limits import Receiving
 from image_poster.services.posts import PostDraft
 from support import samples
 
@@ -149,7 +150,10 @@ def test_a_form_is_the_same_however_it_is_cut_into_pieces(cuts: list[int]) -> No
     edges = [0, *sorted(cuts), len(FORM)]
     pieces = [FORM[start:stop] for start, stop in pairwise(edges)]
     staged = FakeStaged()
-    draft = asyncio.run(receive_post_form(FakeRequest(pieces), staged, Limits(), hashed=True))  # type: ignore[arg-type]
+    received = Receiving()
+    form = receive_post_form(FakeRequest(pieces), staged, Limits(), received, hashed=True)  # type: ignore[arg-type]
+    draft = asyncio.run(form)
+    assert received.counted_bytes == len(FORM)
     texts = PostTexts("Zoë", "\r\n--b0undar")
     assert draft == PostDraft(texts, hashlib.sha256(IMAGE).digest(), len(IMAGE))
     assert staged.received == IMAGE
@@ -159,6 +163,13 @@ def test_a_form_is_the_same_however_it_is_cut_into_pieces(cuts: list[int]) -> No
 def test_a_damaged_form_is_refused_or_read_but_never_an_accident(at: int, junk: bytes) -> None:
     damaged = FORM[:at] + junk + FORM[at + len(junk) :]
     try:
-        asyncio.run(receive_post_form(FakeRequest([damaged]), FakeStaged(), Limits(), hashed=True))  # type: ignore[arg-type]
+        form = receive_post_form(
+            FakeRequest([damaged]),  # type: ignore[arg-type]
+            FakeStaged(),  # type: ignore[arg-type]
+            Limits(),
+            Receiving(),
+            hashed=True,
+        )
+        asyncio.run(form)
     except ImagePosterError as refused:
         assert refused.status in (400, 413, 415, 422)

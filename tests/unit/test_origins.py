@@ -59,6 +59,16 @@ def test_only_listed_origins_may_call() -> None:
         ("https://a b", "is no origin"),
         ("https://user@photos.example", "is no origin"),
         ("https://photos.example:443", "browsers leave out :443"),
+        ("http://photos.example:80", "browsers leave out :80"),
+        ("https://*.example.org", r"https://\*.example.org matches no page"),
+        ("*.example.org", "matches no page"),
+        ("https://example.org:*", "matches no page"),
+        ("https://münchen.example", "in ASCII"),
+        ("null", "is no origin"),
+        ("https://photos.example:99999", "is no origin"),
+        ("https://photos.example:08443", "is no origin"),
+        ("http://[0:0:0:0:0:0:0:1]:8080", "is no origin"),
+        ("http://[::1", "is no origin"),
     ],
 )
 def test_an_origin_that_no_browser_sends_stops_the_start(origin: str, said: str) -> None:
@@ -70,7 +80,7 @@ def test_an_origin_that_no_browser_sends_stops_the_start(origin: str, said: str)
 
 
 def test_origins_are_taken_as_browsers_send_them() -> None:
-    text = "https://Photos.example, http://localhost:5173,http://[::1]:8080, capacitor://localhost"
+    text = "https://PHOTOS.example, http://localhost:5173,http://[::1]:8080, capacitor://localhost"
     assert checked_origins(text) == (
         "https://photos.example",
         "http://localhost:5173",

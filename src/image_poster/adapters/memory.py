@@ -95,6 +95,7 @@ class MemoryState:
     comments: dict[str, dict[str, Comment]] = field(default_factory=dict)
     tombstones: dict[str, Tombstone] = field(default_factory=dict)
     uploads: dict[str, Upload] = field(default_factory=dict)
+    refused_bytes: dict[str, int] = field(default_factory=dict)
     records: dict[tuple[str, str], tuple[IdempotencyRecord, int]] = field(default_factory=dict)
     held: dict[str, Held] = field(default_factory=dict)
     past: list[Ranked] = field(default_factory=list)
@@ -120,6 +121,12 @@ class MemoryState:
         """Remember an answer."""
         if record is not None:
             self.records[record.user, record.key] = (record, now_ms)
+
+    def clear_records(self, id_: str) -> None:
+        """Remove the text of what was answered about a post or comment that is deleted."""
+        for used, (record, at) in self.records.items():
+            if record.resource == id_:
+                self.records[used] = (msgspec.structs.replace(record, body=b""), at)
 
     def post(self, post_id: str) -> Post:
         """The post, or `PostNotFoundError`."""
@@ -216,6 +223,7 @@ class MemoryPostStore:
             check_visible(post, by)
         by.require(post.creator)
         del self._state.posts[post_id]
+        self._state.clear_records(post_id)
         self._state.uploads.pop(post_id, None)
         ended &= post.status is PostStatus.AWAITING_UPLOAD
         found = Tombstone(by.user, self._clock.now_ms(), pending=True, ended=ended)
@@ -264,6 +272,7 @@ class MemoryCommentStore:
         comment = self._comment(post_id, comment_id)
         by.require(comment.creator, self._state.post(post_id).creator)
         del self._state.comments[post_id][comment_id]
+        self._state.clear_records(comment_id)
         self._state.recount(post_id, self._clock.now_ms())
         self._state.tombstones[comment_id] = Tombstone(by.user, self._clock.now_ms(), pending=False)
 
@@ -415,6 +424,7 @@ class MemoryTombstoneQueue:
         gone = list(of_post)[:limit]
         for comment_id in gone:
             del of_post[comment_id]
+            self._state.clear_records(comment_id)
         return bool(gone)
 
     async def mark_purged(self, post_id: str) -> None:
@@ -664,6 +674,14 @@ class MemoryUploadRecordStore:
             return None
         post = self._state.post(post_id)
         return UploadRecord(post.creator, post.status is PostStatus.AWAITING_UPLOAD, upload)
+
+    async def count_refused(self, post_id: str, size: int) -> int:
+        post = self._state.posts.get(post_id)
+        awaiting = post is not None and post.post.status is PostStatus.AWAITING_UPLOAD
+        if post_id not in self._state.uploads or not awaiting:
+            return 0
+        self._state.refused_bytes[post_id] = self._state.refused_bytes.get(post_id, 0) + size
+        return self._state.refused_bytes[post_id]
 
     async def declare_length(self, post_id: str, length: int) -> None:
         upload = self._state.uploads[post_id]

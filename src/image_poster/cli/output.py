@@ -1,7 +1,9 @@
 """What commands print: posts and comments, and how far uploads are (bars on a terminal, else a
 line for each trouble)."""
 
+import re
 import sys
+import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
@@ -10,37 +12,62 @@ import click
 import msgspec
 
 from image_poster.client import Comment, Post, Progress
+from image_poster.domain.escapes import escape_controls
 
 if TYPE_CHECKING:
     from rich import progress
 
 
+# DEL and C1, which JSON need not escape (RFC 8259 section 7), in UTF-8.
+_RAW_IN_JSON = re.compile(b"\x7f|\xc2[\x80-\x9f]")
+
+
+_LAYOUT = "\n\t"
+
+
+def say(text: str, *, keep: str = "", err: bool = False) -> None:
+    """Print a text that others may have written: of its control characters only those to `keep`
+    reach the terminal, others as escapes."""
+    click.echo(escape_controls(text, keep=keep), err=err)
+
+
+def say_json(value: object) -> None:
+    """Print JSON on one line, with all control characters escaped."""
+    encoded = msgspec.json.encode(value)
+    click.echo(_RAW_IN_JSON.sub(lambda match: b"\\u%04x" % ord(match[0].decode()), encoded))
+
+
 def print_found(found: Post | Comment, *, as_json: bool) -> None:
     """As JSON on one line, or for people."""
     if as_json:
-        click.echo(msgspec.json.encode(found))
+        say_json(found)
     elif isinstance(found, Comment):
-        click.echo(f"{found.id}  {_author(found)}: {found.content}")
+        say(f"{found.id}  {_author(found)}: {found.content}", keep=_LAYOUT)
     else:
         _show_post(found)
 
 
 def _author(found: Post | Comment) -> str:
     """What people call them."""
-    return found.creator_name or found.creator
+    return escape_controls(found.creator_name or found.creator)
 
 
 def _show_post(found: Post) -> None:
     status = "" if found.status == "ready" else f"  [{found.status}]"
-    click.echo(f"{found.id}  {_author(found)}  {found.total_comments} comments{status}")
+    say(f"{found.id}  {_author(found)}  {found.total_comments} comments{status}")
     if found.caption:
-        click.echo(f"    {found.caption}")
+        say(_indented(found.caption, 4), keep=_LAYOUT)
     if found.failure is not None:
-        click.echo(f"    {found.failure.detail} ({found.failure.code})")
+        say(f"    {found.failure.detail} ({found.failure.code})")
     if found.image is not None:
-        click.echo(f"    {found.image.url}")
+        say(f"    {found.image.url}")
     for said in found.latest_comments:
-        click.echo(f"      {_author(said)}: {said.content}")
+        say(_indented(f"{_author(said)}: {said.content}", 6), keep=_LAYOUT)
+
+
+def _indented(text: str, width: int) -> str:
+    """No line of a text looks like the next post."""
+    return textwrap.indent(text, " " * width, lambda _: True)
 
 
 class Display(Protocol):
@@ -73,7 +100,7 @@ def _trouble_text(state: Progress) -> str:
     """What is being retried, and when."""
     if not state.trouble:
         return ""
-    return f"{state.trouble}; trying again in {state.retry_in:.1f} s"
+    return f"{escape_controls(state.trouble)}; trying again in {state.retry_in:.1f} s"
 
 
 class _Lines:
@@ -87,7 +114,7 @@ class _Lines:
     def report(self, number: int, state: Progress) -> None:
         if state.trouble:
             done = f"{state.sent / 1e6:.1f} of {(state.total or 0) / 1e6:.1f} MB sent"
-            click.echo(f"{self._names[number]}: {_trouble_text(state)} ({done})", err=True)
+            say(f"{self._names[number]}: {_trouble_text(state)} ({done})", err=True)
 
     def note(self, number: int, text: str) -> None:
         """A terminal's."""
@@ -99,7 +126,7 @@ class _Bars:
         self._tasks: list[progress.TaskID] = []
 
     def add(self, name: str, size: int) -> int:
-        self._tasks.append(self._drawn.add_task(name, total=size, note=""))
+        self._tasks.append(self._drawn.add_task(escape_controls(name), total=size, note=""))
         return len(self._tasks) - 1
 
     def report(self, number: int, state: Progress) -> None:
@@ -108,7 +135,7 @@ class _Bars:
         self._drawn.update(self._tasks[number], completed=state.sent, note=note, refresh=bool(note))
 
     def note(self, number: int, text: str) -> None:
-        self._drawn.update(self._tasks[number], note=text)
+        self._drawn.update(self._tasks[number], note=escape_controls(text))
 
 
 @contextmanager

@@ -4,6 +4,7 @@ All may be repeated: reads by nature, deletions as the service promises, comment
 `Idempotency-Key`.
 """
 
+from codecs import BOM_UTF8
 from secrets import token_hex
 from typing import Any, TypeVar
 from urllib.parse import urlencode
@@ -100,6 +101,6 @@ def _silent(_reason: str, _wait: float) -> None:
 
 def _decoded(reply: Reply, kind: type[Body]) -> Body:
     try:
-        return msgspec.json.decode(reply.content, type=kind)
+        return msgspec.json.decode(reply.content.removeprefix(BOM_UTF8), type=kind)
     except msgspec.DecodeError as exc:
         raise GaveUpError("the service does not answer as image-poster-api does") from exc

@@ -2,6 +2,7 @@
 
 import random
 import time
+from codecs import BOM_UTF8
 from collections.abc import Callable
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -126,7 +127,7 @@ def why(outcome: Outcome) -> str:
 def problem(reply: Reply) -> _Problem:
     """Problem details (RFC 9457); empty if there are none."""
     try:
-        return msgspec.json.decode(reply.content, type=_Problem)
+        return msgspec.json.decode(reply.content.removeprefix(BOM_UTF8), type=_Problem)
     except msgspec.DecodeError:
         return _Problem()
 

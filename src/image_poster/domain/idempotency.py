@@ -27,6 +27,12 @@ class IdempotencyRecord(msgspec.Struct, frozen=True):
     body: bytes
     location: str
 
+    @property
+    def resource(self) -> str:
+        """The id of the post, upload or comment that it is about. `body` is empty once that is
+        deleted."""
+        return self.location.rpartition("/")[2]
+
 
 class Answer(NamedTuple):
     """What a creating request answers: the JSON, where it points, and whether it was given

@@ -30,8 +30,11 @@ _DAY_MS = 24 * 3600 * 1000
 # Nobody can say when somebody else's upload will end; their client asks again at that time.
 _UNDER_WAY_RETRY_SECONDS = 60
 
+# Each kind of line break that a word processor or an old system writes (Unicode Standard Annex 14).
+_LINE_BREAK = re.compile("\r\n|[\r\v\f\x85\u2028\u2029]")
 # C0 but tab and newline, DEL, and C1: none has a meaning in a caption and some garble terminals.
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+_UNUSABLE = re.compile("[\0\ud800-\udfff]")
 
 
 # Categories (Unicode Standard, section 4.5) of what shows nothing by itself: control, format (of
@@ -181,18 +184,28 @@ def check_under_way(rates: Rates, under_way: int) -> None:
 
 
 def clean(field: str, text: str, *, longest: int) -> str:
-    """`text` trimmed and with newlines as LF; raises `ValidationFailedError` naming `field` for
-    more than `longest` characters, and for control characters.
+    """`text` trimmed, with each line break as LF and without other control characters but tab.
 
-    Browsers send the newlines of a form as CRLF (WHATWG HTML, multipart form data), which is why
-    CRLF is folded before the rule against control characters applies.
+    Raises `ValidationFailedError` naming `field` for more than `longest` characters after that, and
+    as `check_characters` does.
     """
-    trimmed = text.replace("\r\n", "\n").strip()
+    check_characters(field, text)
+    trimmed = _CONTROL.sub("", _LINE_BREAK.sub("\n", text)).strip()
     if len(trimmed) > longest:
         raise invalid(field, f"at most {longest} characters; these are {len(trimmed)}")
-    if _CONTROL.search(trimmed):
-        raise invalid(field, "no control characters but newline and tab")
     return trimmed
+
+
+def check_characters(field: str, text: str) -> None:
+    """Raises `ValidationFailedError` naming `field` and the character for a NUL, and for half of a
+    surrogate pair, which is no character by itself (Unicode Standard, section 3.8)."""
+    match = _UNUSABLE.search(text)
+    if match is None:
+        return
+    name = "NUL" if match[0] == "\0" else "half of a surrogate pair"
+    raise invalid(
+        field, f"contains U+{ord(match[0]):04X}, {name}; remove it and send the text again"
+    )
 
 
 def clean_required(field: str, text: str, *, longest: int) -> str:

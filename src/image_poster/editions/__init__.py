@@ -2,11 +2,15 @@
 in common."""
 
 import re
+from contextlib import suppress
+from ipaddress import IPv6Address
 
-# Scheme, host, port (RFC 6454 section 6.1), and what does not belong there.
+# Scheme, host, port (RFC 6454 section 6.1), and what does not belong there. Browsers send hosts in
+# ASCII and ports without leading zeros (WHATWG URL Standard, section 3.5).
 _ORIGIN = re.compile(
-    r"(([a-z][a-z0-9+.-]*)://(?:[^/?#@:\s\[\]]+|\[[0-9a-f:.]+\])(:\d{1,5})?)([/?#].*)?"
+    r"(([a-z][a-z0-9+.-]*)://([a-z0-9._-]+|\[[0-9a-f:.]+\])(:[1-9]\d{0,4})?)([/?#].*)?"
 )
+_MAX_PORT = 65_535
 _DEFAULT_PORTS = {"http": ":80", "https": ":443"}
 
 
@@ -29,9 +33,19 @@ def _checked_origin(entry: str) -> str:
     if entry == "*":
         return entry
     match = _ORIGIN.fullmatch(entry.lower())
-    if match is None:
+    if "*" in entry:
+        raise StartError(
+            f"cors_origins: {entry} matches no page, because * stands for nothing within an "
+            "origin. List each origin, or * alone for any."
+        )
+    if not entry.isascii():
+        raise StartError(
+            f"cors_origins: {entry} matches no page. Write its host as browsers send it, in ASCII "
+            "(xn--...)."
+        )
+    if match is None or not _is_host(match[3]) or int((match[4] or ":0")[1:]) > _MAX_PORT:
         raise StartError(f"cors_origins: {entry} is no origin, such as https://example.org.")
-    origin, scheme, port, rest = match.groups()
+    origin, scheme, _, port, rest = match.groups()
     if rest:
         raise StartError(
             f"cors_origins: an origin has no path and no slash at its end: {origin}, not {entry}."
@@ -39,3 +53,12 @@ def _checked_origin(entry: str) -> str:
     if port and _DEFAULT_PORTS.get(scheme) == port:
         raise StartError(f"cors_origins: browsers leave out {port}; leave it out of {entry} too.")
     return origin
+
+
+def _is_host(host: str) -> bool:
+    """Whether browsers write a host like this: of an IPv6 address, the shortest form only."""
+    if not host.startswith("["):
+        return True
+    with suppress(ValueError):
+        return IPv6Address(host[1:-1]).compressed == host[1:-1]
+    return False

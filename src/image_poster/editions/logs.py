@@ -10,6 +10,12 @@ import time
 from typing import Any
 
 import structlog
+from structlog.typing import EventDict
+
+from image_poster.domain.escapes import escape_controls
+
+# Of a traceback.
+_LAYOUT = "\n\t"
 
 
 def configure(log_format: str, **always: str) -> None:
@@ -22,9 +28,9 @@ def configure(log_format: str, **always: str) -> None:
     # Tracebacks without local variables, which would put people's words and images into the log.
     plain = structlog.dev.plain_traceback
     renderers: list[structlog.types.Processor] = (
-        [structlog.dev.ConsoleRenderer(exception_formatter=plain)]
+        [_escape_values, structlog.dev.ConsoleRenderer(exception_formatter=plain)]
         if console
-        else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+        else [structlog.processors.JSONRenderer(), _escape_delete]
     )
     structlog.configure(
         processors=[
@@ -32,12 +38,36 @@ def configure(log_format: str, **always: str) -> None:
             lambda _logger, _method, event: {**always, **event},
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
             *renderers,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
     )
-    logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_Formatter(logging.BASIC_FORMAT))
+    logging.basicConfig(level=logging.WARNING, handlers=[handler])
+
+
+class _Formatter(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return escape_controls(super().format(record), keep=_LAYOUT)
+
+
+def _escape_values(_logger: object, _method: str, event: EventDict) -> EventDict:
+    """Paths, header values and error texts are strangers'; other values are shown by `repr`, which
+    escapes."""
+    return {
+        name: escape_controls(value, keep=_LAYOUT if name == "exception" else "")
+        if isinstance(value, str)
+        else value
+        for name, value in event.items()
+    }
+
+
+def _escape_delete(_logger: object, _method: str, line: Any) -> str:  # noqa: ANN401 - structlog's
+    """JSON escapes all other control characters (RFC 8259 section 7)."""
+    return str(line).replace("\x7f", "\\u007f")
 
 
 NAMESPACE = "image-poster"

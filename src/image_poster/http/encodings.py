@@ -17,7 +17,8 @@ CODINGS = ("br", "gzip")
 _BROTLI_QUALITY, _GZIP_LEVEL = 5, 5
 _JSON = (b"application/json", b"application/problem+json")
 _MAX_INLINE_BYTES = 128 * 1024
-_MAX_KEPT, _MAX_KEPT_BYTES = 256, 64 * 1024
+# The OpenAPI document has some 64 KiB.
+_MAX_KEPT, _MAX_KEPT_BYTES = 128, 128 * 1024
 
 
 def best_coding(accepted: str | None, offered: Iterable[str]) -> str:

@@ -6,6 +6,7 @@ import itertools
 import os
 import re
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from http import HTTPStatus
 from time import perf_counter
 from typing import Any, NamedTuple, cast
@@ -51,7 +52,11 @@ _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:=+/-]{1,128}")
 _LOOPBACK_HOST = re.compile(rb"(localhost|127(\.\d{1,3}){3}|\[::1\])(:\d+)?", re.IGNORECASE)
 _DRAIN_SECONDS = 10
 _LAST_DRAIN_SECONDS = 0.5
+_MAX_DRAIN_BYTES, _MAX_GONE_DRAIN_BYTES = 64 * 1024 * 1024, 1024 * 1024
+_GONE = {HTTPStatus.NOT_FOUND, HTTPStatus.GONE}
 _OVERRIDES = {"PATCH", "DELETE", "HEAD"}
+_WHOLE_SERVER = "*"
+_ALLOWED_SOMEWHERE = [(b"allow", b"DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT")]
 # Unique across restarts and processes by its random part, and much cheaper than an id each.
 _process = os.urandom(6).hex()
 _count = itertools.count(1)
@@ -151,6 +156,8 @@ class Middleware:
             await exchange.answer(HTTPStatus.NO_CONTENT, preflight)
         elif (limited := await self._too_many(exchange)) is not None:
             await exchange.refuse(limited)
+        elif exchange.method == "OPTIONS" and exchange.scope["path"] == _WHOLE_SERVER:
+            await exchange.answer(HTTPStatus.NO_CONTENT, _ALLOWED_SOMEWHERE)  # RFC 9110 9.3.7
         elif not await self._finishes(exchange):
             await exchange.refuse(BusyError("The service is stopping. Try again in a moment."))
 
@@ -309,15 +316,25 @@ class _Exchange:
     async def drain(self, seconds: float) -> None:
         """After an early refusal, read on for a while without keeping anything. Closing at once
         would reset the connection, and many clients would then see that instead of the answer (RFC
-        9112 section 9.6)."""
+        9112 section 9.6). Who sends to an upload that is gone asks where it is, after a reset."""
         if self._body_done or self._is_silent:
             return
+        is_upload = self.method == "PATCH" and self._status in _GONE
+        size, most = 0, _MAX_GONE_DRAIN_BYTES if is_upload else _MAX_DRAIN_BYTES
         try:
             async with asyncio.timeout(seconds):
                 while not self._body_done:
-                    await self.receive()
+                    size += len(cast("dict[str, Any]", await self.receive()).get("body", b""))
+                    if size > most:
+                        break
         except TimeoutError:
+            pass
+        if not self._body_done:
             _log.info("stopped reading a refused body", path=self.scope["path"])
+        count = self.scope["state"].get("count_unread_body")
+        if count is not None and size:
+            with suppress(ImagePosterError):
+                await count(size)
 
     def measured(self) -> Measured:
         """The request, under its route's template beside its path."""

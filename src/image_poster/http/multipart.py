@@ -12,6 +12,7 @@ from image_poster.domain.posts import PostTexts
 from image_poster.http.part_texts import DEFAULT_CHARSET, check_plain, decoded
 from image_poster.http.requests import AnyRequest, body_chunks, declared_bytes, media_type
 from image_poster.ports.images import StagedImage
+from image_poster.services.limits import Receiving
 from image_poster.services.posts import PostDraft
 
 _IMAGE = "image"
@@ -25,10 +26,10 @@ _ENVELOPE_MAX_BYTES = 256 * 1024
 
 
 async def receive_post_form(
-    request: AnyRequest, image: StagedImage, limits: Limits, *, hashed: bool
+    request: AnyRequest, image: StagedImage, limits: Limits, received: Receiving, *, hashed: bool
 ) -> PostDraft:
     """Read the whole form (RFC 7578), its part `image` into `image`, refusing as early as can be;
-    `hashed` says whether the draft is to have the image's digest.
+    `hashed` says whether the draft is to have the image's digest. `received` counts what comes.
 
     Raises `UnsupportedMediaTypeError`, `InvalidMultipartError`, `UploadTooLargeError`,
     `MultipartTooLargeError`, `UnsupportedImageError`, `ValidationFailedError`, and
@@ -43,6 +44,9 @@ async def receive_post_form(
     try:
         parser = PushMultipartParser(_boundary(request))
         async for chunk in body_chunks(request):
+            received.counted_bytes += len(chunk)
+            if received.counted_bytes > limits.image_bytes + _ENVELOPE_MAX_BYTES:
+                raise errors.UploadTooLargeError
             if not parser.closed:
                 for event in parser.parse(chunk):
                     await reader.take(event)

@@ -4,8 +4,9 @@ to read it."""
 import hashlib
 from base64 import b64encode
 from collections import defaultdict
+from functools import cache, lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 from litestar import Litestar, MediaType, Response, get
@@ -30,7 +31,7 @@ from image_poster.domain import errors
 from image_poster.domain.idempotency import HEADER, MAX_CHARACTERS
 from image_poster.http.problems import MEDIA_TYPE, Problem
 from image_poster.http.requests import AnyRequest
-from image_poster.http.responses import json_response
+from image_poster.http.responses import etag_of, tagged_bytes, tagged_json
 
 Responses = dict[int, ResponseSpec]
 Security = list[dict[str, list[str]]]
@@ -245,42 +246,57 @@ _PROTECTION = {
 }
 
 
+class _Document(NamedTuple):
+    """Ready bytes and their ETag."""
+
+    body: bytes
+    etag: str
+
+
 @get("/openapi.json", include_in_schema=False)
 async def get_openapi(request: AnyRequest) -> Response[bytes]:
     """The OpenAPI 3.1 document."""
-    document = encoded_document(request.app)
-    url = request.app.state.public_url.url
+    return tagged_json(request, *_openapi(request.app))
+
+
+@lru_cache(1)
+def _openapi(app: Litestar) -> _Document:
+    """Encoded once: that takes tens of milliseconds."""
+    document, url = encoded_document(app), app.state.public_url.url
     if url:
         document = document.replace(b'"servers":[{"url":"/"}]', _servers(url))
-    return json_response(document)
+    return _Document(document, etag_of(document))
 
 
 @get("/docs", include_in_schema=False)
-async def get_docs(request: AnyRequest) -> Response[str]:
+async def get_docs(request: AnyRequest) -> Response[bytes]:
     """A page to read and try the API; it works without the internet."""
     path = request.app.state.public_url.path
     script = _SCRIPT % path
     digest = b64encode(hashlib.sha256(script.encode()).digest()).decode()
     policy = _PROTECTION["content-security-policy"] % digest
-    return Response(
-        _PAGE.format(path=path, script=script),
-        media_type=MediaType.HTML,
-        headers={**_PROTECTION, "content-security-policy": policy},
-    )
+    page = _PAGE.format(path=path, script=script).encode()
+    headers = {**_PROTECTION, "content-security-policy": policy, "cache-control": "no-cache"}
+    return tagged_bytes(request, page, etag_of(page), MediaType.HTML, headers)
 
 
 def _servers(url: str) -> bytes:
     return b'"servers":' + msgspec.json.encode([{"url": url}])
 
 
-@get("/docs/{asset:str}", include_in_schema=False, sync_to_thread=True)
-def get_docs_asset(asset: FromPath[str]) -> Response[bytes]:
+@get("/docs/{asset:str}", include_in_schema=False)
+async def get_docs_asset(request: AnyRequest, asset: FromPath[str]) -> Response[bytes]:
     """Files of Swagger UI, from its package."""
     if asset not in _ASSETS:
         raise errors.RouteNotFoundError
-    content = Path(swagger_ui_path, asset).read_bytes()
     headers = {"cache-control": "public, max-age=86400"}
-    return Response(content, media_type=_ASSETS[asset], headers=headers)
+    return tagged_bytes(request, *_asset(asset), _ASSETS[asset], headers)
+
+
+@cache
+def _asset(name: str) -> _Document:
+    content = Path(swagger_ui_path, name).read_bytes()
+    return _Document(content, etag_of(content))
 
 
 ROUTES = (get_openapi, get_docs, get_docs_asset)

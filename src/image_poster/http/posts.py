@@ -211,10 +211,12 @@ async def create_post(request: requests.AnyRequest) -> Response[bytes]:
     try:
         size = requests.declared_bytes(request)
         async with found.user_limits.receiving(post_id, creator, size) as received:
-            draft = await receive_post_form(request, image, found.limits, hashed=key is not None)
+            requests.count_unread_body(request, found.user_limits.bookings.charge, creator.user)
+            form = receive_post_form(request, image, found.limits, received, hashed=key is not None)
+            draft = await form
             with in_flight(request).running(creator, key):
                 answer = await found.posts.create(post_id, creator, draft, image, key)
-            received.kept_bytes = 0 if answer.replayed else draft.image_bytes
+            received.counted_bytes = draft.image_bytes
         return responses.created_response(answer)
     finally:
         await image.discard()

@@ -1,7 +1,11 @@
 """Requests: what handlers take from one beside its parameters, and reading its body."""
 
+import codecs
+import json
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
+from functools import partial
 from typing import Annotated, Any, TypeVar, cast
 
 import msgspec
@@ -11,7 +15,7 @@ from litestar.types import HTTPRequestEvent
 
 from image_poster.domain import errors
 from image_poster.domain.ids import is_id
-from image_poster.domain.limits import FEED_PAGE_MAX
+from image_poster.domain.limits import FEED_PAGE_MAX, check_characters
 from image_poster.services.container import Services
 
 AnyRequest = Request[Any, Any, Any]
@@ -119,13 +123,45 @@ async def json_body(request: AnyRequest) -> bytes:
     return bytes(body)
 
 
+def count_unread_body(
+    request: AnyRequest, count: Callable[..., Awaitable[None]], *of: str | None
+) -> None:
+    """Have the bytes counted that are read after the answer, so that the client sees it: `count`
+    gets `of` and their number."""
+    request.scope["state"]["count_unread_body"] = partial(count, *of)
+
+
 def parsed(body: bytes) -> Any:  # noqa: ANN401 - whatever JSON can hold
-    """Whatever makes JSON unreadable is `InvalidJsonError`, be it bytes that are no UTF-8, a number
-    beyond reason, or brackets without end."""
+    """Read JSON, also behind a byte order mark (RFC 8259 section 8.1 lets a parser ignore it).
+
+    Whatever makes JSON unreadable is `InvalidJsonError`, be it bytes that are no UTF-8, a number
+    beyond reason, or brackets without end; half of a surrogate pair in a text is
+    `ValidationFailedError`.
+    """
     try:
-        return msgspec.json.decode(body)
+        return msgspec.json.decode(body.removeprefix(codecs.BOM_UTF8))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
+        check_surrogates(body)
         raise errors.InvalidJsonError from exc
+
+
+def check_surrogates(body: bytes) -> None:
+    """Raises `ValidationFailedError` naming the field of JSON that is unreadable only for half of a
+    surrogate pair, escaped or not: msgspec does not tell."""
+    with suppress(ValueError, RecursionError):
+        _check_texts("body", json.loads(body.decode("utf-8-sig", "surrogatepass")))
+
+
+def _check_texts(field: str, value: object) -> None:
+    if isinstance(value, str):
+        check_characters(field, value)
+    elif isinstance(value, dict):
+        for name, member in value.items():
+            check_characters(field, name)
+            _check_texts(name if field == "body" else f"{field}.{name}", member)
+    elif isinstance(value, list):
+        for entry in value:
+            _check_texts(field, entry)
 
 
 def decoded(body: bytes, kind: type[Body]) -> Body:

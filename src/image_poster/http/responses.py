@@ -112,6 +112,19 @@ def tagged_json(
     return Response(b"", status_code=304, media_type=JSON, headers=caching)
 
 
+def tagged_bytes(
+    request: AnyRequest, body: bytes, etag: str, media_type: str, headers: Mapping[str, str]
+) -> Response[bytes]:
+    """As `tagged_json`, for a body that is never compressed on its way."""
+    is_known = matches(request.headers.get("if-none-match"), etag)
+    return Response(
+        b"" if is_known else body,
+        status_code=304 if is_known else 200,
+        media_type=media_type,
+        headers={"etag": etag, **headers},
+    )
+
+
 def tagged_ready(sent: dict[bytes, bytes], body: bytes, etag: str, headers: Headers) -> Ready:
     """`tagged_json` for the fast path; `sent` are the request's headers."""
     names = {name for name, _ in headers}
@@ -186,6 +199,10 @@ async def file_response(
         file.close()
         headers[_PLACE] = file.place
         return Response(b"", media_type=media_type, headers=headers)
+    if _is_head(request):
+        file.close()
+        headers["content-length"] = str(file.size)
+        return Response(b"", media_type=media_type, headers=headers)
     return await _part_response(file, part, media_type, headers)
 
 
@@ -209,10 +226,15 @@ async def _part_response(
 
 
 def _range(request: AnyRequest, size: int, etag: str) -> ByteRange | None:
-    """If-Range (section 13.1.5): the range only if the file is still the same."""
-    if request.headers.get("if-range", etag) != etag:
+    """If-Range (section 13.1.5): the range only if the file is still the same; and only for GET
+    (section 14.2)."""
+    if _is_head(request) or request.headers.get("if-range", etag) != etag:
         return None
     return requested_range(request.headers.get("range"), size)
+
+
+def _is_head(request: AnyRequest) -> bool:
+    return bool(request.scope["state"].get("is_head"))
 
 
 async def _chunks(file: StoredFile, part: ByteRange) -> AsyncIterator[bytes]:

@@ -164,6 +164,7 @@ async def create_upload(request: requests.AnyRequest) -> Response[bytes]:
     requests.check_coding(request)
     creator, key = await writer(request), idempotency_key(request)
     uploads = requests.services(request).uploads
+    requests.count_unread_body(request, uploads.refused_bytes.bookings.charge, creator.user)
     with in_flight(request).running(creator, key):
         answer, upload = await uploads.reserve_by_tus(creator, _order(request), key)
     found, state = {"location": answer.location}, UploadState(upload, 0)
@@ -221,11 +222,12 @@ async def find_upload(request: requests.AnyRequest, post_id: FromPath[str]) -> R
         *_FINDING_ERRORS,
         *_RECEIVING_ERRORS,
         errors.OffsetMismatchError,
-        errors.UploadTakenOverError,
     ),
 )
 async def append_to_upload(request: requests.AnyRequest, post_id: FromPath[str]) -> Response[bytes]:
     """Tus 1.0.0, Core, PATCH. What came before a cut is kept, and the next request goes on."""
+    who, uploads = await caller(request), requests.services(request).uploads
+    requests.count_unread_body(request, uploads.refused_bytes.count_unread, post_id, who.user)
     headers.check_version(request.headers.get("tus-resumable"))
     if not _has_bytes(request):
         raise errors.UnsupportedMediaTypeError(
@@ -238,9 +240,8 @@ async def append_to_upload(request: requests.AnyRequest, post_id: FromPath[str])
         length=_declared_length(request),
         checksum=_checksum(request),
     )
-    state = await requests.services(request).uploads.append(
-        _known_upload(post_id), await caller(request), sent, requests.body_chunks(request)
-    )
+    chunks = requests.body_chunks(request)
+    state = await uploads.append(_known_upload(post_id), who, sent, chunks)
     return _state_response(204, state, {})
 
 
@@ -296,15 +297,14 @@ async def put_upload(
     """At the signed URL that `POST /posts` answered, by whoever has it. Repeating it is
     harmless."""
     urls: HmacPutUrlSigner = request.app.state.put_urls
-    found = urls.check(
-        grant, _known_upload(post_id), requests.services(request).stores.clock.now_ms()
-    )
-    if declared_format(requests.media_type(request)) is not declared_format(found.content_type):
-        raise errors.UnsupportedMediaTypeError(f"Send Content-Type: {found.content_type}.")
+    found = requests.services(request)
+    granted = urls.check(grant, _known_upload(post_id), found.stores.clock.now_ms())
+    requests.count_unread_body(request, found.uploads.refused_bytes.count_unread, post_id, None)
+    if declared_format(requests.media_type(request)) is not declared_format(granted.content_type):
+        raise errors.UnsupportedMediaTypeError(f"Send Content-Type: {granted.content_type}.")
     requests.check_coding(request)
-    await requests.services(request).uploads.put(
-        post_id, requests.declared_bytes(request), requests.body_chunks(request)
-    )
+    declared = requests.declared_bytes(request)
+    await found.uploads.put(post_id, declared, requests.body_chunks(request))
 
 
 def _known_upload(post_id: str) -> str:

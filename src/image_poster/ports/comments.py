@@ -42,7 +42,8 @@ class CommentStore(Protocol):
         ...
 
     async def remove(self, post_id: str, comment_id: str, by: Identity) -> None:
-        """Delete the comment for its author, the post's creator or an admin.
+        """Delete the comment for its author, the post's creator or an admin. Its text is gone when
+        this returns, from idempotency records too.
 
         Repeating it for the user whose removal succeeded is a no-op. Raises `CommentNotFoundError`,
         `PostNotFoundError` and `NotYoursError`.

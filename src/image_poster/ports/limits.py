@@ -30,8 +30,13 @@ class UploadBookings(Protocol):
         ...
 
     async def settle(self, post_id: str, size: int) -> None:
-        """The request has ended, and kept `size` bytes (0: it failed): the rest is given back, if
-        the day is still the same. A no-op for what is not booked."""
+        """The request has ended, and `size` bytes count of it: the rest is given back, if the day
+        is still the same. A no-op for what is not booked."""
+        ...
+
+    async def charge(self, user: str, size: int) -> None:
+        """Count bytes that were sent and are not kept. They may be more than are left today: only
+        who wants to book is refused."""
         ...
 
 

@@ -57,7 +57,8 @@ class PostStore(Protocol):
         """Delete the post for its creator or an admin, and leave a tombstone. From here on nobody
         sees it. `ended`: its upload is what ends; see `was_ended`.
 
-        Its comments and images are purged afterwards. Repeating it for the user whose removal
+        Its texts are gone when this returns, from idempotency records too. Its comments and images
+        are purged afterwards. Repeating it for the user whose removal
         succeeded is a no-op. Raises `PostNotFoundError`, also for a post that `by` may not see, and
         `NotYoursError`.
         """
@@ -84,7 +85,8 @@ class TombstoneStore(Protocol):
     it."""
 
     async def purge_comments(self, post_id: str, limit: int) -> bool:
-        """Remove up to `limit` comments of a deleted post; False when none was left."""
+        """Remove up to `limit` comments of a deleted post, from idempotency records too; False when
+        none was left."""
         ...
 
     async def mark_purged(self, post_id: str) -> None:

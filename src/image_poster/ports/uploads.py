@@ -89,6 +89,11 @@ class UploadRecordStore(Protocol):
         """Set a length that was deferred. A no-op if it is set."""
         ...
 
+    async def count_refused(self, post_id: str, size: int) -> int:
+        """Count bytes that were sent for the upload and are not kept; how many those are by now.
+        0, with nothing counted, if it awaits none."""
+        ...
+
 
 class AwaitedUploads(Protocol):
     """For stores that do not expire anything by themselves."""

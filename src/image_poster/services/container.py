@@ -19,6 +19,7 @@ from image_poster.services.feed import FeedService
 from image_poster.services.images import ImageService
 from image_poster.services.limits import UNLIMITED, LimitService
 from image_poster.services.posts import SILENCE, PostService
+from image_poster.services.upload_bodies import RefusedBytes
 from image_poster.services.uploads import UploadService
 
 
@@ -84,6 +85,7 @@ def build_services(
         posts,
         clock,
         limits,
+        RefusedBytes(stores.upload_records, stores.bookings, posts, limits),
         render.reservation,
     )
     return Services(

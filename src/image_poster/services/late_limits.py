@@ -54,10 +54,14 @@ class LateLimits:
         self._receiving[post_id] = user
 
     async def settle(self, post_id: str, size: int) -> None:
-        """By the request itself, which alone knows how many bytes it kept. They are kept whatever
+        """By the request itself, which alone knows how many bytes came. They are kept whatever
         becomes of their account."""
         user = self._receiving.pop(post_id, None)
-        if user is None or not size or self.limits.rates.bytes_per_day is None:
+        if user is not None:
+            await self.charge(user, size)
+
+    async def charge(self, user: str, size: int) -> None:
+        if not size or self.limits.rates.bytes_per_day is None:
             return
         day = day_of(self.clock.now_ms())
         with suppress(BusyError):

@@ -20,16 +20,19 @@ class Unlimited:
     async def settle(self, post_id: str, size: int) -> None:
         pass
 
+    async def charge(self, user: str, size: int) -> None:
+        pass
+
 
 UNLIMITED = Unlimited()
 
 
 @dataclass
 class Receiving:
-    """An image that is being received within one request; `kept_bytes` are those of it that are
-    kept for good."""
+    """An image that is being received within one request; `counted_bytes` are its bytes, or all
+    that came of a request that is refused."""
 
-    kept_bytes: int = 0
+    counted_bytes: int = 0
 
 
 @dataclass(frozen=True)
@@ -56,4 +59,4 @@ class LimitService:
         try:
             yield receiving
         finally:
-            await self.bookings.settle(post_id, receiving.kept_bytes)
+            await self.bookings.settle(post_id, receiving.counted_bytes)

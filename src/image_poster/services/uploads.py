@@ -1,7 +1,6 @@
 """Uploads: reserve a post whose image comes later, receive its bytes, complete it, end it."""
 
 import asyncio
-import hashlib
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -13,7 +12,6 @@ from image_poster.domain import errors
 from image_poster.domain.idempotency import Answer, IdempotencyRecord, answer_once, former_record
 from image_poster.domain.identity import Identity
 from image_poster.domain.ids import new_id
-from image_poster.domain.images import SNIFF_BYTES, sniff
 from image_poster.domain.limits import UPLOAD_KEPT_MS, Limits
 from image_poster.domain.posts import (
     Post,
@@ -34,6 +32,7 @@ from image_poster.ports.uploads import (
     UploadWriter,
 )
 from image_poster.services.posts import PostService
+from image_poster.services.upload_bodies import CountedBody, RefusedBytes, Terms, write_verified
 from image_poster.tus import decisions
 from image_poster.tus.headers import Checksum
 
@@ -46,13 +45,6 @@ class Patch(NamedTuple):
     declared_bytes: int | None = None
     length: int | None = None
     checksum: Checksum | None = None
-
-
-class Terms(NamedTuple):
-    """What a body may bring to an upload: at most `bytes_allowed`."""
-
-    upload: Upload
-    bytes_allowed: int
 
 
 class UploadState(NamedTuple):
@@ -74,6 +66,7 @@ class UploadService:
     post_service: PostService
     clock: Clock
     limits: Limits
+    refused_bytes: RefusedBytes
     render: Callable[[StoredPost, UploadTargets], bytes]
 
     async def reserve_by_tus(
@@ -110,7 +103,7 @@ class UploadService:
         if not record.awaiting:
             return _finished(record.upload)
         offset = await self.uploads.offset(post_id, offset_hint=record.offset)
-        return await self._completed(post_id, UploadState(record.upload, offset))
+        return await self._completed(post_id, record, UploadState(record.upload, offset))
 
     async def append(
         self, post_id: str, who: Identity, patch: Patch, chunks: AsyncIterator[bytes]
@@ -122,7 +115,7 @@ class UploadService:
             finished = _finished(record.upload)
             self._allowed(patch, *finished)
             return finished
-        return await self._receive(post_id, record, patch, chunks)
+        return await self._receive_counted(post_id, record, patch, CountedBody(chunks))
 
     async def put(
         self, post_id: str, declared_bytes: int | None, chunks: AsyncIterator[bytes]
@@ -137,7 +130,8 @@ class UploadService:
             return
         if declared_bytes is not None and declared_bytes < (record.upload.length or 0):
             raise _too_short(record.upload)
-        state = await self._receive(post_id, record, Patch(None, declared_bytes), chunks)
+        patch, body = Patch(None, declared_bytes), CountedBody(chunks)
+        state = await self._receive_counted(post_id, record, patch, body)
         if not decisions.is_complete(*state):
             raise _too_short(record.upload)
 
@@ -236,29 +230,51 @@ class UploadService:
         kept = (order.metadata, order.sha256, order.content_type)
         return post, Upload(order.length, expires_ms, *kept)
 
+    async def _receive_counted(
+        self, post_id: str, record: UploadRecord, patch: Patch, body: CountedBody
+    ) -> UploadState:
+        """Receive, and count what is not kept, however it ends."""
+        try:
+            state = await self._receive(post_id, record, patch, body)
+        except Exception:
+            await self.refused_bytes.count(post_id, record.creator, body.refused_bytes)
+            raise
+        await self.refused_bytes.count(post_id, record.creator, body.refused_bytes)
+        return await self._completed(post_id, record, state)
+
     async def _receive(
-        self, post_id: str, record: UploadRecord, patch: Patch, chunks: AsyncIterator[bytes]
+        self, post_id: str, record: UploadRecord, patch: Patch, body: CountedBody
     ) -> UploadState:
         writer = await self.uploads.take(
             post_id, unverified=patch.checksum is not None, offset_hint=record.offset
         )
+        start = writer.offset
         try:
-            if patch.offset is None and not decisions.is_complete(record.upload, writer.offset):
+            if patch.offset is None and not decisions.is_complete(record.upload, start):
+                body.replaced_bytes, start = start, 0
                 await writer.rewind(0)
             upload = await self._with_length(post_id, record.upload, patch, writer.offset)
             allowed = self._allowed(patch, upload, writer.offset)
             if allowed is not None:
-                await _write_verified(writer, chunks, Terms(upload, allowed), patch.checksum)
+                await write_verified(writer, body, Terms(upload, allowed), patch.checksum)
                 await writer.commit()
         except asyncio.CancelledError as exc:
             raise _reason(writer, exc) from exc
         finally:
             await writer.close()
-        return await self._completed(post_id, UploadState(upload, writer.offset))
+            is_dropped = writer.superseded and patch.checksum is not None
+            body.stored_bytes = 0 if is_dropped else writer.offset - start
+        return UploadState(upload, writer.offset)
 
-    async def _completed(self, post_id: str, state: UploadState) -> UploadState:
+    async def _completed(
+        self, post_id: str, record: UploadRecord, state: UploadState
+    ) -> UploadState:
         if decisions.is_complete(*state):
-            await self.complete(post_id, state.upload)
+            try:
+                await self.complete(post_id, state.upload)
+            except errors.ChecksumMismatchError:
+                await self.refused_bytes.count(post_id, record.creator, state.offset)
+                raise
         return state
 
     def _allowed(self, patch: Patch, upload: Upload, at: int) -> int | None:
@@ -319,33 +335,3 @@ def _reason(writer: UploadWriter, cancelled: asyncio.CancelledError) -> BaseExce
         return cancelled
     task.uncancel()
     return errors.UploadTakenOverError()
-
-
-async def _write_verified(
-    writer: UploadWriter, chunks: AsyncIterator[bytes], terms: Terms, checksum: Checksum | None
-) -> None:
-    """Write a body; with a checksum, whole or not at all: what cannot be verified is not kept."""
-    start = writer.offset
-    try:
-        await _write(writer, chunks, terms, checksum)
-    except BaseException:
-        if checksum is not None and not writer.superseded:
-            await writer.rewind(start)
-        raise
-
-
-async def _write(
-    writer: UploadWriter, chunks: AsyncIterator[bytes], terms: Terms, checksum: Checksum | None
-) -> None:
-    upload, allowed = terms
-    digest = hashlib.new(checksum.algorithm, usedforsecurity=False) if checksum else None
-    async for chunk in chunks:
-        decisions.check_fits(upload, allowed, len(chunk))
-        if writer.offset == 0 and len(chunk) >= min(SNIFF_BYTES, allowed) and sniff(chunk) is None:
-            raise errors.UnsupportedImageError
-        if digest is not None:
-            digest.update(chunk)
-        await writer.write(chunk)
-        allowed -= len(chunk)
-    if digest is not None and checksum is not None and digest.digest() != checksum.digest:
-        raise errors.ChecksumMismatchError

@@ -95,7 +95,8 @@ def _check_key(key: str, found: Container[str]) -> None:
 
 def _decoded(key: str, value: str) -> str:
     try:
-        return _base64(f"Upload-Metadata: {key}", value).decode()
+        # Half of a surrogate pair passes here: `domain.limits.clean` names it.
+        return _base64(f"Upload-Metadata: {key}", value).decode(errors="surrogatepass")
     except UnicodeDecodeError as exc:
         raise invalid(key, "must be UTF-8") from exc
 

@@ -71,6 +71,48 @@ def test_a_range_behind_the_end_is_416(api: Api, image: httpx.Response, asked: s
 
 
 @pytest.mark.where(own_files=True)
+@pytest.mark.parametrize("asked", ["bytes=0-9", "bytes=-1", "bytes=99999999-", "bytes=0-1,5-6"])
+def test_head_ignores_a_range(api: Api, image: httpx.Response, asked: str) -> None:
+    """RFC 9110 section 14.2: Range is defined for GET only."""
+    answer = api.send("HEAD", image.url.path, headers={"range": asked})
+    assert (answer.status_code, answer.content) == (200, b"")
+    assert answer.headers["content-length"] == str(len(image.content))
+    assert "content-range" not in answer.headers
+
+
+@pytest.mark.where(own_files=True)
+def test_a_range_of_what_one_has_is_304(api: Api, image: httpx.Response) -> None:
+    """RFC 9110 section 13.2.2: If-None-Match comes before Range."""
+    asked = {"range": "bytes=0-9", "if-none-match": image.headers["etag"]}
+    for method in ("GET", "HEAD"):
+        answer = api.send(method, image.url.path, headers=asked)
+        assert (answer.status_code, answer.content) == (304, b"")
+
+
+@pytest.mark.where(own_gateway=True)
+def test_options_of_the_whole_server_lists_its_methods(api: Api) -> None:
+    """RFC 9110 section 9.3.7; another method of `*` is of no path."""
+    answers = {}
+    for method in ("OPTIONS", "GET"):
+        address = urlsplit(api.url)
+        connection = http.client.HTTPConnection(str(address.hostname), address.port, timeout=10)
+        connection.request(method, "*")
+        answers[method] = connection.getresponse()
+        connection.close()
+    allowed = "DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT"
+    assert (answers["OPTIONS"].status, answers["OPTIONS"].getheader("allow")) == (204, allowed)
+    assert answers["GET"].status == 404
+
+
+@pytest.mark.where(own_gateway=True)
+@pytest.mark.parametrize("method", ["TRACE", "CONNECT"])
+def test_methods_of_proxies_are_refused_with_allow(api: Api, method: str) -> None:
+    answer = api.send(method, "/posts")
+    assert_problem(answer, 405, "method_not_allowed")
+    assert answer.headers["allow"] == "GET, HEAD, OPTIONS, POST"
+
+
+@pytest.mark.where(own_files=True)
 def test_a_range_of_another_version_gives_the_whole(api: Api, image: httpx.Response) -> None:
     path, etag = image.url.path, image.headers["etag"]
     same = api.get(path, headers={"range": "bytes=0-9", "if-range": etag})
@@ -240,6 +282,20 @@ def test_the_openapi_document_lists_every_problem_code(api: Api) -> None:
 
     for error in ERRORS:
         assert f"`{error.code}`" in document.text
+
+
+@pytest.mark.parametrize(
+    "path", ["/openapi.json", "/docs", "/docs/swagger-ui.css", "/docs/favicon-32x32.png"]
+)
+def test_a_document_that_one_has_is_304(api: Api, path: str) -> None:
+    first = api.get(path)
+    known = {"if-none-match": first.headers["etag"]}
+    for method in ("GET", "HEAD"):
+        again = api.send(method, path, headers=known)
+        assert (again.status_code, again.content) == (304, b"")
+        assert again.headers["etag"] == first.headers["etag"]
+        assert again.headers["cache-control"] == first.headers["cache-control"]
+    assert api.get(path, headers={"if-none-match": '"other"'}).content == first.content
 
 
 def test_who_i_am(api: Api) -> None:

@@ -445,6 +445,23 @@ def test_parallel_uploads_are_refused_at_creation(api: Api, concat: str) -> None
     assert_tus_problem(answer, 400, "concatenation_unsupported")
 
 
+@pytest.mark.parametrize("kind", ["checksum", "offset"])
+def test_an_upload_that_had_too_many_refused_bytes_is_ended(api: Api, kind: str) -> None:
+    """More than an image may have: 2 MB here."""
+    upload, piece = Upload(api, 1_500_000), (IMAGE + bytes(900_000))[:900_000]
+    wrong = {"upload-checksum": f"sha256 {b64(bytes(32))}"} if kind == "checksum" else {}
+    offset, status = (0, 460) if kind == "checksum" else (5, 409)
+    for _ in range(2):
+        assert upload.patch(offset, piece, **wrong).status_code == status
+    assert upload.offset() == 0
+    assert upload.patch(offset, piece, **wrong).status_code in (410, status)
+    deadline = time.monotonic() + 20  # what is read after an answer is counted after it
+    while upload.head().status_code != 410 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert_tus_problem(upload.patch(0, piece), 410, "upload_gone")
+    assert api.get(upload.post_path, upload.user).status_code == 404
+
+
 @pytest.mark.parametrize("checksum", ["md5 Zm9v", "sha1", "sha1 ???", "", "sha256 AAAA"])
 def test_a_checksum_that_is_not_understood_is_400(api: Api, checksum: str) -> None:
     """Checksum: an algorithm that is not supported MUST be 400."""

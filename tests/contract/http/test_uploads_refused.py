@@ -146,6 +146,15 @@ def test_texts_are_decoded_from_what_their_part_says(
     assert caption_of(api, part("caption", content, **headers)).json()["caption"] == "Zoë"
 
 
+@pytest.mark.parametrize("charset", ["utf-8", "utf-16"])
+def test_half_of_a_surrogate_pair_in_a_form_is_named(api: Api, charset: str) -> None:
+    text = "a\ud83d".encode(charset, "surrogatepass")
+    answer = caption_of(api, part("caption", text, content_type=f"text/plain; charset={charset}"))
+    problem = assert_problem(answer, 422, "validation_failed")
+    assert fields(problem) == {"caption"}
+    assert "U+D83D" in problem["errors"][0]["detail"]
+
+
 def test_a_form_may_name_the_charset_of_its_texts(api: Api) -> None:
     """RFC 7578 section 4.6."""
     text = part("caption", "Zoë".encode("latin-1"))
@@ -234,7 +243,7 @@ def test_a_compressed_body_is_refused_and_not_kept_as_it_came(
         ("caption", b"x" * 70_000),
         ("alt", b"x" * 1501),
         ("caption", b"\xff\xfe"),
-        ("alt", b"bell\x07"),
+        ("alt", b"bell\x00"),
     ],
 )
 def test_a_text_that_breaks_a_rule_is_named_and_nothing_is_posted(

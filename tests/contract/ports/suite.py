@@ -97,8 +97,10 @@ def a_comment(post_id: str, creator: str = "bob", content: str = "hello") -> Com
     return Comment(new_id(), post_id, creator, content, "2026-01-01T00:00:00.000Z")
 
 
-def a_record(key: str, user: str = "bob", body: bytes = b"answer") -> IdempotencyRecord:
-    return IdempotencyRecord(user, key, b"fingerprint", body, "/somewhere")
+def a_record(
+    key: str, user: str = "bob", body: bytes = b"answer", location: str = "/somewhere"
+) -> IdempotencyRecord:
+    return IdempotencyRecord(user, key, b"fingerprint", body, location)
 
 
 async def processing(adapters: Adapters, creator: str = "alice") -> str:
@@ -244,6 +246,21 @@ class PostStoreSuite:
         for post in (ended, deleted, complete):
             assert await adapters.posts.was_deleted(post.id)
 
+    @pytest.mark.parametrize("path", ["posts", "uploads"])
+    async def test_the_record_of_a_deleted_post_has_no_text(
+        self, adapters: Adapters, path: str
+    ) -> None:
+        post = a_post()
+        record = a_record("key", "alice", location=f"/{path}/{post.id}")
+        await adapters.posts.add(post, record)
+        await adapters.posts.add(a_post(), a_record("other", "alice", location=f"/{path}/x"))
+        await adapters.posts.remove(post.id, ROOT)
+        for key, body in (("key", b""), ("other", b"answer")):
+            with pytest.raises(AlreadyAnsweredError) as used:
+                await adapters.posts.add(a_post(), a_record(key, "alice"))
+            assert used.value.record.body == body
+            assert used.value.record.fingerprint == record.fingerprint
+
     async def test_a_record_takes_the_place_of_the_one_that_is_named_and_of_no_other(
         self, adapters: Adapters
     ) -> None:
@@ -312,6 +329,21 @@ class CommentStoreSuite:
         with pytest.raises(PostNotFoundError):
             await adapters.comments.add(a_comment(new_id()), a_record("key"))
         await adapters.comments.add(a_comment(await ready(adapters)), a_record("key"))
+
+    async def test_the_record_of_a_deleted_comment_has_no_text(self, adapters: Adapters) -> None:
+        post_id = await ready(adapters)
+        comments = [a_comment(post_id) for _ in range(3)]
+        for comment in comments:
+            location = f"/posts/{post_id}/comments/{comment.id}"
+            await adapters.comments.add(comment, a_record(comment.id, location=location))
+        await adapters.settle()
+        await adapters.comments.remove(post_id, comments[0].id, BOB)
+        await adapters.comments.remove(post_id, comments[1].id, ALICE)
+        await adapters.comments.remove(post_id, comments[1].id, ALICE)
+        for comment, body in zip(comments, (b"", b"", b"answer"), strict=True):
+            with pytest.raises(AlreadyAnsweredError) as used:
+                await adapters.comments.add(a_comment(post_id), a_record(comment.id))
+            assert used.value.record.body == body
 
     async def test_a_receipt_is_known_though_its_post_is_gone(self, adapters: Adapters) -> None:
         post_id = await ready(adapters)
@@ -603,7 +635,9 @@ class TombstoneQueueSuite:
     ) -> None:
         post_id = await ready(adapters)
         for number in range(5):
-            await adapters.comments.add(a_comment(post_id, content=str(number)))
+            comment = a_comment(post_id, content=str(number))
+            location = f"/posts/{post_id}/comments/{comment.id}"
+            await adapters.comments.add(comment, a_record(str(number), location=location))
         assert await adapters.tombstones.pending(10) == []
         await adapters.posts.remove(post_id, ALICE)
         assert await adapters.tombstones.pending(10) == [post_id]
@@ -613,6 +647,10 @@ class TombstoneQueueSuite:
             False,
         ]
         assert await adapters.comments.page(post_id, limit=10, after=None) == ([], None)
+        for number in range(5):
+            with pytest.raises(AlreadyAnsweredError) as used:
+                await adapters.posts.add(a_post(), a_record(str(number)))
+            assert used.value.record.body == b""
         await adapters.tombstones.mark_purged(post_id)
         assert await adapters.tombstones.pending(10) == []
 
@@ -983,6 +1021,15 @@ class UploadRecordStoreSuite:
         entry = await adapters.upload_records.find(post_id)
         assert entry is not None
         assert entry.upload.length == 7
+
+    async def test_refused_bytes_add_up_while_bytes_are_awaited(self, adapters: Adapters) -> None:
+        post_id, _ = await awaiting(adapters)
+        records = adapters.upload_records
+        assert [await records.count_refused(post_id, size) for size in (5, 7)] == [5, 12]
+        await adapters.posts.update(post_id, uploaded_post)
+        assert await records.count_refused(post_id, 5) == 0
+        assert await records.count_refused(await ready(adapters), 5) == 0
+        assert await records.count_refused(new_id(), 5) == 0
 
 
 @pytest.mark.anyio

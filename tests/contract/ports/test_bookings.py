@@ -187,6 +187,18 @@ async def test_so_many_uploads_are_under_way_and_finished_or_expired_ones_are_no
         await booked.reserve(1)
 
 
+async def test_bytes_that_are_not_kept_count_also_beyond_the_quota(booked: Booked) -> None:
+    await booked.bookings.charge("alice", 30)
+    await booked.bookings.charge("bob", 100)
+    assert await booked.left() == 70
+    await booked.bookings.charge("alice", 500)
+    assert await booked.left() == 0
+    with pytest.raises(RateLimitedError):
+        await booked.reserve(1)
+    booked.clock.advance(DAY_MS)
+    await booked.reserve(60)
+
+
 async def test_an_image_within_a_request_is_booked_and_settled(sqlite: Booked) -> None:
     booked = sqlite
     await booked.bookings.book("one", "alice", 60)

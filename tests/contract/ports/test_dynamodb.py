@@ -9,11 +9,16 @@ from contract.ports import suite
 from image_poster.adapters.dynamodb.comments import DynamoCommentCounter, DynamoCommentStore
 from image_poster.adapters.dynamodb.database import Table
 from image_poster.adapters.dynamodb.feed import DynamoFeedReader, DynamoFeedRebuilder
-from image_poster.adapters.dynamodb.posts import DynamoPostStore
+from image_poster.adapters.dynamodb.posts import DynamoPostStore, DynamoTombstoneStore
 from image_poster.adapters.dynamodb.stream import changes_by_post
 from image_poster.adapters.dynamodb.uploads import DynamoUploadRecordStore
 from image_poster.adapters.memory import ManualClock
+from image_poster.domain.errors import CommentNotFoundError
+from image_poster.domain.idempotency import KEPT_MS, AlreadyAnsweredError
+from image_poster.domain.posts import published_post
+from image_poster.domain.uploads import Upload
 from support.dynamodb import FakeTable, Record
+from support.renderer import RENDERED
 from support.tables import EmulatedTable
 
 
@@ -76,3 +81,56 @@ class TestFeedRebuilder(suite.FeedRebuilderSuite):
 
 class TestUploadRecordStore(suite.UploadRecordStoreSuite):
     pass
+
+
+def texts_of(table: FakeTable) -> str:
+    """All that the table has, as one text."""
+    return repr(list(table.items.values()))
+
+
+@pytest.mark.anyio
+async def test_no_item_has_the_text_of_a_deleted_post_or_comment() -> None:
+    table, clock = FakeTable(), ManualClock()
+    posts, comments = DynamoPostStore(table, clock), DynamoCommentStore(table, clock)
+    counter = DynamoCommentCounter(table, clock)
+    post = suite.a_post()
+    upload = Upload(9, clock.now_ms() + 1000, "caption aGVsbG8=")
+    record = suite.a_record("k", "alice", b"caption", f"/uploads/{post.id}")
+    await posts.add(post, record, upload)
+    await posts.update(post.id, lambda found: published_post(found, RENDERED))
+    first, second = (suite.a_comment(post.id, content="hello") for _ in range(2))
+    for comment in (first, second):
+        location = f"/posts/{post.id}/comments/{comment.id}"
+        record = suite.a_record(comment.id, body=b"hello", location=location)
+        await comments.add(comment, record)
+    await counter.count(post.id, [first.id])
+    await comments.remove(post.id, first.id, suite.BOB)
+    await counter.count(post.id, [first.id])
+    assert texts_of(table).count("hello") == 2  # of the second: itself, and its record
+    await posts.remove(post.id, suite.ALICE)
+    assert "caption" not in texts_of(table)
+    assert "aGVsbG8=" not in texts_of(table)
+    assert await DynamoTombstoneStore(table).purge_comments(post.id, 10)
+    assert "hello" not in texts_of(table)
+
+
+@pytest.mark.anyio
+async def test_a_deletion_leaves_a_record_alone_that_is_another_requests_by_now() -> None:
+    table, clock = FakeTable(), ManualClock()
+    posts, comments = DynamoPostStore(table, clock), DynamoCommentStore(table, clock)
+    post = suite.a_post()
+    await posts.add(post)
+    await posts.update(post.id, lambda found: published_post(found, RENDERED))
+    first, second = (suite.a_comment(post.id) for _ in range(2))
+    for comment in (first, second):
+        location = f"/posts/{post.id}/comments/{comment.id}"
+        record = suite.a_record("key", body=comment.id.encode(), location=location)
+        await comments.add(comment, record)
+        clock.advance(KEPT_MS + 1)
+    clock.advance(-KEPT_MS)
+    await comments.remove(post.id, first.id, suite.BOB)
+    with pytest.raises(AlreadyAnsweredError) as used:
+        await comments.add(suite.a_comment(post.id), suite.a_record("key"))
+    assert used.value.record.body == second.id.encode()
+    with pytest.raises(CommentNotFoundError):
+        await comments.find(post.id, first.id)

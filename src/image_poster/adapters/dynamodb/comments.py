@@ -9,7 +9,12 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 from image_poster.adapters.dynamodb import database, schema
-from image_poster.adapters.dynamodb.idempotency import check_unused, put_once
+from image_poster.adapters.dynamodb.idempotency import (
+    check_unused,
+    clear_records,
+    delete_texts,
+    put_once,
+)
 from image_poster.adapters.dynamodb.posts import is_there
 from image_poster.domain.comments import (
     Comment,
@@ -113,7 +118,7 @@ class DynamoCommentStore:
         only_their_own: database.Conditions = (database.Is("creator", by.user),)
         async for _ in database.attempts():
             try:
-                await self._table.write(self._mark(post_id, comment_id, by, only_their_own))
+                await delete_texts(self._table, self._mark(post_id, comment_id, by, only_their_own))
             except database.ConditionFailedError as exc:
                 if exc.item is None or "deleted_by" in exc.item:
                     await self._check_gone_by(post_id, comment_id, by, exc.item)
@@ -131,7 +136,7 @@ class DynamoCommentStore:
     ) -> database.Update:
         return database.Update(
             schema.comment_key(post_id, comment_id),
-            put={"deleted_by": by.user, "request_id": self._request_id()},
+            put={"deleted_by": by.user, "doc": "", "request_id": self._request_id()},
             when=(database.Exists(database.PK), database.Missing("deleted_by"), *conditions),
         )
 
@@ -199,6 +204,7 @@ class DynamoCommentCounter:
             post = await self._table.get(schema.post_key(post_id))
             comments = await self._comments(post_id, comment_ids)
             if post is None or not is_there(post):
+                await clear_records(self._table, comments)
                 await self._table.delete_many([schema.key_of(item) for item in comments])
                 return len(comment_ids)
             states = [state_of(item) for item in comments]

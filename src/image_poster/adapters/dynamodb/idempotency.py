@@ -1,7 +1,15 @@
 """Idempotency records: written in the same transaction as what they answer."""
 
+from collections.abc import Iterable
+
 from image_poster.adapters.dynamodb import database
-from image_poster.adapters.dynamodb.schema import record_item, record_key, record_of
+from image_poster.adapters.dynamodb.schema import (
+    comment_id_of,
+    record_item,
+    record_key,
+    record_key_of,
+    record_of,
+)
 from image_poster.domain.errors import BusyError
 from image_poster.domain.idempotency import AlreadyAnsweredError, IdempotencyRecord
 from image_poster.ports.clock import Clock
@@ -25,6 +33,7 @@ async def put_once(
     free: database.Condition = database.Missing(database.PK)
     if instead_of is not None:
         free = database.Is("location", instead_of.location)
+    put.item["record"] = record_key(record.user, record.key).sk
     for _ in range(_MAX_ATTEMPTS):
         kept = database.Put(record_item(record, clock.now_ms()), (free,))
         try:
@@ -37,6 +46,49 @@ async def put_once(
         else:
             return
     raise BusyError
+
+
+async def delete_texts(table: database.Table, deletion: database.Update) -> None:
+    """Write the deletion of a post or comment and, if it has an idempotency record, remove the
+    record's text with it. Raises `ConditionFailedError` and `ConflictError`."""
+    try:
+        await table.write(deletion._replace(when=(*deletion.when, database.Missing("record"))))
+    except database.ConditionFailedError as exc:
+        clearing = _clearing(exc.item or {})
+        if clearing is None:
+            raise
+    else:
+        return
+    try:
+        await table.transact([deletion, clearing])
+    except database.TransactionRefusedError as exc:
+        if 0 in exc.found:
+            raise database.ConditionFailedError(exc.found[0]) from exc
+        if 1 not in exc.found:
+            raise database.ConflictError from exc
+        await table.write(deletion)  # the record has expired
+
+
+async def clear_records(table: database.Table, items: Iterable[database.Item]) -> None:
+    """Remove the texts of what was answered about comments that are purged."""
+    for clearing in filter(None, map(_clearing, items)):
+        async for _ in database.attempts():
+            try:
+                await table.write(clearing)
+            except database.ConflictError:
+                continue
+            except database.ConditionFailedError:
+                pass  # the record has expired
+            break
+
+
+def _clearing(item: database.Item) -> database.Update | None:
+    if "record" not in item:
+        return None
+    resource = item.get("id") or comment_id_of(item)
+    return database.Update(
+        record_key_of(item), remove=("body",), when=(database.Is("resource", resource),)
+    )
 
 
 async def check_unused(

@@ -4,7 +4,12 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
 from image_poster.adapters.dynamodb import database, schema
-from image_poster.adapters.dynamodb.idempotency import check_unused, put_once
+from image_poster.adapters.dynamodb.idempotency import (
+    check_unused,
+    clear_records,
+    delete_texts,
+    put_once,
+)
 from image_poster.domain.errors import NotYoursError, PostNotFoundError, RateLimitedError
 from image_poster.domain.idempotency import KEPT_MS, IdempotencyRecord
 from image_poster.domain.identity import Identity
@@ -113,7 +118,7 @@ class DynamoPostStore:
     async def remove(self, post_id: str, by: Identity, *, ended: bool = False) -> None:
         async for _ in database.attempts():
             try:
-                await self._table.write(self._removal(post_id, by, ended=ended))
+                await delete_texts(self._table, self._removal(post_id, by, ended=ended))
             except database.ConditionFailedError as exc:
                 if ended:  # perhaps only since it awaits nothing any more: then it is a deletion
                     ended = False
@@ -146,7 +151,7 @@ class DynamoPostStore:
                 **({"ended": True} if ended else {}),
             },
             add={"version": 1},
-            remove=(*_FEED_KEYS, _UNFINISHED_KEY, schema.COUNTED),
+            remove=(*_FEED_KEYS, _UNFINISHED_KEY, schema.COUNTED, "upload_metadata"),
             when=conditions if by.admin else (*conditions, database.Is("creator", by.user)),
         )
 
@@ -216,6 +221,7 @@ class DynamoTombstoneStore:
     async def purge_comments(self, post_id: str, limit: int) -> bool:
         query = database.Query(schema.post_key(post_id).pk, limit, before=schema.AFTER_COMMENTS)
         page = await self._table.query(query, consistent=True)
+        await clear_records(self._table, page.items)
         await self._table.delete_many([schema.key_of(item) for item in page.items])
         return bool(page.items)
 

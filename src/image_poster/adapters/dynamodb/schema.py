@@ -4,11 +4,13 @@
     post      POST#{post}     POST            id, status, since_ms, creator, head, latest, total,
                                               version, counted, feed, creator_feed, unfinished,
                                               rank, error, failures, request_id, upload_*, staged,
-                                              published, due, due_at, deleted_by, ended, ttl
-    comment   POST#{post}     COMMENT#{id}    creator, doc, counted, deleted_by, request_id
+                                              published, due, due_at, deleted_by, ended, record,
+                                              ttl
+    comment   POST#{post}     COMMENT#{id}    creator, doc, counted, deleted_by, request_id, record
     gone      POST#{post}     GONE#{id}       deleted_by, ttl: a comment that was deleted
     past rank POST#{post}     RANK#{until}    feed, creator_feed, rank, ttl
-    record    USER#{user}     KEY#{SHA-256}   key, fingerprint, body, location, expires_ms, ttl
+    record    USER#{user}     KEY#{SHA-256}   key, fingerprint, body, location, resource,
+                                              expires_ms, ttl
     taken     USER#{user}     TAKEN           day, booked, under_way, passed, minute, writes,
                                               writes_before, stopped_until, version, ttl
     probe     PROBE#{number}  PROBE           at_ms: when the table took a write (there are 64)
@@ -27,12 +29,14 @@ that is while it is ready; until then it has `unfinished` (CREATOR#{name}). `ran
 zero-padded, its id, and the epoch since which it holds (without, it holds since always). A past
 rank (`domain.feed`) is in the same two indexes, as PAST#FEED#{shard} and PAST#CREATOR#{name}; its
 `rank` has `until` before `since`. `version` changes with every change but that of an upload's
-offset. `staged` says that the bytes are pieces under `staging/`, not one object yet. `total` is the
-number of comments that are `counted`. A deleted post stays as a tombstone without text until its
-`ttl`; `ended` says that it was an upload that had not all its bytes. A post is in `due`
-(DUE#{part}) while an event is still to come for it: its image, its image work, or its purge.
-`published` says that it was shown once, so that a CDN may have it. A post's `counted` is false
-after a write of its creator's (but a deletion), for the stream, and away after the next write.
+offset and refused bytes. `staged` says that the bytes are pieces under `staging/`, not one object
+yet. `total` is the number of comments that are `counted`. `record` is the sort key of the
+idempotency record of a post or comment, whose `body` goes when that is deleted (`resource` is its
+id). A deleted post stays as a tombstone without text until its `ttl`; `ended` says that it was an
+upload that had not all its bytes. A post is in `due` (DUE#{part}) while an event is still to come
+for it: its image, its image work, or its purge. `published` says that it was shown once, so that a
+CDN may have it. A post's `counted` is false after a write of its creator's (but a deletion), for
+the stream, and away after the next write.
 
 Sizes (an item has 400 KB at most): ten comments of 2,000 characters of four bytes, a caption and an
 alt text are 110 KB at worst; metadata of an upload is bounded by the gateway's 10 KB of headers.
@@ -94,6 +98,11 @@ def gone_key(post_id: str, comment_id: str) -> Key:
 def record_key(user: str, key: str) -> Key:
     """Where an answer is remembered."""
     return Key(f"USER#{user}", f"KEY#{hashlib.sha256(key.encode()).hexdigest()}")
+
+
+def record_key_of(item: Item) -> Key:
+    """The key of the record of the request that created this post or comment."""
+    return Key(f"USER#{item['creator']!s}", str(item["record"]))
 
 
 def taken_key(user: str) -> Key:
@@ -239,6 +248,7 @@ def record_item(record: IdempotencyRecord, now_ms: int) -> Item:
             "fingerprint": record.fingerprint,
             "body": record.body,
             "location": record.location,
+            "resource": record.resource,
             "expires_ms": now_ms + KEPT_MS,
             "ttl": ttl_of(now_ms + KEPT_MS),
         },
@@ -247,7 +257,7 @@ def record_item(record: IdempotencyRecord, now_ms: int) -> Item:
 
 def record_of(item: Item) -> IdempotencyRecord:
     """An answer that was remembered."""
-    fingerprint, body = item["fingerprint"], item["body"]
+    fingerprint, body = item["fingerprint"], item.get("body", b"")
     assert isinstance(fingerprint, bytes)  # noqa: S101 - for the type checker: it is stored as binary
     assert isinstance(body, bytes)  # noqa: S101
     return IdempotencyRecord(

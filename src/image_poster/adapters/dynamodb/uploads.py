@@ -38,6 +38,25 @@ class DynamoUploadRecordStore:
         except database.ConditionFailedError:
             return  # it is set
 
+    async def count_refused(self, post_id: str, size: int) -> int:
+        counting = database.Update(
+            post_key(post_id),
+            add={"upload_refused": size},
+            remove=(COUNTED,),  # else the stream would tell of each request
+            when=(
+                database.Exists("upload_expires"),
+                database.Is("status", str(PostStatus.AWAITING_UPLOAD)),
+            ),
+        )
+        async for _ in database.attempts():
+            try:
+                return int((await self._table.write(counting))["upload_refused"])
+            except database.ConditionFailedError:
+                return 0
+            except database.ConflictError:
+                continue
+        raise AssertionError  # `attempts` ends with an error of its own
+
 
 class DynamoUploadOffsets:
     """`UploadOffsets` in DynamoDB."""

@@ -91,6 +91,8 @@ class _FileWriter:
 
     async def close(self) -> None:
         self._store.let_go(self._post_id, self)
+        if self.superseded:  # whoever did that drops what was not verified
+            return
         with contextlib.suppress(UploadTakenOverError):
             await asyncio.to_thread(self._settle)
 

@@ -49,7 +49,8 @@ class _S3Writer:
             self._piece.clear()
 
     async def close(self) -> None:
-        """Nothing to let go of."""
+        if self._piece:  # it is not kept
+            self.offset = self._start
 
 
 class S3UploadStore:

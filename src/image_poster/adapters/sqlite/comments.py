@@ -4,7 +4,7 @@ import sqlite3
 from collections.abc import Callable
 
 from image_poster.adapters.sqlite.database import Database
-from image_poster.adapters.sqlite.idempotency import check_unused, keep_record
+from image_poster.adapters.sqlite.idempotency import check_unused, clear_records, keep_record
 from image_poster.adapters.sqlite.posts import add_tombstone, was_deleted_by
 from image_poster.adapters.sqlite.ranks import Mover, move_rank
 from image_poster.domain import comments
@@ -107,6 +107,7 @@ class SqliteCommentStore:
                 "UPDATE posts SET total_comments = ?, since = ?, latest = ? WHERE id = ?",
                 (*held, newest_comments(connection, post_id), post_id),
             )
+            clear_records(connection, [comment_id])
             add_tombstone(connection, comment_id, by, now, pending=False)
 
         await self._database.write(delete)

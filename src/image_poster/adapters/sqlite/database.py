@@ -157,6 +157,10 @@ _SETTINGS = (
     # (https://www.sqlite.org/pragma.html#pragma_synchronous).
     "PRAGMA synchronous = FULL",
     f"PRAGMA busy_timeout = {_BUSY_TIMEOUT_MS}",
+    # What is deleted is overwritten with zeros, in free pages too
+    # (https://www.sqlite.org/pragma.html#pragma_secure_delete). The log keeps it until its pages
+    # are copied and written anew, which `Checkpoints` bounds.
+    "PRAGMA secure_delete = ON",
     "PRAGMA cache_size = -65536",
     "PRAGMA mmap_size = 268435456",
 )

@@ -1,6 +1,7 @@
 """Idempotency records, within the transaction of what they answer."""
 
 import sqlite3
+from collections.abc import Iterable
 
 from image_poster.domain.idempotency import AlreadyAnsweredError, IdempotencyRecord
 
@@ -39,3 +40,11 @@ def keep_record(
                 now_ms,
             ),
         )
+
+
+def clear_records(connection: sqlite3.Connection, ids: Iterable[str]) -> None:
+    """Remove the text of what was answered about posts and comments that are deleted."""
+    connection.executemany(
+        "UPDATE idempotency_records SET body = x'' WHERE substr(location, -26) = ?",
+        [(id_,) for id_ in ids],
+    )

@@ -45,6 +45,13 @@ class SqliteUploadBookings:
                 lambda connection: end_booking(connection, post_id, kept_bytes=size)
             )
 
+    async def charge(self, user: str, size: int) -> None:
+        if self._is_on:
+            day = day_of(self._clock.now_ms())
+            await self._database.write(
+                lambda connection: connection.execute(_ADD, (user, day, size))
+            )
+
     def book_upload(
         self, connection: sqlite3.Connection, post_id: str, user: str, upload: Upload
     ) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import msgspec
 
 from image_poster.adapters.sqlite.database import Database
-from image_poster.adapters.sqlite.idempotency import check_unused, keep_record
+from image_poster.adapters.sqlite.idempotency import check_unused, clear_records, keep_record
 from image_poster.adapters.sqlite.images import forget_files
 from image_poster.adapters.sqlite.limits import SqliteUploadBookings, end_booking, forget_days
 from image_poster.domain.errors import PostNotFoundError
@@ -170,6 +170,7 @@ class SqlitePostStore:
             connection.execute("DELETE FROM posts WHERE id = ?", (post_id,))
             connection.execute("DELETE FROM uploads WHERE post_id = ?", (post_id,))
             forget_files(connection, post_id)
+            clear_records(connection, [post_id])
             end_booking(connection, post_id, kept_bytes=0)
             unfinished = ended and post.status is PostStatus.AWAITING_UPLOAD
             add_tombstone(connection, post_id, by, now, pending=True, ended=unfinished)
@@ -194,10 +195,11 @@ class SqliteTombstoneQueue:
         def purge(connection: sqlite3.Connection) -> bool:
             deleted = connection.execute(
                 "DELETE FROM comments WHERE post_id = ? AND id IN "
-                "(SELECT id FROM comments WHERE post_id = ? LIMIT ?)",
+                "(SELECT id FROM comments WHERE post_id = ? LIMIT ?) RETURNING id",
                 (post_id, post_id, limit),
-            )
-            return deleted.rowcount > 0
+            ).fetchall()
+            clear_records(connection, [id_ for (id_,) in deleted])
+            return bool(deleted)
 
         return await self._database.write(purge)
 

@@ -9,7 +9,8 @@ comments    a comment: `doc` is its JSON; sorted by post and id, so a page is on
 tombstones  who deleted which post or comment; `pending` while something of it is left, `ended` if
             it was an upload that had not all its bytes
 idempotency_records   what was answered to a user's request with an idempotency key
-uploads     the terms of a resumable upload, as long as its post is there
+uploads     the terms of a resumable upload, as long as its post is there; `refused_bytes` were sent
+            and not kept
 files       what a published post's files were: their sizes and hashes
 probe       one row: when it was written last, to see whether the database takes writes
 daily_bytes what a user has booked in the day (UTC) of their last booking
@@ -172,9 +173,21 @@ CREATE TABLE files (
 ) WITHOUT ROWID
 """
 
+# All locations end with the id of a post or comment.
+_RECORDS_BY_RESOURCE = """
+CREATE INDEX idempotency_records_resource ON idempotency_records (substr(location, -26));
+UPDATE idempotency_records SET body = x''
+    WHERE substr(location, -26) IN (SELECT id FROM tombstones)
+"""
+
+_REFUSED = """
+ALTER TABLE uploads ADD COLUMN refused_bytes INTEGER NOT NULL DEFAULT 0
+"""
+
 _MIGRATIONS = (
     *(_FIRST, _RECEIPTS, _FAILURES, _UPLOADS, _DIGESTS, _WORDS, _TURNS, _ENDED, _PROBE),
-    *(_LIMITS, _RANKS, _UNFINISHED, _FILES),
+    *(_LIMITS, _RANKS, _UNFINISHED, _FILES, _RECORDS_BY_RESOURCE),
+    _REFUSED,
 )
 VERSION = len(_MIGRATIONS)
 

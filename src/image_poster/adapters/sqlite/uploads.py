@@ -40,6 +40,18 @@ class SqliteUploadRecordStore:
 
         await self._database.write(declare)
 
+    async def count_refused(self, post_id: str, size: int) -> int:
+        def count(connection: sqlite3.Connection) -> int:
+            row = connection.execute(
+                "UPDATE uploads SET refused_bytes = refused_bytes + ?1 WHERE post_id = ?2 "
+                "AND EXISTS (SELECT 1 FROM posts WHERE id = ?2 AND status = 'awaiting_upload') "
+                "RETURNING refused_bytes",
+                (size, post_id),
+            ).fetchone()
+            return int(row[0]) if row else 0
+
+        return await self._database.write(count)
+
     async def awaiting(self, after: str, limit: int) -> list[tuple[str, Upload]]:
         rows = self._database.read(
             "SELECT id, length, expires_at, metadata, sha256, content_type FROM posts "

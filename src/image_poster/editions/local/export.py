@@ -29,7 +29,7 @@ from image_poster.domain.comments import Comment, decode_comment
 from image_poster.domain.errors import StorageFullError, ValidationFailedError
 from image_poster.domain.ids import PATTERN, is_id
 from image_poster.domain.images import SNIFF_BYTES, sniff
-from image_poster.domain.limits import clean_required
+from image_poster.domain.limits import Limits, clean_required
 from image_poster.domain.posts import Post, PostStatus, PostTexts, decode_post
 from image_poster.editions import StartError
 from image_poster.editions.local.container import Container
@@ -230,9 +230,14 @@ async def _take(container: Container, source: Path, report: Report) -> Imported:
     found = _lines(source / _COMMENTS, ExportedComment)
     for post_id, of_post in groupby(found, key=lambda one: one.post_id):
         while batch := [*islice(of_post, _COMMENTS_AT_A_TIME)]:
-            made = [Comment(**msgspec.structs.asdict(one)) for one in batch]
+            made = [_comment(one, container.settings.limits) for one in batch]
             comments += await importer.add(post_id, made)
     return Imported(taken, comments, deleted)
+
+
+def _comment(exported: ExportedComment, limits: Limits) -> Comment:
+    content = clean_required("content", exported.content, longest=limits.comment_characters)
+    return Comment(**msgspec.structs.asdict(exported) | {"content": content})
 
 
 async def _take_post(container: Container, source: Path, post: ExportedPost) -> bool:
@@ -254,6 +259,7 @@ async def _take_post(container: Container, source: Path, post: ExportedPost) -> 
             await staged.discard()
     if known is None:
         fields = {name: getattr(post, name) for name in ExportedPost.__struct_fields__[:-1]}
+        fields |= PostTexts(post.caption, post.alt).checked(container.settings.limits)._asdict()
         await stores.posts.add(Post(status=PostStatus.PROCESSING, **fields))
     return known is None
 

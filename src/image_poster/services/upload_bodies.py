@@ -1,0 +1,113 @@
+"""Bodies of uploads: written and verified; and their bytes that are not kept, which count among the
+creator's bytes of the day. Too many of them end the upload, or it could be sent to without end."""
+
+import hashlib
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from image_poster.domain import errors
+from image_poster.domain.identity import Identity
+from image_poster.domain.images import SNIFF_BYTES, sniff
+from image_poster.domain.limits import Limits
+from image_poster.domain.uploads import Upload
+from image_poster.ports.limits import UploadBookings
+from image_poster.ports.uploads import UploadRecordStore, UploadWriter
+from image_poster.services.posts import PostService
+from image_poster.tus import decisions
+from image_poster.tus.headers import Checksum
+
+_ENDED = (
+    "This upload was ended: more bytes of it were refused than an image may have. Create a new one."
+)
+
+
+class Terms(NamedTuple):
+    """What a body may bring to an upload: at most `bytes_allowed`."""
+
+    upload: Upload
+    bytes_allowed: int
+
+
+@dataclass
+class CountedBody:
+    """A body whose bytes are counted; `replaced_bytes` are those of earlier requests that it
+    replaces."""
+
+    chunks: AsyncIterator[bytes]
+    received_bytes: int = 0
+    replaced_bytes: int = 0
+    stored_bytes: int = 0
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        async for chunk in self.chunks:
+            self.received_bytes += len(chunk)
+            yield chunk
+
+    @property
+    def refused_bytes(self) -> int:
+        """How many bytes are not kept."""
+        return max(0, self.received_bytes + self.replaced_bytes - self.stored_bytes)
+
+
+async def write_verified(
+    writer: UploadWriter, body: CountedBody, terms: Terms, checksum: Checksum | None
+) -> None:
+    """Write a body; with a checksum, whole or not at all: what cannot be verified is not kept."""
+    start = writer.offset
+    try:
+        await _write(writer, body, terms, checksum)
+    except BaseException:
+        if checksum is not None and not writer.superseded:
+            await writer.rewind(start)
+        raise
+
+
+async def _write(
+    writer: UploadWriter, body: CountedBody, terms: Terms, checksum: Checksum | None
+) -> None:
+    upload, allowed = terms
+    digest = hashlib.new(checksum.algorithm, usedforsecurity=False) if checksum else None
+    async for chunk in body:
+        decisions.check_fits(upload, allowed, len(chunk))
+        if writer.offset == 0 and len(chunk) >= min(SNIFF_BYTES, allowed) and sniff(chunk) is None:
+            raise errors.UnsupportedImageError
+        if digest is not None:
+            digest.update(chunk)
+        await writer.write(chunk)
+        allowed -= len(chunk)
+    if digest is not None and checksum is not None and digest.digest() != checksum.digest:
+        raise errors.ChecksumMismatchError
+
+
+@dataclass(frozen=True)
+class RefusedBytes:
+    """Counts them."""
+
+    records: UploadRecordStore
+    bookings: UploadBookings
+    posts: PostService
+    limits: Limits
+
+    async def count(self, post_id: str, creator: str, size: int) -> None:
+        """Raises `UploadGoneError` if the upload has now had more than an image may have: it is
+        ended."""
+        if size == 0:
+            return
+        await self.bookings.charge(creator, size)
+        if await self.records.count_refused(post_id, size) > self.limits.image_bytes:
+            await self.posts.delete(post_id, Identity(creator), ended=True)
+            raise errors.UploadGoneError(_ENDED)
+
+    async def count_unread(self, post_id: str, user: str | None, size: int) -> None:
+        """Count a body that was read only so that its client sees the answer; `user` is who sent
+        it (None: whoever has the upload's signed URL)."""
+        record = None
+        with suppress(errors.UploadGoneError):
+            record = await self.records.find(post_id)
+        if record is not None and user in (None, record.creator):
+            with suppress(errors.UploadGoneError):
+                await self.count(post_id, record.creator, size)
+        elif user is not None:
+            await self.bookings.charge(user, size)
