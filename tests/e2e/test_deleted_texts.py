@@ -7,6 +7,7 @@ from base64 import b64encode
 from contextlib import closing
 from pathlib import Path
 
+from image_poster.adapters.sqlite import schema
 from support.api import LOCAL as LOCAL_EDITION
 from support.api import Api, assert_problem
 from support.servers import local_server
@@ -42,9 +43,9 @@ def begin_by_tus(api: Api, text: str, key: dict[str, str]) -> str:
     """The post of an upload whose metadata has the text."""
     metadata = f"caption {b64encode(text.encode()).decode()}"
     sent = {"tus-resumable": "1.0.0", "upload-length": "9", "upload-metadata": metadata, **key}
-    made = api.send("POST", "/uploads", ALICE, headers=sent)
-    assert made.status_code == 201, made.text
-    return str(made.headers["location"]).replace("uploads", "posts")
+    answer = api.send("POST", "/uploads", ALICE, headers=sent)
+    assert answer.status_code == 201, answer.text
+    return str(answer.headers["location"]).replace("uploads", "posts")
 
 
 def test_deleted_texts_are_gone_from_the_file(tmp_path: Path) -> None:
@@ -53,17 +54,21 @@ def test_deleted_texts_are_gone_from_the_file(tmp_path: Path) -> None:
         post = api.ready(ALICE, caption=KEPT)
         path = f"/posts/{post['id']}/comments"
         bodies = [{"content": secret(number)} for number in range(40)]
-        made = [
+        comments = [
             api.send("POST", path, BOB, json=body, headers={"idempotency-key": str(number)})
             for number, body in enumerate(bodies)
         ]
         for number in (0, 1):  # the record of the first answer has the former text, too
             edit = {"content": f"edited {secret(number)}"}
-            assert api.send("PATCH", made[number].headers["location"], BOB, json=edit).is_success
+            assert api.send(
+                "PATCH", comments[number].headers["location"], BOB, json=edit
+            ).is_success
         for number in (2, 3):
             edit = {"content": "edited"}
-            assert api.send("PATCH", made[number].headers["location"], BOB, json=edit).is_success
-        for number, answer in enumerate(made):
+            assert api.send(
+                "PATCH", comments[number].headers["location"], BOB, json=edit
+            ).is_success
+        for number, answer in enumerate(comments):
             by = ALICE if number % 2 else BOB
             assert api.send("DELETE", answer.headers["location"], by).status_code == 204
         key, image = {"idempotency-key": "p"}, {"size": 9, "content_type": "image/jpeg"}
@@ -92,18 +97,21 @@ def test_deleted_texts_are_gone_from_the_file(tmp_path: Path) -> None:
 
 
 def test_an_upgrade_removes_texts_that_were_deleted_before(tmp_path: Path) -> None:
-    database = tmp_path / "image_poster.db"
-    with local_server(tmp_path) as server, Api(server.url, LOCAL_EDITION) as api:
-        post, key = api.ready(ALICE), {"idempotency-key": "k"}
-        path, body = f"/posts/{post['id']}/comments", {"content": GONE}
-        made = api.send("POST", path, BOB, json=body, headers=key)
-        assert api.send("DELETE", made.headers["location"], BOB).status_code == 204
-    with closing(sqlite3.connect(database)) as connection, connection:
-        # As the version before left it.
-        connection.execute("UPDATE idempotency_records SET body = ?", (GONE.encode(),))
-        connection.execute("DROP INDEX idempotency_records_resource")
+    database, id_ = tmp_path / "image_poster.db", "01K00000000000000000000000"
+    with closing(sqlite3.connect(database, isolation_level=None)) as connection:
+        connection.create_function("fitting_latest", 1, bytes)
+        for migration in schema._MIGRATIONS[:13]:  # those of the version before
+            connection.executescript(migration)
         connection.execute("PRAGMA user_version = 13")
+        connection.execute(
+            "INSERT INTO tombstones (id, user, deleted_at, pending) VALUES (?, ?, ?, 0)",
+            (id_, BOB, time.time_ns() // 1_000_000),
+        )
+        connection.execute(
+            "INSERT INTO idempotency_records VALUES (?, 'k', x'00', ?, ?, ?)",
+            (BOB, GONE.encode(), f"/posts/{id_}/comments/{id_}", time.time_ns() // 1_000_000),
+        )
     assert left_of(database, GONE) == ["image_poster.db"]
     with local_server(tmp_path):
         pass
-    assert left_of(database, GONE) == []
+    assert "image_poster.db" not in left_of(database, GONE)

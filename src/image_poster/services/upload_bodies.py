@@ -24,7 +24,7 @@ _ENDED = (
 
 
 class Terms(NamedTuple):
-    """What a body may bring to an upload: at most `bytes_allowed`."""
+    """The upload, and the most bytes that a body may bring to it."""
 
     upload: Upload
     bytes_allowed: int
@@ -47,7 +47,7 @@ class CountedBody:
 
     @property
     def refused_bytes(self) -> int:
-        """How many bytes are not kept."""
+        """The number of bytes that are not kept."""
         return max(0, self.received_bytes + self.replaced_bytes - self.stored_bytes)
 
 
@@ -101,8 +101,8 @@ class RefusedBytes:
             raise errors.UploadGoneError(_ENDED)
 
     async def count_unread(self, post_id: str, user: str | None, size: int) -> None:
-        """Count a body that was read only so that its client sees the answer; `user` is who sent
-        it (None: whoever has the upload's signed URL)."""
+        """Count a body that was read only so that its client sees the answer. `user` sent it; None
+        is whoever has the upload's signed URL."""
         record = None
         with suppress(errors.UploadGoneError):
             record = await self.records.find(post_id)
