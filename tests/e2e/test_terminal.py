@@ -55,10 +55,18 @@ class Hostile(BaseHTTPRequestHandler):
     """A service that others have taken over; what it writes begins with a byte order mark."""
 
     def do_GET(self) -> None:
-        answer = POST if len(urlsplit(self.path).path) > 10 else {"posts": [POST], "next": None}
+        path, query = urlsplit(self.path)[2:4]
+        answer = POST if len(path) > 10 else {"posts": [POST], "next": HOSTILE}
+        if "sort=new" in query:
+            self._answer(400, {"code": HOSTILE, "title": HOSTILE, "detail": f"no{HOSTILE}"})
+        else:
+            self._answer(200, answer)
+
+    def _answer(self, status: int, answer: dict[str, object]) -> None:
         body = b"\xef\xbb\xbf" + json.dumps(answer, ensure_ascii=False).encode()
-        self.send_response(200)
-        self.send_header("content-type", "application/json")
+        self.send_response(status)
+        kind = "application/json" if status == 200 else "application/problem+json"
+        self.send_header("content-type", kind)
         self.send_header("content-length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
@@ -86,15 +94,23 @@ def test_what_others_wrote_is_printed_without_control_characters(
     assert r"Bob\x1b]0;title\x07\x1b[2J\x9b31m\x7f\r\x08\nforged  1 comments" in shown
     # A line of a caption or comment does not look like a post.
     assert "\n    01K00000000000000000000001  mallory\n" in shown
-    assert shown.endswith("\n      second\n")
+    assert "\n      second\n" in shown
 
 
+@pytest.mark.parametrize("words", [("feed",), ("show", POST_ID)])
 def test_json_of_a_post_says_the_same_without_control_characters(
-    hostile: str, tmp_path: Path
+    hostile: str, tmp_path: Path, words: tuple[str, ...]
 ) -> None:
-    shown = Shell(hostile, tmp_path).run("show", POST_ID, "--json").stdout
+    shown = Shell(hostile, tmp_path).run(*words, "--json").stdout
     assert CONTROL.findall(shown) == []
-    assert json.loads(shown)["caption"] == POST["caption"]
+    answer = json.loads(shown)
+    assert answer.get("posts", [answer])[0]["caption"] == POST["caption"]
+
+
+def test_a_problem_is_printed_without_control_characters(hostile: str, tmp_path: Path) -> None:
+    refused = Shell(hostile, tmp_path).run("feed", "--sort", "new", code=1)
+    assert CONTROL.findall(refused.stderr) == []
+    assert r"no\x1b]0;title" in refused.stderr
 
 
 @pytest.mark.parametrize("log_format", ["console", "json"])

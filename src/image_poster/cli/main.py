@@ -6,6 +6,7 @@ import click
 
 from image_poster import __version__
 from image_poster.cli import operator, posts, user
+from image_poster.cli.output import say
 from image_poster.cli.streams import OutputError, guard_streams
 from image_poster.client import GaveUpError, RefusedError, SettingError, TooLateError
 from image_poster.editions import StartError
@@ -72,7 +73,7 @@ def _hint(error: RefusedError) -> str:
 
 
 def _leave(sentence: str, code: int) -> None:
-    click.echo(f"image-poster: {sentence}", err=True)
+    say(f"image-poster: {sentence}", err=True)
     sys.exit(code)
 
 

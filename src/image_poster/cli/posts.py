@@ -13,7 +13,7 @@ from typing import NamedTuple
 import click
 
 from image_poster.cli.options import TEXT, Caller, client_options
-from image_poster.cli.output import Display, display, print_found
+from image_poster.cli.output import Display, display, print_found, say
 from image_poster.cli.resuming import ask_whether_again, is_final
 from image_poster.client import (
     AsyncImagePosterClient,
@@ -124,7 +124,7 @@ class Batch:
         continued counts more than what was refused."""
         ranked = sorted(self.failures, key=lambda error: not isinstance(error, GaveUpError))
         for error in ranked[1:]:
-            click.echo(f"image-poster: {error}", err=True)
+            say(f"image-poster: {error}", err=True)
         for error in ranked[:1]:
             raise error
 

@@ -6,7 +6,7 @@ import click
 import msgspec
 
 from image_poster.cli.options import TEXT, Caller, client_options, post_id_argument
-from image_poster.cli.output import print_found
+from image_poster.cli.output import print_found, say, say_json
 from image_poster.cli.resuming import ask_whether_again, is_final
 from image_poster.client import ImagePosterClient, RefusedError, TooLateError
 from image_poster.client.uploading import is_late
@@ -65,14 +65,14 @@ def feed(
         else:
             page = client.feed(sort=sort, limit=limit, cursor=cursor)
     if as_json:
-        click.echo(msgspec.json.encode(page))
+        say_json(page)
         return
     for shown in page.posts:
         print_found(shown, as_json=False)
     if not page.posts:
         click.echo("no posts here yet")
     if page.next:
-        click.echo(f"more: --cursor {page.next}")
+        say(f"more: --cursor {page.next}")
 
 
 @click.command()
@@ -91,7 +91,10 @@ def delete(post_id: str, url: str, who: Caller, *, as_json: bool) -> None:
     """Delete your own post, with its comments and images."""
     with ImagePosterClient(url, **who._asdict()) as client:
         client.delete(post_id)
-    click.echo(msgspec.json.encode({"deleted": post_id}) if as_json else f"deleted {post_id}")
+    if as_json:
+        say_json({"deleted": post_id})
+    else:
+        click.echo(f"deleted {post_id}")
 
 
 COMMANDS = [comment, feed, show, delete]
