@@ -155,7 +155,7 @@ def _failed_on_aws(stack: str, *, replay: bool) -> None:
 
 
 @click.command()
-@click.argument("target", type=click.Path(path_type=Path))
+@click.argument("target", type=click.Path(path_type=Path, file_okay=False))
 @click.option(
     "--keep",
     type=click.IntRange(1),
