@@ -201,6 +201,29 @@ def test_a_former_versions_backup_of_another_service_is_refused(data: Path, targ
     assert sorted(target.rglob("*")) == before
 
 
+@pytest.mark.parametrize("path", ["../outside", "originals/../../outside"])
+def test_a_former_versions_manifest_reaches_nothing_outside(
+    data: Path, target: Path, path: str
+) -> None:
+    """The file is there, of the right size and hash: only its name is wrong."""
+    (data / "folder.json").unlink(missing_ok=True)
+    of_former_version(data, target)
+    place = target / path
+    place.resolve().write_text("a stranger's")
+    manifest = json.loads((target / "manifest.json").read_bytes())
+    digest = hashlib.sha256(b"a stranger's").hexdigest()
+    state = {"size": 12, "mtime_ns": 1, "sha256": digest}
+    manifest["files"].append({"path": path, **state})
+    (target / "manifest.json").write_text(json.dumps(manifest))
+    before = {other for other in target.parent.rglob("*") if target not in other.parents}
+    restored = run("restore", target, "--data-dir", target.parent / "deep" / "restored")
+    assert (restored.code, "no file of a data folder" in restored.stderr) == (1, True)
+    run("backup", target, "--data-dir", data)
+    assert place.resolve().read_text() == "a stranger's"
+    later = {other for other in target.parent.rglob("*") if target not in other.parents}
+    assert {other.name for other in later - before} <= {"folder.json"}
+
+
 @needs_root
 def test_files_are_copied_where_no_hard_links_can_be_made(data: Path, target: Path) -> None:
     """A folder that is mounted onto itself takes links no more: link(2), EXDEV."""

@@ -64,8 +64,8 @@ _POST_TABLES = (("posts", "id"), ("comments", "post_id"), ("uploads", "post_id")
 
 
 class BackupReport(NamedTuple):
-    """The result of a backup: the generation's name, the number of its files, the number of those
-    that are no links to the former generation, and ready posts (or keys) that lack a file."""
+    """The result of a backup: the generation's name and the number of its files; the number that
+    was copied and not linked; ready posts that lack a file, and keys that cannot be read."""
 
     generation: str
     files: int
