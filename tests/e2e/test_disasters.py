@@ -5,6 +5,7 @@ Each test reads the command's message, and then restores: every original must be
 byte.
 """
 
+import fcntl
 import json
 import os
 import shutil
@@ -432,6 +433,44 @@ def test_a_mark_that_names_a_folder_outside_removes_nothing(folder: Once, target
     assert "is damaged. Nothing was changed" in outcome.stderr
     assert tree(target.parent / "victim") == before
     assert_restores(target, folder.data)
+
+
+@pytest.mark.parametrize("name", ["backup.lock", "backup.json", "backup.json.new"])
+def test_a_link_in_the_target_leads_nowhere(folder: Once, target: Path, name: str) -> None:
+    first = backed_up(folder.data, target)
+    victim = target.parent / "victim"
+    victim.write_text("a stranger's")
+    (target / name).unlink(missing_ok=True)
+    (target / name).symlink_to(victim)
+    outcome = back_up(folder.data, target)
+    assert outcome.code == (0 if name == "backup.json.new" else 1), outcome
+    assert victim.read_text() == "a stranger's"
+    assert_restores(target, folder.data, "--generation", first)
+
+
+def test_two_backups_to_one_target_do_not_run_at_once(folder: Once, target: Path) -> None:
+    backed_up(folder.data, target)
+    before = tree(target)
+    with (target / "backup.lock").open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        outcome = back_up(folder.data, target)
+    assert outcome.code == 1
+    assert f"another backup to {target} is running" in outcome.stderr
+    assert tree(target) == before
+
+
+def test_a_restore_that_is_killed_leaves_no_folder_that_starts(folder: Once, target: Path) -> None:
+    backed_up(folder.data, target)
+    for moment in range(1, 400, 9):
+        restored = target.with_name(f"restored-{moment}")
+        killed = run("restore", target, "--data-dir", restored, prepare=kill_at(moment))
+        if (restored / "image_poster.db").exists():
+            assert originals(restored) == originals(folder.data)
+        if killed.code == 0:
+            break
+        assert killed.code == -9
+    else:
+        pytest.fail("no restore came to its end")
 
 
 # Root, and disks that cannot be written to.

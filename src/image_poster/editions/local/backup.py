@@ -120,7 +120,6 @@ class _Backup:
     options: BackupOptions
     copied: int = 0
     unreadable: list[str] = field(default_factory=list)
-    former: Manifest | None = None
     former_files: dict[str, CopiedFile] = field(default_factory=dict)
 
     def run(self) -> BackupReport:
@@ -158,12 +157,12 @@ class _Backup:
             if former is None:
                 files, incomplete = self._copy_all(posts, database, generation, generation)
             else:
-                self.former = self.place.manifest(former.name)
-                self.former_files = {file.path: file for file in self.former.files}
+                manifest = self.place.manifest(former.name)
+                self.former_files = {file.path: file for file in manifest.files}
                 with self.place.folder.subfolder(former.name) as former_folder:
                     if not self.options.allow_loss:
                         originals = self._count_originals(posts)
-                        check_losses(database, originals, self.former, former_folder.path)
+                        check_losses(database, originals, manifest, former_folder.path)
                     files, incomplete = self._copy_all(posts, database, generation, former_folder)
             database.commit()
         manifest = Manifest(
@@ -288,6 +287,7 @@ class _Backup:
         """Remove the folders that an earlier run left: one unfinished, others expired."""
         if self.mark.unfinished:
             self.place.discard(self.mark.unfinished)
+            self.place.folder.sync_disk()
             self._write_mark(unfinished="")
         self._remove_expired()
 
@@ -307,6 +307,7 @@ class _Backup:
             except OperationFailedError as exc:
                 self.report(f"{name} was not removed: {exc}")
         if self.mark.expired:
+            self.place.folder.sync_disk()  # before the mark forgets them
             self._write_mark(expired=())
 
     def _write_mark(self, **changes: str | tuple[str, ...]) -> None:

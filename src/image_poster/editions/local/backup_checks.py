@@ -39,7 +39,7 @@ def require_apart(data_dir: Path, target: Path) -> None:
     data, place = data_dir.resolve(), target.resolve()
     parts = [data, *((data_dir / name).resolve() for name in POST_FOLDERS)]
     if any(place.is_relative_to(part) for part in parts):
-        raise StartError(f"{target} is in the data folder: a backup belongs on another disk.")
+        raise StartError(f"{target} is in the data folder: name a folder on another disk.")
     if any(part.is_relative_to(place) for part in parts):
         raise StartError(f"the data folder {data_dir} is in {target}: name a folder of its own.")
 
