@@ -13,7 +13,7 @@ import os
 import sqlite3
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
@@ -41,7 +41,6 @@ from image_poster.editions.local.folder_mark import identify_folder
 from image_poster.editions.local.generations import (
     DATABASE,
     FORMAT,
-    LOCK,
     MANIFEST,
     TARGET_MARK,
     BackupTarget,
@@ -92,19 +91,9 @@ def back_up(
         ):
             place = BackupTarget(folder, report)
             check_target(place, source_id, options)  # a refusal creates no file, not even the lock
-            with _locked(folder):
+            with place.locked():
                 mark = check_target(place, source_id, options)
                 return _Backup(source, place, mark, report, options).run()
-
-
-@contextmanager
-def _locked(folder: ConfinedFolder) -> Iterator[None]:
-    with folder.open_lock(LOCK) as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as exc:
-            raise OperationFailedError(f"another backup to {folder.path} is running.") from exc
-        yield
 
 
 class _UnreadableError(Exception):

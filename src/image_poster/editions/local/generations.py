@@ -10,11 +10,12 @@ it. It counts as the oldest generation, under the name `.`. A target may be writ
 names come from it only after validation, and no link is followed.
 """
 
+import fcntl
 import hashlib
 import os
 import re
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, BinaryIO, NamedTuple
 
@@ -98,6 +99,16 @@ class BackupTarget:
 
     def is_empty(self) -> bool:
         return set(self.folder.names()) <= _IGNORED
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Exclude other backups to this target. Raises `OperationFailedError`."""
+        with self.folder.open_lock(LOCK) as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as exc:
+                raise OperationFailedError(f"another backup to {self.path} is running.") from exc
+            yield
 
     def mark(self) -> TargetMark | None:
         """The mark; of a former version's backup the one that it would have. Raises
