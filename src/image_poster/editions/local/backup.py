@@ -63,8 +63,8 @@ _POST_TABLES = (("posts", "id"), ("comments", "post_id"), ("uploads", "post_id")
 
 
 class BackupReport(NamedTuple):
-    """The result of a backup: the generation's name and the number of its files; the number that
-    was copied and not linked; ready posts that lack a file, and keys that cannot be read."""
+    """The result of a backup. `copied` counts the files that are no links; `incomplete` lists ready
+    posts that lack a file, and keys that cannot be read."""
 
     generation: str
     files: int
@@ -264,7 +264,7 @@ class _Backup:
             fcntl.flock(file, fcntl.LOCK_UN)
 
     def _is_live(self, post_id: str) -> bool:
-        """Whether the service has the post; so if it cannot be asked, on a read-only disk."""
+        """True if the database has the post, or cannot be opened: a read-only disk loses none."""
         try:
             with closing(open_existing(database_path(self.source.path))) as live:
                 row = live.execute("SELECT 1 FROM posts WHERE id = ?", (post_id,)).fetchone()

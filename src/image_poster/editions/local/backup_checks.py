@@ -96,7 +96,7 @@ def check_losses(
 
 
 def _is_recent(former: Manifest) -> bool:
-    """Whether every deletion since then still has its tombstone."""
+    """True if every deletion since then still has its tombstone."""
     age_ms = time.time_ns() // _NANOSECONDS - former.database.mtime_ns // _NANOSECONDS
     return 0 <= age_ms < KEPT_MS
 
@@ -108,7 +108,7 @@ def _count_lost(snapshot: sqlite3.Connection, former: sqlite3.Connection) -> int
 
 
 def _is_older(snapshot: sqlite3.Connection, former: sqlite3.Connection) -> bool:
-    """Whether the schema went back, or under the same schema the largest epoch of any write."""
+    """True if the schema went back, or under the same schema the largest epoch of any write."""
     version, before = (_schema_version(connection) for connection in (snapshot, former))
     return version < before or (version == before and _epoch(snapshot) < _epoch(former))
 

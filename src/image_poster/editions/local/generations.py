@@ -250,12 +250,12 @@ def copy_file(
 
 
 def is_generation_name(name: str) -> bool:
-    """Whether a folder of this name can be a generation."""
+    """True if a folder of this name can be a generation."""
     return _NAME.fullmatch(name) is not None
 
 
 def is_layout_name(path: str) -> bool:
-    """Whether a backup may hold a file of this path."""
+    """True if a backup may hold a file of this path."""
     special = path in {REVOCATIONS, MARK_NAME} or _KEY.fullmatch(path) is not None
     return special or post_of(path) is not None
 
