@@ -227,8 +227,8 @@ def _damaged(fault: str) -> OperationFailedError:
 
 
 class _Owner:
-    """Root acts as the owner of the data folder while it writes there, so that the service can use
-    all of it; another user, or a folder that is not there yet, changes nothing."""
+    """Root acts as the owner of the data folder while it writes there: the service can then use all
+    of it. For another user, or a new folder, this changes nothing."""
 
     def __init__(self, data_dir: Path) -> None:
         owner = data_dir.stat() if data_dir.exists() else None

@@ -1,9 +1,8 @@
-"""A copy of the database as it is at one moment, with the writes that are still in its write-ahead
-log; also from a disk that cannot be written to.
+"""A copy of the database at one moment, with the writes that are still in its write-ahead log.
 
 SQLite opens a database in WAL mode only where it can create the file `-shm`, or where a server
-keeps it (https://www.sqlite.org/wal.html#read_only_databases). On a read-only disk the database and
-its log are therefore copied, and the copy is opened.
+keeps it. On a read-only disk the database and its log are therefore copied, and the copy is opened
+(https://www.sqlite.org/wal.html#read_only_databases).
 """
 
 import fcntl
