@@ -247,7 +247,7 @@ class Backup:
     def check(self, journal: Journal, token: str) -> None:
         """What was answered before it began is there, unless it was to be deleted."""
         restored = self.data.with_name("restored")
-        self.shell.run("restore", self.target, "--data-dir", restored)
+        self.shell.run("restore", self.target, "--data-dir", restored, "--keep-tokens")
         with local_server(restored, *LIMITED) as server, Api(server.url, LOCAL_EDITION) as api:
             api.http.headers["authorization"] = f"Bearer {token}"
             for post_id in self.posts - journal.doubtful:

@@ -9,7 +9,7 @@ from image_poster.cli import operator, posts, user
 from image_poster.cli.output import say
 from image_poster.cli.streams import OutputError, guard_streams
 from image_poster.client import GaveUpError, RefusedError, SettingError, TooLateError
-from image_poster.editions import StartError
+from image_poster.editions import OperationFailedError, StartError
 
 REFUSED, USAGE, GAVE_UP = 1, 2, 3
 # What the service cannot know that its client is a command.
@@ -50,6 +50,8 @@ def main() -> None:
             "print it by the same command, and send nothing twice",
             GAVE_UP,
         )
+    except OperationFailedError as exc:
+        _leave(str(exc), REFUSED)
     except (StartError, SettingError) as exc:
         _leave(str(exc), USAGE)
     except RefusedError as exc:

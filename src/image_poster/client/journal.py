@@ -9,6 +9,7 @@ import errno
 import fcntl
 import hashlib
 import os
+import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -28,6 +29,7 @@ KEPT_SECONDS = 60 * 24 * 3600
 # The same folder works again once there is space.
 _TRANSIENT_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EIO}
 _DAMAGED = -1.0
+_RECORD_NAME = re.compile(r"[0-9a-f]{64}")
 
 
 class UploadIdentity(NamedTuple):
@@ -140,6 +142,8 @@ def _storage_errors(folder: Path) -> Iterator[None]:
 
 def _drop_old(folder: Path) -> None:
     for path in folder.iterdir():
+        if _RECORD_NAME.fullmatch(path.name) is None:
+            continue
         with suppress(OSError):  # another process removed it, or it is another user's
             if path.stat().st_mtime < time.time() - KEPT_SECONDS:
                 path.unlink()
