@@ -30,6 +30,7 @@ from image_poster.services.posts import PostService
 
 _FIRST_RETRY_MS = 1_000
 _UNTIL_ROOM_MS = 2_000
+_UNTIL_MENDED_MS = 30_000
 
 
 @dataclass(frozen=True)
@@ -145,7 +146,7 @@ class JobRunner:
     `lease_ms` must be longer than the renderer ever takes, or two would work on one image (which is
     harmless, and a waste). Work that failed `max_failures` times is parked. Leases that ended with
     the process (somebody pulled the plug, again) are no fault of the image's, up to `max_leases` of
-    them. What finds no room to write waits until there is some, as long as that takes.
+    them. What finds no room to write, or a fault of the disk, waits as long as that lasts.
     """
 
     jobs: JobQueue
@@ -167,7 +168,11 @@ class JobRunner:
             error = error_text(exc)
             await self.jobs.postpone(job, delay_ms=_UNTIL_ROOM_MS, error=error)
             return JobDone(job.post_id, "postponed", error)
-        except (ImageWorkFailedError, ImagePosterError) as exc:
+        except OSError as exc:  # the disk's fault: it lasts until an operator mends it
+            error = error_text(exc)
+            await self.jobs.postpone(job, delay_ms=_UNTIL_MENDED_MS, error=error)
+            return JobDone(job.post_id, "postponed", error)
+        except Exception as exc:  # noqa: BLE001 - one post stops no other's image work
             return await self._retry(job, error_text(exc))
         return JobDone(job.post_id, status or "deleted")
 

@@ -20,6 +20,13 @@ from image_poster.domain.ids import is_id
 from image_poster.domain.images import RENDITIONS
 
 SHARED_FOLDER, SHARED_FILE = 0o750, 0o640
+_SPOOL_SUFFIX = 8
+
+
+def is_spooled(name: str) -> bool:
+    """Whether the service gives such a name to an entry of `spool/`: only those are cleared."""
+    post_id, _, suffix = name.partition(".")
+    return is_id(post_id) and len(suffix) == _SPOOL_SUFFIX
 
 
 class Layout:

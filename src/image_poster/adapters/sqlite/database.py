@@ -130,6 +130,9 @@ class Writer:
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
             error = translated(exc)
+            if len(batch) > 1 and not isinstance(exc, sqlite3.Error):
+                # One operation is at fault, such as that of a damaged row: the others are not.
+                return [outcome for waiting in batch for outcome in self._commit([waiting])]
             return [_Outcome(waiting.answer, None, error) for waiting in batch]
         return outcomes
 

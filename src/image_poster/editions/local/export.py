@@ -14,6 +14,7 @@ import hashlib
 import os
 import re
 import sqlite3
+from codecs import BOM_UTF8
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from itertools import groupby, islice
@@ -34,7 +35,9 @@ from image_poster.domain.posts import Post, PostStatus, PostTexts, decode_post
 from image_poster.editions import StartError
 from image_poster.editions.local.container import Container
 from image_poster.editions.local.data_folder import database_path
+from image_poster.editions.local.folder_check import create_database
 from image_poster.editions.local.operate import with_container
+from image_poster.editions.local.ownership import act_as_owner, user_name
 from image_poster.editions.local.settings import Settings
 
 _POSTS, _COMMENTS, _ORIGINALS = "posts.jsonl", "comments.jsonl", "originals"
@@ -205,14 +208,16 @@ def import_(settings: Settings, source: Path, report: Report) -> Imported:
     """Take an export in: ids, times and creators are kept, renditions are made anew by whoever
     serves. Everything is checked before anything is taken. What is here already stays as it is, and
     what was deleted here stays deleted. Raises `StartError`."""
-    if not (source / _POSTS).exists():
-        raise StartError(f"{source} is no export: it has no {_POSTS}.")
+    act_as_owner(settings.data_dir)
     with _told(source):
+        if not (source / _POSTS).exists():
+            raise StartError(f"{source} is no export: it has no {_POSTS}.")
         for post in _lines(source / _POSTS, ExportedPost, _checked_post(settings)):
             with _image(source, post):
                 pass
         for _ in _lines(source / _COMMENTS, ExportedComment, _checked_comment(settings)):
             pass
+        create_database(settings.data_dir)
         return with_container(settings, lambda container: _take(container, source, report))
 
 
@@ -274,10 +279,15 @@ def _image(source: Path, post: ExportedPost) -> Iterator[BinaryIO]:
 def _lines(
     path: Path, kind: type[Line], check: Callable[[Line], None] = lambda _: None
 ) -> Iterator[Line]:
-    """The lines of a file. Raises `StartError`, which names the line that cannot be."""
+    """The lines of a file that are not blank, after a byte order mark. Raises `StartError`, which
+    names the line that cannot be."""
     decode = msgspec.json.Decoder(kind).decode
     with path.open("rb") as file:
+        if file.read(len(BOM_UTF8)) != BOM_UTF8:
+            file.seek(0)
         for number, line in enumerate(file, 1):
+            if not line.strip():
+                continue
             try:
                 found = decode(line)
                 check(found)
@@ -333,5 +343,10 @@ def _told(folder: Path) -> Iterator[None]:
         yield
     except StorageFullError as exc:
         raise StartError("the disk is full: free some room, and do it again.") from exc
+    except PermissionError as exc:
+        raise StartError(
+            f"{exc.filename or folder} cannot be read or written as {user_name(os.geteuid())}, the "
+            "owner of the data folder. Give that user access to it, or copy it elsewhere."
+        ) from exc
     except (OSError, sqlite3.Error) as exc:
         raise StartError(f"it broke off, with {folder}: {exc}. Do it again.") from exc

@@ -1,6 +1,7 @@
 """The owner of a data folder: each command acts as that user, or refuses.
 
-A file that root leaves in a service user's folder is one that the service can neither write nor delete.
+A file that root leaves in a service user's folder is one that the service can neither write nor
+delete.
 """
 
 import os
@@ -12,8 +13,8 @@ from image_poster.editions import StartError
 
 
 def act_as_owner(data_dir: Path) -> None:
-    """Make this process act as the owner of `data_dir`: root becomes that user, for good. Does nothing
-    for a folder that does not exist: its owner will be the caller. Raises `StartError`."""
+    """Make this process act as the owner of `data_dir`: root becomes that user, for good. The owner
+    of a folder that does not exist will be the caller. Raises `StartError`."""
     try:
         folder = data_dir.stat()
     except (FileNotFoundError, NotADirectoryError):
@@ -66,7 +67,7 @@ def _require_access(data_dir: Path, name: str) -> None:
             f"data_dir {data_dir} belongs to {name}, who cannot reach it. Let {name} pass the "
             "folders above it, or move it."
         )
-    for program in (sys.executable, __file__):
+    for program in (sys.executable, os.__file__, __file__):
         if not os.access(program, os.R_OK):
             raise StartError(
                 f"data_dir {data_dir} belongs to {name}, who cannot read the program {program}. "

@@ -8,7 +8,7 @@ however the supervisor ended, so does the worker.
 
 import json
 import os
-import shutil
+import re
 import signal
 import sqlite3
 import subprocess
@@ -16,7 +16,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import FrameType
@@ -36,9 +36,9 @@ from image_poster.editions.local.data_folder import (
     exclusively,
     group_id,
     limit_readers,
-    prepare,
     require_right_database,
 )
+from image_poster.editions.local.folder_check import enter_own_folder, mark_folder
 from image_poster.editions.local.settings import Settings
 from image_poster.editions.logs import configure
 from image_poster.editions.server import GRACE_SECONDS, announce, reserved_port, serve_until_stopped
@@ -47,6 +47,8 @@ READY = b"ready\n"
 _COMMAND = (sys.executable, "-m", "image_poster.editions.local.serve")
 _WATCH_SECONDS = 0.2
 _RESTART_PAUSE_SECONDS = 1.0
+# The files that the metrics' library writes, with the number of the process.
+_FIGURES = re.compile(r"(counter|histogram|summary|gauge_[a-z]+)_\d+\.db")
 
 _log = structlog.get_logger()
 
@@ -54,11 +56,12 @@ _log = structlog.get_logger()
 def serve(settings: Settings) -> None:
     """Serve until told to stop. Raises `StartError` when it cannot start."""
     configure(settings.log_format)
-    prepare(settings.data_dir)
+    enter_own_folder(settings.data_dir)
     with exclusively(settings.data_dir), reserved_port(settings.host, settings.port) as port:
         if settings.auth == "dev" and settings.insecure_dev_auth:
             _log.warning("auth=dev believes any user-id, and others can reach this address")
         started_ms = time.time_ns() // 1_000_000
+        mark_folder(settings.data_dir)
         require_right_database(settings.data_dir)
         bring_up_to_date(settings.data_dir)
         limit_readers(settings.data_dir, group_id(settings.renditions_group))
@@ -137,12 +140,20 @@ def supervise(settings: Settings, port: int, started_ms: int) -> None:
 @contextmanager
 def _metrics_folder(data_dir: Path) -> Iterator[Path]:
     """Where the workers' figures meet. In the data folder, so that a server that was killed leaves
-    nothing elsewhere, and the next one clears it away."""
+    nothing elsewhere, and the next one clears it away. Other files there stay."""
     folder = data_dir / "metrics"
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir()
+    folder.mkdir(exist_ok=True)
+    _clear_figures(folder)
     yield folder
-    shutil.rmtree(folder, ignore_errors=True)
+    _clear_figures(folder)
+    with suppress(OSError):  # it is not empty
+        folder.rmdir()
+
+
+def _clear_figures(folder: Path) -> None:
+    for path in folder.iterdir():
+        if _FIGURES.fullmatch(path.name) and path.is_file():
+            path.unlink()
 
 
 def _start(order: WorkerOrder, metrics_folder: Path) -> subprocess.Popen[bytes]:
