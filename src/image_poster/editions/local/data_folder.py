@@ -17,7 +17,7 @@ import structlog
 from image_poster.adapters.files.durable import move_durably, share
 from image_poster.adapters.files.schema import Layout
 from image_poster.adapters.files.uploads import trust_uploads
-from image_poster.adapters.sqlite.database import connect, translated
+from image_poster.adapters.sqlite.database import LogUnsupportedError, connect, translated
 from image_poster.adapters.sqlite.schema import VERSION, SchemaTooNewError, migrate, version_of
 from image_poster.domain.errors import StorageFullError
 from image_poster.editions import StartError
@@ -182,6 +182,11 @@ def _not_migrated(path: Path, error: sqlite3.DatabaseError) -> StartError:
 
 def damaged(path: Path, error: Exception) -> StartError:
     """What is said of a database that SQLite cannot read."""
+    if isinstance(error, LogUnsupportedError):
+        return StartError(
+            f"the database {path} cannot be used: its file system lacks shared memory, which the "
+            f"write-ahead log of SQLite needs ({error}). Put the data folder on a local disk."
+        )
     return StartError(
         f"the database {path} cannot be used: {error}. Nothing was changed; restore it from a "
         "backup (docs/operations.md)."

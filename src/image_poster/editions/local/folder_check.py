@@ -6,6 +6,7 @@ mark; its database beside its key tells, or that there is nothing in it but file
 
 import os
 import re
+import sqlite3
 from contextlib import closing
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from image_poster.adapters.sqlite.database import connect
 from image_poster.adapters.sqlite.schema import migrate
 from image_poster.editions import StartError
 from image_poster.editions.local.data_folder import (
+    damaged,
     database_path,
     exclusively,
     prepare,
@@ -73,8 +75,11 @@ def create_database(data_dir: Path) -> None:
     with exclusively(data_dir):
         mark_folder(data_dir)
         require_right_database(data_dir)
-        with closing(connect(path)) as connection:
-            migrate(connection)
+        try:
+            with closing(connect(path)) as connection:
+                migrate(connection)
+        except sqlite3.DatabaseError as exc:
+            raise damaged(path, exc) from exc
 
 
 def enter_with_database(data_dir: Path) -> None:

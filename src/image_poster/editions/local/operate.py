@@ -1,6 +1,11 @@
 """What operators do on a data folder, beside a running server or without one."""
 
-from collections.abc import Awaitable, Callable
+import os
+import shutil
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TypeVar
 
 import uvloop
@@ -8,7 +13,7 @@ import uvloop
 from image_poster.adapters.oidc import new_key, own_token
 from image_poster.editions import StartError
 from image_poster.editions.local.container import Container, check_token_key, open_container
-from image_poster.editions.local.data_folder import replace_token_key, token_key
+from image_poster.editions.local.data_folder import database_path, replace_token_key, token_key
 from image_poster.editions.local.folder_check import enter_with_database
 from image_poster.editions.local.settings import Settings
 from image_poster.ports.jobs import ParkedJob
@@ -28,7 +33,9 @@ def rebuild(settings: Settings) -> Rebuilt:
 
 def parked(settings: Settings) -> list[ParkedJob]:
     """The dead-letter place."""
-    return with_container(settings, lambda container: container.jobs.parked())
+    enter_with_database(settings.data_dir)
+    with readable_database(settings.data_dir) as path:
+        return with_container(settings, lambda container: container.jobs.parked(), path)
 
 
 def replay(settings: Settings) -> tuple[list[str], list[PostFailure]]:
@@ -76,12 +83,41 @@ def restore_quarantine(settings: Settings) -> int:
     return with_container(settings, put_back)
 
 
-def with_container(settings: Settings, action: Callable[[Container], Awaitable[Result]]) -> Result:
-    """What `action` gives, beside a running server or without one. Raises `StartError`."""
+def with_container(
+    settings: Settings,
+    action: Callable[[Container], Awaitable[Result]],
+    database: Path | None = None,
+) -> Result:
+    """What `action` gives, beside a running server or without one; with a copy of the `database`
+    where the disk is read-only. Raises `StartError`."""
 
     async def run() -> Result:
-        async with open_container(settings) as container:
+        async with open_container(settings, database=database) as container:
             return await action(container)
 
     enter_with_database(settings.data_dir)
     return uvloop.run(run())
+
+
+def is_read_only(data_dir: Path) -> bool:
+    """Whether nothing can be written on the disk of the folder."""
+    return bool(os.statvfs(data_dir).f_flag & os.ST_RDONLY)
+
+
+@contextmanager
+def readable_database(data_dir: Path) -> Iterator[Path]:
+    """The path of the database; on a read-only disk, of a copy that is gone at exit. Raises
+    `StartError`."""
+    path = database_path(data_dir)
+    if not (path.is_file() and is_read_only(data_dir)):
+        yield path
+        return
+    with TemporaryDirectory(prefix="image-poster-") as folder:
+        copy = Path(folder) / path.name
+        try:
+            for suffix in ("", "-wal"):  # SQLite reads its log only where it can write beside it
+                with suppress(FileNotFoundError):
+                    shutil.copyfile(f"{path}{suffix}", f"{copy}{suffix}")
+        except OSError as exc:
+            raise StartError(f"the database {path} cannot be copied to {folder}: {exc}.") from exc
+        yield copy
