@@ -12,7 +12,7 @@ from image_poster.editions.local.settings import Settings
 from image_poster.http import metrics
 from image_poster.http.middleware import Middleware
 from image_poster.ports.posts import PostBell
-from image_poster.services.images import JobRunner
+from image_poster.services.images import JobRunner, error_text
 from image_poster.services.maintenance import Sweeper
 from image_poster.services.retries import PostRetries
 
@@ -114,7 +114,7 @@ def _report(retries: PostRetries) -> None:
     """Log and count what failed since the last report."""
     for failure in retries.drain_failures():
         metrics.failures.labels(failure.work).inc()
-        error = repr(failure.error)
+        error = error_text(failure.error)
         _log.error("work failed", work=failure.work, post=failure.post_id, error=error)
 
 

@@ -6,12 +6,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from image_poster.editions.local.folder_check import OWN_NAME
+from image_poster.editions.local.folder_mark import MARK_NAME
 from image_poster.editions.local.ownership import user_name
 
 _SHOWN = 5
 _FULL, _OTHERS = 0o700, 0o077
 # What `--renditions-group` opens to its group.
-_PASSABLE, _SHARED = 0o010, 0o050
+_ALLOWED = {".": 0o010, "renditions": 0o050}
 _FOLDERS_OF_FOLDERS = ("uploads", "originals", "renditions", "quarantine")
 
 
@@ -24,8 +26,8 @@ class Finding(NamedTuple):
 
 
 def find_wrong_owners(data_dir: Path) -> Finding:
-    """Entries of the folder that its owner does not own or cannot use, or that others can read.
-    Files of posts are not looked at: there may be millions."""
+    """Entries of the service that the folder's owner does not own or cannot use, or that others can
+    read. Files of posts are not looked at: there may be millions."""
     owner = data_dir.stat().st_uid
     strangers, faults, count = False, list[str](), 0
     for path in _entries(data_dir):
@@ -46,7 +48,7 @@ def find_wrong_owners(data_dir: Path) -> Finding:
 def _entries(data_dir: Path) -> Iterator[Path]:
     yield data_dir
     for path in sorted(data_dir.iterdir()):
-        if path.name == "lost+found":
+        if path.name != MARK_NAME and not OWN_NAME.fullmatch(path.name):
             continue
         yield path
         if path.name in _FOLDERS_OF_FOLDERS and os.access(path, os.R_OK | os.X_OK):
@@ -59,7 +61,7 @@ def _fault(path: Path, status: os.stat_result, owner: int) -> str:
         return f"belongs to {user_name(status.st_uid)}"
     if stat.S_ISDIR(status.st_mode) and mode & _FULL != _FULL:
         return f"cannot be used by its owner (mode {mode:04o})"
-    allowed = _PASSABLE if path == Path() else _SHARED if path.parts[0] == "renditions" else 0
-    if not stat.S_ISLNK(status.st_mode) and mode & _OTHERS & ~allowed:
+    allowed = _ALLOWED.get(str(path), 0)
+    if len(path.parts) <= 1 and mode & _OTHERS & ~allowed:
         return f"is open to others (mode {mode:04o})"
     return ""

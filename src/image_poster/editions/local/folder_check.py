@@ -32,7 +32,7 @@ _DATABASE, _KEY = "image_poster.db", "cursor.key"
 _MANIFEST = "manifest.json"  # of a backup, which looks like a data folder otherwise
 # Of a first start that broke off: nothing else is there yet.
 _FIRST_FILES = {"server.lock", Path(MARK_NAME).with_suffix(".new").name}
-_OWN_NAME = re.compile(
+OWN_NAME = re.compile(
     r"image_poster(\.v\d+)?\.db(-wal|-shm|-journal|\.new)?|(cursor|token)\.(key|\d+)|server\.lock"
     r"|image-memory\.lock|keys\.lock|spool|quarantine|uploads|originals|renditions|metrics"
 )
@@ -123,7 +123,7 @@ def _is_former(names: set[str]) -> bool:
         return True
     if names <= _FIRST_FILES:
         return bool(names)
-    return bool({_DATABASE, _KEY} & names) and all(map(_OWN_NAME.fullmatch, names))
+    return bool({_DATABASE, _KEY} & names) and all(map(OWN_NAME.fullmatch, names))
 
 
 def _names(data_dir: Path) -> set[str]:
