@@ -223,9 +223,10 @@ class FileImageStore:
         return self._quarantine.files()
 
     def kept(self) -> Iterator[str]:
-        """The post ids of all originals and renditions."""
+        """The post ids of all originals and renditions in folders that can be read."""
         for shard in self._layout.shards():
-            yield from _ids_older(shard, _EVER)
+            with contextlib.suppress(PermissionError):
+                yield from _ids_older(shard, _EVER)
 
     def path_of(self, post_id: str, name: str) -> Path:
         """The file that a record of that name is of."""
