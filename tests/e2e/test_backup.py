@@ -105,23 +105,48 @@ def comments_of(api: Api, post_id: str) -> list[str]:
     return [comment["id"] for comment in page["comments"]]
 
 
+def generations(target: Path) -> list[Path]:
+    """The folders of the generations in a target, by their names."""
+    return sorted(path for path in target.iterdir() if path.is_dir())
+
+
 def test_a_second_backup_copies_only_what_is_new(data: Path, target: Path, shell: Shell) -> None:
     with local_server(data) as server, Api(server.url, LOCAL_EDITION) as api:
         first, second = api.ready("alice")["id"], api.ready("alice")["id"]
         assert (
-            "7 files and the database; 7 copied anew"
+            "8 files and the database; 8 copied anew"
             in shell.run("backup", target, "--data-dir", data).stdout
         )
         assert api.send("DELETE", f"/posts/{second}", "alice").status_code == 204
         third = api.ready("alice")["id"]
         assert (
-            "7 files and the database; 3 copied anew"
+            "8 files and the database; 3 copied anew"
             in shell.run("backup", target, "--data-dir", data).stdout
         )
-    names = {path.name for path in target.rglob("*") if path.is_file()}
+    former, newest = generations(target)
+    names = {path.name for path in newest.rglob("*") if path.is_file()}
     assert second not in names
     assert {first, third} <= names
-    assert len(list(target.glob("*.db"))) == 1
+    originals = [next(folder.glob(f"originals/*/{first}")) for folder in (former, newest)]
+    assert originals[0].samefile(originals[1])
+    assert list(former.glob(f"originals/*/{second}"))
+    assert all(len(list(folder.glob("*.db"))) == 1 for folder in (former, newest))
+
+
+def test_seven_generations_stay_and_as_many_as_keep_says(
+    data: Path, target: Path, shell: Shell
+) -> None:
+    with local_server(data) as server, Api(server.url, LOCAL_EDITION) as api:
+        api.ready("alice")
+    for _ in range(8):
+        back_up(data, target, lambda _: None)
+    newest = generations(target)[-2:]
+    assert len(generations(target)) == 7
+    (newest[0] / "notes.txt").write_text("a stranger's")
+    shell.run("backup", target, "--data-dir", data, "--keep", 1)
+    assert {newest[0], *generations(target)[-1:]} == set(generations(target))
+    assert [path.name for path in newest[0].rglob("*") if path.is_file()] == ["notes.txt"]
+    shell.run("backup", target, "--data-dir", data, "--keep", "0", code=2)
 
 
 def test_a_file_that_the_target_lost_is_copied_again(
@@ -130,12 +155,12 @@ def test_a_file_that_the_target_lost_is_copied_again(
     with local_server(data) as server, Api(server.url, LOCAL_EDITION) as api:
         post_id = api.ready("alice")["id"]
     shell.run("backup", target, "--data-dir", data)
-    (original,) = target.glob(f"originals/*/{post_id}")
-    (rendition,) = target.glob(f"renditions/*/{post_id}.600.jpg")
+    (original,) = target.glob(f"*/originals/*/{post_id}")
+    (rendition,) = target.glob(f"*/renditions/*/{post_id}.600.jpg")
     original.unlink()
     rendition.write_bytes(rendition.read_bytes()[:-1])
     said = shell.run("backup", target, "--data-dir", data).stdout
-    assert "4 files and the database; 2 copied anew" in said
+    assert "5 files and the database; 2 copied anew" in said
     shell.run("restore", target, "--data-dir", data.with_name("again"))
 
 
@@ -150,11 +175,11 @@ def test_a_post_deleted_during_the_backup_is_not_in_it(
             if what == "copying the database":
                 late.append(api.ready("alice")["id"])
                 api.comment(late[0], "bob")
-            if what == "copying what came meanwhile":
+            if what == "copying files":
                 assert api.send("DELETE", f"/posts/{late[0]}", "alice").status_code == 204
 
         done = back_up(data, target, meanwhile)
-    assert (done.files, done.incomplete) == (4, [])
+    assert (done.files, done.incomplete) == (5, [])
     shutil.rmtree(data)
     shell.run("restore", target, "--data-dir", data)
     with local_server(data) as server, Api(server.url, LOCAL_EDITION) as api:
@@ -185,25 +210,28 @@ def test_a_damaged_backup_is_told_and_does_not_start(
     with local_server(data) as server, Api(server.url, LOCAL_EDITION) as api:
         post_id = api.ready("alice")["id"]
         shell.run("backup", target, "--data-dir", data)
-    (original,) = target.glob(f"originals/*/{post_id}")
+    (original,) = target.glob(f"*/originals/*/{post_id}")
     original.write_bytes(original.read_bytes()[:-1] + b"x")
     shutil.rmtree(data)
-    said = shell.run("restore", target, "--data-dir", data, code=2).stderr
+    said = shell.run("restore", target, "--data-dir", data, code=1).stderr
     assert f"the backup is damaged: {original} is not what was copied" in said
-    assert not (data / "image_poster.db").exists()
+    assert not data.exists()
 
 
 def test_what_cannot_be_is_one_sentence(data: Path, target: Path, shell: Shell) -> None:
-    def said(*words: str | Path) -> str:
-        return shell.run(*words, "--data-dir", data, code=2).stderr
+    def said(*words: str | Path, code: int = 2) -> str:
+        return shell.run(*words, "--data-dir", data, code=code).stderr
 
     assert "there is no database" in said("backup", target)
     with local_server(data):
         assert "another disk" in said("backup", data / "backup")
         shell.run("backup", target, "--data-dir", data)
         assert "is not empty" in said("restore", target)
-        target.joinpath("manifest.json").write_text(json.dumps({"format": 1}))
-        assert "manifest.json is damaged" in said("backup", target)
+        assert "name a folder of its own" in said("backup", data.parent)
+        (manifest,) = target.glob("*/manifest.json")
+        head = json.loads(manifest.read_bytes())
+        manifest.write_text(json.dumps({**head, "files": "none"}))
+        assert "manifest.json is damaged" in said("backup", target, code=1)
     assert "is no backup" in said("restore", data)
     (data.parent / "file").write_text("x")
-    assert "it broke off" in said("backup", data.parent / "file" / "backup")
+    assert "broke off: " in said("backup", data.parent / "file" / "backup", code=1)

@@ -112,8 +112,8 @@ def test_an_export_that_the_owner_cannot_read_is_told(data: Path, place: Path) -
     (image,) = (source / "originals").iterdir()
     for path, mode in ((image, 0o600), (source / "posts.jsonl", 0o600), (source, 0o700)):
         path.chmod(mode)
-        said = users.run("import", source, "--data-dir", data, code=2)
-        assert "cannot be read or written as nobody, the owner of the data folder" in said
+        said = users.run("import", source, "--data-dir", data, code=1)
+        assert f"nobody, the owner of the data folder, must be able to read {source}" in said
     assert owners(data) == before
     assert list(data.iterdir()) == []
 

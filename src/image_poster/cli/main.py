@@ -7,7 +7,7 @@ import click
 from image_poster import __version__
 from image_poster.cli import operator, posts, user
 from image_poster.client import GaveUpError, RefusedError, TooLateError
-from image_poster.editions import StartError
+from image_poster.editions import OperationFailedError, StartError
 
 REFUSED, USAGE, GAVE_UP = 1, 2, 3
 # What the service cannot know that its client is a command.
@@ -40,6 +40,8 @@ def main() -> None:
         sys.exit(exc.exit_code)
     except click.Abort:
         _leave("interrupted; `post` goes on where it was by the same command", GAVE_UP)
+    except OperationFailedError as exc:
+        _leave(str(exc), REFUSED)
     except StartError as exc:
         _leave(str(exc), USAGE)
     except RefusedError as exc:

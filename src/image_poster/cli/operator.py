@@ -160,30 +160,88 @@ def _failed_on_aws(stack: str, *, replay: bool) -> None:
 
 
 @click.command()
-@click.argument("target", type=click.Path(path_type=Path, file_okay=False))
+@click.argument("target", type=click.Path(path_type=Path))
+@click.option(
+    "--keep",
+    type=click.IntRange(1),
+    default=7,
+    show_default=True,
+    help="Number of generations that stay.",
+)
+@click.option(
+    "--allow-other-files", is_flag=True, help="Accept a TARGET that holds other files: they stay."
+)
+@click.option(
+    "--allow-other-source",
+    is_flag=True,
+    help="Accept a TARGET that holds backups of another data folder: they stay.",
+)
+@click.option(
+    "--allow-loss", is_flag=True, help="Accept that most posts are gone, or an older database."
+)
 @setting_options("data_dir")
-def backup(target: Path, **settings: Any) -> None:  # noqa: ANN401 - one for each setting
-    """Copy the data folder to TARGET while it serves; again, it copies only what is new."""
+def backup(
+    *,
+    target: Path,
+    keep: int,
+    allow_other_files: bool,
+    allow_other_source: bool,
+    allow_loss: bool,
+    **settings: Any,  # noqa: ANN401 - one for each setting
+) -> None:
+    """Copy the data folder to TARGET while it serves, as a new generation: a folder named after the
+    time (UTC). Files that have not changed are hard links to the last generation's files."""
     with needs("server"):
         from image_poster.editions.local.backup import back_up  # noqa: PLC0415
-    os.nice(_NICENESS)  # those who are served come first
-    done = back_up(Settings(**settings).data_dir, target, _report)
-    click.echo(f"{target}: {done.files:,} files and the database; {done.copied:,} copied anew")
+        from image_poster.editions.local.backup_checks import BackupOptions  # noqa: PLC0415
+    os.nice(_NICENESS)  # requests come first
+    options = BackupOptions(keep, allow_other_files, allow_other_source, allow_loss)
+    done = back_up(Settings(**settings).data_dir, target, _report, options)
+    click.echo(
+        f"{target}: generation {done.generation}, {done.files:,} files and the database; "
+        f"{done.copied:,} copied anew"
+    )
     if done.incomplete:
-        click.echo(f"ready posts that lack a file: {', '.join(done.incomplete)}", err=True)
+        click.echo(
+            f"files are missing in the data folder, of {', '.join(done.incomplete)}. All earlier "
+            "generations stay; `image-poster doctor` says more.",
+            err=True,
+        )
         click.get_current_context().exit(1)
 
 
 @click.command()
 @click.argument("source", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.option(
+    "--generation", default="", metavar="TIME", help="A generation's name. Default: the newest."
+)
+@click.option(
+    "--keep-tokens",
+    is_flag=True,
+    help="Restore the key of the service's own tokens: those that were not revoked stay valid.",
+)
+@click.option("--new-id", is_flag=True, help="Make the folder another source for backups.")
 @setting_options("data_dir")
-def restore(source: Path, **settings: Any) -> None:  # noqa: ANN401 - one for each setting
-    """Make an empty data folder what it was when SOURCE was made by `backup`."""
+def restore(
+    *,
+    source: Path,
+    generation: str,
+    keep_tokens: bool,
+    new_id: bool,
+    **settings: Any,  # noqa: ANN401 - one for each setting
+) -> None:
+    """Make an empty data folder what it was when `backup` wrote to SOURCE, and check every file."""
     with needs("server"):
-        from image_poster.editions.local import backup as local_backup  # noqa: PLC0415
+        from image_poster.editions.local import restore as local_restore  # noqa: PLC0415
     data_dir = Settings(**settings).data_dir
-    files = local_backup.restore(source, data_dir, _report)
-    click.echo(f"{data_dir}: {files:,} files and the database, all as they were copied")
+    options = local_restore.RestoreOptions(generation, keep_tokens, new_id)
+    done = local_restore.restore(source, data_dir, _report, options)
+    click.echo(
+        f"{data_dir}: {done.files:,} files and the database, all as they were copied (generation "
+        f"{done.generation})"
+    )
+    if not keep_tokens:
+        click.echo("tokens of the service's own key are invalid: make new ones (`token`)", err=True)
 
 
 @click.command()

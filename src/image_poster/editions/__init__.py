@@ -14,6 +14,10 @@ class StartError(Exception):
     """A setting or a circumstance that stops the start; the text is the one sentence shown."""
 
 
+class OperationFailedError(StartError):
+    """A command with correct usage that was refused or failed: its exit code is 1, not 2."""
+
+
 def listed(text: str) -> tuple[str, ...]:
     """The entries of a comma-separated setting."""
     return tuple(entry.strip() for entry in text.split(",") if entry.strip())

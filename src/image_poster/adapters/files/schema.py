@@ -12,6 +12,7 @@
 `xx` are the last two characters of the id, which are random, so that no folder grows too long.
 """
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,6 +22,31 @@ from image_poster.domain.images import RENDITIONS
 
 SHARED_FOLDER, SHARED_FILE = 0o750, 0o640
 _SPOOL_SUFFIX = 8
+POST_FOLDERS = ("uploads", "originals", "renditions")  # in which an image's bytes move on
+_POST_FILE = re.compile(
+    r"(?:(?:uploads|originals)/(?P<shard>..)/(?P<id>[^/.]+)"
+    rf"|renditions/(?P<shard_r>..)/(?P<id_r>[^/.]+)\.(?:{'|'.join(RENDITIONS)})\.jpg)"
+)
+
+
+def post_of(path: str) -> str | None:
+    """The id of the post that an image file belongs to, by its path in the data folder; None for a
+    path that is not of this layout."""
+    match = _POST_FILE.fullmatch(path)
+    if match is None:
+        return None
+    shard, post_id = match["shard"] or match["shard_r"], match["id"] or match["id_r"]
+    return post_id if is_id(post_id) and shard == post_id[-2:] else None
+
+
+def original_name(post_id: str) -> str:
+    """The path of a post's original in the data folder."""
+    return f"originals/{post_id[-2:]}/{post_id}"
+
+
+def rendition_names(post_id: str) -> set[str]:
+    """The paths of a ready post's renditions in the data folder."""
+    return {f"renditions/{post_id[-2:]}/{post_id}.{name}.jpg" for name in RENDITIONS}
 
 
 def is_spooled(name: str) -> bool:

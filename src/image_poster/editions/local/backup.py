@@ -1,329 +1,340 @@
-"""`image-poster backup` and `restore`: a data folder as it was at one moment, copied while it
+"""`image-poster backup`: a new generation of a data folder as it was at one moment, copied while it
 serves.
 
-Files of posts are copied first, then the database (`VACUUM INTO`, one read transaction), then what
-its rows ask for and came meanwhile. A post whose files went meanwhile was deleted: it goes from the
-copy of the database as well. The manifest is written last, and names the database that it belongs
-to: a backup that breaks off leaves the former one valid.
+The database is copied first (`snapshot.py`), then the files of the posts in that copy. A post whose
+files are gone by then was deleted: it goes from the copy of the database too. The manifest is
+written last. Until then the target's mark names the folder as unfinished, and the next run removes
+it.
 """
 
 import fcntl
 import hashlib
 import os
-import secrets
 import sqlite3
-import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO
+from typing import BinaryIO, NamedTuple
 
 import msgspec
 
-from image_poster.adapters.files.durable import disk_errors, ensure_folder, sync
-from image_poster.adapters.files.schema import Layout
-from image_poster.adapters.files.uploads import trust_uploads
-from image_poster.domain.errors import StorageFullError
-from image_poster.domain.images import RENDITIONS
-from image_poster.editions import StartError
-from image_poster.editions.local.data_folder import database_path, exclusively, prepare
+from image_poster.adapters.files.confined import ConfinedFolder
+from image_poster.adapters.files.durable import ensure_folder
+from image_poster.adapters.files.schema import (
+    POST_FOLDERS,
+    original_name,
+    post_of,
+    rendition_names,
+)
+from image_poster.editions import OperationFailedError, StartError
+from image_poster.editions.local.backup_checks import (
+    BackupOptions,
+    check_losses,
+    check_target,
+    require_apart,
+)
+from image_poster.editions.local.data_folder import database_path
+from image_poster.editions.local.failures import failures_as_sentences
+from image_poster.editions.local.folder_mark import identify_folder
+from image_poster.editions.local.generations import (
+    DATABASE,
+    FORMAT,
+    LOCK,
+    MANIFEST,
+    TARGET_MARK,
+    BackupTarget,
+    CopiedFile,
+    Manifest,
+    Report,
+    TargetMark,
+    copy_file,
+    is_layout_name,
+    read_chunks,
+)
+from image_poster.editions.local.snapshot import copy_database, open_existing
 
-FORMAT = 1
-_MANIFEST = "manifest.json"
-_CHUNK_BYTES = 1 << 20
+_ADVICE = (
+    "The earlier backups are whole. Free some space there if that is the cause, and run the "
+    "command again: it removes the rest of this one."
+)
 _REPORT_EVERY = 500
-_OF_POSTS = (("posts", "id"), ("comments", "post_id"), ("uploads", "post_id"))
-_MARKS = (".owner", ".unverified", ".trial", ".synced")  # who writes to an upload at this moment
-
-Report = Callable[[str], None]
+_POST_TABLES = (("posts", "id"), ("comments", "post_id"), ("uploads", "post_id"))
 
 
-class CopiedFile(msgspec.Struct, frozen=True):
-    """A file of the backup: its path in the data folder, its bytes, when it had changed last (ns
-    since 1970), and the SHA-256 of its content, in hexadecimal."""
+class BackupReport(NamedTuple):
+    """The result of a backup: the generation's name, the number of its files, the number of those
+    that are no links to the former generation, and ready posts (or keys) that lack a file."""
 
-    path: str
-    size: int
-    mtime_ns: int
-    sha256: str
-
-
-class Manifest(msgspec.Struct, frozen=True):
-    """What a backup consists of. `database` is the file that becomes `image_poster.db`."""
-
-    format: int
-    database: CopiedFile
-    files: list[CopiedFile]
-
-
-@dataclass
-class BackedUp:
-    """What a backup did: files that it consists of, those copied this time, and ready posts that
-    lack a file in the data folder itself."""
-
+    generation: str
     files: int
     copied: int
     incomplete: list[str]
 
 
-def back_up(data_dir: Path, target: Path, report: Report) -> BackedUp:
-    """Copy the data folder to `target`, beside a running server or without one; what an earlier
-    backup there has already is not copied again. Raises `StartError`."""
-    source = database_path(data_dir)
-    if not source.exists():
-        raise StartError(f"there is no database in {data_dir}: pass --data-dir.")
-    if target.resolve().is_relative_to(data_dir.resolve()):
-        raise StartError(f"{target} is in the data folder: a backup belongs on another disk.")
+def back_up(
+    data_dir: Path, target: Path, report: Report, options: BackupOptions | None = None
+) -> BackupReport:
+    """Copy the data folder into a new generation in `target`, beside a running server or without
+    one. Raises `StartError`."""
+    options = options or BackupOptions()
+    if not database_path(data_dir).exists():
+        raise StartError(f"there is no database in {data_dir}: pass --data-dir, or mount its disk.")
+    require_apart(data_dir, target)
     os.umask(0o077)
-    with _told(target), _alone(target):
-        return _Backup(data_dir, target, report).run(source)
+    with failures_as_sentences(f"the backup to {target} broke off", _ADVICE):
+        source_id = identify_folder(data_dir)
+        ensure_folder(target)
+        with (
+            ConfinedFolder(target) as folder,
+            ConfinedFolder(data_dir, follow_folders=True) as source,
+        ):
+            place = BackupTarget(folder, report)
+            check_target(place, source_id, options)  # a refusal creates no file, not even the lock
+            with _locked(folder):
+                mark = check_target(place, source_id, options)
+                return _Backup(source, place, mark, report, options).run()
+
+
+@contextmanager
+def _locked(folder: ConfinedFolder) -> Iterator[None]:
+    with folder.open_lock(LOCK) as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as exc:
+            raise OperationFailedError(f"another backup to {folder.path} is running.") from exc
+        yield
+
+
+class _UnreadableError(Exception):
+    """A file of the data folder cannot be read, while others may be."""
 
 
 @dataclass
 class _Backup:
-    data_dir: Path
-    target: Path
+    source: ConfinedFolder
+    place: BackupTarget
+    mark: TargetMark
     report: Report
+    options: BackupOptions
     copied: int = 0
-    known: dict[str, CopiedFile] = field(default_factory=dict)
-    seen: set[str] = field(default_factory=set)  # that the target has them
+    unreadable: list[str] = field(default_factory=list)
+    former: Manifest | None = None
+    former_files: dict[str, CopiedFile] = field(default_factory=dict)
 
-    def __post_init__(self) -> None:
-        self.layout = Layout(self.data_dir)
-
-    def run(self, source: Path) -> BackedUp:
-        for broken_off in self.target.rglob("*.new"):
-            broken_off.unlink()
-        former = _read_manifest(self.target)
-        self.known = {file.path: file for file in former.files} if former else {}
-        self.report("copying files")
-        self._copy_files(new_only=True)
-        self.report("copying the database")
-        snapshot = self._snapshot(source)
-        self.report("copying what came meanwhile")
-        files, incomplete = self._complete(snapshot)
-        database = _entry(snapshot, snapshot.name, snapshot.stat())
-        self._commit(Manifest(FORMAT, database, files))
-        return BackedUp(len(files), self.copied, incomplete)
-
-    def _snapshot(self, source: Path) -> Path:
-        snapshot = self.target / f"image_poster-{time.time_ns()}.db"
-        with closing(sqlite3.connect(source)) as connection:
-            connection.execute("VACUUM INTO ?", (str(snapshot),))
-        return snapshot
-
-    def _complete(self, snapshot: Path) -> tuple[list[CopiedFile], list[str]]:
-        """All files of the posts that the copy of the database knows. Posts that were deleted
-        since are removed from it."""
-        files = self._copy_all(key.name for key in self.data_dir.glob("*.key"))
-        incomplete, of_posts = [], self._copy_files()
-        with closing(sqlite3.connect(snapshot)) as copy:
-            for post_id, status in copy.execute("SELECT id, status FROM posts").fetchall():
-                found = of_posts.get(post_id, [])
-                if not self._asked(post_id, status) <= {file.path for file in found}:
-                    if not self._is_there(post_id):
-                        _forget(copy, post_id)
-                        continue
-                    incomplete.append(post_id)
-                files += found
-            copy.commit()
-        return files, incomplete
-
-    def _copy_files(self, *, new_only: bool = False) -> dict[str, list[CopiedFile]]:
-        """What there is of every post, or only what the former backup did not have. What is an
-        upload may become an original meanwhile: that way round, folders are gone through."""
-        found, known = defaultdict[str, list[CopiedFile]](list), set(self.known)
-        for shard in self.layout.shards():
-            folder = self.layout.relative(shard)
-            names = os.listdir(shard)  # noqa: PTH208 - a `Path` for each of all files takes longer
-            paths = (f"{folder}/{name}" for name in names)
-            for copy in self._copy_all(path for path in paths if not new_only or path not in known):
-                post_id = copy.path.rpartition("/")[2].partition(".")[0]
-                found[post_id].append(copy)
-        return found
-
-    def _asked(self, post_id: str, status: str) -> set[str]:
-        """The files without which a post is not whole, as `adapters/files/schema.py` has them."""
-        place = f"{post_id[-2:]}/{post_id}"
-        names = {f"originals/{place}"} if status in {"ready", "processing"} else set()
-        if status == "ready":
-            names.update(f"renditions/{place}.{name}.jpg" for name in RENDITIONS)
-        return names
-
-    def _is_there(self, post_id: str) -> bool:
-        with closing(sqlite3.connect(database_path(self.data_dir))) as live:
-            row = live.execute("SELECT 1 FROM posts WHERE id = ?", (post_id,)).fetchone()
-        return row is not None
-
-    def _copy_all(self, names: Iterable[str]) -> list[CopiedFile]:
-        return [copy for name in names if (copy := self._copy(name)) is not None]
-
-    def _copy(self, name: str) -> CopiedFile | None:
-        """Copy a file unless the target has it; None if it is not there (any more), or only says
-        who writes at this moment."""
-        if name.endswith(_MARKS):
-            return None
+    def run(self) -> BackupReport:
+        is_first_mark = TARGET_MARK not in self.place.folder.names()
+        self._remove_leftovers()
+        name = self.place.free_name()
+        self._write_mark(unfinished=name)
         try:
-            now = os.stat(f"{self.data_dir}/{name}")  # noqa: PTH116 - as in `_copy_files`
-            return self._had(name, now) or self._copy_now(name)
+            self.place.folder.create_folder(name)
+            with self.place.folder.subfolder(name) as generation:
+                files, incomplete = self._fill(generation)
+        except BaseException:
+            with suppress(OSError):  # else the next run does it
+                self.place.discard(name)
+                self._write_mark(unfinished="")
+                if is_first_mark:
+                    self.place.folder.remove(TARGET_MARK)
+            raise
+        self._write_mark(unfinished="")
+        if not incomplete:
+            self._expire()
+        return BackupReport(name, files, self.copied, incomplete)
+
+    def _fill(self, generation: ConfinedFolder) -> tuple[int, list[str]]:
+        """Write the whole generation, its manifest last."""
+        generations = self.place.generations()
+        number = max((former.number for former in generations), default=0) + 1
+        former = next((g for g in reversed(generations) if g.source == self.mark.source), None)
+        self.report("copying the database")
+        snapshot = generation.path / DATABASE
+        copy_database(database_path(self.source.path), snapshot)
+        generation.give_to_owner(DATABASE)
+        with closing(open_existing(snapshot)) as database:
+            posts = dict(database.execute("SELECT id, status FROM posts").fetchall())
+            if former is None:
+                files, incomplete = self._copy_all(posts, database, generation, generation)
+            else:
+                self.former = self.place.manifest(former.name)
+                self.former_files = {file.path: file for file in self.former.files}
+                with self.place.folder.subfolder(former.name) as former_folder:
+                    if not self.options.allow_loss:
+                        originals = self._count_originals(posts)
+                        check_losses(database, originals, self.former, former_folder.path)
+                    files, incomplete = self._copy_all(posts, database, generation, former_folder)
+            database.commit()
+        manifest = Manifest(
+            FORMAT, self.mark.source, number, database=_entry(generation), files=files
+        )
+        generation.sync_disk()
+        generation.replace(MANIFEST, msgspec.json.encode(manifest))
+        return len(files), incomplete
+
+    def _count_originals(self, posts: dict[str, str]) -> int:
+        shards = {original_name(post_id).rpartition("/")[0] for post_id in posts}
+        return sum(name in posts for shard in shards for name in self.source.names(shard))
+
+    def _copy_all(
+        self,
+        posts: dict[str, str],
+        database: sqlite3.Connection,
+        generation: ConfinedFolder,
+        former: ConfinedFolder,
+    ) -> tuple[list[CopiedFile], list[str]]:
+        """Copy the files of all posts, and the keys. Posts that were deleted since are removed from
+        the copy of the database."""
+        self.report("copying files")
+        files_of = defaultdict[str, list[CopiedFile]](list)
+        for path in self._paths(posts):
+            copy = self._copy(path, generation, former)
+            if copy is not None:
+                files_of[post_of(path) or ""].append(copy)
+        incomplete = []
+        for post_id, status in posts.items():
+            if _required_names(post_id, status) <= {file.path for file in files_of[post_id]}:
+                continue
+            if self._is_live(post_id):
+                incomplete.append(post_id)
+                continue
+            _remove_post(database, post_id)
+            for file in files_of.pop(post_id, []):
+                generation.remove(file.path)
+        incomplete += (path for path in self.unreadable if post_of(path) is None)
+        return [file for files in files_of.values() for file in files], incomplete
+
+    def _paths(self, posts: dict[str, str]) -> Iterator[str]:
+        """The paths of the keys, and of all files of the posts. An upload may become an original at
+        any time, so the folders come in that order."""
+        yield from (name for name in self.source.names() if is_layout_name(name))
+        for parent in POST_FOLDERS:
+            for shard in self.source.names(parent):
+                for name in self.source.names(f"{parent}/{shard}"):
+                    path = f"{parent}/{shard}/{name}"
+                    if post_of(path) in posts:
+                        yield path
+
+    def _copy(
+        self, path: str, generation: ConfinedFolder, former: ConfinedFolder
+    ) -> CopiedFile | None:
+        """Link or copy one file; None if it is gone, or cannot be read."""
+        try:
+            copy = self._linked(path, generation, former)
+            return copy or self._copied(path, generation)
         except FileNotFoundError:
             return None
+        except _UnreadableError as exc:
+            self.report(f"{path} cannot be read: {exc}")
+            self.unreadable.append(path)
+            generation.remove(path)
+            return None
 
-    def _copy_now(self, name: str) -> CopiedFile:
-        path = self.data_dir / name
-        with path.open("rb") as file:
-            size, now = _verified_size(file, path), os.fstat(file.fileno())
-            told = CopiedFile(name, size, now.st_mtime_ns, "")
-            copy = _copied(file, self.target / name, told)
-        self.known[name] = copy
-        self.seen.add(name)
+    def _linked(
+        self, path: str, generation: ConfinedFolder, former: ConfinedFolder
+    ) -> CopiedFile | None:
+        """Link a file that has not changed since the former generation."""
+        known = self.former_files.get(path)
+        if known is None:
+            return None
+        with suppress(OSError):  # then the copy tells, or mends what the former generation lost
+            state = self.source.stat(path)
+            is_unchanged = (known.size, known.mtime_ns) == (state.st_size, state.st_mtime_ns)
+            is_whole = is_unchanged and former.stat(path).st_size == known.size
+            if is_whole and generation.link_from(former, path):
+                return known
+        return None
+
+    def _copied(self, path: str, generation: ConfinedFolder) -> CopiedFile:
+        try:
+            file = self.source.open(path)
+        except FileNotFoundError:
+            raise
+        except OSError as exc:
+            raise _UnreadableError(exc) from exc
+        with file:
+            size, state = self._verified_size(file, path), os.fstat(file.fileno())
+            chunks = _readable(read_chunks(file, size))
+            copy = copy_file(chunks, generation, path, max(0, state.st_mtime_ns))
         self.copied += 1
         if self.copied % _REPORT_EVERY == 0:
             self.report(f"{self.copied:,} files copied")
         return copy
 
-    def _had(self, name: str, now: os.stat_result) -> CopiedFile | None:
-        """The copy that the target has of a file that has not changed since."""
-        known = self.known.get(name)
-        if known is None or (known.size, known.mtime_ns) != (now.st_size, now.st_mtime_ns):
-            return None
-        if name not in self.seen:
-            with suppress(FileNotFoundError):
-                there = os.stat(f"{self.target}/{name}")  # noqa: PTH116 - as in `_copy_files`
-                if there.st_size == known.size:
-                    self.seen.add(name)
-        return known if name in self.seen else None
-
-    def _commit(self, manifest: Manifest) -> None:
-        os.sync()  # once for all files: one by one would hold up those who are served
-        fresh = self.target / f"{_MANIFEST}.new"
-        fresh.write_bytes(msgspec.json.encode(manifest))
-        sync(fresh)
-        fresh.rename(self.target / _MANIFEST)
-        sync(self.target)
-        for old in self.target.glob("image_poster-*.db"):
-            if old.name != manifest.database.path:
-                old.unlink()
-        for name in set(self.known) - {file.path for file in manifest.files}:
-            if not (self.data_dir / name).exists():
-                (self.target / name).unlink(missing_ok=True)
-
-
-def restore(source: Path, data_dir: Path, report: Report) -> int:
-    """Make an empty data folder what it was at the backup, checked whole; how many files that were.
-    Raises `StartError`: then the folder has no database, and does not start."""
-    manifest = _read_manifest(source)
-    if manifest is None:
-        raise StartError(f"{source} is no backup: it has no {_MANIFEST}.")
-    if data_dir.exists() and any(data_dir.iterdir()):
-        raise StartError(f"{data_dir} is not empty: move what is in it elsewhere.")
-    prepare(data_dir)
-    with _told(data_dir), exclusively(data_dir):
-        for number, file in enumerate(manifest.files, 1):
-            _put_back(source / file.path, data_dir / file.path, file)
-            if number % _REPORT_EVERY == 0:
-                report(f"{number:,} of {len(manifest.files):,} files")
-        fresh = data_dir / "image_poster.db.new"
-        _put_back(source / manifest.database.path, fresh, manifest.database)
-        _check(fresh)
-        trust_uploads(Layout(data_dir))
-        fresh.rename(database_path(data_dir))
-        sync(data_dir)
-    return len(manifest.files)
-
-
-def _put_back(source: Path, target: Path, expected: CopiedFile) -> None:
-    try:
-        with source.open("rb") as file:
-            found = _copied(file, target, expected)
-    except FileNotFoundError as exc:
-        raise StartError(f"the backup is damaged: {source} is missing.") from exc
-    if found != expected:
-        raise StartError(f"the backup is damaged: {source} is not what was copied.")
-
-
-def _check(database: Path) -> None:
-    with closing(sqlite3.connect(database)) as connection:
-        (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
-    if verdict != "ok":
-        raise StartError(f"the backup is damaged: its database has {verdict}.")
-
-
-def _copied(file: IO[bytes], target: Path, told: CopiedFile) -> CopiedFile:
-    """Write the first `told.size` bytes to `target`, whole or not at all; what was written."""
-    ensure_folder(target.parent)
-    fresh = target.with_name(f"{target.name}.{secrets.token_hex(4)}.new")
-    digest, left = hashlib.sha256(), told.size
-    try:
-        with fresh.open("wb") as copy:
-            while left and (chunk := file.read(min(left, _CHUNK_BYTES))):
-                copy.write(chunk)
-                digest.update(chunk)
-                left -= len(chunk)
-        os.utime(fresh, ns=(told.mtime_ns, told.mtime_ns))
-        fresh.rename(target)
-    finally:
-        fresh.unlink(missing_ok=True)
-    return CopiedFile(told.path, told.size - left, told.mtime_ns, digest.hexdigest())
-
-
-def _entry(path: Path, name: str, found: os.stat_result) -> CopiedFile:
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return CopiedFile(name, found.st_size, found.st_mtime_ns, digest)
-
-
-def _verified_size(file: IO[bytes], path: Path) -> int:
-    """The bytes that count: of an upload not those whose checksum is still to come. Under the lock
-    that writers take (`adapters/files/uploads.py`)."""
-    if path.parent.parent.name != "uploads":
-        return os.fstat(file.fileno()).st_size
-    fcntl.flock(file, fcntl.LOCK_SH)
-    try:
-        with suppress(FileNotFoundError):
-            return int(path.with_name(f"{path.name}.unverified").read_bytes())
-        return os.fstat(file.fileno()).st_size
-    finally:
-        fcntl.flock(file, fcntl.LOCK_UN)
-
-
-def _forget(copy: sqlite3.Connection, post_id: str) -> None:
-    for table, key in _OF_POSTS:
-        copy.execute(f"DELETE FROM {table} WHERE {key} = ?", (post_id,))  # noqa: S608 - constants
-
-
-def _read_manifest(folder: Path) -> Manifest | None:
-    try:
-        manifest = msgspec.json.decode((folder / _MANIFEST).read_bytes(), type=Manifest)
-    except FileNotFoundError:
-        return None
-    except msgspec.MsgspecError as exc:
-        raise StartError(f"{folder / _MANIFEST} is damaged: {exc}.") from exc
-    if manifest.format != FORMAT:
-        raise StartError(f"{folder} is a backup of format {manifest.format}; this is {FORMAT}.")
-    return manifest
-
-
-@contextmanager
-def _told(folder: Path) -> Iterator[None]:
-    """What the disk or SQLite has against it, as a sentence."""
-    try:
-        with disk_errors():
-            ensure_folder(folder)
-            yield
-    except StorageFullError as exc:
-        raise StartError(f"the disk of {folder} is full: nothing was finished there.") from exc
-    except (OSError, sqlite3.Error) as exc:
-        raise StartError(f"it broke off, nothing was finished in {folder}: {exc}.") from exc
-
-
-@contextmanager
-def _alone(target: Path) -> Iterator[None]:
-    with (target / "backup.lock").open("a") as lock:
+    def _verified_size(self, file: BinaryIO, path: str) -> int:
+        """The bytes that count: of an upload not those whose checksum is still to come. Under the
+        lock that writers take (`adapters/files/uploads.py`)."""
+        if not path.startswith("uploads/"):
+            return os.fstat(file.fileno()).st_size
+        fcntl.flock(file, fcntl.LOCK_SH)
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as exc:
-            raise StartError(f"another backup to {target} is under way.") from exc
-        yield
+            with suppress(FileNotFoundError):
+                return int(self.source.read(f"{path}.unverified"))
+            return os.fstat(file.fileno()).st_size
+        finally:
+            fcntl.flock(file, fcntl.LOCK_UN)
+
+    def _is_live(self, post_id: str) -> bool:
+        """Whether the service has the post; so if it cannot be asked, on a read-only disk."""
+        try:
+            with closing(open_existing(database_path(self.source.path))) as live:
+                row = live.execute("SELECT 1 FROM posts WHERE id = ?", (post_id,)).fetchone()
+        except sqlite3.Error:
+            return True
+        return row is not None
+
+    def _remove_leftovers(self) -> None:
+        """Remove the folders that an earlier run left: one unfinished, others expired."""
+        if self.mark.unfinished:
+            self.place.discard(self.mark.unfinished)
+            self._write_mark(unfinished="")
+        self._remove_expired()
+
+    def _expire(self) -> None:
+        """Remove the oldest generations of this source, now that a newer one is complete."""
+        own = [g.name for g in self.place.generations() if g.source == self.mark.source]
+        try:
+            self._write_mark(expired=tuple(own[: -self.options.keep]))
+            self._remove_expired()
+        except OSError as exc:
+            self.report(f"old generations in {self.place.path} could not be removed: {exc}")
+
+    def _remove_expired(self) -> None:
+        for name in self.mark.expired:
+            try:
+                self.place.remove_generation(name)
+            except OperationFailedError as exc:
+                self.report(f"{name} was not removed: {exc}")
+        if self.mark.expired:
+            self._write_mark(expired=())
+
+    def _write_mark(self, **changes: str | tuple[str, ...]) -> None:
+        mark = msgspec.structs.replace(self.mark, **changes)
+        if mark != self.mark or TARGET_MARK not in self.place.folder.names():
+            self.place.write_mark(mark)
+            self.mark = mark
+
+
+def _required_names(post_id: str, status: str) -> set[str]:
+    """The files without which a post is not whole, as `adapters/files/schema.py` has them."""
+    names = {original_name(post_id)} if status in {"ready", "processing"} else set()
+    return names | rendition_names(post_id) if status == "ready" else names
+
+
+def _readable(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    try:
+        yield from chunks
+    except OSError as exc:
+        raise _UnreadableError(exc) from exc
+
+
+def _entry(generation: ConfinedFolder) -> CopiedFile:
+    with generation.open(DATABASE) as file:
+        digest, state = hashlib.file_digest(file, "sha256"), os.fstat(file.fileno())
+    return CopiedFile(DATABASE, state.st_size, max(0, state.st_mtime_ns), digest.hexdigest())
+
+
+def _remove_post(database: sqlite3.Connection, post_id: str) -> None:
+    for table, key in _POST_TABLES:
+        database.execute(f"DELETE FROM {table} WHERE {key} = ?", (post_id,))  # noqa: S608 - constants

@@ -23,24 +23,30 @@ from typing import BinaryIO, NamedTuple, TypeVar
 
 import msgspec
 
+from image_poster.adapters.files.confined import ConfinedFolder
 from image_poster.adapters.files.durable import ensure_folder, sync
-from image_poster.adapters.files.schema import Layout
+from image_poster.adapters.files.schema import original_name
 from image_poster.adapters.sqlite.imports import SqliteCommentImporter
 from image_poster.domain.comments import Comment, decode_comment
-from image_poster.domain.errors import StorageFullError, ValidationFailedError
+from image_poster.domain.errors import ValidationFailedError
 from image_poster.domain.ids import PATTERN, is_id
 from image_poster.domain.images import SNIFF_BYTES, sniff
 from image_poster.domain.limits import clean_required
 from image_poster.domain.posts import Post, PostStatus, PostTexts, decode_post
 from image_poster.editions import StartError
+from image_poster.editions.local.backup_checks import require_apart
 from image_poster.editions.local.container import Container
 from image_poster.editions.local.data_folder import database_path
+from image_poster.editions.local.failures import failures_as_sentences
 from image_poster.editions.local.folder_check import create_database
 from image_poster.editions.local.operate import with_container
 from image_poster.editions.local.ownership import act_as_owner, user_name
 from image_poster.editions.local.settings import Settings
+from image_poster.editions.local.snapshot import SIDE_FILES, copy_database
 
 _POSTS, _COMMENTS, _ORIGINALS = "posts.jsonl", "comments.jsonl", "originals"
+_README_NAME = "README.txt"
+_ADVICE = "Delete that folder, and run the command again."
 _CHUNK_BYTES = 1 << 20
 _COMMENTS_AT_A_TIME = 500
 _REPORT_EVERY = 500
@@ -114,31 +120,44 @@ def export(data_dir: Path, target: Path, report: Report) -> Exported:
     empty folder; beside a running server or without one. Raises `StartError`."""
     source = database_path(data_dir)
     if not source.exists():
-        raise StartError(f"there is no database in {data_dir}: pass --data-dir.")
-    if target.exists() and any(target.iterdir()):
-        raise StartError(f"{target} is not empty: export into a folder of its own.")
+        raise StartError(f"there is no database in {data_dir}: pass --data-dir, or mount its disk.")
+    require_apart(data_dir, target)
     os.umask(0o077)
     snapshot = target / ".snapshot.db"
-    with _told(target):
+    with failures_as_sentences(f"the export to {target} broke off", _ADVICE):
+        _require_empty(target)
         ensure_folder(target / _ORIGINALS)
         try:
-            with closing(sqlite3.connect(source)) as connection:
-                connection.execute("VACUUM INTO ?", (str(snapshot),))
-            with closing(sqlite3.connect(snapshot)) as connection:
-                return _write(connection, Layout(data_dir), target, report)
+            copy_database(source, snapshot)
+            with (
+                closing(sqlite3.connect(snapshot)) as connection,
+                ConfinedFolder(data_dir, follow_folders=True) as folder,
+            ):
+                return _write(connection, folder, target, report)
         finally:
-            snapshot.unlink(missing_ok=True)
+            for suffix in ("", *SIDE_FILES):
+                snapshot.with_name(f"{snapshot.name}{suffix}").unlink(missing_ok=True)
+
+
+def _require_empty(target: Path) -> None:
+    names = {path.name for path in target.iterdir()} if target.exists() else set()
+    if not names - {"lost+found"}:
+        return
+    if _README_NAME in names and _POSTS not in names:
+        raise StartError(f"{target} holds an export that broke off: delete it, or name another.")
+    raise StartError(f"{target} is not empty: export into a folder of its own.")
 
 
 def _write(
-    connection: sqlite3.Connection, layout: Layout, target: Path, report: Report
+    connection: sqlite3.Connection, folder: ConfinedFolder, target: Path, report: Report
 ) -> Exported:
-    (target / "README.txt").write_text(_README)
+    with (target / _README_NAME).open("x") as readme:
+        readme.write(_README)
     incomplete, comments, lines = [], 0, []
-    with (target / _COMMENTS).open("wb") as file:
+    with (target / _COMMENTS).open("xb") as file:
         for number, (head,) in enumerate(_heads(connection), 1):
             post = decode_post(head)
-            image = _copied(layout.original(post.id), target, post.id)
+            image = _copied(folder, target, post.id, report)
             if image is None:
                 incomplete.append(post.id)
                 continue
@@ -146,7 +165,8 @@ def _write(
             comments += _write_comments(connection, post.id, file)
             if number % _REPORT_EVERY == 0:
                 report(f"{number:,} posts")
-    (target / _POSTS).write_bytes(b"".join(line + b"\n" for line in lines))
+    with (target / _POSTS).open("xb") as posts:
+        posts.writelines(line + b"\n" for line in lines)
     os.sync()
     sync(target)
     return Exported(len(lines), comments, incomplete)
@@ -158,16 +178,23 @@ def _heads(connection: sqlite3.Connection) -> Iterator[tuple[bytes]]:
     )
 
 
-def _copied(original: Path, target: Path, post_id: str) -> ExportedImage | None:
+def _copied(
+    folder: ConfinedFolder, target: Path, post_id: str, report: Report
+) -> ExportedImage | None:
+    """Copy a post's original; None if it is missing, or cannot be read, while others may be."""
     try:
-        source = original.open("rb")
+        source = folder.open(original_name(post_id))
+        start = source.read(SNIFF_BYTES)
     except FileNotFoundError:
         return None
+    except OSError as exc:
+        report(f"{original_name(post_id)} cannot be read: {exc}")
+        return None
     with source:
-        kind = sniff(source.read(SNIFF_BYTES))
+        kind = sniff(start)
         source.seek(0)
         name = f"{_ORIGINALS}/{post_id}.{kind.rpartition('/')[2] if kind else 'bin'}"
-        with (target / name).open("wb") as copy:
+        with (target / name).open("xb") as copy:
             digest = hashlib.sha256()
             for chunk in _chunks(source):
                 copy.write(chunk)
@@ -209,7 +236,11 @@ def import_(settings: Settings, source: Path, report: Report) -> Imported:
     serves. Everything is checked before anything is taken. What is here already stays as it is, and
     what was deleted here stays deleted. Raises `StartError`."""
     act_as_owner(settings.data_dir)
-    with _told(source):
+    advice = (
+        f"{user_name(os.geteuid())}, the owner of the data folder, must be able to read {source}. "
+        "Then run the command again."
+    )
+    with failures_as_sentences(f"the import of {source} broke off", advice):
         if not (source / _POSTS).exists():
             raise StartError(f"{source} is no export: it has no {_POSTS}.")
         for post in _lines(source / _POSTS, ExportedPost, _checked_post(settings)):
@@ -334,19 +365,3 @@ def _check_times(*times: str | None) -> None:
     for one in times:
         if one is not None and not _TIME.fullmatch(one):
             raise ValueError(f"{one!r} is no time such as 2026-11-25T12:00:00.000Z")
-
-
-@contextmanager
-def _told(folder: Path) -> Iterator[None]:
-    """What the disk or SQLite has against it, as a sentence."""
-    try:
-        yield
-    except StorageFullError as exc:
-        raise StartError("the disk is full: free some room, and do it again.") from exc
-    except PermissionError as exc:
-        raise StartError(
-            f"{exc.filename or folder} cannot be read or written as {user_name(os.geteuid())}, the "
-            "owner of the data folder. Give that user access to it, or copy it elsewhere."
-        ) from exc
-    except (OSError, sqlite3.Error) as exc:
-        raise StartError(f"it broke off, with {folder}: {exc}. Do it again.") from exc

@@ -1,9 +1,8 @@
 """What operators do on a data folder, beside a running server or without one."""
 
 import os
-import shutil
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TypeVar
@@ -14,8 +13,10 @@ from image_poster.adapters.oidc import new_key, own_token
 from image_poster.editions import StartError
 from image_poster.editions.local.container import Container, check_token_key, open_container
 from image_poster.editions.local.data_folder import database_path, replace_token_key, token_key
+from image_poster.editions.local.failures import failures_as_sentences
 from image_poster.editions.local.folder_check import enter_with_database
 from image_poster.editions.local.settings import Settings
+from image_poster.editions.local.snapshot import copy_database
 from image_poster.ports.jobs import ParkedJob
 from image_poster.services.maintenance import Rebuilt
 from image_poster.services.retries import PostFailure, PostRetries
@@ -114,10 +115,7 @@ def readable_database(data_dir: Path) -> Iterator[Path]:
         return
     with TemporaryDirectory(prefix="image-poster-") as folder:
         copy = Path(folder) / path.name
-        try:
-            for suffix in ("", "-wal"):  # SQLite reads its log only where it can write beside it
-                with suppress(FileNotFoundError):
-                    shutil.copyfile(f"{path}{suffix}", f"{copy}{suffix}")
-        except OSError as exc:
-            raise StartError(f"the database {path} cannot be copied to {folder}: {exc}.") from exc
+        advice = "Set TMPDIR to a folder with enough space."
+        with failures_as_sentences(f"the database {path} was not copied to {folder}", advice):
+            copy_database(path, copy)
         yield copy

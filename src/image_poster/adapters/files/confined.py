@@ -1,0 +1,203 @@
+"""Files below one folder, opened by descriptors: no name leads through a symbolic link to a place
+outside of it.
+
+A backup's target may be writable for others, and root may run the command. So each part of a name
+is opened by itself, relative to its parent (openat(2), O_NOFOLLOW).
+"""
+
+import ctypes
+import errno
+import os
+import stat
+from contextlib import suppress
+from io import BufferedReader
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO, Self
+
+# Errors of link(2) where a file system, or the kernel's protection, makes no hard link.
+_NO_LINK = {
+    *(errno.EPERM, errno.EACCES, errno.EOPNOTSUPP, errno.ENOSYS, errno.EXDEV, errno.EMLINK),
+    errno.EINVAL,
+}
+_NO_PLAIN_FILE = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP}
+
+
+class ConfinedFolder:
+    """One folder, and the files and folders below it by relative names such as `originals/0A/…`.
+
+    Files and folders that root creates belong to the owner of the folder. `follow_folders` allows
+    links to folders: an operator may keep the originals of a data folder on another disk.
+    """
+
+    def __init__(self, path: Path, *, follow_folders: bool = False) -> None:
+        self.path = path
+        self._flags = os.O_RDONLY | os.O_DIRECTORY | (0 if follow_folders else os.O_NOFOLLOW)
+        self._root = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+        owner = os.fstat(self._root)
+        self._owner = (owner.st_uid, owner.st_gid) if os.geteuid() == 0 else None
+        self._last: tuple[str, int] = ("", self._root)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._close_last()
+        os.close(self._root)
+
+    def subfolder(self, name: str) -> "ConfinedFolder":
+        """A folder directly below this one, itself no link. Raises `OSError`."""
+        descriptor = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=self._root)
+        folder = object.__new__(ConfinedFolder)
+        folder.path, folder._root = self.path / name, descriptor
+        folder._flags, folder._owner = self._flags, self._owner
+        folder._last = ("", descriptor)
+        return folder
+
+    def names(self, folder: str = "") -> list[str]:
+        """The names in a folder; none if there is no such folder."""
+        try:
+            return os.listdir(self._open_folder(folder))  # noqa: PTH208 - a descriptor
+        except OSError as exc:
+            if exc.errno in _NO_PLAIN_FILE:
+                return []
+            raise
+
+    def stat(self, name: str) -> os.stat_result:
+        """The state of a file, of a link itself if it is one. Raises `OSError`."""
+        folder, base = self._parent(name)
+        return os.stat(base, dir_fd=folder, follow_symlinks=False)
+
+    def open(self, name: str) -> BufferedReader:
+        """Open a plain file for reading. Raises `OSError`; a device or a link is refused."""
+        folder, base = self._parent(name)
+        descriptor = os.open(base, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=folder)
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            os.close(descriptor)
+            raise OSError(errno.ELOOP, "it is no plain file", str(self.path / name))
+        return os.fdopen(descriptor, "rb")
+
+    def read(self, name: str) -> bytes:
+        """The content of a plain file. Raises `OSError`."""
+        with self.open(name) as file:
+            return file.read()
+
+    def create(self, name: str) -> BinaryIO:
+        """Create a file that is not there yet, private to its owner, with the folders above it."""
+        folder, base = self._parent(name, create=True)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+        descriptor = os.open(base, flags, 0o600, dir_fd=folder)
+        self._give(descriptor)
+        return os.fdopen(descriptor, "wb")
+
+    def open_lock(self, name: str) -> BinaryIO:
+        """Open a file of no content for a lock, created if it is not there."""
+        descriptor = os.open(name, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600, dir_fd=self._root)
+        self._give(descriptor)
+        return os.fdopen(descriptor, "r+b")
+
+    def create_folder(self, name: str) -> None:
+        """Create a folder directly below this one. Raises `FileExistsError`."""
+        os.mkdir(name, 0o700, dir_fd=self._root)
+        if self._owner:
+            os.chown(name, *self._owner, dir_fd=self._root, follow_symlinks=False)
+
+    def link_from(self, other: "ConfinedFolder", name: str) -> bool:
+        """Make a hard link to the other folder's file of the same name; False where the file system
+        has none."""
+        theirs, base = other._parent(name)  # noqa: SLF001 - of the same class
+        ours, _ = self._parent(name, create=True)
+        try:
+            os.link(base, base, src_dir_fd=theirs, dst_dir_fd=ours, follow_symlinks=False)
+        except OSError as exc:
+            if exc.errno in _NO_LINK:
+                return False
+            raise
+        return True
+
+    def replace(self, name: str, content: bytes) -> None:
+        """Put a file of this content in the place of `name`, whole and durably."""
+        fresh = f"{name}.new"
+        self.remove(fresh)
+        with self.create(fresh) as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.rename(fresh, name, src_dir_fd=self._root, dst_dir_fd=self._root)
+        os.fsync(self._root)
+
+    def give_to_owner(self, name: str) -> None:
+        """Give a file that another library created to the owner of the folder."""
+        with self.open(name) as file:
+            self._give(file.fileno())
+
+    def remove(self, name: str) -> None:
+        """Delete a file, if it is there."""
+        try:
+            folder, base = self._parent(name)
+            os.unlink(base, dir_fd=folder)
+        except OSError as exc:
+            if exc.errno not in _NO_PLAIN_FILE:
+                raise
+
+    def remove_empty_folder(self, name: str) -> None:
+        """Delete a folder if it is empty; any other stays as it is."""
+        self._close_last()
+        with suppress(OSError):
+            folder, base = self._parent(name)
+            os.rmdir(base, dir_fd=folder)
+
+    def sync_disk(self) -> None:
+        """Make all writes to the folder's file system durable (syncfs(2)), once for all files: a
+        sync of each would hold up the service. Raises `OSError`."""
+        library = ctypes.CDLL(None, use_errno=True)
+        if not hasattr(library, "syncfs"):
+            os.sync()
+        elif library.syncfs(self._root) != 0:
+            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), str(self.path))
+
+    def _parent(self, name: str, *, create: bool = False) -> tuple[int, str]:
+        parent, _, base = name.rpartition("/")
+        return self._open_folder(parent, create=create), base
+
+    def _open_folder(self, name: str, *, create: bool = False) -> int:
+        """The descriptor of a folder below; the last one stays open, since files come in order."""
+        if not name:
+            return self._root
+        if self._last[0] == name:
+            return self._last[1]
+        descriptor = os.dup(self._root)
+        try:
+            for part in name.split("/"):
+                if create:
+                    self._ensure(part, descriptor)
+                below = os.open(part, self._flags, dir_fd=descriptor)
+                os.close(descriptor)
+                descriptor = below
+        except BaseException:
+            os.close(descriptor)
+            raise
+        self._close_last()
+        self._last = (name, descriptor)
+        return descriptor
+
+    def _ensure(self, name: str, parent: int) -> None:
+        with suppress(FileExistsError):
+            os.mkdir(name, 0o700, dir_fd=parent)
+            if self._owner:
+                os.chown(name, *self._owner, dir_fd=parent, follow_symlinks=False)
+
+    def _give(self, descriptor: int) -> None:
+        if self._owner:
+            os.fchown(descriptor, *self._owner)
+
+    def _close_last(self) -> None:
+        name, descriptor = self._last
+        self._last = ("", self._root)
+        if name:
+            os.close(descriptor)

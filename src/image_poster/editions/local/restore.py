@@ -1,0 +1,236 @@
+"""`image-poster restore`: a new data folder from one generation of a backup.
+
+Every name, size and hash is checked: whoever can write to the backup's target can change it. The
+database gets its name last, so a folder that is not whole does not start.
+"""
+
+import os
+import sqlite3
+from contextlib import ExitStack, closing, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from stat import S_ISREG
+from typing import NamedTuple
+
+from image_poster.adapters.files.confined import ConfinedFolder
+from image_poster.adapters.files.durable import sync
+from image_poster.adapters.files.schema import Layout
+from image_poster.adapters.files.uploads import trust_uploads
+from image_poster.domain.ids import new_id
+from image_poster.editions import OperationFailedError, StartError
+from image_poster.editions.local.data_folder import database_path, exclusively, prepare
+from image_poster.editions.local.failures import failures_as_sentences
+from image_poster.editions.local.folder_mark import MARK_NAME, write_mark
+from image_poster.editions.local.generations import (
+    REVOCATIONS,
+    TARGET_MARK,
+    BackupTarget,
+    CopiedFile,
+    Generation,
+    Manifest,
+    Report,
+    copy_file,
+    is_generation_name,
+    read_chunks,
+    remove_files,
+)
+
+_REPORT_EVERY = 500
+_FRESH_DATABASE = "image_poster.db.new"
+_TOKEN_KEY, _CURSOR_KEY = "token.key", "cursor.key"
+_IGNORED = {"lost+found"}
+
+
+@dataclass(frozen=True)
+class RestoreOptions:
+    """The generation (the newest one if empty), and the parts of the source's identity that the new
+    folder takes over."""
+
+    generation: str = ""
+    keep_tokens: bool = False
+    new_id: bool = False
+
+
+class RestoreReport(NamedTuple):
+    """The generation that was restored, and the number of its files."""
+
+    generation: str
+    files: int
+
+
+class _Item(NamedTuple):
+    """A file to restore: from which folder, under which name."""
+
+    folder: ConfinedFolder
+    file: CopiedFile
+    name: str
+
+
+def restore(
+    source: Path, data_dir: Path, report: Report, options: RestoreOptions | None = None
+) -> RestoreReport:
+    """Make an empty data folder that equals a generation in `source`: a backup's target, or one
+    generation in it. Raises `StartError`; then nothing is left that could start."""
+    options = options or RestoreOptions()
+    source, options = _target_of(source, options)
+    event = f"restoring {source} to {data_dir} broke off"
+    with failures_as_sentences(event, "Nothing was restored."), ExitStack() as stack:
+        place = BackupTarget(stack.enter_context(ConfinedFolder(source)), report)
+        generation, newest = _choose(place, options.generation)
+        _require_empty(data_dir, source)
+        manifest = place.manifest(generation.name)
+        folder = stack.enter_context(place.folder.subfolder(generation.name))
+        database = _Item(folder, manifest.database, _FRESH_DATABASE)
+        items = _items(folder, manifest, options)
+        if newest != generation:
+            recent = stack.enter_context(place.folder.subfolder(newest.name))
+            items = _with_recent_revocations(
+                items, _items(recent, place.manifest(newest.name), options)
+            )
+        for item in (*items, database):
+            _check_file(item)
+        folder_id = new_id() if options.new_id or not generation.source else generation.source
+        _write(data_dir, items, database, folder_id, report)
+    return RestoreReport(generation.name, len(manifest.files))
+
+
+def _target_of(source: Path, options: RestoreOptions) -> tuple[Path, RestoreOptions]:
+    """For a generation's own folder the target that it is in, which knows later revocations."""
+    folder = source.resolve()
+    is_target = (folder.parent / TARGET_MARK).is_file() and is_generation_name(folder.name)
+    if options.generation or not is_target:
+        return source, options
+    return folder.parent, RestoreOptions(folder.name, options.keep_tokens, options.new_id)
+
+
+def _require_empty(data_dir: Path, source: Path) -> None:
+    if data_dir.resolve().is_relative_to(source.resolve()):
+        raise StartError(f"{data_dir} is in the backup {source}: name a folder outside of it.")
+    if data_dir.exists() and not {path.name for path in data_dir.iterdir()} <= _IGNORED:
+        raise StartError(f"{data_dir} is not empty: move its files elsewhere, or name another.")
+
+
+def _choose(place: BackupTarget, name: str) -> tuple[Generation, Generation]:
+    """The generation of this name (the newest one if empty), and the newest of the same source."""
+    generations = place.generations()
+    if not generations:
+        raise StartError(f"{place.path} is no backup: it has no complete generation.")
+    chosen = next((g for g in generations if g.name == name), None) if name else generations[-1]
+    if chosen is None:
+        names = ", ".join(generation.name for generation in generations)
+        raise StartError(f"{place.path} has no generation {name}. It has {names}.")
+    return chosen, [g for g in generations if g.source == chosen.source][-1]
+
+
+def _items(folder: ConfinedFolder, manifest: Manifest, options: RestoreOptions) -> list[_Item]:
+    """The files of a generation, without those that the new folder gets anew."""
+    excluded = {MARK_NAME}
+    if not options.keep_tokens:
+        excluded.add(_TOKEN_KEY)
+    if options.new_id:
+        excluded.add(_CURSOR_KEY)
+    files = (file for file in manifest.files if file.path not in excluded)
+    return [_Item(folder, file, file.path) for file in files]
+
+
+def _with_recent_revocations(items: list[_Item], recent: list[_Item]) -> list[_Item]:
+    """Take the token key and the revocations from the newest generation: a token that was revoked
+    after the older one stays revoked."""
+    names = {_TOKEN_KEY, REVOCATIONS}
+    return [
+        *(item for item in items if item.name not in names),
+        *(item for item in recent if item.name in names),
+    ]
+
+
+def _check_file(item: _Item) -> None:
+    path = item.folder.path / item.file.path
+    try:
+        state = item.folder.stat(item.file.path)
+    except FileNotFoundError as exc:
+        raise _damaged(f"{path} is missing") from exc
+    except OSError as exc:
+        raise _damaged(f"{path} is not below it: a part of it is a link") from exc
+    if not S_ISREG(state.st_mode):
+        raise _damaged(f"{path} is a link, or no plain file")
+    if state.st_size != item.file.size:
+        raise _damaged(f"{path} is not what was copied: it has another size")
+
+
+def _write(
+    data_dir: Path, items: list[_Item], database: _Item, folder_id: str, report: Report
+) -> None:
+    """Write all files, as the owner of the data folder; after a failure remove them again."""
+    owner, was_there = _Owner(data_dir), data_dir.exists()
+    with owner:
+        prepare(data_dir)
+        lock = exclusively(data_dir)
+        lock.__enter__()
+        if os.geteuid() == 0:
+            report(f"{data_dir} belongs to root: give it to the user who serves (chown -R)")
+    with ExitStack() as stack:
+        stack.push(lock)
+        data = stack.enter_context(ConfinedFolder(data_dir))
+        try:
+            for number, item in enumerate((*items, database), 1):
+                _write_file(item, data, owner)
+                if number % _REPORT_EVERY == 0:
+                    report(f"{number:,} of {len(items):,} files")
+            with owner:
+                _finish(data_dir, folder_id)
+        except BaseException:
+            with suppress(OSError), owner:
+                remove_files(data, [*(item.name for item in items), _FRESH_DATABASE, MARK_NAME])
+                data.remove("server.lock")
+                if not was_there:
+                    data_dir.rmdir()
+            raise
+
+
+def _write_file(item: _Item, data: ConfinedFolder, owner: "_Owner") -> None:
+    path = item.folder.path / item.file.path
+    with item.folder.open(item.file.path) as file, owner:
+        chunks = read_chunks(file, item.file.size)
+        copy = copy_file(chunks, data, item.name, item.file.mtime_ns)
+    if (copy.size, copy.sha256) != (item.file.size, item.file.sha256):
+        raise _damaged(f"{path} is not what was copied")
+
+
+def _finish(data_dir: Path, folder_id: str) -> None:
+    """Check the database, and give it its name: from then on the folder can start."""
+    fresh = data_dir / _FRESH_DATABASE
+    with closing(sqlite3.connect(fresh)) as connection:
+        (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+    if verdict != "ok":
+        raise _damaged(f"its database has {verdict}")
+    trust_uploads(Layout(data_dir))
+    write_mark(data_dir, folder_id)
+    fresh.rename(database_path(data_dir))
+    sync(data_dir)
+
+
+def _damaged(fault: str) -> OperationFailedError:
+    return OperationFailedError(
+        f"the backup is damaged: {fault}. Nothing was restored. Restore another generation with "
+        "--generation, or another copy of the backup."
+    )
+
+
+class _Owner:
+    """Root acts as the owner of the data folder while it writes there, so that the service can use
+    all of it; another user, or a folder that is not there yet, changes nothing."""
+
+    def __init__(self, data_dir: Path) -> None:
+        owner = data_dir.stat() if data_dir.exists() else None
+        is_other = owner is not None and os.geteuid() == 0 and owner.st_uid != 0
+        self._ids = (owner.st_uid, owner.st_gid) if owner and is_other else None
+
+    def __enter__(self) -> None:
+        if self._ids:
+            os.setegid(self._ids[1])
+            os.seteuid(self._ids[0])
+
+    def __exit__(self, *_: object) -> None:
+        if self._ids:
+            os.seteuid(0)
+            os.setegid(0)
