@@ -150,18 +150,20 @@ class Sweeper:
 
     async def _purge_quarantine(self) -> int:
         before_ms, count = self.clock.now_ms() - QUARANTINE_KEPT_MS, 0
-        run = self.retries.run
+        run, work = self.retries.run, "emptying quarantine"
         async for post_id in self.images.quarantined(before_ms):
-            if not await self.is_asked_for(post_id):
-                work = "emptying quarantine"
-                count += await run(work, post_id, self.images.purge, post_id, before_ms) or 0
+            count += await run(work, post_id, self._purge_unknown, post_id, before_ms) or 0
         return count
 
+    async def _purge_unknown(self, post_id: str, before_ms: int) -> int:
+        if await self.is_asked_for(post_id):
+            return 0
+        return await self.images.purge(post_id, before_ms)
+
     async def _sweep_leftovers(self, older_than_ms: int) -> int:
-        count = 0
+        count, work = 0, "sweeping leftovers"
         async for post_id in self.images.leftovers(older_than_ms):
             if await self.posts.find(post_id) is None:
-                work = "sweeping leftovers"
                 count += await self.retries.run(work, post_id, self._clear, post_id) or 0
         return count
 

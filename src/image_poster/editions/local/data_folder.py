@@ -47,8 +47,23 @@ def prepare(data_dir: Path) -> None:
         data_dir.mkdir(parents=True, exist_ok=True)
     except OSError as exc:
         raise StartError(f"data_dir {data_dir} cannot be used: {exc.strerror}.") from exc
+    require_writable(data_dir)
     if not os.access(data_dir, os.W_OK | os.X_OK):
         raise StartError(f"data_dir {data_dir} cannot be written to.")
+
+
+def is_read_only(data_dir: Path) -> bool:
+    """Whether nothing can be written on the disk of the folder."""
+    return bool(os.statvfs(data_dir).f_flag & os.ST_RDONLY)
+
+
+def require_writable(data_dir: Path) -> None:
+    """Raises `StartError` for a read-only disk."""
+    if is_read_only(data_dir):
+        raise StartError(
+            f"data_dir {data_dir} is on a read-only disk. `backup`, `export`, `doctor`, `failed` "
+            "work there. For this command, make it writable."
+        )
 
 
 def group_id(name: str) -> int | None:

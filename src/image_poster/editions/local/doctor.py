@@ -20,10 +20,11 @@ from image_poster.domain.ids import milliseconds_of
 from image_poster.domain.images import RENDITIONS
 from image_poster.editions import StartError
 from image_poster.editions.local.container import Container
+from image_poster.editions.local.data_folder import database_path, is_read_only
 from image_poster.editions.local.findings import Finding, find_wrong_owners
 from image_poster.editions.local.folder_check import is_own_folder
 from image_poster.editions.local.folder_mark import read_mark
-from image_poster.editions.local.operate import is_read_only, readable_database, with_container
+from image_poster.editions.local.operate import readable_database, with_container
 from image_poster.editions.local.ownership import act_as_owner
 from image_poster.editions.local.settings import Settings
 from image_poster.ports.images import FileRecord
@@ -45,8 +46,8 @@ def examine(settings: Settings, *, deep: bool) -> list[Finding]:
     if not data_dir.is_dir():
         raise StartError(f"there is no folder {data_dir}: pass --data-dir, or serve there first.")
     folder, server = _folder(data_dir), _server(data_dir)
-    with readable_database(data_dir) if folder.well else nullcontext(None) as path:
-        database = _database(path)
+    with readable_database(data_dir) if folder.well else nullcontext(None) as copy:
+        database = _database(copy or database_path(data_dir), is_own=folder.well)
         contents = partial(_contents, deep=deep, is_served=server.remark == _RUNNING)
         return [
             folder,
@@ -56,7 +57,7 @@ def examine(settings: Settings, *, deep: bool) -> list[Finding]:
             database,
             *_image_work(uvloop.run(self_test())),
             # What is in a damaged database would be guessed at, and opening it might write.
-            *(with_container(settings, contents, path) if database.well else ()),
+            *(with_container(settings, contents, copy) if database.well else ()),
         ]
 
 
@@ -102,9 +103,9 @@ def _server(data_dir: Path) -> Finding:
     return Finding("server", well=True, remark="none is running here")
 
 
-def _database(path: Path | None) -> Finding:
-    if path is None or not path.exists():
-        return Finding("database", well=False, remark="there is none")
+def _database(path: Path, *, is_own: bool) -> Finding:
+    if not (is_own and path.exists()):
+        return Finding("database", well=False, remark="there is none of this service")
     try:
         with closing(sqlite3.connect(path)) as connection:
             (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()

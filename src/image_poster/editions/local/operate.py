@@ -1,6 +1,5 @@
 """What operators do on a data folder, beside a running server or without one."""
 
-import os
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,7 +11,13 @@ import uvloop
 from image_poster.adapters.oidc import new_key, own_token
 from image_poster.editions import StartError
 from image_poster.editions.local.container import Container, check_token_key, open_container
-from image_poster.editions.local.data_folder import database_path, replace_token_key, token_key
+from image_poster.editions.local.data_folder import (
+    database_path,
+    is_read_only,
+    replace_token_key,
+    require_writable,
+    token_key,
+)
 from image_poster.editions.local.failures import failures_as_sentences
 from image_poster.editions.local.folder_check import enter_with_database
 from image_poster.editions.local.settings import Settings
@@ -97,21 +102,18 @@ def with_container(
             return await action(container)
 
     enter_with_database(settings.data_dir)
+    if database is None:
+        require_writable(settings.data_dir)
     return uvloop.run(run())
 
 
-def is_read_only(data_dir: Path) -> bool:
-    """Whether nothing can be written on the disk of the folder."""
-    return bool(os.statvfs(data_dir).f_flag & os.ST_RDONLY)
-
-
 @contextmanager
-def readable_database(data_dir: Path) -> Iterator[Path]:
-    """The path of the database; on a read-only disk, of a copy that is gone at exit. Raises
-    `StartError`."""
+def readable_database(data_dir: Path) -> Iterator[Path | None]:
+    """The path of a copy of the database, gone at exit, where the disk is read-only; else None, for
+    the database itself. Raises `StartError`."""
     path = database_path(data_dir)
     if not (path.is_file() and is_read_only(data_dir)):
-        yield path
+        yield None
         return
     with TemporaryDirectory(prefix="image-poster-") as folder:
         copy = Path(folder) / path.name
