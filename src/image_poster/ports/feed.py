@@ -38,7 +38,7 @@ class Drift(NamedTuple):
 
 
 class RebuiltBatch(NamedTuple):
-    """How many posts were checked, which were wrong, where to go on (None: the end), and the posts
+    """The number of posts checked, those that were wrong, where to go on (None: the end), and those
     that could not be checked."""
 
     checked: int

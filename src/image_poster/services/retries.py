@@ -18,7 +18,7 @@ class PostFailure(NamedTuple):
 
 
 class _Pause(NamedTuple):
-    """When to try again (seconds of the event loop's clock), and how long to pause after that."""
+    """The time of the next try, in seconds of the event loop's clock, and the pause after it."""
 
     until: float
     next_seconds: float

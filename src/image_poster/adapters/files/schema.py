@@ -50,7 +50,7 @@ def rendition_names(post_id: str) -> set[str]:
 
 
 def is_spooled(name: str) -> bool:
-    """Whether the service gives such a name to an entry of `spool/`: only those are cleared."""
+    """Tell a name that the service gives to entries of `spool/`: only those are cleared."""
     post_id, _, suffix = name.partition(".")
     return is_id(post_id) and len(suffix) == _SPOOL_SUFFIX
 

@@ -53,7 +53,7 @@ def prepare(data_dir: Path) -> None:
 
 
 def is_read_only(data_dir: Path) -> bool:
-    """Whether nothing can be written on the disk of the folder."""
+    """Tell a folder on a disk that nothing can be written to."""
     return bool(os.statvfs(data_dir).f_flag & os.ST_RDONLY)
 
 
@@ -269,7 +269,7 @@ def replace_token_key(data_dir: Path, make: Callable[[], bytes]) -> None:
 
 
 def _made_once(path: Path, make: Callable[[], bytes]) -> bytes:
-    """The content of a file that is made if it is not there, by one process of several. A lock
+    """Return the content of a file, which one process of several creates if there is none. A lock
     decides, and no hard link: exFAT and some network file systems have none."""
     if not path.exists():
         with (path.parent / "keys.lock").open("a") as lock:

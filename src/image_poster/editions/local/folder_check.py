@@ -33,7 +33,7 @@ _MANIFEST = "manifest.json"  # of a backup, which looks like a data folder other
 # Of a first start that broke off: nothing else is there yet.
 _FIRST_FILES = {"server.lock", Path(MARK_NAME).with_suffix(".new").name}
 OWN_NAME = re.compile(
-    r"image_poster(\.v\d+)?\.db(-wal|-shm|-journal|\.new)?|(cursor|token)\.(key|\d+)|server\.lock"
+    r"image_poster(\.v\d+)?\.db(-wal|-shm|-journal|\.new)?|[a-z]+\.(key|\d+)|server\.lock"
     r"|image-memory\.lock|keys\.lock|spool|quarantine|uploads|originals|renditions|metrics"
 )
 
@@ -104,7 +104,7 @@ def enter_with_database(data_dir: Path) -> None:
 
 
 def is_own_folder(data_dir: Path) -> bool:
-    """Whether the service created what is in the folder. Raises `StartError` for a damaged mark."""
+    """Tell a folder that the service created. Raises `StartError` for a damaged mark."""
     names = _names(data_dir)
     if _MANIFEST in names:
         return False
@@ -118,7 +118,7 @@ def is_own_folder(data_dir: Path) -> bool:
 
 
 def _is_former(names: set[str]) -> bool:
-    """Whether a folder with these entries is of a former version, or of a start that broke off."""
+    """Tell by its entries a folder of a former version, or of a start that broke off."""
     if {_DATABASE, _KEY} <= names:
         return True
     if names <= _FIRST_FILES:

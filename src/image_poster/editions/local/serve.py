@@ -139,8 +139,8 @@ def supervise(settings: Settings, port: int, started_ms: int) -> None:
 
 @contextmanager
 def _metrics_folder(data_dir: Path) -> Iterator[Path]:
-    """Where the workers' figures meet. In the data folder, so that a server that was killed leaves
-    nothing elsewhere, and the next one clears it away. Other files there stay."""
+    """The folder of the workers' figures. It is in the data folder, so that the next start clears
+    away the files of a server that was killed. Other files there stay."""
     folder = data_dir / "metrics"
     folder.mkdir(exist_ok=True)
     _clear_figures(folder)
