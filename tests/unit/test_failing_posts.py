@@ -169,8 +169,17 @@ async def test_a_post_that_fails_waits_twice_as_long_each_time(
     assert retries.drain_failures() == []
 
 
-@pytest.mark.parametrize("error", [OSError(5, "Input/output error"), KeyError("head")])
-async def test_image_work_that_breaks_stops_no_other(world: World, error: Exception) -> None:
+@pytest.mark.parametrize(
+    ("error", "outcome"),
+    [
+        (OSError(5, "Input/output error"), "postponed"),
+        (FileNotFoundError(2, "No such file"), "retried"),
+        (KeyError("head"), "retried"),
+    ],
+)
+async def test_image_work_that_breaks_stops_no_other(
+    world: World, error: Exception, outcome: str
+) -> None:
     """A fault of the disk waits until it is mended; any other is retried, then parked."""
     renderer, jobs = FakeRenderer(), MemoryJobQueue(world.state, world.clock)
     runner = JobRunner(jobs, ImagePublisher(world.posts, world.images, renderer), lease_ms=1000)
@@ -181,8 +190,7 @@ async def test_image_work_that_breaks_stops_no_other(world: World, error: Except
         done = await runner.run_next()
         assert done is not None
         outcomes[done.post_id] = done.outcome
-    first = "postponed" if isinstance(error, OSError) else "retried"
-    assert outcomes == {failing: first, other: "ready"}
+    assert outcomes == {failing: outcome, other: "ready"}
     world.clock.advance(60_000)
     done = await runner.run_next()
     assert done is not None

@@ -136,8 +136,8 @@ async def sweep(container: Container, started_ms: int) -> None:
 
     async def step() -> None:
         nonlocal older_than_ms
-        completed = await rounds.run("completing uploads", "", settler.complete)
-        expired = await rounds.run("expiring uploads", "", settler.expire)
+        completed = await rounds.run("completing uploads", "", settler.complete) or 0
+        expired = await rounds.run("expiring uploads", "", settler.expire) or 0
         swept = await sweeper.sweep(older_than_ms=older_than_ms)
         for retries in (rounds, settler.retries, sweeper.retries):
             _report(retries)
