@@ -236,10 +236,8 @@ def import_(settings: Settings, source: Path, report: Report) -> Imported:
     serves. Everything is checked before anything is taken. What is here already stays as it is, and
     what was deleted here stays deleted. Raises `StartError`."""
     act_as_owner(settings.data_dir)
-    advice = (
-        f"{user_name(os.geteuid())}, the owner of the data folder, must be able to read {source}. "
-        "Then run the command again."
-    )
+    owner = f"{user_name(os.geteuid())}, the owner of the data folder,"
+    advice = f"{owner} must be able to read {source}. Then run the command again."
     with failures_as_sentences(f"the import of {source} broke off", advice):
         if not (source / _POSTS).exists():
             raise StartError(f"{source} is no export: it has no {_POSTS}.")
@@ -314,13 +312,12 @@ def _lines(
     names the line that cannot be."""
     decode = msgspec.json.Decoder(kind).decode
     with path.open("rb") as file:
-        if file.read(len(BOM_UTF8)) != BOM_UTF8:
-            file.seek(0)
         for number, line in enumerate(file, 1):
-            if not line.strip():
+            text = line.removeprefix(BOM_UTF8)
+            if not text.strip():
                 continue
             try:
-                found = decode(line)
+                found = decode(text)
                 check(found)
             except (msgspec.MsgspecError, ValueError, ValidationFailedError) as exc:
                 raise StartError(f"{path}, line {number}: {exc}.") from exc
@@ -330,8 +327,7 @@ def _lines(
 def _checked_post(settings: Settings) -> Callable[[ExportedPost], None]:
     def check(post: ExportedPost) -> None:
         _check_ids(post.id)
-        _check_who(post.creator, post.creator_name)
-        _check_times(post.created_at, post.edited_at)
+        _check_origin(post)
         PostTexts(post.caption, post.alt).checked(settings.limits)
         if post.image.size > settings.limits.image_bytes:
             raise ValueError(f"the image has more than image_bytes ({settings.image_bytes:,})")
@@ -342,8 +338,7 @@ def _checked_post(settings: Settings) -> Callable[[ExportedPost], None]:
 def _checked_comment(settings: Settings) -> Callable[[ExportedComment], None]:
     def check(comment: ExportedComment) -> None:
         _check_ids(comment.id, comment.post_id)
-        _check_who(comment.creator, comment.creator_name)
-        _check_times(comment.created_at, comment.edited_at)
+        _check_origin(comment)
         clean_required("content", comment.content, longest=settings.limits.comment_characters)
 
     return check
@@ -355,13 +350,10 @@ def _check_ids(*ids: str) -> None:
             raise ValueError(f"{one!r} is no id: it must match {PATTERN}")
 
 
-def _check_who(*names: str) -> None:
-    for name in names:
+def _check_origin(line: ExportedPost | ExportedComment) -> None:
+    for name in (line.creator, line.creator_name):
         if not name or len(name) > _MAX_CREATOR_CHARACTERS or not name.isprintable():
             raise ValueError(f"{name[:50]!r} is no name of a creator")
-
-
-def _check_times(*times: str | None) -> None:
-    for one in times:
-        if one is not None and not _TIME.fullmatch(one):
-            raise ValueError(f"{one!r} is no time such as 2026-11-25T12:00:00.000Z")
+    for time in (line.created_at, line.edited_at):
+        if time is not None and not _TIME.fullmatch(time):
+            raise ValueError(f"{time!r} is no time such as 2026-11-25T12:00:00.000Z")
