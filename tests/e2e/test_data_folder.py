@@ -6,12 +6,12 @@ import stat
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from image_poster.adapters.sqlite.database import LogUnsupportedError, connect
 from image_poster.domain.ids import is_id, new_id
 from support import without_links
 from support.api import LOCAL as LOCAL_EDITION
@@ -207,8 +207,6 @@ def test_several_starts_at_once_make_one_key(data: Path, shell: Shell) -> None:
     """Whoever is first makes it; nobody replaces it."""
     with local_server(data):
         pass
-    from concurrent.futures import ThreadPoolExecutor
-
     with ThreadPoolExecutor(4) as pool:
         words = ("token", "alice", "--data-dir", data)
         tokens = [
@@ -220,6 +218,8 @@ def test_several_starts_at_once_make_one_key(data: Path, shell: Shell) -> None:
 
 def test_a_file_system_without_shared_memory_is_told() -> None:
     """SQLite keeps another journal there, and reports no error; so it does in memory."""
+    from image_poster.adapters.sqlite.database import LogUnsupportedError, connect
+
     with pytest.raises(LogUnsupportedError, match="the journal mode is memory"):
         connect(Path(":memory:"))
 
