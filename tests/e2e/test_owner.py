@@ -91,8 +91,8 @@ def test_what_root_does_in_a_users_folder_leaves_nothing_of_roots(data: Path, pl
     copies = place / "copies"
     copies.mkdir()
     os.chown(copies, users.NOBODY, users.NOBODY)
-    for command in ("export", "backup"):
-        users.run(command, copies / command, *words)
+    for name in ("export", "backup"):
+        users.run(name, copies / name, *words)
     assert owners(copies) == {users.NOBODY}
     users.run("import", source, *words)
     assert owners(data) == {users.NOBODY}

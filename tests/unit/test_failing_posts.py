@@ -241,6 +241,12 @@ async def test_a_deletion_is_answered_once_nobody_else_can_read_a_file(tmp_path:
             name for name in names if name.startswith(private)
         ]
         (tmp_path / private / place).rmdir()
+    (tmp_path / "quarantine").rmdir()
+    fill("nothing")
+    with pytest.raises(FilesRemainError, match="quarantine"):
+        await store.remove(post_id)
+    assert not any((tmp_path / name).exists() for name in names)
+    (tmp_path / "quarantine").mkdir()
     fill("renditions")
     with pytest.raises(OSError, match=f"{place}.600.jpg") as refused:
         await store.remove(post_id)

@@ -251,15 +251,14 @@ class FileImageStore:
     def _remove(self, post_id: str) -> None:
         """Remove what can be removed, the files in the folder that others may read first."""
         public = self._layout.renditions(post_id)
-        private = [path for path in self._layout.files_of(post_id) if path not in public]
-        faults = _faults(public)
-        if not faults:
-            faults = _faults([*private, *self._quarantine.paths_of(post_id)])
-            if faults:
-                raise FilesRemainError(*faults[0].args, faults[0].filename) from faults[0]
-            return
-        _faults(private)
-        raise faults[0]
+        private = (path for path in self._layout.files_of(post_id) if path not in public)
+        public_faults = _faults(public)
+        private_faults = _faults(private) + _faults(self._quarantine.paths_of(post_id))
+        if public_faults:
+            raise public_faults[0]
+        if private_faults:
+            first = private_faults[0]
+            raise FilesRemainError(first.errno, first.strerror, first.filename) from first
 
     def _drop_spooled(self, older_than_ms: int) -> None:
         for path in _older(self._layout.spool, older_than_ms):
@@ -272,13 +271,16 @@ class FileImageStore:
 
 
 def _faults(paths: Iterable[Path]) -> list[OSError]:
-    """Remove files; return what kept some of them."""
+    """Remove files; return what kept some of them, or kept some from being listed."""
     faults = []
-    for path in paths:
-        try:
-            remove_durably(path)
-        except OSError as exc:
-            faults.append(exc)
+    try:
+        for path in paths:
+            try:
+                remove_durably(path)
+            except OSError as exc:
+                faults.append(exc)
+    except OSError as exc:
+        faults.append(exc)
     return faults
 
 
