@@ -1,13 +1,16 @@
 """The service knows its own data folder: no other folder is served, cleared or written to."""
 
 import json
+import os
+import shutil
 import sqlite3
 import stat
+import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -201,6 +204,50 @@ def test_a_file_system_without_hard_links_is_served(data: Path, shell: Shell) ->
     found = shell.run("doctor", *flags).stdout
     assert "BAD" not in found
     assert "1 files, the oldest since" in found
+
+
+@contextmanager
+def exfat(place: Path, *options: str) -> Iterator[Path]:
+    """A disk with exFAT, mounted; skips the test where that cannot be."""
+    mount = shutil.which("mount.exfat-fuse")
+    if os.geteuid() != 0 or mount is None or shutil.which("mkfs.exfat") is None:
+        pytest.skip("only root can mount exFAT, with exfatprogs and exfat-fuse")
+    image, disk = place / "disk.img", place / "disk"
+    image.touch()
+    os.truncate(image, 300_000_000)
+    disk.mkdir()
+    output("mkfs.exfat", str(image))
+    device = output("losetup", "--find", "--show", str(image)).strip()
+    try:
+        output(mount, *options, device, str(disk))
+        try:
+            yield disk
+        finally:
+            output("umount", str(disk))
+    finally:
+        output("losetup", "--detach", device)
+
+
+def output(*words: str) -> str:
+    return subprocess.run(words, capture_output=True, text=True, check=True).stdout
+
+
+def test_a_disk_with_exfat_is_served_if_it_is_private(tmp_path: Path) -> None:
+    with exfat(tmp_path, "-o", "umask=077") as disk:
+        with local_server(disk) as server, Api(server.url, LOCAL_EDITION) as api:
+            post = api.ready("alice")
+            api.comment(post["id"], "bob")
+        with local_server(disk, "--workers", "2") as server, Api(server.url, LOCAL_EDITION) as api:
+            assert api.get(post["image"]["url"]).status_code == 200
+            assert api.send("DELETE", f"/posts/{post['id']}", "alice").status_code == 204
+            assert api.get(post["image"]["url"]).status_code == 404
+
+
+def test_a_disk_without_permissions_that_all_can_read_is_refused(tmp_path: Path) -> None:
+    with exfat(tmp_path) as disk:
+        said = refused("--data-dir", str(disk), "--port", "0")
+        assert "stays open to others" in said
+        assert "uid=USER,umask=077" in said
 
 
 def test_several_starts_at_once_make_one_key(data: Path, shell: Shell) -> None:

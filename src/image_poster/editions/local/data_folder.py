@@ -27,6 +27,10 @@ _log = structlog.get_logger()
 _KEY_BYTES = 32
 _PRIVATE, _PASSABLE = 0o700, 0o710
 _OTHERS = 0o077
+_MOUNT_PRIVATELY = (
+    "A disk without permissions (exFAT, SMB) must be mounted for the service's user alone: "
+    "uid=USER,umask=077."
+)
 
 
 def database_path(data_dir: Path) -> Path:
@@ -92,10 +96,12 @@ def limit_readers(data_dir: Path, group: int | None) -> None:
     except OSError as exc:
         raise StartError(
             f"{exc.filename} cannot be made private ({exc.strerror}): it must belong to the user "
-            "who serves, and renditions_group must be one of that user's groups. A disk without "
-            "permissions (exFAT, SMB) must be mounted for that user alone: uid=USER,umask=077."
+            "who serves, and renditions_group must be one of that user's groups. "
+            f"{_MOUNT_PRIVATELY}"
         ) from exc
     after = data_dir.stat().st_mode
+    if after & _OTHERS & ~(0 if group is None else _PASSABLE):
+        raise StartError(f"data_dir {data_dir} stays open to others. {_MOUNT_PRIVATELY}")
     if after != before:
         _log.info(
             "the permissions of the data folder were changed: it is private to the service",
