@@ -121,7 +121,9 @@ def _navigation(pages: Path) -> dict[str, list[str]]:
 
 
 def main(root: Path = ROOT, site: Path = ROOT / "site") -> int:
-    """Build anew."""
+    """Build anew, into an empty folder or over an earlier site."""
+    if site.exists() and any(site.iterdir()) and not (site / ".buildinfo").is_file():
+        sys.exit(f"{site} is not empty, and no site that Sphinx built: name a folder of its own.")
     shutil.rmtree(site, ignore_errors=True)
     code = build(root, site)
     print(f"{site}/index.html: {sum(1 for _ in site.rglob('*.html'))} pages")

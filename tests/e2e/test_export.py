@@ -10,6 +10,7 @@ import pytest
 from support import samples
 from support.api import LOCAL as LOCAL_EDITION
 from support.api import Api
+from support.forked import limit_files, run
 from support.servers import Server, local_server
 from support.shell import Shell
 
@@ -196,6 +197,36 @@ def test_what_cannot_be_is_told_and_nothing_half_of_it_is_shown(
     assert len(done.stderr.splitlines()) == 1
     with Api(server.url, LOCAL_EDITION) as api:
         assert api.feed()["posts"] == []
+
+
+def test_export_is_apart_from_the_data_folder_and_a_broken_off_one_is_told(
+    tmp_path: Path, exported: Path
+) -> None:
+    def refused(target: Path) -> str:
+        done = run("export", target, "--data-dir", tmp_path / "one")
+        assert done.code == 2, done
+        return done.stderr
+
+    assert "is in the data folder" in refused(tmp_path / "one" / "export")
+    assert "name a folder of its own" in refused(tmp_path)
+    (exported / "posts.jsonl").unlink()
+    assert "holds an export that broke off: delete it" in refused(exported)
+    limit = limit_files(10_000)
+    full = run("export", tmp_path / "x", "--data-dir", tmp_path / "one", prepare=limit)
+    assert (full.code, "Delete that folder, and run the command" in full.stderr) == (1, True)
+
+
+def test_originals_on_another_disk_are_exported_and_backed_up(tmp_path: Path, once: Path) -> None:
+    """An operator linked the folder `originals`."""
+    shutil.copytree(once / "one", tmp_path / "one")
+    shutil.move(tmp_path / "one" / "originals", tmp_path / "disk")
+    (tmp_path / "one" / "originals").symlink_to(tmp_path / "disk")
+    assert run("export", tmp_path / "x", "--data-dir", tmp_path / "one").code == 0
+    assert len(list((tmp_path / "x").glob("originals/*"))) == 2
+    assert run("backup", tmp_path / "target", "--data-dir", tmp_path / "one").code == 0
+    assert len(list((tmp_path / "target").glob("*/originals/*/*"))) == 2
+    inside = run("backup", tmp_path / "disk" / "target", "--data-dir", tmp_path / "one")
+    assert "is in the data folder" in inside.stderr
 
 
 def test_export_goes_into_a_folder_of_its_own_and_import_takes_exports_only(

@@ -180,6 +180,17 @@ def test_a_record_outlives_its_process(tmp_path: Path, photo: Path) -> None:
         assert record.state.key != fresh.key
 
 
+def test_other_files_in_the_state_folder_stay_however_old(tmp_path: Path, photo: Path) -> None:
+    state = tmp_path / "state"
+    (state / "folder").mkdir(parents=True)
+    (state / "notes").write_text("a stranger's")
+    for path in state.iterdir():
+        os.utime(path, (0, 0))
+    with Journal(state).record(identity(photo)):
+        pass
+    assert (state / "notes").read_text() == "a stranger's"
+
+
 def test_another_image_service_text_or_copy_is_another_record(tmp_path: Path, photo: Path) -> None:
     journal, one = Journal(tmp_path / "state"), identity(photo)
     changes = [{"service": "http://y"}, {"user": "bob"}, {"caption": "x"}, {"copy": 1}]

@@ -69,6 +69,13 @@ def test_the_api_reference_has_every_operation(site: Path) -> None:
         assert f"<h3>{operation.method} {operation.path}<" in page
 
 
+def test_the_files_of_strangers_are_not_replaced_by_a_site(tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("a stranger's")
+    built = build(ROOT, tmp_path)
+    assert (built.returncode, "name a folder of its own" in built.stderr) == (1, True)
+    assert (tmp_path / "thesis.txt").read_text() == "a stranger's"
+
+
 def test_broken_links_fail_the_build_and_are_named(tmp_path: Path) -> None:
     """And nothing else is: in a project of few pages."""
     docs = tmp_path / "project" / "docs"

@@ -160,7 +160,7 @@ def _failed_on_aws(stack: str, *, replay: bool) -> None:
 
 
 @click.command()
-@click.argument("target", type=click.Path(path_type=Path))
+@click.argument("target", type=click.Path(path_type=Path, file_okay=False))
 @click.option(
     "--keep",
     type=click.IntRange(1),
@@ -196,7 +196,7 @@ def backup(
         from image_poster.editions.local.backup_checks import BackupOptions  # noqa: PLC0415
     os.nice(_NICENESS)  # requests come first
     options = BackupOptions(keep, allow_other_files, allow_other_source, allow_loss)
-    done = back_up(_owned_folder(settings), target, _report, options)
+    done = back_up(Settings(**settings).data_dir, target, _report, options)
     click.echo(
         f"{target}: generation {done.generation}, {done.files:,} files and the database; "
         f"{done.copied:,} copied anew"
@@ -233,7 +233,7 @@ def restore(
     """Make an empty data folder what it was when `backup` wrote to SOURCE, and check every file."""
     with needs("server"):
         from image_poster.editions.local import restore as local_restore  # noqa: PLC0415
-    data_dir = _owned_folder(settings)
+    data_dir = Settings(**settings).data_dir
     options = local_restore.RestoreOptions(generation, keep_tokens, new_id)
     done = local_restore.restore(source, data_dir, _report, options)
     click.echo(
@@ -251,7 +251,7 @@ def export(target: Path, **settings: Any) -> None:  # noqa: ANN401 - one for eac
     """Write posts, comments and originals into TARGET, as plain files that anybody can read."""
     with needs("server"):
         from image_poster.editions.local import export as local_export  # noqa: PLC0415
-    done = local_export.export(_owned_folder(settings), target, _report)
+    done = local_export.export(Settings(**settings).data_dir, target, _report)
     click.echo(f"{target}: {done.posts:,} posts, {done.comments:,} comments")
     if done.incomplete:
         click.echo(f"left out, without an original: {', '.join(done.incomplete)}", err=True)
@@ -269,15 +269,6 @@ def import_(source: Path, **settings: Any) -> None:  # noqa: ANN401 - one for ea
     click.echo(f"{done.posts:,} posts and {done.comments:,} comments are new here")
     if done.deleted:
         click.echo(f"{done.deleted:,} posts were deleted here, and stay so")
-
-
-def _owned_folder(settings: dict[str, Any]) -> Path:
-    """The data folder; the command acts as its owner from here on. Raises `StartError`."""
-    from image_poster.editions.local.ownership import act_as_owner  # noqa: PLC0415
-
-    data_dir = Settings(**settings).data_dir
-    act_as_owner(data_dir)
-    return data_dir
 
 
 def _report(what: str) -> None:

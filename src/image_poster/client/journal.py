@@ -8,6 +8,7 @@ the image; it holds an `UploadState`, and is locked while an upload is going on.
 import fcntl
 import hashlib
 import os
+import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,6 +25,7 @@ from image_poster.client.steps import UploadState
 # Much longer than a service keeps an idempotency key (7 days): only who remembers that something
 # was sent can ask whether to send it again.
 KEPT_SECONDS = 60 * 24 * 3600
+_RECORD_NAME = re.compile(r"[0-9a-f]{64}")
 
 
 class UploadIdentity(NamedTuple):
@@ -91,7 +93,8 @@ class Journal:
 
     def _drop_old(self) -> None:
         for path in self._folder.iterdir():
-            if path.stat().st_mtime < time.time() - KEPT_SECONDS:
+            is_record = _RECORD_NAME.fullmatch(path.name) is not None
+            if is_record and path.stat().st_mtime < time.time() - KEPT_SECONDS:
                 path.unlink(missing_ok=True)
 
 

@@ -36,7 +36,7 @@ class ConfinedFolder:
         self._root = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
         owner = os.fstat(self._root)
         self._owner = (owner.st_uid, owner.st_gid) if os.geteuid() == 0 else None
-        self._last: tuple[str, int] = ("", self._root)
+        self._open = {"": self._root}
 
     def __enter__(self) -> Self:
         return self
@@ -47,8 +47,8 @@ class ConfinedFolder:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._close_last()
-        os.close(self._root)
+        for descriptor in self._open.values():
+            os.close(descriptor)
 
     def subfolder(self, name: str) -> "ConfinedFolder":
         """A folder directly below this one, itself no link. Raises `OSError`."""
@@ -56,7 +56,7 @@ class ConfinedFolder:
         folder = object.__new__(ConfinedFolder)
         folder.path, folder._root = self.path / name, descriptor
         folder._flags, folder._owner = self._flags, self._owner
-        folder._last = ("", descriptor)
+        folder._open = {"": descriptor}
         return folder
 
     def names(self, folder: str = "") -> list[str]:
@@ -147,7 +147,8 @@ class ConfinedFolder:
 
     def remove_empty_folder(self, name: str) -> None:
         """Delete a folder if it is empty; any other stays as it is."""
-        self._close_last()
+        if name in self._open:
+            os.close(self._open.pop(name))
         with suppress(OSError):
             folder, base = self._parent(name)
             os.rmdir(base, dir_fd=folder)
@@ -166,24 +167,18 @@ class ConfinedFolder:
         return self._open_folder(parent, create=create), base
 
     def _open_folder(self, name: str, *, create: bool = False) -> int:
-        """The descriptor of a folder below; the last one stays open, since files come in order."""
-        if not name:
-            return self._root
-        if self._last[0] == name:
-            return self._last[1]
-        descriptor = os.dup(self._root)
-        try:
-            for part in name.split("/"):
-                if create:
-                    self._ensure(part, descriptor)
-                below = os.open(part, self._flags, dir_fd=descriptor)
-                os.close(descriptor)
-                descriptor = below
-        except BaseException:
-            os.close(descriptor)
-            raise
-        self._close_last()
-        self._last = (name, descriptor)
+        """The descriptor of a folder below. Those at the top stay open, and the last one below
+        them, since files come in order."""
+        descriptor = self._open.get(name)
+        if descriptor is None:
+            above, _, base = name.rpartition("/")
+            parent = self._open_folder(above, create=create)
+            if create:
+                self._ensure(base, parent)
+            descriptor = os.open(base, self._flags, dir_fd=parent)
+            for nested in [other for other in self._open if "/" in other]:
+                os.close(self._open.pop(nested))
+            self._open[name] = descriptor
         return descriptor
 
     def _ensure(self, name: str, parent: int) -> None:
@@ -195,9 +190,3 @@ class ConfinedFolder:
     def _give(self, descriptor: int) -> None:
         if self._owner:
             os.fchown(descriptor, *self._owner)
-
-    def _close_last(self) -> None:
-        name, descriptor = self._last
-        self._last = ("", self._root)
-        if name:
-            os.close(descriptor)

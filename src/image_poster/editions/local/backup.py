@@ -64,8 +64,8 @@ _POST_TABLES = (("posts", "id"), ("comments", "post_id"), ("uploads", "post_id")
 
 
 class BackupReport(NamedTuple):
-    """The result of a backup: the generation's name, the number of its files, the number of those
-    that are no links to the former generation, and ready posts (or keys) that lack a file."""
+    """The result of a backup: the generation's name and the number of its files; the number that
+    was copied and not linked; ready posts that lack a file, and keys that cannot be read."""
 
     generation: str
     files: int
@@ -154,7 +154,7 @@ class _Backup:
         copy_database(database_path(self.source.path), snapshot)
         generation.give_to_owner(DATABASE)
         with closing(open_existing(snapshot)) as database:
-            posts = dict(database.execute("SELECT id, status FROM posts").fetchall())
+            posts = _read_posts(database, self.source.path)
             if former is None:
                 files, incomplete = self._copy_all(posts, database, generation, generation)
             else:
@@ -314,6 +314,16 @@ class _Backup:
         if mark != self.mark or TARGET_MARK not in self.place.folder.names():
             self.place.write_mark(mark)
             self.mark = mark
+
+
+def _read_posts(database: sqlite3.Connection, data_dir: Path) -> dict[str, str]:
+    """The status of each post, by id. Raises `OperationFailedError` for a database that is new."""
+    if not database.execute("SELECT 1 FROM sqlite_master WHERE name = 'posts'").fetchone():
+        raise OperationFailedError(
+            f"the database in {data_dir} is new or empty. Nothing was changed. Is this the right "
+            "folder, and is its disk mounted?"
+        )
+    return dict(database.execute("SELECT id, status FROM posts").fetchall())
 
 
 def _required_names(post_id: str, status: str) -> set[str]:

@@ -22,7 +22,6 @@ from image_poster.editions.local.snapshot import open_existing
 _NANOSECONDS = 1_000_000
 _OVERRIDE = "If that is as it should be, pass --allow-loss, once."
 _POSTS = "SELECT id FROM posts WHERE status = 'ready'"
-_EPOCH = "SELECT epoch FROM feed_clock"
 
 
 @dataclass(frozen=True)
@@ -84,7 +83,7 @@ def check_losses(
     try:
         with closing(open_existing(database, immutable=True)) as copy:
             lost = _count_lost(snapshot, copy) if _is_recent(former) else 0
-            is_older = _epoch(snapshot) < _epoch(copy)
+            is_older = _is_older(snapshot, copy)
     except sqlite3.Error:
         return  # the former copy is damaged, and tells nothing
     if lost or is_older:
@@ -108,10 +107,19 @@ def _count_lost(snapshot: sqlite3.Connection, former: sqlite3.Connection) -> int
     return sum(id_ not in known for (id_,) in former.execute(_POSTS))
 
 
+def _is_older(snapshot: sqlite3.Connection, former: sqlite3.Connection) -> bool:
+    """Whether the schema went back, or under the same schema the largest epoch of any write."""
+    version, before = (_schema_version(connection) for connection in (snapshot, former))
+    return version < before or (version == before and _epoch(snapshot) < _epoch(former))
+
+
+def _schema_version(connection: sqlite3.Connection) -> int:
+    return int(connection.execute("PRAGMA user_version").fetchone()[0])
+
+
 def _epoch(connection: sqlite3.Connection) -> int:
-    """The largest epoch of any write (`adapters/sqlite/schema.py`); 0 for a former schema."""
-    try:
-        row = connection.execute(_EPOCH).fetchone()
-    except sqlite3.OperationalError:
+    """The largest epoch of any write (`adapters/sqlite/schema.py`); 0 for a schema without it."""
+    if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'feed_clock'").fetchone():
         return 0
+    row = connection.execute("SELECT epoch FROM feed_clock").fetchone()
     return int(row[0]) if row else 0

@@ -84,9 +84,7 @@ def restore(
         items = _items(folder, manifest, options)
         if newest != generation:
             recent = stack.enter_context(place.folder.subfolder(newest.name))
-            items = _with_recent_revocations(
-                items, _items(recent, place.manifest(newest.name), options)
-            )
+            items = _with_recent_revocations(items, place, newest, recent, options)
         for item in (*items, database):
             _check_file(item)
         folder_id = new_id() if options.new_id or not generation.source else generation.source
@@ -133,9 +131,21 @@ def _items(folder: ConfinedFolder, manifest: Manifest, options: RestoreOptions) 
     return [_Item(folder, file, file.path) for file in files]
 
 
-def _with_recent_revocations(items: list[_Item], recent: list[_Item]) -> list[_Item]:
+def _with_recent_revocations(
+    items: list[_Item],
+    place: BackupTarget,
+    newest: Generation,
+    folder: ConfinedFolder,
+    options: RestoreOptions,
+) -> list[_Item]:
     """Take the token key and the revocations from the newest generation: a token that was revoked
-    after the older one stays revoked."""
+    after the older one stays revoked. Without tokens a damaged newest one does not matter."""
+    try:
+        recent = _items(folder, place.manifest(newest.name), options)
+    except OperationFailedError:
+        if options.keep_tokens:
+            raise
+        return items
     names = {_TOKEN_KEY, REVOCATIONS}
     return [
         *(item for item in items if item.name not in names),
@@ -212,7 +222,7 @@ def _finish(data_dir: Path, folder_id: str) -> None:
 def _damaged(fault: str) -> OperationFailedError:
     return OperationFailedError(
         f"the backup is damaged: {fault}. Nothing was restored. Restore another generation with "
-        "--generation, or another copy of the backup."
+        "--generation, or another copy of the backup; move the damaged generation elsewhere."
     )
 
 
