@@ -191,9 +191,9 @@ def test_a_file_system_without_hard_links_is_served(data: Path, shell: Shell) ->
     """The kernel refuses link(2), as it does on exFAT: uploads, images, quarantine, keys."""
     flags = ("--data-dir", str(data))
     with running(WITHOUT_LINKS, *flags) as server, Api(server.url, LOCAL_EDITION) as api:
-        kept, deleted = (api.ready("alice")["id"] for _ in range(2))
+        ready, deleted = (api.ready("alice")["id"] for _ in range(2))
         assert api.send("DELETE", f"/posts/{deleted}", "alice").status_code == 204
-    (original,) = data.glob(f"originals/*/{kept}")
+    (original,) = data.glob(f"originals/*/{ready}")
     orphan_id = new_id()
     orphan = data / "originals" / orphan_id[-2:] / orphan_id
     orphan.parent.mkdir(exist_ok=True)
@@ -201,9 +201,9 @@ def test_a_file_system_without_hard_links_is_served(data: Path, shell: Shell) ->
     with running(WITHOUT_LINKS, *flags, "--auth", "jwt", "--workers", "2"):
         until(lambda: not orphan.exists())
         assert (data / "token.key").stat().st_mode & 0o777 == 0o600
-    found = shell.run("doctor", *flags).stdout
-    assert "BAD" not in found
-    assert "1 files, the oldest since" in found
+    report = shell.run("doctor", *flags).stdout
+    assert "BAD" not in report
+    assert "1 files, the oldest since" in report
 
 
 @contextmanager

@@ -158,12 +158,11 @@ def test_an_import_into_a_new_folder_creates_it_as_a_start_does(
 def test_an_import_does_not_adopt_images_without_their_database(
     tmp_path: Path, exported: Path, shell: Shell
 ) -> None:
-    """Neither in the service's own folder, nor in one that a server uses."""
-    one = tmp_path / "one"
-    (one / "image_poster.db").rename(tmp_path / "lost.db")
-    said = shell.run("import", exported, "--data-dir", one, code=2).stderr
+    data = tmp_path / "one"
+    (data / "image_poster.db").rename(tmp_path / "lost.db")
+    said = shell.run("import", exported, "--data-dir", data, code=2).stderr
     assert "is new or empty, but there are images beside it" in said
-    assert not (one / "image_poster.db").exists()
+    assert not (data / "image_poster.db").exists()
 
 
 @pytest.mark.parametrize(

@@ -27,9 +27,9 @@ def python() -> str:
     version = f"python{sys.version_info.major}.{sys.version_info.minor}"
     for candidate in (sys.executable, f"/usr/bin/{version}", f"/usr/local/bin/{version}"):
         words = (candidate, "-c", "import granian, image_poster, os; print(os.__file__)")
-        if shutil.which(candidate) is None or (found := _run(*words)).returncode:
+        if shutil.which(candidate) is None or (result := _run(*words)).returncode:
             continue
-        if not _run(*AS_NOBODY, "test", "-r", found.stdout.strip()).returncode:
+        if not _run(*AS_NOBODY, "test", "-r", result.stdout.strip()).returncode:
             return candidate
     return ""
 

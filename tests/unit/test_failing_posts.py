@@ -199,15 +199,15 @@ async def test_image_work_that_breaks_stops_no_other(
 
 async def test_uploads_are_completed_and_expire_beside_one_that_fails(world: World) -> None:
     uploads = MemoryUploadStore(world.images)
-    found = services(world.state, world.clock, images=world.images, uploads=uploads)
+    service = services(world.state, world.clock, images=world.images, uploads=uploads)
     records = MemoryUploadRecordStore(world.state)
     settler = UploadSettler(
-        *(records, world.images, uploads, found.uploads, found.posts, world.clock),
+        *(records, world.images, uploads, service.uploads, service.posts, world.clock),
         PostRetries(AT_ONCE, AT_ONCE),
     )
     ids = []
     for content in (b"all of ten", b"four", b"all of ten", b"four"):
-        answer, _ = await found.uploads.reserve_by_tus(ALICE, UploadOrder(10), None)
+        answer, _ = await service.uploads.reserve_by_tus(ALICE, UploadOrder(10), None)
         ids.append(answer.location.rpartition("/")[2])
         world.images.receive(ids[-1], content)
     world.images.faulty = set(ids[:2])

@@ -230,7 +230,7 @@ async def test_one_post_that_fails_holds_up_no_walk(
     monkeypatch.setattr(world.table, "get", get_most)
     monkeypatch.setattr(world.images, "set_aside", set_most_aside)
     world.later(3 * DAY_MS)
-    failures = {one.post_id: one.error is not None for one in await world.run()}
+    failures = {repair.post_id: repair.error is not None for repair in await world.run()}
     assert (failures[bad], failures[good]) == (True, False)
     assert (failures["01BAD"], failures["01GOOD"]) == (True, False)
     state = await world.healing.keeper.read()

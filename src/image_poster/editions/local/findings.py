@@ -1,4 +1,4 @@
-"""What the doctor finds about the owner and the permissions of a data folder."""
+"""The doctor's findings about the owner and the permissions of a data folder."""
 
 import os
 import stat

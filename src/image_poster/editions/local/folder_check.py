@@ -1,7 +1,7 @@
 """Tells a data folder of this service from a folder that an operator named by mistake.
 
 A folder is the service's own if it has the mark `folder.json`. A folder of a former version has no
-mark; its database beside its key tells, or that there is nothing in it but files of the service.
+mark. Its database beside its key tells, or that it has no entries but the service's.
 """
 
 import os
