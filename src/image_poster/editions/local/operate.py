@@ -94,8 +94,8 @@ def with_container(
     action: Callable[[Container], Awaitable[Result]],
     database: Path | None = None,
 ) -> Result:
-    """Return the result of `action`, beside a running server or without one. `database` is a copy to
-    use where the disk is read-only. Raises `StartError`."""
+    """Return the result of `action`, beside a running server or without one. `database` is a copy
+    to use where the disk is read-only. Raises `StartError`."""
 
     async def run() -> Result:
         async with open_container(settings, database=database) as container:
