@@ -153,6 +153,40 @@ def test_importing_again_changes_nothing_and_revives_nothing(
         assert api.get(f"/posts/{second}", "bob").status_code == 404
 
 
+def test_an_import_into_a_new_folder_creates_it_as_a_start_does(
+    tmp_path: Path, exported: Path, shell: Shell
+) -> None:
+    """Private, whatever the caller's umask, with its mark; an export that cannot be read creates
+    nothing."""
+    two, line = tmp_path / "two", (exported / "posts.jsonl").read_text()
+    (exported / "posts.jsonl").write_text("{" + line)
+    shell.run("import", exported, "--data-dir", two, code=2)
+    assert not two.exists()
+    # As editors on Windows write them: a byte order mark, CRLF, blank lines.
+    (exported / "posts.jsonl").write_text("\ufeff" + line.replace("\n", "\r\n") + "\n \n")
+    comments = (exported / "comments.jsonl").read_text()
+    (exported / "comments.jsonl").write_text("\ufeff\n" + comments.replace("\n", "\n\n", 1) + "\n")
+    done = shell.run("import", exported, "--data-dir", two).stdout
+    assert done == "2 posts and 12 comments are new here\n"
+    assert {path.stat().st_mode & 0o077 for path in [two, *two.rglob("*")]} == {0}
+    folder_id = json.loads((two / "folder.json").read_bytes())["id"]
+    (exported / "posts.jsonl").write_text(line)
+    assert shown(two) == shown(tmp_path / "one")
+    said = shell.run("doctor", "--data-dir", two).stdout
+    assert f"its id is {folder_id}" in said
+    assert "BAD" not in said
+
+
+def test_an_import_does_not_adopt_images_without_their_database(
+    tmp_path: Path, exported: Path, shell: Shell
+) -> None:
+    data = tmp_path / "one"
+    (data / "image_poster.db").rename(tmp_path / "lost.db")
+    said = shell.run("import", exported, "--data-dir", data, code=2).stderr
+    assert "is new or empty, but there are images beside it" in said
+    assert not (data / "image_poster.db").exists()
+
+
 @pytest.mark.parametrize(
     ("file", "was", "becomes", "said"),
     [
@@ -223,8 +257,9 @@ def test_export_goes_into_a_folder_of_its_own_and_import_takes_exports_only(
     assert "is not empty" in again
     assert (
         "there is no database"
-        in shell.run("import", exported, "--data-dir", tmp_path / "nothing", code=2).stderr
+        in shell.run("export", tmp_path / "x", "--data-dir", tmp_path / "nothing", code=2).stderr
     )
+    assert not (tmp_path / "nothing").exists()
     (exported / "posts.jsonl").unlink()
     said = shell.run("import", exported, "--data-dir", tmp_path / "one", code=2).stderr
     assert "is no export: it has no posts.jsonl" in said

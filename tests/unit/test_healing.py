@@ -6,6 +6,7 @@ import pytest
 
 from contract.ports.suite import ALICE, a_comment, a_post, an_upload
 from image_poster.adapters.dynamodb.comments import DynamoCommentCounter, DynamoCommentStore
+from image_poster.adapters.dynamodb.database import Key
 from image_poster.adapters.dynamodb.feed import DynamoFeedRebuilder
 from image_poster.adapters.dynamodb.healing import DynamoDuePosts, DynamoWalkKeeper
 from image_poster.adapters.dynamodb.jobs import DynamoFailureCounter
@@ -203,6 +204,37 @@ async def test_one_post_that_cannot_be_healed_holds_up_no_other(world: World) ->
     found = {one.post_id: one.error for one in await world.heal()}
     assert isinstance(found[bad], BusyError)
     assert found[good.id] is None
+
+
+async def test_one_post_that_fails_holds_up_no_walk(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither one whose counts cannot be read, nor one whose original cannot be moved."""
+    bad, good = sorted([await world.ready(), await world.ready()])
+    for post_id in (bad, good):
+        await world.comments.add(a_comment(post_id))
+    for name in ("01BAD", "01GOOD"):
+        world.s3.keep(f"originals/{name}", b"image")
+    get, set_aside = world.table.get, world.images.set_aside
+
+    async def get_most(key: Key, *args: object, **options: object) -> object:
+        if key == post_key(bad):
+            raise BusyError
+        return await get(key, *args, **options)  # type: ignore[arg-type]
+
+    async def set_most_aside(post_id: str) -> bool:
+        if post_id == "01BAD":
+            raise BusyError
+        return await set_aside(post_id)
+
+    monkeypatch.setattr(world.table, "get", get_most)
+    monkeypatch.setattr(world.images, "set_aside", set_most_aside)
+    world.later(3 * DAY_MS)
+    failures = {repair.post_id: repair.error is not None for repair in await world.run()}
+    assert (failures[bad], failures[good]) == (True, False)
+    assert (failures["01BAD"], failures["01GOOD"]) == (True, False)
+    state = await world.healing.keeper.read()
+    assert (state.after, state.until_ms) == (None, 0)
 
 
 async def test_once_a_day_counts_that_are_behind_are_found(world: World) -> None:

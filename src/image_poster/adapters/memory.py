@@ -413,11 +413,9 @@ class MemoryTombstoneQueue:
     def __init__(self, state: MemoryState) -> None:
         self._state = state
 
-    async def pending(self, limit: int) -> list[str]:
-        waiting = [key for key, stone in self._state.tombstones.items() if stone.pending]
-        return sorted(waiting, key=lambda key: (self._state.tombstones[key].deleted_at, key))[
-            :limit
-        ]
+    async def pending(self, limit: int, after: str = "") -> list[str]:
+        stones = self._state.tombstones.items()
+        return sorted(key for key, stone in stones if stone.pending and key > after)[:limit]
 
     async def purge_comments(self, post_id: str, limit: int) -> bool:
         of_post = self._state.comments.get(post_id, {})

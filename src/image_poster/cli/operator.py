@@ -129,8 +129,13 @@ def failed(*, replay: bool, stack: str | None, **settings: Any) -> None:  # noqa
 def _failed_here(checked: Settings, *, replay: bool) -> None:
     local = _local()
     if replay:
-        for post_id in local.replay(checked):
+        due, failures = local.replay(checked)
+        for post_id in due:
             click.echo(f"{post_id} is due again")
+        for failure in failures:
+            click.echo(f"{failure.post_id} cannot be replayed: {failure.error!r}", err=True)
+        if failures:
+            click.get_current_context().exit(1)
         return
     waiting = local.parked(checked)
     for job in waiting:

@@ -61,7 +61,8 @@ def _option(found: Field[Any]) -> Decorator:
 def _kind(name: str) -> Any:  # noqa: ANN401 - what click takes as a type
     hint = _HINTS[name]
     if hint is Path:
-        return click.Path(path_type=Path, file_okay=False)
+        # Whether it can be read is said by the command, which acts as its owner.
+        return click.Path(path_type=Path, file_okay=False, readable=False)
     if get_args(hint) == (int, NoneType):
         return int
     return click.Choice(get_args(hint)) if get_args(hint) else hint

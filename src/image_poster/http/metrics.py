@@ -45,6 +45,12 @@ images = Counter(
     ("outcome",),
     registry=_registry,
 )
+failures = Counter(
+    "image_poster_work_failures",
+    "Work beside the requests that failed, by its kind; it is tried again.",
+    ("work",),
+    registry=_registry,
+)
 limits = Gauge(
     "image_poster_limit",
     "How much one caller may take, as GET /limits has it.",

@@ -1,5 +1,6 @@
 """The feed, and the part of a post that follows from its comments."""
 
+from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 from image_poster.domain.feed import FeedPage, FeedQuery
@@ -37,11 +38,13 @@ class Drift(NamedTuple):
 
 
 class RebuiltBatch(NamedTuple):
-    """How many posts were checked, which were wrong, and where to go on (None: the end)."""
+    """The number of posts checked, those that were wrong, where to go on (None: the end), and those
+    that could not be checked."""
 
     checked: int
     drifted: list[Drift]
     next: str | None
+    failed: Sequence[tuple[str, Exception]] = ()
 
 
 class FeedRebuilder(Protocol):

@@ -58,6 +58,10 @@ class RemoteFile(NamedTuple):
     url: str
 
 
+class FilesRemainError(OSError):
+    """Files of a deleted post could not be removed; nobody but the service can read them."""
+
+
 class ImageStore(Protocol):
     """Keeps originals and renditions by post id."""
 
@@ -92,7 +96,8 @@ class ImageStore(Protocol):
 
     async def remove(self, post_id: str) -> None:
         """Delete the original, all renditions, what came of an upload, and what is in quarantine
-        of these, durably. What is not there is no error.
+        of these, durably. What is not there is no error. What others may read goes first; raises
+        `FilesRemainError` when only private files are left, which a repetition may remove.
 
         Only for posts that are known to have been deleted, or that the caller's own request made
         and knows to have been refused. That a database does not know a post is no reason: it may

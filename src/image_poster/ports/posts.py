@@ -128,8 +128,8 @@ class DuePosts(Protocol):
 class TombstoneQueue(TombstoneStore, Protocol):
     """Where nothing else tells of deletions: remembers deleted posts until they are purged."""
 
-    async def pending(self, limit: int) -> list[str]:
-        """Ids of deleted posts of which something is left, longest deleted first."""
+    async def pending(self, limit: int, after: str = "") -> list[str]:
+        """Ids of deleted posts of which something is left, in their order, from behind `after`."""
         ...
 
     async def forget(self, before_ms: int) -> None:

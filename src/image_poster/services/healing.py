@@ -134,6 +134,7 @@ class HealingWalk:
             Healed(one.post_id, f"{one.total_was} comments kept, {one.total_is} found; mended")
             for one in found.drifted
         ]
+        mended += [Healed(post_id, "not counted anew", error) for post_id, error in found.failed]
         return WalkStep(found.checked, mended, _ORIGINALS if found.next is None else found.next)
 
     async def _originals(self, after: str) -> WalkStep:
@@ -141,14 +142,23 @@ class HealingWalk:
         aside."""
         post_ids, done = await self.images.kept(after), list[Healed]()
         for post_id in post_ids:
-            if await self.posts.find(post_id) is not None:
-                continue
-            if await self.posts.was_deleted(post_id):
-                await self.images.remove(post_id)
-                done.append(Healed(post_id, "deleted: what was left of it is removed"))
-            elif await self.images.set_aside(post_id):
-                done.append(Healed(post_id, "an original without a post: moved to quarantine/"))
+            try:
+                action = await self._clear_original(post_id)
+            except Exception as exc:  # noqa: BLE001 - whatever it was, others have their turn
+                done.append(Healed(post_id, "its original was not looked at", exc))
+            else:
+                done += [Healed(post_id, action)] if action else []
         return WalkStep(0, done, f"{_ORIGINALS}{post_ids[-1]}" if post_ids else None)
+
+    async def _clear_original(self, post_id: str) -> str | None:
+        if await self.posts.find(post_id) is not None:
+            return None
+        if await self.posts.was_deleted(post_id):
+            await self.images.remove(post_id)
+            return "deleted: what was left of it is removed"
+        if await self.images.set_aside(post_id):
+            return "an original without a post: moved to quarantine/"
+        return None
 
 
 # No `next` of a rebuilder begins so: those are JSON.

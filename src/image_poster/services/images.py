@@ -2,6 +2,7 @@
 not."""
 
 import asyncio
+import errno
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -30,6 +31,9 @@ from image_poster.services.posts import PostService
 
 _FIRST_RETRY_MS = 1_000
 _UNTIL_ROOM_MS = 2_000
+# Of the disk, until an operator mends it: no post is to be given up for them.
+_DISK_FAULTS = {errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO, errno.ESTALE}
+_UNTIL_MENDED_MS = 30_000
 
 
 @dataclass(frozen=True)
@@ -145,7 +149,7 @@ class JobRunner:
     `lease_ms` must be longer than the renderer ever takes, or two would work on one image (which is
     harmless, and a waste). Work that failed `max_failures` times is parked. Leases that ended with
     the process (somebody pulled the plug, again) are no fault of the image's, up to `max_leases` of
-    them. What finds no room to write waits until there is some, as long as that takes.
+    them. What finds no room to write, or a fault of the disk, waits as long as that lasts.
     """
 
     jobs: JobQueue
@@ -163,13 +167,19 @@ class JobRunner:
             return await self._park(job, f"the process ended during {job.leases - 1} attempts")
         try:
             status = await self.publisher.publish(job.post_id)
-        except StorageFullError as exc:
-            error = error_text(exc)
-            await self.jobs.postpone(job, delay_ms=_UNTIL_ROOM_MS, error=error)
-            return JobDone(job.post_id, "postponed", error)
-        except (ImageWorkFailedError, ImagePosterError) as exc:
-            return await self._retry(job, error_text(exc))
+        except Exception as exc:  # noqa: BLE001 - one post stops no other's image work
+            return await self._postpone(job, exc)
         return JobDone(job.post_id, status or "deleted")
+
+    async def _postpone(self, job: Job, exc: Exception) -> JobDone:
+        """Wait until the disk is mended or has room; retry after any other error."""
+        error, delay_ms = error_text(exc), _UNTIL_ROOM_MS
+        if isinstance(exc, OSError) and exc.errno in _DISK_FAULTS:
+            delay_ms = _UNTIL_MENDED_MS
+        elif not isinstance(exc, StorageFullError):
+            return await self._retry(job, error)
+        await self.jobs.postpone(job, delay_ms=delay_ms, error=error)
+        return JobDone(job.post_id, "postponed", error)
 
     async def _retry(self, job: Job, error: str) -> JobDone:
         if job.failures + 1 >= self.max_failures:

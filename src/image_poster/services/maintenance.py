@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -26,6 +26,7 @@ from image_poster.ports.posts import (
 )
 from image_poster.ports.uploads import AwaitedUploads, CountableUploads
 from image_poster.services.posts import PostService
+from image_poster.services.retries import PostRetries
 from image_poster.services.uploads import UploadService
 from image_poster.tus.decisions import is_complete
 
@@ -89,7 +90,7 @@ class Sweeper:
     know are moved to quarantine: a crash may have left them, but the database may also be empty, or
     an older copy. They are deleted `QUARANTINE_KEPT_MS` later, if no post has come to ask for them.
     Beside running requests, only files older than any of them may be swept: a request may be about
-    to write the row of a younger one.
+    to write the row of a younger one. A post that fails is left to a later round (`retries`).
     """
 
     posts: PostStore
@@ -97,38 +98,48 @@ class Sweeper:
     tombstones: TombstoneQueue
     purger: PostPurger
     clock: Clock
+    retries: PostRetries = field(default_factory=PostRetries)
 
     async def sweep(self, *, older_than_ms: int) -> Swept:
         """One round over the files from before that time. What may be deleted goes first: moving
         needs room on the disk."""
         deleted = await self.purge_deleted()
-        purged = await self._purge_quarantine()
-        quarantined = 0
-        async for post_id in self.images.leftovers(older_than_ms):
-            if await self.posts.find(post_id) is None:
-                quarantined += await self._clear(post_id)
+        run = self.retries.run
+        purged = await run("emptying quarantine", "", self._purge_quarantine)
+        quarantined = await run("sweeping leftovers", "", self._sweep_leftovers, older_than_ms)
         await self.tombstones.forget(self.clock.now_ms() - KEPT_MS)
-        return Swept(deleted, quarantined, purged)
+        return Swept(deleted, quarantined or 0, purged or 0)
 
     async def purge_deleted(self) -> int:
         """Purge deleted posts; how many those were."""
-        count = 0
-        while pending := await self.tombstones.pending(_POSTS_AT_A_TIME):
+        count, after = 0, ""
+        while pending := await self.tombstones.pending(_POSTS_AT_A_TIME, after):
             for post_id in pending:
-                await self.purger.purge(post_id)
-            count += len(pending)
+                count += await self.retries.run("purging", post_id, self._purge, post_id) or 0
+            after = pending[-1]
         return count
+
+    async def _purge(self, post_id: str) -> int:
+        await self.purger.purge(post_id)
+        return 1
 
     async def put_back(self) -> int:
         """Move back what is in quarantine of posts that are known after all: the right database has
         come back. How many files that were."""
+        return await self.retries.run("emptying quarantine", "", self._put_all_back) or 0
+
+    async def _put_all_back(self) -> int:
         count = 0
         async for post_id in self.images.quarantined(self.clock.now_ms() + _QUARANTINED_LATE_MS):
-            stored = await self.posts.find(post_id)
-            if stored is not None:
-                awaiting = stored.post.status is PostStatus.AWAITING_UPLOAD
-                count += await self.images.put_back(post_id, awaiting=awaiting)
+            count += await self.retries.run("putting back", post_id, self._put_back, post_id) or 0
         return count
+
+    async def _put_back(self, post_id: str) -> int:
+        stored = await self.posts.find(post_id)
+        if stored is None:
+            return 0
+        awaiting = stored.post.status is PostStatus.AWAITING_UPLOAD
+        return await self.images.put_back(post_id, awaiting=awaiting)
 
     async def is_asked_for(self, post_id: str) -> bool:
         """Whether there is a post that lacks its original: the right database has come back, and
@@ -139,9 +150,21 @@ class Sweeper:
 
     async def _purge_quarantine(self) -> int:
         before_ms, count = self.clock.now_ms() - QUARANTINE_KEPT_MS, 0
+        run, work = self.retries.run, "emptying quarantine"
         async for post_id in self.images.quarantined(before_ms):
-            if not await self.is_asked_for(post_id):
-                count += await self.images.purge(post_id, before_ms)
+            count += await run(work, post_id, self._purge_unknown, post_id, before_ms) or 0
+        return count
+
+    async def _purge_unknown(self, post_id: str, before_ms: int) -> int:
+        if await self.is_asked_for(post_id):
+            return 0
+        return await self.images.purge(post_id, before_ms)
+
+    async def _sweep_leftovers(self, older_than_ms: int) -> int:
+        count, work = 0, "sweeping leftovers"
+        async for post_id in self.images.leftovers(older_than_ms):
+            if await self.posts.find(post_id) is None:
+                count += await self.retries.run(work, post_id, self._clear, post_id) or 0
         return count
 
     async def _clear(self, post_id: str) -> int:
@@ -167,29 +190,37 @@ class UploadSettler:
     upload_service: UploadService
     post_service: PostService
     clock: Clock
+    retries: PostRetries = field(default_factory=PostRetries)
 
     async def complete(self) -> int:
         """How many uploads there were to complete."""
-        completed = 0
+        completed, work = 0, "completing an upload"
         async for post_id, upload in self._awaiting():
-            if await self._is_whole(post_id, upload):
-                with suppress(ChecksumMismatchError):  # then its client finds it empty
-                    await self.upload_service.complete(post_id, upload)
-                    completed += 1
+            completed += await self.retries.run(work, post_id, self._complete, post_id, upload) or 0
         return completed
+
+    async def _complete(self, post_id: str, upload: Upload) -> int:
+        if await self._is_whole(post_id, upload):
+            with suppress(ChecksumMismatchError):  # then its client finds it empty
+                await self.upload_service.complete(post_id, upload)
+                return 1
+        return 0
 
     async def expire(self) -> int:
         """Delete the uploads whose time is over; how many there were."""
-        now, expired = self.clock.now_ms(), 0
+        now, expired, work = self.clock.now_ms(), 0, "expiring an upload"
         async for post_id, upload in self._awaiting():
             if upload.expires_ms > now:
                 break
-            if await self.images.has_original(post_id):
-                await self.upload_service.complete(post_id, upload)
-                continue
-            await self.post_service.delete(post_id, _THE_SERVICE, ended=True)
-            expired += 1
+            expired += await self.retries.run(work, post_id, self._expire, post_id, upload) or 0
         return expired
+
+    async def _expire(self, post_id: str, upload: Upload) -> int:
+        if await self.images.has_original(post_id):
+            await self.upload_service.complete(post_id, upload)
+            return 0
+        await self.post_service.delete(post_id, _THE_SERVICE, ended=True)
+        return 1
 
     async def _awaiting(self) -> AsyncIterator[tuple[str, Upload]]:
         """All, a few at a time: others are served in between."""

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -22,7 +23,7 @@ from image_poster.domain.posts import (
     new_stored_post,
 )
 from image_poster.ports.clock import Clock
-from image_poster.ports.images import ImageStore, StagedImage
+from image_poster.ports.images import FilesRemainError, ImageStore, StagedImage
 from image_poster.ports.posts import PostBell, PostStore
 
 
@@ -139,7 +140,8 @@ class PostService:
         Raises `PostNotFoundError` and `NotYoursError`.
         """
         await self.posts.remove(post_id, by, ended=ended)
-        await self.images.remove(post_id)
+        with suppress(FilesRemainError):  # private ones: the purger removes them
+            await self.images.remove(post_id)
 
     async def _will_move(self, post: Post) -> bool:
         """Whether waiting may help: also where the storage has been given the image, and the event

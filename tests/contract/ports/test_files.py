@@ -53,8 +53,9 @@ async def test_half_an_upload_and_half_a_job_are_dropped(
 ) -> None:
     staged = images.stage(new_id())
     await staged.write(bytes(2_000_000))
-    (tmp_path / "spool" / "job").mkdir()
-    (tmp_path / "spool" / "job" / "600.jpg").write_bytes(b"x")
+    job = tmp_path / "spool" / f"{new_id()}.abcd_123"
+    job.mkdir()
+    (job / "600.jpg").write_bytes(b"x")
     assert len(files_below(tmp_path)) == 2
     assert [post_id async for post_id in images.leftovers(clock_ms)] == []
     assert files_below(tmp_path) == []

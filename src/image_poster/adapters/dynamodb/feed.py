@@ -127,10 +127,16 @@ class DynamoFeedRebuilder:
         start = msgspec.json.decode(after, type=database.Key) if after is not None else None
         posts, last = await self._table.scan(schema.POST, limit, start)
         there = [item for item in posts if is_there(item)]
-        drifts = [await self._derive(str(item["id"])) for item in there]
-        found = [drift for drift in drifts if drift is not None]
+        drifts, failed = list[Drift](), list[tuple[str, Exception]]()
+        for post_id in (str(item["id"]) for item in there):
+            try:
+                drift = await self._derive(post_id)
+            except Exception as exc:  # noqa: BLE001 - whatever it was, others have their turn
+                failed.append((post_id, exc))
+            else:
+                drifts += [drift] if drift is not None else []
         following = msgspec.json.encode(last).decode() if last is not None else None
-        return RebuiltBatch(len(there), found, following)
+        return RebuiltBatch(len(there), drifts, following, failed)
 
     async def _derive(self, post_id: str) -> Drift | None:
         """Count what should have been counted, and set right what differs even so; how the post

@@ -44,10 +44,14 @@ def write_all(descriptor: int, data: bytes | bytearray, at: int) -> None:
 
 
 def sync(path: Path) -> None:
-    """Make a file's content, or a folder's entries, durable."""
+    """Make a file's content, or a folder's entries, durable. Some file systems sync no folder by
+    itself (EINVAL, fsync(2)): there an entry is durable with its file."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    except OSError as exc:
+        if exc.errno != errno.EINVAL or not path.is_dir():
+            raise
     finally:
         os.close(descriptor)
 

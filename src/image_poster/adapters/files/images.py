@@ -7,10 +7,12 @@ import os
 import shutil
 import tempfile
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import BinaryIO
+
+import structlog
 
 from image_poster.adapters.files.durable import (
     disk_errors,
@@ -21,17 +23,20 @@ from image_poster.adapters.files.durable import (
     write_all,
 )
 from image_poster.adapters.files.quarantine import Quarantine, QuarantinedFile
-from image_poster.adapters.files.schema import SHARED_FILE, SHARED_FOLDER, Layout
+from image_poster.adapters.files.schema import SHARED_FILE, SHARED_FOLDER, Layout, is_spooled
 from image_poster.domain.errors import ImageNotFoundError
 from image_poster.domain.ids import is_id
 from image_poster.domain.images import RENDITIONS
 from image_poster.ports.images import (
     FileRecord,
     FileRecordStore,
+    FilesRemainError,
     StagedImage,
     StoredFile,
     Workspace,
 )
+
+_log = structlog.get_logger()
 
 _ORIGINAL = "original"
 _BUFFER_BYTES = 1024 * 1024
@@ -192,7 +197,12 @@ class FileImageStore:
     async def leftovers(self, older_than_ms: int) -> AsyncIterator[str]:
         await asyncio.to_thread(self._drop_spooled, older_than_ms)
         for shard in await asyncio.to_thread(self._layout.shards):
-            for post_id in await asyncio.to_thread(_ids_older, shard, older_than_ms):
+            try:
+                post_ids = await asyncio.to_thread(_ids_older, shard, older_than_ms)
+            except OSError as exc:  # other folders have their turn
+                _log.error("a folder cannot be swept", folder=str(shard), error=str(exc))
+                continue
+            for post_id in post_ids:
                 yield post_id
 
     async def quarantine(self, post_id: str, now_ms: int) -> int:
@@ -213,9 +223,10 @@ class FileImageStore:
         return self._quarantine.files()
 
     def kept(self) -> Iterator[str]:
-        """The post ids of all originals and renditions."""
+        """The post ids of all originals and renditions in folders that can be read."""
         for shard in self._layout.shards():
-            yield from _ids_older(shard, _EVER)
+            with contextlib.suppress(PermissionError):
+                yield from _ids_older(shard, _EVER)
 
     def path_of(self, post_id: str, name: str) -> Path:
         """The file that a record of that name is of."""
@@ -238,16 +249,39 @@ class FileImageStore:
         return records
 
     def _remove(self, post_id: str) -> None:
-        for path in self._layout.files_of(post_id):
-            remove_durably(path)
-        self._quarantine.drop(post_id)
+        """Remove what can be removed, the files in the folder that others may read first."""
+        public = self._layout.renditions(post_id)
+        private = (path for path in self._layout.files_of(post_id) if path not in public)
+        public_faults = _faults(public)
+        private_faults = _faults(private) + _faults(self._quarantine.paths_of(post_id))
+        if public_faults:
+            raise public_faults[0]
+        if private_faults:
+            first = private_faults[0]
+            raise FilesRemainError(first.errno, first.strerror, first.filename) from first
 
     def _drop_spooled(self, older_than_ms: int) -> None:
         for path in _older(self._layout.spool, older_than_ms):
+            if not is_spooled(path.name):
+                continue
             if path.is_dir():
                 shutil.rmtree(path, ignore_errors=True)
             else:
                 path.unlink(missing_ok=True)
+
+
+def _faults(paths: Iterable[Path]) -> list[OSError]:
+    """Remove files; return what kept some of them, or kept some from being listed."""
+    faults = []
+    try:
+        for path in paths:
+            try:
+                remove_durably(path)
+            except OSError as exc:
+                faults.append(exc)
+    except OSError as exc:
+        faults.append(exc)
+    return faults
 
 
 def _older(folder: Path, than_ms: int) -> Iterator[Path]:

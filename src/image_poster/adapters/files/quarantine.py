@@ -71,11 +71,13 @@ class Quarantine:
     def drop(self, post_id: str, before_ms: int | None = None) -> int:
         """Delete the post's files, or those that were moved before that time; how many there
         were."""
-        return sum(
-            remove_durably(folder / self._layout.relative(path))
-            for folder in self._days(before_ms)
-            for path in self._layout.files_of(post_id)
-        )
+        return sum(map(remove_durably, self.paths_of(post_id, before_ms)))
+
+    def paths_of(self, post_id: str, before_ms: int | None = None) -> Iterator[Path]:
+        """Every place where there may be a file of the post."""
+        for folder in self._days(before_ms):
+            for path in self._layout.files_of(post_id):
+                yield folder / self._layout.relative(path)
 
     def _days(self, before_ms: int | None) -> list[Path]:
         moment = None if before_ms is None else _moment(before_ms)

@@ -21,6 +21,7 @@ from image_poster.domain.ids import is_id
 from image_poster.domain.images import RENDITIONS
 
 SHARED_FOLDER, SHARED_FILE = 0o750, 0o640
+_SPOOL_SUFFIX = 8
 POST_FOLDERS = ("uploads", "originals", "renditions")  # in which an image's bytes move on
 _POST_FILE = re.compile(
     r"(?:(?:uploads|originals)/(?P<shard>..)/(?P<id>[^/.]+)"
@@ -46,6 +47,12 @@ def original_name(post_id: str) -> str:
 def rendition_names(post_id: str) -> set[str]:
     """The paths of a ready post's renditions in the data folder."""
     return {f"renditions/{post_id[-2:]}/{post_id}.{name}.jpg" for name in RENDITIONS}
+
+
+def is_spooled(name: str) -> bool:
+    """Tell a name that the service gives to entries of `spool/`: only those are cleared."""
+    post_id, _, suffix = name.partition(".")
+    return is_id(post_id) and len(suffix) == _SPOOL_SUFFIX
 
 
 class Layout:

@@ -222,7 +222,7 @@ class FileUploadStore:
             ensure_folder(upload.parent)
             if original.exists():
                 return os.open(original, os.O_RDWR)
-            descriptor = os.open(upload, os.O_RDWR | os.O_CREAT, 0o644)
+            descriptor = os.open(upload, os.O_RDWR | os.O_CREAT, 0o600)
         if original.exists() and os.fstat(descriptor).st_size == 0:
             # It became the original between the two looks, and what was opened is a new file.
             os.close(descriptor)

@@ -130,6 +130,9 @@ class Writer:
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
             error = translated(exc)
+            if len(batch) > 1 and not isinstance(exc, sqlite3.Error):
+                # One operation is at fault, such as that of a damaged row: the others are not.
+                return [outcome for waiting in batch for outcome in self._commit([waiting])]
             return [_Outcome(waiting.answer, None, error) for waiting in batch]
         return outcomes
 
@@ -151,8 +154,8 @@ def _settle(outcomes: list[_Outcome]) -> None:
 
 
 _BUSY_TIMEOUT_MS = 10_000
+_WAL = "PRAGMA journal_mode = WAL"
 _SETTINGS = (
-    "PRAGMA journal_mode = WAL",
     # FULL: the WAL is synced at each commit, so what was answered survives a power cut
     # (https://www.sqlite.org/pragma.html#pragma_synchronous).
     "PRAGMA synchronous = FULL",
@@ -166,12 +169,29 @@ _SETTINGS = (
 )
 
 
+class LogUnsupportedError(sqlite3.OperationalError):
+    """The file system lacks the shared memory that the write-ahead log needs
+    (https://www.sqlite.org/wal.html, section 2.1)."""
+
+
 def connect(path: Path) -> sqlite3.Connection:
-    """A connection in autocommit mode with our settings."""
+    """A connection in autocommit mode with our settings. Raises `LogUnsupportedError`."""
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    _begin_log(connection)
     for setting in _SETTINGS:
         connection.execute(setting)
     return connection
+
+
+def _begin_log(connection: sqlite3.Connection) -> None:
+    try:
+        (mode,) = connection.execute(_WAL).fetchone()
+    except sqlite3.OperationalError as exc:
+        if exc.sqlite_errorname.startswith("SQLITE_IOERR_SHM"):
+            raise LogUnsupportedError(str(exc)) from exc
+        raise
+    if mode != "wal":  # without an error, SQLite keeps the mode that it can have there
+        raise LogUnsupportedError(f"the journal mode is {mode}")
 
 
 class Database:

@@ -185,10 +185,12 @@ class SqliteTombstoneQueue:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def pending(self, limit: int) -> list[str]:
-        rows = self._database.read(
-            "SELECT id FROM tombstones WHERE pending = 1 ORDER BY deleted_at, id LIMIT ?", limit
+    async def pending(self, limit: int, after: str = "") -> list[str]:
+        sql = (  # without the index, every tombstone would be read
+            "SELECT id FROM tombstones INDEXED BY tombstones_pending "
+            "WHERE pending = 1 AND id > ? ORDER BY id LIMIT ?"
         )
+        rows = self._database.read(sql, after, limit)
         return [row[0] for row in rows]
 
     async def purge_comments(self, post_id: str, limit: int) -> bool:

@@ -22,6 +22,7 @@ from image_poster.services.healing import Healed
 Result = TypeVar("Result")
 # Nothing is due later than that.
 _AHEAD_MS = 7 * 24 * 3600 * 1000
+_FAILURES = (ImagePosterError, ClientError, BotoCoreError)
 _FOREIGN = "this letter is none of Lambda's: look at it in SQS; it stays"
 
 
@@ -150,16 +151,21 @@ async def _replay_all(stack: Stack) -> list[Replayed]:
     done: list[Replayed] = []
     with stack.images.held() as images:
         for letter in images:
-            outcomes = await _replay_image(stack, letter)
-            done += outcomes
-            if letter.content is not None:
-                stack.images.remove(letter)
+            try:
+                done += await _replay_image(stack, letter)
+                if letter.content is not None:
+                    stack.images.remove(letter)
+            except _FAILURES as exc:  # other letters have their turn
+                done.append(Replayed(letter.name, f"it failed again: {exc}"))
     with stack.batches.held() as batches:
         for batch in batches:
-            outcome = await _replay_batch(stack, batch)
+            try:
+                outcome = await _replay_batch(stack, batch)
+                if outcome.reason is None:
+                    stack.batches.remove(batch)
+            except _FAILURES as exc:
+                outcome = Replayed(batch.name, f"it failed again: {exc}")
             done.append(outcome)
-            if outcome.reason is None:
-                stack.batches.remove(batch)
     return done
 
 

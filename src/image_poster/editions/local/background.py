@@ -12,8 +12,9 @@ from image_poster.editions.local.settings import Settings
 from image_poster.http import metrics
 from image_poster.http.middleware import Middleware
 from image_poster.ports.posts import PostBell
-from image_poster.services.images import JobRunner
+from image_poster.services.images import JobRunner, error_text
 from image_poster.services.maintenance import Sweeper
+from image_poster.services.retries import PostRetries
 
 # For work that is tried again, and a net under the bell.
 _JOB_POLL_SECONDS = 1.0
@@ -35,7 +36,9 @@ async def recover(settings: Settings) -> None:
     async with open_container(settings) as container:
         await container.jobs.release_all()
         await container.bookings.settle_former()
-        put_back = await container.sweeper.put_back()
+        sweeper = container.sweeper
+        put_back = await sweeper.put_back()
+    _report(sweeper.retries)
     if put_back:
         _log.warning("files were put back from quarantine: their posts are known", files=put_back)
 
@@ -107,11 +110,20 @@ async def do_image_work(runner: JobRunner, renderer: VipsImageRenderer, bell: Po
     await forever("image work", step)
 
 
+def _report(retries: PostRetries) -> None:
+    """Log and count what failed since the last report."""
+    for failure in retries.drain_failures():
+        metrics.failures.labels(failure.work).inc()
+        error = error_text(failure.error)
+        _log.error("work failed", work=failure.work, post=failure.post_id, error=error)
+
+
 async def purge_deleted(sweeper: Sweeper) -> None:
     """Remove what is left of deleted posts, soon after they were deleted."""
 
     async def step() -> None:
         await sweeper.purge_deleted()
+        _report(sweeper.retries)
         await asyncio.sleep(_DELETION_POLL_SECONDS)
 
     await forever("purging deleted posts", step)
@@ -120,12 +132,15 @@ async def purge_deleted(sweeper: Sweeper) -> None:
 async def sweep(container: Container, started_ms: int) -> None:
     """Complete and expire uploads, and clear away what is nobody's, now and every hour."""
     older_than_ms = started_ms
+    settler, sweeper, rounds = container.upload_settler, container.sweeper, PostRetries()
 
     async def step() -> None:
         nonlocal older_than_ms
-        completed = await container.upload_settler.complete()
-        expired = await container.upload_settler.expire()
-        swept = await container.sweeper.sweep(older_than_ms=older_than_ms)
+        completed = await rounds.run("completing uploads", "", settler.complete) or 0
+        expired = await rounds.run("expiring uploads", "", settler.expire) or 0
+        swept = await sweeper.sweep(older_than_ms=older_than_ms)
+        for retries in (rounds, settler.retries, sweeper.retries):
+            _report(retries)
         if completed or expired or any(swept):
             _log.info("swept", completed=completed, expired=expired, **swept._asdict())
         if swept.quarantined:

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import NamedTuple
 
 from image_poster.adapters.clock import SystemClock
@@ -206,23 +207,23 @@ def _cors_origins(settings: Settings) -> tuple[str, ...]:
 
 @asynccontextmanager
 async def open_container(
-    settings: Settings, shared: Shared | None = None
+    settings: Settings, shared: Shared | None = None, *, database: Path | None = None
 ) -> AsyncIterator[Container]:
     """The container of `settings.data_dir`, closed at exit; `shared` is what processes share, if
-    there are several. Raises `StartError`."""
+    there are several, and `database` a copy to use instead. Raises `StartError`."""
     shared = shared or Shared(SharedCounts.create(), SharedBell(), SharedTurns())
-    database = _open_database(settings, shared.turns)
+    path = database or database_path(settings.data_dir)
+    opened = _open_database(settings, path, shared.turns)
     try:
-        yield _compose(settings, database, shared)
+        yield _compose(settings, opened, shared)
     finally:
         shared.counts.close()
         shared.bell.close()
-        await database.close()
+        await opened.close()
         shared.turns.close()
 
 
-def _open_database(settings: Settings, turns: SharedTurns) -> Database:
-    path = database_path(settings.data_dir)
+def _open_database(settings: Settings, path: Path, turns: SharedTurns) -> Database:
     check_room = partial(free_room, settings.data_dir, reserve=settings.disk_reserve)
     try:
         return Database(path, check_room, turns.taken)
@@ -237,10 +238,17 @@ def _images(settings: Settings, database: Database, layout: Layout) -> FileImage
     return FileImageStore(layout, SqliteFileRecordStore(database), group)
 
 
+def _layout(settings: Settings) -> Layout:
+    try:
+        return Layout(settings.data_dir, 2 * settings.disk_reserve)
+    except OSError as exc:
+        raise StartError(f"data_dir {settings.data_dir} cannot be used: {exc}.") from exc
+
+
 def _compose(settings: Settings, database: Database, shared: Shared) -> Container:
     counts, bell = shared.counts, shared.bell
     clock, limits = SystemClock(), settings.limits
-    layout = Layout(settings.data_dir, 2 * settings.disk_reserve)
+    layout = _layout(settings)
     bookings, writes = SqliteUploadBookings(database, clock, limits), write_rule(limits.rates)
     signer = Signer(signing_key(settings.data_dir))
     images = _images(settings, database, layout)

@@ -6,16 +6,18 @@ import grp
 import os
 import secrets
 import sqlite3
+import stat
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import IO
 
 import structlog
 
-from image_poster.adapters.files.durable import move_durably, share, sync
+from image_poster.adapters.files.durable import move_durably, share
 from image_poster.adapters.files.schema import Layout
 from image_poster.adapters.files.uploads import trust_uploads
-from image_poster.adapters.sqlite.database import connect, translated
+from image_poster.adapters.sqlite.database import LogUnsupportedError, connect, translated
 from image_poster.adapters.sqlite.schema import VERSION, SchemaTooNewError, migrate, version_of
 from image_poster.domain.errors import StorageFullError
 from image_poster.editions import StartError
@@ -25,6 +27,10 @@ _log = structlog.get_logger()
 _KEY_BYTES = 32
 _PRIVATE, _PASSABLE = 0o700, 0o710
 _OTHERS = 0o077
+_MOUNT_PRIVATELY = (
+    "A disk without permissions (exFAT, SMB) must be mounted for the service's user alone: "
+    "uid=USER,umask=077."
+)
 
 
 def database_path(data_dir: Path) -> Path:
@@ -45,8 +51,23 @@ def prepare(data_dir: Path) -> None:
         data_dir.mkdir(parents=True, exist_ok=True)
     except OSError as exc:
         raise StartError(f"data_dir {data_dir} cannot be used: {exc.strerror}.") from exc
+    require_writable(data_dir)
     if not os.access(data_dir, os.W_OK | os.X_OK):
         raise StartError(f"data_dir {data_dir} cannot be written to.")
+
+
+def is_read_only(data_dir: Path) -> bool:
+    """Tell a folder on a disk that nothing can be written to."""
+    return bool(os.statvfs(data_dir).f_flag & os.ST_RDONLY)
+
+
+def require_writable(data_dir: Path) -> None:
+    """Raises `StartError` for a read-only disk."""
+    if is_read_only(data_dir):
+        raise StartError(
+            f"data_dir {data_dir} is on a read-only disk. `backup`, `export`, `doctor`, `failed` "
+            "work there. For this command, make it writable."
+        )
 
 
 def group_id(name: str) -> int | None:
@@ -62,11 +83,12 @@ def group_id(name: str) -> int | None:
 def limit_readers(data_dir: Path, group: int | None) -> None:
     """Nobody but its user can read what is in the folder, but for `group`, which can read
     renditions. Raises `StartError`."""
-    layout = Layout(data_dir)
+    before = data_dir.stat().st_mode
     try:
+        layout = Layout(data_dir)
         if group is None:
             layout.hide_renditions()
-            if data_dir.stat().st_mode & _OTHERS:
+            if before & _OTHERS:
                 data_dir.chmod(_PRIVATE)
         else:
             layout.share_renditions(group)
@@ -74,15 +96,26 @@ def limit_readers(data_dir: Path, group: int | None) -> None:
     except OSError as exc:
         raise StartError(
             f"{exc.filename} cannot be made private ({exc.strerror}): it must belong to the user "
-            "who serves, and renditions_group must be one of that user's groups."
+            "who serves, and renditions_group must be one of that user's groups. "
+            f"{_MOUNT_PRIVATELY}"
         ) from exc
+    after = data_dir.stat().st_mode
+    if after & _OTHERS & ~(0 if group is None else _PASSABLE):
+        raise StartError(f"data_dir {data_dir} stays open to others. {_MOUNT_PRIVATELY}")
+    if after != before:
+        _log.info(
+            "the permissions of the data folder were changed: it is private to the service",
+            folder=str(data_dir),
+            before=f"{stat.S_IMODE(before):04o}",
+            after=f"{stat.S_IMODE(after):04o}",
+        )
 
 
 @contextmanager
 def exclusively(data_dir: Path) -> Iterator[None]:
     """Hold the folder as its only server. The lock goes with the process, however that ends;
     whoever gets it knows that nobody else works here. Raises `StartError`."""
-    with (data_dir / "server.lock").open("a+") as lock:
+    with _lock_file(data_dir) as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as exc:
@@ -95,6 +128,15 @@ def exclusively(data_dir: Path) -> Iterator[None]:
         lock.write(str(os.getpid()))
         lock.flush()
         yield
+
+
+def _lock_file(data_dir: Path) -> IO[str]:
+    """Open the file of the server's lock. Raises `StartError`."""
+    path = data_dir / "server.lock"
+    try:
+        return path.open("a+")
+    except OSError as exc:
+        raise StartError(f"the lock {path} cannot be used: {exc.strerror}.") from exc
 
 
 def require_right_database(data_dir: Path) -> None:
@@ -161,6 +203,11 @@ def _not_migrated(path: Path, error: sqlite3.DatabaseError) -> StartError:
 
 def damaged(path: Path, error: Exception) -> StartError:
     """What is said of a database that SQLite cannot read."""
+    if isinstance(error, LogUnsupportedError):
+        return StartError(
+            f"the database {path} cannot be used: its file system lacks shared memory, which the "
+            f"write-ahead log of SQLite needs ({error}). Put the data folder on a local disk."
+        )
     return StartError(
         f"the database {path} cannot be used: {error}. Nothing was changed; restore it from a "
         "backup (docs/operations.md)."
@@ -191,7 +238,10 @@ def signing_key(data_dir: Path) -> bytes:
     """The secret behind signed cursors, made once; readable by its owner only. Raises `StartError`
     if it is damaged."""
     path = data_dir / "cursor.key"
-    key = _made_once(path, lambda: secrets.token_bytes(_KEY_BYTES))
+    try:
+        key = _made_once(path, lambda: secrets.token_bytes(_KEY_BYTES))
+    except OSError as exc:
+        raise StartError(f"the key {path} cannot be used: {exc.strerror}.") from exc
     if len(key) != _KEY_BYTES:
         raise StartError(
             f"the key {path} is damaged: it has {len(key)} bytes instead of {_KEY_BYTES}. Restore "
@@ -219,36 +269,29 @@ def replace_token_key(data_dir: Path, make: Callable[[], bytes]) -> None:
     `StartError`."""
     path = token_key_path(data_dir)
     try:
-        with _fresh_file(path, make()) as fresh:
-            fresh.replace(path)
-            sync(data_dir)
+        _replace(path, make())
     except OSError as exc:
         raise StartError(f"the key {path} cannot be replaced: {exc.strerror}.") from exc
 
 
 def _made_once(path: Path, make: Callable[[], bytes]) -> bytes:
-    """The content of a file that is made if it is not there, by one process of several."""
+    """Return the content of a file, which one process of several creates if there is none. A lock
+    decides, and no hard link: exFAT and some network file systems have none."""
     if not path.exists():
-        with _fresh_file(path, make()) as fresh, suppress(FileExistsError):
-            path.hardlink_to(fresh)  # unlike renaming, never over another's
-            sync(path.parent)
+        with (path.parent / "keys.lock").open("a") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not path.exists():
+                _replace(path, make())
     return path.read_bytes()
 
 
-@contextmanager
-def _fresh_file(beside: Path, content: bytes) -> Iterator[Path]:
-    """A synced file that its owner alone can read; removed at exit, if it is still there. Made by
-    root, it belongs to who owns the folder, so that the service can read it."""
-    fresh = beside.with_suffix(f".{os.getpid()}")
+def _replace(path: Path, content: bytes) -> None:
+    """Write a file that its owner alone can read, durably, in place of any that was there."""
+    fresh = path.with_suffix(f".{os.getpid()}")
     descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     try:
         with os.fdopen(descriptor, "wb") as file:
-            if os.geteuid() == 0:
-                owner = beside.parent.stat()
-                os.fchown(file.fileno(), owner.st_uid, owner.st_gid)
             file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        yield fresh
+        move_durably(fresh, path)
     finally:
         fresh.unlink(missing_ok=True)

@@ -1,14 +1,14 @@
 """`image-poster doctor`: a look at everything that the service stands on, which changes nothing."""
 
+import fcntl
 import shutil
 import sqlite3
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, nullcontext
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
 import uvloop
 
@@ -20,8 +20,12 @@ from image_poster.domain.ids import milliseconds_of
 from image_poster.domain.images import RENDITIONS
 from image_poster.editions import StartError
 from image_poster.editions.local.container import Container
-from image_poster.editions.local.data_folder import database_path, exclusively, prepare
-from image_poster.editions.local.operate import with_container
+from image_poster.editions.local.data_folder import database_path, is_read_only
+from image_poster.editions.local.findings import Finding, find_wrong_owners
+from image_poster.editions.local.folder_check import is_own_folder
+from image_poster.editions.local.folder_mark import read_mark
+from image_poster.editions.local.operate import readable_database, with_container
+from image_poster.editions.local.ownership import act_as_owner
 from image_poster.editions.local.settings import Settings
 from image_poster.ports.images import FileRecord
 
@@ -31,31 +35,52 @@ _MAX_BEHIND_SECONDS = 60
 _EARLIEST_SECONDS = 1_764_000_000
 _FILES = ("original", *RENDITIONS)
 _SHOWN = 5
-
-
-class Finding(NamedTuple):
-    """One thing that the doctor looked at, whether it is well, and what there is to say."""
-
-    subject: str
-    well: bool
-    remark: str
+_DELETION_MS = 60_000
+_RUNNING = "one is running here"
 
 
 def examine(settings: Settings, *, deep: bool) -> list[Finding]:
     """All findings; `deep` also reads every file, and compares its hash. Raises `StartError`."""
-    prepare(settings.data_dir)
-    database = _database(database_path(settings.data_dir))
-    return [
-        _disk(settings),
-        _server(settings.data_dir),
-        database,
-        *_image_work(uvloop.run(self_test())),
-        # What is in a damaged database would be guessed at, and opening it might write.
-        *(with_container(settings, partial(_contents, deep=deep)) if database.well else ()),
-    ]
+    data_dir = settings.data_dir
+    act_as_owner(data_dir)
+    if not data_dir.is_dir():
+        raise StartError(f"there is no folder {data_dir}: pass --data-dir, or serve there first.")
+    folder, server = _folder(data_dir), _server(data_dir)
+    with readable_database(data_dir) if folder.well else nullcontext(None) as copy:
+        database = _database(copy or database_path(data_dir), is_own=folder.well)
+        contents = partial(_contents, deep=deep, is_served=server.remark == _RUNNING)
+        return [
+            folder,
+            *([find_wrong_owners(data_dir)] if folder.well else []),
+            _disk(settings),
+            server,
+            database,
+            *_image_work(uvloop.run(self_test())),
+            # What is in a damaged database would be guessed at, and opening it might write.
+            *(with_container(settings, contents, copy) if database.well else ()),
+        ]
+
+
+def _folder(data_dir: Path) -> Finding:
+    try:
+        is_own, mark = is_own_folder(data_dir), None
+        if is_own:
+            mark = read_mark(data_dir)
+    except StartError as exc:
+        return Finding("folder", well=False, remark=str(exc))
+    if not is_own:
+        remark = f"{data_dir} is empty, or no data folder of this service: pass --data-dir"
+        return Finding("folder", well=False, remark=remark)
+    if mark is None:
+        remark = "of a former version: the next start of `serve` gives it an id"
+        return Finding("folder", well=True, remark=remark)
+    return Finding("folder", well=True, remark=f"its id is {mark.id}")
 
 
 def _disk(settings: Settings) -> Finding:
+    if is_read_only(settings.data_dir):
+        remark = "read-only: `backup` and `export` can save what is there, `serve` cannot start"
+        return Finding("disk", well=False, remark=remark)
     free = shutil.disk_usage(settings.data_dir).free
     least = max(_LEAST_FREE_BYTES, 3 * settings.disk_reserve)
     remark = f"{free / 1e9:.1f} GB free"
@@ -65,16 +90,22 @@ def _disk(settings: Settings) -> Finding:
 
 
 def _server(data_dir: Path) -> Finding:
+    """A shared lock, which writes nothing, tells."""
     try:
-        with exclusively(data_dir):
-            return Finding("server", well=True, remark="none is running here")
-    except StartError:
-        return Finding("server", well=True, remark="one is running here")
+        with (data_dir / "server.lock").open("rb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return Finding("server", well=True, remark=_RUNNING)
+    except FileNotFoundError:
+        pass
+    except OSError as exc:
+        return Finding("server", well=False, remark=f"its lock cannot be read: {exc}")
+    return Finding("server", well=True, remark="none is running here")
 
 
-def _database(path: Path) -> Finding:
-    if not path.exists():
-        return Finding("database", well=False, remark=f"there is none at {path}")
+def _database(path: Path, *, is_own: bool) -> Finding:
+    if not (is_own and path.exists()):
+        return Finding("database", well=False, remark="there is none of this service")
     try:
         with closing(sqlite3.connect(path)) as connection:
             (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
@@ -99,13 +130,13 @@ def _image_work(tested: SelfTest) -> Iterator[Finding]:
         yield Finding("sandbox", confinement.is_tight, str(confinement))
 
 
-async def _contents(container: Container, *, deep: bool) -> list[Finding]:
+async def _contents(container: Container, *, deep: bool, is_served: bool) -> list[Finding]:
     waiting = await container.jobs.parked()
-    deletions = await container.tombstones.pending(1000)
     return [
         _clock(container),
         Finding("failed", not waiting, f"{len(waiting)} in the dead-letter place"),
-        Finding("deletions", well=True, remark=f"{len(deletions)} not finished yet"),
+        _delayed_work(container),
+        _deletions(container, is_served=is_served),
         await _orphans(container),
         await _quarantine(container),
         _images(container, deep=deep),
@@ -122,6 +153,29 @@ def _clock(container: Container) -> Finding:
     if ahead > _MAX_BEHIND_SECONDS:
         return Finding("clock", well=False, remark=f"{ahead:,.0f} s behind the newest post")
     return Finding("clock", well=True, remark="not behind the newest post")
+
+
+def _delayed_work(container: Container) -> Finding:
+    """Image work that a fault of the disk keeps from being done."""
+    rows = container.database.read(
+        "SELECT id, error FROM posts WHERE status = 'processing' AND error IS NOT NULL ORDER BY id"
+    )
+    errors = "".join(f"\n       {post_id}: {error}" for post_id, error in rows[:_SHOWN])
+    return Finding("image work", not rows, f"{len(rows)} posts wait after a failure{errors}")
+
+
+def _deletions(container: Container, *, is_served: bool) -> Finding:
+    """Deletions that a running server has not finished for a while fail."""
+    before_ms = time.time_ns() // 1_000_000 - _DELETION_MS
+    rows = container.database.read(
+        "SELECT id, deleted_at < ? FROM tombstones WHERE pending = 1 ORDER BY id", before_ms
+    )
+    failing = [post_id for post_id, is_late in rows if is_late and is_served]
+    remark = f"{len(rows)} not finished yet"
+    if failing:
+        shown = ", ".join(failing[:_SHOWN])
+        remark = f"{len(failing)} deletions fail: {shown}; the log of the server says why"
+    return Finding("deletions", not failing, remark)
 
 
 async def _orphans(container: Container) -> Finding:

@@ -14,6 +14,7 @@ import hashlib
 import os
 import re
 import sqlite3
+from codecs import BOM_UTF8
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from itertools import groupby, islice
@@ -37,7 +38,9 @@ from image_poster.editions.local.backup_checks import require_apart
 from image_poster.editions.local.container import Container
 from image_poster.editions.local.data_folder import database_path
 from image_poster.editions.local.failures import failures_as_sentences
+from image_poster.editions.local.folder_check import create_database
 from image_poster.editions.local.operate import with_container
+from image_poster.editions.local.ownership import act_as_owner, user_name
 from image_poster.editions.local.settings import Settings
 from image_poster.editions.local.snapshot import SIDE_FILES, copy_database
 
@@ -232,14 +235,18 @@ def import_(settings: Settings, source: Path, report: Report) -> Imported:
     """Take an export in: ids, times and creators are kept, renditions are made anew by whoever
     serves. Everything is checked before anything is taken. What is here already stays as it is, and
     what was deleted here stays deleted. Raises `StartError`."""
-    if not (source / _POSTS).exists():
-        raise StartError(f"{source} is no export: it has no {_POSTS}.")
-    with failures_as_sentences(f"the import of {source} broke off", "Run the command again."):
+    act_as_owner(settings.data_dir)
+    owner = f"{user_name(os.geteuid())}, the owner of the data folder,"
+    advice = f"{owner} must be able to read {source}. Then run the command again."
+    with failures_as_sentences(f"the import of {source} broke off", advice):
+        if not (source / _POSTS).exists():
+            raise StartError(f"{source} is no export: it has no {_POSTS}.")
         for post in _lines(source / _POSTS, ExportedPost, _checked_post(settings)):
             with _image(source, post):
                 pass
         for _ in _lines(source / _COMMENTS, ExportedComment, _checked_comment(settings)):
             pass
+        create_database(settings.data_dir)
         return with_container(settings, lambda container: _take(container, source, report))
 
 
@@ -307,12 +314,16 @@ def _image(source: Path, post: ExportedPost) -> Iterator[BinaryIO]:
 def _lines(
     path: Path, kind: type[Line], check: Callable[[Line], None] = lambda _: None
 ) -> Iterator[Line]:
-    """The lines of a file. Raises `StartError`, which names the line that cannot be."""
+    """The lines of a file that are not blank, after a byte order mark. Raises `StartError`, which
+    names the line that cannot be."""
     decode = msgspec.json.Decoder(kind).decode
     with path.open("rb") as file:
         for number, line in enumerate(file, 1):
+            text = line.removeprefix(BOM_UTF8)
+            if not text.strip():
+                continue
             try:
-                found = decode(line)
+                found = decode(text)
                 check(found)
             except (msgspec.MsgspecError, ValueError, ValidationFailedError) as exc:
                 raise StartError(f"{path}, line {number}: {exc}.") from exc
@@ -322,8 +333,7 @@ def _lines(
 def _checked_post(settings: Settings) -> Callable[[ExportedPost], None]:
     def check(post: ExportedPost) -> None:
         _check_ids(post.id)
-        _check_who(post.creator, post.creator_name)
-        _check_times(post.created_at, post.edited_at)
+        _check_origin(post)
         PostTexts(post.caption, post.alt).checked(settings.limits)
         if post.image.size > settings.limits.image_bytes:
             raise ValueError(f"the image has more than image_bytes ({settings.image_bytes:,})")
@@ -334,8 +344,7 @@ def _checked_post(settings: Settings) -> Callable[[ExportedPost], None]:
 def _checked_comment(settings: Settings) -> Callable[[ExportedComment], None]:
     def check(comment: ExportedComment) -> None:
         _check_ids(comment.id, comment.post_id)
-        _check_who(comment.creator, comment.creator_name)
-        _check_times(comment.created_at, comment.edited_at)
+        _check_origin(comment)
         clean_required("content", comment.content, longest=settings.limits.comment_characters)
 
     return check
@@ -347,13 +356,10 @@ def _check_ids(*ids: str) -> None:
             raise ValueError(f"{one!r} is no id: it must match {PATTERN}")
 
 
-def _check_who(*names: str) -> None:
-    for name in names:
+def _check_origin(line: ExportedPost | ExportedComment) -> None:
+    for name in (line.creator, line.creator_name):
         if not name or len(name) > _MAX_CREATOR_CHARACTERS or not name.isprintable():
             raise ValueError(f"{name[:50]!r} is no name of a creator")
-
-
-def _check_times(*times: str | None) -> None:
-    for one in times:
-        if one is not None and not _TIME.fullmatch(one):
-            raise ValueError(f"{one!r} is no time such as 2026-11-25T12:00:00.000Z")
+    for time in (line.created_at, line.edited_at):
+        if time is not None and not _TIME.fullmatch(time):
+            raise ValueError(f"{time!r} is no time such as 2026-11-25T12:00:00.000Z")

@@ -1,6 +1,9 @@
 """What operators do on a data folder, beside a running server or without one."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TypeVar
 
 import uvloop
@@ -10,12 +13,18 @@ from image_poster.editions import StartError
 from image_poster.editions.local.container import Container, check_token_key, open_container
 from image_poster.editions.local.data_folder import (
     database_path,
+    is_read_only,
     replace_token_key,
+    require_writable,
     token_key,
 )
+from image_poster.editions.local.failures import failures_as_sentences
+from image_poster.editions.local.folder_check import enter_with_database
 from image_poster.editions.local.settings import Settings
+from image_poster.editions.local.snapshot import copy_database
 from image_poster.ports.jobs import ParkedJob
 from image_poster.services.maintenance import Rebuilt
+from image_poster.services.retries import PostFailure, PostRetries
 
 Result = TypeVar("Result")
 
@@ -30,22 +39,27 @@ def rebuild(settings: Settings) -> Rebuilt:
 
 def parked(settings: Settings) -> list[ParkedJob]:
     """The dead-letter place."""
-    return with_container(settings, lambda container: container.jobs.parked())
+    enter_with_database(settings.data_dir)
+    with readable_database(settings.data_dir) as path:
+        return with_container(settings, lambda container: container.jobs.parked(), path)
 
 
-def replay(settings: Settings) -> list[str]:
-    """Make every parked job due again; the ids of their posts."""
+def replay(settings: Settings) -> tuple[list[str], list[PostFailure]]:
+    """Make every parked job due again; the ids of their posts, and what failed."""
 
-    async def replay_all(container: Container) -> list[str]:
-        waiting = await container.jobs.parked()
-        return [job.post_id for job in waiting if await container.jobs.replay(job.post_id)]
+    async def replay_all(container: Container) -> tuple[list[str], list[PostFailure]]:
+        retries = PostRetries()
+        waiting = [job.post_id for job in await container.jobs.parked()]
+        replay_job = container.jobs.replay
+        due = [post for post in waiting if await retries.run("replay", post, replay_job, post)]
+        return due, retries.drain_failures()
 
     return with_container(settings, replay_all)
 
 
 def token(settings: Settings, user: str, *, days: int, admin: bool) -> str:
     """A token of the service's own for `user`, good for so many days. Raises `StartError`."""
-    _require_database(settings)
+    enter_with_database(settings.data_dir)
     key = token_key(settings.data_dir, new_key)
     check_token_key(key)
     return own_token(key, user, seconds=days * _DAY_SECONDS, admin=admin)
@@ -54,29 +68,56 @@ def token(settings: Settings, user: str, *, days: int, admin: bool) -> str:
 def revoke_tokens(settings: Settings) -> None:
     """No token of the service's own that was made so far holds any longer, also while it serves.
     Raises `StartError`."""
-    _require_database(settings)
+    enter_with_database(settings.data_dir)
     replace_token_key(settings.data_dir, new_key)
 
 
 def restore_quarantine(settings: Settings) -> int:
-    """Put back the files in quarantine whose posts are known; how many there were."""
-    return with_container(settings, lambda container: container.sweeper.put_back())
+    """Put back the files in quarantine whose posts are known; how many there were. Raises
+    `StartError` if some could not be, once the others are back."""
+
+    async def put_back(container: Container) -> int:
+        sweeper = container.sweeper
+        count = await sweeper.put_back()
+        if failures := sweeper.retries.drain_failures():
+            raise StartError(
+                f"{count:,} files were put back; {len(failures):,} posts failed, the first with: "
+                f"{failures[0].error}. Mend that, and run it again."
+            )
+        return count
+
+    return with_container(settings, put_back)
 
 
-def with_container(settings: Settings, action: Callable[[Container], Awaitable[Result]]) -> Result:
-    """What `action` gives, beside a running server or without one. Raises `StartError`."""
+def with_container(
+    settings: Settings,
+    action: Callable[[Container], Awaitable[Result]],
+    database: Path | None = None,
+) -> Result:
+    """Return the result of `action`, beside a running server or without one. `database` is a copy
+    to use where the disk is read-only. Raises `StartError`."""
 
     async def run() -> Result:
-        async with open_container(settings) as container:
+        async with open_container(settings, database=database) as container:
             return await action(container)
 
-    _require_database(settings)
+    enter_with_database(settings.data_dir)
+    if database is None:
+        require_writable(settings.data_dir)
     return uvloop.run(run())
 
 
-def _require_database(settings: Settings) -> None:
-    """Nothing is made in a folder that was named by mistake. Raises `StartError`."""
-    if not database_path(settings.data_dir).exists():
-        raise StartError(
-            f"there is no database in {settings.data_dir}: pass --data-dir, or serve there first."
-        )
+@contextmanager
+def readable_database(data_dir: Path) -> Iterator[Path | None]:
+    """The path of a copy of the database, gone at exit, where the disk is read-only; else None, for
+    the database itself. Raises `StartError`."""
+    path = database_path(data_dir)
+    if not (path.is_file() and is_read_only(data_dir)):
+        yield None
+        return
+    with TemporaryDirectory(prefix="image-poster-") as folder:
+        copy = Path(folder) / path.name
+        advice = "Set TMPDIR to a folder with enough space."
+        with failures_as_sentences(f"the database {path} was not copied to {folder}", advice):
+            copy_database(path, copy)
+        yield copy

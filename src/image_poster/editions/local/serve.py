@@ -8,7 +8,7 @@ however the supervisor ended, so does the worker.
 
 import json
 import os
-import shutil
+import re
 import signal
 import sqlite3
 import subprocess
@@ -16,7 +16,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import FrameType
@@ -36,9 +36,9 @@ from image_poster.editions.local.data_folder import (
     exclusively,
     group_id,
     limit_readers,
-    prepare,
     require_right_database,
 )
+from image_poster.editions.local.folder_check import enter_own_folder, mark_folder
 from image_poster.editions.local.settings import Settings
 from image_poster.editions.logs import configure
 from image_poster.editions.server import (
@@ -53,6 +53,8 @@ READY = b"ready\n"
 _COMMAND = (sys.executable, "-m", "image_poster.editions.local.serve")
 _WATCH_SECONDS = 0.2
 _RESTART_PAUSE_SECONDS = 1.0
+# The files that the metrics' library writes, with the number of the process.
+_FIGURES = re.compile(r"(counter|histogram|summary|gauge_[a-z]+)_\d+\.db")
 
 _log = structlog.get_logger()
 
@@ -63,9 +65,10 @@ def serve(settings: Settings) -> None:
     settings = replace(settings, host=numeric_address(settings.host))  # and checked again
     for warning in settings.warnings:
         _log.warning(warning)
-    prepare(settings.data_dir)
+    enter_own_folder(settings.data_dir)
     with exclusively(settings.data_dir), reserved_port(settings.host, settings.port) as port:
         started_ms = time.time_ns() // 1_000_000
+        mark_folder(settings.data_dir)
         require_right_database(settings.data_dir)
         bring_up_to_date(settings.data_dir)
         limit_readers(settings.data_dir, group_id(settings.renditions_group))
@@ -143,13 +146,21 @@ def supervise(settings: Settings, port: int, started_ms: int) -> None:
 
 @contextmanager
 def _metrics_folder(data_dir: Path) -> Iterator[Path]:
-    """Where the workers' figures meet. In the data folder, so that a server that was killed leaves
-    nothing elsewhere, and the next one clears it away."""
+    """The folder of the workers' figures. It is in the data folder, so that the next start clears
+    away the files of a server that was killed. Other files there stay."""
     folder = data_dir / "metrics"
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir()
+    folder.mkdir(exist_ok=True)
+    _clear_figures(folder)
     yield folder
-    shutil.rmtree(folder, ignore_errors=True)
+    _clear_figures(folder)
+    with suppress(OSError):  # it is not empty
+        folder.rmdir()
+
+
+def _clear_figures(folder: Path) -> None:
+    for path in folder.iterdir():
+        if _FIGURES.fullmatch(path.name) and path.is_file():
+            path.unlink()
 
 
 def _start(order: WorkerOrder, metrics_folder: Path) -> subprocess.Popen[bytes]:

@@ -1,0 +1,75 @@
+"""The owner of a data folder: each command acts as that user, or refuses.
+
+A file that root leaves in a service user's folder is one that the service can neither write nor
+delete.
+"""
+
+import os
+import pwd
+import sys
+from pathlib import Path
+
+from image_poster.editions import StartError
+
+
+def act_as_owner(data_dir: Path) -> None:
+    """Make this process act as the owner of `data_dir`: root becomes that user, for good. The owner
+    of a folder that does not exist will be the caller. Raises `StartError`."""
+    try:
+        folder = data_dir.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    except OSError as exc:
+        raise StartError(f"data_dir {data_dir} cannot be used: {exc.strerror}.") from exc
+    if folder.st_uid == os.geteuid():
+        return
+    name = user_name(folder.st_uid)
+    if os.geteuid() != 0:
+        raise StartError(
+            f"data_dir {data_dir} belongs to {name}, and this command runs as "
+            f"{user_name(os.geteuid())}. Run it as {name}, or as root."
+        )
+    try:
+        _become(folder)
+    except OSError as exc:
+        raise StartError(
+            f"data_dir {data_dir} belongs to {name}, and this process may not act as {name} "
+            f"({exc.strerror}). Run the command as {name}."
+        ) from exc
+    _require_access(data_dir, name)
+
+
+def user_name(uid: int) -> str:
+    """The name of a user, or the number of one without a name."""
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return f"user {uid}"
+
+
+def _become(folder: os.stat_result) -> None:
+    """Take the groups of the folder's owner, then the user: in this order, as only root may."""
+    try:
+        user = pwd.getpwuid(folder.st_uid)
+    except KeyError:  # in a container, say
+        os.setgroups([folder.st_gid])
+        os.setgid(folder.st_gid)
+    else:
+        os.initgroups(user.pw_name, user.pw_gid)
+        os.setgid(user.pw_gid)
+    os.setuid(folder.st_uid)
+
+
+def _require_access(data_dir: Path, name: str) -> None:
+    """Raises `StartError` where the owner can reach less than root could."""
+    if not os.access(data_dir, os.R_OK | os.X_OK):
+        raise StartError(
+            f"data_dir {data_dir} belongs to {name}, who cannot reach it. Let {name} pass the "
+            "folders above it, or move it."
+        )
+    for program in (sys.executable, os.__file__, __file__):
+        if not os.access(program, os.R_OK):
+            raise StartError(
+                f"data_dir {data_dir} belongs to {name}, who cannot read the program {program}. "
+                f"Install it where {name} can read it."
+            )
