@@ -93,6 +93,12 @@ class Ahead:
     def now_ms(self) -> int:
         return self._clock.now_ms() + self._by_ms
 
+    def service_ms(self) -> int:
+        return self._clock.service_ms() + self._by_ms
+
+    def new_id(self) -> str:
+        return self._clock.new_id()
+
 
 @asynccontextmanager
 async def memory(clock: ManualClock) -> AsyncIterator[Store]:

@@ -1,5 +1,6 @@
 """The feed, and the part of a post that follows from its comments."""
 
+from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 from image_poster.domain.feed import FeedPage, FeedQuery
@@ -36,12 +37,23 @@ class Drift(NamedTuple):
     total_is: int
 
 
+class TimeRepair(NamedTuple):
+    """A post with times of a wrong clock: in so many `documents`, its own or its comments', or
+    (`was_ahead`) its newest comment or its rank was of a later epoch than the feed."""
+
+    post_id: str
+    documents: int
+    was_ahead: bool
+
+
 class RebuiltBatch(NamedTuple):
-    """How many posts were checked, which were wrong, and where to go on (None: the end)."""
+    """How many posts were checked, which were wrong, where to go on (None: the end), and which had
+    wrong times."""
 
     checked: int
     drifted: list[Drift]
     next: str | None
+    repaired: Sequence[TimeRepair] = ()
 
 
 class FeedRebuilder(Protocol):
@@ -49,6 +61,7 @@ class FeedRebuilder(Protocol):
 
     async def rebuild(self, after: str | None, limit: int) -> RebuiltBatch:
         """Derive `total_comments`, the latest comments and feed entries of up to `limit` posts from
-        their comments, and store what differs. Safe while the service runs. To be repeated with
-        `after` as the `next` of the batch before, until that is None."""
+        their comments, and store what differs. Correct times that a wrong clock stored. Safe while
+        the service runs. To be repeated with `after` as the `next` of the batch before, until that
+        is None."""
         ...

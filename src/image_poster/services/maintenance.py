@@ -8,13 +8,14 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from image_poster.domain.errors import ChecksumMismatchError
-from image_poster.domain.idempotency import KEPT_MS
 from image_poster.domain.identity import Identity
+from image_poster.domain.ids import MAX_MS
+from image_poster.domain.limits import UPLOAD_KEPT_MS
 from image_poster.domain.posts import PostStatus
-from image_poster.domain.uploads import Upload
+from image_poster.domain.uploads import Upload, has_expired, is_unreal
 from image_poster.ports.clock import Clock
 from image_poster.ports.comments import CommentCounter
-from image_poster.ports.feed import Drift, FeedRebuilder
+from image_poster.ports.feed import Drift, FeedRebuilder, TimeRepair
 from image_poster.ports.images import ImageCache, ImageStore, SweepableImages
 from image_poster.ports.jobs import JobStarter
 from image_poster.ports.posts import (
@@ -30,7 +31,6 @@ from image_poster.services.uploads import UploadService
 from image_poster.tus.decisions import is_complete
 
 QUARANTINE_KEPT_MS = 7 * 24 * 3600 * 1000
-_QUARANTINED_LATE_MS = 2 * 24 * 3600 * 1000
 _COMMENTS_AT_A_TIME = 500
 _POSTS_AT_A_TIME = 100
 _REBUILT_AT_A_TIME = 200
@@ -107,7 +107,8 @@ class Sweeper:
         async for post_id in self.images.leftovers(older_than_ms):
             if await self.posts.find(post_id) is None:
                 quarantined += await self._clear(post_id)
-        await self.tombstones.forget(self.clock.now_ms() - KEPT_MS)
+        clock = self.clock
+        await self.tombstones.forget(service_ms=clock.service_ms(), now_ms=clock.now_ms())
         return Swept(deleted, quarantined, purged)
 
     async def purge_deleted(self) -> int:
@@ -123,7 +124,7 @@ class Sweeper:
         """Move back what is in quarantine of posts that are known after all: the right database has
         come back. How many files that were."""
         count = 0
-        async for post_id in self.images.quarantined(self.clock.now_ms() + _QUARANTINED_LATE_MS):
+        async for post_id in self.images.quarantined(MAX_MS):
             stored = await self.posts.find(post_id)
             if stored is not None:
                 awaiting = stored.post.status is PostStatus.AWAITING_UPLOAD
@@ -138,7 +139,9 @@ class Sweeper:
         return not await self.images.has_original(post_id)
 
     async def _purge_quarantine(self) -> int:
-        before_ms, count = self.clock.now_ms() - QUARANTINE_KEPT_MS, 0
+        # By both clocks: a wrong one deletes nothing.
+        now_ms = min(self.clock.now_ms(), self.clock.service_ms())
+        before_ms, count = now_ms - QUARANTINE_KEPT_MS, 0
         async for post_id in self.images.quarantined(before_ms):
             if not await self.is_asked_for(post_id):
                 count += await self.images.purge(post_id, before_ms)
@@ -149,7 +152,7 @@ class Sweeper:
         if await self.posts.was_deleted(post_id):
             await self.images.remove(post_id)
             return 0
-        return await self.images.quarantine(post_id, self.clock.now_ms())
+        return await self.images.quarantine(post_id, self.clock.service_ms())
 
 
 @dataclass(frozen=True)
@@ -180,10 +183,12 @@ class UploadSettler:
 
     async def expire(self) -> int:
         """Delete the uploads whose time is over; how many there were."""
-        now, expired = self.clock.now_ms(), 0
+        service_ms, now_ms, expired = self.clock.service_ms(), self.clock.now_ms(), 0
         async for post_id, upload in self._awaiting():
-            if upload.expires_ms > now:
-                break
+            if is_unreal(upload.expires_ms, now_ms):
+                await self.awaited.set_expiry(post_id, now_ms + UPLOAD_KEPT_MS)
+            if not has_expired(post_id, upload.expires_ms, service_ms=service_ms, now_ms=now_ms):
+                continue
             if await self.images.has_original(post_id):
                 await self.upload_service.complete(post_id, upload)
                 continue
@@ -214,6 +219,7 @@ class Rebuilt(NamedTuple):
 
     checked: int
     drifted: list[Drift]
+    repaired: list[TimeRepair]
 
 
 @dataclass(frozen=True)
@@ -226,13 +232,14 @@ class Rebuilder:
 
     async def rebuild(self) -> Rebuilt:
         """All posts."""
-        checked, drifted, after = 0, list[Drift](), None
+        checked, drifted, repaired, after = 0, list[Drift](), list[TimeRepair](), None
         while True:
             step = await self.feed.rebuild(after, self.batch)
             checked += step.checked
             drifted += step.drifted
+            repaired += step.repaired
             if step.next is None:
-                return Rebuilt(checked, drifted)
+                return Rebuilt(checked, drifted, repaired)
             after = step.next
 
 

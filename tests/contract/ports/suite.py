@@ -101,6 +101,12 @@ def a_record(key: str, user: str = "bob", body: bytes = b"answer") -> Idempotenc
     return IdempotencyRecord(user, key, b"fingerprint", body, "/somewhere")
 
 
+async def forget_old(adapters: "MachineAdapters") -> None:
+    """As the sweeper does, by both clocks."""
+    clock = adapters.clock
+    await adapters.tombstones.forget(service_ms=clock.service_ms(), now_ms=clock.now_ms())
+
+
 async def processing(adapters: Adapters, creator: str = "alice") -> str:
     post = a_post(creator)
     await adapters.posts.add(post)
@@ -622,8 +628,8 @@ class TombstoneQueueSuite:
             await adapters.posts.remove(post_id, ALICE)
         await adapters.tombstones.mark_purged(done)
         await adapters.posts.remove(done, ALICE)
-        adapters.clock.advance(1000)
-        await adapters.tombstones.forget(adapters.clock.now_ms())
+        adapters.clock.advance(7 * DAY_MS)
+        await forget_old(adapters)
         with pytest.raises(PostNotFoundError):
             await adapters.posts.remove(done, ALICE)
         await adapters.posts.remove(open_, ALICE)
@@ -631,11 +637,40 @@ class TombstoneQueueSuite:
 
     async def test_receipts_are_forgotten_in_time(self, adapters: MachineAdapters) -> None:
         await adapters.posts.add(a_post(), a_record("key"))
-        await adapters.tombstones.forget(adapters.clock.now_ms())
+        adapters.clock.advance(7 * DAY_MS - 1)
+        await forget_old(adapters)
         with pytest.raises(AlreadyAnsweredError):
             await adapters.posts.add(a_post(), a_record("key"))
         adapters.clock.advance(1)
-        await adapters.tombstones.forget(adapters.clock.now_ms())
+        await forget_old(adapters)
+        await adapters.posts.add(a_post(), a_record("key"))
+
+    async def test_a_wall_clock_that_is_set_forward_forgets_nothing(
+        self, adapters: MachineAdapters
+    ) -> None:
+        await adapters.posts.add(a_post(), a_record("key"))
+        adapters.clock.set_wall(adapters.clock.now_ms() + 365 * DAY_MS)
+        await forget_old(adapters)
+        with pytest.raises(AlreadyAnsweredError):
+            await adapters.posts.add(a_post(), a_record("key"))
+
+    async def test_a_start_by_a_clock_that_was_ahead_forgets_nothing(
+        self, adapters: MachineAdapters
+    ) -> None:
+        """The wall clock was a year ahead when the service started, and is right now."""
+        await adapters.posts.add(a_post(), a_record("key"))
+        adapters.clock.raise_to(adapters.clock.now_ms() + 365 * DAY_MS)
+        await forget_old(adapters)
+        with pytest.raises(AlreadyAnsweredError):
+            await adapters.posts.add(a_post(), a_record("key"))
+
+    async def test_records_of_a_clock_that_was_ahead_are_forgotten_in_time(
+        self, adapters: MachineAdapters
+    ) -> None:
+        adapters.clock.raise_to(adapters.clock.now_ms() + 365 * DAY_MS)
+        await adapters.posts.add(a_post(), a_record("key"))
+        adapters.clock.advance(7 * DAY_MS)
+        await forget_old(adapters)
         await adapters.posts.add(a_post(), a_record("key"))
 
 

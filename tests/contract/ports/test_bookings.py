@@ -227,10 +227,14 @@ async def test_days_that_are_over_are_forgotten(tmp_path: Path) -> None:
 
     database = Database(tmp_path / "days.db")
     clock = ManualClock()
+
+    async def forget_at(now_ms: int) -> None:
+        await SqliteTombstoneQueue(database).forget(service_ms=now_ms, now_ms=now_ms)
+
     await opened(database, clock).reserve(20)
-    await SqliteTombstoneQueue(database).forget(clock.now_ms())
+    await forget_at(clock.now_ms() + 7 * DAY_MS)
     assert len(database.read("SELECT * FROM daily_bytes")) == 1
-    await SqliteTombstoneQueue(database).forget(clock.now_ms() + DAY_MS)
+    await forget_at(clock.now_ms() + 8 * DAY_MS)
     assert database.read("SELECT * FROM daily_bytes") == []
     await database.close()
 

@@ -235,7 +235,7 @@ class DynamoCommentCounter:
 
     def tally_writes(self, post: database.Item, tally: Tally, **more: str) -> list[database.Write]:
         """The post with another tally, if it is still as it was seen, and the rank that it had."""
-        epoch = epoch_of(self._clock.now_ms())
+        epoch = epoch_of(self._clock.service_ms())
         held, past = moved(str(post["id"]), schema.held_by(post), tally.total, epoch)
         rank = schema.rank(str(post["id"]), held)
         update = database.Update(

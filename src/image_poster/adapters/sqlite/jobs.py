@@ -3,7 +3,7 @@
 import sqlite3
 
 from image_poster.adapters.sqlite.database import Database
-from image_poster.adapters.sqlite.posts import NEXT_TURN, stored_post
+from image_poster.adapters.sqlite.posts import DUE_AT_ONCE, NEXT_TURN, stored_post
 from image_poster.domain import posts
 from image_poster.domain.errors import PostNotFoundError
 from image_poster.ports.clock import Clock
@@ -26,7 +26,7 @@ class SqliteJobQueue:
         self._clock = clock
 
     async def lease(self, lease_ms: int) -> Job | None:
-        now = self._clock.now_ms()
+        now = self._clock.service_ms()
         if self._database.read_one(_DUE, now) is None:
             return None  # looking costs nothing; leasing costs a transaction
 
@@ -43,7 +43,7 @@ class SqliteJobQueue:
     async def release_all(self) -> None:
         """Make every leased job due now: for the start of the only server of this database, when
         whoever held a lease is dead."""
-        now = self._clock.now_ms()
+        now = self._clock.service_ms()
         await self._database.write(
             lambda connection: connection.execute(
                 "UPDATE posts SET due_at = ? WHERE status = 'processing' AND due_at > ?",
@@ -81,8 +81,6 @@ class SqliteJobQueue:
         return [ParkedJob(*row) for row in rows]
 
     async def replay(self, post_id: str) -> bool:
-        now = self._clock.now_ms()
-
         def revive(connection: sqlite3.Connection) -> bool:
             try:
                 post = stored_post(connection, post_id).post
@@ -94,7 +92,7 @@ class SqliteJobQueue:
             connection.execute(
                 "UPDATE posts SET head = ?, status = ?, error = NULL, leases = 0, failures = 0, "  # noqa: S608 - a constant
                 f"due_at = ?, turn = {NEXT_TURN} WHERE id = ?",
-                (posts.encode_post(again), again.status, now, post_id),
+                (posts.encode_post(again), again.status, DUE_AT_ONCE, post_id),
             )
             return True
 
@@ -103,7 +101,7 @@ class SqliteJobQueue:
         return revived
 
     async def _put_back(self, job: Job, count: str, delay_ms: int, error: str) -> None:
-        due_at = self._clock.now_ms() + delay_ms
+        due_at = self._clock.service_ms() + delay_ms
         await self._database.write(
             lambda connection: connection.execute(
                 f"UPDATE posts SET due_at = ?, error = ?, {count} "  # noqa: S608 - a constant

@@ -49,3 +49,19 @@ class SqliteUploadRecordStore:
             limit,
         )
         return [(row[0], Upload(*row[1:])) for row in rows]
+
+    async def set_expiry(self, post_id: str, expires_ms: int) -> None:
+        await self._database.write(
+            lambda connection: connection.execute(
+                "UPDATE uploads SET expires_at = ? WHERE post_id = ?", (expires_ms, post_id)
+            )
+        )
+
+    async def move_expiries(self, by_ms: int) -> None:
+        await self._database.write(
+            lambda connection: connection.execute(
+                "UPDATE uploads SET expires_at = expires_at + ? WHERE post_id IN "
+                "(SELECT id FROM posts WHERE status = 'awaiting_upload')",
+                (by_ms,),
+            )
+        )

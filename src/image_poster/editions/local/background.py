@@ -6,7 +6,10 @@ from contextlib import asynccontextmanager
 
 import structlog
 
+from image_poster.adapters.clock import ServiceClock
+from image_poster.adapters.sqlite.times import greatest_time
 from image_poster.adapters.vips.renderer import VipsImageRenderer
+from image_poster.domain.feed import EPOCH_MS
 from image_poster.editions.local.container import Container, Shared, open_container
 from image_poster.editions.local.settings import Settings
 from image_poster.http import metrics
@@ -20,6 +23,9 @@ _JOB_POLL_SECONDS = 1.0
 _DELETION_POLL_SECONDS = 1.0
 _FAULT_PAUSE_SECONDS, _MAX_FAULT_PAUSE_SECONDS = 1.0, 60.0
 _SWEEP_SECONDS = 3600.0
+_CLOCK_POLL_SECONDS = 1.0
+# Less than this is the clock's drift, or a slow start of this process.
+_CLOCK_STEP_MS = 2_000
 _QUARANTINED = (
     "files of posts that the database does not know were moved to quarantine/ and will be deleted "
     "in 7 days: is it the right database? (docs/operations.md)"
@@ -28,16 +34,19 @@ _QUARANTINED = (
 _log = structlog.get_logger()
 
 
-async def recover(settings: Settings) -> None:
+async def recover(settings: Settings) -> ServiceClock:
     """At the start, by whoever holds the folder exclusively: all former leases are void, and what
     is in quarantine though its post is known is put back. Nothing is done for each upload or image:
-    who asks next would wait for it."""
+    who asks next would wait for it. Returns the server's clock, which is ahead of all stored
+    times."""
     async with open_container(settings) as container:
+        container.clock.raise_to(greatest_time(container.database) + EPOCH_MS)
         await container.jobs.release_all()
         await container.bookings.settle_former()
         put_back = await container.sweeper.put_back()
     if put_back:
         _log.warning("files were put back from quarantine: their posts are known", files=put_back)
+    return container.clock
 
 
 @asynccontextmanager
@@ -55,6 +64,7 @@ async def running(
         work = [
             do_image_work(runner, renderer, container.bell) for _ in range(settings.image_workers)
         ]
+        work.append(keep_time(container, moves_expiries=sweeps))
         if sweeps:
             work += [purge_deleted(container.sweeper), sweep(container, started_ms)]
         tasks = [asyncio.create_task(each) for each in work]
@@ -117,21 +127,42 @@ async def purge_deleted(sweeper: Sweeper) -> None:
     await forever("purging deleted posts", step)
 
 
-async def sweep(container: Container, started_ms: int) -> None:
-    """Complete and expire uploads, and clear away what is nobody's, now and every hour."""
-    older_than_ms = started_ms
+async def keep_time(container: Container, *, moves_expiries: bool) -> None:
+    """Each second, follow times that another process stored, and notice that the wall clock was
+    set. Of several processes one moves the expiries of uploads with it."""
+    clock = container.clock
+    offset_ms = clock.offset_ms()
 
     async def step() -> None:
-        nonlocal older_than_ms
+        nonlocal offset_ms
+        await asyncio.sleep(_CLOCK_POLL_SECONDS)
+        set_by_ms = clock.offset_ms() - offset_ms
+        if moves_expiries and abs(set_by_ms) > _CLOCK_STEP_MS:
+            _log.warning("the wall clock was set", seconds=round(set_by_ms / 1000))
+            await container.upload_records.move_expiries(set_by_ms)
+        clock.raise_to(greatest_time(container.database))
+        offset_ms = clock.offset_ms()
+
+    await forever("keeping time", step)
+
+
+async def sweep(container: Container, started_ms: int) -> None:
+    """Complete and expire uploads, and clear away what is nobody's, now and every hour."""
+    clock = container.clock
+    older_than_ms, offset_ms = started_ms, clock.offset_ms()
+
+    async def step() -> None:
+        nonlocal older_than_ms, offset_ms
         completed = await container.upload_settler.complete()
         expired = await container.upload_settler.expire()
-        swept = await container.sweeper.sweep(older_than_ms=older_than_ms)
+        # The times of files are the wall clock's: if it was set meanwhile, they tell nothing.
+        was_set = abs(clock.offset_ms() - offset_ms) > _CLOCK_STEP_MS
+        swept = await container.sweeper.sweep(older_than_ms=0 if was_set else older_than_ms)
         if completed or expired or any(swept):
             _log.info("swept", completed=completed, expired=expired, **swept._asdict())
         if swept.quarantined:
             _log.warning(_QUARANTINED, files=swept.quarantined)
+        older_than_ms, offset_ms = clock.now_ms(), clock.offset_ms()
         await asyncio.sleep(_SWEEP_SECONDS)
-        now_ms = container.services.stores.clock.now_ms()
-        older_than_ms = now_ms - int(_SWEEP_SECONDS * 1000)
 
     await forever("sweeping", step)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
 
-from image_poster.adapters.clock import SystemClock
+from image_poster.adapters.clock import ServiceClock
 from image_poster.adapters.files.durable import check_room as free_room
 from image_poster.adapters.files.images import FileImageStore
 from image_poster.adapters.files.schema import Layout
@@ -30,6 +30,7 @@ from image_poster.adapters.sqlite.jobs import SqliteJobQueue
 from image_poster.adapters.sqlite.limits import SqliteUploadBookings
 from image_poster.adapters.sqlite.posts import SqlitePostStore, SqliteTombstoneQueue
 from image_poster.adapters.sqlite.schema import SchemaTooNewError, SchemaTooOldError
+from image_poster.adapters.sqlite.times import greatest_time
 from image_poster.adapters.sqlite.uploads import SqliteUploadRecordStore
 from image_poster.adapters.vips.memory import MemoryBudget
 from image_poster.adapters.vips.protocol import RenderSettings
@@ -70,6 +71,12 @@ class Shared(NamedTuple):
     counts: SharedCounts
     bell: SharedBell
     turns: SharedTurns
+    clock: ServiceClock
+
+    @classmethod
+    def alone(cls, clock: ServiceClock | None = None) -> "Shared":
+        """For one process."""
+        return cls(SharedCounts.create(), SharedBell(), SharedTurns(), clock or ServiceClock())
 
 
 @dataclass(frozen=True)
@@ -88,6 +95,7 @@ class Container:
     services: Services
     counts: SharedCounts
     bell: SharedBell
+    clock: ServiceClock
 
     @property
     def rebuilder(self) -> Rebuilder:
@@ -210,9 +218,10 @@ async def open_container(
 ) -> AsyncIterator[Container]:
     """The container of `settings.data_dir`, closed at exit; `shared` is what processes share, if
     there are several. Raises `StartError`."""
-    shared = shared or Shared(SharedCounts.create(), SharedBell(), SharedTurns())
+    shared = shared or Shared.alone()
     database = _open_database(settings, shared.turns)
     try:
+        shared.clock.raise_to(greatest_time(database))
         yield _compose(settings, database, shared)
     finally:
         shared.counts.close()
@@ -239,7 +248,7 @@ def _images(settings: Settings, database: Database, layout: Layout) -> FileImage
 
 def _compose(settings: Settings, database: Database, shared: Shared) -> Container:
     counts, bell = shared.counts, shared.bell
-    clock, limits = SystemClock(), settings.limits
+    clock, limits = shared.clock, settings.limits
     layout = Layout(settings.data_dir, 2 * settings.disk_reserve)
     bookings, writes = SqliteUploadBookings(database, clock, limits), write_rule(limits.rates)
     signer = Signer(signing_key(settings.data_dir))
@@ -271,6 +280,7 @@ def _compose(settings: Settings, database: Database, shared: Shared) -> Containe
         bookings=bookings,
         counts=counts,
         bell=bell,
+        clock=clock,
         services=build_services(
             stores, limits, CursorSigner(signer), RENDERERS, poll_seconds=_WAIT_POLL_SECONDS
         ),
