@@ -1,6 +1,7 @@
 """The machine's clocks."""
 
 import time
+from collections.abc import Callable
 
 from image_poster.domain.ids import MAX_MS, IdSequence
 
@@ -41,15 +42,20 @@ class ServiceClock:
     server share it.
     """
 
-    def __init__(self, origin_ms: int | None = None) -> None:
-        self.origin_ms = _wall_ms() - _monotonic_ms() if origin_ms is None else origin_ms
+    def __init__(
+        self,
+        origin_ms: int | None = None,
+        *,
+        wall_ms: Callable[[], int] = _wall_ms,
+        monotonic_ms: Callable[[], int] = _monotonic_ms,
+    ) -> None:
+        self.now_ms = wall_ms
+        self._monotonic_ms = monotonic_ms
+        self.origin_ms = wall_ms() - monotonic_ms() if origin_ms is None else origin_ms
         self._ids = IdSequence()
 
-    def now_ms(self) -> int:
-        return _wall_ms()
-
     def service_ms(self) -> int:
-        return self.origin_ms + _monotonic_ms()
+        return self.origin_ms + self._monotonic_ms()
 
     def new_id(self) -> str:
         return self._ids.next(self.service_ms())
@@ -61,4 +67,4 @@ class ServiceClock:
 
     def raise_to(self, time_ms: int) -> None:
         """Go on from this time, unless it is past."""
-        self.origin_ms = max(self.origin_ms, min(time_ms, MAX_MS) - _monotonic_ms())
+        self.origin_ms = max(self.origin_ms, min(time_ms, MAX_MS) - self._monotonic_ms())

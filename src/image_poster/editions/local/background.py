@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 import structlog
 
 from image_poster.adapters.clock import ServiceClock
+from image_poster.adapters.sqlite.database import Database
 from image_poster.adapters.sqlite.times import greatest_time
 from image_poster.adapters.vips.renderer import VipsImageRenderer
 from image_poster.domain.feed import EPOCH_MS
@@ -15,6 +16,7 @@ from image_poster.editions.local.settings import Settings
 from image_poster.http import metrics
 from image_poster.http.middleware import Middleware
 from image_poster.ports.posts import PostBell
+from image_poster.ports.uploads import AwaitedUploads
 from image_poster.services.images import JobRunner
 from image_poster.services.maintenance import Sweeper
 
@@ -25,7 +27,7 @@ _FAULT_PAUSE_SECONDS, _MAX_FAULT_PAUSE_SECONDS = 1.0, 60.0
 _SWEEP_SECONDS = 3600.0
 _CLOCK_POLL_SECONDS = 1.0
 # Less than this is the clock's drift, or a slow start of this process.
-_CLOCK_STEP_MS = 2_000
+CLOCK_STEP_MS = 2_000
 _QUARANTINED = (
     "files of posts that the database does not know were moved to quarantine/ and will be deleted "
     "in 7 days: is it the right database? (docs/operations.md)"
@@ -64,7 +66,8 @@ async def running(
         work = [
             do_image_work(runner, renderer, container.bell) for _ in range(settings.image_workers)
         ]
-        work.append(keep_time(container, moves_expiries=sweeps))
+        records = container.upload_records if sweeps else None
+        work.append(keep_time(TimeKeeper(container.clock, container.database, records)))
         if sweeps:
             work += [purge_deleted(container.sweeper), sweep(container, started_ms)]
         tasks = [asyncio.create_task(each) for each in work]
@@ -127,21 +130,34 @@ async def purge_deleted(sweeper: Sweeper) -> None:
     await forever("purging deleted posts", step)
 
 
-async def keep_time(container: Container, *, moves_expiries: bool) -> None:
-    """Each second, follow times that another process stored, and notice that the wall clock was
-    set. Of several processes one moves the expiries of uploads with it."""
-    clock = container.clock
-    offset_ms = clock.offset_ms()
+class TimeKeeper:
+    """Follows times that another process stored, and moves the expiries of uploads when the wall
+    clock was set. Of several processes one has `records` to move."""
+
+    def __init__(
+        self, clock: ServiceClock, database: Database, records: AwaitedUploads | None
+    ) -> None:
+        self._clock = clock
+        self._database = database
+        self._records = records
+        self._offset_ms = clock.offset_ms()
+
+    async def check(self) -> None:
+        """One look at the clocks."""
+        set_by_ms = self._clock.offset_ms() - self._offset_ms
+        if self._records is not None and abs(set_by_ms) > CLOCK_STEP_MS:
+            _log.warning("the wall clock was set", seconds=round(set_by_ms / 1000))
+            await self._records.move_expiries(set_by_ms)
+        self._clock.raise_to(greatest_time(self._database))
+        self._offset_ms = self._clock.offset_ms()
+
+
+async def keep_time(keeper: TimeKeeper) -> None:
+    """Look at the clocks each second."""
 
     async def step() -> None:
-        nonlocal offset_ms
         await asyncio.sleep(_CLOCK_POLL_SECONDS)
-        set_by_ms = clock.offset_ms() - offset_ms
-        if moves_expiries and abs(set_by_ms) > _CLOCK_STEP_MS:
-            _log.warning("the wall clock was set", seconds=round(set_by_ms / 1000))
-            await container.upload_records.move_expiries(set_by_ms)
-        clock.raise_to(greatest_time(container.database))
-        offset_ms = clock.offset_ms()
+        await keeper.check()
 
     await forever("keeping time", step)
 
@@ -156,7 +172,7 @@ async def sweep(container: Container, started_ms: int) -> None:
         completed = await container.upload_settler.complete()
         expired = await container.upload_settler.expire()
         # The times of files are the wall clock's: if it was set meanwhile, they tell nothing.
-        was_set = abs(clock.offset_ms() - offset_ms) > _CLOCK_STEP_MS
+        was_set = abs(clock.offset_ms() - offset_ms) > CLOCK_STEP_MS
         swept = await container.sweeper.sweep(older_than_ms=0 if was_set else older_than_ms)
         if completed or expired or any(swept):
             _log.info("swept", completed=completed, expired=expired, **swept._asdict())
