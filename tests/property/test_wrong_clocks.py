@@ -145,6 +145,7 @@ class WrongClocks(RuleBasedStateMachine):
         self.machine.wall_ms = max(TIME_1970, self.machine.wall_ms + by_ms)
         self.runner.run(self.keeper.check())
 
+    @precondition(lambda self: self.machine.wall_ms > YEAR_MS)
     @rule()
     def boot_without_a_clock(self) -> None:
         """It shows 1970 until it is set; the service is started before that."""

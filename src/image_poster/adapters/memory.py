@@ -30,7 +30,7 @@ from image_poster.domain.idempotency import KEPT_MS, AlreadyAnsweredError, Idemp
 from image_poster.domain.identity import Identity
 from image_poster.domain.ids import IdSequence, is_over
 from image_poster.domain.images import RENDITIONS
-from image_poster.domain.limits import fitting
+from image_poster.domain.limits import UPLOAD_KEPT_MS, fitting
 from image_poster.domain.posts import (
     PROCESSING_FAILED,
     Post,
@@ -701,9 +701,10 @@ class MemoryUploadRecordStore:
     async def set_expiry(self, post_id: str, expires_ms: int) -> None:
         self._change(post_id, expires_ms=expires_ms)
 
-    async def move_expiries(self, by_ms: int) -> None:
+    async def move_expiries(self, by_ms: int, *, before_ms: int) -> None:
         for post_id, upload in await self.awaiting("", len(self._state.posts)):
-            self._change(post_id, expires_ms=upload.expires_ms + by_ms)
+            if before_ms <= upload.expires_ms <= before_ms + UPLOAD_KEPT_MS:
+                self._change(post_id, expires_ms=upload.expires_ms + by_ms)
 
     def _change(self, post_id: str, expires_ms: int) -> None:
         upload = self._state.uploads[post_id]

@@ -102,8 +102,9 @@ class AwaitedUploads(Protocol):
         """Replace the expiry (since 1970) of an awaited upload."""
         ...
 
-    async def move_expiries(self, by_ms: int) -> None:
-        """The wall clock was set forward by so much, or back: move all awaited expiries with it."""
+    async def move_expiries(self, by_ms: int, *, before_ms: int) -> None:
+        """The wall clock was set by so much when it showed `before_ms`: move the expiries of
+        awaited uploads with it, if they lay within the next lifetime."""
         ...
 
 

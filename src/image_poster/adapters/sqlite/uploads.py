@@ -5,6 +5,7 @@ import sqlite3
 from image_poster.adapters.sqlite.database import Database
 from image_poster.adapters.sqlite.limits import correct_booking
 from image_poster.domain.errors import UploadGoneError
+from image_poster.domain.limits import UPLOAD_KEPT_MS
 from image_poster.domain.posts import PostStatus
 from image_poster.domain.uploads import Upload
 from image_poster.ports.uploads import UploadRecord
@@ -57,11 +58,12 @@ class SqliteUploadRecordStore:
             )
         )
 
-    async def move_expiries(self, by_ms: int) -> None:
+    async def move_expiries(self, by_ms: int, *, before_ms: int) -> None:
         await self._database.write(
             lambda connection: connection.execute(
-                "UPDATE uploads SET expires_at = expires_at + ? WHERE post_id IN "
+                "UPDATE uploads SET expires_at = expires_at + ? "
+                "WHERE expires_at BETWEEN ? AND ? AND post_id IN "
                 "(SELECT id FROM posts WHERE status = 'awaiting_upload')",
-                (by_ms,),
+                (by_ms, before_ms, before_ms + UPLOAD_KEPT_MS),
             )
         )

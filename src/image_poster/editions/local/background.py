@@ -147,7 +147,8 @@ class TimeKeeper:
         set_by_ms = self._clock.offset_ms() - self._offset_ms
         if self._records is not None and abs(set_by_ms) > CLOCK_STEP_MS:
             _log.warning("the wall clock was set", seconds=round(set_by_ms / 1000))
-            await self._records.move_expiries(set_by_ms)
+            before_ms = self._clock.now_ms() - set_by_ms
+            await self._records.move_expiries(set_by_ms, before_ms=before_ms)
         self._clock.raise_to(greatest_time(self._database))
         self._offset_ms = self._clock.offset_ms()
 
