@@ -16,9 +16,9 @@ _EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - UTC throughout; naive, since "Z"
 
 PATTERN = f"^{_CANONICAL.pattern}$"
 
-# No clock that is right shows a time before this program was written, or after the year 9999.
+# No clock that is right shows a time before this program was written, or after the year 9998.
 EARLIEST_MS = 1_764_000_000_000
-MAX_MS = 253_402_300_799_999
+MAX_MS = 253_370_764_800_000
 _RANDOM_BYTES = 10
 _RANDOM_BITS = 8 * _RANDOM_BYTES
 _DAY_MS = 24 * 3600 * 1000

@@ -513,6 +513,20 @@ class JobQueueSuite:
         adapters.clock.advance(1000)
         assert await adapters.jobs.lease(1000) == Job(post_id, leases=2, failures=0)
 
+    @pytest.mark.parametrize("by_ms", [-365 * DAY_MS, -3000, 365 * DAY_MS])
+    async def test_a_wall_clock_that_is_set_moves_no_lease(
+        self, adapters: MachineAdapters, by_ms: int
+    ) -> None:
+        leased, due = await processing(adapters), await processing(adapters)
+        job = await adapters.jobs.lease(1000)
+        assert job is not None
+        assert job.post_id == leased
+        adapters.clock.set_wall(adapters.clock.now_ms() + by_ms)
+        assert await adapters.jobs.lease(1000) == Job(due, leases=1, failures=0)
+        assert await adapters.jobs.lease(1000) is None
+        adapters.clock.advance(1000)
+        assert await adapters.jobs.lease(1000) == Job(leased, leases=2, failures=0)
+
     async def test_the_longest_waiting_is_first(self, adapters: MachineAdapters) -> None:
         first = await processing(adapters)
         adapters.clock.advance(5)
