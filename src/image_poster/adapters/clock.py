@@ -61,8 +61,7 @@ class ServiceClock:
         return self._ids.next(self.service_ms())
 
     def offset_ms(self) -> int:
-        """By how much the wall clock is ahead of the service clock: it changes when either is
-        set."""
+        """The wall clock minus the service clock: it changes when either is set."""
         return self.now_ms() - self.service_ms()
 
     def raise_to(self, time_ms: int) -> None:

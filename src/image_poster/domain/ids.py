@@ -56,13 +56,13 @@ def milliseconds_of(id_: str) -> int:
 
 
 def least_id(milliseconds: int) -> str:
-    """An id that is not greater than any id of that time."""
+    """The smallest id of that time."""
     return str(ULID.from_int(max(0, milliseconds) << _RANDOM_BITS))
 
 
 def is_over(begun_ms: int, lifetime_ms: int, *, service_ms: int, now_ms: int) -> bool:
-    """Whether a lifetime has ended by the service clock, and the wall clock does not contradict:
-    by the wall clock, the lifetime has not begun yet or has ended too."""
+    """Check that a lifetime has ended by the service clock, and that the wall clock does not
+    contradict: by that, the lifetime has not begun yet or has ended too."""
     return begun_ms <= service_ms - lifetime_ms and not now_ms - lifetime_ms < begun_ms <= now_ms
 
 

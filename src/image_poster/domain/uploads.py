@@ -31,12 +31,12 @@ class Upload(msgspec.Struct, frozen=True):
 
 
 def is_unreal(expires_ms: int, now_ms: int) -> bool:
-    """Whether an expiry comes from a wall clock that was years behind, and is right now."""
+    """Check for an expiry of a wall clock that was years behind, and is right now."""
     return expires_ms < EARLIEST_MS <= now_ms
 
 
 def has_expired(post_id: str, expires_ms: int, *, service_ms: int, now_ms: int) -> bool:
-    """Whether an upload has been awaited for its whole lifetime.
+    """Check that an upload has been awaited for its whole lifetime.
 
     The service clock tells how old the post's id is. The wall clock may only prolong that, and only
     by an expiry that it can have set: one within the next lifetime, or a wrong one (`is_unreal`).

@@ -44,13 +44,14 @@ def greatest_time(database: Database) -> int:
 
 
 def count_wrong_times(database: Database, now_ms: int) -> int:
-    """How many posts and comments have a time that is not plausible. Reads all of them."""
+    """Count posts and comments with a time that is not plausible. Reads all of them."""
     sql = f"SELECT count(*) FROM ({_WRONG_POSTS} UNION ALL {_WRONG_COMMENTS})"  # noqa: S608 - constants
     return int(database.read(sql, *plausible_times(now_ms))[0][0])
 
 
 def cover_times(connection: sqlite3.Connection, post_id: str) -> bool:
-    """Raise the feed's epoch to the newest comment and the rank of a post; whether it was less."""
+    """Raise the feed's epoch to the newest comment and the rank of a post; return True if it was
+    smaller."""
     newest, since = connection.execute(_LAST_CHANGE, (post_id,)).fetchone()
     (before,) = connection.execute("SELECT epoch FROM feed_clock").fetchone()
     epoch = max(since, epoch_of(milliseconds_of(newest)) if newest else 0)
