@@ -163,23 +163,35 @@ async def keep_time(keeper: TimeKeeper) -> None:
     await forever("keeping time", step)
 
 
+class FileAgeLimit:
+    """The time before which a file belongs to no running request. Files have the wall clock's
+    times: if that was set since, they tell nothing, and no file is old enough."""
+
+    def __init__(self, clock: ServiceClock, time_ms: int) -> None:
+        self._clock = clock
+        self._time_ms = time_ms
+        self._offset_ms = clock.offset_ms()
+
+    def read_ms(self) -> int:
+        """That time, in milliseconds since 1970."""
+        was_set = abs(self._clock.offset_ms() - self._offset_ms) > CLOCK_STEP_MS
+        return 0 if was_set or self._clock.now_ms() < self._time_ms else self._time_ms
+
+
 async def sweep(container: Container, started_ms: int) -> None:
     """Complete and expire uploads, and clear away what is nobody's, now and every hour."""
-    clock = container.clock
-    older_than_ms, offset_ms = started_ms, clock.offset_ms()
+    limit = FileAgeLimit(container.clock, started_ms)
 
     async def step() -> None:
-        nonlocal older_than_ms, offset_ms
+        nonlocal limit
         completed = await container.upload_settler.complete()
         expired = await container.upload_settler.expire()
-        # The times of files are the wall clock's: if it was set meanwhile, they tell nothing.
-        was_set = abs(clock.offset_ms() - offset_ms) > CLOCK_STEP_MS
-        swept = await container.sweeper.sweep(older_than_ms=0 if was_set else older_than_ms)
+        swept = await container.sweeper.sweep(older_than_ms=limit.read_ms())
         if completed or expired or any(swept):
             _log.info("swept", completed=completed, expired=expired, **swept._asdict())
         if swept.quarantined:
             _log.warning(_QUARANTINED, files=swept.quarantined)
-        older_than_ms, offset_ms = clock.now_ms(), clock.offset_ms()
+        limit = FileAgeLimit(container.clock, container.clock.now_ms())
         await asyncio.sleep(_SWEEP_SECONDS)
 
     await forever("sweeping", step)
