@@ -179,7 +179,7 @@ def _watch(
             if worker.poll() is None:
                 continue
             _log.error("a worker ended and is replaced", worker=index, code=worker.returncode)
-            time.sleep(_RESTART_PAUSE_SECONDS)
+            stop.wait(_RESTART_PAUSE_SECONDS)
             workers[index] = _start(orders[index], metrics_folder)
 
 
