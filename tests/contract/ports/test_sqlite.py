@@ -70,6 +70,23 @@ async def test_comments_that_are_imported_from_the_future_raise_the_clock_of_the
 
 
 @pytest.mark.anyio
+async def test_a_post_that_a_command_with_a_later_clock_added_is_due_at_once(
+    adapters: suite.MachineAdapters, database: Database
+) -> None:
+    """The server started before its wall clock was set."""
+    ahead = ManualClock(adapters.clock.now_ms() + 365 * suite.DAY_MS)
+    imported = suite.a_post()
+    await SqlitePostStore(database, ahead).add(imported)
+    job = await adapters.jobs.lease(1000)
+    assert job is not None
+    assert job.post_id == imported.id
+    await adapters.jobs.postpone(job, delay_ms=1000, error="the disk is full")
+    assert await adapters.jobs.lease(1000) is None
+    adapters.clock.advance(1000)
+    assert await adapters.jobs.lease(1000) is not None
+
+
+@pytest.mark.anyio
 async def test_rebuild_corrects_times_and_covers_comments_that_a_former_version_imported(
     adapters: suite.MachineAdapters, database: Database
 ) -> None:

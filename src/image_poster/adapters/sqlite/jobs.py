@@ -3,7 +3,7 @@
 import sqlite3
 
 from image_poster.adapters.sqlite.database import Database
-from image_poster.adapters.sqlite.posts import DUE_AT_ONCE, NEXT_TURN, stored_post
+from image_poster.adapters.sqlite.posts import NEXT_TURN, stored_post
 from image_poster.domain import posts
 from image_poster.domain.errors import PostNotFoundError
 from image_poster.ports.clock import Clock
@@ -11,8 +11,10 @@ from image_poster.ports.jobs import Job, ParkedJob
 from image_poster.ports.posts import PostBell
 from image_poster.services.posts import SILENCE
 
+# What was never tried is due at once: the service clock of the command that added it may be ahead.
 _DUE = (
-    "SELECT id FROM posts WHERE status = 'processing' AND due_at <= ? "
+    "SELECT id FROM posts WHERE status = 'processing' "
+    "AND (due_at <= ? OR leases = 0 AND error IS NULL) "
     "ORDER BY turn, due_at, id LIMIT 1"
 )
 
@@ -81,6 +83,8 @@ class SqliteJobQueue:
         return [ParkedJob(*row) for row in rows]
 
     async def replay(self, post_id: str) -> bool:
+        now = self._clock.service_ms()
+
         def revive(connection: sqlite3.Connection) -> bool:
             try:
                 post = stored_post(connection, post_id).post
@@ -92,7 +96,7 @@ class SqliteJobQueue:
             connection.execute(
                 "UPDATE posts SET head = ?, status = ?, error = NULL, leases = 0, failures = 0, "  # noqa: S608 - a constant
                 f"due_at = ?, turn = {NEXT_TURN} WHERE id = ?",
-                (posts.encode_post(again), again.status, DUE_AT_ONCE, post_id),
+                (posts.encode_post(again), again.status, now, post_id),
             )
             return True
 

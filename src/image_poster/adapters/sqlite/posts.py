@@ -55,9 +55,6 @@ _NEXT_TURN = (
 _TURN_OF_NEW = _NEXT_TURN.format("?3")
 NEXT_TURN = _NEXT_TURN.format("posts.creator")
 
-# The command that adds a post may have another service clock than the server that does its work.
-DUE_AT_ONCE = 0
-
 _NO_RATES = Limits()
 _FIND = "SELECT id, total_comments, head, latest FROM posts WHERE id = ?"
 
@@ -95,7 +92,7 @@ class SqlitePostStore:
         instead_of: IdempotencyRecord | None = None,
     ) -> None:
         now = self._clock.service_ms()
-        row = (post.id, post.status, post.creator, encode_post(post), DUE_AT_ONCE)
+        row = (post.id, post.status, post.creator, encode_post(post), now)
         self._database.check_room(len(row[3]))
 
         def insert(connection: sqlite3.Connection) -> None:
@@ -135,6 +132,8 @@ class SqlitePostStore:
         return self._database.read_one(sql, post_id) is not None
 
     async def update(self, post_id: str, change: Callable[[Post], Post]) -> StoredPost:
+        now = self._clock.service_ms()
+
         def replace(connection: sqlite3.Connection) -> StoredPost:
             before = stored_post(connection, post_id)
             former = before.post
@@ -150,7 +149,7 @@ class SqlitePostStore:
                 "due_at = CASE WHEN ?2 = 'processing' AND status <> ?2 THEN ?3 ELSE due_at END, "
                 "turn = CASE WHEN ?2 = 'processing' AND status <> ?2 "
                 f"THEN {NEXT_TURN} ELSE turn END WHERE id = ?4",
-                (head, post.status, DUE_AT_ONCE, post_id),
+                (head, post.status, now, post_id),
             )
             return before._replace(head=head)
 
