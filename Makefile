@@ -93,7 +93,7 @@ attacks: $(VENV)/installed-dev  ## Attack the service, alone and behind the prox
 tools-debian:  ## Install what some tests start and skip where it is missing (Debian, as root): browser, proxies, systemd's checks
 	apt-get update --quiet=2
 	DEBIAN_FRONTEND=noninteractive apt-get install --yes --quiet=2 --no-install-recommends \
-		caddy chromium libseccomp2 libvips-tools nginx-light systemd
+		caddy chromium faketime libseccomp2 libvips-tools nginx-light systemd
 
 tools-aws: $(AWS_VENV)/installed  ## Install SAM and checkov, as locked, into .venv-aws/, for `make check-aws` and the tests that ask them
 

@@ -56,7 +56,8 @@ class Hostile(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         path, query = urlsplit(self.path)[2:4]
-        answer = POST if len(path) > 10 else {"posts": [POST], "next": HOSTILE}
+        page: dict[str, object] = {"posts": [POST], "next": HOSTILE}
+        answer = POST if len(path) > 10 else page
         if "sort=new" in query:
             self._answer(400, {"code": HOSTILE, "title": HOSTILE, "detail": f"no{HOSTILE}"})
         else:

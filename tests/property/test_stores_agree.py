@@ -112,7 +112,10 @@ class StoresAgree(RuleBasedStateMachine):
     def edit_post(self, post_id: str, by: Identity, caption: str) -> None:
         self.both(
             lambda ports: ports["posts"].update(
-                post_id, lambda post: edited_post(post, by, PostEdit(caption), now="now")
+                post_id,
+                lambda post: edited_post(
+                    post, by, PostEdit(caption), now="2026-01-02T00:00:00.000Z"
+                ),
             )
         )
 

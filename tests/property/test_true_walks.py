@@ -34,6 +34,7 @@ from image_poster.adapters.sqlite.posts import SqlitePostStore
 from image_poster.domain.feed import (
     EPOCH_MS,
     PAST_EPOCHS,
+    FeedCursor,
     FeedPage,
     FeedQuery,
     FeedSort,
@@ -92,6 +93,12 @@ class Ahead:
 
     def now_ms(self) -> int:
         return self._clock.now_ms() + self._by_ms
+
+    def service_ms(self) -> int:
+        return self._clock.service_ms() + self._by_ms
+
+    def new_id(self) -> str:
+        return self._clock.new_id()
 
 
 @asynccontextmanager
@@ -388,3 +395,35 @@ def test_a_cursor_that_is_too_old_goes_on_live_at_its_place(
             assert found == [*ids[:2], ids[-1], *ids[2:-1]]
 
     asyncio.run(an_hour_later())
+
+
+@pytest.mark.parametrize("opened", [dynamodb(1), dynamodb(3)], ids=["1 shard", "3 shards"])
+def test_a_rank_of_a_lambda_whose_clock_was_ahead_becomes_right_with_its_next_change(
+    opened: Callable[[ManualClock], AbstractAsyncContextManager[Store]],
+) -> None:
+    """Until then the post is shown where it was; after that no past rank shows it twice."""
+
+    async def ahead() -> None:
+        clock = ManualClock()
+        async with opened(clock) as store:
+            assert store.count is not None
+            world = World(store, clock)
+            for _ in range(4):
+                await world.publish(0)
+            ids = sorted(world.creators)
+            for ahead_ms in (365 * 24 * 3600 * 1000, 0):
+                comment = a_comment(ids[0])
+                await store.comments.add(comment)
+                await store.count(ids[0], comment.id, ahead_ms)
+                clock.advance(4 * EPOCH_MS)
+                await world.begin(0)
+                while world.walks:
+                    await world.step(0)
+            after = FeedCursor(9, "", as_of=epoch_of(clock.now_ms()) - 2)
+            query = FeedQuery(
+                sort=FeedSort.TOP, limit=4, epoch=epoch_of(clock.now_ms()), after=after
+            )
+            page = await store.feed.page(query)
+            assert [stored.id for stored in page.items] == [ids[0], *ids[:0:-1]]
+
+    asyncio.run(ahead())

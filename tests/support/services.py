@@ -17,6 +17,7 @@ from image_poster.domain.limits import Limits
 from image_poster.domain.signing import CursorSigner, Signer
 from image_poster.http.app import RENDERERS
 from image_poster.http.uploads import HmacPutUrlSigner
+from image_poster.ports.clock import Clock
 from image_poster.services.container import Services, Stores, build_services
 
 _SIGNER = Signer(b"")
@@ -24,7 +25,7 @@ _SIGNER = Signer(b"")
 
 def services(
     state: MemoryState | None = None,
-    clock: ManualClock | None = None,
+    clock: Clock | None = None,
     *,
     limits: Limits | None = None,
     poll_seconds: float = 0.05,

@@ -1,12 +1,14 @@
 """Background work outlives its faults, and its log stays readable while one lasts."""
 
 import asyncio
+import time
 from collections.abc import Sequence
 
 import pytest
 import structlog
 
-from image_poster.editions.local.background import forever
+from image_poster.adapters.clock import ServiceClock
+from image_poster.editions.local.background import FileAgeLimit, forever
 
 
 class Enough(BaseException):
@@ -44,3 +46,22 @@ def test_a_new_fault_has_its_traceback_and_a_step_that_went_well_ends_the_old_on
     pauses, tracebacks = asyncio.run(run(faults))
     assert pauses == [1, 2, 1, 2]
     assert tracebacks == [True, True, True, False]
+
+
+@pytest.mark.parametrize("by_ms", [-3_600_000, 365 * 24 * 3_600_000])
+def test_no_file_is_old_enough_to_sweep_once_the_wall_clock_was_set(by_ms: int) -> None:
+    """A file of a running request would look as if it were from before."""
+    wall_ms = 1_780_000_000_000
+    up_ms, started_ms = 0, wall_ms
+    clock = ServiceClock(wall_ms=lambda: wall_ms, monotonic_ms=lambda: up_ms)
+    limit = FileAgeLimit(clock, started_ms)
+    wall_ms, up_ms = wall_ms + 10_000, up_ms + 10_000
+    assert limit.read_ms() == started_ms
+    wall_ms += by_ms
+    assert limit.read_ms() == 0
+
+
+def test_a_start_by_a_clock_that_was_ahead_sweeps_no_file_once_it_is_right() -> None:
+    """It was set between the start and the first sweep."""
+    limit = FileAgeLimit(ServiceClock(), time.time_ns() // 1_000_000 + 365 * 24 * 3_600_000)
+    assert limit.read_ms() == 0

@@ -91,6 +91,15 @@ def test_retry_after_is_heeded_in_seconds_and_as_a_date() -> None:
     assert 30 < wait_when_told(in_a_minute) <= 60.5
 
 
+def test_a_retry_after_date_is_read_by_the_services_clock() -> None:
+    """Here the clock is a year behind, or ahead."""
+    for ahead in (-365 * 86_400, 365 * 86_400):
+        sent, until = (formatdate(time.time() + ahead + more, usegmt=True) for more in (0, 60))
+        clock, headers = Clock(), {"date": sent, "retry-after": until}
+        (wait,) = pauses(clock, Retries(clock.policy(), silent), Reply(503, headers, b""))
+        assert wait == 60.5
+
+
 @pytest.mark.parametrize("header", ["soon", "-5", "Wed, 21 Oct 2015 07:28:00 GMT"])
 def test_a_retry_after_without_sense_is_not(header: str) -> None:
     assert wait_when_told(header) == 0.5

@@ -288,6 +288,44 @@ async def test_quarantine_ends_seven_days_after_the_move_however_old_the_file(wo
     assert await in_quarantine(world) == []
 
 
+YEAR_MS = 365 * 24 * 3600 * 1000
+
+
+@pytest.mark.parametrize("by_ms", [YEAR_MS, -YEAR_MS])
+async def test_a_clock_that_is_set_deletes_nothing_in_quarantine(world: World, by_ms: int) -> None:
+    unknown = new_id()
+    world.images.keep(unknown, "original", b"bytes")
+    world.clock.advance(1)
+    await world.sweeper.sweep(older_than_ms=world.clock.now_ms())
+    world.clock.set_wall(world.clock.now_ms() + by_ms)
+    assert await world.sweeper.sweep(older_than_ms=0) == (0, 0, 0)
+    assert await in_quarantine(world) == [unknown]
+
+
+async def test_a_start_by_a_clock_that_was_ahead_deletes_nothing_in_quarantine_once_it_is_right(
+    world: World,
+) -> None:
+    unknown = new_id()
+    world.images.keep(unknown, "original", b"bytes")
+    world.clock.advance(1)
+    await world.sweeper.sweep(older_than_ms=world.clock.now_ms())
+    world.clock.raise_to(world.clock.now_ms() + YEAR_MS)
+    assert await world.sweeper.sweep(older_than_ms=0) == (0, 0, 0)
+    assert await in_quarantine(world) == [unknown]
+
+
+async def test_files_that_were_moved_by_a_clock_that_was_ahead_are_put_back(world: World) -> None:
+    post_id = await world.new_post()
+    record = world.state.posts.pop(post_id)
+    right_ms = world.clock.now_ms()
+    world.clock.advance(YEAR_MS)
+    await world.sweeper.sweep(older_than_ms=world.clock.now_ms())
+    assert await in_quarantine(world) == [post_id]
+    world.state.posts[post_id] = record
+    world.clock.set_wall(right_ms)
+    assert await world.sweeper.put_back() == 1
+
+
 async def test_what_a_post_asks_for_is_never_deleted_in_quarantine(world: World) -> None:
     """The right database has come back, and its files were not put back yet."""
     post_id = await world.new_post()

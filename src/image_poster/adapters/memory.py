@@ -26,10 +26,11 @@ from image_poster.domain.feed import (
     page_of,
     place_in,
 )
-from image_poster.domain.idempotency import AlreadyAnsweredError, IdempotencyRecord
+from image_poster.domain.idempotency import KEPT_MS, AlreadyAnsweredError, IdempotencyRecord
 from image_poster.domain.identity import Identity
+from image_poster.domain.ids import IdSequence, is_over
 from image_poster.domain.images import RENDITIONS
-from image_poster.domain.limits import fitting
+from image_poster.domain.limits import UPLOAD_KEPT_MS, fitting
 from image_poster.domain.posts import (
     PROCESSING_FAILED,
     Post,
@@ -52,17 +53,33 @@ from image_poster.ports.uploads import UploadRecord, UploadWriter
 
 
 class ManualClock:
-    """`Clock` for tests: time passes by `advance` only."""
+    """`Clock` for tests: time passes by `advance` only, and `set_wall` sets the wall clock."""
 
-    def __init__(self, now_ms: int = 1_760_000_000_000) -> None:
-        self._now_ms = now_ms
+    def __init__(self, now_ms: int = 1_770_000_000_000) -> None:
+        self._now_ms = self._service_ms = now_ms
+        self._ids = IdSequence()
 
     def now_ms(self) -> int:
         return self._now_ms
 
+    def service_ms(self) -> int:
+        return self._service_ms
+
+    def new_id(self) -> str:
+        return self._ids.next(self._service_ms)
+
     def advance(self, milliseconds: int) -> None:
         """Let time pass."""
         self._now_ms += milliseconds
+        self._service_ms += milliseconds
+
+    def set_wall(self, now_ms: int) -> None:
+        """Set the wall clock."""
+        self._now_ms = now_ms
+
+    def raise_to(self, time_ms: int) -> None:
+        """As `ServiceClock.raise_to`."""
+        self._service_ms = max(self._service_ms, time_ms)
 
 
 @dataclass(frozen=True)
@@ -181,10 +198,10 @@ class MemoryPostStore:
         instead_of: IdempotencyRecord | None = None,
     ) -> None:
         self._state.check_unused(record, instead_of)
-        self._state.keep_record(record, self._clock.now_ms())
+        self._state.keep_record(record, self._clock.service_ms())
         if upload is not None:
             self._state.uploads.setdefault(post.id, upload)
-        new = PostRecord(post, due_at=self._clock.now_ms(), turn=self._state.next_turn(post))
+        new = PostRecord(post, due_at=self._clock.service_ms(), turn=self._state.next_turn(post))
         self._state.posts.setdefault(post.id, new)
 
     async def find(self, post_id: str) -> StoredPost | None:
@@ -209,7 +226,7 @@ class MemoryPostStore:
             self._state.change(post_id, error=None)
         if after.status is PostStatus.PROCESSING is not before.status:
             turn = self._state.next_turn(after)
-            self._state.change(post_id, due_at=self._clock.now_ms(), turn=turn)
+            self._state.change(post_id, due_at=self._clock.service_ms(), turn=turn)
         return self._state.stored(post_id)
 
     async def remove(self, post_id: str, by: Identity, *, ended: bool = False) -> None:
@@ -226,7 +243,7 @@ class MemoryPostStore:
         self._state.clear_records(post_id)
         self._state.uploads.pop(post_id, None)
         ended &= post.status is PostStatus.AWAITING_UPLOAD
-        found = Tombstone(by.user, self._clock.now_ms(), pending=True, ended=ended)
+        found = Tombstone(by.user, self._clock.service_ms(), pending=True, ended=ended)
         self._state.tombstones[post_id] = found
 
 
@@ -241,9 +258,9 @@ class MemoryCommentStore:
         self._state.check_unused(record)
         post = self._state.post(comment.post_id)
         check_open_for_comments(post.status, post.creator, comment.creator)
-        self._state.keep_record(record, self._clock.now_ms())
+        self._state.keep_record(record, self._clock.service_ms())
         self._state.comments.setdefault(comment.post_id, {})[comment.id] = comment
-        self._state.recount(comment.post_id, self._clock.now_ms())
+        self._state.recount(comment.post_id, self._clock.service_ms())
 
     async def page(self, post_id: str, *, limit: int, after: str | None) -> Page[bytes, str]:
         newest = self._state.newest_comments(post_id)
@@ -273,8 +290,10 @@ class MemoryCommentStore:
         by.require(comment.creator, self._state.post(post_id).creator)
         del self._state.comments[post_id][comment_id]
         self._state.clear_records(comment_id)
-        self._state.recount(post_id, self._clock.now_ms())
-        self._state.tombstones[comment_id] = Tombstone(by.user, self._clock.now_ms(), pending=False)
+        self._state.recount(post_id, self._clock.service_ms())
+        self._state.tombstones[comment_id] = Tombstone(
+            by.user, self._clock.service_ms(), pending=False
+        )
 
     def _comment(self, post_id: str, comment_id: str) -> Comment:
         if self._state.post(post_id).status is not PostStatus.READY:
@@ -356,7 +375,7 @@ class MemoryJobQueue:
         self._clock = clock
 
     async def lease(self, lease_ms: int) -> Job | None:
-        now = self._clock.now_ms()
+        now = self._clock.service_ms()
         due = [
             record
             for record in self._state.posts.values()
@@ -371,13 +390,13 @@ class MemoryJobQueue:
 
     async def retry(self, job: Job, *, delay_ms: int, error: str) -> None:
         if self._is_processing(job.post_id):
-            due_at = self._clock.now_ms() + delay_ms
+            due_at = self._clock.service_ms() + delay_ms
             failures = job.failures + 1
             self._state.change(job.post_id, due_at=due_at, error=error, failures=failures)
 
     async def postpone(self, job: Job, *, delay_ms: int, error: str) -> None:
         if self._is_processing(job.post_id):
-            due_at = self._clock.now_ms() + delay_ms
+            due_at = self._clock.service_ms() + delay_ms
             self._state.change(job.post_id, due_at=due_at, error=error, leases=job.leases - 1)
 
     async def park(self, job: Job, *, error: str) -> None:
@@ -396,7 +415,7 @@ class MemoryJobQueue:
         record = self._state.posts.get(post_id)
         if record is None or not is_parked(record.post):
             return False
-        due_at = self._clock.now_ms()
+        due_at = self._clock.service_ms()
         post = replayed_post(record.post)
         fresh = PostRecord(post, due_at=due_at, turn=self._state.next_turn(post))
         self._state.posts[post_id] = fresh
@@ -430,12 +449,13 @@ class MemoryTombstoneQueue:
         self._state.tombstones[post_id] = replace(stone, pending=False)
         self._state.comments.pop(post_id, None)
 
-    async def forget(self, before_ms: int) -> None:
+    async def forget(self, *, service_ms: int, now_ms: int) -> None:
+        times = {"service_ms": service_ms, "now_ms": now_ms}
         for key, stone in list(self._state.tombstones.items()):
-            if stone.deleted_at < before_ms and not stone.pending:
+            if is_over(stone.deleted_at, KEPT_MS, **times) and not stone.pending:
                 del self._state.tombstones[key]
         for used, (_, kept_at) in list(self._state.records.items()):
-            if kept_at < before_ms:
+            if is_over(kept_at, KEPT_MS, **times):
                 del self._state.records[used]
 
 
@@ -693,3 +713,15 @@ class MemoryUploadRecordStore:
             if record.post.status is PostStatus.AWAITING_UPLOAD and post_id > after
         ]
         return found[:limit]
+
+    async def set_expiry(self, post_id: str, expires_ms: int) -> None:
+        self._change(post_id, expires_ms=expires_ms)
+
+    async def move_expiries(self, by_ms: int, *, before_ms: int) -> None:
+        for post_id, upload in await self.awaiting("", len(self._state.posts)):
+            if before_ms <= upload.expires_ms <= before_ms + UPLOAD_KEPT_MS:
+                self._change(post_id, expires_ms=upload.expires_ms + by_ms)
+
+    def _change(self, post_id: str, expires_ms: int) -> None:
+        upload = self._state.uploads[post_id]
+        self._state.uploads[post_id] = msgspec.structs.replace(upload, expires_ms=expires_ms)

@@ -50,14 +50,12 @@ def main() -> None:
             "print it by the same command, and send nothing twice",
             GAVE_UP,
         )
-    except OperationFailedError as exc:
+    except (OperationFailedError, TooLateError) as exc:
         _leave(str(exc), REFUSED)
     except (StartError, SettingError) as exc:
         _leave(str(exc), USAGE)
     except RefusedError as exc:
         _leave(f"{exc}{_hint(exc)}", REFUSED)
-    except TooLateError as exc:
-        _leave(str(exc), REFUSED)
     except GaveUpError as exc:
         _leave(str(exc), GAVE_UP)
     except OSError as exc:

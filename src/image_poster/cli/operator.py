@@ -68,7 +68,8 @@ def openapi() -> None:
 @stack_option
 @setting_options("data_dir")
 def rebuild(stack: str | None, **settings: Any) -> None:  # noqa: ANN401 - one for each setting
-    """Derive counts and latest comments anew, and report what had drifted."""
+    """Derive counts and latest comments anew, correct times that a wrong clock stored, and report
+    each repair."""
     if stack:
         _rebuild_on_aws(stack)
         return
@@ -77,7 +78,15 @@ def rebuild(stack: str | None, **settings: Any) -> None:  # noqa: ANN401 - one f
         click.echo(
             f"{drift.post_id}: {drift.total_was} comments kept, {drift.total_is} found; mended"
         )
+    for repair in rebuilt.repaired:
+        click.echo(_repair_text(repair))
     click.echo(f"{rebuilt.checked} posts checked, {len(rebuilt.drifted)} had drifted")
+
+
+def _repair_text(repair: Any) -> str:  # noqa: ANN401 - a `TimeRepair`
+    if not repair.documents:
+        return f"{repair.post_id}: newer than the feed's epoch, which was raised"
+    return f"{repair.post_id}: times corrected in {repair.documents} documents (post, comments)"
 
 
 def _rebuild_on_aws(stack: str) -> None:

@@ -133,11 +133,14 @@ def problem(reply: Reply) -> _Problem:
 
 
 def _retry_after(reply: Reply) -> float:
-    """Seconds, or a date (RFC 9110 section 10.2.3)."""
+    """Seconds, or a date (RFC 9110 section 10.2.3), which is of the same clock as the reply's own
+    date."""
     text = reply.headers.get("retry-after", "")
     if text.isdecimal():
         return float(text)
     try:
-        return max(0.0, (parsedate_to_datetime(text) - datetime.now(UTC)).total_seconds())
+        sent = reply.headers.get("date")
+        now = parsedate_to_datetime(sent) if sent else datetime.now(UTC)
+        return max(0.0, (parsedate_to_datetime(text) - now).total_seconds())
     except (ValueError, TypeError):
         return 0.0

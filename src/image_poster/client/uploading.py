@@ -48,8 +48,9 @@ class UploadOrder(NamedTuple):
 
 
 def is_late(state: UploadState, now: float) -> bool:
-    """Whether the creation was asked for too long ago to ask again by the same key."""
-    return not state.complete and state.since != 0 and state.since < now - RESENT_SECONDS
+    """Whether the creation was asked for too long ago to ask again by the same key. A time in the
+    future comes from a clock that was ahead, and tells nothing: then a person decides, too."""
+    return not state.complete and state.since != 0 and abs(now - state.since) > RESENT_SECONDS
 
 
 class Uploading:
@@ -95,7 +96,7 @@ class Uploading:
         """When the creation was asked for first, in seconds since 1970: now, perhaps."""
         now = self._retries.wall_clock()
         since = self._state.since or now
-        if since < now - RESENT_SECONDS:
+        if abs(now - since) > RESENT_SECONDS:
             raise TooLateError(self._order.name, since)
         return since
 

@@ -5,6 +5,7 @@ Those made by one process within one millisecond still sort in the order of thei
 first" is "greatest id first".
 """
 
+import os
 import re
 from datetime import datetime, timedelta
 
@@ -15,10 +16,33 @@ _EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - UTC throughout; naive, since "Z"
 
 PATTERN = f"^{_CANONICAL.pattern}$"
 
+# No clock that is right shows a time before this program was written, or after the year 9998.
+EARLIEST_MS = 1_764_000_000_000
+MAX_MS = 253_370_764_800_000
+_RANDOM_BYTES = 10
+_RANDOM_BITS = 8 * _RANDOM_BYTES
+_DAY_MS = 24 * 3600 * 1000
+_SECOND_YEAR = "1971"
+
 
 def new_id() -> str:
-    """A new ULID in its canonical, upper-case form."""
+    """A new ULID in its canonical, upper-case form, by the wall clock."""
     return str(ULID())
+
+
+class IdSequence:
+    """Makes ids that increase strictly, whatever the clock does."""
+
+    def __init__(self) -> None:
+        self._last = 0
+
+    def next(self, now_ms: int) -> str:
+        """The next id, in its canonical form. Its time is `now_ms` (since 1970), or that of the
+        last id if that is later."""
+        fresh = now_ms << _RANDOM_BITS | int.from_bytes(os.urandom(_RANDOM_BYTES))
+        is_later = now_ms > self._last >> _RANDOM_BITS
+        self._last = fresh if is_later else self._last + 1
+        return str(ULID.from_int(self._last))
 
 
 def is_id(text: str) -> bool:
@@ -29,6 +53,30 @@ def is_id(text: str) -> bool:
 def milliseconds_of(id_: str) -> int:
     """When an id was made, since 1970."""
     return int(ULID.from_str(id_).milliseconds)
+
+
+def least_id(milliseconds: int) -> str:
+    """The smallest id of that time."""
+    return str(ULID.from_int(max(0, milliseconds) << _RANDOM_BITS))
+
+
+def is_over(begun_ms: int, lifetime_ms: int, *, service_ms: int, now_ms: int) -> bool:
+    """Check that a lifetime has ended by the service clock, and that the wall clock does not
+    contradict: by that, the lifetime has not begun yet or has ended too."""
+    return begun_ms <= service_ms - lifetime_ms and not now_ms - lifetime_ms < begun_ms <= now_ms
+
+
+def plausible_times(now_ms: int) -> tuple[str, str]:
+    """The first and the last time (RFC 3339) that a right clock can have stored: not in 1970, and
+    at most a day ahead."""
+    return _SECOND_YEAR, rfc3339(now_ms + _DAY_MS)
+
+
+def corrected_time(text: str, instead_ms: int, now_ms: int) -> str:
+    """A stored time (RFC 3339). One that is not plausible becomes `instead_ms`, or `now_ms` if that
+    is earlier."""
+    first, last = plausible_times(now_ms)
+    return text if first <= text <= last else rfc3339(min(instead_ms, now_ms))
 
 
 def rfc3339(milliseconds: int) -> str:

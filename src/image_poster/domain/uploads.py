@@ -4,6 +4,8 @@ from typing import NamedTuple
 
 import msgspec
 
+from image_poster.domain.ids import EARLIEST_MS, milliseconds_of
+from image_poster.domain.limits import UPLOAD_KEPT_MS
 from image_poster.domain.posts import PostTexts, StoredPost
 
 _ANY_BYTES = "application/octet-stream"
@@ -26,6 +28,23 @@ class Upload(msgspec.Struct, frozen=True):
         if self.length is None:
             return None
         return PutTerms(self.content_type or _ANY_BYTES, self.length, self.sha256)
+
+
+def is_unreal(expires_ms: int, now_ms: int) -> bool:
+    """Check for an expiry of a wall clock that was years behind, and is right now."""
+    return expires_ms < EARLIEST_MS <= now_ms
+
+
+def has_expired(post_id: str, expires_ms: int, *, service_ms: int, now_ms: int) -> bool:
+    """Check that an upload has been awaited for its whole lifetime.
+
+    The service clock tells how old the post's id is. The wall clock may only prolong that, and only
+    by an expiry that it can have set: one within the next lifetime, or a wrong one (`is_unreal`).
+    """
+    if service_ms - milliseconds_of(post_id) < UPLOAD_KEPT_MS:
+        return False
+    is_ahead = now_ms < expires_ms <= now_ms + UPLOAD_KEPT_MS
+    return not is_ahead and not is_unreal(expires_ms, now_ms)
 
 
 class UploadOrder(NamedTuple):

@@ -10,7 +10,6 @@ from litestar.params import FromPath, JSONBody, QueryParameter
 from msgspec import UNSET, UnsetType
 
 from image_poster.domain import errors
-from image_poster.domain.ids import new_id
 from image_poster.domain.limits import LATEST_DEFAULT, LATEST_KEPT, WAIT_MAX_SECONDS
 from image_poster.domain.posts import (
     POST_FORMAT,
@@ -206,7 +205,7 @@ async def create_post(request: requests.AnyRequest) -> Response[bytes]:
         with in_flight(request).running(creator, key):
             reserve = found.uploads.reserve_as_post
             return responses.created_response(await reserve(creator, order, content_type, key))
-    post_id = new_id()
+    post_id = found.stores.clock.new_id()
     image = found.stores.images.stage(post_id)
     try:
         size = requests.declared_bytes(request)

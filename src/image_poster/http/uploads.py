@@ -16,12 +16,13 @@ from image_poster.domain.ids import is_id, rfc3339
 from image_poster.domain.images import declared_format
 from image_poster.domain.posts import PostTexts
 from image_poster.domain.signing import BadSignatureError, Signer
-from image_poster.domain.uploads import PutTarget, PutTerms, UploadOrder
+from image_poster.domain.uploads import PutTarget, PutTerms, UploadOrder, has_expired
 from image_poster.http import openapi, requests
 from image_poster.http.auth import caller
 from image_poster.http.idempotency import idempotency_key, in_flight
 from image_poster.http.limits import writer
 from image_poster.http.problems import allow
+from image_poster.ports.clock import Clock
 from image_poster.services.uploads import Patch, UploadState
 from image_poster.tus import CHECKSUM_ALGORITHMS, CONTENT_TYPE, EXTENSIONS, VERSION, headers
 
@@ -72,14 +73,15 @@ class HmacPutUrlSigner:
             expires_at=rfc3339(expires_ms),
         )
 
-    def check(self, grant: str, post_id: str, now_ms: int) -> PutGrant:
+    def check(self, grant: str, post_id: str, clock: Clock) -> PutGrant:
         """What the URL with this `grant` allows. Raises `UploadUrlInvalidError` when it was
         changed, is for another upload, or has expired."""
         try:
             found = self._signer.read(_PUT, grant, PutGrant)
         except BadSignatureError as exc:
             raise errors.UploadUrlInvalidError from exc
-        if found.post_id != post_id or found.expires_ms <= now_ms:
+        times = {"service_ms": clock.service_ms(), "now_ms": clock.now_ms()}
+        if found.post_id != post_id or has_expired(post_id, found.expires_ms, **times):
             raise errors.UploadUrlInvalidError
         return found
 
@@ -298,7 +300,7 @@ async def put_upload(
     harmless."""
     urls: HmacPutUrlSigner = request.app.state.put_urls
     found = requests.services(request)
-    granted = urls.check(grant, _known_upload(post_id), found.stores.clock.now_ms())
+    granted = urls.check(grant, _known_upload(post_id), found.stores.clock)
     requests.count_unread_body(request, found.uploads.refused_bytes.count_unread, post_id, None)
     if declared_format(requests.media_type(request)) is not declared_format(granted.content_type):
         raise errors.UnsupportedMediaTypeError(f"Send Content-Type: {granted.content_type}.")

@@ -1,11 +1,21 @@
-"""The time of day."""
+"""The two clocks (docs/decisions/0034)."""
 
 from typing import Protocol
 
 
 class Clock(Protocol):
-    """Where the time comes from, so that tests can say what it is."""
+    """The wall clock, the service clock, and the ids that are made by the latter."""
 
     def now_ms(self) -> int:
-        """Milliseconds since 1970, UTC."""
+        """The wall clock, for times that people see: milliseconds since 1970, UTC. It may be wrong,
+        and may be set forward or back at any moment."""
+        ...
+
+    def service_ms(self) -> int:
+        """The service clock, for ids, feed epochs and lifetimes: milliseconds since 1970. It never
+        goes back."""
+        ...
+
+    def new_id(self) -> str:
+        """A new id of the service clock's time, greater than all ids that this clock has made."""
         ...

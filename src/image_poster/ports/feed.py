@@ -37,14 +37,24 @@ class Drift(NamedTuple):
     total_is: int
 
 
+class TimeRepair(NamedTuple):
+    """A post with times of a wrong clock: in so many `documents`, its own or its comments', or
+    (`was_ahead`) its newest comment or its rank was of a later epoch than the feed."""
+
+    post_id: str
+    documents: int
+    was_ahead: bool
+
+
 class RebuiltBatch(NamedTuple):
-    """The number of posts checked, those that were wrong, where to go on (None: the end), and those
-    that could not be checked."""
+    """The number of posts checked, those that were wrong, where to go on (None: the end), those
+    that could not be checked, and those that had wrong times."""
 
     checked: int
     drifted: list[Drift]
     next: str | None
     failed: Sequence[tuple[str, Exception]] = ()
+    repaired: Sequence[TimeRepair] = ()
 
 
 class FeedRebuilder(Protocol):
@@ -52,6 +62,7 @@ class FeedRebuilder(Protocol):
 
     async def rebuild(self, after: str | None, limit: int) -> RebuiltBatch:
         """Derive `total_comments`, the latest comments and feed entries of up to `limit` posts from
-        their comments, and store what differs. Safe while the service runs. To be repeated with
-        `after` as the `next` of the batch before, until that is None."""
+        their comments, and store what differs. Correct times that a wrong clock stored. Safe while
+        the service runs. To be repeated with `after` as the `next` of the batch before, until that
+        is None."""
         ...

@@ -132,7 +132,7 @@ class TombstoneQueue(TombstoneStore, Protocol):
         """Ids of deleted posts of which something is left, in their order, from behind `after`."""
         ...
 
-    async def forget(self, before_ms: int) -> None:
-        """Forget who deleted what before that time (repeating those deletions is a 404 from now on)
-        and idempotency records from before it. Posts of which something is left are kept."""
+    async def forget(self, *, service_ms: int, now_ms: int) -> None:
+        """Forget deletions (repeating one is a 404 from now on) and idempotency records whose
+        `KEPT_MS` are over (`domain.ids.is_over`). Posts with data left to purge are kept."""
         ...

@@ -103,6 +103,15 @@ class AwaitedUploads(Protocol):
         so in the order in which they expire."""
         ...
 
+    async def set_expiry(self, post_id: str, expires_ms: int) -> None:
+        """Replace the expiry (since 1970) of an awaited upload."""
+        ...
+
+    async def move_expiries(self, by_ms: int, *, before_ms: int) -> None:
+        """The wall clock was set by so much when it showed `before_ms`: move the expiries of
+        awaited uploads with it, if they lay within the next lifetime."""
+        ...
+
 
 class UploadOffsets(Protocol):
     """How far uploads are, where their pieces cannot tell: one number an upload, moved on by

@@ -8,7 +8,7 @@ from image_poster.domain.edits import Seen
 from image_poster.domain.errors import CommentNotFoundError, GoneError, PostNotFoundError
 from image_poster.domain.idempotency import Answer, answer_once
 from image_poster.domain.identity import Identity
-from image_poster.domain.ids import new_id, rfc3339
+from image_poster.domain.ids import rfc3339
 from image_poster.domain.limits import Limits, clean_required
 from image_poster.domain.signing import CursorSigner, Page
 from image_poster.ports.clock import Clock
@@ -34,7 +34,7 @@ class CommentService:
         """Keep the comment; with an idempotency key, once. Raises `ValidationFailedError`,
         `PostNotFoundError`, `PostNotReadyError`, `IdempotencyKeyReusedError` and `GoneError`."""
         comment = Comment(
-            id=new_id(),
+            id=self.clock.new_id(),
             post_id=post_id,
             creator=author.user,
             creator_name=author.name,

@@ -28,7 +28,7 @@ class FeedService:
     def period(self) -> int:
         """A number that changes every half hour: a cursor handed out within the same one is good
         for half an hour more."""
-        return epoch_of(self.clock.now_ms()) // ETAG_EPOCHS
+        return epoch_of(self.clock.service_ms()) // ETAG_EPOCHS
 
     async def page(
         self, *, sort: FeedSort, limit: int, cursor: str | None, creator: str | None
@@ -37,7 +37,7 @@ class FeedService:
         `InvalidCursorError`. It may be shorter than `limit`, even empty, and have a next."""
         list_name = f"feed:{sort}:{creator or ''}"
         after = self.cursors.read(list_name, cursor, FeedCursor)
-        epoch = epoch_of(self.clock.now_ms())
+        epoch = epoch_of(self.clock.service_ms())
         query = FeedQuery(sort=sort, limit=limit, epoch=epoch, creator=creator, after=after)
         return self.cursors.signed(list_name, await self.feed.page(query))
 

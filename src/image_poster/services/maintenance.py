@@ -8,13 +8,14 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from image_poster.domain.errors import ChecksumMismatchError
-from image_poster.domain.idempotency import KEPT_MS
 from image_poster.domain.identity import Identity
+from image_poster.domain.ids import MAX_MS
+from image_poster.domain.limits import UPLOAD_KEPT_MS
 from image_poster.domain.posts import PostStatus
-from image_poster.domain.uploads import Upload
+from image_poster.domain.uploads import Upload, has_expired, is_unreal
 from image_poster.ports.clock import Clock
 from image_poster.ports.comments import CommentCounter
-from image_poster.ports.feed import Drift, FeedRebuilder
+from image_poster.ports.feed import Drift, FeedRebuilder, TimeRepair
 from image_poster.ports.images import ImageCache, ImageStore, SweepableImages
 from image_poster.ports.jobs import JobStarter
 from image_poster.ports.posts import (
@@ -31,7 +32,6 @@ from image_poster.services.uploads import UploadService
 from image_poster.tus.decisions import is_complete
 
 QUARANTINE_KEPT_MS = 7 * 24 * 3600 * 1000
-_QUARANTINED_LATE_MS = 2 * 24 * 3600 * 1000
 _COMMENTS_AT_A_TIME = 500
 _POSTS_AT_A_TIME = 100
 _REBUILT_AT_A_TIME = 200
@@ -104,10 +104,10 @@ class Sweeper:
         """One round over the files from before that time. What may be deleted goes first: moving
         needs room on the disk."""
         deleted = await self.purge_deleted()
-        run = self.retries.run
+        run, clock = self.retries.run, self.clock
         purged = await run("emptying quarantine", "", self._purge_quarantine)
         quarantined = await run("sweeping leftovers", "", self._sweep_leftovers, older_than_ms)
-        await self.tombstones.forget(self.clock.now_ms() - KEPT_MS)
+        await self.tombstones.forget(service_ms=clock.service_ms(), now_ms=clock.now_ms())
         return Swept(deleted, quarantined or 0, purged or 0)
 
     async def purge_deleted(self) -> int:
@@ -130,7 +130,7 @@ class Sweeper:
 
     async def _put_all_back(self) -> int:
         count = 0
-        async for post_id in self.images.quarantined(self.clock.now_ms() + _QUARANTINED_LATE_MS):
+        async for post_id in self.images.quarantined(MAX_MS):
             count += await self.retries.run("putting back", post_id, self._put_back, post_id) or 0
         return count
 
@@ -149,7 +149,9 @@ class Sweeper:
         return not await self.images.has_original(post_id)
 
     async def _purge_quarantine(self) -> int:
-        before_ms, count = self.clock.now_ms() - QUARANTINE_KEPT_MS, 0
+        # By both clocks: a wrong one deletes nothing.
+        now_ms = min(self.clock.now_ms(), self.clock.service_ms())
+        before_ms, count = now_ms - QUARANTINE_KEPT_MS, 0
         run, work = self.retries.run, "emptying quarantine"
         async for post_id in self.images.quarantined(before_ms):
             count += await run(work, post_id, self._purge_unknown, post_id, before_ms) or 0
@@ -172,7 +174,7 @@ class Sweeper:
         if await self.posts.was_deleted(post_id):
             await self.images.remove(post_id)
             return 0
-        return await self.images.quarantine(post_id, self.clock.now_ms())
+        return await self.images.quarantine(post_id, self.clock.service_ms())
 
 
 @dataclass(frozen=True)
@@ -208,10 +210,13 @@ class UploadSettler:
 
     async def expire(self) -> int:
         """Delete the uploads whose time is over; how many there were."""
-        now, expired, work = self.clock.now_ms(), 0, "expiring an upload"
+        service_ms, now_ms, expired = self.clock.service_ms(), self.clock.now_ms(), 0
+        work = "expiring an upload"
         async for post_id, upload in self._awaiting():
-            if upload.expires_ms > now:
-                break
+            if is_unreal(upload.expires_ms, now_ms):
+                await self.awaited.set_expiry(post_id, now_ms + UPLOAD_KEPT_MS)
+            if not has_expired(post_id, upload.expires_ms, service_ms=service_ms, now_ms=now_ms):
+                continue
             expired += await self.retries.run(work, post_id, self._expire, post_id, upload) or 0
         return expired
 
@@ -245,6 +250,7 @@ class Rebuilt(NamedTuple):
 
     checked: int
     drifted: list[Drift]
+    repaired: list[TimeRepair]
 
 
 @dataclass(frozen=True)
@@ -257,13 +263,14 @@ class Rebuilder:
 
     async def rebuild(self) -> Rebuilt:
         """All posts."""
-        checked, drifted, after = 0, list[Drift](), None
+        checked, drifted, repaired, after = 0, list[Drift](), list[TimeRepair](), None
         while True:
             step = await self.feed.rebuild(after, self.batch)
             checked += step.checked
             drifted += step.drifted
+            repaired += step.repaired
             if step.next is None:
-                return Rebuilt(checked, drifted)
+                return Rebuilt(checked, drifted, repaired)
             after = step.next
 
 

@@ -11,7 +11,6 @@ import msgspec
 from image_poster.domain import errors
 from image_poster.domain.idempotency import Answer, IdempotencyRecord, answer_once, former_record
 from image_poster.domain.identity import Identity
-from image_poster.domain.ids import new_id
 from image_poster.domain.limits import UPLOAD_KEPT_MS, Limits
 from image_poster.domain.posts import (
     Post,
@@ -21,7 +20,13 @@ from image_poster.domain.posts import (
     new_stored_post,
     uploaded_post,
 )
-from image_poster.domain.uploads import UnfinishedPost, Upload, UploadOrder, UploadTargets
+from image_poster.domain.uploads import (
+    UnfinishedPost,
+    Upload,
+    UploadOrder,
+    UploadTargets,
+    has_expired,
+)
 from image_poster.ports.clock import Clock
 from image_poster.ports.posts import PostStore
 from image_poster.ports.uploads import (
@@ -176,7 +181,7 @@ class UploadService:
         """Whether the post's upload has expired, so that the next sweep deletes it."""
         if found.upload is None or found.stored.post.status is not PostStatus.AWAITING_UPLOAD:
             return False
-        return found.upload.expires_ms <= self.clock.now_ms()
+        return self._has_expired(found.stored.id, found.upload)
 
     def _targets(self, post_id: str, upload: Upload) -> UploadTargets:
         terms = upload.put_terms
@@ -209,7 +214,7 @@ class UploadService:
                 return True
             raise errors.GoneError
         record = await self.records.find(post_id)
-        return record is not None and _has_run_out(record, self.clock.now_ms())
+        return record is not None and self._has_run_out(post_id, record)
 
     async def _given_anew(self, given: Answer, asked: Post) -> Answer:
         """The former answer to a repeated reservation; while its bytes are awaited, with a URL that
@@ -225,7 +230,7 @@ class UploadService:
     def _reserved(self, creator: Identity, order: UploadOrder) -> tuple[Post, Upload]:
         decisions.check_new_length(order.length, self.limits.image_bytes)
         now, texts = self.clock.now_ms(), order.texts.checked(self.limits)
-        post = new_post(new_id(), PostStatus.AWAITING_UPLOAD, creator, texts, now)
+        post = new_post(self.clock.new_id(), PostStatus.AWAITING_UPLOAD, creator, texts, now)
         expires_ms = now + UPLOAD_KEPT_MS
         kept = (order.metadata, order.sha256, order.content_type)
         return post, Upload(order.length, expires_ms, *kept)
@@ -294,9 +299,17 @@ class UploadService:
         record = await self.records.find(post_id)
         if record is None or (who is not None and who.user != record.creator):
             raise errors.UploadNotFoundError
-        if _has_run_out(record, self.clock.now_ms()):
+        if self._has_run_out(post_id, record):
             raise errors.UploadGoneError
         return record
+
+    def _has_run_out(self, post_id: str, record: UploadRecord) -> bool:
+        return record.awaiting and self._has_expired(post_id, record.upload)
+
+    def _has_expired(self, post_id: str, upload: Upload) -> bool:
+        clock = self.clock
+        service_ms, now_ms = clock.service_ms(), clock.now_ms()
+        return has_expired(post_id, upload.expires_ms, service_ms=service_ms, now_ms=now_ms)
 
     async def _with_length(self, post_id: str, upload: Upload, patch: Patch, offset: int) -> Upload:
         length = decisions.length_to_declare(upload, patch.length, offset, self.limits.image_bytes)
@@ -304,10 +317,6 @@ class UploadService:
             return upload
         await self.records.declare_length(post_id, length)
         return msgspec.structs.replace(upload, length=length)
-
-
-def _has_run_out(record: UploadRecord, now_ms: int) -> bool:
-    return record.awaiting and record.upload.expires_ms <= now_ms
 
 
 async def complete_upload(

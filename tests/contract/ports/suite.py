@@ -103,6 +103,12 @@ def a_record(
     return IdempotencyRecord(user, key, b"fingerprint", body, location)
 
 
+async def forget_old(adapters: "MachineAdapters") -> None:
+    """As the sweeper does, by both clocks."""
+    clock = adapters.clock
+    await adapters.tombstones.forget(service_ms=clock.service_ms(), now_ms=clock.now_ms())
+
+
 async def processing(adapters: Adapters, creator: str = "alice") -> str:
     post = a_post(creator)
     await adapters.posts.add(post)
@@ -539,6 +545,20 @@ class JobQueueSuite:
         adapters.clock.advance(1000)
         assert await adapters.jobs.lease(1000) == Job(post_id, leases=2, failures=0)
 
+    @pytest.mark.parametrize("by_ms", [-365 * DAY_MS, -3000, 365 * DAY_MS])
+    async def test_a_wall_clock_that_is_set_moves_no_lease(
+        self, adapters: MachineAdapters, by_ms: int
+    ) -> None:
+        leased, due = await processing(adapters), await processing(adapters)
+        job = await adapters.jobs.lease(1000)
+        assert job is not None
+        assert job.post_id == leased
+        adapters.clock.set_wall(adapters.clock.now_ms() + by_ms)
+        assert await adapters.jobs.lease(1000) == Job(due, leases=1, failures=0)
+        assert await adapters.jobs.lease(1000) is None
+        adapters.clock.advance(1000)
+        assert await adapters.jobs.lease(1000) == Job(leased, leases=2, failures=0)
+
     async def test_the_longest_waiting_is_first(self, adapters: MachineAdapters) -> None:
         first = await processing(adapters)
         adapters.clock.advance(5)
@@ -660,8 +680,8 @@ class TombstoneQueueSuite:
             await adapters.posts.remove(post_id, ALICE)
         await adapters.tombstones.mark_purged(done)
         await adapters.posts.remove(done, ALICE)
-        adapters.clock.advance(1000)
-        await adapters.tombstones.forget(adapters.clock.now_ms())
+        adapters.clock.advance(7 * DAY_MS)
+        await forget_old(adapters)
         with pytest.raises(PostNotFoundError):
             await adapters.posts.remove(done, ALICE)
         await adapters.posts.remove(open_, ALICE)
@@ -669,11 +689,40 @@ class TombstoneQueueSuite:
 
     async def test_receipts_are_forgotten_in_time(self, adapters: MachineAdapters) -> None:
         await adapters.posts.add(a_post(), a_record("key"))
-        await adapters.tombstones.forget(adapters.clock.now_ms())
+        adapters.clock.advance(7 * DAY_MS - 1)
+        await forget_old(adapters)
         with pytest.raises(AlreadyAnsweredError):
             await adapters.posts.add(a_post(), a_record("key"))
         adapters.clock.advance(1)
-        await adapters.tombstones.forget(adapters.clock.now_ms())
+        await forget_old(adapters)
+        await adapters.posts.add(a_post(), a_record("key"))
+
+    async def test_a_wall_clock_that_is_set_forward_forgets_nothing(
+        self, adapters: MachineAdapters
+    ) -> None:
+        await adapters.posts.add(a_post(), a_record("key"))
+        adapters.clock.set_wall(adapters.clock.now_ms() + 365 * DAY_MS)
+        await forget_old(adapters)
+        with pytest.raises(AlreadyAnsweredError):
+            await adapters.posts.add(a_post(), a_record("key"))
+
+    async def test_a_start_by_a_clock_that_was_ahead_forgets_nothing(
+        self, adapters: MachineAdapters
+    ) -> None:
+        """The wall clock was a year ahead when the service started, and is right now."""
+        await adapters.posts.add(a_post(), a_record("key"))
+        adapters.clock.raise_to(adapters.clock.now_ms() + 365 * DAY_MS)
+        await forget_old(adapters)
+        with pytest.raises(AlreadyAnsweredError):
+            await adapters.posts.add(a_post(), a_record("key"))
+
+    async def test_records_of_a_clock_that_was_ahead_are_forgotten_in_time(
+        self, adapters: MachineAdapters
+    ) -> None:
+        adapters.clock.raise_to(adapters.clock.now_ms() + 365 * DAY_MS)
+        await adapters.posts.add(a_post(), a_record("key"))
+        adapters.clock.advance(7 * DAY_MS)
+        await forget_old(adapters)
         await adapters.posts.add(a_post(), a_record("key"))
 
 

@@ -239,11 +239,32 @@ async def test_days_that_are_over_are_forgotten(tmp_path: Path) -> None:
 
     database = Database(tmp_path / "days.db")
     clock = ManualClock()
+
+    async def forget_at(now_ms: int) -> None:
+        await SqliteTombstoneQueue(database).forget(service_ms=now_ms, now_ms=now_ms)
+
     await opened(database, clock).reserve(20)
-    await SqliteTombstoneQueue(database).forget(clock.now_ms())
+    await forget_at(clock.now_ms() + 7 * DAY_MS)
     assert len(database.read("SELECT * FROM daily_bytes")) == 1
-    await SqliteTombstoneQueue(database).forget(clock.now_ms() + DAY_MS)
+    await forget_at(clock.now_ms() + 8 * DAY_MS)
     assert database.read("SELECT * FROM daily_bytes") == []
+    await database.close()
+
+
+async def test_a_wall_clock_that_was_ahead_locks_nobody_out(tmp_path: Path) -> None:
+    """Neither uploads in progress nor the bytes of a day, once it is right again."""
+    database = Database(tmp_path / "ahead.db")
+    clock = ManualClock()
+    right_ms, year_ms = clock.now_ms(), 365 * DAY_MS
+    clock.set_wall(right_ms + year_ms)
+    booked = opened(database, clock)
+    for _ in range(3):
+        await booked.bookings.book(clock.new_id(), "alice", 30)
+    with pytest.raises(RateLimitedError):
+        await booked.bookings.book(clock.new_id(), "alice", 1)
+    clock.set_wall(right_ms)
+    clock.advance(DAY_MS)
+    await booked.bookings.book(clock.new_id(), "alice", 100)
     await database.close()
 
 

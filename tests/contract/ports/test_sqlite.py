@@ -16,13 +16,16 @@ from image_poster.adapters.sqlite import feed
 from image_poster.adapters.sqlite.comments import SqliteCommentStore
 from image_poster.adapters.sqlite.database import Database, WriteProbe, connect
 from image_poster.adapters.sqlite.feed import SqliteFeedReader, SqliteFeedRebuilder
+from image_poster.adapters.sqlite.imports import SqliteCommentImporter
 from image_poster.adapters.sqlite.jobs import SqliteJobQueue
 from image_poster.adapters.sqlite.posts import SqlitePostStore, SqliteTombstoneQueue
 from image_poster.adapters.sqlite.schema import VERSION, SchemaTooNewError, SchemaTooOldError
+from image_poster.adapters.sqlite.times import greatest_time
 from image_poster.adapters.sqlite.uploads import SqliteUploadRecordStore
+from image_poster.domain.comments import Comment, decode_comment
 from image_poster.domain.errors import NotReadyError, NotYoursError, StorageFullError
-from image_poster.domain.feed import FeedCursor, FeedQuery, FeedSort
-from image_poster.domain.ids import new_id
+from image_poster.domain.feed import EPOCH_MS, FeedCursor, FeedQuery, FeedSort
+from image_poster.domain.ids import new_id, rfc3339
 from image_poster.domain.posts import encode_post
 
 
@@ -47,6 +50,60 @@ def adapters(database: Database) -> suite.Adapters:
         upload_records=SqliteUploadRecordStore(database),
         awaited=SqliteUploadRecordStore(database),
     )
+
+
+@pytest.mark.anyio
+async def test_comments_that_are_imported_from_the_future_raise_the_clock_of_the_server(
+    adapters: suite.MachineAdapters, database: Database
+) -> None:
+    """It is another process that imports them. The next comment is the latest then."""
+    post_id, clock = await suite.ready(adapters), adapters.clock
+    ahead = ManualClock(clock.now_ms() + 365 * suite.DAY_MS)
+    time = "2026-01-01T00:00:00.000Z"
+    imported = Comment(ahead.new_id(), post_id, "bob", "imported", time)
+    await SqliteCommentImporter(database, ManualClock()).add(post_id, [imported])
+    clock.raise_to(greatest_time(database) + EPOCH_MS)
+    newer = Comment(clock.new_id(), post_id, "bob", "newer", time)
+    await adapters.comments.add(newer)
+    page = await adapters.comments.page(post_id, limit=10, after=None)
+    assert [decode_comment(doc).id for doc in page.items] == [newer.id, imported.id]
+
+
+@pytest.mark.anyio
+async def test_a_post_that_a_command_with_a_later_clock_added_is_due_at_once(
+    adapters: suite.MachineAdapters, database: Database
+) -> None:
+    """The server started before its wall clock was set."""
+    ahead = ManualClock(adapters.clock.now_ms() + 365 * suite.DAY_MS)
+    imported = suite.a_post()
+    await SqlitePostStore(database, ahead).add(imported)
+    job = await adapters.jobs.lease(1000)
+    assert job is not None
+    assert job.post_id == imported.id
+    await adapters.jobs.postpone(job, delay_ms=1000, error="the disk is full")
+    assert await adapters.jobs.lease(1000) is None
+    adapters.clock.advance(1000)
+    assert await adapters.jobs.lease(1000) is not None
+
+
+@pytest.mark.anyio
+async def test_rebuild_corrects_times_and_covers_comments_that_a_former_version_imported(
+    adapters: suite.MachineAdapters, database: Database
+) -> None:
+    post_id, now_ms = await suite.ready(adapters), adapters.clock.now_ms()
+    ahead = ManualClock(now_ms + 365 * suite.DAY_MS)
+    for wrong in ("1970-01-01T00:01:00.000Z", rfc3339(ahead.now_ms())):
+        await adapters.comments.add(Comment(ahead.new_id(), post_id, "bob", "", wrong))
+    await database.write(lambda connection: connection.execute("UPDATE feed_clock SET epoch = 1"))
+    rebuilt = await adapters.rebuilder.rebuild(None, 10)
+    assert rebuilt.repaired == [(post_id, 2, True)]
+    assert rebuilt.drifted == []
+    assert greatest_time(database) > ahead.now_ms() - EPOCH_MS
+    stored = await adapters.posts.find(post_id)
+    assert stored is not None
+    times = {decode_comment(doc).created_at for doc in stored.latest_comments(10)}
+    assert times == {rfc3339(now_ms)}
+    assert (await adapters.rebuilder.rebuild(None, 10)).repaired == []
 
 
 class TestPostStore(suite.PostStoreSuite):

@@ -1,5 +1,5 @@
 """Comments in DynamoDB. Adding and deleting touch the comment's own item only; they are counted
-afterwards: up to 98 comments and their post in one transaction.
+afterwards: up to 97 comments and their post in one transaction.
 
 Each comment is claimed in it (`counted`), and the post is compared and swapped by its `version`: so
 nobody counts a comment twice, whoever else is at it and wherever a crash comes."""
@@ -27,7 +27,7 @@ from image_poster.domain.comments import (
     needs_newest,
 )
 from image_poster.domain.errors import CommentNotFoundError, ImagePosterError, PostNotFoundError
-from image_poster.domain.feed import epoch_of, moved
+from image_poster.domain.feed import EPOCH_MS, Held, epoch_of, moved
 from image_poster.domain.idempotency import KEPT_MS, IdempotencyRecord
 from image_poster.domain.identity import Identity
 from image_poster.domain.limits import LATEST_KEPT, fitting
@@ -179,8 +179,10 @@ class DynamoCommentStore:
             self._ready.popitem(last=False)
 
 
-# One write is the post's, one its past rank's.
-_MAX_WRITES = database.MAX_IN_TRANSACTION - 2
+# One write is the post's, one its past rank's, one that of a past rank of a clock that was ahead.
+_MAX_WRITES = database.MAX_IN_TRANSACTION - 3
+# Clocks of Lambdas differ by less than a minute.
+_MAX_EPOCHS_AHEAD = 60_000 // EPOCH_MS
 
 
 class DynamoCommentCounter:
@@ -241,8 +243,9 @@ class DynamoCommentCounter:
 
     def tally_writes(self, post: database.Item, tally: Tally, **more: str) -> list[database.Write]:
         """The post with another tally, if it is still as it was seen, and the rank that it had."""
-        epoch = epoch_of(self._clock.now_ms())
-        held, past = moved(str(post["id"]), schema.held_by(post), tally.total, epoch)
+        epoch = epoch_of(self._clock.service_ms())
+        before, repairs = _held_by(post, epoch)
+        held, past = moved(str(post["id"]), before, tally.total, epoch)
         rank = schema.rank(str(post["id"]), held)
         update = database.Update(
             schema.key_of(post),
@@ -258,8 +261,8 @@ class DynamoCommentCounter:
             when=(database.Is("version", post["version"]),),
         )
         if past is None or "feed" not in post:
-            return [update]
-        return [update, database.Put(schema.past_rank_item(past, post))]
+            return [update, *repairs]
+        return [update, *repairs, database.Put(schema.past_rank_item(past, post))]
 
     def _comment_writes(self, post_id: str, result: Fold) -> Iterator[database.Write]:
         for one in result.claimed:
@@ -280,6 +283,16 @@ class DynamoCommentCounter:
             )
             gone: database.Item = {"deleted_by": str(one.deleted_by), "ttl": ttl}
             yield database.Put(schema.keyed(schema.gone_key(post_id, one.id), gone))
+
+
+def _held_by(post: database.Item, epoch: int) -> tuple[Held, list[database.Write]]:
+    """The rank that a post holds. If a Lambda whose clock was ahead stored it, it holds since
+    always, and the past rank of that moment goes: walks would show it until that epoch."""
+    held = schema.held_by(post)
+    if held.since <= epoch + _MAX_EPOCHS_AHEAD:
+        return held, []
+    past = schema.past_rank_key(str(post["id"]), held.since)
+    return Held(held.total), [database.Delete(past)]
 
 
 def tally_of(post: database.Item) -> Tally:

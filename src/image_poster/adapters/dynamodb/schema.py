@@ -306,11 +306,16 @@ def before_place(place: Place) -> str:
     return f"{text}#{place.until:010d}" if place.until != ALWAYS else text
 
 
+def past_rank_key(post_id: str, until: int) -> Key:
+    """The rank that a post had until that epoch."""
+    return Key(f"POST#{post_id}", f"{RANK}{until:010d}")
+
+
 def past_rank_item(past: Ranked, post: Item) -> Item:
     """A rank that a ready post had."""
     place = past.place
     return keyed(
-        Key(f"POST#{place.id}", f"{RANK}{place.until:010d}"),
+        past_rank_key(place.id, place.until),
         {
             "feed": PAST + str(post["feed"]),
             "creator_feed": PAST + str(post["creator_feed"]),

@@ -39,7 +39,7 @@ class SqliteCommentStore:
                 raise PostNotFoundError
             status, creator, total, since, latest = post
             check_open_for_comments(status, creator, comment.creator)
-            now = self._clock.now_ms()
+            now = self._clock.service_ms()
             keep_record(connection, record, now)
             mover = Mover(comment.post_id, creator, Held(total, since))
             held = move_rank(connection, mover, total + 1, now)
@@ -98,7 +98,7 @@ class SqliteCommentStore:
                 return
             post = _ready_post(connection, post_id)
             by.require(_comment(connection, post_id, comment_id).creator, post.creator)
-            now = self._clock.now_ms()
+            now = self._clock.service_ms()
             connection.execute(
                 "DELETE FROM comments WHERE post_id = ? AND id = ?", (post_id, comment_id)
             )

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from image_poster.adapters.sqlite.comments import newest_comments
 from image_poster.adapters.sqlite.database import Database
 from image_poster.adapters.sqlite.ranks import Mover, move_rank
+from image_poster.adapters.sqlite.times import repair_times
 from image_poster.domain.feed import (
     FeedPage,
     FeedQuery,
@@ -173,6 +174,12 @@ def _unfinished(row: tuple[Any, ...]) -> UnfinishedPost:
     return UnfinishedPost(StoredPost(*row[:4]), None if expires_ms is None else Upload(*row[4:]))
 
 
+_IDS_AFTER = "SELECT id FROM posts WHERE id > ? ORDER BY id LIMIT ?"
+_POSTS_AFTER = (
+    "SELECT id, creator, total_comments, since, latest FROM posts WHERE id > ? ORDER BY id LIMIT ?"
+)
+
+
 class SqliteFeedRebuilder:
     """`FeedRebuilder` in SQLite. Feed entries need nothing of their own: they are indexes."""
 
@@ -182,15 +189,18 @@ class SqliteFeedRebuilder:
 
     async def rebuild(self, after: str | None, limit: int) -> RebuiltBatch:
         def derive(connection: sqlite3.Connection) -> RebuiltBatch:
-            rows = connection.execute(
-                "SELECT id, creator, total_comments, since, latest FROM posts WHERE id > ? "
-                "ORDER BY id LIMIT ?",
-                (after or "", limit),
-            ).fetchall()
-            now = self._clock.now_ms()
-            drifts = [derive_counts(connection, row, now) for row in rows]
-            found = [drift for drift in drifts if drift is not None]
-            return RebuiltBatch(len(rows), found, rows[-1][0] if rows else None)
+            now_ms, service_ms = self._clock.now_ms(), self._clock.service_ms()
+            batch = (after or "", limit)
+            ids = [post_id for (post_id,) in connection.execute(_IDS_AFTER, batch).fetchall()]
+            repairs = [repair_times(connection, post_id, now_ms) for post_id in ids]
+            rows = connection.execute(_POSTS_AFTER, batch).fetchall()
+            drifts = [derive_counts(connection, row, service_ms) for row in rows]
+            return RebuiltBatch(
+                len(rows),
+                [drift for drift in drifts if drift is not None],
+                rows[-1][0] if rows else None,
+                repaired=[repair for repair in repairs if repair is not None],
+            )
 
         return await self._database.write(derive)
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from image_poster.adapters.sqlite.database import Database
 from image_poster.adapters.sqlite.feed import derive_counts
+from image_poster.adapters.sqlite.times import cover_times
 from image_poster.domain.comments import Comment, encode_comment
 from image_poster.ports.clock import Clock
 
@@ -33,7 +34,8 @@ class SqliteCommentImporter:
             if post is None:
                 return 0
             added = connection.executemany(_ADD, rows).rowcount
-            derive_counts(connection, post, self._clock.now_ms())
+            cover_times(connection, post_id)
+            derive_counts(connection, post, self._clock.service_ms())
             return added
 
         return await self._database.write(insert)

@@ -11,8 +11,10 @@ from image_poster.ports.jobs import Job, ParkedJob
 from image_poster.ports.posts import PostBell
 from image_poster.services.posts import SILENCE
 
+# What was never tried is due at once: the service clock of the command that added it may be ahead.
 _DUE = (
-    "SELECT id FROM posts WHERE status = 'processing' AND due_at <= ? "
+    "SELECT id FROM posts WHERE status = 'processing' "
+    "AND (due_at <= ? OR leases = 0 AND error IS NULL) "
     "ORDER BY turn, due_at, id LIMIT 1"
 )
 
@@ -26,7 +28,7 @@ class SqliteJobQueue:
         self._clock = clock
 
     async def lease(self, lease_ms: int) -> Job | None:
-        now = self._clock.now_ms()
+        now = self._clock.service_ms()
         if self._database.read_one(_DUE, now) is None:
             return None  # looking costs nothing; leasing costs a transaction
 
@@ -43,7 +45,7 @@ class SqliteJobQueue:
     async def release_all(self) -> None:
         """Make every leased job due now: for the start of the only server of this database, when
         whoever held a lease is dead."""
-        now = self._clock.now_ms()
+        now = self._clock.service_ms()
         await self._database.write(
             lambda connection: connection.execute(
                 "UPDATE posts SET due_at = ? WHERE status = 'processing' AND due_at > ?",
@@ -81,7 +83,7 @@ class SqliteJobQueue:
         return [ParkedJob(*row) for row in rows]
 
     async def replay(self, post_id: str) -> bool:
-        now = self._clock.now_ms()
+        now = self._clock.service_ms()
 
         def revive(connection: sqlite3.Connection) -> bool:
             try:
@@ -103,7 +105,7 @@ class SqliteJobQueue:
         return revived
 
     async def _put_back(self, job: Job, count: str, delay_ms: int, error: str) -> None:
-        due_at = self._clock.now_ms() + delay_ms
+        due_at = self._clock.service_ms() + delay_ms
         await self._database.write(
             lambda connection: connection.execute(
                 f"UPDATE posts SET due_at = ?, error = ?, {count} "  # noqa: S608 - a constant

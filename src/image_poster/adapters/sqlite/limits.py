@@ -7,11 +7,13 @@ be given back.
 import sqlite3
 
 from image_poster.adapters.sqlite.database import Database
+from image_poster.domain.ids import least_id
 from image_poster.domain.limits import UPLOAD_KEPT_MS, Limits, check_bytes, check_under_way, day_of
 from image_poster.domain.uploads import Upload
 from image_poster.ports.clock import Clock
 
-_UNDER_WAY = "SELECT count(*) FROM bookings WHERE user = ? AND expires_at > ?"
+# Ids tell the service clock's time: a wall clock that was ahead locks nobody out for longer.
+_UNDER_WAY = "SELECT count(*) FROM bookings WHERE user = ? AND expires_at > ? AND post_id >= ?"
 _TODAY = "SELECT bytes FROM daily_bytes WHERE user = ? AND day = ?"
 _ADD = (
     "INSERT INTO daily_bytes (user, day, bytes) VALUES (?1, ?2, ?3) ON CONFLICT DO UPDATE "
@@ -72,7 +74,8 @@ class SqliteUploadBookings:
         post_id, user, size, expires, is_upload = booking
         now = self._clock.now_ms()
         day = day_of(now)
-        (under_way,) = connection.execute(_UNDER_WAY, (user, now)).fetchone()
+        oldest = least_id(self._clock.service_ms() - UPLOAD_KEPT_MS + 1)
+        (under_way,) = connection.execute(_UNDER_WAY, (user, now, oldest)).fetchone()
         check_under_way(self._rates, under_way)
         today = connection.execute(_TODAY, (user, day)).fetchone()
         check_bytes(self._rates, today[0] if today else 0, size, now)

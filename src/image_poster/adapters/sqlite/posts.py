@@ -10,7 +10,7 @@ from image_poster.adapters.sqlite.idempotency import check_unused, clear_records
 from image_poster.adapters.sqlite.images import forget_files
 from image_poster.adapters.sqlite.limits import SqliteUploadBookings, end_booking, forget_days
 from image_poster.domain.errors import PostNotFoundError
-from image_poster.domain.idempotency import IdempotencyRecord
+from image_poster.domain.idempotency import KEPT_MS, IdempotencyRecord
 from image_poster.domain.identity import Identity
 from image_poster.domain.limits import Limits
 from image_poster.domain.posts import Post, PostStatus, StoredPost, check_visible, encode_post
@@ -91,7 +91,7 @@ class SqlitePostStore:
         *,
         instead_of: IdempotencyRecord | None = None,
     ) -> None:
-        now = self._clock.now_ms()
+        now = self._clock.service_ms()
         row = (post.id, post.status, post.creator, encode_post(post), now)
         self._database.check_room(len(row[3]))
 
@@ -132,7 +132,7 @@ class SqlitePostStore:
         return self._database.read_one(sql, post_id) is not None
 
     async def update(self, post_id: str, change: Callable[[Post], Post]) -> StoredPost:
-        now = self._clock.now_ms()
+        now = self._clock.service_ms()
 
         def replace(connection: sqlite3.Connection) -> StoredPost:
             before = stored_post(connection, post_id)
@@ -158,7 +158,7 @@ class SqlitePostStore:
         return stored
 
     async def remove(self, post_id: str, by: Identity, *, ended: bool = False) -> None:
-        now = self._clock.now_ms()
+        now = self._clock.service_ms()
 
         def delete(connection: sqlite3.Connection) -> None:
             if was_deleted_by(connection, post_id, by):
@@ -177,6 +177,16 @@ class SqlitePostStore:
 
         await self._database.write(delete)
         self._bell.ring(post_id)
+
+
+# The conditions are `domain.ids.is_over`.
+_FORGET_TOMBSTONES = (
+    "DELETE FROM tombstones WHERE pending = 0 "
+    "AND deleted_at <= ?1 AND deleted_at NOT BETWEEN ?2 + 1 AND ?3"
+)
+_FORGET_RECORDS = (
+    "DELETE FROM idempotency_records WHERE kept_at <= ?1 AND kept_at NOT BETWEEN ?2 + 1 AND ?3"
+)
 
 
 class SqliteTombstoneQueue:
@@ -212,12 +222,12 @@ class SqliteTombstoneQueue:
             )
         )
 
-    async def forget(self, before_ms: int) -> None:
+    async def forget(self, *, service_ms: int, now_ms: int) -> None:
+        times = (service_ms - KEPT_MS, now_ms - KEPT_MS, now_ms)
+
         def delete(connection: sqlite3.Connection) -> None:
-            connection.execute(
-                "DELETE FROM tombstones WHERE pending = 0 AND deleted_at < ?", (before_ms,)
-            )
-            connection.execute("DELETE FROM idempotency_records WHERE kept_at < ?", (before_ms,))
-            forget_days(connection, before_ms)
+            connection.execute(_FORGET_TOMBSTONES, times)
+            connection.execute(_FORGET_RECORDS, times)
+            forget_days(connection, now_ms - KEPT_MS)
 
         await self._database.write(delete)

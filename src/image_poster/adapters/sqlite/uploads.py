@@ -5,6 +5,7 @@ import sqlite3
 from image_poster.adapters.sqlite.database import Database
 from image_poster.adapters.sqlite.limits import correct_booking
 from image_poster.domain.errors import UploadGoneError
+from image_poster.domain.limits import UPLOAD_KEPT_MS
 from image_poster.domain.posts import PostStatus
 from image_poster.domain.uploads import Upload
 from image_poster.ports.uploads import UploadRecord
@@ -61,3 +62,20 @@ class SqliteUploadRecordStore:
             limit,
         )
         return [(row[0], Upload(*row[1:])) for row in rows]
+
+    async def set_expiry(self, post_id: str, expires_ms: int) -> None:
+        await self._database.write(
+            lambda connection: connection.execute(
+                "UPDATE uploads SET expires_at = ? WHERE post_id = ?", (expires_ms, post_id)
+            )
+        )
+
+    async def move_expiries(self, by_ms: int, *, before_ms: int) -> None:
+        await self._database.write(
+            lambda connection: connection.execute(
+                "UPDATE uploads SET expires_at = expires_at + ? "
+                "WHERE expires_at BETWEEN ? AND ? AND post_id IN "
+                "(SELECT id FROM posts WHERE status = 'awaiting_upload')",
+                (by_ms, before_ms, before_ms + UPLOAD_KEPT_MS),
+            )
+        )

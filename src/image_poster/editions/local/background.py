@@ -6,12 +6,17 @@ from contextlib import asynccontextmanager
 
 import structlog
 
+from image_poster.adapters.clock import ServiceClock
+from image_poster.adapters.sqlite.database import Database
+from image_poster.adapters.sqlite.times import greatest_time
 from image_poster.adapters.vips.renderer import VipsImageRenderer
+from image_poster.domain.feed import EPOCH_MS
 from image_poster.editions.local.container import Container, Shared, open_container
 from image_poster.editions.local.settings import Settings
 from image_poster.http import metrics
 from image_poster.http.middleware import Middleware
 from image_poster.ports.posts import PostBell
+from image_poster.ports.uploads import AwaitedUploads
 from image_poster.services.images import JobRunner, error_text
 from image_poster.services.maintenance import Sweeper
 from image_poster.services.retries import PostRetries
@@ -21,6 +26,9 @@ _JOB_POLL_SECONDS = 1.0
 _DELETION_POLL_SECONDS = 1.0
 _FAULT_PAUSE_SECONDS, _MAX_FAULT_PAUSE_SECONDS = 1.0, 60.0
 _SWEEP_SECONDS = 3600.0
+_CLOCK_POLL_SECONDS = 1.0
+# Less than this is the clock's drift, or a slow start of this process.
+CLOCK_STEP_MS = 2_000
 _QUARANTINED = (
     "files of posts that the database does not know were moved to quarantine/ and will be deleted "
     "in 7 days: is it the right database? (docs/operations.md)"
@@ -29,11 +37,13 @@ _QUARANTINED = (
 _log = structlog.get_logger()
 
 
-async def recover(settings: Settings) -> None:
+async def recover(settings: Settings) -> ServiceClock:
     """At the start, by whoever holds the folder exclusively: all former leases are void, and what
     is in quarantine though its post is known is put back. Nothing is done for each upload or image:
-    who asks next would wait for it."""
+    who asks next would wait for it. Returns the server's clock, which is ahead of all stored
+    times."""
     async with open_container(settings) as container:
+        container.clock.raise_to(greatest_time(container.database) + EPOCH_MS)
         await container.jobs.release_all()
         await container.bookings.settle_former()
         sweeper = container.sweeper
@@ -41,6 +51,7 @@ async def recover(settings: Settings) -> None:
     _report(sweeper.retries)
     if put_back:
         _log.warning("files were put back from quarantine: their posts are known", files=put_back)
+    return container.clock
 
 
 @asynccontextmanager
@@ -58,6 +69,8 @@ async def running(
         work = [
             do_image_work(runner, renderer, container.bell) for _ in range(settings.image_workers)
         ]
+        records = container.upload_records if sweeps else None
+        work.append(keep_time(TimeKeeper(container.clock, container.database, records)))
         if sweeps:
             work += [purge_deleted(container.sweeper), sweep(container, started_ms)]
         tasks = [asyncio.create_task(each) for each in work]
@@ -129,24 +142,72 @@ async def purge_deleted(sweeper: Sweeper) -> None:
     await forever("purging deleted posts", step)
 
 
+class TimeKeeper:
+    """Follows times that another process stored, and moves the expiries of uploads when the wall
+    clock was set. Of several processes one has `records` to move."""
+
+    def __init__(
+        self, clock: ServiceClock, database: Database, records: AwaitedUploads | None
+    ) -> None:
+        self._clock = clock
+        self._database = database
+        self._records = records
+        self._offset_ms = clock.offset_ms()
+
+    async def check(self) -> None:
+        """One look at the clocks."""
+        set_by_ms = self._clock.offset_ms() - self._offset_ms
+        if self._records is not None and abs(set_by_ms) > CLOCK_STEP_MS:
+            _log.warning("the wall clock was set", seconds=round(set_by_ms / 1000))
+            before_ms = self._clock.now_ms() - set_by_ms
+            await self._records.move_expiries(set_by_ms, before_ms=before_ms)
+        self._clock.raise_to(greatest_time(self._database))
+        self._offset_ms = self._clock.offset_ms()
+
+
+async def keep_time(keeper: TimeKeeper) -> None:
+    """Look at the clocks each second."""
+
+    async def step() -> None:
+        await asyncio.sleep(_CLOCK_POLL_SECONDS)
+        await keeper.check()
+
+    await forever("keeping time", step)
+
+
+class FileAgeLimit:
+    """The time before which a file belongs to no running request. Files have the wall clock's
+    times: if that was set since, they tell nothing, and no file is old enough."""
+
+    def __init__(self, clock: ServiceClock, time_ms: int) -> None:
+        self._clock = clock
+        self._time_ms = time_ms
+        self._offset_ms = clock.offset_ms()
+
+    def read_ms(self) -> int:
+        """That time, in milliseconds since 1970."""
+        was_set = abs(self._clock.offset_ms() - self._offset_ms) > CLOCK_STEP_MS
+        return 0 if was_set or self._clock.now_ms() < self._time_ms else self._time_ms
+
+
 async def sweep(container: Container, started_ms: int) -> None:
     """Complete and expire uploads, and clear away what is nobody's, now and every hour."""
-    older_than_ms = started_ms
+    limit = FileAgeLimit(container.clock, started_ms)
+
     settler, sweeper, rounds = container.upload_settler, container.sweeper, PostRetries()
 
     async def step() -> None:
-        nonlocal older_than_ms
+        nonlocal limit
         completed = await rounds.run("completing uploads", "", settler.complete) or 0
         expired = await rounds.run("expiring uploads", "", settler.expire) or 0
-        swept = await sweeper.sweep(older_than_ms=older_than_ms)
+        swept = await sweeper.sweep(older_than_ms=limit.read_ms())
         for retries in (rounds, settler.retries, sweeper.retries):
             _report(retries)
         if completed or expired or any(swept):
             _log.info("swept", completed=completed, expired=expired, **swept._asdict())
         if swept.quarantined:
             _log.warning(_QUARANTINED, files=swept.quarantined)
+        limit = FileAgeLimit(container.clock, container.clock.now_ms())
         await asyncio.sleep(_SWEEP_SECONDS)
-        now_ms = container.services.stores.clock.now_ms()
-        older_than_ms = now_ms - int(_SWEEP_SECONDS * 1000)
 
     await forever("sweeping", step)

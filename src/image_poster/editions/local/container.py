@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from image_poster.adapters.clock import SystemClock
+from image_poster.adapters.clock import ServiceClock
 from image_poster.adapters.files.durable import check_room as free_room
 from image_poster.adapters.files.images import FileImageStore
 from image_poster.adapters.files.schema import Layout
@@ -31,6 +31,7 @@ from image_poster.adapters.sqlite.jobs import SqliteJobQueue
 from image_poster.adapters.sqlite.limits import SqliteUploadBookings
 from image_poster.adapters.sqlite.posts import SqlitePostStore, SqliteTombstoneQueue
 from image_poster.adapters.sqlite.schema import SchemaTooNewError, SchemaTooOldError
+from image_poster.adapters.sqlite.times import greatest_time
 from image_poster.adapters.sqlite.uploads import SqliteUploadRecordStore
 from image_poster.adapters.vips.memory import MemoryBudget
 from image_poster.adapters.vips.protocol import RenderSettings
@@ -71,6 +72,12 @@ class Shared(NamedTuple):
     counts: SharedCounts
     bell: SharedBell
     turns: SharedTurns
+    clock: ServiceClock
+
+    @classmethod
+    def alone(cls, clock: ServiceClock | None = None) -> "Shared":
+        """For one process."""
+        return cls(SharedCounts.create(), SharedBell(), SharedTurns(), clock or ServiceClock())
 
 
 @dataclass(frozen=True)
@@ -89,6 +96,7 @@ class Container:
     services: Services
     counts: SharedCounts
     bell: SharedBell
+    clock: ServiceClock
 
     @property
     def rebuilder(self) -> Rebuilder:
@@ -211,10 +219,11 @@ async def open_container(
 ) -> AsyncIterator[Container]:
     """The container of `settings.data_dir`, closed at exit; `shared` is what processes share, if
     there are several, and `database` a copy to use instead. Raises `StartError`."""
-    shared = shared or Shared(SharedCounts.create(), SharedBell(), SharedTurns())
+    shared = shared or Shared.alone()
     path = database or database_path(settings.data_dir)
     opened = _open_database(settings, path, shared.turns)
     try:
+        shared.clock.raise_to(greatest_time(opened))
         yield _compose(settings, opened, shared)
     finally:
         shared.counts.close()
@@ -247,7 +256,7 @@ def _layout(settings: Settings) -> Layout:
 
 def _compose(settings: Settings, database: Database, shared: Shared) -> Container:
     counts, bell = shared.counts, shared.bell
-    clock, limits = SystemClock(), settings.limits
+    clock, limits = shared.clock, settings.limits
     layout = _layout(settings)
     bookings, writes = SqliteUploadBookings(database, clock, limits), write_rule(limits.rates)
     signer = Signer(signing_key(settings.data_dir))
@@ -279,6 +288,7 @@ def _compose(settings: Settings, database: Database, shared: Shared) -> Containe
         bookings=bookings,
         counts=counts,
         bell=bell,
+        clock=clock,
         services=build_services(
             stores, limits, CursorSigner(signer), RENDERERS, poll_seconds=_WAIT_POLL_SECONDS
         ),

@@ -3,7 +3,6 @@
 import fcntl
 import shutil
 import sqlite3
-import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing, nullcontext
@@ -15,8 +14,9 @@ import uvloop
 from image_poster.adapters.files.images import record_of
 from image_poster.adapters.sqlite.images import SqliteFileRecordStore
 from image_poster.adapters.sqlite.schema import VERSION
+from image_poster.adapters.sqlite.times import count_wrong_times, greatest_time
 from image_poster.adapters.vips.selftest import SelfTest, self_test
-from image_poster.domain.ids import milliseconds_of
+from image_poster.domain.ids import EARLIEST_MS
 from image_poster.domain.images import RENDITIONS
 from image_poster.editions import StartError
 from image_poster.editions.local.container import Container
@@ -31,8 +31,6 @@ from image_poster.ports.images import FileRecord
 
 _LEAST_FREE_BYTES = 1_000_000_000
 _MAX_BEHIND_SECONDS = 60
-# When this was written: no clock that is right is before it.
-_EARLIEST_SECONDS = 1_764_000_000
 _FILES = ("original", *RENDITIONS)
 _SHOWN = 5
 _DELETION_MS = 60_000
@@ -134,6 +132,7 @@ async def _contents(container: Container, *, deep: bool, is_served: bool) -> lis
     waiting = await container.jobs.parked()
     return [
         _clock(container),
+        _times(container),
         Finding("failed", not waiting, f"{len(waiting)} in the dead-letter place"),
         _delayed_work(container),
         _deletions(container, is_served=is_served),
@@ -144,15 +143,25 @@ async def _contents(container: Container, *, deep: bool, is_served: bool) -> lis
 
 
 def _clock(container: Container) -> Finding:
-    """Ids and time-outs go by it."""
-    now = time.time()
-    newest = container.database.read_one("SELECT max(id) FROM posts")
-    ahead = milliseconds_of(newest[0]) / 1000 - now if newest and newest[0] else 0.0
-    if now < _EARLIEST_SECONDS:
+    """The wall clock, beside the greatest stored time."""
+    now_ms = container.clock.now_ms()
+    ahead = (greatest_time(container.database) - now_ms) / 1000
+    if now_ms < EARLIEST_MS:
         return Finding("clock", well=False, remark="it is years behind")
     if ahead > _MAX_BEHIND_SECONDS:
-        return Finding("clock", well=False, remark=f"{ahead:,.0f} s behind the newest post")
-    return Finding("clock", well=True, remark="not behind the newest post")
+        remark = f"{ahead:,.0f} s behind the newest post or comment, now or when that was written"
+        return Finding("clock", well=False, remark=remark)
+    return Finding("clock", well=True, remark="not behind the newest post or comment")
+
+
+def _times(container: Container) -> Finding:
+    wrong = count_wrong_times(container.database, container.clock.now_ms())
+    remark = "all are plausible"
+    if wrong:
+        remark = (
+            f"{wrong:,} posts and comments have one of 1970 or far in the future: run `rebuild`"
+        )
+    return Finding("times", not wrong, remark)
 
 
 def _delayed_work(container: Container) -> Finding:
@@ -166,7 +175,7 @@ def _delayed_work(container: Container) -> Finding:
 
 def _deletions(container: Container, *, is_served: bool) -> Finding:
     """Deletions that a running server has not finished for a while fail."""
-    before_ms = time.time_ns() // 1_000_000 - _DELETION_MS
+    before_ms = container.clock.service_ms() - _DELETION_MS
     rows = container.database.read(
         "SELECT id, deleted_at < ? FROM tombstones WHERE pending = 1 ORDER BY id", before_ms
     )

@@ -24,6 +24,7 @@ from types import FrameType
 import structlog
 import uvloop
 
+from image_poster.adapters.clock import ServiceClock
 from image_poster.adapters.shared_bell import BellDescriptors, SharedBell
 from image_poster.adapters.shared_memory import SharedCounts, anonymous_file
 from image_poster.adapters.shared_turns import SharedTurns
@@ -72,22 +73,23 @@ def serve(settings: Settings) -> None:
         require_right_database(settings.data_dir)
         bring_up_to_date(settings.data_dir)
         limit_readers(settings.data_dir, group_id(settings.renditions_group))
-        _recover(settings)
+        clock = _recover(settings)
         if settings.workers == 1:
-            uvloop.run(_serve_here(settings, port, started_ms))
+            uvloop.run(_serve_here(settings, port, started_ms, clock))
         else:
-            supervise(settings, port, started_ms)
+            supervise(settings, port, started_ms, clock)
 
 
-def _recover(settings: Settings) -> None:
+def _recover(settings: Settings) -> ServiceClock:
     try:
-        uvloop.run(recover(settings))
+        return uvloop.run(recover(settings))
     except sqlite3.DatabaseError as exc:
         raise damaged(database_path(settings.data_dir), exc) from exc
 
 
-async def _serve_here(settings: Settings, port: int, started_ms: int) -> None:
-    async with running(settings, started_ms=started_ms, sweeps=True) as app:
+async def _serve_here(settings: Settings, port: int, started_ms: int, clock: ServiceClock) -> None:
+    shared = Shared.alone(clock)
+    async with running(settings, started_ms=started_ms, sweeps=True, shared=shared) as app:
         await serve_until_stopped(
             app,
             settings.host,
@@ -108,6 +110,7 @@ class WorkerOrder:
     counts_descriptor: int
     bell: BellDescriptors
     turns_descriptor: int
+    clock_origin_ms: int
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), default=str)
@@ -122,7 +125,7 @@ class WorkerOrder:
         return WorkerOrder(settings=Settings(**settings), bell=bell, **fields)
 
 
-def supervise(settings: Settings, port: int, started_ms: int) -> None:
+def supervise(settings: Settings, port: int, started_ms: int, clock: ServiceClock) -> None:
     """Run `settings.workers` workers, replacing any that dies, until SIGTERM or SIGINT."""
     stop = threading.Event()
 
@@ -133,7 +136,9 @@ def supervise(settings: Settings, port: int, started_ms: int) -> None:
         signal.signal(number, on_signal)
     counts, turns = SharedCounts.create(exclusive=False), anonymous_file("image-poster-turns")
     orders = [
-        WorkerOrder(settings, port, started_ms, index == 0, counts.descriptor, bell, turns)
+        WorkerOrder(
+            settings, port, started_ms, index == 0, counts.descriptor, bell, turns, clock.origin_ms
+        )
         for index, bell in enumerate(SharedBell.descriptors(settings.workers))
     ]
     with _metrics_folder(settings.data_dir) as metrics_folder:
@@ -192,7 +197,7 @@ def _watch(
             if worker.poll() is None:
                 continue
             _log.error("a worker ended and is replaced", worker=index, code=worker.returncode)
-            time.sleep(_RESTART_PAUSE_SECONDS)
+            stop.wait(_RESTART_PAUSE_SECONDS)
             workers[index] = _start(orders[index], metrics_folder)
 
 
@@ -223,7 +228,8 @@ def _end_with_supervisor() -> None:
 async def _serve(order: WorkerOrder) -> None:
     settings = order.settings
     counts = SharedCounts(order.counts_descriptor, exclusive=False)
-    shared = Shared(counts, SharedBell(order.bell), SharedTurns(order.turns_descriptor))
+    clock, turns = ServiceClock(order.clock_origin_ms), SharedTurns(order.turns_descriptor)
+    shared = Shared(counts, SharedBell(order.bell), turns, clock)
     async with running(
         settings, started_ms=order.started_ms, sweeps=order.sweeps, shared=shared
     ) as app:
