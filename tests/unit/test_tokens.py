@@ -98,7 +98,7 @@ async def test_where_pages_get_tokens_is_what_the_issuer_says(
     assert await theirs.token_endpoint() == ""
     issuer.down, issuer.tokens_at = False, "https://tokens.example"
     assert await theirs.token_endpoint() == "", "it was asked a moment ago"
-    later(6)
+    later(11)
     assert await theirs.token_endpoint() == "https://tokens.example/token"
     issuer.down = True
     later(7200)
@@ -206,7 +206,7 @@ async def test_an_outage_is_busy_and_not_a_refusal(
             await theirs.verify(issuer.token())
     assert issuer.asked == 1
     issuer.down = False
-    later(6)
+    later(11)
     known = issuer.token()
     await theirs.verify(known)
     issuer.down = True

@@ -11,7 +11,7 @@ from image_poster.domain.limits import FEED_PAGE_DEFAULT
 from image_poster.http import openapi, requests, responses
 from image_poster.http.auth import viewer
 from image_poster.http.idempotency import idempotency_key, in_flight
-from image_poster.http.limits import writer
+from image_poster.http.limits import check_identity, check_json_writer, writer
 
 
 class CommentBody(msgspec.Struct, frozen=True):
@@ -90,7 +90,7 @@ _ADD = openapi.responses(
     security=openapi.IDENTIFIED,
     tags=["comments"],
     summary="Comment on a post",
-    before_request=requests.json_only,
+    before_request=check_json_writer,
     request_max_body_size=requests.JSON_MAX_BYTES,
     responses=_ADD,
 )
@@ -109,7 +109,7 @@ async def add_comment(
     security=openapi.IDENTIFIED,
     tags=["comments"],
     summary="Comment on a post (the former path)",
-    before_request=requests.json_only,
+    before_request=check_json_writer,
     request_max_body_size=requests.JSON_MAX_BYTES,
     responses=_ADD,
 )
@@ -140,7 +140,6 @@ async def _add(request: requests.AnyRequest, post_id: str, content: str) -> Resp
             200: openapi.json_of(CommentPageBody, "A page."),
             304: openapi.nothing("You have this page already."),
         },
-        errors.IdentityRequiredError,
         errors.InvalidCursorError,
         errors.PostNotFoundError,
         errors.ValidationFailedError,
@@ -152,9 +151,9 @@ async def list_comments(
     limit: requests.PageLimit = FEED_PAGE_DEFAULT,
     cursor: FromQuery[str | None] = None,
 ) -> Response[bytes]:
-    """Newest first. Go on with `next`."""
+    """Newest first, and the same for every caller. Go on with `next`."""
     page = await requests.services(request).comments.list(
-        requests.known_post(post_id), await viewer(request), limit=limit, cursor=cursor
+        requests.known_post(post_id), limit=limit, cursor=cursor
     )
     shown = b",".join(map(comment_body, page.items))
     following = msgspec.json.encode(page.next)
@@ -196,7 +195,7 @@ async def get_comment(
     security=openapi.IDENTIFIED,
     tags=["comments"],
     summary="Change a comment",
-    before_request=requests.json_only,
+    before_request=check_json_writer,
     request_max_body_size=requests.JSON_MAX_BYTES,
     responses=openapi.responses(
         {200: openapi.json_of(CommentBody, "The comment as it is now.")},
@@ -230,6 +229,7 @@ async def edit_comment(
     security=openapi.IDENTIFIED,
     tags=["comments"],
     summary="Delete a comment",
+    before_request=check_identity,
     responses=openapi.responses(
         {204: openapi.nothing("Gone.")},
         *_WRITE_ERRORS,

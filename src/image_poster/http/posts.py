@@ -22,10 +22,10 @@ from image_poster.domain.posts import (
 )
 from image_poster.domain.uploads import UploadTargets
 from image_poster.http import openapi, requests, responses
-from image_poster.http.auth import viewer
+from image_poster.http.auth import check_viewer, viewer
 from image_poster.http.comments import CommentBody, comment_body
 from image_poster.http.idempotency import idempotency_key, in_flight
-from image_poster.http.limits import writer
+from image_poster.http.limits import check_identity, check_json_writer, writer
 from image_poster.http.multipart import receive_post_form
 from image_poster.http.reservations import RESERVATION, read_reservation
 from image_poster.http.uploads import UploadBody
@@ -171,6 +171,7 @@ _FORM = Schema(
     tags=["posts"],
     request_max_body_size=None,
     summary="Create a post from an image",
+    before_request=check_identity,
     responses=openapi.responses(
         {201: openapi.json_of(CreatedPostBody, "The post; Location points at it.")},
         errors.IdentityRequiredError,
@@ -226,6 +227,7 @@ async def create_post(request: requests.AnyRequest) -> Response[bytes]:
     security=openapi.ANYONE,
     tags=["posts"],
     summary="One post",
+    before_request=check_viewer,
     responses=openapi.responses(
         {
             200: openapi.json_of(CreatedPostBody, "The post."),
@@ -267,7 +269,7 @@ def check_shown(request: requests.AnyRequest, comments: int) -> None:
     security=openapi.IDENTIFIED,
     tags=["posts"],
     summary="Change caption or alt text",
-    before_request=requests.json_only,
+    before_request=check_json_writer,
     request_max_body_size=requests.JSON_MAX_BYTES,
     responses=openapi.responses(
         {200: openapi.json_of(PostBody, "The post as it is now.")},
@@ -310,6 +312,7 @@ def _given(text: str | UnsetType | None) -> str | None:
     security=openapi.IDENTIFIED,
     tags=["posts"],
     summary="Delete a post",
+    before_request=check_identity,
     responses=openapi.responses(
         {204: openapi.nothing("Gone, with its comments and images.")},
         errors.IdentityRequiredError,

@@ -219,11 +219,16 @@ def replace_token_key(data_dir: Path, make: Callable[[], bytes]) -> None:
     `StartError`."""
     path = token_key_path(data_dir)
     try:
-        with _fresh_file(path, make()) as fresh:
-            fresh.replace(path)
-            sync(data_dir)
+        replace_private(path, make())
     except OSError as exc:
         raise StartError(f"the key {path} cannot be replaced: {exc.strerror}.") from exc
+
+
+def replace_private(path: Path, content: bytes) -> None:
+    """Write a file that its owner alone can read, durably, in place of the former one, if any."""
+    with _fresh_file(path, content) as fresh:
+        fresh.replace(path)
+        sync(path.parent)
 
 
 def _made_once(path: Path, make: Callable[[], bytes]) -> bytes:
