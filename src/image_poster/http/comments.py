@@ -11,7 +11,7 @@ from image_poster.domain.limits import FEED_PAGE_DEFAULT
 from image_poster.http import openapi, requests, responses
 from image_poster.http.auth import viewer
 from image_poster.http.idempotency import idempotency_key, in_flight
-from image_poster.http.limits import check_identity, check_json_writer, writer
+from image_poster.http.limits import IDENTIFIED, IDENTIFIED_JSON, writer
 
 
 class CommentBody(msgspec.Struct, frozen=True):
@@ -87,10 +87,9 @@ _ADD = openapi.responses(
     "/posts/{post_id:str}/comments",
     operation_id="addComment",
     operation_class=openapi.operation(openapi.IDEMPOTENCY_KEY),
-    security=openapi.IDENTIFIED,
+    **IDENTIFIED_JSON,
     tags=["comments"],
     summary="Comment on a post",
-    before_request=check_json_writer,
     request_max_body_size=requests.JSON_MAX_BYTES,
     responses=_ADD,
 )
@@ -106,10 +105,9 @@ async def add_comment(
     "/comments",
     operation_id="addCommentByBody",
     operation_class=openapi.operation(openapi.IDEMPOTENCY_KEY),
-    security=openapi.IDENTIFIED,
+    **IDENTIFIED_JSON,
     tags=["comments"],
     summary="Comment on a post (the former path)",
-    before_request=check_json_writer,
     request_max_body_size=requests.JSON_MAX_BYTES,
     responses=_ADD,
 )
@@ -192,10 +190,9 @@ async def get_comment(
     "/posts/{post_id:str}/comments/{comment_id:str}",
     operation_id="editComment",
     operation_class=openapi.operation(openapi.IF_MATCH),
-    security=openapi.IDENTIFIED,
+    **IDENTIFIED_JSON,
     tags=["comments"],
     summary="Change a comment",
-    before_request=check_json_writer,
     request_max_body_size=requests.JSON_MAX_BYTES,
     responses=openapi.responses(
         {200: openapi.json_of(CommentBody, "The comment as it is now.")},
@@ -226,10 +223,9 @@ async def edit_comment(
 @delete(
     "/posts/{post_id:str}/comments/{comment_id:str}",
     operation_id="deleteComment",
-    security=openapi.IDENTIFIED,
+    **IDENTIFIED,
     tags=["comments"],
     summary="Delete a comment",
-    before_request=check_identity,
     responses=openapi.responses(
         {204: openapi.nothing("Gone.")},
         *_WRITE_ERRORS,

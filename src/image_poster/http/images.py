@@ -12,7 +12,7 @@ from image_poster.http import openapi
 from image_poster.http.auth import caller
 from image_poster.http.fast import Asked, FastRoute, Ready
 from image_poster.http.forwarded import TrustedProxies, peer_of
-from image_poster.http.limits import check_identity
+from image_poster.http.limits import IDENTIFIED
 from image_poster.http.requests import AnyRequest, known_post, services
 from image_poster.http.responses import IMMUTABLE, PRIVATE, FileResponse, file_response, ready_file
 from image_poster.ports.images import RemoteFile, StoredFile
@@ -56,10 +56,9 @@ async def get_image(
 @get(
     "/posts/{post_id:str}/original",
     operation_id="getOriginal",
-    security=openapi.IDENTIFIED,
+    **IDENTIFIED,
     tags=["images"],
     summary="The untouched upload",
-    before_request=check_identity,
     responses=openapi.responses(
         {
             200: openapi.bytes_of("image/*", "The file as it was uploaded."),

@@ -1,6 +1,7 @@
 """Limits: what is taken, as clients are told; and counting what one caller takes."""
 
 import re
+from typing import Any
 
 import msgspec
 from litestar import Response, get
@@ -211,5 +212,9 @@ async def check_json_writer(request: AnyRequest) -> None:
     await check_identity(request)
     await json_only(request)
 
+
+# For handlers that need an identity, and for those that also read JSON.
+IDENTIFIED: Any = {"security": openapi.IDENTIFIED, "before_request": check_identity}
+IDENTIFIED_JSON: Any = {**IDENTIFIED, "before_request": check_json_writer}
 
 ROUTES = (get_limits,)

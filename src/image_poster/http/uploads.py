@@ -3,7 +3,6 @@
 
 from datetime import UTC, datetime
 from email.utils import format_datetime
-from typing import Any
 from urllib.parse import urlencode
 
 import msgspec
@@ -21,7 +20,7 @@ from image_poster.domain.uploads import PutTarget, PutTerms, UploadOrder
 from image_poster.http import openapi, requests
 from image_poster.http.auth import caller
 from image_poster.http.idempotency import idempotency_key, in_flight
-from image_poster.http.limits import check_identity, writer
+from image_poster.http.limits import IDENTIFIED, writer
 from image_poster.http.problems import allow
 from image_poster.services.uploads import Patch, UploadState
 from image_poster.tus import CHECKSUM_ALGORITHMS, CONTENT_TYPE, EXTENSIONS, VERSION, headers
@@ -96,11 +95,6 @@ _CREATION: tuple[Parameter, ...] = (
     openapi.header("Upload-Metadata", required=False),
     _CHECKSUM,
 )
-_IDENTIFIED: Any = {
-    "tags": ["uploads"],
-    "security": openapi.IDENTIFIED,
-    "before_request": check_identity,
-}
 _OFFSET = openapi.header("Upload-Offset", type=OpenAPIType.INTEGER, minimum=0)
 _BODY = {CONTENT_TYPE: openapi.BYTES}
 _FINDING_ERRORS = (
@@ -148,7 +142,8 @@ async def discover(request: requests.AnyRequest) -> Response[bytes]:
 @post(
     PATH,
     operation_id="createUpload",
-    **_IDENTIFIED,
+    tags=["uploads"],
+    **IDENTIFIED,
     operation_class=openapi.operation(*_CREATION, body=_BODY),
     request_max_body_size=None,
     summary="Begin a resumable upload",
@@ -186,7 +181,8 @@ async def create_upload(request: requests.AnyRequest) -> Response[bytes]:
 @get(
     _ONE,
     operation_id="findUpload",
-    **_IDENTIFIED,
+    tags=["uploads"],
+    **IDENTIFIED,
     operation_class=openapi.operation(_TUS),
     summary="How far an upload is",
     responses=openapi.responses(
@@ -215,7 +211,8 @@ async def find_upload(request: requests.AnyRequest, post_id: FromPath[str]) -> R
 @patch(
     _ONE,
     operation_id="appendToUpload",
-    **_IDENTIFIED,
+    tags=["uploads"],
+    **IDENTIFIED,
     operation_class=openapi.operation(_TUS, _OFFSET, _LENGTH, _CHECKSUM, body=_BODY),
     request_max_body_size=None,
     summary="Send bytes",
@@ -252,7 +249,8 @@ async def append_to_upload(request: requests.AnyRequest, post_id: FromPath[str])
     _ONE,
     status_code=200,
     operation_id="terminateUpload",
-    **_IDENTIFIED,
+    tags=["uploads"],
+    **IDENTIFIED,
     operation_class=openapi.operation(_TUS),
     summary="End an upload",
     responses=openapi.responses(
