@@ -1,5 +1,5 @@
-"""Tokens that API Gateway's authorizer let pass: it checks signature, issuer, audience and time, and
-the API's Lambda checks what they are for."""
+"""Tokens that API Gateway's authorizer let pass: it checks signature, issuer, audience and time,
+and the API's Lambda checks what they are for."""
 
 from base64 import urlsafe_b64encode
 from typing import Any
