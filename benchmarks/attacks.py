@@ -327,7 +327,7 @@ def _dripping_issuer(front: Front, issuer: FakeIssuer, folder: Path, scale: Scal
     with _watched(front) as found:
         for stranger in strangers:
             stranger.start()
-        waits = _posted(front, _bearer("alice", folder / "data"), scale.seconds)
+        waits = _post_images(front, _bearer("alice", folder / "data"), scale.seconds)
         is_over.set()
         for stranger in strangers:
             stranger.join()
@@ -337,7 +337,7 @@ def _dripping_issuer(front: Front, issuer: FakeIssuer, folder: Path, scale: Scal
     return Row(front.name, what, worst, before, _megabytes(front), said)
 
 
-def _posted(front: Front, headers: dict[str, str], seconds: float) -> list[float]:
+def _post_images(front: Front, headers: dict[str, str], seconds: float) -> list[float]:
     """Post an image each second; how long each took."""
     waits: list[float] = []
     verify: Any = front.target.tls or True

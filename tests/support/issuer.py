@@ -23,36 +23,36 @@ DISCOVERY, KEYS = "/.well-known/openid-configuration", "/keys"
 
 
 class Misbehaviour(Protocol):
-    """What an issuer does instead of answering."""
+    """An answer of an issuer that is none of its documents."""
 
-    def __call__(self, request: BaseHTTPRequestHandler, released: threading.Event, /) -> None: ...
+    def __call__(self, request: BaseHTTPRequestHandler, release: threading.Event, /) -> None: ...
 
 
-def drip(request: BaseHTTPRequestHandler, released: threading.Event) -> None:
+def drip(request: BaseHTTPRequestHandler, release: threading.Event) -> None:
     """Send a byte at a time, for ever."""
     request.wfile.write(b"HTTP/1.1 200 OK\r\ncontent-length: 100000\r\n\r\n{")
-    while not released.wait(0.05):
+    while not release.wait(0.05):
         request.wfile.write(b" ")
         request.wfile.flush()
 
 
-def drip_head(request: BaseHTTPRequestHandler, released: threading.Event) -> None:
+def drip_head(request: BaseHTTPRequestHandler, release: threading.Event) -> None:
     """Send headers, for ever."""
     request.wfile.write(b"HTTP/1.1 200 OK\r\n")
-    while not released.wait(0.05):
+    while not release.wait(0.05):
         request.wfile.write(b"x: x\r\n")
         request.wfile.flush()
 
 
-def stay_silent(_request: BaseHTTPRequestHandler, released: threading.Event) -> None:
+def stay_silent(_request: BaseHTTPRequestHandler, release: threading.Event) -> None:
     """Send nothing at all."""
-    released.wait()
+    release.wait()
 
 
 def redirect(target: str) -> Misbehaviour:
     """Lead to `target`."""
 
-    def answer(request: BaseHTTPRequestHandler, _released: threading.Event) -> None:
+    def answer(request: BaseHTTPRequestHandler, _release: threading.Event) -> None:
         request.send_response(302)
         request.send_header("location", target)
         request.send_header("content-length", "0")
@@ -64,7 +64,7 @@ def redirect(target: str) -> Misbehaviour:
 def send(body: bytes, **headers: str) -> Misbehaviour:
     """Answer with `body`."""
 
-    def answer(request: BaseHTTPRequestHandler, _released: threading.Event) -> None:
+    def answer(request: BaseHTTPRequestHandler, _release: threading.Event) -> None:
         request.send_response(200)
         for name, value in headers.items():
             request.send_header(name.replace("_", "-"), value)
@@ -78,16 +78,16 @@ def send(body: bytes, **headers: str) -> Misbehaviour:
 class FakeIssuer:
     """`down` makes it answer 500, `named` is the name that it gives itself, and `asked` counts how
     often its documents were fetched. `misbehave` answers instead, at the paths that it has;
-    `misbehaved` has the paths where it did, and `released` ends what it holds. `other_keys` are
-    published too."""
+    `misbehaving_paths` has the paths where it did, and `release` ends what it holds.
+    `other_keys` are published too."""
 
     def __init__(self, url: str) -> None:
         self.url = self.named = url
         self.down = False
         self.asked = 0
         self.misbehave: dict[str, Misbehaviour] = {}
-        self.misbehaved: set[str] = set()
-        self.released = threading.Event()
+        self.misbehaving_paths: set[str] = set()
+        self.release = threading.Event()
         self.other_keys: list[Any] = []
         self.key = rsa_key()
         self.exchanges: list[str] = []
@@ -186,9 +186,9 @@ def running_issuer() -> Iterator[FakeIssuer]:
                 return
             issuer.asked += 1
             if path in issuer.misbehave:
-                issuer.misbehaved.add(path)
+                issuer.misbehaving_paths.add(path)
                 with suppress(OSError):  # the other side may have had enough
-                    issuer.misbehave[path](self, issuer.released)
+                    issuer.misbehave[path](self, issuer.release)
                 return
             found = None if issuer.down else issuer.document(self.path)
             self._answer(200 if found else 500, found)
@@ -216,7 +216,7 @@ def running_issuer() -> Iterator[FakeIssuer]:
     try:
         yield issuer
     finally:
-        issuer.released.set()
+        issuer.release.set()
         server.shutdown()
         thread.join()
         server.server_close()

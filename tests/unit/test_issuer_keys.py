@@ -68,12 +68,12 @@ async def test_an_issuer_that_drips_takes_no_thread_that_uploads_need(
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
     issuer.misbehave[path] = drip
     strangers = [asyncio.create_task(verifier.verify(garbage(issuer))) for _ in range(3)]
-    while path not in issuer.misbehaved:
+    while path not in issuer.misbehaving_paths:
         await asyncio.sleep(0.01)
     try:
         assert await asyncio.wait_for(asyncio.to_thread(int), SOME_SECONDS) == 0
     finally:
-        issuer.released.set()
+        issuer.release.set()
     for refused in await asyncio.gather(*strangers, return_exceptions=True):
         assert isinstance(refused, BusyError)
 
@@ -97,7 +97,7 @@ async def test_a_key_that_is_known_holds_while_the_issuer_drips_and_a_new_one_af
     assert time.monotonic() - began < SOME_SECONDS
     issuer.misbehave.clear()
     issuer.rotate()
-    issuer.released.set()
+    issuer.release.set()
     await _ends(verifier)
     clock.now += 11
     assert (await verifier.verify(issuer.token("bob")))["sub"] == "bob"
@@ -116,10 +116,10 @@ async def test_a_fetch_ends_in_time_however_slowly_the_issuer_sends(
 
     monkeypatch.setattr(issuer_keys, "_FETCH_SECONDS", 0.5)
     issuer.misbehave[KEYS] = misbehaviour
-    fetching = asyncio.to_thread(issuer_keys.fetch, issuer.url)
+    fetching = asyncio.to_thread(issuer_keys.fetch_documents, issuer.url)
     with pytest.raises(TimeoutError):
         await asyncio.wait_for(fetching, SOME_SECONDS)
-    assert issuer.misbehaved == {KEYS}
+    assert issuer.misbehaving_paths == {KEYS}
 
 
 async def test_a_new_key_holds_ten_seconds_after_a_garbage_one(

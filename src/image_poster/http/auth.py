@@ -121,8 +121,8 @@ def nobody_checked(_request: AnyRequest) -> Claims | None:
 
 
 class TokenTerms(msgspec.Struct, frozen=True):
-    """What tokens are understood as: users who are admins, the claim and its value that make an
-    admin, the claim that people are called by, and where an issuer gives tokens to pages."""
+    """Rules for tokens: users who are admins, the claim and its value that make an admin, the claim
+    that people are called by, and where an issuer gives tokens to pages."""
 
     admins: frozenset[str] = frozenset()
     admin_claim: tuple[str, str] | None = None
@@ -241,8 +241,8 @@ def _is_admin(claims: Claims, admin_claim: tuple[str, str] | None) -> bool:
 
 
 def _values(claims: Claims, name: str) -> list[Any]:
-    """A claim's values. Only two texts have several: scopes (RFC 8693, section 4.2), and Cognito's
-    groups, which API Gateway passes on as `[admins editors]` and whose names have no spaces
+    """A claim's values. Two texts have several: scopes (RFC 8693, section 4.2), and Cognito's
+    groups. API Gateway passes these on as `[admins editors]`; their names have no spaces
     (CreateGroup, GroupName)."""
     claim = claims.get(name)
     if isinstance(claim, list):

@@ -86,10 +86,10 @@ class UploadLimits(msgspec.Struct, frozen=True):
 
 
 class RateLimits(msgspec.Struct, frozen=True):
-    """How much one caller may take; null is as much as they like. Requests are counted by address
-    (those for images, and PATCH and HEAD of an upload by an identified caller, are not), the rest
-    by user; a day is one of UTC. Beyond: 429 `rate_limited`; where these are not `exact`, from some
-    seconds later on."""
+    """Limits of one caller; null is no limit. Requests are counted by address, the rest by user; a
+    day is one of UTC. Images do not count, and neither do PATCH and HEAD of an upload by an
+    identified caller. Beyond: 429 `rate_limited`; where these are not `exact`, some seconds
+    late."""
 
     writes_per_minute: int | None
     bytes_per_day: int | None

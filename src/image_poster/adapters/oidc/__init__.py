@@ -15,7 +15,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 import msgspec
 import structlog
 
-from image_poster.adapters.oidc.issuer_keys import IssuerKeys, imported
+from image_poster.adapters.oidc.issuer_keys import IssuerKeys, import_key
 from image_poster.domain.errors import BusyError, IdentityRequiredError
 from image_poster.domain.identity import NOT_FOR_ACCESS
 from image_poster.domain.identity import OWN_ISSUER as OWN_ISSUER
@@ -123,8 +123,8 @@ class OidcTokenVerifier:
         """The claims of a token that holds. Raises `IdentityRequiredError`, and `BusyError` when
         the issuer cannot be asked."""
         key_id = check_header(token)
-        await self._keys.refresh(is_known=key_id in self._keys.published.keys)
-        key = self._keys.published.keys.get(key_id)
+        await self._keys.refresh(is_known=key_id in self._keys.documents.keys)
+        key = self._keys.documents.keys.get(key_id)
         if key is not None:
             return _checked(token, key, self._issuer, self._audiences)
         if not self._keys.are_current:
@@ -134,9 +134,9 @@ class OidcTokenVerifier:
     async def token_endpoint(self) -> str:
         """The URL at which pages get tokens (OpenID Connect Discovery 1.0, section 3), which need
         not be of the issuer's host; empty while the issuer has not said."""
-        if not self._keys.published.token_endpoint:
-            await self._keys.refresh(is_known=bool(self._keys.published.keys))
-        return self._keys.published.token_endpoint
+        if not self._keys.documents.token_endpoint:
+            await self._keys.refresh(is_known=bool(self._keys.documents.keys))
+        return self._keys.documents.token_endpoint
 
 
 class _FileState(NamedTuple):
@@ -159,8 +159,8 @@ class _WatchedFile(Generic[Document]):
 
     def content(self) -> Document:
         """Raises `OSError`, and `ValueError` for a damaged file."""
-        found = self._path.stat()
-        state = _FileState(found.st_ino, found.st_mtime_ns, found.st_size)
+        status = self._path.stat()
+        state = _FileState(status.st_ino, status.st_mtime_ns, status.st_size)
         if state != self._state:
             self._content = self._read(self._path.read_bytes())
             self._state = state
@@ -168,7 +168,7 @@ class _WatchedFile(Generic[Document]):
 
 
 def read_series(content: bytes) -> dict[str, str]:
-    """The series of users' tokens that hold, by user: of those whose tokens were revoked. Raises
+    """The present series of tokens, by user, of the users whose tokens were revoked. Raises
     `ValueError`."""
     return msgspec.json.decode(content, type=dict[str, str])
 
@@ -178,7 +178,7 @@ class OwnTokenVerifier:
     there are any."""
 
     def __init__(self, path: Path) -> None:
-        self._key = _WatchedFile(path, imported)
+        self._key = _WatchedFile(path, import_key)
         self._series = _WatchedFile(path.with_name(REVOCATIONS), read_series)
 
     async def verify(self, token: str) -> Claims:
@@ -241,7 +241,7 @@ def own_token(
         claims["scope"] = "admin"
     if series is not None:
         claims[SERIES] = series
-    signing = imported(key)
+    signing = import_key(key)
     signing.ensure_kid()
     header = {"alg": _ALGORITHM, "kid": signing.kid, "typ": "JWT"}
     return jwt.encode(header, claims, signing)

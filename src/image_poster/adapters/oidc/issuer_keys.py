@@ -54,7 +54,7 @@ class _KeySet(msgspec.Struct):
     keys: list[Any]
 
 
-class Published(NamedTuple):
+class IssuerDocuments(NamedTuple):
     """An issuer's keys for RS256 by their ids, the ids of keys that cannot be read, and where the
     issuer gives tokens."""
 
@@ -68,7 +68,7 @@ class IssuerKeys:
     that fails keeps the former keys. `seconds` is a monotonic clock."""
 
     def __init__(self, issuer: str, seconds: Callable[[], float] = time.monotonic) -> None:
-        self.published = Published({})
+        self.documents = IssuerDocuments({})
         self._issuer = issuer
         self._seconds = seconds
         self._started = self._fetched = self._failed = float("-inf")
@@ -77,13 +77,15 @@ class IssuerKeys:
 
     @property
     def are_current(self) -> bool:
-        """Whether the issuer's last answer is here: none is awaited, and none failed since."""
+        """True if no fetch runs, and none failed since the issuer's last answer."""
         return self._fetch.done() and self._fetched > self._failed
 
     async def refresh(self, *, is_known: bool) -> None:
-        """Fetch the keys if they are an hour old, or, for a key that is not known, at once. Wait
-        for them 2 seconds at most; while the issuer fails, nobody waits with a key that is known,
-        and of the others only who starts the fetch."""
+        """Fetch the keys if they are an hour old, or if a token's key is not known.
+
+        A caller waits 2 seconds at most. While the issuer fails, a caller with a known key does not
+        wait; of the others, only the caller that starts the fetch does.
+        """
         now = self._seconds()
         if is_known and now - self._fetched <= _FRESH_SECONDS:
             return
@@ -96,26 +98,33 @@ class IssuerKeys:
             await asyncio.wait({asyncio.wrap_future(self._fetch)}, timeout=_WAIT_SECONDS)
 
     def _start(self, now: float) -> None:
-        self._started, self._fetch = now, Future()
-        self._fetch.set_running_or_notify_cancel()
+        self._started, fetch = now, Future[None]()
+        fetch.set_running_or_notify_cancel()
         # It ends with the process, which must not wait for it.
-        Thread(target=self._run, name="issuer-keys", daemon=True).start()
-
-    def _run(self) -> None:
+        thread = Thread(target=self._run, args=(fetch,), name="issuer-keys", daemon=True)
         try:
-            published = fetch(self._issuer)
+            thread.start()
+        except RuntimeError:  # the machine has no thread left
+            self._failed = now
+        else:
+            self._fetch = fetch
+
+    def _run(self, fetch: Future[None]) -> None:
+        try:
+            documents = fetch_documents(self._issuer)
         except Exception as exc:  # noqa: BLE001 - whatever an issuer sends: the former keys stay
             self._failed = self._seconds()
             _log.warning("the issuer of tokens cannot be asked", issuer=self._issuer, why=str(exc))
         else:
-            if published.unreadable - self.published.unreadable:
-                names = sorted(published.unreadable)
+            if documents.unreadable - self.documents.unreadable:
+                names = sorted(documents.unreadable)
                 _log.warning("keys of the issuer cannot be read", issuer=self._issuer, keys=names)
-            self.published, self._fetched = published, self._seconds()
-        self._fetch.set_result(None)
+            self.documents, self._fetched = documents, self._seconds()
+        finally:
+            fetch.set_result(None)
 
 
-def fetch(issuer: str) -> Published:
+def fetch_documents(issuer: str) -> IssuerDocuments:
     """Ask the issuer for its documents. Raises `OSError`, `HTTPException`, and `ValueError` for
     documents that break the rules."""
     opener = _opener(time.monotonic() + _FETCH_SECONDS)
@@ -129,20 +138,20 @@ def fetch(issuer: str) -> Published:
     for key in _document(opener, discovery.jwks_uri, _KeySet).keys[:_MAX_KEYS]:
         try:
             if _is_for_us(key):
-                keys[key["kid"]] = imported(key)
+                keys[key["kid"]] = import_key(key)
         except ValueError:
             unreadable.add(str(key["kid"])[:100])
-    return Published(keys, frozenset(unreadable), discovery.token_endpoint)
+    return IssuerDocuments(keys, frozenset(unreadable), discovery.token_endpoint)
 
 
 def _is_for_us(key: Any) -> bool:  # noqa: ANN401 - an entry of the set
-    """Whether the entry is a key for RS256 that tokens can name."""
+    """True for a key for RS256 that tokens can name."""
     if not isinstance(key, dict) or not key.get("kid"):
         return False
     return key.get("kty") == "RSA" and key.get("use", "sig") == "sig"
 
 
-def imported(key: Any) -> Any:  # noqa: ANN401 - joserfc's
+def import_key(key: Any) -> Any:  # noqa: ANN401 - joserfc's
     """The RSA key in a PEM or an entry of a key set. Raises `ValueError`."""
     # Here, for a cold Lambda needs this only for those who read with a token.
     from joserfc.errors import JoseError  # noqa: PLC0415
@@ -179,7 +188,7 @@ class _NoRedirects(HTTPRedirectHandler):
         return None
 
 
-class _Bounded(AbstractHTTPHandler):
+class _DeadlineHandler(AbstractHTTPHandler):
     """Opens connections that end at a deadline, however slowly the other side sends."""
 
     deadline: float
@@ -194,24 +203,24 @@ class _Bounded(AbstractHTTPHandler):
         return super().do_open(connection, req, **more)
 
 
-class _BoundedHttp(_Bounded, HTTPHandler):
+class _DeadlineHttpHandler(_DeadlineHandler, HTTPHandler):
     pass
 
 
-class _BoundedHttps(_Bounded, HTTPSHandler):
+class _DeadlineHttpsHandler(_DeadlineHandler, HTTPSHandler):
     pass
 
 
 def _opener(deadline: float) -> OpenerDirector:
     """As `urlopen`, through the proxies of the environment, but without redirects, and until
     `deadline`."""
-    handlers = (_BoundedHttp(), _BoundedHttps())
+    handlers = (_DeadlineHttpHandler(), _DeadlineHttpsHandler())
     for handler in handlers:
         handler.deadline = deadline
     return build_opener(*handlers, _NoRedirects())
 
 
-class _BoundedReader(RawIOBase):
+class _DeadlineReader(RawIOBase):
     """Reads from a socket until a deadline."""
 
     def __init__(self, connection: socket, deadline: float) -> None:
@@ -235,7 +244,7 @@ class _BoundedReader(RawIOBase):
 
 
 def _response(deadline: float, connection: socket, **more: Any) -> HTTPResponse:  # noqa: ANN401
-    return HTTPResponse(_BoundedReader(connection, deadline), **more)  # type: ignore[arg-type]
+    return HTTPResponse(_DeadlineReader(connection, deadline), **more)  # type: ignore[arg-type]
 
 
 def _seconds_left(deadline: float) -> float:

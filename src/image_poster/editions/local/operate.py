@@ -7,13 +7,13 @@ import uvloop
 
 from image_poster.adapters.oidc import new_key, own_token
 from image_poster.editions import StartError
+from image_poster.editions.local import revocations
 from image_poster.editions.local.container import Container, check_token_key, open_container
 from image_poster.editions.local.data_folder import (
     database_path,
     replace_token_key,
     token_key,
 )
-from image_poster.editions.local.revocations import revoke, series_of
 from image_poster.editions.local.settings import Settings
 from image_poster.ports.jobs import ParkedJob
 from image_poster.services.maintenance import Rebuilt
@@ -49,7 +49,7 @@ def token(settings: Settings, user: str, *, days: int, admin: bool) -> str:
     _require_database(settings)
     key = token_key(settings.data_dir, new_key)
     check_token_key(key)
-    series = series_of(settings.data_dir, user)
+    series = revocations.find_series(settings.data_dir, user)
     return own_token(key, user, seconds=days * _DAY_SECONDS, admin=admin, series=series)
 
 
@@ -57,7 +57,7 @@ def revoke_user(settings: Settings, user: str) -> None:
     """No token of the service's own that `user` has so far holds any longer, also while it serves.
     Raises `StartError`."""
     _require_database(settings)
-    revoke(settings.data_dir, user)
+    revocations.revoke_user(settings.data_dir, user)
 
 
 def revoke_tokens(settings: Settings) -> None:

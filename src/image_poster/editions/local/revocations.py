@@ -26,17 +26,17 @@ def check_revocations(data_dir: Path) -> None:
     _series(data_dir)
 
 
-def series_of(data_dir: Path, user: str) -> str | None:
+def find_series(data_dir: Path, user: str) -> str | None:
     """The series of a user's tokens; None if they were never revoked. Raises `StartError`."""
     return _series(data_dir).get(user)
 
 
-def revoke(data_dir: Path, user: str) -> None:
+def revoke_user(data_dir: Path, user: str) -> None:
     """No token of the service's own that `user` has so far holds any longer, at once and in every
     process. Raises `StartError`."""
     path = data_dir / REVOCATIONS
     try:
-        with _alone(data_dir):
+        with _folder_lock(data_dir):
             series = _series(data_dir) | {user: secrets.token_hex(_SERIES_BYTES)}
             replace_private(path, msgspec.json.encode(series))
     except OSError as exc:
@@ -59,7 +59,7 @@ def _series(data_dir: Path) -> dict[str, str]:
 
 
 @contextmanager
-def _alone(data_dir: Path) -> Iterator[None]:
+def _folder_lock(data_dir: Path) -> Iterator[None]:
     """Two commands at once must not lose a revocation of each other (flock(2) of the folder)."""
     folder = os.open(data_dir, os.O_RDONLY | os.O_DIRECTORY)
     try:
