@@ -11,11 +11,13 @@ import argparse
 import contextlib
 import json
 import os
+import random
 import resource
 import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -30,10 +32,12 @@ from support import holding, samples, servers
 from support.api import LOCAL as LOCAL_EDITION
 from support.api import Api
 from support.holding import Target
+from support.issuer import AUDIENCE, KEYS, FakeIssuer, drip, garbage_token, running_issuer
 from support.proxies import PROXIES, Proxy, program
 from support.shell import Shell
 
 MAX_SECONDS = 2.0
+_FEW_REQUESTS, _STRANGERS = 200, 16
 LONG_TEXT = "\N{CAMERA}" * 2000  # 4 bytes of UTF-8 each
 LARGEST_PAGE = "/posts?limit=100&comments=10"
 DEV = {"user-id": "mallory"}
@@ -146,6 +150,12 @@ def _attacks(name: str, folder: Path, scale: Scale) -> Iterator[Row]:
     with _front(name, folder) as front:
         print(f"  (started again within {time.monotonic() - began:.1f} s, proxy and all)")
         yield _flood(front, scale)
+    with _front(name, folder, "--requests-per-minute", str(_FEW_REQUESTS)) as front:
+        yield _heads_of_all_kinds(front, scale)
+    with running_issuer() as issuer:
+        flags = ("--jwt-issuer", issuer.url, "--jwt-audience", AUDIENCE)
+        with _front(name, folder, "--auth", "jwt", *flags) as front:
+            yield _dripping_issuer(front, issuer, folder, scale)
 
 
 Holding = AbstractContextManager[list[socket.socket]]
@@ -188,18 +198,19 @@ def _served(data: Path, *flags: str) -> Iterator[servers.Server]:
 
 
 @contextmanager
-def _front(name: str, folder: Path) -> Iterator[Front]:
-    """The service alone, with dev, as every version has it; or behind a proxy as in public."""
+def _front(name: str, folder: Path, *more: str) -> Iterator[Front]:
+    """The service alone, with dev, as every version has it; or behind a proxy as in public. `more`
+    are flags."""
     data = folder / "data"
     with ExitStack() as stack:
         if name == "direct":
-            server = stack.enter_context(_served(data))
+            server = stack.enter_context(_served(data, *more))
             host, _, port = server.url.removeprefix("http://").partition(":")
             target = Target((host, int(port)), "localhost")
             yield Front(name, psutil.Process(server.process.pid), target, server.url, DEV)
             return
         flags = ("--auth", "jwt", "--trusted-proxies", "127.0.0.1,::1")
-        server = stack.enter_context(_served(data, *flags))
+        server = stack.enter_context(_served(data, *flags, *more))
         front = folder / name
         front.mkdir(exist_ok=True)
         upstream = server.url.removeprefix("http://")
@@ -208,16 +219,20 @@ def _front(name: str, folder: Path) -> Iterator[Front]:
 
 
 def _behind(name: str, proxy: Proxy, server: psutil.Process, data: Path, folder: Path) -> Front:
-    shell = Shell("", data.parent / "state")
-    token = shell.run("token", f"mallory of {name}", "--data-dir", str(data)).stdout.strip()
     return Front(
         name,
         server,
         Target(("127.0.0.1", proxy.address[1]), "localhost", proxy.tls),
         proxy.url,
-        {"authorization": f"Bearer {token}"},
+        _bearer(f"mallory of {name}", data),
         folder / "certificate.pem",
     )
+
+
+def _bearer(user: str, data: Path) -> dict[str, str]:
+    shell = Shell("", data.parent / "state")
+    token = shell.run("token", user, "--data-dir", str(data)).stdout.strip()
+    return {"authorization": f"Bearer {token}"}
 
 
 def _held(front: Front, what: str, attack: Holding, seconds: float) -> Row:
@@ -268,6 +283,72 @@ def _flood(front: Front, scale: Scale) -> Row:
             statuses[sent.status_code] = statuses.get(sent.status_code, 0) + 1
     what = f"comments for {scale.flood_seconds:.0f} s"
     return Row(front.name, what, found["worst"], before, _megabytes(front), _said(statuses))
+
+
+def _heads_of_all_kinds(front: Front, scale: Scale) -> Row:
+    """Requests that ask for no content, of any path, as fast as can be; they must meet the limit by
+    address."""
+    as_head = {"x-http-method-override": "HEAD"}
+    kinds: list[tuple[str, str, dict[str, str]]] = [
+        ("HEAD", "/posts", {}),
+        ("HEAD", "/nothing", {}),
+        ("POST", "/posts", as_head),
+    ]
+    statuses: dict[int, int] = {}
+    before = _megabytes(front)
+    with _watched(front) as found, front.client() as client:
+        client.headers.pop("authorization", None)
+        end = time.monotonic() + scale.flood_seconds
+        while time.monotonic() < end or sum(statuses.values()) < 2 * _FEW_REQUESTS:
+            for method, path, headers in kinds:
+                status = client.request(method, path, headers=headers).status_code
+                statuses[status] = statuses.get(status, 0) + 1
+    what = f"HEADs of all kinds for {scale.flood_seconds:.0f} s"
+    worst = found["worst"] if 429 in statuses else float("inf")
+    return Row(front.name, what, worst, before, _megabytes(front), _said(statuses))
+
+
+def _dripping_issuer(front: Front, issuer: FakeIssuer, folder: Path, scale: Scale) -> Row:
+    """Tokens with keys that nobody knows, while their issuer sends its keys byte by byte. Somebody
+    with a token of the service's own posts meanwhile."""
+    issuer.misbehave[KEYS] = drip
+    tokens = [garbage_token(issuer.claims("mallory")) for _ in range(20)]
+    statuses: dict[int, int] = {}
+    before, is_over = _megabytes(front), threading.Event()
+
+    def ask() -> None:
+        with front.client() as client:
+            while not is_over.is_set():
+                client.headers["authorization"] = f"Bearer {random.choice(tokens)}"
+                status = client.delete("/posts/no-id").status_code
+                statuses[status] = statuses.get(status, 0) + 1
+
+    strangers = [threading.Thread(target=ask) for _ in range(_STRANGERS)]
+    with _watched(front) as found:
+        for stranger in strangers:
+            stranger.start()
+        waits = _post_images(front, _bearer("alice", folder / "data"), scale.seconds)
+        is_over.set()
+        for stranger in strangers:
+            stranger.join()
+    what = f"a dripping issuer and {_STRANGERS} strangers for {scale.seconds:.0f} s"
+    said = f"{len(waits)} posts, each within {max(waits):.2f} s; {_said(statuses)}"
+    worst = max(found["worst"], *waits)
+    return Row(front.name, what, worst, before, _megabytes(front), said)
+
+
+def _post_images(front: Front, headers: dict[str, str], seconds: float) -> list[float]:
+    """Post an image each second; how long each took."""
+    waits: list[float] = []
+    verify: Any = front.target.tls or True
+    image, end = samples.jpeg(64, 64), time.monotonic() + seconds
+    with httpx.Client(base_url=front.url, verify=verify, headers=headers, timeout=60) as client:
+        while not waits or time.monotonic() < end:
+            began = time.monotonic()
+            sent = client.post("/posts", files={"image": ("a.jpg", image)})
+            waits.append(time.monotonic() - began if sent.status_code == 201 else float("inf"))
+            time.sleep(1)
+    return waits
 
 
 def _said(statuses: dict[int, int]) -> str:

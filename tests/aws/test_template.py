@@ -434,3 +434,13 @@ def test_each_test_that_a_finding_names_is_there() -> None:
     assert len(named) > 40
     everything = "".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))
     assert {name for name in named if f"def {name}(" not in everything} == set()
+
+
+def test_members_of_the_pools_group_are_the_admins() -> None:
+    told = RESOURCES["ApiFunction"]["Properties"]["Environment"]["Variables"]
+    group = RESOURCES["AdminsGroup"]["Properties"]["GroupName"]
+    assert told["IMAGE_POSTER_JWT_ADMIN_CLAIM"]["Fn::If"] == [
+        "HasOwnUsers",
+        f"cognito:groups={group}",
+        {"Ref": "JwtAdminClaim"},
+    ]

@@ -2,17 +2,29 @@
 
 import stat
 import time
+from base64 import urlsafe_b64encode
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 
+from image_poster.adapters.oidc import own_token
 from image_poster.client import ImagePosterClient
 from image_poster.domain.ids import new_id
 from support import samples
 from support.api import LOCAL, Api, assert_problem
-from support.issuer import AUDIENCE, FakeIssuer, running_issuer
+from support.issuer import (
+    AUDIENCE,
+    KEYS,
+    FakeIssuer,
+    drip,
+    garbage_token,
+    running_issuer,
+    signed,
+)
 from support.servers import local_server
 from support.shell import Shell
 
@@ -77,6 +89,139 @@ def test_revoking_counts_at_once_in_every_process(tmp_path: Path, shell: Shell) 
     assert sorted(path.name for path in (tmp_path / "data").glob("token.*")) == ["token.key"]
 
 
+def test_revoking_one_user_counts_at_once_in_every_process_and_for_nobody_else(
+    tmp_path: Path, shell: Shell
+) -> None:
+    flags = ("--auth", "jwt", "--workers", "2")
+    with local_server(tmp_path / "data", *flags) as server:
+        stolen, bobs = (shell.run("token", name).stdout.strip() for name in ("alice", "bob"))
+        assert delete_as(server.url, stolen).status_code == 404
+        assert shell.run("token", "--revoke", "alice").stderr == (
+            "all former tokens of alice are invalid\n"
+        )
+        again = shell.run("token", "alice", "--admin").stdout.strip()
+        for _ in range(10):  # each by a connection of its own, so by either process
+            refused = delete_as(server.url, stolen)
+            assert_problem(refused, 401, "identity_required")
+            assert "was revoked" in refused.headers["www-authenticate"]
+            assert delete_as(server.url, again).status_code == 404
+            assert delete_as(server.url, bobs).status_code == 404
+        shell.run("token", "--revoke", "alice")
+        last = shell.run("token", "alice").stdout.strip()
+    file = tmp_path / "data" / "revocations.json"
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    with local_server(tmp_path / "data", *flags) as server:
+        for token, status in ((stolen, 401), (again, 401), (last, 404), (bobs, 404)):
+            assert delete_as(server.url, token).status_code == status
+
+
+def test_revocations_at_the_same_time_are_all_there(tmp_path: Path, shell: Shell) -> None:
+    with local_server(tmp_path / "data", "--auth", "jwt") as server:
+        users = [f"user {number}" for number in range(4)]
+        key = (tmp_path / "data" / "token.key").read_bytes()
+        tokens = [own_token(key, user, seconds=60) for user in users]
+        with ThreadPoolExecutor() as pool:
+            list(pool.map(lambda user: shell.run("token", "--revoke", user), users))
+        assert [delete_as(server.url, token).status_code for token in tokens] == [401] * 4
+    names = {path.name for path in (tmp_path / "data").glob("revocations*")}
+    assert names == {"revocations.json"}
+
+
+def test_damaged_revocations_let_nobody_in_and_are_told(tmp_path: Path, shell: Shell) -> None:
+    file = tmp_path / "data" / "revocations.json"
+    with local_server(tmp_path / "data", "--auth", "jwt") as server:
+        token = shell.run("token", "alice").stdout.strip()
+        assert delete_as(server.url, token).status_code == 404
+        for content in (b"", b"{", b"[]", b'{"alice": 7}', b"\xff"):
+            file.write_bytes(content)
+            assert_problem(delete_as(server.url, token), 503, "busy")
+        assert httpx.get(f"{server.url}/posts").status_code == 200
+        for words in (["alice"], ["--revoke", "alice"]):
+            assert "revocations.json is damaged" in shell.run("token", *words, code=2).stderr
+    said = shell.run("serve", "--auth", "jwt", "--port", "0", code=2).stderr
+    assert "revocations.json is damaged" in said
+    assert len(said.splitlines()) == 1
+
+
+def test_revoking_is_of_one_user_and_of_a_folder_that_is_there(
+    tmp_path: Path, shell: Shell
+) -> None:
+    assert "there is no database" in shell.run("token", "--revoke", "alice", code=2).stderr
+    assert not (tmp_path / "data").exists()
+    for words in (
+        ["--revoke", " "],
+        ["--revoke", "a\nb"],
+        ["bob", "--revoke", "alice"],
+        ["--revoke", "alice", "--revoke-all"],
+        ["--revoke", "alice", "--stack", "any"],
+    ):
+        assert shell.run("token", *words, code=2).stdout == ""
+
+
+def test_only_a_setting_makes_an_admin_of_an_issuers_user(
+    tmp_path: Path, shell: Shell, issuer: FakeIssuer
+) -> None:
+    flags = ("--auth", "jwt", "--jwt-issuer", issuer.url, "--jwt-audience", AUDIENCE)
+    claimed = {"scope": "openid admin", "groups": ["admins"], "cognito:groups": ["admins"]}
+    for more, admin in (((), False), (("--jwt-admin-claim", "groups=admins"), True)):
+        with local_server(tmp_path / "data", *flags, *more) as server:
+
+            def me(token: str, url: str = server.url) -> Any:
+                return httpx.get(f"{url}/me", headers={"authorization": f"Bearer {token}"}).json()
+
+            assert me(issuer.token("mallory", **claimed))["admin"] is admin
+            assert me(issuer.token("mallory", scope="admin"))["admin"] is False
+            own = shell.run("token", "root", "--admin").stdout.strip()
+            assert me(own)["admin"] is True
+            assert me(shell.run("token", "bob").stdout.strip())["admin"] is False
+
+
+def test_what_is_no_access_token_is_refused_and_never_a_fault(
+    tmp_path: Path, issuer: FakeIssuer
+) -> None:
+    flags = ("--auth", "jwt", "--jwt-issuer", issuer.url, "--jwt-audience", AUDIENCE)
+    claims, key = issuer.claims("alice"), issuer.key
+    deep = urlsafe_b64encode(b'{"alg":"RS256","x":' + b"[" * 20_000).decode()
+    deeper = urlsafe_b64encode(b'{"alg":"RS256"}').decode().rstrip("=") + f".{deep}.x"
+    with local_server(tmp_path / "data", *flags) as server:
+        assert delete_as(server.url, issuer.token()).status_code == 404
+        assert delete_as(server.url, signed(key, claims, typ="at+jwt")).status_code == 404
+        for token in (
+            issuer.token(nonce="n"),
+            issuer.token(at_hash="h"),
+            issuer.token(token_use="id"),  # noqa: S106 - no password
+            issuer.token(typ="ID"),
+            issuer.token(events={"http://schemas.openid.net/event/backchannel-logout": {}}),
+            signed(key, claims, typ="logout+jwt"),
+            f"{deep}.e30.x",
+            deeper,
+        ):
+            assert_problem(delete_as(server.url, token), 401, "identity_required")
+
+
+def test_the_services_own_users_post_while_the_issuer_drips(
+    tmp_path: Path, shell: Shell, issuer: FakeIssuer
+) -> None:
+    flags = ("--auth", "jwt", "--jwt-issuer", issuer.url, "--jwt-audience", AUDIENCE)
+    issuer.misbehave[KEYS] = drip
+    with (
+        local_server(tmp_path / "data", *flags) as server,
+        Api(server.url, LOCAL) as api,
+        ThreadPoolExecutor(8) as strangers,
+    ):
+        token = shell.run("token", "alice").stdout.strip()
+        api.http.headers["authorization"] = f"Bearer {token}"
+        refusals = [
+            strangers.submit(delete_as, server.url, garbage_token(issuer.claims("mallory")))
+            for _ in range(16)
+        ]
+        posts = [api.ready("") for _ in range(3)]
+        assert len(api.feed()["posts"]) == len(posts)
+        for refused in refusals:
+            assert_problem(refused.result(), 503, "busy")
+            assert refused.result().headers["retry-after"]
+
+
 def test_an_issuer_beside_it(tmp_path: Path, shell: Shell, issuer: FakeIssuer) -> None:
     flags = ("--auth", "jwt", "--jwt-issuer", issuer.url, "--jwt-audience", AUDIENCE)
     with local_server(tmp_path / "data", *flags) as server:
@@ -129,6 +274,9 @@ def test_a_damaged_key_stops_the_start_and_a_new_one_mends_it(tmp_path: Path, sh
         ("--auth jwt --jwt-audience a", "both, or neither"),
         ("--jwt-issuer https://issuer.example --jwt-audience a", "pass --auth jwt"),
         ("--auth jwt --jwt-client-id pages", "set that too"),
+        ("--auth jwt --jwt-admin-claim groups=admins", "set that too"),
+        ("--auth jwt --jwt-admin-claim admins", "such as groups=admins"),
+        ("--auth jwt --jwt-admin-claim groups=", "such as groups=admins"),
         ("--auth jwt --jwt-issuer http://issuer.example --jwt-audience a", "https URL"),
         ("--auth jwt --jwt-issuer issuer.example --jwt-audience a", "https URL"),
     ],

@@ -6,6 +6,7 @@ import time
 from base64 import b64encode
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from itertools import count
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -21,7 +22,9 @@ from support.shell import Shell
 
 TUS = {"tus-resumable": "1.0.0"}
 PIECE = {**TUS, "content-type": "application/offset+octet-stream", "upload-offset": "0"}
-NO_POST = "/posts/01K00000000000000000000000"
+ID = "01K00000000000000000000000"
+NO_POST, NO_UPLOAD = f"/posts/{ID}", f"/uploads/{ID}"
+_numbers = count(1)
 
 
 def limited(answer: httpx.Response, limit: str) -> int:
@@ -44,6 +47,17 @@ def reserve(api: Api, size: int, user: str = "alice", **parts: Any) -> httpx.Res
 def few_writes(tmp_path: Path) -> Iterator[Api]:
     flags = ("--writes-per-minute", "4")
     with local_server(tmp_path, *flags) as server, Api(server.url, LOCAL_EDITION) as api:
+        yield api
+
+
+@pytest.fixture(scope="module")
+def few_requests(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
+    """Twenty a minute from an address; who sends X-Forwarded-For is somebody else."""
+    flags = ("--requests-per-minute", "20", "--trusted-proxies", "127.0.0.1")
+    with (
+        local_server(tmp_path_factory.mktemp("data"), *flags) as server,
+        Api(server.url, LOCAL_EDITION) as api,
+    ):
         yield api
 
 
@@ -152,6 +166,54 @@ def test_requests_from_an_address_are_limited_but_for_images_and_uploads(tmp_pat
             api.get("/posts", headers={"x-forwarded-for": "2001:db8::ffff"}), "requests_per_minute"
         )
         assert api.get("/posts", headers={"x-forwarded-for": "2001:db8:1::"}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "headers"),
+    [
+        ("HEAD", "/posts", {}),
+        ("HEAD", "/nothing", {}),
+        ("POST", "/posts", {"x-http-method-override": "HEAD"}),
+        ("POST", NO_POST, {"x-http-method-override": "PATCH"}),
+        ("PATCH", NO_POST, {}),
+        ("HEAD", NO_UPLOAD, TUS),
+        ("PATCH", NO_UPLOAD, PIECE),
+        ("POST", NO_UPLOAD, {"x-http-method-override": "HEAD", **TUS}),
+        ("HEAD", f"{NO_UPLOAD}/more", TUS),
+        ("GET", "/images/no/such/image", {}),
+        ("POST", f"/images/{ID}/600.jpg", {}),
+        ("OPTIONS", "/posts", {"origin": "http://localhost:1"}),
+        ("BREW", "/posts", {}),
+        ("DELETE", "/no/such/path", {}),
+    ],
+    ids=str,
+)
+def test_no_request_of_a_stranger_escapes_the_limit_by_address(
+    few_requests: Api, method: str, path: str, headers: dict[str, str]
+) -> None:
+    """Each case is an address of its own; whoever asks for it after the limit gets the 429."""
+    address = {"x-forwarded-for": f"2001:db8:{next(_numbers)}::1"}
+    answers = [few_requests.send(method, path, headers=headers | address) for _ in range(25)]
+    statuses = [answer.status_code for answer in answers]
+    assert 429 not in statuses[:20], statuses
+    assert statuses[-1] == 429, statuses
+    if method != "HEAD" and "x-http-method-override" not in headers:
+        limited(answers[-1], "requests_per_minute")
+    assert few_requests.get("/posts", headers=address).status_code == 429
+
+
+def test_what_a_page_needs_and_uploads_of_a_user_are_not_counted(few_requests: Api) -> None:
+    api, address = few_requests, {"x-forwarded-for": f"2001:db8:{next(_numbers)}::1"}
+    preflight = {"origin": "http://localhost:1", "access-control-request-method": "PATCH"}
+    as_head = {**TUS, "x-http-method-override": "HEAD"}
+    for _ in range(25):
+        for method in ("GET", "HEAD"):
+            assert api.send(method, f"/images/{ID}/600.jpg", headers=address).status_code == 404
+        assert api.send("HEAD", NO_UPLOAD, "alice", headers=TUS | address).status_code == 404
+        assert api.send("POST", NO_UPLOAD, "alice", headers=as_head | address).status_code == 404
+        assert api.send("PATCH", NO_UPLOAD, "alice", headers=PIECE | address).status_code == 404
+        assert api.send("OPTIONS", "/posts", headers=preflight | address).status_code == 204
+    assert api.get("/posts", headers=address).status_code == 200
 
 
 def test_all_processes_count_together(tmp_path: Path) -> None:

@@ -190,9 +190,7 @@ class WrongClocks(RuleBasedStateMachine):
             stored = self.runner.run(self.services.posts.get(post_id, None))
             latest = [msgspec.json.decode(doc)["id"] for doc in stored.latest_comments(10)]
             assert latest == ids[::-1][:LATEST_KEPT]
-            page = self.runner.run(
-                self.services.comments.list(post_id, None, limit=100, cursor=None)
-            )
+            page = self.runner.run(self.services.comments.list(post_id, limit=100, cursor=None))
             assert [msgspec.json.decode(doc)["id"] for doc in page.items] == ids[::-1][:100]
 
     @invariant()

@@ -8,9 +8,10 @@ import threading
 import time
 from base64 import urlsafe_b64encode
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import parse_qsl, urlencode
 
 from joserfc import jwt
@@ -18,16 +19,76 @@ from joserfc.jwk import ECKey, RSAKey
 
 AUDIENCE = "image-poster-tests"
 Key = RSAKey | ECKey
+DISCOVERY, KEYS = "/.well-known/openid-configuration", "/keys"
+
+
+class Misbehaviour(Protocol):
+    """An answer of an issuer that is none of its documents."""
+
+    def __call__(self, request: BaseHTTPRequestHandler, release: threading.Event, /) -> None: ...
+
+
+def drip(request: BaseHTTPRequestHandler, release: threading.Event) -> None:
+    """Send a byte at a time, for ever."""
+    request.wfile.write(b"HTTP/1.1 200 OK\r\ncontent-length: 100000\r\n\r\n{")
+    while not release.wait(0.05):
+        request.wfile.write(b" ")
+        request.wfile.flush()
+
+
+def drip_head(request: BaseHTTPRequestHandler, release: threading.Event) -> None:
+    """Send headers, for ever."""
+    request.wfile.write(b"HTTP/1.1 200 OK\r\n")
+    while not release.wait(0.05):
+        request.wfile.write(b"x: x\r\n")
+        request.wfile.flush()
+
+
+def stay_silent(_request: BaseHTTPRequestHandler, release: threading.Event) -> None:
+    """Send nothing at all."""
+    release.wait()
+
+
+def redirect(target: str) -> Misbehaviour:
+    """Lead to `target`."""
+
+    def answer(request: BaseHTTPRequestHandler, _release: threading.Event) -> None:
+        request.send_response(302)
+        request.send_header("location", target)
+        request.send_header("content-length", "0")
+        request.end_headers()
+
+    return answer
+
+
+def send(body: bytes, **headers: str) -> Misbehaviour:
+    """Answer with `body`."""
+
+    def answer(request: BaseHTTPRequestHandler, _release: threading.Event) -> None:
+        request.send_response(200)
+        for name, value in headers.items():
+            request.send_header(name.replace("_", "-"), value)
+        request.send_header("content-length", str(len(body)))
+        request.end_headers()
+        request.wfile.write(body)
+
+    return answer
 
 
 class FakeIssuer:
     """`down` makes it answer 500, `named` is the name that it gives itself, and `asked` counts how
-    often its documents were fetched."""
+    often its documents were fetched. `misbehave` answers instead, at the paths that it has;
+    `misbehaving_paths` has the paths where it did, and `release` ends what it holds.
+    `other_keys` are published too."""
 
     def __init__(self, url: str) -> None:
         self.url = self.named = url
         self.down = False
         self.asked = 0
+        self.misbehave: dict[str, Misbehaviour] = {}
+        self.misbehaving_paths: set[str] = set()
+        self.release = threading.Event()
+        self.other_keys: list[Any] = []
         self.key = rsa_key()
         self.exchanges: list[str] = []
         self.tokens_at = url  # some give them at another host than their own
@@ -54,9 +115,10 @@ class FakeIssuer:
                 "token_endpoint": f"{self.tokens_at}/token",
             }
         if path == "/keys":
-            other = rsa_key().as_dict(private=False) | {"use": "enc", "kid": "for encryption"}
+            other = stranger_key().as_dict(private=False) | {"use": "enc", "kid": "for encryption"}
             unknown = {"kty": "of the future", "kid": "unknown"}
-            return {"keys": [unknown, other, self.key.as_dict(private=False)]}
+            known = self.key.as_dict(private=False)
+            return {"keys": [unknown, other, *self.other_keys, known]}
         return None
 
     def authorized(self, query: dict[str, str]) -> str:
@@ -90,6 +152,17 @@ def rsa_key() -> RSAKey:
     return RSAKey.generate_key(2048, {"use": "sig"}, auto_kid=True)
 
 
+@cache
+def stranger_key() -> RSAKey:
+    """A key that is no issuer's."""
+    return rsa_key()
+
+
+def garbage_token(claims: dict[str, Any]) -> str:
+    """A stranger's token, with a key id that nobody has."""
+    return signed(stranger_key(), claims, kid=secrets.token_hex(8))
+
+
 def signed(key: Key, claims: dict[str, Any], algorithm: str = "RS256", **header: Any) -> str:
     """A token with these claims; those that are None are left out, and so are headers."""
     head = {"alg": algorithm, "kid": key.kid, "typ": "JWT"} | header
@@ -112,6 +185,11 @@ def running_issuer() -> Iterator[FakeIssuer]:
                 self.end_headers()
                 return
             issuer.asked += 1
+            if path in issuer.misbehave:
+                issuer.misbehaving_paths.add(path)
+                with suppress(OSError):  # the other side may have had enough
+                    issuer.misbehave[path](self, issuer.release)
+                return
             found = None if issuer.down else issuer.document(self.path)
             self._answer(200 if found else 500, found)
 
@@ -138,6 +216,7 @@ def running_issuer() -> Iterator[FakeIssuer]:
     try:
         yield issuer
     finally:
+        issuer.release.set()
         server.shutdown()
         thread.join()
         server.server_close()

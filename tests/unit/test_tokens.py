@@ -65,7 +65,9 @@ def key_file(tmp_path: Path) -> Path:
     return path
 
 
-async def refusal(verifier: OidcTokenVerifier | OwnTokenVerifier, token: str) -> str:
+async def refusal(
+    verifier: OidcTokenVerifier | OwnTokenVerifier | TokenVerifiers, token: str
+) -> str:
     with pytest.raises(IdentityRequiredError) as refused:
         await verifier.verify(token)
     return refused.value.detail
@@ -98,7 +100,7 @@ async def test_where_pages_get_tokens_is_what_the_issuer_says(
     assert await theirs.token_endpoint() == ""
     issuer.down, issuer.tokens_at = False, "https://tokens.example"
     assert await theirs.token_endpoint() == "", "it was asked a moment ago"
-    later(6)
+    later(11)
     assert await theirs.token_endpoint() == "https://tokens.example/token"
     issuer.down = True
     later(7200)
@@ -162,6 +164,43 @@ async def test_what_is_no_token_is_refused(
         assert "bearer token is not valid" in await refusal(verifier, token)
 
 
+@pytest.mark.parametrize("kind", ["logout+jwt", "application/logout+jwt", "secevent+jwt", "ID"])
+async def test_tokens_of_another_type_are_refused(
+    issuer: FakeIssuer, theirs: OidcTokenVerifier, key_file: Path, kind: str
+) -> None:
+    """RFC 8725, section 3.11."""
+    own_key = RSAKey.import_key(key_file.read_bytes())
+    claims = {**issuer.claims("alice"), "iss": OWN_ISSUER, "aud": OWN_ISSUER}
+    assert "not an access token" in await refusal(
+        theirs, signed(issuer.key, issuer.claims("alice"), typ=kind)
+    )
+    ours = signed(own_key, claims, typ=kind, kid="own")
+    assert "not an access token" in await refusal(OwnTokenVerifier(key_file), ours)
+
+
+@pytest.mark.parametrize("kind", [None, "JWT", "jwt", "at+jwt", "application/at+jwt", "AT+JWT"])
+async def test_access_tokens_hold_whatever_their_type_is_called(
+    issuer: FakeIssuer, theirs: OidcTokenVerifier, kind: str | None
+) -> None:
+    """RFC 9068, section 2.1."""
+    assert await theirs.verify(signed(issuer.key, issuer.claims("alice"), typ=kind))
+
+
+@pytest.mark.parametrize("depth", [500, 1_000, 20_000])
+@pytest.mark.parametrize("place", ["header", "payload"])
+async def test_nested_json_is_no_token(
+    issuer: FakeIssuer, theirs: OidcTokenVerifier, key_file: Path, place: str, depth: int
+) -> None:
+    nested = b'"x":' + b"[" * depth + b"]" * depth
+    header = f'{{"alg":"RS256","kid":"{issuer.key.kid}"'.encode()
+    parts = {"header": header + b"}", "payload": b'{"iss":"a"}'}
+    parts[place] = (header + b"," if place == "header" else b"{") + nested + b"}"
+    token = ".".join([*map(base64url, parts.values()), base64url(b"x")])
+    both = TokenVerifiers(OwnTokenVerifier(key_file), theirs)
+    for verifier in (theirs, OwnTokenVerifier(key_file), both):
+        assert "not valid" in await refusal(verifier, token)
+
+
 async def test_another_key_is_refused_whatever_it_is_called(
     issuer: FakeIssuer, theirs: OidcTokenVerifier
 ) -> None:
@@ -206,7 +245,7 @@ async def test_an_outage_is_busy_and_not_a_refusal(
             await theirs.verify(issuer.token())
     assert issuer.asked == 1
     issuer.down = False
-    later(6)
+    later(11)
     known = issuer.token()
     await theirs.verify(known)
     issuer.down = True

@@ -303,6 +303,9 @@ def _user(_context: click.Context, _argument: click.Parameter, user: str | None)
     help="How long it holds.",
 )
 @click.option("--admin", is_flag=True, help="The user may edit and delete everyone's posts.")
+@click.option(
+    "--revoke", metavar="USER", callback=_user, help="Make all former tokens of USER invalid."
+)
 @click.option("--revoke-all", is_flag=True, help="First make all former tokens invalid.")
 @stack_option
 @setting_options("data_dir")
@@ -311,6 +314,7 @@ def token(
     user: str | None,
     days: int,
     admin: bool,
+    revoke: str | None,
     revoke_all: bool,
     stack: str | None,
     **settings: Any,  # noqa: ANN401 - one for each setting
@@ -320,12 +324,17 @@ def token(
 
     Who has it is USER. It is on standard output, alone: keep it where only USER can read it.
     """
-    if user is None and not revoke_all:
-        raise click.UsageError("name a USER, or pass --revoke-all")
+    if revoke is not None and (user is not None or revoke_all):
+        raise click.UsageError("pass --revoke USER alone, without another USER or --revoke-all")
+    if user is None and revoke is None and not revoke_all:
+        raise click.UsageError("name a USER, or pass --revoke USER or --revoke-all")
     if stack:
-        _token_on_aws(stack, user, admin=admin, revoke_all=revoke_all)
+        _token_on_aws(stack, user, admin=admin, revoke=revoke is not None or revoke_all)
         return
     checked, local = Settings(**settings), _local()
+    if revoke is not None:
+        local.revoke_user(checked, revoke)
+        click.echo(f"all former tokens of {revoke} are invalid", err=True)
     if revoke_all:
         local.revoke_tokens(checked)
         click.echo("all former tokens are invalid", err=True)
@@ -333,8 +342,8 @@ def token(
         click.echo(local.token(checked, user, days=days, admin=admin))
 
 
-def _token_on_aws(stack: str, user: str | None, *, admin: bool, revoke_all: bool) -> None:
-    if user is None or revoke_all:
+def _token_on_aws(stack: str, user: str | None, *, admin: bool, revoke: bool) -> None:
+    if user is None or revoke:
         raise click.UsageError("with --stack, name a USER; its tokens hold an hour")
     aws = _aws()
     click.echo(aws.token(aws.open_stack(stack), user, admin=admin))

@@ -4,6 +4,10 @@ import msgspec
 
 from image_poster.domain.errors import NotYoursError
 
+# The issuer and the audience of the service's own tokens: no URL, so no other issuer is called so.
+OWN_ISSUER = "image-poster"
+NOT_FOR_ACCESS = "The bearer token is not an access token. Send the access token of your sign-in."
+
 
 class Identity(msgspec.Struct, frozen=True):
     """A caller: who they are, whether they are an admin, and what people call them (empty: as

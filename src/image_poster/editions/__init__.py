@@ -27,6 +27,19 @@ def listed(text: str) -> tuple[str, ...]:
     return tuple(entry.strip() for entry in text.split(",") if entry.strip())
 
 
+def admin_claim(text: str) -> tuple[str, str] | None:
+    """The claim and its value in a setting such as `groups=admins`; None for none. Raises
+    `StartError`."""
+    claim, _, value = (part.strip() for part in text.partition("="))
+    if not text.strip():
+        return None
+    if not (claim and value):
+        raise StartError(
+            f"jwt_admin_claim must be a claim and its value, such as groups=admins, not {text!r}."
+        )
+    return claim, value
+
+
 def checked_origins(text: str) -> tuple[str, ...]:
     """The origins in a comma-separated setting, or `*`. Raises `StartError` for one that no browser
     would ever send: it would let no page call, and nobody would be told why."""

@@ -86,6 +86,7 @@ def litestar_app(
                 "in_flight": InFlight(),
                 "put_urls": settings.put_urls,
                 "authenticator": settings.authenticator,
+                "addresses": settings.addresses,
                 "public_url": PublicUrl(settings.public_url),
                 "file_senders": settings.file_senders,
             }

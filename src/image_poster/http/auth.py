@@ -8,7 +8,7 @@ from typing import Any, Literal, Protocol
 import msgspec
 
 from image_poster.domain.errors import IdentityRequiredError
-from image_poster.domain.identity import Identity
+from image_poster.domain.identity import NOT_FOR_ACCESS, OWN_ISSUER, Identity
 from image_poster.http.requests import AnyRequest
 
 Claims = dict[str, Any]
@@ -19,7 +19,14 @@ _MAX_SUBJECT_CHARACTERS = 255
 # OpenID Connect Core 1.0, section 5.1, is where `preferred_username` is from; Cognito's id tokens
 # have the first of these, its access tokens the second.
 _NAME_CLAIMS = ("cognito:username", "username")
-_ADMIN_SCOPE, _ADMIN_GROUP = "admin", "admins"
+_SCOPE, _ADMIN_SCOPE = "scope", "admin"
+_COGNITO_GROUPS = "cognito:groups"
+# OpenID Connect Core 1.0, sections 2 and 3.3.2.11, and Back-Channel Logout 1.0, section 2.4.
+_ID_TOKEN_CLAIMS = {"nonce", "at_hash", "c_hash"}
+_LOGOUT_CLAIM = "events"
+# By the claims in which Keycloak (`typ`) and Cognito (`token_use`) say what a token is.
+_KINDS = ("typ", "token_use")
+_ACCESS_KINDS, _OTHER_KINDS = {"bearer", "access"}, {"id", "logout", "refresh", "offline"}
 _BEARER = "bearer "
 
 
@@ -114,10 +121,11 @@ def nobody_checked(_request: AnyRequest) -> Claims | None:
 
 
 class TokenTerms(msgspec.Struct, frozen=True):
-    """What tokens are understood as: users who are admins, the claim that people are called by, and
-    where an issuer gives tokens to pages."""
+    """Rules for tokens: users who are admins, the claim and its value that make an admin, the claim
+    that people are called by, and where an issuer gives tokens to pages."""
 
     admins: frozenset[str] = frozenset()
+    admin_claim: tuple[str, str] | None = None
     name_claim: str = "preferred_username"
     issuer: str = ""
     client_id: str = ""
@@ -163,12 +171,14 @@ class TokenAuthenticator:
         claims = self._checked(request) or await self._verified(request)
         if claims is None:
             return None
+        if not _is_access_token(claims):
+            raise IdentityRequiredError(NOT_FOR_ACCESS)
         user = claims.get("sub")
         if not isinstance(user, str) or not user.strip():
             raise IdentityRequiredError("The bearer token names nobody: it has no `sub`.")
         if len(user) > _MAX_SUBJECT_CHARACTERS or not user.isprintable():
             raise IdentityRequiredError("The bearer token names nobody: its `sub` is no name.")
-        admin = user in self._terms.admins or _is_admin(claims)
+        admin = user in self._terms.admins or _is_admin(claims, self._terms.admin_claim)
         return Identity(user, admin=admin, display_name=self._name(claims))
 
     async def sign_in_urls(self) -> tuple[str, ...]:
@@ -213,23 +223,35 @@ def _name_of(claim: object) -> str:
     return name if len(name) <= _MAX_CHARACTERS and name.isprintable() else ""
 
 
-def _is_admin(claims: Claims) -> bool:
-    """By the scope `admin` (RFC 8693, section 4.2), or the group `admins`."""
-    if _ADMIN_SCOPE in str(claims.get("scope", "")).split():
-        return True
-    groups = claims.get("groups")
-    return _ADMIN_GROUP in [
-        *(groups if isinstance(groups, list) else ()),
-        *_cognito_groups(claims.get("cognito:groups")),
-    ]
+def _is_access_token(claims: Claims) -> bool:
+    """False for an ID token, a logout token or a refresh token, which are not made for this
+    service (RFC 8725, section 2.8). Some issuers also put a nonce into access tokens, and say
+    what they are."""
+    kinds = {str(claims[name]).lower() for name in _KINDS if name in claims}
+    if _LOGOUT_CLAIM in claims or not kinds.isdisjoint(_OTHER_KINDS):
+        return False
+    return not kinds.isdisjoint(_ACCESS_KINDS) or _ID_TOKEN_CLAIMS.isdisjoint(claims)
 
 
-def _cognito_groups(groups: Any) -> list[Any]:  # noqa: ANN401 - a claim
-    """A list, or, as API Gateway passes lists on, `[admins editors]`; names of Cognito's groups
-    have no spaces (CreateGroup, GroupName)."""
-    if isinstance(groups, str):
-        return groups.strip("[]").split()
-    return groups if isinstance(groups, list) else []
+def _is_admin(claims: Claims, admin_claim: tuple[str, str] | None) -> bool:
+    """By the claim that a setting names; or, of the service's own tokens, as they were made."""
+    if claims.get("iss") == OWN_ISSUER:
+        return _ADMIN_SCOPE in _values(claims, _SCOPE)
+    return admin_claim is not None and admin_claim[1] in _values(claims, admin_claim[0])
+
+
+def _values(claims: Claims, name: str) -> list[Any]:
+    """A claim's values. Two texts have several: scopes (RFC 8693, section 4.2), and Cognito's
+    groups. API Gateway passes these on as `[admins editors]`; their names have no spaces
+    (CreateGroup, GroupName)."""
+    claim = claims.get(name)
+    if isinstance(claim, list):
+        return claim
+    if not isinstance(claim, str):
+        return []
+    if name == _COGNITO_GROUPS:
+        return claim.strip("[]").split()
+    return claim.split() if name == _SCOPE else [claim]
 
 
 def authenticator(request: AnyRequest) -> Authenticator:
@@ -241,7 +263,11 @@ def authenticator(request: AnyRequest) -> Authenticator:
 async def viewer(request: AnyRequest) -> Identity | None:
     """Who is reading; None for nobody in particular. Raises `IdentityRequiredError`, and
     `BusyError` when that cannot be checked."""
-    return await authenticator(request).identify(request)
+    state = request.scope["state"]
+    if "identity" not in state:
+        state["identity"] = await authenticator(request).identify(request)
+    identity: Identity | None = state["identity"]
+    return identity
 
 
 async def caller(request: AnyRequest) -> Identity:
@@ -250,3 +276,8 @@ async def caller(request: AnyRequest) -> Identity:
     if identity is None:
         raise IdentityRequiredError(authenticator(request).how)
     return identity
+
+
+async def check_viewer(request: AnyRequest) -> None:
+    """Identify the reader before anything else of a request is looked at. Raises as `viewer`."""
+    await viewer(request)

@@ -11,7 +11,7 @@ from image_poster.domain.limits import FEED_PAGE_DEFAULT
 from image_poster.http import openapi, requests, responses
 from image_poster.http.auth import viewer
 from image_poster.http.idempotency import idempotency_key, in_flight
-from image_poster.http.limits import writer
+from image_poster.http.limits import IDENTIFIED, IDENTIFIED_JSON, writer
 
 
 class CommentBody(msgspec.Struct, frozen=True):
@@ -87,10 +87,9 @@ _ADD = openapi.responses(
     "/posts/{post_id:str}/comments",
     operation_id="addComment",
     operation_class=openapi.operation(openapi.IDEMPOTENCY_KEY),
-    security=openapi.IDENTIFIED,
+    **IDENTIFIED_JSON,
     tags=["comments"],
     summary="Comment on a post",
-    before_request=requests.json_only,
     request_max_body_size=requests.JSON_MAX_BYTES,
     responses=_ADD,
 )
@@ -106,10 +105,9 @@ async def add_comment(
     "/comments",
     operation_id="addCommentByBody",
     operation_class=openapi.operation(openapi.IDEMPOTENCY_KEY),
-    security=openapi.IDENTIFIED,
+    **IDENTIFIED_JSON,
     tags=["comments"],
     summary="Comment on a post (the former path)",
-    before_request=requests.json_only,
     request_max_body_size=requests.JSON_MAX_BYTES,
     responses=_ADD,
 )
@@ -140,7 +138,6 @@ async def _add(request: requests.AnyRequest, post_id: str, content: str) -> Resp
             200: openapi.json_of(CommentPageBody, "A page."),
             304: openapi.nothing("You have this page already."),
         },
-        errors.IdentityRequiredError,
         errors.InvalidCursorError,
         errors.PostNotFoundError,
         errors.ValidationFailedError,
@@ -152,9 +149,9 @@ async def list_comments(
     limit: requests.PageLimit = FEED_PAGE_DEFAULT,
     cursor: FromQuery[str | None] = None,
 ) -> Response[bytes]:
-    """Newest first. Go on with `next`."""
+    """Newest first, and the same for every caller. Go on with `next`."""
     page = await requests.services(request).comments.list(
-        requests.known_post(post_id), await viewer(request), limit=limit, cursor=cursor
+        requests.known_post(post_id), limit=limit, cursor=cursor
     )
     shown = b",".join(map(comment_body, page.items))
     following = msgspec.json.encode(page.next)
@@ -193,10 +190,9 @@ async def get_comment(
     "/posts/{post_id:str}/comments/{comment_id:str}",
     operation_id="editComment",
     operation_class=openapi.operation(openapi.IF_MATCH),
-    security=openapi.IDENTIFIED,
+    **IDENTIFIED_JSON,
     tags=["comments"],
     summary="Change a comment",
-    before_request=requests.json_only,
     request_max_body_size=requests.JSON_MAX_BYTES,
     responses=openapi.responses(
         {200: openapi.json_of(CommentBody, "The comment as it is now.")},
@@ -227,7 +223,7 @@ async def edit_comment(
 @delete(
     "/posts/{post_id:str}/comments/{comment_id:str}",
     operation_id="deleteComment",
-    security=openapi.IDENTIFIED,
+    **IDENTIFIED,
     tags=["comments"],
     summary="Delete a comment",
     responses=openapi.responses(

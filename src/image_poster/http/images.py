@@ -12,6 +12,7 @@ from image_poster.http import openapi
 from image_poster.http.auth import caller
 from image_poster.http.fast import Asked, FastRoute, Ready
 from image_poster.http.forwarded import TrustedProxies, peer_of
+from image_poster.http.limits import IDENTIFIED
 from image_poster.http.requests import AnyRequest, known_post, services
 from image_poster.http.responses import IMMUTABLE, PRIVATE, FileResponse, file_response, ready_file
 from image_poster.ports.images import RemoteFile, StoredFile
@@ -55,7 +56,7 @@ async def get_image(
 @get(
     "/posts/{post_id:str}/original",
     operation_id="getOriginal",
-    security=openapi.IDENTIFIED,
+    **IDENTIFIED,
     tags=["images"],
     summary="The untouched upload",
     responses=openapi.responses(

@@ -1,9 +1,13 @@
 """Limits: what is taken, as clients are told; and counting what one caller takes."""
 
+import re
+from typing import Any
+
 import msgspec
 from litestar import Response, get
 from litestar.types import HTTPScope
 
+from image_poster.domain.errors import BusyError, IdentityRequiredError
 from image_poster.domain.identity import Identity
 from image_poster.domain.images import (
     MAX_SIDE,
@@ -24,12 +28,14 @@ from image_poster.domain.limits import (
 from image_poster.http import openapi
 from image_poster.http.auth import caller
 from image_poster.http.forwarded import TrustedProxies, household
-from image_poster.http.requests import AnyRequest, services
+from image_poster.http.requests import AnyRequest, json_only, services
 from image_poster.http.responses import json_response
 from image_poster.ports.limits import RateLimiter
 
-_UNCOUNTED_METHODS = {"PATCH", "HEAD"}
-_IMAGES = "/images/"
+# Those of a page are many.
+_IMAGE_METHODS, _IMAGE = {"GET", "HEAD"}, re.compile(r"/images/[^/]+/[^/]+")
+_UNCOUNTED = "uncounted"
+_UPLOAD_METHODS, _UPLOAD = {"PATCH", "HEAD"}, re.compile(r"/uploads/[^/]+")
 
 
 class FormatLimits(msgspec.Struct, frozen=True):
@@ -80,9 +86,10 @@ class UploadLimits(msgspec.Struct, frozen=True):
 
 
 class RateLimits(msgspec.Struct, frozen=True):
-    """How much one caller may take; null is as much as they like. Requests are counted by address
-    (images, PATCH and HEAD are not), the rest by user; a day is one of UTC. Beyond: 429
-    `rate_limited`; where these are not `exact`, from some seconds later on."""
+    """Limits of one caller; null is no limit. Requests are counted by address, the rest by user; a
+    day is one of UTC. Images do not count, and neither do PATCH and HEAD of an upload by an
+    identified caller. Beyond: 429 `rate_limited`; where these are not `exact`, some seconds
+    late."""
 
     writes_per_minute: int | None
     bytes_per_day: int | None
@@ -161,16 +168,53 @@ class AddressLimiter:
         self._proxies = proxies
 
     async def count(self, scope: HTTPScope, method: str) -> None:
-        """One more request. Raises `RateLimitedError`.
+        """Count a request of any method, whatever path it names. Raises `RateLimitedError`.
 
-        Images are not counted, of which a page has many; nor are PATCH and HEAD, since clients give
-        an upload up at a 429; nor what no connection tells the address of.
+        Images are not counted, of which a page has many. PATCH and HEAD of an upload wait for
+        `count_stranger`: clients give an upload up at a 429.
         """
-        if method in _UNCOUNTED_METHODS or scope["path"].startswith(_IMAGES):
+        path = scope["path"]
+        if method in _IMAGE_METHODS and _IMAGE.fullmatch(path):
             return
+        if method in _UPLOAD_METHODS and _UPLOAD.fullmatch(path):
+            scope["state"][_UNCOUNTED] = True
+            return
+        await self._count(scope)
+
+    async def count_stranger(self, scope: HTTPScope) -> None:
+        """Count a request that `count` passed, for its caller is not identified. Raises
+        `RateLimitedError`."""
+        if scope["state"].pop(_UNCOUNTED, False):
+            await self._count(scope)
+
+    async def _count(self, scope: HTTPScope) -> None:
+        """Nothing is counted where no connection tells the address."""
         address = self._proxies.client(scope)
         if address:
             await self._limiter.count(household(address))
 
+
+async def check_identity(request: AnyRequest) -> None:
+    """Identify the caller before anything else of a request is looked at. Raises as `caller`, and
+    `RateLimitedError`."""
+    try:
+        await caller(request)
+    except (BusyError, IdentityRequiredError):
+        addresses: AddressLimiter | None = request.app.state.addresses
+        if addresses is not None:
+            await addresses.count_stranger(request.scope)
+        raise
+
+
+async def check_json_writer(request: AnyRequest) -> None:
+    """Before a handler that reads JSON of an identified caller. Raises as `check_identity`, and
+    `UnsupportedMediaTypeError`."""
+    await check_identity(request)
+    await json_only(request)
+
+
+# For handlers that need an identity, and for those that also read JSON.
+IDENTIFIED: Any = {"security": openapi.IDENTIFIED, "before_request": check_identity}
+IDENTIFIED_JSON: Any = {**IDENTIFIED, "before_request": check_json_writer}
 
 ROUTES = (get_limits,)

@@ -21,10 +21,10 @@ from image_poster.domain.posts import (
 )
 from image_poster.domain.uploads import UploadTargets
 from image_poster.http import openapi, requests, responses
-from image_poster.http.auth import viewer
+from image_poster.http.auth import check_viewer, viewer
 from image_poster.http.comments import CommentBody, comment_body
 from image_poster.http.idempotency import idempotency_key, in_flight
-from image_poster.http.limits import writer
+from image_poster.http.limits import IDENTIFIED, IDENTIFIED_JSON, writer
 from image_poster.http.multipart import receive_post_form
 from image_poster.http.reservations import RESERVATION, read_reservation
 from image_poster.http.uploads import UploadBody
@@ -166,7 +166,7 @@ _FORM = Schema(
         body={"multipart/form-data": _FORM, "application/json": RESERVATION},
         required=True,
     ),
-    security=openapi.IDENTIFIED,
+    **IDENTIFIED,
     tags=["posts"],
     request_max_body_size=None,
     summary="Create a post from an image",
@@ -227,6 +227,7 @@ async def create_post(request: requests.AnyRequest) -> Response[bytes]:
     security=openapi.ANYONE,
     tags=["posts"],
     summary="One post",
+    before_request=check_viewer,
     responses=openapi.responses(
         {
             200: openapi.json_of(CreatedPostBody, "The post."),
@@ -265,10 +266,9 @@ def check_shown(request: requests.AnyRequest, comments: int) -> None:
     "/posts/{post_id:str}",
     operation_id="editPost",
     operation_class=openapi.operation(openapi.IF_MATCH),
-    security=openapi.IDENTIFIED,
+    **IDENTIFIED_JSON,
     tags=["posts"],
     summary="Change caption or alt text",
-    before_request=requests.json_only,
     request_max_body_size=requests.JSON_MAX_BYTES,
     responses=openapi.responses(
         {200: openapi.json_of(PostBody, "The post as it is now.")},
@@ -308,7 +308,7 @@ def _given(text: str | UnsetType | None) -> str | None:
 @delete(
     "/posts/{post_id:str}",
     operation_id="deletePost",
-    security=openapi.IDENTIFIED,
+    **IDENTIFIED,
     tags=["posts"],
     summary="Delete a post",
     responses=openapi.responses(

@@ -20,7 +20,7 @@ from image_poster.domain.uploads import PutTarget, PutTerms, UploadOrder, has_ex
 from image_poster.http import openapi, requests
 from image_poster.http.auth import caller
 from image_poster.http.idempotency import idempotency_key, in_flight
-from image_poster.http.limits import writer
+from image_poster.http.limits import IDENTIFIED, writer
 from image_poster.http.problems import allow
 from image_poster.ports.clock import Clock
 from image_poster.services.uploads import Patch, UploadState
@@ -145,7 +145,7 @@ async def discover(request: requests.AnyRequest) -> Response[bytes]:
     PATH,
     operation_id="createUpload",
     tags=["uploads"],
-    security=openapi.IDENTIFIED,
+    **IDENTIFIED,
     operation_class=openapi.operation(*_CREATION, body=_BODY),
     request_max_body_size=None,
     summary="Begin a resumable upload",
@@ -185,7 +185,7 @@ async def create_upload(request: requests.AnyRequest) -> Response[bytes]:
     _ONE,
     operation_id="findUpload",
     tags=["uploads"],
-    security=openapi.IDENTIFIED,
+    **IDENTIFIED,
     operation_class=openapi.operation(_TUS),
     summary="How far an upload is",
     responses=openapi.responses(
@@ -215,7 +215,7 @@ async def find_upload(request: requests.AnyRequest, post_id: FromPath[str]) -> R
     _ONE,
     operation_id="appendToUpload",
     tags=["uploads"],
-    security=openapi.IDENTIFIED,
+    **IDENTIFIED,
     operation_class=openapi.operation(_TUS, _OFFSET, _LENGTH, _CHECKSUM, body=_BODY),
     request_max_body_size=None,
     summary="Send bytes",
@@ -253,7 +253,7 @@ async def append_to_upload(request: requests.AnyRequest, post_id: FromPath[str])
     status_code=200,
     operation_id="terminateUpload",
     tags=["uploads"],
-    security=openapi.IDENTIFIED,
+    **IDENTIFIED,
     operation_class=openapi.operation(_TUS),
     summary="End an upload",
     responses=openapi.responses(

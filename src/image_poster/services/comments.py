@@ -50,12 +50,10 @@ class CommentService:
             await self._check_there(post_id, given)
         return given
 
-    async def list(
-        self, post_id: str, viewer: Identity | None, *, limit: int, cursor: str | None
-    ) -> Page[bytes, str]:
-        """Documents of comments, newest first, after `cursor`; for whoever may see the post. Raises
-        `PostNotFoundError` and `InvalidCursorError`."""
-        await self.posts.get(post_id, viewer)
+    async def list(self, post_id: str, *, limit: int, cursor: str | None) -> Page[bytes, str]:
+        """Documents of comments, newest first, after `cursor`; of a post that everybody may see.
+        Raises `PostNotFoundError` and `InvalidCursorError`."""
+        await self.posts.get(post_id, None)
         list_name = f"comments:{post_id}"
         after = self.cursors.read(list_name, cursor, str)
         page = await self.comments.page(post_id, limit=limit, after=after)

@@ -14,10 +14,10 @@ from litestar.types import ASGIApp
 from mangum import Mangum
 
 from image_poster.adapters.dynamodb.probe import DynamoWriteProbe
-from image_poster.adapters.oidc import OidcTokenVerifier
+from image_poster.adapters.oidc import OidcTokenVerifier, check_header
 from image_poster.domain.errors import DirectAccessError
 from image_poster.domain.signing import CursorSigner, Signer
-from image_poster.editions import checked_origins, listed
+from image_poster.editions import admin_claim, checked_origins, listed
 from image_poster.editions.aws import container
 from image_poster.editions.aws.settings import Settings, read_settings
 from image_poster.editions.logs import configure, emf
@@ -52,6 +52,7 @@ def compose(settings: Settings) -> ASGIApp:
     verifier = OidcTokenVerifier(settings.jwt_issuer, listed(settings.jwt_audience))
     terms = TokenTerms(
         admins=frozenset(listed(settings.admins)),
+        admin_claim=admin_claim(settings.jwt_admin_claim),
         name_claim=settings.jwt_name_claim,
         issuer=settings.jwt_issuer,
         client_id=settings.jwt_client_id,
@@ -75,11 +76,15 @@ def compose(settings: Settings) -> ASGIApp:
 
 def claims_of_gateway(request: AnyRequest) -> Claims | None:
     """What the gateway's JWT authorizer found in a token (HTTP API, payload format 2.0); nobody
-    else can write the event. None where it lets everyone read."""
+    else can write the event. None where it lets everyone read. The authorizer does not look at the
+    token's type. Raises `IdentityRequiredError`."""
     event: dict[str, Any] = request.scope.get("aws.event", {})  # type: ignore[assignment]
     found: Claims | None = (
         event.get("requestContext", {}).get("authorizer", {}).get("jwt", {}).get("claims")
     )
+    sent = request.headers.get("authorization", "")
+    if found is not None and sent:
+        check_header(sent.split()[-1])
     return found
 
 

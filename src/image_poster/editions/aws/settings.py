@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields
 from typing import Any, get_type_hints
 
 from image_poster.domain.limits import LATEST_KEPT, PUBLIC_RATES, Limits, Rates
-from image_poster.editions import StartError, checked_origins
+from image_poster.editions import StartError, admin_claim, checked_origins
 
 _DEFAULTS = Limits()
 _PREFIX = "IMAGE_POSTER_"
@@ -36,6 +36,7 @@ class Settings:
     jwt_issuer: str = ""
     jwt_audience: str = ""
     jwt_name_claim: str = "preferred_username"
+    jwt_admin_claim: str = ""
     jwt_client_id: str = ""
     jwt_scope: str = "openid profile"
     admins: str = ""
@@ -87,4 +88,5 @@ def read_settings(environment: Mapping[str, str] = os.environ) -> Settings:
                 f"{_PREFIX}{field.name.upper()} must be a number, not {text!r}."
             ) from exc
     checked_origins(given.get("cors_origins", ""))
+    admin_claim(given.get("jwt_admin_claim", ""))
     return Settings(**given)

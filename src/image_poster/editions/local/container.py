@@ -38,7 +38,7 @@ from image_poster.adapters.vips.protocol import RenderSettings
 from image_poster.adapters.vips.renderer import VipsImageRenderer
 from image_poster.domain.limits import request_rule, write_rule
 from image_poster.domain.signing import CursorSigner, Signer
-from image_poster.editions import StartError, checked_origins, listed
+from image_poster.editions import StartError, admin_claim, checked_origins, listed
 from image_poster.editions.local.data_folder import (
     damaged,
     database_path,
@@ -48,6 +48,7 @@ from image_poster.editions.local.data_folder import (
     token_key,
     token_key_path,
 )
+from image_poster.editions.local.revocations import check_revocations
 from image_poster.editions.local.settings import Settings
 from image_poster.http import gallery, metrics
 from image_poster.http.app import RENDERERS, HttpSettings, create_app
@@ -180,6 +181,7 @@ def authenticator(settings: Settings) -> Authenticator:
     if settings.auth == "dev":
         return DevAuthenticator(admins)
     check_token_key(token_key(settings.data_dir, new_key))
+    check_revocations(settings.data_dir)
     issuer = (
         OidcTokenVerifier(settings.jwt_issuer, listed(settings.jwt_audience))
         if settings.jwt_issuer
@@ -188,6 +190,7 @@ def authenticator(settings: Settings) -> Authenticator:
     own = OwnTokenVerifier(token_key_path(settings.data_dir))
     terms = TokenTerms(
         admins=admins,
+        admin_claim=admin_claim(settings.jwt_admin_claim),
         name_claim=settings.jwt_name_claim,
         issuer=settings.jwt_issuer,
         client_id=settings.jwt_client_id,

@@ -269,7 +269,7 @@ def replace_token_key(data_dir: Path, make: Callable[[], bytes]) -> None:
     `StartError`."""
     path = token_key_path(data_dir)
     try:
-        _replace(path, make())
+        replace_private(path, make())
     except OSError as exc:
         raise StartError(f"the key {path} cannot be replaced: {exc.strerror}.") from exc
 
@@ -281,11 +281,11 @@ def _made_once(path: Path, make: Callable[[], bytes]) -> bytes:
         with (path.parent / "keys.lock").open("a") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             if not path.exists():
-                _replace(path, make())
+                replace_private(path, make())
     return path.read_bytes()
 
 
-def _replace(path: Path, content: bytes) -> None:
+def replace_private(path: Path, content: bytes) -> None:
     """Write a file that its owner alone can read, durably, in place of any that was there."""
     fresh = path.with_suffix(f".{os.getpid()}")
     descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)

@@ -10,6 +10,7 @@ import uvloop
 
 from image_poster.adapters.oidc import new_key, own_token
 from image_poster.editions import StartError
+from image_poster.editions.local import revocations
 from image_poster.editions.local.container import Container, check_token_key, open_container
 from image_poster.editions.local.data_folder import (
     database_path,
@@ -62,7 +63,15 @@ def token(settings: Settings, user: str, *, days: int, admin: bool) -> str:
     enter_with_database(settings.data_dir)
     key = token_key(settings.data_dir, new_key)
     check_token_key(key)
-    return own_token(key, user, seconds=days * _DAY_SECONDS, admin=admin)
+    series = revocations.find_series(settings.data_dir, user)
+    return own_token(key, user, seconds=days * _DAY_SECONDS, admin=admin, series=series)
+
+
+def revoke_user(settings: Settings, user: str) -> None:
+    """No token of the service's own that `user` has so far holds any longer, also while it serves.
+    Raises `StartError`."""
+    enter_with_database(settings.data_dir)
+    revocations.revoke_user(settings.data_dir, user)
 
 
 def revoke_tokens(settings: Settings) -> None:

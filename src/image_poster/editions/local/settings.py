@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from image_poster.adapters.vips.memory import default_budget_bytes
 from image_poster.domain.images import ImageFit
 from image_poster.domain.limits import PUBLIC_RATES, Limits, Rates
-from image_poster.editions import StartError, checked_origins, listed
+from image_poster.editions import StartError, admin_claim, checked_origins, listed
 
 Auth = Literal["dev", "jwt"]
 LogFormat = Literal["auto", "json", "console"]
@@ -44,6 +44,9 @@ class Settings:
     jwt_issuer: str = _setting("", "Issuer (OpenID Connect) whose tokens are taken too.")
     jwt_audience: str = _setting("", "Audiences that the issuer's tokens must be for.")
     jwt_name_claim: str = _setting("preferred_username", "Claim that people are called by.")
+    jwt_admin_claim: str = _setting(
+        "", "Claim of the issuer's tokens and its value that make an admin, such as groups=admins."
+    )
     jwt_client_id: str = _setting("", "The issuer's client by which pages sign people in.")
     jwt_scope: str = _setting("openid profile", "What such pages ask the issuer for.")
     admins: str = _setting("", "Users who may edit and delete everyone's posts.")
@@ -131,6 +134,8 @@ class Settings:
             raise StartError("jwt_issuer and jwt_audience are set both, or neither.")
         if self.jwt_client_id and not self.jwt_issuer:
             raise StartError("jwt_client_id is a client of jwt_issuer: set that too.")
+        if admin_claim(self.jwt_admin_claim) and not self.jwt_issuer:
+            raise StartError("jwt_admin_claim is a claim of jwt_issuer's tokens: set that too.")
         if self.jwt_issuer and self.auth != "jwt":
             raise StartError("jwt_issuer is for auth=jwt: pass --auth jwt, or leave it out.")
         if self.jwt_issuer and not is_issuer(self.jwt_issuer):

@@ -1,0 +1,247 @@
+"""Checks bearer tokens: those of an OpenID Connect issuer, against the keys that it publishes, and
+the service's own, against the key in its data folder.
+
+OpenID Connect Discovery 1.0, section 4 (where the keys are); RFC 7515 and 7519 (the token);
+RFC 8725 (what to look at: algorithm, issuer, audience, time). Only RS256 is taken, by all alike:
+API Gateway checks no other in an HTTP API's JWT authorizer.
+"""
+
+import time
+from base64 import urlsafe_b64decode
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Generic, NamedTuple, TypeVar
+
+import msgspec
+import structlog
+
+from image_poster.adapters.oidc.issuer_keys import IssuerKeys, import_key
+from image_poster.domain.errors import BusyError, IdentityRequiredError
+from image_poster.domain.identity import NOT_FOR_ACCESS
+from image_poster.domain.identity import OWN_ISSUER as OWN_ISSUER
+
+Claims = dict[str, Any]
+Document = TypeVar("Document")
+# The file of the users whose own tokens were revoked.
+REVOCATIONS = "revocations.json"
+# The claim of the service's own tokens that names their series.
+SERIES = "series"
+_ALGORITHM = "RS256"
+# RFC 7519, section 5.1, and RFC 9068, section 2.1. Other types are no access tokens, such as
+# `logout+jwt` (OpenID Connect Back-Channel Logout 1.0, section 2.4).
+_TYPES = {"", "jwt", "at+jwt"}
+_LEEWAY_SECONDS = 30
+_REFUSED = "The bearer token is not valid. Sign in again."
+_RUN_OUT = "The bearer token has run out. Sign in again."
+_REVOKED = "The bearer token was revoked. Get another one."
+_UNCHECKED = "Who you are cannot be checked just now. Try again in a moment."
+
+_log = structlog.get_logger()
+
+
+class _Header(msgspec.Struct):
+    """RFC 7515, section 4.1."""
+
+    alg: str
+    kid: str = ""
+    typ: str = ""
+
+
+class _Issued(msgspec.Struct):
+    """RFC 7519, section 4.1.1."""
+
+    iss: str = ""
+
+
+def _part(token: str, index: int, kind: type[Document]) -> Document:
+    """A part of a token that nobody has checked yet. Raises `IdentityRequiredError`."""
+    try:
+        part = token.split(".")[index]
+        decoded = urlsafe_b64decode(part + "=" * (-len(part) % 4))
+        return msgspec.json.decode(decoded, type=kind)
+    except (IndexError, RecursionError, ValueError) as exc:
+        raise IdentityRequiredError(_REFUSED) from exc
+
+
+def check_header(token: str) -> str:
+    """The key id of a token. Raises `IdentityRequiredError` for another algorithm than ours (RFC
+    8725, section 3.1), and for another type than that of access tokens (section 3.11)."""
+    header = _part(token, 0, _Header)
+    if header.alg != _ALGORITHM:
+        raise IdentityRequiredError(f"The bearer token must be signed with {_ALGORITHM}.")
+    if header.typ.lower().removeprefix("application/") not in _TYPES:
+        raise IdentityRequiredError(NOT_FOR_ACCESS)
+    return header.kid
+
+
+def _checked(token: str, key: Any, issuer: str, audiences: frozenset[str]) -> Claims:  # noqa: ANN401 - joserfc's
+    """The claims of a token that `key` signed, of this issuer, for one of us, and in its time.
+    Raises `IdentityRequiredError`."""
+    # Here, for a cold Lambda needs this only for those who read with a token.
+    from joserfc import errors, jwt  # noqa: PLC0415
+
+    registry = jwt.JWTClaimsRegistry(
+        leeway=_LEEWAY_SECONDS,
+        iss={"essential": True, "value": issuer},
+        exp={"essential": True},
+    )
+    try:
+        found = jwt.decode(token, key, algorithms=[_ALGORITHM])
+        registry.validate(found.claims)
+    except errors.ExpiredTokenError as exc:
+        raise IdentityRequiredError(_RUN_OUT) from exc
+    except (errors.JoseError, RecursionError, ValueError) as exc:
+        raise IdentityRequiredError(_REFUSED) from exc
+    _check_audience(found.claims, audiences)
+    return found.claims
+
+
+def _check_audience(claims: Claims, audiences: frozenset[str]) -> None:
+    """As API Gateway does: `aud`, or `client_id` where there is none (access tokens of Cognito).
+    Raises `IdentityRequiredError`."""
+    named = claims.get("aud") or claims.get("client_id") or []
+    for_whom = named if isinstance(named, list) else [named]
+    if not any(one in audiences for one in for_whom if isinstance(one, str)):
+        raise IdentityRequiredError(_REFUSED)
+
+
+class OidcTokenVerifier:
+    """For one issuer and the audiences that we are. A key that is known is good whatever the issuer
+    does; `seconds` is a monotonic clock."""
+
+    def __init__(
+        self,
+        issuer: str,
+        audiences: tuple[str, ...],
+        seconds: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._issuer = issuer
+        self._audiences = frozenset(audiences)
+        self._keys = IssuerKeys(issuer, seconds)
+
+    async def verify(self, token: str) -> Claims:
+        """The claims of a token that holds. Raises `IdentityRequiredError`, and `BusyError` when
+        the issuer cannot be asked."""
+        key_id = check_header(token)
+        await self._keys.refresh(is_known=key_id in self._keys.documents.keys)
+        key = self._keys.documents.keys.get(key_id)
+        if key is not None:
+            return _checked(token, key, self._issuer, self._audiences)
+        if not self._keys.are_current:
+            raise BusyError(_UNCHECKED)
+        raise IdentityRequiredError(_REFUSED)
+
+    async def token_endpoint(self) -> str:
+        """The URL at which pages get tokens (OpenID Connect Discovery 1.0, section 3), which need
+        not be of the issuer's host; empty while the issuer has not said."""
+        if not self._keys.documents.token_endpoint:
+            await self._keys.refresh(is_known=bool(self._keys.documents.keys))
+        return self._keys.documents.token_endpoint
+
+
+class _FileState(NamedTuple):
+    """Which state of a file was read: another file, or other content, differs in one of these."""
+
+    inode: int
+    mtime_ns: int
+    size: int
+
+
+class _WatchedFile(Generic[Document]):
+    """A file's content, read again when the file is another. It is looked at each time, so that a
+    change counts at once in every process."""
+
+    def __init__(self, path: Path, read: Callable[[bytes], Document]) -> None:
+        self._path = path
+        self._read = read
+        self._state: _FileState | None = None
+        self._content: Document
+
+    def content(self) -> Document:
+        """Raises `OSError`, and `ValueError` for a damaged file."""
+        status = self._path.stat()
+        state = _FileState(status.st_ino, status.st_mtime_ns, status.st_size)
+        if state != self._state:
+            self._content = self._read(self._path.read_bytes())
+            self._state = state
+        return self._content
+
+
+def read_series(content: bytes) -> dict[str, str]:
+    """The present series of tokens, by user, of the users whose tokens were revoked. Raises
+    `ValueError`."""
+    return msgspec.json.decode(content, type=dict[str, str])
+
+
+class OwnTokenVerifier:
+    """For the service's own tokens, by the key in `path`, and by the revocations beside it, if
+    there are any."""
+
+    def __init__(self, path: Path) -> None:
+        self._key = _WatchedFile(path, import_key)
+        self._series = _WatchedFile(path.with_name(REVOCATIONS), read_series)
+
+    async def verify(self, token: str) -> Claims:
+        """The claims of a token that holds. Raises `IdentityRequiredError`, and `BusyError` when
+        the files cannot be read."""
+        check_header(token)
+        try:
+            key, series = self._key.content(), self._revocations()
+        except (OSError, ValueError) as exc:
+            _log.exception("the key of the service's own tokens cannot be read")
+            raise BusyError(_UNCHECKED) from exc
+        claims = _checked(token, key, OWN_ISSUER, frozenset({OWN_ISSUER}))
+        if claims.get(SERIES) != series.get(str(claims.get("sub"))):
+            raise IdentityRequiredError(_REVOKED)
+        return claims
+
+    def _revocations(self) -> dict[str, str]:
+        try:
+            return self._series.content()
+        except FileNotFoundError:
+            return {}
+
+
+class TokenVerifiers:
+    """Takes the service's own tokens, and those of an issuer beside them. Which of the two a token
+    claims to be of only decides who checks it."""
+
+    def __init__(self, own: OwnTokenVerifier, issuer: OidcTokenVerifier | None) -> None:
+        self._own = own
+        self._issuer = issuer
+
+    async def verify(self, token: str) -> Claims:
+        """As each of them."""
+        if self._issuer is None or _part(token, 1, _Issued).iss == OWN_ISSUER:
+            return await self._own.verify(token)
+        return await self._issuer.verify(token)
+
+    async def token_endpoint(self) -> str:
+        """That of the issuer; empty without one."""
+        return "" if self._issuer is None else await self._issuer.token_endpoint()
+
+
+def new_key() -> bytes:
+    """A new key for RS256, as PEM (PKCS #8)."""
+    from joserfc.jwk import RSAKey  # noqa: PLC0415
+
+    return RSAKey.generate_key(2048, auto_kid=True).as_pem(private=True)
+
+
+def own_token(
+    key: bytes, user: str, *, seconds: int, admin: bool = False, series: str | None = None
+) -> str:
+    """A token of the service's own, good for so many seconds from now, of the user's `series`.
+    Raises `ValueError` for a `key` that is none."""
+    from joserfc import jwt  # noqa: PLC0415
+
+    now = int(time.time())
+    claims = {"iss": OWN_ISSUER, "aud": OWN_ISSUER, "sub": user, "iat": now, "exp": now + seconds}
+    if admin:
+        claims["scope"] = "admin"
+    if series is not None:
+        claims[SERIES] = series
+    signing = import_key(key)
+    signing.ensure_kid()
+    header = {"alg": _ALGORITHM, "kid": signing.kid, "typ": "JWT"}
+    return jwt.encode(header, claims, signing)

@@ -1,0 +1,255 @@
+"""The keys of an OpenID Connect issuer. One thread of their own fetches them: within 10 seconds in
+all, and at most every 10 seconds. So an issuer that is slow, down or hostile holds nobody else.
+
+OpenID Connect Discovery 1.0, section 4 (where the keys are); RFC 7517 (what they look like).
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from functools import partial
+from http.client import HTTPConnection, HTTPResponse
+from io import BufferedReader, RawIOBase
+from socket import socket
+from threading import Thread
+from typing import Any, NamedTuple, TypeVar
+from urllib.parse import urlsplit
+from urllib.request import (
+    AbstractHTTPHandler,
+    HTTPHandler,
+    HTTPRedirectHandler,
+    HTTPSHandler,
+    OpenerDirector,
+    build_opener,
+)
+
+import msgspec
+import structlog
+
+Document = TypeVar("Document")
+_FRESH_SECONDS = 3600
+_APART_SECONDS = 10
+_FETCH_SECONDS = 10
+_CONNECT_SECONDS = 5
+_WAIT_SECONDS = 2
+_MAX_DOCUMENT_BYTES = 1_000_000
+_MAX_KEYS = 100
+_LOOPBACK = {"127.0.0.1", "localhost", "::1"}
+
+_log = structlog.get_logger()
+
+
+class _Discovery(msgspec.Struct):
+    """OpenID Connect Discovery 1.0, section 3."""
+
+    issuer: str
+    jwks_uri: str
+    token_endpoint: str = ""
+
+
+class _KeySet(msgspec.Struct):
+    """RFC 7517, section 5. Each key is read by itself."""
+
+    keys: list[Any]
+
+
+class IssuerDocuments(NamedTuple):
+    """An issuer's keys for RS256 by their ids, the ids of keys that cannot be read, and where the
+    issuer gives tokens."""
+
+    keys: Mapping[str, Any]
+    unreadable: frozenset[str] = frozenset()
+    token_endpoint: str = ""
+
+
+class IssuerKeys:
+    """Keys are fetched when first needed, each hour, and for a token with an unknown key. A fetch
+    that fails keeps the former keys. `seconds` is a monotonic clock."""
+
+    def __init__(self, issuer: str, seconds: Callable[[], float] = time.monotonic) -> None:
+        self.documents = IssuerDocuments({})
+        self._issuer = issuer
+        self._seconds = seconds
+        self._started = self._fetched = self._failed = float("-inf")
+        self._fetch: Future[None] = Future()
+        self._fetch.set_result(None)
+
+    @property
+    def are_current(self) -> bool:
+        """True if no fetch runs, and none failed since the issuer's last answer."""
+        return self._fetch.done() and self._fetched > self._failed
+
+    async def refresh(self, *, is_known: bool) -> None:
+        """Fetch the keys if they are an hour old, or if a token's key is not known.
+
+        A caller waits 2 seconds at most. While the issuer fails, a caller with a known key does not
+        wait; of the others, only the caller that starts the fetch does.
+        """
+        now = self._seconds()
+        if is_known and now - self._fetched <= _FRESH_SECONDS:
+            return
+        is_stuck = not self._fetch.done() and now - self._started > _FETCH_SECONDS
+        is_failing = is_stuck or self._failed > self._fetched
+        is_due = self._fetch.done() and now - self._started >= _APART_SECONDS
+        if is_due:
+            self._start(now)
+        if not is_failing or (is_due and not is_known):
+            await asyncio.wait({asyncio.wrap_future(self._fetch)}, timeout=_WAIT_SECONDS)
+
+    def _start(self, now: float) -> None:
+        self._started, fetch = now, Future[None]()
+        fetch.set_running_or_notify_cancel()
+        # It ends with the process, which must not wait for it.
+        thread = Thread(target=self._run, args=(fetch,), name="issuer-keys", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:  # the machine has no thread left
+            self._failed = now
+        else:
+            self._fetch = fetch
+
+    def _run(self, fetch: Future[None]) -> None:
+        try:
+            documents = fetch_documents(self._issuer)
+        except Exception as exc:  # noqa: BLE001 - whatever an issuer sends: the former keys stay
+            self._failed = self._seconds()
+            _log.warning("the issuer of tokens cannot be asked", issuer=self._issuer, why=str(exc))
+        else:
+            if documents.unreadable - self.documents.unreadable:
+                names = sorted(documents.unreadable)
+                _log.warning("keys of the issuer cannot be read", issuer=self._issuer, keys=names)
+            self.documents, self._fetched = documents, self._seconds()
+        finally:
+            fetch.set_result(None)
+
+
+def fetch_documents(issuer: str) -> IssuerDocuments:
+    """Ask the issuer for its documents. Raises `OSError`, `HTTPException`, and `ValueError` for
+    documents that break the rules."""
+    opener = _opener(time.monotonic() + _FETCH_SECONDS)
+    discovery = _document(
+        opener, f"{issuer.rstrip('/')}/.well-known/openid-configuration", _Discovery
+    )
+    if discovery.issuer != issuer:  # OpenID Connect Discovery 1.0, section 4.3
+        raise ValueError(f"it calls itself {discovery.issuer}")
+    keys: dict[str, Any] = {}
+    unreadable = set()
+    for key in _document(opener, discovery.jwks_uri, _KeySet).keys[:_MAX_KEYS]:
+        try:
+            if _is_for_us(key):
+                keys[key["kid"]] = import_key(key)
+        except ValueError:
+            unreadable.add(str(key["kid"])[:100])
+    return IssuerDocuments(keys, frozenset(unreadable), discovery.token_endpoint)
+
+
+def _is_for_us(key: Any) -> bool:  # noqa: ANN401 - an entry of the set
+    """True for a key for RS256 that tokens can name."""
+    if not isinstance(key, dict) or not key.get("kid"):
+        return False
+    return key.get("kty") == "RSA" and key.get("use", "sig") == "sig"
+
+
+def import_key(key: Any) -> Any:  # noqa: ANN401 - joserfc's
+    """The RSA key in a PEM or an entry of a key set. Raises `ValueError`."""
+    # Here, for a cold Lambda needs this only for those who read with a token.
+    from joserfc.errors import JoseError  # noqa: PLC0415
+    from joserfc.jwk import RSAKey  # noqa: PLC0415
+
+    try:
+        return RSAKey.import_key(key)
+    except (ArithmeticError, AttributeError, JoseError, TypeError, ValueError) as exc:
+        raise ValueError("it is no RSA key") from exc
+
+
+def _document(opener: OpenerDirector, url: str, kind: type[Document]) -> Document:
+    _check_url(url)
+    with opener.open(url) as answer:
+        content = answer.read(_MAX_DOCUMENT_BYTES + 1)
+    if len(content) > _MAX_DOCUMENT_BYTES:
+        raise ValueError(f"{url} has more than {_MAX_DOCUMENT_BYTES:,} bytes")
+    return msgspec.json.decode(content, type=kind)
+
+
+def _check_url(url: str) -> None:
+    """A document from elsewhere must come by https. Raises `ValueError`."""
+    place = urlsplit(url)
+    is_here = place.scheme == "http" and place.hostname in _LOOPBACK
+    if not (place.hostname and (place.scheme == "https" or is_here)):
+        raise ValueError(f"{url} is no https URL")
+
+
+class _NoRedirects(HTTPRedirectHandler):
+    """An answer that leads elsewhere is an error: keys must come from the address that the issuer
+    names."""
+
+    def redirect_request(self, *_: Any) -> None:  # noqa: ANN401 - as the base class
+        return None
+
+
+class _DeadlineHandler(AbstractHTTPHandler):
+    """Opens connections that end at a deadline, however slowly the other side sends."""
+
+    deadline: float
+
+    def do_open(self, http_class: Any, req: Any, **more: Any) -> HTTPResponse:  # noqa: ANN401 - as the base class
+        def connection(host: str, **options: Any) -> HTTPConnection:  # noqa: ANN401
+            options["timeout"] = min(_CONNECT_SECONDS, _seconds_left(self.deadline))
+            opened: HTTPConnection = http_class(host, **options)
+            opened.response_class = partial(_response, self.deadline)  # type: ignore[assignment]
+            return opened
+
+        return super().do_open(connection, req, **more)
+
+
+class _DeadlineHttpHandler(_DeadlineHandler, HTTPHandler):
+    pass
+
+
+class _DeadlineHttpsHandler(_DeadlineHandler, HTTPSHandler):
+    pass
+
+
+def _opener(deadline: float) -> OpenerDirector:
+    """As `urlopen`, through the proxies of the environment, but without redirects, and until
+    `deadline`."""
+    handlers = (_DeadlineHttpHandler(), _DeadlineHttpsHandler())
+    for handler in handlers:
+        handler.deadline = deadline
+    return build_opener(*handlers, _NoRedirects())
+
+
+class _DeadlineReader(RawIOBase):
+    """Reads from a socket until a deadline."""
+
+    def __init__(self, connection: socket, deadline: float) -> None:
+        self._connection = connection
+        self._deadline = deadline
+        self._raw = connection.makefile("rb", buffering=0)
+
+    def makefile(self, _mode: str) -> BufferedReader:
+        return BufferedReader(self)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:  # noqa: ANN401 - as the base class
+        self._connection.settimeout(_seconds_left(self._deadline))
+        return self._raw.readinto(buffer)
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()
+
+
+def _response(deadline: float, connection: socket, **more: Any) -> HTTPResponse:  # noqa: ANN401
+    return HTTPResponse(_DeadlineReader(connection, deadline), **more)  # type: ignore[arg-type]
+
+
+def _seconds_left(deadline: float) -> float:
+    """Raises `TimeoutError` after the deadline."""
+    left = deadline - time.monotonic()
+    if left <= 0:
+        raise TimeoutError(f"it took more than {_FETCH_SECONDS} s")
+    return left
