@@ -1,5 +1,6 @@
 /** Posts, one by one: how each thing that a person does to one is sent. */
 import { type Identity, read, request, type Schemas, verdict } from "./api";
+import { tidy } from "./limits";
 import type { Answer, Entry, PostDeletion, PostEdit, PostTexts, PostWork } from "./queue";
 
 export type Post = Schemas["PostBody"];
@@ -86,13 +87,9 @@ function textsOf<Texts extends object>(body: Texts, like: Texts): Record<string,
   return Object.fromEntries(Object.keys(like).map((name) => [name, all[name] ?? ""]));
 }
 
-/** As the service keeps them: trimmed, and with newlines as LF. */
+/** Whether two texts are the same to the service. */
 function isSame(one: object, other: object): boolean {
   const kept = (texts: object) => Object.entries(texts).map(([name, text]) => [name, tidy(String(text))]);
   const mine = new Map(kept(other) as [string, string][]);
   return kept(one).every(([name, text]) => mine.get(name as string) === text);
-}
-
-export function tidy(text: string): string {
-  return text.replaceAll("\r\n", "\n").trim();
 }

@@ -85,8 +85,10 @@ export const de: Texts = {
         return `Dieses Bild hat zu viele Bildpunkte: höchstens ${Math.floor(fault.max / 1e6)} Megapixel sind möglich. Wählen Sie „Kleiner“ oder ein anderes.`;
       case "long":
         return `Höchstens ${fault.max} Zeichen; dies sind ${fault.has}.`;
-      case "control":
-        return "Darin ist ein Zeichen, das sich nicht anzeigen lässt. Tippen Sie es neu.";
+      case "character":
+        return fault.character === "NUL"
+          ? "In diesem Text ist ein Zeichen ohne Bedeutung (NUL). Tippen Sie den Text neu."
+          : "In diesem Text ist ein halbes Zeichen (ein einzelnes Surrogat), oft der Rest eines Emojis. Löschen Sie es, oder tippen Sie den Text neu.";
     }
   },
   storageFull: "Auf diesem Gerät ist kein Platz mehr, um es bis zum Senden aufzuheben. Schaffen Sie Platz und versuchen Sie es erneut.",

@@ -84,8 +84,10 @@ export const en = {
         return `This image has too many pixels: at most ${Math.floor(fault.max / 1e6)} megapixels can be posted. Choose “Smaller”, or another one.`;
       case "long":
         return `At most ${fault.max} characters; these are ${fault.has}.`;
-      case "control":
-        return "There is a character in it that cannot be shown. Type it anew.";
+      case "character":
+        return fault.character === "NUL"
+          ? "There is a character without a meaning (NUL) in this text. Type the text again."
+          : "There is half a character (a lone surrogate) in this text, often the rest of an emoji. Delete it, or type the text again.";
     }
   },
   storageFull: "There is no room left on this device to keep it until it is sent. Free some space, then try again.",
