@@ -8,6 +8,7 @@ import * as me from "./me";
 import { type Answer, type Entry, hurried, insisted, newEntry, paused, removed, resumed, type Work } from "./queue";
 import { carry, Sender } from "./sending";
 import type { Storage } from "./storage";
+import { waits } from "./waits";
 
 export const entries = signal<Entry[]>([]);
 /** Bytes that have arrived, by entry. */
@@ -66,6 +67,7 @@ function around() {
     carry,
     signed: () => me.signed.value,
     now: () => Date.now(),
+    remaining: waits.remaining,
     random: () => Math.random(),
     changed: () => void announce(),
     progress: (id: number, bytes: number) => tell({ is: "progress", id, bytes }),

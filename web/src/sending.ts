@@ -5,7 +5,7 @@
 import { answerOf, type Identity } from "./api";
 import * as comments from "./comments";
 import * as posts from "./posts";
-import { type Answer, answered, begun, due, type Entry, isUnderWay, nextAt } from "./queue";
+import { type Answer, answered, begun, due, type Entry, isUnderWay, nextIn, type Remaining } from "./queue";
 import type { Storage } from "./storage";
 import * as uploads from "./uploads";
 
@@ -65,6 +65,8 @@ export interface Around {
   /** Who is signed in and may send; null for nobody. */
   signed: () => Signed | null;
   now: () => number;
+  /** Milliseconds that an entry still waits (`waits.ts`). */
+  remaining: Remaining;
   random: () => number;
   changed: () => void;
   progress: (id: number, sentBytes: number) => void;
@@ -73,8 +75,15 @@ export interface Around {
   signedOut: () => Promise<void>;
 }
 
+/** A page looks again at least so often: browsers take a longer time than 2^31 ms for none at all. */
+const MAX_TIMER_MS = 60_000;
+/** By the page's time and the timer's, the end of a wait may differ by a fraction. */
+const MIN_TIMER_MS = 10;
+
 export class Sender {
   readonly #busy = new Map<number, AbortController>();
+  /** Entries that this page has sent. */
+  readonly #sent = new Set<number>();
   #timer: ReturnType<typeof setTimeout> | undefined;
   #stopped = false;
 
@@ -85,13 +94,13 @@ export class Sender {
    * sends, and all that was due after it, has had its answer.
    */
   async advance(): Promise<Promise<void>[]> {
-    const { storage, signed, now } = this.around;
+    const { storage, signed, remaining } = this.around;
     const entries = await storage.entries();
     const who = signed();
     if (this.#stopped || who === null) return [];
-    const found = due(entries, who.user, now(), new Set(this.#busy.keys()));
+    const found = due(entries, who.user, remaining, new Set(this.#busy.keys()));
     const started = found.map((entry) => this.#send(entry, who.identity));
-    this.#lookAgain(nextAt(entries, who.user));
+    this.#lookAgain(nextIn(entries, who.user, remaining));
     return started;
   }
 
@@ -106,10 +115,10 @@ export class Sender {
     for (const controller of this.#busy.values()) controller.abort();
   }
 
-  #lookAgain(at: number | null): void {
+  #lookAgain(inMs: number | null): void {
     clearTimeout(this.#timer);
-    if (at === null) return;
-    const wait = Math.max(10, at - this.around.now());
+    if (inMs === null) return;
+    const wait = Math.min(MAX_TIMER_MS, Math.max(MIN_TIMER_MS, inMs));
     this.#timer = setTimeout(() => void this.advance(), wait);
   }
 
@@ -127,8 +136,9 @@ export class Sender {
 
   async #sendOnce(entry: Entry, identity: Identity, signal: AbortSignal): Promise<void> {
     const { storage, now, random, told, signedOut } = this.around;
-    const sent = await storage.change(entry.id, (kept) => begun(kept, now()));
+    const sent = await storage.change(entry.id, (kept) => begun(kept, now(), this.#sent.has(kept.id)));
     if (sent === null || !isUnderWay(sent)) return;
+    this.#sent.add(entry.id);
     this.around.changed();
     const answer = await this.around.carry(sent, {
       identity,

@@ -121,7 +121,7 @@ export const de: Texts = {
   stateRemoving: "Wird entfernt",
   statePaused: "Angehalten",
   stateFailed: (why: string) => `Fehlgeschlagen: ${why}`,
-  stateOld: "Dies wurde vor über sechs Tagen zuerst gesendet und ist vielleicht angekommen. Sehen Sie erst nach, dann senden Sie es erneut oder entfernen es.",
+  stateOld: "Dies wurde vor über sechs Tagen zuerst gesendet, oder die Uhr dieses Geräts ging falsch. Es ist vielleicht angekommen. Sehen Sie erst nach, dann senden Sie es erneut oder entfernen es.",
   stateConflict: "Jemand hat dies geändert, während Ihre Änderung unterwegs war. Welche soll bleiben?",
   sendAgain: "Erneut senden",
   mine: "Ihre",

@@ -120,7 +120,7 @@ export const en = {
   stateRemoving: "Removing",
   statePaused: "Paused",
   stateFailed: (why: string) => `Failed: ${why}`,
-  stateOld: "This was first sent over six days ago and may have arrived. Look first, then send it again or remove it.",
+  stateOld: "This was first sent over six days ago, or the clock of this device was wrong. It may have arrived. Look first, then send it again or remove it.",
   stateConflict: "Somebody changed this while your change was on its way. Which one shall stay?",
   sendAgain: "Send again",
   mine: "Yours",

@@ -5,6 +5,7 @@ import * as me from "../me";
 import * as outbox from "../outbox";
 import { type Entry, isUnderWay, type PostWork } from "../queue";
 import { problem, sentence, texts } from "../texts";
+import { waits } from "../waits";
 
 /** Null once it is kept; else why it could not be, as a sentence. */
 export async function keeping(added: Promise<void>): Promise<string | null> {
@@ -27,13 +28,13 @@ export function words(entry: Entry): string {
   const user = me.session.value;
   if (user?.user !== entry.owner || user.expired) return texts.stateWaitingFor(entry.owner);
   if (entry.work.kind === "post" && entry.work.stage === "remove") return texts.stateRemoving;
-  if (state.is === "retrying") return retrying(state.at, state.why);
+  if (state.is === "retrying") return retrying(entry, state.why);
   if (!reachable.value) return texts.stateOffline;
   return entry.work.kind === "post" ? stage(entry, entry.work) : texts.stateWaiting;
 }
 
-function retrying(at: number, why: string | undefined): string {
-  const when = texts.stateRetrying(Math.max(0, Math.ceil((at - Date.now()) / 1000)));
+function retrying(entry: Entry, why: string | undefined): string {
+  const when = texts.stateRetrying(Math.ceil(waits.remaining(entry) / 1000));
   const reason = sentence(why ?? null);
   return reason === null ? when : `${when}. ${reason}`;
 }
