@@ -46,6 +46,12 @@ export function identityHeaders(identity: Identity | null): Record<string, strin
   return { "user-id": String.fromCharCode(...bytes) };
 }
 
+/** As whom a request is sent, and what ends it early. */
+export interface Caller {
+  identity: Identity;
+  signal: AbortSignal;
+}
+
 export interface Sending {
   identity?: Identity | null;
   json?: unknown;

@@ -2,7 +2,7 @@
  * Carries the queue out: keeps an entry, sends it, keeps what its answer made of it. `Sender` knows neither
  * the page nor the network, so that tests can give it worse ones than there are.
  */
-import { answerOf, type Identity } from "./api";
+import { answerOf, type Caller, type Identity } from "./api";
 import * as comments from "./comments";
 import * as posts from "./posts";
 import { type Answer, answered, begun, due, type Entry, isUnderWay, nextIn, type Remaining } from "./queue";
@@ -14,42 +14,40 @@ export interface Signed {
   identity: Identity;
 }
 
-export interface Carrying {
-  identity: Identity;
+export interface Carrying extends Caller {
   image: () => Promise<Blob | undefined>;
-  signal: AbortSignal;
   progress: (sentBytes: number) => void;
 }
 
 /** Sends an entry, as its stage says, once. */
 export function carry(entry: Entry, carrying: Carrying): Promise<Answer> {
   const { work } = entry;
-  const { identity } = carrying;
+  const caller = { identity: carrying.identity, signal: carrying.signal };
   return answerOf(async () => {
     switch (work.kind) {
       case "post":
         return work.stage === "upload" && work.tus !== null
           ? carryBytes(work.tus, carrying)
-          : carryPost(entry, identity);
+          : carryPost(entry, caller);
       case "comment":
-        return comments.add(entry, work, identity);
+        return comments.add(entry, work, caller);
       case "edit post":
-        return posts.edit(work, identity);
+        return posts.edit(work, caller);
       case "edit comment":
-        return comments.edit(work, identity);
+        return comments.edit(work, caller);
       case "delete post":
-        return posts.remove(work, identity);
+        return posts.remove(work, caller);
       case "delete comment":
-        return comments.remove(work, identity);
+        return comments.remove(work, caller);
     }
   });
 }
 
-async function carryPost(entry: Entry, identity: Identity): Promise<Answer> {
+async function carryPost(entry: Entry, caller: Caller): Promise<Answer> {
   if (entry.work.kind !== "post") return { is: "gone" };
-  if (entry.work.stage === "process") return posts.awaitImage(entry.work, identity);
-  if (entry.work.stage === "remove") return posts.takeBack(entry, entry.work, identity);
-  return posts.reserve(entry, entry.work, identity);
+  if (entry.work.stage === "process") return posts.awaitImage(entry.work, caller);
+  if (entry.work.stage === "remove") return posts.takeBack(entry, entry.work, caller);
+  return posts.reserve(entry, entry.work, caller);
 }
 
 async function carryBytes(url: string, carrying: Carrying): Promise<Answer> {
@@ -72,7 +70,8 @@ export interface Around {
   progress: (id: number, sentBytes: number) => void;
   /** What became of an entry, for the person to read. */
   told: (entry: Entry, answer: Answer) => void;
-  signedOut: () => Promise<void>;
+  /** The service refused this credential. */
+  signedOut: (identity: Identity) => Promise<void>;
 }
 
 /** A page looks again at least so often: browsers take a longer time than 2^31 ms for none at all. */
@@ -81,7 +80,7 @@ const MAX_TIMER_MS = 60_000;
 const MIN_TIMER_MS = 10;
 
 export class Sender {
-  readonly #busy = new Map<number, AbortController>();
+  readonly #busy = new Map<number, { owner: string; controller: AbortController }>();
   /** Entries that this page has sent. */
   readonly #sent = new Set<number>();
   #timer: ReturnType<typeof setTimeout> | undefined;
@@ -106,13 +105,18 @@ export class Sender {
 
   /** What a person did to an entry that is being sent ends the try. */
   interrupt(id: number): void {
-    this.#busy.get(id)?.abort();
+    this.#busy.get(id)?.controller.abort();
+  }
+
+  /** Ends every attempt of another user than `user`. */
+  interruptOthers(user: string | undefined): void {
+    for (const { owner, controller } of this.#busy.values()) if (owner !== user) controller.abort();
   }
 
   stop(): void {
     this.#stopped = true;
     clearTimeout(this.#timer);
-    for (const controller of this.#busy.values()) controller.abort();
+    this.interruptOthers(undefined);
   }
 
   #lookAgain(inMs: number | null): void {
@@ -124,7 +128,7 @@ export class Sender {
 
   async #send(entry: Entry, identity: Identity): Promise<void> {
     const controller = new AbortController();
-    this.#busy.set(entry.id, controller);
+    this.#busy.set(entry.id, { owner: entry.owner, controller });
     try {
       await this.#sendOnce(entry, identity, controller.signal);
     } finally {
@@ -147,7 +151,7 @@ export class Sender {
       progress: (bytes) => this.around.progress(entry.id, bytes),
     });
     if (this.#stopped) return;
-    if (answer.is === "signed out") await signedOut();
+    if (answer.is === "signed out") await signedOut(identity);
     const moment = { now: now(), random: random() };
     await storage.change(entry.id, (kept) => answered(kept, sent, answer, moment));
     told(sent, answer);

@@ -7,7 +7,7 @@ import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { answered, begun, type Entry, hurried, insisted, newEntry, nextIn, paused, remainingMs, removed, RESENDABLE_MS, resumed, type Work } from "../src/queue";
 import { carry, type Carrying, Sender } from "../src/sending";
-import { Storage } from "../src/storage";
+import { DeviceStorage, type Storage } from "../src/storage";
 import { type Fault, FAULTS, Service } from "./service";
 
 // CI is reproducible; at one's desk there are new examples each time.
@@ -32,7 +32,7 @@ class Phone {
 
   static async of(service: Service): Promise<Phone> {
     globalThis.fetch = service.fetch as typeof fetch;
-    const phone = new Phone(await Storage.open(`phone ${(databases += 1)}`), service);
+    const phone = new Phone(await DeviceStorage.open(`phone ${(databases += 1)}`), service);
     phone.start();
     return phone;
   }

@@ -93,7 +93,7 @@ export const de: Texts = {
   },
   storageFull: "Auf diesem Gerät ist kein Platz mehr, um es bis zum Senden aufzuheben. Schaffen Sie Platz und versuchen Sie es erneut.",
   fileUnreadable: "Der Browser kann diese Datei nicht mehr lesen. Wählen Sie sie noch einmal aus.",
-  notKept: "Dieser Browser kann es bis zum Senden nicht aufheben. Verlassen Sie das private Fenster und versuchen Sie es erneut.",
+  lastsAsPage: "Dieser Browser will dies nicht speichern. Lassen Sie diese Seite offen, bis es gesendet ist.",
 
   name: "Name",
   nameHint: "Auf diesem Rechner ist jeder, wer er sagt.",

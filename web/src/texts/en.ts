@@ -92,7 +92,7 @@ export const en = {
   },
   storageFull: "There is no room left on this device to keep it until it is sent. Free some space, then try again.",
   fileUnreadable: "The browser can no longer read this file. Choose it again.",
-  notKept: "This browser cannot keep it until it is sent. Leave private browsing, then try again.",
+  lastsAsPage: "This browser refuses to store this. Keep this page open until it is sent.",
 
   name: "Name",
   nameHint: "On this machine everybody is who they say they are.",

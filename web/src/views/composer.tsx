@@ -3,6 +3,7 @@ import { signal } from "@preact/signals";
 import { useEffect, useRef } from "preact/hooks";
 import { chosen, type Draft, draft, faultOf, makeSmaller, measured } from "../images";
 import { ask as askLimits, checkText, limits } from "../limits";
+import * as me from "../me";
 import * as outbox from "../outbox";
 import { texts } from "../texts";
 import { keeping } from "./outbox";
@@ -37,6 +38,8 @@ function close(): void {
   problem.value = null;
   isOpen.value = false;
 }
+
+me.departures.subscribe(close);
 
 function change(id: number, how: (draft: Draft) => Draft): void {
   drafts.value = drafts.value.map((one) => (one.id === id ? how(one) : one));

@@ -15,7 +15,7 @@ export async function keeping(added: Promise<void>): Promise<string | null> {
   } catch (error) {
     const name = error instanceof DOMException ? error.name : "";
     if (name === "QuotaExceededError") return texts.storageFull;
-    return /NotReadable|NotFound|DataError/.test(name) ? texts.fileUnreadable : texts.notKept;
+    return /NotReadable|NotFound/.test(name) ? texts.fileUnreadable : texts.problems.page_error;
   }
 }
 
@@ -123,6 +123,7 @@ function ImageEntry({ entry }: { entry: Entry }) {
         </p>
         <Progress entry={entry} work={work} name={name} />
         <p class={state.is === "failed" ? "fault" : "muted"}>{words(entry)}</p>
+        {outbox.lastsAsPage(entry) && <p class="muted">{texts.lastsAsPage}</p>}
       </div>
       {work.stage !== "remove" && <ImageButtons entry={entry} />}
     </li>
