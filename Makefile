@@ -25,7 +25,7 @@ COMPILE := $(BIN)/uv pip compile --quiet --universal --generate-hashes --custom-
 # One release of each, which those of other Pythons have to do with too.
 ONE_PLATFORM := --no-universal --python-platform linux --python-version 3.11
 
-.PHONY: help run web web-dev web-check browser screenshots docs collection collection-run sample aws-local package deploy test check lint types bench bench-smoke lock audit crash power-loss walks images-run fuzz peers peers-directus storm attacks tools-debian tools-aws deploy-waf destroy check-aws rehearse scale clean
+.PHONY: help run web web-dev web-check browser screenshots docs collection collection-run sample aws-local package deploy test test-all check lint types bench bench-smoke lock audit crash power-loss walks images-run fuzz peers peers-directus storm attacks tools-debian tools-aws deploy-waf destroy check-aws rehearse scale clean
 
 help:  ## List what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -39,8 +39,11 @@ sample: $(VENV)/installed  ## Post sample images and comments to the server on P
 
 # The tests start hundreds of processes: where none may keep bytecode, each compiles all of our code.
 test: export PYTHONDONTWRITEBYTECODE :=
-test: $(VENV)/installed-dev  ## Run all tests, in two processes
-	$(BIN)/python -m pytest -q -n 2 --dist worksteal
+test: $(VENV)/installed-dev  ## Run all tests but the slow ones, in two processes
+	$(BIN)/python -m pytest -q -n 2 --dist worksteal -m 'not slow'
+
+test-all: $(VENV)/installed-dev  ## Run all tests that make test leaves out
+	$(BIN)/python -m pytest -q -m slow
 
 peers:  ## Install other people's clients and servers (with npm), for tests and benchmarks
 	npm ci --prefix tests/peers --silent
@@ -91,10 +94,10 @@ deploy: package  ## Deploy to AWS as STACK, for STAGE (dev or prod); PARAMETERS=
 attacks: $(VENV)/installed-dev  ## Attack the service, alone and behind the proxies of deploy/ (or FRONTS=nginx), and see whom it hurts
 	PYTHONPATH=tests:infra $(BIN)/python benchmarks/attacks.py $(FRONTS)
 
-tools-debian:  ## Install what some tests start and skip where it is missing (Debian, as root): browser, proxies, systemd's checks
+tools-debian:  ## Install what some tests start and skip where it is missing (Debian, as root): browsers, proxies, systemd's checks
 	apt-get update --quiet=2
 	DEBIAN_FRONTEND=noninteractive apt-get install --yes --quiet=2 --no-install-recommends \
-		caddy chromium libseccomp2 libvips-tools nginx-light systemd
+		caddy chromium chromium-driver firefox-esr libseccomp2 libvips-tools nginx-light systemd webkit2gtk-driver xvfb
 
 tools-aws: $(AWS_VENV)/installed  ## Install SAM and checkov, as locked, into .venv-aws/, for `make check-aws` and the tests that ask them
 

@@ -1,7 +1,7 @@
 """Make the gallery's table of image types from the service's own (domain/images.py): `make web`.
 
-`python scripts/image_types.py FOLDER` writes FOLDER/image-types.ts, the table, and FOLDER/heads.json,
-first bytes of files in hexadecimal with the media type that the service recognises, for its test.
+`python scripts/image_types.py FOLDER` writes two files into FOLDER. image-types.ts is the table.
+heads.json is for its test: first bytes of files, with the media types that the service recognises.
 """
 
 import json
@@ -32,7 +32,7 @@ _HEADS = (
     b"RIFF\0\0\0\0WEBPVP8L",
     b"RIFF\0\0\0\0WEBPVP9 ",
     b"RIFF\0\0\0\0WAVEfmt ",
-    *(b"BM" + bytes(12) + size.to_bytes(4, "little") for size in (12, 40, 41, 108, 124, 2**16 + 40)),
+    *(b"BM" + bytes(12) + size.to_bytes(4, "little") for size in (12, 40, 41, 124, 2**16 + 40)),
     b"BM is how this text begins",
     b"<svg/>",
     b"\0\0\0\x18ftyp",
@@ -42,7 +42,7 @@ _HEADS = (
 def table() -> str:
     """The tables of domain/images.py in TypeScript."""
     signatures = "".join(f'  ["{name}", /^{text}/],\n' for name, text in SIGNATURES.items())
-    brands = "".join(f'  ["{name}", {json.dumps(list(known))}],\n' for name, known in BRANDS.items())
+    brands = "".join(f'  ["{name}", {json.dumps(known)}],\n' for name, known in BRANDS.items())
     return (
         '// Made from src/image_poster/domain/images.py by scripts/image_types.py ("make web").\n'
         f"export const SNIFF_BYTES = {SNIFF_BYTES};\n"

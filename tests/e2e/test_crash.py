@@ -203,7 +203,7 @@ def files_of(folder: Path) -> set[str]:
     return {path.name.partition(".")[0] for path in folder.rglob("*") if path.is_file()}
 
 
-@pytest.mark.slow
+@pytest.mark.slow(reason="kills a server under load, again and again")
 def test_nothing_answered_is_lost_nothing_is_stuck_no_file_is_left(tmp_path: Path) -> None:
     chance, journal = random.Random(SEED), Journal()
     data, shell = tmp_path / "data", Shell("", tmp_path)

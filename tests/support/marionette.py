@@ -10,6 +10,7 @@ from typing import Any
 
 from selenium.webdriver.firefox.options import Options
 from selenium.webdriver.remote.client_config import ClientConfig
+from selenium.webdriver.remote.file_detector import UselessFileDetector
 from selenium.webdriver.remote.remote_connection import RemoteConnection
 from selenium.webdriver.remote.webdriver import WebDriver
 
@@ -17,9 +18,9 @@ _COMMANDS = {
     "newSession": "WebDriver:NewSession",
     "quit": "WebDriver:DeleteSession",
     "get": "WebDriver:Navigate",
-    "refresh": "WebDriver:Refresh",
     "findElement": "WebDriver:FindElement",
     "findElements": "WebDriver:FindElements",
+    "findChildElements": "WebDriver:FindElements",
     "clickElement": "WebDriver:ElementClick",
     "clearElement": "WebDriver:ElementClear",
     "sendKeysToElement": "WebDriver:ElementSendKeys",
@@ -58,6 +59,8 @@ class MarionetteConnection(RemoteConnection):
         """Raise KeyError for a command that no test needed yet."""
         self._number += 1
         arguments = {key: value for key, value in params.items() if key != "sessionId"}
+        if command == "findChildElements":
+            arguments["element"] = arguments.pop("id")
         message = json.dumps([0, self._number, _COMMANDS[command], arguments]).encode()
         self._socket.sendall(b"%d:%b" % (len(message), message))
         _, _, error, result = self._receive()
@@ -97,6 +100,7 @@ class Firefox(WebDriver):
         try:
             connection = MarionetteConnection(self._port(active))
             super().__init__(command_executor=connection, options=Options())
+            self.file_detector = UselessFileDetector()  # Firefox opens files itself
         except BaseException:
             self._process.kill()
             self._process.wait()
