@@ -137,12 +137,15 @@ def test_an_image_is_posted_where_the_browser_stores_no_blob(
 
 
 @pytest.mark.parametrize("width", [360, 1200])
-def test_nothing_is_wider_than_the_window(window: Window, photo: Path, width: int) -> None:
-    window.driver.set_window_size(width, 800)
-    window.sign_in("a-user-whose-name-has-no-end-in-sight")
-    window.post(photo, "Wide")
-    window.article("Wide")
-    overflow = "return document.documentElement.scrollWidth - innerWidth"
-    assert window.driver.execute_script(overflow) <= 0
-    window.click("Comments (0)", window.article("Wide"))
-    assert window.driver.execute_script(overflow) <= 0
+def test_nothing_is_wider_than_the_window(
+    window: Window, engine: str, photo: Path, width: int
+) -> None:
+    """WebKit's MiniBrowser is at least 447 px wide; in the others only a popup has 360."""
+    with window.of_width(width, popup=width < 500 and engine != "webkit"):
+        window.sign_in("a-user-whose-name-has-no-end-in-sight")
+        window.post(photo, "Wide")
+        overflow = "return document.documentElement.scrollWidth - innerWidth"
+        window.article("Wide")
+        assert window.driver.execute_script(overflow) <= 0
+        window.click("Comments (0)", window.article("Wide"))
+        assert window.driver.execute_script(overflow) <= 0

@@ -272,3 +272,42 @@ def test_a_device_without_room_says_so_and_keeps_what_was_written(
     gallery.button("Post", within=dialog).click()
     expect(gallery.article("No room")).to_have_count(1)
     expect(gallery.uploads).to_have_count(0)
+
+
+_REFUSES_IMAGES = """
+    const put = IDBObjectStore.prototype.put;
+    IDBObjectStore.prototype.put = function (value, ...given) {
+        if (value instanceof Blob || value instanceof ArrayBuffer) {
+            throw new DOMException("no binary data here", "DataCloneError");
+        }
+        return put.call(this, value, ...given);
+    };
+"""
+_REFUSES_EVERYTHING = """
+    indexedDB.open = () => { throw new DOMException("denied", "SecurityError"); };
+"""
+
+
+@pytest.mark.parametrize("refusal", [_REFUSES_IMAGES, _REFUSES_EVERYTHING])
+def test_an_image_that_the_browser_refuses_to_store_is_sent_while_the_page_is_open(
+    open_gallery: OpenGallery, context: BrowserContext, tmp_path: Path, refusal: str
+) -> None:
+    machine = OneMachine(tmp_path)
+    context.add_init_script(refusal)
+    try:
+        # The second tab does not hold the lock of the queue on the device.
+        for name, gallery in (
+            ("One", open_gallery(machine.url)),
+            ("Two", open_gallery(machine.url)),
+        ):
+            if refusal == _REFUSES_EVERYTHING or name == "One":
+                gallery.sign_in("alice")
+            machine.server.kill()
+            gallery.post(name)
+            expect(gallery.uploads).to_contain_text("Keep this page open until it is sent.")
+            machine.start()
+            expect(gallery.article(name)).to_be_visible()
+            expect(gallery.uploads).to_have_count(0)
+        assert machine.captions("alice") == ["One", "Two"]
+    finally:
+        machine.server.kill()

@@ -118,6 +118,26 @@ class Window:
         self.wait(lambda: self.driver.execute_script("return window.former !== true"))
         self.button("New post")
 
+    @contextmanager
+    def of_width(self, width: int, *, popup: bool) -> Iterator[None]:
+        """The page in a window of that width in pixels, which may have to be a popup."""
+        if not popup:
+            self.driver.set_window_size(width, 800)
+            yield
+            return
+        former = self.driver.current_window_handle
+        features = f"popup,width={width},height=740"
+        self.driver.execute_script("window.open(location.href, '', arguments[0])", features)
+        others = self.wait(lambda: set(self.driver.window_handles) - {former})
+        self.driver.switch_to.window(others.pop())
+        try:
+            self.button("New post")
+            assert self.driver.execute_script("return innerWidth") == width
+            yield
+        finally:
+            self.driver.close()
+            self.driver.switch_to.window(former)
+
     def wait(self, look: Callable[[], _Result]) -> _Result:
         """The first result of `look` that is true."""
         deadline = time.monotonic() + _PATIENCE_SECONDS

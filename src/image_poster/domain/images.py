@@ -64,7 +64,7 @@ SIGNATURES = {
     ImageFormat.WEBP: r"RIFF[\x00-\xff]{4}WEBPVP8[ LX]",
     ImageFormat.BMP: r"BM[\x00-\xff]{12}[\x0c\x28\x34\x38\x40\x6c\x7c]\x00\x00\x00",
 }
-# The first format of which the file has a brand. The last three brands are of HEIF as such, whatever
+# The first format of which the file has a brand. The last three are of HEIF as such, whatever
 # the coding: the decoder looks for that in the boxes.
 BRANDS = {
     ImageFormat.AVIF: ("avif", "avis"),
