@@ -235,8 +235,7 @@ def test_a_heic_that_names_only_the_general_format_is_posted(
     size = int.from_bytes(content[:4])
     code = brand.encode()
     image = content[:8] + code + bytes(4) + code * ((size - 16) // 4) + content[size:]
-    made = api.upload(user, image, caption="By the API")
-    assert made.status_code == 201
+    assert api.upload(user, image, caption="By the API").status_code == 201
     gallery = open_gallery(server.url)
     gallery.sign_in(user)
     dialog = gallery.choose((f"{brand}.heic", image))
