@@ -182,17 +182,18 @@ export async function finish(): Promise<SignedIn | null> {
   return outcome;
 }
 
-/** Signs out in all tabs, then at the issuer. */
-export async function signOut(): Promise<void> {
+/** Signs out in all tabs, then at the issuer, whose page takes the place of this one unless it is `needed`. */
+export async function signOut(needed: boolean): Promise<void> {
   const known = session.value;
   await storage.set(ME, undefined);
   if (known?.renewal) await storage.set(ASK_AT_ISSUER, true);
   for (const name of await storage.names()) if (name.startsWith("oidc.")) await storage.set(name, undefined);
   show(null);
   tellTabs();
-  if (!known?.renewal) return;
-  const oidc = await import("./oidc");
-  const url = await oidc.endOfSession(known.renewal, storage);
+  const renewal = known?.renewal;
+  if (!renewal || needed) return;
+  // Offline there is neither that script nor the issuer.
+  const url = await import("./oidc").then((oidc) => oidc.endOfSession(renewal, storage)).catch(() => null);
   // Whoever was faster to sign in stays.
   if (url !== null && session.peek() === null) location.assign(url);
 }

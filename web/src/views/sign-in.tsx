@@ -106,7 +106,7 @@ export function WhoIsOn() {
   );
   if (known === null) return signIn;
   const waiting = outbox.waiting.value.length;
-  const leave = () => void me.signOut();
+  const leave = () => void me.signOut(outbox.waiting.peek().some(outbox.lastsAsPage));
   return (
     <>
       <span class="on" title={texts.signedInAs(known.name)}>
