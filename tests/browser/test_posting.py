@@ -266,3 +266,17 @@ def test_a_lone_surrogate_is_named_before_anything_is_sent(
     assert api.total(post["id"]) == 0
     gallery.comment(dialog, "a whole one: \U0001f600")
     expect(gallery.status).to_contain_text("Your comment is sent.")
+
+
+def test_post_pressed_twice_posts_once(open_gallery: OpenGallery, server: Server, api: Api) -> None:
+    """A large image takes a moment to store."""
+    user = someone("hasty")
+    gallery = open_gallery(server.url)
+    gallery.sign_in(user)
+    dialog = gallery.choose(("large.bmp", samples.bitmap(1300, 1300)))
+    dialog.get_by_role("textbox", name="Caption").fill("Pressed twice")
+    form = dialog.locator("form")
+    form.evaluate("(form) => { form.requestSubmit(); form.requestSubmit(); }")
+    expect(gallery.article("Pressed twice")).to_be_visible()
+    expect(gallery.uploads).to_have_count(0)
+    assert len(api.feed(creator=user)["posts"]) == 1
