@@ -54,6 +54,8 @@ peers-directus:  ## Install Directus (with npm; it is large, and compiles for mi
 
 web: web/node_modules/.installed $(VENV)/installed  ## Build the gallery from web/ into the package (needs node 20); commit what it makes
 	mkdir -p dist && $(BIN)/image-poster openapi > dist/openapi.json
+	$(BIN)/python scripts/image_types.py dist/image-types
+	cp dist/image-types/image-types.ts web/src/ && cp dist/image-types/heads.json web/tests/
 	cd web && npm run --silent schema -- ../dist/openapi.json --output src/schema.ts && npm run --silent build
 
 web-dev: web/node_modules/.installed  ## Serve the gallery's source with reload, for the server on PORT (8080)
@@ -63,6 +65,9 @@ web-check: web/node_modules/.installed $(VENV)/installed  ## See that the galler
 	mkdir -p dist && $(BIN)/image-poster openapi > dist/openapi.json
 	cd web && npm run --silent schema -- ../dist/openapi.json --output ../dist/schema.ts
 	@diff -q web/src/schema.ts dist/schema.ts || { echo 'the API has changed: "make web", and commit web/src/schema.ts' >&2; exit 1; }
+	$(BIN)/python scripts/image_types.py dist/image-types
+	@diff -q web/src/image-types.ts dist/image-types/image-types.ts && diff -q web/tests/heads.json dist/image-types/heads.json \
+		|| { echo 'the types of images have changed: "make web", and commit web/src/image-types.ts and web/tests/heads.json' >&2; exit 1; }
 	cd web && npm run --silent types && npm run --silent test && npm run --silent check
 
 browser: web/node_modules/.installed $(VENV)/installed-dev  ## Test the gallery in chromium, the long way: more and larger images over worse networks
@@ -90,10 +95,11 @@ deploy: package  ## Deploy to AWS as STACK, for STAGE (dev or prod); PARAMETERS=
 attacks: $(VENV)/installed-dev  ## Attack the service, alone and behind the proxies of deploy/ (or FRONTS=nginx), and see whom it hurts
 	PYTHONPATH=tests:infra $(BIN)/python benchmarks/attacks.py $(FRONTS)
 
-tools-debian:  ## Install what some tests start and skip where it is missing (Debian, as root): browser, proxies, systemd's checks
+tools-debian:  ## Install what some tests start and skip where it is missing (Debian, as root): browsers, proxies, systemd's checks
 	apt-get update --quiet=2
 	DEBIAN_FRONTEND=noninteractive apt-get install --yes --quiet=2 --no-install-recommends \
-		caddy chromium faketime libseccomp2 libvips-tools nginx-light systemd
+		caddy chromium chromium-driver faketime firefox-esr libseccomp2 libvips-tools nginx-light systemd \
+		webkit2gtk-driver xvfb
 
 tools-aws: $(AWS_VENV)/installed  ## Install SAM and checkov, as locked, into .venv-aws/, for `make check-aws` and the tests that ask them
 

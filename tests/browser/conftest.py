@@ -11,9 +11,9 @@ from support.browsers import CHROMIUM, Gallery
 from support.servers import Server, local_server
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(items: list[pytest.Function]) -> None:
     for item in items:
-        if Path(__file__).parent in item.path.parents:
+        if Path(__file__).parent in item.path.parents and "playwright" in item.fixturenames:
             item.add_marker(browsers.needs_chromium)
 
 

@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from playwright.sync_api import Browser, expect
 
 from support import samples
@@ -222,3 +223,60 @@ def test_a_limit_is_said_in_a_sentence_and_what_waits_for_it_says_why(
         expect(gallery.uploads).to_contain_text(
             re.compile(r"Trying again in \d+ s\. That was more than the service takes")
         )
+
+
+@pytest.mark.parametrize("brand", ["mif1", "mif2", "msf1"])
+def test_a_heic_that_names_only_the_general_format_is_posted(
+    open_gallery: OpenGallery, server: Server, api: Api, brand: str
+) -> None:
+    """As the API accepts it: only the gallery refused it, by a table of its own."""
+    user = someone("alice")
+    content = samples.heic()
+    size = int.from_bytes(content[:4])
+    code = brand.encode()
+    image = content[:8] + code + bytes(4) + code * ((size - 16) // 4) + content[size:]
+    assert api.upload(user, image, caption="By the API").status_code == 201
+    gallery = open_gallery(server.url)
+    gallery.sign_in(user)
+    dialog = gallery.choose((f"{brand}.heic", image))
+    expect(dialog.get_by_role("alert")).to_have_count(0)
+    dialog.get_by_role("textbox", name="Caption").fill("By the gallery")
+    with gallery.page.expect_response(lambda answer: answer.request.method == "PATCH") as sent:
+        gallery.button("Post", within=dialog).click()
+    assert sent.value.status == 204
+
+
+def test_a_lone_surrogate_is_named_before_anything_is_sent(
+    open_gallery: OpenGallery, server: Server, api: Api
+) -> None:
+    post = api.finished("alice", caption="With an emoji")
+    gallery = open_gallery(server.url)
+    gallery.sign_in(someone("alice"))
+    dialog = gallery.comments_of("With an emoji")
+    field = dialog.get_by_role("textbox", name="Comment")
+    field.evaluate(
+        """(field) => {
+            field.value = "half an emoji: \\ud83d";
+            field.dispatchEvent(new Event("input", {bubbles: true}));
+        }"""
+    )
+    expect(dialog).to_contain_text("half a character (a lone surrogate)")
+    gallery.button("Send", within=dialog).click()
+    expect(field).not_to_have_value("")
+    assert api.total(post["id"]) == 0
+    gallery.comment(dialog, "a whole one: \U0001f600")
+    expect(gallery.status).to_contain_text("Your comment is sent.")
+
+
+def test_post_pressed_twice_posts_once(open_gallery: OpenGallery, server: Server, api: Api) -> None:
+    """A large image takes a moment to store."""
+    user = someone("hasty")
+    gallery = open_gallery(server.url)
+    gallery.sign_in(user)
+    dialog = gallery.choose(("large.bmp", samples.bitmap(1300, 1300)))
+    dialog.get_by_role("textbox", name="Caption").fill("Pressed twice")
+    form = dialog.locator("form")
+    form.evaluate("(form) => { form.requestSubmit(); form.requestSubmit(); }")
+    expect(gallery.article("Pressed twice")).to_be_visible()
+    expect(gallery.uploads).to_have_count(0)
+    assert len(api.feed(creator=user)["posts"]) == 1

@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from playwright.sync_api import BrowserContext, Playwright, expect
 
 from support import browsers, samples
@@ -75,6 +76,39 @@ def test_connections_that_are_cut_and_answers_that_are_lost_double_nothing(
             found = [one["content"] for one in talk["latest_comments"]]
             assert found == [f"Comment {number}" for number in reversed(range(comments))]
             assert len(api.feed(creator="alice")["posts"]) == images
+
+
+# The longest wait that the page displays, with the back-off at its longest each time.
+_LONGEST_WAIT = """
+    Math.random = () => 0.999;
+    window.longest = 0;
+    const look = () => {
+        const shown = document.body?.innerText.matchAll(/Trying again in (\\d+) s/g) ?? [];
+        for (const [, seconds] of shown) window.longest = Math.max(window.longest, seconds);
+    };
+    const all = {childList: true, subtree: true, characterData: true};
+    new MutationObserver(look).observe(document, all);
+"""
+
+
+@pytest.mark.parametrize("cut_after", [1_000_000, 400_000])
+def test_back_off_does_not_grow_on_a_link_that_is_cut_often_while_bytes_arrive(
+    open_gallery: OpenGallery, context: BrowserContext, tmp_path: Path, cut_after: int
+) -> None:
+    """After each MB: in the second chunk of an attempt. After less: in its first one."""
+    weather = Weather(cut_after_bytes=cut_after, exactly=True)
+    context.add_init_script(_LONGEST_WAIT)
+    with local_server(tmp_path) as server, chaos(server.url, weather) as proxy:
+        gallery = open_gallery(proxy.url)
+        gallery.sign_in("alice")
+        for name in ("One", "Two"):
+            dialog = gallery.choose((f"{name}.bmp", samples.bitmap(1000, 800)))
+            dialog.get_by_role("textbox", name="Caption").fill(name)
+            gallery.button("Post", within=dialog).click()
+        for name in ("One", "Two"):
+            expect(gallery.article(name)).to_be_visible()
+        assert proxy.counts.cuts >= 2 * 2
+        assert gallery.page.evaluate("window.longest") <= 1
 
 
 def test_two_tabs_share_one_queue_and_the_second_goes_on_when_the_first_is_closed(
@@ -238,3 +272,42 @@ def test_a_device_without_room_says_so_and_keeps_what_was_written(
     gallery.button("Post", within=dialog).click()
     expect(gallery.article("No room")).to_have_count(1)
     expect(gallery.uploads).to_have_count(0)
+
+
+_REFUSES_IMAGES = """
+    const put = IDBObjectStore.prototype.put;
+    IDBObjectStore.prototype.put = function (value, ...given) {
+        if (value instanceof Blob || value instanceof ArrayBuffer) {
+            throw new DOMException("no binary data here", "DataCloneError");
+        }
+        return put.call(this, value, ...given);
+    };
+"""
+_REFUSES_EVERYTHING = """
+    indexedDB.open = () => { throw new DOMException("denied", "SecurityError"); };
+"""
+
+
+@pytest.mark.parametrize("refusal", [_REFUSES_IMAGES, _REFUSES_EVERYTHING])
+def test_an_image_that_the_browser_refuses_to_store_is_sent_while_the_page_is_open(
+    open_gallery: OpenGallery, context: BrowserContext, tmp_path: Path, refusal: str
+) -> None:
+    machine = OneMachine(tmp_path)
+    context.add_init_script(refusal)
+    try:
+        # The second tab does not hold the lock of the queue on the device.
+        for name, gallery in (
+            ("One", open_gallery(machine.url)),
+            ("Two", open_gallery(machine.url)),
+        ):
+            if refusal == _REFUSES_EVERYTHING or name == "One":
+                gallery.sign_in("alice")
+            machine.server.kill()
+            gallery.post(name)
+            expect(gallery.uploads).to_contain_text("Keep this page open until it is sent.")
+            machine.start()
+            expect(gallery.article(name)).to_be_visible()
+            expect(gallery.uploads).to_have_count(0)
+        assert machine.captions("alice") == ["One", "Two"]
+    finally:
+        machine.server.kill()

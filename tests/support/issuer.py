@@ -92,6 +92,12 @@ class FakeIssuer:
         self.key = rsa_key()
         self.exchanges: list[str] = []
         self.tokens_at = url  # some give them at another host than their own
+        self.has_logout = False
+        self.authorizations: list[dict[str, str]] = []  # the queries of /authorize
+        self.logouts: list[dict[str, str]] = []  # the queries of /logout
+        self.gate = threading.Event()  # /token answers once this is set
+        self.gate.set()
+        self.waiting = threading.Event()  # a request waits at the gate
         self._challenges: dict[str, str] = {}
 
     def rotate(self) -> None:
@@ -108,7 +114,8 @@ class FakeIssuer:
 
     def document(self, path: str) -> dict[str, Any] | None:
         if path == "/.well-known/openid-configuration":
-            return {
+            logout = {"end_session_endpoint": f"{self.url}/logout"} if self.has_logout else {}
+            return logout | {
                 "issuer": self.named,
                 "jwks_uri": f"{self.url}/keys",
                 "authorization_endpoint": f"{self.url}/authorize",
@@ -125,6 +132,7 @@ class FakeIssuer:
         """Where a browser goes on that came to `/authorize`: everybody is alice, and nobody is
         asked (RFC 6749, section 4.1.2)."""
         assert query["code_challenge_method"] == "S256"
+        self.authorizations.append(query)
         self._challenges[code := secrets.token_hex(8)] = query["code_challenge"]
         answer = urlencode({"code": code, "state": query["state"]})
         return f"{query['redirect_uri']}?{answer}"
@@ -137,6 +145,9 @@ class FakeIssuer:
             challenge = urlsafe_b64encode(digest).decode().rstrip("=")
             assert self._challenges.pop(form["code"]) == challenge
         self.exchanges.append(form["grant_type"])
+        if not self.gate.is_set():
+            self.waiting.set()
+            assert self.gate.wait(60)
         token = self.token()
         return {
             "access_token": token,
@@ -178,9 +189,14 @@ def running_issuer() -> Iterator[FakeIssuer]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             path, _, query = self.path.partition("?")
-            if path == "/authorize":
+            if path in ("/authorize", "/logout"):
+                arguments = dict(parse_qsl(query))
                 self.send_response(302)
-                self.send_header("location", issuer.authorized(dict(parse_qsl(query))))
+                if path == "/logout":
+                    issuer.logouts.append(arguments)
+                    self.send_header("location", arguments["post_logout_redirect_uri"])
+                else:
+                    self.send_header("location", issuer.authorized(arguments))
                 self.send_header("content-length", "0")
                 self.end_headers()
                 return

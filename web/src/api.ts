@@ -46,6 +46,12 @@ export function identityHeaders(identity: Identity | null): Record<string, strin
   return { "user-id": String.fromCharCode(...bytes) };
 }
 
+/** As whom a request is sent, and what ends it early. */
+export interface Caller {
+  identity: Identity;
+  signal: AbortSignal;
+}
+
 export interface Sending {
   identity?: Identity | null;
   json?: unknown;
@@ -83,7 +89,7 @@ async function replyOf(response: Response): Promise<Reply> {
     status: response.status,
     body: jsonOf(text),
     etag: response.headers.get("etag"),
-    retryAfterMs: retryAfter(response.headers.get("retry-after")),
+    retryAfterMs: retryAfter(response.headers.get("retry-after"), response.headers.get("date")),
   };
 }
 
@@ -96,11 +102,15 @@ export function jsonOf(text: string): unknown {
   }
 }
 
-/** Seconds, or a date (RFC 9110, section 10.2.3). */
-export function retryAfter(header: string | null | undefined): number | null {
+/**
+ * Milliseconds, of seconds or of a date (RFC 9110, section 10.2.3). A date is compared with the response's own
+ * `Date`, since this device's clock may be wrong.
+ */
+export function retryAfter(header: string | null | undefined, date: string | null | undefined): number | null {
   if (!header) return null;
   const seconds = Number(header);
-  const wait = Number.isNaN(seconds) ? Date.parse(header) - Date.now() : seconds * 1000;
+  const now = Date.parse(date ?? "") || Date.now();
+  const wait = Number.isNaN(seconds) ? Date.parse(header) - now : seconds * 1000;
   return Number.isNaN(wait) ? null : Math.max(0, wait);
 }
 

@@ -1,6 +1,7 @@
 /** What the service takes (`GET /limits`), and what it will refuse, said before a byte is sent. */
 import { signal } from "@preact/signals";
 import { read, type Schemas } from "./api";
+import { BRANDS, MAX_FTYP_BYTES, MIN_FTYP_BYTES, SIGNATURES, SNIFF_BYTES } from "./image-types";
 
 export type Limits = Schemas["LimitsBody"];
 
@@ -17,31 +18,24 @@ export type Fault =
   | { is: "bytes"; max: number }
   | { is: "pixels"; max: number }
   | { is: "long"; field: "caption" | "alt" | "comment"; max: number; has: number }
-  | { is: "control" };
+  | { is: "character"; character: "NUL" | "surrogate" };
 
-const HEAD_BYTES = 256;
-
-/** The media type that the first bytes show, as the service recognises it; null for none that it takes. */
+/** The media type that the first bytes show, as the service recognises it; null for every other file. */
 export async function formatOf(file: Blob): Promise<string | null> {
-  const head = new Uint8Array(await file.slice(0, HEAD_BYTES).arrayBuffer());
-  const text = String.fromCharCode(...head);
-  const found = SIGNATURES.find(([, matches]) => matches(text));
-  return found?.[0] ?? null;
+  const bytes = new Uint8Array(await file.slice(0, SNIFF_BYTES).arrayBuffer());
+  const head = String.fromCharCode(...bytes);
+  const format = SIGNATURES.find(([, pattern]) => pattern.test(head))?.[0];
+  return format ?? isobmffFormat(bytes, head);
 }
 
-// WHATWG MIME Sniffing, section 6.1; ISO/IEC 14496-12, section 4.3, for HEIC and AVIF.
-const SIGNATURES: [string, (head: string) => boolean][] = [
-  ["image/jpeg", (head) => head.startsWith("\xff\xd8\xff")],
-  ["image/png", (head) => head.startsWith("\x89PNG\r\n\x1a\n")],
-  ["image/gif", (head) => /^GIF8[79]a/.test(head)],
-  ["image/webp", (head) => /^RIFF[^]{4}WEBP/.test(head)],
-  ["image/bmp", (head) => head.startsWith("BM")],
-  ["image/avif", (head) => /^[^]{4}ftyp/.test(head) && /avi[fs]/.test(brands(head))],
-  ["image/heic", (head) => /^[^]{4}ftyp/.test(head) && /hei[cxms]|hev[cx]/.test(brands(head))],
-];
-
-function brands(head: string): string {
-  return head.slice(8, head.charCodeAt(3));
+/** HEIC or AVIF, by the brands of the box `ftyp` (ISO/IEC 14496-12, section 4.3). */
+function isobmffFormat(bytes: Uint8Array, head: string): string | null {
+  if (head.slice(4, 8) !== "ftyp") return null;
+  const size = new DataView(bytes.buffer).getUint32(0);
+  if (size < MIN_FTYP_BYTES || size > MAX_FTYP_BYTES || size % 4 !== 0) return null;
+  // A brand is four bytes; the second four are the minor version.
+  const brands = (head.slice(8, size).match(/[^]{1,4}/g) ?? []).filter((_, index) => index !== 1);
+  return BRANDS.find(([, known]) => brands.some((brand) => known.includes(brand)))?.[0] ?? null;
 }
 
 /** What is wrong with a file by its type and bytes; a fault, or its media type. */
@@ -59,13 +53,19 @@ export function checkPixels(width: number, height: number, taken: Limits | null)
   return width * height > max ? { is: "pixels", max } : null;
 }
 
-const CONTROL = /[\x00-\x08\x0b-\x1f\x7f-\x9f]/;
+/** A text as the service stores it: line breaks as LF, no other control characters but tab, trimmed. */
+export function tidy(text: string): string {
+  const lines = text.replace(/\r\n|[\r\v\f\x85\u2028\u2029]/g, "\n");
+  // Python's `strip`, and so the service, does not trim U+FEFF, which JavaScript's `trim` does.
+  return lines.replace(/[\x00-\x08\x0e-\x1f\x7f-\x9f]/g, "").replace(/^[^\S\ufeff]+|[^\S\ufeff]+$/g, "");
+}
 
-/** Characters as the service counts them: code points, after trimming. */
+/** Characters as the service counts them: code points of the stored text. */
 export function checkText(field: "caption" | "alt" | "comment", text: string, taken: Limits | null): Fault | null {
-  const kept = text.replaceAll("\r\n", "\n").trim();
+  if (text.includes("\0")) return { is: "character", character: "NUL" };
+  // Half of a pair of UTF-16: no text that is sent as UTF-8 can have it.
+  if (/\p{Surrogate}/u.test(text)) return { is: "character", character: "surrogate" };
   const max = taken?.[field].max_characters ?? Infinity;
-  const has = [...kept].length;
-  if (has > max) return { is: "long", field, max, has };
-  return CONTROL.test(kept) ? { is: "control" } : null;
+  const has = [...tidy(text)].length;
+  return has > max ? { is: "long", field, max, has } : null;
 }

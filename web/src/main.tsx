@@ -7,7 +7,7 @@ import * as limits from "./limits";
 import * as me from "./me";
 import * as offline from "./offline";
 import * as outbox from "./outbox";
-import { Storage } from "./storage";
+import * as storage from "./storage";
 import "./style.css";
 import { language, texts } from "./texts";
 import { App } from "./views/app";
@@ -25,10 +25,9 @@ if (app !== null) {
 }
 
 async function start(): Promise<void> {
-  const storage = await Storage.open(`image-poster ${base.pathname}`);
-  await me.restore(storage);
+  const name = `image-poster ${base.pathname}`;
+  await outbox.open(name, await storage.open(name));
   showSignIn(await me.finish());
-  await outbox.open(storage);
   route.follow();
   await feedStarted;
   await Promise.all([me.ask(), limits.ask()]);

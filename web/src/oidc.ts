@@ -2,12 +2,28 @@
  * Signing in at an OpenID Connect issuer: authorization code with PKCE (RFC 7636), the tokens kept with the
  * session. Loaded only where an issuer is configured.
  */
-import { type StateStore, UserManager } from "oidc-client-ts";
+import { OidcClient, type SigninResponse, type StateStore } from "oidc-client-ts";
 import { base } from "./api";
 import type { SignIn } from "./me";
 import type { Storage } from "./storage";
 
-/** What the library remembers, beside the session. */
+/** For another access token without the person, and for signing out at the issuer. */
+export interface Renewal {
+  way: SignIn;
+  refreshToken: string | null;
+  idToken: string | null;
+  scope: string | null;
+}
+
+export interface Tokens {
+  access: string;
+  renewal: Renewal;
+}
+
+/** How long `Sign out` waits for the issuer's document. */
+const SIGN_OUT_SECONDS = 3;
+
+/** What the library remembers of signing in. */
 class KeptState implements StateStore {
   constructor(readonly storage: Storage) {}
 
@@ -31,41 +47,74 @@ class KeptState implements StateStore {
   }
 }
 
-function manager(way: SignIn, storage: Storage): UserManager {
-  const kept = new KeptState(storage);
-  return new UserManager({
+function clientOf(way: SignIn, storage: Storage, seconds?: number): OidcClient {
+  return new OidcClient({
     authority: way.issuer ?? "",
     client_id: way.client_id ?? "",
     scope: way.scope ?? "openid",
     redirect_uri: base.href,
+    post_logout_redirect_uri: base.href,
     response_type: "code",
-    stateStore: kept,
-    userStore: kept as never,
-    loadUserInfo: false,
-    automaticSilentRenew: false,
-    monitorSession: false,
+    stateStore: new KeptState(storage),
+    ...(seconds === undefined ? {} : { requestTimeoutInSeconds: seconds }),
   });
 }
 
-export function leave(way: SignIn, storage: Storage): Promise<void> {
-  return manager(way, storage).signinRedirect();
+/** Opens the issuer's page; `ask` has it ask for credentials although it may have a session. */
+export async function leave(way: SignIn, storage: Storage, ask: boolean): Promise<void> {
+  const request = await clientOf(way, storage).createSigninRequest(ask ? { prompt: "login" } : {});
+  location.assign(request.url);
 }
 
-/** The access token, or null if the issuer refused. */
-export async function finished(way: SignIn, storage: Storage, url: string): Promise<string | null> {
-  return manager(way, storage)
-    .signinRedirectCallback(url)
-    .then((user) => user.access_token)
+/** The tokens, or null if the issuer refused. */
+export function finished(way: SignIn, storage: Storage, url: string): Promise<Tokens | null> {
+  return clientOf(way, storage)
+    .processSigninResponse(url)
+    .then((response) => tokensOf(way, response))
     .catch(() => null);
 }
 
-/** Another access token, by the refresh token (RFC 6749, section 6); never by a hidden frame. */
-export async function renewed(way: SignIn, storage: Storage): Promise<string | null> {
-  const known = manager(way, storage);
-  const user = await known.getUser();
-  if (!user?.refresh_token) return null;
-  return known
-    .signinSilent()
-    .then((fresh) => fresh?.access_token ?? null)
+/** Other tokens, by the refresh token (RFC 6749, section 6); null without, or if the issuer refused. */
+export async function renewed(renewal: Renewal, storage: Storage): Promise<Tokens | null> {
+  const { way, refreshToken, idToken, scope } = renewal;
+  if (refreshToken === null) return null;
+  const state = {
+    refresh_token: refreshToken,
+    session_state: null,
+    ...(idToken === null ? {} : { id_token: idToken }),
+    ...(scope === null ? {} : { scope }),
+    profile: { sub: "", iss: "", aud: "", exp: 0, iat: 0 },
+  };
+  return clientOf(way, storage)
+    .useRefreshToken({ state })
+    .then((response) => tokensOf(way, response, refreshToken))
     .catch(() => null);
+}
+
+function tokensOf(way: SignIn, response: SigninResponse, refreshToken: string | null = null): Tokens {
+  const { access_token: access, refresh_token, id_token, scope } = response;
+  const renewal = { way, refreshToken: refresh_token ?? refreshToken, idToken: id_token ?? null, scope: scope ?? null };
+  return { access, renewal };
+}
+
+/** Where the issuer ends its own session (OpenID Connect RP-Initiated Logout 1.0); null if it has no such page. */
+export async function endOfSession(renewal: Renewal, storage: Storage): Promise<string | null> {
+  const { way, idToken } = renewal;
+  const client = clientOf(way, storage, SIGN_OUT_SECONDS);
+  try {
+    const known = await client.metadataService.getEndSessionEndpoint();
+    const url = new URL(known ?? logoutOfCognito(way, await client.metadataService.getAuthorizationEndpoint()));
+    if (idToken !== null) url.searchParams.set("id_token_hint", idToken);
+    url.searchParams.set("client_id", way.client_id ?? "");
+    url.searchParams.set("post_logout_redirect_uri", base.href);
+    url.searchParams.set("logout_uri", base.href); // its name at Cognito
+    return url.href;
+  } catch {
+    return null;
+  }
+}
+
+/** Cognito has the page, and may not name it in its document. */
+function logoutOfCognito(way: SignIn, authorize: string): string {
+  return /^https:\/\/cognito-idp\./.test(way.issuer ?? "") ? new URL("/logout", authorize).href : "";
 }

@@ -1,5 +1,6 @@
 /** Posts, one by one: how each thing that a person does to one is sent. */
-import { type Identity, read, request, type Schemas, verdict } from "./api";
+import { type Caller, type Identity, read, request, type Schemas, verdict } from "./api";
+import { tidy } from "./limits";
 import type { Answer, Entry, PostDeletion, PostEdit, PostTexts, PostWork } from "./queue";
 
 export type Post = Schemas["PostBody"];
@@ -16,10 +17,10 @@ export function nameOf(made: { creator: string; creator_name?: string }): string
 }
 
 /** The stage `reserve`: the post is there, and says where its bytes may go. */
-export async function reserve(entry: Entry, work: PostWork, identity: Identity): Promise<Answer> {
+export async function reserve(entry: Entry, work: PostWork, caller: Caller): Promise<Answer> {
   const { caption, alt, image } = work;
   const reply = await request("POST", "posts", {
-    identity,
+    ...caller,
     headers: { "idempotency-key": entry.key },
     json: { caption, alt, image: { size: image.size, content_type: image.type } },
   });
@@ -29,8 +30,8 @@ export async function reserve(entry: Entry, work: PostWork, identity: Identity):
 }
 
 /** The stage `process`: the service has the bytes, and makes renditions of them. */
-export async function awaitImage(work: PostWork, identity: Identity): Promise<Answer> {
-  const reply = await request("GET", `posts/${work.post}?wait=${WAIT_SECONDS}`, { identity });
+export async function awaitImage(work: PostWork, caller: Caller): Promise<Answer> {
+  const reply = await request("GET", `posts/${work.post}?wait=${WAIT_SECONDS}`, caller);
   if (reply.status === 404) return { is: "gone" };
   if (reply.status !== 200) return verdict(reply);
   const post = reply.body as Post;
@@ -41,20 +42,20 @@ export async function awaitImage(work: PostWork, identity: Identity): Promise<An
 }
 
 /** The stage `remove`. A reservation whose answer was lost is found again by its key. */
-export async function takeBack(entry: Entry, work: PostWork, identity: Identity): Promise<Answer> {
-  if (work.post !== null) return remove({ kind: "delete post", post: work.post }, identity);
-  const found = await reserve(entry, work, identity);
+export async function takeBack(entry: Entry, work: PostWork, caller: Caller): Promise<Answer> {
+  if (work.post !== null) return remove({ kind: "delete post", post: work.post }, caller);
+  const found = await reserve(entry, work, caller);
   return found.is === "failed" ? { is: "gone" } : found;
 }
 
-export async function remove(work: PostDeletion, identity: Identity): Promise<Answer> {
-  const reply = await request("DELETE", `posts/${work.post}`, { identity });
+export async function remove(work: PostDeletion, caller: Caller): Promise<Answer> {
+  const reply = await request("DELETE", `posts/${work.post}`, caller);
   if (reply.status === 204) return { is: "done" };
   return reply.status === 404 ? { is: "gone" } : verdict(reply);
 }
 
-export function edit(work: PostEdit, identity: Identity): Promise<Answer> {
-  return editTexts(`posts/${work.post}`, work.base, { caption: work.caption, alt: work.alt }, identity);
+export function edit(work: PostEdit, caller: Caller): Promise<Answer> {
+  return editTexts(`posts/${work.post}`, work.base, { caption: work.caption, alt: work.alt }, caller);
 }
 
 /**
@@ -65,16 +66,16 @@ export async function editTexts<Texts extends PostTexts | { content: string }>(
   path: string,
   base: Texts,
   mine: Texts,
-  identity: Identity,
+  caller: Caller,
 ): Promise<Answer> {
-  const found = await request("GET", path, { identity, headers: { "cache-control": "no-cache" } });
+  const found = await request("GET", path, { ...caller, headers: { "cache-control": "no-cache" } });
   if (found.status === 404) return { is: "gone" };
   if (found.status !== 200) return verdict(found);
   const theirs = textsOf(found.body as Texts, mine);
   if (isSame(theirs, mine)) return { is: "done" };
   if (!isSame(theirs, base)) return { is: "conflict", theirs };
   const headers = { "if-match": found.etag ?? "*" };
-  const reply = await request("PATCH", path, { identity, headers, json: mine });
+  const reply = await request("PATCH", path, { ...caller, headers, json: mine });
   if (reply.status === 200) return { is: "done" };
   if (reply.status === 404) return { is: "gone" };
   // Somebody was faster since we looked: the next look shows what is there.
@@ -86,13 +87,9 @@ function textsOf<Texts extends object>(body: Texts, like: Texts): Record<string,
   return Object.fromEntries(Object.keys(like).map((name) => [name, all[name] ?? ""]));
 }
 
-/** As the service keeps them: trimmed, and with newlines as LF. */
+/** Whether two texts are the same to the service. */
 function isSame(one: object, other: object): boolean {
   const kept = (texts: object) => Object.entries(texts).map(([name, text]) => [name, tidy(String(text))]);
   const mine = new Map(kept(other) as [string, string][]);
   return kept(one).every(([name, text]) => mine.get(name as string) === text);
-}
-
-export function tidy(text: string): string {
-  return text.replaceAll("\r\n", "\n").trim();
 }

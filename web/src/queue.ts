@@ -3,7 +3,7 @@
  * Everything that affects an entry's state is in this file, and nothing here does any I/O.
  *
  *   waiting ──sent──▶ its answer ──▶ gone from the queue, or its next stage (a post: reserve, upload, process)
- *      ▲                  ├──▶ retrying (until `at`)        no answer, 409 of a running request, 429, 5xx
+ *      ▲                  ├──▶ retrying (`waitMs`)          no answer, 409 of a running request, 429, 5xx
  *      │                  ├──▶ asking                       an edit that met another one; older than six days
  *      └──a person────────┴──▶ failed                       the service will never take it
  *
@@ -17,6 +17,10 @@ export const RESENDABLE_MS = 6 * 24 * 3600 * 1000;
 const FIRST_BACKOFF_MS = 1_000;
 const MAX_BACKOFF_MS = 30_000;
 const MIN_BACKOFF_MS = 100;
+/** A service that says longer is asked again after this time: one request an hour harms nobody. */
+const MAX_RETRY_AFTER_MS = 3600 * 1000;
+/** How far ahead a clock may have been when an entry was first sent, for its age still to be known. */
+const CLOCK_SLACK_MS = 24 * 3600 * 1000;
 
 export interface PostTexts {
   caption: string;
@@ -63,7 +67,9 @@ export type Work = PostWork | CommentWork | PostEdit | CommentEdit | PostDeletio
 export type State =
   | { is: "waiting" }
   /** `why` is the code of what the service answered, if it did. */
-  | { is: "retrying"; at: number; why?: string }
+  /** Until `waitMs` have passed. `at` is the time by this device's clock, which may be wrong (`waits.ts`).
+   * Entries of former versions have no `waitMs`. */
+  | { is: "retrying"; at: number; waitMs?: number; why?: string }
   | { is: "paused" }
   | { is: "asking"; why: "old" }
   | { is: "asking"; why: "conflict"; theirs: Record<string, string> }
@@ -88,18 +94,17 @@ export type Answer =
   | { is: "done" }
   | { is: "reserved"; post: string; tus: string | null }
   | { is: "uploaded" }
-  /** Some bytes arrived before the try ended. */
-  | { is: "interrupted" }
   | { is: "processing" }
   /** The upload has run out, or is at another offset than we thought. */
   | { is: "upload gone" }
-  | { is: "out of step" }
+  | { is: "out of step"; progress?: boolean }
   /** What it was about is no longer there. */
   | { is: "gone" }
   | { is: "conflict"; theirs: Record<string, string> }
   | { is: "failed"; code: string; detail: string }
   | { is: "signed out" }
-  | { is: "try again"; afterMs: number | null; why?: string };
+  /** `progress`: the attempt moved the upload's offset, so back-off begins anew. */
+  | { is: "try again"; afterMs: number | null; why?: string; progress?: boolean };
 
 export interface Moment {
   now: number;
@@ -111,15 +116,27 @@ export function newEntry(key: string, owner: string, work: Work): Omit<Entry, "i
   return { key, owner, work, state: { is: "waiting" }, tries: 0, firstSentAt: null };
 }
 
-/** The entry as it is to be kept before it is sent; it is not sent if it then asks for something. */
-export function begun(entry: Entry, now: number): Entry {
-  if (isOld(entry, now)) return { ...entry, state: { is: "asking", why: "old" } };
-  return entry.firstSentAt === null ? { ...entry, firstSentAt: now } : entry;
+/**
+ * The entry as it is to be kept before it is sent; it is not sent if it then asks for something.
+ * `sentHere`: this page has sent it before, so its age is known although the clock was set back.
+ */
+export function begun(entry: Entry, now: number, sentHere = false): Entry {
+  const { firstSentAt } = entry;
+  if (firstSentAt === null) return { ...entry, firstSentAt: now };
+  if (sentHere ? now - firstSentAt > RESENDABLE_MS && isKeyed(entry) : isOld(entry, now)) {
+    return { ...entry, state: { is: "asking", why: "old" } };
+  }
+  return firstSentAt > now ? { ...entry, firstSentAt: now } : entry;
 }
 
+function isKeyed(entry: Entry): boolean {
+  return entry.work.kind !== "post" || entry.work.stage === "reserve";
+}
+
+/** Also where the clock was set back so far that the age is not known. */
 function isOld(entry: Entry, now: number): boolean {
-  const keyed = entry.work.kind !== "post" || entry.work.stage === "reserve";
-  return keyed && entry.firstSentAt !== null && now - entry.firstSentAt > RESENDABLE_MS;
+  const age = now - (entry.firstSentAt ?? now);
+  return isKeyed(entry) && (age > RESENDABLE_MS || age < -CLOCK_SLACK_MS);
 }
 
 /**
@@ -153,11 +170,9 @@ function moved(entry: Entry, answer: Answer, moment: Moment): Entry | null {
       return { ...entry, state: { is: "waiting" }, tries: 0 };
     case "upload gone":
       return backOff(reservedAnew(entry), null, moment, entry.tries);
-    case "interrupted":
-      return backOff(entry, null, moment, 0);
     case "out of step":
       // The first time at once: nothing is wrong but our idea of the offset.
-      return entry.tries === 0
+      return entry.tries === 0 || answer.progress
         ? { ...entry, tries: 1, state: { is: "waiting" } }
         : backOff(entry, null, moment, entry.tries);
     case "conflict":
@@ -165,7 +180,7 @@ function moved(entry: Entry, answer: Answer, moment: Moment): Entry | null {
     case "failed":
       return { ...entry, state: { is: "failed", code: answer.code, detail: answer.detail } };
     case "try again":
-      return because(answer.why, backOff(entry, answer.afterMs, moment, entry.tries));
+      return because(answer.why, backOff(entry, answer.afterMs, moment, answer.progress ? 0 : entry.tries));
   }
 }
 
@@ -195,8 +210,8 @@ function reservedAnew(entry: Entry): Entry {
 /** Exponential, with full jitter, and never before the service said (RFC 9110, section 10.2.3). */
 function backOff(entry: Entry, afterMs: number | null, moment: Moment, tries: number): Entry {
   const longest = Math.min(MAX_BACKOFF_MS, FIRST_BACKOFF_MS * 2 ** tries);
-  const wait = Math.max(MIN_BACKOFF_MS, moment.random * longest) + (afterMs ?? 0);
-  return { ...entry, tries: tries + 1, state: { is: "retrying", at: moment.now + wait } };
+  const waitMs = Math.max(MIN_BACKOFF_MS, moment.random * longest) + Math.min(afterMs ?? 0, MAX_RETRY_AFTER_MS);
+  return { ...entry, tries: tries + 1, state: { is: "retrying", at: moment.now + waitMs, waitMs } };
 }
 
 // What a person, or the network's return, does to an entry.
@@ -268,24 +283,30 @@ export function lane(entry: Entry): string {
   }
 }
 
+/** The milliseconds that an entry still has to wait; 0 if it waits for no time. */
+export type Remaining = (entry: Entry) => number;
+
+/** By the device's clock, but never longer than the whole wait: the clock may have been set back. */
+export function remainingMs(entry: Entry, now: number): number {
+  if (entry.state.is !== "retrying") return 0;
+  const { at, waitMs = MAX_BACKOFF_MS } = entry.state;
+  return Math.max(0, Math.min(at - now, waitMs));
+}
+
 /**
  * What may be sent now, of `owner`: of each lane the first entry that is not set aside. `busy` are those
  * being sent.
  */
-export function due(entries: Entry[], owner: string | null, now: number, busy: Set<number>): Entry[] {
+export function due(entries: Entry[], owner: string | null, remaining: Remaining, busy: Set<number>): Entry[] {
   const taken = new Set(entries.filter((entry) => busy.has(entry.id)).map(lane));
   return entries.filter((entry) => {
     const own = lane(entry);
     if (entry.owner !== owner || isSetAside(entry) || taken.has(own)) return false;
-    const ready = isReady(entry, now);
+    const ready = isUnderWay(entry) && remaining(entry) === 0;
     // One image that is tried again later does not hold up the next one.
     if (ready || own !== "uploads") taken.add(own);
     return ready;
   });
-}
-
-function isReady(entry: Entry, now: number): boolean {
-  return entry.state.is === "waiting" || (entry.state.is === "retrying" && entry.state.at <= now);
 }
 
 /** An edit that waits for a decision holds up later edits of the same thing: they were made from it. */
@@ -294,11 +315,8 @@ function isSetAside(entry: Entry): boolean {
   return entry.state.is === "paused" || entry.state.is === "failed";
 }
 
-/** When to look again, if nothing else happens; null if only a person can move anything. */
-export function nextAt(entries: Entry[], owner: string | null): number | null {
-  const times = entries
-    .filter((entry) => entry.owner === owner)
-    .map((entry) => (entry.state.is === "retrying" ? entry.state.at : Infinity));
-  const first = Math.min(...times);
-  return Number.isFinite(first) ? first : null;
+/** In how many milliseconds to look again, if nothing else happens; null if only a person can move anything. */
+export function nextIn(entries: Entry[], owner: string | null, remaining: Remaining): number | null {
+  const waits = entries.filter((entry) => entry.owner === owner && entry.state.is === "retrying").map(remaining);
+  return waits.length === 0 ? null : Math.min(...waits);
 }

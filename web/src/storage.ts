@@ -1,30 +1,65 @@
 /**
- * What is kept on the device (IndexedDB), so that nothing made here is lost before the service has it.
+ * Data on the device (IndexedDB), so that nothing that a person made is lost before the service has it.
  *
  *   entries   the queue, by `id`, in the order in which they were made (`queue.ts`)
- *   images    the bytes of an entry's image, by the entry's `id`
+ *   images    by an entry's `id`: which pieces the bytes of its image are in (former versions: a `Blob`);
+ *             by [name, number]: the pieces, as `ArrayBuffer`, which private windows of WebKit store too
  *   session   who is signed in, under `me`; what signing in at an issuer needs, under `oidc.…`
  *
- * Each change is one transaction, durable before it is answered.
+ * Each change is one transaction, durable before it is answered. Pieces are written before the entry that
+ * they belong to, a transaction each, so that a large image is never whole in memory.
  */
 import { type DBSchema, type IDBPDatabase, openDB } from "idb";
+import { Memory } from "./memory";
 import type { Entry } from "./queue";
 
-interface Kept extends DBSchema {
+interface Pieces {
+  name: string;
+  count: number;
+  type: string;
+}
+type PieceKey = [name: string, number: number];
+
+interface Schema extends DBSchema {
   entries: { key: number; value: Entry };
-  images: { key: number; value: Blob };
+  images: { key: number | PieceKey; value: Blob | Pieces | ArrayBuffer };
   session: { key: string; value: unknown };
 }
 
 const VERSION = 1;
 const DURABLE = { durability: "strict" } as const;
+const PIECE_BYTES = 1024 * 1024;
 
-export class Storage {
-  private constructor(readonly database: IDBPDatabase<Kept>) {}
+/** The queue and the session of this device. */
+export interface Storage {
+  entries(): Promise<Entry[]>;
+  /** Entry and image together, or neither. Raises `DOMException`: no room, or no longer readable. */
+  add(entry: Omit<Entry, "id">, image?: Blob | null): Promise<number>;
+  /** The result of `change` for an entry, if it is still there; null takes it and its image away. */
+  change(id: number, change: (entry: Entry) => Entry | null): Promise<Entry | null>;
+  image(id: number): Promise<Blob | undefined>;
+  get<T>(name: string): Promise<T | undefined>;
+  /** `undefined` takes it away. */
+  set(name: string, value: unknown): Promise<void>;
+  /** Stores the result of `change` for the present value in one step, and gives it. */
+  update<T>(name: string, change: (value: T | undefined) => T | undefined): Promise<T | undefined>;
+  names(): Promise<string[]>;
+}
 
-  /** `name` tells services apart that share an origin. */
-  static async open(name: string): Promise<Storage> {
-    const database = await openDB<Kept>(name, VERSION, {
+/** Where the browser stores nothing at all, the queue is in memory. `name` tells services apart that share an origin. */
+export async function open(name: string): Promise<Storage> {
+  try {
+    return await DeviceStorage.open(name);
+  } catch {
+    return new Memory();
+  }
+}
+
+export class DeviceStorage implements Storage {
+  private constructor(readonly database: IDBPDatabase<Schema>) {}
+
+  static async open(name: string): Promise<DeviceStorage> {
+    const database = await openDB<Schema>(name, VERSION, {
       upgrade(made) {
         made.createObjectStore("entries", { keyPath: "id", autoIncrement: true });
         made.createObjectStore("images");
@@ -33,37 +68,76 @@ export class Storage {
       // A newer page in another tab wants to change what is kept.
       blocking: () => database.close(),
     });
-    return new Storage(database);
+    return new DeviceStorage(database);
   }
 
   entries(): Promise<Entry[]> {
     return this.database.getAll("entries");
   }
 
-  /** Entry and image together, or neither. Raises `DOMException`: no room, or no longer readable. */
   async add(entry: Omit<Entry, "id">, image: Blob | null = null): Promise<number> {
-    const change = this.database.transaction(["entries", "images"], "readwrite", DURABLE);
-    try {
-      const id = await change.objectStore("entries").add(entry as Entry);
-      if (image !== null) await change.objectStore("images").put(image, id);
-      await change.done;
-      return id;
-    } catch (error) {
-      // Else what was asked for before the fault would be kept: an entry without its image.
-      await abort(change);
-      throw error;
-    }
+    // The tab that removes pieces without an entry waits for this.
+    return whileAdding(this.database.name, "shared", async () => {
+      const pieces = image === null ? null : await this.#addPieces(entry.key, image);
+      const change = this.database.transaction(["entries", "images"], "readwrite", DURABLE);
+      try {
+        const id = await change.objectStore("entries").add(entry as Entry);
+        if (pieces !== null) await change.objectStore("images").put(pieces, id);
+        await change.done;
+        return id;
+      } catch (error) {
+        await abort(change);
+        if (pieces !== null) await this.#removePieces(pieces.name);
+        throw error;
+      }
+    });
   }
 
-  /** What `change` makes of an entry, if it is still there; null takes it and its image away. */
+  async #addPieces(name: string, image: Blob): Promise<Pieces> {
+    let count = 0;
+    try {
+      for (let start = 0; start < image.size; start += PIECE_BYTES) {
+        const bytes = await image.slice(start, start + PIECE_BYTES).arrayBuffer();
+        await this.database.put("images", bytes, [name, count]);
+        count += 1;
+      }
+    } catch (error) {
+      await this.#removePieces(name);
+      throw error;
+    }
+    return { name, count, type: image.type };
+  }
+
+  async #removePieces(name: string): Promise<void> {
+    await this.database.delete("images", IDBKeyRange.bound([name], [name, Infinity])).catch(() => undefined);
+  }
+
+  /** Removes the pieces of images that a page was adding when it ended. */
+  async removeOrphans(): Promise<void> {
+    if (!hasLocks()) return;
+    await whileAdding(this.database.name, "exclusive", async () => {
+      const images = this.database.transaction("images", "readwrite").store;
+      const names = new Set<string>();
+      for (const image of await images.getAll(IDBKeyRange.bound(-Infinity, Infinity))) {
+        if (isPieces(image)) names.add(image.name);
+      }
+      for (const key of await images.getAllKeys(IDBKeyRange.lowerBound([]))) {
+        if (Array.isArray(key) && !names.has(key[0])) await images.delete(key);
+      }
+    });
+  }
+
   async change(id: number, change: (entry: Entry) => Entry | null): Promise<Entry | null> {
     const transaction = this.database.transaction(["entries", "images"], "readwrite", DURABLE);
     const entries = transaction.objectStore("entries");
     const before = await entries.get(id);
     const after = before === undefined ? null : change(before);
     if (after === null) {
+      const images = transaction.objectStore("images");
+      const image = await images.get(id);
+      if (isPieces(image)) await images.delete(IDBKeyRange.bound([image.name], [image.name, Infinity]));
+      await images.delete(id);
       await entries.delete(id);
-      await transaction.objectStore("images").delete(id);
     } else {
       await entries.put(after);
     }
@@ -71,25 +145,53 @@ export class Storage {
     return after;
   }
 
-  image(id: number): Promise<Blob | undefined> {
-    return this.database.get("images", id);
+  async image(id: number): Promise<Blob | undefined> {
+    const image = await this.database.get("images", id);
+    if (!isPieces(image)) return image as Blob | undefined;
+    const blobs: Blob[] = [];
+    for (let number = 0; number < image.count; number += 1) {
+      const bytes = await this.database.get("images", [image.name, number]);
+      if (bytes === undefined) return undefined;
+      // The browser may move a Blob out of this page's memory.
+      blobs.push(new Blob([bytes as ArrayBuffer]));
+    }
+    return new Blob(blobs, { type: image.type });
   }
 
   async get<T>(name: string): Promise<T | undefined> {
     return (await this.database.get("session", name)) as T | undefined;
   }
 
-  /** `undefined` takes it away. */
   async set(name: string, value: unknown): Promise<void> {
-    const change = this.database.transaction("session", "readwrite", DURABLE);
-    if (value === undefined) await change.store.delete(name);
-    else await change.store.put(value, name);
-    await change.done;
+    await this.update(name, () => value);
+  }
+
+  async update<T>(name: string, change: (value: T | undefined) => T | undefined): Promise<T | undefined> {
+    const transaction = this.database.transaction("session", "readwrite", DURABLE);
+    const value = change((await transaction.store.get(name)) as T | undefined);
+    if (value === undefined) await transaction.store.delete(name);
+    else await transaction.store.put(value, name);
+    await transaction.done;
+    return value;
   }
 
   async names(): Promise<string[]> {
     return this.database.getAllKeys("session");
   }
+}
+
+function isPieces(image: Blob | Pieces | ArrayBuffer | undefined): image is Pieces {
+  return image !== undefined && "count" in image;
+}
+
+/** Only secure contexts have locks. Elsewhere a page that ends in mid-image may leave pieces behind. */
+function hasLocks(): boolean {
+  return globalThis.navigator?.locks !== undefined;
+}
+
+async function whileAdding<T>(name: string, mode: "shared" | "exclusive", act: () => Promise<T>): Promise<T> {
+  if (!hasLocks()) return act();
+  return navigator.locks.request(`${name} adding`, { mode }, act) as Promise<T>;
 }
 
 async function abort(change: { abort(): void; done: Promise<void> }): Promise<void> {

@@ -40,6 +40,7 @@ export function sentence(code: string | null): string | null {
 /** The same, where the service's own words are better than none. */
 export function problem(code: string, detail: string): string {
   const known = sentence(code);
+  if (code === "validation_failed" && /surrogate/i.test(detail)) return texts.fault({ is: "character", character: "surrogate" });
   // Only the service knows which rule it was.
   if (code === "validation_failed" && detail !== "") return `${known} (${detail})`;
   return known ?? (detail || code);

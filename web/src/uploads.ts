@@ -1,6 +1,6 @@
 /**
- * The bytes of an image: by tus, in pieces, to where its reservation says. One call is one try; when to try
- * again is the queue's to say.
+ * The bytes of an image: by tus, in pieces, to where its reservation says. One call is one attempt; when the
+ * next one starts is the queue's to say.
  */
 import { type Identity, identityHeaders, jsonOf, reachable, resolved, retryAfter, verdict } from "./api";
 import type { Answer } from "./queue";
@@ -8,6 +8,9 @@ import type { Answer } from "./queue";
 const PIECE_BYTES = 512 * 1024;
 /** A connection on which nothing moves for so long is given up. */
 const SILENCE_MS = 10_000;
+
+/** The connection ended, or carried nothing for too long. */
+const CUT: Answer = { is: "try again", afterMs: null };
 
 export interface Upload {
   url: string;
@@ -21,9 +24,8 @@ export async function send(upload: Upload): Promise<Answer> {
   if (!(await isReadable(upload.bytes))) return { is: "failed", code: "unreadable", detail: "" };
   const { Upload: TusUpload } = await import("tus-js-client");
   return new Promise((resolve) => {
-    let sent = 0;
-    let first: number | null = null;
-    const watchdog = new Watchdog(SILENCE_MS, () => end({ is: "try again", afterMs: null }));
+    const offsets = new Offsets(upload.url);
+    const watchdog = new Watchdog(SILENCE_MS, () => end(CUT));
     const tus = new TusUpload(upload.bytes, {
       uploadUrl: resolved(upload.url),
       chunkSize: PIECE_BYTES,
@@ -34,24 +36,49 @@ export async function send(upload: Upload): Promise<Answer> {
         watchdog.feed();
         upload.progress(bytes);
       },
-      onChunkComplete: (_, accepted) => {
-        reachable.value = true;
-        first ??= accepted;
-        sent = accepted;
+      onAfterResponse: (_, response) => {
+        const offset = response.getHeader("Upload-Offset");
+        if (response.getStatus() < 300 && offset) offsets.add(Number(offset));
       },
       onSuccess: () => end({ is: "uploaded" }),
-      onError: (error) => end(failure(error, moved())),
+      onError: (error) => end(failure(error)),
     });
-    const moved = () => first !== null && sent > first;
     const end = (answer: Answer) => {
       watchdog.stop();
       void tus.abort();
-      resolve(answer);
+      const progress = offsets.end(answer.is === "uploaded");
+      // A link that carries bytes until it is cut still reaches the service.
+      if (answer === CUT) reachable.value = progress;
+      resolve(answer.is === "try again" || answer.is === "out of step" ? { ...answer, progress } : answer);
     };
     upload.signal.addEventListener("abort", () => end({ is: "try again", afterMs: null }));
     watchdog.feed();
     tus.start();
   });
+}
+
+/**
+ * The offsets that the service reports in one attempt, to tell whether the attempt was progress. Where the
+ * first chunk is cut, only the next attempt learns how much of it arrived: its first offset counts then.
+ */
+export class Offsets {
+  static readonly #former = new Map<string, number>();
+  #first: number | null = null;
+  #last = 0;
+
+  constructor(readonly url: string) {}
+
+  add(offset: number): void {
+    this.#first ??= Offsets.#former.get(this.url) ?? offset;
+    this.#last = offset;
+  }
+
+  /** Whether the offset moved. */
+  end(isWhole: boolean): boolean {
+    if (isWhole) Offsets.#former.delete(this.url);
+    else if (this.#first !== null) Offsets.#former.set(this.url, this.#last);
+    return this.#first !== null && this.#last > this.#first;
+  }
 }
 
 /** A browser keeps the bytes apart from the record of them; they can be lost alone. */
@@ -69,12 +96,9 @@ type TusError = Error & {
   originalResponse?: { getStatus(): number; getHeader(name: string): string | undefined; getBody(): string } | null;
 };
 
-function failure(error: TusError, moved: boolean): Answer {
+function failure(error: TusError): Answer {
   const response = error.originalResponse ?? null;
-  if (response === null || response.getStatus() === 0) {
-    reachable.value = moved;
-    return moved ? { is: "interrupted" } : { is: "try again", afterMs: null };
-  }
+  if (response === null || response.getStatus() === 0) return CUT;
   reachable.value = true;
   const status = response.getStatus();
   if (status === 404 || status === 410) return { is: "upload gone" };
@@ -84,7 +108,7 @@ function failure(error: TusError, moved: boolean): Answer {
     status,
     body: jsonOf(response.getBody()),
     etag: null,
-    retryAfterMs: retryAfter(response.getHeader("retry-after")),
+    retryAfterMs: retryAfter(response.getHeader("retry-after"), response.getHeader("date")),
   });
 }
 

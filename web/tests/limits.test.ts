@@ -1,5 +1,6 @@
 import { describe, expect, test } from "vitest";
-import { checkFile, checkPixels, checkText, type Limits } from "../src/limits";
+import { checkFile, checkPixels, checkText, formatOf, type Limits, tidy } from "../src/limits";
+import heads from "./heads.json";
 
 const limits = {
   image: { max_bytes: 1000, max_pixels: 100, formats: ["image/jpeg", "image/heic"] },
@@ -14,8 +15,17 @@ describe("what the service would refuse is said before a byte is sent", () => {
     ["\xff\xd8\xff\xe0", "image/jpeg"],
     ["\0\0\0\x18ftypheic\0\0\0\0mif1heic", "image/heic"],
     ["\0\0\0\x1cftypmif1\0\0\0\0mif1heicmiaf", "image/heic"],
+    ["\0\0\0\x14ftypmif1\0\0\0\0mif1", "image/heic"],
+    ["\0\0\0\x14ftypmif2\0\0\0\0mif2", "image/heic"],
+    ["\0\0\0\x14ftypmsf1\0\0\0\0msf1", "image/heic"],
   ])("an image is known by its first bytes", async (head, type) => {
     expect(await checkFile(bytes(head), limits)).toBe(type);
+  });
+
+  test("the gallery recognises each first bytes as the service does", async () => {
+    const types = await Promise.all(heads.map(([hex]) => formatOf(new Blob([Uint8Array.from(Buffer.from(hex ?? "", "hex"))]))));
+    expect(types).toEqual(heads.map(([, type]) => type));
+    expect(new Set(types).size).toBe(8);
   });
 
   test("another format is refused, whatever its name", async () => {
@@ -33,7 +43,21 @@ describe("what the service would refuse is said before a byte is sent", () => {
   test("characters are counted as the service does: code points, trimmed", () => {
     expect(checkText("caption", "  😀😀😀😀😀\r\n", limits)).toBeNull();
     expect(checkText("caption", "abcdef", limits)).toEqual({ is: "long", field: "caption", max: 5, has: 6 });
-    expect(checkText("comment", "a\0", limits)).toEqual({ is: "control" });
     expect(checkText("comment", "a\tb\n", limits)).toBeNull();
+    expect(checkText("comment", "a\u200b\x07\x07\x07\x07b", limits)).toBeNull();
+  });
+
+  test.each(["a\0b", "\0"])("a text with NUL is refused by that name", (text) => {
+    expect(checkText("comment", text, limits)).toEqual({ is: "character", character: "NUL" });
+  });
+
+  test.each(["a\ud83d", "\ude00 b", "\ude00\ud83d"])("a lone surrogate is refused by that name, and a pair is not", (text) => {
+    expect(checkText("comment", text, limits)).toEqual({ is: "character", character: "surrogate" });
+    expect(checkText("comment", "\ud83d\ude00", limits)).toBeNull();
+  });
+
+  test("a text from a word processor becomes what the service stores", () => {
+    expect(tidy("\u2003a\vb\fc\rd\r\ne\x85f\u2028g\u2029h\ti\x07\x9b \n")).toBe("a\nb\nc\nd\ne\nf\ng\nh\ti");
+    expect(tidy("\ufeffa ")).toBe("\ufeffa");
   });
 });

@@ -5,9 +5,9 @@
 import "fake-indexeddb/auto";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { answered, type Entry, hurried, insisted, newEntry, nextAt, paused, removed, RESENDABLE_MS, resumed, type Work } from "../src/queue";
+import { answered, begun, type Entry, hurried, insisted, newEntry, nextIn, paused, remainingMs, removed, RESENDABLE_MS, resumed, type Work } from "../src/queue";
 import { carry, type Carrying, Sender } from "../src/sending";
-import { Storage } from "../src/storage";
+import { DeviceStorage, type Storage } from "../src/storage";
 import { type Fault, FAULTS, Service } from "./service";
 
 // CI is reproducible; at one's desk there are new examples each time.
@@ -32,7 +32,7 @@ class Phone {
 
   static async of(service: Service): Promise<Phone> {
     globalThis.fetch = service.fetch as typeof fetch;
-    const phone = new Phone(await Storage.open(`phone ${(databases += 1)}`), service);
+    const phone = new Phone(await DeviceStorage.open(`phone ${(databases += 1)}`), service);
     phone.start();
     return phone;
   }
@@ -50,6 +50,7 @@ class Phone {
       carry: (entry, carrying) => this.#carry(entry, carrying),
       signed: () => (this.expired ? null : ALICE),
       now: () => this.now,
+      remaining: (entry) => remainingMs(entry, this.now),
       random: () => 0.5,
       changed: () => undefined,
       progress: () => undefined,
@@ -82,7 +83,7 @@ class Phone {
       }
       const entries = await this.storage.entries();
       if (entries.every((entry) => entry.state.is === "paused" || entry.state.is === "failed")) return this.sender.stop();
-      this.now = Math.max(this.now, nextAt(entries, "alice") ?? 0);
+      this.now += nextIn(entries, "alice", (entry) => remainingMs(entry, this.now)) ?? 0;
     }
     throw new Error(`it never ends: ${JSON.stringify(await this.storage.entries())}`);
   }
@@ -158,14 +159,32 @@ describe("what the service put off", () => {
       progress: () => undefined,
     });
     const after = answered(waiting, waiting, answer, moment);
-    expect(after?.state).toEqual({ is: "retrying", at: 8100, why: "rate_limited" });
+    expect(after?.state).toEqual({ is: "retrying", at: 8100, waitMs: 7100, why: "rate_limited" });
     expect(hurried(after ?? waiting)).toEqual(after);
+  });
+
+  test("is bounded by an hour, whatever a gateway says", () => {
+    const after = answered(waiting, waiting, { is: "try again", afterMs: 1e12, why: "busy" }, moment);
+    expect(after?.state).toMatchObject({ waitMs: 3_600_100 });
   });
 
   test("is another thing than a connection that broke, which is tried again as soon as there is one", () => {
     const after = answered(waiting, waiting, { is: "try again", afterMs: null }, moment);
     expect(after?.state.is).toBe("retrying");
     expect(hurried(after ?? waiting).state).toEqual({ is: "waiting" });
+  });
+});
+
+describe("back-off", () => {
+  const uploading = { ...newEntry("key", "alice", post("one")), id: 1, tries: 7 };
+  const moment = { now: 0, random: 1 };
+
+  test.each(["try again", "out of step"] as const)("begins anew after an attempt that moved the offset (%s)", (is) => {
+    const answer = is === "try again" ? { is, afterMs: null } : { is };
+    expect(answered(uploading, uploading, { ...answer, progress: false }, moment)).toMatchObject({ tries: 8, state: { waitMs: 30_000 } });
+    const after = answered(uploading, uploading, { ...answer, progress: true }, moment);
+    expect(after?.tries).toBe(1);
+    expect(remainingMs(after ?? uploading, 0)).toBeLessThanOrEqual(1000);
   });
 });
 
@@ -254,6 +273,15 @@ describe("what only a person may decide", () => {
     });
     expect(asked).toMatchObject({ state: { is: "asking", why: "old" } });
     expect(there.comments.size).toBe(3);
+  });
+
+  test("a clock that was set back does not make young what this page did not send itself", () => {
+    const now = 1_800_000_000_000;
+    const entry = { ...newEntry("key", "alice", comment("x")), id: 1, firstSentAt: now + 365 * 86_400_000 };
+    expect(begun(entry, now).state).toEqual({ is: "asking", why: "old" });
+    expect(begun(entry, now, true)).toEqual({ ...entry, firstSentAt: now });
+    // Some hours are what a clock may differ by; the slack between 6 and 7 days covers them.
+    expect(begun({ ...entry, firstSentAt: now + 3_600_000 }, now)).toEqual({ ...entry, firstSentAt: now });
   });
 
   test("an edit that met another one shows theirs, and mine replaces it only when told to", async () => {

@@ -1,5 +1,6 @@
 """What an image is to us: how it is recognised, what may come in, and what is made of it."""
 
+import re
 from enum import StrEnum
 from typing import Literal
 
@@ -53,16 +54,25 @@ _ALIASES = {
     "image/x-ms-bmp": ImageFormat.BMP,
     "image/x-bmp": ImageFormat.BMP,
 }
-_HEIC_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx"}
-_AVIF_BRANDS = {b"avif", b"avis"}
-# Of HEIF as such, whatever the coding: the decoder looks for that in the boxes.
-_GENERAL_BRANDS = {b"mif1", b"mif2", b"msf1"}
+# The gallery gets these tables from here (scripts/image_types.py). The expressions mean the same to
+# Python and to JavaScript; each byte is a character.
+SIGNATURES = {
+    # SOI, then a marker: those under 0xC0 cannot follow it.
+    ImageFormat.JPEG: r"\xff\xd8\xff[\xc0-\xff]",
+    ImageFormat.PNG: r"\x89PNG\r\n\x1a\n\x00\x00\x00\x0dIHDR",
+    ImageFormat.GIF: r"GIF8[79]a[\x00-\xff]{8}",
+    ImageFormat.WEBP: r"RIFF[\x00-\xff]{4}WEBPVP8[ LX]",
+    ImageFormat.BMP: r"BM[\x00-\xff]{12}[\x0c\x28\x34\x38\x40\x6c\x7c]\x00\x00\x00",
+}
+# The first format of which the file has a brand. The last three are of HEIF as such, whatever
+# the coding: the decoder looks for that in the boxes.
+BRANDS = {
+    ImageFormat.AVIF: ("avif", "avis"),
+    ImageFormat.HEIC: ("heic", "heix", "heim", "heis", "hevc", "hevx", "mif1", "mif2", "msf1"),
+}
 # `ftyp` with one brand has 16 bytes; the longest seen have a dozen brands.
-_MIN_FTYP_BYTES, _MAX_FTYP_BYTES = 16, 256
-_FIRST_JPEG_MARKER = b"\xc0"
-_GIF_HEADER_BYTES = 13
-_WEBP_CHUNKS = {b"VP8 ", b"VP8L", b"VP8X"}
-_BMP_HEADER_BYTES = {12, 40, 52, 56, 64, 108, 124}
+MIN_FTYP_BYTES, MAX_FTYP_BYTES = 16, 256
+_PATTERNS = {name: re.compile(pattern.encode()) for name, pattern in SIGNATURES.items()}
 
 
 def sniff(head: bytes | bytearray) -> ImageFormat | None:
@@ -74,31 +84,10 @@ def sniff(head: bytes | bytearray) -> ImageFormat | None:
     header"; the sizes of the headers that BMP has had; ISO/IEC 14496-12, 4.3.
     """
     start = bytes(head[:SNIFF_BYTES])
-    for image_format, matches in _SIGNATURES.items():
-        if matches(start):
+    for image_format, pattern in _PATTERNS.items():
+        if pattern.match(start):
             return image_format
     return _sniff_isobmff(start)
-
-
-def _is_jpeg(head: bytes) -> bool:
-    # SOI, then a marker: those under 0xC0 cannot follow it.
-    return head[:3] == b"\xff\xd8\xff" and head[3:4] >= _FIRST_JPEG_MARKER
-
-
-def _is_png(head: bytes) -> bool:
-    return head[:8] == b"\x89PNG\r\n\x1a\n" and head[8:16] == b"\x00\x00\x00\x0dIHDR"
-
-
-def _is_gif(head: bytes) -> bool:
-    return head[:6] in (b"GIF87a", b"GIF89a") and len(head) > _GIF_HEADER_BYTES
-
-
-def _is_webp(head: bytes) -> bool:
-    return head[:4] == b"RIFF" and head[8:12] == b"WEBP" and head[12:16] in _WEBP_CHUNKS
-
-
-def _is_bmp(head: bytes) -> bool:
-    return head[:2] == b"BM" and int.from_bytes(head[14:18], "little") in _BMP_HEADER_BYTES
 
 
 def _sniff_isobmff(head: bytes) -> ImageFormat | None:
@@ -106,23 +95,12 @@ def _sniff_isobmff(head: bytes) -> ImageFormat | None:
     The compatible brands decide when the major one is the general `mif1`; where there is no
     other, it is called HEIC until its boxes tell."""
     size = int.from_bytes(head[:4])
-    if head[4:8] != b"ftyp" or not _MIN_FTYP_BYTES <= size <= _MAX_FTYP_BYTES or size % 4:
+    if head[4:8] != b"ftyp" or not MIN_FTYP_BYTES <= size <= MAX_FTYP_BYTES or size % 4:
         return None
-    box = head[8:size]
+    box = head[8:size].decode("latin-1")
     # A brand is four bytes; the second four are the minor version.
     brands = {box[at : at + 4] for at in (0, *range(8, len(box), 4))}
-    if brands & _AVIF_BRANDS:
-        return ImageFormat.AVIF
-    return ImageFormat.HEIC if brands & (_HEIC_BRANDS | _GENERAL_BRANDS) else None
-
-
-_SIGNATURES = {
-    ImageFormat.JPEG: _is_jpeg,
-    ImageFormat.PNG: _is_png,
-    ImageFormat.GIF: _is_gif,
-    ImageFormat.WEBP: _is_webp,
-    ImageFormat.BMP: _is_bmp,
-}
+    return next((name for name, known in BRANDS.items() if not brands.isdisjoint(known)), None)
 
 
 def declared_format(content_type: str) -> ImageFormat | None:

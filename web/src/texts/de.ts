@@ -85,13 +85,15 @@ export const de: Texts = {
         return `Dieses Bild hat zu viele Bildpunkte: höchstens ${Math.floor(fault.max / 1e6)} Megapixel sind möglich. Wählen Sie „Kleiner“ oder ein anderes.`;
       case "long":
         return `Höchstens ${fault.max} Zeichen; dies sind ${fault.has}.`;
-      case "control":
-        return "Darin ist ein Zeichen, das sich nicht anzeigen lässt. Tippen Sie es neu.";
+      case "character":
+        return fault.character === "NUL"
+          ? "In diesem Text ist ein Zeichen ohne Bedeutung (NUL). Tippen Sie den Text neu."
+          : "In diesem Text ist ein halbes Zeichen (ein einzelnes Surrogat), oft der Rest eines Emojis. Löschen Sie es, oder tippen Sie den Text neu.";
     }
   },
   storageFull: "Auf diesem Gerät ist kein Platz mehr, um es bis zum Senden aufzuheben. Schaffen Sie Platz und versuchen Sie es erneut.",
   fileUnreadable: "Der Browser kann diese Datei nicht mehr lesen. Wählen Sie sie noch einmal aus.",
-  notKept: "Dieser Browser kann es bis zum Senden nicht aufheben. Verlassen Sie das private Fenster und versuchen Sie es erneut.",
+  lastsAsPage: "Dieser Browser will dies nicht speichern. Lassen Sie diese Seite offen, bis es gesendet ist.",
 
   name: "Name",
   nameHint: "Auf diesem Rechner ist jeder, wer er sagt.",
@@ -119,7 +121,7 @@ export const de: Texts = {
   stateRemoving: "Wird entfernt",
   statePaused: "Angehalten",
   stateFailed: (why: string) => `Fehlgeschlagen: ${why}`,
-  stateOld: "Dies wurde vor über sechs Tagen zuerst gesendet und ist vielleicht angekommen. Sehen Sie erst nach, dann senden Sie es erneut oder entfernen es.",
+  stateOld: "Dies wurde vor über sechs Tagen zuerst gesendet, oder die Uhr dieses Geräts ging falsch. Es ist vielleicht angekommen. Sehen Sie erst nach, dann senden Sie es erneut oder entfernen es.",
   stateConflict: "Jemand hat dies geändert, während Ihre Änderung unterwegs war. Welche soll bleiben?",
   sendAgain: "Erneut senden",
   mine: "Ihre",

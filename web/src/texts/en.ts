@@ -84,13 +84,15 @@ export const en = {
         return `This image has too many pixels: at most ${Math.floor(fault.max / 1e6)} megapixels can be posted. Choose “Smaller”, or another one.`;
       case "long":
         return `At most ${fault.max} characters; these are ${fault.has}.`;
-      case "control":
-        return "There is a character in it that cannot be shown. Type it anew.";
+      case "character":
+        return fault.character === "NUL"
+          ? "There is a character without a meaning (NUL) in this text. Type the text again."
+          : "There is half a character (a lone surrogate) in this text, often the rest of an emoji. Delete it, or type the text again.";
     }
   },
   storageFull: "There is no room left on this device to keep it until it is sent. Free some space, then try again.",
   fileUnreadable: "The browser can no longer read this file. Choose it again.",
-  notKept: "This browser cannot keep it until it is sent. Leave private browsing, then try again.",
+  lastsAsPage: "This browser refuses to store this. Keep this page open until it is sent.",
 
   name: "Name",
   nameHint: "On this machine everybody is who they say they are.",
@@ -118,7 +120,7 @@ export const en = {
   stateRemoving: "Removing",
   statePaused: "Paused",
   stateFailed: (why: string) => `Failed: ${why}`,
-  stateOld: "This was first sent over six days ago and may have arrived. Look first, then send it again or remove it.",
+  stateOld: "This was first sent over six days ago, or the clock of this device was wrong. It may have arrived. Look first, then send it again or remove it.",
   stateConflict: "Somebody changed this while your change was on its way. Which one shall stay?",
   sendAgain: "Send again",
   mine: "Yours",

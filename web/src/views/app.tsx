@@ -1,6 +1,8 @@
 /** The page. */
+import { Fragment } from "preact";
 import { useEffect, useRef } from "preact/hooks";
 import * as feed from "../feed";
+import * as me from "../me";
 import { sentence, texts } from "../texts";
 import { compose, Composer, useFilesOfPage } from "./composer";
 import { Outbox } from "./outbox";
@@ -11,8 +13,9 @@ import { Viewer } from "./viewer";
 
 export function App() {
   useFilesOfPage();
+  // All anew for the next user: nothing that the last one typed or opened stays.
   return (
-    <>
+    <Fragment key={me.departures.value}>
       <header class="bar">
         <div class="bar-inside">
           <h1 class="brand">{texts.title}</h1>
@@ -33,7 +36,7 @@ export function App() {
       <Viewer />
       <Composer />
       <SignInDialog />
-    </>
+    </Fragment>
   );
 }
 

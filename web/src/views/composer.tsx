@@ -3,6 +3,7 @@ import { signal } from "@preact/signals";
 import { useEffect, useRef } from "preact/hooks";
 import { chosen, type Draft, draft, faultOf, makeSmaller, measured } from "../images";
 import { ask as askLimits, checkText, limits } from "../limits";
+import * as me from "../me";
 import * as outbox from "../outbox";
 import { texts } from "../texts";
 import { keeping } from "./outbox";
@@ -12,6 +13,8 @@ import { signInThen } from "./sign-in";
 const isOpen = signal(false);
 const drafts = signal<Draft[]>([]);
 const problem = signal<string | null>(null);
+/** A large image takes a moment to store: another press of `Post` would store it twice. */
+const isStoring = signal(false);
 
 /** Files of these are offered; which ones are taken is for the service to say. */
 const ACCEPTED = "image/*,.heic,.heif,.avif";
@@ -38,6 +41,8 @@ function close(): void {
   isOpen.value = false;
 }
 
+me.departures.subscribe(close);
+
 function change(id: number, how: (draft: Draft) => Draft): void {
   drafts.value = drafts.value.map((one) => (one.id === id ? how(one) : one));
 }
@@ -57,12 +62,20 @@ async function post(event: Event): Promise<void> {
     problem.value = texts.refusedSome;
     return;
   }
+  if (isStoring.value) return;
+  isStoring.value = true;
+  const isWhole = await storeDrafts().finally(() => (isStoring.value = false));
+  if (isWhole) close();
+}
+
+/** Whether all of them are stored; else `problem` says why not. */
+async function storeDrafts(): Promise<boolean> {
   for (const one of drafts.value) {
     problem.value = await keeping(keep(one));
-    if (problem.value !== null) return;
+    if (problem.value !== null) return false;
     drop(one.id);
   }
-  close();
+  return true;
 }
 
 function keep(one: Draft): Promise<void> {
@@ -116,7 +129,7 @@ export function Composer() {
           <button type="button" onClick={close}>
             {texts.cancel}
           </button>
-          <button class="primary" disabled={drafts.value.length === 0}>
+          <button class="primary" disabled={drafts.value.length === 0 || isStoring.value}>
             {texts.post}
           </button>
         </footer>

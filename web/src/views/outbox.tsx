@@ -5,6 +5,7 @@ import * as me from "../me";
 import * as outbox from "../outbox";
 import { type Entry, isUnderWay, type PostWork } from "../queue";
 import { problem, sentence, texts } from "../texts";
+import { waits } from "../waits";
 
 /** Null once it is kept; else why it could not be, as a sentence. */
 export async function keeping(added: Promise<void>): Promise<string | null> {
@@ -14,7 +15,7 @@ export async function keeping(added: Promise<void>): Promise<string | null> {
   } catch (error) {
     const name = error instanceof DOMException ? error.name : "";
     if (name === "QuotaExceededError") return texts.storageFull;
-    return /NotReadable|NotFound|DataError/.test(name) ? texts.fileUnreadable : texts.notKept;
+    return /NotReadable|NotFound/.test(name) ? texts.fileUnreadable : texts.problems.page_error;
   }
 }
 
@@ -27,13 +28,13 @@ export function words(entry: Entry): string {
   const user = me.session.value;
   if (user?.user !== entry.owner || user.expired) return texts.stateWaitingFor(entry.owner);
   if (entry.work.kind === "post" && entry.work.stage === "remove") return texts.stateRemoving;
-  if (state.is === "retrying") return retrying(state.at, state.why);
+  if (state.is === "retrying") return retrying(entry, state.why);
   if (!reachable.value) return texts.stateOffline;
   return entry.work.kind === "post" ? stage(entry, entry.work) : texts.stateWaiting;
 }
 
-function retrying(at: number, why: string | undefined): string {
-  const when = texts.stateRetrying(Math.max(0, Math.ceil((at - Date.now()) / 1000)));
+function retrying(entry: Entry, why: string | undefined): string {
+  const when = texts.stateRetrying(Math.ceil(waits.remaining(entry) / 1000));
   const reason = sentence(why ?? null);
   return reason === null ? when : `${when}. ${reason}`;
 }
@@ -122,6 +123,7 @@ function ImageEntry({ entry }: { entry: Entry }) {
         </p>
         <Progress entry={entry} work={work} name={name} />
         <p class={state.is === "failed" ? "fault" : "muted"}>{words(entry)}</p>
+        {outbox.lastsAsPage(entry) && <p class="muted">{texts.lastsAsPage}</p>}
       </div>
       {work.stage !== "remove" && <ImageButtons entry={entry} />}
     </li>

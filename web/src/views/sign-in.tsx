@@ -26,6 +26,9 @@ function show(act: () => void, problem: string | null): void {
 
 const nothing = () => undefined;
 
+// What the last user wanted to do is not done by the next one.
+me.departures.subscribe(() => (wanted.value = null));
+
 /** After the issuer's page: why that came to nothing, if it did. */
 export function showSignIn(outcome: me.SignedIn | null): void {
   if (outcome === null || outcome.is === "signed in") return;
@@ -43,7 +46,6 @@ export function SignInDialog() {
   if (act === null) return null;
   const done = () => {
     close();
-    outbox.sessionChanged();
     act();
   };
   return (
@@ -97,20 +99,20 @@ function Credential({ mode, done }: { mode: "dev" | "jwt"; done: () => void }) {
 export function WhoIsOn() {
   const known = me.session.value;
   const [leaving, setLeaving] = useState(false);
-  if (known === null || known.expired) {
-    return (
-      <button type="button" onClick={() => show(nothing, null)}>
-        {texts.signIn}
-      </button>
-    );
-  }
+  const signIn = (
+    <button type="button" onClick={() => show(nothing, null)}>
+      {texts.signIn}
+    </button>
+  );
+  if (known === null) return signIn;
   const waiting = outbox.waiting.value.length;
-  const leave = () => void me.signOut().then(outbox.sessionChanged);
+  const leave = () => void me.signOut(outbox.waiting.peek().some(outbox.lastsAsPage));
   return (
     <>
       <span class="on" title={texts.signedInAs(known.name)}>
         <bdi>{known.name}</bdi>
       </span>
+      {known.expired && signIn}
       <button type="button" class="quiet" onClick={() => (waiting > 0 ? setLeaving(true) : leave())}>
         {texts.signOut}
       </button>

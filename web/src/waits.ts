@@ -1,0 +1,34 @@
+/**
+ * How long an entry still waits, measured by the page's own time (`performance.now`), which no change of the
+ * device's clock moves. The clock counts once, when the page first sees the wait: after a reload.
+ */
+import { type Entry, remainingMs } from "./queue";
+
+export class Waits {
+  readonly #ends = new Map<number, { at: number; end: number }>();
+
+  /** `clock` is the device's, `page` the page's own time, both in milliseconds. */
+  constructor(
+    readonly clock: () => number,
+    readonly page: () => number,
+  ) {}
+
+  readonly remaining = (entry: Entry): number => {
+    if (entry.state.is !== "retrying") {
+      this.#ends.delete(entry.id);
+      return 0;
+    }
+    const { at } = entry.state;
+    const known = this.#ends.get(entry.id);
+    if (known?.at === at) return Math.max(0, known.end - this.page());
+    const wait = remainingMs(entry, this.clock());
+    this.#ends.set(entry.id, { at, end: this.page() + wait });
+    return wait;
+  };
+}
+
+/** Of this page: what sends and what shows a wait agree. */
+export const waits = new Waits(
+  () => Date.now(),
+  () => performance.now(),
+);
