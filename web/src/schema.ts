@@ -1121,15 +1121,6 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Problem codes: `identity_required` */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
             /** @description Problem codes: `host_not_allowed` */
             403: {
                 headers: {
@@ -1168,15 +1159,6 @@ export interface operations {
             };
             /** @description Problem codes: `internal_error` */
             500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Problem codes: `busy` */
-            503: {
                 headers: {
                     [name: string]: unknown;
                 };
