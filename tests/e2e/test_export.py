@@ -115,14 +115,13 @@ def test_imported_texts_are_cleaned_as_posted_ones_are(
         shell.run("import", exported, "--data-dir", tmp_path / "two")
         post = api.get(f"/posts/{lines[0]['id']}", lines[0]["creator"]).json()
         assert (post["caption"], post["alt"]) == ("a\nb\nc\nd", "alt")
-        found = [
-            comment["content"]
-            for line in lines
-            for comment in api.get(
-                f"/posts/{line['id']}/comments", line["creator"], params={"limit": 100}
-            ).json()["comments"]
-        ]
-        assert "number\n0" in found
+        contents = []
+        for line in lines:
+            path = f"/posts/{line['id']}"
+            assert api.get(path, line["creator"], params={"wait": 20}).json()["status"] == "ready"
+            page = api.get(f"{path}/comments", params={"limit": 100}).json()
+            contents += [comment["content"] for comment in page["comments"]]
+        assert "number\n0" in contents
 
 
 def test_importing_again_changes_nothing_and_revives_nothing(

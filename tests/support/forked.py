@@ -48,7 +48,8 @@ def _become(
     try:
         os.dup2(stdout, 1)
         os.dup2(stderr, 2)
-        sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w", errors="backslashreplace")
+        sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115 - the command replaces it
+        sys.stderr = open(2, "w", errors="backslashreplace", closefd=False)  # noqa: SIM115
         sys.argv = ["image-poster", *map(str, words)]
         if prepare is not None:
             prepare()

@@ -5,7 +5,7 @@ import sys
 import click
 
 from image_poster import __version__
-from image_poster.cli import operator, posts, user
+from image_poster.cli import backups, operator, posts, user
 from image_poster.cli.output import say
 from image_poster.cli.streams import OutputError, guard_streams
 from image_poster.client import GaveUpError, RefusedError, SettingError, TooLateError
@@ -29,7 +29,7 @@ def cli() -> None:
     """
 
 
-for module in (operator, posts, user):
+for module in (operator, backups, posts, user):
     for command in module.COMMANDS:
         cli.add_command(command)
 

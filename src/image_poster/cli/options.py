@@ -5,7 +5,8 @@ import os
 import re
 import shlex
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import Field, fields
 from functools import partial
 from pathlib import Path
@@ -16,6 +17,7 @@ import click
 
 from image_poster.client import GaveUpError
 from image_poster.client.transport import Token, base_url
+from image_poster.editions import StartError
 from image_poster.editions.local.settings import Settings
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
@@ -199,3 +201,17 @@ def _checked_url(_context: click.Context, _option: click.Parameter, url: str) ->
     except ValueError as exc:
         raise click.BadParameter(str(exc)) from exc
     return url
+
+
+@contextmanager
+def needs(extra: str) -> Iterator[None]:
+    """For imports of what works with the libraries of an extra, `[server]` or `[aws]`. Raises
+    `StartError`, which says what to install, if one of those libraries is not there."""
+    try:
+        yield
+    except ModuleNotFoundError as exc:
+        if exc.name is None or exc.name.partition(".")[0] == "image_poster":
+            raise  # a mistake of ours, which no installation mends
+        raise StartError(
+            f"this command needs more than a client: pip install 'image-poster-api[{extra}]'"
+        ) from exc
