@@ -101,7 +101,7 @@ def test_a_revoked_token_stays_revoked(data: Path, target: Path) -> None:
     back_up(data, target)
     revoked = (data / "token.key").read_bytes()
     run("token", "--revoke-all", "--data-dir", data)
-    (data / "revocations.json").write_text('{"bob": 1}')
+    (data / "revocations.json").write_text('{"bob": "a1"}')
     back_up(data, target)
     first = generations(target)[0]
     assert not (restore(target, "new key") / "token.key").exists()
@@ -112,7 +112,7 @@ def test_a_revoked_token_stays_revoked(data: Path, target: Path) -> None:
     ]
     for folder in keeping:
         assert (folder / "token.key").read_bytes() == (data / "token.key").read_bytes() != revoked
-        assert (folder / "revocations.json").read_text() == '{"bob": 1}'
+        assert (folder / "revocations.json").read_text() == '{"bob": "a1"}'
     with local_server(keeping[0], "--auth", "jwt"):
         pass
 

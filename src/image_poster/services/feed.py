@@ -20,10 +20,10 @@ class FeedService:
     clock: Clock
 
     def version(self) -> Hashable | None:
-        """While it stays, so does every page, and its cursor is good; None as
-        `FeedReader.version`."""
+        """A value that changes with the posts and with the epoch: a page kept for longer would
+        lead to the ranks of its own epoch for ever. None as `FeedReader.version`."""
         version = self.feed.version()
-        return None if version is None else (version, self.period())
+        return None if version is None else (version, epoch_of(self.clock.service_ms()))
 
     def period(self) -> int:
         """A number that changes every half hour: a cursor handed out within the same one is good
