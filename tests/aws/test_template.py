@@ -426,7 +426,7 @@ def test_every_file_of_the_gallery_is_behind_a_path_of_the_distribution() -> Non
     assert "/" in patterns
 
 
-FINDINGS = ROOT / "docs" / "decisions" / "0028-aws-by-its-documentation.md"
+FINDINGS = ROOT / "docs" / "decisions" / "0028-aws-documented-behaviour.md"
 
 
 def test_each_test_that_a_finding_names_is_there() -> None:

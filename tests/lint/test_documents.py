@@ -132,7 +132,7 @@ def running() -> set[str]:
 
 
 def licence_table() -> dict[str, str]:
-    page = read("docs/decisions/0018-licences-of-what-we-ship.md")
+    page = read("docs/decisions/0018-licences-of-dependencies.md")
     rows = re.findall(r"^\| (`.+?) \| (.+?) \|", page, re.MULTILINE)
     return {name: licence for names, licence in rows for name in re.findall(r"`([\w-]+)`", names)}
 
