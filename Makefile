@@ -179,7 +179,7 @@ bench: $(VENV)/installed-dev  ## Run all benchmarks (or ONLY=uploads) and print 
 bench-smoke: $(VENV)/installed-dev  ## See that all benchmarks (or ONLY=uploads) run, in a minute; judge nothing
 	PYTHONPATH=tests:infra $(BIN)/python benchmarks/run.py --smoke $(ONLY)
 
-scale: $(VENV)/installed-dev  ## Count what the AWS edition costs DynamoDB, model it at 100 to 10,000 requests/s, and write that into docs/aws.md
+scale: $(VENV)/installed-dev  ## Count what the AWS edition costs DynamoDB, model it at 100 to 10,000 requests/s, and write that into docs/aws-costs.md
 	@PYTHONPATH=tests:infra:benchmarks $(BIN)/python benchmarks/scale.py
 
 lock: $(VENV)/installed-dev  ## Lock what pyproject.toml asks for, with hashes (UPGRADE=--upgrade: newer releases)

@@ -1,4 +1,4 @@
-"""What each request and fold costs DynamoDB, as docs/aws.md has it (`make scale`).
+"""What each request and fold costs DynamoDB, as docs/aws-costs.md has it (`make scale`).
 
 Read and write units are counted by a table in memory that prices as AWS documents
 (tests/support/prices.py), behind the real stores, with the indexes as the template has them, and as
@@ -182,7 +182,7 @@ def rows() -> list[Row]:
 
 
 def table(found: list[Row]) -> str:
-    """As docs/aws.md has it."""
+    """As docs/aws-costs.md has it."""
     lines = ["| | RRU before | WRU before | RRU | WRU |", "|---|---|---|---|---|"]
     for what, was, now in found:
         figures = (was.reads, was.writes, now.reads, now.writes)

@@ -21,14 +21,21 @@ from image_poster.http.app import openapi_document
 from reference import reference_page
 
 ROOT = Path(__file__).parents[1]
-# The headings of the navigation, and what is under each: the names of pages in docs/ but for those
-# that begin with a slash. Pages that are not named come last.
+# Each page is one of the four kinds of Diátaxis (https://diataxis.fr). Names are those of pages in
+# docs/, except that names with a slash begin at the project. Pages that are not named come last.
 NAVIGATION: dict[str, list[str]] = {
-    "Use it": ["http", "feed", "examples", "client", "cli", "problems", "reference", "chaos-proxy"],
-    "Run it": ["in-public", "settings", "operations", "proxies", "aws", "gallery", "benchmarks"],
-    "How it is made": ["architecture", "/CONTRIBUTING", "/CHANGELOG"],
+    "Tutorial": ["tutorial"],
+    "How-to": [
+        *("http", "examples", "chaos-proxy", "in-public", "operations", "proxies", "aws"),
+        "/CONTRIBUTING",
+    ],
+    "Reference": [
+        *("reference", "api-rules", "client", "cli", "options", "settings", "problems"),
+        *("data-folder", "disasters", "aws-costs", "benchmarks", "proofs", "/CHANGELOG"),
+    ],
+    "Explanation": ["architecture", "feed", "gallery", "behaviour", "aws-design"],
 }
-DECISIONS = "Decisions"
+DECISIONS = "Explanation: decisions"
 CONFIGURATION = {
     "project": "image-poster-api",
     "html_title": "image-poster-api",

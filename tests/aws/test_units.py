@@ -1,4 +1,4 @@
-"""What DynamoDB's units cost: the table in memory prices as AWS documents, and docs/aws.md has what
+"""What DynamoDB's units cost: the table in memory prices as AWS documents, and docs/aws-costs.md has what
 it counts, and what the model makes of it."""
 
 import re
@@ -22,7 +22,7 @@ from support.dynamodb import Index
 from support.prices import PricedTable, index_units, item_bytes, read_units, write_units
 
 pytestmark = pytest.mark.anyio
-BOOK = (TEMPLATE.parents[1] / "docs" / "aws.md").read_text()
+BOOK = (TEMPLATE.parents[1] / "docs" / "aws-costs.md").read_text()
 KEY = Key("p", "s")
 THIN = Index("thin", "feed", "rank", frozenset())
 FAT = Index("fat", "feed", "rank", frozenset({"text"}))

@@ -21,7 +21,7 @@ def someone(name: str = "user") -> str:
 @dataclass(frozen=True)
 class Edition:
     """What differs between editions, as far as the contract allows. Each flag is what one machine
-    does; `docs/aws.md` says what AWS does instead, and `tests/e2e/test_aws.py` shows it."""
+    does; `docs/aws-design.md` says what AWS does instead, and `tests/e2e/test_aws.py` shows it."""
 
     name: str
     # Counts and latest comments are right when a write is answered, not soon after.
