@@ -17,8 +17,9 @@ from pathlib import Path
 from sphinx.application import Sphinx
 
 import api_document
+from image_poster.cli.main import cli
 from image_poster.http.app import openapi_document
-from reference import reference_page
+from reference import options_page, reference_page
 
 ROOT = Path(__file__).parents[1]
 # Each page is one of the four kinds of Diátaxis (https://diataxis.fr). Names are those of pages in
@@ -99,6 +100,8 @@ def _copy_linked(root: Path, pages: Path) -> None:
 def _add_reference(docs: Path) -> None:
     (docs / "openapi.json").write_bytes(openapi_document())
     (docs / "reference.md").write_text(reference_page(api_document.read()))
+    if (docs / "cli.md").exists():
+        (docs / "options.md").write_text(options_page(cli))
 
 
 def _link_pages(pages: Path) -> None:

@@ -1,4 +1,4 @@
-"""The examples of docs/examples.md, docs/client.md and docs/tutorial.md, taken from there and run as they stand."""
+"""The examples of the docs (examples, client, tutorial), taken from there and run as they stand."""
 
 import os
 import re
