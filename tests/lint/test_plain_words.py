@@ -46,6 +46,7 @@ def sentences(page: Path) -> list[str]:
     """The sentences of the prose; a code span counts as one word, and tables are left out."""
     text = re.sub(r"`[^`]*`", "x", prose(page))
     text = re.sub(r"!?\[([^\]]*)\]\([^)]*\)", r"\1", text)
+    text = re.sub(r"^#.*$", "\\g<0>\n", text, flags=re.MULTILINE)
     blocks = re.split(r"\n\s*\n|\n\s*(?=(?:[-*|>#]|\d+\.)\s)", text)
     flat = (" ".join(block.split()) for block in blocks)
     return [
