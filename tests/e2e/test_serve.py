@@ -25,7 +25,7 @@ from support.api import Api, assert_problem, someone
 from support.servers import LOCAL, Server, local_server, refused, start
 from support.shell import Shell
 
-# The 10 seconds of docs/operations.md, and what a busy machine may need to end a process; who waits
+# The 10 seconds of docs/behaviour.md, and what a busy machine may need to end a process; who waits
 # for what the tests leave unfinished waits for 30.
 STOPPED = 15
 EVERYWHERE = "0.0.0.0"  # noqa: S104 - for a moment, and told by a warning
