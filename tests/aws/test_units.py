@@ -1,5 +1,4 @@
-"""What DynamoDB's units cost: the table in memory prices as AWS documents, and docs/aws-costs.md has what
-it counts, and what the model makes of it."""
+"""The units of DynamoDB and the bill in docs/aws-costs.md are those that the code counts."""
 
 import re
 
