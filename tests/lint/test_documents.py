@@ -10,6 +10,7 @@ from typing import Any
 from xml.etree import ElementTree as ET
 
 import pytest
+from click import Command
 from click.testing import CliRunner
 
 import image_poster.domain.errors  # noqa: F401 - its errors are listed too
@@ -38,6 +39,17 @@ def test_every_setting_is_documented_and_is_a_flag(setting: str) -> None:
 @pytest.mark.parametrize("command", cli.commands)
 def test_every_command_is_documented(command: str) -> None:
     assert f"image-poster {command}" in read("docs/cli.md")
+
+
+@pytest.mark.parametrize("page", ["cli", "operations", "data-folder", "behaviour"])
+def test_options_that_the_docs_name_exist(page: str) -> None:
+    options = {flag for command in cli.commands.values() for flag in all_flags(command)}
+    names = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", read(f"docs/{page}.md")))
+    assert names - options - {"--help"} == set()
+
+
+def all_flags(command: Command) -> set[str]:
+    return {flag for option in command.params for flag in option.opts + option.secondary_opts}
 
 
 @pytest.mark.parametrize("code", [error.code for error in ERRORS])
