@@ -150,7 +150,7 @@ def _lines(
             try:
                 found = decode(text)
                 check(found)
-            except (msgspec.MsgspecError, ValueError, ValidationFailedError) as exc:
+            except (ValueError, RecursionError, ValidationFailedError) as exc:
                 raise StartError(f"{path}, line {number}: {exc}.") from exc
             yield found
 
