@@ -514,6 +514,22 @@ def test_a_restore_that_is_killed_leaves_no_folder_that_starts(folder: Once, tar
         pytest.fail("no restore came to its end")
 
 
+@pytest.mark.parametrize("command", ["restore", "import"])
+def test_a_new_data_folder_in_an_open_folder_is_private(
+    folder: Once, target: Path, command: str
+) -> None:
+    copy = "backup" if command == "restore" else "export"
+    assert run(copy, target, "--data-dir", folder.data).code == 0
+    restored = target.parent / "restored"
+    restored.mkdir()
+    restored.chmod(0o755)
+    outcome = run(command, target, "--data-dir", restored)
+    assert outcome.code == 0, outcome
+    assert f"{restored} was open to others" in outcome.stderr
+    assert {path.stat().st_mode & 0o077 for path in (restored, *restored.rglob("*"))} == {0}
+    assert find_wrong_owners(restored).well
+
+
 # Root, and disks that cannot be written to.
 
 

@@ -229,8 +229,8 @@ def test_a_program_that_only_root_can_read_works_for_root(
     users.run("import", source, *words)
     for command in (("rebuild",), ("failed",), ("token", "alice")):
         users.run(*command, *words)
-    for command in (("doctor",), ("serve", "--port", "0")):  # they start processes
-        assert "nobody, who cannot read the program" in users.run(*command, *words, code=2)
+    for name in ("doctor", "serve"):  # they start processes
+        assert "nobody, who cannot read the program" in users.run(name, *words, code=2)
     assert owners(data) == {users.NOBODY}
 
 

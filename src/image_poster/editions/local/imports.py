@@ -66,7 +66,7 @@ def import_(settings: Settings, source: Path, report: Report) -> Imported:
                 pass
         for _ in _lines(source / COMMENTS_NAME, ExportedComment, _checked_comment(settings)):
             pass
-        create_database(settings.data_dir)
+        create_database(settings.data_dir, report)
         return with_container(settings, lambda container: _take(container, source, report))
 
 

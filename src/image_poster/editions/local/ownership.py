@@ -7,6 +7,8 @@ delete.
 import os
 import pwd
 import sys
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from image_poster.editions import StartError
@@ -68,6 +70,15 @@ def require_readable(data_dir: Path) -> None:
             f"data_dir {data_dir} belongs to {name}, and {user_name(os.geteuid())} cannot read it. "
             f"Run this command as {name}, or as root."
         )
+
+
+def close_folder(data_dir: Path, report: Callable[[str], None]) -> None:
+    """Make a new data folder private to its owner, and report the change. A disk without
+    permissions stays as it is: `serve` refuses it."""
+    if data_dir.stat().st_mode & 0o077:
+        with suppress(OSError):
+            data_dir.chmod(0o700)
+            report(f"{data_dir} was open to others: it is private to its owner now (mode 0700)")
 
 
 def user_name(uid: int) -> str:
