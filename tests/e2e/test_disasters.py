@@ -406,6 +406,46 @@ def test_a_generation_that_somebody_changed_is_refused(
     assert_restores(target, folder.data, "--generation", first)
 
 
+def replace_manifest(content: bytes) -> Callable[[Path], None]:
+    def tamper(generation: Path) -> None:
+        (generation / "manifest.json").write_bytes(content)
+
+    return tamper
+
+
+UNREADABLE: dict[str, Callable[[Path], None]] = {
+    "not UTF-8": replace_manifest(b'{"format": 2, "source": "\xff"}'),
+    "nested": replace_manifest(b'{"format": 2, "x": ' + b"[" * 100_000 + b"]" * 100_000 + b"}"),
+    "no id": edit(lambda manifest: manifest.update(source="../victim")),
+    "largest number": edit(lambda manifest: manifest.update(number=2**63 - 1)),
+}
+
+
+@pytest.mark.parametrize("case", UNREADABLE)
+def test_a_manifest_that_cannot_be_read_hides_no_other_generation(
+    folder: Once, target: Path, case: str
+) -> None:
+    backed_up(folder.data, target)
+    second = backed_up(folder.data, target)
+    UNREADABLE[case](target / second)
+    restored = target.parent / "restored"
+    outcome = run("restore", target, "--data-dir", restored)
+    assert outcome.code == 0, outcome
+    assert f"the manifest {target / second / 'manifest.json'}" in outcome.stderr
+    assert (restored / "folder.json").read_bytes() == (folder.data / "folder.json").read_bytes()
+    third = backed_up(folder.data, target)
+    again = run("restore", target, "--data-dir", target.parent / "again")
+    assert f"(generation {third})" in again.stdout
+    assert originals(target.parent / "again") == originals(folder.data)
+
+
+def test_a_number_that_leaves_no_later_one_ends_the_backup(folder: Once, target: Path) -> None:
+    name = backed_up(folder.data, target)
+    edit(lambda manifest: manifest.update(number=10**9))(target / name)
+    assert_refused("no later number is left", folder.data, target, words=name)
+    assert_restores(target, folder.data)
+
+
 @pytest.mark.parametrize(
     "case", ["up", "up later", "absolute", "database", "linked folder", "link"]
 )
@@ -472,6 +512,22 @@ def test_a_restore_that_is_killed_leaves_no_folder_that_starts(folder: Once, tar
         assert killed.code == -9
     else:
         pytest.fail("no restore came to its end")
+
+
+@pytest.mark.parametrize("command", ["restore", "import"])
+def test_a_new_data_folder_in_an_open_folder_is_private(
+    folder: Once, target: Path, command: str
+) -> None:
+    copy = "backup" if command == "restore" else "export"
+    assert run(copy, target, "--data-dir", folder.data).code == 0
+    restored = target.parent / "restored"
+    restored.mkdir()
+    restored.chmod(0o755)
+    outcome = run(command, target, "--data-dir", restored)
+    assert outcome.code == 0, outcome
+    assert f"{restored} was open to others" in outcome.stderr
+    assert {path.stat().st_mode & 0o077 for path in (restored, *restored.rglob("*"))} == {0}
+    assert find_wrong_owners(restored).well
 
 
 # Root, and disks that cannot be written to.

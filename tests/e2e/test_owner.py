@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+import image_poster
 from support import users
 from support.api import LOCAL as LOCAL_EDITION
 from support.api import Api
@@ -213,3 +214,50 @@ def test_a_new_folder_belongs_to_the_caller(place: Path) -> None:
     users.run("import", source, "--data-dir", place / "new", by=users.AS_NOBODY)
     assert owners(place / "new") == {users.NOBODY}
     assert refused("--data-dir", str(place / "export"), "--port", "0")
+
+
+def test_a_program_that_only_root_can_read_works_for_root(
+    data: Path, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = an_export(data, place / "export")
+    private = place / "private"
+    shutil.copytree(Path(image_poster.__file__).parent, private / "image_poster")
+    private.chmod(0o700)
+    path = os.pathsep.join([str(private), users.VARIABLES["PYTHONPATH"].partition(os.pathsep)[2]])
+    monkeypatch.setitem(users.VARIABLES, "PYTHONPATH", path)
+    words = ("--data-dir", data)
+    users.run("import", source, *words)
+    for command in (("rebuild",), ("failed",), ("token", "alice")):
+        users.run(*command, *words)
+    for name in ("doctor", "serve"):  # they start processes
+        assert "nobody, who cannot read the program" in users.run(name, *words, code=2)
+    assert owners(data) == {users.NOBODY}
+
+
+def test_an_export_of_root_belongs_to_the_owner_of_its_folder(data: Path, place: Path) -> None:
+    source, target = an_export(data, place / "export"), place / "target"
+    users.run("import", source, "--data-dir", data)
+    target.mkdir()
+    os.chown(target, users.NOBODY, users.NOBODY)
+    users.run("export", target, "--data-dir", data)
+    assert owners(target) == {users.NOBODY}
+    assert {path.stat().st_mode & 0o077 for path in target.rglob("*")} == {0}
+
+
+def test_a_doctor_that_cannot_read_the_images_names_their_owner(data: Path) -> None:
+    with served(data):
+        pass
+    os.chown(data / "originals", 0, 0)
+    said = users.run("doctor", "--data-dir", data, code=1)
+    assert f"{data / 'originals'} belongs to root" in said
+    assert f"they cannot be examined: Permission denied: {data / 'originals'}" in said
+
+
+@pytest.mark.parametrize("name", ["backup", "export"])
+def test_a_copy_by_another_user_names_the_owner(data: Path, place: Path, name: str) -> None:
+    with served(data):
+        pass
+    words = (name, place / "copy", "--data-dir", data)
+    said = users.run(*words, by=STRANGER, code=2)
+    assert f"data_dir {data} belongs to nobody, and user 65533 cannot read it" in said
+    assert not (place / "copy").exists()

@@ -19,10 +19,11 @@ from image_poster.client import (
     RefusedError,
     SettingError,
 )
+from image_poster.client.calls import show
 from image_poster.client.journal import KEPT_SECONDS, Journal, UploadIdentity, sha256_of
 from image_poster.client.posting import Desk, Draft, StreamSource, open_source
 from image_poster.client.proxies import environment_proxy
-from image_poster.client.retries import Policy, Retries
+from image_poster.client.retries import Policy, Retries, why
 from image_poster.client.steps import Cut, Outcome, Pause, Reply, Send, UploadState
 from image_poster.client.transport import Credentials, base_headers, base_url
 from image_poster.client.uploading import Uploading, UploadOrder, is_late, refusal
@@ -38,6 +39,15 @@ class Clock:
 
     def policy(self, jitter: float = 1.0) -> Policy:
         return Policy(now=lambda: self.now, jitter=lambda low, high: low + jitter * (high - low))
+
+
+@pytest.mark.parametrize("content", [b'{"x":' + b"[" * 100_000, b'{"detail": "\xff"}', b"<html>"])
+def test_an_answer_that_is_no_json_of_ours_is_told(content: bytes) -> None:
+    assert why(Reply(500, {}, content)) == "the service is not able to (500)"
+    steps = show("/posts/01K")
+    next(steps)
+    with pytest.raises(GaveUpError, match="does not answer as image-poster-api does"):
+        steps.send(Reply(200, {}, content))
 
 
 def pauses(clock: Clock, retries: Retries, *outcomes: Outcome) -> list[float]:

@@ -273,7 +273,7 @@ async def test_an_operation_that_breaks_costs_the_others_of_its_transaction_noth
 
 def test_parked_work_is_replayed_beside_a_row_that_cannot_be_read(tmp_path: Path) -> None:
     settings = Settings(data_dir=tmp_path / "data")
-    create_database(settings.data_dir)
+    create_database(settings.data_dir, print)
 
     async def park() -> list[str]:
         async with open_container(settings) as container:

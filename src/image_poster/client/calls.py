@@ -102,5 +102,5 @@ def _silent(_reason: str, _wait: float) -> None:
 def _decoded(reply: Reply, kind: type[Body]) -> Body:
     try:
         return msgspec.json.decode(reply.content.removeprefix(BOM_UTF8), type=kind)
-    except msgspec.DecodeError as exc:
+    except (ValueError, RecursionError) as exc:
         raise GaveUpError("the service does not answer as image-poster-api does") from exc

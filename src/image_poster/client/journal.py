@@ -188,5 +188,5 @@ def _read(descriptor: int) -> UploadState:
         return new_state()
     try:
         return msgspec.json.decode(text, type=UploadState)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (ValueError, RecursionError):
         return UploadState(new_state().key, since=_DAMAGED)

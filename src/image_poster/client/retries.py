@@ -128,7 +128,7 @@ def problem(reply: Reply) -> _Problem:
     """Problem details (RFC 9457); empty if there are none."""
     try:
         return msgspec.json.decode(reply.content.removeprefix(BOM_UTF8), type=_Problem)
-    except msgspec.DecodeError:
+    except (ValueError, RecursionError):
         return _Problem()
 
 

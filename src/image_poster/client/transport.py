@@ -68,7 +68,7 @@ class Credentials:
             part = (self.token or "").split(".")[1]
             decoded = urlsafe_b64decode(part + "=" * (-len(part) % 4))
             return msgspec.json.decode(decoded, type=_Claims).sub or self._user
-        except (IndexError, ValueError):
+        except (IndexError, ValueError, RecursionError):
             return self._user
 
     def renew(self, refused: str | None) -> bool:

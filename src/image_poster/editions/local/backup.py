@@ -52,6 +52,7 @@ from image_poster.editions.local.generations import (
     is_layout_name,
     read_chunks,
 )
+from image_poster.editions.local.ownership import require_readable
 from image_poster.editions.local.snapshot import copy_database, open_existing
 
 _ADVICE = (
@@ -78,6 +79,7 @@ def back_up(
     """Copy the data folder into a new generation in `target`, beside a running server or without
     one. Raises `StartError`."""
     options = options or BackupOptions()
+    require_readable(data_dir)
     if not database_path(data_dir).exists():
         raise StartError(f"there is no database in {data_dir}: pass --data-dir, or mount its disk.")
     require_apart(data_dir, target)
@@ -135,7 +137,7 @@ class _Backup:
     def _fill(self, generation: ConfinedFolder) -> tuple[int, list[str]]:
         """Write the whole generation, its manifest last."""
         generations = self.place.generations()
-        number = max((former.number for former in generations), default=0) + 1
+        number = self.place.next_number(generations)
         former = next((g for g in reversed(generations) if g.source == self.mark.source), None)
         self.report("copying the database")
         snapshot = generation.path / DATABASE

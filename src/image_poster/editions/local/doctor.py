@@ -4,7 +4,7 @@ import fcntl
 import shutil
 import sqlite3
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import closing, nullcontext
 from functools import partial
 from pathlib import Path
@@ -25,7 +25,7 @@ from image_poster.editions.local.findings import Finding, find_wrong_owners
 from image_poster.editions.local.folder_check import is_own_folder
 from image_poster.editions.local.folder_mark import read_mark
 from image_poster.editions.local.operate import readable_database, with_container
-from image_poster.editions.local.ownership import act_as_owner
+from image_poster.editions.local.ownership import act_as_owner, require_program
 from image_poster.editions.local.settings import Settings
 from image_poster.ports.images import FileRecord
 
@@ -41,6 +41,7 @@ def examine(settings: Settings, *, deep: bool) -> list[Finding]:
     """All findings; `deep` also reads every file, and compares its hash. Raises `StartError`."""
     data_dir = settings.data_dir
     act_as_owner(data_dir)
+    require_program(data_dir)
     if not data_dir.is_dir():
         raise StartError(f"there is no folder {data_dir}: pass --data-dir, or serve there first.")
     folder, server = _folder(data_dir), _server(data_dir)
@@ -55,8 +56,19 @@ def examine(settings: Settings, *, deep: bool) -> list[Finding]:
             database,
             *_image_work(uvloop.run(self_test())),
             # What is in a damaged database would be guessed at, and opening it might write.
-            *(with_container(settings, contents, copy) if database.well else ()),
+            *(_examine_contents(settings, contents, copy) if database.well else ()),
         ]
+
+
+def _examine_contents(
+    settings: Settings, contents: Callable[[Container], Awaitable[list[Finding]]], copy: Path | None
+) -> list[Finding]:
+    """The findings about the posts, or the error of the disk that hides them."""
+    try:
+        return with_container(settings, contents, copy)
+    except OSError as exc:
+        remark = f"they cannot be examined: {exc.strerror}: {exc.filename}"
+        return [Finding("images", well=False, remark=remark)]
 
 
 def _folder(data_dir: Path) -> Finding:

@@ -30,6 +30,7 @@ from image_poster.editions import StartError
 from image_poster.editions.local.backup_checks import require_apart
 from image_poster.editions.local.data_folder import database_path
 from image_poster.editions.local.failures import failures_as_sentences
+from image_poster.editions.local.ownership import require_readable
 from image_poster.editions.local.snapshot import SIDE_FILES, copy_database
 
 POSTS_NAME, COMMENTS_NAME, ORIGINALS_NAME = "posts.jsonl", "comments.jsonl", "originals"
@@ -95,6 +96,7 @@ def export(data_dir: Path, target: Path, report: Report) -> Exported:
     """Write all posts that have an image, and their comments, as they are at one moment, into an
     empty folder; beside a running server or without one. Raises `StartError`."""
     source = database_path(data_dir)
+    require_readable(data_dir)
     if not source.exists():
         raise StartError(f"there is no database in {data_dir}: pass --data-dir, or mount its disk.")
     require_apart(data_dir, target)
@@ -102,14 +104,15 @@ def export(data_dir: Path, target: Path, report: Report) -> Exported:
     snapshot = target / ".snapshot.db"
     with failures_as_sentences(f"the export to {target} broke off", _ADVICE):
         _require_empty(target)
-        ensure_folder(target / ORIGINALS_NAME)
+        ensure_folder(target)
         try:
             copy_database(source, snapshot)
             with (
                 closing(sqlite3.connect(snapshot)) as connection,
                 ConfinedFolder(data_dir, follow_folders=True) as folder,
+                ConfinedFolder(target) as place,
             ):
-                return _write(connection, folder, target, report)
+                return _write(connection, folder, place, report)
         finally:
             for suffix in ("", *SIDE_FILES):
                 snapshot.with_name(f"{snapshot.name}{suffix}").unlink(missing_ok=True)
@@ -125,12 +128,13 @@ def _require_empty(target: Path) -> None:
 
 
 def _write(
-    connection: sqlite3.Connection, folder: ConfinedFolder, target: Path, report: Report
+    connection: sqlite3.Connection, folder: ConfinedFolder, target: ConfinedFolder, report: Report
 ) -> Exported:
-    with (target / _README_NAME).open("x") as readme:
-        readme.write(_README)
+    target.create_folder(ORIGINALS_NAME)
+    with target.create(_README_NAME) as readme:
+        readme.write(_README.encode())
     incomplete, comments, lines = [], 0, []
-    with (target / COMMENTS_NAME).open("xb") as file:
+    with target.create(COMMENTS_NAME) as file:
         for number, (head,) in enumerate(_heads(connection), 1):
             post = decode_post(head)
             image = _copied(folder, target, post.id, report)
@@ -141,10 +145,10 @@ def _write(
             comments += _write_comments(connection, post.id, file)
             if number % REPORT_EVERY == 0:
                 report(f"{number:,} posts")
-    with (target / POSTS_NAME).open("xb") as posts:
+    with target.create(POSTS_NAME) as posts:
         posts.writelines(line + b"\n" for line in lines)
     os.sync()
-    sync(target)
+    sync(target.path)
     return Exported(len(lines), comments, incomplete)
 
 
@@ -155,7 +159,7 @@ def _heads(connection: sqlite3.Connection) -> Iterator[tuple[bytes]]:
 
 
 def _copied(
-    folder: ConfinedFolder, target: Path, post_id: str, report: Report
+    folder: ConfinedFolder, target: ConfinedFolder, post_id: str, report: Report
 ) -> ExportedImage | None:
     """Copy a post's original; None if it is missing, or cannot be read, while others may be."""
     try:
@@ -170,7 +174,7 @@ def _copied(
         kind = sniff(start)
         source.seek(0)
         name = f"{ORIGINALS_NAME}/{post_id}.{kind.rpartition('/')[2] if kind else 'bin'}"
-        with (target / name).open("xb") as copy:
+        with target.create(name) as copy:
             digest = hashlib.sha256()
             for chunk in read_chunks(source):
                 copy.write(chunk)

@@ -7,6 +7,7 @@ mark. Its database beside its key tells, or that it has no entries but the servi
 import os
 import re
 import sqlite3
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
@@ -23,7 +24,7 @@ from image_poster.editions.local.data_folder import (
     require_right_database,
 )
 from image_poster.editions.local.folder_mark import MARK_NAME, read_mark, write_mark
-from image_poster.editions.local.ownership import act_as_owner
+from image_poster.editions.local.ownership import act_as_owner, close_folder
 
 _log = structlog.get_logger()
 
@@ -65,13 +66,14 @@ def mark_folder(data_dir: Path) -> None:
         _log.info("the data folder of a former version got its mark", id=mark.id)
 
 
-def create_database(data_dir: Path) -> None:
+def create_database(data_dir: Path, report: Callable[[str], None]) -> None:
     """Create the folder and its database as the first start does, if there is none. Raises
     `StartError`."""
     path = database_path(data_dir)
     if path.exists() and path.stat().st_size:
         return
     enter_own_folder(data_dir)
+    close_folder(data_dir, report)
     with exclusively(data_dir):
         mark_folder(data_dir)
         require_right_database(data_dir)

@@ -41,7 +41,7 @@ def read_mark(data_dir: Path) -> FolderMark | None:
         mark = msgspec.json.decode(path.read_bytes(), type=FolderMark)
     except FileNotFoundError:
         return None
-    except (OSError, msgspec.MsgspecError) as exc:
+    except (OSError, ValueError, RecursionError) as exc:
         raise StartError(f"the mark {path} cannot be read: {exc}. {_REPAIR}") from exc
     if mark.format != _FORMAT or not is_id(mark.id):
         raise StartError(f"the mark {path} is damaged. {_REPAIR}")

@@ -42,7 +42,9 @@ _CHUNK_BYTES = 1 << 20
 _IGNORED = {"lost+found", LOCK, f"{TARGET_MARK}.new"}  # in a folder that counts as empty
 
 Report = Callable[[str], None]
+_MAX_NUMBER = 1_000_000_000
 _Natural = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+_Number = Annotated[int, msgspec.Meta(ge=0, le=_MAX_NUMBER)]
 _Sha256 = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}$")]
 
 
@@ -61,7 +63,7 @@ class ManifestHead(msgspec.Struct, frozen=True):
 
     format: int
     source: str = ""
-    number: _Natural = 0
+    number: _Number = 0
 
 
 class Manifest(ManifestHead, frozen=True, kw_only=True):
@@ -120,7 +122,7 @@ class BackupTarget:
             former = self._generation(FORMER)
             is_former = former is not None and former.number == 0
             return TargetMark(FORMAT, former.source) if former and is_former else None
-        except (OSError, msgspec.MsgspecError) as exc:
+        except (OSError, ValueError, RecursionError) as exc:
             raise OperationFailedError(f"the mark {path} cannot be read: {exc}.") from exc
         if mark.format > FORMAT:
             raise OperationFailedError(f"{self.path} was written by a later version: upgrade this.")
@@ -152,7 +154,7 @@ class BackupTarget:
         try:
             with self.folder.subfolder(name) as folder:
                 manifest = msgspec.json.decode(folder.read(MANIFEST), type=Manifest)
-        except (OSError, msgspec.MsgspecError) as exc:
+        except (OSError, ValueError, RecursionError) as exc:
             raise OperationFailedError(
                 f"the manifest {where} is damaged: {exc}. {_SET_ASIDE}"
             ) from exc
@@ -170,6 +172,16 @@ class BackupTarget:
                 f"the manifest {where} is damaged: it names a file twice. {_SET_ASIDE}"
             )
         return manifest
+
+    def next_number(self, generations: list[Generation]) -> int:
+        """The number of a generation after these, oldest first. Raises `OperationFailedError`."""
+        newest = generations[-1] if generations else Generation("", "", 0)
+        if newest.number == _MAX_NUMBER:
+            raise OperationFailedError(
+                f"somebody changed the manifest {self.path / newest.name / MANIFEST}: no later "
+                f"number is left. {_SET_ASIDE}"
+            )
+        return newest.number + 1
 
     def free_name(self) -> str:
         """The name of a new generation, after the time now; a later one if it is not free."""
@@ -214,11 +226,14 @@ class BackupTarget:
                     return Generation(name, _former_source(folder), 0)
         except (FileNotFoundError, NotADirectoryError):
             return None
-        except (OSError, msgspec.MsgspecError) as exc:
+        except (OSError, ValueError, RecursionError) as exc:
             self._report(f"the manifest {self.path / name / MANIFEST} cannot be read: {exc}")
             return None
         if head.format != FORMAT:
             self._report(f"{self.path / name / MANIFEST} is of an unknown format")
+            return None
+        if not is_id(head.source):
+            self._report(f"the manifest {self.path / name / MANIFEST} names no source")
             return None
         return Generation(name, head.source, head.number)
 

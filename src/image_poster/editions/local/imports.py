@@ -66,7 +66,7 @@ def import_(settings: Settings, source: Path, report: Report) -> Imported:
                 pass
         for _ in _lines(source / COMMENTS_NAME, ExportedComment, _checked_comment(settings)):
             pass
-        create_database(settings.data_dir)
+        create_database(settings.data_dir, report)
         return with_container(settings, lambda container: _take(container, source, report))
 
 
@@ -150,7 +150,7 @@ def _lines(
             try:
                 found = decode(text)
                 check(found)
-            except (msgspec.MsgspecError, ValueError, ValidationFailedError) as exc:
+            except (ValueError, RecursionError, ValidationFailedError) as exc:
                 raise StartError(f"{path}, line {number}: {exc}.") from exc
             yield found
 

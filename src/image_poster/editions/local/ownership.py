@@ -7,6 +7,8 @@ delete.
 import os
 import pwd
 import sys
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from image_poster.editions import StartError
@@ -36,7 +38,47 @@ def act_as_owner(data_dir: Path) -> None:
             f"data_dir {data_dir} belongs to {name}, and this process may not act as {name} "
             f"({exc.strerror}). Run the command as {name}."
         ) from exc
-    _require_access(data_dir, name)
+    if not os.access(data_dir, os.R_OK | os.X_OK):
+        raise StartError(
+            f"data_dir {data_dir} belongs to {name}, who cannot reach it. Let {name} pass the "
+            "folders above it, or move it."
+        )
+
+
+def require_program(data_dir: Path) -> None:
+    """Raises `StartError` where the owner cannot start the program, which root could."""
+    name = user_name(os.geteuid())
+    for program in (sys.executable, os.__file__, __file__):
+        if not os.access(program, os.R_OK):
+            raise StartError(
+                f"data_dir {data_dir} belongs to {name}, who cannot read the program {program}. "
+                f"Install it where {name} can read it."
+            )
+
+
+def require_readable(data_dir: Path) -> None:
+    """Raises `StartError` for a data folder that this process cannot read."""
+    try:
+        folder = data_dir.stat()
+    except FileNotFoundError:
+        return
+    except OSError as exc:
+        raise StartError(f"data_dir {data_dir} cannot be used: {exc.strerror}.") from exc
+    if not os.access(data_dir, os.R_OK | os.X_OK, effective_ids=True):
+        name = user_name(folder.st_uid)
+        raise StartError(
+            f"data_dir {data_dir} belongs to {name}, and {user_name(os.geteuid())} cannot read it. "
+            f"Run this command as {name}, or as root."
+        )
+
+
+def close_folder(data_dir: Path, report: Callable[[str], None]) -> None:
+    """Make a new data folder private to its owner, and report the change. A disk without
+    permissions stays as it is: `serve` refuses it."""
+    if data_dir.stat().st_mode & 0o077:
+        with suppress(OSError):
+            data_dir.chmod(0o700)
+            report(f"{data_dir} was open to others: it is private to its owner now (mode 0700)")
 
 
 def user_name(uid: int) -> str:
@@ -58,18 +100,3 @@ def _become(folder: os.stat_result) -> None:
         os.initgroups(user.pw_name, user.pw_gid)
         os.setgid(user.pw_gid)
     os.setuid(folder.st_uid)
-
-
-def _require_access(data_dir: Path, name: str) -> None:
-    """Raises `StartError` where the owner can reach less than root could."""
-    if not os.access(data_dir, os.R_OK | os.X_OK):
-        raise StartError(
-            f"data_dir {data_dir} belongs to {name}, who cannot reach it. Let {name} pass the "
-            "folders above it, or move it."
-        )
-    for program in (sys.executable, os.__file__, __file__):
-        if not os.access(program, os.R_OK):
-            raise StartError(
-                f"data_dir {data_dir} belongs to {name}, who cannot read the program {program}. "
-                f"Install it where {name} can read it."
-            )

@@ -34,6 +34,7 @@ from image_poster.editions.local.generations import (
     read_chunks,
     remove_files,
 )
+from image_poster.editions.local.ownership import close_folder
 
 _REPORT_EVERY = 500
 _FRESH_DATABASE = "image_poster.db.new"
@@ -174,6 +175,7 @@ def _write(
     owner, was_there = _Owner(data_dir), data_dir.exists()
     with owner:
         prepare(data_dir)
+        close_folder(data_dir, report)
         lock = exclusively(data_dir)
         lock.__enter__()
         if os.geteuid() == 0:

@@ -40,6 +40,7 @@ from image_poster.editions.local.data_folder import (
     require_right_database,
 )
 from image_poster.editions.local.folder_check import enter_own_folder, mark_folder
+from image_poster.editions.local.ownership import require_program
 from image_poster.editions.local.settings import Settings
 from image_poster.editions.logs import configure
 from image_poster.editions.server import (
@@ -67,6 +68,7 @@ def serve(settings: Settings) -> None:
     for warning in settings.warnings:
         _log.warning(warning)
     enter_own_folder(settings.data_dir)
+    require_program(settings.data_dir)
     with exclusively(settings.data_dir), reserved_port(settings.host, settings.port) as port:
         started_ms = time.time_ns() // 1_000_000
         mark_folder(settings.data_dir)

@@ -158,7 +158,7 @@ class Settings:
             f"trusted_proxies: {network} is a public network of {network.num_addresses:,} "
             "addresses, and each of them may name any caller. List the proxies only"
             for network in map(ipaddress.ip_network, checked_networks(self.trusted_proxies))
-            if _is_wide(network, _WIDE_PREFIXES)
+            if _is_wide(network)
         )
         return tuple(warnings)
 
@@ -185,9 +185,8 @@ class Settings:
 
 _RATES = Rates.__struct_fields__
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
-# Prefixes of IPv4 and IPv6: no proxies have so many public addresses; few have that many (the
-# networks of a CDN).
-_BOUNDLESS_PREFIXES, _WIDE_PREFIXES = {4: 8, 6: 16}, {4: 16, 6: 32}
+# Prefixes of IPv4 and IPv6: few proxies have so many public addresses (the networks of a CDN).
+_WIDE_PREFIXES = {4: 16, 6: 32}
 # RFC 1918, 6598, 4193, 4291, and the loopback ones: nobody has them on the internet.
 _INNER_NETWORKS = tuple(
     ipaddress.ip_network(text)
@@ -251,25 +250,20 @@ def checked_networks(text: str) -> tuple[str, ...]:
     """The addresses and networks in a comma-separated setting. Raises `StartError`."""
     for entry in listed(text):
         try:
-            network = ipaddress.ip_network(entry)
+            ipaddress.ip_network(entry)
         except ValueError as exc:
             raise StartError(
                 f"trusted_proxies: {entry} is no address such as 127.0.0.1, and no network such as "
                 f"10.0.0.0/8 ({exc})."
             ) from exc
-        if _is_wide(network, _BOUNDLESS_PREFIXES):
-            raise StartError(
-                f"trusted_proxies: {entry} would let anybody name any caller. List the addresses "
-                "of your proxies, such as 127.0.0.1 or 10.0.0.0/8."
-            )
     return listed(text)
 
 
-def _is_wide(network: Network, prefixes: dict[int, int]) -> bool:
-    """True for a public network with more addresses than one of this prefix."""
+def _is_wide(network: Network) -> bool:
+    """True for a public network with more addresses than proxies have."""
     if any(_contains(inner, network) for inner in _INNER_NETWORKS):
         return False
-    return network.prefixlen < prefixes[network.version]
+    return network.prefixlen < _WIDE_PREFIXES[network.version]
 
 
 def _contains(outer: Network, network: Network) -> bool:
