@@ -3,8 +3,7 @@ and its log."""
 
 import json
 import re
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -19,6 +18,7 @@ from support.api import Api, someone
 from support.letters import answers_at_once, answers_empty_first
 from support.servers import AWS, start
 from support.shell import Shell
+from support.waiting import wait_until
 
 Found = TypeVar("Found")
 TUS = {"tus-resumable": "1.0.0"}
@@ -63,7 +63,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     with said.open("w") as stderr:
         server = start(AWS, log=stderr)
     try:
-        found = soon(lambda: re.search(r"to operate it: (.*)\n", said.read_text()))
+        found = wait_until(lambda: re.search(r"to operate it: (.*)\n", said.read_text()))
         command = found[1].split()
         variables = dict(word.split("=", 1) for word in command if "=" in word)
         words = [word for word in command if "=" not in word]
@@ -72,15 +72,6 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
             yield Stack(server.url, folder, variables, words)
     finally:
         server.stop()
-
-
-def soon(look: Callable[[], Found | None]) -> Found:
-    """What is found, as soon as it is."""
-    deadline = time.monotonic() + 60
-    while not (found := look()):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    return found
 
 
 @pytest.fixture
@@ -103,7 +94,7 @@ def test_the_commands_work_as_on_one_machine(stack: Stack, photo: Path, tmp_path
     )
     assert (post["status"], post["caption"], post["creator"]) == ("ready", "Zoë", shell.user)
     shell.run("comment", post["id"], "Nice!", "--as", "bob")
-    soon(lambda: "bob: Nice!" in shell.run("show", post["id"]).stdout)
+    wait_until(lambda: "bob: Nice!" in shell.run("show", post["id"]).stdout)
     assert post["id"] in shell.run("feed").stdout
     assert "deleted" in shell.run("delete", post["id"], "--as", shell.user).stdout
     shell.run("show", post["id"], code=1)
@@ -161,7 +152,7 @@ def test_one_request_id_leads_through_all_three_lambdas(stack: Stack, api: Api) 
     assert api.get(f"/posts/{post['id']}", alice, params={"wait": 20}).json()["status"] == "ready"
     part = f'"request_id": "{request_id}"'
     for group in ("ApiLogs", "StreamLogs", "ImageLogs"):
-        soon(partial(logged, stack, group, part))
+        wait_until(partial(logged, stack, group, part))
 
 
 def logged(stack: Stack, group: str, part: str) -> list[str]:

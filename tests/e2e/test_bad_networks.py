@@ -6,7 +6,6 @@ import os
 import pty
 import signal
 import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -24,6 +23,7 @@ from support.api import LOCAL as LOCAL_EDITION
 from support.api import Api, someone
 from support.chaos import RunningProxy, Weather, chaos
 from support.servers import LOCAL, Server, local_server
+from support.waiting import wait_until
 
 IMAGE = samples.noisy(1300)
 HURRIED = Policy(base=0.05, silence=0.5)
@@ -223,8 +223,7 @@ def ten_photos(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 
 def wait_for_bytes(proxy: RunningProxy, least: float, process: "subprocess.Popen[str]") -> None:
-    while proxy.counts.up < least and process.poll() is None:
-        time.sleep(0.01)
+    wait_until(lambda: proxy.counts.up >= least or process.poll() is not None, every=0.01)
 
 
 def assert_all_posted_once(server: Server, user: str, photos: list[Path]) -> None:

@@ -19,6 +19,7 @@ from support.api import LOCAL as LOCAL_EDITION
 from support.api import Api
 from support.servers import LOCAL, local_server, start
 from support.shell import Shell
+from support.waiting import wait_until
 
 ROUNDS = int(os.environ.get("CRASH_ROUNDS", "8"))
 SEED = int(os.environ.get("CRASH_SEED", "20261124"))
@@ -260,15 +261,15 @@ class Backup:
 def wait_until_swept(data_dir: Path, api: Api) -> None:
     """The sweeper works in the background after the start, and so does image work: a post whose
     answer was lost may become ready only now."""
-    deadline = time.monotonic() + 60
-    while True:
+    differences: list[set[str]] = []
+
+    def is_swept() -> bool:
         shown = set(posts_in_feed(api))
-        originals = files_of(data_dir / "originals")
-        renditions = files_of(data_dir / "renditions")
-        if originals == renditions == shown:
-            return
-        assert time.monotonic() < deadline, (originals ^ shown, renditions ^ shown)
-        time.sleep(0.1)
+        folders = (data_dir / "originals", data_dir / "renditions")
+        differences[:] = [files_of(folder) ^ shown for folder in folders]
+        return not any(differences)
+
+    wait_until(is_swept, every=0.1, message=lambda: str(differences))
 
 
 def errors_in(log: Path) -> list[str]:

@@ -10,7 +10,6 @@ import socket
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -27,6 +26,7 @@ from support.holding import Target
 from support.proxies import DEPLOY, PROXIES, Place, Proxy, program
 from support.servers import LOCAL, local_server, running, start
 from support.shell import COMMAND, Shell
+from support.waiting import wait_until
 
 UNIT = DEPLOY / "image-poster.service"
 INSTALLED_AT = "/opt/image-poster/.venv/bin/image-poster"
@@ -220,15 +220,18 @@ def header_lines(headers: dict[str, str]) -> list[str]:
 
 def answer_while_sending(connection: socket.socket) -> bytes:
     """As clients do: go on with the body until there is an answer."""
-    answer, deadline = b"", time.monotonic() + 30
+    answer = bytearray()
     connection.settimeout(0.02)
-    while not answer.endswith(b"}"):
-        assert time.monotonic() < deadline
+
+    def is_answered() -> bool:
         with contextlib.suppress(TimeoutError):
-            answer += connection.recv(65_536)
-        with contextlib.suppress(OSError):  # it is closed: what remains is to be read
+            answer.extend(connection.recv(65_536))
+        with contextlib.suppress(OSError):  # it is closed: the rest of the answer can be read
             connection.sendall(b"x" * 4096)
-    return answer
+        return answer.endswith(b"}")
+
+    wait_until(is_answered, seconds=30, every=0)
+    return bytes(answer)
 
 
 def test_a_service_that_is_away_is_a_problem_too(tmp_path: Path) -> None:

@@ -4,7 +4,6 @@ import re
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from support.pages import Block, blocks
 from support.peers import FOLDER as PEERS
 from support.peers import why_not
 from support.servers import Server, local_server
+from support.waiting import wait_until
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "examples.md"
@@ -80,15 +80,13 @@ def test_an_example_does_what_the_page_says(block: Block, server: Server, tmp_pa
 
 def when_ready(api: Api, caption: str) -> dict[str, Any]:
     """The one post with this caption, as soon as the feed has it."""
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
+
+    def matches() -> list[dict[str, Any]]:
         posts = api.get("/posts?limit=100").json()["posts"]
-        found: list[dict[str, Any]] = [post for post in posts if post["caption"] == caption]
-        if found:
-            (post,) = found
-            return post
-        time.sleep(0.05)
-    raise AssertionError(f"no post {caption!r}")
+        return [post for post in posts if post["caption"] == caption]
+
+    (post,) = wait_until(matches, message=f"no post {caption!r}")
+    return post
 
 
 def test_the_examples_cover_the_clients_that_people_have() -> None:

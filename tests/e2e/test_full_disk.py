@@ -2,7 +2,6 @@
 
 import shutil
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from support import samples
 from support.api import LOCAL as LOCAL_EDITION
 from support.api import Api, assert_problem, someone
 from support.servers import LOCAL, Server, running
+from support.waiting import wait_until
 
 SIZE = "32m"
 # More than what the images write that are processed at once.
@@ -131,22 +131,20 @@ def test_a_flood_of_comments_leaves_room_to_delete(server: Server) -> None:
 
 def until_ready(api: Api) -> None:
     """An image that was deleted while it was being processed takes its room until that ends."""
-    deadline = time.monotonic() + 60
-    while api.get("/readyz").status_code != 200:
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+    wait_until(lambda: api.get("/readyz").status_code == 200, every=0.1)
 
 
 def send_the_rest(api: Api, upload: str, user: str) -> None:
     """As a client does. An image that was deleted while it was being processed takes its room
     until that ends, so there may be a 507 or two more."""
-    deadline = time.monotonic() + 60
-    while True:
+
+    def is_complete() -> bool:
         at = int(api.send("HEAD", upload, user, headers=TUS).headers["upload-offset"])
         rest = {**PIECE, "upload-offset": str(at)}
         answer = api.send("PATCH", upload, user, content=HUGE[at:], headers=rest)
         if answer.status_code == 204:
-            return
+            return True
         assert_problem(answer, 507, "storage_full")
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+        return False
+
+    wait_until(is_complete, every=0.1)

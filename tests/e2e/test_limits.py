@@ -2,7 +2,6 @@
 
 import re
 import socket
-import time
 from base64 import b64encode
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -19,6 +18,7 @@ from support.api import LOCAL as LOCAL_EDITION
 from support.api import Api, assert_problem, fields
 from support.servers import LOCAL, local_server, start
 from support.shell import Shell
+from support.waiting import wait_for_value, wait_until
 
 TUS = {"tus-resumable": "1.0.0"}
 PIECE = {**TUS, "content-type": "application/offset+octet-stream", "upload-offset": "0"}
@@ -299,11 +299,8 @@ def booked(api: Api, user: str = "alice") -> int:
 
 
 def assert_booked(api: Api, expected: int) -> None:
-    """So much is booked, or soon: what is read after an answer is counted after it."""
-    deadline = time.monotonic() + 30
-    while (found := booked(api)) != expected and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert found == expected
+    """Wait for the expected usage: bytes that are read after an answer are counted after it."""
+    wait_for_value(lambda: booked(api), expected, seconds=30)
 
 
 def patch(
@@ -379,8 +376,10 @@ def test_bytes_that_a_newer_request_throws_away_count(counted: Api, tmp_path: Pa
         lines += [f"{name}: {value}" for name, value in headers.items()]
         connection.sendall("\r\n".join([*lines, "", ""]).encode() + PHOTO[:MEGABYTE])
         uploads = f"**/{path.rpartition('/')[2]}"
-        while not any(file.stat().st_size == MEGABYTE for file in tmp_path.glob(uploads)):
-            time.sleep(0.01)
+        wait_until(
+            lambda: any(file.stat().st_size == MEGABYTE for file in tmp_path.glob(uploads)),
+            every=0.01,
+        )
         taken = counted.send("HEAD", path, "alice", headers=TUS)
         assert taken.headers["upload-offset"] == "0"
         assert_booked(counted, 3 * MEGABYTE)

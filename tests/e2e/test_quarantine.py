@@ -2,7 +2,6 @@
 
 import shutil
 import sqlite3
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -17,6 +16,7 @@ from support.api import LOCAL as LOCAL_EDITION
 from support.api import Api
 from support.servers import local_server, refused
 from support.shell import Shell
+from support.waiting import wait_until
 
 KEPT = ("originals", "renditions", "uploads")
 DATABASE = "image_poster.db"
@@ -42,14 +42,6 @@ def quarantined(data: Path) -> Files:
 
 def of(post_id: str, files: Files) -> Files:
     return {path: content for path, content in files.items() if path.name.startswith(post_id)}
-
-
-def until(done: Callable[[], bool]) -> None:
-    """The sweeper works in the background after the start."""
-    deadline = time.monotonic() + 60
-    while not done():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 def remove_database(data: Path) -> None:
@@ -124,7 +116,7 @@ def test_an_original_whose_row_a_crash_prevented_does_not_stop_the_start(data: P
     lost.parent.mkdir()
     lost.write_bytes(b"bytes")
     with local_server(data):
-        until(lambda: not files_in(data))
+        wait_until(lambda: not files_in(data))
     assert len(quarantined(data)) == 1
 
 
@@ -141,7 +133,7 @@ def test_an_older_database_moves_aside_what_it_does_not_know_and_it_can_be_put_b
     before = files_in(data)
     replace_database(data, tmp_path / "older.db")
     with local_server(data) as server, Api(server.url, LOCAL_EDITION) as api:
-        until(lambda: files_in(data) == of(known, before))
+        wait_until(lambda: files_in(data) == of(known, before))
         assert api.get(f"/posts/{known}/original", "alice").status_code == 200
     kept = without_marks(before)
     assert quarantined(data) == of(newer, before) | of(upload, before)
@@ -184,7 +176,7 @@ def test_quarantine_ends_after_seven_days(data: Path, tmp_path: Path) -> None:
         ids = [api.ready("alice")["id"] for _ in range(2)]
     replace_database(data, tmp_path / "older.db")
     with local_server(data):
-        until(lambda: all(path.name.startswith(known) for path in files_in(data)))
+        wait_until(lambda: all(path.name.startswith(known) for path in files_in(data)))
     today = datetime.now(UTC).date()
     (moved,) = (data / "quarantine").iterdir()
     for post_id, days in zip(ids, (6, 9), strict=True):
@@ -194,7 +186,7 @@ def test_quarantine_ends_after_seven_days(data: Path, tmp_path: Path) -> None:
             (moved / path).rename(target)
     before = quarantined(data)
     with local_server(data):
-        until(lambda: quarantined(data) != before and not of(ids[1], quarantined(data)))
+        wait_until(lambda: quarantined(data) != before and not of(ids[1], quarantined(data)))
     assert quarantined(data) == of(ids[0], before)
     assert len(of(ids[0], before)) == 3
 
@@ -210,7 +202,7 @@ def test_the_files_of_a_deleted_post_are_deleted_wherever_they_are(data: Path) -
     bury(data, crashed)
     with local_server(data) as server, Api(server.url, LOCAL_EDITION) as api:
         assert api.send("DELETE", f"/posts/{aside}", "alice").status_code == 204
-        until(lambda: not files_in(data) and not quarantined(data))
+        wait_until(lambda: not files_in(data) and not quarantined(data))
 
 
 def bury(data: Path, post_id: str) -> None:

@@ -9,7 +9,7 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
@@ -24,6 +24,7 @@ from support.api import LOCAL as LOCAL_EDITION
 from support.api import Api, assert_problem, someone
 from support.servers import LOCAL, Server, local_server, refused, start
 from support.shell import Shell
+from support.waiting import wait_until
 
 # The 10 seconds of docs/operations.md, and what a busy machine may need to end a process; who waits
 # for what the tests leave unfinished waits for 30.
@@ -32,15 +33,16 @@ EVERYWHERE = "0.0.0.0"  # noqa: S104 - for a moment, and told by a warning
 
 
 def wait_until_closed(url: str) -> None:
-    """The server has begun to stop: nobody new is let in."""
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
+    """Wait until the server, which has begun to stop, refuses new connections."""
+
+    def refuses() -> bool:
         try:
             httpx.get(f"{url}/healthz", timeout=1)
         except httpx.TransportError:
-            return
-        time.sleep(0.01)
-    raise AssertionError("it still takes connections")
+            return True
+        return False
+
+    wait_until(refuses, message="it still takes connections")
 
 
 @pytest.mark.quick
@@ -101,20 +103,12 @@ def test_readiness_says_what_a_comment_would_be_told_when_the_disk_fails(tmp_pat
         resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE, (4096, hard))
         answer = api.send("POST", f"/posts/{post_id}/comments", "bob", json={"content": "x"})
         assert answer.status_code == 500
-        until(lambda: api.get("/readyz").status_code == 503)
+        wait_until(lambda: api.get("/readyz").status_code == 503)
         assert_problem(api.get("/readyz"), 503, "not_ready")
         resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE, (hard, hard))
         assert api.comment(post_id, "bob")
-        until(lambda: api.get("/readyz").status_code == 200)
+        wait_until(lambda: api.get("/readyz").status_code == 200)
     assert server.stop() == 0
-
-
-def until(done: Callable[[], bool]) -> None:
-    """Readiness is found out once a second at most."""
-    deadline = time.monotonic() + 60
-    while not done():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 def test_a_request_that_cannot_be_finished_is_told_that_the_service_stops(tmp_path: Path) -> None:
@@ -139,7 +133,7 @@ def test_a_request_that_cannot_be_finished_is_told_that_the_service_stops(tmp_pa
         for connection, request in zip(sockets, asked, strict=True):
             connection.sendall(request)
         stored = tmp_path / "data" / "uploads" / path[-2:] / path.rpartition("/")[2]
-        until(lambda: stored.exists() and stored.stat().st_size == 50)
+        wait_until(lambda: stored.exists() and stored.stat().st_size == 50)
         began = time.monotonic()
         server.process.send_signal(signal.SIGTERM)
         answers = [received(connection) for connection in sockets]
@@ -185,10 +179,9 @@ def test_a_cut_upload_is_a_line_in_the_log_and_leaves_nothing(
     )
     with socket.create_connection(("127.0.0.1", port)) as connection:
         connection.sendall(head + samples.jpeg() + bytes(3_000_000))
-    deadline = time.monotonic() + 60
-    while "client went away" not in log.read_text() or list((folder / "spool").iterdir()):
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    wait_until(
+        lambda: "client went away" in log.read_text() and not list((folder / "spool").iterdir())
+    )
     process.terminate()
     process.communicate(timeout=60)
     assert "error" not in log.read_text()
@@ -372,17 +365,16 @@ def test_a_process_that_dies_is_replaced(tmp_path: Path) -> None:
         workers = [child for child in children_of(server) if is_worker(child)]
         assert len(workers) == 2
         workers[0].kill()
-        deadline = time.monotonic() + 60
-        while True:
+
+        def is_replaced() -> bool:
             alive = {
                 child.pid
                 for child in children_of(server)
                 if child.status() != psutil.STATUS_ZOMBIE and is_worker(child)
             }
-            if len(alive) == 2 and workers[0].pid not in alive:
-                break
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+            return len(alive) == 2 and workers[0].pid not in alive
+
+        wait_until(is_replaced, every=0.05)
         with Api(server.url, LOCAL_EDITION) as api:
             assert api.ready(someone())
 

@@ -1,7 +1,6 @@
 """Talking to a server as a user, with the shortest words that a test can have."""
 
 import secrets
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Self, TypeVar
@@ -9,8 +8,9 @@ from typing import Any, Self, TypeVar
 import httpx
 
 from support import samples
+from support.waiting import wait_for_value
 
-Found = TypeVar("Found")
+Value = TypeVar("Value")
 
 
 def someone(name: str = "user") -> str:
@@ -74,12 +74,9 @@ class Api:
             return self.http.get(answer.headers["location"])
         return answer
 
-    def eventually(self, read: Callable[[], Found], expected: Found) -> None:
-        """What is read is as expected: at once, or soon where counts follow their comments."""
-        deadline = time.monotonic() + (0 if self.edition.counts_at_once else 60)
-        while (found := read()) != expected and time.monotonic() < deadline:
-            time.sleep(0.05)
-        assert found == expected
+    def eventually(self, read: Callable[[], Value], expected: Value) -> None:
+        """Wait for the expected value; the local edition has to return it at once."""
+        wait_for_value(read, expected, seconds=0 if self.edition.counts_at_once else 60)
 
     def total(self, post_id: str) -> int:
         """A post's count."""

@@ -7,7 +7,6 @@ import shutil
 import socket
 import ssl
 import subprocess
-import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
@@ -19,6 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from aws_local.ports import free_port
+from support.waiting import wait_until
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 _START_SECONDS = 20
@@ -168,10 +168,12 @@ def _running(
 
 
 def _wait_until_it_listens(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
-    deadline = time.monotonic() + _START_SECONDS
-    while time.monotonic() < deadline and process.poll() is None:
+    def failure() -> str:
+        return f"the proxy does not listen: {log.read_text()}"
+
+    def listens() -> bool:
+        assert process.poll() is None, failure()
         with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                return
-        time.sleep(0.02)
-    raise AssertionError(f"the proxy does not listen: {log.read_text()}")
+            return probe.connect_ex(("127.0.0.1", port)) == 0
+
+    wait_until(listens, seconds=_START_SECONDS, message=failure)

@@ -4,12 +4,12 @@ import fcntl
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 from image_poster.adapters.shared_memory import anonymous_file
 from image_poster.adapters.shared_turns import SharedTurns
+from support.waiting import wait_until
 
 WRITER = """
 import sys
@@ -73,9 +73,7 @@ def test_who_has_just_written_comes_after_who_waits() -> None:
         busy = found.start("busy", 2)
         assert found.whose_turn() == "busy"
         waiting = found.start("waiting", 1)
-        deadline = time.monotonic() + 60
-        while not found.somebody_is_next():
-            assert time.monotonic() < deadline
+        wait_until(found.somebody_is_next)
         go_on(busy)
         assert found.whose_turn() == "waiting"
         go_on(waiting)

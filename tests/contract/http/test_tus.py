@@ -17,6 +17,7 @@ import pytest
 from support import samples
 from support.api import Api, assert_problem, fields, someone
 from support.half_open import half_open_patch
+from support.waiting import wait_until
 
 TUS = {"tus-resumable": "1.0.0"}
 PIECE = {**TUS, "content-type": "application/offset+octet-stream"}
@@ -455,9 +456,8 @@ def test_an_upload_that_had_too_many_refused_bytes_is_ended(api: Api, kind: str)
         assert upload.patch(offset, piece, **wrong).status_code == status
     assert upload.offset() == 0
     assert upload.patch(offset, piece, **wrong).status_code in (410, status)
-    deadline = time.monotonic() + 20  # what is read after an answer is counted after it
-    while upload.head().status_code != 410 and time.monotonic() < deadline:
-        time.sleep(0.05)
+    # The service counts bytes that it reads after its answer only after that answer.
+    wait_until(lambda: upload.head().status_code == 410, seconds=20)
     assert_tus_problem(upload.patch(0, piece), 410, "upload_gone")
     assert api.get(upload.post_path, upload.user).status_code == 404
 
