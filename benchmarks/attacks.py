@@ -102,15 +102,15 @@ def main() -> int:
     parser.add_argument("--python", help="of another version's .venv")
     parser.add_argument("--probe", nargs=2, help=argparse.SUPPRESS)
     parser.add_argument("fronts", nargs="*", metavar="FRONT", help=f"direct, {', '.join(PROXIES)}")
-    asked = parser.parse_args()
-    if asked.probe:
-        _probe(*asked.probe)
+    arguments = parser.parse_args()
+    if arguments.probe:
+        _probe(*arguments.probe)
         return 0
-    if asked.python:
-        servers.LOCAL = (asked.python, *servers.LOCAL[1:])
+    if arguments.python:
+        servers.LOCAL = (arguments.python, *servers.LOCAL[1:])
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    rows = list(_all(asked.fronts or ["direct", *PROXIES], SMOKE if asked.smoke else FULL))
+    rows = list(_all(arguments.fronts or ["direct", *PROXIES], SMOKE if arguments.smoke else FULL))
     waiting = [row for row in rows if row.worst > MAX_SECONDS]
     print(f"{len(rows) - len(waiting)} of {len(rows)} attacks kept nobody else waiting")
     return 1 if waiting else 0
@@ -140,10 +140,10 @@ def _fill(data: Path, scale: Scale) -> None:
 
 
 def _attacks(name: str, folder: Path, scale: Scale) -> Iterator[Row]:
-    for what, attack in _HOLDING.items():
+    for label, attack in _HOLDING.items():
         with _front(name, folder) as front:
             count = scale.readers if attack is _unread else scale.connections
-            yield _held(front, f"{count:,} {what}", attack(front, count), scale.seconds)
+            yield _held(front, f"{count:,} {label}", attack(front, count), scale.seconds)
     with _front(name, folder) as front:
         yield _reservations(front, scale)
         began = time.monotonic()
@@ -235,17 +235,17 @@ def _bearer(user: str, data: Path) -> dict[str, str]:
     return {"authorization": f"Bearer {token}"}
 
 
-def _held(front: Front, what: str, attack: Holding, seconds: float) -> Row:
+def _held(front: Front, name: str, attack: Holding, seconds: float) -> Row:
     """An attack that holds connections, and how many of them are still open afterwards."""
     before = _megabytes(front)
-    with _watched(front) as found, attack as connections:
+    with _watched(front) as watch, attack as connections:
         peak, end = before, time.monotonic() + seconds
         while time.monotonic() < end:
             peak = max(peak, _megabytes(front))
             time.sleep(0.2)
         left = len(front.server.net_connections())
     remark = f"{len(connections):,} were let in; {left:,} files open at its end"
-    return Row(front.name, what, found["worst"], before, peak, remark)
+    return Row(front.name, name, watch["worst"], before, peak, remark)
 
 
 def _reservations(front: Front, scale: Scale) -> Row:
@@ -257,7 +257,7 @@ def _reservations(front: Front, scale: Scale) -> Row:
     }
     statuses: dict[int, int] = {}
     before = _megabytes(front)
-    with _watched(front) as found, front.client() as client:
+    with _watched(front) as watch, front.client() as client:
         end = time.monotonic() + scale.flood_seconds
         while time.monotonic() < end:
             try:
@@ -267,22 +267,22 @@ def _reservations(front: Front, scale: Scale) -> Row:
             statuses[status] = statuses.get(status, 0) + 1
             if status in (400, 431):
                 sent["upload-metadata"] = "x " + "YWFh" * 1900
-    what = f"uploads reserved for {scale.flood_seconds:.0f} s"
-    return Row(front.name, what, found["worst"], before, _megabytes(front), _said(statuses))
+    name = f"uploads reserved for {scale.flood_seconds:.0f} s"
+    return Row(front.name, name, watch["worst"], before, _megabytes(front), _said(statuses))
 
 
 def _flood(front: Front, scale: Scale) -> Row:
     """Comments of one user, as fast as can be."""
     statuses: dict[int, int] = {}
     before = _megabytes(front)
-    with _watched(front) as found, front.client() as client:
+    with _watched(front) as watch, front.client() as client:
         post_id = client.get("/posts?limit=1").json()["posts"][0]["id"]
         end = time.monotonic() + scale.flood_seconds
         while time.monotonic() < end:
             sent = client.post(f"/posts/{post_id}/comments", json={"content": LONG_TEXT})
             statuses[sent.status_code] = statuses.get(sent.status_code, 0) + 1
-    what = f"comments for {scale.flood_seconds:.0f} s"
-    return Row(front.name, what, found["worst"], before, _megabytes(front), _said(statuses))
+    name = f"comments for {scale.flood_seconds:.0f} s"
+    return Row(front.name, name, watch["worst"], before, _megabytes(front), _said(statuses))
 
 
 def _heads_of_all_kinds(front: Front, scale: Scale) -> Row:
@@ -296,16 +296,16 @@ def _heads_of_all_kinds(front: Front, scale: Scale) -> Row:
     ]
     statuses: dict[int, int] = {}
     before = _megabytes(front)
-    with _watched(front) as found, front.client() as client:
+    with _watched(front) as watch, front.client() as client:
         client.headers.pop("authorization", None)
         end = time.monotonic() + scale.flood_seconds
         while time.monotonic() < end or sum(statuses.values()) < 2 * _FEW_REQUESTS:
             for method, path, headers in kinds:
                 status = client.request(method, path, headers=headers).status_code
                 statuses[status] = statuses.get(status, 0) + 1
-    what = f"HEADs of all kinds for {scale.flood_seconds:.0f} s"
-    worst = found["worst"] if 429 in statuses else float("inf")
-    return Row(front.name, what, worst, before, _megabytes(front), _said(statuses))
+    name = f"HEADs of all kinds for {scale.flood_seconds:.0f} s"
+    worst = watch["worst"] if 429 in statuses else float("inf")
+    return Row(front.name, name, worst, before, _megabytes(front), _said(statuses))
 
 
 def _dripping_issuer(front: Front, issuer: FakeIssuer, folder: Path, scale: Scale) -> Row:
@@ -324,17 +324,17 @@ def _dripping_issuer(front: Front, issuer: FakeIssuer, folder: Path, scale: Scal
                 statuses[status] = statuses.get(status, 0) + 1
 
     strangers = [threading.Thread(target=ask) for _ in range(_STRANGERS)]
-    with _watched(front) as found:
+    with _watched(front) as watch:
         for stranger in strangers:
             stranger.start()
         waits = _post_images(front, _bearer("alice", folder / "data"), scale.seconds)
         is_over.set()
         for stranger in strangers:
             stranger.join()
-    what = f"a dripping issuer and {_STRANGERS} strangers for {scale.seconds:.0f} s"
+    name = f"a dripping issuer and {_STRANGERS} strangers for {scale.seconds:.0f} s"
     said = f"{len(waits)} posts, each within {max(waits):.2f} s; {_said(statuses)}"
-    worst = max(found["worst"], *waits)
-    return Row(front.name, what, worst, before, _megabytes(front), said)
+    worst = max(watch["worst"], *waits)
+    return Row(front.name, name, worst, before, _megabytes(front), said)
 
 
 def _post_images(front: Front, headers: dict[str, str], seconds: float) -> list[float]:
@@ -366,12 +366,12 @@ def _watched(front: Front) -> Iterator[dict[str, float]]:
     probe = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert probe.stdout is not None
     probe.stdout.readline()
-    found: dict[str, float] = {}
+    results: dict[str, float] = {}
     try:
-        yield found
+        yield results
     finally:
         output, _ = probe.communicate("")
-        found.update(json.loads(output))
+        results.update(json.loads(output))
 
 
 def _probe(url: str, certificate: str) -> None:

@@ -82,8 +82,8 @@ def _limits(folder: Path, ids: list[str], scale: Scale) -> Line:
         sides = [(*limited, folder / "limited", limited_ids), free]
         times: list[list[float]] = [[], []]
         for _ in range(scale.comments.rounds):
-            for side, found in zip(sides, times, strict=True):
-                found.append(_processor_time(*side, scale))
+            for side, side_times in zip(sides, times, strict=True):
+                side_times.append(_processor_time(*side, scale))
     on, off = map(statistics.median, times)
     return Line(
         "processor time of a comment, limits on / off",

@@ -61,8 +61,8 @@ def _move_ranks(data_dir: Path, changes: int) -> None:
         for number in range(changes):
             at = min(int(chance.paretovariate(0.5)), len(rows)) - 1
             post_id, creator, total = rows[at]
-            (held,) = connection.execute("SELECT since FROM posts WHERE id = ?", (post_id,))
-            mover = Mover(post_id, creator, Held(total, *held))
+            (row,) = connection.execute("SELECT since FROM posts WHERE id = ?", (post_id,))
+            mover = Mover(post_id, creator, Held(total, *row))
             at_ms = began_ms + (now_ms - began_ms) * number // changes
             moved = move_rank(connection, mover, total + 1, at_ms)
             connection.execute(
@@ -99,7 +99,7 @@ class _Reader:
             cursor = page["next"]
         for _ in range(_PASSES):
             self.timed("/posts", fresh=True)  # the first look after a write is not the walk's
-            times.append([self.timed(f"/posts?cursor={one}")[0] for one in cursors])
+            times.append([self.timed(f"/posts?cursor={cursor}")[0] for cursor in cursors])
         return [min(page) for page in zip(*times, strict=True)]
 
     def _comment(self) -> None:

@@ -46,7 +46,7 @@ class MixOutcome(NamedTuple):
     """Times in milliseconds from when a request was due; infinite if not answered. `late` are those
     that were not, `errors` the answers that are not 2xx."""
 
-    asked: int
+    requests: int
     p50: float
     p99: float
     late: int
@@ -186,21 +186,21 @@ class _Driver:
 
 
 def _plan(mix: Mix) -> list[_Due]:
-    chance, at, found = random.Random(mix.seed), 0.0, list[_Due]()
+    chance, at, due = random.Random(mix.seed), 0.0, list[_Due]()
     shares = [kind.share for kind in mix.kinds]
     while (at := at + chance.expovariate(mix.per_second)) < mix.warm_up_seconds + mix.seconds:
         [kind] = chance.choices(mix.kinds, shares)
-        found.append(_Due(at, chance.choice(kind.requests)))
-    return found
+        due.append(_Due(at, chance.choice(kind.requests)))
+    return due
 
 
 def _drive(mix: Mix) -> MixOutcome:
     os.sched_setaffinity(0, LOAD_CORES)
     driver, plan = _Driver(mix), _plan(mix)
-    asked = driver.go(plan)
-    late = asked - len(driver.times)
+    requests = driver.go(plan)
+    late = requests - len(driver.times)
     times = [*sorted(driver.times), *[math.inf] * late]
     if not times:
         raise ValueError("nothing was asked for: too short a time for this rate")
     p50, p99 = (1000 * times[int(len(times) * part)] for part in (0.5, 0.99))
-    return MixOutcome(asked, p50, p99, late, driver.errors)
+    return MixOutcome(requests, p50, p99, late, driver.errors)

@@ -99,16 +99,16 @@ class Units(NamedTuple):
 
 def units() -> Units:
     """As counted."""
-    found = {row.what: row.now for row in rows()}
+    units = {row.name: row.now for row in rows()}
     return Units(
-        page=found["a page of `top`, 10 posts"].reads,
-        later=found["a later page of `top`"].reads,
-        comment=found["a comment"].writes,
-        fold_reads=found["the fold of one comment"].reads,
-        fold=found["the fold of one comment"].writes,
-        told_reads=found[USER_TOLD].reads,
-        told=found[USER_TOLD].writes,
-        post=found["a post with its image work"].writes + found["an upload of 8 pieces"].writes,
+        page=units["a page of `top`, 10 posts"].reads,
+        later=units["a later page of `top`"].reads,
+        comment=units["a comment"].writes,
+        fold_reads=units["the fold of one comment"].reads,
+        fold=units["the fold of one comment"].writes,
+        told_reads=units[USER_TOLD].reads,
+        told=units[USER_TOLD].writes,
+        post=units["a post with its image work"].writes + units["an upload of 8 pieces"].writes,
     )
 
 
@@ -261,20 +261,20 @@ _SHARING: dict[str, dict[str, Any]] = {
 
 def _limits_table() -> str:
     lines = ["| limit | " + " | ".join(f"{rate:,}/s" for rate in RATES) + " |", "|---|---|---|---|"]
-    found = [used(load(rate)) for rate in RATES]
-    for name in found[0]:
-        shares = " | ".join(f"{one[name]:.0%}" for one in found)
+    usages = [used(load(rate)) for rate in RATES]
+    for name in usages[0]:
+        shares = " | ".join(f"{share[name]:.0%}" for share in usages)
         lines.append(f"| {name} | {shares} |")
     wide = " | ".join(f"{used(load(rate), 32)[_WRITES.format(32)]:.0%}" for rate in RATES)
     lines.append(f"| {_WRITES.format(32)} | {wide} |")
-    for what, options in _SHARING.items():
+    for label, options in _SHARING.items():
         reads = " | ".join(f"{used(load(rate, **options))[_READS]:.0%}" for rate in RATES)
-        lines.append(f"| {_READS}, {what} | {reads} |")
+        lines.append(f"| {_READS}, {label} | {reads} |")
     for shared in (False, True):
         took = [percentiles(rate, shared=shared) for rate in RATES]
-        what = "with shared pages" if shared else "each page asked of the table"
+        label = "with shared pages" if shared else "each page asked of the table"
         lines.append(
-            f"| answers, p50 / p99 ms, {what} | "
+            f"| answers, p50 / p99 ms, {label} | "
             + " | ".join(f"{p50:.0f} / {p99:.0f}" for p50, p99 in took)
             + " |"
         )
@@ -282,14 +282,14 @@ def _limits_table() -> str:
 
 
 def _bill_table() -> str:
-    found = [bill(rate) for rate in RATES]
+    bills = [bill(rate) for rate in RATES]
     lines = ["| US$ a month | " + " | ".join(f"{rate:,}/s" for rate in RATES) + " |"]
     lines.append("|---|---|---|---|")
     lines += [
-        f"| {name} | " + " | ".join(f"{one[name]:,.0f}" for one in found) + " |"
-        for name in found[0]
+        f"| {name} | " + " | ".join(f"{bill[name]:,.0f}" for bill in bills) + " |"
+        for name in bills[0]
     ]
-    totals = " | ".join(f"**{sum(one.values()):,.0f}**" for one in found)
+    totals = " | ".join(f"**{sum(bill.values()):,.0f}**" for bill in bills)
     alone = " | ".join(f"{sum(bill(rate, shared=False).values()):,.0f}" for rate in RATES)
     return "\n".join([*lines, f"| | {totals} |", f"| without shared pages | {alone} |"])
 
@@ -303,7 +303,7 @@ def draw() -> None:
     """The plots."""
     shares = [used(load(rate)) for rate in CURVE]
     lines = [
-        Series(name, [(rate, one[name]) for rate, one in zip(CURVE, shares, strict=True)])
+        Series(name, [(rate, share[name]) for rate, share in zip(CURVE, shares, strict=True)])
         for name in shares[0]
     ]
     chart(DOCS / "limits.svg", "Share of each limit that is used (1 saturates)", lines, mark=1.0)
@@ -313,7 +313,7 @@ def draw() -> None:
     answers = [
         Series(
             f"p{99 if at else 50}, {'shared pages' if shared else 'none shared'}",
-            [(rate, one[at]) for rate, one in zip(CURVE, took[shared], strict=True)],
+            [(rate, values[at]) for rate, values in zip(CURVE, took[shared], strict=True)],
         )
         for shared in (True, False)
         for at in (0, 1)
@@ -321,11 +321,11 @@ def draw() -> None:
     chart(DOCS / "answers.svg", "Answers that reach the origin, ms", answers)
     bills = [bill(rate) for rate in CURVE]
     parts = [
-        Series(name, [(rate, one[name]) for rate, one in zip(CURVE, bills, strict=True)])
+        Series(name, [(rate, costs[name]) for rate, costs in zip(CURVE, bills, strict=True)])
         for name in bills[0]
     ]
     total = Series(
-        "all", [(rate, sum(one.values())) for rate, one in zip(CURVE, bills, strict=True)]
+        "all", [(rate, sum(costs.values())) for rate, costs in zip(CURVE, bills, strict=True)]
     )
     chart(DOCS / "bill.svg", "US$ a month", [total, *parts])
 

@@ -190,8 +190,10 @@ def test_axe_finds_nothing(
         gallery.page.add_script_tag(path=browsers.AXE)
 
         def audit() -> None:
-            found = gallery.page.evaluate(AUDIT)["violations"]
-            assert [(one["id"], one["nodes"][0]["html"]) for one in found] == []
+            violations = gallery.page.evaluate(AUDIT)["violations"]
+            assert [
+                (violation["id"], violation["nodes"][0]["html"]) for violation in violations
+            ] == []
 
         audit()
         gallery.comments_of("Number 12")

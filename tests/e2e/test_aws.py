@@ -46,8 +46,10 @@ class Stack:
 
     @property
     def outputs(self) -> dict[str, str]:
-        (found,) = self.client("cloudformation").describe_stacks()["Stacks"]
-        return {one["OutputKey"]: one["OutputValue"] for one in found["Outputs"]}
+        (stack_description,) = self.client("cloudformation").describe_stacks()["Stacks"]
+        return {
+            output["OutputKey"]: output["OutputValue"] for output in stack_description["Outputs"]
+        }
 
     def operate(self, *words: str) -> str:
         """What the printed command says, with other words."""
@@ -63,8 +65,8 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     with said.open("w") as stderr:
         server = start(AWS, log=stderr)
     try:
-        found = wait_until(lambda: re.search(r"to operate it: (.*)\n", said.read_text()))
-        command = found[1].split()
+        match = wait_until(lambda: re.search(r"to operate it: (.*)\n", said.read_text()))
+        command = match[1].split()
         variables = dict(word.split("=", 1) for word in command if "=" in word)
         words = [word for word in command if "=" not in word]
         with answers_at_once(variables["AWS_ENDPOINT_URL"]) as queues:
@@ -76,8 +78,8 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 @pytest.fixture
 def api(stack: Stack) -> Iterator[Api]:
-    with Api(stack.url, AWS_EDITION) as found:
-        yield found
+    with Api(stack.url, AWS_EDITION) as server_api:
+        yield server_api
 
 
 @pytest.fixture
@@ -228,7 +230,7 @@ def deaf_stack(stack: Stack) -> Iterator[Stack]:
 
 def records_of(stack: Stack, comment_id: str) -> tuple[str, str, dict[str, Any]]:
     streams = stack.client("dynamodbstreams")
-    (arn,) = [one["StreamArn"] for one in streams.list_streams()["Streams"]]
+    (arn,) = [stream["StreamArn"] for stream in streams.list_streams()["Streams"]]
     for shard in streams.describe_stream(StreamArn=arn)["StreamDescription"]["Shards"]:
         iterator = streams.get_shard_iterator(
             StreamArn=arn, ShardId=shard["ShardId"], ShardIteratorType="TRIM_HORIZON"
@@ -274,9 +276,9 @@ def test_list_and_replay_are_exact_though_aws_answers_empty_first(
     """As SQS and DynamoDB Streams may, and the emulator never does. A batch that is not whole
     stays, and says why; an image whose Lambda ended without a word is told."""
     post = api.ready_by_put(someone("alice"))
-    made = [api.comment(post["id"], "bob") for _ in range(3)]
-    arn, shard, first = records_of(deaf_stack, made[0]["id"])
-    _, _, last = records_of(deaf_stack, made[-1]["id"])
+    comments = [api.comment(post["id"], "bob") for _ in range(3)]
+    arn, shard, first = records_of(deaf_stack, comments[0]["id"])
+    _, _, last = records_of(deaf_stack, comments[-1]["id"])
     give_up(deaf_stack, arn, shard, first, last, 3)
     give_up(deaf_stack, arn, shard, first, last, 999)
     event = {"Records": [{"s3": {"object": {"key": f"complete/{post['id']}"}}}]}

@@ -68,15 +68,15 @@ def assert_one_post(server: Server, user: str, content: bytes = IMAGE, **fields:
 @pytest.mark.quick
 @pytest.mark.parametrize("storm", STORMS)
 def test_a_file_is_posted_once(server: Server, photo: Path, journal: Journal, storm: str) -> None:
-    alice, seen = someone("alice"), list[Progress]()
+    alice, reports = someone("alice"), list[Progress]()
     with chaos(server.url, STORMS[storm]) as proxy:
         with ImagePosterClient(proxy.url, alice, policy=HURRIED, journal=journal) as client:
-            post = client.post(photo, caption="at last", progress=seen.append)
+            post = client.post(photo, caption="at last", progress=reports.append)
             client.wait_until_processed(post.id)
         assert proxy.counts.cuts > 0
     assert_one_post(server, alice, caption="at last")
-    assert any(progress.trouble for progress in seen)
-    assert (seen[-1].sent, seen[-1].total) == (len(IMAGE), len(IMAGE))
+    assert any(progress.trouble for progress in reports)
+    assert (reports[-1].sent, reports[-1].total) == (len(IMAGE), len(IMAGE))
 
 
 def test_the_asynchronous_client_posts_many_at_once(server: Server, journal: Journal) -> None:
@@ -84,8 +84,8 @@ def test_the_asynchronous_client_posts_many_at_once(server: Server, journal: Jou
 
     async def post(url: str, user: str) -> None:
         async with AsyncImagePosterClient(url, user, policy=HURRIED, journal=journal) as client:
-            made = await client.post(io.BytesIO(IMAGE))
-            await client.wait_until_processed(made.id)
+            post = await client.post(io.BytesIO(IMAGE))
+            await client.wait_until_processed(post.id)
 
     async def post_all(url: str) -> None:
         await asyncio.gather(*(post(url, user) for user in users))

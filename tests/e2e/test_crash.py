@@ -145,13 +145,13 @@ def crash_once(data_dir: Path, token: str, journal: Journal, chance: random.Rand
 
 
 def all_comments(api: Api, post_id: str) -> list[dict[str, str]]:
-    found: list[dict[str, str]] = []
+    comments: list[dict[str, str]] = []
     question: dict[str, object] = {"limit": 100}
     while True:
         page = api.get(f"/posts/{post_id}/comments", "user", params=question).json()
-        found += page["comments"]
+        comments += page["comments"]
         if page["next"] is None:
-            return found
+            return comments
         question["cursor"] = page["next"]
 
 
@@ -174,11 +174,11 @@ def check_posts(api: Api, journal: Journal) -> None:
 
 
 def check_comments(api: Api, journal: Journal, post: dict[str, object]) -> None:
-    found = all_comments(api, str(post["id"]))
-    contents = {comment["id"]: comment["content"] for comment in found}
-    assert len(contents) == len(found)
-    assert post["total_comments"] == len(found)
-    assert post["latest_comments"] == found[:10]
+    comments = all_comments(api, str(post["id"]))
+    contents = {comment["id"]: comment["content"] for comment in comments}
+    assert len(contents) == len(comments)
+    assert post["total_comments"] == len(comments)
+    assert post["latest_comments"] == comments[:10]
     for (post_id, comment_id), content in journal.comments.items():
         if post_id != post["id"]:
             continue
@@ -189,13 +189,13 @@ def check_comments(api: Api, journal: Journal, post: dict[str, object]) -> None:
 
 
 def posts_in_feed(api: Api) -> list[str]:
-    found: list[str] = []
+    post_ids: list[str] = []
     question: dict[str, object] = {"limit": 100, "sort": "new"}
     while True:
         page = api.feed(**question)
-        found += [post["id"] for post in page["posts"]]
+        post_ids += [post["id"] for post in page["posts"]]
         if page["next"] is None:
-            return found
+            return post_ids
         question["cursor"] = page["next"]
 
 

@@ -42,14 +42,14 @@ def server(tmp_path: Path) -> Iterator[Server]:
     disk.mkdir()
     data: Path = disk / "data"
     flags = ("--data-dir", str(data), "--disk-reserve", str(RESERVE))
-    with running((*UNSHARED, str(disk), *LOCAL), *flags) as found:
-        yield found
+    with running((*UNSHARED, str(disk), *LOCAL), *flags) as server:
+        yield server
 
 
 def test_nothing_is_lost_and_room_again_is_used(server: Server) -> None:
     alice = someone("alice")
     with Api(server.url, LOCAL_EDITION) as api:
-        kept = [api.ready(alice, SMALL)["id"]]
+        ids = [api.ready(alice, SMALL)["id"]]
         length = {**TUS, "upload-length": str(len(HUGE))}
         upload = api.send("POST", "/uploads", alice, headers=length).headers["location"]
         first = {**PIECE, "upload-offset": "0"}
@@ -61,7 +61,7 @@ def test_nothing_is_lost_and_room_again_is_used(server: Server) -> None:
             if answer.status_code != 201:
                 refused = answer
                 break
-            kept.append(answer.json()["id"])
+            ids.append(answer.json()["id"])
         assert refused is not None
         assert_problem(refused, 507, "storage_full")
         assert int(refused.headers["retry-after"]) >= 1
@@ -75,16 +75,16 @@ def test_nothing_is_lost_and_room_again_is_used(server: Server) -> None:
         assert at >= BEGUN
 
         assert api.get("/posts").status_code == 200
-        for post_id in kept:
+        for post_id in ids:
             assert api.get(f"/posts/{post_id}", alice).status_code == 200
-        assert api.get(f"/posts/{kept[0]}/original", alice).content == SMALL
-        api.comment(kept[0], alice)
+        assert api.get(f"/posts/{ids[0]}/original", alice).content == SMALL
+        api.comment(ids[0], alice)
 
-        for post_id in kept[1:-1]:
+        for post_id in ids[1:-1]:
             assert api.send("DELETE", f"/posts/{post_id}", alice).status_code == 204
-        made = api.get(f"/posts/{kept[-1]}", alice, params={"wait": 20}).json()
-        assert made["status"] == "ready", "what was taken waited for room, and was not given up"
-        assert api.send("DELETE", f"/posts/{kept[-1]}", alice).status_code == 204
+        post = api.get(f"/posts/{ids[-1]}", alice, params={"wait": 20}).json()
+        assert post["status"] == "ready", "what was taken waited for room, and was not given up"
+        assert api.send("DELETE", f"/posts/{ids[-1]}", alice).status_code == 204
         send_the_rest(api, upload, alice)
         path = upload.replace("uploads", "posts")
         assert api.get(path, alice, params={"wait": 20}).json()["status"] == "ready"

@@ -116,11 +116,11 @@ def test_the_commands(url: str, photo: Path, tmp_path: Path) -> None:
 
 def test_the_signed_url_and_links_of_pages(url: str) -> None:
     user, image = someone(), {"size": len(IMAGE), "content_type": "image/jpeg"}
-    made = httpx.post(f"{url}/posts", json={"image": image}, headers={"user-id": user})
-    put = made.json()["upload"]["put"]
+    answer = httpx.post(f"{url}/posts", json={"image": image}, headers={"user-id": user})
+    put = answer.json()["upload"]["put"]
     assert put["url"].startswith(f"{url}/uploads/")
     assert httpx.put(put["url"], content=IMAGE, headers=put["headers"]).status_code == 204
-    assert_posted(url, made.headers["location"], user)
+    assert_posted(url, answer.headers["location"], user)
     page = httpx.get(f"{url}/posts", params={"limit": 1, "sort": "new"})
     if page.json()["next"]:
         assert page.links["next"]["url"].startswith(f"{url}/posts?")

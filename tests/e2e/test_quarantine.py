@@ -25,19 +25,19 @@ Files = dict[Path, bytes]
 
 def files_in(root: Path) -> Files:
     """The files of posts below a folder, by their paths there. A server may move some meanwhile."""
-    found: Files = {}
+    files: Files = {}
     for path in (path for name in KEPT for path in (root / name).rglob("*") if path.is_file()):
         with suppress(FileNotFoundError):
-            found[path.relative_to(root)] = path.read_bytes()
-    return found
+            files[path.relative_to(root)] = path.read_bytes()
+    return files
 
 
 def quarantined(data: Path) -> Files:
     """What is in quarantine, whatever the day."""
-    found: Files = {}
+    files: Files = {}
     for day in (data / "quarantine").glob("????-??-??"):
-        found |= files_in(day)
-    return found
+        files |= files_in(day)
+    return files
 
 
 def of(post_id: str, files: Files) -> Files:
@@ -58,10 +58,10 @@ def begun_upload(api: Api, user: str) -> str:
     """An upload of 1,000 bytes, of which some are there."""
     content = b"\xff\xd8\xff\xe0" + bytes(96)
     tus = {"Tus-Resumable": "1.0.0"}
-    made = api.send("POST", "/uploads", user, headers={**tus, "Upload-Length": "1000"})
-    assert made.status_code == 201, made.text
+    answer = api.send("POST", "/uploads", user, headers={**tus, "Upload-Length": "1000"})
+    assert answer.status_code == 201, answer.text
     headers = {**tus, "Upload-Offset": "0", "Content-Type": "application/offset+octet-stream"}
-    path = made.headers["location"]
+    path = answer.headers["location"]
     assert api.send("PATCH", path, user, headers=headers, content=content).status_code == 204
     return str(path.rpartition("/")[2])
 
@@ -135,17 +135,17 @@ def test_an_older_database_moves_aside_what_it_does_not_know_and_it_can_be_put_b
     with local_server(data) as server, Api(server.url, LOCAL_EDITION) as api:
         wait_until(lambda: files_in(data) == of(known, before))
         assert api.get(f"/posts/{known}/original", "alice").status_code == 200
-    kept = without_marks(before)
+    unmarked = without_marks(before)
     assert quarantined(data) == of(newer, before) | of(upload, before)
     replace_database(data, tmp_path / "right.db")
     if by_the_doctor:
         put_back(data, quarantined(data))
-        assert without_marks(files_in(data)) == kept
+        assert without_marks(files_in(data)) == unmarked
     with local_server(data) as server, Api(server.url, LOCAL_EDITION) as api:
-        assert without_marks(files_in(data)) == kept
+        assert without_marks(files_in(data)) == unmarked
         tus = {"Tus-Resumable": "1.0.0"}
-        asked = api.send("HEAD", f"/uploads/{upload}", "alice", headers=tus)
-        assert asked.headers["upload-offset"] == "100"
+        head = api.send("HEAD", f"/uploads/{upload}", "alice", headers=tus)
+        assert head.headers["upload-offset"] == "100"
         post = api.get(f"/posts/{newer}").json()
         assert api.get(post["image"]["url"]).status_code == 200
         assert "BAD" not in Shell(server.url, tmp_path).run("doctor", "--data-dir", data).stdout

@@ -116,21 +116,21 @@ def test_a_request_that_cannot_be_finished_is_told_that_the_service_stops(tmp_pa
     with (tmp_path / "log").open("w") as log:
         server = start(LOCAL, "--data-dir", str(tmp_path / "data"), log=log)
     tus = {"tus-resumable": "1.0.0", "user-id": "alice"}
-    made = httpx.post(f"{server.url}/uploads", headers={**tus, "upload-length": "100"})
-    image, path = samples.jpeg(), made.headers["location"]
+    creation = httpx.post(f"{server.url}/uploads", headers={**tus, "upload-length": "100"})
+    image, path = samples.jpeg(), creation.headers["location"]
     origin = "Origin: http://localhost:3000"
     half = f"Host: localhost\r\nuser-id: alice\r\n{origin}\r\nContent-Length: 100\r\n"
     piece = (
         "Tus-Resumable: 1.0.0\r\nUpload-Offset: 0\r\nContent-Type: application/offset+octet-stream"
     )
-    asked = [
+    requests = [
         f"POST /posts HTTP/1.1\r\n{half}Content-Type: application/json\r\n\r\n".encode(),
         f"PATCH {path} HTTP/1.1\r\n{half}{piece}\r\n\r\n".encode() + image[:50],
     ]
     with ExitStack() as stack:
         address = ("127.0.0.1", int(server.url.rpartition(":")[2]))
-        sockets = [stack.enter_context(socket.create_connection(address)) for _ in asked]
-        for connection, request in zip(sockets, asked, strict=True):
+        sockets = [stack.enter_context(socket.create_connection(address)) for _ in requests]
+        for connection, request in zip(sockets, requests, strict=True):
             connection.sendall(request)
         stored = tmp_path / "data" / "uploads" / path[-2:] / path.rpartition("/")[2]
         wait_until(lambda: stored.exists() and stored.stat().st_size == 50)
@@ -422,8 +422,8 @@ def test_a_damaged_database_is_told_and_left_as_it_is(tmp_path: Path) -> None:
     path.write_bytes(b"not a database at all" * 100)
     assert "not a database" in refused("--data-dir", str(tmp_path), "--port", "0")
     assert path.read_bytes() == b"not a database at all" * 100
-    found = Shell("", tmp_path).run("doctor", "--data-dir", tmp_path, code=1)
-    assert "BAD  database" in found.stdout
+    report = Shell("", tmp_path).run("doctor", "--data-dir", tmp_path, code=1)
+    assert "BAD  database" in report.stdout
 
 
 def test_damage_inside_of_the_database_is_told(tmp_path: Path) -> None:
@@ -452,10 +452,10 @@ def test_what_the_server_makes_is_its_users_alone(tmp_path: Path) -> None:
 
 def modes(data: Path) -> dict[str, tuple[str, int]]:
     """Permissions and groups, by the path in the data folder, of what others may get at."""
-    found = {path: path.stat() for path in [data, *data.rglob("*")]}
+    stats = {path: path.stat() for path in [data, *data.rglob("*")]}
     return {
         str(path.relative_to(data)): (f"{now.st_mode & 0o777:o}", now.st_gid)
-        for path, now in found.items()
+        for path, now in stats.items()
         if now.st_mode & 0o077
     }
 
@@ -467,13 +467,13 @@ def test_renditions_may_be_opened_to_one_group_and_nothing_else(tmp_path: Path) 
         ids = [api.ready("alice")["id"]]
     with local_server(data, *flags) as server, Api(server.url, LOCAL_EDITION) as api:
         ids.append(api.ready("alice")["id"])
-        found = modes(data)
+        actual_modes = modes(data)
     expected = {".": ("710", group), "renditions": ("750", group)}
     for post_id in ids:
         expected[f"renditions/{post_id[-2:]}"] = ("750", group)
         for name in ("600", "1600"):
             expected[f"renditions/{post_id[-2:]}/{post_id}.{name}.jpg"] = ("640", group)
-    assert found == expected
+    assert actual_modes == expected
     Shell("", tmp_path).run("doctor", "--data-dir", data)
     assert modes(data) == expected
     with local_server(data):

@@ -124,7 +124,10 @@ def test_a_comment_of_a_clock_that_was_ahead_does_not_stay_the_latest(
         assert "ok   times" in shell.run("doctor", "--data-dir", data, code=1).stdout
         post = api.get(f"/posts/{post_id}").json()
         ahead = time.strftime("%Y-%m-%d", time.gmtime(time.time() + 2 * 86_400))
-        assert max(post["created_at"], *(one["created_at"] for one in api.latest(post_id))) < ahead
+        assert (
+            max(post["created_at"], *(comment["created_at"] for comment in api.latest(post_id)))
+            < ahead
+        )
         assert "times corrected" not in shell.run("rebuild", "--data-dir", data).stdout
 
 
@@ -266,15 +269,15 @@ def answers(url: str) -> bool:
 
 
 def children_of(pid: int) -> list[int]:
-    found = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return [int(child) for child in found]
+    child_pids = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [int(child) for child in child_pids]
 
 
 def reserved_by_tus(api: Api, content: bytes) -> str:
     headers = {**TUS, "Upload-Length": str(len(content))}
-    made = api.send("POST", "/uploads", "alice", headers=headers)
-    assert made.status_code == 201, made.text
-    return str(made.headers["location"])
+    answer = api.send("POST", "/uploads", "alice", headers=headers)
+    assert answer.status_code == 201, answer.text
+    return str(answer.headers["location"])
 
 
 def reserved_by_put(api: Api, content: bytes) -> dict[str, Any]:

@@ -52,12 +52,12 @@ class Client:
     def try_once(self) -> float | None:
         """How long it waits until the next try; None once it is through."""
         try:
-            found = self._steps.send(next(self._outcomes))
+            step = self._steps.send(next(self._outcomes))
         except StopIteration:
             return None
-        assert isinstance(found, Pause)
+        assert isinstance(step, Pause)
         self._steps.send(None)
-        return found.seconds
+        return step.seconds
 
 
 def run(world: World, draw: random.Random) -> list[float]:
@@ -86,5 +86,5 @@ def test_a_restarting_service_is_spared_by_two_hundred_clients(seed: int) -> Non
     down = [world.asked[at] for at in range(first + 1, last)]
     assert max(down) <= CLIENTS / 2, "they come together"
     assert sum(down) <= 5 * CLIENTS
-    assert max(asked for at, asked in world.asked.items() if at >= last) <= CLIENTS / 10
+    assert max(count for at, count in world.asked.items() if at >= last) <= CLIENTS / 10
     assert max(finished) < UP_AT + 20

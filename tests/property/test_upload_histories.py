@@ -170,9 +170,9 @@ class OneMachine(World):
 
     async def content(self, post_id: str) -> bytes:
         file = await self.images.open_original(post_id)
-        found: bytes = await file.read(0, file.size)
+        content: bytes = await file.read(0, file.size)
         file.close()
-        return found
+        return content
 
     def all_posts(self) -> list[str]:
         return list(self.state.posts)

@@ -110,9 +110,9 @@ class Api:
 
     def finished(self, user: str, content: bytes | None = None, **texts: str) -> dict[str, Any]:
         """A post whose image work has ended."""
-        made = self.upload(user, content, **texts)
-        assert made.status_code == 201, made.text
-        return self.get(f"/posts/{made.json()['id']}", user, params={"wait": 20}).json()  # type: ignore[no-any-return]
+        answer = self.upload(user, content, **texts)
+        assert answer.status_code == 201, answer.text
+        return self.get(f"/posts/{answer.json()['id']}", user, params={"wait": 20}).json()  # type: ignore[no-any-return]
 
     def ready(self, user: str, content: bytes | None = None, **texts: str) -> dict[str, Any]:
         """A post that is ready."""
@@ -135,9 +135,9 @@ class Api:
 
     def comment(self, post_id: str, user: str, content: str = "a comment") -> dict[str, Any]:
         """A comment that was taken."""
-        made = self.send("POST", f"/posts/{post_id}/comments", user, json={"content": content})
-        assert made.status_code == 201, made.text
-        return made.json()  # type: ignore[no-any-return]
+        answer = self.send("POST", f"/posts/{post_id}/comments", user, json={"content": content})
+        assert answer.status_code == 201, answer.text
+        return answer.json()  # type: ignore[no-any-return]
 
     def feed(self, **question: Any) -> dict[str, Any]:
         """A page of the feed."""

@@ -177,8 +177,8 @@ class Gallery:
     def is_kept(self) -> bool:
         """Whether the feed that the page gets now is what the service worker keeps, told as such:
         neither the service's own nor out of the browser's cache."""
-        asked = "async () => (await fetch('posts?limit=10&sort=top')).headers.has('x-kept')"
-        return bool(self.page.evaluate(asked))
+        script = "async () => (await fetch('posts?limit=10&sort=top')).headers.has('x-kept')"
+        return bool(self.page.evaluate(script))
 
     def wait_until_sent(self, percent: int) -> None:
         """So much at least of the one upload, whose end is still away. The page itself looks, at

@@ -315,8 +315,8 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-async def _serve(given: argparse.Namespace) -> None:
-    options = vars(given)
+async def _serve(arguments: argparse.Namespace) -> None:
+    options = vars(arguments)
     target, port, dark = options.pop("target"), options.pop("port"), options.pop("dark")
     options["ways"] = tuple(options["ways"].split(","))
     proxy = ChaosProxy(target, Weather(**options))

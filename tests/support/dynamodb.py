@@ -60,8 +60,8 @@ class Index(NamedTuple):
             return None
         if self.projected is None:
             return dict(item)
-        kept = {PK, SK, self.pk, self.sk} | self.projected
-        return {name: value for name, value in item.items() if name in kept}
+        attributes = {PK, SK, self.pk, self.sk} | self.projected
+        return {name: value for name, value in item.items() if name in attributes}
 
     def place(self, entry: Item) -> tuple[Value, Value]:
         """Where an entry is."""
@@ -74,14 +74,14 @@ def template_indexes() -> tuple[Index, ...]:
     properties = load_template(str(TEMPLATE))["Resources"]["Table"]["Properties"]
     return tuple(
         Index(
-            one["IndexName"],
-            one["KeySchema"][0]["AttributeName"],
-            one["KeySchema"][1]["AttributeName"],
+            index["IndexName"],
+            index["KeySchema"][0]["AttributeName"],
+            index["KeySchema"][1]["AttributeName"],
             None
-            if one["Projection"]["ProjectionType"] == "ALL"
-            else frozenset(map(str, one["Projection"].get("NonKeyAttributes", ()))),
+            if index["Projection"]["ProjectionType"] == "ALL"
+            else frozenset(map(str, index["Projection"].get("NonKeyAttributes", ()))),
         )
-        for one in properties["GlobalSecondaryIndexes"]
+        for index in properties["GlobalSecondaryIndexes"]
     )
 
 
@@ -148,24 +148,24 @@ class FakeTable:
         assert not (consistent and query.on), "no consistent reads of a global index"
         await asyncio.sleep(0)
         pk, sk = query.names
-        found = [
+        matches = [
             item
             for item in self._entries(query.on)
             if item.get(pk) == query.pk
             and sk in item
             and (query.before is None or str(item[sk]) < query.before)
         ]
-        found.sort(key=lambda item: str(item[sk]), reverse=True)
-        looked_at = found[: query.limit]
+        matches.sort(key=lambda item: str(item[sk]), reverse=True)
+        looked_at = matches[: query.limit]
         last = str(looked_at[-1][sk]) if len(looked_at) == query.limit else None
-        kept = [item for item in looked_at if not set(query.without) & item.keys()]
-        return Page([dict(item) for item in kept], last)
+        items = [item for item in looked_at if not set(query.without) & item.keys()]
+        return Page([dict(item) for item in items], last)
 
     def _entries(self, name: str | None) -> Iterator[Item]:
         if name is None:
             yield from self.items.values()
             return
-        (index,) = [one for one in self.indexes if one.name == name]
+        (index,) = [candidate for candidate in self.indexes if candidate.name == name]
         for item in self.items.values():
             entry = index.entry(item)
             if entry is not None:
@@ -182,8 +182,8 @@ class FakeTable:
     async def scan(self, sk: str, limit: int, after: Key | None) -> tuple[list[Item], Key | None]:
         self.calls["scan"] += 1
         keys = sorted(key for key in self.items if after is None or key > after)[:limit]
-        found = [dict(self.items[key]) for key in keys if key.sk == sk]
-        return found, keys[-1] if len(keys) == limit else None
+        items = [dict(self.items[key]) for key in keys if key.sk == sk]
+        return items, keys[-1] if len(keys) == limit else None
 
     def expire(self, now_seconds: int) -> None:
         """As TTL does, all at once."""
@@ -204,9 +204,9 @@ class FakeTable:
             self._busy -= mine
 
     def _check(self, write: Write) -> None:
-        found = self.items.get(key_of_write(write))
-        if not _holds(write.when, found):
-            raise ConditionFailedError(None if found is None else dict(found))
+        item = self.items.get(key_of_write(write))
+        if not _holds(write.when, item):
+            raise ConditionFailedError(None if item is None else dict(item))
 
     def _check_all(self, writes: Sequence[Write]) -> None:
         refused = {}
@@ -252,17 +252,17 @@ def key_of_write(write: Write) -> Key:
     return key_of(write.item) if isinstance(write, Put) else write.key
 
 
-def _holds(conditions: Conditions, found: Item | None) -> bool:
-    item = found or {}
+def _holds(conditions: Conditions, stored: Item | None) -> bool:
+    item = stored or {}
     for condition in conditions:
         if isinstance(condition, Is):
-            held = item.get(condition.name) == condition.value
+            holds = item.get(condition.name) == condition.value
         elif isinstance(condition, Exists):
-            held = condition.name in item
+            holds = condition.name in item
         else:
             assert isinstance(condition, Missing)
-            held = condition.name not in item
-        if not held:
+            holds = condition.name not in item
+        if not holds:
             return False
     return True
 
@@ -346,6 +346,6 @@ class EventSourceMapping:
                     await self._invoke(part[:half], attempts)
                     part = part[half:]
                 continue
-            failed = {one["itemIdentifier"] for one in answer["batchItemFailures"]}
+            failed = {failure["itemIdentifier"] for failure in answer["batchItemFailures"]}
             numbers = [record["dynamodb"]["SequenceNumber"] for record in part]
             part = part[min(map(numbers.index, failed)) :] if failed else []

@@ -40,11 +40,11 @@ class Target:
 def _held(connections: Iterator[socket.socket]) -> Iterator[list[socket.socket]]:
     """All of them, until the end of the block."""
     with ExitStack() as stack:
-        held: list[socket.socket] = []
+        sockets: list[socket.socket] = []
         with contextlib.suppress(OSError):  # no more are let in, which is an answer too
             for connection in connections:
-                held.append(stack.enter_context(connection))  # noqa: PERF401 - one may be the last
-        yield held
+                sockets.append(stack.enter_context(connection))  # noqa: PERF401 - one may be the last
+        yield sockets
 
 
 def idle(target: Target, count: int) -> contextlib.AbstractContextManager[list[socket.socket]]:

@@ -47,18 +47,18 @@ def installed(binaries: Path) -> set[str]:
 
 
 def _closure(of: Distribution, extra: str) -> set[str]:
-    found: set[str] = set()
+    names: set[str] = set()
     waiting = [(of, extra)]
     while waiting:
         asking, its_extra = waiting.pop()
         for wanted in map(Requirement, asking.requires or ()):
             name = canonicalize_name(wanted.name)
-            if name in found | LEFT_OUT:
+            if name in names | LEFT_OUT:
                 continue
             if wanted.marker is None or wanted.marker.evaluate({"extra": its_extra}):
-                found.add(name)
+                names.add(name)
                 waiting.append((distribution(name), ""))
-    return found
+    return names
 
 
 def _copy(wanted: Distribution, packages: Path) -> None:

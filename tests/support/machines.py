@@ -123,6 +123,6 @@ def comments(machine: Machine, caption: str) -> list[str]:
     """All of the one post with that caption."""
     with Api(machine.url, machine.edition) as api:
         posts = api.feed(limit=100, comments=10)["posts"]
-    (post,) = [one for one in posts if one["caption"] == caption]
+    (post,) = [entry for entry in posts if entry["caption"] == caption]
     assert post["total_comments"] == len(post["latest_comments"])
-    return [one["content"] for one in post["latest_comments"]]
+    return [comment["content"] for comment in post["latest_comments"]]

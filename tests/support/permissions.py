@@ -115,17 +115,21 @@ def grants(role: str, document: dict[str, Any]) -> Iterator[Grant]:
                 yield Grant(role, action, resource)
 
 
-def _listed(one: Any) -> list[str]:
-    return list(one) if isinstance(one, list) else [one]
+def _listed(value: Any) -> list[str]:
+    return list(value) if isinstance(value, list) else [value]
 
 
 def refused(calls: Iterable[Need], allowed: Iterable[Grant]) -> list[Need]:
     """Calls without a grant."""
-    given = list(allowed)
-    return sorted({call for call in calls if not any(one.allows(call) for one in given)})
+    statements = list(allowed)
+    return sorted(
+        {call for call in calls if not any(statement.allows(call) for statement in statements)}
+    )
 
 
 def unused(calls: Iterable[Need], allowed: Iterable[Grant]) -> list[Grant]:
     """Grants without a call."""
-    made = list(calls)
-    return sorted({one for one in allowed if not any(one.allows(call) for call in made)})
+    recorded = list(calls)
+    return sorted(
+        {statement for statement in allowed if not any(statement.allows(call) for call in recorded)}
+    )

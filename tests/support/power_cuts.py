@@ -23,11 +23,11 @@ _HEAD = struct.Struct("=8sQQQII")
 
 def recorder(folder: Path) -> Path:
     """The recorder, compiled into `folder`."""
-    made = folder / "recorder.so"
+    library = folder / "recorder.so"
     assert COMPILER is not None
-    command = [COMPILER, *_FLAGS, "-o", str(made), str(SOURCE), "-ldl", "-lpthread"]
+    command = [COMPILER, *_FLAGS, "-o", str(library), str(SOURCE), "-ldl", "-lpthread"]
     subprocess.run(command, check=True, capture_output=True)
-    return made
+    return library
 
 
 class Event(NamedTuple):
@@ -75,11 +75,11 @@ class File:
 
     def after_cut(self, chance: random.Random | None) -> bytes:
         """Without chance, nothing but what was synced."""
-        found = bytearray(self.synced)
+        content = bytearray(self.synced)
         for write in self.pending:
             if chance is not None and chance.random() < 0.5:
-                apply(found, write)
-        return bytes(found)
+                apply(content, write)
+        return bytes(content)
 
 
 def apply(content: bytearray, write: Write) -> None:

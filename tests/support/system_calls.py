@@ -32,8 +32,8 @@ def calls(entry: str) -> frozenset[str]:
     listed = subprocess.run(
         ["systemd-analyze", "syscall-filter", entry], capture_output=True, text=True, check=True
     ).stdout
-    found = [line.strip() for line in listed.splitlines()[1:]]
-    names = [line for line in found if line and not line.startswith("#")]
+    lines = [line.strip() for line in listed.splitlines()[1:]]
+    names = [line for line in lines if line and not line.startswith("#")]
     return frozenset().union(*map(calls, names))
 
 

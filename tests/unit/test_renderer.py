@@ -28,19 +28,19 @@ def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, bool]]
 
 @pytest.fixture
 async def renderer() -> AsyncIterator[VipsImageRenderer]:
-    made = VipsImageRenderer(RenderSettings(max_pixels=1_000_000), children=2)
-    yield made
-    await made.close()
+    renderer = VipsImageRenderer(RenderSettings(max_pixels=1_000_000), children=2)
+    yield renderer
+    await renderer.close()
 
 
 @pytest.fixture
 async def attacked() -> AsyncIterator[VipsImageRenderer]:
     """A renderer whose decoders do what the image tells them to do."""
-    made = VipsImageRenderer(
+    renderer = VipsImageRenderer(
         RenderSettings(), children=2, timeout_seconds=30, module="support.hostile"
     )
-    yield made
-    await made.close()
+    yield renderer
+    await renderer.close()
 
 
 def work_on(folder: Path, content: bytes) -> Workspace:

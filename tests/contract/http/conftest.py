@@ -41,13 +41,13 @@ def api(request: pytest.FixtureRequest, editions_running: Callable[[str], Api]) 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out what an edition is declared to do otherwise: `@pytest.mark.where(streams=True)`."""
-    kept: list[pytest.Item] = []
+    selected: list[pytest.Item] = []
     left_out: list[pytest.Item] = []
     for item in items:
-        (left_out if _differs(item) else kept).append(item)
+        (left_out if _differs(item) else selected).append(item)
     if left_out:
         config.hook.pytest_deselected(items=left_out)
-        items[:] = kept
+        items[:] = selected
 
 
 def _differs(item: pytest.Item) -> bool:

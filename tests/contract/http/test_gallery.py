@@ -28,12 +28,17 @@ def test_the_page_names_only_what_is_served_beside_it(api: Api) -> None:
 
 
 def test_the_page_runs_no_inline_script_and_loads_nothing_foreign(api: Api) -> None:
-    found = policy(api)
-    assert found["default-src"] == found["base-uri"] == found["frame-ancestors"] == "'none'"
-    assert found["script-src"] == found["style-src"] == "'self'"
-    assert found["connect-src"].startswith("'self'")
-    assert found["connect-src"] == "'self'" or not api.edition.own_files
-    assert "unsafe" not in str(found)
+    directives = policy(api)
+    assert (
+        directives["default-src"]
+        == directives["base-uri"]
+        == directives["frame-ancestors"]
+        == "'none'"
+    )
+    assert directives["script-src"] == directives["style-src"] == "'self'"
+    assert directives["connect-src"].startswith("'self'")
+    assert directives["connect-src"] == "'self'" or not api.edition.own_files
+    assert "unsafe" not in str(directives)
     page = api.get("/").text
     assert all("src=" in tag for tag in re.findall("<script[^>]*>", page))
     assert "style=" not in page

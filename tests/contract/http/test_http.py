@@ -83,9 +83,9 @@ def test_head_ignores_a_range(api: Api, image: httpx.Response, asked: str) -> No
 @pytest.mark.where(own_files=True)
 def test_a_range_of_what_one_has_is_304(api: Api, image: httpx.Response) -> None:
     """RFC 9110 section 13.2.2: If-None-Match comes before Range."""
-    asked = {"range": "bytes=0-9", "if-none-match": image.headers["etag"]}
+    headers = {"range": "bytes=0-9", "if-none-match": image.headers["etag"]}
     for method in ("GET", "HEAD"):
-        answer = api.send(method, image.url.path, headers=asked)
+        answer = api.send(method, image.url.path, headers=headers)
         assert (answer.status_code, answer.content) == (304, b"")
 
 
@@ -167,8 +167,8 @@ def test_an_unknown_path_is_not_found(api: Api, path: str) -> None:
 def test_a_request_id_is_given_or_kept(api: Api) -> None:
     first, second = (api.get("/healthz").headers["x-request-id"] for _ in range(2))
     assert first != second
-    kept = api.get("/healthz", headers={"x-request-id": "trace-42"})
-    assert kept.headers["x-request-id"] == "trace-42"
+    answer = api.get("/healthz", headers={"x-request-id": "trace-42"})
+    assert answer.headers["x-request-id"] == "trace-42"
     replaced = api.get("/healthz", headers={"x-request-id": "no spaces please"})
     assert replaced.headers["x-request-id"] != "no spaces please"
 

@@ -45,8 +45,8 @@ def test_an_empty_image_is_told_so(api: Api) -> None:
 
 
 def test_two_images_are_one_too_many(api: Api) -> None:
-    one = part("image", samples.jpeg(), "a.jpg")
-    answer = post_form(api, form(one, one))
+    image = part("image", samples.jpeg(), "a.jpg")
+    answer = post_form(api, form(image, image))
     assert fields(assert_problem(answer, 422, "validation_failed")) == {"image"}
 
 
