@@ -1,10 +1,10 @@
-"""`make attacks`: what hostile clients can do to the service, by itself and behind each proxy of
-`deploy/`, with TLS, tokens and limits: how long `GET /healthz` takes for somebody else meanwhile,
-on a connection of its own each time, and what memory it costs.
+"""`make attacks`: the effect of hostile clients on the service, by itself and behind each proxy of
+`deploy/`. It measures `GET /healthz` of another client, on a new connection each time, and the
+server's memory. TLS, tokens and limits are in force.
 
-`python benchmarks/attacks.py direct caddy` runs some fronts only; `--python OTHER/.venv/bin/python`
-attacks another version (direct only), for a table of before and after; `--smoke` does little of
-all. Ends with 1 if somebody else waited for more than 2 s, or was not served.
+`python benchmarks/attacks.py direct caddy` runs some fronts only. `--python OTHER/.venv/bin/python`
+attacks another version (direct only), for a table of before and after. `--smoke` runs all with
+small numbers. The exit status is 1 if the other client waited for more than 2 s, or got no answer.
 """
 
 import argparse
@@ -45,7 +45,7 @@ DEV = {"user-id": "mallory"}
 
 @dataclass(frozen=True)
 class Scale:
-    """How many connections, for how long; of the largest page as many posts and readers."""
+    """Numbers of connections and their seconds; the posts and readers of the largest page."""
 
     connections: int
     seconds: float
@@ -79,8 +79,8 @@ class Front:
 
 @dataclass
 class Row:
-    """What one attack did: the worst wait of somebody else in seconds (infinite: not served), the
-    server's memory in MB before it and at its most, and what else there is to say."""
+    """The result of one attack. `worst` is the longest wait of another client in seconds (infinite:
+    not served). Memory is the server's, in MB, before the attack and at its highest."""
 
     front: str
     attack: str

@@ -1,9 +1,9 @@
-"""What each request and fold costs DynamoDB, as docs/aws.md has it (`make scale`).
+"""DynamoDB units for each request and fold, as docs/aws.md lists them (`make scale`).
 
-Read and write units are counted by a table in memory that prices as AWS documents
-(tests/support/prices.py), behind the real stores, with the indexes as the template has them, and as
-they were before (four that held all texts). A post has 4 KB: a caption of 80 characters, an alt
-text of 60, and ten latest comments of 120.
+A table in memory counts read and write units by the prices that AWS documents
+(tests/support/prices.py). The real stores run on it, with the template's indexes and with the four
+former ones that held all texts. A post has 4 KB: a caption of 80 characters, an alt text of 60, and
+ten latest comments of 120.
 """
 
 import asyncio
@@ -49,7 +49,7 @@ def before() -> Sequence[Index]:
 
 
 class Row(NamedTuple):
-    """What was done, and what it cost before and now."""
+    """A step, and its units before and now."""
 
     name: str
     was: Units

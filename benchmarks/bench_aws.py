@@ -1,7 +1,7 @@
-"""The AWS edition: the feed whatever its length, and how few transactions count comments.
+"""The AWS edition: the feed at any length, and the number of transactions that count comments.
 
-DynamoDB is `dynalite` (npm) here, for its indexes are real ones: ministack sorts a whole index
-anew for each query, so a line with it measures that.
+DynamoDB is `dynalite` (npm) here, because it has real indexes. ministack sorts a whole index for
+each query, so a line measured with it would measure that.
 """
 
 import asyncio
@@ -144,7 +144,7 @@ async def _peak_mb(original: Path, folder: Path) -> float:
 
 
 async def _transactions(aws: AwsScale) -> int:
-    """How many transactions the projection needs, on the table in memory."""
+    """Count the transactions of the projection, on the table in memory."""
     table, clock = FakeTable(), ManualClock()
     posts, comments = DynamoPostStore(table, clock), DynamoCommentStore(table, clock)
     post = a_post()

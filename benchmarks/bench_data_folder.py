@@ -119,8 +119,8 @@ def _write(path: Path, kilobytes: int) -> None:
 def _beside_the_feed(
     url: str, data_dir: Path, target: Path, scale: Scale
 ) -> tuple[float, float, float]:
-    """How long the backup took, and the feed's times in milliseconds while it went on: the worst
-    of the loads of so many seconds that were under way."""
+    """The seconds of the backup, and the feed's times in milliseconds during the backup. The times
+    are those of the worst load."""
     took: list[float] = []
     backing_up = threading.Thread(target=lambda: took.append(_back_up(data_dir, target)))
     backing_up.start()

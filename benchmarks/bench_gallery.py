@@ -159,7 +159,7 @@ def _scrolled(browser: Browser, url: str, scale: GalleryScale) -> Iterator[Line]
 
 
 def _renderer_bytes() -> float:
-    """What the largest of the browser's page processes has for itself (USS)."""
+    """The memory of the browser's largest page process that no other process shares (USS)."""
     ours = psutil.Process(os.getpid()).children(recursive=True)
     pages = [process for process in ours if "--type=renderer" in " ".join(process.cmdline())]
     return float(max(page.memory_full_info().uss for page in pages))

@@ -30,7 +30,7 @@ _PAGES = 30
 
 
 class Rate(NamedTuple):
-    """What came of a rate; `cores` is how much of one core all of the server's processes took."""
+    """The outcome of a rate; `cores` is the server's processor time, of all processes, in cores."""
 
     per_second: float
     outcome: MixOutcome

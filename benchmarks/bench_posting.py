@@ -153,8 +153,8 @@ def _a_minute(ours: Side, photo: Path, count: int, target: int, clients: int) ->
 
 
 def _waiters(folder: Path, sizes: PostingScale) -> Line:
-    """What the server takes while each of many waits once for a post, in vain; to ask and to be
-    answered is part of it."""
+    """The server's load while each of many clients waits once for a post that does not come.
+    Requests and answers are part of it."""
     with servers.ours(folder) as (url, pid), ExitStack() as stack:
         post_ids = _unfinished(folder, sizes.waiters)
         waiting = [stack.enter_context(closing(_connected(url))) for _ in post_ids]
@@ -197,7 +197,7 @@ def _unfinished(data_dir: Path, count: int) -> list[str]:
 
 
 def _share(pid: int, while_this: Callable[[], object]) -> float:
-    """How much of a core a process takes meanwhile: at least a tick of the kernel's clock."""
+    """The share of a core that a process uses meanwhile: at least a tick of the kernel's clock."""
     before, began = _processor(pid), time.perf_counter()
     while_this()
     spent = max(_processor(pid) - before, 1 / os.sysconf("SC_CLK_TCK"))

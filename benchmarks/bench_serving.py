@@ -78,8 +78,8 @@ class Side(NamedTuple):
 
 
 class Served(NamedTuple):
-    """Answers a second, and seconds of the server's processor time for each: that one differs less
-    from run to run where other programs want the machine too."""
+    """Answers a second, and seconds of the server's processor time for each. The second figure
+    varies less between runs on a busy machine."""
 
     per_second: float
     processor: float

@@ -80,8 +80,8 @@ def _over_bad_networks(
 
 
 def _through_cuts(folder: Path, photo: Path, sizes: UploadsScale) -> Iterator[Line]:
-    """How long the two clients take over the same proxy to the same server, ours; tus-js-client by
-    its own delays (0, 1, 3 and 5 s)."""
+    """The times of the two clients over the same proxy to our server. tus-js-client uses its own
+    delays (0, 1, 3 and 5 s)."""
     # Both end when all bytes are there.
     mine = Side("ours", servers.ours, lambda *arguments: [*_our_command(*arguments), "--no-wait"])
     theirs = Side(

@@ -1,8 +1,8 @@
-"""A walk over `top` while ranks move: what its pages cost against page 1.
+"""A walk over `top` while ranks move: the cost of its pages against page 1.
 
-Pages are remembered until the next write, so a comment comes before each look at page 1, and before
-each time that the pages of the walk are asked for. Of each page the fastest time counts: what is
-asked is what it costs, not what the machine does beside.
+The server caches pages until the next write. So a comment precedes each request for page 1, and
+each request for the pages of the walk. The fastest time of each page counts, because other work on
+the machine must not.
 """
 
 import http.client

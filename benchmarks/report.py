@@ -25,7 +25,8 @@ class Line:
 
     @property
     def measured(self) -> bool:
-        """Whether both sides were: a rate or a time of nothing gives 0, infinity or no number."""
+        """True if both sides were measured: a rate or a time of nothing gives 0, infinity or no
+        number."""
         return math.isfinite(self.ratio) and self.ratio > 0
 
     def text(self, *, judged: bool) -> str:
@@ -50,8 +51,8 @@ Found = Line | Skipped
 
 
 def faults(name: str, expected: int, entries: Sequence[Found]) -> list[str]:
-    """What is wrong with what the benchmark `name`, of `expected` lines, has found: a sentence for
-    lines that are missing, and one for each line that measured nothing."""
+    """The faults of a benchmark's lines. There is a sentence if lines are missing, and one for each
+    line that measured nothing."""
     lines = [entry for entry in entries if isinstance(entry, Line)]
     skipped = sum(entry.lines for entry in entries if isinstance(entry, Skipped))
     nothing = [f"{name}: {line.name}: {line.ratio}" for line in lines if not line.measured]

@@ -1,7 +1,7 @@
 """`make bench`: every benchmark, both sides in one run, as one table of ratios.
 
-`python benchmarks/run.py feed comments` runs some of them only; `--smoke` runs them with little of
-everything (`make bench-smoke`), to see that they run: its figures mean nothing and are not judged.
+`python benchmarks/run.py feed comments` runs some of them only. `--smoke` runs them with small
+numbers (`make bench-smoke`), to see that they run: its figures mean nothing and are not judged.
 Ends with 1 if a benchmark cannot run, or a line is missing or measured nothing.
 """
 

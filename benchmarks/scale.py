@@ -1,12 +1,16 @@
-"""The AWS edition at 100, 1,000 and 10,000 requests/s: what saturates first, how long answers take,
-and the bill. `make scale` writes its tables and plots into docs/aws.md.
+"""The AWS edition at 100, 1,000 and 10,000 requests/s: the first bottleneck, the latencies, and the
+bill. `make scale` writes its tables and plots into docs/aws.md.
 
-A queueing model with a simulation inside. Its parameters are: processor time as measured on the
-machine that this was written on (one core of an AMD EPYC; `MEASURED_MS`), scaled to the share of a
-core that a Lambda has by its memory (1,769 MB are one core, Lambda developer guide, "Memory") and
-by 1.25 for its arm64; 5 ms for a call of DynamoDB and 10 for a transaction, log-normal; DynamoDB's
-units as benchmarks/aws_units.py counts them; quotas and list prices of us-east-1 as AWS documents
-them. So it tells orders of magnitude and what comes first; no account has been asked.
+A queueing model with a simulation inside. These are its parameters:
+
+Processor time was measured on one core of an AMD EPYC (`MEASURED_MS`). It is scaled to the share of
+a core that a Lambda has by its memory, and by 1.25 for arm64. 1,769 MB are one core (Lambda
+developer guide, "Memory").
+
+A call of DynamoDB takes 5 ms and a transaction 10, log-normal. benchmarks/aws_units.py counts
+DynamoDB's units. Quotas and list prices are those of us-east-1 in AWS's documents.
+
+So it tells orders of magnitude and the first bottleneck. No account has been measured.
 """
 
 import heapq
@@ -36,7 +40,7 @@ _WARM_SECONDS = 300.0
 
 
 class Mix(NamedTuple):
-    """What people ask for, of each request."""
+    """The shares of the requests that people send."""
 
     comments: float = 0.28
     posts: float = 0.0028
@@ -74,8 +78,8 @@ class Load(NamedTuple):
 
 
 def load(rate: float, *, shared: bool = True, places: int = _PLACES) -> Load:
-    """Comments are folded alone where they are few; where they are many, a batch has some of one
-    post: half of them go to a hundred hot posts, and each of these is folded ten times a second."""
+    """The load of a rate. Few comments are folded alone. Where there are many, half of them go to a
+    hundred hot posts, each of which is folded ten times a second."""
     pages, comments = rate * MIX.pages, rate * MIX.comments
     if shared:
         anonymous = pages * _ANONYMOUS
@@ -150,8 +154,9 @@ def used(at: Load, shards: int = 1) -> dict[str, float]:
 
 
 def percentiles(rate: float, *, shared: bool = True, requests: int = 20_000) -> tuple[float, float]:
-    """p50 and p99 in ms of pages and comments that reach the origin: requests come by chance, take
-    the environment that is free, or a cold one. A busy partition throttles, and is asked again."""
+    """p50 and p99 in ms of pages and comments that reach the origin. Requests come by chance, and
+    take a free environment or a cold one. A busy partition throttles, and the request is retried.
+    """
     rng = random.Random(7)
     at = load(rate, shared=shared)
     per_second = at.pages + at.comments

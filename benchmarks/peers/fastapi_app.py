@@ -1,9 +1,9 @@
 """The peer: an honest FastAPI + SQLAlchemy + Pydantic service, written as its documentation
 teaches.
 
-It has the same endpoints, answers the same shapes, uses keyset pages and indexes, keeps the count
-on the post, and stores with the same SQLite settings (WAL, FULL, the same cache). Two queries make
-a page: the posts, and their latest comments by a window function.
+It has the same endpoints and shapes, keyset pages, indexes, and the count on the post. Its SQLite
+settings are the same (WAL, FULL, the same cache). Two queries make a page: the posts, and their
+latest comments by a window function.
 """
 
 import os

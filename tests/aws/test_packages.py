@@ -1,4 +1,5 @@
-"""What `make package` makes: complete, for the right machine, and no larger than it needs to be."""
+"""The packages of `make package`: complete, for the right machine, and no larger than they need to
+be."""
 
 import json
 import re
@@ -44,9 +45,8 @@ def package(request: pytest.FixtureRequest) -> Package:
 
 @pytest.fixture(scope="module")
 def build_folder(tmp_path_factory: pytest.TempPathFactory) -> BuildFolder:
-    """A package's folder, which no test changes: made once for all that have the same contents, as
-    those of the stream's Lambda and of the healing one have but for what Lambda is told to import.
-    """
+    """Build a package's folder, which no test changes. Packages with the same contents share one.
+    Those of the stream's Lambda and of the healing one differ in the handler only."""
 
     @cache
     def contents(package: Package, target: Target) -> Path:

@@ -171,7 +171,7 @@ async def test_no_call_is_without_a_grant_and_no_grant_without_a_call(
 
 
 class World:
-    """What each Lambda does, each way that it has, at least once."""
+    """Each action of each Lambda, in each of its ways, at least once."""
 
     def __init__(
         self,

@@ -1,7 +1,11 @@
-"""What the service asks of AWS lies within the quotas that cannot be raised.
+"""The service stays within the quotas of AWS that cannot be raised.
 
-https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-quotas.html,
-https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html and
+Sources:
+
+https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-quotas.html
+
+https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
+
 https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/cloudformation-limits.html
 """
 

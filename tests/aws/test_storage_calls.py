@@ -32,7 +32,7 @@ PIECE = {**TUS, "content-type": "application/offset+octet-stream"}
 
 @dataclass
 class Calls:
-    """What was asked of AWS since the last look: how often each operation, and the items written
+    """The calls of AWS since the last look: the number of each operation, and the items written
     (their keys)."""
 
     counts: Counter[str] = field(default_factory=Counter)

@@ -291,9 +291,9 @@ def test_no_secret_is_in_an_environment() -> None:
 
 
 def test_sdk_time_outs_fit_into_what_the_gateway_waits() -> None:
-    """Also for the last look after `?wait=20`. A try may be silent while it connects and while it
-    is answered; retries of the mode `standard` wait at most 1 s, 2 s … before (SDK reference
-    guide, "Retry behavior")."""
+    """Also for the last look after `?wait=20`. An attempt may be silent while it connects and while
+    it waits for its answer. Retries of the mode `standard` wait at most 1 s, 2 s … before (SDK
+    reference guide, "Retry behavior")."""
     told = RESOURCES["ApiFunction"]["Properties"]["Environment"]["Variables"]
     connect, read, tries = (
         int(told[f"IMAGE_POSTER_SDK_{name}"])
@@ -371,7 +371,7 @@ def test_each_exception_of_checkov_has_its_reason() -> None:
 
 
 def tool(name: str) -> str:
-    """That of `make tools-aws`, or whichever is there."""
+    """The program of `make tools-aws`, or another one in the path."""
     ours = ROOT / ".venv-aws" / name / "bin" / name
     program = str(ours) if ours.exists() else shutil.which(name)
     if program is None:

@@ -1,5 +1,5 @@
-"""What DynamoDB's units cost: the table in memory prices as AWS documents, and docs/aws.md has what
-it counts, and what the model makes of it."""
+"""The cost in DynamoDB's units. The table in memory prices as AWS documents. docs/aws.md has its
+counts, and the figures that the model derives from them."""
 
 import re
 

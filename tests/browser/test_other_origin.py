@@ -74,7 +74,7 @@ function resumable(url, user) {
 
 @pytest.fixture(scope="module")
 def origin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Where the page comes from."""
+    """The origin that serves the page."""
     folder = tmp_path_factory.mktemp("site")
     (folder / "index.html").write_text(_PAGE)
     (folder / "photo.jpg").write_bytes(samples.jpeg(640, 480))

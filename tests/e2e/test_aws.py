@@ -52,7 +52,7 @@ class Stack:
         }
 
     def operate(self, *words: str) -> str:
-        """What the printed command says, with other words."""
+        """Run the printed command with other words."""
         shell = Shell(self.url, self.folder)
         shell.variables |= self.variables
         return shell.run(*words, *self.words[-2:]).stdout

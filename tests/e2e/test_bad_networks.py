@@ -295,7 +295,7 @@ def test_on_a_terminal_there_are_bars_and_what_is_being_retried(
 
 
 def read_terminal(descriptor: int) -> bytes:
-    """What was drawn; nothing once the other end is closed (Linux says EIO then)."""
+    """Read the drawn text; nothing once the other end is closed (Linux says EIO then)."""
     try:
         return os.read(descriptor, 65536)
     except OSError:

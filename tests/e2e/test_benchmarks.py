@@ -1,6 +1,7 @@
-"""What the benchmarks stand on: a peer that starts, and a table that notices what is not there.
+"""The foundations of the benchmarks: a peer that starts, and a table that notices missing lines.
 
-That all of them run is `make bench-smoke`'s to show, which CI calls."""
+`make bench-smoke`, which CI calls, shows that all of them run.
+"""
 
 import math
 import subprocess

@@ -36,7 +36,7 @@ IMAGE = samples.jpeg()
 
 @dataclass
 class Journal:
-    """What was answered (and so must be there), and what was asked without an answer (and so
+    """The answered requests (whose effects must be there), and the unanswered ones (whose effects
     may)."""
 
     posts: dict[str, str] = field(default_factory=dict)
@@ -246,7 +246,8 @@ class Backup:
             done.result()
 
     def check(self, journal: Journal, token: str) -> None:
-        """What was answered before it began is there, unless it was to be deleted."""
+        """Everything that was answered before the backup is in it, unless its deletion was
+        requested."""
         restored = self.data.with_name("restored")
         self.shell.run("restore", self.target, "--data-dir", restored, "--keep-tokens")
         with local_server(restored, *LIMITED) as server, Api(server.url, LOCAL_EDITION) as api:

@@ -1,5 +1,6 @@
-"""What is in `deploy/`, started for real: proxies with TLS in front of a server with limits, and
-the unit's confinement around it. What is not installed is skipped; `make tools-debian` has it."""
+"""The files in `deploy/`, started for real: proxies with TLS in front of a server with limits, and
+the unit's confinement around it. Tests of programs that are not installed are skipped; `make
+tools-debian` installs them."""
 
 import contextlib
 import grp

@@ -60,7 +60,8 @@ def run(block: Block, folder: Path, url: str) -> subprocess.CompletedProcess[str
 
 
 def captions(block: Block) -> list[str]:
-    """What the example posts: it says so in a string (or, for curl, after `printf`)."""
+    """The captions that the example posts: it has them in a string (or, for curl, after
+    `printf`)."""
     return re.findall(r"['\"]((?:At|By|With) [^'\"]+)['\"]", block.code)
 
 

@@ -31,7 +31,7 @@ REASONS = {"image_unreadable", "image_unsupported", "image_too_large", "image_to
 
 @dataclass
 class Found:
-    """What came of the images, what should not have, and how long bystanders waited, in seconds."""
+    """The outcomes of the images, the faults, and the bystanders' waits in seconds."""
 
     outcomes: Counter[str] = field(default_factory=Counter)
     faults: list[str] = field(default_factory=list)

@@ -1,4 +1,4 @@
-"""What one caller may take, against real servers."""
+"""Limits of one caller, against real servers."""
 
 import re
 import socket

@@ -33,7 +33,7 @@ class Service:
     database: Path
 
     def send(self, method: str, path: str, user: str, **parts: Any) -> httpx.Response:
-        """What the repeated request is answered, after its first answer was lost."""
+        """The answer to the repeated request, after its first answer was lost."""
         with pytest.raises(httpx.TransportError):
             self.lossy.send(method, path, user, **parts)
         return self.api.send(method, path, user, **parts)

@@ -1,5 +1,5 @@
-"""Schemathesis asks the served API what its own document allows, and more: no undocumented answer,
-no 500; with each way of saying who asks, and of uploads that are there and under way."""
+"""Schemathesis sends the requests that the served API's document allows, and more. There is no
+undocumented answer and no 500. It uses each kind of identity, and uploads that are under way."""
 
 import json
 import os

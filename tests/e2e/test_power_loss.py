@@ -1,8 +1,8 @@
-"""The power goes at any moment: what was answered is there, and whatever is there opens.
+"""The power fails at any moment: every answered write is there, and the folder opens.
 
-A real server's writes are recorded while it is used, with what it answered and how far the record
-had come by then. Then disks are made of prefixes of the record, without what was not synced or with
-any part of it (`support/power_cuts.py`), and each is opened as the next start would.
+A real server's writes are recorded, with its answers and the position of the record at each answer.
+Then disks are made of prefixes of the record, without the unsynced writes or with any part of them
+(`support/power_cuts.py`). Each disk is opened as the next start would open it.
 """
 
 import asyncio
@@ -63,8 +63,8 @@ class Thing:
 
 @dataclass
 class Known:
-    """What clients have been told, up to some moment: posts with their images, comments by post and
-    id, and uploads by post; `whole` are those whose last byte was acknowledged."""
+    """The answers that clients have, up to some moment: posts with their images, comments by post
+    and id, and uploads by post. `whole` are the posts whose last byte was acknowledged."""
 
     posts: dict[str, Thing] = field(default_factory=dict)
     images: dict[str, bytes] = field(default_factory=dict)

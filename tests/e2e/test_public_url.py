@@ -1,5 +1,5 @@
-"""The service below a path of a host: behind nginx and Caddy as `deploy/` and docs/proxies.md have
-them, which take the path away from requests or leave it, with the clients that people use."""
+"""The service below a path of a host, behind nginx and Caddy with the files of `deploy/` and
+docs/proxies.md. They remove the path from requests or leave it. The usual clients are used."""
 
 import io
 import json
@@ -37,7 +37,7 @@ PLACES = [
 
 @pytest.fixture(scope="module", params=PLACES)
 def url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Where the service lives for its clients."""
+    """The service's URL for its clients."""
     name, strips = request.param
     folder, port = tmp_path_factory.mktemp("proxied"), free_port()
     public = f"http://127.0.0.1:{port}/api"

@@ -33,7 +33,7 @@ def files_in(root: Path) -> Files:
 
 
 def quarantined(data: Path) -> Files:
-    """What is in quarantine, whatever the day."""
+    """The files in quarantine, of any day."""
     files: Files = {}
     for day in (data / "quarantine").glob("????-??-??"):
         files |= files_in(day)
@@ -206,7 +206,7 @@ def test_the_files_of_a_deleted_post_are_deleted_wherever_they_are(data: Path) -
 
 
 def bury(data: Path, post_id: str) -> None:
-    """What a deletion leaves when the process ends right after its transaction."""
+    """Leave the state of a deletion whose process ended right after its transaction."""
     connection = sqlite3.connect(data / DATABASE)
     with connection:
         connection.execute("DELETE FROM posts WHERE id = ?", (post_id,))

@@ -92,8 +92,8 @@ def test_a_request_under_way_is_finished_before_it_stops(tmp_path: Path) -> None
 
 
 def test_readiness_says_what_a_comment_would_be_told_when_the_disk_fails(tmp_path: Path) -> None:
-    """A write that the kernel refuses for another reason than a full disk, here by the largest
-    file that the process may have (RLIMIT_FSIZE, setrlimit(2)), is to SQLite as an EIO."""
+    """The kernel refuses a write for another reason than a full disk, which SQLite treats as an
+    EIO. Here it is the largest file that the process may have (RLIMIT_FSIZE, setrlimit(2))."""
     with Path("/dev/null").open("w") as log:
         server = start(LOCAL, "--data-dir", str(tmp_path), log=log)
     with Api(server.url, LOCAL_EDITION) as api:

@@ -83,7 +83,7 @@ def test_workers_take_uploads_over_from_each_other(tmp_path: Path) -> None:
 
 
 def test_a_half_open_upload_is_taken_over_whichever_worker_has_it(tmp_path: Path) -> None:
-    """What the loser still sends is never written."""
+    """Bytes that the loser still sends are never written."""
     image = samples.jpeg(1200, 900)
     with local_server(tmp_path, "--workers", "2") as server, Api(server.url, LOCAL_EDITION) as api:
         for _ in range(4):  # either process may have it, and either may be asked

@@ -32,8 +32,8 @@ BUSY = Reply(503, {"retry-after": "0"}, b'{"code":"busy","detail":"Busy."}')
 
 
 class Fault(NamedTuple):
-    """What happens to one request: it arrives, up to `arrives` bytes of its body, and is answered,
-    or not."""
+    """The fate of one request: it arrives, up to `arrives` bytes of its body, and is answered, or
+    not."""
 
     arrives: int | None
     answered: bool

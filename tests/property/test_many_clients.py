@@ -1,5 +1,5 @@
-"""Two hundred clients at a service that goes down, comes back, and is busy at first: each is told
-by a clock that a test moves, so that the same seed is the same run."""
+"""Two hundred clients at a service that goes down, comes back, and is busy at first. A clock that
+the test moves tells them the time, so that the same seed is the same run."""
 
 import heapq
 import random
@@ -50,7 +50,7 @@ class Client:
         self._outcomes: Iterator[Outcome] = chain([BROKEN], iter(world.answer, None))
 
     def try_once(self) -> float | None:
-        """How long it waits until the next try; None once it is through."""
+        """The seconds until the next try; None once it is through."""
         try:
             step = self._steps.send(next(self._outcomes))
         except StopIteration:
@@ -61,7 +61,7 @@ class Client:
 
 
 def run(world: World, draw: random.Random) -> list[float]:
-    """When each client got through."""
+    """The time at which each client got through."""
     policy = Policy(now=lambda: world.now, jitter=draw.uniform)
     clients = [Client(world, policy) for _ in range(CLIENTS)]
     due = [(DOWN_AT, number) for number in range(CLIENTS)]

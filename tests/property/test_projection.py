@@ -50,7 +50,7 @@ Found = TypeVar("Found")
 
 
 class Noted:
-    """What was begun, and what was forgotten; all of which may fail."""
+    """The image work begun and the pages forgotten; all calls may fail."""
 
     def __init__(self) -> None:
         self.begun: list[str] = []
@@ -276,8 +276,8 @@ COMMENTS = st.lists(
 def test_the_fold_of_parts_is_the_fold_of_the_whole(
     entries: list[tuple[int, bool, bool]], latest_count: int, parts: int, longest: int
 ) -> None:
-    """`fold` is pure: in whatever portions comments come, total and latest end the same, also where
-    there is no room for as many as are kept."""
+    """`fold` is pure: in any portions of comments, total and latest end the same. That holds also
+    where there is no room for as many as are stored."""
     states = [
         CommentState(
             f"{number:026d}",
@@ -537,7 +537,7 @@ def test_records_of_our_own_writes_cost_no_invocation() -> None:
 
 
 def test_neither_the_cdn_nor_the_storage_of_images_can_stall_counting() -> None:
-    """What they should have done is told, and due: nothing of the batch comes again for them."""
+    """Their work is logged and due: no record of the batch comes again for them."""
 
     async def story() -> None:
         world = World(10)

@@ -1,7 +1,7 @@
-"""A walk over `top` shows each post once and misses none that was there at its first page, whatever
-is written meanwhile: the protocol of `domain.feed`, by each store that keeps to it.
+"""A walk over `top` shows each post once and misses none that was there at its first page, in spite
+of writes meanwhile. It tests the protocol of `domain.feed`, by each store that implements it.
 
-The memory is the protocol alone; SQLite is closed and opened again between pages; on DynamoDB the
+The memory is the protocol alone. SQLite is closed and opened again between pages. On DynamoDB the
 writers' clocks differ by seconds, and they write while a page is being read.
 """
 

@@ -55,8 +55,8 @@ EXPECTED = (OffsetMismatchError, UploadTakenOverError, UploadTooLargeError, Chec
 
 
 class Step(NamedTuple):
-    """What a client on a bad network does next. `at` None is where the server says; `cut` is after
-    how many bytes its connection breaks (None: it holds)."""
+    """The next step of a client on a bad network. `at` None is the offset that the server says;
+    `cut` is the number of bytes after which its connection breaks (None: it holds)."""
 
     kind: str
     at: int | None

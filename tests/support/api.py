@@ -20,8 +20,8 @@ def someone(name: str = "user") -> str:
 
 @dataclass(frozen=True)
 class Edition:
-    """What differs between editions, as far as the contract allows. Each flag is what one machine
-    does; `docs/aws.md` says what AWS does instead, and `tests/e2e/test_aws.py` shows it."""
+    """Differences between editions, as far as the contract allows. Each flag is true of one
+    machine. `docs/aws.md` describes AWS, and `tests/e2e/test_aws.py` tests it."""
 
     name: str
     # Counts and latest comments are right when a write is answered, not soon after.
@@ -88,8 +88,8 @@ class Api:
         return self.get(path, params={"comments": 10}).json()["latest_comments"]  # type: ignore[no-any-return]
 
     def assert_no_image(self, url: str) -> None:
-        """There is no such image; a CDN says so in its own words (and without the right to list
-        the bucket, as in the emulator, with 403)."""
+        """There is no such image. A CDN says so in its own words (and without the right to list the
+        bucket, as in the emulator, with 403)."""
         answer = self.get(url)
         if self.edition.own_files:
             assert_problem(answer, 404, "image_not_found")

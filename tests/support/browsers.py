@@ -78,8 +78,8 @@ def _command_line(process: psutil.Process) -> list[str]:
 
 
 class Gallery:
-    """The page, as its user sees it. `faults` are errors on its console, but for what the network
-    did: a request that failed or was refused is told there by the browser itself."""
+    """The page, as its user sees it. `faults` are the errors on its console without those of the
+    network: the browser itself logs a request that failed or was refused."""
 
     def __init__(self, page: Page, url: str) -> None:
         self.page = page
@@ -175,8 +175,8 @@ class Gallery:
         )
 
     def is_kept(self) -> bool:
-        """Whether the feed that the page gets now is what the service worker keeps, told as such:
-        neither the service's own nor out of the browser's cache."""
+        """True if the page now gets the service worker's copy of the feed, marked as such. It is
+        then neither the service's own answer nor one of the browser's cache."""
         script = "async () => (await fetch('posts?limit=10&sort=top')).headers.has('x-kept')"
         return bool(self.page.evaluate(script))
 

@@ -55,7 +55,7 @@ class Index(NamedTuple):
     projected: frozenset[str] | None
 
     def entry(self, item: Item | None) -> Item | None:
-        """What the index has of an item; nothing of one that lacks a key attribute (sparse)."""
+        """The index's part of an item; nothing of one that lacks a key attribute (sparse)."""
         if item is None or self.pk not in item or self.sk not in item:
             return None
         if self.projected is None:
@@ -64,7 +64,7 @@ class Index(NamedTuple):
         return {name: value for name, value in item.items() if name in attributes}
 
     def place(self, entry: Item) -> tuple[Value, Value]:
-        """Where an entry is."""
+        """The position of an entry."""
         return entry[self.pk], entry[self.sk]
 
 
@@ -193,7 +193,7 @@ class FakeTable:
 
     @contextmanager
     def _at(self, keys: list[Key]) -> Iterator[bool]:
-        """Whether nobody else is at these items just now."""
+        """True if no other call uses these items now."""
         free = not self._busy & set(keys)
         mine = set(keys) - self._busy
         self._busy |= mine
@@ -248,7 +248,7 @@ class FakeTable:
 
 
 def key_of_write(write: Write) -> Key:
-    """Where a write goes."""
+    """The key that a write changes."""
     return key_of(write.item) if isinstance(write, Put) else write.key
 
 
@@ -295,10 +295,11 @@ Handler = Callable[[Record], Awaitable[dict[str, Any]]]
 class EventSourceMapping:
     """A stream's event-source mapping as AWS documents it, with everything that may happen.
 
-    https://docs.aws.amazon.com/lambda/latest/dg/services-ddb-params.html and ...-batchfailure: a
-    batch may be delivered again in whole; a handler that raises has its batch bisected and
-    retried; what its filters leave out never comes; `ReportBatchItemFailures` retries from the
-    lowest failed record; after `MaximumRetryAttempts` a batch goes to the on-failure queue. Items
+    https://docs.aws.amazon.com/lambda/latest/dg/services-ddb-params.html and ...-batchfailure
+
+    A batch may be delivered again in whole. A handler that raises has its batch bisected and
+    retried. Records that the filters exclude never come. `ReportBatchItemFailures` retries from the
+    lowest failed record. After `MaximumRetryAttempts` a batch goes to the on-failure queue. Items
     are spread over shards by their partition key and sort key, each shard in its own order.
     """
 

@@ -1,8 +1,10 @@
-"""What Lambda documents of an event-source mapping's filters, and the template's.
+"""Lambda's documented filters of an event-source mapping, and the template's.
 
-https://docs.aws.amazon.com/lambda/latest/dg/invocation-eventfiltering.html (the rules),
-https://docs.aws.amazon.com/lambda/latest/dg/with-ddb-filtering.html: a stream's records can be
-filtered by what is under `dynamodb` only, and `exists` works on leaves only.
+https://docs.aws.amazon.com/lambda/latest/dg/invocation-eventfiltering.html (the rules) and
+https://docs.aws.amazon.com/lambda/latest/dg/with-ddb-filtering.html
+
+A stream's records can be filtered by the fields under `dynamodb` only, and `exists` works on leaves
+only.
 """
 
 import json
@@ -24,7 +26,7 @@ def patterns() -> list[dict[str, Any]]:
 
 
 def passes(record: dict[str, Any]) -> bool:
-    """Whether a record reaches the Lambda."""
+    """True if a record reaches the Lambda."""
     return any(matches(pattern, record) for pattern in patterns())
 
 

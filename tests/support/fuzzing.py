@@ -1,5 +1,5 @@
-"""What must hold of any bytes where Python reads them as an image's header: an answer, or one of
-the two errors that are meant. The first byte says what the rest is taken for."""
+"""Rules for any bytes that Python reads as an image's header: a result, or one of the two intended
+errors. The first byte chooses the reader of the rest."""
 
 from collections.abc import Callable
 from contextlib import suppress

@@ -1,4 +1,4 @@
-"""What a hostile client does with connections: each attack is a block, within which it goes on."""
+"""Connections of a hostile client: each attack is a block, within which it goes on."""
 
 import contextlib
 import socket
@@ -12,7 +12,7 @@ ATTACKER = "127.66.6.6"  # another address than those who are to be served
 
 @dataclass(frozen=True)
 class Target:
-    """Where to connect to, and how; `host` is the name that is asked for."""
+    """The address and the TLS of a server; `host` is the name that requests have."""
 
     address: tuple[str, int]
     host: str

@@ -25,8 +25,8 @@ def build_wheel(folder: Path) -> Path:
 
 
 def install(wheel: Path, place: Path, extra: str = "") -> Path:
-    """A new venv in `place` that has the wheel and, as copies of what is installed here, all that
-    the wheel asks for with this extra, and what that asks for. Without an index. Its `bin`."""
+    """Make a new venv in `place` that has the wheel, and return its `bin`. All that the wheel needs
+    with this extra comes as copies of installed packages. No index is used."""
     venv.create(place, with_pip=False)
     python = place / "bin" / "python"
     words = [sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet"]

@@ -129,7 +129,7 @@ class FakeIssuer:
         return None
 
     def authorized(self, query: dict[str, str]) -> str:
-        """Where a browser goes on that came to `/authorize`: everybody is alice, and nobody is
+        """The target of a browser's redirect from `/authorize`: everybody is alice, and nobody is
         asked (RFC 6749, section 4.1.2)."""
         assert query["code_challenge_method"] == "S256"
         self.authorizations.append(query)

@@ -1,8 +1,8 @@
-"""What AWS documents of queues and streams that surprises: in memory, and as a proxy.
+"""Surprises of queues and streams that AWS documents: in memory, and as a proxy.
 
-`FakeQueue` and `FakeStream` are what we ask of botocore's clients. `answers_empty_first` stands
-between a command and the emulator, which is never empty where AWS may be; `answers_at_once` does
-not let it wait for messages, which it has or has not.
+`FakeQueue` and `FakeStream` have the methods of botocore's clients that we use.
+`answers_empty_first` stands between a command and the emulator, which is never empty where AWS may
+be. `answers_at_once` does not let the emulator wait for messages.
 """
 
 import json
@@ -21,9 +21,14 @@ Message = dict[str, Any]
 
 @dataclass
 class FakeQueue:
-    """SQS. https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-short-and-long-polling.html
-    and .../sqs-visibility-timeout.html: a receive may be empty though messages wait, and what is
-    neither removed nor let go within its visibility timeout is received again, by a new handle."""
+    """SQS, as its developer guide documents short polling and visibility timeouts.
+
+    https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-short-and-long-polling.html
+    and .../sqs-visibility-timeout.html
+
+    A receive may be empty though messages wait. A message that is neither deleted nor released
+    within its visibility timeout is received again, by a new handle.
+    """
 
     bodies: dict[str, str] = field(default_factory=dict)
     empty: list[bool] = field(default_factory=list)  # which of the next receives are

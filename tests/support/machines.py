@@ -16,7 +16,7 @@ from support.servers import AWS, LOCAL, Server, start
 
 
 def own_token(data: Path, *words: str) -> str:
-    """What `image-poster token` prints for the server on that folder."""
+    """The token that `image-poster token` prints for the server on that folder."""
     command = [sys.executable, "-m", "image_poster", "token", *words, "--data-dir", str(data)]
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 

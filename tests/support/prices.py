@@ -1,12 +1,17 @@
 """DynamoDB's capacity units, as AWS documents them, on a table in memory.
 
 https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/read-write-operations.html and
-.../CapacityUnitCalculations.html (sizes): a read is 4 KB, half of one if it may be a moment old, a
-write 1 KB; both round up, an item or (Query, Scan) a page at a time; a transaction costs twice; a
-read of nothing and a write that a condition refused are paid for.
+.../CapacityUnitCalculations.html (sizes)
+
+A read is 4 KB, half of one if it may be a moment old; a write is 1 KB. Both round up, an item or
+(Query, Scan) a page at a time. A transaction costs twice. A read of nothing and a write that a
+condition refused are paid for.
+
 https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/GSI.html, "Provisioned throughput
-considerations": an entry that comes, goes or changes is one write of its size, one whose key
-changes is two, and what is not projected costs nothing.
+considerations"
+
+An entry that comes, goes or changes is one write of its size. One whose key changes is two.
+Attributes that are not projected cost nothing.
 """
 
 from collections.abc import Iterable, Sequence
@@ -60,7 +65,7 @@ def read_units(size: int, *, consistent: bool) -> float:
 
 
 def index_units(index: Index, old: Item | None, new: Item | None) -> int:
-    """What a change of an item writes to one index."""
+    """The units that a change of an item costs in one index."""
     before, after = index.entry(old), index.entry(new)
     if before == after:
         return 0

@@ -28,8 +28,8 @@ _PATH = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sb
 
 @dataclass(frozen=True)
 class Place:
-    """Where a proxy listens, `plain` without TLS, and what else is changed in its file: former text
-    by new text."""
+    """The port of a proxy, `plain` without TLS, and the changes of its file: former text by new
+    text."""
 
     port: int
     plain: bool = False
@@ -38,7 +38,7 @@ class Place:
 
 @dataclass(frozen=True)
 class Proxy:
-    """Where it listens, whom to trust for that, and its process."""
+    """Its address, the certificate to trust, and its process."""
 
     url: str
     tls: ssl.SSLContext

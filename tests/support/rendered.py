@@ -1,4 +1,4 @@
-"""What image work makes of some bytes, and how to look at it."""
+"""Renditions of some bytes, and ways to look at them."""
 
 import tempfile
 from pathlib import Path
@@ -25,7 +25,7 @@ class Made:
 
 
 def render(content: bytes) -> Made:
-    """What the usual settings make of it. Raises `ImageRejectedError`."""
+    """Render bytes with the usual settings. Raises `ImageRejectedError`."""
     with tempfile.TemporaryDirectory() as folder:
         return Made(Path(folder), content, RenderSettings())
 
@@ -43,5 +43,5 @@ def colour(of: Made) -> tuple[int, ...]:
 
 
 def near(actual: tuple[int, ...], expected: tuple[int, ...], by: int = 12) -> bool:
-    """Whether no channel is off by more than `by`, of 255."""
+    """True if no channel is off by more than `by`, of 255."""
     return all(abs(level - other) <= by for level, other in zip(actual, expected, strict=True))

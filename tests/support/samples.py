@@ -153,7 +153,7 @@ def corner_colours(image: Image.Image) -> tuple[tuple[int, ...], ...]:
 
 
 def looks_like(actual: tuple[tuple[int, ...], ...], expected: tuple[tuple[int, ...], ...]) -> bool:
-    """Whether colours agree but for what a lossy format changes."""
+    """True if colours agree except for the loss of a lossy format."""
     return all(
         abs(level - other) <= 40
         for colour, wanted in zip(actual, expected, strict=True)

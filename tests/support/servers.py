@@ -67,7 +67,7 @@ def start(
 
 
 def refused(*flags: str, **variables: str) -> str:
-    """What `serve` says when it does not start."""
+    """The message of a `serve` that does not start."""
     done = subprocess.run(
         [*LOCAL, *flags],
         capture_output=True,

@@ -47,7 +47,7 @@ def _clients(emulator: Emulator) -> tuple[Any, Any]:
 
 @cache
 def table_properties() -> dict[str, Any]:
-    """What CreateTable takes, from the template."""
+    """The parameters of CreateTable, from the template."""
     properties = load_template(str(TEMPLATE))["Resources"]["Table"]["Properties"]
     names = ("BillingMode", "AttributeDefinitions", "KeySchema", "GlobalSecondaryIndexes")
     stream = {"StreamEnabled": True, **properties["StreamSpecification"]}

@@ -41,7 +41,7 @@ class Clock:
 
 
 def pauses(clock: Clock, retries: Retries, *outcomes: Outcome) -> list[float]:
-    """How long is waited after each outcome of one request, which then succeeds."""
+    """The waits in seconds after each outcome of one request, which then succeeds."""
     waits: list[float] = []
     replies = iter([*outcomes, Reply(200, {}, b"")])
     steps = retries.exchange(Send("GET", "/"))

@@ -39,7 +39,7 @@ class Attacked:
         )
 
     async def outcome(self, attack: str, argument: object = "") -> str:
-        """What a child says that came of it."""
+        """The outcome that a child reports."""
         work = self.folder / "work"
         work.mkdir(exist_ok=True)
         (work / "original").write_bytes(order(attack, argument))

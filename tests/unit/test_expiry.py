@@ -1,4 +1,4 @@
-"""What was abandoned expires after a day, with its bytes."""
+"""Abandoned uploads expire after a day, with their bytes."""
 
 from dataclasses import dataclass
 

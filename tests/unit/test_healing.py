@@ -1,4 +1,4 @@
-"""What lost events left undone is found and done, by the real stores over AWS in memory."""
+"""Work that lost events left undone is detected and done, by the real stores over AWS in memory."""
 
 from datetime import timedelta
 

@@ -1,4 +1,4 @@
-"""What only the header says: an end that is missing, a frame beside its canvas, a kind that no
+"""Facts that only the header tells: a missing end, a frame beside its canvas, a kind that no
 decoder here shows."""
 
 import random

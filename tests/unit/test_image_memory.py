@@ -1,4 +1,4 @@
-"""What an image costs is known before it is decoded, and all decoders share one memory."""
+"""The memory of an image is known before it is decoded, and all decoders share one budget."""
 
 import asyncio
 import os
@@ -85,7 +85,7 @@ def test_a_jpeg_of_hundreds_of_scans_is_refused_before_they_are_decoded() -> Non
 
 
 def declared(content: bytes, folder: Path, memory_bytes: int = GIGABYTES_2) -> list[int]:
-    """What an image asks for before it is decoded."""
+    """The bytes of memory that an image asks for before it is decoded."""
     from image_poster.adapters.vips.decoders import decode
 
     grants: list[int] = []
@@ -173,7 +173,7 @@ def test_the_default_is_a_third_of_the_machine_and_at_most_two_gigabytes() -> No
 
 
 class Held:
-    """How much of a budget is taken, and how much ever was."""
+    """The used part of a budget, and its highest value."""
 
     def __init__(self, budget: MemoryBudget) -> None:
         self.budget, self.now, self.most = budget, 0, 0

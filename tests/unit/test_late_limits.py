@@ -50,7 +50,7 @@ class World:
         return post.id
 
     def news(self) -> list[Record]:
-        """What reaches the stream Lambda."""
+        """The changes that reach the stream Lambda."""
         records, self.seen = self.table.stream[self.seen :], len(self.table.stream)
         return list(filter(passes, records))
 

@@ -1,4 +1,4 @@
-"""What is stored and what goes over the wire are two things."""
+"""Stored documents and documents on the wire have separate types."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What holds for every path: HEAD, ranges, methods, ids, hosts, origins, operations."""
+"""Rules of every path: HEAD, ranges, methods, ids, hosts, origins, operations."""
 
 import hashlib
 import http.client

@@ -1,5 +1,5 @@
-"""tus 1.0.0 (https://tus.io/protocols/resumable-upload): a test for each MUST and SHOULD of the
-core protocol and of the extensions that are advertised; each names its place."""
+"""tus 1.0.0 (https://tus.io/protocols/resumable-upload). There is a test for each MUST and SHOULD
+of the core protocol and of the advertised extensions; each names its place."""
 
 import copy
 import hashlib

@@ -43,7 +43,7 @@ class Booked:
     bookings: UploadBookings
 
     async def settled(self) -> None:
-        """What was written is known to who asks next."""
+        """Wait until the next reader knows all that was written."""
 
     async def reserve(self, length: int | None, key: str | None = None) -> str:
         post, upload = an_upload(length)
@@ -53,7 +53,7 @@ class Booked:
         return post.id
 
     async def left(self) -> int:
-        """How many bytes alice may still book today."""
+        """The bytes that alice may still book today."""
         await self.settled()
         for size in range(100, 0, -10):
             try:
