@@ -127,7 +127,7 @@ def _bare_loop(data_dir: Path, seconds: float) -> float:
 
 
 def _loop(data_dir: str, seconds: float) -> float:
-    """The lower bound: no HTTP, no validation, no threads. It writes a comment with its post's
+    """The bare writes: no HTTP, no validation, no threads. It writes a comment with its post's
     count and latest comments, one durable transaction each. Statements and settings are ours."""
     os.sched_setaffinity(0, SERVER_CORES)
     connection = connect(Path(data_dir, "image_poster.db"))

@@ -83,7 +83,7 @@ def fill(data: Path, posts: int) -> None:
     """So many ready posts that all have the renditions of one photograph: grainy, as real ones
     are."""
     ids = write_ours(data, entries(posts, posts * 3))
-    image = rendered.made(samples.encoded(_photograph(), quality=90))
+    image = rendered.render(samples.encoded(_photograph(), quality=90))
     layout = Layout(data)
     for post_id in ids:
         for name, content in (("600", image.small_bytes), ("1600", image.large_bytes)):

@@ -31,7 +31,7 @@ class Kind(NamedTuple):
 
 @dataclass(frozen=True)
 class Mix:
-    """Kinds of requests and their servers, `per_second` in the mean (Poisson), and the seconds.
+    """Kinds of requests and the server, `per_second` in the mean (Poisson), and the seconds.
     Answers to requests that were due in the first `warm_up_seconds` do not count."""
 
     url: str

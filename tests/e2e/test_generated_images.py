@@ -46,7 +46,7 @@ class Found:
         return f"{dict(self.outcomes)}; {len(self.waited)} bystanders' images ready: {slowest}"
 
 
-def results(client: httpx.Client, content: bytes) -> tuple[str, dict[str, Any]]:
+def outcome(client: httpx.Client, content: bytes) -> tuple[str, dict[str, Any]]:
     """Post it, and wait until it is ready, failed (and why), or was refused at once."""
     answer = client.post("/posts", files={"image": content})
     if answer.status_code in (413, 415, 422):
@@ -68,7 +68,7 @@ def send(url: str, name: str, images: "Queue[Generated]", results: Found) -> Non
             except Empty:
                 return
             try:
-                came, told = results(client, image.content)
+                came, told = outcome(client, image.content)
             except (httpx.HTTPError, AssertionError) as exc:
                 results.faults.append(f"{image.name}: {exc!r}")
                 continue
@@ -83,7 +83,7 @@ def stand_by(url: str, stop: threading.Event, results: Found) -> None:
     with httpx.Client(base_url=url, headers={"user-id": "bystander"}, timeout=60) as client:
         while not stop.is_set():
             began = time.monotonic()
-            came, told = results(client, photograph)
+            came, told = outcome(client, photograph)
             results.waited.append(time.monotonic() - began)
             if came != "ready":
                 results.faults.append(f"a bystander's image: {told}")

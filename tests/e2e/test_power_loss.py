@@ -64,7 +64,7 @@ class Thing:
 @dataclass
 class Known:
     """The answers that clients have, up to some moment: posts with their images, comments by post
-    and id, and uploads by post. `whole` are the posts whose last byte was acknowledged."""
+    and id, and uploads by post. `whole` are the uploads whose last byte was acknowledged."""
 
     posts: dict[str, Thing] = field(default_factory=dict)
     images: dict[str, bytes] = field(default_factory=dict)

@@ -149,14 +149,12 @@ class Window:
                 errors[:] = [exc]
                 return None
 
-        result = wait_until(
+        return wait_until(
             attempt,
             seconds=_PATIENCE_SECONDS,
             every=0.05,
             message=lambda: f"{self.text}, {errors}",
         )
-        assert result is not None
-        return result
 
     @property
     def text(self) -> str:

@@ -12,7 +12,7 @@ ATTACKER = "127.66.6.6"  # another address than those who are to be served
 
 @dataclass(frozen=True)
 class Target:
-    """The address and the TLS of a server; `host` is the name that requests have."""
+    """The address of a server; `host` is its name in requests, `tls` is None for plain HTTP."""
 
     address: tuple[str, int]
     host: str

@@ -38,7 +38,7 @@ class Place:
 
 @dataclass(frozen=True)
 class Proxy:
-    """Its address, the certificate to trust, and its process."""
+    """Its address, the TLS context that trusts it, and its process."""
 
     url: str
     tls: ssl.SSLContext

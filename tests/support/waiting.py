@@ -9,7 +9,7 @@ Value = TypeVar("Value")
 
 
 def wait_until(
-    condition: Callable[[], Result],
+    condition: Callable[[], Result | None],
     *,
     seconds: float = 60,
     every: float = 0.02,
