@@ -99,15 +99,15 @@ class Insomnia:
 
     def send(self, request: dict[str, Any]) -> httpx.Response:
         headers = {
-            header["name"]: self.filled(header["value"])
+            header["name"]: self.with_answers(header["value"])
             for header in request["headers"]
             if not header.get("disabled")
         }
         query = {
-            parameter["name"]: self.filled(parameter["value"])
+            parameter["name"]: self.with_answers(parameter["value"])
             for parameter in request["parameters"]
         }
-        address = self.filled(request["url"])
+        address = self.with_answers(request["url"])
         body = self.body(request["body"])
         answer = self.http.request(
             request["method"], address, headers=headers, params=query or None, **body
@@ -122,9 +122,9 @@ class Insomnia:
             return {"files": {file["name"]: photo(file)}, "data": texts}
         if "fileName" in body:
             return {"content": photo(body)}
-        return {"content": self.filled(body["text"])} if body else {}
+        return {"content": self.with_answers(body["text"])} if body else {}
 
-    def filled(self, text: str) -> str:
+    def with_answers(self, text: str) -> str:
         text = re.sub(r"\{\{ _\.(\w+) \}\}", lambda name: str(self.environment[name[1]]), text)
         text = text.replace("{% uuid 'v4' %}", str(uuid.uuid4()))
         tag = r"\{% response 'body', '(\w+)', 'b64::([\w+/=]+)::46b', 'no-history', 60 %\}"

@@ -35,7 +35,7 @@ IMAGE = samples.jpeg()
 
 
 @dataclass
-class Journal:
+class RequestLog:
     """The answered requests (whose effects must be there), and the unanswered ones (whose effects
     may)."""
 
@@ -51,7 +51,7 @@ class Journal:
 class Client(threading.Thread):
     """One user who does one thing after the other until the connection breaks."""
 
-    def __init__(self, url: str, token: str, journal: Journal, seed: int) -> None:
+    def __init__(self, url: str, token: str, journal: RequestLog, seed: int) -> None:
         super().__init__()
         headers = {"authorization": f"Bearer {token}"}
         self.http = httpx.Client(base_url=url, headers=headers, timeout=10)
@@ -131,7 +131,7 @@ class Client(threading.Thread):
                 deleted.add(known)
 
 
-def crash_once(data_dir: Path, token: str, journal: Journal, chance: random.Random) -> list[str]:
+def crash_once(data_dir: Path, token: str, journal: RequestLog, chance: random.Random) -> list[str]:
     with (data_dir / "log").open("a") as log:
         server = start(LOCAL, "--data-dir", str(data_dir), *LIMITED, log=log)
     clients = [Client(server.url, token, journal, chance.randrange(2**32)) for _ in range(CLIENTS)]
@@ -155,7 +155,7 @@ def all_comments(api: Api, post_id: str) -> list[dict[str, str]]:
         question["cursor"] = page["next"]
 
 
-def check_posts(api: Api, journal: Journal) -> None:
+def check_posts(api: Api, journal: RequestLog) -> None:
     for post_id, caption in journal.posts.items():
         answer = api.get(f"/posts/{post_id}", "user", params={"wait": 20, "comments": 10})
         if post_id in journal.deleted_posts:
@@ -173,7 +173,7 @@ def check_posts(api: Api, journal: Journal) -> None:
         check_comments(api, journal, post)
 
 
-def check_comments(api: Api, journal: Journal, post: dict[str, object]) -> None:
+def check_comments(api: Api, journal: RequestLog, post: dict[str, object]) -> None:
     comments = all_comments(api, str(post["id"]))
     contents = {comment["id"]: comment["content"] for comment in comments}
     assert len(contents) == len(comments)
@@ -204,7 +204,7 @@ def files_of(folder: Path) -> set[str]:
 
 
 def test_nothing_answered_is_lost_nothing_is_stuck_no_file_is_left(tmp_path: Path) -> None:
-    chance, journal = random.Random(SEED), Journal()
+    chance, journal = random.Random(SEED), RequestLog()
     data, shell = tmp_path / "data", Shell("", tmp_path)
     data.mkdir()
     with local_server(data, *LIMITED):
@@ -237,7 +237,7 @@ class Backup:
     posts: set[str] = field(default_factory=set)
 
     @contextmanager
-    def meanwhile(self, journal: Journal) -> Iterator[None]:
+    def meanwhile(self, journal: RequestLog) -> Iterator[None]:
         with journal.lock:
             self.posts = set(journal.posts)
         with ThreadPoolExecutor(1) as pool:
@@ -245,7 +245,7 @@ class Backup:
             yield
             done.result()
 
-    def check(self, journal: Journal, token: str) -> None:
+    def check(self, journal: RequestLog, token: str) -> None:
         """Everything that was answered before the backup is in it, unless its deletion was
         requested."""
         restored = self.data.with_name("restored")

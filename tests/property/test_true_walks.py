@@ -58,7 +58,7 @@ CREATORS = ("alice", "bob")
 ROOT = Identity("root", admin=True)
 
 
-async def nothing() -> None:
+async def do_nothing() -> None:
     """No restart, and nothing to count afterwards."""
 
 
@@ -71,7 +71,7 @@ class Store:
     comments: CommentStore
     feed: FeedReader
     count: Callable[[str, str, int], Awaitable[None]] | None = None
-    reopen: Callable[[], Awaitable[None]] = nothing
+    reopen: Callable[[], Awaitable[None]] = do_nothing
 
 
 @dataclass

@@ -172,7 +172,7 @@ def test_the_default_is_a_third_of_the_machine_and_at_most_two_gigabytes() -> No
     assert 0 < default_budget_bytes() <= min(third, GIGABYTES_2)
 
 
-class Held:
+class MemoryUsage:
     """The used part of a budget, and its highest value."""
 
     def __init__(self, budget: MemoryBudget) -> None:
@@ -195,7 +195,7 @@ async def settled() -> None:
 
 @pytest.mark.anyio
 async def test_an_image_waits_until_what_it_needs_is_free_and_none_overtakes_it() -> None:
-    grants = Held(MemoryBudget(10 * SLOT))
+    grants = MemoryUsage(MemoryBudget(10 * SLOT))
     first, rest = asyncio.Event(), asyncio.Event()
     rest.set()
     tasks = [asyncio.create_task(grants.take("first", 6 * SLOT, first))]
@@ -213,7 +213,7 @@ async def test_an_image_waits_until_what_it_needs_is_free_and_none_overtakes_it(
 
 @pytest.mark.anyio
 async def test_who_gives_up_waiting_leaves_everything_to_the_others() -> None:
-    grants = Held(MemoryBudget(4 * SLOT))
+    grants = MemoryUsage(MemoryBudget(4 * SLOT))
     first, rest = asyncio.Event(), asyncio.Event()
     rest.set()
     having = asyncio.create_task(grants.take("first", 2 * SLOT, first))
@@ -255,7 +255,7 @@ async def test_workers_share_one_memory_and_one_that_ends_gives_back_what_it_had
         assert other.stdout is not None
         assert other.stdin is not None
         assert other.stdout.readline() == b"had\n"
-        grants = Held(MemoryBudget(4 * SLOT, path))
+        grants = MemoryUsage(MemoryBudget(4 * SLOT, path))
         done = asyncio.Event()
         done.set()
         await grants.take("small", SLOT, done)

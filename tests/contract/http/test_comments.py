@@ -53,6 +53,7 @@ def test_comments_are_listed_newest_first_in_pages(api: Api) -> None:
     assert walked == comments[::-1]
 
 
+@pytest.mark.same_code("rules of a text")
 @pytest.mark.parametrize(
     ("body", "field"),
     [
@@ -105,6 +106,7 @@ def test_a_body_that_is_not_json_is_told_so(api: Api, body: bytes) -> None:
         assert fields(assert_problem(answer, 422, "validation_failed")) == {"body"}
 
 
+@pytest.mark.same_code("rules of a text")
 @pytest.mark.parametrize(
     ("body", "field"),
     [

@@ -116,6 +116,7 @@ def test_a_page_that_changed_nothing_is_304(api: Api, commented: tuple[str, list
     api.eventually(lambda: api.get("/posts", params=question, headers=known).status_code, 200)
 
 
+@pytest.mark.same_code("rules of a query")
 @pytest.mark.parametrize(
     "question",
     [

@@ -70,7 +70,7 @@ def test_what_keeps_its_name_is_asked_for_again_and_is_304_while_it_stays(
 
 @pytest.mark.where(own_files=True)
 @pytest.mark.parametrize(
-    ("asked", "given"),
+    ("accepted", "coding"),
     [
         ("br, gzip", "br"),
         ("gzip", "gzip"),
@@ -80,14 +80,16 @@ def test_what_keeps_its_name_is_asked_for_again_and_is_304_while_it_stays(
         ("identity", None),
     ],
 )
-def test_the_page_comes_compressed_as_asked_for(api: Api, asked: str, given: str | None) -> None:
-    with api.http.stream("GET", "/", headers={"accept-encoding": asked}) as answer:
+def test_the_page_comes_compressed_as_asked_for(
+    api: Api, accepted: str, coding: str | None
+) -> None:
+    with api.http.stream("GET", "/", headers={"accept-encoding": accepted}) as answer:
         sent = b"".join(answer.iter_raw())
-    assert answer.headers.get("content-encoding") == given
+    assert answer.headers.get("content-encoding") == coding
     assert "Accept-Encoding" in answer.headers["vary"]
     plain = api.get("/", headers={"accept-encoding": "identity"})
-    assert (answer.headers["etag"] == plain.headers["etag"]) == (given is None)
-    if given == "gzip":
+    assert (answer.headers["etag"] == plain.headers["etag"]) == (coding is None)
+    if coding == "gzip":
         assert gzip.decompress(sent) == plain.content
 
 

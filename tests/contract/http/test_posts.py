@@ -66,6 +66,7 @@ def test_an_unknown_post_is_not_found(api: Api, post_id: str) -> None:
     assert_problem(api.get(f"/posts/{post_id}"), 404, "post_not_found")
 
 
+@pytest.mark.same_code("rules of a query")
 @pytest.mark.parametrize("wait", ["-1", "21", "soon", "nan"])
 def test_a_wait_outside_the_limits_is_named(api: Api, wait: str) -> None:
     answer = api.get(f"/posts/{UNKNOWN}", params={"wait": wait})
@@ -127,6 +128,7 @@ def test_writes_need_an_identity(api: Api) -> None:
     api.assert_identity_required(api.send("DELETE", path))
 
 
+@pytest.mark.same_code("rules of a text")
 @pytest.mark.parametrize(
     ("body", "field"),
     [

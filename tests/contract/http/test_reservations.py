@@ -185,6 +185,7 @@ def test_a_repeated_reservation_is_one_post(api: Api) -> None:
     assert_problem(other, 422, "idempotency_key_reused")
 
 
+@pytest.mark.same_code("rules of a body")
 @pytest.mark.parametrize(
     ("image", "field"),
     [
@@ -214,6 +215,7 @@ def test_what_is_missing_or_breaks_a_rule_is_named(api: Api) -> None:
     assert refused({"image": image, "alt": 7}) == {"alt"}
 
 
+@pytest.mark.same_code("rules of a body")
 @pytest.mark.parametrize(
     ("image", "said"),
     [

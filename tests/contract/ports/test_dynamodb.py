@@ -42,12 +42,12 @@ def adapters(request: pytest.FixtureRequest, table: StreamingTable) -> suite.Ada
     shards = request.param
     clock = ManualClock()
     counter = DynamoCommentCounter(table, clock)
-    seen = 0
+    position = 0
 
     async def settle() -> None:
-        nonlocal seen
-        while len(stream := table.stream) > seen:
-            records, seen = stream[seen:], len(stream)
+        nonlocal position
+        while len(stream := table.stream) > position:
+            records, position = stream[position:], len(stream)
             for group in changes_by_post(records):
                 if group.changes.comments:
                     await counter.count(group.changes.post_id, group.changes.comments)
