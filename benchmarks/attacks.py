@@ -260,15 +260,24 @@ def _reservations(front: Front, scale: Scale) -> Row:
     with _watched(front) as watch, front.client() as client:
         end = time.monotonic() + scale.flood_seconds
         while time.monotonic() < end:
-            try:
-                status = client.post("/uploads", headers=sent).status_code
-            except httpx.RemoteProtocolError:
-                continue  # after what a proxy finds too large, it closes the connection
-            statuses[status] = statuses.get(status, 0) + 1
+            status = _count(statuses, client, "POST", "/uploads", headers=sent)
             if status in (400, 431):
                 sent["upload-metadata"] = "x " + "YWFh" * 1900
     name = f"uploads reserved for {scale.flood_seconds:.0f} s"
     return Row(front.name, name, watch["worst"], before, _megabytes(front), _said(statuses))
+
+
+def _count(
+    statuses: dict[int, int], client: httpx.Client, method: str, path: str, **parts: Any
+) -> int | None:
+    """Send a request and count its status. None if the proxy closed the connection: nginx does so
+    after a thousand requests, and both after a request that they find too large."""
+    try:
+        status = client.request(method, path, **parts).status_code
+    except httpx.RemoteProtocolError:
+        return None
+    statuses[status] = statuses.get(status, 0) + 1
+    return status
 
 
 def _flood(front: Front, scale: Scale) -> Row:
@@ -279,8 +288,8 @@ def _flood(front: Front, scale: Scale) -> Row:
         post_id = client.get("/posts?limit=1").json()["posts"][0]["id"]
         end = time.monotonic() + scale.flood_seconds
         while time.monotonic() < end:
-            sent = client.post(f"/posts/{post_id}/comments", json={"content": LONG_TEXT})
-            statuses[sent.status_code] = statuses.get(sent.status_code, 0) + 1
+            path = f"/posts/{post_id}/comments"
+            _count(statuses, client, "POST", path, json={"content": LONG_TEXT})
     name = f"comments for {scale.flood_seconds:.0f} s"
     return Row(front.name, name, watch["worst"], before, _megabytes(front), _said(statuses))
 
@@ -301,8 +310,7 @@ def _heads_of_all_kinds(front: Front, scale: Scale) -> Row:
         end = time.monotonic() + scale.flood_seconds
         while time.monotonic() < end or sum(statuses.values()) < 2 * _FEW_REQUESTS:
             for method, path, headers in kinds:
-                status = client.request(method, path, headers=headers).status_code
-                statuses[status] = statuses.get(status, 0) + 1
+                _count(statuses, client, method, path, headers=headers)
     name = f"HEADs of all kinds for {scale.flood_seconds:.0f} s"
     worst = watch["worst"] if 429 in statuses else float("inf")
     return Row(front.name, name, worst, before, _megabytes(front), _said(statuses))
@@ -320,8 +328,7 @@ def _dripping_issuer(front: Front, issuer: FakeIssuer, folder: Path, scale: Scal
         with front.client() as client:
             while not is_over.is_set():
                 client.headers["authorization"] = f"Bearer {random.choice(tokens)}"
-                status = client.delete("/posts/no-id").status_code
-                statuses[status] = statuses.get(status, 0) + 1
+                _count(statuses, client, "DELETE", "/posts/no-id")
 
     strangers = [threading.Thread(target=ask) for _ in range(_STRANGERS)]
     with _watched(front) as watch:

@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -429,16 +428,6 @@ def test_every_file_of_the_gallery_is_behind_a_path_of_the_distribution() -> Non
     for name in load_gallery():
         assert [pattern for pattern in patterns if fnmatch(f"/{name}", pattern)], name
     assert "/" in patterns
-
-
-FINDINGS = ROOT / "docs" / "decisions" / "0028-aws-by-its-documentation.md"
-
-
-def test_each_test_that_a_finding_names_is_there() -> None:
-    named = set(re.findall(r"`(test_\w+)`", FINDINGS.read_text()))
-    assert len(named) > 40
-    everything = "".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))
-    assert {name for name in named if f"def {name}(" not in everything} == set()
 
 
 def test_members_of_the_pools_group_are_the_admins() -> None:

@@ -178,3 +178,14 @@ def test_the_openapi_document_says_who_may_and_what_may_be_repeated(
     assert by_signature == ("grant" in headers)
     successes = {status for status in operation["responses"] if status in ("200", "201", "204")}
     assert len(successes) == 1, "one status for one meaning"
+
+
+@pytest.mark.parametrize(
+    "page", ["0028-aws-by-its-documentation.md", "0040-faults-and-their-tests.md"]
+)
+def test_each_test_that_a_finding_names_is_there(page: str) -> None:
+    names = set(re.findall(r"`(test_\w+)`", read(f"docs/decisions/{page}")))
+    assert len(names) > 40
+    source = "".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))
+    source += (ROOT / "tests/contract/ports/suite.py").read_text()
+    assert {name for name in names if f"def {name}(" not in source} == set()
