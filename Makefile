@@ -25,7 +25,7 @@ COMPILE := $(BIN)/uv pip compile --quiet --universal --generate-hashes --custom-
 # One release of each, which those of other Pythons have to do with too.
 ONE_PLATFORM := --no-universal --python-platform linux --python-version 3.11
 
-.PHONY: help run web web-dev web-check browser screenshots docs collection collection-run sample aws-local package deploy test test-all check lint types documents bench bench-smoke lock audit crash power-loss walks images-run fuzz peers peers-directus storm attacks tools-debian tools-aws deploy-waf destroy check-aws rehearse scale clean
+.PHONY: help run web web-dev web-check browser screenshots docs tables collection collection-run sample aws-local package deploy test test-all check lint types documents bench bench-smoke lock audit crash power-loss walks images-run fuzz peers peers-directus storm attacks tools-debian tools-aws deploy-waf destroy check-aws rehearse scale clean
 
 help:  ## List what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -167,6 +167,9 @@ documents: $(VENV)/installed-dev
 docs: $(VENV)/installed-dev  ## Build the documentation as a site (site/index.html), broken links as errors
 	@$(BIN)/python scripts/docs.py
 
+tables: $(VENV)/installed-dev  ## Write the tables of docs/settings.md and docs/problems.md from the code
+	@$(BIN)/python scripts/tables.py
+
 collection: $(VENV)/installed-dev  ## Make docs/collection/ (an .http file, an Insomnia collection) from the OpenAPI document
 	@$(BIN)/python scripts/collection.py
 
@@ -179,7 +182,7 @@ bench: $(VENV)/installed-dev  ## Run all benchmarks (or ONLY=uploads) and print 
 bench-smoke: $(VENV)/installed-dev  ## See that all benchmarks (or ONLY=uploads) run, in a minute; judge nothing
 	PYTHONPATH=tests:infra $(BIN)/python benchmarks/run.py --smoke $(ONLY)
 
-scale: $(VENV)/installed-dev  ## Count what the AWS edition costs DynamoDB, model it at 100 to 10,000 requests/s, and write that into docs/aws.md
+scale: $(VENV)/installed-dev  ## Count what the AWS edition costs DynamoDB, model it at 100 to 10,000 requests/s, and write that into docs/aws-costs.md
 	@PYTHONPATH=tests:infra:benchmarks $(BIN)/python benchmarks/scale.py
 
 lock: $(VENV)/installed-dev  ## Lock what pyproject.toml asks for, with hashes (UPGRADE=--upgrade: newer releases)

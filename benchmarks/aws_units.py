@@ -1,4 +1,4 @@
-"""DynamoDB units for each request and fold, as docs/aws.md lists them (`make scale`).
+"""DynamoDB units for each request and fold, as docs/aws-costs.md lists them (`make scale`).
 
 A table in memory counts read and write units by the prices that AWS documents
 (tests/support/prices.py). The real stores run on it, with the template's indexes and with the four
@@ -183,7 +183,7 @@ def rows() -> list[Row]:
 
 
 def table(table_rows: list[Row]) -> str:
-    """As docs/aws.md has it."""
+    """As docs/aws-costs.md has it."""
     lines = ["| | RRU before | WRU before | RRU | WRU |", "|---|---|---|---|---|"]
     for name, was, now in table_rows:
         figures = (was.reads, was.writes, now.reads, now.writes)

@@ -1,5 +1,5 @@
 """The AWS edition at 100, 1,000 and 10,000 requests/s: the first bottleneck, the latencies, and the
-bill. `make scale` writes its tables and plots into docs/aws.md.
+bill. `make scale` writes its tables and plots into docs/aws-costs.md.
 
 A queueing model with a simulation inside. These are its parameters:
 
@@ -24,7 +24,7 @@ from aws_units import USER_TOLD, rows
 from aws_units import table as units_table
 from plots import Series, chart
 
-BOOK = Path(__file__).parents[1] / "docs" / "aws.md"
+BOOK = Path(__file__).parents[1] / "docs" / "aws-costs.md"
 DOCS = BOOK.with_name("scale")
 RATES = (100, 1_000, 10_000)
 CURVE = (50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000, 20_000)
@@ -300,7 +300,7 @@ def _bill_table() -> str:
 
 
 def tables() -> tuple[str, str]:
-    """Limits and bill, as docs/aws.md has them."""
+    """Limits and bill, as docs/aws-costs.md has them."""
     return _limits_table(), _bill_table()
 
 

@@ -17,18 +17,26 @@ from pathlib import Path
 from sphinx.application import Sphinx
 
 import api_document
+from image_poster.cli.main import cli
 from image_poster.http.app import openapi_document
-from reference import reference_page
+from reference import options_page, reference_page
 
 ROOT = Path(__file__).parents[1]
-# The headings of the navigation, and what is under each: the names of pages in docs/ but for those
-# that begin with a slash. Pages that are not named come last.
+# Each page is one of the four kinds of Diátaxis (https://diataxis.fr). Names are those of pages in
+# docs/, except that names with a slash begin at the project. Pages that are not named come last.
 NAVIGATION: dict[str, list[str]] = {
-    "Use it": ["http", "feed", "examples", "client", "cli", "problems", "reference", "chaos-proxy"],
-    "Run it": ["in-public", "settings", "operations", "proxies", "aws", "gallery", "benchmarks"],
-    "How it is made": ["architecture", "/CONTRIBUTING", "/CHANGELOG"],
+    "Tutorial": ["tutorial"],
+    "How-to": [
+        *("http", "examples", "chaos-proxy", "in-public", "operations", "proxies", "aws"),
+        "/CONTRIBUTING",
+    ],
+    "Reference": [
+        *("reference", "api-rules", "client", "cli", "options", "settings", "problems"),
+        *("data-folder", "disasters", "aws-costs", "benchmarks", "proofs", "/CHANGELOG"),
+    ],
+    "Explanation": ["architecture", "feed", "gallery", "behaviour", "aws-design"],
 }
-DECISIONS = "Decisions"
+DECISIONS = "Explanation: decisions"
 CONFIGURATION = {
     "project": "image-poster-api",
     "html_title": "image-poster-api",
@@ -92,6 +100,8 @@ def _copy_linked(root: Path, pages: Path) -> None:
 def _add_reference(docs: Path) -> None:
     (docs / "openapi.json").write_bytes(openapi_document())
     (docs / "reference.md").write_text(reference_page(api_document.read()))
+    if (docs / "cli.md").exists():
+        (docs / "options.md").write_text(options_page(cli))
 
 
 def _link_pages(pages: Path) -> None:

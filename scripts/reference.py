@@ -1,8 +1,10 @@
-"""The OpenAPI document as a Markdown page: the site's API reference, which needs no script to be
-read and is found by the site's search."""
+"""Generated pages of the site: the API reference from the OpenAPI document, and the options of all
+commands from click. They need no script, and the site's search finds them."""
 
 from collections.abc import Iterator
 from typing import Any
+
+import click
 
 from api_document import Document, Operation, Schema
 
@@ -18,6 +20,24 @@ and served by every server at `/openapi.json` and, to try things out, at `/docs`
 
 {description}
 """
+
+
+OPTIONS = """\
+# Options of all commands
+
+Generated from `image-poster COMMAND --help`. [Commands](cli.md) has exit codes and explanations.
+"""
+
+
+def options_page(program: click.Group) -> str:
+    """One section a command, with its help text."""
+    lines = [OPTIONS]
+    for name, command in sorted(program.commands.items()):
+        with click.Context(
+            command, info_name=f"image-poster {name}", max_content_width=90
+        ) as context:
+            lines += [f"## {name}", "", "```text", command.get_help(context), "```", ""]
+    return "\n".join(lines)
 
 
 def reference_page(document: Document) -> str:

@@ -1,5 +1,4 @@
-"""The cost in DynamoDB's units. The table in memory prices as AWS documents. docs/aws.md has its
-counts, and the figures that the model derives from them."""
+"""The units of DynamoDB and the bill in docs/aws-costs.md are those that the code counts."""
 
 import re
 
@@ -22,7 +21,7 @@ from support.dynamodb import Index
 from support.prices import PricedTable, index_units, item_bytes, read_units, write_units
 
 pytestmark = pytest.mark.anyio
-BOOK = (TEMPLATE.parents[1] / "docs" / "aws.md").read_text()
+BOOK = (TEMPLATE.parents[1] / "docs" / "aws-costs.md").read_text()
 KEY = Key("p", "s")
 THIN = Index("thin", "feed", "rank", frozenset())
 FAT = Index("fat", "feed", "rank", frozenset({"text"}))

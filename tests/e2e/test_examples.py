@@ -1,5 +1,6 @@
-"""The examples of docs/examples.md and docs/client.md, taken from there and run as they stand."""
+"""The examples of the docs (examples, client, tutorial), taken from there and run as they stand."""
 
+import os
 import re
 import shutil
 import subprocess
@@ -23,6 +24,8 @@ PAGE = ROOT / "docs" / "examples.md"
 BASE = "http://127.0.0.1:8080"
 EXAMPLES = blocks(PAGE)
 CLIENT = blocks(ROOT / "docs" / "client.md")
+TUTORIAL = blocks(ROOT / "docs" / "tutorial.md")
+PHOTO = ROOT / "docs" / "collection" / "photo.jpg"
 RUN = [block for block in EXAMPLES + CLIENT if block.runner in {"curl", "python", "node"}]
 # Each language's way to make a POST, one match a request that it makes.
 POSTS = {
@@ -79,6 +82,31 @@ def test_an_example_does_what_the_page_says(block: Block, server: Server, tmp_pa
     assert sum(post["total_comments"] for post in posts) == block.code.count("Nice!")
 
 
+def test_the_tutorial_does_what_it_says(server: Server, tmp_path: Path) -> None:
+    """Its steps are one script, run in a folder like that of the repository."""
+    if not (shutil.which("curl") and shutil.which("openssl")):
+        pytest.skip("curl or openssl is not installed")
+    steps = [block.code for block in TUTORIAL if block.runner == "tutorial"]
+    script = "\n".join(steps).replace(BASE, server.url)
+    shutil.copytree(PHOTO.parent, tmp_path / "docs" / "collection")
+    (tmp_path / ".venv").symlink_to(sys.prefix)
+    done = subprocess.run(
+        ["bash", "-eu", "-c", script],
+        cwd=tmp_path,
+        env=os.environ | {"XDG_STATE_HOME": str(tmp_path / "state")},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    with Api(server.url, LOCAL_EDITION) as api:
+        post = when_ready(api, "At the tutorial's lake")
+        when_ready(api, "By the command")
+    comments = [comment["content"] for comment in post["latest_comments"]]
+    assert sorted(comments) == ["Nice!", "Only once"]
+
+
 def when_ready(api: Api, caption: str) -> dict[str, Any]:
     """The one post with this caption, as soon as the feed has it."""
 
@@ -107,7 +135,7 @@ def test_each_post_of_an_example_has_a_key(block: Block) -> None:
     assert joined.count("Idempotency-Key") >= len(posts)
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/http.md", "docs/aws.md"])
+@pytest.mark.parametrize("page", ["README.md", "docs/http.md", "docs/tutorial.md", "docs/aws.md"])
 def test_each_post_by_curl_in_the_docs_has_a_key(page: str) -> None:
     text = (ROOT / page).read_text().replace("\\\n", " ")
     commands = [line for line in text.splitlines() if re.search(r"\bcurl .*localhost", line)]

@@ -26,7 +26,7 @@ from support.servers import LOCAL, Server, local_server, refused, start
 from support.shell import Shell
 from support.waiting import wait_until
 
-# The 10 seconds of docs/operations.md, and what a busy machine may need to end a process; who waits
+# The 10 seconds of docs/behaviour.md, and what a busy machine may need to end a process; who waits
 # for what the tests leave unfinished waits for 30.
 STOPPED = 15
 EVERYWHERE = "0.0.0.0"  # noqa: S104 - for a moment, and told by a warning

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 import api_document
+from docs import NAVIGATION
+from image_poster.cli.main import cli
 
 ROOT = Path(__file__).parents[2]
 LOADED = re.compile(
@@ -67,6 +69,26 @@ def test_the_api_reference_has_every_operation(site: Path) -> None:
     page = (site / "docs" / "reference.html").read_text()
     for operation in api_document.read().operations:
         assert f"<h3>{operation.method} {operation.path}<" in page
+
+
+def test_the_options_of_every_command_are_in_the_site(site: Path) -> None:
+    page = (site / "docs" / "options.html").read_text()
+    for name, command in cli.commands.items():
+        assert f"Usage: image-poster {name} " in page
+        for option in command.params:
+            assert option.opts[0] in page or option.param_type_name == "argument", (
+                name,
+                option.opts,
+            )
+
+
+def test_every_page_has_one_of_the_four_kinds() -> None:
+    """Each is named once in the navigation; decisions are explanations."""
+    named = [name for names in NAVIGATION.values() for name in names]
+    assert len(named) == len(set(named))
+    pages = {path.stem for path in (ROOT / "docs").glob("*.md")}
+    generated = {"reference", "options"}
+    assert pages | generated == {name for name in named if not name.startswith("/")}
 
 
 def test_the_files_of_strangers_are_not_replaced_by_a_site(tmp_path: Path) -> None:

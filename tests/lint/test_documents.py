@@ -10,6 +10,7 @@ from typing import Any
 from xml.etree import ElementTree as ET
 
 import pytest
+from click import Command
 from click.testing import CliRunner
 
 import image_poster.domain.errors  # noqa: F401 - its errors are listed too
@@ -38,6 +39,17 @@ def test_every_setting_is_documented_and_is_a_flag(setting: str) -> None:
 @pytest.mark.parametrize("command", cli.commands)
 def test_every_command_is_documented(command: str) -> None:
     assert f"image-poster {command}" in read("docs/cli.md")
+
+
+@pytest.mark.parametrize("page", ["cli", "operations", "data-folder", "behaviour"])
+def test_options_that_the_docs_name_exist(page: str) -> None:
+    options = {flag for command in cli.commands.values() for flag in all_flags(command)}
+    names = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", read(f"docs/{page}.md")))
+    assert names - options - {"--help"} == set()
+
+
+def all_flags(command: Command) -> set[str]:
+    return {flag for option in command.params for flag in option.opts + option.secondary_opts}
 
 
 @pytest.mark.parametrize("code", [error.code for error in ERRORS])
@@ -132,7 +144,7 @@ def running() -> set[str]:
 
 
 def licence_table() -> dict[str, str]:
-    page = read("docs/decisions/0018-licences-of-what-we-ship.md")
+    page = read("docs/decisions/0018-licences-of-dependencies.md")
     rows = re.findall(r"^\| (`.+?) \| (.+?) \|", page, re.MULTILINE)
     return {name: licence for names, licence in rows for name in re.findall(r"`([\w-]+)`", names)}
 
@@ -181,7 +193,7 @@ def test_the_openapi_document_says_who_may_and_what_may_be_repeated(
 
 
 @pytest.mark.parametrize(
-    "page", ["0028-aws-by-its-documentation.md", "0040-faults-and-their-tests.md"]
+    "page", ["0028-aws-documented-behaviour.md", "0040-faults-and-their-tests.md"]
 )
 def test_each_test_that_a_finding_names_is_there(page: str) -> None:
     names = set(re.findall(r"`(test_\w+)`", read(f"docs/decisions/{page}")))

@@ -21,7 +21,7 @@ def someone(name: str = "user") -> str:
 @dataclass(frozen=True)
 class Edition:
     """Differences between editions, as far as the contract allows. Each flag is true of one
-    machine. `docs/aws.md` describes AWS, and `tests/e2e/test_aws.py` tests it."""
+    machine. `docs/aws-design.md` describes AWS, and `tests/e2e/test_aws.py` tests it."""
 
     name: str
     # Counts and latest comments are right when a write is answered, not soon after.
