@@ -1,10 +1,10 @@
-"""`make attacks`: what hostile clients can do to the service, by itself and behind each proxy of
-`deploy/`, with TLS, tokens and limits: how long `GET /healthz` takes for somebody else meanwhile,
-on a connection of its own each time, and what memory it costs.
+"""`make attacks`: the effect of hostile clients on the service, by itself and behind each proxy of
+`deploy/`. It measures `GET /healthz` of another client, on a new connection each time, and the
+server's memory. TLS, tokens and limits are in force.
 
-`python benchmarks/attacks.py direct caddy` runs some fronts only; `--python OTHER/.venv/bin/python`
-attacks another version (direct only), for a table of before and after; `--smoke` does little of
-all. Ends with 1 if somebody else waited for more than 2 s, or was not served.
+`python benchmarks/attacks.py direct caddy` runs some fronts only. `--python OTHER/.venv/bin/python`
+attacks another version (direct only), for a table of before and after. `--smoke` runs all with
+small numbers. The exit status is 1 if the other client waited for more than 2 s, or got no answer.
 """
 
 import argparse
@@ -45,7 +45,7 @@ DEV = {"user-id": "mallory"}
 
 @dataclass(frozen=True)
 class Scale:
-    """How many connections, for how long; of the largest page as many posts and readers."""
+    """Numbers of connections and their seconds; the posts and readers of the largest page."""
 
     connections: int
     seconds: float
@@ -79,8 +79,8 @@ class Front:
 
 @dataclass
 class Row:
-    """What one attack did: the worst wait of somebody else in seconds (infinite: not served), the
-    server's memory in MB before it and at its most, and what else there is to say."""
+    """The result of one attack. `worst` is the longest wait of another client in seconds (infinite:
+    not served). Memory is the server's, in MB, before the attack and at its highest."""
 
     front: str
     attack: str
@@ -102,15 +102,15 @@ def main() -> int:
     parser.add_argument("--python", help="of another version's .venv")
     parser.add_argument("--probe", nargs=2, help=argparse.SUPPRESS)
     parser.add_argument("fronts", nargs="*", metavar="FRONT", help=f"direct, {', '.join(PROXIES)}")
-    asked = parser.parse_args()
-    if asked.probe:
-        _probe(*asked.probe)
+    arguments = parser.parse_args()
+    if arguments.probe:
+        _probe(*arguments.probe)
         return 0
-    if asked.python:
-        servers.LOCAL = (asked.python, *servers.LOCAL[1:])
+    if arguments.python:
+        servers.LOCAL = (arguments.python, *servers.LOCAL[1:])
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    rows = list(_all(asked.fronts or ["direct", *PROXIES], SMOKE if asked.smoke else FULL))
+    rows = list(_all(arguments.fronts or ["direct", *PROXIES], SMOKE if arguments.smoke else FULL))
     waiting = [row for row in rows if row.worst > MAX_SECONDS]
     print(f"{len(rows) - len(waiting)} of {len(rows)} attacks kept nobody else waiting")
     return 1 if waiting else 0
@@ -140,10 +140,10 @@ def _fill(data: Path, scale: Scale) -> None:
 
 
 def _attacks(name: str, folder: Path, scale: Scale) -> Iterator[Row]:
-    for what, attack in _HOLDING.items():
+    for label, attack in _HOLDING.items():
         with _front(name, folder) as front:
             count = scale.readers if attack is _unread else scale.connections
-            yield _held(front, f"{count:,} {what}", attack(front, count), scale.seconds)
+            yield _held(front, f"{count:,} {label}", attack(front, count), scale.seconds)
     with _front(name, folder) as front:
         yield _reservations(front, scale)
         began = time.monotonic()
@@ -235,17 +235,17 @@ def _bearer(user: str, data: Path) -> dict[str, str]:
     return {"authorization": f"Bearer {token}"}
 
 
-def _held(front: Front, what: str, attack: Holding, seconds: float) -> Row:
+def _held(front: Front, name: str, attack: Holding, seconds: float) -> Row:
     """An attack that holds connections, and how many of them are still open afterwards."""
     before = _megabytes(front)
-    with _watched(front) as found, attack as connections:
+    with _watched(front) as watch, attack as connections:
         peak, end = before, time.monotonic() + seconds
         while time.monotonic() < end:
             peak = max(peak, _megabytes(front))
             time.sleep(0.2)
         left = len(front.server.net_connections())
     remark = f"{len(connections):,} were let in; {left:,} files open at its end"
-    return Row(front.name, what, found["worst"], before, peak, remark)
+    return Row(front.name, name, watch["worst"], before, peak, remark)
 
 
 def _reservations(front: Front, scale: Scale) -> Row:
@@ -257,14 +257,14 @@ def _reservations(front: Front, scale: Scale) -> Row:
     }
     statuses: dict[int, int] = {}
     before = _megabytes(front)
-    with _watched(front) as found, front.client() as client:
+    with _watched(front) as watch, front.client() as client:
         end = time.monotonic() + scale.flood_seconds
         while time.monotonic() < end:
             status = _count(statuses, client, "POST", "/uploads", headers=sent)
             if status in (400, 431):
                 sent["upload-metadata"] = "x " + "YWFh" * 1900
-    what = f"uploads reserved for {scale.flood_seconds:.0f} s"
-    return Row(front.name, what, found["worst"], before, _megabytes(front), _said(statuses))
+    name = f"uploads reserved for {scale.flood_seconds:.0f} s"
+    return Row(front.name, name, watch["worst"], before, _megabytes(front), _said(statuses))
 
 
 def _count(
@@ -284,14 +284,14 @@ def _flood(front: Front, scale: Scale) -> Row:
     """Comments of one user, as fast as can be."""
     statuses: dict[int, int] = {}
     before = _megabytes(front)
-    with _watched(front) as found, front.client() as client:
+    with _watched(front) as watch, front.client() as client:
         post_id = client.get("/posts?limit=1").json()["posts"][0]["id"]
         end = time.monotonic() + scale.flood_seconds
         while time.monotonic() < end:
             path = f"/posts/{post_id}/comments"
             _count(statuses, client, "POST", path, json={"content": LONG_TEXT})
-    what = f"comments for {scale.flood_seconds:.0f} s"
-    return Row(front.name, what, found["worst"], before, _megabytes(front), _said(statuses))
+    name = f"comments for {scale.flood_seconds:.0f} s"
+    return Row(front.name, name, watch["worst"], before, _megabytes(front), _said(statuses))
 
 
 def _heads_of_all_kinds(front: Front, scale: Scale) -> Row:
@@ -305,15 +305,15 @@ def _heads_of_all_kinds(front: Front, scale: Scale) -> Row:
     ]
     statuses: dict[int, int] = {}
     before = _megabytes(front)
-    with _watched(front) as found, front.client() as client:
+    with _watched(front) as watch, front.client() as client:
         client.headers.pop("authorization", None)
         end = time.monotonic() + scale.flood_seconds
         while time.monotonic() < end or sum(statuses.values()) < 2 * _FEW_REQUESTS:
             for method, path, headers in kinds:
                 _count(statuses, client, method, path, headers=headers)
-    what = f"HEADs of all kinds for {scale.flood_seconds:.0f} s"
-    worst = found["worst"] if 429 in statuses else float("inf")
-    return Row(front.name, what, worst, before, _megabytes(front), _said(statuses))
+    name = f"HEADs of all kinds for {scale.flood_seconds:.0f} s"
+    worst = watch["worst"] if 429 in statuses else float("inf")
+    return Row(front.name, name, worst, before, _megabytes(front), _said(statuses))
 
 
 def _dripping_issuer(front: Front, issuer: FakeIssuer, folder: Path, scale: Scale) -> Row:
@@ -331,17 +331,17 @@ def _dripping_issuer(front: Front, issuer: FakeIssuer, folder: Path, scale: Scal
                 _count(statuses, client, "DELETE", "/posts/no-id")
 
     strangers = [threading.Thread(target=ask) for _ in range(_STRANGERS)]
-    with _watched(front) as found:
+    with _watched(front) as watch:
         for stranger in strangers:
             stranger.start()
         waits = _post_images(front, _bearer("alice", folder / "data"), scale.seconds)
         is_over.set()
         for stranger in strangers:
             stranger.join()
-    what = f"a dripping issuer and {_STRANGERS} strangers for {scale.seconds:.0f} s"
+    name = f"a dripping issuer and {_STRANGERS} strangers for {scale.seconds:.0f} s"
     said = f"{len(waits)} posts, each within {max(waits):.2f} s; {_said(statuses)}"
-    worst = max(found["worst"], *waits)
-    return Row(front.name, what, worst, before, _megabytes(front), said)
+    worst = max(watch["worst"], *waits)
+    return Row(front.name, name, worst, before, _megabytes(front), said)
 
 
 def _post_images(front: Front, headers: dict[str, str], seconds: float) -> list[float]:
@@ -373,12 +373,12 @@ def _watched(front: Front) -> Iterator[dict[str, float]]:
     probe = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert probe.stdout is not None
     probe.stdout.readline()
-    found: dict[str, float] = {}
+    results: dict[str, float] = {}
     try:
-        yield found
+        yield results
     finally:
         output, _ = probe.communicate("")
-        found.update(json.loads(output))
+        results.update(json.loads(output))
 
 
 def _probe(url: str, certificate: str) -> None:

@@ -1,9 +1,9 @@
-"""What each request and fold costs DynamoDB, as docs/aws-costs.md has it (`make scale`).
+"""DynamoDB units for each request and fold, as docs/aws-costs.md lists them (`make scale`).
 
-Read and write units are counted by a table in memory that prices as AWS documents
-(tests/support/prices.py), behind the real stores, with the indexes as the template has them, and as
-they were before (four that held all texts). A post has 4 KB: a caption of 80 characters, an alt
-text of 60, and ten latest comments of 120.
+A table in memory counts read and write units by the prices that AWS documents
+(tests/support/prices.py). The real stores run on it, with the template's indexes and with the four
+former ones that held all texts. A post has 4 KB: a caption of 80 characters, an alt text of 60, and
+ten latest comments of 120.
 """
 
 import asyncio
@@ -43,14 +43,15 @@ def before() -> Sequence[Index]:
     """As it was: all four indexes of the feed held texts."""
     fat = {"top", "new", "creator_top", "creator_new"}
     return [
-        one._replace(projected=_TEXTS) if one.name in fat else one for one in template_indexes()
+        index._replace(projected=_TEXTS) if index.name in fat else index
+        for index in template_indexes()
     ]
 
 
 class Row(NamedTuple):
-    """What was done, and what it cost before and now."""
+    """A step, and its units before and now."""
 
-    what: str
+    name: str
     was: Units
     now: Units
 
@@ -64,17 +65,17 @@ class World:
         self.posts = DynamoPostStore(self.table, self.clock)
         self.counter = DynamoCommentCounter(self.table, self.clock)
         self.feed = DynamoFeedReader(self.table)
-        limits, taken = Limits(rates=PUBLIC_RATES), DynamoTakenStore(self.table, self.clock)
+        limits, usage = Limits(rates=PUBLIC_RATES), DynamoTakenStore(self.table, self.clock)
         records = DynamoUploadRecordStore(self.table)
-        self.limits = LateLimits(taken, self.clock, limits)
-        self.counter_of_users = LateCounter(taken, records, self.posts, self.clock, limits)
+        self.limits = LateLimits(usage, self.clock, limits)
+        self.counter_of_users = LateCounter(usage, records, self.posts, self.clock, limits)
         self.ready: list[str] = []
 
     async def fill(self) -> None:
         for _ in range(_POSTS):
             post = _described(a_post())
             await self.posts.add(post)
-            await self.posts.update(post.id, lambda found: published_post(found, RENDERED))
+            await self.posts.update(post.id, lambda current: published_post(current, RENDERED))
             self.ready.append(post.id)
             await self.fold(post.id, _LATEST)
         self.clock.advance(60_000)
@@ -86,11 +87,11 @@ class World:
         return FeedQuery(sort=sort, limit=10, epoch=epoch, creator=creator, after=after)
 
     async def fold(self, post_id: str, many: int) -> None:
-        made = [a_comment(post_id, content=_TEXT) for _ in range(many)]
-        for comment in made:
+        comments = [a_comment(post_id, content=_TEXT) for _ in range(many)]
+        for comment in comments:
             await self.comments.add(comment)
         self.table.spent()
-        await self.counter.count(post_id, [comment.id for comment in made])
+        await self.counter.count(post_id, [comment.id for comment in comments])
 
 
 def _described(post: Post) -> Post:
@@ -115,7 +116,7 @@ async def _published(world: World) -> None:
     post = _described(a_post())
     await world.posts.add(post)
     await world.posts.find(post.id)
-    await world.posts.update(post.id, lambda found: published_post(found, RENDERED))
+    await world.posts.update(post.id, lambda current: published_post(current, RENDERED))
 
 
 async def _page(world: World, sort: FeedSort = FeedSort.TOP, creator: str | None = None) -> None:
@@ -164,27 +165,27 @@ STEPS: dict[str, Step] = {
 async def _measured(indexes: Sequence[Index]) -> list[Units]:
     world = World(indexes)
     await world.fill()
-    found = []
+    table_rows = []
     for step in STEPS.values():
         world.table.spent()
         await step(world)
-        found.append(world.table.spent())
-    return found
+        table_rows.append(world.table.spent())
+    return table_rows
 
 
 def rows() -> list[Row]:
     """Each step, before and now."""
     was, now = (asyncio.run(_measured(indexes)) for indexes in (before(), template_indexes()))
     return [
-        Row(what, Units(0, 0) if what in {USER_READ, USER_TOLD} else one, other)
-        for what, one, other in zip(STEPS, was, now, strict=True)
+        Row(name, Units(0, 0) if name in {USER_READ, USER_TOLD} else before, other)
+        for name, before, other in zip(STEPS, was, now, strict=True)
     ]
 
 
-def table(found: list[Row]) -> str:
+def table(table_rows: list[Row]) -> str:
     """As docs/aws-costs.md has it."""
     lines = ["| | RRU before | WRU before | RRU | WRU |", "|---|---|---|---|---|"]
-    for what, was, now in found:
+    for name, was, now in table_rows:
         figures = (was.reads, was.writes, now.reads, now.writes)
-        lines.append(f"| {what} | {' | '.join(f'{figure:g}' for figure in figures)} |")
+        lines.append(f"| {name} | {' | '.join(f'{figure:g}' for figure in figures)} |")
     return "\n".join(lines)

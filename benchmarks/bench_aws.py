@@ -1,7 +1,7 @@
-"""The AWS edition: the feed whatever its length, and how few transactions count comments.
+"""The AWS edition: the feed at any length, and the number of transactions that count comments.
 
-DynamoDB is `dynalite` (npm) here, for its indexes are real ones: ministack sorts a whole index
-anew for each query, so a line with it measures that.
+DynamoDB is `dynalite` (npm) here, because it has real indexes. ministack sorts a whole index for
+each query, so a line measured with it would measure that.
 """
 
 import asyncio
@@ -64,7 +64,7 @@ def lines(folder: Path, scale: Scale) -> Iterator[Found]:
     yield _largest_images(folder, aws.side)
 
 
-def _feed(what: str, url: str, many: int, target: float | None, aws: AwsScale) -> Line:
+def _feed(name: str, url: str, many: int, target: float | None, aws: AwsScale) -> Line:
     with ExitStack() as stack:
         client = Session().create_client(
             "dynamodb",
@@ -81,7 +81,7 @@ def _feed(what: str, url: str, many: int, target: float | None, aws: AwsScale) -
             few.append(asyncio.run(_page_ms(short, aws.pages)))
             lots.append(asyncio.run(_page_ms(long, aws.pages)))
     ours, base = statistics.median(lots), statistics.median(few)
-    named = f"{what}: {many:,} posts / {aws.few_posts:,}"
+    named = f"{name}: {many:,} posts / {aws.few_posts:,}"
     return Line(named, ours / base, target, "<=", f"{ours:.1f} / {base:.1f} ms a page of ten")
 
 
@@ -126,14 +126,14 @@ def _largest_images(folder: Path, side: int) -> Line:
     pixels = PillowImage.frombytes("RGB", (side, side), image.write_to_memory())
     pillow_heif.from_pillow(pixels).save(folder / "heic", quality=50)
     files = ["avif", "heic", "interlaced png", "progressive jpeg"]
-    found = {name: asyncio.run(_peak_mb(folder / name, folder)) for name in files}
-    worst = max(found, key=lambda name: found[name])
+    peaks = {name: asyncio.run(_peak_mb(folder / name, folder)) for name in files}
+    worst = max(peaks, key=lambda name: peaks[name])
     return Line(
         f"memory for {side * side / 1e6:g} megapixels, worst format / the image Lambda's",
-        found[worst] / LAMBDA_MB,
+        peaks[worst] / LAMBDA_MB,
         1,
         "<=",
-        ", ".join(f"{name} {peak:.0f}" for name, peak in found.items()) + f" of {LAMBDA_MB} MB",
+        ", ".join(f"{name} {peak:.0f}" for name, peak in peaks.items()) + f" of {LAMBDA_MB} MB",
     )
 
 
@@ -144,17 +144,19 @@ async def _peak_mb(original: Path, folder: Path) -> float:
 
 
 async def _transactions(aws: AwsScale) -> int:
-    """How many transactions the projection needs, on the table in memory."""
+    """Count the transactions of the projection, on the table in memory."""
     table, clock = FakeTable(), ManualClock()
     posts, comments = DynamoPostStore(table, clock), DynamoCommentStore(table, clock)
     post = a_post()
     await posts.add(post)
-    await posts.update(post.id, lambda found: published_post(found, RENDERED))
-    made = [a_comment(post.id) for _ in range(aws.comments)]
-    for comment in made:
+    await posts.update(post.id, lambda current: published_post(current, RENDERED))
+    batch_comments = [a_comment(post.id) for _ in range(aws.comments)]
+    for comment in batch_comments:
         await comments.add(comment)
     counter = DynamoCommentCounter(table, clock)
     for at in range(0, aws.comments, aws.batch):
-        await counter.count(post.id, [one.id for one in made[at : at + aws.batch]])
+        await counter.count(
+            post.id, [comment.id for comment in batch_comments[at : at + aws.batch]]
+        )
     assert table.items[post_key(post.id)]["total"] == aws.comments
     return table.calls["transact"]

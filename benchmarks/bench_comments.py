@@ -82,8 +82,8 @@ def _limits(folder: Path, ids: list[str], scale: Scale) -> Line:
         sides = [(*limited, folder / "limited", limited_ids), free]
         times: list[list[float]] = [[], []]
         for _ in range(scale.comments.rounds):
-            for side, found in zip(sides, times, strict=True):
-                found.append(_processor_time(*side, scale))
+            for side, side_times in zip(sides, times, strict=True):
+                side_times.append(_processor_time(*side, scale))
     on, off = map(statistics.median, times)
     return Line(
         "processor time of a comment, limits on / off",
@@ -127,8 +127,8 @@ def _bare_loop(data_dir: Path, seconds: float) -> float:
 
 
 def _loop(data_dir: str, seconds: float) -> float:
-    """No HTTP, no validation, no threads: a comment and its post's count and latest comments, one
-    durable transaction each, with the same statements and settings as ours."""
+    """The bare writes: no HTTP, no validation, no threads. It writes a comment with its post's
+    count and latest comments, one durable transaction each. Statements and settings are ours."""
     os.sched_setaffinity(0, SERVER_CORES)
     connection = connect(Path(data_dir, "image_poster.db"))
     ids = [row[0] for row in connection.execute("SELECT id FROM posts")]

@@ -98,11 +98,11 @@ def _backups(folder: Path, scale: Scale) -> Iterator[Line]:
 
 def _with_files(data_dir: Path, count: int) -> None:
     """Ready posts with their files, of 150 kB together."""
-    made = (
+    copies = (
         Post(new_id(), PostStatus.PROCESSING, "At the lake", "A lake", "alice", NOW)
         for _ in range(count)
     )
-    ids = write_ours(data_dir, ((published_post(post, RENDERED), []) for post in made))
+    ids = write_ours(data_dir, ((published_post(post, RENDERED), []) for post in copies))
     layout = Layout(data_dir)
     for post_id in ids:
         _write(layout.original(post_id), 90)
@@ -119,14 +119,14 @@ def _write(path: Path, kilobytes: int) -> None:
 def _beside_the_feed(
     url: str, data_dir: Path, target: Path, scale: Scale
 ) -> tuple[float, float, float]:
-    """How long the backup took, and the feed's times in milliseconds while it went on: the worst
-    of the loads of so many seconds that were under way."""
+    """The seconds of the backup, and the feed's times in milliseconds during the backup. The times
+    are those of the worst load."""
     took: list[float] = []
     backing_up = threading.Thread(target=lambda: took.append(_back_up(data_dir, target)))
     backing_up.start()
-    found: list[Outcome] = []
-    while backing_up.is_alive() or not found:
-        found.append(
+    outcomes: list[Outcome] = []
+    while backing_up.is_alive() or not outcomes:
+        outcomes.append(
             run(
                 Load(
                     url,
@@ -138,8 +138,12 @@ def _beside_the_feed(
             )
         )
     backing_up.join()
-    assert not any(outcome.errors for outcome in found)
-    return took[0], max(one.p50 for one in found), max(one.p99 for one in found)
+    assert not any(outcome.errors for outcome in outcomes)
+    return (
+        took[0],
+        max(outcome.p50 for outcome in outcomes),
+        max(outcome.p99 for outcome in outcomes),
+    )
 
 
 def _back_up(data_dir: Path, target: Path) -> float:

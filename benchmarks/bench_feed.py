@@ -44,9 +44,9 @@ def lines(folder: Path, scale: Scale) -> Iterator[Line]:
             "peer": (peer, page_paths(peer, feed.pages)),
             "memory": (memory, ["/posts"]),
         }
-        found = _measured(sides, scale)
+        outcomes = _measured(sides, scale)
         compressed = list(_compressed(much, pages[: feed.pages], scale))
-    yield from _compared(found, feed)
+    yield from _compared(outcomes, feed)
     yield from compressed
 
 
@@ -55,13 +55,13 @@ def _compressed(url: str, pages: list[str], scale: Scale) -> Iterator[Line]:
     plain, gzipped, best = (_size(f"{url}/posts?limit=100", coding) for coding in _CODINGS)
     sizes = f"{plain:,} bytes, gzip {gzipped:,}, brotli {best:,}"
     yield Line("a page of 100 posts: brotli / as it is, bytes", best / plain, 0.15, "<=", sizes)
-    for what, paths, target in (
+    for label, paths, target in (
         ("a remembered page: brotli / as it is, requests/s", ["/posts"], 0.8),
         ("pages not asked for before: brotli / as it is, requests/s", pages, None),
     ):
         speeds = [_speed(url, paths, coding, scale) for coding in ("identity", "br")]
         detail = f"{speeds[1]:.0f} / {speeds[0]:.0f} requests/s"
-        yield Line(what, speeds[1] / speeds[0], target, ">=", detail)
+        yield Line(label, speeds[1] / speeds[0], target, ">=", detail)
 
 
 def _speed(url: str, paths: list[str], coding: str, scale: Scale) -> float:
@@ -70,8 +70,8 @@ def _speed(url: str, paths: list[str], coding: str, scale: Scale) -> float:
 
 
 def _size(url: str, coding: str) -> int:
-    asked = urllib.request.Request(url, headers={"accept-encoding": coding})
-    with urllib.request.urlopen(asked) as answer:
+    request = urllib.request.Request(url, headers={"accept-encoding": coding})
+    with urllib.request.urlopen(request) as answer:
         return len(answer.read())
 
 
@@ -94,9 +94,9 @@ def _median(outcomes: list[Outcome]) -> Outcome:
     )
 
 
-def _compared(found: dict[str, Outcome], feed: FeedScale) -> Iterator[Line]:
-    first, memory = found["first"].per_second, found["memory"].per_second
-    much, little, peer, deep = (found[name] for name in ("much", "little", "peer", "deep"))
+def _compared(outcomes: dict[str, Outcome], feed: FeedScale) -> Iterator[Line]:
+    first, memory = outcomes["first"].per_second, outcomes["memory"].per_second
+    much, little, peer, deep = (outcomes[name] for name in ("much", "little", "peer", "deep"))
     yield Line(
         f"feed pages, {feed.posts:,} posts, {feed.comments:,} comments / FastAPI",
         much.per_second / peer.per_second,

@@ -83,7 +83,7 @@ def fill(data: Path, posts: int) -> None:
     """So many ready posts that all have the renditions of one photograph: grainy, as real ones
     are."""
     ids = write_ours(data, entries(posts, posts * 3))
-    image = rendered.made(samples.encoded(_photograph(), quality=90))
+    image = rendered.render(samples.encoded(_photograph(), quality=90))
     layout = Layout(data)
     for post_id in ids:
         for name, content in (("600", image.small_bytes), ("1600", image.large_bytes)):
@@ -118,7 +118,7 @@ def _first_view(browser: Browser, url: str) -> Iterator[Line]:
         named: dict[str, str] = {}
         session.on(
             "Network.responseReceived",
-            lambda found: named.update({found["requestId"]: found["type"]}),
+            lambda event: named.update({event["requestId"]: event["type"]}),
         )
         session.on(
             "Network.loadingFinished",
@@ -152,17 +152,17 @@ def _scrolled(browser: Browser, url: str, scale: GalleryScale) -> Iterator[Line]
         session.send("HeapProfiler.collectGarbage")
         memory = session.send("Runtime.getHeapUsage")["usedSize"]
         process = _renderer_bytes() / 1e6
-    what = f"{scale.posts} posts scrolled through"
-    held = f"{memory / 1e6:.0f} MB; the process {process:.0f} MB, caches of images included"
-    yield Line(f"{what}: memory / 150 MB", memory / MAX_MEMORY_BYTES, 1, "<=", held)
-    yield _line(f"{what}: longest frame / 100 ms", longest, MAX_FRAME_MS, "ms")
+    label = f"{scale.posts} posts scrolled through"
+    detail = f"{memory / 1e6:.0f} MB; the process {process:.0f} MB, caches of images included"
+    yield Line(f"{label}: memory / 150 MB", memory / MAX_MEMORY_BYTES, 1, "<=", detail)
+    yield _line(f"{label}: longest frame / 100 ms", longest, MAX_FRAME_MS, "ms")
 
 
 def _renderer_bytes() -> float:
-    """What the largest of the browser's page processes has for itself (USS)."""
+    """The memory of the browser's largest page process that no other process shares (USS)."""
     ours = psutil.Process(os.getpid()).children(recursive=True)
-    pages = [one for one in ours if "--type=renderer" in " ".join(one.cmdline())]
-    return float(max(one.memory_full_info().uss for one in pages))
+    pages = [process for process in ours if "--type=renderer" in " ".join(process.cmdline())]
+    return float(max(page.memory_full_info().uss for page in pages))
 
 
 def _through_cuts(browser: Browser, folder: Path, scale: GalleryScale) -> Line:
@@ -195,6 +195,6 @@ def _post(gallery: Gallery, image: Path) -> None:
     expect(gallery.article("Through cuts")).to_be_visible(timeout=300_000)
 
 
-def _line(what: str, found: float, most: float, unit: str) -> Line:
-    shown = f"{found:.3f}" if most < 1 else f"{found:,.0f} {unit}"
-    return Line(what, max(_LEAST, found / most), 1, "<=", shown)
+def _line(label: str, value: float, most: float, unit: str) -> Line:
+    shown = f"{value:.3f}" if most < 1 else f"{value:,.0f} {unit}"
+    return Line(label, max(_LEAST, value / most), 1, "<=", shown)

@@ -71,8 +71,8 @@ def lines(folder: Path, scale: Scale) -> Iterator[Found]:
 
 
 async def _processes(folder: Path, children: int) -> list[Line]:
-    """What the process of an image costs, without the image: the template's start, and a child's
-    fork, confinement, answer and end."""
+    """The cost of an image's process without the image. It has two parts: the template's start, and
+    a child's fork, confinement, answer and end."""
     original, starts = folder / "order", []
     original.write_bytes(order("lie", "600 LEHV6nWB2yk8pyo0adR*"))
     work = Workspace(original, folder)
@@ -135,7 +135,7 @@ def _phone_images_a_minute(folder: Path, scale: Scale) -> Line:
 
 
 def _a_minute(step: Callable[[int], object], count: int) -> float:
-    """How often a minute two threads get a step done."""
+    """The number of times a minute that two threads finish a step."""
     began = time.perf_counter()
     with ThreadPoolExecutor(2) as two:
         list(two.map(step, range(count)))

@@ -30,7 +30,7 @@ _PAGES = 30
 
 
 class Rate(NamedTuple):
-    """What came of a rate; `cores` is how much of one core all of the server's processes took."""
+    """The outcome of a rate; `cores` is the server's processor time, of all processes, in cores."""
 
     per_second: float
     outcome: MixOutcome
@@ -70,9 +70,9 @@ def lines(folder: Path, scale: Scale) -> Iterator[Found]:
             rates.append(at(rates[-1].per_second * sizes.factor, sizes.step_seconds))
         if sizes.plot:
             _draw(rates)
-        kept = _highest([rate.per_second for rate in rates if rate.kept_up], at, sizes)
+        highest = _highest([rate.per_second for rate in rates if rate.kept_up], at, sizes)
     yield _line(usual, sizes)
-    yield _line(kept or usual, sizes, ", the highest")
+    yield _line(highest or usual, sizes, ", the highest")
 
 
 def _highest(
@@ -80,16 +80,17 @@ def _highest(
 ) -> Rate | None:
     """The highest of `rates` that is kept up for long too."""
     for per_second in reversed(rates):
-        kept = at(per_second, sizes.seconds)
-        if kept.kept_up:
-            return kept
+        outcome = at(per_second, sizes.seconds)
+        if outcome.kept_up:
+            return outcome
     return None
 
 
-def _line(rate: Rate, sizes: MixedScale, what: str = "") -> Line:
+def _line(rate: Rate, sizes: MixedScale, label: str = "") -> Line:
     p99 = min(rate.outcome.p99, 1e6)  # infinite is a fault of the benchmark
     return Line(
-        f"mixed load, {rate.per_second:.0f}/s{what}, {sizes.seconds:g} s: p99 / {P99_TARGET_MS} ms",
+        f"mixed load, {rate.per_second:.0f}/s{label}, {sizes.seconds:g} s: "
+        f"p99 / {P99_TARGET_MS} ms",
         p99 / P99_TARGET_MS,
         1,
         "<=",
@@ -168,4 +169,4 @@ def _request(url: str, method: str, path: str, header: str, body: bytes) -> byte
 def _processor(pid: int) -> float:
     """Seconds of the server, its image processes, and those of them that have ended."""
     server = psutil.Process(pid)
-    return float(sum(sum(one.cpu_times()[:4]) for one in (server, *server.children(True))))
+    return float(sum(sum(process.cpu_times()[:4]) for process in (server, *server.children(True))))

@@ -88,11 +88,11 @@ def _until_fetched(
 
 def _in_turn(sides: list[Side], photo: Path, rounds: int) -> list[Timed]:
     """Medians of some rounds, and of one more that does not count."""
-    found: list[list[Timed]] = [[] for _ in sides]
+    results: list[list[Timed]] = [[] for _ in sides]
     for _ in range(rounds + 1):
-        for side, times in zip(sides, found, strict=True):
+        for side, times in zip(sides, results, strict=True):
             times.append(_posted_and_fetched(side, photo))
-    return [Timed(*map(median, zip(*times[1:], strict=True))) for times in found]
+    return [Timed(*map(median, zip(*times[1:], strict=True))) for times in results]
 
 
 def _posted_and_fetched(side: Side, photo: Path) -> Timed:
@@ -142,19 +142,19 @@ def _a_minute(ours: Side, photo: Path, count: int, target: int, clients: int) ->
     began = time.perf_counter()
     with ThreadPoolExecutor(clients) as pool:
         list(pool.map(lambda _: _posted_and_fetched(ours, photo), range(count)))
-    found = count * 60 / (time.perf_counter() - began)
+    per_minute = count * 60 / (time.perf_counter() - began)
     return Line(
         f"posts of {_size(photo)} a minute on two cores / {target:,}",
-        found / target,
+        per_minute / target,
         1,
         ">=",
-        f"{found:.0f} a minute, {clients} clients",
+        f"{per_minute:.0f} a minute, {clients} clients",
     )
 
 
 def _waiters(folder: Path, sizes: PostingScale) -> Line:
-    """What the server takes while each of many waits once for a post, in vain; to ask and to be
-    answered is part of it."""
+    """The server's load while each of many clients waits once for a post that does not come.
+    Requests and answers are part of it."""
     with servers.ours(folder) as (url, pid), ExitStack() as stack:
         post_ids = _unfinished(folder, sizes.waiters)
         waiting = [stack.enter_context(closing(_connected(url))) for _ in post_ids]
@@ -183,21 +183,21 @@ def _waiters(folder: Path, sizes: PostingScale) -> Line:
 def _unfinished(data_dir: Path, count: int) -> list[str]:
     """Posts whose image work is not due, in the database of a server that runs (at its start it
     would make them due)."""
-    found = [
+    posts = [
         Post(new_id(), PostStatus.PROCESSING, "", "", USER["user-id"], _NOW) for _ in range(count)
     ]
     with closing(connect(data_dir / "image_poster.db")) as connection:
         connection.execute("BEGIN IMMEDIATE")
         connection.executemany(
             "INSERT INTO posts (id, status, creator, head, due_at) VALUES (?, ?, ?, ?, ?)",
-            [(post.id, post.status, post.creator, encode_post(post), _NEVER) for post in found],
+            [(post.id, post.status, post.creator, encode_post(post), _NEVER) for post in posts],
         )
         connection.execute("COMMIT")
-    return [post.id for post in found]
+    return [post.id for post in posts]
 
 
 def _share(pid: int, while_this: Callable[[], object]) -> float:
-    """How much of a core a process takes meanwhile: at least a tick of the kernel's clock."""
+    """The share of a core that a process uses meanwhile: at least a tick of the kernel's clock."""
     before, began = _processor(pid), time.perf_counter()
     while_this()
     spent = max(_processor(pid) - before, 1 / os.sysconf("SC_CLK_TCK"))

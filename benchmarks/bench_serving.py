@@ -56,13 +56,16 @@ def lines(folder: Path, scale: Scale) -> Iterator[Found]:
                 Side(theirs, [their_pid], [f"/{post_id}.{name}.jpg" for post_id in ids]),
             ]
             mine, behind, others = measured(sides, scale)
-            for found, what, goal in ((mine, "", target), (behind, ", sent by it", FRONT_TARGET)):
+            for results, label, goal in (
+                (mine, "", target),
+                (behind, ", sent by it", FRONT_TARGET),
+            ):
                 yield Line(
-                    f"images of {size // 1000} kB{what} / nginx",
-                    found.per_second / others.per_second,
+                    f"images of {size // 1000} kB{label} / nginx",
+                    results.per_second / others.per_second,
                     goal,
                     ">=",
-                    f"{found} / {others}",
+                    f"{results} / {others}",
                 )
 
 
@@ -75,8 +78,8 @@ class Side(NamedTuple):
 
 
 class Served(NamedTuple):
-    """Answers a second, and seconds of the server's processor time for each: that one differs less
-    from run to run where other programs want the machine too."""
+    """Answers a second, and seconds of the server's processor time for each. The second figure
+    varies less between runs on a busy machine."""
 
     per_second: float
     processor: float
@@ -87,11 +90,11 @@ class Served(NamedTuple):
 
 def measured(sides: list[Side], scale: Scale) -> list[Served]:
     """All in turn, medians of some rounds."""
-    found: list[list[Served]] = [[] for _ in sides]
+    results: list[list[Served]] = [[] for _ in sides]
     for _ in range(scale.feed.rounds):
-        for side, rounds in zip(sides, found, strict=True):
+        for side, rounds in zip(sides, results, strict=True):
             rounds.append(_served(side, scale.feed.seconds))
-    return [Served(*map(statistics.median, zip(*rounds, strict=True))) for rounds in found]
+    return [Served(*map(statistics.median, zip(*rounds, strict=True))) for rounds in results]
 
 
 def _served(side: Side, seconds: float) -> Served:

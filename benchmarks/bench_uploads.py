@@ -75,27 +75,29 @@ def _over_bad_networks(
     folder: Path, photo: Path, sides: list[Side], sizes: UploadsScale
 ) -> Iterator[Line]:
     for name, target, weathers in _storms(sizes):
-        found = [_sent(folder, photo, side, weathers) for side in sides]
-        yield from _compared(f"{_mb(sizes.size)}, {name}: bytes sent / size", target, found)
+        times = [_sent(folder, photo, side, weathers) for side in sides]
+        yield from _compared(f"{_mb(sizes.size)}, {name}: bytes sent / size", target, times)
 
 
 def _through_cuts(folder: Path, photo: Path, sizes: UploadsScale) -> Iterator[Line]:
-    """How long the two clients take over the same proxy to the same server, ours; tus-js-client by
-    its own delays (0, 1, 3 and 5 s)."""
+    """The times of the two clients over the same proxy to our server. tus-js-client uses its own
+    delays (0, 1, 3 and 5 s)."""
     # Both end when all bytes are there.
-    mine = Side("ours", servers.ours, lambda *given: [*_our_command(*given), "--no-wait"])
-    theirs = Side("tus-js", servers.ours, lambda *given: [*_their_command(*given), "", "default"])
+    mine = Side("ours", servers.ours, lambda *arguments: [*_our_command(*arguments), "--no-wait"])
+    theirs = Side(
+        "tus-js", servers.ours, lambda *arguments: [*_their_command(*arguments), "", "default"]
+    )
     with servers.ours(folder / "cuts") as (url, _):
         for cut in sizes.mean_cuts:
             weathers = [Weather(seed, cut_after_bytes=cut) for seed in range(sizes.seeds)]
             # In turn, so that what else the machine does is there for both.
-            found = [
+            results = [
                 [_seconds(folder, photo, side, url, weather) for side in (mine, theirs)]
                 for weather in weathers
             ]
-            ours, other = map(statistics.mean, zip(*found, strict=True))
-            what = f"{_mb(sizes.size)}, mean cut {_mb(cut)}: time / tus-js-client's"
-            yield Line(what, ours / other, 1.2, "<=", f"{ours:.2f} / {other:.2f} s")
+            ours, other = map(statistics.mean, zip(*results, strict=True))
+            label = f"{_mb(sizes.size)}, mean cut {_mb(cut)}: time / tus-js-client's"
+            yield Line(label, ours / other, 1.2, "<=", f"{ours:.2f} / {other:.2f} s")
 
 
 def _seconds(folder: Path, photo: Path, side: Side, url: str, weather: Weather) -> float:
@@ -117,11 +119,11 @@ def _mb(size: int) -> str:
     return f"{size / 1e6:g} MB"
 
 
-def _compared(what: str, target: float, found: list[list[float]]) -> Iterator[Line]:
+def _compared(label: str, target: float, results: list[list[float]]) -> Iterator[Line]:
     """Ours against the target, and against the other side."""
-    ours = statistics.mean(found[0])
-    yield Line(what, ours, target, "<=", f"{_listed(found[0])}")
-    for theirs in found[1:]:
+    ours = statistics.mean(results[0])
+    yield Line(label, ours, target, "<=", f"{_listed(results[0])}")
+    for theirs in results[1:]:
         yield Line(
             "  the same / tus-js-client's",
             ours / statistics.mean(theirs),
@@ -131,19 +133,19 @@ def _compared(what: str, target: float, found: list[list[float]]) -> Iterator[Li
         )
 
 
-def _listed(found: list[float]) -> str:
-    return " ".join(f"{one:.3f}" for one in found)
+def _listed(values: list[float]) -> str:
+    return " ".join(f"{value:.3f}" for value in values)
 
 
 def _sent(folder: Path, photo: Path, side: Side, weathers: list[Weather]) -> list[float]:
     """Bytes sent by the client for each weather, by the file's size."""
-    found, size = [], photo.stat().st_size
+    results, size = [], photo.stat().st_size
     with side.start(folder / f"{side.name}-storm") as (url, _):
         for weather in weathers:
             with chaos(url, weather) as proxy:
                 _upload(folder, side, proxy.url, photo)
-                found.append(proxy.counts.up / size)
-    return found
+                results.append(proxy.counts.up / size)
+    return results
 
 
 def _upload(folder: Path, side: Side, url: str, photo: Path) -> None:
@@ -175,9 +177,9 @@ def _finish(process: "subprocess.Popen[bytes]") -> None:
 
 def _killed(folder: Path, photo: Path, sides: list[Side], sizes: UploadsScale) -> Iterator[Line]:
     at = sizes.killed_at
-    found = [[_sent_to_killed(folder, photo, side, part) for part in at] for side in sides]
-    what = f"{_mb(sizes.size)}, server killed in the middle: bytes sent / size"
-    yield from _compared(what, 1.02, found)
+    results = [[_sent_to_killed(folder, photo, side, part) for part in at] for side in sides]
+    label = f"{_mb(sizes.size)}, server killed in the middle: bytes sent / size"
+    yield from _compared(label, 1.02, results)
 
 
 def _sent_to_killed(folder: Path, photo: Path, side: Side, part: float) -> float:
@@ -209,7 +211,7 @@ def _half_open(folder: Path, sides: list[Side], sizes: UploadsScale) -> Iterator
 
 
 def _head_times(folder: Path, side: Side, sizes: UploadsScale) -> list[float]:
-    found = []
+    results = []
     with side.start(folder / f"{side.name}-half") as (url, _):
         for _ in range(sizes.rounds):
             path = _created(url, sizes.size)
@@ -219,18 +221,18 @@ def _head_times(folder: Path, side: Side, sizes: UploadsScale) -> list[float]:
                 time.sleep(0.3)
                 began = time.perf_counter()
                 offset = int(_asked(url, "HEAD", path, _TUS)["upload-offset"])
-                found.append(1000 * (time.perf_counter() - began))
+                results.append(1000 * (time.perf_counter() - began))
                 assert offset > 0
-    return found
+    return results
 
 
 def _ingest(folder: Path, sides: list[Side], sizes: UploadsScale) -> Iterator[Found]:
     """Much in one request, until the bytes are on the disk."""
     content, size = b"\xff\xd8\xff\xe0" + os.urandom(sizes.large - 4), _mb(sizes.large)
-    found = [_taken_in(folder, side, content, sizes.rounds) for side in sides]
-    ours, growth = found[0]
+    results = [_taken_in(folder, side, content, sizes.rounds) for side in sides]
+    ours, growth = results[0]
     yield Line(f"memory over idle while {size} come in / {size}", growth, 0.2, "<=", "resident")
-    for theirs, _ in found[1:]:
+    for theirs, _ in results[1:]:
         detail = f"{ours:.0f} / {theirs:.0f} MB/s"
         yield Line(f"{size} by one PATCH / @tus/server's", ours / theirs, 1, ">=", detail)
     if shutil.which("nginx") is None:
@@ -324,7 +326,7 @@ def _asked(
             part = connection.recv(65536)
             assert part, answer
             answer += part
-    status, *found = answer.split(b"\r\n\r\n")[0].decode().split("\r\n")
+    status, *header_lines = answer.split(b"\r\n\r\n")[0].decode().split("\r\n")
     assert status.split()[1][0] == "2", answer
-    pairs = (line.partition(": ") for line in found)
+    pairs = (line.partition(": ") for line in header_lines)
     return {name.lower(): value for name, _, value in pairs}

@@ -1,8 +1,8 @@
-"""A walk over `top` while ranks move: what its pages cost against page 1.
+"""A walk over `top` while ranks move: the cost of its pages against page 1.
 
-Pages are remembered until the next write, so a comment comes before each look at page 1, and before
-each time that the pages of the walk are asked for. Of each page the fastest time counts: what is
-asked is what it costs, not what the machine does beside.
+The server caches pages until the next write. So a comment precedes each request for page 1, and
+each request for the pages of the walk. The fastest time of each page counts, because other work on
+the machine must not.
 """
 
 import http.client
@@ -61,8 +61,8 @@ def _move_ranks(data_dir: Path, changes: int) -> None:
         for number in range(changes):
             at = min(int(chance.paretovariate(0.5)), len(rows)) - 1
             post_id, creator, total = rows[at]
-            (held,) = connection.execute("SELECT since FROM posts WHERE id = ?", (post_id,))
-            mover = Mover(post_id, creator, Held(total, *held))
+            (row,) = connection.execute("SELECT since FROM posts WHERE id = ?", (post_id,))
+            mover = Mover(post_id, creator, Held(total, *row))
             at_ms = began_ms + (now_ms - began_ms) * number // changes
             moved = move_rank(connection, mover, total + 1, at_ms)
             connection.execute(
@@ -99,7 +99,7 @@ class _Reader:
             cursor = page["next"]
         for _ in range(_PASSES):
             self.timed("/posts", fresh=True)  # the first look after a write is not the walk's
-            times.append([self.timed(f"/posts?cursor={one}")[0] for one in cursors])
+            times.append([self.timed(f"/posts?cursor={cursor}")[0] for cursor in cursors])
         return [min(page) for page in zip(*times, strict=True)]
 
     def _comment(self) -> None:

@@ -19,7 +19,7 @@ BOTH_CORES = {0, 1}
 def lines(folder: Path, scale: Scale) -> Iterator[Line]:
     """Comments, their slowest, and pages of the feed."""
     sizes = scale.comments
-    found: dict[tuple[str, str], list[Outcome]] = {}
+    outcomes: dict[tuple[str, str], list[Outcome]] = {}
     with ExitStack() as stack:
         sides = []
         for workers in ("1", "2"):
@@ -31,24 +31,28 @@ def lines(folder: Path, scale: Scale) -> Iterator[Line]:
         for _ in range(sizes.rounds):
             for workers, url, ids, pages in sides:
                 comment = [f"/posts/{post_id}/comments" for post_id in ids]
-                found.setdefault(("comments", workers), []).append(
+                outcomes.setdefault(("comments", workers), []).append(
                     _measured(url, comment, scale, "POST")
                 )
-                found.setdefault(("feed", workers), []).append(_measured(url, pages, scale, "GET"))
-    yield _rates("comments", found["comments", "2"], found["comments", "1"], 1.0)
-    two, one = (
-        statistics.median(outcome.p99 for outcome in found["comments", workers])
+                outcomes.setdefault(("feed", workers), []).append(
+                    _measured(url, pages, scale, "GET")
+                )
+    yield _rates("comments", outcomes["comments", "2"], outcomes["comments", "1"], 1.0)
+    two, single = (
+        statistics.median(outcome.p99 for outcome in outcomes["comments", workers])
         for workers in ("2", "1")
     )
-    detail = f"{two:.1f} / {one:.1f} ms, {sizes.clients} clients"
-    yield Line("2 workers / 1: comments, p99", two / one, 1.5, "<=", detail)
-    yield _rates("pages of the feed", found["feed", "2"], found["feed", "1"], None)
+    detail = f"{two:.1f} / {single:.1f} ms, {sizes.clients} clients"
+    yield Line("2 workers / 1: comments, p99", two / single, 1.5, "<=", detail)
+    yield _rates("pages of the feed", outcomes["feed", "2"], outcomes["feed", "1"], None)
 
 
-def _rates(what: str, two: list[Outcome], one: list[Outcome], target: float | None) -> Line:
-    ours, theirs = (statistics.median(one.per_second for one in side) for side in (two, one))
+def _rates(label: str, two: list[Outcome], single: list[Outcome], target: float | None) -> Line:
+    ours, theirs = (
+        statistics.median(outcome.per_second for outcome in side) for side in (two, single)
+    )
     detail = f"{ours:.0f} / {theirs:.0f} a second"
-    return Line(f"2 workers / 1: {what}", ours / theirs, target, ">=", detail)
+    return Line(f"2 workers / 1: {label}", ours / theirs, target, ">=", detail)
 
 
 def _measured(url: str, paths: list[str], scale: Scale, method: str) -> Outcome:

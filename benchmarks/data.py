@@ -41,14 +41,14 @@ def _entry(count: int) -> Entry:
     return post, [Comment(new_id(), post.id, "bob", TEXT, NOW) for _ in range(count)]
 
 
-def write_ours(data_dir: Path, found: Iterator[Entry]) -> list[str]:
+def write_ours(data_dir: Path, entries: Iterator[Entry]) -> list[str]:
     """Our database; the ids of its posts."""
     data_dir.mkdir(parents=True)
     connection = connect(data_dir / "image_poster.db")
     migrate(connection)
     connection.execute("PRAGMA synchronous = OFF")
     connection.execute("BEGIN")
-    ids = [_write_our_entry(connection, *entry) for entry in found]
+    ids = [_write_our_entry(connection, *entry) for entry in entries]
     connection.execute("COMMIT")
     connection.execute("ANALYZE")
     connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -85,13 +85,13 @@ CREATE INDEX comments_of_post ON comments (post_id, id);
 """
 
 
-def write_peers(path: Path, found: Iterator[Entry]) -> list[str]:
+def write_peers(path: Path, entries: Iterator[Entry]) -> list[str]:
     """The peer's database, normalised as SQLAlchemy users would; the ids of its posts."""
     connection = sqlite3.connect(path, isolation_level=None)
     connection.executescript("PRAGMA journal_mode = WAL; PRAGMA synchronous = OFF;" + PEER_SCHEMA)
     connection.execute("BEGIN")
     ids = []
-    for post, comments in found:
+    for post, comments in entries:
         ids.append(post.id)
         connection.execute(
             "INSERT INTO posts VALUES (?, 'ready', ?, ?, ?, ?, NULL, ?, 1600, 1067, ?)",
@@ -107,7 +107,10 @@ def write_peers(path: Path, found: Iterator[Entry]) -> list[str]:
         )
         connection.executemany(
             "INSERT INTO comments VALUES (?, ?, ?, ?, ?, NULL)",
-            [(made.id, made.post_id, made.creator, made.content, NOW) for made in comments],
+            [
+                (comment.id, comment.post_id, comment.creator, comment.content, NOW)
+                for comment in comments
+            ],
         )
     connection.execute("COMMIT")
     connection.execute("ANALYZE")

@@ -17,8 +17,8 @@ SERVER_CORES, LOAD_CORES = {0}, {1}
 
 @dataclass
 class Load:
-    """What to ask: `paths` are taken in turn; `per_second` 0 means as fast as can be. Answers to
-    what is asked in the first `warm_up_seconds` do not count."""
+    """The requests of a load: `paths` in turn, `per_second` of them (0: as fast as possible).
+    Answers to requests of the first `warm_up_seconds` do not count."""
 
     url: str
     paths: list[str]

@@ -1,6 +1,6 @@
-"""An open-loop load: requests come when they are due, whatever became of those before, as those of
-people do; how long each took counts from then. So a server that stalls is charged for all who came
-meanwhile (what a closed loop hides is known as coordinated omission)."""
+"""An open-loop load: requests are sent when they are due, whether or not earlier ones have been
+answered. Each latency is counted from the time at which the request was due. So a stalled server is
+charged for all requests of that time; a closed loop hides them (coordinated omission)."""
 
 import math
 import os
@@ -23,7 +23,7 @@ _PATIENCE_SECONDS = 2.0
 
 
 class Kind(NamedTuple):
-    """What is asked for with a chance of `share`: one of `requests`, each as it is sent."""
+    """A kind of request with its `share`: one of `requests` is drawn each time."""
 
     share: float
     requests: Sequence[bytes]
@@ -31,8 +31,8 @@ class Kind(NamedTuple):
 
 @dataclass(frozen=True)
 class Mix:
-    """What to ask whom, `per_second` in the mean (Poisson), for how long. Answers to what was due
-    in the first `warm_up_seconds` do not count."""
+    """Kinds of requests and the server, `per_second` in the mean (Poisson), and the seconds.
+    Answers to requests that were due in the first `warm_up_seconds` do not count."""
 
     url: str
     kinds: Sequence[Kind]
@@ -46,7 +46,7 @@ class MixOutcome(NamedTuple):
     """Times in milliseconds from when a request was due; infinite if not answered. `late` are those
     that were not, `errors` the answers that are not 2xx."""
 
-    asked: int
+    requests: int
     p50: float
     p99: float
     late: int
@@ -121,7 +121,7 @@ class _Driver:
         self.errors = 0
 
     def go(self, plan: Sequence[_Due]) -> int:
-        """How many that count were asked for."""
+        """Send the requests and return the number of those that count."""
         began, place = time.perf_counter(), 0
         end = self._mix.warm_up_seconds + self._mix.seconds
         while (now := time.perf_counter() - began) < end + _PATIENCE_SECONDS:
@@ -186,21 +186,21 @@ class _Driver:
 
 
 def _plan(mix: Mix) -> list[_Due]:
-    chance, at, found = random.Random(mix.seed), 0.0, list[_Due]()
+    chance, at, due = random.Random(mix.seed), 0.0, list[_Due]()
     shares = [kind.share for kind in mix.kinds]
     while (at := at + chance.expovariate(mix.per_second)) < mix.warm_up_seconds + mix.seconds:
         [kind] = chance.choices(mix.kinds, shares)
-        found.append(_Due(at, chance.choice(kind.requests)))
-    return found
+        due.append(_Due(at, chance.choice(kind.requests)))
+    return due
 
 
 def _drive(mix: Mix) -> MixOutcome:
     os.sched_setaffinity(0, LOAD_CORES)
     driver, plan = _Driver(mix), _plan(mix)
-    asked = driver.go(plan)
-    late = asked - len(driver.times)
+    requests = driver.go(plan)
+    late = requests - len(driver.times)
     times = [*sorted(driver.times), *[math.inf] * late]
     if not times:
         raise ValueError("nothing was asked for: too short a time for this rate")
     p50, p99 = (1000 * times[int(len(times) * part)] for part in (0.5, 0.99))
-    return MixOutcome(asked, p50, p99, late, driver.errors)
+    return MixOutcome(requests, p50, p99, late, driver.errors)

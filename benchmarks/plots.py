@@ -35,8 +35,8 @@ def _part(value: float, bounds: tuple[float, float]) -> float:
 
 def chart(path: Path, title: str, series: Sequence[Series], mark: float | None = None) -> None:
     """Write it; `mark` is a line across."""
-    xs = [x for one in series for x, _ in one.points]
-    ys = [y for one in series for _, y in one.points if y > 0] + ([mark] if mark else [])
+    xs = [x for curve in series for x, _ in curve.points]
+    ys = [y for curve in series for _, y in curve.points if y > 0] + ([mark] if mark else [])
     axes = _Axes((min(xs), max(xs)), (_decade(min(ys), math.floor), _decade(max(ys), math.ceil)))
     head = (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" '
@@ -48,8 +48,8 @@ def chart(path: Path, title: str, series: Sequence[Series], mark: float | None =
     if mark:
         (left, y), (right, _) = axes.at(axes.x[0], mark), axes.at(axes.x[1], mark)
         parts.append(f'<path d="M{left:.1f} {y:.1f}H{right:.1f}" stroke="black" stroke-width="2"/>')
-    for number, one in enumerate(series):
-        parts += _line(axes, number, one)
+    for number, curve in enumerate(series):
+        parts += _line(axes, number, curve)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("\n".join([*parts, "</svg>"]) + "\n")
 
@@ -59,16 +59,16 @@ def _decade(value: float, rounded: Callable[[float], int]) -> float:
 
 
 def _grid(axes: _Axes) -> list[str]:
-    found = []
+    paths = []
     for value in _decades(axes.y):
         (left, y), (right, _) = axes.at(axes.x[0], value), axes.at(axes.x[1], value)
-        found.append(f'<path d="M{left:.1f} {y:.1f}H{right:.1f}" stroke="#ddd"/>')
-        found.append(_text(left - 6, y + 4, f"{value:,g}", "end"))
+        paths.append(f'<path d="M{left:.1f} {y:.1f}H{right:.1f}" stroke="#ddd"/>')
+        paths.append(_text(left - 6, y + 4, f"{value:,g}", "end"))
     for value in _decades(axes.x):
         x, bottom = axes.at(value, axes.y[0])
-        found.append(f'<path d="M{x:.1f} {_TOP}V{bottom:.1f}" stroke="#ddd"/>')
-        found.append(_text(x, bottom + 18, f"{value:,g}/s", "middle"))
-    return found
+        paths.append(f'<path d="M{x:.1f} {_TOP}V{bottom:.1f}" stroke="#ddd"/>')
+        paths.append(_text(x, bottom + 18, f"{value:,g}/s", "middle"))
+    return paths
 
 
 def _decades(bounds: tuple[float, float]) -> list[float]:
@@ -80,13 +80,16 @@ def _text(x: float, y: float, text: str, anchor: str) -> str:
     return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{text}</text>'
 
 
-def _line(axes: _Axes, number: int, one: Series) -> list[str]:
+def _line(axes: _Axes, number: int, curve: Series) -> list[str]:
     colour, dash = _COLOURS[number % len(_COLOURS)], "" if number < len(_COLOURS) else "6 4"
-    points = " ".join(f"{x:.1f},{y:.1f}" for x, y in (axes.at(*point) for point in one.points))
+    points = " ".join(f"{x:.1f},{y:.1f}" for x, y in (axes.at(*point) for point in curve.points))
     style = f'stroke="{colour}" stroke-width="2" stroke-dasharray="{dash}"'
     y = _TOP + 20 * number + 8
     x = _WIDTH - _RIGHT + 16
     return [
         f'<polyline points="{points}" fill="none" {style}/>',
-        f'<path d="M{x} {y}h24" {style}/><text x="{x + 30}" y="{y + 4}">{escape(one.name)}</text>',
+        (
+            f'<path d="M{x} {y}h24" {style}/>'
+            f'<text x="{x + 30}" y="{y + 4}">{escape(curve.name)}</text>'
+        ),
     ]

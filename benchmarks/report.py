@@ -11,7 +11,7 @@ class Line:
     """One comparison; `detail` gives both sides in their units. Without a target it is for the
     record."""
 
-    what: str
+    name: str
     ratio: float
     target: float | None
     sense: Literal[">=", "<="]
@@ -25,14 +25,15 @@ class Line:
 
     @property
     def measured(self) -> bool:
-        """Whether both sides were: a rate or a time of nothing gives 0, infinity or no number."""
+        """True if both sides were measured: a rate or a time of nothing gives 0, infinity or no
+        number."""
         return math.isfinite(self.ratio) and self.ratio > 0
 
     def text(self, *, judged: bool) -> str:
         """A row of the table; the verdict only if it is `judged`."""
         goal = "-" if self.target is None else f"{self.sense} {self.target:g}"
         verdict = ("ok" if self.met else "SHORT") if judged else ""
-        return f"{self.what:<58} {self.ratio:7.2f}  {goal:<8} {verdict:<6} {self.detail}"
+        return f"{self.name:<58} {self.ratio:7.2f}  {goal:<8} {verdict:<6} {self.detail}"
 
 
 @dataclass(frozen=True)
@@ -49,12 +50,12 @@ class Skipped:
 Found = Line | Skipped
 
 
-def faults(name: str, expected: int, found: Sequence[Found]) -> list[str]:
-    """What is wrong with what the benchmark `name`, of `expected` lines, has found: a sentence for
-    lines that are missing, and one for each line that measured nothing."""
-    lines = [one for one in found if isinstance(one, Line)]
-    skipped = sum(one.lines for one in found if isinstance(one, Skipped))
-    nothing = [f"{name}: {line.what}: {line.ratio}" for line in lines if not line.measured]
+def faults(name: str, expected: int, entries: Sequence[Found]) -> list[str]:
+    """The faults of a benchmark's lines. There is a sentence if lines are missing, and one for each
+    line that measured nothing."""
+    lines = [entry for entry in entries if isinstance(entry, Line)]
+    skipped = sum(entry.lines for entry in entries if isinstance(entry, Skipped))
+    nothing = [f"{name}: {line.name}: {line.ratio}" for line in lines if not line.measured]
     if len(lines) + skipped == expected:
         return nothing
     return [f"{name}: {len(lines)} lines, {skipped} skipped, of {expected}", *nothing]

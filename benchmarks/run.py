@@ -1,7 +1,7 @@
 """`make bench`: every benchmark, both sides in one run, as one table of ratios.
 
-`python benchmarks/run.py feed comments` runs some of them only; `--smoke` runs them with little of
-everything (`make bench-smoke`), to see that they run: its figures mean nothing and are not judged.
+`python benchmarks/run.py feed comments` runs some of them only. `--smoke` runs them with small
+numbers (`make bench-smoke`), to see that they run: its figures mean nothing and are not judged.
 Ends with 1 if a benchmark cannot run, or a line is missing or measured nothing.
 """
 
@@ -62,17 +62,17 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Compare with peers, as a table of ratios.")
     parser.add_argument("--smoke", action="store_true", help="only see that they run")
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(BENCHMARKS))
-    asked = parser.parse_args()
-    names = asked.names or list(BENCHMARKS)
+    arguments = parser.parse_args()
+    names = arguments.names or list(BENCHMARKS)
     if unknown := set(names) - set(BENCHMARKS):
         parser.error(f"no such benchmark: {', '.join(sorted(unknown))}")
     print(f"{os.cpu_count()} cores; server side on core 0, load on core 1, unless said otherwise")
-    if asked.smoke:
+    if arguments.smoke:
         _end_after(_MAX_SMOKE_SECONDS)
-    found = {name: _run(name, smoke=asked.smoke) for name in names}
-    if not asked.smoke:
-        _judge([line for lines in found.values() for line in lines if isinstance(line, Line)])
-    wrong = [fault for name in names for fault in _faults(name, found[name])]
+    results = {name: _run(name, smoke=arguments.smoke) for name in names}
+    if not arguments.smoke:
+        _judge([line for lines in results.values() for line in lines if isinstance(line, Line)])
+    wrong = [fault for name in names for fault in _faults(name, results[name])]
     for fault in wrong:
         print(f"wrong: {fault}")
     return 1 if wrong else 0
@@ -80,26 +80,26 @@ def main() -> int:
 
 def _run(name: str, *, smoke: bool) -> list[Found]:
     began = time.monotonic()
-    found = []
+    entries = []
     # Beside the code, not in /tmp: that may be memory, on which nothing is durable.
     with tempfile.TemporaryDirectory(prefix=f".bench-{name}-", dir=Path.cwd()) as folder:
-        for one in BENCHMARKS[name].lines(Path(folder), SMOKE if smoke else FULL):
-            print(one.text(judged=not smoke) if isinstance(one, Line) else one, flush=True)
-            found.append(one)
+        for entry in BENCHMARKS[name].lines(Path(folder), SMOKE if smoke else FULL):
+            print(entry.text(judged=not smoke) if isinstance(entry, Line) else entry, flush=True)
+            entries.append(entry)
     print(f"  ({name}: {time.monotonic() - began:.0f} s)", flush=True)
-    return found
+    return entries
 
 
 def _judge(lines: list[Line]) -> None:
     judged = [line for line in lines if line.target is not None]
-    short = [line.what for line in judged if not line.met]
+    short = [line.name for line in judged if not line.met]
     print(f"{len(judged) - len(short)} of {len(judged)} targets met")
-    for what in short:
-        print(f"fell short: {what}")
+    for label in short:
+        print(f"fell short: {label}")
 
 
-def _faults(name: str, found: list[Found]) -> list[str]:
-    return faults(name, BENCHMARKS[name].expected, found)
+def _faults(name: str, entries: list[Found]) -> list[str]:
+    return faults(name, BENCHMARKS[name].expected, entries)
 
 
 def _end_after(seconds: int) -> None:

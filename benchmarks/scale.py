@@ -1,12 +1,16 @@
-"""The AWS edition at 100, 1,000 and 10,000 requests/s: what saturates first, how long answers take,
-and the bill. `make scale` writes its tables and plots into docs/aws-costs.md.
+"""The AWS edition at 100, 1,000 and 10,000 requests/s: the first bottleneck, the latencies, and the
+bill. `make scale` writes its tables and plots into docs/aws-costs.md.
 
-A queueing model with a simulation inside. Its parameters are: processor time as measured on the
-machine that this was written on (one core of an AMD EPYC; `MEASURED_MS`), scaled to the share of a
-core that a Lambda has by its memory (1,769 MB are one core, Lambda developer guide, "Memory") and
-by 1.25 for its arm64; 5 ms for a call of DynamoDB and 10 for a transaction, log-normal; DynamoDB's
-units as benchmarks/aws_units.py counts them; quotas and list prices of us-east-1 as AWS documents
-them. So it tells orders of magnitude and what comes first; no account has been asked.
+A queueing model with a simulation inside. These are its parameters:
+
+Processor time was measured on one core of an AMD EPYC (`MEASURED_MS`). It is scaled to the share of
+a core that a Lambda has by its memory, and by 1.25 for arm64. 1,769 MB are one core (Lambda
+developer guide, "Memory").
+
+A call of DynamoDB takes 5 ms and a transaction 10, log-normal. benchmarks/aws_units.py counts
+DynamoDB's units. Quotas and list prices are those of us-east-1 in AWS's documents.
+
+So it tells orders of magnitude and the first bottleneck. No account has been measured.
 """
 
 import heapq
@@ -36,7 +40,7 @@ _WARM_SECONDS = 300.0
 
 
 class Mix(NamedTuple):
-    """What people ask for, of each request."""
+    """The shares of the requests that people send."""
 
     comments: float = 0.28
     posts: float = 0.0028
@@ -74,8 +78,8 @@ class Load(NamedTuple):
 
 
 def load(rate: float, *, shared: bool = True, places: int = _PLACES) -> Load:
-    """Comments are folded alone where they are few; where they are many, a batch has some of one
-    post: half of them go to a hundred hot posts, and each of these is folded ten times a second."""
+    """The load of a rate. Few comments are folded alone. Where there are many, half of them go to a
+    hundred hot posts, each of which is folded ten times a second."""
     pages, comments = rate * MIX.pages, rate * MIX.comments
     if shared:
         anonymous = pages * _ANONYMOUS
@@ -99,16 +103,16 @@ class Units(NamedTuple):
 
 def units() -> Units:
     """As counted."""
-    found = {row.what: row.now for row in rows()}
+    units = {row.name: row.now for row in rows()}
     return Units(
-        page=found["a page of `top`, 10 posts"].reads,
-        later=found["a later page of `top`"].reads,
-        comment=found["a comment"].writes,
-        fold_reads=found["the fold of one comment"].reads,
-        fold=found["the fold of one comment"].writes,
-        told_reads=found[USER_TOLD].reads,
-        told=found[USER_TOLD].writes,
-        post=found["a post with its image work"].writes + found["an upload of 8 pieces"].writes,
+        page=units["a page of `top`, 10 posts"].reads,
+        later=units["a later page of `top`"].reads,
+        comment=units["a comment"].writes,
+        fold_reads=units["the fold of one comment"].reads,
+        fold=units["the fold of one comment"].writes,
+        told_reads=units[USER_TOLD].reads,
+        told=units[USER_TOLD].writes,
+        post=units["a post with its image work"].writes + units["an upload of 8 pieces"].writes,
     )
 
 
@@ -150,8 +154,9 @@ def used(at: Load, shards: int = 1) -> dict[str, float]:
 
 
 def percentiles(rate: float, *, shared: bool = True, requests: int = 20_000) -> tuple[float, float]:
-    """p50 and p99 in ms of pages and comments that reach the origin: requests come by chance, take
-    the environment that is free, or a cold one. A busy partition throttles, and is asked again."""
+    """p50 and p99 in ms of pages and comments that reach the origin. Requests come by chance, and
+    take a free environment or a cold one. A busy partition throttles, and the request is retried.
+    """
     rng = random.Random(7)
     at = load(rate, shared=shared)
     per_second = at.pages + at.comments
@@ -261,20 +266,20 @@ _SHARING: dict[str, dict[str, Any]] = {
 
 def _limits_table() -> str:
     lines = ["| limit | " + " | ".join(f"{rate:,}/s" for rate in RATES) + " |", "|---|---|---|---|"]
-    found = [used(load(rate)) for rate in RATES]
-    for name in found[0]:
-        shares = " | ".join(f"{one[name]:.0%}" for one in found)
+    usages = [used(load(rate)) for rate in RATES]
+    for name in usages[0]:
+        shares = " | ".join(f"{share[name]:.0%}" for share in usages)
         lines.append(f"| {name} | {shares} |")
     wide = " | ".join(f"{used(load(rate), 32)[_WRITES.format(32)]:.0%}" for rate in RATES)
     lines.append(f"| {_WRITES.format(32)} | {wide} |")
-    for what, options in _SHARING.items():
+    for label, options in _SHARING.items():
         reads = " | ".join(f"{used(load(rate, **options))[_READS]:.0%}" for rate in RATES)
-        lines.append(f"| {_READS}, {what} | {reads} |")
+        lines.append(f"| {_READS}, {label} | {reads} |")
     for shared in (False, True):
         took = [percentiles(rate, shared=shared) for rate in RATES]
-        what = "with shared pages" if shared else "each page asked of the table"
+        label = "with shared pages" if shared else "each page asked of the table"
         lines.append(
-            f"| answers, p50 / p99 ms, {what} | "
+            f"| answers, p50 / p99 ms, {label} | "
             + " | ".join(f"{p50:.0f} / {p99:.0f}" for p50, p99 in took)
             + " |"
         )
@@ -282,14 +287,14 @@ def _limits_table() -> str:
 
 
 def _bill_table() -> str:
-    found = [bill(rate) for rate in RATES]
+    bills = [bill(rate) for rate in RATES]
     lines = ["| US$ a month | " + " | ".join(f"{rate:,}/s" for rate in RATES) + " |"]
     lines.append("|---|---|---|---|")
     lines += [
-        f"| {name} | " + " | ".join(f"{one[name]:,.0f}" for one in found) + " |"
-        for name in found[0]
+        f"| {name} | " + " | ".join(f"{bill[name]:,.0f}" for bill in bills) + " |"
+        for name in bills[0]
     ]
-    totals = " | ".join(f"**{sum(one.values()):,.0f}**" for one in found)
+    totals = " | ".join(f"**{sum(bill.values()):,.0f}**" for bill in bills)
     alone = " | ".join(f"{sum(bill(rate, shared=False).values()):,.0f}" for rate in RATES)
     return "\n".join([*lines, f"| | {totals} |", f"| without shared pages | {alone} |"])
 
@@ -303,7 +308,7 @@ def draw() -> None:
     """The plots."""
     shares = [used(load(rate)) for rate in CURVE]
     lines = [
-        Series(name, [(rate, one[name]) for rate, one in zip(CURVE, shares, strict=True)])
+        Series(name, [(rate, share[name]) for rate, share in zip(CURVE, shares, strict=True)])
         for name in shares[0]
     ]
     chart(DOCS / "limits.svg", "Share of each limit that is used (1 saturates)", lines, mark=1.0)
@@ -313,7 +318,7 @@ def draw() -> None:
     answers = [
         Series(
             f"p{99 if at else 50}, {'shared pages' if shared else 'none shared'}",
-            [(rate, one[at]) for rate, one in zip(CURVE, took[shared], strict=True)],
+            [(rate, values[at]) for rate, values in zip(CURVE, took[shared], strict=True)],
         )
         for shared in (True, False)
         for at in (0, 1)
@@ -321,11 +326,11 @@ def draw() -> None:
     chart(DOCS / "answers.svg", "Answers that reach the origin, ms", answers)
     bills = [bill(rate) for rate in CURVE]
     parts = [
-        Series(name, [(rate, one[name]) for rate, one in zip(CURVE, bills, strict=True)])
+        Series(name, [(rate, costs[name]) for rate, costs in zip(CURVE, bills, strict=True)])
         for name in bills[0]
     ]
     total = Series(
-        "all", [(rate, sum(one.values())) for rate, one in zip(CURVE, bills, strict=True)]
+        "all", [(rate, sum(costs.values())) for rate, costs in zip(CURVE, bills, strict=True)]
     )
     chart(DOCS / "bill.svg", "US$ a month", [total, *parts])
 

@@ -28,8 +28,8 @@ def ours(
 ) -> Iterator[tuple[str, int]]:
     """Our server's URL and process id."""
     command = [sys.executable, "-m", "image_poster", "serve", "--port", str(port)]
-    with _announced([*command, "--data-dir", str(data_dir), *flags], cores) as found:
-        yield found
+    with _announced([*command, "--data-dir", str(data_dir), *flags], cores) as server:
+        yield server
 
 
 @contextmanager
@@ -37,15 +37,15 @@ def tus_js(folder: Path, port: int = 0) -> Iterator[tuple[str, int]]:
     """`@tus/server` with its store of files."""
     folder.mkdir(exist_ok=True)
     command = ["node", str(FOLDER / "server.mjs"), str(folder), str(port)]
-    with _announced(command, SERVER_CORES) as found:
-        yield found
+    with _announced(command, SERVER_CORES) as server:
+        yield server
 
 
 @contextmanager
 def dynalite() -> Iterator[tuple[str, int]]:
     """DynamoDB's API over LevelDB."""
-    with _announced(["node", str(FOLDER / "dynamodb.mjs")], SERVER_CORES) as found:
-        yield found
+    with _announced(["node", str(FOLDER / "dynamodb.mjs")], SERVER_CORES) as server:
+        yield server
 
 
 _NGINX = """
@@ -103,8 +103,8 @@ def _nginx(folder: Path, more: str, server: str) -> Iterator[tuple[str, int]]:
 def same_bytes(body: Path) -> Iterator[tuple[str, int]]:
     """The same server answering `body` from memory."""
     command = [sys.executable, str(PEERS / "same_bytes.py"), "0", str(body)]
-    with _announced(command, SERVER_CORES) as found:
-        yield found
+    with _announced(command, SERVER_CORES) as server:
+        yield server
 
 
 @contextmanager
@@ -179,8 +179,8 @@ def _directus_token(url: str) -> str:
     body, headers = json.dumps(_DIRECTUS_USER).encode(), {"content-type": "application/json"}
     with urllib.request.urlopen(
         urllib.request.Request(f"{url}/auth/login", body, headers)
-    ) as found:
-        return str(json.load(found)["data"]["access_token"])
+    ) as server:
+        return str(json.load(server)["data"]["access_token"])
 
 
 @contextmanager

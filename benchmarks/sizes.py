@@ -1,4 +1,4 @@
-"""How much each benchmark does: `FULL` for figures that mean something, `SMOKE` to see that all of
+"""The sizes of each benchmark: `FULL` for figures that mean something, `SMOKE` to see that all of
 them still run. The code is the same."""
 
 from dataclasses import dataclass
@@ -43,8 +43,8 @@ class CommentsScale:
 
 @dataclass(frozen=True)
 class ImagesScale:
-    """A photograph's width and height in pixels, and how often it is posted; a phone's, and how
-    many of these; how many processes without an image."""
+    """A photograph's width and height in pixels, and its number of posts; the same of a phone's.
+    The last number is that of processes without an image."""
 
     width: int
     height: int
@@ -58,8 +58,9 @@ class ImagesScale:
 
 @dataclass(frozen=True)
 class UploadsScale:
-    """Sizes in bytes; connections are cut after `mean_cuts` (exponential, a weather a seed), and
-    after exactly `cut`; `killed_at` is how much has been sent when the server is killed, of 1."""
+    """Sizes in bytes. Connections are cut after `mean_cuts` (exponential, a weather a seed), and
+    after exactly `cut`. `killed_at` is the share that has been sent when the server is killed, of
+    1."""
 
     size: int
     large: int
@@ -102,8 +103,8 @@ class AwsScale:
 
 @dataclass(frozen=True)
 class GalleryScale:
-    """Posts that are scrolled through; the side in pixels of the image that is uploaded, which has
-    three bytes each, and after how many bytes a connection is cut (mean)."""
+    """The number of posts in the scroll, and the side in pixels of the image that is uploaded
+    (three bytes a pixel). The last number is the mean of bytes before a connection is cut."""
 
     posts: int
     side: int
@@ -112,9 +113,9 @@ class GalleryScale:
 
 @dataclass(frozen=True)
 class MixedScale:
-    """Posts and comments that are there, a photograph's sides in pixels, how long a rate is kept
-    up, and how long, how many and how far apart those are that are tried, each as often as `tries`
-    if need be. `plot`: draw them."""
+    """The stored posts and comments, a photograph's sides in pixels, and the seconds of a rate. The
+    trials have their own seconds, number and distance, and each is repeated up to `tries` times.
+    `plot`: draw them."""
 
     posts: int
     comments: int
@@ -130,8 +131,9 @@ class MixedScale:
 
 @dataclass(frozen=True)
 class PostingScale:
-    """Sides in pixels of a small and a large photograph, how often each is posted beside the peer,
-    and how many in all by how many clients; how many wait for a post, and how long."""
+    """Sides in pixels of a small and a large photograph, and the posts of each beside the peer.
+    Then the posts in all and the number of clients; the number of waiting clients, and their
+    seconds."""
 
     small: tuple[int, int]
     large: tuple[int, int]

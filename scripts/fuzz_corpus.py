@@ -24,7 +24,7 @@ def seeds() -> Iterator[tuple[str, bytes]]:
     for image in generated(seed=1, count=31):
         found = sniff(image.content[:64])
         if found is not None:
-            name = image.what.replace(" ", "-")
+            name = image.name.replace(" ", "-")
             yield name, bytes([target[found.name.lower()]]) + image.content[:MAX_BYTES]
             yield f"sniffed-{name}", bytes([target["sniffing"]]) + image.content[:200]
     tiff = samples.from_phone(6)

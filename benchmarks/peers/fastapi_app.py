@@ -1,9 +1,9 @@
 """The peer: an honest FastAPI + SQLAlchemy + Pydantic service, written as its documentation
 teaches.
 
-It has the same endpoints, answers the same shapes, uses keyset pages and indexes, keeps the count
-on the post, and stores with the same SQLite settings (WAL, FULL, the same cache). Two queries make
-a page: the posts, and their latest comments by a window function.
+It has the same endpoints and shapes, keyset pages, indexes, and the count on the post. Its SQLite
+settings are the same (WAL, FULL, the same cache). Two queries make a page: the posts, and their
+latest comments by a window function.
 """
 
 import os
@@ -126,12 +126,12 @@ def feed(db: Db, limit: int = 10, cursor: str | None = None) -> FeedOut:
             | ((PostRow.total_comments == int(total)) & (PostRow.id < post_id))
         )
     query = query.order_by(PostRow.total_comments.desc(), PostRow.id.desc()).limit(limit + 1)
-    found = list(db.scalars(query))
-    posts = found[:limit]
+    rows = list(db.scalars(query))
+    posts = rows[:limit]
     latest = _latest(db, [post.id for post in posts])
     return FeedOut(
         posts=[_shown(post, latest.get(post.id, [])) for post in posts],
-        next=f"{posts[-1].total_comments}_{posts[-1].id}" if len(found) > limit else None,
+        next=f"{posts[-1].total_comments}_{posts[-1].id}" if len(rows) > limit else None,
     )
 
 

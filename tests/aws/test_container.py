@@ -1,4 +1,4 @@
-"""What only shows on AWS itself."""
+"""The container's behaviour that shows on AWS only."""
 
 import os
 import subprocess
@@ -44,7 +44,7 @@ print(ctypes.CDLL(None).prctl(PR_GET_DUMPABLE))
 
 
 def test_the_image_lambda_hides_its_credentials_from_its_decoders() -> None:
-    """What is not dumpable has no /proc/PID/environ for others of its user (proc(5))."""
+    """A process that is not dumpable has no /proc/PID/environ for others of its user (proc(5))."""
     done = subprocess.run(
         [sys.executable, "-c", DUMPABLE],
         capture_output=True,

@@ -35,8 +35,8 @@ async def me(
     app: Any = compose(settings)
 
     async def behind_gateway(scope: Any, receive: Any, send: Any) -> None:
-        found = {"requestContext": {"authorizer": {"jwt": {"claims": claims}}}}
-        await app({**scope, "aws.event": found}, receive, send)
+        event = {"requestContext": {"authorizer": {"jwt": {"claims": claims}}}}
+        await app({**scope, "aws.event": event}, receive, send)
 
     transport = httpx.ASGITransport(behind_gateway)
     async with httpx.AsyncClient(transport=transport, base_url="http://aws") as http:

@@ -1,4 +1,5 @@
-"""What `make package` makes: complete, for the right machine, and no larger than it needs to be."""
+"""The packages of `make package`: complete, for the right machine, and no larger than they need to
+be."""
 
 import json
 import re
@@ -32,21 +33,20 @@ from support.imports import PROBE
 
 # ELF header: `e_machine` of AArch64 (ELF for the Arm 64-bit Architecture, section 5.2).
 ELF, MACHINE_AT, AARCH64 = b"\x7fELF", 18, 183
-Made = Callable[[Package, Target], Path]
+BuildFolder = Callable[[Package, Target], Path]
 IMAGE_LIBRARIES = ("PIL", "pillow_heif", "pyvips", "pyvips_binary.libs", "_libvips.abi3.so")
 
 
 @pytest.fixture(scope="module", params=PACKAGES, ids=lambda package: package.name)
 def package(request: pytest.FixtureRequest) -> Package:
-    found: Package = request.param
-    return found
+    package: Package = request.param
+    return package
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
-    """A package's folder, which no test changes: made once for all that have the same contents, as
-    those of the stream's Lambda and of the healing one have but for what Lambda is told to import.
-    """
+def build_folder(tmp_path_factory: pytest.TempPathFactory) -> BuildFolder:
+    """Build a package's folder, which no test changes. Packages with the same contents share one.
+    Those of the stream's Lambda and of the healing one differ in the handler only."""
 
     @cache
     def contents(package: Package, target: Target) -> Path:
@@ -56,8 +56,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
 
 
 @pytest.fixture
-def for_lambda(package: Package, made: Made) -> Path:
-    return made(package, LAMBDA)
+def for_lambda(package: Package, build_folder: BuildFolder) -> Path:
+    return build_folder(package, LAMBDA)
 
 
 def test_native_code_is_for_lambdas_processor_python_and_glibc(for_lambda: Path) -> None:
@@ -86,8 +86,8 @@ def test_its_zip_is_small(package: Package, for_lambda: Path, tmp_path: Path) ->
 
 
 def test_only_the_image_lambda_has_image_libraries(package: Package, for_lambda: Path) -> None:
-    found = [name for name in IMAGE_LIBRARIES if (for_lambda / name).exists()]
-    assert found == (list(IMAGE_LIBRARIES) if package is IMAGE else [])
+    libraries = [name for name in IMAGE_LIBRARIES if (for_lambda / name).exists()]
+    assert libraries == (list(IMAGE_LIBRARIES) if package is IMAGE else [])
 
 
 def test_it_has_what_is_locked(package: Package, for_lambda: Path) -> None:
@@ -110,8 +110,8 @@ def test_a_file_of_another_hash_is_not_taken(
 
 def installed(folder: Path) -> dict[str, str]:
     return {
-        normalized(found.metadata["Name"]): found.version
-        for found in distributions(path=[str(folder)])
+        normalized(distribution.metadata["Name"]): distribution.version
+        for distribution in distributions(path=[str(folder)])
     }
 
 
@@ -144,12 +144,12 @@ def test_it_carries_the_licences_of_what_others_wrote_and_ours(
 
 
 def test_it_imports_in_an_empty_environment(
-    package: Package, made: Made, for_lambda: Path, tmp_path: Path
+    package: Package, build_folder: BuildFolder, for_lambda: Path, tmp_path: Path
 ) -> None:
     """The same package for this machine, since its processor cannot run the other; and the other
     has every module of it."""
     here = runnable_here()
-    folder = made(package, here)
+    folder = build_folder(package, here)
     assert import_ms(str(python_for(here)), folder, package) > 0
     probe = [str(python_for(here)), "-I", "-S", "-c", FOUND, str(folder), package.handler]
     done = subprocess.run(probe, capture_output=True, text=True, check=False, env=ENVIRONMENT)
@@ -189,10 +189,10 @@ asyncio.run(render())
 
 
 def renders(python: str, folder: Path, tmp_path: Path) -> None:
-    found = samples.samples()
-    for name, content in found.items():
+    files = samples.samples()
+    for name, content in files.items():
         (tmp_path / name).write_bytes(content)
-    names = [str(tmp_path / name) for name in found]
+    names = [str(tmp_path / name) for name in files]
     words = [python, "-I", "-S", "-c", RENDER, str(folder), *names]
     done = subprocess.run(words, capture_output=True, text=True, check=False, env=ENVIRONMENT)
-    assert done.stdout.count("Size(") == len(found), done.stderr
+    assert done.stdout.count("Size(") == len(files), done.stderr

@@ -53,8 +53,8 @@ class Recorder:
 
     def client(self, service: str) -> Any:
         if service not in self._clients:
-            made = self._clients[service] = self._emulator.client(service)
-            made.meta.events.register("provide-client-params", self._note)
+            client = self._clients[service] = self._emulator.client(service)
+            client.meta.events.register("provide-client-params", self._note)
         return self._clients[service]
 
     def _note(self, params: dict[str, Any], model: Any, **_: Any) -> None:
@@ -65,8 +65,8 @@ class Recorder:
             self.calls.add(Need(self.role, action, resource))
 
     def close(self) -> None:
-        for made in self._clients.values():
-            made.close()
+        for client in self._clients.values():
+            client.close()
 
 
 @pytest.fixture(scope="module")
@@ -87,18 +87,18 @@ def recorder(
 ) -> Iterator[Recorder]:
     # The deployed Lambdas would be quicker than ours.
     mappings = emulator.client("lambda")
-    for one in mappings.list_event_source_mappings()["EventSourceMappings"]:
-        mappings.update_event_source_mapping(UUID=one["UUID"], Enabled=False)
+    for mapping in mappings.list_event_source_mappings()["EventSourceMappings"]:
+        mappings.update_event_source_mapping(UUID=mapping["UUID"], Enabled=False)
     emulator.client("s3").put_bucket_notification_configuration(
         Bucket=outputs["UploadsBucket"], NotificationConfiguration={}
     )
     account = emulator.client("sts").get_caller_identity()["Account"]
-    made = Recorder(emulator, account)
+    recorder = Recorder(emulator, account)
     for name, value in {**CREDENTIALS, "AWS_DEFAULT_REGION": REGION}.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(container, "client", made.client)
-    yield made
-    made.close()
+    monkeypatch.setattr(container, "client", recorder.client)
+    yield recorder
+    recorder.close()
 
 
 @pytest.fixture
@@ -106,8 +106,10 @@ def allowed(emulator: Emulator, outputs: dict[str, str]) -> list[Grant]:
     """The policies of the roles, as CloudFormation resolved them."""
     assert outputs
     formation, iam = emulator.client("cloudformation"), emulator.client("iam")
-    found = formation.describe_stack_resources(StackName=NAME)["StackResources"]
-    names = {one["LogicalResourceId"]: one["PhysicalResourceId"] for one in found}
+    resources = formation.describe_stack_resources(StackName=NAME)["StackResources"]
+    names = {
+        resource["LogicalResourceId"]: resource["PhysicalResourceId"] for resource in resources
+    }
     policies = list[Grant]()
     for role in ROLES:
         for policy in iam.list_role_policies(RoleName=names[role])["PolicyNames"]:
@@ -169,7 +171,7 @@ async def test_no_call_is_without_a_grant_and_no_grant_without_a_call(
 
 
 class World:
-    """What each Lambda does, each way that it has, at least once."""
+    """Each action of each Lambda, in each of its ways, at least once."""
 
     def __init__(
         self,
@@ -189,10 +191,10 @@ class World:
 
     async def ask_for_everything(self) -> None:
         formation = self._emulator.client("cloudformation")
-        found = formation.describe_stack_resources(StackName=NAME)["StackResources"]
-        for one in found:  # as when the Lambda starts
-            if one["ResourceType"] == "AWS::SecretsManager::Secret":
-                container.secret(one["PhysicalResourceId"])
+        resources = formation.describe_stack_resources(StackName=NAME)["StackResources"]
+        for resource in resources:  # as when the Lambda starts
+            if resource["ResourceType"] == "AWS::SecretsManager::Secret":
+                container.secret(resource["PhysicalResourceId"])
         ask = self._api.ask
         await ask("GET", "/readyz", 200)
         files = {"image": ("photo.jpg", IMAGE)}
@@ -237,8 +239,8 @@ class World:
         await ask("GET", f"{post}/original", 302)
         await ask("PATCH", post, 200, json={"caption": "new"})
         body = {"json": {"content": "hello"}}
-        made = (await ask("POST", f"{post}/comments", 201, **body)).json()
-        comment = f"{post}/comments/{made['id']}"
+        answer = (await ask("POST", f"{post}/comments", 201, **body)).json()
+        comment = f"{post}/comments/{answer['id']}"
         await ask("GET", f"{post}/comments", 200)
         await ask("PATCH", comment, 200, json={"content": "hi"})
         other = (await ask("POST", f"{post}/comments", 201, **body)).json()
@@ -250,9 +252,9 @@ class World:
     async def follow_the_stream(self) -> None:
         streams = self._emulator.client("dynamodbstreams")
         (arn,) = [
-            one["StreamArn"]
-            for one in streams.list_streams()["Streams"]
-            if one["TableName"] == self._settings.table
+            stream["StreamArn"]
+            for stream in streams.list_streams()["Streams"]
+            if stream["TableName"] == self._settings.table
         ]
         applier = container.change_applier(self._settings)
         (shard, *_) = streams.describe_stream(StreamArn=arn)["StreamDescription"]["Shards"]
@@ -285,8 +287,8 @@ class World:
         self._put("originals/01NOBODYS")
         self._recorder.role = "HealingRole"
         healing = container.healing(self._settings, ahead_ms=7 * 24 * 3600 * 1000)
-        done = [one async for one in healing.run(900_000)]
-        assert [one.error for one in done if one.error] == []
+        done = [repair async for repair in healing.run(900_000)]
+        assert [repair.error for repair in done if repair.error] == []
         await container.images(self._settings).has_arrived("01NOBODYS")
         await self._set_aside(healing.walk.images)
 

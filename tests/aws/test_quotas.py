@@ -1,7 +1,11 @@
-"""What the service asks of AWS lies within the quotas that cannot be raised.
+"""The service stays within the quotas of AWS that cannot be raised.
 
-https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-quotas.html,
-https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html and
+Sources:
+
+https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-quotas.html
+
+https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
+
 https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/cloudformation-limits.html
 """
 
@@ -31,7 +35,7 @@ EVENT_BYTES = 3 * GATEWAY_HEADER_BYTES
 
 
 def of_type(kind: str) -> dict[str, Any]:
-    return {name: one for name, one in RESOURCES.items() if one["Type"] == kind}
+    return {name: resource for name, resource in RESOURCES.items() if resource["Type"] == kind}
 
 
 def in_base64(size: int) -> int:
@@ -60,7 +64,7 @@ def test_answers_come_before_the_gateway_gives_up() -> None:
     assert RESOURCES["ApiFunction"]["Properties"]["Timeout"] > WAIT_MAX_SECONDS
     assert RESOURCES["ApiIntegration"]["Properties"]["TimeoutInMillis"] <= GATEWAY_SECONDS * 1000
     origins = RESOURCES["Distribution"]["Properties"]["DistributionConfig"]["Origins"]
-    (api,) = [one for one in origins if one["Id"] == "api"]
+    (api,) = [origin for origin in origins if origin["Id"] == "api"]
     assert api["CustomOriginConfig"]["OriginReadTimeout"] >= GATEWAY_SECONDS
 
 
@@ -79,8 +83,8 @@ def test_a_page_is_one_batch_and_a_fold_one_transaction() -> None:
 def test_functions_have_no_more_time_than_there_is() -> None:
     functions = of_type("AWS::Serverless::Function")
     assert len(functions) == 4
-    for name, one in functions.items():
-        assert one["Properties"]["Timeout"] <= LAMBDA_SECONDS, name
+    for name, function in functions.items():
+        assert function["Properties"]["Timeout"] <= LAMBDA_SECONDS, name
 
 
 def test_the_template_can_be_deployed_from_a_bucket() -> None:

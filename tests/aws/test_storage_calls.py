@@ -32,7 +32,7 @@ PIECE = {**TUS, "content-type": "application/offset+octet-stream"}
 
 @dataclass
 class Calls:
-    """What was asked of AWS since the last look: how often each operation, and the items written
+    """The calls of AWS since the last look: the number of each operation, and the items written
     (their keys)."""
 
     counts: Counter[str] = field(default_factory=Counter)
@@ -44,8 +44,8 @@ class Calls:
             self.written.append(params["body"].decode())
 
     def look(self) -> dict[str, int]:
-        found, self.counts = dict(self.counts), Counter()
-        return found
+        counts, self.counts = dict(self.counts), Counter()
+        return counts
 
 
 @dataclass
@@ -68,7 +68,7 @@ class Service:
     async def ready(self) -> str:
         post = a_post()
         await self.posts.add(post)
-        await self.posts.update(post.id, lambda found: published_post(found, RENDERED))
+        await self.posts.update(post.id, lambda current: published_post(current, RENDERED))
         return post.id
 
     async def commented(self, post_id: str) -> str:
@@ -115,8 +115,8 @@ def calls(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> Iterator[Calls
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(container, "client", client)
     yield noted
-    for made in clients.values():
-        made.close()
+    for service_client in clients.values():
+        service_client.close()
 
 
 @pytest.fixture

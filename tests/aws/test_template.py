@@ -34,7 +34,7 @@ FUNCTIONS = ("ApiFunction", "ImageFunction", "StreamFunction", "HealingFunction"
 
 
 def of_type(kind: str) -> dict[str, Any]:
-    return {name: found for name, found in RESOURCES.items() if found["Type"] == kind}
+    return {name: resource for name, resource in RESOURCES.items() if resource["Type"] == kind}
 
 
 def allowed() -> Iterator[tuple[str, list[str], list[Any]]]:
@@ -71,9 +71,9 @@ def test_each_function_has_a_role_and_a_log_of_its_own() -> None:
 
 
 def test_the_api_may_neither_delete_items_nor_read_whole_tables() -> None:
-    actions = {action for role, found, _ in allowed() if role == "ApiRole" for action in found}
+    actions = {action for role, names, _ in allowed() if role == "ApiRole" for action in names}
     assert not actions & {"dynamodb:DeleteItem", "dynamodb:Scan", "dynamodb:BatchWriteItem"}
-    images = {action for role, found, _ in allowed() if role == "ImageRole" for action in found}
+    images = {action for role, names, _ in allowed() if role == "ImageRole" for action in names}
     assert "dynamodb:PutItem" not in images  # a late event cannot make a post anew
 
 
@@ -85,7 +85,7 @@ def test_buckets_are_private_encrypted_and_speak_tls_only(bucket: str) -> None:
     assert properties["BucketEncryption"]["ServerSideEncryptionConfiguration"]
     assert properties["OwnershipControls"]["Rules"] == [{"ObjectOwnership": "BucketOwnerEnforced"}]
     statements = RESOURCES[f"{bucket}Policy"]["Properties"]["PolicyDocument"]["Statement"]
-    (tls,) = [found for found in statements if found["Sid"] == "TlsOnly"]
+    (tls,) = [statement for statement in statements if statement["Sid"] == "TlsOnly"]
     assert (tls["Effect"], tls["Principal"], tls["Action"]) == ("Deny", "*", "s3:*")
     assert tls["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
     assert len(tls["Resource"]) == 2
@@ -210,7 +210,7 @@ def test_the_alarms_of_our_own_metrics_look_where_the_lambdas_write() -> None:
     for alarm in of_type("AWS::CloudWatch::Alarm").values():
         properties = alarm["Properties"]
         if properties["Namespace"] == directive["Namespace"]:
-            names = [one["Name"] for one in properties["Dimensions"]]
+            names = [dimension["Name"] for dimension in properties["Dimensions"]]
             assert names in directive["Dimensions"]
 
 
@@ -240,43 +240,46 @@ def test_names_carry_account_region_and_stack_or_are_left_to_cloudformation() ->
     """So that it can be deployed anywhere, twice, and again. Buckets' names are unique in the
     world, those of CloudFront's resources in the account, wherever their stack is."""
     for name in KEEPING:
-        given = str(RESOURCES[name]["Properties"]["BucketName"]["Fn::Sub"])
+        template = str(RESOURCES[name]["Properties"]["BucketName"]["Fn::Sub"])
         for part in ("${AWS::StackName}", "${AWS::AccountId}", "${AWS::Region}"):
-            assert part in given
+            assert part in template
     for kind, place in (
         ("OriginAccessControl", "OriginAccessControlConfig"),
         ("CachePolicy", "CachePolicyConfig"),
         ("ResponseHeadersPolicy", "ResponseHeadersPolicyConfig"),
     ):
-        for found in of_type(f"AWS::CloudFront::{kind}").values():
-            given = str(found["Properties"][place]["Name"]["Fn::Sub"])
-            assert "${AWS::StackName}" in given
-            assert "${AWS::Region}" in given
+        for resource in of_type(f"AWS::CloudFront::{kind}").values():
+            template = str(resource["Properties"][place]["Name"]["Fn::Sub"])
+            assert "${AWS::StackName}" in template
+            assert "${AWS::Region}" in template
     for kind in ("AWS::DynamoDB::Table", "AWS::Serverless::Function", "AWS::SQS::Queue"):
-        for found in of_type(kind).values():
-            assert not {"TableName", "FunctionName", "QueueName"} & found["Properties"].keys()
+        for resource in of_type(kind).values():
+            assert not {"TableName", "FunctionName", "QueueName"} & resource["Properties"].keys()
 
 
 def test_everything_calls_an_alias_that_is_moved_gradually_and_rolled_back_by_alarms() -> None:
     gradual = DOCUMENT["Globals"]["Function"]
     assert gradual["AutoPublishAlias"] == "live"
     assert gradual["DeploymentPreference"]["Type"].startswith("Canary")
-    alarms = {one["Ref"] for one in gradual["DeploymentPreference"]["Alarms"]}
+    alarms = {alarm["Ref"] for alarm in gradual["DeploymentPreference"]["Alarms"]}
     assert alarms <= of_type("AWS::CloudWatch::Alarm").keys()
     assert {"ApiErrors", "ImageErrors", "StreamErrors", "HealingErrors"} <= alarms
     callers = [
         RESOURCES["ApiIntegration"]["Properties"]["IntegrationUri"],
         RESOURCES["StreamMapping"]["Properties"]["FunctionName"],
         RESOURCES["HealingClock"]["Properties"]["Targets"][0]["Arn"],
-        *(one["Properties"]["FunctionName"] for one in of_type("AWS::Lambda::Permission").values()),
         *(
-            one["Function"]
-            for one in RESOURCES["UploadsBucket"]["Properties"]["NotificationConfiguration"][
-                "LambdaConfigurations"
-            ]
+            permission["Properties"]["FunctionName"]
+            for permission in of_type("AWS::Lambda::Permission").values()
+        ),
+        *(
+            configuration["Function"]
+            for configuration in RESOURCES["UploadsBucket"]["Properties"][
+                "NotificationConfiguration"
+            ]["LambdaConfigurations"]
         ),
     ]
-    assert all(str(one["Ref"]).endswith("Function.Alias") for one in callers)
+    assert all(str(caller["Ref"]).endswith("Function.Alias") for caller in callers)
 
 
 def test_no_secret_is_in_an_environment() -> None:
@@ -287,9 +290,9 @@ def test_no_secret_is_in_an_environment() -> None:
 
 
 def test_sdk_time_outs_fit_into_what_the_gateway_waits() -> None:
-    """Also for the last look after `?wait=20`. A try may be silent while it connects and while it
-    is answered; retries of the mode `standard` wait at most 1 s, 2 s … before (SDK reference
-    guide, "Retry behavior")."""
+    """Also for the last look after `?wait=20`. An attempt may be silent while it connects and while
+    it waits for its answer. Retries of the mode `standard` wait at most 1 s, 2 s … before (SDK
+    reference guide, "Retry behavior")."""
     told = RESOURCES["ApiFunction"]["Properties"]["Environment"]["Variables"]
     connect, read, tries = (
         int(told[f"IMAGE_POSTER_SDK_{name}"])
@@ -313,10 +316,10 @@ def test_a_page_may_read_the_errors_that_the_gateway_answers_itself() -> None:
 
 def test_every_index_has_alarms_for_throttled_reads_and_writes() -> None:
     watched = {
-        (one["Value"], alarm["Properties"]["MetricName"])
+        (dimension["Value"], alarm["Properties"]["MetricName"])
         for alarm in of_type("AWS::CloudWatch::Alarm").values()
-        for one in alarm["Properties"]["Dimensions"]
-        if one["Name"] == "GlobalSecondaryIndexName"
+        for dimension in alarm["Properties"]["Dimensions"]
+        if dimension["Name"] == "GlobalSecondaryIndexName"
     }
     indexes = RESOURCES["Table"]["Properties"]["GlobalSecondaryIndexes"]
     for index in indexes:
@@ -367,12 +370,12 @@ def test_each_exception_of_checkov_has_its_reason() -> None:
 
 
 def tool(name: str) -> str:
-    """That of `make tools-aws`, or whichever is there."""
+    """The program of `make tools-aws`, or another one in the path."""
     ours = ROOT / ".venv-aws" / name / "bin" / name
-    found = str(ours) if ours.exists() else shutil.which(name)
-    if found is None:
+    program = str(ours) if ours.exists() else shutil.which(name)
+    if program is None:
         pytest.skip(f"{name} is not installed: make tools-aws")
-    return found
+    return program
 
 
 def test_checkov_finds_nothing_else() -> None:
@@ -418,7 +421,9 @@ def test_the_gallery_has_the_policy_that_it_has_on_one_machine() -> None:
 def test_every_file_of_the_gallery_is_behind_a_path_of_the_distribution() -> None:
     config = RESOURCES["Distribution"]["Properties"]["DistributionConfig"]
     patterns = [
-        one["PathPattern"] for one in config["CacheBehaviors"] if one["TargetOriginId"] == "gallery"
+        behavior["PathPattern"]
+        for behavior in config["CacheBehaviors"]
+        if behavior["TargetOriginId"] == "gallery"
     ]
     for name in load_gallery():
         assert [pattern for pattern in patterns if fnmatch(f"/{name}", pattern)], name

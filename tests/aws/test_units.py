@@ -29,8 +29,8 @@ FAT = Index("fat", "feed", "rank", frozenset({"text"}))
 
 def item(size: int, **more: str) -> Item:
     """An item of so many bytes, beside what it has `more`."""
-    found: Item = {"PK": KEY.pk, "SK": KEY.sk, "text": ""}
-    return {**found, "text": "x" * (size - item_bytes(found)), **more}
+    item: Item = {"PK": KEY.pk, "SK": KEY.sk, "text": ""}
+    return {**item, "text": "x" * (size - item_bytes(item)), **more}
 
 
 @pytest.mark.parametrize(
@@ -113,5 +113,5 @@ def test_the_plots_are_in_the_book() -> None:
 
 
 def test_a_fold_writes_one_entry_with_texts_and_not_four() -> None:
-    found = {row.what: row for row in aws_units.rows()}["the fold of one comment"]
-    assert found.now.writes <= found.was.writes - 12
+    fold = {row.name: row for row in aws_units.rows()}["the fold of one comment"]
+    assert fold.now.writes <= fold.was.writes - 12

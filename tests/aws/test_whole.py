@@ -69,18 +69,18 @@ def operated(
 
     monkeypatch.setattr(container, "client", client)
     yield operate.Stack(stack.outputs)
-    for made in clients.values():
-        made.close()
+    for service_client in clients.values():
+        service_client.close()
 
 
 class Gateway:
     """API Gateway's own address, and what CloudFront would say to it."""
 
     def __init__(self, emulator: Emulator, stack: Stack) -> None:
-        found = emulator.client("secretsmanager").get_secret_value(
+        secret = emulator.client("secretsmanager").get_secret_value(
             SecretId=stack.outputs["OriginSecret"]
         )
-        self._secret = found["SecretString"]
+        self._secret = secret["SecretString"]
         host = f"{stack.outputs['ApiId']}.execute-api.localhost"
         self._http = httpx.Client(base_url=emulator.url, headers={"host": host}, timeout=30)
 
@@ -98,9 +98,9 @@ class Gateway:
 
 @pytest.fixture
 def gateway(emulator: Emulator, stack: Stack) -> Iterator[Gateway]:
-    made = Gateway(emulator, stack)
-    yield made
-    made.close()
+    gateway = Gateway(emulator, stack)
+    yield gateway
+    gateway.close()
 
 
 @pytest.mark.parametrize("secret", ["", "guessed"])
@@ -121,7 +121,9 @@ def test_a_token_of_a_test_user_works_on_the_first_day(
 ) -> None:
     """Made, or found again; an admin by the group. People are called by the names they chose."""
     tokens = [operate.token(operated, "alice", admin=False) for _ in range(2)]
-    post, again = (gateway.ask("POST", "/posts", token=one, json=IMAGE).json() for one in tokens)
+    post, again = (
+        gateway.ask("POST", "/posts", token=token, json=IMAGE).json() for token in tokens
+    )
     assert post["creator"] == again["creator"]
     assert post["creator_name"] == "alice"
     bob = operate.token(operated, "bob", admin=False)
@@ -136,16 +138,16 @@ async def test_a_stack_takes_a_table_that_was_restored(emulator: Emulator) -> No
     table = EmulatedTable(emulator)
     posts, post = DynamoPostStore(table, SystemClock()), a_post()
     await posts.add(post)
-    await posts.update(post.id, lambda found: published_post(found, RENDERED))
-    found = emulator.client("dynamodb").describe_table(TableName=table.name)["Table"]
-    restored = {"TableName": table.name, "TableStreamArn": found["LatestStreamArn"]}
+    await posts.update(post.id, lambda current: published_post(current, RENDERED))
+    description = emulator.client("dynamodb").describe_table(TableName=table.name)["Table"]
+    restored = {"TableName": table.name, "TableStreamArn": description["LatestStreamArn"]}
     stack = deploy(emulator, "again", **restored)
     assert stack.outputs["Table"] == table.name
     gateway = Gateway(emulator, stack)
     assert gateway.ask("GET", f"/posts/{post.id}").json()["id"] == post.id
     gateway.close()
     mappings = emulator.client("lambda").list_event_source_mappings()["EventSourceMappings"]
-    assert found["LatestStreamArn"] in [one["EventSourceArn"] for one in mappings]
+    assert description["LatestStreamArn"] in [mapping["EventSourceArn"] for mapping in mappings]
 
 
 @pytest.mark.parametrize(
@@ -198,7 +200,7 @@ def test_a_dev_stack_can_be_deleted_with_what_is_in_it_and_made_again(
     assert gallery["KeyCount"]  # as `make deploy` put it there
     session: Any = EmulatedSession(emulator)
     destroy(session, NAME, pause_seconds=0.05)
-    assert not buckets & {one["Name"] for one in storage.list_buckets()["Buckets"]}
+    assert not buckets & {bucket["Name"] for bucket in storage.list_buckets()["Buckets"]}
     with pytest.raises(Exception, match="does not exist"):
         emulator.client("cloudformation").describe_stacks(StackName=NAME)
     # Names are free again.

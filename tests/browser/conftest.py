@@ -42,17 +42,17 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @pytest.fixture
 def api(server: Server) -> Iterator[Api]:
-    with Api(server.url, LOCAL) as found:
-        yield found
+    with Api(server.url, LOCAL) as server_api:
+        yield server_api
 
 
 @pytest.fixture
 def context(browser: Browser) -> Iterator[BrowserContext]:
     """A person's browser, with nothing in it yet."""
-    made = browser.new_context()
-    made.set_default_timeout(browsers.PATIENCE_MS)
-    yield made
-    made.close()
+    context = browser.new_context()
+    context.set_default_timeout(browsers.PATIENCE_MS)
+    yield context
+    context.close()
 
 
 OpenGallery = Callable[..., Gallery]

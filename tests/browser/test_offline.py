@@ -1,4 +1,4 @@
-"""What people do while there is no network, in both editions and however they sign in."""
+"""Actions of people while there is no network, in both editions and with each way of signing in."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -74,7 +74,7 @@ function resumable(url, user) {
 
 @pytest.fixture(scope="module")
 def origin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Where the page comes from."""
+    """The origin that serves the page."""
     folder = tmp_path_factory.mktemp("site")
     (folder / "index.html").write_text(_PAGE)
     (folder / "photo.jpg").write_bytes(samples.jpeg(640, 480))
@@ -104,18 +104,18 @@ def test_uppy_posts_an_image(page: Page, api: Api, plugin: str, path: str) -> No
     alice = someone("alice")
     headers = {"user-id": alice, "Idempotency-Key": "one"}
     options = {"headers": headers, **({"fieldName": "image"} if plugin == "XHRUpload" else {})}
-    found = page.evaluate("given => byUppy(...given)", [api.url + path, plugin, options])
-    assert found["failed"] == []
-    (post_id,) = [str(made).rpartition("/")[2] for made in found["successful"]]
+    result = page.evaluate("given => byUppy(...given)", [api.url + path, plugin, options])
+    assert result["failed"] == []
+    (post_id,) = [str(url).rpartition("/")[2] for url in result["successful"]]
     assert api.get(f"/posts/{post_id}", alice, params={"wait": 20}).json()["status"] == "ready"
 
 
 def test_parallel_uploads_are_refused_with_a_sentence(page: Page, api: Api) -> None:
     alice = someone("alice")
     options = {"headers": {"user-id": alice}, "parallelUploads": 2}
-    found = page.evaluate("given => byUppy(...given)", [f"{api.url}/uploads", "Tus", options])
-    assert found["successful"] == []
-    assert "concatenation_unsupported" in found["failed"][0]
+    result = page.evaluate("given => byUppy(...given)", [f"{api.url}/uploads", "Tus", options])
+    assert result["successful"] == []
+    assert "concatenation_unsupported" in result["failed"][0]
     assert api.get("/posts", alice, params={"status": "unfinished"}).json()["posts"] == []
 
 
@@ -145,13 +145,13 @@ def strict(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 def test_a_page_learns_why_it_is_refused(page: Page, strict: str) -> None:
-    alice, asked = {"user-id": someone("alice")}, "given => asked(...given)"
-    nobody = page.evaluate(asked, ["POST", f"{strict}/posts", {}, None])
+    alice, script = {"user-id": someone("alice")}, "given => asked(...given)"
+    nobody = page.evaluate(script, ["POST", f"{strict}/posts", {}, None])
     assert (nobody["status"], nobody["code"]) == (401, "identity_required")
     tus = {"tus-resumable": "1.0.0", "upload-length": "6000"}
-    large = page.evaluate(asked, ["POST", f"{strict}/uploads", alice | tus, None])
+    large = page.evaluate(script, ["POST", f"{strict}/uploads", alice | tus, None])
     assert (large["status"], large["code"]) == (413, "upload_too_large")
     for _ in range(2):
-        often = page.evaluate(asked, ["POST", f"{strict}/uploads", alice | tus, None])
+        often = page.evaluate(script, ["POST", f"{strict}/uploads", alice | tus, None])
     assert (often["status"], often["code"]) == (429, "rate_limited")
     assert int(often["retry"]) > 0

@@ -32,8 +32,8 @@ def test_several_images_are_posted_at_once_each_with_its_texts(
         expect(gallery.button("Delete", within=gallery.article(text))).to_be_visible()
     expect(gallery.uploads).to_have_count(0)
     expect(gallery.article("The first").get_by_role("img")).to_have_attribute("alt", "Four colours")
-    found = api.feed(creator=user, limit=100)["posts"]
-    assert sorted(post["caption"] for post in found) == ["The first", "The second"]
+    posts = api.feed(creator=user, limit=100)["posts"]
+    assert sorted(post["caption"] for post in posts) == ["The first", "The second"]
 
 
 def test_what_the_service_will_refuse_is_said_before_a_byte_is_sent(
@@ -72,8 +72,8 @@ def test_a_smaller_image_is_sent_only_if_asked_for_and_says_what_it_saves(
     gallery.button("Post", within=dialog).click()
     expect(gallery.article("Smaller")).to_be_visible()
     (post,) = api.feed(creator=user)["posts"]
-    kept = api.get(f"/posts/{post['id']}/original", user).content
-    assert samples.opened(kept).size == (2048, 1365)
+    stored_bytes = api.get(f"/posts/{post['id']}/original", user).content
+    assert samples.opened(stored_bytes).size == (2048, 1365)
 
 
 def test_dropped_and_pasted_images_open_the_composer(
@@ -111,7 +111,7 @@ def test_comments_are_written_edited_and_deleted(
     comments.get_by_role("textbox", name="Edit comment").fill("Nice place")
     gallery.button("Save", within=comments).click()
     expect(comments.get_by_text("edited")).to_be_visible()
-    assert [one["content"] for one in api.latest(post["id"])] == ["Nice place"]
+    assert [comment["content"] for comment in api.latest(post["id"])] == ["Nice place"]
     gallery.close_dialog()
     expect(
         gallery.button("Comments (1)", within=gallery.article("To be talked about"))
@@ -138,11 +138,11 @@ def test_ones_own_post_is_edited_and_deleted(
     expect(gallery.status).to_contain_text("Your change is saved.")
     assert api.get(f"/posts/{post['id']}").json()["caption"] == "Second try"
     gallery.button("Delete", within=gallery.article("Second try")).click()
-    asked = gallery.page.get_by_role("alertdialog", name="Delete this image?")
-    gallery.button("Cancel", within=asked).click()
+    dialog = gallery.page.get_by_role("alertdialog", name="Delete this image?")
+    gallery.button("Cancel", within=dialog).click()
     assert api.get(f"/posts/{post['id']}").status_code == 200
     gallery.button("Delete", within=gallery.article("Second try")).click()
-    gallery.button("Delete", within=asked).click()
+    gallery.button("Delete", within=dialog).click()
     expect(gallery.article("Second try")).to_have_count(0)
     assert api.get(f"/posts/{post['id']}").status_code == 404
 
@@ -180,7 +180,7 @@ def test_writing_asks_nobody_to_sign_in_first_and_goes_on_afterwards(
     gallery.page.keyboard.press("Enter")
     expect(dialog.get_by_role("listitem")).to_have_count(1)
     expect(gallery.status).to_contain_text("Your comment is sent.")
-    assert [one["creator"] for one in api.latest(post["id"])] == ["dave"]
+    assert [comment["creator"] for comment in api.latest(post["id"])] == ["dave"]
 
 
 def test_a_damaged_image_is_failed_in_words_and_can_be_removed(

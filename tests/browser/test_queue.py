@@ -73,8 +73,8 @@ def test_connections_that_are_cut_and_answers_that_are_lost_double_nothing(
             assert proxy.counts.cuts + proxy.counts.lost_answers > 0
         with Api(server.url, LOCAL_EDITION) as api:
             (talk,) = api.feed(creator="bob", comments=10)["posts"]
-            found = [one["content"] for one in talk["latest_comments"]]
-            assert found == [f"Comment {number}" for number in reversed(range(comments))]
+            contents = [comment["content"] for comment in talk["latest_comments"]]
+            assert contents == [f"Comment {number}" for number in reversed(range(comments))]
             assert len(api.feed(creator="alice")["posts"]) == images
 
 
@@ -144,9 +144,9 @@ def test_what_waits_belongs_to_who_made_it_and_signing_out_says_how_much_it_is(
         gallery.post("Alice's")
         expect(gallery.status).to_contain_text("Offline: 1 waiting")
         gallery.button("Sign out").click()
-        asked = gallery.page.get_by_role("alertdialog")
-        expect(asked).to_contain_text("1 thing of yours is not sent yet")
-        gallery.button("Sign out", within=asked).click()
+        dialog = gallery.page.get_by_role("alertdialog")
+        expect(dialog).to_contain_text("1 thing of yours is not sent yet")
+        gallery.button("Sign out", within=dialog).click()
         machine.start()
         gallery.sign_in("bob")
         gallery.post("Bob's")
@@ -174,18 +174,18 @@ def test_a_pause_holds_and_what_is_removed_leaves_nothing_at_the_service(
             dialog = gallery.choose((f"{name}.bmp", samples.bitmap(800, 700)))
             dialog.get_by_role("textbox", name="Caption").fill(name)
             gallery.button("Post", within=dialog).click()
-        kept, regretted = (
+        sent_text, regretted = (
             gallery.uploads.get_by_role("listitem").filter(has_text=name)
             for name in ("kept", "regretted")
         )
-        expect(kept).to_contain_text("Uploading")
-        gallery.button("Pause", within=kept).click()
-        expect(kept).to_contain_text("Paused")
+        expect(sent_text).to_contain_text("Uploading")
+        gallery.button("Pause", within=sent_text).click()
+        expect(sent_text).to_contain_text("Paused")
         expect(regretted).to_contain_text(re.compile(r"Uploading, [1-9]"))
         gallery.button("Remove", within=regretted).click()
         expect(regretted).to_have_count(0)
-        expect(kept).to_contain_text("Paused")
-        gallery.button("Resume", within=kept).click()
+        expect(sent_text).to_contain_text("Paused")
+        gallery.button("Resume", within=sent_text).click()
         expect(gallery.article("kept")).to_be_visible()
         assert [post["caption"] for post in api.feed(creator="alice")["posts"]] == ["kept"]
         assert not [

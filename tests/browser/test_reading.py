@@ -18,7 +18,7 @@ OpenGallery = Callable[..., Gallery]
 
 
 @pytest.fixture(scope="module", autouse=True)
-def filled(server: Server) -> list[str]:
+def post_ids(server: Server) -> list[str]:
     """14 posts: more than a first page."""
     with Api(server.url, LOCAL) as api:
         user = someone("painter")
@@ -31,13 +31,13 @@ def filled(server: Server) -> list[str]:
 
 
 def test_a_post_is_an_article_with_its_image_and_its_comments(
-    open_gallery: OpenGallery, server: Server, api: Api, filled: list[str]
+    open_gallery: OpenGallery, server: Server, api: Api, post_ids: list[str]
 ) -> None:
-    api.comment(filled[3], "bob", "<b>Bold & brave</b>")
+    api.comment(post_ids[3], "bob", "<b>Bold & brave</b>")
     gallery = open_gallery(server.url)
     article = gallery.article("Number 3")
     image = article.get_by_role("img", name="A 3")
-    expect(image).to_have_attribute("src", re.compile(rf"/images/{filled[3]}/600\.jpg$"))
+    expect(image).to_have_attribute("src", re.compile(rf"/images/{post_ids[3]}/600\.jpg$"))
     expect(image).to_have_attribute("srcset", re.compile(r"600\.jpg 600w.*"))
     expect(article).to_contain_text("<b>Bold & brave</b>")
     expect(gallery.button("Comments (1)", within=article)).to_be_visible()
@@ -90,11 +90,11 @@ def test_a_post_opens_by_its_button_and_gives_the_focus_back(
 
 
 def test_a_link_opens_a_post_that_is_not_in_the_feed_yet_and_arrows_lead_to_its_neighbours(
-    open_gallery: OpenGallery, server: Server, filled: list[str]
+    open_gallery: OpenGallery, server: Server, post_ids: list[str]
 ) -> None:
-    gallery = open_gallery(server.url, f"/#post/{filled[0]}")
+    gallery = open_gallery(server.url, f"/#post/{post_ids[0]}")
     expect(gallery.dialog("Number 0")).to_be_visible()
-    gallery.open(f"/?#post/{filled[12]}")
+    gallery.open(f"/?#post/{post_ids[12]}")
     expect(gallery.dialog("Number 12")).to_be_visible()
     expect(gallery.button("Next image")).to_be_visible()
     gallery.page.keyboard.press("ArrowRight")
@@ -190,8 +190,10 @@ def test_axe_finds_nothing(
         gallery.page.add_script_tag(path=browsers.AXE)
 
         def audit() -> None:
-            found = gallery.page.evaluate(AUDIT)["violations"]
-            assert [(one["id"], one["nodes"][0]["html"]) for one in found] == []
+            violations = gallery.page.evaluate(AUDIT)["violations"]
+            assert [
+                (violation["id"], violation["nodes"][0]["html"]) for violation in violations
+            ] == []
 
         audit()
         gallery.comments_of("Number 12")

@@ -24,7 +24,7 @@ PAGE = """<!doctype html><title>a page</title><input type="file" multiple>
 
 @pytest.fixture
 def origin(tmp_path: Path, server: Server) -> Iterator[str]:
-    """Where the page with the example comes from."""
+    """The origin that serves the page with the example."""
     (example,) = [block.code for block in blocks(DOCS / "examples.md") if block.runner == "browser"]
     (tmp_path / "index.html").write_text(PAGE)
     (tmp_path / "example.mjs").write_text(example.replace("http://127.0.0.1:8080", server.url))

@@ -3,8 +3,7 @@ and its log."""
 
 import json
 import re
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -19,6 +18,7 @@ from support.api import Api, someone
 from support.letters import answers_at_once, answers_empty_first
 from support.servers import AWS, start
 from support.shell import Shell
+from support.waiting import wait_until
 
 Found = TypeVar("Found")
 TUS = {"tus-resumable": "1.0.0"}
@@ -46,11 +46,13 @@ class Stack:
 
     @property
     def outputs(self) -> dict[str, str]:
-        (found,) = self.client("cloudformation").describe_stacks()["Stacks"]
-        return {one["OutputKey"]: one["OutputValue"] for one in found["Outputs"]}
+        (stack_description,) = self.client("cloudformation").describe_stacks()["Stacks"]
+        return {
+            output["OutputKey"]: output["OutputValue"] for output in stack_description["Outputs"]
+        }
 
     def operate(self, *words: str) -> str:
-        """What the printed command says, with other words."""
+        """Run the printed command with other words."""
         shell = Shell(self.url, self.folder)
         shell.variables |= self.variables
         return shell.run(*words, *self.words[-2:]).stdout
@@ -63,8 +65,8 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     with said.open("w") as stderr:
         server = start(AWS, log=stderr)
     try:
-        found = soon(lambda: re.search(r"to operate it: (.*)\n", said.read_text()))
-        command = found[1].split()
+        match = wait_until(lambda: re.search(r"to operate it: (.*)\n", said.read_text()))
+        command = match[1].split()
         variables = dict(word.split("=", 1) for word in command if "=" in word)
         words = [word for word in command if "=" not in word]
         with answers_at_once(variables["AWS_ENDPOINT_URL"]) as queues:
@@ -74,19 +76,10 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         server.stop()
 
 
-def soon(look: Callable[[], Found | None]) -> Found:
-    """What is found, as soon as it is."""
-    deadline = time.monotonic() + 60
-    while not (found := look()):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    return found
-
-
 @pytest.fixture
 def api(stack: Stack) -> Iterator[Api]:
-    with Api(stack.url, AWS_EDITION) as found:
-        yield found
+    with Api(stack.url, AWS_EDITION) as server_api:
+        yield server_api
 
 
 @pytest.fixture
@@ -103,7 +96,7 @@ def test_the_commands_work_as_on_one_machine(stack: Stack, photo: Path, tmp_path
     )
     assert (post["status"], post["caption"], post["creator"]) == ("ready", "Zoë", shell.user)
     shell.run("comment", post["id"], "Nice!", "--as", "bob")
-    soon(lambda: "bob: Nice!" in shell.run("show", post["id"]).stdout)
+    wait_until(lambda: "bob: Nice!" in shell.run("show", post["id"]).stdout)
     assert post["id"] in shell.run("feed").stdout
     assert "deleted" in shell.run("delete", post["id"], "--as", shell.user).stdout
     shell.run("show", post["id"], code=1)
@@ -161,7 +154,7 @@ def test_one_request_id_leads_through_all_three_lambdas(stack: Stack, api: Api) 
     assert api.get(f"/posts/{post['id']}", alice, params={"wait": 20}).json()["status"] == "ready"
     part = f'"request_id": "{request_id}"'
     for group in ("ApiLogs", "StreamLogs", "ImageLogs"):
-        soon(partial(logged, stack, group, part))
+        wait_until(partial(logged, stack, group, part))
 
 
 def logged(stack: Stack, group: str, part: str) -> list[str]:
@@ -237,7 +230,7 @@ def deaf_stack(stack: Stack) -> Iterator[Stack]:
 
 def records_of(stack: Stack, comment_id: str) -> tuple[str, str, dict[str, Any]]:
     streams = stack.client("dynamodbstreams")
-    (arn,) = [one["StreamArn"] for one in streams.list_streams()["Streams"]]
+    (arn,) = [stream["StreamArn"] for stream in streams.list_streams()["Streams"]]
     for shard in streams.describe_stream(StreamArn=arn)["StreamDescription"]["Shards"]:
         iterator = streams.get_shard_iterator(
             StreamArn=arn, ShardId=shard["ShardId"], ShardIteratorType="TRIM_HORIZON"
@@ -283,9 +276,9 @@ def test_list_and_replay_are_exact_though_aws_answers_empty_first(
     """As SQS and DynamoDB Streams may, and the emulator never does. A batch that is not whole
     stays, and says why; an image whose Lambda ended without a word is told."""
     post = api.ready_by_put(someone("alice"))
-    made = [api.comment(post["id"], "bob") for _ in range(3)]
-    arn, shard, first = records_of(deaf_stack, made[0]["id"])
-    _, _, last = records_of(deaf_stack, made[-1]["id"])
+    comments = [api.comment(post["id"], "bob") for _ in range(3)]
+    arn, shard, first = records_of(deaf_stack, comments[0]["id"])
+    _, _, last = records_of(deaf_stack, comments[-1]["id"])
     give_up(deaf_stack, arn, shard, first, last, 3)
     give_up(deaf_stack, arn, shard, first, last, 999)
     event = {"Records": [{"s3": {"object": {"key": f"complete/{post['id']}"}}}]}

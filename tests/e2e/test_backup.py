@@ -52,8 +52,8 @@ class Writers:
 
     def end(self) -> None:
         self._stop.set()
-        for one in self._running:
-            one.result()
+        for future in self._running:
+            future.result()
         self._pool.shutdown()
 
 
@@ -87,12 +87,12 @@ def test_what_was_answered_before_is_there_and_of_later_writes_only_whole_ones(
     shell.run("restore", target, "--data-dir", data)
     assert "BAD" not in shell.run("doctor", "--data-dir", data).stdout
     with local_server(data) as server, Api(server.url, LOCAL_EDITION) as api:
-        kept = {str(post["id"]): post for post in all_posts(api)}
-        assert set(posts) <= set(kept)
-        found = {post_id: comments_of(api, post_id) for post_id in kept}
-        assert all(comment_id in found[post_id] for post_id, comment_id in comments)
-        for post_id, post in kept.items():
-            assert post["total_comments"] == len(found[post_id])
+        posts_by_id = {str(post["id"]): post for post in all_posts(api)}
+        assert set(posts) <= set(posts_by_id)
+        comments_by_post = {post_id: comments_of(api, post_id) for post_id in posts_by_id}
+        assert all(comment_id in comments_by_post[post_id] for post_id, comment_id in comments)
+        for post_id, post in posts_by_id.items():
+            assert post["total_comments"] == len(comments_by_post[post_id])
             assert api.get(post["image"]["url"]).status_code == 200  # type: ignore[index]
 
 
@@ -168,14 +168,14 @@ def test_a_post_deleted_during_the_backup_is_not_in_it(
     data: Path, target: Path, shell: Shell
 ) -> None:
     with local_server(data) as server, Api(server.url, LOCAL_EDITION) as api:
-        kept = api.ready("alice")["id"]
+        post_id = api.ready("alice")["id"]
         late: list[str] = []
 
-        def meanwhile(what: str) -> None:
-            if what == "copying the database":
+        def meanwhile(phase: str) -> None:
+            if phase == "copying the database":
                 late.append(api.ready("alice")["id"])
                 api.comment(late[0], "bob")
-            if what == "copying files":
+            if phase == "copying files":
                 assert api.send("DELETE", f"/posts/{late[0]}", "alice").status_code == 204
 
         done = back_up(data, target, meanwhile)
@@ -183,15 +183,15 @@ def test_a_post_deleted_during_the_backup_is_not_in_it(
     shutil.rmtree(data)
     shell.run("restore", target, "--data-dir", data)
     with local_server(data) as server, Api(server.url, LOCAL_EDITION) as api:
-        assert [post["id"] for post in all_posts(api)] == [kept]
+        assert [post["id"] for post in all_posts(api)] == [post_id]
         assert "BAD" not in shell.run("doctor", "--data-dir", data).stdout
 
 
 def test_an_upload_goes_on_after_a_restore(data: Path, target: Path, shell: Shell) -> None:
     tus = {"Tus-Resumable": "1.0.0"}
     with local_server(data) as server, Api(server.url, LOCAL_EDITION) as api:
-        made = api.send("POST", "/uploads", "alice", headers={**tus, "Upload-Length": "1000"})
-        path = made.headers["location"]
+        answer = api.send("POST", "/uploads", "alice", headers={**tus, "Upload-Length": "1000"})
+        path = answer.headers["location"]
         headers = {**tus, "Upload-Offset": "0", "Content-Type": "application/offset+octet-stream"}
         content = b"\xff\xd8\xff\xe0" + bytes(96)
         sent = api.send("PATCH", path, "alice", headers=headers, content=content)
@@ -200,8 +200,8 @@ def test_an_upload_goes_on_after_a_restore(data: Path, target: Path, shell: Shel
     shutil.rmtree(data)
     shell.run("restore", target, "--data-dir", data)
     with local_server(data) as server, Api(server.url, LOCAL_EDITION) as api:
-        asked = api.send("HEAD", path, "alice", headers=tus)
-        assert asked.headers["upload-offset"] == "100"
+        head = api.send("HEAD", path, "alice", headers=tus)
+        assert head.headers["upload-offset"] == "100"
 
 
 def test_a_damaged_backup_is_told_and_does_not_start(

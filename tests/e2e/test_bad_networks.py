@@ -6,7 +6,6 @@ import os
 import pty
 import signal
 import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -24,6 +23,7 @@ from support.api import LOCAL as LOCAL_EDITION
 from support.api import Api, someone
 from support.chaos import RunningProxy, Weather, chaos
 from support.servers import LOCAL, Server, local_server
+from support.waiting import wait_until
 
 IMAGE = samples.noisy(1300)
 HURRIED = Policy(base=0.05, silence=0.5)
@@ -68,15 +68,15 @@ def assert_one_post(server: Server, user: str, content: bytes = IMAGE, **fields:
 @pytest.mark.quick
 @pytest.mark.parametrize("storm", STORMS)
 def test_a_file_is_posted_once(server: Server, photo: Path, journal: Journal, storm: str) -> None:
-    alice, seen = someone("alice"), list[Progress]()
+    alice, reports = someone("alice"), list[Progress]()
     with chaos(server.url, STORMS[storm]) as proxy:
         with ImagePosterClient(proxy.url, alice, policy=HURRIED, journal=journal) as client:
-            post = client.post(photo, caption="at last", progress=seen.append)
+            post = client.post(photo, caption="at last", progress=reports.append)
             client.wait_until_processed(post.id)
         assert proxy.counts.cuts > 0
     assert_one_post(server, alice, caption="at last")
-    assert any(progress.trouble for progress in seen)
-    assert (seen[-1].sent, seen[-1].total) == (len(IMAGE), len(IMAGE))
+    assert any(progress.trouble for progress in reports)
+    assert (reports[-1].sent, reports[-1].total) == (len(IMAGE), len(IMAGE))
 
 
 def test_the_asynchronous_client_posts_many_at_once(server: Server, journal: Journal) -> None:
@@ -84,8 +84,8 @@ def test_the_asynchronous_client_posts_many_at_once(server: Server, journal: Jou
 
     async def post(url: str, user: str) -> None:
         async with AsyncImagePosterClient(url, user, policy=HURRIED, journal=journal) as client:
-            made = await client.post(io.BytesIO(IMAGE))
-            await client.wait_until_processed(made.id)
+            post = await client.post(io.BytesIO(IMAGE))
+            await client.wait_until_processed(post.id)
 
     async def post_all(url: str) -> None:
         await asyncio.gather(*(post(url, user) for user in users))
@@ -223,8 +223,7 @@ def ten_photos(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 
 def wait_for_bytes(proxy: RunningProxy, least: float, process: "subprocess.Popen[str]") -> None:
-    while proxy.counts.up < least and process.poll() is None:
-        time.sleep(0.01)
+    wait_until(lambda: proxy.counts.up >= least or process.poll() is not None, every=0.01)
 
 
 def assert_all_posted_once(server: Server, user: str, photos: list[Path]) -> None:
@@ -296,7 +295,7 @@ def test_on_a_terminal_there_are_bars_and_what_is_being_retried(
 
 
 def read_terminal(descriptor: int) -> bytes:
-    """What was drawn; nothing once the other end is closed (Linux says EIO then)."""
+    """Read the drawn text; nothing once the other end is closed (Linux says EIO then)."""
     try:
         return os.read(descriptor, 65536)
     except OSError:

@@ -1,6 +1,7 @@
-"""What the benchmarks stand on: a peer that starts, and a table that notices what is not there.
+"""The foundations of the benchmarks: a peer that starts, and a table that notices missing lines.
 
-That all of them run is `make bench-smoke`'s to show, which CI calls."""
+`make bench-smoke`, which CI calls, shows that all of them run.
+"""
 
 import math
 import subprocess
@@ -42,9 +43,9 @@ def test_lines_of_a_peer_that_is_not_installed_are_accounted_for() -> None:
     assert faults("uploads", 3, [line(0.5), Skipped(2, "nginx is not installed")]) == []
 
 
-@pytest.mark.parametrize("found", [[], [line(1)], [line(1), line(1), line(1)]])
-def test_a_missing_line_and_one_too_many_are_faults(found: list[Line]) -> None:
-    assert faults("feed", 2, found) == [f"feed: {len(found)} lines, 0 skipped, of 2"]
+@pytest.mark.parametrize("lines", [[], [line(1)], [line(1), line(1), line(1)]])
+def test_a_missing_line_and_one_too_many_are_faults(lines: list[Line]) -> None:
+    assert faults("feed", 2, lines) == [f"feed: {len(lines)} lines, 0 skipped, of 2"]
 
 
 @pytest.mark.parametrize("ratio", [0.0, -0.1, math.inf, math.nan])

@@ -27,6 +27,7 @@ from image_poster.client.uploading import PIECE_BYTES
 from support import forked_commands, samples
 from support.servers import Server, local_server
 from support.shell import COMMAND, Shell
+from support.waiting import wait_until
 
 POLISH = "Żółta łódź \N{CAT FACE}"
 NOT_UTF8 = os.fsdecode(b"\xff")
@@ -374,11 +375,14 @@ def test_a_command_killed_while_it_prints_writes_once(shell: Shell, photo: Path,
             os.write(writer, b"x" * 65_536)
     os.set_blocking(writer, True)
     process = subprocess.Popen([*COMMAND, *map(str, words)], stdout=writer, env=shell.variables)
-    deadline = time.monotonic() + 60
-    while not written(shell, word):
-        assert time.monotonic() < deadline
+
+    def is_written() -> bool:
+        if written(shell, word):
+            return True
         assert process.poll() is None
-        time.sleep(0.02)
+        return False
+
+    wait_until(is_written)
     process.send_signal(signal.SIGKILL)
     process.wait()
     os.close(reader)

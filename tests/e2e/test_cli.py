@@ -242,18 +242,18 @@ def test_what_was_deleted_meanwhile_is_posted_only_by_asking_once_more(
         image = {"size": len(content), "content_type": "image/jpeg"}
         reservation = {"caption": "", "alt": "", "image": image}
         key = {"idempotency-key": "a key"}
-        made = api.send("POST", "/posts", shell.user, json=reservation, headers=key).json()
-        put = made["upload"]["put"]
+        post = api.send("POST", "/posts", shell.user, json=reservation, headers=key).json()
+        put = post["upload"]["put"]
         assert api.http.put(put["url"], content=content, headers=put["headers"]).is_success
-    shell.run("delete", made["id"], *as_user)
+    shell.run("delete", post["id"], *as_user)
     journal = Journal(Path(shell.variables["XDG_STATE_HOME"]) / "image-poster" / "uploads")
     identity = UploadIdentity(server.url, shell.user, sha256_of(photo), "", "")
     with journal.record(identity) as record:
-        record.remember(UploadState("a key", f"/uploads/{made['id']}", since=time.time()))
+        record.remember(UploadState("a key", f"/uploads/{post['id']}", since=time.time()))
     refused = shell.run("post", photo, *as_user, code=1).stderr
     assert "has been deleted since" in refused
     assert "The same command once more" in refused
-    assert json.loads(shell.run("post", photo, *as_user, "--json").stdout)["id"] != made["id"]
+    assert json.loads(shell.run("post", photo, *as_user, "--json").stdout)["id"] != post["id"]
 
 
 def test_what_was_first_sent_long_ago_is_posted_again_only_if_a_person_says_so(

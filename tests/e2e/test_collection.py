@@ -35,8 +35,8 @@ def test_the_collection_is_what_the_document_says(name: str) -> None:
 
 
 def test_the_collection_has_every_operation_and_no_other() -> None:
-    asked = {re.sub(r"\d+$", "", request.name) for request in requests(DOCUMENT)}
-    assert asked == {operation.id for operation in DOCUMENT.operations}
+    names = {re.sub(r"\d+$", "", request.name) for request in requests(DOCUMENT)}
+    assert names == {operation.id for operation in DOCUMENT.operations}
 
 
 @pytest.mark.parametrize(
@@ -60,9 +60,9 @@ def test_an_operation_without_an_example_still_gets_its_request(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("collection_requests.EXAMPLES", [])
-    (found,) = (found for found in requests(DOCUMENT) if found.name == "findUpload")
-    assert (found.method, found.path) == ("HEAD", "/uploads/{post_id}")
-    assert found.headers == {"Tus-Resumable": "1.0.0"}
+    (request,) = (request for request in requests(DOCUMENT) if request.name == "findUpload")
+    assert (request.method, request.path) == ("HEAD", "/uploads/{post_id}")
+    assert request.headers == {"Tus-Resumable": "1.0.0"}
 
 
 @needs_httpyac
@@ -99,12 +99,15 @@ class Insomnia:
 
     def send(self, request: dict[str, Any]) -> httpx.Response:
         headers = {
-            found["name"]: self.filled(found["value"])
-            for found in request["headers"]
-            if not found.get("disabled")
+            header["name"]: self.with_answers(header["value"])
+            for header in request["headers"]
+            if not header.get("disabled")
         }
-        query = {found["name"]: self.filled(found["value"]) for found in request["parameters"]}
-        address = self.filled(request["url"])
+        query = {
+            parameter["name"]: self.with_answers(parameter["value"])
+            for parameter in request["parameters"]
+        }
+        address = self.with_answers(request["url"])
         body = self.body(request["body"])
         answer = self.http.request(
             request["method"], address, headers=headers, params=query or None, **body
@@ -119,19 +122,19 @@ class Insomnia:
             return {"files": {file["name"]: photo(file)}, "data": texts}
         if "fileName" in body:
             return {"content": photo(body)}
-        return {"content": self.filled(body["text"])} if body else {}
+        return {"content": self.with_answers(body["text"])} if body else {}
 
-    def filled(self, text: str) -> str:
+    def with_answers(self, text: str) -> str:
         text = re.sub(r"\{\{ _\.(\w+) \}\}", lambda name: str(self.environment[name[1]]), text)
         text = text.replace("{% uuid 'v4' %}", str(uuid.uuid4()))
         tag = r"\{% response 'body', '(\w+)', 'b64::([\w+/=]+)::46b', 'no-history', 60 %\}"
-        text = re.sub(tag, lambda found: self.answered(found[1], found[2]), text)
+        text = re.sub(tag, lambda match: self.answered(match[1], match[2]), text)
         assert not re.search(r"\{[{%]", text), text
         return text
 
     def answered(self, request: str, encoded: str) -> str:
         path = b64decode(encoded).decode().removeprefix("$.").split(".")
-        return str(reduce(lambda found, name: found[name], path, self.answers[request].json()))
+        return str(reduce(lambda value, name: value[name], path, self.answers[request].json()))
 
 
 def photo(part: dict[str, Any]) -> bytes:
@@ -140,15 +143,17 @@ def photo(part: dict[str, Any]) -> bytes:
 
 def test_the_requests_of_the_insomnia_collection_succeed_from_top_to_bottom(url: str) -> None:
     resources = json.loads((FOLDER / "insomnia.json").read_text())["resources"]
-    ids = {found["_id"] for found in resources}
-    assert all(found["parentId"] in ids for found in resources if found["parentId"])
-    (environment,) = (found["data"] for found in resources if found["_type"] == "environment")
-    asked = sorted(
-        (found for found in resources if found["_type"] == "request"),
-        key=lambda found: int(found["metaSortKey"]),
+    ids = {resource["_id"] for resource in resources}
+    assert all(resource["parentId"] in ids for resource in resources if resource["parentId"])
+    (environment,) = (
+        resource["data"] for resource in resources if resource["_type"] == "environment"
+    )
+    ordered = sorted(
+        (resource for resource in resources if resource["_type"] == "request"),
+        key=lambda resource: int(resource["metaSortKey"]),
     )
     with httpx.Client(timeout=30) as http:
         insomnia = Insomnia(environment | {"base_url": url}, http, {})
-        for request in asked:
+        for request in ordered:
             answer = insomnia.send(request)
             assert f"{answer.status_code} is success." == request["description"], answer.text

@@ -19,6 +19,7 @@ from support.api import LOCAL as LOCAL_EDITION
 from support.api import Api
 from support.servers import LOCAL, local_server, start
 from support.shell import Shell
+from support.waiting import wait_until
 
 ROUNDS = int(os.environ.get("CRASH_ROUNDS", "8"))
 SEED = int(os.environ.get("CRASH_SEED", "20261124"))
@@ -34,8 +35,8 @@ IMAGE = samples.jpeg()
 
 
 @dataclass
-class Journal:
-    """What was answered (and so must be there), and what was asked without an answer (and so
+class RequestLog:
+    """The answered requests (whose effects must be there), and the unanswered ones (whose effects
     may)."""
 
     posts: dict[str, str] = field(default_factory=dict)
@@ -50,7 +51,7 @@ class Journal:
 class Client(threading.Thread):
     """One user who does one thing after the other until the connection breaks."""
 
-    def __init__(self, url: str, token: str, journal: Journal, seed: int) -> None:
+    def __init__(self, url: str, token: str, journal: RequestLog, seed: int) -> None:
         super().__init__()
         headers = {"authorization": f"Bearer {token}"}
         self.http = httpx.Client(base_url=url, headers=headers, timeout=10)
@@ -130,7 +131,7 @@ class Client(threading.Thread):
                 deleted.add(known)
 
 
-def crash_once(data_dir: Path, token: str, journal: Journal, chance: random.Random) -> list[str]:
+def crash_once(data_dir: Path, token: str, journal: RequestLog, chance: random.Random) -> list[str]:
     with (data_dir / "log").open("a") as log:
         server = start(LOCAL, "--data-dir", str(data_dir), *LIMITED, log=log)
     clients = [Client(server.url, token, journal, chance.randrange(2**32)) for _ in range(CLIENTS)]
@@ -144,17 +145,17 @@ def crash_once(data_dir: Path, token: str, journal: Journal, chance: random.Rand
 
 
 def all_comments(api: Api, post_id: str) -> list[dict[str, str]]:
-    found: list[dict[str, str]] = []
+    comments: list[dict[str, str]] = []
     question: dict[str, object] = {"limit": 100}
     while True:
         page = api.get(f"/posts/{post_id}/comments", "user", params=question).json()
-        found += page["comments"]
+        comments += page["comments"]
         if page["next"] is None:
-            return found
+            return comments
         question["cursor"] = page["next"]
 
 
-def check_posts(api: Api, journal: Journal) -> None:
+def check_posts(api: Api, journal: RequestLog) -> None:
     for post_id, caption in journal.posts.items():
         answer = api.get(f"/posts/{post_id}", "user", params={"wait": 20, "comments": 10})
         if post_id in journal.deleted_posts:
@@ -172,12 +173,12 @@ def check_posts(api: Api, journal: Journal) -> None:
         check_comments(api, journal, post)
 
 
-def check_comments(api: Api, journal: Journal, post: dict[str, object]) -> None:
-    found = all_comments(api, str(post["id"]))
-    contents = {comment["id"]: comment["content"] for comment in found}
-    assert len(contents) == len(found)
-    assert post["total_comments"] == len(found)
-    assert post["latest_comments"] == found[:10]
+def check_comments(api: Api, journal: RequestLog, post: dict[str, object]) -> None:
+    comments = all_comments(api, str(post["id"]))
+    contents = {comment["id"]: comment["content"] for comment in comments}
+    assert len(contents) == len(comments)
+    assert post["total_comments"] == len(comments)
+    assert post["latest_comments"] == comments[:10]
     for (post_id, comment_id), content in journal.comments.items():
         if post_id != post["id"]:
             continue
@@ -188,13 +189,13 @@ def check_comments(api: Api, journal: Journal, post: dict[str, object]) -> None:
 
 
 def posts_in_feed(api: Api) -> list[str]:
-    found: list[str] = []
+    post_ids: list[str] = []
     question: dict[str, object] = {"limit": 100, "sort": "new"}
     while True:
         page = api.feed(**question)
-        found += [post["id"] for post in page["posts"]]
+        post_ids += [post["id"] for post in page["posts"]]
         if page["next"] is None:
-            return found
+            return post_ids
         question["cursor"] = page["next"]
 
 
@@ -203,7 +204,7 @@ def files_of(folder: Path) -> set[str]:
 
 
 def test_nothing_answered_is_lost_nothing_is_stuck_no_file_is_left(tmp_path: Path) -> None:
-    chance, journal = random.Random(SEED), Journal()
+    chance, journal = random.Random(SEED), RequestLog()
     data, shell = tmp_path / "data", Shell("", tmp_path)
     data.mkdir()
     with local_server(data, *LIMITED):
@@ -236,7 +237,7 @@ class Backup:
     posts: set[str] = field(default_factory=set)
 
     @contextmanager
-    def meanwhile(self, journal: Journal) -> Iterator[None]:
+    def meanwhile(self, journal: RequestLog) -> Iterator[None]:
         with journal.lock:
             self.posts = set(journal.posts)
         with ThreadPoolExecutor(1) as pool:
@@ -244,8 +245,9 @@ class Backup:
             yield
             done.result()
 
-    def check(self, journal: Journal, token: str) -> None:
-        """What was answered before it began is there, unless it was to be deleted."""
+    def check(self, journal: RequestLog, token: str) -> None:
+        """Everything that was answered before the backup is in it, unless its deletion was
+        requested."""
         restored = self.data.with_name("restored")
         self.shell.run("restore", self.target, "--data-dir", restored, "--keep-tokens")
         with local_server(restored, *LIMITED) as server, Api(server.url, LOCAL_EDITION) as api:
@@ -260,15 +262,15 @@ class Backup:
 def wait_until_swept(data_dir: Path, api: Api) -> None:
     """The sweeper works in the background after the start, and so does image work: a post whose
     answer was lost may become ready only now."""
-    deadline = time.monotonic() + 60
-    while True:
+    differences: list[set[str]] = []
+
+    def is_swept() -> bool:
         shown = set(posts_in_feed(api))
-        originals = files_of(data_dir / "originals")
-        renditions = files_of(data_dir / "renditions")
-        if originals == renditions == shown:
-            return
-        assert time.monotonic() < deadline, (originals ^ shown, renditions ^ shown)
-        time.sleep(0.1)
+        folders = (data_dir / "originals", data_dir / "renditions")
+        differences[:] = [files_of(folder) ^ shown for folder in folders]
+        return not any(differences)
+
+    wait_until(is_swept, every=0.1, message=lambda: str(differences))
 
 
 def errors_in(log: Path) -> list[str]:

@@ -7,8 +7,7 @@ import sqlite3
 import stat
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -21,6 +20,7 @@ from support.api import LOCAL as LOCAL_EDITION
 from support.api import Api
 from support.servers import LOCAL, local_server, refused, running, start
 from support.shell import Shell
+from support.waiting import wait_until
 
 WITHOUT_LINKS = (sys.executable, without_links.__file__, *LOCAL)
 REFUSAL = "is not empty, and it is no data folder of this service"
@@ -163,17 +163,9 @@ def test_only_leftovers_of_the_service_are_cleared(data: Path) -> None:
     figures = ["metrics/counter_1.db", "metrics/gauge_livesum_22.db"]
     write(data, *strangers, *leftovers, *figures)
     with local_server(data, "--workers", "2"):
-        until(lambda: not any((data / name).exists() for name in leftovers))
+        wait_until(lambda: not any((data / name).exists() for name in leftovers))
     assert {name for name in strangers if (data / name).exists()} == set(strangers)
     assert not any((data / name).exists() for name in [*leftovers, *figures])
-
-
-def until(done: Callable[[], bool]) -> None:
-    """The sweeper works in the background after the start."""
-    deadline = time.monotonic() + 60
-    while not done():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 def test_a_change_of_the_folders_permissions_is_logged(data: Path, tmp_path: Path) -> None:
@@ -199,7 +191,7 @@ def test_a_file_system_without_hard_links_is_served(data: Path, shell: Shell) ->
     orphan.parent.mkdir(exist_ok=True)
     orphan.write_bytes(original.read_bytes())
     with running(WITHOUT_LINKS, *flags, "--auth", "jwt", "--workers", "2"):
-        until(lambda: not orphan.exists())
+        wait_until(lambda: not orphan.exists())
         assert (data / "token.key").stat().st_mode & 0o777 == 0o600
     report = shell.run("doctor", *flags).stdout
     assert "BAD" not in report

@@ -11,6 +11,7 @@ from image_poster.adapters.sqlite import schema
 from support.api import LOCAL as LOCAL_EDITION
 from support.api import Api, assert_problem
 from support.servers import local_server
+from support.waiting import wait_until
 
 ALICE, BOB = "alice", "bob"
 GONE = "zxqsecret"
@@ -90,8 +91,7 @@ def test_deleted_texts_are_gone_from_the_file(tmp_path: Path) -> None:
         again = api.send("POST", "/posts", ALICE, json=order, headers=key)
         assert_problem(again, 410, "gone")
         assert api.get(path).json()["comments"] == []
-        while not purged(database):
-            time.sleep(0.05)
+        wait_until(lambda: purged(database), every=0.05)
     assert left_of(database, GONE) == []
     assert left_of(database, KEPT) == ["image_poster.db"]
 

@@ -1,5 +1,6 @@
-"""What is in `deploy/`, started for real: proxies with TLS in front of a server with limits, and
-the unit's confinement around it. What is not installed is skipped; `make tools-debian` has it."""
+"""The files in `deploy/`, started for real: proxies with TLS in front of a server with limits, and
+the unit's confinement around it. Tests of programs that are not installed are skipped; `make
+tools-debian` installs them."""
 
 import contextlib
 import grp
@@ -10,7 +11,6 @@ import socket
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -27,6 +27,7 @@ from support.holding import Target
 from support.proxies import DEPLOY, PROXIES, Place, Proxy, program
 from support.servers import LOCAL, local_server, running, start
 from support.shell import COMMAND, Shell
+from support.waiting import wait_until
 
 UNIT = DEPLOY / "image-poster.service"
 INSTALLED_AT = "/opt/image-poster/.venv/bin/image-poster"
@@ -56,8 +57,8 @@ class Whole:
         return Target(("127.0.0.1", self.proxy.address[1]), "localhost", self.proxy.tls)
 
     def token(self, user: str) -> dict[str, str]:
-        made = self.shell.run("token", user).stdout.strip()
-        return {"authorization": f"Bearer {made}"}
+        token = self.shell.run("token", user).stdout.strip()
+        return {"authorization": f"Bearer {token}"}
 
 
 @pytest.fixture(
@@ -76,17 +77,17 @@ def whole(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Whole]:
         port = server.url.rpartition(":")[2]
         proxy = stack.enter_context(PROXIES[request.param](front, f"127.0.0.1:{port}"))
         client = httpx.Client(base_url=proxy.url, verify=proxy.tls, timeout=30)
-        found = Whole(proxy, shell, stack.enter_context(client))
-        client.headers.update(found.token("alice"))
-        yield found
+        deployment = Whole(proxy, shell, stack.enter_context(client))
+        client.headers.update(deployment.token("alice"))
+        yield deployment
 
 
 def test_an_image_goes_through_and_limits_are_those_of_who_asks(whole: Whole) -> None:
     client = whole.client
     image = {"image": ("photo.jpg", samples.jpeg(1200, 900))}
-    made = client.post("/posts", files=image, data={"caption": "At the lake"})
-    assert made.status_code == 201, made.text
-    post = client.get(f"{made.headers['location']}?wait=20").json()
+    answer = client.post("/posts", files=image, data={"caption": "At the lake"})
+    assert answer.status_code == 201, answer.text
+    post = client.get(f"{answer.headers['location']}?wait=20").json()
     assert post["status"] == "ready"
     shown = client.get(post["image"]["url"])
     assert shown.headers["cache-control"] == "public, max-age=31536000, immutable"
@@ -113,10 +114,10 @@ def test_an_image_goes_through_and_limits_are_those_of_who_asks(whole: Whole) ->
         transport=httpx.HTTPTransport(whole.proxy.tls, local_address="127.0.0.2"),
     ) as other:
         address = f"https://127.0.0.1:{whole.proxy.address[1]}/healthz"
-        asked = other.get(
+        health = other.get(
             address, headers={"host": "localhost"}, extensions={"sni_hostname": "localhost"}
         )
-        assert asked.status_code == 200
+        assert health.status_code == 200
 
 
 @pytest.mark.parametrize("name", [pytest.param(name, marks=needs(name)) for name in PROXIES])
@@ -143,9 +144,9 @@ def test_the_proxy_sends_images_once_the_service_has_said_which(name: str) -> No
         for path in (f"/renditions/{file.parent.name}/{file.name}", "/renditions/", "/cursor.key"):
             assert client.get(path, headers=forged).status_code == 404
         # The row decides, not the file.
-        kept = file.read_bytes()
+        stored_bytes = file.read_bytes()
         assert api.send("DELETE", f"/posts/{post['id']}", "alice").status_code == 204
-        file.write_bytes(kept)
+        file.write_bytes(stored_bytes)
         assert_problem(client.get(post["image"]["large"]["url"]), 404, "image_not_found")
 
 
@@ -181,12 +182,12 @@ def test_what_came_of_an_upload_before_a_cut_is_kept(whole: Whole) -> None:
     head = [f"PATCH {path} HTTP/1.1", "host: localhost", f"content-length: {len(image)}", *lines]
     cut = whole.target.connect()
     cut.sendall("\r\n".join(head).encode() + b"\r\n\r\n" + image[:half])
-    kept = 0
-    while kept < half:  # it is there while the request goes on
-        kept = next(_sizes(whole, path))
+    offset = 0
+    while offset < half:  # it is there while the request goes on
+        offset = next(_sizes(whole, path))
     cut.close()
-    asked = whole.client.head(path, headers=TUS)
-    assert asked.headers["upload-offset"] == str(half)
+    answer = whole.client.head(path, headers=TUS)
+    assert answer.headers["upload-offset"] == str(half)
     rest = {**PIECE, "upload-offset": str(half)}
     assert whole.client.patch(path, content=image[half:], headers=rest).status_code == 204
     post = whole.client.get(path.replace("uploads", "posts"), params={"wait": 20}).json()
@@ -195,8 +196,8 @@ def test_what_came_of_an_upload_before_a_cut_is_kept(whole: Whole) -> None:
 
 def _sizes(whole: Whole, path: str) -> Iterator[int]:
     folder = Path(whole.shell.variables["IMAGE_POSTER_DATA_DIR"]) / "uploads"
-    for found in folder.rglob(path.rpartition("/")[2]):
-        yield found.stat().st_size
+    for file in folder.rglob(path.rpartition("/")[2]):
+        yield file.stat().st_size
     yield 0
 
 
@@ -220,15 +221,18 @@ def header_lines(headers: dict[str, str]) -> list[str]:
 
 def answer_while_sending(connection: socket.socket) -> bytes:
     """As clients do: go on with the body until there is an answer."""
-    answer, deadline = b"", time.monotonic() + 30
+    answer = bytearray()
     connection.settimeout(0.02)
-    while not answer.endswith(b"}"):
-        assert time.monotonic() < deadline
+
+    def is_answered() -> bool:
         with contextlib.suppress(TimeoutError):
-            answer += connection.recv(65_536)
-        with contextlib.suppress(OSError):  # it is closed: what remains is to be read
+            answer.extend(connection.recv(65_536))
+        with contextlib.suppress(OSError):  # it is closed: the rest of the answer can be read
             connection.sendall(b"x" * 4096)
-    return answer
+        return answer.endswith(b"}")
+
+    wait_until(is_answered, seconds=30, every=0)
+    return bytes(answer)
 
 
 def test_a_service_that_is_away_is_a_problem_too(tmp_path: Path) -> None:
@@ -262,9 +266,9 @@ def test_hostile_connections_keep_nobody_else_waiting(whole: Whole) -> None:
         for _ in range(5):
             assert client.get("/healthz").status_code == 200
         image = {"image": ("photo.jpg", samples.jpeg())}
-        made = client.post("/posts", files=image)
-        assert made.status_code == 201
-        post = client.get(f"{made.headers['location']}?wait=20").json()
+        answer = client.post("/posts", files=image)
+        assert answer.status_code == 201
+        post = client.get(f"{answer.headers['location']}?wait=20").json()
         assert post["status"] == "ready"
 
 
@@ -299,7 +303,7 @@ def test_the_unit_names_settings_that_there_are() -> None:
 
     named = re.findall(r"^Environment=IMAGE_POSTER_(\w+)=(.*)$", UNIT.read_text(), re.MULTILINE)
     assert named
-    assert {name.lower() for name, _ in named} <= {found.name for found in fields(Settings)}
+    assert {name.lower() for name, _ in named} <= {field.name for field in fields(Settings)}
     Settings(auth="jwt", trusted_proxies=dict(named)["TRUSTED_PROXIES"])
 
 
@@ -338,9 +342,9 @@ def test_under_the_units_filter_decoders_are_confined_as_without(tmp_path: Path)
             check=False,
             env=shell.variables,
         )
-        found = [line for line in done.stdout.splitlines() if "sandbox" in line]
-        assert len(found) == 1, done
-        return found[0]
+        lines = [line for line in done.stdout.splitlines() if "sandbox" in line]
+        assert len(lines) == 1, done
+        return lines[0]
 
     with local_server(tmp_path / "data"):
         assert sandbox(*FILTERED) == sandbox()

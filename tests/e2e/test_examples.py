@@ -5,7 +5,6 @@ import re
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from support.pages import Block, blocks
 from support.peers import FOLDER as PEERS
 from support.peers import why_not
 from support.servers import Server, local_server
+from support.waiting import wait_until
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "examples.md"
@@ -63,7 +63,8 @@ def run(block: Block, folder: Path, url: str) -> subprocess.CompletedProcess[str
 
 
 def captions(block: Block) -> list[str]:
-    """What the example posts: it says so in a string (or, for curl, after `printf`)."""
+    """The captions that the example posts: it has them in a string (or, for curl, after
+    `printf`)."""
     return re.findall(r"['\"]((?:At|By|With) [^'\"]+)['\"]", block.code)
 
 
@@ -108,15 +109,13 @@ def test_the_tutorial_does_what_it_says(server: Server, tmp_path: Path) -> None:
 
 def when_ready(api: Api, caption: str) -> dict[str, Any]:
     """The one post with this caption, as soon as the feed has it."""
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
+
+    def matches() -> list[dict[str, Any]]:
         posts = api.get("/posts?limit=100").json()["posts"]
-        found: list[dict[str, Any]] = [post for post in posts if post["caption"] == caption]
-        if found:
-            (post,) = found
-            return post
-        time.sleep(0.05)
-    raise AssertionError(f"no post {caption!r}")
+        return [post for post in posts if post["caption"] == caption]
+
+    (post,) = wait_until(matches, message=f"no post {caption!r}")
+    return post
 
 
 def test_the_examples_cover_the_clients_that_people_have() -> None:

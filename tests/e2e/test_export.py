@@ -64,15 +64,15 @@ def shown(data: Path) -> list[dict[str, object]]:
     """All that a reader and the creators can see, once images are processed."""
     with local_server(data) as server, Api(server.url, LOCAL_EDITION) as api:
         listed = (data.parent / "export" / "posts.jsonl").read_text().splitlines()
-        found = []
+        posts = []
         for line in map(json.loads, listed):
             post = api.get(f"/posts/{line['id']}", line["creator"], params={"wait": 20}).json()
             assert post["status"] == "ready", post
             assert api.get(post["image"]["url"]).status_code == 200
             comments = api.get(f"/posts/{line['id']}/comments", params={"limit": 100}).json()
             original = api.get(f"/posts/{line['id']}/original", line["creator"]).content
-            found.append({"post": post, "comments": comments["comments"], "original": original})
-    return found
+            posts.append({"post": post, "comments": comments["comments"], "original": original})
+    return posts
 
 
 def test_what_was_exported_is_there_again_with_ids_times_and_creators(

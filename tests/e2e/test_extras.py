@@ -44,7 +44,7 @@ def run(binaries: Path, *words: str | Path, **variables: str) -> subprocess.Comp
 
 
 def imports_all(binaries: Path, *modules: str) -> bool:
-    """Whether these modules find all that they import, and all that those do, sooner or later."""
+    """True if these modules can import all that they and their own imports need."""
     done = run(binaries, "python", "-W", "error", "-c", PROBE, *modules, **ENVIRONMENT)
     assert done.returncode == 0, done.stderr
     return int(done.stdout) > len(modules)

@@ -2,7 +2,6 @@
 
 import shutil
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from support import samples
 from support.api import LOCAL as LOCAL_EDITION
 from support.api import Api, assert_problem, someone
 from support.servers import LOCAL, Server, running
+from support.waiting import wait_until
 
 SIZE = "32m"
 # More than what the images write that are processed at once.
@@ -42,14 +42,14 @@ def server(tmp_path: Path) -> Iterator[Server]:
     disk.mkdir()
     data: Path = disk / "data"
     flags = ("--data-dir", str(data), "--disk-reserve", str(RESERVE))
-    with running((*UNSHARED, str(disk), *LOCAL), *flags) as found:
-        yield found
+    with running((*UNSHARED, str(disk), *LOCAL), *flags) as server:
+        yield server
 
 
 def test_nothing_is_lost_and_room_again_is_used(server: Server) -> None:
     alice = someone("alice")
     with Api(server.url, LOCAL_EDITION) as api:
-        kept = [api.ready(alice, SMALL)["id"]]
+        ids = [api.ready(alice, SMALL)["id"]]
         length = {**TUS, "upload-length": str(len(HUGE))}
         upload = api.send("POST", "/uploads", alice, headers=length).headers["location"]
         first = {**PIECE, "upload-offset": "0"}
@@ -61,7 +61,7 @@ def test_nothing_is_lost_and_room_again_is_used(server: Server) -> None:
             if answer.status_code != 201:
                 refused = answer
                 break
-            kept.append(answer.json()["id"])
+            ids.append(answer.json()["id"])
         assert refused is not None
         assert_problem(refused, 507, "storage_full")
         assert int(refused.headers["retry-after"]) >= 1
@@ -75,16 +75,16 @@ def test_nothing_is_lost_and_room_again_is_used(server: Server) -> None:
         assert at >= BEGUN
 
         assert api.get("/posts").status_code == 200
-        for post_id in kept:
+        for post_id in ids:
             assert api.get(f"/posts/{post_id}", alice).status_code == 200
-        assert api.get(f"/posts/{kept[0]}/original", alice).content == SMALL
-        api.comment(kept[0], alice)
+        assert api.get(f"/posts/{ids[0]}/original", alice).content == SMALL
+        api.comment(ids[0], alice)
 
-        for post_id in kept[1:-1]:
+        for post_id in ids[1:-1]:
             assert api.send("DELETE", f"/posts/{post_id}", alice).status_code == 204
-        made = api.get(f"/posts/{kept[-1]}", alice, params={"wait": 20}).json()
-        assert made["status"] == "ready", "what was taken waited for room, and was not given up"
-        assert api.send("DELETE", f"/posts/{kept[-1]}", alice).status_code == 204
+        post = api.get(f"/posts/{ids[-1]}", alice, params={"wait": 20}).json()
+        assert post["status"] == "ready", "what was taken waited for room, and was not given up"
+        assert api.send("DELETE", f"/posts/{ids[-1]}", alice).status_code == 204
         send_the_rest(api, upload, alice)
         path = upload.replace("uploads", "posts")
         assert api.get(path, alice, params={"wait": 20}).json()["status"] == "ready"
@@ -131,22 +131,20 @@ def test_a_flood_of_comments_leaves_room_to_delete(server: Server) -> None:
 
 def until_ready(api: Api) -> None:
     """An image that was deleted while it was being processed takes its room until that ends."""
-    deadline = time.monotonic() + 60
-    while api.get("/readyz").status_code != 200:
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+    wait_until(lambda: api.get("/readyz").status_code == 200, every=0.1)
 
 
 def send_the_rest(api: Api, upload: str, user: str) -> None:
     """As a client does. An image that was deleted while it was being processed takes its room
     until that ends, so there may be a 507 or two more."""
-    deadline = time.monotonic() + 60
-    while True:
+
+    def is_complete() -> bool:
         at = int(api.send("HEAD", upload, user, headers=TUS).headers["upload-offset"])
         rest = {**PIECE, "upload-offset": str(at)}
         answer = api.send("PATCH", upload, user, content=HUGE[at:], headers=rest)
         if answer.status_code == 204:
-            return
+            return True
         assert_problem(answer, 507, "storage_full")
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+        return False
+
+    wait_until(is_complete, every=0.1)

@@ -31,7 +31,7 @@ REASONS = {"image_unreadable", "image_unsupported", "image_too_large", "image_to
 
 @dataclass
 class Found:
-    """What came of the images, what should not have, and how long bystanders waited, in seconds."""
+    """The outcomes of the images, the faults, and the bystanders' waits in seconds."""
 
     outcomes: Counter[str] = field(default_factory=Counter)
     faults: list[str] = field(default_factory=list)
@@ -60,7 +60,7 @@ def outcome(client: httpx.Client, content: bytes) -> tuple[str, dict[str, Any]]:
     return (post.get("failure") or {}).get("code", post["status"]), post
 
 
-def send(url: str, name: str, images: "Queue[Generated]", found: Found) -> None:
+def send(url: str, name: str, images: "Queue[Generated]", results: Found) -> None:
     with httpx.Client(base_url=url, headers={"user-id": name}, timeout=60) as client:
         while True:
             try:
@@ -70,35 +70,35 @@ def send(url: str, name: str, images: "Queue[Generated]", found: Found) -> None:
             try:
                 came, told = outcome(client, image.content)
             except (httpx.HTTPError, AssertionError) as exc:
-                found.faults.append(f"{image.what}: {exc!r}")
+                results.faults.append(f"{image.name}: {exc!r}")
                 continue
-            found.outcomes[came] += 1
+            results.outcomes[came] += 1
             if came not in {"ready", "refused", *REASONS} or (image.is_whole and came != "ready"):
-                found.faults.append(f"{image.what}: {came}: {told}")
+                results.faults.append(f"{image.name}: {came}: {told}")
 
 
-def stand_by(url: str, stop: threading.Event, found: Found) -> None:
+def stand_by(url: str, stop: threading.Event, results: Found) -> None:
     """Post a good image, wait for it, and again."""
     photograph = samples.encoded(samples.corners(1200, 800))
     with httpx.Client(base_url=url, headers={"user-id": "bystander"}, timeout=60) as client:
         while not stop.is_set():
             began = time.monotonic()
             came, told = outcome(client, photograph)
-            found.waited.append(time.monotonic() - began)
+            results.waited.append(time.monotonic() - began)
             if came != "ready":
-                found.faults.append(f"a bystander's image: {told}")
+                results.faults.append(f"a bystander's image: {told}")
             stop.wait(0.1)
 
 
 def run(data: Path, count: int) -> Found:
-    found, stop, images = Found(), threading.Event(), Queue[Generated]()
+    results, stop, images = Found(), threading.Event(), Queue[Generated]()
     for image in generated(SEED, count):
         images.put(image)
     server = start(LOCAL, "--data-dir", str(data))
     began = psutil.Process(server.process.pid).create_time()
-    bystander = threading.Thread(target=stand_by, args=(server.url, stop, found))
+    bystander = threading.Thread(target=stand_by, args=(server.url, stop, results))
     senders = [
-        threading.Thread(target=send, args=(server.url, f"sender {number}", images, found))
+        threading.Thread(target=send, args=(server.url, f"sender {number}", images, results))
         for number in range(SENDERS)
     ]
     try:
@@ -115,14 +115,14 @@ def run(data: Path, count: int) -> Found:
         assert 'status="5' not in metrics
     finally:
         assert server.stop() == 0
-    return found
+    return results
 
 
 def test_of_generated_images_none_harms_the_server_or_its_other_users(tmp_path: Path) -> None:
     """Whole images are shown, damaged ones are shown or fail with a reason; no 5xx, no crash."""
-    found = run(tmp_path, COUNT or IN_CI)
-    sys.stderr.write(f"seed {SEED}: {found}\n")
-    assert found.faults == []
-    assert sum(found.outcomes.values()) == (COUNT or IN_CI)
+    results = run(tmp_path, COUNT or IN_CI)
+    sys.stderr.write(f"seed {SEED}: {results}\n")
+    assert results.faults == []
+    assert sum(results.outcomes.values()) == (COUNT or IN_CI)
     if COUNT:  # a machine that tests run on has other work to do
-        assert found.p99 < MAX_P99_SECONDS
+        assert results.p99 < MAX_P99_SECONDS

@@ -40,9 +40,9 @@ def delete_as(url: str, token: str, **headers: str) -> httpx.Response:
 @pytest.fixture
 def shell(tmp_path: Path) -> Shell:
     """Commands on the data folder `data`."""
-    made = Shell("http://127.0.0.1:1", tmp_path / "state")
-    made.variables["IMAGE_POSTER_DATA_DIR"] = str(tmp_path / "data")
-    return made
+    shell = Shell("http://127.0.0.1:1", tmp_path / "state")
+    shell.variables["IMAGE_POSTER_DATA_DIR"] = str(tmp_path / "data")
+    return shell
 
 
 @pytest.fixture
@@ -61,9 +61,9 @@ def test_a_token_of_the_services_own_opens_it_and_the_header_does_not(
         token = shell.run("token", "alice", "--days", "1").stdout.strip()
         # Any name of the host, and pages from anywhere: no cookies are used.
         elsewhere = {"host": "photos.example", "origin": "https://photos.example"}
-        taken = delete_as(url, token, **elsewhere)
-        assert_problem(taken, 404, "post_not_found")
-        assert taken.headers["access-control-allow-origin"] == "*"
+        deletion = delete_as(url, token, **elsewhere)
+        assert_problem(deletion, 404, "post_not_found")
+        assert deletion.headers["access-control-allow-origin"] == "*"
         by_name = httpx.delete(f"{url}/posts/{new_id()}", headers={"user-id": "alice"})
         assert_problem(by_name, 401, "identity_required")
         assert by_name.headers["www-authenticate"] == "Bearer"
@@ -300,8 +300,8 @@ def test_what_is_written_carries_the_name_of_who_wrote_it(
             assert (post["creator"], post["creator_name"]) == ("a1", name)
             assert (said["creator"], said["creator_name"]) == ("a1", name)
         shown = api.feed(sort="new", creator="a1")["posts"]
-        assert [found["creator_name"] for found in shown] == ["Alicia", "Alice"]
-        assert [found["latest_comments"][0]["creator_name"] for found in shown] == [
+        assert [post["creator_name"] for post in shown] == ["Alicia", "Alice"]
+        assert [post["latest_comments"][0]["creator_name"] for post in shown] == [
             "Alicia",
             "Alice",
         ]
@@ -321,8 +321,8 @@ def test_a_client_asks_for_another_token_when_one_has_run_out(
         assert said == (
             "image-poster: The bearer token has run out. Sign in again. (identity_required)\n"
         )
-        given = iter([file.read_text(), issuer.token("a1"), "never asked"])
-        with ImagePosterClient(server.url, token=lambda: next(given)) as client:
+        tokens = iter([file.read_text(), issuer.token("a1"), "never asked"])
+        with ImagePosterClient(server.url, token=lambda: next(tokens)) as client:
             post = client.wait_until_processed(client.post(photo).id)
             assert client.comment(post.id, "hello").creator == "a1"
         command = f"cat {tmp_path / 'renewed'}"

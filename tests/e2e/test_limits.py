@@ -1,8 +1,7 @@
-"""What one caller may take, against real servers."""
+"""Limits of one caller, against real servers."""
 
 import re
 import socket
-import time
 from base64 import b64encode
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -19,6 +18,7 @@ from support.api import LOCAL as LOCAL_EDITION
 from support.api import Api, assert_problem, fields
 from support.servers import LOCAL, local_server, start
 from support.shell import Shell
+from support.waiting import wait_for_value, wait_until
 
 TUS = {"tus-resumable": "1.0.0"}
 PIECE = {**TUS, "content-type": "application/offset+octet-stream", "upload-offset": "0"}
@@ -113,7 +113,7 @@ def test_a_days_bytes_are_booked_ahead_given_back_and_outlive_a_crash(tmp_path: 
     flags = ("--data-dir", str(tmp_path), "--bytes-per-day", "1000", "--image-bytes", "700")
     server = start(LOCAL, *flags)
     with Api(server.url, LOCAL_EDITION) as api:
-        kept = reserve(api, 600).json()
+        post = reserve(api, 600).json()
         assert limited(reserve(api, 401), "bytes_per_day") <= 24 * 3600
         assert reserve(api, 400, headers={"idempotency-key": "k"}).status_code == 201
         assert reserve(api, 400, headers={"idempotency-key": "k"}).status_code == 201  # a repeat
@@ -122,7 +122,7 @@ def test_a_days_bytes_are_booked_ahead_given_back_and_outlive_a_crash(tmp_path: 
     with Api(server.url, LOCAL_EDITION) as api:
         limited(reserve(api, 1), "bytes_per_day")
         limited(api.upload("alice", b"\xff\xd8\xff" + b"x" * 100), "bytes_per_day")
-        assert api.send("DELETE", f"/posts/{kept['id']}", "alice").status_code == 204
+        assert api.send("DELETE", f"/posts/{post['id']}", "alice").status_code == 204
         unknown = {**TUS, "upload-defer-length": "1"}
         limited(api.send("POST", "/uploads", "alice", headers=unknown), "bytes_per_day")
         assert reserve(api, 600).status_code == 201
@@ -223,12 +223,13 @@ def test_all_processes_count_together(tmp_path: Path) -> None:
         answers = [  # each by a connection of its own, so by either process
             httpx.delete(f"{server.url}{NO_POST}", headers=headers).status_code for _ in range(60)
         ]
-        taken = answers.count(404)
+        misses = answers.count(404)
         assert answers[:30] == [404] * 30
-        assert taken < 35  # not 60; 30, if no minute of the clock ended meanwhile
+        assert misses < 35  # not 60; 30, if no minute of the clock ended meanwhile
         metrics = httpx.get(f"{server.url}/metrics").text
     assert (
-        'image_poster_rate_limited_total{limit="writes_per_minute"} ' + f"{60 - taken}.0" in metrics
+        'image_poster_rate_limited_total{limit="writes_per_minute"} ' + f"{60 - misses}.0"
+        in metrics
     )
     assert 'image_poster_limit{limit="writes_per_minute"} 30.0' in metrics
 
@@ -299,11 +300,8 @@ def booked(api: Api, user: str = "alice") -> int:
 
 
 def assert_booked(api: Api, expected: int) -> None:
-    """So much is booked, or soon: what is read after an answer is counted after it."""
-    deadline = time.monotonic() + 30
-    while (found := booked(api)) != expected and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert found == expected
+    """Wait for the expected usage: bytes that are read after an answer are counted after it."""
+    wait_for_value(lambda: booked(api), expected, seconds=30)
 
 
 def patch(
@@ -379,10 +377,12 @@ def test_bytes_that_a_newer_request_throws_away_count(counted: Api, tmp_path: Pa
         lines += [f"{name}: {value}" for name, value in headers.items()]
         connection.sendall("\r\n".join([*lines, "", ""]).encode() + PHOTO[:MEGABYTE])
         uploads = f"**/{path.rpartition('/')[2]}"
-        while not any(file.stat().st_size == MEGABYTE for file in tmp_path.glob(uploads)):
-            time.sleep(0.01)
-        taken = counted.send("HEAD", path, "alice", headers=TUS)
-        assert taken.headers["upload-offset"] == "0"
+        wait_until(
+            lambda: any(file.stat().st_size == MEGABYTE for file in tmp_path.glob(uploads)),
+            every=0.01,
+        )
+        head = counted.send("HEAD", path, "alice", headers=TUS)
+        assert head.headers["upload-offset"] == "0"
         assert_booked(counted, 3 * MEGABYTE)
 
 
@@ -391,8 +391,8 @@ def test_a_form_that_is_refused_costs_what_came_of_it(counted: Api) -> None:
     answer = counted.upload("alice", image, caption="x" * 6000)
     assert fields(assert_problem(answer, 422, "validation_failed")) == {"caption"}
     assert len(image) < booked(counted) < len(image) + 10_000
-    made = counted.upload("bob", image)
-    assert made.status_code == 201
+    answer = counted.upload("bob", image)
+    assert answer.status_code == 201
     assert booked(counted, "bob") == len(image)
 
 

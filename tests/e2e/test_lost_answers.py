@@ -33,16 +33,16 @@ class Service:
     database: Path
 
     def send(self, method: str, path: str, user: str, **parts: Any) -> httpx.Response:
-        """What the repeated request is answered, after its first answer was lost."""
+        """The answer to the repeated request, after its first answer was lost."""
         with pytest.raises(httpx.TransportError):
             self.lossy.send(method, path, user, **parts)
         return self.api.send(method, path, user, **parts)
 
     def uploads(self) -> int:
         connection = sqlite3.connect(self.database)
-        (found,) = connection.execute("SELECT count(*) FROM uploads").fetchone()
+        (count,) = connection.execute("SELECT count(*) FROM uploads").fetchone()
         connection.close()
-        return int(found)
+        return int(count)
 
     def assert_one_post(self, user: str, path: str) -> dict[str, Any]:
         post: dict[str, Any] = self.api.get(path, user, params={"wait": 20}).json()
@@ -116,33 +116,33 @@ def test_the_last_patch_whose_answer_was_lost_is_done(service: Service) -> None:
 def test_a_multipart_post_whose_answer_was_lost_makes_one_post(service: Service) -> None:
     alice, before = someone("alice"), service.uploads()
     files = {"image": ("a.jpg", IMAGE)}
-    made = service.send("POST", "/posts", alice, files=files, headers=KEY)
-    assert (made.status_code, made.headers["idempotent-replayed"]) == (201, "true")
-    service.assert_one_post(alice, made.headers["location"])
+    answer = service.send("POST", "/posts", alice, files=files, headers=KEY)
+    assert (answer.status_code, answer.headers["idempotent-replayed"]) == (201, "true")
+    service.assert_one_post(alice, answer.headers["location"])
     assert service.uploads() == before
 
 
 def test_a_reservation_and_its_put_whose_answers_were_lost_make_one_post(service: Service) -> None:
     alice, before = someone("alice"), service.uploads()
     image = {"size": len(IMAGE), "content_type": "image/jpeg"}
-    made = service.send("POST", "/posts", alice, json={"image": image}, headers=KEY)
-    assert (made.status_code, made.headers["idempotent-replayed"]) == (201, "true")
+    answer = service.send("POST", "/posts", alice, json={"image": image}, headers=KEY)
+    assert (answer.status_code, answer.headers["idempotent-replayed"]) == (201, "true")
     assert service.uploads() == before + 1
-    put = made.json()["upload"]["put"]
+    put = answer.json()["upload"]["put"]
     done = service.send("PUT", put["url"], alice, content=IMAGE, headers=put["headers"])
     assert done.status_code == 204
-    service.assert_one_post(alice, made.headers["location"])
+    service.assert_one_post(alice, answer.headers["location"])
 
 
 def test_a_comment_whose_answer_was_lost_is_there_once(service: Service) -> None:
     alice, bob = someone("alice"), someone("bob")
     post = service.api.ready(alice)
     path = f"/posts/{post['id']}/comments"
-    made = service.send("POST", path, bob, json={"content": "once"}, headers=KEY)
-    assert (made.status_code, made.headers["idempotent-replayed"]) == (201, "true")
+    answer = service.send("POST", path, bob, json={"content": "once"}, headers=KEY)
+    assert (answer.status_code, answer.headers["idempotent-replayed"]) == (201, "true")
     shown = service.api.get(f"/posts/{post['id']}").json()
     assert shown["total_comments"] == 1
-    assert shown["latest_comments"] == [made.json()]
+    assert shown["latest_comments"] == [answer.json()]
 
 
 def test_a_deletion_whose_answer_was_lost_is_done(service: Service) -> None:

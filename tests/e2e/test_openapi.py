@@ -1,5 +1,5 @@
-"""Schemathesis asks the served API what its own document allows, and more: no undocumented answer,
-no 500; with each way of saying who asks, and of uploads that are there and under way."""
+"""Schemathesis sends the requests that the served API's document allows, and more. There is no
+undocumented answer and no 500. It uses each kind of identity, and uploads that are under way."""
 
 import json
 import os
@@ -44,7 +44,7 @@ class Known:
     paths of uploads what is under way."""
 
     url: str
-    who: dict[str, str]
+    credentials: dict[str, str]
     ids: dict[str, str]
     upload: str
     grant: str
@@ -68,18 +68,18 @@ def known(
 ) -> Iterator[Known]:
     data = tmp_path_factory.mktemp("data")
     with local_server(data, *MODES[request.param]) as server:
-        who = {"user-id": "alice"} if request.param == "dev" else token(data)
-        with httpx.Client(base_url=server.url, headers=who, timeout=30) as alice:
-            yield furnished(alice, server.url, who)
+        credentials = {"user-id": "alice"} if request.param == "dev" else token(data)
+        with httpx.Client(base_url=server.url, headers=credentials, timeout=30) as alice:
+            yield furnished(alice, server.url, credentials)
 
 
 def token(data: Path) -> dict[str, str]:
     command = [sys.executable, "-m", "image_poster", "token", "alice", "--data-dir", str(data)]
-    made = subprocess.run(command, capture_output=True, text=True, check=True)
-    return {"authorization": f"Bearer {made.stdout.strip()}"}
+    process = subprocess.run(command, capture_output=True, text=True, check=True)
+    return {"authorization": f"Bearer {process.stdout.strip()}"}
 
 
-def furnished(alice: httpx.Client, url: str, who: dict[str, str]) -> Known:
+def furnished(alice: httpx.Client, url: str, credentials: dict[str, str]) -> Known:
     post = alice.post("/posts", files={"image": ("photo.jpg", samples.jpeg())}).json()
     assert alice.get(f"/posts/{post['id']}?wait=20").json()["status"] == "ready"
     comment = alice.post(f"/posts/{post['id']}/comments", json={"content": "Nice!"}).json()
@@ -87,7 +87,7 @@ def furnished(alice: httpx.Client, url: str, who: dict[str, str]) -> Known:
     upload = alice.post("/posts", json={"image": image}).json()
     (grant,) = parse_qs(urlsplit(upload["upload"]["put"]["url"]).query)["grant"]
     ids = {"post_id": post["id"], "comment_id": comment["id"]}
-    return Known(url, who, ids, upload["id"], grant)
+    return Known(url, credentials, ids, upload["id"], grant)
 
 
 def test_the_document_is_what_openapi_says_that_one_is() -> None:
@@ -102,7 +102,7 @@ def test_the_document_is_what_openapi_says_that_one_is() -> None:
 def test_every_answer_is_documented(case: "Case[Any]", known: Known) -> None:
     known.name(case)
     if crc32(f"{case.path_parameters}{case.query}".encode()) % 8:  # others are nobody
-        case.headers.update(known.who)
+        case.headers.update(known.credentials)
     response = case.call(base_url=known.url)
     case.validate_response(response, checks=chosen())
 

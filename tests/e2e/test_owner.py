@@ -5,8 +5,7 @@ import os
 import shutil
 import sqlite3
 import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,6 +17,7 @@ from support import users
 from support.api import LOCAL as LOCAL_EDITION
 from support.api import Api
 from support.servers import Server, refused, start
+from support.waiting import wait_until
 
 pytestmark = pytest.mark.skipif(bool(users.why_not()), reason=users.why_not())
 
@@ -70,13 +70,6 @@ def an_export(data: Path, target: Path) -> Path:
     return target
 
 
-def until(done: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
-    while not done():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-
-
 def test_what_root_does_in_a_users_folder_leaves_nothing_of_roots(data: Path, place: Path) -> None:
     source, words = an_export(data, place / "export"), ("--data-dir", data)
     with served(data, "--auth", "jwt"):
@@ -94,7 +87,7 @@ def test_what_root_does_in_a_users_folder_leaves_nothing_of_roots(data: Path, pl
     users.run("import", source, *words)
     assert owners(data) == {users.NOBODY}
     with served(data, by=()) as server, Api(server.url, LOCAL_EDITION) as api:  # by root
-        until(lambda: bool(api.feed()["posts"]))
+        wait_until(lambda: bool(api.feed()["posts"]))
         assert owners(data) == {users.NOBODY}
         assert "BAD" not in users.run("doctor", *words)
 
@@ -149,7 +142,7 @@ def test_a_deletion_that_fails_stops_no_other_and_is_made_up_for(
         assert bool(renditions) == (folder == "renditions")
         for other in others:
             assert api.send("DELETE", f"/posts/{other['id']}", "alice").status_code == 204
-        until(lambda: pending(data) == [post_id])
+        wait_until(lambda: pending(data) == [post_id])
         assert 'image_poster_work_failures_total{work="purging"}' in api.get("/metrics").text
         age(data)
         said = users.run("doctor", "--data-dir", data, code=1)
@@ -160,7 +153,7 @@ def test_a_deletion_that_fails_stops_no_other_and_is_made_up_for(
         os.chown(shard, users.NOBODY, users.NOBODY)
         assert api.send("DELETE", f"/posts/{post_id}", "alice").status_code == 204
         assert not list(data.rglob(f"*{post_id}*"))
-        until(lambda: pending(data) == [])
+        wait_until(lambda: pending(data) == [])
         assert "BAD" not in users.run("doctor", "--data-dir", data)
 
 

@@ -1,8 +1,8 @@
-"""The power goes at any moment: what was answered is there, and whatever is there opens.
+"""The power fails at any moment: every answered write is there, and the folder opens.
 
-A real server's writes are recorded while it is used, with what it answered and how far the record
-had come by then. Then disks are made of prefixes of the record, without what was not synced or with
-any part of it (`support/power_cuts.py`), and each is opened as the next start would.
+A real server's writes are recorded, with its answers and the position of the record at each answer.
+Then disks are made of prefixes of the record, without the unsynced writes or with any part of them
+(`support/power_cuts.py`). Each disk is opened as the next start would open it.
 """
 
 import asyncio
@@ -63,8 +63,8 @@ class Thing:
 
 @dataclass
 class Known:
-    """What clients have been told, up to some moment: posts with their images, comments by post and
-    id, and uploads by post; `whole` are those whose last byte was acknowledged."""
+    """The answers that clients have, up to some moment: posts with their images, comments by post
+    and id, and uploads by post. `whole` are the uploads whose last byte was acknowledged."""
 
     posts: dict[str, Thing] = field(default_factory=dict)
     images: dict[str, bytes] = field(default_factory=dict)
@@ -90,7 +90,7 @@ class Notes:
 
     def at(self, position: int) -> Known:
         known = Known()
-        for told, fact in sorted(self.facts, key=lambda one: one[0]):
+        for told, fact in sorted(self.facts, key=lambda entry: entry[0]):
             if told > position:
                 break
             fact(known)
@@ -136,8 +136,8 @@ class Client(threading.Thread):
 
     def post(self) -> str:
         image, caption = self.image(), f"{self.chance.random()}"
-        made = self.send("POST", "/posts", files={"image": image}, data={"caption": caption})
-        post_id = str(made.json()["id"])
+        answer = self.send("POST", "/posts", files={"image": image}, data={"caption": caption})
+        post_id = str(answer.json()["id"])
         self.notes.add(lambda known: known.images.__setitem__(post_id, image))
         self.notes.add(lambda known: known.posts.__setitem__(post_id, Thing([caption])))
         return post_id
@@ -241,16 +241,16 @@ async def check_upload(container: Container, post_id: str, user: str, known: Kno
 
 
 async def check_post(container: Container, post_id: str, thing: Thing, known: Known) -> None:
-    found = await container.services.stores.posts.find(post_id)
-    if found is None:
+    stored = await container.services.stores.posts.find(post_id)
+    if stored is None:
         assert thing.gone, "a post was lost"
         return
     assert thing.gone != "answered", "a deleted post is there"
-    assert found.post.caption in thing.texts
+    assert stored.post.caption in thing.texts
     await check_image(container, post_id, known.images[post_id])
     page = await container.services.stores.comments.page(post_id, limit=100, after=None)
     contents = {comment.id: comment.content for comment in map(decode_comment, page.items)}
-    assert found.total_comments == len(contents)
+    assert stored.total_comments == len(contents)
     for (of_post, comment_id), comment in known.comments.items():
         if of_post != post_id:
             continue
@@ -262,12 +262,12 @@ async def check_post(container: Container, post_id: str, thing: Thing, known: Kn
 
 
 async def check_image(container: Container, post_id: str, image: bytes) -> None:
-    found = await container.services.stores.posts.find(post_id)
-    assert found is not None, "a post was lost"
-    assert found.post.status in (PostStatus.PROCESSING, PostStatus.READY)
+    stored = await container.services.stores.posts.find(post_id)
+    assert stored is not None, "a post was lost"
+    assert stored.post.status in (PostStatus.PROCESSING, PostStatus.READY)
     layout = container.images._layout
     assert layout.original(post_id).read_bytes() == image
-    if found.post.status is PostStatus.READY:
+    if stored.post.status is PostStatus.READY:
         for name in RENDITIONS:
             content = layout.rendition(post_id, name).read_bytes()
             assert (content[:2], content[-2:]) == (b"\xff\xd8", b"\xff\xd9")
@@ -277,13 +277,13 @@ def test_whatever_a_power_cut_leaves_opens_and_has_what_was_answered(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data, notes = recorded(tmp_path)
-    found = list(power_cuts.events(notes.records.read_bytes(), data))
-    assert {event.kind for event in found} >= set("CWTFSDRUM")
+    events = list(power_cuts.events(notes.records.read_bytes(), data))
+    assert {event.kind for event in events} >= set("CWTFSDRUM")
     shutil.rmtree(data)
     monkeypatch.setattr(uploads, "boot_id", lambda: "the boot after the power cut")
     chance, disk = random.Random(SEED), power_cuts.Disk()
-    cuts = set(chance.sample(range(len(found)), min(PREFIXES, len(found))))
-    for number, event in enumerate(found):
+    cuts = set(chance.sample(range(len(events)), min(PREFIXES, len(events))))
+    for number, event in enumerate(events):
         disk.happen(event)
         if number in cuts:
             keeps = None if chance.random() < 0.3 else chance

@@ -1,5 +1,5 @@
-"""The service below a path of a host: behind nginx and Caddy as `deploy/` and docs/proxies.md have
-them, which take the path away from requests or leave it, with the clients that people use."""
+"""The service below a path of a host, behind nginx and Caddy with the files of `deploy/` and
+docs/proxies.md. They remove the path from requests or leave it. The usual clients are used."""
 
 import io
 import json
@@ -37,7 +37,7 @@ PLACES = [
 
 @pytest.fixture(scope="module", params=PLACES)
 def url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Where the service lives for its clients."""
+    """The service's URL for its clients."""
     name, strips = request.param
     folder, port = tmp_path_factory.mktemp("proxied"), free_port()
     public = f"http://127.0.0.1:{port}/api"
@@ -116,11 +116,11 @@ def test_the_commands(url: str, photo: Path, tmp_path: Path) -> None:
 
 def test_the_signed_url_and_links_of_pages(url: str) -> None:
     user, image = someone(), {"size": len(IMAGE), "content_type": "image/jpeg"}
-    made = httpx.post(f"{url}/posts", json={"image": image}, headers={"user-id": user})
-    put = made.json()["upload"]["put"]
+    answer = httpx.post(f"{url}/posts", json={"image": image}, headers={"user-id": user})
+    put = answer.json()["upload"]["put"]
     assert put["url"].startswith(f"{url}/uploads/")
     assert httpx.put(put["url"], content=IMAGE, headers=put["headers"]).status_code == 204
-    assert_posted(url, made.headers["location"], user)
+    assert_posted(url, answer.headers["location"], user)
     page = httpx.get(f"{url}/posts", params={"limit": 1, "sort": "new"})
     if page.json()["next"]:
         assert page.links["next"]["url"].startswith(f"{url}/posts?")

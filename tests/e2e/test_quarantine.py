@@ -2,7 +2,6 @@
 
 import shutil
 import sqlite3
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -17,6 +16,7 @@ from support.api import LOCAL as LOCAL_EDITION
 from support.api import Api
 from support.servers import local_server, refused
 from support.shell import Shell
+from support.waiting import wait_until
 
 KEPT = ("originals", "renditions", "uploads")
 DATABASE = "image_poster.db"
@@ -25,31 +25,23 @@ Files = dict[Path, bytes]
 
 def files_in(root: Path) -> Files:
     """The files of posts below a folder, by their paths there. A server may move some meanwhile."""
-    found: Files = {}
+    files: Files = {}
     for path in (path for name in KEPT for path in (root / name).rglob("*") if path.is_file()):
         with suppress(FileNotFoundError):
-            found[path.relative_to(root)] = path.read_bytes()
-    return found
+            files[path.relative_to(root)] = path.read_bytes()
+    return files
 
 
 def quarantined(data: Path) -> Files:
-    """What is in quarantine, whatever the day."""
-    found: Files = {}
+    """The files in quarantine, of any day."""
+    files: Files = {}
     for day in (data / "quarantine").glob("????-??-??"):
-        found |= files_in(day)
-    return found
+        files |= files_in(day)
+    return files
 
 
 def of(post_id: str, files: Files) -> Files:
     return {path: content for path, content in files.items() if path.name.startswith(post_id)}
-
-
-def until(done: Callable[[], bool]) -> None:
-    """The sweeper works in the background after the start."""
-    deadline = time.monotonic() + 60
-    while not done():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 def remove_database(data: Path) -> None:
@@ -66,10 +58,10 @@ def begun_upload(api: Api, user: str) -> str:
     """An upload of 1,000 bytes, of which some are there."""
     content = b"\xff\xd8\xff\xe0" + bytes(96)
     tus = {"Tus-Resumable": "1.0.0"}
-    made = api.send("POST", "/uploads", user, headers={**tus, "Upload-Length": "1000"})
-    assert made.status_code == 201, made.text
+    answer = api.send("POST", "/uploads", user, headers={**tus, "Upload-Length": "1000"})
+    assert answer.status_code == 201, answer.text
     headers = {**tus, "Upload-Offset": "0", "Content-Type": "application/offset+octet-stream"}
-    path = made.headers["location"]
+    path = answer.headers["location"]
     assert api.send("PATCH", path, user, headers=headers, content=content).status_code == 204
     return str(path.rpartition("/")[2])
 
@@ -124,7 +116,7 @@ def test_an_original_whose_row_a_crash_prevented_does_not_stop_the_start(data: P
     lost.parent.mkdir()
     lost.write_bytes(b"bytes")
     with local_server(data):
-        until(lambda: not files_in(data))
+        wait_until(lambda: not files_in(data))
     assert len(quarantined(data)) == 1
 
 
@@ -141,19 +133,19 @@ def test_an_older_database_moves_aside_what_it_does_not_know_and_it_can_be_put_b
     before = files_in(data)
     replace_database(data, tmp_path / "older.db")
     with local_server(data) as server, Api(server.url, LOCAL_EDITION) as api:
-        until(lambda: files_in(data) == of(known, before))
+        wait_until(lambda: files_in(data) == of(known, before))
         assert api.get(f"/posts/{known}/original", "alice").status_code == 200
-    kept = without_marks(before)
+    unmarked = without_marks(before)
     assert quarantined(data) == of(newer, before) | of(upload, before)
     replace_database(data, tmp_path / "right.db")
     if by_the_doctor:
         put_back(data, quarantined(data))
-        assert without_marks(files_in(data)) == kept
+        assert without_marks(files_in(data)) == unmarked
     with local_server(data) as server, Api(server.url, LOCAL_EDITION) as api:
-        assert without_marks(files_in(data)) == kept
+        assert without_marks(files_in(data)) == unmarked
         tus = {"Tus-Resumable": "1.0.0"}
-        asked = api.send("HEAD", f"/uploads/{upload}", "alice", headers=tus)
-        assert asked.headers["upload-offset"] == "100"
+        head = api.send("HEAD", f"/uploads/{upload}", "alice", headers=tus)
+        assert head.headers["upload-offset"] == "100"
         post = api.get(f"/posts/{newer}").json()
         assert api.get(post["image"]["url"]).status_code == 200
         assert "BAD" not in Shell(server.url, tmp_path).run("doctor", "--data-dir", data).stdout
@@ -184,7 +176,7 @@ def test_quarantine_ends_after_seven_days(data: Path, tmp_path: Path) -> None:
         ids = [api.ready("alice")["id"] for _ in range(2)]
     replace_database(data, tmp_path / "older.db")
     with local_server(data):
-        until(lambda: all(path.name.startswith(known) for path in files_in(data)))
+        wait_until(lambda: all(path.name.startswith(known) for path in files_in(data)))
     today = datetime.now(UTC).date()
     (moved,) = (data / "quarantine").iterdir()
     for post_id, days in zip(ids, (6, 9), strict=True):
@@ -194,7 +186,7 @@ def test_quarantine_ends_after_seven_days(data: Path, tmp_path: Path) -> None:
             (moved / path).rename(target)
     before = quarantined(data)
     with local_server(data):
-        until(lambda: quarantined(data) != before and not of(ids[1], quarantined(data)))
+        wait_until(lambda: quarantined(data) != before and not of(ids[1], quarantined(data)))
     assert quarantined(data) == of(ids[0], before)
     assert len(of(ids[0], before)) == 3
 
@@ -210,11 +202,11 @@ def test_the_files_of_a_deleted_post_are_deleted_wherever_they_are(data: Path) -
     bury(data, crashed)
     with local_server(data) as server, Api(server.url, LOCAL_EDITION) as api:
         assert api.send("DELETE", f"/posts/{aside}", "alice").status_code == 204
-        until(lambda: not files_in(data) and not quarantined(data))
+        wait_until(lambda: not files_in(data) and not quarantined(data))
 
 
 def bury(data: Path, post_id: str) -> None:
-    """What a deletion leaves when the process ends right after its transaction."""
+    """Leave the state of a deletion whose process ended right after its transaction."""
     connection = sqlite3.connect(data / DATABASE)
     with connection:
         connection.execute("DELETE FROM posts WHERE id = ?", (post_id,))

@@ -9,7 +9,7 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
@@ -24,6 +24,7 @@ from support.api import LOCAL as LOCAL_EDITION
 from support.api import Api, assert_problem, someone
 from support.servers import LOCAL, Server, local_server, refused, start
 from support.shell import Shell
+from support.waiting import wait_until
 
 # The 10 seconds of docs/behaviour.md, and what a busy machine may need to end a process; who waits
 # for what the tests leave unfinished waits for 30.
@@ -32,15 +33,16 @@ EVERYWHERE = "0.0.0.0"  # noqa: S104 - for a moment, and told by a warning
 
 
 def wait_until_closed(url: str) -> None:
-    """The server has begun to stop: nobody new is let in."""
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
+    """Wait until the server, which has begun to stop, refuses new connections."""
+
+    def refuses() -> bool:
         try:
             httpx.get(f"{url}/healthz", timeout=1)
         except httpx.TransportError:
-            return
-        time.sleep(0.01)
-    raise AssertionError("it still takes connections")
+            return True
+        return False
+
+    wait_until(refuses, message="it still takes connections")
 
 
 @pytest.mark.quick
@@ -90,8 +92,8 @@ def test_a_request_under_way_is_finished_before_it_stops(tmp_path: Path) -> None
 
 
 def test_readiness_says_what_a_comment_would_be_told_when_the_disk_fails(tmp_path: Path) -> None:
-    """A write that the kernel refuses for another reason than a full disk, here by the largest
-    file that the process may have (RLIMIT_FSIZE, setrlimit(2)), is to SQLite as an EIO."""
+    """The kernel refuses a write for another reason than a full disk, which SQLite treats as an
+    EIO. Here it is the largest file that the process may have (RLIMIT_FSIZE, setrlimit(2))."""
     with Path("/dev/null").open("w") as log:
         server = start(LOCAL, "--data-dir", str(tmp_path), log=log)
     with Api(server.url, LOCAL_EDITION) as api:
@@ -101,20 +103,12 @@ def test_readiness_says_what_a_comment_would_be_told_when_the_disk_fails(tmp_pat
         resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE, (4096, hard))
         answer = api.send("POST", f"/posts/{post_id}/comments", "bob", json={"content": "x"})
         assert answer.status_code == 500
-        until(lambda: api.get("/readyz").status_code == 503)
+        wait_until(lambda: api.get("/readyz").status_code == 503)
         assert_problem(api.get("/readyz"), 503, "not_ready")
         resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE, (hard, hard))
         assert api.comment(post_id, "bob")
-        until(lambda: api.get("/readyz").status_code == 200)
+        wait_until(lambda: api.get("/readyz").status_code == 200)
     assert server.stop() == 0
-
-
-def until(done: Callable[[], bool]) -> None:
-    """Readiness is found out once a second at most."""
-    deadline = time.monotonic() + 60
-    while not done():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 def test_a_request_that_cannot_be_finished_is_told_that_the_service_stops(tmp_path: Path) -> None:
@@ -122,24 +116,24 @@ def test_a_request_that_cannot_be_finished_is_told_that_the_service_stops(tmp_pa
     with (tmp_path / "log").open("w") as log:
         server = start(LOCAL, "--data-dir", str(tmp_path / "data"), log=log)
     tus = {"tus-resumable": "1.0.0", "user-id": "alice"}
-    made = httpx.post(f"{server.url}/uploads", headers={**tus, "upload-length": "100"})
-    image, path = samples.jpeg(), made.headers["location"]
+    creation = httpx.post(f"{server.url}/uploads", headers={**tus, "upload-length": "100"})
+    image, path = samples.jpeg(), creation.headers["location"]
     origin = "Origin: http://localhost:3000"
     half = f"Host: localhost\r\nuser-id: alice\r\n{origin}\r\nContent-Length: 100\r\n"
     piece = (
         "Tus-Resumable: 1.0.0\r\nUpload-Offset: 0\r\nContent-Type: application/offset+octet-stream"
     )
-    asked = [
+    requests = [
         f"POST /posts HTTP/1.1\r\n{half}Content-Type: application/json\r\n\r\n".encode(),
         f"PATCH {path} HTTP/1.1\r\n{half}{piece}\r\n\r\n".encode() + image[:50],
     ]
     with ExitStack() as stack:
         address = ("127.0.0.1", int(server.url.rpartition(":")[2]))
-        sockets = [stack.enter_context(socket.create_connection(address)) for _ in asked]
-        for connection, request in zip(sockets, asked, strict=True):
+        sockets = [stack.enter_context(socket.create_connection(address)) for _ in requests]
+        for connection, request in zip(sockets, requests, strict=True):
             connection.sendall(request)
         stored = tmp_path / "data" / "uploads" / path[-2:] / path.rpartition("/")[2]
-        until(lambda: stored.exists() and stored.stat().st_size == 50)
+        wait_until(lambda: stored.exists() and stored.stat().st_size == 50)
         began = time.monotonic()
         server.process.send_signal(signal.SIGTERM)
         answers = [received(connection) for connection in sockets]
@@ -185,10 +179,9 @@ def test_a_cut_upload_is_a_line_in_the_log_and_leaves_nothing(
     )
     with socket.create_connection(("127.0.0.1", port)) as connection:
         connection.sendall(head + samples.jpeg() + bytes(3_000_000))
-    deadline = time.monotonic() + 60
-    while "client went away" not in log.read_text() or list((folder / "spool").iterdir()):
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    wait_until(
+        lambda: "client went away" in log.read_text() and not list((folder / "spool").iterdir())
+    )
     process.terminate()
     process.communicate(timeout=60)
     assert "error" not in log.read_text()
@@ -373,17 +366,16 @@ def test_a_process_that_dies_is_replaced(tmp_path: Path) -> None:
         workers = [child for child in children_of(server) if is_worker(child)]
         assert len(workers) == 2
         workers[0].kill()
-        deadline = time.monotonic() + 60
-        while True:
+
+        def is_replaced() -> bool:
             alive = {
                 child.pid
                 for child in children_of(server)
                 if child.status() != psutil.STATUS_ZOMBIE and is_worker(child)
             }
-            if len(alive) == 2 and workers[0].pid not in alive:
-                break
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+            return len(alive) == 2 and workers[0].pid not in alive
+
+        wait_until(is_replaced, every=0.05)
         with Api(server.url, LOCAL_EDITION) as api:
             assert api.ready(someone())
 
@@ -431,8 +423,8 @@ def test_a_damaged_database_is_told_and_left_as_it_is(tmp_path: Path) -> None:
     path.write_bytes(b"not a database at all" * 100)
     assert "not a database" in refused("--data-dir", str(tmp_path), "--port", "0")
     assert path.read_bytes() == b"not a database at all" * 100
-    found = Shell("", tmp_path).run("doctor", "--data-dir", tmp_path, code=1)
-    assert "BAD  database" in found.stdout
+    report = Shell("", tmp_path).run("doctor", "--data-dir", tmp_path, code=1)
+    assert "BAD  database" in report.stdout
 
 
 def test_damage_inside_of_the_database_is_told(tmp_path: Path) -> None:
@@ -461,10 +453,10 @@ def test_what_the_server_makes_is_its_users_alone(tmp_path: Path) -> None:
 
 def modes(data: Path) -> dict[str, tuple[str, int]]:
     """Permissions and groups, by the path in the data folder, of what others may get at."""
-    found = {path: path.stat() for path in [data, *data.rglob("*")]}
+    stats = {path: path.stat() for path in [data, *data.rglob("*")]}
     return {
         str(path.relative_to(data)): (f"{now.st_mode & 0o777:o}", now.st_gid)
-        for path, now in found.items()
+        for path, now in stats.items()
         if now.st_mode & 0o077
     }
 
@@ -476,13 +468,13 @@ def test_renditions_may_be_opened_to_one_group_and_nothing_else(tmp_path: Path) 
         ids = [api.ready("alice")["id"]]
     with local_server(data, *flags) as server, Api(server.url, LOCAL_EDITION) as api:
         ids.append(api.ready("alice")["id"])
-        found = modes(data)
+        actual_modes = modes(data)
     expected = {".": ("710", group), "renditions": ("750", group)}
     for post_id in ids:
         expected[f"renditions/{post_id[-2:]}"] = ("750", group)
         for name in ("600", "1600"):
             expected[f"renditions/{post_id[-2:]}/{post_id}.{name}.jpg"] = ("640", group)
-    assert found == expected
+    assert actual_modes == expected
     Shell("", tmp_path).run("doctor", "--data-dir", data)
     assert modes(data) == expected
     with local_server(data):

@@ -53,9 +53,9 @@ def test_the_start_brings_it_up_to_date_and_keeps_what_it_was(data: Path, tmp_pa
     with local_server(data) as server, Api(server.url, LOCAL_EDITION) as api:
         assert api.get(f"/posts/{POST}", "alice").json()["failure"]["code"] == "image_unreadable"
     assert version_of(data / "image_poster.db") == schema.VERSION
-    (kept,) = data.glob("image_poster.v*.db*")
-    assert (kept.name, version_of(kept)) == (f"image_poster.v{EARLIER}.db", EARLIER)
-    assert kept.stat().st_mode & 0o077 == 0
+    (copy,) = data.glob("image_poster.v*.db*")
+    assert (copy.name, version_of(copy)) == (f"image_poster.v{EARLIER}.db", EARLIER)
+    assert copy.stat().st_mode & 0o077 == 0
     with local_server(data):
         pass  # there is nothing more to do
 

@@ -2,7 +2,6 @@
 
 import contextlib
 import io
-import time
 from pathlib import Path
 
 import pytest
@@ -14,6 +13,7 @@ from support.api import LOCAL as LOCAL_EDITION
 from support.api import Api
 from support.half_open import half_open_patch
 from support.servers import LOCAL, local_server, start
+from support.waiting import wait_until
 
 TUS = {"tus-resumable": "1.0.0"}
 PIECE = {**TUS, "content-type": "application/offset+octet-stream"}
@@ -61,9 +61,7 @@ def test_a_crash_right_after_the_last_byte_is_mended_at_the_next_start(tmp_path:
     with received.open("ab") as file:
         file.write(image[-10:])
     with local_server(tmp_path) as again, Api(again.url, LOCAL_EDITION) as api:
-        deadline = time.monotonic() + 60
-        while status(api, post_id) != "ready":
-            assert time.monotonic() < deadline
+        wait_until(lambda: status(api, post_id) == "ready")
 
 
 def test_workers_take_uploads_over_from_each_other(tmp_path: Path) -> None:
@@ -85,7 +83,7 @@ def test_workers_take_uploads_over_from_each_other(tmp_path: Path) -> None:
 
 
 def test_a_half_open_upload_is_taken_over_whichever_worker_has_it(tmp_path: Path) -> None:
-    """What the loser still sends is never written."""
+    """Bytes that the loser still sends are never written."""
     image = samples.jpeg(1200, 900)
     with local_server(tmp_path, "--workers", "2") as server, Api(server.url, LOCAL_EDITION) as api:
         for _ in range(4):  # either process may have it, and either may be asked
@@ -109,10 +107,7 @@ def test_a_half_open_upload_is_taken_over_whichever_worker_has_it(tmp_path: Path
 
 
 def wait_for_size(folder: Path, name: str, size: int) -> None:
-    deadline = time.monotonic() + 60
-    while [file.stat().st_size for file in folder.rglob(name)] != [size]:
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    wait_until(lambda: [file.stat().st_size for file in folder.rglob(name)] == [size], every=0.01)
 
 
 def offset_by_another_connection(url: str, path: str) -> int:

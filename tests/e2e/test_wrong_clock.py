@@ -4,7 +4,7 @@ import os
 import signal
 import sqlite3
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from support.api import LOCAL as LOCAL_EDITION
 from support.api import Api
 from support.servers import LOCAL, start
 from support.shell import Shell
+from support.waiting import wait_until
 
 TUS = {"Tus-Resumable": "1.0.0"}
 BYTES = {**TUS, "Content-Type": "application/offset+octet-stream"}
@@ -72,13 +73,6 @@ def served(data: Path, wall_clock: WallClock, *flags: str) -> Iterator[tuple[Api
         server.stop()
 
 
-def until(done: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
-    while not done():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-
-
 def contents(comments: list[dict[str, str]]) -> list[str]:
     return [comment["content"] for comment in comments]
 
@@ -130,7 +124,10 @@ def test_a_comment_of_a_clock_that_was_ahead_does_not_stay_the_latest(
         assert "ok   times" in shell.run("doctor", "--data-dir", data, code=1).stdout
         post = api.get(f"/posts/{post_id}").json()
         ahead = time.strftime("%Y-%m-%d", time.gmtime(time.time() + 2 * 86_400))
-        assert max(post["created_at"], *(one["created_at"] for one in api.latest(post_id))) < ahead
+        assert (
+            max(post["created_at"], *(comment["created_at"] for comment in api.latest(post_id)))
+            < ahead
+        )
         assert "times corrected" not in shell.run("rebuild", "--data-dir", data).stdout
 
 
@@ -184,7 +181,7 @@ def assert_ranks_become_right(api: Api, ids: list[str]) -> None:
         rest = api.feed(limit=3, cursor=first["next"])
         return [post["id"] for page in (first, rest) for post in page["posts"]]
 
-    until(lambda: walked() == ranked)
+    wait_until(lambda: walked() == ranked)
 
 
 def test_an_upload_outlives_a_clock_that_was_in_1970(data: Path, wall_clock: WallClock) -> None:
@@ -197,7 +194,7 @@ def test_an_upload_outlives_a_clock_that_was_in_1970(data: Path, wall_clock: Wal
         wall_clock.set(RIGHT)
         assert api.http.put(put["url"], content=content, headers=put["headers"]).is_success
         send(api, path, content[100:200], 100)
-        until(lambda: "1970" not in expiry(api, path))
+        wait_until(lambda: "1970" not in expiry(api, path))
     with served(data, wall_clock) as (api, _):
         send(api, path, content[200:], 200)
 
@@ -213,7 +210,7 @@ def test_an_upload_outlives_a_restart_that_corrects_the_clock(
     wall_clock.set(RIGHT)
     with served(data, wall_clock) as (api, _):
         send(api, path, content[100:200], 100)
-        until(lambda: "1970" not in expiry(api, path))
+        wait_until(lambda: "1970" not in expiry(api, path))
         send(api, path, content[200:], 200)
 
 
@@ -225,7 +222,7 @@ def test_the_expiry_of_an_upload_is_corrected_with_a_clock_that_was_ahead(
         path = reserved_by_tus(api, samples.jpeg())
         wall_clock.set(RIGHT)
         years = {time.strftime("%Y", time.gmtime(time.time() + day * 86_400)) for day in (0, 1)}
-        until(lambda: expiry(api, path).split()[3] in years)
+        wait_until(lambda: expiry(api, path).split()[3] in years)
 
 
 def test_an_upload_still_expires_in_a_day_in_which_nobody_served(
@@ -251,7 +248,7 @@ def test_workers_that_replace_others_go_on_by_the_clock_of_the_server(
         workers = children_of(pid)
         for worker in workers:
             os.kill(worker, signal.SIGKILL)
-        until(lambda: len(set(children_of(pid)) - set(workers)) == 2 and answers(api.url))
+        wait_until(lambda: len(set(children_of(pid)) - set(workers)) == 2 and answers(api.url))
         for number in range(15):
             with Api(api.url, LOCAL_EDITION) as other:  # another connection, perhaps another worker
                 other.comment(post_id, "bob", str(number))
@@ -272,15 +269,15 @@ def answers(url: str) -> bool:
 
 
 def children_of(pid: int) -> list[int]:
-    found = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return [int(child) for child in found]
+    child_pids = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [int(child) for child in child_pids]
 
 
 def reserved_by_tus(api: Api, content: bytes) -> str:
     headers = {**TUS, "Upload-Length": str(len(content))}
-    made = api.send("POST", "/uploads", "alice", headers=headers)
-    assert made.status_code == 201, made.text
-    return str(made.headers["location"])
+    answer = api.send("POST", "/uploads", "alice", headers=headers)
+    assert answer.status_code == 201, answer.text
+    return str(answer.headers["location"])
 
 
 def reserved_by_put(api: Api, content: bytes) -> dict[str, Any]:

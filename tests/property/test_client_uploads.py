@@ -32,8 +32,8 @@ BUSY = Reply(503, {"retry-after": "0"}, b'{"code":"busy","detail":"Busy."}')
 
 
 class Fault(NamedTuple):
-    """What happens to one request: it arrives, up to `arrives` bytes of its body, and is answered,
-    or not."""
+    """The fate of one request: it arrives, up to `arrives` bytes of its body, and is answered, or
+    not."""
 
     arrives: int | None
     answered: bool
@@ -231,8 +231,8 @@ def test_after_a_cut_pieces_are_smaller_for_a_while() -> None:
 
 
 def test_a_job_has_its_state_with_it() -> None:
-    held = _Unrecorded()
-    job = Job(Draft(io.BytesIO(CONTENT)), FileSource(io.BytesIO(CONTENT), "photo"), held)
+    store = _Unrecorded()
+    job = Job(Draft(io.BytesIO(CONTENT)), FileSource(io.BytesIO(CONTENT), "photo"), store)
     assert job.do(Read(3, 2)) == CONTENT[3:5]
     assert job.do(Remember(UploadState("other.0"))) is None
-    assert held.state.key == "other.0"
+    assert store.state.key == "other.0"

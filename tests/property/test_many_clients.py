@@ -1,5 +1,5 @@
-"""Two hundred clients at a service that goes down, comes back, and is busy at first: each is told
-by a clock that a test moves, so that the same seed is the same run."""
+"""Two hundred clients at a service that goes down, comes back, and is busy at first. A clock that
+the test moves tells them the time, so that the same seed is the same run."""
 
 import heapq
 import random
@@ -50,18 +50,18 @@ class Client:
         self._outcomes: Iterator[Outcome] = chain([BROKEN], iter(world.answer, None))
 
     def try_once(self) -> float | None:
-        """How long it waits until the next try; None once it is through."""
+        """The seconds until the next try; None once it is through."""
         try:
-            found = self._steps.send(next(self._outcomes))
+            step = self._steps.send(next(self._outcomes))
         except StopIteration:
             return None
-        assert isinstance(found, Pause)
+        assert isinstance(step, Pause)
         self._steps.send(None)
-        return found.seconds
+        return step.seconds
 
 
 def run(world: World, draw: random.Random) -> list[float]:
-    """When each client got through."""
+    """The time at which each client got through."""
     policy = Policy(now=lambda: world.now, jitter=draw.uniform)
     clients = [Client(world, policy) for _ in range(CLIENTS)]
     due = [(DOWN_AT, number) for number in range(CLIENTS)]
@@ -86,5 +86,5 @@ def test_a_restarting_service_is_spared_by_two_hundred_clients(seed: int) -> Non
     down = [world.asked[at] for at in range(first + 1, last)]
     assert max(down) <= CLIENTS / 2, "they come together"
     assert sum(down) <= 5 * CLIENTS
-    assert max(asked for at, asked in world.asked.items() if at >= last) <= CLIENTS / 10
+    assert max(count for at, count in world.asked.items() if at >= last) <= CLIENTS / 10
     assert max(finished) < UP_AT + 20

@@ -50,7 +50,7 @@ Found = TypeVar("Found")
 
 
 class Noted:
-    """What was begun, and what was forgotten; all of which may fail."""
+    """The image work begun and the pages forgotten; all calls may fail."""
 
     def __init__(self) -> None:
         self.begun: list[str] = []
@@ -88,7 +88,7 @@ class World:
     async def ready(self) -> str:
         post = a_post()
         await self.posts.add(post)
-        await self.posts.update(post.id, lambda found: published_post(found, RENDERED))
+        await self.posts.update(post.id, lambda current: published_post(current, RENDERED))
         return post.id
 
     async def handle(self, event: Record) -> dict[str, Any]:
@@ -113,26 +113,26 @@ class World:
             await mapping.deliver(records, batch=batch, repeats=repeats)
         return mapping
 
-    def kept(self, post_id: str) -> list[Comment]:
+    def remaining(self, post_id: str) -> list[Comment]:
         """The comments that are there and not deleted, newest first."""
-        found = [
+        comments = [
             decode_comment(str(item["doc"]).encode())
             for key, item in self.table.items.items()
             if key.pk == f"POST#{post_id}"
             and key.sk.startswith(COMMENT)
             and "deleted_by" not in item
         ]
-        return sorted(found, key=lambda comment: comment.id, reverse=True)
+        return sorted(comments, key=lambda comment: comment.id, reverse=True)
 
     async def assert_exact(self, post_id: str) -> None:
-        kept = self.kept(post_id)
+        comments = self.remaining(post_id)
         item = self.table.items[post_key(post_id)]
-        assert item["total"] == len(kept)
-        assert item["latest"] == join_latest(map(encode_comment, kept)).decode()
-        assert ranked(str(item["rank"])).place == Place(len(kept), post_id)
+        assert item["total"] == len(comments)
+        assert item["latest"] == join_latest(map(encode_comment, comments)).decode()
+        assert ranked(str(item["rank"])).place == Place(len(comments), post_id)
         marked = [i for k, i in self.table.items.items() if k.pk == post_key(post_id).pk]
-        assert not [one for one in marked if "doc" in one and "deleted_by" in one]
-        assert all(one["counted"] for one in marked if "doc" in one)
+        assert not [item for item in marked if "doc" in item and "deleted_by" in item]
+        assert all(item["counted"] for item in marked if "doc" in item)
 
 
 def run(story: Callable[[], Awaitable[Found]]) -> Found:
@@ -148,18 +148,18 @@ STEPS = st.lists(
 
 
 async def do(world: World, post_id: str, steps: Iterable[tuple[str, int]]) -> None:
-    made: list[Comment] = []
+    comments: list[Comment] = []
     for step, pick in steps:
         if step == "deliver":
             await world.settle()
-        elif step == "add" or not made:
-            made.append(a_comment(post_id, content=f"number {len(made)}"))
-            await world.comments.add(made[-1])
+        elif step == "add" or not comments:
+            comments.append(a_comment(post_id, content=f"number {len(comments)}"))
+            await world.comments.add(comments[-1])
         elif step == "edit":
-            await edit(world, made[pick % len(made)], f"edited {pick}")
+            await edit(world, comments[pick % len(comments)], f"edited {pick}")
         else:
-            one = made[pick % len(made)]
-            await world.comments.remove(post_id, one.id, Identity("bob"))
+            comment = comments[pick % len(comments)]
+            await world.comments.remove(post_id, comment.id, Identity("bob"))
 
 
 async def edit(world: World, comment: Comment, content: str) -> None:
@@ -167,7 +167,7 @@ async def edit(world: World, comment: Comment, content: str) -> None:
         await world.comments.update(
             comment.post_id,
             comment.id,
-            lambda found: msgspec.structs.replace(found, content=content),
+            lambda current: msgspec.structs.replace(current, content=content),
         )
     except CommentNotFoundError:
         return
@@ -261,23 +261,23 @@ def test_many_invocations_at_once_count_once(adds: int, workers: int, seed: int)
 
 COMMENTS = st.lists(
     st.tuples(st.integers(0, 40), st.booleans(), st.booleans()),
-    unique_by=lambda one: one[0],
+    unique_by=lambda state: state[0],
     max_size=30,
 )
 
 
 @EXAMPLES
 @given(
-    found=COMMENTS,
-    kept=st.integers(1, LATEST_KEPT),
+    entries=COMMENTS,
+    latest_count=st.integers(1, LATEST_KEPT),
     parts=st.integers(1, 4),
     longest=st.sampled_from([7, 3000, 8000, 20_000]),
 )
 def test_the_fold_of_parts_is_the_fold_of_the_whole(
-    found: list[tuple[int, bool, bool]], kept: int, parts: int, longest: int
+    entries: list[tuple[int, bool, bool]], latest_count: int, parts: int, longest: int
 ) -> None:
-    """`fold` is pure: in whatever portions comments come, total and latest end the same, also where
-    there is no room for as many as are kept."""
+    """`fold` is pure: in any portions of comments, total and latest end the same. That holds also
+    where there is no room for as many as are stored."""
     states = [
         CommentState(
             f"{number:026d}",
@@ -287,35 +287,42 @@ def test_the_fold_of_parts_is_the_fold_of_the_whole(
             counted=counted,
             deleted_by="bob" if deleted else None,
         )
-        for number, counted, deleted in found
+        for number, counted, deleted in entries
     ]
-    before = Tally(sum(one.counted for one in states), newest(states, kept, visible=False))
-    alive = [one for one in states if not one.deleted_by]
-    whole = Tally(len(alive), newest([one._replace(counted=True) for one in alive], kept))
+    before = Tally(
+        sum(state.counted for state in states), newest(states, latest_count, visible=False)
+    )
+    alive = [state for state in states if not state.deleted_by]
+    whole = Tally(
+        len(alive), newest([state._replace(counted=True) for state in alive], latest_count)
+    )
 
-    now, world = before, {one.id: one for one in states}
+    now, world = before, {state.id: state for state in states}
     for at in range(parts):
-        part = [world[one.id] for one in states[at::parts]]
+        part = [world[state.id] for state in states[at::parts]]
         refill: list[bytes] | None = None
-        if needs_newest(now, part, kept):
-            shown = [one for one in world.values() if one.counted and not one.deleted_by]
-            refill = [one.doc for one in sorted(shown, reverse=True)[:kept]]
-        result = fold(now, part, refill, kept)
+        if needs_newest(now, part, latest_count):
+            shown = [state for state in world.values() if state.counted and not state.deleted_by]
+            refill = [state.doc for state in sorted(shown, reverse=True)[:latest_count]]
+        result = fold(now, part, refill, latest_count)
         now = result.tally
-        for one in result.claimed:
-            world[one.id] = one._replace(counted=True)
-        for one in (*result.released, *result.dropped):
-            del world[one.id]
-        again = fold(now, [world[one.id] for one in part if one.id in world], refill, kept)
+        for state in result.claimed:
+            world[state.id] = state._replace(counted=True)
+        for comment_id in (*result.released, *result.dropped):
+            del world[comment_id.id]
+        again = fold(
+            now, [world[state.id] for state in part if state.id in world], refill, latest_count
+        )
         assert (again.tally.total, again.claimed, again.released) == (now.total, [], [])
     assert now == whole
 
 
-def newest(states: Iterable[CommentState], kept: int, *, visible: bool = True) -> bytes:
+def newest(states: Iterable[CommentState], latest_count: int, *, visible: bool = True) -> bytes:
     """The latest of those that are counted."""
-    shown = [one for one in states if one.counted and not (visible and one.deleted_by)]
+    shown = [state for state in states if state.counted and not (visible and state.deleted_by)]
     return join_latest(
-        (one.doc for one in sorted(shown, key=lambda one: one.id, reverse=True)), kept
+        (state.doc for state in sorted(shown, key=lambda state: state.id, reverse=True)),
+        latest_count,
     )
 
 
@@ -445,12 +452,14 @@ def test_rebuild_finds_what_the_stream_never_told() -> None:
         post_id, other = await world.ready(), await world.ready()
         for number in range(15):
             await world.comments.add(a_comment(post_id, content=str(number)))
-        await world.comments.remove(post_id, world.kept(post_id)[0].id, Identity("bob"))
+        await world.comments.remove(post_id, world.remaining(post_id)[0].id, Identity("bob"))
         item = world.table.items[post_key(other)]
         item |= {"total": 7, "rank": f"{7:010d}#{other}", "feed": "FEED#9"}
         projection = DynamoFeedRebuilder(world.table, world.counter, shards=1)
         batch = await projection.rebuild(None, 1000)
-        assert sorted((one.post_id, one.total_was, one.total_is) for one in batch.drifted) == [
+        assert sorted(
+            (drift.post_id, drift.total_was, drift.total_is) for drift in batch.drifted
+        ) == [
             *sorted([(post_id, 0, 14), (other, 7, 0)]),
         ]
         await world.assert_exact(post_id)
@@ -528,7 +537,7 @@ def test_records_of_our_own_writes_cost_no_invocation() -> None:
 
 
 def test_neither_the_cdn_nor_the_storage_of_images_can_stall_counting() -> None:
-    """What they should have done is told, and due: nothing of the batch comes again for them."""
+    """Their work is logged and due: no record of the batch comes again for them."""
 
     async def story() -> None:
         world = World(10)
@@ -541,7 +550,7 @@ def test_neither_the_cdn_nor_the_storage_of_images_can_stall_counting() -> None:
         assert answer == {"batchItemFailures": []}
         assert world.table.items[post_key(other)]["total"] == 1
         due = DynamoDuePosts(world.table, world.clock)
-        assert {found.post_id async for found in due.due()} >= {gone, waiting.id}
+        assert {entry.post_id async for entry in due.due()} >= {gone, waiting.id}
 
     run(story)
 
@@ -558,9 +567,9 @@ def test_the_cdn_is_asked_only_for_what_was_published_and_path_by_path() -> None
         await world.posts.remove(never.id, ALICE)
         await world.settle()
         assert set(world.noted.forgotten) == {shown}
-        asked = Noting()
-        await CloudFrontImageCache(asked, "E1").forget(shown)
-        paths = asked.words["InvalidationBatch"]["Paths"]
+        notes = Noting()
+        await CloudFrontImageCache(notes, "E1").forget(shown)
+        paths = notes.words["InvalidationBatch"]["Paths"]
         assert paths == {
             "Quantity": 2,
             "Items": [f"/images/{shown}/600.jpg", f"/images/{shown}/1600.jpg"],
@@ -583,7 +592,7 @@ def test_a_deletion_in_this_environment_forgets_the_remembered_post_at_once() ->
         posts = DynamoPostStore(table, clock, removed=comments.forget)
         post = a_post()
         await posts.add(post)
-        await posts.update(post.id, lambda found: published_post(found, RENDERED))
+        await posts.update(post.id, lambda current: published_post(current, RENDERED))
         await comments.add(a_comment(post.id))  # from here on it is remembered
         await posts.remove(post.id, ALICE)
         with pytest.raises(PostNotFoundError):

@@ -32,12 +32,12 @@ POSITIONS = st.builds(FeedCursor, st.integers(0, 2**53), st.text(max_size=26))
 
 @given(st.builds(Size, SIDES, SIDES))
 def test_renditions_never_enlarge_nor_stretch(source: Size) -> None:
-    for made in (large_size(source), working_size(source)):
-        assert 1 <= made.width <= source.width
-        assert 1 <= made.height <= source.height
-        factor = max(made.width, made.height) / max(source.width, source.height)
-        assert made.width == 1 or abs(made.width - source.width * factor) <= 1
-        assert made.height == 1 or abs(made.height - source.height * factor) <= 1
+    for size in (large_size(source), working_size(source)):
+        assert 1 <= size.width <= source.width
+        assert 1 <= size.height <= source.height
+        factor = max(size.width, size.height) / max(source.width, source.height)
+        assert size.width == 1 or abs(size.width - source.width * factor) <= 1
+        assert size.height == 1 or abs(size.height - source.height * factor) <= 1
     assert max(large_size(source).width, large_size(source).height) <= 1600
     assert large_size(source).width <= working_size(source).width
     assert large_size(source).height <= working_size(source).height
@@ -63,10 +63,10 @@ def test_any_change_of_a_cursor_is_noticed(position: FeedCursor, data: st.DataOb
     letter = data.draw(st.sampled_from("ABCxyz019-_=%é"))
     forged = cursor[:at] + letter + cursor[at + 1 :]
     try:
-        found = signer.read("list", forged, FeedCursor)
+        result = signer.read("list", forged, FeedCursor)
     except InvalidCursorError:
         return
-    assert found == position  # the last character may carry bits that mean nothing
+    assert result == position  # the last character may carry bits that mean nothing
 
 
 @given(st.text(max_size=600))
@@ -89,13 +89,13 @@ def test_a_clean_text_stays_as_it_is(text: str) -> None:
 @given(st.text(alphabet="bytes=0123456789-, ", max_size=20), st.integers(0, 1000))
 def test_a_range_always_lies_within_the_file(header: str, size: int) -> None:
     try:
-        found = requested_range(header, size)
+        interval = requested_range(header, size)
     except RangeNotSatisfiableError as refused:
         assert refused.size == size
         return
-    if found is not None:
-        assert 0 <= found.start < size
-        assert 0 < found.length <= size - found.start
+    if interval is not None:
+        assert 0 <= interval.start < size
+        assert 0 < interval.length <= size - interval.start
 
 
 @given(st.text(max_size=30))

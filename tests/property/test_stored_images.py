@@ -75,7 +75,7 @@ class World:
         return stored.post
 
     def has_files(self, post_id: str) -> bool:
-        return any(kept == post_id for kept, _ in self.images._files)
+        return any(owner == post_id for owner, _ in self.images._files)
 
 
 def run(story: Callable[[], Awaitable[None]]) -> None:
@@ -220,7 +220,7 @@ def test_in_any_order_and_however_often_it_ends_in_one_state(
         if (await world.now(post_id)).failure == PROCESSING_FAILED:
             await world.replayer.replay(post_id)
         assert (await world.now(post_id)).status is PostStatus.READY
-        await world.counter.count(post_id, [one for one in comments if one])
+        await world.counter.count(post_id, [comment for comment in comments if comment])
         assert world.table.items[post_key(post_id)]["total"] == len(list(filter(None, comments)))
 
     run(story)

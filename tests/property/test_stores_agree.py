@@ -144,12 +144,12 @@ class StoresAgree(RuleBasedStateMachine):
     @rule(post_id=posts, limit=st.integers(1, 4))
     def list_comments(self, post_id: str, limit: int) -> None:
         async def pages(ports: dict[str, Any]) -> list[Any]:
-            found, after = [], None
+            walked, after = [], None
             while True:
                 page = await ports["comments"].page(post_id, limit=limit, after=after)
-                found.append(page)
+                walked.append(page)
                 if page.next is None:
-                    return found
+                    return walked
                 after = page.next
 
         self.both(pages)
@@ -185,13 +185,13 @@ class StoresAgree(RuleBasedStateMachine):
     )
     def read_feed(self, sort: FeedSort, creator: str | None, limit: int) -> None:
         async def pages(ports: dict[str, Any]) -> list[Any]:
-            found, after = [], None
+            walked, after = [], None
             while True:
                 query = FeedQuery(epoch=1000, sort=sort, limit=limit, creator=creator, after=after)
                 page = await ports["feed"].page(query)
-                found.append(page)
+                walked.append(page)
                 if page.next is None:
-                    return found
+                    return walked
                 after = page.next
 
         self.both(pages)

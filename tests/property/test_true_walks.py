@@ -1,7 +1,7 @@
-"""A walk over `top` shows each post once and misses none that was there at its first page, whatever
-is written meanwhile: the protocol of `domain.feed`, by each store that keeps to it.
+"""A walk over `top` shows each post once and misses none that was there at its first page, in spite
+of writes meanwhile. It tests the protocol of `domain.feed`, by each store that implements it.
 
-The memory is the protocol alone; SQLite is closed and opened again between pages; on DynamoDB the
+The memory is the protocol alone. SQLite is closed and opened again between pages. On DynamoDB the
 writers' clocks differ by seconds, and they write while a page is being read.
 """
 
@@ -58,7 +58,7 @@ CREATORS = ("alice", "bob")
 ROOT = Identity("root", admin=True)
 
 
-async def nothing() -> None:
+async def do_nothing() -> None:
     """No restart, and nothing to count afterwards."""
 
 
@@ -71,7 +71,7 @@ class Store:
     comments: CommentStore
     feed: FeedReader
     count: Callable[[str, str, int], Awaitable[None]] | None = None
-    reopen: Callable[[], Awaitable[None]] = nothing
+    reopen: Callable[[], Awaitable[None]] = do_nothing
 
 
 @dataclass
@@ -166,7 +166,7 @@ class World:
     async def publish(self, pick: int) -> None:
         post = a_post(CREATORS[pick % 2])
         await self.store.posts.add(post)
-        await self.store.posts.update(post.id, lambda found: published_post(found, RENDERED))
+        await self.store.posts.update(post.id, lambda current: published_post(current, RENDERED))
         self.creators[post.id] = post.creator
 
     async def comment(self, pick: int) -> None:
@@ -213,7 +213,7 @@ class World:
         query = FeedQuery(
             sort=FeedSort.TOP, limit=1 + pick % 5, epoch=self._epoch(), creator=creator
         )
-        there = {one for one, by in self.creators.items() if creator in (None, by)}
+        there = {post_id for post_id, by in self.creators.items() if creator in (None, by)}
         self.walks.append(Walk(query, there))
         await self.step(len(self.walks) - 1)
 
@@ -324,19 +324,19 @@ def test_of_a_post_one_rank_is_valid_in_every_epoch_that_is_over(
     changes: list[tuple[int, int]],
 ) -> None:
     """And it is the one that it had at the epoch's end, whatever clocks say."""
-    held, past, epoch = Held(0), list[Ranked](), 1000
+    current_rank, past, epoch = Held(0), list[Ranked](), 1000
     at_end: dict[int, int] = {}
     largest = 0
     for total, later in changes:
         epoch = max(1, epoch + later)
         largest = max(largest, epoch)
-        held, gone = moved("P", held, total, largest)
+        current_rank, gone = moved("P", current_rank, total, largest)
         past += [gone] if gone else []
-        at_end[largest] = held.total
-    every = [*past, Ranked(Place(held.total, "P"), held.since)]
-    for asked in range(990, largest + 2):
-        valid = [rank.place.total for rank in every if is_valid(rank, asked)]
-        known = [at_end[one] for one in sorted(at_end) if one <= asked]
+        at_end[largest] = current_rank.total
+    every = [*past, Ranked(Place(current_rank.total, "P"), current_rank.since)]
+    for query_epoch in range(990, largest + 2):
+        valid = [rank.place.total for rank in every if is_valid(rank, query_epoch)]
+        known = [at_end[since] for since in sorted(at_end) if since <= query_epoch]
         assert valid == [known[-1] if known else 0]
 
 
@@ -383,16 +383,16 @@ def test_a_cursor_that_is_too_old_goes_on_live_at_its_place(
             first = await store.feed.page(query)
             await world.comment(0)  # the last post is now the first
             clock.advance((PAST_EPOCHS + 3) * EPOCH_MS)
-            found = [stored.id for stored in first.items]
+            shown = [stored.id for stored in first.items]
             after = first.next
             while after is not None:
                 epoch = epoch_of(clock.now_ms())
                 page = await store.feed.page(
                     FeedQuery(sort=FeedSort.TOP, limit=2, epoch=epoch, after=after)
                 )
-                found += [stored.id for stored in page.items]
+                shown += [stored.id for stored in page.items]
                 after = page.next
-            assert found == [*ids[:2], ids[-1], *ids[2:-1]]
+            assert shown == [*ids[:2], ids[-1], *ids[2:-1]]
 
     asyncio.run(an_hour_later())
 

@@ -55,8 +55,8 @@ EXPECTED = (OffsetMismatchError, UploadTakenOverError, UploadTooLargeError, Chec
 
 
 class Step(NamedTuple):
-    """What a client on a bad network does next. `at` None is where the server says; `cut` is after
-    how many bytes its connection breaks (None: it holds)."""
+    """The next step of a client on a bad network. `at` None is the offset that the server says;
+    `cut` is the number of bytes after which its connection breaks (None: it holds)."""
 
     kind: str
     at: int | None
@@ -170,9 +170,9 @@ class OneMachine(World):
 
     async def content(self, post_id: str) -> bytes:
         file = await self.images.open_original(post_id)
-        found: bytes = await file.read(0, file.size)
+        content: bytes = await file.read(0, file.size)
         file.close()
-        return found
+        return content
 
     def all_posts(self) -> list[str]:
         return list(self.state.posts)

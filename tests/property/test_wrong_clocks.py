@@ -108,7 +108,7 @@ class WrongClocks(RuleBasedStateMachine):
         post = new_post(post_id, PostStatus.PROCESSING, ALICE, PostTexts(), now)
         await self.services.stores.posts.add(post)
         await self.services.stores.posts.update(
-            post_id, lambda found: published_post(found, RENDERED)
+            post_id, lambda current: published_post(current, RENDERED)
         )
         self._answered(post_id)
         self.posts.append(post_id)

@@ -1,7 +1,6 @@
 """Talking to a server as a user, with the shortest words that a test can have."""
 
 import secrets
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Self, TypeVar
@@ -9,8 +8,9 @@ from typing import Any, Self, TypeVar
 import httpx
 
 from support import samples
+from support.waiting import wait_for_value
 
-Found = TypeVar("Found")
+Value = TypeVar("Value")
 
 
 def someone(name: str = "user") -> str:
@@ -20,8 +20,8 @@ def someone(name: str = "user") -> str:
 
 @dataclass(frozen=True)
 class Edition:
-    """What differs between editions, as far as the contract allows. Each flag is what one machine
-    does; `docs/aws-design.md` says what AWS does instead, and `tests/e2e/test_aws.py` shows it."""
+    """Differences between editions, as far as the contract allows. Each flag is true of one
+    machine. `docs/aws-design.md` describes AWS, and `tests/e2e/test_aws.py` tests it."""
 
     name: str
     # Counts and latest comments are right when a write is answered, not soon after.
@@ -74,12 +74,9 @@ class Api:
             return self.http.get(answer.headers["location"])
         return answer
 
-    def eventually(self, read: Callable[[], Found], expected: Found) -> None:
-        """What is read is as expected: at once, or soon where counts follow their comments."""
-        deadline = time.monotonic() + (0 if self.edition.counts_at_once else 60)
-        while (found := read()) != expected and time.monotonic() < deadline:
-            time.sleep(0.05)
-        assert found == expected
+    def eventually(self, read: Callable[[], Value], expected: Value) -> None:
+        """Wait for the expected value; the local edition has to return it at once."""
+        wait_for_value(read, expected, seconds=0 if self.edition.counts_at_once else 60)
 
     def total(self, post_id: str) -> int:
         """A post's count."""
@@ -91,8 +88,8 @@ class Api:
         return self.get(path, params={"comments": 10}).json()["latest_comments"]  # type: ignore[no-any-return]
 
     def assert_no_image(self, url: str) -> None:
-        """There is no such image; a CDN says so in its own words (and without the right to list
-        the bucket, as in the emulator, with 403)."""
+        """There is no such image. A CDN says so in its own words (and without the right to list the
+        bucket, as in the emulator, with 403)."""
         answer = self.get(url)
         if self.edition.own_files:
             assert_problem(answer, 404, "image_not_found")
@@ -113,9 +110,9 @@ class Api:
 
     def finished(self, user: str, content: bytes | None = None, **texts: str) -> dict[str, Any]:
         """A post whose image work has ended."""
-        made = self.upload(user, content, **texts)
-        assert made.status_code == 201, made.text
-        return self.get(f"/posts/{made.json()['id']}", user, params={"wait": 20}).json()  # type: ignore[no-any-return]
+        answer = self.upload(user, content, **texts)
+        assert answer.status_code == 201, answer.text
+        return self.get(f"/posts/{answer.json()['id']}", user, params={"wait": 20}).json()  # type: ignore[no-any-return]
 
     def ready(self, user: str, content: bytes | None = None, **texts: str) -> dict[str, Any]:
         """A post that is ready."""
@@ -138,9 +135,9 @@ class Api:
 
     def comment(self, post_id: str, user: str, content: str = "a comment") -> dict[str, Any]:
         """A comment that was taken."""
-        made = self.send("POST", f"/posts/{post_id}/comments", user, json={"content": content})
-        assert made.status_code == 201, made.text
-        return made.json()  # type: ignore[no-any-return]
+        answer = self.send("POST", f"/posts/{post_id}/comments", user, json={"content": content})
+        assert answer.status_code == 201, answer.text
+        return answer.json()  # type: ignore[no-any-return]
 
     def feed(self, **question: Any) -> dict[str, Any]:
         """A page of the feed."""

@@ -26,7 +26,7 @@ def _is_template(process: psutil.Process) -> bool:
 
 
 def is_running(pid: int) -> bool:
-    """Whether there is such a process, and it is more than an entry in a table."""
+    """True if there is such a process, and it is more than an entry in a table."""
     try:
         state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except (FileNotFoundError, ProcessLookupError):

@@ -4,7 +4,6 @@
 import os
 import re
 import shutil
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +14,7 @@ import pytest
 from playwright.sync_api import BrowserContext, Locator, Page, Playwright, expect, sync_playwright
 
 from support import samples
+from support.waiting import wait_until
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 AXE = Path(__file__).parents[2] / "web" / "node_modules" / "axe-core" / "axe.min.js"
@@ -78,8 +78,8 @@ def _command_line(process: psutil.Process) -> list[str]:
 
 
 class Gallery:
-    """The page, as its user sees it. `faults` are errors on its console, but for what the network
-    did: a request that failed or was refused is told there by the browser itself."""
+    """The page, as its user sees it. `faults` are the errors on its console without those of the
+    network: the browser itself logs a request that failed or was refused."""
 
     def __init__(self, page: Page, url: str) -> None:
         self.page = page
@@ -167,16 +167,18 @@ class Gallery:
     def wait_until_kept(self, *captions: str) -> None:
         """By the service worker, for when there is no network: the feed with these posts, and as
         many images. Asked here again and again: `wait_for_function` takes a promise for true."""
-        deadline = time.monotonic() + PATIENCE_MS / 1000
-        while not self.page.evaluate(_IS_KEPT, list(captions)):
-            assert time.monotonic() < deadline
-            self.page.wait_for_timeout(50)
+        wait_until(
+            lambda: self.page.evaluate(_IS_KEPT, list(captions)),
+            seconds=PATIENCE_MS / 1000,
+            every=0.05,
+            sleep=lambda seconds: self.page.wait_for_timeout(seconds * 1000),
+        )
 
     def is_kept(self) -> bool:
-        """Whether the feed that the page gets now is what the service worker keeps, told as such:
-        neither the service's own nor out of the browser's cache."""
-        asked = "async () => (await fetch('posts?limit=10&sort=top')).headers.has('x-kept')"
-        return bool(self.page.evaluate(asked))
+        """True if the page now gets the service worker's copy of the feed, marked as such. It is
+        then neither the service's own answer nor one of the browser's cache."""
+        script = "async () => (await fetch('posts?limit=10&sort=top')).headers.has('x-kept')"
+        return bool(self.page.evaluate(script))
 
     def wait_until_sent(self, percent: int) -> None:
         """So much at least of the one upload, whose end is still away. The page itself looks, at

@@ -29,7 +29,7 @@ _IN_FLIGHT = 64
 
 @dataclass(frozen=True)
 class Weather:
-    """How bad the network is; the default is a good one.
+    """The faults of a network; the default has none.
 
     Bytes are counted from the client to the service; times are seconds; means are of exponential
     distributions, drawn anew for each connection.
@@ -47,7 +47,7 @@ class Weather:
 
 @dataclass
 class Counts:
-    """What went through: `up` is what the client sent, `down` what it was sent."""
+    """The bytes that went through: `up` from the client, `down` to it."""
 
     connections: int = 0
     up: int = 0
@@ -315,8 +315,8 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-async def _serve(given: argparse.Namespace) -> None:
-    options = vars(given)
+async def _serve(arguments: argparse.Namespace) -> None:
+    options = vars(arguments)
     target, port, dark = options.pop("target"), options.pop("port"), options.pop("dark")
     options["ways"] = tuple(options["ways"].split(","))
     proxy = ChaosProxy(target, Weather(**options))

@@ -55,16 +55,16 @@ class Index(NamedTuple):
     projected: frozenset[str] | None
 
     def entry(self, item: Item | None) -> Item | None:
-        """What the index has of an item; nothing of one that lacks a key attribute (sparse)."""
+        """The index's part of an item; nothing of one that lacks a key attribute (sparse)."""
         if item is None or self.pk not in item or self.sk not in item:
             return None
         if self.projected is None:
             return dict(item)
-        kept = {PK, SK, self.pk, self.sk} | self.projected
-        return {name: value for name, value in item.items() if name in kept}
+        attributes = {PK, SK, self.pk, self.sk} | self.projected
+        return {name: value for name, value in item.items() if name in attributes}
 
     def place(self, entry: Item) -> tuple[Value, Value]:
-        """Where an entry is."""
+        """The position of an entry."""
         return entry[self.pk], entry[self.sk]
 
 
@@ -74,14 +74,14 @@ def template_indexes() -> tuple[Index, ...]:
     properties = load_template(str(TEMPLATE))["Resources"]["Table"]["Properties"]
     return tuple(
         Index(
-            one["IndexName"],
-            one["KeySchema"][0]["AttributeName"],
-            one["KeySchema"][1]["AttributeName"],
+            index["IndexName"],
+            index["KeySchema"][0]["AttributeName"],
+            index["KeySchema"][1]["AttributeName"],
             None
-            if one["Projection"]["ProjectionType"] == "ALL"
-            else frozenset(map(str, one["Projection"].get("NonKeyAttributes", ()))),
+            if index["Projection"]["ProjectionType"] == "ALL"
+            else frozenset(map(str, index["Projection"].get("NonKeyAttributes", ()))),
         )
-        for one in properties["GlobalSecondaryIndexes"]
+        for index in properties["GlobalSecondaryIndexes"]
     )
 
 
@@ -148,24 +148,24 @@ class FakeTable:
         assert not (consistent and query.on), "no consistent reads of a global index"
         await asyncio.sleep(0)
         pk, sk = query.names
-        found = [
+        matches = [
             item
             for item in self._entries(query.on)
             if item.get(pk) == query.pk
             and sk in item
             and (query.before is None or str(item[sk]) < query.before)
         ]
-        found.sort(key=lambda item: str(item[sk]), reverse=True)
-        looked_at = found[: query.limit]
+        matches.sort(key=lambda item: str(item[sk]), reverse=True)
+        looked_at = matches[: query.limit]
         last = str(looked_at[-1][sk]) if len(looked_at) == query.limit else None
-        kept = [item for item in looked_at if not set(query.without) & item.keys()]
-        return Page([dict(item) for item in kept], last)
+        items = [item for item in looked_at if not set(query.without) & item.keys()]
+        return Page([dict(item) for item in items], last)
 
     def _entries(self, name: str | None) -> Iterator[Item]:
         if name is None:
             yield from self.items.values()
             return
-        (index,) = [one for one in self.indexes if one.name == name]
+        (index,) = [candidate for candidate in self.indexes if candidate.name == name]
         for item in self.items.values():
             entry = index.entry(item)
             if entry is not None:
@@ -182,8 +182,8 @@ class FakeTable:
     async def scan(self, sk: str, limit: int, after: Key | None) -> tuple[list[Item], Key | None]:
         self.calls["scan"] += 1
         keys = sorted(key for key in self.items if after is None or key > after)[:limit]
-        found = [dict(self.items[key]) for key in keys if key.sk == sk]
-        return found, keys[-1] if len(keys) == limit else None
+        items = [dict(self.items[key]) for key in keys if key.sk == sk]
+        return items, keys[-1] if len(keys) == limit else None
 
     def expire(self, now_seconds: int) -> None:
         """As TTL does, all at once."""
@@ -193,7 +193,7 @@ class FakeTable:
 
     @contextmanager
     def _at(self, keys: list[Key]) -> Iterator[bool]:
-        """Whether nobody else is at these items just now."""
+        """True if no other call uses these items now."""
         free = not self._busy & set(keys)
         mine = set(keys) - self._busy
         self._busy |= mine
@@ -204,9 +204,9 @@ class FakeTable:
             self._busy -= mine
 
     def _check(self, write: Write) -> None:
-        found = self.items.get(key_of_write(write))
-        if not _holds(write.when, found):
-            raise ConditionFailedError(None if found is None else dict(found))
+        item = self.items.get(key_of_write(write))
+        if not _holds(write.when, item):
+            raise ConditionFailedError(None if item is None else dict(item))
 
     def _check_all(self, writes: Sequence[Write]) -> None:
         refused = {}
@@ -248,21 +248,21 @@ class FakeTable:
 
 
 def key_of_write(write: Write) -> Key:
-    """Where a write goes."""
+    """The key that a write changes."""
     return key_of(write.item) if isinstance(write, Put) else write.key
 
 
-def _holds(conditions: Conditions, found: Item | None) -> bool:
-    item = found or {}
+def _holds(conditions: Conditions, stored: Item | None) -> bool:
+    item = stored or {}
     for condition in conditions:
         if isinstance(condition, Is):
-            held = item.get(condition.name) == condition.value
+            holds = item.get(condition.name) == condition.value
         elif isinstance(condition, Exists):
-            held = condition.name in item
+            holds = condition.name in item
         else:
             assert isinstance(condition, Missing)
-            held = condition.name not in item
-        if not held:
+            holds = condition.name not in item
+        if not holds:
             return False
     return True
 
@@ -295,10 +295,11 @@ Handler = Callable[[Record], Awaitable[dict[str, Any]]]
 class EventSourceMapping:
     """A stream's event-source mapping as AWS documents it, with everything that may happen.
 
-    https://docs.aws.amazon.com/lambda/latest/dg/services-ddb-params.html and ...-batchfailure: a
-    batch may be delivered again in whole; a handler that raises has its batch bisected and
-    retried; what its filters leave out never comes; `ReportBatchItemFailures` retries from the
-    lowest failed record; after `MaximumRetryAttempts` a batch goes to the on-failure queue. Items
+    https://docs.aws.amazon.com/lambda/latest/dg/services-ddb-params.html and ...-batchfailure
+
+    A batch may be delivered again in whole. A handler that raises has its batch bisected and
+    retried. Records that the filters exclude never come. `ReportBatchItemFailures` retries from the
+    lowest failed record. After `MaximumRetryAttempts` a batch goes to the on-failure queue. Items
     are spread over shards by their partition key and sort key, each shard in its own order.
     """
 
@@ -346,6 +347,6 @@ class EventSourceMapping:
                     await self._invoke(part[:half], attempts)
                     part = part[half:]
                 continue
-            failed = {one["itemIdentifier"] for one in answer["batchItemFailures"]}
+            failed = {failure["itemIdentifier"] for failure in answer["batchItemFailures"]}
             numbers = [record["dynamodb"]["SequenceNumber"] for record in part]
             part = part[min(map(numbers.index, failed)) :] if failed else []

@@ -3,7 +3,6 @@
 import os
 import shutil
 import subprocess
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +20,7 @@ from selenium.webdriver.remote.webelement import WebElement
 
 from support import browsers
 from support.marionette import Firefox
+from support.waiting import wait_until
 
 ENGINES = ("chromium", "firefox", "webkit")
 _MINI_BROWSER = "usr/lib/*/webkit2gtk-4.*/MiniBrowser"
@@ -139,17 +139,22 @@ class Window:
             self.driver.switch_to.window(former)
 
     def wait(self, look: Callable[[], _Result]) -> _Result:
-        """The first result of `look` that is true."""
-        deadline = time.monotonic() + _PATIENCE_SECONDS
-        while True:
+        """Return the first result of `look` that is true."""
+        errors: list[WebDriverException] = []
+
+        def attempt() -> _Result | None:
             try:
-                if result := look():
-                    return result
-            except WebDriverException:
-                if time.monotonic() > deadline:
-                    raise
-            assert time.monotonic() < deadline, self.text
-            time.sleep(0.05)
+                return look()
+            except WebDriverException as exc:
+                errors[:] = [exc]
+                return None
+
+        return wait_until(
+            attempt,
+            seconds=_PATIENCE_SECONDS,
+            every=0.05,
+            message=lambda: f"{self.text}, {errors}",
+        )
 
     @property
     def text(self) -> str:

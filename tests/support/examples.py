@@ -1,4 +1,4 @@
-"""How many examples the profile in force asks for (see `conftest.py`)."""
+"""The number of examples that the profile in force asks for (see `conftest.py`)."""
 
 from hypothesis import settings
 

@@ -1,8 +1,10 @@
-"""What Lambda documents of an event-source mapping's filters, and the template's.
+"""Lambda's documented filters of an event-source mapping, and the template's.
 
-https://docs.aws.amazon.com/lambda/latest/dg/invocation-eventfiltering.html (the rules),
-https://docs.aws.amazon.com/lambda/latest/dg/with-ddb-filtering.html: a stream's records can be
-filtered by what is under `dynamodb` only, and `exists` works on leaves only.
+https://docs.aws.amazon.com/lambda/latest/dg/invocation-eventfiltering.html (the rules) and
+https://docs.aws.amazon.com/lambda/latest/dg/with-ddb-filtering.html
+
+A stream's records can be filtered by the fields under `dynamodb` only, and `exists` works on leaves
+only.
 """
 
 import json
@@ -20,37 +22,37 @@ MAX_FILTERS = 5
 def patterns() -> list[dict[str, Any]]:
     """Those of the stream's mapping."""
     mapping = load(str(TEMPLATE))["Resources"]["StreamMapping"]["Properties"]
-    return [json.loads(one["Pattern"]) for one in mapping["FilterCriteria"]["Filters"]]
+    return [json.loads(pattern["Pattern"]) for pattern in mapping["FilterCriteria"]["Filters"]]
 
 
 def passes(record: dict[str, Any]) -> bool:
-    """Whether a record reaches the Lambda."""
+    """True if a record reaches the Lambda."""
     return any(matches(pattern, record) for pattern in patterns())
 
 
-def matches(pattern: dict[str, Any], found: Any) -> bool:
+def matches(pattern: dict[str, Any], value: Any) -> bool:
     """All of a pattern must hold, and of a list one."""
-    return all(_holds(rule, _at(found, name)) for name, rule in pattern.items())
+    return all(_holds(rule, _at(value, name)) for name, rule in pattern.items())
 
 
-def _at(found: Any, name: str) -> Any:
-    return found.get(name) if isinstance(found, dict) else None
+def _at(value: Any, name: str) -> Any:
+    return value.get(name) if isinstance(value, dict) else None
 
 
-def _holds(rule: Any, found: Any) -> bool:
+def _holds(rule: Any, value: Any) -> bool:
     if isinstance(rule, dict):
-        return matches(rule, found)
-    return any(_is(one, found) for one in rule)
+        return matches(rule, value)
+    return any(_is(alternative, value) for alternative in rule)
 
 
-def _is(rule: Any, found: Any) -> bool:
+def _is(rule: Any, actual: Any) -> bool:
     if not isinstance(rule, dict):
-        return type(rule) is type(found) and bool(rule == found)
+        return type(rule) is type(actual) and bool(rule == actual)
     ((kind, value),) = rule.items()
     if kind == "exists":
-        assert not isinstance(found, dict), "exists works on leaves only"
-        return bool(value) == (found is not None)
-    if found is None:
+        assert not isinstance(actual, dict), "exists works on leaves only"
+        return bool(value) == (actual is not None)
+    if actual is None:
         return False
     assert kind in {"prefix", "anything-but"}
-    return str(found).startswith(value) if kind == "prefix" else found not in value
+    return str(actual).startswith(value) if kind == "prefix" else actual not in value

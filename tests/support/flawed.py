@@ -239,12 +239,12 @@ def riff(*parts: tuple[bytes, bytes], size: int | None = None) -> bytes:
 
 
 def webp_parts(content: bytes) -> list[tuple[bytes, bytes]]:
-    found, at = [], 12
+    chunks, at = [], 12
     while at + 8 <= len(content):
         (length,) = struct.unpack_from("<I", content, at + 4)
-        found.append((content[at : at + 4], content[at + 8 : at + 8 + length]))
+        chunks.append((content[at : at + 4], content[at + 8 : at + 8 + length]))
         at += 8 + length + length % 2
-    return found
+    return chunks
 
 
 def webps(content: bytes, width: int = 160, height: int = 120) -> Flawed:
@@ -265,7 +265,7 @@ def webps(content: bytes, width: int = 160, height: int = 120) -> Flawed:
     def told(size: int) -> bytes:
         return content[:4] + struct.pack("<I", size) + content[8:]
 
-    found = {
+    variants = {
         "RIFF too large by 1": told(size + 1),
         "RIFF too large by 2": told(size + 2),
         "RIFF too large by thousands": told(size + 4000),
@@ -293,9 +293,9 @@ def webps(content: bytes, width: int = 160, height: int = 120) -> Flawed:
         "reserved bits": extended(0xC1),
     }
     if len(content) % 2 == 0 and len(parts[-1][1]) % 2:
-        found["the last pad byte missing"] = content[:-1]
-        found["the last pad byte missing and not counted"] = told(size - 1)[:-1]
-    return found
+        variants["the last pad byte missing"] = content[:-1]
+        variants["the last pad byte missing and not counted"] = told(size - 1)[:-1]
+    return variants
 
 
 # --- GIF ---

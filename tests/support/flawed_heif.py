@@ -39,7 +39,7 @@ def heifs(content: bytes, kind: bytes) -> Flawed:
         return replace(plain, items=(replace(item, properties=(*item.properties, *properties)),))
 
     xmp = b"application/rdf+xml\0"
-    made = {
+    files = {
         "nothing wrong": plain,
         "1,500 items of metadata": plain.with_items(
             *[described(b"mime", b"%04d" % n, xmp) for n in range(1500)]
@@ -114,4 +114,4 @@ def heifs(content: bytes, kind: bytes) -> Flawed:
             plain, after=box(b"moov", full(b"mvhd", bytes(96)), box(b"trak", b"broken"))
         ),
     }
-    return {name: file.encoded() for name, file in made.items()}
+    return {name: file.encoded() for name, file in files.items()}

@@ -1,5 +1,5 @@
-"""What must hold of any bytes where Python reads them as an image's header: an answer, or one of
-the two errors that are meant. The first byte says what the rest is taken for."""
+"""Rules for any bytes that Python reads as an image's header: a result, or one of the two intended
+errors. The first byte chooses the reader of the rest."""
 
 from collections.abc import Callable
 from contextlib import suppress
@@ -18,23 +18,23 @@ from image_poster.domain.images import SNIFF_BYTES, ImageFormat, ImageRejectedEr
 
 def sniffing(content: bytes) -> None:
     """As a file whose format its first bytes tell."""
-    found = sniff(content[:SNIFF_BYTES])
-    if found is not None:
-        headers(found, content)
+    kind = sniff(content[:SNIFF_BYTES])
+    if kind is not None:
+        headers(kind, content)
 
 
-def headers(found: ImageFormat, content: bytes) -> None:
+def headers(kind: ImageFormat, content: bytes) -> None:
     """As a file of this format, whatever it begins with."""
     try:
-        facts = read_facts(found, content)
+        facts = read_facts(kind, content)
     except ImageRejectedError as exc:
         assert exc.code == "image_unsupported"
         return
     with suppress(BadHeaderError, ImageRejectedError):
-        rebuilt = rebuild(found, content)
-        if sniff(content[:SNIFF_BYTES]) is found:
-            assert sniff(rebuilt[:SNIFF_BYTES]) in (found, ImageFormat.HEIC, ImageFormat.AVIF)
-        assert isinstance(read_facts(found, rebuilt), HeaderFacts)
+        rebuilt = rebuild(kind, content)
+        if sniff(content[:SNIFF_BYTES]) is kind:
+            assert sniff(rebuilt[:SNIFF_BYTES]) in (kind, ImageFormat.HEIC, ImageFormat.AVIF)
+        assert isinstance(read_facts(kind, rebuilt), HeaderFacts)
     assert facts.exif_orientation in range(1, 9)
     assert facts.samples >= 0
     assert facts.scans >= 1
@@ -71,13 +71,13 @@ def profile(content: bytes) -> None:
     assert (shown.width, shown.height) == (8, 8)
 
 
-def _of(found: ImageFormat) -> Callable[[bytes], None]:
-    return lambda content: headers(found, content)
+def _of(kind: ImageFormat) -> Callable[[bytes], None]:
+    return lambda content: headers(kind, content)
 
 
 _TARGETS: list[Callable[[bytes], None]] = [
     sniffing,
-    *(_of(found) for found in ImageFormat),
+    *(_of(kind) for kind in ImageFormat),
     exif,
     bitmap,
     profile,
@@ -94,7 +94,7 @@ def targets() -> dict[str, int]:
     """The first byte by what it stands for."""
     names = [
         "sniffing",
-        *(found.name.lower() for found in ImageFormat),
+        *(kind.name.lower() for kind in ImageFormat),
         "exif",
         "bitmap",
         "profile",

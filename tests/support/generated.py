@@ -19,12 +19,12 @@ _HEADER_BYTES = 300
 class Generated(NamedTuple):
     """An image, and what it is: its kind and what was done to it."""
 
-    what: str
+    name: str
     content: bytes
 
     @property
     def is_whole(self) -> bool:
-        return self.what.endswith("none")
+        return self.name.endswith("none")
 
 
 def generated(seed: int, count: int) -> Iterator[Generated]:
@@ -55,9 +55,9 @@ def _damaged(content: bytes, damage: str, chance: random.Random) -> bytes:
         for _ in range(chance.randrange(1, 30)):
             changed[chance.randrange(reach)] = chance.randrange(256)
     if damage in ("swapped", "repeated"):
-        one, other = sorted(chance.randrange(reach) for _ in range(2))
-        middle = changed[one:other]
-        changed[one:other] = middle[::-1] if damage == "swapped" else middle * 2
+        start, stop = sorted(chance.randrange(reach) for _ in range(2))
+        middle = changed[start:stop]
+        changed[start:stop] = middle[::-1] if damage == "swapped" else middle * 2
     return bytes(changed)
 
 

@@ -70,13 +70,13 @@ class Heif:
                 shared[item.data] = len(data)
                 data += item.data
             places.append(shared[item.data])
-        held = self.data_box(data)
-        inside = held.index(data)
+        media_box = self.data_box(data)
+        inside = media_box.index(data)
         if self.data_first:
             offset = len(start) + len(self.before_meta) + inside
-            return start + self.before_meta + held + self._meta(offset, places) + self.after
+            return start + self.before_meta + media_box + self._meta(offset, places) + self.after
         offset = len(start) + len(self.before_meta) + len(self._meta(0, places)) + inside
-        return start + self.before_meta + self._meta(offset, places) + held + self.after
+        return start + self.before_meta + self._meta(offset, places) + media_box + self.after
 
     def _meta(self, offset: int, places: list[int]) -> bytes:
         numbered = list(enumerate(self.items, 1))
@@ -105,10 +105,10 @@ class Heif:
         )
         listed: list[bytes] = []
         for item in self.items:
-            listed += [one for one in item.properties if one not in listed]
+            listed += [entry for entry in item.properties if entry not in listed]
         associations = b"".join(
             struct.pack(">HB", number, len(item.properties))
-            + b"".join(struct.pack(">H", listed.index(one) + 1) for one in item.properties)
+            + b"".join(struct.pack(">H", listed.index(entry) + 1) for entry in item.properties)
             for number, item in numbered
         )
         references = [

@@ -1,4 +1,4 @@
-"""What a hostile client does with connections: each attack is a block, within which it goes on."""
+"""Connections of a hostile client: each attack is a block, within which it goes on."""
 
 import contextlib
 import socket
@@ -12,7 +12,7 @@ ATTACKER = "127.66.6.6"  # another address than those who are to be served
 
 @dataclass(frozen=True)
 class Target:
-    """Where to connect to, and how; `host` is the name that is asked for."""
+    """The address of a server; `host` is its name in requests, `tls` is None for plain HTTP."""
 
     address: tuple[str, int]
     host: str
@@ -40,11 +40,11 @@ class Target:
 def _held(connections: Iterator[socket.socket]) -> Iterator[list[socket.socket]]:
     """All of them, until the end of the block."""
     with ExitStack() as stack:
-        held: list[socket.socket] = []
+        sockets: list[socket.socket] = []
         with contextlib.suppress(OSError):  # no more are let in, which is an answer too
             for connection in connections:
-                held.append(stack.enter_context(connection))  # noqa: PERF401 - one may be the last
-        yield held
+                sockets.append(stack.enter_context(connection))  # noqa: PERF401 - one may be the last
+        yield sockets
 
 
 def idle(target: Target, count: int) -> contextlib.AbstractContextManager[list[socket.socket]]:

@@ -23,14 +23,14 @@ _libc = ctypes.CDLL(None, use_errno=True)
 _PTRACE_ATTACH, _PR_SET_NO_NEW_PRIVS = 16, 38
 
 
-def work(given: Descriptors, settings: RenderSettings, await_memory: AwaitMemory) -> Message:
+def work(descriptors: Descriptors, settings: RenderSettings, await_memory: AwaitMemory) -> Message:
     """Be a decoder that was taken over."""
-    order = json.loads(os.pread(given.original, 4096, 0))
+    order = json.loads(os.pread(descriptors.original, 4096, 0))
     if order["attack"] != "begin with nothing":
         await_memory(settings.memory_bytes // 4)  # so that others can work beside it
     attack, argument = ATTACKS[order["attack"]], order.get("argument", "")
     try:
-        done = attack(argument, given)
+        done = attack(argument, descriptors)
     except (OSError, MemoryError) as exc:
         return Message(broke=f"failed: {exc!r}")
     return done if isinstance(done, Message) else Message(broke=f"DONE: {done}")
@@ -80,8 +80,8 @@ def _fork(_: str, __: Descriptors) -> object:
     return pid
 
 
-def _bomb(_: str, given: Descriptors) -> object:
-    started = [_fork("", given) for _ in range(10_000)]
+def _bomb(_: str, descriptors: Descriptors) -> object:
+    started = [_fork("", descriptors) for _ in range(10_000)]
     return len(started)
 
 
@@ -98,16 +98,24 @@ def _trace(pid: str, _: Descriptors) -> object:
     return _checked(_libc.ptrace(_PTRACE_ATTACH, int(pid), 0, 0))
 
 
-def _trace_parent(_: str, given: Descriptors) -> object:
-    return _trace(str(os.getppid()), given)
+def _trace_parent(_: str, descriptors: Descriptors) -> object:
+    return _trace(str(os.getppid()), descriptors)
 
 
-def _signal_parent(_: str, given: Descriptors) -> object:
-    return _signal(str(os.getppid()), given)
+def _signal_parent(_: str, descriptors: Descriptors) -> object:
+    return _signal(str(os.getppid()), descriptors)
 
 
-def _other_descriptors(_: str, given: Descriptors) -> object:
-    known = {0, 1, 2, given.original, given.small, given.large, given.answers}
+def _other_descriptors(_: str, descriptors: Descriptors) -> object:
+    known = {
+        0,
+        1,
+        2,
+        descriptors.original,
+        descriptors.small,
+        descriptors.large,
+        descriptors.answers,
+    }
     return sorted(set(range(4096)) & {fd for fd in range(4096) if _is_open(fd)} - known)
 
 
@@ -123,18 +131,18 @@ def _environment(_: str, __: Descriptors) -> object:
     return sorted(os.environ)
 
 
-def _write_a_gigabyte(_: str, given: Descriptors) -> object:
+def _write_a_gigabyte(_: str, descriptors: Descriptors) -> object:
     chunk = bytes(1 << 20)
-    return sum(os.write(given.large, chunk) for _ in range(1024))
+    return sum(os.write(descriptors.large, chunk) for _ in range(1024))
 
 
-def _write_the_original(_: str, given: Descriptors) -> object:
-    return os.write(given.original, b"was here")
+def _write_the_original(_: str, descriptors: Descriptors) -> object:
+    return os.write(descriptors.original, b"was here")
 
 
 def _take_memory(_: str, __: Descriptors) -> object:
-    taken = [bytearray(1 << 28) for _ in range(32)]  # zeroed, so it is really there
-    return sum(map(len, taken))
+    blocks = [bytearray(1 << 28) for _ in range(32)]  # zeroed, so it is really there
+    return sum(map(len, blocks))
 
 
 def _make_code(_: str, __: Descriptors) -> object:
@@ -164,18 +172,18 @@ def _exit(code: str, _: Descriptors) -> object:
     os._exit(int(code))
 
 
-def _flood(_: str, given: Descriptors) -> object:
+def _flood(_: str, descriptors: Descriptors) -> object:
     while True:
-        os.write(given.answers, b"{}\n" * 1000)
+        os.write(descriptors.answers, b"{}\n" * 1000)
 
 
-def _long_line(_: str, given: Descriptors) -> object:
+def _long_line(_: str, descriptors: Descriptors) -> object:
     while True:
-        os.write(given.answers, b" " * 100_000)
+        os.write(descriptors.answers, b" " * 100_000)
 
 
-def _nonsense(text: str, given: Descriptors) -> object:
-    return os.write(given.answers, text.encode() + b"\n")
+def _nonsense(text: str, descriptors: Descriptors) -> object:
+    return os.write(descriptors.answers, text.encode() + b"\n")
 
 
 def _lie(text: str, _: Descriptors) -> object:

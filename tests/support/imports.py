@@ -1,4 +1,4 @@
-"""Whether all that code may import is there, also what it imports only when it gets to it."""
+"""Check that every import of the code is there, also the late ones inside functions."""
 
 # Arguments: modules. Fails with a sentence about what one of ours, loaded by them, cannot import.
 PROBE = """

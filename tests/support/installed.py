@@ -25,8 +25,8 @@ def build_wheel(folder: Path) -> Path:
 
 
 def install(wheel: Path, place: Path, extra: str = "") -> Path:
-    """A new venv in `place` that has the wheel and, as copies of what is installed here, all that
-    the wheel asks for with this extra, and what that asks for. Without an index. Its `bin`."""
+    """Make a new venv in `place` that has the wheel, and return its `bin`. All that the wheel needs
+    with this extra comes as copies of installed packages. No index is used."""
     venv.create(place, with_pip=False)
     python = place / "bin" / "python"
     words = [sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet"]
@@ -47,18 +47,18 @@ def installed(binaries: Path) -> set[str]:
 
 
 def _closure(of: Distribution, extra: str) -> set[str]:
-    found: set[str] = set()
+    names: set[str] = set()
     waiting = [(of, extra)]
     while waiting:
         asking, its_extra = waiting.pop()
         for wanted in map(Requirement, asking.requires or ()):
             name = canonicalize_name(wanted.name)
-            if name in found | LEFT_OUT:
+            if name in names | LEFT_OUT:
                 continue
             if wanted.marker is None or wanted.marker.evaluate({"extra": its_extra}):
-                found.add(name)
+                names.add(name)
                 waiting.append((distribution(name), ""))
-    return found
+    return names
 
 
 def _copy(wanted: Distribution, packages: Path) -> None:

@@ -129,7 +129,7 @@ class FakeIssuer:
         return None
 
     def authorized(self, query: dict[str, str]) -> str:
-        """Where a browser goes on that came to `/authorize`: everybody is alice, and nobody is
+        """The target of a browser's redirect from `/authorize`: everybody is alice, and nobody is
         asked (RFC 6749, section 4.1.2)."""
         assert query["code_challenge_method"] == "S256"
         self.authorizations.append(query)
@@ -177,9 +177,9 @@ def garbage_token(claims: dict[str, Any]) -> str:
 def signed(key: Key, claims: dict[str, Any], algorithm: str = "RS256", **header: Any) -> str:
     """A token with these claims; those that are None are left out, and so are headers."""
     head = {"alg": algorithm, "kid": key.kid, "typ": "JWT"} | header
-    kept = {name: value for name, value in head.items() if value is not None}
+    fields = {name: value for name, value in head.items() if value is not None}
     left = {name: value for name, value in claims.items() if value is not None}
-    return jwt.encode(kept, left, key, algorithms=[algorithm])
+    return jwt.encode(fields, left, key, algorithms=[algorithm])
 
 
 @contextmanager
@@ -206,15 +206,15 @@ def running_issuer() -> Iterator[FakeIssuer]:
                 with suppress(OSError):  # the other side may have had enough
                     issuer.misbehave[path](self, issuer.release)
                 return
-            found = None if issuer.down else issuer.document(self.path)
-            self._answer(200 if found else 500, found)
+            document = None if issuer.down else issuer.document(self.path)
+            self._answer(200 if document else 500, document)
 
         def do_POST(self) -> None:
             form = self.rfile.read(int(self.headers["content-length"])).decode()
             self._answer(200, issuer.exchanged(dict(parse_qsl(form))))
 
-        def _answer(self, status: int, found: dict[str, Any] | None) -> None:
-            body = json.dumps(found).encode()
+        def _answer(self, status: int, document: dict[str, Any] | None) -> None:
+            body = json.dumps(document).encode()
             self.send_response(status)
             self.send_header("content-type", "application/json")
             self.send_header("access-control-allow-origin", "*")

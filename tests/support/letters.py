@@ -1,8 +1,8 @@
-"""What AWS documents of queues and streams that surprises: in memory, and as a proxy.
+"""Surprises of queues and streams that AWS documents: in memory, and as a proxy.
 
-`FakeQueue` and `FakeStream` are what we ask of botocore's clients. `answers_empty_first` stands
-between a command and the emulator, which is never empty where AWS may be; `answers_at_once` does
-not let it wait for messages, which it has or has not.
+`FakeQueue` and `FakeStream` have the methods of botocore's clients that we use.
+`answers_empty_first` stands between a command and the emulator, which is never empty where AWS may
+be. `answers_at_once` does not let the emulator wait for messages.
 """
 
 import json
@@ -21,13 +21,18 @@ Message = dict[str, Any]
 
 @dataclass
 class FakeQueue:
-    """SQS. https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-short-and-long-polling.html
-    and .../sqs-visibility-timeout.html: a receive may be empty though messages wait, and what is
-    neither removed nor let go within its visibility timeout is received again, by a new handle."""
+    """SQS, as its developer guide documents short polling and visibility timeouts.
+
+    https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-short-and-long-polling.html
+    and .../sqs-visibility-timeout.html
+
+    A receive may be empty though messages wait. A message that is neither deleted nor released
+    within its visibility timeout is received again, by a new handle.
+    """
 
     bodies: dict[str, str] = field(default_factory=dict)
     empty: list[bool] = field(default_factory=list)  # which of the next receives are
-    held: dict[str, str] = field(default_factory=dict)  # the newest handle of each
+    handles: dict[str, str] = field(default_factory=dict)  # the newest handle of each
     waits: list[int] = field(default_factory=list)
     at_once: int = 10
     receives: int = 0
@@ -38,28 +43,28 @@ class FakeQueue:
         if self.empty and self.empty.pop(0):
             return {}
         most = min(self.at_once, int(words["MaxNumberOfMessages"]))
-        found = [name for name in self.bodies if name not in self.held][:most]
-        self.held |= {name: f"{name} {self.receives}" for name in found}
+        names = [name for name in self.bodies if name not in self.handles][:most]
+        self.handles |= {name: f"{name} {self.receives}" for name in names}
         messages = [
-            {"MessageId": name, "ReceiptHandle": self.held[name], "Body": self.bodies[name]}
-            for name in found
+            {"MessageId": name, "ReceiptHandle": self.handles[name], "Body": self.bodies[name]}
+            for name in names
         ]
         return {"Messages": messages} if messages else {}
 
     def time_passes(self) -> None:
         """Longer than a visibility timeout."""
-        self.held.clear()
+        self.handles.clear()
 
     def delete_message(self, *, ReceiptHandle: str, **_: Any) -> None:  # noqa: N803
         name = ReceiptHandle.split(maxsplit=1)[0]
         # "If you use an old receipt handle … the message might not be deleted."
-        if self.held.get(name) == ReceiptHandle:
-            del self.bodies[name], self.held[name]
+        if self.handles.get(name) == ReceiptHandle:
+            del self.bodies[name], self.handles[name]
 
     def change_message_visibility(self, *, ReceiptHandle: str, **_: Any) -> None:  # noqa: N803
         name = ReceiptHandle.split(maxsplit=1)[0]
-        if self.held.get(name) == ReceiptHandle:
-            del self.held[name]
+        if self.handles.get(name) == ReceiptHandle:
+            del self.handles[name]
 
 
 @dataclass
@@ -112,17 +117,17 @@ class _AtOnce(BaseHTTPRequestHandler):
         else:
             self._answer(self._passed_on(body))
 
-    def _receive(self, asked: dict[str, Any]) -> None:
-        self._answer(self._passed_on(json.dumps({**asked, "WaitTimeSeconds": 0}).encode()))
+    def _receive(self, request: dict[str, Any]) -> None:
+        self._answer(self._passed_on(json.dumps({**request, "WaitTimeSeconds": 0}).encode()))
 
-    def _read(self, asked: dict[str, Any]) -> None:
-        self._answer(self._passed_on(json.dumps(asked).encode()))
+    def _read(self, request: dict[str, Any]) -> None:
+        self._answer(self._passed_on(json.dumps(request).encode()))
 
     def _passed_on(self, body: bytes) -> bytes:
-        kept = {
+        headers = {
             k: v for k, v in self.headers.items() if k.lower() not in {"content-length", "host"}
         }
-        answer = httpx.post(self.upstream + self.path, content=body, headers=kept, timeout=60)
+        answer = httpx.post(self.upstream + self.path, content=body, headers=headers, timeout=60)
         self.status, self.media_type = answer.status_code, answer.headers["content-type"]
         return answer.content
 
@@ -144,17 +149,17 @@ class _EmptyFirst(_AtOnce):
 
     emptied: set[str]
 
-    def _receive(self, asked: dict[str, Any]) -> None:
+    def _receive(self, request: dict[str, Any]) -> None:
         if self._is_second("receive"):
-            super()._receive({**asked, "MaxNumberOfMessages": 1})
+            super()._receive({**request, "MaxNumberOfMessages": 1})
         else:
             self._answer(b"{}")
 
-    def _read(self, asked: dict[str, Any]) -> None:
-        if self._is_second(asked["ShardIterator"]):
-            super()._read({**asked, "Limit": 1})
+    def _read(self, request: dict[str, Any]) -> None:
+        if self._is_second(request["ShardIterator"]):
+            super()._read({**request, "Limit": 1})
             return
-        empty = {"Records": [], "NextShardIterator": asked["ShardIterator"]}
+        empty = {"Records": [], "NextShardIterator": request["ShardIterator"]}
         self._answer(json.dumps(empty).encode())
 
     def _is_second(self, name: str) -> bool:

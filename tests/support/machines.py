@@ -16,7 +16,7 @@ from support.servers import AWS, LOCAL, Server, start
 
 
 def own_token(data: Path, *words: str) -> str:
-    """What `image-poster token` prints for the server on that folder."""
+    """The token that `image-poster token` prints for the server on that folder."""
     command = [sys.executable, "-m", "image_poster", "token", *words, "--data-dir", str(data)]
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
@@ -123,6 +123,6 @@ def comments(machine: Machine, caption: str) -> list[str]:
     """All of the one post with that caption."""
     with Api(machine.url, machine.edition) as api:
         posts = api.feed(limit=100, comments=10)["posts"]
-    (post,) = [one for one in posts if one["caption"] == caption]
+    (post,) = [entry for entry in posts if entry["caption"] == caption]
     assert post["total_comments"] == len(post["latest_comments"])
-    return [one["content"] for one in post["latest_comments"]]
+    return [comment["content"] for comment in post["latest_comments"]]

@@ -4,7 +4,6 @@ Marionette, Firefox's own protocol (JSON with its length, over TCP)."""
 import json
 import socket
 import subprocess
-import time
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,8 @@ from selenium.webdriver.remote.client_config import ClientConfig
 from selenium.webdriver.remote.file_detector import UselessFileDetector
 from selenium.webdriver.remote.remote_connection import RemoteConnection
 from selenium.webdriver.remote.webdriver import WebDriver
+
+from support.waiting import wait_until
 
 _COMMANDS = {
     "newSession": "WebDriver:NewSession",
@@ -107,12 +108,12 @@ class Firefox(WebDriver):
             raise
 
     def _port(self, active: Path) -> int:
-        deadline = time.monotonic() + _START_SECONDS
-        while not (active.exists() and active.read_text().strip()):
+        def read_port() -> str:
             assert self._process.poll() is None, "Firefox did not start"
-            assert time.monotonic() < deadline, "Firefox did not open its Marionette port"
-            time.sleep(0.05)
-        return int(active.read_text())
+            return active.read_text().strip() if active.exists() else ""
+
+        message = "Firefox did not open its Marionette port"
+        return int(wait_until(read_port, seconds=_START_SECONDS, message=message))
 
     def quit(self) -> None:
         """End the browser."""

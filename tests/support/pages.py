@@ -25,10 +25,10 @@ def blocks(page: Path) -> list[Block]:
     text = page.read_text()
     return [
         Block(
-            line=text.count("\n", 0, found.start()) + 1,
-            language=found["language"],
-            runner=found["runner"] or "",
-            code=found["code"],
+            line=text.count("\n", 0, match.start()) + 1,
+            language=match["language"],
+            runner=match["runner"] or "",
+            code=match["code"],
         )
-        for found in _BLOCK.finditer(text)
+        for match in _BLOCK.finditer(text)
     ]

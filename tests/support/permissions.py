@@ -1,9 +1,9 @@
-"""A simulator of IAM: what calls need, and what policies allow.
+"""A simulator of IAM: the permissions that calls need, and those that policies allow.
 
 Actions and resources of each operation are those of the Service Authorization Reference
-(https://docs.aws.amazon.com/service-authorization/latest/reference/); a policy allows what one of
-its statements names, with `*` for any text (IAM user guide, "Policy evaluation logic"). Signing a
-URL is a call of who uses it, with the rights of who signed.
+(https://docs.aws.amazon.com/service-authorization/latest/reference/). A policy allows the calls
+that its statements name, with `*` for any text (IAM user guide, "Policy evaluation logic"). A
+signed URL is a call of its user, with the rights of its signer.
 """
 
 from collections.abc import Iterable, Iterator
@@ -20,7 +20,7 @@ class Need(NamedTuple):
 
 
 class Grant(NamedTuple):
-    """What one line of a role's policy allows."""
+    """The permission of one line of a role's policy."""
 
     role: str
     action: str
@@ -35,7 +35,7 @@ class Grant(NamedTuple):
 
 
 class Places(NamedTuple):
-    """What resources are called."""
+    """The names of resources."""
 
     region: str
     account: str
@@ -115,17 +115,21 @@ def grants(role: str, document: dict[str, Any]) -> Iterator[Grant]:
                 yield Grant(role, action, resource)
 
 
-def _listed(one: Any) -> list[str]:
-    return list(one) if isinstance(one, list) else [one]
+def _listed(value: Any) -> list[str]:
+    return list(value) if isinstance(value, list) else [value]
 
 
 def refused(calls: Iterable[Need], allowed: Iterable[Grant]) -> list[Need]:
     """Calls without a grant."""
-    given = list(allowed)
-    return sorted({call for call in calls if not any(one.allows(call) for one in given)})
+    statements = list(allowed)
+    return sorted(
+        {call for call in calls if not any(statement.allows(call) for statement in statements)}
+    )
 
 
 def unused(calls: Iterable[Need], allowed: Iterable[Grant]) -> list[Grant]:
     """Grants without a call."""
-    made = list(calls)
-    return sorted({one for one in allowed if not any(one.allows(call) for call in made)})
+    recorded = list(calls)
+    return sorted(
+        {statement for statement in allowed if not any(statement.allows(call) for call in recorded)}
+    )

@@ -1,9 +1,9 @@
-"""What a disk may hold after a power cut, from a record of what was done to it (`recorder.c`).
+"""The states that a disk may have after a power cut, from a record of its writes (`recorder.c`).
 
-A cut keeps what was synced. Of the rest it keeps whatever it likes: any of the writes to a file,
-each whole, and any first part of the changes of names (metadata is journalled in its order,
-ext4(5)). A name is there for good once its folder was synced, and everything by sync(2). This is
-harsher than the file systems that we know: there, syncing a new file also keeps its name.
+A cut keeps all synced data. Of the rest it may keep any of the writes to a file, each whole. Of the
+changes of names it may keep any first part (metadata is journalled in its order, ext4(5)). A name
+is there for good once its folder was synced, and everything by sync(2). This is harsher than the
+file systems that we know: there, syncing a new file also keeps its name.
 """
 
 import random
@@ -23,11 +23,11 @@ _HEAD = struct.Struct("=8sQQQII")
 
 def recorder(folder: Path) -> Path:
     """The recorder, compiled into `folder`."""
-    made = folder / "recorder.so"
+    library = folder / "recorder.so"
     assert COMPILER is not None
-    command = [COMPILER, *_FLAGS, "-o", str(made), str(SOURCE), "-ldl", "-lpthread"]
+    command = [COMPILER, *_FLAGS, "-o", str(library), str(SOURCE), "-ldl", "-lpthread"]
     subprocess.run(command, check=True, capture_output=True)
-    return made
+    return library
 
 
 class Event(NamedTuple):
@@ -63,7 +63,7 @@ Write = tuple[int, bytes | None]  # at an offset; None: cut or filled up to it
 
 @dataclass(eq=False)
 class File:
-    """What of a file is there for good, and what was done to it since."""
+    """The durable part of a file, and the changes since."""
 
     synced: bytearray = field(default_factory=bytearray)
     pending: list[Write] = field(default_factory=list)
@@ -75,11 +75,11 @@ class File:
 
     def after_cut(self, chance: random.Random | None) -> bytes:
         """Without chance, nothing but what was synced."""
-        found = bytearray(self.synced)
+        content = bytearray(self.synced)
         for write in self.pending:
             if chance is not None and chance.random() < 0.5:
-                apply(found, write)
-        return bytes(found)
+                apply(content, write)
+        return bytes(content)
 
 
 def apply(content: bytearray, write: Write) -> None:

@@ -1,12 +1,17 @@
 """DynamoDB's capacity units, as AWS documents them, on a table in memory.
 
 https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/read-write-operations.html and
-.../CapacityUnitCalculations.html (sizes): a read is 4 KB, half of one if it may be a moment old, a
-write 1 KB; both round up, an item or (Query, Scan) a page at a time; a transaction costs twice; a
-read of nothing and a write that a condition refused are paid for.
+.../CapacityUnitCalculations.html (sizes)
+
+A read is 4 KB, half of one if it may be a moment old; a write is 1 KB. Both round up, an item or
+(Query, Scan) a page at a time. A transaction costs twice. A read of nothing and a write that a
+condition refused are paid for.
+
 https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/GSI.html, "Provisioned throughput
-considerations": an entry that comes, goes or changes is one write of its size, one whose key
-changes is two, and what is not projected costs nothing.
+considerations"
+
+An entry that comes, goes or changes is one write of its size. One whose key changes is two.
+Attributes that are not projected cost nothing.
 """
 
 from collections.abc import Iterable, Sequence
@@ -60,11 +65,11 @@ def read_units(size: int, *, consistent: bool) -> float:
 
 
 def index_units(index: Index, old: Item | None, new: Item | None) -> int:
-    """What a change of an item writes to one index."""
+    """The units that a change of an item costs in one index."""
     before, after = index.entry(old), index.entry(new)
     if before == after:
         return 0
-    sizes = [item_bytes(one) for one in (before, after) if one is not None]
+    sizes = [item_bytes(item) for item in (before, after) if item is not None]
     same_place = (
         before is not None and after is not None and index.place(before) == index.place(after)
     )
@@ -84,21 +89,21 @@ class PricedTable(FakeTable):
 
     def spent(self) -> Units:
         """Since it was last asked."""
-        found = Units(self.reads, self.writes)
+        units = Units(self.reads, self.writes)
         self.reads = self.writes = 0.0
-        return found
+        return units
 
     async def get(self, key: Key, *, consistent: bool = True) -> Item | None:
-        found = await super().get(key, consistent=consistent)
-        self.reads += read_units(item_bytes(found or {}), consistent=consistent)
-        return found
+        item = await super().get(key, consistent=consistent)
+        self.reads += read_units(item_bytes(item or {}), consistent=consistent)
+        return item
 
     async def get_many(self, keys: Sequence[Key], *, consistent: bool = True) -> list[Item]:
-        found = await super().get_many(keys, consistent=consistent)
-        missing: Iterable[Item] = ({},) * (len(keys) - len(found))
-        for item in (*found, *missing):
+        items = await super().get_many(keys, consistent=consistent)
+        missing: Iterable[Item] = ({},) * (len(keys) - len(items))
+        for item in (*items, *missing):
             self.reads += read_units(item_bytes(item), consistent=consistent)
-        return found
+        return items
 
     async def query(self, query: Query, *, consistent: bool = False) -> Page:
         page = await super().query(query, consistent=consistent)
@@ -108,10 +113,10 @@ class PricedTable(FakeTable):
         return page
 
     async def scan(self, sk: str, limit: int, after: Key | None) -> tuple[list[Item], Key | None]:
-        found = await super().scan(sk, limit, after)
+        page = await super().scan(sk, limit, after)
         keys = sorted(key for key in self.items if after is None or key > after)[:limit]
         self.reads += read_units(sum(item_bytes(self.items[key]) for key in keys), consistent=False)
-        return found
+        return page
 
     async def write(self, write: Write) -> Item:
         try:
@@ -125,15 +130,15 @@ class PricedTable(FakeTable):
         try:
             await super().transact(writes)
         except TransactionRefusedError:
-            found = [self.items.get(key_of_write(one), {}) for one in writes]
-            self.writes += 2 * sum(write_units(item_bytes(item)) for item in found)
+            items = [self.items.get(key_of_write(write), {}) for write in writes]
+            self.writes += 2 * sum(write_units(item_bytes(item)) for item in items)
             raise
         finally:
             self._times = 1
 
     def _changed(self, old: Item | None, new: Item | None) -> None:
         """The larger of an item before and after (UpdateItem)."""
-        size = max(item_bytes(one or {}) for one in (old, new))
+        size = max(item_bytes(item or {}) for item in (old, new))
         self.writes += self._times * write_units(size)
         self.writes += sum(index_units(index, old, new) for index in self.indexes)
 

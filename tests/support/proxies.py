@@ -7,7 +7,6 @@ import shutil
 import socket
 import ssl
 import subprocess
-import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
@@ -19,6 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from aws_local.ports import free_port
+from support.waiting import wait_until
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 _START_SECONDS = 20
@@ -28,8 +28,8 @@ _PATH = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sb
 
 @dataclass(frozen=True)
 class Place:
-    """Where a proxy listens, `plain` without TLS, and what else is changed in its file: former text
-    by new text."""
+    """The port of a proxy, `plain` without TLS, and the changes of its file: former text by new
+    text."""
 
     port: int
     plain: bool = False
@@ -38,7 +38,7 @@ class Place:
 
 @dataclass(frozen=True)
 class Proxy:
-    """Where it listens, whom to trust for that, and its process."""
+    """Its address, the TLS context that trusts it, and its process."""
 
     url: str
     tls: ssl.SSLContext
@@ -60,7 +60,7 @@ def certificate(folder: Path) -> tuple[Path, Path]:
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
     now = dt.datetime.now(dt.UTC)
-    made = (
+    certificate = (
         x509.CertificateBuilder()
         .subject_name(name)
         .issuer_name(name)
@@ -72,7 +72,7 @@ def certificate(folder: Path) -> tuple[Path, Path]:
         .sign(key, hashes.SHA256())
     )
     certificate_path, key_path = folder / "certificate.pem", folder / "key.pem"
-    certificate_path.write_bytes(made.public_bytes(serialization.Encoding.PEM))
+    certificate_path.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
     key_path.write_bytes(
         key.private_bytes(
             serialization.Encoding.PEM,
@@ -168,10 +168,12 @@ def _running(
 
 
 def _wait_until_it_listens(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
-    deadline = time.monotonic() + _START_SECONDS
-    while time.monotonic() < deadline and process.poll() is None:
+    def failure() -> str:
+        return f"the proxy does not listen: {log.read_text()}"
+
+    def listens() -> bool:
+        assert process.poll() is None, failure()
         with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                return
-        time.sleep(0.02)
-    raise AssertionError(f"the proxy does not listen: {log.read_text()}")
+            return probe.connect_ex(("127.0.0.1", port)) == 0
+
+    wait_until(listens, seconds=_START_SECONDS, message=failure)

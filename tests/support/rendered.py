@@ -1,4 +1,4 @@
-"""What image work makes of some bytes, and how to look at it."""
+"""Renditions of some bytes, and ways to look at them."""
 
 import tempfile
 from pathlib import Path
@@ -24,17 +24,17 @@ class Made:
         self.large = samples.opened(self.large_bytes)
 
 
-def made(content: bytes) -> Made:
-    """What the usual settings make of it. Raises `ImageRejectedError`."""
+def render(content: bytes) -> Made:
+    """Render bytes with the usual settings. Raises `ImageRejectedError`."""
     with tempfile.TemporaryDirectory() as folder:
         return Made(Path(folder), content, RenderSettings())
 
 
 def pixel(image: Image.Image, x: int, y: int) -> tuple[int, ...]:
     """Red, green and blue at a place."""
-    found = image.getpixel((x, y))
-    assert isinstance(found, tuple)
-    return found
+    value = image.getpixel((x, y))
+    assert isinstance(value, tuple)
+    return value
 
 
 def colour(of: Made) -> tuple[int, ...]:
@@ -42,6 +42,6 @@ def colour(of: Made) -> tuple[int, ...]:
     return pixel(of.small, 300, 300)
 
 
-def near(found: tuple[int, ...], expected: tuple[int, ...], by: int = 12) -> bool:
-    """Whether no channel is off by more than `by`, of 255."""
-    return all(abs(one - other) <= by for one, other in zip(found, expected, strict=True))
+def near(actual: tuple[int, ...], expected: tuple[int, ...], by: int = 12) -> bool:
+    """True if no channel is off by more than `by`, of 255."""
+    return all(abs(level - other) <= by for level, other in zip(actual, expected, strict=True))

@@ -21,11 +21,11 @@ def render_file(original: Path, folder: Path, settings: RenderSettings) -> Rende
         (folder / f"{RENDITION_SMALL}.jpg").open("wb") as small,
         (folder / f"{RENDITION_LARGE}.jpg").open("wb") as large,
     ):
-        given = Descriptors(source.fileno(), small.fileno(), large.fileno(), answers=-1)
+        descriptors = Descriptors(source.fileno(), small.fileno(), large.fileno(), answers=-1)
         try:
-            return render(given, settings, lambda _needs: None)
+            return render(descriptors, settings, lambda _needs: None)
         except ImageRejectedError as exc:
             if exc.code != "image_unreadable":
                 raise
         rebuilding = msgspec.structs.replace(settings, rebuild=True)
-        return render(given, rebuilding, lambda _needs: None)
+        return render(descriptors, rebuilding, lambda _needs: None)

@@ -62,11 +62,11 @@ class FakeS3:
 
     def head_object(self, *, Key: str, **_: Any) -> dict[str, Any]:  # noqa: N803
         with _missing("404"):
-            found = self.objects[Key]
+            stored = self.objects[Key]
         return {
-            "ContentLength": len(found.content),
-            "Metadata": found.metadata,
-            "LastModified": found.modified,
+            "ContentLength": len(stored.content),
+            "Metadata": stored.metadata,
+            "LastModified": stored.modified,
         }
 
     def get_object(self, *, Key: str, **_: Any) -> dict[str, Any]:  # noqa: N803

@@ -152,10 +152,10 @@ def corner_colours(image: Image.Image) -> tuple[tuple[int, ...], ...]:
     return tuple(rgb.getpixel((int(rgb.width * x), int(rgb.height * y))) for x, y in places)  # type: ignore[misc]
 
 
-def looks_like(found: tuple[tuple[int, ...], ...], expected: tuple[tuple[int, ...], ...]) -> bool:
-    """Whether colours agree but for what a lossy format changes."""
+def looks_like(actual: tuple[tuple[int, ...], ...], expected: tuple[tuple[int, ...], ...]) -> bool:
+    """True if colours agree except for the loss of a lossy format."""
     return all(
-        abs(one - other) <= 40
-        for colour, wanted in zip(found, expected, strict=True)
-        for one, other in zip(colour, wanted, strict=True)
+        abs(level - other) <= 40
+        for colour, wanted in zip(actual, expected, strict=True)
+        for level, other in zip(colour, wanted, strict=True)
     )

@@ -58,16 +58,16 @@ def start(
     )
     assert process.stdout is not None
     line = process.stdout.readline()
-    found = _LISTENING.fullmatch(line)
-    if found is None:
+    match = _LISTENING.fullmatch(line)
+    if match is None:
         process.kill()
         process.wait()
         raise AssertionError(f"the server said {line!r} instead of where it listens")
-    return Server(process, found[1])
+    return Server(process, match[1])
 
 
 def refused(*flags: str, **variables: str) -> str:
-    """What `serve` says when it does not start."""
+    """The message of a `serve` that does not start."""
     done = subprocess.run(
         [*LOCAL, *flags],
         capture_output=True,

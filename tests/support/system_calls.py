@@ -1,8 +1,8 @@
-"""Run a command under the filter of system calls, and the ban on writable code, of a systemd unit:
-what systemd would do before it starts the command. `python system_calls.py UNIT COMMAND…`.
+"""Run a command under the filter of system calls, and the ban on writable code, of a systemd unit.
+systemd does the same before it starts the command. `python system_calls.py UNIT COMMAND…`.
 
-Groups of calls are what this machine's systemd says they are (systemd-analyze syscall-filter), the
-filter is libseccomp's, which systemd uses too.
+Groups of calls come from this machine's systemd (systemd-analyze syscall-filter). The filter is
+libseccomp's, which systemd uses too.
 """
 
 import ctypes
@@ -32,14 +32,14 @@ def calls(entry: str) -> frozenset[str]:
     listed = subprocess.run(
         ["systemd-analyze", "syscall-filter", entry], capture_output=True, text=True, check=True
     ).stdout
-    found = [line.strip() for line in listed.splitlines()[1:]]
-    names = [line for line in found if line and not line.startswith("#")]
+    lines = [line.strip() for line in listed.splitlines()[1:]]
+    names = [line for line in lines if line and not line.startswith("#")]
     return frozenset().union(*map(calls, names))
 
 
 def allowed(unit: Path) -> set[str]:
-    """What the unit's filter lets through (systemd.exec(5), SystemCallFilter): the first line says
-    that the rest is a list of what is allowed; `~` takes away from it."""
+    """The calls that the unit's filter allows (systemd.exec(5), SystemCallFilter). The first line
+    makes it a list of allowed calls; `~` removes calls from it."""
     names = set(calls("@default"))  # always allowed, it says
     for value in settings(unit, "SystemCallFilter"):
         for entry in value.removeprefix("~").split():

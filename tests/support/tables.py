@@ -20,23 +20,23 @@ class EmulatedTable(BotoTable):
     def __init__(self, emulator: Emulator) -> None:
         client, self._streams = _clients(emulator)
         self.name = f"table-{secrets.token_hex(6)}"
-        made = client.create_table(TableName=self.name, **table_properties())
+        answer = client.create_table(TableName=self.name, **table_properties())
         super().__init__(client, self.name)
-        self._arn = made["TableDescription"]["LatestStreamArn"]
+        self._arn = answer["TableDescription"]["LatestStreamArn"]
 
     @property
     def stream(self) -> Sequence[Record]:
         described = self._streams.describe_stream(StreamArn=self._arn)["StreamDescription"]
-        found: list[Record] = []
+        records: list[Record] = []
         for shard in described["Shards"]:
             iterator = self._streams.get_shard_iterator(
                 StreamArn=self._arn, ShardId=shard["ShardId"], ShardIteratorType="TRIM_HORIZON"
             )["ShardIterator"]
             while iterator:
                 answer = self._streams.get_records(ShardIterator=iterator, Limit=1000)
-                found += answer["Records"]
+                records += answer["Records"]
                 iterator = answer.get("NextShardIterator") if answer["Records"] else None
-        return found
+        return records
 
 
 @cache
@@ -47,7 +47,7 @@ def _clients(emulator: Emulator) -> tuple[Any, Any]:
 
 @cache
 def table_properties() -> dict[str, Any]:
-    """What CreateTable takes, from the template."""
+    """The parameters of CreateTable, from the template."""
     properties = load_template(str(TEMPLATE))["Resources"]["Table"]["Properties"]
     names = ("BillingMode", "AttributeDefinitions", "KeySchema", "GlobalSecondaryIndexes")
     stream = {"StreamEnabled": True, **properties["StreamSpecification"]}

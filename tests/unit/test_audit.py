@@ -30,16 +30,16 @@ def test_all_looked_up_and_nothing_known_is_well() -> None:
 
 
 def test_what_is_vulnerable_is_named_with_its_mended_releases() -> None:
-    found = verdict(report(WELL, BAD, SKIPPED), "")
-    assert found.code == VULNERABLE
-    assert found.lines[0] == "pillow 1: PYSEC-1, mended in 2, 1.1"
+    result = verdict(report(WELL, BAD, SKIPPED), "")
+    assert result.code == VULNERABLE
+    assert result.lines[0] == "pillow 1: PYSEC-1, mended in 2, 1.1"
 
 
 def test_what_was_not_looked_up_is_no_good_news() -> None:
-    found = verdict(report(WELL, SKIPPED), "No known vulnerabilities found")
-    assert found.code == NOT_LOOKED_UP
-    assert found.lines[:2] == ["not looked up: six", "1 of 2 distributions looked up"]
-    assert found.lines[-1].startswith("not audited")
+    result = verdict(report(WELL, SKIPPED), "No known vulnerabilities found")
+    assert result.code == NOT_LOOKED_UP
+    assert result.lines[:2] == ["not looked up: six", "1 of 2 distributions looked up"]
+    assert result.lines[-1].startswith("not audited")
     assert verdict(report(), "").code == NOT_LOOKED_UP
 
 

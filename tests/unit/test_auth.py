@@ -1,4 +1,4 @@
-"""Who is asking: each authenticator says, in every way, how one proves who one is."""
+"""Identity: each authenticator, with each of its proofs."""
 
 from typing import Any
 

@@ -26,14 +26,14 @@ pytestmark = pytest.mark.anyio
 
 def bells(processes: int) -> list[SharedBell]:
     """Those of one server's processes, all in this one; each has descriptors of its own."""
-    given = SharedBell.descriptors(processes)
-    made = [
-        SharedBell(BellDescriptors(os.dup(one.hears), tuple(map(os.dup, one.rings))))
-        for one in given
+    descriptors = SharedBell.descriptors(processes)
+    bells = [
+        SharedBell(BellDescriptors(os.dup(pair.hears), tuple(map(os.dup, pair.rings))))
+        for pair in descriptors
     ]
-    for descriptor in {each for one in given for each in (one.hears, *one.rings)}:
+    for descriptor in {each for pair in descriptors for each in (pair.hears, *pair.rings)}:
         os.close(descriptor)
-    return made
+    return bells
 
 
 async def woken(bell: SharedBell, post_id: str | None) -> "asyncio.Task[None]":
@@ -45,10 +45,10 @@ async def woken(bell: SharedBell, post_id: str | None) -> "asyncio.Task[None]":
 
 async def test_a_ring_wakes_who_waits_for_that_post_and_who_waits_for_any() -> None:
     bell = SharedBell()
-    one, other, everyone = [await woken(bell, name) for name in ("one", "other", None)]
+    first, other, everyone = [await woken(bell, name) for name in ("one", "other", None)]
     bell.ring("one")
     async with asyncio.timeout(HUNG):
-        await asyncio.gather(one, everyone)
+        await asyncio.gather(first, everyone)
     assert not other.done()
     other.cancel()
 
@@ -86,7 +86,7 @@ async def test_whoever_waits_for_a_post_is_answered_when_its_work_ends(tmp_path:
         await worker
     reading = asyncio.create_task(service.get(post.id, Identity(post.creator), wait=FAR_OFF))
     await asyncio.sleep(0)
-    await posts.update(post.id, lambda found: published_post(found, RENDERED))
+    await posts.update(post.id, lambda current: published_post(current, RENDERED))
     async with asyncio.timeout(HUNG):
         stored = await reading
     assert stored.post.status == "ready"

@@ -6,7 +6,7 @@ import pytest
 
 from image_poster.domain.images import ImageRejectedError
 from support import samples
-from support.rendered import made
+from support.rendered import render
 from support.samples import BLUE, CORNERS, corner_colours, looks_like
 
 MASKS: dict[str, tuple[int, tuple[int, ...]]] = {
@@ -53,29 +53,29 @@ def bmp(bits: int, masks: tuple[int, ...], *, alpha: int = 255, top_down: bool =
 @pytest.mark.parametrize("kind", MASKS)
 @pytest.mark.parametrize("top_down", [False, True])
 def test_every_mask_gives_the_same_colours(kind: str, *, top_down: bool) -> None:
-    large = made(bmp(*MASKS[kind], top_down=top_down)).large
+    large = render(bmp(*MASKS[kind], top_down=top_down)).large
     assert large.size == (61, 40)
     assert looks_like(corner_colours(large), CORNERS)
     assert all(
-        abs(one - other) <= 14
-        for found, wanted in zip(corner_colours(large), CORNERS, strict=True)
-        for one, other in zip(found, wanted, strict=True)
+        abs(level - other) <= 14
+        for actual, wanted in zip(corner_colours(large), CORNERS, strict=True)
+        for level, other in zip(actual, wanted, strict=True)
     )
 
 
 @pytest.mark.parametrize("kind", ["4444", "8888", "1010102"])
 def test_a_mask_for_alpha_is_heeded(kind: str) -> None:
-    assert looks_like(corner_colours(made(bmp(*MASKS[kind], alpha=0)).large), ((255,) * 3,) * 4)
+    assert looks_like(corner_colours(render(bmp(*MASKS[kind], alpha=0)).large), ((255,) * 3,) * 4)
 
 
 def test_a_mask_of_nothing_is_a_channel_without_light() -> None:
-    found = corner_colours(made(bmp(32, (0, 0, 0xFF))).large)[2]
-    assert looks_like((found,), ((0, 0, BLUE[2]),))
+    corner = corner_colours(render(bmp(32, (0, 0, 0xFF))).large)[2]
+    assert looks_like((corner,), ((0, 0, BLUE[2]),))
 
 
 def test_a_bmp_that_breaks_off_is_not_shown() -> None:
     with pytest.raises(ImageRejectedError) as refused:
-        made(bmp(*MASKS["565"])[:-4])
+        render(bmp(*MASKS["565"])[:-4])
     assert refused.value.code == "image_unreadable"
 
 
@@ -86,6 +86,6 @@ def test_a_bmp_that_wraps_another_format_is_called_by_its_name(
     content = bytearray(bmp(*MASKS["8888"]))
     content[30] = compression
     with pytest.raises(ImageRejectedError) as refused:
-        made(bytes(content))
+        render(bytes(content))
     assert refused.value.code == "image_unsupported"
     assert named in refused.value.detail

@@ -51,22 +51,22 @@ def test_an_answer_that_is_no_json_of_ours_is_told(content: bytes) -> None:
 
 
 def pauses(clock: Clock, retries: Retries, *outcomes: Outcome) -> list[float]:
-    """How long is waited after each outcome of one request, which then succeeds."""
-    found: list[float] = []
-    given = iter([*outcomes, Reply(200, {}, b"")])
+    """The waits in seconds after each outcome of one request, which then succeeds."""
+    waits: list[float] = []
+    replies = iter([*outcomes, Reply(200, {}, b"")])
     steps = retries.exchange(Send("GET", "/"))
     answer: object = None
     while True:
         try:
             step = steps.send(answer)
         except StopIteration:
-            return found
+            return waits
         if isinstance(step, Pause):
-            found.append(step.seconds)
+            waits.append(step.seconds)
             clock.now += step.seconds
             answer = None
         else:
-            answer = next(given)
+            answer = next(replies)
 
 
 def silent(_reason: str, _wait: float) -> None: ...
@@ -214,9 +214,9 @@ def test_other_files_in_the_state_folder_stay_however_old(tmp_path: Path, photo:
 
 
 def test_another_image_service_text_or_copy_is_another_record(tmp_path: Path, photo: Path) -> None:
-    journal, one = Journal(tmp_path / "state"), identity(photo)
+    journal, upload_identity = Journal(tmp_path / "state"), identity(photo)
     changes = [{"service": "http://y"}, {"user": "bob"}, {"caption": "x"}, {"copy": 1}]
-    others = [one, *(one._replace(**change) for change in changes)]  # type: ignore[arg-type]
+    others = [upload_identity, *(upload_identity._replace(**change) for change in changes)]  # type: ignore[arg-type]
     keys = set()
     for other in others:
         with journal.record(other) as record:
@@ -343,7 +343,7 @@ def test_exceptions_from_the_proxy(
 def test_both_clients_have_the_same_calls() -> None:
     def calls(client: type) -> dict[str, inspect.Signature]:
         members = inspect.getmembers(client, inspect.isfunction)
-        return {name: inspect.signature(found) for name, found in members if name[0] != "_"}
+        return {name: inspect.signature(member) for name, member in members if name[0] != "_"}
 
     assert calls(ImagePosterClient) == calls(AsyncImagePosterClient)
 
@@ -384,8 +384,8 @@ def test_an_upload_is_not_ended_because_a_token_has_run_out() -> None:
     sent: list[object] = [next(steps)]
     with pytest.raises(RefusedError, match="has run out"):
         sent.extend(steps.send(answer) for answer in answers)
-    asked = [step.method for step in sent if isinstance(step, Send)]
-    assert asked == ["HEAD", "PATCH"]
+    methods = [step.method for step in sent if isinstance(step, Send)]
+    assert methods == ["HEAD", "PATCH"]
 
 
 @pytest.mark.parametrize(
@@ -414,11 +414,11 @@ def test_uploads_are_remembered_by_whom_the_token_names() -> None:
 
 
 def test_a_token_that_is_a_function_is_asked_again_for_the_one_that_was_refused_only() -> None:
-    given = iter(["first", "second", "never asked"])
-    who = Credentials(None, lambda: next(given))
-    assert who.token == "first"  # noqa: S105 - no secret
-    assert who.renew("first")
-    assert who.renew("first")  # another request has renewed it meanwhile
-    assert who.headers == {b"authorization": b"Bearer second"}
+    tokens = iter(["first", "second", "never asked"])
+    credentials = Credentials(None, lambda: next(tokens))
+    assert credentials.token == "first"  # noqa: S105 - no secret
+    assert credentials.renew("first")
+    assert credentials.renew("first")  # another request has renewed it meanwhile
+    assert credentials.headers == {b"authorization": b"Bearer second"}
     assert not Credentials(None, "fixed").renew("fixed")
     assert not Credentials(None, lambda: "same").renew("same")

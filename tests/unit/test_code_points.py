@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from support import samples
-from support.rendered import colour, made, near
+from support.rendered import colour, near, render
 
 Rgb = tuple[float, float, float]
 P3, BT_2020 = 12, 9
@@ -107,13 +107,13 @@ def test_colours_by_code_points_are_those_of_the_twin_in_srgb(
     kind: str, primaries: int, transfer: int, rgb: tuple[int, int, int]
 ) -> None:
     content = ENCODERS[kind](encoded(rgb, primaries, transfer), primaries, transfer)
-    assert near(colour(made(content)), rgb, by=9)
+    assert near(colour(render(content)), rgb, by=9)
 
 
 @pytest.mark.parametrize("transfer", [PQ, HLG])
 def test_highlights_brighter_than_a_page_keep_their_order(transfer: int) -> None:
     levels = [0.5, 0.6, 0.7, 0.75] if transfer == PQ else [0.6, 0.75, 0.9, 1.0]
-    shown = [colour(made(png((level,) * 3, BT_2020, transfer)))[1] for level in levels]
+    shown = [colour(render(png((level,) * 3, BT_2020, transfer)))[1] for level in levels]
     assert shown == sorted(shown)
     assert shown[-1] >= 240
 
@@ -124,7 +124,7 @@ P3_POINTS = struct.pack(">8I", 31270, 32900, 68000, 32000, 26500, 69000, 15000, 
 @pytest.mark.parametrize("rgb", COLOURS)
 def test_a_png_by_chromaticities_is_its_twin_in_srgb(rgb: tuple[int, int, int]) -> None:
     plain = samples.encoded(flat(encoded(rgb, P3, SRGB)), "PNG")
-    assert near(colour(made(with_chunk(plain, b"cHRM", P3_POINTS))), rgb, by=6)
+    assert near(colour(render(with_chunk(plain, b"cHRM", P3_POINTS))), rgb, by=6)
 
 
 @pytest.mark.parametrize("gamma", [1.0, 1.8])
@@ -132,7 +132,7 @@ def test_a_png_by_gamma_is_its_twin_in_srgb(gamma: float) -> None:
     grey = linear(128 / 255) ** (1 / gamma)
     plain = samples.encoded(flat((grey,) * 3), "PNG")
     chunk = struct.pack(">I", round(100_000 / gamma))
-    assert near(colour(made(with_chunk(plain, b"gAMA", chunk))), (128,) * 3, by=4)
+    assert near(colour(render(with_chunk(plain, b"gAMA", chunk))), (128,) * 3, by=4)
 
 
 @pytest.mark.parametrize(
@@ -146,4 +146,4 @@ def test_a_png_by_gamma_is_its_twin_in_srgb(gamma: float) -> None:
 )
 def test_chunks_of_nonsense_change_nothing(name: bytes, content: bytes) -> None:
     plain = samples.encoded(flat((0.5, 0.25, 0.75)), "PNG")
-    assert near(colour(made(with_chunk(plain, name, content))), (128, 64, 191), by=6)
+    assert near(colour(render(with_chunk(plain, name, content))), (128, 64, 191), by=6)

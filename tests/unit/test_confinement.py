@@ -39,7 +39,7 @@ class Attacked:
         )
 
     async def outcome(self, attack: str, argument: object = "") -> str:
-        """What a child says that came of it."""
+        """The outcome that a child reports."""
         work = self.folder / "work"
         work.mkdir(exist_ok=True)
         (work / "original").write_bytes(order(attack, argument))
@@ -60,9 +60,9 @@ async def attacked(
     request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[Attacked]:
     monkeypatch.setenv(A_CREDENTIAL, "of the server")
-    made = Attacked(tmp_path, request.param)
-    yield made
-    await made.renderer.close()
+    attack = Attacked(tmp_path, request.param)
+    yield attack
+    await attack.renderer.close()
 
 
 either_wall = pytest.mark.parametrize(
@@ -206,8 +206,14 @@ async def test_the_server_goes_on_while_it_is_attacked(attacked: Attacked, tmp_p
     (tmp_path / "good" / "original").write_bytes(samples.jpeg())
 
     async def attack() -> None:
-        for one in ("bomb", "take memory", "write a gigabyte", "flood", "other descriptors"):
-            await attacked.outcome(one)
+        for attack_name in (
+            "bomb",
+            "take memory",
+            "write a gigabyte",
+            "flood",
+            "other descriptors",
+        ):
+            await attacked.outcome(attack_name)
 
     attacks = asyncio.create_task(attack())
     rendered = 0
@@ -228,11 +234,11 @@ async def test_the_server_goes_on_while_it_is_attacked(attacked: Attacked, tmp_p
 )
 async def test_what_is_in_force_is_told(attacked: Attacked, lacking: str | None) -> None:
     await attacked.outcome("exit", "1")
-    found = attacked.renderer.confinement
-    assert found is not None
-    assert found.no_new_privs
-    assert found.seccomp == (lacking != "seccomp") == found.is_tight
-    assert (found.landlock > 0) == (lacking != "Landlock")
-    told, _, of_the_kernel = str(found).partition("; this kernel lacks ")
+    confinement = attacked.renderer.confinement
+    assert confinement is not None
+    assert confinement.no_new_privs
+    assert confinement.seccomp == (lacking != "seccomp") == confinement.is_tight
+    assert (confinement.landlock > 0) == (lacking != "Landlock")
+    told, _, of_the_kernel = str(confinement).partition("; this kernel lacks ")
     assert (lacking or "another") not in told
     assert of_the_kernel == (lacking or "")

@@ -26,8 +26,8 @@ def letters(queue: FakeQueue) -> SqsDeadLetters[GivenUpImage]:
 
 
 def names(queue: FakeQueue) -> list[str]:
-    with letters(queue).held() as found:
-        return [one.name for one in found]
+    with letters(queue).held() as messages:
+        return [message.name for message in messages]
 
 
 def test_empty_receives_end_no_list() -> None:
@@ -40,32 +40,32 @@ def test_empty_receives_end_no_list() -> None:
 def test_a_list_takes_nothing_out_and_lets_everything_go() -> None:
     queue = queue_of(12)
     assert names(queue) == names(queue) == list(queue.bodies)
-    assert queue.held == {}
+    assert queue.handles == {}
 
 
 def test_letters_that_come_again_while_they_are_held_are_told_once() -> None:
     """Going through them takes longer than they can be held."""
     queue = queue_of(30)
-    with letters(queue).held() as found:
+    with letters(queue).held() as messages:
         told = []
-        for one in found:
-            told.append(one.name)
+        for message in messages:
+            told.append(message.name)
             if len(told) == 15:
                 queue.time_passes()
     assert sorted(told) == sorted(queue.bodies)
-    assert queue.held == {}
+    assert queue.handles == {}
 
 
 def test_what_came_again_is_removed_by_its_newest_handle() -> None:
     queue = queue_of(3)
     queue.at_once = 2
-    held = letters(queue)
-    with held.held() as found:
-        first = next(found)
+    source = letters(queue)
+    with source.held() as messages:
+        first = next(messages)
         queue.time_passes()
-        rest = list(found)
-        for one in [first, *rest]:
-            held.remove(one)
+        rest = list(messages)
+        for message in [first, *rest]:
+            source.remove(message)
     assert queue.bodies == {}
 
 
@@ -83,22 +83,22 @@ def test_what_came_again_is_removed_by_its_newest_handle() -> None:
 )
 def test_a_letter_says_what_is_known_of_its_end(more: dict[str, Any], said: str) -> None:
     """https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-retain-records.html"""
-    with letters(FakeQueue({"m": letter("originals/1", **more)})).held() as found:
-        (one,) = found
-    assert one.content is not None
-    assert said in one.content.error
+    with letters(FakeQueue({"m": letter("originals/1", **more)})).held() as messages:
+        (message,) = messages
+    assert message.content is not None
+    assert said in message.content.error
 
 
 def test_a_letter_that_is_none_of_lambdas_hides_no_other() -> None:
     queue = FakeQueue({"a": "nonsense", "b": letter("originals/1"), "c": '{"x": 1}'})
-    with letters(queue).held() as found:
-        assert [one.content is None for one in found] == [True, False, True]
+    with letters(queue).held() as messages:
+        assert [message.content is None for message in messages] == [True, False, True]
 
 
 def read(stream: FakeStream, first: int, last: int, size: int) -> list[int]:
     reader = DynamoStreamReader(stream, "arn", pause=lambda _: None)
-    found = reader.batch("shard", str(first), str(last), size)
-    return [int(record["dynamodb"]["SequenceNumber"]) for record in found]
+    records = reader.batch("shard", str(first), str(last), size)
+    return [int(record["dynamodb"]["SequenceNumber"]) for record in records]
 
 
 @pytest.mark.parametrize("closed", [False, True])

@@ -29,9 +29,9 @@ def post(status: PostStatus = PostStatus.PROCESSING) -> Post:
 
 
 def test_ids_sort_in_the_order_of_their_making() -> None:
-    made = [new_id() for _ in range(2000)]
-    assert made == sorted(set(made))
-    assert all(is_id(found) for found in made)
+    ids = [new_id() for _ in range(2000)]
+    assert ids == sorted(set(ids))
+    assert all(is_id(id_) for id_ in ids)
 
 
 @pytest.mark.parametrize(

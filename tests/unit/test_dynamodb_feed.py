@@ -26,15 +26,15 @@ async def test_large_posts_come_in_smaller_pages_and_none_is_left_out(shards: in
         post = a_post()
         ids.append(post.id)
         await posts.add(post)
-        await posts.update(post.id, lambda found: published_post(found, RENDERED))
+        await posts.update(post.id, lambda current: published_post(current, RENDERED))
         table.items[post_key(post.id)]["latest"] = LATEST
     feed = DynamoFeedReader(table, shards=shards)
-    found, after = list[str](), None
+    walked, after = list[str](), None
     while True:
         page = await feed.page(FeedQuery(epoch=1000, sort=FeedSort.NEW, limit=100, after=after))
         assert sum(len(post.head) + len(post.latest) for post in page.items) < 2_000_000
-        found += [post.id for post in page.items]
+        walked += [post.id for post in page.items]
         after = page.next
         if after is None:
             break
-    assert found == sorted(ids, reverse=True)
+    assert walked == sorted(ids, reverse=True)

@@ -1,4 +1,4 @@
-"""What was abandoned expires after a day, with its bytes."""
+"""Abandoned uploads expire after a day, with their bytes."""
 
 from dataclasses import dataclass
 
@@ -45,10 +45,10 @@ def world() -> World:
     clock, state = ManualClock(), MemoryState()
     images = MemoryImageStore(clock)
     uploads = MemoryUploadStore(images)
-    found = services(state, clock, images=images, uploads=uploads)
+    world = services(state, clock, images=images, uploads=uploads)
     records = MemoryUploadRecordStore(state)
-    settler = UploadSettler(records, images, uploads, found.uploads, found.posts, clock)
-    return World(clock, images, found, settler)
+    settler = UploadSettler(records, images, uploads, world.uploads, world.posts, clock)
+    return World(clock, images, world, settler)
 
 
 async def test_an_upload_is_kept_for_a_day(world: World) -> None:

@@ -56,8 +56,8 @@ async def opened(folder: Path) -> AsyncIterator[Services]:
 
 async def fill(folder: Path) -> None:
     """A dozen posts with comments, each with a small and a large rendition; one is not ready."""
-    async with opened(folder) as found:
-        stores = found.stores
+    async with opened(folder) as container:
+        stores = container.stores
         for number in range(12):
             post = a_post(CREATORS[number % 2])
             await stores.posts.add(post)
@@ -69,7 +69,9 @@ async def fill(folder: Path) -> None:
                 (work.folder / "1600.jpg").write_bytes(bytes([number]) * 300_000)
                 await stores.images.publish(post.id, work)
             if number < 11:
-                await stores.posts.update(post.id, lambda found: published_post(found, RENDERED))
+                await stores.posts.update(
+                    post.id, lambda current: published_post(current, RENDERED)
+                )
                 for _ in range(number % 4):
                     await stores.comments.add(a_comment(post.id, content='"1 < 2" \N{SNOWMAN}\n'))
 
@@ -84,11 +86,11 @@ def http_settings(*, fast: bool = True) -> HttpSettings:
     )
 
 
-def app(found: Services, *, fast: bool) -> ASGIApp:
-    return create_app(found, ready, http_settings(fast=fast))
+def app(container: Services, *, fast: bool) -> ASGIApp:
+    return create_app(container, ready, http_settings(fast=fast))
 
 
-async def asked(
+async def send(
     app: ASGIApp, request: httpx.Request, peer: str = "127.0.0.1"
 ) -> tuple[int, list[tuple[str, str]], bytes]:
     transport = httpx.ASGITransport(app, client=(peer, 123))  # type: ignore[arg-type]
@@ -133,12 +135,12 @@ PATHS = st.sampled_from(
 class Compared:
     """Both apps over one store, and what stands for names in requests."""
 
-    def __init__(self, found: Services) -> None:
-        self.fast, self.slow = app(found, fast=True), app(found, fast=False)
+    def __init__(self, container: Services) -> None:
+        self.fast, self.slow = app(container, fast=True), app(container, fast=False)
         self.names: dict[str, str] = {}
 
     async def learn(self) -> None:
-        page = await asked(self.slow, httpx.Request("GET", "http://localhost/posts?limit=2"))
+        page = await send(self.slow, httpx.Request("GET", "http://localhost/posts?limit=2"))
         body: Any = httpx.Response(200, content=page[2]).json()
         self.names = {"UNREADY": a_post().id, "ID": body["posts"][0]["id"], "NEXT": body["next"]}
         self.names["ETAG"] = dict(page[1])["etag"]
@@ -153,7 +155,7 @@ class Compared:
         sent["x-request-id"] = "test"
         url = httpx.URL("http://localhost", raw_path=self.named(target).encode())
         make = partial(httpx.Request, method, url, headers=sent)
-        assert await asked(self.fast, make()) == await asked(self.slow, make())
+        assert await send(self.fast, make()) == await send(self.slow, make())
 
 
 @pytest.fixture(scope="module")
@@ -191,15 +193,15 @@ def test_only_a_trusted_proxy_is_told_where_a_file_is(
     asks_for_another = {"x-forwarded-for": "203.0.113.5"}
 
     async def ask() -> None:
-        async with opened(posts_folder) as found:
-            compared = Compared(found)
+        async with opened(posts_folder) as container:
+            compared = Compared(container)
             await compared.learn()
-            told_by = app(found, fast=fast)
+            told_by = app(container, fast=fast)
             url = f"http://localhost{compared.named(f'/images/ID/{name}.jpg')}"
 
             async def answer(peer: str, **headers: str) -> tuple[int, dict[str, str], bytes]:
                 request = httpx.Request("GET", url, headers=headers)
-                status, sent, body = await asked(told_by, request, peer)
+                status, sent, body = await send(told_by, request, peer)
                 return status, dict(sent), body
 
             status, headers, body = await answer("127.0.0.1", **asks_for_another)
@@ -207,8 +209,8 @@ def test_only_a_trusted_proxy_is_told_where_a_file_is(
             place = f"/renditions/{compared.names['ID'][-2:]}/{compared.names['ID']}.{name}.jpg"
             assert (status, body, headers["x-accel-redirect"]) == (200, b"", place)
             assert headers["content-length"] == "0"
-            kept = ("etag", "cache-control", "accept-ranges", "content-type")
-            assert [headers[name] for name in kept] == [whole[1][name] for name in kept]
+            names = ("etag", "cache-control", "accept-ranges", "content-type")
+            assert [headers[name] for name in names] == [whole[1][name] for name in names]
             # Nobody else, whatever they send; and what ends here ends here.
             forged = {**asks_for_another, "x-accel-redirect": place, "x-sendfile-type": "x"}
             for peer, sent in (("127.0.0.1", {}), ("203.0.113.5", forged), ("", forged)):
@@ -228,13 +230,13 @@ def test_what_is_usual_never_reaches_litestar(posts_folder: Path) -> None:
         raise AssertionError("Litestar was asked")
 
     async def ask() -> None:
-        async with opened(posts_folder) as found:
-            compared = Compared(found)
+        async with opened(posts_folder) as container:
+            compared = Compared(container)
             await compared.learn()
-            app = fast_path(found, never, PageCache(found.feed.version), http_settings())
+            app = fast_path(container, never, PageCache(container.feed.version), http_settings())
             for target in ("/posts", "/posts?cursor=NEXT&limit=2", "/images/ID/600.jpg"):
                 url = f"http://localhost{compared.named(target)}"
-                status, headers, body = await asked(app, httpx.Request("GET", url))
+                status, headers, body = await send(app, httpx.Request("GET", url))
                 assert status == 200
                 assert ("content-length", str(len(body))) in headers
 

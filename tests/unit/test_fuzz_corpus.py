@@ -1,4 +1,4 @@
-"""What `make fuzz` began with and found is tried again, quickly."""
+"""The seeds and findings of `make fuzz` are tried again, quickly."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What lost events left undone is found and done, by the real stores over AWS in memory."""
+"""Work that lost events left undone is detected and done, by the real stores over AWS in memory."""
 
 from datetime import timedelta
 
@@ -78,10 +78,10 @@ class World:
         self.s3.now += timedelta(milliseconds=milliseconds)
 
     async def heal(self) -> list[Healed]:
-        return [one async for one in self.healer.heal()]
+        return [repair async for repair in self.healer.heal()]
 
     async def run(self, remaining_ms: int = 900_000) -> list[Healed]:
-        return [one async for one in self.healing.run(remaining_ms)]
+        return [repair async for repair in self.healing.run(remaining_ms)]
 
     async def now(self, post_id: str) -> Post:
         stored = await self.posts.find(post_id)
@@ -91,7 +91,7 @@ class World:
     async def ready(self) -> str:
         post = a_post()
         await self.posts.add(post)
-        await self.posts.update(post.id, lambda found: published_post(found, RENDERED))
+        await self.posts.update(post.id, lambda current: published_post(current, RENDERED))
         return post.id
 
     async def awaiting(self, length: int = 5) -> str:
@@ -121,7 +121,7 @@ async def test_image_work_that_was_never_heard_of_is_begun_again(world: World) -
     world.s3.keep(f"staging/{post.id}/000000000000", b"image")
     assert await world.heal() == []  # not within the hour in which the event may come
     world.later(HOUR_MS + 1)
-    assert [one.what for one in await world.heal()] == ["image work begun again"]
+    assert [repair.what for repair in await world.heal()] == ["image work begun again"]
     assert f"complete/{post.id}" in world.s3.objects  # which invokes the image Lambda
     assert await world.heal() == []  # that takes its time too
     await world.lambda_.publish(post.id)
@@ -137,7 +137,7 @@ async def test_a_post_whose_lambda_is_always_ended_fails_at_last(world: World) -
     said = []
     for _ in range(7):
         world.later(HOUR_MS + 1)
-        said += [one.what for one in await world.heal()]
+        said += [repair.what for repair in await world.heal()]
     assert said[:5] == ["image work begun again"] * 5
     assert said[5] == "given up: nothing was heard of its image work"
     assert (await world.now(post.id)).failure == PROCESSING_FAILED
@@ -148,7 +148,7 @@ async def test_an_image_that_was_put_and_of_which_nobody_was_told_is_found(world
     post_id = await world.awaiting()
     world.s3.keep(f"incoming/{post_id}", b"image")
     world.later(HOUR_MS + 1)
-    assert [one.post_id for one in await world.heal()] == [post_id]
+    assert [repair.post_id for repair in await world.heal()] == [post_id]
     await world.lambda_.publish(post_id)
     assert (await world.now(post_id)).status is PostStatus.READY
 
@@ -185,11 +185,11 @@ async def test_a_deletion_half_done_is_done_to_its_end(world: World) -> None:
     await world.posts.remove(post_id, ALICE)
     world.later(HOUR_MS)
     world.cdn.is_busy = True
-    (one,) = await world.heal()
-    assert isinstance(one.error, BusyError)
+    (repair,) = await world.heal()
+    assert isinstance(repair.error, BusyError)
     assert world.s3.objects == {}
     world.cdn.is_busy = False  # what failed is due still
-    assert [one.what for one in await world.heal()] == ["deleted to its end"]
+    assert [repair.what for repair in await world.heal()] == ["deleted to its end"]
     assert world.cdn.forgotten == [post_id]
     assert await world.heal() == []
     assert {key.sk for key in world.table.items if post_id in key.pk} == {"POST"}
@@ -201,9 +201,9 @@ async def test_one_post_that_cannot_be_healed_holds_up_no_other(world: World) ->
     await world.posts.add(good)
     world.cdn.is_busy = True
     world.later(HOUR_MS + 1)
-    found = {one.post_id: one.error for one in await world.heal()}
-    assert isinstance(found[bad], BusyError)
-    assert found[good.id] is None
+    errors = {repair.post_id: repair.error for repair in await world.heal()}
+    assert isinstance(errors[bad], BusyError)
+    assert errors[good.id] is None
 
 
 async def test_one_post_that_fails_holds_up_no_walk(
@@ -242,12 +242,12 @@ async def test_once_a_day_counts_that_are_behind_are_found(world: World) -> None
     posts = [await world.ready() for _ in range(3)]
     for post_id in posts:
         await world.comments.add(a_comment(post_id))
-    said = [one.what for one in await world.run()]
+    said = [repair.what for repair in await world.run()]
     assert said == ["0 comments kept, 1 found; mended"] * 3
     await world.comments.add(a_comment(posts[0]))
     assert await world.run() == []
     world.later(DAY_MS)
-    assert [one.what for one in await world.run()] == ["1 comments kept, 2 found; mended"]
+    assert [repair.what for repair in await world.run()] == ["1 comments kept, 2 found; mended"]
 
 
 async def test_a_walk_goes_on_where_the_time_was_over(world: World) -> None:
@@ -266,7 +266,7 @@ async def test_a_walk_goes_on_where_the_time_was_over(world: World) -> None:
     while len(mended) < 6:
         mended += await world.run(remaining_ms=150_000)
         runs += 1
-    assert {one.post_id for one in mended} == set(posts)
+    assert {repair.post_id for repair in mended} == set(posts)
     assert runs > 2
 
 
@@ -284,15 +284,15 @@ async def test_an_original_of_nobody_is_moved_aside_and_of_a_deleted_post_remove
 ) -> None:
     """It came while its post expired. The database may be the wrong one, so it is kept for a
     while; and a young one may have a post on its way."""
-    kept, gone = await world.ready(), await world.ready()
+    remaining, gone = await world.ready(), await world.ready()
     await world.posts.remove(gone, ALICE)
-    for post_id in (kept, gone, "01OLD"):
+    for post_id in (remaining, gone, "01OLD"):
         world.s3.keep(f"originals/{post_id}", b"image")
     world.later(3 * DAY_MS)
     world.s3.keep("originals/01YOUNG", b"image")
     await world.run()
     assert {key for key in world.s3.objects if not key.startswith("images")} == {
-        f"originals/{kept}",
+        f"originals/{remaining}",
         "originals/01YOUNG",
         "quarantine/01OLD",
     }

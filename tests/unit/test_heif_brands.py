@@ -11,7 +11,7 @@ from PIL import Image
 
 from image_poster.domain.images import ImageFormat, ImageRejectedError, sniff
 from support import samples
-from support.rendered import made, near, pixel
+from support.rendered import near, pixel, render
 from support.samples import CORNERS, corner_colours, looks_like
 
 
@@ -33,14 +33,14 @@ STILLS: dict[str, Callable[[], bytes]] = {
 def test_an_image_of_a_general_brand_is_shown_by_its_coding(kind: str, brand: bytes) -> None:
     content = branded(STILLS[kind](), brand)
     assert sniff(content) is ImageFormat.HEIC
-    assert looks_like(corner_colours(made(content).large), CORNERS)
+    assert looks_like(corner_colours(render(content).large), CORNERS)
 
 
 @pytest.mark.parametrize(("kind", "brand"), [("heic", b"avif"), ("avif", b"heic")])
 def test_an_image_with_the_brand_of_another_coding_is_shown_by_its_own(
     kind: str, brand: bytes
 ) -> None:
-    assert looks_like(corner_colours(made(branded(STILLS[kind](), brand)).large), CORNERS)
+    assert looks_like(corner_colours(render(branded(STILLS[kind](), brand)).large), CORNERS)
 
 
 def box(kind: bytes, *content: bytes) -> bytes:
@@ -93,7 +93,7 @@ def test_of_a_sequence_without_a_still_the_first_frame_is_shown(
     still: str, entry: bytes, configuration: bytes, brand: bytes, *, wide: bool
 ) -> None:
     content = sequence(STILLS[still](), entry, configuration, brand, wide=wide)
-    large = made(content).large
+    large = render(content).large
     assert looks_like(corner_colours(large.crop((0, 0, 120, 80))), CORNERS)
 
 
@@ -101,7 +101,7 @@ def test_a_sequence_that_breaks_off_is_damaged() -> None:
     content = sequence(samples.heic(), b"hvc1", b"hvcC", b"hevc", wide=False)
     for cut in (60, 500, len(content) - 40):
         with pytest.raises(ImageRejectedError) as refused:
-            made(content[:cut])
+            render(content[:cut])
         assert refused.value.code == "image_unreadable"
 
 
@@ -110,8 +110,8 @@ def avif_turned_twice() -> bytes:
     image = samples.corners().transpose(samples.UNDONE_BY[6])
     pixels = pyvips.Image.new_from_memory(image.tobytes(), *image.size, 3, "uchar")
     content = bytes(pixels.copy(interpretation="srgb").heifsave_buffer(compression="av1", Q=90))
-    found = [(order, struct.pack(f"{order}HHIHH", 0x0112, 3, 1, 1, 0)) for order in "<>"]
-    order, upright = next(pair for pair in found if pair[1] in content)
+    headers = [(order, struct.pack(f"{order}HHIHH", 0x0112, 3, 1, 1, 0)) for order in "<>"]
+    order, upright = next(pair for pair in headers if pair[1] in content)
     content = content.replace(upright, struct.pack(f"{order}HHIHH", 0x0112, 3, 1, 6, 0))
     told = content.index(b"pixi") - 4  # what it says, the coding says too
     size = int.from_bytes(content[told : told + 4])
@@ -121,7 +121,7 @@ def avif_turned_twice() -> bytes:
 
 def test_an_avif_that_is_turned_by_boxes_and_by_exif_is_turned_once() -> None:
     content = avif_turned_twice()
-    large = made(content).large
+    large = render(content).large
     assert large.size == (120, 80)
     assert looks_like(corner_colours(large), CORNERS)
 
@@ -173,6 +173,6 @@ WITH_ALPHA: dict[str, Callable[[], bytes]] = {
 @pytest.mark.parametrize("kind", WITH_ALPHA)
 def test_colours_by_code_points_are_converted_beside_transparency(kind: str) -> None:
     """P3 (200, 80, 80) is a stronger red in sRGB; what is transparent is white."""
-    large = made(WITH_ALPHA[kind]()).large
+    large = render(WITH_ALPHA[kind]()).large
     assert near(pixel(large, 12, 32), (216, 72, 76), by=10)
     assert near(pixel(large, 52, 32), (255, 255, 255), by=4)

@@ -12,7 +12,7 @@ from PIL import Image
 
 from image_poster.domain.images import ImageRejectedError
 from support import samples
-from support.rendered import colour, made, near
+from support.rendered import colour, near, render
 from support.samples import CORNERS, corner_colours, looks_like
 
 
@@ -42,8 +42,8 @@ def avif_by_exif(orientation: int) -> bytes:
     image = lying(orientation)
     pixels = pyvips.Image.new_from_memory(image.tobytes(), *image.size, 3, "uchar")
     content = pixels.copy(interpretation="srgb").heifsave_buffer(compression="av1", Q=90)
-    found = [(order, entry(order, samples.ORIENTATION, 1)) for order in "<>"]
-    order, upright = next(pair for pair in found if pair[1] in content)
+    headers = [(order, entry(order, samples.ORIENTATION, 1)) for order in "<>"]
+    order, upright = next(pair for pair in headers if pair[1] in content)
     return bytes(content.replace(upright, entry(order, samples.ORIENTATION, orientation)))
 
 
@@ -76,7 +76,7 @@ def test_a_turn_that_only_exif_tells_is_made(kind: str, orientation: int) -> Non
     content = BY_EXIF[kind](orientation)
     assert b"irot" not in content
     assert b"imir" not in content
-    result = made(content)
+    result = render(content)
     assert result.large.size == (120, 80) == (result.facts.large.width, result.facts.large.height)
     assert looks_like(corner_colours(result.large), CORNERS)
     assert looks_like(corner_colours(result.small), CORNERS)
@@ -87,7 +87,7 @@ def test_a_turn_that_only_exif_tells_is_made(kind: str, orientation: int) -> Non
 def test_a_turn_that_the_boxes_tell_is_made_once(kind: str, orientation: int) -> None:
     content = ENCODED[kind](orientation)
     assert orientation == 1 or b"irot" in content or b"imir" in content
-    result = made(content)
+    result = render(content)
     assert result.large.size == (120, 80)
     assert looks_like(corner_colours(result.large), CORNERS)
 
@@ -96,7 +96,7 @@ def test_an_exif_block_of_nonsense_turns_nothing() -> None:
     content = without_transforms(heic(6))
     at = content.index(b"MM\0*")
     for broken in (b"XX\0*\0\0\0\x08", b"MM\0*\xff\xff\xff\xff"):
-        result = made(content[:at] + broken + content[at + len(broken) :])
+        result = render(content[:at] + broken + content[at + len(broken) :])
         assert result.large.size == (80, 120)
 
 
@@ -109,7 +109,7 @@ def test_grey_of_more_than_eight_bits_keeps_its_tones(
     pixels = struct.pack("<H", grey * 257) * (64 * 64)
     buffer = io.BytesIO()
     pillow_heif.from_bytes("I;16", (64, 64), pixels).save(buffer, quality=-1)
-    assert near(colour(made(buffer.getvalue())), (grey,) * 3, by=3)
+    assert near(colour(render(buffer.getvalue())), (grey,) * 3, by=3)
 
 
 def deep(mode: str, *values: int) -> bytes:
@@ -120,9 +120,9 @@ def deep(mode: str, *values: int) -> bytes:
 
 
 def test_colours_of_ten_bits_with_and_without_alpha() -> None:
-    assert near(colour(made(deep("RGB;16", 200, 100, 50))), (200, 100, 50), by=6)
-    assert near(colour(made(deep("RGBA;16", 200, 100, 50, 255))), (200, 100, 50), by=6)
-    assert near(colour(made(deep("RGBA;16", 200, 100, 50, 0))), (255, 255, 255), by=3)
+    assert near(colour(render(deep("RGB;16", 200, 100, 50))), (200, 100, 50), by=6)
+    assert near(colour(render(deep("RGBA;16", 200, 100, 50, 255))), (200, 100, 50), by=6)
+    assert near(colour(render(deep("RGBA;16", 200, 100, 50, 0))), (255, 255, 255), by=3)
 
 
 @pytest.mark.parametrize("options", [{}, {"quality": 50}])
@@ -130,12 +130,12 @@ def test_of_an_animated_avif_the_first_frame_is_shown(options: dict[str, Any]) -
     frames = [samples.corners(), Image.new("RGB", (120, 80))]
     content = samples.encoded(frames[0], "AVIF", save_all=True, append_images=frames[1:], **options)
     assert content[8:12] == b"avis"
-    assert looks_like(corner_colours(made(content).small), CORNERS)
+    assert looks_like(corner_colours(render(content).small), CORNERS)
 
 
 @pytest.mark.parametrize(("codec", "named"), [(b"j2k1", "JPEG 2000"), (b"vvc1", "VVC")])
 def test_a_coding_that_no_decoder_here_has_is_called_by_its_name(codec: bytes, named: str) -> None:
     with pytest.raises(ImageRejectedError) as refused:
-        made(samples.heic().replace(b"hvc1", codec))
+        render(samples.heic().replace(b"hvc1", codec))
     assert refused.value.code == "image_unsupported"
     assert named in refused.value.detail

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from support import samples
-from support.rendered import colour, made, near
+from support.rendered import colour, near, render
 from support.samples import CORNERS, corner_colours, looks_like
 
 _P3_RED = (200, 80, 80)  # in sRGB; the same numbers as Display P3 are a stronger red
@@ -47,9 +47,9 @@ ENCODED = {
 @pytest.mark.parametrize("wrong", [name for name, _ in unusable_profiles()])
 def test_a_profile_that_cannot_be_used_is_left_out(kind: str, wrong: str) -> None:
     profile = dict(unusable_profiles())[wrong]
-    found = corner_colours(made(ENCODED[kind](profile)).small)
-    assert looks_like(found, CORNERS)
-    assert all(near(one, other, by=16) for one, other in zip(found, CORNERS, strict=True))
+    corners = corner_colours(render(ENCODED[kind](profile)).small)
+    assert looks_like(corners, CORNERS)
+    assert all(near(corner, other, by=16) for corner, other in zip(corners, CORNERS, strict=True))
 
 
 @pytest.mark.parametrize("kind", ENCODED)
@@ -59,14 +59,14 @@ def test_a_profile_is_used_whatever_illuminant_it_claims(
 ) -> None:
     """The header's illuminant is D50 by definition, so a wrong one changes no colour."""
     profile = display_p3() if illuminant is None else changed(display_p3(), 68, illuminant)
-    red = corner_colours(made(ENCODED[kind](profile)).small)[0]
+    red = corner_colours(render(ENCODED[kind](profile)).small)[0]
     assert near(red, (240, 0, 1), by=8)
 
 
 def test_a_good_profile_is_converted_in_a_grey_image_too() -> None:
     grey = samples.encoded(samples.corners().convert("L"), icc_profile=display_p3())
-    found = corner_colours(made(grey).small)
-    assert all(max(one) - min(one) <= 4 for one in found)
+    corners = corner_colours(render(grey).small)
+    assert all(max(corner) - min(corner) <= 4 for corner in corners)
 
 
 def test_cmyk_with_a_profile_that_cannot_be_used_is_shown_as_cmyk_without() -> None:
@@ -74,4 +74,4 @@ def test_cmyk_with_a_profile_that_cannot_be_used_is_shown_as_cmyk_without() -> N
 
     red = Image.new("CMYK", (64, 64), (0, 255, 255, 0))
     plain, profiled = samples.encoded(red), samples.encoded(red, icc_profile=b"none" * 40)
-    assert near(colour(made(profiled)), colour(made(plain)), by=2)
+    assert near(colour(render(profiled)), colour(render(plain)), by=2)

@@ -1,4 +1,4 @@
-"""What only the header says: an end that is missing, a frame beside its canvas, a kind that no
+"""Facts that only the header tells: a missing end, a frame beside its canvas, a kind that no
 decoder here shows."""
 
 import random
@@ -10,7 +10,7 @@ from image_poster.adapters.vips.decoders import read_facts
 from image_poster.adapters.vips.header_facts import HeaderFacts
 from image_poster.domain.images import ImageFormat, ImageRejectedError
 from support import samples
-from support.rendered import made, near, pixel
+from support.rendered import near, pixel, render
 from support.samples import CORNERS, corner_colours, looks_like
 
 
@@ -34,7 +34,7 @@ JPEGS = {
 def test_a_jpeg_that_only_lacks_its_last_marker_is_shown_whole(
     kind: str, missing_bytes: int
 ) -> None:
-    whole, cut = made(JPEGS[kind]), made(JPEGS[kind][:-missing_bytes])
+    whole, cut = render(JPEGS[kind]), render(JPEGS[kind][:-missing_bytes])
     assert cut.large_bytes == whole.large_bytes
 
 
@@ -42,7 +42,7 @@ def test_a_jpeg_that_only_lacks_its_last_marker_is_shown_whole(
 @pytest.mark.parametrize("missing_bytes", [3, 4, 5, 8, 20, 100])
 def test_a_jpeg_that_breaks_off_in_its_data_is_not_shown(kind: str, missing_bytes: int) -> None:
     with pytest.raises(ImageRejectedError) as refused:
-        made(JPEGS[kind][:-missing_bytes])
+        render(JPEGS[kind][:-missing_bytes])
     assert refused.value.code == "image_unreadable"
 
 
@@ -52,7 +52,7 @@ def test_a_progressive_jpeg_that_breaks_off_between_two_scans_is_not_shown() -> 
     assert len(scans) > 3
     for at in scans[1:]:
         with pytest.raises(ImageRejectedError):
-            made(content[:at])
+            render(content[:at])
 
 
 def with_frame_header(marker: int, bits: int = 8) -> bytes:
@@ -79,7 +79,7 @@ def test_a_jpeg_that_is_intact_but_not_decoded_here_is_called_by_its_name(
     marker: int, bits: int, named: str
 ) -> None:
     with pytest.raises(ImageRejectedError) as refused:
-        made(with_frame_header(marker, bits))
+        render(with_frame_header(marker, bits))
     assert refused.value.code == "image_unsupported"
     assert named in refused.value.detail
     assert "damaged" not in refused.value.detail
@@ -104,7 +104,7 @@ def gif(
 def test_a_gif_is_white_where_its_first_frame_does_not_reach(*, transparent: bool) -> None:
     content = gif((240, 160), 80, 60, transparent=transparent)
     assert read_facts(ImageFormat.GIF, content).frame == (80, 60, 120, 80)
-    large = made(content).large
+    large = render(content).large
     assert large.size == (240, 160)
     for place in [(10, 10), (230, 10), (10, 150), (230, 150), (120, 150)]:
         assert near(pixel(large, *place), (255, 255, 255), by=6)
@@ -113,7 +113,7 @@ def test_a_gif_is_white_where_its_first_frame_does_not_reach(*, transparent: boo
 
 
 def test_a_gif_that_fills_its_canvas_is_as_it_was() -> None:
-    assert looks_like(corner_colours(made(gif((120, 80), 0, 0)).large), CORNERS)
+    assert looks_like(corner_colours(render(gif((120, 80), 0, 0)).large), CORNERS)
 
 
 @pytest.mark.parametrize("image_format", list(ImageFormat))

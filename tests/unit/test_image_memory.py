@@ -1,4 +1,4 @@
-"""What an image costs is known before it is decoded, and all decoders share one memory."""
+"""The memory of an image is known before it is decoded, and all decoders share one budget."""
 
 import asyncio
 import os
@@ -29,7 +29,7 @@ from image_poster.ports.images import Workspace
 from support import samples
 from support.attacks import templates
 from support.hostile_files import HOSTILE_FILES
-from support.rendered import made
+from support.rendered import render
 
 SLOT = 16_000_000
 GIGABYTES_2 = 2_000_000_000
@@ -55,7 +55,7 @@ def png_of(width: int, height: int) -> bytes:
 
 def refused(content: bytes) -> ImageRejectedError:
     with pytest.raises(ImageRejectedError) as raised:
-        made(content)
+        render(content)
     return raised.value
 
 
@@ -64,7 +64,7 @@ def test_no_side_is_longer_than_a_jpeg_can_have() -> None:
     error = refused(png_of(1, 5_000_000))
     assert error.code == "image_too_large"
     assert "a side has at most 65,500" in error.detail
-    assert made(png_of(1, 65_000)).large.size == (1, 1600) != (1, MAX_SIDE)
+    assert render(png_of(1, 65_000)).large.size == (1, 1600) != (1, MAX_SIDE)
 
 
 def with_scans(count: int, side: int) -> bytes:
@@ -81,19 +81,19 @@ def test_a_jpeg_of_hundreds_of_scans_is_refused_before_they_are_decoded() -> Non
     assert error.code == "image_too_large"
     assert "scans" in error.detail
     usual = samples.encoded(samples.corners(80, 80), progressive=True)
-    assert made(usual).large.size == (80, 80)
+    assert render(usual).large.size == (80, 80)
 
 
 def declared(content: bytes, folder: Path, memory_bytes: int = GIGABYTES_2) -> list[int]:
-    """What an image asks for before it is decoded."""
+    """The bytes of memory that an image asks for before it is decoded."""
     from image_poster.adapters.vips.decoders import decode
 
-    asked: list[int] = []
+    grants: list[int] = []
     path = folder / "original"
     path.write_bytes(content)
     with path.open("rb") as file:
-        decode(file.fileno(), Admission(100_000_000, memory_bytes, asked.append))
-    return asked
+        decode(file.fileno(), Admission(100_000_000, memory_bytes, grants.append))
+    return grants
 
 
 def photo(width: int, height: int) -> pyvips.Image:
@@ -172,8 +172,8 @@ def test_the_default_is_a_third_of_the_machine_and_at_most_two_gigabytes() -> No
     assert 0 < default_budget_bytes() <= min(third, GIGABYTES_2)
 
 
-class Held:
-    """How much of a budget is taken, and how much ever was."""
+class MemoryUsage:
+    """The used part of a budget, and its highest value."""
 
     def __init__(self, budget: MemoryBudget) -> None:
         self.budget, self.now, self.most = budget, 0, 0
@@ -195,38 +195,38 @@ async def settled() -> None:
 
 @pytest.mark.anyio
 async def test_an_image_waits_until_what_it_needs_is_free_and_none_overtakes_it() -> None:
-    held = Held(MemoryBudget(10 * SLOT))
+    grants = MemoryUsage(MemoryBudget(10 * SLOT))
     first, rest = asyncio.Event(), asyncio.Event()
     rest.set()
-    tasks = [asyncio.create_task(held.take("first", 6 * SLOT, first))]
+    tasks = [asyncio.create_task(grants.take("first", 6 * SLOT, first))]
     await settled()
     for name, needs in (("large", 10 * SLOT), ("small", SLOT)):
-        tasks.append(asyncio.create_task(held.take(name, needs, rest)))
+        tasks.append(asyncio.create_task(grants.take(name, needs, rest)))
         await settled()
-    assert held.order == ["first"]
+    assert grants.order == ["first"]
     first.set()
     await asyncio.gather(*tasks)
-    assert held.order == ["first", "large", "small"]
-    assert held.most <= 10 * SLOT
-    held.budget.close()
+    assert grants.order == ["first", "large", "small"]
+    assert grants.most <= 10 * SLOT
+    grants.budget.close()
 
 
 @pytest.mark.anyio
 async def test_who_gives_up_waiting_leaves_everything_to_the_others() -> None:
-    held = Held(MemoryBudget(4 * SLOT))
+    grants = MemoryUsage(MemoryBudget(4 * SLOT))
     first, rest = asyncio.Event(), asyncio.Event()
     rest.set()
-    having = asyncio.create_task(held.take("first", 2 * SLOT, first))
+    having = asyncio.create_task(grants.take("first", 2 * SLOT, first))
     await settled()
-    waiting = asyncio.create_task(held.take("large", 4 * SLOT, rest))
+    waiting = asyncio.create_task(grants.take("large", 4 * SLOT, rest))
     await settled()
     waiting.cancel()
     await asyncio.gather(waiting, return_exceptions=True)
-    await held.take("other", 2 * SLOT, rest)
+    await grants.take("other", 2 * SLOT, rest)
     first.set()
     await having
-    assert held.order == ["first", "other"]
-    held.budget.close()
+    assert grants.order == ["first", "other"]
+    grants.budget.close()
 
 
 HOLDER = """
@@ -255,16 +255,16 @@ async def test_workers_share_one_memory_and_one_that_ends_gives_back_what_it_had
         assert other.stdout is not None
         assert other.stdin is not None
         assert other.stdout.readline() == b"had\n"
-        held = Held(MemoryBudget(4 * SLOT, path))
+        grants = MemoryUsage(MemoryBudget(4 * SLOT, path))
         done = asyncio.Event()
         done.set()
-        await held.take("small", SLOT, done)
-        large = asyncio.create_task(held.take("large", 2 * SLOT, done))
+        await grants.take("small", SLOT, done)
+        large = asyncio.create_task(grants.take("large", 2 * SLOT, done))
         await settled()
         assert not large.done()
         other.kill() if ended == "killed" else other.stdin.close()
         await large
-    assert held.order == ["small", "large"]
+    assert grants.order == ["small", "large"]
 
 
 @pytest.mark.anyio

@@ -14,7 +14,7 @@ from image_poster.domain.images import ImageRejectedError
 from support import flawed, flawed_heif, samples
 from support.flawed import Flawed
 from support.heif import Heif, Item, box, full, grid, ispe, taken_apart
-from support.rendered import made
+from support.rendered import render
 from support.samples import CORNERS, corner_colours, looks_like
 
 WIDTH, HEIGHT = 160, 120
@@ -65,16 +65,16 @@ PIXELS: dict[str, Image.Image] = {}
 SAME = 2.5
 
 
-def difference(one: Image.Image, other: Image.Image) -> float:
+def difference(image: Image.Image, other: Image.Image) -> float:
     """The mean difference of the channel that differs most, of 255; 255 for other sizes."""
-    if one.size != other.size:
+    if image.size != other.size:
         return 255
-    return max(ImageStat.Stat(ImageChops.difference(one, other)).mean)
+    return max(ImageStat.Stat(ImageChops.difference(image, other)).mean)
 
 
 def rejected(content: bytes) -> ImageRejectedError:
     with pytest.raises(ImageRejectedError) as refused:
-        made(content)
+        render(content)
     return refused.value
 
 
@@ -83,8 +83,8 @@ def test_a_file_whose_pixels_are_whole_is_shown_as_the_intact_one(
     kind: str, content: bytes
 ) -> None:
     if kind not in PIXELS:
-        PIXELS[kind] = made(INTACT[kind][0]).large
-    assert difference(made(content).large, PIXELS[kind]) < SAME
+        PIXELS[kind] = render(INTACT[kind][0]).large
+    assert difference(render(content).large, PIXELS[kind]) < SAME
 
 
 # --- Animations ---
@@ -105,7 +105,7 @@ def test_the_first_frame_is_shown_though_the_last_one_breaks_off(
         append_images=more,
         **{"lossless": True} if kind == "WEBP" else {},
     )
-    assert difference(made(content[:-missing_bytes]).large, made(content).large) < SAME
+    assert difference(render(content[:-missing_bytes]).large, render(content).large) < SAME
 
 
 @pytest.mark.parametrize("name", [b"fdAT", b"fcTL", b"acTL"])
@@ -116,7 +116,7 @@ def test_an_animated_png_is_shown_whatever_the_checksums_of_its_other_frames(nam
         for kind, body in flawed.chunks(content)
     )
     assert changed != content
-    assert difference(made(changed).large, made(content).large) < SAME
+    assert difference(render(changed).large, render(content).large) < SAME
 
 
 def test_an_animated_webp_is_shown_though_its_second_frame_is_garbage() -> None:
@@ -127,7 +127,7 @@ def test_an_animated_webp_is_shown_though_its_second_frame_is_garbage() -> None:
     second = [name for name, _ in parts].index(b"ANMF") + 1
     for body in (b"-", parts[second][1][:30] + b"garbage"):
         changed = flawed.riff(*parts[:second], (b"ANMF", body), *parts[second + 1 :])
-        assert difference(made(changed).large, made(content).large) < SAME
+        assert difference(render(changed).large, render(content).large) < SAME
 
 
 # --- HEIC and AVIF ---
@@ -140,7 +140,7 @@ def test_a_heif_of_1600_tiles_is_put_together(kind: bytes, more: int) -> None:
     item = taken_apart(heic(tile) if kind == b"hvc1" else avif(tile), kind)
     others = [Item(b"mime", b"x", refers=((b"cdsc", (1,)),), extra=b"text/plain\0")] * more
     items = (*grid(item, 40, 64), *others)
-    large = made(Heif(items, brand=flawed_heif.BRANDS[kind]).encoded()).large
+    large = render(Heif(items, brand=flawed_heif.BRANDS[kind]).encoded()).large
     assert large.size == (1600, 1600)
     for left, top in [(0, 0), (1560, 0), (800, 400), (1560, 1560)]:
         assert looks_like(corner_colours(large.crop((left, top, left + 40, top + 40))), CORNERS)
@@ -149,30 +149,30 @@ def test_a_heif_of_1600_tiles_is_put_together(kind: bytes, more: int) -> None:
 @pytest.mark.parametrize("by", [1, 8, 63])
 def test_a_heic_that_claims_to_be_larger_than_its_pixels_is_shown_with_all_of_them(by: int) -> None:
     content = flawed_heif.sized(heic(), b"hvc1", WIDTH + by, HEIGHT + by)
-    assert difference(made(content).large, made(heic()).large) < SAME
+    assert difference(render(content).large, render(heic()).large) < SAME
 
 
 @pytest.mark.parametrize("by", [1, 8, 63])
 def test_of_a_heic_that_claims_to_be_smaller_the_padding_is_cut_off(by: int) -> None:
     """Encoders code whole blocks, so that what is beyond the size is no part of the image."""
     content = flawed_heif.sized(heic(), b"hvc1", WIDTH - by, HEIGHT - by)
-    expected = made(heic()).large.crop((0, 0, WIDTH - by, HEIGHT - by))
-    assert difference(made(content).large, expected) < SAME
+    expected = render(heic()).large.crop((0, 0, WIDTH - by, HEIGHT - by))
+    assert difference(render(content).large, expected) < SAME
 
 
 @pytest.mark.parametrize("by", [-8, -1, 1, 8])
 def test_an_avif_that_claims_another_size_is_scaled_to_it(by: int) -> None:
     """As browsers show it."""
     content = flawed_heif.sized(avif(), b"av01", WIDTH + by, HEIGHT + by)
-    expected = made(avif()).large.resize((WIDTH + by, HEIGHT + by))
-    assert difference(made(content).large, expected) < 3 * SAME
+    expected = render(avif()).large.resize((WIDTH + by, HEIGHT + by))
+    assert difference(render(content).large, expected) < 3 * SAME
 
 
 def test_tiles_of_another_size_than_their_pixels_are_put_together() -> None:
     tile = taken_apart(heic(samples.corners(64, 64)), b"hvc1")
     others = [prop for prop in tile.properties if prop[4:8] != b"ispe"]
     items = grid(replace(tile, properties=(ispe(60, 64), *others)), 4, 64)
-    large = made(Heif(items).encoded()).large
+    large = render(Heif(items).encoded()).large
     assert looks_like(corner_colours(large.crop((192, 192, 256, 256))), CORNERS)
 
 
@@ -221,7 +221,7 @@ TURNED = {
 
 @pytest.mark.parametrize("kind", TURNED)
 def test_a_rebuilt_image_is_turned_by_its_exif(kind: str) -> None:
-    large = made(TURNED[kind]()).large
+    large = render(TURNED[kind]()).large
     assert large.size == (120, 80)
     assert looks_like(corner_colours(large), CORNERS)
 
@@ -242,7 +242,7 @@ def test_a_rebuilt_image_keeps_its_transparency(kind: str) -> None:
         content = content[:4] + bytes(4) + content[8:]
     else:
         content += box(b"moov", box(b"trak", b"broken"))
-    assert looks_like(corner_colours(made(content).large), ((255, 255, 255),) * 4)
+    assert looks_like(corner_colours(render(content).large), ((255, 255, 255),) * 4)
 
 
 # --- Damaged stays damaged ---

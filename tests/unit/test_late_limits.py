@@ -46,11 +46,11 @@ class World:
     async def ready(self) -> str:
         post = a_post()
         await self.posts.add(post)
-        await self.posts.update(post.id, lambda found: published_post(found, RENDERED))
+        await self.posts.update(post.id, lambda current: published_post(current, RENDERED))
         return post.id
 
     def news(self) -> list[Record]:
-        """What reaches the stream Lambda."""
+        """The changes that reach the stream Lambda."""
         records, self.seen = self.table.stream[self.seen :], len(self.table.stream)
         return list(filter(passes, records))
 
@@ -202,23 +202,23 @@ def test_writes_are_counted_by_their_own_time_however_late_they_are_told() -> No
 
 @given(st.lists(st.integers(0, 300_000), max_size=60))
 def test_old_writes_stop_nobody_and_new_ones_do_as_on_one_machine(times: list[int]) -> None:
-    taken = NOTHING_TAKEN
+    usage = NOTHING_TAKEN
     for at in times:
-        taken = wrote(taken, at, RATES)
+        usage = wrote(usage, at, RATES)
     last = max(times, default=0)
-    assert taken.stopped_until <= last + 120_000
+    assert usage.stopped_until <= last + 120_000
     in_last_minute = sum(at // 60_000 == last // 60_000 for at in sorted(times))
-    assert taken.writes == in_last_minute
-    if taken.writes > 5:
-        assert taken.stopped_until > last
+    assert usage.writes == in_last_minute
+    if usage.writes > 5:
+        assert usage.stopped_until > last
 
 
 def test_of_a_user_who_began_far_too_many_no_more_are_kept() -> None:
     """An item has 400 KB at most."""
-    rates, taken = Rates(uploads_under_way=3), NOTHING_TAKEN
+    rates, usage = Rates(uploads_under_way=3), NOTHING_TAKEN
     for number in range(20):
-        taken = begun(taken, f"{number}", Booking(1, 0, 1), rates)
-    assert len(taken.under_way) == 6
+        usage = begun(usage, f"{number}", Booking(1, 0, 1), rates)
+    assert len(usage.under_way) == 6
     for number in range(20):
-        taken = ended(taken, f"{number}", 0)
-    assert taken == NOTHING_TAKEN
+        usage = ended(usage, f"{number}", 0)
+    assert usage == NOTHING_TAKEN

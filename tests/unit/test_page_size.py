@@ -34,8 +34,8 @@ def longest_post(characters: int, user: str = USER) -> StoredPost:
 
 @pytest.mark.parametrize("characters", [10, 300, 1000, 5000])
 def test_no_page_of_the_feed_is_larger(characters: int) -> None:
-    found = [longest_post(characters) for _ in range(FEED_PAGE_MAX)]
-    shown = found[: _fitting(found)]
+    posts = [longest_post(characters) for _ in range(FEED_PAGE_MAX)]
+    shown = posts[: _fitting(posts)]
     sent = b",".join(post_body(stored, LATEST_KEPT) for stored in shown)
     assert len(sent) < PAGE_MAX_BYTES - 1000  # and what is around them
     assert len(shown) > 1

@@ -32,10 +32,10 @@ _BASELINE, _PROGRESSIVE = 0xC0, 0xC2  # SOF0 and SOF2 (ITU T.81, table B.1)
 
 @pytest.fixture
 def make(tmp_path: Path) -> Make:
-    def made(content: bytes, *, fit: ImageFit = "cover", max_pixels: int = 100_000_000) -> Made:
+    def render(content: bytes, *, fit: ImageFit = "cover", max_pixels: int = 100_000_000) -> Made:
         return Made(tmp_path, content, RenderSettings(fit=fit, max_pixels=max_pixels))
 
-    return made
+    return render
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -43,10 +43,10 @@ def make(tmp_path: Path) -> Make:
 def test_all_eight_orientations_come_out_upright(
     make: Make, orientation: int, size: tuple[int, int]
 ) -> None:
-    made = make(samples.from_phone(orientation, *size))
-    for image in (made.small, made.large):
+    result = make(samples.from_phone(orientation, *size))
+    for image in (result.small, result.large):
         assert looks_like(corner_colours(image), CORNERS)
-    assert (made.large.width > made.large.height) == (size[0] > size[1])
+    assert (result.large.width > result.large.height) == (size[0] > size[1])
 
 
 @pytest.mark.parametrize("orientation", [1, 6])
@@ -54,24 +54,24 @@ def test_all_eight_orientations_come_out_upright(
 def test_a_jpeg_that_is_shrunk_while_it_is_decoded_is_whole_and_upright(
     make: Make, orientation: int, width: int
 ) -> None:
-    made = make(samples.from_phone(orientation, width, width // 2 + 1))
-    assert (made.large.width, made.large.height) == (1600, made.facts.large.height)
-    assert abs(made.large.height - 800) <= 1
-    assert looks_like(corner_colours(made.large), CORNERS)
+    result = make(samples.from_phone(orientation, width, width // 2 + 1))
+    assert (result.large.width, result.large.height) == (1600, result.facts.large.height)
+    assert abs(result.large.height - 800) <= 1
+    assert looks_like(corner_colours(result.large), CORNERS)
 
 
 @pytest.mark.parametrize("orientation", [0, 9, 255])
 def test_a_senseless_orientation_is_ignored(make: Make, orientation: int) -> None:
-    made = make(samples.from_phone(orientation))
-    assert looks_like(corner_colours(made.large), CORNERS)
+    result = make(samples.from_phone(orientation))
+    assert looks_like(corner_colours(result.large), CORNERS)
 
 
 @pytest.mark.parametrize("kind", samples.samples())
 def test_every_format_is_read(make: Make, kind: str) -> None:
-    made = make(samples.samples()[kind])
-    assert made.small.size == (600, 600)
-    assert made.large.size == (120, 80)
-    assert looks_like(corner_colours(made.small), CORNERS)
+    result = make(samples.samples()[kind])
+    assert result.small.size == (600, 600)
+    assert result.large.size == (120, 80)
+    assert looks_like(corner_colours(result.small), CORNERS)
 
 
 @pytest.mark.parametrize("kind", ["jpeg", "png", "bmp", "webp", "gif", "heic", "avif"])
@@ -127,8 +127,8 @@ def test_the_square_is_cut_from_the_middle_and_never_stretched(make: Make) -> No
     """A circle in the middle stays a circle."""
     image = Image.new("RGB", (1800, 900), "white")
     image.paste((0, 0, 0), (800, 350, 1000, 550))
-    made = make(samples.encoded(image, "PNG"))
-    dark = made.small.convert("L").point(lambda value: 255 if value < 128 else 0).getbbox()
+    result = make(samples.encoded(image, "PNG"))
+    dark = result.small.convert("L").point(lambda value: 255 if value < 128 else 0).getbbox()
     assert dark is not None
     left, top, right, bottom = dark
     assert abs((right - left) - (bottom - top)) <= 2
@@ -153,9 +153,9 @@ def test_the_square_is_cut_from_the_middle_and_never_stretched(make: Make) -> No
 def test_the_whole_image_is_at_most_1600_and_never_enlarged(
     make: Make, source: tuple[int, int], large: tuple[int, int]
 ) -> None:
-    made = make(samples.encoded(Image.new("RGB", source, RED), "PNG"))
-    assert made.large.size == large == (made.facts.large.width, made.facts.large.height)
-    assert made.small.size == (600, 600) == (made.facts.small.width, made.facts.small.height)
+    result = make(samples.encoded(Image.new("RGB", source, RED), "PNG"))
+    assert result.large.size == large == (result.facts.large.width, result.facts.large.height)
+    assert result.small.size == (600, 600) == (result.facts.small.width, result.facts.small.height)
 
 
 @pytest.mark.parametrize(
@@ -171,11 +171,11 @@ def test_the_whole_image_is_at_most_1600_and_never_enlarged(
 def test_other_fits(
     make: Make, fit: ImageFit, source: tuple[int, int], small: tuple[int, int]
 ) -> None:
-    made = make(samples.encoded(samples.corners(*source), "PNG"), fit=fit)
-    assert made.small.size == small
+    result = make(samples.encoded(samples.corners(*source), "PNG"), fit=fit)
+    assert result.small.size == small
     if fit == "pad":
-        assert red(made.small, 300, 5) >= 250
-        assert red(made.small, 300, 300) < 250
+        assert red(result.small, 300, 5) >= 250
+        assert red(result.small, 300, 300) < 250
 
 
 def red(image: Image.Image, x: int, y: int) -> int:
@@ -223,9 +223,9 @@ def test_an_embedded_profile_is_converted_not_just_dropped(make: Make) -> None:
     image = samples.flat((200, 80, 80))
     wide = image.icc_transform("p3", input_profile="srgb").pngsave_buffer()
     assert red(samples.opened(wide), 5, 5) < 195
-    made = make(wide)
-    assert near(colour(made), (200, 80, 80), by=4)
-    assert "icc_profile" not in made.small.info
+    result = make(wide)
+    assert near(colour(result), (200, 80, 80), by=4)
+    assert "icc_profile" not in result.small.info
 
 
 def test_a_damaged_profile_does_not_stop_the_image(make: Make) -> None:
@@ -235,8 +235,8 @@ def test_a_damaged_profile_does_not_stop_the_image(make: Make) -> None:
 
 def test_bmps_of_several_kinds(make: Make) -> None:
     for mode, value in (("RGB", RED), ("L", 90), ("P", 0), ("1", 1), ("RGBA", (*RED, 255))):
-        made = make(samples.encoded(Image.new(mode, (64, 48), value), "BMP"))
-        assert made.large.size == (64, 48)
+        result = make(samples.encoded(Image.new(mode, (64, 48), value), "BMP"))
+        assert result.large.size == (64, 48)
 
 
 def test_only_the_first_frame_of_an_animation_is_shown(make: Make) -> None:
@@ -254,14 +254,14 @@ def test_a_turned_heic_is_turned_once(make: Make) -> None:
     buffer = io.BytesIO()
     lying = samples.corners().transpose(Image.Transpose.ROTATE_90)
     pillow_heif.from_pillow(lying).save(buffer, quality=90, exif=exif.tobytes())
-    made = make(buffer.getvalue())
-    assert made.large.size == (120, 80)
-    assert looks_like(corner_colours(made.large), (RED, GREEN, BLUE, YELLOW))
+    result = make(buffer.getvalue())
+    assert result.large.size == (120, 80)
+    assert looks_like(corner_colours(result.large), (RED, GREEN, BLUE, YELLOW))
 
 
 def test_nothing_but_the_image_is_in_what_is_served(make: Make) -> None:
-    made = make(samples.from_phone(6, 2400, 1600))
-    for content, frame in ((made.small_bytes, _PROGRESSIVE), (made.large_bytes, _BASELINE)):
+    result = make(samples.from_phone(6, 2400, 1600))
+    for content, frame in ((result.small_bytes, _PROGRESSIVE), (result.large_bytes, _BASELINE)):
         markers = {content[at + 1] for at in range(len(content) - 1) if content[at] == 0xFF}
         segments = content[: content.index(b"\xff\xda")]
         assert b"Exif" not in segments
@@ -274,14 +274,14 @@ def test_nothing_but_the_image_is_in_what_is_served(make: Make) -> None:
 def test_the_placeholder_is_a_blurhash_of_the_image(make: Make) -> None:
     import blurhash
 
-    made = make(samples.encoded(Image.new("RGB", (64, 64), RED), "PNG"))
-    (pixel,) = (blurhash.decode(made.facts.placeholder, 4, 4)[1][1:2],)
+    result = make(samples.encoded(Image.new("RGB", (64, 64), RED), "PNG"))
+    (pixel,) = (blurhash.decode(result.facts.placeholder, 4, 4)[1][1:2],)
     assert near(tuple(pixel[0]), RED)
 
 
 @pytest.mark.parametrize("kind", ["jpeg", "png", "webp", "gif", "bmp", "heic", "avif"])
-@pytest.mark.parametrize("kept", [0.3, 0.6])
-def test_a_cut_image_is_unreadable_and_says_so(make: Make, kind: str, kept: float) -> None:
+@pytest.mark.parametrize("share", [0.3, 0.6])
+def test_a_cut_image_is_unreadable_and_says_so(make: Make, kind: str, share: float) -> None:
     noise = Image.effect_noise((300, 200), 90).convert("RGB")
     makers: dict[str, Callable[[], bytes]] = {
         "jpeg": lambda: samples.encoded(noise),
@@ -294,7 +294,7 @@ def test_a_cut_image_is_unreadable_and_says_so(make: Make, kind: str, kept: floa
     }
     content = makers[kind]()
     with pytest.raises(ImageRejectedError) as refused:
-        make(content[: int(len(content) * kept)])
+        make(content[: int(len(content) * share)])
     assert refused.value.code == "image_unreadable"
     assert "again" in refused.value.detail
 

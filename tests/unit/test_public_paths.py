@@ -14,7 +14,7 @@ PUBLIC = PublicUrl("https://photos.example.org/api")
 
 
 @pytest.mark.parametrize(
-    ("asked", "found"),
+    ("target", "path"),
     [
         ("/api/posts", "/posts"),
         ("/posts", "/posts"),
@@ -24,10 +24,10 @@ PUBLIC = PublicUrl("https://photos.example.org/api")
         ("/api/api/posts", "/api/posts"),
     ],
 )
-def test_a_request_is_taken_with_the_path_and_without_it(asked: str, found: str) -> None:
-    scope: Any = {"path": asked}
+def test_a_request_is_taken_with_the_path_and_without_it(target: str, path: str) -> None:
+    scope: Any = {"path": target}
     PUBLIC.strip(scope)
-    assert scope["path"] == found
+    assert scope["path"] == path
 
 
 def test_urls_in_json_are_whole_and_what_people_wrote_is_theirs() -> None:

@@ -1,4 +1,4 @@
-"""What a PUT may do to an upload whose bytes are all there."""
+"""The effects of a PUT on an upload whose bytes are all there."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -28,8 +28,8 @@ async def cut() -> AsyncIterator[bytes]:
 async def test_a_put_that_comes_between_the_original_and_its_row_changes_neither(
     tmp_path: Path,
 ) -> None:
-    """The first PUT has made the file the original and its transaction is under way, or lost by a
-    crash; the second is cut after three bytes."""
+    """The first PUT has made the file the original, and its transaction is under way or lost by a
+    crash. The second is cut after three bytes."""
     clock, state, layout = ManualClock(0), MemoryState(), Layout(tmp_path)
     posts, uploads = MemoryPostStore(state, clock), FileUploadStore(layout)
     receive = services(state, clock, posts=posts, uploads=uploads).uploads

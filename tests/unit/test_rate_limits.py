@@ -32,26 +32,26 @@ def clock() -> Clock:
 
 @pytest.fixture
 def counts(clock: Clock) -> Iterator[SharedCounts]:
-    made = SharedCounts.create(clock=clock)
-    yield made
-    made.close()
+    counts = SharedCounts.create(clock=clock)
+    yield counts
+    counts.close()
 
 
-def taken(counts: SharedCounts, caller: str, limit: int, tries: int) -> int:
+def count_accepted(counts: SharedCounts, caller: str, limit: int, tries: int) -> int:
     return sum(counts.take(caller, limit) == 0 for _ in range(tries))
 
 
 def test_as_many_as_the_limit_are_taken_of_each_caller(counts: SharedCounts) -> None:
-    assert taken(counts, "alice", 5, tries=9) == 5
-    assert taken(counts, "bob", 7, tries=9) == 7
+    assert count_accepted(counts, "alice", 5, tries=9) == 5
+    assert count_accepted(counts, "bob", 7, tries=9) == 7
 
 
 def test_a_minute_that_was_full_is_forgotten_bit_by_bit(counts: SharedCounts, clock: Clock) -> None:
-    assert taken(counts, "alice", 60, tries=99) == 60
+    assert count_accepted(counts, "alice", 60, tries=99) == 60
     clock.now = 1001 * MINUTE + 30.0  # half of the minute before still counts
-    assert taken(counts, "alice", 60, tries=99) == 30
+    assert count_accepted(counts, "alice", 60, tries=99) == 30
     clock.now = 1003 * MINUTE
-    assert taken(counts, "alice", 60, tries=99) == 60
+    assert count_accepted(counts, "alice", 60, tries=99) == 60
 
 
 @given(
@@ -82,9 +82,9 @@ def test_who_waits_as_told_is_taken_and_no_minute_has_more_than_the_limit(
 
 def test_what_is_refused_is_not_counted(counts: SharedCounts, clock: Clock) -> None:
     """Or who goes on asking would never be let in again."""
-    assert taken(counts, "alice", 2, tries=500) == 2
+    assert count_accepted(counts, "alice", 2, tries=500) == 2
     clock.now += 2 * MINUTE
-    assert taken(counts, "alice", 2, tries=500) == 2
+    assert count_accepted(counts, "alice", 2, tries=500) == 2
 
 
 def test_strangers_push_out_those_who_came_least(
@@ -92,7 +92,7 @@ def test_strangers_push_out_those_who_came_least(
 ) -> None:
     at, _ = counts._place("alice")
     monkeypatch.setattr(counts, "_place", lambda caller: (at, hash(caller) & (2**64 - 1)))
-    assert taken(counts, "alice", 3, tries=3) == 3
+    assert count_accepted(counts, "alice", 3, tries=3) == 3
     for stranger in range(10 * _WAYS):
         assert counts.take(f"stranger {stranger}", 3) == 0
     assert counts.take("alice", 3) > 0

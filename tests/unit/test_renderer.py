@@ -28,19 +28,19 @@ def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, bool]]
 
 @pytest.fixture
 async def renderer() -> AsyncIterator[VipsImageRenderer]:
-    made = VipsImageRenderer(RenderSettings(max_pixels=1_000_000), children=2)
-    yield made
-    await made.close()
+    renderer = VipsImageRenderer(RenderSettings(max_pixels=1_000_000), children=2)
+    yield renderer
+    await renderer.close()
 
 
 @pytest.fixture
 async def attacked() -> AsyncIterator[VipsImageRenderer]:
     """A renderer whose decoders do what the image tells them to do."""
-    made = VipsImageRenderer(
+    renderer = VipsImageRenderer(
         RenderSettings(), children=2, timeout_seconds=30, module="support.hostile"
     )
-    yield made
-    await made.close()
+    yield renderer
+    await renderer.close()
 
 
 def work_on(folder: Path, content: bytes) -> Workspace:
@@ -104,7 +104,8 @@ async def test_an_image_that_its_decoder_refuses_is_rebuilt_in_a_process_of_its_
 async def test_an_idle_template_that_was_killed_is_noticed_at_once(
     renderer: VipsImageRenderer, tmp_path: Path, signal_number: int
 ) -> None:
-    """Whether the loop has heard of its end or not: the image goes on with a new one."""
+    """The image goes on with a new template, also if the loop has not noticed the end of the old
+    one."""
     for waits in (False, True, False):
         await renderer.render(work_on(tmp_path, samples.jpeg()))
         (killed,) = templates()

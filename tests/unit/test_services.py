@@ -263,11 +263,11 @@ async def test_unknown_files_go_to_quarantine_and_young_ones_are_left(world: Wor
     world.clock.advance(10)
     started = world.clock.now_ms()
     world.images.keep(new_id(), "original", b"its row comes in a moment")
-    kept = await world.new_post()
+    post_id = await world.new_post()
     assert await world.sweeper.sweep(older_than_ms=started) == (0, 1, 0)
     assert await world.sweeper.sweep(older_than_ms=started) == (0, 0, 0)
     assert await in_quarantine(world) == [unknown]
-    await world.images.open_original(kept)
+    await world.images.open_original(post_id)
 
 
 async def in_quarantine(world: World) -> list[str]:

@@ -18,11 +18,11 @@ from image_poster.editions.aws import tracing
 @pytest.fixture
 def daemon(monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.socket]:
     """The X-Ray daemon, as it runs beside each Lambda."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as found:
-        found.bind(("127.0.0.1", 0))
-        found.settimeout(5)
-        monkeypatch.setenv("AWS_XRAY_DAEMON_ADDRESS", f"127.0.0.1:{found.getsockname()[1]}")
-        yield found
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as daemon:
+        daemon.bind(("127.0.0.1", 0))
+        daemon.settimeout(5)
+        monkeypatch.setenv("AWS_XRAY_DAEMON_ADDRESS", f"127.0.0.1:{daemon.getsockname()[1]}")
+        yield daemon
 
 
 @pytest.fixture
@@ -31,15 +31,15 @@ def client(daemon: socket.socket, monkeypatch: pytest.MonkeyPatch) -> Iterator[A
     assert daemon.fileno() > 0
     for name, value in CREDENTIALS.items():
         monkeypatch.setenv(name, value)
-    made = Session().create_client(
+    client = Session().create_client(
         "dynamodb",
         region_name="eu-central-1",
         endpoint_url="http://127.0.0.1:9",
         config=Config(retries={"total_max_attempts": 1}, connect_timeout=1),
     )
-    tracing.follow(made)
-    yield made
-    made.close()
+    tracing.follow(client)
+    yield client
+    client.close()
 
 
 def call(client: Any) -> None:
@@ -57,15 +57,19 @@ def test_a_call_is_a_subsegment_that_knows_its_request(
         call(client)
     header, _, body = daemon.recv(65_536).partition(b"\n")
     assert json.loads(header) == {"format": "json", "version": 1}
-    found = json.loads(body)
-    assert found["trace_id"] == "1-5759e988-bd862e3fe1be46a994272793"
-    assert found["parent_id"] == "53995c3f42cd8ad8"
-    assert (found["type"], found["namespace"], found["name"]) == ("subsegment", "aws", "dynamodb")
-    assert found["aws"]["operation"] == "GetItem"
-    assert found["annotations"] == {"request_id": "request-1"}
-    assert found["start_time"] <= found["end_time"]
-    assert found["fault"] is True
-    assert len(found["id"]) == 16
+    segment = json.loads(body)
+    assert segment["trace_id"] == "1-5759e988-bd862e3fe1be46a994272793"
+    assert segment["parent_id"] == "53995c3f42cd8ad8"
+    assert (segment["type"], segment["namespace"], segment["name"]) == (
+        "subsegment",
+        "aws",
+        "dynamodb",
+    )
+    assert segment["aws"]["operation"] == "GetItem"
+    assert segment["annotations"] == {"request_id": "request-1"}
+    assert segment["start_time"] <= segment["end_time"]
+    assert segment["fault"] is True
+    assert len(segment["id"]) == 16
 
 
 @pytest.mark.parametrize("trace", ["", "Root=1-2-3;Parent=4;Sampled=0", "nonsense"])

@@ -4,12 +4,12 @@ import fcntl
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 from image_poster.adapters.shared_memory import anonymous_file
 from image_poster.adapters.shared_turns import SharedTurns
+from support.waiting import wait_until
 
 WRITER = """
 import sys
@@ -69,26 +69,24 @@ def go_on(process: subprocess.Popen[bytes]) -> None:
 
 
 def test_who_has_just_written_comes_after_who_waits() -> None:
-    with writers() as found:
-        busy = found.start("busy", 2)
-        assert found.whose_turn() == "busy"
-        waiting = found.start("waiting", 1)
-        deadline = time.monotonic() + 60
-        while not found.somebody_is_next():
-            assert time.monotonic() < deadline
+    with writers() as group:
+        busy = group.start("busy", 2)
+        assert group.whose_turn() == "busy"
+        waiting = group.start("waiting", 1)
+        wait_until(group.somebody_is_next)
         go_on(busy)
-        assert found.whose_turn() == "waiting"
+        assert group.whose_turn() == "waiting"
         go_on(waiting)
-        assert found.whose_turn() == "busy"
+        assert group.whose_turn() == "busy"
 
 
 def test_a_turn_ends_with_its_process() -> None:
-    with writers() as found:
-        killed = found.start("killed", 1)
-        assert found.whose_turn() == "killed"
-        waiting = found.start("waiting", 1)
+    with writers() as group:
+        killed = group.start("killed", 1)
+        assert group.whose_turn() == "killed"
+        waiting = group.start("waiting", 1)
         killed.kill()
-        assert found.whose_turn() == "waiting"
+        assert group.whose_turn() == "waiting"
         go_on(waiting)
 
 

@@ -9,7 +9,7 @@ from PIL import Image
 
 from image_poster.domain.images import ImageRejectedError
 from support import samples
-from support.rendered import made
+from support.rendered import render
 
 
 def segment(marker: int, content: bytes) -> bytes:
@@ -55,7 +55,7 @@ def twelve_bit_jpeg() -> bytes:
     codes = huffman_table(0, bytes(range(16))) + huffman_table(0x10, b"\0")
     scan = segment(0xDA, b"\1\1\0" + b"\0\x3f\0")
     end_of_block = "00000"
-    bits = "".join(one + end_of_block for one in categories([900, -400], 0))
+    bits = "".join(code + end_of_block for code in categories([900, -400], 0))
     return b"\xff\xd8" + tables + frame + codes + scan + packed(bits) + b"\xff\xd9"
 
 
@@ -116,7 +116,7 @@ INTACT: dict[str, tuple[Callable[[], bytes], str]] = {
 def test_an_intact_file_of_a_kind_that_is_not_shown_is_called_by_its_name(kind: str) -> None:
     make, named = INTACT[kind]
     with pytest.raises(ImageRejectedError) as refused:
-        made(make())
+        render(make())
     assert refused.value.code == "image_unsupported"
     assert named in refused.value.detail
     assert "damaged" not in refused.value.detail

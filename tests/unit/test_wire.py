@@ -1,4 +1,4 @@
-"""What is stored and what goes over the wire are two things."""
+"""Stored documents and documents on the wire have separate types."""
 
 from pathlib import Path
 
@@ -50,8 +50,8 @@ class RenamedComment(msgspec.Struct, frozen=True):
 
 
 def renamed(document: bytes) -> bytes:
-    found = decode_comment(document)
-    return msgspec.json.encode(msgspec.convert(found, RenamedComment, from_attributes=True))
+    comment = decode_comment(document)
+    return msgspec.json.encode(msgspec.convert(comment, RenamedComment, from_attributes=True))
 
 
 @given(content=TEXTS, creator=TEXTS, edited=st.none() | TEXTS)
@@ -85,8 +85,8 @@ def test_a_stored_document_says_its_format_first(stored: bytes) -> None:
 
 def former(document: bytes, begins: bytes) -> bytes:
     """The document as it was before posts and comments had names."""
-    found = msgspec.json.decode(document)
-    fields = {name: found[name] for name in found if name not in ("v", "creator_name")}
+    decoded = msgspec.json.decode(document)
+    fields = {name: decoded[name] for name in decoded if name not in ("v", "creator_name")}
     return begins + msgspec.json.encode(fields)[1:]
 
 
@@ -105,8 +105,8 @@ def test_documents_of_former_formats_are_shown_like_others(begins: bytes) -> Non
 
 def test_who_wrote_is_called_as_they_were_when_they_wrote() -> None:
     alice, later = Identity("a1", display_name="Alice"), Identity("a1", display_name="Alicia")
-    made = new_post("01P", PostStatus.READY, alice, PostTexts("caption", ""), 0)
-    edited = edited_post(made, later, PostEdit("another"), now="now")
+    post = new_post("01P", PostStatus.READY, alice, PostTexts("caption", ""), 0)
+    edited = edited_post(post, later, PostEdit("another"), now="now")
     assert (edited.creator, edited.creator_name) == ("a1", "Alice")
     said = Comment("01C", "01P", "a1", "hello", "now", creator_name="Alice")
     assert edited_comment(said, later, content="hi", now="now").creator_name == "Alice"
@@ -119,7 +119,7 @@ async def test_a_field_gets_another_name_on_the_wire_and_no_stored_row_changes(
     database, clock = Database(tmp_path / "rows.db"), ManualClock()
     store, post = SqlitePostStore(database, clock), a_post()
     await store.add(post)
-    await store.update(post.id, lambda found: published_post(found, RENDERED))
+    await store.update(post.id, lambda current: published_post(current, RENDERED))
     await SqliteCommentStore(database, clock).add(a_comment(post.id, content="as it was"))
     rows = database.read("SELECT head, latest FROM posts")
     monkeypatch.setattr(comments, "wire", WireBodies(None, renamed))

@@ -32,7 +32,7 @@ async def test_it_is_ready_exactly_when_a_comment_is_taken(trouble: Exception) -
     posts, comments = DynamoPostStore(table, clock), DynamoCommentStore(table, clock)
     probe, post = DynamoWriteProbe(table, seconds), a_post()
     await posts.add(post)
-    await posts.update(post.id, lambda found: published_post(found, RENDERED))
+    await posts.update(post.id, lambda current: published_post(current, RENDERED))
     await comments.add(a_comment(post.id))
     await probe.check()
 

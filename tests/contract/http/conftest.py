@@ -40,22 +40,44 @@ def api(request: pytest.FixtureRequest, editions_running: Callable[[str], Api]) 
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what an edition is declared to do otherwise: `@pytest.mark.where(streams=True)`."""
-    kept: list[pytest.Item] = []
+    """Leave out the cases that an edition does otherwise, and those that repeat the same code.
+
+    `@pytest.mark.where(streams=True)` names the flags of editions that a test needs. Of a test with
+    `@pytest.mark.same_code("reason")`, AWS runs the first case only.
+    """
+    selected: list[pytest.Item] = []
     left_out: list[pytest.Item] = []
+    repeated: set[str] = set()
     for item in items:
-        (left_out if _differs(item) else kept).append(item)
+        (left_out if _differs(item) or _repeats(item, repeated) else selected).append(item)
     if left_out:
         config.hook.pytest_deselected(items=left_out)
-        items[:] = kept
+        items[:] = selected
+
+
+def _edition(item: pytest.Item) -> editions.Edition | None:
+    """The edition of a case of the contract."""
+    callspec = getattr(item, "callspec", None)
+    if callspec is None or "api" not in callspec.params:
+        return None
+    edition: editions.Edition = getattr(editions, callspec.params["api"].upper())
+    return edition
 
 
 def _differs(item: pytest.Item) -> bool:
-    callspec = getattr(item, "callspec", None)
-    if callspec is None or "api" not in callspec.params:
-        return False
-    edition = getattr(editions, callspec.params["api"].upper())
-    marks = item.iter_markers("where")
-    return any(
-        getattr(edition, flag) is not value for mark in marks for flag, value in mark.kwargs.items()
+    edition = _edition(item)
+    return edition is not None and any(
+        getattr(edition, flag) is not value
+        for mark in item.iter_markers("where")
+        for flag, value in mark.kwargs.items()
     )
+
+
+def _repeats(item: pytest.Item, repeated: set[str]) -> bool:
+    """True for each case on AWS but the first of a test of `same_code`."""
+    if _edition(item) is not editions.AWS or item.get_closest_marker("same_code") is None:
+        return False
+    test = item.nodeid.partition("[")[0]
+    is_first = test not in repeated
+    repeated.add(test)
+    return not is_first

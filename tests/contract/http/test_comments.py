@@ -14,10 +14,10 @@ UNKNOWN = "01HZZZZZZZZZZZZZZZZZZZZZZZ"
 
 def test_a_comment_says_where_it_is_and_counts(api: Api) -> None:
     bob, post = someone("bob"), api.ready(someone())
-    made = api.send("POST", f"/posts/{post['id']}/comments", bob, json={"content": "  Nice!\n "})
-    assert made.status_code == 201
-    comment = made.json()
-    assert made.headers["location"] == f"/posts/{post['id']}/comments/{comment['id']}"
+    answer = api.send("POST", f"/posts/{post['id']}/comments", bob, json={"content": "  Nice!\n "})
+    assert answer.status_code == 201
+    comment = answer.json()
+    assert answer.headers["location"] == f"/posts/{post['id']}/comments/{comment['id']}"
     assert comment == {
         "id": comment["id"],
         "post_id": post["id"],
@@ -33,26 +33,27 @@ def test_a_comment_says_where_it_is_and_counts(api: Api) -> None:
 
 def test_the_former_path_does_the_same(api: Api) -> None:
     post = api.ready(someone())
-    made = api.send(
+    answer = api.send(
         "POST", "/comments", someone(), json={"post_id": post["id"], "content": "as ever"}
     )
-    assert made.status_code == 201
-    api.eventually(lambda: api.latest(post["id"]), [made.json()])
+    assert answer.status_code == 201
+    api.eventually(lambda: api.latest(post["id"]), [answer.json()])
 
 
 def test_comments_are_listed_newest_first_in_pages(api: Api) -> None:
     post = api.ready(someone())
-    made = [api.comment(post["id"], someone(), str(number)) for number in range(7)]
-    path, found, question = f"/posts/{post['id']}/comments", [], {"limit": 3}
+    comments = [api.comment(post["id"], someone(), str(number)) for number in range(7)]
+    path, walked, question = f"/posts/{post['id']}/comments", [], {"limit": 3}
     while True:
         page = api.get(path, params=question).json()
-        found += page["comments"]
+        walked += page["comments"]
         if page["next"] is None:
             break
         question = {"limit": 3, "cursor": page["next"]}
-    assert found == made[::-1]
+    assert walked == comments[::-1]
 
 
+@pytest.mark.same_code("rules of a text")
 @pytest.mark.parametrize(
     ("body", "field"),
     [
@@ -78,8 +79,8 @@ def test_a_comment_that_breaks_a_rule_names_the_field(api: Api, body: object, fi
     assert fields(assert_problem(answer, 422, "validation_failed")) == {field}
     assert api.get(f"/posts/{post['id']}/comments").json()["comments"] == []
     # Counted after the refused one, wherever counts follow their comments: it would be the second.
-    taken = api.comment(post["id"], someone())
-    api.eventually(lambda: [one["id"] for one in api.latest(post["id"])], [taken["id"]])
+    comment = api.comment(post["id"], someone())
+    api.eventually(lambda: [shown["id"] for shown in api.latest(post["id"])], [comment["id"]])
     assert api.total(post["id"]) == 1
 
 
@@ -105,6 +106,7 @@ def test_a_body_that_is_not_json_is_told_so(api: Api, body: bytes) -> None:
         assert fields(assert_problem(answer, 422, "validation_failed")) == {"body"}
 
 
+@pytest.mark.same_code("rules of a text")
 @pytest.mark.parametrize(
     ("body", "field"),
     [
@@ -160,10 +162,10 @@ def test_a_pasted_text_keeps_its_lines_and_loses_what_cannot_be_seen(api: Api) -
         "upload-length": "9",
         "upload-metadata": ",".join(f"{name} {value}" for name, value in values.items()),
     }
-    made = api.send("POST", "/uploads", alice, headers=sent).headers["location"]
-    by_tus = api.get(made.replace("uploads", "posts"), alice).json()
-    for found in (by_form, by_json, by_tus):
-        assert (found["caption"], found["alt"]) == (cleaned, cleaned)
+    location = api.send("POST", "/uploads", alice, headers=sent).headers["location"]
+    by_tus = api.get(location.replace("uploads", "posts"), alice).json()
+    for shown in (by_form, by_json, by_tus):
+        assert (shown["caption"], shown["alt"]) == (cleaned, cleaned)
 
 
 def test_characters_are_counted_after_cleaning(api: Api) -> None:
@@ -237,14 +239,14 @@ def test_nobody_else_edits_a_comment(api: Api) -> None:
     api.assert_identity_required(api.send("PATCH", path, json={"content": "x"}))
 
 
-@pytest.mark.parametrize("who", ["author", "post creator", "admin"])
-def test_author_post_creator_and_admin_delete_a_comment(api: Api, who: str) -> None:
+@pytest.mark.parametrize("role", ["author", "post creator", "admin"])
+def test_author_post_creator_and_admin_delete_a_comment(api: Api, role: str) -> None:
     alice, bob = someone("alice"), someone("bob")
     post = api.ready(alice)
     comment = api.comment(post["id"], bob)
     path = f"/posts/{post['id']}/comments/{comment['id']}"
     assert_problem(api.send("DELETE", path, someone()), 403, "not_yours")
-    user = {"author": bob, "post creator": alice, "admin": "root"}[who]
+    user = {"author": bob, "post creator": alice, "admin": "root"}[role]
     assert api.send("DELETE", path, user).status_code == 204
     assert api.send("DELETE", path, user).status_code == 204
     assert_problem(api.send("DELETE", path, someone()), 404, "comment_not_found")
@@ -255,12 +257,14 @@ def test_author_post_creator_and_admin_delete_a_comment(api: Api, who: str) -> N
 
 def test_latest_comments_are_refilled_after_a_delete(api: Api) -> None:
     bob, post = someone("bob"), api.ready(someone())
-    made = [api.comment(post["id"], bob, str(number)) for number in range(13)]
-    api.eventually(lambda: api.latest(post["id"]), made[:2:-1])
-    for gone in (made[12], made[5], made[0]):
+    comments = [api.comment(post["id"], bob, str(number)) for number in range(13)]
+    api.eventually(lambda: api.latest(post["id"]), comments[:2:-1])
+    for gone in (comments[12], comments[5], comments[0]):
         path = f"/posts/{post['id']}/comments/{gone['id']}"
         assert api.send("DELETE", path, bob).status_code == 204
-    left = [comment for comment in made if comment not in (made[12], made[5], made[0])]
+    left = [
+        comment for comment in comments if comment not in (comments[12], comments[5], comments[0])
+    ]
     api.eventually(lambda: api.total(post["id"]), 10)
     api.eventually(lambda: api.latest(post["id"]), left[::-1])
     assert api.feed(creator=post["creator"])["posts"][0]["latest_comments"] == left[:-3:-1]
@@ -268,10 +272,10 @@ def test_latest_comments_are_refilled_after_a_delete(api: Api) -> None:
 
 def test_a_comment_is_found_under_its_own_post_only(api: Api) -> None:
     bob = someone("bob")
-    one, other = api.ready(someone()), api.ready(someone())
-    comment = api.comment(one["id"], bob)
+    first, other = api.ready(someone()), api.ready(someone())
+    comment = api.comment(first["id"], bob)
     path = f"/posts/{other['id']}/comments/{comment['id']}"
     assert_problem(api.send("DELETE", path, bob), 404, "comment_not_found")
     for comment_id in (UNKNOWN, "nonsense"):
-        path = f"/posts/{one['id']}/comments/{comment_id}"
+        path = f"/posts/{first['id']}/comments/{comment_id}"
         assert_problem(api.send("DELETE", path, bob), 404, "comment_not_found")

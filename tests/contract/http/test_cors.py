@@ -21,8 +21,8 @@ def assert_readable(answer: httpx.Response) -> None:
 
 @pytest.mark.where(own_files=True)
 def test_an_image_shown_and_then_fetched_can_be_read(api: Api) -> None:
-    """A browser keeps the answer to `<img>` (which sends no Origin) for a year, and gives it to a
-    later `fetch` unless `Vary` says that it depends on the Origin."""
+    """A browser keeps the answer to `<img>` (which sends no Origin) for a year. It gives that
+    answer to a later `fetch` unless `Vary` says that it depends on the Origin."""
     url = api.ready(someone(), samples.jpeg())["image"]["url"]
     shown = api.get(url)
     assert "immutable" in shown.headers["cache-control"]

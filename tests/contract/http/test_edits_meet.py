@@ -22,8 +22,8 @@ class Thing:
     def etag(self) -> str:
         return self.api.get(self.path).headers["etag"]
 
-    def edit(self, text: str, seen: str | None = None) -> httpx.Response:
-        headers = {} if seen is None else {"if-match": seen}
+    def edit(self, text: str, etag: str | None = None) -> httpx.Response:
+        headers = {} if etag is None else {"if-match": etag}
         body = {self.field: text}
         return self.api.send("PATCH", self.path, self.user, json=body, headers=headers)
 
@@ -39,17 +39,17 @@ def thing(api: Api, request: pytest.FixtureRequest) -> Thing:
 def test_a_comment_is_at_its_location(api: Api) -> None:
     post, bob = api.ready(someone()), someone("bob")
     path = f"/posts/{post['id']}/comments"
-    made = api.send("POST", path, bob, json={"content": "Nice!"})
-    found = api.get(made.headers["location"])
-    assert (found.status_code, found.json()) == (200, made.json())
-    known = {"if-none-match": found.headers["etag"]}
-    assert api.get(made.headers["location"], headers=known).status_code == 304
+    answer = api.send("POST", path, bob, json={"content": "Nice!"})
+    comment = api.get(answer.headers["location"])
+    assert (comment.status_code, comment.json()) == (200, answer.json())
+    known = {"if-none-match": comment.headers["etag"]}
+    assert api.get(answer.headers["location"], headers=known).status_code == 304
     for missing in (f"{path}/{UNKNOWN}", f"{path}/nonsense"):
         assert_problem(api.get(missing), 404, "comment_not_found")
-    elsewhere = made.headers["location"].replace(post["id"], api.ready(someone())["id"])
+    elsewhere = answer.headers["location"].replace(post["id"], api.ready(someone())["id"])
     assert_problem(api.get(elsewhere), 404, "comment_not_found")
-    assert api.send("DELETE", made.headers["location"], bob).status_code == 204
-    assert_problem(api.get(made.headers["location"]), 404, "comment_not_found")
+    assert api.send("DELETE", answer.headers["location"], bob).status_code == 204
+    assert_problem(api.get(answer.headers["location"]), 404, "comment_not_found")
 
 
 def test_a_comment_goes_with_its_post(api: Api) -> None:
@@ -73,8 +73,8 @@ def test_who_saw_it_as_it_is_may_edit(thing: Thing) -> None:
 def test_who_was_slower_is_told_and_changes_nothing(thing: Thing) -> None:
     before = thing.etag()
     assert thing.edit("by the faster").status_code == 200
-    for seen in (before, '"nonsense"', "nonsense", ""):
-        assert_problem(thing.edit("by the slower", seen), 412, "edit_conflict")
+    for etag in (before, '"nonsense"', "nonsense", ""):
+        assert_problem(thing.edit("by the slower", etag), 412, "edit_conflict")
     assert thing.text() == "by the faster"
     assert thing.edit("by the slower", thing.etag()).status_code == 200
 
@@ -101,6 +101,6 @@ def test_a_comment_is_no_edit_of_its_post(api: Api) -> None:
 
 
 def test_others_are_refused_whatever_they_saw(thing: Thing) -> None:
-    seen, thing.user = thing.etag(), someone("mallory")
-    assert_problem(thing.edit("mine", seen), 403, "not_yours")
+    etag, thing.user = thing.etag(), someone("mallory")
+    assert_problem(thing.edit("mine", etag), 403, "not_yours")
     assert_problem(thing.edit("mine", '"nonsense"'), 403, "not_yours")

@@ -29,15 +29,15 @@ def ids_of(page: dict[str, Any]) -> list[str]:
 
 def all_pages(api: Api, **question: Any) -> list[str]:
     """The ids of all pages, followed by cursor."""
-    found: list[str] = []
+    ids: list[str] = []
     cursor = None
     while True:
         page = api.feed(**question, **({"cursor": cursor} if cursor else {}))
         assert len(page["posts"]) <= question["limit"]
-        found += ids_of(page)
+        ids += ids_of(page)
         cursor = page["next"]
         if cursor is None:
-            return found
+            return ids
 
 
 def test_most_commented_first_then_newest(api: Api, commented: tuple[str, list[str]]) -> None:
@@ -60,18 +60,18 @@ def test_pages_join_without_gap_or_repetition(
 ) -> None:
     alice, _ = commented
     whole = ids_of(api.feed(creator=alice, sort=sort))
-    found = all_pages(api, creator=alice, sort=sort, limit=limit)
-    assert found[:limit] == whole[:limit]
+    joined = all_pages(api, creator=alice, sort=sort, limit=limit)
+    assert joined[:limit] == whole[:limit]
     if sort == "top":  # later pages are in the order of some seconds ago
-        found, whole = sorted(found), sorted(whole)
-    assert found == whole
+        joined, whole = sorted(joined), sorted(whole)
+    assert joined == whole
 
 
 def test_everyones_posts_are_in_one_feed(api: Api, commented: tuple[str, list[str]]) -> None:
     _, top = commented
-    found = all_pages(api, sort="top", limit=100)
-    assert set(top) <= set(found)
-    assert len(found) == len(set(found))
+    ids = all_pages(api, sort="top", limit=100)
+    assert set(top) <= set(ids)
+    assert len(ids) == len(set(ids))
 
 
 def test_each_post_has_its_latest_comments(api: Api, commented: tuple[str, list[str]]) -> None:
@@ -116,6 +116,7 @@ def test_a_page_that_changed_nothing_is_304(api: Api, commented: tuple[str, list
     api.eventually(lambda: api.get("/posts", params=question, headers=known).status_code, 200)
 
 
+@pytest.mark.same_code("rules of a query")
 @pytest.mark.parametrize(
     "question",
     [
@@ -177,8 +178,8 @@ def test_what_one_asked_beside_the_question_is_not_in_the_answer_to_another(api:
     for _ in range(2):
         api.ready(user)
     mine = {"creator": user, "limit": "1"}
-    for asked in ({**mine, "from": "mallory"}, mine):
-        link = api.get("/posts", params=asked).headers["link"]
+    for question in ({**mine, "from": "mallory"}, mine):
+        link = api.get("/posts", params=question).headers["link"]
         assert "mallory" not in link
         target = link.partition(">")[0].removeprefix("<")
         assert len(api.get(target).json()["posts"]) == 1

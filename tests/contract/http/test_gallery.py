@@ -28,12 +28,17 @@ def test_the_page_names_only_what_is_served_beside_it(api: Api) -> None:
 
 
 def test_the_page_runs_no_inline_script_and_loads_nothing_foreign(api: Api) -> None:
-    found = policy(api)
-    assert found["default-src"] == found["base-uri"] == found["frame-ancestors"] == "'none'"
-    assert found["script-src"] == found["style-src"] == "'self'"
-    assert found["connect-src"].startswith("'self'")
-    assert found["connect-src"] == "'self'" or not api.edition.own_files
-    assert "unsafe" not in str(found)
+    directives = policy(api)
+    assert (
+        directives["default-src"]
+        == directives["base-uri"]
+        == directives["frame-ancestors"]
+        == "'none'"
+    )
+    assert directives["script-src"] == directives["style-src"] == "'self'"
+    assert directives["connect-src"].startswith("'self'")
+    assert directives["connect-src"] == "'self'" or not api.edition.own_files
+    assert "unsafe" not in str(directives)
     page = api.get("/").text
     assert all("src=" in tag for tag in re.findall("<script[^>]*>", page))
     assert "style=" not in page
@@ -65,7 +70,7 @@ def test_what_keeps_its_name_is_asked_for_again_and_is_304_while_it_stays(
 
 @pytest.mark.where(own_files=True)
 @pytest.mark.parametrize(
-    ("asked", "given"),
+    ("accepted", "coding"),
     [
         ("br, gzip", "br"),
         ("gzip", "gzip"),
@@ -75,14 +80,16 @@ def test_what_keeps_its_name_is_asked_for_again_and_is_304_while_it_stays(
         ("identity", None),
     ],
 )
-def test_the_page_comes_compressed_as_asked_for(api: Api, asked: str, given: str | None) -> None:
-    with api.http.stream("GET", "/", headers={"accept-encoding": asked}) as answer:
+def test_the_page_comes_compressed_as_asked_for(
+    api: Api, accepted: str, coding: str | None
+) -> None:
+    with api.http.stream("GET", "/", headers={"accept-encoding": accepted}) as answer:
         sent = b"".join(answer.iter_raw())
-    assert answer.headers.get("content-encoding") == given
+    assert answer.headers.get("content-encoding") == coding
     assert "Accept-Encoding" in answer.headers["vary"]
     plain = api.get("/", headers={"accept-encoding": "identity"})
-    assert (answer.headers["etag"] == plain.headers["etag"]) == (given is None)
-    if given == "gzip":
+    assert (answer.headers["etag"] == plain.headers["etag"]) == (coding is None)
+    if coding == "gzip":
         assert gzip.decompress(sent) == plain.content
 
 

@@ -1,4 +1,4 @@
-"""What holds for every path: HEAD, ranges, methods, ids, hosts, origins, operations."""
+"""Rules of every path: HEAD, ranges, methods, ids, hosts, origins, operations."""
 
 import hashlib
 import http.client
@@ -25,7 +25,7 @@ def image(api: Api) -> httpx.Response:
 
 @pytest.mark.where(own_files=True)
 @pytest.mark.parametrize(
-    ("asked", "start", "stop"),
+    ("value", "start", "stop"),
     [
         ("bytes=0-0", 0, 1),
         ("bytes=10-99", 10, 100),
@@ -39,10 +39,10 @@ def image(api: Api) -> httpx.Response:
     ],
 )
 def test_a_range_is_answered_with_just_that(
-    api: Api, image: httpx.Response, asked: str, start: int, stop: int | None
+    api: Api, image: httpx.Response, value: str, start: int, stop: int | None
 ) -> None:
     whole = image.content
-    part = api.get(image.url.path, headers={"range": asked})
+    part = api.get(image.url.path, headers={"range": value})
     assert part.status_code == 206
     assert part.content == whole[start:stop]
     first = start % len(whole)
@@ -53,28 +53,28 @@ def test_a_range_is_answered_with_just_that(
 
 @pytest.mark.where(own_files=True)
 @pytest.mark.parametrize(
-    "asked", ["lines=1-2", "bytes=5-2", "bytes=a-b", "bytes=0-1,5-6", "bytes=-"]
+    "value", ["lines=1-2", "bytes=5-2", "bytes=a-b", "bytes=0-1,5-6", "bytes=-"]
 )
 def test_a_range_that_is_not_understood_gives_the_whole(
-    api: Api, image: httpx.Response, asked: str
+    api: Api, image: httpx.Response, value: str
 ) -> None:
-    answer = api.get(image.url.path, headers={"range": asked})
+    answer = api.get(image.url.path, headers={"range": value})
     assert (answer.status_code, answer.content) == (200, image.content)
 
 
 @pytest.mark.where(own_files=True)
-@pytest.mark.parametrize("asked", ["bytes=99999999-", "bytes=-0", f"bytes={MANY_DIGITS}-"])
-def test_a_range_behind_the_end_is_416(api: Api, image: httpx.Response, asked: str) -> None:
-    answer = api.get(image.url.path, headers={"range": asked})
+@pytest.mark.parametrize("value", ["bytes=99999999-", "bytes=-0", f"bytes={MANY_DIGITS}-"])
+def test_a_range_behind_the_end_is_416(api: Api, image: httpx.Response, value: str) -> None:
+    answer = api.get(image.url.path, headers={"range": value})
     assert_problem(answer, 416, "range_not_satisfiable")
     assert answer.headers["content-range"] == f"bytes */{len(image.content)}"
 
 
 @pytest.mark.where(own_files=True)
-@pytest.mark.parametrize("asked", ["bytes=0-9", "bytes=-1", "bytes=99999999-", "bytes=0-1,5-6"])
-def test_head_ignores_a_range(api: Api, image: httpx.Response, asked: str) -> None:
+@pytest.mark.parametrize("value", ["bytes=0-9", "bytes=-1", "bytes=99999999-", "bytes=0-1,5-6"])
+def test_head_ignores_a_range(api: Api, image: httpx.Response, value: str) -> None:
     """RFC 9110 section 14.2: Range is defined for GET only."""
-    answer = api.send("HEAD", image.url.path, headers={"range": asked})
+    answer = api.send("HEAD", image.url.path, headers={"range": value})
     assert (answer.status_code, answer.content) == (200, b"")
     assert answer.headers["content-length"] == str(len(image.content))
     assert "content-range" not in answer.headers
@@ -83,9 +83,9 @@ def test_head_ignores_a_range(api: Api, image: httpx.Response, asked: str) -> No
 @pytest.mark.where(own_files=True)
 def test_a_range_of_what_one_has_is_304(api: Api, image: httpx.Response) -> None:
     """RFC 9110 section 13.2.2: If-None-Match comes before Range."""
-    asked = {"range": "bytes=0-9", "if-none-match": image.headers["etag"]}
+    headers = {"range": "bytes=0-9", "if-none-match": image.headers["etag"]}
     for method in ("GET", "HEAD"):
-        answer = api.send(method, image.url.path, headers=asked)
+        answer = api.send(method, image.url.path, headers=headers)
         assert (answer.status_code, answer.content) == (304, b"")
 
 
@@ -167,8 +167,8 @@ def test_an_unknown_path_is_not_found(api: Api, path: str) -> None:
 def test_a_request_id_is_given_or_kept(api: Api) -> None:
     first, second = (api.get("/healthz").headers["x-request-id"] for _ in range(2))
     assert first != second
-    kept = api.get("/healthz", headers={"x-request-id": "trace-42"})
-    assert kept.headers["x-request-id"] == "trace-42"
+    answer = api.get("/healthz", headers={"x-request-id": "trace-42"})
+    assert answer.headers["x-request-id"] == "trace-42"
     replaced = api.get("/healthz", headers={"x-request-id": "no spaces please"})
     assert replaced.headers["x-request-id"] != "no spaces please"
 

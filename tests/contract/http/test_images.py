@@ -1,4 +1,4 @@
-"""What is served for an image: upright, square, clean."""
+"""The served images: upright, square, clean."""
 
 import pytest
 

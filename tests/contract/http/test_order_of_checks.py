@@ -137,6 +137,7 @@ def nested(depth: int) -> bytes:
     return b"[" * depth + b"]" * depth
 
 
+@pytest.mark.same_code("parsing of JSON")
 @pytest.mark.parametrize("depth", [900, 5_000, 50_000])
 @pytest.mark.parametrize(
     ("method", "path", "body"),

@@ -12,10 +12,10 @@ UNKNOWN = "01HZZZZZZZZZZZZZZZZZZZZZZZ"
 
 def test_a_new_post_is_processing_and_says_where_it_is(api: Api) -> None:
     alice = someone("alice")
-    made = api.upload(alice, caption="  At the lake \r\n in June ", alt="A lake")
-    assert made.status_code == 201
-    post = made.json()
-    assert made.headers["location"] == f"/posts/{post['id']}"
+    answer = api.upload(alice, caption="  At the lake \r\n in June ", alt="A lake")
+    assert answer.status_code == 201
+    post = answer.json()
+    assert answer.headers["location"] == f"/posts/{post['id']}"
     assert re.fullmatch(r"[0-7][0-9A-HJKMNP-TV-Z]{25}", post["id"])
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", post["created_at"])
     assert post == {
@@ -66,6 +66,7 @@ def test_an_unknown_post_is_not_found(api: Api, post_id: str) -> None:
     assert_problem(api.get(f"/posts/{post_id}"), 404, "post_not_found")
 
 
+@pytest.mark.same_code("rules of a query")
 @pytest.mark.parametrize("wait", ["-1", "21", "soon", "nan"])
 def test_a_wait_outside_the_limits_is_named(api: Api, wait: str) -> None:
     answer = api.get(f"/posts/{UNKNOWN}", params={"wait": wait})
@@ -88,8 +89,8 @@ def test_an_identity_must_be_a_printable_name(api: Api, user: str) -> None:
 def test_a_name_may_have_any_letters(api: Api) -> None:
     name = someone("Zoë-平")
     files = {"image": samples.jpeg()}
-    made = api.http.post("/posts", headers={b"user-id": name.encode()}, files=files)
-    assert made.json()["creator"] == name
+    answer = api.http.post("/posts", headers={b"user-id": name.encode()}, files=files)
+    assert answer.json()["creator"] == name
 
 
 def test_the_creator_edits_caption_and_alt(api: Api) -> None:
@@ -127,6 +128,7 @@ def test_writes_need_an_identity(api: Api) -> None:
     api.assert_identity_required(api.send("DELETE", path))
 
 
+@pytest.mark.same_code("rules of a text")
 @pytest.mark.parametrize(
     ("body", "field"),
     [
@@ -169,6 +171,6 @@ def test_deleting_removes_everything_and_can_be_repeated(api: Api) -> None:
 
 def test_a_post_can_be_deleted_while_it_is_processing(api: Api) -> None:
     alice = someone("alice")
-    made = api.upload(alice, samples.jpeg(1900, 1900)).json()
-    assert api.send("DELETE", f"/posts/{made['id']}", alice).status_code == 204
-    assert_problem(api.get(f"/posts/{made['id']}", alice), 404, "post_not_found")
+    post = api.upload(alice, samples.jpeg(1900, 1900)).json()
+    assert api.send("DELETE", f"/posts/{post['id']}", alice).status_code == 204
+    assert_problem(api.get(f"/posts/{post['id']}", alice), 404, "post_not_found")

@@ -1,4 +1,4 @@
-"""What the Go prototype got wrong, each by its name. (A retried stream batch, which no client can
+"""The defects of the Go prototype, each by its name. (A retried stream batch, which no client can
 cause, is in `property/test_projection.py`; 100 MB on AWS, in `e2e/test_aws.py`.)"""
 
 from PIL import Image, ImageDraw

@@ -56,9 +56,9 @@ def test_a_reserved_post_awaits_its_image_and_says_how_it_may_come(api: Api) -> 
     put = post["upload"]["put"]
     assert put["headers"] == {"content-type": "image/jpeg"}
     assert put["expires_at"] > post["created_at"]
-    found = reserved.now()
-    assert found.pop("upload")["tus"] == post.pop("upload")["tus"]
-    assert found == post
+    current = reserved.now()
+    assert current.pop("upload")["tus"] == post.pop("upload")["tus"]
+    assert current == post
     assert api.get(reserved.path).status_code == 404
     assert api.feed(creator=reserved.user)["posts"] == []
 
@@ -185,6 +185,7 @@ def test_a_repeated_reservation_is_one_post(api: Api) -> None:
     assert_problem(other, 422, "idempotency_key_reused")
 
 
+@pytest.mark.same_code("rules of a body")
 @pytest.mark.parametrize(
     ("image", "field"),
     [
@@ -214,6 +215,7 @@ def test_what_is_missing_or_breaks_a_rule_is_named(api: Api) -> None:
     assert refused({"image": image, "alt": 7}) == {"alt"}
 
 
+@pytest.mark.same_code("rules of a body")
 @pytest.mark.parametrize(
     ("image", "said"),
     [

@@ -10,8 +10,8 @@ IMAGE = samples.from_phone(1, 300, 200)
 
 def reserved(api: Api, user: str) -> dict[str, Any]:
     image = {"size": len(IMAGE), "content_type": "image/jpeg"}
-    made = api.send("POST", "/posts", user, json={"image": image, "caption": "to come"})
-    return made.json()  # type: ignore[no-any-return]
+    answer = api.send("POST", "/posts", user, json={"image": image, "caption": "to come"})
+    return answer.json()  # type: ignore[no-any-return]
 
 
 def listed(api: Api, user: str, **question: Any) -> dict[str, Any]:
@@ -41,12 +41,12 @@ def test_they_are_listed_newest_first_with_what_is_needed_to_go_on(api: Api) -> 
 
 def test_an_upload_goes_on_by_what_the_list_says(api: Api) -> None:
     alice = someone("alice")
-    made = reserved(api, alice)
-    api.eventually(lambda: ids(api, alice), [made["id"]])
-    (found,) = listed(api, alice)["posts"]
-    put = found["upload"]["put"]
+    reserved_post = reserved(api, alice)
+    api.eventually(lambda: ids(api, alice), [reserved_post["id"]])
+    (entry,) = listed(api, alice)["posts"]
+    put = entry["upload"]["put"]
     assert api.http.put(put["url"], content=IMAGE, headers=put["headers"]).is_success
-    path = f"/posts/{made['id']}"
+    path = f"/posts/{reserved_post['id']}"
     post = api.get(path, alice, params={"wait": 20}).json()
     assert (post["status"], "upload" in post) == ("ready", False)
     api.eventually(lambda: len(ids(api, alice)), 0)
@@ -72,14 +72,14 @@ def test_an_upload_whose_length_nobody_knows_has_no_url_for_a_put(api: Api) -> N
 
 def test_pages_join(api: Api) -> None:
     alice = someone("alice")
-    made = [reserved(api, alice)["id"] for _ in range(5)][::-1]
-    api.eventually(lambda: ids(api, alice), made)
+    newest_first = [reserved(api, alice)["id"] for _ in range(5)][::-1]
+    api.eventually(lambda: ids(api, alice), newest_first)
     page = listed(api, alice, limit=2)
     walked = [post["id"] for post in page["posts"]]
     while page["next"]:
         page = listed(api, alice, limit=2, cursor=page["next"])
         walked += [post["id"] for post in page["posts"]]
-    assert walked == made
+    assert walked == newest_first
 
 
 def test_nobody_has_none_and_a_cursor_is_its_lists_own(api: Api) -> None:

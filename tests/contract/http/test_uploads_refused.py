@@ -45,8 +45,8 @@ def test_an_empty_image_is_told_so(api: Api) -> None:
 
 
 def test_two_images_are_one_too_many(api: Api) -> None:
-    one = part("image", samples.jpeg(), "a.jpg")
-    answer = post_form(api, form(one, one))
+    image = part("image", samples.jpeg(), "a.jpg")
+    answer = post_form(api, form(image, image))
     assert fields(assert_problem(answer, 422, "validation_failed")) == {"image"}
 
 
@@ -57,6 +57,7 @@ def test_texts_may_come_before_or_after_the_image_and_others_are_ignored(api: Ap
     assert (post["alt"], post["caption"]) == ("before", "später")
 
 
+@pytest.mark.same_code("sniffing of formats")
 @pytest.mark.parametrize(
     "content",
     [b"plain text that is long enough to be judged " * 3, b"x", b"%PDF-1.7 ...", b"<svg/>" * 20],
@@ -102,6 +103,7 @@ def test_a_image_of_just_the_limit_is_taken(api: Api) -> None:
     assert api.upload(someone(), image + bytes(2_000_000 - len(image))).status_code == 201
 
 
+@pytest.mark.same_code("parsing of forms")
 @pytest.mark.parametrize(
     "body",
     [
@@ -121,6 +123,7 @@ def caption_of(api: Api, *parts: bytes) -> httpx.Response:
     return post_form(api, form(part("image", samples.jpeg(), "a.jpg"), *parts))
 
 
+@pytest.mark.same_code("parsing of forms")
 @pytest.mark.parametrize(
     ("content", "headers"),
     [
@@ -146,6 +149,7 @@ def test_texts_are_decoded_from_what_their_part_says(
     assert caption_of(api, part("caption", content, **headers)).json()["caption"] == "Zoë"
 
 
+@pytest.mark.same_code("parsing of forms")
 @pytest.mark.parametrize("charset", ["utf-8", "utf-16"])
 def test_half_of_a_surrogate_pair_in_a_form_is_named(api: Api, charset: str) -> None:
     text = "a\ud83d".encode(charset, "surrogatepass")
@@ -162,6 +166,7 @@ def test_a_form_may_name_the_charset_of_its_texts(api: Api) -> None:
     assert answer.json()["caption"] == "Zoë"
 
 
+@pytest.mark.same_code("parsing of forms")
 @pytest.mark.parametrize(
     ("content", "headers", "said"),
     [
@@ -201,6 +206,7 @@ def test_a_form_without_a_boundary_is_told_so(api: Api, content_type: str) -> No
     assert "boundary" in assert_problem(answer, 400, "invalid_multipart")["detail"]
 
 
+@pytest.mark.same_code("choice of the parser")
 @pytest.mark.parametrize(
     "content_type", ["text/plain", "application/x-www-form-urlencoded", "image/jpeg"]
 )
@@ -236,6 +242,7 @@ def test_a_compressed_body_is_refused_and_not_kept_as_it_came(
     assert "Content-Encoding" in assert_problem(answer, 415, "unsupported_media_type")["detail"]
 
 
+@pytest.mark.same_code("rules of a text")
 @pytest.mark.parametrize(
     ("name", "text"),
     [

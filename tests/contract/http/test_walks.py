@@ -87,13 +87,13 @@ def writing(writers: Writers) -> Iterator[None]:
 
 def walk(http: httpx.Client, **question: str | int) -> list[str]:
     """The ids that a whole walk shows, by the `Link` of each page."""
-    found: list[str] = []
+    ids: list[str] = []
     answer = http.get("/posts", params=question)
     while True:
         assert answer.status_code == 200, answer.text
-        found += [post["id"] for post in answer.json()["posts"]]
+        ids += [post["id"] for post in answer.json()["posts"]]
         if answer.json()["next"] is None:
-            return found
+            return ids
         link = answer.headers["link"]
         answer = http.get(link.partition(">")[0].removeprefix("<"))
 
@@ -110,8 +110,8 @@ def test_walks_beside_writers_repeat_nothing_and_miss_nothing(api: Api, creator:
         else:
             question["limit"] = 20
         with httpx.Client(base_url=api.url, timeout=60) as http:
-            found = walk(http, **question)
-        return len(found) - len(set(found)), len(set(writers.stable) - set(found))
+            ids = walk(http, **question)
+        return len(ids) - len(set(ids)), len(set(writers.stable) - set(ids))
 
     with writing(writers), ThreadPoolExecutor(WALKERS) as walkers:
         outcomes = list(walkers.map(one, range(WALKS)))

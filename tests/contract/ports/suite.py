@@ -119,14 +119,14 @@ async def done_next(adapters: MachineAdapters) -> str:
     """The next job, done at once: its post."""
     job = await adapters.jobs.lease(60_000)
     assert job is not None
-    await adapters.posts.update(job.post_id, lambda found: published_post(found, RENDERED))
+    await adapters.posts.update(job.post_id, lambda current: published_post(current, RENDERED))
     return job.post_id
 
 
 async def ready(adapters: Adapters, creator: str = "alice") -> str:
     post = a_post(creator)
     await adapters.posts.add(post)
-    await adapters.posts.update(post.id, lambda found: published_post(found, RENDERED))
+    await adapters.posts.update(post.id, lambda current: published_post(current, RENDERED))
     return post.id
 
 
@@ -180,9 +180,9 @@ class PostStoreSuite:
     async def test_only_what_is_ready_is_ready(self, adapters: Adapters) -> None:
         shown_id, gone = await ready(adapters), await ready(adapters)
         await adapters.posts.remove(gone, ALICE)
-        asked = [shown_id, gone, await processing(adapters), new_id()]
-        found = [await adapters.posts.is_ready(post_id) for post_id in asked]
-        assert found == [True, False, False, False]
+        ids = [shown_id, gone, await processing(adapters), new_id()]
+        answers = [await adapters.posts.is_ready(post_id) for post_id in ids]
+        assert answers == [True, False, False, False]
 
     async def test_an_update_is_kept_and_given_back(self, adapters: Adapters) -> None:
         post_id = await ready(adapters)
@@ -297,20 +297,20 @@ class PostStoreSuite:
 class CommentStoreSuite:
     async def test_counts_and_latest_follow_at_once(self, adapters: Adapters) -> None:
         post_id = await ready(adapters)
-        made = [a_comment(post_id, content=str(number)) for number in range(12)]
-        for comment in made:
+        comments = [a_comment(post_id, content=str(number)) for number in range(12)]
+        for comment in comments:
             await adapters.comments.add(comment)
         post = await shown(adapters, post_id)
-        assert (post.total_comments, post.latest_comments) == (12, made[:1:-1])
+        assert (post.total_comments, post.latest_comments) == (12, comments[:1:-1])
 
     async def test_latest_are_the_greatest_ids_whatever_the_order_of_arrival(
         self, adapters: Adapters
     ) -> None:
         post_id = await ready(adapters)
-        made = [a_comment(post_id, content=str(number)) for number in range(12)]
-        for comment in [*made[6:], *made[:6]]:
+        comments = [a_comment(post_id, content=str(number)) for number in range(12)]
+        for comment in [*comments[6:], *comments[:6]]:
             await adapters.comments.add(comment)
-        assert (await shown(adapters, post_id)).latest_comments == made[:1:-1]
+        assert (await shown(adapters, post_id)).latest_comments == comments[:1:-1]
 
     async def test_only_ready_posts_take_comments(self, adapters: Adapters) -> None:
         post_id = await processing(adapters)
@@ -360,14 +360,14 @@ class CommentStoreSuite:
 
     async def test_pages_join(self, adapters: Adapters) -> None:
         post_id = await ready(adapters)
-        made = [a_comment(post_id, content=str(number)) for number in range(5)]
-        for comment in made:
+        comments = [a_comment(post_id, content=str(number)) for number in range(5)]
+        for comment in comments:
             await adapters.comments.add(comment)
         first = await adapters.comments.page(post_id, limit=2, after=None)
         second = await adapters.comments.page(post_id, limit=2, after=first.next)
         third = await adapters.comments.page(post_id, limit=2, after=second.next)
         docs = [*first.items, *second.items, *third.items]
-        assert [decode_comment(doc) for doc in docs] == made[::-1]
+        assert [decode_comment(doc) for doc in docs] == comments[::-1]
         assert third.next is None
         nothing = await adapters.comments.page(new_id(), limit=2, after=None)
         assert nothing == ([], None)
@@ -377,7 +377,7 @@ class CommentStoreSuite:
         comment = a_comment(post_id)
         await adapters.comments.add(comment)
         changed = await adapters.comments.update(
-            post_id, comment.id, lambda found: msgspec.structs.replace(found, content="new")
+            post_id, comment.id, lambda current: msgspec.structs.replace(current, content="new")
         )
         assert changed.content == "new"
         assert (await shown(adapters, post_id)).latest_comments == [changed]
@@ -386,13 +386,13 @@ class CommentStoreSuite:
         self, adapters: Adapters
     ) -> None:
         post_id = await ready(adapters)
-        made = [a_comment(post_id, content=str(number)) for number in range(12)]
-        for comment in made:
+        added_comments = [a_comment(post_id, content=str(number)) for number in range(12)]
+        for comment in added_comments:
             await adapters.comments.add(comment)
         for _ in range(2):
-            await adapters.comments.remove(post_id, made[11].id, BOB)
+            await adapters.comments.remove(post_id, added_comments[11].id, BOB)
         post = await shown(adapters, post_id)
-        assert (post.total_comments, post.latest_comments) == (11, made[10:0:-1])
+        assert (post.total_comments, post.latest_comments) == (11, added_comments[10:0:-1])
 
     async def test_who_may_delete(self, adapters: Adapters) -> None:
         post_id = await ready(adapters)
@@ -428,8 +428,8 @@ class CommentStoreSuite:
         post_id, other_id = await ready(adapters), await ready(adapters)
         comment = a_comment(post_id)
         await adapters.comments.add(comment)
-        found = await adapters.comments.find(post_id, comment.id)
-        assert decode_comment(found) == comment
+        current = await adapters.comments.find(post_id, comment.id)
+        assert decode_comment(current) == comment
         with pytest.raises(CommentNotFoundError):
             await adapters.comments.find(other_id, comment.id)
         await adapters.comments.remove(post_id, comment.id, BOB)
@@ -490,19 +490,19 @@ class FeedReaderSuite:
         page = await adapters.feed.page(query)
         assert [stored.id for stored in page.items] == ids[:-4:-1]
         adapters.clock.advance(4 * EPOCH_MS)
-        made = [a_comment(ids[0]) for _ in range(3)]
-        for comment in made:  # the last one climbs over all, the first of the page sinks
+        comments = [a_comment(ids[0]) for _ in range(3)]
+        for comment in comments:  # the last one climbs over all, the first of the page sinks
             await adapters.comments.add(comment)
         await adapters.posts.remove(ids[1], ALICE)
         await adapters.settle()
-        found = [stored.id for stored in page.items]
+        listed_ids = [stored.id for stored in page.items]
         while page.next is not None:
             query = msgspec.structs.replace(query, after=page.next, epoch=query.epoch + 4)
             page = await adapters.feed.page(query)
-            found += [stored.id for stored in page.items]
+            listed_ids += [stored.id for stored in page.items]
             totals = {stored.id: stored.total_comments for stored in page.items}
             assert totals.get(ids[0], 4) == 4  # today's
-        assert found == [ids[index] for index in (7, 6, 5, 4, 3, 2, 0)]
+        assert listed_ids == [ids[index] for index in (7, 6, 5, 4, 3, 2, 0)]
 
     async def test_a_creators_own(self, adapters: Adapters) -> None:
         hers = [await ready(adapters, "alice") for _ in range(2)]
@@ -571,9 +571,9 @@ class JobQueueSuite:
         waiting = [await processing(adapters, "alice") for _ in range(5)]
         assert await done_next(adapters) == waiting[0]
         adapters.clock.advance(1)
-        one, two = [await processing(adapters, "bob") for _ in range(2)]
+        first, second = [await processing(adapters, "bob") for _ in range(2)]
         order = [await done_next(adapters) for _ in range(6)]
-        assert order == [waiting[1], one, waiting[2], two, waiting[3], waiting[4]]
+        assert order == [waiting[1], first, waiting[2], second, waiting[3], waiting[4]]
 
     async def test_whoever_comes_late_waits_for_one_job_of_each_other_user(
         self, adapters: MachineAdapters
@@ -857,18 +857,18 @@ class ServedImageStoreSuite(ImageStoreSuite):
         file.close()
 
     async def test_an_etag_changes_with_the_content(self, images: ImageStore) -> None:
-        one: Any = await images.open_original(await self.stored(images, b"one"))
+        reader: Any = await images.open_original(await self.stored(images, b"one"))
         other: Any = await images.open_original(await self.stored(images, b"other"))
-        assert one.etag != other.etag
-        one.close()
+        assert reader.etag != other.etag
+        reader.close()
         other.close()
 
     async def test_leftovers_are_what_is_older(
         self, images: SweepableImages, clock_ms: int
     ) -> None:
-        kept = {await self.published(images), await self.stored(images)}
+        post_ids = {await self.published(images), await self.stored(images)}
         assert {post_id async for post_id in images.leftovers(0)} == set()
-        assert {post_id async for post_id in images.leftovers(clock_ms)} == kept
+        assert {post_id async for post_id in images.leftovers(clock_ms)} == post_ids
 
     async def test_what_is_in_quarantine_is_seen_by_nobody_and_no_leftover(
         self, images: SweepableImages, clock_ms: int
@@ -885,14 +885,14 @@ class ServedImageStoreSuite(ImageStoreSuite):
     async def test_quarantine_is_told_by_the_time_of_the_move_and_purged_post_by_post(
         self, images: SweepableImages, clock_ms: int
     ) -> None:
-        one, other = await self.published(images), await self.stored(images)
-        for post_id in (one, other):
+        first, other = await self.published(images), await self.stored(images)
+        for post_id in (first, other):
             await images.quarantine(post_id, clock_ms)
         later = clock_ms + 2 * DAY_MS
         assert [post_id async for post_id in images.quarantined(clock_ms)] == []
-        assert await images.purge(one, clock_ms) == 0
-        assert {post_id async for post_id in images.quarantined(later)} == {one, other}
-        assert await images.purge(one, later) == 1 + len(RENDITIONS)
+        assert await images.purge(first, clock_ms) == 0
+        assert {post_id async for post_id in images.quarantined(later)} == {first, other}
+        assert await images.purge(first, later) == 1 + len(RENDITIONS)
         assert [post_id async for post_id in images.quarantined(later)] == [other]
 
     async def test_what_is_put_back_is_seen_again_and_replaces_nothing(
@@ -915,7 +915,7 @@ class ServedImageStoreSuite(ImageStoreSuite):
         post_id = await self.published(images)
         await images.quarantine(post_id, clock_ms)
         await images.remove(post_id)
-        assert [kept async for kept in images.quarantined(clock_ms + 2 * DAY_MS)] == []
+        assert [entry async for entry in images.quarantined(clock_ms + 2 * DAY_MS)] == []
 
 
 @pytest.mark.anyio
@@ -1050,14 +1050,14 @@ async def awaiting(adapters: Adapters, length: int | None = 10) -> tuple[str, Up
 class UploadRecordStoreSuite:
     async def test_the_terms_stay_as_long_as_the_post(self, adapters: Adapters) -> None:
         post_id, upload = await awaiting(adapters)
-        found = await adapters.upload_records.find(post_id)
-        assert found is not None
-        assert found._replace(offset=None) == UploadRecord("alice", True, upload)
-        assert found.offset in (None, 0)
+        record = await adapters.upload_records.find(post_id)
+        assert record is not None
+        assert record._replace(offset=None) == UploadRecord("alice", True, upload)
+        assert record.offset in (None, 0)
         await adapters.posts.update(post_id, uploaded_post)
-        found = await adapters.upload_records.find(post_id)
-        assert found is not None
-        assert found._replace(offset=None) == UploadRecord("alice", False, upload)
+        record = await adapters.upload_records.find(post_id)
+        assert record is not None
+        assert record._replace(offset=None) == UploadRecord("alice", False, upload)
         await adapters.posts.remove(post_id, ALICE)
         with pytest.raises(UploadGoneError):
             await adapters.upload_records.find(post_id)

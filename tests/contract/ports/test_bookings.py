@@ -43,7 +43,7 @@ class Booked:
     bookings: UploadBookings
 
     async def settled(self) -> None:
-        """What was written is known to who asks next."""
+        """Wait until the next reader knows all that was written."""
 
     async def reserve(self, length: int | None, key: str | None = None) -> str:
         post, upload = an_upload(length)
@@ -53,7 +53,7 @@ class Booked:
         return post.id
 
     async def left(self) -> int:
-        """How many bytes alice may still book today."""
+        """The bytes that alice may still book today."""
         await self.settled()
         for size in range(100, 0, -10):
             try:
@@ -72,10 +72,10 @@ class LateBooked(Booked):
     table: FakeTable
     late: LateLimits
     counter: LateCounter
-    seen: int = field(default=0)
+    position: int = field(default=0)
 
     async def settled(self) -> None:
-        records, self.seen = self.table.stream[self.seen :], len(self.table.stream)
+        records, self.position = self.table.stream[self.position :], len(self.table.stream)
         for _ in range(2):
             await tell_users(self.counter, list(filter(passes, records)), [])
         self.late._seen.clear()  # as 10 s later, or in another process
@@ -218,9 +218,9 @@ async def test_a_restart_forgets_no_bytes_and_ends_the_requests_that_were_under_
     database = Database(tmp_path / "again.db")
     before = opened(database, clock)
     await before.reserve(20)
-    kept = a_post()
-    await before.bookings.book(kept.id, "alice", 30)
-    await before.posts.add(kept)
+    post = a_post()
+    await before.bookings.book(post.id, "alice", 30)
+    await before.posts.add(post)
     await before.bookings.book("cut off", "alice", 40)
     await database.close()  # and nobody settles anything
     database = Database(tmp_path / "again.db")

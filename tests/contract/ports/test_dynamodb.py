@@ -42,12 +42,12 @@ def adapters(request: pytest.FixtureRequest, table: StreamingTable) -> suite.Ada
     shards = request.param
     clock = ManualClock()
     counter = DynamoCommentCounter(table, clock)
-    seen = 0
+    position = 0
 
     async def settle() -> None:
-        nonlocal seen
-        while len(stream := table.stream) > seen:
-            records, seen = stream[seen:], len(stream)
+        nonlocal position
+        while len(stream := table.stream) > position:
+            records, position = stream[position:], len(stream)
             for group in changes_by_post(records):
                 if group.changes.comments:
                     await counter.count(group.changes.post_id, group.changes.comments)
@@ -97,7 +97,7 @@ async def test_no_item_has_the_text_of_a_deleted_post_or_comment() -> None:
     upload = Upload(9, clock.now_ms() + 1000, "caption aGVsbG8=")
     record = suite.a_record("k", "alice", b"caption", f"/uploads/{post.id}")
     await posts.add(post, record, upload)
-    await posts.update(post.id, lambda found: published_post(found, RENDERED))
+    await posts.update(post.id, lambda current: published_post(current, RENDERED))
     first, second = (suite.a_comment(post.id, content="hello") for _ in range(2))
     for comment in (first, second):
         location = f"/posts/{post.id}/comments/{comment.id}"
@@ -120,7 +120,7 @@ async def test_a_deletion_leaves_a_record_alone_that_is_another_requests_by_now(
     posts, comments = DynamoPostStore(table, clock), DynamoCommentStore(table, clock)
     post = suite.a_post()
     await posts.add(post)
-    await posts.update(post.id, lambda found: published_post(found, RENDERED))
+    await posts.update(post.id, lambda current: published_post(current, RENDERED))
     first, second = (suite.a_comment(post.id) for _ in range(2))
     for comment in (first, second):
         location = f"/posts/{post.id}/comments/{comment.id}"

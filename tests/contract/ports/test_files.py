@@ -106,16 +106,16 @@ async def test_what_is_purged_leaves_no_folder_and_what_is_not_ours_stays(
     images: FileImageStore, tmp_path: Path, clock_ms: int
 ) -> None:
     post_id = await suite.ImageStoreSuite().published(images)
-    kept = await suite.ImageStoreSuite().stored(images)
+    stored_id = await suite.ImageStoreSuite().stored(images)
     await images.quarantine(post_id, clock_ms)
     (tmp_path / "quarantine" / "notes").mkdir()
     (tmp_path / "quarantine" / "2020-01-01").symlink_to(tmp_path)
     later = clock_ms + 2 * suite.DAY_MS
-    assert [found async for found in images.quarantined(later)] == [post_id]
+    assert [entry async for entry in images.quarantined(later)] == [post_id]
     assert await images.purge(post_id, later) == 3
-    assert await images.purge(kept, later) == 0
-    assert await images.has_original(kept)
-    assert [found async for found in images.quarantined(later)] == []
+    assert await images.purge(stored_id, later) == 0
+    assert await images.has_original(stored_id)
+    assert [entry async for entry in images.quarantined(later)] == []
     names = {path.name for path in (tmp_path / "quarantine").iterdir()}
     assert names == {"notes", "2020-01-01"}
 
@@ -129,7 +129,7 @@ async def test_names_that_are_no_ids_are_nobodys_leftovers(
     for name in (".keep", "README.txt"):
         (tmp_path / "originals" / post_id[-2:] / name).write_text("x")
     (tmp_path / "originals" / "README.txt").write_text("x")
-    assert [kept async for kept in images.leftovers(clock_ms)] == [post_id]
+    assert [entry async for entry in images.leftovers(clock_ms)] == [post_id]
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])

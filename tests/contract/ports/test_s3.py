@@ -217,10 +217,10 @@ async def test_of_two_at_one_offset_the_first_stays_and_the_second_is_told(
     uploads: Uploads,
 ) -> None:
     post_id = await uploads.begin()
-    one, other = await uploads.store.take(post_id), await uploads.store.take(post_id)
-    await one.write(b"the first")
+    first, other = await uploads.store.take(post_id), await uploads.store.take(post_id)
+    await first.write(b"the first")
     await other.write(b"the other")
-    await one.commit()
+    await first.commit()
     with pytest.raises(OffsetMismatchError):
         await other.commit()
     assert (await uploads.store.offset(post_id), uploads.kept(post_id)) == (9, b"the first")
@@ -229,8 +229,8 @@ async def test_of_two_at_one_offset_the_first_stays_and_the_second_is_told(
 async def test_the_same_piece_twice_is_kept_once(uploads: Uploads) -> None:
     """A retried request whose first run was slow."""
     post_id = await uploads.begin()
-    one, other = await uploads.store.take(post_id), await uploads.store.take(post_id)
-    for writer in (one, other):
+    first, other = await uploads.store.take(post_id), await uploads.store.take(post_id)
+    for writer in (first, other):
         await writer.write(b"the same")
         await writer.commit()
     assert (await uploads.store.offset(post_id), uploads.kept(post_id)) == (8, b"the same")

@@ -318,8 +318,8 @@ async def test_however_many_ask_whether_writes_are_taken_one_row_is_written(
     await database.write(lambda connection: connection.execute("UPDATE probe SET at = at - 1000"))
     await WriteProbe(elsewhere).check()
     assert written_at(path) > at
-    for one in (database, elsewhere):
-        await one.close()
+    for connection in (database, elsewhere):
+        await connection.close()
 
 
 @pytest.mark.anyio

@@ -1,0 +1,40 @@
+"""Polling: wait for a condition that another process or thread makes true."""
+
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+Result = TypeVar("Result")
+Value = TypeVar("Value")
+
+
+def wait_until(
+    condition: Callable[[], Result | None],
+    *,
+    seconds: float = 60,
+    every: float = 0.02,
+    message: str | Callable[[], str] = "",
+    sleep: Callable[[float], object] = time.sleep,
+) -> Result:
+    """Return the first true result of `condition`.
+
+    `condition` is called every `every` seconds. Raises `AssertionError` with `message` after
+    `seconds` seconds.
+    """
+    deadline = time.monotonic() + seconds
+    while not (result := condition()):
+        if time.monotonic() >= deadline:
+            raise AssertionError(message() if callable(message) else message)
+        sleep(every)
+    return result
+
+
+def wait_for_value(read: Callable[[], Value], expected: Value, *, seconds: float = 60) -> None:
+    """Wait until `read` returns the expected value."""
+    values: list[Value] = []
+
+    def is_expected() -> bool:
+        values[:] = [read()]
+        return values == [expected]
+
+    wait_until(is_expected, seconds=seconds, message=lambda: f"{values[0]!r} is not {expected!r}")
