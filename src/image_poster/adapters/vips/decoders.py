@@ -273,6 +273,8 @@ def _decode_bmp(descriptor: int, admission: Admission, facts: HeaderFacts) -> De
 
 
 def _decode_heic(descriptor: int, admission: Admission, facts: HeaderFacts) -> Decoded:
+    if facts.lacks_tile:
+        raise BadHeaderError("a tile has no data")  # the decoder would leave it green
     pixels = open_heic(descriptor, facts, admission)
     return _turned(to_working_size(pixels, facts.colour), facts.exif_orientation)
 
