@@ -143,7 +143,7 @@ ARITHMETIC = base64.b64decode(
 
 @pytest.mark.parametrize("part", [0.3, 0.7, 0.99])
 def test_a_jpeg_of_arithmetic_coding_that_breaks_off_is_refused(part: float) -> None:
-    """libjpeg does not warn of it."""
+    """Libjpeg does not warn of it."""
     assert made(ARITHMETIC).large.size == (48, 32)
     assert rejected(ARITHMETIC[: int(len(ARITHMETIC) * part)]).code == "image_unreadable"
 
