@@ -79,8 +79,8 @@ class HeaderFacts(NamedTuple):
     many there are. An `interlaced` PNG is kept whole, too. `steps` is
     how many pixels a BMP costs that is coded in run lengths. `exif_orientation` is
     that of a HEIC or AVIF which no transform of its own turns; `colour` is what it or a PNG says of
-    its colours in code points. Of one that `lacks_tile` a part has no data. A `stand_in` is decoded in place of the file; `is_rebuilt` if it has
-    only the parts that its pixels need."""
+    its colours in code points. Of one that `lacks_tile` a part has no data. A `stand_in` is
+    decoded in place of the file; `is_rebuilt` if it has only the parts that its pixels need."""
 
     size: tuple[int, int] | None = None
     frame: Frame | None = None
