@@ -21,7 +21,7 @@ import msgspec
 
 from image_poster.adapters.vips import protocol
 from image_poster.adapters.vips.confinement import Confinement
-from image_poster.adapters.vips.memory import MemoryBudget
+from image_poster.adapters.vips.memory import MemoryBudget, TimeLeft, seconds_until
 from image_poster.adapters.vips.protocol import Message, RenderSettings
 from image_poster.domain.images import (
     RENDITIONS,
@@ -86,7 +86,7 @@ class VipsImageRenderer:
         """The most memory that a child has had."""
 
     async def render(self, work: Workspace) -> RenderedImage:
-        time = _TimeLeft(self._timeout_seconds, self._timeout_seconds)
+        time = TimeLeft(self._timeout_seconds, self._timeout_seconds)
         async with self._places:
             answer = await self._ask_until_answered(work, self._request, time)
             if answer.rejected is not None and answer.rejected[0] == "image_unreadable":
@@ -102,9 +102,7 @@ class VipsImageRenderer:
         await self._template.close()
         self._memory.close()
 
-    async def _ask_until_answered(
-        self, work: Workspace, request: bytes, time: "_TimeLeft"
-    ) -> Message:
+    async def _ask_until_answered(self, work: Workspace, request: bytes, time: TimeLeft) -> Message:
         """Ask, and again at once if the child has ended: often if it had not begun, since that is
         no fault of the image's; but only once if it ended at its work, since that may be."""
         ended_at_work = 0
@@ -119,7 +117,7 @@ class VipsImageRenderer:
                     raise ImageWorkFailedError(str(exc)) from exc
         raise ImageWorkFailedError("no process could be had for the image")
 
-    async def _ask(self, work: Workspace, request: bytes, time: "_TimeLeft") -> Message:
+    async def _ask(self, work: Workspace, request: bytes, time: TimeLeft) -> Message:
         async with self._child(work, request) as child, self._in_time(time) as clock:
             message = await child.hear()
             if message is None:
@@ -135,31 +133,31 @@ class VipsImageRenderer:
 
     @asynccontextmanager
     async def _memory_for(
-        self, needs: int, clock: asyncio.Timeout, time: "_TimeLeft"
+        self, needs: int, clock: asyncio.Timeout, time: TimeLeft
     ) -> AsyncIterator[None]:
         """Have the memory that an image needs; its time stands still while it waits for it."""
         loop = asyncio.get_running_loop()
-        time.work = _seconds_until(clock)
+        time.work = seconds_until(clock)
         clock.reschedule(None)
         async with contextlib.AsyncExitStack() as had:
             try:
                 async with asyncio.timeout(time.memory) as waiting:
                     await had.enter_async_context(self._memory.taken(needs))
-                    time.memory = _seconds_until(waiting)
+                    time.memory = seconds_until(waiting)
             except TimeoutError as exc:
                 raise ImageWorkFailedError(f"no {needs:,} bytes of memory came free") from exc
             clock.reschedule(loop.time() + time.work)
             yield
 
     @asynccontextmanager
-    async def _in_time(self, time: "_TimeLeft") -> AsyncIterator[asyncio.Timeout]:
+    async def _in_time(self, time: TimeLeft) -> AsyncIterator[asyncio.Timeout]:
         try:
             async with asyncio.timeout(time.work) as clock:
                 try:
                     yield clock
                 finally:
                     if clock.when() is not None:
-                        time.work = _seconds_until(clock)
+                        time.work = seconds_until(clock)
         except TimeoutError as exc:
             raise self._too_slow() from exc
 
@@ -199,19 +197,6 @@ class VipsImageRenderer:
             last = await asyncio.shield(child.end())
             if last is not None:
                 self.peak_bytes = max(self.peak_bytes, last.peak_bytes)
-
-
-@dataclass
-class _TimeLeft:
-    """Seconds that an image still has to be worked on, and to wait for memory."""
-
-    work: float
-    memory: float
-
-
-def _seconds_until(clock: asyncio.Timeout) -> float:
-    now = asyncio.get_running_loop().time()
-    return max(0, (clock.when() or now) - now)
 
 
 class _NotBegunError(Exception):
