@@ -192,7 +192,7 @@ def test_a_damaged_image_is_failed_in_words_and_can_be_removed(
     dialog = gallery.choose(("cut.jpg", samples.jpeg(900, 600)[:2000]))
     gallery.button("Post", within=dialog).click()
     item = gallery.uploads.get_by_role("listitem")
-    expect(item).to_contain_text("Failed: The image is damaged.")
+    expect(item).to_contain_text("Failed: The image is damaged or incomplete.")
     gallery.button("Remove", within=item).click()
     expect(gallery.uploads).to_have_count(0)
 

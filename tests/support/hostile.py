@@ -186,6 +186,11 @@ def _nonsense(text: str, descriptors: Descriptors) -> object:
     return os.write(descriptors.answers, text.encode() + b"\n")
 
 
+def _reject_late(seconds: str, _: Descriptors) -> object:
+    time.sleep(float(seconds))
+    return Message(rejected=("image_unreadable", "late"))
+
+
 def _lie(text: str, _: Descriptors) -> object:
     side, placeholder = text.split(" ", 1)
     size = Size(int(side), int(side))
@@ -224,6 +229,7 @@ ATTACKS: dict[str, Callable[[str, Descriptors], object]] = {
     "flood": _flood,
     "long line": _long_line,
     "nonsense": _nonsense,
+    "reject late": _reject_late,
     "lie": _lie,
     "lie about the reason": _lie_about_the_reason,
 }

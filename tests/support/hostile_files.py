@@ -80,6 +80,25 @@ def jpeg_of_markers() -> bytes:
     return b"\xff\xd8" + (b"\xff\xe1\xff\xf0" + markers) * 40
 
 
+def jpeg_of_chains() -> bytes:
+    """Metadata of a wrong length whose thousand markers lead to a small frame, and the last one to
+    a larger frame, behind which the same begins again."""
+
+    def segment(marker: int, body: bytes = b"") -> bytes:
+        return struct.pack(">BBH", 0xFF, marker, 2 + len(body)) + body
+
+    def frame(side: int, more: bytes = b"") -> bytes:
+        return segment(0xC0, struct.pack(">BHHB", 8, side, side, 0) + more)
+
+    end = segment(0xDB) + segment(0xDA)
+    small = frame(100) + end
+    over = struct.pack(">BBH", 0xFF, 0xE3, 2 + len(end + small))  # for who heeds the body only
+    large = frame(200, over) + end
+    jump = segment(0xE2, large)
+    group = b"\xff\xe1\xff\xf0" + segment(0xE2) * 990 + jump + small
+    return b"\xff\xd8" + group * 500 + bytes(70_000)
+
+
 def png_that_inflates_without_end() -> bytes:
     """Zeros of 200 MB where a hundred pixels should be, with a wrong checksum."""
     packer = zlib.compressobj(1)
@@ -94,5 +113,6 @@ HOSTILE_FILES: dict[str, Callable[[], bytes]] = {
     "extents of no bytes": extents_of_no_bytes,
     "items that share one long property": items_that_share_one_long_property,
     "JPEG of markers": jpeg_of_markers,
+    "JPEG of chains": jpeg_of_chains,
     "PNG that inflates without end": png_that_inflates_without_end,
 }

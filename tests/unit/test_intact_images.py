@@ -1,5 +1,6 @@
 """An image whose pixels are whole is shown, whatever else is wrong in its file."""
 
+import base64
 import io
 import struct
 import zlib
@@ -130,6 +131,23 @@ def test_an_animated_webp_is_shown_though_its_second_frame_is_garbage() -> None:
         assert difference(render(changed).large, render(content).large) < SAME
 
 
+# --- JPEG of arithmetic coding ---
+
+# By `cjpeg -arithmetic -grayscale`: no encoder of Python makes such a file.
+ARITHMETIC = base64.b64decode(
+    "/9j/4AAQSkZJRgABAQAAAQABAAD/2wBDABALDA4MChAODQ4SERATGCgaGBYWGDEjJR0oOjM9PDkzODdASFxOQERX"
+    "RTc4UG1RV19iZ2hnPk1xeXBkeFxlZ2P/yQALCAAgADABAREA/8wABgAQEAX/2gAIAQEAAD8A/wBMR9PboPO7FfwZ"
+    "RooPEwjxHnNFVgNuf27+G3LVFsQMYB/RsQAsLNOKmbBpXf8AyzxJ0OfQoyY8ronPcMS/xEjo4vGlicD/2Q=="
+)
+
+
+@pytest.mark.parametrize("part", [0.3, 0.7, 0.99])
+def test_a_jpeg_of_arithmetic_coding_that_breaks_off_is_refused(part: float) -> None:
+    """Libjpeg does not warn of it."""
+    assert made(ARITHMETIC).large.size == (48, 32)
+    assert rejected(ARITHMETIC[: int(len(ARITHMETIC) * part)]).code == "image_unreadable"
+
+
 # --- HEIC and AVIF ---
 
 
@@ -166,6 +184,30 @@ def test_an_avif_that_claims_another_size_is_scaled_to_it(by: int) -> None:
     content = flawed_heif.sized(avif(), b"av01", WIDTH + by, HEIGHT + by)
     expected = render(avif()).large.resize((WIDTH + by, HEIGHT + by))
     assert difference(render(content).large, expected) < 3 * SAME
+
+
+def ten_bits() -> bytes:
+    return samples.by_vips(".avif[bitdepth=10,Q=90,effort=0]", 128, 128)
+
+
+@pytest.mark.parametrize(
+    ("kind", "encode", "sound"),
+    [
+        (b"av01", lambda: avif(flawed.photograph(128, 128)), 12),
+        (b"av01", ten_bits, 12),
+        (b"hvc1", lambda: heic(flawed.photograph(128, 128)), 0),
+    ],
+    ids=["avif", "avif of 10 bits", "heic"],
+)
+def test_a_grid_with_a_damaged_tile_is_refused(
+    kind: bytes, encode: Callable[[], bytes], sound: int
+) -> None:
+    """Some decoders leave such a tile empty, which is green."""
+    tile = taken_apart(encode(), kind)
+    items, brand = list(grid(tile, 2, 128)), flawed_heif.BRANDS[kind]
+    assert made(Heif(tuple(items), brand=brand).encoded()).large.size == (256, 256)
+    items[2] = replace(tile, data=tile.data[:sound] + bytes(len(tile.data) - sound))
+    assert rejected(Heif(tuple(items), brand=brand).encoded()).code == "image_unreadable"
 
 
 def test_tiles_of_another_size_than_their_pixels_are_put_together() -> None:

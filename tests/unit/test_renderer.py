@@ -164,6 +164,15 @@ async def test_a_process_that_hangs_is_ended(tmp_path: Path, attack: str) -> Non
     await hasty.close()
 
 
+async def test_all_processes_of_an_image_share_its_time(tmp_path: Path) -> None:
+    """Or one that is rebuilt would have twice the time, and the job's lease would run out."""
+    strict = VipsImageRenderer(RenderSettings(), timeout_seconds=1.5, module="support.hostile")
+    with pytest.raises(ImageRejectedError) as refused:
+        await strict.render(work_on(tmp_path, order("reject late", "1")))
+    assert refused.value.code == "image_too_slow"
+    await strict.close()
+
+
 async def test_a_bad_image_does_not_block_the_others(
     attacked: VipsImageRenderer, tmp_path: Path
 ) -> None:

@@ -60,6 +60,11 @@ export function tidy(text: string): string {
   return lines.replace(/[\x00-\x08\x0e-\x1f\x7f-\x9f]/g, "").replace(/^[^\S\ufeff]+|[^\S\ufeff]+$/g, "");
 }
 
+/** Nothing, or nothing that can be seen: the service takes no such comment. */
+export function isBlank(text: string): boolean {
+  return /^[\p{Cc}\p{Cf}\p{Z}\p{Mn}\p{Me}\u115f\u1160\u3164\uffa0\u2800]*$/u.test(text);
+}
+
 /** Characters as the service counts them: code points of the stored text. */
 export function checkText(field: "caption" | "alt" | "comment", text: string, taken: Limits | null): Fault | null {
   if (text.includes("\0")) return { is: "character", character: "NUL" };

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { checkFile, checkPixels, checkText, formatOf, type Limits, tidy } from "../src/limits";
+import { checkFile, checkPixels, checkText, formatOf, isBlank, type Limits, tidy } from "../src/limits";
 import heads from "./heads.json";
 
 const limits = {
@@ -59,5 +59,10 @@ describe("what the service would refuse is said before a byte is sent", () => {
   test("a text from a word processor becomes what the service stores", () => {
     expect(tidy("\u2003a\vb\fc\rd\r\ne\x85f\u2028g\u2029h\ti\x07\x9b \n")).toBe("a\nb\nc\nd\ne\nf\ng\nh\ti");
     expect(tidy("\ufeffa ")).toBe("\ufeffa");
+  });
+
+  test.each(["", " \n", "\u200b\u2060\ufeff", "\xad", "\u3164\u2800", "\u200d\ufe0f", "\x01"])("%j is blank", (text) => {
+    expect(isBlank(text)).toBe(true);
+    expect(isBlank(`${text}a${text}`)).toBe(false);
   });
 });

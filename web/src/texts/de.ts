@@ -158,7 +158,7 @@ export const de: Texts = {
     storage_full: "Der Dienst hat keinen Platz mehr. Warten Sie ein wenig; bleibt es so, sagen Sie es den Betreibern.",
     body_silent: "Die Verbindung war zu lange still. Suchen Sie eine bessere, dann geht es weiter.",
     request_in_progress: "Der Dienst ist noch dabei. Warten Sie einen Moment.",
-    image_unreadable: "Das Bild ist beschädigt. Senden Sie es noch einmal, oder wählen Sie ein anderes.",
+    image_unreadable: "Das Bild ist beschädigt oder unvollständig. Wählen Sie eine vollständige Kopie oder ein anderes Bild.",
     image_unsupported: "Diese Art von Bild lässt sich nicht zeigen. Speichern Sie es in einem anderen Format.",
     image_too_large: "Das Bild hat zu viele Bildpunkte. Nehmen Sie ein kleineres.",
     image_too_slow: "Das Bild braucht zu lange zum Lesen. Speichern Sie es neu oder kleiner, und nehmen Sie dann das.",

@@ -158,7 +158,7 @@ export const en = {
     storage_full: "The service has no room left. Wait a little; if it stays so, tell its operators.",
     body_silent: "The connection was silent for too long. Look for a better one, and it goes on.",
     request_in_progress: "The service is still at it. Wait a moment.",
-    image_unreadable: "The image is damaged. Send it again, or choose another one.",
+    image_unreadable: "The image is damaged or incomplete. Choose a whole copy of it, or another image.",
     image_unsupported: "This kind of image cannot be shown. Save it in another format, then post that.",
     image_too_large: "The image has too many pixels. Post a smaller one.",
     image_too_slow: "The image takes too long to read. Save it anew, or smaller, then post that.",

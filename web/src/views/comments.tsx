@@ -3,7 +3,7 @@ import { useSignal } from "@preact/signals";
 import { useEffect, useState } from "preact/hooks";
 import { refusalOf } from "../api";
 import { type Comment, list } from "../comments";
-import { checkText, limits, tidy } from "../limits";
+import { checkText, isBlank, limits } from "../limits";
 import * as me from "../me";
 import * as outbox from "../outbox";
 import { nameOf, type Post } from "../posts";
@@ -80,7 +80,7 @@ function NewComment({ post }: { post: Post }) {
   };
   const send = (event: Event) => {
     event.preventDefault();
-    if (tidy(content) !== "" && fault === null) signInThen(() => void keep());
+    if (!isBlank(content) && fault === null) signInThen(() => void keep());
   };
   return (
     <form class="new-comment" onSubmit={send}>
@@ -92,7 +92,7 @@ function NewComment({ post }: { post: Post }) {
         placeholder={texts.commentHint}
         fault={(fault && texts.fault(fault)) ?? problem}
       />
-      <button class="primary" disabled={tidy(content) === ""}>
+      <button class="primary" disabled={isBlank(content)}>
         {texts.send}
       </button>
     </form>
@@ -159,7 +159,7 @@ function EditComment({ comment, close }: { comment: Comment; close: () => void }
   const fault = checkText("comment", content, limits.value);
   const save = (event: Event) => {
     event.preventDefault();
-    if (fault !== null || tidy(content) === "") return;
+    if (fault !== null || isBlank(content)) return;
     const work: CommentEdit = { kind: "edit comment", post: comment.post_id, comment: comment.id, content, base };
     if (content !== base.content) void outbox.add(work);
     close();

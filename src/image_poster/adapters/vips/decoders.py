@@ -148,7 +148,7 @@ def rejected(error: Exception, *, rebuilding: bool = False) -> Exception:
     if rebuilding and any(sign in str(error) for sign in _SIGNS_OF_A_KIND):
         return unsupported("an image of an unusual kind")
     return ImageRejectedError(
-        "image_unreadable", "This image is damaged or incomplete. Send it again, whole."
+        "image_unreadable", "This image is damaged or incomplete. Send a whole copy of it."
     )
 
 
@@ -273,6 +273,8 @@ def _decode_bmp(descriptor: int, admission: Admission, facts: HeaderFacts) -> De
 
 
 def _decode_heic(descriptor: int, admission: Admission, facts: HeaderFacts) -> Decoded:
+    if facts.lacks_tile:
+        raise BadHeaderError("a tile has no data")  # the decoder would leave it green
     pixels = open_heic(descriptor, facts, admission)
     return _turned(to_working_size(pixels, facts.colour), facts.exif_orientation)
 

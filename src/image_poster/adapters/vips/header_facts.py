@@ -79,8 +79,8 @@ class HeaderFacts(NamedTuple):
     many there are. An `interlaced` PNG is kept whole, too. `steps` is
     how many pixels a BMP costs that is coded in run lengths. `exif_orientation` is
     that of a HEIC or AVIF which no transform of its own turns; `colour` is what it or a PNG says of
-    its colours in code points. A `stand_in` is decoded in place of the file; `is_rebuilt` if it has
-    only the parts that its pixels need."""
+    its colours in code points. Of one that `lacks_tile` a part has no data. A `stand_in` is
+    decoded in place of the file; `is_rebuilt` if it has only the parts that its pixels need."""
 
     size: tuple[int, int] | None = None
     frame: Frame | None = None
@@ -92,6 +92,7 @@ class HeaderFacts(NamedTuple):
     exif_orientation: int = 1
     colour: Colour | None = None
     coding: Coding | None = None
+    lacks_tile: bool = False
     stand_in: bytes | None = None
     is_rebuilt: bool = False
 
@@ -119,6 +120,7 @@ STANDALONE_MARKERS = {0x01, *range(0xD0, 0xD8)}  # markers without a length
 _SOS, _EOI = 0xDA, 0xD9
 SOF_DECODED = {0xC0, 0xC1, 0xC2, 0xC9, 0xCA}
 _SOF_PROGRESSIVE = {0xC2, 0xCA}
+_SOF_ARITHMETIC = {0xC9, 0xCA}
 _SOF_NOT_DECODED = {
     **dict.fromkeys((0xC3, 0xC7, 0xCB, 0xCF), "a lossless JPEG"),
     **dict.fromkeys((0xC5, 0xC6, 0xCD, 0xCE), "a hierarchical JPEG"),
@@ -148,6 +150,8 @@ def read_jpeg(content: Content) -> HeaderFacts:
             # From here on: a thumbnail within the header has a last marker of its own.
             ended = content.rfind(b"\xff\xd9", at) >= 0
             whole = sof not in _SOF_PROGRESSIVE or ended or _has_all_scans(content, at - 2)
+            # Where arithmetic coding breaks off, libjpeg does not warn.
+            whole = whole and sof not in _SOF_ARITHMETIC
             is_kept = sof in _SOF_PROGRESSIVE or first < components
             return HeaderFacts(
                 size=size,

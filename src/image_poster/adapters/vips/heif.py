@@ -95,12 +95,12 @@ def avif_shape(width: int, height: int, bands: int, facts: HeaderFacts) -> Shape
 
 
 def is_for_libavif(width: int, height: int, facts: HeaderFacts) -> bool:
-    """Whether libavif decodes it, which takes half of the memory and of the time that libheif takes
-    in libvips, but makes 8 bits of all."""
+    """True if libavif decodes it, which takes half of the memory and of the time that libheif takes
+    in libvips, but makes 8 bits of all. Of a grid, libheif would leave a damaged tile empty."""
     coding = facts.coding
     if coding is None or not coding.is_plain or max(width, height) > _MAX_LIBAVIF_SIDE:
         return False
-    return coding.sample_bytes == 1 or width * height > _MAX_DEEP_PIXELS
+    return coding.tiles or coding.sample_bytes == 1 or width * height > _MAX_DEEP_PIXELS
 
 
 def open_by_libavif(

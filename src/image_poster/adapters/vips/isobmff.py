@@ -24,6 +24,7 @@ _MAX_META_BYTES = 4_000_000
 _MAX_EXIF_BYTES = 1_000_000
 _MAX_DERIVED = 3  # an overlay of grids of tiles
 _CODECS = {"hvc1", "av01"}
+_NO_DATA = bytes(4)
 # Codings that HEIF allows and that no decoder here has (23008-12, annexes; and their own parts).
 _OTHER_CODECS = {
     "jpeg": "JPEG", "j2k1": "JPEG 2000", "vvc1": "VVC", "evc1": "EVC", "avc1": "AVC",
@@ -98,7 +99,22 @@ class Meta:
             exif_orientation=orientation,
             colour=self._colour(properties),
             coding=self._coding(primary, is_cut="clap" in own),
+            lacks_tile=self._lacks_tile(primary),
         )
+
+    def _lacks_tile(self, primary: int) -> bool:
+        """True if the data of a part coded as HEVC begin with zeros, which no NAL unit does
+        (14496-15, 4.3): a transfer reserved space for them, and did not fill it."""
+        parts = {primary, *self.references.get((primary, "dimg"), [])}
+        try:
+            for item, *extent in self.locations():
+                if item in parts and self.kinds.get(item) == "hvc1":
+                    content, start, end = self._extent(*extent)
+                    if content[start : min(end, start + len(_NO_DATA))] == _NO_DATA:
+                        return True
+        except BadHeaderError:
+            pass  # decoders tell
+        return False
 
     def _coding(self, primary: int, *, is_cut: bool) -> Coding | None:
         """How the pixels are coded, by the first item that they come from; None if none says."""

@@ -11,6 +11,7 @@ import os
 import struct
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 _SLOT_BYTES = 16_000_000
@@ -111,3 +112,17 @@ def _unlock(descriptor: int, byte: int) -> None:
 def _flock(kind: int, byte: int) -> bytes:
     """`struct flock` of one byte (fcntl(2), "Open file description locks")."""
     return struct.pack("hhqqi4x", kind, os.SEEK_SET, byte, 1, 0)
+
+
+@dataclass
+class TimeLeft:
+    """Seconds that an image still has to be worked on, and to wait for memory."""
+
+    work: float
+    memory: float
+
+
+def seconds_until(clock: asyncio.Timeout) -> float:
+    """The seconds until the timeout ends; 0 if it has no end."""
+    now = asyncio.get_running_loop().time()
+    return max(0, (clock.when() or now) - now)

@@ -57,7 +57,7 @@ def _needed_items(meta: Meta) -> list[int]:
         needed[item] = None
         waiting += meta.references.get((item, "dimg"), [])
         waiting += alpha_of.get(item, [])
-    return list(needed)
+    return sorted(needed)  # the order of entries in `ipma` (23008-12, 9.3.1)
 
 
 def _is_alpha(meta: Meta, item: int) -> bool:

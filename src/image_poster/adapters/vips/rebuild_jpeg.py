@@ -1,7 +1,9 @@
 """Rebuild a JPEG: its segments by what they contain, and not by the lengths that they tell
 (ITU-T T.81, annex B)."""
 
+import itertools
 import struct
+from collections.abc import Iterator
 
 from image_poster.adapters.vips.header_facts import (
     SOF_DECODED,
@@ -15,6 +17,7 @@ from image_poster.adapters.vips.header_facts import (
 _MAX_SEGMENTS = 10_000
 _MAX_SEGMENT_BYTES = 66_000
 _MAX_TRIES = 1000
+_MAX_STEPS = 1_000_000
 _MAX_BYTES_OFF = 16
 _SOI, _EOI, _SOS, _DHT, _DQT, _DRI = 0xD8, 0xD9, 0xDA, 0xC4, 0xDB, 0xDD
 _DNL = b"\xff\xdc\0\4"  # the number of lines, behind the first scan
@@ -25,6 +28,7 @@ _KEPT_METADATA = {0xE0: b"JFIF\0", 0xE1: b"Exif\0\0", 0xE2: b"ICC_PROFILE\0", 0x
 def rebuild_jpeg(content: Content) -> bytes:
     """Raises `BadHeaderError` if there is no scan, and `ImageRejectedError` without a height."""
     parts, at = [b"\xff\xd8"], 2
+    steps = iter(range(_MAX_STEPS))
     for _ in range(_MAX_SEGMENTS):
         at = content.find(b"\xff", at)
         if at < 0:
@@ -33,7 +37,7 @@ def rebuild_jpeg(content: Content) -> bytes:
         if marker in _NO_SEGMENTS:
             at += 1
             continue
-        body, after = _segment(content, marker, at + 4)
+        body, after = _segment(content, marker, at + 4, steps)
         parts.append(struct.pack(">BBH", 0xFF, marker, 2 + len(body)) + body if body else b"")
         if marker == _SOS:
             return b"".join([*parts, content[after : len(content)]])
@@ -41,8 +45,9 @@ def rebuild_jpeg(content: Content) -> bytes:
     raise BadHeaderError("no scan")
 
 
-def _segment(content: Content, marker: int, at: int) -> tuple[bytes, int]:
-    """The content of the segment, empty where pixels do not need it, and the place behind it."""
+def _segment(content: Content, marker: int, at: int, steps: Iterator[int]) -> tuple[bytes, int]:
+    """The content of the segment, empty where pixels do not need it, and the place behind it.
+    `steps` bounds the search for ends of metadata in the whole file."""
     declared_end = at + max(0, unpack(">H", content, at - 2)[0] - 2)
     if marker in SOF_DECODED:
         body = _frame_header(content, at)
@@ -58,12 +63,12 @@ def _segment(content: Content, marker: int, at: int) -> tuple[bytes, int]:
         body = content[at:declared_end]
         is_needed = body.startswith(_KEPT_METADATA.get(marker, b"\0\0"))
         if content[declared_end : declared_end + 1] != b"\xff":
-            declared_end = _after_cut_metadata(content, at)
+            declared_end = _after_cut_metadata(content, at, steps)
         return body if is_needed else b"", declared_end
     return body, at + len(body)
 
 
-def _after_cut_metadata(content: Content, at: int) -> int:
+def _after_cut_metadata(content: Content, at: int, steps: Iterator[int]) -> int:
     """The place behind a segment whose length is wrong: the marker from which segments lead to the
     scan of the largest frame, since a thumbnail in the segment has a scan, too."""
     end = min(at + _MAX_SEGMENT_BYTES, len(content))
@@ -72,16 +77,16 @@ def _after_cut_metadata(content: Content, at: int) -> int:
         at = content.find(b"\xff", at, end)
         if at < 0:
             break
-        if (area := _area_of_frame(content, at)) > largest:
+        if (area := _area_of_frame(content, at, steps)) > largest:
             largest, place = area, at
         at += 1
     return place
 
 
-def _area_of_frame(content: Content, at: int) -> int:
+def _area_of_frame(content: Content, at: int, steps: Iterator[int]) -> int:
     """Pixels of the frame whose segments begin at `at`; 0 where they lead to no scan."""
     area, tables = 0, False
-    for _ in range(_MAX_TRIES):
+    for _ in itertools.islice(steps, _MAX_TRIES):
         head = content[at : at + 4]
         if len(head) < 4 or head[0] != 0xFF or head[1] in _NO_SEGMENTS:  # noqa: PLR2004
             return 0

@@ -21,7 +21,7 @@ import msgspec
 
 from image_poster.adapters.vips import protocol
 from image_poster.adapters.vips.confinement import Confinement
-from image_poster.adapters.vips.memory import MemoryBudget
+from image_poster.adapters.vips.memory import MemoryBudget, TimeLeft, seconds_until
 from image_poster.adapters.vips.protocol import Message, RenderSettings
 from image_poster.domain.images import (
     RENDITIONS,
@@ -53,8 +53,8 @@ _END_SECONDS = 5
 
 class VipsImageRenderer:
     """At most `children` images at a time, each when `memory` has what it needs (by default, that
-    is the renderer's own). An image gets `timeout_seconds` of work, then its process ends; and
-    waits for memory no longer than that.
+    is the renderer's own). All processes of an image together work for `timeout_seconds` at most,
+    and wait for memory no longer than that.
 
     `module` is what is run as the template. Call `close` at the end.
     """
@@ -86,10 +86,11 @@ class VipsImageRenderer:
         """The most memory that a child has had."""
 
     async def render(self, work: Workspace) -> RenderedImage:
+        time = TimeLeft(self._timeout_seconds, self._timeout_seconds)
         async with self._places:
-            answer = await self._ask_until_answered(work, self._request)
+            answer = await self._ask_until_answered(work, self._request, time)
             if answer.rejected is not None and answer.rejected[0] == "image_unreadable":
-                answer = await self._ask_until_answered(work, self._rebuilding_request)
+                answer = await self._ask_until_answered(work, self._rebuilding_request, time)
         if answer.rejected is not None:
             raise protocol.check_rejected(*answer.rejected)
         if answer.rendered is None:
@@ -101,13 +102,13 @@ class VipsImageRenderer:
         await self._template.close()
         self._memory.close()
 
-    async def _ask_until_answered(self, work: Workspace, request: bytes) -> Message:
+    async def _ask_until_answered(self, work: Workspace, request: bytes, time: TimeLeft) -> Message:
         """Ask, and again at once if the child has ended: often if it had not begun, since that is
         no fault of the image's; but only once if it ended at its work, since that may be."""
         ended_at_work = 0
         for _ in range(_CHANCES_UNBEGUN):
             try:
-                return await self._ask(work, request)
+                return await self._ask(work, request, time)
             except _NotBegunError:
                 continue
             except _EndedAtWorkError as exc:
@@ -116,14 +117,14 @@ class VipsImageRenderer:
                     raise ImageWorkFailedError(str(exc)) from exc
         raise ImageWorkFailedError("no process could be had for the image")
 
-    async def _ask(self, work: Workspace, request: bytes) -> Message:
-        async with self._child(work, request) as child, self._in_time() as clock:
+    async def _ask(self, work: Workspace, request: bytes, time: TimeLeft) -> Message:
+        async with self._child(work, request) as child, self._in_time(time) as clock:
             message = await child.hear()
             if message is None:
                 raise _NotBegunError
             if message.needs is not None:
                 self.confinement = message.confinement
-                async with self._memory_for(message.needs, clock):
+                async with self._memory_for(message.needs, clock, time):
                     child.tell_to_go_on()
                     message = await child.hear()
             if message is None or message.ended is not None:
@@ -131,25 +132,32 @@ class VipsImageRenderer:
             return message
 
     @asynccontextmanager
-    async def _memory_for(self, needs: int, clock: asyncio.Timeout) -> AsyncIterator[None]:
+    async def _memory_for(
+        self, needs: int, clock: asyncio.Timeout, time: TimeLeft
+    ) -> AsyncIterator[None]:
         """Have the memory that an image needs; its time stands still while it waits for it."""
         loop = asyncio.get_running_loop()
-        left = (clock.when() or loop.time()) - loop.time()
+        time.work = seconds_until(clock)
         clock.reschedule(None)
         async with contextlib.AsyncExitStack() as had:
             try:
-                async with asyncio.timeout(self._timeout_seconds):
+                async with asyncio.timeout(time.memory) as waiting:
                     await had.enter_async_context(self._memory.taken(needs))
+                    time.memory = seconds_until(waiting)
             except TimeoutError as exc:
                 raise ImageWorkFailedError(f"no {needs:,} bytes of memory came free") from exc
-            clock.reschedule(loop.time() + left)
+            clock.reschedule(loop.time() + time.work)
             yield
 
     @asynccontextmanager
-    async def _in_time(self) -> AsyncIterator[asyncio.Timeout]:
+    async def _in_time(self, time: TimeLeft) -> AsyncIterator[asyncio.Timeout]:
         try:
-            async with asyncio.timeout(self._timeout_seconds) as clock:
-                yield clock
+            async with asyncio.timeout(time.work) as clock:
+                try:
+                    yield clock
+                finally:
+                    if clock.when() is not None:
+                        time.work = seconds_until(clock)
         except TimeoutError as exc:
             raise self._too_slow() from exc
 
