@@ -4,7 +4,7 @@ import re
 import socket
 from base64 import b64encode
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -367,23 +367,78 @@ def test_bytes_that_a_put_replaces_count(counted: Api) -> None:
     assert_booked(counted, 3 * MEGABYTE)
 
 
+@contextmanager
+def cut_request(
+    api: Api, request: str, headers: dict[str, str], content: bytes, folder: Path
+) -> Iterator[None]:
+    """A request for an upload of which `content` has come and is stored; then it is cut."""
+    address = urlsplit(api.url)
+    post_id = request.partition("?")[0].rpartition("/")[2]
+    with socket.create_connection((address.hostname, address.port), timeout=10) as connection:
+        sent = {"content-length": str(len(PHOTO)), **headers, "host": address.netloc}
+        lines = [f"{request} HTTP/1.1", *(f"{name}: {value}" for name, value in sent.items())]
+        connection.sendall("\r\n".join([*lines, "", ""]).encode() + content)
+        wait_until_stored(folder, post_id, len(content))
+        yield
+
+
+def wait_until_stored(folder: Path, post_id: str, size: int) -> None:
+    wait_until(lambda: stored_bytes(folder, post_id) == size, every=0.01)
+
+
+def stored_bytes(folder: Path, post_id: str) -> int:
+    """The size of an upload; 0 once it was ended."""
+    with suppress(FileNotFoundError):
+        return max((file.stat().st_size for file in folder.glob(f"**/{post_id}")), default=0)
+    return 0
+
+
+def unverified_patch(api: Api, path: str, folder: Path) -> AbstractContextManager[None]:
+    headers = {**PIECE, **WRONG, "user-id": "alice"}
+    return cut_request(api, f"PATCH {path}", headers, PHOTO[:MEGABYTE], folder)
+
+
 def test_bytes_that_a_newer_request_throws_away_count(counted: Api, tmp_path: Path) -> None:
     """They could not be verified any more."""
     path = reserve(counted, 2 * MEGABYTE).json()["upload"]["tus"]
-    address = urlsplit(counted.url)
-    with socket.create_connection((address.hostname, address.port), timeout=10) as connection:
-        headers = {**PIECE, **WRONG, "user-id": "alice", "content-length": str(MEGABYTE + 1)}
-        lines = [f"PATCH {path} HTTP/1.1", f"host: {address.netloc}"]
-        lines += [f"{name}: {value}" for name, value in headers.items()]
-        connection.sendall("\r\n".join([*lines, "", ""]).encode() + PHOTO[:MEGABYTE])
-        uploads = f"**/{path.rpartition('/')[2]}"
-        wait_until(
-            lambda: any(file.stat().st_size == MEGABYTE for file in tmp_path.glob(uploads)),
-            every=0.01,
-        )
+    with unverified_patch(counted, path, tmp_path):
         head = counted.send("HEAD", path, "alice", headers=TUS)
         assert head.headers["upload-offset"] == "0"
         assert_booked(counted, 3 * MEGABYTE)
+
+
+@pytest.mark.parametrize("ending", ["cut", "superseded"])
+def test_a_bad_network_does_not_end_an_upload_that_is_sent_with_checksums(
+    counted: Api, tmp_path: Path, ending: str
+) -> None:
+    """It loses more than an image may have; ten times as much ends even such an upload."""
+    path = reserve(counted, len(PHOTO)).json()["upload"]["tus"]
+    other = reserve(counted, 2 * MEGABYTE).json()["upload"]["tus"]
+    for _ in range(5):
+        lose_a_patch(counted, path, tmp_path, ending)
+    assert patch(counted, path, PHOTO).status_code == 204
+    for _ in range(31):
+        assert counted.send("HEAD", other, "alice", headers=TUS).status_code == 200
+        lose_a_patch(counted, other, tmp_path, ending)
+    wait_until(lambda: counted.send("HEAD", other, "alice", headers=TUS).status_code == 410)
+
+
+def lose_a_patch(api: Api, path: str, folder: Path, ending: str) -> None:
+    with unverified_patch(api, path, folder):
+        if ending == "superseded":
+            api.send("HEAD", path, "alice", headers=TUS)
+    wait_until_stored(folder, path.rpartition("/")[2], 0)
+
+
+def test_a_put_that_is_cut_again_and_again_can_still_be_completed(
+    counted: Api, tmp_path: Path
+) -> None:
+    """Each replaces the bytes of the one before."""
+    put = reserve(counted, len(PHOTO)).json()["upload"]["put"]
+    for lacking in range(1, 6):
+        with cut_request(counted, f"PUT {put['url']}", put["headers"], PHOTO[:-lacking], tmp_path):
+            pass
+    assert counted.http.put(put["url"], content=PHOTO, headers=put["headers"]).status_code == 204
 
 
 def test_a_form_that_is_refused_costs_what_came_of_it(counted: Api) -> None:

@@ -97,6 +97,13 @@ def test_the_document_is_what_openapi_says_that_one_is() -> None:
     assert list(OpenAPIV31SpecValidator(json.loads(openapi_document())).iter_errors()) == []
 
 
+def test_a_429_is_documented_where_strangers_get_one() -> None:
+    paths = json.loads(openapi_document())["paths"]
+    upload = paths["/uploads/{post_id}"]
+    assert all("429" in upload[method]["responses"] for method in upload)
+    assert "429" not in paths["/images/{post_id}/{file_name}"]["get"]["responses"]
+
+
 @schema.parametrize()
 @settings(max_examples=EXAMPLES, suppress_health_check=list(HealthCheck), deadline=None)
 def test_every_answer_is_documented(case: "Case[Any]", known: Known) -> None:

@@ -22,6 +22,7 @@ from support.waiting import wait_until
 TUS = {"Tus-Resumable": "1.0.0"}
 BYTES = {**TUS, "Content-Type": "application/offset+octet-stream"}
 IN_A_YEAR, RIGHT = "+365d", "+0"
+GONE = {"content": "deleted soon"}
 
 
 def in_1970() -> str:
@@ -212,6 +213,35 @@ def test_an_upload_outlives_a_restart_that_corrects_the_clock(
         send(api, path, content[100:200], 100)
         wait_until(lambda: "1970" not in expiry(api, path))
         send(api, path, content[200:], 200)
+
+
+def test_what_was_written_in_1970_is_not_written_twice_after_a_restart(
+    data: Path, wall_clock: WallClock
+) -> None:
+    """Repeated requests get the first responses, though the records seem to be 50 years old."""
+    wall_clock.set(in_1970())
+    with served(data, wall_clock) as (api, _):
+        comments = f"/posts/{api.ready('alice')['id']}/comments"
+        image = {"image": {"size": 1000, "content_type": "image/jpeg"}}
+        made = {
+            path: keyed(api, path, body).json()["id"]
+            for path, body in ((comments, {"content": "once"}), ("/posts", image))
+        }
+        deleted = f"{comments}/{api.send('POST', comments, 'alice', json=GONE).json()['id']}"
+        assert api.send("DELETE", deleted, "alice").status_code == 204
+    wall_clock.set(RIGHT)
+    for _ in range(2):
+        with served(data, wall_clock) as (api, _):
+            wait_until(lambda: "1970" not in expiry(api, f"/uploads/{made['/posts']}"))
+            assert api.send("DELETE", deleted, "alice").status_code == 204
+            for path, body in ((comments, {"content": "once"}), ("/posts", image)):
+                answer = keyed(api, path, body)
+                assert answer.headers["idempotent-replayed"] == "true"
+                assert answer.json()["id"] == made[path]
+
+
+def keyed(api: Api, path: str, body: dict[str, Any]) -> httpx.Response:
+    return api.send("POST", path, "alice", json=body, headers={"idempotency-key": path})
 
 
 def test_the_expiry_of_an_upload_is_corrected_with_a_clock_that_was_ahead(

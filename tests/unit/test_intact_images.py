@@ -144,7 +144,7 @@ ARITHMETIC = base64.b64decode(
 @pytest.mark.parametrize("part", [0.3, 0.7, 0.99])
 def test_a_jpeg_of_arithmetic_coding_that_breaks_off_is_refused(part: float) -> None:
     """Libjpeg does not warn of it."""
-    assert made(ARITHMETIC).large.size == (48, 32)
+    assert render(ARITHMETIC).large.size == (48, 32)
     assert rejected(ARITHMETIC[: int(len(ARITHMETIC) * part)]).code == "image_unreadable"
 
 
@@ -205,7 +205,7 @@ def test_a_grid_with_a_damaged_tile_is_refused(
     """Some decoders leave such a tile empty, which is green."""
     tile = taken_apart(encode(), kind)
     items, brand = list(grid(tile, 2, 128)), flawed_heif.BRANDS[kind]
-    assert made(Heif(tuple(items), brand=brand).encoded()).large.size == (256, 256)
+    assert render(Heif(tuple(items), brand=brand).encoded()).large.size == (256, 256)
     items[2] = replace(tile, data=tile.data[:sound] + bytes(len(tile.data) - sound))
     assert rejected(Heif(tuple(items), brand=brand).encoded()).code == "image_unreadable"
 

@@ -28,7 +28,7 @@ from image_poster.domain.feed import (
 )
 from image_poster.domain.idempotency import KEPT_MS, AlreadyAnsweredError, IdempotencyRecord
 from image_poster.domain.identity import Identity
-from image_poster.domain.ids import IdSequence, is_over
+from image_poster.domain.ids import EARLIEST_MS, IdSequence, is_over
 from image_poster.domain.images import RENDITIONS
 from image_poster.domain.limits import UPLOAD_KEPT_MS, fitting
 from image_poster.domain.posts import (
@@ -451,12 +451,24 @@ class MemoryTombstoneQueue:
 
     async def forget(self, *, service_ms: int, now_ms: int) -> None:
         times = {"service_ms": service_ms, "now_ms": now_ms}
+        self._correct_times(service_ms)
         for key, stone in list(self._state.tombstones.items()):
             if is_over(stone.deleted_at, KEPT_MS, **times) and not stone.pending:
                 del self._state.tombstones[key]
         for used, (_, kept_at) in list(self._state.records.items()):
             if is_over(kept_at, KEPT_MS, **times):
                 del self._state.records[used]
+
+    def _correct_times(self, service_ms: int) -> None:
+        """A lifetime that began in 1970, by a wrong clock, begins anew when the clock is right."""
+        if service_ms < EARLIEST_MS:
+            return
+        for key, stone in self._state.tombstones.items():
+            if stone.deleted_at < EARLIEST_MS:
+                self._state.tombstones[key] = replace(stone, deleted_at=service_ms)
+        for used, (record, kept_at) in self._state.records.items():
+            if kept_at < EARLIEST_MS:
+                self._state.records[used] = (record, service_ms)
 
 
 _ORIGINAL = "original"

@@ -9,7 +9,7 @@ from image_poster.domain.comments import COMMENT_FORMAT, comment_tag, decode_com
 from image_poster.domain.ids import is_id
 from image_poster.domain.limits import FEED_PAGE_DEFAULT
 from image_poster.http import openapi, requests, responses
-from image_poster.http.auth import viewer
+from image_poster.http.auth import check_viewer, viewer
 from image_poster.http.idempotency import idempotency_key, in_flight
 from image_poster.http.limits import IDENTIFIED, IDENTIFIED_JSON, writer
 
@@ -164,6 +164,7 @@ async def list_comments(
     security=openapi.ANYONE,
     tags=["comments"],
     summary="One comment",
+    before_request=check_viewer,
     responses=openapi.responses(
         {
             200: openapi.json_of(CommentBody, "The comment."),

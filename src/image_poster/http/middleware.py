@@ -332,7 +332,8 @@ class _Exchange:
         if not self._body_done:
             _log.info("stopped reading a refused body", path=self.scope["path"])
         count = self.scope["state"].get("count_unread_body")
-        if count is not None and size:
+        # The client is not to blame for the service's own trouble.
+        if count is not None and size and self._status < HTTPStatus.INTERNAL_SERVER_ERROR:
             with suppress(ImagePosterError):
                 await count(size)
 

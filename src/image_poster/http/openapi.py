@@ -51,8 +51,9 @@ ANYONE: Security = [{}, *IDENTIFIED]
 
 # The ids of operations whose HEAD is what clients ask for, with 200 where GET has 204.
 _HEAD_TOO = {"findUpload"}
-# The ids of those that are never refused for having come too often (http/limits.py).
-_UNCOUNTED = {"appendToUpload", "getImage"}
+# The ids of those that are never refused for having come too often. (PATCH and HEAD of an upload
+# are, but only for callers who are not identified: http/limits.py.)
+_UNCOUNTED = {"getImage"}
 _TAGS = {
     "posts": "Posts, one by one.",
     "feed": "Ready posts, most commented or newest first.",
@@ -197,7 +198,6 @@ def _head(found: dict[str, Any]) -> dict[str, Any]:
     """The HEAD of a GET that answers 204; it takes the operation's id, and GET another."""
     head = {**found, "responses": {**found["responses"]}}
     head["responses"]["200"] = head["responses"].pop("204")
-    del head["responses"]["429"]
     found["operationId"] += "ByGet"
     return head
 

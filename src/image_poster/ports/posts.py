@@ -134,5 +134,6 @@ class TombstoneQueue(TombstoneStore, Protocol):
 
     async def forget(self, *, service_ms: int, now_ms: int) -> None:
         """Forget deletions (repeating one is a 404 from now on) and idempotency records whose
-        `KEPT_MS` are over (`domain.ids.is_over`). Posts with data left to purge are kept."""
+        `KEPT_MS` are over (`domain.ids.is_over`). Posts with data left to purge are kept. Those of
+        a clock in 1970 begin anew (`domain.ids.EARLIEST_MS`)."""
         ...

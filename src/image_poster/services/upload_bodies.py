@@ -5,6 +5,7 @@ import hashlib
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import NamedTuple
 
 from image_poster.domain import errors
@@ -21,6 +22,8 @@ from image_poster.tus.headers import Checksum
 _ENDED = (
     "This upload was ended: more bytes of it were refused than an image may have. Create a new one."
 )
+# A bad network must not end an upload, and nobody may send without end.
+_LOST_BYTES_PER_REFUSED = 10
 
 
 class Terms(NamedTuple):
@@ -33,7 +36,7 @@ class Terms(NamedTuple):
 @dataclass
 class CountedBody:
     """A body whose bytes are counted; `replaced_bytes` are those of earlier requests that it
-    replaces."""
+    replaces: a request that was cut had sent them."""
 
     chunks: AsyncIterator[bytes]
     received_bytes: int = 0
@@ -46,7 +49,7 @@ class CountedBody:
             yield chunk
 
     @property
-    def refused_bytes(self) -> int:
+    def dropped_bytes(self) -> int:
         """The number of bytes that are not kept."""
         return max(0, self.received_bytes + self.replaced_bytes - self.stored_bytes)
 
@@ -90,15 +93,27 @@ class RefusedBytes:
     posts: PostService
     limits: Limits
 
-    async def count(self, post_id: str, creator: str, size: int) -> None:
-        """Raises `UploadGoneError` if the upload has now had more than an image may have: it is
-        ended."""
-        if size == 0:
+    async def count(self, post_id: str, creator: str, size: int, *, lost_bytes: int = 0) -> None:
+        """Count `size` refused bytes, and bytes that a cut or a newer request lost.
+
+        Raises `UploadGoneError` if more bytes were refused than an image may have: the upload is
+        ended. Of lost bytes, a tenth counts for that.
+        """
+        if size + lost_bytes == 0:
             return
-        await self.bookings.charge(creator, size)
-        if await self.records.count_refused(post_id, size) > self.limits.image_bytes:
+        await self.bookings.charge(creator, size + lost_bytes)
+        refused = size + lost_bytes // _LOST_BYTES_PER_REFUSED
+        if await self.records.count_refused(post_id, refused) > self.limits.image_bytes:
             await self.posts.delete(post_id, Identity(creator), ended=True)
             raise errors.UploadGoneError(_ENDED)
+
+    async def count_body(
+        self, post_id: str, creator: str, body: CountedBody, error: Exception | None = None
+    ) -> None:
+        """Count the bytes of a body that are not kept; `error` ended it. Raises as `count`."""
+        dropped = body.dropped_bytes
+        lost = min(dropped, body.replaced_bytes) if _is_refusal(error) else dropped
+        await self.count(post_id, creator, dropped - lost, lost_bytes=lost)
 
     async def count_unread(self, post_id: str, user: str | None, size: int) -> None:
         """Count a body that was read only so that its client sees the answer. `user` sent it; None
@@ -111,3 +126,13 @@ class RefusedBytes:
                 await self.count(post_id, record.creator, size)
         elif user is not None:
             await self.bookings.charge(user, size)
+
+
+def _is_refusal(error: Exception | None) -> bool:
+    """False for a body that was cut, or that a newer request or the service's own trouble ended."""
+    if isinstance(error, (errors.BodySilentError, errors.UploadTakenOverError)):
+        return False
+    return (
+        isinstance(error, errors.ImagePosterError)
+        and error.status < HTTPStatus.INTERNAL_SERVER_ERROR
+    )

@@ -241,10 +241,10 @@ class UploadService:
         """Receive, and count what is not kept, however it ends."""
         try:
             state = await self._receive(post_id, record, patch, body)
-        except Exception:
-            await self.refused_bytes.count(post_id, record.creator, body.refused_bytes)
+        except Exception as exc:
+            await self.refused_bytes.count_body(post_id, record.creator, body, exc)
             raise
-        await self.refused_bytes.count(post_id, record.creator, body.refused_bytes)
+        await self.refused_bytes.count_body(post_id, record.creator, body)
         return await self._completed(post_id, record, state)
 
     async def _receive(

@@ -102,7 +102,8 @@ def test_shared_lists_are_the_same_for_a_caller_whose_token_does_not_hold(api: A
 def test_a_single_post_tells_a_caller_that_their_identity_does_not_hold(api: Api) -> None:
     post = api.ready(someone())
     path = f"/posts/{post['id']}"
-    for question in (path, f"{path}?wait=ever", f"{path}?comments=99", "/me"):
+    comments = (f"{path}/comments/no-id", "/posts/no-id/comments/no-id", COMMENT)
+    for question in (path, f"{path}?wait=ever", f"{path}?comments=99", "/me", *comments):
         assert_problem(api.get(question, headers=unidentified(api)), 401, "identity_required")
 
 

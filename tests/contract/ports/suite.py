@@ -716,6 +716,30 @@ class TombstoneQueueSuite:
         with pytest.raises(AlreadyAnsweredError):
             await adapters.posts.add(a_post(), a_record("key"))
 
+    async def test_records_and_tombstones_of_1970_begin_anew_when_the_clock_is_right(
+        self, adapters: MachineAdapters
+    ) -> None:
+        """Another server has started since, by a right clock."""
+        passed_ms = adapters.clock.now_ms() - DAY_MS
+        adapters.clock.advance(-passed_ms)
+        done = await ready(adapters)
+        await adapters.posts.remove(done, ALICE)
+        await adapters.tombstones.mark_purged(done)
+        await adapters.posts.add(a_post(), a_record("key"))
+        for _ in range(2):
+            await forget_old(adapters)
+            await adapters.posts.remove(done, ALICE)
+            with pytest.raises(AlreadyAnsweredError):
+                await adapters.posts.add(a_post(), a_record("key"))
+            adapters.clock.advance(passed_ms)
+            passed_ms = 0
+        await forget_old(adapters)
+        adapters.clock.advance(7 * DAY_MS)
+        await forget_old(adapters)
+        with pytest.raises(PostNotFoundError):
+            await adapters.posts.remove(done, ALICE)
+        await adapters.posts.add(a_post(), a_record("key"))
+
     async def test_records_of_a_clock_that_was_ahead_are_forgotten_in_time(
         self, adapters: MachineAdapters
     ) -> None:

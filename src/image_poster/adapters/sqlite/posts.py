@@ -12,6 +12,7 @@ from image_poster.adapters.sqlite.limits import SqliteUploadBookings, end_bookin
 from image_poster.domain.errors import PostNotFoundError
 from image_poster.domain.idempotency import KEPT_MS, IdempotencyRecord
 from image_poster.domain.identity import Identity
+from image_poster.domain.ids import EARLIEST_MS
 from image_poster.domain.limits import Limits
 from image_poster.domain.posts import Post, PostStatus, StoredPost, check_visible, encode_post
 from image_poster.domain.uploads import Upload
@@ -179,6 +180,11 @@ class SqlitePostStore:
         self._bell.ring(post_id)
 
 
+# A lifetime that began in 1970, by a wrong clock, begins anew when the clock is right.
+_CORRECT_TIMES = (
+    "UPDATE tombstones SET deleted_at = ?1 WHERE pending = 0 AND deleted_at < ?2 AND ?2 <= ?1",
+    "UPDATE idempotency_records SET kept_at = ?1 WHERE kept_at < ?2 AND ?2 <= ?1",
+)
 # The conditions are `domain.ids.is_over`.
 _FORGET_TOMBSTONES = (
     "DELETE FROM tombstones WHERE pending = 0 "
@@ -226,6 +232,8 @@ class SqliteTombstoneQueue:
         times = (service_ms - KEPT_MS, now_ms - KEPT_MS, now_ms)
 
         def delete(connection: sqlite3.Connection) -> None:
+            for sql in _CORRECT_TIMES:
+                connection.execute(sql, (service_ms, EARLIEST_MS))
             connection.execute(_FORGET_TOMBSTONES, times)
             connection.execute(_FORGET_RECORDS, times)
             forget_days(connection, now_ms - KEPT_MS)
