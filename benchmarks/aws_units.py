@@ -16,13 +16,13 @@ from contract.ports.suite import ALICE, a_comment, a_post, a_record, an_upload
 from image_poster.adapters.dynamodb.comments import DynamoCommentCounter, DynamoCommentStore
 from image_poster.adapters.dynamodb.feed import DynamoFeedReader
 from image_poster.adapters.dynamodb.posts import DynamoPostStore
-from image_poster.adapters.dynamodb.taken import DynamoTakenStore
 from image_poster.adapters.dynamodb.uploads import DynamoUploadOffsets, DynamoUploadRecordStore
+from image_poster.adapters.dynamodb.usage import DynamoUsageStore
 from image_poster.adapters.memory import ManualClock
 from image_poster.domain.feed import FeedCursor, FeedQuery, FeedSort, epoch_of
 from image_poster.domain.limits import PUBLIC_RATES, Limits
 from image_poster.domain.posts import Post, published_post, uploaded_post
-from image_poster.services.late_limits import LateCounter, LateLimits, UserChanges
+from image_poster.services.quotas import EventualQuotas, UsageRecorder, UserChanges
 from support.dynamodb import Index, template_indexes
 from support.prices import PricedTable, Units
 from support.renderer import RENDERED
@@ -65,10 +65,10 @@ class World:
         self.posts = DynamoPostStore(self.table, self.clock)
         self.counter = DynamoCommentCounter(self.table, self.clock)
         self.feed = DynamoFeedReader(self.table)
-        limits, usage = Limits(rates=PUBLIC_RATES), DynamoTakenStore(self.table, self.clock)
+        limits, usage = Limits(rates=PUBLIC_RATES), DynamoUsageStore(self.table, self.clock)
         records = DynamoUploadRecordStore(self.table)
-        self.limits = LateLimits(usage, self.clock, limits)
-        self.counter_of_users = LateCounter(usage, records, self.posts, self.clock, limits)
+        self.limits = EventualQuotas(usage, self.clock, limits)
+        self.counter_of_users = UsageRecorder(usage, records, self.posts, self.clock, limits)
         self.ready: list[str] = []
 
     async def fill(self) -> None:
@@ -139,9 +139,9 @@ async def _comment(world: World, key: str | None = None) -> None:
 async def _told(world: World) -> None:
     """A comment of a user who wrote before."""
     writes = (world.clock.now_ms(),)
-    await world.counter_of_users.tell(UserChanges("bob", writes, ()))
+    await world.counter_of_users.record(UserChanges("bob", writes, ()))
     world.table.spent()
-    await world.counter_of_users.tell(UserChanges("bob", writes, ()))
+    await world.counter_of_users.record(UserChanges("bob", writes, ()))
 
 
 STEPS: dict[str, Step] = {

@@ -17,8 +17,8 @@ import pyvips
 
 import servers
 from data import entries, write_ours
-from image_poster.adapters.vips.protocol import RenderSettings
-from image_poster.adapters.vips.renderer import VipsImageRenderer
+from image_poster.adapters.images.protocol import RenderSettings
+from image_poster.adapters.images.renderer import VipsImageRenderer
 from image_poster.ports.images import Workspace
 from load import Load, run
 from report import Found, Line, Skipped

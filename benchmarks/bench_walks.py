@@ -19,8 +19,8 @@ from urllib.parse import urlsplit
 import servers
 from data import TEXT, entries, write_ours
 from image_poster.adapters.sqlite.database import connect
-from image_poster.adapters.sqlite.ranks import Mover, move_rank
-from image_poster.domain.feed import EPOCH_MS, Held
+from image_poster.adapters.sqlite.ranks import RankedPost, store_rank_change
+from image_poster.domain.feed import EPOCH_MS, CurrentRank
 from report import Line
 from sizes import Scale
 
@@ -62,11 +62,12 @@ def _move_ranks(data_dir: Path, changes: int) -> None:
             at = min(int(chance.paretovariate(0.5)), len(rows)) - 1
             post_id, creator, total = rows[at]
             (row,) = connection.execute("SELECT since FROM posts WHERE id = ?", (post_id,))
-            mover = Mover(post_id, creator, Held(total, *row))
+            mover = RankedPost(post_id, creator, CurrentRank(total, *row))
             at_ms = began_ms + (now_ms - began_ms) * number // changes
-            moved = move_rank(connection, mover, total + 1, at_ms)
+            change_rank = store_rank_change(connection, mover, total + 1, at_ms)
             connection.execute(
-                "UPDATE posts SET total_comments = ?, since = ? WHERE id = ?", (*moved, post_id)
+                "UPDATE posts SET total_comments = ?, since = ? WHERE id = ?",
+                (*change_rank, post_id),
             )
             rows[at] = (post_id, creator, total + 1)
         connection.execute("COMMIT")

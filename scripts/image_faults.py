@@ -39,7 +39,7 @@ from unit import (  # noqa: E402
 RENDER = """
 import json, sys
 from pathlib import Path
-from image_poster.adapters.vips import pipeline
+from image_poster.adapters.images import pipeline
 folder, found = Path(sys.argv[1]), {}
 for path in sorted(folder.glob("*.in")):
     made = path.with_suffix(sys.argv[2])
@@ -49,7 +49,7 @@ for path in sorted(folder.glob("*.in")):
             pipeline.render(path, made, pipeline.RenderSettings())
         else:
             from support.rendering import render_file
-            from image_poster.adapters.vips.protocol import RenderSettings
+            from image_poster.adapters.images.protocol import RenderSettings
             render_file(path, made, RenderSettings())
         found[path.stem] = "ready"
     except Exception as exc:

@@ -27,12 +27,12 @@ _BROWSER_FILES = {"swagger-ui.css", "swagger-ui-bundle.js", "favicon-32x32.png"}
 def build(package: Package, target: Target, folder: Path) -> Path:
     """Everything of the package, in a new `folder`. Raises `RuntimeError` if pip fails."""
     _install(package, target, folder)
-    left_out = [_OWN_CODE / part for part in package.without]
+    excluded_paths = [_OWN_CODE / part for part in package.without]
     shutil.copytree(
         _OWN_CODE,
         folder / "image_poster",
         ignore=lambda parent, names: [
-            name for name in names if name == "__pycache__" or Path(parent, name) in left_out
+            name for name in names if name == "__pycache__" or Path(parent, name) in excluded_paths
         ],
     )
     shutil.copy(ROOT / "LICENSE", folder / "image_poster")

@@ -51,7 +51,7 @@ _ELSEWHERE = (
     *("cli", "client", "editions/local", "editions/server.py"),
     *("adapters/memory.py", "adapters/sqlite", "adapters/files", "adapters/sqs.py"),
 )
-_IMAGES = ("adapters/vips",)
+_IMAGES = ("adapters/images",)
 _HTTP = ("http", "adapters/oidc.py")
 
 API = Package(
@@ -80,5 +80,5 @@ STREAM = Package(
     services=("dynamodb", "s3", "cloudfront"),
     without=(*_ELSEWHERE, *_HTTP, *_IMAGES),
 )
-HEALING = replace(STREAM, name="healing", handler="image_poster.editions.aws.healing")
+HEALING = replace(STREAM, name="healing", handler="image_poster.editions.aws.reconciliation")
 PACKAGES = (API, IMAGE, STREAM, HEALING)

@@ -8,7 +8,7 @@ import httpx
 import msgspec
 import pytest
 
-from image_poster.editions.aws.settings import Settings
+from image_poster.editions.aws.settings import AwsSettings
 
 pytestmark = pytest.mark.anyio
 COGNITO = {"sub": "a1", "username": "alice", "token_use": "access", "client_id": "pages"}
@@ -29,7 +29,7 @@ async def me(
     monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-central-1")
     from image_poster.editions.aws.api import compose
 
-    settings = Settings(
+    settings = AwsSettings(
         signing_key="k", jwt_issuer="https://i.example", jwt_admin_claim=admin_claim
     )
     app: Any = compose(settings)

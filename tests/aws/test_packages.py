@@ -176,8 +176,8 @@ import sys
 sys.path.insert(0, sys.argv[1])
 import asyncio
 from pathlib import Path
-from image_poster.adapters.vips.protocol import RenderSettings
-from image_poster.adapters.vips.renderer import VipsImageRenderer
+from image_poster.adapters.images.protocol import RenderSettings
+from image_poster.adapters.images.renderer import VipsImageRenderer
 from image_poster.ports.images import Workspace
 async def render():
     renderer = VipsImageRenderer(RenderSettings())

@@ -16,7 +16,7 @@ from image_poster.adapters.dynamodb.stream import changes_by_post
 from image_poster.domain.images import ImageWorkFailedError
 from image_poster.editions.aws import container, operate
 from image_poster.editions.aws.changes import apply_batch, tell_users
-from image_poster.editions.aws.settings import Settings
+from image_poster.editions.aws.settings import AwsSettings
 from support import samples
 from support.permissions import Grant, Need, Places, grants, needs, refused, unused
 from support.renderer import FakeRenderer
@@ -75,10 +75,10 @@ def outputs(emulator: Emulator) -> dict[str, str]:
 
 
 @pytest.fixture
-def settings(outputs: dict[str, str]) -> Settings:
+def settings(outputs: dict[str, str]) -> AwsSettings:
     told = operate.Stack(outputs).settings
     values = {**told.__dict__, "jwt_issuer": "https://issuer.example", "signing_key": "key"}
-    return Settings(**values)
+    return AwsSettings(**values)
 
 
 @pytest.fixture
@@ -135,7 +135,7 @@ class Api:
 
 
 @pytest.fixture
-async def api(recorder: Recorder, settings: Settings) -> AsyncIterator[Api]:
+async def api(recorder: Recorder, settings: AwsSettings) -> AsyncIterator[Api]:
     from image_poster.editions.aws.api import compose
 
     app: Any = compose(settings)
@@ -152,7 +152,7 @@ async def api(recorder: Recorder, settings: Settings) -> AsyncIterator[Api]:
 
 async def test_no_call_is_without_a_grant_and_no_grant_without_a_call(
     recorder: Recorder,
-    settings: Settings,
+    settings: AwsSettings,
     api: Api,
     allowed: list[Grant],
     outputs: dict[str, str],
@@ -176,7 +176,7 @@ class World:
     def __init__(
         self,
         recorder: Recorder,
-        settings: Settings,
+        settings: AwsSettings,
         api: Api,
         emulator: Emulator,
         outputs: dict[str, str],
@@ -264,8 +264,8 @@ class World:
         records = streams.get_records(ShardIterator=iterator, Limit=1000)["Records"]
         assert changes_by_post(records)
         assert await apply_batch(applier, records) == []
-        await tell_users(container.late_counter(self._settings), records, [])
-        await applier.due.look_again(self._posts["put"], None)
+        await tell_users(container.usage_recorder(self._settings), records, [])
+        await applier.due.reschedule(self._posts["put"], None)
 
     async def heal(self) -> None:
         self._recorder.role = ""

@@ -19,7 +19,7 @@ from image_poster.adapters.dynamodb.posts import DynamoPostStore
 from image_poster.adapters.dynamodb.schema import COMMENT, POST
 from image_poster.domain.posts import published_post
 from image_poster.editions.aws import container
-from image_poster.editions.aws.settings import Settings
+from image_poster.editions.aws.settings import AwsSettings
 from support import samples
 from support.renderer import RENDERED
 from support.tables import EmulatedTable
@@ -83,13 +83,13 @@ def shards(request: pytest.FixtureRequest) -> int:
 
 
 @pytest.fixture
-def settings(emulator: Emulator, shards: int) -> Settings:
+def settings(emulator: Emulator, shards: int) -> AwsSettings:
     storage = emulator.client("s3")
     buckets = [f"{kind}-{secrets.token_hex(6)}" for kind in ("uploads", "images")]
     for name in buckets:
         place = {"LocationConstraint": REGION}
         storage.create_bucket(Bucket=name, CreateBucketConfiguration=place)
-    return Settings(
+    return AwsSettings(
         table=EmulatedTable(emulator).name,
         uploads_bucket=buckets[0],
         images_bucket=buckets[1],
@@ -120,7 +120,7 @@ def calls(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> Iterator[Calls
 
 
 @pytest.fixture
-async def service(settings: Settings, calls: Calls) -> AsyncIterator[Service]:
+async def service(settings: AwsSettings, calls: Calls) -> AsyncIterator[Service]:
     from image_poster.editions.aws.api import compose
 
     app: Any = compose(settings)

@@ -15,7 +15,7 @@ from cfnlint.decode.cfn_yaml import load
 from aws_local.stack import TEMPLATE
 from image_poster.adapters.s3.schema import ORIGINALS
 from image_poster.domain.limits import UPLOAD_KEPT_MS
-from image_poster.editions.aws.settings import Settings
+from image_poster.editions.aws.settings import AwsSettings
 from image_poster.editions.logs import emf
 from image_poster.http.gallery import content_security_policy
 from image_poster.http.gallery import load as load_gallery
@@ -189,7 +189,7 @@ def test_every_parameter_is_documented() -> None:
 
 
 def test_functions_are_told_settings_that_there_are() -> None:
-    known = {f"IMAGE_POSTER_{name.upper()}" for name in Settings.__dataclass_fields__}
+    known = {f"IMAGE_POSTER_{name.upper()}" for name in AwsSettings.__dataclass_fields__}
     told = set(DOCUMENT["Globals"]["Function"]["Environment"]["Variables"])
     for name in FUNCTIONS:
         variables = RESOURCES[name]["Properties"].get("Environment", {}).get("Variables", {})

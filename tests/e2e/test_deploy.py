@@ -24,7 +24,7 @@ from support import holding, samples, system_calls
 from support.api import LOCAL as LOCAL_EDITION
 from support.api import Api, assert_problem
 from support.holding import Target
-from support.proxies import DEPLOY, PROXIES, Place, Proxy, program
+from support.proxies import DEPLOY, PROXIES, Position, Proxy, program
 from support.servers import LOCAL, local_server, running, start
 from support.shell import COMMAND, Shell
 from support.waiting import wait_until
@@ -132,7 +132,7 @@ def test_the_proxy_sends_images_once_the_service_has_said_which(name: str) -> No
         flags = ("--trusted-proxies", "127.0.0.1", "--renditions-group", str(group))
         server = stack.enter_context(local_server(data, *flags, "--accel-redirect"))
         upstream = server.url.removeprefix("http://")
-        place = Place(free_port(), changes={"/var/lib/image-poster": str(data)})
+        place = Position(free_port(), changes={"/var/lib/image-poster": str(data)})
         proxy = stack.enter_context(PROXIES[name](front, upstream, place))
         client = stack.enter_context(httpx.Client(base_url=proxy.url, verify=proxy.tls))
         api = stack.enter_context(Api(server.url, LOCAL_EDITION))

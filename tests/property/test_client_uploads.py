@@ -10,11 +10,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from image_poster.client.posting import Draft, FileSource, Job, Source, StreamSource, _Unrecorded
+from image_poster.client.posting import (
+    Draft,
+    FileSource,
+    Source,
+    StreamSource,
+    UploadJob,
+    _Unrecorded,
+)
 from image_poster.client.results import TooLateError
 from image_poster.client.retries import Policy, Retries
 from image_poster.client.steps import (
-    Cut,
+    ConnectionFailure,
     Outcome,
     Pause,
     Read,
@@ -66,10 +73,10 @@ class FakeService:
         if fault.busy:
             return BUSY
         if fault.arrives == 0 and not fault.answered:
-            return Cut("broken before it arrived")
+            return ConnectionFailure("broken before it arrived")
         reply = self._handle(send, fault.arrives)
         if not fault.answered or (fault.arrives or 0) > len(send.body):
-            return Cut("the answer was lost")
+            return ConnectionFailure("the answer was lost")
         return reply
 
     def _handle(self, send: Send, arrives: int | None) -> Reply:
@@ -232,7 +239,7 @@ def test_after_a_cut_pieces_are_smaller_for_a_while() -> None:
 
 def test_a_job_has_its_state_with_it() -> None:
     store = _Unrecorded()
-    job = Job(Draft(io.BytesIO(CONTENT)), FileSource(io.BytesIO(CONTENT), "photo"), store)
+    job = UploadJob(Draft(io.BytesIO(CONTENT)), FileSource(io.BytesIO(CONTENT), "photo"), store)
     assert job.do(Read(3, 2)) == CONTENT[3:5]
     assert job.do(Remember(UploadState("other.0"))) is None
     assert store.state.key == "other.0"

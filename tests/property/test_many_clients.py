@@ -10,12 +10,12 @@ from itertools import chain
 import pytest
 
 from image_poster.client.retries import Policy, Retries
-from image_poster.client.steps import Cut, Outcome, Pause, Reply, Send
+from image_poster.client.steps import ConnectionFailure, Outcome, Pause, Reply, Send
 
 CLIENTS, PROGRESS_AT = 200, 8.0
 DOWN_AT, UP_AT, CALM_AT = 10.0, 16.0, 18.0
 A_SECOND = 40  # requests that it answers while it is busy
-REFUSED, BROKEN = Cut("refused", reached=False), Cut("broken")
+REFUSED, BROKEN = ConnectionFailure("refused", reached=False), ConnectionFailure("broken")
 BUSY = Reply(503, {"retry-after": "2"}, b"")
 
 

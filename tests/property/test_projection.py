@@ -18,8 +18,8 @@ from contract.ports.suite import a_comment, a_post, an_upload
 from image_poster.adapters.cloudfront import CloudFrontImageCache
 from image_poster.adapters.dynamodb.comments import DynamoCommentCounter, DynamoCommentStore
 from image_poster.adapters.dynamodb.feed import DynamoFeedReader, DynamoFeedRebuilder
-from image_poster.adapters.dynamodb.healing import DynamoDuePosts
 from image_poster.adapters.dynamodb.posts import DynamoPostStore, DynamoTombstoneStore
+from image_poster.adapters.dynamodb.reconciliation import DynamoScheduledChecks
 from image_poster.adapters.dynamodb.schema import COMMENT, GONE, RANK, post_key, ranked
 from image_poster.adapters.memory import ManualClock, MemoryImageStore
 from image_poster.domain.comments import (
@@ -33,7 +33,7 @@ from image_poster.domain.comments import (
     needs_newest,
 )
 from image_poster.domain.errors import BusyError, CommentNotFoundError, PostNotFoundError
-from image_poster.domain.feed import FeedQuery, FeedSort, Place
+from image_poster.domain.feed import FeedQuery, FeedSort, Position
 from image_poster.domain.identity import Identity
 from image_poster.domain.limits import LATEST_KEPT
 from image_poster.domain.posts import published_post
@@ -80,7 +80,7 @@ class World:
         self.images = MemoryImageStore(self.clock)
         tombstones = DynamoTombstoneStore(self.table)
         purger = PostPurger(tombstones, self.images, ShownImages(tombstones, self.noted))
-        due = DynamoDuePosts(self.table, self.clock)
+        due = DynamoScheduledChecks(self.table, self.clock)
         self.applier = ChangeApplier(self.counter, self.noted, purger, due)
         self.crashes = crashes
         self.seen = 0
@@ -129,7 +129,7 @@ class World:
         item = self.table.items[post_key(post_id)]
         assert item["total"] == len(comments)
         assert item["latest"] == join_latest(map(encode_comment, comments)).decode()
-        assert ranked(str(item["rank"])).place == Place(len(comments), post_id)
+        assert ranked(str(item["rank"])).place == Position(len(comments), post_id)
         marked = [i for k, i in self.table.items.items() if k.pk == post_key(post_id).pk]
         assert not [item for item in marked if "doc" in item and "deleted_by" in item]
         assert all(item["counted"] for item in marked if "doc" in item)
@@ -549,7 +549,7 @@ def test_neither_the_cdn_nor_the_storage_of_images_can_stall_counting() -> None:
         answer = await world.handle({"Records": list(filter(passes, world.table.stream))})
         assert answer == {"batchItemFailures": []}
         assert world.table.items[post_key(other)]["total"] == 1
-        due = DynamoDuePosts(world.table, world.clock)
+        due = DynamoScheduledChecks(world.table, world.clock)
         assert {entry.post_id async for entry in due.due()} >= {gone, waiting.id}
 
     run(story)

@@ -34,16 +34,16 @@ from image_poster.adapters.sqlite.posts import SqlitePostStore
 from image_poster.domain.feed import (
     EPOCH_MS,
     PAST_EPOCHS,
+    CurrentRank,
     FeedCursor,
     FeedPage,
     FeedQuery,
     FeedSort,
-    Held,
-    Place,
+    Position,
     Ranked,
+    change_rank,
     epoch_of,
     is_valid,
-    moved,
 )
 from image_poster.domain.identity import Identity
 from image_poster.domain.posts import published_post
@@ -324,16 +324,16 @@ def test_of_a_post_one_rank_is_valid_in_every_epoch_that_is_over(
     changes: list[tuple[int, int]],
 ) -> None:
     """And it is the one that it had at the epoch's end, whatever clocks say."""
-    current_rank, past, epoch = Held(0), list[Ranked](), 1000
+    current_rank, past, epoch = CurrentRank(0), list[Ranked](), 1000
     at_end: dict[int, int] = {}
     largest = 0
     for total, later in changes:
         epoch = max(1, epoch + later)
         largest = max(largest, epoch)
-        current_rank, gone = moved("P", current_rank, total, largest)
+        current_rank, gone = change_rank("P", current_rank, total, largest)
         past += [gone] if gone else []
         at_end[largest] = current_rank.total
-    every = [*past, Ranked(Place(current_rank.total, "P"), current_rank.since)]
+    every = [*past, Ranked(Position(current_rank.total, "P"), current_rank.since)]
     for query_epoch in range(990, largest + 2):
         valid = [rank.place.total for rank in every if is_valid(rank, query_epoch)]
         known = [at_end[since] for since in sorted(at_end) if since <= query_epoch]

@@ -5,7 +5,11 @@ from pathlib import Path
 
 import psutil
 
-_TEMPLATES = ("image_poster.adapters.vips.template", "support.hostile", "support.no_such_module")
+_TEMPLATES = (
+    "image_poster.adapters.images.fork_server",
+    "support.hostile",
+    "support.no_such_module",
+)
 
 
 def order(attack: str, argument: object = "") -> bytes:

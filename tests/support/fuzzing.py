@@ -6,13 +6,13 @@ from contextlib import suppress
 
 import pyvips
 
-from image_poster.adapters.vips.bmp import read_layout
-from image_poster.adapters.vips.decoders import read_facts
-from image_poster.adapters.vips.header_facts import BadHeaderError, HeaderFacts
-from image_poster.adapters.vips.heif import ICC
-from image_poster.adapters.vips.isobmff import orientation_of
-from image_poster.adapters.vips.rebuild import rebuild
-from image_poster.adapters.vips.shrinking import to_working_size
+from image_poster.adapters.images.bmp import read_layout
+from image_poster.adapters.images.decoders import read_facts
+from image_poster.adapters.images.header_facts import BadHeaderError, HeaderFacts
+from image_poster.adapters.images.heif import ICC
+from image_poster.adapters.images.isobmff import orientation_of
+from image_poster.adapters.images.rebuild import rebuild
+from image_poster.adapters.images.shrinking import to_working_size
 from image_poster.domain.images import SNIFF_BYTES, ImageFormat, ImageRejectedError, sniff
 
 

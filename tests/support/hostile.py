@@ -13,21 +13,23 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from image_poster.adapters.vips import seccomp
-from image_poster.adapters.vips.child import AwaitMemory
-from image_poster.adapters.vips.confinement import CREATE_RULESET
-from image_poster.adapters.vips.protocol import Descriptors, Message, RenderSettings
+from image_poster.adapters.images import seccomp
+from image_poster.adapters.images.child import AcquireMemory
+from image_poster.adapters.images.confinement import CREATE_RULESET
+from image_poster.adapters.images.protocol import Descriptors, Message, RenderSettings
 from image_poster.domain.images import RenderedImage, Size
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _PTRACE_ATTACH, _PR_SET_NO_NEW_PRIVS = 16, 38
 
 
-def work(descriptors: Descriptors, settings: RenderSettings, await_memory: AwaitMemory) -> Message:
+def work(
+    descriptors: Descriptors, settings: RenderSettings, acquire_memory: AcquireMemory
+) -> Message:
     """Be a decoder that was taken over."""
     order = json.loads(os.pread(descriptors.original, 4096, 0))
     if order["attack"] != "begin with nothing":
-        await_memory(settings.memory_bytes // 4)  # so that others can work beside it
+        acquire_memory(settings.memory_bytes // 4)  # so that others can work beside it
     attack, argument = ATTACKS[order["attack"]], order.get("argument", "")
     try:
         done = attack(argument, descriptors)
@@ -249,7 +251,7 @@ def lack_seccomp() -> None:
 def main(*lacking: Callable[[], None]) -> None:
     """Serve as the template, with this work in place of the decoders."""
     # Not at the top: a test imports this module for its words alone.
-    from image_poster.adapters.vips.template import start
+    from image_poster.adapters.images.fork_server import start
 
     for lack in lacking:
         lack()

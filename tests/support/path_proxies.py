@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from support.pages import blocks
-from support.proxies import PROXIES, Place, program
+from support.proxies import PROXIES, Position, program
 
 _PAGE = Path(__file__).parents[2] / "docs" / "proxies.md"
 # The lines of `deploy/` that the page's stand for.
@@ -27,6 +27,6 @@ def proxy(name: str, folder: Path, port: int, server: str, *, strips: bool) -> I
     folder.mkdir()
     runner = f"{name}-{'strips' if strips else 'leaves'}"
     (lines,) = (block.code for block in blocks(_PAGE) if block.runner == runner)
-    place = Place(port, plain=True, changes={_FORMER[name]: lines})
+    place = Position(port, plain=True, changes={_FORMER[name]: lines})
     with PROXIES[name](folder, server.removeprefix("http://"), place):
         yield

@@ -27,7 +27,7 @@ _PATH = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sb
 
 
 @dataclass(frozen=True)
-class Place:
+class Position:
     """The port of a proxy, `plain` without TLS, and the changes of its file: former text by new
     text."""
 
@@ -92,9 +92,9 @@ def replaced(text: str, changes: dict[str, str]) -> str:
 
 
 @contextmanager
-def caddy(folder: Path, upstream: str, place: Place | None = None) -> Iterator[Proxy]:
+def caddy(folder: Path, upstream: str, place: Position | None = None) -> Iterator[Proxy]:
     """`deploy/Caddyfile` in front of `upstream` (host:port)."""
-    (certificate_path, key_path), place = certificate(folder), place or Place(free_port())
+    (certificate_path, key_path), place = certificate(folder), place or Position(free_port())
     site = f"https://localhost:{place.port} {{\n\ttls {certificate_path} {key_path}"
     if place.plain:
         site = f"http://127.0.0.1:{place.port} {{"
@@ -113,9 +113,9 @@ def caddy(folder: Path, upstream: str, place: Place | None = None) -> Iterator[P
 
 
 @contextmanager
-def nginx(folder: Path, upstream: str, place: Place | None = None) -> Iterator[Proxy]:
+def nginx(folder: Path, upstream: str, place: Position | None = None) -> Iterator[Proxy]:
     """`deploy/nginx.conf` in front of `upstream` (host:port)."""
-    (certificate_path, key_path), place = certificate(folder), place or Place(free_port())
+    (certificate_path, key_path), place = certificate(folder), place or Position(free_port())
     listen = f"listen 127.0.0.1:{place.port}{'' if place.plain else ' ssl http2'};"
     live = "/etc/letsencrypt/live/photos.example.org"
     kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
@@ -148,7 +148,7 @@ PROXIES: dict[str, Start] = {"caddy": caddy, "nginx": nginx}
 
 @contextmanager
 def _running(
-    command: list[str], folder: Path, place: Place, certificate_path: Path
+    command: list[str], folder: Path, place: Position, certificate_path: Path
 ) -> Iterator[Proxy]:
     folder.chmod(0o755)  # nginx's workers are another user's
     with (folder / "log").open("wb") as log:

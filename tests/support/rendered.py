@@ -5,7 +5,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from image_poster.adapters.vips.protocol import RenderSettings
+from image_poster.adapters.images.protocol import RenderSettings
 from image_poster.domain.images import RenderedImage
 from support import samples
 from support.rendering import render_file

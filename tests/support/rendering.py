@@ -4,8 +4,8 @@ from pathlib import Path
 
 import msgspec
 
-from image_poster.adapters.vips.pipeline import render
-from image_poster.adapters.vips.protocol import Descriptors, RenderSettings
+from image_poster.adapters.images.pipeline import render
+from image_poster.adapters.images.protocol import Descriptors, RenderSettings
 from image_poster.domain.images import (
     RENDITION_LARGE,
     RENDITION_SMALL,

@@ -8,7 +8,7 @@ import pytest
 import structlog
 
 from image_poster.adapters.clock import ServiceClock
-from image_poster.editions.local.background import FileAgeLimit, forever
+from image_poster.editions.local.background import FileAgeLimit, repeat_step
 
 
 class Enough(BaseException):
@@ -31,7 +31,7 @@ async def run(outcomes: Sequence[Exception | None]) -> tuple[list[float], list[b
         pauses.append(seconds)
 
     with structlog.testing.capture_logs() as logged, pytest.raises(Enough):
-        await forever("a test", step, pause)
+        await repeat_step("a test", step, pause)
     return pauses, [entry["exc_info"] for entry in logged]
 
 

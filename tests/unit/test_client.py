@@ -24,11 +24,11 @@ from image_poster.client.journal import KEPT_SECONDS, Journal, UploadIdentity, s
 from image_poster.client.posting import Desk, Draft, StreamSource, open_source
 from image_poster.client.proxies import environment_proxy
 from image_poster.client.retries import Policy, Retries, why
-from image_poster.client.steps import Cut, Outcome, Pause, Reply, Send, UploadState
+from image_poster.client.steps import ConnectionFailure, Outcome, Pause, Reply, Send, UploadState
 from image_poster.client.transport import Credentials, base_headers, base_url
 from image_poster.client.uploading import Uploading, UploadOrder, is_late, refusal
 
-CUT, DOWN = Cut("broken"), Cut("refused", reached=False)
+CUT, DOWN = ConnectionFailure("broken"), ConnectionFailure("refused", reached=False)
 
 
 class Clock:
@@ -132,7 +132,9 @@ def test_patience_ends_and_progress_renews_it() -> None:
 def test_what_will_not_pass_is_not_asked_again() -> None:
     clock = Clock()
     with pytest.raises(GaveUpError, match="not trusted"):
-        pauses(clock, Retries(clock.policy(), silent), Cut("not trusted", lasting=True))
+        pauses(
+            clock, Retries(clock.policy(), silent), ConnectionFailure("not trusted", permanent=True)
+        )
     assert clock.now == 100
 
 

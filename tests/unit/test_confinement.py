@@ -12,8 +12,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from image_poster.adapters.vips.protocol import RenderSettings
-from image_poster.adapters.vips.renderer import VipsImageRenderer
+from image_poster.adapters.images.protocol import RenderSettings
+from image_poster.adapters.images.renderer import VipsImageRenderer
 from image_poster.domain.images import ImageRejectedError, ImageWorkFailedError
 from image_poster.ports.images import Workspace
 from support import samples
@@ -237,7 +237,7 @@ async def test_what_is_in_force_is_told(attacked: Attacked, lacking: str | None)
     confinement = attacked.renderer.confinement
     assert confinement is not None
     assert confinement.no_new_privs
-    assert confinement.seccomp == (lacking != "seccomp") == confinement.is_tight
+    assert confinement.seccomp == (lacking != "seccomp") == confinement.is_complete
     assert (confinement.landlock > 0) == (lacking != "Landlock")
     told, _, of_the_kernel = str(confinement).partition("; this kernel lacks ")
     assert (lacking or "another") not in told

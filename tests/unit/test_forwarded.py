@@ -10,7 +10,7 @@ from image_poster.editions.local.settings import Settings
 from image_poster.http.forwarded import (
     ForwardedOrigin,
     TrustedProxies,
-    household,
+    address_group,
     is_from_this_machine,
     networks,
 )
@@ -80,9 +80,9 @@ def test_addresses_are_one_however_they_are_written(written: str, meant: str) ->
 
 
 def test_an_ipv6_network_of_a_household_is_one_caller() -> None:
-    assert household("2001:db8::1:2:3:4") == household("2001:db8::9")
-    assert household("2001:db8:0:1::1") != household("2001:db8::1")
-    assert household("203.0.113.7") == "203.0.113.7"
+    assert address_group("2001:db8::1:2:3:4") == address_group("2001:db8::9")
+    assert address_group("2001:db8:0:1::1") != address_group("2001:db8::1")
+    assert address_group("203.0.113.7") == "203.0.113.7"
 
 
 def test_where_the_server_names_no_peer_nobody_is_named() -> None:

@@ -6,8 +6,8 @@ import random
 import pytest
 from PIL import Image
 
-from image_poster.adapters.vips.decoders import read_facts
-from image_poster.adapters.vips.header_facts import HeaderFacts
+from image_poster.adapters.images.decoders import read_facts
+from image_poster.adapters.images.header_facts import HeaderFacts
 from image_poster.domain.images import ImageFormat, ImageRejectedError
 from support import samples
 from support.rendered import near, pixel, render

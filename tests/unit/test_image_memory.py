@@ -13,10 +13,10 @@ import psutil
 import pytest
 import pyvips
 
-from image_poster.adapters.vips.cost import Admission, Shape, needed_bytes
-from image_poster.adapters.vips.memory import MemoryBudget, default_budget_bytes
-from image_poster.adapters.vips.protocol import RenderSettings
-from image_poster.adapters.vips.renderer import VipsImageRenderer
+from image_poster.adapters.images.cost import Admission, DecodeEstimate, needed_bytes
+from image_poster.adapters.images.memory import MemoryBudget, default_budget_bytes
+from image_poster.adapters.images.protocol import RenderSettings
+from image_poster.adapters.images.renderer import VipsImageRenderer
 from image_poster.domain.images import (
     MAX_SIDE,
     ImageFormat,
@@ -86,7 +86,7 @@ def test_a_jpeg_of_hundreds_of_scans_is_refused_before_they_are_decoded() -> Non
 
 def declared(content: bytes, folder: Path, memory_bytes: int = GIGABYTES_2) -> list[int]:
     """The bytes of memory that an image asks for before it is decoded."""
-    from image_poster.adapters.vips.decoders import decode
+    from image_poster.adapters.images.decoders import decode
 
     grants: list[int] = []
     path = folder / "original"
@@ -163,7 +163,7 @@ def test_what_is_certain_by_the_limits_fits_however_it_is_coded(
     pixels = certain_pixels(image_format, 100_000_000, memory_bytes)
     pixel_bytes = {"JPEG": 8, "PNG": 8, "BMP": 11, "WEBP": 10, "GIF": 10, "HEIC": 24, "AVIF": 29}
     side = int(pixels**0.5)
-    shape = Shape(side, side, 8, pixel_bytes[image_format.name], 100_000_000)
+    shape = DecodeEstimate(side, side, 8, pixel_bytes[image_format.name], 100_000_000)
     assert not pixels or needed_bytes(shape) <= max_decoder_bytes(image_format, memory_bytes)
 
 
@@ -232,7 +232,7 @@ async def test_who_gives_up_waiting_leaves_everything_to_the_others() -> None:
 HOLDER = """
 import asyncio, sys
 from pathlib import Path
-from image_poster.adapters.vips.memory import MemoryBudget
+from image_poster.adapters.images.memory import MemoryBudget
 async def main():
     async with MemoryBudget(int(sys.argv[2]), Path(sys.argv[1])).taken(int(sys.argv[3])):
         print("had", flush=True)

@@ -10,8 +10,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from image_poster.adapters.vips.protocol import RenderSettings
-from image_poster.adapters.vips.renderer import VipsImageRenderer
+from image_poster.adapters.images.protocol import RenderSettings
+from image_poster.adapters.images.renderer import VipsImageRenderer
 from image_poster.domain.images import ImageRejectedError, ImageWorkFailedError
 from image_poster.ports.images import Workspace
 from support import flawed, samples
@@ -199,8 +199,8 @@ async def test_closing_ends_what_is_at_work(attacked: VipsImageRenderer, tmp_pat
 PARENT = """
 import asyncio, sys
 from pathlib import Path
-from image_poster.adapters.vips.protocol import RenderSettings
-from image_poster.adapters.vips.renderer import VipsImageRenderer
+from image_poster.adapters.images.protocol import RenderSettings
+from image_poster.adapters.images.renderer import VipsImageRenderer
 from image_poster.ports.images import Workspace
 async def main():
     renderer = VipsImageRenderer(RenderSettings(), module="support.hostile")

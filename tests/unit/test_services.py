@@ -32,7 +32,7 @@ from image_poster.domain.images import (
 from image_poster.domain.limits import Limits
 from image_poster.domain.posts import PROCESSING_FAILED, PostStatus, PostTexts
 from image_poster.ports.images import Workspace
-from image_poster.services.images import ImagePublisher, JobDone, JobRunner
+from image_poster.services.images import ImagePublisher, JobResult, JobRunner
 from image_poster.services.maintenance import PostPurger, Sweeper
 from image_poster.services.posts import PostDraft, PostService
 from support.renderer import FakeRenderer
@@ -97,7 +97,7 @@ async def outcome(world: World) -> tuple[str, str] | None:
 
 async def test_a_post_becomes_ready(world: World) -> None:
     post_id = await world.new_post()
-    assert await world.runner.run_next() == JobDone(post_id, "ready")
+    assert await world.runner.run_next() == JobResult(post_id, "ready")
     assert await world.runner.run_next() is None
     assert await world.status(post_id) == PostStatus.READY
 
@@ -115,7 +115,7 @@ async def test_what_finds_no_room_waits_for_it_however_often(world: World) -> No
 async def test_a_rejected_image_fails_at_once_with_its_reason(world: World) -> None:
     post_id = await world.new_post()
     world.renderer.troubles = [ImageRejectedError("image_too_large", "too many pixels")]
-    assert await world.runner.run_next() == JobDone(post_id, "failed")
+    assert await world.runner.run_next() == JobResult(post_id, "failed")
     stored = await world.posts.find(post_id)
     assert stored is not None
     assert stored.post.failure.code == "image_too_large"  # type: ignore[union-attr]
@@ -141,7 +141,7 @@ async def test_our_fault_is_retried_later_each_time_then_parked_then_replayed(
     (parked,) = await world.jobs.parked()
     assert parked.error.startswith("BusyError")
     await world.jobs.replay(post_id)
-    assert await world.runner.run_next() == JobDone(post_id, "ready")
+    assert await world.runner.run_next() == JobResult(post_id, "ready")
 
 
 class PlugPulled(BaseException):
@@ -182,7 +182,7 @@ async def test_a_post_deleted_during_its_image_work_leaves_no_file(world: World)
         world.state.tombstones[post_id] = Tombstone("alice", 0, pending=False)
 
     world.renderer.before_answer = delete
-    assert await world.runner.run_next() == JobDone(post_id, "deleted")
+    assert await world.runner.run_next() == JobResult(post_id, "deleted")
     for name in RENDITIONS:
         with pytest.raises(ImageNotFoundError):
             await world.images.open_rendition(post_id, name)
@@ -201,7 +201,7 @@ async def test_deleting_a_post_ends_its_image_work_however_long_that_takes(world
 
     world.renderer.during = never_done
     async with asyncio.timeout(30):
-        assert await world.runner.run_next() == JobDone(post_id, "deleted")
+        assert await world.runner.run_next() == JobResult(post_id, "deleted")
     assert ended.is_set()
     assert world.renderer.rendered == 0
 
@@ -211,7 +211,7 @@ async def test_image_work_that_takes_long_is_left_alone_while_its_post_is_there(
 ) -> None:
     post_id = await world.new_post()
     world.renderer.during = lambda: asyncio.sleep(0.1)
-    assert await world.runner.run_next() == JobDone(post_id, "ready")
+    assert await world.runner.run_next() == JobResult(post_id, "ready")
 
 
 async def test_work_that_breaks_since_its_post_was_deleted_is_no_fault(world: World) -> None:
@@ -356,7 +356,7 @@ async def test_work_on_a_post_that_the_database_lost_deletes_nothing(world: Worl
     """Its row is gone and no deletion is known: the file of the database was replaced."""
     post_id = await world.new_post()
     world.renderer.before_answer = world.state.posts.clear
-    assert await world.runner.run_next() == JobDone(post_id, "deleted")
+    assert await world.runner.run_next() == JobResult(post_id, "deleted")
     await world.images.open_original(post_id)
 
 

@@ -14,17 +14,17 @@ import msgspec
 from image_poster.domain import errors
 from image_poster.domain.comments import Comment, encode_comment, join_latest
 from image_poster.domain.feed import (
+    CurrentRank,
     FeedPage,
     FeedQuery,
     FeedSort,
-    Held,
     Ranked,
-    Stretch,
+    RankSlice,
+    change_rank,
     epoch_of,
-    filled,
-    moved,
     page_of,
-    place_in,
+    position_in,
+    with_contents,
 )
 from image_poster.domain.idempotency import KEPT_MS, AlreadyAnsweredError, IdempotencyRecord
 from image_poster.domain.identity import Identity
@@ -114,7 +114,7 @@ class MemoryState:
     uploads: dict[str, Upload] = field(default_factory=dict)
     refused_bytes: dict[str, int] = field(default_factory=dict)
     records: dict[tuple[str, str], tuple[IdempotencyRecord, int]] = field(default_factory=dict)
-    held: dict[str, Held] = field(default_factory=dict)
+    held: dict[str, CurrentRank] = field(default_factory=dict)
     past: list[Ranked] = field(default_factory=list)
     epoch: int = 0
 
@@ -122,7 +122,7 @@ class MemoryState:
         """Move a post's rank to the number of its comments."""
         self.epoch = max(self.epoch, epoch_of(now_ms))
         total = len(self.comments.get(post_id, {}))
-        held, past = moved(post_id, self.held.get(post_id, Held(0)), total, self.epoch)
+        held, past = change_rank(post_id, self.held.get(post_id, CurrentRank(0)), total, self.epoch)
         self.held[post_id] = held
         self.past += [past] if past is not None else []
 
@@ -214,7 +214,7 @@ class MemoryPostStore:
     async def was_deleted(self, post_id: str) -> bool:
         return post_id in self._state.tombstones
 
-    async def was_ended(self, post_id: str) -> bool:
+    async def was_aborted(self, post_id: str) -> bool:
         found = self._state.tombstones.get(post_id)
         return found is not None and found.ended
 
@@ -323,11 +323,11 @@ class MemoryFeedReader:
         holding = [self._ranked(query.sort, stored) for stored in contents.values()]
         past = [rank for rank in self._state.past if rank.place.id in contents]
         sources = [_stretch(query, holding), _stretch(query, past if query.as_of else [])]
-        return filled(query, sources, page_of(query, sources), contents)
+        return with_contents(query, sources, page_of(query, sources), contents)
 
     def _ranked(self, sort: FeedSort, stored: StoredPost) -> Ranked:
-        held = self._state.held.get(stored.id, Held(0))
-        return Ranked(place_in(sort, stored.total_comments, stored.id), held.since)
+        held = self._state.held.get(stored.id, CurrentRank(0))
+        return Ranked(position_in(sort, stored.total_comments, stored.id), held.since)
 
     async def unfinished(
         self, creator: str, limit: int, after: str | None
@@ -347,13 +347,13 @@ class MemoryFeedReader:
         return Page(shown, ids[limit - 1] if len(ids) > limit else None)
 
 
-def _stretch(query: FeedQuery, ranks: list[Ranked]) -> Stretch:
+def _stretch(query: FeedQuery, ranks: list[Ranked]) -> RankSlice:
     ranks = [one for one in ranks if query.before is None or one.place < query.before]
     ranks.sort(reverse=True)
     if len(ranks) <= query.max_entries:
-        return Stretch(ranks, None)
+        return RankSlice(ranks, None)
     looked_at = ranks[: query.max_entries]
-    return Stretch(looked_at, looked_at[-1].place)
+    return RankSlice(looked_at, looked_at[-1].place)
 
 
 class MemoryFeedRebuilder:
@@ -641,7 +641,7 @@ class _MemoryWriter:
         """What was written is kept already."""
 
     async def close(self) -> None:
-        self._store.let_go(self._post_id, self)
+        self._store.release(self._post_id, self)
 
     def _check(self) -> None:
         if self.superseded:
@@ -684,7 +684,7 @@ class MemoryUploadStore:
             raise errors.ChecksumMismatchError
         self.images.promote(post_id)
 
-    def let_go(self, post_id: str, writer: _MemoryWriter) -> None:
+    def release(self, post_id: str, writer: _MemoryWriter) -> None:
         """Forget a writer, unless another took its place."""
         if self._writers.get(post_id) is writer:
             del self._writers[post_id]

@@ -35,7 +35,7 @@ _NOBODY_ELSE = nullcontext()
 _Slot = tuple[int, int, int, int]
 
 
-class SharedCounts:
+class RateCounters:
     """The counts of one server. `descriptor` is what other processes attach to; `exclusive` says
     that there are none, and nothing needs to be locked."""
 
@@ -57,7 +57,7 @@ class SharedCounts:
         os.pwrite(descriptor, secrets.token_bytes(_KEY_BYTES), 0)
         return cls(descriptor, exclusive=exclusive, clock=clock)
 
-    def take(self, caller: str, limit: int) -> int:
+    def try_acquire(self, caller: str, limit: int) -> int:
         """Count one more of `caller`, if there were fewer than `limit` in the last minute: 0; else
         after how many seconds there will be fewer."""
         at, hashed = self._place(caller)
@@ -101,12 +101,12 @@ class SharedCounts:
 class SharedRateLimiter:
     """`RateLimiter`: by one rule, in `counts`."""
 
-    def __init__(self, counts: SharedCounts, rule: RateRule) -> None:
+    def __init__(self, counts: RateCounters, rule: RateRule) -> None:
         self._counts = counts
         self._rule = rule
 
     async def count(self, caller: str) -> None:
-        wait = self._counts.take(f"{self._rule.name} {caller}", self._rule.per_minute)
+        wait = self._counts.try_acquire(f"{self._rule.name} {caller}", self._rule.per_minute)
         if wait:
             raise self._rule.exceeded(wait)
 

@@ -10,7 +10,7 @@ import httpx
 
 from image_poster.client import calls, transport
 from image_poster.client.journal import Journal
-from image_poster.client.posting import Desk, Draft, Held, Job, Report
+from image_poster.client.posting import Desk, Draft, Report, UploadJob, UploadStateStore
 from image_poster.client.results import Comment, Comments, Feed, Post
 from image_poster.client.retries import Policy
 from image_poster.client.steps import Outcome, Pause, Send, Steps
@@ -60,7 +60,7 @@ class AsyncImagePosterClient:
         caption: str = "",
         alt: str = "",
         progress: Report | None = None,
-        held: Held | None = None,
+        held: UploadStateStore | None = None,
         again: bool = False,
     ) -> Post:
         """Post an image, however often the connection breaks; see `wait_until_processed`.
@@ -129,7 +129,7 @@ class AsyncImagePosterClient:
         """Delete one's own comment, or one on one's own post."""
         await self._run(calls.delete(f"/posts/{post_id}/comments/{comment_id}"))
 
-    async def _run(self, steps: Steps[Value], job: Job | None = None) -> Value:
+    async def _run(self, steps: Steps[Value], job: UploadJob | None = None) -> Value:
         answer: object = None
         while True:
             try:

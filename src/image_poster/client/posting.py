@@ -115,7 +115,7 @@ def _full(stream: BinaryIO, size: int) -> bytes:
 Report = Callable[[Progress], None]
 
 
-class Held(Protocol):
+class UploadStateStore(Protocol):
     """An upload's state, wherever it is kept: a `Record` of the journal, say."""
 
     state: UploadState
@@ -141,17 +141,17 @@ class Draft(NamedTuple):
     alt: str = ""
 
 
-class Job(NamedTuple):
+class UploadJob(NamedTuple):
     """A draft with its bytes at hand and its state held."""
 
     draft: Draft
     source: Source
-    held: Held
+    held: UploadStateStore
 
     def steps(self, policy: Policy, report: Report | None) -> Steps[Post]:
         """Upload from the held state on; what has arrived in an earlier run is not sent again."""
         order = UploadOrder(self.source.name, self.source.size, self.draft.caption, self.draft.alt)
-        talk = _Talk(order.size, report or (lambda _progress: None))
+        talk = ChildConnection(order.size, report or (lambda _progress: None))
         retries = Retries(policy, talk.trouble)
         path = yield from Uploading(order, self.held.state, retries, talk.progress).steps()
         return (yield from calls.show(path))
@@ -164,7 +164,7 @@ class Job(NamedTuple):
         return None
 
 
-class _Talk:
+class ChildConnection:
     """Tells of troubles beside how far the upload had come."""
 
     def __init__(self, total: int | None, report: Report) -> None:
@@ -188,7 +188,9 @@ class Desk:
         self.journal = journal
 
     @contextmanager
-    def job(self, draft: Draft, held: Held | None, *, again: bool = False) -> Iterator[Job]:
+    def job(
+        self, draft: Draft, held: UploadStateStore | None, *, again: bool = False
+    ) -> Iterator[UploadJob]:
         """The job, its source open and, if the image is a file, its state in the journal: which
         is forgotten when the job ends well. With `held`, that is the caller's affair. `again`: a
         person wants it posted, though it may have been, long ago."""
@@ -197,15 +199,15 @@ class Desk:
             if not source.read(0, 1):
                 raise RefusedError(422, "validation_failed", _EMPTY)
             if held is not None:
-                yield Job(draft, source, held)
+                yield UploadJob(draft, source, held)
             elif isinstance(draft.image, Path):
                 record = stack.enter_context(self.journal.record(self.identity(draft)))
                 if again and is_late(record.state, time.time()):
                     record.remember(new_state())
-                yield Job(draft, source, record)
+                yield UploadJob(draft, source, record)
                 record.forget()
             else:
-                yield Job(draft, source, _Unrecorded())
+                yield UploadJob(draft, source, _Unrecorded())
 
     def comment_identity(self, post_id: str, content: str) -> CommentIdentity:
         """Of a comment by this user."""

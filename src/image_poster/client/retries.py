@@ -10,7 +10,7 @@ from email.utils import parsedate_to_datetime
 import msgspec
 
 from image_poster.client.results import GaveUpError
-from image_poster.client.steps import Cut, Outcome, Pause, Reply, Send, Steps
+from image_poster.client.steps import ConnectionFailure, Outcome, Pause, Reply, Send, Steps
 
 # Too many requests, and what a service or something before it answers when it is not able to.
 _PASSING = {408, 425, 429, 500, 502, 503, 504, 507}
@@ -71,7 +71,7 @@ class Retries:
         """The first answer that asking again would not change. Raises `GaveUpError`."""
         while True:
             outcome: Outcome = yield request
-            if isinstance(outcome, Reply) and not is_passing(outcome):
+            if isinstance(outcome, Reply) and not is_transient(outcome):
                 self._answered = True
                 return outcome
             yield from self.pause(outcome)
@@ -82,7 +82,7 @@ class Retries:
         policy = self._policy
         self._answered |= isinstance(outcome, Reply)
         reason = why(outcome)
-        if isinstance(outcome, Cut) and outcome.lasting:
+        if isinstance(outcome, ConnectionFailure) and outcome.permanent:
             raise GaveUpError(reason)
         wait = self._wait(outcome)
         patience = policy.patience if self._answered else policy.first_patience
@@ -107,10 +107,10 @@ class Retries:
 
 def _spares_the_service(outcome: Outcome) -> bool:
     """Whether the service is down or busy, rather than the way to it bad."""
-    return is_passing(outcome) if isinstance(outcome, Reply) else not outcome.reached
+    return is_transient(outcome) if isinstance(outcome, Reply) else not outcome.reached
 
 
-def is_passing(reply: Reply) -> bool:
+def is_transient(reply: Reply) -> bool:
     """Whether the same request may be answered otherwise in a while."""
     if reply.status == _CONFLICT:
         return problem(reply).code in _PASSING_CONFLICTS
@@ -119,7 +119,7 @@ def is_passing(reply: Reply) -> bool:
 
 def why(outcome: Outcome) -> str:
     """The reason for a person."""
-    if isinstance(outcome, Cut):
+    if isinstance(outcome, ConnectionFailure):
         return outcome.reason
     return f"{problem(outcome).detail or 'the service is not able to'} ({outcome.status})"
 

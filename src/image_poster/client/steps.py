@@ -64,17 +64,17 @@ class Reply(NamedTuple):
     content: bytes
 
 
-class Cut(NamedTuple):
+class ConnectionFailure(NamedTuple):
     """There was no answer; `reason` tells a person why. `reached`: there was a connection, which
-    broke; `lasting`: asking again will not help."""
+    broke; `permanent`: asking again will not help."""
 
     reason: str
     reached: bool = True
-    lasting: bool = False
+    permanent: bool = False
 
 
 Step: TypeAlias = Read | Send | Pause | Remember
-Outcome: TypeAlias = Reply | Cut
+Outcome: TypeAlias = Reply | ConnectionFailure
 Value = TypeVar("Value")
 # What is sent in is what the table above says for each step.
 Steps: TypeAlias = Generator[Step, Any, Value]

@@ -9,7 +9,7 @@ import httpx
 
 from image_poster.client import calls, transport
 from image_poster.client.journal import Journal
-from image_poster.client.posting import Desk, Draft, Held, Job, Report
+from image_poster.client.posting import Desk, Draft, Report, UploadJob, UploadStateStore
 from image_poster.client.results import Comment, Comments, Feed, Post
 from image_poster.client.retries import Policy
 from image_poster.client.steps import Outcome, Pause, Send, Steps
@@ -59,7 +59,7 @@ class ImagePosterClient:
         caption: str = "",
         alt: str = "",
         progress: Report | None = None,
-        held: Held | None = None,
+        held: UploadStateStore | None = None,
         again: bool = False,
     ) -> Post:
         """Post an image, however often the connection breaks; see `wait_until_processed`.
@@ -122,7 +122,7 @@ class ImagePosterClient:
         """Delete one's own comment, or one on one's own post."""
         self._run(calls.delete(f"/posts/{post_id}/comments/{comment_id}"))
 
-    def _run(self, steps: Steps[Value], job: Job | None = None) -> Value:
+    def _run(self, steps: Steps[Value], job: UploadJob | None = None) -> Value:
         answer: object = None
         while True:
             try:

@@ -1,4 +1,4 @@
-"""What both clients do with httpx: timeouts, slices, and its errors as `Cut`."""
+"""What both clients do with httpx: timeouts, slices, and its errors as `ConnectionFailure`."""
 
 import os
 import ssl
@@ -13,7 +13,7 @@ import httpx
 import msgspec
 
 from image_poster.client.proxies import environment_proxy
-from image_poster.client.steps import Cut, Outcome, Reply, Send
+from image_poster.client.steps import ConnectionFailure, Outcome, Reply, Send
 
 # Small enough that progress is smooth and a connection that is silent is noticed.
 _SLICE_BYTES = 64 * 1024
@@ -185,12 +185,14 @@ def slices(send: Send) -> Iterator[bytes]:
 
 
 def outcome_of(route: Route, answer: httpx.Response) -> Outcome:
-    """The answer, read; an error that a proxy answered by itself is a `Cut`."""
+    """The answer, read; an error that a proxy answered by itself is a `ConnectionFailure`."""
     headers = {name.lower(): value for name, value in answer.headers.items()}
     if route.proxy and answer.is_error and route.url.scheme == "http" and not _is_ours(headers):
         reason = f"{route.proxy} answered {answer.status_code} {answer.reason_phrase}".rstrip()
-        lasting = answer.is_client_error
-        return Cut(f"{reason}. {_proxy_advice(route)}", reached=False, lasting=lasting)
+        permanent = answer.is_client_error
+        return ConnectionFailure(
+            f"{reason}. {_proxy_advice(route)}", reached=False, permanent=permanent
+        )
     return Reply(answer.status_code, headers, answer.content)
 
 
@@ -204,22 +206,24 @@ def _proxy_advice(route: Route) -> str:
     return f"Check the proxy, or exempt this service: NO_PROXY={route.url.host}"
 
 
-def cut_of(route: Route, error: httpx.TransportError) -> Cut:
+def cut_of(route: Route, error: httpx.TransportError) -> ConnectionFailure:
     """Why there is no answer."""
     place = f"{route.url.scheme}://{route.url.netloc.decode()}"
     if reason := _lasting_reason(place, error):
-        return Cut(reason, lasting=True)
+        return ConnectionFailure(reason, permanent=True)
     if route.proxy and isinstance(error, httpx.ProxyError):
         refused = f"{route.proxy} refused the connection to {place}: {error}"
         is_lasting = str(error).startswith("4")  # the status, of the proxy's answer to CONNECT
-        return Cut(f"{refused}. {_proxy_advice(route)}", reached=False, lasting=is_lasting)
+        return ConnectionFailure(
+            f"{refused}. {_proxy_advice(route)}", reached=False, permanent=is_lasting
+        )
     if isinstance(error, httpx.ConnectError):
         peer = route.proxy or place
         advice = _proxy_advice(route) if route.proxy else "Check the address, and that it runs"
-        return Cut(f"{peer} cannot be reached: {error}. {advice}", reached=False)
+        return ConnectionFailure(f"{peer} cannot be reached: {error}. {advice}", reached=False)
     if isinstance(error, httpx.TimeoutException):
-        return Cut(f"the connection to {place} went silent")
-    return Cut(f"the connection to {place} broke")
+        return ConnectionFailure(f"the connection to {place} went silent")
+    return ConnectionFailure(f"the connection to {place} broke")
 
 
 def _lasting_reason(place: str, error: httpx.TransportError) -> str | None:

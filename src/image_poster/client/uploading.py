@@ -18,7 +18,7 @@ from typing import NamedTuple
 import msgspec
 
 from image_poster.client.results import GaveUpError, Progress, RefusedError, TooLateError
-from image_poster.client.retries import Retries, is_passing, problem
+from image_poster.client.retries import Retries, is_transient, problem
 from image_poster.client.steps import Outcome, Read, Remember, Reply, Send, Steps, UploadState
 
 PIECE_BYTES = 512 * 1024
@@ -159,7 +159,7 @@ class Uploading:
     def _recover(self, outcome: Outcome) -> Steps[None]:
         if isinstance(outcome, Reply) and outcome.status == _UNAUTHORIZED:
             raise refusal(outcome)  # the upload stays: with another token it goes on
-        if isinstance(outcome, Reply) and not (is_passing(outcome) or outcome.status in _LOST):
+        if isinstance(outcome, Reply) and not (is_transient(outcome) or outcome.status in _LOST):
             yield Send("DELETE", self._state.location, _TUS)  # well meant: it would expire anyway
             raise refusal(outcome)
         self._piece_bytes = max(SMALLEST_PIECE_BYTES, self._piece_bytes // 2)

@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from image_poster.domain.edits import Seen, check_unchanged, edit_tag
+from image_poster.domain.edits import ExpectedTags, check_unchanged, edit_tag
 from image_poster.domain.identity import Identity
 from image_poster.domain.limits import LATEST_KEPT, MAX_LATEST_BYTES
 
@@ -69,7 +69,7 @@ def comment_tag(comment: Comment) -> str:
 
 
 def edited_comment(
-    comment: Comment, editor: Identity, *, content: str, now: str, seen: Seen = None
+    comment: Comment, editor: Identity, *, content: str, now: str, seen: ExpectedTags = None
 ) -> Comment:
     """The comment with new `content`; only its author may (an admin deletes, but never
     rewrites). Raises `NotYoursError`, and `EditConflictError` if it is none that was `seen`, unless

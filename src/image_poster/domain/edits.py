@@ -11,7 +11,7 @@ from image_poster.domain.errors import EditConflictError
 _TAG_CHARACTERS = 16
 
 # The tags that were seen; None if the editor does not say.
-Seen = frozenset[str] | None
+ExpectedTags = frozenset[str] | None
 
 
 def edit_tag(*texts: str | None) -> str:
@@ -24,7 +24,7 @@ def edit_tag(*texts: str | None) -> str:
     return digest.hexdigest()[:_TAG_CHARACTERS]
 
 
-def check_unchanged(tag: str, seen: Seen) -> None:
+def check_unchanged(tag: str, seen: ExpectedTags) -> None:
     """What has this `tag` must be among what was `seen`; raises `EditConflictError` (RFC 9110
     section 13.1.1)."""
     if seen is not None and tag not in seen:

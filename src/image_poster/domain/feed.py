@@ -2,11 +2,12 @@
 while ranks move (docs/feed.md has a drawing).
 
 Time is cut into epochs of `EPOCH_MS`. A post's rank carries the epoch *since* which it holds. When
-it changes in a later epoch (`moved`), the old one is kept as a past rank, valid from its `since` to
-before its `until`. So of each post exactly one rank is valid in any epoch that is over. Page 1 is
-live; its cursor names an epoch that is over (`_EPOCHS_BACK`) and the posts shown. Later pages go
-through the ranking as it was at the end of that epoch, which no write changes any more, and leave
-out the posts of page 1. Stores write by `moved` and read by `page_of`; nothing here does I/O.
+it changes in a later epoch (`change_rank`), the old one is kept as a past rank, valid from its
+`since` to before its `until`. So of each post exactly one rank is valid in any epoch that is over.
+
+Page 1 is live; its cursor names an epoch that is over (`_EPOCHS_BACK`) and the posts shown. Later
+pages read the ranking as of the end of that epoch, which no write changes any more, without the
+posts of page 1. Stores write by `change_rank` and read by `page_of`; nothing here does I/O.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -48,7 +49,7 @@ class FeedSort(StrEnum):
     NEW = "new"
 
 
-class Place(NamedTuple):
+class Position(NamedTuple):
     """A place in an order, which goes from the greatest down; in `new`, `total` is 0. A rank that
     holds comes before past ones of the same post and count, which `until` tells apart."""
 
@@ -60,20 +61,20 @@ class Place(NamedTuple):
 class Ranked(NamedTuple):
     """A rank as a store has it: at `place` from the epoch `since` to before `place.until`."""
 
-    place: Place
+    place: Position
     since: int = ALWAYS
 
 
 class FeedCursor(NamedTuple):
-    """Where the next page goes on: right behind a place. In a walk over `top` it goes through the
-    ranking as of the end of the epoch `as_of`, but for the posts of the ids in `left_out`, which
-    are joined. (Those from before walks were true are two values: a place.)"""
+    """The position behind which the next page begins. In a walk over `top` the page reads the
+    ranking as of the end of the epoch `as_of`, without the posts in `excluded_ids` (joined ids).
+    Cursors of the former version have two values: a position."""
 
     total: int
     id: str
     until: int = ALWAYS
     as_of: int | None = None
-    left_out: str = ""
+    excluded_ids: str = ""
 
 
 class FeedQuery(msgspec.Struct, frozen=True):
@@ -92,20 +93,20 @@ class FeedQuery(msgspec.Struct, frozen=True):
         return asked if asked is not None and asked >= self.epoch - PAST_EPOCHS else None
 
     @property
-    def before(self) -> Place | None:
+    def before(self) -> Position | None:
         """What the page shows lies behind this place."""
-        return None if self.after is None else Place(*self.after[:3])
+        return None if self.after is None else Position(*self.after[:3])
 
     @property
-    def left_out(self) -> list[str]:
+    def excluded_ids(self) -> list[str]:
         """The ids of posts that the walk has shown out of their turn."""
-        joined = "" if self.after is None else self.after.left_out
+        joined = "" if self.after is None else self.after.excluded_ids
         return [joined[at : at + _ID_CHARACTERS] for at in range(0, len(joined), _ID_CHARACTERS)]
 
     @property
-    def wanted(self) -> int:
+    def fetch_limit(self) -> int:
         """How many ranks make a full page that knows whether there is more."""
-        return self.limit + len(self.left_out) + 1
+        return self.limit + len(self.excluded_ids) + 1
 
     @property
     def max_entries(self) -> int:
@@ -117,27 +118,27 @@ class FeedQuery(msgspec.Struct, frozen=True):
 FeedPage = Page[StoredPost, FeedCursor]
 
 
-class Held(NamedTuple):
+class CurrentRank(NamedTuple):
     """A post's count in the ranking, and the epoch since which it holds."""
 
     total: int
     since: int = ALWAYS
 
 
-class Move(NamedTuple):
+class RankChange(NamedTuple):
     """What is to be stored when a count changes: the rank that holds now, and if not None the one
     that has passed, with its `until`."""
 
-    held: Held
+    held: CurrentRank
     past: Ranked | None
 
 
-class Stretch(NamedTuple):
+class RankSlice(NamedTuple):
     """What was read of one source, in its order; `stopped` is the place of the last entry that was
     looked at, if there may be more behind it."""
 
     ranks: list[Ranked]
-    stopped: Place | None
+    stopped: Position | None
 
 
 def epoch_of(now_ms: int) -> int:
@@ -145,34 +146,36 @@ def epoch_of(now_ms: int) -> int:
     return now_ms // EPOCH_MS
 
 
-def moved(post_id: str, held: Held, total: int, epoch: int) -> Move:
+def change_rank(post_id: str, held: CurrentRank, total: int, epoch: int) -> RankChange:
     """A post's rank changes to `total` in `epoch`. A change in the same epoch just overwrites: that
     the first rank of a post holds since always makes its first change one of a later epoch."""
     now = max(epoch, held.since)
     if held.total == total or held.since == now:
-        return Move(Held(total, held.since), None)
-    return Move(Held(total, now), Ranked(Place(held.total, post_id, now), held.since))
+        return RankChange(CurrentRank(total, held.since), None)
+    return RankChange(
+        CurrentRank(total, now), Ranked(Position(held.total, post_id, now), held.since)
+    )
 
 
-def place_in(sort: FeedSort, total: int, post_id: str) -> Place:
+def position_in(sort: FeedSort, total: int, post_id: str) -> Position:
     """Where a post stands in an order."""
-    return Place(total if sort is FeedSort.TOP else 0, post_id)
+    return Position(total if sort is FeedSort.TOP else 0, post_id)
 
 
-def page_of(query: FeedQuery, sources: Sequence[Stretch]) -> Page[str, FeedCursor]:
+def page_of(query: FeedQuery, sources: Sequence[RankSlice]) -> Page[str, FeedCursor]:
     """The ids of the posts that the page shows, in order, and where the next one goes on.
 
-    Of each source `query.wanted` ranks that are valid (`is_valid`) are to be given, if it has so
-    many behind `query.before`; others may be among them. The page ends where the first source
+    Each source gives `query.fetch_limit` valid ranks (`is_valid`), if it has so many behind
+    `query.before`; invalid ones may be among them. The page ends where the first source
     stopped. A post that two sources have, because it moved while they were read, counts once: both
     have it at the same place.
     """
     end = max((source.stopped for source in sources if source.stopped), default=None)
-    left_out, shown, passed, reached = set(query.left_out), list[str](), set[str](), end
+    excluded_ids, shown, passed, reached = set(query.excluded_ids), list[str](), set[str](), end
     for place in _places(query, sources):
         if end is not None and place < end:
             break
-        if place.id not in passed and place.id not in left_out:
+        if place.id not in passed and place.id not in excluded_ids:
             if len(shown) == query.limit:
                 return Page(shown, _cursor(query, shown, passed, reached))
             shown.append(place.id)
@@ -181,7 +184,7 @@ def page_of(query: FeedQuery, sources: Sequence[Stretch]) -> Page[str, FeedCurso
     return Page(shown, _cursor(query, shown, passed, end))
 
 
-def _places(query: FeedQuery, sources: Iterable[Stretch]) -> list[Place]:
+def _places(query: FeedQuery, sources: Iterable[RankSlice]) -> list[Position]:
     valid = (
         rank.place
         for source in sources
@@ -197,23 +200,23 @@ def is_valid(rank: Ranked, as_of: int) -> bool:
 
 
 def _cursor(
-    query: FeedQuery, shown: list[str], passed: set[str], reached: Place | None
+    query: FeedQuery, shown: list[str], passed: set[str], reached: Position | None
 ) -> FeedCursor | None:
     if reached is None:
         return None
     if query.sort is FeedSort.TOP and query.after is None:
         as_of = query.epoch - _EPOCHS_BACK
-        return FeedCursor(_GREATEST, "", as_of=as_of, left_out="".join(shown))
+        return FeedCursor(_GREATEST, "", as_of=as_of, excluded_ids="".join(shown))
     # Of a post that has been passed, no other rank is wanted.
     until = ALWAYS if reached.id in passed else reached.until
     walked = None if query.after is None else query.after.as_of
-    left_out = "".join(post_id for post_id in query.left_out if post_id not in passed)
-    return FeedCursor(reached.total, reached.id, until, walked, left_out)
+    excluded_ids = "".join(post_id for post_id in query.excluded_ids if post_id not in passed)
+    return FeedCursor(reached.total, reached.id, until, walked, excluded_ids)
 
 
-def filled(
+def with_contents(
     query: FeedQuery,
-    sources: Sequence[Stretch],
+    sources: Sequence[RankSlice],
     page: Page[str, FeedCursor],
     contents: Mapping[str, StoredPost],
 ) -> FeedPage:

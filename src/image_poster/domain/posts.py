@@ -15,7 +15,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from image_poster.domain.comments import split_latest, unnumbered
-from image_poster.domain.edits import Seen, check_unchanged, edit_tag
+from image_poster.domain.edits import ExpectedTags, check_unchanged, edit_tag
 from image_poster.domain.errors import PostNotFoundError, PostNotReadyError
 from image_poster.domain.identity import Identity
 from image_poster.domain.ids import rfc3339
@@ -109,7 +109,7 @@ class PostEdit(NamedTuple):
 
     caption: str | None = None
     alt: str | None = None
-    seen: Seen = None
+    seen: ExpectedTags = None
 
     def checked(self, limits: Limits) -> "PostEdit":
         """With texts as they are kept; raises `ValidationFailedError`."""

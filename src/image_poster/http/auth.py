@@ -260,7 +260,7 @@ def authenticator(request: AnyRequest) -> Authenticator:
     return found
 
 
-async def viewer(request: AnyRequest) -> Identity | None:
+async def optional_identity(request: AnyRequest) -> Identity | None:
     """Who is reading; None for nobody in particular. Raises `IdentityRequiredError`, and
     `BusyError` when that cannot be checked."""
     state = request.scope["state"]
@@ -271,13 +271,13 @@ async def viewer(request: AnyRequest) -> Identity | None:
 
 
 async def caller(request: AnyRequest) -> Identity:
-    """Who is writing. Raises as `viewer`."""
-    identity = await viewer(request)
+    """Who is writing. Raises as `optional_identity`."""
+    identity = await optional_identity(request)
     if identity is None:
         raise IdentityRequiredError(authenticator(request).how)
     return identity
 
 
 async def check_viewer(request: AnyRequest) -> None:
-    """Identify the reader before anything else of a request is looked at. Raises as `viewer`."""
-    await viewer(request)
+    """Identify the reader before any other check of a request. Raises as `optional_identity`."""
+    await optional_identity(request)

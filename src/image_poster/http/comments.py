@@ -9,7 +9,7 @@ from image_poster.domain.comments import COMMENT_FORMAT, comment_tag, decode_com
 from image_poster.domain.ids import is_id
 from image_poster.domain.limits import FEED_PAGE_DEFAULT
 from image_poster.http import openapi, requests, responses
-from image_poster.http.auth import check_viewer, viewer
+from image_poster.http.auth import check_viewer, optional_identity
 from image_poster.http.idempotency import idempotency_key, in_flight
 from image_poster.http.limits import IDENTIFIED, IDENTIFIED_JSON, writer
 
@@ -123,7 +123,7 @@ async def _add(request: requests.AnyRequest, post_id: str, content: str) -> Resp
     with in_flight(request).running(author, key):
         comments = requests.services(request).comments
         return responses.created_response(
-            await comments.add(requests.known_post(post_id), author, content, key)
+            await comments.add(requests.require_post_id(post_id), author, content, key)
         )
 
 
@@ -151,7 +151,7 @@ async def list_comments(
 ) -> Response[bytes]:
     """Newest first, and the same for every caller. Go on with `next`."""
     page = await requests.services(request).comments.list(
-        requests.known_post(post_id), limit=limit, cursor=cursor
+        requests.require_post_id(post_id), limit=limit, cursor=cursor
     )
     shown = b",".join(map(comment_body, page.items))
     following = msgspec.json.encode(page.next)
@@ -180,7 +180,9 @@ async def get_comment(
 ) -> Response[bytes]:
     """For whoever may see its post."""
     document = await requests.services(request).comments.get(
-        requests.known_post(post_id), _known_comment(comment_id), await viewer(request)
+        requests.require_post_id(post_id),
+        _known_comment(comment_id),
+        await optional_identity(request),
     )
     return responses.versioned_json(
         request, comment_body(document), comment_tag(decode_comment(document))
@@ -211,9 +213,12 @@ async def edit_comment(
     data: JSONBody[CommentText],
 ) -> Response[bytes]:
     """For its author. With `If-Match`, only if nobody has edited it since."""
-    editor, ids = await writer(request), (requests.known_post(post_id), _known_comment(comment_id))
+    editor, ids = (
+        await writer(request),
+        (requests.require_post_id(post_id), _known_comment(comment_id)),
+    )
     comment = await requests.services(request).comments.edit(
-        *ids, editor, data.content, seen=responses.seen_tags(request)
+        *ids, editor, data.content, seen=responses.expected_tags(request)
     )
     body = comment_body(encode_comment(comment))
     return responses.json_response(
@@ -240,7 +245,7 @@ async def delete_comment(
     """For its author, the post's creator or an admin; repeating it is 204 again."""
     by = await writer(request)
     await requests.services(request).comments.delete(
-        requests.known_post(post_id), _known_comment(comment_id), by
+        requests.require_post_id(post_id), _known_comment(comment_id), by
     )
 
 

@@ -2,9 +2,9 @@
 nothing about them is unusual. Everything else, every error included, is left to Litestar, whose
 answer is the contract: `tests/unit/test_fast.py` compares the two.
 
-A route gives a `Ready` answer, or None where Litestar is to be asked. Its Litestar handler makes
-the same answer from the same parts (`responses.ready_response`); here is only how it is found and
-sent.
+A route returns an `EncodedResponse`, or None to let Litestar answer. The route's Litestar handler
+builds the same response from the same parts (`responses.ready_response`). This module only finds
+and sends it.
 """
 
 import re
@@ -20,7 +20,7 @@ from image_poster.http.forwarded import peer_of
 Headers = list[tuple[bytes, bytes]]
 
 
-class Ready(NamedTuple):
+class EncodedResponse(NamedTuple):
     """A whole answer; `headers` are those that are not of the body."""
 
     status: int
@@ -29,7 +29,7 @@ class Ready(NamedTuple):
     body: bytes
 
 
-class Asked(NamedTuple):
+class FastRequest(NamedTuple):
     """A GET: what its path's pattern found, its query string, its headers, and who is at the other
     end of the connection."""
 
@@ -45,7 +45,7 @@ class FastRoute(NamedTuple):
 
     template: str
     pattern: re.Pattern[str]
-    answer: Callable[[Asked], Awaitable[Ready | None]]
+    answer: Callable[[FastRequest], Awaitable[EncodedResponse | None]]
 
 
 class FastPath:
@@ -68,7 +68,7 @@ class FastPath:
         await send(cast("Any", start))
         await send({"type": "http.response.body", "body": ready.body, "more_body": False})
 
-    async def _ready(self, scope: HTTPScope) -> Ready | None:
+    async def _ready(self, scope: HTTPScope) -> EncodedResponse | None:
         if scope["method"] != "GET" or scope.get("state", {}).get("is_head"):
             return None
         for route in self._routes:
@@ -80,10 +80,10 @@ class FastPath:
 
     async def _tried(
         self, route: FastRoute, scope: HTTPScope, found: tuple[str, ...]
-    ) -> Ready | None:
+    ) -> EncodedResponse | None:
         try:
             headers = dict(scope["headers"])
-            asked = Asked(found, scope["query_string"], headers, peer_of(scope))
+            asked = FastRequest(found, scope["query_string"], headers, peer_of(scope))
             return await route.answer(asked)
         except Exception:  # noqa: BLE001 - Litestar meets it again, and says or logs it
             return None

@@ -21,7 +21,7 @@ from image_poster.domain.posts import StoredPost
 from image_poster.domain.signing import Page
 from image_poster.http import openapi
 from image_poster.http.auth import caller
-from image_poster.http.fast import Asked, FastRoute, Ready
+from image_poster.http.fast import EncodedResponse, FastRequest, FastRoute
 from image_poster.http.posts import (
     CreatedPostBody,
     ShownComments,
@@ -45,7 +45,7 @@ class FeedBody(msgspec.Struct, frozen=True):
     next: str | None
 
 
-class _Question(NamedTuple):
+class FeedParameters(NamedTuple):
     """What a page is asked for with, and remembered under. Nothing else of a request may go into
     the answer: the next one who asks the same gets it."""
 
@@ -66,7 +66,7 @@ class _Question(NamedTuple):
 _SHARED = "public, max-age=1, stale-while-revalidate=5"
 
 
-class ReadyPage(NamedTuple):
+class EncodedPage(NamedTuple):
     """An encoded page with its ETag (weak) and its Link header, if there is a next."""
 
     body: bytes
@@ -83,9 +83,9 @@ class PageCache:
         self._shared = shared
         self._current_version = version
         self._version: Hashable | None = None
-        self._pages: dict[Hashable, ReadyPage] = {}
+        self._pages: dict[Hashable, EncodedPage] = {}
 
-    def find(self, question: Hashable) -> ReadyPage | None:
+    def find(self, question: Hashable) -> EncodedPage | None:
         """The page, if nothing was written since it was kept. To be asked before the store is, so
         that what is kept afterwards is at least as new as the version it is kept under."""
         version = self._current_version()
@@ -98,7 +98,7 @@ class PageCache:
         """Headers that say who may keep a page; none for who asks us each time."""
         return {"cache-control": _SHARED} if self._shared and is_anonymous else {}
 
-    def keep(self, question: Hashable, page: ReadyPage) -> None:
+    def keep(self, question: Hashable, page: EncodedPage) -> None:
         """Remember a page, unless it is large, or the store's version cannot be told."""
         if self._version is None or len(page.body) > _MAX_PAGE_BYTES:
             return
@@ -139,8 +139,8 @@ async def list_posts(
     """
     check_shown(request, comments)
     if status is not None:
-        return await _own_unfinished(request, _Question(limit, cursor, comments=comments))
-    question = _Question(limit, cursor, sort, creator, comments)
+        return await _own_unfinished(request, FeedParameters(limit, cursor, comments=comments))
+    question = FeedParameters(limit, cursor, sort, creator, comments)
     pages: PageCache = request.app.state.feed_pages
     ready = await _page(services(request).feed, pages, question)
     headers = pages.caching(is_anonymous="authorization" not in request.headers)
@@ -149,7 +149,7 @@ async def list_posts(
     return tagged_json(request, ready.body, ready.etag, headers)
 
 
-async def _page(feed: FeedService, pages: PageCache, question: _Question) -> ReadyPage:
+async def _page(feed: FeedService, pages: PageCache, question: FeedParameters) -> EncodedPage:
     ready = pages.find(question)
     if ready is None:
         limit, cursor, sort, creator, _ = question
@@ -159,7 +159,7 @@ async def _page(feed: FeedService, pages: PageCache, question: _Question) -> Rea
     return ready
 
 
-async def _own_unfinished(request: AnyRequest, question: _Question) -> Response[bytes]:
+async def _own_unfinished(request: AnyRequest, question: FeedParameters) -> Response[bytes]:
     """Not remembered, nor to be kept by anybody: a signed URL is for one, and for a while."""
     found, who = services(request), await caller(request)
     page = await found.feed.unfinished(who.user, limit=question.limit, cursor=question.cursor)
@@ -176,14 +176,14 @@ async def _own_unfinished(request: AnyRequest, question: _Question) -> Response[
     return json_response(body, headers=headers)
 
 
-def _ready_page(page: Page[StoredPost, str], question: _Question, period: int) -> ReadyPage:
+def _ready_page(page: Page[StoredPost, str], question: FeedParameters, period: int) -> EncodedPage:
     posts = b",".join([post_body(stored, question.comments) for stored in page.items])
     body = b'{"posts":[%b],"next":%b}' % (posts, msgspec.json.encode(page.next))
     link = question._replace(cursor=page.next).link() if page.next else None
-    return ReadyPage(body, _etag(posts, page, question, period), link)
+    return EncodedPage(body, _etag(posts, page, question, period), link)
 
 
-def _etag(posts: bytes, page: Page[StoredPost, str], question: _Question, period: int) -> str:
+def _etag(posts: bytes, page: Page[StoredPost, str], question: FeedParameters, period: int) -> str:
     """Of the posts shown and of whether there are more, not of the cursor: the cursor of a first
     page says when it was made. So that nobody goes on with one that is no longer good, the ETag of
     such a page changes with each `period`."""
@@ -199,7 +199,7 @@ ROUTES = (list_posts,)
 def fast_route(found: Services, pages: PageCache) -> FastRoute:
     """`list_posts` for questions that are as they should be."""
 
-    async def answer(asked: Asked) -> Ready | None:
+    async def answer(asked: FastRequest) -> EncodedResponse | None:
         question = _usual_question(asked.query)
         if question is None or question.comments > found.limits.latest_kept:
             return None
@@ -213,7 +213,7 @@ def fast_route(found: Services, pages: PageCache) -> FastRoute:
     return FastRoute("/posts", re.compile("/posts"), answer)
 
 
-_USUAL = {
+_FAST_PARAMETERS = {
     "limit": re.compile(r"[1-9]\d?|100", re.ASCII),
     "cursor": re.compile(r"[\w-]+", re.ASCII),
     "sort": re.compile("|".join(FeedSort)),
@@ -223,15 +223,15 @@ _USUAL = {
 
 
 @lru_cache(1024)
-def _usual_question(query: bytes) -> _Question | None:
+def _usual_question(query: bytes) -> FeedParameters | None:
     """None for a query in which anything is unusual, were it only an escaped character."""
     pairs = [pair.partition("=") for pair in query.decode("latin-1").split("&") if query]
     given = {name: value for name, _, value in pairs}
-    if len(given) != len(pairs) or not given.keys() <= _USUAL.keys():
+    if len(given) != len(pairs) or not given.keys() <= _FAST_PARAMETERS.keys():
         return None
-    if not all(_USUAL[name].fullmatch(value) for name, value in given.items()):
+    if not all(_FAST_PARAMETERS[name].fullmatch(value) for name, value in given.items()):
         return None
-    return _Question(
+    return FeedParameters(
         limit=int(given.get("limit", FEED_PAGE_DEFAULT)),
         cursor=given.get("cursor"),
         sort=FeedSort(given.get("sort", FeedSort.TOP)),

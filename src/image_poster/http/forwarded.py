@@ -125,7 +125,7 @@ def parsed_address(text: str) -> Address | None:
 
 
 @lru_cache(_MAX_REMEMBERED)
-def household(address: str) -> str:
+def address_group(address: str) -> str:
     """What counts as one caller: the address, or the /64 of an IPv6 one."""
     found = parsed_address(address)
     if not isinstance(found, ipaddress.IPv6Address):

@@ -19,7 +19,7 @@ from image_poster.domain import errors
 from image_poster.http.auth import authenticator
 from image_poster.http.encodings import best_coding
 from image_poster.http.public_url import BARE
-from image_poster.http.ranges import matches
+from image_poster.http.ranges import etag_matches
 from image_poster.http.requests import AnyRequest
 from image_poster.http.responses import IMMUTABLE
 
@@ -147,7 +147,7 @@ def _response(request: AnyRequest, file: GalleryFile, headers: dict[str, str]) -
     sent = {"etag": etag, "cache-control": file.cache_control, **headers}
     if len(file.variants) > 1:
         sent["vary"] = "Accept-Encoding"
-    if matches(request.headers.get("if-none-match"), etag):
+    if etag_matches(request.headers.get("if-none-match"), etag):
         return Response(b"", status_code=HTTPStatus.NOT_MODIFIED, headers=sent)
     if encoding:
         sent["content-encoding"] = encoding

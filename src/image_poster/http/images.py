@@ -10,10 +10,10 @@ from image_poster.domain.ids import is_id
 from image_poster.domain.images import RENDITIONS, SNIFF_BYTES, sniff
 from image_poster.http import openapi
 from image_poster.http.auth import caller
-from image_poster.http.fast import Asked, FastRoute, Ready
+from image_poster.http.fast import EncodedResponse, FastRequest, FastRoute
 from image_poster.http.forwarded import TrustedProxies, peer_of
 from image_poster.http.limits import IDENTIFIED
-from image_poster.http.requests import AnyRequest, known_post, services
+from image_poster.http.requests import AnyRequest, require_post_id, services
 from image_poster.http.responses import IMMUTABLE, PRIVATE, FileResponse, file_response, ready_file
 from image_poster.ports.images import RemoteFile, StoredFile
 from image_poster.services.container import Services
@@ -75,7 +75,7 @@ async def get_image(
 )
 async def get_original(request: AnyRequest, post_id: FromPath[str]) -> FileResponse:
     """For the post's creator only: it still holds all metadata, such as where it was taken."""
-    file = await services(request).images.original(known_post(post_id), await caller(request))
+    file = await services(request).images.original(require_post_id(post_id), await caller(request))
     return await file_response(request, file, await _original_type(file), PRIVATE)
 
 
@@ -91,7 +91,7 @@ ROUTES = (get_image, get_original)
 def fast_route(found: Services, senders: TrustedProxies) -> FastRoute:
     """`get_image` for whole small renditions of ours, and for all that `senders` send."""
 
-    async def answer(asked: Asked) -> Ready | None:
+    async def answer(asked: FastRequest) -> EncodedResponse | None:
         post_id, rendition = asked.found
         if asked.query or not is_id(post_id) or not _RANGED.isdisjoint(asked.headers):
             return None

@@ -27,7 +27,7 @@ from image_poster.domain.limits import (
 )
 from image_poster.http import openapi
 from image_poster.http.auth import caller
-from image_poster.http.forwarded import TrustedProxies, household
+from image_poster.http.forwarded import TrustedProxies, address_group
 from image_poster.http.requests import AnyRequest, json_only, services
 from image_poster.http.responses import json_response
 from image_poster.ports.limits import RateLimiter
@@ -191,7 +191,7 @@ class AddressLimiter:
         """Nothing is counted where no connection tells the address."""
         address = self._proxies.client(scope)
         if address:
-            await self._limiter.count(household(address))
+            await self._limiter.count(address_group(address))
 
 
 async def check_identity(request: AnyRequest) -> None:

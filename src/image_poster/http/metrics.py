@@ -20,7 +20,7 @@ from image_poster.domain.errors import AdminsOnlyError, IdentityRequiredError
 from image_poster.domain.limits import Rates
 from image_poster.http.auth import caller
 from image_poster.http.forwarded import is_from_this_machine
-from image_poster.http.middleware import Measured
+from image_poster.http.middleware import MeasuredRequest
 from image_poster.http.openapi import ANYONE, bytes_of, responses
 from image_poster.http.requests import AnyRequest
 
@@ -80,7 +80,7 @@ def request_timer(method: str, route: str, status: int) -> Histogram:
     return requests.labels(method if method in _METHODS else "other", route, status)
 
 
-def observe(measured: Measured) -> None:
+def observe(measured: MeasuredRequest) -> None:
     """Count a request, under its route's template and not its path."""
     timer = request_timer(measured.method, measured.route, measured.status)
     timer.observe(measured.seconds)

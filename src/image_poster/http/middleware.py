@@ -37,7 +37,7 @@ from image_poster.http.encodings import Compressor
 from image_poster.http.limits import AddressLimiter
 from image_poster.http.problems import MEDIA_TYPE, problem_body, retry_headers
 from image_poster.http.public_url import PublicUrl
-from image_poster.http.shape import Shape
+from image_poster.http.shape import ResponseEncoder
 from image_poster.http.slow_clients import (
     ReaderGoneError,
     Readers,
@@ -72,7 +72,7 @@ def is_loopback_host(host: bytes) -> bool:
     return _LOOPBACK_HOST.fullmatch(host) is not None
 
 
-class Measured(NamedTuple):
+class MeasuredRequest(NamedTuple):
     """A request, its route's template, its answer, how long that took, and the limit that refused
     it, if one did."""
 
@@ -84,10 +84,10 @@ class Measured(NamedTuple):
     limit: str | None = None
 
 
-Observer = Callable[[Measured], None]
+Observer = Callable[[MeasuredRequest], None]
 
 
-def log_access(measured: Measured) -> None:
+def log_access(measured: MeasuredRequest) -> None:
     """A line in the log for each request."""
     _log.info(
         "request",
@@ -114,7 +114,7 @@ class Middleware:
         public_url: PublicUrl | None = None,
     ) -> None:
         self._app = app
-        self._shape = Shape(public_url or PublicUrl(), Compressor(), cors)
+        self._shape = ResponseEncoder(public_url or PublicUrl(), Compressor(), cors)
         self._addresses = addresses
         self._loopback_only = loopback_only
         self._observers = observers
@@ -192,7 +192,12 @@ class _Exchange:
     """One request and its answer."""
 
     def __init__(
-        self, scope: HTTPScope, receive: Receive, send: Send, shape: Shape, readers: Readers
+        self,
+        scope: HTTPScope,
+        receive: Receive,
+        send: Send,
+        shape: ResponseEncoder,
+        readers: Readers,
     ) -> None:
         self.scope = scope
         self._readers = readers
@@ -337,9 +342,9 @@ class _Exchange:
             with suppress(ImagePosterError):
                 await count(size)
 
-    def measured(self) -> Measured:
+    def measured(self) -> MeasuredRequest:
         """The request, under its route's template beside its path."""
-        return Measured(
+        return MeasuredRequest(
             method=self.method,
             route=self.scope.get("path_template", "none"),
             path=self.scope["path"],

@@ -7,7 +7,7 @@ from litestar import Response, get
 
 from image_poster.domain import errors
 from image_poster.http import openapi
-from image_poster.http.auth import SignIn, authenticator, viewer
+from image_poster.http.auth import SignIn, authenticator, optional_identity
 from image_poster.http.requests import AnyRequest
 from image_poster.http.responses import json_response
 
@@ -42,7 +42,7 @@ class Me(msgspec.Struct, frozen=True):
 )
 async def get_me(request: AnyRequest) -> Response[bytes]:
     """For anyone, also nobody. A token that does not hold is 401, here too."""
-    who, sign_in = await viewer(request), authenticator(request).sign_in
+    who, sign_in = await optional_identity(request), authenticator(request).sign_in
     found = (
         Me(None, None, admin=False, auth=sign_in)
         if who is None

@@ -21,7 +21,7 @@ from image_poster.domain.posts import (
 )
 from image_poster.domain.uploads import UploadTargets
 from image_poster.http import openapi, requests, responses
-from image_poster.http.auth import check_viewer, viewer
+from image_poster.http.auth import check_viewer, optional_identity
 from image_poster.http.comments import CommentBody, comment_body
 from image_poster.http.idempotency import idempotency_key, in_flight
 from image_poster.http.limits import IDENTIFIED, IDENTIFIED_JSON, writer
@@ -210,7 +210,7 @@ async def create_post(request: requests.AnyRequest) -> Response[bytes]:
     try:
         size = requests.declared_bytes(request)
         async with found.user_limits.receiving(post_id, creator, size) as received:
-            requests.count_unread_body(request, found.user_limits.bookings.charge, creator.user)
+            requests.count_unread_body(request, found.user_limits.upload_quota.charge, creator.user)
             form = receive_post_form(request, image, found.limits, received, hashed=key is not None)
             draft = await form
             with in_flight(request).running(creator, key):
@@ -247,8 +247,8 @@ async def get_post(
     """With `wait`, the answer is held until the post leaves `processing`. A post that is not
     `ready` is there for its creator only, with `upload` while its image is awaited."""
     check_shown(request, comments)
-    found, who = requests.services(request), await viewer(request)
-    stored = await found.posts.get(requests.known_post(post_id), who, wait=wait)
+    found, who = requests.services(request), await optional_identity(request)
+    stored = await found.posts.get(requests.require_post_id(post_id), who, wait=wait)
     post = stored.post
     body = own_post_body(stored, comments, await found.uploads.awaited(post, who))
     return responses.versioned_json(request, body, post_tag(post))
@@ -292,9 +292,9 @@ async def edit_post(
     editor = await writer(request)
     if data.caption is UNSET and data.alt is UNSET:
         raise errors.invalid("body", "must have `caption` or `alt`")
-    edit = PostEdit(_given(data.caption), _given(data.alt), responses.seen_tags(request))
+    edit = PostEdit(_given(data.caption), _given(data.alt), responses.expected_tags(request))
     posts = requests.services(request).posts
-    stored = await posts.edit(requests.known_post(post_id), editor, edit)
+    stored = await posts.edit(requests.require_post_id(post_id), editor, edit)
     body = post_body(stored, LATEST_DEFAULT)
     return responses.json_response(
         body, headers={"etag": responses.versioned_etag(body, post_tag(stored.post))}
@@ -323,7 +323,7 @@ def _given(text: str | UnsetType | None) -> str | None:
 async def delete_post(request: requests.AnyRequest, post_id: FromPath[str]) -> None:
     """For its creator or an admin; repeating it is 204 again."""
     by = await writer(request)
-    await requests.services(request).posts.delete(requests.known_post(post_id), by)
+    await requests.services(request).posts.delete(requests.require_post_id(post_id), by)
 
 
 ROUTES = (create_post, get_post, edit_post, delete_post)

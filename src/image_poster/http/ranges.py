@@ -46,13 +46,13 @@ def _position(digits: str) -> int:
     return int(significant or "0") if len(significant) <= _MAX_DIGITS else 10**_MAX_DIGITS
 
 
-def matches(if_none_match: str | None, etag: str) -> bool:
+def etag_matches(if_none_match: str | None, etag: str) -> bool:
     """Whether the client has it already: weak comparison, section 13.1.2. `etag` has its quotes,
     and `W/` if it is weak."""
-    return known_as(if_none_match, etag) is not None
+    return matching_etag(if_none_match, etag) is not None
 
 
-def known_as(if_none_match: str | None, etag: str) -> str | None:
+def matching_etag(if_none_match: str | None, etag: str) -> str | None:
     """The ETag by which the client has it already; None if it has not. It may be weak where `etag`
     is strong: of the same thing, compressed."""
     if if_none_match is None:

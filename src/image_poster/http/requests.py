@@ -53,7 +53,7 @@ def services(request: AnyRequest) -> Services:
     return found
 
 
-def known_post(post_id: str) -> str:
+def require_post_id(post_id: str) -> str:
     """The id from a path, if it can be one; raises `PostNotFoundError`."""
     if not is_id(post_id):
         raise errors.PostNotFoundError

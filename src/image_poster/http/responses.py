@@ -6,10 +6,10 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from litestar import Response
 from litestar.response import Redirect, Stream
 
-from image_poster.domain.edits import Seen
+from image_poster.domain.edits import ExpectedTags
 from image_poster.domain.idempotency import Answer
-from image_poster.http.fast import Headers, Ready
-from image_poster.http.ranges import ByteRange, known_as, matches, requested_range
+from image_poster.http.fast import EncodedResponse, Headers
+from image_poster.http.ranges import ByteRange, etag_matches, matching_etag, requested_range
 from image_poster.http.requests import AnyRequest
 from image_poster.ports.images import RemoteFile, StoredFile
 
@@ -73,7 +73,7 @@ def versioned_json(
     request: AnyRequest, body: bytes, tag: str, headers: Mapping[str, str] | None = None
 ) -> Response[bytes]:
     """As `conditional_json`, for what can be edited: the ETag begins with the tag of the texts, by
-    which `seen_tags` knows it again."""
+    which `expected_tags` knows it again."""
     return tagged_json(request, body, versioned_etag(body, tag), headers)
 
 
@@ -82,7 +82,7 @@ def versioned_etag(body: bytes, tag: str) -> str:
     return f'"{tag}-{etag_of(body)[1:]}'
 
 
-def seen_tags(request: AnyRequest) -> Seen:
+def expected_tags(request: AnyRequest) -> ExpectedTags:
     """The edit tags in `If-Match` (RFC 9110 section 13.1.1); None without, and for `*`.
 
     Weak tags count too, beyond the RFC: a proxy that compresses makes ours weak (nginx does), and
@@ -105,7 +105,7 @@ def tagged_json(
 ) -> Response[bytes]:
     """As `conditional_json`, for a body whose ETag is known."""
     caching = {"cache-control": _ASK_AGAIN, **(headers or {})}
-    known = known_as(request.headers.get("if-none-match"), etag)
+    known = matching_etag(request.headers.get("if-none-match"), etag)
     if known is None:
         return json_response(body, headers={"etag": etag, **caching})
     caching |= {"etag": known, "vary": _BY_CODING}
@@ -116,7 +116,7 @@ def tagged_bytes(
     request: AnyRequest, body: bytes, etag: str, media_type: str, headers: Mapping[str, str]
 ) -> Response[bytes]:
     """As `tagged_json`, for a body that is never compressed on its way."""
-    is_known = matches(request.headers.get("if-none-match"), etag)
+    is_known = etag_matches(request.headers.get("if-none-match"), etag)
     return Response(
         b"" if is_known else body,
         status_code=304 if is_known else 200,
@@ -125,17 +125,19 @@ def tagged_bytes(
     )
 
 
-def tagged_ready(sent: dict[bytes, bytes], body: bytes, etag: str, headers: Headers) -> Ready:
+def tagged_ready(
+    sent: dict[bytes, bytes], body: bytes, etag: str, headers: Headers
+) -> EncodedResponse:
     """`tagged_json` for the fast path; `sent` are the request's headers."""
     names = {name for name, _ in headers}
     caching = list(headers)
     if b"cache-control" not in names:
         caching.append((b"cache-control", _ASK_AGAIN.encode()))
-    known = known_as(_text(sent.get(b"if-none-match")), etag)
+    known = matching_etag(_text(sent.get(b"if-none-match")), etag)
     if known is None:
-        return Ready(200, [(b"etag", etag.encode()), *caching], JSON.encode(), body)
+        return EncodedResponse(200, [(b"etag", etag.encode()), *caching], JSON.encode(), body)
     caching += [(b"etag", known.encode("latin-1")), (b"vary", _BY_CODING.encode())]
-    return Ready(304, caching, b"", b"")
+    return EncodedResponse(304, caching, b"", b"")
 
 
 async def ready_file(
@@ -145,7 +147,7 @@ async def ready_file(
     cache_control: str,
     *,
     by_proxy: bool,
-) -> Ready | None:
+) -> EncodedResponse | None:
     """`file_response` for the fast path: a small file, or any that the proxy sends, whole. Takes
     `file` over and closes it."""
     place = file.place if by_proxy else None
@@ -158,12 +160,12 @@ async def ready_file(
             (b"cache-control", cache_control.encode()),
             (b"accept-ranges", b"bytes"),
         ]
-        if matches(_text(sent.get(b"if-none-match")), etag):
-            return Ready(304, headers, b"", b"")
+        if etag_matches(_text(sent.get(b"if-none-match")), etag):
+            return EncodedResponse(304, headers, b"", b"")
         if place is not None:
             headers.append((_PLACE.encode(), place.encode()))
-            return Ready(200, headers, media_type.encode(), b"")
-        return Ready(200, headers, media_type.encode(), await file.read(0, file.size))
+            return EncodedResponse(200, headers, media_type.encode(), b"")
+        return EncodedResponse(200, headers, media_type.encode(), await file.read(0, file.size))
     finally:
         file.close()
 
@@ -187,7 +189,7 @@ async def file_response(
         return Redirect(file.url, status_code=302, headers={"cache-control": "no-store"})
     etag = f'"{file.etag}"'
     headers = {"etag": etag, "cache-control": cache_control, "accept-ranges": "bytes"}
-    if matches(request.headers.get("if-none-match"), etag):
+    if etag_matches(request.headers.get("if-none-match"), etag):
         file.close()
         return Response(b"", status_code=304, media_type=media_type, headers=headers)
     try:

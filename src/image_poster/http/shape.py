@@ -15,7 +15,7 @@ from image_poster.http.encodings import (
 from image_poster.http.public_url import PublicUrl
 
 
-class Shape(NamedTuple):
+class ResponseEncoder(NamedTuple):
     """What every answer is given: where clients find us, less to send, and who may read it."""
 
     public_url: PublicUrl

@@ -166,7 +166,7 @@ async def create_upload(request: requests.AnyRequest) -> Response[bytes]:
     requests.check_coding(request)
     creator, key = await writer(request), idempotency_key(request)
     uploads = requests.services(request).uploads
-    requests.count_unread_body(request, uploads.refused_bytes.bookings.charge, creator.user)
+    requests.count_unread_body(request, uploads.refused_bytes.upload_quota.charge, creator.user)
     with in_flight(request).running(creator, key):
         answer, upload = await uploads.reserve_by_tus(creator, _order(request), key)
     found, state = {"location": answer.location}, UploadState(upload, 0)

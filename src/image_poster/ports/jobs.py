@@ -62,7 +62,7 @@ class JobStarter(Protocol):
         ...
 
 
-class WalkState(NamedTuple):
+class ReconciliationCursor(NamedTuple):
     """Where a walk over everything is (None: at rest), when it began, and until when it is
     somebody's (ms since 1970)."""
 
@@ -71,20 +71,20 @@ class WalkState(NamedTuple):
     until_ms: int
 
 
-class WalkKeeper(Protocol):
+class ReconciliationCursorStore(Protocol):
     """Remembers the walk, and that one walks at a time."""
 
-    async def read(self) -> WalkState:
+    async def read(self) -> ReconciliationCursor:
         """The state as it was kept last; that of a walk at rest that began at 0, if there never
         was one."""
         ...
 
-    async def take(self, seen: WalkState, until_ms: int) -> bool:
+    async def take(self, seen: ReconciliationCursor, until_ms: int) -> bool:
         """Reserve the walk for this caller until `until_ms` (since 1970). False, with nothing
         changed, if the state is no longer the one that was `seen`."""
         ...
 
-    async def keep(self, state: WalkState) -> None:
+    async def keep(self, state: ReconciliationCursor) -> None:
         """Store the state. Only the caller that has taken the walk may do this."""
         ...
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Protocol
 
-from image_poster.domain.taken import Taken
+from image_poster.domain.usage import Usage
 
 
 class RateLimiter(Protocol):
@@ -15,7 +15,7 @@ class RateLimiter(Protocol):
         ...
 
 
-class UploadBookings(Protocol):
+class UploadQuota(Protocol):
     """The bytes that users send in a day (UTC), and how many of their uploads are under way.
 
     An image is booked before its bytes come. `PostStore.add` does that for an upload whose terms it
@@ -24,12 +24,12 @@ class UploadBookings(Protocol):
     `PostStore.remove` gives its bytes back. What was booked survives a restart.
     """
 
-    async def book(self, post_id: str, user: str, size: int) -> None:
+    async def reserve(self, post_id: str, user: str, size: int) -> None:
         """Book `size` bytes for an image that comes within one request. Raises `RateLimitedError`,
         with nothing booked, if the user has too many under way, or too many bytes today."""
         ...
 
-    async def settle(self, post_id: str, size: int) -> None:
+    async def commit(self, post_id: str, size: int) -> None:
         """The request has ended, and `size` bytes count of it: the rest is given back, if the day
         is still the same. A no-op for what is not booked."""
         ...
@@ -40,14 +40,14 @@ class UploadBookings(Protocol):
         ...
 
 
-class TakenStore(Protocol):
+class UsageStore(Protocol):
     """What users have taken lately, where that is told afterwards (AWS)."""
 
-    async def find(self, user: str) -> Taken:
+    async def find(self, user: str) -> Usage:
         """As it was a moment ago."""
         ...
 
-    async def update(self, user: str, change: Callable[[Taken], Taken]) -> None:
+    async def update(self, user: str, change: Callable[[Usage], Usage]) -> None:
         """Replace it by what `change` makes of it, whoever else is at it; nothing is written where
         that is the same. Raises `BusyError`."""
         ...

@@ -40,7 +40,7 @@ class PostStore(Protocol):
         concluded from that."""
         ...
 
-    async def was_ended(self, post_id: str) -> bool:
+    async def was_aborted(self, post_id: str) -> bool:
         """Whether the deleted post was an upload whose bytes had not all come, and which was ended
         or ran out, rather than a post that a person deleted. Known for as long as `was_deleted`."""
         ...
@@ -55,7 +55,7 @@ class PostStore(Protocol):
 
     async def remove(self, post_id: str, by: Identity, *, ended: bool = False) -> None:
         """Delete the post for its creator or an admin, and leave a tombstone. From here on nobody
-        sees it. `ended`: its upload is what ends; see `was_ended`.
+        sees it. `ended`: its upload is what ends; see `was_aborted`.
 
         Its texts are gone when this returns, from idempotency records too. Its comments and images
         are purged afterwards. Repeating it for the user whose removal
@@ -65,16 +65,16 @@ class PostStore(Protocol):
         ...
 
 
-class PostBell(Protocol):
+class PostNotifier(Protocol):
     """Wakes who waits for image work, or for its end. Nobody may rely on it: a ring may be lost,
     and be for nothing."""
 
-    def ring(self, post_id: str) -> None:
+    def notify(self, post_id: str) -> None:
         """Say that the post has come to be `processing`, or is so no longer. To be called once that
         is durable."""
         ...
 
-    async def heard(self, post_id: str | None, seconds: float) -> None:
+    async def wait(self, post_id: str | None, seconds: float) -> None:
         """Return when it was rung for this post (None: for any), or when the time is over. What is
         rung from the moment of the call on is heard."""
         ...
@@ -111,7 +111,7 @@ class DuePost(NamedTuple):
     since_ms: int
 
 
-class DuePosts(Protocol):
+class ScheduledChecks(Protocol):
     """Where events begin all work: posts that are not at rest, and when to look whether their event
     has got lost."""
 
@@ -120,7 +120,7 @@ class DuePosts(Protocol):
         to be looked at by now."""
         ...
 
-    async def look_again(self, post_id: str, at_ms: int | None) -> None:
+    async def reschedule(self, post_id: str, at_ms: int | None) -> None:
         """Look at it not before then; None: never. A no-op for a post that is at rest."""
         ...
 

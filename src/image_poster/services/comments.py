@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from image_poster.domain.comments import Comment, edited_comment, encode_comment
-from image_poster.domain.edits import Seen
+from image_poster.domain.edits import ExpectedTags
 from image_poster.domain.errors import CommentNotFoundError, GoneError, PostNotFoundError
 from image_poster.domain.idempotency import Answer, answer_once
 from image_poster.domain.identity import Identity
@@ -72,7 +72,7 @@ class CommentService:
         editor: Identity,
         content: str,
         *,
-        seen: Seen = None,
+        seen: ExpectedTags = None,
     ) -> Comment:
         """The comment after the change, for its author only; `seen` are the tags of what the change
         was made from. Raises `ValidationFailedError`, `CommentNotFoundError`, `PostNotFoundError`,

@@ -11,14 +11,14 @@ from image_poster.ports.clock import Clock
 from image_poster.ports.comments import CommentStore
 from image_poster.ports.feed import FeedReader
 from image_poster.ports.images import ImageStore
-from image_poster.ports.limits import RateLimiter, UploadBookings
-from image_poster.ports.posts import PostBell, PostStore
+from image_poster.ports.limits import RateLimiter, UploadQuota
+from image_poster.ports.posts import PostNotifier, PostStore
 from image_poster.ports.uploads import PutUrlSigner, UploadRecordStore, UploadStore
 from image_poster.services.comments import CommentService
 from image_poster.services.feed import FeedService
 from image_poster.services.images import ImageService
 from image_poster.services.limits import UNLIMITED, LimitService
-from image_poster.services.posts import SILENCE, PostService
+from image_poster.services.posts import NULL_NOTIFIER, PostService
 from image_poster.services.upload_bodies import RefusedBytes
 from image_poster.services.uploads import UploadService
 
@@ -35,9 +35,9 @@ class Stores:
     upload_records: UploadRecordStore
     put_urls: PutUrlSigner
     clock: Clock
-    bell: PostBell = SILENCE
+    notifier: PostNotifier = NULL_NOTIFIER
     writes: RateLimiter = UNLIMITED
-    bookings: UploadBookings = UNLIMITED
+    upload_quota: UploadQuota = UNLIMITED
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ def build_services(
     bell rings, and every `poll_seconds`."""
     clock = stores.clock
     posts = PostService(
-        stores.posts, stores.images, clock, limits, render.post, stores.bell, poll_seconds
+        stores.posts, stores.images, clock, limits, render.post, stores.notifier, poll_seconds
     )
     uploads = UploadService(
         stores.posts,
@@ -85,7 +85,7 @@ def build_services(
         posts,
         clock,
         limits,
-        RefusedBytes(stores.upload_records, stores.bookings, posts, limits),
+        RefusedBytes(stores.upload_records, stores.upload_quota, posts, limits),
         render.reservation,
     )
     return Services(
@@ -94,7 +94,7 @@ def build_services(
         feed=FeedService(stores.feed, cursors, clock),
         images=ImageService(posts, stores.posts, stores.images),
         uploads=uploads,
-        user_limits=LimitService(stores.writes, stores.bookings, limits.image_bytes),
+        user_limits=LimitService(stores.writes, stores.upload_quota, limits.image_bytes),
         stores=stores,
         limits=limits,
     )

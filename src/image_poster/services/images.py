@@ -132,7 +132,7 @@ async def remove_if_deleted(posts: PostStore, images: ImageStore, post_id: str) 
         await images.remove(post_id)
 
 
-class JobDone(NamedTuple):
+class JobResult(NamedTuple):
     """A job and how it ended: a post status or `deleted`, or, with the error, `retried`,
     `postponed` or `parked`."""
 
@@ -158,7 +158,7 @@ class JobRunner:
     max_failures: int = 3
     max_leases: int = 20
 
-    async def run_next(self) -> JobDone | None:
+    async def run_next(self) -> JobResult | None:
         """Do one job that is due; None if there was none."""
         job = await self.jobs.lease(self.lease_ms)
         if job is None:
@@ -169,9 +169,9 @@ class JobRunner:
             status = await self.publisher.publish(job.post_id)
         except Exception as exc:  # noqa: BLE001 - one post stops no other's image work
             return await self._postpone(job, exc)
-        return JobDone(job.post_id, status or "deleted")
+        return JobResult(job.post_id, status or "deleted")
 
-    async def _postpone(self, job: Job, exc: Exception) -> JobDone:
+    async def _postpone(self, job: Job, exc: Exception) -> JobResult:
         """Wait until the disk is mended or has room; retry after any other error."""
         error, delay_ms = error_text(exc), _UNTIL_ROOM_MS
         if isinstance(exc, OSError) and exc.errno in _DISK_FAULTS:
@@ -179,17 +179,17 @@ class JobRunner:
         elif not isinstance(exc, StorageFullError):
             return await self._retry(job, error)
         await self.jobs.postpone(job, delay_ms=delay_ms, error=error)
-        return JobDone(job.post_id, "postponed", error)
+        return JobResult(job.post_id, "postponed", error)
 
-    async def _retry(self, job: Job, error: str) -> JobDone:
+    async def _retry(self, job: Job, error: str) -> JobResult:
         if job.failures + 1 >= self.max_failures:
             return await self._park(job, error)
         await self.jobs.retry(job, delay_ms=_FIRST_RETRY_MS << job.failures, error=error)
-        return JobDone(job.post_id, "retried", error)
+        return JobResult(job.post_id, "retried", error)
 
-    async def _park(self, job: Job, error: str) -> JobDone:
+    async def _park(self, job: Job, error: str) -> JobResult:
         await self.jobs.park(job, error=error)
-        return JobDone(job.post_id, "parked", error)
+        return JobResult(job.post_id, "parked", error)
 
 
 @dataclass(frozen=True)

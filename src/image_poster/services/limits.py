@@ -5,19 +5,19 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from image_poster.domain.identity import Identity
-from image_poster.ports.limits import RateLimiter, UploadBookings
+from image_poster.ports.limits import RateLimiter, UploadQuota
 
 
 class Unlimited:
-    """`RateLimiter` and `UploadBookings` where everybody may take what they like."""
+    """`RateLimiter` and `UploadQuota` where everybody may take what they like."""
 
     async def count(self, caller: str) -> None:
         pass
 
-    async def book(self, post_id: str, user: str, size: int) -> None:
+    async def reserve(self, post_id: str, user: str, size: int) -> None:
         pass
 
-    async def settle(self, post_id: str, size: int) -> None:
+    async def commit(self, post_id: str, size: int) -> None:
         pass
 
     async def charge(self, user: str, size: int) -> None:
@@ -40,7 +40,7 @@ class LimitService:
     """`image_bytes` is what an image is taken for whose size nobody has said."""
 
     writes: RateLimiter
-    bookings: UploadBookings
+    upload_quota: UploadQuota
     image_bytes: int
 
     async def count_write(self, user: Identity) -> None:
@@ -54,9 +54,9 @@ class LimitService:
         """For as long as an image is received within one request, which says that it has so many
         bytes. Raises `RateLimitedError` before any is read."""
         size = self.image_bytes if declared_bytes is None else declared_bytes
-        await self.bookings.book(post_id, user.user, min(size, self.image_bytes))
+        await self.upload_quota.reserve(post_id, user.user, min(size, self.image_bytes))
         receiving = Receiving()
         try:
             yield receiving
         finally:
-            await self.bookings.settle(post_id, receiving.counted_bytes)
+            await self.upload_quota.commit(post_id, receiving.counted_bytes)

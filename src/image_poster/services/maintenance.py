@@ -19,9 +19,9 @@ from image_poster.ports.feed import Drift, FeedRebuilder, TimeRepair
 from image_poster.ports.images import ImageCache, ImageStore, SweepableImages
 from image_poster.ports.jobs import JobStarter
 from image_poster.ports.posts import (
-    DuePosts,
     PostStore,
     PublishedTombstones,
+    ScheduledChecks,
     TombstoneQueue,
     TombstoneStore,
 )
@@ -73,7 +73,7 @@ class ShownImages:
             await self.cache.forget(post_id)
 
 
-class Swept(NamedTuple):
+class SweepReport(NamedTuple):
     """How many deleted posts were purged, how many files of unknown posts were moved to quarantine,
     and how many were deleted there."""
 
@@ -100,7 +100,7 @@ class Sweeper:
     clock: Clock
     retries: PostRetries = field(default_factory=PostRetries)
 
-    async def sweep(self, *, older_than_ms: int) -> Swept:
+    async def sweep(self, *, older_than_ms: int) -> SweepReport:
         """One round over the files from before that time. What may be deleted goes first: moving
         needs room on the disk."""
         deleted = await self.purge_deleted()
@@ -108,7 +108,7 @@ class Sweeper:
         purged = await run("emptying quarantine", "", self._purge_quarantine)
         quarantined = await run("sweeping leftovers", "", self._sweep_leftovers, older_than_ms)
         await self.tombstones.forget(service_ms=clock.service_ms(), now_ms=clock.now_ms())
-        return Swept(deleted, quarantined or 0, purged or 0)
+        return SweepReport(deleted, quarantined or 0, purged or 0)
 
     async def purge_deleted(self) -> int:
         """Purge deleted posts; how many those were."""
@@ -245,7 +245,7 @@ class UploadSettler:
         return is_complete(upload, await self.uploads.offset(post_id))
 
 
-class Rebuilt(NamedTuple):
+class RebuildReport(NamedTuple):
     """How many posts were checked, and which were wrong (and are right now)."""
 
     checked: int
@@ -261,7 +261,7 @@ class Rebuilder:
     feed: FeedRebuilder
     batch: int = _REBUILT_AT_A_TIME
 
-    async def rebuild(self) -> Rebuilt:
+    async def rebuild(self) -> RebuildReport:
         """All posts."""
         checked, drifted, repaired, after = 0, list[Drift](), list[TimeRepair](), None
         while True:
@@ -270,7 +270,7 @@ class Rebuilder:
             drifted += step.drifted
             repaired += step.repaired
             if step.next is None:
-                return Rebuilt(checked, drifted, repaired)
+                return RebuildReport(checked, drifted, repaired)
             after = step.next
 
 
@@ -297,13 +297,13 @@ class ChangeApplier:
     changes may deliver them again.
 
     Counting stands by itself: it asks the table only, and no fault of the storage of images or of
-    the CDN holds it up. What else follows may fail: then it is due at once, and `Healer` does it.
+    the CDN holds it up. All other work may fail: then it is due at once, and `Reconciler` does it.
     """
 
     counter: CommentCounter
     starter: JobStarter
     purger: PostPurger
-    due: DuePosts
+    due: ScheduledChecks
 
     async def count(self, changes: PostChanges) -> None:
         """Count the comments."""
@@ -318,5 +318,5 @@ class ChangeApplier:
             elif PostEvent.RECEIVED in changes.events:
                 await self.starter.start(changes.post_id)
         except Exception:
-            await self.due.look_again(changes.post_id, 0)
+            await self.due.reschedule(changes.post_id, 0)
             raise

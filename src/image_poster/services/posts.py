@@ -24,7 +24,7 @@ from image_poster.domain.posts import (
 )
 from image_poster.ports.clock import Clock
 from image_poster.ports.images import FilesRemainError, ImageStore, StagedImage
-from image_poster.ports.posts import PostBell, PostStore
+from image_poster.ports.posts import PostNotifier, PostStore
 
 
 class PostDraft(NamedTuple):
@@ -36,18 +36,18 @@ class PostDraft(NamedTuple):
     image_bytes: int = 0
 
 
-class Silence:
-    """`PostBell` where nothing rings."""
+class NullNotifier:
+    """`PostNotifier` where nothing rings."""
 
-    def ring(self, post_id: str) -> None:
+    def notify(self, post_id: str) -> None:
         """Nobody hears."""
 
-    async def heard(self, post_id: str | None, seconds: float) -> None:
+    async def wait(self, post_id: str | None, seconds: float) -> None:
         del post_id
         await asyncio.sleep(seconds)
 
 
-SILENCE = Silence()
+NULL_NOTIFIER = NullNotifier()
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class PostService:
     clock: Clock
     limits: Limits
     render: Callable[[StoredPost], bytes]
-    bell: PostBell
+    notifier: PostNotifier
     poll_seconds: float
 
     async def create(
@@ -96,10 +96,10 @@ class PostService:
             raise
         if given.replayed:
             await self.images.remove(post_id)
-            await self.made_before(given)
+            await self.post_of_replay(given)
         return given
 
-    async def made_before(self, answer: Answer) -> Post:
+    async def post_of_replay(self, answer: Answer) -> Post:
         """The post that a repeated request made when it came first. Raises `GoneError` if it was
         deleted since: a late repeat does not revive it."""
         stored = await self.posts.find(answer.made)
@@ -120,7 +120,7 @@ class PostService:
             left = deadline - asyncio.get_running_loop().time()
             if left <= 0 or not await self._will_move(post):
                 return stored
-            await self.bell.heard(post_id, min(self.poll_seconds, left))
+            await self.notifier.wait(post_id, min(self.poll_seconds, left))
 
     async def edit(self, post_id: str, editor: Identity, edit: PostEdit) -> StoredPost:
         """The post with other texts, for its creator or an admin. Raises `ValidationFailedError`,

@@ -13,7 +13,7 @@ from image_poster.domain.identity import Identity
 from image_poster.domain.images import SNIFF_BYTES, sniff
 from image_poster.domain.limits import Limits
 from image_poster.domain.uploads import Upload
-from image_poster.ports.limits import UploadBookings
+from image_poster.ports.limits import UploadQuota
 from image_poster.ports.uploads import UploadRecordStore, UploadWriter
 from image_poster.services.posts import PostService
 from image_poster.tus import decisions
@@ -89,7 +89,7 @@ class RefusedBytes:
     """Counts them."""
 
     records: UploadRecordStore
-    bookings: UploadBookings
+    upload_quota: UploadQuota
     posts: PostService
     limits: Limits
 
@@ -101,7 +101,7 @@ class RefusedBytes:
         """
         if size + lost_bytes == 0:
             return
-        await self.bookings.charge(creator, size + lost_bytes)
+        await self.upload_quota.charge(creator, size + lost_bytes)
         refused = size + lost_bytes // _LOST_BYTES_PER_REFUSED
         if await self.records.count_refused(post_id, refused) > self.limits.image_bytes:
             await self.posts.delete(post_id, Identity(creator), ended=True)
@@ -125,7 +125,7 @@ class RefusedBytes:
             with suppress(errors.UploadGoneError):
                 await self.count(post_id, record.creator, size)
         elif user is not None:
-            await self.bookings.charge(user, size)
+            await self.upload_quota.charge(user, size)
 
 
 def _is_refusal(error: Exception | None) -> bool:

@@ -210,7 +210,7 @@ class UploadService:
         if it was deleted as a post."""
         if await self.posts.find(post_id) is None:
             # What expires leaves no tombstone on AWS, and a tombstone outlives the key.
-            if await self.posts.was_ended(post_id) or not await self.posts.was_deleted(post_id):
+            if await self.posts.was_aborted(post_id) or not await self.posts.was_deleted(post_id):
                 return True
             raise errors.GoneError
         record = await self.records.find(post_id)
@@ -219,7 +219,7 @@ class UploadService:
     async def _given_anew(self, given: Answer, asked: Post) -> Answer:
         """The former answer to a repeated reservation; while its bytes are awaited, with a URL that
         has not run out."""
-        made = await self.post_service.made_before(given)
+        made = await self.post_service.post_of_replay(given)
         record = await self.records.find(made.id)
         if record is None or not record.awaiting:
             return given

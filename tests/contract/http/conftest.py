@@ -46,12 +46,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     `@pytest.mark.same_code("reason")`, AWS runs the first case only.
     """
     selected: list[pytest.Item] = []
-    left_out: list[pytest.Item] = []
+    excluded_ids: list[pytest.Item] = []
     repeated: set[str] = set()
     for item in items:
-        (left_out if _differs(item) or _repeats(item, repeated) else selected).append(item)
-    if left_out:
-        config.hook.pytest_deselected(items=left_out)
+        (excluded_ids if _differs(item) or _repeats(item, repeated) else selected).append(item)
+    if excluded_ids:
+        config.hook.pytest_deselected(items=excluded_ids)
         items[:] = selected
 
 

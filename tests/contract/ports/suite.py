@@ -243,12 +243,14 @@ class PostStoreSuite:
             awaiting = msgspec.structs.replace(post, status=PostStatus.AWAITING_UPLOAD)
             await adapters.posts.add(awaiting, None, Upload(10, DAY_MS))
         await adapters.posts.update(complete.id, uploaded_post)
-        assert not await adapters.posts.was_ended(ended.id)
+        assert not await adapters.posts.was_aborted(ended.id)
         await adapters.posts.remove(ended.id, ALICE, ended=True)
         await adapters.posts.remove(deleted.id, ALICE)
         await adapters.posts.remove(complete.id, ALICE, ended=True)  # it had come just before
-        was_ended = [await adapters.posts.was_ended(post.id) for post in (ended, deleted, complete)]
-        assert was_ended == [True, False, False]
+        was_aborted = [
+            await adapters.posts.was_aborted(post.id) for post in (ended, deleted, complete)
+        ]
+        assert was_aborted == [True, False, False]
         for post in (ended, deleted, complete):
             assert await adapters.posts.was_deleted(post.id)
 

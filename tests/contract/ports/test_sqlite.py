@@ -230,7 +230,7 @@ async def test_every_feed_question_is_answered_by_an_index_without_sorting(
     tmp_path: Path, sort: FeedSort, creator: str | None
 ) -> None:
     database = Database(tmp_path / "plan.db")
-    steps = steps_of(tmp_path / "plan.db", feed.live_page(a_question(sort, creator)))
+    steps = steps_of(tmp_path / "plan.db", feed.first_page_query(a_question(sort, creator)))
     await database.close()
     assert len(steps) == 1
     assert steps[0].startswith("SEARCH posts USING INDEX feed_")
@@ -243,9 +243,9 @@ async def test_a_walk_is_answered_by_indexes_too(tmp_path: Path, creator: str | 
     """Posts that it passes over are not read: what is asked of them is in the index."""
     database = Database(tmp_path / "plan.db")
     query = a_question(FeedSort.TOP, creator)
-    holding = steps_of(tmp_path / "plan.db", feed.holding_page(query, 998))
-    past = steps_of(tmp_path / "plan.db", feed.past_page(query))
-    last = steps_of(tmp_path / "plan.db", feed.last_looked_at(query))
+    holding = steps_of(tmp_path / "plan.db", feed.current_ranks_query(query, 998))
+    past = steps_of(tmp_path / "plan.db", feed.past_ranks_query(query))
+    last = steps_of(tmp_path / "plan.db", feed.scan_end_query(query))
     await database.close()
     index = "feed_creator_top" if creator else "feed_top"
     assert [step.split(" (")[0] for step in holding] == [

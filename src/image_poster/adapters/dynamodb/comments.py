@@ -27,7 +27,7 @@ from image_poster.domain.comments import (
     needs_newest,
 )
 from image_poster.domain.errors import CommentNotFoundError, ImagePosterError, PostNotFoundError
-from image_poster.domain.feed import EPOCH_MS, Held, epoch_of, moved
+from image_poster.domain.feed import EPOCH_MS, CurrentRank, change_rank, epoch_of
 from image_poster.domain.idempotency import KEPT_MS, IdempotencyRecord
 from image_poster.domain.identity import Identity
 from image_poster.domain.limits import LATEST_KEPT, fitting
@@ -245,7 +245,7 @@ class DynamoCommentCounter:
         """The post with another tally, if it is still as it was seen, and the rank that it had."""
         epoch = epoch_of(self._clock.service_ms())
         before, repairs = _held_by(post, epoch)
-        held, past = moved(str(post["id"]), before, tally.total, epoch)
+        held, past = change_rank(str(post["id"]), before, tally.total, epoch)
         rank = schema.rank(str(post["id"]), held)
         update = database.Update(
             schema.key_of(post),
@@ -285,14 +285,14 @@ class DynamoCommentCounter:
             yield database.Put(schema.keyed(schema.gone_key(post_id, one.id), gone))
 
 
-def _held_by(post: database.Item, epoch: int) -> tuple[Held, list[database.Write]]:
+def _held_by(post: database.Item, epoch: int) -> tuple[CurrentRank, list[database.Write]]:
     """The rank that a post holds. If a Lambda whose clock was ahead stored it, it holds since
     always, and the past rank of that moment goes: walks would show it until that epoch."""
     held = schema.held_by(post)
     if held.since <= epoch + _MAX_EPOCHS_AHEAD:
         return held, []
     past = schema.past_rank_key(str(post["id"]), held.since)
-    return Held(held.total), [database.Delete(past)]
+    return CurrentRank(held.total), [database.Delete(past)]
 
 
 def tally_of(post: database.Item) -> Tally:

@@ -14,11 +14,11 @@ from image_poster.domain.feed import (
     FeedPage,
     FeedQuery,
     FeedSort,
-    Place,
+    Position,
     Ranked,
-    Stretch,
-    filled,
+    RankSlice,
     page_of,
+    with_contents,
 )
 from image_poster.domain.posts import PostStatus, StoredPost
 from image_poster.domain.signing import Page
@@ -48,7 +48,7 @@ class DynamoFeedReader:
             sources += [await self._past(query, one) for one in self._partitions(query)]
         page = page_of(query, sources)
         await self._fetch([one for one in page.items if one not in contents], contents)
-        return filled(query, sources, page, contents)
+        return with_contents(query, sources, page, contents)
 
     async def unfinished(
         self, creator: str, limit: int, after: str | None
@@ -69,9 +69,9 @@ class DynamoFeedReader:
             return [schema.creator_key(query.creator)]
         return [schema.feed_key(shard) for shard in range(self._shards)]
 
-    async def _holding(self, query: FeedQuery, partition: str, contents: Contents) -> Stretch:
+    async def _holding(self, query: FeedQuery, partition: str, contents: Contents) -> RankSlice:
         before = None if query.before is None else query.before._replace(until=ALWAYS)
-        limit = query.wanted
+        limit = query.fetch_limit
         found = await self._table.query(_on_index(query, partition, before, limit))
         # Only the index `top` has texts; what the others lead to is fetched.
         contents.update(
@@ -79,7 +79,7 @@ class DynamoFeedReader:
         )
         return _stretch(query, found)
 
-    async def _past(self, query: FeedQuery, partition: str) -> Stretch:
+    async def _past(self, query: FeedQuery, partition: str) -> RankSlice:
         of_past = _on_index(query, schema.PAST + partition, query.before, query.max_entries)
         return _stretch(query, await self._table.query(of_past))
 
@@ -91,7 +91,9 @@ class DynamoFeedReader:
                 contents[str(item["id"])] = schema.stored_post(item)
 
 
-def _on_index(query: FeedQuery, partition: str, before: Place | None, limit: int) -> database.Query:
+def _on_index(
+    query: FeedQuery, partition: str, before: Position | None, limit: int
+) -> database.Query:
     is_top, of_creator = query.sort is FeedSort.TOP, query.creator is not None
     behind = None
     if before is not None:
@@ -101,12 +103,12 @@ def _on_index(query: FeedQuery, partition: str, before: Place | None, limit: int
     return database.Query(partition, limit, behind, index, names)
 
 
-def _stretch(query: FeedQuery, found: database.Page) -> Stretch:
+def _stretch(query: FeedQuery, found: database.Page) -> RankSlice:
     if query.sort is FeedSort.TOP:
         ranks = [schema.ranked(str(item["rank"])) for item in found.items]
     else:
-        ranks = [Ranked(Place(0, str(item["id"]))) for item in found.items]
-    return Stretch(ranks, ranks[-1].place if found.next and ranks else None)
+        ranks = [Ranked(Position(0, str(item["id"]))) for item in found.items]
+    return RankSlice(ranks, ranks[-1].place if found.next and ranks else None)
 
 
 _COMMENTS_AT_A_TIME = 1000

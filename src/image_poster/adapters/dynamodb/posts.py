@@ -94,7 +94,7 @@ class DynamoPostStore:
         item = await self._table.get(schema.post_key(post_id))
         return item is not None and not is_there(item)
 
-    async def was_ended(self, post_id: str) -> bool:
+    async def was_aborted(self, post_id: str) -> bool:
         item = await self._table.get(schema.post_key(post_id))
         return item is not None and "ended" in item
 
@@ -161,17 +161,17 @@ class DynamoPostStore:
             gone.append("ttl")  # it has come, and expires no more
         if not is_parked(after):
             gone.append("error")
-        moved = {} if after.status is before.status else self._moved(after)
+        change_rank = {} if after.status is before.status else self._moved(after)
         told = {schema.COUNTED: False} if _is_news(before, after) else {}
         if not told:
             gone.append(schema.COUNTED)
-        if moved and "due" not in moved:
+        if change_rank and "due" not in change_rank:
             gone += schema.DUE_ATTRIBUTES
         return database.Update(
             schema.post_key(after.id),
             put={
                 **schema.post_attributes(after, self._shards),
-                **moved,
+                **change_rank,
                 **told,
                 "request_id": self._request_id(),
             },

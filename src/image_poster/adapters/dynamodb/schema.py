@@ -50,11 +50,11 @@ import msgspec
 
 from image_poster.adapters.dynamodb.database import PK, SK, Item, Key, Value
 from image_poster.domain.comments import Comment, encode_comment
-from image_poster.domain.feed import ALWAYS, EPOCH_MS, PAST_EPOCHS, Held, Place, Ranked
+from image_poster.domain.feed import ALWAYS, EPOCH_MS, PAST_EPOCHS, CurrentRank, Position, Ranked
 from image_poster.domain.idempotency import KEPT_MS, IdempotencyRecord
 from image_poster.domain.posts import Post, PostStatus, StoredPost, encode_post
-from image_poster.domain.taken import Taken
 from image_poster.domain.uploads import Upload
+from image_poster.domain.usage import Usage
 
 POST = "POST"
 COMMENT = "COMMENT#"
@@ -136,7 +136,7 @@ def post_item(
         "total": 0,
         "version": 0,
         COUNTED: False,
-        "rank": rank(post.id, Held(0)),
+        "rank": rank(post.id, CurrentRank(0)),
         "request_id": request_id,
         "since_ms": now_ms,
         **post_attributes(post, shards),
@@ -265,7 +265,7 @@ def record_of(item: Item) -> IdempotencyRecord:
     )
 
 
-def taken_item(user: str, taken: Taken, version: int, now_ms: int) -> Item:
+def taken_item(user: str, taken: Usage, version: int, now_ms: int) -> Item:
     """What a user has taken."""
     values = msgspec.structs.asdict(taken)
     lists = {name: msgspec.json.encode(values[name]).decode() for name in _TAKEN_LISTS}
@@ -273,33 +273,33 @@ def taken_item(user: str, taken: Taken, version: int, now_ms: int) -> Item:
     return keyed(taken_key(user), {**values, **lists, "version": version, "ttl": ttl})
 
 
-def taken_of(item: Item) -> Taken:
+def taken_of(item: Item) -> Usage:
     """What `taken_item` wrote."""
-    known = {name: item[name] for name in Taken.__struct_fields__}
+    known = {name: item[name] for name in Usage.__struct_fields__}
     lists = {name: msgspec.json.decode(str(known[name])) for name in _TAKEN_LISTS}
-    return msgspec.convert({**known, **lists}, Taken)
+    return msgspec.convert({**known, **lists}, Usage)
 
 
-def rank(post_id: str, held: Held) -> str:
+def rank(post_id: str, held: CurrentRank) -> str:
     """A post's place in `top`: such texts sort as (total, id) do."""
     since = f"#{held.since:010d}" if held.since != ALWAYS else ""
     return f"{held.total:010d}#{post_id}{since}"
 
 
-def held_by(item: Item) -> Held:
+def held_by(item: Item) -> CurrentRank:
     """The rank that a post holds."""
     found = ranked(str(item["rank"]))
-    return Held(found.place.total, found.since)
+    return CurrentRank(found.place.total, found.since)
 
 
 def ranked(text: str) -> Ranked:
     """The rank that `rank` or `past_rank_item` wrote."""
     total, post_id, *epochs = text.split("#")
     *until, since = map(int, epochs or (ALWAYS,))
-    return Ranked(Place(int(total), post_id, *until), since)
+    return Ranked(Position(int(total), post_id, *until), since)
 
 
-def before_place(place: Place) -> str:
+def before_place(place: Position) -> str:
     """What ranks behind this place are smaller than. Of those that hold there is none at the same
     total and id."""
     text = f"{place.total:010d}#{place.id}"

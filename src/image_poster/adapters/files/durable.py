@@ -26,7 +26,7 @@ def disk_errors() -> Iterator[None]:
         raise
 
 
-def check_room(folder: Path, size: int, *, reserve: int) -> None:
+def check_free_space(folder: Path, size: int, *, reserve: int) -> None:
     """Raises `StorageFullError` if writing `size` bytes would leave less than `reserve` bytes free
     on the folder's disk."""
     disk = os.statvfs(folder)

@@ -111,7 +111,7 @@ class _StagedFile:
         await asyncio.to_thread(self._discard)
 
     def _flush(self) -> None:
-        self._layout.check_room(len(self._buffer))
+        self._layout.check_free_space(len(self._buffer))
         with disk_errors():
             if self._file is None:
                 self._file = self._spooled.open("xb", buffering=0)
@@ -155,7 +155,7 @@ class FileImageStore:
         original = self._layout.original(post_id)
         if not original.exists():
             raise ImageNotFoundError
-        self._layout.check_room(_RENDITIONS_BYTES)
+        self._layout.check_free_space(_RENDITIONS_BYTES)
         folder = Path(tempfile.mkdtemp(prefix=f"{post_id}.", dir=self._layout.spool))
         try:
             yield Workspace(original, folder)

@@ -16,7 +16,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from image_poster.adapters.files.durable import check_room, ensure_folder, share
+from image_poster.adapters.files.durable import check_free_space, ensure_folder, share
 from image_poster.domain.ids import is_id
 from image_poster.domain.images import RENDITIONS
 
@@ -77,10 +77,10 @@ class Layout:
         """A path of this layout as seen from the data folder."""
         return path.relative_to(self._root)
 
-    def check_room(self, size: int) -> None:
+    def check_free_space(self, size: int) -> None:
         """Raises `StorageFullError` if storing `size` bytes of an image would leave less than
         `reserve_bytes` free."""
-        check_room(self._root, size, reserve=self._reserve_bytes)
+        check_free_space(self._root, size, reserve=self._reserve_bytes)
 
     def upload(self, post_id: str) -> Path:
         return self._uploads / post_id[-2:] / post_id

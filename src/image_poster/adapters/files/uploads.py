@@ -90,14 +90,14 @@ class _FileWriter:
         await asyncio.to_thread(self._sync_if_due)
 
     async def close(self) -> None:
-        self._store.let_go(self._post_id, self)
+        self._store.release(self._post_id, self)
         if self.superseded:  # whoever did that drops what was not verified
             return
         with contextlib.suppress(UploadTakenOverError):
             await asyncio.to_thread(self._settle)
 
     def _append(self, chunk: bytes) -> None:
-        self._store.layout.check_room(len(chunk))
+        self._store.layout.check_free_space(len(chunk))
         with self._owned() as descriptor:
             write_all(descriptor, chunk, self.offset)
             self.offset += len(chunk)
@@ -200,7 +200,7 @@ class FileUploadStore:
             return False
         return os.path.samestat(upload, os.fstat(descriptor))
 
-    def let_go(self, post_id: str, writer: _FileWriter) -> None:
+    def release(self, post_id: str, writer: _FileWriter) -> None:
         """Forget a writer, unless another took its place."""
         if self._writers.get(post_id) is writer:
             del self._writers[post_id]

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from image_poster.adapters.sqlite.database import Database
 from image_poster.adapters.sqlite.idempotency import check_unused, clear_records, keep_record
 from image_poster.adapters.sqlite.posts import add_tombstone, was_deleted_by
-from image_poster.adapters.sqlite.ranks import Mover, move_rank
+from image_poster.adapters.sqlite.ranks import RankedPost, store_rank_change
 from image_poster.domain import comments
 from image_poster.domain.errors import CommentNotFoundError, PostNotFoundError
-from image_poster.domain.feed import Held
+from image_poster.domain.feed import CurrentRank
 from image_poster.domain.idempotency import IdempotencyRecord
 from image_poster.domain.identity import Identity
 from image_poster.domain.limits import LATEST_KEPT, fitting
@@ -27,7 +27,7 @@ class SqliteCommentStore:
 
     async def add(self, comment: comments.Comment, record: IdempotencyRecord | None = None) -> None:
         doc = comments.encode_comment(comment)
-        self._database.check_room(len(doc))
+        self._database.check_free_space(len(doc))
 
         def insert(connection: sqlite3.Connection) -> None:
             check_unused(connection, record)
@@ -41,8 +41,8 @@ class SqliteCommentStore:
             check_open_for_comments(status, creator, comment.creator)
             now = self._clock.service_ms()
             keep_record(connection, record, now)
-            mover = Mover(comment.post_id, creator, Held(total, since))
-            held = move_rank(connection, mover, total + 1, now)
+            mover = RankedPost(comment.post_id, creator, CurrentRank(total, since))
+            held = store_rank_change(connection, mover, total + 1, now)
             connection.execute(
                 "INSERT INTO comments (post_id, id, creator, doc) VALUES (?, ?, ?, ?)",
                 (comment.post_id, comment.id, comment.creator, doc),
@@ -75,7 +75,7 @@ class SqliteCommentStore:
     async def update(
         self, post_id: str, comment_id: str, change: Callable[[comments.Comment], comments.Comment]
     ) -> comments.Comment:
-        self._database.check_room(0)
+        self._database.check_free_space(0)
 
         def replace(connection: sqlite3.Connection) -> comments.Comment:
             _ready_post(connection, post_id)
@@ -102,7 +102,7 @@ class SqliteCommentStore:
             connection.execute(
                 "DELETE FROM comments WHERE post_id = ? AND id = ?", (post_id, comment_id)
             )
-            held = move_rank(connection, post, post.held.total - 1, now)
+            held = store_rank_change(connection, post, post.held.total - 1, now)
             connection.execute(
                 "UPDATE posts SET total_comments = ?, since = ?, latest = ? WHERE id = ?",
                 (*held, newest_comments(connection, post_id), post_id),
@@ -136,14 +136,14 @@ def _latest_after(
     return comments.with_newest(latest, doc)
 
 
-def _ready_post(connection: sqlite3.Connection, post_id: str) -> Mover:
+def _ready_post(connection: sqlite3.Connection, post_id: str) -> RankedPost:
     row = connection.execute(
         "SELECT creator, total_comments, since FROM posts WHERE id = ? AND status = 'ready'",
         (post_id,),
     ).fetchone()
     if row is None:
         raise PostNotFoundError
-    return Mover(post_id, row[0], Held(*row[1:]))
+    return RankedPost(post_id, row[0], CurrentRank(*row[1:]))
 
 
 def _comment(connection: sqlite3.Connection, post_id: str, comment_id: str) -> comments.Comment:

@@ -204,12 +204,12 @@ class Database:
     def __init__(
         self,
         path: Path,
-        check_room: Callable[[int], None] = lambda _size: None,
+        check_free_space: Callable[[int], None] = lambda _size: None,
         turn: Turn = nullcontext,
     ) -> None:
-        """`check_room` raises `StorageFullError` if so many bytes more are too many: to be asked by
-        operations that add something. Those that delete do not ask. `turn` is the writer's."""
-        self.check_room = check_room
+        """`check_free_space` raises `StorageFullError` if the disk lacks that many bytes.
+        Operations that add data call it; deletions do not. `turn` is the writer lock."""
+        self.check_free_space = check_free_space
         writing = connect(path)
         prepare(writing)
         self._writer = Writer(writing, Checkpoints(path, writing, connect(path)), turn)
@@ -268,7 +268,7 @@ class WriteProbe:
     async def check(self) -> None:
         """Raises `NotReadyError`."""
         try:
-            self._database.check_room(0)
+            self._database.check_free_space(0)
             async with asyncio.timeout(_PROBE_PATIENCE_SECONDS):
                 await asyncio.shield(self._shared())
         except StorageFullError as exc:

@@ -6,19 +6,19 @@ from typing import Any, NamedTuple
 
 from image_poster.adapters.sqlite.comments import newest_comments
 from image_poster.adapters.sqlite.database import Database
-from image_poster.adapters.sqlite.ranks import Mover, move_rank
+from image_poster.adapters.sqlite.ranks import RankedPost, store_rank_change
 from image_poster.adapters.sqlite.times import repair_times
 from image_poster.domain.feed import (
+    CurrentRank,
     FeedPage,
     FeedQuery,
     FeedSort,
-    Held,
-    Place,
+    Position,
     Ranked,
-    Stretch,
-    filled,
+    RankSlice,
     page_of,
-    place_in,
+    position_in,
+    with_contents,
 )
 from image_poster.domain.posts import StoredPost
 from image_poster.domain.signing import Page
@@ -58,34 +58,34 @@ class SqliteFeedReader:
             sources = [holding, self._past(query, holding.stopped)]
         page = page_of(query, sources)
         self._fetch([post_id for post_id in page.items if post_id not in contents], contents)
-        return filled(query, sources, page, contents)
+        return with_contents(query, sources, page, contents)
 
-    def _live(self, query: FeedQuery, contents: Contents) -> Stretch:
-        sql = live_page(query)
+    def _live(self, query: FeedQuery, contents: Contents) -> RankSlice:
+        sql = first_page_query(query)
         rows = self._database.read(sql.text, *sql.parameters)
         contents.update((row[0], StoredPost(*row)) for row in rows)
-        ranks = [Ranked(place_in(query.sort, row[1], row[0])) for row in rows]
-        return Stretch(ranks, ranks[-1].place if len(rows) == query.wanted else None)
+        ranks = [Ranked(position_in(query.sort, row[1], row[0])) for row in rows]
+        return RankSlice(ranks, ranks[-1].place if len(rows) == query.fetch_limit else None)
 
-    def _holding(self, query: FeedQuery, as_of: int, contents: Contents) -> Stretch:
+    def _holding(self, query: FeedQuery, as_of: int, contents: Contents) -> RankSlice:
         """Ranks that still hold, and held then."""
-        sql, end = holding_page(query, as_of), last_looked_at(query)
+        sql, end = current_ranks_query(query, as_of), scan_end_query(query)
         rows = self._database.read(sql.text, *sql.parameters)
         contents.update((row[0], StoredPost(*row[:4])) for row in rows)
-        ranks = [Ranked(Place(row[1], row[0]), row[4]) for row in rows]
-        if len(rows) == query.wanted:
-            return Stretch(ranks, ranks[-1].place)
+        ranks = [Ranked(Position(row[1], row[0]), row[4]) for row in rows]
+        if len(rows) == query.fetch_limit:
+            return RankSlice(ranks, ranks[-1].place)
         last = self._database.read_one(end.text, *end.parameters)
-        return Stretch(ranks, None if last is None else Place(*last))
+        return RankSlice(ranks, None if last is None else Position(*last))
 
-    def _past(self, query: FeedQuery, end: Place | None) -> Stretch:
+    def _past(self, query: FeedQuery, end: Position | None) -> RankSlice:
         """Past ranks, as far as the page can go at all."""
-        sql = past_page(query)
+        sql = past_ranks_query(query)
         rows = self._database.read_while(
             lambda row: end is None or row[:3] >= end, sql.text, *sql.parameters
         )
-        ranks = [Ranked(Place(*row[:3]), row[3]) for row in rows]
-        return Stretch(ranks, ranks[-1].place if len(rows) == query.max_entries else None)
+        ranks = [Ranked(Position(*row[:3]), row[3]) for row in rows]
+        return RankSlice(ranks, ranks[-1].place if len(rows) == query.max_entries else None)
 
     def _fetch(self, ids: list[str], contents: Contents) -> None:
         """The posts that past ranks lead to, where they are ready."""
@@ -105,30 +105,30 @@ class SqliteFeedReader:
         return Page(found, found[-1].stored.id if len(rows) > limit else None)
 
 
-def live_page(query: FeedQuery) -> Sql:
+def first_page_query(query: FeedQuery) -> Sql:
     """The ranking of now, behind a place."""
     ready = _behind(query, _COLUMNS)
-    return Sql(f"{ready.text} LIMIT ?", (*ready.parameters, query.wanted))
+    return Sql(f"{ready.text} LIMIT ?", (*ready.parameters, query.fetch_limit))
 
 
-def holding_page(query: FeedQuery, as_of: int) -> Sql:
+def current_ranks_query(query: FeedQuery, as_of: int) -> Sql:
     """Of the next so many entries of the index alone, those that held at the end of that epoch; and
     only their posts. The join keeps the order of its left side (CROSS JOIN)."""
     near = _behind(query, "rowid AS row, since")
     return Sql(
         f"SELECT {_COLUMNS}, near.since FROM ({near.text} LIMIT ?) AS near "  # noqa: S608 - constants
         "CROSS JOIN posts ON posts.rowid = near.row WHERE near.since <= ? LIMIT ?",
-        (*near.parameters, query.max_entries, as_of, query.wanted),
+        (*near.parameters, query.max_entries, as_of, query.fetch_limit),
     )
 
 
-def last_looked_at(query: FeedQuery) -> Sql:
-    """Where `holding_page` stopped, if it did."""
+def scan_end_query(query: FeedQuery) -> Sql:
+    """Where `current_ranks_query` stopped, if it did."""
     near = _behind(query, "total_comments, id")
     return Sql(f"{near.text} LIMIT 1 OFFSET ?", (*near.parameters, query.max_entries - 1))
 
 
-def past_page(query: FeedQuery) -> Sql:
+def past_ranks_query(query: FeedQuery) -> Sql:
     """The next so many past ranks, of whatever epochs."""
     text = "SELECT total_comments, id, until, since FROM past_ranks WHERE true"
     parameters: list[object] = []
@@ -210,14 +210,14 @@ def derive_counts(
 ) -> Drift | None:
     """Count a post's comments and find its latest anew; `row` has its id, creator, count, since
     when that is held, and latest comments. What was wrong, if something was."""
-    post, latest = Mover(row[0], row[1], Held(*row[2:4])), row[4]
+    post, latest = RankedPost(row[0], row[1], CurrentRank(*row[2:4])), row[4]
     (counted,) = connection.execute(
         "SELECT count(*) FROM comments WHERE post_id = ?", (post.id,)
     ).fetchone()
     newest = newest_comments(connection, post.id)
     if (counted, newest) == (post.held.total, latest):
         return None
-    held = move_rank(connection, post, counted, now_ms)
+    held = store_rank_change(connection, post, counted, now_ms)
     connection.execute(
         "UPDATE posts SET total_comments = ?, since = ?, latest = ? WHERE id = ?",
         (*held, newest, post.id),

@@ -27,7 +27,7 @@ class SqliteCommentImporter:
         """Keep those that are new and were not deleted, in one transaction; how many those were.
         None of a post that is not there. Raises `StorageFullError`."""
         rows = [(post_id, one.id, one.creator, encode_comment(one)) for one in found]
-        self._database.check_room(sum(len(row[3]) for row in rows))
+        self._database.check_free_space(sum(len(row[3]) for row in rows))
 
         def insert(connection: sqlite3.Connection) -> int:
             post = connection.execute(_POST, (post_id,)).fetchone()

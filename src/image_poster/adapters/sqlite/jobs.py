@@ -8,8 +8,8 @@ from image_poster.domain import posts
 from image_poster.domain.errors import PostNotFoundError
 from image_poster.ports.clock import Clock
 from image_poster.ports.jobs import Job, ParkedJob
-from image_poster.ports.posts import PostBell
-from image_poster.services.posts import SILENCE
+from image_poster.ports.posts import PostNotifier
+from image_poster.services.posts import NULL_NOTIFIER
 
 # What was never tried is due at once: the service clock of the command that added it may be ahead.
 _DUE = (
@@ -22,9 +22,11 @@ _DUE = (
 class SqliteJobQueue:
     """`JobQueue` in SQLite."""
 
-    def __init__(self, database: Database, clock: Clock, bell: PostBell = SILENCE) -> None:
+    def __init__(
+        self, database: Database, clock: Clock, notifier: PostNotifier = NULL_NOTIFIER
+    ) -> None:
         self._database = database
-        self._bell = bell
+        self._bell = notifier
         self._clock = clock
 
     async def lease(self, lease_ms: int) -> Job | None:
@@ -73,7 +75,7 @@ class SqliteJobQueue:
                 )
 
         await self._database.write(give_up)
-        self._bell.ring(job.post_id)
+        self._bell.notify(job.post_id)
 
     async def parked(self) -> list[ParkedJob]:
         rows = self._database.read(
@@ -101,7 +103,7 @@ class SqliteJobQueue:
             return True
 
         revived = await self._database.write(revive)
-        self._bell.ring(post_id)
+        self._bell.notify(post_id)
         return revived
 
     async def _put_back(self, job: Job, count: str, delay_ms: int, error: str) -> None:

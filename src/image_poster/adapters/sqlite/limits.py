@@ -21,8 +21,8 @@ _ADD = (
 )
 
 
-class SqliteUploadBookings:
-    """`UploadBookings` in SQLite; without limits nothing is booked. The functions that take a
+class SqliteUploadQuota:
+    """`UploadQuota` in SQLite; without limits nothing is booked. The functions that take a
     connection are for within a transaction."""
 
     def __init__(self, database: Database, clock: Clock, limits: Limits) -> None:
@@ -34,17 +34,17 @@ class SqliteUploadBookings:
             limits.rates.bytes_per_day is None and limits.rates.uploads_under_way is None
         )
 
-    async def book(self, post_id: str, user: str, size: int) -> None:
+    async def reserve(self, post_id: str, user: str, size: int) -> None:
         if self._is_on:
             expires = self._clock.now_ms() + UPLOAD_KEPT_MS
             await self._database.write(
                 lambda connection: self._book(connection, (post_id, user, size, expires, False))
             )
 
-    async def settle(self, post_id: str, size: int) -> None:
+    async def commit(self, post_id: str, size: int) -> None:
         if self._is_on:
             await self._database.write(
-                lambda connection: end_booking(connection, post_id, kept_bytes=size)
+                lambda connection: release_upload(connection, post_id, kept_bytes=size)
             )
 
     async def charge(self, user: str, size: int) -> None:
@@ -54,7 +54,7 @@ class SqliteUploadBookings:
                 lambda connection: connection.execute(_ADD, (user, day, size))
             )
 
-    def book_upload(
+    def reserve_bytes(
         self, connection: sqlite3.Connection, post_id: str, user: str, upload: Upload
     ) -> None:
         """Book an upload, by the image limit if its length is not known. Raises
@@ -63,7 +63,7 @@ class SqliteUploadBookings:
             size = self._image_bytes if upload.length is None else upload.length
             self._book(connection, (post_id, user, size, upload.expires_ms, True))
 
-    async def settle_former(self) -> None:
+    async def release_former(self) -> None:
         """At the start of the only server of this database: requests that were under way have
         ended; those that made a post keep their bytes."""
         await self._database.write(_settle_former)
@@ -88,7 +88,7 @@ class SqliteUploadBookings:
             connection.execute(_ADD, (user, day, size))
 
 
-def end_booking(
+def release_upload(
     connection: sqlite3.Connection, post_id: str, *, kept_bytes: int | None = None
 ) -> None:
     """End a booking, of which so many bytes were kept (None: all). A no-op without one."""
@@ -99,7 +99,7 @@ def end_booking(
         _give_back(connection, booked[0], kept_bytes)
 
 
-def correct_booking(connection: sqlite3.Connection, post_id: str, size: int) -> None:
+def adjust_upload(connection: sqlite3.Connection, post_id: str, size: int) -> None:
     """The length of an upload is known now. A no-op if nothing is booked for it."""
     booked = connection.execute(
         "SELECT user, day, bytes FROM bookings WHERE post_id = ?", (post_id,)
@@ -129,4 +129,4 @@ def _settle_former(connection: sqlite3.Connection) -> None:
         "WHERE is_upload = 0"
     ).fetchall()
     for post_id, has_post in former:
-        end_booking(connection, post_id, kept_bytes=None if has_post else 0)
+        release_upload(connection, post_id, kept_bytes=None if has_post else 0)

@@ -8,7 +8,7 @@ import msgspec
 from image_poster.adapters.sqlite.database import Database
 from image_poster.adapters.sqlite.idempotency import check_unused, clear_records, keep_record
 from image_poster.adapters.sqlite.images import forget_files
-from image_poster.adapters.sqlite.limits import SqliteUploadBookings, end_booking, forget_days
+from image_poster.adapters.sqlite.limits import SqliteUploadQuota, forget_days, release_upload
 from image_poster.domain.errors import PostNotFoundError
 from image_poster.domain.idempotency import KEPT_MS, IdempotencyRecord
 from image_poster.domain.identity import Identity
@@ -17,8 +17,8 @@ from image_poster.domain.limits import Limits
 from image_poster.domain.posts import Post, PostStatus, StoredPost, check_visible, encode_post
 from image_poster.domain.uploads import Upload
 from image_poster.ports.clock import Clock
-from image_poster.ports.posts import PostBell
-from image_poster.services.posts import SILENCE
+from image_poster.ports.posts import PostNotifier
+from image_poster.services.posts import NULL_NOTIFIER
 
 
 def was_deleted_by(connection: sqlite3.Connection, id_: str, by: Identity) -> bool:
@@ -77,12 +77,12 @@ class SqlitePostStore:
         database: Database,
         clock: Clock,
         limits: Limits = _NO_RATES,
-        bell: PostBell = SILENCE,
+        notifier: PostNotifier = NULL_NOTIFIER,
     ) -> None:
         self._database = database
-        self._bell = bell
+        self._bell = notifier
         self._clock = clock
-        self._bookings = SqliteUploadBookings(database, clock, limits)
+        self._bookings = SqliteUploadQuota(database, clock, limits)
 
     async def add(
         self,
@@ -94,12 +94,12 @@ class SqlitePostStore:
     ) -> None:
         now = self._clock.service_ms()
         row = (post.id, post.status, post.creator, encode_post(post), now)
-        self._database.check_room(len(row[3]))
+        self._database.check_free_space(len(row[3]))
 
         def insert(connection: sqlite3.Connection) -> None:
             check_unused(connection, record, instead_of)
             if upload is not None:
-                self._bookings.book_upload(connection, post.id, post.creator, upload)
+                self._bookings.reserve_bytes(connection, post.id, post.creator, upload)
             keep_record(connection, record, now)
             if upload is not None:
                 connection.execute(
@@ -115,7 +115,7 @@ class SqlitePostStore:
             )
 
         await self._database.write(insert)
-        self._bell.ring(post.id)
+        self._bell.notify(post.id)
 
     async def find(self, post_id: str) -> StoredPost | None:
         row = self._database.read_one(_FIND, post_id)
@@ -128,7 +128,7 @@ class SqlitePostStore:
     async def was_deleted(self, post_id: str) -> bool:
         return self._database.read_one("SELECT 1 FROM tombstones WHERE id = ?", post_id) is not None
 
-    async def was_ended(self, post_id: str) -> bool:
+    async def was_aborted(self, post_id: str) -> bool:
         sql = "SELECT 1 FROM tombstones WHERE id = ? AND ended = 1"
         return self._database.read_one(sql, post_id) is not None
 
@@ -140,10 +140,10 @@ class SqlitePostStore:
             former = before.post
             post = change(former)
             if post.edited_at != former.edited_at:  # what is done for a post needs no room
-                self._database.check_room(0)
+                self._database.check_free_space(0)
             head = encode_post(post)
             if former.status is PostStatus.AWAITING_UPLOAD is not post.status:
-                end_booking(connection, post_id)
+                release_upload(connection, post_id)
             connection.execute(
                 "UPDATE posts SET head = ?1, status = ?2, "  # noqa: S608 - a constant
                 "error = CASE WHEN status = ?2 THEN error END, "
@@ -155,7 +155,7 @@ class SqlitePostStore:
             return before._replace(head=head)
 
         stored = await self._database.write(replace)
-        self._bell.ring(post_id)
+        self._bell.notify(post_id)
         return stored
 
     async def remove(self, post_id: str, by: Identity, *, ended: bool = False) -> None:
@@ -172,12 +172,12 @@ class SqlitePostStore:
             connection.execute("DELETE FROM uploads WHERE post_id = ?", (post_id,))
             forget_files(connection, post_id)
             clear_records(connection, [post_id])
-            end_booking(connection, post_id, kept_bytes=0)
+            release_upload(connection, post_id, kept_bytes=0)
             unfinished = ended and post.status is PostStatus.AWAITING_UPLOAD
             add_tombstone(connection, post_id, by, now, pending=True, ended=unfinished)
 
         await self._database.write(delete)
-        self._bell.ring(post_id)
+        self._bell.notify(post_id)
 
 
 # A lifetime that began in 1970, by a wrong clock, begins anew when the clock is right.

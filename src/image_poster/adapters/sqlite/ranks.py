@@ -3,26 +3,28 @@
 import sqlite3
 from typing import NamedTuple
 
-from image_poster.domain.feed import PAST_EPOCHS, Held, Ranked, epoch_of, moved
+from image_poster.domain.feed import PAST_EPOCHS, CurrentRank, Ranked, change_rank, epoch_of
 
 # With each past rank so many are cleared away that nobody needs any more: the table shrinks, and no
 # write waits for it.
 _CLEARED_AT_A_TIME = 2
 
 
-class Mover(NamedTuple):
+class RankedPost(NamedTuple):
     """A post whose count changes: what is stored of it."""
 
     id: str
     creator: str
-    held: Held
+    held: CurrentRank
 
 
-def move_rank(connection: sqlite3.Connection, post: Mover, total: int, now_ms: int) -> Held:
+def store_rank_change(
+    connection: sqlite3.Connection, post: RankedPost, total: int, now_ms: int
+) -> CurrentRank:
     """Keep the rank that the post had, if need be. Returns what the caller is to store with the
     post in its place. `now_ms` is the time within the transaction."""
     epoch = _epoch(connection, epoch_of(now_ms))
-    held, past = moved(post.id, post.held, total, epoch)
+    held, past = change_rank(post.id, post.held, total, epoch)
     if past is not None:
         _keep(connection, past, post.creator)
         _clear(connection, epoch)

@@ -19,11 +19,11 @@ from image_poster.domain.errors import DirectAccessError
 from image_poster.domain.signing import CursorSigner, Signer
 from image_poster.editions import admin_claim, checked_origins, listed
 from image_poster.editions.aws import container
-from image_poster.editions.aws.settings import Settings, read_settings
+from image_poster.editions.aws.settings import AwsSettings, read_settings
 from image_poster.editions.logs import configure, emf
 from image_poster.http.app import RENDERERS, HttpSettings, create_app
 from image_poster.http.auth import Claims, TokenAuthenticator, TokenTerms
-from image_poster.http.middleware import Measured
+from image_poster.http.middleware import MeasuredRequest
 from image_poster.http.problems import MEDIA_TYPE, problem_body
 from image_poster.http.requests import AnyRequest
 from image_poster.http.uploads import HmacPutUrlSigner
@@ -37,7 +37,7 @@ _log = structlog.get_logger()
 _caller: ContextVar[dict[str, str | None]] = ContextVar("caller")
 
 
-def compose(settings: Settings) -> ASGIApp:
+def compose(settings: AwsSettings) -> ASGIApp:
     """The app that serves the contract."""
     key = settings.signing_key or container.secret(settings.signing_key_secret)
     signer = Signer(key.encode())
@@ -88,7 +88,7 @@ def claims_of_gateway(request: AnyRequest) -> Claims | None:
     return found
 
 
-def log_request(measured: Measured) -> None:
+def log_request(measured: MeasuredRequest) -> None:
     """A line and three metrics for each request of the API."""
     _log.info(
         "request",

@@ -11,10 +11,10 @@ from typing import Any
 import structlog
 
 from image_poster.adapters.dynamodb.stream import ChangesOfPost, changes_by_post
-from image_poster.adapters.dynamodb.taken import changes_by_user
+from image_poster.adapters.dynamodb.usage import changes_by_user
 from image_poster.editions.logs import emf
-from image_poster.services.late_limits import LateCounter
 from image_poster.services.maintenance import ChangeApplier, PostChanges
+from image_poster.services.quotas import UsageRecorder
 
 _log = structlog.get_logger()
 
@@ -30,7 +30,7 @@ async def apply_batch(applier: ChangeApplier, records: list[dict[str, Any]]) -> 
 
 
 async def tell_users(
-    counter: LateCounter, records: list[dict[str, Any]], failed: list[str]
+    counter: UsageRecorder, records: list[dict[str, Any]], failed: list[str]
 ) -> None:
     """Tell what users have taken, by a batch that was applied but from `failed` on: what comes
     again is told then. What cannot be told is lost: limits need not be exact, and an upload that
@@ -38,7 +38,7 @@ async def tell_users(
     told = list(takewhile(lambda one: one["dynamodb"]["SequenceNumber"] not in failed, records))
     for changes in changes_by_user(told, counter.clock.now_ms()):
         try:
-            await counter.tell(changes)
+            await counter.record(changes)
         except Exception:  # noqa: BLE001 - whatever it was: counts are kept
             failure = {"Failures": 1, "_aws": emf(Failures="Count")}
             _log.exception("limits not told", service="stream", user=changes.user, **failure)

@@ -13,23 +13,26 @@ from image_poster.adapters.cloudfront import CloudFrontImageCache
 from image_poster.adapters.dynamodb.boto import BotoTable
 from image_poster.adapters.dynamodb.comments import DynamoCommentCounter, DynamoCommentStore
 from image_poster.adapters.dynamodb.feed import DynamoFeedReader, DynamoFeedRebuilder
-from image_poster.adapters.dynamodb.healing import DynamoDuePosts, DynamoWalkKeeper
 from image_poster.adapters.dynamodb.jobs import DynamoFailureCounter
 from image_poster.adapters.dynamodb.posts import DynamoPostStore, DynamoTombstoneStore
-from image_poster.adapters.dynamodb.taken import DynamoTakenStore
+from image_poster.adapters.dynamodb.reconciliation import (
+    DynamoReconciliationCursorStore,
+    DynamoScheduledChecks,
+)
 from image_poster.adapters.dynamodb.uploads import DynamoUploadOffsets, DynamoUploadRecordStore
+from image_poster.adapters.dynamodb.usage import DynamoUsageStore
 from image_poster.adapters.s3.images import S3ImageStore, S3JobStarter
 from image_poster.adapters.s3.schema import Buckets
 from image_poster.adapters.s3.uploads import S3PutUrlSigner, S3UploadStore
 from image_poster.domain.uploads import Upload
 from image_poster.editions.aws import tracing
-from image_poster.editions.aws.settings import PIECE_BYTES, Settings, read_settings
+from image_poster.editions.aws.settings import PIECE_BYTES, AwsSettings, read_settings
 from image_poster.ports.images import ImageRenderer
 from image_poster.services.container import Stores
-from image_poster.services.healing import Healer, Healing, HealingWalk
 from image_poster.services.images import ImagePublisher, JobReplayer, StoredImagePublisher
-from image_poster.services.late_limits import LateCounter, LateLimits
 from image_poster.services.maintenance import ChangeApplier, PostPurger, ShownImages
+from image_poster.services.quotas import EventualQuotas, UsageRecorder
+from image_poster.services.reconciliation import FullReconciliation, Reconciler, Reconciliation
 
 
 @cache
@@ -85,7 +88,7 @@ def request_id() -> str:
     return str(found.get("request_id", ""))
 
 
-def table(settings: Settings) -> BotoTable:
+def table(settings: AwsSettings) -> BotoTable:
     """The one table."""
     return BotoTable(client("dynamodb"), settings.table)
 
@@ -96,7 +99,7 @@ def bind_request(of_post: str) -> None:
 
 
 def posts(
-    settings: Settings,
+    settings: AwsSettings,
     applied: Callable[[str], object] = bool,
     removed: Callable[[str], object] = bool,
     admit: Callable[[str, Upload], Awaitable[None]] | None = None,
@@ -114,7 +117,7 @@ def posts(
     )
 
 
-def images(settings: Settings) -> S3ImageStore:
+def images(settings: AwsSettings) -> S3ImageStore:
     """Originals and renditions."""
     multipart = settings.limits.multipart_bytes or settings.image_bytes
     return S3ImageStore(
@@ -122,17 +125,17 @@ def images(settings: Settings) -> S3ImageStore:
     )
 
 
-def buckets(settings: Settings) -> Buckets:
+def buckets(settings: AwsSettings) -> Buckets:
     """Their names."""
     return Buckets(settings.uploads_bucket, settings.images_bucket)
 
 
-def stores(settings: Settings) -> Stores:
+def stores(settings: AwsSettings) -> Stores:
     """What the API stands on."""
     clock, rows = SystemClock(), table(settings)
     uploads = settings.uploads_bucket
     comments = DynamoCommentStore(rows, clock, request_id=request_id)
-    user_limits = LateLimits(DynamoTakenStore(rows, clock), clock, settings.limits)
+    user_limits = EventualQuotas(DynamoUsageStore(rows, clock), clock, settings.limits)
     return Stores(
         posts=posts(settings, removed=comments.forget, admit=user_limits.admit),
         comments=comments,
@@ -145,50 +148,50 @@ def stores(settings: Settings) -> Stores:
         put_urls=S3PutUrlSigner(_WhenNeeded("s3"), uploads, clock),
         clock=clock,
         writes=user_limits,
-        bookings=user_limits,
+        upload_quota=user_limits,
     )
 
 
-def image_publisher(settings: Settings, renderer: ImageRenderer) -> StoredImagePublisher:
+def image_publisher(settings: AwsSettings, renderer: ImageRenderer) -> StoredImagePublisher:
     """What the image Lambda does."""
     rows, files = posts(settings, bind_request), images(settings)
     publisher = ImagePublisher(rows, files, renderer)
     return StoredImagePublisher(rows, files, publisher, DynamoFailureCounter(table(settings)))
 
 
-def change_applier(settings: Settings) -> ChangeApplier:
+def change_applier(settings: AwsSettings) -> ChangeApplier:
     """What the stream Lambda does."""
     rows = table(settings)
     return ChangeApplier(
         DynamoCommentCounter(rows, SystemClock(), kept=settings.latest_kept),
         S3JobStarter(_WhenNeeded("s3"), buckets(settings)),
         purger(settings),
-        DynamoDuePosts(rows, SystemClock()),
+        DynamoScheduledChecks(rows, SystemClock()),
     )
 
 
-def late_counter(settings: Settings) -> LateCounter:
+def usage_recorder(settings: AwsSettings) -> UsageRecorder:
     """What the stream Lambda tells of users."""
     rows, clock = table(settings), SystemClock()
-    taken, records = DynamoTakenStore(rows, clock), DynamoUploadRecordStore(rows)
-    return LateCounter(taken, records, posts(settings), clock, settings.limits)
+    taken, records = DynamoUsageStore(rows, clock), DynamoUploadRecordStore(rows)
+    return UsageRecorder(taken, records, posts(settings), clock, settings.limits)
 
 
-def purger(settings: Settings) -> PostPurger:
+def purger(settings: AwsSettings) -> PostPurger:
     """Removes deleted posts, on the CDN too."""
     tombstones = DynamoTombstoneStore(table(settings))
     cache = CloudFrontImageCache(_WhenNeeded("cloudfront"), settings.distribution)
     return PostPurger(tombstones, images(settings), ShownImages(tombstones, cache))
 
 
-def healing(settings: Settings, *, ahead_ms: int = 0) -> Healing:
+def healing(settings: AwsSettings, *, ahead_ms: int = 0) -> Reconciliation:
     """What the healing Lambda does; and operators, `ahead_ms` before it is due."""
     rows, clock, uploads = table(settings), SystemClock(), settings.uploads_bucket
     pieces = S3UploadStore(
         _WhenNeeded("s3"), uploads, DynamoUploadOffsets(rows), piece_bytes=PIECE_BYTES
     )
-    healer = Healer(
-        due=DynamoDuePosts(rows, clock, ahead_ms=ahead_ms),
+    reconciler = Reconciler(
+        due=DynamoScheduledChecks(rows, clock, ahead_ms=ahead_ms),
         posts=posts(settings),
         images=images(settings),
         records=DynamoUploadRecordStore(rows),
@@ -198,11 +201,11 @@ def healing(settings: Settings, *, ahead_ms: int = 0) -> Healing:
         purger=purger(settings),
         clock=clock,
     )
-    walk = HealingWalk(feed_rebuilder(settings), posts(settings), images(settings))
-    return Healing(healer, walk, DynamoWalkKeeper(rows), clock)
+    walk = FullReconciliation(feed_rebuilder(settings), posts(settings), images(settings))
+    return Reconciliation(reconciler, walk, DynamoReconciliationCursorStore(rows), clock)
 
 
-def job_replayer(settings: Settings) -> JobReplayer:
+def job_replayer(settings: AwsSettings) -> JobReplayer:
     """What operators may do with image work that was given up."""
     return JobReplayer(
         posts(settings),
@@ -211,7 +214,7 @@ def job_replayer(settings: Settings) -> JobReplayer:
     )
 
 
-def feed_rebuilder(settings: Settings) -> DynamoFeedRebuilder:
+def feed_rebuilder(settings: AwsSettings) -> DynamoFeedRebuilder:
     """Derives counts and feed entries anew."""
     rows = table(settings)
     counter = DynamoCommentCounter(rows, SystemClock(), kept=settings.latest_kept)

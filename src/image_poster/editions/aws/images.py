@@ -11,10 +11,10 @@ from typing import Any
 
 import structlog
 
+from image_poster.adapters.images.confinement import hide_from_others
+from image_poster.adapters.images.protocol import RenderSettings
+from image_poster.adapters.images.renderer import VipsImageRenderer
 from image_poster.adapters.s3.schema import post_id_of
-from image_poster.adapters.vips.confinement import hide_from_others
-from image_poster.adapters.vips.protocol import RenderSettings
-from image_poster.adapters.vips.renderer import VipsImageRenderer
 from image_poster.editions.aws import container
 from image_poster.editions.aws.settings import read_settings
 from image_poster.editions.logs import configure, emf
@@ -27,7 +27,7 @@ _renderer = VipsImageRenderer(
 )
 _publisher = container.image_publisher(_settings, _renderer)
 # Our credentials are in our environment, which /proc would show to a decoder that was taken over,
-# on a kernel that cannot confine it. Its own environment has none (adapters/vips/renderer).
+# on a kernel that cannot confine it. Its own environment has none (adapters/images/renderer).
 hide_from_others()
 # One loop for all invocations: the template process, which is kept, belongs to it.
 _loop = asyncio.new_event_loop()

@@ -16,8 +16,8 @@ from image_poster.domain.errors import ImagePosterError
 from image_poster.editions import StartError
 from image_poster.editions.aws import container, users
 from image_poster.editions.aws.changes import apply_batch
-from image_poster.editions.aws.settings import Settings
-from image_poster.services.healing import Healed
+from image_poster.editions.aws.settings import AwsSettings
+from image_poster.services.reconciliation import Repair
 
 Result = TypeVar("Result")
 # Nothing is due later than that.
@@ -26,7 +26,7 @@ _FAILURES = (ImagePosterError, ClientError, BotoCoreError)
 _FOREIGN = "this letter is none of Lambda's: look at it in SQS; it stays"
 
 
-class Parked(NamedTuple):
+class ParkedFailure(NamedTuple):
     """Something that waits in the dead-letter place."""
 
     what: str
@@ -37,7 +37,7 @@ class RebuiltStack(NamedTuple):
     """How many posts were checked, and what was done."""
 
     checked: int
-    healed: list[Healed]
+    healed: list[Repair]
 
 
 class Replayed(NamedTuple):
@@ -54,9 +54,9 @@ class Stack:
     outputs: dict[str, str]
 
     @cached_property
-    def settings(self) -> Settings:
+    def settings(self) -> AwsSettings:
         """What its Lambdas are told, as far as it matters here."""
-        return Settings(
+        return AwsSettings(
             table=self.outputs["Table"],
             uploads_bucket=self.outputs["UploadsBucket"],
             images_bucket=self.outputs["ImagesBucket"],
@@ -88,7 +88,7 @@ def open_stack(name: str) -> Stack:
     return Stack({one["OutputKey"]: one["OutputValue"] for one in found["Outputs"]})
 
 
-def parked(stack: Stack) -> Iterator[Parked]:
+def parked(stack: Stack) -> Iterator[ParkedFailure]:
     """The dead-letter place, as it is read. Raises `StartError`."""
     with started(), stack.images.held() as images:
         for image in images:
@@ -98,18 +98,18 @@ def parked(stack: Stack) -> Iterator[Parked]:
             yield _parked_batch(batch)
 
 
-def _parked_image(letter: DeadLetter[GivenUpImage]) -> Iterator[Parked]:
+def _parked_image(letter: DeadLetter[GivenUpImage]) -> Iterator[ParkedFailure]:
     if letter.content is None:
-        yield Parked(letter.name, _FOREIGN)
+        yield ParkedFailure(letter.name, _FOREIGN)
         return
     for key in letter.content.keys:
-        yield Parked(key, letter.content.error)
+        yield ParkedFailure(key, letter.content.error)
 
 
-def _parked_batch(letter: DeadLetter[GivenUpBatch]) -> Parked:
+def _parked_batch(letter: DeadLetter[GivenUpBatch]) -> ParkedFailure:
     if letter.content is None:
-        return Parked(letter.name, _FOREIGN)
-    return Parked(_named(letter.content), "its changes could not be applied")
+        return ParkedFailure(letter.name, _FOREIGN)
+    return ParkedFailure(_named(letter.content), "its changes could not be applied")
 
 
 def replay(stack: Stack) -> list[Replayed]:
@@ -195,7 +195,7 @@ async def _replay_batch(stack: Stack, letter: DeadLetter[GivenUpBatch]) -> Repla
 async def _rebuild(stack: Stack) -> RebuiltStack:
     with stack.batches.held() as waiting:
         covered = {letter.name for letter in waiting if letter.content is not None}
-    checked, healed = 0, list[Healed]()
+    checked, healed = 0, list[Repair]()
     async for found in container.healing(stack.settings, ahead_ms=_AHEAD_MS).run_whole():
         checked += found.checked
         healed += found.healed

@@ -16,7 +16,7 @@ PIECE_BYTES = 4 * 1024 * 1024
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings:
+class AwsSettings:
     """Each is an environment variable `IMAGE_POSTER_…` of the same name. A Lambda has those that it
     needs; the rest stays empty. Of `signing_key_secret` and `origin_secret` the ARNs are told, of
     secrets in Secrets Manager."""
@@ -73,11 +73,11 @@ class Settings:
         )
 
 
-def read_settings(environment: Mapping[str, str] = os.environ) -> Settings:
+def read_settings(environment: Mapping[str, str] = os.environ) -> AwsSettings:
     """The settings; raises `StartError` for one that cannot be."""
-    hints = get_type_hints(Settings)
+    hints = get_type_hints(AwsSettings)
     given: dict[str, Any] = {}
-    for field in fields(Settings):
+    for field in fields(AwsSettings):
         text = environment.get(f"{_PREFIX}{field.name.upper()}")
         if text is None:
             continue
@@ -89,4 +89,4 @@ def read_settings(environment: Mapping[str, str] = os.environ) -> Settings:
             ) from exc
     checked_origins(given.get("cors_origins", ""))
     admin_claim(given.get("jwt_admin_claim", ""))
-    return Settings(**given)
+    return AwsSettings(**given)

@@ -19,7 +19,7 @@ from image_poster.editions.logs import configure
 _settings = read_settings()
 configure("json", stack=_settings.stack)
 _applier = container.change_applier(_settings)
-_counter = container.late_counter(_settings)
+_counter = container.usage_recorder(_settings)
 _loop = asyncio.new_event_loop()
 cold_start.over()
 

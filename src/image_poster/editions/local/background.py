@@ -7,15 +7,15 @@ from contextlib import asynccontextmanager
 import structlog
 
 from image_poster.adapters.clock import ServiceClock
+from image_poster.adapters.images.renderer import VipsImageRenderer
 from image_poster.adapters.sqlite.database import Database
 from image_poster.adapters.sqlite.times import greatest_time
-from image_poster.adapters.vips.renderer import VipsImageRenderer
 from image_poster.domain.feed import EPOCH_MS
 from image_poster.editions.local.container import Container, Shared, open_container
 from image_poster.editions.local.settings import Settings
 from image_poster.http import metrics
 from image_poster.http.middleware import Middleware
-from image_poster.ports.posts import PostBell
+from image_poster.ports.posts import PostNotifier
 from image_poster.ports.uploads import AwaitedUploads
 from image_poster.services.images import JobRunner, error_text
 from image_poster.services.maintenance import Sweeper
@@ -45,7 +45,7 @@ async def recover(settings: Settings) -> ServiceClock:
     async with open_container(settings) as container:
         container.clock.raise_to(greatest_time(container.database) + EPOCH_MS)
         await container.jobs.release_all()
-        await container.bookings.settle_former()
+        await container.upload_quota.release_former()
         sweeper = container.sweeper
         put_back = await sweeper.put_back()
     _report(sweeper.retries)
@@ -67,7 +67,8 @@ async def running(
         renderer = container.renderer()
         runner = container.job_runner(renderer)
         work = [
-            do_image_work(runner, renderer, container.bell) for _ in range(settings.image_workers)
+            do_image_work(runner, renderer, container.notifier)
+            for _ in range(settings.image_workers)
         ]
         records = container.upload_records if sweeps else None
         work.append(keep_time(TimeKeeper(container.clock, container.database, records)))
@@ -83,7 +84,7 @@ async def running(
             await renderer.close()
 
 
-async def forever(
+async def repeat_step(
     name: str,
     step: Callable[[], Awaitable[None]],
     pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
@@ -103,13 +104,15 @@ async def forever(
             fault, seconds = "", _FAULT_PAUSE_SECONDS
 
 
-async def do_image_work(runner: JobRunner, renderer: VipsImageRenderer, bell: PostBell) -> None:
+async def do_image_work(
+    runner: JobRunner, renderer: VipsImageRenderer, notifier: PostNotifier
+) -> None:
     """Do image work as it comes due, one image after the other; at once when the bell rings."""
 
     async def step() -> None:
         done = await runner.run_next()
         if done is None:
-            await bell.heard(None, _JOB_POLL_SECONDS)
+            await notifier.wait(None, _JOB_POLL_SECONDS)
             return
         metrics.images.labels(done.outcome).inc()
         if renderer.confinement is not None:
@@ -120,7 +123,7 @@ async def do_image_work(runner: JobRunner, renderer: VipsImageRenderer, bell: Po
                 "image work broke", post=done.post_id, outcome=done.outcome, error=done.error
             )
 
-    await forever("image work", step)
+    await repeat_step("image work", step)
 
 
 def _report(retries: PostRetries) -> None:
@@ -139,7 +142,7 @@ async def purge_deleted(sweeper: Sweeper) -> None:
         _report(sweeper.retries)
         await asyncio.sleep(_DELETION_POLL_SECONDS)
 
-    await forever("purging deleted posts", step)
+    await repeat_step("purging deleted posts", step)
 
 
 class TimeKeeper:
@@ -172,7 +175,7 @@ async def keep_time(keeper: TimeKeeper) -> None:
         await asyncio.sleep(_CLOCK_POLL_SECONDS)
         await keeper.check()
 
-    await forever("keeping time", step)
+    await repeat_step("keeping time", step)
 
 
 class FileAgeLimit:
@@ -210,4 +213,4 @@ async def sweep(container: Container, started_ms: int) -> None:
         limit = FileAgeLimit(container.clock, container.clock.now_ms())
         await asyncio.sleep(_SWEEP_SECONDS)
 
-    await forever("sweeping", step)
+    await repeat_step("sweeping", step)

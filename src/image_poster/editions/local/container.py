@@ -9,10 +9,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 from image_poster.adapters.clock import ServiceClock
-from image_poster.adapters.files.durable import check_room as free_room
+from image_poster.adapters.files.durable import check_free_space as free_room
 from image_poster.adapters.files.images import FileImageStore
 from image_poster.adapters.files.schema import Layout
 from image_poster.adapters.files.uploads import FileUploadStore
+from image_poster.adapters.images.memory import MemoryBudget
+from image_poster.adapters.images.protocol import RenderSettings
+from image_poster.adapters.images.renderer import VipsImageRenderer
 from image_poster.adapters.oidc import (
     OidcTokenVerifier,
     OwnTokenVerifier,
@@ -20,22 +23,19 @@ from image_poster.adapters.oidc import (
     new_key,
     own_token,
 )
-from image_poster.adapters.shared_bell import SharedBell
-from image_poster.adapters.shared_memory import SharedCounts, SharedRateLimiter
-from image_poster.adapters.shared_turns import SharedTurns
+from image_poster.adapters.shared_memory import RateCounters, SharedRateLimiter
+from image_poster.adapters.shared_notifier import SharedNotifier
 from image_poster.adapters.sqlite.comments import SqliteCommentStore
 from image_poster.adapters.sqlite.database import Database, WriteProbe
 from image_poster.adapters.sqlite.feed import SqliteFeedReader, SqliteFeedRebuilder
 from image_poster.adapters.sqlite.images import SqliteFileRecordStore
 from image_poster.adapters.sqlite.jobs import SqliteJobQueue
-from image_poster.adapters.sqlite.limits import SqliteUploadBookings
+from image_poster.adapters.sqlite.limits import SqliteUploadQuota
 from image_poster.adapters.sqlite.posts import SqlitePostStore, SqliteTombstoneQueue
 from image_poster.adapters.sqlite.schema import SchemaTooNewError, SchemaTooOldError
 from image_poster.adapters.sqlite.times import greatest_time
 from image_poster.adapters.sqlite.uploads import SqliteUploadRecordStore
-from image_poster.adapters.vips.memory import MemoryBudget
-from image_poster.adapters.vips.protocol import RenderSettings
-from image_poster.adapters.vips.renderer import VipsImageRenderer
+from image_poster.adapters.writer_lock import WriterLock
 from image_poster.domain.limits import request_rule, write_rule
 from image_poster.domain.signing import CursorSigner, Signer
 from image_poster.editions import StartError, admin_claim, checked_origins, listed
@@ -70,15 +70,15 @@ _WAIT_POLL_SECONDS = 5.0
 class Shared(NamedTuple):
     """What the processes of one server share."""
 
-    counts: SharedCounts
-    bell: SharedBell
-    turns: SharedTurns
+    counts: RateCounters
+    notifier: SharedNotifier
+    writer_lock: WriterLock
     clock: ServiceClock
 
     @classmethod
     def alone(cls, clock: ServiceClock | None = None) -> "Shared":
         """For one process."""
-        return cls(SharedCounts.create(), SharedBell(), SharedTurns(), clock or ServiceClock())
+        return cls(RateCounters.create(), SharedNotifier(), WriterLock(), clock or ServiceClock())
 
 
 @dataclass(frozen=True)
@@ -93,10 +93,10 @@ class Container:
     tombstones: SqliteTombstoneQueue
     upload_records: SqliteUploadRecordStore
     put_urls: HmacPutUrlSigner
-    bookings: SqliteUploadBookings
+    upload_quota: SqliteUploadQuota
     services: Services
-    counts: SharedCounts
-    bell: SharedBell
+    counts: RateCounters
+    notifier: SharedNotifier
     clock: ServiceClock
 
     @property
@@ -224,21 +224,21 @@ async def open_container(
     there are several, and `database` a copy to use instead. Raises `StartError`."""
     shared = shared or Shared.alone()
     path = database or database_path(settings.data_dir)
-    opened = _open_database(settings, path, shared.turns)
+    opened = _open_database(settings, path, shared.writer_lock)
     try:
         shared.clock.raise_to(greatest_time(opened))
         yield _compose(settings, opened, shared)
     finally:
         shared.counts.close()
-        shared.bell.close()
+        shared.notifier.close()
         await opened.close()
-        shared.turns.close()
+        shared.writer_lock.close()
 
 
-def _open_database(settings: Settings, path: Path, turns: SharedTurns) -> Database:
-    check_room = partial(free_room, settings.data_dir, reserve=settings.disk_reserve)
+def _open_database(settings: Settings, path: Path, writer_lock: WriterLock) -> Database:
+    check_free_space = partial(free_room, settings.data_dir, reserve=settings.disk_reserve)
     try:
-        return Database(path, check_room, turns.taken)
+        return Database(path, check_free_space, writer_lock.acquire)
     except (SchemaTooNewError, SchemaTooOldError) as exc:
         raise StartError(f"the database {path} cannot be used: {exc}.") from exc
     except sqlite3.DatabaseError as exc:
@@ -258,16 +258,16 @@ def _layout(settings: Settings) -> Layout:
 
 
 def _compose(settings: Settings, database: Database, shared: Shared) -> Container:
-    counts, bell = shared.counts, shared.bell
+    counts, notifier = shared.counts, shared.notifier
     clock, limits = shared.clock, settings.limits
     layout = _layout(settings)
-    bookings, writes = SqliteUploadBookings(database, clock, limits), write_rule(limits.rates)
+    upload_quota, writes = SqliteUploadQuota(database, clock, limits), write_rule(limits.rates)
     signer = Signer(signing_key(settings.data_dir))
     images = _images(settings, database, layout)
     upload_records = SqliteUploadRecordStore(database)
     put_urls, uploads = HmacPutUrlSigner(signer), FileUploadStore(layout)
     stores = Stores(
-        posts=SqlitePostStore(database, clock, limits, bell),
+        posts=SqlitePostStore(database, clock, limits, notifier),
         comments=SqliteCommentStore(database, clock),
         feed=SqliteFeedReader(database),
         images=images,
@@ -275,22 +275,22 @@ def _compose(settings: Settings, database: Database, shared: Shared) -> Containe
         upload_records=upload_records,
         put_urls=put_urls,
         clock=clock,
-        bell=bell,
+        notifier=notifier,
         writes=UNLIMITED if writes is None else SharedRateLimiter(counts, writes),
-        bookings=bookings,
+        upload_quota=upload_quota,
     )
     return Container(
         settings=settings,
         database=database,
         images=images,
         uploads=uploads,
-        jobs=SqliteJobQueue(database, clock, bell),
+        jobs=SqliteJobQueue(database, clock, notifier),
         tombstones=SqliteTombstoneQueue(database),
         upload_records=upload_records,
         put_urls=put_urls,
-        bookings=bookings,
+        upload_quota=upload_quota,
         counts=counts,
-        bell=bell,
+        notifier=notifier,
         clock=clock,
         services=build_services(
             stores, limits, CursorSigner(signer), RENDERERS, poll_seconds=_WAIT_POLL_SECONDS

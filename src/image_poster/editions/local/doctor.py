@@ -12,10 +12,10 @@ from pathlib import Path
 import uvloop
 
 from image_poster.adapters.files.images import record_of
+from image_poster.adapters.images.selftest import SelfTest, self_test
 from image_poster.adapters.sqlite.images import SqliteFileRecordStore
 from image_poster.adapters.sqlite.schema import VERSION
 from image_poster.adapters.sqlite.times import count_wrong_times, greatest_time
-from image_poster.adapters.vips.selftest import SelfTest, self_test
 from image_poster.domain.ids import EARLIEST_MS
 from image_poster.domain.images import RENDITIONS
 from image_poster.editions import StartError
@@ -137,7 +137,7 @@ def _image_work(tested: SelfTest) -> Iterator[Finding]:
     if confinement is None:
         yield Finding("sandbox", well=False, remark="no image process could be started")
     else:
-        yield Finding("sandbox", confinement.is_tight, str(confinement))
+        yield Finding("sandbox", confinement.is_complete, str(confinement))
 
 
 async def _contents(container: Container, *, deep: bool, is_served: bool) -> list[Finding]:

@@ -84,7 +84,7 @@ class ExportedComment(msgspec.Struct, frozen=True):
     edited_at: str | None
 
 
-class Exported(NamedTuple):
+class ExportReport(NamedTuple):
     """How many posts and comments were written, and posts whose original is missing."""
 
     posts: int
@@ -92,7 +92,7 @@ class Exported(NamedTuple):
     incomplete: list[str]
 
 
-def export(data_dir: Path, target: Path, report: Report) -> Exported:
+def export(data_dir: Path, target: Path, report: Report) -> ExportReport:
     """Write all posts that have an image, and their comments, as they are at one moment, into an
     empty folder; beside a running server or without one. Raises `StartError`."""
     source = database_path(data_dir)
@@ -129,7 +129,7 @@ def _require_empty(target: Path) -> None:
 
 def _write(
     connection: sqlite3.Connection, folder: ConfinedFolder, target: ConfinedFolder, report: Report
-) -> Exported:
+) -> ExportReport:
     target.create_folder(ORIGINALS_NAME)
     with target.create(_README_NAME) as readme:
         readme.write(_README.encode())
@@ -149,7 +149,7 @@ def _write(
         posts.writelines(line + b"\n" for line in lines)
     os.sync()
     sync(target.path)
-    return Exported(len(lines), comments, incomplete)
+    return ExportReport(len(lines), comments, incomplete)
 
 
 def _heads(connection: sqlite3.Connection) -> Iterator[tuple[bytes]]:

@@ -43,7 +43,7 @@ _MAX_CREATOR_CHARACTERS = 255
 Line = TypeVar("Line", bound=msgspec.Struct)
 
 
-class Imported(NamedTuple):
+class ImportReport(NamedTuple):
     """How many posts and comments were new, and how many posts had been deleted here."""
 
     posts: int
@@ -51,7 +51,7 @@ class Imported(NamedTuple):
     deleted: int
 
 
-def import_(settings: Settings, source: Path, report: Report) -> Imported:
+def import_(settings: Settings, source: Path, report: Report) -> ImportReport:
     """Take an export in: ids, times and creators are kept, renditions are made anew by whoever
     serves. Everything is checked before anything is taken. What is here already stays as it is, and
     what was deleted here stays deleted. Raises `StartError`."""
@@ -70,7 +70,7 @@ def import_(settings: Settings, source: Path, report: Report) -> Imported:
         return with_container(settings, lambda container: _take(container, source, report))
 
 
-async def _take(container: Container, source: Path, report: Report) -> Imported:
+async def _take(container: Container, source: Path, report: Report) -> ImportReport:
     taken, deleted = 0, 0
     for number, post in enumerate(_lines(source / POSTS_NAME, ExportedPost), 1):
         if await container.services.stores.posts.was_deleted(post.id):
@@ -86,7 +86,7 @@ async def _take(container: Container, source: Path, report: Report) -> Imported:
         while batch := [*islice(of_post, _COMMENTS_AT_A_TIME)]:
             made = [_comment(one, container.settings.limits) for one in batch]
             comments += await importer.add(post_id, made)
-    return Imported(taken, comments, deleted)
+    return ImportReport(taken, comments, deleted)
 
 
 def _comment(exported: ExportedComment, limits: Limits) -> Comment:

@@ -24,7 +24,7 @@ from image_poster.editions.local.folder_check import enter_with_database
 from image_poster.editions.local.settings import Settings
 from image_poster.editions.local.snapshot import copy_database
 from image_poster.ports.jobs import ParkedJob
-from image_poster.services.maintenance import Rebuilt
+from image_poster.services.maintenance import RebuildReport
 from image_poster.services.retries import PostFailure, PostRetries
 
 Result = TypeVar("Result")
@@ -33,7 +33,7 @@ _DAY_SECONDS = 86_400
 _LEAST_FREE_BYTES = 1_000_000_000
 
 
-def rebuild(settings: Settings) -> Rebuilt:
+def rebuild(settings: Settings) -> RebuildReport:
     """Derive counts and latest comments anew."""
     return with_container(settings, lambda container: container.rebuilder.rebuild())
 

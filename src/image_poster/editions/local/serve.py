@@ -25,9 +25,9 @@ import structlog
 import uvloop
 
 from image_poster.adapters.clock import ServiceClock
-from image_poster.adapters.shared_bell import BellDescriptors, SharedBell
-from image_poster.adapters.shared_memory import SharedCounts, anonymous_file
-from image_poster.adapters.shared_turns import SharedTurns
+from image_poster.adapters.shared_memory import RateCounters, anonymous_file
+from image_poster.adapters.shared_notifier import NotifierDescriptors, SharedNotifier
+from image_poster.adapters.writer_lock import WriterLock
 from image_poster.editions.local.background import recover, running
 from image_poster.editions.local.container import Shared
 from image_poster.editions.local.data_folder import (
@@ -110,8 +110,8 @@ class WorkerOrder:
     started_ms: int
     sweeps: bool
     counts_descriptor: int
-    bell: BellDescriptors
-    turns_descriptor: int
+    notifier: NotifierDescriptors
+    writer_lock_descriptor: int
     clock_origin_ms: int
 
     def to_json(self) -> str:
@@ -123,8 +123,8 @@ class WorkerOrder:
         settings = fields.pop("settings")
         settings["data_dir"] = Path(settings["data_dir"])
         hears, rings = fields.pop("bell")
-        bell = BellDescriptors(hears, tuple(rings))
-        return WorkerOrder(settings=Settings(**settings), bell=bell, **fields)
+        notifier = NotifierDescriptors(hears, tuple(rings))
+        return WorkerOrder(settings=Settings(**settings), notifier=notifier, **fields)
 
 
 def supervise(settings: Settings, port: int, started_ms: int, clock: ServiceClock) -> None:
@@ -136,12 +136,19 @@ def supervise(settings: Settings, port: int, started_ms: int, clock: ServiceCloc
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, on_signal)
-    counts, turns = SharedCounts.create(exclusive=False), anonymous_file("image-poster-turns")
+    counts, writer_lock = RateCounters.create(exclusive=False), anonymous_file("image-poster-turns")
     orders = [
         WorkerOrder(
-            settings, port, started_ms, index == 0, counts.descriptor, bell, turns, clock.origin_ms
+            settings,
+            port,
+            started_ms,
+            index == 0,
+            counts.descriptor,
+            notifier,
+            writer_lock,
+            clock.origin_ms,
         )
-        for index, bell in enumerate(SharedBell.descriptors(settings.workers))
+        for index, notifier in enumerate(SharedNotifier.descriptors(settings.workers))
     ]
     with _metrics_folder(settings.data_dir) as metrics_folder:
         workers = [_start(order, metrics_folder) for order in orders]
@@ -178,8 +185,8 @@ def _start(order: WorkerOrder, metrics_folder: Path) -> subprocess.Popen[bytes]:
         env=os.environ | {"PROMETHEUS_MULTIPROC_DIR": str(metrics_folder)},
         start_new_session=True,
         pass_fds=[
-            *(order.counts_descriptor, order.turns_descriptor),
-            *(order.bell.hears, *order.bell.rings),
+            *(order.counts_descriptor, order.writer_lock_descriptor),
+            *(order.notifier.hears, *order.notifier.rings),
         ],
     )
 
@@ -229,9 +236,12 @@ def _end_with_supervisor() -> None:
 
 async def _serve(order: WorkerOrder) -> None:
     settings = order.settings
-    counts = SharedCounts(order.counts_descriptor, exclusive=False)
-    clock, turns = ServiceClock(order.clock_origin_ms), SharedTurns(order.turns_descriptor)
-    shared = Shared(counts, SharedBell(order.bell), turns, clock)
+    counts = RateCounters(order.counts_descriptor, exclusive=False)
+    clock, writer_lock = (
+        ServiceClock(order.clock_origin_ms),
+        WriterLock(order.writer_lock_descriptor),
+    )
+    shared = Shared(counts, SharedNotifier(order.notifier), writer_lock, clock)
     async with running(
         settings, started_ms=order.started_ms, sweeps=order.sweeps, shared=shared
     ) as app:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 from urllib.parse import urlsplit
 
-from image_poster.adapters.vips.memory import default_budget_bytes
+from image_poster.adapters.images.memory import default_budget_bytes
 from image_poster.domain.images import ImageFit
 from image_poster.domain.limits import PUBLIC_RATES, Limits, Rates
 from image_poster.editions import StartError, admin_claim, checked_origins, listed

@@ -1,0 +1,135 @@
+"""What one user has taken lately, where it is told afterwards (AWS): requests are answered by it,
+and none of them changes it. Each change may be told twice."""
+
+import msgspec
+
+from image_poster.domain.limits import (
+    RATE_WINDOW_SECONDS,
+    Rates,
+    check_bytes,
+    check_under_way,
+    day_of,
+    seconds_to_wait,
+    write_rule,
+)
+
+_WINDOW_MS = RATE_WINDOW_SECONDS * 1000
+# A batch that is told twice is so at once, but for what an operator replays.
+_PASSED_KEPT = 16
+
+
+class Booking(msgspec.Struct, frozen=True, array_like=True):
+    """An upload under way: its bytes, the day that they are booked in, and when it ends by itself
+    (milliseconds since 1970)."""
+
+    size: int
+    day: int
+    until_ms: int
+
+
+class Usage(msgspec.Struct, frozen=True):
+    """Of one user: `booked` bytes of a `day` (UTC), uploads under way by their post, how many
+    writes came in a `minute` and in the one before, and until when there were too many
+    (milliseconds since 1970)."""
+
+    day: int = 0
+    booked: int = 0
+    under_way: dict[str, Booking] = {}
+    passed: tuple[str, ...] = ()
+    minute: int = 0
+    writes: int = 0
+    writes_before: int = 0
+    stopped_until: int = 0
+
+
+NOTHING_TAKEN = Usage()
+
+
+def check_write(usage: Usage, rates: Rates, now_ms: int) -> None:
+    """Whether the user may write. Raises `RateLimitedError`."""
+    rule = write_rule(rates)
+    if rule is not None and usage.stopped_until > now_ms:
+        raise rule.exceeded(-(-(usage.stopped_until - now_ms) // 1000))
+
+
+def check_upload(usage: Usage, rates: Rates, size: int, now_ms: int) -> None:
+    """Whether the user may begin an upload of so many bytes. Raises `RateLimitedError`."""
+    check_under_way(rates, sum(one.until_ms > now_ms for one in usage.under_way.values()))
+    booked = usage.booked if usage.day == day_of(now_ms) else 0
+    check_bytes(rates, booked, size, now_ms)
+
+
+def wrote(usage: Usage, at_ms: int, rates: Rates) -> Usage:
+    """One more write, at that time: they are counted by its minute, whenever they are told. What
+    is older than the minute before says nothing any more."""
+    minute, passed_ms = divmod(at_ms, _WINDOW_MS)
+    if minute < usage.minute - 1:
+        return usage
+    if minute < usage.minute:
+        return msgspec.structs.replace(usage, writes_before=usage.writes_before + 1)
+    writes, before = usage.writes, usage.writes_before
+    if minute > usage.minute:
+        writes, before = 0, writes if minute == usage.minute + 1 else 0
+    return msgspec.structs.replace(
+        usage,
+        minute=minute,
+        writes=writes + 1,
+        writes_before=before,
+        stopped_until=max(
+            usage.stopped_until, at_ms + _wait_ms(rates, writes + 1, before, passed_ms)
+        ),
+    )
+
+
+def _wait_ms(rates: Rates, writes: int, before: int, passed_ms: int) -> int:
+    most = rates.writes_per_minute
+    return 0 if most is None else 1000 * seconds_to_wait(writes, before, most, passed_ms / 1000)
+
+
+def with_bytes(usage: Usage, size: int, day: int) -> Usage:
+    """So many bytes more (or fewer) in that day; one that is over has no account any more."""
+    if day < usage.day:
+        return usage
+    booked = usage.booked if day == usage.day else 0
+    return msgspec.structs.replace(usage, day=day, booked=max(0, booked + size))
+
+
+def begun(usage: Usage, post_id: str, booking: Booking, rates: Rates) -> Usage:
+    """An upload is under way; told again, it changes nothing but its size. Of a user who has twice
+    as many as may be no more are kept: they are refused already."""
+    former = usage.under_way.get(post_id)
+    most = rates.uploads_under_way
+    if former is None and most is not None and len(usage.under_way) >= 2 * most:
+        return usage
+    if former is not None:
+        booking = msgspec.structs.replace(former, size=booking.size)
+    changed = with_bytes(usage, booking.size - (former.size if former else 0), booking.day)
+    return msgspec.structs.replace(changed, under_way={**usage.under_way, post_id: booking})
+
+
+def ended(usage: Usage, post_id: str, kept: int | None) -> Usage:
+    """An upload is no longer under way, and so many of its bytes are kept (None: all). A no-op for
+    one that was not."""
+    booking = usage.under_way.get(post_id)
+    if booking is None:
+        return usage
+    given_back = 0 if kept is None else booking.size - kept
+    left = {name: one for name, one in usage.under_way.items() if name != post_id}
+    return msgspec.structs.replace(with_bytes(usage, -given_back, booking.day), under_way=left)
+
+
+def passed(usage: Usage, post_id: str, booking: Booking) -> Usage:
+    """An upload was over before it was told that it had begun."""
+    if post_id in usage.under_way:
+        return ended(usage, post_id, booking.size)
+    if post_id in usage.passed:
+        return usage
+    known = (*usage.passed, post_id)[-_PASSED_KEPT:]
+    changed = with_bytes(usage, booking.size, booking.day)
+    return msgspec.structs.replace(changed, passed=known)
+
+
+def without_expired(usage: Usage, now_ms: int) -> Usage:
+    """Without uploads that have run out. They are kept a day: their bytes were another day's."""
+    left = {name: one for name, one in usage.under_way.items() if one.until_ms > now_ms}
+    return msgspec.structs.replace(usage, under_way=left)

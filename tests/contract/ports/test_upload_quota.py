@@ -1,0 +1,277 @@
+"""Bytes of a day and uploads under way, as `UploadQuota` says."""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from contract.ports.suite import ALICE, DAY_MS, a_post, a_record, an_upload
+from image_poster.adapters.dynamodb.posts import DynamoPostStore
+from image_poster.adapters.dynamodb.uploads import DynamoUploadRecordStore
+from image_poster.adapters.dynamodb.usage import DynamoUsageStore
+from image_poster.adapters.memory import ManualClock
+from image_poster.adapters.sqlite.database import Database
+from image_poster.adapters.sqlite.limits import SqliteUploadQuota
+from image_poster.adapters.sqlite.posts import SqlitePostStore
+from image_poster.adapters.sqlite.uploads import SqliteUploadRecordStore
+from image_poster.domain.errors import RateLimitedError
+from image_poster.domain.idempotency import AlreadyAnsweredError
+from image_poster.domain.limits import UPLOAD_KEPT_MS, Limits, Rates
+from image_poster.domain.posts import uploaded_post
+from image_poster.editions.aws.changes import tell_users
+from image_poster.ports.limits import UploadQuota
+from image_poster.ports.posts import PostStore
+from image_poster.ports.uploads import UploadRecordStore
+from image_poster.services.quotas import EventualQuotas, UsageRecorder
+from support.dynamodb import FakeTable
+from support.filters import passes
+
+pytestmark = pytest.mark.anyio
+
+IMAGE_BYTES = 60
+LIMITS = Limits(image_bytes=IMAGE_BYTES, rates=Rates(bytes_per_day=100, uploads_under_way=3))
+
+
+@dataclass
+class Booked:
+    """One back-end with limits."""
+
+    clock: ManualClock
+    posts: PostStore
+    records: UploadRecordStore
+    upload_quota: UploadQuota
+
+    async def settled(self) -> None:
+        """Wait until the next reader knows all that was written."""
+
+    async def reserve(self, length: int | None, key: str | None = None) -> str:
+        post, upload = an_upload(length)
+        await self.settled()
+        upload = type(upload)(length, self.clock.now_ms() + UPLOAD_KEPT_MS)
+        await self.posts.add(post, a_record(key, "alice") if key else None, upload)
+        return post.id
+
+    async def left(self) -> int:
+        """The bytes that alice may still book today."""
+        await self.settled()
+        for size in range(100, 0, -10):
+            try:
+                await self.upload_quota.reserve("asked", "alice", size)
+            except RateLimitedError:
+                continue
+            await self.upload_quota.commit("asked", 0)
+            return size
+        return 0
+
+
+@dataclass
+class LateBooked(Booked):
+    """As the stream tells of it, of which each record comes twice (AWS)."""
+
+    table: FakeTable
+    late: EventualQuotas
+    counter: UsageRecorder
+    position: int = field(default=0)
+
+    async def settled(self) -> None:
+        records, self.position = self.table.stream[self.position :], len(self.table.stream)
+        for _ in range(2):
+            await tell_users(self.counter, list(filter(passes, records)), [])
+        self.late._seen.clear()  # as 10 s later, or in another process
+
+
+def opened(database: Database, clock: ManualClock) -> Booked:
+    return Booked(
+        clock,
+        SqlitePostStore(database, clock, LIMITS),
+        SqliteUploadRecordStore(database),
+        SqliteUploadQuota(database, clock, LIMITS),
+    )
+
+
+def opened_late(clock: ManualClock) -> LateBooked:
+    table = FakeTable()
+    store, records = DynamoUsageStore(table, clock), DynamoUploadRecordStore(table)
+    late = EventualQuotas(store, clock, LIMITS)
+    posts = DynamoPostStore(table, clock, admit=late.admit)
+    counter = UsageRecorder(store, records, posts, clock, LIMITS)
+    return LateBooked(clock, posts, records, late, table, late, counter)
+
+
+@pytest.fixture
+async def sqlite(tmp_path: Path) -> AsyncIterator[Booked]:
+    database = Database(tmp_path / "test.db")
+    yield opened(database, ManualClock())
+    await database.close()
+
+
+@pytest.fixture(params=["sqlite", "dynamodb"])
+def booked(request: pytest.FixtureRequest, sqlite: Booked) -> Booked:
+    return sqlite if request.param == "sqlite" else opened_late(ManualClock())
+
+
+async def test_an_upload_books_its_length_and_too_much_is_refused_with_nothing_kept(
+    booked: Booked,
+) -> None:
+    await booked.reserve(70)
+    with pytest.raises(RateLimitedError) as refused:
+        await booked.reserve(40, key="k")
+    assert refused.value.limit == "bytes_per_day"
+    assert 0 < (refused.value.retry_after or 0) <= DAY_MS // 1000
+    assert await booked.left() == 30
+    await booked.reserve(30, key="k")  # the refused one has not used the key
+
+
+async def test_others_have_bytes_of_their_own(booked: Booked) -> None:
+    await booked.reserve(100)
+    await booked.upload_quota.reserve("other", "bob", 100)
+
+
+async def test_an_unknown_length_books_the_image_limit_until_it_is_known(booked: Booked) -> None:
+    post_id = await booked.reserve(None)
+    assert await booked.left() == 100 - IMAGE_BYTES
+    await booked.records.declare_length(post_id, 20)
+    assert await booked.left() == 80
+    await booked.records.declare_length(post_id, 10)  # too late: it is 20
+    assert await booked.left() == 80
+
+
+async def test_an_upload_that_ends_unfinished_gives_its_bytes_back(booked: Booked) -> None:
+    post_id = await booked.reserve(70)
+    await booked.posts.remove(post_id, ALICE)
+    assert await booked.left() == 100
+    await booked.posts.remove(post_id, ALICE)
+    assert await booked.left() == 100
+
+
+async def test_one_that_was_finished_does_not_even_if_it_is_deleted(booked: Booked) -> None:
+    post_id = await booked.reserve(70)
+    await booked.posts.update(post_id, uploaded_post)
+    await booked.posts.remove(post_id, ALICE)
+    assert await booked.left() == 30
+
+
+async def test_a_repeat_of_what_was_answered_is_never_refused(booked: Booked) -> None:
+    await booked.reserve(90, key="k")
+    with pytest.raises(AlreadyAnsweredError):
+        await booked.reserve(90, key="k")
+    assert await booked.left() == 10
+
+
+async def test_the_next_day_begins_anew_and_yesterdays_bytes_are_not_given_back_in_it(
+    booked: Booked,
+) -> None:
+    yesterdays = await booked.reserve(70)
+    booked.clock.advance(DAY_MS - 1)
+    await booked.reserve(90)
+    await booked.posts.remove(yesterdays, ALICE)
+    assert await booked.left() == 10
+
+
+async def test_so_many_uploads_are_under_way_and_finished_or_expired_ones_are_not(
+    booked: Booked,
+) -> None:
+    first, *_ = [await booked.reserve(1) for _ in range(3)]
+    with pytest.raises(RateLimitedError) as refused:
+        await booked.reserve(1)
+    assert refused.value.limit == "uploads_under_way"
+    assert refused.value.retry_after
+    await booked.settled()
+    with pytest.raises(RateLimitedError):
+        await booked.upload_quota.reserve("within a request", "alice", 1)
+    await booked.posts.update(first, uploaded_post)
+    await booked.reserve(1)
+    booked.clock.advance(UPLOAD_KEPT_MS)
+    for _ in range(3):
+        await booked.reserve(1)
+
+
+async def test_bytes_that_are_not_kept_count_also_beyond_the_quota(booked: Booked) -> None:
+    await booked.upload_quota.charge("alice", 30)
+    await booked.upload_quota.charge("bob", 100)
+    assert await booked.left() == 70
+    await booked.upload_quota.charge("alice", 500)
+    assert await booked.left() == 0
+    with pytest.raises(RateLimitedError):
+        await booked.reserve(1)
+    booked.clock.advance(DAY_MS)
+    await booked.reserve(60)
+
+
+async def test_an_image_within_a_request_is_booked_and_settled(sqlite: Booked) -> None:
+    booked = sqlite
+    await booked.upload_quota.reserve("one", "alice", 60)
+    assert await booked.left() == 40
+    await booked.upload_quota.commit("one", 50)
+    assert await booked.left() == 50
+    await booked.upload_quota.reserve("failed", "alice", 50)
+    await booked.upload_quota.commit("failed", 0)
+    await booked.upload_quota.commit("never booked", 0)
+    assert await booked.left() == 50
+
+
+async def test_a_restart_forgets_no_bytes_and_ends_the_requests_that_were_under_way(
+    tmp_path: Path,
+) -> None:
+    clock = ManualClock()
+    database = Database(tmp_path / "again.db")
+    before = opened(database, clock)
+    await before.reserve(20)
+    post = a_post()
+    await before.upload_quota.reserve(post.id, "alice", 30)
+    await before.posts.add(post)
+    await before.upload_quota.reserve("cut off", "alice", 40)
+    await database.close()  # and nobody settles anything
+    database = Database(tmp_path / "again.db")
+    after = opened(database, clock)
+    with pytest.raises(RateLimitedError):
+        await after.reserve(11)
+    await SqliteUploadQuota(database, clock, LIMITS).release_former()
+    assert await after.left() == 50
+    await after.reserve(1)
+    await after.reserve(1)  # with the first that makes three: requests are no longer under way
+    await database.close()
+
+
+async def test_days_that_are_over_are_forgotten(tmp_path: Path) -> None:
+    from image_poster.adapters.sqlite.posts import SqliteTombstoneQueue
+
+    database = Database(tmp_path / "days.db")
+    clock = ManualClock()
+
+    async def forget_at(now_ms: int) -> None:
+        await SqliteTombstoneQueue(database).forget(service_ms=now_ms, now_ms=now_ms)
+
+    await opened(database, clock).reserve(20)
+    await forget_at(clock.now_ms() + 7 * DAY_MS)
+    assert len(database.read("SELECT * FROM daily_bytes")) == 1
+    await forget_at(clock.now_ms() + 8 * DAY_MS)
+    assert database.read("SELECT * FROM daily_bytes") == []
+    await database.close()
+
+
+async def test_a_wall_clock_that_was_ahead_locks_nobody_out(tmp_path: Path) -> None:
+    """Neither uploads in progress nor the bytes of a day, once it is right again."""
+    database = Database(tmp_path / "ahead.db")
+    clock = ManualClock()
+    right_ms, year_ms = clock.now_ms(), 365 * DAY_MS
+    clock.set_wall(right_ms + year_ms)
+    booked = opened(database, clock)
+    for _ in range(3):
+        await booked.upload_quota.reserve(clock.new_id(), "alice", 30)
+    with pytest.raises(RateLimitedError):
+        await booked.upload_quota.reserve(clock.new_id(), "alice", 1)
+    clock.set_wall(right_ms)
+    clock.advance(DAY_MS)
+    await booked.upload_quota.reserve(clock.new_id(), "alice", 100)
+    await database.close()
+
+
+async def test_a_database_without_limits_books_nothing(tmp_path: Path) -> None:
+    database = Database(tmp_path / "none.db")
+    clock = ManualClock()
+    post, upload = an_upload(10)
+    await SqlitePostStore(database, clock).add(post, None, upload)
+    assert database.read("SELECT * FROM bookings") == []
+    await database.close()
