@@ -22,6 +22,7 @@ from image_poster.adapters.sqlite.times import greatest_time
 from image_poster.adapters.sqlite.uploads import SqliteUploadRecordStore
 from image_poster.domain.errors import UploadGoneError
 from image_poster.domain.feed import EPOCH_MS, PAST_EPOCHS, FeedSort
+from image_poster.domain.ids import EARLIEST_MS
 from image_poster.domain.limits import LATEST_KEPT, UPLOAD_KEPT_MS
 from image_poster.domain.posts import PostStatus, PostTexts, new_post, published_post
 from image_poster.domain.uploads import UploadOrder
@@ -149,17 +150,22 @@ class WrongClocks(RuleBasedStateMachine):
     @rule()
     def boot_without_a_clock(self) -> None:
         """It shows 1970 until it is set; the service is started before that."""
-        self._stop()
-        self.machine.wall_ms = TIME_1970
-        self.runner.run(self._open())
+        self._restart(TIME_1970)
 
     @rule()
     def restart(self) -> None:
-        before = self.clock.service_ms()
+        self._restart(self.machine.wall_ms)
+
+    def _restart(self, wall_ms: int) -> None:
+        before_ms = self.clock.service_ms()
         self._stop()
+        self.machine.wall_ms = wall_ms
         self.runner.run(self._open())
-        if abs(self.clock.service_ms() - before) > PAST_EPOCHS * EPOCH_MS // 2:
-            self.walk = None  # by the service clock its cursor is too old
+        step_ms = self.clock.service_ms() - before_ms
+        if abs(step_ms) > PAST_EPOCHS * EPOCH_MS // 2:
+            self.walk = None  # by the service clock its cursor is too old, or of the future
+        if step_ms > UPLOAD_KEPT_MS and wall_ms < EARLIEST_MS:
+            self.uploads.clear()  # between wrong clocks, a step looks like a stopped server
 
     @precondition(lambda self: self.walk is None)
     @rule()

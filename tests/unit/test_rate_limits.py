@@ -100,10 +100,10 @@ def test_strangers_push_out_those_who_came_least(
 
 _TAKER = """
 import sys
-from image_poster.adapters.shared_memory import SharedCounts
-counts = SharedCounts(int(sys.argv[1]), exclusive=False, clock=lambda: 60_000.0)
+from image_poster.adapters.shared_memory import RateCounters
+counts = RateCounters(int(sys.argv[1]), exclusive=False, clock=lambda: 60_000.0)
 sys.stdin.read(1)
-print(sum(counts.take("alice", 500) == 0 for _ in range(400)))
+print(sum(counts.try_acquire("alice", 500) == 0 for _ in range(400)))
 """
 
 

@@ -148,7 +148,7 @@ def rejected(error: Exception, *, rebuilding: bool = False) -> Exception:
     if rebuilding and any(sign in str(error) for sign in _SIGNS_OF_A_KIND):
         return unsupported("an image of an unusual kind")
     return ImageRejectedError(
-        "image_unreadable", "This image is damaged or incomplete. Send a whole copy of it."
+        "image_unreadable", "This image is damaged or incomplete. Send it again from a whole copy."
     )
 
 

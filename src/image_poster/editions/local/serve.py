@@ -122,7 +122,7 @@ class WorkerOrder:
         fields = json.loads(text)
         settings = fields.pop("settings")
         settings["data_dir"] = Path(settings["data_dir"])
-        hears, rings = fields.pop("bell")
+        hears, rings = fields.pop("notifier")
         notifier = NotifierDescriptors(hears, tuple(rings))
         return WorkerOrder(settings=Settings(**settings), notifier=notifier, **fields)
 
