@@ -1,2 +1,2 @@
-"""Pure rules: the shapes of things, and what may be done with them. No I/O, no clock, no
+"""Pure rules: the data types of the service and the operations on them. No I/O, no clock, no
 framework."""

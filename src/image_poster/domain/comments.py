@@ -1,16 +1,15 @@
-"""Comments: their shape, who may change them, and what they mean for their post.
+"""Comments: their fields, the rules for edits, and the counts on their post.
 
 A post carries its newest comments (`latest`). On one machine they change in the comment's own
-transaction; on AWS `fold` counts afterwards:
+transaction. On AWS `fold` counts them afterwards:
 
-    a comment is                 and then
-    new                          counted, and claimed as that: a second time it changes nothing
-    counted, edited              shown anew, if it is among the latest
-    counted, deleted             taken back, and removed
-    deleted, never counted       removed
+- a new comment: count it, and claim it as counted, so that a second run changes nothing;
+- a counted comment that was edited: replace it, if it is among the latest;
+- a counted comment that was deleted: subtract it, and remove it;
+- a deleted comment that was never counted: remove it.
 
-`fold` goes by what the items are now, not by what stream records said in which order: so a record
-that comes twice, late, or before another changes nothing. A pure function.
+`fold` uses the current items, not the order of stream records. So a record that comes twice, late
+or out of order changes nothing. It is a pure function.
 """
 
 import itertools
@@ -28,11 +27,11 @@ COMMENT_FORMAT = 2
 
 
 class Comment(msgspec.Struct, frozen=True, tag_field="v", tag=COMMENT_FORMAT):
-    """One comment, as stored: its document begins with its format, `{"v":2,`. `creator_name` is
-    what its creator was called when it was written; without one, as `creator`.
+    """One comment, as stored: its document begins with its format, `{"v":2,`. `creator_name` is the
+    creator's display name at that time; without one, it is `creator`.
 
     Format 1, and documents from before formats were numbered, have no names, and are read as such.
-    What the API shows is `http.comments.CommentBody`.
+    The API shows a comment as `http.comments.CommentBody`.
     """
 
     id: str
@@ -44,7 +43,7 @@ class Comment(msgspec.Struct, frozen=True, tag_field="v", tag=COMMENT_FORMAT):
     creator_name: str = ""
 
     def __post_init__(self) -> None:
-        """Also when it is read."""
+        """Fill in the name, also on reading."""
         if not self.creator_name:
             msgspec.structs.force_setattr(self, "creator_name", self.creator)
 
@@ -54,26 +53,30 @@ _decode = msgspec.json.Decoder(Comment).decode
 
 
 def decode_comment(document: bytes) -> Comment:
-    """From its document, of whatever format."""
+    """Decode a comment from its document, of any format."""
     return _decode(unnumbered(document))
 
 
 def unnumbered(document: bytes) -> bytes:
-    """A document of format 1 as one from before formats were numbered; any other as it is."""
+    """Turn a document of format 1 into one from before formats were numbered; return others as
+    is."""
     return b"{" + document[7:] if document.startswith(b'{"v":1,') else document
 
 
 def comment_tag(comment: Comment) -> str:
-    """Names this version of its text."""
+    """The tag of this version of the comment's text."""
     return edit_tag(comment.content, comment.edited_at)
 
 
 def edited_comment(
     comment: Comment, editor: Identity, *, content: str, now: str, seen: ExpectedTags = None
 ) -> Comment:
-    """The comment with new `content`; only its author may (an admin deletes, but never
-    rewrites). Raises `NotYoursError`, and `EditConflictError` if it is none that was `seen`, unless
-    it has that content already: the answer to that very edit was lost."""
+    """The comment with new `content`; only its author may edit (an admin deletes, but never
+    rewrites).
+
+    Raises `NotYoursError`, and `EditConflictError` if the comment's tag is not in `seen`. An edit
+    that was already applied succeeds again: its answer was lost.
+    """
     Identity(editor.user).require(comment.creator)
     if seen is not None and comment.content == content and comment.edited_at is not None:
         return comment
@@ -87,8 +90,8 @@ def split_latest(latest: bytes, longest: int) -> list[bytes]:
 
 
 def join_latest(comments: Iterable[bytes], kept: int = LATEST_KEPT) -> bytes:
-    """A post's latest comments from their documents, newest first: one a line (JSON has no raw
-    newline), at most `kept` and as many as fit into `MAX_LATEST_BYTES`, but at least one."""
+    """Join documents, newest first, into a post's latest comments: one a line (JSON has no raw
+    newline). At most `kept`, and as many as fit into `MAX_LATEST_BYTES`, but at least one."""
     taken = list(itertools.islice(comments, kept))
     while len(taken) > 1 and sum(map(len, taken)) + len(taken) - 1 > MAX_LATEST_BYTES:
         taken.pop()
@@ -96,12 +99,12 @@ def join_latest(comments: Iterable[bytes], kept: int = LATEST_KEPT) -> bytes:
 
 
 def with_newest(latest: bytes, comment: bytes) -> bytes:
-    """The latest comments after one more."""
+    """The latest comments after one more comment is added."""
     return join_latest([comment, *split_latest(latest, LATEST_KEPT)])
 
 
 class CommentState(NamedTuple):
-    """A comment as it is kept: `doc` is its document."""
+    """A comment as stored: `doc` is its document."""
 
     id: str
     doc: bytes
@@ -110,15 +113,15 @@ class CommentState(NamedTuple):
 
 
 class Tally(NamedTuple):
-    """What a post knows of its comments: `latest` as in `StoredPost`."""
+    """A post's comment count, and its latest comments as in `StoredPost`."""
 
     total: int
     latest: bytes
 
 
 class Fold(NamedTuple):
-    """What is to be written, at once: the post's tally, comments to claim as counted, and deleted
-    ones to remove (`released` had been counted, `dropped` never were)."""
+    """The changes to write in one transaction: the post's tally, comments to claim as counted, and
+    deleted ones to remove. Of these, `released` had been counted, `dropped` never were."""
 
     tally: Tally
     claimed: list[CommentState]
@@ -127,21 +130,21 @@ class Fold(NamedTuple):
 
 
 class _Known(NamedTuple):
-    """Comments by id, of which none is missing that is newer than `floor` or is it (None: none at
-    all is missing)."""
+    """Comments by id. None is missing that is as new as `floor` or newer (None: none is
+    missing)."""
 
     docs: dict[str, bytes]
     floor: str | None
 
     def newest_first(self) -> list[bytes]:
-        """Down to the floor."""
+        """The documents down to the floor, newest first."""
         ids = sorted(self.docs, reverse=True)
         return [self.docs[one] for one in ids if self.floor is None or one >= self.floor]
 
 
 def needs_newest(tally: Tally, comments: Iterable[CommentState], kept: int) -> bool:
-    """Whether the latest comments cannot be told from what the post knows: some of them go, or
-    become shorter, and older ones may come in their place."""
+    """Return True if `tally` is not enough for `fold`, which then needs the newest comments: some
+    of the latest are deleted or shorter, and older ones may replace them."""
     known = _after(_known(tally), comments)
     docs = known.newest_first()
     room_left = len(split_latest(join_latest(docs, kept), kept)) == len(docs) < kept
@@ -154,9 +157,9 @@ def fold(
     newest: Sequence[bytes] | None = None,
     kept: int = LATEST_KEPT,
 ) -> Fold:
-    """The tally after these comments, each given once; `kept` is how many of the latest a post has.
-    `newest` are the `kept` newest of those that are counted and not deleted, as documents; to be
-    given if `needs_newest`."""
+    """The tally after these comments, each passed once; `kept` is the number of latest comments of
+    a post. `newest` are the documents of the `kept` newest comments that are counted and not
+    deleted. It is required if `needs_newest`."""
     claimed = [one for one in comments if not one.counted and not one.deleted_by]
     released = [one for one in comments if one.counted and one.deleted_by]
     dropped = [one for one in comments if not one.counted and one.deleted_by]

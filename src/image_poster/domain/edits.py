@@ -1,7 +1,7 @@
-"""Edits that meet: whoever edits may say what they saw, and is refused if it has been edited since.
+"""Edit conflicts: an editor may name the version that they read, and is refused if it has changed.
 
-A tag names the texts of a post or comment and nothing else: that somebody comments on a post, or
-that its image becomes ready, is no edit.
+A tag identifies the texts of a post or comment only. A new comment on a post is no edit, nor is its
+image becoming ready.
 """
 
 import hashlib
@@ -15,7 +15,7 @@ ExpectedTags = frozenset[str] | None
 
 
 def edit_tag(*texts: str | None) -> str:
-    """Tells one version of some texts from another."""
+    """The tag of some texts; it differs between versions."""
     digest = hashlib.sha256()
     for text in texts:
         part = b"" if text is None else text.encode()
@@ -25,7 +25,7 @@ def edit_tag(*texts: str | None) -> str:
 
 
 def check_unchanged(tag: str, seen: ExpectedTags) -> None:
-    """What has this `tag` must be among what was `seen`; raises `EditConflictError` (RFC 9110
-    section 13.1.1)."""
+    """Check that `tag` is among the tags in `seen`. Raises `EditConflictError` (RFC 9110 section
+    13.1.1)."""
     if seen is not None and tag not in seen:
         raise EditConflictError

@@ -1,4 +1,4 @@
-"""Every error that the service answers with, one line each, and this is the one table of them.
+"""The table of all errors that the service answers with, one line each.
 
 A line is a class: it is raised, caught by its name, and rendered in `http/problems.py` (RFC 9457).
 `code` is stable and meant for programs, `detail` tells a person what to do. Two errors never become
@@ -16,7 +16,8 @@ class FieldError(msgspec.Struct, frozen=True):
 
 
 class ImagePosterError(Exception):
-    """Base of all. `retry_after` is in seconds, for what may be answered otherwise by then."""
+    """Base class of all errors. `retry_after` is the time in seconds after which a retry may
+    succeed."""
 
     status = 500
     code = "error"
@@ -51,8 +52,8 @@ class ValidationFailedError(ImagePosterError):
 
 
 class RateLimitedError(ImagePosterError):
-    """A caller took more than one may: `limit` is its name, `quota` how many are given in `window`
-    seconds (0: not by time)."""
+    """A caller has reached the limit named `limit`: `quota` units in `window` seconds (0: no time
+    window)."""
 
     status, code = 429, "rate_limited"
     detail = "More than one caller may take. GET /limits has what that is; Retry-After says how long to wait."
@@ -72,7 +73,8 @@ ERRORS: list[type[ImagePosterError]] = [
 def _error(
     status: int, code: str, detail: str, *, retry_after: int | None = None
 ) -> type[ImagePosterError]:
-    """The class of one line; its name is the code's, as in `post_not_found`, `PostNotFoundError`."""
+    """Create the class of one line; its name follows the code: `post_not_found`,
+    `PostNotFoundError`."""
     name = "".join(map(str.capitalize, code.split("_"))).removesuffix("Error") + "Error"
     members = {"status": status, "code": code, "detail": detail, "retry_after": retry_after}
     made = type(name, (ImagePosterError,), {**members, "__module__": __name__})
@@ -124,5 +126,5 @@ StorageFullError = _error(507, "storage_full", "There is no room left to store t
 
 
 def invalid(field: str, detail: str) -> ValidationFailedError:
-    """The usual case of `ValidationFailedError`: one field, one rule."""
+    """A `ValidationFailedError` for one field that breaks one rule."""
     return ValidationFailedError(FieldError(field, detail))

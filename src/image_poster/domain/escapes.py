@@ -1,4 +1,4 @@
-"""Texts of strangers on a terminal, which obeys control characters (ECMA-48)."""
+"""Escapes untrusted text for a terminal, which obeys control characters (ECMA-48)."""
 
 import re
 

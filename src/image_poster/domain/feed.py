@@ -1,13 +1,14 @@
-"""The feed's orders, its questions, and a walk over `top` that shows each post once and misses none
-while ranks move (docs/feed.md has a drawing).
+"""The feed's orders and queries, and a stable walk over `top` while ranks change: it shows each
+post once and misses none (docs/feed.md has a drawing).
 
 Time is cut into epochs of `EPOCH_MS`. A post's rank carries the epoch *since* which it holds. When
-it changes in a later epoch (`change_rank`), the old one is kept as a past rank, valid from its
-`since` to before its `until`. So of each post exactly one rank is valid in any epoch that is over.
+it changes in a later epoch (`change_rank`), the old one is kept as a past rank. That is valid from
+its `since` to before its `until`. So each post has exactly one valid rank in any epoch that is
+over.
 
 Page 1 is live; its cursor names an epoch that is over (`_EPOCHS_BACK`) and the posts shown. Later
-pages read the ranking as of the end of that epoch, which no write changes any more, without the
-posts of page 1. Stores write by `change_rank` and read by `page_of`; nothing here does I/O.
+pages read the ranking as of the end of that epoch, without the posts of page 1. No write changes
+that ranking any more. Stores write by `change_rank` and read by `page_of`; nothing here does I/O.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -50,8 +51,8 @@ class FeedSort(StrEnum):
 
 
 class Position(NamedTuple):
-    """A place in an order, which goes from the greatest down; in `new`, `total` is 0. A rank that
-    holds comes before past ones of the same post and count, which `until` tells apart."""
+    """A place in an order, which goes from the greatest down; in `new`, `total` is 0. A current
+    rank comes before past ranks of the same post and count; `until` tells those apart."""
 
     total: int
     id: str
@@ -59,7 +60,7 @@ class Position(NamedTuple):
 
 
 class Ranked(NamedTuple):
-    """A rank as a store has it: at `place` from the epoch `since` to before `place.until`."""
+    """A stored rank: at `place`, valid from the epoch `since` to before `place.until`."""
 
     place: Position
     since: int = ALWAYS
@@ -78,7 +79,7 @@ class FeedCursor(NamedTuple):
 
 
 class FeedQuery(msgspec.Struct, frozen=True):
-    """One page's worth of question, asked in `epoch`; `creator` None means everyone's posts."""
+    """A query for one page, made in `epoch`; `creator` None means everyone's posts."""
 
     sort: FeedSort
     limit: int
@@ -88,30 +89,30 @@ class FeedQuery(msgspec.Struct, frozen=True):
 
     @property
     def as_of(self) -> int | None:
-        """The epoch whose ranking the page goes through; None: the ranking of now."""
+        """The epoch whose ranking the page reads; None: the current ranking."""
         asked = self.after.as_of if self.after is not None else None
         return asked if asked is not None and asked >= self.epoch - PAST_EPOCHS else None
 
     @property
     def before(self) -> Position | None:
-        """What the page shows lies behind this place."""
+        """The position that all entries of the page lie behind."""
         return None if self.after is None else Position(*self.after[:3])
 
     @property
     def excluded_ids(self) -> list[str]:
-        """The ids of posts that the walk has shown out of their turn."""
+        """The ids of posts that an earlier page showed already."""
         joined = "" if self.after is None else self.after.excluded_ids
         return [joined[at : at + _ID_CHARACTERS] for at in range(0, len(joined), _ID_CHARACTERS)]
 
     @property
     def fetch_limit(self) -> int:
-        """How many ranks make a full page that knows whether there is more."""
+        """The number of ranks that fill a page and show if there is another."""
         return self.limit + len(self.excluded_ids) + 1
 
     @property
     def max_entries(self) -> int:
-        """How many entries of one source (ranks that hold, past ranks) a page of a walk reads at
-        most: of both, 4 * limit + 100."""
+        """The most entries of one source (current or past ranks) that a page of a walk reads: of
+        both together, 4 * limit + 100."""
         return 2 * self.limit + 50
 
 
@@ -119,23 +120,23 @@ FeedPage = Page[StoredPost, FeedCursor]
 
 
 class CurrentRank(NamedTuple):
-    """A post's count in the ranking, and the epoch since which it holds."""
+    """A post's current count in the ranking, and the epoch since which it holds."""
 
     total: int
     since: int = ALWAYS
 
 
 class RankChange(NamedTuple):
-    """What is to be stored when a count changes: the rank that holds now, and if not None the one
-    that has passed, with its `until`."""
+    """The ranks to store when a count changes: the current one, and the past one with its `until`
+    (None: there is none)."""
 
     held: CurrentRank
     past: Ranked | None
 
 
 class RankSlice(NamedTuple):
-    """What was read of one source, in its order; `stopped` is the place of the last entry that was
-    looked at, if there may be more behind it."""
+    """Ranks read from one source, in its order. `stopped` is the position of the last entry read,
+    if there may be more behind it."""
 
     ranks: list[Ranked]
     stopped: Position | None
@@ -147,8 +148,9 @@ def epoch_of(now_ms: int) -> int:
 
 
 def change_rank(post_id: str, held: CurrentRank, total: int, epoch: int) -> RankChange:
-    """A post's rank changes to `total` in `epoch`. A change in the same epoch just overwrites: that
-    the first rank of a post holds since always makes its first change one of a later epoch."""
+    """Change a post's rank to `total` in `epoch`. A second change in the same epoch overwrites the
+    first. A post's first rank holds since `ALWAYS`, so its first change is always in a later
+    epoch."""
     now = max(epoch, held.since)
     if held.total == total or held.since == now:
         return RankChange(CurrentRank(total, held.since), None)
@@ -158,17 +160,16 @@ def change_rank(post_id: str, held: CurrentRank, total: int, epoch: int) -> Rank
 
 
 def position_in(sort: FeedSort, total: int, post_id: str) -> Position:
-    """Where a post stands in an order."""
+    """The position of a post in an order."""
     return Position(total if sort is FeedSort.TOP else 0, post_id)
 
 
 def page_of(query: FeedQuery, sources: Sequence[RankSlice]) -> Page[str, FeedCursor]:
-    """The ids of the posts that the page shows, in order, and where the next one goes on.
+    """The ids of the page's posts, in order, and the cursor of the next page.
 
     Each source gives `query.fetch_limit` valid ranks (`is_valid`), if it has so many behind
-    `query.before`; invalid ones may be among them. The page ends where the first source
-    stopped. A post that two sources have, because it moved while they were read, counts once: both
-    have it at the same place.
+    `query.before`; invalid ones may be among them. The page ends where the first source stopped. A
+    post that moved during the read may be in two sources, at the same position; it counts once.
     """
     end = max((source.stopped for source in sources if source.stopped), default=None)
     excluded_ids, shown, passed, reached = set(query.excluded_ids), list[str](), set[str](), end
@@ -195,7 +196,7 @@ def _places(query: FeedQuery, sources: Iterable[RankSlice]) -> list[Position]:
 
 
 def is_valid(rank: Ranked, as_of: int) -> bool:
-    """Whether the rank is in the ranking as of the end of that epoch."""
+    """Return True if the rank is in the ranking as of the end of that epoch."""
     return rank.since <= as_of < rank.place.until
 
 
@@ -220,8 +221,8 @@ def with_contents(
     page: Page[str, FeedCursor],
     contents: Mapping[str, StoredPost],
 ) -> FeedPage:
-    """The page with what is to be shown, today's; without posts that are gone, and ended early
-    where it would have more than `PAGE_ENTRIES_BYTES`."""
+    """Fill the page with the current posts, without deleted ones. It ends early where its entries
+    would exceed `PAGE_ENTRIES_BYTES`."""
     posts = [contents[post_id] for post_id in page.items if post_id in contents]
     fitting = _fitting(posts)
     if fitting < len(posts):
@@ -231,7 +232,7 @@ def with_contents(
 
 
 def _fitting(posts: list[StoredPost]) -> int:
-    """How many of the posts one answer has room for; at least one."""
+    """The number of posts that fit into one answer; at least one."""
     size = 0
     for number, post in enumerate(posts):
         size += len(post.head) + len(post.latest)

@@ -1,7 +1,7 @@
-"""Requests that may be repeated: what is remembered of an answer, and when it is given again.
+"""Idempotent requests: the stored answers, and the rules for their replay.
 
 The header is `Idempotency-Key` (IETF draft-ietf-httpapi-idempotency-key-header). A record is stored
-together with what the request did, atomically: either both are there after a crash, or neither.
+atomically with the effects of its request: after a crash, either both are there or neither.
 """
 
 import hashlib
@@ -18,8 +18,8 @@ MAX_CHARACTERS = 255
 
 
 class IdempotencyRecord(msgspec.Struct, frozen=True):
-    """The answer to one user's request with one key: `body` and `location` as they were sent, and
-    the SHA-256 that tells the request from others."""
+    """The answer to one user's request with one key: `body` and `location` as sent, and the SHA-256
+    that distinguishes the request from others."""
 
     user: str
     key: str
@@ -29,14 +29,14 @@ class IdempotencyRecord(msgspec.Struct, frozen=True):
 
     @property
     def resource(self) -> str:
-        """The id of the post, upload or comment that it is about. `body` is empty once that is
+        """The id of the post, upload or comment in `location`. `body` is empty once that is
         deleted."""
         return self.location.rpartition("/")[2]
 
 
 class Answer(NamedTuple):
-    """What a creating request answers: the JSON, where it points, and whether it was given
-    before."""
+    """The answer to a creating request: the JSON, the new resource's path, and True if it is a
+    replay."""
 
     body: bytes
     location: str
@@ -44,20 +44,20 @@ class Answer(NamedTuple):
 
     @property
     def made(self) -> str:
-        """The id of the post, upload or comment that it points at."""
+        """The id of the post, upload or comment in `location`."""
         return self.location.rpartition("/")[2]
 
     def record(self, user: str, key: str | None, *request: bytes) -> IdempotencyRecord | None:
-        """What is to be stored with the write so that the same `request` (everything that matters
-        of it) gets this answer again; None without a key."""
+        """The record to store with the write, so that the same `request` gets this answer again.
+        `request` is every part that distinguishes it; None without a key."""
         if key is None:
             return None
         return IdempotencyRecord(user, key, fingerprint(*request), self.body, self.location)
 
 
 class AlreadyAnsweredError(Exception):
-    """The key was used before; `record` is what was answered then. Stores raise it, with nothing
-    changed; services turn it into the former answer."""
+    """The key was used before, for the answer in `record`. Stores raise it, with nothing changed;
+    services turn it into the former answer."""
 
     def __init__(self, record: IdempotencyRecord) -> None:
         self.record = record
@@ -65,14 +65,14 @@ class AlreadyAnsweredError(Exception):
 
 
 def checked_key(key: str) -> str:
-    """The key, if it is one; raises `ValidationFailedError`."""
+    """Return the key if it is valid; raises `ValidationFailedError`."""
     if not 1 <= len(key) <= MAX_CHARACTERS or not key.isprintable():
         raise invalid(HEADER, f"must have 1 to {MAX_CHARACTERS} printable characters")
     return key
 
 
 def fingerprint(*parts: bytes) -> bytes:
-    """Tells one request from another (SHA-256): `parts` are everything that matters of it."""
+    """The SHA-256 of a request; `parts` are everything that distinguishes it from others."""
     digest = hashlib.sha256()
     for part in parts:
         digest.update(len(part).to_bytes(8))
@@ -81,14 +81,15 @@ def fingerprint(*parts: bytes) -> bytes:
 
 
 def former_record(given: Answer, record: IdempotencyRecord) -> IdempotencyRecord:
-    """The record of the answer that was `given` before, to the request that `record` is of."""
+    """The stored record of the former answer `given`; `record` is of the same request."""
     return msgspec.structs.replace(record, body=given.body, location=given.location)
 
 
 async def answer_once(
     write: Awaitable[None], answer: Answer, record: IdempotencyRecord | None
 ) -> Answer:
-    """`answer` once `write` has been done, or what was answered before, with nothing written.
+    """Await `write` and return `answer`; for a replay, return the former answer, with nothing
+    written.
 
     Raises `IdempotencyKeyReusedError` when the key came with another request.
     """

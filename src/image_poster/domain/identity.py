@@ -1,4 +1,4 @@
-"""Who is asking, and what that lets them do."""
+"""The caller's identity and permissions."""
 
 import msgspec
 
@@ -10,8 +10,7 @@ NOT_FOR_ACCESS = "The bearer token is not an access token. Send the access token
 
 
 class Identity(msgspec.Struct, frozen=True):
-    """A caller: who they are, whether they are an admin, and what people call them (empty: as
-    `user`)."""
+    """A caller: their user id, True if they are an admin, and a display name (empty: as `user`)."""
 
     user: str
     admin: bool = False
@@ -19,7 +18,7 @@ class Identity(msgspec.Struct, frozen=True):
 
     @property
     def name(self) -> str:
-        """What to show to people."""
+        """The display name."""
         return self.display_name or self.user
 
     def require(self, *owners: str) -> None:

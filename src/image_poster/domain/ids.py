@@ -1,8 +1,8 @@
 """Identifiers and times.
 
-An id is a ULID (https://github.com/ulid/spec), 26 characters that sort by the time they were made.
-Those made by one process within one millisecond still sort in the order of their making, so "newest
-first" is "greatest id first".
+An id is a ULID (https://github.com/ulid/spec): 26 characters that sort by creation time. Ids made
+by one process within one millisecond also sort in the order of creation. So "newest first" is
+"greatest id first".
 """
 
 import os
@@ -31,7 +31,7 @@ def new_id() -> str:
 
 
 class IdSequence:
-    """Makes ids that increase strictly, whatever the clock does."""
+    """Makes strictly increasing ids, even if the clock goes back."""
 
     def __init__(self) -> None:
         self._last = 0
@@ -46,23 +46,24 @@ class IdSequence:
 
 
 def is_id(text: str) -> bool:
-    """Whether `text` can be an id at all; what cannot is never looked up, nor made into a path."""
+    """Return True if `text` has the form of an id. Other texts are never looked up, nor made into a
+    path."""
     return _CANONICAL.fullmatch(text) is not None
 
 
 def milliseconds_of(id_: str) -> int:
-    """When an id was made, since 1970."""
+    """The creation time of an id, in milliseconds since 1970."""
     return int(ULID.from_str(id_).milliseconds)
 
 
 def least_id(milliseconds: int) -> str:
-    """The smallest id of that time."""
+    """The smallest id of that time (milliseconds since 1970)."""
     return str(ULID.from_int(max(0, milliseconds) << _RANDOM_BITS))
 
 
 def is_over(begun_ms: int, lifetime_ms: int, *, service_ms: int, now_ms: int) -> bool:
-    """Check that a lifetime has ended by the service clock, and that the wall clock does not
-    contradict: by that, the lifetime has not begun yet or has ended too."""
+    """Return True if a lifetime has ended by the service clock, and the wall clock does not
+    contradict. By the wall clock, the lifetime has not begun yet or has ended too."""
     return begun_ms <= service_ms - lifetime_ms and not now_ms - lifetime_ms < begun_ms <= now_ms
 
 

@@ -1,4 +1,4 @@
-"""What an image is to us: how it is recognised, what may come in, and what is made of it."""
+"""Image rules: recognition of formats, limits on input, and the sizes of renditions."""
 
 import re
 from enum import StrEnum
@@ -19,7 +19,7 @@ ImageFit = Literal["cover", "contain", "pad"]
 
 
 class ImageFormat(StrEnum):
-    """The formats taken in, by their media type."""
+    """The accepted formats, by media type."""
 
     JPEG = "image/jpeg"
     PNG = "image/png"
@@ -76,12 +76,16 @@ _PATTERNS = {name: re.compile(pattern.encode()) for name, pattern in SIGNATURES.
 
 
 def sniff(head: bytes | bytearray) -> ImageFormat | None:
-    """The format that the first `SNIFF_BYTES` of a file show, or None. Names are never asked.
+    """The format that the first `SNIFF_BYTES` of a file show, or None. File names are ignored.
 
     A signature alone is four bytes that can stand in any text, so the fields behind it must make
-    sense too. Signatures: the WHATWG MIME Sniffing Standard, section 6.1. The fields: PNG (third
-    edition) 11.2.1, `IHDR` comes first; GIF89a, section 18; the WebP container, "WebP file
-    header"; the sizes of the headers that BMP has had; ISO/IEC 14496-12, 4.3.
+    sense too.
+
+    - Signatures: the WHATWG MIME Sniffing Standard, section 6.1.
+    - PNG (third edition) 11.2.1: `IHDR` comes first.
+    - GIF89a, section 18; the WebP container, "WebP file header".
+    - BMP: the sizes of the headers that it has had.
+    - HEIC and AVIF: ISO/IEC 14496-12, 4.3.
     """
     start = bytes(head[:SNIFF_BYTES])
     for image_format, pattern in _PATTERNS.items():
@@ -104,8 +108,8 @@ def _sniff_isobmff(head: bytes) -> ImageFormat | None:
 
 
 def declared_format(content_type: str) -> ImageFormat | None:
-    """The format that a media type announces. Only what is announced is judged by it: what came is
-    judged by `sniff`."""
+    """The format of a declared media type. It is for checks of the declaration only; `sniff` checks
+    the bytes."""
     lower = content_type.lower()
     try:
         return _ALIASES.get(lower) or ImageFormat(lower)
@@ -114,13 +118,13 @@ def declared_format(content_type: str) -> ImageFormat | None:
 
 
 def max_decoder_bytes(image_format: ImageFormat, memory_bytes: int) -> int:
-    """The most memory that one image of a format may take, of `memory_bytes` that there are."""
+    """The most memory that one image of a format may use, out of `memory_bytes`."""
     return min(memory_bytes, _MAX_DECODER_BYTES.get(image_format, memory_bytes))
 
 
 def certain_pixels(image_format: ImageFormat, max_pixels: int, memory_bytes: int) -> int:
-    """To how many pixels an image of a format is taken however it is coded; what has more, up to
-    `max_pixels`, is taken if it can be decoded in its `max_decoder_bytes`."""
+    """The number of pixels up to which an image of a format is accepted, however it is coded. A
+    larger one, up to `max_pixels`, is accepted if it decodes within its `max_decoder_bytes`."""
     left = max(0, max_decoder_bytes(image_format, memory_bytes) - _BESIDE_BYTES)
     return min(max_pixels, left // _WORST_PIXEL_BYTES[image_format])
 
@@ -137,7 +141,8 @@ class Size(msgspec.Struct, frozen=True):
 
 
 def large_size(source: Size) -> Size:
-    """Of the rendition `1600`: the whole image, longest side at most 1600, never enlarged."""
+    """The size of the rendition `1600`: the whole image, longest side at most 1600, never
+    enlarged."""
     return source.scaled(min(1.0, LARGE_SIDE / max(source.width, source.height)))
 
 
@@ -151,7 +156,7 @@ def working_size(source: Size) -> Size:
 
 
 class RenderedImage(msgspec.Struct, frozen=True):
-    """What image work has made: the sizes of both renditions, and a BlurHash as placeholder."""
+    """The result of image work: the sizes of both renditions, and a BlurHash as placeholder."""
 
     small: Size
     large: Size
@@ -168,4 +173,4 @@ class ImageRejectedError(Exception):
 
 
 class ImageWorkFailedError(Exception):
-    """Image work broke through no fault of the image's owner: to be tried again."""
+    """Image work failed through no fault of the image; it can be retried."""

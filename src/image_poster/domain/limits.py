@@ -1,4 +1,5 @@
-"""What is taken: sizes in bytes, images in pixels, texts in characters. GET /limits shows it."""
+"""Limits on input: sizes in bytes, images in pixels, texts in characters. GET /limits shows
+them."""
 
 import math
 import re
@@ -50,8 +51,8 @@ Entry = TypeVar("Entry")
 def fitting(
     found: Iterable[Entry], limit: int, size: Callable[[Entry], int]
 ) -> tuple[list[Entry], bool]:
-    """The first `limit` of what is `found`, or as many as a page has room for, but at least one;
-    and whether there are more. `size` is an entry's, in bytes."""
+    """The first `limit` entries of `found`, or as many as fit into a page, but at least one; and
+    True if there are more. `size` returns an entry's bytes."""
     shown, room = list[Entry](), PAGE_ENTRIES_BYTES
     for entry in found:
         room -= size(entry)
@@ -62,8 +63,8 @@ def fitting(
 
 
 class Rates(msgspec.Struct, frozen=True):
-    """How much one caller may take; None is as much as they like. Requests are counted by address,
-    the rest by user. A day is one of UTC."""
+    """Quotas and rate limits of one caller; None is no limit. Requests are counted by address, the
+    rest by user. A day is one of UTC."""
 
     writes_per_minute: int | None = None
     bytes_per_day: int | None = None
@@ -81,10 +82,12 @@ PUBLIC_RATES = Rates(
 
 
 class Limits(msgspec.Struct, frozen=True):
-    """The settings of one running service; the defaults are the contract's. `image_memory` is
-    what all decoders have together, so that one image has no more. `multipart_bytes` and
-    `piece_bytes` are what one request may carry, where that is less than an image may have.
-    `rates_exact` says that no request is taken beyond `rates`."""
+    """The limits of one running service; the defaults are the contract's.
+
+    `image_memory` is the total bytes of all decoders, so one image can use no more.
+    `multipart_bytes` and `piece_bytes` limit one request, where that is less than an image may
+    have. `rates_exact` is True if no request beyond `rates` is accepted.
+    """
 
     image_bytes: int = 100_000_000
     image_pixels: int = 100_000_000
@@ -100,14 +103,14 @@ class Limits(msgspec.Struct, frozen=True):
 
 
 class RateRule(NamedTuple):
-    """How many of `things` are taken in a minute. `name` is the limit's, as GET /limits has it."""
+    """A limit of `per_minute` `things` a minute. `name` is the limit's name in GET /limits."""
 
     name: str
     per_minute: int
     things: str
 
     def exceeded(self, wait: int) -> RateLimitedError:
-        """The error for a caller that has used up the limit: it says to wait so many seconds."""
+        """The error for a caller that has reached the limit; `wait` is in seconds."""
         return RateLimitedError(
             f"At most {self.per_minute} {self.things} a minute are taken. Go on in {wait} s.",
             limit=self.name,
@@ -118,13 +121,13 @@ class RateRule(NamedTuple):
 
 
 def write_rule(rates: Rates) -> RateRule | None:
-    """How often one user may write."""
+    """The rate limit on one user's writes; None if there is none."""
     most = rates.writes_per_minute
     return None if most is None else RateRule("writes_per_minute", most, "writes of one user")
 
 
 def request_rule(rates: Rates) -> RateRule | None:
-    """How often one address may ask."""
+    """The rate limit on one address's requests; None if there is none."""
     most = rates.requests_per_minute
     if most is None:
         return None
@@ -132,9 +135,9 @@ def request_rule(rates: Rates) -> RateRule | None:
 
 
 def seconds_to_wait(count: int, before: int, limit: int, passed: float) -> int:
-    """After how many seconds one more is within `limit` (0: now), `passed` seconds into a minute
-    that has had `count`; of the `before` in the minute before that share counts that is less than a
-    minute ago."""
+    """Seconds until one more is within `limit` (0: now). `count` is this minute's number, `passed`
+    seconds into it. Of `before`, the number in the minute before, the share counts that is less
+    than a minute old."""
     share_left = 1 - passed / RATE_WINDOW_SECONDS
     if count + before * share_left + 1 <= limit:
         return 0
@@ -152,7 +155,7 @@ def day_of(now_ms: int) -> int:
 
 
 def check_bytes(rates: Rates, booked: int, size: int, now_ms: int) -> None:
-    """Whether a user who has booked so many bytes today may book `size` more. Raises
+    """Check that a user with `booked` bytes today may reserve `size` more. Raises
     `RateLimitedError`."""
     most = rates.bytes_per_day
     if most is None or booked + size <= most:
@@ -169,7 +172,7 @@ def check_bytes(rates: Rates, booked: int, size: int, now_ms: int) -> None:
 
 
 def check_under_way(rates: Rates, under_way: int) -> None:
-    """Whether a user with so many uploads under way may begin one more. Raises
+    """Check that a user with `under_way` unfinished uploads may begin one more. Raises
     `RateLimitedError`."""
     most = rates.uploads_under_way
     if most is not None and under_way >= most:
@@ -184,7 +187,7 @@ def check_under_way(rates: Rates, under_way: int) -> None:
 
 
 def clean(field: str, text: str, *, longest: int) -> str:
-    """`text` trimmed, with each line break as LF and without other control characters but tab.
+    """Trim `text`, turn each line break into LF, and drop other control characters but tab.
 
     Raises `ValidationFailedError` naming `field` for more than `longest` characters after that, and
     as `check_characters` does.
@@ -197,8 +200,8 @@ def clean(field: str, text: str, *, longest: int) -> str:
 
 
 def check_characters(field: str, text: str) -> None:
-    """Raises `ValidationFailedError` naming `field` and the character for a NUL, and for half of a
-    surrogate pair, which is no character by itself (Unicode Standard, section 3.8)."""
+    """Refuse NUL and half of a surrogate pair (no character by itself: Unicode Standard, section
+    3.8). Raises `ValidationFailedError` naming `field` and the character."""
     match = _UNUSABLE.search(text)
     if match is None:
         return
@@ -209,7 +212,7 @@ def check_characters(field: str, text: str) -> None:
 
 
 def clean_required(field: str, text: str, *, longest: int) -> str:
-    """As `clean`, and something must be left that can be seen."""
+    """Clean as `clean` does; also refuse a text without visible characters."""
     trimmed = clean(field, text, longest=longest)
     if all(map(_is_blank, trimmed)):
         raise invalid(field, "must not be empty")

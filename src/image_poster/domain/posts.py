@@ -1,11 +1,11 @@
-"""Posts: their shape, and the only place that says how one moves from state to state.
+"""Posts: their fields, and the only place with the transitions between their states.
 
     awaiting_upload ──▶ processing ──▶ ready
                             │ ▲
                             ▼ │ replay, by an operator
                           failed
 
-A function here takes a post and gives the changed one, or raises; the stores apply it atomically.
+A function here takes a post and returns the changed one, or raises; the stores apply it atomically.
 """
 
 from enum import StrEnum
@@ -70,9 +70,10 @@ PROCESSING_FAILED = Failure(
 class Post(msgspec.Struct, frozen=True, tag_field="v", tag=POST_FORMAT):
     """A post without its comments, as stored: its document begins with its format, `{"v":2,`.
 
-    `creator_name` is what its creator was called when it was made; without one, as `creator`.
+    `creator_name` is the creator's display name at that time; without one, it is `creator`.
     `failure` is there only when `status` is `failed`. Format 1, and documents from before formats
-    were numbered, have no names, and are read as such. What the API shows is `http.posts.PostBody`.
+    were numbered, have no names, and are read as such. The API shows a post as
+    `http.posts.PostBody`.
     """
 
     id: str
@@ -87,32 +88,33 @@ class Post(msgspec.Struct, frozen=True, tag_field="v", tag=POST_FORMAT):
     failure: Failure | UnsetType = UNSET
 
     def __post_init__(self) -> None:
-        """Also when it is read."""
+        """Fill in the name, also on reading."""
         if not self.creator_name:
             msgspec.structs.force_setattr(self, "creator_name", self.creator)
 
 
 class PostTexts(NamedTuple):
-    """What its creator wrote of a post."""
+    """The texts of a post, by its creator."""
 
     caption: str = ""
     alt: str = ""
 
     def checked(self, limits: Limits) -> "PostTexts":
-        """As they are kept; raises `ValidationFailedError`."""
+        """The cleaned texts to store; raises `ValidationFailedError`."""
         caption = clean("caption", self.caption, longest=limits.caption_characters)
         return PostTexts(caption, clean("alt", self.alt, longest=limits.alt_characters))
 
 
 class PostEdit(NamedTuple):
-    """A change of a post's texts; None leaves one. `seen` are the tags of what it was made from."""
+    """A change of a post's texts; None keeps one. `seen` are the tags of the version that it
+    changes."""
 
     caption: str | None = None
     alt: str | None = None
     seen: ExpectedTags = None
 
     def checked(self, limits: Limits) -> "PostEdit":
-        """With texts as they are kept; raises `ValidationFailedError`."""
+        """The edit with cleaned texts; raises `ValidationFailedError`."""
         given = PostTexts(self.caption or "", self.alt or "").checked(limits)
         return self._replace(
             caption=None if self.caption is None else given.caption,
@@ -148,19 +150,19 @@ _decode = msgspec.json.Decoder(Post).decode
 
 
 def decode_post(document: bytes) -> Post:
-    """From its document, of whatever format."""
+    """Decode a post from its document, of any format."""
     return _decode(unnumbered(document))
 
 
 def new_stored_post(post: Post) -> StoredPost:
-    """A new post, as it will be stored: nobody has commented yet."""
+    """A new post as stored, without comments."""
     return StoredPost(post.id, 0, encode_post(post), b"")
 
 
 def new_post(
     post_id: str, status: PostStatus, creator: Identity, texts: PostTexts, now_ms: int
 ) -> Post:
-    """A post whose texts have been checked, made now (`now_ms` since 1970)."""
+    """A post with checked texts, created at `now_ms` (since 1970)."""
     return Post(
         id=post_id,
         status=status,
@@ -173,27 +175,30 @@ def new_post(
 
 
 def check_visible(post: Post, viewer: Identity | None) -> None:
-    """A post that is not ready is there for its creator only; raises `PostNotFoundError`."""
+    """Check that `viewer` may see the post: until it is ready, only its creator may. Raises
+    `PostNotFoundError`."""
     if post.status is not PostStatus.READY and (viewer is None or viewer.user != post.creator):
         raise PostNotFoundError
 
 
 def check_open_for_comments(status: str, creator: str, author: str) -> None:
-    """Only ready posts take comments; raises `PostNotReadyError` to the creator, else
-    `PostNotFoundError`."""
+    """Check that the post is ready, as only ready posts accept comments. Raises `PostNotReadyError`
+    to the creator, else `PostNotFoundError`."""
     if status != PostStatus.READY:
         raise PostNotReadyError if creator == author else PostNotFoundError
 
 
 def post_tag(post: Post) -> str:
-    """Names this version of its texts."""
+    """The tag of this version of the post's texts."""
     return edit_tag(post.caption, post.alt, post.edited_at)
 
 
 def edited_post(post: Post, editor: Identity, edit: PostEdit, *, now: str) -> Post:
-    """The post after an edit by its creator or an admin. Raises `PostNotFoundError`,
-    `NotYoursError`, and `EditConflictError` if it is none that was seen, unless it is as wanted
-    already: the answer to that very edit was lost."""
+    """The post after an edit by its creator or an admin.
+
+    Raises `PostNotFoundError`, `NotYoursError`, and `EditConflictError` if the post's tag is not in
+    `edit.seen`. An edit that was already applied succeeds again: its answer was lost.
+    """
     if not editor.admin:
         check_visible(post, editor)
     editor.require(post.creator)
@@ -245,17 +250,18 @@ def failed_post(post: Post, failure: Failure) -> Post:
 
 
 def is_parked(post: Post) -> bool:
-    """Whether the post waits in the dead-letter place for an operator."""
+    """Return True if the post is in the dead-letter queue, for an operator."""
     return isinstance(post.failure, Failure) and post.failure.code == PROCESSING_FAILED.code
 
 
 def replayed_post(post: Post) -> Post:
-    """From the dead-letter place back to `processing`; any other post stays as it is."""
+    """Move a post from the dead-letter queue back to `processing`; return any other post as it
+    is."""
     if not is_parked(post):
         return post
     return msgspec.structs.replace(post, status=PostStatus.PROCESSING, failure=UNSET)
 
 
 def image_url(post_id: str, rendition: str) -> str:
-    """Where a rendition is served, relative to the service."""
+    """The path of a rendition, relative to the service."""
     return f"/images/{post_id}/{rendition}.jpg"

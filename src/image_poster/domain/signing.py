@@ -1,5 +1,4 @@
-"""Opaque text that only this service can have written, and the cursors that lead from page to
-page."""
+"""Signed opaque texts, and the cursors that lead from page to page."""
 
 import binascii
 import hmac
@@ -18,15 +17,12 @@ Payload = TypeVar("Payload")
 
 
 class BadSignatureError(Exception):
-    """The text was not written by us, or for another purpose."""
+    """The text was not signed by this service, or was signed for another purpose."""
 
 
 class Signer:
-    """Writes and reads signed text with HMAC-SHA-256 (RFC 2104), cut to 128 bits.
-
-    What it is for goes into the signature, so a text used for something else is as wrong as a
-    forged one.
-    """
+    """Writes and reads signed text with HMAC-SHA-256 (RFC 2104), cut to 128 bits. The signature
+    includes the purpose, so a text for another purpose is refused like a forged one."""
 
     def __init__(self, secret: bytes) -> None:
         self._secret = secret
@@ -60,7 +56,7 @@ Position = TypeVar("Position")
 
 
 class Page(NamedTuple, Generic[Item, Next]):
-    """Items in order, and where the next page begins (None: this was the last)."""
+    """Items in order, and the position of the next page (None: this is the last)."""
 
     items: list[Item]
     next: Next | None
@@ -78,8 +74,8 @@ class CursorSigner:
         return self._signer.write(list_name, position)
 
     def read(self, list_name: str, cursor: str | None, kind: type[Position]) -> Position | None:
-        """The position behind `cursor`, None without one; raises `InvalidCursorError` unless it is
-        of this list."""
+        """The position in `cursor`, None without one; raises `InvalidCursorError` unless it is of
+        this list."""
         if cursor is None:
             return None
         try:

@@ -1,4 +1,4 @@
-"""Uploads: their terms, and how the bytes of a reserved post may come in."""
+"""Uploads: their terms, and the ways to send the bytes of a reserved post."""
 
 from typing import NamedTuple
 
@@ -12,9 +12,9 @@ _ANY_BYTES = "application/octet-stream"
 
 
 class Upload(msgspec.Struct, frozen=True):
-    """An upload's terms: `length` in bytes, None while deferred; `expires_ms` since 1970;
-    `metadata` as the client sent it, to be given back (tus 1.0.0, Creation, Upload-Metadata);
-    `sha256` of the whole, and its `content_type`, if they were announced."""
+    """An upload's terms: `length` in bytes, None while deferred; `expires_ms` since 1970; `sha256`
+    of the whole and `content_type`, if they were announced. `metadata` is returned as the client
+    sent it (tus 1.0.0, Creation, Upload-Metadata)."""
 
     length: int | None
     expires_ms: int
@@ -24,22 +24,23 @@ class Upload(msgspec.Struct, frozen=True):
 
     @property
     def put_terms(self) -> "PutTerms | None":
-        """What may be put in one go; None while nobody knows how much that is."""
+        """The terms of one PUT of the whole image; None while the length is unknown."""
         if self.length is None:
             return None
         return PutTerms(self.content_type or _ANY_BYTES, self.length, self.sha256)
 
 
 def is_unreal(expires_ms: int, now_ms: int) -> bool:
-    """Check for an expiry of a wall clock that was years behind, and is right now."""
+    """Return True if the expiry was set while the wall clock was years behind; it is right now."""
     return expires_ms < EARLIEST_MS <= now_ms
 
 
 def has_expired(post_id: str, expires_ms: int, *, service_ms: int, now_ms: int) -> bool:
-    """Check that an upload has been awaited for its whole lifetime.
+    """Return True if the upload has been awaited for its whole lifetime.
 
-    The service clock tells how old the post's id is. The wall clock may only prolong that, and only
-    by an expiry that it can have set: one within the next lifetime, or a wrong one (`is_unreal`).
+    The service clock tells the age of the post's id. The wall clock may only prolong the lifetime,
+    and only by an expiry that it can have set. That is one within the next lifetime, or a wrong one
+    (`is_unreal`).
     """
     if service_ms - milliseconds_of(post_id) < UPLOAD_KEPT_MS:
         return False
@@ -48,8 +49,8 @@ def has_expired(post_id: str, expires_ms: int, *, service_ms: int, now_ms: int) 
 
 
 class UploadOrder(NamedTuple):
-    """What is to come: `length` in bytes, None if it is said later; `metadata` as sent by tus;
-    `sha256` of the whole, and its `content_type`, or nothing."""
+    """A request for a new upload: `length` in bytes, None if deferred; `metadata` as sent by tus;
+    `sha256` of the whole and `content_type`, or empty."""
 
     length: int | None
     texts: PostTexts = PostTexts()
@@ -59,7 +60,7 @@ class UploadOrder(NamedTuple):
 
 
 class PutTerms(NamedTuple):
-    """What may be put at a signed URL: its media type, its size in bytes, and its SHA-256 or
+    """The terms of a signed URL: the image's media type, its size in bytes, and its SHA-256 or
     nothing."""
 
     content_type: str
@@ -77,14 +78,15 @@ class PutTarget(msgspec.Struct, frozen=True):
 
 
 class UploadTargets(msgspec.Struct, frozen=True):
-    """Resumable at the URL `tus`, or in one go, unless nobody knows yet how much will come."""
+    """The URLs of an upload: `tus` is resumable, `put` takes the whole image (None if its length is
+    unknown)."""
 
     tus: str
     put: PutTarget | None
 
 
 class UnfinishedPost(NamedTuple):
-    """A post that is not ready, and the terms of its upload, if it came or comes as one."""
+    """A post that is not ready, and the terms of its upload, if it has one."""
 
     stored: StoredPost
     upload: Upload | None

@@ -1,5 +1,5 @@
-"""What one user has taken lately, where it is told afterwards (AWS): requests are answered by it,
-and none of them changes it. Each change may be told twice."""
+"""One user's recent usage, summed up from the stream (AWS). Requests read it and never change it.
+Each change may be delivered twice."""
 
 import msgspec
 
@@ -19,7 +19,7 @@ _PASSED_KEPT = 16
 
 
 class Booking(msgspec.Struct, frozen=True, array_like=True):
-    """An upload under way: its bytes, the day that they are booked in, and when it ends by itself
+    """An unfinished upload: its bytes, the day that they count in, and when it expires
     (milliseconds since 1970)."""
 
     size: int
@@ -28,9 +28,12 @@ class Booking(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Usage(msgspec.Struct, frozen=True):
-    """Of one user: `booked` bytes of a `day` (UTC), uploads under way by their post, how many
-    writes came in a `minute` and in the one before, and until when there were too many
-    (milliseconds since 1970)."""
+    """One user's usage. `booked` is the bytes of a `day` (UTC); `under_way` holds unfinished
+    uploads by post id.
+
+    `writes` is the number in `minute`, `writes_before` in the one before. Writes are refused until
+    `stopped_until` (milliseconds since 1970).
+    """
 
     day: int = 0
     booked: int = 0
@@ -46,22 +49,22 @@ NOTHING_TAKEN = Usage()
 
 
 def check_write(usage: Usage, rates: Rates, now_ms: int) -> None:
-    """Whether the user may write. Raises `RateLimitedError`."""
+    """Check that the user may write. Raises `RateLimitedError`."""
     rule = write_rule(rates)
     if rule is not None and usage.stopped_until > now_ms:
         raise rule.exceeded(-(-(usage.stopped_until - now_ms) // 1000))
 
 
 def check_upload(usage: Usage, rates: Rates, size: int, now_ms: int) -> None:
-    """Whether the user may begin an upload of so many bytes. Raises `RateLimitedError`."""
+    """Check that the user may begin an upload of `size` bytes. Raises `RateLimitedError`."""
     check_under_way(rates, sum(one.until_ms > now_ms for one in usage.under_way.values()))
     booked = usage.booked if usage.day == day_of(now_ms) else 0
     check_bytes(rates, booked, size, now_ms)
 
 
 def wrote(usage: Usage, at_ms: int, rates: Rates) -> Usage:
-    """One more write, at that time: they are counted by its minute, whenever they are told. What
-    is older than the minute before says nothing any more."""
+    """Add one write at `at_ms` (since 1970). It counts in its own minute, however late it is
+    delivered. Writes older than the minute before are ignored."""
     minute, passed_ms = divmod(at_ms, _WINDOW_MS)
     if minute < usage.minute - 1:
         return usage
@@ -87,7 +90,8 @@ def _wait_ms(rates: Rates, writes: int, before: int, passed_ms: int) -> int:
 
 
 def with_bytes(usage: Usage, size: int, day: int) -> Usage:
-    """So many bytes more (or fewer) in that day; one that is over has no account any more."""
+    """Add `size` bytes (negative: subtract) to that day's usage. A day before the current one is
+    ignored."""
     if day < usage.day:
         return usage
     booked = usage.booked if day == usage.day else 0
@@ -95,8 +99,8 @@ def with_bytes(usage: Usage, size: int, day: int) -> Usage:
 
 
 def begun(usage: Usage, post_id: str, booking: Booking, rates: Rates) -> Usage:
-    """An upload is under way; told again, it changes nothing but its size. Of a user who has twice
-    as many as may be no more are kept: they are refused already."""
+    """Add an unfinished upload; repeating it changes only its size. At most twice the quota are
+    stored, since the user is refused by then."""
     former = usage.under_way.get(post_id)
     most = rates.uploads_under_way
     if former is None and most is not None and len(usage.under_way) >= 2 * most:
@@ -108,8 +112,8 @@ def begun(usage: Usage, post_id: str, booking: Booking, rates: Rates) -> Usage:
 
 
 def ended(usage: Usage, post_id: str, kept: int | None) -> Usage:
-    """An upload is no longer under way, and so many of its bytes are kept (None: all). A no-op for
-    one that was not."""
+    """Remove an unfinished upload, of which `kept` bytes still count (None: all). A no-op for an
+    unknown one."""
     booking = usage.under_way.get(post_id)
     if booking is None:
         return usage
@@ -119,7 +123,7 @@ def ended(usage: Usage, post_id: str, kept: int | None) -> Usage:
 
 
 def passed(usage: Usage, post_id: str, booking: Booking) -> Usage:
-    """An upload was over before it was told that it had begun."""
+    """Count an upload whose end was delivered before its beginning."""
     if post_id in usage.under_way:
         return ended(usage, post_id, booking.size)
     if post_id in usage.passed:
@@ -130,6 +134,7 @@ def passed(usage: Usage, post_id: str, booking: Booking) -> Usage:
 
 
 def without_expired(usage: Usage, now_ms: int) -> Usage:
-    """Without uploads that have run out. They are kept a day: their bytes were another day's."""
+    """Drop expired uploads. Uploads expire after a day, so their bytes counted in an earlier
+    day."""
     left = {name: one for name, one in usage.under_way.items() if one.until_ms > now_ms}
     return msgspec.structs.replace(usage, under_way=left)
