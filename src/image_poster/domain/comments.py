@@ -143,7 +143,7 @@ class _Known(NamedTuple):
 
 
 def needs_newest(tally: Tally, comments: Iterable[CommentState], kept: int) -> bool:
-    """Return True if `tally` is not enough for `fold`, which then needs the newest comments: some
+    """Return True if `tally` is not enough for `fold`, which then needs the newest comments. Some
     of the latest are deleted or shorter, and older ones may replace them."""
     known = _after(_known(tally), comments)
     docs = known.newest_first()

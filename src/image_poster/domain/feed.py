@@ -1,5 +1,5 @@
-"""The feed's orders and queries, and a stable walk over `top` while ranks change: it shows each
-post once and misses none (docs/feed.md has a drawing).
+"""The feed's orders and queries, and a stable walk over `top` while ranks change. The walk shows
+each post once and misses none (docs/feed.md has a drawing).
 
 Time is cut into epochs of `EPOCH_MS`. A post's rank carries the epoch *since* which it holds. When
 it changes in a later epoch (`change_rank`), the old one is kept as a past rank. That is valid from
