@@ -4,7 +4,7 @@ from typing import Protocol
 
 
 class Clock(Protocol):
-    """The wall clock, the service clock, and the ids that are made by the latter."""
+    """The wall clock, the service clock, and ids by the service clock."""
 
     def now_ms(self) -> int:
         """The wall clock, for times that people see: milliseconds since 1970, UTC. It may be wrong,
@@ -17,5 +17,5 @@ class Clock(Protocol):
         ...
 
     def new_id(self) -> str:
-        """A new id of the service clock's time, greater than all ids that this clock has made."""
+        """A new id with the service clock's time, greater than all earlier ids of this clock."""
         ...

@@ -1,4 +1,4 @@
-"""Comments, and the exact counts that follow from them."""
+"""Comments, and the exact counts of them."""
 
 from collections.abc import Callable, Iterable
 from typing import Protocol
@@ -10,15 +10,17 @@ from image_poster.domain.signing import Page
 
 
 class CommentStore(Protocol):
-    """Keeps comments. A post's `total_comments` is the number of its comments, and its latest are
-    the newest `LATEST_KEPT` of them, as soon as (one machine) or soon after (AWS) a call
-    returns."""
+    """Stores comments. A post's `total_comments` is the number of its comments, and its latest are
+    the newest `LATEST_KEPT` of them. On one machine both are exact when a call returns, on AWS soon
+    after."""
 
     async def add(self, comment: Comment, record: IdempotencyRecord | None = None) -> None:
-        """Keep a new comment, and with it the idempotency record. Raises `AlreadyAnsweredError`,
-        with
-        nothing kept, if the record's key was used; else `PostNotFoundError` or `PostNotReadyError`
-        by `domain.posts.check_open_for_comments`; `StorageFullError` while the disk is full."""
+        """Store a new comment and its idempotency record.
+
+        Raises `AlreadyAnsweredError`, with nothing stored, if the record's key was used; else
+        `PostNotFoundError` or `PostNotReadyError` by `domain.posts.check_open_for_comments`;
+        `StorageFullError` while the disk is full.
+        """
         ...
 
     async def page(self, post_id: str, *, limit: int, after: str | None) -> Page[bytes, str]:
@@ -27,17 +29,17 @@ class CommentStore(Protocol):
         ...
 
     async def find(self, post_id: str, comment_id: str) -> bytes:
-        """The document of a comment, as every write that returned left it. Raises
+        """The document of a comment, after every write that returned. Raises
         `CommentNotFoundError`."""
         ...
 
     async def update(
         self, post_id: str, comment_id: str, change: Callable[[Comment], Comment]
     ) -> Comment:
-        """Replace the comment by what `change` makes of it, atomically, as `PostStore.update` does.
+        """Replace the comment by the result of `change`, atomically, as `PostStore.update` does.
 
-        Raises `CommentNotFoundError`, `PostNotFoundError` when the post is not there or not
-        ready, and `StorageFullError`.
+        Raises `CommentNotFoundError`, `PostNotFoundError` when the post is not there or not ready,
+        and `StorageFullError`.
         """
         ...
 
@@ -52,10 +54,10 @@ class CommentStore(Protocol):
 
 
 class CommentCounter(Protocol):
-    """Brings posts' counts and latest comments up to date where that follows a comment's own write;
-    exact however often it is asked."""
+    """Updates posts' counts and latest comments after a comment's own write (AWS); exact however
+    often it is called."""
 
     async def count(self, post_id: str, comment_ids: Iterable[str]) -> None:
-        """Take into account what these comments of the post are now: new, edited, deleted, or
-        counted long ago. Those of a post that is gone are removed. The post may be in any state."""
+        """Apply the current state of these comments to their post: new, edited, deleted, or already
+        counted. Comments of a deleted post are removed. The post may be in any state."""
         ...

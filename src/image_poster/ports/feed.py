@@ -1,4 +1,4 @@
-"""The feed, and the part of a post that follows from its comments."""
+"""The feed, and the values of a post that derive from its comments."""
 
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
@@ -9,17 +9,19 @@ from image_poster.domain.uploads import UnfinishedPost
 
 
 class FeedReader(Protocol):
-    """Reads the ready posts in either order, at a cost that depends on the page's length only."""
+    """Reads the ready posts in either order; the cost depends only on the page's length."""
 
     def version(self) -> int | None:
         """A number that changes with every write that could change a page, so that pages can be
-        remembered meanwhile; None where that cannot be told for less than the page itself."""
+        cached. None where it would cost as much as the page."""
         ...
 
     async def page(self, query: FeedQuery) -> FeedPage:
-        """The page that `query` asks for, as `domain.feed` says: a walk over `top` from page to
-        page shows each post once, and none is missed that was there at its first page, whatever is
-        written meanwhile. A page may be empty and yet have a next."""
+        """The page for `query`, by the rules of `domain.feed`.
+
+        A walk over `top` from page to page shows each post once, despite writes during the walk. It
+        misses no post that was there at its first page. A page may be empty and yet have a next.
+        """
         ...
 
     async def unfinished(
@@ -30,7 +32,7 @@ class FeedReader(Protocol):
 
 
 class Drift(NamedTuple):
-    """A post whose kept count or latest comments were not what its comments say."""
+    """A post whose stored count or latest comments differed from its comments."""
 
     post_id: str
     total_was: int
@@ -38,8 +40,9 @@ class Drift(NamedTuple):
 
 
 class TimeRepair(NamedTuple):
-    """A post with times of a wrong clock: in so many `documents`, its own or its comments', or
-    (`was_ahead`) its newest comment or its rank was of a later epoch than the feed."""
+    """A post with times of a wrong clock. `documents` is the number of documents with such times,
+    the post's own or its comments'. `was_ahead`: its newest comment or its rank was of a later
+    epoch than the feed."""
 
     post_id: str
     documents: int
@@ -47,8 +50,8 @@ class TimeRepair(NamedTuple):
 
 
 class RebuiltBatch(NamedTuple):
-    """The number of posts checked, those that were wrong, where to go on (None: the end), those
-    that could not be checked, and those that had wrong times."""
+    """The number of posts checked, the posts that were wrong, and the cursor of the next batch
+    (None: the end). Then the posts that could not be checked, and those that had wrong times."""
 
     checked: int
     drifted: list[Drift]
@@ -58,11 +61,13 @@ class RebuiltBatch(NamedTuple):
 
 
 class FeedRebuilder(Protocol):
-    """Derives counts, latest comments and feed entries anew."""
+    """Recomputes counts, latest comments and feed entries."""
 
     async def rebuild(self, after: str | None, limit: int) -> RebuiltBatch:
         """Derive `total_comments`, the latest comments and feed entries of up to `limit` posts from
-        their comments, and store what differs. Correct times that a wrong clock stored. Safe while
-        the service runs. To be repeated with `after` as the `next` of the batch before, until that
-        is None."""
+        their comments, and store the differences. Correct times that a wrong clock stored.
+
+        Safe while the service runs. Repeat with `after` as the `next` of the last batch, until that
+        is None.
+        """
         ...

@@ -1,4 +1,4 @@
-"""Images: the untouched originals, the renditions that are shown, and how these are made."""
+"""Images: the untouched originals, the renditions, and the renderer."""
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager
@@ -9,7 +9,7 @@ from image_poster.domain.images import RenderedImage
 
 
 class StagedImage(Protocol):
-    """An original that is being received. It does not exist for anyone until `commit`."""
+    """An original during its upload. Nobody can see it until `commit`."""
 
     async def write(self, chunk: bytes) -> None:
         """Append bytes. Raises `StorageFullError`."""
@@ -21,23 +21,21 @@ class StagedImage(Protocol):
         ...
 
     async def discard(self) -> None:
-        """Drop it, if it was not committed. Never raises."""
+        """Drop the image, if it was not committed. Never raises."""
         ...
 
 
 class Workspace(NamedTuple):
-    """Where image work happens: the original as a local file, and a folder for what is made of it.
-
-    Renditions go into `folder` as `{rendition}.jpg`.
-    """
+    """The files of image work: the original as a local file, and `folder` for the renditions, named
+    `{rendition}.jpg`."""
 
     original: Path
     folder: Path
 
 
 class StoredFile(Protocol):
-    """A file to be served: `size` in bytes, and a strong `etag` without its quotes. `place` is
-    where a proxy on the same machine finds it, from the data folder on; None: nowhere."""
+    """A file to be served: `size` in bytes, and a strong `etag` without its quotes. `place` is its
+    path relative to the data folder, for a proxy on the same machine; None: it has none."""
 
     size: int
     etag: str
@@ -48,42 +46,43 @@ class StoredFile(Protocol):
         ...
 
     def close(self) -> None:
-        """Let go of it."""
+        """Close the file."""
         ...
 
 
 class RemoteFile(NamedTuple):
-    """A file that is served elsewhere, to whoever has this `url`."""
+    """A file that is served elsewhere, to any client with this `url`."""
 
     url: str
 
 
 class FilesRemainError(OSError):
-    """Files of a deleted post could not be removed; nobody but the service can read them."""
+    """Files of a deleted post could not be removed; only the service can read them."""
 
 
 class ImageStore(Protocol):
-    """Keeps originals and renditions by post id."""
+    """Stores originals and renditions by post id."""
 
     def stage(self, post_id: str) -> StagedImage:
         """Begin to receive the original of `post_id`."""
         ...
 
     def workspace(self, post_id: str) -> AbstractAsyncContextManager[Workspace]:
-        """A folder to work in, gone at exit. Raises `ImageNotFoundError` when there is no
-        original, and `StorageFullError` when there is no room for renditions."""
+        """A temporary folder for image work. Raises `ImageNotFoundError` when there is no original,
+        and `StorageFullError` when there is no free space for renditions."""
         ...
 
     async def publish(self, post_id: str, work: Workspace) -> None:
-        """Keep the renditions in `work`, durably, in place of any that were there."""
+        """Store the renditions in `work`, durably; they replace any former ones."""
         ...
 
     async def has_original(self, post_id: str) -> bool:
-        """Whether the untouched upload is there, whole."""
+        """Return True if the untouched upload is there, complete."""
         ...
 
     async def has_arrived(self, post_id: str) -> bool:
-        """Whether an image was put for this post past the service, and nobody has taken it yet."""
+        """Return True if an image for this post was sent directly to the storage, and is not
+        processed yet."""
         ...
 
     async def open_original(self, post_id: str) -> StoredFile | RemoteFile:
@@ -91,38 +90,41 @@ class ImageStore(Protocol):
         ...
 
     async def open_rendition(self, post_id: str, rendition: str) -> StoredFile | RemoteFile:
-        """A rendition by its name. Raises `ImageNotFoundError`, if it is not served elsewhere."""
+        """A rendition by its name. Raises `ImageNotFoundError`, unless renditions are served
+        elsewhere."""
         ...
 
     async def remove(self, post_id: str) -> None:
-        """Delete the original, all renditions, what came of an upload, and what is in quarantine
-        of these, durably. What is not there is no error. What others may read goes first; raises
-        `FilesRemainError` when only private files are left, which a repetition may remove.
+        """Delete the post's original, all renditions, upload data, and files of these in
+        quarantine, durably. Missing files are no error.
 
-        Only for posts that are known to have been deleted, or that the caller's own request made
-        and knows to have been refused. That a database does not know a post is no reason: it may
-        be the wrong database.
+        Publicly readable files go first. Raises `FilesRemainError` when only private files are
+        left, which a repetition may remove.
+
+        Call it only for posts that are known to have been deleted, or that the caller's own request
+        created and refused. A post that the database does not know may not be removed: it may be
+        the wrong database.
         """
         ...
 
 
 class ArrivingImages(ImageStore, Protocol):
-    """Where images come from elsewhere, and what is nobody's is found by a walk."""
+    """Originals that clients send directly to the storage; a walk finds those without a post."""
 
     async def kept(self, after: str) -> list[str]:
-        """Post ids of some originals, in order, all of them greater than `after`; none at the
+        """Post ids of some stored originals, in order, all greater than `after`; none at the
         end."""
         ...
 
     async def set_aside(self, post_id: str) -> bool:
-        """Move the original out of everyone's sight, for some weeks. False if it is too young to be
-        judged: its post may be on its way."""
+        """Move the original to quarantine for some weeks; nobody sees it there. False if it is too
+        young to be judged: its post may not be stored yet."""
         ...
 
 
 class FileRecord(NamedTuple):
-    """What a file of a post was when it was published: `original` or a rendition's name, its bytes,
-    and the SHA-256 of its content."""
+    """A file of a post at its publication: `original` or a rendition's name, its bytes, and the
+    SHA-256 of its content."""
 
     name: str
     size: int
@@ -130,47 +132,51 @@ class FileRecord(NamedTuple):
 
 
 class FileRecordStore(Protocol):
-    """Remembers what files were, so that damage to them shows."""
+    """Stores sizes and digests of files, so that damage to them can be detected."""
 
     async def keep(self, post_id: str, records: Sequence[FileRecord]) -> None:
-        """In place of any that there were. A no-op if the post is gone, with which they go."""
+        """Replace the post's records. They are deleted with the post; a no-op if the post is
+        gone."""
         ...
 
 
 class SweepableImages(ImageStore, Protocol):
-    """Where nobody else removes what was abandoned."""
+    """Stores whose abandoned files only the sweeper removes."""
 
     def leftovers(self, older_than_ms: int) -> AsyncIterator[str]:
-        """Drop what was staged before that time and never committed; then yield the post ids of
-        everything kept that is older, for the caller to check."""
+        """Drop files that were staged before that time and never committed. Then yield the post ids
+        of all older stored files, for the caller to check."""
         ...
 
     async def quarantine(self, post_id: str, now_ms: int) -> int:
-        """Move all files of the post aside, durably: nobody sees them from then on. `now_ms` is
-        remembered as the time of the move, at least to the day. How many files were moved; none of
-        what is in quarantine is replaced."""
+        """Move all files of the post to quarantine, durably; nobody sees them there. Return the
+        number of files moved.
+
+        `now_ms` is stored as the time of the move, at least to the day. No file in quarantine is
+        replaced.
+        """
         ...
 
     def quarantined(self, before_ms: int) -> AsyncIterator[str]:
-        """The ids of posts of which files were moved aside before that time. A store may be up to
-        a day late with them."""
+        """The ids of posts with files that were moved to quarantine before that time. A store may
+        list them up to a day late."""
         ...
 
     async def put_back(self, post_id: str, *, awaiting: bool) -> int:
-        """Move the post's files from quarantine to where they were, durably, and those of its
-        upload if it is `awaiting` that. What is there is not replaced. How many were moved."""
+        """Move the post's files from quarantine back, durably, and those of its upload if it is
+        `awaiting` that. Existing files are not replaced. Return the number of files moved."""
         ...
 
     async def purge(self, post_id: str, before_ms: int) -> int:
-        """Delete what `quarantined` told of this post; how many files there were."""
+        """Delete the post's files that `quarantined` listed; return their number."""
         ...
 
 
 class ImageCache(Protocol):
-    """A content delivery network in front of the renditions."""
+    """A content delivery network (CDN) in front of the renditions."""
 
     async def forget(self, post_id: str) -> None:
-        """Have all copies of the post's renditions dropped, soon."""
+        """Invalidate all copies of the post's renditions, soon."""
         ...
 
 
@@ -181,6 +187,7 @@ class ImageRenderer(Protocol):
         """Write `600.jpg` and `1600.jpg` into the workspace's folder: upright, sRGB, no metadata.
 
         Raises `ImageRejectedError` for an image that cannot be shown, `ImageWorkFailedError` for
-        anything that is not the image's fault. However bad the image, the caller survives.
+        any failure that is not the image's fault. No image, however malformed, ends the caller's
+        process.
         """
         ...

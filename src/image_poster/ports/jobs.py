@@ -1,12 +1,11 @@
-"""Image work that is due: taken from a queue of posts (one machine), or started by an event
-(AWS)."""
+"""Due image work: leased from a queue of posts (one machine), or started by an event (AWS)."""
 
 from typing import NamedTuple, Protocol
 
 
 class Job(NamedTuple):
-    """The image work of one post: how often it was leased (this time included), and how many of
-    those times it failed. The rest ended with whoever held the lease."""
+    """The image work of one post: the number of leases (with this one), and the number of failures.
+    The other leases ended because their holder's process ended."""
 
     post_id: str
     leases: int
@@ -14,7 +13,7 @@ class Job(NamedTuple):
 
 
 class ParkedJob(NamedTuple):
-    """Work that was given up, and the last error that it ended with."""
+    """A job that was given up, and its last error."""
 
     post_id: str
     leases: int
@@ -25,9 +24,11 @@ class JobQueue(Protocol):
     """Hands out posts that are `processing`, each to one worker at a time, at least once."""
 
     async def lease(self, lease_ms: int) -> Job | None:
-        """The next job, for this caller alone for `lease_ms`; None if there is none. Users take
-        turns, and of one user's jobs the one that has waited longest is next. When the lease runs
-        out with the post still `processing`, it is due again."""
+        """Lease the next job to this caller for `lease_ms`; None if there is none. When the lease
+        expires with the post still `processing`, the job is due again.
+
+        Users alternate (round-robin); of one user's jobs, the oldest comes first.
+        """
         ...
 
     async def retry(self, job: Job, *, delay_ms: int, error: str) -> None:
@@ -41,12 +42,12 @@ class JobQueue(Protocol):
         ...
 
     async def park(self, job: Job, *, error: str) -> None:
-        """Give the job up: the post fails with `PROCESSING_FAILED`, and the job can be seen and
-        replayed. A no-op if the post left `processing`."""
+        """Give the job up: the post fails with `PROCESSING_FAILED`, and an operator can list and
+        replay the job. A no-op if the post left `processing`."""
         ...
 
     async def parked(self) -> list[ParkedJob]:
-        """The jobs that were given up, oldest post first."""
+        """The parked jobs, oldest post first."""
         ...
 
     async def replay(self, post_id: str) -> bool:
@@ -55,16 +56,17 @@ class JobQueue(Protocol):
 
 
 class JobStarter(Protocol):
-    """Starts the image work of one post, at least once, where no queue of ours hands it out."""
+    """Starts the image work of one post, at least once, where there is no `JobQueue` (AWS)."""
 
     async def start(self, post_id: str) -> None:
-        """All pieces of the post's image are there. Repeating it is harmless."""
+        """Start the work; all pieces of the post's image must be there. Repeating it is
+        harmless."""
         ...
 
 
 class ReconciliationCursor(NamedTuple):
-    """Where a walk over everything is (None: at rest), when it began, and until when it is
-    somebody's (ms since 1970)."""
+    """The state of a full reconciliation: its position (None: at rest), its start, and the end of
+    its reservation (ms since 1970)."""
 
     after: str | None
     started_ms: int
@@ -72,31 +74,30 @@ class ReconciliationCursor(NamedTuple):
 
 
 class ReconciliationCursorStore(Protocol):
-    """Remembers the walk, and that one walks at a time."""
+    """Stores the position of a full reconciliation, and lets only one run at a time."""
 
     async def read(self) -> ReconciliationCursor:
-        """The state as it was kept last; that of a walk at rest that began at 0, if there never
-        was one."""
+        """The last stored state; if there is none, that of a walk at rest that began at 0."""
         ...
 
     async def take(self, seen: ReconciliationCursor, until_ms: int) -> bool:
         """Reserve the walk for this caller until `until_ms` (since 1970). False, with nothing
-        changed, if the state is no longer the one that was `seen`."""
+        changed, if the state is no longer `seen`."""
         ...
 
     async def keep(self, state: ReconciliationCursor) -> None:
-        """Store the state. Only the caller that has taken the walk may do this."""
+        """Store the state. Only the caller that reserved the walk may do this."""
         ...
 
 
 class FailureCounter(Protocol):
-    """Counts how often the image work of a post failed through our fault, where something else than
-    a queue of ours delivers it again."""
+    """Counts a post's image work failures that are the service's fault, where there is no
+    `JobQueue` to count them."""
 
     async def note(self, post_id: str, error: str) -> int:
-        """Count a failure; how many there are now. 0 if the post is gone."""
+        """Count a failure; return the total. 0 if the post is gone."""
         ...
 
     async def clear(self, post_id: str) -> None:
-        """Begin anew. A no-op if the post is gone."""
+        """Reset the count. A no-op if the post is gone."""
         ...

@@ -1,4 +1,4 @@
-"""What one caller has taken lately, and whether that leaves room for more."""
+"""Rate limits, quotas, and the recent usage of users."""
 
 from collections.abc import Callable
 from typing import Protocol
@@ -7,47 +7,48 @@ from image_poster.domain.usage import Usage
 
 
 class RateLimiter(Protocol):
-    """Counts what callers do, by one rule. Counts may be lost when the service starts anew."""
+    """Counts callers' actions under one rule. A restart may lose the counts."""
 
     async def count(self, caller: str) -> None:
-        """One more of `caller`. Raises `RateLimitedError`, with nothing counted, if there were as
-        many as the rule allows within its time; right also where several processes count."""
+        """Count one action of `caller`. Raises `RateLimitedError`, with nothing counted, if the
+        rule's limit is reached; exact also across processes."""
         ...
 
 
 class UploadQuota(Protocol):
-    """The bytes that users send in a day (UTC), and how many of their uploads are under way.
+    """Quotas for the bytes that a user sends in a day (UTC), and for unfinished uploads.
 
-    An image is booked before its bytes come. `PostStore.add` does that for an upload whose terms it
-    keeps; from then on the booking follows its post: `PostStore.update` ends it when the post no
-    longer awaits its bytes, `UploadRecordStore.declare_length` makes it what it really is, and
-    `PostStore.remove` gives its bytes back. What was booked survives a restart.
+    An image's bytes are reserved before they come. `PostStore.add` does that for an upload with
+    stored terms. Then the reservation follows its post. `PostStore.update` ends it when the post no
+    longer awaits its bytes. `UploadRecordStore.declare_length` sets its real size, and
+    `PostStore.remove` returns its bytes. Reservations survive a restart.
     """
 
     async def reserve(self, post_id: str, user: str, size: int) -> None:
-        """Book `size` bytes for an image that comes within one request. Raises `RateLimitedError`,
-        with nothing booked, if the user has too many under way, or too many bytes today."""
+        """Reserve `size` bytes for an image that comes within one request. Raises
+        `RateLimitedError`, with nothing reserved, if the user has too many uploads under way, or
+        too many bytes today."""
         ...
 
     async def commit(self, post_id: str, size: int) -> None:
-        """The request has ended, and `size` bytes count of it: the rest is given back, if the day
-        is still the same. A no-op for what is not booked."""
+        """End the request's reservation and count `size` bytes. The rest is returned if the day is
+        still the same. A no-op without a reservation."""
         ...
 
     async def charge(self, user: str, size: int) -> None:
-        """Count bytes that were sent and are not kept. They may be more than are left today: only
-        who wants to book is refused."""
+        """Count bytes that were sent and discarded. They may exceed the quota: only `reserve`
+        refuses."""
         ...
 
 
 class UsageStore(Protocol):
-    """What users have taken lately, where that is told afterwards (AWS)."""
+    """Stores users' recent usage, summed up from the stream (AWS)."""
 
     async def find(self, user: str) -> Usage:
-        """As it was a moment ago."""
+        """The user's usage; it may be slightly out of date."""
         ...
 
     async def update(self, user: str, change: Callable[[Usage], Usage]) -> None:
-        """Replace it by what `change` makes of it, whoever else is at it; nothing is written where
-        that is the same. Raises `BusyError`."""
+        """Replace the usage by the result of `change`, safe with concurrent updates; nothing is
+        written if it is the same. Raises `BusyError`."""
         ...

@@ -1,4 +1,4 @@
-"""Posts, one by one, and what is left of those that were deleted."""
+"""Posts, one by one, and the tombstones of deleted ones."""
 
 from collections.abc import AsyncIterator, Callable
 from typing import NamedTuple, Protocol
@@ -10,7 +10,7 @@ from image_poster.domain.uploads import Upload
 
 
 class PostStore(Protocol):
-    """Keeps posts. A post that is `processing` is, by that fact alone, due for image work."""
+    """Stores posts. A post that is `processing` is, by that fact alone, due for image work."""
 
     async def add(
         self,
@@ -20,10 +20,12 @@ class PostStore(Protocol):
         *,
         instead_of: IdempotencyRecord | None = None,
     ) -> None:
-        """Keep a new post, and with it the idempotency record and the terms of its upload. Adding
-        an id that is there already changes nothing. Raises `AlreadyAnsweredError`, with nothing
-        kept, if the record's key was used, unless by `instead_of`, which `record` then replaces.
-        Raises `StorageFullError`."""
+        """Store a new post, its idempotency record and the terms of its upload. Adding an existing
+        id changes nothing.
+
+        Raises `AlreadyAnsweredError`, with nothing stored, if the record's key was used, unless by
+        `instead_of`, which `record` then replaces. Raises `StorageFullError`.
+        """
         ...
 
     async def find(self, post_id: str) -> StoredPost | None:
@@ -31,58 +33,55 @@ class PostStore(Protocol):
         ...
 
     async def is_ready(self, post_id: str) -> bool:
-        """Whether there is such a post and its image is to be seen. Cheaper than `find`."""
+        """Return True if the post exists and its image may be shown. Cheaper than `find`."""
         ...
 
     async def was_deleted(self, post_id: str) -> bool:
-        """Whether the post is known to have been deleted, here and within the last 7 days, or
-        with something of it left to purge. False for a post that was never known: nothing may be
-        concluded from that."""
+        """Return True if the post is known to have been deleted: here and within the last 7 days,
+        or with data left to purge. False for an unknown post, which proves nothing."""
         ...
 
     async def was_aborted(self, post_id: str) -> bool:
-        """Whether the deleted post was an upload whose bytes had not all come, and which was ended
-        or ran out, rather than a post that a person deleted. Known for as long as `was_deleted`."""
+        """Return True if the deleted post was an unfinished upload that was aborted or expired, not
+        a post that a person deleted. Known for as long as `was_deleted`."""
         ...
 
     async def update(self, post_id: str, change: Callable[[Post], Post]) -> StoredPost:
-        """Replace the post by what `change` makes of it, atomically.
+        """Replace the post by the result of `change`, atomically.
 
-        `change` is pure and may run more than once; what it raises comes out, with nothing changed.
+        `change` is pure and may run more than once; its exceptions propagate, with nothing changed.
         Raises `PostNotFoundError`, and `StorageFullError` for an edit.
         """
         ...
 
     async def remove(self, post_id: str, by: Identity, *, ended: bool = False) -> None:
         """Delete the post for its creator or an admin, and leave a tombstone. From here on nobody
-        sees it. `ended`: its upload is what ends; see `was_aborted`.
+        sees it. `ended`: its upload is aborted; see `was_aborted`.
 
         Its texts are gone when this returns, from idempotency records too. Its comments and images
-        are purged afterwards. Repeating it for the user whose removal
-        succeeded is a no-op. Raises `PostNotFoundError`, also for a post that `by` may not see, and
-        `NotYoursError`.
+        are purged afterwards. Repeating it for the user whose removal succeeded is a no-op. Raises
+        `PostNotFoundError`, also for a post that `by` may not see, and `NotYoursError`.
         """
         ...
 
 
 class PostNotifier(Protocol):
-    """Wakes who waits for image work, or for its end. Nobody may rely on it: a ring may be lost,
-    and be for nothing."""
+    """Wakes tasks that wait for image work or for its end. Notifications are hints: one may be
+    lost, or come without cause."""
 
     def notify(self, post_id: str) -> None:
-        """Say that the post has come to be `processing`, or is so no longer. To be called once that
-        is durable."""
+        """Notify that the post has become `processing`, or has left it. Call it once that is
+        durable."""
         ...
 
     async def wait(self, post_id: str | None, seconds: float) -> None:
-        """Return when it was rung for this post (None: for any), or when the time is over. What is
-        rung from the moment of the call on is heard."""
+        """Wait for a notification of this post (None: of any), at most `seconds`. None is missed
+        that comes after the call."""
         ...
 
 
 class TombstoneStore(Protocol):
-    """What is left of deleted posts. Purging goes in small steps, so that a crash only delays
-    it."""
+    """Tombstones of deleted posts. Purging goes in small steps, so that a crash only delays it."""
 
     async def purge_comments(self, post_id: str, limit: int) -> bool:
         """Remove up to `limit` comments of a deleted post, from idempotency records too; False when
@@ -90,21 +89,21 @@ class TombstoneStore(Protocol):
         ...
 
     async def mark_purged(self, post_id: str) -> None:
-        """Everything of this deleted post is gone."""
+        """Record that all data of this deleted post is gone."""
         ...
 
 
 class PublishedTombstones(TombstoneStore, Protocol):
-    """Where images of ready posts are copied by somebody else, such as a CDN."""
+    """Tombstones where another party, such as a CDN, copies the images of ready posts."""
 
     async def was_published(self, post_id: str) -> bool:
-        """Whether this deleted post had ever been ready."""
+        """Return True if this deleted post had ever been ready."""
         ...
 
 
 class DuePost(NamedTuple):
-    """A post for which an event is overdue: where it is in its life (None: it was deleted), and
-    since when (ms since 1970)."""
+    """A post with an overdue event: its status (None: deleted), and the time since when (ms since
+    1970)."""
 
     post_id: str
     status: PostStatus | None
@@ -112,28 +111,32 @@ class DuePost(NamedTuple):
 
 
 class ScheduledChecks(Protocol):
-    """Where events begin all work: posts that are not at rest, and when to look whether their event
-    has got lost."""
+    """Scheduled checks of posts that are not at rest, to find lost events. For editions where
+    events start all work."""
 
     def due(self) -> AsyncIterator[DuePost]:
-        """Posts that await their image, are `processing`, or were deleted and not purged, and are
-        to be looked at by now."""
+        """Posts whose check is due: they await their image, are `processing`, or were deleted and
+        not purged."""
         ...
 
     async def reschedule(self, post_id: str, at_ms: int | None) -> None:
-        """Look at it not before then; None: never. A no-op for a post that is at rest."""
+        """Set the time of the next check (ms since 1970); None: never. A no-op for a post that is
+        at rest."""
         ...
 
 
 class TombstoneQueue(TombstoneStore, Protocol):
-    """Where nothing else tells of deletions: remembers deleted posts until they are purged."""
+    """A queue of deleted posts until they are purged, for editions without deletion events."""
 
     async def pending(self, limit: int, after: str = "") -> list[str]:
-        """Ids of deleted posts of which something is left, in their order, from behind `after`."""
+        """Ids of deleted posts with data left to purge, in order, from behind `after`."""
         ...
 
     async def forget(self, *, service_ms: int, now_ms: int) -> None:
-        """Forget deletions (repeating one is a 404 from now on) and idempotency records whose
-        `KEPT_MS` are over (`domain.ids.is_over`). Posts with data left to purge are kept. Those of
-        a clock in 1970 begin anew (`domain.ids.EARLIEST_MS`)."""
+        """Delete tombstones and idempotency records whose `KEPT_MS` are over
+        (`domain.ids.is_over`). Then repeating the deletion is a 404.
+
+        Posts with data left to purge are kept. The lifetime of records from a clock in 1970 begins
+        anew (`domain.ids.EARLIEST_MS`).
+        """
         ...

@@ -1,4 +1,4 @@
-"""Resumable uploads: their bytes until they are complete, their records, and signed URLs."""
+"""Resumable uploads: their bytes until completion, their records, and signed URLs."""
 
 from typing import NamedTuple, Protocol
 
@@ -6,35 +6,35 @@ from image_poster.domain.uploads import PutTarget, PutTerms, Upload
 
 
 class UploadWriter(Protocol):
-    """The right to append to one upload, until somebody else takes it: then `superseded` is true,
-    and in the same process the task that took it first is cancelled."""
+    """The right to append to one upload, until another request takes it over. Then `superseded` is
+    true; in the same process, the task that held it is cancelled."""
 
     offset: int
     superseded: bool
 
     async def write(self, chunk: bytes) -> None:
-        """Append. Raises `UploadTakenOverError` with nothing written once it is somebody else's,
-        and `StorageFullError`."""
+        """Append. Raises `UploadTakenOverError`, with nothing written, once superseded, and
+        `StorageFullError`."""
         ...
 
     async def rewind(self, offset: int) -> None:
-        """Drop what lies behind `offset`. Raises `UploadTakenOverError`."""
+        """Drop the bytes behind `offset`. Raises `UploadTakenOverError`."""
         ...
 
     async def commit(self) -> None:
-        """All that was written is right, and there for good. Raises `UploadTakenOverError`, and
+        """Make all written bytes durable, as verified. Raises `UploadTakenOverError`, and
         `StorageFullError`."""
         ...
 
     async def close(self) -> None:
-        """Let go. What was written and not committed is kept, unless it was to be verified or the
-        store takes whole pieces only. Never raises `UploadTakenOverError`."""
+        """Release the upload. Uncommitted bytes are kept, unless they are unverified or the store
+        accepts whole pieces only. Never raises `UploadTakenOverError`."""
         ...
 
 
 class UploadStore(Protocol):
-    """Keeps the bytes of uploads by post id. Whatever was received is there after a crash.
-    `ImageStore.remove` drops them with everything else of a post."""
+    """Stores the bytes of uploads by post id. Received bytes survive a crash. `ImageStore.remove`
+    drops them with all other files of a post."""
 
     async def take(
         self, post_id: str, *, unverified: bool = False, offset_hint: int | None = None
@@ -47,29 +47,29 @@ class UploadStore(Protocol):
         ...
 
     async def offset(self, post_id: str, *, offset_hint: int | None = None) -> int:
-        """How many bytes are there; asking takes the upload over. 0 if there is nothing."""
+        """The number of received bytes, 0 if there are none. The call takes the upload over."""
         ...
 
     async def promote(self, post_id: str, sha256: bytes) -> None:
         """Make the bytes the post's original, durably. Repeating it is a no-op.
 
-        Raises `ChecksumMismatchError`, with nothing kept of them, if they are not those of
-        `sha256`; nothing given, nothing compared.
+        Raises `ChecksumMismatchError`, with no bytes kept, if their SHA-256 is not `sha256`. An
+        empty `sha256` is not compared.
         """
         ...
 
 
 class CountableUploads(UploadStore, Protocol):
-    """Where it can be seen how much is there without disturbing who brings it."""
+    """Stores that tell the offset without taking the upload over."""
 
     async def received(self, post_id: str) -> int:
-        """How many bytes are there, perhaps not verified yet; 0 if there is nothing."""
+        """The number of received bytes, perhaps not verified yet; 0 if there are none."""
         ...
 
 
 class UploadRecord(NamedTuple):
-    """Whose upload it is, whether it still awaits bytes, and its terms; `offset` where the record
-    has it, too."""
+    """An upload's creator, True if it still awaits bytes, and its terms; `offset` if the record has
+    it."""
 
     creator: str
     awaiting: bool
@@ -78,25 +78,25 @@ class UploadRecord(NamedTuple):
 
 
 class UploadRecordStore(Protocol):
-    """Keeps the terms of uploads by post id; `PostStore.add` adds them together with the post."""
+    """Stores the terms of uploads by post id; `PostStore.add` adds them together with the post."""
 
     async def find(self, post_id: str) -> UploadRecord | None:
-        """The record, also when the upload is complete. Raises `UploadGoneError` if there was such
-        a post, and it was deleted or expired lately."""
+        """The record, also when the upload is complete. Raises `UploadGoneError` if the post was
+        deleted or expired lately."""
         ...
 
     async def declare_length(self, post_id: str, length: int) -> None:
-        """Set a length that was deferred. A no-op if it is set."""
+        """Set a deferred length. A no-op if it is set."""
         ...
 
     async def count_refused(self, post_id: str, size: int) -> int:
-        """Count bytes that were sent for the upload and are not kept; how many those are by now.
-        0, with nothing counted, if it awaits none."""
+        """Count bytes that were sent for the upload and discarded; return their total. 0, with
+        nothing counted, if it awaits no bytes."""
         ...
 
 
 class AwaitedUploads(Protocol):
-    """For stores that do not expire anything by themselves."""
+    """Uploads of stores without an expiry of their own."""
 
     async def awaiting(self, after: str, limit: int) -> list[tuple[str, Upload]]:
         """The next `limit` uploads whose posts are `awaiting_upload`, by id: the oldest first, and
@@ -108,28 +108,28 @@ class AwaitedUploads(Protocol):
         ...
 
     async def move_expiries(self, by_ms: int, *, before_ms: int) -> None:
-        """The wall clock was set by so much when it showed `before_ms`: move the expiries of
-        awaited uploads with it, if they lay within the next lifetime."""
+        """Move the expiries of awaited uploads by `by_ms`, if they lay within the next lifetime.
+        The wall clock was set by as much when it showed `before_ms`."""
         ...
 
 
 class UploadOffsets(Protocol):
-    """How far uploads are, where their pieces cannot tell: one number an upload, moved on by
-    whoever saw it last."""
+    """The offsets of uploads, where their pieces do not tell: one number an upload, advanced by
+    each request that appends."""
 
     async def find(self, post_id: str) -> int:
-        """The offset in bytes; 0 for what is not there. Sees every `advance` that returned."""
+        """The offset in bytes; 0 for an unknown upload. Sees every `advance` that returned."""
         ...
 
     async def advance(self, post_id: str, start: int, end: int) -> bool:
-        """Move from `start` to `end`; False, with nothing changed, if the upload is not at `start`
-        or awaits nothing any more."""
+        """Move from `start` to `end`. False, with nothing changed, if the upload is not at `start`
+        or awaits no bytes any more."""
         ...
 
 
 class PutUrlSigner(Protocol):
-    """Makes URLs that take an image and that only their signature protects."""
+    """Signs URLs that accept an image; their signature is their only protection."""
 
     def sign(self, post_id: str, terms: PutTerms, expires_ms: int) -> PutTarget:
-        """A URL for the post's image, good until `expires_ms` (since 1970) or earlier."""
+        """A URL for the post's image, valid until `expires_ms` (since 1970) or earlier."""
         ...
