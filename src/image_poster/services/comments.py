@@ -18,8 +18,8 @@ from image_poster.services.posts import PostService
 
 @dataclass(frozen=True)
 class CommentService:
-    """Each write is one write of the store. `render` makes a comment's body, as the API shows it,
-    from its document."""
+    """Each write is one write of the store. `render` turns a comment's document into its body in
+    the API."""
 
     comments: CommentStore
     posts: PostService
@@ -31,7 +31,7 @@ class CommentService:
     async def add(
         self, post_id: str, author: Identity, content: str, key: str | None = None
     ) -> Answer:
-        """Keep the comment; with an idempotency key, once. Raises `ValidationFailedError`,
+        """Store the comment; with an idempotency key, once. Raises `ValidationFailedError`,
         `PostNotFoundError`, `PostNotReadyError`, `IdempotencyKeyReusedError` and `GoneError`."""
         comment = Comment(
             id=self.clock.new_id(),
@@ -51,8 +51,8 @@ class CommentService:
         return given
 
     async def list(self, post_id: str, *, limit: int, cursor: str | None) -> Page[bytes, str]:
-        """Documents of comments, newest first, after `cursor`; of a post that everybody may see.
-        Raises `PostNotFoundError` and `InvalidCursorError`."""
+        """Documents of comments, newest first, after `cursor`, of a public post. Raises
+        `PostNotFoundError` and `InvalidCursorError`."""
         await self.posts.get(post_id, None)
         list_name = f"comments:{post_id}"
         after = self.cursors.read(list_name, cursor, str)
@@ -60,7 +60,7 @@ class CommentService:
         return self.cursors.signed(list_name, page)
 
     async def get(self, post_id: str, comment_id: str, viewer: Identity | None) -> bytes:
-        """The document of a comment, for whoever may see the post. Raises `PostNotFoundError` and
+        """The document of a comment, if `viewer` may see the post. Raises `PostNotFoundError` and
         `CommentNotFoundError`."""
         await self.posts.get(post_id, viewer)
         return await self.comments.find(post_id, comment_id)
@@ -74,9 +74,12 @@ class CommentService:
         *,
         seen: ExpectedTags = None,
     ) -> Comment:
-        """The comment after the change, for its author only; `seen` are the tags of what the change
-        was made from. Raises `ValidationFailedError`, `CommentNotFoundError`, `PostNotFoundError`,
-        `NotYoursError` and `EditConflictError`."""
+        """Edit the comment, for its author only; `seen` are the tags of the version that the edit
+        is based on.
+
+        Raises `ValidationFailedError`, `CommentNotFoundError`, `PostNotFoundError`, `NotYoursError`
+        and `EditConflictError`.
+        """
         text = self._checked(content)
         now = rfc3339(self.clock.now_ms())
         return await self.comments.update(
@@ -86,12 +89,12 @@ class CommentService:
         )
 
     async def delete(self, post_id: str, comment_id: str, by: Identity) -> None:
-        """For its author, the post's creator or an admin; repeating it is a no-op. Raises
-        `CommentNotFoundError`, `PostNotFoundError` and `NotYoursError`."""
+        """Delete the comment for its author, the post's creator or an admin; repeating it is a
+        no-op. Raises `CommentNotFoundError`, `PostNotFoundError` and `NotYoursError`."""
         await self.comments.remove(post_id, comment_id, by)
 
     async def _check_there(self, post_id: str, given: Answer) -> None:
-        """Raises `GoneError` if what was answered before was deleted since."""
+        """Raise `GoneError` if the comment of the former answer has been deleted."""
         try:
             await self.posts.get(post_id, None)
             await self.comments.find(post_id, given.made)

@@ -1,4 +1,4 @@
-"""All that the API can ask for, as one value."""
+"""All services of the API, as one value."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ from image_poster.services.uploads import UploadService
 
 @dataclass(frozen=True)
 class Stores:
-    """The ports that the services stand on; an edition fills them with its adapters."""
+    """The ports that the services use; an edition fills them with its adapters."""
 
     posts: PostStore
     comments: CommentStore
@@ -42,7 +42,8 @@ class Stores:
 
 @dataclass(frozen=True)
 class Renderers:
-    """How the API shows what services make; idempotency records keep these bodies."""
+    """Functions that encode resources as the API shows them; idempotency records keep these
+    bodies."""
 
     post: Callable[[StoredPost], bytes]
     comment: Callable[[bytes], bytes]
@@ -51,7 +52,7 @@ class Renderers:
 
 @dataclass(frozen=True)
 class Services:
-    """One service a noun, the stores below them, and the limits in force."""
+    """One service a noun, the stores that they use, and the limits in force."""
 
     posts: PostService
     comments: CommentService
@@ -71,8 +72,8 @@ def build_services(
     *,
     poll_seconds: float = 0.05,
 ) -> Services:
-    """The services over one edition's stores; who waits for a post has it looked at again when the
-    bell rings, and every `poll_seconds`."""
+    """Build the services over one edition's stores. A request that waits for a post reads it again
+    at each notification, and every `poll_seconds`."""
     clock = stores.clock
     posts = PostService(
         stores.posts, stores.images, clock, limits, render.post, stores.notifier, poll_seconds

@@ -13,20 +13,20 @@ from image_poster.ports.feed import FeedReader
 
 @dataclass(frozen=True)
 class FeedService:
-    """A page is one query, two in the middle of a walk."""
+    """Reads the feed: one query a page, two in the middle of a walk."""
 
     feed: FeedReader
     cursors: CursorSigner
     clock: Clock
 
     def version(self) -> Hashable | None:
-        """A value that changes with the posts and with the epoch: a page kept for longer would
-        lead to the ranks of its own epoch for ever. None as `FeedReader.version`."""
+        """A value that changes with the posts and with the epoch; None as `FeedReader.version`.
+        Without the epoch, a cached page would always lead to the ranks of its own epoch."""
         version = self.feed.version()
         return None if version is None else (version, epoch_of(self.clock.service_ms()))
 
     def period(self) -> int:
-        """A number that changes every half hour: a cursor handed out within the same one is good
+        """A number that changes every half hour. A cursor issued within the current period is valid
         for half an hour more."""
         return epoch_of(self.clock.service_ms()) // ETAG_EPOCHS
 
@@ -34,7 +34,7 @@ class FeedService:
         self, *, sort: FeedSort, limit: int, cursor: str | None, creator: str | None
     ) -> Page[StoredPost, str]:
         """The page after `cursor`, which must come from the same sort and creator; else raises
-        `InvalidCursorError`. It may be shorter than `limit`, even empty, and have a next."""
+        `InvalidCursorError`. The page may be shorter than `limit`, even empty, and have a next."""
         list_name = f"feed:{sort}:{creator or ''}"
         after = self.cursors.read(list_name, cursor, FeedCursor)
         epoch = epoch_of(self.clock.service_ms())

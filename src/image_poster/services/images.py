@@ -1,5 +1,5 @@
-"""Images: read them, and do the image work of a post: make its renditions and show it, or say why
-not."""
+"""Images: serve them, and do a post's image work: make renditions, then publish or fail the
+post."""
 
 import asyncio
 import errno
@@ -38,8 +38,8 @@ _UNTIL_MENDED_MS = 30_000
 
 @dataclass(frozen=True)
 class ImageService:
-    """Opens images to be served. The post decides, not the file: an image is gone the moment its
-    post is."""
+    """Opens images to be served. An image is visible only as long as its post exists, whatever
+    files remain."""
 
     post_service: PostService
     posts: PostStore
@@ -52,8 +52,8 @@ class ImageService:
         return await self.images.open_rendition(post_id, rendition)
 
     async def original(self, post_id: str, viewer: Identity) -> StoredFile | RemoteFile:
-        """The untouched upload, for the post's creator only (not for admins: it still holds where
-        the image was taken). Raises `PostNotFoundError` and `NotYoursError`."""
+        """The untouched upload, for the post's creator only. Admins may not read it: it may hold
+        the place where the image was taken. Raises `PostNotFoundError` and `NotYoursError`."""
         stored = await self.post_service.get(post_id, viewer)
         Identity(viewer.user).require(stored.post.creator)
         try:
@@ -65,8 +65,8 @@ class ImageService:
 
 @dataclass(frozen=True)
 class ImagePublisher:
-    """The image work of one post. Safe to repeat, at any point and by anyone: renditions are
-    replaced whole, and only a post that is still `processing` moves."""
+    """Does the image work of one post. Safe to repeat, at any point and by any process: renditions
+    are replaced whole, and only a post that is still `processing` changes."""
 
     posts: PostStore
     images: ImageStore
@@ -74,8 +74,8 @@ class ImagePublisher:
     wanted_seconds: float = 1.0  # how often, during the work, it is seen whether the post is there
 
     async def publish(self, post_id: str) -> PostStatus | None:
-        """What the post is now; None if it was deleted, which ends the work. Raises
-        `ImageWorkFailedError` to be retried, and `StorageFullError`."""
+        """Do the work and return the post's status; None if it was deleted, which ends the work.
+        Raises `ImageWorkFailedError` to be retried, and `StorageFullError`."""
         stored = await self.posts.find(post_id)
         if stored is None:
             return None
@@ -104,8 +104,7 @@ class ImagePublisher:
         return await self.posts.update(post_id, lambda post: published_post(post, rendered))
 
     async def _render_while_wanted(self, post_id: str, work: Workspace) -> RenderedImage:
-        """Raises `PostNotFoundError` as soon as the post is seen to be gone: nobody waits for an
-        image that nobody wants."""
+        """Render, but stop once the post is deleted. Raises `PostNotFoundError`."""
         rendering = asyncio.ensure_future(self.renderer.render(work))
         try:
             while not rendering.done():
@@ -126,15 +125,15 @@ class ImagePublisher:
 
 
 async def remove_if_deleted(posts: PostStore, images: ImageStore, post_id: str) -> None:
-    """Remove what came late for a post that was deleted. Files of a post that is merely not known
-    stay: the database may be the wrong one, and what is nobody's is for the sweeper."""
+    """Remove files that came late for a deleted post. Files of an unknown post stay for the
+    sweeper: the database may be the wrong one."""
     if await posts.was_deleted(post_id):
         await images.remove(post_id)
 
 
 class JobResult(NamedTuple):
-    """A job and how it ended: a post status or `deleted`, or, with the error, `retried`,
-    `postponed` or `parked`."""
+    """A job and its outcome: a post status or `deleted`, or, with the error, `retried`, `postponed`
+    or `parked`."""
 
     post_id: str
     outcome: str
@@ -143,13 +142,12 @@ class JobResult(NamedTuple):
 
 @dataclass(frozen=True)
 class JobRunner:
-    """Takes image work as it comes due, retries what broke, and parks what keeps breaking (one
-    machine).
+    """Leases due image work, retries failures, and parks work that keeps failing (one machine).
 
     `lease_ms` must be longer than the renderer ever takes, or two would work on one image (which is
     harmless, and a waste). Work that failed `max_failures` times is parked. Leases that ended with
-    the process (somebody pulled the plug, again) are no fault of the image's, up to `max_leases` of
-    them. What finds no room to write, or a fault of the disk, waits as long as that lasts.
+    the process (a power cut, for example) do not count as failures, up to `max_leases` of them.
+    Work that meets a full disk or a disk fault is postponed until that is over.
     """
 
     jobs: JobQueue
@@ -172,7 +170,7 @@ class JobRunner:
         return JobResult(job.post_id, status or "deleted")
 
     async def _postpone(self, job: Job, exc: Exception) -> JobResult:
-        """Wait until the disk is mended or has room; retry after any other error."""
+        """Postpone the job after a disk fault or a full disk; retry it after any other error."""
         error, delay_ms = error_text(exc), _UNTIL_ROOM_MS
         if isinstance(exc, OSError) and exc.errno in _DISK_FAULTS:
             delay_ms = _UNTIL_MENDED_MS
@@ -194,12 +192,12 @@ class JobRunner:
 
 @dataclass(frozen=True)
 class StoredImagePublisher:
-    """The image work of one post, begun by the storage that was given the image (AWS).
+    """Does the image work of one post, started by the storage that received the image (AWS).
 
     Safe under redelivery, and in any order: only a post that awaits its image, or is `processing`,
-    moves, and what comes late for a deleted one is removed. What fails through our fault is raised,
-    to be delivered again; after `max_failures` the post is `failed` as well, so that its creator
-    knows, and the event goes to the dead-letter queue.
+    changes. Files that come late for a deleted post are removed. Failures of the service are
+    raised, to be delivered again. After `max_failures` the post becomes `failed`, so that its
+    creator knows, and the event goes to the dead-letter queue.
     """
 
     posts: PostStore
@@ -209,7 +207,7 @@ class StoredImagePublisher:
     max_failures: int = 3
 
     async def publish(self, post_id: str) -> PostStatus | None:
-        """What the post is now; None if it was deleted or is not known. Raises
+        """Do the work and return the post's status; None if it was deleted or is unknown. Raises
         `ImageWorkFailedError` and errors of the stores."""
         if await self.posts.find(post_id) is None:
             await remove_if_deleted(self.posts, self.images, post_id)
@@ -228,7 +226,7 @@ class StoredImagePublisher:
 
 @dataclass(frozen=True)
 class JobReplayer:
-    """Tries image work again that was given up (AWS). Safe to repeat: what is `ready` meanwhile
+    """Replays image work that was given up (AWS). Safe to repeat: a post that is `ready` by now
     stays so."""
 
     posts: PostStore
@@ -247,5 +245,5 @@ class JobReplayer:
 
 
 def error_text(error: Exception) -> str:
-    """What an operator reads of an error."""
+    """The text of an error, for operators."""
     return f"{type(error).__name__}: {error}"

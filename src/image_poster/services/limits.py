@@ -1,4 +1,4 @@
-"""What one user may take: writes by the minute, bytes by the day, uploads at a time."""
+"""Quotas of one user: writes by the minute, bytes by the day, and concurrent uploads."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -9,7 +9,7 @@ from image_poster.ports.limits import RateLimiter, UploadQuota
 
 
 class Unlimited:
-    """`RateLimiter` and `UploadQuota` where everybody may take what they like."""
+    """A `RateLimiter` and `UploadQuota` without limits."""
 
     async def count(self, caller: str) -> None:
         pass
@@ -29,30 +29,30 @@ UNLIMITED = Unlimited()
 
 @dataclass
 class Receiving:
-    """An image that is being received within one request; `counted_bytes` are its bytes, or all
-    that came of a request that is refused."""
+    """An image that is received within one request; `counted_bytes` are its bytes, or all received
+    bytes of a refused request."""
 
     counted_bytes: int = 0
 
 
 @dataclass(frozen=True)
 class LimitService:
-    """`image_bytes` is what an image is taken for whose size nobody has said."""
+    """Enforces users' quotas. `image_bytes` is the size assumed for an image of unknown size."""
 
     writes: RateLimiter
     upload_quota: UploadQuota
     image_bytes: int
 
     async def count_write(self, user: Identity) -> None:
-        """One more write. Raises `RateLimitedError`."""
+        """Count one write. Raises `RateLimitedError`."""
         await self.writes.count(user.user)
 
     @asynccontextmanager
     async def receiving(
         self, post_id: str, user: Identity, declared_bytes: int | None
     ) -> AsyncIterator[Receiving]:
-        """For as long as an image is received within one request, which says that it has so many
-        bytes. Raises `RateLimitedError` before any is read."""
+        """Reserve an image's bytes while it is received within one request. `declared_bytes` is its
+        declared size. Raises `RateLimitedError` before any byte is read."""
         size = self.image_bytes if declared_bytes is None else declared_bytes
         await self.upload_quota.reserve(post_id, user.user, min(size, self.image_bytes))
         receiving = Receiving()

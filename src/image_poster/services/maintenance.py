@@ -1,4 +1,4 @@
-"""What follows from a write, or from a crash, after it was answered. Every step may be repeated."""
+"""Background work after a write or a crash. Every step may be repeated."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -41,16 +41,16 @@ _THE_SERVICE = Identity("", admin=True)
 
 @dataclass(frozen=True)
 class PostPurger:
-    """Removes what is left of deleted posts. Resumable: the tombstone says what is left. Where
-    images are shown by a CDN, it forgets them too."""
+    """Purges the data of deleted posts. Resumable: the tombstone records the data left. Also
+    invalidates the CDN's copies, where there is a CDN."""
 
     tombstones: TombstoneStore
     images: ImageStore
     shown: "ShownImages | None" = None
 
     async def purge(self, post_id: str) -> None:
-        """Remove the images and comments of one deleted post, in small steps so that nobody waits
-        for it."""
+        """Remove the images and comments of one deleted post, in small steps so that other requests
+        are not delayed."""
         await self.images.remove(post_id)
         while await self.tombstones.purge_comments(post_id, _COMMENTS_AT_A_TIME):
             pass
@@ -61,21 +61,21 @@ class PostPurger:
 
 @dataclass(frozen=True)
 class ShownImages:
-    """What the CDN may have of deleted posts. Dropping copies is dear and few may be under way, so
-    that of what was never shown there is none."""
+    """The CDN's copies of deleted posts' images. Invalidations are expensive and few may run at
+    once, so a post that was never ready gets none."""
 
     tombstones: PublishedTombstones
     cache: ImageCache
 
     async def forget(self, post_id: str) -> None:
-        """Have the copies of a deleted post's renditions dropped, if there may be any."""
+        """Invalidate the copies of a deleted post's renditions, if it was ever ready."""
         if await self.tombstones.was_published(post_id):
             await self.cache.forget(post_id)
 
 
 class SweepReport(NamedTuple):
-    """How many deleted posts were purged, how many files of unknown posts were moved to quarantine,
-    and how many were deleted there."""
+    """The numbers of deleted posts purged, of unknown posts' files moved to quarantine, and of
+    files deleted there."""
 
     deleted: int
     quarantined: int
@@ -84,13 +84,14 @@ class SweepReport(NamedTuple):
 
 @dataclass(frozen=True)
 class Sweeper:
-    """Clears away what crashes and deletions left behind (one machine).
+    """Removes files that crashes and deletions left behind (one machine).
 
-    Only what is known to have been deleted is deleted. Files of posts that the database does not
-    know are moved to quarantine: a crash may have left them, but the database may also be empty, or
-    an older copy. They are deleted `QUARANTINE_KEPT_MS` later, if no post has come to ask for them.
-    Beside running requests, only files older than any of them may be swept: a request may be about
-    to write the row of a younger one. A post that fails is left to a later round (`retries`).
+    Only files of posts known to be deleted are deleted at once. Files of unknown posts are moved to
+    quarantine: a crash may have left them, but the database may also be empty, or an older copy.
+    They are deleted `QUARANTINE_KEPT_MS` later, unless a post needs them by then.
+
+    Beside running requests, sweep only files older than any of these: a request may be about to
+    write the row of a younger one. A post that fails is left to a later round (`retries`).
     """
 
     posts: PostStore
@@ -101,8 +102,8 @@ class Sweeper:
     retries: PostRetries = field(default_factory=PostRetries)
 
     async def sweep(self, *, older_than_ms: int) -> SweepReport:
-        """One round over the files from before that time. What may be deleted goes first: moving
-        needs room on the disk."""
+        """Sweep the files from before that time, once. Deletions come first, since moving needs
+        free space."""
         deleted = await self.purge_deleted()
         run, clock = self.retries.run, self.clock
         purged = await run("emptying quarantine", "", self._purge_quarantine)
@@ -111,7 +112,7 @@ class Sweeper:
         return SweepReport(deleted, quarantined or 0, purged or 0)
 
     async def purge_deleted(self) -> int:
-        """Purge deleted posts; how many those were."""
+        """Purge deleted posts; return their number."""
         count, after = 0, ""
         while pending := await self.tombstones.pending(_POSTS_AT_A_TIME, after):
             for post_id in pending:
@@ -124,8 +125,8 @@ class Sweeper:
         return 1
 
     async def put_back(self) -> int:
-        """Move back what is in quarantine of posts that are known after all: the right database has
-        come back. How many files that were."""
+        """Move files of known posts back from quarantine, after the right database was restored.
+        Return the number of files moved."""
         return await self.retries.run("emptying quarantine", "", self._put_all_back) or 0
 
     async def _put_all_back(self) -> int:
@@ -142,8 +143,8 @@ class Sweeper:
         return await self.images.put_back(post_id, awaiting=awaiting)
 
     async def is_asked_for(self, post_id: str) -> bool:
-        """Whether there is a post that lacks its original: the right database has come back, and
-        its files have not yet."""
+        """Return True if the post exists and lacks its original: the right database has been
+        restored, and its files have not yet."""
         if await self.posts.find(post_id) is None:
             return False
         return not await self.images.has_original(post_id)
@@ -170,7 +171,7 @@ class Sweeper:
         return count
 
     async def _clear(self, post_id: str) -> int:
-        """How many files were moved to quarantine."""
+        """Remove or quarantine the post's files; return the number of files moved to quarantine."""
         if await self.posts.was_deleted(post_id):
             await self.images.remove(post_id)
             return 0
@@ -179,11 +180,12 @@ class Sweeper:
 
 @dataclass(frozen=True)
 class UploadSettler:
-    """Every hour, beside running requests: completes uploads that are complete, and drops what has
-    expired (one machine).
+    """Completes complete uploads and deletes expired ones, every hour beside running requests (one
+    machine).
 
-    An upload whose original is there is complete, whatever the database says of it: a crash came
-    before its row was written, or the database is an older copy, from before the last byte came.
+    An upload whose original is there is complete, even if the database says otherwise. Either a
+    crash came before its row was written, or the database is an older copy, from before the last
+    byte came.
     """
 
     awaited: AwaitedUploads
@@ -195,7 +197,7 @@ class UploadSettler:
     retries: PostRetries = field(default_factory=PostRetries)
 
     async def complete(self) -> int:
-        """How many uploads there were to complete."""
+        """Complete the complete uploads; return their number."""
         completed, work = 0, "completing an upload"
         async for post_id, upload in self._awaiting():
             completed += await self.retries.run(work, post_id, self._complete, post_id, upload) or 0
@@ -209,7 +211,7 @@ class UploadSettler:
         return 0
 
     async def expire(self) -> int:
-        """Delete the uploads whose time is over; how many there were."""
+        """Delete the expired uploads; return their number."""
         service_ms, now_ms, expired = self.clock.service_ms(), self.clock.now_ms(), 0
         work = "expiring an upload"
         async for post_id, upload in self._awaiting():
@@ -228,7 +230,7 @@ class UploadSettler:
         return 1
 
     async def _awaiting(self) -> AsyncIterator[tuple[str, Upload]]:
-        """All, a few at a time: others are served in between."""
+        """All awaited uploads, in pages; other tasks run in between."""
         after = ""
         while page := await self.awaited.awaiting(after, _UPLOADS_AT_A_TIME):
             for found in page:
@@ -237,7 +239,8 @@ class UploadSettler:
             await asyncio.sleep(0)
 
     async def _is_whole(self, post_id: str, upload: Upload) -> bool:
-        """Asking for the offset takes the upload over, so that is done only if all may be there."""
+        """Return True if all bytes are there. `offset` takes the upload over, so it is called only
+        if all may be there."""
         if await self.images.has_original(post_id):
             return True
         if not is_complete(upload, await self.uploads.received(post_id)):
@@ -246,7 +249,7 @@ class UploadSettler:
 
 
 class RebuildReport(NamedTuple):
-    """How many posts were checked, and which were wrong (and are right now)."""
+    """The number of posts checked, and the posts that were wrong and are corrected now."""
 
     checked: int
     drifted: list[Drift]
@@ -255,14 +258,14 @@ class RebuildReport(NamedTuple):
 
 @dataclass(frozen=True)
 class Rebuilder:
-    """Derives counts and latest comments anew from the comments, in batches of posts, so that it
-    can run beside the service."""
+    """Recomputes counts and latest comments from the comments, in batches of posts, so that it can
+    run beside the service."""
 
     feed: FeedRebuilder
     batch: int = _REBUILT_AT_A_TIME
 
     async def rebuild(self) -> RebuildReport:
-        """All posts."""
+        """Rebuild all posts."""
         checked, drifted, repaired, after = 0, list[Drift](), list[TimeRepair](), None
         while True:
             step = await self.feed.rebuild(after, self.batch)
@@ -275,16 +278,15 @@ class Rebuilder:
 
 
 class PostEvent(StrEnum):
-    """What a post has become: `RECEIVED`, all pieces of its image are there; `DELETED`, also by
-    expiring."""
+    """An event of a post: `RECEIVED`, all pieces of its image are there; `DELETED`, also by
+    expiry."""
 
     RECEIVED = "received"
     DELETED = "deleted"
 
 
 class PostChanges(NamedTuple):
-    """All that a stream batch says about one post: its changed comments by their ids, and what the
-    post has become."""
+    """One post's changes in a stream batch: the ids of its changed comments, and its events."""
 
     post_id: str
     comments: frozenset[str]
@@ -293,11 +295,11 @@ class PostChanges(NamedTuple):
 
 @dataclass(frozen=True)
 class ChangeApplier:
-    """Applies changes of posts and comments after they were answered (AWS). Whoever delivers
-    changes may deliver them again.
+    """Applies changes of posts and comments after their requests (AWS). Changes may be delivered
+    more than once.
 
-    Counting stands by itself: it asks the table only, and no fault of the storage of images or of
-    the CDN holds it up. All other work may fail: then it is due at once, and `Reconciler` does it.
+    Counting is independent: it uses the table only, and no fault of the image storage or the CDN
+    delays it. All other work may fail: then it is due at once, and `Reconciler` does it.
     """
 
     counter: CommentCounter
@@ -311,7 +313,7 @@ class ChangeApplier:
             await self.counter.count(changes.post_id, changes.comments)
 
     async def follow(self, changes: PostChanges) -> None:
-        """Start the image work, or purge what was deleted. Raises what that does."""
+        """Start the image work, or purge the deleted post. Raises the errors of these."""
         try:
             if PostEvent.DELETED in changes.events:
                 await self.purger.purge(changes.post_id)

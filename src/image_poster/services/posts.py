@@ -28,7 +28,7 @@ from image_poster.ports.posts import PostNotifier, PostStore
 
 
 class PostDraft(NamedTuple):
-    """What came with an image of so many bytes; `image_sha256` tells one image from another, where
+    """The texts and size in bytes of a new post's image. `image_sha256` distinguishes images, where
     that matters (with an idempotency key)."""
 
     texts: PostTexts
@@ -37,10 +37,10 @@ class PostDraft(NamedTuple):
 
 
 class NullNotifier:
-    """`PostNotifier` where nothing rings."""
+    """A `PostNotifier` that never notifies."""
 
     def notify(self, post_id: str) -> None:
-        """Nobody hears."""
+        """Do nothing."""
 
     async def wait(self, post_id: str | None, seconds: float) -> None:
         del post_id
@@ -52,10 +52,11 @@ NULL_NOTIFIER = NullNotifier()
 
 @dataclass(frozen=True)
 class PostService:
-    """`render` makes a post's body as the API shows it: that is what an idempotency record keeps.
+    """Creates, reads, edits and deletes posts. `render` makes a post's body for the API and for
+    idempotency records.
 
-    Waiting for a post asks the store when `bell` rings for it, and every `poll_seconds`, which
-    works across machines too.
+    A request that waits for a post reads it at each notification of `notifier`, and every
+    `poll_seconds`, which works across machines too.
     """
 
     posts: PostStore
@@ -74,11 +75,11 @@ class PostService:
         image: StagedImage,
         key: str | None = None,
     ) -> Answer:
-        """Keep the staged image and its post, which is then `processing`; with an idempotency key,
+        """Store the staged image and its post, which is then `processing`; with an idempotency key,
         once.
 
-        Bytes first, then the row that points at them: a crash in between leaves an orphan file for
-        the sweeper, and never a row without its image. Raises `ValidationFailedError`,
+        The image is stored before the row that points at it. A crash in between leaves an orphan
+        file for the sweeper, and never a row without its image. Raises `ValidationFailedError`,
         `IdempotencyKeyReusedError`, `GoneError` and errors of the stores.
         """
         texts, now = draft.texts.checked(self.limits), self.clock.now_ms()
@@ -100,16 +101,16 @@ class PostService:
         return given
 
     async def post_of_replay(self, answer: Answer) -> Post:
-        """The post that a repeated request made when it came first. Raises `GoneError` if it was
-        deleted since: a late repeat does not revive it."""
+        """The post created by the first request with this idempotency key. Raises `GoneError` if it
+        was deleted since: a replay does not restore it."""
         stored = await self.posts.find(answer.made)
         if stored is None:
             raise GoneError
         return stored.post
 
     async def get(self, post_id: str, viewer: Identity | None, *, wait: float = 0) -> StoredPost:
-        """The post, as soon as it is not `processing` or `wait` seconds are over. Raises
-        `PostNotFoundError`, also for one that `viewer` may not see."""
+        """The post, once it is not `processing` or `wait` seconds are over. Raises
+        `PostNotFoundError`, also if `viewer` may not see it."""
         deadline = asyncio.get_running_loop().time() + wait
         while True:
             stored = await self.posts.find(post_id)
@@ -123,7 +124,7 @@ class PostService:
             await self.notifier.wait(post_id, min(self.poll_seconds, left))
 
     async def edit(self, post_id: str, editor: Identity, edit: PostEdit) -> StoredPost:
-        """The post with other texts, for its creator or an admin. Raises `ValidationFailedError`,
+        """Edit the post's texts, for its creator or an admin. Raises `ValidationFailedError`,
         `PostNotFoundError`, `NotYoursError` and `EditConflictError`."""
         checked, now = edit.checked(self.limits), rfc3339(self.clock.now_ms())
         return await self.posts.update(
@@ -131,21 +132,20 @@ class PostService:
         )
 
     async def delete(self, post_id: str, by: Identity, *, ended: bool = False) -> None:
-        """Delete the post for its creator or an admin; repeating it is a no-op for who did it.
-        `ended`: it is its upload that ends, so that its key may be used again.
+        """Delete the post for its creator or an admin; repeating it is a no-op for the same user.
+        `ended`: its upload is aborted, so that its key may be used again.
 
-        The one durable fact is the post's own removal; its images go before the answer, since
-        people who delete an image expect it gone, and its comments follow
-        (`maintenance.PostPurger`).
-        Raises `PostNotFoundError` and `NotYoursError`.
+        The removal of the post itself is the one durable fact. Its images are removed before the
+        answer, since people who delete an image expect it gone. Its comments follow
+        (`maintenance.PostPurger`). Raises `PostNotFoundError` and `NotYoursError`.
         """
         await self.posts.remove(post_id, by, ended=ended)
         with suppress(FilesRemainError):  # private ones: the purger removes them
             await self.images.remove(post_id)
 
     async def _will_move(self, post: Post) -> bool:
-        """Whether waiting may help: also where the storage has been given the image, and the event
-        that tells us is still on its way (AWS)."""
+        """Return True if the post may change soon: it is `processing`, or its image is stored and
+        the event is still on its way (AWS)."""
         if post.status is PostStatus.AWAITING_UPLOAD:
             # In this order: what has arrived becomes the original.
             arrived = await self.images.has_arrived(post.id)

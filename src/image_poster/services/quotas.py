@@ -1,7 +1,7 @@
-"""What one user may take, where it is counted afterwards (AWS): a request reads what the user has
-taken, at most every 10 s, and what it takes itself is told by the table's stream.
+"""Per-user quotas on AWS, enforced from usage that the table's stream adds up. A request reads the
+user's usage at most every 10 s.
 
-So a limit holds some seconds late, and no request waits for an account that many write to.
+So a quota takes effect some seconds late, and no request waits for an item that many write to.
 """
 
 from collections import OrderedDict
@@ -31,7 +31,8 @@ class _Seen(NamedTuple):
 
 @dataclass(frozen=True)
 class EventualQuotas:
-    """`RateLimiter` and `UploadQuota` of one process."""
+    """The `RateLimiter` and `UploadQuota` of one process, with quotas that take effect some seconds
+    late."""
 
     store: UsageStore
     clock: Clock
@@ -45,7 +46,7 @@ class EventualQuotas:
             usage.check_write(found, self.limits.rates, self.clock.now_ms())
 
     async def admit(self, user: str, upload: Upload) -> None:
-        """Whether the user may begin an upload; it is booked when the stream tells of it. Raises
+        """Check that the user may begin an upload; the stream reserves it later. Raises
         `RateLimitedError`."""
         await self._check(user, _size(upload, self.limits))
 
@@ -54,8 +55,8 @@ class EventualQuotas:
         self._receiving[post_id] = user
 
     async def commit(self, post_id: str, size: int) -> None:
-        """By the request itself, which alone knows how many bytes came. They are kept whatever
-        becomes of their account."""
+        """Count the request's bytes directly: only the request knows their number. The image is
+        kept even if counting fails."""
         user = self._receiving.pop(post_id, None)
         if user is not None:
             await self.charge(user, size)
@@ -84,9 +85,12 @@ class EventualQuotas:
 
 
 class UploadChange(NamedTuple):
-    """Something has become of a post that awaits its bytes, or did: it has just `begun` to;
-    `unfinished` says that they will not come. `length` is how many they are, if that is known, and
-    `expires_ms` until when they are awaited, which is a day after they were reserved."""
+    """A change of a post that awaits its bytes, or did. `begun`: it has just started to await them.
+    `unfinished`: they will not come.
+
+    `length` is their number, if known. `expires_ms` is the time until which they are awaited, a day
+    after the reservation.
+    """
 
     post_id: str
     begun: bool
@@ -96,8 +100,8 @@ class UploadChange(NamedTuple):
 
 
 class UserChanges(NamedTuple):
-    """What is told of one user: when they wrote (milliseconds since 1970), and of which uploads
-    there is news."""
+    """One user's changes in a stream batch: the times of writes (milliseconds since 1970), and the
+    changed uploads."""
 
     user: str
     writes: tuple[int, ...]
@@ -109,8 +113,9 @@ _Change = Callable[[Usage], Usage]
 
 @dataclass(frozen=True)
 class UsageRecorder:
-    """Keeps what users have taken. Of uploads it looks at what is: however late or often it is
-    told, none stays under way that is not. A write that is told twice counts twice."""
+    """Records users' usage from the stream. For uploads it reads the current state, so late or
+    repeated deliveries leave none under way that is not. A write that is delivered twice counts
+    twice."""
 
     store: UsageStore
     records: UploadRecordStore
@@ -119,7 +124,7 @@ class UsageRecorder:
     limits: Limits
 
     async def record(self, changes: UserChanges) -> None:
-        """One write of the user's item for all of it. Raises `BusyError`."""
+        """Apply all changes in one write of the user's item. Raises `BusyError`."""
         rates, now = self.limits.rates, self.clock.now_ms()
         uploads = [await self._change(news) for news in changes.uploads]
 
@@ -151,5 +156,5 @@ class UsageRecorder:
 
 
 def _size(upload: Upload, limits: Limits) -> int:
-    """An upload's bytes; the image limit where nobody has said how many it has."""
+    """An upload's bytes; the image limit if its length is unknown."""
     return limits.image_bytes if upload.length is None else upload.length

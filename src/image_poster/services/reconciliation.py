@@ -1,5 +1,5 @@
-"""Finds what lost events left undone, and does it (AWS). Every step may be repeated, and beside
-running requests.
+"""Finds and finishes work whose events were lost (AWS). Every step may be repeated, and run beside
+requests.
 
 `ScheduledChecks` lists the posts that are not at rest, and they are checked every few minutes. A
 walk over all posts finds the rest once a day: counts that lag and originals without a post.
@@ -36,7 +36,7 @@ _NO_WORD = "nothing was heard of its image work: out of time or memory, or its e
 
 
 class Repair(NamedTuple):
-    """What was done for a post, or `error`, what kept it from being done."""
+    """The repair of a post, or `error`, the reason why it failed."""
 
     post_id: str
     what: str
@@ -45,7 +45,7 @@ class Repair(NamedTuple):
 
 @dataclass(frozen=True)
 class Reconciler:
-    """Brings posts to rest whose event is overdue."""
+    """Finishes the work of posts whose event is overdue."""
 
     due: ScheduledChecks
     posts: PostStore
@@ -58,7 +58,7 @@ class Reconciler:
     clock: Clock
 
     async def heal(self) -> AsyncIterator[Repair]:
-        """One round. What fails is told, and holds nothing else up."""
+        """Run one round. A failure is reported, and does not stop other repairs."""
         async for found in self.due.due():
             try:
                 what = await self._heal(found)
@@ -77,8 +77,8 @@ class Reconciler:
         return await self._awaiting(found.post_id)
 
     async def _processing(self, found: DuePost) -> str:
-        """Begin the image work anew; after a quarter of a day and some failures, give it up as the
-        image Lambda does, so that its creator knows."""
+        """Start the image work again. After 6 hours and 3 failures, fail the post as the image
+        Lambda does, so that its creator knows."""
         failures = await self.failures.note(found.post_id, _NO_WORD)
         now = self.clock.now_ms()
         if failures >= _MAX_FAILURES and now - found.since_ms >= _GIVEN_UP_MS:
@@ -91,7 +91,8 @@ class Reconciler:
         return "image work begun again"
 
     async def _awaiting(self, post_id: str) -> str | None:
-        """What came, and nobody was told. Where nothing came: look once more before it expires."""
+        """Start the image work of a post whose image came without an event. If no image came,
+        schedule one more check before the upload expires."""
         if await self.images.has_arrived(post_id):
             await self.due.reschedule(post_id, self.clock.now_ms() + _HOUR_MS)
             await self.starter.start(post_id)
@@ -113,7 +114,8 @@ class Reconciler:
 
 
 class WalkStep(NamedTuple):
-    """How many posts were looked at, what was done, and where to go on (None: the end)."""
+    """The number of posts checked, the repairs, and the position of the next step (None: the
+    end)."""
 
     checked: int
     healed: list[Repair]
@@ -122,8 +124,8 @@ class WalkStep(NamedTuple):
 
 @dataclass(frozen=True)
 class FullReconciliation:
-    """Over all posts, for counts that are behind, and then over all originals, for those that are
-    nobody's: they came while their post expired."""
+    """A walk over all posts, to correct late counts, and then over all originals, to find those
+    without a post: they came while their post expired."""
 
     feed: FeedRebuilder
     posts: PostStore
@@ -131,7 +133,7 @@ class FullReconciliation:
     batch: int = 200
 
     async def step(self, after: str | None) -> WalkStep:
-        """One step from the `next` of the last one (None: the start)."""
+        """Run one step from the `next` of the last one (None: the start)."""
         if after is not None and after.startswith(_ORIGINALS):
             return await self._originals(after.removeprefix(_ORIGINALS))
         found = await self.feed.rebuild(after, self.batch)
@@ -143,8 +145,8 @@ class FullReconciliation:
         return WalkStep(found.checked, mended, _ORIGINALS if found.next is None else found.next)
 
     async def _originals(self, after: str) -> WalkStep:
-        """A database that does not know a post may be the wrong one: such an original is only moved
-        aside."""
+        """Check some originals. One of an unknown post is only moved to quarantine, since the
+        database may be the wrong one."""
         post_ids, done = await self.images.kept(after), list[Repair]()
         for post_id in post_ids:
             try:
@@ -175,7 +177,8 @@ _RESERVE_MS = 60 * 1000
 
 @dataclass(frozen=True)
 class Reconciliation:
-    """What is overdue, each time; and then the walk, as far as the time goes, once a day."""
+    """Repairs overdue posts in each run; once a day it also starts the walk, which later runs
+    continue."""
 
     reconciler: Reconciler
     walk: FullReconciliation
@@ -183,7 +186,7 @@ class Reconciliation:
     clock: Clock
 
     async def run(self, remaining_ms: int) -> AsyncIterator[Repair]:
-        """A round within that time."""
+        """Run one round within `remaining_ms`."""
         end = self.clock.now_ms() + remaining_ms - _RESERVE_MS
         async for one in self.reconciler.heal():
             yield one
@@ -209,7 +212,7 @@ class Reconciliation:
         await self.keeper.keep(state._replace(until_ms=0))
 
     async def run_whole(self) -> AsyncIterator[WalkStep]:
-        """All of it at once, for an operator, step by step."""
+        """Run the round and the whole walk, step by step, for an operator."""
         yield WalkStep(0, [one async for one in self.reconciler.heal()], "")
         after: str | None = None
         while True:

@@ -1,4 +1,4 @@
-"""Work on many posts, of which one that fails must not stop the others."""
+"""Work on many posts, where one post's failure must not stop the others."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -10,7 +10,7 @@ Arguments = ParamSpec("Arguments")
 
 
 class PostFailure(NamedTuple):
-    """Work that failed, its post (empty: a whole round), and why."""
+    """A failure: the work, its post (empty: a whole round), and the reason."""
 
     work: str
     post_id: str

@@ -1,5 +1,5 @@
-"""Bodies of uploads: written and verified; and their bytes that are not kept, which count among the
-creator's bytes of the day. Too many of them end the upload, or it could be sent to without end."""
+"""Bodies of uploads: written and verified. Discarded bytes count in the creator's bytes of the day.
+Too many of them end the upload; otherwise a client could send without end."""
 
 import hashlib
 from collections.abc import AsyncIterator
@@ -27,7 +27,7 @@ _LOST_BYTES_PER_REFUSED = 10
 
 
 class Terms(NamedTuple):
-    """The upload, and the most bytes that a body may bring to it."""
+    """The upload, and the most bytes that a body may add to it."""
 
     upload: Upload
     bytes_allowed: int
@@ -35,8 +35,8 @@ class Terms(NamedTuple):
 
 @dataclass
 class CountedBody:
-    """A body whose bytes are counted; `replaced_bytes` are those of earlier requests that it
-    replaces: a request that was cut had sent them."""
+    """A body that counts its bytes. `replaced_bytes` are those of earlier requests, which were cut,
+    that this body replaces."""
 
     chunks: AsyncIterator[bytes]
     received_bytes: int = 0
@@ -50,14 +50,15 @@ class CountedBody:
 
     @property
     def dropped_bytes(self) -> int:
-        """The number of bytes that are not kept."""
+        """The number of discarded bytes."""
         return max(0, self.received_bytes + self.replaced_bytes - self.stored_bytes)
 
 
 async def write_verified(
     writer: UploadWriter, body: CountedBody, terms: Terms, checksum: Checksum | None
 ) -> None:
-    """Write a body; with a checksum, whole or not at all: what cannot be verified is not kept."""
+    """Write a body. With a checksum, write all of it or nothing, since a part cannot be
+    verified."""
     start = writer.offset
     try:
         await _write(writer, body, terms, checksum)
@@ -86,7 +87,7 @@ async def _write(
 
 @dataclass(frozen=True)
 class RefusedBytes:
-    """Counts them."""
+    """Counts the discarded bytes of uploads."""
 
     records: UploadRecordStore
     upload_quota: UploadQuota
@@ -94,10 +95,10 @@ class RefusedBytes:
     limits: Limits
 
     async def count(self, post_id: str, creator: str, size: int, *, lost_bytes: int = 0) -> None:
-        """Count `size` refused bytes, and bytes that a cut or a newer request lost.
+        """Count `size` refused bytes, and `lost_bytes` that a cut or a newer request lost.
 
         Raises `UploadGoneError` if more bytes were refused than an image may have: the upload is
-        ended. Of lost bytes, a tenth counts for that.
+        aborted. A tenth of the lost bytes counts as refused.
         """
         if size + lost_bytes == 0:
             return
@@ -110,14 +111,14 @@ class RefusedBytes:
     async def count_body(
         self, post_id: str, creator: str, body: CountedBody, error: Exception | None = None
     ) -> None:
-        """Count the bytes of a body that are not kept; `error` ended it. Raises as `count`."""
+        """Count the discarded bytes of a body; `error` ended it. Raises as `count`."""
         dropped = body.dropped_bytes
         lost = min(dropped, body.replaced_bytes) if _is_refusal(error) else dropped
         await self.count(post_id, creator, dropped - lost, lost_bytes=lost)
 
     async def count_unread(self, post_id: str, user: str | None, size: int) -> None:
         """Count a body that was read only so that its client sees the answer. `user` sent it; None
-        is whoever has the upload's signed URL."""
+        is a client with the upload's signed URL."""
         record = None
         with suppress(errors.UploadGoneError):
             record = await self.records.find(post_id)
@@ -129,7 +130,7 @@ class RefusedBytes:
 
 
 def _is_refusal(error: Exception | None) -> bool:
-    """False for a body that was cut, or that a newer request or the service's own trouble ended."""
+    """Return False if a cut, a newer request or the service's own failure ended the body."""
     if isinstance(error, (errors.BodySilentError, errors.UploadTakenOverError)):
         return False
     return (

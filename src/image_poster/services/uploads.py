@@ -1,4 +1,4 @@
-"""Uploads: reserve a post whose image comes later, receive its bytes, complete it, end it."""
+"""Uploads: reserve a post whose image comes later, receive its bytes, complete or abort it."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -43,8 +43,8 @@ from image_poster.tus.headers import Checksum
 
 
 class Patch(NamedTuple):
-    """One request's part of an upload: where it goes (None: it is the whole), how long its body
-    says it is, the upload's whole length if it is said now, and the checksum of the body."""
+    """One request's part of an upload: its offset (None: it is the whole) and its declared bytes.
+    Then the upload's whole length if declared now, and the body's checksum."""
 
     offset: int | None
     declared_bytes: int | None = None
@@ -53,7 +53,7 @@ class Patch(NamedTuple):
 
 
 class UploadState(NamedTuple):
-    """Where an upload is."""
+    """An upload's terms, and its offset in bytes."""
 
     upload: Upload
     offset: int
@@ -61,8 +61,8 @@ class UploadState(NamedTuple):
 
 @dataclass(frozen=True)
 class UploadService:
-    """Bytes are kept as they come, so a cut loses none; the newest request for an upload ends any
-    older one. `render` makes a reservation's body as the API shows it."""
+    """Receives uploads. Bytes are stored as they come, so a cut loses none; a new request for an
+    upload ends any older one. `render` makes a reservation's body as the API shows it."""
 
     posts: PostStore
     records: UploadRecordStore
@@ -77,7 +77,7 @@ class UploadService:
     async def reserve_by_tus(
         self, creator: Identity, order: UploadOrder, key: str | None
     ) -> tuple[Answer, Upload]:
-        """Where the upload is, and its terms (if it is new); one write. Raises what
+        """Reserve an upload in one write; return its answer and its terms (if it is new). Raises as
         `check_new_length` does, `ValidationFailedError` and `IdempotencyKeyReusedError`."""
         post, upload = self._reserved(creator, order)
         answer = Answer(b"", f"/uploads/{post.id}")
@@ -88,7 +88,8 @@ class UploadService:
     async def reserve_as_post(
         self, creator: Identity, order: UploadOrder, content_type: str, key: str | None
     ) -> Answer:
-        """The post, and where its bytes may go; one write. Raises as `reserve_by_tus` does."""
+        """Reserve a post in one write; the answer has its upload URLs. Raises as `reserve_by_tus`
+        does."""
         post, upload = self._reserved(creator, order._replace(content_type=content_type))
         answer = self._reservation(post, upload)
         texts = (*(text.encode() for text in order.texts), content_type.encode())
@@ -98,10 +99,11 @@ class UploadService:
         return await self._given_anew(given, post) if given.replayed else given
 
     async def state(self, post_id: str, who: Identity) -> UploadState:
-        """Where the upload is; asking takes it over from a request that may be half-open.
+        """The upload's terms and offset. The call takes the upload over from a request that may be
+        half-open.
 
-        If all is there, it is completed here: the request that brought the last byte may have been
-        ended just before it could. Raises `UploadNotFoundError`, `UploadGoneError` and
+        If all bytes are there, it is completed here: the request with the last byte may have ended
+        just before that. Raises `UploadNotFoundError`, `UploadGoneError` and
         `ChecksumMismatchError`.
         """
         record = await self._find(post_id, who)
@@ -113,8 +115,8 @@ class UploadService:
     async def append(
         self, post_id: str, who: Identity, patch: Patch, chunks: AsyncIterator[bytes]
     ) -> UploadState:
-        """Append a body, and complete the upload if it was the last. Raises as `state` does, what
-        `tus.decisions` refuses, `UploadTakenOverError` and `UnsupportedImageError`."""
+        """Append a body, and complete the upload if it was the last. Raises as `state` and
+        `tus.decisions` do, `UploadTakenOverError` and `UnsupportedImageError`."""
         record = await self._find(post_id, who)
         if not record.awaiting:
             finished = _finished(record.upload)
@@ -125,10 +127,10 @@ class UploadService:
     async def put(
         self, post_id: str, declared_bytes: int | None, chunks: AsyncIterator[bytes]
     ) -> None:
-        """Take the whole in one go, from whoever has its signed URL; repeating it is a no-op.
+        """Receive the whole image in one request with a signed URL; repeating it is a no-op.
 
-        What came before a cut is kept here too, and can be continued. Raises as `append` does, and
-        `InvalidRequestError` for a body that is too short.
+        Bytes from before a cut are kept here too, and the upload can be continued. Raises as
+        `append` does, and `InvalidRequestError` for a body that is too short.
         """
         record = await self._find(post_id, None)
         if not record.awaiting:
@@ -141,19 +143,19 @@ class UploadService:
             raise _too_short(record.upload)
 
     async def complete(self, post_id: str, upload: Upload) -> None:
-        """Make the bytes the post's original, and the post `processing`: the one completion that
-        every upload ends in.
+        """Make the bytes the post's original, and the post `processing`. Every upload is completed
+        by this.
 
-        Idempotent: running it twice, or both at once, makes one post, and a crash between its two
-        steps is mended by running it again. Raises `ChecksumMismatchError`, with nothing kept, if
-        the bytes are not what was announced.
+        Idempotent: running it twice, or twice at once, makes one post. After a crash between its
+        two steps, run it again. Raises `ChecksumMismatchError`, with no bytes kept, if they are not
+        the announced ones.
         """
         await complete_upload(self.posts, self.uploads, post_id, upload)
 
     async def terminate(self, post_id: str, who: Identity) -> None:
-        """Drop the upload, complete or not, and with it the post that it is (tus 1.0.0,
-        Termination, DELETE); repeating it is a no-op for who did it. Raises `UploadNotFoundError`
-        and `UploadGoneError`."""
+        """Delete the upload, complete or not, and its post (tus 1.0.0, Termination, DELETE);
+        repeating it is a no-op for the same user. Raises `UploadNotFoundError` and
+        `UploadGoneError`."""
         with suppress(errors.UploadGoneError):  # by this very user, perhaps
             await self.state(post_id, who)
         try:
@@ -162,7 +164,7 @@ class UploadService:
             raise errors.UploadGoneError from exc
 
     async def awaited(self, post: Post, viewer: Identity | None) -> UploadTargets | None:
-        """Where the bytes of a post may go that still awaits them; for its creator only."""
+        """The upload URLs of a post that awaits its bytes; None for anyone but its creator."""
         if post.status is not PostStatus.AWAITING_UPLOAD:
             return None
         if viewer is None or viewer.user != post.creator:
@@ -173,12 +175,12 @@ class UploadService:
         return None
 
     def targets(self, found: UnfinishedPost) -> UploadTargets | None:
-        """Where the bytes of a post may go, if it awaits them."""
+        """The upload URLs of a post, if it awaits its bytes."""
         awaiting = found.stored.post.status is PostStatus.AWAITING_UPLOAD
         return self._targets(found.stored.id, found.upload) if awaiting and found.upload else None
 
     def has_run_out(self, found: UnfinishedPost) -> bool:
-        """Whether the post's upload has expired, so that the next sweep deletes it."""
+        """Return True if the post's upload has expired, so that the next sweep deletes it."""
         if found.upload is None or found.stored.post.status is not PostStatus.AWAITING_UPLOAD:
             return False
         return self._has_expired(found.stored.id, found.upload)
@@ -195,8 +197,9 @@ class UploadService:
     async def _reserve_once(
         self, post: Post, upload: Upload, answer: Answer, record: IdempotencyRecord | None
     ) -> Answer:
-        """Keep the post and its upload, or find what the same request made before; that counts no
-        more once it has ended or run out unfinished. Raises `GoneError` if it was deleted."""
+        """Store the post and its upload, or return the former answer to the same request. If that
+        upload was aborted or expired unfinished, the new one replaces it. Raises `GoneError` if its
+        post was deleted."""
         instead_of = None
         while True:
             adding = self.posts.add(post, record, upload, instead_of=instead_of)
@@ -206,8 +209,8 @@ class UploadService:
             instead_of = former_record(given, record)
 
     async def _has_ended(self, post_id: str) -> bool:
-        """Whether an upload has ended or run out before all its bytes had come. Raises `GoneError`
-        if it was deleted as a post."""
+        """Return True if an upload was aborted or expired before all its bytes had come. Raises
+        `GoneError` if it was deleted as a post."""
         if await self.posts.find(post_id) is None:
             # What expires leaves no tombstone on AWS, and a tombstone outlives the key.
             if await self.posts.was_aborted(post_id) or not await self.posts.was_deleted(post_id):
@@ -218,7 +221,7 @@ class UploadService:
 
     async def _given_anew(self, given: Answer, asked: Post) -> Answer:
         """The former answer to a repeated reservation; while its bytes are awaited, with a URL that
-        has not run out."""
+        is not expired."""
         made = await self.post_service.post_of_replay(given)
         record = await self.records.find(made.id)
         if record is None or not record.awaiting:
@@ -238,7 +241,7 @@ class UploadService:
     async def _receive_counted(
         self, post_id: str, record: UploadRecord, patch: Patch, body: CountedBody
     ) -> UploadState:
-        """Receive, and count what is not kept, however it ends."""
+        """Receive the body, and count its discarded bytes, also after an error."""
         try:
             state = await self._receive(post_id, record, patch, body)
         except Exception as exc:
@@ -283,8 +286,8 @@ class UploadService:
         return state
 
     def _allowed(self, patch: Patch, upload: Upload, at: int) -> int | None:
-        """How many bytes may be taken; None if all are there, and these are the last of them, or
-        the whole, once more, to be left unread."""
+        """The most bytes that the body may have. None if all bytes are there and the request
+        repeats the last piece or the whole, which is then not read."""
         if patch.offset is None and decisions.is_complete(upload, at):
             return None
         if decisions.repeats_the_end(upload, at, patch.offset, patch.declared_bytes):
@@ -295,7 +298,7 @@ class UploadService:
         )
 
     async def _find(self, post_id: str, who: Identity | None) -> UploadRecord:
-        """The upload's record, for its creator, or (None) for whoever has proved a right to it."""
+        """The upload's record, for its creator, or (None) for a client with a valid signed URL."""
         record = await self.records.find(post_id)
         if record is None or (who is not None and who.user != record.creator):
             raise errors.UploadNotFoundError
@@ -322,7 +325,7 @@ class UploadService:
 async def complete_upload(
     posts: PostStore, uploads: UploadStore, post_id: str, upload: Upload
 ) -> None:
-    """`UploadService.complete`, for who completes what no request does."""
+    """Complete an upload as `UploadService.complete` does, for background work."""
     await uploads.promote(post_id, upload.sha256)
     await posts.update(post_id, uploaded_post)
 
@@ -338,7 +341,7 @@ def _too_short(upload: Upload) -> Exception:
 
 
 def _reason(writer: UploadWriter, cancelled: asyncio.CancelledError) -> BaseException:
-    """Why this request ends: it was taken over, or the whole service stops."""
+    """The error that ended this request: a newer request took over, or the service stops."""
     task = asyncio.current_task()
     if not writer.superseded or task is None:
         return cancelled
