@@ -1,11 +1,12 @@
-"""What to do: everything that depends on an upload's state is decided here, and only here."""
+"""All decisions of tus that depend on an upload's state."""
 
 from image_poster.domain import errors
 from image_poster.domain.uploads import Upload
 
 
 def check_new_length(length: int | None, longest: int) -> None:
-    """Creation, POST: a length over Tus-Max-Size MUST be answered with 413."""
+    """Check the length of a new upload. Creation, POST: a length over Tus-Max-Size MUST be answered
+    with 413."""
     if length is not None and length > longest:
         raise errors.UploadTooLargeError
     if length == 0:
@@ -15,9 +16,9 @@ def check_new_length(length: int | None, longest: int) -> None:
 def length_to_declare(
     upload: Upload, declared: int | None, offset: int, longest: int
 ) -> int | None:
-    """The length that a PATCH declares for a deferred upload; None if there is nothing to do.
+    """The length that a PATCH declares for a deferred upload; None if it declares no new one.
 
-    Creation: once set, the length MUST NOT change, and it cannot be under what is there.
+    Creation: once set, the length MUST NOT change. It cannot be less than the bytes received.
     """
     if declared is None or declared == upload.length:
         return None
@@ -30,11 +31,11 @@ def length_to_declare(
 def bytes_allowed(
     upload: Upload, at: int, asked: int, declared_bytes: int | None, longest: int
 ) -> int:
-    """How many bytes a PATCH may bring, when the upload is `at` an offset and the request `asked`
-    for one.
+    """The most bytes that a PATCH may bring: the upload is `at` an offset, the request has offset
+    `asked`.
 
-    Core, PATCH: if the offsets differ, 409 without changing anything. A body that is declared to
-    be longer than what is left is refused before it is read.
+    Core, PATCH: if the offsets differ, 409 without changing anything. A body with a declared length
+    beyond the rest is refused before it is read.
     """
     if asked != at:
         raise errors.OffsetMismatchError
@@ -44,8 +45,8 @@ def bytes_allowed(
 
 
 def check_fits(upload: Upload, left: int, come: int) -> None:
-    """`come` more bytes must not be more than are `left`; raises `UploadTooLargeError`, which says
-    if that is by the length that was announced."""
+    """Check that `come` more bytes are at most `left`. Raises `UploadTooLargeError`, which names
+    the announced length if there is one."""
     if come <= left:
         return
     if upload.length is None:
@@ -57,10 +58,11 @@ def check_fits(upload: Upload, left: int, come: int) -> None:
 
 
 def repeats_the_end(upload: Upload, at: int, asked: int | None, declared_bytes: int | None) -> bool:
-    """Whether a PATCH, to a complete upload, brings just what completed it: its answer was lost.
+    """Return True if a PATCH to a complete upload repeats its last piece, because the answer was
+    lost.
 
-    Beyond the protocol, which has 409 for it like for any other offset: a client that has no answer
-    to its last piece is told that it is done, and need not ask where the upload is.
+    Beyond the protocol, which answers 409 here as for any other wrong offset. So a client without
+    an answer to its last piece learns that the upload is complete, and need not ask for the offset.
     """
     if not is_complete(upload, at) or asked is None or not declared_bytes:
         return False
@@ -68,5 +70,5 @@ def repeats_the_end(upload: Upload, at: int, asked: int | None, declared_bytes: 
 
 
 def is_complete(upload: Upload, offset: int) -> bool:
-    """Whether all bytes are there."""
+    """Return True if all bytes are there."""
     return upload.length is not None and offset >= upload.length

@@ -1,4 +1,4 @@
-"""The protocol's headers: text in, values out. Each raises `InvalidTusRequestError`."""
+"""Parsers of the protocol's headers. Each raises `InvalidTusRequestError`."""
 
 import binascii
 import hashlib
@@ -24,49 +24,50 @@ _URL_SAFE_TEXT = re.compile(r"[A-Za-z0-9_-]*={0,2}")
 
 
 class Checksum(NamedTuple):
-    """Of one PATCH's body."""
+    """The checksum of one PATCH's body."""
 
     algorithm: str
     digest: bytes
 
 
 def check_version(resumable: str | None) -> None:
-    """Core, Tus-Resumable: any other version MUST be answered with 412 and MUST NOT be
+    """Check Tus-Resumable (Core): any other version MUST be answered with 412 and MUST NOT be
     processed."""
     if resumable != VERSION:
         raise TusVersionUnsupportedError
 
 
 def has_bytes(content_type: str | None) -> bool:
-    """Core, PATCH: whether the type is the one that a body with bytes of an upload MUST have."""
+    """Return True if the type is the one that a body with bytes of an upload MUST have (Core,
+    PATCH)."""
     return (content_type or "").partition(";")[0].strip().lower() == CONTENT_TYPE
 
 
 def number(name: str, text: str | None) -> int:
-    """A non-negative integer (Core, Upload-Offset and Upload-Length)."""
+    """Parse a non-negative integer (Core, Upload-Offset and Upload-Length)."""
     if text is None or not _NUMBER.fullmatch(text):
         raise InvalidTusRequestError(f"{name} must be a non-negative whole number.")
     return int(text)
 
 
 def check_not_joined(concat: str | None) -> None:
-    """Concatenation: an extension that is not offered. Refused when the upload is created, and as
-    the client's fault (400), since tus-js-client tries anything from 500 on again."""
+    """Refuse Upload-Concat at creation: the extension Concatenation is not offered. The status is
+    400, since tus-js-client retries on any from 500 on."""
     if concat is not None:
         raise ConcatenationUnsupportedError
 
 
 def new_length(length: str | None, defer: str | None) -> int | None:
-    """Of a creation: Upload-Length, or None if it is deferred (Creation, POST: exactly one of both,
-    and Upload-Defer-Length can only be 1)."""
+    """The Upload-Length of a creation, or None if it is deferred (Creation, POST: exactly one of
+    both, and Upload-Defer-Length can only be 1)."""
     if defer is not None and (defer != "1" or length is not None):
         raise InvalidTusRequestError("Send Upload-Length, or Upload-Defer-Length: 1, not both.")
     return None if defer is not None else number("Upload-Length", length)
 
 
 def metadata(header: str | None) -> dict[str, str]:
-    """Upload-Metadata: comma-separated pairs of a key and a Base64 value, which may be missing;
-    keys MUST NOT be empty and MUST be unique (Creation, Upload-Metadata)."""
+    """Parse Upload-Metadata: comma-separated pairs of a key and a Base64 value, which may be
+    missing. Keys MUST NOT be empty and MUST be unique (Creation, Upload-Metadata)."""
     found: dict[str, str] = {}
     if header is None or not header.strip():
         return found
@@ -102,8 +103,8 @@ def _decoded(key: str, value: str) -> str:
 
 
 def checksum(header: str | None) -> Checksum | None:
-    """Upload-Checksum: an algorithm's name and the Base64 of the digest (Checksum). An algorithm
-    that is not supported MUST be answered with 400."""
+    """Parse Upload-Checksum: an algorithm's name and the Base64 of the digest (Checksum). An
+    unsupported algorithm MUST be answered with 400."""
     if header is None:
         return None
     algorithm, _, encoded = header.strip().partition(" ")
@@ -121,7 +122,8 @@ def checksum(header: str | None) -> Checksum | None:
 
 
 def _base64(name: str, text: str) -> bytes:
-    """The bytes of a Base64 `text` (RFC 4648 section 4); `name` is what the sentence is about."""
+    """Decode a Base64 `text` (RFC 4648 section 4); `name` is the subject of the error's
+    sentence."""
     try:
         return b64decode(text, validate=True)
     except (binascii.Error, ValueError) as exc:
