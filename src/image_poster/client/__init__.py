@@ -1,8 +1,8 @@
 """The Python client: `ImagePosterClient`, and `AsyncImagePosterClient` with the same calls.
 
-steps, retries, uploading, calls, posting    what to do, without I/O
-sources, journal                             bytes to upload, and what is remembered of uploads
-sync, asynchronous                           the same steps, carried out in two ways
+- steps, retries, uploading, calls, posting: the logic, without I/O
+- sources, journal: the bytes to upload, and the stored state of uploads
+- sync, asynchronous: two ways to execute the same steps
 """
 
 from image_poster.client.asynchronous import AsyncImagePosterClient

@@ -1,4 +1,4 @@
-"""Every call of the service but uploads: the request, its retries, and what its answer means.
+"""Every call of the service except uploads: the request, its retries, and its decoded answer.
 
 All may be repeated: reads by nature, deletions as the service promises, comments by an
 `Idempotency-Key`.
@@ -25,12 +25,12 @@ _POLICY = Policy(patience=30.0, first_patience=3.0)
 
 
 def show(path: str) -> Steps[Post]:
-    """One post, with as many of its latest comments as are kept."""
+    """One post, with all of its stored latest comments."""
     return _post((yield from _asked(Send("GET", f"{path}?comments=10"))))
 
 
 def wait_until_processed(path: str, seconds: int) -> Steps[Post]:
-    """The post once it is `ready` or `failed`, or as it is after so many seconds."""
+    """The post once it is `ready` or `failed`, or its state after `seconds`."""
     return _post((yield from _asked(Send("GET", f"{path}?wait={seconds}", seconds=seconds))))
 
 
@@ -45,7 +45,7 @@ def comments(post_id: str, **question: Any) -> Steps[Comments]:  # noqa: ANN401 
 
 
 def comment(post_id: str, content: str, key: str | None = None) -> Steps[Comment]:
-    """The new comment, or the one that this idempotency key has created before."""
+    """Create a comment, or return the one that this idempotency key has created before."""
     headers = {**_JSON, "idempotency-key": key or token_hex(16)}
     body = msgspec.json.encode({"content": content})
     reply = yield from _asked(Send("POST", f"/posts/{post_id}/comments", headers, body))
@@ -53,7 +53,7 @@ def comment(post_id: str, content: str, key: str | None = None) -> Steps[Comment
 
 
 def edit(post: Post | str, **texts: str | None) -> Steps[Post]:
-    """The post with another caption or alt text, if nobody has changed it since it was read."""
+    """Change the post's caption or alt text, if nobody has changed it since it was read."""
     path = f"/posts/{post if isinstance(post, str) else post.id}"
     changes = {name: text for name, text in texts.items() if text is not None}
     etag = post.etag if isinstance(post, Post) else None
@@ -72,7 +72,7 @@ def _texts(post: Post) -> tuple[str, str, str | None]:
 
 
 def delete(path: str) -> Steps[None]:
-    """A post or a comment, gone."""
+    """Delete a post or a comment."""
     yield from _asked(Send("DELETE", path))
 
 
@@ -96,7 +96,7 @@ def _asked(request: Send) -> Steps[Reply]:
 
 
 def _silent(_reason: str, _wait: float) -> None:
-    """Nobody is told of the retries of a short call."""
+    """Report no retries, as calls are short."""
 
 
 def _decoded(reply: Reply, kind: type[Body]) -> Body:

@@ -1,8 +1,8 @@
-"""Uploads under way, remembered in the user's state folder, so that the same command goes on after
-it, or the machine, was stopped. The command `comment` keeps its idempotency key here too.
+"""The journal of unfinished uploads, in the user's state folder. With it the same command resumes
+after the process or the machine stopped. The command `comment` stores its idempotency key here too.
 
-One small file an upload: its name is drawn from the service, the user, the texts and the SHA-256 of
-the image; it holds an `UploadState`, and is locked while an upload is going on.
+Each upload has one small file with an `UploadState`, locked during the upload. The file's name is a
+hash of the service, the user, the texts and the SHA-256 of the image.
 """
 
 import errno
@@ -33,8 +33,8 @@ _RECORD_NAME = re.compile(r"[0-9a-f]{64}")
 
 
 class UploadIdentity(NamedTuple):
-    """What makes an upload the same one again; `copy` tells apart the same image posted more than
-    once by one command."""
+    """The values that identify an upload. `copy` distinguishes uploads of the same image by one
+    command."""
 
     service: str
     user: str
@@ -45,7 +45,7 @@ class UploadIdentity(NamedTuple):
 
 
 class CommentIdentity(NamedTuple):
-    """The parts that make a comment the same one again."""
+    """The values that identify a comment."""
 
     service: str
     user: str
@@ -54,18 +54,18 @@ class CommentIdentity(NamedTuple):
 
 
 def sha256_of(path: Path) -> str:
-    """The fingerprint of a file's content, in hexadecimal digits."""
+    """The SHA-256 of a file's content, in hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def new_state() -> UploadState:
-    """The state of an upload whose creation has not been asked for, with a new key."""
+    """The state of an upload that has sent no creation request, with a new key."""
     return UploadState(token_hex(16))
 
 
 class Record:
-    """One upload's place in the journal, for as long as it is held."""
+    """One upload's entry in the journal, while its lock is held."""
 
     def __init__(self, path: Path, descriptor: int) -> None:
         self._path = path
@@ -86,7 +86,7 @@ class Record:
         self.state = state
 
     def forget(self) -> None:
-        """Remove the file: the same image posted again makes another post."""
+        """Remove the file: posting the same image again creates another post."""
         with _storage_errors(self._path.parent):
             self._path.unlink(missing_ok=True)
 
@@ -99,8 +99,8 @@ class Journal:
 
     @contextmanager
     def record(self, identity: UploadIdentity | CommentIdentity) -> Iterator[Record]:
-        """The record of an upload, new or remembered. Raises `InUseError` while another process
-        has it, and `GaveUpError` or `SettingError` if the folder cannot be used."""
+        """Lock and open the record of an upload, new or stored. Raises `InUseError` while another
+        process has it locked, and `GaveUpError` or `SettingError` if the folder cannot be used."""
         folder = self._folder or _state_folder()
         with _storage_errors(folder):
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -114,7 +114,7 @@ class Journal:
 
 
 def _state_folder() -> Path:
-    """Looked up when it is needed: most calls need none. Raises `SettingError`."""
+    """The default folder, looked up only when needed. Raises `SettingError`."""
     try:
         folder = user_state_path("image-poster") / "uploads"
     except RuntimeError:
@@ -129,7 +129,7 @@ def _state_folder() -> Path:
 
 @contextmanager
 def _storage_errors(folder: Path) -> Iterator[None]:
-    """Turn the errors of the state folder into sentences."""
+    """Turn errors of the state folder into `GaveUpError` or `SettingError`."""
     try:
         yield
     except OSError as exc:
@@ -181,8 +181,8 @@ def _is_at(descriptor: int, path: Path) -> bool:
 
 
 def _read(descriptor: int) -> UploadState:
-    """The remembered state, or a new one. Nobody knows when a damaged record was sent: it counts as
-    sent too long ago."""
+    """The stored state, or a new one. A damaged record has an unknown time: it counts as sent too
+    long ago."""
     text = os.pread(descriptor, 64 * 1024, 0)
     if not text:
         return new_state()

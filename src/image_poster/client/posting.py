@@ -1,4 +1,4 @@
-"""Posting an image: where its bytes come from, its upload, and the post that it becomes."""
+"""Posting an image: the source of its bytes, its upload, and the resulting post."""
 
 import os
 import time
@@ -24,7 +24,7 @@ _EMPTY = "The image is empty: it has no bytes. Choose another file."
 
 
 class Source(Protocol):
-    """`name` is for people; `size` in bytes, None while nobody knows."""
+    """An image's bytes. `name` is for people; `size` in bytes, None while unknown."""
 
     name: str
     size: int | None
@@ -35,7 +35,7 @@ class Source(Protocol):
 
 
 class FileSource:
-    """A file, or anything else that can seek."""
+    """A file, or any other seekable stream."""
 
     def __init__(self, file: BinaryIO, name: str) -> None:
         self._file = file
@@ -44,7 +44,8 @@ class FileSource:
         self._version = _version(file)
 
     def read(self, offset: int, size: int) -> bytes:
-        """Raises `GaveUpError` for a file that has changed: an upload of two halves is no image."""
+        """Read as `Source.read`. Raises `GaveUpError` for a file that has changed during the
+        upload."""
         if _version(self._file) != self._version:
             raise GaveUpError(f"{self.name} has changed while it was being sent")
         self._file.seek(offset)
@@ -52,7 +53,7 @@ class FileSource:
 
 
 class FileVersion(NamedTuple):
-    """Tells apart two contents of one file: its size in bytes, and when it was last written."""
+    """A file's size in bytes and time of last write, to detect changes."""
 
     size: int
     modified_ns: int
@@ -64,7 +65,7 @@ def version_of(status: os.stat_result) -> FileVersion:
 
 
 def _version(file: BinaryIO) -> FileVersion | None:
-    """None for a stream that is no file."""
+    """The version of an open file; None for a stream that is no file."""
     try:
         return version_of(os.fstat(file.fileno()))
     except (OSError, AttributeError):
@@ -72,8 +73,8 @@ def _version(file: BinaryIO) -> FileVersion | None:
 
 
 class StreamSource:
-    """A stream that can only go forwards. What the service may still ask for again, the last piece,
-    is held."""
+    """A stream that can only go forwards. It buffers the last piece, which the service may ask for
+    again."""
 
     def __init__(self, stream: BinaryIO, name: str) -> None:
         self._stream = stream
@@ -83,7 +84,7 @@ class StreamSource:
         self.size: int | None = None
 
     def read(self, offset: int, size: int) -> bytes:
-        """Raises `GaveUpError` for what is no longer held."""
+        """Read as `Source.read`. Raises `GaveUpError` for bytes that are no longer buffered."""
         if offset < self._start:
             raise GaveUpError(f"{self.name} cannot be read again from its beginning")
         self._held = self._held[offset - self._start :]
@@ -94,7 +95,7 @@ class StreamSource:
 
 @contextmanager
 def open_source(source: Path | BinaryIO) -> Iterator[Source]:
-    """The source for a path, or for a stream that its owner closes."""
+    """Open the source for a path, or for a stream, which the caller closes."""
     if isinstance(source, Path):
         with source.open("rb") as file:
             yield FileSource(file, source.name)
@@ -104,7 +105,7 @@ def open_source(source: Path | BinaryIO) -> Iterator[Source]:
 
 
 def _full(stream: BinaryIO, size: int) -> bytes:
-    """A pipe gives what it has; only nothing means its end."""
+    """Read `size` bytes, fewer only at the end. A pipe may return fewer before its end."""
     parts: list[bytes] = []
     while size > 0 and (part := stream.read(size)):
         parts.append(part)
@@ -116,7 +117,7 @@ Report = Callable[[Progress], None]
 
 
 class UploadStateStore(Protocol):
-    """An upload's state, wherever it is kept: a `Record` of the journal, say."""
+    """Stores an upload's state, such as a `Record` of the journal."""
 
     state: UploadState
 
@@ -124,7 +125,8 @@ class UploadStateStore(Protocol):
 
 
 class _Unrecorded:
-    """For streams, which no later process could read again."""
+    """The state of a stream's upload, in memory only: no later process could read the stream
+    again."""
 
     def __init__(self) -> None:
         self.state = new_state()
@@ -134,7 +136,7 @@ class _Unrecorded:
 
 
 class Draft(NamedTuple):
-    """What is to be posted: a path or an open stream, and its texts."""
+    """The post to create: a path or an open stream, and its texts."""
 
     image: Path | BinaryIO
     caption: str = ""
@@ -142,14 +144,15 @@ class Draft(NamedTuple):
 
 
 class UploadJob(NamedTuple):
-    """A draft with its bytes at hand and its state held."""
+    """A draft with its open source and its stored state."""
 
     draft: Draft
     source: Source
     held: UploadStateStore
 
     def steps(self, policy: Policy, report: Report | None) -> Steps[Post]:
-        """Upload from the held state on; what has arrived in an earlier run is not sent again."""
+        """Upload from the stored state on; bytes that arrived in an earlier run are not sent
+        again."""
         order = UploadOrder(self.source.name, self.source.size, self.draft.caption, self.draft.alt)
         talk = ChildConnection(order.size, report or (lambda _progress: None))
         retries = Retries(policy, talk.trouble)
@@ -157,7 +160,7 @@ class UploadJob(NamedTuple):
         return (yield from calls.show(path))
 
     def do(self, step: Read | Remember) -> bytes | None:
-        """The steps that need no network."""
+        """Execute a step that needs no network."""
         if isinstance(step, Read):
             return self.source.read(*step)
         self.held.remember(step.state)
@@ -165,7 +168,7 @@ class UploadJob(NamedTuple):
 
 
 class ChildConnection:
-    """Tells of troubles beside how far the upload had come."""
+    """Reports failures together with the upload's latest progress."""
 
     def __init__(self, total: int | None, report: Report) -> None:
         self._latest = Progress(0, total)
@@ -180,7 +183,7 @@ class ChildConnection:
 
 
 class Desk:
-    """Makes jobs of drafts, for one user of one service: opens the source and finds the state."""
+    """Makes jobs of drafts, for one user of one service: opens the source and loads the state."""
 
     def __init__(self, service: str, user: str | None, journal: Journal) -> None:
         self._service = service
@@ -191,9 +194,9 @@ class Desk:
     def job(
         self, draft: Draft, held: UploadStateStore | None, *, again: bool = False
     ) -> Iterator[UploadJob]:
-        """The job, its source open and, if the image is a file, its state in the journal: which
-        is forgotten when the job ends well. With `held`, that is the caller's affair. `again`: a
-        person wants it posted, though it may have been, long ago."""
+        """The job with an open source. If the image is a file, its state is in the journal, and is
+        removed when the job succeeds. With `held`, the caller stores the state. `again`: on a
+        person's request, use a new key for a job that was first sent too long ago."""
         with ExitStack() as stack:
             source = stack.enter_context(open_source(draft.image))
             if not source.read(0, 1):
@@ -210,11 +213,11 @@ class Desk:
                 yield UploadJob(draft, source, _Unrecorded())
 
     def comment_identity(self, post_id: str, content: str) -> CommentIdentity:
-        """Of a comment by this user."""
+        """The identity of a comment by this user."""
         return CommentIdentity(self._service, self._user, post_id, content)
 
     def identity(self, draft: Draft, copy: int = 0) -> UploadIdentity:
-        """Of a draft whose image is a file."""
+        """The identity of a draft whose image is a file."""
         if not isinstance(draft.image, Path):
             raise TypeError("only a file can be told again")
         digest = sha256_of(draft.image)

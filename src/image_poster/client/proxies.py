@@ -1,9 +1,9 @@
-"""The proxy that the environment names for one service: `HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY`;
-`NO_PROXY` lists exceptions. All may be in small letters.
+"""The environment's proxy for one service: `HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY`; `NO_PROXY`
+lists exceptions. All may be in small letters.
 
-httpx reads them too, but it builds a connection for each variable. So one value that it does not
-support ends every call: `socks://…` beside an http proxy, or `[::1]` in `NO_PROXY`. Here only the
-proxy for this service counts. (https://github.com/encode/httpx/issues/3221 and 3574)
+httpx reads them too, but it builds a connection for each variable. So one unsupported value ends
+every call: `socks://…` beside an http proxy, or `[::1]` in `NO_PROXY`. Here only the proxy for this
+service counts. (https://github.com/encode/httpx/issues/3221 and 3574)
 """
 
 import ipaddress
@@ -27,12 +27,12 @@ class EnvironmentProxy(NamedTuple):
     variable: str
 
     def __str__(self) -> str:
-        """For people: without a password."""
+        """The proxy as shown to people, without a password."""
         return f"the proxy {self.url.scheme}://{self.url.netloc.decode()} ({self.variable})"
 
 
 def environment_proxy(service: httpx.URL) -> EnvironmentProxy | None:
-    """The proxy on the way to `service`, if any. Raises `SettingError`."""
+    """The proxy for `service`, or None. Raises `SettingError`."""
     proxies = getproxies()
     if _is_exempt(service.host, proxies.get("no", "")):
         return None
@@ -60,7 +60,7 @@ def _checked_proxy(address: str, variable: str, host: str) -> EnvironmentProxy:
 
 
 def _variable(scheme: str) -> str:
-    """Its name as it is set: in small letters it wins."""
+    """The name of the variable that is set; small letters take precedence."""
     name = f"{scheme}_proxy"
     return name if os.environ.get(name) else name.upper()
 
@@ -71,7 +71,8 @@ def _is_exempt(host: str, exceptions: str) -> bool:
 
 
 def _matches(host: str, entry: str) -> bool:
-    """By address, network, name or domain; a scheme and a port of an entry are skipped."""
+    """True if the host matches by address, network, name or domain; an entry's scheme and port are
+    ignored."""
     name = entry.rpartition("://")[2]
     if name.startswith("["):
         name = name[1:].partition("]")[0]

@@ -1,12 +1,12 @@
-"""What calls give and raise: the client's own shapes, which know nothing of the server's code.
-Fields that a later service adds are passed over.
+"""Results and errors of the client's calls, independent of the server's code. Fields that a later
+service adds are ignored.
 
     ClientError
-    ├── RefusedError      the service said no: asking again the same way will not help
-    ├── TooLateError      first sent so long ago that nobody knows any more whether it was done
-    ├── SettingError       a setting of the environment cannot work: a proxy, the state folder
-    └── GaveUpError       the service could not be reached, or was not able to, for too long
-        └── InUseError    the same upload is going on in another process
+    ├── RefusedError      the service refused: the same request again will not help.
+    ├── TooLateError      first sent so long ago that its outcome is unknown.
+    ├── SettingError      a setting of the environment is unusable: a proxy, the state folder.
+    └── GaveUpError       the service was unreachable, or failed, for too long.
+        └── InUseError    another process is sending the same upload.
 """
 
 from datetime import datetime
@@ -43,8 +43,8 @@ class Failure(msgspec.Struct, frozen=True):
 
 
 class Comment(msgspec.Struct, frozen=True):
-    """A comment; times are RFC 3339. `creator_name` is what people call its creator; empty from
-    a service that does not say."""
+    """A comment; times are RFC 3339. `creator_name` is its creator's display name; empty if the
+    service does not send it."""
 
     id: str
     post_id: str
@@ -57,7 +57,7 @@ class Comment(msgspec.Struct, frozen=True):
 
 class Post(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A post with its latest comments, newest first. `image` is there once it is `ready`, `failure`
-    once it is `failed`. `etag` names this version of its texts, where one post was asked for."""
+    once it is `failed`. `etag` is the version of its texts, in answers with a single post."""
 
     id: str
     status: PostStatus
@@ -89,10 +89,8 @@ class Comments(msgspec.Struct, frozen=True):
 
 
 class Progress(msgspec.Struct, frozen=True):
-    """How far an upload is: bytes `sent` of `total` (None while a stream has no known end).
-
-    `trouble` is what is being recovered from, and the next try is in `retry_in` seconds.
-    """
+    """An upload's progress: bytes `sent` of `total` (None while a stream's end is unknown).
+    `trouble` is the failure before the next try, in `retry_in` seconds."""
 
     sent: int
     total: int | None
@@ -101,11 +99,12 @@ class Progress(msgspec.Struct, frozen=True):
 
 
 class ClientError(Exception):
-    """Base of all."""
+    """Base class of the client's errors."""
 
 
 class RefusedError(ClientError):
-    """The service said no: `status` and `code` are the problem's, the text says what to do."""
+    """The service refused the request: `status` and `code` are the problem's, the text says what to
+    do."""
 
     def __init__(self, status: int, code: str, detail: str) -> None:
         self.status = status
@@ -115,8 +114,8 @@ class RefusedError(ClientError):
 
 
 class TooLateError(ClientError):
-    """First sent, `since` 1970, so many seconds ago that the service may have forgotten it: whether
-    it was posted then is for a person to see."""
+    """The upload was first sent at `since` (seconds since 1970), and the service may have forgotten
+    it. A person must check if it was posted."""
 
     def __init__(self, name: str, since: float) -> None:
         self.since = since
@@ -130,13 +129,13 @@ class TooLateError(ClientError):
 
 
 class SettingError(ClientError, ValueError):
-    """A setting of the environment cannot work; nothing was sent."""
+    """A setting of the environment is unusable; nothing was sent."""
 
 
 class GaveUpError(ClientError):
-    """Tried for as long as patience lasted. An upload goes on where it was when it is asked for
-    again; anything else may or may not have happened."""
+    """The client gave up: retries ran out of time, or could not help. An upload resumes when it is
+    repeated; any other request may or may not have taken effect."""
 
 
 class InUseError(GaveUpError):
-    """Another process is uploading this very file."""
+    """Another process is uploading the same file."""

@@ -1,4 +1,4 @@
-"""When to try again, and when to give up."""
+"""Retries, back-off and their limits."""
 
 import random
 import time
@@ -21,15 +21,16 @@ _PASSING_CONFLICTS = {"request_in_progress", "upload_taken_over"}
 
 
 class Policy(msgspec.Struct, frozen=True):
-    """Back-off is exponential with full jitter: anything from 0 to `base` seconds doubled with each
-    failure in a row, `cap` at most
-    (https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/). That is for
-    failures without progress: after some, a connection that breaks is tried again at once, and
-    from then on after less than `base` at first, unless the service turns out to be down or busy.
+    """The settings of retries. Back-off is exponential with full jitter: from 0 to `base` seconds
+    doubled with each failure in a row, at most `cap`. Source:
+    https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/
 
-    `patience` is how many seconds without any progress are borne; `first_patience`, before anybody
-    has answered at all: then the address may be wrong. `silence` is after how many seconds without
-    a byte a connection counts as broken.
+    That is for failures without progress. After progress, a broken connection is retried at once,
+    and then after less than `base` at first, unless the service is down or busy.
+
+    `patience` is the most seconds without progress; `first_patience` applies before the first
+    answer, when the address may be wrong. After `silence` seconds without a byte, a connection
+    counts as broken.
     """
 
     patience: float = 120.0
@@ -48,8 +49,8 @@ class _Problem(msgspec.Struct):
 
 
 class Retries:
-    """The failures of one call, and what is done about them; `tell` is told the reason, and in how
-    many seconds the next try is."""
+    """Counts one call's failures and waits between tries. `tell` receives the reason, and the
+    seconds until the next try."""
 
     def __init__(self, policy: Policy, tell: Callable[[str, float], None]) -> None:
         self._policy = policy
@@ -59,16 +60,16 @@ class Retries:
         self._since = policy.now()
 
     def wall_clock(self) -> float:
-        """Seconds since 1970."""
+        """The wall clock, in seconds since 1970."""
         return self._policy.wall_clock()
 
     def progressed(self) -> None:
-        """Something has moved: patience is whole again, and the next try is at once."""
+        """Record progress: patience starts anew, and the next try is at once."""
         self._failures, self._at_once = _BROKEN, True
         self._since = self._policy.now()
 
     def exchange(self, request: Send) -> Steps[Reply]:
-        """The first answer that asking again would not change. Raises `GaveUpError`."""
+        """Send until the answer is not transient, and return it. Raises `GaveUpError`."""
         while True:
             outcome: Outcome = yield request
             if isinstance(outcome, Reply) and not is_transient(outcome):
@@ -77,8 +78,8 @@ class Retries:
             yield from self.pause(outcome)
 
     def pause(self, outcome: Outcome) -> Steps[None]:
-        """Wait before the next try. Raises `GaveUpError` when patience would not last so long, and
-        for what will not pass."""
+        """Wait before the next try. Raises `GaveUpError` when patience would end before that, and
+        for a permanent failure."""
         policy = self._policy
         self._answered |= isinstance(outcome, Reply)
         reason = why(outcome)
@@ -93,7 +94,8 @@ class Retries:
         yield Pause(wait)
 
     def _wait(self, outcome: Outcome) -> float:
-        """Seconds. Who is told when to come back comes a random while later: many were told so."""
+        """Seconds until the next try. A Retry-After is followed by a random delay, since many
+        clients got the same."""
         policy = self._policy
         at_once, self._at_once = self._at_once, False
         if _spares_the_service(outcome):
@@ -106,26 +108,26 @@ class Retries:
 
 
 def _spares_the_service(outcome: Outcome) -> bool:
-    """Whether the service is down or busy, rather than the way to it bad."""
+    """Return True if the service is down or busy; False if only the connection broke."""
     return is_transient(outcome) if isinstance(outcome, Reply) else not outcome.reached
 
 
 def is_transient(reply: Reply) -> bool:
-    """Whether the same request may be answered otherwise in a while."""
+    """Return True if the same request may be answered differently later."""
     if reply.status == _CONFLICT:
         return problem(reply).code in _PASSING_CONFLICTS
     return reply.status in _PASSING
 
 
 def why(outcome: Outcome) -> str:
-    """The reason for a person."""
+    """The reason of a failure, for people."""
     if isinstance(outcome, ConnectionFailure):
         return outcome.reason
     return f"{problem(outcome).detail or 'the service is not able to'} ({outcome.status})"
 
 
 def problem(reply: Reply) -> _Problem:
-    """Problem details (RFC 9457); empty if there are none."""
+    """The problem details of an answer (RFC 9457); empty if there are none."""
     try:
         return msgspec.json.decode(reply.content.removeprefix(BOM_UTF8), type=_Problem)
     except (ValueError, RecursionError):
@@ -133,8 +135,8 @@ def problem(reply: Reply) -> _Problem:
 
 
 def _retry_after(reply: Reply) -> float:
-    """Seconds, or a date (RFC 9110 section 10.2.3), which is of the same clock as the reply's own
-    date."""
+    """The wait in seconds from Retry-After: seconds, or a date (RFC 9110 section 10.2.3), which is
+    compared with the reply's own date."""
     text = reply.headers.get("retry-after", "")
     if text.isdecimal():
         return float(text)

@@ -1,11 +1,12 @@
-"""What the client's logic asks of the world. It is generators of steps and does no I/O itself:
+"""Steps: the I/O that the client's logic requests. The logic is generators of steps and does no I/O
+itself.
 
-    Read       bytes of what is uploaded         ->  bytes
-    Send       a request                         ->  Reply, or Cut
-    Pause      time to pass                      ->  nothing
-    Remember   an upload's state to be kept      ->  nothing
+    Read       bytes of the upload               ->  bytes.
+    Send       a request                         ->  Reply, or ConnectionFailure.
+    Pause      time to wait                      ->  nothing.
+    Remember   an upload's state to store        ->  nothing.
 
-`sync` and `asynchronous` carry the steps out, each in its way.
+`sync` and `asynchronous` execute the steps, each in its way.
 """
 
 from collections.abc import Callable, Generator, Mapping
@@ -22,8 +23,8 @@ class Read(NamedTuple):
 
 
 class Send(NamedTuple):
-    """A request. Its answer may take `seconds` longer than `Policy.silence`; `sent` is called with
-    how many bytes of the body have been handed to the network."""
+    """A request. Its answer may take `seconds` longer than `Policy.silence`. `sent` is called with
+    the number of body bytes passed to the network."""
 
     method: str
     path: str
@@ -34,15 +35,15 @@ class Send(NamedTuple):
 
 
 class Pause(NamedTuple):
-    """Let so many seconds pass."""
+    """Wait for so many seconds."""
 
     seconds: float
 
 
 class UploadState(msgspec.Struct, frozen=True):
-    """All that is needed to go on after a restart: the key its creation is asked for with, where
-    the upload is once that is known, whether all its bytes have arrived, and `since` when (seconds
-    since 1970) its creation has been asked for; 0 for never."""
+    """The state that an upload needs to resume after a restart: the idempotency key of its
+    creation, and its location once known. `complete`: all its bytes have arrived. `since`: the time
+    of the creation request (seconds since 1970); 0 for none."""
 
     key: str
     location: str = ""
@@ -51,7 +52,7 @@ class UploadState(msgspec.Struct, frozen=True):
 
 
 class Remember(NamedTuple):
-    """Keep this state, so that a later process can go on from it."""
+    """Store this state, so that a later process can resume from it."""
 
     state: UploadState
 
@@ -65,8 +66,8 @@ class Reply(NamedTuple):
 
 
 class ConnectionFailure(NamedTuple):
-    """There was no answer; `reason` tells a person why. `reached`: there was a connection, which
-    broke; `permanent`: asking again will not help."""
+    """No answer came; `reason` is for people. `reached`: there was a connection, which broke.
+    `permanent`: a retry will not help."""
 
     reason: str
     reached: bool = True

@@ -18,12 +18,12 @@ Value = TypeVar("Value")
 
 
 class ImagePosterClient:
-    """One user of one service, by name (`auth=dev`) or by a bearer `token`: a function that gives
-    one is asked at once, and again when the service refuses the one that it gave.
+    """One user of one service, by name (`auth=dev`) or by a bearer `token`. A `token` function is
+    called at once, and again when the service refuses its last token.
 
     Every call is retried while that may help, and then raises `GaveUpError`; it raises
-    `RefusedError` when the service says no. `policy` is for uploads.
-    Raises `ValueError` for a `url` that is none, `SettingError` for a proxy that cannot work.
+    `RefusedError` when the service refuses the request. `policy` is for uploads. Raises
+    `ValueError` for an invalid `url`, `SettingError` for an unusable proxy.
     """
 
     def __init__(
@@ -62,19 +62,18 @@ class ImagePosterClient:
         held: UploadStateStore | None = None,
         again: bool = False,
     ) -> Post:
-        """Post an image, however often the connection breaks; see `wait_until_processed`.
+        """Post an image, despite broken connections; see `wait_until_processed`.
 
-        A file that an earlier process was stopped in the middle of goes on from there, unless its
-        texts are others. `held` keeps the state elsewhere than in the user's journal. Raises
-        `InUseError` too, and `TooLateError` for what was first sent over 6 days ago, unless `again`
-        says that a person wants it posted anew.
+        A file whose upload stopped with an earlier process resumes, unless its texts are different.
+        `held` stores the state elsewhere than in the user's journal. Raises `InUseError` too, and
+        `TooLateError` for an upload that was first sent over 6 days ago. `again` posts that anew,
+        on a person's request.
         """
         with self.desk.job(Draft(image, caption, alt), held, again=again) as job:
             return self._run(job.steps(self._policy, progress), job)
 
     def wait_until_processed(self, post_id: str, seconds: int = 20) -> Post:
-        """The post once it is `ready` or `failed`, or as it is after that many seconds (most
-        20)."""
+        """The post once it is `ready` or `failed`, or its state after `seconds` (at most 20)."""
         return self._run(calls.wait_until_processed(f"/posts/{post_id}", seconds))
 
     def show(self, post_id: str) -> Post:
@@ -93,25 +92,26 @@ class ImagePosterClient:
         return self._run(calls.feed(sort=sort, limit=limit, cursor=cursor, creator=creator))
 
     def unfinished(self, *, limit: int = 10, cursor: str | None = None) -> Feed:
-        """A page of one's own posts that await their image, are processed, or failed, newest
+        """A page of the user's own posts that await their image, are processed, or failed, newest
         first."""
         return self._run(calls.feed(status="unfinished", limit=limit, cursor=cursor))
 
     def edit(self, post: Post | str, *, caption: str | None = None, alt: str | None = None) -> Post:
-        """One's own post, or the one of this id, with another caption or alt text; None leaves it.
+        """Change the caption or alt text of the user's own post, or of the one with this id; None
+        keeps a text.
 
-        Raises `RefusedError` with the code `edit_conflict` if somebody has changed it since `post`
-        was read.
+        Raises `RefusedError` with the code `edit_conflict` if the post has changed since `post` was
+        read.
         """
         return self._run(calls.edit(post, caption=caption, alt=alt))
 
     def delete(self, post_id: str) -> None:
-        """Delete one's own post."""
+        """Delete the user's own post."""
         self._run(calls.delete(f"/posts/{post_id}"))
 
     def comment(self, post_id: str, content: str, *, idempotency_key: str | None = None) -> Comment:
-        """Comment on a post. The same `idempotency_key` again gives the same comment, for 7
-        days."""
+        """Comment on a post. Repeating it with the same `idempotency_key` returns the same comment,
+        for 7 days."""
         return self._run(calls.comment(post_id, content, idempotency_key))
 
     def comments(self, post_id: str, *, limit: int = 10, cursor: str | None = None) -> Comments:
@@ -119,7 +119,7 @@ class ImagePosterClient:
         return self._run(calls.comments(post_id, limit=limit, cursor=cursor))
 
     def delete_comment(self, post_id: str, comment_id: str) -> None:
-        """Delete one's own comment, or one on one's own post."""
+        """Delete the user's own comment, or a comment on their own post."""
         self._run(calls.delete(f"/posts/{post_id}/comments/{comment_id}"))
 
     def _run(self, steps: Steps[Value], job: UploadJob | None = None) -> Value:

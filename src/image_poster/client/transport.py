@@ -1,4 +1,4 @@
-"""What both clients do with httpx: timeouts, slices, and its errors as `ConnectionFailure`."""
+"""The use of httpx by both clients: timeouts, slices, and its errors as `ConnectionFailure`."""
 
 import os
 import ssl
@@ -31,8 +31,8 @@ class Request(NamedTuple):
 
 
 def base_headers(user: str | None, token: str | None) -> dict[bytes, bytes]:
-    """Who calls: by a bearer token (RFC 6750), or by name, as UTF-8, which httpx would refuse as
-    text."""
+    """The caller's headers: a bearer token (RFC 6750), or a name in UTF-8, as bytes since httpx
+    would refuse the text."""
     if token:
         return {b"authorization": b"Bearer " + token.encode()}
     return {b"user-id": user.encode()} if user else {}
@@ -42,14 +42,14 @@ Token = str | Callable[[], str]
 
 
 class _Claims(msgspec.Struct):
-    """RFC 7519, section 4.1.2."""
+    """The token's subject (RFC 7519, section 4.1.2)."""
 
     sub: str = ""
 
 
 class Credentials:
-    """Who calls: by name, or by a bearer token. A token that is a function is asked for at once,
-    and again when the service refuses the one that it gave."""
+    """The caller's credentials: a name, or a bearer token. A token function is called at once, and
+    again when the service refuses its last token."""
 
     def __init__(self, user: str | None, token: Token | None) -> None:
         self._user = user
@@ -58,12 +58,12 @@ class Credentials:
 
     @property
     def headers(self) -> dict[bytes, bytes]:
-        """Those of every request."""
+        """The headers of every request."""
         return base_headers(self._user, self.token)
 
     @property
     def user(self) -> str | None:
-        """Whose uploads are remembered: by name, or by the token's `sub`."""
+        """The user in the journal: the token's `sub`, or the name."""
         try:
             part = (self.token or "").split(".")[1]
             decoded = urlsafe_b64decode(part + "=" * (-len(part) % 4))
@@ -72,20 +72,21 @@ class Credentials:
             return self._user
 
     def renew(self, refused: str | None) -> bool:
-        """Whether there is another token now than the one that was refused."""
+        """Ask the token function for a new token, if `refused` is the current one. Return True if
+        the token differs from `refused`."""
         if self._source is not None and self.token == refused:
             self.token = self._source()
         return self.token != refused
 
 
 def is_unauthorized(outcome: Outcome) -> bool:
-    """Whether the service does not take who is said to call (RFC 9110, section 15.5.2)."""
+    """Return True if the service refuses the caller's credentials (RFC 9110, section 15.5.2)."""
     return isinstance(outcome, Reply) and outcome.status == httpx.codes.UNAUTHORIZED
 
 
 class Route:
-    """The way to one service: its address, and the proxy that the environment names for it. Raises
-    `ValueError` for a `url` that is none, `SettingError` for such a proxy."""
+    """The route to one service: its address, and the proxy from the environment. Raises
+    `ValueError` for an invalid `url`, `SettingError` for an unusable proxy."""
 
     def __init__(self, url: str) -> None:
         self.url = base_url(url)
@@ -93,14 +94,14 @@ class Route:
 
     @property
     def options(self) -> dict[str, Any]:
-        """Arguments of httpx's clients, which read no variables themselves."""
+        """Arguments for httpx's clients, which then read no environment variables themselves."""
         proxy = self.proxy and httpx.Proxy(self.proxy.url)
         verify = lazy_context()
         return {"base_url": self.url, "verify": verify, "proxy": proxy, "trust_env": False}
 
 
 def base_url(url: str) -> httpx.URL:
-    """The address of a service; raises `ValueError` if it is none."""
+    """Parse the address of a service; raises `ValueError` if it is invalid."""
     try:
         found = httpx.URL(url)
         found.host.encode("idna")
@@ -112,12 +113,13 @@ def base_url(url: str) -> httpx.URL:
 
 
 class UnusableAuthoritiesError(httpx.TransportError):
-    """The certificates that a variable names cannot be read. (httpx passes it on as its own.)"""
+    """The certificates that a variable names cannot be read. (httpx passes this error on
+    unchanged.)"""
 
 
 class LazyContext(ssl.SSLContext):
-    """The usual checks of certificates, whose authorities are read when the first is checked: that
-    takes longer than a short call, and a call by http needs none."""
+    """The usual TLS checks, with the authorities loaded at the first check. Loading takes longer
+    than a short call, and a call by http needs none."""
 
     _is_loaded = False
 
@@ -142,7 +144,8 @@ class LazyContext(ssl.SSLContext):
         self._is_loaded = True
 
     def _load_from(self, variable: str, path: str) -> None:
-        """Raises `UnusableAuthoritiesError`. OpenSSL itself ignores a folder that is missing."""
+        """Load a file or folder. Raises `UnusableAuthoritiesError`; OpenSSL itself ignores a
+        missing folder."""
         try:
             if variable == "SSL_CERT_DIR":
                 next(Path(path).iterdir(), None)
@@ -157,12 +160,13 @@ class LazyContext(ssl.SSLContext):
 
 
 def lazy_context() -> LazyContext:
-    """For a client (TLS 1.2 at least, certificates and names checked)."""
+    """A context for a client (TLS 1.2 at least, certificates and names checked)."""
     return LazyContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
 def request_of(send: Send, body: Iterator[bytes] | AsyncIterator[bytes], silence: float) -> Request:
-    """What httpx takes. Each socket operation has `silence` seconds: that is the watchdog."""
+    """The arguments for httpx. Each socket operation may take `silence` seconds, which detects dead
+    connections; the answer may take `send.seconds` more."""
     timeout = httpx.Timeout(silence, read=silence + send.seconds, pool=None)
     if not send.body:
         return Request(send.method, send.path, send.headers, timeout, None)
@@ -171,8 +175,8 @@ def request_of(send: Send, body: Iterator[bytes] | AsyncIterator[bytes], silence
 
 
 def slices(send: Send) -> Iterator[bytes]:
-    """The body, telling how far it has come; in larger slices while the network is quick to take
-    them, since each costs time of ours."""
+    """Yield the body in slices, and report the bytes passed on. Slices grow while the network is
+    fast, since each costs CPU time."""
     view, at, size = memoryview(send.body), 0, _SLICE_BYTES
     while at < len(view):
         began = time.monotonic()
@@ -185,7 +189,8 @@ def slices(send: Send) -> Iterator[bytes]:
 
 
 def outcome_of(route: Route, answer: httpx.Response) -> Outcome:
-    """The answer, read; an error that a proxy answered by itself is a `ConnectionFailure`."""
+    """Turn an httpx answer into a `Reply`; an error from a proxy itself is a
+    `ConnectionFailure`."""
     headers = {name.lower(): value for name, value in answer.headers.items()}
     if route.proxy and answer.is_error and route.url.scheme == "http" and not _is_ours(headers):
         reason = f"{route.proxy} answered {answer.status_code} {answer.reason_phrase}".rstrip()
@@ -197,7 +202,7 @@ def outcome_of(route: Route, answer: httpx.Response) -> Outcome:
 
 
 def _is_ours(headers: Mapping[str, str]) -> bool:
-    """True if a service answered, or a proxy in front of it (deploy/)."""
+    """Return True if a service answered, or a proxy in front of it (deploy/)."""
     is_problem = headers.get("content-type", "").startswith("application/problem+json")
     return is_problem or "x-request-id" in headers
 
@@ -207,7 +212,7 @@ def _proxy_advice(route: Route) -> str:
 
 
 def cut_of(route: Route, error: httpx.TransportError) -> ConnectionFailure:
-    """Why there is no answer."""
+    """Turn an httpx error into a `ConnectionFailure`."""
     place = f"{route.url.scheme}://{route.url.netloc.decode()}"
     if reason := _lasting_reason(place, error):
         return ConnectionFailure(reason, permanent=True)
@@ -227,7 +232,7 @@ def cut_of(route: Route, error: httpx.TransportError) -> ConnectionFailure:
 
 
 def _lasting_reason(place: str, error: httpx.TransportError) -> str | None:
-    """The reason, if another try would not change it."""
+    """The reason of a permanent failure; None if a retry may help."""
     if isinstance(error, UnusableAuthoritiesError):
         return str(error)
     if isinstance(error, httpx.LocalProtocolError):
@@ -241,7 +246,7 @@ def _lasting_reason(place: str, error: httpx.TransportError) -> str | None:
 
 
 def _distrust(error: BaseException) -> ssl.SSLCertVerificationError | None:
-    """The refusal of a certificate that is behind an error of httpx."""
+    """The certificate error that caused an error of httpx; None if there is none."""
     found: BaseException | None = error
     while found is not None and not isinstance(found, ssl.SSLCertVerificationError):
         found = found.__cause__ or found.__context__

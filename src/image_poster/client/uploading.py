@@ -1,12 +1,12 @@
-"""One resumable upload, as a tus 1.0.0 client: whatever happens on the way, it ends in one post.
+"""One resumable upload, as a tus 1.0.0 client. Despite failures, it creates exactly one post.
 
-An image is sent in pieces of 512 KiB. When a connection breaks, the service is asked with HEAD how
-far it has come, since it keeps every byte that reached it, and the upload goes on from there: in
-smaller pieces for a while, since what is on its way when a connection breaks is lost. No checksum
-is sent: what is to be verified could only be kept in whole pieces.
+An image is sent in pieces of 512 KiB. When a connection breaks, HEAD asks the service for the
+offset, since it keeps every received byte. The upload resumes from there, in smaller pieces for a
+while, since bytes in flight are lost with a connection. No checksum is sent: verified bytes could
+only be kept in whole pieces.
 
-The post is reserved by JSON, which takes texts of any length. A stream whose length nobody knows
-can only be created by tus; texts that do not fit into its metadata are then added by an edit.
+The post is reserved by JSON, which accepts texts of any length. A stream of unknown length can only
+be created by tus; texts that do not fit into its metadata are then added by an edit.
 """
 
 import re
@@ -39,7 +39,7 @@ RESENT_SECONDS = 6 * 24 * 3600
 
 
 class UploadOrder(NamedTuple):
-    """What to upload: `size` in bytes, None for a stream whose end is not known."""
+    """The upload to do: `size` in bytes, None for a stream whose end is unknown."""
 
     name: str
     size: int | None
@@ -48,13 +48,13 @@ class UploadOrder(NamedTuple):
 
 
 def is_late(state: UploadState, now: float) -> bool:
-    """Whether the creation was asked for too long ago to ask again by the same key. A time in the
-    future comes from a clock that was ahead, and tells nothing: then a person decides, too."""
+    """Return True if the creation was sent too long ago to repeat it with the same key. A time in
+    the future is from a clock that was ahead, so a person must decide, too."""
     return not state.complete and state.since != 0 and abs(now - state.since) > RESENT_SECONDS
 
 
 class Uploading:
-    """The logic of one upload from its (perhaps remembered) state on."""
+    """The logic of one upload, starting from a new or stored state."""
 
     def __init__(
         self,
@@ -71,7 +71,7 @@ class Uploading:
         self._piece_bytes = PIECE_BYTES
 
     def steps(self) -> Steps[str]:
-        """The path of the post, once all bytes are there. Raises `RefusedError`, `GaveUpError`."""
+        """Send all bytes and return the path of the post. Raises `RefusedError`, `GaveUpError`."""
         yield Remember(self._state)
         if not self._state.location or not (yield from self._find()):
             yield from self._create()
@@ -81,8 +81,9 @@ class Uploading:
         return post_of(self._state.location)
 
     def _create(self) -> Steps[None]:
-        """By the one key, also where what was remembered is gone: the service knows whether it
-        ended unfinished, and begins another, or was deleted, and refuses. Raises `TooLateError`."""
+        """Create the upload with its one key, also if the stored upload is gone. The service starts
+        a new upload if that one ended unfinished, and refuses if its post was deleted. Raises
+        `TooLateError`."""
         yield from self._remember(location="", complete=False, since=self._first_sent())
         reply = yield from self._retries.exchange(self._creation())
         _require(reply, _CREATED)
@@ -93,7 +94,8 @@ class Uploading:
             yield from self._tell_texts()
 
     def _first_sent(self) -> float:
-        """When the creation was asked for first, in seconds since 1970: now, perhaps."""
+        """The time of the first creation request, in seconds since 1970; now if there was none.
+        Raises `TooLateError`."""
         now = self._retries.wall_clock()
         since = self._state.since or now
         if abs(now - since) > RESENT_SECONDS:
@@ -112,7 +114,7 @@ class Uploading:
         return Send("POST", "/posts", {**_JSON, **key}, msgspec.json.encode(body))
 
     def _is_told_at_once(self) -> bool:
-        """Whether the texts go along with the creation."""
+        """Return True if the texts are sent with the creation."""
         return self._order.size is not None or len(_metadata(self._order)) <= METADATA_MAX_BYTES
 
     def _tell_texts(self) -> Steps[None]:
@@ -121,7 +123,7 @@ class Uploading:
         _require((yield from self._retries.exchange(request)), 200)
 
     def _find(self) -> Steps[bool]:
-        """Ask how far the upload is; whether it is there at all."""
+        """Ask for the offset with HEAD; return False if the upload is gone."""
         reply = yield from self._retries.exchange(Send("HEAD", self._state.location, _TUS))
         if reply.status in _GONE:
             return False
@@ -133,7 +135,7 @@ class Uploading:
         return True
 
     def _send_piece(self) -> Steps[bool]:
-        """Whether there may be more to send."""
+        """Send the next piece; return False when all bytes are sent."""
         size = self._order.size
         if size is not None and self._at >= size:
             return False
@@ -176,13 +178,13 @@ class Uploading:
 
 
 def post_of(upload: str) -> str:
-    """The URL of the post that an upload becomes; each may have a path in front of it."""
+    """The URL of an upload's post; both may have a path prefix."""
     head, _, post_id = upload.rpartition("/uploads/")
     return f"{head}/posts/{post_id}"
 
 
 def _upload_of(created: Reply) -> str:
-    """Where the upload is that a creation by tus, or by JSON, has made."""
+    """The URL of the upload that a creation by tus or by JSON made."""
     location = created.headers.get("location", "")
     head, found, post_id = location.rpartition("/posts/")
     if not location:
@@ -195,7 +197,8 @@ def _ended(name: str) -> RefusedError:
 
 
 def _why_refused(reply: Reply) -> str:
-    """By `error_description` (RFC 6750, section 3); API Gateway's is `the token has expired`."""
+    """The reason of a 401, from `error_description` (RFC 6750, section 3); API Gateway's is `the
+    token has expired`."""
     described = _DESCRIPTION.search(reply.headers.get("www-authenticate", ""))
     if described is None:
         return _SIGN_IN
@@ -203,7 +206,7 @@ def _why_refused(reply: Reply) -> str:
 
 
 def refusal(reply: Reply) -> RefusedError | GaveUpError:
-    """The error that an answer other than the hoped-for one is."""
+    """The error for an unexpected answer."""
     found = problem(reply)
     if not found.code and reply.status == _UNAUTHORIZED:  # of a HEAD, or a gateway's
         return RefusedError(_UNAUTHORIZED, "identity_required", _why_refused(reply))
@@ -225,7 +228,7 @@ def _offset(reply: Reply) -> int:
 
 
 def _metadata(order: UploadOrder) -> str:
-    """Creation, Upload-Metadata: keys and Base64 values."""
+    """Encode Upload-Metadata: keys and Base64 values (Creation, Upload-Metadata)."""
     found = {"filename": order.name, "caption": order.caption, "alt": order.alt}
     pairs = ((key, b64encode(value.encode()).decode()) for key, value in found.items() if value)
     return ",".join(f"{key} {value}" for key, value in pairs)
