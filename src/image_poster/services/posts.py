@@ -28,7 +28,7 @@ from image_poster.ports.posts import PostNotifier, PostStore
 
 
 class PostDraft(NamedTuple):
-    """The texts and size in bytes of a new post's image. `image_sha256` distinguishes images, where
+    """A new post's texts, and its image's size in bytes. `image_sha256` distinguishes images, where
     that matters (with an idempotency key)."""
 
     texts: PostTexts

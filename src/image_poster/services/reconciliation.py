@@ -124,8 +124,8 @@ class WalkStep(NamedTuple):
 
 @dataclass(frozen=True)
 class FullReconciliation:
-    """A walk over all posts, to correct late counts, and then over all originals, to find those
-    without a post: they came while their post expired."""
+    """A walk over all posts, to correct late counts, and then over all originals. It finds
+    originals without a post: they came while their post expired."""
 
     feed: FeedRebuilder
     posts: PostStore
