@@ -30,7 +30,8 @@ class ImagePosterError(Exception):
 
 
 class RangeNotSatisfiableError(ImagePosterError):
-    """RFC 9110 section 15.5.17; `size` is the length of the whole in bytes."""
+    """The range lies behind the end (RFC 9110 section 15.5.17); `size` is the whole length in
+    bytes."""
 
     status, code = 416, "range_not_satisfiable"
     detail = "The range lies behind the end. Content-Range tells the length."

@@ -95,9 +95,9 @@ def sniff(head: bytes | bytearray) -> ImageFormat | None:
 
 
 def _sniff_isobmff(head: bytes) -> ImageFormat | None:
-    """HEIC or AVIF: the file begins with the box `ftyp`, of a plausible size, whose brands tell.
-    The compatible brands decide when the major one is the general `mif1`; where there is no
-    other, it is called HEIC until its boxes tell."""
+    """The format of a file that begins with the box `ftyp`, of a plausible size, if its brands say
+    HEIC or AVIF. The compatible brands decide when the major one is the general `mif1`; without any
+    other, it counts as HEIC until its boxes are read."""
     size = int.from_bytes(head[:4])
     if head[4:8] != b"ftyp" or not MIN_FTYP_BYTES <= size <= MAX_FTYP_BYTES or size % 4:
         return None
