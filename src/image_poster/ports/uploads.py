@@ -39,10 +39,10 @@ class UploadStore(Protocol):
     async def take(
         self, post_id: str, *, unverified: bool = False, offset_hint: int | None = None
     ) -> UploadWriter:
-        """Take the upload over, at once, from whoever has it, in whatever process.
+        """Take the upload over, at once, from any other request in any process.
 
-        What is appended `unverified` is dropped by a crash, and kept by `close`. `offset_hint` is
-        the offset that the upload's record had just now, if it has one.
+        Bytes appended `unverified` are dropped by a crash, and kept by `close`. `offset_hint` is
+        the latest offset in the upload's record, if it has one.
         """
         ...
 
