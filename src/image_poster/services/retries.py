@@ -26,8 +26,8 @@ class _Pause(NamedTuple):
 
 @dataclass
 class PostRetries:
-    """Runs work post by post. A post whose work failed is left out for a pause that doubles with
-    each failure; its failures are kept until somebody reports them."""
+    """Runs work post by post. After a failure the post is skipped for a pause, which doubles with
+    each failure. Failures are stored until `drain_failures` reports them."""
 
     first_pause_seconds: float = 1.0
     max_pause_seconds: float = 600.0
