@@ -2,11 +2,11 @@
 
 Source: https://tus.io/protocols/resumable-upload (1.0.0, 2016-03-25); rules cite its section.
 
-    errors      what the protocol refuses, with which status
     headers     headers in, values out
-    decisions   a request and an upload's state in, what to do out
+    decisions   a request and an upload's state in, the action out
 
-Both editions call it; it knows neither HTTP frameworks nor stores.
+Both editions call it; it uses neither HTTP frameworks nor stores. Its errors are in
+`domain/errors.py`.
 """
 
 VERSION = "1.0.0"
