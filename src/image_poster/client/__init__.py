@@ -1,7 +1,8 @@
 """The Python client: `ImagePosterClient`, and `AsyncImagePosterClient` with the same calls.
 
-- steps, retries, uploading, calls, posting: the logic, without I/O
-- sources, journal: the bytes to upload, and the stored state of uploads
+- steps, retries, uploading, calls, posting: the logic, and the sources of bytes
+- journal: the stored state of uploads
+- transport, proxies: the use of httpx
 - sync, asynchronous: two ways to execute the same steps
 """
 

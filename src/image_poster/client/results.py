@@ -36,7 +36,7 @@ class Image(msgspec.Struct, frozen=True):
 
 
 class Failure(msgspec.Struct, frozen=True):
-    """Why a post's image cannot be shown: `code` for programs, `detail` for people."""
+    """The reason why a post's image cannot be shown: `code` for programs, `detail` for people."""
 
     code: str
     detail: str
