@@ -253,8 +253,8 @@ class _Backup:
         return copy
 
     def _verified_size(self, file: BinaryIO, path: str) -> int:
-        """The bytes that count: of an upload not those whose checksum is still to come. Under the
-        lock that writers take (`adapters/files/uploads.py`)."""
+        """The number of verified bytes: those of an upload without the part whose checksum is
+        missing. Holds the lock that writers acquire (`adapters/files/uploads.py`)."""
         if not path.startswith("uploads/"):
             return os.fstat(file.fileno()).st_size
         fcntl.flock(file, fcntl.LOCK_SH)
