@@ -1,10 +1,10 @@
-"""`image-poster backup`: a new generation of a data folder as it was at one moment, copied while it
-serves.
+"""`image-poster backup`: a new generation of a data folder as it was at one moment, copied beside a
+running server or without one.
 
 The database is copied first (`snapshot.py`), then the files of the posts in that copy. A post whose
-files are gone by then was deleted: it goes from the copy of the database too. The manifest is
-written last. Until then the target's mark names the folder as unfinished, and the next run removes
-it.
+files are missing by then was deleted, so it is removed from the copy of the database too. The
+manifest is written last. Until then the target's mark names the folder as unfinished, and the next
+run removes it.
 """
 
 import fcntl
@@ -209,7 +209,7 @@ class _Backup:
     def _copy(
         self, path: str, generation: ConfinedFolder, former: ConfinedFolder
     ) -> CopiedFile | None:
-        """Link or copy one file; None if it is gone, or cannot be read."""
+        """Link or copy one file; None if it is missing, or cannot be read."""
         try:
             copy = self._linked(path, generation, former)
             return copy or self._copied(path, generation)

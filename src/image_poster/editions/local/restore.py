@@ -1,7 +1,7 @@
 """`image-poster restore`: a new data folder from one generation of a backup.
 
-Every name, size and hash is checked: whoever can write to the backup's target can change it. The
-database gets its name last, so a folder that is not whole does not start.
+Every name, size and hash is checked, because other programs may write to the backup's target. The
+database gets its name last, so an incomplete folder does not start.
 """
 
 import os
@@ -122,7 +122,7 @@ def _choose(place: BackupTarget, name: str) -> tuple[Generation, Generation]:
 
 
 def _items(folder: ConfinedFolder, manifest: Manifest, options: RestoreOptions) -> list[_Item]:
-    """The files of a generation, without those that the new folder gets anew."""
+    """The files of a generation, without those that the new folder creates itself."""
     excluded = {MARK_NAME}
     if not options.keep_tokens:
         excluded.add(_TOKEN_KEY)
