@@ -1,4 +1,4 @@
-"""The commands: `operator` for who serves, `user` and `posts` for who posts."""
+"""The commands: `operator` for operators, `user` and `posts` for users."""
 
 import sys
 

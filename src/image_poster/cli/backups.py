@@ -1,6 +1,6 @@
-"""For operators: copies of a data folder, and what is made of them.
+"""Operators' commands that copy a data folder, and restore or import a copy.
 
-What a command works with is imported when it runs: nobody else should wait for it.
+Each command imports its libraries when it runs, so that other commands start faster.
 """
 
 import os

@@ -66,7 +66,8 @@ def main() -> None:
 
 
 def _hint(error: RefusedError) -> str:
-    """Who sent a token that is refused has said who they are."""
+    """The hint for an error's code; none for a refused token, whose sender is identified
+    already."""
     if error.code == "identity_required" and "bearer token" in error.detail:
         return ""
     return _HINTS.get(error.code, "")

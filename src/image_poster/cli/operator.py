@@ -1,7 +1,7 @@
-"""For who serves and operates: on a data folder, beside a running server or without one, or on a
-stack on AWS.
+"""Operators' commands: on a data folder, beside a running server or without one, or on a stack on
+AWS.
 
-What a command works with is imported when it runs: nobody else should wait for it.
+Each command imports its libraries when it runs, so that other commands start faster.
 """
 
 from typing import Any

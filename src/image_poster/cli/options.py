@@ -1,5 +1,5 @@
-"""Options that several commands take. Those of settings are made from `Settings`, so that each is
-one flag and one variable, everywhere."""
+"""Options that several commands have in common. Those for settings are generated from `Settings`:
+each setting has the same flag and the same environment variable in every command."""
 
 import os
 import re
@@ -71,7 +71,8 @@ def _kind(name: str) -> Any:  # noqa: ANN401 - what click takes as a type
 
 
 def text(value: str) -> str:
-    """A text that JSON can have. Bytes that the locale lacks arrive as surrogates (PEP 383)."""
+    """A text that JSON can represent. Bytes that the locale lacks arrive as surrogates (PEP
+    383)."""
     try:
         has_surrogates = any("\ud800" <= letter <= "\udfff" for letter in value)
         return os.fsencode(value).decode() if has_surrogates else value
@@ -95,7 +96,7 @@ def _checked_id(_context: click.Context, _argument: click.Parameter, post_id: st
 
 
 def client_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """`--url`, `--as`, `--token…` and `--json`, which all commands of a client take."""
+    """Add `--url`, `--as`, `--token…` and `--json`, the options of all client commands."""
     for option in (
         click.option("--json", "as_json", is_flag=True, help="Print JSON."),
         click.option(
@@ -124,7 +125,7 @@ def client_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 class Caller(NamedTuple):
-    """Who calls."""
+    """The user and the token with which a command calls the service."""
 
     user: str | None
     token: Token | None
@@ -150,7 +151,7 @@ _TOKEN_OPTIONS = ("token", "token_file", "token_command")
 
 
 def _token_option(flag: str, help_text: str) -> Decorator:
-    """Kept for `_caller`, which comes after it."""
+    """An option that stores its value for `_caller`, which runs after it."""
 
     def keep(context: click.Context, option: click.Parameter, value: str | None) -> None:
         context.meta[f"{__name__}.{option.name}"] = value
@@ -168,7 +169,7 @@ def _token_option(flag: str, help_text: str) -> Decorator:
 
 
 def _token_of_file(path: Path) -> str:
-    """Read anew each time: somebody may renew it. Raises `GaveUpError`."""
+    """Read the token anew each time, because it may be renewed. Raises `GaveUpError`."""
     try:
         return _one_line(path.read_text(), f"the file {path}")
     except (OSError, UnicodeDecodeError) as exc:
@@ -176,7 +177,7 @@ def _token_of_file(path: Path) -> str:
 
 
 def _token_of_command(command: str) -> str:
-    """Raises `GaveUpError`."""
+    """Run a command that prints a token. Raises `GaveUpError`."""
     try:
         words = shlex.split(command)
         done = subprocess.run(  # noqa: S603 - the user's own
@@ -188,7 +189,7 @@ def _token_of_command(command: str) -> str:
 
 
 def _one_line(text: str, source: str) -> str:
-    """Raises `GaveUpError`."""
+    """Strip a text that must be a bearer token of one line. Raises `GaveUpError`."""
     found = text.strip()
     if not found or not found.isascii() or any(letter.isspace() for letter in found):
         raise GaveUpError(f"{source} gives no bearer token")
@@ -205,8 +206,8 @@ def _checked_url(_context: click.Context, _option: click.Parameter, url: str) ->
 
 @contextmanager
 def needs(extra: str) -> Iterator[None]:
-    """For imports of what works with the libraries of an extra, `[server]` or `[aws]`. Raises
-    `StartError`, which says what to install, if one of those libraries is not there."""
+    """Guard imports that need the libraries of an extra, `[server]` or `[aws]`. Raises
+    `StartError`, which says what to install, if a library is missing."""
     try:
         yield
     except ModuleNotFoundError as exc:

@@ -1,5 +1,5 @@
-"""What commands print: posts and comments, and how far uploads are (bars on a terminal, else a
-line for each trouble)."""
+"""Output of commands: posts, comments, and the progress of uploads (bars on a terminal, else a line
+for each failure)."""
 
 import re
 import sys
@@ -26,8 +26,8 @@ _LAYOUT = "\n\t"
 
 
 def say(text: str, *, keep: str = "", err: bool = False) -> None:
-    """Print a text that others may have written: of its control characters only those to `keep`
-    reach the terminal, others as escapes."""
+    """Print a text that another user may have written. Control characters are escaped, except those
+    in `keep`."""
     click.echo(escape_controls(text, keep=keep), err=err)
 
 
@@ -38,7 +38,7 @@ def say_json(value: object) -> None:
 
 
 def print_found(found: Post | Comment, *, as_json: bool) -> None:
-    """As JSON on one line, or for people."""
+    """Print a post or comment, as JSON on one line or for people."""
     if as_json:
         say_json(found)
     elif isinstance(found, Comment):
@@ -48,7 +48,7 @@ def print_found(found: Post | Comment, *, as_json: bool) -> None:
 
 
 def _author(found: Post | Comment) -> str:
-    """What people call them."""
+    """The display name of the author; the user's id if there is none."""
     return escape_controls(found.creator_name or found.creator)
 
 
@@ -66,7 +66,7 @@ def _show_post(found: Post) -> None:
 
 
 def _indented(text: str, width: int) -> str:
-    """No line of a text looks like the next post."""
+    """Indent every line of a text, so that none looks like the next post."""
     return textwrap.indent(text, " " * width, lambda _: True)
 
 
@@ -74,21 +74,21 @@ class Display(Protocol):
     """Shows uploads by number."""
 
     def add(self, name: str, size: int) -> int:
-        """A new upload; its number."""
+        """Add an upload; returns its number."""
         ...
 
     def report(self, number: int, state: Progress) -> None:
-        """It has come so far, or is in trouble."""
+        """Show the bytes sent so far, or the failure that is being retried."""
         ...
 
     def note(self, number: int, text: str) -> None:
-        """What else happens to it."""
+        """Show another event of the upload."""
         ...
 
 
 @contextmanager
 def display() -> Iterator[Display]:
-    """On standard error, for as long as the block lasts."""
+    """Show uploads on standard error while the block lasts."""
     if not sys.stderr.isatty():
         yield _Lines()
         return
@@ -97,7 +97,7 @@ def display() -> Iterator[Display]:
 
 
 def _trouble_text(state: Progress) -> str:
-    """What is being retried, and when."""
+    """The failure that is being retried, and the wait in seconds; empty if there is none."""
     if not state.trouble:
         return ""
     return f"{escape_controls(state.trouble)}; trying again in {state.retry_in:.1f} s"
@@ -117,7 +117,7 @@ class _Lines:
             say(f"{self._names[number]}: {_trouble_text(state)} ({done})", err=True)
 
     def note(self, number: int, text: str) -> None:
-        """A terminal's."""
+        """Ignore the note, which only a terminal shows."""
 
 
 class _Bars:
@@ -140,8 +140,8 @@ class _Bars:
 
 @contextmanager
 def _bars() -> Iterator[_Bars]:
-    """Drawn on standard error, by rich (https://rich.readthedocs.io/en/stable/progress.html). What
-    is printed meanwhile is not redirected: it may be for a program."""
+    """Draw bars on standard error with rich (https://rich.readthedocs.io/en/stable/progress.html).
+    Other output is not redirected, because a program may read it."""
     # Imported here: it takes a while, and nobody else needs it.
     from rich import console, progress  # noqa: PLC0415
 

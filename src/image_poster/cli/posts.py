@@ -1,4 +1,4 @@
-"""`image-poster post`: many images, each of them once, whatever happens on the way."""
+"""`image-poster post`: posts many images, each exactly once, even if the command is interrupted."""
 
 import asyncio
 import time
@@ -32,7 +32,7 @@ _FIRST_PATIENCE_SECONDS = 30.0
 
 
 class Order(NamedTuple):
-    """What the command line asks for."""
+    """The arguments and options of the command."""
 
     files: tuple[Path, ...]
     caption: str
@@ -45,7 +45,7 @@ class Order(NamedTuple):
 def _regular_files(
     _context: click.Context, _argument: click.Parameter, files: tuple[Path, ...]
 ) -> tuple[Path, ...]:
-    """A pipe or a device cannot be read again where a connection broke, nor by a later run."""
+    """Refuse a pipe or a device: neither a retry nor a later run could read it again."""
     for file in files:
         if not file.is_file():
             raise click.BadParameter(
@@ -114,14 +114,14 @@ def post(  # noqa: PLR0913 - one for each option
 
 @dataclass
 class Batch:
-    """What has come of each file, in their order."""
+    """The result for each file, in the order of the files."""
 
     posts: list[Post | None]
     failures: list[ClientError] = field(default_factory=list)
 
     def check(self) -> None:
-        """Tell of all failures, raising the one that decides how the command ends: what can be
-        continued counts more than what was refused."""
+        """Report all failures, and raise the one that decides the exit code: failures that can be
+        continued come before refusals."""
         ranked = sorted(self.failures, key=lambda error: not isinstance(error, GaveUpError))
         for error in ranked[1:]:
             say(f"image-poster: {error}", err=True)
@@ -130,8 +130,8 @@ class Batch:
 
 
 class _Poster:
-    """Posts the files of one command. Their records are kept until all is done and printed, so that
-    the same command can tell what was."""
+    """Posts the files of one command. Their records stay until all posts are printed, so that the
+    same command can resume."""
 
     def __init__(self, client: AsyncImagePosterClient, order: Order, batch: Batch) -> None:
         self._client = client
@@ -142,7 +142,7 @@ class _Poster:
         self._versions = list[FileVersion]()
 
     async def post_all(self, stack: ExitStack) -> None:
-        """Post them; the records are locked until `stack` is closed."""
+        """Post all files; the records are locked until `stack` is closed."""
         async with self._client:
             self._open_records(stack)
             with display() as shown:
@@ -151,7 +151,7 @@ class _Poster:
                 )
 
     def forget_records(self) -> None:
-        """From now on the same command makes new posts."""
+        """Delete the records: the same command then creates new posts."""
         for record in self._records:
             record.forget()
 

@@ -1,4 +1,4 @@
-"""Commands that go on where an earlier run of the same command was stopped."""
+"""Resume commands where an earlier run of the same command was stopped."""
 
 import sys
 
@@ -14,7 +14,7 @@ _UNDECIDED = {401, 403, 409}
 
 
 def ask_whether_again(name: str, record: Record, *, now: float, again: bool) -> None:
-    """Begin anew, only if a person says so, where the first request was sent too long ago."""
+    """Start over if the first request was sent too long ago, and the user agrees."""
     if not is_late(record.state, now):
         return
     question = f"{TooLateError(name, record.state.since)}. Post it anew?"

@@ -1,8 +1,8 @@
 """Standard output and standard error that end no command with a traceback.
 
-Python's own streams fail for a letter that the terminal's encoding lacks. They fail for a reader
-or a disk that takes no more, and for a descriptor that the shell has closed. See "Note on SIGPIPE"
-in https://docs.python.org/3/library/signal.html.
+Python's own streams fail for a character that the terminal's encoding lacks. They also fail for a
+closed pipe, a full disk, and a descriptor that the shell has closed. See "Note on SIGPIPE" in
+https://docs.python.org/3/library/signal.html.
 """
 
 import io
@@ -15,8 +15,8 @@ _STANDARD_OUTPUT, _STANDARD_ERROR = 1, 2
 
 
 class OutputError(Exception):
-    """Standard output does not take what a command prints. (No `OSError`: click ends the process
-    without a word for some of those.)"""
+    """Standard output cannot be written to. (No `OSError`: click ends the process without a message
+    for some of those.)"""
 
 
 class _Descriptor(io.FileIO):
@@ -28,7 +28,8 @@ class _Descriptor(io.FileIO):
         self._has_failed = False
 
     def write(self, data: Any, /) -> int:  # noqa: ANN401 - bytes, of any kind
-        """Raises `OutputError` on standard output; on standard error, drops this text only."""
+        """Write bytes. Raises `OutputError` on standard output; on standard error, drops this text
+        only."""
         size = memoryview(data).nbytes
         if self._has_failed:
             return size
@@ -52,9 +53,9 @@ def guard_streams() -> None:
 
 
 def _open_closed_descriptors() -> None:
-    """Occupy the descriptors that the shell has closed (`>&-`) with one that takes no bytes.
+    """Open a descriptor that accepts no bytes for each one that the shell has closed (`>&-`).
 
-    Otherwise the next socket would get the number, and with it the output.
+    Otherwise the next socket would get its number, and with it the output.
     """
     while (number := os.open(os.devnull, os.O_RDONLY)) <= _STANDARD_ERROR:
         pass

@@ -1,4 +1,4 @@
-"""For who posts."""
+"""Users' commands: comment, read the feed, show and delete posts."""
 
 import time
 

@@ -1,5 +1,5 @@
-"""The composition roots: the only places that name concrete classes; and what their settings have
-in common."""
+"""The composition roots: the only packages that name concrete classes. This module has the helpers
+that their settings share."""
 
 import re
 from contextlib import suppress
@@ -15,7 +15,8 @@ _DEFAULT_PORTS = {"http": ":80", "https": ":443"}
 
 
 class StartError(Exception):
-    """A setting or a circumstance that stops the start; the text is the one sentence shown."""
+    """A setting or a condition that prevents the start. Its text is the one sentence that the user
+    sees."""
 
 
 class OperationFailedError(StartError):
@@ -28,8 +29,8 @@ def listed(text: str) -> tuple[str, ...]:
 
 
 def admin_claim(text: str) -> tuple[str, str] | None:
-    """The claim and its value in a setting such as `groups=admins`; None for none. Raises
-    `StartError`."""
+    """Parse an admin claim and its value, such as `groups=admins`; None for an empty setting.
+    Raises `StartError`."""
     claim, _, value = (part.strip() for part in text.partition("="))
     if not text.strip():
         return None
@@ -42,7 +43,7 @@ def admin_claim(text: str) -> tuple[str, str] | None:
 
 def checked_origins(text: str) -> tuple[str, ...]:
     """The origins in a comma-separated setting, or `*`. Raises `StartError` for one that no browser
-    would ever send: it would let no page call, and nobody would be told why."""
+    sends, because it would silently match no page."""
     return tuple(_checked_origin(entry) for entry in listed(text))
 
 
@@ -73,7 +74,7 @@ def _checked_origin(entry: str) -> str:
 
 
 def _is_host(host: str) -> bool:
-    """Whether browsers write a host like this: of an IPv6 address, the shortest form only."""
+    """True if browsers write a host like this; an IPv6 address only in its shortest form."""
     if not host.startswith("["):
         return True
     with suppress(ValueError):

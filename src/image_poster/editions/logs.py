@@ -1,5 +1,5 @@
-"""Logging: structured, to standard error, each line with the request id; and lines that CloudWatch
-draws metrics from.
+"""Structured logs on standard error, each line with the request id; and lines that are CloudWatch
+metrics.
 
 https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html
 """
@@ -19,10 +19,10 @@ _LAYOUT = "\n\t"
 
 
 def configure(log_format: str, **always: str) -> None:
-    """Send our log, and the standard library's warnings, to standard error; each line has what
-    there is `always`.
+    """Send the service's log, and the standard library's warnings, to standard error. Each line has
+    the fields `always`.
 
-    `log_format` is `json`, `console`, or `auto`: the console's on a terminal.
+    `log_format` is `json`, `console`, or `auto`: `console` on a terminal, else `json`.
     """
     console = log_format == "console" or (log_format == "auto" and sys.stderr.isatty())
     # Tracebacks without local variables, which would put people's words and images into the log.
@@ -55,8 +55,8 @@ class _Formatter(logging.Formatter):
 
 
 def _escape_values(_logger: object, _method: str, event: EventDict) -> EventDict:
-    """Paths, header values and error texts are strangers'; other values are shown by `repr`, which
-    escapes."""
+    """Escape paths, header values and error texts, which clients may have written. Other values are
+    shown by `repr`, which escapes."""
     return {
         name: escape_controls(value, keep=_LAYOUT if name == "exception" else "")
         if isinstance(value, str)
@@ -66,7 +66,7 @@ def _escape_values(_logger: object, _method: str, event: EventDict) -> EventDict
 
 
 def _escape_delete(_logger: object, _method: str, line: Any) -> str:  # noqa: ANN401 - structlog's
-    """JSON escapes all other control characters (RFC 8259 section 7)."""
+    """Escape DEL; JSON escapes all other control characters (RFC 8259 section 7)."""
     return str(line).replace("\x7f", "\\u007f")
 
 
@@ -74,8 +74,8 @@ NAMESPACE = "image-poster"
 
 
 def emf(**units: str) -> dict[str, Any]:
-    """What makes a log line a metric: the names of its numbers, with their units. The line has its
-    `service`, and its `stack`: an account may have several."""
+    """The field that makes a log line a metric: its numbers' names with their units. The dimensions
+    are `service` and `stack`, because an account may have several stacks."""
     metrics = [{"Name": name, "Unit": unit} for name, unit in units.items()]
     directive = {"Namespace": NAMESPACE, "Dimensions": [["stack", "service"]], "Metrics": metrics}
     return {"Timestamp": int(time.time() * 1000), "CloudWatchMetrics": [directive]}

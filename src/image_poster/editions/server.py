@@ -1,6 +1,6 @@
-"""An ASGI app on a socket, served by Granian in this very process, until it is told to stop.
+"""An ASGI server in this process, by Granian, on a socket, until a signal stops it.
 
-In this process, so that `kill -9` of it leaves nobody behind who would still hold the port.
+It runs in this process so that `kill -9` leaves no child process that still holds the port.
 """
 
 import asyncio
@@ -37,8 +37,8 @@ _DESCRIPTORS = Path("/proc/self/fd")  # Linux only
 
 
 def numeric_address(host: str) -> str:
-    """The address that a host name such as `localhost` stands for, by IPv4 where it has one; an
-    IPv4 address written as IPv6 becomes IPv4. Raises `StartError`."""
+    """Resolve a host name such as `localhost` to an address, by preference IPv4. An IPv4 address
+    written as IPv6 becomes IPv4. Raises `StartError`."""
     name = host.removeprefix("[").removesuffix("]")
     try:
         entries = socket.getaddrinfo(name, None, type=socket.SOCK_STREAM) if name else []
@@ -59,8 +59,7 @@ def numeric_address(host: str) -> str:
 def reserved_port(host: str, port: int) -> Iterator[int]:
     """Hold `host:port` for processes that share it (SO_REUSEPORT); port 0 becomes a free one.
 
-    Binding without sharing first is what tells whether somebody else listens there already. Raises
-    `StartError`.
+    A first bind without sharing detects another program on the port. Raises `StartError`.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
@@ -89,7 +88,7 @@ def _cannot_listen(host: str, port: int, error: OSError) -> str:
 
 
 def announce(host: str, port: int) -> None:
-    """The one line on standard output that tells whoever started us where we listen."""
+    """Print the service's URL as one line on standard output, and notify systemd."""
     shown = f"[{host}]" if ":" in host else host
     print(f"listening on http://{shown}:{port}", flush=True)  # noqa: T201
     _notify_supervisor()
@@ -116,8 +115,8 @@ async def serve_until_stopped(
     listening: Callable[[], None],
     end_unfinished: Callable[[], None] = lambda: None,
 ) -> None:
-    """Serve until SIGTERM or SIGINT; then finish what is under way, for `GRACE_SECONDS` at most. A
-    second before that, `end_unfinished` gives the rest their answers."""
+    """Serve until SIGTERM or SIGINT; then finish open requests, for `GRACE_SECONDS` at most. A
+    second before that, `end_unfinished` ends the remaining requests with responses."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -152,8 +151,9 @@ async def serve_until_stopped(
 
 
 def _max_connections() -> int:
-    """As many as this process may have files open for: a connection, and what it is stored in. What
-    Granian calls backpressure counts connections, also idle ones, and lets the next one wait."""
+    """The limit of connections. Raises the limit of open files as far as allowed; a connection
+    needs two, itself and its stored file. Granian's backpressure counts idle connections too, and
+    lets further ones wait."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     files = 2 * _MAX_CONNECTIONS + _OTHER_FILES
     allowed = files if most == resource.RLIM_INFINITY else min(most, files)
@@ -162,10 +162,9 @@ def _max_connections() -> int:
 
 
 def _close_unread(port: int) -> None:
-    """Have the kernel close connections whose peer acknowledges nothing, or reads nothing, for
-    `_UNREAD_SECONDS` (tcp(7), TCP_USER_TIMEOUT; accepted sockets have what the listening one has).
-    The end of an answer is out of our hands before it is read, and Granian has no time-out for
-    it."""
+    """Have the kernel close connections whose peer acknowledges or reads nothing for
+    `_UNREAD_SECONDS` (tcp(7), TCP_USER_TIMEOUT). Accepted sockets inherit the option from the
+    listening one. Granian has no time-out for the end of a response that is sent but unread."""
     for entry in _DESCRIPTORS.iterdir() if _DESCRIPTORS.exists() else ():
         with contextlib.suppress(OSError), socket.socket(fileno=int(entry.name)) as found:
             try:  # Granian does not tell which of our files is its socket

@@ -1,4 +1,4 @@
-"""Put the HTTP side together."""
+"""Create the ASGI app from the routes, the middleware and the fast path."""
 
 from collections import defaultdict
 from http import HTTPStatus
@@ -64,7 +64,7 @@ def create_app(
 def fast_path(
     services: Services, app: ASGIApp, pages: feed.PageCache, settings: HttpSettings
 ) -> FastPath:
-    """What is asked most, before an app."""
+    """Put a fast path for the two most frequent GETs, the feed and renditions, before an app."""
     image_route = images.fast_route(services, settings.file_senders)
     return FastPath(app, (feed.fast_route(services, pages), image_route))
 
@@ -72,7 +72,7 @@ def fast_path(
 def litestar_app(
     services: Services, readiness: operations.Readiness, settings: HttpSettings
 ) -> Litestar:
-    """The routes, without what happens around every request."""
+    """The Litestar app with the routes, without the middleware."""
     return Litestar(
         route_handlers=_with_options([*_handlers(), *settings.routes]),
         exception_handlers=EXCEPTION_HANDLERS,
@@ -96,8 +96,7 @@ def litestar_app(
 
 
 def openapi_document() -> bytes:
-    """The OpenAPI document, with every way to say who is asking, without anything that serves
-    it."""
+    """The OpenAPI document with every authentication scheme, made without serving anything."""
     from image_poster.http import metrics  # noqa: PLC0415 - not every edition has Prometheus
 
     app = Litestar(
@@ -113,8 +112,9 @@ def _handlers() -> list[HTTPRouteHandler]:
 
 
 def _with_options(handlers: list[HTTPRouteHandler]) -> list[HTTPRouteHandler]:
-    """The handlers, and one for OPTIONS on each path without (RFC 9110 section 9.3.7). Litestar
-    would make it from the first handler of a path, and list that one's methods only."""
+    """The handlers, and an OPTIONS handler for each path without one (RFC 9110 section 9.3.7).
+    Litestar would generate it from the first handler of a path, and list only that handler's
+    methods."""
     methods: dict[str, set[str]] = defaultdict(set)
     for handler in handlers:
         for path in handler.paths:

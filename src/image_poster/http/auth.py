@@ -1,6 +1,6 @@
-"""Who is asking: how a request's headers become an `Identity`. One module for both editions: each
-authenticator also says how one proves who one is, in a sentence, in the 401's challenge, and in the
-OpenAPI document."""
+"""Authentication: the headers of a request become an `Identity`. Both editions use this module.
+Each authenticator also describes itself: in a sentence, in the 401's challenge, and in the OpenAPI
+document."""
 
 from collections.abc import Callable
 from typing import Any, Literal, Protocol
@@ -41,10 +41,10 @@ class SignIn(msgspec.Struct, frozen=True):
 
 
 class Authenticator(Protocol):
-    """One way to tell who is asking.
+    """A way to authenticate callers.
 
-    `how` says to a person what `challenge` says to a program, `schemes` are those of
-    `openapi.SCHEMES` that it takes, and `sign_in` is for pages.
+    `how` tells a person how to authenticate, as `challenge` tells a program. `schemes` are the
+    names in `openapi.SCHEMES` that it accepts, and `sign_in` is for web pages.
     """
 
     how: str
@@ -52,22 +52,22 @@ class Authenticator(Protocol):
     sign_in: SignIn
 
     def challenge(self, request: AnyRequest, detail: str) -> str:
-        """The `WWW-Authenticate` of a 401 (RFC 9110 section 11.6.1); `detail` is what the problem
-        says."""
+        """The `WWW-Authenticate` of a 401 (RFC 9110 section 11.6.1); `detail` is the problem's
+        detail."""
         ...
 
     async def identify(self, request: AnyRequest) -> Identity | None:
-        """The caller; None for nobody. Raises `IdentityRequiredError` for a claim that does not
-        hold."""
+        """The caller; None for an anonymous one. Raises `IdentityRequiredError` for an invalid
+        credential."""
         ...
 
     async def sign_in_urls(self) -> tuple[str, ...]:
-        """What a page asks in order to sign people in, beside this service."""
+        """The URLs outside this service that a page requests in order to sign users in."""
         ...
 
 
 class DevAuthenticator:
-    """`auth=dev`: believes the header `user-id`. For one's own machine only."""
+    """`auth=dev`: trusts the header `user-id`. Only for a developer's own machine."""
 
     how = "Say who you are: send the header `user-id`."
     schemes: tuple[str, ...] = ("userId",)
@@ -95,7 +95,8 @@ class DevAuthenticator:
 
 
 def _utf8(value: str) -> str:
-    """Header bytes reach us as Latin-1 (ASGI); clients with names beyond ASCII send UTF-8."""
+    """Decode a header as UTF-8. ASGI passes its bytes as Latin-1, and clients send UTF-8 for names
+    beyond ASCII."""
     try:
         return value.encode("latin-1").decode()
     except UnicodeError as exc:
@@ -106,17 +107,18 @@ class TokenVerifier(Protocol):
     """Checks bearer tokens."""
 
     async def verify(self, token: str) -> Claims:
-        """The claims of a token that holds. Raises `IdentityRequiredError`, and `BusyError` when
-        the issuer cannot be asked."""
+        """The claims of a valid token. Raises `IdentityRequiredError`, and `BusyError` when the
+        issuer cannot be reached."""
         ...
 
     async def token_endpoint(self) -> str:
-        """Where the issuer gives tokens to pages; empty where there is none, or none is known."""
+        """The URL at which the issuer gives tokens to pages; empty if there is none, or none is
+        known."""
         ...
 
 
 def nobody_checked(_request: AnyRequest) -> Claims | None:
-    """Where nothing before the service checks tokens."""
+    """No claims: nothing in front of the service checks tokens."""
     return None
 
 
@@ -133,7 +135,7 @@ class TokenTerms(msgspec.Struct, frozen=True):
 
     @property
     def sign_in(self) -> SignIn:
-        """As pages are told."""
+        """The sign-in parameters for web pages."""
         if not self.client_id:
             return SignIn("jwt", self.issuer or None)
         return SignIn("jwt", self.issuer, self.client_id, self.scope)
@@ -142,8 +144,8 @@ class TokenTerms(msgspec.Struct, frozen=True):
 class TokenAuthenticator:
     """`auth=jwt`: by bearer token (RFC 6750, section 2.1). The user is the claim `sub`.
 
-    `checked` gives the claims of a token that something before the service has checked already, and
-    that nobody else can write.
+    `checked` returns the claims of a token that a component in front of the service has verified.
+    No client can write them.
     """
 
     how = "Say who you are: send the header `Authorization: Bearer TOKEN`."
@@ -161,8 +163,8 @@ class TokenAuthenticator:
         self._checked = checked
 
     def challenge(self, request: AnyRequest, detail: str) -> str:
-        """Who sent a token learns that it is the token, and why, also where an answer has no body
-        (RFC 6750, section 3)."""
+        """Tell a caller who sent a token that the token is invalid, and why, even if the response
+        has no body (RFC 6750, section 3)."""
         if _bearer(request) is None:
             return "Bearer"
         return f'Bearer error="invalid_token", error_description="{_described(detail)}"'
@@ -182,14 +184,14 @@ class TokenAuthenticator:
         return Identity(user, admin=admin, display_name=self._name(claims))
 
     async def sign_in_urls(self) -> tuple[str, ...]:
-        """The issuer, and its token endpoint, which may be elsewhere (of Cognito it is)."""
+        """The issuer, and its token endpoint, which may be on another host (Cognito's is)."""
         issuer, client = self._terms.issuer, self._terms.client_id
         if not client:
             return ()
         return tuple(filter(None, (issuer, await self._verifier.token_endpoint())))
 
     def _name(self, claims: Claims) -> str:
-        """The first claim that is a name; else empty."""
+        """The first claim that is a valid name; else empty."""
         named = (claims.get(claim) for claim in (self._terms.name_claim, *_NAME_CLAIMS))
         return next(filter(None, map(_name_of, named)), "")
 
@@ -203,7 +205,7 @@ class TokenAuthenticator:
 
 
 def _described(detail: str) -> str:
-    """Within the characters of `error_description` (RFC 6750, section 3)."""
+    """The text with only the characters that `error_description` allows (RFC 6750, section 3)."""
     return "".join(
         char if char.isascii() and char.isprintable() and char not in '"\\' else "'"
         for char in detail
@@ -211,22 +213,21 @@ def _described(detail: str) -> str:
 
 
 def _bearer(request: AnyRequest) -> str | None:
-    """The token that was sent; None for none."""
+    """The bearer token of the request; None if there is none."""
     sent = request.headers.get("authorization", "")
     return sent[len(_BEARER) :].strip() if sent.lower().startswith(_BEARER) else None
 
 
 def _name_of(claim: object) -> str:
-    """The claim, if it may stand beside what somebody wrote: it is for people to read. Else
-    empty."""
+    """The claim, if it can be displayed as an author's name; else empty."""
     name = claim.strip() if isinstance(claim, str) else ""
     return name if len(name) <= _MAX_CHARACTERS and name.isprintable() else ""
 
 
 def _is_access_token(claims: Claims) -> bool:
-    """False for an ID token, a logout token or a refresh token, which are not made for this
-    service (RFC 8725, section 2.8). Some issuers also put a nonce into access tokens, and say
-    what they are."""
+    """False for an ID token, a logout token or a refresh token: none of them is meant for this
+    service (RFC 8725, section 2.8). Some issuers also put a nonce into access tokens, and name the
+    token's type."""
     kinds = {str(claims[name]).lower() for name in _KINDS if name in claims}
     if _LOGOUT_CLAIM in claims or not kinds.isdisjoint(_OTHER_KINDS):
         return False
@@ -234,16 +235,17 @@ def _is_access_token(claims: Claims) -> bool:
 
 
 def _is_admin(claims: Claims, admin_claim: tuple[str, str] | None) -> bool:
-    """By the claim that a setting names; or, of the service's own tokens, as they were made."""
+    """True if the admin claim of the settings says so, or, for the service's own tokens, their
+    scope."""
     if claims.get("iss") == OWN_ISSUER:
         return _ADMIN_SCOPE in _values(claims, _SCOPE)
     return admin_claim is not None and admin_claim[1] in _values(claims, admin_claim[0])
 
 
 def _values(claims: Claims, name: str) -> list[Any]:
-    """A claim's values. Two texts have several: scopes (RFC 8693, section 4.2), and Cognito's
-    groups. API Gateway passes these on as `[admins editors]`; their names have no spaces
-    (CreateGroup, GroupName)."""
+    """The values of a claim. Two claims that are a text have several values: scopes (RFC 8693,
+    section 4.2), and Cognito's groups. API Gateway passes groups on as `[admins editors]`; their
+    names have no spaces (CreateGroup, GroupName)."""
     claim = claims.get(name)
     if isinstance(claim, list):
         return claim
@@ -255,14 +257,14 @@ def _values(claims: Claims, name: str) -> list[Any]:
 
 
 def authenticator(request: AnyRequest) -> Authenticator:
-    """That of the edition that serves."""
+    """The authenticator of the edition that serves."""
     found: Authenticator = request.app.state.authenticator
     return found
 
 
 async def optional_identity(request: AnyRequest) -> Identity | None:
-    """Who is reading; None for nobody in particular. Raises `IdentityRequiredError`, and
-    `BusyError` when that cannot be checked."""
+    """The caller; None for an anonymous one. Raises `IdentityRequiredError`, and `BusyError` when
+    the identity cannot be checked."""
     state = request.scope["state"]
     if "identity" not in state:
         state["identity"] = await authenticator(request).identify(request)
@@ -271,7 +273,7 @@ async def optional_identity(request: AnyRequest) -> Identity | None:
 
 
 async def caller(request: AnyRequest) -> Identity:
-    """Who is writing. Raises as `optional_identity`."""
+    """The caller, who must be identified. Raises as `optional_identity`."""
     identity = await optional_identity(request)
     if identity is None:
         raise IdentityRequiredError(authenticator(request).how)

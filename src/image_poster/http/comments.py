@@ -1,4 +1,4 @@
-"""Comments."""
+"""Routes for comments."""
 
 import msgspec
 from litestar import Response, delete, get, patch, post
@@ -47,7 +47,8 @@ class CommentOnPost(msgspec.Struct, frozen=True):
 
 
 def convert_comment(document: bytes) -> bytes:
-    """The body of a comment whose document is not one ready-made."""
+    """Decode a comment's document that is not in the current wire format, and convert it to the
+    body."""
     found = decode_comment(document)
     return msgspec.json.encode(msgspec.convert(found, CommentBody, from_attributes=True))
 

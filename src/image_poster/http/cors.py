@@ -1,9 +1,10 @@
-"""Pages of other origins: who may call, and what they may read (Fetch Standard, section 3.2).
+"""CORS: the origins whose pages may call the service, and the headers that they may read (Fetch
+Standard, section 3.2).
 
-Our own and not Litestar's, because that one leaves `Vary` out of answers to requests without an
-Origin (an image that an `<img>` asked for is then kept by the browser for a year and given to a
-page's `fetch`, which is refused it), takes every OPTIONS with an Origin for a preflight, and does
-not see what the middleware answers by itself.
+This replaces Litestar's CORS for three reasons. Litestar omits `Vary` from responses to requests
+without an Origin. The browser then keeps an image of an `<img>` for a year, and refuses it to a
+page's `fetch`. Litestar also treats every OPTIONS with an Origin as a preflight, and does not see
+the middleware's own responses.
 """
 
 import re
@@ -32,16 +33,17 @@ _VARY = (b"vary", b"Origin")
 
 
 class Cors:
-    """The pages of `origins` may call: `*` means all, nothing means those of loopback names. No
-    cookies are used, so no page gets at anything by its user's browser alone."""
+    """CORS for the pages of `origins`: `*` allows all, and an empty tuple allows those of loopback
+    names. The service uses no cookies, so a page gains nothing from its user's browser alone."""
 
     def __init__(self, origins: tuple[str, ...]) -> None:
         self._any = ANY in origins
         self._origins = frozenset(origin.encode() for origin in origins)
 
     def headers(self, request: Mapping[bytes, bytes]) -> Headers:
-        """What every answer to this request carries; the same for every origin if all may call,
-        and else `Vary`, also when there was none (RFC 9110 section 12.5.5)."""
+        """The CORS headers of every response to this request. They are the same for every origin if
+        all are allowed; else they include `Vary`, even without an Origin (RFC 9110 section
+        12.5.5)."""
         if self._any:
             return [(_ALLOW_ORIGIN, b"*"), (b"access-control-expose-headers", _EXPOSED)]
         origin = request.get(_ORIGIN)
@@ -54,9 +56,9 @@ class Cors:
         ]
 
     def preflight(self, method: str, request: Mapping[bytes, bytes]) -> Headers | None:
-        """What the answer to a preflight says beside `headers`; None for any other request. Only
-        `Access-Control-Request-Method` makes a preflight of an OPTIONS (Fetch Standard, section
-        3.2.2). A page that may not call is told nothing."""
+        """The headers of a preflight's response, in addition to `headers`; None for any other
+        request. Only `Access-Control-Request-Method` makes an OPTIONS a preflight (Fetch Standard,
+        section 3.2.2). Empty for a page that is not allowed."""
         if method != "OPTIONS" or _ORIGIN not in request or _WANTED_METHOD not in request:
             return None
         if not self._allows(request[_ORIGIN]):

@@ -1,6 +1,6 @@
-"""Compressed answers: which coding a client takes, and JSON in it (RFC 9110 section 8.4).
+"""Compressed responses: the choice of a coding, and JSON in that coding (RFC 9110 section 8.4).
 
-Images are never compressed again; the gallery's files were, when it was built.
+Images are never compressed again; the gallery's files are compressed when it is built.
 """
 
 import asyncio
@@ -22,8 +22,8 @@ _MAX_KEPT, _MAX_KEPT_BYTES = 128, 128 * 1024
 
 
 def best_coding(accepted: str | None, offered: Iterable[str]) -> str:
-    """The first of what is offered that the client takes (RFC 9110 section 12.5.3); empty if it
-    takes none of them."""
+    """The first offered coding that the client accepts (RFC 9110 section 12.5.3); empty if it
+    accepts none."""
     weights = {}
     for entry in (accepted or "").lower().split(","):
         name, _, parameters = entry.partition(";")
@@ -38,13 +38,13 @@ def _is_zero(parameters: str) -> bool:
 
 
 def is_json(headers: Headers) -> bool:
-    """Whether an answer is JSON."""
+    """True if a response is JSON."""
     return any(name == b"content-type" and value.startswith(_JSON) for name, value in headers)
 
 
 class Compressor:
-    """Compresses JSON. What may be asked for again is kept ready: the same bytes, which the feed's
-    remembered pages are, are compressed once."""
+    """Compresses JSON, and caches small results. So the same bytes, such as a cached page of the
+    feed, are compressed once."""
 
     def __init__(self) -> None:
         self._kept: dict[tuple[str, bytes], bytes] = {}
@@ -72,8 +72,9 @@ def _compressed(body: bytes, coding: str) -> bytes:
 
 
 def encoded_headers(headers: Headers, coding: str, size: int) -> Headers:
-    """Those of the answer whose body has `size` bytes in that coding (none, if empty): `Vary`, and
-    a weak ETag, since the same tag names other bytes elsewhere (RFC 9110 section 8.8.3.3)."""
+    """The headers of a response whose body has `size` bytes in that coding (empty for none). They
+    include `Vary` and a weak ETag, as a strong one must not name different bytes (RFC 9110 section
+    8.8.3.3)."""
     found = with_length(headers, size)
     found.append((b"vary", b"Accept-Encoding"))
     if not coding:
@@ -83,7 +84,7 @@ def encoded_headers(headers: Headers, coding: str, size: int) -> Headers:
 
 
 def with_length(headers: Headers, size: int) -> Headers:
-    """The headers of a body with so many bytes."""
+    """The headers with the Content-Length of a body of `size` bytes."""
     length = str(size).encode()
     return [(name, length if name == b"content-length" else value) for name, value in headers]
 

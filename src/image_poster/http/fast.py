@@ -1,6 +1,6 @@
-"""What is asked most is answered before the framework: plain GETs of a few routes, as long as
-nothing about them is unusual. Everything else, every error included, is left to Litestar, whose
-answer is the contract: `tests/unit/test_fast.py` compares the two.
+"""The fast path: the two most frequent GETs skip the framework's routing, if they have no unusual
+parameters or headers. Litestar answers all other requests and every error. Its responses are the
+contract: `tests/unit/test_fast.py` compares the two.
 
 A route returns an `EncodedResponse`, or None to let Litestar answer. The route's Litestar handler
 builds the same response from the same parts (`responses.ready_response`). This module only finds
@@ -21,7 +21,7 @@ Headers = list[tuple[bytes, bytes]]
 
 
 class EncodedResponse(NamedTuple):
-    """A whole answer; `headers` are those that are not of the body."""
+    """A complete response; `headers` are those that do not describe the body."""
 
     status: int
     headers: Headers
@@ -30,8 +30,8 @@ class EncodedResponse(NamedTuple):
 
 
 class FastRequest(NamedTuple):
-    """A GET: what its path's pattern found, its query string, its headers, and who is at the other
-    end of the connection."""
+    """A GET: the groups that the path's pattern matched, the query string, the headers, and the
+    peer's address."""
 
     found: tuple[str, ...]
     query: bytes
@@ -40,8 +40,8 @@ class FastRequest(NamedTuple):
 
 
 class FastRoute(NamedTuple):
-    """`template` is the route's as Litestar calls it; what `pattern` does not match is not for this
-    route. `answer` raises whatever it likes: Litestar is asked then."""
+    """A route of the fast path. `template` is Litestar's path template. `pattern` must match the
+    whole path. If `answer` raises any error, Litestar answers instead."""
 
     template: str
     pattern: re.Pattern[str]
@@ -49,7 +49,7 @@ class FastRoute(NamedTuple):
 
 
 class FastPath:
-    """ASGI app in front of `app`."""
+    """ASGI app that answers requests for its routes, and passes all others to `app`."""
 
     def __init__(self, app: ASGIApp, routes: Sequence[FastRoute]) -> None:
         self._app = app

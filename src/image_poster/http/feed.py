@@ -1,7 +1,7 @@
-"""The feed, and its pages remembered ready-made until the store changes.
+"""The feed, and a cache of its encoded pages that is cleared when the store changes.
 
-Most readers ask for the same first page. Between two writes it is answered from memory; the write's
-own answer goes out only after its commit, so nobody ever reads a page from before their own write.
+Most readers request the same first page. Between two writes the cache answers it. A write's
+response is sent only after its commit, so every user reads their own writes.
 """
 
 import re
@@ -46,8 +46,8 @@ class FeedBody(msgspec.Struct, frozen=True):
 
 
 class FeedParameters(NamedTuple):
-    """What a page is asked for with, and remembered under. Nothing else of a request may go into
-    the answer: the next one who asks the same gets it."""
+    """The parameters of a page, which are also its cache key. The page must depend on nothing else
+    of a request: the next caller with the same parameters gets the cached page."""
 
     limit: int = FEED_PAGE_DEFAULT
     cursor: str | None = None
@@ -56,8 +56,8 @@ class FeedParameters(NamedTuple):
     comments: int = LATEST_DEFAULT
 
     def link(self, more: str = "") -> str:
-        """RFC 8288: this page as the next one, with `more` in its query; what is the default is not
-        said."""
+        """The Link header (RFC 8288) to this page as the next one, with `more` in its query;
+        defaults are omitted."""
         given = self._asdict().items()
         query = {name: value for name, value in given if value != self._field_defaults[name]}
         return f'</posts?{more}{urlencode(query)}>; rel="next"'
@@ -75,9 +75,11 @@ class EncodedPage(NamedTuple):
 
 
 class PageCache:
-    """At most 16 MiB of pages, all of one version of the store. `shared`: a CDN in front may keep
-    what is shown to whoever does not say who they are, for a second, and for five more while it
-    asks again (RFC 9111, RFC 5861); then reads scale with it and not with the store."""
+    """A cache of at most 16 MiB of pages, all of one version of the store.
+
+    `shared`: a CDN in front may cache anonymous pages for a second, and serve them for 5 more while
+    it revalidates (RFC 9111, RFC 5861). Then the CDN carries the reads, and the store does not.
+    """
 
     def __init__(self, version: Callable[[], Hashable | None], *, shared: bool = False) -> None:
         self._shared = shared
@@ -86,8 +88,8 @@ class PageCache:
         self._pages: dict[Hashable, EncodedPage] = {}
 
     def find(self, question: Hashable) -> EncodedPage | None:
-        """The page, if nothing was written since it was kept. To be asked before the store is, so
-        that what is kept afterwards is at least as new as the version it is kept under."""
+        """The cached page, if nothing was written since. Call this before reading the store: then a
+        page stored with `keep` is at least as new as its version."""
         version = self._current_version()
         if version != self._version:
             self._pages.clear()
@@ -95,11 +97,11 @@ class PageCache:
         return self._pages.get(question)
 
     def caching(self, *, is_anonymous: bool) -> dict[str, str]:
-        """Headers that say who may keep a page; none for who asks us each time."""
+        """The Cache-Control for a page; empty for identified callers, and without a CDN."""
         return {"cache-control": _SHARED} if self._shared and is_anonymous else {}
 
     def keep(self, question: Hashable, page: EncodedPage) -> None:
-        """Remember a page, unless it is large, or the store's version cannot be told."""
+        """Cache a page, unless it is large, or the store's version is unknown."""
         if self._version is None or len(page.body) > _MAX_PAGE_BYTES:
             return
         if len(self._pages) >= _MAX_PAGES:
@@ -160,7 +162,7 @@ async def _page(feed: FeedService, pages: PageCache, question: FeedParameters) -
 
 
 async def _own_unfinished(request: AnyRequest, question: FeedParameters) -> Response[bytes]:
-    """Not remembered, nor to be kept by anybody: a signed URL is for one, and for a while."""
+    """The caller's unfinished posts, uncached: a signed URL is for one caller, and expires."""
     found, who = services(request), await caller(request)
     page = await found.feed.unfinished(who.user, limit=question.limit, cursor=question.cursor)
     posts = [
@@ -184,9 +186,9 @@ def _ready_page(page: Page[StoredPost, str], question: FeedParameters, period: i
 
 
 def _etag(posts: bytes, page: Page[StoredPost, str], question: FeedParameters, period: int) -> str:
-    """Of the posts shown and of whether there are more, not of the cursor: the cursor of a first
-    page says when it was made. So that nobody goes on with one that is no longer good, the ETag of
-    such a page changes with each `period`."""
+    """The ETag of the posts shown and of the existence of a next page, without the cursor, as a
+    first page's cursor contains its time. With each `period` the ETag of a first page changes, so
+    that clients do not keep an expired cursor."""
     if page.next is None:
         return f"W/{etag_of(posts)}"
     made = period if question.cursor is None else 0
@@ -197,7 +199,7 @@ ROUTES = (list_posts,)
 
 
 def fast_route(found: Services, pages: PageCache) -> FastRoute:
-    """`list_posts` for questions that are as they should be."""
+    """The fast path of `list_posts`, for valid parameters only."""
 
     async def answer(asked: FastRequest) -> EncodedResponse | None:
         question = _usual_question(asked.query)
@@ -224,7 +226,7 @@ _FAST_PARAMETERS = {
 
 @lru_cache(1024)
 def _usual_question(query: bytes) -> FeedParameters | None:
-    """None for a query in which anything is unusual, were it only an escaped character."""
+    """The parameters; None if any part of the query is unusual, even an escaped character."""
     pairs = [pair.partition("=") for pair in query.decode("latin-1").split("&") if query]
     given = {name: value for name, _, value in pairs}
     if len(given) != len(pairs) or not given.keys() <= _FAST_PARAMETERS.keys():

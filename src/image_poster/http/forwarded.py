@@ -1,8 +1,9 @@
-"""What proxies in front say of a request: who asked, and under which name.
+"""The headers in which proxies pass on the client's address, and the scheme and host of its
+request.
 
-`X-Forwarded-For`, `-Proto` and `-Host` are believed from `--trusted-proxies` only; anybody else may
-write into them what they like. `Forwarded` (RFC 7239) is not heard at all: Caddy and nginx pass on
-what a client wrote there.
+`X-Forwarded-For`, `-Proto` and `-Host` are trusted from `--trusted-proxies` only; any other peer
+can write any value into them. `Forwarded` (RFC 7239) is ignored: Caddy and nginx pass on the
+client's value unchanged.
 """
 
 import ipaddress
@@ -28,15 +29,15 @@ _MAX_REMEMBERED, _MAX_REMEMBERED_BYTES = 4096, 512
 
 
 class ForwardedOrigin(NamedTuple):
-    """How a client called the service: `scheme`, and `host` with its port if it has one; None is
-    what no proxy has said."""
+    """The `scheme` of the client's request, and its `host`, with the port if there is one; None if
+    no proxy reported it."""
 
     scheme: str | None
     host: str | None
 
 
 class TrustedProxies:
-    """The peers whose word is taken for who asks."""
+    """The proxies whose X-Forwarded-… headers are trusted."""
 
     def __init__(self, networks: tuple[Network, ...] = ()) -> None:
         self._networks = networks
@@ -46,8 +47,8 @@ class TrustedProxies:
         self._is_proxy = lru_cache(_MAX_REMEMBERED)(self._names_proxy)
 
     def client(self, scope: HTTPScope) -> str:
-        """The address of who asks: the peer's, or, behind proxies, the nearest address in
-        `X-Forwarded-For` that is not a proxy's. Empty if there is none (no peer of ours: AWS)."""
+        """The client's address: the peer's, or, behind proxies, the nearest address in
+        `X-Forwarded-For` that is not a proxy's. Empty if the peer has none (AWS)."""
         sent = tuple([value for name, value in scope["headers"] if name == _FORWARDED_FOR])
         find = self._remembered if sum(map(len, sent)) <= _MAX_REMEMBERED_BYTES else self._client
         return find(peer_of(scope), sent)
@@ -64,7 +65,7 @@ class TrustedProxies:
         return str(self._nearest(peer, named))
 
     def origin(self, scope: HTTPScope) -> ForwardedOrigin:
-        """What the proxy that asks says of how it was called itself."""
+        """The scheme and host that the peer reports, if it is a trusted proxy."""
         peer = parsed_address(peer_of(scope))
         if peer is None or not self._trusts(peer):
             return ForwardedOrigin(None, None)
@@ -73,13 +74,13 @@ class TrustedProxies:
         return ForwardedOrigin(scheme if scheme in _SCHEMES else None, hosts[-1] if hosts else None)
 
     def between(self, peer: str, *, forwarded: bool) -> bool:
-        """Whether who asks is one of these proxies, for somebody else: `forwarded` tells whether it
-        sent `X-Forwarded-For`."""
+        """True if the peer is one of these proxies and passes on another client's request;
+        `forwarded`: it sent `X-Forwarded-For`."""
         return forwarded and self._is_proxy(peer)
 
     def _nearest(self, peer: Address, named: list[str]) -> Address:
-        """Each proxy adds whom it was asked by, at the end; what is before a stranger's own address
-        that stranger wrote."""
+        """The nearest address that is not a proxy's. Each proxy appends the address of its client,
+        and the client can write any value before its own address."""
         nearest = peer
         for entry in reversed(named):
             found = parsed_address(_without_port(entry))
@@ -98,7 +99,7 @@ class TrustedProxies:
         return any(address in network for network in self._networks)
 
     def _warn(self, peer: Address) -> None:
-        """Once: a proxy on this machine that nobody told us about makes all its clients one."""
+        """Warn once of an untrusted proxy on this machine: all its clients count as one."""
         if peer.is_loopback and not self._has_warned:
             self._has_warned = True
             _log.warning(
@@ -109,13 +110,14 @@ class TrustedProxies:
 
 
 def networks(entries: tuple[str, ...]) -> tuple[Network, ...]:
-    """The networks that `entries` name, such as `127.0.0.1` or `10.0.0.0/8`. Raises `ValueError`
-    that names the entry."""
+    """The networks in `entries`, such as `127.0.0.1` or `10.0.0.0/8`. Raises `ValueError` that
+    names the entry."""
     return tuple(map(ipaddress.ip_network, entries))
 
 
 def parsed_address(text: str) -> Address | None:
-    """The address, an IPv4 one also where it is written as IPv6 (RFC 4291, section 2.5.5.2)."""
+    """Parse an address; an IPv4 address written as IPv6 becomes IPv4 (RFC 4291, section
+    2.5.5.2)."""
     try:
         found = ipaddress.ip_address(text)
     except ValueError:
@@ -126,7 +128,7 @@ def parsed_address(text: str) -> Address | None:
 
 @lru_cache(_MAX_REMEMBERED)
 def address_group(address: str) -> str:
-    """What counts as one caller: the address, or the /64 of an IPv6 one."""
+    """The addresses that count as one caller: an IPv4 address, or the /64 of an IPv6 address."""
     found = parsed_address(address)
     if not isinstance(found, ipaddress.IPv6Address):
         return address
@@ -134,14 +136,14 @@ def address_group(address: str) -> str:
 
 
 def peer_of(scope: HTTPScope) -> str:
-    """The address at the other end of the connection; empty if the server does not say."""
+    """The address of the connection's peer; empty if the server does not know it."""
     client: Any = scope.get("client")
     return client[0] if client else ""
 
 
 def is_from_this_machine(scope: HTTPScope) -> bool:
-    """Whether a program of this machine asks, and not a proxy of this machine for somebody: proxies
-    say so (RFC 7239, or X-Forwarded-…)."""
+    """True if a program on this machine sent the request. False if a proxy on it passed the request
+    on, which adds a header (RFC 7239, or X-Forwarded-…)."""
     peer = parsed_address(peer_of(scope))
     if peer is None or not peer.is_loopback:
         return False
@@ -151,8 +153,8 @@ def is_from_this_machine(scope: HTTPScope) -> bool:
 
 
 def _values(scope: HTTPScope, wanted: bytes) -> list[str]:
-    """The entries of a list in a header, of all headers of that name, in their order (RFC 9110
-    section 5.3)."""
+    """The entries of a list header, from all headers of that name, in order (RFC 9110 section
+    5.3)."""
     return _entries([value for name, value in scope["headers"] if name == wanted])
 
 
@@ -162,7 +164,7 @@ def _entries(values: Iterable[bytes]) -> list[str]:
 
 
 def _without_port(entry: str) -> str:
-    """An address without its brackets and its port, which some proxies add."""
+    """An address without the brackets and the port that some proxies add."""
     if entry.startswith("["):
         return entry[1:].partition("]")[0]
     return entry.partition(":")[0] if entry.count(":") == 1 else entry

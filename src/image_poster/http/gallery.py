@@ -1,7 +1,7 @@
 """The gallery, a page for people: the files of `gallery/`, which `make web` builds from `web/`.
 
-They are held in memory, each as it is and as it was compressed in the build, so that serving one is
-one look-up. Everything in the page is relative to it; it lives at any path.
+All files are in memory, plain and compressed by the build, so serving one takes one look-up. All
+URLs in the page are relative, so it works below any path.
 """
 
 import hashlib
@@ -55,8 +55,8 @@ class GalleryFile(NamedTuple):
 
 
 def content_security_policy(*connect_to: str) -> str:
-    """Nothing but what this origin serves; requests also to `connect_to` (origins). Previews of
-    images that wait on the device are `blob:`."""
+    """The Content-Security-Policy: this origin only, and for requests also `connect_to` (origins).
+    Previews of images that are not yet uploaded are `blob:`."""
     return "; ".join(
         [
             "default-src 'none'",
@@ -74,15 +74,14 @@ def content_security_policy(*connect_to: str) -> str:
 
 
 def origins_of(urls: Iterable[str]) -> list[str]:
-    """Scheme and host of each URL, once, as a policy names them. What is no such URL is left out:
-    an issuer's document must not write other directives into the policy."""
+    """The distinct scheme and host of each URL, in the form of a policy. Invalid URLs are omitted:
+    an issuer's document must not add other directives to the policy."""
     found = [match[1] for match in map(_ORIGIN.match, urls) if match]
     return list(dict.fromkeys(found))
 
 
 def load(folder: Path = FOLDER) -> dict[str, GalleryFile]:
-    """The files by their paths in the folder; compressed ones are variants of what they came
-    from."""
+    """The files by their paths in the folder; compressed files are variants of the originals."""
     paths = [path for path in sorted(folder.rglob("*")) if path.suffix in _TYPES]
     return {path.relative_to(folder).as_posix(): _file(path) for path in paths}
 
@@ -102,12 +101,12 @@ def _tagged(content: bytes) -> tuple[bytes, str]:
 
 
 def accepted_encoding(header: str | None, offered: dict[str, tuple[bytes, str]]) -> str:
-    """The best of what is offered that the client takes; empty for the plain bytes."""
+    """The best offered coding that the client accepts; empty for the plain bytes."""
     return best_coding(header, [name for name in _ENCODINGS if name in offered])
 
 
 def routes(folder: Path = FOLDER) -> tuple[HTTPRouteHandler, ...]:
-    """The page at `/`, and beside it what it is made of."""
+    """The routes of the page at `/`, and of its assets."""
     files = load(folder)
 
     @get("/", include_in_schema=False)

@@ -1,4 +1,4 @@
-"""`Idempotency-Key`: reading it, and refusing what is still running."""
+"""The header `Idempotency-Key`: read it, and refuse a second request while the first one runs."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,11 +10,11 @@ from image_poster.http.requests import AnyRequest
 
 
 class InFlight:
-    """The keyed requests that this process is carrying out right now.
+    """The requests with a key that this process is handling now.
 
-    A request enters once its body is there: while that is still coming in, its client may long be
-    gone, and must not lock itself out. Two at once in different processes are told apart by the
-    store, where the second finds the idempotency record of the first.
+    A request is added once its body is complete. Until then its client may be gone, and its retry
+    must not be refused. Between processes the store decides: the second request finds the
+    idempotency record of the first.
     """
 
     def __init__(self) -> None:
@@ -22,7 +22,8 @@ class InFlight:
 
     @contextmanager
     def running(self, caller: Identity, key: str | None) -> Iterator[None]:
-        """For as long as the request runs; raises `RequestInProgressError` if one does already."""
+        """Mark the key as in use until the request ends. Raises `RequestInProgressError` if it
+        already is."""
         if key is None:
             yield
             return
@@ -37,12 +38,12 @@ class InFlight:
 
 
 def in_flight(request: AnyRequest) -> InFlight:
-    """The requests of this process."""
+    """The `InFlight` of this process."""
     found: InFlight = request.app.state.in_flight
     return found
 
 
 def idempotency_key(request: AnyRequest) -> str | None:
-    """The request's key; raises `ValidationFailedError` if it is none."""
+    """The request's key. Raises `ValidationFailedError` for an invalid one."""
     key = request.headers.get(HEADER)
     return None if key is None else checked_key(key)

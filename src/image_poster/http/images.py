@@ -1,4 +1,4 @@
-"""The images that are shown, and the originals, for those who sent them."""
+"""Routes for the renditions, and for the originals, which only their creators may read."""
 
 import re
 
@@ -80,7 +80,7 @@ async def get_original(request: AnyRequest, post_id: FromPath[str]) -> FileRespo
 
 
 async def _original_type(file: StoredFile | RemoteFile) -> str:
-    """By the content; a file elsewhere says it itself."""
+    """The media type by the file's content; a remote file has its own."""
     found = None if isinstance(file, RemoteFile) else sniff(await file.read(0, SNIFF_BYTES))
     return found or "application/octet-stream"
 
@@ -89,7 +89,8 @@ ROUTES = (get_image, get_original)
 
 
 def fast_route(found: Services, senders: TrustedProxies) -> FastRoute:
-    """`get_image` for whole small renditions of ours, and for all that `senders` send."""
+    """The fast path of `get_image`: small local renditions as a whole, and any that `senders`
+    send."""
 
     async def answer(asked: FastRequest) -> EncodedResponse | None:
         post_id, rendition = asked.found

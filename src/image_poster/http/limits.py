@@ -1,4 +1,4 @@
-"""Limits: what is taken, as clients are told; and counting what one caller takes."""
+"""The limits that clients can read, and the counting of each caller's requests and writes."""
 
 import re
 from typing import Any
@@ -153,25 +153,25 @@ async def get_limits(request: AnyRequest) -> Response[bytes]:
 
 
 async def writer(request: AnyRequest) -> Identity:
-    """Who is writing, once that is counted. Raises as `caller`, and `RateLimitedError`."""
+    """Identify the caller, and count a write. Raises as `caller`, and `RateLimitedError`."""
     identity = await caller(request)
     await services(request).user_limits.count_write(identity)
     return identity
 
 
 class AddressLimiter:
-    """Counts requests by who asks, whoever they say they are; behind `proxies`, by what these
-    say."""
+    """Counts requests by the client's address, whatever its identity; behind `proxies`, by the
+    address that they report."""
 
     def __init__(self, limiter: RateLimiter, proxies: TrustedProxies) -> None:
         self._limiter = limiter
         self._proxies = proxies
 
     async def count(self, scope: HTTPScope, method: str) -> None:
-        """Count a request of any method, whatever path it names. Raises `RateLimitedError`.
+        """Count a request of any method, for any path. Raises `RateLimitedError`.
 
-        Images are not counted, of which a page has many. PATCH and HEAD of an upload wait for
-        `count_stranger`: clients give an upload up at a 429.
+        Images are not counted, as a page shows many. PATCH and HEAD of an upload are counted by
+        `count_stranger` only, as clients abandon an upload at a 429.
         """
         path = scope["path"]
         if method in _IMAGE_METHODS and _IMAGE.fullmatch(path):
@@ -182,20 +182,20 @@ class AddressLimiter:
         await self._count(scope)
 
     async def count_stranger(self, scope: HTTPScope) -> None:
-        """Count a request that `count` passed, for its caller is not identified. Raises
-        `RateLimitedError`."""
+        """Count an upload's request that `count` skipped, because its caller is not identified.
+        Raises `RateLimitedError`."""
         if scope["state"].pop(_UNCOUNTED, False):
             await self._count(scope)
 
     async def _count(self, scope: HTTPScope) -> None:
-        """Nothing is counted where no connection tells the address."""
+        """Count the address; nothing, if the connection has no address."""
         address = self._proxies.client(scope)
         if address:
             await self._limiter.count(address_group(address))
 
 
 async def check_identity(request: AnyRequest) -> None:
-    """Identify the caller before anything else of a request is looked at. Raises as `caller`, and
+    """Identify the caller before any other check of a request. Raises as `caller`, and
     `RateLimitedError`."""
     try:
         await caller(request)
@@ -207,8 +207,8 @@ async def check_identity(request: AnyRequest) -> None:
 
 
 async def check_json_writer(request: AnyRequest) -> None:
-    """Before a handler that reads JSON of an identified caller. Raises as `check_identity`, and
-    `UnsupportedMediaTypeError`."""
+    """Check the caller's identity and the media type before a handler that reads JSON. Raises as
+    `check_identity`, and `UnsupportedMediaTypeError`."""
     await check_identity(request)
     await json_only(request)
 

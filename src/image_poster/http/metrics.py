@@ -1,5 +1,4 @@
-"""Numbers for operators, in the Prometheus text format; for editions whose processes last long
-enough to be asked."""
+"""Metrics for operators in the Prometheus text format, for editions with long-running processes."""
 
 import os
 from functools import lru_cache
@@ -75,13 +74,13 @@ sandbox = Gauge(
 
 @lru_cache(maxsize=1024)
 def request_timer(method: str, route: str, status: int) -> Histogram:
-    """The series of one kind of request; remembered, since each request asks for its own. Methods
-    that clients invent are one, or they could make as many series as they like."""
+    """The cached time series of requests of this kind. All methods that clients invent share one
+    series, so that their number is bounded."""
     return requests.labels(method if method in _METHODS else "other", route, status)
 
 
 def observe(measured: MeasuredRequest) -> None:
-    """Count a request, under its route's template and not its path."""
+    """Count a request under its route's template, not its path."""
     timer = request_timer(measured.method, measured.route, measured.status)
     timer.observe(measured.seconds)
     if measured.limit is not None:
@@ -89,14 +88,14 @@ def observe(measured: MeasuredRequest) -> None:
 
 
 def show_limits(rates: Rates) -> None:
-    """Put the limits beside what was refused for them; those that there are."""
+    """Export the configured limits as metrics, beside the counts of refusals."""
     for name, most in msgspec.structs.asdict(rates).items():
         if most is not None:
             limits.labels(name).set(most)
 
 
 def exposition() -> bytes:
-    """All numbers of this service; of all its processes where there are several."""
+    """All metrics of this service, from all its processes if there are several."""
     if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
         return generate_latest(_registry)
     merged = CollectorRegistry()

@@ -1,5 +1,5 @@
-"""What happens around every request, whatever answers it: its id, the Host check, CORS, HEAD, the
-measuring, and an orderly end for bodies that nobody wants to read."""
+"""The middleware around every request: request id, Host check, CORS, HEAD, measurement, and the
+clean end of requests whose body is not read."""
 
 import asyncio
 import itertools
@@ -67,14 +67,14 @@ def _new_request_id() -> str:
 
 
 def is_loopback_host(host: bytes) -> bool:
-    """Whether a Host header names this very machine. Any other name may be an attacker's that was
-    made to resolve to it (DNS rebinding)."""
+    """True if a Host header names this machine. Any other name may be an attacker's that resolves
+    to it (DNS rebinding)."""
     return _LOOPBACK_HOST.fullmatch(host) is not None
 
 
 class MeasuredRequest(NamedTuple):
-    """A request, its route's template, its answer, how long that took, and the limit that refused
-    it, if one did."""
+    """A request, its route's template, its response, the time in seconds, and the limit that
+    refused it, if any."""
 
     method: str
     route: str
@@ -88,7 +88,7 @@ Observer = Callable[[MeasuredRequest], None]
 
 
 def log_access(measured: MeasuredRequest) -> None:
-    """A line in the log for each request."""
+    """Log a line for each request."""
     _log.info(
         "request",
         method=measured.method,
@@ -99,9 +99,9 @@ def log_access(measured: MeasuredRequest) -> None:
 
 
 class Middleware:
-    """ASGI middleware around the whole app. `loopback_only` checks the Host header, `observers` are
-    told of each request once it was answered, `cors` says what pages of other origins may,
-    `addresses` how many requests are taken from where, and `public_url` where clients find us."""
+    """ASGI middleware around the whole app. `loopback_only` checks the Host header, and `observers`
+    are called after each response. `cors` has the rules for pages of other origins, `addresses` the
+    rate limit by address, and `public_url` the service's URL."""
 
     def __init__(
         self,
@@ -123,8 +123,8 @@ class Middleware:
         self._readers = Readers()
 
     def end_unfinished(self) -> None:
-        """The service stops now: requests whose answer has not begun end with a 503. One may be in
-        the middle of its body; what came of a resumable upload is kept."""
+        """Stop the service: requests whose response has not begun end with a 503, even in the
+        middle of a body. A resumable upload keeps its bytes."""
         self._is_stopping = True
         for task, exchange in self._under_way.items():
             if not exchange.has_begun:
@@ -162,7 +162,8 @@ class Middleware:
             await exchange.refuse(BusyError("The service is stopping. Try again in a moment."))
 
     async def _finishes(self, exchange: "_Exchange") -> bool:
-        """Ask the app; False if `end_unfinished` was quicker than its answer."""
+        """Call the app; False if `end_unfinished` cancelled the request before its response
+        began."""
         task = cast("asyncio.Task[Any]", asyncio.current_task())
         self._under_way[task] = exchange
         try:
@@ -177,8 +178,8 @@ class Middleware:
         return True
 
     async def _too_many(self, exchange: "_Exchange") -> RateLimitedError | None:
-        """Preflights come before it: they cost nothing, and a page learns nothing of a 429 to
-        one."""
+        """Count the request; the error if it is over the limit. Preflights are not counted: they
+        cost nothing, and a page could not read a 429 to one."""
         if self._addresses is None:
             return None
         try:
@@ -189,7 +190,7 @@ class Middleware:
 
 
 class _Exchange:
-    """One request and its answer."""
+    """One request and its response."""
 
     def __init__(
         self,
@@ -220,15 +221,15 @@ class _Exchange:
             scope["method"] = "GET"  # RFC 9110 section 9.3.2: as GET, without the content
 
     def _announces_body(self) -> bool:
-        """RFC 9112 section 6.3. Some clients send `Content-Length: 0` with every request: nothing
-        is to be read then, and the connection can be kept."""
+        """True if a body follows (RFC 9112 section 6.3). Some clients send `Content-Length: 0` with
+        every request: there is no body to read, and the connection stays open."""
         if b"transfer-encoding" in self._headers:
             return True
         return self.header(b"content-length").strip(b"0") != b""
 
     def _override_method(self) -> None:
-        """For clients behind something that lets only GET and POST pass (tus 1.0.0, Core,
-        X-HTTP-Method-Override)."""
+        """Apply X-HTTP-Method-Override (tus 1.0.0, Core), for clients whose network allows only GET
+        and POST."""
         offered = self.header(b"x-http-method-override")
         if not offered or self.method != "POST":
             return
@@ -247,11 +248,11 @@ class _Exchange:
 
     @property
     def has_begun(self) -> bool:
-        """Whether a part of the answer has been sent."""
+        """True if a part of the response has been sent."""
         return self._status > 0
 
     def header(self, name: bytes) -> bytes:
-        """A request header, or nothing."""
+        """A request header; empty if there is none."""
         return self._headers.get(name, b"")
 
     async def receive(self) -> HTTPReceiveMessage:
@@ -281,7 +282,7 @@ class _Exchange:
             raise
 
     async def _send_start(self, first: HTTPResponseBodyEvent) -> None:
-        """Send status and headers, and give an answer of one piece its shape."""
+        """Send status and headers; encode a response that has one chunk."""
         start, self._start = self._start, None
         if start is None:
             return
@@ -301,7 +302,7 @@ class _Exchange:
         return own
 
     async def refuse(self, error: ImagePosterError) -> None:
-        """Answer without asking the app."""
+        """Send an error's response without calling the app."""
         body = problem_body(error, self.request_id)
         headers = [(b"content-type", MEDIA_TYPE.encode()), (b"content-length", b"%d" % len(body))]
         headers += [(name.encode(), value.encode()) for name, value in retry_headers(error).items()]
@@ -310,18 +311,18 @@ class _Exchange:
         await self.answer(error.status, headers, body)
 
     def preflight(self) -> Headers | None:
-        """The answer to a preflight of CORS, if this is one."""
+        """The headers of the response to a CORS preflight; None if this is not one."""
         return self._shape.cors.preflight(self.method, self._headers)
 
     async def answer(self, status: int, headers: Headers, body: bytes = b"") -> None:
-        """Send a whole answer."""
+        """Send a complete response."""
         await self.send({"type": "http.response.start", "status": status, "headers": headers})
         await self.send({"type": "http.response.body", "body": body, "more_body": False})
 
     async def drain(self, seconds: float) -> None:
-        """After an early refusal, read on for a while without keeping anything. Closing at once
-        would reset the connection, and many clients would then see that instead of the answer (RFC
-        9112 section 9.6). Who sends to an upload that is gone asks where it is, after a reset."""
+        """After an early refusal, read and discard the rest of the body for a limited time. Closing
+        at once would reset the connection, and many clients would not see the response (RFC 9112
+        section 9.6). After a reset, a client of an aborted upload asks for its offset."""
         if self._body_done or self._is_silent:
             return
         is_upload = self.method == "PATCH" and self._status in _GONE
@@ -343,7 +344,7 @@ class _Exchange:
                 await count(size)
 
     def measured(self) -> MeasuredRequest:
-        """The request, under its route's template beside its path."""
+        """The request with its route's template and its path."""
         return MeasuredRequest(
             method=self.method,
             route=self.scope.get("path_template", "none"),

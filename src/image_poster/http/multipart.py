@@ -1,4 +1,4 @@
-"""`POST /posts` as multipart/form-data: the image goes to the store as it comes in."""
+"""`POST /posts` as multipart/form-data: the image is written to the store as it arrives."""
 
 import hashlib
 from typing import NamedTuple
@@ -28,8 +28,8 @@ _ENVELOPE_MAX_BYTES = 256 * 1024
 async def receive_post_form(
     request: AnyRequest, image: StagedImage, limits: Limits, received: Receiving, *, hashed: bool
 ) -> PostDraft:
-    """Read the whole form (RFC 7578), its part `image` into `image`, refusing as early as can be;
-    `hashed` says whether the draft is to have the image's digest. `received` counts what comes.
+    """Read the whole form (RFC 7578), write its part `image` into `image`, and refuse as early as
+    possible. With `hashed` the draft gets the image's digest. `received` counts the bytes.
 
     Raises `UnsupportedMediaTypeError`, `InvalidMultipartError`, `UploadTooLargeError`,
     `MultipartTooLargeError`, `UnsupportedImageError`, `ValidationFailedError`, and
@@ -75,7 +75,7 @@ def _boundary(request: AnyRequest) -> str:
 
 
 class _Text(NamedTuple):
-    """A part that is a text: its bytes so far, and how they are encoded."""
+    """A text part: its bytes so far, and their encoding."""
 
     content: bytearray
     charset: str | None
@@ -83,7 +83,7 @@ class _Text(NamedTuple):
 
 
 class _FormReader:
-    """Takes the parser's events: a segment (a part begins), bytes, or None (the part ends)."""
+    """Handles the parser's events: a segment (a part begins), bytes, or None (the part ends)."""
 
     def __init__(self, image: StagedImage, limits: Limits, *, hashed: bool) -> None:
         self._image = image
@@ -106,7 +106,7 @@ class _FormReader:
             self._take_text(event)
 
     def form(self) -> PostDraft:
-        """What was read, once it is all there."""
+        """The form, after its last part."""
         if self._image_bytes is None:
             raise errors.invalid(_IMAGE, "is required: send the image as the part `image`")
         digest = b"" if self._sha256 is None else self._sha256.digest()

@@ -1,5 +1,5 @@
-"""The OpenAPI 3.1 document: what it says beside what Litestar reads off the handlers, and the page
-to read it."""
+"""The OpenAPI 3.1 document: additions to what Litestar reads from the handlers, and the page to
+read it."""
 
 import hashlib
 from base64 import b64encode
@@ -73,7 +73,8 @@ _ANYWHERE: tuple[type[errors.ImagePosterError], ...] = (
 
 
 def responses(success: Responses, *refusals: type[errors.ImagePosterError]) -> Responses:
-    """The `responses` of a handler: what it gives, and the problem codes it may refuse with."""
+    """The `responses` of a handler: its successful responses, and the problem codes of its
+    errors."""
     codes: dict[int, set[str]] = defaultdict(set)
     for error in (*refusals, *_ANYWHERE):
         codes[error.status].add(error.code)
@@ -89,19 +90,19 @@ def responses(success: Responses, *refusals: type[errors.ImagePosterError]) -> R
 
 
 def json_of(body: Any, description: str) -> ResponseSpec:  # noqa: ANN401 - a struct, or a union of some
-    """A JSON answer."""
+    """A JSON response."""
     return ResponseSpec(body, generate_examples=False, description=description)
 
 
 def bytes_of(media_type: str, description: str) -> ResponseSpec:
-    """An answer of bytes."""
+    """A response of bytes."""
     return ResponseSpec(
         bytes, generate_examples=False, description=description, media_type=media_type
     )
 
 
 def nothing(description: str) -> ResponseSpec:
-    """An answer without content."""
+    """A response without content."""
     return ResponseSpec(None, generate_examples=False, description=description)
 
 
@@ -137,7 +138,7 @@ def header(
     description: str | None = None,
     **schema: Any,  # noqa: ANN401 - Schema's
 ) -> Parameter:
-    """A request header whose values are as `schema` says; text, if it says nothing."""
+    """A request header with values of this `schema`; by default a text."""
     kind = schema.pop("type", OpenAPIType.STRING)
     found = Schema(type=kind, **schema)
     return Parameter(
@@ -162,7 +163,7 @@ BYTES = Schema(type=OpenAPIType.STRING)
 
 
 def openapi_config(schemes: tuple[str, ...]) -> OpenAPIConfig:
-    """What Litestar is told; `schemes` are the ways in which callers say who they are."""
+    """The OpenAPI configuration for Litestar; `schemes` are the authentication schemes."""
     table = "\n".join(
         f"| `{error.code}` | {error.status} | {error.detail} |"
         for error in sorted(errors.ERRORS, key=lambda error: error.status)
@@ -183,7 +184,7 @@ def openapi_config(schemes: tuple[str, ...]) -> OpenAPIConfig:
 
 
 def encoded_document(app: Litestar) -> bytes:
-    """The OpenAPI document as JSON, corrected where Litestar knows less than we do."""
+    """The OpenAPI document as JSON, with corrections where Litestar lacks information."""
     document = app.openapi_schema.to_schema()
     known = set(document["components"].get("securitySchemes", {}))
     for path in document["paths"].values():
@@ -195,7 +196,8 @@ def encoded_document(app: Litestar) -> bytes:
 
 
 def _head(found: dict[str, Any]) -> dict[str, Any]:
-    """The HEAD of a GET that answers 204; it takes the operation's id, and GET another."""
+    """The HEAD operation of a GET that answers 204. It takes over the operation's id, and the GET
+    gets another."""
     head = {**found, "responses": {**found["responses"]}}
     head["responses"]["200"] = head["responses"].pop("204")
     found["operationId"] += "ByGet"
@@ -247,7 +249,7 @@ _PROTECTION = {
 
 
 class _Document(NamedTuple):
-    """Ready bytes and their ETag."""
+    """Encoded bytes and their ETag."""
 
     body: bytes
     etag: str
@@ -261,7 +263,7 @@ async def get_openapi(request: AnyRequest) -> Response[bytes]:
 
 @lru_cache(1)
 def _openapi(app: Litestar) -> _Document:
-    """Encoded once: that takes tens of milliseconds."""
+    """The document, encoded once per process, which takes tens of milliseconds."""
     document, url = encoded_document(app), app.state.public_url.url
     if url:
         document = document.replace(b'"servers":[{"url":"/"}]', _servers(url))

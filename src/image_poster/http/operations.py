@@ -1,4 +1,4 @@
-"""For operators and for clients that ask before they send: health, who one is."""
+"""Routes for operators and clients: health, readiness and the caller's identity."""
 
 from collections.abc import Awaitable, Callable
 

@@ -1,5 +1,5 @@
-"""The texts of a form's parts (RFC 7578): out of whichever charset and transfer encoding they came
-in, or refused. Raw bytes of another encoding are never taken for UTF-8."""
+"""Decode the texts of a form's parts (RFC 7578) from their charset and transfer encoding, or refuse
+them. Raw bytes of another encoding are never decoded as UTF-8."""
 
 import binascii
 from base64 import b64decode
@@ -44,8 +44,8 @@ def check_plain(name: str, transfer_encoding: str) -> None:
 
 
 def decoded(name: str, content: bytes, charset: str, transfer_encoding: str) -> str:
-    """The text of the part `name`. Raises `ValidationFailedError` for an encoding that is not
-    known, and for bytes that are not of it."""
+    """The text of the part `name`. Raises `ValidationFailedError` for an unknown encoding, and for
+    bytes that are invalid in it."""
     decode = _TRANSFER_DECODERS.get(transfer_encoding.strip().lower())
     codec = _CODECS.get(charset.strip().lower())
     if decode is None:

@@ -1,4 +1,4 @@
-"""Posts, one by one."""
+"""Routes for single posts."""
 
 from typing import Annotated
 
@@ -87,7 +87,8 @@ class CreatedPostBody(PostBody, frozen=True, kw_only=True):
 
 
 def convert_head(document: bytes) -> bytes:
-    """The body of a post's head whose document is not one ready-made."""
+    """Decode the document of a post's head that is not in the current wire format, and convert it
+    to the body."""
     found = decode_post(document)
     image, failure = found.image, found.failure
     return msgspec.json.encode(
@@ -121,8 +122,8 @@ def post_body(stored: StoredPost, comments: int) -> bytes:
 
 
 def own_post_body(stored: StoredPost, comments: int, targets: UploadTargets | None) -> bytes:
-    """The JSON of a `CreatedPostBody`, as its creator sees it: with `upload` while its image is to
-    come."""
+    """The JSON of a `CreatedPostBody`, as its creator sees it: with `upload` until its image is
+    complete."""
     body = post_body(stored, comments)
     if targets is None:
         return body
@@ -131,12 +132,12 @@ def own_post_body(stored: StoredPost, comments: int, targets: UploadTargets | No
 
 
 def new_post_body(stored: StoredPost) -> bytes:
-    """The JSON of a new post, on which nobody has commented yet."""
+    """The JSON of a new post, which has no comments."""
     return post_body(stored, 0)
 
 
 def reserved_post_body(stored: StoredPost, targets: UploadTargets) -> bytes:
-    """The JSON of a `CreatedPostBody` whose image is to come."""
+    """The JSON of a `CreatedPostBody` that awaits its image."""
     return own_post_body(stored, 0, targets)
 
 
@@ -255,8 +256,8 @@ async def get_post(
 
 
 def check_shown(request: requests.AnyRequest, comments: int) -> None:
-    """An edition may keep fewer of the latest comments than the contract allows; raises
-    `ValidationFailedError`."""
+    """Check the number of comments against the edition's limit, which may be lower than the
+    contract's. Raises `ValidationFailedError`."""
     kept = requests.services(request).limits.latest_kept
     if comments > kept:
         raise errors.invalid("comments", f"at most {kept} are kept; see GET /limits")

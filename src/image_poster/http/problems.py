@@ -1,4 +1,4 @@
-"""Errors as problem details (RFC 9457): the only place that turns an error into an answer."""
+"""Errors as problem details (RFC 9457): the only module that turns errors into responses."""
 
 from collections.abc import Iterable
 from enum import StrEnum
@@ -46,7 +46,7 @@ class Problem(msgspec.Struct, frozen=True):
 
 
 def problem_body(error: errors.ImagePosterError, request_id: str) -> bytes:
-    """The JSON of the problem that `error` is."""
+    """The JSON of the problem for `error`."""
     return msgspec.json.encode(
         Problem(
             title=_title(error.status),
@@ -67,7 +67,7 @@ def _title(status: int) -> str:
 
 
 def render(request: AnyRequest, error: errors.ImagePosterError) -> Response[bytes]:
-    """The answer for one of our own errors."""
+    """The response for one of the package's own errors."""
     if isinstance(error, errors.RateLimitedError):
         request.scope["state"]["limit"] = error.limit
     headers = {**_headers(request, error), **retry_headers(error)}
@@ -82,7 +82,7 @@ def render(request: AnyRequest, error: errors.ImagePosterError) -> Response[byte
 
 
 def _headers(request: AnyRequest, error: errors.ImagePosterError) -> dict[str, str]:
-    """The headers that HTTP wants beside some statuses."""
+    """The headers that HTTP requires for some statuses."""
     found: dict[str, str] = {}
     if isinstance(error, errors.IdentityRequiredError):
         # RFC 9110 section 15.5.2
@@ -93,7 +93,7 @@ def _headers(request: AnyRequest, error: errors.ImagePosterError) -> dict[str, s
 
 
 def retry_headers(error: errors.ImagePosterError) -> dict[str, str]:
-    """When to come again (RFC 9110 section 10.2.3), and which limit it was
+    """Retry-After (RFC 9110 section 10.2.3), and the limit that was reached
     (draft-ietf-httpapi-ratelimit-headers-10)."""
     if error.retry_after is None:
         return {}
@@ -106,7 +106,8 @@ def retry_headers(error: errors.ImagePosterError) -> dict[str, str]:
 
 
 def _render_framework(request: AnyRequest, exc: HTTPException) -> Response[bytes]:
-    """Litestar's own errors (no such route, bad query, bad body), in our words."""
+    """Convert Litestar's own errors (unknown route, invalid query, invalid body) to problem
+    details."""
     if exc.detail == _LITESTAR_SAYS_GONE:
         return _note_gone(request, ClientGoneError())
     response = render(request, _translated(exc))
@@ -116,13 +117,13 @@ def _render_framework(request: AnyRequest, exc: HTTPException) -> Response[bytes
 
 
 def allow(methods: Iterable[str]) -> str:
-    """The value of `Allow` (RFC 9110 section 10.2.1): these methods and what comes with them."""
+    """The value of `Allow` (RFC 9110 section 10.2.1): these methods, OPTIONS, and HEAD with GET."""
     found = {*methods, "OPTIONS"}
     return ", ".join(sorted(found | {"HEAD"} if "GET" in found else found))
 
 
 def _render_unknown(request: AnyRequest, exc: Exception) -> Response[bytes]:
-    """Anything else is a fault of ours: logged with its text, answered without."""
+    """Answer any other error as an internal one: the log has its text, the response does not."""
     _log.error("request failed", path=request.scope["path"], exc_info=exc)
     return render(request, errors.InternalError())
 
@@ -156,7 +157,7 @@ def _field_error(item: dict[str, str]) -> FieldError:
 
 
 def _note_gone(request: AnyRequest, _exc: ClientGoneError) -> Response[bytes]:
-    """Nobody is left to be answered; the status is for the metrics."""
+    """Record that the client went away; only the metrics use the status."""
     _log.info("client went away", path=request.scope["path"])
     return Response(b"", status_code=CLIENT_CLOSED_REQUEST)
 

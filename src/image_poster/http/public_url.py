@@ -1,7 +1,8 @@
-"""Where the service lives, as its clients know it (`--public-url`), perhaps below a path.
+"""The service's URL for its clients (`--public-url`), perhaps below a path.
 
-Services and stores know paths only, from `/` on; here they become URLs, in headers and in the JSON
-of answers, and back. A proxy in front may take the path away from requests or leave it there.
+Services and stores use paths only, from `/` on. This module turns them into URLs, in headers and in
+JSON bodies, and strips the URL's path from requests. A proxy in front may strip that path itself,
+or keep it.
 """
 
 from urllib.parse import urlsplit
@@ -20,8 +21,8 @@ _NAMES = (b'"url":"', b'"tus":"')
 
 
 class PublicUrl:
-    """`url` is absolute and has no slash at its end; empty for paths that are relative to the
-    host."""
+    """The service's base URL. `url` is absolute and has no slash at its end; if it is empty, paths
+    stay relative to the host."""
 
     def __init__(self, url: str = "") -> None:
         self.url = url
@@ -29,7 +30,7 @@ class PublicUrl:
         self.path = urlsplit(url).path
 
     def strip(self, scope: HTTPScope) -> None:
-        """Take the service's own path away from the request's, if that is there."""
+        """Remove the service's own path from the request's path, if it is there."""
         path = scope["path"]
         if self.path and path == self.path:
             scope.setdefault("state", {})[BARE] = True
@@ -38,13 +39,13 @@ class PublicUrl:
             scope["raw_path"] = scope["path"].encode()
 
     def headers(self, headers: Headers) -> Headers:
-        """Those of an answer, with URLs in `Location` and `Link`."""
+        """The headers of a response, with URLs in `Location` and `Link`."""
         if not self._base:
             return headers
         return [(name, self._header(name, value)) for name, value in headers]
 
     def body(self, body: bytes) -> bytes:
-        """The JSON of an answer, with URLs."""
+        """The JSON of a response, with URLs."""
         if self._base:
             for name in _NAMES:
                 body = body.replace(name + b"/", name + self._base + b"/")

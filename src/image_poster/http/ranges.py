@@ -18,10 +18,10 @@ class ByteRange(NamedTuple):
 
 
 def requested_range(header: str | None, size: int) -> ByteRange | None:
-    """What a Range header asks of a file of `size` bytes; None: send it whole.
+    """Parse a Range header for a file of `size` bytes; None to send the whole file.
 
     Other units, several ranges and malformed ones are ignored, as section 14.2 allows. Raises
-    `RangeNotSatisfiableError` when the range begins behind the end.
+    `RangeNotSatisfiableError` when the range begins after the end.
     """
     match = _SINGLE.fullmatch(header.strip()) if header else None
     if match is None or match.groups() == ("", ""):
@@ -41,20 +41,20 @@ def requested_range(header: str | None, size: int) -> ByteRange | None:
 
 
 def _position(digits: str) -> int:
-    """The number; one of too many digits is only as great as it must be."""
+    """Parse a number; one with too many digits becomes `10**_MAX_DIGITS`."""
     significant = digits.lstrip("0")
     return int(significant or "0") if len(significant) <= _MAX_DIGITS else 10**_MAX_DIGITS
 
 
 def etag_matches(if_none_match: str | None, etag: str) -> bool:
-    """Whether the client has it already: weak comparison, section 13.1.2. `etag` has its quotes,
+    """True if the client has this version: weak comparison, section 13.1.2. `etag` has its quotes,
     and `W/` if it is weak."""
     return matching_etag(if_none_match, etag) is not None
 
 
 def matching_etag(if_none_match: str | None, etag: str) -> str | None:
-    """The ETag by which the client has it already; None if it has not. It may be weak where `etag`
-    is strong: of the same thing, compressed."""
+    """The client's ETag that matches `etag`; None if none does. It may be weak where `etag` is
+    strong: the same representation, compressed."""
     if if_none_match is None:
         return None
     known = [item.strip() for item in if_none_match.split(",")]

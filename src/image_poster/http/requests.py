@@ -1,4 +1,4 @@
-"""Requests: what handlers take from one beside its parameters, and reading its body."""
+"""Requests: access to the services and headers, and reading of bodies."""
 
 import codecs
 import json
@@ -37,11 +37,11 @@ _MISSING = re.compile(r"required field `(.+?)`")
 
 
 class ClientGoneError(Exception):
-    """The connection broke before the body was complete: nobody is left to be answered."""
+    """The connection broke before the body was complete: there is no client to answer."""
 
 
 class JsonRequest(AnyRequest):
-    """Litestar's request, but for JSON, which is read by `parsed`."""
+    """A Litestar request, whose JSON is read by `parsed`."""
 
     async def json(self) -> Any:  # noqa: ANN401 - as Litestar's
         return parsed(await self.body())
@@ -54,7 +54,7 @@ def services(request: AnyRequest) -> Services:
 
 
 def require_post_id(post_id: str) -> str:
-    """The id from a path, if it can be one; raises `PostNotFoundError`."""
+    """The id from a path. Raises `PostNotFoundError` if it cannot be a post's id."""
     if not is_id(post_id):
         raise errors.PostNotFoundError
     return post_id
@@ -66,20 +66,20 @@ def media_type(request: AnyRequest) -> str:
 
 
 def declared_bytes(request: AnyRequest) -> int | None:
-    """How long the body says it is."""
+    """The Content-Length of the body, in bytes; None if there is none."""
     declared = request.headers.get("content-length")
     return None if declared is None else int(declared)
 
 
 def is_json(request: AnyRequest) -> bool:
-    """Whether the body says that it is JSON."""
+    """True if the Content-Type is JSON."""
     content_type = media_type(request)
     return content_type == "application/json" or content_type.endswith("+json")
 
 
 def check_coding(request: AnyRequest) -> None:
-    """Raises `UnsupportedMediaTypeError` where the body comes compressed (RFC 9110 section 8.4):
-    it would be read, or kept, as it came."""
+    """Refuse a compressed body (RFC 9110 section 8.4), because nothing decompresses it. Raises
+    `UnsupportedMediaTypeError`."""
     coding = request.headers.get("content-encoding", "").strip().lower()
     if coding not in {"", "identity"}:
         raise errors.UnsupportedMediaTypeError(
@@ -88,7 +88,8 @@ def check_coding(request: AnyRequest) -> None:
 
 
 async def json_only(request: AnyRequest) -> None:
-    """Before a handler that reads JSON: the body must say that it is JSON, and be it as it comes.
+    """Check before a handler that the body is uncompressed JSON. Raises
+    `UnsupportedMediaTypeError`.
 
     (Not a guard, for which Litestar copies the handler each time.)
     """
@@ -100,8 +101,8 @@ async def json_only(request: AnyRequest) -> None:
 
 
 async def body_chunks(request: AnyRequest) -> AsyncIterator[bytes]:
-    """The body as it comes in, in chunks that are never empty. Raises `ClientGoneError` when it
-    stops before its end."""
+    """The body in non-empty chunks, as it arrives. Raises `ClientGoneError` when it stops before
+    its end."""
     more = True
     while more:
         message = cast("HTTPRequestEvent", await request.receive())
@@ -113,7 +114,7 @@ async def body_chunks(request: AnyRequest) -> AsyncIterator[bytes]:
 
 
 async def json_body(request: AnyRequest) -> bytes:
-    """A small body as a whole, for handlers that take large ones too. Raises
+    """A small body as a whole, in handlers that also accept large bodies. Raises
     `BodyTooLargeError`."""
     body = bytearray()
     async for chunk in body_chunks(request):
@@ -126,17 +127,17 @@ async def json_body(request: AnyRequest) -> bytes:
 def count_unread_body(
     request: AnyRequest, count: Callable[..., Awaitable[None]], *of: str | None
 ) -> None:
-    """Have the bytes counted that are read after the answer, so that the client sees it: `count`
-    gets `of` and their number."""
+    """Have the body's bytes counted that are read after the response is sent: calls `count` with
+    `of` and their number."""
     request.scope["state"]["count_unread_body"] = partial(count, *of)
 
 
 def parsed(body: bytes) -> Any:  # noqa: ANN401 - whatever JSON can hold
-    """Read JSON, also behind a byte order mark (RFC 8259 section 8.1 lets a parser ignore it).
+    """Parse JSON, also after a byte order mark (RFC 8259 section 8.1 lets a parser ignore it).
 
-    Whatever makes JSON unreadable is `InvalidJsonError`, be it bytes that are no UTF-8, a number
-    beyond reason, or brackets without end; half of a surrogate pair in a text is
-    `ValidationFailedError`.
+    Raises `InvalidJsonError` for any unreadable JSON, such as invalid UTF-8, a number out of range,
+    or too deeply nested brackets. Raises `ValidationFailedError` for half of a surrogate pair in a
+    text.
     """
     try:
         return msgspec.json.decode(body.removeprefix(codecs.BOM_UTF8))
@@ -146,8 +147,8 @@ def parsed(body: bytes) -> Any:  # noqa: ANN401 - whatever JSON can hold
 
 
 def check_surrogates(body: bytes) -> None:
-    """Raises `ValidationFailedError` naming the field of JSON that is unreadable only for half of a
-    surrogate pair, escaped or not: msgspec does not tell."""
+    """Raises `ValidationFailedError` with the field's name if JSON is unreadable only because of
+    half a surrogate pair, escaped or not. msgspec does not report this."""
     with suppress(ValueError, RecursionError):
         _check_texts("body", json.loads(body.decode("utf-8-sig", "surrogatepass")))
 
@@ -165,8 +166,8 @@ def _check_texts(field: str, value: object) -> None:
 
 
 def decoded(body: bytes, kind: type[Body]) -> Body:
-    """The JSON as a `kind`. Raises `InvalidJsonError`, and `ValidationFailedError` that names the
-    field."""
+    """Decode JSON as a `kind`. Raises `InvalidJsonError`, and `ValidationFailedError` that names
+    the field."""
     try:
         return msgspec.convert(parsed(body), kind)
     except msgspec.ValidationError as exc:
@@ -174,8 +175,8 @@ def decoded(body: bytes, kind: type[Body]) -> Body:
 
 
 def broken_rule(message: str, field: str = "body") -> errors.FieldError:
-    """What msgspec says, such as "Object missing required field `size` - at `$.image`", of the
-    value `field`."""
+    """The field's error for a message of msgspec about the value `field`, such as "Object missing
+    required field `size` - at `$.image`"."""
     detail, _, place = message.partition(" - at `$")
     missing = _MISSING.search(detail)
     path = [name for name in place.rstrip("`").split(".") if name]
@@ -185,8 +186,8 @@ def broken_rule(message: str, field: str = "body") -> errors.FieldError:
 
 
 def in_json_words(detail: str) -> str:
-    """What msgspec says of a type, such as "Expected `int`, got `str`", by the names that JSON has
-    for it (RFC 8259 section 1): who reads it does not write Python."""
+    """Replace Python's type names by JSON's (RFC 8259 section 1) in a message of msgspec, such as
+    "Expected `int`, got `str`"."""
     match = _EXPECTED.fullmatch(detail)
     if match is None:
         return detail

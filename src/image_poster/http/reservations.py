@@ -1,4 +1,4 @@
-"""`POST /posts` as JSON: a post is reserved, and the bytes of its image come later."""
+"""`POST /posts` as JSON: reserves a post whose image is uploaded later."""
 
 from typing import Annotated
 
@@ -50,7 +50,7 @@ RESERVATION = Schema(
 
 
 async def read_reservation(request: requests.AnyRequest) -> tuple[UploadOrder, str]:
-    """What is reserved, and the media type that was announced. Raises `InvalidJsonError`,
+    """The reserved upload, and the media type of its image. Raises `InvalidJsonError`,
     `BodyTooLargeError`, `ValidationFailedError`."""
     sent = requests.decoded(await requests.json_body(request), PostReservation)
     image = sent.image

@@ -1,4 +1,4 @@
-"""Responses: ready bytes of JSON with an ETag, and files with ranges."""
+"""Responses: encoded JSON with an ETag, and files with ranges."""
 
 import hashlib
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -29,11 +29,10 @@ FileResponse = Response[bytes] | Stream | Redirect
 class WireBodies:
     """Bodies made from stored documents.
 
-    A document of the format that is the wire's, byte for byte (but for the format itself), is
-    copied
-    without being parsed; any other is decoded and encoded anew by `convert`. So a field can get
-    another name on the wire while nothing that is stored changes: by `ready_format` None, or by a
-    new format that is written from then on.
+    A document in the wire's format is copied without parsing; only the format's number is removed.
+    Any other document is decoded, and encoded by `convert`. So a field can be renamed on the wire
+    while stored documents stay the same. Set `ready_format` to None, or write a new format from
+    then on.
     """
 
     def __init__(self, ready_format: int | None, convert: Callable[[bytes], bytes]) -> None:
@@ -50,12 +49,12 @@ class WireBodies:
 def json_response(
     body: bytes, *, status: int = 200, headers: Mapping[str, str] | None = None
 ) -> Response[bytes]:
-    """JSON that is encoded already."""
+    """A response of encoded JSON."""
     return Response(body, status_code=status, media_type=JSON, headers=headers)
 
 
 def created_response(answer: Answer) -> Response[bytes]:
-    """201, and whether it had been answered before."""
+    """A 201 response; a header marks a replay."""
     headers = {"location": answer.location}
     if answer.replayed:
         headers["idempotent-replayed"] = "true"
@@ -65,15 +64,15 @@ def created_response(answer: Answer) -> Response[bytes]:
 def conditional_json(
     request: AnyRequest, body: bytes, headers: Mapping[str, str] | None = None
 ) -> Response[bytes]:
-    """JSON with a strong ETag; 304 when the client has it already (RFC 9110 section 13)."""
+    """JSON with a strong ETag; 304 when the client has this version (RFC 9110 section 13)."""
     return tagged_json(request, body, etag_of(body), headers)
 
 
 def versioned_json(
     request: AnyRequest, body: bytes, tag: str, headers: Mapping[str, str] | None = None
 ) -> Response[bytes]:
-    """As `conditional_json`, for what can be edited: the ETag begins with the tag of the texts, by
-    which `expected_tags` knows it again."""
+    """As `conditional_json`, for resources that can be edited. The ETag begins with the edit tag of
+    the texts, which `expected_tags` reads."""
     return tagged_json(request, body, versioned_etag(body, tag), headers)
 
 
@@ -83,10 +82,10 @@ def versioned_etag(body: bytes, tag: str) -> str:
 
 
 def expected_tags(request: AnyRequest) -> ExpectedTags:
-    """The edit tags in `If-Match` (RFC 9110 section 13.1.1); None without, and for `*`.
+    """The edit tags in `If-Match` (RFC 9110 section 13.1.1); None without the header, and for `*`.
 
-    Weak tags count too, beyond the RFC: a proxy that compresses makes ours weak (nginx does), and
-    what is compared is the version of the texts, which that leaves alone.
+    Weak tags match too, unlike in the RFC: a proxy that compresses makes ETags weak (nginx does),
+    but leaves the edit tag unchanged.
     """
     sent = request.headers.get("if-match")
     if sent is None or sent.strip() == "*":
@@ -115,7 +114,7 @@ def tagged_json(
 def tagged_bytes(
     request: AnyRequest, body: bytes, etag: str, media_type: str, headers: Mapping[str, str]
 ) -> Response[bytes]:
-    """As `tagged_json`, for a body that is never compressed on its way."""
+    """As `tagged_json`, for a body that is never compressed in transit."""
     is_known = etag_matches(request.headers.get("if-none-match"), etag)
     return Response(
         b"" if is_known else body,
@@ -148,8 +147,8 @@ async def ready_file(
     *,
     by_proxy: bool,
 ) -> EncodedResponse | None:
-    """`file_response` for the fast path: a small file, or any that the proxy sends, whole. Takes
-    `file` over and closes it."""
+    """`file_response` for the fast path, without ranges: a small file, or any that the proxy sends.
+    None for other files. Closes `file`."""
     place = file.place if by_proxy else None
     try:
         if place is None and file.size > _CHUNK_BYTES:
@@ -182,9 +181,9 @@ async def file_response(
     *,
     by_proxy: bool = False,
 ) -> FileResponse:
-    """A file, or the range of it that was asked for, or where it is; takes `file` over and closes
-    it. `by_proxy` has the proxy that asks send it, or what range of it was asked for
-    (https://nginx.org/en/docs/http/ngx_http_proxy_module.html, X-Accel-Redirect)."""
+    """A file, a range of it, or a redirect to it; closes `file`. With `by_proxy` the proxy in front
+    sends the file or its range (https://nginx.org/en/docs/http/ngx_http_proxy_module.html,
+    X-Accel-Redirect)."""
     if isinstance(file, RemoteFile):
         return Redirect(file.url, status_code=302, headers={"cache-control": "no-store"})
     etag = f'"{file.etag}"'
@@ -228,8 +227,8 @@ async def _part_response(
 
 
 def _range(request: AnyRequest, size: int, etag: str) -> ByteRange | None:
-    """If-Range (section 13.1.5): the range only if the file is still the same; and only for GET
-    (section 14.2)."""
+    """The range to send, for GET only (section 14.2), and with If-Range only if the file is
+    unchanged (section 13.1.5)."""
     if _is_head(request) or request.headers.get("if-range", etag) != etag:
         return None
     return requested_range(request.headers.get("range"), size)

@@ -1,4 +1,4 @@
-"""What every answer is given on its way out."""
+"""Encoding of every response before it is sent."""
 
 from typing import NamedTuple
 
@@ -16,14 +16,14 @@ from image_poster.http.public_url import PublicUrl
 
 
 class ResponseEncoder(NamedTuple):
-    """What every answer is given: where clients find us, less to send, and who may read it."""
+    """Encodes responses: public URLs, compression, and the CORS headers."""
 
     public_url: PublicUrl
     compressor: Compressor
     cors: Cors
 
     async def body(self, headers: Headers, body: bytes, accepted: str) -> tuple[Headers, bytes]:
-        """Of an answer of one piece: JSON with URLs, compressed as the client takes it."""
+        """Encode a body of one chunk: JSON with URLs, in a coding that the client accepts."""
         if not is_json(headers):
             return headers, body
         shown = self.public_url.body(body)

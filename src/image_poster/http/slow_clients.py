@@ -1,8 +1,8 @@
-"""Clients that stop in the middle: a body that falls silent, an answer that nobody reads.
+"""Slow clients: those that stop sending a body, and those that stop reading a response.
 
-Answers wait for their readers, since the server takes the next chunk only when the last is on its
-way. What they hold meanwhile has one bound for all: where it is reached, who has read nothing for
-longest is given up.
+A response waits for its reader, as the server takes the next chunk only when the last one is on its
+way. All waiting responses share one limit of memory. When it is reached, the client that has read
+nothing for longest is disconnected.
 """
 
 import asyncio
@@ -20,18 +20,19 @@ _MAX_HELD_BYTES = 128 * 1024 * 1024
 
 
 class ReaderGoneError(Exception):
-    """The answer was not read for too long, or others needed its memory more: the connection is to
-    be closed without its end."""
+    """The client did not read the response in time, or other responses needed its memory. The
+    connection is closed before the response's end."""
 
 
 def silent_seconds(method: str, path: str) -> int:
-    """How long a body may be silent: who resumes an upload has a bad network."""
+    """The longest pause in a body, in seconds; longer for resumable uploads, whose clients may have
+    a bad network."""
     is_upload = method == "PATCH" and path.startswith("/uploads/")
     return _SILENT_UPLOAD_SECONDS if is_upload else _SILENT_SECONDS
 
 
 async def receive_within(receive: Receive, seconds: float) -> HTTPReceiveMessage:
-    """The next of a body. Raises `BodySilentError`."""
+    """The next message of a body. Raises `BodySilentError`."""
     try:
         async with asyncio.timeout(seconds):
             return cast("HTTPReceiveMessage", await receive())
@@ -40,7 +41,8 @@ async def receive_within(receive: Receive, seconds: float) -> HTTPReceiveMessage
 
 
 class Readers:
-    """The answers that wait for their readers, whoever has read nothing for longest first."""
+    """The responses that wait for their readers; the one that was read least recently comes
+    first."""
 
     def __init__(
         self, *, max_bytes: int = _MAX_HELD_BYTES, unread_seconds: float = _UNREAD_SECONDS
@@ -51,7 +53,7 @@ class Readers:
         self._bytes = 0
 
     async def send(self, send: Send, message: Message) -> None:
-        """Pass a message on; a long body in chunks, each once the one before it is on its way.
+        """Pass a message on; a long body in chunks, each when the one before it is on its way.
         Raises `ReaderGoneError`."""
         if message["type"] != "http.response.body" or _is_short(message):
             await send(message)
@@ -76,7 +78,8 @@ class Readers:
             raise ReaderGoneError from exc
 
     def _hold(self, task: "asyncio.Task[Any]", held: int) -> None:
-        """It has read just now, so it comes last."""
+        """Move a response to the end of the order, because its client has just read. Cancel the
+        first ones while the limit is exceeded."""
         self._let_go(task)
         self._held[task] = held
         self._bytes += held
@@ -90,13 +93,13 @@ class Readers:
 
 
 def _is_short(message: Message) -> bool:
-    """An end that is no longer than a chunk: the usual answer, as a whole."""
+    """True if a message ends the body and has at most one chunk, as usual responses do."""
     body = cast("dict[str, Any]", message)
     return not body.get("more_body") and len(body.get("body", b"")) <= _CHUNK_BYTES
 
 
 def _parts(message: Message) -> Iterator[tuple[Message, int]]:
-    """The message in chunks, and how many bytes are held until each is sent."""
+    """The message in chunks, each with the bytes that are in memory until it is sent."""
     whole = cast("dict[str, Any]", message)
     body, more = whole.get("body", b""), whole.get("more_body", False)
     for start in range(0, len(body) or 1, _CHUNK_BYTES):

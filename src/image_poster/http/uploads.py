@@ -1,5 +1,5 @@
-"""Resumable uploads: tus 1.0.0 over HTTP, and PUT to a signed URL. The rules of the protocol are in
-`tus/`; here headers go in and out."""
+"""Resumable uploads: tus 1.0.0 over HTTP, and PUT to a signed URL. This module reads and writes the
+headers; the protocol's rules are in `tus/`."""
 
 from datetime import UTC, datetime
 from email.utils import format_datetime
@@ -59,8 +59,8 @@ class PutGrant(msgspec.Struct, frozen=True, array_like=True):
 
 
 class HmacPutUrlSigner:
-    """`PutUrlSigner` for URLs that this very service answers, by a signature in the query. Size and
-    digest need none: they are kept with the upload."""
+    """`PutUrlSigner` for URLs of this service, with a signature in the query. Size and digest are
+    not signed: they are stored with the upload."""
 
     def __init__(self, signer: Signer) -> None:
         self._signer = signer
@@ -74,8 +74,8 @@ class HmacPutUrlSigner:
         )
 
     def check(self, grant: str, post_id: str, clock: Clock) -> PutGrant:
-        """What the URL with this `grant` allows. Raises `UploadUrlInvalidError` when it was
-        changed, is for another upload, or has expired."""
+        """The permissions of the URL with this `grant`. Raises `UploadUrlInvalidError` for a
+        changed or expired grant, and for another upload's."""
         try:
             found = self._signer.read(_PUT, grant, PutGrant)
         except BadSignatureError as exc:
@@ -329,7 +329,7 @@ def _order(request: requests.AnyRequest) -> UploadOrder:
 
 
 def _known_type(told: str) -> str:
-    """What a client says of the file, if it is one of the formats; else nothing."""
+    """The client's media type of the file, if it is a supported format; else empty."""
     return told.lower() if declared_format(told) is not None else ""
 
 

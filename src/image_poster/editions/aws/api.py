@@ -75,9 +75,9 @@ def compose(settings: AwsSettings) -> ASGIApp:
 
 
 def claims_of_gateway(request: AnyRequest) -> Claims | None:
-    """What the gateway's JWT authorizer found in a token (HTTP API, payload format 2.0); nobody
-    else can write the event. None where it lets everyone read. The authorizer does not look at the
-    token's type. Raises `IdentityRequiredError`."""
+    """The claims that the gateway's JWT authorizer verified (HTTP API, payload format 2.0); no
+    client can write the event. None if the route allows anonymous readers. The authorizer does not
+    check the token's type. Raises `IdentityRequiredError`."""
     event: dict[str, Any] = request.scope.get("aws.event", {})  # type: ignore[assignment]
     found: Claims | None = (
         event.get("requestContext", {}).get("authorizer", {}).get("jwt", {}).get("claims")
@@ -89,7 +89,7 @@ def claims_of_gateway(request: AnyRequest) -> Claims | None:
 
 
 def log_request(measured: MeasuredRequest) -> None:
-    """A line and three metrics for each request of the API."""
+    """Log a line with three metrics for each request of the API."""
     _log.info(
         "request",
         service="api",
@@ -129,8 +129,8 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:  # noqa: ANN
 
 
 def _closed(request_id: str) -> dict[str, Any]:
-    """For who calls the gateway by its own address. What its authorizer refuses does not even come
-    here."""
+    """The response to callers that bypass CloudFront and use the gateway's own address. Requests
+    that the gateway's authorizer refuses do not reach this Lambda."""
     error = DirectAccessError()
     return {
         "statusCode": error.status,
@@ -140,13 +140,14 @@ def _closed(request_id: str) -> dict[str, Any]:
 
 
 def _viewer(headers: dict[str, str]) -> str:
-    """The address that CloudFront saw: it appends it to what the viewer claims, and the gateway
-    appends CloudFront's (CloudFront developer guide, "Custom origins", X-Forwarded-For)."""
+    """The viewer's address as CloudFront saw it. CloudFront appends it to the viewer's own header,
+    and the gateway appends CloudFront's (CloudFront developer guide, "Custom origins",
+    X-Forwarded-For)."""
     hops = [hop.strip() for hop in headers.get("x-forwarded-for", "").split(",")]
     return hops[-2] if len(hops) > 1 else hops[-1]
 
 
 def _user(about: dict[str, Any]) -> str | None:
-    """Whom the gateway's authorizer found."""
+    """The user that the gateway's authorizer identified; None if there is none."""
     found: str | None = about.get("authorizer", {}).get("jwt", {}).get("claims", {}).get("sub")
     return found

@@ -1,7 +1,8 @@
-"""Applying a batch of the stream's records, post by post: first all counts, then what else follows.
+"""Apply a batch of the stream's records, post by post: first all counts, then the steps that
+follow.
 
-A fault of S3 or of CloudFront is told and left to the healing Lambda; only a count that could not
-be kept has its records delivered again. What users have taken is told last.
+A failure of S3 or CloudFront is logged and left to the reconciliation Lambda. Only a failed count
+has its records delivered again. Users' usage is recorded last.
 """
 
 from collections.abc import Awaitable, Callable
@@ -20,7 +21,7 @@ _log = structlog.get_logger()
 
 
 async def apply_batch(applier: ChangeApplier, records: list[dict[str, Any]]) -> list[str]:
-    """Apply a batch; the sequence numbers from which on it is to be delivered again."""
+    """Apply a batch; returns the sequence numbers from which it must be delivered again."""
     groups = changes_by_post(records)
     failed = [group.first for group in groups if not await _done(applier.count, group, "counted")]
     for group in groups:
@@ -32,9 +33,9 @@ async def apply_batch(applier: ChangeApplier, records: list[dict[str, Any]]) -> 
 async def tell_users(
     counter: UsageRecorder, records: list[dict[str, Any]], failed: list[str]
 ) -> None:
-    """Tell what users have taken, by a batch that was applied but from `failed` on: what comes
-    again is told then. What cannot be told is lost: limits need not be exact, and an upload that
-    would stay under way goes when it expires."""
+    """Record users' usage from the batch's records before the first one in `failed`; the others are
+    delivered again. Usage that cannot be recorded is lost: quotas need not be exact, and an upload
+    that stays open expires."""
     told = list(takewhile(lambda one: one["dynamodb"]["SequenceNumber"] not in failed, records))
     for changes in changes_by_user(told, counter.clock.now_ms()):
         try:
@@ -72,6 +73,7 @@ async def _done(
 
 
 def _cause(group: ChangesOfPost) -> dict[str, Any]:
-    """Which requests made the changes: one by its name, as everywhere, or some of many."""
+    """The ids of the requests that made the changes: a single one as `request_id`, else up to
+    20."""
     ids = sorted(group.request_ids - {""})
     return {"request_id": ids[0]} if len(ids) == 1 else {"request_ids": ids[:20]}

@@ -1,4 +1,4 @@
-"""The AWS edition, composed: which class stands for which port in each Lambda and command."""
+"""The composition of the AWS edition: the class for each port, in each Lambda and command."""
 
 from collections.abc import Awaitable, Callable
 from functools import cache
@@ -42,13 +42,13 @@ def _session() -> Session:
 
 @cache
 def client(service: str) -> Any:  # noqa: ANN401 - botocore makes clients at run time
-    """A client, made when it is first needed: that takes time on a cold start.
+    """An AWS client, created at its first use: its creation would lengthen a cold start.
 
-    `standard` retries back off with jitter (SDK reference guide, "Retry behavior"); checksums only
-    where S3 demands them, as a presigned URL must not ask for one that its user cannot compute.
-    `virtual` addresses lead to the bucket's own region; else botocore signs URLs for the global
-    endpoint, which redirects (S3 user guide, "Request redirection"), and a signed PUT does not
-    survive that. Its time-outs are settings: a request must be answered while somebody waits.
+    `standard` retries back off with jitter (SDK reference guide, "Retry behavior"). Checksums are
+    sent only if S3 requires them: the user of a presigned URL cannot compute one. `virtual`
+    addresses lead to the bucket's own region. Otherwise botocore signs URLs for the global
+    endpoint, whose redirect a signed PUT does not survive (S3 user guide, "Request redirection").
+    The time-outs are settings, because a caller waits for the response.
     """
     patience = read_settings()
     config = Config(
@@ -66,14 +66,14 @@ def client(service: str) -> Any:  # noqa: ANN401 - botocore makes clients at run
 
 
 def secret(arn: str) -> str:
-    """A secret's text; empty where there is none."""
+    """The text of a secret; empty without an ARN."""
     if not arn:
         return ""
     return str(client("secretsmanager").get_secret_value(SecretId=arn)["SecretString"])
 
 
 class _WhenNeeded:
-    """A client that is made at its first call: most requests never ask that service."""
+    """A client that is created at its first call: most requests never call that service."""
 
     def __init__(self, service: str) -> None:
         self._service = service
@@ -83,18 +83,18 @@ class _WhenNeeded:
 
 
 def request_id() -> str:
-    """Of the request that is being answered."""
+    """The id of the current request; empty if there is none."""
     found = structlog.contextvars.get_contextvars()
     return str(found.get("request_id", ""))
 
 
 def table(settings: AwsSettings) -> BotoTable:
-    """The one table."""
+    """The edition's only table."""
     return BotoTable(client("dynamodb"), settings.table)
 
 
 def bind_request(of_post: str) -> None:
-    """From here on we work for the request that changed a post last."""
+    """Log from here on with the id of the request that last changed a post."""
     structlog.contextvars.bind_contextvars(request_id=of_post)
 
 
@@ -104,8 +104,8 @@ def posts(
     removed: Callable[[str], object] = bool,
     admit: Callable[[str, Upload], Awaitable[None]] | None = None,
 ) -> DynamoPostStore:
-    """Posts; `applied` is told which request changed a post last, `removed` what was deleted, and
-    `admit` is asked whether a user may begin an upload."""
+    """The post store. `applied` gets the id of the request that last changed a post, `removed` gets
+    deletions, and `admit` checks a user's quota for an upload."""
     return DynamoPostStore(
         table(settings),
         SystemClock(),
@@ -126,12 +126,12 @@ def images(settings: AwsSettings) -> S3ImageStore:
 
 
 def buckets(settings: AwsSettings) -> Buckets:
-    """Their names."""
+    """The names of the buckets."""
     return Buckets(settings.uploads_bucket, settings.images_bucket)
 
 
 def stores(settings: AwsSettings) -> Stores:
-    """What the API stands on."""
+    """The stores and quotas of the API."""
     clock, rows = SystemClock(), table(settings)
     uploads = settings.uploads_bucket
     comments = DynamoCommentStore(rows, clock, request_id=request_id)
@@ -153,14 +153,14 @@ def stores(settings: AwsSettings) -> Stores:
 
 
 def image_publisher(settings: AwsSettings, renderer: ImageRenderer) -> StoredImagePublisher:
-    """What the image Lambda does."""
+    """The image Lambda's service."""
     rows, files = posts(settings, bind_request), images(settings)
     publisher = ImagePublisher(rows, files, renderer)
     return StoredImagePublisher(rows, files, publisher, DynamoFailureCounter(table(settings)))
 
 
 def change_applier(settings: AwsSettings) -> ChangeApplier:
-    """What the stream Lambda does."""
+    """The stream Lambda's service for changes of posts."""
     rows = table(settings)
     return ChangeApplier(
         DynamoCommentCounter(rows, SystemClock(), kept=settings.latest_kept),
@@ -171,21 +171,21 @@ def change_applier(settings: AwsSettings) -> ChangeApplier:
 
 
 def usage_recorder(settings: AwsSettings) -> UsageRecorder:
-    """What the stream Lambda tells of users."""
+    """The stream Lambda's service for users' usage."""
     rows, clock = table(settings), SystemClock()
     taken, records = DynamoUsageStore(rows, clock), DynamoUploadRecordStore(rows)
     return UsageRecorder(taken, records, posts(settings), clock, settings.limits)
 
 
 def purger(settings: AwsSettings) -> PostPurger:
-    """Removes deleted posts, on the CDN too."""
+    """The service that purges deleted posts, also from the CDN."""
     tombstones = DynamoTombstoneStore(table(settings))
     cache = CloudFrontImageCache(_WhenNeeded("cloudfront"), settings.distribution)
     return PostPurger(tombstones, images(settings), ShownImages(tombstones, cache))
 
 
 def healing(settings: AwsSettings, *, ahead_ms: int = 0) -> Reconciliation:
-    """What the healing Lambda does; and operators, `ahead_ms` before it is due."""
+    """The reconciliation Lambda's service; operators run it `ahead_ms` before work is due."""
     rows, clock, uploads = table(settings), SystemClock(), settings.uploads_bucket
     pieces = S3UploadStore(
         _WhenNeeded("s3"), uploads, DynamoUploadOffsets(rows), piece_bytes=PIECE_BYTES
@@ -206,7 +206,7 @@ def healing(settings: AwsSettings, *, ahead_ms: int = 0) -> Reconciliation:
 
 
 def job_replayer(settings: AwsSettings) -> JobReplayer:
-    """What operators may do with image work that was given up."""
+    """The service that replays failed image work for operators."""
     return JobReplayer(
         posts(settings),
         DynamoFailureCounter(table(settings)),
@@ -215,7 +215,7 @@ def job_replayer(settings: AwsSettings) -> JobReplayer:
 
 
 def feed_rebuilder(settings: AwsSettings) -> DynamoFeedRebuilder:
-    """Derives counts and feed entries anew."""
+    """The service that recomputes counts and feed entries."""
     rows = table(settings)
     counter = DynamoCommentCounter(rows, SystemClock(), kept=settings.latest_kept)
     return DynamoFeedRebuilder(rows, counter, shards=settings.feed_shards)

@@ -1,5 +1,5 @@
-"""The Lambda that S3 tells of an object: an original that came by a signed PUT, or the mark that
-all pieces of one are there.
+"""The Lambda that S3 notifies of an object: an original from a signed PUT, or the marker of a
+complete set of pieces.
 
 https://docs.aws.amazon.com/AmazonS3/latest/userguide/notification-content-structure.html
 """
@@ -35,7 +35,7 @@ cold_start.over()
 
 
 def handler(event: dict[str, Any], context: Any) -> None:  # noqa: ANN401 - Lambda's
-    """Do the image work of the posts that the event names; an error has all of it delivered
+    """Process the images of the posts in the event. After an error the whole event is delivered
     again."""
     for record in event["Records"]:
         post_id = post_id_of(record["s3"]["object"]["key"])

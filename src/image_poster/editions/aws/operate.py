@@ -1,4 +1,4 @@
-"""What operators do on a stack, with the credentials and the region of their AWS profile."""
+"""Operators' commands on a stack, with the credentials and the region of their AWS profile."""
 
 import asyncio
 from collections.abc import Coroutine, Iterator
@@ -27,21 +27,21 @@ _FOREIGN = "this letter is none of Lambda's: look at it in SQS; it stays"
 
 
 class ParkedFailure(NamedTuple):
-    """Something that waits in the dead-letter place."""
+    """An entry of the dead-letter queues."""
 
     what: str
     error: str
 
 
 class RebuiltStack(NamedTuple):
-    """How many posts were checked, and what was done."""
+    """The number of posts that were checked, and the repairs."""
 
     checked: int
     healed: list[Repair]
 
 
 class Replayed(NamedTuple):
-    """What became of it: it is due again, or `reason` says why not."""
+    """The result for one dead letter: due again, or a `reason` for the failure."""
 
     what: str
     reason: str | None = None
@@ -55,7 +55,7 @@ class Stack:
 
     @cached_property
     def settings(self) -> AwsSettings:
-        """What its Lambdas are told, as far as it matters here."""
+        """The settings of its Lambdas, as far as the commands need them."""
         return AwsSettings(
             table=self.outputs["Table"],
             uploads_bucket=self.outputs["UploadsBucket"],
@@ -67,13 +67,13 @@ class Stack:
 
     @cached_property
     def images(self) -> SqsDeadLetters[GivenUpImage]:
-        """Image work that was given up."""
+        """The dead letters of image work."""
         queue = self.outputs["ImageDeadLetters"]
         return SqsDeadLetters(container.client("sqs"), queue, GivenUpImage)
 
     @cached_property
     def batches(self) -> SqsDeadLetters[GivenUpBatch]:
-        """Records of the table's stream whose changes could not be applied."""
+        """The dead letters of stream batches whose changes could not be applied."""
         queue = self.outputs["StreamDeadLetters"]
         return SqsDeadLetters(container.client("sqs"), queue, GivenUpBatch)
 
@@ -89,7 +89,7 @@ def open_stack(name: str) -> Stack:
 
 
 def parked(stack: Stack) -> Iterator[ParkedFailure]:
-    """The dead-letter place, as it is read. Raises `StartError`."""
+    """The entries of the dead-letter queues, read one by one. Raises `StartError`."""
     with started(), stack.images.held() as images:
         for image in images:
             yield from _parked_image(image)
@@ -113,15 +113,15 @@ def _parked_batch(letter: DeadLetter[GivenUpBatch]) -> ParkedFailure:
 
 
 def replay(stack: Stack) -> list[Replayed]:
-    """Make everything in the dead-letter place due again; what became of each. What fails again
-    stays there."""
+    """Make every dead letter due again; returns the result for each. Letters that fail again stay
+    in their queue."""
     return _run(_replay_all(stack))
 
 
 def rebuild(stack: Stack) -> RebuiltStack:
-    """What the healing Lambda does, for everything and at once: derive counts, latest comments and
-    feed entries anew, begin image work, and remove what is left of deleted posts. With that,
-    batches in the dead-letter place have nothing to tell any more."""
+    """Run a whole reconciliation at once: derive counts, latest comments and feed entries anew,
+    start image work, and purge deleted posts. This covers the dead letters of stream batches too,
+    so they are removed."""
     return _run(_rebuild(stack))
 
 
@@ -137,7 +137,7 @@ def _run(work: Coroutine[None, None, Result]) -> Result:
 
 @contextmanager
 def started() -> Iterator[None]:
-    """Errors of the stack as the one sentence that a command ends with."""
+    """Convert an error of the stack to the one sentence that the user sees."""
     try:
         yield
     except ImagePosterError as exc:
@@ -147,7 +147,7 @@ def started() -> Iterator[None]:
 
 
 async def _replay_all(stack: Stack) -> list[Replayed]:
-    """Each letter goes when what it tells is due again, and not before."""
+    """Replay all letters; each is removed only after its work is due again."""
     done: list[Replayed] = []
     with stack.images.held() as images:
         for letter in images:

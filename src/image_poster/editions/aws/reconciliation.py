@@ -1,8 +1,9 @@
-"""The Lambda that a clock invokes: it does what lost events left undone, every few minutes for what
-is overdue, once a day for all.
+"""The scheduled Lambda that does the work of lost events: every few minutes for overdue work, once
+a day for everything.
 
-https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-run-lambda-schedule.html: "at least
-once", and perhaps two at a time; so one takes the walk, and each step may be repeated.
+https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-run-lambda-schedule.html: an invocation
+comes "at least once", and two may run at a time. So only one takes the full reconciliation, and
+each step can be repeated.
 """
 
 from image_poster.editions.aws import cold_start  # isort: split
@@ -26,7 +27,7 @@ cold_start.over()
 
 
 def handler(_event: dict[str, Any], context: Any) -> None:  # noqa: ANN401 - Lambda's
-    """One round, in the time that there is."""
+    """Run one round, within the invocation's remaining time."""
     remaining_ms = int(context.get_remaining_time_in_millis())
     _loop.run_until_complete(_work(remaining_ms))
 

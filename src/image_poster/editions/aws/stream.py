@@ -1,8 +1,8 @@
-"""The Lambda that applies what the table's stream tells of: counts, image work to start, deleted
-posts to purge, and what users have taken.
+"""The Lambda that applies the changes in the table's stream: counts, image work to start, deleted
+posts to purge, and users' usage.
 
-`ReportBatchItemFailures`: the answer names the first record of each post whose changes could not be
-applied, and everything from the first of these on is delivered again
+`ReportBatchItemFailures`: the response names the first record of each post whose changes could not
+be applied. Everything from the first of these on is delivered again
 (https://docs.aws.amazon.com/lambda/latest/dg/services-ddb-batchfailurereporting.html).
 """
 

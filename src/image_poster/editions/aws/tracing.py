@@ -1,10 +1,13 @@
-"""A segment in X-Ray for each call of AWS, below the one that Lambda makes for the invocation.
+"""A segment in X-Ray for each call of AWS, below the segment that Lambda makes for the invocation.
 
-Sent to the daemon that runs beside each Lambda, as one datagram each
-(https://docs.aws.amazon.com/xray/latest/devguide/xray-api-sendingdata.html, segment documents:
-.../xray-api-segmentdocuments.html). Neither S3 nor DynamoDB Streams pass a trace on; so each
-segment is annotated with our request id, by which X-Ray finds the traces of all Lambdas that worked
-for one request: `annotation.request_id = "…"`. Why no SDK of AWS's: docs/decisions.
+Each segment goes as one datagram to the daemon that runs beside each Lambda. Neither S3 nor
+DynamoDB Streams pass a trace on, so each segment is annotated with the service's request id. By
+`annotation.request_id = "…"` X-Ray finds the traces of all Lambdas that worked for one request.
+docs/decisions explains why the service uses no SDK of AWS for it.
+
+Sources:
+https://docs.aws.amazon.com/xray/latest/devguide/xray-api-sendingdata.html
+https://docs.aws.amazon.com/xray/latest/devguide/xray-api-segmentdocuments.html
 """
 
 import json
@@ -24,14 +27,14 @@ _THROTTLED, _CLIENT_ERROR, _SERVER_ERROR = 429, 400, 500
 
 
 class _Started(NamedTuple):
-    """A call: its model in botocore, and when it began (seconds since 1970)."""
+    """A running call: its model in botocore, and its start (seconds since 1970)."""
 
     model: Made
     seconds: float
 
 
 def follow(client: Made) -> None:
-    """Have each of its calls told to X-Ray, where there is a daemon."""
+    """Report each of the client's calls to X-Ray, if there is a daemon."""
     if os.environ.get(_DAEMON):
         client.meta.events.register("before-call", _start)
         client.meta.events.register("after-call", _end)
@@ -55,7 +58,7 @@ def _end(http_response: Made, parsed: dict[str, Any], context: dict[str, Any], *
 
 
 def _fail(context: dict[str, Any], **_: Made) -> None:
-    """It could not be reached, or did not answer in time."""
+    """Report a call that did not reach AWS, or had no response in time."""
     _send(context[_STARTED], {"fault": True}, "")
 
 

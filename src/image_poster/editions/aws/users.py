@@ -1,4 +1,4 @@
-"""Test users of a stack's own user pool, for who tries it out or develops against it.
+"""Test users of a stack's own user pool, for trials and development.
 
 https://docs.aws.amazon.com/cognito/latest/developerguide/amazon-cognito-user-pools-authentication-flow-methods.html:
 `ADMIN_USER_PASSWORD_AUTH` signs in with the rights of an AWS profile. The template allows it in
@@ -17,8 +17,8 @@ _ADMINS = "admins"
 
 
 def token(outputs: dict[str, str], name: str, *, admin: bool) -> str:
-    """An access token of the user of this name, who is made if there is none, and whose password is
-    made anew. It is good for an hour. Raises `StartError`."""
+    """An access token of the user of this name, valid for an hour. Creates the user if there is
+    none, and sets a new password. Raises `StartError`."""
     if outputs["Stage"] == "prod":
         raise StartError("tokens of test users are for stages that are not prod: sign in instead.")
     if "UserPool" not in outputs:

@@ -1,11 +1,11 @@
-"""One machine: SQLite, files, libvips and Granian.
+"""The edition for one machine: SQLite, files, libvips and Granian.
 
-settings     every setting, with its default and its rule
-container    which class stands for which port
-background   work beside the requests
-data_folder  one server at a time, and its key
-serve        one process, or several on one data folder
-operate      the operators' commands, beside a running server or without one
-export       out of a data folder as plain files, and into one
-doctor       a look at everything that the service stands on
+- settings: every setting, with its default and its rule
+- container: the class for each port
+- background: background work beside the requests
+- data_folder: the lock for one server, the database and the keys
+- serve: one process, or several on one data folder
+- operate: the operators' commands, beside a running server or without one
+- export, imports: a data folder to plain files, and back
+- doctor: a check of everything that the service depends on
 """

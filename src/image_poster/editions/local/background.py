@@ -1,4 +1,4 @@
-"""Work that goes on beside the requests, and what is done once at the start."""
+"""Background work beside the requests, and the recovery at the start."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -38,9 +38,9 @@ _log = structlog.get_logger()
 
 
 async def recover(settings: Settings) -> ServiceClock:
-    """At the start, by whoever holds the folder exclusively: all former leases are void, and what
-    is in quarantine though its post is known is put back. Nothing is done for each upload or image:
-    who asks next would wait for it. Returns the server's clock, which is ahead of all stored
+    """Recover after the previous server; the caller holds the server's lock. Releases all leases,
+    and puts back the files in quarantine whose posts exist. Checks no single upload or image,
+    because requests would wait for it. Returns the server's clock, which is ahead of all stored
     times."""
     async with open_container(settings) as container:
         container.clock.raise_to(greatest_time(container.database) + EPOCH_MS)
@@ -58,10 +58,11 @@ async def recover(settings: Settings) -> ServiceClock:
 async def running(
     settings: Settings, *, started_ms: int, sweeps: bool, shared: Shared | None = None
 ) -> AsyncIterator[Middleware]:
-    """The app, with its background work under way.
+    """The app, with its background tasks running.
 
-    `started_ms` is when the whole server started: files from before are nobody's any more. Of
-    several processes one `sweeps`, and `shared` is what all share.
+    `started_ms` is the start of the whole server, in milliseconds since 1970; files from before
+    belong to no request. Of several processes one `sweeps`. `shared` has the objects that all
+    processes share.
     """
     async with open_container(settings, shared) as container:
         renderer = container.renderer()
@@ -89,8 +90,8 @@ async def repeat_step(
     step: Callable[[], Awaitable[None]],
     pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
 ) -> None:
-    """Repeat a step. A fault is logged with its traceback once and in a line while it lasts, and
-    the next step comes after a pause in seconds that doubles up to a minute."""
+    """Repeat a step forever. A repeated error is logged with its traceback only the first time.
+    After an error the next step waits, for a time in seconds that doubles up to a minute."""
     fault, seconds = "", _FAULT_PAUSE_SECONDS
     while True:
         try:
@@ -107,7 +108,7 @@ async def repeat_step(
 async def do_image_work(
     runner: JobRunner, renderer: VipsImageRenderer, notifier: PostNotifier
 ) -> None:
-    """Do image work as it comes due, one image after the other; at once when the bell rings."""
+    """Run due image jobs, one after the other; a notification starts the next one at once."""
 
     async def step() -> None:
         done = await runner.run_next()
@@ -127,7 +128,7 @@ async def do_image_work(
 
 
 def _report(retries: PostRetries) -> None:
-    """Log and count what failed since the last report."""
+    """Log and count the failures since the last report."""
     for failure in retries.drain_failures():
         metrics.failures.labels(failure.work).inc()
         error = error_text(failure.error)
@@ -135,7 +136,7 @@ def _report(retries: PostRetries) -> None:
 
 
 async def purge_deleted(sweeper: Sweeper) -> None:
-    """Remove what is left of deleted posts, soon after they were deleted."""
+    """Purge deleted posts, soon after their deletion."""
 
     async def step() -> None:
         await sweeper.purge_deleted()
@@ -146,8 +147,8 @@ async def purge_deleted(sweeper: Sweeper) -> None:
 
 
 class TimeKeeper:
-    """Follows times that another process stored, and moves the expiries of uploads when the wall
-    clock was set. Of several processes one has `records` to move."""
+    """Follows times that other processes stored, and moves the expiries of uploads after the wall
+    clock was set. Of several processes, only one has `records` and moves them."""
 
     def __init__(
         self, clock: ServiceClock, database: Database, records: AwaitedUploads | None
@@ -158,7 +159,7 @@ class TimeKeeper:
         self._offset_ms = clock.offset_ms()
 
     async def check(self) -> None:
-        """One look at the clocks."""
+        """Check the clocks once."""
         set_by_ms = self._clock.offset_ms() - self._offset_ms
         if self._records is not None and abs(set_by_ms) > CLOCK_STEP_MS:
             _log.warning("the wall clock was set", seconds=round(set_by_ms / 1000))
@@ -169,7 +170,7 @@ class TimeKeeper:
 
 
 async def keep_time(keeper: TimeKeeper) -> None:
-    """Look at the clocks each second."""
+    """Check the clocks each second."""
 
     async def step() -> None:
         await asyncio.sleep(_CLOCK_POLL_SECONDS)
@@ -179,8 +180,8 @@ async def keep_time(keeper: TimeKeeper) -> None:
 
 
 class FileAgeLimit:
-    """The time before which a file belongs to no running request. Files have the wall clock's
-    times: if that was set since, they tell nothing, and no file is old enough."""
+    """The time before which a file belongs to no running request. Files carry the wall clock's
+    times. If that clock was set since, those times are unreliable, and no file is old enough."""
 
     def __init__(self, clock: ServiceClock, time_ms: int) -> None:
         self._clock = clock
@@ -188,13 +189,13 @@ class FileAgeLimit:
         self._offset_ms = clock.offset_ms()
 
     def read_ms(self) -> int:
-        """That time, in milliseconds since 1970."""
+        """The time limit in milliseconds since 1970; 0 after the wall clock was set."""
         was_set = abs(self._clock.offset_ms() - self._offset_ms) > CLOCK_STEP_MS
         return 0 if was_set or self._clock.now_ms() < self._time_ms else self._time_ms
 
 
 async def sweep(container: Container, started_ms: int) -> None:
-    """Complete and expire uploads, and clear away what is nobody's, now and every hour."""
+    """Complete and expire uploads, and remove orphaned files, now and every hour."""
     limit = FileAgeLimit(container.clock, started_ms)
 
     settler, sweeper, rounds = container.upload_settler, container.sweeper, PostRetries()

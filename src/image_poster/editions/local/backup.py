@@ -1,10 +1,10 @@
-"""`image-poster backup`: a new generation of a data folder as it was at one moment, copied while it
-serves.
+"""`image-poster backup`: a new generation of a data folder as it was at one moment, copied beside a
+running server or without one.
 
 The database is copied first (`snapshot.py`), then the files of the posts in that copy. A post whose
-files are gone by then was deleted: it goes from the copy of the database too. The manifest is
-written last. Until then the target's mark names the folder as unfinished, and the next run removes
-it.
+files are missing by then was deleted, so it is removed from the copy of the database too. The
+manifest is written last. Until then the target's mark names the folder as unfinished, and the next
+run removes it.
 """
 
 import fcntl
@@ -209,7 +209,7 @@ class _Backup:
     def _copy(
         self, path: str, generation: ConfinedFolder, former: ConfinedFolder
     ) -> CopiedFile | None:
-        """Link or copy one file; None if it is gone, or cannot be read."""
+        """Link or copy one file; None if it is missing, or cannot be read."""
         try:
             copy = self._linked(path, generation, former)
             return copy or self._copied(path, generation)
@@ -253,8 +253,8 @@ class _Backup:
         return copy
 
     def _verified_size(self, file: BinaryIO, path: str) -> int:
-        """The bytes that count: of an upload not those whose checksum is still to come. Under the
-        lock that writers take (`adapters/files/uploads.py`)."""
+        """The number of verified bytes: those of an upload without the part whose checksum is
+        missing. Holds the lock that writers acquire (`adapters/files/uploads.py`)."""
         if not path.startswith("uploads/"):
             return os.fstat(file.fileno()).st_size
         fcntl.flock(file, fcntl.LOCK_SH)

@@ -1,4 +1,4 @@
-"""The local edition, composed: which class stands for which port."""
+"""The composition of the local edition: the class for each port."""
 
 import sqlite3
 from collections.abc import AsyncIterator
@@ -68,7 +68,7 @@ _WAIT_POLL_SECONDS = 5.0
 
 
 class Shared(NamedTuple):
-    """What the processes of one server share."""
+    """The objects that the processes of one server share."""
 
     counts: RateCounters
     notifier: SharedNotifier
@@ -77,13 +77,13 @@ class Shared(NamedTuple):
 
     @classmethod
     def alone(cls, clock: ServiceClock | None = None) -> "Shared":
-        """For one process."""
+        """The shared objects of a server with a single process."""
         return cls(RateCounters.create(), SharedNotifier(), WriterLock(), clock or ServiceClock())
 
 
 @dataclass(frozen=True)
 class Container:
-    """One process's adapters over one data folder, and the services that stand on them."""
+    """One process's adapters over one data folder, and the services that use them."""
 
     settings: Settings
     database: Database
@@ -101,19 +101,19 @@ class Container:
 
     @property
     def rebuilder(self) -> Rebuilder:
-        """Derives counts and latest comments anew."""
+        """The service that recomputes counts and latest comments."""
         return Rebuilder(SqliteFeedRebuilder(self.database, self.services.stores.clock))
 
     @property
     def sweeper(self) -> Sweeper:
-        """Clears away what crashes and deletions left behind."""
+        """The service that removes leftovers of crashes and deletions."""
         purger = PostPurger(self.tombstones, self.images)
         stores = self.services.stores
         return Sweeper(stores.posts, self.images, self.tombstones, purger, stores.clock)
 
     @property
     def upload_settler(self) -> UploadSettler:
-        """Completes and expires uploads."""
+        """The service that completes and expires uploads."""
         services, stores = self.services, self.services.stores
         return UploadSettler(
             self.upload_records,
@@ -125,8 +125,8 @@ class Container:
         )
 
     def renderer(self) -> VipsImageRenderer:
-        """Makes renditions, in processes of its own: to be closed. The memory for them is one
-        for all workers of a server."""
+        """The renderer, with child processes of its own; the caller must close it. All workers of a
+        server share one memory budget for it."""
         settings = self.settings
         shared = image_memory_path(settings.data_dir) if settings.workers > 1 else None
         return VipsImageRenderer(
@@ -137,7 +137,7 @@ class Container:
         )
 
     def job_runner(self, renderer: VipsImageRenderer) -> JobRunner:
-        """Does image work as it comes due."""
+        """The service that runs image jobs when they are due."""
         publisher = ImagePublisher(self.services.stores.posts, self.images, renderer)
         # An image waits for memory as long as it may work, at most.
         lease_seconds = 2 * self.settings.image_seconds + _LEASE_MARGIN_SECONDS
@@ -175,8 +175,8 @@ class Container:
 
 
 def authenticator(settings: Settings) -> Authenticator:
-    """That of `settings.auth`; makes the key of the service's own tokens, if there is none. Raises
-    `StartError`."""
+    """The authenticator for `settings.auth`. Creates the key of the service's own tokens if there
+    is none. Raises `StartError`."""
     admins = frozenset(listed(settings.admins))
     if settings.auth == "dev":
         return DevAuthenticator(admins)
@@ -200,7 +200,7 @@ def authenticator(settings: Settings) -> Authenticator:
 
 
 def check_token_key(key: bytes) -> None:
-    """Raises `StartError` for what is no key."""
+    """Raises `StartError` for an invalid key."""
     try:
         own_token(key, "nobody", seconds=1)
     except ValueError as exc:
@@ -211,8 +211,9 @@ def check_token_key(key: bytes) -> None:
 
 
 def _cors_origins(settings: Settings) -> tuple[str, ...]:
-    """Any, by default, where no page can be somebody by merely being on this machine: tokens are no
-    cookies, which browsers send along."""
+    """The CORS origins of the settings. The default with tokens is all origins, because browsers do
+    not send tokens by themselves, as they do with cookies. The default without tokens is loopback
+    names only."""
     return checked_origins(settings.cors_origins) or (("*",) if settings.auth == "jwt" else ())
 
 
@@ -220,8 +221,8 @@ def _cors_origins(settings: Settings) -> tuple[str, ...]:
 async def open_container(
     settings: Settings, shared: Shared | None = None, *, database: Path | None = None
 ) -> AsyncIterator[Container]:
-    """The container of `settings.data_dir`, closed at exit; `shared` is what processes share, if
-    there are several, and `database` a copy to use instead. Raises `StartError`."""
+    """The container of `settings.data_dir`, closed at exit. `shared` is for a server with several
+    processes, and `database` is a copy to use instead. Raises `StartError`."""
     shared = shared or Shared.alone()
     path = database or database_path(settings.data_dir)
     opened = _open_database(settings, path, shared.writer_lock)

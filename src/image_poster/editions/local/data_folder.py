@@ -1,5 +1,5 @@
-"""The data folder: private, for one server at a time, with the right database, and the keys that
-cursors and tokens are signed with."""
+"""The data folder: its permissions, the server's lock, its database, and the keys that sign cursors
+and tokens."""
 
 import fcntl
 import grp
@@ -34,18 +34,18 @@ _MOUNT_PRIVATELY = (
 
 
 def database_path(data_dir: Path) -> Path:
-    """Where the database is."""
+    """The path of the database."""
     return data_dir / "image_poster.db"
 
 
 def image_memory_path(data_dir: Path) -> Path:
-    """By which several workers share the memory for image work: a file of locks, always empty."""
+    """The path of the lock file, always empty, by which workers share the memory for image work."""
     return data_dir / "image-memory.lock"
 
 
 def prepare(data_dir: Path) -> None:
-    """Make the folder, if it is not there. What this process makes in it from here on is its user's
-    alone. Raises `StartError` when that cannot be."""
+    """Create the folder if it does not exist. Files that this process creates from here on are
+    private to its user. Raises `StartError`."""
     os.umask(_OTHERS)
     try:
         data_dir.mkdir(parents=True, exist_ok=True)
@@ -57,7 +57,7 @@ def prepare(data_dir: Path) -> None:
 
 
 def is_read_only(data_dir: Path) -> bool:
-    """Tell a folder on a disk that nothing can be written to."""
+    """True if the folder is on a read-only disk."""
     return bool(os.statvfs(data_dir).f_flag & os.ST_RDONLY)
 
 
@@ -81,8 +81,8 @@ def group_id(name: str) -> int | None:
 
 
 def limit_readers(data_dir: Path, group: int | None) -> None:
-    """Nobody but its user can read what is in the folder, but for `group`, which can read
-    renditions. Raises `StartError`."""
+    """Make the folder private to its user, except for `group`, which can read renditions. Raises
+    `StartError`."""
     before = data_dir.stat().st_mode
     try:
         layout = Layout(data_dir)
@@ -113,8 +113,8 @@ def limit_readers(data_dir: Path, group: int | None) -> None:
 
 @contextmanager
 def exclusively(data_dir: Path) -> Iterator[None]:
-    """Hold the folder as its only server. The lock goes with the process, however that ends;
-    whoever gets it knows that nobody else works here. Raises `StartError`."""
+    """Hold the server's lock: no other server uses the folder. The kernel releases the lock when
+    the process ends, in any way. Raises `StartError`."""
     with _lock_file(data_dir) as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -140,8 +140,8 @@ def _lock_file(data_dir: Path) -> IO[str]:
 
 
 def require_right_database(data_dir: Path) -> None:
-    """A database that is new or empty, beside images, is not theirs: it was lost, or is another's.
-    Raises `StartError` before anything is changed."""
+    """Refuse a new or empty database beside images: the right one was lost, or this is another
+    folder's. Raises `StartError` before anything is changed."""
     path = database_path(data_dir)
     if _knows_posts(path):
         return
@@ -156,8 +156,8 @@ def require_right_database(data_dir: Path) -> None:
 
 
 def bring_up_to_date(data_dir: Path) -> None:
-    """Migrate a database of an earlier version, for whoever is alone with it. A copy of it as it
-    was is made before, and those of former migrations go after. Raises `StartError`."""
+    """Migrate a database of an earlier version; the caller holds the server's lock. Copies the
+    database before, and deletes the copies of former migrations afterwards. Raises `StartError`."""
     path = database_path(data_dir)
     if not path.exists():
         return
@@ -181,7 +181,7 @@ def bring_up_to_date(data_dir: Path) -> None:
 
 
 def _copy(connection: sqlite3.Connection, target: Path) -> None:
-    """The database as it is at this moment, whole or not at all
+    """Copy the database as it is at this moment, completely or not at all
     (https://www.sqlite.org/lang_vacuum.html)."""
     fresh = target.with_name(f"{target.name}.new")
     fresh.unlink(missing_ok=True)
@@ -202,7 +202,7 @@ def _not_migrated(path: Path, error: sqlite3.DatabaseError) -> StartError:
 
 
 def damaged(path: Path, error: Exception) -> StartError:
-    """What is said of a database that SQLite cannot read."""
+    """The error for a database that SQLite cannot read."""
     if isinstance(error, LogUnsupportedError):
         return StartError(
             f"the database {path} cannot be used: its file system lacks shared memory, which the "
@@ -235,8 +235,8 @@ def _first(path: Path, sql: str) -> object | None:
 
 
 def signing_key(data_dir: Path) -> bytes:
-    """The secret behind signed cursors, made once; readable by its owner only. Raises `StartError`
-    if it is damaged."""
+    """The secret that signs cursors, created once and readable by its owner only. Raises
+    `StartError` if it is damaged."""
     path = data_dir / "cursor.key"
     try:
         key = _made_once(path, lambda: secrets.token_bytes(_KEY_BYTES))
@@ -251,12 +251,13 @@ def signing_key(data_dir: Path) -> bytes:
 
 
 def token_key_path(data_dir: Path) -> Path:
-    """Where the key is that the service signs its own tokens with."""
+    """The path of the key that signs the service's own tokens."""
     return data_dir / "token.key"
 
 
 def token_key(data_dir: Path, make: Callable[[], bytes]) -> bytes:
-    """That key, as PEM, made once; readable by its owner only. Raises `StartError`."""
+    """The key of the service's own tokens, as PEM, created once and readable by its owner only.
+    Raises `StartError`."""
     path = token_key_path(data_dir)
     try:
         return _made_once(path, make)
@@ -265,7 +266,7 @@ def token_key(data_dir: Path, make: Callable[[], bytes]) -> bytes:
 
 
 def replace_token_key(data_dir: Path, make: Callable[[], bytes]) -> None:
-    """Another key in its place: no token that was signed before holds any longer. Raises
+    """Replace the key of the service's own tokens: all earlier tokens become invalid. Raises
     `StartError`."""
     path = token_key_path(data_dir)
     try:
@@ -275,8 +276,9 @@ def replace_token_key(data_dir: Path, make: Callable[[], bytes]) -> None:
 
 
 def _made_once(path: Path, make: Callable[[], bytes]) -> bytes:
-    """Return the content of a file, which one process of several creates if there is none. A lock
-    decides, and no hard link: exFAT and some network file systems have none."""
+    """Return the content of a file, which one process of several creates if there is none. The
+    processes use a lock, not a hard link: exFAT and some network file systems have no hard
+    links."""
     if not path.exists():
         with (path.parent / "keys.lock").open("a") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
@@ -286,7 +288,7 @@ def _made_once(path: Path, make: Callable[[], bytes]) -> bytes:
 
 
 def replace_private(path: Path, content: bytes) -> None:
-    """Write a file that its owner alone can read, durably, in place of any that was there."""
+    """Write a file that only its owner can read, durably, replacing any existing one."""
     fresh = path.with_suffix(f".{os.getpid()}")
     descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     try:

@@ -1,4 +1,5 @@
-"""`image-poster doctor`: a look at everything that the service stands on, which changes nothing."""
+"""`image-poster doctor`: a check of everything that the service depends on, which changes
+nothing."""
 
 import fcntl
 import shutil
@@ -100,7 +101,7 @@ def _disk(settings: Settings) -> Finding:
 
 
 def _server(data_dir: Path) -> Finding:
-    """A shared lock, which writes nothing, tells."""
+    """Detect a running server by a shared lock, which writes nothing."""
     try:
         with (data_dir / "server.lock").open("rb") as lock:
             fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -155,7 +156,7 @@ async def _contents(container: Container, *, deep: bool, is_served: bool) -> lis
 
 
 def _clock(container: Container) -> Finding:
-    """The wall clock, beside the greatest stored time."""
+    """Compare the wall clock with the greatest stored time."""
     now_ms = container.clock.now_ms()
     ahead = (greatest_time(container.database) - now_ms) / 1000
     if now_ms < EARLIEST_MS:
@@ -177,7 +178,7 @@ def _times(container: Container) -> Finding:
 
 
 def _delayed_work(container: Container) -> Finding:
-    """Image work that a fault of the disk keeps from being done."""
+    """List image work that is delayed by a failure."""
     rows = container.database.read(
         "SELECT id, error FROM posts WHERE status = 'processing' AND error IS NOT NULL ORDER BY id"
     )
@@ -186,7 +187,8 @@ def _delayed_work(container: Container) -> Finding:
 
 
 def _deletions(container: Container, *, is_served: bool) -> Finding:
-    """Deletions that a running server has not finished for a while fail."""
+    """Count pending deletions. A deletion is failing if a running server has not finished it in
+    time."""
     before_ms = container.clock.service_ms() - _DELETION_MS
     rows = container.database.read(
         "SELECT id, deleted_at < ? FROM tombstones WHERE pending = 1 ORDER BY id", before_ms
@@ -222,7 +224,7 @@ async def _quarantine(container: Container) -> Finding:
 
 
 def _images(container: Container, *, deep: bool) -> Finding:
-    """Missing files, and those that are not what they were when they were published."""
+    """Find missing files, and those that have changed since they were published."""
     faults, found = list[str](), Counter[str]()
     for post_id, records in SqliteFileRecordStore(container.database).of_ready_posts():
         known = {record.name: record for record in records}

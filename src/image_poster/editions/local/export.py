@@ -1,13 +1,13 @@
-"""`image-poster export`: posts, comments and originals in plain files that anybody can read, and
-that `image-poster import` of any later version reads (`imports.py`).
+"""`image-poster export`: posts, comments and originals as plain files. Any later version's
+`image-poster import` can read them (`imports.py`).
 
-    README.txt                what is where, for who finds it
-    posts.jsonl               a post a line, in JSON (`ExportedPost`), by id
-    comments.jsonl            a comment a line, in JSON (`ExportedComment`), by post and id
-    originals/{id}.{kind}     the untouched images
+- `README.txt`: a description of the files
+- `posts.jsonl`: a post a line, in JSON (`ExportedPost`), by id
+- `comments.jsonl`: a comment a line, in JSON (`ExportedComment`), by post and id
+- `originals/{id}.{kind}`: the untouched images
 
-What can be made anew, renditions and counts, is not in it; keys and tokens are not either. The file
-`posts.jsonl` is written last: without it, it is no export.
+An export has no renditions and no counts, which can be derived anew, and no keys or tokens. The
+file `posts.jsonl` is written last: without it, the folder is no export.
 """
 
 import hashlib
@@ -52,7 +52,8 @@ Report = Callable[[str], None]
 
 
 class ExportedImage(msgspec.Struct, frozen=True):
-    """Where the original is, its bytes, and the SHA-256 of its content, in hexadecimal."""
+    """The original's path in the export, its bytes, and the SHA-256 of its content, in
+    hexadecimal."""
 
     file: str
     size: int
@@ -85,7 +86,7 @@ class ExportedComment(msgspec.Struct, frozen=True):
 
 
 class ExportReport(NamedTuple):
-    """How many posts and comments were written, and posts whose original is missing."""
+    """The numbers of exported posts and comments, and the posts without an original."""
 
     posts: int
     comments: int
@@ -93,8 +94,9 @@ class ExportReport(NamedTuple):
 
 
 def export(data_dir: Path, target: Path, report: Report) -> ExportReport:
-    """Write all posts that have an image, and their comments, as they are at one moment, into an
-    empty folder; beside a running server or without one. Raises `StartError`."""
+    """Write all posts that have an image, and their comments, into an empty folder. The files show
+    the database at one moment. Works beside a running server or without one. Raises
+    `StartError`."""
     source = database_path(data_dir)
     require_readable(data_dir)
     if not source.exists():

@@ -18,7 +18,7 @@ _FOLDERS_OF_FOLDERS = ("uploads", "originals", "renditions", "quarantine")
 
 
 class Finding(NamedTuple):
-    """One thing that the doctor looked at, whether it is well, and what there is to say."""
+    """A check of the doctor: its subject, its result, and a remark."""
 
     subject: str
     well: bool
@@ -27,7 +27,7 @@ class Finding(NamedTuple):
 
 def find_wrong_owners(data_dir: Path) -> Finding:
     """Entries of the service that the folder's owner does not own or cannot use, or that others can
-    read. Files of posts are not looked at: there may be millions."""
+    read. Skips the files of posts: there may be millions."""
     owner = data_dir.stat().st_uid
     strangers, faults, count = False, list[str](), 0
     for path in _entries(data_dir):

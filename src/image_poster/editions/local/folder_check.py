@@ -1,7 +1,7 @@
 """Tells a data folder of this service from a folder that an operator named by mistake.
 
 A folder is the service's own if it has the mark `folder.json`. A folder of a former version has no
-mark. Its database beside its key tells, or that it has no entries but the service's.
+mark. It is recognized by its database beside its key, or by having no entries but the service's.
 """
 
 import os
@@ -106,7 +106,7 @@ def enter_with_database(data_dir: Path) -> None:
 
 
 def is_own_folder(data_dir: Path) -> bool:
-    """Tell a folder that the service created. Raises `StartError` for a damaged mark."""
+    """True if the service created the folder. Raises `StartError` for a damaged mark."""
     names = _names(data_dir)
     if _MANIFEST in names:
         return False
@@ -120,7 +120,7 @@ def is_own_folder(data_dir: Path) -> bool:
 
 
 def _is_former(names: set[str]) -> bool:
-    """Tell by its entries a folder of a former version, or of a start that broke off."""
+    """True if the entries are those of a former version's folder, or of a start that broke off."""
     if {_DATABASE, _KEY} <= names:
         return True
     if names <= _FIRST_FILES:

@@ -1,10 +1,11 @@
-"""The mark of a data folder: the file `folder.json`, by which the service knows its own folder.
+"""The mark of a data folder: the file `folder.json`, by which the service recognizes its own
+folder.
 
 The mark holds the folder's id. A backup names its source by this id, so two services never share a
 backup's target by mistake.
 
-The id of a folder of a former version is derived from its cursor key.
-So its former backups have the same id, and so has a read-only folder.
+The id of a folder of a former version is derived from its cursor key. So its former backups have
+the same id, and so has a read-only folder.
 """
 
 import fcntl

@@ -1,13 +1,13 @@
 """The target of backups: one folder per generation, each with a manifest of its files.
 
-    backup.json                     the mark (`TargetMark`): the source, and folders to be removed
-    2026-11-30T03-17-00.123Z/       a generation, named after its time (UTC)
-        manifest.json               its files with sizes and hashes; written last
-        image_poster.db, originals/xx/…, …    laid out as in the data folder
+- `backup.json`: the mark (`TargetMark`), with the source and the folders to be removed
+- `2026-11-30T03-17-00.123Z/`: a generation, named after its time (UTC)
+- its `manifest.json`: its files with sizes and hashes; written last
+- its `image_poster.db`, `originals/xx/…` and others: laid out as in the data folder
 
 A former version kept one backup in the target itself: `manifest.json` there, and the files beside
-it. It counts as the oldest generation, under the name `.`. A target may be written to by others:
-names come from it only after validation, and no link is followed.
+it. It counts as the oldest generation, under the name `.`. Other programs may write to a target. So
+names from it are validated before use, and no link is followed.
 """
 
 import fcntl

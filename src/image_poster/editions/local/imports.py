@@ -1,4 +1,4 @@
-"""`image-poster import`: what `image-poster export` wrote, into a data folder (`export.py`)."""
+"""`image-poster import`: an export of `image-poster export`, into a data folder (`export.py`)."""
 
 import hashlib
 import os
@@ -44,7 +44,7 @@ Line = TypeVar("Line", bound=msgspec.Struct)
 
 
 class ImportReport(NamedTuple):
-    """How many posts and comments were new, and how many posts had been deleted here."""
+    """The numbers of new posts, new comments, and posts that had been deleted here."""
 
     posts: int
     comments: int
@@ -52,9 +52,9 @@ class ImportReport(NamedTuple):
 
 
 def import_(settings: Settings, source: Path, report: Report) -> ImportReport:
-    """Take an export in: ids, times and creators are kept, renditions are made anew by whoever
-    serves. Everything is checked before anything is taken. What is here already stays as it is, and
-    what was deleted here stays deleted. Raises `StartError`."""
+    """Import an export. Ids, times and creators are kept; a server makes the renditions anew.
+    Everything is checked before the first write. Existing posts stay unchanged, and posts that were
+    deleted here stay deleted. Raises `StartError`."""
     act_as_owner(settings.data_dir)
     owner = f"{user_name(os.geteuid())}, the owner of the data folder,"
     advice = f"{owner} must be able to read {source}. Then run the command again."
@@ -95,7 +95,8 @@ def _comment(exported: ExportedComment, limits: Limits) -> Comment:
 
 
 async def _take_post(container: Container, source: Path, post: ExportedPost) -> bool:
-    """The image first: never a row without it. Whether the post is new."""
+    """Import a post, its image first, so that no row lacks its image. Returns True if the post is
+    new."""
     stores = container.services.stores
     known = await stores.posts.find(post.id)
     if known is None or not await container.images.has_original(post.id):
@@ -120,7 +121,7 @@ async def _take_post(container: Container, source: Path, post: ExportedPost) -> 
 
 @contextmanager
 def _image(source: Path, post: ExportedPost) -> Iterator[BinaryIO]:
-    """The post's original. Raises `StartError` if it is not there, or has another size."""
+    """Open the post's original. Raises `StartError` if it is missing, or has another size."""
     folder, _, name = post.image.file.partition("/")
     path = source / post.image.file
     if (
@@ -139,8 +140,8 @@ def _image(source: Path, post: ExportedPost) -> Iterator[BinaryIO]:
 def _lines(
     path: Path, kind: type[Line], check: Callable[[Line], None] = lambda _: None
 ) -> Iterator[Line]:
-    """The lines of a file that are not blank, after a byte order mark. Raises `StartError`, which
-    names the line that cannot be."""
+    """The non-blank lines of a file, after a byte order mark. Raises `StartError` that names the
+    invalid line."""
     decode = msgspec.json.Decoder(kind).decode
     with path.open("rb") as file:
         for number, line in enumerate(file, 1):

@@ -1,4 +1,4 @@
-"""What operators do on a data folder, beside a running server or without one."""
+"""Operators' commands on a data folder, beside a running server or without one."""
 
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
@@ -39,14 +39,14 @@ def rebuild(settings: Settings) -> RebuildReport:
 
 
 def parked(settings: Settings) -> list[ParkedJob]:
-    """The dead-letter place."""
+    """The dead letters of image work."""
     enter_with_database(settings.data_dir)
     with readable_database(settings.data_dir) as path:
         return with_container(settings, lambda container: container.jobs.parked(), path)
 
 
 def replay(settings: Settings) -> tuple[list[str], list[PostFailure]]:
-    """Make every parked job due again; the ids of their posts, and what failed."""
+    """Make every dead letter due again; returns the ids of their posts, and the failures."""
 
     async def replay_all(container: Container) -> tuple[list[str], list[PostFailure]]:
         retries = PostRetries()
@@ -59,7 +59,8 @@ def replay(settings: Settings) -> tuple[list[str], list[PostFailure]]:
 
 
 def token(settings: Settings, user: str, *, days: int, admin: bool) -> str:
-    """A token of the service's own for `user`, good for so many days. Raises `StartError`."""
+    """A token of the service's own for `user`, valid for this number of days. Raises
+    `StartError`."""
     enter_with_database(settings.data_dir)
     key = token_key(settings.data_dir, new_key)
     check_token_key(key)
@@ -68,22 +69,21 @@ def token(settings: Settings, user: str, *, days: int, admin: bool) -> str:
 
 
 def revoke_user(settings: Settings, user: str) -> None:
-    """No token of the service's own that `user` has so far holds any longer, also while it serves.
-    Raises `StartError`."""
+    """Revoke all of the service's own tokens of `user`, also in a running server. Raises
+    `StartError`."""
     enter_with_database(settings.data_dir)
     revocations.revoke_user(settings.data_dir, user)
 
 
 def revoke_tokens(settings: Settings) -> None:
-    """No token of the service's own that was made so far holds any longer, also while it serves.
-    Raises `StartError`."""
+    """Revoke all of the service's own tokens, also in a running server. Raises `StartError`."""
     enter_with_database(settings.data_dir)
     replace_token_key(settings.data_dir, new_key)
 
 
 def restore_quarantine(settings: Settings) -> int:
-    """Put back the files in quarantine whose posts are known; how many there were. Raises
-    `StartError` if some could not be, once the others are back."""
+    """Put back the files in quarantine whose posts exist; returns their number. Raises `StartError`
+    if some failed, after the others are back."""
 
     async def put_back(container: Container) -> int:
         sweeper = container.sweeper
@@ -118,7 +118,7 @@ def with_container(
 
 @contextmanager
 def readable_database(data_dir: Path) -> Iterator[Path | None]:
-    """The path of a copy of the database, gone at exit, where the disk is read-only; else None, for
+    """The path of a copy of the database if the disk is read-only, deleted at exit; else None, for
     the database itself. Raises `StartError`."""
     path = database_path(data_dir)
     if not (path.is_file() and is_read_only(data_dir)):

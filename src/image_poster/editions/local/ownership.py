@@ -15,8 +15,8 @@ from image_poster.editions import StartError
 
 
 def act_as_owner(data_dir: Path) -> None:
-    """Make this process act as the owner of `data_dir`: root becomes that user, for good. The owner
-    of a folder that does not exist will be the caller. Raises `StartError`."""
+    """Make this process act as the owner of `data_dir`: root becomes that user, for good. A folder
+    that does not exist will belong to the caller. Raises `StartError`."""
     try:
         folder = data_dir.stat()
     except (FileNotFoundError, NotADirectoryError):

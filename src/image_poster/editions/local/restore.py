@@ -1,7 +1,7 @@
 """`image-poster restore`: a new data folder from one generation of a backup.
 
-Every name, size and hash is checked: whoever can write to the backup's target can change it. The
-database gets its name last, so a folder that is not whole does not start.
+Every name, size and hash is checked, because other programs may write to the backup's target. The
+database gets its name last, so an incomplete folder does not start.
 """
 
 import os
@@ -94,7 +94,7 @@ def restore(
 
 
 def _target_of(source: Path, options: RestoreOptions) -> tuple[Path, RestoreOptions]:
-    """For a generation's own folder the target that it is in, which knows later revocations."""
+    """The target that a generation's own folder is in, because it has later revocations."""
     folder = source.resolve()
     is_target = (folder.parent / TARGET_MARK).is_file() and is_generation_name(folder.name)
     if options.generation or not is_target:
@@ -122,7 +122,7 @@ def _choose(place: BackupTarget, name: str) -> tuple[Generation, Generation]:
 
 
 def _items(folder: ConfinedFolder, manifest: Manifest, options: RestoreOptions) -> list[_Item]:
-    """The files of a generation, without those that the new folder gets anew."""
+    """The files of a generation, without those that the new folder creates itself."""
     excluded = {MARK_NAME}
     if not options.keep_tokens:
         excluded.add(_TOKEN_KEY)
@@ -229,8 +229,8 @@ def _damaged(fault: str) -> OperationFailedError:
 
 
 class _Owner:
-    """Root acts as the owner of the data folder while it writes there: the service can then use all
-    of it. For another user, or a new folder, this changes nothing."""
+    """Root acts as the owner of the data folder while it writes there, so that the service can use
+    all of it. For another user, or a new folder, this changes nothing."""
 
     def __init__(self, data_dir: Path) -> None:
         owner = data_dir.stat() if data_dir.exists() else None

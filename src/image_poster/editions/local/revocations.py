@@ -1,7 +1,8 @@
 """The users whose own tokens were revoked, in `revocations.json` in the data folder.
 
-A user's tokens carry the user's series, and revoking starts a new series: only tokens of the
-present series hold. No clock is asked, so none can make a revoked token valid again.
+A user's tokens carry the user's series. A revocation starts a new series, and only tokens of the
+present series are valid. No clock is involved, so a wrong clock cannot make a revoked token valid
+again.
 """
 
 import fcntl
@@ -21,8 +22,8 @@ _SERIES_BYTES = 8
 
 
 def check_revocations(data_dir: Path) -> None:
-    """Raises `StartError` for a file that cannot be read: revoked tokens would be valid again, or
-    all refused."""
+    """Raises `StartError` for an unreadable file: revoked tokens would be valid again, or all
+    refused."""
     _series(data_dir)
 
 
@@ -32,8 +33,8 @@ def find_series(data_dir: Path, user: str) -> str | None:
 
 
 def revoke_user(data_dir: Path, user: str) -> None:
-    """No token of the service's own that `user` has so far holds any longer, at once and in every
-    process. Raises `StartError`."""
+    """Revoke all of the service's own tokens of `user`, at once and in every process. Raises
+    `StartError`."""
     path = data_dir / REVOCATIONS
     try:
         with _folder_lock(data_dir):
@@ -60,7 +61,8 @@ def _series(data_dir: Path) -> dict[str, str]:
 
 @contextmanager
 def _folder_lock(data_dir: Path) -> Iterator[None]:
-    """Two commands at once must not lose a revocation of each other (flock(2) of the folder)."""
+    """Lock the folder (flock(2)), so that concurrent commands do not lose each other's
+    revocations."""
     folder = os.open(data_dir, os.O_RDONLY | os.O_DIRECTORY)
     try:
         fcntl.flock(folder, fcntl.LOCK_EX)

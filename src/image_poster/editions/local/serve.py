@@ -1,9 +1,9 @@
-"""`image-poster serve`: from settings to a served API, in this process or in several on one data
-folder and one port.
+"""`image-poster serve`: serve the API from these settings, in this process or in several on one
+data folder and one port.
 
-The kernel spreads connections over workers (SO_REUSEPORT, socket(7)); SQLite lets one write at a
-time. Each worker watches its standard input, a pipe that the supervisor holds: when that ends,
-however the supervisor ended, so does the worker.
+The kernel spreads connections over workers (SO_REUSEPORT, socket(7)); SQLite allows one write at a
+time. Each worker watches its standard input, a pipe that the supervisor holds. When the supervisor
+ends in any way, the pipe ends, and the worker stops.
 """
 
 import json
@@ -62,7 +62,7 @@ _log = structlog.get_logger()
 
 
 def serve(settings: Settings) -> None:
-    """Serve until told to stop. Raises `StartError` when it cannot start."""
+    """Serve until a signal stops it. Raises `StartError` when it cannot start."""
     configure(settings.log_format)
     settings = replace(settings, host=numeric_address(settings.host))  # and checked again
     for warning in settings.warnings:
@@ -103,7 +103,7 @@ async def _serve_here(settings: Settings, port: int, started_ms: int, clock: Ser
 
 @dataclass(frozen=True)
 class WorkerOrder:
-    """What a worker is told, as JSON on its command line; it has inherited the descriptors."""
+    """A worker's parameters, as JSON on its command line. The worker inherits the descriptors."""
 
     settings: Settings
     port: int
@@ -160,8 +160,8 @@ def supervise(settings: Settings, port: int, started_ms: int, clock: ServiceCloc
 
 @contextmanager
 def _metrics_folder(data_dir: Path) -> Iterator[Path]:
-    """The folder of the workers' figures. It is in the data folder, so that the next start clears
-    away the files of a server that was killed. Other files there stay."""
+    """The folder of the workers' metrics. It is in the data folder, so that the next start removes
+    the files of a killed server. Other files there stay."""
     folder = data_dir / "metrics"
     folder.mkdir(exist_ok=True)
     _clear_figures(folder)
@@ -228,7 +228,7 @@ def _say_ready() -> None:
 
 
 def _end_with_supervisor() -> None:
-    """Standard input ends when the supervisor does; then stop as if told to."""
+    """Stop this worker when standard input ends, as it does when the supervisor ends."""
     # Not through `sys.stdin`: at the end the interpreter would wait for the lock of its buffer.
     os.read(sys.stdin.fileno(), 1)
     os.kill(os.getpid(), signal.SIGTERM)

@@ -32,8 +32,8 @@ def copy_database(source: Path, target: Path) -> None:
 
 
 def open_existing(path: Path, *, immutable: bool = False) -> sqlite3.Connection:
-    """Connect to a database that is there; `immutable` promises that nobody writes to it, and
-    creates no file beside it."""
+    """Connect to an existing database. `immutable` promises that nobody writes to it, and creates
+    no file beside it."""
     options = "mode=ro&immutable=1" if immutable else "mode=rw"
     return sqlite3.connect(f"file:{quote(str(path.absolute()))}?{options}", uri=True)
 
