@@ -1,8 +1,8 @@
 """A fair lock for processes that write to the same SQLite database.
 
-SQLite admits one writer. The others retry after pauses that grow to a tenth of a second, so the
-last writer often wins again (https://www.sqlite.org/c3ref/busy_timeout.html). Here processes wait
-in the kernel, and the last writer queues behind the next one.
+SQLite admits one writer. The others retry after pauses that grow to a tenth of a second
+(https://www.sqlite.org/c3ref/busy_timeout.html). So the last writer often wins again. Here
+processes wait in the kernel, and the last writer queues behind the next one.
 """
 
 import contextlib
