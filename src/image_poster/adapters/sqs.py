@@ -110,8 +110,8 @@ class SqsDeadLetters(Generic[Content]):
 
     @contextmanager
     def held(self) -> Iterator[Iterator[DeadLetter[Content]]]:
-        """Yield an iterator over all letters, each once. No other consumer receives them meanwhile.
-        Afterwards, letters that were not removed are visible in the queue again."""
+        """Yield an iterator over all letters, each once. For 300 seconds, no other consumer gets a
+        letter. On exit, letters that were not removed become visible in the queue again."""
         self._handles = {}
         try:
             yield self._each_once()
