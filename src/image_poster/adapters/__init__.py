@@ -1,2 +1,2 @@
-"""The ports, made of something: one folder a technology, the same file names in each. None knows
-another."""
+"""Adapters: implementations of the ports, one folder a technology, with the same file names in
+each. No folder imports another."""

@@ -19,7 +19,7 @@ def _monotonic_ms() -> int:
 
 
 class SystemClock:
-    """`Clock` of a Lambda, whose wall clock AWS keeps right: that is its service clock too."""
+    """`Clock` of a Lambda. AWS keeps its wall clock right, so that is its service clock too."""
 
     def __init__(self) -> None:
         self._ids = IdSequence()
@@ -65,5 +65,5 @@ class ServiceClock:
         return self.now_ms() - self.service_ms()
 
     def raise_to(self, time_ms: int) -> None:
-        """Go on from this time, unless it is past."""
+        """Raise the service clock to `time_ms`, unless it is past that time."""
         self.origin_ms = max(self.origin_ms, min(time_ms, MAX_MS) - self._monotonic_ms())

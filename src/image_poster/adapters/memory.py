@@ -1,5 +1,5 @@
-"""The ports in this process's memory: fakes for unit tests, held to the same suites as the adapters
-that serve."""
+"""In-memory implementations of the ports for unit tests. They pass the same test suites as the
+adapters for production."""
 
 import asyncio
 import hashlib
@@ -69,7 +69,7 @@ class ManualClock:
         return self._ids.next(self._service_ms)
 
     def advance(self, milliseconds: int) -> None:
-        """Let time pass."""
+        """Advance both clocks."""
         self._now_ms += milliseconds
         self._service_ms += milliseconds
 
@@ -78,13 +78,13 @@ class ManualClock:
         self._now_ms = now_ms
 
     def raise_to(self, time_ms: int) -> None:
-        """As `ServiceClock.raise_to`."""
+        """Raise the service clock to `time_ms`, unless it is past that time."""
         self._service_ms = max(self._service_ms, time_ms)
 
 
 @dataclass(frozen=True)
 class PostRecord:
-    """A post, its job's state, and its comments' ids are keys of `MemoryState.comments`."""
+    """A post and its job's state. `MemoryState.comments` has its comments."""
 
     post: Post
     due_at: int = 0
@@ -96,7 +96,7 @@ class PostRecord:
 
 @dataclass(frozen=True)
 class Tombstone:
-    """Who deleted something and when; `pending` while something of it is left."""
+    """The user and time of a deletion; `pending` until the purge is complete."""
 
     user: str
     deleted_at: int
@@ -106,7 +106,7 @@ class Tombstone:
 
 @dataclass
 class MemoryState:
-    """Posts and tombstones by id, comments by post id and their own."""
+    """Posts and tombstones by id, comments by post id and comment id."""
 
     posts: dict[str, PostRecord] = field(default_factory=dict)
     comments: dict[str, dict[str, Comment]] = field(default_factory=dict)
@@ -119,7 +119,7 @@ class MemoryState:
     epoch: int = 0
 
     def recount(self, post_id: str, now_ms: int) -> None:
-        """Move a post's rank to the number of its comments."""
+        """Set a post's rank to the number of its comments."""
         self.epoch = max(self.epoch, epoch_of(now_ms))
         total = len(self.comments.get(post_id, {}))
         held, past = change_rank(post_id, self.held.get(post_id, CurrentRank(0)), total, self.epoch)
@@ -135,18 +135,18 @@ class MemoryState:
             raise AlreadyAnsweredError(former[0])
 
     def keep_record(self, record: IdempotencyRecord | None, now_ms: int) -> None:
-        """Remember an answer."""
+        """Store an idempotency record."""
         if record is not None:
             self.records[record.user, record.key] = (record, now_ms)
 
     def clear_records(self, id_: str) -> None:
-        """Remove the text of what was answered about a post or comment that is deleted."""
+        """Remove the bodies of idempotency records of a deleted post or comment."""
         for used, (record, at) in self.records.items():
             if record.resource == id_:
                 self.records[used] = (msgspec.structs.replace(record, body=b""), at)
 
     def post(self, post_id: str) -> Post:
-        """The post, or `PostNotFoundError`."""
+        """The post. Raises `PostNotFoundError`."""
         if post_id not in self.posts:
             raise errors.PostNotFoundError
         return self.posts[post_id].post
@@ -156,8 +156,8 @@ class MemoryState:
         self.posts[post_id] = replace(self.posts[post_id], **changes)  # type: ignore[arg-type]
 
     def next_turn(self, post: Post) -> int:
-        """The turn of a job that begins to wait: one behind the last of the same user's, else the
-        one that is served now."""
+        """The turn of a new job: one after the same user's last waiting job, else the lowest turn
+        of all waiting jobs."""
         waiting = [
             record
             for record in self.posts.values()
@@ -172,7 +172,7 @@ class MemoryState:
         return [of_post[key] for key in sorted(of_post, reverse=True)]
 
     def stored(self, post_id: str) -> StoredPost:
-        """The post as stores hand it out, its counts derived on the spot."""
+        """The post as a store returns it, with its count derived from the comments."""
         newest = self.newest_comments(post_id)
         return StoredPost(
             id=post_id,
@@ -460,7 +460,7 @@ class MemoryTombstoneQueue:
                 del self._state.records[used]
 
     def _correct_times(self, service_ms: int) -> None:
-        """A lifetime that began in 1970, by a wrong clock, begins anew when the clock is right."""
+        """Restart lifetimes that began in 1970, by a wrong clock, once the clock is right."""
         if service_ms < EARLIEST_MS:
             return
         for key, stone in self._state.tombstones.items():
@@ -487,7 +487,7 @@ class _MemoryFile:
         return self._content[start : start + length]
 
     def close(self) -> None:
-        """Nothing to let go of."""
+        """Do nothing."""
 
 
 class _MemoryStaged:
@@ -515,21 +515,21 @@ class MemoryImageStore:
         self._quarantine: dict[tuple[str, str, int], bytes] = {}
 
     def keep(self, post_id: str, name: str, content: bytes) -> None:
-        """Keep one file of a post."""
+        """Store one file of a post."""
         self._files[post_id, name] = (content, self._clock.now_ms())
 
     def received(self, post_id: str) -> bytes:
-        """What there is of a resumable upload, also when it has become the original."""
+        """The received bytes of a resumable upload, also after it has become the original."""
         nothing = (b"", 0)
         original = self._files.get((post_id, _ORIGINAL), nothing)
         return self._files.get((post_id, _UPLOAD), original)[0]
 
     def receive(self, post_id: str, content: bytes) -> None:
-        """Replace what there is of a resumable upload."""
+        """Replace the received bytes of a resumable upload."""
         self.keep(post_id, _UPLOAD, content)
 
     def promote(self, post_id: str) -> None:
-        """Make it the original."""
+        """Make the upload the original."""
         if (post_id, _UPLOAD) in self._files:
             self._files[post_id, _ORIGINAL] = self._files.pop((post_id, _UPLOAD))
 
@@ -622,7 +622,7 @@ class _MemoryWriter:
         self._task = asyncio.current_task()
 
     def give_up(self) -> None:
-        """Called when another writer has taken the upload over: write nothing more."""
+        """Stop writing: another writer has superseded this one. Cancels its task."""
         self.superseded = True
         if self._task is not None and self._task is not asyncio.current_task():
             self._task.cancel()
@@ -638,7 +638,7 @@ class _MemoryWriter:
         self.offset = offset
 
     async def commit(self) -> None:
-        """What was written is kept already."""
+        """Do nothing: `write` has stored the bytes."""
 
     async def close(self) -> None:
         self._store.release(self._post_id, self)
@@ -685,7 +685,7 @@ class MemoryUploadStore:
         self.images.promote(post_id)
 
     def release(self, post_id: str, writer: _MemoryWriter) -> None:
-        """Forget a writer, unless another took its place."""
+        """Remove a writer, unless another has superseded it."""
         if self._writers.get(post_id) is writer:
             del self._writers[post_id]
 

@@ -1,9 +1,9 @@
-"""How often callers came within the last minute, counted in memory that all processes of one server
-share. It ends with the last of them, and is never a file that somebody could find.
+"""Counters of requests per caller and minute, in memory that all processes of one server share. The
+memory has no file name and ends with the last process.
 
-The window slides: what was counted in the clock's minute before this one counts as far as that
-minute still reaches into the last 60 seconds (docs/decisions/0023). Callers are kept as keyed
-hashes in sets of four; where a fifth comes into a set, the one who came least is forgotten.
+The window slides: requests of the previous clock minute count in proportion to its part of the last
+60 seconds (docs/decisions/0023). Callers are stored as keyed hashes in sets of four; a fifth caller
+in a set replaces the caller with the fewest requests.
 """
 
 import fcntl
@@ -36,8 +36,8 @@ _Slot = tuple[int, int, int, int]
 
 
 class RateCounters:
-    """The counts of one server. `descriptor` is what other processes attach to; `exclusive` says
-    that there are none, and nothing needs to be locked."""
+    """The counters of one server. Other processes attach to `descriptor`. With `exclusive` there
+    are no other processes, and no locks."""
 
     def __init__(
         self, descriptor: int, *, exclusive: bool, clock: Callable[[], float] = time.monotonic
@@ -50,16 +50,16 @@ class RateCounters:
 
     @classmethod
     def create(cls, *, exclusive: bool = True, clock: Callable[[], float] = time.monotonic) -> Self:
-        """Empty ones. The key is secret: whoever knows it could choose addresses that push others
-        out of their set."""
+        """Create empty counters with a secret key: with it, an attacker could choose addresses that
+        push other callers out of their sets."""
         descriptor = anonymous_file("image-poster-rates")
         os.ftruncate(descriptor, _KEY_BYTES + _SETS * _SET_BYTES)
         os.pwrite(descriptor, secrets.token_bytes(_KEY_BYTES), 0)
         return cls(descriptor, exclusive=exclusive, clock=clock)
 
     def try_acquire(self, caller: str, limit: int) -> int:
-        """Count one more of `caller`, if there were fewer than `limit` in the last minute: 0; else
-        after how many seconds there will be fewer."""
+        """Count a request of `caller` and return 0 if there were fewer than `limit` in the last
+        minute. Otherwise return the seconds to wait."""
         at, hashed = self._place(caller)
         minute, passed = divmod(self._clock(), RATE_WINDOW_SECONDS)
         with self._alone(at):
@@ -73,24 +73,24 @@ class RateCounters:
         return wait
 
     def close(self) -> None:
-        """Let go of the memory."""
+        """Close the memory and its descriptor."""
         self._memory.close()
         os.close(self.descriptor)
 
     def _hashed(self, caller: str) -> tuple[int, int]:
-        """Where the caller's set is, and what it is known as there."""
+        """The offset of the caller's set in the memory, and the caller's hash."""
         key = self._memory[:_KEY_BYTES]
         digest = hashlib.blake2b(caller.encode(), digest_size=_HASH.size, key=key).digest()
         number, hashed = _HASH.unpack(digest)
         return _KEY_BYTES + number % _SETS * _SET_BYTES, hashed
 
     def _alone(self, at: int) -> AbstractContextManager[None]:
-        """While nobody else touches the set."""
+        """A context in which only this process uses the set at offset `at`."""
         return _NOBODY_ELSE if self._exclusive else self._locked(at)
 
     @contextmanager
     def _locked(self, at: int) -> Iterator[None]:
-        """POSIX locks are each process's own and go with it, however it ends (fcntl(2))."""
+        """Lock the set. The kernel releases a process's POSIX locks when it ends (fcntl(2))."""
         fcntl.lockf(self.descriptor, fcntl.LOCK_EX, _SET_BYTES, at)
         try:
             yield
@@ -99,7 +99,7 @@ class RateCounters:
 
 
 class SharedRateLimiter:
-    """`RateLimiter`: by one rule, in `counts`."""
+    """`RateLimiter` of one rule, with its requests counted in `counts`."""
 
     def __init__(self, counts: RateCounters, rule: RateRule) -> None:
         self._counts = counts
@@ -112,7 +112,7 @@ class SharedRateLimiter:
 
 
 def _index(slots: list[_Slot], hashed: int, minute: int) -> int:
-    """Where the caller is in their set, or may be."""
+    """The index of the caller's slot in the set, else of the slot with the fewest requests."""
     for index, slot in enumerate(slots):
         if slot[0] == hashed:
             return index
@@ -121,7 +121,7 @@ def _index(slots: list[_Slot], hashed: int, minute: int) -> int:
 
 
 def _counted(slot: _Slot, minute: int, hashed: int) -> tuple[int, int]:
-    """How often the caller came in this minute, and in the one before."""
+    """The caller's requests in this clock minute, and in the previous one."""
     caller, counted_in, count, before = slot
     if caller != hashed:
         return 0, 0
@@ -131,7 +131,7 @@ def _counted(slot: _Slot, minute: int, hashed: int) -> tuple[int, int]:
 
 
 def anonymous_file(name: str) -> int:
-    """A file without a name: what has none is gone with those who have it open."""
+    """The descriptor of a file without a name, which ends when all its descriptors are closed."""
     if hasattr(os, "memfd_create"):
         return os.memfd_create(name)
     with tempfile.TemporaryFile() as file:

@@ -1,5 +1,5 @@
-"""A bell that all processes of one server hear: each has a datagram socket of its own, and the
-sending ends of the others'."""
+"""Notifications between all processes of one server. Each process has a datagram socket to receive,
+and the sending ends of the other processes' sockets."""
 
 import asyncio
 import contextlib
@@ -10,17 +10,17 @@ _MAX_BYTES = 64
 
 
 class NotifierDescriptors(NamedTuple):
-    """What a process is given: where it hears, and where it is to ring for the others."""
+    """The descriptors of one process: `hears` receives, `rings` send to the other processes."""
 
     hears: int
     rings: tuple[int, ...]
 
 
 class SharedNotifier:
-    """A `PostNotifier` over pipes between worker processes.
+    """A `PostNotifier` over datagram sockets between worker processes.
 
     Create it on the event loop, with inherited descriptors; without them it notifies this process
-    only. A notification that finds a full buffer is lost: a waiting caller polls as well."""
+    only. A notification to a full buffer is lost: a waiting caller polls as well."""
 
     def __init__(self, descriptors: NotifierDescriptors | None = None) -> None:
         self._waiting: dict[str | None, set[asyncio.Future[None]]] = {}
@@ -33,7 +33,7 @@ class SharedNotifier:
 
     @staticmethod
     def descriptors(processes: int) -> list[NotifierDescriptors]:
-        """For so many processes that are to be started."""
+        """Create the descriptors for a number of processes."""
         pairs = [socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM) for _ in range(processes)]
         hears = [one.detach() for one, _ in pairs]
         rings = [other.detach() for _, other in pairs]
@@ -57,7 +57,7 @@ class SharedNotifier:
             self._forget(post_id, waiter)
 
     def close(self) -> None:
-        """Hear nothing more."""
+        """Stop receiving and close the sockets."""
         if self._hears is not None:
             asyncio.get_running_loop().remove_reader(self._hears)
             self._hears.close()

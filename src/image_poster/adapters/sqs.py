@@ -1,8 +1,9 @@
-"""What Lambdas gave up, as Lambda tells their on-failure queues.
+"""Dead letters in SQS: messages that Lambda sends to the on-failure queues of its functions.
 
-https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-retain-records.html (an image: the
-event itself) and https://docs.aws.amazon.com/lambda/latest/dg/services-dynamodb-errors.html (a
-batch of the table's stream: only where it is).
+- https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-retain-records.html: an image's
+  message has the event itself.
+- https://docs.aws.amazon.com/lambda/latest/dg/services-dynamodb-errors.html: a stream batch's
+  message has only the batch's position.
 """
 
 from collections.abc import Iterator
@@ -47,7 +48,7 @@ class _Event(msgspec.Struct):
 
 
 class GivenUpImage(msgspec.Struct, frozen=True):
-    """An invocation of the image Lambda that failed for good."""
+    """An invocation of the image Lambda that failed permanently."""
 
     event: _Event = field(name="requestPayload")
     # `null` where there was no answer: out of time or memory, too old, or never let in.
@@ -56,12 +57,12 @@ class GivenUpImage(msgspec.Struct, frozen=True):
 
     @property
     def keys(self) -> list[str]:
-        """The objects that it was told of."""
+        """The keys of the objects in its event."""
         return [record.s3.object.key for record in self.event.records]
 
     @property
     def error(self) -> str:
-        """What it ended with; nothing is known where it ran out of time or memory."""
+        """The error of the invocation. Lambda gives none if it ran out of time or memory."""
         if self.response is not None and self.response.error:
             return self.response.error
         if self.context.condition == "EventAgeExceeded":
@@ -70,7 +71,7 @@ class GivenUpImage(msgspec.Struct, frozen=True):
 
 
 class StreamBatch(msgspec.Struct, frozen=True):
-    """Where a batch of records is, both ends included."""
+    """The position of a batch of records in its stream; `first` and `last` are inclusive."""
 
     arn: str = field(name="streamArn")
     shard: str = field(name="shardId")
@@ -90,14 +91,14 @@ Content = TypeVar("Content")
 
 
 class DeadLetter(NamedTuple, Generic[Content]):
-    """What was given up; None if the letter is none of Lambda's. `name` is the message's id."""
+    """A dead letter. `content` is None if Lambda did not send it; `name` is the message's id."""
 
     content: Content | None
     name: str
 
 
 class SqsDeadLetters(Generic[Content]):
-    """One queue. Looking takes nothing out: what is not removed can be seen again."""
+    """The dead letters of one queue. A letter stays in the queue until it is removed."""
 
     def __init__(self, client: Any, queue: str, kind: type[Content]) -> None:  # noqa: ANN401 - botocore makes clients at run time
         self._client = client
@@ -109,8 +110,8 @@ class SqsDeadLetters(Generic[Content]):
 
     @contextmanager
     def held(self) -> Iterator[Iterator[DeadLetter[Content]]]:
-        """All that wait, each once, for the caller alone, as they come; what was not removed waits
-        on afterwards."""
+        """Yield an iterator over all letters, each once. For 300 seconds, no other consumer gets a
+        letter. On exit, letters that were not removed become visible in the queue again."""
         self._handles = {}
         try:
             yield self._each_once()
@@ -119,14 +120,14 @@ class SqsDeadLetters(Generic[Content]):
                 self._let_go(handle)
 
     def remove(self, letter: DeadLetter[Content]) -> None:
-        """It has been dealt with."""
+        """Delete a letter from the queue. Raises `BusyError`."""
         with translated():
             self._client.delete_message(
                 QueueUrl=self._queue, ReceiptHandle=self._handles.pop(letter.name)
             )
 
     def _each_once(self) -> Iterator[DeadLetter[Content]]:
-        """Until several receives in a row brought nothing, be it known or new."""
+        """Yield each letter once, until two receives in a row return no message."""
         seen, silent = set[str](), 0
         while silent < _SILENT_RECEIVES:
             messages = self._received()
@@ -137,9 +138,9 @@ class SqsDeadLetters(Generic[Content]):
             yield from map(self._letter, new)
 
     def _received(self) -> list[dict[str, Any]]:
-        """One receive. It waits, and so asks all of SQS's servers: without waiting it asks a subset
-        of them, and may be told of nothing where there is something (SQS developer guide, "Amazon
-        SQS short and long polling")."""
+        """Receive up to ten messages, by long polling, which queries all of SQS's servers. Short
+        polling queries a subset of them and may miss messages (SQS developer guide, "Amazon SQS
+        short and long polling")."""
         with translated():
             answer = self._client.receive_message(
                 QueueUrl=self._queue,
@@ -168,7 +169,7 @@ class SqsDeadLetters(Generic[Content]):
 
 @contextmanager
 def translated() -> Iterator[None]:
-    """SQS's errors as ours: an operator's command may be given again."""
+    """Translate SQS's errors to `BusyError`: the operator can repeat the command."""
     try:
         yield
     except (ClientError, BotoCoreError) as exc:

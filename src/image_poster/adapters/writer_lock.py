@@ -1,8 +1,8 @@
-"""Turns at the database, for processes that write into the same one.
+"""A fair lock for processes that write to the same SQLite database.
 
-SQLite lets one write and has the others ask again after pauses that grow to a tenth of a second
-(https://www.sqlite.org/c3ref/busy_timeout.html): who has just written comes first again, and the
-others wait for long. Here they wait in the kernel, and whoever has written stands behind who waits.
+SQLite admits one writer. The others retry after pauses that grow to a tenth of a second
+(https://www.sqlite.org/c3ref/busy_timeout.html). So the last writer often wins again. Here
+processes wait in the kernel, and the last writer queues behind the next one.
 """
 
 import contextlib
@@ -17,16 +17,19 @@ _NEXT, _TURN = 0, 1
 
 
 class WriterLock:
-    """`descriptor` is that of a file that other processes attach to, whatever is in it; without,
-    there are none, and it is always this one's turn. The locks are each process's own and go with
-    it, however it ends (fcntl(2)), so one thread of a process may take turns."""
+    """The writer lock of one process, for one thread of it.
+
+    `descriptor` is of a file that the other processes share; its content does not matter. Without
+    it there are no other processes, and no lock. The kernel releases a process's locks when the
+    process ends (fcntl(2)).
+    """
 
     def __init__(self, descriptor: int | None = None) -> None:
         self._descriptor = descriptor
 
     @contextmanager
     def acquire(self) -> Iterator[None]:
-        """Wait for this process's turn, and have it."""
+        """Wait for the lock and hold it."""
         if self._descriptor is None:
             yield
             return
@@ -39,12 +42,12 @@ class WriterLock:
             self._lock(fcntl.LOCK_UN, _TURN)
 
     def _lock(self, kind: int, place: int) -> None:
-        """Where it cannot be had, SQLite's own lock still keeps writers apart."""
+        """Change a lock. If that fails, SQLite's own lock still excludes other writers."""
         if self._descriptor is not None:
             with contextlib.suppress(OSError):
                 fcntl.lockf(self._descriptor, kind, 1, place)
 
     def close(self) -> None:
-        """Let go of the descriptor."""
+        """Close the descriptor."""
         if self._descriptor is not None:
             os.close(self._descriptor)

@@ -1,2 +1,2 @@
-"""Posts, comments, idempotency records and uploads in one DynamoDB table; `items.py` says what is
-stored where."""
+"""Posts, comments, idempotency records and uploads in one DynamoDB table; `schema.py` lists its
+items and indexes."""

@@ -1,7 +1,9 @@
-"""Writes and conditions in DynamoDB's own words.
+"""`Table` by botocore: keys, writes, conditions and queries as arguments of DynamoDB's API.
 
-https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Expressions.html: every name and
-value goes by a placeholder, so that no attribute collides with a reserved word.
+https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Expressions.html
+
+Expressions use a placeholder for each name and value, so no attribute collides with a reserved
+word.
 """
 
 import time
@@ -19,7 +21,7 @@ Attributes = dict[str, dict[str, Any]]
 
 
 def encoded_value(value: database.Value) -> dict[str, Any]:
-    """A value as DynamoDB writes it."""
+    """Encode a value for DynamoDB."""
     if isinstance(value, bool):
         return {"BOOL": value}
     if isinstance(value, int):
@@ -28,17 +30,17 @@ def encoded_value(value: database.Value) -> dict[str, Any]:
 
 
 def encoded_item(item: Mapping[str, database.Value]) -> Attributes:
-    """An item as DynamoDB writes it."""
+    """Encode an item for DynamoDB."""
     return {name: encoded_value(value) for name, value in item.items()}
 
 
 def encoded_key(key: database.Key) -> Attributes:
-    """A key as DynamoDB writes it."""
+    """Encode a key for DynamoDB."""
     return encoded_item({database.PK: key.pk, database.SK: key.sk})
 
 
 def decoded_item(attributes: Attributes) -> database.Item:
-    """An item from DynamoDB's writing."""
+    """Decode an item from DynamoDB."""
     return {name: _decoded_value(value) for name, value in attributes.items()}
 
 
@@ -51,7 +53,7 @@ def _decoded_value(value: dict[str, Any]) -> database.Value:
 
 
 class _Placeholders:
-    """The names and values that an expression stands on."""
+    """The placeholders of an expression for names and values."""
 
     def __init__(self) -> None:
         self.names: dict[str, str] = {}
@@ -77,7 +79,7 @@ class _Placeholders:
 
 
 def write_arguments(write: database.Write) -> Arguments:
-    """The arguments of PutItem, UpdateItem or DeleteItem, but for the table's name."""
+    """The arguments of PutItem, UpdateItem or DeleteItem, without the table's name."""
     place = _Placeholders()
     words: Arguments = {}
     if isinstance(write, database.Put):
@@ -93,12 +95,12 @@ def write_arguments(write: database.Write) -> Arguments:
 
 
 def operation(write: database.Write) -> str:
-    """What the write is called in a transaction."""
+    """The name of the write's operation in a transaction."""
     return {database.Put: "Put", database.Update: "Update", database.Delete: "Delete"}[type(write)]
 
 
 def query_arguments(query: database.Query) -> Arguments:
-    """The arguments of Query, but for the table's name."""
+    """The arguments of Query, without the table's name."""
     place = _Placeholders()
     pk, sk = query.names
     condition = f"{place.name(pk)} = {place.value(query.pk)}"
@@ -158,8 +160,8 @@ _TRANSIENT = {
 
 @contextmanager
 def translated() -> Iterator[None]:
-    """DynamoDB's errors as ours. What is neither transient nor about conditions is a fault of this
-    program, and comes out as it is."""
+    """Translate DynamoDB's transient errors to `BusyError`, and failed conditions to the errors of
+    `database`. Any other error is a bug of this program and is raised unchanged."""
     try:
         yield
     except ClientError as exc:
@@ -289,7 +291,8 @@ class BotoTable:
 
 
 def _rounds() -> Iterator[None]:
-    """What a batch left unprocessed is asked again, with exponential back-off (BatchWriteItem)."""
+    """Yield for each attempt at a batch's unprocessed items, with exponential back-off between
+    attempts (BatchWriteItem)."""
     for attempt in range(_MAX_ROUNDS):
         if attempt:
             time.sleep(_FIRST_PAUSE_SECONDS * 2 ** (attempt - 1))

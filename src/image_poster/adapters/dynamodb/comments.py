@@ -1,8 +1,8 @@
-"""Comments in DynamoDB. Adding and deleting touch the comment's own item only; they are counted
-afterwards: up to 97 comments and their post in one transaction.
+"""Comments in DynamoDB. Adding and deleting write the comment's own item only. A later transaction
+counts them: up to 97 comments and their post.
 
-Each comment is claimed in it (`counted`), and the post is compared and swapped by its `version`: so
-nobody counts a comment twice, whoever else is at it and wherever a crash comes."""
+The transaction marks each comment as `counted`, and compares and swaps the post's `version`. So no
+comment is counted twice, in spite of concurrent counters and crashes."""
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
@@ -45,8 +45,8 @@ class _KnownPost(NamedTuple):
 
 
 class DynamoCommentStore:
-    """`CommentStore` in DynamoDB. That a post is ready is remembered for a minute: a comment on one
-    that was deleted meanwhile is removed by the projection."""
+    """`CommentStore` in DynamoDB. It caches for a minute that a post is ready. If the post is
+    deleted in that minute, `DynamoCommentCounter` removes new comments on it."""
 
     def __init__(
         self, table: database.Table, clock: Clock, *, request_id: Callable[[], str] = str
@@ -57,7 +57,7 @@ class DynamoCommentStore:
         self._ready: OrderedDict[str, _KnownPost] = OrderedDict()
 
     def forget(self, post_id: str) -> None:
-        """The post was deleted right here: no comment on it is taken any more."""
+        """Remove a post that this process deleted from the cache of ready posts."""
         self._ready.pop(post_id, None)
 
     async def add(self, comment: Comment, record: IdempotencyRecord | None = None) -> None:
@@ -143,7 +143,8 @@ class DynamoCommentStore:
     async def _check_gone_by(
         self, post_id: str, comment_id: str, by: Identity, found: database.Item | None
     ) -> None:
-        """Pass whoever deleted it; the projection may have removed the comment already."""
+        """Return if this user deleted the comment, also if only its mark is left. Raises
+        `PostNotFoundError` and `CommentNotFoundError`."""
         mark = found or await self._table.get(schema.gone_key(post_id, comment_id))
         if mark is not None and mark["deleted_by"] == by.user:
             return
@@ -157,8 +158,8 @@ class DynamoCommentStore:
         return item
 
     async def _check_open(self, comment: Comment) -> None:
-        """Raises what `check_open_for_comments` does. A read that may be a moment old is enough for
-        a yes; a no is looked at once more."""
+        """Raises the errors of `check_open_for_comments`, and `PostNotFoundError`. An eventually
+        consistent read is enough to accept; a strongly consistent one precedes a refusal."""
         known = self._ready.get(comment.post_id)
         if known is not None and known.until_ms > self._clock.now_ms():
             return
@@ -200,8 +201,8 @@ class DynamoCommentCounter:
             waiting = waiting[done:]
 
     async def _count_some(self, post_id: str, comment_ids: list[str]) -> int:
-        """Count as many of these, in their order, as one transaction can take; how many that
-        were."""
+        """Count as many of these comments, in order, as fit in one transaction. Returns how many
+        are done."""
         async for _ in database.attempts():
             post = await self._table.get(schema.post_key(post_id))
             comments = await self._comments(post_id, comment_ids)
@@ -242,7 +243,7 @@ class DynamoCommentCounter:
         return writes
 
     def tally_writes(self, post: database.Item, tally: Tally, **more: str) -> list[database.Write]:
-        """The post with another tally, if it is still as it was seen, and the rank that it had."""
+        """Writes that store another tally if the post's version is unchanged, and its past rank."""
         epoch = epoch_of(self._clock.service_ms())
         before, repairs = _held_by(post, epoch)
         held, past = change_rank(str(post["id"]), before, tally.total, epoch)
@@ -286,8 +287,8 @@ class DynamoCommentCounter:
 
 
 def _held_by(post: database.Item, epoch: int) -> tuple[CurrentRank, list[database.Write]]:
-    """The rank that a post holds. If a Lambda whose clock was ahead stored it, it holds since
-    always, and the past rank of that moment goes: walks would show it until that epoch."""
+    """The current rank of a post, and the writes that repair it. If a Lambda's clock was ahead, the
+    rank counts from the beginning, and the past rank of that epoch is deleted."""
     held = schema.held_by(post)
     if held.since <= epoch + _MAX_EPOCHS_AHEAD:
         return held, []
@@ -296,12 +297,12 @@ def _held_by(post: database.Item, epoch: int) -> tuple[CurrentRank, list[databas
 
 
 def tally_of(post: database.Item) -> Tally:
-    """What the post's item knows of its comments."""
+    """The tally in the post's item: count and latest comments."""
     return Tally(int(post["total"]), str(post["latest"]).encode())
 
 
 def state_of(item: database.Item) -> CommentState:
-    """A comment's item, as `fold` takes it."""
+    """The state of a comment's item, for `fold`."""
     deleted_by = item.get("deleted_by")
     return CommentState(
         schema.comment_id_of(item),
@@ -312,7 +313,7 @@ def state_of(item: database.Item) -> CommentState:
 
 
 async def newest_counted(table: database.Table, post_id: str, kept: int) -> list[bytes]:
-    """The `kept` latest comments as they should be, read from the comments themselves."""
+    """The `kept` latest counted comments, newest first, read from the comments' own items."""
     found: list[bytes] = []
     before: str | None = schema.AFTER_COMMENTS
     while before is not None and len(found) < kept:
@@ -325,7 +326,7 @@ async def newest_counted(table: database.Table, post_id: str, kept: int) -> list
 
 
 def _affordable(states: list[CommentState]) -> Iterator[CommentState]:
-    """As many as one transaction has room for: a claim is one write, a removal two."""
+    """Yield as many comments as fit in one transaction: a claim is one write, a removal two."""
     room = _MAX_WRITES
     for one in states:
         room -= 2 if one.deleted_by else not one.counted

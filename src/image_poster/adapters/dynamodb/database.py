@@ -1,11 +1,11 @@
-"""What we ask of DynamoDB, as values: keys, conditions, writes, queries.
+"""Requests to DynamoDB as values: keys, conditions, writes, queries.
 
-`Table` is the seam: `BotoTable` sends these to AWS, and the tests' `FakeTable` carries them out in
-memory. Conditions are in terms of one item's attributes, all of which must hold:
+`Table` is the interface: `BotoTable` sends these to AWS, and the tests' `FakeTable` applies them in
+memory. Conditions are on attributes of one item, and all of them must hold:
 
     Is(name, value)      the attribute has this value
-    Exists(name)         it is there
-    Missing(name)        it is not
+    Exists(name)         the attribute exists
+    Missing(name)        the attribute does not exist
 """
 
 import asyncio
@@ -26,7 +26,7 @@ MAX_IN_BATCH_WRITE = 25
 
 
 class Key(NamedTuple):
-    """Where an item is."""
+    """The key of an item: partition key and sort key."""
 
     pk: str
     sk: str
@@ -40,13 +40,13 @@ class Is(NamedTuple):
 
 
 class Exists(NamedTuple):
-    """The attribute is there."""
+    """The attribute exists."""
 
     name: str
 
 
 class Missing(NamedTuple):
-    """The attribute, or the whole item, is not there."""
+    """The attribute, or the whole item, does not exist."""
 
     name: str
 
@@ -63,7 +63,7 @@ class Put(NamedTuple):
 
 
 class Update(NamedTuple):
-    """Set, add to, and remove attributes; without conditions it makes the item if need be."""
+    """Set, add to, and remove attributes; without conditions it creates a missing item."""
 
     key: Key
     put: Mapping[str, Value] = {}
@@ -83,9 +83,10 @@ Write = Put | Update | Delete
 
 
 class Query(NamedTuple):
-    """Items of one partition, greatest sort key first, up to `limit` of them.
+    """Up to `limit` items of one partition, greatest sort key first.
 
     `before` is exclusive. `on` names a secondary index; `names` are its two key attributes.
+    `without` names attributes that no item of the result has.
     """
 
     pk: str
@@ -97,15 +98,15 @@ class Query(NamedTuple):
 
 
 class Page(NamedTuple):
-    """What a query found, and the `before` to go on with if it stopped before the partition's end:
-    at the limit, or at 1 MB (Query, "Paginating table query results")."""
+    """The items of a query. `next` is the `before` of the next query, None at the partition's end.
+    A query stops at the limit or at 1 MB (Query, "Paginating table query results")."""
 
     items: list[Item]
     next: str | None
 
 
 class ConditionFailedError(Exception):
-    """A condition does not hold; nothing was written. `item` is what is there (None: nothing)."""
+    """A condition does not hold; nothing was written. `item` is the stored item, or None."""
 
     def __init__(self, item: Item | None) -> None:
         self.item = item
@@ -113,9 +114,9 @@ class ConditionFailedError(Exception):
 
 
 class TransactionRefusedError(Exception):
-    """A transaction was cancelled; nothing was written. `found` has the item for each write whose
-    condition failed, by the write's place; what is missing there only conflicted with another
-    request, and may be tried again."""
+    """A transaction was cancelled; nothing was written. `found` has the stored item for each write
+    whose condition failed, by the write's index. A transaction may be retried if `found` is
+    empty: it only conflicted with another request."""
 
     def __init__(self, found: Mapping[int, Item | None]) -> None:
         self.found = found
@@ -123,40 +124,40 @@ class TransactionRefusedError(Exception):
 
 
 class ConflictError(Exception):
-    """Another transaction was at the same item just now; nothing was written."""
+    """The write conflicted with another transaction on the same item; nothing was written."""
 
 
 class Table(Protocol):
     """One DynamoDB table. Raises `BusyError` when DynamoDB throttles or cannot be reached."""
 
     async def get(self, key: Key, *, consistent: bool = True) -> Item | None:
-        """One item."""
+        """Read one item."""
         ...
 
     async def get_many(self, keys: Sequence[Key], *, consistent: bool = True) -> list[Item]:
-        """Those of the items that are there, in no order."""
+        """Read the items that exist, in no order."""
         ...
 
     async def write(self, write: Write) -> Item:
-        """Write one item; the item as it is now (empty after a deletion). Raises
+        """Write one item. Returns the new item (empty after a deletion). Raises
         `ConditionFailedError` and `ConflictError`."""
         ...
 
     async def transact(self, writes: Sequence[Write]) -> None:
-        """All or nothing, at most `MAX_IN_TRANSACTION`. Raises `TransactionRefusedError`."""
+        """Write all or nothing, at most `MAX_IN_TRANSACTION`. Raises `TransactionRefusedError`."""
         ...
 
     async def query(self, query: Query, *, consistent: bool = False) -> Page:
-        """One page."""
+        """Read one page of a query."""
         ...
 
     async def delete_many(self, keys: Sequence[Key]) -> None:
-        """Remove items, whether or not they are there, without any order among them."""
+        """Delete items, in no order. A missing item is no error."""
         ...
 
     async def scan(self, sk: str, limit: int, after: Key | None) -> tuple[list[Item], Key | None]:
-        """Look at up to `limit` items of the whole table; those of them with this sort key, and
-        where to go on (None: the end)."""
+        """Scan up to `limit` items of the whole table after the key `after`. Returns those with
+        this sort key, and the next `after` (None at the end)."""
         ...
 
 
@@ -166,8 +167,8 @@ _LONGEST_SECONDS = 0.5
 
 
 async def attempts() -> AsyncIterator[int]:
-    """A number of attempts, with growing pauses of random length between them, since who meets once
-    should not meet again; then `BusyError`."""
+    """Yield the attempt's number up to 12 times, with exponential back-off and jitter of up to
+    0.5 seconds. Then raises `BusyError`."""
     for attempt in range(_MAX_ATTEMPTS):
         yield attempt
         longest = min(_LONGEST_SECONDS, _FIRST_SECONDS * 2**attempt)

@@ -1,6 +1,7 @@
-"""The feed in DynamoDB: one query a page and shard, on an index of ready posts only, in the middle
-of a walk another for past ranks, and one read of the posts whose texts the index does not have;
-counts, latest comments and feed entries derived anew."""
+"""The feed in DynamoDB, and its rebuild: counts, latest comments and feed entries.
+
+A page takes one query a shard, on an index of ready posts. Later pages of a walk take another query
+for past ranks. One batch read gets the posts whose texts are not in the index."""
 
 from collections.abc import Iterable
 
@@ -29,9 +30,9 @@ Contents = dict[str, StoredPost]
 
 
 class DynamoFeedReader:
-    """`FeedReader` in DynamoDB. A page may be shorter than asked for and still have a next: it ends
-    where a query does, at the latest at 1 MB, and a query asks for no more than a page in which
-    nothing moved needs, since each entry is paid for."""
+    """`FeedReader` in DynamoDB. A page ends with its query, at the latest at 1 MB. So it may be
+    shorter than its limit and still have a next page. AWS bills each entry: a query reads no more
+    entries than a page without rank changes needs."""
 
     def __init__(self, table: database.Table, *, shards: int = 1) -> None:
         self._table = table
@@ -115,8 +116,8 @@ _COMMENTS_AT_A_TIME = 1000
 
 
 class DynamoFeedRebuilder:
-    """`FeedRebuilder` in DynamoDB. It reads the whole table, and counts what the stream should have
-    counted and has not (yet)."""
+    """`FeedRebuilder` in DynamoDB. It reads the whole table, and counts comments that the stream's
+    readers have not counted (yet)."""
 
     def __init__(
         self, table: database.Table, counter: comments.DynamoCommentCounter, *, shards: int = 1
@@ -141,8 +142,8 @@ class DynamoFeedRebuilder:
         return RebuiltBatch(len(there), drifts, following, failed)
 
     async def _derive(self, post_id: str) -> Drift | None:
-        """Count what should have been counted, and set right what differs even so; how the post
-        was found, if anything had to be done."""
+        """Count a post's uncounted comments, then correct its tally and feed entry. Returns the
+        drift, or None if the post was correct."""
         found: int | None = None
         async for _ in database.attempts():
             post = await self._table.get(schema.post_key(post_id))
@@ -163,7 +164,7 @@ class DynamoFeedRebuilder:
         raise AssertionError  # `attempts` ends with an error of its own
 
     async def _set_right(self, post: database.Item, counted: int) -> bool:
-        """Whether anything had to be."""
+        """Correct the post's tally and feed entry. Returns True if they were wrong."""
         newest = await comments.newest_counted(self._table, str(post["id"]), self._counter.kept)
         tally = Tally(counted, join_latest(newest, self._counter.kept))
         entry = self._entry(post)
@@ -173,7 +174,7 @@ class DynamoFeedRebuilder:
         return True
 
     async def _look(self, post_id: str) -> tuple[int, list[str]]:
-        """How many comments are counted, and which still have to be looked at."""
+        """The number of counted comments, and the ids of uncounted or deleted ones."""
         counted, open_ids, before = 0, list[str](), schema.AFTER_COMMENTS
         while True:
             query = database.Query(schema.post_key(post_id).pk, _COMMENTS_AT_A_TIME, before=before)
@@ -187,7 +188,7 @@ class DynamoFeedRebuilder:
             before = page.next
 
     def _entry(self, post: database.Item) -> dict[str, str]:
-        """What puts the post into the feed's indexes: only a ready one has the keys."""
+        """The post's keys in the feed's indexes if it is ready, else in `unfinished`."""
         if post["status"] != PostStatus.READY:
             return {"unfinished": schema.creator_key(str(post["creator"]))}
         return {

@@ -1,4 +1,4 @@
-"""Idempotency records: written in the same transaction as what they answer."""
+"""Idempotency records, each written in the transaction of the post or comment that it is for."""
 
 from collections.abc import Iterable
 
@@ -24,9 +24,9 @@ async def put_once(
     clock: Clock,
     instead_of: IdempotencyRecord | None = None,
 ) -> None:
-    """Put an item, and with it the record if there is one. Raises `AlreadyAnsweredError` when its
-    key was used, unless by `instead_of`, and `ConditionFailedError` when the put's own condition
-    does not hold."""
+    """Put an item, and with it the record if there is one. Raises `AlreadyAnsweredError` if the
+    record's key was used, unless by `instead_of`. Raises `ConditionFailedError` if the put's own
+    condition does not hold, and `BusyError` after five conflicts."""
     if record is None:
         await table.write(put)
         return
@@ -70,7 +70,7 @@ async def delete_texts(table: database.Table, deletion: database.Update) -> None
 
 
 async def clear_records(table: database.Table, items: Iterable[database.Item]) -> None:
-    """Remove the texts of what was answered about comments that are purged."""
+    """Remove the texts of idempotency records of comments that are purged."""
     for clearing in filter(None, map(_clearing, items)):
         async for _ in database.attempts():
             try:
@@ -102,8 +102,8 @@ async def check_unused(
 
 
 def _unused(found: database.Item | None, clock: Clock) -> database.Condition:
-    """The condition under which what was found may be replaced, if it has expired: DynamoDB
-    removes such items in its own time."""
+    """The condition for replacing a stored record that has expired: DynamoDB removes expired items
+    late. Raises `AlreadyAnsweredError` if it has not expired."""
     if found is None:
         return database.Missing(database.PK)
     if int(found["expires_ms"]) > clock.now_ms():

@@ -1,4 +1,4 @@
-"""How often image work has failed, in DynamoDB: attributes of the post."""
+"""Failures of image work, counted in DynamoDB in attributes of the post."""
 
 from image_poster.adapters.dynamodb.database import ConditionFailedError, Exists, Table, Update
 from image_poster.adapters.dynamodb.schema import post_key

@@ -22,10 +22,13 @@ _UNFINISHED_KEY = "unfinished"
 
 
 class DynamoPostStore:
-    """`PostStore` in DynamoDB. `request_id` tells which request is being answered, so that what
-    follows from it can be found in the log; `applied` is told the id of the request that changed a
-    post last, when the post is found, and `removed` which post was just deleted here. `admit`
-    raises `RateLimitedError` for who may begin no further upload."""
+    """`PostStore` in DynamoDB.
+
+    `request_id` returns the id of the current request; it is stored with the post, for the log.
+    `applied` is called with the id of the last request that changed a post, when `find` reads it.
+    `removed` is called with the id of a post that this process deleted. `admit` raises
+    `RateLimitedError` for a user who may begin no further upload.
+    """
 
     def __init__(
         self,
@@ -181,7 +184,7 @@ class DynamoPostStore:
         )
 
     def _moved(self, after: Post) -> database.Item:
-        """What changes with a post's status, beside that."""
+        """The attributes that change with a post's status: its time and its next check."""
         now = self._clock.now_ms()
         if after.status not in schema.UNFINISHED:
             return {"since_ms": now}
@@ -190,19 +193,20 @@ class DynamoPostStore:
 
 
 def _is_news(before: Post, after: Post) -> bool:
-    """Whether the creator's account is to know: their upload has ended, or they edited."""
+    """True if the change counts in the creator's usage: an upload has ended, or an edit."""
     if before.status is PostStatus.AWAITING_UPLOAD is not after.status:
         return True
     return before.status is after.status and before.edited_at != after.edited_at
 
 
 def is_there(item: database.Item) -> bool:
-    """Whether the post is for anyone to see, and no tombstone."""
+    """True if the item is a post and not a tombstone."""
     return item["status"] != schema.DELETED
 
 
 def _explain(item: database.Item | None, by: Identity) -> None:
-    """Why a post was not removed; returns if it had been, by the same user."""
+    """Raises the reason why a post was not deleted: `PostNotFoundError` or `NotYoursError`. Returns
+    if the same user had deleted it before."""
     if item is None:
         raise PostNotFoundError
     if item["status"] == schema.DELETED:
@@ -230,7 +234,7 @@ class DynamoTombstoneStore:
         return item is not None and "published" in item
 
     async def mark_purged(self, post_id: str) -> None:
-        """It is due no more; what expired has left no tombstone."""
+        """Remove the tombstone's scheduled check. An expired post has no tombstone."""
         purged = database.Update(
             schema.post_key(post_id),
             remove=schema.DUE_ATTRIBUTES,

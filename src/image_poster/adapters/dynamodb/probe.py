@@ -1,4 +1,4 @@
-"""Whether the table takes writes."""
+"""The readiness check of the table: it writes one item."""
 
 import secrets
 import time
@@ -15,9 +15,9 @@ _PROBES = 64
 
 
 class DynamoWriteProbe:
-    """Tells whether a comment would be taken, as far as that can be known before: by writing one
-    item, as a comment is one. It is written at most once a second in each process, however many
-    ask; all of them share what came of it. `now` are seconds."""
+    """Checks that the table accepts writes, by writing one item, as a comment is one item. Each
+    process writes it at most once a second; all callers within that second share the result.
+    `now` returns seconds."""
 
     def __init__(self, table: database.Table, now: Callable[[], float] = time.monotonic) -> None:
         self._table = table
@@ -27,7 +27,7 @@ class DynamoWriteProbe:
         self._refusal: Exception | None = None
 
     async def check(self) -> None:
-        """Raises `NotReadyError`."""
+        """Raises `NotReadyError` if the table does not accept writes."""
         now = self._now()
         if self._asked_at is None or now - self._asked_at >= _PROBE_SECONDS:
             self._refusal = await self._written()
@@ -36,7 +36,7 @@ class DynamoWriteProbe:
             raise NotReadyError from self._refusal
 
     async def _written(self) -> Exception | None:
-        """What kept it from being written: also a right that is missing, or the table."""
+        """Write the probe. Returns the error, also that of a missing table or permission."""
         probe = database.Update(self._key, put={"at_ms": time.time_ns() // 1_000_000})
         try:
             await self._table.write(probe)

@@ -1,4 +1,4 @@
-"""What is overdue, and how far the walk over everything is."""
+"""Scheduled checks of posts, and the cursor of the full reconciliation."""
 
 from collections.abc import AsyncIterator
 from contextlib import suppress
@@ -42,7 +42,7 @@ class DynamoScheduledChecks:
             await self._table.write(change)
 
     async def _keys(self, partition: str) -> list[database.Key]:
-        """All at once: what is looked at leaves its place in the index."""
+        """All due keys of a partition, read before any check: a check changes the index."""
         found: list[database.Key] = []
         before: str | None = schema.due_at(self._clock.now_ms() + self._ahead_ms)
         while before is not None:

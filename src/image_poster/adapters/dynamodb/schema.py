@@ -1,46 +1,52 @@
-"""What is stored where. Every shape of item and every index, and nothing else, is here.
+"""Items and indexes of the table: keys, attributes, and their conversion.
 
-    item      PK              SK              attributes
-    post      POST#{post}     POST            id, status, since_ms, creator, head, latest, total,
-                                              version, counted, feed, creator_feed, unfinished,
-                                              rank, error, failures, request_id, upload_*, staged,
-                                              published, due, due_at, deleted_by, ended, record,
-                                              ttl
-    comment   POST#{post}     COMMENT#{id}    creator, doc, counted, deleted_by, request_id, record
-    gone      POST#{post}     GONE#{id}       deleted_by, ttl: a comment that was deleted
-    past rank POST#{post}     RANK#{until}    feed, creator_feed, rank, ttl
-    record    USER#{user}     KEY#{SHA-256}   key, fingerprint, body, location, resource,
-                                              expires_ms, ttl
-    taken     USER#{user}     TAKEN           day, booked, under_way, passed, minute, writes,
-                                              writes_before, stopped_until, version, ttl
-    probe     PROBE#{number}  PROBE           at_ms: when the table took a write (there are 64)
-    healing   HEALING         HEALING         after, started_ms, until_ms: how far the walk is
+| item      | PK             | SK            | attributes                                         |
+| post      | POST#{post}    | POST          | id, status, since_ms, creator, head, latest,       |
+|           |                |               | total, version, counted, feed, creator_feed,       |
+|           |                |               | unfinished, rank, error, failures, request_id,     |
+|           |                |               | upload_*, staged, published, due, due_at,          |
+|           |                |               | deleted_by, ended, record, ttl                     |
+| comment   | POST#{post}    | COMMENT#{id}  | creator, doc, counted, deleted_by, request_id,     |
+|           |                |               | record                                             |
+| gone      | POST#{post}    | GONE#{id}     | deleted_by, ttl: a comment that was deleted        |
+| past rank | POST#{post}    | RANK#{until}  | feed, creator_feed, rank, ttl                      |
+| record    | USER#{user}    | KEY#{SHA-256} | key, fingerprint, body, location, resource,        |
+|           |                |               | expires_ms, ttl                                    |
+| taken     | USER#{user}    | TAKEN         | day, booked, under_way, passed, minute, writes,    |
+|           |                |               | writes_before, stopped_until, version, ttl         |
+| probe     | PROBE#{number} | PROBE         | at_ms: the time of its last write (64 items)       |
+| healing   | HEALING        | HEALING       | after, started_ms, until_ms: the cursor of the     |
+|           |                |               | full reconciliation                                |
 
-    index         partition       sort      holds (in a partition of their own, past ranks)
-    top           feed            rank      ready posts, most commented first
-    new           feed            id        ready posts, newest first
-    creator_top   creator_feed    rank      one creator's, most commented first
-    creator_new   creator_feed    id        one creator's, newest first
-    unfinished    unfinished      id        one creator's that are not ready, newest first
-    due           due             due_at    posts that are not at rest, by when to look at them
+| index       | partition    | sort   | items                                                  |
+| top         | feed         | rank   | ready posts, most commented first                      |
+| new         | feed         | id     | ready posts, newest first                              |
+| creator_top | creator_feed | rank   | a creator's ready posts, most commented first          |
+| creator_new | creator_feed | id     | a creator's ready posts, newest first                  |
+| unfinished  | unfinished   | id     | a creator's posts that are not ready, newest first     |
+| due         | due          | due_at | posts with a scheduled check, by its time              |
 
-A post is in the indexes while it has `feed` (FEED#{shard}) and `creator_feed` (CREATOR#{name}),
-that is while it is ready; until then it has `unfinished` (CREATOR#{name}). `rank` is its count,
-zero-padded, its id, and the epoch since which it holds (without, it holds since always). A past
-rank (`domain.feed`) is in the same two indexes, as PAST#FEED#{shard} and PAST#CREATOR#{name}; its
-`rank` has `until` before `since`. `version` changes with every change but that of an upload's
-offset and refused bytes. `staged` says that the bytes are pieces under `staging/`, not one object
-yet. `total` is the number of comments that are `counted`. `record` is the sort key of the
-idempotency record of a post or comment, whose `body` goes when that is deleted (`resource` is its
-id). A deleted post stays as a tombstone without text until its `ttl`; `ended` says that it was an
-upload that had not all its bytes. A post is in `due` (DUE#{part}) while an event is still to come
-for it: its image, its image work, or its purge. `published` says that it was shown once, so that a
-CDN may have it. A post's `counted` is false after a write of its creator's (but a deletion), for
-the stream, and away after the next write.
+- `feed` (FEED#{shard}) and `creator_feed` (CREATOR#{name}): only a ready post has them, and so is
+  in the feed's indexes. Until then it has `unfinished` (CREATOR#{name}).
+- `rank`: the post's count, zero-padded, its id, and the first epoch of this rank. A rank without
+  an epoch counts from the beginning.
+- A past rank (`domain.feed`) is in `top` and `creator_top`, in partitions of its own:
+  PAST#FEED#{shard} and PAST#CREATOR#{name}. Its `rank` has `until` before `since`.
+- `version` changes with every change, except of an upload's offset and refused bytes.
+- `staged`: the bytes are pieces under `staging/`, not one object yet.
+- `total`: the number of comments that are `counted`.
+- `counted` of a post: false after a write of its creator (except a deletion), for the stream. The
+  next write removes it.
+- `record`: the sort key of the idempotency record of a post or comment. Its `resource` is the id
+  of the post or comment, whose deletion removes the record's `body`.
+- A deleted post stays as a tombstone without text until its `ttl`. `ended`: it was an upload
+  without all its bytes.
+- `due` (DUE#{part}): a post has it while it waits for its image, its image work, or its purge.
+- `published`: the post was ready once, so a CDN may have its images.
 
-Sizes (an item has 400 KB at most): ten comments of 2,000 characters of four bytes, a caption and an
-alt text are 110 KB at worst; metadata of an upload is bounded by the gateway's 10 KB of headers.
-Of a user's name (128 characters) and a key (hashed) the longest make a key of 517 bytes.
+Sizes: an item has at most 400 KB. Ten comments of 2,000 characters of four bytes, a caption and an
+alt text have at most 110 KB. The gateway limits an upload's metadata, with all headers, to 10 KB.
+The longest user's name (128 characters) and a hashed key make a key of 517 bytes.
 """
 
 import hashlib
@@ -81,54 +87,54 @@ _TAKEN_KEPT_MS = 2 * 24 * 3600 * 1000
 
 
 def post_key(post_id: str) -> Key:
-    """Where a post is."""
+    """The key of a post."""
     return Key(f"POST#{post_id}", POST)
 
 
 def comment_key(post_id: str, comment_id: str) -> Key:
-    """Where a comment is."""
+    """The key of a comment."""
     return Key(f"POST#{post_id}", f"{COMMENT}{comment_id}")
 
 
 def gone_key(post_id: str, comment_id: str) -> Key:
-    """Where it is remembered who deleted a comment."""
+    """The key of a deleted comment's mark, which names the user who deleted it."""
     return Key(f"POST#{post_id}", f"{GONE}{comment_id}")
 
 
 def record_key(user: str, key: str) -> Key:
-    """Where an answer is remembered."""
+    """The key of an idempotency record."""
     return Key(f"USER#{user}", f"KEY#{hashlib.sha256(key.encode()).hexdigest()}")
 
 
 def record_key_of(item: Item) -> Key:
-    """The key of the record of the request that created this post or comment."""
+    """The key of the idempotency record of a post's or comment's item."""
     return Key(f"USER#{item['creator']!s}", str(item["record"]))
 
 
 def taken_key(user: str) -> Key:
-    """Where it is kept what a user has taken."""
+    """The key of a user's usage."""
     return Key(f"USER#{user}", "TAKEN")
 
 
 def probe_key(number: int) -> Key:
-    """Where it is tried whether the table takes writes."""
+    """The key of a probe item."""
     return Key(f"PROBE#{number}", "PROBE")
 
 
 def keyed(key: Key, attributes: Item) -> Item:
-    """An item at its place."""
+    """An item of this key and these attributes."""
     return {PK: key.pk, SK: key.sk, **attributes}
 
 
 def key_of(item: Item) -> Key:
-    """Where an item is."""
+    """The key of an item."""
     return Key(str(item[PK]), str(item[SK]))
 
 
 def post_item(
     post: Post, upload: Upload | None, *, shards: int, request_id: str, now_ms: int
 ) -> Item:
-    """A new post."""
+    """The item of a new post."""
     item: Item = {
         "id": post.id,
         "creator": post.creator,
@@ -151,7 +157,7 @@ def post_item(
 
 
 def post_attributes(post: Post, shards: int) -> Item:
-    """What changes with the post itself; its feed keys if it is ready."""
+    """The attributes that change with the post; its feed keys if it is ready."""
     found: Item = {"status": str(post.status), "head": encode_post(post).decode()}
     if post.status is PostStatus.READY:
         found["feed"] = feed_key(shard_of(post.id, shards))
@@ -163,17 +169,17 @@ def post_attributes(post: Post, shards: int) -> Item:
 
 
 def due_attributes(post_id: str, at_ms: int) -> Item:
-    """What has a post looked at at that time, if no event has brought it to rest before."""
+    """The attributes that schedule a check of a post at that time."""
     return {"due": due_key(crc32(post_id.encode()) % DUE_PARTS), "due_at": due_at(at_ms)}
 
 
 def due_key(part: int) -> str:
-    """One part of what is due: a partition takes 1,000 writes a second."""
+    """The key of one partition of `due`; a partition accepts 1,000 writes a second."""
     return f"DUE#{part}"
 
 
 def due_at(at_ms: int) -> str:
-    """Such texts sort as the times do."""
+    """The sort key of a time in `due`: texts sort in the order of their times."""
     return f"{at_ms:015d}"
 
 
@@ -192,7 +198,7 @@ def _upload_attributes(upload: Upload) -> Item:
 
 
 def upload_of(item: Item) -> Upload | None:
-    """The terms of a post's upload, if it came as one."""
+    """The terms of a post's resumable upload, or None."""
     if "upload_expires" not in item:
         return None
     length = item.get("upload_length")
@@ -206,7 +212,7 @@ def upload_of(item: Item) -> Upload | None:
 
 
 def stored_post(item: Item) -> StoredPost:
-    """A post as the services take it."""
+    """The post of an item."""
     return StoredPost(
         id=str(item["id"]),
         total_comments=int(item["total"]),
@@ -216,7 +222,7 @@ def stored_post(item: Item) -> StoredPost:
 
 
 def comment_item(comment: Comment, request_id: str) -> Item:
-    """A new comment."""
+    """The item of a new comment."""
     return keyed(
         comment_key(comment.post_id, comment.id),
         {
@@ -239,7 +245,7 @@ def doc_of(item: Item) -> bytes:
 
 
 def record_item(record: IdempotencyRecord, now_ms: int) -> Item:
-    """An answer to be remembered."""
+    """The item of an idempotency record."""
     return keyed(
         record_key(record.user, record.key),
         {
@@ -256,7 +262,7 @@ def record_item(record: IdempotencyRecord, now_ms: int) -> Item:
 
 
 def record_of(item: Item) -> IdempotencyRecord:
-    """An answer that was remembered."""
+    """The idempotency record of an item."""
     fingerprint, body = item["fingerprint"], item.get("body", b"")
     assert isinstance(fingerprint, bytes)  # noqa: S101 - for the type checker: it is stored as binary
     assert isinstance(body, bytes)  # noqa: S101
@@ -266,7 +272,7 @@ def record_of(item: Item) -> IdempotencyRecord:
 
 
 def taken_item(user: str, taken: Usage, version: int, now_ms: int) -> Item:
-    """What a user has taken."""
+    """The item of a user's usage."""
     values = msgspec.structs.asdict(taken)
     lists = {name: msgspec.json.encode(values[name]).decode() for name in _TAKEN_LISTS}
     ttl = ttl_of(now_ms + _TAKEN_KEPT_MS)
@@ -274,45 +280,45 @@ def taken_item(user: str, taken: Usage, version: int, now_ms: int) -> Item:
 
 
 def taken_of(item: Item) -> Usage:
-    """What `taken_item` wrote."""
+    """The usage in an item of `taken_item`."""
     known = {name: item[name] for name in Usage.__struct_fields__}
     lists = {name: msgspec.json.decode(str(known[name])) for name in _TAKEN_LISTS}
     return msgspec.convert({**known, **lists}, Usage)
 
 
 def rank(post_id: str, held: CurrentRank) -> str:
-    """A post's place in `top`: such texts sort as (total, id) do."""
+    """A post's sort key in `top`: texts sort in the order of (total, id)."""
     since = f"#{held.since:010d}" if held.since != ALWAYS else ""
     return f"{held.total:010d}#{post_id}{since}"
 
 
 def held_by(item: Item) -> CurrentRank:
-    """The rank that a post holds."""
+    """The current rank of a post."""
     found = ranked(str(item["rank"]))
     return CurrentRank(found.place.total, found.since)
 
 
 def ranked(text: str) -> Ranked:
-    """The rank that `rank` or `past_rank_item` wrote."""
+    """Parse a rank of `rank` or `past_rank_item`."""
     total, post_id, *epochs = text.split("#")
     *until, since = map(int, epochs or (ALWAYS,))
     return Ranked(Position(int(total), post_id, *until), since)
 
 
 def before_place(place: Position) -> str:
-    """What ranks behind this place are smaller than. Of those that hold there is none at the same
+    """The exclusive upper bound of the sort keys behind this place. No current rank has the same
     total and id."""
     text = f"{place.total:010d}#{place.id}"
     return f"{text}#{place.until:010d}" if place.until != ALWAYS else text
 
 
 def past_rank_key(post_id: str, until: int) -> Key:
-    """The rank that a post had until that epoch."""
+    """The key of the rank that a post had until that epoch."""
     return Key(f"POST#{post_id}", f"{RANK}{until:010d}")
 
 
 def past_rank_item(past: Ranked, post: Item) -> Item:
-    """A rank that a ready post had."""
+    """The item of a past rank of a ready post."""
     place = past.place
     return keyed(
         past_rank_key(place.id, place.until),
@@ -326,22 +332,22 @@ def past_rank_item(past: Ranked, post: Item) -> Item:
 
 
 def feed_key(shard: int) -> str:
-    """One part of the feed."""
+    """The partition key of one shard of the feed."""
     return f"FEED#{shard}"
 
 
 def creator_key(creator: str) -> str:
-    """One creator's feed."""
+    """The partition key of a creator's feed."""
     return f"CREATOR#{creator}"
 
 
 def shard_of(post_id: str, shards: int) -> int:
-    """Which part of the feed a post is in."""
+    """The shard of a post in the feed."""
     return crc32(post_id.encode()) % shards
 
 
 def ttl_of(milliseconds: int) -> int:
-    """A time to live: whole seconds since 1970, somewhat later."""
+    """A `ttl` in seconds since 1970, one hour after a time in milliseconds."""
     return milliseconds // 1000 + _GRACE_SECONDS
 
 

@@ -1,9 +1,10 @@
-"""Records of the table's stream: what they say has changed, and reading them again (it has them
-for a day).
+"""Records of the table's stream: the changes in a batch, and reading a batch again (the stream has
+records for a day).
 
-https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Streams.html: records of one item
-come in their order, at least once; those of different items in any order. So a record is a hint
-where to look, never the state of things.
+https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Streams.html
+
+Records of one item come in their order, at least once; those of different items in any order. So a
+record is a hint to read the item, and never its current state.
 """
 
 import time
@@ -21,8 +22,8 @@ from image_poster.services.maintenance import PostChanges, PostEvent
 
 
 class ChangesOfPost(NamedTuple):
-    """What a batch says about one post; `first` is the sequence number of the first record that
-    says so, and `request_ids` are those of the requests that made the changes."""
+    """The changes of one post in a batch. `first` is the sequence number of its first record;
+    `request_ids` are those of the requests that made the changes."""
 
     changes: PostChanges
     first: str
@@ -37,7 +38,7 @@ class _Hint(NamedTuple):
 
 
 def changes_by_post(records: Iterable[dict[str, Any]]) -> list[ChangesOfPost]:
-    """A batch by post, in the order in which it first speaks of each."""
+    """Group a batch by post, in the order of each post's first record."""
     hints: dict[str, list[_Hint]] = {}
     first: dict[str, str] = {}
     for record in records:
@@ -78,8 +79,8 @@ def _hints(change: dict[str, Any]) -> Iterator[_Hint]:
 
 
 def _needs_a_look(old: Item, new: Item) -> bool:
-    """Whether a comment's record changes anything: not its removal, nor our own claim. Most of
-    these do not even come: the event-source mapping filters them (`infra/template.yaml`)."""
+    """True if a comment's record is neither its removal nor the setting of `counted`. The
+    event-source mapping filters out most of those (`infra/template.yaml`)."""
     return bool(new) and {**old, "counted": True} != new
 
 
@@ -104,7 +105,7 @@ _EMPTY_PAUSE_SECONDS = 0.2
 
 
 class RecordsGoneError(Exception):
-    """The stream does not have all of these records; the text says what is missing."""
+    """The stream does not have all of these records; the text names the missing ones."""
 
 
 class DynamoStreamReader:
@@ -121,9 +122,9 @@ class DynamoStreamReader:
         self._pause = pause
 
     def batch(self, shard: str, first: str, last: str, size: int) -> list[dict[str, Any]]:
-        """A shard's records from one sequence number to another, both included and found, and at
-        least `size` of them: Lambda counts those that passed its filter, and the stream has the
-        others too. Raises `RecordsGoneError` and `BusyError`."""
+        """A shard's records from sequence number `first` to `last`, both inclusive. There are at
+        least `size`: Lambda counts records that passed its filter, and the stream has the others
+        too. Raises `RecordsGoneError` and `BusyError`."""
         try:
             found = list(self._read(shard, first, int(last)))
         except (ClientError, BotoCoreError) as exc:
@@ -143,9 +144,9 @@ class DynamoStreamReader:
                     return
 
     def _pages(self, shard: str, first: str) -> Iterator[list[dict[str, Any]]]:
-        """Until the shard ends: "NextShardIterator: if set to null, the shard has been closed". An
-        empty page is none of its ends: "it might take multiple calls to get to a portion of the
-        shard that contains stream records" (API reference, GetRecords)."""
+        """Yield pages until the shard ends: "NextShardIterator: if set to null, the shard has been
+        closed". An empty page is not the end: "it might take multiple calls" to reach the records
+        (API reference, GetRecords)."""
         iterator: str | None = self._client.get_shard_iterator(
             StreamArn=self._arn,
             ShardId=shard,
@@ -165,7 +166,7 @@ class DynamoStreamReader:
 
 
 def _check_whole(found: list[dict[str, Any]], first: int, last: int, size: int) -> None:
-    """Raises `RecordsGoneError`."""
+    """Raises `RecordsGoneError` if the first, the last or any other record is missing."""
     if not found or _number(found[0]) != first:
         raise RecordsGoneError(f"the stream does not have the batch's first record, {first}")
     if _number(found[-1]) != last:

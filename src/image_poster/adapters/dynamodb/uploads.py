@@ -1,5 +1,5 @@
-"""Records of resumable uploads in DynamoDB, attributes of their posts: their terms, and how far
-they are (one conditional update a piece)."""
+"""Records of resumable uploads in DynamoDB, as attributes of their posts: the terms and the offset
+(one conditional update a piece)."""
 
 from image_poster.adapters.dynamodb import database
 from image_poster.adapters.dynamodb.posts import is_there

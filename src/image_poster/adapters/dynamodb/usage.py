@@ -1,4 +1,4 @@
-"""What users have taken, one item a user; and what a batch of the stream says of it."""
+"""Usage in DynamoDB, one item a user, and the changes of usage in a stream batch."""
 
 from collections.abc import Callable, Iterable
 from datetime import datetime
@@ -48,7 +48,7 @@ class DynamoUsageStore:
 
 
 def changes_by_user(records: Iterable[dict[str, Any]], now_ms: int) -> list[UserChanges]:
-    """A batch by user. A record without its time is one of now."""
+    """Group a batch by user. A record without a time counts at `now_ms`."""
     writes: dict[str, list[int]] = {}
     uploads: dict[str, dict[str, UploadChange]] = {}
     for record in records:
@@ -69,8 +69,8 @@ def changes_by_user(records: Iterable[dict[str, Any]], now_ms: int) -> list[User
 
 
 def _writer(key: Item, old: Item, new: Item) -> str | None:
-    """Whose write a record is; None if it is the service's own. An edit of a post is its
-    creator's, whoever of the admins did it."""
+    """The user whose write a record is; None for the service's own writes. An admin's edit of a
+    post counts for its creator."""
     text = "doc" if str(key[SK]).startswith(COMMENT) else "head" if key[SK] == POST else None
     if text is None or not new:
         return None
@@ -82,8 +82,7 @@ def _writer(key: Item, old: Item, new: Item) -> str | None:
 
 
 def _news(key: Item, old: Item, new: Item) -> UploadChange | None:
-    """Whether a post has begun to await its bytes, says how many they are, or awaits them no
-    more."""
+    """The upload's change if it began, got its length, or ended; else None."""
     before, after = old.get("status"), new.get("status")
     length = (new or old).get("upload_length")
     if after == PostStatus.AWAITING_UPLOAD:
@@ -101,14 +100,15 @@ def _news(key: Item, old: Item, new: Item) -> UploadChange | None:
 
 
 def _together(one: UploadChange, other: UploadChange) -> UploadChange:
-    """Of one post, `other` the later."""
+    """Merge two changes of one upload; `other` is the later one."""
     return other._replace(
         begun=one.begun or other.begun, unfinished=one.unfinished or other.unfinished
     )
 
 
 def _time_ms(change: dict[str, Any], now_ms: int) -> int:
-    """Seconds since 1970, as Lambda is given them, or a time, as botocore makes of those."""
+    """The record's time in milliseconds since 1970. Lambda gets seconds; botocore makes a
+    `datetime` of them."""
     at = change.get("ApproximateCreationDateTime")
     if at is None:
         return now_ms

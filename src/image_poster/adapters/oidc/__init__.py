@@ -1,9 +1,9 @@
-"""Checks bearer tokens: those of an OpenID Connect issuer, against the keys that it publishes, and
-the service's own, against the key in its data folder.
+"""Verification of bearer tokens. An OpenID Connect issuer's tokens are checked against its
+published keys, and the service's own tokens against the key in its data folder.
 
-OpenID Connect Discovery 1.0, section 4 (where the keys are); RFC 7515 and 7519 (the token);
-RFC 8725 (what to look at: algorithm, issuer, audience, time). Only RS256 is taken, by all alike:
-API Gateway checks no other in an HTTP API's JWT authorizer.
+OpenID Connect Discovery 1.0, section 4 (the address of the keys); RFC 7515 and 7519 (the token);
+RFC 8725 (the checks: algorithm, issuer, audience, time). All editions accept RS256 only: the JWT
+authorizer of API Gateway's HTTP APIs checks no other algorithm.
 """
 
 import time
@@ -54,7 +54,7 @@ class _Issued(msgspec.Struct):
 
 
 def _part(token: str, index: int, kind: type[Document]) -> Document:
-    """A part of a token that nobody has checked yet. Raises `IdentityRequiredError`."""
+    """Decode a part of a token, without any check. Raises `IdentityRequiredError`."""
     try:
         part = token.split(".")[index]
         decoded = urlsafe_b64decode(part + "=" * (-len(part) % 4))
@@ -64,8 +64,8 @@ def _part(token: str, index: int, kind: type[Document]) -> Document:
 
 
 def check_header(token: str) -> str:
-    """The key id of a token. Raises `IdentityRequiredError` for another algorithm than ours (RFC
-    8725, section 3.1), and for another type than that of access tokens (section 3.11)."""
+    """The key id of a token. Raises `IdentityRequiredError` if its algorithm is not RS256 (RFC
+    8725, section 3.1), or its type is not that of an access token (section 3.11)."""
     header = _part(token, 0, _Header)
     if header.alg != _ALGORITHM:
         raise IdentityRequiredError(f"The bearer token must be signed with {_ALGORITHM}.")
@@ -75,8 +75,8 @@ def check_header(token: str) -> str:
 
 
 def _checked(token: str, key: Any, issuer: str, audiences: frozenset[str]) -> Claims:  # noqa: ANN401 - joserfc's
-    """The claims of a token that `key` signed, of this issuer, for one of us, and in its time.
-    Raises `IdentityRequiredError`."""
+    """The claims of a token, after checks of signature, issuer, audience and expiry. Raises
+    `IdentityRequiredError`."""
     # Here, for a cold Lambda needs this only for those who read with a token.
     from joserfc import errors, jwt  # noqa: PLC0415
 
@@ -97,8 +97,8 @@ def _checked(token: str, key: Any, issuer: str, audiences: frozenset[str]) -> Cl
 
 
 def _check_audience(claims: Claims, audiences: frozenset[str]) -> None:
-    """As API Gateway does: `aud`, or `client_id` where there is none (access tokens of Cognito).
-    Raises `IdentityRequiredError`."""
+    """Check `aud`, or `client_id` if there is no `aud` (access tokens of Cognito), as API Gateway
+    does. Raises `IdentityRequiredError`."""
     named = claims.get("aud") or claims.get("client_id") or []
     for_whom = named if isinstance(named, list) else [named]
     if not any(one in audiences for one in for_whom if isinstance(one, str)):
@@ -106,8 +106,8 @@ def _check_audience(claims: Claims, audiences: frozenset[str]) -> None:
 
 
 class OidcTokenVerifier:
-    """For one issuer and the audiences that we are. A key that is known is good whatever the issuer
-    does; `seconds` is a monotonic clock."""
+    """Verifies tokens of one issuer for this service's audiences. A known key stays valid while the
+    issuer fails. `seconds` is a monotonic clock."""
 
     def __init__(
         self,
@@ -132,15 +132,15 @@ class OidcTokenVerifier:
         raise IdentityRequiredError(_REFUSED)
 
     async def token_endpoint(self) -> str:
-        """The URL at which pages get tokens (OpenID Connect Discovery 1.0, section 3), which need
-        not be of the issuer's host; empty while the issuer has not said."""
+        """The URL for requests of tokens (OpenID Connect Discovery 1.0, section 3). Its host may
+        differ from the issuer's. It is empty until the issuer's document is read."""
         if not self._keys.documents.token_endpoint:
             await self._keys.refresh(is_known=bool(self._keys.documents.keys))
         return self._keys.documents.token_endpoint
 
 
 class _FileState(NamedTuple):
-    """Which state of a file was read: another file, or other content, differs in one of these."""
+    """The state of a file: another file, or other content, differs in one of these."""
 
     inode: int
     mtime_ns: int
@@ -148,8 +148,8 @@ class _FileState(NamedTuple):
 
 
 class _WatchedFile(Generic[Document]):
-    """A file's content, read again when the file is another. It is looked at each time, so that a
-    change counts at once in every process."""
+    """A file's content, read again when the file has changed. Each access checks the file's state,
+    so every process sees a change at once."""
 
     def __init__(self, path: Path, read: Callable[[bytes], Document]) -> None:
         self._path = path
@@ -158,7 +158,7 @@ class _WatchedFile(Generic[Document]):
         self._content: Document
 
     def content(self) -> Document:
-        """Raises `OSError`, and `ValueError` for a damaged file."""
+        """The decoded content. Raises `OSError`, and `ValueError` for a damaged file."""
         status = self._path.stat()
         state = _FileState(status.st_ino, status.st_mtime_ns, status.st_size)
         if state != self._state:
@@ -168,14 +168,14 @@ class _WatchedFile(Generic[Document]):
 
 
 def read_series(content: bytes) -> dict[str, str]:
-    """The present series of tokens, by user, of the users whose tokens were revoked. Raises
-    `ValueError`."""
+    """Decode the file of revocations: the current series of each user whose tokens were revoked.
+    Raises `ValueError`."""
     return msgspec.json.decode(content, type=dict[str, str])
 
 
 class OwnTokenVerifier:
-    """For the service's own tokens, by the key in `path`, and by the revocations beside it, if
-    there are any."""
+    """Verifies the service's own tokens with the key in `path`, and the file of revocations in the
+    same folder, if there is one."""
 
     def __init__(self, path: Path) -> None:
         self._key = _WatchedFile(path, import_key)
@@ -203,21 +203,21 @@ class OwnTokenVerifier:
 
 
 class TokenVerifiers:
-    """Takes the service's own tokens, and those of an issuer beside them. Which of the two a token
-    claims to be of only decides who checks it."""
+    """Verifies the service's own tokens and, if there is an issuer, its tokens. The token's `iss`
+    selects the verifier, which checks it."""
 
     def __init__(self, own: OwnTokenVerifier, issuer: OidcTokenVerifier | None) -> None:
         self._own = own
         self._issuer = issuer
 
     async def verify(self, token: str) -> Claims:
-        """As each of them."""
+        """The claims of a valid token. Raises `IdentityRequiredError` and `BusyError`."""
         if self._issuer is None or _part(token, 1, _Issued).iss == OWN_ISSUER:
             return await self._own.verify(token)
         return await self._issuer.verify(token)
 
     async def token_endpoint(self) -> str:
-        """That of the issuer; empty without one."""
+        """The issuer's token endpoint; empty without an issuer."""
         return "" if self._issuer is None else await self._issuer.token_endpoint()
 
 
@@ -231,8 +231,8 @@ def new_key() -> bytes:
 def own_token(
     key: bytes, user: str, *, seconds: int, admin: bool = False, series: str | None = None
 ) -> str:
-    """A token of the service's own, good for so many seconds from now, of the user's `series`.
-    Raises `ValueError` for a `key` that is none."""
+    """A token of the service, valid for `seconds` from now, with the user's `series`. Raises
+    `ValueError` if `key` is no key."""
     from joserfc import jwt  # noqa: PLC0415
 
     now = int(time.time())

@@ -1,7 +1,7 @@
-"""The keys of an OpenID Connect issuer. One thread of their own fetches them: within 10 seconds in
-all, and at most every 10 seconds. So an issuer that is slow, down or hostile holds nobody else.
+"""The keys of an OpenID Connect issuer. A separate thread fetches them, in at most 10 seconds and
+at most every 10 seconds. So a slow, unreachable or hostile issuer blocks no other request.
 
-OpenID Connect Discovery 1.0, section 4 (where the keys are); RFC 7517 (what they look like).
+OpenID Connect Discovery 1.0, section 4 (the address of the keys); RFC 7517 (their format).
 """
 
 import asyncio
@@ -49,14 +49,14 @@ class _Discovery(msgspec.Struct):
 
 
 class _KeySet(msgspec.Struct):
-    """RFC 7517, section 5. Each key is read by itself."""
+    """RFC 7517, section 5. Each key is decoded separately."""
 
     keys: list[Any]
 
 
 class IssuerDocuments(NamedTuple):
-    """An issuer's keys for RS256 by their ids, the ids of keys that cannot be read, and where the
-    issuer gives tokens."""
+    """An issuer's keys for RS256 by their ids, the ids of keys that cannot be read, and its token
+    endpoint."""
 
     keys: Mapping[str, Any]
     unreadable: frozenset[str] = frozenset()
@@ -64,8 +64,8 @@ class IssuerDocuments(NamedTuple):
 
 
 class IssuerKeys:
-    """Keys are fetched when first needed, each hour, and for a token with an unknown key. A fetch
-    that fails keeps the former keys. `seconds` is a monotonic clock."""
+    """An issuer's keys, fetched at first use, every hour, and for a token with an unknown key. A
+    fetch that fails keeps the former keys. `seconds` is a monotonic clock."""
 
     def __init__(self, issuer: str, seconds: Callable[[], float] = time.monotonic) -> None:
         self.documents = IssuerDocuments({})
@@ -125,8 +125,8 @@ class IssuerKeys:
 
 
 def fetch_documents(issuer: str) -> IssuerDocuments:
-    """Ask the issuer for its documents. Raises `OSError`, `HTTPException`, and `ValueError` for
-    documents that break the rules."""
+    """Fetch the issuer's documents. Raises `OSError`, `HTTPException`, and `ValueError` for invalid
+    documents."""
     opener = _opener(time.monotonic() + _FETCH_SECONDS)
     discovery = _document(
         opener, f"{issuer.rstrip('/')}/.well-known/openid-configuration", _Discovery
@@ -152,7 +152,7 @@ def _is_for_us(key: Any) -> bool:  # noqa: ANN401 - an entry of the set
 
 
 def import_key(key: Any) -> Any:  # noqa: ANN401 - joserfc's
-    """The RSA key in a PEM or an entry of a key set. Raises `ValueError`."""
+    """The RSA key of a PEM or of an entry of a key set. Raises `ValueError`."""
     # Here, for a cold Lambda needs this only for those who read with a token.
     from joserfc.errors import JoseError  # noqa: PLC0415
     from joserfc.jwk import RSAKey  # noqa: PLC0415
@@ -173,7 +173,7 @@ def _document(opener: OpenerDirector, url: str, kind: type[Document]) -> Documen
 
 
 def _check_url(url: str) -> None:
-    """A document from elsewhere must come by https. Raises `ValueError`."""
+    """Require https, except on the loopback interface. Raises `ValueError`."""
     place = urlsplit(url)
     is_here = place.scheme == "http" and place.hostname in _LOOPBACK
     if not (place.hostname and (place.scheme == "https" or is_here)):
@@ -181,15 +181,14 @@ def _check_url(url: str) -> None:
 
 
 class _NoRedirects(HTTPRedirectHandler):
-    """An answer that leads elsewhere is an error: keys must come from the address that the issuer
-    names."""
+    """Makes a redirect an error: keys must come from the address in the issuer's document."""
 
     def redirect_request(self, *_: Any) -> None:  # noqa: ANN401 - as the base class
         return None
 
 
 class _DeadlineHandler(AbstractHTTPHandler):
-    """Opens connections that end at a deadline, however slowly the other side sends."""
+    """Opens connections that end at a deadline, even if the server sends slowly."""
 
     deadline: float
 
@@ -212,8 +211,8 @@ class _DeadlineHttpsHandler(_DeadlineHandler, HTTPSHandler):
 
 
 def _opener(deadline: float) -> OpenerDirector:
-    """As `urlopen`, through the proxies of the environment, but without redirects, and until
-    `deadline`."""
+    """An opener like that of `urlopen`, with the environment's proxies, but without redirects, and
+    with a deadline."""
     handlers = (_DeadlineHttpHandler(), _DeadlineHttpsHandler())
     for handler in handlers:
         handler.deadline = deadline
@@ -248,7 +247,7 @@ def _response(deadline: float, connection: socket, **more: Any) -> HTTPResponse:
 
 
 def _seconds_left(deadline: float) -> float:
-    """Raises `TimeoutError` after the deadline."""
+    """The seconds until the deadline. Raises `TimeoutError` after it."""
     left = deadline - time.monotonic()
     if left <= 0:
         raise TimeoutError(f"it took more than {_FETCH_SECONDS} s")

@@ -1,1 +1,1 @@
-"""Images and pieces of uploads in two S3 buckets; `schema.py` says what is stored where."""
+"""Images and pieces of uploads in two S3 buckets; `schema.py` lists their keys."""

@@ -18,7 +18,7 @@ _TOO_YOUNG = timedelta(days=2)
 
 
 def pieces(client: schema.S3Client, bucket: str, post_id: str) -> Iterator[bytes]:
-    """The bytes of an upload, piece by piece, some of them fetched at once."""
+    """Yield the pieces of an upload in order, fetched eight at a time."""
     keys = schema.list_keys(client, bucket, schema.pieces_prefix(post_id))
 
     def fetch(key: str) -> bytes:
@@ -40,7 +40,7 @@ _CACHED_FOR_EVER = "public, max-age=31536000, immutable"
 
 
 class _S3Staged:
-    """An image that came within its request: kept in memory, then one piece."""
+    """An image from the body of its request: in memory, then stored as one piece."""
 
     def __init__(self, store: "S3ImageStore", post_id: str, max_bytes: int) -> None:
         self._store = store
@@ -61,7 +61,7 @@ class _S3Staged:
 
 
 class S3ImageStore:
-    """`ImageStore` in S3; images are shown by a CDN, whose address `cdn` is."""
+    """`ImageStore` in S3. A CDN serves the renditions; `cdn` is its address."""
 
     def __init__(
         self,
@@ -82,7 +82,7 @@ class S3ImageStore:
         return _S3Staged(self, post_id, self._max_staged)
 
     def keep_piece(self, post_id: str, content: bytes) -> None:
-        """Keep the whole image as its only piece."""
+        """Store the whole image as its only piece."""
         with schema.translated():
             self._client.put_object(
                 Bucket=self._buckets.uploads, Key=schema.piece_key(post_id, 0), Body=content
@@ -172,8 +172,8 @@ class S3ImageStore:
         return {"Bucket": self._buckets.uploads, "Key": schema.original_key(post_id)}
 
     def _obtain_original(self, post_id: str, target: Path) -> None:
-        """The original, from where it is; made of what came, if there is none yet. Raises
-        `ImageNotFoundError`."""
+        """Write the original to `target`. If there is none yet, make it from the incoming image or
+        the pieces. Raises `ImageNotFoundError`."""
         for take in (self._fetch_original, self._take_incoming, self._put_together):
             with suppress(ImageNotFoundError):
                 take(post_id, target)
@@ -181,14 +181,14 @@ class S3ImageStore:
         raise ImageNotFoundError
 
     def _take_incoming(self, post_id: str, target: Path) -> None:
-        """Make what was put at the signed URL the original, unless somebody made one meanwhile."""
+        """Make the incoming image the original, unless there is one by now."""
         with suppress(schema.PieceExistsError):
             self._copy(schema.incoming_key(post_id), schema.original_key(post_id), IfNoneMatch="*")
         self._fetch_original(post_id, target)
 
     def _copy(self, source: str, target: str, **condition: str) -> None:
-        """Within S3, up to 5 GB at once (CopyObject). With `IfNoneMatch`: "only if the object key
-        name at the destination does not already exist"."""
+        """Copy an object of at most 5 GB within S3 (CopyObject). With `IfNoneMatch`: "only if the
+        object key name at the destination does not already exist"."""
         bucket = self._buckets.uploads
         with schema.translated():
             self._client.copy_object(
@@ -203,7 +203,7 @@ class S3ImageStore:
                     file.write(chunk)
 
     def _put_together(self, post_id: str, target: Path) -> None:
-        """The original from its pieces; they go once it is kept."""
+        """Make the original from its pieces, then delete them. Raises `ImageNotFoundError`."""
         with target.open("wb") as file:
             for piece in pieces(self._client, self._buckets.uploads, post_id):
                 file.write(piece)
@@ -218,7 +218,7 @@ class S3ImageStore:
         )
 
     def _keep_original(self, post_id: str, source: Path) -> None:
-        """By a multipart upload: it need not be in memory as a whole."""
+        """Store the original by a multipart upload, which reads 16 MiB at a time into memory."""
         place = self._original(post_id)
         with schema.translated(), source.open("rb") as file:
             media_type = sniff(file.read(SNIFF_BYTES)) or "application/octet-stream"

@@ -1,17 +1,16 @@
-"""What is stored where in S3, and its errors as ours.
+"""Keys of the two S3 buckets, and the translation of S3's errors.
 
-    bucket    key                            holds
-    uploads   incoming/{post}                an image as it was put at a signed URL
-    uploads   originals/{post}               the untouched image: the one that was taken
-    uploads   staging/{post}/{offset}        a piece of it, from that byte on (12 digits)
-    uploads   complete/{post}                nothing: all pieces are there
-    images    images/{post}/{rendition}.jpg  what is shown
+| bucket  | key                           | object                                       |
+| uploads | incoming/{post}               | an image that was put at a signed URL        |
+| uploads | originals/{post}              | the original                                 |
+| uploads | staging/{post}/{offset}       | a piece from that byte on (12 digits)        |
+| uploads | complete/{post}               | a mark without content: all pieces are there |
+| images  | images/{post}/{rendition}.jpg | a rendition                                  |
+| uploads | quarantine/{post}             | an original without a post                   |
 
-    uploads   quarantine/{post}              an original whose post is not known
-
-An object made under `incoming/` or `complete/` starts the image work. Whoever has a signed URL may
-put there again; only the first that is taken becomes the original, which nothing replaces. What is
-incoming, pieces, marks and what is in quarantine go by lifecycle rules.
+A new object under `incoming/` or `complete/` starts the image work. A client may put at its signed
+URL more than once. Only the first image that is processed becomes the original, and nothing
+replaces it. Lifecycle rules delete incoming images, pieces, marks and the quarantine.
 """
 
 from collections.abc import Iterator
@@ -31,19 +30,20 @@ _MISSING = {"NoSuchKey", "404", "NotFound"}
 
 
 class Buckets(NamedTuple):
-    """Their names."""
+    """The names of the two buckets."""
 
     uploads: str
     images: str
 
 
 class PieceExistsError(Exception):
-    """An object of that key is there already (If-None-Match: *)."""
+    """An object with this key exists (If-None-Match: *)."""
 
 
 @contextmanager
 def translated() -> Iterator[None]:
-    """S3's errors as ours. Others are faults of this program, and come out as they are."""
+    """Translate S3's errors to `ImageNotFoundError`, `PieceExistsError` and `BusyError`. Any other
+    error is a bug of this program and is raised unchanged."""
     try:
         yield
     except ClientError as exc:
@@ -60,47 +60,47 @@ def translated() -> Iterator[None]:
 
 
 def original_key(post_id: str) -> str:
-    """Of the untouched image."""
+    """The key of the original."""
     return f"{ORIGINALS}{post_id}"
 
 
 def incoming_key(post_id: str) -> str:
-    """Where a signed URL puts an image."""
+    """The key of an image that was put at a signed URL."""
     return f"{INCOMING}{post_id}"
 
 
 def quarantine_key(post_id: str) -> str:
-    """Where an original is that is nobody's."""
+    """The key of an original without a post."""
     return f"{QUARANTINE}{post_id}"
 
 
 def complete_key(post_id: str) -> str:
-    """Of the mark that all pieces are there."""
+    """The key of the mark that all pieces are there."""
     return f"{COMPLETE}{post_id}"
 
 
 def pieces_prefix(post_id: str) -> str:
-    """Of all pieces."""
+    """The key prefix of all pieces."""
     return f"{STAGING}{post_id}/"
 
 
 def piece_key(post_id: str, offset: int) -> str:
-    """Of the piece that begins at `offset`."""
+    """The key of the piece that begins at byte `offset`."""
     return f"{pieces_prefix(post_id)}{offset:012d}"
 
 
 def rendition_key(post_id: str, rendition: str) -> str:
-    """Of what is shown; also its path at the service."""
+    """The key of a rendition; also its path at the service."""
     return f"images/{post_id}/{rendition}.jpg"
 
 
 def post_id_of(key: str) -> str:
-    """The post that an event's object belongs to; keys come URL-encoded (S3 event structure)."""
+    """The post id in the key of an event's object; keys are URL-encoded (S3 event structure)."""
     return unquote_plus(key).split("/")[1]
 
 
 def list_keys(client: S3Client, bucket: str, prefix: str) -> list[str]:
-    """All keys that begin so, in order (S3 lists in UTF-8 binary order)."""
+    """All keys with this prefix, in order (S3 lists in UTF-8 binary order)."""
     found: list[str] = []
     words: dict[str, str] = {}
     while True:
@@ -113,7 +113,7 @@ def list_keys(client: S3Client, bucket: str, prefix: str) -> list[str]:
 
 
 def delete_keys(client: S3Client, bucket: str, keys: list[str]) -> None:
-    """Delete, whether or not they are there."""
+    """Delete objects. A missing object is no error. Raises `BusyError`."""
     at_a_time = 1000  # DeleteObjects
     for at in range(0, len(keys), at_a_time):
         part = [{"Key": key} for key in keys[at : at + at_a_time]]

@@ -1,8 +1,8 @@
-"""Resumable uploads in S3: an object a piece, and a number that says how far it goes.
+"""Resumable uploads in S3: one object a piece, and the upload's offset.
 
-There is no lock: the piece is kept only if none begins there (`If-None-Match: *`), and the offset
-moves only from where the piece began. Whoever comes second finds the first one's piece, and if its
-bytes are the same, has nothing to add. What a crash left between the two is adopted in that way.
+There is no lock. A piece is stored only if no piece begins at its offset (`If-None-Match: *`). The
+offset advances only from the start of the piece. A second writer finds the first writer's piece and
+advances the offset past it, so a retry after a crash completes that piece.
 """
 
 import hashlib
@@ -21,7 +21,7 @@ _DIGEST = "sha256"
 
 
 class _S3Writer:
-    """Keeps a piece in memory until it is committed: a Lambda is given it whole."""
+    """Buffers a piece in memory until it is committed: a Lambda gets the whole body at once."""
 
     def __init__(self, store: "S3UploadStore", post_id: str, start: int) -> None:
         self.superseded = False
@@ -54,8 +54,8 @@ class _S3Writer:
 
 
 class S3UploadStore:
-    """`UploadStore` in S3. A piece has at most `piece_bytes`; one that is not committed is not
-    kept."""
+    """`UploadStore` in S3. A piece has at most `piece_bytes` bytes. A piece that is not committed
+    is lost."""
 
     def __init__(
         self, client: schema.S3Client, bucket: str, offsets: UploadOffsets, *, piece_bytes: int
@@ -75,8 +75,8 @@ class S3UploadStore:
         return await self._offsets.find(post_id) if offset_hint is None else offset_hint
 
     async def promote(self, post_id: str, sha256: bytes) -> None:
-        """The pieces stay as they are, for the image work to put together; they are read here only
-        if a digest was announced."""
+        """Check the pieces against `sha256`, if there is one; the image work joins them later.
+        Raises `ChecksumMismatchError` after deleting the pieces."""
         if not sha256:
             return
         digest, end = hashlib.sha256(), 0
@@ -90,8 +90,9 @@ class S3UploadStore:
             raise errors.ChecksumMismatchError
 
     async def keep(self, post_id: str, start: int, piece: bytes) -> None:
-        """Keep a piece that begins at `start`. Raises `OffsetMismatchError` when another one does,
-        and `UploadTakenOverError` when the upload is somewhere else, or over."""
+        """Store a piece that begins at byte `start`. Raises `OffsetMismatchError` if another piece
+        begins there. Raises `UploadTakenOverError` if the offset is elsewhere or the upload has
+        ended."""
         digest = hashlib.sha256(piece).hexdigest()
         size, kept = self._place(post_id, start, piece, digest)
         moved = await self._offsets.advance(post_id, start, start + size)
@@ -101,7 +102,7 @@ class S3UploadStore:
             raise errors.UploadTakenOverError
 
     def _place(self, post_id: str, start: int, piece: bytes, digest: str) -> tuple[int, str]:
-        """Size and digest of the piece that is kept at `start`: this one, or the one before it."""
+        """Store a piece unless one begins at `start`. Returns size and digest of the stored one."""
         place = {"Bucket": self._bucket, "Key": schema.piece_key(post_id, start)}
         try:
             with schema.translated():
@@ -121,7 +122,7 @@ _LONGEST_MS = 3600 * 1000
 
 
 class S3PutUrlSigner:
-    """`PutUrlSigner` for the bucket of uploads. Signing asks nobody."""
+    """`PutUrlSigner` for the bucket of uploads. Signing sends no request."""
 
     def __init__(self, client: schema.S3Client, bucket: str, clock: Clock) -> None:
         self._client = client

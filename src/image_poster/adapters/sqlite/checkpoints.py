@@ -1,9 +1,9 @@
-"""Copying the write-ahead log into the database, beside the writer.
+"""Checkpoints of the write-ahead log, in a thread beside the writer.
 
-SQLite by itself has whoever commits do that each thousand pages (https://www.sqlite.org/wal.html,
-section 3.1), and everybody in that transaction waits for it. Here a thread copies while the writer
-goes on. It never quite catches up, and a log that is not copied to its end grows for ever: so the
-writer copies the little that is left, and the next transaction begins the log anew.
+By default, a commit copies the log every thousand pages (https://www.sqlite.org/wal.html, section
+3.1). All callers of its transaction wait for that. Here a thread copies while the writer continues.
+It cannot reach the log's end, and a log that is not copied to its end grows without limit. So the
+writer copies the last pages, and the next transaction restarts the log.
 """
 
 import contextlib
@@ -25,7 +25,8 @@ _SETTINGS = (
 
 
 class Checkpoints:
-    """Of the database at `path`, for its `writer`; `copier` is a connection of the thread's."""
+    """Checkpoints of the database at `path`. `writer` and `copier` are connections of the writer's
+    thread and of the copying thread."""
 
     def __init__(self, path: Path, writer: sqlite3.Connection, copier: sqlite3.Connection) -> None:
         self._log = path.with_name(f"{path.name}-wal")
@@ -38,7 +39,8 @@ class Checkpoints:
         self._thread.start()
 
     def after_commit(self) -> None:
-        """To be called by the writer's thread, after each transaction."""
+        """Start or finish a checkpoint if the log is large. The writer's thread calls this after
+        each transaction."""
         size = self._log_bytes()
         if size <= _COPY_FROM_BYTES:
             return
@@ -81,9 +83,9 @@ class Checkpoints:
 
 
 def _copy(connection: sqlite3.Connection) -> int:
-    """As much as readers and writers allow now, without waiting for any (PASSIVE); how many pages
-    of the log are copied. A fault leaves them in the log, where they are as durable; the next write
-    meets that fault itself."""
+    """Copy pages of the log without waiting for readers or writers (PASSIVE). Returns the number of
+    copied pages. After an error they stay durable in the log, and the next write meets the same
+    error."""
     try:
         _, _, copied = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
     except sqlite3.Error:

@@ -1,4 +1,4 @@
-"""Comments in SQLite: the comment and what follows from it (count, latest) in one transaction."""
+"""Comments in SQLite: the comment and its post's count and latest comments in one transaction."""
 
 import sqlite3
 from collections.abc import Callable
@@ -114,7 +114,7 @@ class SqliteCommentStore:
 
 
 def newest_comments(connection: sqlite3.Connection, post_id: str) -> bytes:
-    """The latest comments as they should be, read from the comments themselves."""
+    """A post's latest comments as JSON lines, newest first, read from the table `comments`."""
     rows = connection.execute(
         "SELECT doc FROM comments WHERE post_id = ? ORDER BY id DESC LIMIT ?",
         (post_id, LATEST_KEPT),
@@ -127,8 +127,8 @@ def _latest_after(
 ) -> bytes:
     """The latest comments after one was inserted.
 
-    Its id is usually the greatest; but ids are made before the queue of the writer, and by several
-    processes, so a slightly older one can arrive later.
+    Its id is usually the greatest. But several processes create ids before they queue for the
+    writer, so a comment with a smaller id can arrive later.
     """
     newest, _, _ = latest.partition(b"\n")
     if newest and comments.decode_comment(newest).id > comment.id:

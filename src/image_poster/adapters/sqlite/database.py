@@ -1,8 +1,8 @@
-"""The database file: connections with the settings that its guarantees rest on, the writer thread,
-and SQLite's errors as ours.
+"""The database file: its connections and their settings, the writer thread, and the translation of
+SQLite's errors.
 
-Many requests share one durable transaction (group commit): while one is being synced, the next ones
-gather in the writer's queue; the busier the service, the more of them share the cost of an fsync.
+Many requests share one durable transaction (group commit). While one transaction is synced, further
+requests queue for the next one and share its fsync.
 """
 
 import asyncio
@@ -35,8 +35,9 @@ _BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
 
 
 def translated(error: Exception) -> Exception:
-    """`StorageFullError` or `BusyError` where that is what it means (https://www.sqlite.org/rescode.html);
-    else the error itself, to be logged as a fault of ours."""
+    """Translate SQLite's error to `StorageFullError` or `BusyError` by its code
+    (https://www.sqlite.org/rescode.html). Any other error is a bug of this program and is returned
+    unchanged."""
     primary = getattr(error, "sqlite_errorcode", 0) & 0xFF
     if primary in _FULL:
         return _caused(StorageFullError(), error)
@@ -69,13 +70,13 @@ class _Outcome(NamedTuple):
 
 
 class Writer:
-    """Owns the one connection that writes. An operation raises before its first write or not at
-    all; so one that is refused costs the others of its transaction nothing."""
+    """Owns the only connection that writes. An operation raises before its first write or not at
+    all, so a refused one does not affect the others of its transaction."""
 
     def __init__(
         self, connection: sqlite3.Connection, checkpoints: Checkpoints, turn: Turn = nullcontext
     ) -> None:
-        """`turn` waits until this process may write, if others do so too."""
+        """`turn` acquires the writer lock, if other processes write too."""
         self._connection = connection
         self._checkpoints = checkpoints
         self._turn = turn
@@ -85,16 +86,16 @@ class Writer:
         self._thread.start()
 
     async def run(self, operation: Operation[Result]) -> Result:
-        """What `operation` returned, once it is durable.
+        """Run `operation` in a transaction, and return its result once it is durable.
 
-        Raises what it raised, or `StorageFullError` or `BusyError` with nothing stored.
+        Raises the operation's error, or `StorageFullError` or `BusyError` with nothing stored.
         """
         answer: asyncio.Future[Result] = self._loop.create_future()
         self._queue.put(_Waiting(operation, answer))
         return await answer
 
     async def close(self) -> None:
-        """Finish what was asked for so far, then end the thread and close the connection."""
+        """Finish the queued operations, then end the thread and close the connection."""
         self._queue.put(None)
         await asyncio.to_thread(self._thread.join)
         await asyncio.to_thread(self._checkpoints.close)
@@ -112,7 +113,7 @@ class Writer:
                 return
 
     def _gathered(self, first: _Waiting) -> tuple[list[_Waiting], bool]:
-        """It and all that wait behind it; True: and then it is time to end."""
+        """`first` and the operations queued behind it; True if the writer must end then."""
         batch = [first]
         while len(batch) < _MAX_BATCH and not self._queue.empty():
             waiting = self._queue.get()
@@ -175,7 +176,7 @@ class LogUnsupportedError(sqlite3.OperationalError):
 
 
 def connect(path: Path) -> sqlite3.Connection:
-    """A connection in autocommit mode with our settings. Raises `LogUnsupportedError`."""
+    """Open a connection in autocommit mode with `_SETTINGS`. Raises `LogUnsupportedError`."""
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
     _begin_log(connection)
     for setting in _SETTINGS:
@@ -195,10 +196,10 @@ def _begin_log(connection: sqlite3.Connection) -> None:
 
 
 class Database:
-    """One process's access: a connection that reads, and the writer. Make it on the event loop.
+    """One process's access: a connection that reads, and the writer. Create it on the event loop.
 
-    Reads run right on the event loop: a page of the feed takes some 50 µs, less than handing it to
-    a thread would (docs/decisions/0004).
+    Reads run on the event loop itself: a page of the feed takes some 50 µs, less than passing it
+    to a thread (docs/decisions/0004).
     """
 
     def __init__(
@@ -216,15 +217,15 @@ class Database:
         self._reading = connect(path)
 
     def read(self, sql: str, *parameters: object) -> list[Any]:
-        """All rows of one query; it sees every write that has returned."""
+        """All rows of one query. It sees every write that has returned."""
         try:
             return self._reading.execute(sql, parameters).fetchall()
         except sqlite3.Error as exc:
             raise translated(exc) from exc
 
     def read_while(self, wanted: Callable[[Any], bool], sql: str, *parameters: object) -> list[Any]:
-        """The rows of one query up to the first that is not wanted; those behind it cost
-        nothing."""
+        """The rows of one query before the first for which `wanted` returns False. SQLite does
+        not read the rows behind it."""
         try:
             with closing(self._reading.execute(sql, parameters)) as rows:
                 return list(itertools.takewhile(wanted, rows))
@@ -239,11 +240,11 @@ class Database:
             raise translated(exc) from exc
 
     async def write(self, operation: Operation[Result]) -> Result:
-        """`Writer.run`."""
+        """Run an operation in the writer (`Writer.run`)."""
         return await self._writer.run(operation)
 
     async def close(self) -> None:
-        """Finish writing and close."""
+        """Finish the queued operations and close both connections."""
         await self._writer.close()
         self._reading.close()
 
@@ -254,10 +255,10 @@ _PROBED_SINCE = "SELECT 1 FROM probe WHERE at BETWEEN ? AND ?"
 
 
 class WriteProbe:
-    """Tells whether a comment would be taken: by the room on the disk, and by writing one row.
+    """Checks that the database accepts writes: by the free space on the disk, and by writing a row.
 
-    That row is written at most once a second, however many ask in however many processes; all of
-    them share what came of it.
+    All processes together write that row at most once a second. All callers within that second
+    share the result.
     """
 
     def __init__(self, database: Database) -> None:
@@ -266,7 +267,7 @@ class WriteProbe:
         self._asked_at = 0.0
 
     async def check(self) -> None:
-        """Raises `NotReadyError`."""
+        """Raises `NotReadyError` if the database does not accept writes."""
         try:
             self._database.check_free_space(0)
             async with asyncio.timeout(_PROBE_PATIENCE_SECONDS):
@@ -279,7 +280,7 @@ class WriteProbe:
             raise NotReadyError from exc
 
     def _shared(self) -> asyncio.Task[None]:
-        """The verdict that is being found, or that was found within the last second."""
+        """The check that runs, or that began within the last second; else a new one."""
         now = time.monotonic()
         is_old = now - self._asked_at >= _PROBE_SECONDS
         if self._verdict is None or (self._verdict.done() and is_old):
@@ -298,6 +299,6 @@ class WriteProbe:
 
 
 def _note(verdict: asyncio.Task[None]) -> None:
-    """For the log; also, nobody may be left who asks for it."""
+    """Log a failed check. This also retrieves its error if no caller waits for it any more."""
     if not verdict.cancelled() and verdict.exception() is not None:
         _log.error("the database does not take writes", error=str(verdict.exception()))

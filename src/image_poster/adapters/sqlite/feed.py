@@ -1,5 +1,7 @@
-"""The feed in SQLite: a page is one query, or in the middle of a walk two or three, each answered
-by an index of its own (see `schema`); counts and latest comments derived anew."""
+"""The feed in SQLite, and its rebuild: counts and latest comments.
+
+The first page of a walk takes one query, a later page two to four. Each query of ranks has an index
+of its own (see `schema`)."""
 
 import sqlite3
 from typing import Any, NamedTuple
@@ -68,7 +70,7 @@ class SqliteFeedReader:
         return RankSlice(ranks, ranks[-1].place if len(rows) == query.fetch_limit else None)
 
     def _holding(self, query: FeedQuery, as_of: int, contents: Contents) -> RankSlice:
-        """Ranks that still hold, and held then."""
+        """Current ranks that were already current in the epoch `as_of`."""
         sql, end = current_ranks_query(query, as_of), scan_end_query(query)
         rows = self._database.read(sql.text, *sql.parameters)
         contents.update((row[0], StoredPost(*row[:4])) for row in rows)
@@ -79,7 +81,7 @@ class SqliteFeedReader:
         return RankSlice(ranks, None if last is None else Position(*last))
 
     def _past(self, query: FeedQuery, end: Position | None) -> RankSlice:
-        """Past ranks, as far as the page can go at all."""
+        """Past ranks before `end`, the last position that the page can reach."""
         sql = past_ranks_query(query)
         rows = self._database.read_while(
             lambda row: end is None or row[:3] >= end, sql.text, *sql.parameters
@@ -88,7 +90,7 @@ class SqliteFeedReader:
         return RankSlice(ranks, ranks[-1].place if len(rows) == query.max_entries else None)
 
     def _fetch(self, ids: list[str], contents: Contents) -> None:
-        """The posts that past ranks lead to, where they are ready."""
+        """Read the posts of past ranks that are ready."""
         if ids:
             marks = ", ".join("?" * len(ids))
             rows = self._database.read(
@@ -106,14 +108,14 @@ class SqliteFeedReader:
 
 
 def first_page_query(query: FeedQuery) -> Sql:
-    """The ranking of now, behind a place."""
+    """The query for current ranks behind the query's position, with their posts."""
     ready = _behind(query, _COLUMNS)
     return Sql(f"{ready.text} LIMIT ?", (*ready.parameters, query.fetch_limit))
 
 
 def current_ranks_query(query: FeedQuery, as_of: int) -> Sql:
-    """Of the next so many entries of the index alone, those that held at the end of that epoch; and
-    only their posts. The join keeps the order of its left side (CROSS JOIN)."""
+    """The query for the next `max_entries` entries of the index that were current at the end of the
+    epoch `as_of`, with their posts. CROSS JOIN keeps the order of its left side."""
     near = _behind(query, "rowid AS row, since")
     return Sql(
         f"SELECT {_COLUMNS}, near.since FROM ({near.text} LIMIT ?) AS near "  # noqa: S608 - constants
@@ -123,13 +125,13 @@ def current_ranks_query(query: FeedQuery, as_of: int) -> Sql:
 
 
 def scan_end_query(query: FeedQuery) -> Sql:
-    """Where `current_ranks_query` stopped, if it did."""
+    """The query for the last entry that `current_ranks_query` reads, if it reached its limit."""
     near = _behind(query, "total_comments, id")
     return Sql(f"{near.text} LIMIT 1 OFFSET ?", (*near.parameters, query.max_entries - 1))
 
 
 def past_ranks_query(query: FeedQuery) -> Sql:
-    """The next so many past ranks, of whatever epochs."""
+    """The query for the next `max_entries` past ranks, of all epochs."""
     text = "SELECT total_comments, id, until, since FROM past_ranks WHERE true"
     parameters: list[object] = []
     if query.creator is not None:
@@ -145,7 +147,7 @@ def past_ranks_query(query: FeedQuery) -> Sql:
 
 
 def _behind(query: FeedQuery, columns: str) -> Sql:
-    """Ready posts behind the query's place, in its order."""
+    """The query for ready posts behind the query's position, in its order."""
     text = f"SELECT {columns} FROM posts WHERE status = 'ready'"  # noqa: S608 - constants
     parameters: list[object] = []
     if query.creator is not None:
@@ -181,7 +183,7 @@ _POSTS_AFTER = (
 
 
 class SqliteFeedRebuilder:
-    """`FeedRebuilder` in SQLite. Feed entries need nothing of their own: they are indexes."""
+    """`FeedRebuilder` in SQLite. Feed entries need no rebuild: they are indexes."""
 
     def __init__(self, database: Database, clock: Clock) -> None:
         self._database = database
@@ -208,8 +210,8 @@ class SqliteFeedRebuilder:
 def derive_counts(
     connection: sqlite3.Connection, row: tuple[str, str, int, int, bytes], now_ms: int
 ) -> Drift | None:
-    """Count a post's comments and find its latest anew; `row` has its id, creator, count, since
-    when that is held, and latest comments. What was wrong, if something was."""
+    """Derive a post's count and latest comments from its comments. `row` has its id, creator,
+    count, the epoch of that count, and latest comments. Returns the drift, or None."""
     post, latest = RankedPost(row[0], row[1], CurrentRank(*row[2:4])), row[4]
     (counted,) = connection.execute(
         "SELECT count(*) FROM comments WHERE post_id = ?", (post.id,)

@@ -1,4 +1,4 @@
-"""Idempotency records, within the transaction of what they answer."""
+"""Idempotency records, each written in the transaction of the post or comment that it is for."""
 
 import sqlite3
 from collections.abc import Iterable
@@ -26,7 +26,7 @@ def check_unused(
 def keep_record(
     connection: sqlite3.Connection, record: IdempotencyRecord | None, now_ms: int
 ) -> None:
-    """Remember an answer, also in the place of one that `check_unused` let pass."""
+    """Store a record; it replaces a former one that `check_unused` accepted."""
     if record is not None:
         connection.execute(
             "INSERT OR REPLACE INTO idempotency_records "
@@ -43,7 +43,7 @@ def keep_record(
 
 
 def clear_records(connection: sqlite3.Connection, ids: Iterable[str]) -> None:
-    """Remove the text of what was answered about posts and comments that are deleted."""
+    """Remove the bodies of idempotency records of deleted posts and comments."""
     connection.executemany(
         "UPDATE idempotency_records SET body = x'' WHERE substr(location, -26) = ?",
         [(id_,) for id_ in ids],

@@ -1,4 +1,4 @@
-"""What files of published posts were, in SQLite; the files themselves are in `adapters/files`."""
+"""Sizes and hashes of published posts' files, in SQLite; `adapters/files` has the files."""
 
 import sqlite3
 from collections.abc import Iterator, Sequence
@@ -27,8 +27,8 @@ class SqliteFileRecordStore:
         await self._database.write(replace)
 
     def of_ready_posts(self) -> Iterator[tuple[str, list[FileRecord]]]:
-        """The ready posts by id, each with what is remembered of its files: nothing, if it was
-        published by a version that did not."""
+        """The ready posts by id, each with the records of its files. Posts of earlier versions have
+        no records."""
         after = ""
         while posts := self._database.read(
             "SELECT id FROM posts WHERE status = 'ready' AND id > ? ORDER BY id LIMIT ?",
@@ -44,5 +44,5 @@ class SqliteFileRecordStore:
 
 
 def forget_files(connection: sqlite3.Connection, post_id: str) -> None:
-    """With their post."""
+    """Delete the records of a deleted post's files."""
     connection.execute("DELETE FROM files WHERE post_id = ?", (post_id,))

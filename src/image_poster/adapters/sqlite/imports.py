@@ -1,4 +1,4 @@
-"""Comments that come from elsewhere, with their ids and times."""
+"""Import of comments with their ids and times."""
 
 import sqlite3
 from collections.abc import Sequence
@@ -17,15 +17,15 @@ _ADD = (
 
 
 class SqliteCommentImporter:
-    """Adds comments to posts in whatever state, with exact counts."""
+    """Adds comments to posts in any state, with exact counts."""
 
     def __init__(self, database: Database, clock: Clock) -> None:
         self._database = database
         self._clock = clock
 
     async def add(self, post_id: str, found: Sequence[Comment]) -> int:
-        """Keep those that are new and were not deleted, in one transaction; how many those were.
-        None of a post that is not there. Raises `StorageFullError`."""
+        """Add the comments that are new and were not deleted, in one transaction. Returns their
+        number, 0 if the post does not exist. Raises `StorageFullError`."""
         rows = [(post_id, one.id, one.creator, encode_comment(one)) for one in found]
         self._database.check_free_space(sum(len(row[3]) for row in rows))
 

@@ -1,4 +1,4 @@
-"""Image work in SQLite: a post that is `processing` and whose `due_at` has come is a job."""
+"""Image work in SQLite: a post is a job if it is `processing` and its `due_at` has passed."""
 
 import sqlite3
 
@@ -45,8 +45,8 @@ class SqliteJobQueue:
         return await self._database.write(take)
 
     async def release_all(self) -> None:
-        """Make every leased job due now: for the start of the only server of this database, when
-        whoever held a lease is dead."""
+        """Make every leased job due now. For the start of the database's only server, when all
+        former lease holders are dead."""
         now = self._clock.service_ms()
         await self._database.write(
             lambda connection: connection.execute(

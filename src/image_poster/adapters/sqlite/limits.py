@@ -1,7 +1,7 @@
-"""Bytes of a day and uploads under way, in SQLite: in the transaction of what they are booked for.
+"""Quotas of bytes a day and of unfinished uploads, in SQLite, in the transaction of the upload.
 
-`daily_bytes` has what a user booked in the day of their last booking; `bookings` has what may still
-be given back.
+`daily_bytes` has a user's reserved bytes on the day of their last reservation. `bookings` has the
+reservations that can still be released.
 """
 
 import sqlite3
@@ -22,8 +22,8 @@ _ADD = (
 
 
 class SqliteUploadQuota:
-    """`UploadQuota` in SQLite; without limits nothing is booked. The functions that take a
-    connection are for within a transaction."""
+    """`UploadQuota` in SQLite; without limits it reserves nothing. Functions with the argument
+    `connection` run within a transaction."""
 
     def __init__(self, database: Database, clock: Clock, limits: Limits) -> None:
         self._database = database
@@ -57,15 +57,15 @@ class SqliteUploadQuota:
     def reserve_bytes(
         self, connection: sqlite3.Connection, post_id: str, user: str, upload: Upload
     ) -> None:
-        """Book an upload, by the image limit if its length is not known. Raises
+        """Reserve an upload's bytes, or the image limit if its length is unknown. Raises
         `RateLimitedError`."""
         if self._is_on:
             size = self._image_bytes if upload.length is None else upload.length
             self._book(connection, (post_id, user, size, upload.expires_ms, True))
 
     async def release_former(self) -> None:
-        """At the start of the only server of this database: requests that were under way have
-        ended; those that made a post keep their bytes."""
+        """End the reservations of former requests, at the start of the database's only server.
+        Requests that created a post keep their bytes."""
         await self._database.write(_settle_former)
 
     def _book(
@@ -91,7 +91,8 @@ class SqliteUploadQuota:
 def release_upload(
     connection: sqlite3.Connection, post_id: str, *, kept_bytes: int | None = None
 ) -> None:
-    """End a booking, of which so many bytes were kept (None: all). A no-op without one."""
+    """End a post's reservation and release all but `kept_bytes` (None: keep all). Without a
+    reservation, do nothing."""
     booked = connection.execute(
         "DELETE FROM bookings WHERE post_id = ? RETURNING user, day, bytes", (post_id,)
     ).fetchall()
@@ -100,7 +101,7 @@ def release_upload(
 
 
 def adjust_upload(connection: sqlite3.Connection, post_id: str, size: int) -> None:
-    """The length of an upload is known now. A no-op if nothing is booked for it."""
+    """Set an upload's reservation to its declared length in bytes. Without one, do nothing."""
     booked = connection.execute(
         "SELECT user, day, bytes FROM bookings WHERE post_id = ?", (post_id,)
     ).fetchone()
@@ -110,12 +111,12 @@ def adjust_upload(connection: sqlite3.Connection, post_id: str, size: int) -> No
 
 
 def forget_days(connection: sqlite3.Connection, before_ms: int) -> None:
-    """Forget what was booked on days before that time's."""
+    """Delete the reserved bytes of days before that of the time `before_ms`."""
     connection.execute("DELETE FROM daily_bytes WHERE day < ?", (day_of(before_ms),))
 
 
 def _give_back(connection: sqlite3.Connection, booking: tuple[str, int, int], kept: int) -> None:
-    """In the day that it was booked in: another has its own."""
+    """Release a reservation's bytes beyond `kept`, if its day is still the user's last one."""
     user, day, booked = booking
     connection.execute(
         "UPDATE daily_bytes SET bytes = max(0, bytes - ?) WHERE user = ? AND day = ?",

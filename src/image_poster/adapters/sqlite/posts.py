@@ -1,4 +1,4 @@
-"""Posts in SQLite, and the tombstones of those that were deleted."""
+"""Posts in SQLite, and the tombstones of deleted posts and comments."""
 
 import sqlite3
 from collections.abc import Callable
@@ -22,7 +22,7 @@ from image_poster.services.posts import NULL_NOTIFIER
 
 
 def was_deleted_by(connection: sqlite3.Connection, id_: str, by: Identity) -> bool:
-    """Whether this very user deleted it before: then doing it again is a success."""
+    """True if this user deleted the post or comment: then a repeated deletion succeeds."""
     row = connection.execute("SELECT user FROM tombstones WHERE id = ?", (id_,)).fetchone()
     return row is not None and row[0] == by.user
 
@@ -36,8 +36,8 @@ def add_tombstone(
     pending: bool,
     ended: bool = False,
 ) -> None:
-    """Remember a deletion; `pending` when something of it has still to be removed, `ended` when it
-    was an upload that had not all its bytes."""
+    """Store a tombstone: `pending` until the purge is complete, `ended` if it was an upload without
+    all its bytes."""
     connection.execute(
         "INSERT OR REPLACE INTO tombstones (id, user, deleted_at, pending, ended) "
         "VALUES (?, ?, ?, ?, ?)",
@@ -61,7 +61,7 @@ _FIND = "SELECT id, total_comments, head, latest FROM posts WHERE id = ?"
 
 
 def stored_post(connection: sqlite3.Connection, post_id: str) -> StoredPost:
-    """The post within a transaction; raises `PostNotFoundError`."""
+    """Read a post within a transaction. Raises `PostNotFoundError`."""
     row = connection.execute(_FIND, (post_id,)).fetchone()
     if row is None:
         raise PostNotFoundError
@@ -69,8 +69,8 @@ def stored_post(connection: sqlite3.Connection, post_id: str) -> StoredPost:
 
 
 class SqlitePostStore:
-    """`PostStore` in SQLite. `limits` says what is booked for uploads; `bell` is rung for posts
-    that begin or end to be `processing`."""
+    """`PostStore` in SQLite. `limits` has the quotas of uploads. `notifier` is notified of every
+    added, changed or deleted post."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""How a post's rank moves, within the transaction that changes its count."""
+"""Changes of a post's rank, within the transaction that changes its count."""
 
 import sqlite3
 from typing import NamedTuple
@@ -11,7 +11,7 @@ _CLEARED_AT_A_TIME = 2
 
 
 class RankedPost(NamedTuple):
-    """A post whose count changes: what is stored of it."""
+    """The stored rank of a post whose count changes."""
 
     id: str
     creator: str
@@ -21,8 +21,8 @@ class RankedPost(NamedTuple):
 def store_rank_change(
     connection: sqlite3.Connection, post: RankedPost, total: int, now_ms: int
 ) -> CurrentRank:
-    """Keep the rank that the post had, if need be. Returns what the caller is to store with the
-    post in its place. `now_ms` is the time within the transaction."""
+    """Store the post's former rank as a past rank, if `change_rank` requires it. Returns the new
+    rank, which the caller stores with the post. `now_ms` is the time within the transaction."""
     epoch = _epoch(connection, epoch_of(now_ms))
     held, past = change_rank(post.id, post.held, total, epoch)
     if past is not None:
@@ -32,7 +32,7 @@ def store_rank_change(
 
 
 def _epoch(connection: sqlite3.Connection, epoch: int) -> int:
-    """`epoch`, or the largest that any write had, if a clock was set back."""
+    """The larger of `epoch` and the largest epoch of any write, in case a clock was set back."""
     (largest,) = connection.execute("SELECT epoch FROM feed_clock").fetchone()
     if epoch <= largest:
         return int(largest)
@@ -49,7 +49,8 @@ def _keep(connection: sqlite3.Connection, past: Ranked, creator: str) -> None:
 
 
 def _clear(connection: sqlite3.Connection, epoch: int) -> None:
-    """An epoch more is kept than a cursor may be old."""
+    """Delete two past ranks that no cursor needs. They stay one epoch longer than a cursor is
+    valid."""
     connection.execute(
         "DELETE FROM past_ranks WHERE (total_comments, id, until) IN (SELECT total_comments, id, "
         "until FROM past_ranks WHERE until < ? ORDER BY until LIMIT ?)",

@@ -1,22 +1,23 @@
-"""What is stored where. Every table and index of the database, and nothing else, is here.
+"""Tables and indexes of the database, and their migrations.
 
-posts       a post: `head` is its JSON, `latest` its newest comments as JSON lines, `since` the
-            epoch since which its rank in `top` holds; the rest are keys drawn from it, and the
-            state of its image work
-past_ranks  ranks that posts had in `top`, from the epoch `since` to before `until` (`domain.feed`)
-feed_clock  one row: the largest epoch that any write had
-comments    a comment: `doc` is its JSON; sorted by post and id, so a page is one range
-tombstones  who deleted which post or comment; `pending` while something of it is left, `ended` if
-            it was an upload that had not all its bytes
-idempotency_records   what was answered to a user's request with an idempotency key
-uploads     the terms of a resumable upload, as long as its post is there; `refused_bytes` were sent
-            and not kept
-files       what a published post's files were: their sizes and hashes
-probe       one row: when it was written last, to see whether the database takes writes
-daily_bytes what a user has booked in the day (UTC) of their last booking
-bookings    what of it is for an image that is still under way, and would be given back
+- `posts`: a post. `head` is its JSON, `latest` its newest comments as JSON lines, `since` the first
+  epoch of its current rank in `top`. The other columns are keys derived from these, and the state
+  of its image work.
+- `past_ranks`: past ranks of posts in `top`, from the epoch `since` to before `until`
+  (`domain.feed`).
+- `feed_clock`: one row, with the largest epoch of any write.
+- `comments`: a comment. `doc` is its JSON. Rows are sorted by post and id, so a page is one range.
+- `tombstones`: the user who deleted a post or comment. `pending` until the purge is complete;
+  `ended` if it was an upload without all its bytes.
+- `idempotency_records`: the response to a user's request with an idempotency key.
+- `uploads`: the terms of a resumable upload, until its post is deleted. `refused_bytes` counts
+  bytes that were sent and not stored.
+- `files`: sizes and hashes of a published post's files.
+- `probe`: one row, with the time of the last write of the readiness check.
+- `daily_bytes`: the bytes that a user reserved on the day (UTC) of their last reservation.
+- `bookings`: reserved bytes of unfinished images, which can still be released.
 
-The database's `user_version` counts how many of the `_MIGRATIONS` it has seen.
+The database's `user_version` is the number of applied `_MIGRATIONS`.
 """
 
 import sqlite3
@@ -197,11 +198,11 @@ class SchemaTooNewError(Exception):
 
 
 class SchemaTooOldError(Exception):
-    """The database is of an earlier version of this program, and nobody is to change it here."""
+    """The database is of an earlier version of this program and must not be migrated here."""
 
 
 def version_of(connection: sqlite3.Connection) -> int:
-    """0 for a database that is new. Raises `SchemaTooNewError`."""
+    """The schema version of a database, 0 if it is new. Raises `SchemaTooNewError`."""
     (found,) = connection.execute("PRAGMA user_version").fetchone()
     if found > VERSION:
         raise SchemaTooNewError(
@@ -211,7 +212,7 @@ def version_of(connection: sqlite3.Connection) -> int:
 
 
 def prepare(connection: sqlite3.Connection) -> None:
-    """Make the tables of a new database. Raises `SchemaTooNewError` and `SchemaTooOldError`."""
+    """Create the tables of a new database. Raises `SchemaTooNewError` and `SchemaTooOldError`."""
     found = version_of(connection)
     if 0 < found < VERSION:
         raise SchemaTooOldError(
@@ -226,7 +227,7 @@ def _fitting_latest(latest: bytes) -> bytes:
 
 
 def migrate(connection: sqlite3.Connection) -> None:
-    """Bring the database to `VERSION`, in one transaction. Raises `SchemaTooNewError`."""
+    """Migrate the database to `VERSION`, in one transaction. Raises `SchemaTooNewError`."""
     connection.create_function("fitting_latest", 1, _fitting_latest, deterministic=True)
     connection.execute("BEGIN IMMEDIATE")
     try:

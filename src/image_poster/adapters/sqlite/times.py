@@ -1,5 +1,5 @@
-"""Stored times: the greatest one, where the service clock starts, and the repair of times that a
-wrong wall clock left. Ids never change."""
+"""Stored times: the greatest one, for the start of the service clock, and the repair of times
+that a wrong wall clock stored. Ids never change."""
 
 import sqlite3
 from typing import TypeVar
@@ -50,7 +50,7 @@ def count_wrong_times(database: Database, now_ms: int) -> int:
 
 
 def cover_times(connection: sqlite3.Connection, post_id: str) -> bool:
-    """Raise the feed's epoch to the newest comment and the rank of a post; return True if it was
+    """Raise the feed's epoch to that of a post's newest comment and rank. Returns True if it was
     smaller."""
     newest, since = connection.execute(_LAST_CHANGE, (post_id,)).fetchone()
     (before,) = connection.execute("SELECT epoch FROM feed_clock").fetchone()

@@ -1,4 +1,4 @@
-"""Records of resumable uploads, in SQLite."""
+"""Records of resumable uploads in SQLite: their terms and refused bytes."""
 
 import sqlite3
 
