@@ -60,7 +60,7 @@ class Coding(NamedTuple):
     - sample_bytes: 1 for 8 bits, else 2
     - alpha: True if there is any
     - coded_pixels: pixels of all parts of the image
-    - tiles: True if the image has several parts
+    - tiles: True if the image is composed of other items
     - is_plain: True for one coded item or a grid of them that is not cropped
     """
 

@@ -55,8 +55,9 @@ def find_meta(content: Content) -> "Meta | None":
 
 
 def _rebranded(content: Content, facts: HeaderFacts) -> bytes | None:
-    """Return the file with the brand of its coding only; None if decoders recognise its own brands
-    as a still image. `mif1` only means HEIF, and `msf1` a sequence (23008-12, 10)."""
+    """Return the file with the brand of its coding only; None if that is not needed or not
+    possible. Decoders do not recognise all brands as a still image: `mif1` only means HEIF, and
+    `msf1` a sequence (23008-12, 10)."""
     (size,) = unpack(">I", content)
     if facts.coding is None or size > _MAX_FTYP_BYTES:
         return None

@@ -46,8 +46,8 @@ def rebuild_png(content: Content) -> bytes:
 
 
 def _chunks(content: Content) -> Iterator[tuple[bytes, bytes, bool | None]]:
-    """Yield the name and content of each chunk, and True if its CRC is correct; None in place of
-    that if the file ends before the CRC."""
+    """Yield the name and content of each chunk, and True if its CRC is correct. The last value is
+    None if the file ends before the CRC."""
     at = len(_SIGNATURE)
     for _ in range(_MAX_CHUNKS):
         name = content[at + 4 : at + 8]
