@@ -19,11 +19,11 @@ _BUCKETS = "AWS::S3::Bucket"
 
 
 class CannotDestroyError(Exception):
-    """Why not, as the one sentence that the command ends with."""
+    """The reason why the stack cannot be deleted; the command ends with it."""
 
 
 def main() -> None:
-    """Exit code 1 with a sentence if it cannot be."""
+    """Delete the stack; exit with code 1 and a message if that fails."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("stack")
     name = parser.parse_args().stack
@@ -56,14 +56,15 @@ def _check_stage(formation: Any, name: str) -> None:
 
 
 def _buckets(formation: Any, name: str) -> list[str]:
-    """DescribeStackResources would return the first 100 of its resources only (API reference)."""
+    """Return the stack's buckets. DescribeStackResources would return the first 100 resources only
+    (API reference)."""
     pages = formation.get_paginator("list_stack_resources").paginate(StackName=name)
     found = [one for page in pages for one in page["StackResourceSummaries"]]
     return [one["PhysicalResourceId"] for one in found if one["ResourceType"] == _BUCKETS]
 
 
 def _close(storage: Any, bucket: str) -> None:
-    """Nothing new starts image work while it is emptied."""
+    """Remove the bucket's notifications, so that nothing starts image work while it is emptied."""
     storage.put_bucket_notification_configuration(Bucket=bucket, NotificationConfiguration={})
 
 
@@ -75,7 +76,7 @@ def _empty(storage: Any, bucket: str) -> None:
 
 
 def _versions(storage: Any, bucket: str) -> Iterator[dict[str, str]]:
-    """Some of its versions and delete markers."""
+    """Yield a page of the bucket's versions and delete markers, at most `_AT_A_TIME` of each."""
     found = storage.list_object_versions(Bucket=bucket, MaxKeys=_AT_A_TIME)
     for kind in ("Versions", "DeleteMarkers"):
         for one in found.get(kind, []):

@@ -1,9 +1,9 @@
-"""Put the gallery into the bucket of a stack: `python infra/gallery_bucket.py STACK`, as `make
+"""Upload the gallery to the bucket of a stack: `python infra/gallery_bucket.py STACK`, as `make
 deploy` does.
 
-Files are as the build left them, but for those compressed: CloudFront compresses by itself. Assets,
-which are named by their content, go first and the page last, and former assets stay: so a page that
-is open, or was just loaded, finds its own.
+Files are uploaded uncompressed: CloudFront compresses them. Assets, whose names contain a hash of
+their content, come first and the page last. Former assets stay, so that an open page still finds
+its own.
 """
 
 import sys
@@ -15,7 +15,7 @@ from image_poster.http.gallery import PAGE, load
 
 
 def put_gallery(storage: Any, bucket: str) -> int:
-    """How many files were put there."""
+    """Upload the gallery and return the number of files."""
     files = load()
     for name in sorted(files, key=lambda name: (name == PAGE, not name.startswith("assets/"))):
         content, _ = files[name].variants[""]
@@ -30,7 +30,7 @@ def put_gallery(storage: Any, bucket: str) -> int:
 
 
 def main(stack: str) -> None:
-    """Into the stack's output `GalleryBucket`, by the AWS profile in force."""
+    """Upload to the bucket in the stack's output `GalleryBucket`, with the current AWS profile."""
     session = Session()
     (found,) = session.create_client("cloudformation").describe_stacks(StackName=stack)["Stacks"]
     outputs = {one["OutputKey"]: one["OutputValue"] for one in found["Outputs"]}

@@ -1,5 +1,5 @@
-"""The OpenAPI document as the scripts read it: a list of operations with what each one takes and
-gives. `reference.py` makes pages of it, `collection.py` requests."""
+"""The OpenAPI document for the scripts: a list of operations with their parameters, bodies and
+answers. `reference.py` makes pages of it, `collection.py` requests."""
 
 import json
 from collections.abc import Iterator
@@ -30,13 +30,13 @@ class Operation:
 
     @property
     def successes(self) -> list[int]:
-        """The statuses that are no refusal, the smallest first."""
+        """The statuses below 400, the smallest first."""
         return sorted(status for status in self.answers if status < 400)
 
 
 @dataclass(frozen=True)
 class Document:
-    """All of it."""
+    """The whole document."""
 
     title: str
     version: str
@@ -46,13 +46,13 @@ class Document:
     operations: list[Operation]
 
     def resolved(self, schema: Schema) -> Schema:
-        """The schema itself, where this is a reference to one."""
+        """Return the schema itself if this is a reference to one."""
         name = schema.get("$ref", "").rpartition("/")[2]
         return self.schemas[name] if name else schema
 
 
 def read() -> Document:
-    """The document that this version of the service serves at /openapi.json."""
+    """Return the document that this version of the service serves at /openapi.json."""
     found = json.loads(openapi_document())
     return Document(
         title=found["info"]["title"],

@@ -1,9 +1,9 @@
-"""`make audit`: known vulnerabilities of what constraints.txt locks, by pip-audit.
+"""`make audit`: known vulnerabilities of the distributions in constraints.txt, by pip-audit.
 
-pip-audit says "No known vulnerabilities found", and exits 0, also when it could not look up a
-single distribution. Here that is a failure of its own: 0 all looked up and nothing known, 1 some
-are vulnerable, 3 not all could be looked up. Libraries inside of wheels (libheif, libvips, x265)
-are in no such list (docs/decisions/0018).
+pip-audit prints "No known vulnerabilities found", and exits with 0, even if it could not look up a
+single distribution. Here that is a failure. Exit codes: 0 all looked up and nothing known, 1 some
+are vulnerable, 3 not all could be looked up. No such list covers libraries inside of wheels
+(libheif, libvips, x265; docs/decisions/0018).
 """
 
 import json
@@ -17,14 +17,14 @@ VULNERABLE, NOT_LOOKED_UP = 1, 3
 
 
 class Verdict(NamedTuple):
-    """Sentences to print, and an exit code."""
+    """The lines to print, and an exit code."""
 
     lines: list[str]
     code: int
 
 
 def main() -> None:
-    """Look up, print, and exit."""
+    """Run the audit, print its verdict, and exit."""
     words = [sys.executable, "-m", "pip_audit", "--disable-pip", "--require-hashes"]
     words += ["--format", "json", "--progress-spinner", "off"]
     words += ["--requirement", str(ROOT / "constraints.txt")]
@@ -35,7 +35,8 @@ def main() -> None:
 
 
 def verdict(report: str, errors: str) -> Verdict:
-    """What pip-audit's report (JSON) means; `errors` is what it said instead, if it broke off."""
+    """Interpret pip-audit's report (JSON); `errors` is its standard error, for a run that
+    failed."""
     try:
         dependencies: list[dict[str, Any]] = json.loads(report)["dependencies"]
     except ValueError:

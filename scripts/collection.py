@@ -1,7 +1,8 @@
-"""Requests to start from, made from the OpenAPI document: `make collection`.
+"""Sample requests from the OpenAPI document: `make collection`.
 
-docs/collection/ gets an `.http` file (httpYac, the REST clients of editors) and an Insomnia
-collection, with the same requests in the same order: run from top to bottom, all of them succeed.
+docs/collection/ gets an `.http` file (for httpYac and the REST clients of editors) and an Insomnia
+collection. Both have the same requests in the same order; run from top to bottom, all of them
+succeed.
 """
 
 import json
@@ -16,7 +17,7 @@ FOLDER = Path(__file__).parents[1] / "docs" / "collection"
 
 
 def files() -> dict[str, str]:
-    """The files of the folder by name, as they are to be."""
+    """Return the content of each file of the folder, by name."""
     document = api_document.read()
     found = requests(document)
     variables = {"base_url": "http://127.0.0.1:8080", "user": "alice", "token": ""}

@@ -1,8 +1,8 @@
-"""What the collection asks, in which order: the OpenAPI document's operations, each filled in.
+"""The requests of the collection, in their order: the OpenAPI document's operations with values.
 
-Method, path, identity, media types and what is required come from the document; EXAMPLES says what
-a document cannot: values, an order, and what later requests need of an answer. Whatever of that
-contradicts the document is a ValueError, and an operation without an example still gets a request.
+Method, path, identity, media types and required fields come from the document. EXAMPLES adds
+values, an order, and the fields of an answer that later requests need. An example that contradicts
+the document raises ValueError. An operation without an example still gets a request.
 """
 
 from collections.abc import Iterator
@@ -17,8 +17,11 @@ JSON, FORM, BYTES = "application/json", "multipart/form-data", "application/offs
 
 @dataclass(frozen=True)
 class Example:
-    """One use of an operation. Braces in values name variables: {user}, {photo_size}, or what an
-    earlier request `keeps`: the name of a variable, and the path in its JSON answer."""
+    """One use of an operation.
+
+    Braces in values name variables: {user}, {photo_size}, or one that an earlier request `keeps`.
+    `keeps` maps the name of a variable to the path in the JSON answer.
+    """
 
     operation: str
     title: str = ""  # instead of the operation's summary
@@ -33,7 +36,7 @@ class Example:
 
 @dataclass(frozen=True)
 class Request:
-    """An example filled in from its operation: what both formats are written from."""
+    """An example with the values of its operation, from which both formats are written."""
 
     name: str
     title: str
@@ -117,7 +120,7 @@ EXAMPLES = [
 
 
 def requests(document: Document) -> list[Request]:
-    """All examples filled in, then the operations that have none."""
+    """Return a request for each example, then for each operation without an example."""
     known = {operation.id: operation for operation in document.operations}
     left = known.keys() - {example.operation for example in EXAMPLES}
     examples = [*EXAMPLES, *(Example(id_) for id_ in known if id_ in left)]
@@ -132,7 +135,7 @@ def requests(document: Document) -> list[Request]:
 
 
 def _numbered(examples: list[Example]) -> Iterator[tuple[int, Example]]:
-    """Each example with how many of its operation came before it."""
+    """Yield each example with the number of earlier examples of its operation."""
     seen: list[str] = []
     for example in examples:
         yield seen.count(example.operation), example
@@ -164,7 +167,7 @@ def _request(name: str, example: Example, operation: Operation) -> Request:
 
 
 def _concrete(example: Example) -> tuple[str, dict[str, Any]]:
-    """The media type that is sent, and the fields of the body that are no file."""
+    """Return the media type of the request, and the fields of the body that are not files."""
     fields = {name: value for name, value in example.body.items() if value != IMAGE}
     return example.media_type.replace("image/*", "image/jpeg"), fields
 
@@ -182,7 +185,7 @@ def _check_body(example: Example, schema: Schema) -> None:
 def _placed(
     name: str, example: Example, operation: Operation
 ) -> tuple[str, dict[str, str], dict[str, str]]:
-    """Path, query and headers: what is required or given, and a key for each POST."""
+    """Return path, query and headers: required or listed parameters, and a key for each POST."""
     found: dict[str, dict[str, str]] = {"path": {}, "query": {}, "header": {}}
     values = dict(example.values)
     for parameter in operation.parameters:

@@ -1,7 +1,7 @@
 """Run docs/collection/image-poster.http against a server: `make collection-run`.
 
-By httpYac, which `make peers` installs with npm. Ends with 1 if a request was not answered as it
-says.
+It uses httpYac, which `make peers` installs with npm. The exit code is 1 if an answer differs from
+the file.
 """
 
 import os
@@ -15,7 +15,7 @@ HTTPYAC = ROOT / "tests" / "peers" / "node_modules" / "httpyac" / "bin" / "httpy
 
 
 def main(url: str) -> int:
-    """All requests, in their order; prints a line for each."""
+    """Send all requests in their order; print a line for each."""
     node = shutil.which("node")
     if node is None or not HTTPYAC.exists():
         sys.exit("collection-run: needs node 20, and httpYac: run `make peers`")

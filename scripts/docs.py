@@ -1,10 +1,9 @@
 """Build the documentation as a site: `make docs`, or `docs.py PROJECT SITE`.
 
-The pages are the Markdown files that are read on a forge too: README.md, which becomes the first
-page, CONTRIBUTING.md, CHANGELOG.md and docs/. They are copied to a temporary folder with the files
-that they link to; the API reference is added, and the site is built from there. A warning, a broken
-link among them, fails the build. What the site shows it brings along (fonts, styles, scripts,
-search): it works offline.
+The pages are the Markdown files that a forge shows too: README.md, which becomes the first page,
+CONTRIBUTING.md, CHANGELOG.md and docs/. The script copies them to a temporary folder with the files
+that they link to, adds the API reference, and builds the site there. A warning, such as a broken
+link, fails the build. The site includes its fonts, styles, scripts and search, so it works offline.
 """
 
 import os
@@ -54,8 +53,8 @@ CONFIGURATION = {
 
 
 def build(root: Path, site: Path) -> int:
-    """Build the site of the project at `root` into the folder `site`; 0 if nothing was wrong with
-    it. Warnings go to standard error, with the page and the line."""
+    """Build the site of the project at `root` in the folder `site`; return 0 if there was no
+    warning. Warnings go to standard error, with the page and the line."""
     with tempfile.TemporaryDirectory() as folder:
         pages = Path(folder) / "pages"
         _copy(root, pages)
@@ -84,8 +83,8 @@ def _copy(root: Path, pages: Path) -> None:
 
 
 def _copy_linked(root: Path, pages: Path) -> None:
-    """Take along the files of the project that a page links to, tests above all: the site offers
-    them to be downloaded."""
+    """Copy the project's files that a page links to, mostly tests: the site offers them as
+    downloads."""
     for page in list(pages.rglob("*.md")):
         for target in re.findall(r"\]\(([^)#:]+)", page.read_text()):
             copy = Path(os.path.normpath(page.parent / target))
@@ -105,7 +104,7 @@ def _add_reference(docs: Path) -> None:
 
 
 def _link_pages(pages: Path) -> None:
-    """Let links to README.md lead to the first page, and give that page the navigation."""
+    """Change links to README.md to the first page, and add the navigation to that page."""
     (pages / "README.md").rename(pages / "index.md")
     for page in pages.rglob("*.md"):
         text = page.read_text()
@@ -117,7 +116,7 @@ def _link_pages(pages: Path) -> None:
 
 
 def _navigation(pages: Path) -> dict[str, list[str]]:
-    """Every page that is there, under its heading."""
+    """Return all existing pages by heading."""
     left = {f"/{page.relative_to(pages).with_suffix('')}" for page in pages.rglob("*.md")}
     left.remove("/index")
     found: dict[str, list[str]] = {}
@@ -131,7 +130,7 @@ def _navigation(pages: Path) -> dict[str, list[str]]:
 
 
 def main(root: Path = ROOT, site: Path = ROOT / "site") -> int:
-    """Build anew, into an empty folder or over an earlier site."""
+    """Build the site in an empty folder, or replace an earlier site."""
     if site.exists() and any(site.iterdir()) and not (site / ".buildinfo").is_file():
         sys.exit(f"{site} is not empty, and no site that Sphinx built: name a folder of its own.")
     shutil.rmtree(site, ignore_errors=True)

@@ -1,5 +1,5 @@
-"""Make the seeds of `make fuzz` anew: the headers of images that we make, each after the byte that
-says what it is taken for. Inputs that fuzzing found are kept beside them.
+"""Write the seeds of `make fuzz` anew: the headers of generated images, each after a byte that
+selects its target. Inputs that fuzzing found are stored beside them.
 
 python scripts/fuzz_corpus.py
 """
@@ -19,7 +19,7 @@ from support.generated import generated, wide_profile  # noqa: E402
 
 
 def seeds() -> Iterator[tuple[str, bytes]]:
-    """By name."""
+    """Yield the name and content of each seed."""
     target = fuzzing.targets()
     for image in generated(seed=1, count=31):
         found = sniff(image.content[:64])
@@ -35,7 +35,7 @@ def seeds() -> Iterator[tuple[str, bytes]]:
 
 
 def main() -> None:
-    """Write them into the corpus."""
+    """Write the seeds to the corpus."""
     CORPUS.mkdir(parents=True, exist_ok=True)
     for name, content in seeds():
         (CORPUS / name).write_bytes(content)

@@ -22,7 +22,7 @@ HEAD = """\
 
 
 def http_file(document: Document, requests: list[Request]) -> str:
-    """The whole file."""
+    """Return the content of the file."""
     return "\n".join(
         [HEAD.format(title=document.title), *(_section(request) for request in requests)]
     )
@@ -87,6 +87,6 @@ def _form(request: Request) -> Iterator[str]:
 
 
 def _filled(text: str) -> str:
-    """Variables as httpYac writes them; sizes are numbers, also in JSON."""
+    """Write variables in httpYac's syntax; sizes are numbers, also in JSON."""
     text = text.replace('"{photo_size}"', "{photo_size}").replace("{key}", "{{$uuid}}")
     return re.sub(r"(?<!\{)\{(\w+)\}(?!\})", r"{{\1}}", text)

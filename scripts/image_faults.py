@@ -1,7 +1,7 @@
-"""Draw docs/decisions/0020-faults.jpg: what became of images before and after a fault was mended.
+"""Draw docs/decisions/0020-faults.jpg: images before and after the fix of each fault.
 
-"Before" is the code of BEFORE, run from a git worktree of it; "after" is this tree. The images are
-those of the tests that hold each fault.
+"Before" is the code of BEFORE, run from a git worktree of it; "after" is this tree. The images come
+from the tests of each fault.
 
 python scripts/image_faults.py
 """
@@ -60,7 +60,7 @@ WIDTH, HEIGHT, TEXT = 132, 90, 330
 
 
 class Case(NamedTuple):
-    """A fault in words, the image that shows it, and how that should look."""
+    """A fault in words, the image that shows it, and its correct appearance."""
 
     fault: str
     make: Callable[[], bytes]
@@ -85,7 +85,7 @@ def hdr(transfer: int) -> bytes:
 
 
 def p3_numbers() -> Image.Image:
-    """The corners by their numbers in Display P3, as floats were rounded."""
+    """The corners as values of Display P3, rounded to 8 bits."""
     image = Image.new("RGB", (120, 80))
     for index, colour in enumerate(samples.CORNERS):
         numbers = test_code_points.encoded(colour, test_code_points.P3, test_code_points.SRGB)
@@ -96,13 +96,13 @@ def p3_numbers() -> Image.Image:
 
 
 def p3_png() -> bytes:
-    """The corners in Display P3, told by cICP."""
+    """The corners in Display P3, declared by cICP."""
     plain = samples.encoded(p3_numbers(), "PNG")
     return test_code_points.with_chunk(plain, b"cICP", bytes((12, 13, 0, 1)))
 
 
 def p3_avif() -> bytes:
-    """The corners in Display P3, told by nclx."""
+    """The corners in Display P3, declared by nclx."""
     plain = samples.encoded(p3_numbers(), "AVIF", quality=95, subsampling="4:4:4")
     return test_code_points.with_nclx(plain, 12, 13)
 
@@ -123,7 +123,7 @@ def animated_avif() -> bytes:
 
 
 def unusable_profile() -> bytes:
-    """The corners with a profile that says nothing of a device."""
+    """The corners with a profile that describes no device."""
     profile = dict(test_image_colours.unusable_profiles())["class link"]
     return samples.encoded(samples.corners(), icc_profile=profile)
 
@@ -136,17 +136,17 @@ def on_canvas() -> Image.Image:
 
 
 def corners() -> Image.Image:
-    """The image that most cases show."""
+    """The image of most cases."""
     return samples.corners()
 
 
 def nothing() -> Image.Image:
-    """Where no image is right."""
+    """A placeholder for a case without a correct image."""
     return Image.new("RGB", (1, 1), "white")
 
 
 def sequence() -> bytes:
-    """A burst of one frame."""
+    """An image sequence of one frame."""
     return test_heif_brands.sequence(samples.heic(), b"hvc1", b"hvcC", b"hevc", wide=False)
 
 
@@ -180,7 +180,8 @@ CASES = [
 
 
 def rendered(folder: Path, source: Path, kind: str) -> dict[str, str]:
-    """What `source` makes of the files in `folder`: `ready`, or the error."""
+    """Render the files in `folder` with the code in `source`; return `ready`, or the error, by
+    file."""
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(source), str(ROOT / "tests")])}
     command = [sys.executable, "-P", "-c", RENDER, str(folder), kind]
     done = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
@@ -189,7 +190,7 @@ def rendered(folder: Path, source: Path, kind: str) -> dict[str, str]:
 
 
 def draw(folder: Path, before: dict[str, str], after: dict[str, str]) -> Image.Image:
-    """The sheet, a row a case: the fault, the right image, before, after."""
+    """Draw the sheet, one row for each case: the fault, the right image, before, after."""
     font = ImageFont.load_default(13)
     across = TEXT + 3 * (WIDTH + 8)
     sheet = Image.new("RGB", (across, 24 + len(CASES) * (HEIGHT + 8)), (245, 245, 245))
@@ -212,7 +213,7 @@ def draw(folder: Path, before: dict[str, str], after: dict[str, str]) -> Image.I
 
 
 def place(sheet: Image.Image, at: tuple[int, int], image: Image.Image) -> None:
-    """An image, as large as its cell lets it be."""
+    """Draw an image in its cell, as large as it fits."""
     factor = min(WIDTH / image.width, HEIGHT / image.height)
     size = (max(1, round(image.width * factor)), max(1, round(image.height * factor)))
     sheet.paste(image.convert("RGB").resize(size), at)

@@ -54,7 +54,7 @@ def table() -> str:
 
 
 def heads() -> Iterator[bytes]:
-    """First bytes of files: of each type, and nearly of each type."""
+    """Yield first bytes of files: of each type, and close variants that are of no type."""
     yield from _HEADS
     for brand in ["isom", *(brand for known in BRANDS.values() for brand in known)]:
         code = brand.encode()

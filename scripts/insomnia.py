@@ -17,7 +17,7 @@ EXPORTED = "2026-11-25T00:00:00.000Z"
 def insomnia_collection(
     document: Document, requests: list[Request], variables: dict[str, str]
 ) -> str:
-    """The whole file, to be imported."""
+    """Return the content of the file to import."""
     kept = {
         name: f"{{% response 'body', 'req_{request.name}', '{_encoded(path)}', 'no-history', 60 %}}"
         for request in requests
@@ -40,7 +40,7 @@ def insomnia_collection(
 
 
 def _encoded(path: str) -> str:
-    """A JSONPath as Insomnia's editor writes it, so that no quote can end the tag's argument."""
+    """Encode a JSONPath like Insomnia's editor, so that no quote can end the tag's argument."""
     return f"b64::{b64encode(f'$.{path}'.encode()).decode()}::46b"
 
 
@@ -127,7 +127,7 @@ def _body(request: Request, kept: dict[str, str]) -> dict[str, Any]:
 
 
 def _filled(text: str, kept: dict[str, str]) -> str:
-    """Variables as Insomnia writes them; sizes are numbers, also in JSON."""
+    """Write variables in Insomnia's syntax; sizes are numbers, also in JSON."""
     text = text.replace('"{photo_size}"', "{photo_size}").replace("{key}", "{% uuid 'v4' %}")
     known = r"(?<!\{)\{(\w+)\}(?!\})"
     return re.sub(known, lambda name: kept.get(name[1], f"{{{{ _.{name[1]} }}}}"), text)

@@ -1,5 +1,5 @@
 """Generated pages of the site: the API reference from the OpenAPI document, and the options of all
-commands from click. They need no script, and the site's search finds them."""
+commands from click. They need no script, and the site's search includes them."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -30,7 +30,7 @@ Generated from `image-poster COMMAND --help`. [Commands](cli.md) has exit codes 
 
 
 def options_page(program: click.Group) -> str:
-    """One section a command, with its help text."""
+    """Return a page with one section for each command, with its help text."""
     lines = [OPTIONS]
     for name, command in sorted(program.commands.items()):
         with click.Context(
@@ -41,7 +41,8 @@ def options_page(program: click.Group) -> str:
 
 
 def reference_page(document: Document) -> str:
-    """One section a tag, one part an operation, and the schemas at the end."""
+    """Return a page with a section for each tag, a part for each operation, and the schemas at the
+    end."""
     lines = [INTRODUCTION.format(version=document.version, description=document.description)]
     for tag, meaning in document.tags.items():
         lines += [f"## {tag.capitalize()}", "", meaning, ""]
@@ -100,7 +101,7 @@ def _answer(status: int, found: dict[str, Any]) -> str:
 
 
 def _fields(schema: Schema) -> Iterator[str]:
-    """An object as a table of its fields; anything else as a sentence."""
+    """Describe an object by a table of its fields, anything else by a sentence."""
     if "properties" not in schema:
         yield _kind(schema)
         return
@@ -112,7 +113,7 @@ def _fields(schema: Schema) -> Iterator[str]:
 
 
 def _kind(schema: Schema) -> str:
-    """What values it allows, in words."""
+    """Describe the allowed values in words."""
     if "$ref" in schema:
         name = schema["$ref"].rpartition("/")[2]
         return f"[{name}](#{name.lower()})"

@@ -28,7 +28,7 @@ WIDTH, HEIGHT = 1800, 1200
 
 
 def landscape(colours: tuple[tuple[int, int, int], ...], chance: random.Random) -> Image.Image:
-    """Sky, sun, and three rows of hills."""
+    """Draw sky, sun, and three rows of hills."""
     sky, hills, front = colours
     image = Image.new("RGB", (WIDTH, HEIGHT), sky)
     draw = ImageDraw.Draw(image)
@@ -45,7 +45,8 @@ def landscape(colours: tuple[tuple[int, int, int], ...], chance: random.Random) 
 
 
 def phone_image(image: Image.Image) -> bytes:
-    """As a phone writes it: the image as the sensor lies, and a tag that says how to turn it."""
+    """Encode an image as a phone does: pixels in the sensor's orientation, and a tag to turn
+    them."""
     exif = Image.Exif()
     exif[ORIENTATION] = ORIENTATION_6
     buffer = io.BytesIO()

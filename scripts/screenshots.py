@@ -1,7 +1,7 @@
 """Make the screenshots of docs/gallery.md: `make screenshots`.
 
-Each view at 360, 768 and 1440 px, in light and in dark, from a server of its own with the sample
-images. Needs chromium. Look at each: what is ugly is to be mended.
+Each view at 360, 768 and 1440 px, light and dark, from a server of its own with the sample images.
+Needs chromium. Look at each screenshot and fix faults of the gallery.
 """
 
 import io
@@ -28,24 +28,24 @@ SCHEMES: tuple[Scheme, ...] = ("light", "dark")
 
 
 def feed(_: Gallery, _server: Server) -> None:
-    """As it opens."""
+    """Show the feed as it opens."""
 
 
 def post(gallery: Gallery, _server: Server) -> None:
-    """One, open."""
+    """Open one post."""
     gallery.comments_of("The desert")
     expect(gallery.dialog().get_by_role("listitem").first).to_be_visible()
 
 
 def composer(gallery: Gallery, _server: Server) -> None:
-    """With an image, and with a file that is none."""
+    """Choose an image, and a file that is not an image."""
     image = samples.encoded(sample.landscape(sample.SCENES["The desert"], random.Random(2)))
     dialog = gallery.choose(("IMG_0412.jpg", image), ("holiday notes.txt", b"no image"))
     dialog.get_by_role("textbox", name="Caption").first.fill("Evening, after the storm")
 
 
 def queue(gallery: Gallery, server: Server) -> None:
-    """Offline."""
+    """Post while the server is offline."""
     server.kill()
     gallery.post(
         "Snow on the pass",
@@ -56,7 +56,7 @@ def queue(gallery: Gallery, server: Server) -> None:
 
 
 def error(gallery: Gallery, server: Server) -> None:
-    """A damaged image, and an edit that met another one."""
+    """Post a damaged image, and save an edit that conflicts with another one."""
     gallery.button("Edit", within=gallery.article("At the lake")).click()
     with Api(server.url, LOCAL) as elsewhere:
         posts = elsewhere.feed(limit=100)["posts"]
@@ -76,7 +76,8 @@ VIEWS: dict[str, Callable[[Gallery, Server], None]] = {
 
 
 def shot(browser: Browser, view: str, size: tuple[int, int], scheme: Scheme) -> Image.Image:
-    """One view in one window, of a server of its own: some views end theirs."""
+    """Take a screenshot of one view in one window. It has a server of its own, since some views end
+    theirs."""
     with tempfile.TemporaryDirectory() as folder, local_server(Path(folder)) as server:
         sample.main(server.url)
         viewport = {"width": size[0], "height": size[1]}
@@ -91,7 +92,7 @@ def shot(browser: Browser, view: str, size: tuple[int, int], scheme: Scheme) -> 
 
 
 def side_by_side(shots: list[Image.Image]) -> Image.Image:
-    """Scaled to one height."""
+    """Put the screenshots side by side, scaled to one height."""
     scaled = [one.resize((one.width * SHOWN_HEIGHT // one.height, SHOWN_HEIGHT)) for one in shots]
     width = sum(one.width for one in scaled) + GAP * (len(scaled) - 1)
     sheet = Image.new("RGB", (width, SHOWN_HEIGHT), "#8a8a8a")
@@ -103,7 +104,7 @@ def side_by_side(shots: list[Image.Image]) -> Image.Image:
 
 
 def main(folder: Path, views: list[str]) -> None:
-    """A sheet for each view and scheme."""
+    """Write a sheet for each view and scheme."""
     folder.mkdir(parents=True, exist_ok=True)
     with browsers.playwright() as running:
         browser = running.chromium.launch(

@@ -18,7 +18,7 @@ DOCS = Path(__file__).parents[1] / "docs"
 
 
 def settings_rows() -> Iterable[tuple[str, ...]]:
-    """Flag, variable, default and help of each setting."""
+    """Return flag, variable, default and help of each setting."""
     for setting in fields(Settings):
         flag = f"`--{setting.name.replace('_', '-')}`"
         default = "" if setting.default is MISSING else setting.default
@@ -32,13 +32,13 @@ def settings_rows() -> Iterable[tuple[str, ...]]:
 
 
 def problem_rows() -> Iterable[tuple[str, ...]]:
-    """Code, status and detail of each problem, by status."""
+    """Return code, status and detail of each problem, by status."""
     for error in sorted(ERRORS, key=lambda error: (error.status, error.code)):
         yield f"`{error.code}`", str(error.status), error.detail
 
 
 def with_table(text: str, rows: Iterable[tuple[str, ...]]) -> str:
-    """The page's text with its first generated table written anew; notes stay with their row."""
+    """Return the page's text with a new first generated table; notes stay with their row."""
     begin, end = "<!-- table, by make tables -->\n", "<!-- /table -->"
     before, _, rest = text.partition(begin)
     table, _, after = rest.partition(end)

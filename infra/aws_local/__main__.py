@@ -19,7 +19,8 @@ _NAME = "image-poster"
 
 
 def main() -> None:
-    """`--port` of the service, and any parameter of the template as `NAME=VALUE`."""
+    """Run the emulator with `--port` of the service, and any parameter of the template as
+    `NAME=VALUE`."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--port", type=int, default=8080)
     parser.add_argument("--log", type=Path, help="Where the emulator and the Lambdas log.")
@@ -32,8 +33,8 @@ def main() -> None:
 
 
 async def serve(emulator: Emulator, port: int, parameters: dict[str, str]) -> None:
-    """Deploy, and serve until told to stop. The stack asks the front for its keys, so that is there
-    first."""
+    """Deploy, and serve until a signal. The front starts first, since the stack fetches its
+    keys."""
     issuer = Issuer(f"http://{_HOST}:{port}")
     front = Front(emulator, issuer)
     own = {"JwtIssuer": issuer.url, "JwtAudience": AUDIENCE, **parameters}

@@ -26,14 +26,14 @@ CREDENTIALS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
 
 @dataclass(eq=False)
 class Emulator:
-    """A running emulator; no two are equal."""
+    """A running emulator; compared by identity."""
 
     port: int
     process: "subprocess.Popen[bytes]"
 
     @property
     def url(self) -> str:
-        """Its address, for AWS clients."""
+        """The emulator's address, for AWS clients."""
         return f"http://127.0.0.1:{self.port}"
 
     @cached_property
@@ -41,7 +41,7 @@ class Emulator:
         return Session()
 
     def client(self, service: str) -> Any:
-        """A botocore client."""
+        """Create a botocore client of a service."""
         return self._session.create_client(
             service,
             region_name=REGION,
@@ -59,7 +59,7 @@ class Emulator:
 
 @contextmanager
 def running_emulator(log: Any = subprocess.DEVNULL) -> Iterator[Emulator]:
-    """An emulator for as long as the block lasts; everything in it is gone then."""
+    """Run an emulator until the block ends; its data are deleted then."""
     with tempfile.TemporaryDirectory(prefix="aws-local-", ignore_cleanup_errors=True) as folder:
         yield from _run(free_port(), folder, log)
 

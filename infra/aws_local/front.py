@@ -1,14 +1,14 @@
-"""What AWS has in front of a stack, for the emulator's: names, sign-in, CloudFront's two origins.
+"""The parts of AWS in front of a stack, for the emulator: names, sign-in, CloudFront's two origins.
 
-- It says the origin secret to the API, as CloudFront does: without, the API is closed.
-- `/images/*` and the gallery go to the stack's CloudFront distribution, everything else to its API,
-  each by the `Host` that it has: so one address serves both, as the distribution does on AWS.
-- It is the identity provider too: whoever sends `user-id: NAME`, as to the one-machine edition,
-  gets a token of that name put on their request. The stack has this address as its `JwtIssuer`,
-  and checks the token as it would check Cognito's. A bearer token that is sent is left as it is;
-  `GET /_token/NAME` gives one.
-- The emulator answers OPTIONS itself, where API Gateway passes it on to the Lambda; so here it is
-  passed on past the emulator's gateway.
+- It adds the origin secret to requests to the API, as CloudFront does: without it, the API refuses
+  them.
+- It forwards `/images/*` and the gallery to the stack's CloudFront distribution, everything else to
+  its API, each by its `Host`. So one address serves both, as the distribution does on AWS.
+- It is the identity provider too. A request with `user-id: NAME`, as for the one-machine edition,
+  gets a token of that name. The stack has this address as its `JwtIssuer`, and checks the token
+  like one of Cognito's. A bearer token in a request is not changed; `GET /_token/NAME` returns one.
+- It sends OPTIONS to the Lambda directly, as API Gateway does, since the emulator's gateway would
+  answer it itself.
 """
 
 import json
@@ -45,14 +45,14 @@ class Issuer:
         self._key = RSAKey.generate_key(2048, {"use": "sig", "alg": "RS256"}, auto_kid=True)
 
     def token(self, user: str) -> str:
-        """A token for this user."""
+        """Return a token for this user."""
         now = int(time.time())
         claims = {"iss": self.url, "aud": AUDIENCE, "sub": user, "iat": now - 5}
         header = {"alg": "RS256", "kid": self._key.kid}
         return jwt.encode(header, {**claims, "exp": now + _TOKEN_SECONDS}, self._key)
 
     def document(self, path: str) -> dict[str, Any] | None:
-        """What is published at this path, if anything is."""
+        """Return the document of the issuer at this path; None if there is none."""
         if path == "/.well-known/openid-configuration":
             return {"issuer": self.url, "jwks_uri": f"{self.url}/.well-known/jwks.json"}
         if path == "/.well-known/jwks.json":
@@ -63,7 +63,7 @@ class Issuer:
 
 
 class Front:
-    """An ASGI app before the emulator. `stack` is there once it was deployed."""
+    """An ASGI app in front of the emulator. `stack` is set after the deployment."""
 
     def __init__(self, emulator: Emulator, issuer: Issuer) -> None:
         self.stack: Stack | None = None
@@ -76,7 +76,7 @@ class Front:
         self._secret = ""
 
     def _origin_secret(self, stack: Stack) -> str:
-        """As CloudFormation resolves it for the distribution."""
+        """Return the origin secret, as CloudFormation resolves it for the distribution."""
         if not self._secret:
             found = self._secrets.get_secret_value(SecretId=stack.outputs["OriginSecret"])
             self._secret = str(found["SecretString"])
@@ -143,7 +143,7 @@ class Front:
 
 
 def _event(method: str, path: str, headers: Mapping[str, str]) -> dict[str, Any]:
-    """Payload format 2.0, as far as it matters."""
+    """Return an event of payload format 2.0, with the fields that matter here."""
     http = {"method": method, "path": path, "protocol": "HTTP/1.1", "sourceIp": "127.0.0.1"}
     return {
         "version": "2.0",

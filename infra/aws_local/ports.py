@@ -1,4 +1,4 @@
-"""Ports for what cannot be told to take a free one itself."""
+"""Ports for programs that cannot choose a free port themselves."""
 
 import random
 import socket
@@ -9,8 +9,8 @@ _FIRST, _USUAL_END = 10_000, 32_768
 
 
 def free_port() -> int:
-    """A port of this machine that nobody listens on just now, and that no outgoing connection will
-    be given meanwhile: such a one takes any port of the range that `bind` to 0 chooses from."""
+    """Return a free port of this machine, outside the range of outgoing connections. `bind` to 0
+    chooses from that range, so an outgoing connection could take such a port first."""
     end = _end()
     while True:
         port = random.randrange(_FIRST, end)  # noqa: S311 - others choose at the same time
@@ -25,7 +25,7 @@ def free_port() -> int:
 
 
 def _end() -> int:
-    """Where the ports of outgoing connections begin, by the kernel if it says so (ip(7))."""
+    """Return the first port of outgoing connections, by the kernel if it reports one (ip(7))."""
     try:
         begin = int(_RANGE.read_text().split()[0])
     except OSError:

@@ -1,8 +1,8 @@
-"""`python -m aws_local.rehearsal`: what `make deploy` and `make destroy` do to AWS, done to the
-emulator by the same commands, for both stages.
+"""`python -m aws_local.rehearsal`: run `make deploy` and `make destroy` against the emulator, for
+both stages.
 
-The template lacks what `stack.adapted` leaves out for the emulator; the zips are those of `make
-package`, which the emulator keeps and does not run.
+The template lacks the parts that `stack.for_emulator` removes. The zips are those of `make
+package`, which the emulator stores and does not run.
 """
 
 import os
@@ -20,7 +20,7 @@ _REFUSED = "it is no stack of stage dev"
 
 
 def main() -> None:
-    """Exit code 1 with a sentence at the first thing that is not as it should be."""
+    """Rehearse; exit with code 1 and a message at the first failure."""
     _ADAPTED.write_text(for_emulator(TEMPLATE.read_text()))
     try:
         with running_emulator() as emulator:
@@ -30,7 +30,7 @@ def main() -> None:
 
 
 def rehearse(emulator: Emulator) -> None:
-    """Deploy both stages, change one, delete dev, and see that prod is not deleted."""
+    """Deploy both stages, change one, delete dev, and check that prod cannot be deleted."""
     for stage in ("dev", "prod"):
         _make(emulator, "--old-file=package", "deploy", f"STAGE={stage}")
         _say(emulator, f"image-poster-{stage}")
@@ -76,7 +76,7 @@ def _stacks(emulator: Emulator) -> dict[str, Any]:
 
 
 def _say(emulator: Emulator, name: str) -> None:
-    """How the stack is, and what is in its gallery's bucket."""
+    """Print the status of the stack and the number of files in its gallery's bucket."""
     found = _stacks(emulator)[name]
     outputs = {one["OutputKey"]: one["OutputValue"] for one in found["Outputs"]}
     files = emulator.client("s3").list_objects_v2(Bucket=outputs["GalleryBucket"])["KeyCount"]

@@ -1,6 +1,9 @@
-"""`infra/template.yaml`, deployed to the emulator as it is, but for three things: the Lambdas' code
-(they run in the emulator's own interpreter, which has this package already), the demand for TLS,
-which the emulator does not speak, and the gradual deployment, for which it has no CodeDeploy."""
+"""`infra/template.yaml`, deployed to the emulator with three changes.
+
+- The Lambdas' code: they run in the emulator's own interpreter, which has this package already.
+- No requirement of TLS, which the emulator does not support.
+- No gradual deployment, since the emulator has no CodeDeploy.
+"""
 
 import io
 import re
@@ -21,15 +24,15 @@ _GRADUAL = re.compile(r"    DeploymentPreference:\n(?:      .*\n)+")
 
 
 class Stack(NamedTuple):
-    """What was deployed."""
+    """A deployed stack: its name and outputs."""
 
     name: str
     outputs: dict[str, str]
 
 
 def deploy(emulator: Emulator, name: str, **parameters: str) -> Stack:
-    """Create the stack and wait for it. Raises `RuntimeError`, with the reason, and if the routes
-    are not there: the emulator has been seen to deploy an API without any."""
+    """Create the stack and wait for it. Raises `RuntimeError` with the reason. It also raises
+    `RuntimeError` if routes are missing: the emulator once deployed an API without any."""
     _keep_artifacts(emulator, adapted(TEMPLATE.read_text()))
     formation = emulator.client("cloudformation")
     formation.create_stack(
@@ -48,12 +51,12 @@ def deploy(emulator: Emulator, name: str, **parameters: str) -> Stack:
 
 
 def adapted(template: str) -> str:
-    """The template as the emulator can take and run it."""
+    """Return the template in a form that the emulator can deploy and run."""
     return _CODE.sub(f"CodeUri: s3://{_ARTIFACTS}/code.zip", for_emulator(template))
 
 
 def for_emulator(template: str) -> str:
-    """The template as the emulator can take it, with the code that it names."""
+    """Return the template in a form that the emulator can deploy, with its own code paths."""
     # Else the buckets would refuse everything.
     template = template.replace('aws:SecureTransport: "false"', 'aws:SecureTransport: "true"')
     return _GRADUAL.sub("", template)

@@ -1,8 +1,8 @@
-"""The three Lambdas' packages, made without Docker: `make package`.
+"""The packages of the Lambdas, built without Docker: `make package`.
 
-contents   what goes into each
-lock       the releases and hashes that are taken
-build      wheels for Lambda's processor, our own code, bytecode, a zip
-sbom       what is in each, as a list for programs (CycloneDX)
-measure    how long a cold import takes
+- `contents`: the contents of each package
+- `lock`: the locked releases and their hashes
+- `build`: wheels for Lambda's processor, our own code, bytecode, a zip
+- `sbom`: the software bill of materials of each package (CycloneDX)
+- `measure`: the duration of a cold import
 """

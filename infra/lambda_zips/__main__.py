@@ -1,5 +1,9 @@
-"""`python -m lambda_zips`: dist/api.zip, image.zip, stream.zip, healing.zip, and what they weigh;
-beside each, and for the one-machine edition, a list of what is in it (dist/*.cdx.json)."""
+"""`python -m lambda_zips`: build dist/api.zip, image.zip, stream.zip and healing.zip, and print
+their sizes.
+
+It also writes a software bill of materials of each, and of the one-machine edition
+(dist/*.cdx.json).
+"""
 
 import sys
 import tempfile
@@ -17,8 +21,8 @@ _MOST_UNZIPPED = 250 * 1024 * 1024
 
 
 class Bound(NamedTuple):
-    """Most bytes of the zip, and the milliseconds that a cold import should take at most: those
-    depend on the machine that measures, so they are told, and stop nobody from deploying."""
+    """The most bytes of the zip, and the longest cold import in milliseconds. The duration depends
+    on the machine, so a longer one is reported and does not prevent a deployment."""
 
     zip_bytes: int
     import_ms: float
@@ -33,7 +37,7 @@ BOUNDS = {
 
 
 def main() -> None:
-    """Exit code 1 if a package is too large."""
+    """Build all packages; exit with code 1 if one is too large."""
     shown = f"cold import, Python {runnable_here().python}"
     print(f"{'':8} {'zip':>10} {'unzipped':>10} {shown:>36}")
     dist = ROOT / "dist"

@@ -1,4 +1,4 @@
-"""Make a package: a folder as Lambda has it under /var/task, and its zip."""
+"""Build a package: a folder with the contents of Lambda's /var/task, and its zip."""
 
 import json
 import os
@@ -25,7 +25,7 @@ _BROWSER_FILES = {"swagger-ui.css", "swagger-ui-bundle.js", "favicon-32x32.png"}
 
 
 def build(package: Package, target: Target, folder: Path) -> Path:
-    """Everything of the package, in a new `folder`. Raises `RuntimeError` if pip fails."""
+    """Build the package in a new `folder`. Raises `RuntimeError` if pip fails."""
     _install(package, target, folder)
     excluded_paths = [_OWN_CODE / part for part in package.without]
     shutil.copytree(
@@ -44,7 +44,7 @@ def build(package: Package, target: Target, folder: Path) -> Path:
 
 
 def zipped(folder: Path, archive: Path) -> Path:
-    """The folder as a zip."""
+    """Write the folder to the zip `archive`. Equal contents give equal bytes."""
     archive.parent.mkdir(parents=True, exist_ok=True)
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as zip_file:
         for path in sorted(path for path in folder.rglob("*") if path.is_file()):
@@ -56,7 +56,7 @@ def zipped(folder: Path, archive: Path) -> Path:
 
 
 def one_machine(folder: Path) -> Path:
-    """What `make run` installs beside our own code, in a new `folder`."""
+    """Install the locked dependencies of the one-machine edition in a new `folder`."""
     lock = ROOT / "locks" / "server.txt"
     words = ["install", "--no-compile", "--no-build-isolation", "--target", str(folder)]
     _pip(*words, "--require-hashes", "--requirement", str(lock))
@@ -64,8 +64,8 @@ def one_machine(folder: Path) -> Path:
 
 
 def python_for(target: Target) -> str | None:
-    """An interpreter for the target: this one, or one of that version on PATH (`LAMBDA_PYTHON`
-    names another place); None if there is none."""
+    """Return an interpreter for the target: this one, or one of that version on PATH (the variable
+    `LAMBDA_PYTHON` overrides PATH). Return None if there is none."""
     if target.python == _THIS_PYTHON:
         return sys.executable
     offered = os.environ.get("LAMBDA_PYTHON") or shutil.which(f"python{target.python}")
@@ -77,7 +77,8 @@ def python_for(target: Target) -> str | None:
 
 
 def runnable_here() -> Target:
-    """What this machine can run: with Lambda's Python if that is here, else with this one."""
+    """Return a target for this machine: with Lambda's Python if it is installed, else with this
+    one."""
     glibc = int(platform.libc_ver()[1].partition(".")[2] or GLIBC)
     wanted = on_linux(LAMBDA_PYTHON, platform.machine(), glibc)
     return wanted if python_for(wanted) else Target(_THIS_PYTHON)
@@ -96,8 +97,8 @@ def _install(package: Package, target: Target, folder: Path) -> None:
 
 
 def _pure_wheel(name: str, folder: Path) -> Path:
-    """A wheel of a distribution that has none, which must be good for every machine. What builds it
-    is locked too (the group `build`)."""
+    """Build a wheel, for any machine, of a distribution that has none. The build tools are locked
+    too (the group `build`). Raises `RuntimeError` if the wheel is for this machine only."""
     _pip_locked([name], "wheel", "--no-build-isolation", "--wheel-dir", str(folder))
     (wheel,) = folder.glob("*.whl")
     if not wheel.stem.endswith("-none-any"):
@@ -106,7 +107,8 @@ def _pure_wheel(name: str, folder: Path) -> Path:
 
 
 def _pip_locked(names: Iterable[str], *words: str) -> None:
-    """Pip takes no file whose hash is not in constraints.txt."""
+    """Run pip with these distributions; it refuses files whose hashes are not in
+    constraints.txt."""
     with tempfile.NamedTemporaryFile("w", suffix=".txt") as wanted:
         wanted.write(requirements(LOCK, names))
         wanted.flush()
@@ -136,7 +138,7 @@ def _prune(folder: Path, package: Package) -> None:
 
 
 def _prune_endpoints(path: Path, services: tuple[str, ...]) -> None:
-    """Botocore reads all endpoints of all services at its start; here are those of ours."""
+    """Keep only the endpoints of these services, since botocore reads all of them at its start."""
     known = json.loads(path.read_text())
     for partition in known["partitions"]:
         partition["services"] = {
@@ -146,8 +148,8 @@ def _prune_endpoints(path: Path, services: tuple[str, ...]) -> None:
 
 
 def _compile(python: str, folder: Path) -> None:
-    """Lambda cannot keep bytecode that it makes; nor does it change a file under our feet, so the
-    sources are not looked at (PEP 552, unchecked)."""
+    """Compile to bytecode, since Lambda cannot store it. The bytecode is never compared with the
+    sources, which do not change there (PEP 552, unchecked)."""
     words = [python, "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash"]
     words += ["-s", str(folder), "-p", _TASK, str(folder)]
     subprocess.run(words, check=True)

@@ -1,4 +1,4 @@
-"""What goes into each package, and for which Python on which machine."""
+"""The contents of each package, and the target Python and platform."""
 
 from dataclasses import dataclass, replace
 
@@ -12,7 +12,7 @@ GLIBC = 34
 
 @dataclass(frozen=True)
 class Target:
-    """A Python, such as `3.13`, and the platform tags of wheels that it takes (none: this
+    """A Python version, such as `3.13`, and the platform tags of its wheels (none: this
     machine's)."""
 
     python: str
@@ -20,7 +20,7 @@ class Target:
 
 
 def on_linux(python: str, machine: str, glibc: int) -> Target:
-    """Takes wheels for glibc 2.`glibc` or an older one (PEP 600)."""
+    """Return a target that takes wheels for glibc 2.`glibc` or an older one (PEP 600)."""
     tags = (f"manylinux_2_{minor}_{machine}" for minor in range(glibc, 16, -1))
     return Target(python, (*tags, f"manylinux2014_{machine}"))
 
@@ -30,10 +30,14 @@ LAMBDA = on_linux(LAMBDA_PYTHON, "aarch64", GLIBC)
 
 @dataclass(frozen=True)
 class Package:
-    """A Lambda's package: `handler` is the module that Lambda imports, `distributions` are those of
-    PyPI that have wheels, `sources` those that have none and are pure Python (constraints.txt locks
-    both), `services` those of AWS that botocore must know, and `without` are parts of
-    image_poster that it never imports."""
+    """A Lambda's package.
+
+    - handler: the module that Lambda imports
+    - distributions: distributions of PyPI that have wheels, locked in constraints.txt
+    - services: the AWS services that botocore must know
+    - without: parts of image_poster that the Lambda never imports
+    - sources: distributions of pure Python without wheels, also locked in constraints.txt
+    """
 
     name: str
     handler: str

@@ -1,4 +1,4 @@
-"""What constraints.txt locks: a release of each distribution, and the hashes of its files."""
+"""The pins of constraints.txt: a release of each distribution, and the hashes of its files."""
 
 import re
 from collections.abc import Iterable
@@ -12,20 +12,20 @@ _PIN = re.compile(
 
 
 class Pin(NamedTuple):
-    """One release, and the hashes of its files as pip takes them (`sha256:…`)."""
+    """One release, and the hashes of its files in pip's form (`sha256:…`)."""
 
     version: str
     hashes: frozenset[str]
 
 
 def normalized(name: str) -> str:
-    """A distribution's name as the lock writes it (PEP 503)."""
+    """Return a distribution's name in the form of the lock file (PEP 503)."""
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def read_lock(path: Path) -> dict[str, Pin]:
-    """Every pin of a lock that `make lock` wrote, by normalized name. Raises `ValueError` if a name
-    is there twice: then the platform would decide."""
+    """Return every pin of a lock file of `make lock`, by normalized name. Raises `ValueError` for a
+    name with two pins: the platform would choose between them."""
     pins: dict[str, Pin] = {}
     for found in _PIN.finditer(path.read_text()):
         if found["name"] in pins:
@@ -37,8 +37,9 @@ def read_lock(path: Path) -> dict[str, Pin]:
 
 
 def requirements(path: Path, names: Iterable[str]) -> str:
-    """Lines for `pip install --require-hashes` that take these distributions as the lock has them,
-    whatever this machine is: without markers. Raises `KeyError` for one that is not locked."""
+    """Return lines for `pip install --require-hashes` with the locked releases of these
+    distributions. They have no markers, so they apply to any machine. Raises `KeyError` for one
+    that is not locked."""
     pins = read_lock(path)
     return "".join(_line(name, pins[name]) for name in map(normalized, names))
 

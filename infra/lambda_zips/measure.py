@@ -1,5 +1,5 @@
-"""How long a Lambda's own code takes to import: processor time of one core, with bytecode, and
-nothing else in its environment."""
+"""Measure the cold import of a Lambda's own code: processor time of one core, with bytecode, in an
+otherwise empty environment."""
 
 import subprocess
 from pathlib import Path
@@ -30,8 +30,8 @@ print((time.process_time() - start) * 1000)
 
 
 def import_ms(python: str, folder: Path, package: Package) -> float:
-    """Milliseconds of one cold import, in a process that sees the package and the standard library
-    only. Raises `RuntimeError` with what it said if it fails."""
+    """Return the milliseconds of one cold import, in a process with only the package and the
+    standard library on its path. Raises `RuntimeError` with its standard error if it fails."""
     words = [python, "-I", "-S", "-c", _SCRIPT, str(folder), package.handler]
     done = subprocess.run(
         words, capture_output=True, text=True, check=False, env=ENVIRONMENT, cwd=folder
@@ -42,10 +42,11 @@ def import_ms(python: str, folder: Path, package: Package) -> float:
 
 
 def best_import_ms(python: str, folder: Path, package: Package, rounds: int = 15) -> float:
-    """The best of some: the others were held up by something else on this machine."""
+    """Return the shortest of several imports, in milliseconds: other processes delayed the
+    others."""
     return min(import_ms(python, folder, package) for _ in range(rounds))
 
 
 def folder_bytes(folder: Path) -> int:
-    """All files together."""
+    """Return the total size of all files, in bytes."""
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())

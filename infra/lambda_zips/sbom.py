@@ -1,4 +1,5 @@
-"""A list of what is in a folder of installed distributions (CycloneDX), with their licences."""
+"""A software bill of materials (CycloneDX) of a folder of installed distributions, with
+licences."""
 
 import subprocess
 import sys
@@ -10,10 +11,10 @@ from lambda_zips.build import ROOT
 
 
 def write_sbom(folder: Path, into: Path) -> Path:
-    """List the distributions in `folder`, as components of this project, in the file `into`; the
-    same, byte for byte, for the same contents. Raises `RuntimeError` if that fails.
+    """Write the bill of materials of `folder` to the file `into`, as components of this project.
+    Equal contents give equal bytes. Raises `RuntimeError` if cyclonedx-py fails.
 
-    cyclonedx-py looks at an environment, so it is shown an empty one with the folder on its path.
+    cyclonedx-py examines an environment, so it gets an empty one with the folder on its path.
     """
     into.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as name:

@@ -1,8 +1,8 @@
-"""Files below one folder, opened by descriptors: no name leads through a symbolic link to a place
-outside of it.
+"""Files below one folder, opened by descriptor: no name leads through a symbolic link to a place
+outside it.
 
-A backup's target may be writable for others, and root may run the command. So each part of a name
-is opened by itself, relative to its parent (openat(2), O_NOFOLLOW).
+Other users may be able to write to the target of a backup, and root may run the command. So each
+part of a name is opened relative to its parent (openat(2), O_NOFOLLOW).
 """
 
 import ctypes
@@ -60,7 +60,7 @@ class ConfinedFolder:
         return folder
 
     def names(self, folder: str = "") -> list[str]:
-        """The names in a folder; none if there is no such folder."""
+        """Return the names in a folder; an empty list if there is no such folder."""
         try:
             return os.listdir(self._open_folder(folder))  # noqa: PTH208 - a descriptor
         except OSError as exc:
@@ -69,12 +69,12 @@ class ConfinedFolder:
             raise
 
     def stat(self, name: str) -> os.stat_result:
-        """The state of a file, of a link itself if it is one. Raises `OSError`."""
+        """Return the status of a file; of the link itself if it is a link. Raises `OSError`."""
         folder, base = self._parent(name)
         return os.stat(base, dir_fd=folder, follow_symlinks=False)
 
     def open(self, name: str) -> BufferedReader:
-        """Open a plain file for reading. Raises `OSError`; a device or a link is refused."""
+        """Open a regular file for reading. Raises `OSError`, also for a device or a link."""
         folder, base = self._parent(name)
         descriptor = os.open(base, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=folder)
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
@@ -83,12 +83,12 @@ class ConfinedFolder:
         return os.fdopen(descriptor, "rb")
 
     def read(self, name: str) -> bytes:
-        """The content of a plain file. Raises `OSError`."""
+        """Return the content of a regular file. Raises `OSError`."""
         with self.open(name) as file:
             return file.read()
 
     def create(self, name: str) -> BinaryIO:
-        """Create a file that is not there yet, private to its owner, with the folders above it."""
+        """Create a new file, readable by its owner only, with the folders above it."""
         folder, base = self._parent(name, create=True)
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
         descriptor = os.open(base, flags, 0o600, dir_fd=folder)
@@ -96,7 +96,7 @@ class ConfinedFolder:
         return os.fdopen(descriptor, "wb")
 
     def open_lock(self, name: str) -> BinaryIO:
-        """Open a file of no content for a lock, created if it is not there."""
+        """Open an empty lock file; create it if it does not exist."""
         descriptor = os.open(name, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600, dir_fd=self._root)
         self._give(descriptor)
         return os.fdopen(descriptor, "r+b")
@@ -108,8 +108,8 @@ class ConfinedFolder:
             os.chown(name, *self._owner, dir_fd=self._root, follow_symlinks=False)
 
     def link_from(self, other: "ConfinedFolder", name: str) -> bool:
-        """Make a hard link to the other folder's file of the same name; False where the file system
-        has none."""
+        """Make a hard link to the other folder's file of the same name. Return False if the file
+        system has no hard links."""
         theirs, base = other._parent(name)  # noqa: SLF001 - of the same class
         ours, _ = self._parent(name, create=True)
         try:
@@ -121,7 +121,7 @@ class ConfinedFolder:
         return True
 
     def replace(self, name: str, content: bytes) -> None:
-        """Put a file of this content in the place of `name`, whole and durably."""
+        """Replace the file `name` by one with this content, atomically and durably."""
         fresh = f"{name}.new"
         self.remove(fresh)
         with self.create(fresh) as file:
@@ -146,7 +146,7 @@ class ConfinedFolder:
                 raise
 
     def remove_empty_folder(self, name: str) -> None:
-        """Delete a folder if it is empty; any other stays as it is."""
+        """Delete a folder if it is empty."""
         if name in self._open:
             os.close(self._open.pop(name))
         with suppress(OSError):
@@ -154,8 +154,8 @@ class ConfinedFolder:
             os.rmdir(base, dir_fd=folder)
 
     def sync_disk(self) -> None:
-        """Make all writes to the folder's file system durable (syncfs(2)), once for all files: a
-        sync of each would hold up the service. Raises `OSError`."""
+        """Make all writes to the folder's file system durable by one call (syncfs(2)). One sync for
+        each file would slow down the service. Raises `OSError`."""
         library = ctypes.CDLL(None, use_errno=True)
         if not hasattr(library, "syncfs"):
             os.sync()
@@ -167,8 +167,8 @@ class ConfinedFolder:
         return self._open_folder(parent, create=create), base
 
     def _open_folder(self, name: str, *, create: bool = False) -> int:
-        """The descriptor of a folder below. Those at the top stay open, and the last one below
-        them, since files come in order."""
+        """Return the descriptor of a folder below this one. Top-level folders stay open, and so
+        does the last folder below them, since files come in order."""
         descriptor = self._open.get(name)
         if descriptor is None:
             above, _, base = name.rpartition("/")

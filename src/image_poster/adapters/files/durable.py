@@ -1,6 +1,6 @@
 """Files that survive a power cut: sync the file, rename it, sync the folder.
 
-Source of the order: rename(2) and fsync(2), "Calling fsync() does not necessarily ensure that the
+Source of the order: rename(2) and fsync(2). "Calling fsync() does not necessarily ensure that the
 entry in the directory containing the file has also reached disk".
 """
 
@@ -27,16 +27,16 @@ def disk_errors() -> Iterator[None]:
 
 
 def check_free_space(folder: Path, size: int, *, reserve: int) -> None:
-    """Raises `StorageFullError` if writing `size` bytes would leave less than `reserve` bytes free
-    on the folder's disk."""
+    """Raise `StorageFullError` if `size` more bytes would leave less than `reserve` bytes free on
+    the folder's disk."""
     disk = os.statvfs(folder)
     if disk.f_bavail * disk.f_frsize < size + reserve:
         raise StorageFullError
 
 
 def write_all(descriptor: int, data: bytes | bytearray, at: int) -> None:
-    """Write all of `data` from offset `at` on, in as many calls as it takes: pwrite(2) may write
-    less than it is given. Raises `StorageFullError`."""
+    """Write all of `data` at offset `at`, in several calls if necessary: pwrite(2) may write less
+    than it gets. Raises `StorageFullError`."""
     with disk_errors(), memoryview(data) as view:
         done = 0
         while done < len(view):
@@ -44,8 +44,8 @@ def write_all(descriptor: int, data: bytes | bytearray, at: int) -> None:
 
 
 def sync(path: Path) -> None:
-    """Make a file's content, or a folder's entries, durable. Some file systems sync no folder by
-    itself (EINVAL, fsync(2)): there an entry is durable with its file."""
+    """Make a file's content, or a folder's entries, durable. Some file systems cannot sync a folder
+    (EINVAL, fsync(2)); there, syncing a file also syncs its entry."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -57,7 +57,7 @@ def sync(path: Path) -> None:
 
 
 def move_durably(source: Path, target: Path) -> None:
-    """Put the file `source`, whole, in the place of `target`, durably."""
+    """Replace `target` by the file `source`, atomically and durably."""
     with disk_errors():
         sync(source)
         ensure_folder(target.parent)
@@ -66,7 +66,7 @@ def move_durably(source: Path, target: Path) -> None:
 
 
 def remove_durably(path: Path) -> bool:
-    """Delete a file; whether there was one."""
+    """Delete a file durably. Return True if it existed."""
     try:
         path.unlink()
     except (FileNotFoundError, NotADirectoryError):
@@ -85,7 +85,7 @@ def share(path: Path, group: int, mode: int) -> None:
 
 
 def ensure_folder(folder: Path) -> None:
-    """Make a folder durably, and those above it, if it is not there."""
+    """Create a folder and its parents durably, if they do not exist."""
     if not folder.is_dir():
         ensure_folder(folder.parent)
         folder.mkdir(exist_ok=True)

@@ -1,4 +1,4 @@
-"""Images as files; `layout` says where."""
+"""Images as files; `schema.Layout` has their paths."""
 
 import asyncio
 import contextlib
@@ -48,14 +48,14 @@ _MAX_WARM = 8192
 
 
 def record_of(name: str, path: Path) -> FileRecord:
-    """What a file is now. Raises `OSError`."""
+    """Return the name, size and SHA-256 digest of a file. Raises `OSError`."""
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").digest()
         return FileRecord(name, os.fstat(file.fileno()).st_size, digest)
 
 
 class _OpenFile:
-    """A `StoredFile`. What is in the page cache is read on the spot, the rest by a thread."""
+    """A `StoredFile`. Bytes in the page cache are read directly, others by a thread."""
 
     def __init__(self, path: Path, place: str | None = None) -> None:
         self.place = place
@@ -77,8 +77,8 @@ class _OpenFile:
         os.close(self._descriptor)
 
     def _cached(self, start: int, length: int) -> bytes | None:
-        """These bytes, if the kernel has all of them in memory (preadv2(2), `RWF_NOWAIT`); None
-        also where the file system cannot tell."""
+        """Return these bytes if the kernel has all of them in memory (preadv2(2), `RWF_NOWAIT`).
+        Return None if not, or if the file system cannot tell."""
         wanted = max(0, min(length, self.size - start))
         buffer = bytearray(wanted)
         try:
@@ -89,7 +89,7 @@ class _OpenFile:
 
 
 class _StagedFile:
-    """A `StagedImage`: bytes gather to a mebibyte, then a thread writes them."""
+    """A `StagedImage`: it buffers one mebibyte of bytes, then a thread writes them."""
 
     def __init__(self, layout: Layout, spooled: Path, target: Path) -> None:
         self._layout = layout
@@ -139,7 +139,8 @@ class FileImageStore:
     def __init__(
         self, layout: Layout, records: FileRecordStore | None = None, group: int | None = None
     ) -> None:
-        """`records` are told what is published; `group` may read renditions."""
+        """`records` stores the records of published files; the group id `group` may read
+        renditions."""
         self._group = group
         self._layout = layout
         self._records = records
@@ -178,8 +179,8 @@ class FileImageStore:
         return _OpenFile(self._layout.original(post_id))
 
     async def open_rendition(self, post_id: str, rendition: str) -> StoredFile:
-        """Open a rendition: in a thread for the first time, since a disk may take a while to find a
-        file, and directly after that, when the kernel has it in its cache."""
+        """Open a rendition. The first time, a thread opens it, since a disk may need a while to
+        find a file. Afterwards the kernel has the file in its cache, and it is opened directly."""
         path = self._layout.rendition(post_id, rendition)
         place = f"/{self._layout.relative(path)}"
         if path in self._warm:
@@ -219,17 +220,17 @@ class FileImageStore:
         return await asyncio.to_thread(self._quarantine.drop, post_id, before_ms)
 
     def in_quarantine(self) -> Iterator[QuarantinedFile]:
-        """All files that were moved aside, those of the oldest day first."""
+        """Return all files in quarantine, those of the oldest day first."""
         return self._quarantine.files()
 
     def kept(self) -> Iterator[str]:
-        """The post ids of all originals and renditions in folders that can be read."""
+        """Return the post ids of all originals and renditions in readable folders."""
         for shard in self._layout.shards():
             with contextlib.suppress(PermissionError):
                 yield from _ids_older(shard, _EVER)
 
     def path_of(self, post_id: str, name: str) -> Path:
-        """The file that a record of that name is of."""
+        """Return the path of the file that a record with this name describes."""
         if name == _ORIGINAL:
             return self._layout.original(post_id)
         return self._layout.rendition(post_id, name)
@@ -249,7 +250,9 @@ class FileImageStore:
         return records
 
     def _remove(self, post_id: str) -> None:
-        """Remove what can be removed, the files in the folder that others may read first."""
+        """Delete all files of the post that can be deleted, beginning with those in the shared
+        folder. Raises `OSError` for a rendition that remains, `FilesRemainError` for another
+        file."""
         public = self._layout.renditions(post_id)
         private = (path for path in self._layout.files_of(post_id) if path not in public)
         public_faults = _faults(public)
@@ -271,7 +274,7 @@ class FileImageStore:
 
 
 def _faults(paths: Iterable[Path]) -> list[OSError]:
-    """Remove files; return what kept some of them, or kept some from being listed."""
+    """Delete files; return the errors of those that could not be deleted or listed."""
     faults = []
     try:
         for path in paths:

@@ -1,10 +1,9 @@
-"""Files whose posts the database does not know: moved aside, to be put back or deleted later.
+"""Quarantine: files without a post in the database, moved here to be restored or deleted later.
 
     quarantine/{yyyy-mm-dd}/originals/{xx}/{post_id}, and likewise uploads/ and renditions/
 
-The folder's name is the day (UTC) of the move: a file's own times are kept as they were, and a copy
-of the folder keeps the day too. A day can be purged once all of it has passed. What is not named as
-above is never touched.
+The folder's name is the day (UTC) of the move. Files keep their own times, and a copy of the folder
+keeps the day too. A day can be purged once it is over. Files with other names are never touched.
 """
 
 import contextlib
@@ -22,7 +21,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class QuarantinedFile(NamedTuple):
-    """A file that was moved aside, the post that it belongs to, and the day of the move."""
+    """A file in quarantine, the id of its post, and the day of the move (`yyyy-mm-dd`)."""
 
     path: Path
     post_id: str
@@ -36,7 +35,7 @@ class Quarantine:
         self._layout = layout
 
     def take(self, post_id: str, now_ms: int) -> int:
-        """Move every file of the post aside, durably; how many there were. A file is never
+        """Move every file of the post to the quarantine, durably; return their number. No file is
         replaced: one of the same name and day stays where it is until another day."""
         folder = self._layout.quarantine / _moment(now_ms).strftime(_DAY)
         return sum(
@@ -45,13 +44,14 @@ class Quarantine:
         )
 
     def files(self, before_ms: int | None = None) -> Iterator[QuarantinedFile]:
-        """All files, oldest day first; or those that were all moved before that time."""
+        """Return all files, oldest day first; with `before_ms`, only those of days that ended by
+        then."""
         for folder in self._days(before_ms):
             yield from _files_in(folder)
 
     def posts(self, before_ms: int) -> list[str]:
-        """The ids of posts of which files were moved before that time. Folders of those days that
-        have become empty are removed."""
+        """Return the ids of posts with files of days that ended by `before_ms`. Remove empty
+        folders of those days."""
         for day in self._days(before_ms):
             for folder in sorted(day.rglob("*"), reverse=True):
                 _remove_if_empty(folder)
@@ -59,8 +59,8 @@ class Quarantine:
         return sorted({file.post_id for file in self.files(before_ms)})
 
     def put_back(self, post_id: str, *, awaiting: bool) -> int:
-        """Move the post's files back, the youngest of each; how many there were. Those of an upload
-        belong to a post that awaits it only."""
+        """Move the youngest version of each of the post's files back; return their number. Files of
+        an upload are moved back only if the post is `awaiting` it."""
         paths = self._layout.files_of(post_id) if awaiting else self._layout.images_of(post_id)
         return sum(
             _moved(folder / self._layout.relative(path), path)
@@ -69,12 +69,12 @@ class Quarantine:
         )
 
     def drop(self, post_id: str, before_ms: int | None = None) -> int:
-        """Delete the post's files, or those that were moved before that time; how many there
-        were."""
+        """Delete the post's files, with `before_ms` only those of days that ended by then. Return
+        their number."""
         return sum(map(remove_durably, self.paths_of(post_id, before_ms)))
 
     def paths_of(self, post_id: str, before_ms: int | None = None) -> Iterator[Path]:
-        """Every place where there may be a file of the post."""
+        """Return every path in the quarantine that a file of the post may have."""
         for folder in self._days(before_ms):
             for path in self._layout.files_of(post_id):
                 yield folder / self._layout.relative(path)
@@ -90,7 +90,7 @@ def _moment(milliseconds: int) -> datetime:
 
 
 def _end_of(folder: Path) -> datetime | None:
-    """When the day that a folder is named after has passed; None if it is no such folder."""
+    """Return the end of the day that the folder is named after; None for any other folder."""
     if folder.is_symlink() or not folder.is_dir():
         return None
     try:

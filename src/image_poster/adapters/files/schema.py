@@ -1,15 +1,16 @@
-"""What is stored where, under the data folder.
+"""Layout of the data folder.
 
-    spool/{post_id}.{random}        an original being received, or work in progress (a folder)
-    uploads/{xx}/{post_id}          what was received of a resumable upload; its size is the offset
-    uploads/{xx}/{post_id}.owner    who may append to it
-    uploads/{xx}/{post_id}.unverified   from which offset on its bytes are not verified yet
-    uploads/{xx}/{post_id}.synced   how much of it is synced, as of which boot
-    originals/{xx}/{post_id}        the untouched upload
-    renditions/{xx}/{post_id}.600.jpg, …1600.jpg
-    quarantine/                     files whose posts are not known (see `quarantine.py`)
+- `spool/{post_id}.{random}`: an original during its upload, or a folder of work in progress
+- `uploads/{xx}/{post_id}`: the received bytes of a resumable upload; its size is the offset
+- `uploads/{xx}/{post_id}.owner`: the mark of the writer that may append
+- `uploads/{xx}/{post_id}.unverified`: the offset at which unverified bytes begin
+- `uploads/{xx}/{post_id}.synced`: the number of synced bytes, and the id of the boot
+- `originals/{xx}/{post_id}`: the unchanged upload
+- `renditions/{xx}/{post_id}.600.jpg`, `…1600.jpg`
+- `quarantine/`: files whose posts are not in the database (see `quarantine.py`)
 
-`xx` are the last two characters of the id, which are random, so that no folder grows too long.
+`xx` stands for the last two characters of the id, which are random, so that no folder grows too
+large.
 """
 
 import re
@@ -30,8 +31,8 @@ _POST_FILE = re.compile(
 
 
 def post_of(path: str) -> str | None:
-    """The id of the post that an image file belongs to, by its path in the data folder; None for a
-    path that is not of this layout."""
+    """Return the post id of an image file by its path in the data folder. Return None for a path
+    that is not of this layout."""
     match = _POST_FILE.fullmatch(path)
     if match is None:
         return None
@@ -50,16 +51,17 @@ def rendition_names(post_id: str) -> set[str]:
 
 
 def is_spooled(name: str) -> bool:
-    """Tell a name that the service gives to entries of `spool/`: only those are cleared."""
+    """Return True for a name that the service gives to entries of `spool/`; only those are
+    deleted."""
     post_id, _, suffix = name.partition(".")
     return is_id(post_id) and len(suffix) == _SPOOL_SUFFIX
 
 
 class Layout:
-    """The paths of one data folder; makes what folders it needs.
+    """The paths of one data folder; creates the folders that it needs.
 
-    `reserve_bytes` of its disk are left to texts and deletions: on a disk that is full to the last
-    byte, not even an image could be deleted.
+    `reserve_bytes` of its disk are reserved for texts and deletions: on a full disk, not even an
+    image could be deleted.
     """
 
     def __init__(self, root: Path, reserve_bytes: int = 0) -> None:
@@ -95,7 +97,8 @@ class Layout:
         return self._uploads / post_id[-2:] / f"{post_id}.synced"
 
     def formerly_unverified(self, post_id: str) -> Path:
-        """The name that `unverified` had: a crash may have left such a mark before an upgrade."""
+        """Return the former name of `unverified`: a crash before an upgrade may have left such a
+        mark."""
         return self._uploads / post_id[-2:] / f"{post_id}.trial"
 
     def original(self, post_id: str) -> Path:
@@ -105,11 +108,11 @@ class Layout:
         return self._renditions / post_id[-2:] / f"{post_id}.{rendition}.jpg"
 
     def renditions(self, post_id: str) -> list[Path]:
-        """All that a ready post has."""
+        """Return the paths of all renditions of a ready post."""
         return [self.rendition(post_id, name) for name in RENDITIONS]
 
     def files_of(self, post_id: str) -> list[Path]:
-        """Every file that there may be of a post."""
+        """Return the paths of all files that a post may have."""
         return [
             self.upload(post_id),
             self.owner(post_id),
@@ -120,11 +123,11 @@ class Layout:
         ]
 
     def images_of(self, post_id: str) -> list[Path]:
-        """The original and the renditions."""
+        """Return the paths of the original and the renditions."""
         return [self.original(post_id), *self.renditions(post_id)]
 
     def share_renditions(self, group: int) -> None:
-        """Let a group read all renditions. Does nothing if the folder is shared with it already:
+        """Let a group read all renditions. Does nothing if the group can read the folder already:
         files published since then were shared one by one."""
         now = self._renditions.stat()
         if (now.st_gid, now.st_mode & 0o777) == (group, SHARED_FOLDER):
@@ -141,11 +144,11 @@ class Layout:
             self._renditions.chmod(0o700)
 
     def uploads(self) -> Iterator[Path]:
-        """The files that hold the bytes of resumable uploads."""
+        """Return the paths of the files with the bytes of resumable uploads."""
         return (path for path in self._uploads.glob("*/*") if is_id(path.name))
 
     def shards(self) -> list[Path]:
-        """The folders `{xx}` in which files of posts are."""
+        """Return the folders `{xx}` that contain files of posts."""
         return [shard for folder in self._kept() for shard in folder.iterdir() if shard.is_dir()]
 
     def _kept(self) -> tuple[Path, ...]:

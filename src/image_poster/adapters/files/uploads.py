@@ -1,12 +1,14 @@
-"""Resumable uploads as files: appended to as bytes come, their size is their offset.
+"""Resumable uploads as files: chunks are appended as they arrive, and the file's size is the
+offset.
 
-Whoever may append has their mark in the file `.owner`. It is looked at before each write, under a
-lock on the upload (flock(2)), so that a writer who lost it, in whatever process, writes nothing
-more.
+The file `.owner` contains the mark of the writer that may append. The writer checks it before each
+write, under a lock on the upload (flock(2)). So a superseded writer writes nothing more, whatever
+its process.
 
-Bytes are synced every 8 MiB, and the file `.synced` says up to where. After a power cut, which
-another id of the boot tells, what lies behind is dropped, since a file may then have its size
-without its content; of what never was synced, nothing is kept.
+Bytes are synced every 8 MiB, and the file `.synced` contains the synced offset. A changed boot id
+means that there may have been a power cut. Then all bytes behind the synced offset are dropped,
+since a file may have its size without its content. An upload that never was synced loses all of its
+bytes.
 """
 
 import asyncio
@@ -54,7 +56,7 @@ class _FileWriter:
         self._unverified = False
 
     def claim(self, *, unverified: bool) -> None:
-        """Make this writer the owner of the upload. Blocks; to be called in a thread."""
+        """Make this writer the owner of the upload. Blocks; call it in a thread."""
         layout = self._store.layout
         with self._store.locked(self._post_id) as descriptor:
             if self.superseded:  # the next one was quicker to the lock, and keeps it
@@ -73,8 +75,8 @@ class _FileWriter:
                 layout.unverified(self._post_id).write_text(str(self.offset))
 
     def give_up(self) -> None:
-        """Called when another writer has taken the upload over: write nothing more, and cancel the
-        task that was writing."""
+        """Mark this writer as superseded: it writes nothing more. Cancel the task that was
+        writing."""
         self.superseded = True
         if self._task is not None and self._task is not asyncio.current_task():
             self._task.cancel()
@@ -181,8 +183,8 @@ class FileUploadStore:
         return writer
 
     async def _let_come_to_rest(self, post_id: str) -> None:
-        """A request whose connection has just broken may still have bytes to write that arrived
-        before: it has the time for them, as long as it writes and not for long."""
+        """Wait while the former writer is still writing, at most 40 ms. A request with a broken
+        connection may still have to write bytes that arrived before."""
         former, idle, waited = self._writers.get(post_id), 0, 0
         while former is not None and idle < _IDLE_TURNS and waited < _MAX_TURNS:
             offset = former.offset
@@ -192,7 +194,7 @@ class FileUploadStore:
                 return  # it is through
 
     def is_upload(self, post_id: str, descriptor: int) -> bool:
-        """Whether the descriptor, as `locked` gave it, is still of the upload's file, and that has
+        """Return True if the descriptor, from `locked`, is of the upload's file, and the file has
         not become the original."""
         try:
             upload = self.layout.upload(post_id).stat()
@@ -201,14 +203,14 @@ class FileUploadStore:
         return os.path.samestat(upload, os.fstat(descriptor))
 
     def release(self, post_id: str, writer: _FileWriter) -> None:
-        """Forget a writer, unless another took its place."""
+        """Forget a writer, unless another has replaced it."""
         if self._writers.get(post_id) is writer:
             del self._writers[post_id]
 
     @contextmanager
     def locked(self, post_id: str) -> Iterator[int]:
-        """Open the upload's file under an exclusive lock (flock(2)), made if it is not there.
-        Once it has become the original, it is that file."""
+        """Open the upload's file under an exclusive lock (flock(2)); create it if it does not
+        exist. Once the upload has become the original, open the original."""
         descriptor = self._open(post_id)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
@@ -242,8 +244,8 @@ class FileUploadStore:
 
 
 def trust_uploads(layout: Layout) -> None:
-    """Take all that there is of uploads for what it should be: it was written by a version that did
-    not mark it, or by a restore. To be called when nobody else is at work there."""
+    """Mark all bytes of uploads without a `.synced` file as synced. A version without these marks,
+    or a restore, wrote them. Call it only while nothing else uses the folder."""
     os.sync()
     for path in layout.uploads():
         synced = layout.synced(path.name)
@@ -263,7 +265,7 @@ def _verify(descriptor: int, sha256: bytes, synced: Path) -> None:
 
 
 def _drop_unverified(descriptor: int, *marks: Path) -> None:
-    """What was never verified goes; `marks` say from where on."""
+    """Drop the bytes that were never verified; the `marks` contain their first offset."""
     for mark in marks:
         started = _read(mark)
         if started:
@@ -272,7 +274,7 @@ def _drop_unverified(descriptor: int, *marks: Path) -> None:
 
 
 def _drop_unsynced(descriptor: int, mark: Path) -> int:
-    """What a power cut may have spoilt goes; up to where it is synced."""
+    """Drop the bytes that a power cut may have damaged. Return the synced offset."""
     boot, _, told = _read(mark).decode(errors="replace").strip().rpartition(" ")
     synced = min(int(told) if told.isdecimal() else 0, os.fstat(descriptor).st_size)
     if boot == boot_id():
@@ -283,7 +285,8 @@ def _drop_unsynced(descriptor: int, mark: Path) -> int:
 
 
 def _write_synced(mark: Path, offset: int, *, durably: bool) -> None:
-    """In one write, over what was there: never neither the one nor the other."""
+    """Write the synced offset over the former one in a single write: there is always one or the
+    other."""
     descriptor = os.open(mark, os.O_RDWR | os.O_CREAT, 0o600)
     try:
         os.pwrite(descriptor, f"{boot_id()} {offset:020d}\n".encode(), 0)
@@ -295,7 +298,7 @@ def _write_synced(mark: Path, offset: int, *, durably: bool) -> None:
 
 @functools.cache
 def boot_id() -> str:
-    """Another one after each start of the machine; empty where that is not told."""
+    """Return the id of this boot of the machine; empty if the kernel has none."""
     return _read(_BOOT_ID).decode().strip()
 
 

@@ -1,5 +1,5 @@
-"""BMP of 16, 24 and 32 bits a pixel, whatever its bit masks, by arithmetic of libvips on the mapped
-file. The rest (palettes, run lengths) is Pillow's."""
+"""BMP of 16, 24 and 32 bits a pixel with any bit masks, by arithmetic of libvips on the mapped
+file. Pillow decodes the other kinds (palettes, run lengths)."""
 
 import struct
 from typing import NamedTuple
@@ -32,7 +32,7 @@ _USUAL_MASKS = {
 
 
 class BmpLayout(NamedTuple):
-    """Where the pixels are; `masks` are of red, green, blue and alpha."""
+    """The offset and format of the pixels; `masks` are of red, green, blue and alpha."""
 
     width: int
     height: int
@@ -43,12 +43,12 @@ class BmpLayout(NamedTuple):
 
     @property
     def stride(self) -> int:
-        """Bytes of a row: each begins at a multiple of four."""
+        """Bytes of a row, padded to a multiple of four."""
         return (self.width * self.bits + 31) // 32 * 4
 
 
 def read_bmp(content: Content) -> HeaderFacts:
-    """Raises `ImageRejectedError` for a BMP that only wraps another format."""
+    """Read the facts of a BMP. Raises `ImageRejectedError` if it only wraps another format."""
     compression = _dimensions(content)[3]
     if compression in _NOT_DECODED:
         raise unsupported(_NOT_DECODED[compression])
@@ -59,8 +59,8 @@ def read_bmp(content: Content) -> HeaderFacts:
 
 
 def _repaired(content: Content) -> bytes | None:
-    """The file with the right place of its pixels, number of colours and padding of its last row;
-    None if these are right."""
+    """Return the file with the right pixel offset, number of colours and padding of its last row.
+    Return None if these are right."""
     width, height, bits, compression = _dimensions(content)
     row = (width * bits + 7) // 8
     size = 0 if compression in _RUN_LENGTHS else (row + 3) // 4 * 4 * (abs(height) - 1) + row
@@ -84,7 +84,7 @@ def _repaired(content: Content) -> bytes | None:
 
 
 def read_layout(content: Content) -> BmpLayout | None:
-    """None for a kind that is left to Pillow. Raises `BadHeaderError`."""
+    """Read the layout; return None for a kind that Pillow decodes. Raises `BadHeaderError`."""
     (pixels_at,) = unpack("<I", content, 10)
     width, height, bits, compression = _dimensions(content)
     if bits not in _UNPACKED or compression not in (_PLAIN, _BITFIELDS):
@@ -99,7 +99,7 @@ def read_layout(content: Content) -> BmpLayout | None:
 
 
 def _dimensions(content: Content) -> tuple[int, int, int, int]:
-    """Width, height (negative: top row first), bits a pixel, compression."""
+    """Return width, height (negative: top row first), bits a pixel, and compression."""
     if unpack("<I", content, 14)[0] == _CORE:
         width, height, _, bits = unpack("<HHHH", content, 18)
         return width, height, bits, _PLAIN
@@ -108,7 +108,8 @@ def _dimensions(content: Content) -> tuple[int, int, int, int]:
 
 
 def pixels_of(content: Content, layout: BmpLayout) -> pyvips.Image:
-    """The image, not yet read. Raises `BadHeaderError` if the file ends before its pixels do."""
+    """Return the image without reading its pixels yet. Raises `BadHeaderError` if the file ends
+    before its pixels do."""
     size = layout.stride * layout.height
     if layout.pixels_at + size > len(content):
         raise BadHeaderError("the pixels break off")
@@ -123,7 +124,7 @@ def pixels_of(content: Content, layout: BmpLayout) -> pyvips.Image:
 
 
 def _under(pixel: pyvips.Image, mask: int) -> pyvips.Image:
-    """The bits under a mask, stretched to 0 to 255; a mask of nothing is black."""
+    """Return the bits under a mask, scaled to 0 to 255; an empty mask gives black."""
     mask &= (1 << 8 * pixel.bands) - 1
     parts = [(at, mask >> 8 * at & 0xFF) for at in range(pixel.bands) if mask >> 8 * at & 0xFF]
     if not parts:

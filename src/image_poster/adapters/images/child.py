@@ -1,8 +1,7 @@
-"""What runs in the child of one image, from the fork to its end.
+"""The work of one image's child process, from the fork to its end.
 
-It confines itself before it reads a byte, learns from the header what the image will take, waits
-until the server has that memory for it, and only then lets a decoder begin
-(docs/decisions/0020).
+The child confines itself before it reads a byte, and estimates the image's memory from the header.
+It waits until the server grants that memory; only then does a decoder begin (docs/decisions/0020).
 """
 
 import os
@@ -28,9 +27,9 @@ Work = Callable[[Descriptors, RenderSettings, AcquireMemory], Message]
 
 
 def run(work: Work, given: Descriptors, settings: RenderSettings, parent: int) -> None:
-    """Do the work of one image, confined, and say what came of it. The caller ends the process.
+    """Do the work of one image, confined, and send the result. The caller ends the process.
 
-    `parent` is the process id of the template: if that is gone, so is this process.
+    `parent` is the process id of the fork server: when it ends, the kernel ends this process.
     """
     confinement.end_with_parent(parent)
     os.setsid()
@@ -49,7 +48,7 @@ def run(work: Work, given: Descriptors, settings: RenderSettings, parent: int) -
 def _answer(
     work: Work, given: Descriptors, settings: RenderSettings, acquire_memory: AcquireMemory
 ) -> Message:
-    """What the work came to; whatever it raises becomes a message."""
+    """Return the result of the work; any exception becomes a message."""
     try:
         return work(given, settings, acquire_memory)
     except ImageRejectedError as exc:

@@ -1,4 +1,4 @@
-"""Colour that no ICC profile tells: code points (nclx, cICP), gAMA and cHRM, and HDR.
+"""Colours that no ICC profile describes: code points (nclx, cICP), gAMA and cHRM, and HDR.
 
 All work is done in linear light on the small image, where white is 1.
 """
@@ -16,8 +16,10 @@ Matrix = list[list[float]]
 
 
 class Colour(NamedTuple):
-    """Code points of ITU-T H.273, tables 2 and 3, or what gAMA and cHRM of PNG say: `gamma` is the
-    exponent of decoding, `chromaticities` are white, red, green, blue as x, y."""
+    """Code points of ITU-T H.273, tables 2 and 3, or the values of a PNG's gAMA and cHRM.
+
+    `gamma` is the exponent of decoding. `chromaticities` are white, red, green and blue as x, y.
+    """
 
     primaries: int = UNSPECIFIED
     transfer: int = UNSPECIFIED
@@ -53,7 +55,7 @@ _BRADFORD: Matrix = [
 
 
 def is_srgb(colour: Colour | None) -> bool:
-    """Whether pixels can be shown as they are."""
+    """Return True if the pixels need no conversion to sRGB."""
     return colour is None or (
         colour.primaries not in _PRIMARIES
         and colour.transfer not in {_PQ, _HLG, _LINEAR, *_GAMMAS}
@@ -63,8 +65,8 @@ def is_srgb(colour: Colour | None) -> bool:
 
 
 def shrunk_to_srgb(pixels: pyvips.Image, size: Size, colour: Colour) -> pyvips.Image:
-    """Shrunk as the numbers are, then converted, so that the conversion works on few pixels. Grey
-    or colour, of 8 or 16 bits, with or without alpha."""
+    """Shrink the image without conversion, then convert, so that the conversion works on few
+    pixels. Takes grey or colour, of 8 or 16 bits, with or without alpha."""
     form, most = pixels.format, 65_535 if pixels.format == "ushort" else 255
     alpha = pixels[pixels.bands - 1] if pixels.hasalpha() else None
     grey = pixels[0]
@@ -82,8 +84,8 @@ def shrunk_to_srgb(pixels: pyvips.Image, size: Size, colour: Colour) -> pyvips.I
 
 
 def to_srgb(image: pyvips.Image, colour: Colour) -> pyvips.Image:
-    """An image of three bands, of 8 or 16 bits, as sRGB of 8 bits; HDR mapped to what a screen
-    without it shows (BT.2100 for the curves, BT.2408 for the level of white)."""
+    """Convert an image of three bands, of 8 or 16 bits, to sRGB of 8 bits. HDR is mapped to the
+    range of a standard screen (BT.2100 for the curves, BT.2408 for the level of white)."""
     linear = _sixteen_bits(image).maplut(_decoding_curve(colour))
     if colour.transfer == _HLG:
         linear = _shown_by_hlg(linear)
@@ -122,7 +124,7 @@ def _encoding_curve() -> pyvips.Image:
 
 
 def _pq(x: pyvips.Image) -> pyvips.Image:
-    """BT.2100, table 4."""
+    """Decode PQ (BT.2100, table 4)."""
     m1, m2, c1, c2, c3 = 0.1593017578125, 78.84375, 0.8359375, 18.8515625, 18.6875
     powered = x ** (1 / m2)
     above = powered - c1
@@ -131,20 +133,20 @@ def _pq(x: pyvips.Image) -> pyvips.Image:
 
 
 def _hlg(x: pyvips.Image) -> pyvips.Image:
-    """BT.2100, table 5: light of the scene, 0 to 1."""
+    """Decode HLG to light of the scene, 0 to 1 (BT.2100, table 5)."""
     a, b, c = 0.17883277, 0.28466892, 0.55991073
     return (x <= 0.5).ifthenelse(x * x / 3, (((x - c) / a).exp() + b) / 12)  # noqa: PLR2004
 
 
 def _shown_by_hlg(scene: pyvips.Image) -> pyvips.Image:
-    """The light of a screen of 1000 cd/m² (BT.2100, table 5, OOTF)."""
+    """Convert light of the scene to light of a screen of 1000 cd/m² (BT.2100, table 5, OOTF)."""
     luma = scene.recomb(pyvips.Image.new_from_array([[0.2627, 0.6780, 0.0593]]))
     return scene * luma**0.2 * (_HLG_NITS / _WHITE_NITS)
 
 
 def _with_highlights_pressed(linear: pyvips.Image) -> pyvips.Image:
-    """Nothing changes up to the knee; from there to the brightest, brightness approaches 1, and
-    hues stay (Reinhard's curve, on the largest of the three)."""
+    """Compress highlights: values up to the knee stay, and above it brightness approaches 1. Hues
+    stay (Reinhard's curve, on the largest of the three)."""
     linear = linear.copy_memory()
     largest = linear[0].bandrank([linear[1], linear[2]], index=2)
     peak = largest.max()
@@ -174,7 +176,7 @@ def _to_srgb_matrix(colour: Colour) -> Matrix:
 
 
 def _rgb_to_xyz(red: _Point, green: _Point, blue: _Point, white: _Point) -> Matrix:
-    """SMPTE RP 177: scaled so that equal parts give the white."""
+    """Return the matrix to XYZ, scaled so that equal parts give the white (SMPTE RP 177)."""
     columns = [_xyz(point) for point in (red, green, blue)]
     matrix = [list(row) for row in zip(*columns, strict=True)]
     scale = _applied(_inverse(matrix), _xyz(white))
@@ -200,7 +202,7 @@ def _times(one: Matrix, other: Matrix) -> Matrix:
 
 
 def _inverse(matrix: Matrix) -> Matrix:
-    """By cofactors."""
+    """Invert a 3 by 3 matrix by cofactors."""
     (a, b, c), (d, e, f), (g, h, i) = matrix
     cofactors = [
         [e * i - f * h, c * h - b * i, b * f - c * e],

@@ -1,7 +1,7 @@
-"""Confine this process to the descriptors that it has open, for good.
+"""Confine this process to its open descriptors, for good.
 
-Each measure stands where the kernel has it; which do is an answer that `doctor` and a metric show.
-None of them takes a privilege.
+Each measure is in force if the kernel supports it; `doctor` and a metric show which are. No measure
+needs a privilege.
 """
 
 import ctypes
@@ -33,7 +33,7 @@ _MORE_TASKS = 64
 
 
 class Confinement(msgspec.Struct, frozen=True):
-    """Which measures are in force; `landlock` is the version of its ABI, 0 for none."""
+    """The measures in force; `landlock` is the version of its ABI, 0 for none."""
 
     no_new_privs: bool
     landlock: int
@@ -41,7 +41,7 @@ class Confinement(msgspec.Struct, frozen=True):
 
     @property
     def measures(self) -> dict[str, bool]:
-        """Which of those that a kernel may lack are in force."""
+        """Return, for each measure that a kernel may lack, True if it is in force."""
         return {
             "no_new_privs": self.no_new_privs,
             "Landlock": self.landlock > 0,
@@ -58,27 +58,27 @@ class Confinement(msgspec.Struct, frozen=True):
 
     @property
     def is_complete(self) -> bool:
-        """Whether a decoder that was taken over reaches nothing: the filter of system calls denies
-        all that Landlock does, which is the second wall behind it."""
+        """Return True if a compromised decoder reaches nothing. The filter of system calls denies
+        all that Landlock denies; Landlock is a second barrier behind it."""
         return self.no_new_privs and self.seccomp
 
 
 def hide_from_others() -> None:
-    """Have /proc show this process's environment and memory to no other, of the same user either
-    (PR_SET_DUMPABLE in prctl(2)); root is not held off by that."""
+    """Hide this process's environment and memory in /proc from other processes, also of the same
+    user (PR_SET_DUMPABLE in prctl(2)). Root can still read them."""
     _libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
 
 
 def end_with_parent(parent: int) -> None:
-    """Have the kernel end this process when `parent` ends, however that comes about (prctl(2))."""
+    """Make the kernel end this process when `parent` ends for any reason (prctl(2))."""
     _libc.prctl(_PR_SET_PDEATHSIG, 9, 0, 0, 0)
     if os.getppid() != parent:
         os._exit(1)
 
 
 def confine(cpu_seconds: int, address_bytes: int) -> Confinement:
-    """Give up files, network, other processes and new code, and bound time and memory: at most
-    `cpu_seconds` of processor time, and `address_bytes` of address space."""
+    """Give up files, network, other processes and new code. Limit this process to `cpu_seconds` of
+    processor time and `address_bytes` of address space."""
     _set_limits(cpu_seconds)
     bound_address_space(address_bytes)
     hide_from_others()
@@ -88,7 +88,7 @@ def confine(cpu_seconds: int, address_bytes: int) -> Confinement:
 
 
 def bound_address_space(address_bytes: int) -> None:
-    """Bound what may be mapped, now or with a smaller number again; a bound never rises."""
+    """Limit the address space, in bytes; a later call can only lower the limit."""
     _lower(resource.RLIMIT_AS, address_bytes)
 
 
@@ -117,14 +117,14 @@ def _lower(name: int, limit: int) -> None:
 
 
 def _tasks_now() -> int:
-    """All tasks of the machine: no user has more, so the limit leaves room for our threads and not
-    for a bomb (proc(5), loadavg)."""
+    """Return the number of tasks of the whole machine (proc(5), loadavg). No user has more, so a
+    limit above it allows our threads and prevents a fork bomb."""
     return int(Path("/proc/loadavg").read_text().split()[3].partition("/")[2])
 
 
 def _restrict_by_landlock() -> int:
-    """Deny every right over files, TCP, and other processes' sockets and signals; the version of
-    the ABI by which that was done, or 0."""
+    """Deny every right over files, TCP, and other processes' sockets and signals. Return the
+    version of Landlock's ABI, or 0 if it is not in force."""
     abi = _libc.syscall(CREATE_RULESET, None, 0, _CREATE_RULESET_VERSION)
     if abi < 1:
         return 0

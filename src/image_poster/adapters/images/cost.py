@@ -1,7 +1,7 @@
-"""What an image will cost, told from its header before a pixel is decoded.
+"""An estimate of an image's memory and work, from its header, before a pixel is decoded.
 
-The figures are what decoders hold at once, measured over each format's kinds and rounded up; the
-kernel holds a child to what it has declared (`confinement.bound_address_space`).
+The figures are the peak memory of decoders, measured for each kind of each format and rounded up.
+The kernel limits a child to its declared memory (`confinement.bound_address_space`).
 """
 
 from dataclasses import dataclass
@@ -34,14 +34,14 @@ _MAX_VISITED_PIXELS = 2_400_000_000
 
 
 class DecodeEstimate(NamedTuple):
-    """An image as its header tells it.
+    """The size of an image and the cost of its decoding, from its header.
 
-    width, height  as decoded, in pixels
-    row_bytes      bytes of a pixel while rows go by, 0 if none do
-    pixel_bytes    bytes of a pixel that is held until the last one is decoded
-    held_bytes     what is held whatever the pixels are, such as the file
-    visited        how many pixels the decoder works on, each time counted: of all scans or tiles
-    is_linear      whether its colours are converted in linear light
+    - width, height: as decoded, in pixels
+    - row_bytes: bytes of a pixel in the rows that pass through, 0 if none do
+    - pixel_bytes: bytes of a pixel that stays in memory until the last one is decoded
+    - held_bytes: bytes in memory that do not depend on the pixels, such as the file
+    - visited: pixels that the decoder works on, summed over all scans or tiles
+    - is_linear: True if colours are converted in linear light
     """
 
     width: int
@@ -54,7 +54,7 @@ class DecodeEstimate(NamedTuple):
 
 
 def needed_bytes(shape: DecodeEstimate) -> int:
-    """The memory that decoding and both renditions take at most."""
+    """Return the most memory, in bytes, that decoding and both renditions need."""
     small = working_size(Size(shape.width, shape.height))
     return int(
         _BASE_BYTES
@@ -70,7 +70,7 @@ def needed_bytes(shape: DecodeEstimate) -> int:
 def vips_shape(
     image_format: ImageFormat, header: pyvips.Image, facts: HeaderFacts, file_bytes: int
 ) -> DecodeEstimate:
-    """Of an image that libvips decodes from its top down, if its format lets it."""
+    """Estimate an image that libvips decodes from its top down, if its format allows that."""
     width, height = header.width, header.height
     row = header.bands * (2 if header.format == "ushort" else 1)
     shape = DecodeEstimate(width, height, row, is_linear=not is_srgb(facts.colour))
@@ -89,10 +89,10 @@ def vips_shape(
 
 @dataclass(frozen=True)
 class Admission:
-    """Lets an image go on to its decoder: within the limits, and when its memory is there.
+    """Admits an image to its decoder if it is within the limits, once its memory is granted.
 
-    `max_pixels` counts width times height, `memory_bytes` is all that one image may take, and
-    `acquire_memory` is called with what it needs.
+    `max_pixels` counts width times height, `memory_bytes` is the limit of one image, and
+    `acquire_memory` is called with the bytes that it needs.
     """
 
     max_pixels: int
@@ -100,15 +100,15 @@ class Admission:
     acquire_memory: AcquireMemory
 
     def check(self, width: int, height: int) -> None:
-        """Raises `ImageRejectedError`."""
+        """Check the size in pixels. Raises `ImageRejectedError`."""
         if width * height > self.max_pixels:
             raise _too_large(width, height, f"at most {self.max_pixels:,} are taken.")
         if max(width, height) > MAX_SIDE:
             raise _too_large(width, height, f"a side has at most {MAX_SIDE:,}.")
 
     def admit(self, image_format: ImageFormat, shape: DecodeEstimate) -> None:
-        """Return when the memory is there. Raises `ImageRejectedError` for what there will never be
-        memory or time for."""
+        """Return when the memory is granted. Raises `ImageRejectedError` for an image that exceeds
+        a limit of memory or time."""
         self.check(shape.width, shape.height)
         if shape.visited > _MAX_VISITED_PIXELS:
             raise ImageRejectedError(

@@ -1,4 +1,4 @@
-"""Open an image by its descriptor: which decoder for which format, and what is known before."""
+"""Open an image by its descriptor: choose the decoder of its format, and read its header first."""
 
 import os
 from collections.abc import Callable
@@ -73,15 +73,15 @@ PillowImage.preinit()  # a confined process loads no modules any more
 
 
 class Loader(NamedTuple):
-    """A loader of libvips: the type by whose name it is blocked, its operation on a source."""
+    """A loader of libvips: the type name that blocks it, and its operation on a source."""
 
     type_name: str
     load: Callable[..., pyvips.Image]
 
 
 def decode(descriptor: int, admission: Admission, *, rebuilding: bool = False) -> Decoded:
-    """Decode the first frame of the file once, when it is admitted; with `rebuilding`, of a file
-    that is rebuilt from it. Raises `ImageRejectedError`."""
+    """Decode the first frame of the file once, after its admission; with `rebuilding`, decode a
+    file rebuilt from it. Raises `ImageRejectedError`."""
     image_format = sniff(os.pread(descriptor, SNIFF_BYTES, 0))
     if image_format is None:
         raise ImageRejectedError("image_unreadable", "This is no image in a format that we read.")
@@ -119,8 +119,8 @@ def _facts(
 
 
 def read_facts(image_format: ImageFormat, content: Content) -> HeaderFacts:
-    """What the header says; nothing, if it makes no sense. Raises `ImageRejectedError` for what no
-    decoder here can show, however intact it is."""
+    """Read the header; return no facts if it is invalid. Raises `ImageRejectedError` for an image
+    that no decoder here supports, even if it is intact."""
     reader = _READERS.get(image_format)
     try:
         return reader(content) if reader else HeaderFacts()
@@ -129,10 +129,10 @@ def read_facts(image_format: ImageFormat, content: Content) -> HeaderFacts:
 
 
 def _allow_only(image_format: ImageFormat) -> None:
-    """Block every loader of libvips but the one of the format that was sniffed.
+    """Block every loader of libvips but the one of the sniffed format.
 
-    libvips would otherwise guess again from the content, and by its guess might take a loader that
-    reads other files (SVG) or has never been tried here
+    Otherwise libvips would guess the format again. It might choose a loader that reads other files
+    (SVG) or was never tested here
     (https://www.libvips.org/API/current/func.operation_block_set.html).
     """
     pyvips.operation_block_set("VipsForeignLoad", True)
@@ -141,8 +141,8 @@ def _allow_only(image_format: ImageFormat) -> None:
 
 
 def rejected(error: Exception, *, rebuilding: bool = False) -> Exception:
-    """The meaning of a decoder's error: almost always the image, now and then this machine. That a
-    kind is not supported may be said of metadata, unless the file is rebuilt without them."""
+    """Translate a decoder's error: the image is at fault almost always, this machine rarely. "Not
+    supported" may refer to metadata, unless the file was rebuilt without them."""
     if any(sign in str(error) for sign in _SIGNS_OF_OURS):
         return ImageWorkFailedError(str(error))
     if rebuilding and any(sign in str(error) for sign in _SIGNS_OF_A_KIND):
@@ -195,8 +195,8 @@ def _decode_with_vips(
 
 
 def _completed(descriptor: int, facts: HeaderFacts) -> bytes:
-    """A JPEG with its last marker. Many zeros at its end are space that a transfer reserved and did
-    not fill; a decoder would take them for pixels."""
+    """Return a JPEG with its last marker (EOI). Many zeros at its end are reserved space that a
+    transfer did not fill; they are removed, since a decoder would take them for pixels."""
     content = facts.stand_in or os.pread(descriptor, size_of(descriptor), 0)
     if content.endswith(_RESERVED):
         content = content.rstrip(b"\0")
@@ -205,8 +205,9 @@ def _completed(descriptor: int, facts: HeaderFacts) -> bytes:
 
 
 def _source(descriptor: int, content: bytes | None) -> pyvips.Source:
-    """`content`, or the file from its beginning: libvips goes on from where the descriptor is.
-    Whoever reads the image must hold the content till then; pyvips does not."""
+    """Return a source of `content`, or of the file from its beginning, since libvips reads from the
+    descriptor's position. The caller must keep the content until the image is read; pyvips does
+    not."""
     if content is not None:
         return pyvips.Source.new_from_memory(content)
     os.lseek(descriptor, 0, os.SEEK_SET)
@@ -221,13 +222,13 @@ def _load_options(loader: Loader, facts: HeaderFacts) -> dict[str, object]:
 
 
 def _fail_on(facts: HeaderFacts, loader: Loader) -> str:
-    """From which of libvips' levels on an image fails.
+    """Return the level of libvips (`fail_on`) from which an image fails.
 
-    A JPEG that lacks its last marker is given one, and then libjpeg warns if the coded data end
-    before the last block. So the line is there: with all blocks, every pixel is the image's own,
-    and it is shown; with one less, part of it would be grey, and it fails. Whole files may have
-    what is only worth a warning. A rebuilt JPEG has no checksum: a warning shows that its tables
-    are not the ones that it was coded with.
+    A JPEG without its last marker gets one; then libjpeg warns if the coded data end before the
+    last block. With all blocks, every pixel is the image's own, and the image is shown. With one
+    less, part of it would be grey, so the image fails. A whole file may cause warnings and still be
+    shown. A rebuilt JPEG has no checksum: a warning shows that its tables are not the original
+    ones.
     """
     is_rebuilt_jpeg = facts.is_rebuilt and loader is _LOADERS[ImageFormat.JPEG]
     return "warning" if facts.lacks_end or is_rebuilt_jpeg else "error"
@@ -238,8 +239,8 @@ def _fills_canvas(image: pyvips.Image, facts: HeaderFacts) -> bool:
 
 
 def _on_white(image: pyvips.Image, facts: HeaderFacts) -> pyvips.Image:
-    """The first frame of a GIF, and white where it does not reach: viewers show the page there,
-    libvips black if no colour is transparent."""
+    """Return the first frame of a GIF, on white where it does not cover the canvas. Viewers show
+    the page there; libvips shows black if no colour is transparent."""
     assert facts.frame is not None  # noqa: S101 - for the type checker
     left, top = (min(facts.frame.left, image.width - 1), min(facts.frame.top, image.height - 1))
     width = max(1, min(facts.frame.width, image.width - left))
@@ -294,7 +295,7 @@ def _decode_avif(
 
 
 def _turned(decoded: Decoded, orientation: int) -> Decoded:
-    """Upright by an orientation of EXIF that the decoder did not heed."""
+    """Turn the image upright by an EXIF orientation that the decoder ignored."""
     if orientation == 1:
         return decoded
     kept = decoded.image.copy_memory()  # a turn reads in another order than it was decoded in

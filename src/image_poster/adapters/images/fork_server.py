@@ -1,7 +1,7 @@
-"""The template process: everything imported, nothing opened; it forks one child an image.
+"""The fork server: it imports everything, opens nothing, and forks one child for each image.
 
-It never touches an image itself, so it stays single-threaded and whoever takes over a decoder finds
-nothing of another image in it. It ends when the server closes its socket or dies.
+It never touches an image itself, so it stays single-threaded. A compromised decoder finds no data
+of another image in it. It ends when the server closes its socket or dies.
 """
 
 import contextlib
@@ -33,21 +33,21 @@ _decode_settings = msgspec.json.Decoder(RenderSettings).decode
 
 @dataclass(frozen=True)
 class _Child:
-    """A child at work: its process, a descriptor that tells of its end, and its image's socket."""
+    """A running child: its process id, a pidfd that reports its end, and its image's socket."""
 
     pid: int
     end: int
     answers: int
 
     def kill(self) -> None:
-        """End it and what it may have started."""
+        """Kill the child and all processes that it started."""
         for kill in (os.killpg, os.kill):
             with contextlib.suppress(ProcessLookupError):
                 kill(self.pid, signal.SIGKILL)
 
 
 class ForkServer:
-    """Takes requests from `control` and forks a child for each, which does `work`."""
+    """Receives requests from `control` and forks a child for each, which does `work`."""
 
     def __init__(self, control: socket.socket, work: Work) -> None:
         self._control = control
@@ -57,7 +57,7 @@ class ForkServer:
         self._poll.register(control, select.POLLIN)
 
     def serve(self) -> None:
-        """Take requests until the server closes its end; children at work are killed then."""
+        """Serve requests until the server closes its end; then kill the running children."""
         while True:
             for descriptor, event in self._poll.poll():
                 if descriptor != self._control.fileno():
@@ -66,8 +66,8 @@ class ForkServer:
                     return self._kill_all()
 
     def _take(self) -> bool:
-        """Take a request; False when there will be none any more. What cannot be served, since
-        there are too many files or processes, is hung up on: the server asks again."""
+        """Receive one request; return False after the last one. If there are too many files or
+        processes, close the request's socket: the server asks again."""
         payload, given, _, _ = socket.recv_fds(self._control, _MAX_REQUEST_BYTES, _GIVEN)
         if payload and len(given) == _GIVEN:
             try:
@@ -90,7 +90,7 @@ class ForkServer:
             self._poll.register(descriptor, events)
 
     def _become_child(self, settings: RenderSettings, given: Descriptors, template: int) -> None:
-        """Never returns: whatever happens, this process ends as the child."""
+        """Run the child's work and end the process; never return, not even after an error."""
         code = 1
         try:
             self._control.detach()
@@ -133,7 +133,7 @@ class ForkServer:
 
 
 def _keep_only(given: Descriptors) -> Descriptors:
-    """Close every descriptor but these, which move to the first free places."""
+    """Move these descriptors to the first places after the standard streams; close all others."""
     old = (given.original, given.small, given.large, given.answers)
     above = [fcntl.fcntl(descriptor, fcntl.F_DUPFD, _OUT_OF_THE_WAY) for descriptor in old]
     new = [os.dup2(descriptor, _STANDARD_STREAMS + at) for at, descriptor in enumerate(above)]
@@ -150,7 +150,7 @@ def _close(*descriptors: int) -> None:
 
 
 def start(work: Work) -> None:
-    """Serve on the socket that is standard input."""
+    """Serve requests from the socket that is standard input."""
     os.nice(_NICENESS)
     _be_the_first_to_go()
     gc.freeze()  # what is here already stays shared with the children
@@ -159,13 +159,13 @@ def start(work: Work) -> None:
 
 
 def _be_the_first_to_go() -> None:
-    """When memory runs out, the kernel ends a child and not the server (proc(5))."""
+    """Make the kernel end a child, not the server, when memory runs out (proc(5))."""
     with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("1000")
 
 
 def main() -> None:
-    """The real one; tests start it with other work in place of the decoders."""
+    """Start the fork server with the real decoders; tests start it with other work."""
     # Loads libvips and everything that a confined child could not load any more.
     from image_poster.adapters.images.pipeline import work  # noqa: PLC0415
 

@@ -1,7 +1,7 @@
-"""What a header says beyond what libvips makes of it, read by plain Python before a decoder begins.
+"""Facts from headers that libvips does not report, read by plain Python before a decoder begins.
 
-Every number is a stranger's. Where a header makes no sense the readers say nothing of it, and
-leave the judgement to the decoder: an image that decodes is never refused for its header.
+Every number in a header is untrusted. The readers ignore an invalid header and let the decoder
+decide: an image that decodes is never refused for its header.
 """
 
 import io
@@ -20,18 +20,19 @@ _MAX_SEGMENTS = 10_000
 
 
 def size_of(descriptor: int) -> int:
-    """Bytes of an open file. `fstat` of glibc is a call by path, which a decoder may not make."""
+    """Return the bytes of an open file. `fstat` of glibc is a call by path, which a decoder may not
+    make."""
     return os.lseek(descriptor, 0, os.SEEK_END)
 
 
 def mapped(descriptor: int) -> mmap.mmap:
-    """An open file that is not empty, mapped whole."""
+    """Map all of an open file that is not empty into memory."""
     return mmap.mmap(descriptor, size_of(descriptor), access=mmap.ACCESS_READ)
 
 
 def file_of(descriptor: int, stand_in: bytes | None = None) -> BinaryIO:
-    """The same file from its beginning, for decoders that read Python's files; it stays open. Or
-    what stands in for it."""
+    """Open the descriptor's file again from its beginning, for decoders that read Python's files;
+    the descriptor stays open. If there is a `stand_in`, return a file of it instead."""
     if stand_in is not None:
         return io.BytesIO(stand_in)
     os.lseek(descriptor, 0, os.SEEK_SET)
@@ -39,11 +40,11 @@ def file_of(descriptor: int, stand_in: bytes | None = None) -> BinaryIO:
 
 
 class BadHeaderError(Exception):
-    """The header contradicts itself or breaks off."""
+    """The header contradicts itself or is cut off."""
 
 
 class Frame(NamedTuple):
-    """Where a frame lies on its canvas, in pixels."""
+    """The position and size of a frame on its canvas, in pixels."""
 
     left: int
     top: int
@@ -52,15 +53,15 @@ class Frame(NamedTuple):
 
 
 class Coding(NamedTuple):
-    """How a HEIC or AVIF is coded.
+    """The coding of a HEIC or AVIF.
 
-    codec         the type of the items that are coded: hvc1 or av01
-    planes_bytes  bytes of a pixel in the planes that are coded, alpha included
-    sample_bytes  1 for 8 bits, else 2
-    alpha         whether there is any
-    coded_pixels  those of all that the image is put together from
-    tiles         whether it is put together at all
-    is_plain      one coded item or a grid of them, and not a part cut out of it
+    - codec: the type of the coded items, hvc1 or av01
+    - planes_bytes: bytes of a pixel in the coded planes, alpha included
+    - sample_bytes: 1 for 8 bits, else 2
+    - alpha: True if there is any
+    - coded_pixels: pixels of all parts of the image
+    - tiles: True if the image is composed of other items
+    - is_plain: True for one coded item or a grid of them that is not cropped
     """
 
     codec: str
@@ -73,14 +74,22 @@ class Coding(NamedTuple):
 
 
 class HeaderFacts(NamedTuple):
-    """`size` is width and height, None if only the decoder knows them. `frame` is the first of a
-    GIF. `lacks_end` is true of a JPEG without a last marker (EOI); its `samples` are the
-    coefficients a pixel that are kept until the last scan, 0 if none are, and `scans` tells how
-    many there are. An `interlaced` PNG is kept whole, too. `steps` is
-    how many pixels a BMP costs that is coded in run lengths. `exif_orientation` is
-    that of a HEIC or AVIF which no transform of its own turns; `colour` is what it or a PNG says of
-    its colours in code points. Of one that `lacks_tile` a part has no data. A `stand_in` is
-    decoded in place of the file; `is_rebuilt` if it has only the parts that its pixels need."""
+    """Facts from a header.
+
+    - size: width and height, None if only the decoder knows them
+    - frame: the first frame of a GIF
+    - lacks_end: True for a JPEG without a last marker (EOI)
+    - samples: coefficients a pixel that a JPEG keeps until its last scan, 0 if it keeps none
+    - scans: the number of a JPEG's scans
+    - interlaced: True for an interlaced PNG, whose decoder keeps all pixels
+    - steps: the cost of a BMP coded in run lengths, in pixels
+    - exif_orientation: that of a HEIC or AVIF without a transform of its own that turns it
+    - colour: the colours of a HEIC, AVIF or PNG as code points
+    - coding: that of a HEIC or AVIF
+    - lacks_tile: True if a part of a HEIC has no data
+    - stand_in: bytes that are decoded in place of the file
+    - is_rebuilt: True if the stand-in has only the parts that its pixels need
+    """
 
     size: tuple[int, int] | None = None
     frame: Frame | None = None
@@ -98,7 +107,7 @@ class HeaderFacts(NamedTuple):
 
 
 def unsupported(kind: str) -> ImageRejectedError:
-    """`kind` is the format in words, with its article."""
+    """Make the error of an unsupported image; `kind` is its format in words, with the article."""
     return ImageRejectedError(
         "image_unsupported",
         f"This is {kind}, which cannot be shown here. Convert it to a usual JPEG or PNG, "
@@ -107,7 +116,7 @@ def unsupported(kind: str) -> ImageRejectedError:
 
 
 def unpack(layout: str, content: Content, offset: int = 0) -> tuple[int, ...]:
-    """As `struct.unpack_from`, but raises `BadHeaderError` where bytes are missing."""
+    """Unpack like `struct.unpack_from`, but raise `BadHeaderError` if bytes are missing."""
     try:
         return struct.unpack_from(layout, content, offset)
     except struct.error as exc:
@@ -130,7 +139,8 @@ _BITS_DECODED = 8
 
 
 def read_jpeg(content: Content) -> HeaderFacts:
-    """Raises `BadHeaderError`, and `ImageRejectedError` for what libjpeg does not decode."""
+    """Read the facts of a JPEG. Raises `BadHeaderError`, and `ImageRejectedError` for a kind that
+    libjpeg does not decode."""
     at, sof, samples, components, size = 2, 0, 0.0, 0, (0, 0)
     for _ in range(_MAX_SEGMENTS):
         marker, at = _next_marker(content, at)
@@ -164,7 +174,7 @@ def read_jpeg(content: Content) -> HeaderFacts:
 
 
 def _samples(content: Content, at: int) -> tuple[int, float]:
-    """How many components a frame has, and how many samples for each pixel (T.81, B.2.2)."""
+    """Return the number of components of a frame, and of samples for each pixel (T.81, B.2.2)."""
     (components,) = unpack("B", content, at + 7)
     factors = unpack(f"{3 * components}B", content, at + 8)[1::3]
     areas = [(factor >> 4) * (factor & 15) for factor in factors]
@@ -174,7 +184,7 @@ def _samples(content: Content, at: int) -> tuple[int, float]:
 
 
 def _scans(content: Content, at: int) -> int:
-    """How many scans there are, counted up to `_MAX_SEGMENTS`."""
+    """Count the scans, up to `_MAX_SEGMENTS`."""
     for count in range(_MAX_SEGMENTS):
         if at < 0:
             return count
@@ -183,8 +193,8 @@ def _scans(content: Content, at: int) -> int:
 
 
 def _has_all_scans(content: Content, at: int) -> bool:
-    """Whether the scans of a progressive JPEG bring every coefficient of every component to its
-    last bit (T.81, G.1.1): if the file breaks off between two scans, no block shows it."""
+    """Return True if the scans of a progressive JPEG contain every coefficient of every component
+    to its last bit (T.81, G.1.1). If the file ends between two scans, no block shows it."""
     lacking: set[tuple[int, int]] = set()
     for _ in range(_MAX_SEGMENTS):
         (count,) = unpack("B", content, at + 4)
@@ -202,8 +212,8 @@ def _has_all_scans(content: Content, at: int) -> bool:
 
 
 def _next_marker(content: Content, at: int) -> tuple[int, int]:
-    """The marker at or after `at`, and where its segment begins; what lies between segments is
-    skipped, as libjpeg does."""
+    """Return the marker at or after `at`, and the offset of its segment. Bytes between segments are
+    skipped, as in libjpeg."""
     while (at := content.find(b"\xff", at)) >= 0:
         (marker,) = unpack("B", content, at + 1)
         if marker == _EOI:
@@ -220,7 +230,7 @@ GIF_HEADER_BYTES = 13
 
 
 def read_gif(content: Content) -> HeaderFacts:
-    """Where the first frame lies. Raises `BadHeaderError`."""
+    """Read the canvas and the position of the first frame. Raises `BadHeaderError`."""
     (flags,) = unpack("B", content, 10)
     at = GIF_HEADER_BYTES + (colour_table_bytes(flags) if flags & 0x80 else 0)
     for _ in range(_MAX_SEGMENTS):
@@ -237,7 +247,7 @@ def read_gif(content: Content) -> HeaderFacts:
 
 
 def read_webp(content: Content) -> HeaderFacts:
-    """The canvas of an animation. Raises `BadHeaderError`."""
+    """Read the canvas of an animation. Raises `BadHeaderError`."""
     if content[12:16] != b"VP8X" or not unpack("B", content, 20)[0] & 0x02:
         return HeaderFacts()
     width, height = (int.from_bytes(content[at : at + 3], "little") + 1 for at in (24, 27))
@@ -245,12 +255,12 @@ def read_webp(content: Content) -> HeaderFacts:
 
 
 def colour_table_bytes(flags: int) -> int:
-    """Of a colour table: three bytes for each of two to 256 colours."""
+    """Return the size of a colour table: three bytes for each of two to 256 colours."""
     return 3 << (flags & 7) + 1
 
 
 def after_sub_blocks(content: Content, at: int) -> int:
-    """The place behind the empty block that ends the blocks at `at`."""
+    """Return the offset behind the empty block that ends the blocks at `at`."""
     for _ in range(_MAX_SEGMENTS):
         (length,) = unpack("B", content, at)
         at += 1 + length
@@ -267,8 +277,8 @@ _SRGB_POINTS = (31_270, 32_900, 64_000, 33_000, 30_000, 60_000, 15_000, 6_000)
 
 
 def read_png(content: Content) -> HeaderFacts:
-    """What the chunks before the pixels say of colour; cICP wins over iCCP, that over sRGB, that
-    over gAMA and cHRM (section 4.3). Raises `BadHeaderError`."""
+    """Read the colours from the chunks before the pixels. cICP wins over iCCP, iCCP over sRGB, and
+    sRGB over gAMA and cHRM (section 4.3). Raises `BadHeaderError`."""
     chunks: dict[bytes, int] = {}
     at = 8
     for _ in range(_MAX_SEGMENTS):
@@ -308,7 +318,7 @@ def _png_colour(content: Content, chunks: dict[bytes, int]) -> Colour | None:
 
 
 def _makes_sense(gamma: int, points: tuple[int, ...]) -> bool:
-    """Exponents of 0.5 to 5, and a triangle of colours that has an area."""
+    """Return True for exponents of 0.5 to 5, and a triangle of colours that has an area."""
     _, _, red_x, red_y, green_x, green_y, blue_x, blue_y = points
     area = (green_x - red_x) * (blue_y - red_y) - (blue_x - red_x) * (green_y - red_y)
     in_range = all(0 < point <= 100_000 for point in points)  # noqa: PLR2004 - 1.0

@@ -1,5 +1,5 @@
-"""HEIC, and AVIF that libvips would take too much memory for: the pixels of pillow-heif and of
-Pillow's libavif, handed to libvips as they are."""
+"""HEIC, and AVIF for which libvips would need too much memory: pillow-heif and Pillow's libavif
+decode the pixels, and libvips gets them unchanged."""
 
 from typing import NamedTuple
 
@@ -27,7 +27,7 @@ _MAX_LIBAVIF_SIDE = 32_768  # AVIF_DEFAULT_IMAGE_DIMENSION_LIMIT
 
 
 class _Samples(NamedTuple):
-    """How libvips calls the pixels of a mode of pillow-heif."""
+    """The format of libvips for the pixels of a pillow-heif mode."""
 
     kind: str
     bands: int
@@ -52,8 +52,8 @@ _HEIF_MODES = {
 
 
 def open_heic(descriptor: int, facts: HeaderFacts, admission: Admission) -> pyvips.Image:
-    """With all its bits: what pillow-heif makes 8 of loses grey ones. It turns the image upright by
-    the file's own transforms. Raises `ImageRejectedError`."""
+    """Decode a HEIC with all its bits: pillow-heif's conversion to 8 bits loses grey images. It
+    turns the image upright by the file's own transforms. Raises `ImageRejectedError`."""
     # A rebuilt file has no item that is not needed: their number is bounded by the pixels.
     pillow_heif.options.DISABLE_SECURITY_LIMITS = facts.is_rebuilt
     with file_of(descriptor, facts.stand_in) as file:
@@ -83,7 +83,7 @@ def open_heic(descriptor: int, facts: HeaderFacts, admission: Admission) -> pyvi
 
 
 def avif_shape(width: int, height: int, bands: int, facts: HeaderFacts) -> DecodeEstimate:
-    """Of an AVIF that libvips decodes: several copies, as measured."""
+    """Estimate an AVIF that libvips decodes: it holds several copies, as measured."""
     coding = facts.coding or _WORST
     return DecodeEstimate(
         *(width, height, bands * coding.sample_bytes),
@@ -95,8 +95,8 @@ def avif_shape(width: int, height: int, bands: int, facts: HeaderFacts) -> Decod
 
 
 def is_for_libavif(width: int, height: int, facts: HeaderFacts) -> bool:
-    """True if libavif decodes it, which takes half of the memory and of the time that libheif takes
-    in libvips, but makes 8 bits of all. Of a grid, libheif would leave a damaged tile empty."""
+    """Return True if libavif decodes the image. It takes half of the memory and time of libheif in
+    libvips, but gives 8 bits only. In a grid, libheif would leave a damaged tile empty."""
     coding = facts.coding
     if coding is None or not coding.is_plain or max(width, height) > _MAX_LIBAVIF_SIDE:
         return False
@@ -106,8 +106,9 @@ def is_for_libavif(width: int, height: int, facts: HeaderFacts) -> bool:
 def open_by_libavif(
     descriptor: int, facts: HeaderFacts, admission: Admission
 ) -> tuple[pyvips.Image, int] | None:
-    """By libavif, as it comes with Pillow: the pixels as they lie, and the orientation that turns
-    them; None where it makes less of the header than libheif. Raises `ImageRejectedError`."""
+    """Decode with the libavif in Pillow; return the pixels without rotation, and their orientation.
+    Return None if libavif cannot read the header, which libheif may. Raises
+    `ImageRejectedError`."""
     coding = facts.coding or _WORST
     try:
         with file_of(descriptor, facts.stand_in) as file:

@@ -1,4 +1,4 @@
-"""The size of the pixels that an HEVC image is coded with (ITU-T H.265, 7.3.2.2)."""
+"""The size in pixels of a coded HEVC image (ITU-T H.265, 7.3.2.2)."""
 
 from image_poster.adapters.images.header_facts import BadHeaderError, unpack
 
@@ -12,8 +12,8 @@ _SUBSAMPLING = ((1, 1), (2, 2), (2, 1), (1, 1))
 
 
 def coded_size(configuration: bytes) -> tuple[int, int]:
-    """Width and height after the conformance window, by the box `hvcC` (14496-15, 8.3.3.1.2).
-    Raises `BadHeaderError`."""
+    """Return width and height after the conformance window, by the box `hvcC` (14496-15,
+    8.3.3.1.2). Raises `BadHeaderError`."""
     at = 23
     for _ in range(unpack("B", configuration, 22)[0]):
         kind, count = unpack(">BH", configuration, at)
@@ -49,7 +49,7 @@ def _size_by(parameter_set: bytes) -> tuple[int, int]:
 
 
 class _Bits:
-    """Numbers of bits, the highest first."""
+    """A reader of numbers of bits, the highest bit first."""
 
     def __init__(self, content: bytes) -> None:
         self._bits = "".join(f"{byte:08b}" for byte in content)
@@ -62,7 +62,7 @@ class _Bits:
         return int(self._bits[self._at - count : self._at] or "0", 2)
 
     def take_number(self) -> int:
-        """By the exponential Golomb code (H.265, 9.2)."""
+        """Read a number in the exponential Golomb code (H.265, 9.2)."""
         zeros = self._bits.find("1", self._at) - self._at
         if not 0 <= zeros <= _MAX_NUMBER_BITS:
             raise BadHeaderError("a parameter set breaks off")

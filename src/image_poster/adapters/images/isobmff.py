@@ -33,8 +33,8 @@ _OTHER_CODECS = {
 
 
 def read_isobmff(content: Content) -> HeaderFacts:
-    """Of the primary item, or of the first frame of a sequence without one. Raises
-    `BadHeaderError`, and `ImageRejectedError` for other codecs."""
+    """Read the primary item, or the first frame of a sequence without one. Raises `BadHeaderError`,
+    and `ImageRejectedError` for other codecs."""
     meta = find_meta(content)
     if meta is None:
         still = first_image_of(content)
@@ -44,8 +44,8 @@ def read_isobmff(content: Content) -> HeaderFacts:
 
 
 def find_meta(content: Content) -> "Meta | None":
-    """The box `meta`, None if there is none. Raises `BadHeaderError`, and `ImageRejectedError` for
-    one that would take too long to read."""
+    """Return the box `meta`, None if there is none. Raises `BadHeaderError`, and
+    `ImageRejectedError` if the box is too large to read."""
     for box in boxes(content, 0, len(content)):
         if box.kind == "meta":
             if box.end - box.start > _MAX_META_BYTES:
@@ -55,8 +55,9 @@ def find_meta(content: Content) -> "Meta | None":
 
 
 def _rebranded(content: Content, facts: HeaderFacts) -> bytes | None:
-    """The file with the brand of its coding and no other, if by its brands decoders would not know
-    it for a still (23008-12, 10): `mif1` says only that it is HEIF, `msf1` that it is a film."""
+    """Return the file with the brand of its coding only; None if that is not needed or not
+    possible. Decoders do not recognise all brands as a still image: `mif1` only means HEIF, and
+    `msf1` a sequence (23008-12, 10)."""
     (size,) = unpack(">I", content)
     if facts.coding is None or size > _MAX_FTYP_BYTES:
         return None
@@ -71,8 +72,8 @@ def _rebranded(content: Content, facts: HeaderFacts) -> bytes | None:
 
 
 class Meta:
-    """The box `meta` in memory; `file` is for what lies outside of it. The work that reading it
-    takes is linear in its bytes."""
+    """The box `meta` in memory; `file` is for data outside of it. Reading it takes time linear in
+    its bytes."""
 
     def __init__(self, file: Content, meta: bytes) -> None:
         self._file, self.content = file, meta
@@ -103,8 +104,8 @@ class Meta:
         )
 
     def _lacks_tile(self, primary: int) -> bool:
-        """True if the data of a part coded as HEVC begin with zeros, which no NAL unit does
-        (14496-15, 4.3): a transfer reserved space for them, and did not fill it."""
+        """Return True if the data of an HEVC part begin with zeros, which no NAL unit does
+        (14496-15, 4.3). Then a transfer reserved space for the data, and did not fill it."""
         parts = {primary, *self.references.get((primary, "dimg"), [])}
         try:
             for item, *extent in self.locations():
@@ -117,7 +118,8 @@ class Meta:
         return False
 
     def _coding(self, primary: int, *, is_cut: bool) -> Coding | None:
-        """How the pixels are coded, by the first item that they come from; None if none says."""
+        """Return the coding of the pixels, by the first item that they come from; None if it has
+        none."""
         kind = self.kinds.get(primary, "")
         parts = self.references.get((primary, "dimg"), [])
         first = primary if kind in _CODECS else next(iter(parts), primary)
@@ -140,7 +142,7 @@ class Meta:
         return None
 
     def _coded_pixels(self, item: int, depth: int = 0) -> int:
-        """Of the item, or of all that it is put together from, as often as it names them."""
+        """Count the pixels of the item, or of all its parts; repeated parts count again."""
         if (item, depth) not in self._counted:
             if self.kinds.get(item) in _CODECS or depth == _MAX_DERIVED:
                 counted = self._area(item)
@@ -162,7 +164,7 @@ class Meta:
         return None
 
     def _colour(self, properties: list[Box]) -> Colour | None:
-        """By code points (nclx; 14496-12, 12.1.5)."""
+        """Return the colours by code points (nclx; 14496-12, 12.1.5)."""
         for box in properties:
             if self.content[box.start : box.start + 4] == b"nclx" and box.kind == "colr":
                 primaries, transfer = unpack(">HH", self.content, box.start + 4)
@@ -170,7 +172,7 @@ class Meta:
         return None
 
     def _full(self, kind: str) -> tuple[int, int, int]:
-        """Version, start after version and flags, and end of a box."""
+        """Return the version of a box, the offset behind its version and flags, and its end."""
         if kind not in self._top:
             raise BadHeaderError(f"no {kind} box")
         _, start, end = self._top[kind]
@@ -189,7 +191,7 @@ class Meta:
             yield item, self.content[kind : kind + 4].decode("latin-1")
 
     def _item_properties(self) -> dict[int, list[Box]]:
-        """The properties of each item (23008-12, 9.3)."""
+        """Return the properties of each item (23008-12, 9.3)."""
         if "iprp" not in self._top:
             raise BadHeaderError("no iprp box")
         _, start, end = self._top["iprp"]
@@ -207,7 +209,8 @@ class Meta:
         return found
 
     def _associations(self, box: Box) -> Iterator[tuple[int, int, bool]]:
-        """An item, the number, from 1, of a property, and whether that is essential."""
+        """Yield an item, the number of a property (from 1), and True if that property is
+        essential."""
         version, _, _, flags, count = unpack(">BBBBI", self.content, box.start)
         at = box.start + 8
         index, essential = (">H", 0x8000) if flags & 1 else (">B", 0x80)
@@ -220,7 +223,7 @@ class Meta:
                 at += struct.calcsize(index)
 
     def _exif_orientation(self, item: int) -> int:
-        """By the EXIF that describes the item."""
+        """Return the orientation in the EXIF that describes the item; 1 if there is none."""
         for (exif, kind), described in self.references.items():
             if kind == "cdsc" and item in described and self.kinds.get(exif) == "Exif":
                 content = self._exif(exif)
@@ -232,7 +235,7 @@ class Meta:
         return 1
 
     def _item_references(self) -> dict[tuple[int, str], list[int]]:
-        """By source and kind, what is referred to (14496-12, 8.11.12)."""
+        """Return the items that each item refers to, by source and kind (14496-12, 8.11.12)."""
         found: dict[tuple[int, str], list[int]] = {}
         if "iref" not in self._top:
             return found
@@ -247,7 +250,7 @@ class Meta:
         return found
 
     def _exif(self, exif: int) -> bytes:
-        """The first extent of an item."""
+        """Return the first extent of an item."""
         for item, *extent in self.locations():
             if item == exif:
                 content, start, end = self._extent(*extent)
@@ -255,22 +258,22 @@ class Meta:
         return b""
 
     def whole_extent(self, method: int, offset: int, length: int) -> bytes:
-        """All bytes of an extent. Raises `BadHeaderError` if some are missing."""
+        """Return all bytes of an extent. Raises `BadHeaderError` if some are missing."""
         content, start, end = self._extent(method, offset, length)
         if start > end or end > len(content):
             raise BadHeaderError("the data of an item break off")
         return content[start:end]
 
     def _extent(self, method: int, offset: int, length: int) -> tuple[Content, int, int]:
-        """The content in which an extent lies, the file or `idat`, and its start and end there; a
-        length of 0 reaches to the end (14496-12, 8.11.3)."""
+        """Return the content of an extent (the file or `meta`, for `idat`), and its start and end
+        there. A length of 0 reaches to the end (14496-12, 8.11.3)."""
         content, start = self._file, offset
         if method == 1 and "idat" in self._top:
             content, start = self.content, self._top["idat"].start + offset
         return content, start, start + length if length else len(content)
 
     def locations(self) -> Iterator[tuple[int, int, int, int]]:
-        """Item, method, offset and length of each extent."""
+        """Yield item, method, offset and length of each extent."""
         version, at, end = self._full("iloc")
         numbers = _Numbers(self.content[at:end])
         sizes = numbers.take(2)
@@ -290,7 +293,8 @@ class Meta:
 
 
 def _planes(meta: bytes, box: Box) -> tuple[int, float] | None:
-    """Bytes of a sample, and samples a pixel without alpha; None of a box that does not tell."""
+    """Return the bytes of a sample, and the samples a pixel without alpha; None for any other
+    box."""
     if box.kind == "av1C":  # AV1 in ISOBMFF, 2.3.3
         (flags,) = unpack("B", meta, box.start + 2)
         grey, by_x, by_y = flags & 0x10, flags & 0x08, flags & 0x04
@@ -304,7 +308,7 @@ def _planes(meta: bytes, box: Box) -> tuple[int, float] | None:
 
 
 class _Numbers:
-    """Numbers of any width in bytes, one after the other."""
+    """A reader of consecutive numbers of any width in bytes."""
 
     def __init__(self, content: bytes) -> None:
         self._content, self._at = content, 0
@@ -323,8 +327,8 @@ _MAX_ENTRIES = 1000
 
 
 def orientation_of(tiff: bytes) -> int:
-    """The orientation in the first directory of EXIF, 1 (upright) if it has none or makes no sense
-    (EXIF 2.32, 4.6.2; TIFF 6.0, section 2)."""
+    """Return the orientation in the first directory of EXIF (EXIF 2.32, 4.6.2; TIFF 6.0, section
+    2). Return 1 (upright) if it is missing or invalid."""
     tiff = tiff.removeprefix(b"Exif\0\0")
     order = {b"II": "<", b"MM": ">"}.get(tiff[:2])
     if order is None:

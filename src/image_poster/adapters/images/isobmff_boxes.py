@@ -1,4 +1,4 @@
-"""The boxes of ISO/IEC 14496-12, of which HEIC and AVIF are made."""
+"""The boxes of ISO/IEC 14496-12, the container of HEIC and AVIF."""
 
 import struct
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ MAX_BOXES = 500_000
 
 
 class Box(NamedTuple):
-    """A box: its type, and where its content lies."""
+    """A box: its type, and the start and end of its content."""
 
     kind: str
     start: int
@@ -19,7 +19,7 @@ class Box(NamedTuple):
 
 
 def boxes(content: Content, start: int, end: int) -> Iterator[Box]:
-    """The boxes one after the other (14496-12, 4.2)."""
+    """Yield the boxes one after the other (14496-12, 4.2). Raises `BadHeaderError`."""
     at = start
     for _ in range(MAX_BOXES):
         if at + 8 > end:
@@ -36,11 +36,11 @@ def boxes(content: Content, start: int, end: int) -> Iterator[Box]:
 
 
 def make_box(kind: bytes, *content: bytes) -> bytes:
-    """A box of this type."""
+    """Make a box of this type."""
     body = b"".join(content)
     return struct.pack(">I", 8 + len(body)) + kind + body
 
 
 def make_full_box(kind: bytes, *content: bytes, version: int = 0, flags: int = 0) -> bytes:
-    """A box with a version and flags (14496-12, 4.2)."""
+    """Make a box with a version and flags (14496-12, 4.2)."""
     return make_box(kind, struct.pack(">I", version << 24 | flags), *content)

@@ -1,7 +1,7 @@
-"""One budget of memory for all decoders of a server, over all of its processes.
+"""One memory budget for all decoders of a server, over all of its processes.
 
-It is a file with a byte for each slot of memory. Whoever takes memory locks as many of these bytes;
-the kernel drops the locks with the process that holds them, however that ended.
+It is a file with one byte for each slot of memory. A process acquires memory by locking as many of
+these bytes. The kernel drops the locks when the process ends for any reason.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ _CGROUP_LIMITS = (
 
 
 def default_budget_bytes() -> int:
-    """A third of the machine's memory, or of the container's, but at most 2 GB."""
+    """Return a third of the memory of the machine or the container, but at most 2 GB."""
     return min(_DEFAULT_BYTES, _memory_bytes() // _DEFAULT_SHARE)
 
 
@@ -40,7 +40,7 @@ def _memory_bytes() -> int:
 
 
 class MemoryBudget:
-    """`total_bytes` of memory, to be taken in turn.
+    """A budget of `total_bytes` of memory.
 
     Processes that share a budget name the same `path`; without one, it is this process's own.
     """
@@ -54,10 +54,12 @@ class MemoryBudget:
 
     @asynccontextmanager
     async def taken(self, needs: int) -> AsyncIterator[None]:
-        """Wait until `needs` bytes are there, and have them until the exit. Of one process, who
-        comes first is served first; of several, one at a time gathers what it needs, so that small
-        images do not starve a large one, and none waits for another that waits. More than there is
-        in all is all there is."""
+        """Wait until `needs` bytes are free, and hold them until the exit.
+
+        Within one process, the first caller is served first. Of several processes, one at a time
+        gathers its slots. So small images do not starve a large one, and there is no deadlock. A
+        request for more than the budget gets all of it.
+        """
         slots = min(max(1, math.ceil(needs / _SLOT_BYTES)), self._slots)
         # Locks belong to what was opened once: two of one process exclude each other too.
         opened = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -69,13 +71,14 @@ class MemoryBudget:
             os.close(opened)
 
     def close(self) -> None:
-        """Let go of what it has open."""
+        """Close the budget's own file."""
         if self._own >= 0:
             os.close(self._own)
             self._own = -1
 
     async def _take(self, opened: int, slots: int) -> None:
-        """Only one at a time gathers slots, or two could each wait for what the other has."""
+        """Lock `slots` slots. Only one caller at a time does this, or two could wait for each
+        other."""
         turnstile = self._slots
         await _until(lambda: _lock(opened, turnstile))
         mine: set[int] = set()
@@ -97,7 +100,7 @@ async def _until(done: Callable[[], bool]) -> None:
 
 
 def _lock(descriptor: int, byte: int) -> bool:
-    """Lock a byte; False if somebody else has it."""
+    """Lock a byte; return False if another caller holds it."""
     try:
         fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, _flock(fcntl.F_WRLCK, byte))
     except (BlockingIOError, PermissionError):
@@ -110,19 +113,19 @@ def _unlock(descriptor: int, byte: int) -> None:
 
 
 def _flock(kind: int, byte: int) -> bytes:
-    """`struct flock` of one byte (fcntl(2), "Open file description locks")."""
+    """Return a `struct flock` of one byte (fcntl(2), "Open file description locks")."""
     return struct.pack("hhqqi4x", kind, os.SEEK_SET, byte, 1, 0)
 
 
 @dataclass
 class TimeLeft:
-    """Seconds that an image still has to be worked on, and to wait for memory."""
+    """The remaining seconds of an image for its work, and for its wait for memory."""
 
     work: float
     memory: float
 
 
 def seconds_until(clock: asyncio.Timeout) -> float:
-    """The seconds until the timeout ends; 0 if it has no end."""
+    """Return the seconds until the timeout ends; 0 if it has no end."""
     now = asyncio.get_running_loop().time()
     return max(0, (clock.when() or now) - now)

@@ -31,7 +31,7 @@ for _used in ("jpegload_source", "thumbnail_image", "crop", "resize", "cast", "j
 
 
 def work(given: Descriptors, settings: RenderSettings, acquire_memory: AcquireMemory) -> Message:
-    """What a child does with its image. Raises `ImageRejectedError`, `ImageWorkFailedError`."""
+    """Render the image of a child. Raises `ImageRejectedError`, `ImageWorkFailedError`."""
     pyvips.cache_set_max(0)  # each image comes once
     return Message(rendered=render(given, settings, acquire_memory))
 
@@ -39,8 +39,8 @@ def work(given: Descriptors, settings: RenderSettings, acquire_memory: AcquireMe
 def render(
     given: Descriptors, settings: RenderSettings, acquire_memory: AcquireMemory
 ) -> RenderedImage:
-    """Write both renditions of `given.original`; before its pixels are decoded, `acquire_memory` is
-    called with the bytes that this takes at most. Raises `ImageRejectedError`,
+    """Write both renditions of `given.original`. Before its pixels are decoded, call
+    `acquire_memory` with the most bytes that this needs. Raises `ImageRejectedError`,
     `ImageWorkFailedError`."""
     admission = Admission(settings.max_pixels, settings.memory_bytes, acquire_memory)
     decoded = decode(given.original, admission, rebuilding=settings.rebuild)
@@ -85,7 +85,8 @@ def _small(working: pyvips.Image, fit: ImageFit) -> pyvips.Image:
 
 
 def _covering(working: pyvips.Image) -> pyvips.Image:
-    """Cut the middle square first, so that an extreme image is never enlarged outside of it."""
+    """Crop to the middle square first, so that an image with an extreme ratio is never enlarged
+    outside of it."""
     side = min(working.width, working.height)
     left, top = (working.width - side) // 2, (working.height - side) // 2
     return _resized(working.crop(left, top, side, side), Size(SMALL_SIDE, SMALL_SIDE))
@@ -104,7 +105,7 @@ def _resized(image: pyvips.Image, size: Size) -> pyvips.Image:
 
 
 def _placeholder(small: pyvips.Image) -> str:
-    """A BlurHash (https://github.com/woltapp/blurhash) of 4 by 4 components."""
+    """Return a BlurHash (https://github.com/woltapp/blurhash) of 4 by 4 components."""
     tiny = small.thumbnail_image(_PLACEHOLDER_SIDE, height=_PLACEHOLDER_SIDE, size="down")
     return str(blurhash.encode(_rows(tiny), 4, 4))
 

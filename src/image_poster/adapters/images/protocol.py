@@ -1,12 +1,12 @@
-"""What the server, the template process and the child of one image say to each other.
+"""The messages of the server, the fork server and the child of one image.
 
-server → template   `RenderSettings` and four descriptors, one message of a SEQPACKET socket
-child → server      lines of JSON, each a `Message`, over the image's own socket
-server → child      one line, empty: the memory is there, go on
-template → server   the last `Message`, by which the child has ended
+- server → fork server: `RenderSettings` and four descriptors, one message of a SEQPACKET socket
+- child → server: lines of JSON, each a `Message`, over the image's own socket
+- server → child: one empty line, which grants the memory
+- fork server → server: the last `Message`, which reports the end of the child
 
-A child may have been taken over, so the server believes nothing that it says without a look:
-`check_rendered` and `check_rejected` let through what a post may hold, and no more.
+A child may be compromised, so the server checks everything that it sends. `check_rendered` and
+`check_rejected` accept only values that a post may hold.
 """
 
 import re
@@ -27,9 +27,12 @@ _REASONS = {"image_unreadable", "image_unsupported", "image_too_large"}
 
 
 class RenderSettings(msgspec.Struct, frozen=True):
-    """How images are made; `max_pixels` counts width times height of the source. `memory_bytes` and
-    `cpu_seconds` bound what one image may take, and are enforced by the kernel. With `rebuild`, the
-    file is rebuilt before it is decoded: its decoder refused it as it is."""
+    """Settings of image work.
+
+    `max_pixels` limits width times height of the source. `memory_bytes` and `cpu_seconds` limit one
+    image, and the kernel enforces them. With `rebuild`, the file is rebuilt before it is decoded,
+    since its decoder refused the original.
+    """
 
     fit: ImageFit = "cover"
     max_pixels: int = 100_000_000
@@ -39,7 +42,7 @@ class RenderSettings(msgspec.Struct, frozen=True):
 
 
 class Descriptors(msgspec.Struct, frozen=True):
-    """What a child has of the world: the original to read, two renditions to write, its socket."""
+    """All descriptors of a child: the original to read, two renditions to write, its socket."""
 
     original: int
     small: int
@@ -48,10 +51,15 @@ class Descriptors(msgspec.Struct, frozen=True):
 
 
 class Message(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Exactly one of: the memory in bytes that is needed (with what confines the child), what was
-    made, why the image was rejected (code and detail), what broke, and how the child ended (as
-    `os.waitstatus_to_exitcode` says it, with the most memory in bytes and the processor time that
-    it had)."""
+    """One message; exactly one of these fields is set.
+
+    - needs: the memory that the image needs, in bytes (with `confinement`)
+    - rendered: the result
+    - rejected: the code and detail of the rejection
+    - broke: the error of failed work
+    - ended: the exit code (`os.waitstatus_to_exitcode`), with the child's peak memory in bytes and
+      its processor time in seconds
+    """
 
     needs: int | None = None
     confinement: Confinement | None = None
@@ -67,12 +75,12 @@ decode_message = msgspec.json.Decoder(Message).decode
 
 
 def line_of(message: Message) -> bytes:
-    """The message as a line."""
+    """Encode the message as a line."""
     return msgspec.json.encode(message) + b"\n"
 
 
 def check_rendered(rendered: RenderedImage) -> RenderedImage:
-    """The same, if it can be true. Raises `ImageWorkFailedError`."""
+    """Return the same result if it is plausible. Raises `ImageWorkFailedError`."""
     for size, side in ((rendered.small, images.SMALL_SIDE), (rendered.large, images.LARGE_SIDE)):
         if not (1 <= size.width <= side and 1 <= size.height <= side):
             raise images.ImageWorkFailedError(
@@ -84,7 +92,7 @@ def check_rendered(rendered: RenderedImage) -> RenderedImage:
 
 
 def check_rejected(code: str, detail: str) -> ImageRejectedError:
-    """The error to raise, if there is such a reason. Raises `ImageWorkFailedError`."""
+    """Return the error to raise for a known code. Raises `ImageWorkFailedError` for others."""
     if code not in _REASONS:
         raise images.ImageWorkFailedError("an image was rejected for no reason that there is")
     return ImageRejectedError(code, detail[:_MAX_DETAIL_CHARACTERS])

@@ -1,7 +1,7 @@
-"""Rebuild a file that its decoder refuses from the parts that hold its pixels.
+"""Rebuild a file that its decoder refuses from the parts that contain its pixels.
 
-Such a file may be whole but for metadata, a length or a checksum; in the rebuilt one these are
-right. No pixel is made up: where pixels are cut, the functions raise `BadHeaderError`.
+Such a file may be whole but for metadata, a length or a checksum; the rebuilt file corrects these.
+No pixel is invented: where pixels are cut off, the functions raise `BadHeaderError`.
 """
 
 import struct
@@ -24,7 +24,7 @@ _MAX_PARTS = 10_000
 
 
 def rebuild(image_format: ImageFormat, content: Content) -> bytes:
-    """The rebuilt file. Raises `BadHeaderError` if its pixels are not whole."""
+    """Return the rebuilt file. Raises `BadHeaderError` if its pixels are not whole."""
     try:
         return _REBUILDERS[image_format](content)
     except struct.error as exc:
@@ -40,7 +40,7 @@ _ALPHA = _FLAGS[b"ALPH"]
 
 
 def rebuild_webp(content: Content) -> bytes:
-    """One image, or the first frame of an animation, its profile and its EXIF."""
+    """Keep one image, or the first frame of an animation, with its profile and its EXIF."""
     parts: dict[bytes, bytes] = {}
     at = _RIFF_BYTES
     for _ in range(_MAX_PARTS):
@@ -73,7 +73,7 @@ def rebuild_webp(content: Content) -> bytes:
 
 
 def _webp_size(image: bytes) -> tuple[int, int]:
-    """By the coded image itself: RFC 6386, 9.1, or "WebP Lossless Bitstream", 3."""
+    """Return the size in the coded image itself: RFC 6386, 9.1, or "WebP Lossless Bitstream", 3."""
     if image[:1] == b"\x2f":
         (bits,) = unpack("<I", image, 1)
         return 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
@@ -89,7 +89,7 @@ _DESCRIPTOR_BYTES = 10
 
 
 def rebuild_gif(content: Content) -> bytes:
-    """The first frame alone, and what controls it."""
+    """Keep the first frame and its graphic control extension only."""
     (flags,) = unpack("B", content, 10)
     at = GIF_HEADER_BYTES + (colour_table_bytes(flags) if flags & 0x80 else 0)
     head, control = content[:at], b""

@@ -1,7 +1,7 @@
-"""Rebuild a HEIC or AVIF: the item that is shown, the items that it is made of, and nothing else.
+"""Rebuild a HEIC or AVIF from its primary item and the items that this is made of.
 
-A decoder counts and checks all items of a file, also the thousands that no viewer needs. The
-rebuilt file has 32-bit ids (ISO/IEC 14496-12, 8.11), so that each item keeps its own.
+A decoder counts and checks all items of a file, also thousands that no viewer needs. The rebuilt
+file has 32-bit ids (ISO/IEC 14496-12, 8.11), so that each item keeps its own.
 """
 
 import struct
@@ -24,7 +24,7 @@ _MAX_PROPERTIES, _MAX_ASSOCIATIONS, _ESSENTIAL = 0x7FFF, 0xFE, 0x8000
 
 
 def rebuild_heif(content: Content) -> bytes:
-    """Raises `BadHeaderError` where the data of an item are not all there."""
+    """Return the rebuilt file. Raises `BadHeaderError` if data of an item are missing."""
     meta = find_meta(content)
     if meta is None:
         return first_image_of(content)
@@ -40,7 +40,7 @@ def rebuild_heif(content: Content) -> bytes:
 
 
 def _needed_items(meta: Meta) -> list[int]:
-    """The primary item, all that it is derived from, and their alpha."""
+    """Return the primary item, all items that it is derived from, and their alpha."""
     alpha_of: dict[int, list[int]] = {}
     for (source, kind), targets in meta.references.items():
         if kind == "auxl" and _is_alpha(meta, source):
@@ -70,7 +70,7 @@ def _is_alpha(meta: Meta, item: int) -> bool:
 def _collect_data(
     content: Content, meta: Meta, items: list[int]
 ) -> tuple[list[bytes], dict[int, tuple[int, int]]]:
-    """The data of all items in pieces, and the offset and length of each item's."""
+    """Return the data of all items in pieces, and the offset and length of each item's data."""
     extents: dict[int, list[tuple[int, int, int]]] = {item: [] for item in items}
     for item, *extent in meta.locations():
         if item in extents:
@@ -97,7 +97,7 @@ def _collect_data(
 def _meta_box(
     meta: Meta, items: list[int], places: dict[int, tuple[int, int]], before: int
 ) -> bytes:
-    """`before` is the number of bytes before the data."""
+    """Make the box `meta`; `before` is the number of bytes before the data."""
     count = struct.pack(">I", len(items))
     entries = [
         make_full_box(b"infe", struct.pack(">IH4sx", item, 0, kind), version=3)
@@ -131,8 +131,7 @@ def _references(meta: Meta, items: list[int]) -> list[bytes]:
 
 
 class _PropertyTable:
-    """The properties of items, numbered from 1; equal ones, and one of many items, are stored
-    once."""
+    """The properties of items, numbered from 1; equal and shared properties are stored once."""
 
     def __init__(self, meta: Meta) -> None:
         self.boxes: dict[bytes, int] = {}
@@ -141,7 +140,7 @@ class _PropertyTable:
         self._sizes: dict[int, tuple[int, int] | None] = {}
 
     def numbers(self, item: int) -> list[int]:
-        """Those of an item, each with the flag of the essential."""
+        """Return the numbers of an item's properties, each with a flag if it is essential."""
         boxes = self._meta.properties.get(item, [])
         if len(boxes) > _MAX_ASSOCIATIONS:
             raise BadHeaderError("more properties than an item has")
@@ -158,7 +157,8 @@ class _PropertyTable:
         return numbers
 
     def _number(self, box: Box, size: tuple[int, int] | None) -> int:
-        """The number of a property; that of the size is the one of the coded pixels."""
+        """Return the number of a property. The property `ispe` gets the size of the coded
+        pixels."""
         key = (box.start, size if box.kind == "ispe" else None)
         if key not in self._numbers:
             body = self._meta.content[box.start : box.end]
@@ -174,7 +174,7 @@ class _PropertyTable:
         return number
 
     def _coded_size(self, box: Box) -> tuple[int, int] | None:
-        """None where the configuration does not tell it."""
+        """Return the size in the HEVC configuration; None if it cannot be read."""
         if box.start not in self._sizes:
             try:
                 size = coded_size(self._meta.content[box.start : box.end])
@@ -184,7 +184,7 @@ class _PropertyTable:
         return self._sizes[box.start]
 
     def _is_needed(self, box: Box) -> bool:
-        """True for the kinds that decoders use; of colour profiles, if they have a header."""
+        """Return True for the kinds that decoders use; for a colour profile, if it has a header."""
         content = self._meta.content
         if box.kind != "colr" or content[box.start : box.start + 4] == b"nclx":
             return box.kind in _PROPERTIES
@@ -194,7 +194,7 @@ class _PropertyTable:
 
 
 def _properties(meta: Meta, items: list[int]) -> tuple[bytes, bytes]:
-    """The boxes `ipco` and `ipma`."""
+    """Make the boxes `ipco` and `ipma`."""
     table = _PropertyTable(meta)
     lines = [
         struct.pack(f">IB{len(numbers)}H", item, len(numbers), *numbers)
@@ -208,7 +208,8 @@ def _properties(meta: Meta, items: list[int]) -> tuple[bytes, bytes]:
 
 
 def _crop(coded: tuple[int, int], shown: tuple[int, ...]) -> list[bytes]:
-    """A property that cuts off the padding at the right and the bottom (23008-12, 6.5.9)."""
+    """Make a property that crops the padding at the right and the bottom (23008-12, 6.5.9). Return
+    an empty list if there is none."""
     padding = [a - b for a, b in zip(coded, shown, strict=True)]
     if not any(padding) or not all(0 <= number < _MAX_PADDING for number in padding):
         return []

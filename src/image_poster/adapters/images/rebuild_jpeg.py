@@ -1,5 +1,5 @@
-"""Rebuild a JPEG: its segments by what they contain, and not by the lengths that they tell
-(ITU-T T.81, annex B)."""
+"""Rebuild a JPEG: the content of a segment determines its length, since the declared lengths may be
+wrong (ITU-T T.81, annex B)."""
 
 import itertools
 import struct
@@ -26,7 +26,8 @@ _KEPT_METADATA = {0xE0: b"JFIF\0", 0xE1: b"Exif\0\0", 0xE2: b"ICC_PROFILE\0", 0x
 
 
 def rebuild_jpeg(content: Content) -> bytes:
-    """Raises `BadHeaderError` if there is no scan, and `ImageRejectedError` without a height."""
+    """Return the rebuilt file. Raises `BadHeaderError` if there is no scan, and
+    `ImageRejectedError` without a height."""
     parts, at = [b"\xff\xd8"], 2
     steps = iter(range(_MAX_STEPS))
     for _ in range(_MAX_SEGMENTS):
@@ -46,8 +47,8 @@ def rebuild_jpeg(content: Content) -> bytes:
 
 
 def _segment(content: Content, marker: int, at: int, steps: Iterator[int]) -> tuple[bytes, int]:
-    """The content of the segment, empty where pixels do not need it, and the place behind it.
-    `steps` bounds the search for ends of metadata in the whole file."""
+    """Return the content of the segment, empty if pixels do not need it, and the offset behind it.
+    `steps` limits the search for ends of metadata in the whole file."""
     declared_end = at + max(0, unpack(">H", content, at - 2)[0] - 2)
     if marker in SOF_DECODED:
         body = _frame_header(content, at)
@@ -69,8 +70,8 @@ def _segment(content: Content, marker: int, at: int, steps: Iterator[int]) -> tu
 
 
 def _after_cut_metadata(content: Content, at: int, steps: Iterator[int]) -> int:
-    """The place behind a segment whose length is wrong: the marker from which segments lead to the
-    scan of the largest frame, since a thumbnail in the segment has a scan, too."""
+    """Return the offset behind a segment with a wrong length. It is the marker from which segments
+    lead to the scan of the largest frame, since a thumbnail has a scan too."""
     end = min(at + _MAX_SEGMENT_BYTES, len(content))
     largest, place = 0, len(content)
     for _ in range(_MAX_TRIES):
@@ -84,7 +85,7 @@ def _after_cut_metadata(content: Content, at: int, steps: Iterator[int]) -> int:
 
 
 def _area_of_frame(content: Content, at: int, steps: Iterator[int]) -> int:
-    """Pixels of the frame whose segments begin at `at`; 0 where they lead to no scan."""
+    """Return the pixels of the frame whose segments begin at `at`; 0 if there is no scan."""
     area, tables = 0, False
     for _ in itertools.islice(steps, _MAX_TRIES):
         head = content[at : at + 4]
@@ -112,8 +113,8 @@ def _frame_header(content: Content, at: int) -> bytes:
 
 
 def _after_tables(content: Content, marker: int, at: int, declared_end: int) -> int:
-    """The end of the tables, whose heads tell their sizes (T.81, B.2.4); `declared_end`, by the
-    segment's length, may be some bytes off."""
+    """Return the end of the tables, by the sizes in their heads (T.81, B.2.4). `declared_end`, by
+    the segment's length, may be some bytes off."""
     while True:
         (head,) = unpack("B", content, at)
         counts = content[at + 1 : at + 17]

@@ -24,10 +24,10 @@ _ADLER_BYTES = 4
 
 
 def rebuild_png(content: Content) -> bytes:
-    """Chunks of pixels are kept whatever their checksums, metadata only if theirs are right.
+    """Return the rebuilt file: all chunks of pixels, but only metadata with a correct checksum.
 
-    One of the two checksums of the pixels must be right, or both be missing because the file ends
-    there: if both are wrong, the pixels have changed. Raises `BadHeaderError`.
+    One of the two checksums of the pixels must be correct. Both may be missing if the file ends
+    there. If both are wrong, the pixels have changed. Raises `BadHeaderError`.
     """
     chunks, data, sums = [], bytearray(), set()
     for name, body, is_right in _chunks(content):
@@ -46,8 +46,8 @@ def rebuild_png(content: Content) -> bytes:
 
 
 def _chunks(content: Content) -> Iterator[tuple[bytes, bytes, bool | None]]:
-    """The name and content of each chunk, and whether its CRC is right; None if the file ends
-    before it."""
+    """Yield the name and content of each chunk, and True if its CRC is correct. The last value is
+    None if the file ends before the CRC."""
     at = len(_SIGNATURE)
     for _ in range(_MAX_CHUNKS):
         name = content[at + 4 : at + 8]
@@ -62,7 +62,7 @@ def _chunks(content: Content) -> Iterator[tuple[bytes, bytes, bool | None]]:
 
 
 def _pixel_bytes(content: Content) -> int:
-    """Bytes of all rows with their filter types. Raises `BadHeaderError`."""
+    """Return the bytes of all rows with their filter types. Raises `BadHeaderError`."""
     width, height, depth, kind, _, _, interlace = unpack(">IIBBBBB", content, 16)
     if kind not in _SAMPLES or not width or not height:
         raise BadHeaderError("no such pixels")
@@ -76,8 +76,8 @@ def _pixel_bytes(content: Content) -> int:
 
 
 def _inflate(data: bytearray, expected: int) -> tuple[int, bytes]:
-    """The place in `data` where the stream ends, and the Adler-32 of its content. Raises
-    `BadHeaderError` unless that has the `expected` bytes."""
+    """Return the offset in `data` where the stream ends, and the Adler-32 of its content. Raises
+    `BadHeaderError` unless the content has the `expected` number of bytes."""
     stream = zlib.decompressobj(-zlib.MAX_WBITS)
     adler, length = 1, 0
     view = memoryview(data)

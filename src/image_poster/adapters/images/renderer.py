@@ -1,8 +1,8 @@
-"""`ImageRenderer` with a process an image: a bad one costs its own, never the service, and leaves
-nothing behind for the next.
+"""`ImageRenderer` with one process for each image: a bad image ends its own process only, never the
+service, and affects no later image.
 
-The processes are forked by a template process (`template`), which is started when first needed and
-kept. Whatever ends, the template or a child, idle or at work, is seen by its socket's end.
+The fork server (`fork_server`) forks the processes. It is started on first use and kept running.
+The end of the fork server or of a child shows as the end of its socket.
 """
 
 import asyncio
@@ -52,11 +52,11 @@ _END_SECONDS = 5
 
 
 class VipsImageRenderer:
-    """At most `children` images at a time, each when `memory` has what it needs (by default, that
-    is the renderer's own). All processes of an image together work for `timeout_seconds` at most,
-    and wait for memory no longer than that.
+    """Renders at most `children` images at a time, each when `memory` grants its bytes (by default,
+    the renderer has a budget of its own). All processes of an image together work for at most
+    `timeout_seconds`, and wait for memory no longer than that.
 
-    `module` is what is run as the template. Call `close` at the end.
+    `module` is the module of the fork server. Call `close` at the end.
     """
 
     def __init__(
@@ -98,13 +98,16 @@ class VipsImageRenderer:
         return protocol.check_rendered(answer.rendered)
 
     async def close(self) -> None:
-        """End the template, and with it whatever is still at work."""
+        """End the fork server and all children at work."""
         await self._template.close()
         self._memory.close()
 
     async def _ask_until_answered(self, work: Workspace, request: bytes, time: TimeLeft) -> Message:
-        """Ask, and again at once if the child has ended: often if it had not begun, since that is
-        no fault of the image's; but only once if it ended at its work, since that may be."""
+        """Request a child until one answers.
+
+        If a child ends before its work begins, the image is not at fault: retry several times. If a
+        child ends at work, the image may be at fault: retry once. Raises `ImageWorkFailedError`.
+        """
         ended_at_work = 0
         for _ in range(_CHANCES_UNBEGUN):
             try:
@@ -135,7 +138,8 @@ class VipsImageRenderer:
     async def _memory_for(
         self, needs: int, clock: asyncio.Timeout, time: TimeLeft
     ) -> AsyncIterator[None]:
-        """Have the memory that an image needs; its time stands still while it waits for it."""
+        """Hold the memory that an image needs. Its clock for work stops while it waits for
+        memory."""
         loop = asyncio.get_running_loop()
         time.work = seconds_until(clock)
         clock.reschedule(None)
@@ -162,7 +166,8 @@ class VipsImageRenderer:
             raise self._too_slow() from exc
 
     def _too_slow(self) -> ImageRejectedError:
-        """An image that took all of its time once would take it again, from everybody else."""
+        """Make the error of an image that took all of its time: a retry would take that time from
+        other images."""
         return ImageRejectedError(
             "image_too_slow",
             f"This image takes longer than {self._timeout_seconds:g} s to process. Save it anew "
@@ -179,7 +184,7 @@ class VipsImageRenderer:
 
     @asynccontextmanager
     async def _child(self, work: Workspace, request: bytes) -> AsyncIterator["_Child"]:
-        """A child that has the image; ended at exit, whatever it does."""
+        """Start a child with the image; end it at exit in any case."""
         template = await self._template.running()
         ours, theirs = socket.socketpair()
         with contextlib.ExitStack() as until_connected:
@@ -200,16 +205,16 @@ class VipsImageRenderer:
 
 
 class _NotBegunError(Exception):
-    """The template had ended, or ended before the child began with the image."""
+    """The fork server or the child ended before the child began its work."""
 
 
 class _EndedAtWorkError(Exception):
-    """The child ended with the image in its hands."""
+    """The child ended while it worked on the image."""
 
 
 @contextmanager
 def _opened(work: Workspace) -> Iterator[list[int]]:
-    """The descriptors of the original, to read, and of both renditions, to write."""
+    """Open the original, to read, and both renditions, to write; yield the descriptors."""
     with contextlib.ExitStack() as opened:
 
         def descriptor(path: Path, flags: int) -> int:
@@ -228,14 +233,14 @@ def _opened(work: Workspace) -> Iterator[list[int]]:
 
 @dataclass(frozen=True)
 class _Child:
-    """One image's child, as the server knows it: the two ends of its socket."""
+    """The server's connection to the child of one image."""
 
     reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
 
     async def hear(self) -> Message | None:
-        """What it says next, or the template of its end; None if neither says anything any more.
-        Raises `ImageWorkFailedError` for what is no message."""
+        """Read the next message: the child's, or the fork server's last one about its end. Return
+        None if the connection has ended. Raises `ImageWorkFailedError` for an invalid message."""
         try:
             line = await self.reader.readline()
             return protocol.decode_message(line) if line.endswith(b"\n") else None
@@ -249,7 +254,8 @@ class _Child:
             self.writer.write(protocol.GO_ON)
 
     async def end(self) -> Message | None:
-        """Hang up: the template kills the child, if it has not ended, and says that it has."""
+        """Close the connection, so that the fork server kills the child; return the last
+        message."""
         try:
             with _whatever_a_broken_socket_raises():
                 self.writer.write_eof()
@@ -269,21 +275,21 @@ class _Child:
 
 @contextmanager
 def _whatever_a_broken_socket_raises() -> Iterator[None]:
-    """Which error tells of a peer that is gone is up to the loop: uvloop has a RuntimeError for a
-    transport that has noticed. The next read tells, too."""
+    """Ignore the errors of a closed connection. They depend on the event loop: uvloop raises
+    RuntimeError for a closed transport. The next read notices the end too."""
     with contextlib.suppress(OSError, RuntimeError):
         yield
 
 
 class _Template:
-    """The template process, as the server knows it."""
+    """The server's connection to the fork server."""
 
     def __init__(self, process: asyncio.subprocess.Process, control: socket.socket) -> None:
         self.process = process
         self._control = control
 
     def ask(self, request: bytes, descriptors: list[int]) -> bool:
-        """Have a child forked; False if the template is gone, or does not listen."""
+        """Request a child; return False if the fork server is gone or does not read."""
         try:
             socket.send_fds(self._control, [request], descriptors, socket.MSG_NOSIGNAL)
         except OSError:
@@ -297,7 +303,8 @@ class _Template:
             self.process.send_signal(signal.SIGKILL)
 
     async def end(self) -> None:
-        """Let it end what is at work, then itself."""
+        """Close the connection, so that the fork server kills its children and ends; wait for its
+        end."""
         self._control.close()
         await self.process.wait()
 
@@ -307,7 +314,7 @@ class _Template:
 
 
 class ForkServerLauncher:
-    """Keeps one template running."""
+    """Keeps one fork server running."""
 
     def __init__(self, module: str) -> None:
         self._module = module
@@ -347,7 +354,7 @@ async def _start(module: str) -> _Template:
 
 
 def _environment() -> dict[str, str]:
-    """All that a decoder's process finds in its environment: no credentials, no settings."""
+    """Return the whole environment of a decoder's process: no credentials, no settings."""
     kept = {name: os.environ[name] for name in _KEPT_VARIABLES if name in os.environ}
     # The modules that we have, wherever they are: in a Lambda not where Python looks by itself.
     modules = {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}

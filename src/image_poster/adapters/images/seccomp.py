@@ -1,7 +1,7 @@
-"""A seccomp filter: the system calls that a process may make from now on, and no others.
+"""A seccomp filter: from now on, a process may make only the listed system calls.
 
-A filter is a program of classic BPF over `struct seccomp_data` (seccomp(2)). It is inherited by
-threads and cannot be taken off. Numbers of system calls: `asm/unistd.h` of each processor.
+A filter is a program of classic BPF over `struct seccomp_data` (seccomp(2)). Threads inherit it,
+and nothing can remove it. Numbers of system calls: `asm/unistd.h` of each processor.
 """
 
 import ctypes
@@ -92,9 +92,10 @@ class _Program(ctypes.Structure):
 
 
 def install() -> bool:
-    """Put the filter on this process and all its threads to come; whether that was possible.
+    """Install the filter on this process and all its future threads. Return False if that is not
+    possible.
 
-    `no_new_privs` must have been set. What is not allowed answers EPERM.
+    `no_new_privs` must be set. A denied call fails with EPERM.
     """
     if os.uname().machine not in _ARCHITECTURES:
         return False
@@ -102,7 +103,7 @@ def install() -> bool:
 
 
 def decoder_filter(machine: str, pid: int) -> bytes:
-    """The program for a decoder with this process id."""
+    """Return the program for a decoder with this process id."""
     column, architecture = _ARCHITECTURES[machine]
     own = _Condition(0, _WHOLE, (pid,))
     lines = _begin(architecture)
@@ -116,8 +117,8 @@ def decoder_filter(machine: str, pid: int) -> bytes:
 
 
 def filter_without(numbers: tuple[int, ...]) -> bytes:
-    """A program that lets everything through but these, which answer ENOSYS: a kernel that lacks
-    them, for tests."""
+    """Return a program that denies only these calls, with ENOSYS; tests use it to simulate a kernel
+    that lacks them."""
     _, architecture = _ARCHITECTURES[os.uname().machine]
     lines = _begin(architecture)
     for number in numbers:
@@ -126,14 +127,14 @@ def filter_without(numbers: tuple[int, ...]) -> bytes:
 
 
 def put_on(program: bytes) -> bool:
-    """Put a filter on; whether that was possible."""
+    """Install a filter. Return False if that is not possible."""
     libc = ctypes.CDLL(None, use_errno=True)
     described = _Program(len(program) // 8, program)
     return bool(libc.prctl(_PR_SET_SECCOMP, _MODE_FILTER, ctypes.byref(described), 0, 0) == 0)
 
 
 def _begin(architecture: int) -> list[bytes]:
-    """End a process that calls by another ABI, whose numbers mean other calls."""
+    """Return instructions that end a process of another ABI, whose numbers mean other calls."""
     return [
         _instruction(_LOAD, 0, 0, _OFFSET_ARCHITECTURE),
         _instruction(_JUMP_EQUAL, 1, 0, architecture),

@@ -1,5 +1,8 @@
-"""Whether each format can really be read here, and what confines its decoder: a tiny image of each
-is made, or in the case of HEIC kept, and rendered as the images of users are."""
+"""A self-test: each format can be decoded here, and its decoder is confined.
+
+It renders a tiny image of each format like the images of users. The HEIC is stored here; the other
+images are made for the test.
+"""
 
 import tempfile
 from base64 import b64decode
@@ -31,15 +34,15 @@ _HEIC = (
 
 
 class SelfTest(NamedTuple):
-    """The formats that cannot be decoded on this machine, by name, and what confined the decoders;
-    None if not one process could be had."""
+    """The names of the formats that cannot be decoded on this machine, and the confinement of the
+    decoders (None if no process could be started)."""
 
     unreadable: list[str]
     confinement: Confinement | None
 
 
 async def self_test() -> SelfTest:
-    """Render one image of each format."""
+    """Render one image of each format and return the result."""
     renderer = VipsImageRenderer(RenderSettings(max_pixels=_SIDE * _SIDE))
     try:
         with tempfile.TemporaryDirectory() as folder:

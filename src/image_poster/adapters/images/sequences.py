@@ -1,7 +1,7 @@
-"""Of an image sequence (ISO/IEC 23008-12, 7), which is a film, the first frame as a still.
+"""Convert the first frame of an image sequence (ISO/IEC 23008-12, 7) to a still image.
 
-The decoders here know stills only, but a frame that stands by itself is coded as one: so it is
-given the boxes of one.
+The decoders here support still images only. An independent frame is coded like a still image, so it
+gets the boxes of one.
 """
 
 import struct
@@ -19,7 +19,7 @@ _MAX_FRAME_BYTES = 100_000_000
 
 
 def first_image_of(content: Content) -> bytes:
-    """A file of one image. Raises `BadHeaderError` where there is no frame."""
+    """Return a file of one image. Raises `BadHeaderError` if there is no frame."""
     moov = _child(content, Box("", 0, len(content)), "moov")
     for track in boxes(content, moov.start, moov.end):
         if track.kind == "trak":

@@ -1,4 +1,4 @@
-"""An image at its working size, upright and in sRGB, whatever decoder it comes from."""
+"""Shrink an image of any decoder to its working size, upright and in sRGB."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -16,8 +16,10 @@ _SHRINKS_OF_JPEG = (8, 4, 2, 1)
 
 
 class Decoded(NamedTuple):
-    """The image upright and in sRGB, shrunk to `domain.images.working_size`; its full size; and
-    the bytes that libvips will read when the image is, if they are in memory."""
+    """The image upright and in sRGB, shrunk to `domain.images.working_size`, and its full size.
+
+    `held` is the bytes that libvips reads together with the image, if they are in memory.
+    """
 
     image: pyvips.Image
     source: Size
@@ -25,8 +27,7 @@ class Decoded(NamedTuple):
 
 
 def to_working_size(pixels: pyvips.Image, colour: Colour | None = None) -> Decoded:
-    """An image that is decoded whole, in sRGB: by its profile if there is one that is of use, else
-    by code points."""
+    """Shrink a decoded image, in sRGB: by its profile if that is usable, else by code points."""
     if not is_srgb(colour) and not _to_srgb(pixels):
         return by_code_points(pixels, colour)
     source = Size(pixels.width, pixels.height)
@@ -35,7 +36,7 @@ def to_working_size(pixels: pyvips.Image, colour: Colour | None = None) -> Decod
 
 
 def thumbnailed(pixels: pyvips.Image, target: Size) -> pyvips.Image:
-    """What is left to shrink of a source, turned upright and converted by its profile."""
+    """Shrink to `target`, turn upright, and convert by the profile."""
     return converting(
         pixels,
         lambda profile: pixels.thumbnail_image(
@@ -45,18 +46,18 @@ def thumbnailed(pixels: pyvips.Image, target: Size) -> pyvips.Image:
 
 
 def by_code_points(pixels: pyvips.Image, colour: Colour | None) -> Decoded:
-    """Without a profile of use; without code points, as if it were sRGB."""
+    """Shrink and convert by code points, without a profile; without code points, assume sRGB."""
     source = Size(pixels.width, pixels.height)
     target = working_size(source)
     return Decoded(shrunk_to_srgb(pixels, target, colour or Colour()), source)
 
 
 def shrink_of_jpeg(source: Size, target: Size) -> int:
-    """By how much libjpeg can shrink while it decodes, so that what is left is no enlarging.
+    """Return the factor by which libjpeg can shrink while it decodes, so that no enlarging follows.
 
-    libvips itself would leave a factor of two to its own, sharper filter. That takes half as much
-    time again for an image of 12 MP, which nobody sees: both ways differ by 44 dB and more, and
-    what JPEG takes away from a rendition afterwards is more.
+    libvips itself would leave a factor of two to its own, sharper filter. For an image of 12 MP,
+    that takes half as much time again without a visible difference. Both ways differ by 44 dB and
+    more; the JPEG coding of a rendition loses more.
     """
     ratio = min(source.width // target.width, source.height // target.height)
     return next(shrink for shrink in _SHRINKS_OF_JPEG if shrink <= ratio)
@@ -65,10 +66,10 @@ def shrink_of_jpeg(source: Size, target: Size) -> int:
 def converting(
     header: pyvips.Image, thumbnail: Callable[[dict[str, str]], pyvips.Image]
 ) -> pyvips.Image:
-    """The thumbnail in sRGB, by the embedded profile where that can be used.
+    """Return the thumbnail in sRGB, by the embedded profile if it is usable.
 
-    Whether a profile can be used shows when the conversion is set up, before a pixel is read: if
-    not, the image is shown as if it had none, as browsers do.
+    libvips reports an unusable profile before it reads a pixel. Then the image is shown as if it
+    had none, as in browsers.
     """
     wanted = _to_srgb(header)
     try:
@@ -80,9 +81,11 @@ def converting(
 
 
 def _to_srgb(image: pyvips.Image) -> dict[str, str]:
-    """Convert by the embedded profile, if there is one. Without, the pixels are sRGB already, or
-    libvips knows the way (CMYK, grey); naming a target then would cost a detour by CIELAB, which
-    takes longer than the decode itself."""
+    """Return the options that convert by the embedded profile, if there is one.
+
+    Without a profile, the pixels are sRGB already, or libvips converts them itself (CMYK, grey).
+    Naming a target would add a conversion through CIELAB, which takes longer than the decode.
+    """
     if not image.get_typeof(ICC):
         return {}
     profile_class = bytes(image.get(ICC))[12:16]
