@@ -1,4 +1,4 @@
-"""What is written cannot drift from what is."""
+"""Docs agree with the code: settings, commands, errors, links."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""What is installed is what is locked, file by file."""
+"""Installed files are the locked ones, each by its hash."""
 
 import os
 import re

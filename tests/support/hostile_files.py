@@ -81,8 +81,8 @@ def jpeg_of_markers() -> bytes:
 
 
 def jpeg_of_chains() -> bytes:
-    """Metadata of a wrong length whose thousand markers lead to a small frame, and the last one to
-    a larger frame, behind which the same begins again."""
+    """A JPEG whose metadata has a wrong length and a thousand markers, which lead to a small frame.
+    The last marker leads to a larger frame, behind which the pattern repeats."""
 
     def segment(marker: int, body: bytes = b"") -> bytes:
         return struct.pack(">BBH", 0xFF, marker, 2 + len(body)) + body

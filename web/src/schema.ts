@@ -406,7 +406,7 @@ export interface components {
         };
         /**
          * PostStatus
-         * @description Where a post is in its life.
+         * @description The state of a post.
          * @enum {string}
          */
         PostStatus: "awaiting_upload" | "processing" | "ready" | "failed";

@@ -94,8 +94,7 @@ def post(  # noqa: PLR0913 - one for each option
 ) -> None:
     """Post images, one post each.
 
-    Stopped by whatever, the same command goes on where it was: what has been posted is not posted
-    again, what has been sent is not sent again.
+    After any interruption, the same command continues: it sends no byte and creates no post twice.
     """
     policy = Policy(patience=patience, first_patience=min(patience, _FIRST_PATIENCE_SECONDS))
     order = Order(files, caption, alt, at_once, wait, again)

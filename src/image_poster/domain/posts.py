@@ -27,7 +27,7 @@ POST_FORMAT = 2
 
 
 class PostStatus(StrEnum):
-    """Where a post is in its life."""
+    """The state of a post."""
 
     AWAITING_UPLOAD = "awaiting_upload"
     PROCESSING = "processing"

@@ -27,11 +27,12 @@ _NOUNS = (posts, feed, comments, images, uploads, limits, operations, openapi)
 
 
 class HttpSettings(msgspec.Struct, frozen=True):
-    """`public_url` is as `PublicUrl` takes it; `cors_origins` are as `Cors` takes them;
-    `loopback_only` checks the Host header; `observers` are told of each request, `routes` are an
-    edition's own, and `addresses` counts requests by where they come from.
-    `fast` puts the fast path before Litestar. `shared_feed`: a CDN is in front. `file_senders` are
-    proxies that send renditions themselves, once they were told which."""
+    """Settings of the HTTP app.
+
+    `public_url` and `cors_origins` have the forms of `PublicUrl` and `Cors`. `loopback_only` checks
+    the Host header. `observers` get each request. `routes` are an edition's own. `addresses` counts
+    requests by address. `fast` puts the fast path before Litestar. `shared_feed`: a CDN is in
+    front. `file_senders` are proxies that send renditions by the header `X-Accel-Redirect`."""
 
     authenticator: Authenticator
     put_urls: uploads.HmacPutUrlSigner

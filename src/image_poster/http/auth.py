@@ -31,8 +31,8 @@ _BEARER = "bearer "
 
 
 class SignIn(msgspec.Struct, frozen=True):
-    """How one signs in, for a page that offers it: at `issuer`, as its client `client_id`, asking
-    for `scope` (OpenID Connect Core 1.0, section 3.1.2.1)."""
+    """The way to sign in, for pages: at `issuer`, as its client `client_id`, with the requested
+    `scope` (OpenID Connect Core 1.0, section 3.1.2.1)."""
 
     mode: Literal["dev", "jwt"]
     issuer: str | None = None
@@ -123,8 +123,8 @@ def nobody_checked(_request: AnyRequest) -> Claims | None:
 
 
 class TokenTerms(msgspec.Struct, frozen=True):
-    """Rules for tokens: users who are admins, the claim and its value that make an admin, the claim
-    that people are called by, and where an issuer gives tokens to pages."""
+    """Rules for tokens. `admins` are users; `admin_claim` is a claim and its value that make an
+    admin; `name_claim` holds a person's name. `issuer`, `client_id` and `scope` are for pages."""
 
     admins: frozenset[str] = frozenset()
     admin_claim: tuple[str, str] | None = None

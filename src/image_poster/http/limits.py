@@ -39,17 +39,17 @@ _UPLOAD_METHODS, _UPLOAD = {"PATCH", "HEAD"}, re.compile(r"/uploads/[^/]+")
 
 
 class FormatLimits(msgspec.Struct, frozen=True):
-    """Of images of one format: to `certain_pixels` all are taken; what has more, up to
-    `max_pixels`, is taken if decoding it needs at most `max_memory_bytes` (less bits a sample and
-    no transparency help)."""
+    """Limits of one image format. Every image of up to `certain_pixels` is accepted. A larger one,
+    up to `max_pixels`, is accepted if decoding needs at most `max_memory_bytes`. Fewer bits a
+    sample, and no transparency, need less."""
 
     certain_pixels: int
     max_memory_bytes: int
 
 
 class ImageLimits(msgspec.Struct, frozen=True):
-    """Of the image that is sent: bytes, those that may come as multipart in one request, pixels
-    (width times height), pixels of a side, media types, and what holds for each of these."""
+    """Limits of a sent image. `max_multipart_bytes` holds for multipart in one request.
+    `max_pixels` is width times height. `formats` are media types; `by_format` has their limits."""
 
     max_bytes: int
     max_multipart_bytes: int
@@ -60,14 +60,14 @@ class ImageLimits(msgspec.Struct, frozen=True):
 
 
 class TextLimit(msgspec.Struct, frozen=True):
-    """Of a text: characters, after trimming."""
+    """Limit of a text, in characters after trimming."""
 
     max_characters: int
 
 
 class PageLimits(msgspec.Struct, frozen=True):
-    """Of lists: entries a page, and the latest comments that come with a post of the feed: as many
-    as fit into so many bytes of JSON, but one at least."""
+    """Limits of lists: entries a page, and the latest comments of a post in the feed. A post has as
+    many as fit into `latest_comments_max_bytes` of JSON, but at least one."""
 
     latest_comments_max: int
     default: int = FEED_PAGE_DEFAULT
@@ -77,8 +77,8 @@ class PageLimits(msgspec.Struct, frozen=True):
 
 
 class UploadLimits(msgspec.Struct, frozen=True):
-    """Of resumable uploads: the most bytes of a PATCH, those to send at a time, and how long an
-    upload is kept."""
+    """Limits of resumable uploads: bytes of one PATCH, recommended bytes of one PATCH, and the
+    lifetime of an upload."""
 
     max_piece_bytes: int
     recommended_piece_bytes: int = UPLOAD_PIECE_BYTES

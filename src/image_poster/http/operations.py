@@ -15,14 +15,14 @@ Readiness = Callable[[], Awaitable[None]]
 
 
 class Health(msgspec.Struct, frozen=True):
-    """How the service is."""
+    """The state of the service."""
 
     status: str
 
 
 class Me(msgspec.Struct, frozen=True):
-    """Who is asking, as others see them: `user` and `name` are null for nobody. `auth` is how one
-    signs in; what does not apply is null."""
+    """The caller as others see them: `user` and `name` are null for an anonymous caller. `auth` is
+    the way to sign in; members that do not apply are null."""
 
     user: str | None
     name: str | None

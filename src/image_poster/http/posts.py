@@ -142,7 +142,7 @@ def reserved_post_body(stored: StoredPost, targets: UploadTargets) -> bytes:
 
 
 class PostChange(msgspec.Struct, frozen=True):
-    """What to change; what is left out stays, and null removes the text (RFC 7396)."""
+    """The change of a post. A missing member stays as it is; null removes the text (RFC 7396)."""
 
     caption: str | UnsetType | None = UNSET
     alt: str | UnsetType | None = UNSET

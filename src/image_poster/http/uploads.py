@@ -34,8 +34,8 @@ _NO_STORE = "no-store"
 
 
 class PutBody(msgspec.Struct, frozen=True):
-    """A URL that takes the whole image in one `PUT` until `expires_at`, with exactly these headers;
-    it may be relative to the service, or lead elsewhere."""
+    """A URL for the whole image in one `PUT`, until `expires_at`, with exactly these headers. The
+    URL may be relative to the service, or of another host."""
 
     url: str
     headers: dict[str, str]
@@ -43,15 +43,15 @@ class PutBody(msgspec.Struct, frozen=True):
 
 
 class UploadBody(msgspec.Struct, frozen=True):
-    """Where the image's bytes may go: resumable at `tus`, or in one go at `put`, which is null as
-    long as nobody knows how many will come."""
+    """URLs for the image's bytes: `tus` for a resumable upload, `put` for one request. `put` is
+    null if the upload's length is unknown."""
 
     tus: str
     put: PutBody | None
 
 
 class PutGrant(msgspec.Struct, frozen=True, array_like=True):
-    """What a signed URL allows."""
+    """The content of a signed URL: the post, the media type, and the expiry."""
 
     post_id: str
     content_type: str

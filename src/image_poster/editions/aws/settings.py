@@ -1,4 +1,4 @@
-"""What `infra/template.yaml` tells each Lambda, by its environment."""
+"""The settings that `infra/template.yaml` puts into each Lambda's environment."""
 
 import os
 from collections.abc import Mapping

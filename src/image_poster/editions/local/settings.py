@@ -235,7 +235,7 @@ def _check_public_url(url: str) -> None:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach `host`."""
+    """Return True if only this machine can reach `host`."""
     if host == "localhost":
         return True
     try:
@@ -272,7 +272,7 @@ def _contains(outer: Network, network: Network) -> bool:
 
 
 def is_issuer(url: str) -> bool:
-    """Whether tokens may come from there: by https, or from this very machine."""
+    """Return True for a URL that tokens may come from: https, or this machine."""
     try:
         place = urlsplit(url)
     except ValueError:
