@@ -138,8 +138,7 @@ class VipsImageRenderer:
     async def _memory_for(
         self, needs: int, clock: asyncio.Timeout, time: TimeLeft
     ) -> AsyncIterator[None]:
-        """Hold the memory that an image needs. Its clock for work stops while it waits for
-        memory."""
+        """Hold an image's memory. Its clock for work stops while it waits for memory."""
         loop = asyncio.get_running_loop()
         time.work = seconds_until(clock)
         clock.reschedule(None)
