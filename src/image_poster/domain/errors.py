@@ -57,7 +57,9 @@ class RateLimitedError(ImagePosterError):
     window)."""
 
     status, code = 429, "rate_limited"
-    detail = "More than one caller may take. GET /limits has what that is; Retry-After says how long to wait."
+    detail = (
+        "You have reached a limit. Wait for the time in Retry-After. GET /limits lists all limits."
+    )
 
     def __init__(self, detail: str, *, limit: str, quota: int, window: int, wait: int) -> None:
         self.limit, self.quota, self.window, self.retry_after = limit, quota, window, wait
@@ -91,7 +93,7 @@ InvalidCursorError = _error(400, "invalid_cursor", "This cursor does not belong 
 InvalidTusRequestError = _error(400, "invalid_tus_request", "A tus header is missing or malformed. See https://tus.io/protocols/resumable-upload.")
 ConcatenationUnsupportedError = _error(400, "concatenation_unsupported", "Uploads are not joined here (no Upload-Concat). Send the image as one upload: parallelUploads: 1.")
 IdentityRequiredError = _error(401, "identity_required", "Say who you are.")
-NotYoursError = _error(403, "not_yours", "This belongs to somebody else; only its creator can do that.")
+NotYoursError = _error(403, "not_yours", "This belongs to another user. Only its creator can do that.")
 AdminsOnlyError = _error(403, "admins_only", "Only admins may read this, and programs on the service's own machine.")
 UploadUrlInvalidError = _error(403, "upload_url_invalid", "This upload URL was changed or has expired. Reserve a post anew, or upload by tus.")
 DirectAccessError = _error(403, "direct_access", "This address is not the service's: ask the address that its operators gave you.")
@@ -102,16 +104,16 @@ CommentNotFoundError = _error(404, "comment_not_found", "There is no such commen
 ImageNotFoundError = _error(404, "image_not_found", "There is no such image. Its post may have been deleted, or may not be ready yet.")
 UploadNotFoundError = _error(404, "upload_not_found", "There is no such upload. Create one with POST /uploads.")
 MethodNotAllowedError = _error(405, "method_not_allowed", "This path does not take that method. The header Allow lists those it takes.")
-BodySilentError = _error(408, "body_silent", "The body did not go on for too long. Send it again; of a resumable upload, what had come is kept (HEAD).")
+BodySilentError = _error(408, "body_silent", "No data of the body arrived for too long. Send the request again. A resumable upload keeps its bytes: ask for the offset with HEAD.")
 PostNotReadyError = _error(409, "post_not_ready", "The post's image is not ready. Wait until its status is `ready`.")
 RequestInProgressError = _error(409, "request_in_progress", "Your first request with this Idempotency-Key is still running. Ask again in a moment.", retry_after=1)
-OffsetMismatchError = _error(409, "offset_mismatch", "The upload is at another offset. Ask with HEAD where it is, and go on from there.")
-UploadTakenOverError = _error(409, "upload_taken_over", "A newer request has taken this upload over.")
-GoneError = _error(410, "gone", "What this Idempotency-Key made has been deleted since. To make it again, use a new key.")
+OffsetMismatchError = _error(409, "offset_mismatch", "The upload is at another offset. Ask for it with HEAD, and continue from there.")
+UploadTakenOverError = _error(409, "upload_taken_over", "A newer request continues this upload. Ask for the offset with HEAD before you send more.")
+GoneError = _error(410, "gone", "The resource that this Idempotency-Key created has been deleted since. To create it again, use a new key.")
 UploadGoneError = _error(410, "upload_gone", "This upload was ended or has expired. Create a new one.")
-EditConflictError = _error(412, "edit_conflict", "Somebody changed this meanwhile. Get it again, and change what it is now.")
+EditConflictError = _error(412, "edit_conflict", "Another edit came first. Get the resource again, and edit its new version.")
 TusVersionUnsupportedError = _error(412, "tus_version_unsupported", "Send the header Tus-Resumable: 1.0.0.")
-UploadTooLargeError = _error(413, "upload_too_large", "The image has too many bytes. GET /limits says how many are taken.")
+UploadTooLargeError = _error(413, "upload_too_large", "The image has too many bytes. GET /limits has the limit.")
 MultipartTooLargeError = _error(413, "multipart_too_large", "Too large for one request. Reserve the post as JSON, and send it as `upload` says.")
 PieceTooLargeError = _error(413, "piece_too_large", "The piece is too large for one request. GET /limits has upload.max_piece_bytes.")
 BodyTooLargeError = _error(413, "body_too_large", "The body has too many bytes for this request: JSON may have 256 KiB. Send less.")
