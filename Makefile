@@ -25,7 +25,7 @@ COMPILE := $(BIN)/uv pip compile --quiet --universal --generate-hashes --custom-
 # One release of each, which those of other Pythons have to do with too.
 ONE_PLATFORM := --no-universal --python-platform linux --python-version 3.11
 
-.PHONY: help run web web-dev web-check browser screenshots docs tables collection collection-run sample aws-local package deploy test test-all check lint types documents bench bench-smoke lock audit crash power-loss walks images-run fuzz peers peers-directus storm attacks tools-debian tools-aws deploy-waf destroy check-aws rehearse scale clean
+.PHONY: help run web web-dev web-check browser screenshots docs tables contract collection collection-run sample aws-local package deploy test test-all check lint types documents bench bench-smoke lock audit crash power-loss walks images-run fuzz peers peers-directus storm attacks tools-debian tools-aws deploy-waf destroy check-aws rehearse scale clean
 
 help:  ## List what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -169,6 +169,9 @@ docs: $(VENV)/installed-dev  ## Build the documentation as a site (site/index.ht
 
 tables: $(VENV)/installed-dev  ## Write the tables of docs/settings.md and docs/problems.md from the code
 	@$(BIN)/python scripts/tables.py
+
+contract: $(VENV)/installed-dev  ## Record the contract that code may not change by accident (tests/lint/contract.json)
+	@$(BIN)/python scripts/contract.py
 
 collection: $(VENV)/installed-dev  ## Make docs/collection/ (an .http file, an Insomnia collection) from the OpenAPI document
 	@$(BIN)/python scripts/collection.py
