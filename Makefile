@@ -171,7 +171,7 @@ tables: $(VENV)/installed-dev  ## Write the tables of docs/settings.md and docs/
 	@$(BIN)/python scripts/tables.py
 
 contract: $(VENV)/installed-dev  ## Record the contract that code may not change by accident (tests/lint/contract.json)
-	@$(BIN)/python scripts/contract.py
+	@$(BIN)/python scripts/recorded_contract.py
 
 collection: $(VENV)/installed-dev  ## Make docs/collection/ (an .http file, an Insomnia collection) from the OpenAPI document
 	@$(BIN)/python scripts/collection.py

@@ -4,10 +4,12 @@ import json
 
 import pytest
 
-import contract
+import recorded_contract
 
 
-@pytest.mark.parametrize("part", sorted(contract.contract()))
+@pytest.mark.parametrize("part", sorted(recorded_contract.contract()))
 def test_the_contract_is_the_recorded_one(part: str) -> None:
     """Run `make contract` after an intended change, and look at the difference."""
-    assert contract.contract()[part] == json.loads(contract.FILE.read_text())[part]
+    assert (
+        recorded_contract.contract()[part] == json.loads(recorded_contract.FILE.read_text())[part]
+    )
