@@ -30,7 +30,7 @@ def test_the_emulator_is_given_all_but_the_gradual_deployment() -> None:
     """And the Lambdas' code is its own, and TLS is what it does not speak."""
     ours = TEMPLATE.read_text().splitlines()
     theirs = adapted(TEMPLATE.read_text()).splitlines()
-    excluded_ids, other = [], []
+    excluded_lines, other = [], []
     lines = iter(theirs)
     there = next(lines, None)
     for line in ours:
@@ -40,10 +40,10 @@ def test_the_emulator_is_given_all_but_the_gradual_deployment() -> None:
             other.append((line, there))
             there = next(lines, None)
         else:
-            excluded_ids.append(line)
+            excluded_lines.append(line)
     assert there is None
-    assert excluded_ids[0] == "    DeploymentPreference:"
-    assert all(re.match(r"      \S", line) for line in excluded_ids[1:])
+    assert excluded_lines[0] == "    DeploymentPreference:"
+    assert all(re.match(r"      \S", line) for line in excluded_lines[1:])
     assert {re.sub(r"\S+\.zip", "ZIP", str(line)) for line, _ in other if "CodeUri" in line} == {
         "      CodeUri: ZIP"
     }

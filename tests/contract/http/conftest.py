@@ -46,12 +46,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     `@pytest.mark.same_code("reason")`, AWS runs the first case only.
     """
     selected: list[pytest.Item] = []
-    excluded_ids: list[pytest.Item] = []
+    deselected: list[pytest.Item] = []
     repeated: set[str] = set()
     for item in items:
-        (excluded_ids if _differs(item) or _repeats(item, repeated) else selected).append(item)
-    if excluded_ids:
-        config.hook.pytest_deselected(items=excluded_ids)
+        (deselected if _differs(item) or _repeats(item, repeated) else selected).append(item)
+    if deselected:
+        config.hook.pytest_deselected(items=deselected)
         items[:] = selected
 
 
