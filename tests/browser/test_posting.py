@@ -9,7 +9,7 @@ from playwright.sync_api import Browser, expect
 
 from support import samples
 from support.api import Api, someone
-from support.browsers import Gallery
+from support.browsers import WAIT_FOR_LIMIT, Gallery
 from support.servers import Server, local_server
 
 OpenGallery = Callable[..., Gallery]
@@ -220,9 +220,7 @@ def test_a_limit_is_said_in_a_sentence_and_what_waits_for_it_says_why(
         gallery = open_gallery(server.url)
         gallery.sign_in("alice")
         gallery.post("The first", "The second")
-        expect(gallery.uploads).to_contain_text(
-            re.compile(r"Trying again in \d+ s\. That was more than the service takes")
-        )
+        expect(gallery.uploads).to_contain_text(WAIT_FOR_LIMIT)
 
 
 @pytest.mark.parametrize("brand", ["mif1", "mif2", "msf1"])

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, expect
+from playwright.sync_api import Browser, BrowserContext, Route, expect
 
 from aws_local.ports import free_port
 from support import browsers, samples
@@ -15,6 +15,22 @@ from support.browsers import Gallery, needs_axe
 from support.servers import Server, local_server
 
 OpenGallery = Callable[..., Gallery]
+# The service worker is registered only after `releaseWorker()`.
+_HOLD_WORKER = """
+    const register = navigator.serviceWorker.register.bind(navigator.serviceWorker);
+    const release = new Promise((resolve) => { window.releaseWorker = resolve; });
+    navigator.serviceWorker.register = (...all) => release.then(() => register(...all));
+"""
+
+
+class _Requests:
+    """Requests that the test lets go on. Playwright takes no built-in function for a handler."""
+
+    def __init__(self) -> None:
+        self.held: list[Route] = []
+
+    def hold(self, route: Route) -> None:
+        self.held.append(route)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -133,6 +149,29 @@ def test_what_was_seen_last_is_there_offline_and_goes_on_by_itself(
         expect(gallery.dialog("Sign in").get_by_role("textbox", name="Name")).to_be_visible()
         gallery.close_dialog()
         expect(gallery.status).to_be_empty()
+
+
+def test_an_image_that_was_on_its_way_when_the_worker_came_is_there_offline(
+    tmp_path: Path, context: BrowserContext
+) -> None:
+    """Its request began before there was a service worker, and its response comes after."""
+    context.add_init_script(_HOLD_WORKER)
+    with local_server(tmp_path) as server:
+        with Api(server.url, LOCAL) as api:
+            api.finished("alice", samples.jpeg(700, 700), caption="Slow image")
+        gallery = Gallery(context.new_page(), server.url)
+        page = gallery.page
+        feed, image = _Requests(), _Requests()
+        page.route("**/posts?*", feed.hold, times=1)
+        page.route("**/images/*/600.jpg", image.hold, times=1)
+        page.goto(server.url)
+        gallery.wait_for(lambda: feed.held)
+        feed.held[0].continue_()
+        gallery.wait_for(lambda: image.held)
+        page.evaluate("() => window.releaseWorker()")
+        page.wait_for_function("() => navigator.serviceWorker.controller !== null")
+        image.held[0].continue_()
+        gallery.wait_until_kept("Slow image")
 
 
 def test_images_far_away_are_let_go_and_come_back(

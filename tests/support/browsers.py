@@ -4,7 +4,7 @@
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,11 @@ needs_axe = pytest.mark.skipif(not AXE.exists(), reason="axe-core is not install
 ARGUMENTS = ["--no-sandbox", "--disable-dev-shm-usage"]
 # What a busy machine may need; nothing waits so long where it works.
 PATIENCE_MS = 30_000
+# Of an entry whose user has reached the limit of one write a minute. The service counts in a
+# sliding window, so the wait may be two minutes.
+WAIT_FOR_LIMIT = re.compile(
+    r"Trying again in (\d+ s|[23] min)\. That was more than the service takes"
+)
 
 _IS_KEPT = """async (captions) => {
     const feed = await caches.match("posts?limit=10&sort=top", { ignoreVary: true });
@@ -167,8 +172,12 @@ class Gallery:
     def wait_until_kept(self, *captions: str) -> None:
         """By the service worker, for when there is no network: the feed with these posts, and as
         many images. Asked here again and again: `wait_for_function` takes a promise for true."""
+        self.wait_for(lambda: self.page.evaluate(_IS_KEPT, list(captions)))
+
+    def wait_for(self, condition: Callable[[], object]) -> None:
+        """Wait until `condition` holds, while the page's events go on."""
         wait_until(
-            lambda: self.page.evaluate(_IS_KEPT, list(captions)),
+            condition,
             seconds=PATIENCE_MS / 1000,
             every=0.05,
             sleep=lambda seconds: self.page.wait_for_timeout(seconds * 1000),

@@ -8,10 +8,16 @@ export async function prepare(): Promise<void> {
   await worker.register("./service-worker.js").catch(() => undefined);
 }
 
-/** Asks once more for what is on the page: the images come from the browser's own cache. */
+/** Requests the page's content once more. Images come from the browser's own cache. */
 async function showAgain(): Promise<void> {
   await feed.keepForLater();
-  const images = [...document.querySelectorAll<HTMLImageElement>("article img")].filter((image) => image.complete);
-  const urls = images.map((image) => image.currentSrc).filter((url) => url.startsWith("http"));
-  for (const url of urls) await fetch(url).catch(() => undefined);
+  for (const image of document.querySelectorAll<HTMLImageElement>("article img")) {
+    if (image.complete) await requestAgain(image);
+    // The worker does not see a response whose request began before it was there.
+    else image.addEventListener("load", () => void requestAgain(image), { once: true });
+  }
+}
+
+async function requestAgain(image: HTMLImageElement): Promise<void> {
+  if (image.currentSrc.startsWith("http")) await fetch(image.currentSrc).catch(() => undefined);
 }
