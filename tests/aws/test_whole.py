@@ -134,7 +134,7 @@ def test_a_token_of_a_test_user_works_on_the_first_day(
 
 
 async def test_a_stack_takes_a_table_that_was_restored(emulator: Emulator) -> None:
-    """As the run-book says (docs/aws.md, "Going back to a second"): by name, and by its stream."""
+    """As docs/aws.md says, "Restore the table to a point in time": by name, and by its stream."""
     table = EmulatedTable(emulator)
     posts, post = DynamoPostStore(table, SystemClock()), a_post()
     await posts.add(post)
