@@ -34,8 +34,8 @@ _TEXT = (
 _TEXTS = frozenset({"id", "total", "head", "latest"})
 _LATEST = 10
 # What there was nothing of before.
-USER_READ = "what a user has taken, read (every 10 s at most)"
-USER_TOLD = "what a user has taken, by a batch of the stream"
+USER_READ = "a user's usage, read (every 10 s at most)"
+USER_TOLD = "a user's usage, updated by a stream batch"
 _POSTS = 30
 
 
@@ -151,9 +151,9 @@ STEPS: dict[str, Step] = {
     "a page of one creator": lambda world: _page(world, creator="alice"),
     "one post": lambda world: world.posts.find(world.ready[0]),
     "a comment": _comment,
-    "a comment with a key": lambda world: _comment(world, "key"),
-    "the fold of one comment": lambda world: world.fold(world.ready[1], 1),
-    "the fold of 20 comments of one post": lambda world: world.fold(world.ready[2], 20),
+    "a comment with an idempotency key": lambda world: _comment(world, "key"),
+    "applying one comment (stream Lambda)": lambda world: world.fold(world.ready[1], 1),
+    "applying 20 comments of one post": lambda world: world.fold(world.ready[2], 20),
     USER_READ: lambda world: world.limits.count("alice"),
     USER_TOLD: _told,
     "a post with its image work": _published,
@@ -184,7 +184,7 @@ def rows() -> list[Row]:
 
 def table(table_rows: list[Row]) -> str:
     """As docs/aws-costs.md has it."""
-    lines = ["| | RRU before | WRU before | RRU | WRU |", "|---|---|---|---|---|"]
+    lines = ["| request | RRU before | WRU before | RRU | WRU |", "|---|---|---|---|---|"]
     for name, was, now in table_rows:
         figures = (was.reads, was.writes, now.reads, now.writes)
         lines.append(f"| {name} | {' | '.join(f'{figure:g}' for figure in figures)} |")

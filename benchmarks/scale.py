@@ -108,8 +108,8 @@ def units() -> Units:
         page=units["a page of `top`, 10 posts"].reads,
         later=units["a later page of `top`"].reads,
         comment=units["a comment"].writes,
-        fold_reads=units["the fold of one comment"].reads,
-        fold=units["the fold of one comment"].writes,
+        fold_reads=units["applying one comment (stream Lambda)"].reads,
+        fold=units["applying one comment (stream Lambda)"].writes,
         told_reads=units[USER_TOLD].reads,
         told=units[USER_TOLD].writes,
         post=units["a post with its image work"].writes + units["an upload of 8 pieces"].writes,
@@ -277,7 +277,7 @@ def _limits_table() -> str:
         lines.append(f"| {_READS}, {label} | {reads} |")
     for shared in (False, True):
         took = [percentiles(rate, shared=shared) for rate in RATES]
-        label = "with shared pages" if shared else "each page asked of the table"
+        label = "with shared pages" if shared else "no page shared"
         lines.append(
             f"| answers, p50 / p99 ms, {label} | "
             + " | ".join(f"{p50:.0f} / {p99:.0f}" for p50, p99 in took)
@@ -296,7 +296,7 @@ def _bill_table() -> str:
     ]
     totals = " | ".join(f"**{sum(bill.values()):,.0f}**" for bill in bills)
     alone = " | ".join(f"{sum(bill(rate, shared=False).values()):,.0f}" for rate in RATES)
-    return "\n".join([*lines, f"| | {totals} |", f"| without shared pages | {alone} |"])
+    return "\n".join([*lines, f"| total | {totals} |", f"| without shared pages | {alone} |"])
 
 
 def tables() -> tuple[str, str]:

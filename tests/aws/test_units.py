@@ -113,5 +113,5 @@ def test_the_plots_are_in_the_book() -> None:
 
 
 def test_a_fold_writes_one_entry_with_texts_and_not_four() -> None:
-    fold = {row.name: row for row in aws_units.rows()}["the fold of one comment"]
+    fold = {row.name: row for row in aws_units.rows()}["applying one comment (stream Lambda)"]
     assert fold.now.writes <= fold.was.writes - 12
