@@ -123,10 +123,11 @@ def test_a_page_that_is_reloaded_in_mid_upload_goes_on_where_it_was(
     page: Page, server: Server
 ) -> None:
     alice = someone("alice")
-    with chaos(server.url, Weather(bytes_per_second=1_000_000)) as slow:
+    with chaos(server.url, Weather(bytes_per_second=200_000)) as slow:
         page.evaluate("given => { resumable(...given) }", [slow.url, alice])
-        page.wait_for_function("window.progress > 800000")
+        page.wait_for_function("window.progress > 400000")
         page.reload()
+        slow.change_weather(Weather())
         page.wait_for_function("window.tus")
         url = page.evaluate("given => resumable(...given)", [slow.url, alice])
         assert int(page.evaluate("window.first")) >= 200_000

@@ -374,7 +374,7 @@ def cut_request(
     """A request for an upload of which `content` has come and is stored; then it is cut."""
     address = urlsplit(api.url)
     post_id = request.partition("?")[0].rpartition("/")[2]
-    with socket.create_connection((address.hostname, address.port), timeout=10) as connection:
+    with socket.create_connection((address.hostname, address.port), timeout=60) as connection:
         sent = {"content-length": str(len(PHOTO)), **headers, "host": address.netloc}
         lines = [f"{request} HTTP/1.1", *(f"{name}: {value}" for name, value in sent.items())]
         connection.sendall("\r\n".join([*lines, "", ""]).encode() + content)
@@ -464,7 +464,7 @@ def test_a_form_without_end_is_cut_though_its_parts_are_of_no_use(counted: Api) 
 
 def test_of_what_is_sent_to_an_upload_that_is_gone_little_is_read(counted: Api) -> None:
     address = urlsplit(counted.url)
-    with socket.create_connection((address.hostname, address.port), timeout=20) as connection:
+    with socket.create_connection((address.hostname, address.port), timeout=60) as connection:
         lines = [f"PATCH /uploads/{NO_POST[7:]} HTTP/1.1", f"host: {address.netloc}"]
         lines += [f"{name}: {value}" for name, value in {**PIECE, "user-id": "alice"}.items()]
         lines += [f"content-length: {60 * MEGABYTE}", "", ""]

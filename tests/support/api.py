@@ -112,7 +112,17 @@ class Api:
         """A post whose image work has ended."""
         answer = self.upload(user, content, **texts)
         assert answer.status_code == 201, answer.text
-        return self.get(f"/posts/{answer.json()['id']}", user, params={"wait": 20}).json()  # type: ignore[no-any-return]
+        return self.processed(f"/posts/{answer.json()['id']}", user)
+
+    def processed(self, path: str, user: str | None) -> dict[str, Any]:
+        """The post at `path`, once its image work has ended: however long it takes, for a busy
+        machine may need more than the 20 s of one request."""
+        post: dict[str, Any] = {"status": "processing"}
+        for _ in range(10):
+            if post["status"] not in {"awaiting_upload", "processing"}:
+                break
+            post = self.get(path, user, params={"wait": 20}).json()
+        return post
 
     def ready(self, user: str, content: bytes | None = None, **texts: str) -> dict[str, Any]:
         """A post that is ready."""

@@ -69,10 +69,10 @@ def kill(folder: Path) -> None:
             process.kill()
         except psutil.NoSuchProcess:
             continue
-    psutil.wait_procs([*ours, *families], timeout=10)
+    psutil.wait_procs([*ours, *families], timeout=60)
     # What the killed one would have taken away itself; without, the next start thinks it runs.
     for left in folder.glob("Singleton*"):
-        left.unlink()
+        left.unlink(missing_ok=True)
 
 
 def _command_line(process: psutil.Process) -> list[str]:

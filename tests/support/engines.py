@@ -132,7 +132,7 @@ class Window:
         self.driver.switch_to.window(others.pop())
         try:
             self.button("New post")
-            assert self.driver.execute_script("return innerWidth") == width
+            self.wait(lambda: self.driver.execute_script("return innerWidth") == width)
             yield
         finally:
             self.driver.close()

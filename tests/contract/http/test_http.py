@@ -95,7 +95,7 @@ def test_options_of_the_whole_server_lists_its_methods(api: Api) -> None:
     answers = {}
     for method in ("OPTIONS", "GET"):
         address = urlsplit(api.url)
-        connection = http.client.HTTPConnection(str(address.hostname), address.port, timeout=10)
+        connection = http.client.HTTPConnection(str(address.hostname), address.port, timeout=60)
         connection.request(method, "*")
         answers[method] = connection.getresponse()
         connection.close()
@@ -312,7 +312,7 @@ def test_who_i_am(api: Api) -> None:
 def test_a_request_that_says_it_has_no_body_keeps_its_connection(api: Api) -> None:
     """Some clients send `Content-Length: 0` with every GET."""
     address = urlsplit(api.url)
-    connection = http.client.HTTPConnection(str(address.hostname), address.port, timeout=10)
+    connection = http.client.HTTPConnection(str(address.hostname), address.port, timeout=60)
     used = set()
     for _ in range(2):
         connection.request("GET", "/posts?limit=1", headers={"content-length": "0"})
