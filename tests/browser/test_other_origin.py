@@ -107,7 +107,7 @@ def test_uppy_posts_an_image(page: Page, api: Api, plugin: str, path: str) -> No
     result = page.evaluate("given => byUppy(...given)", [api.url + path, plugin, options])
     assert result["failed"] == []
     (post_id,) = [str(url).rpartition("/")[2] for url in result["successful"]]
-    assert api.get(f"/posts/{post_id}", alice, params={"wait": 20}).json()["status"] == "ready"
+    assert api.processed(f"/posts/{post_id}", alice)["status"] == "ready"
 
 
 def test_parallel_uploads_are_refused_with_a_sentence(page: Page, api: Api) -> None:

@@ -45,8 +45,10 @@ def test_an_issuer_signs_in_and_renews_a_token_by_itself(
     """It gives tokens at another host than its own, as Cognito does."""
     with running_issuer() as issuer:
         issuer.tokens_at = issuer.url.replace("127.0.0.1", "localhost")
-        flags = ("--jwt-issuer", issuer.url, "--jwt-audience", AUDIENCE, "--jwt-client-id", "page")
-        flags = ("--auth", "jwt", "--port", str(free_port()), *flags)
+        flags = (
+            *("--auth", "jwt", "--port", str(free_port()), "--jwt-issuer", issuer.url),
+            *("--jwt-audience", AUDIENCE, "--jwt-client-id", "page"),
+        )
         with local_server(tmp_path, *flags) as server:
             gallery = open_gallery(server.url)
             gallery.button("Sign in").click()

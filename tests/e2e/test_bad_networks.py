@@ -155,7 +155,7 @@ def test_tuspy_uploads_through_a_bad_network(server: Server, seed: int) -> None:
         assert proxy.counts.cuts > 0
         path = f"/posts/{str(uploader.url).rpartition('/')[2]}"
     with Api(server.url, LOCAL_EDITION) as api:
-        api.get(path, alice, params={"wait": 20})
+        api.processed(path, alice)
     assert_one_post(server, alice, caption="by tuspy")
 
 
@@ -178,7 +178,7 @@ def test_tus_js_client_uploads_through_a_bad_network(
         assert done.returncode == 0, done.stderr
         assert proxy.counts.cuts > 0
     with Api(server.url, LOCAL_EDITION) as api:
-        api.get(f"/posts/{done.stdout.strip().rpartition('/')[2]}", alice, params={"wait": 20})
+        api.processed(f"/posts/{done.stdout.strip().rpartition('/')[2]}", alice)
     assert_one_post(server, alice, caption="by tus-js-client")
 
 

@@ -157,7 +157,8 @@ def all_comments(api: Api, post_id: str) -> list[dict[str, str]]:
 
 def check_posts(api: Api, journal: RequestLog) -> None:
     for post_id, caption in journal.posts.items():
-        answer = api.get(f"/posts/{post_id}", "user", params={"wait": 20, "comments": 10})
+        api.processed(f"/posts/{post_id}", "user")
+        answer = api.get(f"/posts/{post_id}", "user", params={"comments": 10})
         if post_id in journal.deleted_posts:
             assert answer.status_code == 404
             continue
@@ -253,7 +254,7 @@ class Backup:
         with local_server(restored, *LIMITED) as server, Api(server.url, LOCAL_EDITION) as api:
             api.http.headers["authorization"] = f"Bearer {token}"
             for post_id in self.posts - journal.doubtful:
-                post = api.get(f"/posts/{post_id}", params={"wait": 20}).json()
+                post = api.processed(f"/posts/{post_id}")
                 assert post["status"] == "ready", post
                 assert api.get(post["image"]["url"]).status_code == 200
         assert "BAD" not in self.shell.run("doctor", "--deep", "--data-dir", restored).stdout

@@ -82,12 +82,12 @@ def test_nothing_is_lost_and_room_again_is_used(server: Server) -> None:
 
         for post_id in ids[1:-1]:
             assert api.send("DELETE", f"/posts/{post_id}", alice).status_code == 204
-        post = api.get(f"/posts/{ids[-1]}", alice, params={"wait": 20}).json()
+        post = api.processed(f"/posts/{ids[-1]}", alice)
         assert post["status"] == "ready", "what was taken waited for room, and was not given up"
         assert api.send("DELETE", f"/posts/{ids[-1]}", alice).status_code == 204
         send_the_rest(api, upload, alice)
         path = upload.replace("uploads", "posts")
-        assert api.get(path, alice, params={"wait": 20}).json()["status"] == "ready"
+        assert api.processed(path, alice)["status"] == "ready"
         assert api.get(f"{path}/original", alice).content == HUGE
 
 

@@ -414,7 +414,7 @@ def test_a_hundred_megabytes_go_to_the_disk_and_not_to_memory(tmp_path: Path) ->
         watcher.join()
         assert answer.status_code == 201
         assert peak - before <= 30_000_000
-        post = api.get(f"/posts/{answer.json()['id']}", "alice", params={"wait": 20}).json()
+        post = api.processed(f"/posts/{answer.json()['id']}", "alice")
         assert post["status"] == "ready"
 
 

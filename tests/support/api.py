@@ -114,14 +114,13 @@ class Api:
         assert answer.status_code == 201, answer.text
         return self.processed(f"/posts/{answer.json()['id']}", user)
 
-    def processed(self, path: str, user: str | None) -> dict[str, Any]:
-        """The post at `path`, once its image work has ended: however long it takes, for a busy
-        machine may need more than the 20 s of one request."""
-        post: dict[str, Any] = {"status": "processing"}
+    def processed(self, path: str, user: str | None = None) -> dict[str, Any]:
+        """The post at `path`, once it is not `processing`: a busy machine may need longer than the
+        20 s for which one request may wait."""
         for _ in range(10):
-            if post["status"] not in {"awaiting_upload", "processing"}:
+            post: dict[str, Any] = self.get(path, user, params={"wait": 20}).json()
+            if post["status"] != "processing":
                 break
-            post = self.get(path, user, params={"wait": 20}).json()
         return post
 
     def ready(self, user: str, content: bytes | None = None, **texts: str) -> dict[str, Any]:

@@ -64,8 +64,7 @@ class Upload:
         return self.api.send("PATCH", self.path, self.user, content=content, headers=sent)
 
     def post(self) -> dict[str, object]:
-        answer = self.api.get(self.post_path, self.user, params={"wait": 20})
-        return answer.json()  # type: ignore[no-any-return]
+        return self.api.processed(self.post_path, self.user)
 
 
 def assert_tus_problem(answer: httpx.Response, status: int, code: str) -> None:
@@ -382,7 +381,7 @@ def test_creation_with_upload_takes_the_first_bytes(api: Api) -> None:
     whole = api.send("POST", "/uploads", alice, content=IMAGE, headers=headers)
     assert whole.headers["upload-offset"] == str(len(IMAGE))
     path = whole.headers["location"].replace("uploads", "posts")
-    assert api.get(path, alice, params={"wait": 20}).json()["status"] == "ready"
+    assert api.processed(path, alice)["status"] == "ready"
 
 
 def test_a_deferred_length_is_told_later_and_never_changed(api: Api) -> None:
