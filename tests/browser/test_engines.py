@@ -42,7 +42,7 @@ def engine(request: pytest.FixtureRequest) -> str:
 @pytest.fixture(scope="module")
 def driver(engine: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[WebDriver]:
     with engines.running(engine, tmp_path_factory.mktemp(engine)) as browser:
-        browser.set_script_timeout(30)
+        browser.set_script_timeout(60)
         yield browser
 
 

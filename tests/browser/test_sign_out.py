@@ -184,7 +184,7 @@ def test_a_tab_that_renews_its_token_meanwhile_signs_nobody_in_again(
         flags = ("--jwt-issuer", issuer.url, "--jwt-audience", AUDIENCE, "--jwt-client-id", "page")
         with local_server(tmp_path, "--auth", "jwt", "--port", port, *flags):
             second.page.reload()
-            assert issuer.waiting.wait(30)
+            assert issuer.waiting.wait(60)
             first.button("Sign out").click()
             expect(second.button("Sign in")).to_be_visible()
             with second.page.expect_response(lambda answer: answer.url.endswith("/me")):

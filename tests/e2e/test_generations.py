@@ -7,6 +7,7 @@ import os
 import shutil
 import sqlite3
 import subprocess
+import tempfile
 from contextlib import closing
 from pathlib import Path
 
@@ -243,8 +244,8 @@ def test_files_are_copied_where_no_hard_links_can_be_made(data: Path, target: Pa
 def test_a_file_that_cannot_be_read_does_not_stop_the_rescue_of_the_others(
     data: Path,
 ) -> None:
-    shared = Path("/tmp") / f"image-poster-{os.getpid()}"
-    shared.mkdir(mode=0o755)
+    shared = Path(tempfile.mkdtemp(dir="/tmp"))
+    shared.chmod(0o755)
     try:
         disk, place = Path(shutil.copytree(data, shared / "data")), shared / "target"
         place.mkdir()
