@@ -10,7 +10,7 @@ import pytest
 from support import samples
 from support.api import LOCAL as LOCAL_EDITION
 from support.api import Api, assert_problem, someone
-from support.servers import LOCAL, Server, running
+from support.servers import LOCAL, Server, running, wait_until_ready
 from support.waiting import wait_until
 
 SIZE = "32m"
@@ -95,7 +95,7 @@ def test_a_flood_of_comments_leaves_room_to_delete(server: Server) -> None:
     """Texts leave what `--disk-reserve` says, and readiness tells what a comment would be told."""
     alice = someone("alice")
     with Api(server.url, LOCAL_EDITION) as api:
-        assert api.get("/readyz").status_code == 200
+        wait_until_ready(server.url)
         post_ids = [api.ready(alice)["id"]]
         refused = api.upload(alice, LARGE)
         while refused.status_code == 201:

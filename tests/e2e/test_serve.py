@@ -22,7 +22,7 @@ from image_poster.editions.local.settings import Settings
 from support import samples
 from support.api import LOCAL as LOCAL_EDITION
 from support.api import Api, assert_problem, someone
-from support.servers import LOCAL, Server, local_server, refused, start
+from support.servers import LOCAL, Server, local_server, refused, start, wait_until_ready
 from support.shell import Shell
 from support.waiting import wait_until
 
@@ -49,7 +49,7 @@ def wait_until_closed(url: str) -> None:
 def test_it_says_where_it_listens_and_serves_there(tmp_path: Path) -> None:
     with local_server(tmp_path) as server:
         assert re.fullmatch(r"http://127\.0\.0\.1:\d+", server.url)
-        assert httpx.get(f"{server.url}/readyz").json() == {"status": "ready"}
+        wait_until_ready(server.url)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -98,7 +98,7 @@ def test_readiness_says_what_a_comment_would_be_told_when_the_disk_fails(tmp_pat
         server = start(LOCAL, "--data-dir", str(tmp_path), log=log)
     with Api(server.url, LOCAL_EDITION) as api:
         post_id = api.ready("alice")["id"]
-        assert api.get("/readyz").status_code == 200
+        wait_until_ready(server.url)
         _, hard = resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE)
         resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE, (4096, hard))
         answer = api.send("POST", f"/posts/{post_id}/comments", "bob", json={"content": "x"})
@@ -244,7 +244,7 @@ def test_every_name_of_this_machine_is_loopback(
         pytest.skip("this machine has no IPv6")
     with local_server(tmp_path, "--host", host, "--workers", workers) as server:
         assert re.fullmatch(rf"http://({address}):\d+", server.url)
-        assert httpx.get(f"{server.url}/readyz").status_code == 200
+        wait_until_ready(server.url)
 
 
 def has_ipv6() -> bool:

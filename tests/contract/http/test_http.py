@@ -11,6 +11,7 @@ import pytest
 
 from support import samples
 from support.api import Api, assert_problem, someone
+from support.servers import wait_until_ready
 
 MANY_DIGITS = "9" * 5000
 LOOPBACK_ORIGIN = "http://localhost:5173"
@@ -225,7 +226,7 @@ def test_limits_are_those_in_force(api: Api) -> None:
 
 def test_it_is_alive_and_ready(api: Api) -> None:
     assert api.get("/healthz").json() == {"status": "ok"}
-    assert api.get("/readyz").json() == {"status": "ready"}
+    wait_until_ready(api.url)
 
 
 @pytest.mark.where(one_machine=True)
