@@ -307,8 +307,8 @@ def written_at(path: Path) -> int:
 async def test_however_many_ask_whether_writes_are_taken_one_row_is_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Neither all who ask one process, nor those who ask another within the second: here an hour,
-    for a busy machine may take longer to ask."""
+    """Neither all who ask one process, nor those who ask another within the second."""
+    # Here an hour, for on a busy machine they may take longer than a second.
     monkeypatch.setattr(sqlite_database, "_PROBE_SECONDS", 3600.0)
     path = tmp_path / "test.db"
     database, elsewhere = Database(path), Database(path)
