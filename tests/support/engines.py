@@ -229,7 +229,8 @@ class Window:
         self.click("Comments (0)", self.article(caption))
         self.fill("Comment", text)
         self.click("Send")
-        self.shows(text, "Your comment is sent.")
+        self.shows("Your comment is sent.")  # for 5 s
+        self.shows(text)
         self.click("Close")
 
     def wait_until_image_shown(self, caption: str) -> None:
