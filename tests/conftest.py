@@ -5,14 +5,21 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from httpx._config import DEFAULT_TIMEOUT_CONFIG
 from hypothesis import settings
 
 from aws_local.emulator import Emulator, running_emulator
 
-# CI examines more and is reproducible; at one's desk, new examples each time.
-settings.register_profile("desk", deadline=None, max_examples=100)
+# The same examples each time, more of them in CI; with EXPLORE=1, new ones each time.
+settings.register_profile("desk", deadline=None, max_examples=100, derandomize=True)
 settings.register_profile("ci", deadline=None, max_examples=300, derandomize=True)
-settings.load_profile("ci" if os.environ.get("CI") else "desk")
+settings.register_profile("explore", deadline=None, max_examples=300)
+settings.load_profile(
+    "explore" if os.environ.get("EXPLORE") else "ci" if os.environ.get("CI") else "desk"
+)
+# httpx gives each part of a request 5 s where a test says nothing else: too few on a busy machine.
+for _part in ("connect", "read", "write", "pool"):
+    setattr(DEFAULT_TIMEOUT_CONFIG, _part, 60.0)
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
 """Ports for programs that cannot choose a free port themselves."""
 
-import random
+import secrets
 import socket
 from pathlib import Path
 
@@ -13,7 +13,8 @@ def free_port() -> int:
     chooses from that range, so an outgoing connection could take such a port first."""
     end = _end()
     while True:
-        port = random.randrange(_FIRST, end)  # noqa: S311 - others choose at the same time
+        # Others choose at the same time, and Hypothesis seeds `random` in all processes alike.
+        port = _FIRST + secrets.randbelow(end - _FIRST)
         with socket.socket() as probe:
             if probe.connect_ex(("127.0.0.1", port)) == 0:
                 continue

@@ -20,6 +20,7 @@ from image_poster.adapters.dynamodb.schema import COMMENT, POST
 from image_poster.domain.posts import published_post
 from image_poster.editions.aws import container
 from image_poster.editions.aws.settings import AwsSettings
+from image_poster.services import quotas
 from support import samples
 from support.renderer import RENDERED
 from support.tables import EmulatedTable
@@ -114,6 +115,8 @@ def calls(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> Iterator[Calls
     for name, value in {**CREDENTIALS, "AWS_DEFAULT_REGION": REGION}.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(container, "client", client)
+    # The emulator may be so slow that what is remembered of limits would be read again.
+    monkeypatch.setattr(quotas, "_REMEMBERED_MS", 3_600_000)
     yield noted
     for service_client in clients.values():
         service_client.close()

@@ -82,7 +82,7 @@ class Gateway:
         )
         self._secret = secret["SecretString"]
         host = f"{stack.outputs['ApiId']}.execute-api.localhost"
-        self._http = httpx.Client(base_url=emulator.url, headers={"host": host}, timeout=30)
+        self._http = httpx.Client(base_url=emulator.url, headers={"host": host}, timeout=120)
 
     def ask(
         self, method: str, path: str, *, token: str = "", secret: str | None = None, **body: Any

@@ -28,7 +28,9 @@ def playwright() -> Iterator[Playwright]:
 @pytest.fixture(scope="module")
 def browser(playwright: Playwright) -> Iterator[Browser]:
     """One for the tests of a module that do not kill theirs."""
-    running = playwright.chromium.launch(executable_path=CHROMIUM, args=browsers.ARGUMENTS)
+    running = playwright.chromium.launch(
+        executable_path=CHROMIUM, args=browsers.ARGUMENTS, timeout=2 * browsers.PATIENCE_MS
+    )
     yield running
     running.close()
 

@@ -42,7 +42,7 @@ def engine(request: pytest.FixtureRequest) -> str:
 @pytest.fixture(scope="module")
 def driver(engine: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[WebDriver]:
     with engines.running(engine, tmp_path_factory.mktemp(engine)) as browser:
-        browser.set_script_timeout(30)
+        browser.set_script_timeout(60)
         yield browser
 
 
@@ -94,7 +94,7 @@ def test_the_main_flow(
     window.reload()
     window.shows("Offline: 1 waiting", "In the tunnel")
     # For the connections that the page opens from now on.
-    proxy.proxy._weather = Weather(cut_after_bytes=300_000, exactly=True)
+    proxy.change_weather(Weather(cut_after_bytes=300_000, exactly=True))
     machine.start()
     window.article("In the tunnel")
     window.shows_not("waiting")
@@ -103,7 +103,7 @@ def test_the_main_flow(
     window.post(large, "Through cuts")
     window.article("Through cuts")
     assert proxy.counts.cuts > 0
-    proxy.proxy._weather = Weather()
+    proxy.change_weather(Weather())
     machine.server.kill()
     window.post(photo, "Not for bob")
     window.shows("Offline: 1 waiting")

@@ -107,7 +107,7 @@ def test_uppy_posts_an_image(page: Page, api: Api, plugin: str, path: str) -> No
     result = page.evaluate("given => byUppy(...given)", [api.url + path, plugin, options])
     assert result["failed"] == []
     (post_id,) = [str(url).rpartition("/")[2] for url in result["successful"]]
-    assert api.get(f"/posts/{post_id}", alice, params={"wait": 20}).json()["status"] == "ready"
+    assert api.processed(f"/posts/{post_id}", alice)["status"] == "ready"
 
 
 def test_parallel_uploads_are_refused_with_a_sentence(page: Page, api: Api) -> None:
@@ -123,10 +123,11 @@ def test_a_page_that_is_reloaded_in_mid_upload_goes_on_where_it_was(
     page: Page, server: Server
 ) -> None:
     alice = someone("alice")
-    with chaos(server.url, Weather(bytes_per_second=1_000_000)) as slow:
+    with chaos(server.url, Weather(bytes_per_second=200_000)) as slow:
         page.evaluate("given => { resumable(...given) }", [slow.url, alice])
-        page.wait_for_function("window.progress > 800000")
+        page.wait_for_function("window.progress > 400000")
         page.reload()
+        slow.change_weather(Weather())
         page.wait_for_function("window.tus")
         url = page.evaluate("given => resumable(...given)", [slow.url, alice])
         assert int(page.evaluate("window.first")) >= 200_000

@@ -164,8 +164,8 @@ def test_an_edit_that_met_another_one_shows_both_texts(
     expect(waiting).to_contain_text("Changed elsewhere")
     assert api.get(f"/posts/{post['id']}").json()["caption"] == "Changed elsewhere"
     gallery.button("Use mine", within=waiting).click()
+    expect(gallery.status).to_contain_text("Your change is saved.")  # for 5 s
     expect(waiting).to_have_count(0)
-    expect(gallery.status).to_contain_text("Your change is saved.")
     assert api.get(f"/posts/{post['id']}").json()["caption"] == "Changed here"
 
 
@@ -178,8 +178,8 @@ def test_writing_asks_nobody_to_sign_in_first_and_goes_on_afterwards(
     gallery.comment(dialog, "Who am I?")
     gallery.page.get_by_role("textbox", name="Name").fill("dave")
     gallery.page.keyboard.press("Enter")
+    expect(gallery.status).to_contain_text("Your comment is sent.")  # for 5 s
     expect(dialog.get_by_role("listitem")).to_have_count(1)
-    expect(gallery.status).to_contain_text("Your comment is sent.")
     assert [comment["creator"] for comment in api.latest(post["id"])] == ["dave"]
 
 

@@ -19,15 +19,16 @@ from support.servers import Server, local_server
 # `make browser`: more of everything.
 LONG = "BROWSER" in os.environ
 OpenGallery = Callable[..., Gallery]
+# An upload of some megabytes is under way for a quarter of a minute, until the weather changes.
+CRAWLING = Weather(bytes_per_second=150_000)
 
 
 def test_an_upload_goes_on_after_the_server_was_killed_in_the_middle_of_it(
     open_gallery: OpenGallery, tmp_path: Path
 ) -> None:
     machine = OneMachine(tmp_path)
-    slow = Weather(bytes_per_second=1_000_000)
     try:
-        with chaos(machine.url, slow) as proxy:
+        with chaos(machine.url, CRAWLING) as proxy:
             gallery = open_gallery(proxy.url)
             gallery.sign_in("alice")
             dialog = gallery.choose(("large.bmp", samples.bitmap(1000, 900)))
@@ -36,6 +37,7 @@ def test_an_upload_goes_on_after_the_server_was_killed_in_the_middle_of_it(
             gallery.wait_until_sent(20)
             machine.server.kill()
             expect(gallery.status).to_contain_text("Offline: 1 waiting")
+            proxy.change_weather(Weather())
             machine.start()
             expect(gallery.article("Through it all")).to_be_visible()
         assert machine.captions("alice") == ["Through it all"]
@@ -56,7 +58,7 @@ def test_connections_that_are_cut_and_answers_that_are_lost_double_nothing(
             gallery.sign_in("alice")
             expect(gallery.article("Talk")).to_be_visible()
             # A page whose script does not arrive is for the person to load again.
-            proxy.proxy._weather = weather
+            proxy.change_weather(weather)
             for number in range(images):
                 dialog = gallery.choose((f"{number}.bmp", samples.bitmap(1000, 900)))
                 dialog.get_by_role("textbox", name="Caption").fill(f"Number {number}")
@@ -165,7 +167,7 @@ def test_a_pause_holds_and_what_is_removed_leaves_nothing_at_the_service(
 ) -> None:
     with (
         local_server(tmp_path) as server,
-        chaos(server.url, Weather(bytes_per_second=500_000)) as proxy,
+        chaos(server.url, CRAWLING) as proxy,
         Api(server.url, LOCAL_EDITION) as api,
     ):
         gallery = open_gallery(proxy.url)
@@ -185,6 +187,7 @@ def test_a_pause_holds_and_what_is_removed_leaves_nothing_at_the_service(
         gallery.button("Remove", within=regretted).click()
         expect(regretted).to_have_count(0)
         expect(sent_text).to_contain_text("Paused")
+        proxy.change_weather(Weather())
         gallery.button("Resume", within=sent_text).click()
         expect(gallery.article("kept")).to_be_visible()
         assert [post["caption"] for post in api.feed(creator="alice")["posts"]] == ["kept"]
@@ -224,8 +227,7 @@ def test_a_browser_killed_in_the_middle_of_an_upload_goes_on_with_it(
     playwright: Playwright, tmp_path: Path
 ) -> None:
     profile = tmp_path / "profile"
-    slow = Weather(bytes_per_second=600_000)
-    with local_server(tmp_path / "data") as server, chaos(server.url, slow) as proxy:
+    with local_server(tmp_path / "data") as server, chaos(server.url, CRAWLING) as proxy:
         try:
             gallery = Gallery(browsers.persistent(playwright, profile).pages[0], proxy.url)
             gallery.open()
@@ -235,6 +237,7 @@ def test_a_browser_killed_in_the_middle_of_an_upload_goes_on_with_it(
             gallery.button("Post", within=dialog).click()
             gallery.wait_until_sent(30)
             browsers.kill(profile)
+            proxy.change_weather(Weather())
             gallery = Gallery(browsers.persistent(playwright, profile).pages[0], proxy.url)
             gallery.open()
             expect(gallery.article("Once")).to_be_visible()

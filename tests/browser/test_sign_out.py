@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import expect
 
+from aws_local.ports import free_port
 from support import samples
 from support.browsers import Gallery
 from support.chaos import Weather, chaos
@@ -88,7 +89,7 @@ def test_sign_out_empties_what_another_tab_has_open(
 
 
 def test_sign_out_ends_what_is_being_sent(open_gallery: OpenGallery, tmp_path: Path) -> None:
-    slow = Weather(bytes_per_second=300_000)
+    slow = Weather(bytes_per_second=100_000)
     with local_server(tmp_path) as server, chaos(server.url, slow) as proxy:
         gallery = open_gallery(proxy.url)
         gallery.sign_in("alice")
@@ -99,6 +100,7 @@ def test_sign_out_ends_what_is_being_sent(open_gallery: OpenGallery, tmp_path: P
         with gallery.page.expect_event("requestfailed") as ended:
             _sign_out(gallery)
         assert ended.value.method == "PATCH"
+        proxy.change_weather(Weather())
         gallery.page.on("request", lambda sent: users.append(sent.headers.get("user-id")))
         gallery.sign_in("bob")
         gallery.post("From bob")
@@ -124,10 +126,12 @@ def test_an_expired_session_can_be_signed_out(open_gallery: OpenGallery, tmp_pat
 
 @contextmanager
 def _with_issuer(folder: Path, *, has_logout: bool = False) -> Iterator[tuple[FakeIssuer, Server]]:
+    """On a port that nobody else gets while the server is away."""
     with running_issuer() as issuer:
         issuer.has_logout = has_logout
         flags = ("--jwt-issuer", issuer.url, "--jwt-audience", AUDIENCE, "--jwt-client-id", "page")
-        with local_server(folder, "--auth", "jwt", *flags) as server:
+        port = str(free_port())
+        with local_server(folder, "--auth", "jwt", "--port", port, *flags) as server:
             yield issuer, server
 
 
@@ -180,7 +184,7 @@ def test_a_tab_that_renews_its_token_meanwhile_signs_nobody_in_again(
         flags = ("--jwt-issuer", issuer.url, "--jwt-audience", AUDIENCE, "--jwt-client-id", "page")
         with local_server(tmp_path, "--auth", "jwt", "--port", port, *flags):
             second.page.reload()
-            assert issuer.waiting.wait(30)
+            assert issuer.waiting.wait(60)
             first.button("Sign out").click()
             expect(second.button("Sign in")).to_be_visible()
             with second.page.expect_response(lambda answer: answer.url.endswith("/me")):

@@ -46,7 +46,7 @@ def test_the_uppy_example_posts_the_chosen_image_with_a_key(
     with page.expect_console_message(lambda said: "/uploads/" in said.text) as said:
         page.set_input_files("input", DOCS / "collection" / "photo.jpg")
     post_id = said.value.text.rpartition("/")[2]
-    post = api.get(f"/posts/{post_id}", "alice", params={"wait": 20}).json()
+    post = api.processed(f"/posts/{post_id}", "alice")
     assert (post["status"], post["caption"]) == ("ready", "With Uppy")
     (creation,) = created
     assert len(creation.headers["idempotency-key"]) == 36

@@ -139,7 +139,7 @@ def test_a_hundred_megabytes_are_taken(api: Api, way: str) -> None:
     path = f"/posts/{reserved['id']}"
     post = {"status": "awaiting_upload"}
     while post["status"] in {"awaiting_upload", "processing"}:
-        post = api.get(path, alice, params={"wait": 20}).json()
+        post = api.processed(path, alice)
     assert post["status"] == "ready"
     assert api.get(f"{path}/original", alice).content == content
     shown = samples.opened(api.get(post["image"]["url"]).content)  # type: ignore[index]
@@ -151,7 +151,7 @@ def test_one_request_id_leads_through_all_three_lambdas(stack: Stack, api: Api) 
     files = {"image": ("photo.jpg", samples.jpeg())}
     headers = {"x-request-id": request_id}
     post = api.send("POST", "/posts", alice, files=files, headers=headers).json()
-    assert api.get(f"/posts/{post['id']}", alice, params={"wait": 20}).json()["status"] == "ready"
+    assert api.processed(f"/posts/{post['id']}", alice)["status"] == "ready"
     part = f'"request_id": "{request_id}"'
     for group in ("ApiLogs", "StreamLogs", "ImageLogs"):
         wait_until(partial(logged, stack, group, part))

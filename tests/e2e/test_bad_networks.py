@@ -8,6 +8,8 @@ import signal
 import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, cast
 
@@ -16,6 +18,7 @@ import tusclient.exceptions
 from requests.exceptions import RequestException
 from tusclient.client import TusClient
 
+from aws_local.ports import free_port
 from image_poster.client import AsyncImagePosterClient, ImagePosterClient, Policy, Progress
 from image_poster.client.journal import Journal
 from support import peers, samples
@@ -114,14 +117,14 @@ def test_a_pipe_is_posted_though_it_cannot_be_read_again(
 def test_an_upload_goes_on_though_the_server_is_killed(tmp_path: Path, journal: Journal) -> None:
     alice = someone("alice")
     with ExitStack() as stack:
-        servers = [stack.enter_context(local_server(tmp_path))]
+        flags = ("--port", str(free_port()))
+        servers = [stack.enter_context(local_server(tmp_path, *flags))]
         url = servers[0].url
 
         def kill_in_the_middle(progress: Progress) -> None:
             if progress.sent > 600_000 and len(servers) == 1:
                 servers[0].kill()
-                again = local_server(tmp_path, "--port", url.rpartition(":")[2])
-                servers.append(stack.enter_context(again))
+                servers.append(stack.enter_context(local_server(tmp_path, *flags)))
 
         with ImagePosterClient(url, alice, policy=HURRIED, journal=journal) as client:
             post = client.post(io.BytesIO(IMAGE), progress=kill_in_the_middle)
@@ -152,7 +155,7 @@ def test_tuspy_uploads_through_a_bad_network(server: Server, seed: int) -> None:
         assert proxy.counts.cuts > 0
         path = f"/posts/{str(uploader.url).rpartition('/')[2]}"
     with Api(server.url, LOCAL_EDITION) as api:
-        api.get(path, alice, params={"wait": 20})
+        api.processed(path, alice)
     assert_one_post(server, alice, caption="by tuspy")
 
 
@@ -175,7 +178,7 @@ def test_tus_js_client_uploads_through_a_bad_network(
         assert done.returncode == 0, done.stderr
         assert proxy.counts.cuts > 0
     with Api(server.url, LOCAL_EDITION) as api:
-        api.get(f"/posts/{done.stdout.strip().rpartition('/')[2]}", alice, params={"wait": 20})
+        api.processed(f"/posts/{done.stdout.strip().rpartition('/')[2]}", alice)
     assert_one_post(server, alice, caption="by tus-js-client")
 
 
@@ -226,6 +229,10 @@ def wait_for_bytes(proxy: RunningProxy, least: float, process: "subprocess.Popen
     wait_until(lambda: proxy.counts.up >= least or process.poll() is not None, every=0.01)
 
 
+def has_connected(proxy: RunningProxy, before: int) -> bool:
+    return proxy.counts.connections > before
+
+
 def assert_all_posted_once(server: Server, user: str, photos: list[Path]) -> None:
     with Api(server.url, LOCAL_EDITION) as api:
         posts = api.feed(creator=user, limit=100)["posts"]
@@ -233,8 +240,9 @@ def assert_all_posted_once(server: Server, user: str, photos: list[Path]) -> Non
     assert sorted(originals) == sorted(path.read_bytes() for path in photos)
 
 
-def stormy() -> Weather:
-    return Weather(8, cut_after_bytes=STORM.mean, ways=("rst", "fin"))
+def stormy(bytes_per_second: int | None = None) -> Weather:
+    storm = Weather(8, cut_after_bytes=STORM.mean, ways=("rst", "fin"))
+    return replace(storm, bytes_per_second=bytes_per_second)
 
 
 def test_ten_photographs_are_posted_once_each_though_it_is_dark_twice(
@@ -259,16 +267,21 @@ def test_ten_photographs_are_posted_once_each_though_the_command_is_killed_and_r
     server: Server, tmp_path: Path, ten_photos: list[Path]
 ) -> None:
     total = sum(path.stat().st_size for path in ten_photos)
-    with chaos(server.url, stormy()) as proxy:
+    # So slow that none comes to its end before it is killed.
+    with chaos(server.url, stormy(total // 10)) as proxy:
         command = Command(proxy.url, tmp_path, ten_photos)
-        ends = ((0.15, signal.SIGKILL), (0.3, signal.SIGINT), (0.5, signal.SIGKILL))
+        ends = ((0.15, signal.SIGKILL), (0.15, signal.SIGINT), (0.2, signal.SIGKILL))
         for part, number in ends:
+            connections = proxy.counts.connections
             with command.start() as process:
-                wait_for_bytes(proxy, part * total, process)
+                # What the former one had sent may still arrive.
+                wait_until(partial(has_connected, proxy, connections))
+                wait_for_bytes(proxy, proxy.counts.up + part * total, process)
                 process.send_signal(number)
-                _, troubles = process.communicate(timeout=30)
+                _, troubles = process.communicate(timeout=60)
                 assert "Traceback" not in troubles
                 assert process.returncode == (3 if number == signal.SIGINT else -number)
+        proxy.change_weather(stormy())
         with command.start() as process:
             said, troubles = process.communicate(timeout=600)
         assert process.returncode == 0, troubles

@@ -176,7 +176,7 @@ def made_post(shell: Shell) -> str:
         headers={"user-id": shell.user},
     )
     post_id: str = answer.json()["id"]
-    httpx.get(answer.request.url.join(f"/posts/{post_id}?wait=20"), timeout=30)
+    httpx.get(answer.request.url.join(f"/posts/{post_id}?wait=20"), timeout=120)
     return post_id
 
 

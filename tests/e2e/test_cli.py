@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography import x509
@@ -189,21 +190,18 @@ def test_parked_work_is_listed_and_replayed(tmp_path: Path, photo: Path) -> None
     connection.close()
     with local_server(tmp_path / "data") as again:
         shell = Shell(again.url, tmp_path)
-        waited = json.loads(wait_for(shell, post["id"]))
-        assert waited["failure"]["code"] == "processing_failed"
+        assert wait_for(again, post["id"])["failure"]["code"] == "processing_failed"
         assert post["id"] in shell.run("failed", *data).stdout
         assert "the original is missing" in shell.run("failed", *data).stdout
         hidden.rename(original)
         assert "is due again" in shell.run("failed", "--replay", *data).stdout
-        assert json.loads(wait_for(shell, post["id"]))["status"] == "ready"
+        assert wait_for(again, post["id"])["status"] == "ready"
         assert shell.run("failed", *data).stdout == "nothing has failed\n"
 
 
-def wait_for(shell: Shell, post_id: str) -> str:
-    import httpx
-
-    url = f"{shell.variables['IMAGE_POSTER_URL']}/posts/{post_id}"
-    return httpx.get(url, params={"wait": 20}, headers={"user-id": "alice"}, timeout=30).text
+def wait_for(server: Server, post_id: str) -> dict[str, Any]:
+    with Api(server.url, LOCAL_EDITION) as api:
+        return api.processed(f"/posts/{post_id}", "alice")
 
 
 def test_the_openapi_document_is_printed(shell: Shell) -> None:

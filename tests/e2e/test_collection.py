@@ -152,7 +152,7 @@ def test_the_requests_of_the_insomnia_collection_succeed_from_top_to_bottom(url:
         (resource for resource in resources if resource["_type"] == "request"),
         key=lambda resource: int(resource["metaSortKey"]),
     )
-    with httpx.Client(timeout=30) as http:
+    with httpx.Client(timeout=120) as http:
         insomnia = Insomnia(environment | {"base_url": url}, http, {})
         for request in ordered:
             answer = insomnia.send(request)

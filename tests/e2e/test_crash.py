@@ -24,6 +24,7 @@ from support.waiting import wait_until
 ROUNDS = int(os.environ.get("CRASH_ROUNDS", "8"))
 SEED = int(os.environ.get("CRASH_SEED", "20261124"))
 CLIENTS = 6
+MOST_ANSWERS = 80  # between a start and a crash
 BACKUP_EVERY = 4
 # On, and never in the way of these few who do what many would.
 LIMITED = (
@@ -45,6 +46,7 @@ class RequestLog:
     deleted_comments: set[tuple[str, str]] = field(default_factory=set)
     doubtful: set[object] = field(default_factory=set)
     edited: dict[str, set[str]] = field(default_factory=dict)
+    answers: int = 0
     lock: threading.Lock = field(default_factory=threading.Lock)
 
 
@@ -54,7 +56,7 @@ class Client(threading.Thread):
     def __init__(self, url: str, token: str, journal: RequestLog, seed: int) -> None:
         super().__init__()
         headers = {"authorization": f"Bearer {token}"}
-        self.http = httpx.Client(base_url=url, headers=headers, timeout=10)
+        self.http = httpx.Client(base_url=url, headers=headers, timeout=60)
         self.journal = journal
         self.random = random.Random(seed)
         self.unexpected: list[str] = []
@@ -75,6 +77,8 @@ class Client(threading.Thread):
                 return
 
     def answered(self, answer: httpx.Response, *expected: int) -> bool:
+        with self.journal.lock:
+            self.journal.answers += 1
         if answer.status_code not in expected:
             self.unexpected.append(f"{answer.request.method} {answer.url}: {answer.text}")
         return answer.is_success
@@ -137,7 +141,10 @@ def crash_once(data_dir: Path, token: str, journal: RequestLog, chance: random.R
     clients = [Client(server.url, token, journal, chance.randrange(2**32)) for _ in range(CLIENTS)]
     for client in clients:
         client.start()
-    time.sleep(chance.uniform(0.01, 0.5))  # the moment of the crash
+    # The moment of the crash: after so many answers, for a slow machine gives few in a time.
+    last = journal.answers + chance.randrange(MOST_ANSWERS)
+    wait_until(lambda: journal.answers >= last, every=0.001)
+    time.sleep(chance.uniform(0, 0.02))
     server.kill()
     for client in clients:
         client.join()
@@ -157,7 +164,8 @@ def all_comments(api: Api, post_id: str) -> list[dict[str, str]]:
 
 def check_posts(api: Api, journal: RequestLog) -> None:
     for post_id, caption in journal.posts.items():
-        answer = api.get(f"/posts/{post_id}", "user", params={"wait": 20, "comments": 10})
+        api.processed(f"/posts/{post_id}", "user")
+        answer = api.get(f"/posts/{post_id}", "user", params={"comments": 10})
         if post_id in journal.deleted_posts:
             assert answer.status_code == 404
             continue
@@ -253,7 +261,7 @@ class Backup:
         with local_server(restored, *LIMITED) as server, Api(server.url, LOCAL_EDITION) as api:
             api.http.headers["authorization"] = f"Bearer {token}"
             for post_id in self.posts - journal.doubtful:
-                post = api.get(f"/posts/{post_id}", params={"wait": 20}).json()
+                post = api.processed(f"/posts/{post_id}")
                 assert post["status"] == "ready", post
                 assert api.get(post["image"]["url"]).status_code == 200
         assert "BAD" not in self.shell.run("doctor", "--deep", "--data-dir", restored).stdout

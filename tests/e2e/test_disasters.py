@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from image_poster.editions.local.findings import find_wrong_owners
-from support import samples
+from support import mounts, samples
 from support.api import LOCAL as LOCAL_EDITION
 from support.api import Api
 from support.forked import Outcome, become_user, kill_at, limit_files, run
@@ -28,6 +28,7 @@ from support.servers import local_server
 
 SERVICE_USER = 4321
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root mounts disks and has users")
+needs_mount = pytest.mark.skipif(bool(mounts.why_not()), reason=mounts.why_not())
 
 
 class Once(NamedTuple):
@@ -254,7 +255,7 @@ def test_the_files_of_strangers_stay(folder: Once, target: Path) -> None:
     assert_restores(target, folder.data)
 
 
-@needs_root
+@needs_mount
 @pytest.mark.parametrize("free", [0, 8_192, 300_000], ids=lambda free: f"{free} bytes free")
 def test_a_full_target_leaves_the_earlier_generations_whole(
     folder: Once, target: Path, free: int
@@ -596,7 +597,7 @@ def test_a_backup_of_root_is_restored_by_root_into_the_service_users_folder(
     assert originals(restored) == originals(data)
 
 
-@needs_root
+@needs_mount
 @pytest.mark.parametrize("side_files", ["-wal and -shm", "-wal", "none"])
 def test_a_read_only_disk_is_backed_up_and_exported_with_the_writes_in_its_log(
     once: Once, tmp_path: Path, target: Path, side_files: str
@@ -623,7 +624,7 @@ def test_a_read_only_disk_is_backed_up_and_exported_with_the_writes_in_its_log(
     assert {path.read_bytes() for path in exported} == set(originals(expected).values())
 
 
-@needs_root
+@needs_mount
 def test_a_service_is_backed_up_through_a_read_only_mount(
     once: Once, tmp_path: Path, target: Path
 ) -> None:

@@ -55,6 +55,7 @@ def run(block: Block, folder: Path, url: str) -> subprocess.CompletedProcess[str
     return subprocess.run(
         [*command[block.runner], code.name],
         cwd=folder,
+        env=os.environ | {"XDG_STATE_HOME": str(folder / "state")},
         capture_output=True,
         text=True,
         timeout=120,

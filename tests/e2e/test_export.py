@@ -33,7 +33,7 @@ def once(tmp_path_factory: pytest.TempPathFactory) -> Path:
         data = {"caption": "At the lake\nin June", "alt": "A lake"}
         first = api.send("POST", "/posts", "alice", files=files, data=data).json()["id"]
         second = api.ready("bob")["id"]
-        api.get(f"/posts/{first}", "alice", params={"wait": 20})
+        api.processed(f"/posts/{first}", "alice")
         said = [api.comment(first, f"user-{n}", f"number {n}")["id"] for n in range(12)]
         path = f"/posts/{first}/comments/{said[3]}"
         assert api.send("PATCH", path, "user-3", json={"content": "edited"}).status_code == 200
@@ -66,7 +66,7 @@ def shown(data: Path) -> list[dict[str, object]]:
         listed = (data.parent / "export" / "posts.jsonl").read_text().splitlines()
         posts = []
         for line in map(json.loads, listed):
-            post = api.get(f"/posts/{line['id']}", line["creator"], params={"wait": 20}).json()
+            post = api.processed(f"/posts/{line['id']}", line["creator"])
             assert post["status"] == "ready", post
             assert api.get(post["image"]["url"]).status_code == 200
             comments = api.get(f"/posts/{line['id']}/comments", params={"limit": 100}).json()
@@ -118,7 +118,7 @@ def test_imported_texts_are_cleaned_as_posted_ones_are(
         contents = []
         for line in lines:
             path = f"/posts/{line['id']}"
-            assert api.get(path, line["creator"], params={"wait": 20}).json()["status"] == "ready"
+            assert api.processed(path, line["creator"])["status"] == "ready"
             page = api.get(f"{path}/comments", params={"limit": 100}).json()
             contents += [comment["content"] for comment in page["comments"]]
         assert "number\n0" in contents
@@ -133,7 +133,7 @@ def test_importing_again_changes_nothing_and_revives_nothing(
     with local_server(two) as server, Api(server.url, LOCAL_EDITION) as api:
         shell.run("import", exported, "--data-dir", two)
         path = f"/posts/{first}/comments"
-        assert api.get(f"/posts/{first}", "alice", params={"wait": 20}).json()["status"] == "ready"
+        assert api.processed(f"/posts/{first}", "alice")["status"] == "ready"
         (newest, *_) = api.get(path).json()["comments"]
         assert api.send("DELETE", f"{path}/{newest['id']}", "user-11").status_code == 204
         assert api.send("DELETE", f"/posts/{second}", "bob").status_code == 204

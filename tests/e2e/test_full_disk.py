@@ -10,7 +10,7 @@ import pytest
 from support import samples
 from support.api import LOCAL as LOCAL_EDITION
 from support.api import Api, assert_problem, someone
-from support.servers import LOCAL, Server, running
+from support.servers import LOCAL, Server, running, wait_until_ready
 from support.waiting import wait_until
 
 SIZE = "32m"
@@ -82,12 +82,12 @@ def test_nothing_is_lost_and_room_again_is_used(server: Server) -> None:
 
         for post_id in ids[1:-1]:
             assert api.send("DELETE", f"/posts/{post_id}", alice).status_code == 204
-        post = api.get(f"/posts/{ids[-1]}", alice, params={"wait": 20}).json()
+        post = api.processed(f"/posts/{ids[-1]}", alice)
         assert post["status"] == "ready", "what was taken waited for room, and was not given up"
         assert api.send("DELETE", f"/posts/{ids[-1]}", alice).status_code == 204
         send_the_rest(api, upload, alice)
         path = upload.replace("uploads", "posts")
-        assert api.get(path, alice, params={"wait": 20}).json()["status"] == "ready"
+        assert api.processed(path, alice)["status"] == "ready"
         assert api.get(f"{path}/original", alice).content == HUGE
 
 
@@ -95,7 +95,7 @@ def test_a_flood_of_comments_leaves_room_to_delete(server: Server) -> None:
     """Texts leave what `--disk-reserve` says, and readiness tells what a comment would be told."""
     alice = someone("alice")
     with Api(server.url, LOCAL_EDITION) as api:
-        assert api.get("/readyz").status_code == 200
+        wait_until_ready(server.url)
         post_ids = [api.ready(alice)["id"]]
         refused = api.upload(alice, LARGE)
         while refused.status_code == 201:

@@ -18,7 +18,7 @@ import psutil
 
 from support import samples
 from support.generated import Generated, generated
-from support.servers import LOCAL, start
+from support.servers import LOCAL, start, wait_until_ready
 
 COUNT = int(os.environ.get("IMAGES_RUN", "0"))
 IN_CI = 62  # each kind twice
@@ -110,7 +110,7 @@ def run(data: Path, count: int) -> Found:
         stop.set()
         bystander.join()
         assert psutil.Process(server.process.pid).create_time() == began
-        assert httpx.get(f"{server.url}/readyz").status_code == 200
+        wait_until_ready(server.url)
         metrics = httpx.get(f"{server.url}/metrics").text
         assert 'status="5' not in metrics
     finally:

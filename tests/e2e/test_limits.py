@@ -18,7 +18,7 @@ from support.api import LOCAL as LOCAL_EDITION
 from support.api import Api, assert_problem, fields
 from support.servers import LOCAL, local_server, start
 from support.shell import Shell
-from support.waiting import wait_for_value, wait_until
+from support.waiting import wait_for_midnight_if_near, wait_for_value, wait_until
 
 TUS = {"tus-resumable": "1.0.0"}
 PIECE = {**TUS, "content-type": "application/offset+octet-stream", "upload-offset": "0"}
@@ -105,11 +105,12 @@ def test_an_upload_goes_on_whatever_its_user_has_written(few_writes: Api) -> Non
         assert api.send("HEAD", reserved, "alice", headers=TUS).status_code == 200
         if last:
             break
-    post = api.get(reserved.replace("uploads", "posts"), "alice", params={"wait": 20}).json()
+    post = api.processed(reserved.replace("uploads", "posts"), "alice")
     assert post["status"] == "ready"
 
 
 def test_a_days_bytes_are_booked_ahead_given_back_and_outlive_a_crash(tmp_path: Path) -> None:
+    wait_for_midnight_if_near()
     flags = ("--data-dir", str(tmp_path), "--bytes-per-day", "1000", "--image-bytes", "700")
     server = start(LOCAL, *flags)
     with Api(server.url, LOCAL_EDITION) as api:
@@ -131,6 +132,7 @@ def test_a_days_bytes_are_booked_ahead_given_back_and_outlive_a_crash(tmp_path: 
 
 
 def test_a_form_costs_its_images_bytes(tmp_path: Path) -> None:
+    wait_for_midnight_if_near()
     image = samples.jpeg()
     flags = ("--bytes-per-day", str(2 * len(image) + 600), "--uploads-under-way", "1")
     with local_server(tmp_path, *flags) as server, Api(server.url, LOCAL_EDITION) as api:
@@ -282,6 +284,7 @@ WRONG = {"upload-checksum": f"sha256 {b64encode(bytes(32)).decode()}"}
 @pytest.fixture
 def counted(tmp_path: Path) -> Iterator[Api]:
     """Images of up to 3 MB, 20 MB a day."""
+    wait_for_midnight_if_near()
     flags = ("--image-bytes", str(3 * MEGABYTE), "--bytes-per-day", str(20 * MEGABYTE))
     with local_server(tmp_path, *flags) as server, Api(server.url, LOCAL_EDITION) as api:
         yield api
@@ -374,7 +377,7 @@ def cut_request(
     """A request for an upload of which `content` has come and is stored; then it is cut."""
     address = urlsplit(api.url)
     post_id = request.partition("?")[0].rpartition("/")[2]
-    with socket.create_connection((address.hostname, address.port), timeout=10) as connection:
+    with socket.create_connection((address.hostname, address.port), timeout=60) as connection:
         sent = {"content-length": str(len(PHOTO)), **headers, "host": address.netloc}
         lines = [f"{request} HTTP/1.1", *(f"{name}: {value}" for name, value in sent.items())]
         connection.sendall("\r\n".join([*lines, "", ""]).encode() + content)
@@ -464,7 +467,7 @@ def test_a_form_without_end_is_cut_though_its_parts_are_of_no_use(counted: Api) 
 
 def test_of_what_is_sent_to_an_upload_that_is_gone_little_is_read(counted: Api) -> None:
     address = urlsplit(counted.url)
-    with socket.create_connection((address.hostname, address.port), timeout=20) as connection:
+    with socket.create_connection((address.hostname, address.port), timeout=60) as connection:
         lines = [f"PATCH /uploads/{NO_POST[7:]} HTTP/1.1", f"host: {address.netloc}"]
         lines += [f"{name}: {value}" for name, value in {**PIECE, "user-id": "alice"}.items()]
         lines += [f"content-length: {60 * MEGABYTE}", "", ""]

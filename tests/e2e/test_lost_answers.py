@@ -45,7 +45,7 @@ class Service:
         return int(count)
 
     def assert_one_post(self, user: str, path: str) -> dict[str, Any]:
-        post: dict[str, Any] = self.api.get(path, user, params={"wait": 20}).json()
+        post: dict[str, Any] = self.api.processed(path, user)
         assert post["status"] == "ready"
         assert self.api.feed(creator=user)["posts"] == [post]
         assert self.api.get(f"{path}/original", user).content == IMAGE

@@ -69,7 +69,7 @@ def known(
     data = tmp_path_factory.mktemp("data")
     with local_server(data, *MODES[request.param]) as server:
         credentials = {"user-id": "alice"} if request.param == "dev" else token(data)
-        with httpx.Client(base_url=server.url, headers=credentials, timeout=30) as alice:
+        with httpx.Client(base_url=server.url, headers=credentials, timeout=120) as alice:
             yield furnished(alice, server.url, credentials)
 
 

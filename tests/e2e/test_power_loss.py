@@ -117,11 +117,11 @@ class Client(threading.Thread):
     def round(self) -> None:
         post_id = self.post()
         uploaded = self.upload()
-        self.send("GET", f"/posts/{post_id}", params={"wait": 20})
+        self.api.processed(f"/posts/{post_id}", self.name)
         for number in range(4):
             self.comment(post_id, str(number))
         self.edit(post_id)
-        self.send("GET", f"/posts/{uploaded}", params={"wait": 20})
+        self.api.processed(f"/posts/{uploaded}", self.name)
         if self.chance.random() < 0.3:
             self.delete(post_id)
 

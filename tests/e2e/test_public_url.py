@@ -17,7 +17,7 @@ from aws_local.ports import free_port
 from image_poster.client import ImagePosterClient
 from image_poster.client.journal import Journal
 from support import path_proxies, peers, samples
-from support.api import someone
+from support.api import LOCAL, Api, someone
 from support.servers import local_server
 from support.shell import Shell
 
@@ -59,7 +59,8 @@ def photo(tmp_path: Path) -> Path:
 def assert_posted(url: str, post_url: str, user: str) -> None:
     """And the image is where the post says."""
     assert post_url.startswith(f"{url}/posts/")
-    post = httpx.get(post_url, params={"wait": 20}, headers={"user-id": user}).json()
+    with Api(url, LOCAL) as api:
+        post = api.processed(post_url, user)
     assert post["status"] == "ready"
     assert post["image"]["large"]["url"].startswith(f"{url}/images/")
     assert httpx.get(post["image"]["url"]).headers["content-type"] == "image/jpeg"

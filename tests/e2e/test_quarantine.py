@@ -16,7 +16,7 @@ from support.api import LOCAL as LOCAL_EDITION
 from support.api import Api
 from support.servers import local_server, refused
 from support.shell import Shell
-from support.waiting import wait_until
+from support.waiting import wait_for_midnight_if_near, wait_until
 
 KEPT = ("originals", "renditions", "uploads")
 DATABASE = "image_poster.db"
@@ -169,6 +169,7 @@ def put_back(data: Path, aside: Files) -> None:
 
 def test_quarantine_ends_after_seven_days(data: Path, tmp_path: Path) -> None:
     """Days are counted by the folders' names: the files' own times are of today."""
+    wait_for_midnight_if_near()
     with local_server(data) as server, Api(server.url, LOCAL_EDITION) as api:
         known = api.ready("alice")["id"]
     shutil.copy(data / DATABASE, tmp_path / "older.db")

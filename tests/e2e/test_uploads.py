@@ -36,13 +36,13 @@ def test_an_upload_goes_on_after_the_server_was_killed(tmp_path: Path) -> None:
         rest = {**PIECE, "upload-offset": str(at)}
         assert api.send("PATCH", path, "alice", content=image[at:], headers=rest).is_success
         post_path = path.replace("uploads", "posts")
-        post = api.get(post_path, "alice", params={"wait": 20}).json()
+        post = api.processed(post_path, "alice")
         assert post["status"] == "ready"
         assert api.get(f"{post_path}/original", "alice").content == image
 
 
 def status(api: Api, post_id: str) -> str:
-    return str(api.get(f"/posts/{post_id}", "alice", params={"wait": 20}).json()["status"])
+    return str(api.processed(f"/posts/{post_id}", "alice")["status"])
 
 
 @pytest.mark.quick
@@ -79,7 +79,7 @@ def test_workers_take_uploads_over_from_each_other(tmp_path: Path) -> None:
                 assert answer.status_code == 204, answer.text
                 at = int(answer.headers["upload-offset"])
         post_path = path.replace("uploads", "posts")
-        assert api.get(post_path, "alice", params={"wait": 20}).json()["status"] == "ready"
+        assert api.processed(post_path, "alice")["status"] == "ready"
 
 
 def test_a_half_open_upload_is_taken_over_whichever_worker_has_it(tmp_path: Path) -> None:
@@ -102,7 +102,7 @@ def test_a_half_open_upload_is_taken_over_whichever_worker_has_it(tmp_path: Path
             answer = api.send("PATCH", path, "alice", content=image[1000:], headers=sent)
             assert answer.status_code == 204
             post_path = path.replace("uploads", "posts")
-            assert api.get(post_path, "alice", params={"wait": 20}).json()["status"] == "ready"
+            assert api.processed(post_path, "alice")["status"] == "ready"
             assert api.get(f"{post_path}/original", "alice").content == image
 
 
@@ -129,7 +129,7 @@ def test_tuspy_uploads(tmp_path: Path, *, checksums: bool) -> None:
         )
         uploader.upload()
         path = f"/posts/{str(uploader.url).rpartition('/')[2]}"
-        post = api.get(path, "alice", params={"wait": 20}).json()
+        post = api.processed(path, "alice")
         assert (post["status"], post["caption"]) == ("ready", "by tuspy")
         assert api.get(f"{path}/original", "alice").content == image
         assert len(api.feed(creator="alice")["posts"]) == 1

@@ -56,7 +56,7 @@ class Api:
     http: httpx.Client = field(init=False)
 
     def __post_init__(self) -> None:
-        self.http = httpx.Client(base_url=self.url, timeout=30)
+        self.http = httpx.Client(base_url=self.url, timeout=120)
 
     def __enter__(self) -> Self:
         return self
@@ -112,7 +112,16 @@ class Api:
         """A post whose image work has ended."""
         answer = self.upload(user, content, **texts)
         assert answer.status_code == 201, answer.text
-        return self.get(f"/posts/{answer.json()['id']}", user, params={"wait": 20}).json()  # type: ignore[no-any-return]
+        return self.processed(f"/posts/{answer.json()['id']}", user)
+
+    def processed(self, path: str, user: str | None = None) -> dict[str, Any]:
+        """The post at `path`, once it is not `processing`: a busy machine may need longer than the
+        20 s for which one request may wait."""
+        for _ in range(10):
+            post: dict[str, Any] = self.get(path, user, params={"wait": 20}).json()
+            if post["status"] != "processing":
+                break
+        return post
 
     def ready(self, user: str, content: bytes | None = None, **texts: str) -> dict[str, Any]:
         """A post that is ready."""

@@ -23,7 +23,7 @@ needs_axe = pytest.mark.skipif(not AXE.exists(), reason="axe-core is not install
 # In containers the browser's own sandbox has no user namespaces.
 ARGUMENTS = ["--no-sandbox", "--disable-dev-shm-usage"]
 # What a busy machine may need; nothing waits so long where it works.
-PATIENCE_MS = 30_000
+PATIENCE_MS = 60_000
 # Of an entry whose user has reached the limit of one write a minute. The service counts in a
 # sliding window, so the wait may be two minutes.
 WAIT_FOR_LIMIT = re.compile(
@@ -50,7 +50,7 @@ def playwright() -> Iterator[Playwright]:
 def persistent(running: Playwright, folder: Path, **options: Any) -> BrowserContext:
     """A browser whose profile stays in `folder`, as a person's does."""
     context = running.chromium.launch_persistent_context(
-        folder, executable_path=CHROMIUM, args=ARGUMENTS, **options
+        folder, executable_path=CHROMIUM, args=ARGUMENTS, timeout=2 * PATIENCE_MS, **options
     )
     context.set_default_timeout(PATIENCE_MS)
     return context
@@ -69,10 +69,10 @@ def kill(folder: Path) -> None:
             process.kill()
         except psutil.NoSuchProcess:
             continue
-    psutil.wait_procs([*ours, *families], timeout=10)
+    psutil.wait_procs([*ours, *families], timeout=60)
     # What the killed one would have taken away itself; without, the next start thinks it runs.
     for left in folder.glob("Singleton*"):
-        left.unlink()
+        left.unlink(missing_ok=True)
 
 
 def _command_line(process: psutil.Process) -> list[str]:

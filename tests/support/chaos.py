@@ -182,7 +182,7 @@ class ChaosProxy:
     ) -> None:
         """Bytes of one direction, `latency` late, at `bytes_per_second`; nothing is read ahead of
         what is under way."""
-        latency, rate = self._weather.latency, self._weather.bytes_per_second
+        latency = self._weather.latency
         under_way: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue(_IN_FLIGHT)
         now = asyncio.get_running_loop().time
 
@@ -195,6 +195,7 @@ class ChaosProxy:
         try:
             while chunk := await reader.read(_CHUNK_BYTES):
                 self.counts.up += len(chunk) if up else 0
+                rate = self._weather.bytes_per_second
                 await asyncio.sleep(len(chunk) / rate if rate else 0)
                 if latency:
                     await under_way.put((now() + latency, chunk))
@@ -263,6 +264,11 @@ class RunningProxy:
     def counts(self) -> Counts:
         return self.proxy.counts
 
+    def change_weather(self, weather: Weather) -> None:
+        """From now on: at once for the rate, else for the connections that are opened from now on.
+        A test can so be slow until something was seen, whatever the machine's speed."""
+        self.proxy._weather = weather
+
     def go_dark(self, seconds: float) -> None:
         """From now on, for so long; does not wait for the end of it."""
         asyncio.run_coroutine_threadsafe(self.proxy.go_dark(seconds), self.loop)
@@ -287,13 +293,13 @@ def chaos(target: str, weather: Weather) -> Iterator[RunningProxy]:
             task.cancel()
         await asyncio.gather(*rest, return_exceptions=True)
 
-    proxy = asyncio.run_coroutine_threadsafe(started(), loop).result(10)
+    proxy = asyncio.run_coroutine_threadsafe(started(), loop).result(60)
     try:
         yield RunningProxy(proxy, loop)
     finally:
-        asyncio.run_coroutine_threadsafe(stopped(proxy), loop).result(10)
+        asyncio.run_coroutine_threadsafe(stopped(proxy), loop).result(60)
         loop.call_soon_threadsafe(loop.stop)
-        thread.join(10)
+        thread.join(60)
         loop.close()
 
 

@@ -18,6 +18,7 @@ from selenium.webdriver.remote.remote_connection import RemoteConnection
 from selenium.webdriver.remote.webdriver import WebDriver
 from selenium.webdriver.remote.webelement import WebElement
 
+from aws_local.ports import free_port
 from support import browsers
 from support.marionette import Firefox
 from support.waiting import wait_until
@@ -72,7 +73,8 @@ def _chromium() -> WebDriver:
     options.binary_location = _program("chromium", "chromium-browser")
     for argument in ("--headless", *browsers.ARGUMENTS):
         options.add_argument(argument)
-    return webdriver.Chrome(options, webdriver.ChromeService(_program("chromedriver")))
+    service = webdriver.ChromeService(_program("chromedriver"), port=free_port())
+    return webdriver.Chrome(options, service)
 
 
 @contextmanager
@@ -86,7 +88,7 @@ def _webkit(display: str) -> Iterator[WebDriver]:
     options.add_argument("--automation")
     # In containers its sandbox has no user namespaces.
     variables = {"DISPLAY": display, "WEBKIT_DISABLE_SANDBOX_THIS_IS_DANGEROUS": "1"}
-    service = webdriver.WebKitGTKService(program, env=os.environ | variables)
+    service = webdriver.WebKitGTKService(program, port=free_port(), env=os.environ | variables)
     service.start()
     try:
         connection = RemoteConnection(client_config=ClientConfig(service.service_url))
@@ -132,7 +134,7 @@ class Window:
         self.driver.switch_to.window(others.pop())
         try:
             self.button("New post")
-            assert self.driver.execute_script("return innerWidth") == width
+            self.wait(lambda: self.driver.execute_script("return innerWidth") == width)
             yield
         finally:
             self.driver.close()
@@ -227,7 +229,8 @@ class Window:
         self.click("Comments (0)", self.article(caption))
         self.fill("Comment", text)
         self.click("Send")
-        self.shows(text, "Your comment is sent.")
+        self.shows("Your comment is sent.")  # for 5 s
+        self.shows(text)
         self.click("Close")
 
     def wait_until_image_shown(self, caption: str) -> None:

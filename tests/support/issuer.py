@@ -147,7 +147,7 @@ class FakeIssuer:
         self.exchanges.append(form["grant_type"])
         if not self.gate.is_set():
             self.waiting.set()
-            assert self.gate.wait(60)
+            assert self.gate.wait(600)
         token = self.token()
         return {
             "access_token": token,

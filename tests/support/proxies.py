@@ -21,7 +21,7 @@ from aws_local.ports import free_port
 from support.waiting import wait_until
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
-_START_SECONDS = 20
+_START_SECONDS = 60
 # Where Debian has them, also for who is not root.
 _PATH = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin"])
 
@@ -164,7 +164,7 @@ def _running(
         yield Proxy(f"{'http' if place.plain else 'https'}://localhost:{place.port}", tls, process)
     finally:
         process.terminate()
-        process.wait(timeout=20)
+        process.wait(timeout=60)
 
 
 def _wait_until_it_listens(process: subprocess.Popen[bytes], port: int, log: Path) -> None:

@@ -11,6 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+import httpx
+
+from support.waiting import wait_for_value
+
 LOCAL = (sys.executable, "-m", "image_poster", "serve")
 AWS = (sys.executable, "-m", "aws_local")
 
@@ -64,6 +68,11 @@ def start(
         process.wait()
         raise AssertionError(f"the server said {line!r} instead of where it listens")
     return Server(process, match[1])
+
+
+def wait_until_ready(url: str) -> None:
+    """Until it says so: while its disk takes longer than 2 s for a write, it does not."""
+    wait_for_value(lambda: httpx.get(f"{url}/readyz").json(), {"status": "ready"})
 
 
 def refused(*flags: str, **variables: str) -> str:

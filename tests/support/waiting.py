@@ -29,6 +29,14 @@ def wait_until(
     return result
 
 
+def wait_for_midnight_if_near(seconds: float = 120) -> None:
+    """Wait until it is past, if it is less than `seconds` away: a test that takes less time is then
+    of one day (UTC)."""
+    left = 86_400 - time.time() % 86_400
+    if left < seconds:
+        time.sleep(left + 1)
+
+
 def wait_for_value(read: Callable[[], Value], expected: Value, *, seconds: float = 60) -> None:
     """Wait until `read` returns the expected value."""
     values: list[Value] = []

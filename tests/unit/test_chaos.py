@@ -32,7 +32,7 @@ def echo() -> Iterator[str]:
 
 def connected(url: str) -> socket.socket:
     address = urlsplit(url)
-    return socket.create_connection((str(address.hostname), int(address.port or 0)), timeout=5)
+    return socket.create_connection((str(address.hostname), int(address.port or 0)), timeout=60)
 
 
 def said_back(connection: socket.socket, data: bytes) -> bytes:
@@ -80,9 +80,9 @@ def test_a_fin_is_an_orderly_end(echo: str) -> None:
 def test_a_black_hole_is_silent(echo: str) -> None:
     weather = Weather(cut_after_bytes=10, exactly=True, ways=("blackhole",))
     with chaos(echo, weather) as proxy, connected(proxy.url) as connection:
-        connection.settimeout(0.3)
         connection.sendall(b"x" * 5)
         assert connection.recv(10) == b"x" * 5
+        connection.settimeout(0.3)
         connection.sendall(b"x" * 20)
         with pytest.raises(TimeoutError):
             while connection.recv(10):
@@ -119,17 +119,13 @@ def test_a_lost_answer_had_its_request_delivered(echo: str) -> None:
 def test_what_waits_in_the_dark_goes_on_afterwards(echo: str) -> None:
     with chaos(echo, Weather()) as proxy, connected(proxy.url) as connection:
         assert said_back(connection, b"x") == b"x"
-        proxy.go_dark(0.5)
+        proxy.go_dark(1.5)
+        connection.settimeout(0.1)
         began = time.monotonic()
-        while time.monotonic() - began < 0.4:
-            connection.settimeout(0.1)
-            try:
+        with pytest.raises(TimeoutError):
+            while time.monotonic() - began < 60:
                 said_back(connection, b"y")
-            except TimeoutError:
-                break
-        else:
-            raise AssertionError("it never went dark")
-        connection.settimeout(5)
+        connection.settimeout(60)
         assert connection.recv(1) == b"y"
 
 

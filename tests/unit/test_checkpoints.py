@@ -75,7 +75,7 @@ def test_the_writer_goes_on_while_the_log_is_copied_until_it_is_too_long(tmp_pat
             copies.after_commit()
 
     write_until(FROM)
-    assert copier.is_copying.wait(20)
+    assert copier.is_copying.wait(60)
     write_until(MOST - 2 * ROW)  # and nobody waited
     waiting = threading.Thread(target=write_until, args=(MOST,))
     waiting.start()

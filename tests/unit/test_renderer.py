@@ -52,7 +52,7 @@ def work_on(folder: Path, content: bytes) -> Workspace:
 
 async def a_child_at_work() -> psutil.Process:
     """The one child of the one template, once it is there."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while True:
             if children := [child for template in templates() for child in template.children()]:
                 return children[0]
@@ -60,7 +60,7 @@ async def a_child_at_work() -> psutil.Process:
 
 
 async def gone(pid: int) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while is_running(pid):
             await asyncio.sleep(0.005)
 
@@ -215,7 +215,7 @@ async def test_no_process_outlives_the_server(tmp_path: Path) -> None:
     work_on(tmp_path, order("hang"))
     environment = {"PYTHONPATH": os.pathsep.join(sys.path)}
     parent = psutil.Popen([sys.executable, "-c", PARENT, str(tmp_path)], env=environment)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while len(family := parent.children(recursive=True)) < 2:
             await asyncio.sleep(0.005)
     parent.kill()

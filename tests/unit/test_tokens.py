@@ -16,6 +16,7 @@ from image_poster.adapters.oidc import (
     OidcTokenVerifier,
     OwnTokenVerifier,
     TokenVerifiers,
+    issuer_keys,
     new_key,
     own_token,
 )
@@ -36,6 +37,12 @@ def now() -> int:
 def issuer() -> Iterator[FakeIssuer]:
     with running_issuer() as running:
         yield running
+
+
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An issuer on a busy machine may take longer than the 2 s for which a caller waits."""
+    monkeypatch.setattr(issuer_keys, "_WAIT_SECONDS", 60)
 
 
 class Later:

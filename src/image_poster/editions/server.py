@@ -59,14 +59,15 @@ def numeric_address(host: str) -> str:
 def reserved_port(host: str, port: int) -> Iterator[int]:
     """Hold `host:port` for processes that share it (SO_REUSEPORT); port 0 becomes a free one.
 
-    A first bind without sharing detects another program on the port. Raises `StartError`.
+    A first bind without sharing detects another program on the port; a free port is not let go
+    again. Raises `StartError`.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        with socket.socket(family) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind((host, port))
-            port = probe.getsockname()[1]
+        if port:
+            with socket.socket(family) as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                probe.bind((host, port))
         held = socket.socket(family)
         held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
@@ -74,7 +75,7 @@ def reserved_port(host: str, port: int) -> Iterator[int]:
     except OSError as exc:
         raise StartError(_cannot_listen(host, port, exc)) from exc
     with held:
-        yield port
+        yield held.getsockname()[1]
 
 
 def _cannot_listen(host: str, port: int, error: OSError) -> str:

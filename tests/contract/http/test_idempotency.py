@@ -40,7 +40,7 @@ def assert_comments(api: Api, post_id: str, number: int) -> None:
 def test_a_repeated_post_is_one_post(api: Api) -> None:
     alice, key = someone("alice"), a_key()
     first = post_once(api, alice, key, caption="once")
-    api.get(first.headers["location"], alice, params={"wait": 20})
+    api.processed(first.headers["location"], alice)
     again = post_once(api, alice, key, caption="once")
     assert_replayed(first, again)
     assert [post["id"] for post in api.feed(creator=alice)["posts"]] == [first.json()["id"]]
@@ -80,7 +80,7 @@ def test_a_late_repeat_revives_no_post_that_was_deleted(api: Api) -> None:
     alice, key = someone("alice"), a_key()
     first = post_once(api, alice, key, caption="once")
     path = first.headers["location"]
-    assert api.get(path, alice, params={"wait": 20}).json()["status"] == "ready"
+    assert api.processed(path, alice)["status"] == "ready"
     assert api.send("DELETE", path, alice).status_code == 204
     assert_problem(post_once(api, alice, key, caption="once"), 410, "gone")
     assert_problem(post_once(api, alice, key, caption="other"), 422, "idempotency_key_reused")
@@ -127,7 +127,7 @@ def test_a_key_with_another_request_is_refused(api: Api) -> None:
     alice, key = someone("alice"), a_key()
     first = post_once(api, alice, key, caption="one")
     assert_problem(post_once(api, alice, key, caption="other"), 422, "idempotency_key_reused")
-    api.get(first.headers["location"], alice, params={"wait": 20})
+    api.processed(first.headers["location"], alice)
     path = f"{first.headers['location']}/comments"
     assert_problem(comment_once(api, path, alice, key, "x"), 422, "idempotency_key_reused")
     assert_comments(api, first.json()["id"], 0)

@@ -73,7 +73,7 @@ def test_an_image_whose_pixels_are_whole_is_shown_whatever_else_is_wrong_in_its_
     alice = someone("alice")
     posts = [api.upload(alice, content).json()["id"] for content in files]
     for post_id in posts:
-        post = api.get(f"/posts/{post_id}", alice, params={"wait": 20}).json()
+        post = api.processed(f"/posts/{post_id}", alice)
         assert post["status"] == "ready", post
         large = samples.opened(api.get(post["image"]["large"]["url"]).content)
         assert large.size == (240, 160)
@@ -96,7 +96,7 @@ def test_a_bad_image_does_not_hold_up_the_good_ones(api: Api) -> None:
     good = api.ready(alice)
     assert good["status"] == "ready"
     for post_id in bad:
-        assert api.get(f"/posts/{post_id}", alice, params={"wait": 20}).json()["status"] == "failed"
+        assert api.processed(f"/posts/{post_id}", alice)["status"] == "failed"
 
 
 def test_the_original_is_untouched_and_for_its_creator_only(api: Api) -> None:

@@ -128,7 +128,7 @@ def test_comments_of_a_post_that_is_not_shown_are_listed_for_nobody(api: Api) ->
 )
 def test_a_stranger_is_answered_before_the_body_comes(api: Api, head: str, status: bytes) -> None:
     address = urlsplit(api.url)
-    with socket.create_connection((str(address.hostname), address.port or 80), 10) as connection:
+    with socket.create_connection((str(address.hostname), address.port or 80), 60) as connection:
         rest = "\r\nHost: localhost\r\nContent-Length: 1000000\r\n\r\n"
         connection.sendall((head + rest).encode())
         assert connection.recv(1000).split()[1] == status

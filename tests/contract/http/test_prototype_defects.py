@@ -16,7 +16,7 @@ def test_an_image_that_is_put_again(api: Api) -> None:
     reserved = api.send("POST", "/posts", alice, json={"image": image}).json()
     put, path = reserved["upload"]["put"], f"/posts/{reserved['id']}"
     assert api.http.put(put["url"], content=content, headers=put["headers"]).is_success
-    assert api.get(path, alice, params={"wait": 20}).json()["status"] == "ready"
+    assert api.processed(path, alice)["status"] == "ready"
     api.comment(reserved["id"], "bob")
     api.eventually(lambda: api.total(reserved["id"]), 1)
     before = api.get(path).json()

@@ -40,7 +40,7 @@ class Reserved:
         return self.api.http.put(url, content=content, headers=headers)
 
     def now(self) -> dict[str, Any]:
-        return self.api.get(self.path, self.user, params={"wait": 20}).json()  # type: ignore[no-any-return]
+        return self.api.processed(self.path, self.user)
 
     def tus(self, method: str, content: bytes = b"", **headers: str) -> httpx.Response:
         sent = {**TUS, "content-type": "application/offset+octet-stream", **headers}

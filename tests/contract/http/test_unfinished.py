@@ -47,7 +47,7 @@ def test_an_upload_goes_on_by_what_the_list_says(api: Api) -> None:
     put = entry["upload"]["put"]
     assert api.http.put(put["url"], content=IMAGE, headers=put["headers"]).is_success
     path = f"/posts/{reserved_post['id']}"
-    post = api.get(path, alice, params={"wait": 20}).json()
+    post = api.processed(path, alice)
     assert (post["status"], "upload" in post) == ("ready", False)
     api.eventually(lambda: len(ids(api, alice)), 0)
 

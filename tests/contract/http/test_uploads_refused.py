@@ -79,7 +79,7 @@ def test_too_many_declared_bytes_are_refused_before_they_are_sent(api: Api) -> N
         f"POST /posts HTTP/1.1\r\nHost: {address.netloc}\r\nuser-id: {someone()}\r\n"
         f"Content-Type: {FORM['content-type']}\r\nContent-Length: 900000000\r\n\r\n"
     )
-    with socket.create_connection((address.hostname, address.port), timeout=10) as connection:
+    with socket.create_connection((address.hostname, address.port), timeout=60) as connection:
         connection.sendall(head.encode())
         answer = connection.recv(4096)
     assert answer.startswith(b"HTTP/1.1 413 ")
@@ -270,7 +270,7 @@ def test_a_cut_upload_leaves_nothing_and_harms_nobody(api: Api) -> None:
         f"POST /posts HTTP/1.1\r\nHost: {address.netloc}\r\nuser-id: {alice}\r\n"
         f"Content-Type: {FORM['content-type']}\r\nContent-Length: {len(body)}\r\n\r\n"
     )
-    with socket.create_connection((address.hostname, address.port), timeout=10) as connection:
+    with socket.create_connection((address.hostname, address.port), timeout=60) as connection:
         connection.sendall(head.encode() + body[: len(body) // 2])
     post = api.ready(alice)
     assert [shown["id"] for shown in api.feed(creator=alice)["posts"]] == [post["id"]]
