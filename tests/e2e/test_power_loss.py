@@ -28,12 +28,10 @@ from image_poster.domain.images import RENDITIONS
 from image_poster.domain.posts import PostStatus
 from image_poster.editions.local.background import recover
 from image_poster.editions.local.container import Container, open_container
-from image_poster.editions.local.data_folder import (
-    bring_up_to_date,
-    prepare,
-    require_right_database,
-)
+from image_poster.editions.local.data_folder import require_right_database
+from image_poster.editions.local.ownership import prepare
 from image_poster.editions.local.settings import Settings
+from image_poster.editions.local.snapshot import bring_up_to_date
 from support import power_cuts, samples
 from support.api import LOCAL as LOCAL_EDITION
 from support.api import Api

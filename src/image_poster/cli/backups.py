@@ -49,7 +49,7 @@ def backup(
     time (UTC). Files that have not changed are hard links to the last generation's files."""
     with needs("server"):
         from image_poster.editions.local.backup import back_up  # noqa: PLC0415
-        from image_poster.editions.local.backup_checks import BackupOptions  # noqa: PLC0415
+        from image_poster.editions.local.generations import BackupOptions  # noqa: PLC0415
     os.nice(_NICENESS)  # requests come first
     options = BackupOptions(keep, allow_other_files, allow_other_source, allow_loss)
     done = back_up(Settings(**settings).data_dir, target, _report, options)
@@ -120,8 +120,8 @@ def export(target: Path, **settings: Any) -> None:  # noqa: ANN401 - one for eac
 def import_(source: Path, **settings: Any) -> None:  # noqa: ANN401 - one for each setting
     """Take in what `export` wrote to SOURCE; again, it takes only what is new."""
     with needs("server"):
-        from image_poster.editions.local import imports as local_imports  # noqa: PLC0415
-    done = local_imports.import_(Settings(**settings), source, _report)
+        from image_poster.editions.local import export as local_export  # noqa: PLC0415
+    done = local_export.import_(Settings(**settings), source, _report)
     click.echo(f"{done.posts:,} posts and {done.comments:,} comments are new here")
     if done.deleted:
         click.echo(f"{done.deleted:,} posts were deleted here, and stay so")

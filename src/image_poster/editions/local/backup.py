@@ -1,18 +1,21 @@
 """`image-poster backup`: a new generation of a data folder as it was at one moment, copied beside a
 running server or without one.
 
-The database is copied first (`snapshot.py`), then the files of the posts in that copy. A post whose
-files are missing by then was deleted, so it is removed from the copy of the database too. The
-manifest is written last. Until then the target's mark names the folder as unfinished, and the next
-run removes it.
+A post whose files are missing once its row was copied was deleted, so it is removed from the copy
+of the database too. The manifest is written last. Until then the target's mark names the folder as
+unfinished, and the next run removes it.
+
+Checks come before anything is written: an operator may name the wrong folder, forget to mount a
+disk, or put an older database back. A post that a person deleted leaves a tombstone for 7 days. A
+post that is gone without one was lost.
 """
 
 import fcntl
 import hashlib
 import os
 import sqlite3
+import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,46 +24,45 @@ from typing import BinaryIO, NamedTuple
 import msgspec
 
 from image_poster.adapters.files.confined import ConfinedFolder
-from image_poster.adapters.files.durable import ensure_folder
-from image_poster.adapters.files.schema import (
-    POST_FOLDERS,
-    original_name,
-    post_of,
-    rendition_names,
-)
-from image_poster.editions import OperationFailedError, StartError
-from image_poster.editions.local.backup_checks import (
-    BackupOptions,
-    check_losses,
-    check_target,
-    require_apart,
-)
-from image_poster.editions.local.data_folder import database_path
-from image_poster.editions.local.failures import failures_as_sentences
-from image_poster.editions.local.folder_mark import identify_folder
-from image_poster.editions.local.generations import (
+from image_poster.adapters.files.schema import original_name, post_of, rendition_names
+from image_poster.domain.idempotency import KEPT_MS
+from image_poster.editions import OperationFailedError
+from image_poster.editions.local.data_folder import (
     DATABASE,
-    FORMAT,
     MANIFEST,
-    TARGET_MARK,
-    BackupTarget,
-    CopiedFile,
-    Manifest,
-    Report,
-    TargetMark,
-    copy_file,
-    is_layout_name,
-    read_chunks,
+    database_path,
+    identify_folder,
 )
-from image_poster.editions.local.ownership import require_readable
-from image_poster.editions.local.snapshot import copy_database, open_existing
+from image_poster.editions.local.generations import (
+    FORMAT,
+    TARGET_MARK,
+    BackupOptions,
+    BackupTarget,
+    Manifest,
+    TargetMark,
+    layout_paths,
+)
+from image_poster.editions.local.snapshot import (
+    CopiedFile,
+    Report,
+    UnreadableError,
+    copied_database,
+    copy_file,
+    failures_as_sentences,
+    open_existing,
+    open_folders,
+    read_errors,
+    require_source,
+    with_progress,
+)
 
 _ADVICE = (
     "The earlier backups are whole. Free some space there if that is the cause, and run the "
     "command again: it removes the rest of this one."
 )
-_REPORT_EVERY = 500
+_OVERRIDE = "If that is as it should be, pass --allow-loss, once."
 _POST_TABLES = (("posts", "id"), ("comments", "post_id"), ("uploads", "post_id"))
+_NANOSECONDS = 1_000_000
 
 
 class BackupReport(NamedTuple):
@@ -73,33 +75,18 @@ class BackupReport(NamedTuple):
     incomplete: list[str]
 
 
-def back_up(
-    data_dir: Path, target: Path, report: Report, options: BackupOptions | None = None
-) -> BackupReport:
+def back_up(data_dir: Path, target: Path, report: Report, options: BackupOptions) -> BackupReport:
     """Copy the data folder into a new generation in `target`, beside a running server or without
     one. Raises `StartError`."""
-    options = options or BackupOptions()
-    require_readable(data_dir)
-    if not database_path(data_dir).exists():
-        raise StartError(f"there is no database in {data_dir}: pass --data-dir, or mount its disk.")
-    require_apart(data_dir, target)
-    os.umask(0o077)
+    require_source(data_dir, target)
     with failures_as_sentences(f"the backup to {target} broke off", _ADVICE):
         source_id = identify_folder(data_dir)
-        ensure_folder(target)
-        with (
-            ConfinedFolder(target) as folder,
-            ConfinedFolder(data_dir, follow_folders=True) as source,
-        ):
+        with open_folders(data_dir, target) as (source, folder):
             place = BackupTarget(folder, report)
-            check_target(place, source_id, options)  # a refusal creates no file, not even the lock
+            place.check(source_id, options)  # a refusal creates no file, not even the lock
             with place.locked():
-                mark = check_target(place, source_id, options)
+                mark = place.check(source_id, options)
                 return _Backup(source, place, mark, report, options).run()
-
-
-class _UnreadableError(Exception):
-    """A file of the data folder cannot be read, while others may be."""
 
 
 @dataclass
@@ -140,10 +127,7 @@ class _Backup:
         number = self.place.next_number(generations)
         former = next((g for g in reversed(generations) if g.source == self.mark.source), None)
         self.report("copying the database")
-        snapshot = generation.path / DATABASE
-        copy_database(database_path(self.source.path), snapshot)
-        generation.give_to_owner(DATABASE)
-        with closing(open_existing(snapshot)) as database:
+        with copied_database(self.source, generation, DATABASE) as database:
             posts = _read_posts(database, self.source.path)
             if former is None:
                 files, incomplete = self._copy_all(posts, database, generation, generation)
@@ -153,12 +137,11 @@ class _Backup:
                 with self.place.folder.subfolder(former.name) as former_folder:
                     if not self.options.allow_loss:
                         originals = self._count_originals(posts)
-                        check_losses(database, originals, manifest, former_folder.path)
+                        _check_losses(database, originals, manifest, former_folder.path)
                     files, incomplete = self._copy_all(posts, database, generation, former_folder)
             database.commit()
-        manifest = Manifest(
-            FORMAT, self.mark.source, number, database=_entry(generation), files=files
-        )
+        entry = _database_entry(generation)
+        manifest = Manifest(FORMAT, self.mark.source, number, database=entry, files=files)
         generation.sync_disk()
         generation.replace(MANIFEST, msgspec.json.encode(manifest))
         return len(files), incomplete
@@ -178,10 +161,11 @@ class _Backup:
         the copy of the database."""
         self.report("copying files")
         files_of = defaultdict[str, list[CopiedFile]](list)
-        for path in self._paths(posts):
-            copy = self._copy(path, generation, former)
-            if copy is not None:
-                files_of[post_of(path) or ""].append(copy)
+        for path in with_progress(layout_paths(self.source), self.report, "files"):
+            post_id = post_of(path) or ""
+            if not post_id or post_id in posts:
+                copy = self._copy(path, generation, former)
+                files_of[post_id] += [copy] if copy else []
         incomplete = []
         for post_id, status in posts.items():
             if _required_names(post_id, status) <= {file.path for file in files_of[post_id]}:
@@ -189,68 +173,50 @@ class _Backup:
             if self._is_live(post_id):
                 incomplete.append(post_id)
                 continue
-            _remove_post(database, post_id)
-            for file in files_of.pop(post_id, []):
+            for table, key in _POST_TABLES:
+                database.execute(f"DELETE FROM {table} WHERE {key} = ?", (post_id,))  # noqa: S608 - constants
+            for file in files_of.pop(post_id):
                 generation.remove(file.path)
         incomplete += (path for path in self.unreadable if post_of(path) is None)
         return [file for files in files_of.values() for file in files], incomplete
-
-    def _paths(self, posts: dict[str, str]) -> Iterator[str]:
-        """The paths of the keys, and of all files of the posts. An upload may become an original at
-        any time, so the folders come in that order."""
-        yield from (name for name in self.source.names() if is_layout_name(name))
-        for parent in POST_FOLDERS:
-            for shard in self.source.names(parent):
-                for name in self.source.names(f"{parent}/{shard}"):
-                    path = f"{parent}/{shard}/{name}"
-                    if post_of(path) in posts:
-                        yield path
 
     def _copy(
         self, path: str, generation: ConfinedFolder, former: ConfinedFolder
     ) -> CopiedFile | None:
         """Link or copy one file; None if it is missing, or cannot be read."""
         try:
-            copy = self._linked(path, generation, former)
-            return copy or self._copied(path, generation)
+            if link := self._link(path, generation, former):
+                return link
+            with read_errors():
+                file = self.source.open(path)
+            with file:
+                size, state = self._verified_size(file, path), os.fstat(file.fileno())
+                mtime_ns = max(0, state.st_mtime_ns)
+                copy = copy_file(file, generation, path, size=size, mtime_ns=mtime_ns)
         except FileNotFoundError:
             return None
-        except _UnreadableError as exc:
-            self.report(f"{path} cannot be read: {exc}")
+        except UnreadableError as exc:
+            self.report(f"{path} cannot be read: {exc.strerror}")
             self.unreadable.append(path)
             generation.remove(path)
             return None
+        self.copied += 1
+        return copy
 
-    def _linked(
+    def _link(
         self, path: str, generation: ConfinedFolder, former: ConfinedFolder
     ) -> CopiedFile | None:
         """Link a file that has not changed since the former generation."""
         known = self.former_files.get(path)
         if known is None:
             return None
-        with suppress(OSError):  # then the copy tells, or mends what the former generation lost
+        with suppress(OSError):  # then the copy tells, or repairs what the former generation lost
             state = self.source.stat(path)
             is_unchanged = (known.size, known.mtime_ns) == (state.st_size, state.st_mtime_ns)
             is_whole = is_unchanged and former.stat(path).st_size == known.size
             if is_whole and generation.link_from(former, path):
                 return known
         return None
-
-    def _copied(self, path: str, generation: ConfinedFolder) -> CopiedFile:
-        try:
-            file = self.source.open(path)
-        except FileNotFoundError:
-            raise
-        except OSError as exc:
-            raise _UnreadableError(exc) from exc
-        with file:
-            size, state = self._verified_size(file, path), os.fstat(file.fileno())
-            chunks = _readable(read_chunks(file, size))
-            copy = copy_file(chunks, generation, path, max(0, state.st_mtime_ns))
-        self.copied += 1
-        if self.copied % _REPORT_EVERY == 0:
-            self.report(f"{self.copied:,} files copied")
-        return copy
 
     def _verified_size(self, file: BinaryIO, path: str) -> int:
         """The number of verified bytes: those of an upload without the part whose checksum is
@@ -324,19 +290,56 @@ def _required_names(post_id: str, status: str) -> set[str]:
     return names | rendition_names(post_id) if status == "ready" else names
 
 
-def _readable(chunks: Iterable[bytes]) -> Iterator[bytes]:
-    try:
-        yield from chunks
-    except OSError as exc:
-        raise _UnreadableError(exc) from exc
-
-
-def _entry(generation: ConfinedFolder) -> CopiedFile:
+def _database_entry(generation: ConfinedFolder) -> CopiedFile:
     with generation.open(DATABASE) as file:
         digest, state = hashlib.file_digest(file, "sha256"), os.fstat(file.fileno())
     return CopiedFile(DATABASE, state.st_size, max(0, state.st_mtime_ns), digest.hexdigest())
 
 
-def _remove_post(database: sqlite3.Connection, post_id: str) -> None:
-    for table, key in _POST_TABLES:
-        database.execute(f"DELETE FROM {table} WHERE {key} = ?", (post_id,))  # noqa: S608 - constants
+def _check_losses(
+    snapshot: sqlite3.Connection, originals: int, former: Manifest, folder: Path
+) -> None:
+    """Compare a copy of the database, and the number of its posts whose originals are there, with
+    the last generation, in `folder`. Raises `OperationFailedError`."""
+    before = sum(file.path.startswith("originals/") for file in former.files)
+    if originals * 2 < before:
+        raise OperationFailedError(
+            f"the data folder has {originals:,} posts with their originals, and its last backup "
+            f"{folder} has {before:,}. Nothing was changed. Is this the right folder, and is its "
+            f"disk mounted? {_OVERRIDE}"
+        )
+    try:
+        with closing(open_existing(folder / former.database.path, immutable=True)) as copy:
+            lost = _count_lost(snapshot, copy, former)
+            is_older = _schema_and_epoch(snapshot) < _schema_and_epoch(copy)
+    except sqlite3.Error:
+        return  # the former copy is damaged, and tells nothing
+    if lost or is_older:
+        raise OperationFailedError(
+            f"the database is older than its last backup {folder}: "
+            + (f"{lost:,} posts of that are gone, and nobody deleted them. " if lost else "")
+            + "Nothing was changed. Put the right database back, or restore that backup (docs/"
+            f"operations.md). {_OVERRIDE}"
+        )
+
+
+def _count_lost(snapshot: sqlite3.Connection, copy: sqlite3.Connection, former: Manifest) -> int:
+    """The posts of the former generation that were lost; 0 if a deletion since then may have no
+    tombstone any more."""
+    if not 0 <= (time.time_ns() - former.database.mtime_ns) // _NANOSECONDS < KEPT_MS:
+        return 0
+    known = {
+        id_ for (id_,) in snapshot.execute("SELECT id FROM posts UNION SELECT id FROM tombstones")
+    }
+    ready = copy.execute("SELECT id FROM posts WHERE status = 'ready'")
+    return sum(id_ not in known for (id_,) in ready)
+
+
+def _schema_and_epoch(connection: sqlite3.Connection) -> tuple[int, int]:
+    """The version of the schema, and under the same schema the largest epoch of any write
+    (`adapters/sqlite/schema.py`); 0 for a schema without it."""
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    row = None
+    if connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'feed_clock'").fetchone():
+        row = connection.execute("SELECT epoch FROM feed_clock").fetchone()
+    return int(version), int(row[0]) if row else 0

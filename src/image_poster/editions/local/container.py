@@ -9,20 +9,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 from image_poster.adapters.clock import ServiceClock
-from image_poster.adapters.files.durable import check_free_space as free_room
+from image_poster.adapters.files.durable import check_free_space
 from image_poster.adapters.files.images import FileImageStore
 from image_poster.adapters.files.schema import Layout
 from image_poster.adapters.files.uploads import FileUploadStore
 from image_poster.adapters.images.memory import MemoryBudget
 from image_poster.adapters.images.protocol import RenderSettings
 from image_poster.adapters.images.renderer import VipsImageRenderer
-from image_poster.adapters.oidc import (
-    OidcTokenVerifier,
-    OwnTokenVerifier,
-    TokenVerifiers,
-    new_key,
-    own_token,
-)
+from image_poster.adapters.oidc import OidcTokenVerifier, OwnTokenVerifier, TokenVerifiers
 from image_poster.adapters.shared_memory import RateCounters, SharedRateLimiter
 from image_poster.adapters.shared_notifier import SharedNotifier
 from image_poster.adapters.sqlite.comments import SqliteCommentStore
@@ -39,16 +33,9 @@ from image_poster.adapters.writer_lock import WriterLock
 from image_poster.domain.limits import request_rule, write_rule
 from image_poster.domain.signing import CursorSigner, Signer
 from image_poster.editions import StartError, admin_claim, checked_origins, listed
-from image_poster.editions.local.data_folder import (
-    damaged,
-    database_path,
-    group_id,
-    image_memory_path,
-    signing_key,
-    token_key,
-    token_key_path,
-)
-from image_poster.editions.local.revocations import check_revocations
+from image_poster.editions.local.data_folder import damaged, database_path, image_memory_path
+from image_poster.editions.local.keys import TOKEN_KEY, read_revocations, signing_key, token_key
+from image_poster.editions.local.ownership import group_id
 from image_poster.editions.local.settings import Settings
 from image_poster.http import gallery, metrics
 from image_poster.http.app import RENDERERS, HttpSettings, create_app
@@ -176,18 +163,18 @@ class Container:
 
 def authenticator(settings: Settings) -> Authenticator:
     """The authenticator for `settings.auth`. Creates the key of the service's own tokens if there
-    is none. Raises `StartError`."""
+    is none, and checks it and the revocations. Raises `StartError`."""
     admins = frozenset(listed(settings.admins))
     if settings.auth == "dev":
         return DevAuthenticator(admins)
-    check_token_key(token_key(settings.data_dir, new_key))
-    check_revocations(settings.data_dir)
+    token_key(settings.data_dir)
+    read_revocations(settings.data_dir)
     issuer = (
         OidcTokenVerifier(settings.jwt_issuer, listed(settings.jwt_audience))
         if settings.jwt_issuer
         else None
     )
-    own = OwnTokenVerifier(token_key_path(settings.data_dir))
+    own = OwnTokenVerifier(settings.data_dir / TOKEN_KEY)
     terms = TokenTerms(
         admins=admins,
         admin_claim=admin_claim(settings.jwt_admin_claim),
@@ -197,17 +184,6 @@ def authenticator(settings: Settings) -> Authenticator:
         scope=settings.jwt_scope,
     )
     return TokenAuthenticator(TokenVerifiers(own, issuer), terms)
-
-
-def check_token_key(key: bytes) -> None:
-    """Raises `StartError` for an invalid key."""
-    try:
-        own_token(key, "nobody", seconds=1)
-    except ValueError as exc:
-        raise StartError(
-            f"token.key in the data folder is damaged ({exc}): `image-poster token --revoke-all` "
-            "makes a new one, and all tokens are then to be made anew."
-        ) from exc
 
 
 def _cors_origins(settings: Settings) -> tuple[str, ...]:
@@ -237,9 +213,9 @@ async def open_container(
 
 
 def _open_database(settings: Settings, path: Path, writer_lock: WriterLock) -> Database:
-    check_free_space = partial(free_room, settings.data_dir, reserve=settings.disk_reserve)
+    check_space = partial(check_free_space, settings.data_dir, reserve=settings.disk_reserve)
     try:
-        return Database(path, check_free_space, writer_lock.acquire)
+        return Database(path, check_space, writer_lock.acquire)
     except (SchemaTooNewError, SchemaTooOldError) as exc:
         raise StartError(f"the database {path} cannot be used: {exc}.") from exc
     except sqlite3.DatabaseError as exc:

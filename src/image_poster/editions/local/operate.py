@@ -1,36 +1,23 @@
 """Operators' commands on a data folder, beside a running server or without one."""
 
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TypeVar
 
 import uvloop
 
-from image_poster.adapters.oidc import new_key, own_token
 from image_poster.editions import StartError
-from image_poster.editions.local import revocations
-from image_poster.editions.local.container import Container, check_token_key, open_container
-from image_poster.editions.local.data_folder import (
-    database_path,
-    is_read_only,
-    replace_token_key,
-    require_writable,
-    token_key,
-)
-from image_poster.editions.local.failures import failures_as_sentences
-from image_poster.editions.local.folder_check import enter_with_database
+from image_poster.editions.local import keys
+from image_poster.editions.local.container import Container, open_container
+from image_poster.editions.local.data_folder import enter_with_database
+from image_poster.editions.local.ownership import require_writable
 from image_poster.editions.local.settings import Settings
-from image_poster.editions.local.snapshot import copy_database
+from image_poster.editions.local.snapshot import readable_database
 from image_poster.ports.jobs import ParkedJob
 from image_poster.services.maintenance import RebuildReport
 from image_poster.services.retries import PostFailure, PostRetries
 
 Result = TypeVar("Result")
-
-_DAY_SECONDS = 86_400
-_LEAST_FREE_BYTES = 1_000_000_000
 
 
 def rebuild(settings: Settings) -> RebuildReport:
@@ -59,26 +46,22 @@ def replay(settings: Settings) -> tuple[list[str], list[PostFailure]]:
 
 
 def token(settings: Settings, user: str, *, days: int, admin: bool) -> str:
-    """A token of the service's own for `user`, valid for this number of days. Raises
-    `StartError`."""
+    """A token of the service's own for `user`, valid for `days` days. Raises `StartError`."""
     enter_with_database(settings.data_dir)
-    key = token_key(settings.data_dir, new_key)
-    check_token_key(key)
-    series = revocations.find_series(settings.data_dir, user)
-    return own_token(key, user, seconds=days * _DAY_SECONDS, admin=admin, series=series)
+    return keys.issue_token(settings.data_dir, user, days=days, admin=admin)
 
 
 def revoke_user(settings: Settings, user: str) -> None:
     """Revoke all of the service's own tokens of `user`, also in a running server. Raises
     `StartError`."""
     enter_with_database(settings.data_dir)
-    revocations.revoke_user(settings.data_dir, user)
+    keys.revoke_user(settings.data_dir, user)
 
 
 def revoke_tokens(settings: Settings) -> None:
     """Revoke all of the service's own tokens, also in a running server. Raises `StartError`."""
     enter_with_database(settings.data_dir)
-    replace_token_key(settings.data_dir, new_key)
+    keys.revoke_all(settings.data_dir)
 
 
 def restore_quarantine(settings: Settings) -> int:
@@ -91,7 +74,7 @@ def restore_quarantine(settings: Settings) -> int:
         if failures := sweeper.retries.drain_failures():
             raise StartError(
                 f"{count:,} files were put back; {len(failures):,} posts failed, the first with: "
-                f"{failures[0].error}. Mend that, and run it again."
+                f"{failures[0].error}. Repair the cause, and run the command again."
             )
         return count
 
@@ -114,19 +97,3 @@ def with_container(
     if database is None:
         require_writable(settings.data_dir)
     return uvloop.run(run())
-
-
-@contextmanager
-def readable_database(data_dir: Path) -> Iterator[Path | None]:
-    """The path of a copy of the database if the disk is read-only, deleted at exit; else None, for
-    the database itself. Raises `StartError`."""
-    path = database_path(data_dir)
-    if not (path.is_file() and is_read_only(data_dir)):
-        yield None
-        return
-    with TemporaryDirectory(prefix="image-poster-") as folder:
-        copy = Path(folder) / path.name
-        advice = "Set TMPDIR to a folder with enough space."
-        with failures_as_sentences(f"the database {path} was not copied to {folder}", advice):
-            copy_database(path, copy)
-        yield copy

@@ -7,7 +7,7 @@ database gets its name last, so an incomplete folder does not start.
 import os
 import sqlite3
 from contextlib import ExitStack, closing, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from stat import S_ISREG
 from typing import NamedTuple
@@ -16,30 +16,37 @@ from image_poster.adapters.files.confined import ConfinedFolder
 from image_poster.adapters.files.durable import sync
 from image_poster.adapters.files.schema import Layout
 from image_poster.adapters.files.uploads import trust_uploads
+from image_poster.adapters.oidc import REVOCATIONS
 from image_poster.domain.ids import new_id
 from image_poster.editions import OperationFailedError, StartError
-from image_poster.editions.local.data_folder import database_path, exclusively, prepare
-from image_poster.editions.local.failures import failures_as_sentences
-from image_poster.editions.local.folder_mark import MARK_NAME, write_mark
+from image_poster.editions.local.data_folder import (
+    DATABASE,
+    MARK,
+    OF_FILE_SYSTEM,
+    SERVER_LOCK,
+    database_path,
+    exclusively,
+    write_mark,
+)
 from image_poster.editions.local.generations import (
-    REVOCATIONS,
     TARGET_MARK,
     BackupTarget,
-    CopiedFile,
     Generation,
     Manifest,
-    Report,
-    copy_file,
     is_generation_name,
-    read_chunks,
     remove_files,
 )
-from image_poster.editions.local.ownership import close_folder
+from image_poster.editions.local.keys import CURSOR_KEY, TOKEN_KEY
+from image_poster.editions.local.ownership import close_folder, prepare
+from image_poster.editions.local.snapshot import (
+    CopiedFile,
+    Report,
+    copy_file,
+    failures_as_sentences,
+    with_progress,
+)
 
-_REPORT_EVERY = 500
-_FRESH_DATABASE = "image_poster.db.new"
-_TOKEN_KEY, _CURSOR_KEY = "token.key", "cursor.key"
-_IGNORED = {"lost+found"}
+_FRESH_DATABASE = f"{DATABASE}.new"
 
 
 @dataclass(frozen=True)
@@ -67,12 +74,9 @@ class _Item(NamedTuple):
     name: str
 
 
-def restore(
-    source: Path, data_dir: Path, report: Report, options: RestoreOptions | None = None
-) -> RestoreReport:
+def restore(source: Path, data_dir: Path, report: Report, options: RestoreOptions) -> RestoreReport:
     """Make an empty data folder that equals a generation in `source`: a backup's target, or one
     generation in it. Raises `StartError`; then nothing is left that could start."""
-    options = options or RestoreOptions()
     source, options = _target_of(source, options)
     event = f"restoring {source} to {data_dir} broke off"
     with failures_as_sentences(event, "Nothing was restored."), ExitStack() as stack:
@@ -99,13 +103,13 @@ def _target_of(source: Path, options: RestoreOptions) -> tuple[Path, RestoreOpti
     is_target = (folder.parent / TARGET_MARK).is_file() and is_generation_name(folder.name)
     if options.generation or not is_target:
         return source, options
-    return folder.parent, RestoreOptions(folder.name, options.keep_tokens, options.new_id)
+    return folder.parent, replace(options, generation=folder.name)
 
 
 def _require_empty(data_dir: Path, source: Path) -> None:
     if data_dir.resolve().is_relative_to(source.resolve()):
         raise StartError(f"{data_dir} is in the backup {source}: name a folder outside of it.")
-    if data_dir.exists() and not {path.name for path in data_dir.iterdir()} <= _IGNORED:
+    if data_dir.exists() and not {path.name for path in data_dir.iterdir()} <= OF_FILE_SYSTEM:
         raise StartError(f"{data_dir} is not empty: move its files elsewhere, or name another.")
 
 
@@ -123,11 +127,11 @@ def _choose(place: BackupTarget, name: str) -> tuple[Generation, Generation]:
 
 def _items(folder: ConfinedFolder, manifest: Manifest, options: RestoreOptions) -> list[_Item]:
     """The files of a generation, without those that the new folder creates itself."""
-    excluded = {MARK_NAME}
+    excluded = {MARK}
     if not options.keep_tokens:
-        excluded.add(_TOKEN_KEY)
+        excluded.add(TOKEN_KEY)
     if options.new_id:
-        excluded.add(_CURSOR_KEY)
+        excluded.add(CURSOR_KEY)
     files = (file for file in manifest.files if file.path not in excluded)
     return [_Item(folder, file, file.path) for file in files]
 
@@ -147,7 +151,7 @@ def _with_recent_revocations(
         if options.keep_tokens:
             raise
         return items
-    names = {_TOKEN_KEY, REVOCATIONS}
+    names = {TOKEN_KEY, REVOCATIONS}
     return [
         *(item for item in items if item.name not in names),
         *(item for item in recent if item.name in names),
@@ -184,16 +188,14 @@ def _write(
         stack.push(lock)
         data = stack.enter_context(ConfinedFolder(data_dir))
         try:
-            for number, item in enumerate((*items, database), 1):
+            for item in with_progress((*items, database), report, f"of {len(items):,} files"):
                 _write_file(item, data, owner)
-                if number % _REPORT_EVERY == 0:
-                    report(f"{number:,} of {len(items):,} files")
             with owner:
                 _finish(data_dir, folder_id)
         except BaseException:
             with suppress(OSError), owner:
-                remove_files(data, [*(item.name for item in items), _FRESH_DATABASE, MARK_NAME])
-                data.remove("server.lock")
+                remove_files(data, [*(item.name for item in items), _FRESH_DATABASE, MARK])
+                data.remove(SERVER_LOCK)
                 if not was_there:
                     data_dir.rmdir()
             raise
@@ -202,8 +204,8 @@ def _write(
 def _write_file(item: _Item, data: ConfinedFolder, owner: "_Owner") -> None:
     path = item.folder.path / item.file.path
     with item.folder.open(item.file.path) as file, owner:
-        chunks = read_chunks(file, item.file.size)
-        copy = copy_file(chunks, data, item.name, item.file.mtime_ns)
+        size, mtime_ns = item.file.size, item.file.mtime_ns
+        copy = copy_file(file, data, item.name, size=size, mtime_ns=mtime_ns)
     if (copy.size, copy.sha256) != (item.file.size, item.file.sha256):
         raise _damaged(f"{path} is not what was copied")
 

@@ -31,17 +31,16 @@ from image_poster.adapters.writer_lock import WriterLock
 from image_poster.editions.local.background import recover, running
 from image_poster.editions.local.container import Shared
 from image_poster.editions.local.data_folder import (
-    bring_up_to_date,
     damaged,
     database_path,
+    enter_own_folder,
     exclusively,
-    group_id,
-    limit_readers,
+    mark_folder,
     require_right_database,
 )
-from image_poster.editions.local.folder_check import enter_own_folder, mark_folder
-from image_poster.editions.local.ownership import require_program
+from image_poster.editions.local.ownership import group_id, limit_readers, require_program
 from image_poster.editions.local.settings import Settings
+from image_poster.editions.local.snapshot import bring_up_to_date
 from image_poster.editions.logs import configure
 from image_poster.editions.server import (
     GRACE_SECONDS,
