@@ -150,7 +150,7 @@ def test_operators_see_and_mend_drift(tmp_path: Path, photo: Path) -> None:
         connection.execute("UPDATE posts SET total_comments = 9")
     connection.close()
     said = shell.run("rebuild", *data).stdout
-    assert f"{post['id']}: 9 comments kept, 1 found; mended" in said
+    assert f"{post['id']}: 9 comments stored, 1 counted; repaired" in said
     assert "1 had drifted" in said
 
 
