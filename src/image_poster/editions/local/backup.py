@@ -27,34 +27,14 @@ from image_poster.adapters.files.confined import ConfinedFolder
 from image_poster.adapters.files.schema import original_name, post_of, rendition_names
 from image_poster.domain.idempotency import KEPT_MS
 from image_poster.editions import OperationFailedError
-from image_poster.editions.local.data_folder import (
-    DATABASE,
-    MANIFEST,
-    database_path,
-    identify_folder,
-)
+from image_poster.editions.local import data_folder, generations, snapshot
 from image_poster.editions.local.generations import (
-    FORMAT,
-    TARGET_MARK,
     BackupOptions,
     BackupTarget,
     Manifest,
     TargetMark,
-    layout_paths,
 )
-from image_poster.editions.local.snapshot import (
-    CopiedFile,
-    Report,
-    UnreadableError,
-    copied_database,
-    copy_file,
-    failures_as_sentences,
-    open_existing,
-    open_folders,
-    read_errors,
-    require_source,
-    with_progress,
-)
+from image_poster.editions.local.snapshot import CopiedFile, Report
 
 _ADVICE = (
     "The earlier backups are whole. Free some space there if that is the cause, and run the "
@@ -78,10 +58,10 @@ class BackupReport(NamedTuple):
 def back_up(data_dir: Path, target: Path, report: Report, options: BackupOptions) -> BackupReport:
     """Copy the data folder into a new generation in `target`, beside a running server or without
     one. Raises `StartError`."""
-    require_source(data_dir, target)
-    with failures_as_sentences(f"the backup to {target} broke off", _ADVICE):
-        source_id = identify_folder(data_dir)
-        with open_folders(data_dir, target) as (source, folder):
+    snapshot.require_source(data_dir, target)
+    with snapshot.failures_as_sentences(f"the backup to {target} broke off", _ADVICE):
+        source_id = data_folder.identify_folder(data_dir)
+        with snapshot.open_folders(data_dir, target) as (source, folder):
             place = BackupTarget(folder, report)
             place.check(source_id, options)  # a refusal creates no file, not even the lock
             with place.locked():
@@ -101,7 +81,7 @@ class _Backup:
     former_files: dict[str, CopiedFile] = field(default_factory=dict)
 
     def run(self) -> BackupReport:
-        is_first_mark = TARGET_MARK not in self.place.folder.names()
+        is_first_mark = generations.TARGET_MARK not in self.place.folder.names()
         self._remove_leftovers()
         name = self.place.free_name()
         self._write_mark(unfinished=name)
@@ -114,7 +94,7 @@ class _Backup:
                 self.place.discard(name)
                 self._write_mark(unfinished="")
                 if is_first_mark:
-                    self.place.folder.remove(TARGET_MARK)
+                    self.place.folder.remove(generations.TARGET_MARK)
             raise
         self._write_mark(unfinished="")
         if not incomplete:
@@ -123,11 +103,11 @@ class _Backup:
 
     def _fill(self, generation: ConfinedFolder) -> tuple[int, list[str]]:
         """Write the whole generation, its manifest last."""
-        generations = self.place.generations()
-        number = self.place.next_number(generations)
-        former = next((g for g in reversed(generations) if g.source == self.mark.source), None)
+        earlier = self.place.generations()
+        number = self.place.next_number(earlier)
+        former = next((g for g in reversed(earlier) if g.source == self.mark.source), None)
         self.report("copying the database")
-        with copied_database(self.source, generation, DATABASE) as database:
+        with snapshot.copied_database(self.source, generation, data_folder.DATABASE) as database:
             posts = _read_posts(database, self.source.path)
             if former is None:
                 files, incomplete = self._copy_all(posts, database, generation, generation)
@@ -141,9 +121,10 @@ class _Backup:
                     files, incomplete = self._copy_all(posts, database, generation, former_folder)
             database.commit()
         entry = _database_entry(generation)
-        manifest = Manifest(FORMAT, self.mark.source, number, database=entry, files=files)
+        head = (generations.FORMAT, self.mark.source, number)
+        manifest = Manifest(*head, database=entry, files=files)
         generation.sync_disk()
-        generation.replace(MANIFEST, msgspec.json.encode(manifest))
+        generation.replace(data_folder.MANIFEST, msgspec.json.encode(manifest))
         return len(files), incomplete
 
     def _count_originals(self, posts: dict[str, str]) -> int:
@@ -161,7 +142,8 @@ class _Backup:
         the copy of the database."""
         self.report("copying files")
         files_of = defaultdict[str, list[CopiedFile]](list)
-        for path in with_progress(layout_paths(self.source), self.report, "files"):
+        paths = generations.layout_paths(self.source)
+        for path in snapshot.with_progress(paths, self.report, "files"):
             post_id = post_of(path) or ""
             if not post_id or post_id in posts:
                 copy = self._copy(path, generation, former)
@@ -187,15 +169,15 @@ class _Backup:
         try:
             if link := self._link(path, generation, former):
                 return link
-            with read_errors():
+            with snapshot.read_errors():
                 file = self.source.open(path)
             with file:
                 size, state = self._verified_size(file, path), os.fstat(file.fileno())
                 mtime_ns = max(0, state.st_mtime_ns)
-                copy = copy_file(file, generation, path, size=size, mtime_ns=mtime_ns)
+                copy = snapshot.copy_file(file, generation, path, size=size, mtime_ns=mtime_ns)
         except FileNotFoundError:
             return None
-        except UnreadableError as exc:
+        except snapshot.UnreadableError as exc:
             self.report(f"{path} cannot be read: {exc.strerror}")
             self.unreadable.append(path)
             generation.remove(path)
@@ -234,7 +216,8 @@ class _Backup:
     def _is_live(self, post_id: str) -> bool:
         """True if the database has the post, or cannot be opened: a read-only disk loses none."""
         try:
-            with closing(open_existing(database_path(self.source.path))) as live:
+            path = data_folder.database_path(self.source.path)
+            with closing(snapshot.open_existing(path)) as live:
                 row = live.execute("SELECT 1 FROM posts WHERE id = ?", (post_id,)).fetchone()
         except sqlite3.Error:
             return True
@@ -269,7 +252,7 @@ class _Backup:
 
     def _write_mark(self, **changes: str | tuple[str, ...]) -> None:
         mark = msgspec.structs.replace(self.mark, **changes)
-        if mark != self.mark or TARGET_MARK not in self.place.folder.names():
+        if mark != self.mark or generations.TARGET_MARK not in self.place.folder.names():
             self.place.write_mark(mark)
             self.mark = mark
 
@@ -291,13 +274,15 @@ def _required_names(post_id: str, status: str) -> set[str]:
 
 
 def _database_entry(generation: ConfinedFolder) -> CopiedFile:
-    with generation.open(DATABASE) as file:
+    with generation.open(data_folder.DATABASE) as file:
         digest, state = hashlib.file_digest(file, "sha256"), os.fstat(file.fileno())
-    return CopiedFile(DATABASE, state.st_size, max(0, state.st_mtime_ns), digest.hexdigest())
+    return CopiedFile(
+        data_folder.DATABASE, state.st_size, max(0, state.st_mtime_ns), digest.hexdigest()
+    )
 
 
 def _check_losses(
-    snapshot: sqlite3.Connection, originals: int, former: Manifest, folder: Path
+    database: sqlite3.Connection, originals: int, former: Manifest, folder: Path
 ) -> None:
     """Compare a copy of the database, and the number of its posts whose originals are there, with
     the last generation, in `folder`. Raises `OperationFailedError`."""
@@ -309,9 +294,9 @@ def _check_losses(
             f"disk mounted? {_OVERRIDE}"
         )
     try:
-        with closing(open_existing(folder / former.database.path, immutable=True)) as copy:
-            lost = _count_lost(snapshot, copy, former)
-            is_older = _schema_and_epoch(snapshot) < _schema_and_epoch(copy)
+        with closing(snapshot.open_existing(folder / former.database.path, immutable=True)) as copy:
+            lost = _count_lost(database, copy, former)
+            is_older = _schema_and_epoch(database) < _schema_and_epoch(copy)
     except sqlite3.Error:
         return  # the former copy is damaged, and tells nothing
     if lost or is_older:
@@ -323,14 +308,13 @@ def _check_losses(
         )
 
 
-def _count_lost(snapshot: sqlite3.Connection, copy: sqlite3.Connection, former: Manifest) -> int:
+def _count_lost(database: sqlite3.Connection, copy: sqlite3.Connection, former: Manifest) -> int:
     """The posts of the former generation that were lost; 0 if a deletion since then may have no
     tombstone any more."""
     if not 0 <= (time.time_ns() - former.database.mtime_ns) // _NANOSECONDS < KEPT_MS:
         return 0
-    known = {
-        id_ for (id_,) in snapshot.execute("SELECT id FROM posts UNION SELECT id FROM tombstones")
-    }
+    rows = database.execute("SELECT id FROM posts UNION SELECT id FROM tombstones")
+    known = {id_ for (id_,) in rows}
     ready = copy.execute("SELECT id FROM posts WHERE status = 'ready'")
     return sum(id_ not in known for (id_,) in ready)
 

@@ -22,23 +22,9 @@ from image_poster.adapters.sqlite.times import count_wrong_times, greatest_time
 from image_poster.domain.ids import EARLIEST_MS
 from image_poster.domain.images import RENDITIONS
 from image_poster.editions import OperationFailedError, StartError
+from image_poster.editions.local import data_folder, ownership
 from image_poster.editions.local.container import Container
-from image_poster.editions.local.data_folder import (
-    MARK,
-    OWN_NAME,
-    database_path,
-    is_own_folder,
-    read_mark,
-    without_server,
-)
 from image_poster.editions.local.operate import with_container
-from image_poster.editions.local.ownership import (
-    OTHERS,
-    act_as_owner,
-    is_read_only,
-    require_program,
-    user_name,
-)
 from image_poster.editions.local.settings import Settings
 from image_poster.editions.local.snapshot import readable_database
 from image_poster.ports.images import FileRecord
@@ -73,13 +59,13 @@ def _bad(subject: str, remark: str) -> Finding:
 def examine(settings: Settings, *, deep: bool) -> list[Finding]:
     """All findings; `deep` also reads every file, and compares its hash. Raises `StartError`."""
     data_dir = settings.data_dir
-    act_as_owner(data_dir)
-    require_program(data_dir)
+    ownership.act_as_owner(data_dir)
+    ownership.require_program(data_dir)
     if not data_dir.is_dir():
         raise StartError(f"there is no folder {data_dir}: pass --data-dir, or serve there first.")
     folder, (server, is_served) = _folder(data_dir), _server(data_dir)
     with readable_database(data_dir) if folder.well else nullcontext(None) as copy:
-        database = _database(copy or database_path(data_dir), is_own=folder.well)
+        database = _database(copy or data_folder.database_path(data_dir), is_own=folder.well)
         findings = [
             folder,
             *([find_wrong_owners(data_dir)] if folder.well else []),
@@ -101,8 +87,8 @@ def examine(settings: Settings, *, deep: bool) -> list[Finding]:
 
 def _folder(data_dir: Path) -> Finding:
     try:
-        is_own = is_own_folder(data_dir)
-        mark = read_mark(data_dir) if is_own else None
+        is_own = data_folder.is_own_folder(data_dir)
+        mark = data_folder.read_mark(data_dir) if is_own else None
     except StartError as exc:
         return _bad("folder", str(exc))
     if not is_own:
@@ -126,17 +112,18 @@ def find_wrong_owners(data_dir: Path) -> Finding:
         if fault:
             faults.append(f"{path} {fault}")
     if not faults:
-        return _good("owner", f"{user_name(owner)}, of {count:,} entries")
+        return _good("owner", f"{ownership.user_name(owner)}, of {count:,} entries")
     remark = f"{len(faults):,} of {count:,} entries are wrong: " + ", ".join(faults[:_SHOWN])
     if strangers:
-        remark += f"; as root: chown -R {user_name(owner).removeprefix('user ')} {data_dir}"
+        name = ownership.user_name(owner).removeprefix("user ")
+        remark += f"; as root: chown -R {name} {data_dir}"
     return _bad("owner", remark)
 
 
 def _entries(data_dir: Path) -> Iterator[Path]:
     yield data_dir
     for path in sorted(data_dir.iterdir()):
-        if path.name != MARK and not OWN_NAME.fullmatch(path.name):
+        if path.name != data_folder.MARK and not data_folder.OWN_NAME.fullmatch(path.name):
             continue
         yield path
         if path.name in _FOLDERS_OF_FOLDERS and os.access(path, os.R_OK | os.X_OK):
@@ -146,17 +133,17 @@ def _entries(data_dir: Path) -> Iterator[Path]:
 def _wrong_permission(path: Path, status: os.stat_result, owner: int) -> str:
     mode = stat.S_IMODE(status.st_mode)
     if status.st_uid != owner:
-        return f"belongs to {user_name(status.st_uid)}"
+        return f"belongs to {ownership.user_name(status.st_uid)}"
     if stat.S_ISDIR(status.st_mode) and mode & _FULL != _FULL:
         return f"cannot be used by its owner (mode {mode:04o})"
     allowed = _ALLOWED.get(str(path), 0)
-    if len(path.parts) <= 1 and mode & OTHERS & ~allowed:
+    if len(path.parts) <= 1 and mode & ownership.OTHERS & ~allowed:
         return f"is open to others (mode {mode:04o})"
     return ""
 
 
 def _disk(settings: Settings) -> Finding:
-    if is_read_only(settings.data_dir):
+    if ownership.is_read_only(settings.data_dir):
         remark = "read-only: `backup` and `export` can save its content, `serve` cannot start"
         return _bad("disk", remark)
     free = shutil.disk_usage(settings.data_dir).free
@@ -170,7 +157,7 @@ def _disk(settings: Settings) -> Finding:
 def _server(data_dir: Path) -> tuple[Finding, bool]:
     """The finding, and whether a server runs."""
     try:
-        with without_server(data_dir):
+        with data_folder.without_server(data_dir):
             return _good("server", "none is running here"), False
     except OperationFailedError:
         return _good("server", "one is running here"), True

@@ -34,24 +34,13 @@ from image_poster.domain.images import SNIFF_BYTES, sniff
 from image_poster.domain.limits import Limits, clean_required
 from image_poster.domain.posts import Post, PostStatus, PostTexts, decode_post
 from image_poster.editions import StartError
+from image_poster.editions.local import snapshot
 from image_poster.editions.local.container import Container
 from image_poster.editions.local.data_folder import OF_FILE_SYSTEM, create_database
 from image_poster.editions.local.operate import with_container
 from image_poster.editions.local.ownership import act_as_owner, user_name
 from image_poster.editions.local.settings import Settings
-from image_poster.editions.local.snapshot import (
-    SIDE_FILES,
-    Report,
-    UnreadableError,
-    copied_database,
-    copy_file,
-    failures_as_sentences,
-    open_folders,
-    read_chunks,
-    read_errors,
-    require_source,
-    with_progress,
-)
+from image_poster.editions.local.snapshot import Report
 
 POSTS_NAME, COMMENTS_NAME, ORIGINALS_NAME = "posts.jsonl", "comments.jsonl", "originals"
 _README_NAME, _DATABASE_NAME = "README.txt", ".snapshot.db"
@@ -116,15 +105,15 @@ def export(data_dir: Path, target: Path, report: Report) -> ExportReport:
     """Write all posts that have an image, and their comments, into an empty folder. The files show
     the database at one moment. Works beside a running server or without one. Raises
     `StartError`."""
-    require_source(data_dir, target)
-    with failures_as_sentences(f"the export to {target} broke off", _ADVICE):
+    snapshot.require_source(data_dir, target)
+    with snapshot.failures_as_sentences(f"the export to {target} broke off", _ADVICE):
         _require_empty(target)
-        with open_folders(data_dir, target) as (source, place):
+        with snapshot.open_folders(data_dir, target) as (source, place):
             try:
-                with copied_database(source, place, _DATABASE_NAME) as database:
+                with snapshot.copied_database(source, place, _DATABASE_NAME) as database:
                     return _write(database, source, place, report)
             finally:
-                for suffix in ("", *SIDE_FILES):
+                for suffix in ("", *snapshot.SIDE_FILES):
                     place.remove(f"{_DATABASE_NAME}{suffix}")
 
 
@@ -145,7 +134,7 @@ def _write(
         readme.write(_README.encode())
     incomplete, comments, lines = [], 0, []
     with target.create(COMMENTS_NAME) as file:
-        for head in with_progress(_heads(database), report, "posts"):
+        for head in snapshot.with_progress(_heads(database), report, "posts"):
             post = decode_post(head)
             image = _copy_original(source, target, post.id, report)
             if image is None:
@@ -170,17 +159,17 @@ def _copy_original(
     """Copy a post's original; None if it is missing, or cannot be read, while others may be."""
     path, name = original_name(post_id), ""
     try:
-        with read_errors():
+        with snapshot.read_errors():
             file = source.open(path)
         with file:
-            with read_errors():
+            with snapshot.read_errors():
                 kind = sniff(file.read(SNIFF_BYTES))
             file.seek(0)
             name = f"{ORIGINALS_NAME}/{post_id}.{kind.rpartition('/')[2] if kind else 'bin'}"
-            copy = copy_file(file, target, name)
+            copy = snapshot.copy_file(file, target, name)
     except FileNotFoundError:
         return None
-    except UnreadableError as exc:
+    except snapshot.UnreadableError as exc:
         report(f"{path} cannot be read: {exc.strerror}")
         if name:
             target.remove(name)
@@ -223,7 +212,7 @@ def import_(settings: Settings, source: Path, report: Report) -> ImportReport:
     act_as_owner(settings.data_dir)
     owner = f"{user_name(os.geteuid())}, the owner of the data folder,"
     advice = f"{owner} must be able to read {source}. Then run the command again."
-    with failures_as_sentences(f"the import of {source} broke off", advice):
+    with snapshot.failures_as_sentences(f"the import of {source} broke off", advice):
         if not (source / POSTS_NAME).exists():
             raise StartError(f"{source} is no export: it has no {POSTS_NAME}.")
         for post in _lines(source / POSTS_NAME, ExportedPost, settings.limits):
@@ -238,7 +227,7 @@ def import_(settings: Settings, source: Path, report: Report) -> ImportReport:
 async def _import(container: Container, source: Path, report: Report) -> ImportReport:
     added, deleted, limits = 0, 0, container.settings.limits
     posts = _lines(source / POSTS_NAME, ExportedPost, limits)
-    for post in with_progress(posts, report, "posts"):
+    for post in snapshot.with_progress(posts, report, "posts"):
         if await container.services.stores.posts.was_deleted(post.id):
             deleted += 1
         else:
@@ -274,7 +263,7 @@ async def _import_original(container: Container, source: Path, post: ExportedPos
     staged, digest = container.images.stage(post.id), hashlib.sha256()
     try:
         with _image(source, post) as file:
-            for chunk in read_chunks(file):
+            for chunk in snapshot.read_chunks(file):
                 digest.update(chunk)
                 await staged.write(chunk)
         if digest.hexdigest() != post.image.sha256:

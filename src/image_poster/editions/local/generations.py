@@ -25,13 +25,8 @@ from image_poster.adapters.files.schema import POST_FOLDERS, post_of
 from image_poster.adapters.oidc import REVOCATIONS
 from image_poster.domain.ids import is_id
 from image_poster.editions import OperationFailedError
-from image_poster.editions.local.data_folder import (
-    DATABASE,
-    MANIFEST,
-    MARK,
-    OF_FILE_SYSTEM,
-    derive_id,
-)
+from image_poster.editions.local import data_folder
+from image_poster.editions.local.data_folder import DATABASE, MANIFEST
 from image_poster.editions.local.keys import CURSOR_KEY
 from image_poster.editions.local.snapshot import SIDE_FILES, CopiedFile, Report
 
@@ -42,7 +37,11 @@ _NAME = re.compile(r"\d{4}-\d\d-\d\dT\d\d-\d\d-\d\d\.\d{3}Z")
 _KEY = re.compile(r"[a-z][a-z0-9_-]*\.key")
 _FORMER_DATABASE = re.compile(r"image_poster-\d+\.db")
 _SET_ASIDE = "Move that generation elsewhere, or restore another one with --generation."
-_IGNORED = {*OF_FILE_SYSTEM, LOCK, f"{TARGET_MARK}.new"}  # in a folder that counts as empty
+_IGNORED = {
+    *data_folder.OF_FILE_SYSTEM,
+    LOCK,
+    f"{TARGET_MARK}.new",
+}  # in a folder that counts as empty
 _MAX_NUMBER = 1_000_000_000
 
 
@@ -262,7 +261,7 @@ def is_generation_name(name: str) -> bool:
 
 def is_layout_name(path: str) -> bool:
     """True if a backup may hold a file of this path."""
-    special = path in {REVOCATIONS, MARK} or _KEY.fullmatch(path) is not None
+    special = path in {REVOCATIONS, data_folder.MARK} or _KEY.fullmatch(path) is not None
     return special or post_of(path) is not None
 
 
@@ -288,7 +287,7 @@ def remove_files(folder: ConfinedFolder, paths: Iterable[str]) -> None:
 
 def _former_source(folder: ConfinedFolder) -> str:
     try:
-        return derive_id(folder.read(CURSOR_KEY))
+        return data_folder.derive_id(folder.read(CURSOR_KEY))
     except FileNotFoundError:
         return ""
 

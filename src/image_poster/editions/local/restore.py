@@ -19,34 +19,13 @@ from image_poster.adapters.files.uploads import trust_uploads
 from image_poster.adapters.oidc import REVOCATIONS
 from image_poster.domain.ids import new_id
 from image_poster.editions import OperationFailedError, StartError
-from image_poster.editions.local.data_folder import (
-    DATABASE,
-    MARK,
-    OF_FILE_SYSTEM,
-    SERVER_LOCK,
-    database_path,
-    exclusively,
-    write_mark,
-)
-from image_poster.editions.local.generations import (
-    TARGET_MARK,
-    BackupTarget,
-    Generation,
-    Manifest,
-    is_generation_name,
-    remove_files,
-)
+from image_poster.editions.local import data_folder, generations, snapshot
+from image_poster.editions.local.generations import BackupTarget, Generation, Manifest
 from image_poster.editions.local.keys import CURSOR_KEY, TOKEN_KEY
 from image_poster.editions.local.ownership import close_folder, prepare
-from image_poster.editions.local.snapshot import (
-    CopiedFile,
-    Report,
-    copy_file,
-    failures_as_sentences,
-    with_progress,
-)
+from image_poster.editions.local.snapshot import CopiedFile, Report
 
-_FRESH_DATABASE = f"{DATABASE}.new"
+_FRESH_DATABASE = f"{data_folder.DATABASE}.new"
 
 
 @dataclass(frozen=True)
@@ -79,7 +58,7 @@ def restore(source: Path, data_dir: Path, report: Report, options: RestoreOption
     generation in it. Raises `StartError`; then nothing is left that could start."""
     source, options = _target_of(source, options)
     event = f"restoring {source} to {data_dir} broke off"
-    with failures_as_sentences(event, "Nothing was restored."), ExitStack() as stack:
+    with snapshot.failures_as_sentences(event, "Nothing was restored."), ExitStack() as stack:
         place = BackupTarget(stack.enter_context(ConfinedFolder(source)), report)
         generation, newest = _choose(place, options.generation)
         _require_empty(data_dir, source)
@@ -100,8 +79,9 @@ def restore(source: Path, data_dir: Path, report: Report, options: RestoreOption
 def _target_of(source: Path, options: RestoreOptions) -> tuple[Path, RestoreOptions]:
     """The target that a generation's own folder is in, because it has later revocations."""
     folder = source.resolve()
-    is_target = (folder.parent / TARGET_MARK).is_file() and is_generation_name(folder.name)
-    if options.generation or not is_target:
+    is_target = (folder.parent / generations.TARGET_MARK).is_file()
+    is_in_target = is_target and generations.is_generation_name(folder.name)
+    if options.generation or not is_in_target:
         return source, options
     return folder.parent, replace(options, generation=folder.name)
 
@@ -109,7 +89,8 @@ def _target_of(source: Path, options: RestoreOptions) -> tuple[Path, RestoreOpti
 def _require_empty(data_dir: Path, source: Path) -> None:
     if data_dir.resolve().is_relative_to(source.resolve()):
         raise StartError(f"{data_dir} is in the backup {source}: name a folder outside of it.")
-    if data_dir.exists() and not {path.name for path in data_dir.iterdir()} <= OF_FILE_SYSTEM:
+    names = {path.name for path in data_dir.iterdir()} if data_dir.exists() else set()
+    if not names <= data_folder.OF_FILE_SYSTEM:
         raise StartError(f"{data_dir} is not empty: move its files elsewhere, or name another.")
 
 
@@ -127,7 +108,7 @@ def _choose(place: BackupTarget, name: str) -> tuple[Generation, Generation]:
 
 def _items(folder: ConfinedFolder, manifest: Manifest, options: RestoreOptions) -> list[_Item]:
     """The files of a generation, without those that the new folder creates itself."""
-    excluded = {MARK}
+    excluded = {data_folder.MARK}
     if not options.keep_tokens:
         excluded.add(TOKEN_KEY)
     if options.new_id:
@@ -180,7 +161,7 @@ def _write(
     with owner:
         prepare(data_dir)
         close_folder(data_dir, report)
-        lock = exclusively(data_dir)
+        lock = data_folder.exclusively(data_dir)
         lock.__enter__()
         if os.geteuid() == 0:
             report(f"{data_dir} belongs to root: give it to the user who serves (chown -R)")
@@ -188,14 +169,16 @@ def _write(
         stack.push(lock)
         data = stack.enter_context(ConfinedFolder(data_dir))
         try:
-            for item in with_progress((*items, database), report, f"of {len(items):,} files"):
+            unit = f"of {len(items):,} files"
+            for item in snapshot.with_progress((*items, database), report, unit):
                 _write_file(item, data, owner)
             with owner:
                 _finish(data_dir, folder_id)
         except BaseException:
             with suppress(OSError), owner:
-                remove_files(data, [*(item.name for item in items), _FRESH_DATABASE, MARK])
-                data.remove(SERVER_LOCK)
+                names = [item.name for item in items]
+                generations.remove_files(data, [*names, _FRESH_DATABASE, data_folder.MARK])
+                data.remove(data_folder.SERVER_LOCK)
                 if not was_there:
                     data_dir.rmdir()
             raise
@@ -205,7 +188,7 @@ def _write_file(item: _Item, data: ConfinedFolder, owner: "_Owner") -> None:
     path = item.folder.path / item.file.path
     with item.folder.open(item.file.path) as file, owner:
         size, mtime_ns = item.file.size, item.file.mtime_ns
-        copy = copy_file(file, data, item.name, size=size, mtime_ns=mtime_ns)
+        copy = snapshot.copy_file(file, data, item.name, size=size, mtime_ns=mtime_ns)
     if (copy.size, copy.sha256) != (item.file.size, item.file.sha256):
         raise _damaged(f"{path} is not what was copied")
 
@@ -218,8 +201,8 @@ def _finish(data_dir: Path, folder_id: str) -> None:
     if verdict != "ok":
         raise _damaged(f"its database has {verdict}")
     trust_uploads(Layout(data_dir))
-    write_mark(data_dir, folder_id)
-    fresh.rename(database_path(data_dir))
+    data_folder.write_mark(data_dir, folder_id)
+    fresh.rename(data_folder.database_path(data_dir))
     sync(data_dir)
 
 
