@@ -28,17 +28,9 @@ from image_poster.adapters.clock import ServiceClock
 from image_poster.adapters.shared_memory import RateCounters, anonymous_file
 from image_poster.adapters.shared_notifier import NotifierDescriptors, SharedNotifier
 from image_poster.adapters.writer_lock import WriterLock
+from image_poster.editions.local import data_folder, ownership
 from image_poster.editions.local.background import recover, running
 from image_poster.editions.local.container import Shared
-from image_poster.editions.local.data_folder import (
-    damaged,
-    database_path,
-    enter_own_folder,
-    exclusively,
-    mark_folder,
-    require_right_database,
-)
-from image_poster.editions.local.ownership import group_id, limit_readers, require_program
 from image_poster.editions.local.settings import Settings
 from image_poster.editions.local.snapshot import bring_up_to_date
 from image_poster.editions.logs import configure
@@ -66,14 +58,17 @@ def serve(settings: Settings) -> None:
     settings = replace(settings, host=numeric_address(settings.host))  # and checked again
     for warning in settings.warnings:
         _log.warning(warning)
-    enter_own_folder(settings.data_dir)
-    require_program(settings.data_dir)
-    with exclusively(settings.data_dir), reserved_port(settings.host, settings.port) as port:
+    data_folder.enter_own_folder(settings.data_dir)
+    ownership.require_program(settings.data_dir)
+    with (
+        data_folder.exclusively(settings.data_dir),
+        reserved_port(settings.host, settings.port) as port,
+    ):
         started_ms = time.time_ns() // 1_000_000
-        mark_folder(settings.data_dir)
-        require_right_database(settings.data_dir)
+        data_folder.mark_folder(settings.data_dir)
+        data_folder.require_right_database(settings.data_dir)
         bring_up_to_date(settings.data_dir)
-        limit_readers(settings.data_dir, group_id(settings.renditions_group))
+        ownership.limit_readers(settings.data_dir, ownership.group_id(settings.renditions_group))
         clock = _recover(settings)
         if settings.workers == 1:
             uvloop.run(_serve_here(settings, port, started_ms, clock))
@@ -85,7 +80,7 @@ def _recover(settings: Settings) -> ServiceClock:
     try:
         return uvloop.run(recover(settings))
     except sqlite3.DatabaseError as exc:
-        raise damaged(database_path(settings.data_dir), exc) from exc
+        raise data_folder.damaged(data_folder.database_path(settings.data_dir), exc) from exc
 
 
 async def _serve_here(settings: Settings, port: int, started_ms: int, clock: ServiceClock) -> None:
