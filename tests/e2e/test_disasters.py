@@ -527,7 +527,7 @@ def test_a_new_data_folder_in_an_open_folder_is_private(
     assert outcome.code == 0, outcome
     assert f"{restored} was open to others" in outcome.stderr
     assert {path.stat().st_mode & 0o077 for path in (restored, *restored.rglob("*"))} == {0}
-    assert find_wrong_owners(restored).well
+    assert find_wrong_owners(restored).ok
 
 
 # Root, and disks that cannot be written to.

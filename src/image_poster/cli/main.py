@@ -15,7 +15,7 @@ import click
 
 from image_poster import __version__
 from image_poster.cli import operator, posts
-from image_poster.cli.output import say
+from image_poster.cli.output import print_text
 from image_poster.client import GaveUpError, RefusedError, SettingError, TooLateError
 from image_poster.editions import OperationFailedError, StartError
 
@@ -82,7 +82,7 @@ def _hint(error: RefusedError) -> str:
 
 
 def _leave(sentence: str, code: int) -> None:
-    say(f"image-poster: {sentence}", err=True)
+    print_text(f"image-poster: {sentence}", err=True)
     sys.exit(code)
 
 

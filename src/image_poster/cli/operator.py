@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from image_poster.cli.options import needs, setting_options
+from image_poster.cli.options import require_extra, setting_options
 from image_poster.editions.local.settings import Settings
 
 # As for the header user-id; a lifetime of over ten years is a mistake.
@@ -29,7 +29,7 @@ stack_option = click.option(
 @setting_options()
 def serve(settings: Settings) -> None:
     """Serve the API from one machine, until Ctrl-C or SIGTERM."""
-    with needs("server"):
+    with require_extra("server"):
         from image_poster.editions.local.serve import serve as serve_local  # noqa: PLC0415
     serve_local(settings)
 
@@ -37,7 +37,7 @@ def serve(settings: Settings) -> None:
 @click.command()
 def openapi() -> None:
     """Print the OpenAPI document."""
-    with needs("server"):
+    with require_extra("server"):
         from image_poster.http.app import openapi_document  # noqa: PLC0415
 
         document = openapi_document()  # imports the metrics' library
@@ -91,13 +91,13 @@ def doctor(*, deep: bool, restore_quarantine: bool, settings: Settings) -> None:
     1 if something is wrong."""
     if restore_quarantine:
         click.echo(f"{_local().restore_quarantine(settings):,} files put back", err=True)
-    with needs("server"):
+    with require_extra("server"):
         from image_poster.editions.local.doctor import examine  # noqa: PLC0415
     findings = examine(settings, deep=deep)
     for finding in findings:
-        mark = click.style("ok  ", fg="green") if finding.well else click.style("BAD ", fg="red")
+        mark = click.style("ok  ", fg="green") if finding.ok else click.style("BAD ", fg="red")
         click.echo(f"{mark} {finding.subject:10} {finding.remark}")
-    if not all(finding.well for finding in findings):
+    if not all(finding.ok for finding in findings):
         click.get_current_context().exit(1)
 
 
@@ -243,7 +243,7 @@ def backup(
 ) -> None:
     """Copy the data folder to TARGET while it serves, as a new generation: a folder named after the
     time (UTC). Files that have not changed are hard links to the last generation's files."""
-    with needs("server"):
+    with require_extra("server"):
         from image_poster.editions.local.backup import back_up  # noqa: PLC0415
         from image_poster.editions.local.generations import BackupOptions  # noqa: PLC0415
     os.nice(_NICENESS)  # requests come first
@@ -283,7 +283,7 @@ def restore(
     settings: Settings,
 ) -> None:
     """Make an empty data folder what it was when `backup` wrote to SOURCE, and check every file."""
-    with needs("server"):
+    with require_extra("server"):
         from image_poster.editions.local import restore as local_restore  # noqa: PLC0415
     options = local_restore.RestoreOptions(generation, keep_tokens, new_id)
     report = local_restore.restore(source, settings.data_dir, _say_progress, options)
@@ -300,7 +300,7 @@ def restore(
 @setting_options("data_dir")
 def export(target: Path, settings: Settings) -> None:
     """Write posts, comments and originals into TARGET, as plain files that anybody can read."""
-    with needs("server"):
+    with require_extra("server"):
         from image_poster.editions.local import export as local_export  # noqa: PLC0415
     report = local_export.export(settings.data_dir, target, _say_progress)
     click.echo(f"{target}: {report.posts:,} posts, {report.comments:,} comments")
@@ -314,7 +314,7 @@ def export(target: Path, settings: Settings) -> None:
 @setting_options()
 def import_(source: Path, settings: Settings) -> None:
     """Import an export from SOURCE. A repeated import adds only new posts and comments."""
-    with needs("server"):
+    with require_extra("server"):
         from image_poster.editions.local import export as local_export  # noqa: PLC0415
     report = local_export.import_(settings, source, _say_progress)
     click.echo(f"{report.posts:,} posts and {report.comments:,} comments are new here")
@@ -327,13 +327,13 @@ def _say_progress(text: str) -> None:
 
 
 def _local() -> Any:  # noqa: ANN401 - a module
-    with needs("server"):
+    with require_extra("server"):
         from image_poster.editions.local import operate  # noqa: PLC0415
     return operate
 
 
 def _aws() -> Any:  # noqa: ANN401 - a module
-    with needs("aws"):
+    with require_extra("aws"):
         from image_poster.editions.aws import operate  # noqa: PLC0415
     return operate
 

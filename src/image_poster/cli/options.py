@@ -210,7 +210,7 @@ def _one_line(text: str, source: str) -> str:
 
 
 @contextmanager
-def needs(extra: str) -> Iterator[None]:
+def require_extra(extra: str) -> Iterator[None]:
     """Guard imports that need the libraries of an extra, `[server]` or `[aws]`. Raises
     `StartError`, with the installation command, if a library is missing."""
     try:

@@ -23,13 +23,13 @@ _RAW_IN_JSON = re.compile(b"\x7f|\xc2[\x80-\x9f]")
 _LAYOUT = "\n\t"
 
 
-def say(text: str, *, keep: str = "", err: bool = False) -> None:
+def print_text(text: str, *, keep: str = "", err: bool = False) -> None:
     """Print a text that another user may have written. Control characters are escaped, except those
     in `keep`."""
     click.echo(escape_controls(text, keep=keep), err=err)
 
 
-def say_json(value: object) -> None:
+def print_json(value: object) -> None:
     """Print JSON on one line, with all control characters escaped."""
     encoded = msgspec.json.encode(value)
     click.echo(_RAW_IN_JSON.sub(lambda match: b"\\u%04x" % ord(match[0].decode()), encoded))
@@ -38,9 +38,9 @@ def say_json(value: object) -> None:
 def print_resource(resource: Post | Comment, *, as_json: bool) -> None:
     """Print a post or comment, as JSON on one line or for people."""
     if as_json:
-        say_json(resource)
+        print_json(resource)
     elif isinstance(resource, Comment):
-        say(f"{resource.id}  {_author(resource)}: {resource.content}", keep=_LAYOUT)
+        print_text(f"{resource.id}  {_author(resource)}: {resource.content}", keep=_LAYOUT)
     else:
         _print_post(resource)
 
@@ -52,15 +52,15 @@ def _author(resource: Post | Comment) -> str:
 
 def _print_post(post: Post) -> None:
     status = "" if post.status == "ready" else f"  [{post.status}]"
-    say(f"{post.id}  {_author(post)}  {post.total_comments} comments{status}")
+    print_text(f"{post.id}  {_author(post)}  {post.total_comments} comments{status}")
     if post.caption:
-        say(_indented(post.caption, 4), keep=_LAYOUT)
+        print_text(_indented(post.caption, 4), keep=_LAYOUT)
     if post.failure is not None:
-        say(f"    {post.failure.detail} ({post.failure.code})")
+        print_text(f"    {post.failure.detail} ({post.failure.code})")
     if post.image is not None:
-        say(f"    {post.image.url}")
+        print_text(f"    {post.image.url}")
     for comment in post.latest_comments:
-        say(_indented(f"{_author(comment)}: {comment.content}", 6), keep=_LAYOUT)
+        print_text(_indented(f"{_author(comment)}: {comment.content}", 6), keep=_LAYOUT)
 
 
 def _indented(text: str, width: int) -> str:
@@ -83,7 +83,7 @@ class Display:
         """Show the bytes sent so far, or the failure that is being retried."""
         if state.trouble:
             done = f"{state.sent / 1e6:.1f} of {(state.total or 0) / 1e6:.1f} MB sent"
-            say(f"{self._names[number]}: {_retry_text(state)} ({done})", err=True)
+            print_text(f"{self._names[number]}: {_retry_text(state)} ({done})", err=True)
 
     def note(self, number: int, text: str) -> None:
         """Show another event of the upload, on a terminal only."""

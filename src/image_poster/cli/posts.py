@@ -18,7 +18,7 @@ import click
 import msgspec
 
 from image_poster.cli.options import TEXT, Caller, client_options, post_id_argument
-from image_poster.cli.output import Display, display, print_resource, say, say_json
+from image_poster.cli.output import Display, display, print_json, print_resource, print_text
 from image_poster.client import (
     AsyncImagePosterClient,
     ClientError,
@@ -41,7 +41,7 @@ _UNDECIDED = {401, 403, 409}
 _FIRST_PATIENCE_SECONDS = 30.0
 
 
-class Order(NamedTuple):
+class PostOptions(NamedTuple):
     """The arguments and options of the command."""
 
     files: tuple[Path, ...]
@@ -111,7 +111,7 @@ def post(  # noqa: PLR0913 - one for each option
     After any interruption, the same command continues: it sends no byte and creates no post twice.
     """
     policy = Policy(patience=patience, first_patience=min(patience, _FIRST_PATIENCE_SECONDS))
-    order = Order(files, caption, alt, at_once, wait, again)
+    order = PostOptions(files, caption, alt, at_once, wait, again)
     poster = _Poster(AsyncImagePosterClient(url, **caller._asdict(), policy=policy), order)
     with ExitStack() as stack:
         try:
@@ -127,7 +127,7 @@ class _Poster:
     """Posts the files of one command: `posts` has the result for each file, in the order of the
     files. Their records stay until all posts are printed, so that the same command can resume."""
 
-    def __init__(self, client: AsyncImagePosterClient, order: Order) -> None:
+    def __init__(self, client: AsyncImagePosterClient, order: PostOptions) -> None:
         self.posts: list[Post | None] = [None] * len(order.files)
         self._failures = list[ClientError]()
         self._client = client
@@ -150,7 +150,7 @@ class _Poster:
         continued come before refusals."""
         ranked = sorted(self._failures, key=lambda error: not isinstance(error, GaveUpError))
         for error in ranked[1:]:
-            say(f"image-poster: {error}", err=True)
+            print_text(f"image-poster: {error}", err=True)
         for error in ranked[:1]:
             raise error
 
@@ -294,14 +294,14 @@ def feed(
         else:
             page = client.feed(sort=sort, limit=limit, cursor=cursor)
     if as_json:
-        say_json(page)
+        print_json(page)
         return
     for listed in page.posts:
         print_resource(listed, as_json=False)
     if not page.posts:
         click.echo("no posts here yet")
     if page.next:
-        say(f"more: --cursor {page.next}")
+        print_text(f"more: --cursor {page.next}")
 
 
 @click.command()
@@ -321,7 +321,7 @@ def delete(post_id: str, url: str, caller: Caller, *, as_json: bool) -> None:
     with ImagePosterClient(url, **caller._asdict()) as client:
         client.delete(post_id)
     if as_json:
-        say_json({"deleted": post_id})
+        print_json({"deleted": post_id})
     else:
         click.echo(f"deleted {post_id}")
 

@@ -36,7 +36,7 @@ _OTHER_FILES = 512
 _DESCRIPTORS = Path("/proc/self/fd")  # Linux only
 
 
-def numeric_address(host: str) -> str:
+def resolve_address(host: str) -> str:
     """Resolve a host name such as `localhost` to an address, by preference IPv4. An IPv4 address
     written as IPv6 becomes IPv4. Raises `StartError`."""
     name = host.removeprefix("[").removesuffix("]")
@@ -56,7 +56,7 @@ def numeric_address(host: str) -> str:
 
 
 @contextmanager
-def reserved_port(host: str, port: int) -> Iterator[int]:
+def reserve_port(host: str, port: int) -> Iterator[int]:
     """Hold `host:port` for processes that share it (SO_REUSEPORT); port 0 becomes a free one.
 
     A first bind without sharing detects another program on the port. Raises `StartError`.

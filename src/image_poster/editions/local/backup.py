@@ -83,42 +83,42 @@ class _Backup:
     def run(self) -> BackupReport:
         is_first_mark = generations.TARGET_MARK not in self.place.folder.names()
         self._remove_leftovers()
-        name = self.place.free_name()
+        name = self.place.next_name()
         self._write_mark(unfinished=name)
         try:
             self.place.folder.create_folder(name)
             with self.place.folder.subfolder(name) as generation:
-                files, incomplete = self._fill(generation)
+                files, incomplete = self._write_generation(generation)
         except BaseException:
             with suppress(OSError):  # else the next run does it
-                self.place.discard(name)
+                self.place.remove_unfinished(name)
                 self._write_mark(unfinished="")
                 if is_first_mark:
                     self.place.folder.remove(generations.TARGET_MARK)
             raise
         self._write_mark(unfinished="")
         if not incomplete:
-            self._expire()
+            self._remove_oldest()
         return BackupReport(name, files, self.copied, incomplete)
 
-    def _fill(self, generation: ConfinedFolder) -> tuple[int, list[str]]:
+    def _write_generation(self, generation: ConfinedFolder) -> tuple[int, list[str]]:
         """Write the whole generation, its manifest last."""
-        earlier = self.place.generations()
+        earlier = self.place.list_generations()
         number = self.place.next_number(earlier)
         former = next((g for g in reversed(earlier) if g.source == self.mark.source), None)
         self.report("copying the database")
-        with snapshot.copied_database(self.source, generation, data_folder.DATABASE) as database:
+        with snapshot.open_database_copy(self.source, generation, data_folder.DATABASE) as database:
             posts = _read_posts(database, self.source.path)
             if former is None:
-                files, incomplete = self._copy_all(posts, database, generation, generation)
+                files, incomplete = self._copy_files(posts, database, generation, generation)
             else:
-                manifest = self.place.manifest(former.name)
+                manifest = self.place.read_manifest(former.name)
                 self.former_files = {file.path: file for file in manifest.files}
                 with self.place.folder.subfolder(former.name) as former_folder:
                     if not self.options.allow_loss:
                         originals = self._count_originals(posts)
                         _check_losses(database, originals, manifest, former_folder.path)
-                    files, incomplete = self._copy_all(posts, database, generation, former_folder)
+                    files, incomplete = self._copy_files(posts, database, generation, former_folder)
             database.commit()
         entry = _database_entry(generation)
         head = (generations.FORMAT, self.mark.source, number)
@@ -131,7 +131,7 @@ class _Backup:
         shards = {original_name(post_id).rpartition("/")[0] for post_id in posts}
         return sum(name in posts for shard in shards for name in self.source.names(shard))
 
-    def _copy_all(
+    def _copy_files(
         self,
         posts: dict[str, str],
         database: sqlite3.Connection,
@@ -143,16 +143,16 @@ class _Backup:
         self.report("copying files")
         files_of = defaultdict[str, list[CopiedFile]](list)
         paths = generations.layout_paths(self.source)
-        for path in snapshot.with_progress(paths, self.report, "files"):
+        for path in snapshot.report_progress(paths, self.report, "files"):
             post_id = post_of(path) or ""
             if not post_id or post_id in posts:
-                copy = self._copy(path, generation, former)
+                copy = self._copy_file(path, generation, former)
                 files_of[post_id] += [copy] if copy else []
         incomplete = []
         for post_id, status in posts.items():
             if _required_names(post_id, status) <= {file.path for file in files_of[post_id]}:
                 continue
-            if self._is_live(post_id):
+            if self._is_in_database(post_id):
                 incomplete.append(post_id)
                 continue
             for table, key in _POST_TABLES:
@@ -162,12 +162,12 @@ class _Backup:
         incomplete += (path for path in self.unreadable if post_of(path) is None)
         return [file for files in files_of.values() for file in files], incomplete
 
-    def _copy(
+    def _copy_file(
         self, path: str, generation: ConfinedFolder, former: ConfinedFolder
     ) -> CopiedFile | None:
         """Link or copy one file; None if it is missing, or cannot be read."""
         try:
-            if link := self._link(path, generation, former):
+            if link := self._link_file(path, generation, former):
                 return link
             with snapshot.read_errors():
                 file = self.source.open(path)
@@ -185,7 +185,7 @@ class _Backup:
         self.copied += 1
         return copy
 
-    def _link(
+    def _link_file(
         self, path: str, generation: ConfinedFolder, former: ConfinedFolder
     ) -> CopiedFile | None:
         """Link a file that has not changed since the former generation."""
@@ -213,7 +213,7 @@ class _Backup:
         finally:
             fcntl.flock(file, fcntl.LOCK_UN)
 
-    def _is_live(self, post_id: str) -> bool:
+    def _is_in_database(self, post_id: str) -> bool:
         """True if the database has the post, or cannot be opened: a read-only disk loses none."""
         try:
             path = data_folder.database_path(self.source.path)
@@ -226,14 +226,14 @@ class _Backup:
     def _remove_leftovers(self) -> None:
         """Remove the folders that an earlier run left: one unfinished, others expired."""
         if self.mark.unfinished:
-            self.place.discard(self.mark.unfinished)
+            self.place.remove_unfinished(self.mark.unfinished)
             self.place.folder.sync_disk()
             self._write_mark(unfinished="")
         self._remove_expired()
 
-    def _expire(self) -> None:
+    def _remove_oldest(self) -> None:
         """Remove the oldest generations of this source, now that a newer one is complete."""
-        own = [g.name for g in self.place.generations() if g.source == self.mark.source]
+        own = [g.name for g in self.place.list_generations() if g.source == self.mark.source]
         try:
             self._write_mark(expired=tuple(own[: -self.options.keep]))
             self._remove_expired()

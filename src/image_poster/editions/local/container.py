@@ -32,8 +32,8 @@ from image_poster.adapters.sqlite.uploads import SqliteUploadRecordStore
 from image_poster.adapters.writer_lock import WriterLock
 from image_poster.domain.limits import request_rule, write_rule
 from image_poster.domain.signing import CursorSigner, Signer
-from image_poster.editions import StartError, admin_claim, checked_origins, listed
-from image_poster.editions.local.data_folder import damaged, database_path, image_memory_path
+from image_poster.editions import StartError, parse_admin_claim, parse_list, parse_origins
+from image_poster.editions.local.data_folder import database_error, database_path, image_memory_path
 from image_poster.editions.local.keys import TOKEN_KEY, read_revocations, signing_key, token_key
 from image_poster.editions.local.ownership import group_id
 from image_poster.editions.local.settings import Settings
@@ -50,7 +50,7 @@ from image_poster.services.limits import UNLIMITED
 from image_poster.services.maintenance import PostPurger, Rebuilder, Sweeper, UploadSettler
 
 _LEASE_MARGIN_SECONDS = 30
-# A net under the bell.
+# For notifications that were missed.
 _WAIT_POLL_SECONDS = 5.0
 
 
@@ -158,26 +158,26 @@ class Container:
 
     @property
     def _proxies(self) -> TrustedProxies:
-        return TrustedProxies(networks(listed(self.settings.trusted_proxies)))
+        return TrustedProxies(networks(parse_list(self.settings.trusted_proxies)))
 
 
 def authenticator(settings: Settings) -> Authenticator:
     """The authenticator for `settings.auth`. Creates the key of the service's own tokens if there
     is none, and checks it and the revocations. Raises `StartError`."""
-    admins = frozenset(listed(settings.admins))
+    admins = frozenset(parse_list(settings.admins))
     if settings.auth == "dev":
         return DevAuthenticator(admins)
     token_key(settings.data_dir)
     read_revocations(settings.data_dir)
     issuer = (
-        OidcTokenVerifier(settings.jwt_issuer, listed(settings.jwt_audience))
+        OidcTokenVerifier(settings.jwt_issuer, parse_list(settings.jwt_audience))
         if settings.jwt_issuer
         else None
     )
     own = OwnTokenVerifier(settings.data_dir / TOKEN_KEY)
     terms = TokenTerms(
         admins=admins,
-        admin_claim=admin_claim(settings.jwt_admin_claim),
+        admin_claim=parse_admin_claim(settings.jwt_admin_claim),
         name_claim=settings.jwt_name_claim,
         issuer=settings.jwt_issuer,
         client_id=settings.jwt_client_id,
@@ -190,7 +190,7 @@ def _cors_origins(settings: Settings) -> tuple[str, ...]:
     """The CORS origins of the settings. The default with tokens is all origins, because browsers do
     not send tokens by themselves, as they do with cookies. The default without tokens is loopback
     names only."""
-    return checked_origins(settings.cors_origins) or (("*",) if settings.auth == "jwt" else ())
+    return parse_origins(settings.cors_origins) or (("*",) if settings.auth == "jwt" else ())
 
 
 @asynccontextmanager
@@ -219,7 +219,7 @@ def _open_database(settings: Settings, path: Path, writer_lock: WriterLock) -> D
     except (SchemaTooNewError, SchemaTooOldError) as exc:
         raise StartError(f"the database {path} cannot be used: {exc}.") from exc
     except sqlite3.DatabaseError as exc:
-        raise damaged(path, exc) from exc
+        raise database_error(path, exc) from exc
 
 
 def _images(settings: Settings, database: Database, layout: Layout) -> FileImageStore:

@@ -28,7 +28,7 @@ from image_poster.adapters.sqlite.schema import migrate
 from image_poster.domain.ids import is_id, new_id
 from image_poster.editions import OperationFailedError, StartError
 from image_poster.editions.local.keys import CURSOR_KEY
-from image_poster.editions.local.ownership import act_as_owner, close_folder, prepare
+from image_poster.editions.local.ownership import act_as_owner, make_private, prepare_folder
 
 _log = structlog.get_logger()
 
@@ -74,7 +74,7 @@ def enter_own_folder(data_dir: Path) -> None:
             "folder without its database, first put that back. If it is a backup, use "
             "`image-poster restore`. Nothing was changed."
         )
-    prepare(data_dir)
+    prepare_folder(data_dir)
 
 
 def enter_with_database(data_dir: Path) -> None:
@@ -205,7 +205,7 @@ def _locked(data_dir: Path) -> Iterator[None]:
 
 
 @contextmanager
-def exclusively(data_dir: Path) -> Iterator[None]:
+def lock_for_server(data_dir: Path) -> Iterator[None]:
     """Hold the server's lock: no other server uses the folder. The kernel releases the lock when
     the process ends, in any way. Raises `StartError`."""
     path = data_dir / SERVER_LOCK
@@ -229,7 +229,7 @@ def exclusively(data_dir: Path) -> Iterator[None]:
 
 
 @contextmanager
-def without_server(data_dir: Path) -> Iterator[None]:
+def lock_against_servers(data_dir: Path) -> Iterator[None]:
     """Keep servers from starting, without writing anything. Raises `OperationFailedError` while a
     server runs, and `OSError` for a lock that cannot be read."""
     try:
@@ -255,23 +255,23 @@ def create_database(data_dir: Path, report: Callable[[str], None]) -> None:
     if path.exists() and path.stat().st_size:
         return
     enter_own_folder(data_dir)
-    close_folder(data_dir, report)
-    with exclusively(data_dir):
+    make_private(data_dir, report)
+    with lock_for_server(data_dir):
         mark_folder(data_dir)
         require_right_database(data_dir)
         try:
             with closing(connect(path)) as connection:
                 migrate(connection)
         except sqlite3.DatabaseError as exc:
-            raise damaged(path, exc) from exc
+            raise database_error(path, exc) from exc
 
 
 def require_right_database(data_dir: Path) -> None:
     """Refuse a new or empty database beside images: the right one was lost, or this is another
     folder's. Raises `StartError` before anything is changed."""
     path = database_path(data_dir)
-    has_tables = bool(_first(path, "SELECT 1 FROM sqlite_master WHERE name = 'posts'"))
-    if has_tables and _first(path, "SELECT id FROM posts UNION ALL SELECT id FROM tombstones"):
+    has_tables = bool(_first_row(path, "SELECT 1 FROM sqlite_master WHERE name = 'posts'"))
+    if has_tables and _first_row(path, "SELECT id FROM posts UNION ALL SELECT id FROM tombstones"):
         return
     # Without any row a crash may have left an original, but never a rendition.
     folders = ("renditions",) if has_tables else ("originals", "renditions")
@@ -283,17 +283,17 @@ def require_right_database(data_dir: Path) -> None:
         )
 
 
-def _first(path: Path, sql: str) -> object | None:
+def _first_row(path: Path, sql: str) -> object | None:
     if not path.exists() or not path.stat().st_size:
         return None
     try:
         with closing(sqlite3.connect(path)) as connection:
             return connection.execute(f"{sql} LIMIT 1").fetchone()  # type: ignore[no-any-return]
     except sqlite3.DatabaseError as exc:
-        raise damaged(path, exc) from exc
+        raise database_error(path, exc) from exc
 
 
-def damaged(path: Path, error: Exception) -> StartError:
+def database_error(path: Path, error: Exception) -> StartError:
     """The error for a database that SQLite cannot read."""
     if isinstance(error, LogUnsupportedError):
         return StartError(

@@ -24,9 +24,9 @@ from image_poster.domain.images import RENDITIONS
 from image_poster.editions import OperationFailedError, StartError
 from image_poster.editions.local import data_folder, ownership
 from image_poster.editions.local.container import Container
-from image_poster.editions.local.operate import with_container
+from image_poster.editions.local.operate import run_in_container
 from image_poster.editions.local.settings import Settings
-from image_poster.editions.local.snapshot import readable_database
+from image_poster.editions.local.snapshot import copy_if_read_only
 from image_poster.ports.images import FileRecord
 
 _MIN_FREE_BYTES = 1_000_000_000
@@ -44,16 +44,16 @@ class Finding(NamedTuple):
     """A check of the doctor: its subject, its result, and a remark."""
 
     subject: str
-    well: bool
+    ok: bool
     remark: str
 
 
 def _good(subject: str, remark: str) -> Finding:
-    return Finding(subject, well=True, remark=remark)
+    return Finding(subject, ok=True, remark=remark)
 
 
 def _bad(subject: str, remark: str) -> Finding:
-    return Finding(subject, well=False, remark=remark)
+    return Finding(subject, ok=False, remark=remark)
 
 
 def examine(settings: Settings, *, deep: bool) -> list[Finding]:
@@ -64,21 +64,21 @@ def examine(settings: Settings, *, deep: bool) -> list[Finding]:
     if not data_dir.is_dir():
         raise StartError(f"there is no folder {data_dir}: pass --data-dir, or serve there first.")
     folder, (server, is_served) = _folder(data_dir), _server(data_dir)
-    with readable_database(data_dir) if folder.well else nullcontext(None) as copy:
-        database = _database(copy or data_folder.database_path(data_dir), is_own=folder.well)
+    with copy_if_read_only(data_dir) if folder.ok else nullcontext(None) as copy:
+        database = _database(copy or data_folder.database_path(data_dir), is_own=folder.ok)
         findings = [
             folder,
-            *([find_wrong_owners(data_dir)] if folder.well else []),
+            *([find_wrong_owners(data_dir)] if folder.ok else []),
             _disk(settings),
             server,
             database,
             *_image_work(uvloop.run(self_test())),
         ]
         # A damaged database is not opened: its content is unreliable, and opening it might write.
-        if database.well:
+        if database.ok:
             contents = partial(_contents, deep=deep, is_served=is_served)
             try:
-                findings += with_container(settings, contents, copy)
+                findings += run_in_container(settings, contents, copy)
             except OSError as exc:
                 remark = f"they cannot be examined: {exc.strerror}: {exc.filename}"
                 findings.append(_bad("images", remark))
@@ -157,7 +157,7 @@ def _disk(settings: Settings) -> Finding:
 def _server(data_dir: Path) -> tuple[Finding, bool]:
     """The finding, and whether a server runs."""
     try:
-        with data_folder.without_server(data_dir):
+        with data_folder.lock_against_servers(data_dir):
             return _good("server", "none is running here"), False
     except OperationFailedError:
         return _good("server", "one is running here"), True

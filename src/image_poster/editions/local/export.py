@@ -37,7 +37,7 @@ from image_poster.editions import StartError
 from image_poster.editions.local import snapshot
 from image_poster.editions.local.container import Container
 from image_poster.editions.local.data_folder import OF_FILE_SYSTEM, create_database
-from image_poster.editions.local.operate import with_container
+from image_poster.editions.local.operate import run_in_container
 from image_poster.editions.local.ownership import act_as_owner, user_name
 from image_poster.editions.local.settings import Settings
 from image_poster.editions.local.snapshot import Report
@@ -110,7 +110,7 @@ def export(data_dir: Path, target: Path, report: Report) -> ExportReport:
         _require_empty(target)
         with snapshot.open_folders(data_dir, target) as (source, place):
             try:
-                with snapshot.copied_database(source, place, _DATABASE_NAME) as database:
+                with snapshot.open_database_copy(source, place, _DATABASE_NAME) as database:
                     return _write(database, source, place, report)
             finally:
                 for suffix in ("", *snapshot.SIDE_FILES):
@@ -134,7 +134,7 @@ def _write(
         readme.write(_README.encode())
     incomplete, comments, lines = [], 0, []
     with target.create(COMMENTS_NAME) as file:
-        for head in snapshot.with_progress(_heads(database), report, "posts"):
+        for head in snapshot.report_progress(_heads(database), report, "posts"):
             post = decode_post(head)
             image = _copy_original(source, target, post.id, report)
             if image is None:
@@ -221,13 +221,13 @@ def import_(settings: Settings, source: Path, report: Report) -> ImportReport:
         for _ in _lines(source / COMMENTS_NAME, ExportedComment, settings.limits):
             pass
         create_database(settings.data_dir, report)
-        return with_container(settings, lambda container: _import(container, source, report))
+        return run_in_container(settings, lambda container: _import(container, source, report))
 
 
 async def _import(container: Container, source: Path, report: Report) -> ImportReport:
     added, deleted, limits = 0, 0, container.settings.limits
     posts = _lines(source / POSTS_NAME, ExportedPost, limits)
-    for post in snapshot.with_progress(posts, report, "posts"):
+    for post in snapshot.report_progress(posts, report, "posts"):
         if await container.services.stores.posts.was_deleted(post.id):
             deleted += 1
         else:

@@ -152,7 +152,7 @@ class BackupTarget:
     def write_mark(self, mark: TargetMark) -> None:
         self.folder.replace(TARGET_MARK, msgspec.json.encode(mark))
 
-    def generations(self) -> list[Generation]:
+    def list_generations(self) -> list[Generation]:
         """All complete generations, oldest first; one whose manifest is damaged is reported."""
         expired: tuple[str, ...] = ()
         with suppress(OperationFailedError):  # `restore` works without the mark
@@ -162,7 +162,7 @@ class BackupTarget:
         generations = (self._generation(name) for name in names)
         return sorted(filter(None, generations), key=lambda generation: generation.number)
 
-    def manifest(self, name: str) -> Manifest:
+    def read_manifest(self, name: str) -> Manifest:
         """The whole manifest of a generation, each name in it validated. Raises
         `OperationFailedError`."""
         event = f"the manifest {self.path / name / MANIFEST} is damaged"
@@ -194,7 +194,7 @@ class BackupTarget:
             )
         return newest.number + 1
 
-    def free_name(self) -> str:
+    def next_name(self) -> str:
         """The name of a new generation, after the time now; a later one if it is not free."""
         moment = datetime.now(UTC)
         while (name := _name_of(moment)) in self.folder.names():
@@ -210,13 +210,13 @@ class BackupTarget:
             return  # an earlier run removed it
         with folder:
             if MANIFEST in folder.names():
-                manifest = self.manifest(name)
+                manifest = self.read_manifest(name)
                 paths = [file.path for file in manifest.files]
                 remove_files(folder, [*paths, manifest.database.path])
                 folder.remove(MANIFEST)  # last: a broken-off removal goes on by it
         self._remove_folder(name)
 
-    def discard(self, name: str) -> None:
+    def remove_unfinished(self, name: str) -> None:
         """Delete the files of a broken-off generation: those with names of the layout. Raises
         `OSError`."""
         try:

@@ -12,7 +12,7 @@ from image_poster.editions.local.container import Container, open_container
 from image_poster.editions.local.data_folder import enter_with_database
 from image_poster.editions.local.ownership import require_writable
 from image_poster.editions.local.settings import Settings
-from image_poster.editions.local.snapshot import readable_database
+from image_poster.editions.local.snapshot import copy_if_read_only
 from image_poster.ports.jobs import ParkedJob
 from image_poster.services.maintenance import RebuildReport
 from image_poster.services.retries import PostFailure, PostRetries
@@ -22,14 +22,14 @@ Result = TypeVar("Result")
 
 def rebuild(settings: Settings) -> RebuildReport:
     """Derive counts and latest comments anew."""
-    return with_container(settings, lambda container: container.rebuilder.rebuild())
+    return run_in_container(settings, lambda container: container.rebuilder.rebuild())
 
 
 def parked(settings: Settings) -> list[ParkedJob]:
     """The dead letters of image work."""
     enter_with_database(settings.data_dir)
-    with readable_database(settings.data_dir) as path:
-        return with_container(settings, lambda container: container.jobs.parked(), path)
+    with copy_if_read_only(settings.data_dir) as path:
+        return run_in_container(settings, lambda container: container.jobs.parked(), path)
 
 
 def replay(settings: Settings) -> tuple[list[str], list[PostFailure]]:
@@ -42,7 +42,7 @@ def replay(settings: Settings) -> tuple[list[str], list[PostFailure]]:
         due = [post for post in waiting if await retries.run("replay", post, replay_job, post)]
         return due, retries.drain_failures()
 
-    return with_container(settings, replay_all)
+    return run_in_container(settings, replay_all)
 
 
 def token(settings: Settings, user: str, *, days: int, admin: bool) -> str:
@@ -78,10 +78,10 @@ def restore_quarantine(settings: Settings) -> int:
             )
         return count
 
-    return with_container(settings, put_back)
+    return run_in_container(settings, put_back)
 
 
-def with_container(
+def run_in_container(
     settings: Settings,
     action: Callable[[Container], Awaitable[Result]],
     database: Path | None = None,

@@ -109,7 +109,7 @@ def user_name(uid: int) -> str:
         return f"user {uid}"
 
 
-def prepare(data_dir: Path) -> None:
+def prepare_folder(data_dir: Path) -> None:
     """Create the folder if it does not exist. Files that this process creates from here on are
     private to its user. Raises `StartError`."""
     os.umask(OTHERS)
@@ -136,7 +136,7 @@ def require_writable(data_dir: Path) -> None:
         )
 
 
-def close_folder(data_dir: Path, report: Callable[[str], None]) -> None:
+def make_private(data_dir: Path, report: Callable[[str], None]) -> None:
     """Make a new data folder private to its owner, and report the change. A disk without
     permissions stays as it is: `serve` refuses it."""
     if data_dir.stat().st_mode & OTHERS:

@@ -22,7 +22,7 @@ from image_poster.editions import OperationFailedError, StartError
 from image_poster.editions.local import data_folder, generations, snapshot
 from image_poster.editions.local.generations import BackupTarget, Generation, Manifest
 from image_poster.editions.local.keys import CURSOR_KEY, TOKEN_KEY
-from image_poster.editions.local.ownership import close_folder, prepare
+from image_poster.editions.local.ownership import make_private, prepare_folder
 from image_poster.editions.local.snapshot import CopiedFile, Report
 
 _FRESH_DATABASE = f"{data_folder.DATABASE}.new"
@@ -60,15 +60,15 @@ def restore(source: Path, data_dir: Path, report: Report, options: RestoreOption
     event = f"restoring {source} to {data_dir} broke off"
     with snapshot.failures_as_sentences(event, "Nothing was restored."), ExitStack() as stack:
         place = BackupTarget(stack.enter_context(ConfinedFolder(source)), report)
-        generation, newest = _choose(place, options.generation)
+        generation, newest = _choose_generation(place, options.generation)
         _require_empty(data_dir, source)
-        manifest = place.manifest(generation.name)
+        manifest = place.read_manifest(generation.name)
         folder = stack.enter_context(place.folder.subfolder(generation.name))
         database = _Item(folder, manifest.database, _FRESH_DATABASE)
-        items = _items(folder, manifest, options)
+        items = _list_items(folder, manifest, options)
         if newest != generation:
             recent = stack.enter_context(place.folder.subfolder(newest.name))
-            items = _with_recent_revocations(items, place, newest, recent, options)
+            items = _replace_revocations(items, place, newest, recent, options)
         for item in (*items, database):
             _check_file(item)
         folder_id = new_id() if options.new_id or not generation.source else generation.source
@@ -94,9 +94,9 @@ def _require_empty(data_dir: Path, source: Path) -> None:
         raise StartError(f"{data_dir} is not empty: move its files elsewhere, or name another.")
 
 
-def _choose(place: BackupTarget, name: str) -> tuple[Generation, Generation]:
+def _choose_generation(place: BackupTarget, name: str) -> tuple[Generation, Generation]:
     """The generation of this name (the newest one if empty), and the newest of the same source."""
-    generations = place.generations()
+    generations = place.list_generations()
     if not generations:
         raise StartError(f"{place.path} is no backup: it has no complete generation.")
     chosen = next((g for g in generations if g.name == name), None) if name else generations[-1]
@@ -106,7 +106,7 @@ def _choose(place: BackupTarget, name: str) -> tuple[Generation, Generation]:
     return chosen, [g for g in generations if g.source == chosen.source][-1]
 
 
-def _items(folder: ConfinedFolder, manifest: Manifest, options: RestoreOptions) -> list[_Item]:
+def _list_items(folder: ConfinedFolder, manifest: Manifest, options: RestoreOptions) -> list[_Item]:
     """The files of a generation, without those that the new folder creates itself."""
     excluded = {data_folder.MARK}
     if not options.keep_tokens:
@@ -117,7 +117,7 @@ def _items(folder: ConfinedFolder, manifest: Manifest, options: RestoreOptions) 
     return [_Item(folder, file, file.path) for file in files]
 
 
-def _with_recent_revocations(
+def _replace_revocations(
     items: list[_Item],
     place: BackupTarget,
     newest: Generation,
@@ -127,7 +127,7 @@ def _with_recent_revocations(
     """Take the token key and the revocations from the newest generation: a token that was revoked
     after the older one stays revoked. Without tokens a damaged newest one does not matter."""
     try:
-        recent = _items(folder, place.manifest(newest.name), options)
+        recent = _list_items(folder, place.read_manifest(newest.name), options)
     except OperationFailedError:
         if options.keep_tokens:
             raise
@@ -144,13 +144,13 @@ def _check_file(item: _Item) -> None:
     try:
         state = item.folder.stat(item.file.path)
     except FileNotFoundError as exc:
-        raise _damaged(f"{path} is missing") from exc
+        raise _backup_error(f"{path} is missing") from exc
     except OSError as exc:
-        raise _damaged(f"{path} is not below it: a part of it is a link") from exc
+        raise _backup_error(f"{path} is not below it: a part of it is a link") from exc
     if not S_ISREG(state.st_mode):
-        raise _damaged(f"{path} is a link, or no plain file")
+        raise _backup_error(f"{path} is a link, or no plain file")
     if state.st_size != item.file.size:
-        raise _damaged(f"{path} is not what was copied: it has another size")
+        raise _backup_error(f"{path} is not what was copied: it has another size")
 
 
 def _write(
@@ -159,9 +159,9 @@ def _write(
     """Write all files, as the owner of the data folder; after a failure remove them again."""
     owner, was_there = _Owner(data_dir), data_dir.exists()
     with owner:
-        prepare(data_dir)
-        close_folder(data_dir, report)
-        lock = data_folder.exclusively(data_dir)
+        prepare_folder(data_dir)
+        make_private(data_dir, report)
+        lock = data_folder.lock_for_server(data_dir)
         lock.__enter__()
         if os.geteuid() == 0:
             report(f"{data_dir} belongs to root: give it to the user who serves (chown -R)")
@@ -170,10 +170,10 @@ def _write(
         data = stack.enter_context(ConfinedFolder(data_dir))
         try:
             unit = f"of {len(items):,} files"
-            for item in snapshot.with_progress((*items, database), report, unit):
+            for item in snapshot.report_progress((*items, database), report, unit):
                 _write_file(item, data, owner)
             with owner:
-                _finish(data_dir, folder_id)
+                _finish_database(data_dir, folder_id)
         except BaseException:
             with suppress(OSError), owner:
                 names = [item.name for item in items]
@@ -190,23 +190,23 @@ def _write_file(item: _Item, data: ConfinedFolder, owner: "_Owner") -> None:
         size, mtime_ns = item.file.size, item.file.mtime_ns
         copy = snapshot.copy_file(file, data, item.name, size=size, mtime_ns=mtime_ns)
     if (copy.size, copy.sha256) != (item.file.size, item.file.sha256):
-        raise _damaged(f"{path} is not what was copied")
+        raise _backup_error(f"{path} is not what was copied")
 
 
-def _finish(data_dir: Path, folder_id: str) -> None:
+def _finish_database(data_dir: Path, folder_id: str) -> None:
     """Check the database, and give it its name: from then on the folder can start."""
     fresh = data_dir / _FRESH_DATABASE
     with closing(sqlite3.connect(fresh)) as connection:
         (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
     if verdict != "ok":
-        raise _damaged(f"its database has {verdict}")
+        raise _backup_error(f"its database has {verdict}")
     trust_uploads(Layout(data_dir))
     data_folder.write_mark(data_dir, folder_id)
     fresh.rename(data_folder.database_path(data_dir))
     sync(data_dir)
 
 
-def _damaged(fault: str) -> OperationFailedError:
+def _backup_error(fault: str) -> OperationFailedError:
     return OperationFailedError(
         f"the backup is damaged: {fault}. Nothing was restored. Restore another generation with "
         "--generation, or another copy of the backup; move the damaged generation elsewhere."

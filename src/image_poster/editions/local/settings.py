@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from image_poster.adapters.images.memory import default_budget_bytes
 from image_poster.domain.images import ImageFit
 from image_poster.domain.limits import PUBLIC_RATES, Limits, Rates
-from image_poster.editions import StartError, admin_claim, checked_origins, listed
+from image_poster.editions import StartError, parse_admin_claim, parse_list, parse_origins
 
 Auth = Literal["dev", "jwt"]
 LogFormat = Literal["auto", "json", "console"]
@@ -114,7 +114,7 @@ class Settings:
         if not 0 <= self.port <= _MAX_PORT:
             raise StartError(f"port must be 0 to {_MAX_PORT}, not {self.port}.")
         self._check_minimums()
-        checked_origins(self.cors_origins)
+        parse_origins(self.cors_origins)
         _networks(self.trusted_proxies)
         if self.accel_redirect and not (self.trusted_proxies and self.renditions_group):
             raise StartError(
@@ -151,7 +151,7 @@ class Settings:
             raise StartError("jwt_issuer and jwt_audience are set both, or neither.")
         if self.jwt_client_id and not self.jwt_issuer:
             raise StartError("jwt_client_id is a client of jwt_issuer: set that too.")
-        if admin_claim(self.jwt_admin_claim) and not self.jwt_issuer:
+        if parse_admin_claim(self.jwt_admin_claim) and not self.jwt_issuer:
             raise StartError("jwt_admin_claim is a claim of jwt_issuer's tokens: set that too.")
         if self.jwt_issuer and self.auth != "jwt":
             raise StartError("jwt_issuer is for auth=jwt: pass --auth jwt, or leave it out.")
@@ -228,7 +228,7 @@ def is_loopback(host: str) -> bool:
 def _networks(text: str) -> list[ipaddress.IPv4Network | ipaddress.IPv6Network]:
     """The addresses and networks in a comma-separated setting. Raises `StartError`."""
     networks = []
-    for entry in listed(text):
+    for entry in parse_list(text):
         try:
             networks.append(ipaddress.ip_network(entry))
         except ValueError as exc:

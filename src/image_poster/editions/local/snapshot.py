@@ -32,7 +32,11 @@ from image_poster.adapters.sqlite.database import connect, translated
 from image_poster.adapters.sqlite.schema import VERSION, SchemaTooNewError, migrate, version_of
 from image_poster.domain.errors import StorageFullError
 from image_poster.editions import OperationFailedError, StartError
-from image_poster.editions.local.data_folder import damaged, database_path, without_server
+from image_poster.editions.local.data_folder import (
+    database_error,
+    database_path,
+    lock_against_servers,
+)
 from image_poster.editions.local.ownership import is_read_only, require_readable
 
 _log = structlog.get_logger()
@@ -100,7 +104,7 @@ def failures_as_sentences(event: str, advice: str) -> Iterator[None]:
         raise OperationFailedError(f"{event}: {cause}. {advice}") from exc
 
 
-def with_progress(items: Iterable[Item], report: Report, unit: str) -> Iterator[Item]:
+def report_progress(items: Iterable[Item], report: Report, unit: str) -> Iterator[Item]:
     """The same items; the number of those that are done is reported now and then."""
     for number, item in enumerate(items, 1):
         yield item
@@ -109,7 +113,7 @@ def with_progress(items: Iterable[Item], report: Report, unit: str) -> Iterator[
 
 
 @contextmanager
-def copied_database(
+def open_database_copy(
     source: ConfinedFolder, target: ConfinedFolder, name: str
 ) -> Iterator[sqlite3.Connection]:
     """Copy the database of the data folder `source` to the file `name` in `target`, and open the
@@ -144,7 +148,7 @@ def _vacuum_into(source: Path, target: Path) -> None:
 
 
 def _copy_database_files(source: Path, target: Path) -> None:
-    with without_server(source.parent):
+    with lock_against_servers(source.parent):
         shutil.copyfile(source, target)
         with suppress(FileNotFoundError):
             shutil.copyfile(f"{source}-wal", f"{target}-wal")
@@ -154,7 +158,7 @@ def _copy_database_files(source: Path, target: Path) -> None:
 
 
 @contextmanager
-def readable_database(data_dir: Path) -> Iterator[Path | None]:
+def copy_if_read_only(data_dir: Path) -> Iterator[Path | None]:
     """The path of a copy of the database if the disk is read-only, deleted at exit; else None, for
     the database itself. Raises `StartError`."""
     path = database_path(data_dir)
@@ -212,7 +216,7 @@ def _not_migrated(path: Path, error: Exception) -> StartError:
             f"the database {path} is of an earlier version, and the disk has no space for the copy "
             "that is made before the change. Free some space on the disk."
         )
-    return damaged(path, error)
+    return database_error(path, error)
 
 
 def copy_file(
