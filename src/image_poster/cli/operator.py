@@ -193,15 +193,16 @@ def token(
     if stack:
         _token_on_aws(stack, user, admin=admin, revoke=revoke is not None or revoke_all)
         return
-    local = _local()
+    with require_extra("server"):
+        from image_poster.editions.local import keys  # noqa: PLC0415
     if revoke is not None:
-        local.revoke_user(settings, revoke)
+        keys.revoke_user(settings.data_dir, revoke)
         click.echo(f"all former tokens of {revoke} are invalid", err=True)
     if revoke_all:
-        local.revoke_tokens(settings)
+        keys.revoke_all(settings.data_dir)
         click.echo("all former tokens are invalid", err=True)
     if user is not None:
-        click.echo(local.token(settings, user, days=days, admin=admin))
+        click.echo(keys.issue_token(settings.data_dir, user, days=days, admin=admin))
 
 
 def _token_on_aws(stack: str, user: str | None, *, admin: bool, revoke: bool) -> None:

@@ -27,12 +27,12 @@ from image_poster.adapters.sqlite.database import LogUnsupportedError, connect
 from image_poster.adapters.sqlite.schema import migrate
 from image_poster.domain.ids import is_id, new_id
 from image_poster.editions import OperationFailedError, StartError
-from image_poster.editions.local.keys import CURSOR_KEY
 from image_poster.editions.local.ownership import act_as_owner, make_private, prepare_folder
 
 _log = structlog.get_logger()
 
-DATABASE, MARK, SERVER_LOCK = "image_poster.db", "folder.json", "server.lock"
+DATABASE, MARK = "image_poster.db", "folder.json"
+CURSOR_KEY, SERVER_LOCK = "cursor.key", "server.lock"
 MANIFEST = "manifest.json"  # of a backup, which otherwise looks like a data folder
 OF_FILE_SYSTEM = {"lost+found"}  # mkfs creates it
 # The entries after a first start that broke off.

@@ -27,7 +27,6 @@ from image_poster.domain.ids import is_id
 from image_poster.editions import OperationFailedError
 from image_poster.editions.local import data_folder
 from image_poster.editions.local.data_folder import DATABASE, MANIFEST
-from image_poster.editions.local.keys import CURSOR_KEY
 from image_poster.editions.local.snapshot import SIDE_FILES, CopiedFile, Report
 
 FORMAT, FORMER_FORMAT = 2, 1
@@ -287,7 +286,7 @@ def remove_files(folder: ConfinedFolder, paths: Iterable[str]) -> None:
 
 def _former_source(folder: ConfinedFolder) -> str:
     try:
-        return data_folder.derive_id(folder.read(CURSOR_KEY))
+        return data_folder.derive_id(folder.read(data_folder.CURSOR_KEY))
     except FileNotFoundError:
         return ""
 

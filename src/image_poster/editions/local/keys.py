@@ -21,8 +21,9 @@ import msgspec
 from image_poster.adapters.files.confined import ConfinedFolder
 from image_poster.adapters.oidc import REVOCATIONS, new_key, own_token, read_series
 from image_poster.editions import StartError
+from image_poster.editions.local.data_folder import CURSOR_KEY, enter_with_database
 
-CURSOR_KEY, TOKEN_KEY = "cursor.key", "token.key"
+TOKEN_KEY = "token.key"  # noqa: S105 - the name of a file
 _KEY_BYTES = 32
 _SERIES_BYTES = 8
 _DAY_SECONDS = 86_400
@@ -55,13 +56,15 @@ def token_key(data_dir: Path) -> bytes:
 
 def issue_token(data_dir: Path, user: str, *, days: int, admin: bool) -> str:
     """A token of the service's own for `user`, valid for `days` days. Raises `StartError`."""
+    enter_with_database(data_dir)
     key, series = token_key(data_dir), read_revocations(data_dir).get(user)
     return own_token(key, user, seconds=days * _DAY_SECONDS, admin=admin, series=series)
 
 
 def revoke_all(data_dir: Path) -> None:
-    """Replace the key of the service's own tokens: all earlier tokens become invalid. Raises
-    `StartError`."""
+    """Replace the key of the service's own tokens: all earlier tokens become invalid, also in a
+    running server. Raises `StartError`."""
+    enter_with_database(data_dir)
     with _locked(data_dir / TOKEN_KEY):
         _replace(data_dir / TOKEN_KEY, new_key())
 
@@ -69,6 +72,7 @@ def revoke_all(data_dir: Path) -> None:
 def revoke_user(data_dir: Path, user: str) -> None:
     """Revoke all of the service's own tokens of `user`, at once and in every process. Raises
     `StartError`."""
+    enter_with_database(data_dir)
     with _locked(data_dir / REVOCATIONS):
         series = read_revocations(data_dir) | {user: secrets.token_hex(_SERIES_BYTES)}
         _replace(data_dir / REVOCATIONS, msgspec.json.encode(series))

@@ -7,7 +7,6 @@ from typing import TypeVar
 import uvloop
 
 from image_poster.editions import StartError
-from image_poster.editions.local import keys
 from image_poster.editions.local.container import Container, open_container
 from image_poster.editions.local.data_folder import enter_with_database
 from image_poster.editions.local.ownership import require_writable
@@ -43,25 +42,6 @@ def replay(settings: Settings) -> tuple[list[str], list[PostFailure]]:
         return due, retries.drain_failures()
 
     return run_in_container(settings, replay_all)
-
-
-def token(settings: Settings, user: str, *, days: int, admin: bool) -> str:
-    """A token of the service's own for `user`, valid for `days` days. Raises `StartError`."""
-    enter_with_database(settings.data_dir)
-    return keys.issue_token(settings.data_dir, user, days=days, admin=admin)
-
-
-def revoke_user(settings: Settings, user: str) -> None:
-    """Revoke all of the service's own tokens of `user`, also in a running server. Raises
-    `StartError`."""
-    enter_with_database(settings.data_dir)
-    keys.revoke_user(settings.data_dir, user)
-
-
-def revoke_tokens(settings: Settings) -> None:
-    """Revoke all of the service's own tokens, also in a running server. Raises `StartError`."""
-    enter_with_database(settings.data_dir)
-    keys.revoke_all(settings.data_dir)
 
 
 def restore_quarantine(settings: Settings) -> int:

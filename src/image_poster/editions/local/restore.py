@@ -21,7 +21,7 @@ from image_poster.domain.ids import new_id
 from image_poster.editions import OperationFailedError, StartError
 from image_poster.editions.local import data_folder, generations, snapshot
 from image_poster.editions.local.generations import BackupTarget, Generation, Manifest
-from image_poster.editions.local.keys import CURSOR_KEY, TOKEN_KEY
+from image_poster.editions.local.keys import TOKEN_KEY
 from image_poster.editions.local.ownership import make_private, prepare_folder
 from image_poster.editions.local.snapshot import CopiedFile, Report
 
@@ -112,7 +112,7 @@ def _list_items(folder: ConfinedFolder, manifest: Manifest, options: RestoreOpti
     if not options.keep_tokens:
         excluded.add(TOKEN_KEY)
     if options.new_id:
-        excluded.add(CURSOR_KEY)
+        excluded.add(data_folder.CURSOR_KEY)
     files = (file for file in manifest.files if file.path not in excluded)
     return [_Item(folder, file, file.path) for file in files]
 
