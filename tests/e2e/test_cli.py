@@ -115,7 +115,7 @@ def test_a_service_that_is_not_there_exits_3(shell: Shell, photo: Path) -> None:
         to_nobody = ("--as", "alice", "--url", url, "--patience", "1")
         said = shell.run("post", photo, *to_nobody, code=3).stderr
     assert f"{url} cannot be reached" in said
-    assert "The same command goes on from here." in said
+    assert "Run the same command again to continue." in said
     assert url in shell.run("feed", "--url", url, code=3).stderr
 
 

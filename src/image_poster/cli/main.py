@@ -52,11 +52,13 @@ def main() -> None:
         exc.show()
         sys.exit(exc.exit_code)
     except click.Abort:
-        _leave("interrupted; `post` goes on where it was by the same command", GAVE_UP)
+        _leave(
+            "interrupted. Run the same command again: `post` continues where it stopped", GAVE_UP
+        )
     except OutputError as exc:
         _leave(
-            f"the result cannot be printed: {exc}. What was sent is done; `post` and `comment` "
-            "print it by the same command, and send nothing twice",
+            f"the result cannot be printed: {exc}. The request was sent. Run the same command "
+            "again: `post` and `comment` print the result, and send nothing twice",
             GAVE_UP,
         )
     except (OperationFailedError, TooLateError) as exc:

@@ -106,7 +106,7 @@ def doctor(*, deep: bool, restore_quarantine: bool, settings: Settings) -> None:
 @stack_option
 @setting_options("data_dir")
 def failed(*, replay: bool, stack: str | None, settings: Settings) -> None:
-    """List the dead letters: work that failed too often to be tried again."""
+    """List failed work that is not retried (the dead letters)."""
     if stack:
         _failed_on_aws(stack, replay=replay)
     else:
@@ -181,7 +181,7 @@ def token(
     settings: Settings,
 ) -> None:
     """Print a bearer token for USER, signed by the service's own key, for a server with --auth jwt.
-    With --stack, the token is for a test user of that stack (no stage prod), for an hour.
+    With --stack, the token is for a test user of that stack, for an hour; not for the stage prod.
 
     Anybody who has the token can act as USER. The command prints the token alone on standard
     output: store it where only USER can read it.
@@ -283,7 +283,7 @@ def restore(
     new_id: bool,
     settings: Settings,
 ) -> None:
-    """Make an empty data folder what it was when `backup` wrote to SOURCE, and check every file."""
+    """Restore a backup from SOURCE into an empty data folder, and check every file."""
     with require_extra("server"):
         from image_poster.editions.local import restore as local_restore  # noqa: PLC0415
     options = local_restore.RestoreOptions(generation, keep_tokens, new_id)
@@ -300,7 +300,7 @@ def restore(
 @click.argument("target", type=click.Path(path_type=Path, file_okay=False))
 @setting_options("data_dir")
 def export(target: Path, settings: Settings) -> None:
-    """Write posts, comments and originals into TARGET, as plain files that anybody can read."""
+    """Write posts, comments and originals into TARGET, as plain files (JSON lines and images)."""
     with require_extra("server"):
         from image_poster.editions.local import export as local_export  # noqa: PLC0415
     report = local_export.export(settings.data_dir, target, _say_progress)

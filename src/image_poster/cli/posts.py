@@ -215,7 +215,7 @@ def _of_file(file: Path, error: ClientError) -> ClientError:
         return RefusedError(error.status, error.code, f"{file}: {error.detail}")
     if isinstance(error, TooLateError | SettingError):
         return error
-    return GaveUpError(f"{file}: {error}. The same command goes on from here.")
+    return GaveUpError(f"{file}: {error}. Run the same command again to continue.")
 
 
 def _offer_restart(name: str, record: Record, *, now: float, again: bool) -> None:

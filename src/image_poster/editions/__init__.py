@@ -5,7 +5,7 @@ import re
 from contextlib import suppress
 from ipaddress import IPv6Address
 
-# Scheme, host, port (RFC 6454 section 6.1), and what does not belong there. Browsers send hosts in
+# Scheme, host, port (RFC 6454 section 6.1), and a rest that is refused. Browsers send hosts in
 # ASCII and ports without leading zeros (WHATWG URL Standard, section 3.5).
 _ORIGIN = re.compile(
     r"(([a-z][a-z0-9+.-]*)://([a-z0-9._-]+|\[[0-9a-f:.]+\])(:[1-9]\d{0,4})?)([/?#].*)?"

@@ -192,7 +192,9 @@ class _Backup:
         known = self.former_files.get(path)
         if known is None:
             return None
-        with suppress(OSError):  # then the copy tells, or repairs what the former generation lost
+        with suppress(
+            OSError
+        ):  # then the file is copied, which also repairs a loss of the former generation
             state = self.source.stat(path)
             is_unchanged = (known.size, known.mtime_ns) == (state.st_size, state.st_mtime_ns)
             is_whole = is_unchanged and former.stat(path).st_size == known.size
@@ -298,11 +300,11 @@ def _check_losses(
             lost = _count_lost(database, copy, former)
             is_older = _schema_and_epoch(database) < _schema_and_epoch(copy)
     except sqlite3.Error:
-        return  # the former copy is damaged, and tells nothing
+        return  # the former copy is damaged: there is nothing to compare
     if lost or is_older:
         raise OperationFailedError(
             f"the database is older than its last backup {folder}: "
-            + (f"{lost:,} posts of that are gone, and nobody deleted them. " if lost else "")
+            + (f"{lost:,} of its posts are gone, and no user deleted them. " if lost else "")
             + "Nothing was changed. Put the right database back, or restore that backup (docs/"
             f"operations.md). {_OVERRIDE}"
         )

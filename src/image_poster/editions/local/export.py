@@ -53,9 +53,9 @@ _README = """Posts, comments and images of image-poster-api.
 posts.jsonl     one post a line, in JSON: id (ULID), creator, texts, times (RFC 3339, UTC), and its
                 image: its file in this folder, its bytes, and the SHA-256 of its content
 comments.jsonl  one comment a line, likewise, with the id of its post
-originals/      the images as they were sent; they may hold where they were taken
+originals/      the images as they were sent; they may contain the place of the photo (GPS)
 
-`image-poster import FOLDER` takes all this in; importing it again changes nothing.
+`image-poster import FOLDER` imports these files. A repeated import changes nothing.
 """
 
 

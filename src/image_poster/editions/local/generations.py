@@ -212,7 +212,7 @@ class BackupTarget:
                 manifest = self.read_manifest(name)
                 paths = [file.path for file in manifest.files]
                 remove_files(folder, [*paths, manifest.database.path])
-                folder.remove(MANIFEST)  # last: a broken-off removal goes on by it
+                folder.remove(MANIFEST)  # last: the next run needs it after a crash
         self._remove_folder(name)
 
     def remove_unfinished(self, name: str) -> None:

@@ -49,7 +49,7 @@ def token_key(data_dir: Path) -> bytes:
     except ValueError as exc:
         raise StartError(
             f"token.key in the data folder is damaged ({exc}). Run `image-poster token "
-            "--revoke-all`, which creates a new key. Then create all tokens anew."
+            "--revoke-all`, which creates a new key. Then create new tokens for all users."
         ) from exc
     return key
 
@@ -91,7 +91,7 @@ def read_revocations(data_dir: Path) -> dict[str, str]:
     except ValueError as exc:
         raise StartError(
             f"{path} is damaged, so it does not list whose tokens were revoked. Delete it, and run "
-            "`image-poster token --revoke-all`. Then create all tokens anew."
+            "`image-poster token --revoke-all`. Then create new tokens for all users."
         ) from exc
 
 

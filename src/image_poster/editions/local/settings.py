@@ -26,8 +26,8 @@ _PUBLIC_URL = re.compile(
     r"https?://(\[[0-9a-f:.]+\]|[a-z0-9.-]+)(:\d+)?(/(?P<first>[\w.~-]+)(/[\w.~-]+)*)?",
     re.IGNORECASE,
 )
-# First segments of the service's own paths: below such a one it could not tell whether a proxy has
-# removed the public path.
+# First segments of the service's own paths. Below such a path, the service could not detect whether
+# a proxy has removed the public path.
 ROUTE_ROOTS = {
     *("posts", "comments", "images", "uploads", "me", "limits", "healthz", "readyz", "metrics"),
     *("openapi.json", "docs", "assets"),
