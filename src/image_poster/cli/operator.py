@@ -91,9 +91,7 @@ def doctor(*, deep: bool, restore_quarantine: bool, settings: Settings) -> None:
     1 if something is wrong."""
     if restore_quarantine:
         click.echo(f"{_local().restore_quarantine(settings):,} files put back", err=True)
-    with require_extra("server"):
-        from image_poster.editions.local.doctor import examine  # noqa: PLC0415
-    findings = examine(settings, deep=deep)
+    findings = _local().examine(settings, deep=deep)
     for finding in findings:
         mark = click.style("ok  ", fg="green") if finding.ok else click.style("BAD ", fg="red")
         click.echo(f"{mark} {finding.subject:10} {finding.remark}")
@@ -329,8 +327,8 @@ def _say_progress(text: str) -> None:
 
 def _local() -> Any:  # noqa: ANN401 - a module
     with require_extra("server"):
-        from image_poster.editions.local import operate  # noqa: PLC0415
-    return operate
+        from image_poster.editions.local import doctor  # noqa: PLC0415
+    return doctor
 
 
 def _aws() -> Any:  # noqa: ANN401 - a module

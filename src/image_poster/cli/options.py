@@ -110,40 +110,18 @@ def client_options(command: Command) -> Command:
     gets `url`, `as_json`, and a `Caller` as `caller`."""
 
     @wraps(command)
-    def with_caller(**options: Any) -> None:  # noqa: ANN401 - of the command
-        caller = Caller(
-            options.pop("user"),
-            _token(*(options.pop(name) for name in ("token", "token_file", "token_command"))),
-        )
-        command(caller=caller, **options)
+    def with_caller(
+        *,
+        user: str | None,
+        token: str | None,
+        token_file: str | None,
+        token_command: str | None,
+        **options: object,
+    ) -> None:
+        command(caller=Caller(user, _token(token, token_file, token_command)), **options)
 
     decorated: Command = with_caller
-    for option in (
-        click.option("--json", "as_json", is_flag=True, help="Print JSON."),
-        click.option(
-            "--as",
-            "user",
-            type=TEXT,
-            envvar="IMAGE_POSTER_USER",
-            callback=_checked_user,
-            help="Your user name, for a service with --auth dev.",
-        ),
-        _token_option(
-            "--token",
-            "Bearer token. Other users of this machine can read it, unless you set the variable.",
-        ),
-        _token_option("--token-file", "File that has the bearer token."),
-        _token_option("--token-command", "Command that prints a bearer token; run when needed."),
-        click.option(
-            "--url",
-            type=TEXT,
-            envvar="IMAGE_POSTER_URL",
-            default="http://127.0.0.1:8080",
-            show_default=True,
-            callback=_checked_url,
-            help="URL of the service.",
-        ),
-    ):
+    for option in _CLIENT_OPTIONS:
         decorated = option(decorated)
     return decorated
 
@@ -167,6 +145,34 @@ def _checked_url(_context: click.Context, _option: click.Parameter, url: str) ->
     except ValueError as exc:
         raise click.BadParameter(str(exc)) from exc
     return url
+
+
+_CLIENT_OPTIONS = (
+    click.option("--json", "as_json", is_flag=True, help="Print JSON."),
+    click.option(
+        "--as",
+        "user",
+        type=TEXT,
+        envvar="IMAGE_POSTER_USER",
+        callback=_checked_user,
+        help="Your user name, for a service with --auth dev.",
+    ),
+    _token_option(
+        "--token",
+        "Bearer token. Other users of this machine can read it, unless you set the variable.",
+    ),
+    _token_option("--token-file", "File that has the bearer token."),
+    _token_option("--token-command", "Command that prints a bearer token; run when needed."),
+    click.option(
+        "--url",
+        type=TEXT,
+        envvar="IMAGE_POSTER_URL",
+        default="http://127.0.0.1:8080",
+        show_default=True,
+        callback=_checked_url,
+        help="URL of the service.",
+    ),
+)
 
 
 def _token(token: str | None, file: str | None, command: str | None) -> Token | None:

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import click
 import msgspec
@@ -42,7 +42,7 @@ _FIRST_PATIENCE_SECONDS = 30.0
 
 
 class PostOptions(NamedTuple):
-    """The arguments and options of the command."""
+    """The files of `post`, and its options for each file."""
 
     files: tuple[Path, ...]
     caption: str
@@ -93,26 +93,14 @@ def _regular_files(
     help="Post anew if the first request was sent over 6 days ago and its result is unknown.",
 )
 @client_options
-def post(  # noqa: PLR0913 - one for each option
-    files: tuple[Path, ...],
-    caption: str,
-    alt: str,
-    url: str,
-    caller: Caller,
-    *,
-    wait: bool,
-    at_once: int,
-    patience: float,
-    again: bool,
-    as_json: bool,
-) -> None:
+def post(url: str, caller: Caller, *, patience: float, as_json: bool, **options: Any) -> None:  # noqa: ANN401 - of `PostOptions`
     """Post images, one post each.
 
     After any interruption, the same command continues: it sends no byte and creates no post twice.
     """
     policy = Policy(patience=patience, first_patience=min(patience, _FIRST_PATIENCE_SECONDS))
-    order = PostOptions(files, caption, alt, at_once, wait, again)
-    poster = _Poster(AsyncImagePosterClient(url, **caller._asdict(), policy=policy), order)
+    client = AsyncImagePosterClient(url, **caller._asdict(), policy=policy)
+    poster = _Poster(client, PostOptions(**options))
     with ExitStack() as stack:
         try:
             asyncio.run(poster.post_all(stack))

@@ -5,5 +5,5 @@
 - data_folder, keys, ownership: the mark, lock and database of a data folder; its secrets; its owner
 - snapshot: copies of a data folder at one moment, for the four modules below and for migrations
 - generations, backup, restore, export: backups and plain files, and the way back
-- operate, doctor: the operators' other commands, beside a running server or without one
+- doctor: the check of everything, and its repairs
 """

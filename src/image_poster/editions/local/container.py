@@ -1,12 +1,14 @@
 """The composition of the local edition: the class for each port."""
 
 import sqlite3
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
+
+import uvloop
 
 from image_poster.adapters.clock import ServiceClock
 from image_poster.adapters.files.durable import check_free_space
@@ -33,9 +35,14 @@ from image_poster.adapters.writer_lock import WriterLock
 from image_poster.domain.limits import request_rule, write_rule
 from image_poster.domain.signing import CursorSigner, Signer
 from image_poster.editions import StartError, parse_admin_claim, parse_list, parse_origins
-from image_poster.editions.local.data_folder import database_error, database_path, image_memory_path
+from image_poster.editions.local.data_folder import (
+    database_error,
+    database_path,
+    enter_with_database,
+    image_memory_path,
+)
 from image_poster.editions.local.keys import TOKEN_KEY, read_revocations, signing_key, token_key
-from image_poster.editions.local.ownership import group_id
+from image_poster.editions.local.ownership import group_id, require_writable
 from image_poster.editions.local.settings import Settings
 from image_poster.http import gallery, metrics
 from image_poster.http.app import RENDERERS, HttpSettings, create_app
@@ -48,6 +55,8 @@ from image_poster.services.container import Services, Stores, build_services
 from image_poster.services.images import ImagePublisher, JobRunner
 from image_poster.services.limits import UNLIMITED
 from image_poster.services.maintenance import PostPurger, Rebuilder, Sweeper, UploadSettler
+
+Result = TypeVar("Result")
 
 _LEASE_MARGIN_SECONDS = 30
 # For notifications that were missed.
@@ -210,6 +219,24 @@ async def open_container(
         shared.notifier.close()
         await opened.close()
         shared.writer_lock.close()
+
+
+def run_in_container(
+    settings: Settings,
+    action: Callable[[Container], Awaitable[Result]],
+    database: Path | None = None,
+) -> Result:
+    """Return the result of a command's `action`, beside a running server or without one. `database`
+    is a copy to use where the disk is read-only. Raises `StartError`."""
+
+    async def run() -> Result:
+        async with open_container(settings, database=database) as container:
+            return await action(container)
+
+    enter_with_database(settings.data_dir)
+    if database is None:
+        require_writable(settings.data_dir)
+    return uvloop.run(run())
 
 
 def _open_database(settings: Settings, path: Path, writer_lock: WriterLock) -> Database:

@@ -1,5 +1,5 @@
-"""`image-poster doctor`: a check of everything that the service depends on, which changes
-nothing."""
+"""`image-poster doctor`: a check of everything that the service depends on, which changes nothing;
+and the repairs that its findings advise: `rebuild`, `failed --replay`, `--restore-quarantine`."""
 
 import os
 import shutil
@@ -23,11 +23,13 @@ from image_poster.domain.ids import EARLIEST_MS
 from image_poster.domain.images import RENDITIONS
 from image_poster.editions import OperationFailedError, StartError
 from image_poster.editions.local import data_folder, ownership
-from image_poster.editions.local.container import Container
-from image_poster.editions.local.operate import run_in_container
+from image_poster.editions.local.container import Container, run_in_container
 from image_poster.editions.local.settings import Settings
 from image_poster.editions.local.snapshot import copy_if_read_only
 from image_poster.ports.images import FileRecord
+from image_poster.ports.jobs import ParkedJob
+from image_poster.services.maintenance import RebuildReport
+from image_poster.services.retries import PostFailure, PostRetries
 
 _MIN_FREE_BYTES = 1_000_000_000
 _MAX_BEHIND_SECONDS = 60
@@ -293,3 +295,45 @@ def _wrong_content(path: Path, name: str, expected: FileRecord | None, *, deep: 
         return "is missing"
     except OSError as exc:
         return f"cannot be read: {exc.strerror}"
+
+
+def rebuild(settings: Settings) -> RebuildReport:
+    """Derive counts and latest comments anew."""
+    return run_in_container(settings, lambda container: container.rebuilder.rebuild())
+
+
+def parked(settings: Settings) -> list[ParkedJob]:
+    """The dead letters of image work."""
+    data_folder.enter_with_database(settings.data_dir)
+    with copy_if_read_only(settings.data_dir) as path:
+        return run_in_container(settings, lambda container: container.jobs.parked(), path)
+
+
+def replay(settings: Settings) -> tuple[list[str], list[PostFailure]]:
+    """Make every dead letter due again; returns the ids of their posts, and the failures."""
+
+    async def replay_all(container: Container) -> tuple[list[str], list[PostFailure]]:
+        retries = PostRetries()
+        waiting = [job.post_id for job in await container.jobs.parked()]
+        replay_job = container.jobs.replay
+        due = [post for post in waiting if await retries.run("replay", post, replay_job, post)]
+        return due, retries.drain_failures()
+
+    return run_in_container(settings, replay_all)
+
+
+def restore_quarantine(settings: Settings) -> int:
+    """Put back the files in quarantine whose posts exist; returns their number. Raises `StartError`
+    if some failed, after the others are back."""
+
+    async def put_back(container: Container) -> int:
+        sweeper = container.sweeper
+        count = await sweeper.put_back()
+        if failures := sweeper.retries.drain_failures():
+            raise StartError(
+                f"{count:,} files were put back; {len(failures):,} posts failed, the first with: "
+                f"{failures[0].error}. Repair the cause, and run the command again."
+            )
+        return count
+
+    return run_in_container(settings, put_back)

@@ -35,9 +35,8 @@ from image_poster.domain.limits import Limits, clean_required
 from image_poster.domain.posts import Post, PostStatus, PostTexts, decode_post
 from image_poster.editions import StartError
 from image_poster.editions.local import snapshot
-from image_poster.editions.local.container import Container
+from image_poster.editions.local.container import Container, run_in_container
 from image_poster.editions.local.data_folder import OF_FILE_SYSTEM, create_database
-from image_poster.editions.local.operate import run_in_container
 from image_poster.editions.local.ownership import act_as_owner, user_name
 from image_poster.editions.local.settings import Settings
 from image_poster.editions.local.snapshot import Report

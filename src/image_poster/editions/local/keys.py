@@ -98,11 +98,11 @@ def read_revocations(data_dir: Path) -> dict[str, str]:
 def _read_or_create(path: Path, create: Callable[[], bytes]) -> bytes:
     """The content of a file, which one process of several creates if there is none. The processes
     use a lock, not a hard link: exFAT and some network file systems have no hard links."""
-    if not path.exists():
-        with _locked(path):
-            if not path.exists():
-                _replace(path, create())
     try:
+        if not path.exists():
+            with _locked(path):
+                if not path.exists():
+                    _replace(path, create())
         return path.read_bytes()
     except OSError as exc:
         raise StartError(f"the key {path} cannot be used: {exc.strerror}.") from exc
