@@ -34,7 +34,7 @@ from image_poster.editions.local.generations import (
     Manifest,
     TargetMark,
 )
-from image_poster.editions.local.snapshot import CopiedFile, Report
+from image_poster.editions.local.snapshot import CopiedFile, ReportProgress
 
 _ADVICE = (
     "The earlier backups are whole. Free some space there if that is the cause, and run the "
@@ -55,7 +55,9 @@ class BackupReport(NamedTuple):
     incomplete: list[str]
 
 
-def back_up(data_dir: Path, target: Path, report: Report, options: BackupOptions) -> BackupReport:
+def back_up(
+    data_dir: Path, target: Path, report: ReportProgress, options: BackupOptions
+) -> BackupReport:
     """Copy the data folder into a new generation in `target`, beside a running server or without
     one. Raises `StartError`."""
     snapshot.require_source(data_dir, target)
@@ -74,7 +76,7 @@ class _Backup:
     source: ConfinedFolder
     place: BackupTarget
     mark: TargetMark
-    report: Report
+    report: ReportProgress
     options: BackupOptions
     copied: int = 0
     unreadable: list[str] = field(default_factory=list)

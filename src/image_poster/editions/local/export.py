@@ -39,7 +39,7 @@ from image_poster.editions.local.container import Container, run_in_container
 from image_poster.editions.local.data_folder import OF_FILE_SYSTEM, create_database
 from image_poster.editions.local.ownership import act_as_owner, user_name
 from image_poster.editions.local.settings import Settings
-from image_poster.editions.local.snapshot import Report
+from image_poster.editions.local.snapshot import ReportProgress
 
 POSTS_NAME, COMMENTS_NAME, ORIGINALS_NAME = "posts.jsonl", "comments.jsonl", "originals"
 _README_NAME, _DATABASE_NAME = "README.txt", ".snapshot.db"
@@ -100,7 +100,7 @@ class ExportReport(NamedTuple):
     incomplete: list[str]
 
 
-def export(data_dir: Path, target: Path, report: Report) -> ExportReport:
+def export(data_dir: Path, target: Path, report: ReportProgress) -> ExportReport:
     """Write all posts that have an image, and their comments, into an empty folder. The files show
     the database at one moment. Works beside a running server or without one. Raises
     `StartError`."""
@@ -126,7 +126,10 @@ def _require_empty(target: Path) -> None:
 
 
 def _write(
-    database: sqlite3.Connection, source: ConfinedFolder, target: ConfinedFolder, report: Report
+    database: sqlite3.Connection,
+    source: ConfinedFolder,
+    target: ConfinedFolder,
+    report: ReportProgress,
 ) -> ExportReport:
     target.create_folder(ORIGINALS_NAME)
     with target.create(_README_NAME) as readme:
@@ -153,7 +156,7 @@ def _heads(database: sqlite3.Connection) -> Iterator[bytes]:
 
 
 def _copy_original(
-    source: ConfinedFolder, target: ConfinedFolder, post_id: str, report: Report
+    source: ConfinedFolder, target: ConfinedFolder, post_id: str, report: ReportProgress
 ) -> ExportedImage | None:
     """Copy a post's original; None if it is missing, or cannot be read, while others may be."""
     path, name = original_name(post_id), ""
@@ -204,7 +207,7 @@ class ImportReport(NamedTuple):
     deleted: int
 
 
-def import_(settings: Settings, source: Path, report: Report) -> ImportReport:
+def import_(settings: Settings, source: Path, report: ReportProgress) -> ImportReport:
     """Import an export. Ids, times and creators are kept; a server makes the renditions anew.
     Everything is checked before the first write. Existing posts stay unchanged, and posts that were
     deleted here stay deleted. Raises `StartError`."""
@@ -223,7 +226,7 @@ def import_(settings: Settings, source: Path, report: Report) -> ImportReport:
         return run_in_container(settings, lambda container: _import(container, source, report))
 
 
-async def _import(container: Container, source: Path, report: Report) -> ImportReport:
+async def _import(container: Container, source: Path, report: ReportProgress) -> ImportReport:
     added, deleted, limits = 0, 0, container.settings.limits
     posts = _lines(source / POSTS_NAME, ExportedPost, limits)
     for post in snapshot.report_progress(posts, report, "posts"):

@@ -27,7 +27,7 @@ from image_poster.domain.ids import is_id
 from image_poster.editions import OperationFailedError
 from image_poster.editions.local import data_folder
 from image_poster.editions.local.data_folder import DATABASE, MANIFEST
-from image_poster.editions.local.snapshot import SIDE_FILES, CopiedFile, Report
+from image_poster.editions.local.snapshot import SIDE_FILES, CopiedFile, ReportProgress
 
 FORMAT, FORMER_FORMAT = 2, 1
 FORMER = "."  # the name of a former version's backup: the target itself
@@ -90,7 +90,7 @@ class BackupOptions:
 class BackupTarget:
     """The generations in a folder, or in one that will hold them."""
 
-    def __init__(self, folder: ConfinedFolder, report: Report) -> None:
+    def __init__(self, folder: ConfinedFolder, report: ReportProgress) -> None:
         self.path = folder.path
         self.folder = folder
         self._report = report

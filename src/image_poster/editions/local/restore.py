@@ -23,7 +23,7 @@ from image_poster.editions.local import data_folder, generations, snapshot
 from image_poster.editions.local.generations import BackupTarget, Generation, Manifest
 from image_poster.editions.local.keys import TOKEN_KEY
 from image_poster.editions.local.ownership import make_private, prepare_folder
-from image_poster.editions.local.snapshot import CopiedFile, Report
+from image_poster.editions.local.snapshot import CopiedFile, ReportProgress
 
 _FRESH_DATABASE = f"{data_folder.DATABASE}.new"
 
@@ -53,7 +53,9 @@ class _Item(NamedTuple):
     name: str
 
 
-def restore(source: Path, data_dir: Path, report: Report, options: RestoreOptions) -> RestoreReport:
+def restore(
+    source: Path, data_dir: Path, report: ReportProgress, options: RestoreOptions
+) -> RestoreReport:
     """Make an empty data folder that equals a generation in `source`: a backup's target, or one
     generation in it. Raises `StartError`; then nothing is left that could start."""
     source, options = _target_of(source, options)
@@ -154,7 +156,7 @@ def _check_file(item: _Item) -> None:
 
 
 def _write(
-    data_dir: Path, items: list[_Item], database: _Item, folder_id: str, report: Report
+    data_dir: Path, items: list[_Item], database: _Item, folder_id: str, report: ReportProgress
 ) -> None:
     """Write all files, as the owner of the data folder; after a failure remove them again."""
     owner, was_there = _Owner(data_dir), data_dir.exists()

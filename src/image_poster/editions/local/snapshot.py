@@ -46,9 +46,9 @@ _CANNOT_OPEN = {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE
 _CHUNK_BYTES = 1 << 20
 _REPORT_EVERY = 500
 
-Report = Callable[[str], None]
+ReportProgress = Callable[[str], None]
 Item = TypeVar("Item")
-Natural = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+_Natural = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 
 
 class CopiedFile(msgspec.Struct, frozen=True):
@@ -56,8 +56,8 @@ class CopiedFile(msgspec.Struct, frozen=True):
     its content, in hexadecimal."""
 
     path: str
-    size: Natural
-    mtime_ns: Natural
+    size: _Natural
+    mtime_ns: _Natural
     sha256: Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}$")]
 
 
@@ -104,7 +104,7 @@ def failures_as_sentences(event: str, advice: str) -> Iterator[None]:
         raise OperationFailedError(f"{event}: {cause}. {advice}") from exc
 
 
-def report_progress(items: Iterable[Item], report: Report, unit: str) -> Iterator[Item]:
+def report_progress(items: Iterable[Item], report: ReportProgress, unit: str) -> Iterator[Item]:
     """The same items; the number of those that are done is reported now and then."""
     for number, item in enumerate(items, 1):
         yield item
