@@ -252,7 +252,7 @@ def test_what_was_deleted_meanwhile_is_posted_only_by_asking_once_more(
         record.remember(UploadState("a key", f"/uploads/{post['id']}", since=time.time()))
     refused = shell.run("post", photo, *as_user, code=1).stderr
     assert "has been deleted since" in refused
-    assert "The same command once more" in refused
+    assert "Run the same command again" in refused
     assert json.loads(shell.run("post", photo, *as_user, "--json").stdout)["id"] != post["id"]
 
 
