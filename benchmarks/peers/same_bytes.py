@@ -7,7 +7,7 @@ from pathlib import Path
 import uvloop
 from litestar import Litestar, Response, get
 
-from image_poster.editions.server import announce, reserve_port, serve_until_stopped
+from image_poster.editions.local.server import announce, reserve_port, serve_until_stopped
 from image_poster.http import metrics
 from image_poster.http.cors import Cors
 from image_poster.http.middleware import Middleware

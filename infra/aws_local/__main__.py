@@ -12,7 +12,7 @@ import uvloop
 from aws_local.emulator import CREDENTIALS, REGION, Emulator, running_emulator
 from aws_local.front import AUDIENCE, Front, Issuer
 from aws_local.stack import deploy
-from image_poster.editions.server import announce, reserve_port, serve_until_stopped
+from image_poster.editions.local.server import announce, reserve_port, serve_until_stopped
 
 _HOST = "127.0.0.1"
 _NAME = "image-poster"

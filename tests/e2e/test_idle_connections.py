@@ -49,7 +49,7 @@ def test_thousands_of_idle_connections_do_not_keep_the_next_one_waiting(tmp_path
 _SERVER = """
 import socket, uvloop
 from pathlib import Path
-from image_poster.editions.server import announce, reserve_port, serve_until_stopped
+from image_poster.editions.local.server import announce, reserve_port, serve_until_stopped
 
 def time_outs(client_port):
     for entry in Path("/proc/self/fd").iterdir():

@@ -31,16 +31,16 @@ from image_poster.adapters.writer_lock import WriterLock
 from image_poster.editions.local import data_folder, ownership
 from image_poster.editions.local.background import recover, run_app
 from image_poster.editions.local.container import Shared
-from image_poster.editions.local.settings import Settings
-from image_poster.editions.local.snapshot import bring_up_to_date
-from image_poster.editions.logs import configure
-from image_poster.editions.server import (
+from image_poster.editions.local.server import (
     GRACE_SECONDS,
     announce,
     reserve_port,
     resolve_address,
     serve_until_stopped,
 )
+from image_poster.editions.local.settings import Settings
+from image_poster.editions.local.snapshot import bring_up_to_date
+from image_poster.editions.logs import configure
 
 READY = b"ready\n"
 _COMMAND = (sys.executable, "-m", "image_poster.editions.local.serve")
