@@ -7,7 +7,7 @@ from pathlib import Path
 import uvloop
 from litestar import Litestar, Response, get
 
-from image_poster.editions.server import announce, reserved_port, serve_until_stopped
+from image_poster.editions.local.server import announce, reserve_port, serve_until_stopped
 from image_poster.http import metrics
 from image_poster.http.cors import Cors
 from image_poster.http.middleware import Middleware
@@ -24,7 +24,7 @@ async def page() -> Response[bytes]:
 
 def main() -> None:
     app = Litestar([page], exception_handlers=EXCEPTION_HANDLERS, openapi_config=None)
-    with reserved_port("127.0.0.1", int(sys.argv[1])) as port:
+    with reserve_port("127.0.0.1", int(sys.argv[1])) as port:
         edge = Middleware(app, loopback_only=True, observers=(metrics.observe,), cors=Cors(()))
         uvloop.run(
             serve_until_stopped(edge, "127.0.0.1", port, lambda: announce("127.0.0.1", port))

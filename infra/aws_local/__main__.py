@@ -12,7 +12,7 @@ import uvloop
 from aws_local.emulator import CREDENTIALS, REGION, Emulator, running_emulator
 from aws_local.front import AUDIENCE, Front, Issuer
 from aws_local.stack import deploy
-from image_poster.editions.server import announce, reserved_port, serve_until_stopped
+from image_poster.editions.local.server import announce, reserve_port, serve_until_stopped
 
 _HOST = "127.0.0.1"
 _NAME = "image-poster"
@@ -28,7 +28,7 @@ def main() -> None:
     given = parser.parse_args()
     parameters = dict(one.split("=", 1) for one in given.parameters)
     log = given.log.open("wb") if given.log else None
-    with reserved_port(_HOST, given.port) as port, running_emulator(log) as emulator:
+    with reserve_port(_HOST, given.port) as port, running_emulator(log) as emulator:
         uvloop.run(serve(emulator, port, parameters))
 
 

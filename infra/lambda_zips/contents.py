@@ -52,7 +52,7 @@ _ALL = (
     *("msgspec", "python-ulid", "structlog", "typing_extensions"),
 )
 _ELSEWHERE = (
-    *("cli", "client", "editions/local", "editions/server.py"),
+    *("cli", "client", "editions/local"),
     *("adapters/memory.py", "adapters/sqlite", "adapters/files", "adapters/sqs.py"),
 )
 _IMAGES = ("adapters/images",)

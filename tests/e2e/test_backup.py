@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from image_poster.editions.local.backup import back_up
+from image_poster.editions.local.generations import BackupOptions
 from support.api import LOCAL as LOCAL_EDITION
 from support.api import Api
 from support.servers import local_server
@@ -139,7 +140,7 @@ def test_seven_generations_stay_and_as_many_as_keep_says(
     with local_server(data) as server, Api(server.url, LOCAL_EDITION) as api:
         api.ready("alice")
     for _ in range(8):
-        back_up(data, target, lambda _: None)
+        back_up(data, target, lambda _: None, BackupOptions())
     assert len(generations(target)) == 7
     former = generations(target)[0]
     (former / "notes.txt").write_text("a stranger's")
@@ -178,7 +179,7 @@ def test_a_post_deleted_during_the_backup_is_not_in_it(
             if phase == "copying files":
                 assert api.send("DELETE", f"/posts/{late[0]}", "alice").status_code == 204
 
-        done = back_up(data, target, meanwhile)
+        done = back_up(data, target, meanwhile, BackupOptions())
     assert (done.files, done.incomplete) == (5, [])
     shutil.rmtree(data)
     shell.run("restore", target, "--data-dir", data)

@@ -116,7 +116,7 @@ def test_a_service_that_is_not_there_exits_3(shell: Shell, photo: Path) -> None:
         to_nobody = ("--as", "alice", "--url", url, "--patience", "1")
         said = shell.run("post", photo, *to_nobody, code=3).stderr
     assert f"{url} cannot be reached" in said
-    assert "The same command goes on from here." in said
+    assert "Run the same command again to continue." in said
     assert url in shell.run("feed", "--url", url, code=3).stderr
 
 
@@ -151,7 +151,7 @@ def test_operators_see_and_mend_drift(tmp_path: Path, photo: Path) -> None:
         connection.execute("UPDATE posts SET total_comments = 9")
     connection.close()
     said = shell.run("rebuild", *data).stdout
-    assert f"{post['id']}: 9 comments kept, 1 found; mended" in said
+    assert f"{post['id']}: 9 comments stored, 1 counted; repaired" in said
     assert "1 had drifted" in said
 
 
@@ -250,7 +250,7 @@ def test_what_was_deleted_meanwhile_is_posted_only_by_asking_once_more(
         record.remember(UploadState("a key", f"/uploads/{post['id']}", since=time.time()))
     refused = shell.run("post", photo, *as_user, code=1).stderr
     assert "has been deleted since" in refused
-    assert "The same command once more" in refused
+    assert "Run the same command again" in refused
     assert json.loads(shell.run("post", photo, *as_user, "--json").stdout)["id"] != post["id"]
 
 

@@ -138,6 +138,14 @@ def test_a_folder_of_a_former_version_gets_an_id_at_its_next_start(
     assert f'"id": "{folder_id}"' in (tmp_path / "log").read_text()
 
 
+def test_a_first_start_that_broke_off_at_its_mark_is_repeated(data: Path) -> None:
+    data.mkdir(exist_ok=True)
+    for name in ("server.lock", "folder.json.new"):
+        (data / name).touch()
+    with local_server(data):
+        assert is_id(json.loads((data / "folder.json").read_bytes())["id"])
+
+
 @pytest.mark.parametrize(
     "content", ["", "{}", '{"format": 2, "id": "x"}', '{"format": 1, "id": "x"}']
 )

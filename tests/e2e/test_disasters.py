@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from image_poster.editions.local.findings import find_wrong_owners
+from image_poster.editions.local.doctor import find_wrong_owners
 from support import mounts, samples
 from support.api import LOCAL as LOCAL_EDITION
 from support.api import Api
@@ -528,7 +528,7 @@ def test_a_new_data_folder_in_an_open_folder_is_private(
     assert outcome.code == 0, outcome
     assert f"{restored} was open to others" in outcome.stderr
     assert {path.stat().st_mode & 0o077 for path in (restored, *restored.rglob("*"))} == {0}
-    assert find_wrong_owners(restored).well
+    assert find_wrong_owners(restored).ok
 
 
 # Root, and disks that cannot be written to.

@@ -145,7 +145,7 @@ def test_importing_again_changes_nothing_and_revives_nothing(
         )
         done = shell.run("import", exported, "--data-dir", two).stdout
         assert done == (
-            "0 posts and 0 comments are new here\n1 posts were deleted here, and stay so\n"
+            "0 posts and 0 comments are new here\n1 posts were deleted here, and stay deleted\n"
         )
         post = api.get(f"/posts/{first}").json()
         assert (post["caption"], post["total_comments"]) == ("edited here", 11)

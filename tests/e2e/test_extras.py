@@ -16,7 +16,7 @@ from support.installed import build_wheel, install, installed
 from support.servers import local_server, running
 
 LOCAL = "image_poster.editions.local"
-SERVING = (f"{LOCAL}.serve", f"{LOCAL}.operate", "image_poster.cli.main")
+SERVING = (f"{LOCAL}.serve", f"{LOCAL}.doctor", "image_poster.cli.main")
 NO_AWS = {"AWS_CONFIG_FILE": os.devnull, "AWS_EC2_METADATA_DISABLED": "true"}
 
 

@@ -49,7 +49,7 @@ def test_thousands_of_idle_connections_do_not_keep_the_next_one_waiting(tmp_path
 _SERVER = """
 import socket, uvloop
 from pathlib import Path
-from image_poster.editions.server import announce, reserved_port, serve_until_stopped
+from image_poster.editions.local.server import announce, reserve_port, serve_until_stopped
 
 def time_outs(client_port):
     for entry in Path("/proc/self/fd").iterdir():
@@ -69,7 +69,7 @@ async def app(scope, receive, send):
     await send({"type": "http.response.start", "status": 200, "headers": []})
     await send({"type": "http.response.body", "body": found, "more_body": False})
 
-with reserved_port("127.0.0.1", 0) as port:
+with reserve_port("127.0.0.1", 0) as port:
     say = lambda: announce("127.0.0.1", port)
     uvloop.run(serve_until_stopped(app, "127.0.0.1", port, say))
 """

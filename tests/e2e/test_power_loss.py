@@ -28,12 +28,10 @@ from image_poster.domain.images import RENDITIONS
 from image_poster.domain.posts import PostStatus
 from image_poster.editions.local.background import recover
 from image_poster.editions.local.container import Container, open_container
-from image_poster.editions.local.data_folder import (
-    bring_up_to_date,
-    prepare,
-    require_right_database,
-)
+from image_poster.editions.local.data_folder import require_right_database
+from image_poster.editions.local.ownership import prepare_folder
 from image_poster.editions.local.settings import Settings
+from image_poster.editions.local.snapshot import bring_up_to_date
 from support import power_cuts, samples
 from support.api import LOCAL as LOCAL_EDITION
 from support.api import Api
@@ -294,7 +292,7 @@ def test_whatever_a_power_cut_leaves_opens_and_has_what_was_answered(
 
 def open_after_cut(data: Path, known: Known, number: int) -> None:
     try:
-        prepare(data)
+        prepare_folder(data)
         bring_up_to_date(data)
         require_right_database(data)
         asyncio.run(check(data, known))

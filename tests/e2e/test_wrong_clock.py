@@ -223,7 +223,7 @@ def test_what_was_written_in_1970_is_not_written_twice_after_a_restart(
     with served(data, wall_clock) as (api, _):
         comments = f"/posts/{api.ready('alice')['id']}/comments"
         image = {"image": {"size": 1000, "content_type": "image/jpeg"}}
-        made = {
+        ids = {
             path: keyed(api, path, body).json()["id"]
             for path, body in ((comments, {"content": "once"}), ("/posts", image))
         }
@@ -232,12 +232,12 @@ def test_what_was_written_in_1970_is_not_written_twice_after_a_restart(
     wall_clock.set(RIGHT)
     for _ in range(2):
         with served(data, wall_clock) as (api, _):
-            wait_until(lambda: "1970" not in expiry(api, f"/uploads/{made['/posts']}"))
+            wait_until(lambda: "1970" not in expiry(api, f"/uploads/{ids['/posts']}"))
             assert api.send("DELETE", deleted, "alice").status_code == 204
             for path, body in ((comments, {"content": "once"}), ("/posts", image)):
                 answer = keyed(api, path, body)
                 assert answer.headers["idempotent-replayed"] == "true"
-                assert answer.json()["id"] == made[path]
+                assert answer.json()["id"] == ids[path]
 
 
 def keyed(api: Api, path: str, body: dict[str, Any]) -> httpx.Response:

@@ -188,9 +188,9 @@ async def test_no_claim_makes_an_admin_unless_a_setting_says_so(claims: Claims) 
 async def test_the_claim_that_makes_an_admin_is_a_setting(
     setting: str, claims: Claims, *, admin: bool
 ) -> None:
-    from image_poster.editions import admin_claim
+    from image_poster.editions import parse_admin_claim
 
-    assert await is_admin({"sub": "a", **claims}, admin_claim=admin_claim(setting)) is admin
+    assert await is_admin({"sub": "a", **claims}, admin_claim=parse_admin_claim(setting)) is admin
 
 
 @pytest.mark.anyio

@@ -24,8 +24,8 @@ from image_poster.domain.limits import UPLOAD_KEPT_MS
 from image_poster.domain.posts import PostStatus
 from image_poster.domain.uploads import UploadOrder
 from image_poster.editions.local.container import open_container
-from image_poster.editions.local.folder_check import create_database
-from image_poster.editions.local.operate import replay
+from image_poster.editions.local.data_folder import create_database
+from image_poster.editions.local.doctor import replay
 from image_poster.editions.local.settings import Settings
 from image_poster.ports.images import FilesRemainError
 from image_poster.services.images import ImagePublisher, JobRunner

@@ -6,7 +6,7 @@ import pytest
 from litestar.testing import TestClient
 
 from image_poster.domain.signing import Signer
-from image_poster.editions import StartError, checked_origins
+from image_poster.editions import StartError, parse_origins
 from image_poster.editions.aws.settings import read_settings
 from image_poster.editions.local.settings import Settings
 from image_poster.http.app import HttpSettings, create_app
@@ -81,11 +81,11 @@ def test_an_origin_that_no_browser_sends_stops_the_start(origin: str, said: str)
 
 def test_origins_are_taken_as_browsers_send_them() -> None:
     text = "https://PHOTOS.example, http://localhost:5173,http://[::1]:8080, capacitor://localhost"
-    assert checked_origins(text) == (
+    assert parse_origins(text) == (
         "https://photos.example",
         "http://localhost:5173",
         "http://[::1]:8080",
         "capacitor://localhost",
     )
-    assert checked_origins("*") == ("*",)
-    assert checked_origins("") == ()
+    assert parse_origins("*") == ("*",)
+    assert parse_origins("") == ()

@@ -4,15 +4,18 @@ AWS.
 Each command imports its libraries when it runs, so that other commands start faster.
 """
 
+import os
+from pathlib import Path
 from typing import Any
 
 import click
 
-from image_poster.cli.options import needs, setting_options
+from image_poster.cli.options import require_extra, setting_options
 from image_poster.editions.local.settings import Settings
 
-# As for the header user-id; a token that holds for longer than ten years is a mistake.
+# As for the header user-id; a lifetime of over ten years is a mistake.
 _MAX_USER_CHARACTERS, _MAX_TOKEN_DAYS = 128, 3650
+_NICENESS = 10
 _NOTHING = "nothing has failed"
 
 stack_option = click.option(
@@ -24,20 +27,17 @@ stack_option = click.option(
 
 @click.command()
 @setting_options()
-def serve(**settings: Any) -> None:  # noqa: ANN401 - one for each setting
+def serve(settings: Settings) -> None:
     """Serve the API from one machine, until Ctrl-C or SIGTERM."""
-    checked = Settings(**settings)
-    # Imported here: no other command should wait for the server's libraries.
-    with needs("server"):
+    with require_extra("server"):
         from image_poster.editions.local.serve import serve as serve_local  # noqa: PLC0415
-
-    serve_local(checked)
+    serve_local(settings)
 
 
 @click.command()
 def openapi() -> None:
     """Print the OpenAPI document."""
-    with needs("server"):
+    with require_extra("server"):
         from image_poster.http.app import openapi_document  # noqa: PLC0415
 
         document = openapi_document()  # imports the metrics' library
@@ -47,36 +47,35 @@ def openapi() -> None:
 @click.command()
 @stack_option
 @setting_options("data_dir")
-def rebuild(stack: str | None, **settings: Any) -> None:  # noqa: ANN401 - one for each setting
+def rebuild(stack: str | None, settings: Settings) -> None:
     """Derive counts and latest comments anew, correct times that a wrong clock stored, and report
     each repair."""
     if stack:
         _rebuild_on_aws(stack)
         return
-    rebuilt = _local().rebuild(Settings(**settings))
-    for drift in rebuilt.drifted:
+    report = _local().rebuild(settings)
+    for drift in report.drifted:
         click.echo(
-            f"{drift.post_id}: {drift.total_was} comments kept, {drift.total_is} found; mended"
+            f"{drift.post_id}: {drift.total_was} comments stored, {drift.total_is} counted; "
+            "repaired"
         )
-    for repair in rebuilt.repaired:
-        click.echo(_repair_text(repair))
-    click.echo(f"{rebuilt.checked} posts checked, {len(rebuilt.drifted)} had drifted")
-
-
-def _repair_text(repair: Any) -> str:  # noqa: ANN401 - a `TimeRepair`
-    if not repair.documents:
-        return f"{repair.post_id}: newer than the feed's epoch, which was raised"
-    return f"{repair.post_id}: times corrected in {repair.documents} documents (post, comments)"
+    for repair in report.repaired:
+        change = "newer than the feed's epoch, which was raised"
+        if repair.documents:
+            change = f"times corrected in {repair.documents} documents (post, comments)"
+        click.echo(f"{repair.post_id}: {change}")
+    click.echo(f"{report.checked} posts checked, {len(report.drifted)} had drifted")
 
 
 def _rebuild_on_aws(stack: str) -> None:
     aws = _aws()
-    rebuilt = aws.rebuild(aws.open_stack(stack))
-    for one in rebuilt.healed:
-        click.echo(f"{one.post_id}: {one.what}" + (f": {one.error}" if one.error else ""))
-    failed = sum(one.error is not None for one in rebuilt.healed)
-    mended = len(rebuilt.healed) - failed
-    click.echo(f"{rebuilt.checked} posts checked, {mended} mended, {failed} could not be")
+    report = aws.rebuild(aws.open_stack(stack))
+    for repair in report.healed:
+        error = f": {repair.error}" if repair.error else ""
+        click.echo(f"{repair.post_id}: {repair.what}{error}")
+    failed = sum(repair.error is not None for repair in report.healed)
+    repaired = len(report.healed) - failed
+    click.echo(f"{report.checked} posts checked, {repaired} repaired, {failed} failed")
     if failed:
         click.get_current_context().exit(1)
 
@@ -87,19 +86,16 @@ def _rebuild_on_aws(stack: str) -> None:
     "--restore-quarantine", is_flag=True, help="First put back the files whose posts are known."
 )
 @setting_options()
-def doctor(*, deep: bool, restore_quarantine: bool, **settings: Any) -> None:  # noqa: ANN401 - one for each setting
+def doctor(*, deep: bool, restore_quarantine: bool, settings: Settings) -> None:
     """Check settings, disk, clock, database, image formats, images, leftovers and quarantine; exit
     1 if something is wrong."""
-    checked = Settings(**settings)
     if restore_quarantine:
-        click.echo(f"{_local().restore_quarantine(checked):,} files put back", err=True)
-    with needs("server"):
-        from image_poster.editions.local.doctor import examine  # noqa: PLC0415
-    findings = examine(checked, deep=deep)
+        click.echo(f"{_local().restore_quarantine(settings):,} files put back", err=True)
+    findings = _local().examine(settings, deep=deep)
     for finding in findings:
-        mark = click.style("ok  ", fg="green") if finding.well else click.style("BAD ", fg="red")
+        mark = click.style("ok  ", fg="green") if finding.ok else click.style("BAD ", fg="red")
         click.echo(f"{mark} {finding.subject:10} {finding.remark}")
-    if not all(finding.well for finding in findings):
+    if not all(finding.ok for finding in findings):
         click.get_current_context().exit(1)
 
 
@@ -107,18 +103,18 @@ def doctor(*, deep: bool, restore_quarantine: bool, **settings: Any) -> None:  #
 @click.option("--replay", is_flag=True, help="Try all of them again.")
 @stack_option
 @setting_options("data_dir")
-def failed(*, replay: bool, stack: str | None, **settings: Any) -> None:  # noqa: ANN401 - one for each setting
-    """List work that was given up (the dead-letter place)."""
+def failed(*, replay: bool, stack: str | None, settings: Settings) -> None:
+    """List failed work that is not retried (the dead letters)."""
     if stack:
         _failed_on_aws(stack, replay=replay)
     else:
-        _failed_here(Settings(**settings), replay=replay)
+        _failed_here(settings, replay=replay)
 
 
-def _failed_here(checked: Settings, *, replay: bool) -> None:
+def _failed_here(settings: Settings, *, replay: bool) -> None:
     local = _local()
     if replay:
-        due, failures = local.replay(checked)
+        due, failures = local.replay(settings)
         for post_id in due:
             click.echo(f"{post_id} is due again")
         for failure in failures:
@@ -126,7 +122,7 @@ def _failed_here(checked: Settings, *, replay: bool) -> None:
         if failures:
             click.get_current_context().exit(1)
         return
-    waiting = local.parked(checked)
+    waiting = local.parked(settings)
     for job in waiting:
         click.echo(f"{job.post_id}  after {job.leases} attempts: {job.error}")
     if not waiting:
@@ -137,14 +133,13 @@ def _failed_on_aws(stack: str, *, replay: bool) -> None:
     aws = _aws()
     opened = aws.open_stack(stack)
     if replay:
-        for done in aws.replay(opened):
-            click.echo(f"{done.what} {'is due again' if done.reason is None else done.reason}")
+        for result in aws.replay(opened):
+            click.echo(f"{result.what} {result.reason or 'is due again'}")
         return
-    anything = False
-    for one in aws.parked(opened):
-        anything = True
-        click.echo(f"{one.what}  {one.error}")
-    if not anything:
+    count = 0
+    for count, failure in enumerate(aws.parked(opened), 1):  # noqa: B007 - used after the loop
+        click.echo(f"{failure.what}  {failure.error}")
+    if not count:
         click.echo(_NOTHING)
 
 
@@ -164,7 +159,7 @@ def _user(_context: click.Context, _argument: click.Parameter, user: str | None)
     type=click.IntRange(1, _MAX_TOKEN_DAYS),
     default=30,
     show_default=True,
-    help="How long it holds.",
+    help="Days until the token expires.",
 )
 @click.option("--admin", is_flag=True, help="The user may edit and delete everyone's posts.")
 @click.option(
@@ -181,12 +176,13 @@ def token(
     revoke: str | None,
     revoke_all: bool,
     stack: str | None,
-    **settings: Any,  # noqa: ANN401 - one for each setting
+    settings: Settings,
 ) -> None:
-    """Print a bearer token for USER, of the service's own key, for a server with --auth jwt; with
-    --stack, of a test user of that stack (stages that are not prod), for an hour.
+    """Print a bearer token for USER, signed by the service's own key, for a server with --auth jwt.
+    With --stack, the token is for a test user of that stack, for an hour; not for the stage prod.
 
-    Who has it is USER. It is on standard output, alone: keep it where only USER can read it.
+    Anybody who has the token can act as USER. The command prints the token alone on standard
+    output: store it where only USER can read it.
     """
     if revoke is not None and (user is not None or revoke_all):
         raise click.UsageError("pass --revoke USER alone, without another USER or --revoke-all")
@@ -195,34 +191,150 @@ def token(
     if stack:
         _token_on_aws(stack, user, admin=admin, revoke=revoke is not None or revoke_all)
         return
-    checked, local = Settings(**settings), _local()
+    with require_extra("server"):
+        from image_poster.editions.local import keys  # noqa: PLC0415
     if revoke is not None:
-        local.revoke_user(checked, revoke)
+        keys.revoke_user(settings.data_dir, revoke)
         click.echo(f"all former tokens of {revoke} are invalid", err=True)
     if revoke_all:
-        local.revoke_tokens(checked)
+        keys.revoke_all(settings.data_dir)
         click.echo("all former tokens are invalid", err=True)
     if user is not None:
-        click.echo(local.token(checked, user, days=days, admin=admin))
+        click.echo(keys.issue_token(settings.data_dir, user, days=days, admin=admin))
 
 
 def _token_on_aws(stack: str, user: str | None, *, admin: bool, revoke: bool) -> None:
     if user is None or revoke:
-        raise click.UsageError("with --stack, name a USER; its tokens hold an hour")
+        raise click.UsageError("with --stack, name a USER: tokens of a stack expire after an hour")
     aws = _aws()
     click.echo(aws.token(aws.open_stack(stack), user, admin=admin))
 
 
+@click.command()
+@click.argument("target", type=click.Path(path_type=Path, file_okay=False))
+@click.option(
+    "--keep",
+    type=click.IntRange(1),
+    default=7,
+    show_default=True,
+    help="Number of generations that stay.",
+)
+@click.option(
+    "--allow-other-files", is_flag=True, help="Accept a TARGET that holds other files: they stay."
+)
+@click.option(
+    "--allow-other-source",
+    is_flag=True,
+    help="Accept a TARGET that holds backups of another data folder: they stay.",
+)
+@click.option(
+    "--allow-loss", is_flag=True, help="Accept that most posts are gone, or an older database."
+)
+@setting_options("data_dir")
+def backup(
+    *,
+    target: Path,
+    keep: int,
+    allow_other_files: bool,
+    allow_other_source: bool,
+    allow_loss: bool,
+    settings: Settings,
+) -> None:
+    """Copy the data folder to TARGET while it serves, as a new generation: a folder named after the
+    time (UTC). Files that have not changed are hard links to the last generation's files."""
+    with require_extra("server"):
+        from image_poster.editions.local.backup import back_up  # noqa: PLC0415
+        from image_poster.editions.local.generations import BackupOptions  # noqa: PLC0415
+    os.nice(_NICENESS)  # requests come first
+    options = BackupOptions(keep, allow_other_files, allow_other_source, allow_loss)
+    report = back_up(settings.data_dir, target, _say_progress, options)
+    click.echo(
+        f"{target}: generation {report.generation}, {report.files:,} files and the database; "
+        f"{report.copied:,} copied anew"
+    )
+    if report.incomplete:
+        click.echo(
+            f"files are missing in the data folder, of {', '.join(report.incomplete)}. All earlier "
+            "generations stay. Run `image-poster doctor`, which lists the missing files.",
+            err=True,
+        )
+        click.get_current_context().exit(1)
+
+
+@click.command()
+@click.argument("source", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.option(
+    "--generation", default="", metavar="TIME", help="A generation's name. Default: the newest."
+)
+@click.option(
+    "--keep-tokens",
+    is_flag=True,
+    help="Restore the key of the service's own tokens: those that were not revoked stay valid.",
+)
+@click.option("--new-id", is_flag=True, help="Make the folder another source for backups.")
+@setting_options("data_dir")
+def restore(
+    *,
+    source: Path,
+    generation: str,
+    keep_tokens: bool,
+    new_id: bool,
+    settings: Settings,
+) -> None:
+    """Restore a backup from SOURCE into an empty data folder, and check every file."""
+    with require_extra("server"):
+        from image_poster.editions.local import restore as local_restore  # noqa: PLC0415
+    options = local_restore.RestoreOptions(generation, keep_tokens, new_id)
+    report = local_restore.restore(source, settings.data_dir, _say_progress, options)
+    click.echo(
+        f"{settings.data_dir}: {report.files:,} files and the database, all as they were copied "
+        f"(generation {report.generation})"
+    )
+    if not keep_tokens:
+        click.echo("tokens of the service's own key are invalid: make new ones (`token`)", err=True)
+
+
+@click.command()
+@click.argument("target", type=click.Path(path_type=Path, file_okay=False))
+@setting_options("data_dir")
+def export(target: Path, settings: Settings) -> None:
+    """Write posts, comments and originals into TARGET, as plain files (JSON lines and images)."""
+    with require_extra("server"):
+        from image_poster.editions.local import export as local_export  # noqa: PLC0415
+    report = local_export.export(settings.data_dir, target, _say_progress)
+    click.echo(f"{target}: {report.posts:,} posts, {report.comments:,} comments")
+    if report.incomplete:
+        click.echo(f"left out, without an original: {', '.join(report.incomplete)}", err=True)
+        click.get_current_context().exit(1)
+
+
+@click.command("import")
+@click.argument("source", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@setting_options()
+def import_(source: Path, settings: Settings) -> None:
+    """Import an export from SOURCE. A repeated import adds only new posts and comments."""
+    with require_extra("server"):
+        from image_poster.editions.local import export as local_export  # noqa: PLC0415
+    report = local_export.import_(settings, source, _say_progress)
+    click.echo(f"{report.posts:,} posts and {report.comments:,} comments are new here")
+    if report.deleted:
+        click.echo(f"{report.deleted:,} posts were deleted here, and stay deleted")
+
+
+def _say_progress(text: str) -> None:
+    click.echo(text, err=True)
+
+
 def _local() -> Any:  # noqa: ANN401 - a module
-    with needs("server"):
-        from image_poster.editions.local import operate  # noqa: PLC0415
-    return operate
+    with require_extra("server"):
+        from image_poster.editions.local import doctor  # noqa: PLC0415
+    return doctor
 
 
 def _aws() -> Any:  # noqa: ANN401 - a module
-    with needs("aws"):
+    with require_extra("aws"):
         from image_poster.editions.aws import operate  # noqa: PLC0415
     return operate
 
 
-COMMANDS = [serve, openapi, rebuild, doctor, failed, token]
+COMMANDS = [serve, openapi, rebuild, doctor, failed, token, backup, restore, export, import_]

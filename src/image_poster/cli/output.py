@@ -6,7 +6,7 @@ import sys
 import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import click
 import msgspec
@@ -20,49 +20,47 @@ if TYPE_CHECKING:
 
 # DEL and C1, which JSON need not escape (RFC 8259 section 7), in UTF-8.
 _RAW_IN_JSON = re.compile(b"\x7f|\xc2[\x80-\x9f]")
-
-
 _LAYOUT = "\n\t"
 
 
-def say(text: str, *, keep: str = "", err: bool = False) -> None:
+def print_text(text: str, *, keep: str = "", err: bool = False) -> None:
     """Print a text that another user may have written. Control characters are escaped, except those
     in `keep`."""
     click.echo(escape_controls(text, keep=keep), err=err)
 
 
-def say_json(value: object) -> None:
+def print_json(value: object) -> None:
     """Print JSON on one line, with all control characters escaped."""
     encoded = msgspec.json.encode(value)
     click.echo(_RAW_IN_JSON.sub(lambda match: b"\\u%04x" % ord(match[0].decode()), encoded))
 
 
-def print_found(found: Post | Comment, *, as_json: bool) -> None:
+def print_resource(resource: Post | Comment, *, as_json: bool) -> None:
     """Print a post or comment, as JSON on one line or for people."""
     if as_json:
-        say_json(found)
-    elif isinstance(found, Comment):
-        say(f"{found.id}  {_author(found)}: {found.content}", keep=_LAYOUT)
+        print_json(resource)
+    elif isinstance(resource, Comment):
+        print_text(f"{resource.id}  {_author(resource)}: {resource.content}", keep=_LAYOUT)
     else:
-        _show_post(found)
+        _print_post(resource)
 
 
-def _author(found: Post | Comment) -> str:
+def _author(resource: Post | Comment) -> str:
     """The display name of the author; the user's id if there is none."""
-    return escape_controls(found.creator_name or found.creator)
+    return escape_controls(resource.creator_name or resource.creator)
 
 
-def _show_post(found: Post) -> None:
-    status = "" if found.status == "ready" else f"  [{found.status}]"
-    say(f"{found.id}  {_author(found)}  {found.total_comments} comments{status}")
-    if found.caption:
-        say(_indented(found.caption, 4), keep=_LAYOUT)
-    if found.failure is not None:
-        say(f"    {found.failure.detail} ({found.failure.code})")
-    if found.image is not None:
-        say(f"    {found.image.url}")
-    for said in found.latest_comments:
-        say(_indented(f"{_author(said)}: {said.content}", 6), keep=_LAYOUT)
+def _print_post(post: Post) -> None:
+    status = "" if post.status == "ready" else f"  [{post.status}]"
+    print_text(f"{post.id}  {_author(post)}  {post.total_comments} comments{status}")
+    if post.caption:
+        print_text(_indented(post.caption, 4), keep=_LAYOUT)
+    if post.failure is not None:
+        print_text(f"    {post.failure.detail} ({post.failure.code})")
+    if post.image is not None:
+        print_text(f"    {post.image.url}")
+    for comment in post.latest_comments:
+        print_text(_indented(f"{_author(comment)}: {comment.content}", 6), keep=_LAYOUT)
 
 
 def _indented(text: str, width: int) -> str:
@@ -70,79 +68,63 @@ def _indented(text: str, width: int) -> str:
     return textwrap.indent(text, " " * width, lambda _: True)
 
 
-class Display(Protocol):
-    """Shows uploads by number."""
+class Display:
+    """Shows uploads by number: a line on standard error for each failure."""
 
-    def add(self, name: str, size: int) -> int:
+    def __init__(self) -> None:
+        self._names: list[str] = []
+
+    def add(self, name: str, _size: int) -> int:
         """Add an upload; returns its number."""
-        ...
+        self._names.append(name)
+        return len(self._names) - 1
 
     def report(self, number: int, state: Progress) -> None:
         """Show the bytes sent so far, or the failure that is being retried."""
-        ...
+        if state.trouble:
+            done = f"{state.sent / 1e6:.1f} of {(state.total or 0) / 1e6:.1f} MB sent"
+            print_text(f"{self._names[number]}: {_retry_text(state)} ({done})", err=True)
 
     def note(self, number: int, text: str) -> None:
-        """Show another event of the upload."""
-        ...
+        """Show another event of the upload, on a terminal only."""
 
 
-@contextmanager
-def display() -> Iterator[Display]:
-    """Show uploads on standard error while the block lasts."""
-    if not sys.stderr.isatty():
-        yield _Lines()
-        return
-    with _bars() as bars:
-        yield bars
+class _Bars(Display):
+    """Shows uploads as bars on a terminal."""
+
+    def __init__(self, bars: "progress.Progress") -> None:
+        self._bars = bars
+        self._tasks: list[progress.TaskID] = []
+
+    def add(self, name: str, size: int) -> int:
+        self._tasks.append(self._bars.add_task(escape_controls(name), total=size, note=""))
+        return len(self._tasks) - 1
+
+    def report(self, number: int, state: Progress) -> None:
+        note = _retry_text(state)
+        # A failure is drawn at once: it may be over before the next regular drawing.
+        self._bars.update(self._tasks[number], completed=state.sent, note=note, refresh=bool(note))
+
+    def note(self, number: int, text: str) -> None:
+        self._bars.update(self._tasks[number], note=escape_controls(text))
 
 
-def _trouble_text(state: Progress) -> str:
+def _retry_text(state: Progress) -> str:
     """The failure that is being retried, and the wait in seconds; empty if there is none."""
     if not state.trouble:
         return ""
     return f"{escape_controls(state.trouble)}; trying again in {state.retry_in:.1f} s"
 
 
-class _Lines:
-    def __init__(self) -> None:
-        self._names: list[str] = []
-
-    def add(self, name: str, _size: int) -> int:
-        self._names.append(name)
-        return len(self._names) - 1
-
-    def report(self, number: int, state: Progress) -> None:
-        if state.trouble:
-            done = f"{state.sent / 1e6:.1f} of {(state.total or 0) / 1e6:.1f} MB sent"
-            say(f"{self._names[number]}: {_trouble_text(state)} ({done})", err=True)
-
-    def note(self, number: int, text: str) -> None:
-        """Ignore the note, which only a terminal shows."""
-
-
-class _Bars:
-    def __init__(self, drawn: "progress.Progress") -> None:
-        self._drawn = drawn
-        self._tasks: list[progress.TaskID] = []
-
-    def add(self, name: str, size: int) -> int:
-        self._tasks.append(self._drawn.add_task(escape_controls(name), total=size, note=""))
-        return len(self._tasks) - 1
-
-    def report(self, number: int, state: Progress) -> None:
-        note = _trouble_text(state)
-        # Trouble is drawn at once: it may be over before the next turn of drawing.
-        self._drawn.update(self._tasks[number], completed=state.sent, note=note, refresh=bool(note))
-
-    def note(self, number: int, text: str) -> None:
-        self._drawn.update(self._tasks[number], note=escape_controls(text))
-
-
 @contextmanager
-def _bars() -> Iterator[_Bars]:
-    """Draw bars on standard error with rich (https://rich.readthedocs.io/en/stable/progress.html).
-    Other output is not redirected, because a program may read it."""
-    # Imported here: it takes a while, and nobody else needs it.
+def display() -> Iterator[Display]:
+    """Show uploads on standard error while the block lasts: on a terminal as bars, with rich
+    (https://rich.readthedocs.io/en/stable/progress.html). Other output is not redirected, because a
+    program may read it."""
+    if not sys.stderr.isatty():
+        yield Display()
+        return
+    # Imported here: it takes a while, and no other command needs it.
     from rich import console, progress  # noqa: PLC0415
 
     columns = (
@@ -156,5 +138,5 @@ def _bars() -> Iterator[_Bars]:
     screen = console.Console(stderr=True)
     with progress.Progress(
         *columns, console=screen, redirect_stdout=False, redirect_stderr=False
-    ) as drawn:
-        yield _Bars(drawn)
+    ) as bars:
+        yield _Bars(bars)

@@ -1,38 +1,48 @@
-"""`image-poster post`: posts many images, each exactly once, even if the command is interrupted."""
+"""Users' commands: post images, comment, read the feed, show and delete posts.
+
+`post` and `comment` store each request in the user's journal before they send it. So the same
+command continues an interrupted one, and creates nothing twice.
+"""
 
 import asyncio
+import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import click
+import msgspec
 
-from image_poster.cli.options import TEXT, Caller, client_options
-from image_poster.cli.output import Display, display, print_found, say
-from image_poster.cli.resuming import ask_whether_again, is_final
+from image_poster.cli.options import TEXT, Caller, client_options, post_id_argument
+from image_poster.cli.output import Display, display, print_json, print_resource, print_text
 from image_poster.client import (
     AsyncImagePosterClient,
     ClientError,
     GaveUpError,
+    ImagePosterClient,
     Policy,
     Post,
     RefusedError,
     SettingError,
     TooLateError,
 )
-from image_poster.client.journal import Record, UploadIdentity
+from image_poster.client.journal import Record, UploadIdentity, new_state
 from image_poster.client.posting import Draft, FileVersion, Report, version_of
+from image_poster.client.uploading import is_late
 
+# The result of the same request may change with another token or at another time. An earlier
+# request may still have succeeded, and only its key tells (RFC 9110, sections 15.5.2, 15.5.4 and
+# 15.5.10).
+_UNDECIDED = {401, 403, 409}
 _FIRST_PATIENCE_SECONDS = 30.0
 
 
-class Order(NamedTuple):
-    """The arguments and options of the command."""
+class PostOptions(NamedTuple):
+    """The files of `post`, and its options for each file."""
 
     files: tuple[Path, ...]
     caption: str
@@ -63,7 +73,9 @@ def _regular_files(
     callback=_regular_files,
 )
 @click.option("--caption", type=TEXT, default="", help="Text below the image.")
-@click.option("--alt", type=TEXT, default="", help="What the image shows, for who cannot see it.")
+@click.option(
+    "--alt", type=TEXT, default="", help="Description of the image, for people who cannot see it."
+)
 @click.option("--wait/--no-wait", default=True, help="Wait until the image is processed.")
 @click.option(
     "--at-once", type=click.IntRange(1, 32), default=3, show_default=True, help="Uploads at a time."
@@ -76,66 +88,38 @@ def _regular_files(
     help="Seconds without progress before giving up.",
 )
 @click.option(
-    "--again", is_flag=True, help="Post anew what was first sent over 6 days ago and may be there."
+    "--again",
+    is_flag=True,
+    help="Post anew if the first request was sent over 6 days ago and its result is unknown.",
 )
 @client_options
-def post(  # noqa: PLR0913 - one for each option
-    files: tuple[Path, ...],
-    caption: str,
-    alt: str,
-    url: str,
-    who: Caller,
-    *,
-    wait: bool,
-    at_once: int,
-    patience: float,
-    again: bool,
-    as_json: bool,
-) -> None:
+def post(url: str, caller: Caller, *, patience: float, as_json: bool, **options: Any) -> None:  # noqa: ANN401 - of `PostOptions`
     """Post images, one post each.
 
     After any interruption, the same command continues: it sends no byte and creates no post twice.
     """
     policy = Policy(patience=patience, first_patience=min(patience, _FIRST_PATIENCE_SECONDS))
-    order = Order(files, caption, alt, at_once, wait, again)
-    batch = Batch([None] * len(files))
-    client = AsyncImagePosterClient(url, **who._asdict(), policy=policy)
+    client = AsyncImagePosterClient(url, **caller._asdict(), policy=policy)
+    poster = _Poster(client, PostOptions(**options))
     with ExitStack() as stack:
-        poster = _Poster(client, order, batch)
         try:
             asyncio.run(poster.post_all(stack))
         finally:
-            for posted in filter(None, batch.posts):
-                print_found(posted, as_json=as_json)
-        batch.check()
+            for posted in filter(None, poster.posts):
+                print_resource(posted, as_json=as_json)
+        poster.check()
         poster.forget_records()
 
 
-@dataclass
-class Batch:
-    """The result for each file, in the order of the files."""
-
-    posts: list[Post | None]
-    failures: list[ClientError] = field(default_factory=list)
-
-    def check(self) -> None:
-        """Report all failures, and raise the one that decides the exit code: failures that can be
-        continued come before refusals."""
-        ranked = sorted(self.failures, key=lambda error: not isinstance(error, GaveUpError))
-        for error in ranked[1:]:
-            say(f"image-poster: {error}", err=True)
-        for error in ranked[:1]:
-            raise error
-
-
 class _Poster:
-    """Posts the files of one command. Their records stay until all posts are printed, so that the
-    same command can resume."""
+    """Posts the files of one command: `posts` has the result for each file, in the order of the
+    files. Their records stay until all posts are printed, so that the same command can resume."""
 
-    def __init__(self, client: AsyncImagePosterClient, order: Order, batch: Batch) -> None:
+    def __init__(self, client: AsyncImagePosterClient, order: PostOptions) -> None:
+        self.posts: list[Post | None] = [None] * len(order.files)
+        self._failures = list[ClientError]()
         self._client = client
         self._order = order
-        self._batch = batch
         self._gate = asyncio.Semaphore(order.at_once)
         self._records = list[Record]()
         self._versions = list[FileVersion]()
@@ -144,10 +128,19 @@ class _Poster:
         """Post all files; the records are locked until `stack` is closed."""
         async with self._client:
             self._open_records(stack)
-            with display() as shown:
+            with display() as bars:
                 await asyncio.gather(
-                    *(self._post(*numbered, shown) for numbered in enumerate(self._records))
+                    *(self._post(*numbered, bars) for numbered in enumerate(self._records))
                 )
+
+    def check(self) -> None:
+        """Report all failures, and raise the one that decides the exit code: failures that can be
+        continued come before refusals."""
+        ranked = sorted(self._failures, key=lambda error: not isinstance(error, GaveUpError))
+        for error in ranked[1:]:
+            print_text(f"image-poster: {error}", err=True)
+        for error in ranked[:1]:
+            raise error
 
     def forget_records(self) -> None:
         """Delete the records: the same command then creates new posts."""
@@ -155,35 +148,36 @@ class _Poster:
             record.forget()
 
     def _open_records(self, stack: ExitStack) -> None:
-        desk, seen = self._client.desk, Counter[UploadIdentity]()
+        desk, copies = self._client.desk, Counter[UploadIdentity]()
         for file in self._order.files:
             with _read_errors(file):
                 self._versions.append(version_of(file.stat()))
                 identity = desk.identity(Draft(file, self._order.caption, self._order.alt))
-            identity_of_copy = identity._replace(copy=seen[identity])
+            identity_of_copy = identity._replace(copy=copies[identity])
             record = stack.enter_context(desk.journal.record(identity_of_copy))
-            ask_whether_again(file.name, record, now=time.time(), again=self._order.again)
+            _offer_restart(file.name, record, now=time.time(), again=self._order.again)
             self._records.append(record)
-            seen[identity] += 1
+            copies[identity] += 1
 
-    async def _post(self, number: int, record: Record, shown: Display) -> None:
+    async def _post(self, number: int, record: Record, bars: Display) -> None:
         file = self._order.files[number]
-        bar = shown.add(file.name, self._versions[number].size)
+        bar = bars.add(file.name, self._versions[number].size)
         try:
             with _read_errors(file):
-                made = await self._upload(number, record, partial(shown.report, bar))
+                posted = await self._upload(number, record, partial(bars.report, bar))
             if self._order.wait:
-                shown.note(bar, "processing")
-                made = await self._client.wait_until_processed(made.id)
-            self._batch.posts[number] = made
-            _check_shown(made)
+                bars.note(bar, "processing")
+                posted = await self._client.wait_until_processed(posted.id)
+            self.posts[number] = posted
+            if posted.failure is not None:
+                raise RefusedError(422, posted.failure.code, posted.failure.detail)
         except ClientError as exc:
-            shown.note(bar, str(exc))
-            self._batch.failures.append(_of_file(file, exc))
-            if is_final(exc) and not record.state.complete:
+            bars.note(bar, str(exc))
+            self._failures.append(_of_file(file, exc))
+            if _is_final(exc) and not record.state.complete:
                 record.forget()
         else:
-            shown.note(bar, "posted")
+            bars.note(bar, "posted")
 
     async def _upload(self, number: int, record: Record, progress: Report) -> Post:
         order, file = self._order, self._order.files[number]
@@ -193,11 +187,6 @@ class _Poster:
             return await self._client.post(
                 file, caption=order.caption, alt=order.alt, progress=progress, held=record
             )
-
-
-def _check_shown(made: Post) -> None:
-    if made.failure is not None:
-        raise RefusedError(422, made.failure.code, made.failure.detail)
 
 
 @contextmanager
@@ -214,7 +203,115 @@ def _of_file(file: Path, error: ClientError) -> ClientError:
         return RefusedError(error.status, error.code, f"{file}: {error.detail}")
     if isinstance(error, TooLateError | SettingError):
         return error
-    return GaveUpError(f"{file}: {error}. The same command goes on from here.")
+    return GaveUpError(f"{file}: {error}. Run the same command again to continue.")
 
 
-COMMANDS = [post]
+def _offer_restart(name: str, record: Record, *, now: float, again: bool) -> None:
+    """Start over if the first request was sent too long ago, and the user agrees."""
+    if not is_late(record.state, now):
+        return
+    question = f"{TooLateError(name, record.state.since)}. Post it anew?"
+    has_person = sys.stdin is not None and sys.stdin.isatty()
+    if again or (has_person and click.confirm(question, err=True)):
+        record.remember(new_state())
+
+
+def _is_final(error: ClientError) -> bool:
+    """True if the same request would be refused again, and has never succeeded."""
+    return isinstance(error, RefusedError) and error.status not in _UNDECIDED
+
+
+@click.command()
+@post_id_argument
+@click.argument("text", type=TEXT)
+@click.option(
+    "--again",
+    is_flag=True,
+    help="Comment anew if the first request was sent over 6 days ago and its result is unknown.",
+)
+@client_options
+def comment(
+    post_id: str, text: str, url: str, caller: Caller, *, again: bool, as_json: bool
+) -> None:
+    """Comment on a post.
+
+    After an interruption, the same command adds the comment once. After it has printed the comment,
+    the same command adds another one.
+    """
+    with (
+        ImagePosterClient(url, **caller._asdict()) as client,
+        client.desk.journal.record(client.desk.comment_identity(post_id, text)) as record,
+    ):
+        now = time.time()
+        _offer_restart("This comment", record, now=now, again=again)
+        if is_late(record.state, now):
+            raise TooLateError("This comment", record.state.since)
+        record.remember(msgspec.structs.replace(record.state, since=record.state.since or now))
+        try:
+            created = client.comment(post_id, text, idempotency_key=record.state.key)
+        except RefusedError as exc:
+            if _is_final(exc):
+                record.forget()
+            raise
+        print_resource(created, as_json=as_json)
+        record.forget()
+
+
+@click.command()
+@click.option("--sort", type=click.Choice(["top", "new"]), default="top", show_default=True)
+@click.option("--limit", type=click.IntRange(1, 100), default=10, show_default=True)
+@click.option("--cursor", type=TEXT, help="Cursor of the next page, which the page before printed.")
+@click.option(
+    "--unfinished", is_flag=True, help="Your own posts that are not ready, with the reason."
+)
+@client_options
+def feed(
+    sort: str,
+    limit: int,
+    cursor: str | None,
+    url: str,
+    caller: Caller,
+    *,
+    unfinished: bool,
+    as_json: bool,
+) -> None:
+    """Read the feed."""
+    with ImagePosterClient(url, **caller._asdict()) as client:
+        if unfinished:
+            page = client.unfinished(limit=limit, cursor=cursor)
+        else:
+            page = client.feed(sort=sort, limit=limit, cursor=cursor)
+    if as_json:
+        print_json(page)
+        return
+    for listed in page.posts:
+        print_resource(listed, as_json=False)
+    if not page.posts:
+        click.echo("no posts here yet")
+    if page.next:
+        print_text(f"more: --cursor {page.next}")
+
+
+@click.command()
+@post_id_argument
+@client_options
+def show(post_id: str, url: str, caller: Caller, *, as_json: bool) -> None:
+    """Show one post."""
+    with ImagePosterClient(url, **caller._asdict()) as client:
+        print_resource(client.show(post_id), as_json=as_json)
+
+
+@click.command()
+@post_id_argument
+@client_options
+def delete(post_id: str, url: str, caller: Caller, *, as_json: bool) -> None:
+    """Delete your own post, with its comments and images."""
+    with ImagePosterClient(url, **caller._asdict()) as client:
+        client.delete(post_id)
+    if as_json:
+        print_json({"deleted": post_id})
+    else:
+        click.echo(f"deleted {post_id}")
+
+
+COMMANDS = [post, comment, feed, show, delete]

@@ -5,7 +5,7 @@ import re
 from contextlib import suppress
 from ipaddress import IPv6Address
 
-# Scheme, host, port (RFC 6454 section 6.1), and what does not belong there. Browsers send hosts in
+# Scheme, host, port (RFC 6454 section 6.1), and a rest that is refused. Browsers send hosts in
 # ASCII and ports without leading zeros (WHATWG URL Standard, section 3.5).
 _ORIGIN = re.compile(
     r"(([a-z][a-z0-9+.-]*)://([a-z0-9._-]+|\[[0-9a-f:.]+\])(:[1-9]\d{0,4})?)([/?#].*)?"
@@ -23,12 +23,12 @@ class OperationFailedError(StartError):
     """A command with correct usage that was refused or failed: its exit code is 1, not 2."""
 
 
-def listed(text: str) -> tuple[str, ...]:
+def parse_list(text: str) -> tuple[str, ...]:
     """The entries of a comma-separated setting."""
     return tuple(entry.strip() for entry in text.split(",") if entry.strip())
 
 
-def admin_claim(text: str) -> tuple[str, str] | None:
+def parse_admin_claim(text: str) -> tuple[str, str] | None:
     """Parse an admin claim and its value, such as `groups=admins`; None for an empty setting.
     Raises `StartError`."""
     claim, _, value = (part.strip() for part in text.partition("="))
@@ -41,13 +41,13 @@ def admin_claim(text: str) -> tuple[str, str] | None:
     return claim, value
 
 
-def checked_origins(text: str) -> tuple[str, ...]:
+def parse_origins(text: str) -> tuple[str, ...]:
     """The origins in a comma-separated setting, or `*`. Raises `StartError` for one that no browser
     sends, because it would silently match no page."""
-    return tuple(_checked_origin(entry) for entry in listed(text))
+    return tuple(_parse_origin(entry) for entry in parse_list(text))
 
 
-def _checked_origin(entry: str) -> str:
+def _parse_origin(entry: str) -> str:
     if entry == "*":
         return entry
     match = _ORIGIN.fullmatch(entry.lower())

@@ -17,7 +17,7 @@ from image_poster.adapters.dynamodb.probe import DynamoWriteProbe
 from image_poster.adapters.oidc import OidcTokenVerifier, check_header
 from image_poster.domain.errors import DirectAccessError
 from image_poster.domain.signing import CursorSigner, Signer
-from image_poster.editions import admin_claim, checked_origins, listed
+from image_poster.editions import parse_admin_claim, parse_list, parse_origins
 from image_poster.editions.aws import container
 from image_poster.editions.aws.settings import AwsSettings, read_settings
 from image_poster.editions.logs import configure, emf
@@ -49,10 +49,10 @@ def compose(settings: AwsSettings) -> ASGIApp:
         poll_seconds=_WAIT_POLL_SECONDS,
     )
 
-    verifier = OidcTokenVerifier(settings.jwt_issuer, listed(settings.jwt_audience))
+    verifier = OidcTokenVerifier(settings.jwt_issuer, parse_list(settings.jwt_audience))
     terms = TokenTerms(
-        admins=frozenset(listed(settings.admins)),
-        admin_claim=admin_claim(settings.jwt_admin_claim),
+        admins=frozenset(parse_list(settings.admins)),
+        admin_claim=parse_admin_claim(settings.jwt_admin_claim),
         name_claim=settings.jwt_name_claim,
         issuer=settings.jwt_issuer,
         client_id=settings.jwt_client_id,
@@ -65,7 +65,7 @@ def compose(settings: AwsSettings) -> ASGIApp:
             authenticator=TokenAuthenticator(verifier, terms, claims_of_gateway),
             # Signed PUTs lead to S3; at this service no URL is good.
             put_urls=HmacPutUrlSigner(signer),
-            cors_origins=checked_origins(settings.cors_origins),
+            cors_origins=parse_origins(settings.cors_origins),
             loopback_only=False,
             shared_feed=True,
             fast=False,  # what is asked most is answered by the CDN

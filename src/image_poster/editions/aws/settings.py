@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields
 from typing import Any, get_type_hints
 
 from image_poster.domain.limits import LATEST_KEPT, PUBLIC_RATES, Limits, Rates
-from image_poster.editions import StartError, admin_claim, checked_origins
+from image_poster.editions import StartError, parse_admin_claim, parse_origins
 
 _DEFAULTS = Limits()
 _PREFIX = "IMAGE_POSTER_"
@@ -87,6 +87,6 @@ def read_settings(environment: Mapping[str, str] = os.environ) -> AwsSettings:
             raise StartError(
                 f"{_PREFIX}{field.name.upper()} must be a number, not {text!r}."
             ) from exc
-    checked_origins(given.get("cors_origins", ""))
-    admin_claim(given.get("jwt_admin_claim", ""))
+    parse_origins(given.get("cors_origins", ""))
+    parse_admin_claim(given.get("jwt_admin_claim", ""))
     return AwsSettings(**given)

@@ -1,11 +1,9 @@
 """The edition for one machine: SQLite, files, libvips and Granian.
 
-- settings: every setting, with its default and its rule
-- container: the class for each port
-- background: background work beside the requests
-- data_folder: the lock for one server, the database and the keys
-- serve: one process, or several on one data folder
-- operate: the operators' commands, beside a running server or without one
-- export, imports: a data folder to plain files, and back
-- doctor: a check of everything that the service depends on
+- settings, container: every setting with its rule; the class for each port
+- serve, server, background: the processes; the socket and connections; work beside the requests
+- data_folder, keys, ownership: the mark, lock and database of a data folder; its secrets; its owner
+- snapshot: copies of a data folder at one moment, for the four modules below and for migrations
+- generations, backup, restore, export: backups and plain files, and the way back
+- doctor: the check of everything, and its repairs
 """

@@ -21,7 +21,7 @@ from image_poster.services.images import JobRunner, error_text
 from image_poster.services.maintenance import Sweeper
 from image_poster.services.retries import PostRetries
 
-# For work that is tried again, and a net under the bell.
+# For retries, and for notifications that were missed.
 _JOB_POLL_SECONDS = 1.0
 _DELETION_POLL_SECONDS = 1.0
 _FAULT_PAUSE_SECONDS, _MAX_FAULT_PAUSE_SECONDS = 1.0, 60.0
@@ -55,7 +55,7 @@ async def recover(settings: Settings) -> ServiceClock:
 
 
 @asynccontextmanager
-async def running(
+async def run_app(
     settings: Settings, *, started_ms: int, sweeps: bool, shared: Shared | None = None
 ) -> AsyncIterator[Middleware]:
     """The app, with its background tasks running.
@@ -117,8 +117,8 @@ async def do_image_work(
             return
         metrics.images.labels(done.outcome).inc()
         if renderer.confinement is not None:
-            for measure, found in renderer.confinement.measures.items():
-                metrics.sandbox.labels(measure).set(found)
+            for measure, value in renderer.confinement.measures.items():
+                metrics.sandbox.labels(measure).set(value)
         if done.error is not None:
             _log.error(
                 "image work broke", post=done.post_id, outcome=done.outcome, error=done.error

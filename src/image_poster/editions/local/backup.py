@@ -1,18 +1,21 @@
 """`image-poster backup`: a new generation of a data folder as it was at one moment, copied beside a
 running server or without one.
 
-The database is copied first (`snapshot.py`), then the files of the posts in that copy. A post whose
-files are missing by then was deleted, so it is removed from the copy of the database too. The
-manifest is written last. Until then the target's mark names the folder as unfinished, and the next
-run removes it.
+A post whose files are missing once its row was copied was deleted, so it is removed from the copy
+of the database too. The manifest is written last. Until then the target's mark names the folder as
+unfinished, and the next run removes it.
+
+Checks come before anything is written: an operator may name the wrong folder, forget to mount a
+disk, or put an older database back. A post that a person deleted leaves a tombstone for 7 days. A
+post that is gone without one was lost.
 """
 
 import fcntl
 import hashlib
 import os
 import sqlite3
+import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,46 +24,25 @@ from typing import BinaryIO, NamedTuple
 import msgspec
 
 from image_poster.adapters.files.confined import ConfinedFolder
-from image_poster.adapters.files.durable import ensure_folder
-from image_poster.adapters.files.schema import (
-    POST_FOLDERS,
-    original_name,
-    post_of,
-    rendition_names,
-)
-from image_poster.editions import OperationFailedError, StartError
-from image_poster.editions.local.backup_checks import (
-    BackupOptions,
-    check_losses,
-    check_target,
-    require_apart,
-)
-from image_poster.editions.local.data_folder import database_path
-from image_poster.editions.local.failures import failures_as_sentences
-from image_poster.editions.local.folder_mark import identify_folder
+from image_poster.adapters.files.schema import original_name, post_of, rendition_names
+from image_poster.domain.idempotency import KEPT_MS
+from image_poster.editions import OperationFailedError
+from image_poster.editions.local import data_folder, generations, snapshot
 from image_poster.editions.local.generations import (
-    DATABASE,
-    FORMAT,
-    MANIFEST,
-    TARGET_MARK,
+    BackupOptions,
     BackupTarget,
-    CopiedFile,
     Manifest,
-    Report,
     TargetMark,
-    copy_file,
-    is_layout_name,
-    read_chunks,
 )
-from image_poster.editions.local.ownership import require_readable
-from image_poster.editions.local.snapshot import copy_database, open_existing
+from image_poster.editions.local.snapshot import CopiedFile, ReportProgress
 
 _ADVICE = (
     "The earlier backups are whole. Free some space there if that is the cause, and run the "
     "command again: it removes the rest of this one."
 )
-_REPORT_EVERY = 500
+_OVERRIDE = "If that is as it should be, pass --allow-loss, once."
 _POST_TABLES = (("posts", "id"), ("comments", "post_id"), ("uploads", "post_id"))
+_NANOSECONDS = 1_000_000
 
 
 class BackupReport(NamedTuple):
@@ -74,32 +56,19 @@ class BackupReport(NamedTuple):
 
 
 def back_up(
-    data_dir: Path, target: Path, report: Report, options: BackupOptions | None = None
+    data_dir: Path, target: Path, report: ReportProgress, options: BackupOptions
 ) -> BackupReport:
     """Copy the data folder into a new generation in `target`, beside a running server or without
     one. Raises `StartError`."""
-    options = options or BackupOptions()
-    require_readable(data_dir)
-    if not database_path(data_dir).exists():
-        raise StartError(f"there is no database in {data_dir}: pass --data-dir, or mount its disk.")
-    require_apart(data_dir, target)
-    os.umask(0o077)
-    with failures_as_sentences(f"the backup to {target} broke off", _ADVICE):
-        source_id = identify_folder(data_dir)
-        ensure_folder(target)
-        with (
-            ConfinedFolder(target) as folder,
-            ConfinedFolder(data_dir, follow_folders=True) as source,
-        ):
+    snapshot.require_source(data_dir, target)
+    with snapshot.failures_as_sentences(f"the backup to {target} broke off", _ADVICE):
+        source_id = data_folder.identify_folder(data_dir)
+        with snapshot.open_folders(data_dir, target) as (source, folder):
             place = BackupTarget(folder, report)
-            check_target(place, source_id, options)  # a refusal creates no file, not even the lock
+            place.check(source_id, options)  # a refusal creates no file, not even the lock
             with place.locked():
-                mark = check_target(place, source_id, options)
+                mark = place.check(source_id, options)
                 return _Backup(source, place, mark, report, options).run()
-
-
-class _UnreadableError(Exception):
-    """A file of the data folder cannot be read, while others may be."""
 
 
 @dataclass
@@ -107,67 +76,64 @@ class _Backup:
     source: ConfinedFolder
     place: BackupTarget
     mark: TargetMark
-    report: Report
+    report: ReportProgress
     options: BackupOptions
     copied: int = 0
     unreadable: list[str] = field(default_factory=list)
     former_files: dict[str, CopiedFile] = field(default_factory=dict)
 
     def run(self) -> BackupReport:
-        is_first_mark = TARGET_MARK not in self.place.folder.names()
+        is_first_mark = generations.TARGET_MARK not in self.place.folder.names()
         self._remove_leftovers()
-        name = self.place.free_name()
+        name = self.place.next_name()
         self._write_mark(unfinished=name)
         try:
             self.place.folder.create_folder(name)
             with self.place.folder.subfolder(name) as generation:
-                files, incomplete = self._fill(generation)
+                files, incomplete = self._write_generation(generation)
         except BaseException:
             with suppress(OSError):  # else the next run does it
-                self.place.discard(name)
+                self.place.remove_unfinished(name)
                 self._write_mark(unfinished="")
                 if is_first_mark:
-                    self.place.folder.remove(TARGET_MARK)
+                    self.place.folder.remove(generations.TARGET_MARK)
             raise
         self._write_mark(unfinished="")
         if not incomplete:
-            self._expire()
+            self._remove_oldest()
         return BackupReport(name, files, self.copied, incomplete)
 
-    def _fill(self, generation: ConfinedFolder) -> tuple[int, list[str]]:
+    def _write_generation(self, generation: ConfinedFolder) -> tuple[int, list[str]]:
         """Write the whole generation, its manifest last."""
-        generations = self.place.generations()
-        number = self.place.next_number(generations)
-        former = next((g for g in reversed(generations) if g.source == self.mark.source), None)
+        earlier = self.place.list_generations()
+        number = self.place.next_number(earlier)
+        former = next((g for g in reversed(earlier) if g.source == self.mark.source), None)
         self.report("copying the database")
-        snapshot = generation.path / DATABASE
-        copy_database(database_path(self.source.path), snapshot)
-        generation.give_to_owner(DATABASE)
-        with closing(open_existing(snapshot)) as database:
+        with snapshot.open_database_copy(self.source, generation, data_folder.DATABASE) as database:
             posts = _read_posts(database, self.source.path)
             if former is None:
-                files, incomplete = self._copy_all(posts, database, generation, generation)
+                files, incomplete = self._copy_files(posts, database, generation, generation)
             else:
-                manifest = self.place.manifest(former.name)
+                manifest = self.place.read_manifest(former.name)
                 self.former_files = {file.path: file for file in manifest.files}
                 with self.place.folder.subfolder(former.name) as former_folder:
                     if not self.options.allow_loss:
                         originals = self._count_originals(posts)
-                        check_losses(database, originals, manifest, former_folder.path)
-                    files, incomplete = self._copy_all(posts, database, generation, former_folder)
+                        _check_losses(database, originals, manifest, former_folder.path)
+                    files, incomplete = self._copy_files(posts, database, generation, former_folder)
             database.commit()
-        manifest = Manifest(
-            FORMAT, self.mark.source, number, database=_entry(generation), files=files
-        )
+        entry = _database_entry(generation)
+        head = (generations.FORMAT, self.mark.source, number)
+        manifest = Manifest(*head, database=entry, files=files)
         generation.sync_disk()
-        generation.replace(MANIFEST, msgspec.json.encode(manifest))
+        generation.replace(data_folder.MANIFEST, msgspec.json.encode(manifest))
         return len(files), incomplete
 
     def _count_originals(self, posts: dict[str, str]) -> int:
         shards = {original_name(post_id).rpartition("/")[0] for post_id in posts}
         return sum(name in posts for shard in shards for name in self.source.names(shard))
 
-    def _copy_all(
+    def _copy_files(
         self,
         posts: dict[str, str],
         database: sqlite3.Connection,
@@ -178,79 +144,65 @@ class _Backup:
         the copy of the database."""
         self.report("copying files")
         files_of = defaultdict[str, list[CopiedFile]](list)
-        for path in self._paths(posts):
-            copy = self._copy(path, generation, former)
-            if copy is not None:
-                files_of[post_of(path) or ""].append(copy)
+        paths = generations.layout_paths(self.source)
+        for path in snapshot.report_progress(paths, self.report, "files"):
+            post_id = post_of(path) or ""
+            if not post_id or post_id in posts:
+                copy = self._copy_file(path, generation, former)
+                files_of[post_id] += [copy] if copy else []
         incomplete = []
         for post_id, status in posts.items():
             if _required_names(post_id, status) <= {file.path for file in files_of[post_id]}:
                 continue
-            if self._is_live(post_id):
+            if self._is_in_database(post_id):
                 incomplete.append(post_id)
                 continue
-            _remove_post(database, post_id)
-            for file in files_of.pop(post_id, []):
+            for table, key in _POST_TABLES:
+                database.execute(f"DELETE FROM {table} WHERE {key} = ?", (post_id,))  # noqa: S608 - constants
+            for file in files_of.pop(post_id):
                 generation.remove(file.path)
         incomplete += (path for path in self.unreadable if post_of(path) is None)
         return [file for files in files_of.values() for file in files], incomplete
 
-    def _paths(self, posts: dict[str, str]) -> Iterator[str]:
-        """The paths of the keys, and of all files of the posts. An upload may become an original at
-        any time, so the folders come in that order."""
-        yield from (name for name in self.source.names() if is_layout_name(name))
-        for parent in POST_FOLDERS:
-            for shard in self.source.names(parent):
-                for name in self.source.names(f"{parent}/{shard}"):
-                    path = f"{parent}/{shard}/{name}"
-                    if post_of(path) in posts:
-                        yield path
-
-    def _copy(
+    def _copy_file(
         self, path: str, generation: ConfinedFolder, former: ConfinedFolder
     ) -> CopiedFile | None:
         """Link or copy one file; None if it is missing, or cannot be read."""
         try:
-            copy = self._linked(path, generation, former)
-            return copy or self._copied(path, generation)
+            if link := self._link_file(path, generation, former):
+                return link
+            with snapshot.read_errors():
+                file = self.source.open(path)
+            with file:
+                size, state = self._verified_size(file, path), os.fstat(file.fileno())
+                mtime_ns = max(0, state.st_mtime_ns)
+                copy = snapshot.copy_file(file, generation, path, size=size, mtime_ns=mtime_ns)
         except FileNotFoundError:
             return None
-        except _UnreadableError as exc:
-            self.report(f"{path} cannot be read: {exc}")
+        except snapshot.UnreadableError as exc:
+            self.report(f"{path} cannot be read: {exc.strerror}")
             self.unreadable.append(path)
             generation.remove(path)
             return None
+        self.copied += 1
+        return copy
 
-    def _linked(
+    def _link_file(
         self, path: str, generation: ConfinedFolder, former: ConfinedFolder
     ) -> CopiedFile | None:
         """Link a file that has not changed since the former generation."""
         known = self.former_files.get(path)
         if known is None:
             return None
-        with suppress(OSError):  # then the copy tells, or mends what the former generation lost
+        with suppress(
+            OSError
+        ):  # then the file is copied, which also repairs a loss of the former generation
             state = self.source.stat(path)
             is_unchanged = (known.size, known.mtime_ns) == (state.st_size, state.st_mtime_ns)
             is_whole = is_unchanged and former.stat(path).st_size == known.size
             if is_whole and generation.link_from(former, path):
                 return known
         return None
-
-    def _copied(self, path: str, generation: ConfinedFolder) -> CopiedFile:
-        try:
-            file = self.source.open(path)
-        except FileNotFoundError:
-            raise
-        except OSError as exc:
-            raise _UnreadableError(exc) from exc
-        with file:
-            size, state = self._verified_size(file, path), os.fstat(file.fileno())
-            chunks = _readable(read_chunks(file, size))
-            copy = copy_file(chunks, generation, path, max(0, state.st_mtime_ns))
-        self.copied += 1
-        if self.copied % _REPORT_EVERY == 0:
-            self.report(f"{self.copied:,} files copied")
-        return copy
 
     def _verified_size(self, file: BinaryIO, path: str) -> int:
         """The number of verified bytes: those of an upload without the part whose checksum is
@@ -265,10 +217,11 @@ class _Backup:
         finally:
             fcntl.flock(file, fcntl.LOCK_UN)
 
-    def _is_live(self, post_id: str) -> bool:
+    def _is_in_database(self, post_id: str) -> bool:
         """True if the database has the post, or cannot be opened: a read-only disk loses none."""
         try:
-            with closing(open_existing(database_path(self.source.path))) as live:
+            path = data_folder.database_path(self.source.path)
+            with closing(snapshot.open_existing(path)) as live:
                 row = live.execute("SELECT 1 FROM posts WHERE id = ?", (post_id,)).fetchone()
         except sqlite3.Error:
             return True
@@ -277,14 +230,14 @@ class _Backup:
     def _remove_leftovers(self) -> None:
         """Remove the folders that an earlier run left: one unfinished, others expired."""
         if self.mark.unfinished:
-            self.place.discard(self.mark.unfinished)
+            self.place.remove_unfinished(self.mark.unfinished)
             self.place.folder.sync_disk()
             self._write_mark(unfinished="")
         self._remove_expired()
 
-    def _expire(self) -> None:
+    def _remove_oldest(self) -> None:
         """Remove the oldest generations of this source, now that a newer one is complete."""
-        own = [g.name for g in self.place.generations() if g.source == self.mark.source]
+        own = [g.name for g in self.place.list_generations() if g.source == self.mark.source]
         try:
             self._write_mark(expired=tuple(own[: -self.options.keep]))
             self._remove_expired()
@@ -303,7 +256,7 @@ class _Backup:
 
     def _write_mark(self, **changes: str | tuple[str, ...]) -> None:
         mark = msgspec.structs.replace(self.mark, **changes)
-        if mark != self.mark or TARGET_MARK not in self.place.folder.names():
+        if mark != self.mark or generations.TARGET_MARK not in self.place.folder.names():
             self.place.write_mark(mark)
             self.mark = mark
 
@@ -324,19 +277,57 @@ def _required_names(post_id: str, status: str) -> set[str]:
     return names | rendition_names(post_id) if status == "ready" else names
 
 
-def _readable(chunks: Iterable[bytes]) -> Iterator[bytes]:
-    try:
-        yield from chunks
-    except OSError as exc:
-        raise _UnreadableError(exc) from exc
-
-
-def _entry(generation: ConfinedFolder) -> CopiedFile:
-    with generation.open(DATABASE) as file:
+def _database_entry(generation: ConfinedFolder) -> CopiedFile:
+    with generation.open(data_folder.DATABASE) as file:
         digest, state = hashlib.file_digest(file, "sha256"), os.fstat(file.fileno())
-    return CopiedFile(DATABASE, state.st_size, max(0, state.st_mtime_ns), digest.hexdigest())
+    return CopiedFile(
+        data_folder.DATABASE, state.st_size, max(0, state.st_mtime_ns), digest.hexdigest()
+    )
 
 
-def _remove_post(database: sqlite3.Connection, post_id: str) -> None:
-    for table, key in _POST_TABLES:
-        database.execute(f"DELETE FROM {table} WHERE {key} = ?", (post_id,))  # noqa: S608 - constants
+def _check_losses(
+    database: sqlite3.Connection, originals: int, former: Manifest, folder: Path
+) -> None:
+    """Compare a copy of the database, and the number of its posts whose originals are there, with
+    the last generation, in `folder`. Raises `OperationFailedError`."""
+    before = sum(file.path.startswith("originals/") for file in former.files)
+    if originals * 2 < before:
+        raise OperationFailedError(
+            f"the data folder has {originals:,} posts with their originals, and its last backup "
+            f"{folder} has {before:,}. Nothing was changed. Is this the right folder, and is its "
+            f"disk mounted? {_OVERRIDE}"
+        )
+    try:
+        with closing(snapshot.open_existing(folder / former.database.path, immutable=True)) as copy:
+            lost = _count_lost(database, copy, former)
+            is_older = _schema_and_epoch(database) < _schema_and_epoch(copy)
+    except sqlite3.Error:
+        return  # the former copy is damaged: there is nothing to compare
+    if lost or is_older:
+        raise OperationFailedError(
+            f"the database is older than its last backup {folder}: "
+            + (f"{lost:,} of its posts are gone, and no user deleted them. " if lost else "")
+            + "Nothing was changed. Put the right database back, or restore that backup (docs/"
+            f"operations.md). {_OVERRIDE}"
+        )
+
+
+def _count_lost(database: sqlite3.Connection, copy: sqlite3.Connection, former: Manifest) -> int:
+    """The posts of the former generation that were lost; 0 if a deletion since then may have no
+    tombstone any more."""
+    if not 0 <= (time.time_ns() - former.database.mtime_ns) // _NANOSECONDS < KEPT_MS:
+        return 0
+    rows = database.execute("SELECT id FROM posts UNION SELECT id FROM tombstones")
+    known = {id_ for (id_,) in rows}
+    ready = copy.execute("SELECT id FROM posts WHERE status = 'ready'")
+    return sum(id_ not in known for (id_,) in ready)
+
+
+def _schema_and_epoch(connection: sqlite3.Connection) -> tuple[int, int]:
+    """The version of the schema, and under the same schema the largest epoch of any write
+    (`adapters/sqlite/schema.py`); 0 for a schema without it."""
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    row = None
+    if connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'feed_clock'").fetchone():
+        row = connection.execute("SELECT epoch FROM feed_clock").fetchone()
+    return int(version), int(row[0]) if row else 0

@@ -1,28 +1,24 @@
 """The composition of the local edition: the class for each port."""
 
 import sqlite3
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
+
+import uvloop
 
 from image_poster.adapters.clock import ServiceClock
-from image_poster.adapters.files.durable import check_free_space as free_room
+from image_poster.adapters.files.durable import check_free_space
 from image_poster.adapters.files.images import FileImageStore
 from image_poster.adapters.files.schema import Layout
 from image_poster.adapters.files.uploads import FileUploadStore
 from image_poster.adapters.images.memory import MemoryBudget
 from image_poster.adapters.images.protocol import RenderSettings
 from image_poster.adapters.images.renderer import VipsImageRenderer
-from image_poster.adapters.oidc import (
-    OidcTokenVerifier,
-    OwnTokenVerifier,
-    TokenVerifiers,
-    new_key,
-    own_token,
-)
+from image_poster.adapters.oidc import OidcTokenVerifier, OwnTokenVerifier, TokenVerifiers
 from image_poster.adapters.shared_memory import RateCounters, SharedRateLimiter
 from image_poster.adapters.shared_notifier import SharedNotifier
 from image_poster.adapters.sqlite.comments import SqliteCommentStore
@@ -38,17 +34,15 @@ from image_poster.adapters.sqlite.uploads import SqliteUploadRecordStore
 from image_poster.adapters.writer_lock import WriterLock
 from image_poster.domain.limits import request_rule, write_rule
 from image_poster.domain.signing import CursorSigner, Signer
-from image_poster.editions import StartError, admin_claim, checked_origins, listed
+from image_poster.editions import StartError, parse_admin_claim, parse_list, parse_origins
 from image_poster.editions.local.data_folder import (
-    damaged,
+    database_error,
     database_path,
-    group_id,
+    enter_with_database,
     image_memory_path,
-    signing_key,
-    token_key,
-    token_key_path,
 )
-from image_poster.editions.local.revocations import check_revocations
+from image_poster.editions.local.keys import TOKEN_KEY, read_revocations, signing_key, token_key
+from image_poster.editions.local.ownership import group_id, require_writable
 from image_poster.editions.local.settings import Settings
 from image_poster.http import gallery, metrics
 from image_poster.http.app import RENDERERS, HttpSettings, create_app
@@ -62,8 +56,10 @@ from image_poster.services.images import ImagePublisher, JobRunner
 from image_poster.services.limits import UNLIMITED
 from image_poster.services.maintenance import PostPurger, Rebuilder, Sweeper, UploadSettler
 
+Result = TypeVar("Result")
+
 _LEASE_MARGIN_SECONDS = 30
-# A net under the bell.
+# For notifications that were missed.
 _WAIT_POLL_SECONDS = 5.0
 
 
@@ -171,26 +167,26 @@ class Container:
 
     @property
     def _proxies(self) -> TrustedProxies:
-        return TrustedProxies(networks(listed(self.settings.trusted_proxies)))
+        return TrustedProxies(networks(parse_list(self.settings.trusted_proxies)))
 
 
 def authenticator(settings: Settings) -> Authenticator:
     """The authenticator for `settings.auth`. Creates the key of the service's own tokens if there
-    is none. Raises `StartError`."""
-    admins = frozenset(listed(settings.admins))
+    is none, and checks it and the revocations. Raises `StartError`."""
+    admins = frozenset(parse_list(settings.admins))
     if settings.auth == "dev":
         return DevAuthenticator(admins)
-    check_token_key(token_key(settings.data_dir, new_key))
-    check_revocations(settings.data_dir)
+    token_key(settings.data_dir)
+    read_revocations(settings.data_dir)
     issuer = (
-        OidcTokenVerifier(settings.jwt_issuer, listed(settings.jwt_audience))
+        OidcTokenVerifier(settings.jwt_issuer, parse_list(settings.jwt_audience))
         if settings.jwt_issuer
         else None
     )
-    own = OwnTokenVerifier(token_key_path(settings.data_dir))
+    own = OwnTokenVerifier(settings.data_dir / TOKEN_KEY)
     terms = TokenTerms(
         admins=admins,
-        admin_claim=admin_claim(settings.jwt_admin_claim),
+        admin_claim=parse_admin_claim(settings.jwt_admin_claim),
         name_claim=settings.jwt_name_claim,
         issuer=settings.jwt_issuer,
         client_id=settings.jwt_client_id,
@@ -199,22 +195,11 @@ def authenticator(settings: Settings) -> Authenticator:
     return TokenAuthenticator(TokenVerifiers(own, issuer), terms)
 
 
-def check_token_key(key: bytes) -> None:
-    """Raises `StartError` for an invalid key."""
-    try:
-        own_token(key, "nobody", seconds=1)
-    except ValueError as exc:
-        raise StartError(
-            f"token.key in the data folder is damaged ({exc}): `image-poster token --revoke-all` "
-            "makes a new one, and all tokens are then to be made anew."
-        ) from exc
-
-
 def _cors_origins(settings: Settings) -> tuple[str, ...]:
     """The CORS origins of the settings. The default with tokens is all origins, because browsers do
     not send tokens by themselves, as they do with cookies. The default without tokens is loopback
     names only."""
-    return checked_origins(settings.cors_origins) or (("*",) if settings.auth == "jwt" else ())
+    return parse_origins(settings.cors_origins) or (("*",) if settings.auth == "jwt" else ())
 
 
 @asynccontextmanager
@@ -236,14 +221,32 @@ async def open_container(
         shared.writer_lock.close()
 
 
+def run_in_container(
+    settings: Settings,
+    action: Callable[[Container], Awaitable[Result]],
+    database: Path | None = None,
+) -> Result:
+    """Return the result of a command's `action`, beside a running server or without one. `database`
+    is a copy to use where the disk is read-only. Raises `StartError`."""
+
+    async def run() -> Result:
+        async with open_container(settings, database=database) as container:
+            return await action(container)
+
+    enter_with_database(settings.data_dir)
+    if database is None:
+        require_writable(settings.data_dir)
+    return uvloop.run(run())
+
+
 def _open_database(settings: Settings, path: Path, writer_lock: WriterLock) -> Database:
-    check_free_space = partial(free_room, settings.data_dir, reserve=settings.disk_reserve)
+    check_space = partial(check_free_space, settings.data_dir, reserve=settings.disk_reserve)
     try:
-        return Database(path, check_free_space, writer_lock.acquire)
+        return Database(path, check_space, writer_lock.acquire)
     except (SchemaTooNewError, SchemaTooOldError) as exc:
         raise StartError(f"the database {path} cannot be used: {exc}.") from exc
     except sqlite3.DatabaseError as exc:
-        raise damaged(path, exc) from exc
+        raise database_error(path, exc) from exc
 
 
 def _images(settings: Settings, database: Database, layout: Layout) -> FileImageStore:

@@ -1,41 +1,61 @@
-"""The data folder: its permissions, the server's lock, its database, and the keys that sign cursors
-and tokens."""
+"""The data folder: its mark, the lock of its server, and its database.
+
+The mark `folder.json` tells a folder of this service from a folder that an operator named by
+mistake. It holds the folder's id. A backup names its source by this id, so two services never share
+a backup's target by mistake.
+
+A folder of a former version has no mark. It is recognized by its database beside its key, or by
+having no entries but the service's. Its id is derived from its cursor key. So its former backups
+have the same id, and so has a read-only folder.
+"""
 
 import fcntl
-import grp
+import hashlib
 import os
-import secrets
+import re
 import sqlite3
-import stat
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
-from typing import IO
 
+import msgspec
 import structlog
+from ulid import ULID
 
-from image_poster.adapters.files.durable import move_durably, share
-from image_poster.adapters.files.schema import Layout
-from image_poster.adapters.files.uploads import trust_uploads
-from image_poster.adapters.sqlite.database import LogUnsupportedError, connect, translated
-from image_poster.adapters.sqlite.schema import VERSION, SchemaTooNewError, migrate, version_of
-from image_poster.domain.errors import StorageFullError
-from image_poster.editions import StartError
+from image_poster.adapters.files.confined import ConfinedFolder
+from image_poster.adapters.sqlite.database import LogUnsupportedError, connect
+from image_poster.adapters.sqlite.schema import migrate
+from image_poster.domain.ids import is_id, new_id
+from image_poster.editions import OperationFailedError, StartError
+from image_poster.editions.local.ownership import act_as_owner, make_private, prepare_folder
 
 _log = structlog.get_logger()
 
-_KEY_BYTES = 32
-_PRIVATE, _PASSABLE = 0o700, 0o710
-_OTHERS = 0o077
-_MOUNT_PRIVATELY = (
-    "A disk without permissions (exFAT, SMB) must be mounted for the service's user alone: "
-    "uid=USER,umask=077."
+DATABASE, MARK = "image_poster.db", "folder.json"
+CURSOR_KEY, SERVER_LOCK = "cursor.key", "server.lock"
+MANIFEST = "manifest.json"  # of a backup, which otherwise looks like a data folder
+OF_FILE_SYSTEM = {"lost+found"}  # mkfs creates it
+# The entries after a first start that broke off.
+_FIRST_FILES = {SERVER_LOCK, f"{MARK}.new"}
+OWN_NAME = re.compile(
+    r"image_poster(\.v\d+)?\.db(-wal|-shm|-journal|\.new)?|[a-z]+\.(key(\.new)?|\d+)|server\.lock"
+    r"|image-memory\.lock|keys\.lock|spool|quarantine|uploads|originals|renditions|metrics"
 )
+_FORMAT = 1
+_REPAIR = "Restore it from a backup, or delete it: the next start creates a new id."
+_ID_BYTES = 16
+
+
+class FolderMark(msgspec.Struct, frozen=True):
+    """The content of the mark: the version of its format, and the folder's id (a ULID)."""
+
+    format: int
+    id: str
 
 
 def database_path(data_dir: Path) -> Path:
     """The path of the database."""
-    return data_dir / "image_poster.db"
+    return data_dir / DATABASE
 
 
 def image_memory_path(data_dir: Path) -> Path:
@@ -43,79 +63,157 @@ def image_memory_path(data_dir: Path) -> Path:
     return data_dir / "image-memory.lock"
 
 
-def prepare(data_dir: Path) -> None:
-    """Create the folder if it does not exist. Files that this process creates from here on are
-    private to its user. Raises `StartError`."""
-    os.umask(_OTHERS)
+def enter_own_folder(data_dir: Path) -> None:
+    """Act as the owner of the data folder, or create a new one. Raises `StartError`, with nothing
+    changed, for a folder that is not empty and not the service's own."""
+    act_as_owner(data_dir)
+    if data_dir.is_dir() and _names(data_dir) and not is_own_folder(data_dir):
+        raise StartError(
+            f"data_dir {data_dir} is not empty, and it is no data folder of this service. Pass an "
+            f"empty folder, or a new one such as {data_dir / 'image-poster'}. If it is a data "
+            "folder without its database, first put that back. If it is a backup, use "
+            "`image-poster restore`. Nothing was changed."
+        )
+    prepare_folder(data_dir)
+
+
+def enter_with_database(data_dir: Path) -> None:
+    """Act as the owner of a data folder that has a database, and create private files only. Raises
+    `StartError`, with nothing changed, for any other folder."""
+    act_as_owner(data_dir)
+    path = database_path(data_dir)
     try:
-        data_dir.mkdir(parents=True, exist_ok=True)
+        has_database = path.is_file() and path.stat().st_size > 0
     except OSError as exc:
         raise StartError(f"data_dir {data_dir} cannot be used: {exc.strerror}.") from exc
-    require_writable(data_dir)
-    if not os.access(data_dir, os.W_OK | os.X_OK):
-        raise StartError(f"data_dir {data_dir} cannot be written to.")
-
-
-def is_read_only(data_dir: Path) -> bool:
-    """True if the folder is on a read-only disk."""
-    return bool(os.statvfs(data_dir).f_flag & os.ST_RDONLY)
-
-
-def require_writable(data_dir: Path) -> None:
-    """Raises `StartError` for a read-only disk."""
-    if is_read_only(data_dir):
+    if not has_database:
         raise StartError(
-            f"data_dir {data_dir} is on a read-only disk. `backup`, `export`, `doctor`, `failed` "
-            "work there. For this command, make it writable."
+            f"there is no database in {data_dir}: pass --data-dir, or serve there first."
         )
+    if not is_own_folder(data_dir):
+        raise StartError(
+            f"data_dir {data_dir} is not a data folder of this service, although it has a file "
+            f"{DATABASE}: pass another --data-dir. Nothing was changed."
+        )
+    os.umask(0o077)
 
 
-def group_id(name: str) -> int | None:
-    """The number of the group that may read renditions; None for none. Raises `StartError`."""
-    if not name:
-        return None
+def is_own_folder(data_dir: Path) -> bool:
+    """True if the service created the folder. Raises `StartError` for a damaged mark."""
+    names = _names(data_dir)
+    if MANIFEST in names:
+        return False
+    is_former = _is_former(names - {MARK})
     try:
-        return int(name) if name.isdecimal() else grp.getgrnam(name).gr_gid
-    except KeyError as exc:
-        raise StartError(f"renditions_group: there is no group {name} here.") from exc
+        return read_mark(data_dir) is not None or is_former
+    except StartError:
+        if is_former:
+            raise
+        return False  # another program's file of that name
 
 
-def limit_readers(data_dir: Path, group: int | None) -> None:
-    """Make the folder private to its user, except for `group`, which can read renditions. Raises
-    `StartError`."""
-    before = data_dir.stat().st_mode
+def _is_former(names: set[str]) -> bool:
+    """True if the entries are those of a former version's folder, or of a start that broke off."""
+    if {DATABASE, CURSOR_KEY} <= names:
+        return True
+    if names <= _FIRST_FILES:
+        return bool(names)
+    return bool({DATABASE, CURSOR_KEY} & names) and all(map(OWN_NAME.fullmatch, names))
+
+
+def _names(data_dir: Path) -> set[str]:
+    """The entries that are not of the file system. Raises `StartError`."""
     try:
-        layout = Layout(data_dir)
-        if group is None:
-            layout.hide_renditions()
-            if before & _OTHERS:
-                data_dir.chmod(_PRIVATE)
-        else:
-            layout.share_renditions(group)
-            share(data_dir, group, _PASSABLE)
+        return set(os.listdir(data_dir)) - OF_FILE_SYSTEM  # noqa: PTH208 - names only
     except OSError as exc:
-        raise StartError(
-            f"{exc.filename} cannot be made private ({exc.strerror}): it must belong to the user "
-            "who serves, and renditions_group must be one of that user's groups. "
-            f"{_MOUNT_PRIVATELY}"
-        ) from exc
-    after = data_dir.stat().st_mode
-    if after & _OTHERS & ~(0 if group is None else _PASSABLE):
-        raise StartError(f"data_dir {data_dir} stays open to others. {_MOUNT_PRIVATELY}")
-    if after != before:
-        _log.info(
-            "the permissions of the data folder were changed: it is private to the service",
-            folder=str(data_dir),
-            before=f"{stat.S_IMODE(before):04o}",
-            after=f"{stat.S_IMODE(after):04o}",
-        )
+        raise StartError(f"data_dir {data_dir} cannot be used: {exc.strerror}.") from exc
+
+
+def read_mark(data_dir: Path) -> FolderMark | None:
+    """Return the folder's mark, or None if it has none. Raises `StartError` for a damaged mark."""
+    path = data_dir / MARK
+    try:
+        mark = msgspec.json.decode(path.read_bytes(), type=FolderMark)
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, RecursionError) as exc:
+        raise StartError(f"the mark {path} cannot be read: {exc}. {_REPAIR}") from exc
+    if mark.format != _FORMAT or not is_id(mark.id):
+        raise StartError(f"the mark {path} is damaged. {_REPAIR}")
+    return mark
+
+
+def write_mark(data_dir: Path, folder_id: str | None = None) -> str:
+    """Create the mark durably, with this id, and return the id. Without one, a mark that another
+    process created in the meantime stays; else the id is derived from the cursor key, or new.
+    Raises `OSError`."""
+    with _locked(data_dir):
+        if folder_id is None and (mark := read_mark(data_dir)):
+            return mark.id
+        folder_id = folder_id or _derived_id(data_dir)
+        with ConfinedFolder(data_dir) as folder:
+            folder.replace(MARK, msgspec.json.encode(FolderMark(_FORMAT, folder_id)))
+        return folder_id
+
+
+def mark_folder(data_dir: Path) -> None:
+    """Create the mark of a folder that has none, under the server's lock. Raises `StartError`."""
+    if read_mark(data_dir) is not None:
+        return
+    is_former = database_path(data_dir).exists()
+    try:
+        folder_id = write_mark(data_dir)
+    except OSError as exc:
+        raise StartError(f"data_dir {data_dir} cannot be written to: {exc.strerror}.") from exc
+    if is_former:
+        _log.info("the data folder of a former version got its mark", id=folder_id)
+
+
+def identify_folder(data_dir: Path) -> str:
+    """The folder's id, after creating its mark where the folder can be written to. Raises
+    `StartError` for a damaged mark."""
+    try:
+        mark = read_mark(data_dir)
+        return mark.id if mark else write_mark(data_dir)
+    except OSError:
+        return _derived_id(data_dir)
+
+
+def derive_id(cursor_key: bytes) -> str:
+    """The id of a folder of a former version, by its cursor key."""
+    digest = hashlib.sha256(b"id of a data folder\0" + cursor_key).digest()
+    return str(ULID.from_bytes(digest[:_ID_BYTES]))
+
+
+def _derived_id(data_dir: Path) -> str:
+    try:
+        return derive_id((data_dir / CURSOR_KEY).read_bytes())
+    except OSError:
+        return new_id()
 
 
 @contextmanager
-def exclusively(data_dir: Path) -> Iterator[None]:
+def _locked(data_dir: Path) -> Iterator[None]:
+    """Exclude other processes that create the mark, by a lock on the folder itself."""
+    descriptor = os.open(data_dir, os.O_RDONLY)
+    try:
+        with suppress(OSError):  # a network disk may lock no folders
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def lock_for_server(data_dir: Path) -> Iterator[None]:
     """Hold the server's lock: no other server uses the folder. The kernel releases the lock when
     the process ends, in any way. Raises `StartError`."""
-    with _lock_file(data_dir) as lock:
+    path = data_dir / SERVER_LOCK
+    try:
+        lock = path.open("a+")
+    except OSError as exc:
+        raise StartError(f"the lock {path} cannot be used: {exc.strerror}.") from exc
+    with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as exc:
@@ -130,24 +228,54 @@ def exclusively(data_dir: Path) -> Iterator[None]:
         yield
 
 
-def _lock_file(data_dir: Path) -> IO[str]:
-    """Open the file of the server's lock. Raises `StartError`."""
-    path = data_dir / "server.lock"
+@contextmanager
+def lock_against_servers(data_dir: Path) -> Iterator[None]:
+    """Keep servers from starting, without writing anything. Raises `OperationFailedError` while a
+    server runs, and `OSError` for a lock that cannot be read."""
     try:
-        return path.open("a+")
-    except OSError as exc:
-        raise StartError(f"the lock {path} cannot be used: {exc.strerror}.") from exc
+        lock = (data_dir / SERVER_LOCK).open("rb")
+    except FileNotFoundError:
+        yield
+        return
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError as exc:
+            raise OperationFailedError(
+                f"the database in {data_dir} cannot be opened while its server runs. Run this "
+                "command as the user of the server, or stop the server first."
+            ) from exc
+        yield
+
+
+def create_database(data_dir: Path, report: Callable[[str], None]) -> None:
+    """Create the folder and its database as the first start does, if there is none. Raises
+    `StartError`."""
+    path = database_path(data_dir)
+    if path.exists() and path.stat().st_size:
+        return
+    enter_own_folder(data_dir)
+    make_private(data_dir, report)
+    with lock_for_server(data_dir):
+        mark_folder(data_dir)
+        require_right_database(data_dir)
+        try:
+            with closing(connect(path)) as connection:
+                migrate(connection)
+        except sqlite3.DatabaseError as exc:
+            raise database_error(path, exc) from exc
 
 
 def require_right_database(data_dir: Path) -> None:
     """Refuse a new or empty database beside images: the right one was lost, or this is another
     folder's. Raises `StartError` before anything is changed."""
     path = database_path(data_dir)
-    if _knows_posts(path):
+    has_tables = bool(_first_row(path, "SELECT 1 FROM sqlite_master WHERE name = 'posts'"))
+    if has_tables and _first_row(path, "SELECT id FROM posts UNION ALL SELECT id FROM tombstones"):
         return
     # Without any row a crash may have left an original, but never a rendition.
-    kept = ("renditions",) if _has_tables(path) else ("originals", "renditions")
-    if any(next((data_dir / name).glob("*/*"), None) for name in kept):
+    folders = ("renditions",) if has_tables else ("originals", "renditions")
+    if any(next((data_dir / name).glob("*/*"), None) for name in folders):
         raise StartError(
             f"the database {path} is new or empty, but there are images beside it, which it does "
             "not know. Put the right database back (docs/operations.md); or move originals/ and "
@@ -155,53 +283,17 @@ def require_right_database(data_dir: Path) -> None:
         )
 
 
-def bring_up_to_date(data_dir: Path) -> None:
-    """Migrate a database of an earlier version; the caller holds the server's lock. Copies the
-    database before, and deletes the copies of former migrations afterwards. Raises `StartError`."""
-    path = database_path(data_dir)
-    if not path.exists():
-        return
+def _first_row(path: Path, sql: str) -> object | None:
+    if not path.exists() or not path.stat().st_size:
+        return None
     try:
         with closing(sqlite3.connect(path)) as connection:
-            found = version_of(connection)
-            if found in (0, VERSION):
-                return
-            kept = data_dir / f"image_poster.v{found}.db"
-            _copy(connection, kept)
-        with closing(connect(path)) as connection:
-            migrate(connection)
-    except SchemaTooNewError as exc:
-        raise StartError(f"the database {path} cannot be used: {exc}.") from exc
+            return connection.execute(f"{sql} LIMIT 1").fetchone()  # type: ignore[no-any-return]
     except sqlite3.DatabaseError as exc:
-        raise _not_migrated(path, exc) from exc
-    for former in set(data_dir.glob("image_poster.v*.db")) - {kept}:
-        former.unlink()
-    trust_uploads(Layout(data_dir))
-    _log.info("the database was brought up to date", copy_of_before=str(kept))
+        raise database_error(path, exc) from exc
 
 
-def _copy(connection: sqlite3.Connection, target: Path) -> None:
-    """Copy the database as it is at this moment, completely or not at all
-    (https://www.sqlite.org/lang_vacuum.html)."""
-    fresh = target.with_name(f"{target.name}.new")
-    fresh.unlink(missing_ok=True)
-    try:
-        connection.execute("VACUUM INTO ?", (str(fresh),))
-        move_durably(fresh, target)
-    finally:
-        fresh.unlink(missing_ok=True)
-
-
-def _not_migrated(path: Path, error: sqlite3.DatabaseError) -> StartError:
-    if isinstance(translated(error), StorageFullError):
-        return StartError(
-            f"the database {path} is of an earlier version, and there is no room for the copy of "
-            "it that is made before it is changed: free some room on the disk."
-        )
-    return damaged(path, error)
-
-
-def damaged(path: Path, error: Exception) -> StartError:
+def database_error(path: Path, error: Exception) -> StartError:
     """The error for a database that SQLite cannot read."""
     if isinstance(error, LogUnsupportedError):
         return StartError(
@@ -212,88 +304,3 @@ def damaged(path: Path, error: Exception) -> StartError:
         f"the database {path} cannot be used: {error}. Nothing was changed; restore it from a "
         "backup (docs/operations.md)."
     )
-
-
-def _has_tables(path: Path) -> bool:
-    return bool(_first(path, "SELECT 1 FROM sqlite_master WHERE name = 'posts'"))
-
-
-def _knows_posts(path: Path) -> bool:
-    return _has_tables(path) and bool(
-        _first(path, "SELECT id FROM posts UNION ALL SELECT id FROM tombstones LIMIT 1")
-    )
-
-
-def _first(path: Path, sql: str) -> object | None:
-    if not path.exists() or not path.stat().st_size:
-        return None
-    try:
-        with closing(sqlite3.connect(path)) as connection:
-            return connection.execute(sql).fetchone()  # type: ignore[no-any-return]
-    except sqlite3.DatabaseError as exc:
-        raise damaged(path, exc) from exc
-
-
-def signing_key(data_dir: Path) -> bytes:
-    """The secret that signs cursors, created once and readable by its owner only. Raises
-    `StartError` if it is damaged."""
-    path = data_dir / "cursor.key"
-    try:
-        key = _made_once(path, lambda: secrets.token_bytes(_KEY_BYTES))
-    except OSError as exc:
-        raise StartError(f"the key {path} cannot be used: {exc.strerror}.") from exc
-    if len(key) != _KEY_BYTES:
-        raise StartError(
-            f"the key {path} is damaged: it has {len(key)} bytes instead of {_KEY_BYTES}. Restore "
-            "it from a backup, or delete it: then all cursors and upload addresses end."
-        )
-    return key
-
-
-def token_key_path(data_dir: Path) -> Path:
-    """The path of the key that signs the service's own tokens."""
-    return data_dir / "token.key"
-
-
-def token_key(data_dir: Path, make: Callable[[], bytes]) -> bytes:
-    """The key of the service's own tokens, as PEM, created once and readable by its owner only.
-    Raises `StartError`."""
-    path = token_key_path(data_dir)
-    try:
-        return _made_once(path, make)
-    except OSError as exc:
-        raise StartError(f"the key {path} cannot be used: {exc.strerror}.") from exc
-
-
-def replace_token_key(data_dir: Path, make: Callable[[], bytes]) -> None:
-    """Replace the key of the service's own tokens: all earlier tokens become invalid. Raises
-    `StartError`."""
-    path = token_key_path(data_dir)
-    try:
-        replace_private(path, make())
-    except OSError as exc:
-        raise StartError(f"the key {path} cannot be replaced: {exc.strerror}.") from exc
-
-
-def _made_once(path: Path, make: Callable[[], bytes]) -> bytes:
-    """Return the content of a file, which one process of several creates if there is none. The
-    processes use a lock, not a hard link: exFAT and some network file systems have no hard
-    links."""
-    if not path.exists():
-        with (path.parent / "keys.lock").open("a") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            if not path.exists():
-                replace_private(path, make())
-    return path.read_bytes()
-
-
-def replace_private(path: Path, content: bytes) -> None:
-    """Write a file that only its owner can read, durably, replacing any existing one."""
-    fresh = path.with_suffix(f".{os.getpid()}")
-    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-        move_durably(fresh, path)
-    finally:
-        fresh.unlink(missing_ok=True)

@@ -1,14 +1,16 @@
-"""`image-poster doctor`: a check of everything that the service depends on, which changes
-nothing."""
+"""`image-poster doctor`: a check of everything that the service depends on, which changes nothing;
+and the repairs that its findings advise: `rebuild`, `failed --replay`, `--restore-quarantine`."""
 
-import fcntl
+import os
 import shutil
 import sqlite3
+import stat
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, nullcontext
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import uvloop
 
@@ -19,137 +21,187 @@ from image_poster.adapters.sqlite.schema import VERSION
 from image_poster.adapters.sqlite.times import count_wrong_times, greatest_time
 from image_poster.domain.ids import EARLIEST_MS
 from image_poster.domain.images import RENDITIONS
-from image_poster.editions import StartError
-from image_poster.editions.local.container import Container
-from image_poster.editions.local.data_folder import database_path, is_read_only
-from image_poster.editions.local.findings import Finding, find_wrong_owners
-from image_poster.editions.local.folder_check import is_own_folder
-from image_poster.editions.local.folder_mark import read_mark
-from image_poster.editions.local.operate import readable_database, with_container
-from image_poster.editions.local.ownership import act_as_owner, require_program
+from image_poster.editions import OperationFailedError, StartError
+from image_poster.editions.local import data_folder, ownership
+from image_poster.editions.local.container import Container, run_in_container
 from image_poster.editions.local.settings import Settings
+from image_poster.editions.local.snapshot import copy_if_read_only
 from image_poster.ports.images import FileRecord
+from image_poster.ports.jobs import ParkedJob
+from image_poster.services.maintenance import RebuildReport
+from image_poster.services.retries import PostFailure, PostRetries
 
-_LEAST_FREE_BYTES = 1_000_000_000
+_MIN_FREE_BYTES = 1_000_000_000
 _MAX_BEHIND_SECONDS = 60
 _FILES = ("original", *RENDITIONS)
 _SHOWN = 5
 _DELETION_MS = 60_000
-_RUNNING = "one is running here"
+_FULL = 0o700
+# The permissions that `--renditions-group` gives to its group.
+_ALLOWED = {".": 0o010, "renditions": 0o050}
+_FOLDERS_OF_FOLDERS = ("uploads", "originals", "renditions", "quarantine")
+
+
+class Finding(NamedTuple):
+    """A check of the doctor: its subject, its result, and a remark."""
+
+    subject: str
+    ok: bool
+    remark: str
+
+
+def _good(subject: str, remark: str) -> Finding:
+    return Finding(subject, ok=True, remark=remark)
+
+
+def _bad(subject: str, remark: str) -> Finding:
+    return Finding(subject, ok=False, remark=remark)
 
 
 def examine(settings: Settings, *, deep: bool) -> list[Finding]:
     """All findings; `deep` also reads every file, and compares its hash. Raises `StartError`."""
     data_dir = settings.data_dir
-    act_as_owner(data_dir)
-    require_program(data_dir)
+    ownership.act_as_owner(data_dir)
+    ownership.require_program(data_dir)
     if not data_dir.is_dir():
         raise StartError(f"there is no folder {data_dir}: pass --data-dir, or serve there first.")
-    folder, server = _folder(data_dir), _server(data_dir)
-    with readable_database(data_dir) if folder.well else nullcontext(None) as copy:
-        database = _database(copy or database_path(data_dir), is_own=folder.well)
-        contents = partial(_contents, deep=deep, is_served=server.remark == _RUNNING)
-        return [
+    folder, (server, is_served) = _folder(data_dir), _server(data_dir)
+    with copy_if_read_only(data_dir) if folder.ok else nullcontext(None) as copy:
+        database = _database(copy or data_folder.database_path(data_dir), is_own=folder.ok)
+        findings = [
             folder,
-            *([find_wrong_owners(data_dir)] if folder.well else []),
+            *([find_wrong_owners(data_dir)] if folder.ok else []),
             _disk(settings),
             server,
             database,
             *_image_work(uvloop.run(self_test())),
-            # What is in a damaged database would be guessed at, and opening it might write.
-            *(_examine_contents(settings, contents, copy) if database.well else ()),
         ]
-
-
-def _examine_contents(
-    settings: Settings, contents: Callable[[Container], Awaitable[list[Finding]]], copy: Path | None
-) -> list[Finding]:
-    """The findings about the posts, or the error of the disk that hides them."""
-    try:
-        return with_container(settings, contents, copy)
-    except OSError as exc:
-        remark = f"they cannot be examined: {exc.strerror}: {exc.filename}"
-        return [Finding("images", well=False, remark=remark)]
+        # A damaged database is not opened: its content is unreliable, and opening it might write.
+        if database.ok:
+            contents = partial(_contents, deep=deep, is_served=is_served)
+            try:
+                findings += run_in_container(settings, contents, copy)
+            except OSError as exc:
+                remark = f"they cannot be examined: {exc.strerror}: {exc.filename}"
+                findings.append(_bad("images", remark))
+        return findings
 
 
 def _folder(data_dir: Path) -> Finding:
     try:
-        is_own, mark = is_own_folder(data_dir), None
-        if is_own:
-            mark = read_mark(data_dir)
+        is_own = data_folder.is_own_folder(data_dir)
+        mark = data_folder.read_mark(data_dir) if is_own else None
     except StartError as exc:
-        return Finding("folder", well=False, remark=str(exc))
+        return _bad("folder", str(exc))
     if not is_own:
         remark = f"{data_dir} is empty, or no data folder of this service: pass --data-dir"
-        return Finding("folder", well=False, remark=remark)
+        return _bad("folder", remark)
     if mark is None:
-        remark = "of a former version: the next start of `serve` gives it an id"
-        return Finding("folder", well=True, remark=remark)
-    return Finding("folder", well=True, remark=f"its id is {mark.id}")
+        return _good("folder", "of a former version: the next start of `serve` gives it an id")
+    return _good("folder", f"its id is {mark.id}")
+
+
+def find_wrong_owners(data_dir: Path) -> Finding:
+    """Entries of the service that the folder's owner does not own or cannot use, or that others can
+    read. Skips the files of posts: there may be millions."""
+    owner = data_dir.stat().st_uid
+    strangers, faults, count = False, list[str](), 0
+    for path in _entries(data_dir):
+        count += 1
+        status = path.lstat()
+        strangers = strangers or status.st_uid != owner
+        fault = _wrong_permission(path.relative_to(data_dir), status, owner)
+        if fault:
+            faults.append(f"{path} {fault}")
+    if not faults:
+        return _good("owner", f"{ownership.user_name(owner)}, of {count:,} entries")
+    remark = f"{len(faults):,} of {count:,} entries are wrong: " + ", ".join(faults[:_SHOWN])
+    if strangers:
+        name = ownership.user_name(owner).removeprefix("user ")
+        remark += f"; as root: chown -R {name} {data_dir}"
+    return _bad("owner", remark)
+
+
+def _entries(data_dir: Path) -> Iterator[Path]:
+    yield data_dir
+    for path in sorted(data_dir.iterdir()):
+        if path.name != data_folder.MARK and not data_folder.OWN_NAME.fullmatch(path.name):
+            continue
+        yield path
+        if path.name in _FOLDERS_OF_FOLDERS and os.access(path, os.R_OK | os.X_OK):
+            yield from (folder for folder in sorted(path.iterdir()) if folder.is_dir())
+
+
+def _wrong_permission(path: Path, status: os.stat_result, owner: int) -> str:
+    mode = stat.S_IMODE(status.st_mode)
+    if status.st_uid != owner:
+        return f"belongs to {ownership.user_name(status.st_uid)}"
+    if stat.S_ISDIR(status.st_mode) and mode & _FULL != _FULL:
+        return f"cannot be used by its owner (mode {mode:04o})"
+    allowed = _ALLOWED.get(str(path), 0)
+    if len(path.parts) <= 1 and mode & ownership.OTHERS & ~allowed:
+        return f"is open to others (mode {mode:04o})"
+    return ""
 
 
 def _disk(settings: Settings) -> Finding:
-    if is_read_only(settings.data_dir):
-        remark = "read-only: `backup` and `export` can save what is there, `serve` cannot start"
-        return Finding("disk", well=False, remark=remark)
+    if ownership.is_read_only(settings.data_dir):
+        remark = "read-only: `backup` and `export` can save its content, `serve` cannot start"
+        return _bad("disk", remark)
     free = shutil.disk_usage(settings.data_dir).free
-    least = max(_LEAST_FREE_BYTES, 3 * settings.disk_reserve)
     remark = f"{free / 1e9:.1f} GB free"
-    if free < least:
-        remark += f"; below {settings.disk_reserve / 1e9:.2f} GB only deletions are taken"
-    return Finding("disk", free >= least, remark)
+    if free >= max(_MIN_FREE_BYTES, 3 * settings.disk_reserve):
+        return _good("disk", remark)
+    reserve = f"{settings.disk_reserve / 1e9:.2f} GB"
+    return _bad("disk", f"{remark}; below {reserve} the service accepts deletions only")
 
 
-def _server(data_dir: Path) -> Finding:
-    """Detect a running server by a shared lock, which writes nothing."""
+def _server(data_dir: Path) -> tuple[Finding, bool]:
+    """The finding, and whether a server runs."""
     try:
-        with (data_dir / "server.lock").open("rb") as lock:
-            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return Finding("server", well=True, remark=_RUNNING)
-    except FileNotFoundError:
-        pass
+        with data_folder.lock_against_servers(data_dir):
+            return _good("server", "none is running here"), False
+    except OperationFailedError:
+        return _good("server", "one is running here"), True
     except OSError as exc:
-        return Finding("server", well=False, remark=f"its lock cannot be read: {exc}")
-    return Finding("server", well=True, remark="none is running here")
+        return _bad("server", f"its lock cannot be read: {exc}"), False
 
 
 def _database(path: Path, *, is_own: bool) -> Finding:
     if not (is_own and path.exists()):
-        return Finding("database", well=False, remark="there is none of this service")
+        return _bad("database", "there is none of this service")
     try:
         with closing(sqlite3.connect(path)) as connection:
             (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
             (version,) = connection.execute("PRAGMA user_version").fetchone()
     except sqlite3.Error as exc:
-        return Finding("database", well=False, remark=str(exc))
+        return _bad("database", str(exc))
     if verdict == "ok" and version != VERSION:
-        remark = f"it is of version {version}, and this program needs {VERSION}"
-        return Finding("database", well=False, remark=remark)
+        return _bad("database", f"it is of version {version}, and this program needs {VERSION}")
     return Finding("database", verdict == "ok", f"quick_check: {verdict}")
 
 
-def _image_work(tested: SelfTest) -> Iterator[Finding]:
-    missing, confinement = tested.unreadable, tested.confinement
-    if missing:
-        yield Finding("formats", well=False, remark="cannot read " + ", ".join(missing))
-    else:
-        yield Finding("formats", well=True, remark="all are read")
+def _image_work(result: SelfTest) -> Iterator[Finding]:
+    missing, confinement = result.unreadable, result.confinement
+    remark = f"cannot read {', '.join(missing)}" if missing else "all are read"
+    yield Finding("formats", not missing, remark)
     if confinement is None:
-        yield Finding("sandbox", well=False, remark="no image process could be started")
+        yield _bad("sandbox", "no image process could be started")
     else:
         yield Finding("sandbox", confinement.is_complete, str(confinement))
 
 
 async def _contents(container: Container, *, deep: bool, is_served: bool) -> list[Finding]:
     waiting = await container.jobs.parked()
+    posts = container.services.stores.posts
+    orphans = [id_ for id_ in container.images.kept() if await posts.find(id_) is None]
     return [
         _clock(container),
         _times(container),
-        Finding("failed", not waiting, f"{len(waiting)} in the dead-letter place"),
+        Finding("failed", not waiting, f"{len(waiting)} dead letters"),
         _delayed_work(container),
         _deletions(container, is_served=is_served),
-        await _orphans(container),
+        _good("orphans", f"{len(orphans)} posts' files without a row"),
         await _quarantine(container),
         _images(container, deep=deep),
     ]
@@ -160,21 +212,19 @@ def _clock(container: Container) -> Finding:
     now_ms = container.clock.now_ms()
     ahead = (greatest_time(container.database) - now_ms) / 1000
     if now_ms < EARLIEST_MS:
-        return Finding("clock", well=False, remark="it is years behind")
+        return _bad("clock", "it is years behind")
     if ahead > _MAX_BEHIND_SECONDS:
         remark = f"{ahead:,.0f} s behind the newest post or comment, now or when that was written"
-        return Finding("clock", well=False, remark=remark)
-    return Finding("clock", well=True, remark="not behind the newest post or comment")
+        return _bad("clock", remark)
+    return _good("clock", "not behind the newest post or comment")
 
 
 def _times(container: Container) -> Finding:
     wrong = count_wrong_times(container.database, container.clock.now_ms())
-    remark = "all are plausible"
-    if wrong:
-        remark = (
-            f"{wrong:,} posts and comments have one of 1970 or far in the future: run `rebuild`"
-        )
-    return Finding("times", not wrong, remark)
+    if not wrong:
+        return _good("times", "all are plausible")
+    remark = f"{wrong:,} posts and comments have one of 1970 or far in the future: run `rebuild`"
+    return _bad("times", remark)
 
 
 def _delayed_work(container: Container) -> Finding:
@@ -194,50 +244,46 @@ def _deletions(container: Container, *, is_served: bool) -> Finding:
         "SELECT id, deleted_at < ? FROM tombstones WHERE pending = 1 ORDER BY id", before_ms
     )
     failing = [post_id for post_id, is_late in rows if is_late and is_served]
-    remark = f"{len(rows)} not finished yet"
-    if failing:
-        shown = ", ".join(failing[:_SHOWN])
-        remark = f"{len(failing)} deletions fail: {shown}; the log of the server says why"
-    return Finding("deletions", not failing, remark)
-
-
-async def _orphans(container: Container) -> Finding:
-    posts = container.services.stores.posts
-    found = [await posts.find(post_id) is None for post_id in container.images.kept()]
-    return Finding("orphans", well=True, remark=f"{sum(found)} posts' files without a row")
+    if not failing:
+        return _good("deletions", f"{len(rows)} not finished yet")
+    shown = ", ".join(failing[:_SHOWN])
+    remark = f"{len(failing)} deletions fail: {shown}; the log of the server says why"
+    return _bad("deletions", remark)
 
 
 async def _quarantine(container: Container) -> Finding:
     files = list(container.images.in_quarantine())
     if not files:
-        return Finding("quarantine", well=True, remark="empty")
+        return _good("quarantine", "empty")
     remark = f"{len(files)} files, the oldest since {files[0].day}"
-    asked = [
-        post_id
-        for post_id in sorted({file.post_id for file in files})
-        if await container.sweeper.is_asked_for(post_id)
-    ]
-    if asked:
-        remark += f"; {len(asked)} posts lack theirs: put them back by --restore-quarantine"
+    post_ids = sorted({file.post_id for file in files})
+    lacking = [id_ for id_ in post_ids if await container.sweeper.is_asked_for(id_)]
+    if lacking:
+        remark += f"; {len(lacking)} posts lack theirs: put them back by --restore-quarantine"
     remark += "".join(f"\n       {file.path}" for file in files[: 4 * _SHOWN])
-    return Finding("quarantine", not asked, remark)
+    return Finding("quarantine", not lacking, remark)
 
 
 def _images(container: Container, *, deep: bool) -> Finding:
     """Find missing files, and those that have changed since they were published."""
-    faults, found = list[str](), Counter[str]()
+    faults, counts = list[str](), Counter[str]()
     for post_id, records in SqliteFileRecordStore(container.database).of_ready_posts():
         known = {record.name: record for record in records}
         for name in _FILES:
             path = container.images.path_of(post_id, name)
-            fault = _fault(path, name, known.get(name), deep=deep)
+            fault = _wrong_content(path, name, known.get(name), deep=deep)
             if fault:
                 faults.append(f"{path} {fault}")
-        found["unrecorded" if len(known) < len(_FILES) else "compared"] += 1
-    return Finding("images", not faults, _told(faults, found, deep=deep))
+        counts["unrecorded" if len(known) < len(_FILES) else "compared"] += 1
+    remark = f"{counts['compared']:,} posts' {'sizes and hashes' if deep else 'sizes'} compared"
+    if counts["unrecorded"]:
+        remark += f"; of {counts['unrecorded']:,}, from an earlier version, none are known"
+    if faults:
+        remark += f"; {len(faults):,} files are damaged or missing: {', '.join(faults[:_SHOWN])}"
+    return Finding("images", not faults, remark)
 
 
-def _fault(path: Path, name: str, expected: FileRecord | None, *, deep: bool) -> str:
+def _wrong_content(path: Path, name: str, expected: FileRecord | None, *, deep: bool) -> str:
     try:
         size = path.stat().st_size
         if expected is None:
@@ -251,12 +297,43 @@ def _fault(path: Path, name: str, expected: FileRecord | None, *, deep: bool) ->
         return f"cannot be read: {exc.strerror}"
 
 
-def _told(faults: list[str], found: Counter[str], *, deep: bool) -> str:
-    compared = "sizes and hashes" if deep else "sizes"
-    remark = f"{found['compared']:,} posts' {compared} compared"
-    if found["unrecorded"]:
-        remark += f"; of {found['unrecorded']:,}, from an earlier version, none are known"
-    if faults:
-        remark += f"; {len(faults):,} files are damaged or missing: "
-        remark += ", ".join(faults[:_SHOWN])
-    return remark
+def rebuild(settings: Settings) -> RebuildReport:
+    """Derive counts and latest comments anew."""
+    return run_in_container(settings, lambda container: container.rebuilder.rebuild())
+
+
+def parked(settings: Settings) -> list[ParkedJob]:
+    """The dead letters of image work."""
+    data_folder.enter_with_database(settings.data_dir)
+    with copy_if_read_only(settings.data_dir) as path:
+        return run_in_container(settings, lambda container: container.jobs.parked(), path)
+
+
+def replay(settings: Settings) -> tuple[list[str], list[PostFailure]]:
+    """Make every dead letter due again; returns the ids of their posts, and the failures."""
+
+    async def replay_all(container: Container) -> tuple[list[str], list[PostFailure]]:
+        retries = PostRetries()
+        waiting = [job.post_id for job in await container.jobs.parked()]
+        replay_job = container.jobs.replay
+        due = [post for post in waiting if await retries.run("replay", post, replay_job, post)]
+        return due, retries.drain_failures()
+
+    return run_in_container(settings, replay_all)
+
+
+def restore_quarantine(settings: Settings) -> int:
+    """Put back the files in quarantine whose posts exist; returns their number. Raises `StartError`
+    if some failed, after the others are back."""
+
+    async def put_back(container: Container) -> int:
+        sweeper = container.sweeper
+        count = await sweeper.put_back()
+        if failures := sweeper.retries.drain_failures():
+            raise StartError(
+                f"{count:,} files were put back; {len(failures):,} posts failed, the first with: "
+                f"{failures[0].error}. Repair the cause, and run the command again."
+            )
+        return count
+
+    return run_in_container(settings, put_back)

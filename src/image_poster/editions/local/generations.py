@@ -11,51 +11,37 @@ names from it are validated before use, and no link is followed.
 """
 
 import fcntl
-import hashlib
-import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, BinaryIO, NamedTuple
+from typing import Annotated, NamedTuple
 
 import msgspec
 
 from image_poster.adapters.files.confined import ConfinedFolder
 from image_poster.adapters.files.schema import POST_FOLDERS, post_of
+from image_poster.adapters.oidc import REVOCATIONS
 from image_poster.domain.ids import is_id
 from image_poster.editions import OperationFailedError
-from image_poster.editions.local.folder_mark import MARK_NAME, derive_id
-from image_poster.editions.local.snapshot import SIDE_FILES
+from image_poster.editions.local import data_folder
+from image_poster.editions.local.data_folder import DATABASE, MANIFEST
+from image_poster.editions.local.snapshot import SIDE_FILES, CopiedFile, ReportProgress
 
 FORMAT, FORMER_FORMAT = 2, 1
 FORMER = "."  # the name of a former version's backup: the target itself
-TARGET_MARK, MANIFEST, LOCK, DATABASE = (
-    *("backup.json", "manifest.json", "backup.lock", "image_poster.db"),
-)
-REVOCATIONS = "revocations.json"
+TARGET_MARK, LOCK = "backup.json", "backup.lock"
 _NAME = re.compile(r"\d{4}-\d\d-\d\dT\d\d-\d\d-\d\d\.\d{3}Z")
 _KEY = re.compile(r"[a-z][a-z0-9_-]*\.key")
 _FORMER_DATABASE = re.compile(r"image_poster-\d+\.db")
 _SET_ASIDE = "Move that generation elsewhere, or restore another one with --generation."
-_CHUNK_BYTES = 1 << 20
-_IGNORED = {"lost+found", LOCK, f"{TARGET_MARK}.new"}  # in a folder that counts as empty
-
-Report = Callable[[str], None]
+_IGNORED = {
+    *data_folder.OF_FILE_SYSTEM,
+    LOCK,
+    f"{TARGET_MARK}.new",
+}  # in a folder that counts as empty
 _MAX_NUMBER = 1_000_000_000
-_Natural = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
-_Number = Annotated[int, msgspec.Meta(ge=0, le=_MAX_NUMBER)]
-_Sha256 = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}$")]
-
-
-class CopiedFile(msgspec.Struct, frozen=True):
-    """A file of the backup: its path in the data folder, its bytes, its time of change (ns since
-    1970), and the SHA-256 of its content, in hexadecimal."""
-
-    path: str
-    size: _Natural
-    mtime_ns: _Natural
-    sha256: _Sha256
 
 
 class ManifestHead(msgspec.Struct, frozen=True):
@@ -63,7 +49,7 @@ class ManifestHead(msgspec.Struct, frozen=True):
 
     format: int
     source: str = ""
-    number: _Number = 0
+    number: Annotated[int, msgspec.Meta(ge=0, le=_MAX_NUMBER)] = 0
 
 
 class Manifest(ManifestHead, frozen=True, kw_only=True):
@@ -91,16 +77,23 @@ class Generation(NamedTuple):
     number: int
 
 
+@dataclass(frozen=True)
+class BackupOptions:
+    """The number of generations to keep, and the refusals that the operator overrides."""
+
+    keep: int = 7
+    allow_other_files: bool = False
+    allow_other_source: bool = False
+    allow_loss: bool = False
+
+
 class BackupTarget:
     """The generations in a folder, or in one that will hold them."""
 
-    def __init__(self, folder: ConfinedFolder, report: Report) -> None:
+    def __init__(self, folder: ConfinedFolder, report: ReportProgress) -> None:
         self.path = folder.path
         self.folder = folder
         self._report = report
-
-    def is_empty(self) -> bool:
-        return set(self.folder.names()) <= _IGNORED
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -134,10 +127,31 @@ class BackupTarget:
             )
         return mark
 
+    def check(self, source_id: str, options: BackupOptions) -> TargetMark:
+        """The mark, or a new one. Raises `OperationFailedError` for a target that holds other
+        files, or another source's backups."""
+        mark = self.mark()
+        if mark is None:
+            if not (set(self.folder.names()) <= _IGNORED or options.allow_other_files):
+                raise OperationFailedError(
+                    f"{self.path} is not empty, and no backup of this service. Nothing was "
+                    "changed. Name a folder of its own, or pass --allow-other-files to back up "
+                    "beside its files."
+                )
+            return TargetMark(FORMAT, source_id)
+        if mark.source != source_id and not options.allow_other_source:
+            raise OperationFailedError(
+                f"{self.path} holds backups of another data folder (id {mark.source}); this one "
+                f"has the id {source_id}. Nothing was changed. Is this the right folder, and is "
+                "its disk mounted? Name another target, or pass --allow-other-source, once, to go "
+                "on here with this one: the backups there stay."
+            )
+        return msgspec.structs.replace(mark, source=source_id)
+
     def write_mark(self, mark: TargetMark) -> None:
         self.folder.replace(TARGET_MARK, msgspec.json.encode(mark))
 
-    def generations(self) -> list[Generation]:
+    def list_generations(self) -> list[Generation]:
         """All complete generations, oldest first; one whose manifest is damaged is reported."""
         expired: tuple[str, ...] = ()
         with suppress(OperationFailedError):  # `restore` works without the mark
@@ -147,30 +161,26 @@ class BackupTarget:
         generations = (self._generation(name) for name in names)
         return sorted(filter(None, generations), key=lambda generation: generation.number)
 
-    def manifest(self, name: str) -> Manifest:
+    def read_manifest(self, name: str) -> Manifest:
         """The whole manifest of a generation, each name in it validated. Raises
         `OperationFailedError`."""
-        where = self.path / name / MANIFEST
+        event = f"the manifest {self.path / name / MANIFEST} is damaged"
         try:
             with self.folder.subfolder(name) as folder:
                 manifest = msgspec.json.decode(folder.read(MANIFEST), type=Manifest)
         except (OSError, ValueError, RecursionError) as exc:
-            raise OperationFailedError(
-                f"the manifest {where} is damaged: {exc}. {_SET_ASIDE}"
-            ) from exc
+            raise OperationFailedError(f"{event}: {exc}. {_SET_ASIDE}") from exc
         names = [file.path for file in manifest.files]
-        strange = next((path for path in names if not is_layout_name(path)), None)
-        if strange is None and not _is_database_name(manifest):
-            strange = manifest.database.path
-        if strange is not None:
+        strange = [path for path in names if not is_layout_name(path)]
+        if not _is_database_name(manifest):
+            strange.append(manifest.database.path)
+        if strange:
             raise OperationFailedError(
-                f"the manifest {where} is damaged, or somebody changed it: it names {strange!r}, "
-                f"which is no file of a data folder. {_SET_ASIDE}"
+                f"{event}, or somebody changed it: it names {strange[0]!r}, which is no file of a "
+                f"data folder. {_SET_ASIDE}"
             )
         if len(set(names)) != len(names):
-            raise OperationFailedError(
-                f"the manifest {where} is damaged: it names a file twice. {_SET_ASIDE}"
-            )
+            raise OperationFailedError(f"{event}: it names a file twice. {_SET_ASIDE}")
         return manifest
 
     def next_number(self, generations: list[Generation]) -> int:
@@ -183,7 +193,7 @@ class BackupTarget:
             )
         return newest.number + 1
 
-    def free_name(self) -> str:
+    def next_name(self) -> str:
         """The name of a new generation, after the time now; a later one if it is not free."""
         moment = datetime.now(UTC)
         while (name := _name_of(moment)) in self.folder.names():
@@ -199,13 +209,13 @@ class BackupTarget:
             return  # an earlier run removed it
         with folder:
             if MANIFEST in folder.names():
-                manifest = self.manifest(name)
+                manifest = self.read_manifest(name)
                 paths = [file.path for file in manifest.files]
                 remove_files(folder, [*paths, manifest.database.path])
-                folder.remove(MANIFEST)  # last: a broken-off removal goes on by it
+                folder.remove(MANIFEST)  # last: the next run needs it after a crash
         self._remove_folder(name)
 
-    def discard(self, name: str) -> None:
+    def remove_unfinished(self, name: str) -> None:
         """Delete the files of a broken-off generation: those with names of the layout. Raises
         `OSError`."""
         try:
@@ -215,7 +225,10 @@ class BackupTarget:
         with folder:
             if MANIFEST in folder.names():
                 return  # it is complete: only the mark was not written
-            _discard_files(folder)
+            databases = {DATABASE, *(f"{DATABASE}{suffix}" for suffix in SIDE_FILES)}
+            own_names = databases | {f"{MANIFEST}.new"}
+            names = [name for name in folder.names() if name in own_names]
+            remove_files(folder, [*names, *layout_paths(folder)])
         self._remove_folder(name)
 
     def _generation(self, name: str) -> Generation | None:
@@ -227,41 +240,17 @@ class BackupTarget:
         except (FileNotFoundError, NotADirectoryError):
             return None
         except (OSError, ValueError, RecursionError) as exc:
-            self._report(f"the manifest {self.path / name / MANIFEST} cannot be read: {exc}")
-            return None
-        if head.format != FORMAT:
-            self._report(f"{self.path / name / MANIFEST} is of an unknown format")
-            return None
-        if not is_id(head.source):
-            self._report(f"the manifest {self.path / name / MANIFEST} names no source")
-            return None
-        return Generation(name, head.source, head.number)
+            fault = f"cannot be read: {exc}"
+        else:
+            if head.format == FORMAT and is_id(head.source):
+                return Generation(name, head.source, head.number)
+            fault = "has an unknown format, or names no source"
+        self._report(f"the manifest {self.path / name / MANIFEST} {fault}")
+        return None
 
     def _remove_folder(self, name: str) -> None:
         if name != FORMER:
             self.folder.remove_empty_folder(name)
-
-
-def read_chunks(file: BinaryIO, size: int) -> Iterator[bytes]:
-    """The first `size` bytes of a file; fewer if it has fewer."""
-    while size and (chunk := file.read(min(size, _CHUNK_BYTES))):
-        size -= len(chunk)
-        yield chunk
-
-
-def copy_file(
-    chunks: Iterator[bytes], folder: ConfinedFolder, name: str, mtime_ns: int
-) -> CopiedFile:
-    """Create the file `name` of these bytes in a folder. Raises `OSError`."""
-    digest, size = hashlib.sha256(), 0
-    with folder.create(name) as copy:
-        for chunk in chunks:
-            copy.write(chunk)
-            digest.update(chunk)
-            size += len(chunk)
-        copy.flush()
-        os.utime(copy.fileno(), ns=(mtime_ns, mtime_ns))
-    return CopiedFile(name, size, mtime_ns, digest.hexdigest())
 
 
 def is_generation_name(name: str) -> bool:
@@ -271,39 +260,33 @@ def is_generation_name(name: str) -> bool:
 
 def is_layout_name(path: str) -> bool:
     """True if a backup may hold a file of this path."""
-    special = path in {REVOCATIONS, MARK_NAME} or _KEY.fullmatch(path) is not None
+    special = path in {REVOCATIONS, data_folder.MARK} or _KEY.fullmatch(path) is not None
     return special or post_of(path) is not None
 
 
-def remove_files(folder: ConfinedFolder, paths: list[str]) -> None:
-    """Delete files by their names, and the folders that this empties. Raises `OSError`."""
-    for path in paths:
-        folder.remove(path)
-    shards = {path.rpartition("/")[0] for path in paths if "/" in path}
-    for shard in shards:
-        folder.remove_empty_folder(shard)
-    for parent in {shard.partition("/")[0] for shard in shards}:
-        folder.remove_empty_folder(parent)
-
-
-def _discard_files(folder: ConfinedFolder) -> None:
-    databases = {DATABASE, *(f"{DATABASE}{suffix}" for suffix in SIDE_FILES), f"{MANIFEST}.new"}
-    for name in folder.names():
-        if name in databases or is_layout_name(name):
-            folder.remove(name)
+def layout_paths(folder: ConfinedFolder) -> Iterator[str]:
+    """The paths of all files in a folder that a backup may hold, the keys first. An upload may
+    become an original at any time, so the folders come in that order."""
+    yield from filter(is_layout_name, folder.names())
     for parent in POST_FOLDERS:
         for shard in folder.names(parent):
-            place = f"{parent}/{shard}"
-            for path in [f"{place}/{name}" for name in folder.names(place)]:
-                if post_of(path):
-                    folder.remove(path)
-            folder.remove_empty_folder(place)
+            paths = (f"{parent}/{shard}/{name}" for name in folder.names(f"{parent}/{shard}"))
+            yield from filter(post_of, paths)
+
+
+def remove_files(folder: ConfinedFolder, paths: Iterable[str]) -> None:
+    """Delete files by their names, and then empty folders. Raises `OSError`."""
+    for path in paths:
+        folder.remove(path)
+    for parent in POST_FOLDERS:
+        for shard in folder.names(parent):
+            folder.remove_empty_folder(f"{parent}/{shard}")
         folder.remove_empty_folder(parent)
 
 
 def _former_source(folder: ConfinedFolder) -> str:
     try:
-        return derive_id(folder.read("cursor.key"))
+        return data_folder.derive_id(folder.read(data_folder.CURSOR_KEY))
     except FileNotFoundError:
         return ""
 

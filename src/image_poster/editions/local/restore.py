@@ -7,7 +7,7 @@ database gets its name last, so an incomplete folder does not start.
 import os
 import sqlite3
 from contextlib import ExitStack, closing, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from stat import S_ISREG
 from typing import NamedTuple
@@ -16,30 +16,16 @@ from image_poster.adapters.files.confined import ConfinedFolder
 from image_poster.adapters.files.durable import sync
 from image_poster.adapters.files.schema import Layout
 from image_poster.adapters.files.uploads import trust_uploads
+from image_poster.adapters.oidc import REVOCATIONS
 from image_poster.domain.ids import new_id
 from image_poster.editions import OperationFailedError, StartError
-from image_poster.editions.local.data_folder import database_path, exclusively, prepare
-from image_poster.editions.local.failures import failures_as_sentences
-from image_poster.editions.local.folder_mark import MARK_NAME, write_mark
-from image_poster.editions.local.generations import (
-    REVOCATIONS,
-    TARGET_MARK,
-    BackupTarget,
-    CopiedFile,
-    Generation,
-    Manifest,
-    Report,
-    copy_file,
-    is_generation_name,
-    read_chunks,
-    remove_files,
-)
-from image_poster.editions.local.ownership import close_folder
+from image_poster.editions.local import data_folder, generations, snapshot
+from image_poster.editions.local.generations import BackupTarget, Generation, Manifest
+from image_poster.editions.local.keys import TOKEN_KEY
+from image_poster.editions.local.ownership import make_private, prepare_folder
+from image_poster.editions.local.snapshot import CopiedFile, ReportProgress
 
-_REPORT_EVERY = 500
-_FRESH_DATABASE = "image_poster.db.new"
-_TOKEN_KEY, _CURSOR_KEY = "token.key", "cursor.key"
-_IGNORED = {"lost+found"}
+_FRESH_DATABASE = f"{data_folder.DATABASE}.new"
 
 
 @dataclass(frozen=True)
@@ -68,24 +54,23 @@ class _Item(NamedTuple):
 
 
 def restore(
-    source: Path, data_dir: Path, report: Report, options: RestoreOptions | None = None
+    source: Path, data_dir: Path, report: ReportProgress, options: RestoreOptions
 ) -> RestoreReport:
     """Make an empty data folder that equals a generation in `source`: a backup's target, or one
     generation in it. Raises `StartError`; then nothing is left that could start."""
-    options = options or RestoreOptions()
     source, options = _target_of(source, options)
     event = f"restoring {source} to {data_dir} broke off"
-    with failures_as_sentences(event, "Nothing was restored."), ExitStack() as stack:
+    with snapshot.failures_as_sentences(event, "Nothing was restored."), ExitStack() as stack:
         place = BackupTarget(stack.enter_context(ConfinedFolder(source)), report)
-        generation, newest = _choose(place, options.generation)
+        generation, newest = _choose_generation(place, options.generation)
         _require_empty(data_dir, source)
-        manifest = place.manifest(generation.name)
+        manifest = place.read_manifest(generation.name)
         folder = stack.enter_context(place.folder.subfolder(generation.name))
         database = _Item(folder, manifest.database, _FRESH_DATABASE)
-        items = _items(folder, manifest, options)
+        items = _list_items(folder, manifest, options)
         if newest != generation:
             recent = stack.enter_context(place.folder.subfolder(newest.name))
-            items = _with_recent_revocations(items, place, newest, recent, options)
+            items = _replace_revocations(items, place, newest, recent, options)
         for item in (*items, database):
             _check_file(item)
         folder_id = new_id() if options.new_id or not generation.source else generation.source
@@ -96,22 +81,24 @@ def restore(
 def _target_of(source: Path, options: RestoreOptions) -> tuple[Path, RestoreOptions]:
     """The target that a generation's own folder is in, because it has later revocations."""
     folder = source.resolve()
-    is_target = (folder.parent / TARGET_MARK).is_file() and is_generation_name(folder.name)
-    if options.generation or not is_target:
+    is_target = (folder.parent / generations.TARGET_MARK).is_file()
+    is_in_target = is_target and generations.is_generation_name(folder.name)
+    if options.generation or not is_in_target:
         return source, options
-    return folder.parent, RestoreOptions(folder.name, options.keep_tokens, options.new_id)
+    return folder.parent, replace(options, generation=folder.name)
 
 
 def _require_empty(data_dir: Path, source: Path) -> None:
     if data_dir.resolve().is_relative_to(source.resolve()):
         raise StartError(f"{data_dir} is in the backup {source}: name a folder outside of it.")
-    if data_dir.exists() and not {path.name for path in data_dir.iterdir()} <= _IGNORED:
+    names = {path.name for path in data_dir.iterdir()} if data_dir.exists() else set()
+    if not names <= data_folder.OF_FILE_SYSTEM:
         raise StartError(f"{data_dir} is not empty: move its files elsewhere, or name another.")
 
 
-def _choose(place: BackupTarget, name: str) -> tuple[Generation, Generation]:
+def _choose_generation(place: BackupTarget, name: str) -> tuple[Generation, Generation]:
     """The generation of this name (the newest one if empty), and the newest of the same source."""
-    generations = place.generations()
+    generations = place.list_generations()
     if not generations:
         raise StartError(f"{place.path} is no backup: it has no complete generation.")
     chosen = next((g for g in generations if g.name == name), None) if name else generations[-1]
@@ -121,18 +108,18 @@ def _choose(place: BackupTarget, name: str) -> tuple[Generation, Generation]:
     return chosen, [g for g in generations if g.source == chosen.source][-1]
 
 
-def _items(folder: ConfinedFolder, manifest: Manifest, options: RestoreOptions) -> list[_Item]:
+def _list_items(folder: ConfinedFolder, manifest: Manifest, options: RestoreOptions) -> list[_Item]:
     """The files of a generation, without those that the new folder creates itself."""
-    excluded = {MARK_NAME}
+    excluded = {data_folder.MARK}
     if not options.keep_tokens:
-        excluded.add(_TOKEN_KEY)
+        excluded.add(TOKEN_KEY)
     if options.new_id:
-        excluded.add(_CURSOR_KEY)
+        excluded.add(data_folder.CURSOR_KEY)
     files = (file for file in manifest.files if file.path not in excluded)
     return [_Item(folder, file, file.path) for file in files]
 
 
-def _with_recent_revocations(
+def _replace_revocations(
     items: list[_Item],
     place: BackupTarget,
     newest: Generation,
@@ -142,12 +129,12 @@ def _with_recent_revocations(
     """Take the token key and the revocations from the newest generation: a token that was revoked
     after the older one stays revoked. Without tokens a damaged newest one does not matter."""
     try:
-        recent = _items(folder, place.manifest(newest.name), options)
+        recent = _list_items(folder, place.read_manifest(newest.name), options)
     except OperationFailedError:
         if options.keep_tokens:
             raise
         return items
-    names = {_TOKEN_KEY, REVOCATIONS}
+    names = {TOKEN_KEY, REVOCATIONS}
     return [
         *(item for item in items if item.name not in names),
         *(item for item in recent if item.name in names),
@@ -159,24 +146,24 @@ def _check_file(item: _Item) -> None:
     try:
         state = item.folder.stat(item.file.path)
     except FileNotFoundError as exc:
-        raise _damaged(f"{path} is missing") from exc
+        raise _backup_error(f"{path} is missing") from exc
     except OSError as exc:
-        raise _damaged(f"{path} is not below it: a part of it is a link") from exc
+        raise _backup_error(f"{path} is not below it: a part of it is a link") from exc
     if not S_ISREG(state.st_mode):
-        raise _damaged(f"{path} is a link, or no plain file")
+        raise _backup_error(f"{path} is a link, or no plain file")
     if state.st_size != item.file.size:
-        raise _damaged(f"{path} is not what was copied: it has another size")
+        raise _backup_error(f"{path} is not what was copied: it has another size")
 
 
 def _write(
-    data_dir: Path, items: list[_Item], database: _Item, folder_id: str, report: Report
+    data_dir: Path, items: list[_Item], database: _Item, folder_id: str, report: ReportProgress
 ) -> None:
     """Write all files, as the owner of the data folder; after a failure remove them again."""
     owner, was_there = _Owner(data_dir), data_dir.exists()
     with owner:
-        prepare(data_dir)
-        close_folder(data_dir, report)
-        lock = exclusively(data_dir)
+        prepare_folder(data_dir)
+        make_private(data_dir, report)
+        lock = data_folder.lock_for_server(data_dir)
         lock.__enter__()
         if os.geteuid() == 0:
             report(f"{data_dir} belongs to root: give it to the user who serves (chown -R)")
@@ -184,16 +171,16 @@ def _write(
         stack.push(lock)
         data = stack.enter_context(ConfinedFolder(data_dir))
         try:
-            for number, item in enumerate((*items, database), 1):
+            unit = f"of {len(items):,} files"
+            for item in snapshot.report_progress((*items, database), report, unit):
                 _write_file(item, data, owner)
-                if number % _REPORT_EVERY == 0:
-                    report(f"{number:,} of {len(items):,} files")
             with owner:
-                _finish(data_dir, folder_id)
+                _finish_database(data_dir, folder_id)
         except BaseException:
             with suppress(OSError), owner:
-                remove_files(data, [*(item.name for item in items), _FRESH_DATABASE, MARK_NAME])
-                data.remove("server.lock")
+                names = [item.name for item in items]
+                generations.remove_files(data, [*names, _FRESH_DATABASE, data_folder.MARK])
+                data.remove(data_folder.SERVER_LOCK)
                 if not was_there:
                     data_dir.rmdir()
             raise
@@ -202,26 +189,26 @@ def _write(
 def _write_file(item: _Item, data: ConfinedFolder, owner: "_Owner") -> None:
     path = item.folder.path / item.file.path
     with item.folder.open(item.file.path) as file, owner:
-        chunks = read_chunks(file, item.file.size)
-        copy = copy_file(chunks, data, item.name, item.file.mtime_ns)
+        size, mtime_ns = item.file.size, item.file.mtime_ns
+        copy = snapshot.copy_file(file, data, item.name, size=size, mtime_ns=mtime_ns)
     if (copy.size, copy.sha256) != (item.file.size, item.file.sha256):
-        raise _damaged(f"{path} is not what was copied")
+        raise _backup_error(f"{path} is not what was copied")
 
 
-def _finish(data_dir: Path, folder_id: str) -> None:
+def _finish_database(data_dir: Path, folder_id: str) -> None:
     """Check the database, and give it its name: from then on the folder can start."""
     fresh = data_dir / _FRESH_DATABASE
     with closing(sqlite3.connect(fresh)) as connection:
         (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
     if verdict != "ok":
-        raise _damaged(f"its database has {verdict}")
+        raise _backup_error(f"its database has {verdict}")
     trust_uploads(Layout(data_dir))
-    write_mark(data_dir, folder_id)
-    fresh.rename(database_path(data_dir))
+    data_folder.write_mark(data_dir, folder_id)
+    fresh.rename(data_folder.database_path(data_dir))
     sync(data_dir)
 
 
-def _damaged(fault: str) -> OperationFailedError:
+def _backup_error(fault: str) -> OperationFailedError:
     return OperationFailedError(
         f"the backup is damaged: {fault}. Nothing was restored. Restore another generation with "
         "--generation, or another copy of the backup; move the damaged generation elsewhere."

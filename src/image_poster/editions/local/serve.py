@@ -28,28 +28,19 @@ from image_poster.adapters.clock import ServiceClock
 from image_poster.adapters.shared_memory import RateCounters, anonymous_file
 from image_poster.adapters.shared_notifier import NotifierDescriptors, SharedNotifier
 from image_poster.adapters.writer_lock import WriterLock
-from image_poster.editions.local.background import recover, running
+from image_poster.editions.local import data_folder, ownership
+from image_poster.editions.local.background import recover, run_app
 from image_poster.editions.local.container import Shared
-from image_poster.editions.local.data_folder import (
-    bring_up_to_date,
-    damaged,
-    database_path,
-    exclusively,
-    group_id,
-    limit_readers,
-    require_right_database,
-)
-from image_poster.editions.local.folder_check import enter_own_folder, mark_folder
-from image_poster.editions.local.ownership import require_program
-from image_poster.editions.local.settings import Settings
-from image_poster.editions.logs import configure
-from image_poster.editions.server import (
+from image_poster.editions.local.server import (
     GRACE_SECONDS,
     announce,
-    numeric_address,
-    reserved_port,
+    reserve_port,
+    resolve_address,
     serve_until_stopped,
 )
+from image_poster.editions.local.settings import Settings
+from image_poster.editions.local.snapshot import bring_up_to_date
+from image_poster.editions.logs import configure
 
 READY = b"ready\n"
 _COMMAND = (sys.executable, "-m", "image_poster.editions.local.serve")
@@ -64,17 +55,20 @@ _log = structlog.get_logger()
 def serve(settings: Settings) -> None:
     """Serve until a signal stops it. Raises `StartError` when it cannot start."""
     configure(settings.log_format)
-    settings = replace(settings, host=numeric_address(settings.host))  # and checked again
+    settings = replace(settings, host=resolve_address(settings.host))  # and checked again
     for warning in settings.warnings:
         _log.warning(warning)
-    enter_own_folder(settings.data_dir)
-    require_program(settings.data_dir)
-    with exclusively(settings.data_dir), reserved_port(settings.host, settings.port) as port:
+    data_folder.enter_own_folder(settings.data_dir)
+    ownership.require_program(settings.data_dir)
+    with (
+        data_folder.lock_for_server(settings.data_dir),
+        reserve_port(settings.host, settings.port) as port,
+    ):
         started_ms = time.time_ns() // 1_000_000
-        mark_folder(settings.data_dir)
-        require_right_database(settings.data_dir)
+        data_folder.mark_folder(settings.data_dir)
+        data_folder.require_right_database(settings.data_dir)
         bring_up_to_date(settings.data_dir)
-        limit_readers(settings.data_dir, group_id(settings.renditions_group))
+        ownership.limit_readers(settings.data_dir, ownership.group_id(settings.renditions_group))
         clock = _recover(settings)
         if settings.workers == 1:
             uvloop.run(_serve_here(settings, port, started_ms, clock))
@@ -86,12 +80,12 @@ def _recover(settings: Settings) -> ServiceClock:
     try:
         return uvloop.run(recover(settings))
     except sqlite3.DatabaseError as exc:
-        raise damaged(database_path(settings.data_dir), exc) from exc
+        raise data_folder.database_error(data_folder.database_path(settings.data_dir), exc) from exc
 
 
 async def _serve_here(settings: Settings, port: int, started_ms: int, clock: ServiceClock) -> None:
     shared = Shared.alone(clock)
-    async with running(settings, started_ms=started_ms, sweeps=True, shared=shared) as app:
+    async with run_app(settings, started_ms=started_ms, sweeps=True, shared=shared) as app:
         await serve_until_stopped(
             app,
             settings.host,
@@ -151,11 +145,11 @@ def supervise(settings: Settings, port: int, started_ms: int, clock: ServiceCloc
         for index, notifier in enumerate(SharedNotifier.descriptors(settings.workers))
     ]
     with _metrics_folder(settings.data_dir) as metrics_folder:
-        workers = [_start(order, metrics_folder) for order in orders]
+        workers = [_start_worker(order, metrics_folder) for order in orders]
         if all(_is_ready(worker) for worker in workers):
             announce(settings.host, port)
-            _watch(workers, orders, metrics_folder, stop)
-        _end(workers)
+            _replace_ended_workers(workers, orders, metrics_folder, stop)
+        _stop_workers(workers)
 
 
 @contextmanager
@@ -177,7 +171,7 @@ def _clear_figures(folder: Path) -> None:
             path.unlink()
 
 
-def _start(order: WorkerOrder, metrics_folder: Path) -> subprocess.Popen[bytes]:
+def _start_worker(order: WorkerOrder, metrics_folder: Path) -> subprocess.Popen[bytes]:
     return subprocess.Popen(  # noqa: S603 - our own command
         [*_COMMAND, order.to_json()],
         stdin=subprocess.PIPE,
@@ -195,7 +189,7 @@ def _is_ready(worker: subprocess.Popen[bytes]) -> bool:
     return worker.stdout is not None and worker.stdout.readline() == READY
 
 
-def _watch(
+def _replace_ended_workers(
     workers: list[subprocess.Popen[bytes]],
     orders: list[WorkerOrder],
     metrics_folder: Path,
@@ -207,10 +201,10 @@ def _watch(
                 continue
             _log.error("a worker ended and is replaced", worker=index, code=worker.returncode)
             stop.wait(_RESTART_PAUSE_SECONDS)
-            workers[index] = _start(orders[index], metrics_folder)
+            workers[index] = _start_worker(orders[index], metrics_folder)
 
 
-def _end(workers: list[subprocess.Popen[bytes]]) -> None:
+def _stop_workers(workers: list[subprocess.Popen[bytes]]) -> None:
     for worker in workers:
         worker.terminate()
     deadline = time.monotonic() + GRACE_SECONDS + 1
@@ -222,7 +216,7 @@ def _end(workers: list[subprocess.Popen[bytes]]) -> None:
             worker.wait()
 
 
-def _say_ready() -> None:
+def _report_ready() -> None:
     sys.stdout.buffer.write(READY)
     sys.stdout.buffer.flush()
 
@@ -242,11 +236,11 @@ async def _serve(order: WorkerOrder) -> None:
         WriterLock(order.writer_lock_descriptor),
     )
     shared = Shared(counts, SharedNotifier(order.notifier), writer_lock, clock)
-    async with running(
+    async with run_app(
         settings, started_ms=order.started_ms, sweeps=order.sweeps, shared=shared
     ) as app:
         threading.Thread(target=_end_with_supervisor, daemon=True).start()
-        await serve_until_stopped(app, settings.host, order.port, _say_ready, app.end_unfinished)
+        await serve_until_stopped(app, settings.host, order.port, _report_ready, app.end_unfinished)
 
 
 if __name__ == "__main__":

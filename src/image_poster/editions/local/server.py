@@ -26,9 +26,9 @@ from image_poster.editions import StartError
 GRACE_SECONDS = 9.0
 _ENDING_SECONDS = 1.0
 _BACKLOG = 4096
-# A connection without a request under way is closed after that, and one that never gets one.
+# The server closes a connection that has had no request in progress for so long.
 _IDLE_SECONDS = 30
-# Also how much is read at a time. Connections that send their head for ever hold as much.
+# Also the bytes of one read. A connection that never ends its head uses as much memory.
 _HEAD_BYTES = 64 * 1024
 _UNREAD_SECONDS = 30
 _MAX_CONNECTIONS = 16_384
@@ -36,7 +36,7 @@ _OTHER_FILES = 512
 _DESCRIPTORS = Path("/proc/self/fd")  # Linux only
 
 
-def numeric_address(host: str) -> str:
+def resolve_address(host: str) -> str:
     """Resolve a host name such as `localhost` to an address, by preference IPv4. An IPv4 address
     written as IPv6 becomes IPv4. Raises `StartError`."""
     name = host.removeprefix("[").removesuffix("]")
@@ -56,7 +56,7 @@ def numeric_address(host: str) -> str:
 
 
 @contextmanager
-def reserved_port(host: str, port: int) -> Iterator[int]:
+def reserve_port(host: str, port: int) -> Iterator[int]:
     """Hold `host:port` for processes that share it (SO_REUSEPORT); port 0 becomes a free one.
 
     A first bind without sharing detects another program on the port; a free port is not let go
@@ -68,14 +68,14 @@ def reserved_port(host: str, port: int) -> Iterator[int]:
             with socket.socket(family) as probe:
                 probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 probe.bind((host, port))
-        held = socket.socket(family)
-        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        held.bind((host, port))
+        shared = socket.socket(family)
+        shared.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        shared.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        shared.bind((host, port))
     except OSError as exc:
         raise StartError(_cannot_listen(host, port, exc)) from exc
-    with held:
-        yield held.getsockname()[1]
+    with shared:
+        yield shared.getsockname()[1]
 
 
 def _cannot_listen(host: str, port: int, error: OSError) -> str:
@@ -89,24 +89,18 @@ def _cannot_listen(host: str, port: int, error: OSError) -> str:
 
 
 def announce(host: str, port: int) -> None:
-    """Print the service's URL as one line on standard output, and notify systemd."""
+    """Print the service's URL as one line on standard output, and tell systemd that the service is
+    ready: `systemctl start` waits for it (sd_notify(3), `Type=notify`)."""
     shown = f"[{host}]" if ":" in host else host
     print(f"listening on http://{shown}:{port}", flush=True)  # noqa: T201
-    _notify_supervisor()
-
-
-def _notify_supervisor() -> None:
-    """Tell systemd that the service is ready (sd_notify(3), `Type=notify`): `systemctl start` waits
-    for it."""
     address = os.environ.get("NOTIFY_SOCKET", "")
-    if not address:
-        return
-    name = f"\0{address[1:]}" if address.startswith("@") else address
-    with (
-        contextlib.suppress(OSError),  # it is no reason to stop
-        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as supervisor,
-    ):
-        supervisor.sendto(b"READY=1", name)
+    if address:
+        name = f"\0{address[1:]}" if address.startswith("@") else address
+        with (
+            contextlib.suppress(OSError),  # it is no reason to stop
+            socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd,
+        ):
+            systemd.sendto(b"READY=1", name)
 
 
 async def serve_until_stopped(
@@ -137,10 +131,10 @@ async def serve_until_stopped(
         log_enabled=False,
     )
     serving = asyncio.create_task(server.serve())
-    await _listens(host, port, serving)
+    await _wait_until_listening(host, port, serving)
     _close_unread(port)
     gc.collect()
-    gc.freeze()  # what the start made stays: the collector need not go through it again and again
+    gc.freeze()  # objects of the start stay: the collector need not examine them again and again
     listening()
     stopping = asyncio.create_task(stop.wait())
     await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
@@ -155,10 +149,10 @@ def _max_connections() -> int:
     """The limit of connections. Raises the limit of open files as far as allowed; a connection
     needs two, itself and its stored file. Granian's backpressure counts idle connections too, and
     lets further ones wait."""
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    _, hard_limit = resource.getrlimit(resource.RLIMIT_NOFILE)
     files = 2 * _MAX_CONNECTIONS + _OTHER_FILES
-    allowed = files if most == resource.RLIM_INFINITY else min(most, files)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, most))
+    allowed = files if hard_limit == resource.RLIM_INFINITY else min(hard_limit, files)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard_limit))
     return max(1, (allowed - _OTHER_FILES) // 2)
 
 
@@ -167,23 +161,23 @@ def _close_unread(port: int) -> None:
     `_UNREAD_SECONDS` (tcp(7), TCP_USER_TIMEOUT). Accepted sockets inherit the option from the
     listening one. Granian has no time-out for the end of a response that is sent but unread."""
     for entry in _DESCRIPTORS.iterdir() if _DESCRIPTORS.exists() else ():
-        with contextlib.suppress(OSError), socket.socket(fileno=int(entry.name)) as found:
+        with contextlib.suppress(OSError), socket.socket(fileno=int(entry.name)) as candidate:
             try:  # Granian does not tell which of our files is its socket
-                if _listens_at(found, port):
+                if _listens_at(candidate, port):
                     milliseconds = _UNREAD_SECONDS * 1000
-                    found.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)
+                    candidate.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)
             finally:
-                found.detach()
+                candidate.detach()
 
 
-def _listens_at(found: socket.socket, port: int) -> bool:
-    if found.family not in (socket.AF_INET, socket.AF_INET6):
+def _listens_at(candidate: socket.socket, port: int) -> bool:
+    if candidate.family not in (socket.AF_INET, socket.AF_INET6):
         return False
-    listens = found.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
-    return bool(listens) and found.getsockname()[1] == port
+    listens = candidate.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
+    return bool(listens) and candidate.getsockname()[1] == port
 
 
-async def _listens(host: str, port: int, serving: asyncio.Task[None]) -> None:
+async def _wait_until_listening(host: str, port: int, serving: asyncio.Task[None]) -> None:
     while not serving.done():
         try:
             _, writer = await asyncio.open_connection(host, port)
