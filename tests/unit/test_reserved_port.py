@@ -29,7 +29,7 @@ def test_a_free_port_is_not_let_go_between_its_choice_and_its_use(
 
 
 def test_servers_that_choose_at_the_same_time_choose_apart() -> None:
-    with reserve_port(HOST, 0) as first, reserved_port(HOST, 0) as second:
+    with reserve_port(HOST, 0) as first, reserve_port(HOST, 0) as second:
         assert first != second
 
 
