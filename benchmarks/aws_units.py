@@ -13,12 +13,12 @@ from typing import NamedTuple
 import msgspec
 
 from contract.ports.suite import ALICE, a_comment, a_post, a_record, an_upload
+from fakes.clock import ManualClock
 from image_poster.adapters.dynamodb.comments import DynamoCommentCounter, DynamoCommentStore
 from image_poster.adapters.dynamodb.feed import DynamoFeedReader
 from image_poster.adapters.dynamodb.posts import DynamoPostStore
 from image_poster.adapters.dynamodb.uploads import DynamoUploadOffsets, DynamoUploadRecordStore
 from image_poster.adapters.dynamodb.usage import DynamoUsageStore
-from image_poster.adapters.memory import ManualClock
 from image_poster.domain.feed import FeedCursor, FeedQuery, FeedSort, epoch_of
 from image_poster.domain.limits import PUBLIC_RATES, Limits
 from image_poster.domain.posts import Post, published_post, uploaded_post

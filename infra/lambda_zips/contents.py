@@ -53,7 +53,7 @@ _ALL = (
 )
 _ELSEWHERE = (
     *("cli", "client", "editions/local", "editions/server.py"),
-    *("adapters/memory.py", "adapters/sqlite", "adapters/files", "adapters/sqs.py"),
+    *("adapters/sqlite", "adapters/files", "adapters/sqs.py"),
 )
 _IMAGES = ("adapters/images",)
 _HTTP = ("http", "adapters/oidc.py")

@@ -15,13 +15,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from contract.ports.suite import a_comment, a_post, an_upload
+from fakes.clock import ManualClock
+from fakes.images import MemoryImageStore
 from image_poster.adapters.cloudfront import CloudFrontImageCache
 from image_poster.adapters.dynamodb.comments import DynamoCommentCounter, DynamoCommentStore
 from image_poster.adapters.dynamodb.feed import DynamoFeedReader, DynamoFeedRebuilder
 from image_poster.adapters.dynamodb.posts import DynamoPostStore, DynamoTombstoneStore
 from image_poster.adapters.dynamodb.reconciliation import DynamoScheduledChecks
 from image_poster.adapters.dynamodb.schema import COMMENT, GONE, RANK, post_key, ranked
-from image_poster.adapters.memory import ManualClock, MemoryImageStore
 from image_poster.domain.comments import (
     Comment,
     CommentState,

@@ -15,17 +15,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from contract.ports.suite import ALICE
+from fakes.clock import ManualClock
+from fakes.posts import MemoryPostStore
+from fakes.state import MemoryState
+from fakes.uploads import MemoryUploadRecordStore
 from image_poster.adapters.dynamodb.posts import DynamoPostStore
 from image_poster.adapters.dynamodb.uploads import DynamoUploadOffsets, DynamoUploadRecordStore
 from image_poster.adapters.files.images import FileImageStore
 from image_poster.adapters.files.schema import Layout
 from image_poster.adapters.files.uploads import FileUploadStore
-from image_poster.adapters.memory import (
-    ManualClock,
-    MemoryPostStore,
-    MemoryState,
-    MemoryUploadRecordStore,
-)
 from image_poster.adapters.s3.images import pieces
 from image_poster.adapters.s3.uploads import S3UploadStore
 from image_poster.domain.errors import (

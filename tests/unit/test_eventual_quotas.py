@@ -9,11 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from contract.ports.suite import ALICE, a_comment, a_post, an_upload
+from fakes.clock import ManualClock
 from image_poster.adapters.dynamodb.comments import DynamoCommentCounter, DynamoCommentStore
 from image_poster.adapters.dynamodb.posts import DynamoPostStore
 from image_poster.adapters.dynamodb.uploads import DynamoUploadOffsets, DynamoUploadRecordStore
 from image_poster.adapters.dynamodb.usage import DynamoUsageStore, changes_by_user
-from image_poster.adapters.memory import ManualClock
 from image_poster.domain.comments import Comment
 from image_poster.domain.errors import BusyError, RateLimitedError
 from image_poster.domain.limits import Limits, Rates

@@ -6,18 +6,14 @@ from pathlib import Path
 import pytest
 
 from contract.ports.suite import ALICE, a_post
+from fakes.clock import ManualClock
+from fakes.images import MemoryImageStore
+from fakes.jobs import MemoryJobQueue
+from fakes.posts import MemoryPostStore, MemoryTombstoneQueue
+from fakes.state import MemoryState
+from fakes.uploads import MemoryUploadRecordStore, MemoryUploadStore
 from image_poster.adapters.files.images import FileImageStore
 from image_poster.adapters.files.schema import Layout
-from image_poster.adapters.memory import (
-    ManualClock,
-    MemoryImageStore,
-    MemoryJobQueue,
-    MemoryPostStore,
-    MemoryState,
-    MemoryTombstoneQueue,
-    MemoryUploadRecordStore,
-    MemoryUploadStore,
-)
 from image_poster.adapters.sqlite.database import Database
 from image_poster.domain.ids import new_id
 from image_poster.domain.limits import UPLOAD_KEPT_MS

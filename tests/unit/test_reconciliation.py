@@ -5,6 +5,7 @@ from datetime import timedelta
 import pytest
 
 from contract.ports.suite import ALICE, a_comment, a_post, an_upload
+from fakes.clock import ManualClock
 from image_poster.adapters.dynamodb.comments import DynamoCommentCounter, DynamoCommentStore
 from image_poster.adapters.dynamodb.database import Key
 from image_poster.adapters.dynamodb.feed import DynamoFeedRebuilder
@@ -16,7 +17,6 @@ from image_poster.adapters.dynamodb.reconciliation import (
 )
 from image_poster.adapters.dynamodb.schema import post_key
 from image_poster.adapters.dynamodb.uploads import DynamoUploadOffsets, DynamoUploadRecordStore
-from image_poster.adapters.memory import ManualClock
 from image_poster.adapters.s3.images import S3ImageStore, S3JobStarter
 from image_poster.adapters.s3.schema import Buckets
 from image_poster.adapters.s3.uploads import S3UploadStore

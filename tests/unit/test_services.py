@@ -6,16 +6,12 @@ from dataclasses import dataclass
 import pytest
 
 from contract.ports.suite import ALICE, a_comment, a_post
-from image_poster.adapters.memory import (
-    ManualClock,
-    MemoryCommentStore,
-    MemoryImageStore,
-    MemoryJobQueue,
-    MemoryPostStore,
-    MemoryState,
-    MemoryTombstoneQueue,
-    Tombstone,
-)
+from fakes.clock import ManualClock
+from fakes.comments import MemoryCommentStore
+from fakes.images import MemoryImageStore
+from fakes.jobs import MemoryJobQueue
+from fakes.posts import MemoryPostStore, MemoryTombstoneQueue
+from fakes.state import MemoryState, Tombstone
 from image_poster.domain.errors import (
     BusyError,
     ImageNotFoundError,

@@ -6,13 +6,13 @@ from typing import Protocol
 import pytest
 
 from contract.ports import suite
+from fakes.clock import ManualClock
 from image_poster.adapters.dynamodb.comments import DynamoCommentCounter, DynamoCommentStore
 from image_poster.adapters.dynamodb.database import Table
 from image_poster.adapters.dynamodb.feed import DynamoFeedReader, DynamoFeedRebuilder
 from image_poster.adapters.dynamodb.posts import DynamoPostStore, DynamoTombstoneStore
 from image_poster.adapters.dynamodb.stream import changes_by_post
 from image_poster.adapters.dynamodb.uploads import DynamoUploadRecordStore
-from image_poster.adapters.memory import ManualClock
 from image_poster.domain.errors import CommentNotFoundError
 from image_poster.domain.idempotency import KEPT_MS, AlreadyAnsweredError
 from image_poster.domain.posts import published_post

@@ -10,9 +10,9 @@ import pytest
 
 from aws_local.emulator import REGION, Emulator
 from contract.ports import suite
+from fakes.clock import ManualClock
 from image_poster.adapters.dynamodb.posts import DynamoPostStore
 from image_poster.adapters.dynamodb.uploads import DynamoUploadOffsets
-from image_poster.adapters.memory import ManualClock
 from image_poster.adapters.s3.images import S3ImageStore, S3JobStarter, pieces
 from image_poster.adapters.s3.schema import Buckets, incoming_key, original_key, pieces_prefix
 from image_poster.adapters.s3.uploads import S3PutUrlSigner, S3UploadStore

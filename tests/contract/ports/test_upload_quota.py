@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from contract.ports.suite import ALICE, DAY_MS, a_post, a_record, an_upload
+from fakes.clock import ManualClock
 from image_poster.adapters.dynamodb.posts import DynamoPostStore
 from image_poster.adapters.dynamodb.uploads import DynamoUploadRecordStore
 from image_poster.adapters.dynamodb.usage import DynamoUsageStore
-from image_poster.adapters.memory import ManualClock
 from image_poster.adapters.sqlite.database import Database
 from image_poster.adapters.sqlite.limits import SqliteUploadQuota
 from image_poster.adapters.sqlite.posts import SqlitePostStore
