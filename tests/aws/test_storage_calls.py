@@ -131,7 +131,7 @@ async def service(settings: AwsSettings, calls: Calls) -> AsyncIterator[Service]
         claims = {"authorizer": {"jwt": {"claims": {"sub": user}}}}
         await app({**scope, "aws.event": {"requestContext": claims}}, receive, send)
 
-    rows, clock = container.table(settings), SystemClock()
+    rows, clock = container.AwsContainer(settings).table, SystemClock()
     transport = httpx.ASGITransport(as_user)
     async with httpx.AsyncClient(transport=transport, base_url="http://aws") as http:
         await http.delete("/posts/nothing")  # now alice's limits are known

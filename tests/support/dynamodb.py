@@ -26,12 +26,12 @@ from image_poster.adapters.dynamodb.database import (
     Conditions,
     ConflictError,
     Delete,
-    Exists,
-    Is,
+    Has,
+    HasValue,
     Item,
+    ItemPage,
     Key,
-    Missing,
-    Page,
+    Lacks,
     Put,
     Query,
     TransactionRefusedError,
@@ -143,7 +143,7 @@ class FakeTable:
                 self._apply(write)
             self.around()
 
-    async def query(self, query: Query, *, consistent: bool = False) -> Page:
+    async def query(self, query: Query, *, consistent: bool = False) -> ItemPage:
         self.calls["query"] += 1
         assert not (consistent and query.on), "no consistent reads of a global index"
         await asyncio.sleep(0)
@@ -159,7 +159,7 @@ class FakeTable:
         looked_at = matches[: query.limit]
         last = str(looked_at[-1][sk]) if len(looked_at) == query.limit else None
         items = [item for item in looked_at if not set(query.without) & item.keys()]
-        return Page([dict(item) for item in items], last)
+        return ItemPage([dict(item) for item in items], last)
 
     def _entries(self, name: str | None) -> Iterator[Item]:
         if name is None:
@@ -255,12 +255,12 @@ def key_of_write(write: Write) -> Key:
 def _holds(conditions: Conditions, stored: Item | None) -> bool:
     item = stored or {}
     for condition in conditions:
-        if isinstance(condition, Is):
+        if isinstance(condition, HasValue):
             holds = item.get(condition.name) == condition.value
-        elif isinstance(condition, Exists):
+        elif isinstance(condition, Has):
             holds = condition.name in item
         else:
-            assert isinstance(condition, Missing)
+            assert isinstance(condition, Lacks)
             holds = condition.name not in item
         if not holds:
             return False

@@ -12,8 +12,8 @@ from fakes.uploads import MemoryUploadRecordStore, MemoryUploadStore
 from image_poster.domain.errors import UploadGoneError
 from image_poster.domain.limits import UPLOAD_KEPT_MS
 from image_poster.domain.uploads import UploadOrder
+from image_poster.editions.local.maintenance import UploadSettler
 from image_poster.services.container import Services
-from image_poster.services.maintenance import UploadSettler
 from support.services import services
 
 pytestmark = pytest.mark.anyio

@@ -21,12 +21,12 @@ from image_poster.domain.posts import PostStatus
 from image_poster.domain.uploads import UploadOrder
 from image_poster.editions.local.container import open_container
 from image_poster.editions.local.folder_check import create_database
+from image_poster.editions.local.maintenance import PostRetries, Sweeper, UploadSettler
 from image_poster.editions.local.operate import replay
 from image_poster.editions.local.settings import Settings
 from image_poster.ports.images import FilesRemainError
 from image_poster.services.images import ImagePublisher, JobRunner
-from image_poster.services.maintenance import PostPurger, Sweeper, UploadSettler
-from image_poster.services.retries import PostRetries
+from image_poster.services.posts import PostPurger
 from support.renderer import FakeRenderer
 from support.services import services
 
@@ -157,7 +157,7 @@ async def test_a_post_that_fails_waits_twice_as_long_each_time(
         return value
 
     while now < 120:
-        assert await retries.run("work", "post", fail) is None
+        assert await retries.run("work", "post", fail) == 0
         assert await retries.run("work", "other", succeed, 7) == 7
         now += 0.5
     assert tries == [0, 1, 3, 7, 11, 15, 19]

@@ -27,10 +27,10 @@ from image_poster.domain.images import (
 )
 from image_poster.domain.limits import Limits
 from image_poster.domain.posts import PROCESSING_FAILED, PostStatus, PostTexts
+from image_poster.editions.local.maintenance import Sweeper
 from image_poster.ports.images import Workspace
 from image_poster.services.images import ImagePublisher, JobResult, JobRunner
-from image_poster.services.maintenance import PostPurger, Sweeper
-from image_poster.services.posts import PostDraft, PostService
+from image_poster.services.posts import PostDraft, PostPurger, PostService
 from support.renderer import FakeRenderer
 from support.services import services
 

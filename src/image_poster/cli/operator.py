@@ -72,10 +72,11 @@ def _repair_text(repair: Any) -> str:  # noqa: ANN401 - a `TimeRepair`
 def _rebuild_on_aws(stack: str) -> None:
     aws = _aws()
     rebuilt = aws.rebuild(aws.open_stack(stack))
-    for one in rebuilt.healed:
-        click.echo(f"{one.post_id}: {one.what}" + (f": {one.error}" if one.error else ""))
-    failed = sum(one.error is not None for one in rebuilt.healed)
-    mended = len(rebuilt.healed) - failed
+    for repair in rebuilt.repairs:
+        error = f": {repair.error}" if repair.error else ""
+        click.echo(f"{repair.post_id}: {repair.action}{error}")
+    failed = sum(repair.error is not None for repair in rebuilt.repairs)
+    mended = len(rebuilt.repairs) - failed
     click.echo(f"{rebuilt.checked} posts checked, {mended} mended, {failed} could not be")
     if failed:
         click.get_current_context().exit(1)
@@ -138,12 +139,12 @@ def _failed_on_aws(stack: str, *, replay: bool) -> None:
     opened = aws.open_stack(stack)
     if replay:
         for done in aws.replay(opened):
-            click.echo(f"{done.what} {'is due again' if done.reason is None else done.reason}")
+            click.echo(f"{done.work} {'is due again' if done.reason is None else done.reason}")
         return
     anything = False
-    for one in aws.parked(opened):
+    for failure in aws.parked(opened):
         anything = True
-        click.echo(f"{one.what}  {one.error}")
+        click.echo(f"{failure.work}  {failure.error}")
     if not anything:
         click.echo(_NOTHING)
 

@@ -11,7 +11,7 @@ from image_poster.adapters.dynamodb.comments import DynamoCommentCounter, Dynamo
 from image_poster.adapters.dynamodb.database import Table
 from image_poster.adapters.dynamodb.feed import DynamoFeedReader, DynamoFeedRebuilder
 from image_poster.adapters.dynamodb.posts import DynamoPostStore, DynamoTombstoneStore
-from image_poster.adapters.dynamodb.stream import changes_by_post
+from image_poster.adapters.dynamodb.stream import changes_by_post, decoded_records
 from image_poster.adapters.dynamodb.uploads import DynamoUploadRecordStore
 from image_poster.domain.errors import CommentNotFoundError
 from image_poster.domain.idempotency import KEPT_MS, AlreadyAnsweredError
@@ -48,9 +48,9 @@ def adapters(request: pytest.FixtureRequest, table: StreamingTable) -> suite.Ada
         nonlocal position
         while len(stream := table.stream) > position:
             records, position = stream[position:], len(stream)
-            for group in changes_by_post(records):
-                if group.changes.comments:
-                    await counter.count(group.changes.post_id, group.changes.comments)
+            for changes in changes_by_post(decoded_records(records)):
+                if changes.comments:
+                    await counter.count(changes.post_id, changes.comments)
 
     return suite.Adapters(
         clock=clock,

@@ -101,15 +101,15 @@ def post_id_of(key: str) -> str:
 
 def list_keys(client: S3Client, bucket: str, prefix: str) -> list[str]:
     """All keys with this prefix, in order (S3 lists in UTF-8 binary order)."""
-    found: list[str] = []
-    words: dict[str, str] = {}
+    keys: list[str] = []
+    position: dict[str, str] = {}
     while True:
         with translated():
-            answer = client.list_objects_v2(Bucket=bucket, Prefix=prefix, **words)
-        found += [entry["Key"] for entry in answer.get("Contents", [])]
+            answer = client.list_objects_v2(Bucket=bucket, Prefix=prefix, **position)
+        keys += [entry["Key"] for entry in answer.get("Contents", [])]
         if not answer.get("IsTruncated"):
-            return found
-        words = {"ContinuationToken": answer["NextContinuationToken"]}
+            return keys
+        position = {"ContinuationToken": answer["NextContinuationToken"]}
 
 
 def delete_keys(client: S3Client, bucket: str, keys: list[str]) -> None:

@@ -48,6 +48,7 @@ from image_poster.editions.local.data_folder import (
     token_key,
     token_key_path,
 )
+from image_poster.editions.local.maintenance import Rebuilder, Sweeper, UploadSettler
 from image_poster.editions.local.revocations import check_revocations
 from image_poster.editions.local.settings import Settings
 from image_poster.http import gallery, metrics
@@ -60,7 +61,7 @@ from image_poster.http.uploads import HmacPutUrlSigner
 from image_poster.services.container import Services, Stores, build_services
 from image_poster.services.images import ImagePublisher, JobRunner
 from image_poster.services.limits import UNLIMITED
-from image_poster.services.maintenance import PostPurger, Rebuilder, Sweeper, UploadSettler
+from image_poster.services.posts import PostPurger
 
 _LEASE_MARGIN_SECONDS = 30
 # A net under the bell.

@@ -215,7 +215,7 @@ async def _quarantine(container: Container) -> Finding:
     asked = [
         post_id
         for post_id in sorted({file.post_id for file in files})
-        if await container.sweeper.is_asked_for(post_id)
+        if await container.sweeper.lacks_original(post_id)
     ]
     if asked:
         remark += f"; {len(asked)} posts lack theirs: put them back by --restore-quarantine"

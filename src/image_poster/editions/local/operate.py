@@ -21,11 +21,10 @@ from image_poster.editions.local.data_folder import (
 )
 from image_poster.editions.local.failures import failures_as_sentences
 from image_poster.editions.local.folder_check import enter_with_database
+from image_poster.editions.local.maintenance import PostFailure, PostRetries, RebuildReport
 from image_poster.editions.local.settings import Settings
 from image_poster.editions.local.snapshot import copy_database
 from image_poster.ports.jobs import ParkedJob
-from image_poster.services.maintenance import RebuildReport
-from image_poster.services.retries import PostFailure, PostRetries
 
 Result = TypeVar("Result")
 
