@@ -19,7 +19,6 @@ from image_poster.adapters.dynamodb.feed import DynamoFeedReader
 from image_poster.adapters.dynamodb.posts import DynamoPostStore
 from image_poster.adapters.dynamodb.stream import UserChanges
 from image_poster.adapters.dynamodb.uploads import (
-    DynamoUploadOffsets,
     DynamoUploadRecordStore,
     DynamoUsageStore,
 )
@@ -109,7 +108,7 @@ async def _upload(world: World) -> None:
     """A reservation, eight pieces, and their completion."""
     post, upload = an_upload(8)
     await world.posts.add(_described(post), None, upload)
-    records, offsets = DynamoUploadRecordStore(world.table), DynamoUploadOffsets(world.table)
+    records = offsets = DynamoUploadRecordStore(world.table)
     for at in range(8):
         await records.find(post.id)
         await offsets.advance(post.id, at, at + 1)

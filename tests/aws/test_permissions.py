@@ -292,7 +292,7 @@ class World:
         done = [repair async for repair in healing.run(900_000)]
         assert [repair.error for repair in done if repair.error] == []
         await parts.images.has_arrived("01NOBODYS")
-        await self._set_aside(healing.walk.images)
+        await self._set_aside(healing.images)
 
     async def _set_aside(self, images: Any) -> None:
         """The emulator's objects are of this moment; three days later they are old enough."""

@@ -20,7 +20,7 @@ from fakes.images import MemoryImageStore
 from image_poster.adapters.dynamodb.comments import DynamoCommentCounter, DynamoCommentStore
 from image_poster.adapters.dynamodb.feed import DynamoFeedReader, DynamoFeedRebuilder
 from image_poster.adapters.dynamodb.jobs import DynamoScheduledChecks
-from image_poster.adapters.dynamodb.posts import DynamoPostStore, DynamoTombstoneStore
+from image_poster.adapters.dynamodb.posts import DynamoPostStore
 from image_poster.adapters.dynamodb.schema import COMMENT, GONE, RANK, post_key, ranked
 from image_poster.adapters.dynamodb.stream import decoded_records
 from image_poster.adapters.s3.images import CloudFrontImageCache
@@ -80,9 +80,8 @@ class World:
         self.comments = DynamoCommentStore(self.table, self.clock)
         self.counter = DynamoCommentCounter(self.table, self.clock)
         self.images = MemoryImageStore(self.clock)
-        tombstones = DynamoTombstoneStore(self.table)
-        copies = PublishedCopies(tombstones, self.noted.forget)
-        purger = PostPurger(tombstones, self.images, copies.forget)
+        copies = PublishedCopies(self.posts, self.noted.forget)
+        purger = PostPurger(self.posts, self.images, copies.forget)
         due = DynamoScheduledChecks(self.table, self.clock)
         self.applier = ChangeApplier(self.counter, self.noted.start, purger, due)
         self.crashes = crashes

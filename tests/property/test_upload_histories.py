@@ -20,7 +20,7 @@ from fakes.posts import MemoryPostStore
 from fakes.state import MemoryState
 from fakes.uploads import MemoryUploadRecordStore
 from image_poster.adapters.dynamodb.posts import DynamoPostStore
-from image_poster.adapters.dynamodb.uploads import DynamoUploadOffsets, DynamoUploadRecordStore
+from image_poster.adapters.dynamodb.uploads import DynamoUploadRecordStore
 from image_poster.adapters.files.images import FileImageStore
 from image_poster.adapters.files.schema import Layout
 from image_poster.adapters.files.uploads import FileUploadStore
@@ -184,7 +184,7 @@ class Lambdas(World):
         super().__init__()
         self.table, self.client = FakeTable(), FakeS3()
         self.posts = DynamoPostStore(self.table, self.clock)
-        offsets = DynamoUploadOffsets(self.table)
+        offsets = DynamoUploadRecordStore(self.table)
         self.uploads = services(
             clock=self.clock,
             posts=self.posts,

@@ -17,7 +17,7 @@ from zlib import crc32
 from cfnlint.decode.cfn_yaml import load as load_template
 
 from aws_local.stack import TEMPLATE
-from image_poster.adapters.dynamodb.boto import encoded_item
+from image_poster.adapters.dynamodb.boto import BotoTable, encoded_item
 from image_poster.adapters.dynamodb.database import (
     MAX_IN_TRANSACTION,
     PK,
@@ -89,11 +89,12 @@ class CrashError(BaseException):
     """The process ends here."""
 
 
-class FakeTable:
-    """`Table` in memory. `calls` counts by operation; `around` is called right before and right
+class FakeTable(BotoTable):
+    """`BotoTable` in memory. `calls` counts by operation; `around` is called right before and right
     after each write, and may raise: `CrashError`, or what DynamoDB gives rise to."""
 
     def __init__(self, indexes: Sequence[Index] | None = None) -> None:
+        super().__init__(None, "in memory")
         self.indexes = template_indexes() if indexes is None else indexes
         self.items: dict[Key, Item] = {}
         self.stream: list[Record] = []

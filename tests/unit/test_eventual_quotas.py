@@ -14,7 +14,6 @@ from image_poster.adapters.dynamodb.comments import DynamoCommentCounter, Dynamo
 from image_poster.adapters.dynamodb.posts import DynamoPostStore
 from image_poster.adapters.dynamodb.stream import changes_by_user, decoded_records
 from image_poster.adapters.dynamodb.uploads import (
-    DynamoUploadOffsets,
     DynamoUploadRecordStore,
     DynamoUsageStore,
 )
@@ -140,7 +139,7 @@ async def test_pieces_of_an_upload_are_no_news(world: World) -> None:
     await world.posts.add(post, None, upload)
     assert len(world.news()) == 1
     for at in range(8):
-        await DynamoUploadOffsets(world.table).advance(post.id, at, at + 1)
+        await DynamoUploadRecordStore(world.table).advance(post.id, at, at + 1)
     assert world.news() == []
     await world.posts.update(post.id, uploaded_post)
     assert len(world.news()) == 1

@@ -14,9 +14,9 @@ from image_poster.adapters.dynamodb.jobs import (
     DynamoReconciliationCursorStore,
     DynamoScheduledChecks,
 )
-from image_poster.adapters.dynamodb.posts import DynamoPostStore, DynamoTombstoneStore
+from image_poster.adapters.dynamodb.posts import DynamoPostStore
 from image_poster.adapters.dynamodb.schema import post_key
-from image_poster.adapters.dynamodb.uploads import DynamoUploadOffsets, DynamoUploadRecordStore
+from image_poster.adapters.dynamodb.uploads import DynamoUploadRecordStore
 from image_poster.adapters.s3.images import S3ImageStore
 from image_poster.adapters.s3.schema import Buckets
 from image_poster.adapters.s3.uploads import S3UploadStore
@@ -25,7 +25,6 @@ from image_poster.domain.posts import PROCESSING_FAILED, Post, PostStatus, publi
 from image_poster.domain.uploads import Upload
 from image_poster.editions.aws.events import PublishedCopies, StoredImagePublisher
 from image_poster.editions.aws.reconciliation import (
-    FullReconciliation,
     Reconciler,
     Reconciliation,
     Repair,
@@ -60,12 +59,11 @@ class World:
         self.posts = DynamoPostStore(self.table, self.clock)
         self.comments = DynamoCommentStore(self.table, self.clock)
         counter = DynamoCommentCounter(self.table, self.clock)
-        offsets = DynamoUploadOffsets(self.table)
+        offsets = DynamoUploadRecordStore(self.table)
         self.uploads = S3UploadStore(self.s3, "uploads", offsets, piece_bytes=100)
         self.images = S3ImageStore(self.s3, BUCKETS, now=lambda: self.s3.now)
-        tombstones = DynamoTombstoneStore(self.table)
         failures = DynamoFailureCounter(self.table)
-        copies = PublishedCopies(tombstones, self.cdn.forget)
+        copies = PublishedCopies(self.posts, self.cdn.forget)
         self.reconciler = Reconciler(
             checks=DynamoScheduledChecks(self.table, self.clock),
             posts=self.posts,
@@ -73,13 +71,13 @@ class World:
             records=DynamoUploadRecordStore(self.table),
             uploads=self.uploads,
             failures=failures,
-            purger=PostPurger(tombstones, self.images, copies.forget),
+            purger=PostPurger(self.posts, self.images, copies.forget),
             clock=self.clock,
         )
         rebuilder = DynamoFeedRebuilder(self.table, counter)
-        walk = FullReconciliation(rebuilder, self.posts, self.images, batch=2)
+        cursors = DynamoReconciliationCursorStore(self.table)
         self.healing = Reconciliation(
-            self.reconciler, walk, DynamoReconciliationCursorStore(self.table), self.clock
+            self.reconciler, rebuilder, self.posts, self.images, cursors, self.clock, batch=2
         )
         publisher = ImagePublisher(self.posts, self.images, FakeRenderer())
         self.lambda_ = StoredImagePublisher(self.posts, self.images, publisher, failures)
@@ -266,13 +264,13 @@ async def test_a_walk_goes_on_where_the_time_was_over(world: World) -> None:
     for post_id in posts:
         await world.comments.add(a_comment(post_id))
     mended: list[Repair] = []
-    rebuild = world.healing.walk.feed.rebuild
+    rebuild = world.healing.feed.rebuild
 
     async def slow(after: str | None, limit: int) -> object:
         world.later(60_000)
         return await rebuild(after, limit)
 
-    world.healing.walk.feed.rebuild = slow  # type: ignore[method-assign,assignment]
+    world.healing.feed.rebuild = slow  # type: ignore[method-assign,assignment]
     runs = 0
     while len(mended) < 6:
         mended += await world.run(remaining_ms=150_000)

@@ -144,7 +144,7 @@ def _failed_on_aws(stack: str, *, replay: bool) -> None:
     anything = False
     for failure in aws.parked(opened):
         anything = True
-        click.echo(f"{failure.work}  {failure.error}")
+        click.echo(f"{failure.work}  {failure.reason}")
     if not anything:
         click.echo(_NOTHING)
 

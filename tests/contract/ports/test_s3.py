@@ -12,7 +12,7 @@ from aws_local.emulator import REGION, Emulator
 from contract.ports import suite
 from fakes.clock import ManualClock
 from image_poster.adapters.dynamodb.posts import DynamoPostStore
-from image_poster.adapters.dynamodb.uploads import DynamoUploadOffsets
+from image_poster.adapters.dynamodb.uploads import DynamoUploadRecordStore
 from image_poster.adapters.s3.images import S3ImageStore, pieces
 from image_poster.adapters.s3.schema import Buckets, incoming_key, original_key, pieces_prefix
 from image_poster.adapters.s3.uploads import S3PutUrlSigner, S3UploadStore
@@ -171,7 +171,7 @@ class Uploads:
         self.client, self.bucket = client, bucket
         self.table = FakeTable()
         self.posts = DynamoPostStore(self.table, ManualClock())
-        offsets = DynamoUploadOffsets(self.table)
+        offsets = DynamoUploadRecordStore(self.table)
         self.store = S3UploadStore(client, bucket, offsets, piece_bytes=100)
 
     async def begin(self) -> str:

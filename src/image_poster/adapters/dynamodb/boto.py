@@ -1,4 +1,4 @@
-"""`Table` by botocore: keys, writes, conditions and queries as arguments of DynamoDB's API.
+"""The table by botocore: keys, writes, conditions and queries as arguments of DynamoDB's API.
 
 https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Expressions.html
 
@@ -190,7 +190,7 @@ def _refusal(reasons: list[dict[str, Any]]) -> Exception:
 
 
 class BotoTable:
-    """`Table` by a botocore client for DynamoDB."""
+    """One DynamoDB table. Raises `BusyError` when DynamoDB throttles or cannot be reached."""
 
     def __init__(self, client: Any, name: str) -> None:  # noqa: ANN401 - botocore makes clients at run time
         self._client = client
@@ -203,6 +203,7 @@ class BotoTable:
     async def get_many(
         self, keys: Sequence[database.Key], *, consistent: bool = True
     ) -> list[database.Item]:
+        """Read the items that exist, in no order."""
         items: list[database.Item] = []
         for at in range(0, len(keys), database.MAX_IN_BATCH_GET):
             part = [encoded_key(key) for key in keys[at : at + database.MAX_IN_BATCH_GET]]
@@ -216,6 +217,8 @@ class BotoTable:
         return items
 
     async def write(self, write: database.Write) -> database.Item:
+        """Write one item. Returns the new item (empty after a deletion). Raises
+        `ConditionFailedError` and `ConflictError`."""
         arguments = write_arguments(write)
         if isinstance(write, database.Put):
             self._on_table("put_item", **arguments)
@@ -227,6 +230,7 @@ class BotoTable:
         return decoded_item(answer["Attributes"])
 
     async def transact(self, writes: Sequence[database.Write]) -> None:
+        """Write all or nothing, at most `MAX_IN_TRANSACTION`. Raises `TransactionRefusedError`."""
         # `Put`, `Update` and `Delete` are the names of these operations in a transaction too.
         items = [
             {type(write).__name__: {"TableName": self._name, **write_arguments(write)}}
@@ -242,6 +246,7 @@ class BotoTable:
         return database.ItemPage(items, str(last[query.names[1]]) if last else None)
 
     async def delete_many(self, keys: Sequence[database.Key]) -> None:
+        """Delete items, in no order. A missing item is no error."""
         for at in range(0, len(keys), database.MAX_IN_BATCH_WRITE):
             part = keys[at : at + database.MAX_IN_BATCH_WRITE]
             remaining = [{"DeleteRequest": {"Key": encoded_key(key)}} for key in part]
@@ -254,6 +259,8 @@ class BotoTable:
     async def scan(
         self, sk: str, limit: int, after: database.Key | None
     ) -> tuple[list[database.Item], database.Key | None]:
+        """Scan up to `limit` items of the whole table after the key `after`. Returns those with
+        this sort key, and the next `after` (None at the end)."""
         answer = self._on_table(
             "scan",
             Limit=limit,
@@ -294,7 +301,7 @@ class DynamoWriteProbe:
     process writes it at most once a second; all callers within that second share the result.
     `now` returns seconds."""
 
-    def __init__(self, table: database.Table, now: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, table: BotoTable, now: Callable[[], float] = time.monotonic) -> None:
         self._table = table
         self._now = now
         self._key = schema.probe_key(secrets.randbelow(_PROBES))

@@ -6,9 +6,9 @@ comment is counted twice, in spite of concurrent counters and crashes."""
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
-from typing import NamedTuple
 
 from image_poster.adapters.dynamodb import database, schema
+from image_poster.adapters.dynamodb.boto import BotoTable
 from image_poster.adapters.dynamodb.idempotency import (
     check_unused,
     clear_records,
@@ -38,22 +38,17 @@ _CACHE_MS = 60_000
 _MAX_CACHED = 10_000
 
 
-class _ReadyPost(NamedTuple):
-    creator: str
-    until_ms: int
-
-
 class DynamoCommentStore:
     """`CommentStore` in DynamoDB. It caches for a minute that a post is ready. If the post is
     deleted in that minute, `DynamoCommentCounter` removes new comments on it."""
 
     def __init__(
-        self, table: database.Table, clock: Clock, *, request_id: Callable[[], str] = str
+        self, table: BotoTable, clock: Clock, *, request_id: Callable[[], str] = str
     ) -> None:
         self._table = table
         self._clock = clock
         self._request_id = request_id
-        self._ready: OrderedDict[str, _ReadyPost] = OrderedDict()
+        self._ready: OrderedDict[str, int] = OrderedDict()
 
     def forget(self, post_id: str) -> None:
         """Remove a post that this process deleted from the cache of ready posts."""
@@ -152,21 +147,20 @@ class DynamoCommentStore:
     async def _check_open(self, comment: Comment) -> None:
         """Raises the errors of `check_open_for_comments`, and `PostNotFoundError`. An eventually
         consistent read is enough to accept; a strongly consistent one precedes a refusal."""
-        cached = self._ready.get(comment.post_id)
-        if cached is not None and cached.until_ms > self._clock.now_ms():
+        if self._ready.get(comment.post_id, 0) > self._clock.now_ms():
             return
         for consistent in (False, True):
             item = await self._table.get(schema.post_key(comment.post_id), consistent=consistent)
             if item is not None and item["status"] == PostStatus.READY:
-                self._cache(comment.post_id, str(item["creator"]))
+                self._cache(comment.post_id)
                 return
         self._ready.pop(comment.post_id, None)
         if item is None or schema.is_tombstone(item):
             raise PostNotFoundError
         check_open_for_comments(str(item["status"]), str(item["creator"]), comment.creator)
 
-    def _cache(self, post_id: str, creator: str) -> None:
-        self._ready[post_id] = _ReadyPost(creator, self._clock.now_ms() + _CACHE_MS)
+    def _cache(self, post_id: str) -> None:
+        self._ready[post_id] = self._clock.now_ms() + _CACHE_MS
         self._ready.move_to_end(post_id)
         if len(self._ready) > _MAX_CACHED:
             self._ready.popitem(last=False)
@@ -182,9 +176,7 @@ class DynamoCommentCounter:
     """Updates posts' counts and latest comments after a comment's own write; exact however often it
     is called."""
 
-    def __init__(
-        self, table: database.Table, clock: Clock, *, latest_kept: int = LATEST_KEPT
-    ) -> None:
+    def __init__(self, table: BotoTable, clock: Clock, *, latest_kept: int = LATEST_KEPT) -> None:
         self._table = table
         self._clock = clock
         self.latest_kept = latest_kept
@@ -297,7 +289,7 @@ def state_of(item: database.Item) -> CommentState:
     )
 
 
-async def newest_counted(table: database.Table, post_id: str, limit: int) -> list[bytes]:
+async def newest_counted(table: BotoTable, post_id: str, limit: int) -> list[bytes]:
     """The `limit` latest counted comments, newest first, read from the comments' own items."""
     newest: list[bytes] = []
     before: str | None = schema.AFTER_COMMENTS

@@ -1,7 +1,7 @@
 """Requests to DynamoDB as values: keys, conditions, writes, queries.
 
-`Table` is the interface: `BotoTable` sends these to AWS, and the tests' `FakeTable` applies them in
-memory. Conditions are on attributes of one item, and all of them must hold:
+`BotoTable` sends them to AWS, and the tests' `FakeTable` applies them in memory. Conditions are on
+attributes of one item, and all of them must hold:
 
     HasValue(name, value)  the attribute has this value
     Has(name)              the attribute exists
@@ -10,10 +10,10 @@ memory. Conditions are on attributes of one item, and all of them must hold:
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import suppress
 from functools import wraps
-from typing import Any, NamedTuple, ParamSpec, Protocol, TypeVar
+from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 from image_poster.domain.errors import BusyError
 
@@ -131,40 +131,6 @@ class TransactionRefusedError(WriteRefusedError):
 
 class ConflictError(WriteRefusedError):
     """The write conflicted with another transaction on the same item."""
-
-
-class Table(Protocol):
-    """One DynamoDB table. Raises `BusyError` when DynamoDB throttles or cannot be reached."""
-
-    async def get(self, key: Key, *, consistent: bool = True) -> Item | None:
-        """Read one item."""
-        ...
-
-    async def get_many(self, keys: Sequence[Key], *, consistent: bool = True) -> list[Item]:
-        """Read the items that exist, in no order."""
-        ...
-
-    async def write(self, write: Write) -> Item:
-        """Write one item. Returns the new item (empty after a deletion). Raises
-        `ConditionFailedError` and `ConflictError`."""
-        ...
-
-    async def transact(self, writes: Sequence[Write]) -> None:
-        """Write all or nothing, at most `MAX_IN_TRANSACTION`. Raises `TransactionRefusedError`."""
-        ...
-
-    async def query(self, query: Query, *, consistent: bool = False) -> ItemPage:
-        """Read one page of a query."""
-        ...
-
-    async def delete_many(self, keys: Sequence[Key]) -> None:
-        """Delete items, in no order. A missing item is no error."""
-        ...
-
-    async def scan(self, sk: str, limit: int, after: Key | None) -> tuple[list[Item], Key | None]:
-        """Scan up to `limit` items of the whole table after the key `after`. Returns those with
-        this sort key, and the next `after` (None at the end)."""
-        ...
 
 
 _MAX_ATTEMPTS = 12

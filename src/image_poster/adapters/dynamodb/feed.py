@@ -8,6 +8,7 @@ from collections.abc import Iterable
 import msgspec
 
 from image_poster.adapters.dynamodb import comments, database, schema
+from image_poster.adapters.dynamodb.boto import BotoTable
 from image_poster.domain.comments import Tally, join_latest
 from image_poster.domain.feed import (
     ALWAYS,
@@ -33,7 +34,7 @@ class DynamoFeedReader:
     shorter than its limit and still have a next page. AWS bills each entry: a query reads no more
     entries than a page without rank changes needs."""
 
-    def __init__(self, table: database.Table, *, shards: int = 1) -> None:
+    def __init__(self, table: BotoTable, *, shards: int = 1) -> None:
         self._table = table
         self._shards = shards
 
@@ -121,7 +122,7 @@ class DynamoFeedRebuilder:
     readers have not counted (yet)."""
 
     def __init__(
-        self, table: database.Table, counter: comments.DynamoCommentCounter, *, shards: int = 1
+        self, table: BotoTable, counter: comments.DynamoCommentCounter, *, shards: int = 1
     ) -> None:
         self._table = table
         self._counter = counter

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 
 from image_poster.adapters.dynamodb import database, schema
+from image_poster.adapters.dynamodb.boto import BotoTable
 from image_poster.domain.errors import BusyError
 from image_poster.domain.idempotency import AlreadyAnsweredError, IdempotencyRecord
 from image_poster.ports.clock import Clock
@@ -12,7 +13,7 @@ _MAX_ATTEMPTS = 5
 
 
 async def put_once(
-    table: database.Table,
+    table: BotoTable,
     item: database.Item,
     record: IdempotencyRecord | None,
     clock: Clock,
@@ -43,7 +44,7 @@ async def put_once(
     raise BusyError
 
 
-async def delete_texts(table: database.Table, deletion: database.Update) -> None:
+async def delete_texts(table: BotoTable, deletion: database.Update) -> None:
     """Write the deletion of a post or comment and, if it has an idempotency record, remove the
     record's text with it. Raises
     `WriteRefusedError`."""
@@ -65,14 +66,14 @@ async def delete_texts(table: database.Table, deletion: database.Update) -> None
         await table.write(deletion)  # the record has expired
 
 
-async def clear_records(table: database.Table, items: Iterable[database.Item]) -> None:
+async def clear_records(table: BotoTable, items: Iterable[database.Item]) -> None:
     """Remove the texts of idempotency records of comments that are purged."""
     for clearing in filter(None, map(_clearing, items)):
         await _clear(table, clearing)
 
 
 @database.retried
-async def _clear(table: database.Table, clearing: database.Update) -> None:
+async def _clear(table: BotoTable, clearing: database.Update) -> None:
     with suppress(database.ConditionFailedError):  # the record has expired
         await table.write(clearing)
 
@@ -84,9 +85,7 @@ def _clearing(item: database.Item) -> database.Update | None:
     return database.Update(schema.record_key_of(item), remove=("body",), when=(resource,))
 
 
-async def check_unused(
-    table: database.Table, record: IdempotencyRecord | None, clock: Clock
-) -> None:
+async def check_unused(table: BotoTable, record: IdempotencyRecord | None, clock: Clock) -> None:
     """Raises `AlreadyAnsweredError` if the record's key was used."""
     if record is not None:
         _unused(await table.get(schema.record_key(record.user, record.key)), clock)

@@ -6,6 +6,7 @@ from contextlib import suppress
 from typing import NamedTuple
 
 from image_poster.adapters.dynamodb import database, schema
+from image_poster.adapters.dynamodb.boto import BotoTable
 from image_poster.domain.posts import PostStatus
 from image_poster.ports.clock import Clock
 
@@ -17,7 +18,7 @@ class DynamoFailureCounter:
     """Counts a post's image work failures that are the service's fault, in attributes of the
     post."""
 
-    def __init__(self, table: database.Table) -> None:
+    def __init__(self, table: BotoTable) -> None:
         self._table = table
 
     async def count(self, post_id: str, error: str) -> int:
@@ -55,7 +56,7 @@ class DynamoScheduledChecks:
     """Scheduled checks of posts that are not at rest, to find lost events, by a sparse index. It
     also returns checks that are due within the next `ahead_ms` milliseconds."""
 
-    def __init__(self, table: database.Table, clock: Clock, *, ahead_ms: int = 0) -> None:
+    def __init__(self, table: BotoTable, clock: Clock, *, ahead_ms: int = 0) -> None:
         self._table = table
         self._clock = clock
         self._ahead_ms = ahead_ms
@@ -97,7 +98,7 @@ class DynamoScheduledChecks:
 class DynamoReconciliationCursorStore:
     """Stores the position of a full reconciliation in one item, and lets only one run at a time."""
 
-    def __init__(self, table: database.Table) -> None:
+    def __init__(self, table: BotoTable) -> None:
         self._table = table
 
     async def read(self) -> schema.ReconciliationCursor:

@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
 from image_poster.adapters.dynamodb import database, schema
+from image_poster.adapters.dynamodb.boto import BotoTable
 from image_poster.adapters.dynamodb.idempotency import (
     check_unused,
     clear_records,
@@ -22,7 +23,7 @@ _UNFINISHED_KEY = "unfinished"
 
 
 class DynamoPostStore:
-    """`PostStore` in DynamoDB.
+    """`PostStore` and `TombstoneStore` in DynamoDB. A tombstone itself goes by its `ttl`.
 
     `request_id` returns the id of the current request; it is stored with the post, for the log.
     `applied` is called with the id of the last request that changed a post, when `find` reads it.
@@ -32,7 +33,7 @@ class DynamoPostStore:
 
     def __init__(
         self,
-        table: database.Table,
+        table: BotoTable,
         clock: Clock,
         *,
         shards: int = 1,
@@ -167,6 +168,28 @@ class DynamoPostStore:
             when=(database.HasValue("version", item["version"]),),
         )
 
+    async def purge_comments(self, post_id: str, limit: int) -> bool:
+        query = database.Query(schema.post_key(post_id).pk, limit, before=schema.AFTER_COMMENTS)
+        page = await self._table.query(query, consistent=True)
+        await clear_records(self._table, page.items)
+        await self._table.delete_many([schema.key_of(item) for item in page.items])
+        return bool(page.items)
+
+    async def was_published(self, post_id: str) -> bool:
+        """Return True if this deleted post had ever been ready."""
+        item = await self._table.get(schema.post_key(post_id))
+        return item is not None and "published" in item
+
+    async def mark_purged(self, post_id: str) -> None:
+        """Remove the tombstone's scheduled check. An expired post has no tombstone."""
+        purged = database.Update(
+            schema.post_key(post_id),
+            remove=schema.DUE_ATTRIBUTES,
+            when=(database.HasValue("status", schema.DELETED),),
+        )
+        with suppress(database.ConditionFailedError, database.ConflictError):
+            await self._table.write(purged)
+
 
 def _changes_usage(before: Post, after: Post) -> bool:
     """True if the change counts in the creator's usage: an upload has ended, or an edit."""
@@ -185,31 +208,3 @@ def _explain(item: database.Item | None, by: Identity) -> None:
             return
         raise PostNotFoundError
     raise NotYoursError if item["status"] == PostStatus.READY else PostNotFoundError
-
-
-class DynamoTombstoneStore:
-    """`TombstoneStore` in DynamoDB. The tombstone itself goes by its `ttl`."""
-
-    def __init__(self, table: database.Table) -> None:
-        self._table = table
-
-    async def purge_comments(self, post_id: str, limit: int) -> bool:
-        query = database.Query(schema.post_key(post_id).pk, limit, before=schema.AFTER_COMMENTS)
-        page = await self._table.query(query, consistent=True)
-        await clear_records(self._table, page.items)
-        await self._table.delete_many([schema.key_of(item) for item in page.items])
-        return bool(page.items)
-
-    async def was_published(self, post_id: str) -> bool:
-        item = await self._table.get(schema.post_key(post_id))
-        return item is not None and "published" in item
-
-    async def mark_purged(self, post_id: str) -> None:
-        """Remove the tombstone's scheduled check. An expired post has no tombstone."""
-        purged = database.Update(
-            schema.post_key(post_id),
-            remove=schema.DUE_ATTRIBUTES,
-            when=(database.HasValue("status", schema.DELETED),),
-        )
-        with suppress(database.ConditionFailedError, database.ConflictError):
-            await self._table.write(purged)

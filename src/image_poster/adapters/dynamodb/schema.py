@@ -40,12 +40,10 @@ _USAGE_KEPT_MS = 2 * 24 * 3600 * 1000
 
 
 def post_key(post_id: str) -> Key:
-    """The key of a post."""
     return Key(f"POST#{post_id}", POST)
 
 
 def comment_key(post_id: str, comment_id: str) -> Key:
-    """The key of a comment."""
     return Key(f"POST#{post_id}", f"{COMMENT}{comment_id}")
 
 
@@ -55,7 +53,6 @@ def gone_key(post_id: str, comment_id: str) -> Key:
 
 
 def record_key(user: str, key: str) -> Key:
-    """The key of an idempotency record."""
     return Key(f"USER#{user}", f"KEY#{hashlib.sha256(key.encode()).hexdigest()}")
 
 
@@ -65,12 +62,10 @@ def record_key_of(item: Item) -> Key:
 
 
 def usage_key(user: str) -> Key:
-    """The key of a user's usage."""
     return Key(f"USER#{user}", "TAKEN")
 
 
 def probe_key(number: int) -> Key:
-    """The key of a probe item."""
     return Key(f"PROBE#{number}", "PROBE")
 
 
@@ -85,14 +80,12 @@ def keyed(key: Key, attributes: Item) -> Item:
 
 
 def key_of(item: Item) -> Key:
-    """The key of an item."""
     return Key(str(item[PK]), str(item[SK]))
 
 
 def post_item(
     post: Post, upload: Upload | None, *, shards: int, request_id: str, now_ms: int
 ) -> Item:
-    """The item of a new post."""
     item: Item = {
         "id": post.id,
         "creator": post.creator,
@@ -179,7 +172,6 @@ def is_tombstone(item: Item) -> bool:
 
 
 def stored_post(item: Item) -> StoredPost:
-    """The post of an item."""
     return StoredPost(
         id=str(item["id"]),
         total_comments=int(item["total"]),
@@ -189,7 +181,6 @@ def stored_post(item: Item) -> StoredPost:
 
 
 def comment_item(comment: Comment, request_id: str) -> Item:
-    """The item of a new comment."""
     return keyed(
         comment_key(comment.post_id, comment.id),
         {
@@ -208,17 +199,14 @@ def gone_item(comment: CommentState, post_id: str, now_ms: int) -> Item:
 
 
 def comment_id_of(item: Item) -> str:
-    """The id of a comment's item."""
     return str(item[SK]).removeprefix(COMMENT)
 
 
 def doc_of(item: Item) -> bytes:
-    """The JSON of a comment's item."""
     return _utf8(item["doc"])
 
 
 def record_item(record: IdempotencyRecord, now_ms: int) -> Item:
-    """The item of an idempotency record."""
     return keyed(
         record_key(record.user, record.key),
         {
@@ -235,7 +223,6 @@ def record_item(record: IdempotencyRecord, now_ms: int) -> Item:
 
 
 def record_of(item: Item) -> IdempotencyRecord:
-    """The idempotency record of an item."""
     fingerprint, body = item["fingerprint"], item.get("body", b"")
     assert isinstance(fingerprint, bytes)  # noqa: S101 - for the type checker: it is stored as binary
     assert isinstance(body, bytes)  # noqa: S101
@@ -245,7 +232,6 @@ def record_of(item: Item) -> IdempotencyRecord:
 
 
 def usage_item(user: str, usage: Usage, version: int, now_ms: int) -> Item:
-    """The item of a user's usage."""
     values = msgspec.structs.asdict(usage)
     lists = {name: msgspec.json.encode(values[name]).decode() for name in _USAGE_LISTS}
     ttl = ttl_of(now_ms + _USAGE_KEPT_MS)
@@ -253,7 +239,6 @@ def usage_item(user: str, usage: Usage, version: int, now_ms: int) -> Item:
 
 
 def usage_of(item: Item) -> Usage:
-    """The usage in an item of `usage_item`."""
     known = {name: item[name] for name in Usage.__struct_fields__}
     lists = {name: msgspec.json.decode(str(known[name])) for name in _USAGE_LISTS}
     return msgspec.convert({**known, **lists}, Usage)
@@ -330,12 +315,10 @@ def past_rank_item(past: Ranked, post: Item) -> Item:
 
 
 def feed_key(shard: int) -> str:
-    """The partition key of one shard of the feed."""
     return f"FEED#{shard}"
 
 
 def creator_key(creator: str) -> str:
-    """The partition key of a creator's feed."""
     return f"CREATOR#{creator}"
 
 

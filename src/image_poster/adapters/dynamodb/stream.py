@@ -1,5 +1,5 @@
-"""Records of the table's stream: their decoding, the changes of posts and of users' usage in a
-batch, and reading a batch again (the stream has records for a day).
+"""Records of the table's stream: their decoding, and the changes of posts and of users' usage in a
+batch. The stream has records for a day, in which a batch can be read again.
 
 https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Streams.html
 
@@ -24,8 +24,8 @@ from image_poster.domain.posts import PostStatus
 
 
 class StreamRecord(NamedTuple):
-    """A change of a post, or of its comment `comment_id`: the item before and after it (empty:
-    there was none), and its time in milliseconds since 1970 (None: unknown)."""
+    """A change of a post, or of its comment `comment_id`: the item before and after it (empty: no
+    item). `time_ms` is in milliseconds since 1970 (None: unknown)."""
 
     number: str
     post_id: str

@@ -4,6 +4,7 @@ conditional update a piece). Users' usage of quotas, one item a user."""
 from collections.abc import Callable
 
 from image_poster.adapters.dynamodb import database, schema
+from image_poster.adapters.dynamodb.boto import BotoTable
 from image_poster.domain.errors import UploadGoneError
 from image_poster.domain.posts import PostStatus
 from image_poster.domain.usage import NOTHING_TAKEN, Usage
@@ -14,9 +15,9 @@ _AWAITS_BYTES = database.HasValue("status", str(PostStatus.AWAITING_UPLOAD))
 
 
 class DynamoUploadRecordStore:
-    """`UploadRecordStore` in DynamoDB."""
+    """`UploadRecordStore` and `UploadOffsets` in DynamoDB."""
 
-    def __init__(self, table: database.Table) -> None:
+    def __init__(self, table: BotoTable) -> None:
         self._table = table
 
     async def find(self, post_id: str) -> UploadRecord | None:
@@ -55,14 +56,7 @@ class DynamoUploadRecordStore:
         except database.ConditionFailedError:
             return 0
 
-
-class DynamoUploadOffsets:
-    """`UploadOffsets` in DynamoDB."""
-
-    def __init__(self, table: database.Table) -> None:
-        self._table = table
-
-    async def find(self, post_id: str) -> int:
+    async def find_offset(self, post_id: str) -> int:
         item = await self._table.get(schema.post_key(post_id))
         return int(item.get("upload_offset", 0)) if item else 0
 
@@ -84,7 +78,7 @@ class DynamoUploadOffsets:
 class DynamoUsageStore:
     """Stores users' recent usage, summed up from the stream."""
 
-    def __init__(self, table: database.Table, clock: Clock) -> None:
+    def __init__(self, table: BotoTable, clock: Clock) -> None:
         self._table = table
         self._clock = clock
 

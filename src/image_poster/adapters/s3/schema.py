@@ -60,12 +60,10 @@ def translated() -> Iterator[None]:
 
 
 def original_key(post_id: str) -> str:
-    """The key of the original."""
     return f"{ORIGINALS}{post_id}"
 
 
 def incoming_key(post_id: str) -> str:
-    """The key of an image that was put at a signed URL."""
     return f"{INCOMING}{post_id}"
 
 
@@ -80,7 +78,6 @@ def complete_key(post_id: str) -> str:
 
 
 def pieces_prefix(post_id: str) -> str:
-    """The key prefix of all pieces."""
     return f"{STAGING}{post_id}/"
 
 

@@ -24,7 +24,7 @@ class UploadOffsets(Protocol):
     """The offsets of uploads, which the pieces do not tell: one number an upload, advanced by each
     request that appends."""
 
-    async def find(self, post_id: str) -> int:
+    async def find_offset(self, post_id: str) -> int:
         """The offset in bytes; 0 for an unknown upload. Sees every `advance` that returned."""
         ...
 
@@ -86,7 +86,7 @@ class S3UploadStore:
         return _S3Writer(self, post_id, await self.offset(post_id, offset_hint=offset_hint))
 
     async def offset(self, post_id: str, *, offset_hint: int | None = None) -> int:
-        return await self._offsets.find(post_id) if offset_hint is None else offset_hint
+        return await self._offsets.find_offset(post_id) if offset_hint is None else offset_hint
 
     async def promote(self, post_id: str, sha256: bytes) -> None:
         """Check the pieces against `sha256`, if there is one; the image work joins them later.
@@ -112,7 +112,7 @@ class S3UploadStore:
         moved = await self._offsets.advance(post_id, start, start + size)
         if stored_digest != digest:
             raise errors.OffsetMismatchError
-        if not moved and await self._offsets.find(post_id) < start + size:
+        if not moved and await self._offsets.find_offset(post_id) < start + size:
             raise errors.UploadTakenOverError
 
     def _put_piece(self, post_id: str, start: int, piece: bytes, digest: str) -> tuple[int, str]:

@@ -17,9 +17,8 @@ from image_poster.adapters.dynamodb.jobs import (
     DynamoReconciliationCursorStore,
     DynamoScheduledChecks,
 )
-from image_poster.adapters.dynamodb.posts import DynamoPostStore, DynamoTombstoneStore
+from image_poster.adapters.dynamodb.posts import DynamoPostStore
 from image_poster.adapters.dynamodb.uploads import (
-    DynamoUploadOffsets,
     DynamoUploadRecordStore,
     DynamoUsageStore,
 )
@@ -30,11 +29,7 @@ from image_poster.domain.uploads import Upload
 from image_poster.editions.aws import tracing
 from image_poster.editions.aws.events import ChangeApplier, PublishedCopies, StoredImagePublisher
 from image_poster.editions.aws.quotas import EventualQuotas, UsageRecorder
-from image_poster.editions.aws.reconciliation import (
-    FullReconciliation,
-    Reconciler,
-    Reconciliation,
-)
+from image_poster.editions.aws.reconciliation import Reconciler, Reconciliation
 from image_poster.editions.aws.settings import PIECE_BYTES, AwsSettings, read_settings
 from image_poster.ports.images import ImageRenderer
 from image_poster.services.container import Stores
@@ -108,7 +103,6 @@ class AwsContainer:
 
     @cached_property
     def table(self) -> BotoTable:
-        """The edition's only table."""
         return BotoTable(client("dynamodb"), self.settings.table)
 
     def posts(
@@ -131,7 +125,6 @@ class AwsContainer:
 
     @cached_property
     def images(self) -> S3ImageStore:
-        """Originals and renditions."""
         settings = self.settings
         return S3ImageStore(
             LazyClient("s3"),
@@ -142,18 +135,15 @@ class AwsContainer:
 
     @cached_property
     def uploads(self) -> S3UploadStore:
-        """The bytes of uploads."""
-        bucket, offsets = self.settings.uploads_bucket, DynamoUploadOffsets(self.table)
-        return S3UploadStore(LazyClient("s3"), bucket, offsets, piece_bytes=PIECE_BYTES)
+        bucket = self.settings.uploads_bucket
+        return S3UploadStore(LazyClient("s3"), bucket, self.upload_records, piece_bytes=PIECE_BYTES)
 
     @cached_property
     def upload_records(self) -> DynamoUploadRecordStore:
-        """The terms of uploads."""
         return DynamoUploadRecordStore(self.table)
 
     @cached_property
     def failures(self) -> DynamoFailureCounter:
-        """The failures of image work."""
         return DynamoFailureCounter(self.table)
 
     @property
@@ -176,20 +166,17 @@ class AwsContainer:
         )
 
     def image_publisher(self, renderer: ImageRenderer) -> StoredImagePublisher:
-        """The image Lambda's service."""
         posts, images = self.posts(_bind_request), self.images
         publisher = ImagePublisher(posts, images, renderer)
         return StoredImagePublisher(posts, images, publisher, self.failures)
 
     @property
     def change_applier(self) -> ChangeApplier:
-        """The stream Lambda's service for changes of posts."""
         checks = DynamoScheduledChecks(self.table, self.clock)
         return ChangeApplier(self._counter, self.images.start_work, self._purger, checks)
 
     @property
     def usage_recorder(self) -> UsageRecorder:
-        """The stream Lambda's service for users' usage."""
         usage, records = DynamoUsageStore(self.table, self.clock), self.upload_records
         return UsageRecorder(usage, records, self.posts(), self.clock, self.settings.limits)
 
@@ -207,8 +194,8 @@ class AwsContainer:
             clock=clock,
         )
         rebuilder = DynamoFeedRebuilder(table, self._counter, shards=self.settings.feed_shards)
-        walk = FullReconciliation(rebuilder, posts, self.images)
-        return Reconciliation(reconciler, walk, DynamoReconciliationCursorStore(table), clock)
+        cursors = DynamoReconciliationCursorStore(table)
+        return Reconciliation(reconciler, rebuilder, posts, self.images, cursors, clock)
 
     @property
     def _counter(self) -> DynamoCommentCounter:
@@ -218,7 +205,6 @@ class AwsContainer:
     @property
     def _purger(self) -> PostPurger:
         """The service that purges deleted posts, also from the CDN."""
-        tombstones = DynamoTombstoneStore(self.table)
         cache = CloudFrontImageCache(LazyClient("cloudfront"), self.settings.distribution)
-        copies = PublishedCopies(tombstones, cache.forget)
-        return PostPurger(tombstones, self.images, copies.forget)
+        posts = self.posts()
+        return PostPurger(posts, self.images, PublishedCopies(posts, cache.forget).forget)

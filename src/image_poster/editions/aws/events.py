@@ -9,7 +9,7 @@ import structlog
 
 from image_poster.adapters.dynamodb.comments import DynamoCommentCounter
 from image_poster.adapters.dynamodb.jobs import DynamoFailureCounter, DynamoScheduledChecks
-from image_poster.adapters.dynamodb.posts import DynamoTombstoneStore
+from image_poster.adapters.dynamodb.posts import DynamoPostStore
 from image_poster.adapters.dynamodb.stream import (
     PostChanges,
     PostEvent,
@@ -107,12 +107,12 @@ class PublishedCopies:
     """The CDN's copies of deleted posts' images. Invalidations are expensive and few may run at
     once, so a post that was never ready gets none."""
 
-    tombstones: DynamoTombstoneStore
+    posts: DynamoPostStore
     invalidate: PostAction
 
     async def forget(self, post_id: str) -> None:
         """Invalidate the copies of a deleted post's renditions, if it was ever ready."""
-        if await self.tombstones.was_published(post_id):
+        if await self.posts.was_published(post_id):
             await self.invalidate(post_id)
 
 

@@ -1,5 +1,5 @@
-"""Operators' commands on a stack, with the credentials and the region of their AWS profile: dead
-letters, a whole reconciliation, and test users of a stack's own user pool.
+"""Operators' commands on a stack, with the credentials and the region of their AWS profile. They
+replay dead letters, reconcile the whole stack, and sign in test users of its own user pool.
 
 https://docs.aws.amazon.com/cognito/latest/developerguide/amazon-cognito-user-pools-authentication-flow-methods.html:
 `ADMIN_USER_PASSWORD_AUTH` signs in with the rights of an AWS profile. The template allows it in
@@ -35,13 +35,6 @@ _FAILURES = (ImagePosterError, ClientError, BotoCoreError)
 _FOREIGN = "Lambda did not send this letter: look at it in SQS; it stays"
 
 
-class ParkedFailure(NamedTuple):
-    """An entry of the dead-letter queues: the work, and its error."""
-
-    work: str
-    error: str
-
-
 class RebuiltStack(NamedTuple):
     """The number of posts that were checked, and the repairs."""
 
@@ -49,8 +42,8 @@ class RebuiltStack(NamedTuple):
     repairs: list[Repair]
 
 
-class Replayed(NamedTuple):
-    """The result for the work of one dead letter: due again, or a `reason` for the failure."""
+class FailedWork(NamedTuple):
+    """The work of a dead letter, and the `reason` for its failure; None once it is due again."""
 
     work: str
     reason: str | None = None
@@ -102,24 +95,24 @@ def open_stack(name: str) -> Stack:
     return Stack({output["OutputKey"]: output["OutputValue"] for output in stack["Outputs"]})
 
 
-def parked(stack: Stack) -> Iterator[ParkedFailure]:
+def parked(stack: Stack) -> Iterator[FailedWork]:
     """The entries of the dead-letter queues, read one by one. Raises `StartError`."""
     with translated(), stack.images.receive_all() as images:
         for image in images:
             if image.content is None:
-                yield ParkedFailure(image.name, _FOREIGN)
+                yield FailedWork(image.name, _FOREIGN)
             else:
                 for key in image.content.keys:
-                    yield ParkedFailure(key, image.content.error)
+                    yield FailedWork(key, image.content.error)
     with translated(), stack.batches.receive_all() as batches:
         for batch in batches:
             if batch.content is None:
-                yield ParkedFailure(batch.name, _FOREIGN)
+                yield FailedWork(batch.name, _FOREIGN)
             else:
-                yield ParkedFailure(batch.content.name, "its changes could not be applied")
+                yield FailedWork(batch.content.name, "its changes could not be applied")
 
 
-def replay(stack: Stack) -> list[Replayed]:
+def replay(stack: Stack) -> list[FailedWork]:
     """Make every dead letter due again; returns the result for each. Letters that fail again stay
     in their queue."""
     return _run(_replay_all(stack))
@@ -182,29 +175,29 @@ def translated() -> Iterator[None]:
         raise StartError(f"AWS refused it: {exc}") from exc
 
 
-async def _replay_all(stack: Stack) -> list[Replayed]:
+async def _replay_all(stack: Stack) -> list[FailedWork]:
     """Replay all letters; each is removed only after its work is due again."""
     images = await _replay_letters(stack.images, lambda image: _replay_image(stack, image))
     return images + await _replay_letters(stack.batches, lambda batch: _replay_batch(stack, batch))
 
 
 async def _replay_letters(
-    queue: SqsDeadLetters[Content], replay: Callable[[Content], Awaitable[list[Replayed]]]
-) -> list[Replayed]:
+    queue: SqsDeadLetters[Content], replay: Callable[[Content], Awaitable[list[FailedWork]]]
+) -> list[FailedWork]:
     """Replay one queue's letters. `replay` raises `_KeepLetterError` if a letter must stay."""
-    results: list[Replayed] = []
+    results: list[FailedWork] = []
     with queue.receive_all() as letters:
         for letter in letters:
             if letter.content is None:
-                results.append(Replayed(letter.name, _FOREIGN))
+                results.append(FailedWork(letter.name, _FOREIGN))
                 continue
             try:
                 results += await replay(letter.content)
                 queue.remove(letter)
             except _KeepLetterError as exc:
-                results.append(Replayed(exc.work, exc.reason))
+                results.append(FailedWork(exc.work, exc.reason))
             except _FAILURES as exc:  # other letters have their turn
-                results.append(Replayed(letter.name, f"it failed again: {exc}"))
+                results.append(FailedWork(letter.name, f"it failed again: {exc}"))
     return results
 
 
@@ -216,16 +209,16 @@ class _KeepLetterError(Exception):
         super().__init__(reason)
 
 
-async def _replay_image(stack: Stack, image: GivenUpImage) -> list[Replayed]:
-    parts, results = stack.container, list[Replayed]()
+async def _replay_image(stack: Stack, image: GivenUpImage) -> list[FailedWork]:
+    parts, results = stack.container, list[FailedWork]()
     posts, failures, start = parts.posts(), parts.failures, parts.images.start_work
     for key in image.keys:
         exists = await replay_image_work(post_id_of(key), posts, failures, start)
-        results.append(Replayed(key, None if exists else "its post is gone"))
+        results.append(FailedWork(key, None if exists else "its post is gone"))
     return results
 
 
-async def _replay_batch(stack: Stack, letter: GivenUpBatch) -> list[Replayed]:
+async def _replay_batch(stack: Stack, letter: GivenUpBatch) -> list[FailedWork]:
     batch = letter.batch
     reader = stream.DynamoStreamReader(container.client("dynamodbstreams"), batch.arn)
     try:
@@ -235,7 +228,7 @@ async def _replay_batch(stack: Stack, letter: GivenUpBatch) -> list[Replayed]:
         raise _KeepLetterError(letter.name, reason) from exc
     if await stack.container.change_applier.apply(stream.decoded_records(records)):
         raise _KeepLetterError(letter.name, "it failed again: see the lines above")
-    return [Replayed(letter.name)]
+    return [FailedWork(letter.name)]
 
 
 async def _rebuild(stack: Stack) -> RebuiltStack:

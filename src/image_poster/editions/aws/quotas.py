@@ -9,7 +9,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import takewhile
-from typing import NamedTuple
 
 import structlog
 
@@ -24,7 +23,7 @@ from image_poster.domain import usage
 from image_poster.domain.errors import BusyError, UploadGoneError
 from image_poster.domain.limits import UPLOAD_KEPT_MS, Limits, day_of
 from image_poster.domain.uploads import Upload
-from image_poster.domain.usage import Booking, Usage
+from image_poster.domain.usage import NOTHING_TAKEN, Booking, Usage
 from image_poster.editions.logs import emf
 from image_poster.ports.clock import Clock
 from image_poster.ports.posts import PostStore
@@ -35,11 +34,6 @@ _MAX_CACHED = 10_000
 _log = structlog.get_logger()
 
 
-class _CachedUsage(NamedTuple):
-    usage: Usage
-    until_ms: int
-
-
 @dataclass(frozen=True)
 class EventualQuotas:
     """The `RateLimiter` and `UploadQuota` of one process, with quotas that take effect some seconds
@@ -48,7 +42,7 @@ class EventualQuotas:
     store: DynamoUsageStore
     clock: Clock
     limits: Limits
-    _cache: OrderedDict[str, _CachedUsage] = field(default_factory=OrderedDict)
+    _cache: OrderedDict[str, tuple[Usage, int]] = field(default_factory=OrderedDict)
     _receiving: dict[str, str] = field(default_factory=dict)
 
     async def count(self, caller: str) -> None:
@@ -85,14 +79,15 @@ class EventualQuotas:
             usage.check_upload(await self._usage(user), rates, size, self.clock.now_ms())
 
     async def _usage(self, user: str) -> Usage:
-        now, cached = self.clock.now_ms(), self._cache.get(user)
-        if cached is None or cached.until_ms <= now:
-            cached = _CachedUsage(await self.store.find(user), now + _CACHE_MS)
-            self._cache[user] = cached
+        now = self.clock.now_ms()
+        current, until_ms = self._cache.get(user, (NOTHING_TAKEN, 0))
+        if until_ms <= now:
+            current = await self.store.find(user)
+            self._cache[user] = (current, now + _CACHE_MS)
             self._cache.move_to_end(user)
             if len(self._cache) > _MAX_CACHED:
                 self._cache.popitem(last=False)
-        return cached.usage
+        return current
 
 
 @dataclass(frozen=True)

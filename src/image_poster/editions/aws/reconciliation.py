@@ -124,17 +124,67 @@ class WalkStep(NamedTuple):
     next: str | None
 
 
-@dataclass(frozen=True)
-class FullReconciliation:
-    """A walk over all posts, to correct late counts, and then over all originals. It finds
-    originals without a post: they came while their post expired."""
+# No `next` of a rebuilder begins with this: those are JSON.
+_ORIGINALS = "originals "
+_DAY_MS = 24 * _HOUR_MS
+# Reserved for the step that is running when the time is over.
+_RESERVE_MS = 60 * 1000
 
+
+@dataclass(frozen=True)
+class Reconciliation:
+    """Repairs overdue posts in each run; once a day it also starts a walk, which later runs
+    continue.
+
+    The walk goes over all posts, to correct late counts, and then over all originals. It finds
+    originals without a post: they came while their post expired.
+    """
+
+    reconciler: Reconciler
     feed: FeedRebuilder
     posts: PostStore
     images: S3ImageStore
+    cursors: DynamoReconciliationCursorStore
+    clock: Clock
     batch: int = 200
 
-    async def step(self, after: str | None) -> WalkStep:
+    async def run(self, remaining_ms: int) -> AsyncIterator[Repair]:
+        """Run one round within `remaining_ms`."""
+        end = self.clock.now_ms() + remaining_ms - _RESERVE_MS
+        async for repair in self.reconciler.run():
+            yield repair
+        cursor, now = await self.cursors.read(), self.clock.now_ms()
+        rests = cursor.after is None and now - cursor.started_ms < _DAY_MS
+        if rests or cursor.until_ms > now:
+            return
+        if not await self.cursors.reserve(cursor, end + _RESERVE_MS):
+            return
+        started = now if cursor.after is None else cursor.started_ms
+        cursor = ReconciliationCursor(cursor.after, started, end + _RESERVE_MS)
+        async for repair in self._walk(cursor, end):
+            yield repair
+
+    async def _walk(self, cursor: ReconciliationCursor, end: int) -> AsyncIterator[Repair]:
+        while self.clock.now_ms() < end:
+            step = await self._step(cursor.after)
+            cursor = cursor._replace(after=step.next)
+            for repair in step.repairs:
+                yield repair
+            if step.next is None:
+                break
+            await self.cursors.store(cursor)
+        await self.cursors.store(cursor._replace(until_ms=0))
+
+    async def run_whole(self) -> AsyncIterator[WalkStep]:
+        """Run the round and the whole walk, step by step, for an operator."""
+        yield WalkStep(0, [repair async for repair in self.reconciler.run()], "")
+        step = await self._step(None)
+        yield step
+        while step.next is not None:
+            step = await self._step(step.next)
+            yield step
+
+    async def _step(self, after: str | None) -> WalkStep:
         """Run one step from the `next` of the last one (None: the start)."""
         if after is not None and after.startswith(_ORIGINALS):
             return await self._originals(after.removeprefix(_ORIGINALS))
@@ -167,57 +217,3 @@ class FullReconciliation:
         if await self.images.quarantine_original(post_id):
             return "an original without a post: moved to quarantine/"
         return None
-
-
-# No `next` of a rebuilder begins with this: those are JSON.
-_ORIGINALS = "originals "
-_DAY_MS = 24 * _HOUR_MS
-# Reserved for the step that is running when the time is over.
-_RESERVE_MS = 60 * 1000
-
-
-@dataclass(frozen=True)
-class Reconciliation:
-    """Repairs overdue posts in each run; once a day it also starts the walk, which later runs
-    continue."""
-
-    reconciler: Reconciler
-    walk: FullReconciliation
-    cursors: DynamoReconciliationCursorStore
-    clock: Clock
-
-    async def run(self, remaining_ms: int) -> AsyncIterator[Repair]:
-        """Run one round within `remaining_ms`."""
-        end = self.clock.now_ms() + remaining_ms - _RESERVE_MS
-        async for repair in self.reconciler.run():
-            yield repair
-        cursor, now = await self.cursors.read(), self.clock.now_ms()
-        rests = cursor.after is None and now - cursor.started_ms < _DAY_MS
-        if rests or cursor.until_ms > now:
-            return
-        if not await self.cursors.reserve(cursor, end + _RESERVE_MS):
-            return
-        started = now if cursor.after is None else cursor.started_ms
-        cursor = ReconciliationCursor(cursor.after, started, end + _RESERVE_MS)
-        async for repair in self._walk(cursor, end):
-            yield repair
-
-    async def _walk(self, cursor: ReconciliationCursor, end: int) -> AsyncIterator[Repair]:
-        while self.clock.now_ms() < end:
-            step = await self.walk.step(cursor.after)
-            cursor = cursor._replace(after=step.next)
-            for repair in step.repairs:
-                yield repair
-            if step.next is None:
-                break
-            await self.cursors.store(cursor)
-        await self.cursors.store(cursor._replace(until_ms=0))
-
-    async def run_whole(self) -> AsyncIterator[WalkStep]:
-        """Run the round and the whole walk, step by step, for an operator."""
-        yield WalkStep(0, [repair async for repair in self.reconciler.run()], "")
-        step = await self.walk.step(None)
-        yield step
-        while step.next is not None:
-            step = await self.walk.step(step.next)
-            yield step
