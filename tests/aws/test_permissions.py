@@ -255,7 +255,7 @@ class World:
             for stream in streams.list_streams()["Streams"]
             if stream["TableName"] == self._settings.table
         ]
-        parts = container.AwsContainer(self._settings)
+        aws = container.AwsContainer(self._settings)
         (shard, *_) = streams.describe_stream(StreamArn=arn)["StreamDescription"]["Shards"]
         iterator = streams.get_shard_iterator(
             StreamArn=arn, ShardId=shard["ShardId"], ShardIteratorType="TRIM_HORIZON"
@@ -263,9 +263,9 @@ class World:
         records = streams.get_records(ShardIterator=iterator, Limit=1000)["Records"]
         decoded = decoded_records(records)
         assert changes_by_post(decoded)
-        applier = parts.change_applier
+        applier = aws.change_applier
         assert await applier.apply(decoded) == []
-        await parts.usage_recorder.record_batch(decoded, [])
+        await aws.usage_recorder.record_batch(decoded, [])
         await applier.checks.reschedule(self._posts["put"], None)
 
     async def heal(self) -> None:
@@ -287,11 +287,11 @@ class World:
         await posts.remove(self._posts["pieces"], ALICE)
         self._put("originals/01NOBODYS")
         self._recorder.role = "HealingRole"
-        parts = container.AwsContainer(self._settings)
-        healing = parts.reconciliation(ahead_ms=7 * 24 * 3600 * 1000)
+        aws = container.AwsContainer(self._settings)
+        healing = aws.reconciliation(ahead_ms=7 * 24 * 3600 * 1000)
         done = [repair async for repair in healing.run(900_000)]
         assert [repair.error for repair in done if repair.error] == []
-        await parts.images.has_arrived("01NOBODYS")
+        await aws.images.has_arrived("01NOBODYS")
         await self._set_aside(healing.images)
 
     async def _set_aside(self, images: Any) -> None:

@@ -97,6 +97,13 @@ def test_a_noun_has_the_same_file_name_in_every_folder() -> None:
         assert {"images", "uploads", "schema"} <= nouns(files)
 
 
+@pytest.mark.parametrize("folder", ["editions/aws"])
+def test_the_map_of_a_package_names_each_module(folder: str) -> None:
+    """The map is the list in the package's docstring."""
+    text = ast.get_docstring(ast.parse((PACKAGE / folder / "__init__.py").read_text())) or ""
+    assert set(re.findall(r"^- (\w+):", text, re.MULTILINE)) == nouns(folder)
+
+
 def test_of_pillow_heif_running_code_takes_only_what_a_decoder_has() -> None:
     """So that a build without the encoder can take its place (docs/decisions/0018)."""
     taken = re.compile(r"\bpillow_heif\.(\w+)|from pillow_heif import (.+)")

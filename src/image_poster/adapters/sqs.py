@@ -56,7 +56,7 @@ class GivenUpImage(msgspec.Struct, frozen=True):
     context: _Context = field(name="requestContext", default_factory=_Context)
 
     @property
-    def keys(self) -> list[str]:
+    def names(self) -> list[str]:
         """The keys of the objects in its event."""
         return [record.s3.object.key for record in self.event.records]
 
@@ -86,13 +86,15 @@ class GivenUpBatch(msgspec.Struct, frozen=True):
 
     batch: StreamBatch = field(name="DDBStreamBatchInfo")
 
+    error = "its changes could not be applied"
+
     @property
-    def name(self) -> str:
+    def names(self) -> list[str]:
         """The batch's size and time, for operators."""
-        return f"{self.batch.size} changes of {self.batch.since or self.batch.first}"
+        return [f"{self.batch.size} changes of {self.batch.since or self.batch.first}"]
 
 
-Content = TypeVar("Content")
+Content = TypeVar("Content", GivenUpImage, GivenUpBatch)
 
 
 class DeadLetter(NamedTuple, Generic[Content]):
@@ -108,7 +110,7 @@ class SqsDeadLetters(Generic[Content]):
     def __init__(self, client: Any, queue: str, kind: type[Content]) -> None:  # noqa: ANN401 - botocore makes clients at run time
         self._client = client
         self._queue = queue
-        self._decoder = msgspec.json.Decoder(kind)
+        self._kind: type[Content] = kind
         # The newest handle of each received letter: SQS delivers a letter again after
         # `_INVISIBLE_SECONDS` ("at-least-once delivery").
         self._handles: dict[str, str] = {}
@@ -159,7 +161,7 @@ class SqsDeadLetters(Generic[Content]):
 
     def _letter(self, message: dict[str, Any]) -> DeadLetter[Content]:
         try:
-            content = self._decoder.decode(message["Body"])
+            content = msgspec.json.decode(message["Body"], type=self._kind)
         except msgspec.DecodeError:
             content = None
         return DeadLetter(content, message["MessageId"])

@@ -40,9 +40,9 @@ _caller: ContextVar[dict[str, str | None]] = ContextVar("caller")
 def compose(settings: AwsSettings) -> ASGIApp:
     """The app that serves the contract."""
     key = settings.signing_key or container.secret(settings.signing_key_secret)
-    signer, parts = Signer(key.encode()), container.AwsContainer(settings)
+    signer, aws = Signer(key.encode()), container.AwsContainer(settings)
     services = build_services(
-        parts.stores,
+        aws.stores,
         settings.limits,
         CursorSigner(signer),
         RENDERERS,
@@ -60,7 +60,7 @@ def compose(settings: AwsSettings) -> ASGIApp:
     )
     return create_app(
         services,
-        DynamoWriteProbe(parts.table).check,
+        DynamoWriteProbe(aws.table).check,
         HttpSettings(
             authenticator=TokenAuthenticator(verifier, terms, claims_of_gateway),
             # Signed PUTs lead to S3; at this service no URL is good.

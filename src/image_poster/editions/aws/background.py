@@ -26,9 +26,9 @@ from image_poster.editions.logs import configure, emf
 _settings = read_settings()
 configure("json", stack=_settings.stack)
 _log = structlog.get_logger()
-_parts = container.AwsContainer(_settings)
-_applier, _recorder = _parts.change_applier, _parts.usage_recorder
-_reconciliation = _parts.reconciliation()
+_container = container.AwsContainer(_settings)
+_applier, _recorder = _container.change_applier, _container.usage_recorder
+_reconciliation = _container.reconciliation()
 _loop = asyncio.new_event_loop()
 cold_start.over()
 

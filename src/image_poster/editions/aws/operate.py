@@ -27,7 +27,7 @@ from image_poster.editions.aws.reconciliation import Repair
 from image_poster.editions.aws.settings import AwsSettings
 
 _ADMINS = "admins"
-Content = TypeVar("Content")
+Content = TypeVar("Content", GivenUpImage, GivenUpBatch)
 Result = TypeVar("Result")
 # No check is scheduled later than this.
 _AHEAD_MS = 7 * 24 * 3600 * 1000
@@ -68,7 +68,7 @@ class Stack:
         )
 
     @cached_property
-    def container(self) -> container.AwsContainer:
+    def services(self) -> container.AwsContainer:
         """The stores and services over its table and buckets."""
         return container.AwsContainer(self.settings)
 
@@ -97,19 +97,14 @@ def open_stack(name: str) -> Stack:
 
 def parked(stack: Stack) -> Iterator[FailedWork]:
     """The entries of the dead-letter queues, read one by one. Raises `StartError`."""
-    with translated(), stack.images.receive_all() as images:
-        for image in images:
-            if image.content is None:
-                yield FailedWork(image.name, _FOREIGN)
-            else:
-                for key in image.content.keys:
-                    yield FailedWork(key, image.content.error)
-    with translated(), stack.batches.receive_all() as batches:
-        for batch in batches:
-            if batch.content is None:
-                yield FailedWork(batch.name, _FOREIGN)
-            else:
-                yield FailedWork(batch.content.name, "its changes could not be applied")
+    with translated():
+        for queue in (stack.images, stack.batches):
+            with queue.receive_all() as letters:
+                for letter in letters:
+                    content = letter.content
+                    names = [letter.name] if content is None else content.names
+                    reason = _FOREIGN if content is None else content.error
+                    yield from (FailedWork(work, reason) for work in names)
 
 
 def replay(stack: Stack) -> list[FailedWork]:
@@ -195,24 +190,20 @@ async def _replay_letters(
                 results += await replay(letter.content)
                 queue.remove(letter)
             except _KeepLetterError as exc:
-                results.append(FailedWork(exc.work, exc.reason))
+                results += [FailedWork(name, str(exc)) for name in letter.content.names]
             except _FAILURES as exc:  # other letters have their turn
                 results.append(FailedWork(letter.name, f"it failed again: {exc}"))
     return results
 
 
 class _KeepLetterError(Exception):
-    """The letter's work is not due again, for this `reason`."""
-
-    def __init__(self, work: str, reason: str) -> None:
-        self.work, self.reason = work, reason
-        super().__init__(reason)
+    """The letter's work is not due again; the text says why."""
 
 
 async def _replay_image(stack: Stack, image: GivenUpImage) -> list[FailedWork]:
-    parts, results = stack.container, list[FailedWork]()
-    posts, failures, start = parts.posts(), parts.failures, parts.images.start_work
-    for key in image.keys:
+    aws, results = stack.services, list[FailedWork]()
+    posts, failures, start = aws.posts(), aws.failures, aws.images.start_work
+    for key in image.names:
         exists = await replay_image_work(post_id_of(key), posts, failures, start)
         results.append(FailedWork(key, None if exists else "its post is gone"))
     return results
@@ -224,18 +215,17 @@ async def _replay_batch(stack: Stack, letter: GivenUpBatch) -> list[FailedWork]:
     try:
         records = reader.batch(batch.shard, batch.first, batch.last, batch.size)
     except stream.RecordsGoneError as exc:
-        reason = f"{exc}: run `rebuild --stack`; it stays until then"
-        raise _KeepLetterError(letter.name, reason) from exc
-    if await stack.container.change_applier.apply(stream.decoded_records(records)):
-        raise _KeepLetterError(letter.name, "it failed again: see the lines above")
-    return [FailedWork(letter.name)]
+        raise _KeepLetterError(f"{exc}: run `rebuild --stack`; it stays until then") from exc
+    if await stack.services.change_applier.apply(stream.decoded_records(records)):
+        raise _KeepLetterError("it failed again: see the lines above")
+    return [FailedWork(name) for name in letter.names]
 
 
 async def _rebuild(stack: Stack) -> RebuiltStack:
     with stack.batches.receive_all() as letters:
         covered = {letter.name for letter in letters if letter.content is not None}
     checked, repairs = 0, list[Repair]()
-    async for step in stack.container.reconciliation(ahead_ms=_AHEAD_MS).run_whole():
+    async for step in stack.services.reconciliation(ahead_ms=_AHEAD_MS).run_whole():
         checked += step.checked
         repairs += step.repairs
     # Received again: reconciliation may have taken longer than letters stay invisible to others.

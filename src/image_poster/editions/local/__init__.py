@@ -3,6 +3,7 @@
 - settings: every setting, with its default and its rule
 - container: the class for each port
 - background: background work beside the requests
+- maintenance: the steps of that work: sweeping, settling uploads, rebuilding
 - data_folder: the lock for one server, the database and the keys
 - serve: one process, or several on one data folder
 - operate: the operators' commands, beside a running server or without one
