@@ -13,16 +13,19 @@ from typing import NamedTuple
 import msgspec
 
 from contract.ports.suite import ALICE, a_comment, a_post, a_record, an_upload
+from fakes.clock import ManualClock
 from image_poster.adapters.dynamodb.comments import DynamoCommentCounter, DynamoCommentStore
 from image_poster.adapters.dynamodb.feed import DynamoFeedReader
 from image_poster.adapters.dynamodb.posts import DynamoPostStore
-from image_poster.adapters.dynamodb.uploads import DynamoUploadOffsets, DynamoUploadRecordStore
-from image_poster.adapters.dynamodb.usage import DynamoUsageStore
-from image_poster.adapters.memory import ManualClock
+from image_poster.adapters.dynamodb.stream import UserChanges
+from image_poster.adapters.dynamodb.uploads import (
+    DynamoUploadRecordStore,
+    DynamoUsageStore,
+)
 from image_poster.domain.feed import FeedCursor, FeedQuery, FeedSort, epoch_of
 from image_poster.domain.limits import PUBLIC_RATES, Limits
 from image_poster.domain.posts import Post, published_post, uploaded_post
-from image_poster.services.quotas import EventualQuotas, UsageRecorder, UserChanges
+from image_poster.editions.aws.quotas import EventualQuotas, UsageRecorder
 from support.dynamodb import Index, template_indexes
 from support.prices import PricedTable, Units
 from support.renderer import RENDERED
@@ -105,7 +108,7 @@ async def _upload(world: World) -> None:
     """A reservation, eight pieces, and their completion."""
     post, upload = an_upload(8)
     await world.posts.add(_described(post), None, upload)
-    records, offsets = DynamoUploadRecordStore(world.table), DynamoUploadOffsets(world.table)
+    records = offsets = DynamoUploadRecordStore(world.table)
     for at in range(8):
         await records.find(post.id)
         await offsets.advance(post.id, at, at + 1)
@@ -138,10 +141,10 @@ async def _comment(world: World, key: str | None = None) -> None:
 
 async def _told(world: World) -> None:
     """A comment of a user who wrote before."""
-    writes = (world.clock.now_ms(),)
-    await world.counter_of_users.record(UserChanges("bob", writes, ()))
+    changes = UserChanges("bob", [world.clock.now_ms()])
+    await world.counter_of_users.record(changes)
     world.table.spent()
-    await world.counter_of_users.record(UserChanges("bob", writes, ()))
+    await world.counter_of_users.record(changes)
 
 
 STEPS: dict[str, Step] = {

@@ -22,13 +22,13 @@ import servers
 from aws_local.emulator import CREDENTIALS, REGION, running_emulator
 from bench_images import peak_and_idle_bytes
 from contract.ports.suite import a_comment, a_post
+from fakes.clock import ManualClock
 from image_poster.adapters.dynamodb.boto import BotoTable, encoded_item
 from image_poster.adapters.dynamodb.comments import DynamoCommentCounter, DynamoCommentStore
 from image_poster.adapters.dynamodb.database import MAX_IN_BATCH_WRITE, Item
 from image_poster.adapters.dynamodb.feed import DynamoFeedReader
 from image_poster.adapters.dynamodb.posts import DynamoPostStore
-from image_poster.adapters.dynamodb.schema import post_item, post_key, rank
-from image_poster.adapters.memory import ManualClock
+from image_poster.adapters.dynamodb.schema import post_item, post_key, rank_key
 from image_poster.domain.feed import CurrentRank, FeedQuery, FeedSort
 from image_poster.domain.posts import published_post
 from report import Found, Line, Skipped
@@ -101,7 +101,7 @@ def _item(number: int) -> Item:
     post = published_post(a_post(), RENDERED)
     total = number % MAX_COMMENTS_OF_A_POST
     item = post_item(post, None, shards=1, request_id="", now_ms=0)
-    return {**item, "total": total, "rank": rank(post.id, CurrentRank(total))}
+    return {**item, "total": total, "rank": rank_key(post.id, CurrentRank(total))}
 
 
 async def _page_ms(feed: DynamoFeedReader, pages: int) -> float:

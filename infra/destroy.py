@@ -50,17 +50,18 @@ def destroy(session: Session, name: str, pause_seconds: float = _PAUSE_SECONDS) 
 
 def _check_stage(formation: Any, name: str) -> None:
     (stack,) = formation.describe_stacks(StackName=name)["Stacks"]
-    stages = [one["OutputValue"] for one in stack.get("Outputs", []) if one["OutputKey"] == "Stage"]
-    if stages != ["dev"]:
-        raise CannotDestroyError("it is no stack of stage dev; what prod has stored is kept")
+    outputs = {output["OutputKey"]: output["OutputValue"] for output in stack.get("Outputs", [])}
+    if outputs.get("Stage") != "dev":
+        raise CannotDestroyError("it is no stack of stage dev; a prod stack is not deleted")
 
 
 def _buckets(formation: Any, name: str) -> list[str]:
     """Return the stack's buckets. DescribeStackResources would return the first 100 resources only
     (API reference)."""
     pages = formation.get_paginator("list_stack_resources").paginate(StackName=name)
-    found = [one for page in pages for one in page["StackResourceSummaries"]]
-    return [one["PhysicalResourceId"] for one in found if one["ResourceType"] == _BUCKETS]
+    resources = [resource for page in pages for resource in page["StackResourceSummaries"]]
+    buckets = [resource for resource in resources if resource["ResourceType"] == _BUCKETS]
+    return [bucket["PhysicalResourceId"] for bucket in buckets]
 
 
 def _close(storage: Any, bucket: str) -> None:
@@ -77,10 +78,10 @@ def _empty(storage: Any, bucket: str) -> None:
 
 def _versions(storage: Any, bucket: str) -> Iterator[dict[str, str]]:
     """Yield a page of the bucket's versions and delete markers, at most `_AT_A_TIME` of each."""
-    found = storage.list_object_versions(Bucket=bucket, MaxKeys=_AT_A_TIME)
+    answer = storage.list_object_versions(Bucket=bucket, MaxKeys=_AT_A_TIME)
     for kind in ("Versions", "DeleteMarkers"):
-        for one in found.get(kind, []):
-            yield {"Key": one["Key"], "VersionId": one["VersionId"]}
+        for version in answer.get(kind, []):
+            yield {"Key": version["Key"], "VersionId": version["VersionId"]}
 
 
 def _status(formation: Any, name: str) -> str:

@@ -32,8 +32,9 @@ def put_gallery(storage: Any, bucket: str) -> int:
 def main(stack: str) -> None:
     """Upload to the bucket in the stack's output `GalleryBucket`, with the current AWS profile."""
     session = Session()
-    (found,) = session.create_client("cloudformation").describe_stacks(StackName=stack)["Stacks"]
-    outputs = {one["OutputKey"]: one["OutputValue"] for one in found["Outputs"]}
+    answer = session.create_client("cloudformation").describe_stacks(StackName=stack)
+    (described,) = answer["Stacks"]
+    outputs = {output["OutputKey"]: output["OutputValue"] for output in described["Outputs"]}
     count = put_gallery(session.create_client("s3"), outputs["GalleryBucket"])
     print(f"the gallery ({count} files) is at {outputs['Url']}/")
 

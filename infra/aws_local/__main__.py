@@ -25,10 +25,10 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=8080)
     parser.add_argument("--log", type=Path, help="Where the emulator and the Lambdas log.")
     parser.add_argument("parameters", nargs="*", metavar="NAME=VALUE")
-    given = parser.parse_args()
-    parameters = dict(one.split("=", 1) for one in given.parameters)
-    log = given.log.open("wb") if given.log else None
-    with reserve_port(_HOST, given.port) as port, running_emulator(log) as emulator:
+    options = parser.parse_args()
+    parameters = dict(text.split("=", 1) for text in options.parameters)
+    log = options.log.open("wb") if options.log else None
+    with reserve_port(_HOST, options.port) as port, running_emulator(log) as emulator:
         uvloop.run(serve(emulator, port, parameters))
 
 

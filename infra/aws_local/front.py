@@ -78,8 +78,8 @@ class Front:
     def _origin_secret(self, stack: Stack) -> str:
         """Return the origin secret, as CloudFormation resolves it for the distribution."""
         if not self._secret:
-            found = self._secrets.get_secret_value(SecretId=stack.outputs["OriginSecret"])
-            self._secret = str(found["SecretString"])
+            answer = self._secrets.get_secret_value(SecretId=stack.outputs["OriginSecret"])
+            self._secret = str(answer["SecretString"])
         return self._secret
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
@@ -111,24 +111,24 @@ class Front:
             headers.append((b"x-origin-secret", self._origin_secret(stack).encode()))
         headers.append((b"host", host.encode()))
         if b"accept-encoding" not in dict(headers):
-            headers.append((b"accept-encoding", b"identity"))  # httpx would ask for more
+            headers.append((b"accept-encoding", b"identity"))  # else httpx sends its own
         url = httpx.URL(self._emulator.url, raw_path=target)
         request = self._http.build_request(scope["method"], url, headers=headers, content=body)
-        # As it comes: whoever asked will decompress it.
+        # Not decompressed: the client does that.
         answer = await self._http.send(request, stream=True)
         try:
             content = b"".join([part async for part in answer.aiter_raw()])
         finally:
             await answer.aclose()
-        await _answer(send, answer.status_code, _kept(answer.headers.raw), content)
+        await _answer(send, answer.status_code, _end_to_end(answer.headers.raw), content)
 
     def _headers(self, sent: Headers) -> Headers:
-        kept = _kept(sent)
+        headers = _end_to_end(sent)
         names = dict(sent)
         user = names.get(b"user-id", b"").decode(errors="replace").strip()
         if user and b"authorization" not in names:
-            kept.append((b"authorization", f"Bearer {self._issuer.token(user)}".encode()))
-        return kept
+            headers.append((b"authorization", f"Bearer {self._issuer.token(user)}".encode()))
+        return headers
 
     async def _invoke(self, scope: Any, send: Any, stack: Stack) -> None:
         headers = {name.decode(): value.decode("latin-1") for name, value in scope["headers"]}
@@ -137,9 +137,9 @@ class Front:
         answer = self._lambda.invoke(
             FunctionName=stack.outputs["ApiFunction"], Payload=_json(event)
         )
-        found = json.loads(answer["Payload"].read())
-        sent = [(name.encode(), str(value).encode()) for name, value in found["headers"].items()]
-        await _answer(send, found["statusCode"], sent, found.get("body", "").encode())
+        response = json.loads(answer["Payload"].read())
+        sent = [(name.encode(), str(value).encode()) for name, value in response["headers"].items()]
+        await _answer(send, response["statusCode"], sent, response.get("body", "").encode())
 
 
 def _event(method: str, path: str, headers: Mapping[str, str]) -> dict[str, Any]:
@@ -160,7 +160,7 @@ def _json(value: Any) -> bytes:
     return json.dumps(value).encode()
 
 
-def _kept(headers: Headers) -> Headers:
+def _end_to_end(headers: Headers) -> Headers:
     return [(name, value) for name, value in headers if name.lower().decode() not in _HOP_BY_HOP]
 
 

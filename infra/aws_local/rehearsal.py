@@ -71,16 +71,17 @@ def _run(emulator: Emulator, *words: str) -> "subprocess.CompletedProcess[str]":
 
 
 def _stacks(emulator: Emulator) -> dict[str, Any]:
-    found = emulator.client("cloudformation").describe_stacks()["Stacks"]
-    return {one["StackName"]: one for one in found if one["StackStatus"] != "DELETE_COMPLETE"}
+    stacks = emulator.client("cloudformation").describe_stacks()["Stacks"]
+    there = [stack for stack in stacks if stack["StackStatus"] != "DELETE_COMPLETE"]
+    return {stack["StackName"]: stack for stack in there}
 
 
 def _say(emulator: Emulator, name: str) -> None:
     """Print the status of the stack and the number of files in its gallery's bucket."""
-    found = _stacks(emulator)[name]
-    outputs = {one["OutputKey"]: one["OutputValue"] for one in found["Outputs"]}
+    stack = _stacks(emulator)[name]
+    outputs = {output["OutputKey"]: output["OutputValue"] for output in stack["Outputs"]}
     files = emulator.client("s3").list_objects_v2(Bucket=outputs["GalleryBucket"])["KeyCount"]
-    print(f"{name}: {found['StackStatus']}, stage {outputs['Stage']}, {files} files of the gallery")
+    print(f"{name}: {stack['StackStatus']}, stage {outputs['Stage']}, {files} files of the gallery")
 
 
 if __name__ == "__main__":

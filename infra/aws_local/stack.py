@@ -79,24 +79,24 @@ def _keep_artifacts(emulator: Emulator, template: str) -> None:
 def _finished(formation: Any, name: str) -> dict[str, Any]:
     deadline = time.monotonic() + _DEPLOY_SECONDS
     while time.monotonic() < deadline:
-        (found,) = formation.describe_stacks(StackName=name)["Stacks"]
-        if found["StackStatus"] == "CREATE_COMPLETE":
-            return dict(found)
-        if not found["StackStatus"].endswith("IN_PROGRESS"):
+        (stack,) = formation.describe_stacks(StackName=name)["Stacks"]
+        if stack["StackStatus"] == "CREATE_COMPLETE":
+            return dict(stack)
+        if not stack["StackStatus"].endswith("IN_PROGRESS"):
             events = formation.describe_stack_events(StackName=name)["StackEvents"]
             reasons = [event.get("ResourceStatusReason", "") for event in events]
-            raise RuntimeError(f"{found['StackStatus']}: {list(filter(None, reasons))}")
+            raise RuntimeError(f"{stack['StackStatus']}: {list(filter(None, reasons))}")
         time.sleep(0.05)
     raise RuntimeError(f"the stack was not there within {_DEPLOY_SECONDS} s")
 
 
-def _outputs(found: dict[str, Any]) -> dict[str, str]:
-    return {one["OutputKey"]: one["OutputValue"] for one in found["Outputs"]}
+def _outputs(stack: dict[str, Any]) -> dict[str, str]:
+    return {output["OutputKey"]: output["OutputValue"] for output in stack["Outputs"]}
 
 
 def _check_routes(emulator: Emulator, stack: Stack) -> None:
     gateway = emulator.client("apigatewayv2")
     routes = gateway.get_routes(ApiId=stack.outputs["ApiId"])["Items"]
-    wanted = TEMPLATE.read_text().count("AWS::ApiGatewayV2::Route\n")
-    if len(routes) != wanted:
-        raise RuntimeError(f"{len(routes)} routes were deployed instead of {wanted}")
+    expected = TEMPLATE.read_text().count("AWS::ApiGatewayV2::Route\n")
+    if len(routes) != expected:
+        raise RuntimeError(f"{len(routes)} routes were deployed instead of {expected}")

@@ -71,29 +71,29 @@ def python_for(target: Target) -> str | None:
     offered = os.environ.get("LAMBDA_PYTHON") or shutil.which(f"python{target.python}")
     if offered is None:
         return None
-    asked = "import sys; print('%d.%d' % sys.version_info[:2])"
-    said = subprocess.run([offered, "-c", asked], capture_output=True, text=True, check=False)
-    return offered if said.stdout.strip() == target.python else None
+    script = "import sys; print('%d.%d' % sys.version_info[:2])"
+    done = subprocess.run([offered, "-c", script], capture_output=True, text=True, check=False)
+    return offered if done.stdout.strip() == target.python else None
 
 
 def runnable_here() -> Target:
     """Return a target for this machine: with Lambda's Python if it is installed, else with this
     one."""
     glibc = int(platform.libc_ver()[1].partition(".")[2] or GLIBC)
-    wanted = on_linux(LAMBDA_PYTHON, platform.machine(), glibc)
-    return wanted if python_for(wanted) else Target(_THIS_PYTHON)
+    target = on_linux(LAMBDA_PYTHON, platform.machine(), glibc)
+    return target if python_for(target) else Target(_THIS_PYTHON)
 
 
 def _install(package: Package, target: Target, folder: Path) -> None:
-    wanted = ["install", "--no-compile", "--target", str(folder)]
+    options = ["install", "--no-compile", "--target", str(folder)]
     if target.platforms:
-        wanted += ["--only-binary=:all:", "--implementation=cp"]
-        wanted += [f"--python-version={target.python}"]
-        wanted += [f"--platform={tag}" for tag in target.platforms]
+        options += ["--only-binary=:all:", "--implementation=cp"]
+        options += [f"--python-version={target.python}"]
+        options += [f"--platform={tag}" for tag in target.platforms]
     with tempfile.TemporaryDirectory() as wheels:
-        _pip_locked(package.distributions, *wanted)
+        _pip_locked(package.distributions, *options)
         for name in package.sources:
-            _pip(*wanted, str(_pure_wheel(name, Path(wheels, name))))
+            _pip(*options, str(_pure_wheel(name, Path(wheels, name))))
 
 
 def _pure_wheel(name: str, folder: Path) -> Path:
@@ -109,10 +109,10 @@ def _pure_wheel(name: str, folder: Path) -> Path:
 def _pip_locked(names: Iterable[str], *words: str) -> None:
     """Run pip with these distributions; it refuses files whose hashes are not in
     constraints.txt."""
-    with tempfile.NamedTemporaryFile("w", suffix=".txt") as wanted:
-        wanted.write(requirements(LOCK, names))
-        wanted.flush()
-        _pip(*words, "--require-hashes", "--requirement", wanted.name)
+    with tempfile.NamedTemporaryFile("w", suffix=".txt") as file:
+        file.write(requirements(LOCK, names))
+        file.flush()
+        _pip(*words, "--require-hashes", "--requirement", file.name)
 
 
 def _pip(*words: str) -> None:
@@ -142,7 +142,7 @@ def _prune_endpoints(path: Path, services: tuple[str, ...]) -> None:
     known = json.loads(path.read_text())
     for partition in known["partitions"]:
         partition["services"] = {
-            name: found for name, found in partition["services"].items() if name in services
+            name: hosts for name, hosts in partition["services"].items() if name in services
         }
     path.write_text(json.dumps(known))
 

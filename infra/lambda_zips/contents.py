@@ -32,7 +32,7 @@ LAMBDA = on_linux(LAMBDA_PYTHON, "aarch64", GLIBC)
 class Package:
     """A Lambda's package.
 
-    - handler: the module that Lambda imports
+    - handler: the function that Lambda calls, as `Handler` in infra/template.yaml
     - distributions: distributions of PyPI that have wheels, locked in constraints.txt
     - services: the AWS services that botocore must know
     - without: parts of image_poster that the Lambda never imports
@@ -46,6 +46,11 @@ class Package:
     without: tuple[str, ...]
     sources: tuple[str, ...] = ()
 
+    @property
+    def module(self) -> str:
+        """The module of the handler, which Lambda imports."""
+        return self.handler.rpartition(".")[0]
+
 
 _ALL = (
     *("botocore", "jmespath", "python-dateutil", "six", "urllib3"),
@@ -53,14 +58,14 @@ _ALL = (
 )
 _ELSEWHERE = (
     *("cli", "client", "editions/local"),
-    *("adapters/memory.py", "adapters/sqlite", "adapters/files", "adapters/sqs.py"),
+    *("adapters/sqlite", "adapters/files", "adapters/sqs.py"),
 )
 _IMAGES = ("adapters/images",)
-_HTTP = ("http", "adapters/oidc.py")
+_HTTP = ("http", "adapters/oidc")
 
 API = Package(
     name="api",
-    handler="image_poster.editions.aws.api",
+    handler="image_poster.editions.aws.api.handler",
     distributions=(
         *_ALL,
         *("litestar", "multipart", "multidict", "anyio", "idna", "sniffio", "mangum"),
@@ -71,7 +76,7 @@ API = Package(
 )
 IMAGE = Package(
     name="image",
-    handler="image_poster.editions.aws.images",
+    handler="image_poster.editions.aws.images.handler",
     distributions=(*_ALL, "pyvips-binary", "cffi", "pillow", "pillow_heif", "blurhash"),
     sources=("pyvips",),
     services=("dynamodb", "s3"),
@@ -79,10 +84,10 @@ IMAGE = Package(
 )
 STREAM = Package(
     name="stream",
-    handler="image_poster.editions.aws.stream",
+    handler="image_poster.editions.aws.background.apply_changes",
     distributions=_ALL,
     services=("dynamodb", "s3", "cloudfront"),
     without=(*_ELSEWHERE, *_HTTP, *_IMAGES),
 )
-HEALING = replace(STREAM, name="healing", handler="image_poster.editions.aws.reconciliation")
+HEALING = replace(STREAM, name="healing", handler="image_poster.editions.aws.background.reconcile")
 PACKAGES = (API, IMAGE, STREAM, HEALING)

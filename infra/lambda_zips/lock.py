@@ -27,11 +27,11 @@ def read_lock(path: Path) -> dict[str, Pin]:
     """Return every pin of a lock file of `make lock`, by normalized name. Raises `ValueError` for a
     name with two pins: the platform would choose between them."""
     pins: dict[str, Pin] = {}
-    for found in _PIN.finditer(path.read_text()):
-        if found["name"] in pins:
-            raise ValueError(f"{path.name} pins {found['name']} twice")
-        pins[found["name"]] = Pin(
-            found["version"], frozenset(re.findall(r"--hash=(\S+)", found["hashes"]))
+    for pin in _PIN.finditer(path.read_text()):
+        if pin["name"] in pins:
+            raise ValueError(f"{path.name} pins {pin['name']} twice")
+        pins[pin["name"]] = Pin(
+            pin["version"], frozenset(re.findall(r"--hash=(\S+)", pin["hashes"]))
         )
     return pins
 
@@ -45,4 +45,4 @@ def requirements(path: Path, names: Iterable[str]) -> str:
 
 
 def _line(name: str, pin: Pin) -> str:
-    return " ".join([f"{name}=={pin.version}", *(f"--hash={found}" for found in pin.hashes)]) + "\n"
+    return " ".join([f"{name}=={pin.version}", *(f"--hash={value}" for value in pin.hashes)]) + "\n"

@@ -24,7 +24,7 @@ import os, sys, time
 os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
 sys.path.insert(0, sys.argv[1])
 start = time.process_time()
-handler = __import__(sys.argv[2], fromlist=["handler"]).handler
+__import__(sys.argv[2])
 print((time.process_time() - start) * 1000)
 """
 
@@ -32,7 +32,7 @@ print((time.process_time() - start) * 1000)
 def import_ms(python: str, folder: Path, package: Package) -> float:
     """Return the milliseconds of one cold import, in a process with only the package and the
     standard library on its path. Raises `RuntimeError` with its standard error if it fails."""
-    words = [python, "-I", "-S", "-c", _SCRIPT, str(folder), package.handler]
+    words = [python, "-I", "-S", "-c", _SCRIPT, str(folder), package.module]
     done = subprocess.run(
         words, capture_output=True, text=True, check=False, env=ENVIRONMENT, cwd=folder
     )

@@ -9,7 +9,7 @@ import pytest
 from botocore.session import get_session
 
 from aws_local.emulator import CREDENTIALS
-from image_poster.adapters.memory import ManualClock
+from fakes.clock import ManualClock
 from image_poster.adapters.s3.uploads import S3PutUrlSigner
 from image_poster.domain.uploads import PutTerms
 from image_poster.editions.aws import container

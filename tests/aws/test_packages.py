@@ -151,7 +151,7 @@ def test_it_imports_in_an_empty_environment(
     here = runnable_here()
     folder = build_folder(package, here)
     assert import_ms(str(python_for(here)), folder, package) > 0
-    probe = [str(python_for(here)), "-I", "-S", "-c", FOUND, str(folder), package.handler]
+    probe = [str(python_for(here)), "-I", "-S", "-c", FOUND, str(folder), package.module]
     done = subprocess.run(probe, capture_output=True, text=True, check=False, env=ENVIRONMENT)
     assert done.returncode == 0, done.stderr
     assert modules(folder) == modules(for_lambda)

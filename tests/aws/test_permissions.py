@@ -12,10 +12,9 @@ import pytest
 from aws_local.emulator import CREDENTIALS, REGION, Emulator
 from aws_local.stack import deploy
 from contract.ports.suite import ALICE, a_comment
-from image_poster.adapters.dynamodb.stream import changes_by_post
+from image_poster.adapters.dynamodb.stream import changes_by_post, decoded_records
 from image_poster.domain.images import ImageWorkFailedError
 from image_poster.editions.aws import container, operate
-from image_poster.editions.aws.changes import apply_batch, tell_users
 from image_poster.editions.aws.settings import AwsSettings
 from support import samples
 from support.permissions import Grant, Need, Places, grants, needs, refused, unused
@@ -215,7 +214,7 @@ class World:
 
     async def work_on_images(self) -> None:
         renderer = FakeRenderer()
-        publisher = container.image_publisher(self._settings, renderer)
+        publisher = container.AwsContainer(self._settings).image_publisher(renderer)
         for name in ("pieces", "put", "digest"):
             await publisher.publish(self._posts[name])
         self._recorder.role = ""
@@ -223,7 +222,7 @@ class World:
         broken = (await self._api.reserved())["id"]
         for post_id in (gone, broken):
             self._put(f"incoming/{post_id}")
-        await container.posts(self._settings).remove(gone, ALICE)
+        await container.AwsContainer(self._settings).posts().remove(gone, ALICE)
         self._recorder.role = "ImageRole"
         await publisher.publish(gone)
         renderer.troubles = [ImageWorkFailedError("no memory")]
@@ -256,21 +255,23 @@ class World:
             for stream in streams.list_streams()["Streams"]
             if stream["TableName"] == self._settings.table
         ]
-        applier = container.change_applier(self._settings)
+        aws = container.AwsContainer(self._settings)
         (shard, *_) = streams.describe_stream(StreamArn=arn)["StreamDescription"]["Shards"]
         iterator = streams.get_shard_iterator(
             StreamArn=arn, ShardId=shard["ShardId"], ShardIteratorType="TRIM_HORIZON"
         )["ShardIterator"]
         records = streams.get_records(ShardIterator=iterator, Limit=1000)["Records"]
-        assert changes_by_post(records)
-        assert await apply_batch(applier, records) == []
-        await tell_users(container.usage_recorder(self._settings), records, [])
-        await applier.due.reschedule(self._posts["put"], None)
+        decoded = decoded_records(records)
+        assert changes_by_post(decoded)
+        applier = aws.change_applier
+        assert await applier.apply(decoded) == []
+        await aws.usage_recorder.record_batch(decoded, [])
+        await applier.checks.reschedule(self._posts["put"], None)
 
     async def heal(self) -> None:
         self._recorder.role = ""
-        posts = container.posts(self._settings)
-        comments = container.stores(self._settings).comments
+        posts = container.AwsContainer(self._settings).posts()
+        comments = container.AwsContainer(self._settings).stores.comments
         left = (await self._api.reserved())["id"]
         self._put(f"incoming/{left}")
         files = {"image": ("photo.jpg", IMAGE)}
@@ -286,17 +287,18 @@ class World:
         await posts.remove(self._posts["pieces"], ALICE)
         self._put("originals/01NOBODYS")
         self._recorder.role = "HealingRole"
-        healing = container.healing(self._settings, ahead_ms=7 * 24 * 3600 * 1000)
+        aws = container.AwsContainer(self._settings)
+        healing = aws.reconciliation(ahead_ms=7 * 24 * 3600 * 1000)
         done = [repair async for repair in healing.run(900_000)]
         assert [repair.error for repair in done if repair.error] == []
-        await container.images(self._settings).has_arrived("01NOBODYS")
-        await self._set_aside(healing.walk.images)
+        await aws.images.has_arrived("01NOBODYS")
+        await self._set_aside(healing.images)
 
     async def _set_aside(self, images: Any) -> None:
         """The emulator's objects are of this moment; three days later they are old enough."""
         later = datetime.now(UTC) + timedelta(days=3)
         images._now = lambda: later
-        assert await images.set_aside("01NOBODYS")
+        assert await images.quarantine_original("01NOBODYS")
 
     def _pieces_whole(self, post_id: str) -> None:
         """As when the API Lambda ended right before it could complete an upload."""

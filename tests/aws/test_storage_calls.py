@@ -18,9 +18,8 @@ from image_poster.adapters.dynamodb.comments import DynamoCommentStore
 from image_poster.adapters.dynamodb.posts import DynamoPostStore
 from image_poster.adapters.dynamodb.schema import COMMENT, POST
 from image_poster.domain.posts import published_post
-from image_poster.editions.aws import container
+from image_poster.editions.aws import container, quotas
 from image_poster.editions.aws.settings import AwsSettings
-from image_poster.services import quotas
 from support import samples
 from support.renderer import RENDERED
 from support.tables import EmulatedTable
@@ -134,7 +133,7 @@ async def service(settings: AwsSettings, calls: Calls) -> AsyncIterator[Service]
         claims = {"authorizer": {"jwt": {"claims": {"sub": user}}}}
         await app({**scope, "aws.event": {"requestContext": claims}}, receive, send)
 
-    rows, clock = container.table(settings), SystemClock()
+    rows, clock = container.AwsContainer(settings).table, SystemClock()
     transport = httpx.ASGITransport(as_user)
     async with httpx.AsyncClient(transport=transport, base_url="http://aws") as http:
         await http.delete("/posts/nothing")  # now alice's limits are known

@@ -10,7 +10,7 @@ from aws_local.stack import TEMPLATE
 from image_poster.adapters.dynamodb.database import (
     ConditionFailedError,
     Delete,
-    Exists,
+    Has,
     Item,
     Key,
     Put,
@@ -67,7 +67,7 @@ async def test_a_table_counts_writes_reads_and_refusals() -> None:
     await table.get(Key("nothing", "there"))
     assert table.spent() == (1.5, 0)
     with pytest.raises(ConditionFailedError):
-        await table.write(Delete(KEY, (Exists("missing"),)))
+        await table.write(Delete(KEY, (Has("missing"),)))
     assert table.spent() == (0, 3)  # "even if the expression evaluates to false"
     await table.transact([Update(KEY, put={"n": 1})])
     assert table.spent() == (0, 6)  # "two for each"

@@ -18,7 +18,7 @@ from image_poster.adapters.clock import SystemClock
 from image_poster.adapters.dynamodb.posts import DynamoPostStore
 from image_poster.domain.posts import published_post
 from image_poster.editions import StartError
-from image_poster.editions.aws import container, operate, users
+from image_poster.editions.aws import container, operate
 from support.renderer import RENDERED
 from support.tables import EmulatedTable
 
@@ -172,10 +172,10 @@ def test_tokens_of_test_users_are_not_for_prod_nor_for_other_issuers(
     operated: operate.Stack,
 ) -> None:
     with pytest.raises(StartError, match="not prod"):
-        users.token({**operated.outputs, "Stage": "prod"}, "alice", admin=False)
+        operate.token(operate.Stack({**operated.outputs, "Stage": "prod"}), "alice", admin=False)
     foreign = {key: value for key, value in operated.outputs.items() if key != "UserPool"}
     with pytest.raises(StartError, match="its issuer"):
-        users.token(foreign, "alice", admin=False)
+        operate.token(operate.Stack(foreign), "alice", admin=False)
 
 
 class EmulatedSession:

@@ -303,7 +303,7 @@ def test_list_and_replay_are_exact_though_aws_answers_empty_first(
         assert "999 changes of 2026-11-24T12:00:00Z the stream has 3 of the batch's 999" in said
         assert api.total(post["id"]) == 3
         assert behind.operate("failed").startswith("999 changes")
-        assert "3 comments found; mended" not in behind.operate("rebuild")
+        assert "count corrected" not in behind.operate("rebuild")
         assert "nothing has failed" in behind.operate("failed")
 
 
@@ -317,7 +317,7 @@ def test_what_the_stream_has_forgotten_is_rebuilt(deaf_stack: Stack, api: Api) -
     api.send("DELETE", f"/posts/{gone['id']}", alice)
     waiting = api.upload(alice).json()
     said = deaf_stack.operate("rebuild")
-    assert f"{counted['id']}: 0 comments kept, 1 found; mended" in said
+    assert f"{counted['id']}: count corrected from 0 to 1" in said
     assert api.total(counted["id"]) == 1
     api.eventually(lambda: api.get(f"/posts/{waiting['id']}", alice).json()["status"], "ready")
     table = deaf_stack.outputs["Table"]
@@ -333,4 +333,4 @@ def test_a_stack_that_is_not_there_is_told(stack: Stack) -> None:
     shell = Shell(stack.url, stack.folder)
     shell.variables |= stack.variables
     said = shell.run("failed", "--stack", "nonsense", code=2).stderr
-    assert "the stack nonsense cannot be looked at" in said
+    assert "the stack nonsense cannot be read" in said

@@ -13,7 +13,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 # The design's 130 files were counted before identity, limits, backup, confinement and the gallery
 # had rooms; what it rules out, 217 files of 65 lines, is said by the mean.
 MAX_FUNCTION_LINES, MAX_FILE_LINES, MIN_MEAN_LINES = 40, 360, 110
-LONG = {"memory.py", "errors.py"}  # all fakes; the one table
+LONG = {"errors.py"}  # the one table
 
 
 def test_imports_point_inwards_only() -> None:
@@ -95,6 +95,13 @@ def test_a_noun_has_the_same_file_name_in_every_folder() -> None:
         assert kept_as_rows | {"idempotency", "database", "schema"} <= nouns(database)
     for files in ("adapters/files", "adapters/s3"):
         assert {"images", "uploads", "schema"} <= nouns(files)
+
+
+@pytest.mark.parametrize("folder", ["editions/aws"])
+def test_the_map_of_a_package_names_each_module(folder: str) -> None:
+    """The map is the list in the package's docstring."""
+    text = ast.get_docstring(ast.parse((PACKAGE / folder / "__init__.py").read_text())) or ""
+    assert set(re.findall(r"^- (\w+):", text, re.MULTILINE)) == nouns(folder)
 
 
 def test_of_pillow_heif_running_code_takes_only_what_a_decoder_has() -> None:

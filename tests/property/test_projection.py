@@ -15,13 +15,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from contract.ports.suite import a_comment, a_post, an_upload
-from image_poster.adapters.cloudfront import CloudFrontImageCache
+from fakes.clock import ManualClock
+from fakes.images import MemoryImageStore
 from image_poster.adapters.dynamodb.comments import DynamoCommentCounter, DynamoCommentStore
 from image_poster.adapters.dynamodb.feed import DynamoFeedReader, DynamoFeedRebuilder
-from image_poster.adapters.dynamodb.posts import DynamoPostStore, DynamoTombstoneStore
-from image_poster.adapters.dynamodb.reconciliation import DynamoScheduledChecks
+from image_poster.adapters.dynamodb.jobs import DynamoScheduledChecks
+from image_poster.adapters.dynamodb.posts import DynamoPostStore
 from image_poster.adapters.dynamodb.schema import COMMENT, GONE, RANK, post_key, ranked
-from image_poster.adapters.memory import ManualClock, MemoryImageStore
+from image_poster.adapters.dynamodb.stream import decoded_records
+from image_poster.adapters.s3.images import CloudFrontImageCache
 from image_poster.domain.comments import (
     Comment,
     CommentState,
@@ -37,8 +39,8 @@ from image_poster.domain.feed import FeedQuery, FeedSort, Position
 from image_poster.domain.identity import Identity
 from image_poster.domain.limits import LATEST_KEPT
 from image_poster.domain.posts import published_post
-from image_poster.editions.aws.changes import apply_batch
-from image_poster.services.maintenance import ChangeApplier, PostPurger, ShownImages
+from image_poster.editions.aws.events import ChangeApplier, PublishedCopies
+from image_poster.services.posts import PostPurger
 from support.dynamodb import CrashError, EventSourceMapping, FakeTable, Record
 from support.examples import examples
 from support.filters import passes
@@ -78,10 +80,10 @@ class World:
         self.comments = DynamoCommentStore(self.table, self.clock)
         self.counter = DynamoCommentCounter(self.table, self.clock)
         self.images = MemoryImageStore(self.clock)
-        tombstones = DynamoTombstoneStore(self.table)
-        purger = PostPurger(tombstones, self.images, ShownImages(tombstones, self.noted))
+        copies = PublishedCopies(self.posts, self.noted.forget)
+        purger = PostPurger(self.posts, self.images, copies.forget)
         due = DynamoScheduledChecks(self.table, self.clock)
-        self.applier = ChangeApplier(self.counter, self.noted, purger, due)
+        self.applier = ChangeApplier(self.counter, self.noted.start, purger, due)
         self.crashes = crashes
         self.seen = 0
 
@@ -100,7 +102,7 @@ class World:
 
         self.table.around = maybe_crash
         try:
-            failed = await apply_batch(self.applier, event["Records"])
+            failed = await self.applier.apply(decoded_records(event["Records"]))
         finally:
             self.table.around = lambda: None
         return {"batchItemFailures": [{"itemIdentifier": number} for number in failed]}

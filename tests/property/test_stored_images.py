@@ -11,16 +11,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from contract.ports.suite import ALICE, a_comment, a_post, an_upload
+from fakes.clock import ManualClock
+from fakes.images import MemoryImageStore
 from image_poster.adapters.dynamodb.comments import DynamoCommentCounter, DynamoCommentStore
 from image_poster.adapters.dynamodb.database import Item
 from image_poster.adapters.dynamodb.jobs import DynamoFailureCounter
 from image_poster.adapters.dynamodb.posts import DynamoPostStore
 from image_poster.adapters.dynamodb.schema import post_key
-from image_poster.adapters.memory import ManualClock, MemoryImageStore
 from image_poster.domain.errors import BusyError, ImageNotFoundError
 from image_poster.domain.images import ImageRejectedError, ImageWorkFailedError
 from image_poster.domain.posts import PROCESSING_FAILED, Post, PostStatus
-from image_poster.services.images import ImagePublisher, JobReplayer, StoredImagePublisher
+from image_poster.editions.aws.events import StoredImagePublisher, replay_image_work
+from image_poster.services.images import ImagePublisher
 from support.dynamodb import CrashError, FakeTable
 from support.examples import examples
 from support.renderer import FakeRenderer
@@ -42,8 +44,11 @@ class World:
         publisher = ImagePublisher(self.posts, self.images, self.renderer)
         failures = DynamoFailureCounter(self.table)
         self.publisher = StoredImagePublisher(self.posts, self.images, publisher, failures)
-        self.replayer = JobReplayer(self.posts, failures, self)
+        self.failures = failures
         self.dead: list[str] = []
+
+    async def replay(self, post_id: str) -> bool:
+        return await replay_image_work(post_id, self.posts, self.failures, self.start)
 
     async def start(self, post_id: str) -> None:
         """A new object: the storage tells the Lambda of it, which retries and then parks."""
@@ -167,11 +172,11 @@ def test_our_fault_is_retried_then_parked_and_can_be_replayed() -> None:
         assert world.dead == [post_id]
         assert (await world.now(post_id)).failure == PROCESSING_FAILED
         assert "no memory" in str(world.table.items[post_key(post_id)]["error"])
-        assert await world.replayer.replay(post_id)
+        assert await world.replay(post_id)
         assert (await world.now(post_id)).status is PostStatus.READY
         assert "error" not in world.table.items[post_key(post_id)]
         await world.posts.remove(post_id, ALICE)
-        assert not await world.replayer.replay(post_id)
+        assert not await world.replay(post_id)
 
     run(story)
 
@@ -218,7 +223,7 @@ def test_in_any_order_and_however_often_it_ends_in_one_state(
             assert not world.has_files(post_id)
             return
         if (await world.now(post_id)).failure == PROCESSING_FAILED:
-            await world.replayer.replay(post_id)
+            await world.replay(post_id)
         assert (await world.now(post_id)).status is PostStatus.READY
         await world.counter.count(post_id, [comment for comment in comments if comment])
         assert world.table.items[post_key(post_id)]["total"] == len(list(filter(None, comments)))
@@ -231,7 +236,7 @@ async def do(world: World, post_id: str, step: str) -> str | None:
     if step == "event":
         await world.start(post_id)
     elif step == "replay":
-        await world.replayer.replay(post_id)
+        await world.replay(post_id)
     elif step == "delete":
         await world.posts.remove(post_id, ALICE)
     elif step == "comment":

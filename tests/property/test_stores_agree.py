@@ -13,15 +13,12 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, rule
 
 from contract.ports.suite import a_comment, a_post
-from image_poster.adapters.memory import (
-    ManualClock,
-    MemoryCommentStore,
-    MemoryFeedReader,
-    MemoryJobQueue,
-    MemoryPostStore,
-    MemoryState,
-    MemoryTombstoneQueue,
-)
+from fakes.clock import ManualClock
+from fakes.comments import MemoryCommentStore
+from fakes.feed import MemoryFeedReader
+from fakes.jobs import MemoryJobQueue
+from fakes.posts import MemoryPostStore, MemoryTombstoneQueue
+from fakes.state import MemoryState
 from image_poster.adapters.sqlite.comments import SqliteCommentStore
 from image_poster.adapters.sqlite.database import Database
 from image_poster.adapters.sqlite.feed import SqliteFeedReader, SqliteFeedRebuilder

@@ -17,16 +17,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from contract.ports.suite import a_comment, a_post
+from fakes.clock import ManualClock
+from fakes.comments import MemoryCommentStore
+from fakes.feed import MemoryFeedReader
+from fakes.posts import MemoryPostStore
+from fakes.state import MemoryState
 from image_poster.adapters.dynamodb.comments import DynamoCommentCounter, DynamoCommentStore
 from image_poster.adapters.dynamodb.feed import DynamoFeedReader
 from image_poster.adapters.dynamodb.posts import DynamoPostStore
-from image_poster.adapters.memory import (
-    ManualClock,
-    MemoryCommentStore,
-    MemoryFeedReader,
-    MemoryPostStore,
-    MemoryState,
-)
 from image_poster.adapters.sqlite.comments import SqliteCommentStore
 from image_poster.adapters.sqlite.database import Database
 from image_poster.adapters.sqlite.feed import SqliteFeedReader

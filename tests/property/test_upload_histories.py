@@ -15,17 +15,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from contract.ports.suite import ALICE
+from fakes.clock import ManualClock
+from fakes.posts import MemoryPostStore
+from fakes.state import MemoryState
+from fakes.uploads import MemoryUploadRecordStore
 from image_poster.adapters.dynamodb.posts import DynamoPostStore
-from image_poster.adapters.dynamodb.uploads import DynamoUploadOffsets, DynamoUploadRecordStore
+from image_poster.adapters.dynamodb.uploads import DynamoUploadRecordStore
 from image_poster.adapters.files.images import FileImageStore
 from image_poster.adapters.files.schema import Layout
 from image_poster.adapters.files.uploads import FileUploadStore
-from image_poster.adapters.memory import (
-    ManualClock,
-    MemoryPostStore,
-    MemoryState,
-    MemoryUploadRecordStore,
-)
 from image_poster.adapters.s3.images import pieces
 from image_poster.adapters.s3.uploads import S3UploadStore
 from image_poster.domain.errors import (
@@ -37,9 +35,9 @@ from image_poster.domain.errors import (
 )
 from image_poster.domain.posts import PostStatus
 from image_poster.domain.uploads import UploadOrder
+from image_poster.editions.local.maintenance import UploadSettler
 from image_poster.http.requests import ClientGoneError
 from image_poster.ports.posts import PostStore
-from image_poster.services.maintenance import UploadSettler
 from image_poster.services.uploads import Patch, UploadService
 from image_poster.tus.headers import Checksum
 from support import samples
@@ -186,7 +184,7 @@ class Lambdas(World):
         super().__init__()
         self.table, self.client = FakeTable(), FakeS3()
         self.posts = DynamoPostStore(self.table, self.clock)
-        offsets = DynamoUploadOffsets(self.table)
+        offsets = DynamoUploadRecordStore(self.table)
         self.uploads = services(
             clock=self.clock,
             posts=self.posts,

@@ -17,7 +17,7 @@ from zlib import crc32
 from cfnlint.decode.cfn_yaml import load as load_template
 
 from aws_local.stack import TEMPLATE
-from image_poster.adapters.dynamodb.boto import encoded_item
+from image_poster.adapters.dynamodb.boto import BotoTable, encoded_item
 from image_poster.adapters.dynamodb.database import (
     MAX_IN_TRANSACTION,
     PK,
@@ -26,12 +26,12 @@ from image_poster.adapters.dynamodb.database import (
     Conditions,
     ConflictError,
     Delete,
-    Exists,
-    Is,
+    Has,
+    HasValue,
     Item,
+    ItemPage,
     Key,
-    Missing,
-    Page,
+    Lacks,
     Put,
     Query,
     TransactionRefusedError,
@@ -89,11 +89,12 @@ class CrashError(BaseException):
     """The process ends here."""
 
 
-class FakeTable:
-    """`Table` in memory. `calls` counts by operation; `around` is called right before and right
+class FakeTable(BotoTable):
+    """`BotoTable` in memory. `calls` counts by operation; `around` is called right before and right
     after each write, and may raise: `CrashError`, or what DynamoDB gives rise to."""
 
     def __init__(self, indexes: Sequence[Index] | None = None) -> None:
+        super().__init__(None, "in memory")
         self.indexes = template_indexes() if indexes is None else indexes
         self.items: dict[Key, Item] = {}
         self.stream: list[Record] = []
@@ -143,7 +144,7 @@ class FakeTable:
                 self._apply(write)
             self.around()
 
-    async def query(self, query: Query, *, consistent: bool = False) -> Page:
+    async def query(self, query: Query, *, consistent: bool = False) -> ItemPage:
         self.calls["query"] += 1
         assert not (consistent and query.on), "no consistent reads of a global index"
         await asyncio.sleep(0)
@@ -159,7 +160,7 @@ class FakeTable:
         looked_at = matches[: query.limit]
         last = str(looked_at[-1][sk]) if len(looked_at) == query.limit else None
         items = [item for item in looked_at if not set(query.without) & item.keys()]
-        return Page([dict(item) for item in items], last)
+        return ItemPage([dict(item) for item in items], last)
 
     def _entries(self, name: str | None) -> Iterator[Item]:
         if name is None:
@@ -255,12 +256,12 @@ def key_of_write(write: Write) -> Key:
 def _holds(conditions: Conditions, stored: Item | None) -> bool:
     item = stored or {}
     for condition in conditions:
-        if isinstance(condition, Is):
+        if isinstance(condition, HasValue):
             holds = item.get(condition.name) == condition.value
-        elif isinstance(condition, Exists):
+        elif isinstance(condition, Has):
             holds = condition.name in item
         else:
-            assert isinstance(condition, Missing)
+            assert isinstance(condition, Lacks)
             holds = condition.name not in item
         if not holds:
             return False

@@ -22,8 +22,8 @@ from image_poster.adapters.dynamodb.database import (
     SK,
     ConditionFailedError,
     Item,
+    ItemPage,
     Key,
-    Page,
     Query,
     TransactionRefusedError,
     Value,
@@ -105,7 +105,7 @@ class PricedTable(FakeTable):
             self.reads += read_units(item_bytes(item), consistent=consistent)
         return items
 
-    async def query(self, query: Query, *, consistent: bool = False) -> Page:
+    async def query(self, query: Query, *, consistent: bool = False) -> ItemPage:
         page = await super().query(query, consistent=consistent)
         looked_at = await super().query(query._replace(without=()), consistent=consistent)
         size = sum(map(item_bytes, looked_at.items))

@@ -3,16 +3,13 @@
 from dataclasses import replace
 from typing import Any
 
-from image_poster.adapters.memory import (
-    ManualClock,
-    MemoryCommentStore,
-    MemoryFeedReader,
-    MemoryImageStore,
-    MemoryPostStore,
-    MemoryState,
-    MemoryUploadRecordStore,
-    MemoryUploadStore,
-)
+from fakes.clock import ManualClock
+from fakes.comments import MemoryCommentStore
+from fakes.feed import MemoryFeedReader
+from fakes.images import MemoryImageStore
+from fakes.posts import MemoryPostStore
+from fakes.state import MemoryState
+from fakes.uploads import MemoryUploadRecordStore, MemoryUploadStore
 from image_poster.domain.limits import Limits
 from image_poster.domain.signing import CursorSigner, Signer
 from image_poster.http.app import RENDERERS

@@ -26,7 +26,7 @@ def letters(queue: FakeQueue) -> SqsDeadLetters[GivenUpImage]:
 
 
 def names(queue: FakeQueue) -> list[str]:
-    with letters(queue).held() as messages:
+    with letters(queue).receive_all() as messages:
         return [message.name for message in messages]
 
 
@@ -46,7 +46,7 @@ def test_a_list_takes_nothing_out_and_lets_everything_go() -> None:
 def test_letters_that_come_again_while_they_are_held_are_told_once() -> None:
     """Going through them takes longer than they can be held."""
     queue = queue_of(30)
-    with letters(queue).held() as messages:
+    with letters(queue).receive_all() as messages:
         told = []
         for message in messages:
             told.append(message.name)
@@ -60,7 +60,7 @@ def test_what_came_again_is_removed_by_its_newest_handle() -> None:
     queue = queue_of(3)
     queue.at_once = 2
     source = letters(queue)
-    with source.held() as messages:
+    with source.receive_all() as messages:
         first = next(messages)
         queue.time_passes()
         rest = list(messages)
@@ -83,7 +83,7 @@ def test_what_came_again_is_removed_by_its_newest_handle() -> None:
 )
 def test_a_letter_says_what_is_known_of_its_end(more: dict[str, Any], said: str) -> None:
     """https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-retain-records.html"""
-    with letters(FakeQueue({"m": letter("originals/1", **more)})).held() as messages:
+    with letters(FakeQueue({"m": letter("originals/1", **more)})).receive_all() as messages:
         (message,) = messages
     assert message.content is not None
     assert said in message.content.error
@@ -91,7 +91,7 @@ def test_a_letter_says_what_is_known_of_its_end(more: dict[str, Any], said: str)
 
 def test_a_letter_that_is_none_of_lambdas_hides_no_other() -> None:
     queue = FakeQueue({"a": "nonsense", "b": letter("originals/1"), "c": '{"x": 1}'})
-    with letters(queue).held() as messages:
+    with letters(queue).receive_all() as messages:
         assert [message.content is None for message in messages] == [True, False, True]
 
 

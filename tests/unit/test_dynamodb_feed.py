@@ -3,10 +3,10 @@
 import pytest
 
 from contract.ports.suite import a_post
+from fakes.clock import ManualClock
 from image_poster.adapters.dynamodb.feed import DynamoFeedReader
 from image_poster.adapters.dynamodb.posts import DynamoPostStore
 from image_poster.adapters.dynamodb.schema import post_key
-from image_poster.adapters.memory import ManualClock
 from image_poster.domain.feed import FeedQuery, FeedSort
 from image_poster.domain.posts import published_post
 from support.dynamodb import FakeTable

@@ -9,18 +9,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from contract.ports.suite import ALICE, a_comment, a_post, an_upload
+from fakes.clock import ManualClock
 from image_poster.adapters.dynamodb.comments import DynamoCommentCounter, DynamoCommentStore
 from image_poster.adapters.dynamodb.posts import DynamoPostStore
-from image_poster.adapters.dynamodb.uploads import DynamoUploadOffsets, DynamoUploadRecordStore
-from image_poster.adapters.dynamodb.usage import DynamoUsageStore, changes_by_user
-from image_poster.adapters.memory import ManualClock
+from image_poster.adapters.dynamodb.stream import changes_by_user, decoded_records
+from image_poster.adapters.dynamodb.uploads import (
+    DynamoUploadRecordStore,
+    DynamoUsageStore,
+)
 from image_poster.domain.comments import Comment
 from image_poster.domain.errors import BusyError, RateLimitedError
 from image_poster.domain.limits import Limits, Rates
 from image_poster.domain.posts import Post, published_post, uploaded_post
 from image_poster.domain.usage import NOTHING_TAKEN, Booking, Usage, begun, ended, wrote
-from image_poster.editions.aws.changes import tell_users
-from image_poster.services.quotas import EventualQuotas, UsageRecorder
+from image_poster.editions.aws.quotas import EventualQuotas, UsageRecorder
 from support.dynamodb import FakeTable, Record
 from support.filters import passes
 from support.renderer import RENDERED
@@ -55,7 +57,7 @@ class World:
         return list(filter(passes, records))
 
     async def told(self) -> Usage:
-        await tell_users(self.counter, self.news(), [])
+        await self.counter.record_batch(decoded_records(self.news()), [])
         return await self.usage.find("alice")
 
 
@@ -137,7 +139,7 @@ async def test_pieces_of_an_upload_are_no_news(world: World) -> None:
     await world.posts.add(post, None, upload)
     assert len(world.news()) == 1
     for at in range(8):
-        await DynamoUploadOffsets(world.table).advance(post.id, at, at + 1)
+        await DynamoUploadRecordStore(world.table).advance(post.id, at, at + 1)
     assert world.news() == []
     await world.posts.update(post.id, uploaded_post)
     assert len(world.news()) == 1
@@ -151,9 +153,9 @@ async def test_what_comes_again_is_told_then_and_not_twice(world: World) -> None
         await world.comments.add(a_comment(post_id, creator="alice"))
     records = world.news()
     failed = records[2]["dynamodb"]["SequenceNumber"]
-    await tell_users(world.counter, records, [failed])
+    await world.counter.record_batch(decoded_records(records), [failed])
     assert (await world.usage.find("alice")).writes == 2
-    await tell_users(world.counter, records[2:], [])
+    await world.counter.record_batch(decoded_records(records[2:]), [])
     assert (await world.usage.find("alice")).writes == 4
 
 
@@ -168,7 +170,7 @@ async def test_limits_that_cannot_be_told_hold_nothing_else_up(
         raise BusyError
 
     monkeypatch.setattr(world.usage, "update", busy)
-    await tell_users(world.counter, world.news(), [])
+    await world.counter.record_batch(decoded_records(world.news()), [])
 
 
 async def test_an_image_within_a_request_is_booked_by_the_request() -> None:
@@ -196,8 +198,8 @@ def test_writes_are_counted_by_their_own_time_however_late_they_are_told() -> No
                 "SequenceNumber": "1",
             }
         }
-        (changes,) = changes_by_user([record], now_ms=0)
-        assert (changes.user, changes.writes) == ("bob", (int(1000 * seconds),))
+        (changes,) = changes_by_user(decoded_records([record]), now_ms=0)
+        assert (changes.user, changes.writes) == ("bob", [int(1000 * seconds)])
 
 
 @given(st.lists(st.integers(0, 300_000), max_size=60))

@@ -5,18 +5,15 @@ from dataclasses import dataclass
 import pytest
 
 from contract.ports.suite import ALICE
-from image_poster.adapters.memory import (
-    ManualClock,
-    MemoryImageStore,
-    MemoryState,
-    MemoryUploadRecordStore,
-    MemoryUploadStore,
-)
+from fakes.clock import ManualClock
+from fakes.images import MemoryImageStore
+from fakes.state import MemoryState
+from fakes.uploads import MemoryUploadRecordStore, MemoryUploadStore
 from image_poster.domain.errors import UploadGoneError
 from image_poster.domain.limits import UPLOAD_KEPT_MS
 from image_poster.domain.uploads import UploadOrder
+from image_poster.editions.local.maintenance import UploadSettler
 from image_poster.services.container import Services
-from image_poster.services.maintenance import UploadSettler
 from support.services import services
 
 pytestmark = pytest.mark.anyio

@@ -6,18 +6,14 @@ from pathlib import Path
 import pytest
 
 from contract.ports.suite import ALICE, a_post
+from fakes.clock import ManualClock
+from fakes.images import MemoryImageStore
+from fakes.jobs import MemoryJobQueue
+from fakes.posts import MemoryPostStore, MemoryTombstoneQueue
+from fakes.state import MemoryState
+from fakes.uploads import MemoryUploadRecordStore, MemoryUploadStore
 from image_poster.adapters.files.images import FileImageStore
 from image_poster.adapters.files.schema import Layout
-from image_poster.adapters.memory import (
-    ManualClock,
-    MemoryImageStore,
-    MemoryJobQueue,
-    MemoryPostStore,
-    MemoryState,
-    MemoryTombstoneQueue,
-    MemoryUploadRecordStore,
-    MemoryUploadStore,
-)
 from image_poster.adapters.sqlite.database import Database
 from image_poster.domain.ids import new_id
 from image_poster.domain.limits import UPLOAD_KEPT_MS
@@ -26,11 +22,11 @@ from image_poster.domain.uploads import UploadOrder
 from image_poster.editions.local.container import open_container
 from image_poster.editions.local.data_folder import create_database
 from image_poster.editions.local.doctor import replay
+from image_poster.editions.local.maintenance import PostRetries, Sweeper, UploadSettler
 from image_poster.editions.local.settings import Settings
 from image_poster.ports.images import FilesRemainError
 from image_poster.services.images import ImagePublisher, JobRunner
-from image_poster.services.maintenance import PostPurger, Sweeper, UploadSettler
-from image_poster.services.retries import PostRetries
+from image_poster.services.posts import PostPurger
 from support.renderer import FakeRenderer
 from support.services import services
 
@@ -161,7 +157,7 @@ async def test_a_post_that_fails_waits_twice_as_long_each_time(
         return value
 
     while now < 120:
-        assert await retries.run("work", "post", fail) is None
+        assert await retries.run("work", "post", fail) == 0
         assert await retries.run("work", "other", succeed, 7) == 7
         now += 0.5
     assert tries == [0, 1, 3, 7, 11, 15, 19]

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from litestar.types import ASGIApp
 
 from contract.ports.suite import a_comment, a_post
+from fakes.clock import ManualClock
 from image_poster.adapters.files.images import FileImageStore
 from image_poster.adapters.files.schema import Layout
-from image_poster.adapters.memory import ManualClock
 from image_poster.adapters.sqlite.comments import SqliteCommentStore
 from image_poster.adapters.sqlite.database import Database
 from image_poster.adapters.sqlite.feed import SqliteFeedReader

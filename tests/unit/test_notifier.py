@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from contract.ports.suite import a_post
-from image_poster.adapters.memory import ManualClock
+from fakes.clock import ManualClock
 from image_poster.adapters.shared_notifier import NotifierDescriptors, SharedNotifier
 from image_poster.adapters.sqlite.database import Database
 from image_poster.adapters.sqlite.jobs import SqliteJobQueue

@@ -7,14 +7,12 @@ from typing import Any
 import pytest
 
 from contract.ports.suite import an_upload
+from fakes.clock import ManualClock
+from fakes.posts import MemoryPostStore
+from fakes.state import MemoryState
 from image_poster.adapters.files.images import FileImageStore
 from image_poster.adapters.files.schema import Layout
 from image_poster.adapters.files.uploads import FileUploadStore
-from image_poster.adapters.memory import (
-    ManualClock,
-    MemoryPostStore,
-    MemoryState,
-)
 from support.services import services
 
 pytestmark = pytest.mark.anyio

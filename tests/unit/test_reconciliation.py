@@ -5,32 +5,32 @@ from datetime import timedelta
 import pytest
 
 from contract.ports.suite import ALICE, a_comment, a_post, an_upload
+from fakes.clock import ManualClock
 from image_poster.adapters.dynamodb.comments import DynamoCommentCounter, DynamoCommentStore
 from image_poster.adapters.dynamodb.database import Key
 from image_poster.adapters.dynamodb.feed import DynamoFeedRebuilder
-from image_poster.adapters.dynamodb.jobs import DynamoFailureCounter
-from image_poster.adapters.dynamodb.posts import DynamoPostStore, DynamoTombstoneStore
-from image_poster.adapters.dynamodb.reconciliation import (
+from image_poster.adapters.dynamodb.jobs import (
+    DynamoFailureCounter,
     DynamoReconciliationCursorStore,
     DynamoScheduledChecks,
 )
+from image_poster.adapters.dynamodb.posts import DynamoPostStore
 from image_poster.adapters.dynamodb.schema import post_key
-from image_poster.adapters.dynamodb.uploads import DynamoUploadOffsets, DynamoUploadRecordStore
-from image_poster.adapters.memory import ManualClock
-from image_poster.adapters.s3.images import S3ImageStore, S3JobStarter
+from image_poster.adapters.dynamodb.uploads import DynamoUploadRecordStore
+from image_poster.adapters.s3.images import S3ImageStore
 from image_poster.adapters.s3.schema import Buckets
 from image_poster.adapters.s3.uploads import S3UploadStore
 from image_poster.domain.errors import BusyError
 from image_poster.domain.posts import PROCESSING_FAILED, Post, PostStatus, published_post
 from image_poster.domain.uploads import Upload
-from image_poster.services.images import ImagePublisher, StoredImagePublisher
-from image_poster.services.maintenance import PostPurger, ShownImages
-from image_poster.services.reconciliation import (
-    FullReconciliation,
+from image_poster.editions.aws.events import PublishedCopies, StoredImagePublisher
+from image_poster.editions.aws.reconciliation import (
     Reconciler,
     Reconciliation,
     Repair,
 )
+from image_poster.services.images import ImagePublisher
+from image_poster.services.posts import PostPurger
 from support.dynamodb import FakeTable
 from support.renderer import RENDERED, FakeRenderer
 from support.s3 import FakeS3
@@ -59,26 +59,25 @@ class World:
         self.posts = DynamoPostStore(self.table, self.clock)
         self.comments = DynamoCommentStore(self.table, self.clock)
         counter = DynamoCommentCounter(self.table, self.clock)
-        offsets = DynamoUploadOffsets(self.table)
+        offsets = DynamoUploadRecordStore(self.table)
         self.uploads = S3UploadStore(self.s3, "uploads", offsets, piece_bytes=100)
         self.images = S3ImageStore(self.s3, BUCKETS, now=lambda: self.s3.now)
-        tombstones = DynamoTombstoneStore(self.table)
         failures = DynamoFailureCounter(self.table)
+        copies = PublishedCopies(self.posts, self.cdn.forget)
         self.reconciler = Reconciler(
-            due=DynamoScheduledChecks(self.table, self.clock),
+            checks=DynamoScheduledChecks(self.table, self.clock),
             posts=self.posts,
             images=self.images,
             records=DynamoUploadRecordStore(self.table),
             uploads=self.uploads,
             failures=failures,
-            starter=S3JobStarter(self.s3, BUCKETS),
-            purger=PostPurger(tombstones, self.images, ShownImages(tombstones, self.cdn)),
+            purger=PostPurger(self.posts, self.images, copies.forget),
             clock=self.clock,
         )
         rebuilder = DynamoFeedRebuilder(self.table, counter)
-        walk = FullReconciliation(rebuilder, self.posts, self.images, batch=2)
+        cursors = DynamoReconciliationCursorStore(self.table)
         self.healing = Reconciliation(
-            self.reconciler, walk, DynamoReconciliationCursorStore(self.table), self.clock
+            self.reconciler, rebuilder, self.posts, self.images, cursors, self.clock, batch=2
         )
         publisher = ImagePublisher(self.posts, self.images, FakeRenderer())
         self.lambda_ = StoredImagePublisher(self.posts, self.images, publisher, failures)
@@ -88,7 +87,7 @@ class World:
         self.s3.now += timedelta(milliseconds=milliseconds)
 
     async def heal(self) -> list[Repair]:
-        return [repair async for repair in self.reconciler.heal()]
+        return [repair async for repair in self.reconciler.run()]
 
     async def run(self, remaining_ms: int = 900_000) -> list[Repair]:
         return [repair async for repair in self.healing.run(remaining_ms)]
@@ -131,7 +130,7 @@ async def test_image_work_that_was_never_heard_of_is_begun_again(world: World) -
     world.s3.keep(f"staging/{post.id}/000000000000", b"image")
     assert await world.heal() == []  # not within the hour in which the event may come
     world.later(HOUR_MS + 1)
-    assert [repair.what for repair in await world.heal()] == ["image work begun again"]
+    assert [repair.action for repair in await world.heal()] == ["image work started again"]
     assert f"complete/{post.id}" in world.s3.objects  # which invokes the image Lambda
     assert await world.heal() == []  # that takes its time too
     await world.lambda_.publish(post.id)
@@ -147,9 +146,9 @@ async def test_a_post_whose_lambda_is_always_ended_fails_at_last(world: World) -
     said = []
     for _ in range(7):
         world.later(HOUR_MS + 1)
-        said += [repair.what for repair in await world.heal()]
-    assert said[:5] == ["image work begun again"] * 5
-    assert said[5] == "given up: nothing was heard of its image work"
+        said += [repair.action for repair in await world.heal()]
+    assert said[:5] == ["image work started again"] * 5
+    assert said[5] == "given up: its image work never ended"
     assert (await world.now(post.id)).failure == PROCESSING_FAILED
     assert len(said) == 6
 
@@ -168,9 +167,9 @@ async def test_an_upload_that_was_complete_but_for_its_completion_is_completed(
 ) -> None:
     """The API Lambda ended between its last piece and the post, and the client came no more."""
     post_id = await world.awaiting(5)
-    await world.uploads.keep(post_id, 0, b"image")
+    await world.uploads.store_piece(post_id, 0, b"image")
     world.later(HOUR_MS + 1)
-    assert "complete" in (await world.heal())[0].what
+    assert "complete" in (await world.heal())[0].action
     assert (await world.now(post_id)).status is PostStatus.PROCESSING
 
 
@@ -199,7 +198,7 @@ async def test_a_deletion_half_done_is_done_to_its_end(world: World) -> None:
     assert isinstance(repair.error, BusyError)
     assert world.s3.objects == {}
     world.cdn.is_busy = False  # what failed is due still
-    assert [repair.what for repair in await world.heal()] == ["deleted to its end"]
+    assert [repair.action for repair in await world.heal()] == ["its deletion is complete"]
     assert world.cdn.forgotten == [post_id]
     assert await world.heal() == []
     assert {key.sk for key in world.table.items if post_id in key.pk} == {"POST"}
@@ -225,7 +224,7 @@ async def test_one_post_that_fails_holds_up_no_walk(
         await world.comments.add(a_comment(post_id))
     for name in ("01BAD", "01GOOD"):
         world.s3.keep(f"originals/{name}", b"image")
-    get, set_aside = world.table.get, world.images.set_aside
+    get, set_aside = world.table.get, world.images.quarantine_original
 
     async def get_most(key: Key, *args: object, **options: object) -> object:
         if key == post_key(bad):
@@ -238,12 +237,12 @@ async def test_one_post_that_fails_holds_up_no_walk(
         return await set_aside(post_id)
 
     monkeypatch.setattr(world.table, "get", get_most)
-    monkeypatch.setattr(world.images, "set_aside", set_most_aside)
+    monkeypatch.setattr(world.images, "quarantine_original", set_most_aside)
     world.later(3 * DAY_MS)
     failures = {repair.post_id: repair.error is not None for repair in await world.run()}
     assert (failures[bad], failures[good]) == (True, False)
     assert (failures["01BAD"], failures["01GOOD"]) == (True, False)
-    state = await world.healing.keeper.read()
+    state = await world.healing.cursors.read()
     assert (state.after, state.until_ms) == (None, 0)
 
 
@@ -252,12 +251,12 @@ async def test_once_a_day_counts_that_are_behind_are_found(world: World) -> None
     posts = [await world.ready() for _ in range(3)]
     for post_id in posts:
         await world.comments.add(a_comment(post_id))
-    said = [repair.what for repair in await world.run()]
-    assert said == ["0 comments kept, 1 found; mended"] * 3
+    said = [repair.action for repair in await world.run()]
+    assert said == ["count corrected from 0 to 1"] * 3
     await world.comments.add(a_comment(posts[0]))
     assert await world.run() == []
     world.later(DAY_MS)
-    assert [repair.what for repair in await world.run()] == ["1 comments kept, 2 found; mended"]
+    assert [repair.action for repair in await world.run()] == ["count corrected from 1 to 2"]
 
 
 async def test_a_walk_goes_on_where_the_time_was_over(world: World) -> None:
@@ -265,13 +264,13 @@ async def test_a_walk_goes_on_where_the_time_was_over(world: World) -> None:
     for post_id in posts:
         await world.comments.add(a_comment(post_id))
     mended: list[Repair] = []
-    rebuild = world.healing.walk.feed.rebuild
+    rebuild = world.healing.feed.rebuild
 
     async def slow(after: str | None, limit: int) -> object:
         world.later(60_000)
         return await rebuild(after, limit)
 
-    world.healing.walk.feed.rebuild = slow  # type: ignore[method-assign,assignment]
+    world.healing.feed.rebuild = slow  # type: ignore[method-assign,assignment]
     runs = 0
     while len(mended) < 6:
         mended += await world.run(remaining_ms=150_000)
@@ -282,8 +281,8 @@ async def test_a_walk_goes_on_where_the_time_was_over(world: World) -> None:
 
 async def test_one_walks_at_a_time(world: World) -> None:
     await world.comments.add(a_comment(await world.ready()))
-    keeper = world.healing.keeper
-    assert await keeper.take(await keeper.read(), world.clock.now_ms() + 900_000)
+    keeper = world.healing.cursors
+    assert await keeper.reserve(await keeper.read(), world.clock.now_ms() + 900_000)
     assert await world.run() == []
     world.later(900_001)
     assert len(await world.run()) == 1

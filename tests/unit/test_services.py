@@ -6,16 +6,12 @@ from dataclasses import dataclass
 import pytest
 
 from contract.ports.suite import ALICE, a_comment, a_post
-from image_poster.adapters.memory import (
-    ManualClock,
-    MemoryCommentStore,
-    MemoryImageStore,
-    MemoryJobQueue,
-    MemoryPostStore,
-    MemoryState,
-    MemoryTombstoneQueue,
-    Tombstone,
-)
+from fakes.clock import ManualClock
+from fakes.comments import MemoryCommentStore
+from fakes.images import MemoryImageStore
+from fakes.jobs import MemoryJobQueue
+from fakes.posts import MemoryPostStore, MemoryTombstoneQueue
+from fakes.state import MemoryState, Tombstone
 from image_poster.domain.errors import (
     BusyError,
     ImageNotFoundError,
@@ -31,10 +27,10 @@ from image_poster.domain.images import (
 )
 from image_poster.domain.limits import Limits
 from image_poster.domain.posts import PROCESSING_FAILED, PostStatus, PostTexts
+from image_poster.editions.local.maintenance import Sweeper
 from image_poster.ports.images import Workspace
 from image_poster.services.images import ImagePublisher, JobResult, JobRunner
-from image_poster.services.maintenance import PostPurger, Sweeper
-from image_poster.services.posts import PostDraft, PostService
+from image_poster.services.posts import PostDraft, PostPurger, PostService
 from support.renderer import FakeRenderer
 from support.services import services
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from contract.ports.suite import a_comment, a_post
-from image_poster.adapters.memory import ManualClock
+from fakes.clock import ManualClock
 from image_poster.adapters.sqlite.comments import SqliteCommentStore
 from image_poster.adapters.sqlite.database import Database
 from image_poster.adapters.sqlite.posts import SqlitePostStore

@@ -4,10 +4,10 @@ import pytest
 from botocore.exceptions import ClientError
 
 from contract.ports.suite import a_comment, a_post
+from fakes.clock import ManualClock
+from image_poster.adapters.dynamodb.boto import DynamoWriteProbe
 from image_poster.adapters.dynamodb.comments import DynamoCommentStore
 from image_poster.adapters.dynamodb.posts import DynamoPostStore
-from image_poster.adapters.dynamodb.probe import DynamoWriteProbe
-from image_poster.adapters.memory import ManualClock
 from image_poster.domain.errors import BusyError, NotReadyError
 from image_poster.domain.posts import published_post
 from support.dynamodb import FakeTable

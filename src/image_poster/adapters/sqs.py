@@ -16,8 +16,8 @@ from msgspec import field
 
 from image_poster.domain.errors import BusyError
 
-# While they are looked at, nobody else gets them.
-_HELD_SECONDS = 300
+# For so long, no other consumer receives a letter.
+_INVISIBLE_SECONDS = 300
 _WAIT_SECONDS = 1
 _SILENT_RECEIVES = 2
 _MAX_MESSAGES = 10  # ReceiveMessage
@@ -51,12 +51,12 @@ class GivenUpImage(msgspec.Struct, frozen=True):
     """An invocation of the image Lambda that failed permanently."""
 
     event: _Event = field(name="requestPayload")
-    # `null` where there was no answer: out of time or memory, too old, or never let in.
+    # `null` without a response: out of time or memory, too old, or throttled.
     response: _Response | None = field(name="responsePayload", default=None)
     context: _Context = field(name="requestContext", default_factory=_Context)
 
     @property
-    def keys(self) -> list[str]:
+    def names(self) -> list[str]:
         """The keys of the objects in its event."""
         return [record.s3.object.key for record in self.event.records]
 
@@ -86,8 +86,15 @@ class GivenUpBatch(msgspec.Struct, frozen=True):
 
     batch: StreamBatch = field(name="DDBStreamBatchInfo")
 
+    error = "its changes could not be applied"
 
-Content = TypeVar("Content")
+    @property
+    def names(self) -> list[str]:
+        """The batch's size and time, for operators."""
+        return [f"{self.batch.size} changes of {self.batch.since or self.batch.first}"]
+
+
+Content = TypeVar("Content", GivenUpImage, GivenUpBatch)
 
 
 class DeadLetter(NamedTuple, Generic[Content]):
@@ -103,13 +110,13 @@ class SqsDeadLetters(Generic[Content]):
     def __init__(self, client: Any, queue: str, kind: type[Content]) -> None:  # noqa: ANN401 - botocore makes clients at run time
         self._client = client
         self._queue = queue
-        self._decoder = msgspec.json.Decoder(kind)
-        # The newest handle of each letter that is held: who takes longer than `_HELD_SECONDS` is
-        # given its letters again ("at-least-once delivery").
+        self._kind: type[Content] = kind
+        # The newest handle of each received letter: SQS delivers a letter again after
+        # `_INVISIBLE_SECONDS` ("at-least-once delivery").
         self._handles: dict[str, str] = {}
 
     @contextmanager
-    def held(self) -> Iterator[Iterator[DeadLetter[Content]]]:
+    def receive_all(self) -> Iterator[Iterator[DeadLetter[Content]]]:
         """Yield an iterator over all letters, each once. For 300 seconds, no other consumer gets a
         letter. On exit, letters that were not removed become visible in the queue again."""
         self._handles = {}
@@ -117,7 +124,7 @@ class SqsDeadLetters(Generic[Content]):
             yield self._each_once()
         finally:
             for handle in self._handles.values():
-                self._let_go(handle)
+                self._release(handle)
 
     def remove(self, letter: DeadLetter[Content]) -> None:
         """Delete a letter from the queue. Raises `BusyError`."""
@@ -128,16 +135,17 @@ class SqsDeadLetters(Generic[Content]):
 
     def _each_once(self) -> Iterator[DeadLetter[Content]]:
         """Yield each letter once, until two receives in a row return no message."""
-        seen, silent = set[str](), 0
+        ids, silent = set[str](), 0
         while silent < _SILENT_RECEIVES:
-            messages = self._received()
-            new = [one for one in messages if one["MessageId"] not in seen]
-            seen.update(one["MessageId"] for one in new)
-            self._handles |= {one["MessageId"]: one["ReceiptHandle"] for one in messages}
+            messages = self._receive()
+            new = [message for message in messages if message["MessageId"] not in ids]
+            handles = {message["MessageId"]: message["ReceiptHandle"] for message in messages}
+            ids |= handles.keys()
+            self._handles |= handles
             silent = 0 if messages else silent + 1
             yield from map(self._letter, new)
 
-    def _received(self) -> list[dict[str, Any]]:
+    def _receive(self) -> list[dict[str, Any]]:
         """Receive up to ten messages, by long polling, which queries all of SQS's servers. Short
         polling queries a subset of them and may miss messages (SQS developer guide, "Amazon SQS
         short and long polling")."""
@@ -145,20 +153,20 @@ class SqsDeadLetters(Generic[Content]):
             answer = self._client.receive_message(
                 QueueUrl=self._queue,
                 MaxNumberOfMessages=_MAX_MESSAGES,
-                VisibilityTimeout=_HELD_SECONDS,
+                VisibilityTimeout=_INVISIBLE_SECONDS,
                 WaitTimeSeconds=_WAIT_SECONDS,
             )
-        found: list[dict[str, Any]] = answer.get("Messages", [])
-        return found
+        messages: list[dict[str, Any]] = answer.get("Messages", [])
+        return messages
 
     def _letter(self, message: dict[str, Any]) -> DeadLetter[Content]:
         try:
-            content = self._decoder.decode(message["Body"])
+            content = msgspec.json.decode(message["Body"], type=self._kind)
         except msgspec.DecodeError:
             content = None
         return DeadLetter(content, message["MessageId"])
 
-    def _let_go(self, handle: str) -> None:
+    def _release(self, handle: str) -> None:
         try:
             self._client.change_message_visibility(
                 QueueUrl=self._queue, ReceiptHandle=handle, VisibilityTimeout=0

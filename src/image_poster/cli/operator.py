@@ -70,11 +70,11 @@ def rebuild(stack: str | None, settings: Settings) -> None:
 def _rebuild_on_aws(stack: str) -> None:
     aws = _aws()
     report = aws.rebuild(aws.open_stack(stack))
-    for repair in report.healed:
+    for repair in report.repairs:
         error = f": {repair.error}" if repair.error else ""
-        click.echo(f"{repair.post_id}: {repair.what}{error}")
-    failed = sum(repair.error is not None for repair in report.healed)
-    repaired = len(report.healed) - failed
+        click.echo(f"{repair.post_id}: {repair.action}{error}")
+    failed = sum(repair.error is not None for repair in report.repairs)
+    repaired = len(report.repairs) - failed
     click.echo(f"{report.checked} posts checked, {repaired} repaired, {failed} failed")
     if failed:
         click.get_current_context().exit(1)
@@ -134,11 +134,11 @@ def _failed_on_aws(stack: str, *, replay: bool) -> None:
     opened = aws.open_stack(stack)
     if replay:
         for result in aws.replay(opened):
-            click.echo(f"{result.what} {result.reason or 'is due again'}")
+            click.echo(f"{result.work} {result.reason or 'is due again'}")
         return
     count = 0
     for count, failure in enumerate(aws.parked(opened), 1):  # noqa: B007 - used after the loop
-        click.echo(f"{failure.what}  {failure.error}")
+        click.echo(f"{failure.work}  {failure.reason}")
     if not count:
         click.echo(_NOTHING)
 

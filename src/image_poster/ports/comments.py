@@ -1,6 +1,6 @@
-"""Comments, and the exact counts of them."""
+"""Comments."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Protocol
 
 from image_poster.domain.comments import Comment
@@ -50,14 +50,4 @@ class CommentStore(Protocol):
         Repeating it for the user whose removal succeeded is a no-op. Raises `CommentNotFoundError`,
         `PostNotFoundError` and `NotYoursError`.
         """
-        ...
-
-
-class CommentCounter(Protocol):
-    """Updates posts' counts and latest comments after a comment's own write (AWS); exact however
-    often it is called."""
-
-    async def count(self, post_id: str, comment_ids: Iterable[str]) -> None:
-        """Apply the current state of these comments to their post: new, edited, deleted, or already
-        counted. Comments of a deleted post are removed. The post may be in any state."""
         ...

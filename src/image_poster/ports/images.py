@@ -108,20 +108,6 @@ class ImageStore(Protocol):
         ...
 
 
-class ArrivingImages(ImageStore, Protocol):
-    """Originals that clients send directly to the storage; a walk finds those without a post."""
-
-    async def kept(self, after: str) -> list[str]:
-        """Post ids of some stored originals, in order, all greater than `after`; none at the
-        end."""
-        ...
-
-    async def set_aside(self, post_id: str) -> bool:
-        """Move the original to quarantine for some weeks; nobody sees it there. False if it is too
-        young to be judged: its post may not be stored yet."""
-        ...
-
-
 class FileRecord(NamedTuple):
     """A file of a post at its publication: `original` or a rendition's name, its bytes, and the
     SHA-256 of its content."""
@@ -169,14 +155,6 @@ class SweepableImages(ImageStore, Protocol):
 
     async def purge(self, post_id: str, before_ms: int) -> int:
         """Delete the post's files that `quarantined` listed; return their number."""
-        ...
-
-
-class ImageCache(Protocol):
-    """A content delivery network (CDN) in front of the renditions."""
-
-    async def forget(self, post_id: str) -> None:
-        """Invalidate all copies of the post's renditions, soon."""
         ...
 
 

@@ -1,4 +1,4 @@
-"""Due image work: leased from a queue of posts (one machine), or started by an event (AWS)."""
+"""Due image work, leased from a queue of posts (one machine). On AWS, events start it."""
 
 from typing import NamedTuple, Protocol
 
@@ -52,52 +52,4 @@ class JobQueue(Protocol):
 
     async def replay(self, post_id: str) -> bool:
         """Make a parked job due again, as if it were new; False if it is not parked."""
-        ...
-
-
-class JobStarter(Protocol):
-    """Starts the image work of one post, at least once, where there is no `JobQueue` (AWS)."""
-
-    async def start(self, post_id: str) -> None:
-        """Start the work; all pieces of the post's image must be there. Repeating it is
-        harmless."""
-        ...
-
-
-class ReconciliationCursor(NamedTuple):
-    """The state of a full reconciliation: its position (None: at rest), its start, and the end of
-    its reservation (ms since 1970)."""
-
-    after: str | None
-    started_ms: int
-    until_ms: int
-
-
-class ReconciliationCursorStore(Protocol):
-    """Stores the position of a full reconciliation, and lets only one run at a time."""
-
-    async def read(self) -> ReconciliationCursor:
-        """The last stored state; if there is none, that of a walk at rest that began at 0."""
-        ...
-
-    async def take(self, seen: ReconciliationCursor, until_ms: int) -> bool:
-        """Reserve the walk for this caller until `until_ms` (since 1970). False, with nothing
-        changed, if the state is no longer `seen`."""
-        ...
-
-    async def keep(self, state: ReconciliationCursor) -> None:
-        """Store the state. Only the caller that reserved the walk may do this."""
-        ...
-
-
-class FailureCounter(Protocol):
-    """Counts a post's image work failures that are the service's fault, where there is no
-    `JobQueue` to count them."""
-
-    async def note(self, post_id: str, error: str) -> int:
-        """Count a failure; return the total. 0 if the post is gone."""
-        ...
-
-    async def clear(self, post_id: str) -> None:
-        """Reset the count. A no-op if the post is gone."""
         ...

@@ -1,9 +1,6 @@
 """Rate limits, quotas, and the recent usage of users."""
 
-from collections.abc import Callable
 from typing import Protocol
-
-from image_poster.domain.usage import Usage
 
 
 class RateLimiter(Protocol):
@@ -38,17 +35,4 @@ class UploadQuota(Protocol):
     async def charge(self, user: str, size: int) -> None:
         """Count bytes that were sent and discarded. They may exceed the quota: only `reserve`
         refuses."""
-        ...
-
-
-class UsageStore(Protocol):
-    """Stores users' recent usage, summed up from the stream (AWS)."""
-
-    async def find(self, user: str) -> Usage:
-        """The user's usage; it may be slightly out of date."""
-        ...
-
-    async def update(self, user: str, change: Callable[[Usage], Usage]) -> None:
-        """Replace the usage by the result of `change`, safe with concurrent updates; nothing is
-        written if it is the same. Raises `BusyError`."""
         ...

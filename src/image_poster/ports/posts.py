@@ -1,11 +1,11 @@
 """Posts, one by one, and the tombstones of deleted ones."""
 
-from collections.abc import AsyncIterator, Callable
-from typing import NamedTuple, Protocol
+from collections.abc import Callable
+from typing import Protocol
 
 from image_poster.domain.idempotency import IdempotencyRecord
 from image_poster.domain.identity import Identity
-from image_poster.domain.posts import Post, PostStatus, StoredPost
+from image_poster.domain.posts import Post, StoredPost
 from image_poster.domain.uploads import Upload
 
 
@@ -90,38 +90,6 @@ class TombstoneStore(Protocol):
 
     async def mark_purged(self, post_id: str) -> None:
         """Record that all data of this deleted post is gone."""
-        ...
-
-
-class PublishedTombstones(TombstoneStore, Protocol):
-    """Tombstones where another party, such as a CDN, copies the images of ready posts."""
-
-    async def was_published(self, post_id: str) -> bool:
-        """Return True if this deleted post had ever been ready."""
-        ...
-
-
-class DuePost(NamedTuple):
-    """A post with an overdue event: its status (None: deleted), and the time since when (ms since
-    1970)."""
-
-    post_id: str
-    status: PostStatus | None
-    since_ms: int
-
-
-class ScheduledChecks(Protocol):
-    """Scheduled checks of posts that are not at rest, to find lost events. For editions where
-    events start all work."""
-
-    def due(self) -> AsyncIterator[DuePost]:
-        """Posts whose check is due: they await their image, are `processing`, or were deleted and
-        not purged."""
-        ...
-
-    async def reschedule(self, post_id: str, at_ms: int | None) -> None:
-        """Set the time of the next check (ms since 1970); None: never. A no-op for a post that is
-        at rest."""
         ...
 
 

@@ -113,20 +113,6 @@ class AwaitedUploads(Protocol):
         ...
 
 
-class UploadOffsets(Protocol):
-    """The offsets of uploads, where their pieces do not tell: one number an upload, advanced by
-    each request that appends."""
-
-    async def find(self, post_id: str) -> int:
-        """The offset in bytes; 0 for an unknown upload. Sees every `advance` that returned."""
-        ...
-
-    async def advance(self, post_id: str, start: int, end: int) -> bool:
-        """Move from `start` to `end`. False, with nothing changed, if the upload is not at `start`
-        or awaits no bytes any more."""
-        ...
-
-
 class PutUrlSigner(Protocol):
     """Signs URLs that accept an image; their signature is their only protection."""
 

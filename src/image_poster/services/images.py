@@ -8,24 +8,20 @@ from typing import NamedTuple
 
 from image_poster.domain.errors import (
     ImageNotFoundError,
-    ImagePosterError,
     PostNotFoundError,
     StorageFullError,
 )
 from image_poster.domain.identity import Identity
 from image_poster.domain.images import ImageRejectedError, ImageWorkFailedError, RenderedImage
 from image_poster.domain.posts import (
-    PROCESSING_FAILED,
     Failure,
     PostStatus,
     StoredPost,
     failed_post,
     published_post,
-    replayed_post,
-    uploaded_post,
 )
 from image_poster.ports.images import ImageRenderer, ImageStore, RemoteFile, StoredFile, Workspace
-from image_poster.ports.jobs import FailureCounter, Job, JobQueue, JobStarter
+from image_poster.ports.jobs import Job, JobQueue
 from image_poster.ports.posts import PostStore
 from image_poster.services.posts import PostService
 
@@ -188,60 +184,6 @@ class JobRunner:
     async def _park(self, job: Job, error: str) -> JobResult:
         await self.jobs.park(job, error=error)
         return JobResult(job.post_id, "parked", error)
-
-
-@dataclass(frozen=True)
-class StoredImagePublisher:
-    """Does the image work of one post, started by the storage that received the image (AWS).
-
-    Safe under redelivery, and in any order: only a post that awaits its image, or is `processing`,
-    changes. Files that come late for a deleted post are removed. Failures of the service are
-    raised, to be delivered again. After `max_failures` the post becomes `failed`, so that its
-    creator knows, and the event goes to the dead-letter queue.
-    """
-
-    posts: PostStore
-    images: ImageStore
-    publisher: ImagePublisher
-    failures: FailureCounter
-    max_failures: int = 3
-
-    async def publish(self, post_id: str) -> PostStatus | None:
-        """Do the work and return the post's status; None if it was deleted or is unknown. Raises
-        `ImageWorkFailedError` and errors of the stores."""
-        if await self.posts.find(post_id) is None:
-            await remove_if_deleted(self.posts, self.images, post_id)
-            return None
-        try:
-            await self.posts.update(post_id, uploaded_post)  # a signed PUT tells the storage only
-            return await self.publisher.publish(post_id)
-        except PostNotFoundError:
-            await remove_if_deleted(self.posts, self.images, post_id)
-            return None
-        except (ImageWorkFailedError, ImagePosterError) as exc:
-            if await self.failures.note(post_id, error_text(exc)) >= self.max_failures:
-                await self.posts.update(post_id, lambda post: failed_post(post, PROCESSING_FAILED))
-            raise
-
-
-@dataclass(frozen=True)
-class JobReplayer:
-    """Replays image work that was given up (AWS). Safe to repeat: a post that is `ready` by now
-    stays so."""
-
-    posts: PostStore
-    failures: FailureCounter
-    starter: JobStarter
-
-    async def replay(self, post_id: str) -> bool:
-        """Make the post's work due again, as if it were new; False if the post is gone."""
-        try:
-            await self.failures.clear(post_id)
-            await self.posts.update(post_id, replayed_post)
-        except PostNotFoundError:
-            return False
-        await self.starter.start(post_id)
-        return True
 
 
 def error_text(error: Exception) -> str:

@@ -1,7 +1,7 @@
 """Posts: create, read, wait for, edit, delete."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -24,7 +24,9 @@ from image_poster.domain.posts import (
 )
 from image_poster.ports.clock import Clock
 from image_poster.ports.images import FilesRemainError, ImageStore, StagedImage
-from image_poster.ports.posts import PostNotifier, PostStore
+from image_poster.ports.posts import PostNotifier, PostStore, TombstoneStore
+
+_COMMENTS_AT_A_TIME = 500
 
 
 class PostDraft(NamedTuple):
@@ -137,7 +139,7 @@ class PostService:
 
         The removal of the post itself is the one durable fact. Its images are removed before the
         answer, since people who delete an image expect it gone. Its comments follow
-        (`maintenance.PostPurger`). Raises `PostNotFoundError` and `NotYoursError`.
+        (`PostPurger`). Raises `PostNotFoundError` and `NotYoursError`.
         """
         await self.posts.remove(post_id, by, ended=ended)
         with suppress(FilesRemainError):  # private ones: the purger removes them
@@ -151,3 +153,23 @@ class PostService:
             arrived = await self.images.has_arrived(post.id)
             return arrived or await self.images.has_original(post.id)
         return post.status is PostStatus.PROCESSING
+
+
+@dataclass(frozen=True)
+class PostPurger:
+    """Purges the data of deleted posts, in small steps so that other requests are not delayed.
+    Resumable: the tombstone records the data left. `forget_copies` invalidates a CDN's copies of
+    the images."""
+
+    tombstones: TombstoneStore
+    images: ImageStore
+    forget_copies: Callable[[str], Awaitable[None]] | None = None
+
+    async def purge(self, post_id: str) -> None:
+        """Remove the images and comments of one deleted post."""
+        await self.images.remove(post_id)
+        while await self.tombstones.purge_comments(post_id, _COMMENTS_AT_A_TIME):
+            pass
+        if self.forget_copies is not None:
+            await self.forget_copies(post_id)
+        await self.tombstones.mark_purged(post_id)

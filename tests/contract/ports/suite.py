@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import msgspec
 import pytest
 
-from image_poster.adapters.memory import ManualClock
+from fakes.clock import ManualClock
 from image_poster.domain.comments import Comment, decode_comment
 from image_poster.domain.errors import (
     ChecksumMismatchError,

@@ -1,32 +1,23 @@
 """The DynamoDB adapters keep the ports' contracts: on the table in memory, and on the emulator."""
 
-from collections.abc import Sequence
-from typing import Protocol
-
 import pytest
 
 from contract.ports import suite
+from fakes.clock import ManualClock
 from image_poster.adapters.dynamodb.comments import DynamoCommentCounter, DynamoCommentStore
-from image_poster.adapters.dynamodb.database import Table
 from image_poster.adapters.dynamodb.feed import DynamoFeedReader, DynamoFeedRebuilder
-from image_poster.adapters.dynamodb.posts import DynamoPostStore, DynamoTombstoneStore
-from image_poster.adapters.dynamodb.stream import changes_by_post
+from image_poster.adapters.dynamodb.posts import DynamoPostStore
+from image_poster.adapters.dynamodb.stream import changes_by_post, decoded_records
 from image_poster.adapters.dynamodb.uploads import DynamoUploadRecordStore
-from image_poster.adapters.memory import ManualClock
 from image_poster.domain.errors import CommentNotFoundError
 from image_poster.domain.idempotency import KEPT_MS, AlreadyAnsweredError
 from image_poster.domain.posts import published_post
 from image_poster.domain.uploads import Upload
-from support.dynamodb import FakeTable, Record
+from support.dynamodb import FakeTable
 from support.renderer import RENDERED
 from support.tables import EmulatedTable
 
-
-class StreamingTable(Table, Protocol):
-    """A table that tells its stream's records."""
-
-    @property
-    def stream(self) -> Sequence[Record]: ...
+StreamingTable = FakeTable | EmulatedTable
 
 
 @pytest.fixture(params=["fake", "emulator"])
@@ -48,9 +39,9 @@ def adapters(request: pytest.FixtureRequest, table: StreamingTable) -> suite.Ada
         nonlocal position
         while len(stream := table.stream) > position:
             records, position = stream[position:], len(stream)
-            for group in changes_by_post(records):
-                if group.changes.comments:
-                    await counter.count(group.changes.post_id, group.changes.comments)
+            for changes in changes_by_post(decoded_records(records)):
+                if changes.comments:
+                    await counter.count(changes.post_id, changes.comments)
 
     return suite.Adapters(
         clock=clock,
@@ -110,7 +101,7 @@ async def test_no_item_has_the_text_of_a_deleted_post_or_comment() -> None:
     await posts.remove(post.id, suite.ALICE)
     assert "caption" not in texts_of(table)
     assert "aGVsbG8=" not in texts_of(table)
-    assert await DynamoTombstoneStore(table).purge_comments(post.id, 10)
+    assert await posts.purge_comments(post.id, 10)
     assert "hello" not in texts_of(table)
 
 

@@ -3,19 +3,14 @@
 import pytest
 
 from contract.ports import suite
-from image_poster.adapters.memory import (
-    ManualClock,
-    MemoryCommentStore,
-    MemoryFeedReader,
-    MemoryFeedRebuilder,
-    MemoryImageStore,
-    MemoryJobQueue,
-    MemoryPostStore,
-    MemoryState,
-    MemoryTombstoneQueue,
-    MemoryUploadRecordStore,
-    MemoryUploadStore,
-)
+from fakes.clock import ManualClock
+from fakes.comments import MemoryCommentStore
+from fakes.feed import MemoryFeedReader, MemoryFeedRebuilder
+from fakes.images import MemoryImageStore
+from fakes.jobs import MemoryJobQueue
+from fakes.posts import MemoryPostStore, MemoryTombstoneQueue
+from fakes.state import MemoryState
+from fakes.uploads import MemoryUploadRecordStore, MemoryUploadStore
 
 
 @pytest.fixture

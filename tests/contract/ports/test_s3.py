@@ -10,10 +10,10 @@ import pytest
 
 from aws_local.emulator import REGION, Emulator
 from contract.ports import suite
+from fakes.clock import ManualClock
 from image_poster.adapters.dynamodb.posts import DynamoPostStore
-from image_poster.adapters.dynamodb.uploads import DynamoUploadOffsets
-from image_poster.adapters.memory import ManualClock
-from image_poster.adapters.s3.images import S3ImageStore, S3JobStarter, pieces
+from image_poster.adapters.dynamodb.uploads import DynamoUploadRecordStore
+from image_poster.adapters.s3.images import S3ImageStore, pieces
 from image_poster.adapters.s3.schema import Buckets, incoming_key, original_key, pieces_prefix
 from image_poster.adapters.s3.uploads import S3PutUrlSigner, S3UploadStore
 from image_poster.domain.errors import (
@@ -104,10 +104,12 @@ async def test_what_a_lambda_cannot_be_given_is_refused(images: S3ImageStore) ->
         await staged.write(b"x")
 
 
-async def test_beginning_image_work_makes_a_mark(emulator: Emulator, buckets: Buckets) -> None:
+async def test_beginning_image_work_makes_a_mark(
+    emulator: Emulator, buckets: Buckets, images: S3ImageStore
+) -> None:
     post_id = new_id()
     for _ in range(2):
-        await S3JobStarter(emulator.client("s3"), buckets).start(post_id)
+        await images.start_work(post_id)
     emulator.client("s3").head_object(Bucket=buckets.uploads, Key=f"complete/{post_id}")
 
 
@@ -169,7 +171,7 @@ class Uploads:
         self.client, self.bucket = client, bucket
         self.table = FakeTable()
         self.posts = DynamoPostStore(self.table, ManualClock())
-        offsets = DynamoUploadOffsets(self.table)
+        offsets = DynamoUploadRecordStore(self.table)
         self.store = S3UploadStore(client, bucket, offsets, piece_bytes=100)
 
     async def begin(self) -> str:

@@ -11,7 +11,7 @@ import pytest
 
 from contract.ports import suite
 from contract.ports.suite import a_comment, ready, shown
-from image_poster.adapters.memory import ManualClock
+from fakes.clock import ManualClock
 from image_poster.adapters.sqlite import database as sqlite_database
 from image_poster.adapters.sqlite import feed
 from image_poster.adapters.sqlite.comments import SqliteCommentStore

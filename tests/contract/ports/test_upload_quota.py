@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from contract.ports.suite import ALICE, DAY_MS, a_post, a_record, an_upload
+from fakes.clock import ManualClock
 from image_poster.adapters.dynamodb.posts import DynamoPostStore
-from image_poster.adapters.dynamodb.uploads import DynamoUploadRecordStore
-from image_poster.adapters.dynamodb.usage import DynamoUsageStore
-from image_poster.adapters.memory import ManualClock
+from image_poster.adapters.dynamodb.stream import decoded_records
+from image_poster.adapters.dynamodb.uploads import DynamoUploadRecordStore, DynamoUsageStore
 from image_poster.adapters.sqlite.database import Database
 from image_poster.adapters.sqlite.limits import SqliteUploadQuota
 from image_poster.adapters.sqlite.posts import SqlitePostStore
@@ -19,11 +19,10 @@ from image_poster.domain.errors import RateLimitedError
 from image_poster.domain.idempotency import AlreadyAnsweredError
 from image_poster.domain.limits import UPLOAD_KEPT_MS, Limits, Rates
 from image_poster.domain.posts import uploaded_post
-from image_poster.editions.aws.changes import tell_users
+from image_poster.editions.aws.quotas import EventualQuotas, UsageRecorder
 from image_poster.ports.limits import UploadQuota
 from image_poster.ports.posts import PostStore
 from image_poster.ports.uploads import UploadRecordStore
-from image_poster.services.quotas import EventualQuotas, UsageRecorder
 from support.dynamodb import FakeTable
 from support.filters import passes
 
@@ -77,8 +76,8 @@ class LateBooked(Booked):
     async def settled(self) -> None:
         records, self.position = self.table.stream[self.position :], len(self.table.stream)
         for _ in range(2):
-            await tell_users(self.counter, list(filter(passes, records)), [])
-        self.late._seen.clear()  # as 10 s later, or in another process
+            await self.counter.record_batch(decoded_records(filter(passes, records)), [])
+        self.late._cache.clear()  # as 10 s later, or in another process
 
 
 def opened(database: Database, clock: ManualClock) -> Booked:

@@ -1,2 +1,53 @@
-"""Posts, comments, idempotency records and uploads in one DynamoDB table; `schema.py` lists its
-items and indexes."""
+"""Posts, comments, idempotency records, uploads and usage in one DynamoDB table.
+
+`schema` converts the items below, `database` has the requests and `boto` sends them, `stream`
+decodes the table's stream. Each other module is named for its port.
+
+| item      | PK             | SK            | attributes                                         |
+| post      | POST#{post}    | POST          | id, status, since_ms, creator, head, latest,       |
+|           |                |               | total, version, counted, feed, creator_feed,       |
+|           |                |               | unfinished, rank, error, failures, request_id,     |
+|           |                |               | upload_*, staged, published, due, due_at,          |
+|           |                |               | deleted_by, ended, record, ttl                     |
+| comment   | POST#{post}    | COMMENT#{id}  | creator, doc, counted, deleted_by, request_id,     |
+|           |                |               | record                                             |
+| gone      | POST#{post}    | GONE#{id}     | deleted_by, ttl: a comment that was deleted        |
+| past rank | POST#{post}    | RANK#{until}  | feed, creator_feed, rank, ttl                      |
+| record    | USER#{user}    | KEY#{SHA-256} | key, fingerprint, body, location, resource,        |
+|           |                |               | expires_ms, ttl                                    |
+| usage     | USER#{user}    | TAKEN         | day, booked, under_way, passed, minute, writes,    |
+|           |                |               | writes_before, stopped_until, version, ttl         |
+| probe     | PROBE#{number} | PROBE         | at_ms: the time of its last write (64 items)       |
+| cursor    | HEALING        | HEALING       | after, started_ms, until_ms: the cursor of the     |
+|           |                |               | full reconciliation                                |
+
+| index       | partition    | sort   | items                                                  |
+| top         | feed         | rank   | ready posts, most commented first                      |
+| new         | feed         | id     | ready posts, newest first                              |
+| creator_top | creator_feed | rank   | a creator's ready posts, most commented first          |
+| creator_new | creator_feed | id     | a creator's ready posts, newest first                  |
+| unfinished  | unfinished   | id     | a creator's posts that are not ready, newest first     |
+| due         | due          | due_at | posts with a scheduled check, by its time              |
+
+- `feed` (FEED#{shard}) and `creator_feed` (CREATOR#{name}): only a ready post has them, and so is
+  in the feed's indexes. Until then it has `unfinished` (CREATOR#{name}).
+- `rank`: the post's count, zero-padded, its id, and the first epoch of this rank. A rank without
+  an epoch counts from the beginning.
+- A past rank (`domain.feed`) is in `top` and `creator_top`, in partitions of its own:
+  PAST#FEED#{shard} and PAST#CREATOR#{name}. Its `rank` has `until` before `since`.
+- `version` changes with every change, except of an upload's offset and refused bytes.
+- `staged`: the bytes are pieces under `staging/`, not one object yet.
+- `total`: the number of comments that are `counted`.
+- `counted` of a post: false after a write of its creator (except a deletion), for the stream. The
+  next write removes it.
+- `record`: the sort key of the idempotency record of a post or comment. Its `resource` is the id
+  of the post or comment, whose deletion removes the record's `body`.
+- A deleted post stays as a tombstone without text until its `ttl`. `ended`: it was an upload
+  without all its bytes.
+- `due` (DUE#{part}): a post has it while it waits for its image, its image work, or its purge.
+- `published`: the post was ready once, so a CDN may have its images.
+
+Sizes: an item has at most 400 KB. Ten comments of 2,000 characters of four bytes, a caption and an
+alt text have at most 110 KB. The gateway limits an upload's metadata, with all headers, to 10 KB.
+The longest user's name (128 characters) and a hashed key make a key of 517 bytes.
+"""

@@ -1,4 +1,4 @@
-"""`Table` by botocore: keys, writes, conditions and queries as arguments of DynamoDB's API.
+"""The table by botocore: keys, writes, conditions and queries as arguments of DynamoDB's API.
 
 https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Expressions.html
 
@@ -6,15 +6,16 @@ Expressions use a placeholder for each name and value, so no attribute collides 
 word.
 """
 
+import secrets
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from image_poster.adapters.dynamodb import database
-from image_poster.domain.errors import BusyError
+from image_poster.adapters.dynamodb import database, schema
+from image_poster.domain.errors import BusyError, NotReadyError
 
 Arguments = dict[str, Any]
 Attributes = dict[str, dict[str, Any]]
@@ -44,12 +45,10 @@ def decoded_item(attributes: Attributes) -> database.Item:
     return {name: _decoded_value(value) for name, value in attributes.items()}
 
 
-def _decoded_value(value: dict[str, Any]) -> database.Value:
-    ((kind, content),) = value.items()
-    if kind == "N":
-        return int(content)
-    found: database.Value = content
-    return found
+def _decoded_value(encoded: dict[str, Any]) -> database.Value:
+    ((kind, content),) = encoded.items()
+    value: database.Value = int(content) if kind == "N" else content
+    return value
 
 
 class _Placeholders:
@@ -69,76 +68,69 @@ class _Placeholders:
         self.values[placeholder] = encoded_value(value)
         return placeholder
 
-    def words(self) -> Arguments:
-        found: Arguments = {}
-        if self.names:
-            found["ExpressionAttributeNames"] = self.names
-        if self.values:
-            found["ExpressionAttributeValues"] = self.values
-        return found
+    def arguments(self) -> Arguments:
+        """The parameters that explain the placeholders; DynamoDB refuses empty ones."""
+        explained = {
+            "ExpressionAttributeNames": self.names,
+            "ExpressionAttributeValues": self.values,
+        }
+        return {name: content for name, content in explained.items() if content}
 
 
 def write_arguments(write: database.Write) -> Arguments:
     """The arguments of PutItem, UpdateItem or DeleteItem, without the table's name."""
-    place = _Placeholders()
-    words: Arguments = {}
+    placeholders = _Placeholders()
+    arguments: Arguments = {}
     if isinstance(write, database.Put):
-        words["Item"] = encoded_item(write.item)
+        arguments["Item"] = encoded_item(write.item)
     else:
-        words["Key"] = encoded_key(write.key)
+        arguments["Key"] = encoded_key(write.key)
     if isinstance(write, database.Update):
-        words["UpdateExpression"] = _changes(write, place)
+        arguments["UpdateExpression"] = _changes(write, placeholders)
     if write.when:
-        words["ConditionExpression"] = _condition(write.when, place)
-        words["ReturnValuesOnConditionCheckFailure"] = "ALL_OLD"
-    return {**words, **place.words()}
-
-
-def operation(write: database.Write) -> str:
-    """The name of the write's operation in a transaction."""
-    return {database.Put: "Put", database.Update: "Update", database.Delete: "Delete"}[type(write)]
+        arguments["ConditionExpression"] = " AND ".join(_clauses(write.when, placeholders))
+        arguments["ReturnValuesOnConditionCheckFailure"] = "ALL_OLD"
+    return {**arguments, **placeholders.arguments()}
 
 
 def query_arguments(query: database.Query) -> Arguments:
     """The arguments of Query, without the table's name."""
-    place = _Placeholders()
+    placeholders = _Placeholders()
     pk, sk = query.names
-    condition = f"{place.name(pk)} = {place.value(query.pk)}"
+    condition = f"{placeholders.name(pk)} = {placeholders.value(query.pk)}"
     if query.before is not None:
-        condition += f" AND {place.name(sk)} < {place.value(query.before)}"
-    words: Arguments = {
+        condition += f" AND {placeholders.name(sk)} < {placeholders.value(query.before)}"
+    arguments: Arguments = {
         "KeyConditionExpression": condition,
         "ScanIndexForward": False,
         "Limit": query.limit,
     }
     if query.without:
-        words["FilterExpression"] = " AND ".join(
-            f"attribute_not_exists({place.name(name)})" for name in query.without
-        )
+        without = map(database.Lacks, query.without)
+        arguments["FilterExpression"] = " AND ".join(_clauses(without, placeholders))
     if query.on is not None:
-        words["IndexName"] = query.on
-    return {**words, **place.words()}
+        arguments["IndexName"] = query.on
+    return {**arguments, **placeholders.arguments()}
 
 
-def _changes(update: database.Update, place: _Placeholders) -> str:
+def _changes(update: database.Update, placeholders: _Placeholders) -> str:
+    name, value = placeholders.name, placeholders.value
     clauses = {
-        "SET": [f"{place.name(name)} = {place.value(v)}" for name, v in update.put.items()],
-        "ADD": [f"{place.name(name)} {place.value(v)}" for name, v in update.add.items()],
-        "REMOVE": [place.name(name) for name in update.remove],
+        "SET": [f"{name(key)} = {value(new)}" for key, new in update.put.items()],
+        "ADD": [f"{name(key)} {value(amount)}" for key, amount in update.add.items()],
+        "REMOVE": [name(key) for key in update.remove],
     }
     return " ".join(f"{verb} {', '.join(parts)}" for verb, parts in clauses.items() if parts)
 
 
-def _condition(conditions: database.Conditions, place: _Placeholders) -> str:
-    return " AND ".join(_clauses(conditions, place))
-
-
-def _clauses(conditions: database.Conditions, place: _Placeholders) -> Iterable[str]:
+def _clauses(
+    conditions: Iterable[database.Condition], placeholders: _Placeholders
+) -> Iterator[str]:
     for condition in conditions:
-        name = place.name(condition.name)
-        if isinstance(condition, database.Is):
-            yield f"{name} = {place.value(condition.value)}"
-        elif isinstance(condition, database.Exists):
+        name = placeholders.name(condition.name)
+        if isinstance(condition, database.HasValue):
+            yield f"{name} = {placeholders.value(condition.value)}"
+        elif isinstance(condition, database.Has):
             yield f"attribute_exists({name})"
         else:
             yield f"attribute_not_exists({name})"
@@ -146,7 +138,7 @@ def _clauses(conditions: database.Conditions, place: _Placeholders) -> Iterable[
 
 _FIRST_PAUSE_SECONDS = 0.05
 _MAX_ROUNDS = 8
-# Common errors of the API reference, by name: these pass.
+# Transient errors of the API reference ("Common Errors"), by name.
 _TRANSIENT = {
     "InternalServerError",
     "LimitExceededException",
@@ -167,7 +159,7 @@ def translated() -> Iterator[None]:
     except ClientError as exc:
         code = exc.response["Error"]["Code"]
         if code == "ConditionalCheckFailedException":
-            raise database.ConditionFailedError(_found(exc.response)) from exc
+            raise database.ConditionFailedError(_stored_item(exc.response)) from exc
         if code == "TransactionConflictException":
             raise database.ConflictError from exc
         if code == "TransactionCanceledException":
@@ -179,7 +171,7 @@ def translated() -> Iterator[None]:
         raise BusyError from exc
 
 
-def _found(reason: dict[str, Any]) -> database.Item | None:
+def _stored_item(reason: dict[str, Any]) -> database.Item | None:
     return decoded_item(reason["Item"]) if reason.get("Item") else None
 
 
@@ -188,112 +180,150 @@ def _refusal(reasons: list[dict[str, Any]]) -> Exception:
     if codes - {"ConditionalCheckFailed", "TransactionConflict"}:
         throttled = codes & {"ThrottlingError", "ProvisionedThroughputExceeded"}
         return BusyError() if throttled else RuntimeError(f"transaction cancelled: {reasons}")
-    failed = enumerate(reasons)
     return database.TransactionRefusedError(
-        {at: _found(one) for at, one in failed if one["Code"] == "ConditionalCheckFailed"}
+        {
+            index: _stored_item(reason)
+            for index, reason in enumerate(reasons)
+            if reason["Code"] == "ConditionalCheckFailed"
+        }
     )
 
 
 class BotoTable:
-    """`Table` by a botocore client for DynamoDB."""
+    """One DynamoDB table. Raises `BusyError` when DynamoDB throttles or cannot be reached."""
 
     def __init__(self, client: Any, name: str) -> None:  # noqa: ANN401 - botocore makes clients at run time
         self._client = client
         self._name = name
 
     async def get(self, key: database.Key, *, consistent: bool = True) -> database.Item | None:
-        with translated():
-            answer = self._client.get_item(
-                TableName=self._name, Key=encoded_key(key), ConsistentRead=consistent
-            )
+        answer = self._on_table("get_item", Key=encoded_key(key), ConsistentRead=consistent)
         return decoded_item(answer["Item"]) if "Item" in answer else None
 
     async def get_many(
         self, keys: Sequence[database.Key], *, consistent: bool = True
     ) -> list[database.Item]:
-        found: list[database.Item] = []
+        """Read the items that exist, in no order."""
+        items: list[database.Item] = []
         for at in range(0, len(keys), database.MAX_IN_BATCH_GET):
             part = [encoded_key(key) for key in keys[at : at + database.MAX_IN_BATCH_GET]]
-            found += self._got({self._name: {"Keys": part, "ConsistentRead": consistent}})
-        return found
+            remaining = {self._name: {"Keys": part, "ConsistentRead": consistent}}
+            pauses = _pauses()
+            while remaining:
+                next(pauses)
+                answer = self._call("batch_get_item", RequestItems=remaining)
+                items += map(decoded_item, answer["Responses"].get(self._name, ()))
+                remaining = answer.get("UnprocessedKeys", {})
+        return items
 
     async def write(self, write: database.Write) -> database.Item:
-        words = {"TableName": self._name, **write_arguments(write)}
-        with translated():
-            if isinstance(write, database.Put):
-                self._client.put_item(**words)
-                return write.item
-            if isinstance(write, database.Delete):
-                self._client.delete_item(**words)
-                return {}
-            answer = self._client.update_item(**words, ReturnValues="ALL_NEW")
+        """Write one item. Returns the new item (empty after a deletion). Raises
+        `ConditionFailedError` and `ConflictError`."""
+        arguments = write_arguments(write)
+        if isinstance(write, database.Put):
+            self._on_table("put_item", **arguments)
+            return write.item
+        if isinstance(write, database.Delete):
+            self._on_table("delete_item", **arguments)
+            return {}
+        answer = self._on_table("update_item", **arguments, ReturnValues="ALL_NEW")
         return decoded_item(answer["Attributes"])
 
     async def transact(self, writes: Sequence[database.Write]) -> None:
+        """Write all or nothing, at most `MAX_IN_TRANSACTION`. Raises `TransactionRefusedError`."""
+        # `Put`, `Update` and `Delete` are the names of these operations in a transaction too.
         items = [
-            {operation(write): {"TableName": self._name, **write_arguments(write)}}
+            {type(write).__name__: {"TableName": self._name, **write_arguments(write)}}
             for write in writes
         ]
-        with translated():
-            self._client.transact_write_items(TransactItems=items)
+        self._call("transact_write_items", TransactItems=items)
 
-    async def query(self, query: database.Query, *, consistent: bool = False) -> database.Page:
-        words = {"TableName": self._name, **query_arguments(query)}
-        if consistent:
-            words["ConsistentRead"] = True
-        with translated():
-            answer = self._client.query(**words)
+    async def query(self, query: database.Query, *, consistent: bool = False) -> database.ItemPage:
+        consistency = {"ConsistentRead": True} if consistent else {}
+        answer = self._on_table("query", **query_arguments(query), **consistency)
         last = decoded_item(answer.get("LastEvaluatedKey", {}))
         items = [decoded_item(item) for item in answer["Items"]]
-        return database.Page(items, str(last[query.names[1]]) if last else None)
+        return database.ItemPage(items, str(last[query.names[1]]) if last else None)
 
     async def delete_many(self, keys: Sequence[database.Key]) -> None:
+        """Delete items, in no order. A missing item is no error."""
         for at in range(0, len(keys), database.MAX_IN_BATCH_WRITE):
             part = keys[at : at + database.MAX_IN_BATCH_WRITE]
-            self._batch_write([{"DeleteRequest": {"Key": encoded_key(key)}} for key in part])
+            remaining = [{"DeleteRequest": {"Key": encoded_key(key)}} for key in part]
+            pauses = _pauses()
+            while remaining:
+                next(pauses)
+                answer = self._call("batch_write_item", RequestItems={self._name: remaining})
+                remaining = answer.get("UnprocessedItems", {}).get(self._name, [])
 
     async def scan(
         self, sk: str, limit: int, after: database.Key | None
     ) -> tuple[list[database.Item], database.Key | None]:
-        words: dict[str, Any] = {} if after is None else {"ExclusiveStartKey": encoded_key(after)}
+        """Scan up to `limit` items of the whole table after the key `after`. Returns those with
+        this sort key, and the next `after` (None at the end)."""
+        answer = self._on_table(
+            "scan",
+            Limit=limit,
+            FilterExpression="SK = :sk",
+            ExpressionAttributeValues={":sk": encoded_value(sk)},
+            **({} if after is None else {"ExclusiveStartKey": encoded_key(after)}),
+        )
+        last = decoded_item(answer.get("LastEvaluatedKey", {}))
+        following = database.Key(str(last[database.PK]), str(last[database.SK])) if last else None
+        return [decoded_item(item) for item in answer["Items"]], following
+
+    def _on_table(self, operation: str, **arguments: Any) -> dict[str, Any]:  # noqa: ANN401 - botocore's
+        return self._call(operation, TableName=self._name, **arguments)
+
+    def _call(self, operation: str, **arguments: Any) -> dict[str, Any]:  # noqa: ANN401 - botocore's
         with translated():
-            answer = self._client.scan(
-                TableName=self._name,
-                Limit=limit,
-                FilterExpression="SK = :sk",
-                ExpressionAttributeValues={":sk": {"S": sk}},
-                **words,
-            )
-        last = answer.get("LastEvaluatedKey")
-        items = [decoded_item(item) for item in answer["Items"]]
-        return items, database.Key(last[database.PK]["S"], last[database.SK]["S"]) if last else None
-
-    def _got(self, asked: dict[str, Any]) -> list[database.Item]:
-        found: list[database.Item] = []
-        for _ in _rounds():
-            with translated():
-                answer = self._client.batch_get_item(RequestItems=asked)
-            items: list[Attributes] = answer["Responses"].get(self._name, [])
-            found += [decoded_item(item) for item in items]
-            asked = answer.get("UnprocessedKeys", {})
-            if not asked:
-                return found
-        raise BusyError
-
-    def _batch_write(self, requests: list[dict[str, Any]]) -> None:
-        for _ in _rounds():
-            with translated():
-                answer = self._client.batch_write_item(RequestItems={self._name: requests})
-            requests = answer.get("UnprocessedItems", {}).get(self._name, [])
-            if not requests:
-                return
-        raise BusyError
+            answer: dict[str, Any] = getattr(self._client, operation)(**arguments)
+        return answer
 
 
-def _rounds() -> Iterator[None]:
+def _pauses() -> Iterator[None]:
     """Yield for each attempt at a batch's unprocessed items, with exponential back-off between
-    attempts (BatchWriteItem)."""
-    for attempt in range(_MAX_ROUNDS):
-        if attempt:
-            time.sleep(_FIRST_PAUSE_SECONDS * 2 ** (attempt - 1))
+    attempts (BatchWriteItem). Then raises `BusyError`."""
+    yield
+    for attempt in range(_MAX_ROUNDS - 1):
+        time.sleep(_FIRST_PAUSE_SECONDS * 2**attempt)
         yield
+    raise BusyError
+
+
+_PROBE_SECONDS = 1.0
+# Most processes write an item of their own: one item takes 1,000 writes a second.
+_PROBES = 64
+
+
+class DynamoWriteProbe:
+    """Checks that the table accepts writes, by writing one item, as a comment is one item. Each
+    process writes it at most once a second; all callers within that second share the result.
+    `now` returns seconds."""
+
+    def __init__(self, table: BotoTable, now: Callable[[], float] = time.monotonic) -> None:
+        self._table = table
+        self._now = now
+        self._key = schema.probe_key(secrets.randbelow(_PROBES))
+        self._checked_at: float | None = None
+        self._refusal: Exception | None = None
+
+    async def check(self) -> None:
+        """Raises `NotReadyError` if the table does not accept writes."""
+        now = self._now()
+        if self._checked_at is None or now - self._checked_at >= _PROBE_SECONDS:
+            self._refusal = await self._write_probe()
+            self._checked_at = now
+        if self._refusal is not None:
+            raise NotReadyError from self._refusal
+
+    async def _write_probe(self) -> Exception | None:
+        """Write the item. Returns the error, also that of a missing table or permission."""
+        probe = database.Update(self._key, put={"at_ms": time.time_ns() // 1_000_000})
+        try:
+            await self._table.write(probe)
+        except database.ConflictError:
+            return None  # another process wrote it
+        except (BusyError, ClientError) as exc:
+            return exc
+        return None

@@ -6,16 +6,15 @@ comment is counted twice, in spite of concurrent counters and crashes."""
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
-from typing import NamedTuple
 
 from image_poster.adapters.dynamodb import database, schema
+from image_poster.adapters.dynamodb.boto import BotoTable
 from image_poster.adapters.dynamodb.idempotency import (
     check_unused,
     clear_records,
     delete_texts,
     put_once,
 )
-from image_poster.adapters.dynamodb.posts import is_there
 from image_poster.domain.comments import (
     Comment,
     CommentState,
@@ -28,20 +27,15 @@ from image_poster.domain.comments import (
 )
 from image_poster.domain.errors import CommentNotFoundError, ImagePosterError, PostNotFoundError
 from image_poster.domain.feed import EPOCH_MS, CurrentRank, change_rank, epoch_of
-from image_poster.domain.idempotency import KEPT_MS, IdempotencyRecord
+from image_poster.domain.idempotency import IdempotencyRecord
 from image_poster.domain.identity import Identity
 from image_poster.domain.limits import LATEST_KEPT, fitting
 from image_poster.domain.posts import PostStatus, check_open_for_comments
 from image_poster.domain.signing import Page
 from image_poster.ports.clock import Clock
 
-_REMEMBERED_MS = 60_000
-_MAX_REMEMBERED = 10_000
-
-
-class _KnownPost(NamedTuple):
-    creator: str
-    until_ms: int
+_CACHE_MS = 60_000
+_MAX_CACHED = 10_000
 
 
 class DynamoCommentStore:
@@ -49,12 +43,12 @@ class DynamoCommentStore:
     deleted in that minute, `DynamoCommentCounter` removes new comments on it."""
 
     def __init__(
-        self, table: database.Table, clock: Clock, *, request_id: Callable[[], str] = str
+        self, table: BotoTable, clock: Clock, *, request_id: Callable[[], str] = str
     ) -> None:
         self._table = table
         self._clock = clock
         self._request_id = request_id
-        self._ready: OrderedDict[str, _KnownPost] = OrderedDict()
+        self._ready: OrderedDict[str, int] = OrderedDict()
 
     def forget(self, post_id: str) -> None:
         """Remove a post that this process deleted from the cache of ready posts."""
@@ -67,23 +61,21 @@ class DynamoCommentStore:
             await check_unused(self._table, record, self._clock)
             raise
         item = schema.comment_item(comment, self._request_id())
-        await put_once(
-            self._table, database.Put(item, (database.Missing(database.PK),)), record, self._clock
-        )
+        await put_once(self._table, item, record, self._clock)
 
     async def page(self, post_id: str, *, limit: int, after: str | None) -> Page[bytes, str]:
-        found: list[database.Item] = []
+        newest: list[database.Item] = []
         before: str | None = schema.AFTER_COMMENTS if after is None else f"{schema.COMMENT}{after}"
-        while before is not None and len(found) <= limit:
+        while before is not None and len(newest) <= limit:
             query = database.Query(
                 schema.post_key(post_id).pk,
-                limit=limit + 1 - len(found),
+                limit=limit + 1 - len(newest),
                 before=before,
                 without=("deleted_by",),
             )
             items, before = await self._table.query(query, consistent=True)
-            found += items
-        shown, more = fitting(found, limit, lambda item: len(schema.doc_of(item)))
+            newest += items
+        shown, more = fitting(newest, limit, lambda item: len(schema.doc_of(item)))
         following = schema.comment_id_of(shown[-1]) if more else None
         return Page([schema.doc_of(item) for item in shown], following)
 
@@ -97,55 +89,50 @@ class DynamoCommentStore:
         self, post_id: str, comment_id: str, change: Callable[[Comment], Comment]
     ) -> Comment:
         await self._ready_post(post_id)
-        async for _ in database.attempts():
-            item = await self._table.get(schema.comment_key(post_id, comment_id))
-            if item is None or "deleted_by" in item:
-                raise CommentNotFoundError
-            changed = change(decode_comment(schema.doc_of(item)))
-            edit = database.Update(
-                schema.comment_key(post_id, comment_id),
-                put={"doc": encode_comment(changed).decode(), "request_id": self._request_id()},
-                when=(database.Is("doc", item["doc"]), database.Missing("deleted_by")),
-            )
-            try:
-                await self._table.write(edit)
-            except (database.ConditionFailedError, database.ConflictError):
-                continue
-            return changed
-        raise AssertionError  # `attempts` ends with an error of its own
+        return await self._update(post_id, comment_id, change)
 
+    @database.retried
+    async def _update(
+        self, post_id: str, comment_id: str, change: Callable[[Comment], Comment]
+    ) -> Comment:
+        document = await self.find(post_id, comment_id)
+        changed = change(decode_comment(document))
+        edit = database.Update(
+            schema.comment_key(post_id, comment_id),
+            put={"doc": encode_comment(changed).decode(), "request_id": self._request_id()},
+            when=(database.HasValue("doc", document.decode()), database.Lacks("deleted_by")),
+        )
+        await self._table.write(edit)
+        return changed
+
+    @database.retried
     async def remove(self, post_id: str, comment_id: str, by: Identity) -> None:
-        only_their_own: database.Conditions = (database.Is("creator", by.user),)
-        async for _ in database.attempts():
-            try:
-                await delete_texts(self._table, self._mark(post_id, comment_id, by, only_their_own))
-            except database.ConditionFailedError as exc:
-                if exc.item is None or "deleted_by" in exc.item:
-                    await self._check_gone_by(post_id, comment_id, by, exc.item)
-                    return
-                post = await self._ready_post(post_id)
-                by.require(str(exc.item["creator"]), str(post["creator"]))
-                only_their_own = ()
-                continue
-            except database.ConflictError:
-                continue
-            return
+        try:
+            await self._mark_deleted(post_id, comment_id, by, database.HasValue("creator", by.user))
+        except database.ConditionFailedError as exc:
+            if exc.item is None or "deleted_by" in exc.item:
+                await self._check_gone_by(post_id, comment_id, by, exc.item)
+                return
+            post = await self._ready_post(post_id)
+            by.require(str(exc.item["creator"]), str(post["creator"]))
+            await self._mark_deleted(post_id, comment_id, by)
 
-    def _mark(
-        self, post_id: str, comment_id: str, by: Identity, conditions: database.Conditions
-    ) -> database.Update:
-        return database.Update(
+    async def _mark_deleted(
+        self, post_id: str, comment_id: str, by: Identity, *conditions: database.Condition
+    ) -> None:
+        deletion = database.Update(
             schema.comment_key(post_id, comment_id),
             put={"deleted_by": by.user, "doc": "", "request_id": self._request_id()},
-            when=(database.Exists(database.PK), database.Missing("deleted_by"), *conditions),
+            when=(database.Has(database.PK), database.Lacks("deleted_by"), *conditions),
         )
+        await delete_texts(self._table, deletion)
 
     async def _check_gone_by(
-        self, post_id: str, comment_id: str, by: Identity, found: database.Item | None
+        self, post_id: str, comment_id: str, by: Identity, item: database.Item | None
     ) -> None:
         """Return if this user deleted the comment, also if only its mark is left. Raises
         `PostNotFoundError` and `CommentNotFoundError`."""
-        mark = found or await self._table.get(schema.gone_key(post_id, comment_id))
+        mark = item or await self._table.get(schema.gone_key(post_id, comment_id))
         if mark is not None and mark["deleted_by"] == by.user:
             return
         await self._ready_post(post_id)
@@ -160,23 +147,22 @@ class DynamoCommentStore:
     async def _check_open(self, comment: Comment) -> None:
         """Raises the errors of `check_open_for_comments`, and `PostNotFoundError`. An eventually
         consistent read is enough to accept; a strongly consistent one precedes a refusal."""
-        known = self._ready.get(comment.post_id)
-        if known is not None and known.until_ms > self._clock.now_ms():
+        if self._ready.get(comment.post_id, 0) > self._clock.now_ms():
             return
         for consistent in (False, True):
             item = await self._table.get(schema.post_key(comment.post_id), consistent=consistent)
             if item is not None and item["status"] == PostStatus.READY:
-                self._remember(comment.post_id, str(item["creator"]))
+                self._cache(comment.post_id)
                 return
         self._ready.pop(comment.post_id, None)
-        if item is None or not is_there(item):
+        if item is None or schema.is_tombstone(item):
             raise PostNotFoundError
         check_open_for_comments(str(item["status"]), str(item["creator"]), comment.creator)
 
-    def _remember(self, post_id: str, creator: str) -> None:
-        self._ready[post_id] = _KnownPost(creator, self._clock.now_ms() + _REMEMBERED_MS)
+    def _cache(self, post_id: str) -> None:
+        self._ready[post_id] = self._clock.now_ms() + _CACHE_MS
         self._ready.move_to_end(post_id)
-        if len(self._ready) > _MAX_REMEMBERED:
+        if len(self._ready) > _MAX_CACHED:
             self._ready.popitem(last=False)
 
 
@@ -187,56 +173,49 @@ _MAX_EPOCHS_AHEAD = 60_000 // EPOCH_MS
 
 
 class DynamoCommentCounter:
-    """`CommentCounter` in DynamoDB."""
+    """Updates posts' counts and latest comments after a comment's own write; exact however often it
+    is called."""
 
-    def __init__(self, table: database.Table, clock: Clock, *, kept: int = LATEST_KEPT) -> None:
+    def __init__(self, table: BotoTable, clock: Clock, *, latest_kept: int = LATEST_KEPT) -> None:
         self._table = table
         self._clock = clock
-        self.kept = kept
+        self.latest_kept = latest_kept
 
     async def count(self, post_id: str, comment_ids: Iterable[str]) -> None:
+        """Apply the current state of these comments to their post: new, edited, deleted, or already
+        counted. Comments of a deleted post are removed. The post may be in any state."""
         waiting = sorted(set(comment_ids))
         while waiting:
             done = await self._count_some(post_id, waiting[:_MAX_WRITES])
             waiting = waiting[done:]
 
+    @database.retried
     async def _count_some(self, post_id: str, comment_ids: list[str]) -> int:
         """Count as many of these comments, in order, as fit in one transaction. Returns how many
         are done."""
-        async for _ in database.attempts():
-            post = await self._table.get(schema.post_key(post_id))
-            comments = await self._comments(post_id, comment_ids)
-            if post is None or not is_there(post):
-                await clear_records(self._table, comments)
-                await self._table.delete_many([schema.key_of(item) for item in comments])
-                return len(comment_ids)
-            states = [state_of(item) for item in comments]
-            taken = list(_affordable(states))
-            writes = await self._writes(post, post_id, taken)
-            try:
-                if writes:
-                    await self._table.transact(writes)
-            except database.TransactionRefusedError:
-                continue  # somebody was quicker; look again
-            if len(taken) == len(states):
-                return len(comment_ids)
-            return comment_ids.index(taken[-1].id) + 1
-        raise AssertionError  # `attempts` ends with an error of its own
-
-    async def _comments(self, post_id: str, comment_ids: list[str]) -> list[database.Item]:
-        found = await self._table.get_many(
-            [schema.comment_key(post_id, one) for one in comment_ids]
-        )
-        return sorted(found, key=schema.comment_id_of)
+        post = await self._table.get(schema.post_key(post_id))
+        keys = [schema.comment_key(post_id, comment_id) for comment_id in comment_ids]
+        comments = sorted(await self._table.get_many(keys), key=schema.comment_id_of)
+        if post is None or schema.is_tombstone(post):
+            await clear_records(self._table, comments)
+            await self._table.delete_many([schema.key_of(item) for item in comments])
+            return len(comment_ids)
+        states = [state_of(item) for item in comments]
+        batch = list(_affordable(states))
+        if writes := await self._writes(post, post_id, batch):
+            await self._table.transact(writes)
+        if len(batch) == len(states):
+            return len(comment_ids)
+        return comment_ids.index(batch[-1].id) + 1
 
     async def _writes(
-        self, post: database.Item, post_id: str, taken: list[CommentState]
+        self, post: database.Item, post_id: str, batch: list[CommentState]
     ) -> list[database.Write]:
         before = tally_of(post)
         newest: list[bytes] | None = None
-        if needs_newest(before, taken, self.kept):
-            newest = await newest_counted(self._table, post_id, self.kept)
-        result = fold(before, taken, newest, self.kept)
+        if needs_newest(before, batch, self.latest_kept):
+            newest = await newest_counted(self._table, post_id, self.latest_kept)
+        result = fold(before, batch, newest, self.latest_kept)
         writes = list(self._comment_writes(post_id, result))
         if result.tally != before:
             writes += self.tally_writes(post, result.tally)
@@ -245,55 +224,53 @@ class DynamoCommentCounter:
     def tally_writes(self, post: database.Item, tally: Tally, **more: str) -> list[database.Write]:
         """Writes that store another tally if the post's version is unchanged, and its past rank."""
         epoch = epoch_of(self._clock.service_ms())
-        before, repairs = _held_by(post, epoch)
-        held, past = change_rank(str(post["id"]), before, tally.total, epoch)
-        rank = schema.rank(str(post["id"]), held)
+        post_id = str(post["id"])
+        before, repairs = _current_rank(post, epoch)
+        rank, past = change_rank(post_id, before, tally.total, epoch)
         update = database.Update(
             schema.key_of(post),
             put={
                 "total": tally.total,
                 "latest": tally.latest.decode(),
-                "rank": rank,
+                "rank": schema.rank_key(post_id, rank),
                 **more,
             },
             add={"version": 1},
             remove=(schema.COUNTED,) if schema.COUNTED in post else (),
             # Whatever state the post is in: deleting it changes the version too.
-            when=(database.Is("version", post["version"]),),
+            when=(database.HasValue("version", post["version"]),),
         )
         if past is None or "feed" not in post:
             return [update, *repairs]
         return [update, *repairs, database.Put(schema.past_rank_item(past, post))]
 
     def _comment_writes(self, post_id: str, result: Fold) -> Iterator[database.Write]:
-        for one in result.claimed:
+        for comment in result.claimed:
             yield database.Update(
-                schema.comment_key(post_id, one.id),
+                schema.comment_key(post_id, comment.id),
                 put={"counted": True},
                 when=(
-                    database.Exists(database.PK),
-                    database.Is("counted", value=False),
-                    database.Missing("deleted_by"),
+                    database.Has(database.PK),
+                    database.HasValue("counted", value=False),
+                    database.Lacks("deleted_by"),
                 ),
             )
-        ttl = schema.ttl_of(self._clock.now_ms() + KEPT_MS)
-        for one in (*result.released, *result.dropped):
+        for comment in (*result.released, *result.dropped):
             yield database.Delete(
-                schema.comment_key(post_id, one.id),
-                (database.Exists("deleted_by"), database.Is("counted", one.counted)),
+                schema.comment_key(post_id, comment.id),
+                (database.Has("deleted_by"), database.HasValue("counted", comment.counted)),
             )
-            gone: database.Item = {"deleted_by": str(one.deleted_by), "ttl": ttl}
-            yield database.Put(schema.keyed(schema.gone_key(post_id, one.id), gone))
+            yield database.Put(schema.gone_item(comment, post_id, self._clock.now_ms()))
 
 
-def _held_by(post: database.Item, epoch: int) -> tuple[CurrentRank, list[database.Write]]:
+def _current_rank(post: database.Item, epoch: int) -> tuple[CurrentRank, list[database.Write]]:
     """The current rank of a post, and the writes that repair it. If a Lambda's clock was ahead, the
     rank counts from the beginning, and the past rank of that epoch is deleted."""
-    held = schema.held_by(post)
-    if held.since <= epoch + _MAX_EPOCHS_AHEAD:
-        return held, []
-    past = schema.past_rank_key(str(post["id"]), held.since)
-    return CurrentRank(held.total), [database.Delete(past)]
+    rank = schema.current_rank(post)
+    if rank.since <= epoch + _MAX_EPOCHS_AHEAD:
+        return rank, []
+    past = schema.past_rank_key(str(post["id"]), rank.since)
+    return CurrentRank(rank.total), [database.Delete(past)]
 
 
 def tally_of(post: database.Item) -> Tally:
@@ -312,24 +289,24 @@ def state_of(item: database.Item) -> CommentState:
     )
 
 
-async def newest_counted(table: database.Table, post_id: str, kept: int) -> list[bytes]:
-    """The `kept` latest counted comments, newest first, read from the comments' own items."""
-    found: list[bytes] = []
+async def newest_counted(table: BotoTable, post_id: str, limit: int) -> list[bytes]:
+    """The `limit` latest counted comments, newest first, read from the comments' own items."""
+    newest: list[bytes] = []
     before: str | None = schema.AFTER_COMMENTS
-    while before is not None and len(found) < kept:
+    while before is not None and len(newest) < limit:
         query = database.Query(
-            schema.post_key(post_id).pk, 2 * kept, before=before, without=("deleted_by",)
+            schema.post_key(post_id).pk, 2 * limit, before=before, without=("deleted_by",)
         )
         items, before = await table.query(query, consistent=True)
-        found += [schema.doc_of(item) for item in items if item["counted"]]
-    return found[:kept]
+        newest += [schema.doc_of(item) for item in items if item["counted"]]
+    return newest[:limit]
 
 
 def _affordable(states: list[CommentState]) -> Iterator[CommentState]:
     """Yield as many comments as fit in one transaction: a claim is one write, a removal two."""
-    room = _MAX_WRITES
-    for one in states:
-        room -= 2 if one.deleted_by else not one.counted
-        if room < 0:
+    writes = 0
+    for state in states:
+        writes += 2 if state.deleted_by else not state.counted
+        if writes > _MAX_WRITES:
             return
-        yield one
+        yield state

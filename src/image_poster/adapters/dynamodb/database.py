@@ -1,17 +1,19 @@
 """Requests to DynamoDB as values: keys, conditions, writes, queries.
 
-`Table` is the interface: `BotoTable` sends these to AWS, and the tests' `FakeTable` applies them in
-memory. Conditions are on attributes of one item, and all of them must hold:
+`BotoTable` sends them to AWS, and the tests' `FakeTable` applies them in memory. Conditions are on
+attributes of one item, and all of them must hold:
 
-    Is(name, value)      the attribute has this value
-    Exists(name)         the attribute exists
-    Missing(name)        the attribute does not exist
+    HasValue(name, value)  the attribute has this value
+    Has(name)              the attribute exists
+    Lacks(name)            the attribute, or the whole item, does not exist
 """
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Mapping, Sequence
-from typing import NamedTuple, Protocol
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
+from contextlib import suppress
+from functools import wraps
+from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 from image_poster.domain.errors import BusyError
 
@@ -32,26 +34,26 @@ class Key(NamedTuple):
     sk: str
 
 
-class Is(NamedTuple):
-    """The attribute has this value."""
+class HasValue(NamedTuple):
+    """A condition: the attribute has this value."""
 
     name: str
     value: Value
 
 
-class Exists(NamedTuple):
-    """The attribute exists."""
+class Has(NamedTuple):
+    """A condition: the attribute exists."""
 
     name: str
 
 
-class Missing(NamedTuple):
-    """The attribute, or the whole item, does not exist."""
+class Lacks(NamedTuple):
+    """A condition: the attribute, or the whole item, does not exist."""
 
     name: str
 
 
-Condition = Is | Exists | Missing
+Condition = HasValue | Has | Lacks
 Conditions = tuple[Condition, ...]
 
 
@@ -97,7 +99,7 @@ class Query(NamedTuple):
     without: tuple[str, ...] = ()
 
 
-class Page(NamedTuple):
+class ItemPage(NamedTuple):
     """The items of a query. `next` is the `before` of the next query, None at the partition's end.
     A query stops at the limit or at 1 MB (Query, "Paginating table query results")."""
 
@@ -105,65 +107,37 @@ class Page(NamedTuple):
     next: str | None
 
 
-class ConditionFailedError(Exception):
-    """A condition does not hold; nothing was written. `item` is the stored item, or None."""
+class WriteRefusedError(Exception):
+    """Nothing was written, because of an item's state or of a concurrent request."""
+
+
+class ConditionFailedError(WriteRefusedError):
+    """A condition does not hold. `item` is the stored item, or None."""
 
     def __init__(self, item: Item | None) -> None:
         self.item = item
         super().__init__("a condition does not hold")
 
 
-class TransactionRefusedError(Exception):
-    """A transaction was cancelled; nothing was written. `found` has the stored item for each write
-    whose condition failed, by the write's index. A transaction may be retried if `found` is
-    empty: it only conflicted with another request."""
+class TransactionRefusedError(WriteRefusedError):
+    """A transaction was cancelled. `items` has the stored item for each write whose condition
+    failed, by the write's index. If it is empty, the transaction only conflicted with another
+    request."""
 
-    def __init__(self, found: Mapping[int, Item | None]) -> None:
-        self.found = found
+    def __init__(self, items: Mapping[int, Item | None]) -> None:
+        self.items = items
         super().__init__("the transaction was cancelled")
 
 
-class ConflictError(Exception):
-    """The write conflicted with another transaction on the same item; nothing was written."""
-
-
-class Table(Protocol):
-    """One DynamoDB table. Raises `BusyError` when DynamoDB throttles or cannot be reached."""
-
-    async def get(self, key: Key, *, consistent: bool = True) -> Item | None:
-        """Read one item."""
-        ...
-
-    async def get_many(self, keys: Sequence[Key], *, consistent: bool = True) -> list[Item]:
-        """Read the items that exist, in no order."""
-        ...
-
-    async def write(self, write: Write) -> Item:
-        """Write one item. Returns the new item (empty after a deletion). Raises
-        `ConditionFailedError` and `ConflictError`."""
-        ...
-
-    async def transact(self, writes: Sequence[Write]) -> None:
-        """Write all or nothing, at most `MAX_IN_TRANSACTION`. Raises `TransactionRefusedError`."""
-        ...
-
-    async def query(self, query: Query, *, consistent: bool = False) -> Page:
-        """Read one page of a query."""
-        ...
-
-    async def delete_many(self, keys: Sequence[Key]) -> None:
-        """Delete items, in no order. A missing item is no error."""
-        ...
-
-    async def scan(self, sk: str, limit: int, after: Key | None) -> tuple[list[Item], Key | None]:
-        """Scan up to `limit` items of the whole table after the key `after`. Returns those with
-        this sort key, and the next `after` (None at the end)."""
-        ...
+class ConflictError(WriteRefusedError):
+    """The write conflicted with another transaction on the same item."""
 
 
 _MAX_ATTEMPTS = 12
 _FIRST_SECONDS = 0.01
 _LONGEST_SECONDS = 0.5
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
 
 
 async def attempts() -> AsyncIterator[int]:
@@ -174,3 +148,19 @@ async def attempts() -> AsyncIterator[int]:
         longest = min(_LONGEST_SECONDS, _FIRST_SECONDS * 2**attempt)
         await asyncio.sleep(random.uniform(0, longest))  # noqa: S311 - no secret
     raise BusyError
+
+
+def retried(
+    action: Callable[Arguments, Awaitable[Result]],
+) -> Callable[Arguments, Coroutine[Any, Any, Result]]:
+    """Decorate an action that reads and then writes: repeat all of it, as `attempts` does, while
+    its write is refused."""
+
+    @wraps(action)
+    async def repeated(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
+        async for _ in attempts():
+            with suppress(WriteRefusedError):
+                return await action(*args, **kwargs)
+        raise AssertionError  # `attempts` ends with an error of its own
+
+    return repeated

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 import msgspec
 
 from image_poster.adapters.dynamodb import comments, database, schema
-from image_poster.adapters.dynamodb.posts import is_there
+from image_poster.adapters.dynamodb.boto import BotoTable
 from image_poster.domain.comments import Tally, join_latest
 from image_poster.domain.feed import (
     ALWAYS,
@@ -34,7 +34,7 @@ class DynamoFeedReader:
     shorter than its limit and still have a next page. AWS bills each entry: a query reads no more
     entries than a page without rank changes needs."""
 
-    def __init__(self, table: database.Table, *, shards: int = 1) -> None:
+    def __init__(self, table: BotoTable, *, shards: int = 1) -> None:
         self._table = table
         self._shards = shards
 
@@ -43,12 +43,13 @@ class DynamoFeedReader:
 
     async def page(self, query: FeedQuery) -> FeedPage:
         contents: Contents = {}
-        # In this order: what moves in between is found at the same place in the past ranks.
-        sources = [await self._holding(query, one, contents) for one in self._partitions(query)]
+        partitions = self._partitions(query)
+        # In this order: the past ranks have each post whose rank changes between the two queries.
+        sources = [await self._current_ranks(query, name, contents) for name in partitions]
         if query.as_of is not None:
-            sources += [await self._past(query, one) for one in self._partitions(query)]
+            sources += [await self._past_ranks(query, name) for name in partitions]
         page = page_of(query, sources)
-        await self._fetch([one for one in page.items if one not in contents], contents)
+        await self._fetch([post_id for post_id in page.items if post_id not in contents], contents)
         return with_contents(query, sources, page, contents)
 
     async def unfinished(
@@ -58,35 +59,36 @@ class DynamoFeedReader:
         query = database.Query(partition, limit, after, "unfinished", names)
         page = await self._table.query(query)
         posts = await self._table.get_many([schema.key_of(item) for item in page.items])
-        found = [
+        unfinished = [
             UnfinishedPost(schema.stored_post(item), schema.upload_of(item))
             for item in sorted(posts, key=lambda item: str(item.get("id")), reverse=True)
             if "unfinished" in item  # the index is behind
         ]
-        return Page(found, page.next)
+        return Page(unfinished, page.next)
 
     def _partitions(self, query: FeedQuery) -> list[str]:
         if query.creator is not None:
             return [schema.creator_key(query.creator)]
         return [schema.feed_key(shard) for shard in range(self._shards)]
 
-    async def _holding(self, query: FeedQuery, partition: str, contents: Contents) -> RankSlice:
+    async def _current_ranks(
+        self, query: FeedQuery, partition: str, contents: Contents
+    ) -> RankSlice:
         before = None if query.before is None else query.before._replace(until=ALWAYS)
-        limit = query.fetch_limit
-        found = await self._table.query(_on_index(query, partition, before, limit))
-        # Only the index `top` has texts; what the others lead to is fetched.
+        page = await self._table.query(_on_index(query, partition, before, query.fetch_limit))
+        # Only the index `top` has texts; posts that the others name are fetched.
         contents.update(
-            (str(item["id"]), schema.stored_post(item)) for item in found.items if "head" in item
+            (str(item["id"]), schema.stored_post(item)) for item in page.items if "head" in item
         )
-        return _stretch(query, found)
+        return _slice(query, page)
 
-    async def _past(self, query: FeedQuery, partition: str) -> RankSlice:
+    async def _past_ranks(self, query: FeedQuery, partition: str) -> RankSlice:
         of_past = _on_index(query, schema.PAST + partition, query.before, query.max_entries)
-        return _stretch(query, await self._table.query(of_past))
+        return _slice(query, await self._table.query(of_past))
 
     async def _fetch(self, ids: Iterable[str], contents: Contents) -> None:
         keys = [schema.post_key(post_id) for post_id in ids]
-        # As fresh as the index that led here.
+        # An eventually consistent read is as fresh as the index.
         for item in await self._table.get_many(keys, consistent=False) if keys else ():
             if item["status"] == PostStatus.READY:
                 contents[str(item["id"])] = schema.stored_post(item)
@@ -104,12 +106,12 @@ def _on_index(
     return database.Query(partition, limit, behind, index, names)
 
 
-def _stretch(query: FeedQuery, found: database.Page) -> RankSlice:
+def _slice(query: FeedQuery, page: database.ItemPage) -> RankSlice:
     if query.sort is FeedSort.TOP:
-        ranks = [schema.ranked(str(item["rank"])) for item in found.items]
+        ranks = [schema.ranked(str(item["rank"])) for item in page.items]
     else:
-        ranks = [Ranked(Position(0, str(item["id"]))) for item in found.items]
-    return RankSlice(ranks, ranks[-1].place if found.next and ranks else None)
+        ranks = [Ranked(Position(0, str(item["id"]))) for item in page.items]
+    return RankSlice(ranks, ranks[-1].place if page.next and ranks else None)
 
 
 _COMMENTS_AT_A_TIME = 1000
@@ -120,7 +122,7 @@ class DynamoFeedRebuilder:
     readers have not counted (yet)."""
 
     def __init__(
-        self, table: database.Table, counter: comments.DynamoCommentCounter, *, shards: int = 1
+        self, table: BotoTable, counter: comments.DynamoCommentCounter, *, shards: int = 1
     ) -> None:
         self._table = table
         self._counter = counter
@@ -129,73 +131,62 @@ class DynamoFeedRebuilder:
     async def rebuild(self, after: str | None, limit: int) -> RebuiltBatch:
         start = msgspec.json.decode(after, type=database.Key) if after is not None else None
         posts, last = await self._table.scan(schema.POST, limit, start)
-        there = [item for item in posts if is_there(item)]
+        post_ids = [str(item["id"]) for item in posts if not schema.is_tombstone(item)]
         drifts, failed = list[Drift](), list[tuple[str, Exception]]()
-        for post_id in (str(item["id"]) for item in there):
+        for post_id in post_ids:
             try:
-                drift = await self._derive(post_id)
-            except Exception as exc:  # noqa: BLE001 - whatever it was, others have their turn
+                drift = await self._rebuild_post(post_id)
+            except Exception as exc:  # noqa: BLE001 - one post stops no other's rebuild
                 failed.append((post_id, exc))
             else:
                 drifts += [drift] if drift is not None else []
         following = msgspec.json.encode(last).decode() if last is not None else None
-        return RebuiltBatch(len(there), drifts, following, failed)
+        return RebuiltBatch(len(post_ids), drifts, following, failed)
 
-    async def _derive(self, post_id: str) -> Drift | None:
+    async def _rebuild_post(self, post_id: str) -> Drift | None:
         """Count a post's uncounted comments, then correct its tally and feed entry. Returns the
         drift, or None if the post was correct."""
-        found: int | None = None
+        total_was: int | None = None
         async for _ in database.attempts():
             post = await self._table.get(schema.post_key(post_id))
-            if post is None or not is_there(post):
+            if post is None or schema.is_tombstone(post):
                 return None
-            counted, open_ids = await self._look(post_id)
-            if open_ids:
-                found = int(post["total"]) if found is None else found
-                await self._counter.count(post_id, open_ids)
+            counted, uncounted_ids = await self._read_comments(post_id)
+            if uncounted_ids:
+                total_was = int(post["total"]) if total_was is None else total_was
+                await self._counter.count(post_id, uncounted_ids)
                 continue
             try:
-                mended = await self._set_right(post, counted)
+                was_wrong = await self._correct(post, counted)
             except database.TransactionRefusedError:
-                continue  # counted meanwhile: look again
-            if found is None and not mended:
+                continue  # the post changed since it was read
+            if total_was is None and not was_wrong:
                 return None
-            return Drift(post_id, int(post["total"]) if found is None else found, counted)
+            return Drift(post_id, int(post["total"]) if total_was is None else total_was, counted)
         raise AssertionError  # `attempts` ends with an error of its own
 
-    async def _set_right(self, post: database.Item, counted: int) -> bool:
+    async def _correct(self, post: database.Item, counted: int) -> bool:
         """Correct the post's tally and feed entry. Returns True if they were wrong."""
-        newest = await comments.newest_counted(self._table, str(post["id"]), self._counter.kept)
-        tally = Tally(counted, join_latest(newest, self._counter.kept))
-        entry = self._entry(post)
-        if _agrees(post, tally) and entry.items() <= post.items():
+        post_id, latest_kept = str(post["id"]), self._counter.latest_kept
+        newest = await comments.newest_counted(self._table, post_id, latest_kept)
+        tally = Tally(counted, join_latest(newest, latest_kept))
+        keys = schema.index_keys(post_id, str(post["creator"]), str(post["status"]), self._shards)
+        agrees = comments.tally_of(post) == tally
+        if agrees and schema.current_rank(post).total == counted and keys.items() <= post.items():
             return False
-        await self._table.transact(self._counter.tally_writes(post, tally, **entry))
+        await self._table.transact(self._counter.tally_writes(post, tally, **keys))
         return True
 
-    async def _look(self, post_id: str) -> tuple[int, list[str]]:
+    async def _read_comments(self, post_id: str) -> tuple[int, list[str]]:
         """The number of counted comments, and the ids of uncounted or deleted ones."""
-        counted, open_ids, before = 0, list[str](), schema.AFTER_COMMENTS
+        counted, uncounted_ids, before = 0, list[str](), schema.AFTER_COMMENTS
         while True:
             query = database.Query(schema.post_key(post_id).pk, _COMMENTS_AT_A_TIME, before=before)
             page = await self._table.query(query, consistent=True)
             for item in page.items:
                 counted += bool(item["counted"])
                 if not item["counted"] or "deleted_by" in item:
-                    open_ids.append(schema.comment_id_of(item))
+                    uncounted_ids.append(schema.comment_id_of(item))
             if page.next is None:
-                return counted, open_ids
+                return counted, uncounted_ids
             before = page.next
-
-    def _entry(self, post: database.Item) -> dict[str, str]:
-        """The post's keys in the feed's indexes if it is ready, else in `unfinished`."""
-        if post["status"] != PostStatus.READY:
-            return {"unfinished": schema.creator_key(str(post["creator"]))}
-        return {
-            "feed": schema.feed_key(schema.shard_of(str(post["id"]), self._shards)),
-            "creator_feed": schema.creator_key(str(post["creator"])),
-        }
-
-
-def _agrees(post: database.Item, tally: Tally) -> bool:
-    return comments.tally_of(post) == tally and schema.held_by(post).total == tally.total

@@ -1,15 +1,10 @@
 """Idempotency records, each written in the transaction of the post or comment that it is for."""
 
 from collections.abc import Iterable
+from contextlib import suppress
 
-from image_poster.adapters.dynamodb import database
-from image_poster.adapters.dynamodb.schema import (
-    comment_id_of,
-    record_item,
-    record_key,
-    record_key_of,
-    record_of,
-)
+from image_poster.adapters.dynamodb import database, schema
+from image_poster.adapters.dynamodb.boto import BotoTable
 from image_poster.domain.errors import BusyError
 from image_poster.domain.idempotency import AlreadyAnsweredError, IdempotencyRecord
 from image_poster.ports.clock import Clock
@@ -18,41 +13,43 @@ _MAX_ATTEMPTS = 5
 
 
 async def put_once(
-    table: database.Table,
-    put: database.Put,
+    table: BotoTable,
+    item: database.Item,
     record: IdempotencyRecord | None,
     clock: Clock,
     instead_of: IdempotencyRecord | None = None,
 ) -> None:
-    """Put an item, and with it the record if there is one. Raises `AlreadyAnsweredError` if the
-    record's key was used, unless by `instead_of`. Raises `ConditionFailedError` if the put's own
-    condition does not hold, and `BusyError` after five conflicts."""
+    """Put a new item, and with it the record if there is one. Raises `AlreadyAnsweredError` if the
+    record's key was used, unless by `instead_of`. Raises `ConditionFailedError` if the item exists,
+    and `BusyError` after five conflicts."""
+    put = database.Put(item, (database.Lacks(database.PK),))
     if record is None:
         await table.write(put)
         return
-    free: database.Condition = database.Missing(database.PK)
+    unused: database.Condition = database.Lacks(database.PK)
     if instead_of is not None:
-        free = database.Is("location", instead_of.location)
-    put.item["record"] = record_key(record.user, record.key).sk
+        unused = database.HasValue("location", instead_of.location)
+    item["record"] = schema.record_key(record.user, record.key).sk
     for _ in range(_MAX_ATTEMPTS):
-        kept = database.Put(record_item(record, clock.now_ms()), (free,))
+        record_put = database.Put(schema.record_item(record, clock.now_ms()), (unused,))
         try:
-            await table.transact([kept, put])
+            await table.transact([record_put, put])
         except database.TransactionRefusedError as exc:
-            if 0 in exc.found:
-                free = _unused(exc.found[0], clock)
-            elif 1 in exc.found:
-                raise database.ConditionFailedError(exc.found[1]) from exc
+            if 0 in exc.items:
+                unused = _unused(exc.items[0], clock)
+            elif 1 in exc.items:
+                raise database.ConditionFailedError(exc.items[1]) from exc
         else:
             return
     raise BusyError
 
 
-async def delete_texts(table: database.Table, deletion: database.Update) -> None:
+async def delete_texts(table: BotoTable, deletion: database.Update) -> None:
     """Write the deletion of a post or comment and, if it has an idempotency record, remove the
-    record's text with it. Raises `ConditionFailedError` and `ConflictError`."""
+    record's text with it. Raises
+    `WriteRefusedError`."""
     try:
-        await table.write(deletion._replace(when=(*deletion.when, database.Missing("record"))))
+        await table.write(deletion._replace(when=(*deletion.when, database.Lacks("record"))))
     except database.ConditionFailedError as exc:
         clearing = _clearing(exc.item or {})
         if clearing is None:
@@ -62,50 +59,43 @@ async def delete_texts(table: database.Table, deletion: database.Update) -> None
     try:
         await table.transact([deletion, clearing])
     except database.TransactionRefusedError as exc:
-        if 0 in exc.found:
-            raise database.ConditionFailedError(exc.found[0]) from exc
-        if 1 not in exc.found:
-            raise database.ConflictError from exc
+        if 0 in exc.items:
+            raise database.ConditionFailedError(exc.items[0]) from exc
+        if 1 not in exc.items:
+            raise
         await table.write(deletion)  # the record has expired
 
 
-async def clear_records(table: database.Table, items: Iterable[database.Item]) -> None:
+async def clear_records(table: BotoTable, items: Iterable[database.Item]) -> None:
     """Remove the texts of idempotency records of comments that are purged."""
     for clearing in filter(None, map(_clearing, items)):
-        async for _ in database.attempts():
-            try:
-                await table.write(clearing)
-            except database.ConflictError:
-                continue
-            except database.ConditionFailedError:
-                pass  # the record has expired
-            break
+        await _clear(table, clearing)
+
+
+@database.retried
+async def _clear(table: BotoTable, clearing: database.Update) -> None:
+    with suppress(database.ConditionFailedError):  # the record has expired
+        await table.write(clearing)
 
 
 def _clearing(item: database.Item) -> database.Update | None:
     if "record" not in item:
         return None
-    resource = item.get("id") or comment_id_of(item)
-    return database.Update(
-        record_key_of(item), remove=("body",), when=(database.Is("resource", resource),)
-    )
+    resource = database.HasValue("resource", item.get("id") or schema.comment_id_of(item))
+    return database.Update(schema.record_key_of(item), remove=("body",), when=(resource,))
 
 
-async def check_unused(
-    table: database.Table, record: IdempotencyRecord | None, clock: Clock
-) -> None:
+async def check_unused(table: BotoTable, record: IdempotencyRecord | None, clock: Clock) -> None:
     """Raises `AlreadyAnsweredError` if the record's key was used."""
     if record is not None:
-        found = await table.get(record_key(record.user, record.key))
-        if found is not None:
-            _unused(found, clock)
+        _unused(await table.get(schema.record_key(record.user, record.key)), clock)
 
 
-def _unused(found: database.Item | None, clock: Clock) -> database.Condition:
+def _unused(stored: database.Item | None, clock: Clock) -> database.Condition:
     """The condition for replacing a stored record that has expired: DynamoDB removes expired items
     late. Raises `AlreadyAnsweredError` if it has not expired."""
-    if found is None:
-        return database.Missing(database.PK)
-    if int(found["expires_ms"]) > clock.now_ms():
-        raise AlreadyAnsweredError(record_of(found))
-    return database.Is("expires_ms", found["expires_ms"])
+    if stored is None:
+        return database.Lacks(database.PK)
+    if int(stored["expires_ms"]) > clock.now_ms():
+        raise AlreadyAnsweredError(schema.record_of(stored))
+    return database.HasValue("expires_ms", stored["expires_ms"])

@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
 from image_poster.adapters.dynamodb import database, schema
+from image_poster.adapters.dynamodb.boto import BotoTable
 from image_poster.adapters.dynamodb.idempotency import (
     check_unused,
     clear_records,
@@ -22,7 +23,7 @@ _UNFINISHED_KEY = "unfinished"
 
 
 class DynamoPostStore:
-    """`PostStore` in DynamoDB.
+    """`PostStore` and `TombstoneStore` in DynamoDB. A tombstone itself goes by its `ttl`.
 
     `request_id` returns the id of the current request; it is stored with the post, for the log.
     `applied` is called with the id of the last request that changed a post, when `find` reads it.
@@ -32,7 +33,7 @@ class DynamoPostStore:
 
     def __init__(
         self,
-        table: database.Table,
+        table: BotoTable,
         clock: Clock,
         *,
         shards: int = 1,
@@ -71,20 +72,12 @@ class DynamoPostStore:
             request_id=self._request_id(),
             now_ms=self._clock.now_ms(),
         )
-        try:
-            await put_once(
-                self._table,
-                database.Put(item, (database.Missing(database.PK),)),
-                record,
-                self._clock,
-                instead_of,
-            )
-        except database.ConditionFailedError:
-            return  # it is there already
+        with suppress(database.ConditionFailedError):  # the post exists
+            await put_once(self._table, item, record, self._clock, instead_of)
 
     async def find(self, post_id: str) -> StoredPost | None:
         item = await self._table.get(schema.post_key(post_id))
-        if item is None or not is_there(item):
+        if item is None or schema.is_tombstone(item):
             return None
         self._applied(str(item["request_id"]))
         return schema.stored_post(item)
@@ -95,49 +88,40 @@ class DynamoPostStore:
 
     async def was_deleted(self, post_id: str) -> bool:
         item = await self._table.get(schema.post_key(post_id))
-        return item is not None and not is_there(item)
+        return item is not None and schema.is_tombstone(item)
 
     async def was_aborted(self, post_id: str) -> bool:
         item = await self._table.get(schema.post_key(post_id))
         return item is not None and "ended" in item
 
+    @database.retried
     async def update(self, post_id: str, change: Callable[[Post], Post]) -> StoredPost:
-        async for _ in database.attempts():
-            item = await self._table.get(schema.post_key(post_id))
-            if item is None or not is_there(item):
-                raise PostNotFoundError
-            before = schema.stored_post(item).post
-            after = change(before)
-            if after == before:
-                return schema.stored_post(item)
-            try:
-                return schema.stored_post(
-                    await self._table.write(self._change(item, before, after))
-                )
-            except (database.ConditionFailedError, database.ConflictError):
-                continue
-        raise AssertionError  # `attempts` ends with an error of its own
+        item = await self._table.get(schema.post_key(post_id))
+        if item is None or schema.is_tombstone(item):
+            raise PostNotFoundError
+        before = schema.stored_post(item).post
+        after = change(before)
+        if after != before:
+            item = await self._table.write(self._change(item, before, after))
+        return schema.stored_post(item)
 
+    @database.retried
     async def remove(self, post_id: str, by: Identity, *, ended: bool = False) -> None:
-        async for _ in database.attempts():
-            try:
-                await delete_texts(self._table, self._removal(post_id, by, ended=ended))
-            except database.ConditionFailedError as exc:
-                if ended:  # perhaps only since it awaits nothing any more: then it is a deletion
-                    ended = False
-                    continue
-                _explain(exc.item, by)
-            except database.ConflictError:
-                continue
-            self._removed(post_id)
-            return
+        try:
+            await delete_texts(self._table, self._removal(post_id, by, ended=ended))
+        except database.ConditionFailedError as exc:
+            if ended:  # perhaps it awaits no bytes any more: then this is a deletion
+                return await self.remove(post_id, by)
+            _explain(exc.item, by)
+        self._removed(post_id)
+        return None
 
     def _removal(self, post_id: str, by: Identity, *, ended: bool) -> database.Update:
         now = self._clock.now_ms()
-        awaiting = database.Is("status", str(PostStatus.AWAITING_UPLOAD))
+        awaiting = database.HasValue("status", str(PostStatus.AWAITING_UPLOAD))
         conditions: database.Conditions = (
-            database.Exists(database.PK),
-            database.Missing("deleted_by"),
+            database.Has(database.PK),
+            database.Lacks("deleted_by"),
             *((awaiting,) if ended else ()),
         )
         return database.Update(
@@ -150,77 +134,39 @@ class DynamoPostStore:
                 "request_id": self._request_id(),
                 "ttl": schema.ttl_of(now + KEPT_MS),
                 "since_ms": now,
-                **schema.due_attributes(post_id, now + schema.DELETED_LOOK_MS),
+                **schema.due_attributes(post_id, now + schema.DELETED_CHECK_MS),
                 **({"ended": True} if ended else {}),
             },
             add={"version": 1},
             remove=(*_FEED_KEYS, _UNFINISHED_KEY, schema.COUNTED, "upload_metadata"),
-            when=conditions if by.admin else (*conditions, database.Is("creator", by.user)),
+            when=conditions if by.admin else (*conditions, database.HasValue("creator", by.user)),
         )
 
     def _change(self, item: database.Item, before: Post, after: Post) -> database.Update:
-        gone = [_UNFINISHED_KEY] if after.status is PostStatus.READY else list(_FEED_KEYS)
+        removed = [_UNFINISHED_KEY] if after.status is PostStatus.READY else list(_FEED_KEYS)
         if before.status is PostStatus.AWAITING_UPLOAD is not after.status:
-            gone.append("ttl")  # it has come, and expires no more
+            removed.append("ttl")  # its bytes have come, so it does not expire
         if not is_parked(after):
-            gone.append("error")
-        change_rank = {} if after.status is before.status else self._moved(after)
-        told = {schema.COUNTED: False} if _is_news(before, after) else {}
-        if not told:
-            gone.append(schema.COUNTED)
-        if change_rank and "due" not in change_rank:
-            gone += schema.DUE_ATTRIBUTES
+            removed.append("error")
+        changed = schema.post_attributes(after, self._shards)
+        if after.status is not before.status:
+            now = self._clock.now_ms()
+            changed["since_ms"] = now
+            if after.status in schema.UNFINISHED:
+                changed |= schema.due_attributes(after.id, now + schema.UNFINISHED_CHECK_MS)
+            else:
+                removed += schema.DUE_ATTRIBUTES
+        if _changes_usage(before, after):
+            changed[schema.COUNTED] = False
+        else:
+            removed.append(schema.COUNTED)
         return database.Update(
             schema.post_key(after.id),
-            put={
-                **schema.post_attributes(after, self._shards),
-                **change_rank,
-                **told,
-                "request_id": self._request_id(),
-            },
+            put={**changed, "request_id": self._request_id()},
             add={"version": 1},
-            remove=tuple(gone),
-            when=(database.Is("version", item["version"]),),
+            remove=tuple(removed),
+            when=(database.HasValue("version", item["version"]),),
         )
-
-    def _moved(self, after: Post) -> database.Item:
-        """The attributes that change with a post's status: its time and its next check."""
-        now = self._clock.now_ms()
-        if after.status not in schema.UNFINISHED:
-            return {"since_ms": now}
-        due = schema.due_attributes(after.id, now + schema.UNFINISHED_LOOK_MS)
-        return {"since_ms": now, **due}
-
-
-def _is_news(before: Post, after: Post) -> bool:
-    """True if the change counts in the creator's usage: an upload has ended, or an edit."""
-    if before.status is PostStatus.AWAITING_UPLOAD is not after.status:
-        return True
-    return before.status is after.status and before.edited_at != after.edited_at
-
-
-def is_there(item: database.Item) -> bool:
-    """True if the item is a post and not a tombstone."""
-    return item["status"] != schema.DELETED
-
-
-def _explain(item: database.Item | None, by: Identity) -> None:
-    """Raises the reason why a post was not deleted: `PostNotFoundError` or `NotYoursError`. Returns
-    if the same user had deleted it before."""
-    if item is None:
-        raise PostNotFoundError
-    if item["status"] == schema.DELETED:
-        if item["deleted_by"] == by.user:
-            return
-        raise PostNotFoundError
-    raise NotYoursError if item["status"] == PostStatus.READY else PostNotFoundError
-
-
-class DynamoTombstoneStore:
-    """`TombstoneStore` in DynamoDB. The tombstone itself goes by its `ttl`."""
-
-    def __init__(self, table: database.Table) -> None:
-        self._table = table
 
     async def purge_comments(self, post_id: str, limit: int) -> bool:
         query = database.Query(schema.post_key(post_id).pk, limit, before=schema.AFTER_COMMENTS)
@@ -230,6 +176,7 @@ class DynamoTombstoneStore:
         return bool(page.items)
 
     async def was_published(self, post_id: str) -> bool:
+        """Return True if this deleted post had ever been ready."""
         item = await self._table.get(schema.post_key(post_id))
         return item is not None and "published" in item
 
@@ -238,7 +185,26 @@ class DynamoTombstoneStore:
         purged = database.Update(
             schema.post_key(post_id),
             remove=schema.DUE_ATTRIBUTES,
-            when=(database.Is("status", schema.DELETED),),
+            when=(database.HasValue("status", schema.DELETED),),
         )
         with suppress(database.ConditionFailedError, database.ConflictError):
             await self._table.write(purged)
+
+
+def _changes_usage(before: Post, after: Post) -> bool:
+    """True if the change counts in the creator's usage: an upload has ended, or an edit."""
+    if before.status is PostStatus.AWAITING_UPLOAD is not after.status:
+        return True
+    return before.status is after.status and before.edited_at != after.edited_at
+
+
+def _explain(item: database.Item | None, by: Identity) -> None:
+    """Raises the reason why a post was not deleted: `PostNotFoundError` or `NotYoursError`. Returns
+    if the same user had deleted it before."""
+    if item is None:
+        raise PostNotFoundError
+    if schema.is_tombstone(item):
+        if item["deleted_by"] == by.user:
+            return
+        raise PostNotFoundError
+    raise NotYoursError if item["status"] == PostStatus.READY else PostNotFoundError

@@ -1,61 +1,14 @@
-"""Items and indexes of the table: keys, attributes, and their conversion.
-
-| item      | PK             | SK            | attributes                                         |
-| post      | POST#{post}    | POST          | id, status, since_ms, creator, head, latest,       |
-|           |                |               | total, version, counted, feed, creator_feed,       |
-|           |                |               | unfinished, rank, error, failures, request_id,     |
-|           |                |               | upload_*, staged, published, due, due_at,          |
-|           |                |               | deleted_by, ended, record, ttl                     |
-| comment   | POST#{post}    | COMMENT#{id}  | creator, doc, counted, deleted_by, request_id,     |
-|           |                |               | record                                             |
-| gone      | POST#{post}    | GONE#{id}     | deleted_by, ttl: a comment that was deleted        |
-| past rank | POST#{post}    | RANK#{until}  | feed, creator_feed, rank, ttl                      |
-| record    | USER#{user}    | KEY#{SHA-256} | key, fingerprint, body, location, resource,        |
-|           |                |               | expires_ms, ttl                                    |
-| taken     | USER#{user}    | TAKEN         | day, booked, under_way, passed, minute, writes,    |
-|           |                |               | writes_before, stopped_until, version, ttl         |
-| probe     | PROBE#{number} | PROBE         | at_ms: the time of its last write (64 items)       |
-| healing   | HEALING        | HEALING       | after, started_ms, until_ms: the cursor of the     |
-|           |                |               | full reconciliation                                |
-
-| index       | partition    | sort   | items                                                  |
-| top         | feed         | rank   | ready posts, most commented first                      |
-| new         | feed         | id     | ready posts, newest first                              |
-| creator_top | creator_feed | rank   | a creator's ready posts, most commented first          |
-| creator_new | creator_feed | id     | a creator's ready posts, newest first                  |
-| unfinished  | unfinished   | id     | a creator's posts that are not ready, newest first     |
-| due         | due          | due_at | posts with a scheduled check, by its time              |
-
-- `feed` (FEED#{shard}) and `creator_feed` (CREATOR#{name}): only a ready post has them, and so is
-  in the feed's indexes. Until then it has `unfinished` (CREATOR#{name}).
-- `rank`: the post's count, zero-padded, its id, and the first epoch of this rank. A rank without
-  an epoch counts from the beginning.
-- A past rank (`domain.feed`) is in `top` and `creator_top`, in partitions of its own:
-  PAST#FEED#{shard} and PAST#CREATOR#{name}. Its `rank` has `until` before `since`.
-- `version` changes with every change, except of an upload's offset and refused bytes.
-- `staged`: the bytes are pieces under `staging/`, not one object yet.
-- `total`: the number of comments that are `counted`.
-- `counted` of a post: false after a write of its creator (except a deletion), for the stream. The
-  next write removes it.
-- `record`: the sort key of the idempotency record of a post or comment. Its `resource` is the id
-  of the post or comment, whose deletion removes the record's `body`.
-- A deleted post stays as a tombstone without text until its `ttl`. `ended`: it was an upload
-  without all its bytes.
-- `due` (DUE#{part}): a post has it while it waits for its image, its image work, or its purge.
-- `published`: the post was ready once, so a CDN may have its images.
-
-Sizes: an item has at most 400 KB. Ten comments of 2,000 characters of four bytes, a caption and an
-alt text have at most 110 KB. The gateway limits an upload's metadata, with all headers, to 10 KB.
-The longest user's name (128 characters) and a hashed key make a key of 517 bytes.
-"""
+"""Keys and attributes of the table's items, and their conversion; the package's docstring lists
+them."""
 
 import hashlib
+from typing import NamedTuple
 from zlib import crc32
 
 import msgspec
 
 from image_poster.adapters.dynamodb.database import PK, SK, Item, Key, Value
-from image_poster.domain.comments import Comment, encode_comment
+from image_poster.domain.comments import Comment, CommentState, encode_comment
 from image_poster.domain.feed import ALWAYS, EPOCH_MS, PAST_EPOCHS, CurrentRank, Position, Ranked
 from image_poster.domain.idempotency import KEPT_MS, IdempotencyRecord
 from image_poster.domain.posts import Post, PostStatus, StoredPost, encode_post
@@ -74,25 +27,23 @@ COUNTED = "counted"
 DUE_ATTRIBUTES = ("due", "due_at")
 DUE_PARTS = 4
 UNFINISHED = {PostStatus.AWAITING_UPLOAD, PostStatus.PROCESSING}
-# By then the event has come and been dealt with, three times if need be.
-UNFINISHED_LOOK_MS = 3600 * 1000
-DELETED_LOOK_MS = 5 * 60 * 1000
-HEALING_KEY = Key("HEALING", "HEALING")
+# Until then, the event has usually been handled, with up to three attempts.
+UNFINISHED_CHECK_MS = 3600 * 1000
+DELETED_CHECK_MS = 5 * 60 * 1000
+CURSOR_KEY = Key("HEALING", "HEALING")
 
-# TTL takes its time ("within a few days"); what must end in time is compared with `expires_ms`.
+# TTL deletes late ("within a few days"), so readers compare `expires_ms`.
 _GRACE_SECONDS = 3600
 # A day's bytes, and uploads that are kept for a day.
-_TAKEN_LISTS = ("under_way", "passed")
-_TAKEN_KEPT_MS = 2 * 24 * 3600 * 1000
+_USAGE_LISTS = ("under_way", "passed")
+_USAGE_KEPT_MS = 2 * 24 * 3600 * 1000
 
 
 def post_key(post_id: str) -> Key:
-    """The key of a post."""
     return Key(f"POST#{post_id}", POST)
 
 
 def comment_key(post_id: str, comment_id: str) -> Key:
-    """The key of a comment."""
     return Key(f"POST#{post_id}", f"{COMMENT}{comment_id}")
 
 
@@ -102,7 +53,6 @@ def gone_key(post_id: str, comment_id: str) -> Key:
 
 
 def record_key(user: str, key: str) -> Key:
-    """The key of an idempotency record."""
     return Key(f"USER#{user}", f"KEY#{hashlib.sha256(key.encode()).hexdigest()}")
 
 
@@ -111,14 +61,17 @@ def record_key_of(item: Item) -> Key:
     return Key(f"USER#{item['creator']!s}", str(item["record"]))
 
 
-def taken_key(user: str) -> Key:
-    """The key of a user's usage."""
+def usage_key(user: str) -> Key:
     return Key(f"USER#{user}", "TAKEN")
 
 
 def probe_key(number: int) -> Key:
-    """The key of a probe item."""
     return Key(f"PROBE#{number}", "PROBE")
+
+
+def post_id_of(key: Key) -> str:
+    """The id of the post in the key of a post or comment."""
+    return key.pk.removeprefix("POST#")
 
 
 def keyed(key: Key, attributes: Item) -> Item:
@@ -127,14 +80,12 @@ def keyed(key: Key, attributes: Item) -> Item:
 
 
 def key_of(item: Item) -> Key:
-    """The key of an item."""
     return Key(str(item[PK]), str(item[SK]))
 
 
 def post_item(
     post: Post, upload: Upload | None, *, shards: int, request_id: str, now_ms: int
 ) -> Item:
-    """The item of a new post."""
     item: Item = {
         "id": post.id,
         "creator": post.creator,
@@ -142,13 +93,13 @@ def post_item(
         "total": 0,
         "version": 0,
         COUNTED: False,
-        "rank": rank(post.id, CurrentRank(0)),
+        "rank": rank_key(post.id, CurrentRank(0)),
         "request_id": request_id,
         "since_ms": now_ms,
         **post_attributes(post, shards),
     }
     if post.status in UNFINISHED:
-        item |= due_attributes(post.id, now_ms + UNFINISHED_LOOK_MS)
+        item |= due_attributes(post.id, now_ms + UNFINISHED_CHECK_MS)
     if upload is None:
         item["staged"] = True
     else:
@@ -158,14 +109,18 @@ def post_item(
 
 def post_attributes(post: Post, shards: int) -> Item:
     """The attributes that change with the post; its feed keys if it is ready."""
-    found: Item = {"status": str(post.status), "head": encode_post(post).decode()}
+    attributes: Item = {"status": str(post.status), "head": encode_post(post).decode()}
     if post.status is PostStatus.READY:
-        found["feed"] = feed_key(shard_of(post.id, shards))
-        found["creator_feed"] = creator_key(post.creator)
-        found["published"] = True
-    else:
-        found["unfinished"] = creator_key(post.creator)
-    return found
+        attributes["published"] = True
+    return {**attributes, **index_keys(post.id, post.creator, post.status, shards)}
+
+
+def index_keys(post_id: str, creator: str, status: str, shards: int) -> dict[str, str]:
+    """The keys of a post in the feed's indexes if it is ready, else in `unfinished`."""
+    if status != PostStatus.READY:
+        return {"unfinished": creator_key(creator)}
+    shard = crc32(post_id.encode()) % shards
+    return {"feed": feed_key(shard), "creator_feed": creator_key(creator)}
 
 
 def due_attributes(post_id: str, at_ms: int) -> Item:
@@ -184,7 +139,7 @@ def due_at(at_ms: int) -> str:
 
 
 def _upload_attributes(upload: Upload) -> Item:
-    found: Item = {
+    attributes: Item = {
         "upload_offset": 0,
         "upload_expires": upload.expires_ms,
         "upload_metadata": upload.metadata,
@@ -193,8 +148,8 @@ def _upload_attributes(upload: Upload) -> Item:
         "ttl": ttl_of(upload.expires_ms),
     }
     if upload.length is not None:
-        found["upload_length"] = upload.length
-    return found
+        attributes["upload_length"] = upload.length
+    return attributes
 
 
 def upload_of(item: Item) -> Upload | None:
@@ -211,8 +166,12 @@ def upload_of(item: Item) -> Upload | None:
     )
 
 
+def is_tombstone(item: Item) -> bool:
+    """True if the post of the item was deleted."""
+    return item["status"] == DELETED
+
+
 def stored_post(item: Item) -> StoredPost:
-    """The post of an item."""
     return StoredPost(
         id=str(item["id"]),
         total_comments=int(item["total"]),
@@ -222,7 +181,6 @@ def stored_post(item: Item) -> StoredPost:
 
 
 def comment_item(comment: Comment, request_id: str) -> Item:
-    """The item of a new comment."""
     return keyed(
         comment_key(comment.post_id, comment.id),
         {
@@ -234,18 +192,21 @@ def comment_item(comment: Comment, request_id: str) -> Item:
     )
 
 
+def gone_item(comment: CommentState, post_id: str, now_ms: int) -> Item:
+    """The mark of a deleted comment."""
+    mark: Item = {"deleted_by": str(comment.deleted_by), "ttl": ttl_of(now_ms + KEPT_MS)}
+    return keyed(gone_key(post_id, comment.id), mark)
+
+
 def comment_id_of(item: Item) -> str:
-    """The id of a comment's item."""
     return str(item[SK]).removeprefix(COMMENT)
 
 
 def doc_of(item: Item) -> bytes:
-    """The JSON of a comment's item."""
     return _utf8(item["doc"])
 
 
 def record_item(record: IdempotencyRecord, now_ms: int) -> Item:
-    """The item of an idempotency record."""
     return keyed(
         record_key(record.user, record.key),
         {
@@ -262,7 +223,6 @@ def record_item(record: IdempotencyRecord, now_ms: int) -> Item:
 
 
 def record_of(item: Item) -> IdempotencyRecord:
-    """The idempotency record of an item."""
     fingerprint, body = item["fingerprint"], item.get("body", b"")
     assert isinstance(fingerprint, bytes)  # noqa: S101 - for the type checker: it is stored as binary
     assert isinstance(body, bytes)  # noqa: S101
@@ -271,35 +231,58 @@ def record_of(item: Item) -> IdempotencyRecord:
     )
 
 
-def taken_item(user: str, taken: Usage, version: int, now_ms: int) -> Item:
-    """The item of a user's usage."""
-    values = msgspec.structs.asdict(taken)
-    lists = {name: msgspec.json.encode(values[name]).decode() for name in _TAKEN_LISTS}
-    ttl = ttl_of(now_ms + _TAKEN_KEPT_MS)
-    return keyed(taken_key(user), {**values, **lists, "version": version, "ttl": ttl})
+def usage_item(user: str, usage: Usage, version: int, now_ms: int) -> Item:
+    values = msgspec.structs.asdict(usage)
+    lists = {name: msgspec.json.encode(values[name]).decode() for name in _USAGE_LISTS}
+    ttl = ttl_of(now_ms + _USAGE_KEPT_MS)
+    return keyed(usage_key(user), {**values, **lists, "version": version, "ttl": ttl})
 
 
-def taken_of(item: Item) -> Usage:
-    """The usage in an item of `taken_item`."""
+def usage_of(item: Item) -> Usage:
     known = {name: item[name] for name in Usage.__struct_fields__}
-    lists = {name: msgspec.json.decode(str(known[name])) for name in _TAKEN_LISTS}
+    lists = {name: msgspec.json.decode(str(known[name])) for name in _USAGE_LISTS}
     return msgspec.convert({**known, **lists}, Usage)
 
 
-def rank(post_id: str, held: CurrentRank) -> str:
+class ReconciliationCursor(NamedTuple):
+    """The state of a full reconciliation: its position (None: at rest), its start, and the end of
+    its reservation (ms since 1970)."""
+
+    after: str | None
+    started_ms: int
+    until_ms: int
+
+
+FIRST_CURSOR = ReconciliationCursor(None, 0, 0)
+
+
+def cursor_item(cursor: ReconciliationCursor) -> Item:
+    """The item of the full reconciliation."""
+    attributes = cursor._asdict().items()
+    return keyed(CURSOR_KEY, {name: value for name, value in attributes if value is not None})
+
+
+def cursor_of(item: Item) -> ReconciliationCursor:
+    """The state in an item of `cursor_item`."""
+    after = item.get("after")
+    position = None if after is None else str(after)
+    return ReconciliationCursor(position, int(item["started_ms"]), int(item["until_ms"]))
+
+
+def rank_key(post_id: str, current: CurrentRank) -> str:
     """A post's sort key in `top`: texts sort in the order of (total, id)."""
-    since = f"#{held.since:010d}" if held.since != ALWAYS else ""
-    return f"{held.total:010d}#{post_id}{since}"
+    since = f"#{current.since:010d}" if current.since != ALWAYS else ""
+    return f"{current.total:010d}#{post_id}{since}"
 
 
-def held_by(item: Item) -> CurrentRank:
+def current_rank(item: Item) -> CurrentRank:
     """The current rank of a post."""
-    found = ranked(str(item["rank"]))
-    return CurrentRank(found.place.total, found.since)
+    rank = ranked(str(item["rank"]))
+    return CurrentRank(rank.place.total, rank.since)
 
 
 def ranked(text: str) -> Ranked:
-    """Parse a rank of `rank` or `past_rank_item`."""
+    """Parse a rank of `rank_key` or `past_rank_item`."""
     total, post_id, *epochs = text.split("#")
     *until, since = map(int, epochs or (ALWAYS,))
     return Ranked(Position(int(total), post_id, *until), since)
@@ -332,18 +315,11 @@ def past_rank_item(past: Ranked, post: Item) -> Item:
 
 
 def feed_key(shard: int) -> str:
-    """The partition key of one shard of the feed."""
     return f"FEED#{shard}"
 
 
 def creator_key(creator: str) -> str:
-    """The partition key of a creator's feed."""
     return f"CREATOR#{creator}"
-
-
-def shard_of(post_id: str, shards: int) -> int:
-    """The shard of a post in the feed."""
-    return crc32(post_id.encode()) % shards
 
 
 def ttl_of(milliseconds: int) -> int:

@@ -1,27 +1,32 @@
-"""Records of resumable uploads in DynamoDB, as attributes of their posts: the terms and the offset
-(one conditional update a piece)."""
+"""Resumable uploads in DynamoDB, as attributes of their posts: the terms, and the offset (one
+conditional update a piece). Users' usage of quotas, one item a user."""
 
-from image_poster.adapters.dynamodb import database
-from image_poster.adapters.dynamodb.posts import is_there
-from image_poster.adapters.dynamodb.schema import COUNTED, post_key, upload_of
+from collections.abc import Callable
+
+from image_poster.adapters.dynamodb import database, schema
+from image_poster.adapters.dynamodb.boto import BotoTable
 from image_poster.domain.errors import UploadGoneError
 from image_poster.domain.posts import PostStatus
+from image_poster.domain.usage import NOTHING_TAKEN, Usage
+from image_poster.ports.clock import Clock
 from image_poster.ports.uploads import UploadRecord
+
+_AWAITS_BYTES = database.HasValue("status", str(PostStatus.AWAITING_UPLOAD))
 
 
 class DynamoUploadRecordStore:
-    """`UploadRecordStore` in DynamoDB."""
+    """`UploadRecordStore` and `UploadOffsets` in DynamoDB."""
 
-    def __init__(self, table: database.Table) -> None:
+    def __init__(self, table: BotoTable) -> None:
         self._table = table
 
     async def find(self, post_id: str) -> UploadRecord | None:
-        item = await self._table.get(post_key(post_id))
+        item = await self._table.get(schema.post_key(post_id))
         if item is None:
             return None
-        if not is_there(item):
+        if schema.is_tombstone(item):
             raise UploadGoneError
-        upload = upload_of(item)
+        upload = schema.upload_of(item)
         if upload is None:
             return None
         awaiting = item["status"] == PostStatus.AWAITING_UPLOAD
@@ -29,61 +34,72 @@ class DynamoUploadRecordStore:
 
     async def declare_length(self, post_id: str, length: int) -> None:
         declaration = database.Update(
-            post_key(post_id),
+            schema.post_key(post_id),
             put={"upload_length": length},
-            when=(database.Exists("upload_expires"), database.Missing("upload_length")),
+            when=(database.Has("upload_expires"), database.Lacks("upload_length")),
         )
         try:
             await self._table.write(declaration)
         except database.ConditionFailedError:
             return  # it is set
 
+    @database.retried
     async def count_refused(self, post_id: str, size: int) -> int:
         counting = database.Update(
-            post_key(post_id),
+            schema.post_key(post_id),
             add={"upload_refused": size},
-            remove=(COUNTED,),  # else the stream would tell of each request
-            when=(
-                database.Exists("upload_expires"),
-                database.Is("status", str(PostStatus.AWAITING_UPLOAD)),
-            ),
+            remove=(schema.COUNTED,),  # else the stream would tell of each request
+            when=(database.Has("upload_expires"), _AWAITS_BYTES),
         )
-        async for _ in database.attempts():
-            try:
-                return int((await self._table.write(counting))["upload_refused"])
-            except database.ConditionFailedError:
-                return 0
-            except database.ConflictError:
-                continue
-        raise AssertionError  # `attempts` ends with an error of its own
+        try:
+            return int((await self._table.write(counting))["upload_refused"])
+        except database.ConditionFailedError:
+            return 0
 
-
-class DynamoUploadOffsets:
-    """`UploadOffsets` in DynamoDB."""
-
-    def __init__(self, table: database.Table) -> None:
-        self._table = table
-
-    async def find(self, post_id: str) -> int:
-        item = await self._table.get(post_key(post_id))
+    async def find_offset(self, post_id: str) -> int:
+        item = await self._table.get(schema.post_key(post_id))
         return int(item.get("upload_offset", 0)) if item else 0
 
+    @database.retried
     async def advance(self, post_id: str, start: int, end: int) -> bool:
         step = database.Update(
-            post_key(post_id),
+            schema.post_key(post_id),
             put={"upload_offset": end, "staged": True},
-            remove=(COUNTED,),  # else the stream would tell of each piece
-            when=(
-                database.Is("upload_offset", start),
-                database.Is("status", str(PostStatus.AWAITING_UPLOAD)),
-            ),
+            remove=(schema.COUNTED,),  # else the stream would tell of each piece
+            when=(database.HasValue("upload_offset", start), _AWAITS_BYTES),
         )
-        async for _ in database.attempts():
-            try:
-                await self._table.write(step)
-            except database.ConditionFailedError:
-                return False
-            except database.ConflictError:
-                continue
-            return True
-        raise AssertionError  # `attempts` ends with an error of its own
+        try:
+            await self._table.write(step)
+        except database.ConditionFailedError:
+            return False
+        return True
+
+
+class DynamoUsageStore:
+    """Stores users' recent usage, summed up from the stream."""
+
+    def __init__(self, table: BotoTable, clock: Clock) -> None:
+        self._table = table
+        self._clock = clock
+
+    async def find(self, user: str) -> Usage:
+        """The user's usage; it may be slightly out of date."""
+        item = await self._table.get(schema.usage_key(user), consistent=False)
+        return NOTHING_TAKEN if item is None else schema.usage_of(item)
+
+    @database.retried
+    async def update(self, user: str, change: Callable[[Usage], Usage]) -> None:
+        """Replace the usage by the result of `change`, by comparing and swapping; nothing is
+        written if it is the same. Raises `BusyError`."""
+        item = await self._table.get(schema.usage_key(user))
+        before = NOTHING_TAKEN if item is None else schema.usage_of(item)
+        after = change(before)
+        if after == before:
+            return
+        version = 0
+        unchanged: database.Condition = database.Lacks(database.PK)
+        if item is not None:
+            version = int(item["version"]) + 1
+            unchanged = database.HasValue("version", item["version"])
+        new = schema.usage_item(user, after, version, self._clock.now_ms())
+        await self._table.write(database.Put(new, (unchanged,)))

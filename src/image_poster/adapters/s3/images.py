@@ -1,4 +1,4 @@
-"""Images in S3, from one object or from the pieces of an upload."""
+"""Images in S3, from one object or from the pieces of an upload, and their copies in CloudFront."""
 
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -6,14 +6,18 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
+
+from botocore.exceptions import BotoCoreError, ClientError
 
 from image_poster.adapters.s3 import schema
-from image_poster.domain.errors import ImageNotFoundError, MultipartTooLargeError
+from image_poster.domain.errors import BusyError, ImageNotFoundError, MultipartTooLargeError
 from image_poster.domain.images import RENDITIONS, SNIFF_BYTES, sniff
+from image_poster.domain.posts import image_url
 from image_poster.ports.images import RemoteFile, StagedImage, Workspace
 
 _AT_ONCE = 8
-# An original is made only after its post was seen; twice the longest that an upload may take.
+# An original is stored only after its post; twice the lifetime of an upload.
 _TOO_YOUNG = timedelta(days=2)
 
 
@@ -36,7 +40,7 @@ _PART_BYTES = 16 * 1024 * 1024
 _CHUNK_BYTES = 1024 * 1024
 _SIGNED_SECONDS = 300
 _PRIVATE = "private, no-cache"
-_CACHED_FOR_EVER = "public, max-age=31536000, immutable"
+_CACHED_FOREVER = "public, max-age=31536000, immutable"
 
 
 class _S3Staged:
@@ -54,7 +58,7 @@ class _S3Staged:
         self._received += chunk
 
     async def commit(self) -> None:
-        self._store.keep_piece(self._post_id, bytes(self._received))
+        self._store.store_piece(self._post_id, bytes(self._received))
 
     async def discard(self) -> None:
         self._received.clear()
@@ -81,12 +85,13 @@ class S3ImageStore:
     def stage(self, post_id: str) -> StagedImage:
         return _S3Staged(self, post_id, self._max_staged)
 
-    def keep_piece(self, post_id: str, content: bytes) -> None:
+    def store_piece(self, post_id: str, content: bytes) -> None:
         """Store the whole image as its only piece."""
+        self._put_upload(schema.piece_key(post_id, 0), content)
+
+    def _put_upload(self, key: str, content: bytes) -> None:
         with schema.translated():
-            self._client.put_object(
-                Bucket=self._buckets.uploads, Key=schema.piece_key(post_id, 0), Body=content
-            )
+            self._client.put_object(Bucket=self._buckets.uploads, Key=key, Body=content)
 
     @asynccontextmanager
     async def workspace(self, post_id: str) -> AsyncIterator[Workspace]:
@@ -103,27 +108,29 @@ class S3ImageStore:
                     Key=schema.rendition_key(post_id, name),
                     Body=(work.folder / f"{name}.jpg").read_bytes(),
                     ContentType="image/jpeg",
-                    CacheControl=_CACHED_FOR_EVER,
+                    CacheControl=_CACHED_FOREVER,
                 )
 
     async def has_original(self, post_id: str) -> bool:
-        try:
-            with schema.translated():
-                self._client.head_object(**self._original(post_id))
-        except ImageNotFoundError:
-            return False
-        return True
+        return self._exists(schema.original_key(post_id))
 
     async def has_arrived(self, post_id: str) -> bool:
-        place = {"Bucket": self._buckets.uploads, "Key": schema.incoming_key(post_id)}
-        try:
-            with schema.translated():
-                self._client.head_object(**place)
-        except ImageNotFoundError:
-            return False
-        return True
+        return self._exists(schema.incoming_key(post_id))
 
-    async def kept(self, after: str) -> list[str]:
+    def _exists(self, key: str) -> bool:
+        with suppress(ImageNotFoundError), schema.translated():
+            self._client.head_object(Bucket=self._buckets.uploads, Key=key)
+            return True
+        return False
+
+    async def start_work(self, post_id: str) -> None:
+        """Start the image work of a post, at least once; all pieces of its image must be there.
+        Repeating it is harmless."""
+        self._put_upload(schema.complete_key(post_id), b"")
+
+    async def list_originals(self, after: str) -> list[str]:
+        """Post ids of some stored originals, in order, all greater than `after`; none at the
+        end."""
         with schema.translated():
             answer = self._client.list_objects_v2(
                 Bucket=self._buckets.uploads,
@@ -132,7 +139,9 @@ class S3ImageStore:
             )
         return [schema.post_id_of(entry["Key"]) for entry in answer.get("Contents", [])]
 
-    async def set_aside(self, post_id: str) -> bool:
+    async def quarantine_original(self, post_id: str) -> bool:
+        """Move the original to quarantine for some weeks; nobody sees it there. False if it is too
+        young to be judged: its post may not be stored yet."""
         with schema.translated():
             age = self._now() - self._client.head_object(**self._original(post_id))["LastModified"]
         if age < _TOO_YOUNG:
@@ -144,10 +153,9 @@ class S3ImageStore:
     async def open_original(self, post_id: str) -> RemoteFile:
         if not await self.has_original(post_id):
             raise ImageNotFoundError
-        place = self._original(post_id)
         url = self._client.generate_presigned_url(
             "get_object",
-            Params={**place, "ResponseCacheControl": _PRIVATE},
+            Params={**self._original(post_id), "ResponseCacheControl": _PRIVATE},
             ExpiresIn=_SIGNED_SECONDS,
         )
         return RemoteFile(url)
@@ -158,15 +166,11 @@ class S3ImageStore:
     async def remove(self, post_id: str) -> None:
         uploads = self._buckets.uploads
         staged = schema.list_keys(self._client, uploads, schema.pieces_prefix(post_id))
-        ours = (
-            schema.incoming_key,
-            schema.original_key,
-            schema.quarantine_key,
-            schema.complete_key,
-        )
-        schema.delete_keys(self._client, uploads, [*(key(post_id) for key in ours), *staged])
-        shown = [schema.rendition_key(post_id, name) for name in RENDITIONS]
-        schema.delete_keys(self._client, self._buckets.images, shown)
+        prefixes = (schema.INCOMING, schema.ORIGINALS, schema.QUARANTINE, schema.COMPLETE)
+        others = [f"{prefix}{post_id}" for prefix in prefixes]
+        schema.delete_keys(self._client, uploads, [*others, *staged])
+        renditions = [schema.rendition_key(post_id, name) for name in RENDITIONS]
+        schema.delete_keys(self._client, self._buckets.images, renditions)
 
     def _original(self, post_id: str) -> dict[str, str]:
         return {"Bucket": self._buckets.uploads, "Key": schema.original_key(post_id)}
@@ -174,7 +178,7 @@ class S3ImageStore:
     def _obtain_original(self, post_id: str, target: Path) -> None:
         """Write the original to `target`. If there is none yet, make it from the incoming image or
         the pieces. Raises `ImageNotFoundError`."""
-        for take in (self._fetch_original, self._take_incoming, self._put_together):
+        for take in (self._fetch_original, self._take_incoming, self._join_pieces):
             with suppress(ImageNotFoundError):
                 take(post_id, target)
                 return
@@ -197,19 +201,19 @@ class S3ImageStore:
 
     def _fetch_original(self, post_id: str, target: Path) -> None:
         with schema.translated():
-            found = self._client.get_object(**self._original(post_id))
+            answer = self._client.get_object(**self._original(post_id))
             with target.open("wb") as file:
-                for chunk in found["Body"].iter_chunks(_CHUNK_BYTES):
+                for chunk in answer["Body"].iter_chunks(_CHUNK_BYTES):
                     file.write(chunk)
 
-    def _put_together(self, post_id: str, target: Path) -> None:
+    def _join_pieces(self, post_id: str, target: Path) -> None:
         """Make the original from its pieces, then delete them. Raises `ImageNotFoundError`."""
         with target.open("wb") as file:
             for piece in pieces(self._client, self._buckets.uploads, post_id):
                 file.write(piece)
         if not target.stat().st_size:
             raise ImageNotFoundError
-        self._keep_original(post_id, target)
+        self._store_original(post_id, target)
         staged = schema.list_keys(
             self._client, self._buckets.uploads, schema.pieces_prefix(post_id)
         )
@@ -217,31 +221,44 @@ class S3ImageStore:
             self._client, self._buckets.uploads, [*staged, schema.complete_key(post_id)]
         )
 
-    def _keep_original(self, post_id: str, source: Path) -> None:
+    def _store_original(self, post_id: str, source: Path) -> None:
         """Store the original by a multipart upload, which reads 16 MiB at a time into memory."""
         place = self._original(post_id)
         with schema.translated(), source.open("rb") as file:
             media_type = sniff(file.read(SNIFF_BYTES)) or "application/octet-stream"
             file.seek(0)
-            made = self._client.create_multipart_upload(**place, ContentType=str(media_type))
-            upload = {**place, "UploadId": made["UploadId"]}
+            answer = self._client.create_multipart_upload(**place, ContentType=str(media_type))
+            upload = {**place, "UploadId": answer["UploadId"]}
             parts = list[dict[str, object]]()
             while content := file.read(_PART_BYTES):
                 number = len(parts) + 1
-                kept = self._client.upload_part(**upload, PartNumber=number, Body=content)
-                parts.append({"PartNumber": number, "ETag": kept["ETag"]})
+                part = self._client.upload_part(**upload, PartNumber=number, Body=content)
+                parts.append({"PartNumber": number, "ETag": part["ETag"]})
             self._client.complete_multipart_upload(**upload, MultipartUpload={"Parts": parts})
 
 
-class S3JobStarter:
-    """`JobStarter` in S3."""
+class CloudFrontImageCache:
+    """The content delivery network (CDN) in front of the renditions: one distribution.
 
-    def __init__(self, client: schema.S3Client, buckets: schema.Buckets) -> None:
+    https://docs.aws.amazon.com/AmazonCloudFront/latest/DeveloperGuide/Invalidation.html
+    """
+
+    def __init__(self, client: Any, distribution_id: str) -> None:  # noqa: ANN401 - botocore makes clients at run time
         self._client = client
-        self._buckets = buckets
+        self._distribution_id = distribution_id
 
-    async def start(self, post_id: str) -> None:
-        with schema.translated():
-            self._client.put_object(
-                Bucket=self._buckets.uploads, Key=schema.complete_key(post_id), Body=b""
+    async def forget(self, post_id: str) -> None:
+        """Invalidate all copies of the post's renditions, soon. Raises `BusyError`."""
+        # Literal paths: 3,000 of them may be in progress, but only 15 with a wildcard ("Concurrent
+        # invalidation requests"). Each path beyond 1,000 a month is billed.
+        paths = [image_url(post_id, rendition) for rendition in RENDITIONS]
+        batch = {
+            "Paths": {"Quantity": len(paths), "Items": paths},
+            "CallerReference": post_id,  # a repeated call makes no other invalidation
+        }
+        try:
+            self._client.create_invalidation(
+                DistributionId=self._distribution_id, InvalidationBatch=batch
             )
+        except (ClientError, BotoCoreError) as exc:
+            raise BusyError from exc

@@ -60,12 +60,10 @@ def translated() -> Iterator[None]:
 
 
 def original_key(post_id: str) -> str:
-    """The key of the original."""
     return f"{ORIGINALS}{post_id}"
 
 
 def incoming_key(post_id: str) -> str:
-    """The key of an image that was put at a signed URL."""
     return f"{INCOMING}{post_id}"
 
 
@@ -80,7 +78,6 @@ def complete_key(post_id: str) -> str:
 
 
 def pieces_prefix(post_id: str) -> str:
-    """The key prefix of all pieces."""
     return f"{STAGING}{post_id}/"
 
 
@@ -101,15 +98,15 @@ def post_id_of(key: str) -> str:
 
 def list_keys(client: S3Client, bucket: str, prefix: str) -> list[str]:
     """All keys with this prefix, in order (S3 lists in UTF-8 binary order)."""
-    found: list[str] = []
-    words: dict[str, str] = {}
+    keys: list[str] = []
+    position: dict[str, str] = {}
     while True:
         with translated():
-            answer = client.list_objects_v2(Bucket=bucket, Prefix=prefix, **words)
-        found += [entry["Key"] for entry in answer.get("Contents", [])]
+            answer = client.list_objects_v2(Bucket=bucket, Prefix=prefix, **position)
+        keys += [entry["Key"] for entry in answer.get("Contents", [])]
         if not answer.get("IsTruncated"):
-            return found
-        words = {"ContinuationToken": answer["NextContinuationToken"]}
+            return keys
+        position = {"ContinuationToken": answer["NextContinuationToken"]}
 
 
 def delete_keys(client: S3Client, bucket: str, keys: list[str]) -> None:

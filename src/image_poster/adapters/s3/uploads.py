@@ -7,7 +7,7 @@ advances the offset past it, so a retry after a crash completes that piece.
 
 import hashlib
 from base64 import b64encode
-from typing import Any
+from typing import Any, Protocol
 
 from image_poster.adapters.s3 import schema
 from image_poster.adapters.s3.images import pieces
@@ -15,9 +15,23 @@ from image_poster.domain import errors
 from image_poster.domain.ids import rfc3339
 from image_poster.domain.uploads import PutTarget, PutTerms
 from image_poster.ports.clock import Clock
-from image_poster.ports.uploads import UploadOffsets, UploadWriter
+from image_poster.ports.uploads import UploadWriter
 
 _DIGEST = "sha256"
+
+
+class UploadOffsets(Protocol):
+    """The offsets of uploads, which the pieces do not tell: one number an upload, advanced by each
+    request that appends."""
+
+    async def find_offset(self, post_id: str) -> int:
+        """The offset in bytes; 0 for an unknown upload. Sees every `advance` that returned."""
+        ...
+
+    async def advance(self, post_id: str, start: int, end: int) -> bool:
+        """Move from `start` to `end`. False, with nothing changed, if the upload is not at `start`
+        or awaits no bytes any more."""
+        ...
 
 
 class _S3Writer:
@@ -39,17 +53,17 @@ class _S3Writer:
 
     async def rewind(self, offset: int) -> None:
         if offset != self._start:
-            raise errors.UploadTakenOverError  # what is kept is kept
+            raise errors.UploadTakenOverError  # stored pieces stay
         self._piece.clear()
         self.offset = offset
 
     async def commit(self) -> None:
         if self._piece:
-            await self._store.keep(self._post_id, self._start, bytes(self._piece))
+            await self._store.store_piece(self._post_id, self._start, bytes(self._piece))
             self._piece.clear()
 
     async def close(self) -> None:
-        if self._piece:  # it is not kept
+        if self._piece:  # it is not stored
             self.offset = self._start
 
 
@@ -68,11 +82,11 @@ class S3UploadStore:
     async def take(
         self, post_id: str, *, unverified: bool = False, offset_hint: int | None = None
     ) -> UploadWriter:
-        del unverified  # nothing is kept before `commit`
+        del unverified  # nothing is stored before `commit`
         return _S3Writer(self, post_id, await self.offset(post_id, offset_hint=offset_hint))
 
     async def offset(self, post_id: str, *, offset_hint: int | None = None) -> int:
-        return await self._offsets.find(post_id) if offset_hint is None else offset_hint
+        return await self._offsets.find_offset(post_id) if offset_hint is None else offset_hint
 
     async def promote(self, post_id: str, sha256: bytes) -> None:
         """Check the pieces against `sha256`, if there is one; the image work joins them later.
@@ -89,19 +103,19 @@ class S3UploadStore:
             schema.delete_keys(self._client, self._bucket, staged)
             raise errors.ChecksumMismatchError
 
-    async def keep(self, post_id: str, start: int, piece: bytes) -> None:
+    async def store_piece(self, post_id: str, start: int, piece: bytes) -> None:
         """Store a piece that begins at byte `start`. Raises `OffsetMismatchError` if another piece
         begins there. Raises `UploadTakenOverError` if the offset is elsewhere or the upload has
         ended."""
         digest = hashlib.sha256(piece).hexdigest()
-        size, kept = self._place(post_id, start, piece, digest)
+        size, stored_digest = self._put_piece(post_id, start, piece, digest)
         moved = await self._offsets.advance(post_id, start, start + size)
-        if kept != digest:
+        if stored_digest != digest:
             raise errors.OffsetMismatchError
-        if not moved and await self._offsets.find(post_id) < start + size:
+        if not moved and await self._offsets.find_offset(post_id) < start + size:
             raise errors.UploadTakenOverError
 
-    def _place(self, post_id: str, start: int, piece: bytes, digest: str) -> tuple[int, str]:
+    def _put_piece(self, post_id: str, start: int, piece: bytes, digest: str) -> tuple[int, str]:
         """Store a piece unless one begins at `start`. Returns size and digest of the stored one."""
         place = {"Bucket": self._bucket, "Key": schema.piece_key(post_id, start)}
         try:
@@ -111,14 +125,13 @@ class S3UploadStore:
                 )
         except schema.PieceExistsError:
             with schema.translated():
-                found = self._client.head_object(**place)
-            return int(found["ContentLength"]), found["Metadata"].get(_DIGEST, "")
+                stored = self._client.head_object(**place)
+            return int(stored["ContentLength"]), stored["Metadata"].get(_DIGEST, "")
         return len(piece), digest
 
 
-# A URL is good for no longer than the credentials it was signed with; those of a Lambda last some
-# hours.
-_LONGEST_MS = 3600 * 1000
+# A URL is valid no longer than the credentials that signed it; those of a Lambda last some hours.
+_MAX_VALID_MS = 3600 * 1000
 
 
 class S3PutUrlSigner:
@@ -131,7 +144,7 @@ class S3PutUrlSigner:
 
     def sign(self, post_id: str, terms: PutTerms, expires_ms: int) -> PutTarget:
         now = self._clock.now_ms()
-        until_ms = min(expires_ms, now + _LONGEST_MS)
+        until_ms = min(expires_ms, now + _MAX_VALID_MS)
         headers = {"content-type": terms.content_type}
         params: dict[str, Any] = {
             "Bucket": self._bucket,

@@ -4,10 +4,11 @@
 - container: the class for each port
 - api: the Lambda that answers requests from API Gateway
 - images: the Lambda that processes images when S3 notifies it of an object
-- stream: the Lambda that applies changes from the table's stream; `changes` applies a batch
-- reconciliation: the scheduled Lambda that does the work of lost events
+- background: the Lambdas that apply the table's stream and reconcile lost events
+- events: the work that events start: image work, and the changes in a stream batch
+- quotas: users' quotas, enforced from usage that the stream adds up
+- reconciliation: finds and finishes work whose events were lost
 - operate: the operators' commands on a stack
-- users: test users of a stack's own user pool
 - tracing: a segment in X-Ray for each call of AWS
 - cold_start: a shorter cold start
 """

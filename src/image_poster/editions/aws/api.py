@@ -13,7 +13,7 @@ import structlog
 from litestar.types import ASGIApp
 from mangum import Mangum
 
-from image_poster.adapters.dynamodb.probe import DynamoWriteProbe
+from image_poster.adapters.dynamodb.boto import DynamoWriteProbe
 from image_poster.adapters.oidc import OidcTokenVerifier, check_header
 from image_poster.domain.errors import DirectAccessError
 from image_poster.domain.signing import CursorSigner, Signer
@@ -33,16 +33,16 @@ from image_poster.services.container import build_services
 _WAIT_POLL_SECONDS = 0.4
 _SERVER_FAULT = 500
 _log = structlog.get_logger()
-# What is known of the request that is being answered, beside what the app sees.
+# Values of the current request for its log line, which the app does not see.
 _caller: ContextVar[dict[str, str | None]] = ContextVar("caller")
 
 
 def compose(settings: AwsSettings) -> ASGIApp:
     """The app that serves the contract."""
     key = settings.signing_key or container.secret(settings.signing_key_secret)
-    signer = Signer(key.encode())
+    signer, aws = Signer(key.encode()), container.AwsContainer(settings)
     services = build_services(
-        container.stores(settings),
+        aws.stores,
         settings.limits,
         CursorSigner(signer),
         RENDERERS,
@@ -60,7 +60,7 @@ def compose(settings: AwsSettings) -> ASGIApp:
     )
     return create_app(
         services,
-        DynamoWriteProbe(container.table(settings)).check,
+        DynamoWriteProbe(aws.table).check,
         HttpSettings(
             authenticator=TokenAuthenticator(verifier, terms, claims_of_gateway),
             # Signed PUTs lead to S3; at this service no URL is good.
@@ -68,7 +68,7 @@ def compose(settings: AwsSettings) -> ASGIApp:
             cors_origins=parse_origins(settings.cors_origins),
             loopback_only=False,
             shared_feed=True,
-            fast=False,  # what is asked most is answered by the CDN
+            fast=False,  # the CDN answers the most frequent requests
             observers=(log_request,),
         ),
     )
@@ -79,13 +79,11 @@ def claims_of_gateway(request: AnyRequest) -> Claims | None:
     client can write the event. None if the route allows anonymous readers. The authorizer does not
     check the token's type. Raises `IdentityRequiredError`."""
     event: dict[str, Any] = request.scope.get("aws.event", {})  # type: ignore[assignment]
-    found: Claims | None = (
-        event.get("requestContext", {}).get("authorizer", {}).get("jwt", {}).get("claims")
-    )
-    sent = request.headers.get("authorization", "")
-    if found is not None and sent:
-        check_header(sent.split()[-1])
-    return found
+    claims = _claims(event.get("requestContext", {}))
+    authorization = request.headers.get("authorization", "")
+    if claims is not None and authorization:
+        check_header(authorization.split()[-1])
+    return claims
 
 
 def log_request(measured: MeasuredRequest) -> None:
@@ -149,5 +147,9 @@ def _viewer(headers: dict[str, str]) -> str:
 
 def _user(about: dict[str, Any]) -> str | None:
     """The user that the gateway's authorizer identified; None if there is none."""
-    found: str | None = about.get("authorizer", {}).get("jwt", {}).get("claims", {}).get("sub")
-    return found
+    return (_claims(about) or {}).get("sub")
+
+
+def _claims(about: dict[str, Any]) -> Claims | None:
+    claims: Claims | None = about.get("authorizer", {}).get("jwt", {}).get("claims")
+    return claims

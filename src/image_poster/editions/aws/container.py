@@ -1,7 +1,7 @@
 """The composition of the AWS edition: the class for each port, in each Lambda and command."""
 
 from collections.abc import Awaitable, Callable
-from functools import cache
+from functools import cache, cached_property
 from typing import Any
 
 import structlog
@@ -9,30 +9,32 @@ from botocore.config import Config
 from botocore.session import Session, get_session
 
 from image_poster.adapters.clock import SystemClock
-from image_poster.adapters.cloudfront import CloudFrontImageCache
 from image_poster.adapters.dynamodb.boto import BotoTable
 from image_poster.adapters.dynamodb.comments import DynamoCommentCounter, DynamoCommentStore
 from image_poster.adapters.dynamodb.feed import DynamoFeedReader, DynamoFeedRebuilder
-from image_poster.adapters.dynamodb.jobs import DynamoFailureCounter
-from image_poster.adapters.dynamodb.posts import DynamoPostStore, DynamoTombstoneStore
-from image_poster.adapters.dynamodb.reconciliation import (
+from image_poster.adapters.dynamodb.jobs import (
+    DynamoFailureCounter,
     DynamoReconciliationCursorStore,
     DynamoScheduledChecks,
 )
-from image_poster.adapters.dynamodb.uploads import DynamoUploadOffsets, DynamoUploadRecordStore
-from image_poster.adapters.dynamodb.usage import DynamoUsageStore
-from image_poster.adapters.s3.images import S3ImageStore, S3JobStarter
+from image_poster.adapters.dynamodb.posts import DynamoPostStore
+from image_poster.adapters.dynamodb.uploads import (
+    DynamoUploadRecordStore,
+    DynamoUsageStore,
+)
+from image_poster.adapters.s3.images import CloudFrontImageCache, S3ImageStore
 from image_poster.adapters.s3.schema import Buckets
 from image_poster.adapters.s3.uploads import S3PutUrlSigner, S3UploadStore
 from image_poster.domain.uploads import Upload
 from image_poster.editions.aws import tracing
+from image_poster.editions.aws.events import ChangeApplier, PublishedCopies, StoredImagePublisher
+from image_poster.editions.aws.quotas import EventualQuotas, UsageRecorder
+from image_poster.editions.aws.reconciliation import Reconciler, Reconciliation
 from image_poster.editions.aws.settings import PIECE_BYTES, AwsSettings, read_settings
 from image_poster.ports.images import ImageRenderer
 from image_poster.services.container import Stores
-from image_poster.services.images import ImagePublisher, JobReplayer, StoredImagePublisher
-from image_poster.services.maintenance import ChangeApplier, PostPurger, ShownImages
-from image_poster.services.quotas import EventualQuotas, UsageRecorder
-from image_poster.services.reconciliation import FullReconciliation, Reconciler, Reconciliation
+from image_poster.services.images import ImagePublisher
+from image_poster.services.posts import PostPurger
 
 
 @cache
@@ -50,29 +52,22 @@ def client(service: str) -> Any:  # noqa: ANN401 - botocore makes clients at run
     endpoint, whose redirect a signed PUT does not survive (S3 user guide, "Request redirection").
     The time-outs are settings, because a caller waits for the response.
     """
-    patience = read_settings()
+    settings = read_settings()
     config = Config(
-        connect_timeout=patience.sdk_connect_seconds,
-        read_timeout=patience.sdk_read_seconds,
-        retries={"mode": "standard", "total_max_attempts": patience.sdk_tries},
+        connect_timeout=settings.sdk_connect_seconds,
+        read_timeout=settings.sdk_read_seconds,
+        retries={"mode": "standard", "total_max_attempts": settings.sdk_tries},
         signature_version="s3v4" if service == "s3" else None,
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",
         s3={"addressing_style": "virtual"},
     )
-    made = _session().create_client(service, config=config)
-    tracing.follow(made)
-    return made
+    new_client = _session().create_client(service, config=config)
+    tracing.follow(new_client)
+    return new_client
 
 
-def secret(arn: str) -> str:
-    """The text of a secret; empty without an ARN."""
-    if not arn:
-        return ""
-    return str(client("secretsmanager").get_secret_value(SecretId=arn)["SecretString"])
-
-
-class _WhenNeeded:
+class LazyClient:
     """A client that is created at its first call: most requests never call that service."""
 
     def __init__(self, service: str) -> None:
@@ -82,140 +77,134 @@ class _WhenNeeded:
         return getattr(client(self._service), operation)
 
 
-def request_id() -> str:
+def secret(arn: str) -> str:
+    """The text of a secret; empty without an ARN."""
+    if not arn:
+        return ""
+    return str(client("secretsmanager").get_secret_value(SecretId=arn)["SecretString"])
+
+
+def _request_id() -> str:
     """The id of the current request; empty if there is none."""
-    found = structlog.contextvars.get_contextvars()
-    return str(found.get("request_id", ""))
+    return str(structlog.contextvars.get_contextvars().get("request_id", ""))
 
 
-def table(settings: AwsSettings) -> BotoTable:
-    """The edition's only table."""
-    return BotoTable(client("dynamodb"), settings.table)
-
-
-def bind_request(of_post: str) -> None:
+def _bind_request(request_id: str) -> None:
     """Log from here on with the id of the request that last changed a post."""
-    structlog.contextvars.bind_contextvars(request_id=of_post)
+    structlog.contextvars.bind_contextvars(request_id=request_id)
 
 
-def posts(
-    settings: AwsSettings,
-    applied: Callable[[str], object] = bool,
-    removed: Callable[[str], object] = bool,
-    admit: Callable[[str, Upload], Awaitable[None]] | None = None,
-) -> DynamoPostStore:
-    """The post store. `applied` gets the id of the request that last changed a post, `removed` gets
-    deletions, and `admit` checks a user's quota for an upload."""
-    return DynamoPostStore(
-        table(settings),
-        SystemClock(),
-        shards=settings.feed_shards,
-        request_id=request_id,
-        applied=applied,
-        removed=removed,
-        admit=admit,
-    )
+class AwsContainer:
+    """The stores and services of one Lambda or command, each created at its first use."""
 
+    def __init__(self, settings: AwsSettings) -> None:
+        self.settings = settings
+        self.clock = SystemClock()
 
-def images(settings: AwsSettings) -> S3ImageStore:
-    """Originals and renditions."""
-    multipart = settings.limits.multipart_bytes or settings.image_bytes
-    return S3ImageStore(
-        _WhenNeeded("s3"), buckets(settings), cdn=settings.public_url, max_staged=multipart
-    )
+    @cached_property
+    def table(self) -> BotoTable:
+        return BotoTable(client("dynamodb"), self.settings.table)
 
+    def posts(
+        self,
+        applied: Callable[[str], object] = bool,
+        removed: Callable[[str], object] = bool,
+        admit: Callable[[str, Upload], Awaitable[None]] | None = None,
+    ) -> DynamoPostStore:
+        """The post store. `applied` gets the id of the request that last changed a post, `removed`
+        gets deletions, and `admit` checks a user's quota for an upload."""
+        return DynamoPostStore(
+            self.table,
+            self.clock,
+            shards=self.settings.feed_shards,
+            request_id=_request_id,
+            applied=applied,
+            removed=removed,
+            admit=admit,
+        )
 
-def buckets(settings: AwsSettings) -> Buckets:
-    """The names of the buckets."""
-    return Buckets(settings.uploads_bucket, settings.images_bucket)
+    @cached_property
+    def images(self) -> S3ImageStore:
+        settings = self.settings
+        return S3ImageStore(
+            LazyClient("s3"),
+            Buckets(settings.uploads_bucket, settings.images_bucket),
+            cdn=settings.public_url,
+            max_staged=settings.limits.multipart_bytes or settings.image_bytes,
+        )
 
+    @cached_property
+    def uploads(self) -> S3UploadStore:
+        bucket = self.settings.uploads_bucket
+        return S3UploadStore(LazyClient("s3"), bucket, self.upload_records, piece_bytes=PIECE_BYTES)
 
-def stores(settings: AwsSettings) -> Stores:
-    """The stores and quotas of the API."""
-    clock, rows = SystemClock(), table(settings)
-    uploads = settings.uploads_bucket
-    comments = DynamoCommentStore(rows, clock, request_id=request_id)
-    user_limits = EventualQuotas(DynamoUsageStore(rows, clock), clock, settings.limits)
-    return Stores(
-        posts=posts(settings, removed=comments.forget, admit=user_limits.admit),
-        comments=comments,
-        feed=DynamoFeedReader(rows, shards=settings.feed_shards),
-        images=images(settings),
-        uploads=S3UploadStore(
-            _WhenNeeded("s3"), uploads, DynamoUploadOffsets(rows), piece_bytes=PIECE_BYTES
-        ),
-        upload_records=DynamoUploadRecordStore(rows),
-        put_urls=S3PutUrlSigner(_WhenNeeded("s3"), uploads, clock),
-        clock=clock,
-        writes=user_limits,
-        upload_quota=user_limits,
-    )
+    @cached_property
+    def upload_records(self) -> DynamoUploadRecordStore:
+        return DynamoUploadRecordStore(self.table)
 
+    @cached_property
+    def failures(self) -> DynamoFailureCounter:
+        return DynamoFailureCounter(self.table)
 
-def image_publisher(settings: AwsSettings, renderer: ImageRenderer) -> StoredImagePublisher:
-    """The image Lambda's service."""
-    rows, files = posts(settings, bind_request), images(settings)
-    publisher = ImagePublisher(rows, files, renderer)
-    return StoredImagePublisher(rows, files, publisher, DynamoFailureCounter(table(settings)))
+    @property
+    def stores(self) -> Stores:
+        """The stores and quotas of the API."""
+        table, clock = self.table, self.clock
+        comments = DynamoCommentStore(table, clock, request_id=_request_id)
+        quotas = EventualQuotas(DynamoUsageStore(table, clock), clock, self.settings.limits)
+        return Stores(
+            posts=self.posts(removed=comments.forget, admit=quotas.admit),
+            comments=comments,
+            feed=DynamoFeedReader(table, shards=self.settings.feed_shards),
+            images=self.images,
+            uploads=self.uploads,
+            upload_records=self.upload_records,
+            put_urls=S3PutUrlSigner(LazyClient("s3"), self.settings.uploads_bucket, clock),
+            clock=clock,
+            writes=quotas,
+            upload_quota=quotas,
+        )
 
+    def image_publisher(self, renderer: ImageRenderer) -> StoredImagePublisher:
+        posts, images = self.posts(_bind_request), self.images
+        publisher = ImagePublisher(posts, images, renderer)
+        return StoredImagePublisher(posts, images, publisher, self.failures)
 
-def change_applier(settings: AwsSettings) -> ChangeApplier:
-    """The stream Lambda's service for changes of posts."""
-    rows = table(settings)
-    return ChangeApplier(
-        DynamoCommentCounter(rows, SystemClock(), kept=settings.latest_kept),
-        S3JobStarter(_WhenNeeded("s3"), buckets(settings)),
-        purger(settings),
-        DynamoScheduledChecks(rows, SystemClock()),
-    )
+    @property
+    def change_applier(self) -> ChangeApplier:
+        checks = DynamoScheduledChecks(self.table, self.clock)
+        return ChangeApplier(self._counter, self.images.start_work, self._purger, checks)
 
+    @property
+    def usage_recorder(self) -> UsageRecorder:
+        usage, records = DynamoUsageStore(self.table, self.clock), self.upload_records
+        return UsageRecorder(usage, records, self.posts(), self.clock, self.settings.limits)
 
-def usage_recorder(settings: AwsSettings) -> UsageRecorder:
-    """The stream Lambda's service for users' usage."""
-    rows, clock = table(settings), SystemClock()
-    taken, records = DynamoUsageStore(rows, clock), DynamoUploadRecordStore(rows)
-    return UsageRecorder(taken, records, posts(settings), clock, settings.limits)
+    def reconciliation(self, *, ahead_ms: int = 0) -> Reconciliation:
+        """The reconciliation Lambda's service; operators run it `ahead_ms` before work is due."""
+        table, clock, posts = self.table, self.clock, self.posts()
+        reconciler = Reconciler(
+            checks=DynamoScheduledChecks(table, clock, ahead_ms=ahead_ms),
+            posts=posts,
+            images=self.images,
+            records=self.upload_records,
+            uploads=self.uploads,
+            failures=self.failures,
+            purger=self._purger,
+            clock=clock,
+        )
+        rebuilder = DynamoFeedRebuilder(table, self._counter, shards=self.settings.feed_shards)
+        cursors = DynamoReconciliationCursorStore(table)
+        return Reconciliation(reconciler, rebuilder, posts, self.images, cursors, clock)
 
+    @property
+    def _counter(self) -> DynamoCommentCounter:
+        latest_kept = self.settings.latest_kept
+        return DynamoCommentCounter(self.table, self.clock, latest_kept=latest_kept)
 
-def purger(settings: AwsSettings) -> PostPurger:
-    """The service that purges deleted posts, also from the CDN."""
-    tombstones = DynamoTombstoneStore(table(settings))
-    cache = CloudFrontImageCache(_WhenNeeded("cloudfront"), settings.distribution)
-    return PostPurger(tombstones, images(settings), ShownImages(tombstones, cache))
-
-
-def healing(settings: AwsSettings, *, ahead_ms: int = 0) -> Reconciliation:
-    """The reconciliation Lambda's service; operators run it `ahead_ms` before work is due."""
-    rows, clock, uploads = table(settings), SystemClock(), settings.uploads_bucket
-    pieces = S3UploadStore(
-        _WhenNeeded("s3"), uploads, DynamoUploadOffsets(rows), piece_bytes=PIECE_BYTES
-    )
-    reconciler = Reconciler(
-        due=DynamoScheduledChecks(rows, clock, ahead_ms=ahead_ms),
-        posts=posts(settings),
-        images=images(settings),
-        records=DynamoUploadRecordStore(rows),
-        uploads=pieces,
-        failures=DynamoFailureCounter(rows),
-        starter=S3JobStarter(_WhenNeeded("s3"), buckets(settings)),
-        purger=purger(settings),
-        clock=clock,
-    )
-    walk = FullReconciliation(feed_rebuilder(settings), posts(settings), images(settings))
-    return Reconciliation(reconciler, walk, DynamoReconciliationCursorStore(rows), clock)
-
-
-def job_replayer(settings: AwsSettings) -> JobReplayer:
-    """The service that replays failed image work for operators."""
-    return JobReplayer(
-        posts(settings),
-        DynamoFailureCounter(table(settings)),
-        S3JobStarter(_WhenNeeded("s3"), buckets(settings)),
-    )
-
-
-def feed_rebuilder(settings: AwsSettings) -> DynamoFeedRebuilder:
-    """The service that recomputes counts and feed entries."""
-    rows = table(settings)
-    counter = DynamoCommentCounter(rows, SystemClock(), kept=settings.latest_kept)
-    return DynamoFeedRebuilder(rows, counter, shards=settings.feed_shards)
+    @property
+    def _purger(self) -> PostPurger:
+        """The service that purges deleted posts, also from the CDN."""
+        cache = CloudFrontImageCache(LazyClient("cloudfront"), self.settings.distribution)
+        posts = self.posts()
+        return PostPurger(posts, self.images, PublishedCopies(posts, cache.forget).forget)

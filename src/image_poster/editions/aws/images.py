@@ -25,9 +25,9 @@ _log = structlog.get_logger()
 _renderer = VipsImageRenderer(
     RenderSettings(max_pixels=_settings.image_pixels), timeout_seconds=_settings.image_seconds
 )
-_publisher = container.image_publisher(_settings, _renderer)
-# Our credentials are in our environment, which /proc would show to a decoder that was taken over,
-# on a kernel that cannot confine it. Its own environment has none (adapters/images/renderer).
+_publisher = container.AwsContainer(_settings).image_publisher(_renderer)
+# This environment has credentials. On a kernel that cannot confine decoders, /proc would show them
+# to a decoder that was taken over. Its own environment has none (adapters/images/renderer).
 hide_from_others()
 # One loop for all invocations: the template process, which is kept, belongs to it.
 _loop = asyncio.new_event_loop()

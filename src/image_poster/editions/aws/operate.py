@@ -1,8 +1,15 @@
-"""Operators' commands on a stack, with the credentials and the region of their AWS profile."""
+"""Operators' commands on a stack, with the credentials and the region of their AWS profile. They
+replay dead letters, reconcile the whole stack, and sign in test users of its own user pool.
+
+https://docs.aws.amazon.com/cognito/latest/developerguide/amazon-cognito-user-pools-authentication-flow-methods.html:
+`ADMIN_USER_PASSWORD_AUTH` signs in with the rights of an AWS profile. The template allows it in
+stages that are not `prod`.
+"""
 
 import asyncio
-from collections.abc import Coroutine, Iterator
-from contextlib import contextmanager
+import secrets
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple, TypeVar
@@ -11,39 +18,34 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from image_poster.adapters.dynamodb import stream
 from image_poster.adapters.s3.schema import post_id_of
-from image_poster.adapters.sqs import DeadLetter, GivenUpBatch, GivenUpImage, SqsDeadLetters
+from image_poster.adapters.sqs import GivenUpBatch, GivenUpImage, SqsDeadLetters
 from image_poster.domain.errors import ImagePosterError
 from image_poster.editions import StartError
-from image_poster.editions.aws import container, users
-from image_poster.editions.aws.changes import apply_batch
+from image_poster.editions.aws import container
+from image_poster.editions.aws.events import replay_image_work
+from image_poster.editions.aws.reconciliation import Repair
 from image_poster.editions.aws.settings import AwsSettings
-from image_poster.services.reconciliation import Repair
 
+_ADMINS = "admins"
+Content = TypeVar("Content", GivenUpImage, GivenUpBatch)
 Result = TypeVar("Result")
-# Nothing is due later than that.
+# No check is scheduled later than this.
 _AHEAD_MS = 7 * 24 * 3600 * 1000
 _FAILURES = (ImagePosterError, ClientError, BotoCoreError)
-_FOREIGN = "this letter is none of Lambda's: look at it in SQS; it stays"
-
-
-class ParkedFailure(NamedTuple):
-    """An entry of the dead-letter queues."""
-
-    what: str
-    error: str
+_FOREIGN = "Lambda did not send this letter: look at it in SQS; it stays"
 
 
 class RebuiltStack(NamedTuple):
     """The number of posts that were checked, and the repairs."""
 
     checked: int
-    healed: list[Repair]
+    repairs: list[Repair]
 
 
-class Replayed(NamedTuple):
-    """The result for one dead letter: due again, or a `reason` for the failure."""
+class FailedWork(NamedTuple):
+    """The work of a dead letter, and the `reason` for its failure; None once it is due again."""
 
-    what: str
+    work: str
     reason: str | None = None
 
 
@@ -66,6 +68,11 @@ class Stack:
         )
 
     @cached_property
+    def services(self) -> container.AwsContainer:
+        """The stores and services over its table and buckets."""
+        return container.AwsContainer(self.settings)
+
+    @cached_property
     def images(self) -> SqsDeadLetters[GivenUpImage]:
         """The dead letters of image work."""
         queue = self.outputs["ImageDeadLetters"]
@@ -83,36 +90,24 @@ def open_stack(name: str) -> Stack:
     try:
         described = container.client("cloudformation").describe_stacks(StackName=name)
     except (ClientError, BotoCoreError) as exc:
-        raise StartError(f"the stack {name} cannot be looked at: {exc}") from exc
-    (found,) = described["Stacks"]
-    return Stack({one["OutputKey"]: one["OutputValue"] for one in found["Outputs"]})
+        raise StartError(f"the stack {name} cannot be read: {exc}") from exc
+    (stack,) = described["Stacks"]
+    return Stack({output["OutputKey"]: output["OutputValue"] for output in stack["Outputs"]})
 
 
-def parked(stack: Stack) -> Iterator[ParkedFailure]:
+def parked(stack: Stack) -> Iterator[FailedWork]:
     """The entries of the dead-letter queues, read one by one. Raises `StartError`."""
-    with started(), stack.images.held() as images:
-        for image in images:
-            yield from _parked_image(image)
-    with started(), stack.batches.held() as batches:
-        for batch in batches:
-            yield _parked_batch(batch)
+    with translated():
+        for queue in (stack.images, stack.batches):
+            with queue.receive_all() as letters:
+                for letter in letters:
+                    content = letter.content
+                    names = [letter.name] if content is None else content.names
+                    reason = _FOREIGN if content is None else content.error
+                    yield from (FailedWork(work, reason) for work in names)
 
 
-def _parked_image(letter: DeadLetter[GivenUpImage]) -> Iterator[ParkedFailure]:
-    if letter.content is None:
-        yield ParkedFailure(letter.name, _FOREIGN)
-        return
-    for key in letter.content.keys:
-        yield ParkedFailure(key, letter.content.error)
-
-
-def _parked_batch(letter: DeadLetter[GivenUpBatch]) -> ParkedFailure:
-    if letter.content is None:
-        return ParkedFailure(letter.name, _FOREIGN)
-    return ParkedFailure(_named(letter.content), "its changes could not be applied")
-
-
-def replay(stack: Stack) -> list[Replayed]:
+def replay(stack: Stack) -> list[FailedWork]:
     """Make every dead letter due again; returns the result for each. Letters that fail again stay
     in their queue."""
     return _run(_replay_all(stack))
@@ -126,18 +121,47 @@ def rebuild(stack: Stack) -> RebuiltStack:
 
 
 def token(stack: Stack, user: str, *, admin: bool) -> str:
-    """An access token of a test user. Raises `StartError`."""
-    return users.token(stack.outputs, user, admin=admin)
+    """An access token of the test user of this name, valid for an hour. Creates the user if there
+    is none, and sets a new password. Raises `StartError`."""
+    if stack.outputs["Stage"] == "prod":
+        raise StartError("tokens of test users are for stages that are not prod: sign in instead.")
+    if "UserPool" not in stack.outputs:
+        raise StartError("this stack has no users of its own: get a token from its issuer.")
+    pool, app = stack.outputs["UserPool"], stack.outputs["UserPoolClient"]
+    try:
+        return _sign_in(pool, app, user, admin=admin)
+    except (ClientError, BotoCoreError) as exc:
+        raise StartError(f"{user} cannot be signed in: {exc}") from exc
+
+
+def _sign_in(pool: str, client_id: str, name: str, *, admin: bool) -> str:
+    client = container.client("cognito-idp")
+    with suppress(client.exceptions.UsernameExistsException):
+        client.admin_create_user(UserPoolId=pool, Username=name, MessageAction="SUPPRESS")
+    # The pool's default policy asks for upper and lower case, a digit and a symbol.
+    password = f"{secrets.token_urlsafe(24)}aA1!"
+    client.admin_set_user_password(
+        UserPoolId=pool, Username=name, Password=password, Permanent=True
+    )
+    if admin:
+        client.admin_add_user_to_group(UserPoolId=pool, Username=name, GroupName=_ADMINS)
+    response = client.admin_initiate_auth(
+        UserPoolId=pool,
+        ClientId=client_id,
+        AuthFlow="ADMIN_USER_PASSWORD_AUTH",
+        AuthParameters={"USERNAME": name, "PASSWORD": password},
+    )
+    return str(response["AuthenticationResult"]["AccessToken"])
 
 
 def _run(work: Coroutine[None, None, Result]) -> Result:
-    with started():
+    with translated():
         return asyncio.run(work)
 
 
 @contextmanager
-def started() -> Iterator[None]:
-    """Convert an error of the stack to the one sentence that the user sees."""
+def translated() -> Iterator[None]:
+    """Translate an error of the stack to a `StartError`, the one sentence that the user sees."""
     try:
         yield
     except ImagePosterError as exc:
@@ -146,67 +170,67 @@ def started() -> Iterator[None]:
         raise StartError(f"AWS refused it: {exc}") from exc
 
 
-async def _replay_all(stack: Stack) -> list[Replayed]:
+async def _replay_all(stack: Stack) -> list[FailedWork]:
     """Replay all letters; each is removed only after its work is due again."""
-    done: list[Replayed] = []
-    with stack.images.held() as images:
-        for letter in images:
+    images = await _replay_letters(stack.images, lambda image: _replay_image(stack, image))
+    return images + await _replay_letters(stack.batches, lambda batch: _replay_batch(stack, batch))
+
+
+async def _replay_letters(
+    queue: SqsDeadLetters[Content], replay: Callable[[Content], Awaitable[list[FailedWork]]]
+) -> list[FailedWork]:
+    """Replay one queue's letters. `replay` raises `_KeepLetterError` if a letter must stay."""
+    results: list[FailedWork] = []
+    with queue.receive_all() as letters:
+        for letter in letters:
+            if letter.content is None:
+                results.append(FailedWork(letter.name, _FOREIGN))
+                continue
             try:
-                done += await _replay_image(stack, letter)
-                if letter.content is not None:
-                    stack.images.remove(letter)
+                results += await replay(letter.content)
+                queue.remove(letter)
+            except _KeepLetterError as exc:
+                results += [FailedWork(name, str(exc)) for name in letter.content.names]
             except _FAILURES as exc:  # other letters have their turn
-                done.append(Replayed(letter.name, f"it failed again: {exc}"))
-    with stack.batches.held() as batches:
-        for batch in batches:
-            try:
-                outcome = await _replay_batch(stack, batch)
-                if outcome.reason is None:
-                    stack.batches.remove(batch)
-            except _FAILURES as exc:
-                outcome = Replayed(batch.name, f"it failed again: {exc}")
-            done.append(outcome)
-    return done
+                results.append(FailedWork(letter.name, f"it failed again: {exc}"))
+    return results
 
 
-async def _replay_image(stack: Stack, letter: DeadLetter[GivenUpImage]) -> list[Replayed]:
-    if letter.content is None:
-        return [Replayed(letter.name, _FOREIGN)]
-    replayer, done = container.job_replayer(stack.settings), list[Replayed]()
-    for key in letter.content.keys:
-        is_there = await replayer.replay(post_id_of(key))
-        done.append(Replayed(key, None if is_there else "its post is gone"))
-    return done
+class _KeepLetterError(Exception):
+    """The letter's work is not due again; the text says why."""
 
 
-async def _replay_batch(stack: Stack, letter: DeadLetter[GivenUpBatch]) -> Replayed:
-    if letter.content is None:
-        return Replayed(letter.name, _FOREIGN)
-    batch, name = letter.content.batch, _named(letter.content)
+async def _replay_image(stack: Stack, image: GivenUpImage) -> list[FailedWork]:
+    aws, results = stack.services, list[FailedWork]()
+    posts, failures, start = aws.posts(), aws.failures, aws.images.start_work
+    for key in image.names:
+        exists = await replay_image_work(post_id_of(key), posts, failures, start)
+        results.append(FailedWork(key, None if exists else "its post is gone"))
+    return results
+
+
+async def _replay_batch(stack: Stack, letter: GivenUpBatch) -> list[FailedWork]:
+    batch = letter.batch
     reader = stream.DynamoStreamReader(container.client("dynamodbstreams"), batch.arn)
     try:
         records = reader.batch(batch.shard, batch.first, batch.last, batch.size)
     except stream.RecordsGoneError as exc:
-        return Replayed(name, f"{exc}: run `rebuild --stack`; it stays till then")
-    failed = await apply_batch(container.change_applier(stack.settings), records)
-    return Replayed(name, "it failed again: see the lines above" if failed else None)
+        raise _KeepLetterError(f"{exc}: run `rebuild --stack`; it stays until then") from exc
+    if await stack.services.change_applier.apply(stream.decoded_records(records)):
+        raise _KeepLetterError("it failed again: see the lines above")
+    return [FailedWork(name) for name in letter.names]
 
 
 async def _rebuild(stack: Stack) -> RebuiltStack:
-    with stack.batches.held() as waiting:
-        covered = {letter.name for letter in waiting if letter.content is not None}
-    checked, healed = 0, list[Repair]()
-    async for found in container.healing(stack.settings, ahead_ms=_AHEAD_MS).run_whole():
-        checked += found.checked
-        healed += found.healed
-    # Held anew: that may have taken longer than a letter can be held.
-    with stack.batches.held() as waiting:
-        for letter in waiting:
+    with stack.batches.receive_all() as letters:
+        covered = {letter.name for letter in letters if letter.content is not None}
+    checked, repairs = 0, list[Repair]()
+    async for step in stack.services.reconciliation(ahead_ms=_AHEAD_MS).run_whole():
+        checked += step.checked
+        repairs += step.repairs
+    # Received again: reconciliation may have taken longer than letters stay invisible to others.
+    with stack.batches.receive_all() as letters:
+        for letter in letters:
             if letter.name in covered:
                 stack.batches.remove(letter)
-    return RebuiltStack(checked, healed)
-
-
-def _named(letter: GivenUpBatch) -> str:
-    batch = letter.batch
-    return f"{batch.size} changes of {batch.since or batch.first}"
+    return RebuiltStack(checked, repairs)

@@ -1,45 +1,219 @@
-"""The scheduled Lambda that does the work of lost events: every few minutes for overdue work, once
-a day for everything.
+"""Finds and finishes work whose events were lost. Every step may be repeated, and run beside
+requests.
 
-https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-run-lambda-schedule.html: an invocation
-comes "at least once", and two may run at a time. So only one takes the full reconciliation, and
-each step can be repeated.
+Scheduled checks list the posts that are not at rest, and they are checked every few minutes. A walk
+over all posts finds the rest once a day: counts that lag and originals without a post.
 """
 
-from image_poster.editions.aws import cold_start  # isort: split
+from collections.abc import AsyncIterator, Awaitable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import NamedTuple
 
-import asyncio
-from typing import Any
+from image_poster.adapters.dynamodb.jobs import (
+    DuePost,
+    DynamoFailureCounter,
+    DynamoReconciliationCursorStore,
+    DynamoScheduledChecks,
+)
+from image_poster.adapters.dynamodb.schema import ReconciliationCursor
+from image_poster.adapters.s3.images import S3ImageStore
+from image_poster.domain.errors import ChecksumMismatchError, UploadGoneError
+from image_poster.domain.posts import PROCESSING_FAILED, PostStatus, failed_post
+from image_poster.ports.clock import Clock
+from image_poster.ports.feed import FeedRebuilder
+from image_poster.ports.posts import PostStore
+from image_poster.ports.uploads import UploadRecordStore, UploadStore
+from image_poster.services.posts import PostPurger
+from image_poster.services.uploads import complete_upload
+from image_poster.tus.decisions import is_complete
 
-import structlog
-
-from image_poster.editions.aws import container
-from image_poster.editions.aws.settings import read_settings
-from image_poster.editions.logs import configure, emf
-from image_poster.services.reconciliation import Repair
-
-_settings = read_settings()
-configure("json", stack=_settings.stack)
-_healing = container.healing(_settings)
-_log = structlog.get_logger()
-_loop = asyncio.new_event_loop()
-cold_start.over()
-
-
-def handler(_event: dict[str, Any], context: Any) -> None:  # noqa: ANN401 - Lambda's
-    """Run one round, within the invocation's remaining time."""
-    remaining_ms = int(context.get_remaining_time_in_millis())
-    _loop.run_until_complete(_work(remaining_ms))
-
-
-async def _work(remaining_ms: int) -> None:
-    async for one in _healing.run(remaining_ms):
-        _tell(one)
+_HOUR_MS = 3600 * 1000
+# An event waits up to six hours for a free Lambda (`infra/template.yaml`). A post that fails before
+# that might only have waited in a long queue.
+_GIVEN_UP_MS = 6 * _HOUR_MS
+_MAX_FAILURES = 3
+_NO_RESULT = "its image work never ended: out of time or memory, or its event was lost"
 
 
-def _tell(one: Repair) -> None:
-    if one.error is None:
-        _log.info(one.what, service="healing", post=one.post_id, Healed=1, _aws=emf(Healed="Count"))
-    else:
-        failures = {"Failures": 1, "_aws": emf(Failures="Count")}
-        _log.error(one.what, service="healing", post=one.post_id, exc_info=one.error, **failures)
+class Repair(NamedTuple):
+    """The repair of a post, or `error`, the reason why it failed."""
+
+    post_id: str
+    action: str
+    error: Exception | None = None
+
+
+@dataclass(frozen=True)
+class Reconciler:
+    """Finishes the work of posts whose event is overdue."""
+
+    checks: DynamoScheduledChecks
+    posts: PostStore
+    images: S3ImageStore
+    records: UploadRecordStore
+    uploads: UploadStore
+    failures: DynamoFailureCounter
+    purger: PostPurger
+    clock: Clock
+
+    async def run(self) -> AsyncIterator[Repair]:
+        """Run one round. A failure is reported, and does not stop other repairs."""
+        async for due in self.checks.due():
+            if repair := await _repaired(due.post_id, "not repaired", self._finish(due)):
+                yield repair
+
+    async def _finish(self, due: DuePost) -> str | None:
+        if due.status is None:
+            await self.purger.purge(due.post_id)
+            return "its deletion is complete"
+        if due.status is PostStatus.PROCESSING:
+            return await self._processing(due)
+        return await self._awaiting(due.post_id)
+
+    async def _processing(self, due: DuePost) -> str:
+        """Start the image work again. After 6 hours and 3 failures, fail the post as the image
+        Lambda does, so that its creator knows."""
+        failures = await self.failures.count(due.post_id, _NO_RESULT)
+        now = self.clock.now_ms()
+        if failures >= _MAX_FAILURES and now - due.since_ms >= _GIVEN_UP_MS:
+            await self.posts.update(due.post_id, lambda post: failed_post(post, PROCESSING_FAILED))
+            return "given up: its image work never ended"
+        await self.checks.reschedule(due.post_id, now + _HOUR_MS)
+        await self.images.start_work(due.post_id)
+        return "image work started again"
+
+    async def _awaiting(self, post_id: str) -> str | None:
+        """Start the image work of a post whose image came without an event. If no image came,
+        schedule one more check before the upload expires."""
+        if await self.images.has_arrived(post_id):
+            await self.checks.reschedule(post_id, self.clock.now_ms() + _HOUR_MS)
+            await self.images.start_work(post_id)
+            return "its image had arrived: image work started"
+        with suppress(UploadGoneError, ChecksumMismatchError):
+            return await self._completed(post_id)
+        return None
+
+    async def _completed(self, post_id: str) -> str | None:
+        record = await self.records.find(post_id)
+        if record is None or not record.awaiting:
+            return None
+        if is_complete(record.upload, await self.uploads.offset(post_id)):
+            await complete_upload(self.posts, self.uploads, post_id, record.upload)
+            return "its upload was complete: image work started"
+        last = record.upload.expires_ms - _HOUR_MS
+        await self.checks.reschedule(post_id, last if last > self.clock.now_ms() else None)
+        return None
+
+
+async def _repaired(post_id: str, failure: str, action: Awaitable[str | None]) -> Repair | None:
+    """The repair by `action`, or its failure; None if there was nothing to repair."""
+    try:
+        done = await action
+    except Exception as exc:  # noqa: BLE001 - one post's failure stops no other repair
+        return Repair(post_id, failure, exc)
+    return Repair(post_id, done) if done else None
+
+
+class WalkStep(NamedTuple):
+    """The number of posts checked, the repairs, and the position of the next step (None: the
+    end)."""
+
+    checked: int
+    repairs: list[Repair]
+    next: str | None
+
+
+# No `next` of a rebuilder begins with this: those are JSON.
+_ORIGINALS = "originals "
+_DAY_MS = 24 * _HOUR_MS
+# Reserved for the step that is running when the time is over.
+_RESERVE_MS = 60 * 1000
+
+
+@dataclass(frozen=True)
+class Reconciliation:
+    """Repairs overdue posts in each run; once a day it also starts a walk, which later runs
+    continue.
+
+    The walk goes over all posts, to correct late counts, and then over all originals. It finds
+    originals without a post: they came while their post expired.
+    """
+
+    reconciler: Reconciler
+    feed: FeedRebuilder
+    posts: PostStore
+    images: S3ImageStore
+    cursors: DynamoReconciliationCursorStore
+    clock: Clock
+    batch: int = 200
+
+    async def run(self, remaining_ms: int) -> AsyncIterator[Repair]:
+        """Run one round within `remaining_ms`."""
+        end = self.clock.now_ms() + remaining_ms - _RESERVE_MS
+        async for repair in self.reconciler.run():
+            yield repair
+        cursor, now = await self.cursors.read(), self.clock.now_ms()
+        rests = cursor.after is None and now - cursor.started_ms < _DAY_MS
+        if rests or cursor.until_ms > now:
+            return
+        if not await self.cursors.reserve(cursor, end + _RESERVE_MS):
+            return
+        started = now if cursor.after is None else cursor.started_ms
+        cursor = ReconciliationCursor(cursor.after, started, end + _RESERVE_MS)
+        async for repair in self._walk(cursor, end):
+            yield repair
+
+    async def _walk(self, cursor: ReconciliationCursor, end: int) -> AsyncIterator[Repair]:
+        while self.clock.now_ms() < end:
+            step = await self._step(cursor.after)
+            cursor = cursor._replace(after=step.next)
+            for repair in step.repairs:
+                yield repair
+            if step.next is None:
+                break
+            await self.cursors.store(cursor)
+        await self.cursors.store(cursor._replace(until_ms=0))
+
+    async def run_whole(self) -> AsyncIterator[WalkStep]:
+        """Run the round and the whole walk, step by step, for an operator."""
+        yield WalkStep(0, [repair async for repair in self.reconciler.run()], "")
+        step = await self._step(None)
+        yield step
+        while step.next is not None:
+            step = await self._step(step.next)
+            yield step
+
+    async def _step(self, after: str | None) -> WalkStep:
+        """Run one step from the `next` of the last one (None: the start)."""
+        if after is not None and after.startswith(_ORIGINALS):
+            return await self._originals(after.removeprefix(_ORIGINALS))
+        batch = await self.feed.rebuild(after, self.batch)
+        repairs = [
+            Repair(drift.post_id, f"count corrected from {drift.total_was} to {drift.total_is}")
+            for drift in batch.drifted
+        ]
+        repairs += [Repair(post_id, "not recounted", error) for post_id, error in batch.failed]
+        following = _ORIGINALS if batch.next is None else batch.next
+        return WalkStep(batch.checked, repairs, following)
+
+    async def _originals(self, after: str) -> WalkStep:
+        """Check some originals. One of an unknown post is only moved to quarantine, since the
+        database may be the wrong one."""
+        post_ids = await self.images.list_originals(after)
+        results = [
+            await _repaired(post_id, "its original was not checked", self._clear_original(post_id))
+            for post_id in post_ids
+        ]
+        following = f"{_ORIGINALS}{post_ids[-1]}" if post_ids else None
+        return WalkStep(0, [repair for repair in results if repair is not None], following)
+
+    async def _clear_original(self, post_id: str) -> str | None:
+        if await self.posts.find(post_id) is not None:
+            return None
+        if await self.posts.was_deleted(post_id):
+            await self.images.remove(post_id)
+            return "deleted: its remaining files are removed"
+        if await self.images.quarantine_original(post_id):
+            return "an original without a post: moved to quarantine/"
+        return None

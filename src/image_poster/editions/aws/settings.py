@@ -76,17 +76,17 @@ class AwsSettings:
 def read_settings(environment: Mapping[str, str] = os.environ) -> AwsSettings:
     """The settings; raises `StartError` for one that cannot be."""
     hints = get_type_hints(AwsSettings)
-    given: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     for field in fields(AwsSettings):
         text = environment.get(f"{_PREFIX}{field.name.upper()}")
         if text is None:
             continue
         try:
-            given[field.name] = hints[field.name](text)
+            values[field.name] = hints[field.name](text)
         except ValueError as exc:
             raise StartError(
                 f"{_PREFIX}{field.name.upper()} must be a number, not {text!r}."
             ) from exc
-    parse_origins(given.get("cors_origins", ""))
-    parse_admin_claim(given.get("jwt_admin_claim", ""))
-    return AwsSettings(**given)
+    parse_origins(values.get("cors_origins", ""))
+    parse_admin_claim(values.get("jwt_admin_claim", ""))
+    return AwsSettings(**values)

@@ -15,25 +15,18 @@ import os
 import secrets
 import socket
 import time
-from typing import Any, NamedTuple
+from typing import Any
 
 import structlog
 
-Made = Any  # botocore makes its classes at run time
+BotocoreObject = Any  # botocore makes its classes at run time
 _HEADER = b'{"format": "json", "version": 1}\n'
 _TRACE, _DAEMON = "_X_AMZN_TRACE_ID", "AWS_XRAY_DAEMON_ADDRESS"
 _STARTED = "image_poster.started"
 _THROTTLED, _CLIENT_ERROR, _SERVER_ERROR = 429, 400, 500
 
 
-class _Started(NamedTuple):
-    """A running call: its model in botocore, and its start (seconds since 1970)."""
-
-    model: Made
-    seconds: float
-
-
-def follow(client: Made) -> None:
+def follow(client: BotocoreObject) -> None:
     """Report each of the client's calls to X-Ray, if there is a daemon."""
     if os.environ.get(_DAEMON):
         client.meta.events.register("before-call", _start)
@@ -41,48 +34,54 @@ def follow(client: Made) -> None:
         client.meta.events.register("after-call-error", _fail)
 
 
-def _start(model: Made, context: dict[str, Any], **_: Made) -> None:
-    context[_STARTED] = _Started(model, time.time())
+def _start(model: BotocoreObject, context: dict[str, Any], **_: BotocoreObject) -> None:
+    context[_STARTED] = (model, time.time())
 
 
-def _end(http_response: Made, parsed: dict[str, Any], context: dict[str, Any], **_: Made) -> None:
+def _end(
+    http_response: BotocoreObject,
+    parsed: dict[str, Any],
+    context: dict[str, Any],
+    **_: BotocoreObject,
+) -> None:
     status = int(http_response.status_code)
-    answered = parsed.get("ResponseMetadata", {})
+    metadata = parsed.get("ResponseMetadata", {})
     outcome: dict[str, Any] = {
         "http": {"response": {"status": status}},
         "error": _CLIENT_ERROR <= status < _SERVER_ERROR,
         "throttle": status == _THROTTLED,
         "fault": status >= _SERVER_ERROR,
     }
-    _send(context[_STARTED], outcome, str(answered.get("RequestId", "")))
+    _send(context[_STARTED], outcome, str(metadata.get("RequestId", "")))
 
 
-def _fail(context: dict[str, Any], **_: Made) -> None:
+def _fail(context: dict[str, Any], **_: BotocoreObject) -> None:
     """Report a call that did not reach AWS, or had no response in time."""
     _send(context[_STARTED], {"fault": True}, "")
 
 
-def _send(started: _Started, outcome: dict[str, Any], aws_id: str) -> None:
+def _send(started: tuple[BotocoreObject, float], outcome: dict[str, Any], aws_id: str) -> None:
     trace = dict(
         part.split("=", 1) for part in os.environ.get(_TRACE, "").split(";") if "=" in part
     )
     if trace.get("Sampled") != "1" or not {"Root", "Parent"} <= trace.keys():
         return
-    called = {
-        "operation": started.model.name,
+    model, start_seconds = started
+    call = {
+        "operation": model.name,
         "region": os.environ.get("AWS_REGION", ""),
         "request_id": aws_id,
     }
     document = {
-        "name": started.model.service_model.service_id.hyphenize(),
+        "name": model.service_model.service_id.hyphenize(),
         "id": secrets.token_hex(8),
         "trace_id": trace["Root"],
         "parent_id": trace["Parent"],
         "type": "subsegment",
         "namespace": "aws",
-        "start_time": started.seconds,
+        "start_time": start_seconds,
         "end_time": time.time(),
-        "aws": called,
+        "aws": call,
         "annotations": {"request_id": _request_id()},
         **outcome,
     }

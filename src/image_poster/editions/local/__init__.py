@@ -1,7 +1,8 @@
 """The edition for one machine: SQLite, files, libvips and Granian.
 
 - settings, container: every setting with its rule; the class for each port
-- serve, server, background: the processes; the socket and connections; work beside the requests
+- serve, server: the processes; the socket and connections
+- background, maintenance: work beside the requests, and its steps
 - data_folder, keys, ownership: the mark, lock and database of a data folder; its secrets; its owner
 - snapshot: copies of a data folder at one moment, for the four modules below and for migrations
 - generations, backup, restore, export: backups and plain files, and the way back

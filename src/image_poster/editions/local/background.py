@@ -12,14 +12,13 @@ from image_poster.adapters.sqlite.database import Database
 from image_poster.adapters.sqlite.times import greatest_time
 from image_poster.domain.feed import EPOCH_MS
 from image_poster.editions.local.container import Container, Shared, open_container
+from image_poster.editions.local.maintenance import PostRetries, Sweeper
 from image_poster.editions.local.settings import Settings
 from image_poster.http import metrics
 from image_poster.http.middleware import Middleware
 from image_poster.ports.posts import PostNotifier
 from image_poster.ports.uploads import AwaitedUploads
 from image_poster.services.images import JobRunner, error_text
-from image_poster.services.maintenance import Sweeper
-from image_poster.services.retries import PostRetries
 
 # For retries, and for notifications that were missed.
 _JOB_POLL_SECONDS = 1.0
@@ -202,8 +201,8 @@ async def sweep(container: Container, started_ms: int) -> None:
 
     async def step() -> None:
         nonlocal limit
-        completed = await rounds.run("completing uploads", "", settler.complete) or 0
-        expired = await rounds.run("expiring uploads", "", settler.expire) or 0
+        completed = await rounds.run("completing uploads", "", settler.complete)
+        expired = await rounds.run("expiring uploads", "", settler.expire)
         swept = await sweeper.sweep(older_than_ms=limit.read_ms())
         for retries in (rounds, settler.retries, sweeper.retries):
             _report(retries)

@@ -42,6 +42,7 @@ from image_poster.editions.local.data_folder import (
     image_memory_path,
 )
 from image_poster.editions.local.keys import TOKEN_KEY, read_revocations, signing_key, token_key
+from image_poster.editions.local.maintenance import Rebuilder, Sweeper, UploadSettler
 from image_poster.editions.local.ownership import group_id, require_writable
 from image_poster.editions.local.settings import Settings
 from image_poster.http import gallery, metrics
@@ -54,7 +55,7 @@ from image_poster.http.uploads import HmacPutUrlSigner
 from image_poster.services.container import Services, Stores, build_services
 from image_poster.services.images import ImagePublisher, JobRunner
 from image_poster.services.limits import UNLIMITED
-from image_poster.services.maintenance import PostPurger, Rebuilder, Sweeper, UploadSettler
+from image_poster.services.posts import PostPurger
 
 Result = TypeVar("Result")
 

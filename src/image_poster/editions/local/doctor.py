@@ -24,12 +24,11 @@ from image_poster.domain.images import RENDITIONS
 from image_poster.editions import OperationFailedError, StartError
 from image_poster.editions.local import data_folder, ownership
 from image_poster.editions.local.container import Container, run_in_container
+from image_poster.editions.local.maintenance import PostFailure, PostRetries, RebuildReport
 from image_poster.editions.local.settings import Settings
 from image_poster.editions.local.snapshot import copy_if_read_only
 from image_poster.ports.images import FileRecord
 from image_poster.ports.jobs import ParkedJob
-from image_poster.services.maintenance import RebuildReport
-from image_poster.services.retries import PostFailure, PostRetries
 
 _MIN_FREE_BYTES = 1_000_000_000
 _MAX_BEHIND_SECONDS = 60
@@ -257,7 +256,7 @@ async def _quarantine(container: Container) -> Finding:
         return _good("quarantine", "empty")
     remark = f"{len(files)} files, the oldest since {files[0].day}"
     post_ids = sorted({file.post_id for file in files})
-    lacking = [id_ for id_ in post_ids if await container.sweeper.is_asked_for(id_)]
+    lacking = [id_ for id_ in post_ids if await container.sweeper.lacks_original(id_)]
     if lacking:
         remark += f"; {len(lacking)} posts lack theirs: put them back by --restore-quarantine"
     remark += "".join(f"\n       {file.path}" for file in files[: 4 * _SHOWN])

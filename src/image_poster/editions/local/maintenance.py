@@ -1,11 +1,11 @@
-"""Background work after a write or a crash. Every step may be repeated."""
+"""Background work of one machine after a write or a crash, post by post. Every step may be
+repeated, and a post that fails stops no other post."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from enum import StrEnum
-from typing import NamedTuple
+from typing import NamedTuple, ParamSpec
 
 from image_poster.domain.errors import ChecksumMismatchError
 from image_poster.domain.identity import Identity
@@ -14,63 +14,75 @@ from image_poster.domain.limits import UPLOAD_KEPT_MS
 from image_poster.domain.posts import PostStatus
 from image_poster.domain.uploads import Upload, has_expired, is_unreal
 from image_poster.ports.clock import Clock
-from image_poster.ports.comments import CommentCounter
 from image_poster.ports.feed import Drift, FeedRebuilder, TimeRepair
-from image_poster.ports.images import ImageCache, ImageStore, SweepableImages
-from image_poster.ports.jobs import JobStarter
-from image_poster.ports.posts import (
-    PostStore,
-    PublishedTombstones,
-    ScheduledChecks,
-    TombstoneQueue,
-    TombstoneStore,
-)
+from image_poster.ports.images import ImageStore, SweepableImages
+from image_poster.ports.posts import PostStore, TombstoneQueue
 from image_poster.ports.uploads import AwaitedUploads, CountableUploads
-from image_poster.services.posts import PostService
-from image_poster.services.retries import PostRetries
+from image_poster.services.posts import PostPurger, PostService
 from image_poster.services.uploads import UploadService
 from image_poster.tus.decisions import is_complete
 
 QUARANTINE_KEPT_MS = 7 * 24 * 3600 * 1000
-_COMMENTS_AT_A_TIME = 500
 _POSTS_AT_A_TIME = 100
 _REBUILT_AT_A_TIME = 200
 _UPLOADS_AT_A_TIME = 100
 _THE_SERVICE = Identity("", admin=True)
 
-
-@dataclass(frozen=True)
-class PostPurger:
-    """Purges the data of deleted posts. Resumable: the tombstone records the data left. Also
-    invalidates the CDN's copies, where there is a CDN."""
-
-    tombstones: TombstoneStore
-    images: ImageStore
-    shown: "ShownImages | None" = None
-
-    async def purge(self, post_id: str) -> None:
-        """Remove the images and comments of one deleted post, in small steps so that other requests
-        are not delayed."""
-        await self.images.remove(post_id)
-        while await self.tombstones.purge_comments(post_id, _COMMENTS_AT_A_TIME):
-            pass
-        if self.shown is not None:
-            await self.shown.forget(post_id)
-        await self.tombstones.mark_purged(post_id)
+Arguments = ParamSpec("Arguments")
 
 
-@dataclass(frozen=True)
-class ShownImages:
-    """The CDN's copies of deleted posts' images. Invalidations are expensive and few may run at
-    once, so a post that was never ready gets none."""
+class PostFailure(NamedTuple):
+    """A failure: the work, its post (empty: a whole round), and the reason."""
 
-    tombstones: PublishedTombstones
-    cache: ImageCache
+    work: str
+    post_id: str
+    error: Exception
 
-    async def forget(self, post_id: str) -> None:
-        """Invalidate the copies of a deleted post's renditions, if it was ever ready."""
-        if await self.tombstones.was_published(post_id):
-            await self.cache.forget(post_id)
+
+class _Pause(NamedTuple):
+    """The time of the next try, in seconds of the event loop's clock, and the pause after it."""
+
+    until: float
+    next_seconds: float
+
+
+@dataclass
+class PostRetries:
+    """Runs work post by post. After a failure the post is skipped for a pause, which doubles with
+    each failure. Failures are stored until `drain_failures` reports them."""
+
+    first_pause_seconds: float = 1.0
+    max_pause_seconds: float = 600.0
+    _pauses: dict[tuple[str, str], _Pause] = field(default_factory=dict)
+    _failures: list[PostFailure] = field(default_factory=list)
+
+    async def run(
+        self,
+        work: str,
+        post_id: str,
+        action: Callable[Arguments, Awaitable[int]],
+        *args: Arguments.args,
+        **kwargs: Arguments.kwargs,
+    ) -> int:
+        """Return the result of `action`; 0 if it failed, or failed before and is not due yet."""
+        key, now = (work, post_id), asyncio.get_running_loop().time()
+        pause = self._pauses.get(key, _Pause(now, self.first_pause_seconds))
+        if now < pause.until:
+            return 0
+        try:
+            result = await action(*args, **kwargs)
+        except Exception as exc:  # noqa: BLE001 - whatever it was, other posts have their turn
+            self._failures.append(PostFailure(work, post_id, exc))
+            seconds = min(2 * pause.next_seconds, self.max_pause_seconds)
+            self._pauses[key] = _Pause(now + pause.next_seconds, seconds)
+            return 0
+        self._pauses.pop(key, None)
+        return result
+
+    def drain_failures(self) -> list[PostFailure]:
+        """Return the failures since the last call."""
+        failures, self._failures = self._failures, []
+        return failures
 
 
 class SweepReport(NamedTuple):
@@ -84,7 +96,7 @@ class SweepReport(NamedTuple):
 
 @dataclass(frozen=True)
 class Sweeper:
-    """Removes files that crashes and deletions left behind (one machine).
+    """Removes files that crashes and deletions left behind.
 
     Only files of posts known to be deleted are deleted at once. Files of unknown posts are moved to
     quarantine: a crash may have left them, but the database may also be empty, or an older copy.
@@ -109,14 +121,14 @@ class Sweeper:
         purged = await run("emptying quarantine", "", self._purge_quarantine)
         quarantined = await run("sweeping leftovers", "", self._sweep_leftovers, older_than_ms)
         await self.tombstones.forget(service_ms=clock.service_ms(), now_ms=clock.now_ms())
-        return SweepReport(deleted, quarantined or 0, purged or 0)
+        return SweepReport(deleted, quarantined, purged)
 
     async def purge_deleted(self) -> int:
         """Purge deleted posts; return their number."""
         count, after = 0, ""
         while pending := await self.tombstones.pending(_POSTS_AT_A_TIME, after):
             for post_id in pending:
-                count += await self.retries.run("purging", post_id, self._purge, post_id) or 0
+                count += await self.retries.run("purging", post_id, self._purge, post_id)
             after = pending[-1]
         return count
 
@@ -127,12 +139,12 @@ class Sweeper:
     async def put_back(self) -> int:
         """Move files of known posts back from quarantine, after the right database was restored.
         Return the number of files moved."""
-        return await self.retries.run("emptying quarantine", "", self._put_all_back) or 0
+        return await self.retries.run("emptying quarantine", "", self._put_all_back)
 
     async def _put_all_back(self) -> int:
         count = 0
         async for post_id in self.images.quarantined(MAX_MS):
-            count += await self.retries.run("putting back", post_id, self._put_back, post_id) or 0
+            count += await self.retries.run("putting back", post_id, self._put_back, post_id)
         return count
 
     async def _put_back(self, post_id: str) -> int:
@@ -142,7 +154,7 @@ class Sweeper:
         awaiting = stored.post.status is PostStatus.AWAITING_UPLOAD
         return await self.images.put_back(post_id, awaiting=awaiting)
 
-    async def is_asked_for(self, post_id: str) -> bool:
+    async def lacks_original(self, post_id: str) -> bool:
         """Return True if the post exists and lacks its original: the right database has been
         restored, and its files have not yet."""
         if await self.posts.find(post_id) is None:
@@ -155,11 +167,11 @@ class Sweeper:
         before_ms, count = now_ms - QUARANTINE_KEPT_MS, 0
         run, work = self.retries.run, "emptying quarantine"
         async for post_id in self.images.quarantined(before_ms):
-            count += await run(work, post_id, self._purge_unknown, post_id, before_ms) or 0
+            count += await run(work, post_id, self._purge_unknown, post_id, before_ms)
         return count
 
     async def _purge_unknown(self, post_id: str, before_ms: int) -> int:
-        if await self.is_asked_for(post_id):
+        if await self.lacks_original(post_id):
             return 0
         return await self.images.purge(post_id, before_ms)
 
@@ -167,7 +179,7 @@ class Sweeper:
         count, work = 0, "sweeping leftovers"
         async for post_id in self.images.leftovers(older_than_ms):
             if await self.posts.find(post_id) is None:
-                count += await self.retries.run(work, post_id, self._clear, post_id) or 0
+                count += await self.retries.run(work, post_id, self._clear, post_id)
         return count
 
     async def _clear(self, post_id: str) -> int:
@@ -180,8 +192,7 @@ class Sweeper:
 
 @dataclass(frozen=True)
 class UploadSettler:
-    """Completes complete uploads and deletes expired ones, every hour beside running requests (one
-    machine).
+    """Completes complete uploads and deletes expired ones, every hour beside running requests.
 
     An upload whose original is there is complete, even if the database says otherwise. Either a
     crash came before its row was written, or the database is an older copy, from before the last
@@ -200,7 +211,7 @@ class UploadSettler:
         """Complete the complete uploads; return their number."""
         completed, work = 0, "completing an upload"
         async for post_id, upload in self._awaiting():
-            completed += await self.retries.run(work, post_id, self._complete, post_id, upload) or 0
+            completed += await self.retries.run(work, post_id, self._complete, post_id, upload)
         return completed
 
     async def _complete(self, post_id: str, upload: Upload) -> int:
@@ -219,7 +230,7 @@ class UploadSettler:
                 await self.awaited.set_expiry(post_id, now_ms + UPLOAD_KEPT_MS)
             if not has_expired(post_id, upload.expires_ms, service_ms=service_ms, now_ms=now_ms):
                 continue
-            expired += await self.retries.run(work, post_id, self._expire, post_id, upload) or 0
+            expired += await self.retries.run(work, post_id, self._expire, post_id, upload)
         return expired
 
     async def _expire(self, post_id: str, upload: Upload) -> int:
@@ -233,8 +244,8 @@ class UploadSettler:
         """All awaited uploads, in pages; other tasks run in between."""
         after = ""
         while page := await self.awaited.awaiting(after, _UPLOADS_AT_A_TIME):
-            for found in page:
-                yield found
+            for upload in page:
+                yield upload
             after = page[-1][0]
             await asyncio.sleep(0)
 
@@ -275,50 +286,3 @@ class Rebuilder:
             if step.next is None:
                 return RebuildReport(checked, drifted, repaired)
             after = step.next
-
-
-class PostEvent(StrEnum):
-    """An event of a post: `RECEIVED`, all pieces of its image are there; `DELETED`, also by
-    expiry."""
-
-    RECEIVED = "received"
-    DELETED = "deleted"
-
-
-class PostChanges(NamedTuple):
-    """One post's changes in a stream batch: the ids of its changed comments, and its events."""
-
-    post_id: str
-    comments: frozenset[str]
-    events: frozenset[PostEvent]
-
-
-@dataclass(frozen=True)
-class ChangeApplier:
-    """Applies changes of posts and comments after their requests (AWS). Changes may be delivered
-    more than once.
-
-    Counting is independent: it uses the table only, and no fault of the image storage or the CDN
-    delays it. All other work may fail: then it is due at once, and `Reconciler` does it.
-    """
-
-    counter: CommentCounter
-    starter: JobStarter
-    purger: PostPurger
-    due: ScheduledChecks
-
-    async def count(self, changes: PostChanges) -> None:
-        """Count the comments."""
-        if changes.comments:
-            await self.counter.count(changes.post_id, changes.comments)
-
-    async def follow(self, changes: PostChanges) -> None:
-        """Start the image work, or purge the deleted post. Raises the errors of these."""
-        try:
-            if PostEvent.DELETED in changes.events:
-                await self.purger.purge(changes.post_id)
-            elif PostEvent.RECEIVED in changes.events:
-                await self.starter.start(changes.post_id)
-        except Exception:
-            await self.due.reschedule(changes.post_id, 0)
-            raise
