@@ -13,8 +13,8 @@ import pytest
 import pyvips
 from PIL import Image
 
-from image_poster.adapters.images.cost import Admission
 from image_poster.adapters.images.decoders import decode, rejected
+from image_poster.adapters.images.header import Admission
 from image_poster.adapters.images.protocol import RenderSettings
 from image_poster.adapters.images.selftest import self_test
 from image_poster.domain.images import (
