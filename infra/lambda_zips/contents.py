@@ -56,7 +56,7 @@ _ELSEWHERE = (
     *("adapters/memory.py", "adapters/sqlite", "adapters/files", "adapters/sqs.py"),
 )
 _IMAGES = ("adapters/images",)
-_HTTP = ("http", "adapters/oidc.py")
+_HTTP = ("http", "adapters/oidc")
 
 API = Package(
     name="api",

@@ -10,7 +10,8 @@ In the server:
 
 In the fork server and its children:
 
-- `fork_server`: imports everything, opens nothing, forks one child for each image; the child's steps
+- `fork_server`: imports everything, opens nothing, forks one child for each image; the steps of a
+  child
 - `confinement`: resource limits, no_new_privs, Landlock, and the filter of system calls
 - `pipeline`: one decode, two renditions
 - `decoders`: choose the decoder of a format; libvips

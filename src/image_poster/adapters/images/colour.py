@@ -1,7 +1,7 @@
-"""Shrink an image of any decoder to its working size, upright and in sRGB: by its ICC profile, or
-by code points (nclx, cICP), gAMA and cHRM, also of HDR.
+"""Shrink an image of any decoder to its working size, upright and in sRGB.
 
-Colours by code points are converted in linear light on the small image, where white is 1.
+Colours are converted by the ICC profile, or by code points (nclx, cICP), gAMA and cHRM, also of
+HDR. Without a profile, all work is done in linear light on the small image, where white is 1.
 """
 
 from collections.abc import Callable
@@ -279,12 +279,5 @@ def _times(left: Matrix, right: Matrix) -> Matrix:
 
 
 def _inverse(matrix: Matrix) -> Matrix:
-    """Invert a 3 by 3 matrix by cofactors."""
-    (a, b, c), (d, e, f), (g, h, i) = matrix
-    cofactors = [
-        [e * i - f * h, c * h - b * i, b * f - c * e],
-        [f * g - d * i, a * i - c * g, c * d - a * f],
-        [d * h - e * g, b * g - a * h, a * e - b * d],
-    ]
-    determinant = a * cofactors[0][0] + b * cofactors[1][0] + c * cofactors[2][0]
-    return [[value / determinant for value in row] for row in cofactors]
+    inverse: Matrix = pyvips.Image.new_from_array(matrix).matrixinvert().tolist()
+    return inverse

@@ -1,5 +1,5 @@
-"""Rebuild a HEIC or AVIF from its primary item and the items that this is made of, or from the
-first frame of an image sequence.
+"""Rebuild a HEIC or AVIF from its primary item and the items that this is made of. Without a
+primary item, make a still image of the first frame of its sequence.
 
 A decoder counts and checks all items of a file, also thousands that no viewer needs. In the rebuilt
 file, each item keeps its id.

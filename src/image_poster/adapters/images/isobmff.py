@@ -206,8 +206,8 @@ def make_full_box(kind: bytes, *content: bytes, version: int = 0, flags: int = 0
 
 
 class StoredItem(NamedTuple):
-    """An item to write: its id, kind, the numbers of its properties (from 1, with a bit if one is
-    essential), and the place of its data among all data."""
+    """An item to write, and the place of its data among all data. `properties` are numbers from 1,
+    each with the bit `ESSENTIAL` if a decoder must heed it."""
 
     id: int
     kind: bytes

@@ -12,9 +12,10 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from typing import NamedTuple, TypeVar
 
 import msgspec
 
@@ -30,6 +31,7 @@ from image_poster.domain.images import (
 )
 from image_poster.ports.images import Workspace
 
+T = TypeVar("T")
 _FORK_SERVER = "image_poster.adapters.images.fork_server"
 # What a decoder may know of our environment: nothing. These make Python and libvips start.
 _ALLOWED_VARIABLES = ("LD_LIBRARY_PATH", "PYTHONHOME", "LANG", "LC_ALL")
@@ -85,7 +87,7 @@ class VipsImageRenderer:
         """The most memory that a child has had."""
 
     async def render(self, work: Workspace) -> RenderedImage:
-        time = _TimeLeft(self._timeout_seconds, self._timeout_seconds)
+        time = _TimeLeft(_TimeLimit(self._timeout_seconds), _TimeLimit(self._timeout_seconds))
         async with self._places:
             answer = await self._render(work, time, rebuild=False)
             if answer.rejected is not None and answer.rejected[0] == "image_unreadable":
@@ -129,15 +131,15 @@ class VipsImageRenderer:
         raise ImageWorkFailedError("no process began work on the image")
 
     async def _try_render(self, work: Workspace, request: bytes, time: "_TimeLeft") -> Message:
-        async with self._child(work, request) as child, time.limit_work() as clock:
-            message = await child.receive()
+        async with self._child(work, request) as child:
+            message = await time.work.wait(child.receive())
             if message is None:
                 raise _NotBegunError
             if message.needs is not None:
                 self.confinement = message.confinement
-                async with time.acquire_memory(self._memory, message.needs, clock):
+                async with self._reserve_memory(message.needs, time):
                     child.grant_memory()
-                    message = await child.receive()
+                    message = await time.work.wait(child.receive())
             if message is None:
                 raise _EndedAtWorkError("the image process ended with the one that started it")
             if message.ended is not None:
@@ -146,6 +148,16 @@ class VipsImageRenderer:
                     raise _OutOfTimeError
                 raise _EndedAtWorkError(f"the image process ended with code {message.ended}")
             return message
+
+    @asynccontextmanager
+    async def _reserve_memory(self, needs: int, time: "_TimeLeft") -> AsyncIterator[None]:
+        async with contextlib.AsyncExitStack() as reserved:
+            try:
+                memory = self._memory.acquire(needs)
+                await time.memory.wait(reserved.enter_async_context(memory))
+            except _OutOfTimeError as exc:
+                raise ImageWorkFailedError(f"no {needs:,} bytes of memory came free") from exc
+            yield
 
     @asynccontextmanager
     async def _child(self, work: Workspace, request: bytes) -> AsyncIterator["ChildConnection"]:
@@ -181,48 +193,28 @@ class _OutOfTimeError(Exception):
 
 
 @dataclass
-class _TimeLeft:
-    """The remaining seconds of an image for its work, and for its wait for memory."""
+class _TimeLimit:
+    """The remaining seconds of several waits together."""
 
-    work: float
-    memory: float
+    seconds: float
 
-    @asynccontextmanager
-    async def limit_work(self) -> AsyncIterator[asyncio.Timeout]:
-        """Subtract the time of the block. Raises `_OutOfTimeError` when no time is left."""
+    async def wait(self, result: Awaitable[T]) -> T:
+        """Wait for a result. Raises `_OutOfTimeError`."""
+        loop = asyncio.get_running_loop()
+        began = loop.time()
         try:
-            async with asyncio.timeout(self.work) as clock:
-                try:
-                    yield clock
-                finally:
-                    if clock.when() is not None:
-                        self.work = _seconds_until(clock)
+            return await asyncio.wait_for(result, max(0, self.seconds))
         except TimeoutError as exc:
             raise _OutOfTimeError from exc
-
-    @asynccontextmanager
-    async def acquire_memory(
-        self, memory: MemoryBudget, needs: int, clock: asyncio.Timeout
-    ) -> AsyncIterator[None]:
-        """Reserve an image's memory for the block. The clock of its work stops during the wait.
-        Raises `ImageWorkFailedError`."""
-        self.work = _seconds_until(clock)
-        clock.reschedule(None)
-        async with contextlib.AsyncExitStack() as reserved:
-            try:
-                async with asyncio.timeout(self.memory) as waiting:
-                    await reserved.enter_async_context(memory.acquire(needs))
-                    self.memory = _seconds_until(waiting)
-            except TimeoutError as exc:
-                raise ImageWorkFailedError(f"no {needs:,} bytes of memory came free") from exc
-            clock.reschedule(asyncio.get_running_loop().time() + self.work)
-            yield
+        finally:
+            self.seconds -= loop.time() - began
 
 
-def _seconds_until(clock: asyncio.Timeout) -> float:
-    """Return the seconds until the timeout ends; 0 if it has no end."""
-    now = asyncio.get_running_loop().time()
-    return max(0, (clock.when() or now) - now)
+class _TimeLeft(NamedTuple):
+    """The time of an image for its work, and for its wait for memory."""
+
+    work: _TimeLimit
+    memory: _TimeLimit
 
 
 @contextmanager
