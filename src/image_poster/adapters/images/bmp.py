@@ -13,8 +13,8 @@ from image_poster.adapters.images.header import (
     BadHeaderError,
     Content,
     HeaderFacts,
-    file_of,
-    mapped,
+    map_file,
+    open_file,
     unpack,
     unsupported,
 )
@@ -59,10 +59,10 @@ def read_bmp(content: Content) -> HeaderFacts:
     if compression in _NOT_DECODED:
         raise unsupported(_NOT_DECODED[compression])
     steps = len(content) * _STEPS_A_BYTE if compression in _RUN_LENGTHS else 0
-    return HeaderFacts(steps=steps, stand_in=_repaired(content))
+    return HeaderFacts(steps=steps, stand_in=_repair(content))
 
 
-def _repaired(content: Content) -> bytes | None:
+def _repair(content: Content) -> bytes | None:
     """Return the file with the right pixel offset, number of colours and padding of its last row.
     Return None if these are right."""
     width, height, bits, compression = _dimensions(content)
@@ -113,14 +113,14 @@ def _dimensions(content: Content) -> tuple[int, int, int, int]:
 
 def decode_bmp(descriptor: int, admission: Admission, facts: HeaderFacts) -> DecodedImage:
     """Decode a BMP. Raises `ImageRejectedError`, `BadHeaderError`, and the errors of decoders."""
-    content = facts.stand_in or mapped(descriptor)
+    content = facts.stand_in or map_file(descriptor)
     layout = read_layout(content)
     if layout is not None:
         estimate = facts.estimate(layout.width, layout.height, 12, fixed_bytes=facts.stand_in_bytes)
         admission.admit(ImageFormat.BMP, estimate)
         return to_working_size(_pixels(content, layout))
     with (
-        file_of(descriptor, facts.stand_in) as file,
+        open_file(descriptor, facts.stand_in) as file,
         PillowImage.open(file, formats=("BMP",)) as opened,
     ):
         # Pillow has palettes, pixels of four bytes and a copy of three, at once.
@@ -145,12 +145,12 @@ def _pixels(content: Content, layout: BmpLayout) -> pyvips.Image:
     sample = layout.bits // 8
     folded = whole.crop(0, 0, layout.width * sample, layout.height).bandfold(factor=sample)
     masks = layout.masks if layout.masks[3] else layout.masks[:3]
-    bands = [_under(folded, mask) for mask in masks]
+    bands = [_extract(folded, mask) for mask in masks]
     image = bands[0].bandjoin(bands[1:]).copy(interpretation="srgb")
     return image.flipver() if layout.bottom_up else image
 
 
-def _under(pixel: pyvips.Image, mask: int) -> pyvips.Image:
+def _extract(pixel: pyvips.Image, mask: int) -> pyvips.Image:
     """Return the bits under a mask, scaled to 0 to 255; an empty mask gives black."""
     mask &= (1 << 8 * pixel.bands) - 1
     parts = [(at, mask >> 8 * at & 0xFF) for at in range(pixel.bands) if mask >> 8 * at & 0xFF]

@@ -87,14 +87,14 @@ class DecodedImage(NamedTuple):
 def to_working_size(pixels: pyvips.Image, colour: Colour | None = None) -> DecodedImage:
     """Shrink a decoded image, in sRGB: by its profile if that is usable, else by code points."""
     if not is_srgb(colour) and not _to_srgb_options(pixels):
-        return by_code_points(pixels, colour)
+        return convert_by_code_points(pixels, colour)
     source = Size(pixels.width, pixels.height)
-    return DecodedImage(thumbnailed(pixels, working_size(source)), source)
+    return DecodedImage(make_thumbnail(pixels, working_size(source)), source)
 
 
-def thumbnailed(pixels: pyvips.Image, target: Size) -> pyvips.Image:
+def make_thumbnail(pixels: pyvips.Image, target: Size) -> pyvips.Image:
     """Shrink to `target`, turn upright, and convert by the profile."""
-    return converting(
+    return convert_by_profile(
         pixels,
         lambda profile: pixels.thumbnail_image(
             target.width, height=target.height, size="force", **profile
@@ -102,13 +102,15 @@ def thumbnailed(pixels: pyvips.Image, target: Size) -> pyvips.Image:
     )
 
 
-def by_code_points(pixels: pyvips.Image, colour: Colour | None) -> DecodedImage:
+def convert_by_code_points(pixels: pyvips.Image, colour: Colour | None) -> DecodedImage:
     """Shrink and convert by code points, without a profile; without code points, assume sRGB."""
     source = Size(pixels.width, pixels.height)
-    return DecodedImage(_shrunk_to_srgb(pixels, working_size(source), colour or Colour()), source)
+    return DecodedImage(
+        _shrink_and_convert(pixels, working_size(source), colour or Colour()), source
+    )
 
 
-def turned(decoded: DecodedImage, orientation: int) -> DecodedImage:
+def turn_upright(decoded: DecodedImage, orientation: int) -> DecodedImage:
     """Turn the image upright by an EXIF orientation that the decoder ignored."""
     if orientation == 1:
         return decoded
@@ -123,7 +125,7 @@ def upright_size(stored: Size, orientation: int) -> Size:
     return Size(stored.height, stored.width) if orientation >= _SIDEWAYS else stored
 
 
-def converting(
+def convert_by_profile(
     header: pyvips.Image, thumbnail: Callable[[dict[str, str]], pyvips.Image]
 ) -> pyvips.Image:
     """Return the thumbnail in sRGB, by the embedded profile if it is usable.
@@ -152,7 +154,7 @@ def _to_srgb_options(image: pyvips.Image) -> dict[str, str]:
     return {"export_profile": "srgb"} if profile_class in _COLOUR_CLASSES else {}
 
 
-def _shrunk_to_srgb(pixels: pyvips.Image, size: Size, colour: Colour) -> pyvips.Image:
+def _shrink_and_convert(pixels: pyvips.Image, size: Size, colour: Colour) -> pyvips.Image:
     """Shrink the image without conversion, then convert, so that the conversion works on few
     pixels. Takes grey or colour, of 8 or 16 bits, with or without alpha."""
     white = 65_535 if pixels.format == "ushort" else 255
@@ -177,10 +179,10 @@ def to_srgb(image: pyvips.Image, colour: Colour) -> pyvips.Image:
     deep = image if image.format == "ushort" else (image.cast("ushort") * 257).cast("ushort")
     linear = deep.maplut(_decoding_curve(colour))
     if colour.transfer == _HLG:
-        linear = _shown_by_hlg(linear)
+        linear = _to_display_light(linear)
     linear = linear.recomb(pyvips.Image.new_from_array(_to_srgb_matrix(colour)))
     if colour.transfer in (_PQ, _HLG):
-        linear = _with_highlights_pressed(linear)
+        linear = _compress_highlights(linear)
     return (linear * _16_BITS).cast("ushort").maplut(_encoding_curve()).copy(interpretation="srgb")
 
 
@@ -223,13 +225,13 @@ def _hlg(x: pyvips.Image) -> pyvips.Image:
     return (x <= 0.5).ifthenelse(x * x / 3, (((x - c) / a).exp() + b) / 12)  # noqa: PLR2004
 
 
-def _shown_by_hlg(scene: pyvips.Image) -> pyvips.Image:
+def _to_display_light(scene: pyvips.Image) -> pyvips.Image:
     """Convert light of the scene to light of a screen of 1000 cd/m² (BT.2100, table 5, OOTF)."""
     luma = scene.recomb(pyvips.Image.new_from_array([[0.2627, 0.6780, 0.0593]]))
     return scene * luma**0.2 * (_HLG_NITS / _WHITE_NITS)
 
 
-def _with_highlights_pressed(linear: pyvips.Image) -> pyvips.Image:
+def _compress_highlights(linear: pyvips.Image) -> pyvips.Image:
     """Compress highlights: values up to the knee stay, and above it brightness approaches 1. Hues
     stay (Reinhard's curve, on the largest of the three)."""
     linear = linear.copy_memory()
@@ -246,22 +248,22 @@ def _with_highlights_pressed(linear: pyvips.Image) -> pyvips.Image:
 
 def _to_srgb_matrix(colour: Colour) -> Matrix:
     white, *colours = colour.chromaticities or _PRIMARIES.get(colour.primaries, _SRGB)
-    to_xyz = _times(_adapted(white, _D65), _rgb_to_xyz(white, *colours))
-    return _times(_inverse(_rgb_to_xyz(*_SRGB)), to_xyz)
+    to_xyz = _multiply(_adaptation(white, _D65), _rgb_to_xyz(white, *colours))
+    return _multiply(_invert(_rgb_to_xyz(*_SRGB)), to_xyz)
 
 
 def _rgb_to_xyz(white: Point, *colours: Point) -> Matrix:
     """Return the matrix to XYZ, scaled so that equal parts give the white (SMPTE RP 177)."""
     matrix = [list(row) for row in zip(*map(_xyz, colours), strict=True)]
-    scale = _applied(_inverse(matrix), _xyz(white))
+    scale = _apply(_invert(matrix), _xyz(white))
     return [[value * factor for value, factor in zip(row, scale, strict=True)] for row in matrix]
 
 
-def _adapted(source: Point, target: Point) -> Matrix:
+def _adaptation(source: Point, target: Point) -> Matrix:
     """Return the matrix that adapts one white to another."""
-    before, after = _applied(_BRADFORD, _xyz(source)), _applied(_BRADFORD, _xyz(target))
+    before, after = _apply(_BRADFORD, _xyz(source)), _apply(_BRADFORD, _xyz(target))
     scaled = [[value * after[at] / before[at] for value in row] for at, row in enumerate(_BRADFORD)]
-    return _times(_inverse(_BRADFORD), scaled)
+    return _multiply(_invert(_BRADFORD), scaled)
 
 
 def _xyz(point: Point) -> list[float]:
@@ -269,15 +271,15 @@ def _xyz(point: Point) -> list[float]:
     return [x / y, 1.0, (1 - x - y) / y]
 
 
-def _applied(matrix: Matrix, vector: list[float]) -> list[float]:
+def _apply(matrix: Matrix, vector: list[float]) -> list[float]:
     return [sum(a * b for a, b in zip(row, vector, strict=True)) for row in matrix]
 
 
-def _times(left: Matrix, right: Matrix) -> Matrix:
+def _multiply(left: Matrix, right: Matrix) -> Matrix:
     columns = [list(column) for column in zip(*right, strict=True)]
-    return [_applied(columns, row) for row in left]
+    return [_apply(columns, row) for row in left]
 
 
-def _inverse(matrix: Matrix) -> Matrix:
+def _invert(matrix: Matrix) -> Matrix:
     inverse: Matrix = pyvips.Image.new_from_array(matrix).matrixinvert().tolist()
     return inverse

@@ -102,7 +102,7 @@ def limit_address_space(address_bytes: int) -> None:
     _lower(resource.RLIMIT_AS, address_bytes)
 
 
-def mapped_bytes() -> int:
+def address_space_bytes() -> int:
     """Return the size of this process's address space (proc(5), statm)."""
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     return pages * os.sysconf("SC_PAGE_SIZE")
@@ -192,15 +192,15 @@ class _Condition(NamedTuple):
 
 _CLONE_THREAD = 0x00010000
 _PROT_EXEC = 4
-_WHOLE = 0xFFFFFFFF
+_ALL_BITS = 0xFFFFFFFF
 # F_DUPFD, F_GETFD, F_SETFD, F_GETFL, F_DUPFD_CLOEXEC: F_SETOWN would send signals to others.
 _FCNTL_COMMANDS = (0, 1, 2, 3, 1030)
 _CONDITIONAL = {
     "clone": ((56, 220), _Condition(0, _CLONE_THREAD, (_CLONE_THREAD,))),  # threads only
     "mmap": ((9, 222), _Condition(2, _PROT_EXEC, (0,))),  # no new code
     "mprotect": ((10, 226), _Condition(2, _PROT_EXEC, (0,))),
-    "fcntl": ((72, 25), _Condition(1, _WHOLE, _FCNTL_COMMANDS)),
-    "prlimit64": ((302, 261), _Condition(0, _WHOLE, (0,))),  # its own limits, which only sink
+    "fcntl": ((72, 25), _Condition(1, _ALL_BITS, _FCNTL_COMMANDS)),
+    "prlimit64": ((302, 261), _Condition(0, _ALL_BITS, (0,))),  # its own limits, which only sink
 }
 # `abort` signals its own thread, and none of another process.
 _TGKILL = (234, 131)
@@ -240,26 +240,26 @@ def apply_filter(program: bytes) -> bool:
 def _decoder_filter(machine: str, pid: int) -> bytes:
     """Return the program for a decoder with this process id."""
     column, architecture = _ARCHITECTURES[machine]
-    own = _Condition(0, _WHOLE, (pid,))
+    own = _Condition(0, _ALL_BITS, (pid,))
     lines = [
         # End a process of another ABI, whose numbers mean other calls.
         _instruction(_LOAD, _OFFSET_ARCHITECTURE),
         _instruction(_JUMP_EQUAL, architecture, 1, 0),
-        _returning(_RET_KILL),
+        _return(_RET_KILL),
         _instruction(_LOAD, _OFFSET_NUMBER),
         _instruction(_JUMP_AT_LEAST, _X32_BIT, 0, 1),
-        _returning(_RET_KILL),
+        _return(_RET_KILL),
     ]
     for numbers in _ALLOWED.values():
-        lines += _on(numbers[column], [_returning(_RET_ALLOW)])
+        lines += _on_call(numbers[column], [_return(_RET_ALLOW)])
     for numbers, condition in (*_CONDITIONAL.values(), (_TGKILL, own)):
-        lines += _on(numbers[column], _allow_if(condition))
+        lines += _on_call(numbers[column], _allow_if(condition))
     for numbers in _NO_SUCH_CALL.values():
-        lines += _on(numbers[column], [_returning(_RET_ERRNO | errno.ENOSYS)])
-    return b"".join([*lines, _returning(_RET_ERRNO | errno.EPERM)])
+        lines += _on_call(numbers[column], [_return(_RET_ERRNO | errno.ENOSYS)])
+    return b"".join([*lines, _return(_RET_ERRNO | errno.EPERM)])
 
 
-def _on(number: int, lines: list[bytes]) -> list[bytes]:
+def _on_call(number: int, lines: list[bytes]) -> list[bytes]:
     return [_instruction(_JUMP_EQUAL, number, 0, len(lines)), *lines]
 
 
@@ -267,17 +267,17 @@ def _allow_if(condition: _Condition) -> list[bytes]:
     tests = [
         line
         for value in condition.values
-        for line in (_instruction(_JUMP_EQUAL, value, 0, 1), _returning(_RET_ALLOW))
+        for line in (_instruction(_JUMP_EQUAL, value, 0, 1), _return(_RET_ALLOW))
     ]
     return [
         _instruction(_LOAD, _OFFSET_ARGUMENTS + 8 * condition.argument),
         _instruction(_AND, condition.mask),
         *tests,
-        _returning(_RET_ERRNO | errno.EPERM),
+        _return(_RET_ERRNO | errno.EPERM),
     ]
 
 
-def _returning(value: int) -> bytes:
+def _return(value: int) -> bytes:
     return _instruction(_RETURN, value)
 
 

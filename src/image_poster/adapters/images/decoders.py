@@ -11,10 +11,10 @@ from PIL import Image as PillowImage
 from image_poster.adapters.images.bmp import decode_bmp, read_bmp
 from image_poster.adapters.images.colour import (
     DecodedImage,
-    by_code_points,
-    converting,
+    convert_by_code_points,
+    convert_by_profile,
     is_srgb,
-    thumbnailed,
+    make_thumbnail,
     to_working_size,
     upright_size,
 )
@@ -24,8 +24,8 @@ from image_poster.adapters.images.header import (
     Content,
     DecodeEstimate,
     HeaderFacts,
-    mapped,
-    size_of,
+    file_size,
+    map_file,
     unsupported,
 )
 from image_poster.adapters.images.heif import decode_avif, decode_heic, read_heif
@@ -55,12 +55,12 @@ _JPEG_SHRINKS = (8, 4, 2, 1)
 # A pixel of a WebP or GIF, which are decoded whole; with a canvas beside it if there are several.
 _WHOLE_PIXEL_BYTES, _ANIMATED_PIXEL_BYTES = 6, 10
 # The decoders' ways to say that bytes are wrong.
-_BAD_BYTES = (
+_DECODER_ERRORS = (
     *(pyvips.Error, BadHeaderError, OSError, ValueError, SyntaxError, EOFError, RuntimeError),
 )
 # Of files that contradict nothing, but no decoder here reads.
-_SIGNS_OF_A_KIND = ("nsupported",)
-_SIGNS_OF_OURS = ("out of memory", "No space left", "unable to write")
+_UNSUPPORTED_SIGNS = ("nsupported",)
+_MACHINE_FAULTS = ("out of memory", "No space left", "unable to write")
 
 # The limit is ours, and is checked on the header; Pillow's own would only warn.
 PillowImage.MAX_IMAGE_PIXELS = None
@@ -92,14 +92,14 @@ def decode(descriptor: int, admission: Admission, *, rebuilding: bool = False) -
         if (decoder := _FORMATS[image_format].decode) is not None:
             return decoder(descriptor, admission, facts)
         return _decode_with_vips(descriptor, admission, image_format, facts)
-    except _BAD_BYTES as exc:
-        raise rejected(exc, rebuilding=rebuilding) from exc
+    except _DECODER_ERRORS as exc:
+        raise translate_error(exc, rebuilding=rebuilding) from exc
 
 
 def _facts(
     descriptor: int, image_format: ImageFormat, admission: Admission, *, rebuilding: bool
 ) -> HeaderFacts:
-    with mapped(descriptor) as content:
+    with map_file(descriptor) as content:
         facts = read_facts(image_format, content)
         if facts.size is not None:
             admission.check(*facts.size)
@@ -108,7 +108,7 @@ def _facts(
         try:
             rebuilt = rebuild(image_format, content)
         except BadHeaderError as exc:
-            raise rejected(exc) from exc
+            raise translate_error(exc) from exc
     new_facts = read_facts(image_format, rebuilt)
     return new_facts._replace(
         stand_in=new_facts.stand_in or rebuilt,
@@ -150,12 +150,12 @@ def _allow_only(type_name: str) -> None:
         pyvips.operation_block_set(type_name, False)
 
 
-def rejected(error: Exception, *, rebuilding: bool = False) -> Exception:
+def translate_error(error: Exception, *, rebuilding: bool = False) -> Exception:
     """Translate a decoder's error: the image is at fault almost always, this machine rarely. "Not
     supported" may refer to metadata, unless the file was rebuilt without them."""
-    if any(sign in str(error) for sign in _SIGNS_OF_OURS):
+    if any(sign in str(error) for sign in _MACHINE_FAULTS):
         return ImageWorkFailedError(str(error))
-    if rebuilding and any(sign in str(error) for sign in _SIGNS_OF_A_KIND):
+    if rebuilding and any(sign in str(error) for sign in _UNSUPPORTED_SIGNS):
         return unsupported("an image of an unusual kind")
     return ImageRejectedError(
         "image_unreadable", "This image is damaged or incomplete. Send it again from a whole copy."
@@ -167,25 +167,25 @@ def _decode_with_vips(
 ) -> DecodedImage:
     load = _FORMATS[image_format].loader
     assert load is not None  # noqa: S101 - for the type checker
-    buffer = _completed(descriptor, facts) if facts.lacks_end else facts.stand_in
+    buffer = _complete_jpeg(descriptor, facts) if facts.lacks_end else facts.stand_in
     options = _load_options(image_format, facts)
     header = load(_source(descriptor, buffer), **options)
     admission.check(header.width, header.height)
     if image_format is ImageFormat.AVIF:
         return decode_avif(header, descriptor, admission, facts)
-    admission.admit(image_format, _estimate(image_format, header, facts, size_of(descriptor)))
+    admission.admit(image_format, _estimate(image_format, header, facts, file_size(descriptor)))
     if image_format is ImageFormat.PNG and not is_srgb(facts.colour):
-        return by_code_points(header, facts.colour)
+        return convert_by_code_points(header, facts.colour)
     if facts.frame not in (None, (0, 0, header.width, header.height)):
-        return to_working_size(_on_white(header, facts))
+        return to_working_size(_place_on_white(header, facts))
     orientation = int(header.get("orientation")) if header.get_typeof("orientation") else 1
     source = upright_size(Size(header.width, header.height), orientation)
     target = working_size(source)
     if image_format is ImageFormat.JPEG:
-        shrink = _shrink_of_jpeg(source, target)
+        shrink = _jpeg_shrink(source, target)
         image = load(_source(descriptor, buffer), **options, shrink=shrink)
-        return DecodedImage(thumbnailed(image, target), source, buffer)
-    shrunk = converting(
+        return DecodedImage(make_thumbnail(image, target), source, buffer)
+    shrunk = convert_by_profile(
         header,
         lambda profile: pyvips.Image.thumbnail_source(
             _source(descriptor, buffer),
@@ -200,10 +200,10 @@ def _decode_with_vips(
     return DecodedImage(shrunk, source, buffer)
 
 
-def _completed(descriptor: int, facts: HeaderFacts) -> bytes:
+def _complete_jpeg(descriptor: int, facts: HeaderFacts) -> bytes:
     """Return a JPEG with its last marker (EOI). Many zeros at its end are reserved space that a
     transfer did not fill; they are removed, since a decoder would take them for pixels."""
-    content = facts.stand_in or os.pread(descriptor, size_of(descriptor), 0)
+    content = facts.stand_in or os.pread(descriptor, file_size(descriptor), 0)
     if content.endswith(_RESERVED):
         content = content.rstrip(b"\0")
         content += b"\0" if content.endswith(b"\xff") else b""  # a byte 0xFF, and no marker
@@ -261,7 +261,7 @@ def _estimate(
     return estimate._replace(pixel_bytes=pixel_bytes, fixed_bytes=file_bytes)
 
 
-def _shrink_of_jpeg(source: Size, target: Size) -> int:
+def _jpeg_shrink(source: Size, target: Size) -> int:
     """Return the factor by which libjpeg can shrink while it decodes, so that no enlarging follows.
 
     libvips itself would leave a factor of two to its own, sharper filter. For an image of 12 MP,
@@ -272,7 +272,7 @@ def _shrink_of_jpeg(source: Size, target: Size) -> int:
     return next(shrink for shrink in _JPEG_SHRINKS if shrink <= ratio)
 
 
-def _on_white(image: pyvips.Image, facts: HeaderFacts) -> pyvips.Image:
+def _place_on_white(image: pyvips.Image, facts: HeaderFacts) -> pyvips.Image:
     """Return the first frame of a GIF, on white where it does not cover the canvas. Viewers show
     the page there; libvips shows black if no colour is transparent."""
     assert facts.frame is not None  # noqa: S101 - for the type checker

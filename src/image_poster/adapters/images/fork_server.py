@@ -36,7 +36,7 @@ _NICENESS = 10
 # What a child has: standard streams that lead nowhere, and its four descriptors behind them.
 _STANDARD_STREAMS = 3
 _DESCRIPTORS = 4
-_OUT_OF_THE_WAY = 16
+_FIRST_FREE_DESCRIPTOR = 16
 _MAX_REQUEST_BYTES = 4096
 # Beside what an image takes: the stacks and arenas of threads, which are reserved, not used.
 _RESERVED_BYTES = 320_000_000
@@ -151,7 +151,7 @@ class ForkServer:
 def _close_others(descriptors: Descriptors) -> Descriptors:
     """Move these descriptors to the first places after the standard streams; close all others."""
     old = msgspec.structs.astuple(descriptors)
-    above = [fcntl.fcntl(descriptor, fcntl.F_DUPFD, _OUT_OF_THE_WAY) for descriptor in old]
+    above = [fcntl.fcntl(descriptor, fcntl.F_DUPFD, _FIRST_FREE_DESCRIPTOR) for descriptor in old]
     new = [os.dup2(descriptor, _STANDARD_STREAMS + at) for at, descriptor in enumerate(above)]
     nowhere = os.open(os.devnull, os.O_RDWR)
     for stream in range(_STANDARD_STREAMS):
@@ -167,7 +167,7 @@ def _run_child(
     the kernel ends this one."""
     confinement.end_with_parent(fork_server)
     os.setsid()
-    mapped = confinement.mapped_bytes() + _RESERVED_BYTES
+    mapped = confinement.address_space_bytes() + _RESERVED_BYTES
     measures = confinement.confine(settings.cpu_seconds, mapped + settings.memory_bytes)
 
     def acquire_memory(needs: int) -> None:

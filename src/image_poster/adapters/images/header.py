@@ -61,18 +61,18 @@ def unpack(layout: str, content: Content, offset: int = 0) -> tuple[int, ...]:
         raise BadHeaderError("the header breaks off") from exc
 
 
-def size_of(descriptor: int) -> int:
+def file_size(descriptor: int) -> int:
     """Return the bytes of an open file. `fstat` of glibc is a call by path, which a decoder may not
     make."""
     return os.lseek(descriptor, 0, os.SEEK_END)
 
 
-def mapped(descriptor: int) -> mmap.mmap:
+def map_file(descriptor: int) -> mmap.mmap:
     """Map all of an open file that is not empty into memory."""
-    return mmap.mmap(descriptor, size_of(descriptor), access=mmap.ACCESS_READ)
+    return mmap.mmap(descriptor, file_size(descriptor), access=mmap.ACCESS_READ)
 
 
-def file_of(descriptor: int, stand_in: bytes | None = None) -> BinaryIO:
+def open_file(descriptor: int, stand_in: bytes | None = None) -> BinaryIO:
     """Open the descriptor's file again from its beginning, for decoders that read Python's files;
     the descriptor stays open. If there is a `stand_in`, return a file of it instead."""
     if stand_in is not None:

@@ -15,7 +15,7 @@ from image_poster.adapters.images.colour import (
     Colour,
     DecodedImage,
     to_working_size,
-    turned,
+    turn_upright,
 )
 from image_poster.adapters.images.header import (
     Admission,
@@ -23,8 +23,8 @@ from image_poster.adapters.images.header import (
     Coding,
     Content,
     HeaderFacts,
-    file_of,
-    size_of,
+    file_size,
+    open_file,
     unpack,
     unsupported,
 )
@@ -56,10 +56,10 @@ def read_heif(content: Content) -> HeaderFacts:
         still = first_frame_as_still(content)
         return read_heif(still)._replace(stand_in=still)
     facts = _facts(meta)
-    return facts._replace(stand_in=_rebranded(content, facts.coding))
+    return facts._replace(stand_in=_rebrand(content, facts.coding))
 
 
-def _rebranded(content: Content, coding: Coding | None) -> bytes | None:
+def _rebrand(content: Content, coding: Coding | None) -> bytes | None:
     """Return the file with the brand of its coding only; None if that is not needed or not
     possible. Decoders do not recognise all brands as a still image: `mif1` only means HEIF, and
     `msf1` a sequence (23008-12, 10)."""
@@ -223,7 +223,7 @@ def decode_heic(descriptor: int, admission: Admission, facts: HeaderFacts) -> De
     if facts.lacks_tile:
         raise BadHeaderError("a tile has no data")  # the decoder would leave it green
     pixels = _open_with_pillow_heif(descriptor, admission, facts)
-    return turned(to_working_size(pixels, facts.colour), facts.exif_orientation)
+    return turn_upright(to_working_size(pixels, facts.colour), facts.exif_orientation)
 
 
 def _open_with_pillow_heif(
@@ -233,7 +233,7 @@ def _open_with_pillow_heif(
     image upright by the file's own transforms."""
     # A rebuilt file has no item that is not needed: their number is bounded by the pixels.
     pillow_heif.options.DISABLE_SECURITY_LIMITS = facts.is_rebuilt
-    with file_of(descriptor, facts.stand_in) as file:
+    with open_file(descriptor, facts.stand_in) as file:
         heif = pillow_heif.open_heif(file, convert_hdr_to_8bit=False)
         if not len(heif) or 0 in heif.size:
             raise BadHeaderError("no item is an image that has pixels")
@@ -241,7 +241,7 @@ def _open_with_pillow_heif(
         bands, is_deep = _BANDS[heif.mode.partition(";")[0]], ";16" in heif.mode
         pixel_bytes = bands * (1 + is_deep)
         planes_bytes = (facts.coding or _WORST).planes_bytes
-        file_bytes = 2 * size_of(descriptor) + facts.stand_in_bytes
+        file_bytes = 2 * file_size(descriptor) + facts.stand_in_bytes
         estimate = facts.estimate(width, height, 0, pixel_bytes + 2 * planes_bytes, file_bytes)
         admission.admit(ImageFormat.HEIC, estimate)
         # Rows are padded: an image of all that is there, cut to what is meant.
@@ -251,7 +251,7 @@ def _open_with_pillow_heif(
         )
     interpretations = ("grey16", "rgb16") if is_deep else ("b-w", "srgb")
     pixels = padded.crop(0, 0, width, height).copy(interpretation=interpretations[bands > 2])  # noqa: PLR2004
-    return _with_profile(pixels, heif.info.get("icc_profile"))
+    return _attach_profile(pixels, heif.info.get("icc_profile"))
 
 
 def decode_avif(
@@ -262,7 +262,7 @@ def decode_avif(
         opened = _open_with_libavif(descriptor, admission, facts)
         if opened is not None:
             pixels, orientation = opened
-            return turned(to_working_size(pixels, facts.colour), orientation)
+            return turn_upright(to_working_size(pixels, facts.colour), orientation)
     # libheif in libvips has several copies, as measured.
     coding = facts.coding or _WORST
     row_bytes, pixel_bytes = header.bands * coding.sample_bytes, 13 + 2 * coding.planes_bytes
@@ -271,7 +271,7 @@ def decode_avif(
     )
     admission.admit(ImageFormat.AVIF, estimate)
     # `thumbnail_source` would not know the brand of an animation, and here saves nothing.
-    upright = turned(to_working_size(header, facts.colour), facts.exif_orientation)
+    upright = turn_upright(to_working_size(header, facts.colour), facts.exif_orientation)
     return upright._replace(buffer=facts.stand_in)
 
 
@@ -291,7 +291,7 @@ def _open_with_libavif(
     `ImageRejectedError`."""
     coding = facts.coding or _WORST
     try:
-        with file_of(descriptor, facts.stand_in) as file:
+        with open_file(descriptor, facts.stand_in) as file:
             # Not as an image of Pillow's, which would be one more copy.
             decoder = _avif.AvifDecoder(file.read(), "auto", 1)
     except (SyntaxError, ValueError):
@@ -300,17 +300,17 @@ def _open_with_libavif(
     bands = len(mode)
     # The planes (of tiles: twice), the pixels, and their copy for Python.
     pixel_bytes = coding.planes_bytes * (2 if coding.tiles else 1) + 2 * bands
-    file_bytes = 2 * size_of(descriptor) + facts.stand_in_bytes
+    file_bytes = 2 * file_size(descriptor) + facts.stand_in_bytes
     estimate = facts.estimate(width, height, 0, pixel_bytes, file_bytes)
     admission.admit(ImageFormat.AVIF, estimate)
     content, *_ = decoder.get_frame(0)
     pixels = pyvips.Image.new_from_memory(content, width, height, bands, "uchar")
-    image = _with_profile(pixels.copy(interpretation="srgb"), profile)
+    image = _attach_profile(pixels.copy(interpretation="srgb"), profile)
     # The file's own transforms win over EXIF.
     return image, orientation if orientation != 1 else facts.exif_orientation
 
 
-def _with_profile(pixels: pyvips.Image, profile: bytes | None) -> pyvips.Image:
+def _attach_profile(pixels: pyvips.Image, profile: bytes | None) -> pyvips.Image:
     if profile:
         pixels.set_type(pyvips.GValue.blob_type, ICC, profile)
     return pixels

@@ -191,7 +191,7 @@ def _crop(coded: tuple[int, int], shown: tuple[int, ...]) -> list[bytes]:
 _PARAMETER_SET = 33
 _MAX_PARAMETER_SET_BYTES = 1000
 _BEFORE_SUB_LAYERS, _PROFILE_BITS, _LEVEL_BITS = 16 + 4, 88, 8
-_444 = 3
+_CHROMA_444 = 3
 _MAX_NUMBER_BITS = 32
 # How many columns and rows of pixels a sample of colour has, by chroma format (table 6-1).
 _SUBSAMPLING = ((1, 1), (2, 2), (2, 1), (1, 1))
@@ -207,12 +207,12 @@ def _coded_size(configuration: bytes) -> tuple[int, int]:
         for _ in range(count):
             (length,) = unpack(">H", configuration, at)
             if kind & 0x3F == _PARAMETER_SET:
-                return _size_by(configuration[at + 2 : at + 2 + length])
+                return _parse_parameter_set(configuration[at + 2 : at + 2 + length])
             at += 2 + length
     raise BadHeaderError("no sequence parameter set")
 
 
-def _size_by(parameter_set: bytes) -> tuple[int, int]:
+def _parse_parameter_set(parameter_set: bytes) -> tuple[int, int]:
     bits = _Bits(parameter_set[:_MAX_PARAMETER_SET_BYTES].replace(b"\0\0\3", b"\0\0"))
     bits.take(_BEFORE_SUB_LAYERS)
     sub_layers = bits.take(3)
@@ -223,7 +223,7 @@ def _size_by(parameter_set: bytes) -> tuple[int, int]:
         bits.take(profile * _PROFILE_BITS + level * _LEVEL_BITS)
     bits.take_number()  # its id
     chroma = bits.take_number() & 3
-    bits.take(1 if chroma == _444 else 0)
+    bits.take(1 if chroma == _CHROMA_444 else 0)
     width, height = bits.take_number(), bits.take_number()
     across, down = _SUBSAMPLING[chroma]
     if bits.take(1):

@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 import blurhash
 import pyvips
 
-from image_poster.adapters.images.decoders import decode, rejected
+from image_poster.adapters.images.decoders import decode, translate_error
 from image_poster.adapters.images.header import Admission
 from image_poster.adapters.images.protocol import (
     AcquireMemory,
@@ -48,15 +48,15 @@ def render(
     decoded = decode(descriptors.original, admission, rebuilding=settings.rebuild)
     try:
         # Here the pixels are read, once; all that follows works on this small image.
-        working = _opaque_srgb(decoded.image).copy_memory()
+        working = _to_opaque_srgb(decoded.image).copy_memory()
     except pyvips.Error as exc:
-        raise rejected(exc, rebuilding=settings.rebuild) from exc
-    small = _small(working, settings.fit)
-    large = _resized(working, large_size(decoded.source))
+        raise translate_error(exc, rebuilding=settings.rebuild) from exc
+    small = _make_small(working, settings.fit)
+    large = _resize(working, large_size(decoded.source))
     with ThreadPoolExecutor(1) as thread:  # where a core is idle, that is ready sooner
         writing = thread.submit(_write, large, descriptors.large, _LARGE_JPEG)
         _write(small, descriptors.small, _SMALL_JPEG)
-        placeholder = _placeholder(small)
+        placeholder = _make_placeholder(small)
         writing.result()
     return RenderedImage(
         Size(small.width, small.height), Size(large.width, large.height), placeholder
@@ -67,20 +67,20 @@ def _write(image: pyvips.Image, descriptor: int, options: dict[str, object]) -> 
     image.jpegsave_target(pyvips.Target.new_to_descriptor(descriptor), **options)
 
 
-def _opaque_srgb(image: pyvips.Image) -> pyvips.Image:
+def _to_opaque_srgb(image: pyvips.Image) -> pyvips.Image:
     if image.hasalpha():
         image = image.flatten(background=_WHITE)
     return image.colourspace("srgb").cast("uchar")
 
 
-def _small(working: pyvips.Image, fit: ImageFit) -> pyvips.Image:
+def _make_small(working: pyvips.Image, fit: ImageFit) -> pyvips.Image:
     if fit == "cover":
         # The middle square first, so that no extreme ratio is enlarged outside of it.
         side = min(working.width, working.height)
         left, top = (working.width - side) // 2, (working.height - side) // 2
-        return _resized(working.crop(left, top, side, side), Size(SMALL_SIDE, SMALL_SIDE))
+        return _resize(working.crop(left, top, side, side), Size(SMALL_SIDE, SMALL_SIDE))
     scale = min(1.0, SMALL_SIDE / max(working.width, working.height))
-    contained = _resized(working, Size(working.width, working.height).scaled(scale))
+    contained = _resize(working, Size(working.width, working.height).scaled(scale))
     if fit == "contain":
         return contained
     return contained.gravity(
@@ -88,7 +88,7 @@ def _small(working: pyvips.Image, fit: ImageFit) -> pyvips.Image:
     )
 
 
-def _resized(image: pyvips.Image, size: Size) -> pyvips.Image:
+def _resize(image: pyvips.Image, size: Size) -> pyvips.Image:
     if (image.width, image.height) == (size.width, size.height):
         return image
     resized = image.resize(size.width / image.width, vscale=size.height / image.height)
@@ -96,7 +96,7 @@ def _resized(image: pyvips.Image, size: Size) -> pyvips.Image:
     return resized.copy_memory()
 
 
-def _placeholder(small: pyvips.Image) -> str:
+def _make_placeholder(small: pyvips.Image) -> str:
     """Return a BlurHash (https://github.com/woltapp/blurhash) of 4 by 4 components."""
     tiny = small.thumbnail_image(_PLACEHOLDER_SIDE, height=_PLACEHOLDER_SIDE, size="down")
     flat = bytes(tiny.write_to_memory())

@@ -21,7 +21,7 @@ from image_poster.adapters.images.header import (
 _MAX_CHUNKS = 500_000
 _PIECE_BYTES = 1_000_000
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
-_OF_PIXELS = {b"IHDR", b"PLTE", b"tRNS"}
+_PIXEL_CHUNKS = {b"IHDR", b"PLTE", b"tRNS"}
 _METADATA = {b"cICP", b"iCCP", b"sRGB", b"gAMA", b"cHRM", b"eXIf"}
 _SRGB_GAMMA = 45_455
 _SRGB_POINTS = (31_270, 32_900, 64_000, 33_000, 30_000, 60_000, 15_000, 6_000)
@@ -73,7 +73,7 @@ def _png_colour(content: Content, offsets: dict[bytes, int]) -> Colour | None:
         (gamma,) = unpack(">I", content, offsets[b"gAMA"])
     if b"cHRM" in offsets:
         points = unpack(">8I", content, offsets[b"cHRM"])  # type: ignore[assignment]
-    if not _makes_sense(gamma, points):
+    if not _is_plausible(gamma, points):
         return None
     is_usual_gamma = abs(gamma - _SRGB_GAMMA) < 1_000  # noqa: PLR2004 - 0.01, as encoders round
     is_usual = all(abs(a - b) < 500 for a, b in zip(points, _SRGB_POINTS, strict=True))  # noqa: PLR2004
@@ -84,7 +84,7 @@ def _png_colour(content: Content, offsets: dict[bytes, int]) -> Colour | None:
     )
 
 
-def _makes_sense(gamma: int, points: tuple[int, ...]) -> bool:
+def _is_plausible(gamma: int, points: tuple[int, ...]) -> bool:
     """Return True for exponents of 0.5 to 5, and a triangle of colours that has an area."""
     _, _, red_x, red_y, green_x, green_y, blue_x, blue_y = points
     area = (green_x - red_x) * (blue_y - red_y) - (blue_x - red_x) * (green_y - red_y)
@@ -108,7 +108,7 @@ def rebuild_png(content: Content) -> bytes:
         if name == b"IDAT":
             data += body
             checks.add(is_right)
-        elif name in _OF_PIXELS or (name in _METADATA and is_right):
+        elif name in _PIXEL_CHUNKS or (name in _METADATA and is_right):
             chunks.append(_chunk(name, body))
     end, adler = _inflate(data, _pixel_bytes(content))
     stored = bytes(data[end : end + _ADLER_BYTES])

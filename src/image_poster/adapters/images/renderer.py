@@ -44,7 +44,7 @@ _ENVIRONMENT = {
 }
 # How often an image whose child ended at work is tried again at once, before that counts; and how
 # often one that no child had begun with.
-_SECOND_CHANCES, _CHANCES_UNBEGUN = 1, 5
+_MAX_RETRIES, _MAX_STARTS = 1, 5
 # The kernel's report of a process's time may be less than the time that it ended the process for.
 # That is counted by the tick, which is higher on a machine with other work to do.
 _CLOCK_SECONDS = 0.5
@@ -112,14 +112,14 @@ class VipsImageRenderer:
         """
         request = msgspec.json.encode(msgspec.structs.replace(self._settings, rebuild=rebuild))
         ended_at_work = 0
-        for _ in range(_CHANCES_UNBEGUN):
+        for _ in range(_MAX_STARTS):
             try:
                 return await self._try_render(work, request, time)
-            except _NotBegunError:
+            except _NotStartedError:
                 continue
-            except _EndedAtWorkError as exc:
+            except _ChildEndedError as exc:
                 ended_at_work += 1
-                if ended_at_work > _SECOND_CHANCES:
+                if ended_at_work > _MAX_RETRIES:
                     raise ImageWorkFailedError(str(exc)) from exc
             except _OutOfTimeError as exc:
                 # At once and for good: a retry would take that time from other images.
@@ -134,19 +134,19 @@ class VipsImageRenderer:
         async with self._child(work, request) as child:
             message = await time.work.wait(child.receive())
             if message is None:
-                raise _NotBegunError
+                raise _NotStartedError
             if message.needs is not None:
                 self.confinement = message.confinement
                 async with self._reserve_memory(message.needs, time):
                     child.grant_memory()
                     message = await time.work.wait(child.receive())
             if message is None:
-                raise _EndedAtWorkError("the image process ended with the one that started it")
+                raise _ChildEndedError("the image process ended with the one that started it")
             if message.ended is not None:
                 limit = self._settings.cpu_seconds - _CLOCK_SECONDS
                 if message.ended == -signal.SIGKILL and message.cpu_seconds >= limit:
                     raise _OutOfTimeError
-                raise _EndedAtWorkError(f"the image process ended with code {message.ended}")
+                raise _ChildEndedError(f"the image process ended with code {message.ended}")
             return message
 
     @asynccontextmanager
@@ -165,14 +165,14 @@ class VipsImageRenderer:
         ours, theirs = socket.socketpair()
         with contextlib.ExitStack() as until_connected:
             until_connected.callback(ours.close)
-            with theirs, _opened(work) as files:
+            with theirs, _open_files(work) as files:
                 is_sent = await self._fork_server.send(request, [*files, theirs.fileno()])
             streams = await asyncio.open_unix_connection(sock=ours, limit=protocol.MAX_LINE_BYTES)
             until_connected.pop_all()
         child = ChildConnection(*streams)
         try:
             if not is_sent:
-                raise _NotBegunError
+                raise _NotStartedError
             yield child
         finally:
             report = await asyncio.shield(child.end())
@@ -180,11 +180,11 @@ class VipsImageRenderer:
                 self.peak_bytes = max(self.peak_bytes, report.peak_bytes)
 
 
-class _NotBegunError(Exception):
+class _NotStartedError(Exception):
     """The fork server or the child ended before the child began its work."""
 
 
-class _EndedAtWorkError(Exception):
+class _ChildEndedError(Exception):
     """The child ended while it worked on the image."""
 
 
@@ -218,7 +218,7 @@ class _TimeLeft(NamedTuple):
 
 
 @contextmanager
-def _opened(work: Workspace) -> Iterator[list[int]]:
+def _open_files(work: Workspace) -> Iterator[list[int]]:
     """Open the original, to read, and both renditions, to write; yield the descriptors."""
     write = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
     files = [(work.original, os.O_RDONLY)]
