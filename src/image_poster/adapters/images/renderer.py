@@ -160,7 +160,7 @@ class VipsImageRenderer:
             yield
 
     @asynccontextmanager
-    async def _child(self, work: Workspace, request: bytes) -> AsyncIterator["ChildConnection"]:
+    async def _child(self, work: Workspace, request: bytes) -> AsyncIterator["_RenderConnection"]:
         """Start a child with the image; end it at exit in any case."""
         ours, theirs = socket.socketpair()
         with contextlib.ExitStack() as until_connected:
@@ -169,7 +169,7 @@ class VipsImageRenderer:
                 is_sent = await self._fork_server.send(request, [*files, theirs.fileno()])
             streams = await asyncio.open_unix_connection(sock=ours, limit=protocol.MAX_LINE_BYTES)
             until_connected.pop_all()
-        child = ChildConnection(*streams)
+        child = _RenderConnection(*streams)
         try:
             if not is_sent:
                 raise _NotStartedError
@@ -235,7 +235,7 @@ def _open_files(work: Workspace) -> Iterator[list[int]]:
 
 
 @dataclass(frozen=True)
-class ChildConnection:
+class _RenderConnection:
     """The server's connection to the child of one image."""
 
     reader: asyncio.StreamReader
