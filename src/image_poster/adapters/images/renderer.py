@@ -203,7 +203,8 @@ class _TimeLimit:
         loop = asyncio.get_running_loop()
         began = loop.time()
         try:
-            return await asyncio.wait_for(result, max(0, self.seconds))
+            async with asyncio.timeout(max(0, self.seconds)):
+                return await result
         except TimeoutError as exc:
             raise _OutOfTimeError from exc
         finally:
