@@ -1,4 +1,4 @@
-"""A template whose children run hostile code in place of a decoder.
+"""A fork server whose children run hostile code in place of a decoder.
 
 The original says what: `{"attack": name, "argument": text}`. Whatever came of an attack is the
 message of the `ImageWorkFailedError` that the renderer raises: `failed: …` or `DONE: …`.
@@ -266,7 +266,7 @@ def lack_seccomp() -> None:
 
 
 def main(*lacking: Callable[[], None]) -> None:
-    """Serve as the template, with this work in place of the decoders."""
+    """Serve as the fork server, with this work in place of the decoders."""
     # Not at the top: a test imports this module for its words alone.
     from image_poster.adapters.images.fork_server import start
 

@@ -16,7 +16,7 @@ from image_poster.adapters.images.renderer import VipsImageRenderer
 from image_poster.domain.images import ImageRejectedError, ImageWorkFailedError
 from image_poster.ports.images import Workspace
 from support import samples
-from support.attacks import order, templates
+from support.attacks import fork_servers, order
 
 pytestmark = pytest.mark.anyio
 
@@ -222,7 +222,7 @@ async def test_the_server_goes_on_while_it_is_attacked(attacked: Attacked, tmp_p
     assert rendered > 1
     await good.close()
     await attacked.renderer.close()
-    assert templates() == []
+    assert fork_servers() == []
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,7 @@ from image_poster.domain.images import (
 )
 from image_poster.ports.images import Workspace
 from support import samples
-from support.attacks import templates
+from support.attacks import fork_servers
 from support.hostile_files import HOSTILE_FILES
 from support.rendered import render
 
@@ -132,7 +132,7 @@ async def test_no_image_takes_more_memory_than_it_has_declared(kind: str, tmp_pa
     renderer = VipsImageRenderer(RenderSettings())
     (tmp_path / "original").write_bytes(samples.jpeg())
     await renderer.render(Workspace(tmp_path / "original", tmp_path))
-    idle = templates()[0].memory_info().rss
+    idle = fork_servers()[0].memory_info().rss
     (tmp_path / "original").write_bytes(content)
     await renderer.render(Workspace(tmp_path / "original", tmp_path))
     await renderer.close()
