@@ -285,10 +285,10 @@ class ForkServerLauncher:
     async def send(self, request: bytes, descriptors: list[int]) -> bool:
         """Request a child; return False if the fork server is gone or does not read."""
         async with self._starting:
-            if self._running is not None and self._running[0].returncode is not None:
+            if not self._is_usable():
                 self._kill()
-            if self._running is None:
                 self._running = await _start(self._module)
+            assert self._running is not None  # noqa: S101 - for the type checker
             try:
                 socket.send_fds(self._running[1], [request], descriptors, socket.MSG_NOSIGNAL)
             except OSError:
@@ -296,13 +296,19 @@ class ForkServerLauncher:
                 return False
             return True
 
+    def _is_usable(self) -> bool:
+        if self._running is None:
+            return False
+        process, control = self._running
+        return process.returncode is None and control.fileno() >= 0
+
     def _kill(self) -> None:
+        """Kill the fork server, if there is one; `close` waits for its end."""
         if self._running is not None:
             process, control = self._running
             control.close()
             with contextlib.suppress(ProcessLookupError):
                 process.send_signal(signal.SIGKILL)
-            self._running = None
 
     async def close(self) -> None:
         """Close the connection, so that the fork server kills its children and ends; wait for its
