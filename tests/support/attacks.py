@@ -5,7 +5,7 @@ from pathlib import Path
 
 import psutil
 
-_TEMPLATES = (
+_FORK_SERVERS = (
     "image_poster.adapters.images.fork_server",
     "support.hostile",
     "support.no_such_module",
@@ -17,14 +17,14 @@ def order(attack: str, argument: object = "") -> bytes:
     return json.dumps({"attack": attack, "argument": str(argument)}).encode()
 
 
-def templates() -> list[psutil.Process]:
-    """The template processes of this process's renderers: it has other children, perhaps."""
-    return [child for child in psutil.Process().children() if _is_template(child)]
+def fork_servers() -> list[psutil.Process]:
+    """The fork servers of this process's renderers: it has other children, perhaps."""
+    return [child for child in psutil.Process().children() if _is_fork_server(child)]
 
 
-def _is_template(process: psutil.Process) -> bool:
+def _is_fork_server(process: psutil.Process) -> bool:
     try:
-        return is_running(process.pid) and process.cmdline()[-1].startswith(_TEMPLATES)
+        return is_running(process.pid) and process.cmdline()[-1].startswith(_FORK_SERVERS)
     except (psutil.NoSuchProcess, IndexError):
         return False
 

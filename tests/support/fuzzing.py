@@ -7,12 +7,10 @@ from contextlib import suppress
 import pyvips
 
 from image_poster.adapters.images.bmp import read_layout
-from image_poster.adapters.images.decoders import read_facts
-from image_poster.adapters.images.header_facts import BadHeaderError, HeaderFacts
-from image_poster.adapters.images.heif import ICC
-from image_poster.adapters.images.isobmff import orientation_of
-from image_poster.adapters.images.rebuild import rebuild
-from image_poster.adapters.images.shrinking import to_working_size
+from image_poster.adapters.images.colour import ICC, to_working_size
+from image_poster.adapters.images.decoders import read_facts, rebuild
+from image_poster.adapters.images.header import BadHeaderError, HeaderFacts
+from image_poster.adapters.images.heif import orientation_of
 from image_poster.domain.images import SNIFF_BYTES, ImageFormat, ImageRejectedError, sniff
 
 

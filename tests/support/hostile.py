@@ -1,22 +1,28 @@
-"""A template whose children run hostile code in place of a decoder.
+"""A fork server whose children run hostile code in place of a decoder.
 
 The original says what: `{"attack": name, "argument": text}`. Whatever came of an attack is the
 message of the `ImageWorkFailedError` that the renderer raises: `failed: …` or `DONE: …`.
 """
 
 import ctypes
+import errno
 import json
 import os
 import signal
 import socket
+import struct
 import time
 from collections.abc import Callable
 from pathlib import Path
 
-from image_poster.adapters.images import seccomp
-from image_poster.adapters.images.child import AcquireMemory
+from image_poster.adapters.images import confinement
 from image_poster.adapters.images.confinement import CREATE_RULESET
-from image_poster.adapters.images.protocol import Descriptors, Message, RenderSettings
+from image_poster.adapters.images.protocol import (
+    AcquireMemory,
+    Descriptors,
+    Message,
+    RenderSettings,
+)
 from image_poster.domain.images import RenderedImage, Size
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -237,19 +243,30 @@ ATTACKS: dict[str, Callable[[str, Descriptors], object]] = {
 }
 
 
+def _filter_without(number: int) -> bytes:
+    """A program of classic BPF (seccomp(2)) that denies one system call, with ENOSYS."""
+    lines = [
+        (0x20, 0, 0, 0),  # load the call's number
+        (0x15, 0, 1, number),  # if it is this one
+        (0x06, 0, 0, 0x00050000 | errno.ENOSYS),
+        (0x06, 0, 0, 0x7FFF0000),  # else allow it
+    ]
+    return b"".join(struct.pack("<HBBI", *line) for line in lines)
+
+
 def lack_landlock() -> None:
     """Be on a kernel without Landlock from now on."""
     _libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
-    assert seccomp.put_on(seccomp.filter_without((CREATE_RULESET,)))
+    assert confinement.apply_filter(_filter_without(CREATE_RULESET))
 
 
 def lack_seccomp() -> None:
     """Be on a kernel without seccomp, or on a processor whose calls are not known here."""
-    seccomp.install = lambda: False
+    confinement.install_filter = lambda: False
 
 
 def main(*lacking: Callable[[], None]) -> None:
-    """Serve as the template, with this work in place of the decoders."""
+    """Serve as the fork server, with this work in place of the decoders."""
     # Not at the top: a test imports this module for its words alone.
     from image_poster.adapters.images.fork_server import start
 

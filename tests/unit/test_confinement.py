@@ -9,7 +9,6 @@ import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-import msgspec
 import pytest
 
 from image_poster.adapters.images.protocol import RenderSettings
@@ -17,7 +16,7 @@ from image_poster.adapters.images.renderer import VipsImageRenderer
 from image_poster.domain.images import ImageRejectedError, ImageWorkFailedError
 from image_poster.ports.images import Workspace
 from support import samples
-from support.attacks import order, templates
+from support.attacks import fork_servers, order
 
 pytestmark = pytest.mark.anyio
 
@@ -158,9 +157,8 @@ async def test_processor_time_is_bounded_by_the_kernel(
 ) -> None:
     """A server that is stopped, say, keeps no time. The kernel's count is of seconds of work, which
     may take long on a machine that has other work to do."""
-    brief = msgspec.json.encode(RenderSettings(cpu_seconds=1))
-    monkeypatch.setattr(attacked.renderer, "_request", brief)
-    monkeypatch.setattr(attacked.renderer, "_cpu_seconds", 1)
+    brief = RenderSettings(cpu_seconds=1)
+    monkeypatch.setattr(attacked.renderer, "_settings", brief)
     monkeypatch.setattr(attacked.renderer, "_timeout_seconds", 3600)
     work = attacked.folder / "work"
     work.mkdir()
@@ -224,7 +222,7 @@ async def test_the_server_goes_on_while_it_is_attacked(attacked: Attacked, tmp_p
     assert rendered > 1
     await good.close()
     await attacked.renderer.close()
-    assert templates() == []
+    assert fork_servers() == []
 
 
 @pytest.mark.parametrize(

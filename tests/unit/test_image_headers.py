@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from image_poster.adapters.images.decoders import read_facts
-from image_poster.adapters.images.header_facts import HeaderFacts
+from image_poster.adapters.images.header import HeaderFacts
 from image_poster.domain.images import ImageFormat, ImageRejectedError
 from support import samples
 from support.rendered import near, pixel, render

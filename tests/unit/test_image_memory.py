@@ -13,7 +13,7 @@ import psutil
 import pytest
 import pyvips
 
-from image_poster.adapters.images.cost import Admission, DecodeEstimate, needed_bytes
+from image_poster.adapters.images.header import Admission, DecodeEstimate
 from image_poster.adapters.images.memory import MemoryBudget, default_budget_bytes
 from image_poster.adapters.images.protocol import RenderSettings
 from image_poster.adapters.images.renderer import VipsImageRenderer
@@ -27,7 +27,7 @@ from image_poster.domain.images import (
 )
 from image_poster.ports.images import Workspace
 from support import samples
-from support.attacks import templates
+from support.attacks import fork_servers
 from support.hostile_files import HOSTILE_FILES
 from support.rendered import render
 
@@ -132,7 +132,7 @@ async def test_no_image_takes_more_memory_than_it_has_declared(kind: str, tmp_pa
     renderer = VipsImageRenderer(RenderSettings())
     (tmp_path / "original").write_bytes(samples.jpeg())
     await renderer.render(Workspace(tmp_path / "original", tmp_path))
-    idle = templates()[0].memory_info().rss
+    idle = fork_servers()[0].memory_info().rss
     (tmp_path / "original").write_bytes(content)
     await renderer.render(Workspace(tmp_path / "original", tmp_path))
     await renderer.close()
@@ -164,7 +164,7 @@ def test_what_is_certain_by_the_limits_fits_however_it_is_coded(
     pixel_bytes = {"JPEG": 8, "PNG": 8, "BMP": 11, "WEBP": 10, "GIF": 10, "HEIC": 24, "AVIF": 29}
     side = int(pixels**0.5)
     shape = DecodeEstimate(side, side, 8, pixel_bytes[image_format.name], 100_000_000)
-    assert not pixels or needed_bytes(shape) <= max_decoder_bytes(image_format, memory_bytes)
+    assert not pixels or shape.needed_bytes <= max_decoder_bytes(image_format, memory_bytes)
 
 
 def test_the_default_is_a_third_of_the_machine_and_at_most_two_gigabytes() -> None:
@@ -180,7 +180,7 @@ class MemoryUsage:
         self.order: list[str] = []
 
     async def take(self, name: str, needs: int, until: asyncio.Event) -> None:
-        async with self.budget.taken(needs):
+        async with self.budget.acquire(needs):
             self.order.append(name)
             self.now += needs
             self.most = max(self.most, self.now)
@@ -234,7 +234,7 @@ import asyncio, sys
 from pathlib import Path
 from image_poster.adapters.images.memory import MemoryBudget
 async def main():
-    async with MemoryBudget(int(sys.argv[2]), Path(sys.argv[1])).taken(int(sys.argv[3])):
+    async with MemoryBudget(int(sys.argv[2]), Path(sys.argv[1])).acquire(int(sys.argv[3])):
         print("had", flush=True)
         await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
 asyncio.run(main())
@@ -272,7 +272,7 @@ async def test_time_stands_still_for_an_image_that_waits_for_memory(tmp_path: Pa
     budget = MemoryBudget(400_000_000)
     renderer = VipsImageRenderer(RenderSettings(), memory=budget, timeout_seconds=20)
     (tmp_path / "original").write_bytes(samples.jpeg())
-    async with budget.taken(budget.total_bytes):
+    async with budget.acquire(budget.total_bytes):
         running = asyncio.create_task(renderer.render(Workspace(tmp_path / "original", tmp_path)))
         async with asyncio.timeout(60):
             while renderer.confinement is None:  # it has asked for memory
@@ -288,7 +288,7 @@ async def test_memory_that_never_comes_free_is_our_fault(tmp_path: Path) -> None
     budget = MemoryBudget(400_000_000)
     renderer = VipsImageRenderer(RenderSettings(), memory=budget, timeout_seconds=5)
     (tmp_path / "original").write_bytes(samples.jpeg())
-    async with budget.taken(budget.total_bytes):
+    async with budget.acquire(budget.total_bytes):
         with pytest.raises(ImageWorkFailedError, match="came free"):
             await renderer.render(Workspace(tmp_path / "original", tmp_path))
     await renderer.close()

@@ -13,8 +13,8 @@ import pytest
 import pyvips
 from PIL import Image
 
-from image_poster.adapters.images.cost import Admission
-from image_poster.adapters.images.decoders import decode, rejected
+from image_poster.adapters.images.decoders import decode, translate_error
+from image_poster.adapters.images.header import Admission
 from image_poster.adapters.images.protocol import RenderSettings
 from image_poster.adapters.images.selftest import self_test
 from image_poster.domain.images import (
@@ -309,8 +309,8 @@ def test_too_many_pixels_are_refused_from_the_header_of_every_format(make: Make)
 
 @pytest.mark.parametrize("text", ["vips: out of memory", "write: No space left on device"])
 def test_this_machines_troubles_are_not_blamed_on_the_image(text: str) -> None:
-    assert isinstance(rejected(pyvips.Error(text)), ImageWorkFailedError)
-    assert isinstance(rejected(OSError(text)), ImageWorkFailedError)
+    assert isinstance(translate_error(pyvips.Error(text)), ImageWorkFailedError)
+    assert isinstance(translate_error(OSError(text)), ImageWorkFailedError)
 
 
 def test_a_bomb_is_refused_from_its_header(make: Make) -> None:

@@ -15,7 +15,7 @@ from image_poster.adapters.images.renderer import VipsImageRenderer
 from image_poster.domain.images import ImageRejectedError, ImageWorkFailedError
 from image_poster.ports.images import Workspace
 from support import flawed, samples
-from support.attacks import is_running, order, templates
+from support.attacks import fork_servers, is_running, order
 
 pytestmark = pytest.mark.anyio
 
@@ -51,10 +51,12 @@ def work_on(folder: Path, content: bytes) -> Workspace:
 
 
 async def a_child_at_work() -> psutil.Process:
-    """The one child of the one template, once it is there."""
+    """The one child of the one fork server, once it is there."""
     async with asyncio.timeout(60):
         while True:
-            if children := [child for template in templates() for child in template.children()]:
+            if children := [
+                child for fork_server in fork_servers() for child in fork_server.children()
+            ]:
                 return children[0]
             await asyncio.sleep(0.005)
 
@@ -65,15 +67,15 @@ async def gone(pid: int) -> None:
             await asyncio.sleep(0.005)
 
 
-async def test_each_image_has_a_process_of_its_own_and_one_template_starts_them(
+async def test_each_image_has_a_process_of_its_own_and_one_fork_server_starts_them(
     renderer: VipsImageRenderer, tmp_path: Path
 ) -> None:
     for _ in range(3):
         rendered = await renderer.render(work_on(tmp_path, samples.jpeg()))
         assert rendered.small.width == 600
-        (template,) = templates()
-        assert template.children() == []
-        assert template.num_threads() == 1
+        (fork_server,) = fork_servers()
+        assert fork_server.children() == []
+        assert fork_server.num_threads() == 1
 
 
 async def test_a_rejected_image_says_why_and_the_next_is_rendered(
@@ -83,7 +85,7 @@ async def test_a_rejected_image_says_why_and_the_next_is_rendered(
         await renderer.render(work_on(tmp_path, samples.bomb()))
     assert refused.value.code == "image_too_large"
     await renderer.render(work_on(tmp_path, samples.jpeg()))
-    assert len(templates()) == 1
+    assert len(fork_servers()) == 1
 
 
 async def test_an_image_that_its_decoder_refuses_is_rebuilt_in_a_process_of_its_own(
@@ -96,40 +98,40 @@ async def test_an_image_that_its_decoder_refuses_is_rebuilt_in_a_process_of_its_
         with pytest.raises(ImageRejectedError) as refused:
             await renderer.render(work_on(tmp_path, damaged))
         assert refused.value.code == "image_unreadable"
-    (template,) = templates()
-    assert template.children() == []
+    (fork_server,) = fork_servers()
+    assert fork_server.children() == []
 
 
 @pytest.mark.parametrize("signal_number", [signal.SIGKILL, signal.SIGSEGV, signal.SIGTERM])
-async def test_an_idle_template_that_was_killed_is_noticed_at_once(
+async def test_an_idle_fork_server_that_was_killed_is_noticed_at_once(
     renderer: VipsImageRenderer, tmp_path: Path, signal_number: int
 ) -> None:
-    """The image goes on with a new template, also if the loop has not noticed the end of the old
+    """The image goes on with a new fork server, also if the loop has not noticed the end of the old
     one."""
     for waits in (False, True, False):
         await renderer.render(work_on(tmp_path, samples.jpeg()))
-        (killed,) = templates()
+        (killed,) = fork_servers()
         killed.send_signal(signal_number)
         if waits:
             await gone(killed.pid)
         assert (await renderer.render(work_on(tmp_path, samples.jpeg()))).small.width == 600
-        assert killed not in templates()
+        assert killed not in fork_servers()
 
 
-async def test_a_stopped_template_that_is_killed_later_is_noticed(
+async def test_a_stopped_fork_server_that_is_killed_later_is_noticed(
     renderer: VipsImageRenderer, tmp_path: Path
 ) -> None:
     """It dies with the request in its hands, and nobody has begun with the image."""
     await renderer.render(work_on(tmp_path, samples.jpeg()))
-    (template,) = templates()
-    template.suspend()
+    (fork_server,) = fork_servers()
+    fork_server.suspend()
     running = asyncio.create_task(renderer.render(work_on(tmp_path, samples.jpeg())))
     await asyncio.sleep(0)
-    template.kill()
+    fork_server.kill()
     assert (await running).small.width == 600
 
 
-@pytest.mark.parametrize("whom", ["the child", "the template"])
+@pytest.mark.parametrize("whom", ["the child", "the fork server"])
 async def test_an_image_whose_process_was_killed_at_work_goes_on_at_once(
     attacked: VipsImageRenderer, tmp_path: Path, whom: str
 ) -> None:
@@ -137,7 +139,7 @@ async def test_an_image_whose_process_was_killed_at_work_goes_on_at_once(
     running = asyncio.create_task(attacked.render(work))
     child = await a_child_at_work()
     work.original.write_bytes(order("lie about the reason", "image_unreadable"))
-    (child if whom == "the child" else templates()[0]).kill()
+    (child if whom == "the child" else fork_servers()[0]).kill()
     with pytest.raises(ImageRejectedError):
         await running
     await gone(child.pid)
@@ -149,7 +151,7 @@ async def test_an_image_that_crashes_its_process_each_time_is_told(
 ) -> None:
     with pytest.raises(ImageWorkFailedError, match=f"ended with code {code}"):
         await attacked.render(work_on(tmp_path, order("crash", how)))
-    assert len(templates()) == 1
+    assert len(fork_servers()) == 1
 
 
 @pytest.mark.parametrize("attack", ["hang", "begin with nothing"])
@@ -159,8 +161,8 @@ async def test_a_process_that_hangs_is_ended(tmp_path: Path, attack: str) -> Non
     with pytest.raises(ImageRejectedError, match=r"longer than 0\.5 s") as refused:
         await hasty.render(work_on(tmp_path, order(attack)))
     assert refused.value.code == "image_too_slow"
-    (template,) = templates()
-    assert template.children() == []
+    (fork_server,) = fork_servers()
+    assert fork_server.children() == []
     await hasty.close()
 
 
@@ -193,7 +195,7 @@ async def test_closing_ends_what_is_at_work(attacked: VipsImageRenderer, tmp_pat
     running.cancel()
     await attacked.close()
     assert not is_running(child.pid)
-    assert templates() == []
+    assert fork_servers() == []
 
 
 PARENT = """

@@ -34,7 +34,7 @@ class ImageFormat(StrEnum):
 _MAX_DECODER_BYTES = {ImageFormat.AVIF: 800_000_000}
 
 # What an image may take at worst, in bytes a pixel, by its format: deep, with alpha, interlaced,
-# put together from tiles (adapters/images/cost). And beside that, whatever its pixels.
+# put together from tiles (adapters/images/header). And beside that, whatever its pixels.
 _WORST_PIXEL_BYTES = {
     ImageFormat.JPEG: 8,
     ImageFormat.PNG: 8,

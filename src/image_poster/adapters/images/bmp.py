@@ -5,14 +5,20 @@ import struct
 from typing import NamedTuple
 
 import pyvips
+from PIL import Image as PillowImage
 
-from image_poster.adapters.images.header_facts import (
+from image_poster.adapters.images.colour import DecodedImage, to_working_size
+from image_poster.adapters.images.header import (
+    Admission,
     BadHeaderError,
     Content,
     HeaderFacts,
+    map_file,
+    open_file,
     unpack,
     unsupported,
 )
+from image_poster.domain.images import ImageFormat
 
 # Bytes of headers (BITMAPCOREHEADER; from BITMAPV3INFOHEADER on there is a mask for alpha).
 _CORE, _INFO, _WITH_ALPHA_MASK = 12, 40, 56
@@ -22,8 +28,8 @@ _NOT_DECODED = {4: "a BMP that holds a JPEG", 5: "a BMP that holds a PNG"}
 _RUN_LENGTHS = (1, 2)
 # Pillow decodes them in Python: of a byte it takes as long as of this many pixels elsewhere.
 _STEPS_A_BYTE = 60
-_UNPACKED = {16, 24, 32}
-# Without masks: 5 bits each, or a byte each (BITMAPINFOHEADER, BI_RGB).
+# Bits a pixel, with the masks that apply if there are none in the file: 5 bits each, or a byte each
+# (BITMAPINFOHEADER, BI_RGB).
 _USUAL_MASKS = {
     16: (0x7C00, 0x03E0, 0x001F, 0),
     24: (0xFF0000, 0x00FF00, 0x0000FF, 0),
@@ -42,7 +48,7 @@ class BmpLayout(NamedTuple):
     masks: tuple[int, ...]
 
     @property
-    def stride(self) -> int:
+    def row_bytes(self) -> int:
         """Bytes of a row, padded to a multiple of four."""
         return (self.width * self.bits + 31) // 32 * 4
 
@@ -52,13 +58,11 @@ def read_bmp(content: Content) -> HeaderFacts:
     compression = _dimensions(content)[3]
     if compression in _NOT_DECODED:
         raise unsupported(_NOT_DECODED[compression])
-    is_run_lengths = compression in _RUN_LENGTHS
-    return HeaderFacts(
-        steps=len(content) * _STEPS_A_BYTE if is_run_lengths else 0, stand_in=_repaired(content)
-    )
+    steps = len(content) * _STEPS_A_BYTE if compression in _RUN_LENGTHS else 0
+    return HeaderFacts(steps=steps, stand_in=_repair(content))
 
 
-def _repaired(content: Content) -> bytes | None:
+def _repair(content: Content) -> bytes | None:
     """Return the file with the right pixel offset, number of colours and padding of its last row.
     Return None if these are right."""
     width, height, bits, compression = _dimensions(content)
@@ -68,18 +72,18 @@ def _repaired(content: Content) -> bytes | None:
     after_header, entry = 14 + header_bytes, 3 if header_bytes == _CORE else 4
     (colours,) = (0,) if header_bytes == _CORE else unpack("<I", content, 46)
     most = 1 << bits if bits <= _PALETTE_BITS else 0
-    changed: dict[int, int] = {46: 0} if colours > most > 0 else {}
+    changes: dict[int, int] = {46: 0} if colours > most > 0 else {}
     (pixels_at,) = unpack("<I", content, 10)
     if not after_header <= pixels_at < len(content):
         has_masks = compression == _BITFIELDS and header_bytes == _INFO
         palette = entry * (min(colours, most) or most)
-        changed[10] = pixels_at = after_header + 12 * has_masks + palette
+        changes[10] = pixels_at = after_header + 12 * has_masks + palette
     missing = pixels_at + size + -row % 4 - len(content)
-    if size <= 0 or not (changed or 0 < missing <= -row % 4) or pixels_at + size > len(content):
+    if size <= 0 or not (changes or 0 < missing <= -row % 4) or pixels_at + size > len(content):
         return None
     repaired = bytearray(content[: len(content)]) + bytes(max(0, missing))
-    for place, value in changed.items():
-        struct.pack_into("<I", repaired, place, value)
+    for offset, value in changes.items():
+        struct.pack_into("<I", repaired, offset, value)
     return bytes(repaired)
 
 
@@ -87,7 +91,7 @@ def read_layout(content: Content) -> BmpLayout | None:
     """Read the layout; return None for a kind that Pillow decodes. Raises `BadHeaderError`."""
     (pixels_at,) = unpack("<I", content, 10)
     width, height, bits, compression = _dimensions(content)
-    if bits not in _UNPACKED or compression not in (_PLAIN, _BITFIELDS):
+    if bits not in _USUAL_MASKS or compression not in (_PLAIN, _BITFIELDS):
         return None
     if width < 1 or height == 0:
         raise BadHeaderError("a side of the image is 0")
@@ -107,23 +111,46 @@ def _dimensions(content: Content) -> tuple[int, int, int, int]:
     return width, height, bits, compression
 
 
-def pixels_of(content: Content, layout: BmpLayout) -> pyvips.Image:
+def decode_bmp(descriptor: int, admission: Admission, facts: HeaderFacts) -> DecodedImage:
+    """Decode a BMP. Raises `ImageRejectedError`, `BadHeaderError`, and the errors of decoders."""
+    content = facts.stand_in or map_file(descriptor)
+    layout = read_layout(content)
+    if layout is not None:
+        estimate = facts.estimate(layout.width, layout.height, 12, fixed_bytes=facts.stand_in_bytes)
+        admission.admit(ImageFormat.BMP, estimate)
+        return to_working_size(_pixels(content, layout))
+    with (
+        open_file(descriptor, facts.stand_in) as file,
+        PillowImage.open(file, formats=("BMP",)) as opened,
+    ):
+        # Pillow has palettes, pixels of four bytes and a copy of three, at once.
+        estimate = facts.estimate(*opened.size, 3, 11, 2 * facts.stand_in_bytes)
+        admission.admit(ImageFormat.BMP, estimate)
+        mode = "RGBA" if "A" in opened.getbands() else "RGB"
+        converted = opened if opened.mode == mode else opened.convert(mode)
+        pixels = pyvips.Image.new_from_memory(
+            converted.tobytes(), converted.width, converted.height, len(mode), "uchar"
+        )
+    return to_working_size(pixels.copy(interpretation="srgb"))
+
+
+def _pixels(content: Content, layout: BmpLayout) -> pyvips.Image:
     """Return the image without reading its pixels yet. Raises `BadHeaderError` if the file ends
     before its pixels do."""
-    size = layout.stride * layout.height
+    size = layout.row_bytes * layout.height
     if layout.pixels_at + size > len(content):
         raise BadHeaderError("the pixels break off")
     rows = memoryview(content)[layout.pixels_at : layout.pixels_at + size]
-    whole = pyvips.Image.new_from_memory(rows, layout.stride, layout.height, 1, "uchar")
+    whole = pyvips.Image.new_from_memory(rows, layout.row_bytes, layout.height, 1, "uchar")
     sample = layout.bits // 8
     folded = whole.crop(0, 0, layout.width * sample, layout.height).bandfold(factor=sample)
     masks = layout.masks if layout.masks[3] else layout.masks[:3]
-    bands = [_under(folded, mask) for mask in masks]
+    bands = [_extract(folded, mask) for mask in masks]
     image = bands[0].bandjoin(bands[1:]).copy(interpretation="srgb")
     return image.flipver() if layout.bottom_up else image
 
 
-def _under(pixel: pyvips.Image, mask: int) -> pyvips.Image:
+def _extract(pixel: pyvips.Image, mask: int) -> pyvips.Image:
     """Return the bits under a mask, scaled to 0 to 255; an empty mask gives black."""
     mask &= (1 << 8 * pixel.bands) - 1
     parts = [(at, mask >> 8 * at & 0xFF) for at in range(pixel.bands) if mask >> 8 * at & 0xFF]

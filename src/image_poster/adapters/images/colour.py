@@ -1,40 +1,49 @@
-"""Colours that no ICC profile describes: code points (nclx, cICP), gAMA and cHRM, and HDR.
+"""Shrink an image of any decoder to its working size, upright and in sRGB.
 
-All work is done in linear light on the small image, where white is 1.
+Colours are converted by the ICC profile, or by code points (nclx, cICP), gAMA and cHRM, also of
+HDR. Without a profile, all work is done in linear light on the small image, where white is 1.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import pyvips
 
-from image_poster.domain.images import Size
+from image_poster.domain.images import Size, working_size
 
+# The name of libvips for an embedded profile.
+ICC = "icc-profile-data"
+# Classes of profile that say what an image's numbers mean: of a device or a colour space. Links,
+# abstract and named ones do not (ICC.1:2022, 7.2.5).
+_COLOUR_CLASSES = {b"scnr", b"mntr", b"prtr", b"spac"}
+_SIDEWAYS = 5
 UNSPECIFIED = 2
 _RGB_BANDS = 3
 
 Matrix = list[list[float]]
+Point = tuple[float, float]  # x and y of CIE 1931
 
 
 class Colour(NamedTuple):
     """Code points of ITU-T H.273, tables 2 and 3, or the values of a PNG's gAMA and cHRM.
 
-    `gamma` is the exponent of decoding. `chromaticities` are white, red, green and blue as x, y.
+    `gamma` is the exponent of decoding. `chromaticities` are white, red, green and blue.
     """
 
     primaries: int = UNSPECIFIED
     transfer: int = UNSPECIFIED
     gamma: float | None = None
-    chromaticities: tuple[float, ...] | None = None
+    chromaticities: tuple[Point, ...] | None = None
 
 
 _D65, _DCI_WHITE, _WHITE_C = (0.3127, 0.3290), (0.314, 0.351), (0.310, 0.316)
-# H.273, table 2: red, green, blue, white. 5 to 7 are television's, whose stills are shown as sRGB.
-_SRGB = ((0.640, 0.330), (0.300, 0.600), (0.150, 0.060), _D65)
+# H.273, table 2: white, red, green, blue. 5 to 7 are television's, whose stills are shown as sRGB.
+_SRGB = (_D65, (0.640, 0.330), (0.300, 0.600), (0.150, 0.060))
 _PRIMARIES = {
-    4: ((0.670, 0.330), (0.210, 0.710), (0.140, 0.080), _WHITE_C),
-    9: ((0.708, 0.292), (0.170, 0.797), (0.131, 0.046), _D65),
-    11: ((0.680, 0.320), (0.265, 0.690), (0.150, 0.060), _DCI_WHITE),
-    12: ((0.680, 0.320), (0.265, 0.690), (0.150, 0.060), _D65),
+    4: (_WHITE_C, (0.670, 0.330), (0.210, 0.710), (0.140, 0.080)),
+    9: (_D65, (0.708, 0.292), (0.170, 0.797), (0.131, 0.046)),
+    11: (_DCI_WHITE, (0.680, 0.320), (0.265, 0.690), (0.150, 0.060)),
+    12: (_D65, (0.680, 0.320), (0.265, 0.690), (0.150, 0.060)),
 }
 _PQ, _HLG, _LINEAR = 16, 18, 8
 _GAMMAS = {4: 2.2, 5: 2.8}  # H.273, table 3
@@ -64,39 +73,117 @@ def is_srgb(colour: Colour | None) -> bool:
     )
 
 
-def shrunk_to_srgb(pixels: pyvips.Image, size: Size, colour: Colour) -> pyvips.Image:
+class DecodedImage(NamedTuple):
+    """The image upright and in sRGB, shrunk to `domain.images.working_size`, and its full size.
+
+    `buffer` is the bytes that libvips reads together with the image, if they are in memory.
+    """
+
+    image: pyvips.Image
+    source: Size
+    buffer: bytes | None = None
+
+
+def to_working_size(pixels: pyvips.Image, colour: Colour | None = None) -> DecodedImage:
+    """Shrink a decoded image, in sRGB: by its profile if that is usable, else by code points."""
+    if not is_srgb(colour) and not _to_srgb_options(pixels):
+        return convert_by_code_points(pixels, colour)
+    source = Size(pixels.width, pixels.height)
+    return DecodedImage(make_thumbnail(pixels, working_size(source)), source)
+
+
+def make_thumbnail(pixels: pyvips.Image, target: Size) -> pyvips.Image:
+    """Shrink to `target`, turn upright, and convert by the profile."""
+    return convert_by_profile(
+        pixels,
+        lambda profile: pixels.thumbnail_image(
+            target.width, height=target.height, size="force", **profile
+        ),
+    )
+
+
+def convert_by_code_points(pixels: pyvips.Image, colour: Colour | None) -> DecodedImage:
+    """Shrink and convert by code points, without a profile; without code points, assume sRGB."""
+    source = Size(pixels.width, pixels.height)
+    return DecodedImage(
+        _shrink_and_convert(pixels, working_size(source), colour or Colour()), source
+    )
+
+
+def turn_upright(decoded: DecodedImage, orientation: int) -> DecodedImage:
+    """Turn the image upright by an EXIF orientation that the decoder ignored."""
+    if orientation == 1:
+        return decoded
+    image = decoded.image.copy_memory()  # a turn reads in another order than it was decoded in
+    image.set_type(pyvips.GValue.gint_type, "orientation", orientation)
+    return DecodedImage(image.autorot(), upright_size(decoded.source, orientation))
+
+
+def upright_size(stored: Size, orientation: int) -> Size:
+    """Return the size after the turn: orientations 5 to 8 lie on their side (EXIF 2.32, table
+    6)."""
+    return Size(stored.height, stored.width) if orientation >= _SIDEWAYS else stored
+
+
+def convert_by_profile(
+    header: pyvips.Image, thumbnail: Callable[[dict[str, str]], pyvips.Image]
+) -> pyvips.Image:
+    """Return the thumbnail in sRGB, by the embedded profile if it is usable.
+
+    libvips reports an unusable profile before it reads a pixel. Then the image is shown as if it
+    had none, as in browsers.
+    """
+    options = _to_srgb_options(header)
+    try:
+        return thumbnail(options)
+    except pyvips.Error:
+        if not options:
+            raise
+        return thumbnail({})
+
+
+def _to_srgb_options(image: pyvips.Image) -> dict[str, str]:
+    """Return the options that convert by the embedded profile, if there is one.
+
+    Without a profile, the pixels are sRGB already, or libvips converts them itself (CMYK, grey).
+    Naming a target would add a conversion through CIELAB, which takes longer than the decode.
+    """
+    if not image.get_typeof(ICC):
+        return {}
+    profile_class = bytes(image.get(ICC))[12:16]
+    return {"export_profile": "srgb"} if profile_class in _COLOUR_CLASSES else {}
+
+
+def _shrink_and_convert(pixels: pyvips.Image, size: Size, colour: Colour) -> pyvips.Image:
     """Shrink the image without conversion, then convert, so that the conversion works on few
     pixels. Takes grey or colour, of 8 or 16 bits, with or without alpha."""
-    form, most = pixels.format, 65_535 if pixels.format == "ushort" else 255
+    white = 65_535 if pixels.format == "ushort" else 255
     alpha = pixels[pixels.bands - 1] if pixels.hasalpha() else None
     grey = pixels[0]
     rgb = pixels[0:3] if pixels.bands >= _RGB_BANDS else grey.bandjoin([grey, grey])
     if alpha is not None:
-        rgb = rgb.bandjoin(alpha).premultiply(max_alpha=most)
+        rgb = rgb.bandjoin(alpha).premultiply(max_alpha=white)
     small = rgb.resize(size.width / pixels.width, vscale=size.height / pixels.height)
     if alpha is not None:
-        small = small.unpremultiply(max_alpha=most)
-    small = small.cast(form).copy_memory()
+        small = small.unpremultiply(max_alpha=white)
+    small = small.cast(pixels.format).copy_memory()
     converted = to_srgb(small[0:3], colour)
     if alpha is None:
         return converted
-    return converted.bandjoin((small[3] * (255 / most)).cast("uchar"))
+    return converted.bandjoin((small[3] * (255 / white)).cast("uchar"))
 
 
 def to_srgb(image: pyvips.Image, colour: Colour) -> pyvips.Image:
     """Convert an image of three bands, of 8 or 16 bits, to sRGB of 8 bits. HDR is mapped to the
     range of a standard screen (BT.2100 for the curves, BT.2408 for the level of white)."""
-    linear = _sixteen_bits(image).maplut(_decoding_curve(colour))
+    deep = image if image.format == "ushort" else (image.cast("ushort") * 257).cast("ushort")
+    linear = deep.maplut(_decoding_curve(colour))
     if colour.transfer == _HLG:
-        linear = _shown_by_hlg(linear)
+        linear = _to_display_light(linear)
     linear = linear.recomb(pyvips.Image.new_from_array(_to_srgb_matrix(colour)))
     if colour.transfer in (_PQ, _HLG):
-        linear = _with_highlights_pressed(linear)
+        linear = _compress_highlights(linear)
     return (linear * _16_BITS).cast("ushort").maplut(_encoding_curve()).copy(interpretation="srgb")
-
-
-def _sixteen_bits(image: pyvips.Image) -> pyvips.Image:
-    return image if image.format == "ushort" else (image.cast("ushort") * 257).cast("ushort")
 
 
 def _identity() -> pyvips.Image:
@@ -138,13 +225,13 @@ def _hlg(x: pyvips.Image) -> pyvips.Image:
     return (x <= 0.5).ifthenelse(x * x / 3, (((x - c) / a).exp() + b) / 12)  # noqa: PLR2004
 
 
-def _shown_by_hlg(scene: pyvips.Image) -> pyvips.Image:
+def _to_display_light(scene: pyvips.Image) -> pyvips.Image:
     """Convert light of the scene to light of a screen of 1000 cd/m² (BT.2100, table 5, OOTF)."""
     luma = scene.recomb(pyvips.Image.new_from_array([[0.2627, 0.6780, 0.0593]]))
     return scene * luma**0.2 * (_HLG_NITS / _WHITE_NITS)
 
 
-def _with_highlights_pressed(linear: pyvips.Image) -> pyvips.Image:
+def _compress_highlights(linear: pyvips.Image) -> pyvips.Image:
     """Compress highlights: values up to the knee stay, and above it brightness approaches 1. Hues
     stay (Reinhard's curve, on the largest of the three)."""
     linear = linear.copy_memory()
@@ -159,55 +246,40 @@ def _with_highlights_pressed(linear: pyvips.Image) -> pyvips.Image:
     return linear * factor
 
 
-class _Point(NamedTuple):
-    x: float
-    y: float
-
-
 def _to_srgb_matrix(colour: Colour) -> Matrix:
-    if colour.chromaticities is not None:
-        points = [_Point(*colour.chromaticities[at : at + 2]) for at in range(0, 8, 2)]
-        white, red, green, blue = points
-    else:
-        named = _PRIMARIES.get(colour.primaries, _SRGB)
-        red, green, blue, white = (_Point(*point) for point in named)
-    to_xyz = _times(_adapted(white, _Point(*_D65)), _rgb_to_xyz(red, green, blue, white))
-    return _times(_inverse(_rgb_to_xyz(*(_Point(*point) for point in _SRGB))), to_xyz)
+    white, *colours = colour.chromaticities or _PRIMARIES.get(colour.primaries, _SRGB)
+    to_xyz = _multiply(_adaptation(white, _D65), _rgb_to_xyz(white, *colours))
+    return _multiply(_invert(_rgb_to_xyz(*_SRGB)), to_xyz)
 
 
-def _rgb_to_xyz(red: _Point, green: _Point, blue: _Point, white: _Point) -> Matrix:
+def _rgb_to_xyz(white: Point, *colours: Point) -> Matrix:
     """Return the matrix to XYZ, scaled so that equal parts give the white (SMPTE RP 177)."""
-    columns = [_xyz(point) for point in (red, green, blue)]
-    matrix = [list(row) for row in zip(*columns, strict=True)]
-    scale = _applied(_inverse(matrix), _xyz(white))
-    return [[value * scale[at] for at, value in enumerate(row)] for row in matrix]
+    matrix = [list(row) for row in zip(*map(_xyz, colours), strict=True)]
+    scale = _apply(_invert(matrix), _xyz(white))
+    return [[value * factor for value, factor in zip(row, scale, strict=True)] for row in matrix]
 
 
-def _adapted(source: _Point, target: _Point) -> Matrix:
-    before, after = _applied(_BRADFORD, _xyz(source)), _applied(_BRADFORD, _xyz(target))
+def _adaptation(source: Point, target: Point) -> Matrix:
+    """Return the matrix that adapts one white to another."""
+    before, after = _apply(_BRADFORD, _xyz(source)), _apply(_BRADFORD, _xyz(target))
     scaled = [[value * after[at] / before[at] for value in row] for at, row in enumerate(_BRADFORD)]
-    return _times(_inverse(_BRADFORD), scaled)
+    return _multiply(_invert(_BRADFORD), scaled)
 
 
-def _xyz(point: _Point) -> list[float]:
-    return [point.x / point.y, 1.0, (1 - point.x - point.y) / point.y]
+def _xyz(point: Point) -> list[float]:
+    x, y = point
+    return [x / y, 1.0, (1 - x - y) / y]
 
 
-def _applied(matrix: Matrix, vector: list[float]) -> list[float]:
+def _apply(matrix: Matrix, vector: list[float]) -> list[float]:
     return [sum(a * b for a, b in zip(row, vector, strict=True)) for row in matrix]
 
 
-def _times(one: Matrix, other: Matrix) -> Matrix:
-    return [_applied(list(map(list, zip(*other, strict=True))), row) for row in one]
+def _multiply(left: Matrix, right: Matrix) -> Matrix:
+    columns = [list(column) for column in zip(*right, strict=True)]
+    return [_apply(columns, row) for row in left]
 
 
-def _inverse(matrix: Matrix) -> Matrix:
-    """Invert a 3 by 3 matrix by cofactors."""
-    (a, b, c), (d, e, f), (g, h, i) = matrix
-    cofactors = [
-        [e * i - f * h, c * h - b * i, b * f - c * e],
-        [f * g - d * i, a * i - c * g, c * d - a * f],
-        [d * h - e * g, b * g - a * h, a * e - b * d],
-    ]
-    determinant = a * cofactors[0][0] + b * cofactors[1][0] + c * cofactors[2][0]
-    return [[value / determinant for value in row] for row in cofactors]
+def _invert(matrix: Matrix) -> Matrix:
+    inverse: Matrix = pyvips.Image.new_from_array(matrix).matrixinvert().tolist()
+    return inverse

@@ -1,43 +1,43 @@
 """Open an image by its descriptor: choose the decoder of its format, and read its header first."""
 
 import os
+import struct
 from collections.abc import Callable
 from typing import NamedTuple
 
 import pyvips
 from PIL import Image as PillowImage
 
-from image_poster.adapters.images.bmp import pixels_of, read_bmp, read_layout
-from image_poster.adapters.images.colour import is_srgb
-from image_poster.adapters.images.cost import Admission, DecodeEstimate, vips_shape
-from image_poster.adapters.images.header_facts import (
+from image_poster.adapters.images.bmp import decode_bmp, read_bmp
+from image_poster.adapters.images.colour import (
+    DecodedImage,
+    convert_by_code_points,
+    convert_by_profile,
+    is_srgb,
+    make_thumbnail,
+    to_working_size,
+    upright_size,
+)
+from image_poster.adapters.images.header import (
+    Admission,
     BadHeaderError,
     Content,
+    DecodeEstimate,
     HeaderFacts,
-    file_of,
-    mapped,
-    read_gif,
-    read_jpeg,
-    read_png,
-    read_webp,
-    size_of,
+    file_size,
+    map_file,
     unsupported,
 )
-from image_poster.adapters.images.heif import (
-    avif_shape,
-    is_for_libavif,
-    open_by_libavif,
-    open_heic,
-)
-from image_poster.adapters.images.isobmff import read_isobmff
-from image_poster.adapters.images.rebuild import rebuild
-from image_poster.adapters.images.shrinking import (
-    Decoded,
-    by_code_points,
-    converting,
-    shrink_of_jpeg,
-    thumbnailed,
-    to_working_size,
+from image_poster.adapters.images.heif import decode_avif, decode_heic, read_heif
+from image_poster.adapters.images.heif_rebuild import rebuild_heif
+from image_poster.adapters.images.jpeg import read_jpeg, rebuild_jpeg
+from image_poster.adapters.images.png_gif_webp import (
+    read_gif,
+    read_png,
+    read_webp,
+    rebuild_gif,
+    rebuild_png,
+    rebuild_webp,
 )
 from image_poster.domain.images import (
     SNIFF_BYTES,
@@ -49,37 +49,36 @@ from image_poster.domain.images import (
     working_size,
 )
 
-# Orientations 5 to 8 lie on their side (EXIF 2.32, table 6).
-_SIDEWAYS = 5
 _JPEG_END = b"\xff\xd9"
 _RESERVED = bytes(64)
+_JPEG_SHRINKS = (8, 4, 2, 1)
+# A pixel of a WebP or GIF, which are decoded whole; with a canvas beside it if there are several.
+_WHOLE_PIXEL_BYTES, _ANIMATED_PIXEL_BYTES = 6, 10
 # The decoders' ways to say that bytes are wrong.
-_BAD_BYTES = (
-    pyvips.Error,
-    BadHeaderError,
-    OSError,
-    ValueError,
-    SyntaxError,
-    EOFError,
-    RuntimeError,
+_DECODER_ERRORS = (
+    *(pyvips.Error, BadHeaderError, OSError, ValueError, SyntaxError, EOFError, RuntimeError),
 )
 # Of files that contradict nothing, but no decoder here reads.
-_SIGNS_OF_A_KIND = ("nsupported",)
-_SIGNS_OF_OURS = ("out of memory", "No space left", "unable to write")
+_UNSUPPORTED_SIGNS = ("nsupported",)
+_MACHINE_FAULTS = ("out of memory", "No space left", "unable to write")
 
 # The limit is ours, and is checked on the header; Pillow's own would only warn.
 PillowImage.MAX_IMAGE_PIXELS = None
 PillowImage.preinit()  # a confined process loads no modules any more
 
 
-class Loader(NamedTuple):
-    """A loader of libvips: the type name that blocks it, and its operation on a source."""
+class _Format(NamedTuple):
+    """The code of a format: reads its header, and rebuilds a file from the parts that contain its
+    pixels. libvips decodes it with `loader`, whose type name blocks it, or else `decode` does."""
 
-    type_name: str
-    load: Callable[..., pyvips.Image]
+    read: Callable[[Content], HeaderFacts]
+    rebuild: Callable[[Content], bytes]
+    type_name: str = ""
+    loader: Callable[..., pyvips.Image] | None = None
+    decode: Callable[[int, Admission, HeaderFacts], DecodedImage] | None = None
 
 
-def decode(descriptor: int, admission: Admission, *, rebuilding: bool = False) -> Decoded:
+def decode(descriptor: int, admission: Admission, *, rebuilding: bool = False) -> DecodedImage:
     """Decode the first frame of the file once, after its admission; with `rebuilding`, decode a
     file rebuilt from it. Raises `ImageRejectedError`."""
     image_format = sniff(os.pread(descriptor, SNIFF_BYTES, 0))
@@ -88,19 +87,19 @@ def decode(descriptor: int, admission: Admission, *, rebuilding: bool = False) -
     facts = _facts(descriptor, image_format, admission, rebuilding=rebuilding)
     if facts.coding is not None:  # what is in the boxes decides, whatever the brand
         image_format = _CODED[facts.coding.codec]
-    _allow_only(image_format)
+    _allow_only(_FORMATS[image_format].type_name)
     try:
-        if image_format in _LOADERS:
-            return _decode_with_vips(descriptor, admission, _LOADERS[image_format], facts)
-        return _DECODERS[image_format](descriptor, admission, facts)
-    except _BAD_BYTES as exc:
-        raise rejected(exc, rebuilding=rebuilding) from exc
+        if (decoder := _FORMATS[image_format].decode) is not None:
+            return decoder(descriptor, admission, facts)
+        return _decode_with_vips(descriptor, admission, image_format, facts)
+    except _DECODER_ERRORS as exc:
+        raise translate_error(exc, rebuilding=rebuilding) from exc
 
 
 def _facts(
     descriptor: int, image_format: ImageFormat, admission: Admission, *, rebuilding: bool
 ) -> HeaderFacts:
-    with mapped(descriptor) as content:
+    with map_file(descriptor) as content:
         facts = read_facts(image_format, content)
         if facts.size is not None:
             admission.check(*facts.size)
@@ -109,7 +108,7 @@ def _facts(
         try:
             rebuilt = rebuild(image_format, content)
         except BadHeaderError as exc:
-            raise rejected(exc) from exc
+            raise translate_error(exc) from exc
     new_facts = read_facts(image_format, rebuilt)
     return new_facts._replace(
         stand_in=new_facts.stand_in or rebuilt,
@@ -121,14 +120,25 @@ def _facts(
 def read_facts(image_format: ImageFormat, content: Content) -> HeaderFacts:
     """Read the header; return no facts if it is invalid. Raises `ImageRejectedError` for an image
     that no decoder here supports, even if it is intact."""
-    reader = _READERS.get(image_format)
     try:
-        return reader(content) if reader else HeaderFacts()
+        return _FORMATS[image_format].read(content)
     except BadHeaderError:
         return HeaderFacts()
 
 
-def _allow_only(image_format: ImageFormat) -> None:
+def rebuild(image_format: ImageFormat, content: Content) -> bytes:
+    """Rebuild a file that its decoder refuses from the parts that contain its pixels. Such a file
+    may be whole but for metadata, a length or a checksum; the rebuilt file corrects these.
+
+    No pixel is invented. Raises `BadHeaderError` if pixels are cut off.
+    """
+    try:
+        return _FORMATS[image_format].rebuild(content)
+    except struct.error as exc:
+        raise BadHeaderError("a number that does not fit its field") from exc
+
+
+def _allow_only(type_name: str) -> None:
     """Block every loader of libvips but the one of the sniffed format.
 
     Otherwise libvips would guess the format again. It might choose a loader that reads other files
@@ -136,16 +146,16 @@ def _allow_only(image_format: ImageFormat) -> None:
     (https://www.libvips.org/API/current/func.operation_block_set.html).
     """
     pyvips.operation_block_set("VipsForeignLoad", True)
-    if image_format in _LOADERS:
-        pyvips.operation_block_set(_LOADERS[image_format].type_name, False)
+    if type_name:
+        pyvips.operation_block_set(type_name, False)
 
 
-def rejected(error: Exception, *, rebuilding: bool = False) -> Exception:
+def translate_error(error: Exception, *, rebuilding: bool = False) -> Exception:
     """Translate a decoder's error: the image is at fault almost always, this machine rarely. "Not
     supported" may refer to metadata, unless the file was rebuilt without them."""
-    if any(sign in str(error) for sign in _SIGNS_OF_OURS):
+    if any(sign in str(error) for sign in _MACHINE_FAULTS):
         return ImageWorkFailedError(str(error))
-    if rebuilding and any(sign in str(error) for sign in _SIGNS_OF_A_KIND):
+    if rebuilding and any(sign in str(error) for sign in _UNSUPPORTED_SIGNS):
         return unsupported("an image of an unusual kind")
     return ImageRejectedError(
         "image_unreadable", "This image is damaged or incomplete. Send it again from a whole copy."
@@ -153,36 +163,32 @@ def rejected(error: Exception, *, rebuilding: bool = False) -> Exception:
 
 
 def _decode_with_vips(
-    descriptor: int, admission: Admission, loader: Loader, facts: HeaderFacts
-) -> Decoded:
-    completed = _completed(descriptor, facts) if facts.lacks_end else facts.stand_in
-    options = _load_options(loader, facts)
-    header = loader.load(_source(descriptor, completed), **options)
+    descriptor: int, admission: Admission, image_format: ImageFormat, facts: HeaderFacts
+) -> DecodedImage:
+    load = _FORMATS[image_format].loader
+    assert load is not None  # noqa: S101 - for the type checker
+    buffer = _complete_jpeg(descriptor, facts) if facts.lacks_end else facts.stand_in
+    options = _load_options(image_format, facts)
+    header = load(_source(descriptor, buffer), **options)
     admission.check(header.width, header.height)
-    if loader is _AVIF_LOADER:
-        return _decode_avif(header, descriptor, admission, facts)
-    image_format = next(name for name, one in _LOADERS.items() if one is loader)
-    admission.admit(
-        image_format,
-        vips_shape(image_format, header, facts, size_of(descriptor) + len(facts.stand_in or b"")),
-    )
-    if loader is _LOADERS[ImageFormat.PNG] and not is_srgb(facts.colour):
-        return by_code_points(header, facts.colour)
-    if not _fills_canvas(header, facts):
-        return to_working_size(_on_white(header, facts))
-    source = Size(header.width, header.height)
-    if _orientation(header) >= _SIDEWAYS:
-        source = Size(header.height, header.width)
+    if image_format is ImageFormat.AVIF:
+        return decode_avif(header, descriptor, admission, facts)
+    admission.admit(image_format, _estimate(image_format, header, facts, file_size(descriptor)))
+    if image_format is ImageFormat.PNG and not is_srgb(facts.colour):
+        return convert_by_code_points(header, facts.colour)
+    if facts.frame not in (None, (0, 0, header.width, header.height)):
+        return to_working_size(_place_on_white(header, facts))
+    orientation = int(header.get("orientation")) if header.get_typeof("orientation") else 1
+    source = upright_size(Size(header.width, header.height), orientation)
     target = working_size(source)
-    if loader is _LOADERS[ImageFormat.JPEG]:
-        image = loader.load(
-            _source(descriptor, completed), **options, shrink=shrink_of_jpeg(source, target)
-        )
-        return Decoded(thumbnailed(image, target), source, completed)
-    shrunk = converting(
+    if image_format is ImageFormat.JPEG:
+        shrink = _jpeg_shrink(source, target)
+        image = load(_source(descriptor, buffer), **options, shrink=shrink)
+        return DecodedImage(make_thumbnail(image, target), source, buffer)
+    shrunk = convert_by_profile(
         header,
         lambda profile: pyvips.Image.thumbnail_source(
-            _source(descriptor, completed),
+            _source(descriptor, buffer),
             target.width,
             height=target.height,
             size="force",
@@ -191,13 +197,13 @@ def _decode_with_vips(
             **profile,
         ),
     )
-    return Decoded(shrunk, source, completed)
+    return DecodedImage(shrunk, source, buffer)
 
 
-def _completed(descriptor: int, facts: HeaderFacts) -> bytes:
+def _complete_jpeg(descriptor: int, facts: HeaderFacts) -> bytes:
     """Return a JPEG with its last marker (EOI). Many zeros at its end are reserved space that a
     transfer did not fill; they are removed, since a decoder would take them for pixels."""
-    content = facts.stand_in or os.pread(descriptor, size_of(descriptor), 0)
+    content = facts.stand_in or os.pread(descriptor, file_size(descriptor), 0)
     if content.endswith(_RESERVED):
         content = content.rstrip(b"\0")
         content += b"\0" if content.endswith(b"\xff") else b""  # a byte 0xFF, and no marker
@@ -214,15 +220,8 @@ def _source(descriptor: int, content: bytes | None) -> pyvips.Source:
     return pyvips.Source.new_from_descriptor(descriptor)
 
 
-def _load_options(loader: Loader, facts: HeaderFacts) -> dict[str, object]:
-    options: dict[str, object] = {"access": "sequential", "fail_on": _fail_on(facts, loader)}
-    if loader is _AVIF_LOADER and facts.is_rebuilt:
-        options["unlimited"] = True  # as in `open_heic`
-    return options
-
-
-def _fail_on(facts: HeaderFacts, loader: Loader) -> str:
-    """Return the level of libvips (`fail_on`) from which an image fails.
+def _load_options(image_format: ImageFormat, facts: HeaderFacts) -> dict[str, object]:
+    """Return the loader's options, with the level of libvips (`fail_on`) from which an image fails.
 
     A JPEG without its last marker gets one; then libjpeg warns if the coded data end before the
     last block. With all blocks, every pixel is the image's own, and the image is shown. With one
@@ -230,15 +229,50 @@ def _fail_on(facts: HeaderFacts, loader: Loader) -> str:
     shown. A rebuilt JPEG has no checksum: a warning shows that its tables are not the original
     ones.
     """
-    is_rebuilt_jpeg = facts.is_rebuilt and loader is _LOADERS[ImageFormat.JPEG]
-    return "warning" if facts.lacks_end or is_rebuilt_jpeg else "error"
+    is_rebuilt_jpeg = facts.is_rebuilt and image_format is ImageFormat.JPEG
+    is_strict = facts.lacks_end or is_rebuilt_jpeg
+    options: dict[str, object] = {
+        "access": "sequential",
+        "fail_on": "warning" if is_strict else "error",
+    }
+    if image_format is ImageFormat.AVIF and facts.is_rebuilt:
+        options["unlimited"] = True  # as in `decode_heic`
+    return options
 
 
-def _fills_canvas(image: pyvips.Image, facts: HeaderFacts) -> bool:
-    return facts.frame is None or facts.frame == (0, 0, image.width, image.height)
+def _estimate(
+    image_format: ImageFormat, header: pyvips.Image, facts: HeaderFacts, file_bytes: int
+) -> DecodeEstimate:
+    """Estimate an image that libvips decodes from its top down, if its format allows that."""
+    row_bytes = header.bands * (2 if header.format == "ushort" else 1)
+    estimate = facts.estimate(header.width, header.height, row_bytes)
+    is_interlaced = bool(header.get_typeof("interlaced"))
+    file_bytes += facts.stand_in_bytes
+    if image_format is ImageFormat.JPEG:
+        samples = facts.samples or (header.bands if is_interlaced else 0)
+        return estimate._replace(
+            pixel_bytes=2 * samples,
+            fixed_bytes=2 * file_bytes if facts.lacks_end else 0,
+            visited=header.width * header.height * facts.scans,
+        )
+    if image_format is ImageFormat.PNG:
+        return estimate._replace(pixel_bytes=row_bytes if is_interlaced else 0)
+    pixel_bytes = _ANIMATED_PIXEL_BYTES if header.get_n_pages() > 1 else _WHOLE_PIXEL_BYTES
+    return estimate._replace(pixel_bytes=pixel_bytes, fixed_bytes=file_bytes)
 
 
-def _on_white(image: pyvips.Image, facts: HeaderFacts) -> pyvips.Image:
+def _jpeg_shrink(source: Size, target: Size) -> int:
+    """Return the factor by which libjpeg can shrink while it decodes, so that no enlarging follows.
+
+    libvips itself would leave a factor of two to its own, sharper filter. For an image of 12 MP,
+    that takes half as much time again without a visible difference. Both ways differ by 44 dB and
+    more; the JPEG coding of a rendition loses more.
+    """
+    ratio = min(source.width // target.width, source.height // target.height)
+    return next(shrink for shrink in _JPEG_SHRINKS if shrink <= ratio)
+
+
+def _place_on_white(image: pyvips.Image, facts: HeaderFacts) -> pyvips.Image:
     """Return the first frame of a GIF, on white where it does not cover the canvas. Viewers show
     the page there; libvips shows black if no colour is transparent."""
     assert facts.frame is not None  # noqa: S101 - for the type checker
@@ -251,96 +285,24 @@ def _on_white(image: pyvips.Image, facts: HeaderFacts) -> pyvips.Image:
     return drawn.embed(left, top, image.width, image.height, extend="background", background=[255])
 
 
-def _decode_bmp(descriptor: int, admission: Admission, facts: HeaderFacts) -> Decoded:
-    content = facts.stand_in or mapped(descriptor)
-    copied_bytes = len(facts.stand_in or b"")
-    layout = read_layout(content)
-    if layout is not None:
-        shape = DecodeEstimate(layout.width, layout.height, row_bytes=12, held_bytes=copied_bytes)
-        admission.admit(ImageFormat.BMP, shape)
-        return to_working_size(pixels_of(content, layout))
-    with (
-        file_of(descriptor, facts.stand_in) as file,
-        PillowImage.open(file, formats=("BMP",)) as opened,
-    ):
-        width, height = opened.size
-        # Pillow has palettes, pixels of four bytes and a copy of three, at once.
-        shape = DecodeEstimate(
-            *(width, height, 3), pixel_bytes=11, held_bytes=2 * copied_bytes, visited=facts.steps
-        )
-        admission.admit(ImageFormat.BMP, shape)
-        pixels = _from_pillow(opened)
-    return to_working_size(pixels)
-
-
-def _decode_heic(descriptor: int, admission: Admission, facts: HeaderFacts) -> Decoded:
-    if facts.lacks_tile:
-        raise BadHeaderError("a tile has no data")  # the decoder would leave it green
-    pixels = open_heic(descriptor, facts, admission)
-    return _turned(to_working_size(pixels, facts.colour), facts.exif_orientation)
-
-
-def _decode_avif(
-    header: pyvips.Image, descriptor: int, admission: Admission, facts: HeaderFacts
-) -> Decoded:
-    if is_for_libavif(header.width, header.height, facts):
-        opened = open_by_libavif(descriptor, facts, admission)
-        if opened is not None:
-            return _turned(to_working_size(opened[0], facts.colour), opened[1])
-    shape = avif_shape(header.width, header.height, header.bands, facts)
-    admission.admit(ImageFormat.AVIF, shape)
-    # `thumbnail_source` would not know the brand of an animation, and here saves nothing.
-    turned = _turned(to_working_size(header, facts.colour), facts.exif_orientation)
-    return turned._replace(held=facts.stand_in)
-
-
-def _turned(decoded: Decoded, orientation: int) -> Decoded:
-    """Turn the image upright by an EXIF orientation that the decoder ignored."""
-    if orientation == 1:
-        return decoded
-    kept = decoded.image.copy_memory()  # a turn reads in another order than it was decoded in
-    kept.set_type(pyvips.GValue.gint_type, "orientation", orientation)
-    source = decoded.source
-    if orientation >= _SIDEWAYS:
-        source = Size(source.height, source.width)
-    return Decoded(kept.autorot(), source)
-
-
-def _from_pillow(opened: PillowImage.Image) -> pyvips.Image:
-    mode = "RGBA" if "A" in opened.getbands() else "RGB"
-    converted = opened if opened.mode == mode else opened.convert(mode)
-    pixels = pyvips.Image.new_from_memory(
-        converted.tobytes(), converted.width, converted.height, len(mode), "uchar"
-    )
-    return pixels.copy(interpretation="srgb")
-
-
-def _orientation(image: pyvips.Image) -> int:
-    return int(image.get("orientation")) if image.get_typeof("orientation") else 1
-
-
-_DECODERS: dict[ImageFormat, Callable[[int, Admission, HeaderFacts], Decoded]] = {
-    ImageFormat.BMP: _decode_bmp,
-    ImageFormat.HEIC: _decode_heic,
-}
-
 _CODED = {"hvc1": ImageFormat.HEIC, "av01": ImageFormat.AVIF}
-
-_READERS: dict[ImageFormat, Callable[[Content], HeaderFacts]] = {
-    ImageFormat.JPEG: read_jpeg,
-    ImageFormat.GIF: read_gif,
-    ImageFormat.BMP: read_bmp,
-    ImageFormat.PNG: read_png,
-    ImageFormat.WEBP: read_webp,
-    ImageFormat.HEIC: read_isobmff,
-    ImageFormat.AVIF: read_isobmff,
+_FORMATS = {
+    ImageFormat.JPEG: _Format(
+        read_jpeg, rebuild_jpeg, "VipsForeignLoadJpeg", pyvips.Image.jpegload_source
+    ),
+    ImageFormat.PNG: _Format(
+        read_png, rebuild_png, "VipsForeignLoadPng", pyvips.Image.pngload_source
+    ),
+    ImageFormat.WEBP: _Format(
+        read_webp, rebuild_webp, "VipsForeignLoadWebp", pyvips.Image.webpload_source
+    ),
+    ImageFormat.GIF: _Format(
+        read_gif, rebuild_gif, "VipsForeignLoadNsgif", pyvips.Image.gifload_source
+    ),
+    ImageFormat.AVIF: _Format(
+        read_heif, rebuild_heif, "VipsForeignLoadHeif", pyvips.Image.heifload_source
+    ),
+    ImageFormat.HEIC: _Format(read_heif, rebuild_heif, decode=decode_heic),
+    # `read_bmp` repairs it.
+    ImageFormat.BMP: _Format(read_bmp, lambda content: content[: len(content)], decode=decode_bmp),
 }
-
-_LOADERS = {
-    ImageFormat.JPEG: Loader("VipsForeignLoadJpeg", pyvips.Image.jpegload_source),
-    ImageFormat.PNG: Loader("VipsForeignLoadPng", pyvips.Image.pngload_source),
-    ImageFormat.WEBP: Loader("VipsForeignLoadWebp", pyvips.Image.webpload_source),
-    ImageFormat.GIF: Loader("VipsForeignLoadNsgif", pyvips.Image.gifload_source),
-    ImageFormat.AVIF: Loader("VipsForeignLoadHeif", pyvips.Image.heifload_source),
-}
-_AVIF_LOADER = _LOADERS[ImageFormat.AVIF]

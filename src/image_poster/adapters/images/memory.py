@@ -11,7 +11,6 @@ import os
 import struct
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 _SLOT_BYTES = 16_000_000
@@ -26,17 +25,13 @@ _CGROUP_LIMITS = (
 
 def default_budget_bytes() -> int:
     """Return a third of the memory of the machine or the container, but at most 2 GB."""
-    return min(_DEFAULT_BYTES, _memory_bytes() // _DEFAULT_SHARE)
-
-
-def _memory_bytes() -> int:
-    found = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
+    limits = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
     for path in map(Path, _CGROUP_LIMITS):
         try:
-            found.append(int(path.read_text()))
+            limits.append(int(path.read_text()))
         except (OSError, ValueError):  # not there, or "max"
             continue
-    return min(found)
+    return min(_DEFAULT_BYTES, min(limits) // _DEFAULT_SHARE)
 
 
 class MemoryBudget:
@@ -48,13 +43,13 @@ class MemoryBudget:
     def __init__(self, total_bytes: int, path: Path | None = None) -> None:
         self.total_bytes = total_bytes
         self._slots = max(1, total_bytes // _SLOT_BYTES)
-        self._turn = asyncio.Lock()
+        self._queue = asyncio.Lock()
         self._own = os.memfd_create("image-memory") if path is None else -1
         self._path = path or Path(f"/proc/self/fd/{self._own}")
 
     @asynccontextmanager
-    async def taken(self, needs: int) -> AsyncIterator[None]:
-        """Wait until `needs` bytes are free, and hold them until the exit.
+    async def acquire(self, needs: int) -> AsyncIterator[None]:
+        """Wait until `needs` bytes are free, and reserve them until the exit.
 
         Within one process, the first caller is served first. Of several processes, one at a time
         gathers its slots. So small images do not starve a large one, and there is no deadlock. A
@@ -64,8 +59,8 @@ class MemoryBudget:
         # Locks belong to what was opened once: two of one process exclude each other too.
         opened = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            async with self._turn:
-                await self._take(opened, slots)
+            async with self._queue:
+                await self._lock_slots(opened, slots)
             yield
         finally:
             os.close(opened)
@@ -76,26 +71,26 @@ class MemoryBudget:
             os.close(self._own)
             self._own = -1
 
-    async def _take(self, opened: int, slots: int) -> None:
-        """Lock `slots` slots. Only one caller at a time does this, or two could wait for each
+    async def _lock_slots(self, opened: int, count: int) -> None:
+        """Lock `count` slots. Only one caller at a time does this, or two could wait for each
         other."""
         turnstile = self._slots
         await _until(lambda: _lock(opened, turnstile))
-        mine: set[int] = set()
+        locked: set[int] = set()
 
-        def gather() -> bool:
-            for slot in set(range(self._slots)) - mine:
-                if len(mine) < slots and _lock(opened, slot):
-                    mine.add(slot)
-            return len(mine) == slots
+        def lock_more() -> bool:
+            for slot in set(range(self._slots)) - locked:
+                if len(locked) < count and _lock(opened, slot):
+                    locked.add(slot)
+            return len(locked) == count
 
-        await _until(gather)
-        _unlock(opened, turnstile)
+        await _until(lock_more)
+        fcntl.fcntl(opened, fcntl.F_OFD_SETLK, _flock(fcntl.F_UNLCK, turnstile))
 
 
-async def _until(done: Callable[[], bool]) -> None:
-    # No event tells of a lock that another process let go.
-    while not done():  # noqa: ASYNC110
+async def _until(is_done: Callable[[], bool]) -> None:
+    # No event reports that another process has dropped a lock.
+    while not is_done():  # noqa: ASYNC110
         await asyncio.sleep(_POLL_SECONDS)
 
 
@@ -108,24 +103,6 @@ def _lock(descriptor: int, byte: int) -> bool:
     return True
 
 
-def _unlock(descriptor: int, byte: int) -> None:
-    fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, _flock(fcntl.F_UNLCK, byte))
-
-
 def _flock(kind: int, byte: int) -> bytes:
     """Return a `struct flock` of one byte (fcntl(2), "Open file description locks")."""
     return struct.pack("hhqqi4x", kind, os.SEEK_SET, byte, 1, 0)
-
-
-@dataclass
-class TimeLeft:
-    """The remaining seconds of an image for its work, and for its wait for memory."""
-
-    work: float
-    memory: float
-
-
-def seconds_until(clock: asyncio.Timeout) -> float:
-    """Return the seconds until the timeout ends; 0 if it has no end."""
-    now = asyncio.get_running_loop().time()
-    return max(0, (clock.when() or now) - now)

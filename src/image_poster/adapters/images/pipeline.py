@@ -5,17 +5,15 @@ from concurrent.futures import ThreadPoolExecutor
 import blurhash
 import pyvips
 
-from image_poster.adapters.images.child import AcquireMemory
-from image_poster.adapters.images.cost import Admission
-from image_poster.adapters.images.decoders import decode, rejected
-from image_poster.adapters.images.protocol import Descriptors, Message, RenderSettings
-from image_poster.domain.images import (
-    SMALL_SIDE,
-    ImageFit,
-    RenderedImage,
-    Size,
-    large_size,
+from image_poster.adapters.images.decoders import decode, translate_error
+from image_poster.adapters.images.header import Admission
+from image_poster.adapters.images.protocol import (
+    AcquireMemory,
+    Descriptors,
+    Message,
+    RenderSettings,
 )
+from image_poster.domain.images import SMALL_SIDE, ImageFit, RenderedImage, Size, large_size
 
 _WHITE = [255, 255, 255]
 # Enough for the three half waves of a placeholder; its arithmetic is pure Python.
@@ -25,41 +23,43 @@ _PLACEHOLDER_SIDE = 16
 _SMALL_JPEG = {"Q": 82, "interlace": True, "optimize_coding": True, "keep": "none"}
 _LARGE_JPEG = {**_SMALL_JPEG, "interlace": False}
 
-# What libvips says of its operations is asked for once, in the template, and not for each image.
-for _used in ("jpegload_source", "thumbnail_image", "crop", "resize", "cast", "jpegsave_target"):
-    pyvips.Introspect.get(_used)
+# The descriptions of libvips' operations are read once, in the fork server, not for each image.
+for _operation in (
+    *("jpegload_source", "thumbnail_image", "crop", "resize", "cast", "jpegsave_target"),
+):
+    pyvips.Introspect.get(_operation)
 
 
-def work(given: Descriptors, settings: RenderSettings, acquire_memory: AcquireMemory) -> Message:
+def work(
+    descriptors: Descriptors, settings: RenderSettings, acquire_memory: AcquireMemory
+) -> Message:
     """Render the image of a child. Raises `ImageRejectedError`, `ImageWorkFailedError`."""
     pyvips.cache_set_max(0)  # each image comes once
-    return Message(rendered=render(given, settings, acquire_memory))
+    return Message(rendered=render(descriptors, settings, acquire_memory))
 
 
 def render(
-    given: Descriptors, settings: RenderSettings, acquire_memory: AcquireMemory
+    descriptors: Descriptors, settings: RenderSettings, acquire_memory: AcquireMemory
 ) -> RenderedImage:
-    """Write both renditions of `given.original`. Before its pixels are decoded, call
+    """Write both renditions of `descriptors.original`. Before its pixels are decoded, call
     `acquire_memory` with the most bytes that this needs. Raises `ImageRejectedError`,
     `ImageWorkFailedError`."""
     admission = Admission(settings.max_pixels, settings.memory_bytes, acquire_memory)
-    decoded = decode(given.original, admission, rebuilding=settings.rebuild)
+    decoded = decode(descriptors.original, admission, rebuilding=settings.rebuild)
     try:
         # Here the pixels are read, once; all that follows works on this small image.
-        working = _opaque_srgb(decoded.image).copy_memory()
+        working = _to_opaque_srgb(decoded.image).copy_memory()
     except pyvips.Error as exc:
-        raise rejected(exc, rebuilding=settings.rebuild) from exc
-    small = _small(working, settings.fit)
-    large = _resized(working, large_size(decoded.source))
-    with ThreadPoolExecutor(1) as beside:  # where a core is idle, that is ready sooner
-        written = beside.submit(_write, large, given.large, _LARGE_JPEG)
-        _write(small, given.small, _SMALL_JPEG)
-        placeholder = _placeholder(small)
-        written.result()
+        raise translate_error(exc, rebuilding=settings.rebuild) from exc
+    small = _make_small(working, settings.fit)
+    large = _resize(working, large_size(decoded.source))
+    with ThreadPoolExecutor(1) as thread:  # where a core is idle, that is ready sooner
+        writing = thread.submit(_write, large, descriptors.large, _LARGE_JPEG)
+        _write(small, descriptors.small, _SMALL_JPEG)
+        placeholder = _make_placeholder(small)
+        writing.result()
     return RenderedImage(
-        small=Size(small.width, small.height),
-        large=Size(large.width, large.height),
-        placeholder=placeholder,
+        Size(small.width, small.height), Size(large.width, large.height), placeholder
     )
 
 
@@ -67,16 +67,20 @@ def _write(image: pyvips.Image, descriptor: int, options: dict[str, object]) -> 
     image.jpegsave_target(pyvips.Target.new_to_descriptor(descriptor), **options)
 
 
-def _opaque_srgb(image: pyvips.Image) -> pyvips.Image:
+def _to_opaque_srgb(image: pyvips.Image) -> pyvips.Image:
     if image.hasalpha():
         image = image.flatten(background=_WHITE)
     return image.colourspace("srgb").cast("uchar")
 
 
-def _small(working: pyvips.Image, fit: ImageFit) -> pyvips.Image:
+def _make_small(working: pyvips.Image, fit: ImageFit) -> pyvips.Image:
     if fit == "cover":
-        return _covering(working)
-    contained = _resized(working, _contained(Size(working.width, working.height)))
+        # The middle square first, so that no extreme ratio is enlarged outside of it.
+        side = min(working.width, working.height)
+        left, top = (working.width - side) // 2, (working.height - side) // 2
+        return _resize(working.crop(left, top, side, side), Size(SMALL_SIDE, SMALL_SIDE))
+    scale = min(1.0, SMALL_SIDE / max(working.width, working.height))
+    contained = _resize(working, Size(working.width, working.height).scaled(scale))
     if fit == "contain":
         return contained
     return contained.gravity(
@@ -84,19 +88,7 @@ def _small(working: pyvips.Image, fit: ImageFit) -> pyvips.Image:
     )
 
 
-def _covering(working: pyvips.Image) -> pyvips.Image:
-    """Crop to the middle square first, so that an image with an extreme ratio is never enlarged
-    outside of it."""
-    side = min(working.width, working.height)
-    left, top = (working.width - side) // 2, (working.height - side) // 2
-    return _resized(working.crop(left, top, side, side), Size(SMALL_SIDE, SMALL_SIDE))
-
-
-def _contained(source: Size) -> Size:
-    return source.scaled(min(1.0, SMALL_SIDE / max(source.width, source.height)))
-
-
-def _resized(image: pyvips.Image, size: Size) -> pyvips.Image:
+def _resize(image: pyvips.Image, size: Size) -> pyvips.Image:
     if (image.width, image.height) == (size.width, size.height):
         return image
     resized = image.resize(size.width / image.width, vscale=size.height / image.height)
@@ -104,13 +96,10 @@ def _resized(image: pyvips.Image, size: Size) -> pyvips.Image:
     return resized.copy_memory()
 
 
-def _placeholder(small: pyvips.Image) -> str:
+def _make_placeholder(small: pyvips.Image) -> str:
     """Return a BlurHash (https://github.com/woltapp/blurhash) of 4 by 4 components."""
     tiny = small.thumbnail_image(_PLACEHOLDER_SIDE, height=_PLACEHOLDER_SIDE, size="down")
-    return str(blurhash.encode(_rows(tiny), 4, 4))
-
-
-def _rows(image: pyvips.Image) -> list[list[tuple[int, ...]]]:
-    flat = bytes(image.write_to_memory())
+    flat = bytes(tiny.write_to_memory())
     pixels = [tuple(flat[at : at + 3]) for at in range(0, len(flat), 3)]
-    return [pixels[at : at + image.width] for at in range(0, len(pixels), image.width)]
+    rows = [pixels[at : at + tiny.width] for at in range(0, len(pixels), tiny.width)]
+    return str(blurhash.encode(rows, 4, 4))

@@ -10,20 +10,27 @@ A child may be compromised, so the server checks everything that it sends. `chec
 """
 
 import re
+from collections.abc import Callable
 
 import msgspec
 
 from image_poster.adapters.images.confinement import Confinement
-from image_poster.domain import images
-from image_poster.domain.images import ImageFit, ImageRejectedError, RenderedImage
+from image_poster.domain.images import (
+    LARGE_SIDE,
+    SMALL_SIDE,
+    ImageFit,
+    ImageRejectedError,
+    ImageWorkFailedError,
+    RenderedImage,
+)
 
 MAX_LINE_BYTES = 16_384
 _MAX_DETAIL_CHARACTERS = 500
-GO_ON = b"\n"
+MEMORY_GRANTED = b"\n"
 
 # A BlurHash of at most 9 by 9 components has 6 characters, and 2 for each further component.
 _PLACEHOLDER = re.compile(r"[0-9A-Za-z#$%*+,\-.:;=?@\[\]^_{|}~]{6,166}")
-_REASONS = {"image_unreadable", "image_unsupported", "image_too_large"}
+_CODES = {"image_unreadable", "image_unsupported", "image_too_large"}
 
 
 class RenderSettings(msgspec.Struct, frozen=True):
@@ -70,29 +77,30 @@ class Message(msgspec.Struct, frozen=True, omit_defaults=True):
     peak_bytes: int = 0
     cpu_seconds: float = 0
 
+    def line(self) -> bytes:
+        """Encode the message as a line."""
+        return msgspec.json.encode(self) + b"\n"
+
 
 decode_message = msgspec.json.Decoder(Message).decode
 
-
-def line_of(message: Message) -> bytes:
-    """Encode the message as a line."""
-    return msgspec.json.encode(message) + b"\n"
+AcquireMemory = Callable[[int], None]
+# Renders an image; it calls the third argument with the bytes that it needs before it decodes.
+RenderWork = Callable[[Descriptors, RenderSettings, AcquireMemory], Message]
 
 
 def check_rendered(rendered: RenderedImage) -> RenderedImage:
     """Return the same result if it is plausible. Raises `ImageWorkFailedError`."""
-    for size, side in ((rendered.small, images.SMALL_SIDE), (rendered.large, images.LARGE_SIDE)):
+    for size, side in ((rendered.small, SMALL_SIDE), (rendered.large, LARGE_SIDE)):
         if not (1 <= size.width <= side and 1 <= size.height <= side):
-            raise images.ImageWorkFailedError(
-                f"no rendition has {size.width} x {size.height} pixels"
-            )
+            raise ImageWorkFailedError(f"no rendition has {size.width} x {size.height} pixels")
     if not _PLACEHOLDER.fullmatch(rendered.placeholder):
-        raise images.ImageWorkFailedError("the placeholder is no BlurHash")
+        raise ImageWorkFailedError("the placeholder is no BlurHash")
     return rendered
 
 
 def check_rejected(code: str, detail: str) -> ImageRejectedError:
     """Return the error to raise for a known code. Raises `ImageWorkFailedError` for others."""
-    if code not in _REASONS:
-        raise images.ImageWorkFailedError("an image was rejected for no reason that there is")
+    if code not in _CODES:
+        raise ImageWorkFailedError("the image process rejected the image with an unknown code")
     return ImageRejectedError(code, detail[:_MAX_DETAIL_CHARACTERS])

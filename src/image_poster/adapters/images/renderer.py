@@ -1,8 +1,8 @@
 """`ImageRenderer` with one process for each image: a bad image ends its own process only, never the
 service, and affects no later image.
 
-The fork server (`fork_server`) forks the processes. It is started on first use and kept running.
-The end of the fork server or of a child shows as the end of its socket.
+The fork server (`fork_server`) forks the processes. It is started on first use and runs until
+`close`. The end of the fork server or of a child shows as the end of its socket.
 """
 
 import asyncio
@@ -12,16 +12,16 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
+from typing import NamedTuple, TypeVar
 
 import msgspec
 
 from image_poster.adapters.images import protocol
 from image_poster.adapters.images.confinement import Confinement
-from image_poster.adapters.images.memory import MemoryBudget, TimeLeft, seconds_until
+from image_poster.adapters.images.memory import MemoryBudget
 from image_poster.adapters.images.protocol import Message, RenderSettings
 from image_poster.domain.images import (
     RENDITIONS,
@@ -31,9 +31,10 @@ from image_poster.domain.images import (
 )
 from image_poster.ports.images import Workspace
 
-_TEMPLATE = "image_poster.adapters.images.fork_server"
+T = TypeVar("T")
+_FORK_SERVER = "image_poster.adapters.images.fork_server"
 # What a decoder may know of our environment: nothing. These make Python and libvips start.
-_KEPT_VARIABLES = ("LD_LIBRARY_PATH", "PYTHONHOME", "LANG", "LC_ALL")
+_ALLOWED_VARIABLES = ("LD_LIBRARY_PATH", "PYTHONHOME", "LANG", "LC_ALL")
 _ENVIRONMENT = {
     # One thread an image: images run side by side, and the threads of libvips would only add to
     # the processor time that each costs.
@@ -43,10 +44,13 @@ _ENVIRONMENT = {
 }
 # How often an image whose child ended at work is tried again at once, before that counts; and how
 # often one that no child had begun with.
-_SECOND_CHANCES, _CHANCES_UNBEGUN = 1, 5
-# By how much what the kernel tells of a process's time may be behind what it ended it for: that is
-# counted by the tick, which on a machine with other work to do comes out higher than it was.
+_MAX_RETRIES, _MAX_STARTS = 1, 5
+# The kernel's report of a process's time may be less than the time that it ended the process for.
+# That is counted by the tick, which is higher on a machine with other work to do.
 _CLOCK_SECONDS = 0.5
+# The errors of a closed connection depend on the event loop: uvloop's is RuntimeError. They are
+# ignored, since the next read notices the end too.
+_CLOSED_CONNECTION = (OSError, RuntimeError)
 # A child that is killed is gone at once, unless the machine is stuck.
 _END_SECONDS = 5
 
@@ -66,31 +70,28 @@ class VipsImageRenderer:
         children: int = 1,
         timeout_seconds: float = 60,
         memory: MemoryBudget | None = None,
-        module: str = _TEMPLATE,
+        module: str = _FORK_SERVER,
     ) -> None:
-        self._cpu_seconds = math.ceil(timeout_seconds)
         self._memory = memory or MemoryBudget(settings.memory_bytes)
-        bounded = msgspec.structs.replace(
-            settings, cpu_seconds=self._cpu_seconds, memory_bytes=self._memory.total_bytes
-        )
-        self._request = msgspec.json.encode(bounded)
-        self._rebuilding_request = msgspec.json.encode(
-            msgspec.structs.replace(bounded, rebuild=True)
+        self._settings = msgspec.structs.replace(
+            settings,
+            cpu_seconds=math.ceil(timeout_seconds),
+            memory_bytes=self._memory.total_bytes,
         )
         self._timeout_seconds = timeout_seconds
         self._places = asyncio.Semaphore(children)
-        self._template = ForkServerLauncher(module)
+        self._fork_server = ForkServerLauncher(module)
         self.confinement: Confinement | None = None
-        """What confined the last child; None before the first."""
+        """The confinement of the last child; None before the first."""
         self.peak_bytes = 0
         """The most memory that a child has had."""
 
     async def render(self, work: Workspace) -> RenderedImage:
-        time = TimeLeft(self._timeout_seconds, self._timeout_seconds)
+        time = _TimeLeft(_TimeLimit(self._timeout_seconds), _TimeLimit(self._timeout_seconds))
         async with self._places:
-            answer = await self._ask_until_answered(work, self._request, time)
+            answer = await self._render(work, time, rebuild=False)
             if answer.rejected is not None and answer.rejected[0] == "image_unreadable":
-                answer = await self._ask_until_answered(work, self._rebuilding_request, time)
+                answer = await self._render(work, time, rebuild=True)
         if answer.rejected is not None:
             raise protocol.check_rejected(*answer.rejected)
         if answer.rendered is None:
@@ -99,145 +100,149 @@ class VipsImageRenderer:
 
     async def close(self) -> None:
         """End the fork server and all children at work."""
-        await self._template.close()
+        await self._fork_server.close()
         self._memory.close()
 
-    async def _ask_until_answered(self, work: Workspace, request: bytes, time: TimeLeft) -> Message:
+    async def _render(self, work: Workspace, time: "_TimeLeft", *, rebuild: bool) -> Message:
         """Request a child until one answers.
 
         If a child ends before its work begins, the image is not at fault: retry several times. If a
-        child ends at work, the image may be at fault: retry once. Raises `ImageWorkFailedError`.
+        child ends at work, the image may be at fault: retry once. Raises `ImageWorkFailedError`,
+        and `ImageRejectedError` after `timeout_seconds`.
         """
+        request = msgspec.json.encode(msgspec.structs.replace(self._settings, rebuild=rebuild))
         ended_at_work = 0
-        for _ in range(_CHANCES_UNBEGUN):
+        for _ in range(_MAX_STARTS):
             try:
-                return await self._ask(work, request, time)
-            except _NotBegunError:
+                return await self._try_render(work, request, time)
+            except _NotStartedError:
                 continue
-            except _EndedAtWorkError as exc:
+            except _ChildEndedError as exc:
                 ended_at_work += 1
-                if ended_at_work > _SECOND_CHANCES:
+                if ended_at_work > _MAX_RETRIES:
                     raise ImageWorkFailedError(str(exc)) from exc
-        raise ImageWorkFailedError("no process could be had for the image")
+            except _OutOfTimeError as exc:
+                # At once and for good: a retry would take that time from other images.
+                raise ImageRejectedError(
+                    "image_too_slow",
+                    f"This image takes longer than {self._timeout_seconds:g} s to process. Save it "
+                    "anew as a usual JPEG, or smaller, and post that.",
+                ) from exc
+        raise ImageWorkFailedError("no process began work on the image")
 
-    async def _ask(self, work: Workspace, request: bytes, time: TimeLeft) -> Message:
-        async with self._child(work, request) as child, self._in_time(time) as clock:
-            message = await child.hear()
+    async def _try_render(self, work: Workspace, request: bytes, time: "_TimeLeft") -> Message:
+        async with self._child(work, request) as child:
+            message = await time.work.wait(child.receive())
             if message is None:
-                raise _NotBegunError
+                raise _NotStartedError
             if message.needs is not None:
                 self.confinement = message.confinement
-                async with self._memory_for(message.needs, clock, time):
-                    child.let_child_continue()
-                    message = await child.hear()
-            if message is None or message.ended is not None:
-                raise self._ended_at_work(message)
+                async with self._reserve_memory(message.needs, time):
+                    child.grant_memory()
+                    message = await time.work.wait(child.receive())
+            if message is None:
+                raise _ChildEndedError("the image process ended with the one that started it")
+            if message.ended is not None:
+                limit = self._settings.cpu_seconds - _CLOCK_SECONDS
+                if message.ended == -signal.SIGKILL and message.cpu_seconds >= limit:
+                    raise _OutOfTimeError
+                raise _ChildEndedError(f"the image process ended with code {message.ended}")
             return message
 
     @asynccontextmanager
-    async def _memory_for(
-        self, needs: int, clock: asyncio.Timeout, time: TimeLeft
-    ) -> AsyncIterator[None]:
-        """Hold an image's memory. Its clock for work stops while it waits for memory."""
-        loop = asyncio.get_running_loop()
-        time.work = seconds_until(clock)
-        clock.reschedule(None)
-        async with contextlib.AsyncExitStack() as had:
+    async def _reserve_memory(self, needs: int, time: "_TimeLeft") -> AsyncIterator[None]:
+        async with contextlib.AsyncExitStack() as reserved:
             try:
-                async with asyncio.timeout(time.memory) as waiting:
-                    await had.enter_async_context(self._memory.taken(needs))
-                    time.memory = seconds_until(waiting)
-            except TimeoutError as exc:
+                memory = self._memory.acquire(needs)
+                await time.memory.wait(reserved.enter_async_context(memory))
+            except _OutOfTimeError as exc:
                 raise ImageWorkFailedError(f"no {needs:,} bytes of memory came free") from exc
-            clock.reschedule(loop.time() + time.work)
             yield
 
     @asynccontextmanager
-    async def _in_time(self, time: TimeLeft) -> AsyncIterator[asyncio.Timeout]:
-        try:
-            async with asyncio.timeout(time.work) as clock:
-                try:
-                    yield clock
-                finally:
-                    if clock.when() is not None:
-                        time.work = seconds_until(clock)
-        except TimeoutError as exc:
-            raise self._too_slow() from exc
-
-    def _too_slow(self) -> ImageRejectedError:
-        """Make the error of an image that took all of its time: a retry would take that time from
-        other images."""
-        return ImageRejectedError(
-            "image_too_slow",
-            f"This image takes longer than {self._timeout_seconds:g} s to process. Save it anew "
-            "as a usual JPEG, or smaller, and post that.",
-        )
-
-    def _ended_at_work(self, last: Message | None) -> Exception:
-        if last is None:
-            return _EndedAtWorkError("the image process ended with the one that started it")
-        had_all_its_time = last.cpu_seconds >= self._cpu_seconds - _CLOCK_SECONDS
-        if last.ended == -signal.SIGKILL and had_all_its_time:
-            return self._too_slow()
-        return _EndedAtWorkError(f"the image process ended with code {last.ended}")
-
-    @asynccontextmanager
-    async def _child(self, work: Workspace, request: bytes) -> AsyncIterator["_Child"]:
+    async def _child(self, work: Workspace, request: bytes) -> AsyncIterator["_RenderConnection"]:
         """Start a child with the image; end it at exit in any case."""
-        template = await self._template.running()
         ours, theirs = socket.socketpair()
         with contextlib.ExitStack() as until_connected:
             until_connected.callback(ours.close)
-            with theirs, _opened(work) as files:
-                heard = template.ask(request, [*files, theirs.fileno()])
+            with theirs, _open_files(work) as files:
+                is_sent = await self._fork_server.send(request, [*files, theirs.fileno()])
             streams = await asyncio.open_unix_connection(sock=ours, limit=protocol.MAX_LINE_BYTES)
             until_connected.pop_all()
-        child = _Child(*streams)
+        child = _RenderConnection(*streams)
         try:
-            if not heard:
-                raise _NotBegunError
+            if not is_sent:
+                raise _NotStartedError
             yield child
         finally:
-            last = await asyncio.shield(child.end())
-            if last is not None:
-                self.peak_bytes = max(self.peak_bytes, last.peak_bytes)
+            report = await asyncio.shield(child.end())
+            if report is not None:
+                self.peak_bytes = max(self.peak_bytes, report.peak_bytes)
 
 
-class _NotBegunError(Exception):
+class _NotStartedError(Exception):
     """The fork server or the child ended before the child began its work."""
 
 
-class _EndedAtWorkError(Exception):
+class _ChildEndedError(Exception):
     """The child ended while it worked on the image."""
 
 
-@contextmanager
-def _opened(work: Workspace) -> Iterator[list[int]]:
-    """Open the original, to read, and both renditions, to write; yield the descriptors."""
-    with contextlib.ExitStack() as opened:
+class _OutOfTimeError(Exception):
+    """The image took all of its time."""
 
-        def descriptor(path: Path, flags: int) -> int:
-            found = os.open(path, flags | os.O_CLOEXEC, 0o666)
-            opened.callback(os.close, found)
-            return found
 
-        write = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
+@dataclass
+class _TimeLimit:
+    """The remaining seconds of several waits together."""
+
+    seconds: float
+
+    async def wait(self, result: Awaitable[T]) -> T:
+        """Wait for a result. Raises `_OutOfTimeError`."""
+        loop = asyncio.get_running_loop()
+        began = loop.time()
         try:
-            files = [descriptor(work.original, os.O_RDONLY)]
-            files += [descriptor(work.folder / f"{name}.jpg", write) for name in RENDITIONS]
-        except OSError as exc:
-            raise ImageWorkFailedError(str(exc)) from exc
-        yield files
+            async with asyncio.timeout(max(0, self.seconds)):
+                return await result
+        except TimeoutError as exc:
+            raise _OutOfTimeError from exc
+        finally:
+            self.seconds -= loop.time() - began
+
+
+class _TimeLeft(NamedTuple):
+    """The time of an image for its work, and for its wait for memory."""
+
+    work: _TimeLimit
+    memory: _TimeLimit
+
+
+@contextmanager
+def _open_files(work: Workspace) -> Iterator[list[int]]:
+    """Open the original, to read, and both renditions, to write; yield the descriptors."""
+    write = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
+    files = [(work.original, os.O_RDONLY)]
+    files += [(work.folder / f"{name}.jpg", write) for name in RENDITIONS]
+    with contextlib.ExitStack() as opened:
+        descriptors = []
+        for path, flags in files:
+            try:
+                descriptors.append(os.open(path, flags | os.O_CLOEXEC, 0o666))
+            except OSError as exc:
+                raise ImageWorkFailedError(str(exc)) from exc
+            opened.callback(os.close, descriptors[-1])
+        yield descriptors
 
 
 @dataclass(frozen=True)
-class _Child:
+class _RenderConnection:
     """The server's connection to the child of one image."""
 
     reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
 
-    async def hear(self) -> Message | None:
+    async def receive(self) -> Message | None:
         """Read the next message: the child's, or the fork server's last one about its end. Return
         None if the connection has ended. Raises `ImageWorkFailedError` for an invalid message."""
         try:
@@ -246,97 +251,78 @@ class _Child:
         except OSError:
             return None
         except ValueError as exc:  # too long a line, or not JSON, or not a message
-            raise ImageWorkFailedError("the image process said what makes no sense") from exc
+            raise ImageWorkFailedError("the image process sent an invalid message") from exc
 
-    def let_child_continue(self) -> None:
-        with _whatever_a_broken_socket_raises():
-            self.writer.write(protocol.GO_ON)
+    def grant_memory(self) -> None:
+        with contextlib.suppress(*_CLOSED_CONNECTION):
+            self.writer.write(protocol.MEMORY_GRANTED)
 
     async def end(self) -> Message | None:
         """Close the connection, so that the fork server kills the child; return the last
         message."""
         try:
-            with _whatever_a_broken_socket_raises():
+            with contextlib.suppress(*_CLOSED_CONNECTION):
                 self.writer.write_eof()
             async with asyncio.timeout(_END_SECONDS):
-                return await self._last_word()
+                message = await self.receive()
+                if message is not None and message.ended is None:  # the child was still at work
+                    message = await self.receive()
+                return message
         except (TimeoutError, ImageWorkFailedError):
             return None
         finally:
             self.writer.close()
 
-    async def _last_word(self) -> Message | None:
-        message = await self.hear()
-        if message is not None and message.ended is None:  # of a child that had not heard us yet
-            message = await self.hear()
-        return message
-
-
-@contextmanager
-def _whatever_a_broken_socket_raises() -> Iterator[None]:
-    """Ignore the errors of a closed connection. They depend on the event loop: uvloop raises
-    RuntimeError for a closed transport. The next read notices the end too."""
-    with contextlib.suppress(OSError, RuntimeError):
-        yield
-
-
-class _Template:
-    """The server's connection to the fork server."""
-
-    def __init__(self, process: asyncio.subprocess.Process, control: socket.socket) -> None:
-        self.process = process
-        self._control = control
-
-    def ask(self, request: bytes, descriptors: list[int]) -> bool:
-        """Request a child; return False if the fork server is gone or does not read."""
-        try:
-            socket.send_fds(self._control, [request], descriptors, socket.MSG_NOSIGNAL)
-        except OSError:
-            self.kill()
-            return False
-        return True
-
-    def kill(self) -> None:
-        self._control.close()
-        with contextlib.suppress(ProcessLookupError):
-            self.process.send_signal(signal.SIGKILL)
-
-    async def end(self) -> None:
-        """Close the connection, so that the fork server kills its children and ends; wait for its
-        end."""
-        self._control.close()
-        await self.process.wait()
-
-    @property
-    def is_usable(self) -> bool:
-        return self.process.returncode is None and self._control.fileno() >= 0
-
 
 class ForkServerLauncher:
-    """Keeps one fork server running."""
+    """Keeps one fork server running, and sends it requests."""
 
     def __init__(self, module: str) -> None:
         self._module = module
-        self._template: _Template | None = None
+        self._running: tuple[asyncio.subprocess.Process, socket.socket] | None = None
         self._starting = asyncio.Lock()
 
-    async def running(self) -> _Template:
+    async def send(self, request: bytes, descriptors: list[int]) -> bool:
+        """Request a child; return False if the fork server is gone or does not read."""
         async with self._starting:
-            if self._template is not None and not self._template.is_usable:
-                self._template.kill()
-                self._template = None
-            if self._template is None:
-                self._template = await _start(self._module)
-            return self._template
+            if not self._is_usable():
+                self._kill()
+                self._running = await _start(self._module)
+            assert self._running is not None  # noqa: S101 - for the type checker
+            try:
+                socket.send_fds(self._running[1], [request], descriptors, socket.MSG_NOSIGNAL)
+            except OSError:
+                self._kill()
+                return False
+            return True
+
+    def _is_usable(self) -> bool:
+        if self._running is None:
+            return False
+        process, control = self._running
+        return process.returncode is None and control.fileno() >= 0
+
+    def _kill(self) -> None:
+        """Kill the fork server, if there is one; `close` waits for its end."""
+        if self._running is not None:
+            process, control = self._running
+            control.close()
+            with contextlib.suppress(ProcessLookupError):
+                process.send_signal(signal.SIGKILL)
 
     async def close(self) -> None:
+        """Close the connection, so that the fork server kills its children and ends; wait for its
+        end."""
         async with self._starting:
-            if self._template is not None:
-                await asyncio.shield(self._template.end())
-                self._template = None
+            if self._running is not None:
+                process, control = self._running
+                control.close()
+                await asyncio.shield(process.wait())
+                self._running = None
 
 
-async def _start(module: str) -> _Template:
+async def _start(module: str) -> tuple[asyncio.subprocess.Process, socket.socket]:
+    """Start a fork server; return its process, and the socket for requests."""
     control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     control.setblocking(False)
     with theirs:
@@ -349,12 +335,12 @@ async def _start(module: str) -> _Template:
             # Ctrl-C in a terminal goes to the whole process group; the server decides when it ends.
             start_new_session=True,
         )
-    return _Template(process, control)
+    return process, control
 
 
 def _environment() -> dict[str, str]:
     """Return the whole environment of a decoder's process: no credentials, no settings."""
-    kept = {name: os.environ[name] for name in _KEPT_VARIABLES if name in os.environ}
+    allowed = {name: os.environ[name] for name in _ALLOWED_VARIABLES if name in os.environ}
     # The modules that we have, wherever they are: in a Lambda not where Python looks by itself.
     modules = {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
-    return kept | _ENVIRONMENT | modules
+    return allowed | _ENVIRONMENT | modules

@@ -6,12 +6,10 @@ images are made for the test.
 
 import tempfile
 from base64 import b64decode
-from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-import pyvips
-from PIL import Image as PillowImage
+from PIL import Image
 
 from image_poster.adapters.images.confinement import Confinement
 from image_poster.adapters.images.protocol import RenderSettings
@@ -46,46 +44,26 @@ async def self_test() -> SelfTest:
     renderer = VipsImageRenderer(RenderSettings(max_pixels=_SIDE * _SIDE))
     try:
         with tempfile.TemporaryDirectory() as folder:
-            found = [
+            unreadable = [
                 str(name) for name in ImageFormat if not await _is_read(renderer, name, folder)
             ]
     finally:
         await renderer.close()
-    return SelfTest(found, renderer.confinement)
+    return SelfTest(unreadable, renderer.confinement)
 
 
 async def _is_read(renderer: VipsImageRenderer, image_format: ImageFormat, folder: str) -> bool:
     path = Path(folder, image_format.name)
     try:
-        SAMPLES[image_format](path)
+        _write_sample(image_format, path)
         await renderer.render(Workspace(path, path.parent))
-    except (ImageRejectedError, ImageWorkFailedError, pyvips.Error, OSError):
+    except (ImageRejectedError, ImageWorkFailedError, OSError):
         return False
     return True
 
 
-def _vips(suffix: str) -> Callable[[Path], None]:
-    def save(path: Path) -> None:
-        grey = pyvips.Image.black(_SIDE, _SIDE, bands=3).copy(interpretation="srgb") + 128
-        path.write_bytes(grey.cast("uchar").write_to_buffer(suffix))
-
-    return save
-
-
-def _bmp(path: Path) -> None:
-    PillowImage.new("RGB", (_SIDE, _SIDE), (128, 128, 128)).save(path, "BMP")
-
-
-def _heic(path: Path) -> None:
-    path.write_bytes(b64decode(_HEIC))
-
-
-SAMPLES: dict[ImageFormat, Callable[[Path], None]] = {
-    ImageFormat.JPEG: _vips(".jpg"),
-    ImageFormat.PNG: _vips(".png"),
-    ImageFormat.WEBP: _vips(".webp"),
-    ImageFormat.GIF: _vips(".gif"),
-    ImageFormat.AVIF: _vips(".avif"),
-    ImageFormat.BMP: _bmp,
-    ImageFormat.HEIC: _heic,
-}
+def _write_sample(image_format: ImageFormat, path: Path) -> None:
+    if image_format is ImageFormat.HEIC:
+        path.write_bytes(b64decode(_HEIC))
+    else:
+        Image.new("RGB", (_SIDE, _SIDE), (128, 128, 128)).save(path, image_format.name)

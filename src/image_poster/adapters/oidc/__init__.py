@@ -10,7 +10,7 @@ import time
 from base64 import urlsafe_b64decode
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, Generic, TypeVar
 
 import msgspec
 import structlog
@@ -32,7 +32,7 @@ _ALGORITHM = "RS256"
 _TYPES = {"", "jwt", "at+jwt"}
 _LEEWAY_SECONDS = 30
 _REFUSED = "The bearer token is not valid. Sign in again."
-_RUN_OUT = "The bearer token has run out. Sign in again."
+_EXPIRED = "The bearer token has run out. Sign in again."
 _REVOKED = "The bearer token was revoked. Get another one."
 _UNCHECKED = "Who you are cannot be checked just now. Try again in a moment."
 
@@ -53,7 +53,7 @@ class _Issued(msgspec.Struct):
     iss: str = ""
 
 
-def _part(token: str, index: int, kind: type[Document]) -> Document:
+def _decode_part(token: str, index: int, kind: type[Document]) -> Document:
     """Decode a part of a token, without any check. Raises `IdentityRequiredError`."""
     try:
         part = token.split(".")[index]
@@ -66,7 +66,7 @@ def _part(token: str, index: int, kind: type[Document]) -> Document:
 def check_header(token: str) -> str:
     """The key id of a token. Raises `IdentityRequiredError` if its algorithm is not RS256 (RFC
     8725, section 3.1), or its type is not that of an access token (section 3.11)."""
-    header = _part(token, 0, _Header)
+    header = _decode_part(token, 0, _Header)
     if header.alg != _ALGORITHM:
         raise IdentityRequiredError(f"The bearer token must be signed with {_ALGORITHM}.")
     if header.typ.lower().removeprefix("application/") not in _TYPES:
@@ -74,7 +74,7 @@ def check_header(token: str) -> str:
     return header.kid
 
 
-def _checked(token: str, key: Any, issuer: str, audiences: frozenset[str]) -> Claims:  # noqa: ANN401 - joserfc's
+def _verify_claims(token: str, key: Any, issuer: str, audiences: frozenset[str]) -> Claims:  # noqa: ANN401 - joserfc's
     """The claims of a token, after checks of signature, issuer, audience and expiry. Raises
     `IdentityRequiredError`."""
     # Here, for a cold Lambda needs this only for those who read with a token.
@@ -86,22 +86,22 @@ def _checked(token: str, key: Any, issuer: str, audiences: frozenset[str]) -> Cl
         exp={"essential": True},
     )
     try:
-        found = jwt.decode(token, key, algorithms=[_ALGORITHM])
-        registry.validate(found.claims)
+        decoded = jwt.decode(token, key, algorithms=[_ALGORITHM])
+        registry.validate(decoded.claims)
     except errors.ExpiredTokenError as exc:
-        raise IdentityRequiredError(_RUN_OUT) from exc
+        raise IdentityRequiredError(_EXPIRED) from exc
     except (errors.JoseError, RecursionError, ValueError) as exc:
         raise IdentityRequiredError(_REFUSED) from exc
-    _check_audience(found.claims, audiences)
-    return found.claims
+    _check_audience(decoded.claims, audiences)
+    return decoded.claims
 
 
 def _check_audience(claims: Claims, audiences: frozenset[str]) -> None:
     """Check `aud`, or `client_id` if there is no `aud` (access tokens of Cognito), as API Gateway
     does. Raises `IdentityRequiredError`."""
     named = claims.get("aud") or claims.get("client_id") or []
-    for_whom = named if isinstance(named, list) else [named]
-    if not any(one in audiences for one in for_whom if isinstance(one, str)):
+    names = named if isinstance(named, list) else [named]
+    if not any(name in audiences for name in names if isinstance(name, str)):
         raise IdentityRequiredError(_REFUSED)
 
 
@@ -126,7 +126,7 @@ class OidcTokenVerifier:
         await self._keys.refresh(is_known=key_id in self._keys.documents.keys)
         key = self._keys.documents.keys.get(key_id)
         if key is not None:
-            return _checked(token, key, self._issuer, self._audiences)
+            return _verify_claims(token, key, self._issuer, self._audiences)
         if not self._keys.are_current:
             raise BusyError(_UNCHECKED)
         raise IdentityRequiredError(_REFUSED)
@@ -139,14 +139,6 @@ class OidcTokenVerifier:
         return self._keys.documents.token_endpoint
 
 
-class _FileState(NamedTuple):
-    """The state of a file: another file, or other content, differs in one of these."""
-
-    inode: int
-    mtime_ns: int
-    size: int
-
-
 class _WatchedFile(Generic[Document]):
     """A file's content, read again when the file has changed. Each access checks the file's state,
     so every process sees a change at once."""
@@ -154,13 +146,14 @@ class _WatchedFile(Generic[Document]):
     def __init__(self, path: Path, read: Callable[[bytes], Document]) -> None:
         self._path = path
         self._read = read
-        self._state: _FileState | None = None
+        self._state: tuple[int, int, int] | None = None
         self._content: Document
 
     def content(self) -> Document:
         """The decoded content. Raises `OSError`, and `ValueError` for a damaged file."""
         status = self._path.stat()
-        state = _FileState(status.st_ino, status.st_mtime_ns, status.st_size)
+        # Another file, or other content, differs in one of these.
+        state = (status.st_ino, status.st_mtime_ns, status.st_size)
         if state != self._state:
             self._content = self._read(self._path.read_bytes())
             self._state = state
@@ -190,7 +183,7 @@ class OwnTokenVerifier:
         except (OSError, ValueError) as exc:
             _log.exception("the key of the service's own tokens cannot be read")
             raise BusyError(_UNCHECKED) from exc
-        claims = _checked(token, key, OWN_ISSUER, frozenset({OWN_ISSUER}))
+        claims = _verify_claims(token, key, OWN_ISSUER, frozenset({OWN_ISSUER}))
         if claims.get(SERIES) != series.get(str(claims.get("sub"))):
             raise IdentityRequiredError(_REVOKED)
         return claims
@@ -212,7 +205,7 @@ class TokenVerifiers:
 
     async def verify(self, token: str) -> Claims:
         """The claims of a valid token. Raises `IdentityRequiredError` and `BusyError`."""
-        if self._issuer is None or _part(token, 1, _Issued).iss == OWN_ISSUER:
+        if self._issuer is None or _decode_part(token, 1, _Issued).iss == OWN_ISSUER:
             return await self._own.verify(token)
         return await self._issuer.verify(token)
 

@@ -128,23 +128,23 @@ def fetch_documents(issuer: str) -> IssuerDocuments:
     """Fetch the issuer's documents. Raises `OSError`, `HTTPException`, and `ValueError` for invalid
     documents."""
     opener = _opener(time.monotonic() + _FETCH_SECONDS)
-    discovery = _document(
+    discovery = _fetch_document(
         opener, f"{issuer.rstrip('/')}/.well-known/openid-configuration", _Discovery
     )
     if discovery.issuer != issuer:  # OpenID Connect Discovery 1.0, section 4.3
         raise ValueError(f"it calls itself {discovery.issuer}")
     keys: dict[str, Any] = {}
     unreadable = set()
-    for key in _document(opener, discovery.jwks_uri, _KeySet).keys[:_MAX_KEYS]:
+    for key in _fetch_document(opener, discovery.jwks_uri, _KeySet).keys[:_MAX_KEYS]:
         try:
-            if _is_for_us(key):
+            if _is_usable(key):
                 keys[key["kid"]] = import_key(key)
         except ValueError:
             unreadable.add(str(key["kid"])[:100])
     return IssuerDocuments(keys, frozenset(unreadable), discovery.token_endpoint)
 
 
-def _is_for_us(key: Any) -> bool:  # noqa: ANN401 - an entry of the set
+def _is_usable(key: Any) -> bool:  # noqa: ANN401 - an entry of the set
     """True for a key for RS256 that tokens can name."""
     if not isinstance(key, dict) or not key.get("kid"):
         return False
@@ -163,7 +163,7 @@ def import_key(key: Any) -> Any:  # noqa: ANN401 - joserfc's
         raise ValueError("it is no RSA key") from exc
 
 
-def _document(opener: OpenerDirector, url: str, kind: type[Document]) -> Document:
+def _fetch_document(opener: OpenerDirector, url: str, kind: type[Document]) -> Document:
     _check_url(url)
     with opener.open(url) as answer:
         content = answer.read(_MAX_DOCUMENT_BYTES + 1)
@@ -202,12 +202,10 @@ class _DeadlineHandler(AbstractHTTPHandler):
         return super().do_open(connection, req, **more)
 
 
-class _DeadlineHttpHandler(_DeadlineHandler, HTTPHandler):
-    pass
+class _DeadlineHttpHandler(_DeadlineHandler, HTTPHandler): ...
 
 
-class _DeadlineHttpsHandler(_DeadlineHandler, HTTPSHandler):
-    pass
+class _DeadlineHttpsHandler(_DeadlineHandler, HTTPSHandler): ...
 
 
 def _opener(deadline: float) -> OpenerDirector:
