@@ -1,6 +1,6 @@
 """Errors as problem details (RFC 9457): the only module that turns errors into responses."""
 
-from collections.abc import Iterable
+from collections.abc import Collection
 from enum import StrEnum
 from http import HTTPStatus
 from typing import cast
@@ -20,8 +20,8 @@ from msgspec import UNSET, UnsetType
 from image_poster.domain import errors
 from image_poster.domain.errors import FieldError
 from image_poster.domain.feed import FeedSort, ListedStatus
-from image_poster.http.auth import authenticator
-from image_poster.http.requests import AnyRequest, ClientGoneError, broken_rule, in_json_words
+from image_poster.http.connections import ClientGoneError
+from image_poster.http.requests import AnyRequest, broken_rule, in_json_words
 from image_poster.tus import VERSION
 
 MEDIA_TYPE = "application/problem+json"
@@ -83,13 +83,12 @@ def render(request: AnyRequest, error: errors.ImagePosterError) -> Response[byte
 
 def _headers(request: AnyRequest, error: errors.ImagePosterError) -> dict[str, str]:
     """The headers that HTTP requires for some statuses."""
-    found: dict[str, str] = {}
-    if isinstance(error, errors.IdentityRequiredError):
-        # RFC 9110 section 15.5.2
-        found["www-authenticate"] = authenticator(request).challenge(request, error.detail)
+    if isinstance(error, errors.IdentityRequiredError):  # RFC 9110 section 15.5.2
+        challenge = request.app.state.authenticator.challenge(request, error.detail)
+        return {"www-authenticate": challenge}
     if isinstance(error, errors.RangeNotSatisfiableError):
-        found["content-range"] = f"bytes */{error.size}"
-    return found
+        return {"content-range": f"bytes */{error.size}"}
+    return {}
 
 
 def retry_headers(error: errors.ImagePosterError) -> dict[str, str]:
@@ -97,12 +96,12 @@ def retry_headers(error: errors.ImagePosterError) -> dict[str, str]:
     (draft-ietf-httpapi-ratelimit-headers-10)."""
     if error.retry_after is None:
         return {}
-    found = {"retry-after": str(error.retry_after)}
+    headers = {"retry-after": str(error.retry_after)}
     if isinstance(error, errors.RateLimitedError):
         window = f";w={error.window}" if error.window else ""
-        found["ratelimit-policy"] = f'"{error.limit}";q={error.quota}{window}'
-        found["ratelimit"] = f'"{error.limit}";r=0;t={error.retry_after}'
-    return found
+        headers["ratelimit-policy"] = f'"{error.limit}";q={error.quota}{window}'
+        headers["ratelimit"] = f'"{error.limit}";r=0;t={error.retry_after}'
+    return headers
 
 
 def _render_framework(request: AnyRequest, exc: HTTPException) -> Response[bytes]:
@@ -116,10 +115,10 @@ def _render_framework(request: AnyRequest, exc: HTTPException) -> Response[bytes
     return response
 
 
-def allow(methods: Iterable[str]) -> str:
+def allow(methods: Collection[str]) -> str:
     """The value of `Allow` (RFC 9110 section 10.2.1): these methods, OPTIONS, and HEAD with GET."""
-    found = {*methods, "OPTIONS"}
-    return ", ".join(sorted(found | {"HEAD"} if "GET" in found else found))
+    implied = {"OPTIONS", "HEAD"} if "GET" in methods else {"OPTIONS"}
+    return ", ".join(sorted(implied.union(methods)))
 
 
 def _render_unknown(request: AnyRequest, exc: Exception) -> Response[bytes]:
