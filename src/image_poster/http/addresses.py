@@ -49,8 +49,9 @@ class TrustedProxies:
 
     def pass_on(self, scope: HTTPScope) -> bool:
         """True if the peer is one of these proxies and passes on another client's request."""
-        has_header = any(name == _FORWARDED_FOR for name, _ in scope["headers"])
-        return has_header and self._is_proxy(_peer_of(scope))
+        if not self._networks or not self._is_proxy(_peer_of(scope)):
+            return False
+        return any(name == _FORWARDED_FOR for name, _ in scope["headers"])
 
     def _client(self, peer_text: str, values: tuple[bytes, ...]) -> str:
         peer = _parsed(peer_text)

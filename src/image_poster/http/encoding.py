@@ -15,6 +15,7 @@ import asyncio
 import gzip
 import re
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from urllib.parse import urlsplit
 
 import brotli
@@ -57,7 +58,7 @@ _BROTLI_QUALITY, _GZIP_LEVEL = 5, 5
 _JSON = (b"application/json", b"application/problem+json")
 _MAX_INLINE_BYTES = 128 * 1024
 # The OpenAPI document has some 64 KiB.
-_MAX_CACHED, _MAX_CACHED_BYTES = 128, 128 * 1024
+_MAX_CACHED, _MAX_CACHED_BYTES, _MAX_CACHED_CHARACTERS = 128, 128 * 1024, 256
 
 
 class PublicUrl:
@@ -155,28 +156,30 @@ class ResponseEncoder:
         """The headers and the body to send; `request` are the request's headers. JSON gets URLs and
         a coding that the client accepts, if its body `is_whole` in one chunk."""
         headers = self._public_url.headers(headers)
-        if is_whole and any(
-            name == b"content-type" and value.startswith(_JSON) for name, value in headers
-        ):
-            accepted = request.get(b"accept-encoding", b"").decode("latin-1")
-            headers, body = await self._encode_json(headers, body, accepted)
+        if is_whole:
+            fields = dict(headers)
+            if fields.get(b"content-type", b"").startswith(_JSON):
+                accepted = request.get(b"accept-encoding", b"")
+                headers, body = await self._encode_json(fields, body, accepted.decode("latin-1"))
         return [*headers, *self._cors.headers(request)], body
 
     async def _encode_json(
-        self, headers: Headers, body: bytes, accepted: str
+        self, fields: dict[bytes, bytes], body: bytes, accepted: str
     ) -> tuple[Headers, bytes]:
         """JSON in the best coding of the client. From `MIN_BYTES` on the headers include `Vary`. A
         compressed body has a weak ETag, as a strong one must not name different bytes (RFC 9110
         section 8.8.3.3)."""
         body = self._public_url.body(body)
         is_long = len(body) >= MIN_BYTES
-        coding = best_coding(accepted, CODINGS) if is_long else ""
+        choose = _cached_coding if len(accepted) <= _MAX_CACHED_CHARACTERS else best_coding
+        coding = choose(accepted, CODINGS) if is_long else ""
         if coding:
             body = await self._compress(body, coding)
-        changed = {b"content-length": b"%d" % len(body)}
-        if coding and (etag := dict(headers).get(b"etag")):
-            changed[b"etag"] = b"W/" + etag.removeprefix(b"W/")
-        encoded = [(name, changed.get(name, value)) for name, value in headers]
+            if b"etag" in fields:
+                fields[b"etag"] = b"W/" + fields[b"etag"].removeprefix(b"W/")
+        if b"content-length" in fields:
+            fields[b"content-length"] = b"%d" % len(body)
+        encoded = [*fields.items()]
         if is_long:
             encoded.append((b"vary", b"Accept-Encoding"))
         if coding:
@@ -207,6 +210,9 @@ def best_coding(accepted: str | None, offered: Iterable[str]) -> str:
         weights[name.strip()] = not _is_zero(parameters)
     usable = (name for name in offered if weights.get(name, weights.get("*", False)))
     return next(usable, "")
+
+
+_cached_coding = lru_cache(_MAX_CACHED)(best_coding)
 
 
 def _is_zero(parameters: str) -> bool:

@@ -131,7 +131,7 @@ def routes(folder: Path = FOLDER) -> tuple[HTTPRouteHandler, ...]:
 
 
 def _response(request: AnyRequest, file: GalleryFile, headers: dict[str, str]) -> Response[bytes]:
-    offered = [name for name in _ENCODINGS if name in file.variants]
+    offered = tuple(name for name in _ENCODINGS if name in file.variants)
     encoding = best_coding(request.headers.get("accept-encoding"), offered)
     content, etag = file.variants[encoding]
     sent = {"etag": etag, "cache-control": file.cache_control, **headers}

@@ -331,9 +331,10 @@ class _Exchange:
 def _method(scope: HTTPScope, headers: dict[bytes, bytes]) -> str:
     """The method, or the one in X-HTTP-Method-Override (tus 1.0.0, Core), for clients whose network
     allows only GET and POST."""
-    override = headers.get(b"x-http-method-override", b"").decode("latin-1").upper()
-    if scope["method"] == "POST" and override in _OVERRIDES:
-        scope["method"] = cast("Any", override)
+    if scope["method"] == "POST" and b"x-http-method-override" in headers:
+        override = headers[b"x-http-method-override"].decode("latin-1").upper()
+        if override in _OVERRIDES:
+            scope["method"] = cast("Any", override)
     return scope["method"]
 
 

@@ -63,7 +63,11 @@ _TAGS = {
 
 
 # Errors that the middleware and the framework add to each operation.
-_ANYWHERE = (errors.HostNotAllowedError, errors.RateLimitedError, errors.InternalError)
+_ANYWHERE: tuple[Refusal, ...] = (
+    errors.HostNotAllowedError,
+    errors.RateLimitedError,
+    errors.InternalError,
+)
 
 
 class Callers(NamedTuple):
