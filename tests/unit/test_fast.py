@@ -27,7 +27,7 @@ from image_poster.http.addresses import TrustedProxies, networks
 from image_poster.http.app import HttpSettings, create_app, fast_routes
 from image_poster.http.auth import DevAuthenticator
 from image_poster.http.encoding import Cors
-from image_poster.http.feed import PageCache
+from image_poster.http.feed import FeedPages
 from image_poster.http.middleware import Middleware
 from image_poster.http.uploads import HmacPutUrlSigner
 from image_poster.services.container import Services
@@ -235,7 +235,7 @@ def test_what_is_usual_never_reaches_litestar(posts_folder: Path) -> None:
         async with opened(posts_folder) as container:
             compared = Compared(container)
             await compared.learn()
-            pages = PageCache(container.feed.version)
+            pages = FeedPages(container.feed)
             routes = fast_routes(container, pages, http_settings())
             app = Middleware(
                 never, loopback_only=True, observers=(), cors=Cors(()), fast_routes=routes

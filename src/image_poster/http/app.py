@@ -18,7 +18,7 @@ from image_poster.http.requests import JsonRequest
 from image_poster.http.responses import FastRoute
 from image_poster.services.container import Renderers, Services
 
-RENDERERS = Renderers(posts.new_post_body, comments.comment_body, posts.reserved_post_body)
+RENDERERS = Renderers(posts.post_body, comments.comment_body, posts.own_post_body)
 
 _NOUNS = (posts, feed, comments, images, uploads, operations)
 
@@ -61,10 +61,11 @@ def create_app(
 
 
 def fast_routes(
-    services: Services, pages: feed.PageCache, settings: HttpSettings
+    services: Services, pages: feed.FeedPages, settings: HttpSettings
 ) -> tuple[FastRoute, ...]:
     """The fast path: the two most frequent GETs, the feed and renditions."""
-    return feed.fast_route(services, pages), images.fast_route(services, settings.file_senders)
+    feed_route = feed.fast_route(pages, services.limits.latest_kept)
+    return feed_route, images.fast_route(services.images, settings.file_senders)
 
 
 def litestar_app(
@@ -79,7 +80,7 @@ def litestar_app(
         state=State(
             {
                 "services": services,
-                "feed_pages": feed.PageCache(services.feed.version, shared=settings.shared_feed),
+                "feed_pages": feed.FeedPages(services.feed, shared=settings.shared_feed),
                 "readiness": readiness,
                 "in_flight": set[tuple[str, str]](),
                 "put_urls": settings.put_urls,

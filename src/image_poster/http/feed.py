@@ -5,7 +5,7 @@ response is sent only after its commit, so every user reads their own writes.
 """
 
 import re
-from collections.abc import Callable, Hashable
+from collections.abc import Hashable
 from functools import lru_cache
 from typing import NamedTuple
 from urllib.parse import urlencode
@@ -19,26 +19,8 @@ from image_poster.domain.feed import FeedSort, ListedStatus
 from image_poster.domain.limits import FEED_PAGE_DEFAULT, LATEST_DEFAULT
 from image_poster.domain.posts import StoredPost
 from image_poster.domain.signing import Page
-from image_poster.http import openapi
+from image_poster.http import openapi, posts, requests, responses
 from image_poster.http.auth import require_identity
-from image_poster.http.posts import (
-    CreatedPostBody,
-    ShownComments,
-    check_shown,
-    own_post_body,
-    post_body,
-)
-from image_poster.http.requests import AnyRequest, PageLimit, services
-from image_poster.http.responses import (
-    FastRequest,
-    FastRoute,
-    Headers,
-    etag_of,
-    json_response,
-    page_body,
-    tagged_json,
-)
-from image_poster.services.container import Services
 from image_poster.services.feed import FeedService
 
 _MAX_PAGES = 256
@@ -48,7 +30,7 @@ _MAX_PAGE_BYTES = 64 * 1024
 class FeedBody(msgspec.Struct, frozen=True):
     """A page of the feed; `next` is the cursor of the following one."""
 
-    posts: list[CreatedPostBody]
+    posts: list[posts.CreatedPostBody]
     next: str | None
 
 
@@ -84,35 +66,51 @@ class EncodedPage(NamedTuple):
     link: str | None
 
 
-class PageCache:
-    """A cache of at most 16 MiB of pages, all of one version of the store.
+class FeedPages:
+    """The encoded pages of the feed, with a cache of at most 16 MiB, all of one version of the
+    store.
 
     `shared`: a CDN in front may cache anonymous pages for a second, and serve them for 5 more while
     it revalidates (RFC 9111, RFC 5861). Then the CDN carries the reads, and the store does not.
     """
 
-    def __init__(self, version: Callable[[], Hashable | None], *, shared: bool = False) -> None:
-        self.is_shared = shared
-        self._current_version = version
+    def __init__(self, feed: FeedService, *, shared: bool = False) -> None:
+        self._feed = feed
+        self._shared = shared
         self._version: Hashable | None = None
         self._pages: dict[FeedParameters, EncodedPage] = {}
 
-    def find(self, parameters: FeedParameters) -> EncodedPage | None:
-        """The cached page, if nothing was written since. Call this before reading the store: then a
-        page stored with `add` is at least as new as its version."""
-        version = self._current_version()
+    async def response(
+        self, parameters: FeedParameters, request: responses.Headers, *, is_anonymous: bool
+    ) -> Response[bytes]:
+        """The page with these parameters; `request` are the request's headers."""
+        page = await self._page(parameters)
+        headers = {"cache-control": _SHARED} if self._shared and is_anonymous else {}
+        if page.link:
+            headers["link"] = page.link
+        return responses.tagged_json(request, page.body, page.etag, headers)
+
+    async def _page(self, parameters: FeedParameters) -> EncodedPage:
+        # Asked before the read, so a cached page is at least as new as its version.
+        version = self._feed.version()
         if version != self._version:
             self._pages.clear()
             self._version = version
-        return self._pages.get(parameters)
-
-    def add(self, parameters: FeedParameters, page: EncodedPage) -> None:
-        """Cache a page, unless it is large, or the store's version is unknown."""
-        if self._version is None or len(page.body) > _MAX_PAGE_BYTES:
-            return
-        if len(self._pages) >= _MAX_PAGES:
-            self._pages.clear()
-        self._pages[parameters] = page
+        cached = self._pages.get(parameters)
+        if cached is not None:
+            return cached
+        limit, cursor, sort, creator, _ = parameters
+        page = await self._feed.page(sort=sort, limit=limit, cursor=cursor, creator=creator)
+        encoded = _encode_page(page, parameters, self._feed.period())
+        if (
+            version is not None
+            and version == self._version
+            and len(encoded.body) <= _MAX_PAGE_BYTES
+        ):
+            if len(self._pages) >= _MAX_PAGES:
+                self._pages.clear()
+            self._pages[parameters] = encoded
+        return encoded
 
 
 @get(
@@ -124,12 +122,12 @@ class PageCache:
     ),
 )
 async def list_posts(
-    request: AnyRequest,
-    limit: PageLimit = FEED_PAGE_DEFAULT,
+    request: requests.AnyRequest,
+    limit: requests.PageLimit = FEED_PAGE_DEFAULT,
     cursor: FromQuery[str | None] = None,
     sort: FromQuery[FeedSort] = FeedSort.TOP,
     creator: FromQuery[str | None] = None,
-    comments: ShownComments = LATEST_DEFAULT,
+    comments: posts.ShownComments = LATEST_DEFAULT,
     status: FromQuery[ListedStatus | None] = None,
 ) -> Response[bytes]:
     """The feed.
@@ -139,54 +137,26 @@ async def list_posts(
     With `status=unfinished`: the caller's own posts that are not ready, newest first, each with
     `upload` or `failure`. `sort` and `creator` have no effect then.
     """
-    check_shown(request, comments)
+    posts.check_shown(request, comments)
     if status is not None:
         return await _own_unfinished(request, FeedParameters(limit, cursor, comments=comments))
+    pages: FeedPages = request.app.state.feed_pages
     parameters = FeedParameters(limit, cursor, sort, creator, comments)
-    return await _page_response(
-        services(request).feed,
-        request.app.state.feed_pages,
-        parameters,
-        request.headers,
-        is_anonymous="authorization" not in request.headers,
-    )
+    is_anonymous = "authorization" not in request.headers
+    return await pages.response(parameters, request.headers, is_anonymous=is_anonymous)
 
 
-def fast_route(all_services: Services, pages: PageCache) -> FastRoute:
-    """The fast path of `list_posts`, for valid parameters only."""
+def fast_route(pages: FeedPages, max_comments: int) -> responses.FastRoute:
+    """The fast path of `list_posts`, for valid parameters only, with at most `max_comments`."""
 
-    async def answer(request: FastRequest) -> Response[bytes] | None:
+    async def answer(request: responses.FastRequest) -> Response[bytes] | None:
         parameters = _fast_parameters(request.scope["query_string"])
-        if parameters is None or parameters.comments > all_services.limits.latest_kept:
+        if parameters is None or parameters.comments > max_comments:
             return None
         is_anonymous = b"authorization" not in request.headers
-        return await _page_response(
-            all_services.feed, pages, parameters, request.conditions, is_anonymous=is_anonymous
-        )
+        return await pages.response(parameters, request.conditions, is_anonymous=is_anonymous)
 
-    return FastRoute("/posts", re.compile("/posts"), answer)
-
-
-async def _page_response(
-    feed: FeedService,
-    pages: PageCache,
-    parameters: FeedParameters,
-    request: Headers,
-    *,
-    is_anonymous: bool,
-) -> Response[bytes]:
-    """The page with these parameters, from the cache or the store. `request` are the request's
-    headers."""
-    encoded = pages.find(parameters)
-    if encoded is None:
-        limit, cursor, sort, creator, _ = parameters
-        page = await feed.page(sort=sort, limit=limit, cursor=cursor, creator=creator)
-        encoded = _encode_page(page, parameters, feed.period())
-        pages.add(parameters, encoded)
-    headers = {"cache-control": _SHARED} if pages.is_shared and is_anonymous else {}
-    if encoded.link:
-        headers["link"] = encoded.link
-    return tagged_json(request, encoded.body, encoded.etag, headers)
+    return responses.FastRoute("/posts", re.compile("/posts"), answer)
 
 
 def _encode_page(
@@ -195,29 +165,33 @@ def _encode_page(
     """The page, whose ETag is of the posts shown and of the existence of a next page. The cursor is
     no part of it, as a first page's cursor contains its time. With each `period` the ETag of a
     first page changes, so that clients do not keep an expired cursor."""
-    posts = [post_body(stored, parameters.comments) for stored in page.items]
-    tagged, link = b",".join(posts), None
+    bodies = [posts.post_body(stored, parameters.comments) for stored in page.items]
+    tagged, link = b",".join(bodies), None
     if page.next is not None:
         link = parameters._replace(cursor=page.next).link()
         tagged = b"%b,%d" % (tagged, period if parameters.cursor is None else 0)
-    return EncodedPage(page_body("posts", posts, page.next), f"W/{etag_of(tagged)}", link)
+    return EncodedPage(
+        responses.page_body("posts", bodies, page.next), f"W/{responses.etag_of(tagged)}", link
+    )
 
 
-async def _own_unfinished(request: AnyRequest, parameters: FeedParameters) -> Response[bytes]:
+async def _own_unfinished(
+    request: requests.AnyRequest, parameters: FeedParameters
+) -> Response[bytes]:
     """The caller's unfinished posts, uncached: a signed URL is for one caller, and expires."""
-    caller, uploads = await require_identity(request), services(request).uploads
-    page = await services(request).feed.unfinished(
+    caller, uploads = await require_identity(request), requests.services(request).uploads
+    page = await requests.services(request).feed.unfinished(
         caller.user, limit=parameters.limit, cursor=parameters.cursor
     )
-    posts = [
-        own_post_body(post.stored, parameters.comments, uploads.targets(post))
+    bodies = [
+        posts.own_post_body(post.stored, uploads.targets(post), parameters.comments)
         for post in page.items
         if not uploads.has_run_out(post)
     ]
     headers = {"cache-control": "no-store"}
     if page.next:
         headers["link"] = parameters._replace(cursor=page.next).link("status=unfinished&")
-    return json_response(page_body("posts", posts, page.next), headers=headers)
+    return responses.json_response(responses.page_body("posts", bodies, page.next), headers=headers)
 
 
 _FAST_PARAMETERS = {

@@ -23,7 +23,7 @@ from image_poster.http.responses import (
     file_response,
 )
 from image_poster.ports.images import RemoteFile, StoredFile
-from image_poster.services.container import Services
+from image_poster.services.images import ImageService
 
 _JPEG = "image/jpeg"
 _RANGED = {b"range", b"if-range"}
@@ -70,7 +70,7 @@ async def get_image(
     )
 
 
-def fast_route(all_services: Services, senders: TrustedProxies) -> FastRoute:
+def fast_route(service: ImageService, senders: TrustedProxies) -> FastRoute:
     """The fast path of `get_image`: small local renditions as a whole, and any that `senders`
     send."""
 
@@ -80,7 +80,7 @@ def fast_route(all_services: Services, senders: TrustedProxies) -> FastRoute:
             return None
         if not is_id(post_id):
             return None
-        file = await all_services.images.rendition(post_id, rendition)
+        file = await service.rendition(post_id, rendition)
         if isinstance(file, RemoteFile):
             return None
         by_proxy = senders.pass_on(request.scope)

@@ -1,5 +1,5 @@
-"""The middleware around every request: request id, Host check, CORS, HEAD, measurement, the fast
-path, and the clean end of requests whose body is not read."""
+"""The middleware around every request: request id, Host check, CORS, HEAD, and measurement. It also
+has the fast path, and ends requests cleanly whose body is not read."""
 
 import asyncio
 import itertools
@@ -14,15 +14,7 @@ from typing import Any, NamedTuple, cast
 import structlog
 from litestar import Response
 from litestar.enums import ScopeType
-from litestar.types import (
-    ASGIApp,
-    HTTPResponseStartEvent,
-    HTTPScope,
-    Message,
-    Receive,
-    Scope,
-    Send,
-)
+from litestar.types import ASGIApp, HTTPResponseStartEvent, HTTPScope, Message, Receive, Scope, Send
 
 from image_poster.domain.errors import (
     BusyError,
@@ -45,6 +37,7 @@ _log = structlog.get_logger()
 
 # With the characters of Base64, in which API Gateway writes its own.
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:=+/-]{1,128}")
+# Any other name may be an attacker's that resolves to this machine (DNS rebinding).
 _LOOPBACK_HOST = re.compile(rb"(localhost|127(\.\d{1,3}){3}|\[::1\])(:\d+)?", re.IGNORECASE)
 _SILENT_SECONDS, _SILENT_UPLOAD_SECONDS = 30, 60
 _DRAIN_SECONDS, _LAST_DRAIN_SECONDS = 10, 0.5
@@ -143,37 +136,45 @@ class Middleware:
             await exchange.drain(_LAST_DRAIN_SECONDS if self._is_stopping else _DRAIN_SECONDS)
 
     async def _answer(self, exchange: "_Exchange") -> None:
-        is_options = exchange.method == "OPTIONS"
-        if self._loopback_only and not _is_loopback_host(exchange.headers.get(b"host", b"")):
-            await exchange.refuse(HostNotAllowedError())
-        elif is_options and (preflight := self._cors.preflight(exchange.headers)) is not None:
-            await exchange.respond(HTTPStatus.NO_CONTENT, preflight)
-        elif (limited := await self._limited(exchange)) is not None:
-            await exchange.refuse(limited)
-        elif is_options and exchange.scope["path"] == _WHOLE_SERVER:
-            await exchange.respond(HTTPStatus.NO_CONTENT, _ALLOWED_SOMEWHERE)  # RFC 9110 9.3.7
-        elif not await self._finishes(exchange):
-            await exchange.refuse(BusyError("The service is stopping. Try again in a moment."))
+        try:
+            await self._respond(exchange)
+        except ImagePosterError as refusal:
+            if exchange.status:
+                raise
+            await exchange.refuse(refusal)
 
-    async def _finishes(self, exchange: "_Exchange") -> bool:
-        """Call the app; False if `end_unfinished` cancelled the request before its response
-        began."""
+    async def _respond(self, exchange: "_Exchange") -> None:
+        """Check the request, then respond, or let the app respond. Raises `HostNotAllowedError`,
+        `RateLimitedError`, and `BusyError` when the service stops.
+
+        Preflights are not counted: they cost nothing, and a page could not read a 429 to one.
+        """
+        is_options = exchange.method == "OPTIONS"
+        host = exchange.headers.get(b"host", b"")
+        if self._loopback_only and not _LOOPBACK_HOST.fullmatch(host):
+            raise HostNotAllowedError
+        if is_options and (preflight := self._cors.preflight(exchange.headers)) is not None:
+            await exchange.respond(HTTPStatus.NO_CONTENT, preflight)
+            return
+        if self._addresses is not None:
+            await self._addresses.count(exchange.scope, exchange.method)
+        if is_options and exchange.scope["path"] == _WHOLE_SERVER:
+            await exchange.respond(HTTPStatus.NO_CONTENT, _ALLOWED_SOMEWHERE)  # RFC 9110 9.3.7
+            return
         task = cast("asyncio.Task[Any]", asyncio.current_task())
         self._running[task] = exchange
         try:
-            response = await self._fast_response(exchange)
-            if response is None:
-                await self._app(exchange.scope, exchange.body.receive, exchange.send)
-            else:
+            if (response := await self._fast_response(exchange)) is not None:
                 await exchange.send_response(response)
-        except asyncio.CancelledError:
+            else:
+                await self._app(exchange.scope, exchange.body.receive, exchange.send)
+        except asyncio.CancelledError as exc:
             if not self._is_stopping or exchange.status:
                 raise
             task.uncancel()
-            return False
+            raise BusyError("The service is stopping. Try again in a moment.") from exc
         finally:
             del self._running[task]
-        return True
 
     async def _fast_response(self, exchange: "_Exchange") -> Response[bytes] | None:
         """The response of a fast route; None if there is none for the request."""
@@ -189,17 +190,6 @@ class Middleware:
                     return await route.answer(request)
                 except Exception:  # noqa: BLE001 - Litestar meets it again, and renders or logs it
                     return None
-        return None
-
-    async def _limited(self, exchange: "_Exchange") -> RateLimitedError | None:
-        """Count the request; the error if it is over the limit. Preflights are not counted: they
-        cost nothing, and a page could not read a 429 to one."""
-        if self._addresses is None:
-            return None
-        try:
-            await self._addresses.count(exchange.scope, exchange.method)
-        except RateLimitedError as limited:
-            return limited
         return None
 
 
@@ -227,8 +217,9 @@ class _Exchange:
         self.body = RequestBody(receive, silent_seconds(self.method, scope["path"]), self.headers)
         self._state = scope.setdefault("state", {})
         self._state["body"] = self.body
-        sent = self.headers.get(b"x-request-id", b"")
-        self._request_id = sent if _REQUEST_ID.fullmatch(sent) else _new_request_id()
+        self._request_id = self.headers.get(b"x-request-id", b"")
+        if not _REQUEST_ID.fullmatch(self._request_id):
+            self._request_id = f"{_process}-{next(_count):x}".encode()
         self._state["request_id"] = self._request_id.decode()
         structlog.contextvars.clear_contextvars()
         structlog.contextvars.bind_contextvars(request_id=self._state["request_id"])
@@ -343,13 +334,3 @@ def silent_seconds(method: str, path: str) -> int:
     a bad network."""
     is_upload = method == "PATCH" and path.startswith("/uploads/")
     return _SILENT_UPLOAD_SECONDS if is_upload else _SILENT_SECONDS
-
-
-def _new_request_id() -> bytes:
-    return f"{_process}-{next(_count):x}".encode()
-
-
-def _is_loopback_host(host: bytes) -> bool:
-    """True if a Host header names this machine. Any other name may be an attacker's that resolves
-    to it (DNS rebinding)."""
-    return _LOOPBACK_HOST.fullmatch(host) is not None

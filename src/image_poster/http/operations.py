@@ -1,5 +1,5 @@
-"""Routes for operators, and for clients that ask before they send: the limits in force, the
-caller's identity, health and readiness, and the OpenAPI document with a page to read it."""
+"""Routes for operators, and for clients that ask before they send. The limits in force, the
+caller's identity, health, readiness, and the OpenAPI document with a page to read it."""
 
 import hashlib
 from base64 import b64encode

@@ -97,14 +97,14 @@ def convert_head(document: bytes) -> bytes:
 wire = responses.WireBodies(POST_FORMAT, convert_head)
 
 
-def post_body(stored: StoredPost, comments: int) -> bytes:
+def post_body(stored: StoredPost, comments: int = 0) -> bytes:
     """The JSON of a `PostBody` with at most `comments` of the latest, from stored documents."""
     shown = b",".join(map(comment_body, stored.latest_comments(comments)))
     head = wire.body(stored.head)[:-1]
     return b'%b,"total_comments":%d,"latest_comments":[%b]}' % (head, stored.total_comments, shown)
 
 
-def own_post_body(stored: StoredPost, comments: int, targets: UploadTargets | None) -> bytes:
+def own_post_body(stored: StoredPost, targets: UploadTargets | None, comments: int = 0) -> bytes:
     """The JSON of a `CreatedPostBody`, as its creator sees it: with `upload` until its image is
     complete."""
     body = post_body(stored, comments)
@@ -112,16 +112,6 @@ def own_post_body(stored: StoredPost, comments: int, targets: UploadTargets | No
         return body
     upload = msgspec.convert(targets, UploadBody, from_attributes=True)
     return b'%b,"upload":%b}' % (body[:-1], msgspec.json.encode(upload))
-
-
-def new_post_body(stored: StoredPost) -> bytes:
-    """The JSON of a new post, which has no comments."""
-    return post_body(stored, 0)
-
-
-def reserved_post_body(stored: StoredPost, targets: UploadTargets) -> bytes:
-    """The JSON of a `CreatedPostBody` that awaits its image."""
-    return own_post_body(stored, 0, targets)
 
 
 class PostChange(msgspec.Struct, frozen=True):
@@ -263,7 +253,7 @@ async def get_post(
     services, viewer = requests.services(request), await optional_identity(request)
     stored = await services.posts.get(requests.require_id(post_id), viewer, wait=wait)
     post = stored.post
-    body = own_post_body(stored, comments, await services.uploads.awaited(post, viewer))
+    body = own_post_body(stored, await services.uploads.awaited(post, viewer), comments)
     etag = responses.versioned_etag(body, post_tag(post))
     return responses.tagged_json(request.headers, body, etag)
 

@@ -174,7 +174,7 @@ async def create_upload(request: requests.AnyRequest) -> Response[bytes]:
     ),
 )
 async def find_upload(request: requests.AnyRequest, post_id: FromPath[str]) -> Response[bytes]:
-    """How far an upload is.
+    """The offset of an upload.
 
     Tus 1.0.0, Core, HEAD. GET says the same, since caching proxies ask with GET when they are asked
     with HEAD (nginx: `proxy_cache_convert_head`).
