@@ -35,7 +35,7 @@ def _file_responses(media_type: str, whole: str, redirect: str) -> openapi.Respo
     them."""
     return {
         200: openapi.response(whole, bytes, media_type),
-        206: openapi.response("The range that was asked for.", bytes, media_type),
+        206: openapi.response("The requested range.", bytes, media_type),
         302: openapi.response(redirect),
         304: openapi.response("You have it already."),
     }
@@ -45,7 +45,9 @@ def _file_responses(media_type: str, whole: str, redirect: str) -> openapi.Respo
     "/images/{post_id:str}/{file_name:str}",
     **openapi.public(
         "images",
-        _file_responses(_JPEG, "A JPEG in sRGB without metadata.", "Where it is (AWS)."),
+        _file_responses(
+            _JPEG, "A JPEG in sRGB without metadata.", "The image is at Location (AWS)."
+        ),
         *(errors.ImageNotFoundError, errors.RangeNotSatisfiableError),
     ),
 )
@@ -99,7 +101,9 @@ def fast_route(service: ImageService, senders: TrustedProxies) -> FastRoute:
     **openapi.identified(
         "images",
         _file_responses(
-            "image/*", "The file as it was uploaded.", "Where it is, for some minutes (AWS)."
+            "image/*",
+            "The file as it was uploaded.",
+            "The file is at Location, for some minutes (AWS).",
         ),
         *(errors.NotYoursError, errors.PostNotFoundError),
         *(errors.ImageNotFoundError, errors.RangeNotSatisfiableError),

@@ -46,13 +46,13 @@ images = Counter(
 )
 failures = Counter(
     "image_poster_work_failures",
-    "Work beside the requests that failed, by its kind; it is tried again.",
+    "Failed work beside the requests, by its kind; it is tried again.",
     ("work",),
     registry=_registry,
 )
 limits = Gauge(
     "image_poster_limit",
-    "How much one caller may take, as GET /limits has it.",
+    "Limits of one caller, as in GET /limits.",
     ("limit",),
     multiprocess_mode="max",
     registry=_registry,
@@ -65,7 +65,7 @@ limited = Counter(
 )
 sandbox = Gauge(
     "image_poster_sandbox",
-    "Whether this confines the processes that decode images: 1, or 0 where the kernel lacks it.",
+    "1 if this measure confines the processes that decode images, 0 where the kernel lacks it.",
     ("measure",),
     multiprocess_mode="min",
     registry=_registry,

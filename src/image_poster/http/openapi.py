@@ -42,7 +42,7 @@ SCHEMES = {
         type="apiKey",
         name="user-id",
         security_scheme_in="header",
-        description="With `auth=dev`: any name is believed.",
+        description="With `auth=dev`: any name is accepted.",
     ),
 }
 _IDENTIFIED: list[dict[str, list[str]]] = [{name: []} for name in SCHEMES]
@@ -56,7 +56,7 @@ _TAGS = {
     "posts": "Posts, one by one.",
     "feed": "Ready posts, most commented or newest first.",
     "comments": "Comments on ready posts.",
-    "images": "What is shown.",
+    "images": "Renditions of posts, and their originals.",
     "uploads": "The bytes of an image: resumable (tus 1.0.0), or by one PUT to a signed URL.",
     "operations": "For operators, and for clients that ask before they send.",
 }
@@ -188,7 +188,7 @@ KEYED = (
     header(
         HEADER,
         required=False,
-        description="A repeated request with the same key is answered as the first one was.",
+        description="A repeated request with the same key gets the first one's answer.",
         min_length=1,
         max_length=MAX_CHARACTERS,
     ),
@@ -200,7 +200,7 @@ EDIT = (
     header(
         "If-Match",
         required=False,
-        description="The ETag of what is changed: 412 if somebody was faster.",
+        description="The ETag of the version to change: 412 if it has been edited since.",
     ),
     errors.NotYoursError,
     errors.EditConflictError,

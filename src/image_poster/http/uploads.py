@@ -137,7 +137,7 @@ async def discover(request: requests.AnyRequest) -> Response[bytes]:
     PATH,
     **openapi.writer(
         "uploads",
-        {201: openapi.response("Begun; Location says where.")},
+        {201: openapi.response("Created; Location points at it.")},
         *(_CREATION, _TUS_BYTES),
     ),
     request_max_body_size=None,
@@ -170,7 +170,7 @@ async def create_upload(request: requests.AnyRequest) -> Response[bytes]:
 @get(
     _UPLOAD,
     **openapi.writer(
-        "uploads", {204: openapi.response("`Upload-Offset` bytes are there.")}, _TUS, _FIND
+        "uploads", {204: openapi.response("`Upload-Offset` bytes are stored.")}, _TUS, _FIND
     ),
 )
 async def find_upload(request: requests.AnyRequest, post_id: FromPath[str]) -> Response[bytes]:
@@ -196,7 +196,7 @@ async def find_upload(request: requests.AnyRequest, post_id: FromPath[str]) -> R
     _UPLOAD,
     **openapi.writer(
         "uploads",
-        {204: openapi.response("It is there; `Upload-Offset` says how far the upload is.")},
+        {204: openapi.response("Stored; `Upload-Offset` is the new offset.")},
         *(_TUS, _OFFSET, _LENGTH, _CHECKSUM, _FIND, _TUS_BYTES, errors.OffsetMismatchError),
     ),
     request_max_body_size=None,
@@ -249,7 +249,7 @@ async def terminate_upload(request: requests.AnyRequest, post_id: FromPath[str])
     _UPLOAD,
     **openapi.public(
         "uploads",
-        {204: openapi.response("It is there.")},
+        {204: openapi.response("The image is stored.")},
         *(openapi.body_of({"image/*": openapi.BYTES}, required=True), _BYTES),
         *(errors.InvalidRequestError, errors.UploadUrlInvalidError, errors.UploadNotFoundError),
         *(errors.UploadGoneError, errors.StorageFullError, errors.BusyError),
@@ -260,7 +260,7 @@ async def terminate_upload(request: requests.AnyRequest, post_id: FromPath[str])
 async def put_upload(
     request: requests.AnyRequest, post_id: FromPath[str], grant: FromQuery[str] = ""
 ) -> None:
-    """Send the whole image in one go.
+    """Send the whole image in one request.
 
     At the signed URL that `POST /posts` answered, by any client that has it. Repeating it is
     harmless.
