@@ -82,10 +82,14 @@ class DevAuthenticator:
         return 'UserId header="user-id"'
 
     async def identify(self, request: AnyRequest) -> Identity | None:
-        claimed = request.headers.get("user-id")
-        if claimed is None:
+        header = request.headers.get("user-id")
+        if header is None:
             return None
-        user = _utf8(claimed).strip()
+        try:
+            # ASGI passes a header's bytes as Latin-1; clients send UTF-8 for names beyond ASCII.
+            user = header.encode("latin-1").decode().strip()
+        except UnicodeError as exc:
+            raise IdentityRequiredError("The header `user-id` must be UTF-8.") from exc
         if not user or len(user) > _MAX_CHARACTERS or not user.isprintable():
             raise IdentityRequiredError(
                 f"The header `user-id` must have 1 to {_MAX_CHARACTERS} printable characters."
@@ -94,15 +98,6 @@ class DevAuthenticator:
 
     async def sign_in_urls(self) -> tuple[str, ...]:
         return ()
-
-
-def _utf8(value: str) -> str:
-    """Decode a header as UTF-8. ASGI passes its bytes as Latin-1, and clients send UTF-8 for names
-    beyond ASCII."""
-    try:
-        return value.encode("latin-1").decode()
-    except UnicodeError as exc:
-        raise IdentityRequiredError("The header `user-id` must be UTF-8.") from exc
 
 
 class TokenVerifier(Protocol):
@@ -161,10 +156,14 @@ class TokenAuthenticator:
 
     def challenge(self, request: AnyRequest, detail: str) -> str:
         """Tell a caller who sent a token that the token is invalid, and why, even if the response
-        has no body (RFC 6750, section 3)."""
+        has no body (RFC 6750, section 3, which also limits the description's characters)."""
         if _bearer(request) is None:
             return "Bearer"
-        return f'Bearer error="invalid_token", error_description="{_described(detail)}"'
+        description = "".join(
+            char if char.isascii() and char.isprintable() and char not in '"\\' else "'"
+            for char in detail
+        )
+        return f'Bearer error="invalid_token", error_description="{description}"'
 
     async def identify(self, request: AnyRequest) -> Identity | None:
         claims = self._verified_claims(request) or await self._verify(request)
@@ -203,14 +202,6 @@ class TokenAuthenticator:
         if token is None:
             raise IdentityRequiredError(self.how)
         return await self._verifier.verify(token)
-
-
-def _described(detail: str) -> str:
-    """The text with only the characters that `error_description` allows (RFC 6750, section 3)."""
-    return "".join(
-        char if char.isascii() and char.isprintable() and char not in '"\\' else "'"
-        for char in detail
-    )
 
 
 def _bearer(request: AnyRequest) -> str | None:

@@ -54,6 +54,7 @@ _VARY = (b"vary", b"Origin")
 MIN_BYTES = 1024
 # The better one first (docs/decisions/0027).
 CODINGS = ("br", "gzip")
+_ZERO = re.compile(r"q(=[0.]*)?")
 _BROTLI_QUALITY, _GZIP_LEVEL = 5, 5
 _JSON = (b"application/json", b"application/problem+json")
 _MAX_INLINE_BYTES = 128 * 1024
@@ -207,17 +208,12 @@ def best_coding(accepted: str | None, offered: Iterable[str]) -> str:
     weights = {}
     for entry in (accepted or "").lower().split(","):
         name, _, parameters = entry.partition(";")
-        weights[name.strip()] = not _is_zero(parameters)
+        weights[name.strip()] = not _ZERO.fullmatch(parameters.replace(" ", ""))
     usable = (name for name in offered if weights.get(name, weights.get("*", False)))
     return next(usable, "")
 
 
 _cached_coding = lru_cache(_MAX_CACHED)(best_coding)
-
-
-def _is_zero(parameters: str) -> bool:
-    name, _, value = parameters.replace(" ", "").partition("=")
-    return name == "q" and value.strip("0.") == ""
 
 
 def _compressed(body: bytes, coding: str) -> bytes:

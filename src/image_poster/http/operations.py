@@ -6,7 +6,6 @@ from base64 import b64encode
 from collections.abc import Awaitable, Callable
 from functools import cache, lru_cache
 from pathlib import Path
-from typing import NamedTuple
 
 import msgspec
 from litestar import Litestar, MediaType, Response, get
@@ -239,13 +238,6 @@ _PROTECTION = {
 }
 
 
-class _Document(NamedTuple):
-    """Encoded bytes and their ETag."""
-
-    body: bytes
-    etag: str
-
-
 @get("/openapi.json", include_in_schema=False)
 async def get_openapi(request: AnyRequest) -> Response[bytes]:
     """The OpenAPI 3.1 document."""
@@ -253,12 +245,13 @@ async def get_openapi(request: AnyRequest) -> Response[bytes]:
 
 
 @lru_cache(1)
-def _openapi(app: Litestar) -> _Document:
-    """The document, encoded once per process, which takes tens of milliseconds."""
+def _openapi(app: Litestar) -> tuple[bytes, str]:
+    """The document and its ETag, encoded once per process, which takes tens of milliseconds."""
     document, url = openapi.encoded_document(app), app.state.public_url.url
     if url:
-        document = document.replace(b'"servers":[{"url":"/"}]', _servers(url))
-    return _Document(document, etag_of(document))
+        servers = b'"servers":' + msgspec.json.encode([{"url": url}])
+        document = document.replace(b'"servers":[{"url":"/"}]', servers)
+    return document, etag_of(document)
 
 
 @get("/docs", include_in_schema=False)
@@ -273,10 +266,6 @@ async def get_docs(request: AnyRequest) -> Response[bytes]:
     return tagged_bytes(request.headers, page, etag_of(page), MediaType.HTML, headers)
 
 
-def _servers(url: str) -> bytes:
-    return b'"servers":' + msgspec.json.encode([{"url": url}])
-
-
 @get("/docs/{asset:str}", include_in_schema=False)
 async def get_docs_asset(request: AnyRequest, asset: FromPath[str]) -> Response[bytes]:
     """Files of Swagger UI, from its package."""
@@ -287,9 +276,9 @@ async def get_docs_asset(request: AnyRequest, asset: FromPath[str]) -> Response[
 
 
 @cache
-def _asset(name: str) -> _Document:
+def _asset(name: str) -> tuple[bytes, str]:
     content = Path(swagger_ui_path, name).read_bytes()
-    return _Document(content, etag_of(content))
+    return content, etag_of(content)
 
 
 ROUTES = (

@@ -8,12 +8,7 @@ from typing import cast
 import msgspec
 import structlog
 from litestar import Response
-from litestar.exceptions import (
-    HTTPException,
-    MethodNotAllowedException,
-    NotFoundException,
-    ValidationException,
-)
+from litestar.exceptions import HTTPException, MethodNotAllowedException, ValidationException
 from litestar.types import ExceptionHandlersMap
 from msgspec import UNSET, UnsetType
 
@@ -30,6 +25,15 @@ CLIENT_CLOSED_REQUEST = 499
 
 _log = structlog.get_logger()
 _LITESTAR_SAYS_GONE = "client disconnected prematurely"
+# Litestar's own errors, by their status.
+_FRAMEWORK_ERRORS = {
+    400: errors.InvalidRequestError,
+    404: errors.RouteNotFoundError,
+    405: errors.MethodNotAllowedError,
+    413: errors.BodyTooLargeError,
+}
+# A status of the tus protocol, which is in no registry.
+_TITLES = {460: "Checksum Mismatch"}
 
 
 class Problem(msgspec.Struct, frozen=True):
@@ -49,7 +53,7 @@ def problem_body(error: errors.ImagePosterError, request_id: str) -> bytes:
     """The JSON of the problem for `error`."""
     return msgspec.json.encode(
         Problem(
-            title=_title(error.status),
+            title=_TITLES.get(error.status) or HTTPStatus(error.status).phrase,
             status=error.status,
             code=error.code,
             detail=error.detail,
@@ -57,13 +61,6 @@ def problem_body(error: errors.ImagePosterError, request_id: str) -> bytes:
             errors=error.errors if isinstance(error, errors.ValidationFailedError) else UNSET,
         )
     )
-
-
-def _title(status: int) -> str:
-    try:
-        return HTTPStatus(status).phrase
-    except ValueError:
-        return "Checksum Mismatch"  # 460, of the tus protocol; it is in no registry
 
 
 def render(request: AnyRequest, error: errors.ImagePosterError) -> Response[bytes]:
@@ -131,15 +128,9 @@ def _translated(exc: HTTPException) -> errors.ImagePosterError:
     if isinstance(exc, ValidationException):
         details = cast("list[dict[str, str]]", exc.extra or [])
         return errors.ValidationFailedError(*(_field_error(item) for item in details))
-    if isinstance(exc, NotFoundException):
-        return errors.RouteNotFoundError()
-    if isinstance(exc, MethodNotAllowedException):
-        return errors.MethodNotAllowedError()
-    if exc.status_code == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
-        return errors.BodyTooLargeError()
-    if exc.status_code == HTTPStatus.BAD_REQUEST:
-        return errors.InvalidRequestError()
-    raise exc
+    if exc.status_code not in _FRAMEWORK_ERRORS:
+        raise exc
+    return _FRAMEWORK_ERRORS[exc.status_code]()
 
 
 # Parameters that are one of a few words.
