@@ -3,7 +3,8 @@
 A move is a call whose callee is in another module of the package than its nearest caller in the
 package. A commit is a durable transaction of SQLite. The app of the local edition runs in this
 process over a temporary folder, with `auth=jwt` and the default limits. Each request is sent once
-before it is counted. `--targets` adds the moves by the module that they enter.
+before it is counted. `--targets` adds the moves by the module that they enter. `--aws` adds a
+comment over DynamoDB's adapters and a table in memory; run it with `PYTHONPATH=tests:infra`.
 """
 
 import argparse
@@ -26,9 +27,13 @@ import image_poster
 from image_poster.adapters.oidc import own_token
 from image_poster.domain.images import RenderedImage, Size
 from image_poster.domain.posts import published_post
+from image_poster.domain.signing import Signer
 from image_poster.editions.local.container import open_container
 from image_poster.editions.local.data_folder import token_key_path
 from image_poster.editions.local.settings import Settings
+from image_poster.http.app import HttpSettings, create_app
+from image_poster.http.auth import DevAuthenticator
+from image_poster.http.uploads import HmacPutUrlSigner
 from image_poster.services.container import Services
 from sample import SCENES, landscape, phone_image
 
@@ -131,7 +136,8 @@ class Client:
 
     def __init__(self, app: Any, token: str) -> None:  # noqa: ANN401 - any ASGI app
         self._app = app
-        self._headers = {"host": "localhost", "authorization": f"Bearer {token}"}
+        identity = {"authorization": f"Bearer {token}", "user-id": "alice"}
+        self._headers = {"host": "localhost", **identity}
 
     async def send(self, method: str, url: str, body: bytes = b"", **headers: str) -> Response:
         """Send one request; `headers` are named with `_` for `-`."""
@@ -182,14 +188,16 @@ class Requests:
         self._image = image.ljust(_IMAGE_BYTES, b"\0")  # no decoder reads the bytes behind its end
         self._upload, self._post = "", ""
 
-    async def prepare(self) -> None:
-        """Create a ready post with the multipart request, and an upload that lacks its last
-        bytes."""
+    async def prepare_post(self) -> None:
+        """Create a ready post with the multipart request."""
         created = await self.multipart_post()
         self._post = created.headers["location"]
         await self._services.stores.posts.update(
             self._post.rpartition("/")[2], lambda post: published_post(post, _RENDERED)
         )
+
+    async def prepare_upload(self) -> None:
+        """Create an upload that lacks its last bytes."""
         upload = await self._client.send(
             "POST",
             "/uploads",
@@ -199,6 +207,19 @@ class Requests:
         )
         self._upload = upload.headers["location"]
         await self._append(0, self._image[:_HALF])
+
+    async def count(self, name: str, profiler: Profiler) -> RequestPath:
+        """The path of the request that the method `name` sends, after one that warms the caches."""
+        await self.prepare_post()
+        for is_counted in (False, True):
+            if name == "last_patch":
+                await self.prepare_upload()
+            if is_counted:
+                profiler.start()
+            response = await getattr(self, name)()
+            if response.status >= _FIRST_ERROR:
+                raise SystemExit(f"{name}: {response.status} {response.body.decode()}")
+        return profiler.stop()
 
     async def multipart_post(self) -> Response:
         head = (
@@ -232,38 +253,54 @@ class Requests:
         )
 
 
-async def paths(profiler: Profiler) -> dict[str, RequestPath]:
-    """The path of each request, after one that warms the caches."""
-    counted = {}
+async def local_paths(profiler: Profiler) -> dict[str, RequestPath]:
+    """The paths of all requests in the local edition."""
     with tempfile.TemporaryDirectory() as folder:
         async with open_container(Settings(data_dir=Path(folder), auth="jwt")) as container:
             app = container.app()
             token = own_token(token_key_path(Path(folder)).read_bytes(), "alice", seconds=600)
             requests = Requests(Client(app, token), container.services)
-            for name in ("multipart_post", "comment", "cached_page", "last_patch"):
-                await requests.prepare()
-                if name != "last_patch":
-                    await getattr(requests, name)()
-                profiler.start()
-                response = await getattr(requests, name)()
-                counted[name.replace("_", " ")] = profiler.stop()
-                if response.status >= _FIRST_ERROR:
-                    raise SystemExit(f"{name}: {response.status} {response.body.decode()}")
-    return counted
+            names = ("multipart_post", "comment", "cached_page", "last_patch")
+            return {name: await requests.count(name, profiler) for name in names}
+
+
+async def aws_path(profiler: Profiler) -> RequestPath:
+    """The path of a comment over DynamoDB's adapters, without quotas."""
+    from image_poster.adapters.clock import SystemClock  # noqa: PLC0415 - of tests and AWS only
+    from image_poster.adapters.dynamodb.comments import DynamoCommentStore  # noqa: PLC0415
+    from image_poster.adapters.dynamodb.posts import DynamoPostStore  # noqa: PLC0415
+    from support.dynamodb import FakeTable  # noqa: PLC0415
+    from support.services import services  # noqa: PLC0415
+
+    table, clock = FakeTable(), SystemClock()
+    posts, comments = DynamoPostStore(table, clock), DynamoCommentStore(table, clock)
+    container = services(posts=posts, comments=comments, clock=clock)
+    put_urls = HmacPutUrlSigner(Signer(b""))
+    settings = HttpSettings(DevAuthenticator(), put_urls, fast=False, loopback_only=False)
+    app = create_app(container, _is_ready, settings)
+    return await Requests(Client(app, "none"), container).count("comment", profiler)
+
+
+async def _is_ready() -> None:
+    pass
 
 
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description="Count the modules that requests enter.")
     parser.add_argument("--targets", action="store_true", help="list the moves by module")
-    targets = parser.parse_args().targets
+    parser.add_argument("--aws", action="store_true", help="add a comment on AWS")
+    options = parser.parse_args()
     profiler = Profiler()
     profiler.start()  # of the threads that the app starts
-    counted = asyncio.run(paths(profiler))
+    counted = asyncio.run(local_paths(profiler))
+    if options.aws:
+        counted["comment (AWS)"] = asyncio.run(aws_path(profiler))
     print("| request | moves | modules | commits |\n|---|---|---|---|")
     for name, path in counted.items():
-        print(f"| {name} | {path.moves.total()} | {len(path.modules)} | {path.commits} |")
-    for name, path in counted.items() if targets else ():
+        counts = f"{path.moves.total()} | {len(path.modules)} | {path.commits}"
+        print(f"| {name.replace('_', ' ')} | {counts} |")
+    for name, path in counted.items() if options.targets else ():
         print(f"\n{name}: " + ", ".join(f"{of} {count}" for of, count in path.moves.most_common()))
 
 
