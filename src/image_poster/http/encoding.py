@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 import brotli
 from litestar.types import HTTPScope
 
-Headers = list[tuple[bytes, bytes]]
+RawHeaders = list[tuple[bytes, bytes]]
 
 # In a request's state: its path was the service's own, without the slash that a page's relative
 # URLs need.
@@ -81,7 +81,7 @@ class PublicUrl:
             scope["path"] = path[len(self.path) :] or "/"
             scope["raw_path"] = scope["path"].encode()
 
-    def headers(self, headers: Headers) -> Headers:
+    def headers(self, headers: RawHeaders) -> RawHeaders:
         """The headers of a response, with URLs in `Location` and `Link`."""
         if not self._base:
             return headers
@@ -111,7 +111,7 @@ class Cors:
         self._any = ANY in origins
         self._origins = frozenset(origin.encode() for origin in origins)
 
-    def headers(self, request: Mapping[bytes, bytes]) -> Headers:
+    def headers(self, request: Mapping[bytes, bytes]) -> RawHeaders:
         """The CORS headers of every response to this request. They are the same for every origin if
         all are allowed; else they include `Vary`, even without an Origin (RFC 9110 section
         12.5.5)."""
@@ -122,7 +122,7 @@ class Cors:
             return [_VARY]
         return [(_ALLOW_ORIGIN, origin), _EXPOSE, _VARY]
 
-    def preflight(self, request: Mapping[bytes, bytes]) -> Headers | None:
+    def preflight(self, request: Mapping[bytes, bytes]) -> RawHeaders | None:
         """The headers of a preflight's response, in addition to `headers`; None for any other
         OPTIONS. Only `Access-Control-Request-Method` makes one a preflight (Fetch Standard, section
         3.2.2). Empty for a page that is not allowed."""
@@ -152,8 +152,8 @@ class ResponseEncoder:
         self._compressed: dict[tuple[str, bytes], bytes] = {}
 
     async def encode(
-        self, request: Mapping[bytes, bytes], headers: Headers, body: bytes, *, is_whole: bool
-    ) -> tuple[Headers, bytes]:
+        self, request: Mapping[bytes, bytes], headers: RawHeaders, body: bytes, *, is_whole: bool
+    ) -> tuple[RawHeaders, bytes]:
         """The headers and the body to send; `request` are the request's headers. JSON gets URLs and
         a coding that the client accepts, if its body `is_whole` in one chunk."""
         headers = self._public_url.headers(headers)
@@ -166,7 +166,7 @@ class ResponseEncoder:
 
     async def _encode_json(
         self, fields: dict[bytes, bytes], body: bytes, accepted: str
-    ) -> tuple[Headers, bytes]:
+    ) -> tuple[RawHeaders, bytes]:
         """JSON in the best coding of the client. From `MIN_BYTES` on the headers include `Vary`. A
         compressed body has a weak ETag, as a strong one must not name different bytes (RFC 9110
         section 8.8.3.3)."""

@@ -22,7 +22,7 @@ from image_poster.http.responses import (
     FileResponse,
     file_response,
 )
-from image_poster.ports.images import RemoteFile, StoredFile
+from image_poster.ports.images import RemoteFile
 from image_poster.services.images import ImageService
 
 _JPEG = "image/jpeg"
@@ -116,14 +116,10 @@ async def get_original(request: AnyRequest, post_id: FromPath[str]) -> FileRespo
     """
     caller = await require_identity(request)
     file = await services(request).images.original(require_id(post_id), caller)
-    media_type = await _original_type(file)
+    # A remote file has a media type of its own.
+    head = b"" if isinstance(file, RemoteFile) else await file.read(0, SNIFF_BYTES)
+    media_type = sniff(head) or "application/octet-stream"
     return await file_response(request.headers, file, media_type, PRIVATE, is_head=is_head(request))
-
-
-async def _original_type(file: StoredFile | RemoteFile) -> str:
-    """The media type by the file's content; a remote file has its own."""
-    sniffed = None if isinstance(file, RemoteFile) else sniff(await file.read(0, SNIFF_BYTES))
-    return sniffed or "application/octet-stream"
 
 
 ROUTES = (get_image, get_original)

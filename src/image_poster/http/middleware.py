@@ -29,7 +29,7 @@ from image_poster.http.connections import (
     ReaderGoneError,
     RequestBody,
 )
-from image_poster.http.encoding import Cors, Headers, PublicUrl, ResponseEncoder
+from image_poster.http.encoding import Cors, PublicUrl, RawHeaders, ResponseEncoder
 from image_poster.http.problems import MEDIA_TYPE, problem_body, retry_headers
 from image_poster.http.responses import FastRequest, FastRoute
 
@@ -243,7 +243,7 @@ class _Exchange:
         await self._send_chunk(body, more=more)
 
     async def _send_start(
-        self, status: int, headers: Headers, body: bytes, *, is_whole: bool
+        self, status: int, headers: RawHeaders, body: bytes, *, is_whole: bool
     ) -> bytes:
         """Send status and headers; return the encoded body."""
         headers, body = await self._encoder.encode(self.headers, headers, body, is_whole=is_whole)
@@ -266,7 +266,7 @@ class _Exchange:
             self.reader_is_gone = True
             raise
 
-    async def respond(self, status: int, headers: Headers, body: bytes = b"") -> None:
+    async def respond(self, status: int, headers: RawHeaders, body: bytes = b"") -> None:
         """Send a complete response."""
         self.status = status
         body = await self._send_start(status, headers, body, is_whole=True)

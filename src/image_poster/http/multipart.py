@@ -71,7 +71,7 @@ async def receive_post_form(
                 raise errors.UploadTooLargeError
             if not parser.closed:
                 for event in parser.parse(chunk):
-                    await reader.take(event)
+                    await reader.handle(event)
         parser.close()
     except ParserLimitReached as exc:
         raise errors.InvalidMultipartError(
@@ -117,15 +117,15 @@ class _FormReader:
         self._image_bytes: int | None = None
         self._sha256 = hashlib.sha256() if hashed else None
 
-    async def take(self, event: MultipartSegment | bytes | bytearray | None) -> None:
+    async def handle(self, event: MultipartSegment | bytes | bytearray | None) -> None:
         if isinstance(event, MultipartSegment):
             self._begin(event.name or "", event)
         elif event is None:
             self._end()
         elif self._part == _IMAGE:
-            await self._take_image(bytes(event))
+            await self._write_image(bytes(event))
         elif self._part in _TEXTS:
-            self._take_text(event)
+            self._add_text(event)
 
     def form(self) -> PostDraft:
         """The form, after its last part."""
@@ -158,7 +158,7 @@ class _FormReader:
             self._check_format()
         self._part = ""
 
-    async def _take_image(self, chunk: bytes) -> None:
+    async def _write_image(self, chunk: bytes) -> None:
         self._image_bytes = (self._image_bytes or 0) + len(chunk)
         if self._image_bytes > self._limits.image_bytes:
             raise errors.UploadTooLargeError
@@ -174,7 +174,7 @@ class _FormReader:
         if sniff(self._head) is None:
             raise errors.UnsupportedImageError
 
-    def _take_text(self, chunk: bytes | bytearray) -> None:
+    def _add_text(self, chunk: bytes | bytearray) -> None:
         text = self._texts[self._part].content
         text += chunk
         if len(text) > _TEXT_MAX_BYTES:
