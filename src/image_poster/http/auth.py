@@ -156,7 +156,7 @@ class TokenAuthenticator:
 
     def challenge(self, request: AnyRequest, detail: str) -> str:
         """Tell a caller who sent a token that the token is invalid, and why, even if the response
-        has no body (RFC 6750, section 3, which also limits the description's characters)."""
+        has no body. RFC 6750, section 3, limits the description's characters."""
         if _bearer(request) is None:
             return "Bearer"
         description = "".join(
