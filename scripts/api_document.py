@@ -53,34 +53,34 @@ class Document:
 
 def read() -> Document:
     """Return the document that this version of the service serves at /openapi.json."""
-    found = json.loads(openapi_document())
+    document = json.loads(openapi_document())
     return Document(
-        title=found["info"]["title"],
-        version=found["info"]["version"],
-        description=found["info"]["description"],
-        tags={tag["name"]: tag["description"] for tag in found["tags"]},
-        schemas=found["components"]["schemas"],
-        operations=list(_operations(found["paths"])),
+        title=document["info"]["title"],
+        version=document["info"]["version"],
+        description=document["info"]["description"],
+        tags={tag["name"]: tag["description"] for tag in document["tags"]},
+        schemas=document["components"]["schemas"],
+        operations=list(_operations(document["paths"])),
     )
 
 
 def _operations(paths: dict[str, dict[str, Any]]) -> Iterator[Operation]:
     for path, methods in paths.items():
-        for method, found in methods.items():
-            body = found.get("requestBody", {})
+        for method, fields in methods.items():
+            body = fields.get("requestBody", {})
             content = body.get("content", {})
             yield Operation(
-                id=found["operationId"],
+                id=fields["operationId"],
                 method=method.upper(),
                 path=path,
-                tag=found["tags"][0],
-                summary=found["summary"],
-                description=found.get("description", ""),
-                parameters=found.get("parameters", []),
+                tag=fields["tags"][0],
+                summary=fields["summary"],
+                description=fields.get("description", ""),
+                parameters=fields.get("parameters", []),
                 bodies={kind: media["schema"] for kind, media in content.items()},
                 body_required=body.get("required", False),
-                answers={int(status): answer for status, answer in found["responses"].items()},
-                identity=_identity(found.get("security", [])),
+                answers={int(status): answer for status, answer in fields["responses"].items()},
+                identity=_identity(fields.get("security", [])),
             )
 
 

@@ -29,9 +29,9 @@ def main() -> None:
     words += ["--format", "json", "--progress-spinner", "off"]
     words += ["--requirement", str(ROOT / "constraints.txt")]
     done = subprocess.run(words, capture_output=True, text=True, check=False)
-    found = verdict(done.stdout, done.stderr)
-    print("\n".join(found.lines))
-    sys.exit(found.code)
+    result = verdict(done.stdout, done.stderr)
+    print("\n".join(result.lines))
+    sys.exit(result.code)
 
 
 def verdict(report: str, errors: str) -> Verdict:
@@ -42,11 +42,15 @@ def verdict(report: str, errors: str) -> Verdict:
     except ValueError:
         said = errors.strip().splitlines()[-1:] or ["it said nothing"]
         return Verdict([f"not audited: {said[0]}"], NOT_LOOKED_UP)
-    skipped = [each for each in dependencies if "skip_reason" in each]
-    lines = [_line(each, found) for each in dependencies for found in each.get("vulns", ())]
+    skipped = [dependency for dependency in dependencies if "skip_reason" in dependency]
+    lines = [
+        _line(dependency, vulnerability)
+        for dependency in dependencies
+        for vulnerability in dependency.get("vulns", ())
+    ]
     vulnerable = bool(lines)
     if skipped:
-        lines += ["not looked up: " + ", ".join(each["name"] for each in skipped)]
+        lines += ["not looked up: " + ", ".join(dependency["name"] for dependency in skipped)]
     looked_up = len(dependencies) - len(skipped)
     lines += [f"{looked_up} of {len(dependencies)} distributions looked up"]
     if vulnerable:
@@ -57,9 +61,9 @@ def verdict(report: str, errors: str) -> Verdict:
     return Verdict([*lines, "no known vulnerabilities"], 0)
 
 
-def _line(dependency: dict[str, Any], found: dict[str, Any]) -> str:
-    mended = ", ".join(found["fix_versions"]) or "no release yet"
-    return f"{dependency['name']} {dependency['version']}: {found['id']}, mended in {mended}"
+def _line(dependency: dict[str, Any], vulnerability: dict[str, Any]) -> str:
+    fixed = ", ".join(vulnerability["fix_versions"]) or "no release yet"
+    return f"{dependency['name']} {dependency['version']}: {vulnerability['id']}, mended in {fixed}"
 
 
 if __name__ == "__main__":

@@ -19,13 +19,13 @@ FOLDER = Path(__file__).parents[1] / "docs" / "collection"
 def files() -> dict[str, str]:
     """Return the content of each file of the folder, by name."""
     document = api_document.read()
-    found = requests(document)
+    sent_requests = requests(document)
     variables = {"base_url": "http://127.0.0.1:8080", "user": "alice", "token": ""}
     variables["photo_size"] = str((FOLDER / IMAGE).stat().st_size)
     return {
-        "image-poster.http": http_file(document, found),
+        "image-poster.http": http_file(document, sent_requests),
         "http-client.env.json": json.dumps({"local": variables}, indent=2) + "\n",
-        "insomnia.json": insomnia_collection(document, found, variables),
+        "insomnia.json": insomnia_collection(document, sent_requests, variables),
     }
 
 

@@ -136,10 +136,10 @@ def requests(document: Document) -> list[Request]:
 
 def _numbered(examples: list[Example]) -> Iterator[tuple[int, Example]]:
     """Yield each example with the number of earlier examples of its operation."""
-    seen: list[str] = []
+    earlier: list[str] = []
     for example in examples:
-        yield seen.count(example.operation), example
-        seen.append(example.operation)
+        yield earlier.count(example.operation), example
+        earlier.append(example.operation)
 
 
 def _request(name: str, example: Example, operation: Operation) -> Request:
@@ -173,12 +173,12 @@ def _concrete(example: Example) -> tuple[str, dict[str, Any]]:
 
 
 def _check_body(example: Example, schema: Schema) -> None:
-    asked, given = set(schema.get("required", [])), set(example.body)
+    required, members = set(schema.get("required", [])), set(example.body)
     known = set(schema.get("properties", {}))
-    if not asked <= given <= known:
+    if not required <= members <= known:
         raise ValueError(
-            f"{example.operation}: a body of {sorted(given)}, where the document "
-            f"knows {sorted(known)} and requires {sorted(asked)}"
+            f"{example.operation}: a body of {sorted(members)}, where the document "
+            f"knows {sorted(known)} and requires {sorted(required)}"
         )
 
 
@@ -186,18 +186,18 @@ def _placed(
     name: str, example: Example, operation: Operation
 ) -> tuple[str, dict[str, str], dict[str, str]]:
     """Return path, query and headers: required or listed parameters, and a key for each POST."""
-    found: dict[str, dict[str, str]] = {"path": {}, "query": {}, "header": {}}
+    placed: dict[str, dict[str, str]] = {"path": {}, "query": {}, "header": {}}
     values = dict(example.values)
     for parameter in operation.parameters:
         value = values.pop(parameter["name"], None) or _default(parameter)
         if value:
-            found[parameter["in"]][parameter["name"]] = value
+            placed[parameter["in"]][parameter["name"]] = value
     if values:
         raise ValueError(f"{name}: the document has no parameter {', '.join(values)}")
     path = operation.path
-    for parameter_name, value in found["path"].items():
+    for parameter_name, value in placed["path"].items():
         path = path.replace(f"{{{parameter_name}}}", value)
-    return path, found["query"], found["header"]
+    return path, placed["query"], placed["header"]
 
 
 def _default(parameter: dict[str, Any]) -> str:

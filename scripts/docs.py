@@ -119,14 +119,14 @@ def _navigation(pages: Path) -> dict[str, list[str]]:
     """Return all existing pages by heading."""
     left = {f"/{page.relative_to(pages).with_suffix('')}" for page in pages.rglob("*.md")}
     left.remove("/index")
-    found: dict[str, list[str]] = {}
+    navigation: dict[str, list[str]] = {}
     for caption, names in NAVIGATION.items():
         listed = [name if name.startswith("/") else f"/docs/{name}" for name in names]
-        found[caption] = [name for name in listed if name in left]
-        left -= set(found[caption])
+        navigation[caption] = [name for name in listed if name in left]
+        left -= set(navigation[caption])
     decisions = sorted(name for name in left if name.startswith("/docs/decisions/"))
     others = sorted(left - set(decisions))
-    return found | ({"More": others} if others else {}) | {DECISIONS: decisions}
+    return navigation | ({"More": others} if others else {}) | {DECISIONS: decisions}
 
 
 def main(root: Path = ROOT, site: Path = ROOT / "site") -> int:

@@ -22,10 +22,10 @@ def seeds() -> Iterator[tuple[str, bytes]]:
     """Yield the name and content of each seed."""
     target = fuzzing.targets()
     for image in generated(seed=1, count=31):
-        found = sniff(image.content[:64])
-        if found is not None:
+        image_format = sniff(image.content[:64])
+        if image_format is not None:
             name = image.name.replace(" ", "-")
-            yield name, bytes([target[found.name.lower()]]) + image.content[:MAX_BYTES]
+            yield name, bytes([target[image_format.name.lower()]]) + image.content[:MAX_BYTES]
             yield f"sniffed-{name}", bytes([target["sniffing"]]) + image.content[:200]
     tiff = samples.from_phone(6)
     at = tiff.index(b"Exif\0\0")

@@ -140,7 +140,7 @@ def corners() -> Image.Image:
     return samples.corners()
 
 
-def nothing() -> Image.Image:
+def no_image() -> Image.Image:
     """A placeholder for a case without a correct image."""
     return Image.new("RGB", (1, 1), "white")
 
@@ -175,7 +175,7 @@ CASES = [
     Case("BMP, masks 1010102", by_mask("1010102"), lambda: samples.corners(61, 40)),
     Case("JPEG without its last marker", lambda: samples.jpeg()[:-2], corners),
     Case("JPEG of 12 bits, intact but not supported",
-         lambda: test_image_headers.with_frame_header(0xC1, 12), nothing),
+         lambda: test_image_headers.with_frame_header(0xC1, 12), no_image),
 ]  # fmt: skip
 
 
@@ -185,8 +185,8 @@ def rendered(folder: Path, source: Path, kind: str) -> dict[str, str]:
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(source), str(ROOT / "tests")])}
     command = [sys.executable, "-P", "-c", RENDER, str(folder), kind]
     done = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
-    found: dict[str, str] = json.loads(done.stdout)
-    return found
+    results: dict[str, str] = json.loads(done.stdout)
+    return results
 
 
 def draw(folder: Path, before: dict[str, str], after: dict[str, str]) -> Image.Image:
@@ -201,13 +201,13 @@ def draw(folder: Path, before: dict[str, str], after: dict[str, str]) -> Image.I
         top = 24 + row * (HEIGHT + 8)
         pen.text((8, top + 34), case.fault, (0, 0, 0), font)
         place(sheet, (TEXT, top), case.right())
-        for column, (kind, found) in enumerate(((".before", before), (".after", after)), 1):
+        for column, (kind, results) in enumerate(((".before", before), (".after", after)), 1):
             left = TEXT + column * (WIDTH + 8)
-            said = found[f"{row:02}"]
-            if said == "ready":
+            result = results[f"{row:02}"]
+            if result == "ready":
                 place(sheet, (left, top), Image.open(folder / f"{row:02}{kind}" / "1600.jpg"))
             else:
-                text = "\n".join(said.split(": ", 1)[0].split("_"))
+                text = "\n".join(result.split(": ", 1)[0].split("_"))
                 pen.text((left + 4, top + 20), f"failed:\n{text}", (160, 0, 0), font)
     return sheet
 

@@ -18,7 +18,7 @@ def insomnia_collection(
     document: Document, requests: list[Request], variables: dict[str, str]
 ) -> str:
     """Return the content of the file to import."""
-    kept = {
+    references = {
         name: f"{{% response 'body', 'req_{request.name}', '{_encoded(path)}', 'no-history', 60 %}}"
         for request in requests
         for name, path in request.keeps.items()
@@ -27,7 +27,7 @@ def insomnia_collection(
         _workspace(document),
         _environment(variables),
         *(_folder(tag, meaning) for tag, meaning in document.tags.items()),
-        *(_request(number, request, kept) for number, request in enumerate(requests)),
+        *(_request(number, request, references) for number, request in enumerate(requests)),
     ]
     export = {
         "_type": "export",
@@ -79,9 +79,9 @@ def _folder(tag: str, meaning: str) -> dict[str, Any]:
     }
 
 
-def _request(number: int, request: Request, kept: dict[str, str]) -> dict[str, Any]:
-    def filled(text: str) -> str:
-        return _filled(text, kept)
+def _request(number: int, request: Request, references: dict[str, str]) -> dict[str, Any]:
+    def expand(text: str) -> str:
+        return _expand(text, references)
 
     return {
         "_id": f"req_{request.name}",
@@ -91,33 +91,34 @@ def _request(number: int, request: Request, kept: dict[str, str]) -> dict[str, A
         "name": request.title,
         "description": f"{request.status} is success.",
         "method": request.method,
-        "url": "{{ _.base_url }}" + filled(f"{{{request.url}}}" if request.url else request.path),
+        "url": "{{ _.base_url }}" + expand(f"{{{request.url}}}" if request.url else request.path),
         "parameters": [
-            {"name": name, "value": filled(value)} for name, value in request.query.items()
+            {"name": name, "value": expand(value)} for name, value in request.query.items()
         ],
-        "headers": _headers(request, kept),
-        "body": _body(request, kept),
+        "headers": _headers(request, references),
+        "body": _body(request, references),
     }
 
 
-def _headers(request: Request, kept: dict[str, str]) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = [
-        {"name": name, "value": _filled(value, kept)} for name, value in request.headers.items()
+def _headers(request: Request, references: dict[str, str]) -> list[dict[str, Any]]:
+    headers: list[dict[str, Any]] = [
+        {"name": name, "value": _expand(value, references)}
+        for name, value in request.headers.items()
     ]
     if request.says_who:
-        found.append({"name": "user-id", "value": "{{ _.user }}"})
+        headers.append({"name": "user-id", "value": "{{ _.user }}"})
         bearer = {"name": "Authorization", "value": "Bearer {{ _.token }}", "disabled": True}
-        found.append(bearer)
+        headers.append(bearer)
     if request.media_type and request.media_type != FORM:
-        found.append({"name": "Content-Type", "value": request.media_type})
-    return found
+        headers.append({"name": "Content-Type", "value": request.media_type})
+    return headers
 
 
-def _body(request: Request, kept: dict[str, str]) -> dict[str, Any]:
+def _body(request: Request, references: dict[str, str]) -> dict[str, Any]:
     if not request.media_type:
         return {}
     if request.media_type == JSON:
-        text = _filled(json.dumps(request.body, indent=2), kept)
+        text = _expand(json.dumps(request.body, indent=2), references)
         return {"mimeType": JSON, "text": text}
     if request.media_type == FORM:
         texts = [{"name": name, "value": value} for name, value in request.body.items()]
@@ -126,8 +127,8 @@ def _body(request: Request, kept: dict[str, str]) -> dict[str, Any]:
     return {"mimeType": request.media_type, "fileName": request.file}
 
 
-def _filled(text: str, kept: dict[str, str]) -> str:
+def _expand(text: str, references: dict[str, str]) -> str:
     """Write variables in Insomnia's syntax; sizes are numbers, also in JSON."""
     text = text.replace('"{photo_size}"', "{photo_size}").replace("{key}", "{% uuid 'v4' %}")
     known = r"(?<!\{)\{(\w+)\}(?!\})"
-    return re.sub(known, lambda name: kept.get(name[1], f"{{{{ _.{name[1]} }}}}"), text)
+    return re.sub(known, lambda name: references.get(name[1], f"{{{{ _.{name[1]} }}}}"), text)

@@ -65,7 +65,7 @@ def _operation(operation: Operation) -> Iterator[str]:
         yield ""
     if operation.parameters:
         yield from _table("parameter", "in", "type", "meaning")
-        yield from (_parameter(found) for found in operation.parameters)
+        yield from map(_parameter, operation.parameters)
         yield ""
     for media_type, schema in operation.bodies.items():
         optional = "" if operation.body_required else " (may be left out)"
@@ -74,7 +74,7 @@ def _operation(operation: Operation) -> Iterator[str]:
         yield from _fields(schema)
         yield ""
     yield from _table("answer", "meaning", "body")
-    yield from (_answer(status, found) for status, found in sorted(operation.answers.items()))
+    yield from (_answer(status, answer) for status, answer in sorted(operation.answers.items()))
 
 
 def _table(*heads: str) -> tuple[str, str]:
@@ -86,18 +86,20 @@ def _row(*cells: str) -> str:
     return f"| {' | '.join(safe)} |"
 
 
-def _parameter(found: dict[str, Any]) -> str:
-    required = " (required)" if found.get("required") else ""
-    meaning = found.get("description") or ""
-    return _row(f"`{found['name']}`{required}", found["in"], _kind(found["schema"]), meaning)
+def _parameter(parameter: dict[str, Any]) -> str:
+    required = " (required)" if parameter.get("required") else ""
+    meaning = parameter.get("description") or ""
+    return _row(
+        f"`{parameter['name']}`{required}", parameter["in"], _kind(parameter["schema"]), meaning
+    )
 
 
-def _answer(status: int, found: dict[str, Any]) -> str:
+def _answer(status: int, answer: dict[str, Any]) -> str:
     bodies = [
         f"`{media_type}` {_kind(media['schema'])}"
-        for media_type, media in found.get("content", {}).items()
+        for media_type, media in answer.get("content", {}).items()
     ]
-    return _row(str(status), found["description"], ", ".join(bodies) or "none")
+    return _row(str(status), answer["description"], ", ".join(bodies) or "none")
 
 
 def _fields(schema: Schema) -> Iterator[str]:

@@ -60,9 +60,9 @@ def error(gallery: Gallery, server: Server) -> None:
     gallery.button("Edit", within=gallery.article("At the lake")).click()
     with Api(server.url, LOCAL) as elsewhere:
         posts = elsewhere.feed(limit=100)["posts"]
-        (found,) = [one for one in posts if one["caption"] == "At the lake"]
+        (lake,) = [post for post in posts if post["caption"] == "At the lake"]
         changed = {"caption": "At the lake, in the evening"}
-        elsewhere.send("PATCH", f"/posts/{found['id']}", "alice", json=changed)
+        elsewhere.send("PATCH", f"/posts/{lake['id']}", "alice", json=changed)
     gallery.dialog("Edit post").get_by_role("textbox", name="Caption").fill("At the lake, at dusk")
     gallery.button("Save").click()
     dialog = gallery.choose(("cut short.jpg", samples.jpeg(900, 600)[:2000]))
@@ -93,13 +93,15 @@ def shot(browser: Browser, view: str, size: tuple[int, int], scheme: Scheme) -> 
 
 def side_by_side(shots: list[Image.Image]) -> Image.Image:
     """Put the screenshots side by side, scaled to one height."""
-    scaled = [one.resize((one.width * SHOWN_HEIGHT // one.height, SHOWN_HEIGHT)) for one in shots]
-    width = sum(one.width for one in scaled) + GAP * (len(scaled) - 1)
+    scaled = [
+        image.resize((image.width * SHOWN_HEIGHT // image.height, SHOWN_HEIGHT)) for image in shots
+    ]
+    width = sum(image.width for image in scaled) + GAP * (len(scaled) - 1)
     sheet = Image.new("RGB", (width, SHOWN_HEIGHT), "#8a8a8a")
     left = 0
-    for one in scaled:
-        sheet.paste(one, (left, 0))
-        left += one.width + GAP
+    for image in scaled:
+        sheet.paste(image, (left, 0))
+        left += image.width + GAP
     return sheet
 
 

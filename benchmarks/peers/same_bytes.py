@@ -9,7 +9,7 @@ from litestar import Litestar, Response, get
 
 from image_poster.editions.local.server import announce, reserve_port, serve_until_stopped
 from image_poster.http import metrics
-from image_poster.http.cors import Cors
+from image_poster.http.encoding import Cors
 from image_poster.http.middleware import Middleware
 from image_poster.http.problems import EXCEPTION_HANDLERS
 from image_poster.http.responses import json_response

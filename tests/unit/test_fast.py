@@ -23,10 +23,12 @@ from image_poster.adapters.sqlite.feed import SqliteFeedReader
 from image_poster.adapters.sqlite.posts import SqlitePostStore
 from image_poster.domain.posts import published_post
 from image_poster.domain.signing import Signer
-from image_poster.http.app import HttpSettings, create_app, fast_path
+from image_poster.http.addresses import TrustedProxies, networks
+from image_poster.http.app import HttpSettings, create_app, fast_routes
 from image_poster.http.auth import DevAuthenticator
-from image_poster.http.feed import PageCache
-from image_poster.http.forwarded import TrustedProxies, networks
+from image_poster.http.encoding import Cors
+from image_poster.http.feed import FeedPages
+from image_poster.http.middleware import Middleware
 from image_poster.http.uploads import HmacPutUrlSigner
 from image_poster.services.container import Services
 from support.renderer import RENDERED
@@ -233,7 +235,11 @@ def test_what_is_usual_never_reaches_litestar(posts_folder: Path) -> None:
         async with opened(posts_folder) as container:
             compared = Compared(container)
             await compared.learn()
-            app = fast_path(container, never, PageCache(container.feed.version), http_settings())
+            pages = FeedPages(container.feed)
+            routes = fast_routes(container, pages, http_settings())
+            app = Middleware(
+                never, loopback_only=True, observers=(), cors=Cors(()), fast_routes=routes
+            )
             for target in ("/posts", "/posts?cursor=NEXT&limit=2", "/images/ID/600.jpg"):
                 url = f"http://localhost{compared.named(target)}"
                 status, headers, body = await send(app, httpx.Request("GET", url))

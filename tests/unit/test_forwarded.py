@@ -7,8 +7,7 @@ import structlog
 
 from image_poster.editions import StartError
 from image_poster.editions.local.settings import Settings
-from image_poster.http.forwarded import (
-    ForwardedOrigin,
+from image_poster.http.addresses import (
     TrustedProxies,
     address_group,
     is_from_this_machine,
@@ -100,14 +99,6 @@ def test_an_unknown_proxy_on_this_machine_is_warned_of_once_by_the_setting_that_
             )
     assert len(logged) == 1
     assert "--trusted-proxies 127.0.0.1" in logged[0]["event"]
-
-
-def test_a_trusted_proxy_says_how_it_was_called() -> None:
-    said = (("x-forwarded-proto", "HTTPS"), ("x-forwarded-host", "photos.example.org:8443"))
-    trusting, nobody = TrustedProxies(PROXIES), ForwardedOrigin(None, None)
-    assert trusting.origin(scope("10.0.0.1", *said)) == ("https", "photos.example.org:8443")
-    assert trusting.origin(scope("203.0.113.7", *said)) == nobody
-    assert trusting.origin(scope("10.0.0.1", ("x-forwarded-proto", "gopher"))) == nobody
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 from image_poster.editions import StartError
 from image_poster.editions.local.settings import ROUTE_ROOTS, Settings
 from image_poster.http.app import openapi_document
-from image_poster.http.public_url import PublicUrl
+from image_poster.http.encoding import PublicUrl
 
 PUBLIC = PublicUrl("https://photos.example.org/api")
 

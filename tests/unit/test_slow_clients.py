@@ -9,7 +9,8 @@ from image_poster.domain.errors import BodySilentError
 from image_poster.domain.signing import Signer
 from image_poster.http.app import HttpSettings, create_app
 from image_poster.http.auth import DevAuthenticator
-from image_poster.http.slow_clients import ReaderGoneError, Readers, receive_within, silent_seconds
+from image_poster.http.connections import PendingResponses, ReaderGoneError, RequestBody
+from image_poster.http.middleware import silent_seconds
 from image_poster.http.uploads import HmacPutUrlSigner
 from support.services import services
 
@@ -40,7 +41,7 @@ class Client:
 
 async def test_a_body_that_falls_silent_is_ended() -> None:
     with pytest.raises(BodySilentError):
-        await receive_within(never, AT_ONCE)
+        await RequestBody(never, AT_ONCE, {}).receive()
 
 
 def test_who_resumes_an_upload_has_longer() -> None:
@@ -53,7 +54,7 @@ def test_who_resumes_an_upload_has_longer() -> None:
 async def test_a_long_answer_goes_out_in_chunks_whole_and_in_order(*, more: bool) -> None:
     client, content = Client(), bytes(range(256)) * 1000
     client.reading.set()
-    await Readers().send(client.send, body(content, more=more))
+    await PendingResponses().send(client.send, body(content, more=more))
     assert b"".join(chunk for chunk, _ in client.read) == content
     assert max(len(chunk) for chunk, _ in client.read) <= 65_536
     assert [flag for _, flag in client.read] == [True] * 3 + [more]
@@ -61,7 +62,7 @@ async def test_a_long_answer_goes_out_in_chunks_whole_and_in_order(*, more: bool
 
 async def test_the_next_chunk_waits_until_the_last_was_read() -> None:
     client = Client()
-    sending = asyncio.ensure_future(Readers().send(client.send, body(b"x" * 200_000)))
+    sending = asyncio.ensure_future(PendingResponses().send(client.send, body(b"x" * 200_000)))
     await asyncio.sleep(0)
     assert not client.read
     client.reading.set()
@@ -70,15 +71,15 @@ async def test_the_next_chunk_waits_until_the_last_was_read() -> None:
 
 
 async def test_an_answer_that_nobody_reads_is_given_up() -> None:
-    readers = Readers(unread_seconds=AT_ONCE)
+    readers = PendingResponses(unread_seconds=AT_ONCE)
     with pytest.raises(ReaderGoneError):
         await readers.send(never, body(b"x" * 200_000))
-    assert not readers._held
+    assert not readers._unread
     assert not readers._bytes
 
 
 async def test_where_memory_ends_who_has_read_nothing_for_longest_is_given_up() -> None:
-    readers, clients = Readers(max_bytes=500_000), [Client() for _ in range(3)]
+    readers, clients = PendingResponses(max_bytes=500_000), [Client() for _ in range(3)]
     sending = []
     for client in clients[:2]:
         sending.append(asyncio.ensure_future(readers.send(client.send, body(b"x" * 200_000))))
@@ -94,25 +95,25 @@ async def test_where_memory_ends_who_has_read_nothing_for_longest_is_given_up() 
     for client in clients:
         client.reading.set()
     await asyncio.gather(again, third)
-    assert not readers._held
+    assert not readers._unread
     assert not readers._bytes
 
 
 async def test_one_answer_alone_may_be_larger_than_that() -> None:
     client = Client()
     client.reading.set()
-    await Readers(max_bytes=1000).send(client.send, body(b"x" * 200_000))
+    await PendingResponses(max_bytes=1000).send(client.send, body(b"x" * 200_000))
     assert sum(len(chunk) for chunk, _ in client.read) == 200_000
 
 
 async def test_whoever_is_cancelled_by_others_is_cancelled() -> None:
-    readers = Readers()
+    readers = PendingResponses()
     sending = asyncio.ensure_future(readers.send(never, body(b"x" * 200_000)))
     await asyncio.sleep(0)
     sending.cancel()
     with pytest.raises(asyncio.CancelledError):
         await sending
-    assert not readers._held
+    assert not readers._unread
 
 
 async def test_the_service_closes_such_an_answer_without_an_end_and_without_an_error(
@@ -123,7 +124,7 @@ async def test_the_service_closes_such_an_answer_without_an_end_and_without_an_e
         authenticator=DevAuthenticator(), put_urls=HmacPutUrlSigner(Signer(b""))
     )
     app = create_app(services(), never, settings)
-    app._readers = Readers(unread_seconds=AT_ONCE)
+    app._pending = PendingResponses(unread_seconds=AT_ONCE)
     sent = []
 
     async def send(message: Any) -> None:

@@ -11,10 +11,25 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** The feed */
+        /**
+         * The feed
+         * @description Ready posts: `top` by comments, then newest; `new` newest first. Go on with `next`.
+         *
+         *     With `status=unfinished`: the caller's own posts that are not ready, newest first, each with
+         *     `upload` or `failure`. `sort` and `creator` have no effect then.
+         */
         get: operations["listPosts"];
         put?: never;
-        /** Create a post from an image */
+        /**
+         * Create a post from an image
+         * @description Multipart: `image`, and optionally `caption` and `alt`. The image is processed afterwards.
+         *     `GET /posts/{id}?wait=20` answers when it is done.
+         *
+         *     JSON: announces the image. The post is `awaiting_upload`, and `upload` has the URLs for its
+         *     bytes, by tus or by one PUT.
+         *
+         *     With the header `Idempotency-Key` a repeated request gets the first one's answer.
+         */
         post: operations["createPost"];
         delete?: never;
         options?: never;
@@ -29,15 +44,26 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** One post */
+        /**
+         * One post
+         * @description With `wait`, the answer waits until the post leaves `processing`. Only its creator gets a post
+         *     that is not `ready`, with `upload` while its image is awaited.
+         */
         get: operations["getPost"];
         put?: never;
         post?: never;
-        /** Delete a post */
+        /**
+         * Delete a post
+         * @description For its creator or an admin; repeating it is 204 again.
+         */
         delete: operations["deletePost"];
         options?: never;
         head?: never;
-        /** Change caption or alt text */
+        /**
+         * Change caption or alt text
+         * @description For its creator or an admin. A missing member stays as it is. With `If-Match`, only if the post
+         *     has not been edited since.
+         */
         patch: operations["editPost"];
         trace?: never;
     };
@@ -48,10 +74,17 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** A post's comments */
+        /**
+         * A post's comments
+         * @description Newest first, and the same for every caller. Go on with `next`.
+         */
         get: operations["listComments"];
         put?: never;
-        /** Comment on a post */
+        /**
+         * Comment on a post
+         * @description The post must be ready. With the header `Idempotency-Key` a repeated request gets the first
+         *     one's answer.
+         */
         post: operations["addComment"];
         delete?: never;
         options?: never;
@@ -68,7 +101,10 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Comment on a post (the former path) */
+        /**
+         * Comment on a post (the former path)
+         * @description The same as `POST /posts/{post_id}/comments`.
+         */
         post: operations["addCommentByBody"];
         delete?: never;
         options?: never;
@@ -83,15 +119,24 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** One comment */
+        /**
+         * One comment
+         * @description For every caller who may see its post.
+         */
         get: operations["getComment"];
         put?: never;
         post?: never;
-        /** Delete a comment */
+        /**
+         * Delete a comment
+         * @description For its author, the post's creator or an admin; repeating it is 204 again.
+         */
         delete: operations["deleteComment"];
         options?: never;
         head?: never;
-        /** Change a comment */
+        /**
+         * Change a comment
+         * @description For its author. With `If-Match`, only if the comment has not been edited since.
+         */
         patch: operations["editComment"];
         trace?: never;
     };
@@ -102,7 +147,10 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** A rendition */
+        /**
+         * A rendition
+         * @description `600.jpg` is the square, `1600.jpg` the whole image.
+         */
         get: operations["getImage"];
         put?: never;
         post?: never;
@@ -119,7 +167,10 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** The untouched upload */
+        /**
+         * The untouched upload
+         * @description For the post's creator only: it still holds all metadata, such as where it was taken.
+         */
         get: operations["getOriginal"];
         put?: never;
         post?: never;
@@ -138,7 +189,11 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Begin a resumable upload */
+        /**
+         * Begin a resumable upload
+         * @description Tus 1.0.0, Creation, POST; with a body, Creation With Upload. `Upload-Metadata` takes `caption`
+         *     and `alt`. The upload's id is that of its post.
+         */
         post: operations["createUpload"];
         delete?: never;
         options?: never;
@@ -153,17 +208,35 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** How far an upload is */
+        /**
+         * The offset of an upload
+         * @description Tus 1.0.0, Core, HEAD. GET says the same, since caching proxies ask with GET when they are asked
+         *     with HEAD (nginx: `proxy_cache_convert_head`).
+         */
         get: operations["findUploadByGet"];
-        /** Send the whole image in one go */
+        /**
+         * Send the whole image in one request
+         * @description At the signed URL that `POST /posts` answered, by any client that has it. Repeating it is
+         *     harmless.
+         */
         put: operations["putUpload"];
         post?: never;
-        /** End an upload */
+        /**
+         * End an upload
+         * @description Tus 1.0.0, Termination, DELETE: of a complete upload too, and that is the post.
+         */
         delete: operations["terminateUpload"];
         options?: never;
-        /** How far an upload is */
+        /**
+         * The offset of an upload
+         * @description Tus 1.0.0, Core, HEAD. GET says the same, since caching proxies ask with GET when they are asked
+         *     with HEAD (nginx: `proxy_cache_convert_head`).
+         */
         head: operations["findUpload"];
-        /** Send bytes */
+        /**
+         * Send bytes
+         * @description Tus 1.0.0, Core, PATCH. The bytes before a cut are stored, and the next request continues.
+         */
         patch: operations["appendToUpload"];
         trace?: never;
     };
@@ -174,7 +247,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** What is taken */
+        /** The limits in force: sizes, formats, lengths, and rates */
         get: operations["getLimits"];
         put?: never;
         post?: never;
@@ -191,7 +264,10 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Who am I, and how does one sign in? */
+        /**
+         * The caller's identity, and the way to sign in
+         * @description For anonymous callers too. An invalid token is 401.
+         */
         get: operations["getMe"];
         put?: never;
         post?: never;
@@ -208,7 +284,10 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Is the process alive? */
+        /**
+         * Is the process alive?
+         * @description This asks no store.
+         */
         get: operations["getHealth"];
         put?: never;
         post?: never;
@@ -225,7 +304,10 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Can it take requests? */
+        /**
+         * Can it take requests?
+         * @description 503 exactly when a comment would be refused.
+         */
         get: operations["getReadiness"];
         put?: never;
         post?: never;
@@ -242,7 +324,11 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Numbers for Prometheus */
+        /**
+         * Metrics for Prometheus
+         * @description Requests by route and status, image work by outcome, limits. For admins, and for programs on the
+         *     service's own machine that no proxy passes on.
+         */
         get: operations["getMetrics"];
         put?: never;
         post?: never;
@@ -503,7 +589,7 @@ export interface operations {
                     "application/json": components["schemas"]["FeedBody"];
                 };
             };
-            /** @description You have this page already. */
+            /** @description You have it already. */
             304: {
                 headers: {
                     [name: string]: unknown;
@@ -579,7 +665,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description A repeated request with the same key is answered as the first one was. */
+                /** @description A repeated request with the same key gets the first one's answer. */
                 "Idempotency-Key"?: string;
             };
             path?: never;
@@ -940,7 +1026,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description The ETag of what is changed: 412 if somebody was faster. */
+                /** @description The ETag of the version to change: 412 if it has been edited since. */
                 "If-Match"?: string;
             };
             path: {
@@ -1105,7 +1191,7 @@ export interface operations {
                     "application/json": components["schemas"]["CommentPageBody"];
                 };
             };
-            /** @description You have this page already. */
+            /** @description You have it already. */
             304: {
                 headers: {
                     [name: string]: unknown;
@@ -1172,7 +1258,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description A repeated request with the same key is answered as the first one was. */
+                /** @description A repeated request with the same key gets the first one's answer. */
                 "Idempotency-Key"?: string;
             };
             path: {
@@ -1327,7 +1413,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description A repeated request with the same key is answered as the first one was. */
+                /** @description A repeated request with the same key gets the first one's answer. */
                 "Idempotency-Key"?: string;
             };
             path?: never;
@@ -1678,7 +1764,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description The ETag of what is changed: 412 if somebody was faster. */
+                /** @description The ETag of the version to change: 412 if it has been edited since. */
                 "If-Match"?: string;
             };
             path: {
@@ -1842,7 +1928,7 @@ export interface operations {
                     "image/jpeg": string;
                 };
             };
-            /** @description The range that was asked for. */
+            /** @description The requested range. */
             206: {
                 headers: {
                     [name: string]: unknown;
@@ -1851,7 +1937,7 @@ export interface operations {
                     "image/jpeg": string;
                 };
             };
-            /** @description Where it is (AWS). */
+            /** @description The image is at Location (AWS). */
             302: {
                 headers: {
                     [name: string]: unknown;
@@ -1938,7 +2024,7 @@ export interface operations {
                     "image/*": string;
                 };
             };
-            /** @description The range that was asked for. */
+            /** @description The requested range. */
             206: {
                 headers: {
                     [name: string]: unknown;
@@ -1947,7 +2033,7 @@ export interface operations {
                     "image/*": string;
                 };
             };
-            /** @description Where it is, for some minutes (AWS). */
+            /** @description The file is at Location, for some minutes (AWS). */
             302: {
                 headers: {
                     [name: string]: unknown;
@@ -2046,7 +2132,7 @@ export interface operations {
             query?: never;
             header: {
                 "Tus-Resumable": "1.0.0";
-                /** @description A repeated request with the same key is answered as the first one was. */
+                /** @description A repeated request with the same key gets the first one's answer. */
                 "Idempotency-Key"?: string;
                 "Upload-Length"?: number;
                 "Upload-Defer-Length"?: "1";
@@ -2062,7 +2148,7 @@ export interface operations {
             };
         };
         responses: {
-            /** @description Begun; Location says where. */
+            /** @description Created; Location points at it. */
             201: {
                 headers: {
                     [name: string]: unknown;
@@ -2219,7 +2305,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description `Upload-Offset` bytes are there. */
+            /** @description `Upload-Offset` bytes are stored. */
             204: {
                 headers: {
                     [name: string]: unknown;
@@ -2362,7 +2448,7 @@ export interface operations {
             };
         };
         responses: {
-            /** @description It is there. */
+            /** @description The image is stored. */
             204: {
                 headers: {
                     [name: string]: unknown;
@@ -2649,7 +2735,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description `Upload-Offset` bytes are there. */
+            /** @description `Upload-Offset` bytes are stored. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -2795,7 +2881,7 @@ export interface operations {
             };
         };
         responses: {
-            /** @description It is there; `Upload-Offset` says how far the upload is. */
+            /** @description Stored; `Upload-Offset` is the new offset. */
             204: {
                 headers: {
                     [name: string]: unknown;
@@ -3013,7 +3099,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description Who is asking. */
+            /** @description The caller. */
             200: {
                 headers: {
                     [name: string]: unknown;

@@ -1,12 +1,12 @@
 """The contract over HTTP, the same for every edition: a Litestar app over the services.
 
 - posts, comments, feed, images, uploads: the routes of each resource, and its JSON bodies
-- operations, metrics: routes for operators
+- operations, metrics, gallery: routes for operators and for people
 - app: creates the app from the other modules
-- middleware: processing around every request
-- auth: identification of the caller
-- requests, multipart, idempotency: reading requests
-- responses, ranges: building responses
+- middleware, connections, encoding: processing around every request
+- auth, addresses: the caller, and its address
+- requests, multipart: reading requests
+- responses: building responses
 - problems: errors as RFC 9457 problem details
-- openapi: the OpenAPI document, and the page to read it
+- openapi: the documentation of routes
 """

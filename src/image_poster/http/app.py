@@ -7,23 +7,20 @@ import msgspec
 from litestar import Litestar, Response, route
 from litestar.datastructures import State
 from litestar.handlers import HTTPRouteHandler
-from litestar.types import ASGIApp
 
-from image_poster.http import comments, feed, images, limits, openapi, operations, posts, uploads
+from image_poster.http import comments, feed, images, openapi, operations, posts, uploads
+from image_poster.http.addresses import AddressLimiter, TrustedProxies
 from image_poster.http.auth import Authenticator
-from image_poster.http.cors import Cors
-from image_poster.http.fast import FastPath
-from image_poster.http.forwarded import TrustedProxies
-from image_poster.http.idempotency import InFlight
+from image_poster.http.encoding import Cors, PublicUrl
 from image_poster.http.middleware import Middleware, Observer
 from image_poster.http.problems import EXCEPTION_HANDLERS, allow
-from image_poster.http.public_url import PublicUrl
 from image_poster.http.requests import JsonRequest
+from image_poster.http.responses import FastRoute
 from image_poster.services.container import Renderers, Services
 
-RENDERERS = Renderers(posts.new_post_body, comments.comment_body, posts.reserved_post_body)
+RENDERERS = Renderers(posts.post_body, comments.comment_body, posts.own_post_body)
 
-_NOUNS = (posts, feed, comments, images, uploads, limits, operations, openapi)
+_NOUNS = (posts, feed, comments, images, uploads, operations)
 
 
 class HttpSettings(msgspec.Struct, frozen=True):
@@ -40,7 +37,7 @@ class HttpSettings(msgspec.Struct, frozen=True):
     loopback_only: bool = True
     observers: tuple[Observer, ...] = ()
     routes: tuple[HTTPRouteHandler, ...] = ()
-    addresses: limits.AddressLimiter | None = None
+    addresses: AddressLimiter | None = None
     fast: bool = True
     public_url: str = ""
     shared_feed: bool = False
@@ -53,21 +50,22 @@ def create_app(
     """The ASGI app that serves the contract."""
     app = litestar_app(services, readiness, settings)
     return Middleware(
-        fast_path(services, app, app.state.feed_pages, settings) if settings.fast else app,
+        app,
         loopback_only=settings.loopback_only,
         observers=settings.observers,
         cors=Cors(settings.cors_origins),
         addresses=settings.addresses,
         public_url=PublicUrl(settings.public_url),
+        fast_routes=fast_routes(services, app.state.feed_pages, settings) if settings.fast else (),
     )
 
 
-def fast_path(
-    services: Services, app: ASGIApp, pages: feed.PageCache, settings: HttpSettings
-) -> FastPath:
-    """Put a fast path for the two most frequent GETs, the feed and renditions, before an app."""
-    image_route = images.fast_route(services, settings.file_senders)
-    return FastPath(app, (feed.fast_route(services, pages), image_route))
+def fast_routes(
+    services: Services, pages: feed.FeedPages, settings: HttpSettings
+) -> tuple[FastRoute, ...]:
+    """The fast path: the two most frequent GETs, the feed and renditions."""
+    feed_route = feed.fast_route(pages, services.limits.latest_kept)
+    return feed_route, images.fast_route(services.images, settings.file_senders)
 
 
 def litestar_app(
@@ -82,9 +80,9 @@ def litestar_app(
         state=State(
             {
                 "services": services,
-                "feed_pages": feed.PageCache(services.feed.version, shared=settings.shared_feed),
+                "feed_pages": feed.FeedPages(services.feed, shared=settings.shared_feed),
                 "readiness": readiness,
-                "in_flight": InFlight(),
+                "in_flight": set[tuple[str, str]](),
                 "put_urls": settings.put_urls,
                 "authenticator": settings.authenticator,
                 "addresses": settings.addresses,
@@ -120,9 +118,9 @@ def _with_options(handlers: list[HTTPRouteHandler]) -> list[HTTPRouteHandler]:
     for handler in handlers:
         for path in handler.paths:
             methods[path].update(handler.http_methods)
-    # First: with a path's first handler Litestar makes its own, and then takes no other.
-    missing = {path: found for path, found in methods.items() if "OPTIONS" not in found}
-    return [*(_options(path, allow(found)) for path, found in missing.items()), *handlers]
+    # First: with a path's first handler Litestar makes its own, and then accepts no other.
+    missing = {path: names for path, names in methods.items() if "OPTIONS" not in names}
+    return [*(_options(path, allow(names)) for path, names in missing.items()), *handlers]
 
 
 def _options(path: str, allowed: str) -> HTTPRouteHandler:

@@ -7,9 +7,11 @@ from typing import Any, Literal, Protocol
 
 import msgspec
 
-from image_poster.domain.errors import IdentityRequiredError
+from image_poster.domain.errors import BusyError, IdentityRequiredError
 from image_poster.domain.identity import NOT_FOR_ACCESS, OWN_ISSUER, Identity
-from image_poster.http.requests import AnyRequest
+from image_poster.http.addresses import AddressLimiter
+from image_poster.http.requests import AnyRequest, check_json
+from image_poster.services.container import Services
 
 Claims = dict[str, Any]
 
@@ -80,10 +82,14 @@ class DevAuthenticator:
         return 'UserId header="user-id"'
 
     async def identify(self, request: AnyRequest) -> Identity | None:
-        claimed = request.headers.get("user-id")
-        if claimed is None:
+        header = request.headers.get("user-id")
+        if header is None:
             return None
-        user = _utf8(claimed).strip()
+        try:
+            # ASGI passes a header's bytes as Latin-1; clients send UTF-8 for names beyond ASCII.
+            user = header.encode("latin-1").decode().strip()
+        except UnicodeError as exc:
+            raise IdentityRequiredError("The header `user-id` must be UTF-8.") from exc
         if not user or len(user) > _MAX_CHARACTERS or not user.isprintable():
             raise IdentityRequiredError(
                 f"The header `user-id` must have 1 to {_MAX_CHARACTERS} printable characters."
@@ -92,15 +98,6 @@ class DevAuthenticator:
 
     async def sign_in_urls(self) -> tuple[str, ...]:
         return ()
-
-
-def _utf8(value: str) -> str:
-    """Decode a header as UTF-8. ASGI passes its bytes as Latin-1, and clients send UTF-8 for names
-    beyond ASCII."""
-    try:
-        return value.encode("latin-1").decode()
-    except UnicodeError as exc:
-        raise IdentityRequiredError("The header `user-id` must be UTF-8.") from exc
 
 
 class TokenVerifier(Protocol):
@@ -115,11 +112,6 @@ class TokenVerifier(Protocol):
         """The URL at which the issuer gives tokens to pages; empty if there is none, or none is
         known."""
         ...
-
-
-def nobody_checked(_request: AnyRequest) -> Claims | None:
-    """No claims: nothing in front of the service checks tokens."""
-    return None
 
 
 class TokenTerms(msgspec.Struct, frozen=True):
@@ -144,8 +136,8 @@ class TokenTerms(msgspec.Struct, frozen=True):
 class TokenAuthenticator:
     """`auth=jwt`: by bearer token (RFC 6750, section 2.1). The user is the claim `sub`.
 
-    `checked` returns the claims of a token that a component in front of the service has verified.
-    No client can write them.
+    `verified_claims` returns the claims of a token that a component in front of the service has
+    verified. No client can write them.
     """
 
     how = "Say who you are: send the header `Authorization: Bearer TOKEN`."
@@ -155,22 +147,26 @@ class TokenAuthenticator:
         self,
         verifier: TokenVerifier,
         terms: TokenTerms,
-        checked: Callable[[AnyRequest], Claims | None] = nobody_checked,
+        verified_claims: Callable[[AnyRequest], Claims | None] = lambda _request: None,
     ) -> None:
         self._verifier = verifier
         self._terms = terms
         self.sign_in = terms.sign_in
-        self._checked = checked
+        self._verified_claims = verified_claims
 
     def challenge(self, request: AnyRequest, detail: str) -> str:
         """Tell a caller who sent a token that the token is invalid, and why, even if the response
-        has no body (RFC 6750, section 3)."""
+        has no body. RFC 6750, section 3, limits the description's characters."""
         if _bearer(request) is None:
             return "Bearer"
-        return f'Bearer error="invalid_token", error_description="{_described(detail)}"'
+        description = "".join(
+            char if char.isascii() and char.isprintable() and char not in '"\\' else "'"
+            for char in detail
+        )
+        return f'Bearer error="invalid_token", error_description="{description}"'
 
     async def identify(self, request: AnyRequest) -> Identity | None:
-        claims = self._checked(request) or await self._verified(request)
+        claims = self._verified_claims(request) or await self._verify(request)
         if claims is None:
             return None
         if not _is_access_token(claims):
@@ -191,11 +187,15 @@ class TokenAuthenticator:
         return tuple(filter(None, (issuer, await self._verifier.token_endpoint())))
 
     def _name(self, claims: Claims) -> str:
-        """The first claim that is a valid name; else empty."""
-        named = (claims.get(claim) for claim in (self._terms.name_claim, *_NAME_CLAIMS))
-        return next(filter(None, map(_name_of, named)), "")
+        """The first claim that can be displayed as an author's name; else empty."""
+        for claim in (self._terms.name_claim, *_NAME_CLAIMS):
+            value = claims.get(claim)
+            name = value.strip() if isinstance(value, str) else ""
+            if name and len(name) <= _MAX_CHARACTERS and name.isprintable():
+                return name
+        return ""
 
-    async def _verified(self, request: AnyRequest) -> Claims | None:
+    async def _verify(self, request: AnyRequest) -> Claims | None:
         if "authorization" not in request.headers:
             return None
         token = _bearer(request)
@@ -204,24 +204,10 @@ class TokenAuthenticator:
         return await self._verifier.verify(token)
 
 
-def _described(detail: str) -> str:
-    """The text with only the characters that `error_description` allows (RFC 6750, section 3)."""
-    return "".join(
-        char if char.isascii() and char.isprintable() and char not in '"\\' else "'"
-        for char in detail
-    )
-
-
 def _bearer(request: AnyRequest) -> str | None:
     """The bearer token of the request; None if there is none."""
     sent = request.headers.get("authorization", "")
     return sent[len(_BEARER) :].strip() if sent.lower().startswith(_BEARER) else None
-
-
-def _name_of(claim: object) -> str:
-    """The claim, if it can be displayed as an author's name; else empty."""
-    name = claim.strip() if isinstance(claim, str) else ""
-    return name if len(name) <= _MAX_CHARACTERS and name.isprintable() else ""
 
 
 def _is_access_token(claims: Claims) -> bool:
@@ -256,30 +242,54 @@ def _values(claims: Claims, name: str) -> list[Any]:
     return claim.split() if name == _SCOPE else [claim]
 
 
-def authenticator(request: AnyRequest) -> Authenticator:
-    """The authenticator of the edition that serves."""
-    found: Authenticator = request.app.state.authenticator
-    return found
-
-
 async def optional_identity(request: AnyRequest) -> Identity | None:
     """The caller; None for an anonymous one. Raises `IdentityRequiredError`, and `BusyError` when
     the identity cannot be checked."""
     state = request.scope["state"]
     if "identity" not in state:
-        state["identity"] = await authenticator(request).identify(request)
-    identity: Identity | None = state["identity"]
-    return identity
+        state["identity"] = await request.app.state.authenticator.identify(request)
+    return state["identity"]  # type: ignore[no-any-return]
 
 
-async def caller(request: AnyRequest) -> Identity:
+async def require_identity(request: AnyRequest) -> Identity:
     """The caller, who must be identified. Raises as `optional_identity`."""
     identity = await optional_identity(request)
     if identity is None:
-        raise IdentityRequiredError(authenticator(request).how)
+        raise IdentityRequiredError(request.app.state.authenticator.how)
+    return identity
+
+
+async def identify_writer(request: AnyRequest) -> Identity:
+    """Identify the caller, and count a write. Raises as `require_identity`, and
+    `RateLimitedError`."""
+    identity = await require_identity(request)
+    services: Services = request.app.state.services
+    await services.user_limits.count_write(identity)
     return identity
 
 
 async def check_viewer(request: AnyRequest) -> None:
     """Identify the reader before any other check of a request. Raises as `optional_identity`."""
     await optional_identity(request)
+
+
+async def check_identity(request: AnyRequest) -> None:
+    """Identify the caller before any other check of a request. Raises as `require_identity`, and
+    `RateLimitedError`."""
+    try:
+        await require_identity(request)
+    except (BusyError, IdentityRequiredError):
+        addresses: AddressLimiter | None = request.app.state.addresses
+        if addresses is not None:
+            await addresses.count_anonymous(request.scope)
+        raise
+
+
+async def check_json_writer(request: AnyRequest) -> None:
+    """Check the caller's identity and the media type before a handler that reads JSON. Raises as
+    `check_identity`, and `UnsupportedMediaTypeError`.
+
+    (Not a guard, for which Litestar copies the handler each time.)
+    """
+    await check_identity(request)
+    check_json(request)

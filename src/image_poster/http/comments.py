@@ -6,12 +6,9 @@ from litestar.params import FromPath, FromQuery, JSONBody
 
 from image_poster.domain import errors
 from image_poster.domain.comments import COMMENT_FORMAT, comment_tag, decode_comment, encode_comment
-from image_poster.domain.ids import is_id
 from image_poster.domain.limits import FEED_PAGE_DEFAULT
 from image_poster.http import openapi, requests, responses
-from image_poster.http.auth import check_viewer, optional_identity
-from image_poster.http.idempotency import idempotency_key, in_flight
-from image_poster.http.limits import IDENTIFIED, IDENTIFIED_JSON, writer
+from image_poster.http.auth import identify_writer, optional_identity
 
 
 class CommentBody(msgspec.Struct, frozen=True):
@@ -49,8 +46,8 @@ class CommentOnPost(msgspec.Struct, frozen=True):
 def convert_comment(document: bytes) -> bytes:
     """Decode a comment's document that is not in the current wire format, and convert it to the
     body."""
-    found = decode_comment(document)
-    return msgspec.json.encode(msgspec.convert(found, CommentBody, from_attributes=True))
+    comment = decode_comment(document)
+    return msgspec.json.encode(msgspec.convert(comment, CommentBody, from_attributes=True))
 
 
 wire = responses.WireBodies(COMMENT_FORMAT, convert_comment)
@@ -61,87 +58,51 @@ def comment_body(document: bytes) -> bytes:
     return wire.body(document)
 
 
-_WRITE_ERRORS = (
-    errors.IdentityRequiredError,
-    errors.PostNotFoundError,
-    errors.StorageFullError,
-    errors.BusyError,
-)
-_BODY_ERRORS = (
-    errors.InvalidJsonError,
-    errors.BodyTooLargeError,
-    errors.UnsupportedMediaTypeError,
-    errors.ValidationFailedError,
-)
-_ADD = openapi.responses(
-    {201: openapi.json_of(CommentBody, "The comment; Location points at it.")},
-    *_WRITE_ERRORS,
-    *_BODY_ERRORS,
-    errors.PostNotReadyError,
-    errors.IdempotencyKeyReusedError,
-    errors.RequestInProgressError,
-    errors.GoneError,
-)
+_ADDED = {201: openapi.response("The comment; Location points at it.", CommentBody)}
+_ADD_ERRORS = (errors.PostNotFoundError, errors.PostNotReadyError)
+_FIND_ERRORS = (errors.PostNotFoundError, errors.CommentNotFoundError)
 
 
 @post(
     "/posts/{post_id:str}/comments",
-    operation_id="addComment",
-    operation_class=openapi.operation(openapi.IDEMPOTENCY_KEY),
-    **IDENTIFIED_JSON,
-    tags=["comments"],
-    summary="Comment on a post",
-    request_max_body_size=requests.JSON_MAX_BYTES,
-    responses=_ADD,
+    **openapi.json_writer("comments", _ADDED, openapi.KEYED, _ADD_ERRORS),
 )
 async def add_comment(
     request: requests.AnyRequest, post_id: FromPath[str], data: JSONBody[CommentText]
 ) -> Response[bytes]:
-    """On a ready post. With the header `Idempotency-Key` a repeated request is answered as the
-    first one was."""
+    """Comment on a post.
+
+    The post must be ready. With the header `Idempotency-Key` a repeated request gets the first
+    one's answer.
+    """
     return await _add(request, post_id, data.content)
 
 
-@post(
-    "/comments",
-    operation_id="addCommentByBody",
-    operation_class=openapi.operation(openapi.IDEMPOTENCY_KEY),
-    **IDENTIFIED_JSON,
-    tags=["comments"],
-    summary="Comment on a post (the former path)",
-    request_max_body_size=requests.JSON_MAX_BYTES,
-    responses=_ADD,
-)
+@post("/comments", **openapi.json_writer("comments", _ADDED, openapi.KEYED, _ADD_ERRORS))
 async def add_comment_by_body(
     request: requests.AnyRequest, data: JSONBody[CommentOnPost]
 ) -> Response[bytes]:
-    """The same as `POST /posts/{post_id}/comments`."""
+    """Comment on a post (the former path).
+
+    The same as `POST /posts/{post_id}/comments`.
+    """
     return await _add(request, data.post_id, data.content)
 
 
 async def _add(request: requests.AnyRequest, post_id: str, content: str) -> Response[bytes]:
-    author, key = await writer(request), idempotency_key(request)
-    with in_flight(request).running(author, key):
+    author, key = await identify_writer(request), requests.idempotency_key(request)
+    with requests.in_flight(request, author, key):
         comments = requests.services(request).comments
-        return responses.created_response(
-            await comments.add(requests.require_post_id(post_id), author, content, key)
-        )
+        answer = await comments.add(requests.require_id(post_id), author, content, key)
+    return responses.created_response(answer)
 
 
 @get(
     "/posts/{post_id:str}/comments",
-    operation_id="listComments",
-    security=openapi.ANYONE,
-    tags=["comments"],
-    summary="A post's comments",
-    responses=openapi.responses(
-        {
-            200: openapi.json_of(CommentPageBody, "A page."),
-            304: openapi.nothing("You have this page already."),
-        },
-        errors.InvalidCursorError,
-        errors.PostNotFoundError,
-        errors.ValidationFailedError,
+    **openapi.anyone(
+        "comments",
+        openapi.cached("A page.", CommentPageBody),
+        *(errors.InvalidCursorError, errors.PostNotFoundError, errors.ValidationFailedError),
     ),
 )
 async def list_comments(
@@ -150,61 +111,39 @@ async def list_comments(
     limit: requests.PageLimit = FEED_PAGE_DEFAULT,
     cursor: FromQuery[str | None] = None,
 ) -> Response[bytes]:
-    """Newest first, and the same for every caller. Go on with `next`."""
-    page = await requests.services(request).comments.list(
-        requests.require_post_id(post_id), limit=limit, cursor=cursor
-    )
-    shown = b",".join(map(comment_body, page.items))
-    following = msgspec.json.encode(page.next)
-    return responses.conditional_json(request, b'{"comments":[%b],"next":%b}' % (shown, following))
+    """A post's comments.
+
+    Newest first, and the same for every caller. Go on with `next`.
+    """
+    comments = requests.services(request).comments
+    page = await comments.list(requests.require_id(post_id), limit=limit, cursor=cursor)
+    body = responses.page_body("comments", list(map(comment_body, page.items)), page.next)
+    return responses.tagged_json(request.headers, body, responses.etag_of(body))
 
 
 @get(
     "/posts/{post_id:str}/comments/{comment_id:str}",
-    operation_id="getComment",
-    security=openapi.ANYONE,
-    tags=["comments"],
-    summary="One comment",
-    before_request=check_viewer,
-    responses=openapi.responses(
-        {
-            200: openapi.json_of(CommentBody, "The comment."),
-            304: openapi.nothing("You have it already."),
-        },
-        errors.IdentityRequiredError,
-        errors.PostNotFoundError,
-        errors.CommentNotFoundError,
-    ),
+    **openapi.viewer("comments", openapi.cached("The comment.", CommentBody), _FIND_ERRORS),
 )
 async def get_comment(
     request: requests.AnyRequest, post_id: FromPath[str], comment_id: FromPath[str]
 ) -> Response[bytes]:
-    """For whoever may see its post."""
-    document = await requests.services(request).comments.get(
-        requests.require_post_id(post_id),
-        _known_comment(comment_id),
-        await optional_identity(request),
-    )
-    return responses.versioned_json(
-        request, comment_body(document), comment_tag(decode_comment(document))
-    )
+    """One comment.
+
+    For every caller who may see its post.
+    """
+    ids, viewer = _checked_ids(post_id, comment_id), await optional_identity(request)
+    document = await requests.services(request).comments.get(*ids, viewer)
+    body, tag = comment_body(document), comment_tag(decode_comment(document))
+    return responses.tagged_json(request.headers, body, responses.versioned_etag(body, tag))
 
 
 @patch(
     "/posts/{post_id:str}/comments/{comment_id:str}",
-    operation_id="editComment",
-    operation_class=openapi.operation(openapi.IF_MATCH),
-    **IDENTIFIED_JSON,
-    tags=["comments"],
-    summary="Change a comment",
-    request_max_body_size=requests.JSON_MAX_BYTES,
-    responses=openapi.responses(
-        {200: openapi.json_of(CommentBody, "The comment as it is now.")},
-        *_WRITE_ERRORS,
-        *_BODY_ERRORS,
-        errors.NotYoursError,
-        errors.CommentNotFoundError,
-        errors.EditConflictError,
+    **openapi.json_writer(
+        "comments",
+        {200: openapi.response("The comment as it is now.", CommentBody)},
+        *(openapi.EDIT, _FIND_ERRORS),
     ),
 )
 async def edit_comment(
@@ -213,47 +152,40 @@ async def edit_comment(
     comment_id: FromPath[str],
     data: JSONBody[CommentText],
 ) -> Response[bytes]:
-    """For its author. With `If-Match`, only if nobody has edited it since."""
-    editor, ids = (
-        await writer(request),
-        (requests.require_post_id(post_id), _known_comment(comment_id)),
-    )
+    """Change a comment.
+
+    For its author. With `If-Match`, only if the comment has not been edited since.
+    """
+    editor, ids = await identify_writer(request), _checked_ids(post_id, comment_id)
     comment = await requests.services(request).comments.edit(
-        *ids, editor, data.content, seen=responses.expected_tags(request)
+        *ids, editor, data.content, seen=responses.expected_tags(request.headers)
     )
-    body = comment_body(encode_comment(comment))
-    return responses.json_response(
-        body, headers={"etag": responses.versioned_etag(body, comment_tag(comment))}
-    )
+    return responses.edited_json(comment_body(encode_comment(comment)), comment_tag(comment))
 
 
 @delete(
     "/posts/{post_id:str}/comments/{comment_id:str}",
-    operation_id="deleteComment",
-    **IDENTIFIED,
-    tags=["comments"],
-    summary="Delete a comment",
-    responses=openapi.responses(
-        {204: openapi.nothing("Gone.")},
-        *_WRITE_ERRORS,
-        errors.NotYoursError,
-        errors.CommentNotFoundError,
+    **openapi.writer(
+        "comments", {204: openapi.response("Gone.")}, errors.NotYoursError, _FIND_ERRORS
     ),
 )
 async def delete_comment(
     request: requests.AnyRequest, post_id: FromPath[str], comment_id: FromPath[str]
 ) -> None:
-    """For its author, the post's creator or an admin; repeating it is 204 again."""
-    by = await writer(request)
-    await requests.services(request).comments.delete(
-        requests.require_post_id(post_id), _known_comment(comment_id), by
+    """Delete a comment.
+
+    For its author, the post's creator or an admin; repeating it is 204 again.
+    """
+    caller, ids = await identify_writer(request), _checked_ids(post_id, comment_id)
+    await requests.services(request).comments.delete(*ids, caller)
+
+
+def _checked_ids(post_id: str, comment_id: str) -> tuple[str, str]:
+    """Raises `PostNotFoundError` or `CommentNotFoundError` for a text that cannot be an id."""
+    return (
+        requests.require_id(post_id),
+        requests.require_id(comment_id, errors.CommentNotFoundError),
     )
-
-
-def _known_comment(comment_id: str) -> str:
-    if not is_id(comment_id):
-        raise errors.CommentNotFoundError
-    return comment_id
 
 
 ROUTES = (

@@ -5,7 +5,7 @@ response is sent only after its commit, so every user reads their own writes.
 """
 
 import re
-from collections.abc import Callable, Hashable
+from collections.abc import Hashable
 from functools import lru_cache
 from typing import NamedTuple
 from urllib.parse import urlencode
@@ -19,19 +19,8 @@ from image_poster.domain.feed import FeedSort, ListedStatus
 from image_poster.domain.limits import FEED_PAGE_DEFAULT, LATEST_DEFAULT
 from image_poster.domain.posts import StoredPost
 from image_poster.domain.signing import Page
-from image_poster.http import openapi
-from image_poster.http.auth import caller
-from image_poster.http.fast import EncodedResponse, FastRequest, FastRoute
-from image_poster.http.posts import (
-    CreatedPostBody,
-    ShownComments,
-    check_shown,
-    own_post_body,
-    post_body,
-)
-from image_poster.http.requests import AnyRequest, PageLimit, services
-from image_poster.http.responses import etag_of, json_response, tagged_json, tagged_ready
-from image_poster.services.container import Services
+from image_poster.http import openapi, posts, requests, responses
+from image_poster.http.auth import require_identity
 from image_poster.services.feed import FeedService
 
 _MAX_PAGES = 256
@@ -41,7 +30,7 @@ _MAX_PAGE_BYTES = 64 * 1024
 class FeedBody(msgspec.Struct, frozen=True):
     """A page of the feed; `next` is the cursor of the following one."""
 
-    posts: list[CreatedPostBody]
+    posts: list[posts.CreatedPostBody]
     next: str | None
 
 
@@ -58,8 +47,11 @@ class FeedParameters(NamedTuple):
     def link(self, more: str = "") -> str:
         """The Link header (RFC 8288) to this page as the next one, with `more` in its query;
         defaults are omitted."""
-        given = self._asdict().items()
-        query = {name: value for name, value in given if value != self._field_defaults[name]}
+        query = {
+            name: value
+            for name, value in self._asdict().items()
+            if value != self._field_defaults[name]
+        }
         return f'</posts?{more}{urlencode(query)}>; rel="next"'
 
 
@@ -74,145 +66,132 @@ class EncodedPage(NamedTuple):
     link: str | None
 
 
-class PageCache:
-    """A cache of at most 16 MiB of pages, all of one version of the store.
+class FeedPages:
+    """The encoded pages of the feed, with a cache of at most 16 MiB, all of one version of the
+    store.
 
     `shared`: a CDN in front may cache anonymous pages for a second, and serve them for 5 more while
     it revalidates (RFC 9111, RFC 5861). Then the CDN carries the reads, and the store does not.
     """
 
-    def __init__(self, version: Callable[[], Hashable | None], *, shared: bool = False) -> None:
+    def __init__(self, feed: FeedService, *, shared: bool = False) -> None:
+        self._feed = feed
         self._shared = shared
-        self._current_version = version
         self._version: Hashable | None = None
-        self._pages: dict[Hashable, EncodedPage] = {}
+        self._pages: dict[FeedParameters, EncodedPage] = {}
 
-    def find(self, question: Hashable) -> EncodedPage | None:
-        """The cached page, if nothing was written since. Call this before reading the store: then a
-        page stored with `keep` is at least as new as its version."""
-        version = self._current_version()
+    async def response(
+        self, parameters: FeedParameters, request: responses.Headers, *, is_anonymous: bool
+    ) -> Response[bytes]:
+        """The page with these parameters; `request` are the request's headers."""
+        page = await self._page(parameters)
+        headers = {"cache-control": _SHARED} if self._shared and is_anonymous else {}
+        if page.link:
+            headers["link"] = page.link
+        return responses.tagged_json(request, page.body, page.etag, headers)
+
+    async def _page(self, parameters: FeedParameters) -> EncodedPage:
+        # Asked before the read, so a cached page is at least as new as its version.
+        version = self._feed.version()
         if version != self._version:
             self._pages.clear()
             self._version = version
-        return self._pages.get(question)
-
-    def caching(self, *, is_anonymous: bool) -> dict[str, str]:
-        """The Cache-Control for a page; empty for identified callers, and without a CDN."""
-        return {"cache-control": _SHARED} if self._shared and is_anonymous else {}
-
-    def keep(self, question: Hashable, page: EncodedPage) -> None:
-        """Cache a page, unless it is large, or the store's version is unknown."""
-        if self._version is None or len(page.body) > _MAX_PAGE_BYTES:
-            return
-        if len(self._pages) >= _MAX_PAGES:
-            self._pages.clear()
-        self._pages[question] = page
+        cached = self._pages.get(parameters)
+        if cached is not None:
+            return cached
+        limit, cursor, sort, creator, _ = parameters
+        page = await self._feed.page(sort=sort, limit=limit, cursor=cursor, creator=creator)
+        encoded = _encode_page(page, parameters, self._feed.period())
+        if (
+            version is not None
+            and version == self._version
+            and len(encoded.body) <= _MAX_PAGE_BYTES
+        ):
+            if len(self._pages) >= _MAX_PAGES:
+                self._pages.clear()
+            self._pages[parameters] = encoded
+        return encoded
 
 
 @get(
     "/posts",
-    operation_id="listPosts",
-    security=openapi.ANYONE,
-    tags=["feed"],
-    summary="The feed",
-    responses=openapi.responses(
-        {
-            200: openapi.json_of(FeedBody, "A page."),
-            304: openapi.nothing("You have this page already."),
-        },
-        errors.InvalidCursorError,
-        errors.IdentityRequiredError,
-        errors.ValidationFailedError,
+    **openapi.anyone(
+        "feed",
+        openapi.cached("A page.", FeedBody),
+        *(errors.InvalidCursorError, errors.IdentityRequiredError, errors.ValidationFailedError),
     ),
 )
 async def list_posts(
-    request: AnyRequest,
-    limit: PageLimit = FEED_PAGE_DEFAULT,
+    request: requests.AnyRequest,
+    limit: requests.PageLimit = FEED_PAGE_DEFAULT,
     cursor: FromQuery[str | None] = None,
     sort: FromQuery[FeedSort] = FeedSort.TOP,
     creator: FromQuery[str | None] = None,
-    comments: ShownComments = LATEST_DEFAULT,
+    comments: posts.ShownComments = LATEST_DEFAULT,
     status: FromQuery[ListedStatus | None] = None,
 ) -> Response[bytes]:
-    """Ready posts: `top` by comments, then newest; `new` newest first. Go on with `next`.
+    """The feed.
 
-    With `status=unfinished`, one's own posts that are not ready, newest first, each with `upload`
-    or `failure`; `sort` and `creator` mean nothing then.
+    Ready posts: `top` by comments, then newest; `new` newest first. Go on with `next`.
+
+    With `status=unfinished`: the caller's own posts that are not ready, newest first, each with
+    `upload` or `failure`. `sort` and `creator` have no effect then.
     """
-    check_shown(request, comments)
+    posts.check_shown(request, comments)
     if status is not None:
         return await _own_unfinished(request, FeedParameters(limit, cursor, comments=comments))
-    question = FeedParameters(limit, cursor, sort, creator, comments)
-    pages: PageCache = request.app.state.feed_pages
-    ready = await _page(services(request).feed, pages, question)
-    headers = pages.caching(is_anonymous="authorization" not in request.headers)
-    if ready.link:
-        headers["link"] = ready.link
-    return tagged_json(request, ready.body, ready.etag, headers)
+    pages: FeedPages = request.app.state.feed_pages
+    parameters = FeedParameters(limit, cursor, sort, creator, comments)
+    is_anonymous = "authorization" not in request.headers
+    return await pages.response(parameters, request.headers, is_anonymous=is_anonymous)
 
 
-async def _page(feed: FeedService, pages: PageCache, question: FeedParameters) -> EncodedPage:
-    ready = pages.find(question)
-    if ready is None:
-        limit, cursor, sort, creator, _ = question
-        page = await feed.page(sort=sort, limit=limit, cursor=cursor, creator=creator)
-        ready = _ready_page(page, question, feed.period())
-        pages.keep(question, ready)
-    return ready
+def fast_route(pages: FeedPages, max_comments: int) -> responses.FastRoute:
+    """The fast path of `list_posts`, for valid parameters only, with at most `max_comments`."""
+
+    async def answer(request: responses.FastRequest) -> Response[bytes] | None:
+        parameters = _fast_parameters(request.scope["query_string"])
+        if parameters is None or parameters.comments > max_comments:
+            return None
+        is_anonymous = b"authorization" not in request.headers
+        return await pages.response(parameters, request.conditions, is_anonymous=is_anonymous)
+
+    return responses.FastRoute("/posts", re.compile("/posts"), answer)
 
 
-async def _own_unfinished(request: AnyRequest, question: FeedParameters) -> Response[bytes]:
+def _encode_page(
+    page: Page[StoredPost, str], parameters: FeedParameters, period: int
+) -> EncodedPage:
+    """The page, whose ETag is of the posts shown and of the existence of a next page. The cursor is
+    no part of it, as a first page's cursor contains its time. With each `period` the ETag of a
+    first page changes, so that clients do not keep an expired cursor."""
+    bodies = [posts.post_body(stored, parameters.comments) for stored in page.items]
+    tagged, link = b",".join(bodies), None
+    if page.next is not None:
+        link = parameters._replace(cursor=page.next).link()
+        tagged = b"%b,%d" % (tagged, period if parameters.cursor is None else 0)
+    return EncodedPage(
+        responses.page_body("posts", bodies, page.next), f"W/{responses.etag_of(tagged)}", link
+    )
+
+
+async def _own_unfinished(
+    request: requests.AnyRequest, parameters: FeedParameters
+) -> Response[bytes]:
     """The caller's unfinished posts, uncached: a signed URL is for one caller, and expires."""
-    found, who = services(request), await caller(request)
-    page = await found.feed.unfinished(who.user, limit=question.limit, cursor=question.cursor)
-    posts = [
-        own_post_body(post.stored, question.comments, found.uploads.targets(post))
+    caller, uploads = await require_identity(request), requests.services(request).uploads
+    page = await requests.services(request).feed.unfinished(
+        caller.user, limit=parameters.limit, cursor=parameters.cursor
+    )
+    bodies = [
+        posts.own_post_body(post.stored, uploads.targets(post), parameters.comments)
         for post in page.items
-        if not found.uploads.has_run_out(post)
+        if not uploads.has_run_out(post)
     ]
-    body = b'{"posts":[%b],"next":%b}' % (b",".join(posts), msgspec.json.encode(page.next))
     headers = {"cache-control": "no-store"}
     if page.next:
-        link = question._replace(cursor=page.next).link("status=unfinished&")
-        headers["link"] = link
-    return json_response(body, headers=headers)
-
-
-def _ready_page(page: Page[StoredPost, str], question: FeedParameters, period: int) -> EncodedPage:
-    posts = b",".join([post_body(stored, question.comments) for stored in page.items])
-    body = b'{"posts":[%b],"next":%b}' % (posts, msgspec.json.encode(page.next))
-    link = question._replace(cursor=page.next).link() if page.next else None
-    return EncodedPage(body, _etag(posts, page, question, period), link)
-
-
-def _etag(posts: bytes, page: Page[StoredPost, str], question: FeedParameters, period: int) -> str:
-    """The ETag of the posts shown and of the existence of a next page, without the cursor, as a
-    first page's cursor contains its time. With each `period` the ETag of a first page changes, so
-    that clients do not keep an expired cursor."""
-    if page.next is None:
-        return f"W/{etag_of(posts)}"
-    made = period if question.cursor is None else 0
-    return f"W/{etag_of(b'%b,%d' % (posts, made))}"
-
-
-ROUTES = (list_posts,)
-
-
-def fast_route(found: Services, pages: PageCache) -> FastRoute:
-    """The fast path of `list_posts`, for valid parameters only."""
-
-    async def answer(asked: FastRequest) -> EncodedResponse | None:
-        question = _usual_question(asked.query)
-        if question is None or question.comments > found.limits.latest_kept:
-            return None
-        page = await _page(found.feed, pages, question)
-        headers = pages.caching(is_anonymous=b"authorization" not in asked.headers)
-        if page.link:
-            headers["link"] = page.link
-        encoded = [(name.encode(), value.encode()) for name, value in headers.items()]
-        return tagged_ready(asked.headers, page.body, page.etag, encoded)
-
-    return FastRoute("/posts", re.compile("/posts"), answer)
+        headers["link"] = parameters._replace(cursor=page.next).link("status=unfinished&")
+    return responses.json_response(responses.page_body("posts", bodies, page.next), headers=headers)
 
 
 _FAST_PARAMETERS = {
@@ -225,18 +204,21 @@ _FAST_PARAMETERS = {
 
 
 @lru_cache(1024)
-def _usual_question(query: bytes) -> FeedParameters | None:
+def _fast_parameters(query: bytes) -> FeedParameters | None:
     """The parameters; None if any part of the query is unusual, even an escaped character."""
     pairs = [pair.partition("=") for pair in query.decode("latin-1").split("&") if query]
-    given = {name: value for name, _, value in pairs}
-    if len(given) != len(pairs) or not given.keys() <= _FAST_PARAMETERS.keys():
+    values = {name: value for name, _, value in pairs}
+    if len(values) != len(pairs) or not values.keys() <= _FAST_PARAMETERS.keys():
         return None
-    if not all(_FAST_PARAMETERS[name].fullmatch(value) for name, value in given.items()):
+    if not all(_FAST_PARAMETERS[name].fullmatch(value) for name, value in values.items()):
         return None
     return FeedParameters(
-        limit=int(given.get("limit", FEED_PAGE_DEFAULT)),
-        cursor=given.get("cursor"),
-        sort=FeedSort(given.get("sort", FeedSort.TOP)),
-        creator=given.get("creator"),
-        comments=int(given.get("comments", LATEST_DEFAULT)),
+        limit=int(values.get("limit", FEED_PAGE_DEFAULT)),
+        cursor=values.get("cursor"),
+        sort=FeedSort(values.get("sort", FeedSort.TOP)),
+        creator=values.get("creator"),
+        comments=int(values.get("comments", LATEST_DEFAULT)),
     )
+
+
+ROUTES = (list_posts,)

@@ -4,7 +4,6 @@ All files are in memory, plain and compressed by the build, so serving one takes
 URLs in the page are relative, so it works below any path.
 """
 
-import hashlib
 import re
 from collections.abc import Iterable
 from http import HTTPStatus
@@ -16,12 +15,9 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath
 
 from image_poster.domain import errors
-from image_poster.http.auth import authenticator
-from image_poster.http.encodings import best_coding
-from image_poster.http.public_url import BARE
-from image_poster.http.ranges import etag_matches
+from image_poster.http.encoding import BARE, best_coding
 from image_poster.http.requests import AnyRequest
-from image_poster.http.responses import IMMUTABLE
+from image_poster.http.responses import IMMUTABLE, etag_of, matching_etag
 
 FOLDER = Path(__file__).parent / "gallery"
 PAGE = "index.html"
@@ -76,8 +72,7 @@ def content_security_policy(*connect_to: str) -> str:
 def origins_of(urls: Iterable[str]) -> list[str]:
     """The distinct scheme and host of each URL, in the form of a policy. Invalid URLs are omitted:
     an issuer's document must not add other directives to the policy."""
-    found = [match[1] for match in map(_ORIGIN.match, urls) if match]
-    return list(dict.fromkeys(found))
+    return list(dict.fromkeys(match[1] for match in map(_ORIGIN.match, urls) if match))
 
 
 def load(folder: Path = FOLDER) -> dict[str, GalleryFile]:
@@ -97,12 +92,7 @@ def _file(path: Path) -> GalleryFile:
 
 
 def _tagged(content: bytes) -> tuple[bytes, str]:
-    return content, f'"{hashlib.sha256(content).hexdigest()[:24]}"'
-
-
-def accepted_encoding(header: str | None, offered: dict[str, tuple[bytes, str]]) -> str:
-    """The best offered coding that the client accepts; empty for the plain bytes."""
-    return best_coding(header, [name for name in _ENCODINGS if name in offered])
+    return content, etag_of(content)
 
 
 def routes(folder: Path = FOLDER) -> tuple[HTTPRouteHandler, ...]:
@@ -117,7 +107,7 @@ def routes(folder: Path = FOLDER) -> tuple[HTTPRouteHandler, ...]:
             return Response(
                 b"", status_code=HTTPStatus.PERMANENT_REDIRECT, headers={"location": "/"}
             )
-        others = origins_of(await authenticator(request).sign_in_urls())
+        others = origins_of(await request.app.state.authenticator.sign_in_urls())
         policy = content_security_policy(*others)
         headers = {**_PROTECTION, "content-security-policy": policy}
         return _response(request, files[PAGE], headers)
@@ -125,10 +115,10 @@ def routes(folder: Path = FOLDER) -> tuple[HTTPRouteHandler, ...]:
     @get("/assets/{name:str}", include_in_schema=False)
     async def get_asset(request: AnyRequest, name: FromPath[str]) -> Response[bytes]:
         """Named by their content."""
-        found = files.get(f"assets/{name}")
-        if found is None:
+        file = files.get(f"assets/{name}")
+        if file is None:
             raise errors.RouteNotFoundError
-        return _response(request, found, {})
+        return _response(request, file, {})
 
     named = [name for name in files if "/" not in name and name != PAGE]
 
@@ -141,12 +131,13 @@ def routes(folder: Path = FOLDER) -> tuple[HTTPRouteHandler, ...]:
 
 
 def _response(request: AnyRequest, file: GalleryFile, headers: dict[str, str]) -> Response[bytes]:
-    encoding = accepted_encoding(request.headers.get("accept-encoding"), file.variants)
+    offered = tuple(name for name in _ENCODINGS if name in file.variants)
+    encoding = best_coding(request.headers.get("accept-encoding"), offered)
     content, etag = file.variants[encoding]
     sent = {"etag": etag, "cache-control": file.cache_control, **headers}
     if len(file.variants) > 1:
         sent["vary"] = "Accept-Encoding"
-    if etag_matches(request.headers.get("if-none-match"), etag):
+    if matching_etag(request.headers.get("if-none-match"), etag) is not None:
         return Response(b"", status_code=HTTPStatus.NOT_MODIFIED, headers=sent)
     if encoding:
         sent["content-encoding"] = encoding

@@ -17,10 +17,10 @@ from prometheus_client import (
 
 from image_poster.domain.errors import AdminsOnlyError, IdentityRequiredError
 from image_poster.domain.limits import Rates
-from image_poster.http.auth import caller
-from image_poster.http.forwarded import is_from_this_machine
+from image_poster.http import openapi
+from image_poster.http.addresses import is_from_this_machine
+from image_poster.http.auth import require_identity
 from image_poster.http.middleware import MeasuredRequest
-from image_poster.http.openapi import ANYONE, bytes_of, responses
 from image_poster.http.requests import AnyRequest
 
 # Litestar names the charset of text by itself.
@@ -46,13 +46,13 @@ images = Counter(
 )
 failures = Counter(
     "image_poster_work_failures",
-    "Work beside the requests that failed, by its kind; it is tried again.",
+    "Failed work beside the requests, by its kind; it is tried again.",
     ("work",),
     registry=_registry,
 )
 limits = Gauge(
     "image_poster_limit",
-    "How much one caller may take, as GET /limits has it.",
+    "Limits of one caller, as in GET /limits.",
     ("limit",),
     multiprocess_mode="max",
     registry=_registry,
@@ -65,7 +65,7 @@ limited = Counter(
 )
 sandbox = Gauge(
     "image_poster_sandbox",
-    "Whether this confines the processes that decode images: 1, or 0 where the kernel lacks it.",
+    "1 if this measure confines the processes that decode images, 0 where the kernel lacks it.",
     ("measure",),
     multiprocess_mode="min",
     registry=_registry,
@@ -105,20 +105,19 @@ def exposition() -> bytes:
 
 @get(
     "/metrics",
-    operation_id="getMetrics",
-    summary="Numbers for Prometheus",
-    tags=["operations"],
-    security=ANYONE,
-    responses=responses(
-        {200: bytes_of("text/plain", "The Prometheus text format.")},
-        IdentityRequiredError,
-        AdminsOnlyError,
+    **openapi.anyone(
+        "operations",
+        {200: openapi.response("The Prometheus text format.", bytes, "text/plain")},
+        *(IdentityRequiredError, AdminsOnlyError),
     ),
 )
 async def get_metrics(request: AnyRequest) -> Response[bytes]:
-    """Requests by route and status, image work by outcome, limits. For admins, and for programs
-    on the service's own machine that no proxy passes on."""
-    if not is_from_this_machine(request.scope) and not (await caller(request)).admin:
+    """Metrics for Prometheus.
+
+    Requests by route and status, image work by outcome, limits. For admins, and for programs on the
+    service's own machine that no proxy passes on.
+    """
+    if not is_from_this_machine(request.scope) and not (await require_identity(request)).admin:
         raise AdminsOnlyError
     return Response(exposition(), media_type=_MEDIA_TYPE)
 

@@ -1,6 +1,13 @@
-"""`POST /posts` as multipart/form-data: the image is written to the store as it arrives."""
+"""`POST /posts` as multipart/form-data: the image is written to the store as it arrives.
 
+The texts of parts (RFC 7578) are decoded from their charset and transfer encoding, or refused. Raw
+bytes of another encoding are never decoded as UTF-8.
+"""
+
+import binascii
 import hashlib
+from base64 import b64decode
+from collections.abc import Callable
 from typing import NamedTuple
 
 from multipart import MultipartError, MultipartSegment, ParserLimitReached, PushMultipartParser
@@ -9,7 +16,6 @@ from image_poster.domain import errors
 from image_poster.domain.images import SNIFF_BYTES, sniff
 from image_poster.domain.limits import Limits
 from image_poster.domain.posts import PostTexts
-from image_poster.http.part_texts import DEFAULT_CHARSET, check_plain, decoded
 from image_poster.http.requests import AnyRequest, body_chunks, declared_bytes, media_type
 from image_poster.ports.images import StagedImage
 from image_poster.services.limits import Receiving
@@ -23,6 +29,22 @@ _TEXT_MAX_BYTES = 64 * 1024
 _MAX_PARTS = 16
 # What may surround the image: the other parts, their headers and the boundaries.
 _ENVELOPE_MAX_BYTES = 256 * 1024
+_DEFAULT_CHARSET = "utf-8"
+# What HTTP libraries are seen to send; Latin-1 is what the web means by it (WHATWG Encoding
+# Standard, section 4.2). Python knows many more, of which some are no charsets at all.
+_CODECS = {
+    "utf-8": "utf-8",
+    "utf8": "utf-8",
+    "us-ascii": "utf-8",
+    "ascii": "utf-8",
+    "iso-8859-1": "windows-1252",
+    "latin1": "windows-1252",
+    "windows-1252": "windows-1252",
+    "iso-8859-15": "iso-8859-15",
+    "utf-16": "utf-16",
+}
+# RFC 2045 section 6: these leave the bytes as they are.
+_PLAIN = {"", "7bit", "8bit", "binary"}
 
 
 async def receive_post_form(
@@ -49,7 +71,7 @@ async def receive_post_form(
                 raise errors.UploadTooLargeError
             if not parser.closed:
                 for event in parser.parse(chunk):
-                    await reader.take(event)
+                    await reader.handle(event)
         parser.close()
     except ParserLimitReached as exc:
         raise errors.InvalidMultipartError(
@@ -95,15 +117,15 @@ class _FormReader:
         self._image_bytes: int | None = None
         self._sha256 = hashlib.sha256() if hashed else None
 
-    async def take(self, event: MultipartSegment | bytes | bytearray | None) -> None:
+    async def handle(self, event: MultipartSegment | bytes | bytearray | None) -> None:
         if isinstance(event, MultipartSegment):
             self._begin(event.name or "", event)
         elif event is None:
             self._end()
         elif self._part == _IMAGE:
-            await self._take_image(bytes(event))
+            await self._write_image(bytes(event))
         elif self._part in _TEXTS:
-            self._take_text(event)
+            self._add_text(event)
 
     def form(self) -> PostDraft:
         """The form, after its last part."""
@@ -124,7 +146,7 @@ class _FormReader:
         self._part = name
         transfer_encoding = part.header("Content-Transfer-Encoding", "")
         if name == _IMAGE:
-            check_plain(name, transfer_encoding)
+            _check_plain(name, transfer_encoding)
             self._image_bytes = 0
         elif name in _TEXTS:
             self._texts[name] = _Text(bytearray(), part.charset, transfer_encoding)
@@ -136,7 +158,7 @@ class _FormReader:
             self._check_format()
         self._part = ""
 
-    async def _take_image(self, chunk: bytes) -> None:
+    async def _write_image(self, chunk: bytes) -> None:
         self._image_bytes = (self._image_bytes or 0) + len(chunk)
         if self._image_bytes > self._limits.image_bytes:
             raise errors.UploadTooLargeError
@@ -152,7 +174,7 @@ class _FormReader:
         if sniff(self._head) is None:
             raise errors.UnsupportedImageError
 
-    def _take_text(self, chunk: bytes | bytearray) -> None:
+    def _add_text(self, chunk: bytes | bytearray) -> None:
         text = self._texts[self._part].content
         text += chunk
         if len(text) > _TEXT_MAX_BYTES:
@@ -162,5 +184,43 @@ class _FormReader:
         text = self._texts.get(name)
         if text is None:
             return ""
-        default = DEFAULT_CHARSET if name == _CHARSET else self._text(_CHARSET) or DEFAULT_CHARSET
-        return decoded(name, bytes(text.content), text.charset or default, text.transfer_encoding)
+        default = _DEFAULT_CHARSET if name == _CHARSET else self._text(_CHARSET) or _DEFAULT_CHARSET
+        return _decoded(name, bytes(text.content), text.charset or default, text.transfer_encoding)
+
+
+def _from_base64(content: bytes) -> bytes:
+    return b64decode(b"".join(content.split()), validate=True)
+
+
+_TRANSFER_DECODERS: dict[str, Callable[[bytes], bytes]] = {
+    "base64": _from_base64,
+    "quoted-printable": binascii.a2b_qp,
+}
+
+
+def _check_plain(name: str, transfer_encoding: str) -> None:
+    """Check that the part `name`, which is bytes, has no transfer encoding. Raises
+    `ValidationFailedError`."""
+    if transfer_encoding.strip().lower() not in _PLAIN:
+        sent = transfer_encoding[:40]
+        raise errors.invalid(
+            name, f"has Content-Transfer-Encoding {sent}; send its bytes as they are"
+        )
+
+
+def _decoded(name: str, content: bytes, charset: str, transfer_encoding: str) -> str:
+    """The text of the part `name`. Raises `ValidationFailedError` for an unknown encoding, and for
+    bytes that are invalid in it."""
+    decode = _TRANSFER_DECODERS.get(transfer_encoding.strip().lower())
+    codec = _CODECS.get(charset.strip().lower())
+    if decode is None:
+        _check_plain(name, transfer_encoding)
+    if codec is None:
+        raise errors.invalid(name, f"comes in the charset {charset[:40]!r}; send it in UTF-8")
+    try:
+        # Half of a surrogate pair passes here: `domain.limits.clean` names it.
+        return (content if decode is None else decode(content)).decode(codec, "surrogatepass")
+    except UnicodeDecodeError as exc:
+        raise errors.invalid(name, f"must be {codec.upper()}") from exc
+    except (binascii.Error, ValueError) as exc:
+        raise errors.invalid(name, f"is not the {transfer_encoding} that it says") from exc

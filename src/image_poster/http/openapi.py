@@ -1,15 +1,12 @@
-"""The OpenAPI 3.1 document: additions to what Litestar reads from the handlers, and the page to
-read it."""
+"""The OpenAPI 3.1 document: the documentation of routes, in addition to what Litestar reads from
+their handlers."""
 
-import hashlib
-from base64 import b64encode
 from collections import defaultdict
-from functools import cache, lru_cache
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
-from litestar import Litestar, MediaType, Response, get
+from litestar import Litestar, MediaType
+from litestar.handlers import HTTPRouteHandler
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.openapi.spec import (
@@ -23,112 +20,134 @@ from litestar.openapi.spec import (
     Tag,
 )
 from litestar.openapi.spec.enums import OpenAPIType
-from litestar.params import FromPath
-from swagger_ui_bundle import swagger_ui_path
+from litestar.types import Method
 
 from image_poster import __version__
 from image_poster.domain import errors
 from image_poster.domain.idempotency import HEADER, MAX_CHARACTERS
+from image_poster.http.auth import check_identity, check_json_writer, check_viewer
 from image_poster.http.problems import MEDIA_TYPE, Problem
-from image_poster.http.requests import AnyRequest
-from image_poster.http.responses import etag_of, tagged_bytes, tagged_json
+from image_poster.http.requests import JSON_MAX_BYTES
 
 Responses = dict[int, ResponseSpec]
-Security = list[dict[str, list[str]]]
+Refusal = type[errors.ImagePosterError]
+# A part of an operation: an error, a request header, a body that its handler reads, or a group.
+Part = Refusal | Parameter | RequestBody
+Group = tuple[Part, ...]
 
-# Ways to say who is asking, by the names that operations refer to; an authenticator takes some.
+# The ways to authenticate, by their names in operations; an authenticator accepts some of them.
 SCHEMES = {
     "bearer": SecurityScheme(type="http", scheme="bearer", bearer_format="JWT"),
     "userId": SecurityScheme(
         type="apiKey",
         name="user-id",
         security_scheme_in="header",
-        description="With `auth=dev`: any name is believed.",
+        description="With `auth=dev`: any name is accepted.",
     ),
 }
-IDENTIFIED: Security = [{name: []} for name in SCHEMES]
-ANYONE: Security = [{}, *IDENTIFIED]
+_IDENTIFIED: list[dict[str, list[str]]] = [{name: []} for name in SCHEMES]
 
 # The ids of operations whose HEAD is what clients ask for, with 200 where GET has 204.
 _HEAD_TOO = {"findUpload"}
-# The ids of those that are never refused for having come too often. (PATCH and HEAD of an upload
-# are, but only for callers who are not identified: http/limits.py.)
+# The ids of operations that no limit refuses. (PATCH and HEAD of an upload are limited, but for
+# anonymous callers only: http/addresses.py.)
 _UNCOUNTED = {"getImage"}
 _TAGS = {
     "posts": "Posts, one by one.",
     "feed": "Ready posts, most commented or newest first.",
     "comments": "Comments on ready posts.",
-    "images": "What is shown.",
+    "images": "Renditions of posts, and their originals.",
     "uploads": "The bytes of an image: resumable (tus 1.0.0), or by one PUT to a signed URL.",
     "operations": "For operators, and for clients that ask before they send.",
 }
 
 
-# What is refused before the handler is asked, or in spite of it.
-_ANYWHERE: tuple[type[errors.ImagePosterError], ...] = (
+# Errors that the middleware and the framework add to each operation.
+_ANYWHERE: tuple[Refusal, ...] = (
     errors.HostNotAllowedError,
     errors.RateLimitedError,
     errors.InternalError,
 )
 
 
-def responses(success: Responses, *refusals: type[errors.ImagePosterError]) -> Responses:
-    """The `responses` of a handler: its successful responses, and the problem codes of its
-    errors."""
+class Callers(NamedTuple):
+    """The callers of a route: the options of its handler that check them, and the errors of these
+    checks. A call returns all documented options of a route."""
+
+    options: dict[str, Any]
+    refusals: tuple[Refusal, ...] = ()
+
+    def __call__(self, tag: str, success: Responses, *parts: Part | Group) -> Any:  # noqa: ANN401 - arguments of Litestar's decorators
+        """The route's successful responses, its errors, and the headers and the body that its
+        handler reads by itself. The first paragraph of the handler's docstring is its summary."""
+        groups = (self.refusals, *parts)
+        flat = [
+            part for group in groups for part in (group if isinstance(group, tuple) else (group,))
+        ]
+        parameters = [part for part in flat if isinstance(part, Parameter)]
+        refusals = [part for part in flat if not isinstance(part, (Parameter, RequestBody))]
+        body = next((part for part in flat if isinstance(part, RequestBody)), None)
+
+        class _Documented(Operation):
+            def __init__(self, **generated: Any) -> None:  # noqa: ANN401 - Operation's fields
+                super().__init__(**generated)
+                summary, _, text = (self.description or "").partition("\n\n")
+                self.summary = " ".join(summary.split()).removesuffix(".")
+                self.description = text or None
+                self.parameters = [*(self.parameters or []), *parameters] or None
+                self.request_body = body or self.request_body
+
+        return {
+            **self.options,
+            "tags": [tag],
+            "responses": _problems(refusals) | success,
+            "operation_class": _Documented,
+        }
+
+
+def _problems(refusals: list[Refusal]) -> Responses:
+    """The problem responses of these errors, and of those that follow from them."""
     codes: dict[int, set[str]] = defaultdict(set)
     for error in (*refusals, *_ANYWHERE):
         codes[error.status].add(error.code)
     if errors.IdentityRequiredError in refusals:
-        # Where who is asking matters, it may be that it cannot be checked just now.
+        # The issuer that checks the identity may be unreachable.
         codes[errors.BusyError.status].add(errors.BusyError.code)
     if {errors.BodyTooLargeError, errors.UploadTooLargeError} & set(refusals):
         codes[errors.BodySilentError.status].add(errors.BodySilentError.code)
     if errors.ValidationFailedError in refusals:
         # Litestar lists a 400 of its own for every handler with parameters.
         codes.setdefault(400, {errors.InvalidRequestError.code})
-    return {status: _problem(found) for status, found in codes.items()} | success
+    return {
+        status: response(
+            "Problem codes: " + ", ".join(f"`{code}`" for code in sorted(codes_of_status)),
+            Problem,
+            MEDIA_TYPE,
+        )
+        for status, codes_of_status in codes.items()
+    }
 
 
-def json_of(body: Any, description: str) -> ResponseSpec:  # noqa: ANN401 - a struct, or a union of some
-    """A JSON response."""
-    return ResponseSpec(body, generate_examples=False, description=description)
-
-
-def bytes_of(media_type: str, description: str) -> ResponseSpec:
-    """A response of bytes."""
+def response(
+    description: str,
+    body: Any = None,  # noqa: ANN401 - a struct, bytes, or None
+    media_type: str = MediaType.JSON,
+) -> ResponseSpec:
+    """A response with this type of body; None for an empty one."""
     return ResponseSpec(
-        bytes, generate_examples=False, description=description, media_type=media_type
+        body, generate_examples=False, description=description, media_type=media_type
     )
 
 
-def nothing(description: str) -> ResponseSpec:
-    """A response without content."""
-    return ResponseSpec(None, generate_examples=False, description=description)
+def cached(description: str, body: Any) -> Responses:  # noqa: ANN401 - a struct
+    """The responses of a GET with an ETag."""
+    return {200: response(description, body), 304: response("You have it already.")}
 
 
-def _problem(codes: set[str]) -> ResponseSpec:
-    listed = ", ".join(f"`{code}`" for code in sorted(codes))
-    description = f"Problem codes: {listed}"
-    return ResponseSpec(
-        Problem, generate_examples=False, description=description, media_type=MEDIA_TYPE
-    )
-
-
-def operation(
-    *parameters: Parameter, body: dict[str, Schema] | None = None, required: bool = False
-) -> type[Operation]:
-    """The operation of a handler that reads headers and its body by itself: these `parameters`, and
-    a `body` of one of these media types."""
-
-    class _Documented(Operation):
-        def __init__(self, **read_off: Any) -> None:  # noqa: ANN401 - Operation's fields
-            super().__init__(**read_off)
-            self.parameters = [*(self.parameters or []), *parameters] or None
-            if body is not None:
-                content = {kind: OpenAPIMediaType(schema=schema) for kind, schema in body.items()}
-                self.request_body = RequestBody(content=content, required=required)
-
-    return _Documented
+def body_of(content: dict[str, Schema], *, required: bool) -> RequestBody:
+    """A body by its media types, for a handler that reads it by itself."""
+    media_types = {kind: OpenAPIMediaType(schema=schema) for kind, schema in content.items()}
+    return RequestBody(content=media_types, required=required)
 
 
 def header(
@@ -139,27 +158,65 @@ def header(
     **schema: Any,  # noqa: ANN401 - Schema's
 ) -> Parameter:
     """A request header with values of this `schema`; by default a text."""
-    kind = schema.pop("type", OpenAPIType.STRING)
-    found = Schema(type=kind, **schema)
     return Parameter(
-        name=name, param_in="header", required=required, schema=found, description=description
+        name=name,
+        param_in="header",
+        required=required,
+        schema=Schema(**{"type": OpenAPIType.STRING, **schema}),
+        description=description,
     )
 
 
-IDEMPOTENCY_KEY = header(
-    HEADER,
-    required=False,
-    description="A repeated request with the same key is answered as the first one was.",
-    min_length=1,
-    max_length=MAX_CHARACTERS,
-)
-IF_MATCH = header(
-    "If-Match",
-    required=False,
-    description="The ETag of what is changed: 412 if somebody was faster.",
-)
 TEXT = Schema(type=OpenAPIType.STRING)
 BYTES = Schema(type=OpenAPIType.STRING)
+
+# Groups of parts, by the kind of request.
+_WRITE = (errors.IdentityRequiredError, errors.StorageFullError, errors.BusyError)
+JSON_BODY = (
+    errors.InvalidJsonError,
+    errors.BodyTooLargeError,
+    errors.UnsupportedMediaTypeError,
+    errors.ValidationFailedError,
+)
+IMAGE_BODY = (
+    errors.UploadTooLargeError,
+    errors.UnsupportedMediaTypeError,
+    errors.UnsupportedImageError,
+    errors.ValidationFailedError,
+)
+KEYED = (
+    header(
+        HEADER,
+        required=False,
+        description="A repeated request with the same key gets the first one's answer.",
+        min_length=1,
+        max_length=MAX_CHARACTERS,
+    ),
+    errors.IdempotencyKeyReusedError,
+    errors.RequestInProgressError,
+    errors.GoneError,
+)
+EDIT = (
+    header(
+        "If-Match",
+        required=False,
+        description="The ETag of the version to change: 412 if it has been edited since.",
+    ),
+    errors.NotYoursError,
+    errors.EditConflictError,
+)
+
+
+_anyone = {"security": [{}, *_IDENTIFIED]}
+_identified = {"security": _IDENTIFIED, "before_request": check_identity}
+_json = {"before_request": check_json_writer, "request_max_body_size": JSON_MAX_BYTES}
+
+public = Callers({})
+anyone = Callers(_anyone)
+viewer = Callers({**_anyone, "before_request": check_viewer}, (errors.IdentityRequiredError,))
+identified = Callers(_identified, (errors.IdentityRequiredError,))
+writer = Callers(_identified, _WRITE)
+json_writer = Callers({**_identified, **_json}, (*_WRITE, *JSON_BODY))
 
 
 def openapi_config(schemes: tuple[str, ...]) -> OpenAPIConfig:
@@ -180,7 +237,15 @@ def openapi_config(schemes: tuple[str, ...]) -> OpenAPIConfig:
         tags=[Tag(name=name, description=text) for name, text in _TAGS.items()],
         path="/openapi",
         render_plugins=[],
+        use_handler_docstrings=True,
+        operation_id_creator=_operation_id,
     )
+
+
+def _operation_id(handler: HTTPRouteHandler, _method: Method, _path: object) -> str:
+    """The handler's name in camel case."""
+    first, *words = handler.handler_name.split("_")
+    return first + "".join(map(str.capitalize, words))
 
 
 def encoded_document(app: Litestar) -> bytes:
@@ -188,117 +253,29 @@ def encoded_document(app: Litestar) -> bytes:
     document = app.openapi_schema.to_schema()
     known = set(document["components"].get("securitySchemes", {}))
     for path in document["paths"].values():
-        for found in path.values():
-            _correct(found, known)
+        for operation_object in path.values():
+            _correct(operation_object, known)
         if path.get("get", {}).get("operationId") in _HEAD_TOO:
             path["head"] = _head(path["get"])
     return msgspec.json.encode(document)
 
 
-def _head(found: dict[str, Any]) -> dict[str, Any]:
+def _head(get_operation: dict[str, Any]) -> dict[str, Any]:
     """The HEAD operation of a GET that answers 204. It takes over the operation's id, and the GET
     gets another."""
-    head = {**found, "responses": {**found["responses"]}}
+    head = {**get_operation, "responses": {**get_operation["responses"]}}
     head["responses"]["200"] = head["responses"].pop("204")
-    found["operationId"] += "ByGet"
+    get_operation["operationId"] += "ByGet"
     return head
 
 
-def _correct(found: dict[str, Any], schemes: set[str]) -> None:
-    if "204" in found["responses"]:
-        found["responses"].pop("200", None)  # Litestar's default, which we never give beside it
-    if found["operationId"] in _UNCOUNTED:
-        del found["responses"]["429"]
-    if "security" in found:
-        found["security"] = [way for way in found["security"] if way.keys() <= schemes]
-
-
-_ASSETS = {
-    "swagger-ui.css": "text/css",
-    "swagger-ui-bundle.js": "text/javascript",
-    "favicon-32x32.png": "image/png",
-}
-_PAGE = """<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>image-poster-api</title>
-<link rel="icon" href="{path}/docs/favicon-32x32.png">
-<link rel="stylesheet" href="{path}/docs/swagger-ui.css">
-</head>
-<body>
-<div id="docs"></div>
-<script src="{path}/docs/swagger-ui-bundle.js"></script>
-<script>{script}</script>
-</body>
-</html>
-"""
-_SCRIPT = 'SwaggerUIBundle({url: "%s/openapi.json", dom_id: "#docs"})'
-# Swagger UI sets styles on elements, and has its icons in `data:` URLs. Nobody may frame the page:
-# a click in it can write.
-_PROTECTION = {
-    "content-security-policy": (
-        "default-src 'none'; script-src 'self' 'sha256-%s'; "
-        "style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; connect-src 'self'; "
-        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-    ),
-    "x-frame-options": "DENY",
-    "referrer-policy": "no-referrer",
-}
-
-
-class _Document(NamedTuple):
-    """Encoded bytes and their ETag."""
-
-    body: bytes
-    etag: str
-
-
-@get("/openapi.json", include_in_schema=False)
-async def get_openapi(request: AnyRequest) -> Response[bytes]:
-    """The OpenAPI 3.1 document."""
-    return tagged_json(request, *_openapi(request.app))
-
-
-@lru_cache(1)
-def _openapi(app: Litestar) -> _Document:
-    """The document, encoded once per process, which takes tens of milliseconds."""
-    document, url = encoded_document(app), app.state.public_url.url
-    if url:
-        document = document.replace(b'"servers":[{"url":"/"}]', _servers(url))
-    return _Document(document, etag_of(document))
-
-
-@get("/docs", include_in_schema=False)
-async def get_docs(request: AnyRequest) -> Response[bytes]:
-    """A page to read and try the API; it works without the internet."""
-    path = request.app.state.public_url.path
-    script = _SCRIPT % path
-    digest = b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    policy = _PROTECTION["content-security-policy"] % digest
-    page = _PAGE.format(path=path, script=script).encode()
-    headers = {**_PROTECTION, "content-security-policy": policy, "cache-control": "no-cache"}
-    return tagged_bytes(request, page, etag_of(page), MediaType.HTML, headers)
-
-
-def _servers(url: str) -> bytes:
-    return b'"servers":' + msgspec.json.encode([{"url": url}])
-
-
-@get("/docs/{asset:str}", include_in_schema=False)
-async def get_docs_asset(request: AnyRequest, asset: FromPath[str]) -> Response[bytes]:
-    """Files of Swagger UI, from its package."""
-    if asset not in _ASSETS:
-        raise errors.RouteNotFoundError
-    headers = {"cache-control": "public, max-age=86400"}
-    return tagged_bytes(request, *_asset(asset), _ASSETS[asset], headers)
-
-
-@cache
-def _asset(name: str) -> _Document:
-    content = Path(swagger_ui_path, name).read_bytes()
-    return _Document(content, etag_of(content))
-
-
-ROUTES = (get_openapi, get_docs, get_docs_asset)
+def _correct(operation_object: dict[str, Any], schemes: set[str]) -> None:
+    described = operation_object["responses"]
+    if "204" in described:
+        described.pop("200", None)  # Litestar's default, which no handler sends beside it
+    if operation_object["operationId"] in _UNCOUNTED:
+        del described["429"]
+    if "security" in operation_object:
+        operation_object["security"] = [
+            scheme for scheme in operation_object["security"] if scheme.keys() <= schemes
+        ]

@@ -7,28 +7,29 @@ from litestar import Response, delete, get, patch, post
 from litestar.openapi.spec import Schema
 from litestar.openapi.spec.enums import OpenAPIType
 from litestar.params import FromPath, JSONBody, QueryParameter
-from msgspec import UNSET, UnsetType
+from msgspec import UNSET, Meta, UnsetType
 
 from image_poster.domain import errors
+from image_poster.domain.identity import Identity
+from image_poster.domain.images import ImageFormat, declared_format
 from image_poster.domain.limits import LATEST_DEFAULT, LATEST_KEPT, WAIT_MAX_SECONDS
 from image_poster.domain.posts import (
     POST_FORMAT,
     PostEdit,
     PostStatus,
+    PostTexts,
     StoredPost,
     decode_post,
     post_tag,
 )
-from image_poster.domain.uploads import UploadTargets
+from image_poster.domain.uploads import UploadOrder, UploadTargets
 from image_poster.http import openapi, requests, responses
-from image_poster.http.auth import check_viewer, optional_identity
+from image_poster.http.auth import identify_writer, optional_identity
 from image_poster.http.comments import CommentBody, comment_body
-from image_poster.http.idempotency import idempotency_key, in_flight
-from image_poster.http.limits import IDENTIFIED, IDENTIFIED_JSON, writer
 from image_poster.http.multipart import receive_post_form
-from image_poster.http.reservations import RESERVATION, read_reservation
 from image_poster.http.uploads import UploadBody
 
+_SHA256_HEX = "^[0-9A-Fa-f]{64}$"
 ShownComments = Annotated[int, QueryParameter(ge=0, le=LATEST_KEPT)]
 Wait = Annotated[float, QueryParameter(ge=0, le=WAIT_MAX_SECONDS, description="Seconds.")]
 
@@ -89,39 +90,21 @@ class CreatedPostBody(PostBody, frozen=True, kw_only=True):
 def convert_head(document: bytes) -> bytes:
     """Decode the document of a post's head that is not in the current wire format, and convert it
     to the body."""
-    found = decode_post(document)
-    image, failure = found.image, found.failure
-    return msgspec.json.encode(
-        PostHead(
-            id=found.id,
-            status=found.status,
-            caption=found.caption,
-            alt=found.alt,
-            creator=found.creator,
-            creator_name=found.creator_name,
-            created_at=found.created_at,
-            edited_at=found.edited_at,
-            image=None
-            if image is None
-            else msgspec.convert(image, ImageBody, from_attributes=True),
-            failure=UNSET
-            if isinstance(failure, UnsetType)
-            else FailureBody(failure.code, failure.detail),
-        )
-    )
+    post = msgspec.to_builtins(decode_post(document))
+    return msgspec.json.encode(msgspec.convert(post, PostHead))
 
 
 wire = responses.WireBodies(POST_FORMAT, convert_head)
 
 
-def post_body(stored: StoredPost, comments: int) -> bytes:
+def post_body(stored: StoredPost, comments: int = 0) -> bytes:
     """The JSON of a `PostBody` with at most `comments` of the latest, from stored documents."""
     shown = b",".join(map(comment_body, stored.latest_comments(comments)))
     head = wire.body(stored.head)[:-1]
     return b'%b,"total_comments":%d,"latest_comments":[%b]}' % (head, stored.total_comments, shown)
 
 
-def own_post_body(stored: StoredPost, comments: int, targets: UploadTargets | None) -> bytes:
+def own_post_body(stored: StoredPost, targets: UploadTargets | None, comments: int = 0) -> bytes:
     """The JSON of a `CreatedPostBody`, as its creator sees it: with `upload` until its image is
     complete."""
     body = post_body(stored, comments)
@@ -131,16 +114,6 @@ def own_post_body(stored: StoredPost, comments: int, targets: UploadTargets | No
     return b'%b,"upload":%b}' % (body[:-1], msgspec.json.encode(upload))
 
 
-def new_post_body(stored: StoredPost) -> bytes:
-    """The JSON of a new post, which has no comments."""
-    return post_body(stored, 0)
-
-
-def reserved_post_body(stored: StoredPost, targets: UploadTargets) -> bytes:
-    """The JSON of a `CreatedPostBody` that awaits its image."""
-    return own_post_body(stored, 0, targets)
-
-
 class PostChange(msgspec.Struct, frozen=True):
     """The change of a post. A missing member stays as it is; null removes the text (RFC 7396)."""
 
@@ -148,7 +121,26 @@ class PostChange(msgspec.Struct, frozen=True):
     alt: str | UnsetType | None = UNSET
 
 
+class AnnouncedImage(msgspec.Struct, frozen=True):
+    """An image to come: `size` in bytes, its media type, and the SHA-256 of it in hexadecimal
+    digits if it is to be compared."""
+
+    size: Annotated[int, Meta(ge=1)]
+    content_type: str
+    sha256: Annotated[str, Meta(pattern=_SHA256_HEX)] | None = None
+
+
+class PostReservation(msgspec.Struct, frozen=True):
+    """A post whose image comes later. Null is as good as no text."""
+
+    image: AnnouncedImage
+    caption: str | None = None
+    alt: str | None = None
+
+
 _TEXTS = {"caption": openapi.TEXT, "alt": openapi.TEXT}
+_OPTIONAL_TEXT = Schema(type=[OpenAPIType.STRING, OpenAPIType.NULL])
+_OPTIONAL_TEXTS = {"caption": _OPTIONAL_TEXT, "alt": _OPTIONAL_TEXT}
 _FORM = Schema(
     type=OpenAPIType.OBJECT,
     required=["image"],
@@ -157,86 +149,93 @@ _FORM = Schema(
         **_TEXTS,
     },
 )
+_ANNOUNCED = Schema(
+    type=OpenAPIType.OBJECT,
+    required=["size", "content_type"],
+    properties={
+        "size": Schema(type=OpenAPIType.INTEGER, minimum=1),
+        "content_type": Schema(type=OpenAPIType.STRING, enum=list(ImageFormat)),
+        "sha256": Schema(type=OpenAPIType.STRING, pattern=_SHA256_HEX),
+    },
+)
+_RESERVATION = Schema(
+    type=OpenAPIType.OBJECT, required=["image"], properties={"image": _ANNOUNCED, **_OPTIONAL_TEXTS}
+)
+_BODY = openapi.body_of(
+    {"multipart/form-data": _FORM, "application/json": _RESERVATION}, required=True
+)
 
 
 @post(
     "/posts",
-    operation_id="createPost",
-    operation_class=openapi.operation(
-        openapi.IDEMPOTENCY_KEY,
-        body={"multipart/form-data": _FORM, "application/json": RESERVATION},
-        required=True,
+    **openapi.writer(
+        "posts",
+        {201: openapi.response("The post; Location points at it.", CreatedPostBody)},
+        *(openapi.KEYED, openapi.JSON_BODY, openapi.IMAGE_BODY, _BODY),
+        *(errors.InvalidMultipartError, errors.MultipartTooLargeError),
     ),
-    **IDENTIFIED,
-    tags=["posts"],
     request_max_body_size=None,
-    summary="Create a post from an image",
-    responses=openapi.responses(
-        {201: openapi.json_of(CreatedPostBody, "The post; Location points at it.")},
-        errors.IdentityRequiredError,
-        errors.InvalidJsonError,
-        errors.InvalidMultipartError,
-        errors.UploadTooLargeError,
-        errors.MultipartTooLargeError,
-        errors.BodyTooLargeError,
-        errors.UnsupportedMediaTypeError,
-        errors.UnsupportedImageError,
-        errors.ValidationFailedError,
-        errors.IdempotencyKeyReusedError,
-        errors.RequestInProgressError,
-        errors.GoneError,
-        errors.StorageFullError,
-        errors.BusyError,
-    ),
 )
 async def create_post(request: requests.AnyRequest) -> Response[bytes]:
-    """Multipart: `image`, and optionally `caption` and `alt`. The image is processed afterwards;
+    """Create a post from an image.
+
+    Multipart: `image`, and optionally `caption` and `alt`. The image is processed afterwards.
     `GET /posts/{id}?wait=20` answers when it is done.
 
-    JSON: announces the image, and the post is `awaiting_upload`; `upload` says where its bytes may
-    go, by tus or by one PUT.
+    JSON: announces the image. The post is `awaiting_upload`, and `upload` has the URLs for its
+    bytes, by tus or by one PUT.
 
-    With the header `Idempotency-Key` a repeated request is answered as the first one was.
+    With the header `Idempotency-Key` a repeated request gets the first one's answer.
     """
     requests.check_coding(request)
-    creator, key = await writer(request), idempotency_key(request)
-    found = requests.services(request)
+    creator, key = await identify_writer(request), requests.idempotency_key(request)
     if requests.is_json(request):
-        order, content_type = await read_reservation(request)
-        with in_flight(request).running(creator, key):
-            reserve = found.uploads.reserve_as_post
-            return responses.created_response(await reserve(creator, order, content_type, key))
-    post_id = found.stores.clock.new_id()
-    image = found.stores.images.stage(post_id)
+        return await _reserve_post(request, creator, key)
+    services = requests.services(request)
+    post_id = services.stores.clock.new_id()
+    image = services.stores.images.stage(post_id)
     try:
-        size = requests.declared_bytes(request)
-        async with found.user_limits.receiving(post_id, creator, size) as received:
-            requests.count_unread_body(request, found.user_limits.upload_quota.charge, creator.user)
-            form = receive_post_form(request, image, found.limits, received, hashed=key is not None)
+        size, limits = requests.declared_bytes(request), services.user_limits
+        async with limits.receiving(post_id, creator, size) as received:
+            requests.count_unread_body(request, limits.upload_quota.charge, creator.user)
+            form = receive_post_form(
+                request, image, services.limits, received, hashed=key is not None
+            )
             draft = await form
-            with in_flight(request).running(creator, key):
-                answer = await found.posts.create(post_id, creator, draft, image, key)
+            with requests.in_flight(request, creator, key):
+                answer = await services.posts.create(post_id, creator, draft, image, key)
             received.counted_bytes = draft.image_bytes
         return responses.created_response(answer)
     finally:
         await image.discard()
 
 
+async def _reserve_post(
+    request: requests.AnyRequest, creator: Identity, key: str | None
+) -> Response[bytes]:
+    """Reserve a post whose image is uploaded later. Raises `InvalidJsonError`, `BodyTooLargeError`
+    and `ValidationFailedError`."""
+    reservation = requests.decoded(await requests.json_body(request), PostReservation)
+    image = reservation.image
+    if declared_format(image.content_type) is None:
+        raise errors.invalid("image.content_type", "must be a format that GET /limits lists")
+    order = UploadOrder(
+        length=image.size,
+        texts=PostTexts(reservation.caption or "", reservation.alt or ""),
+        sha256=bytes.fromhex(image.sha256 or ""),
+    )
+    uploads, content_type = requests.services(request).uploads, image.content_type.lower()
+    with requests.in_flight(request, creator, key):
+        answer = await uploads.reserve_as_post(creator, order, content_type, key)
+    return responses.created_response(answer)
+
+
 @get(
     "/posts/{post_id:str}",
-    operation_id="getPost",
-    security=openapi.ANYONE,
-    tags=["posts"],
-    summary="One post",
-    before_request=check_viewer,
-    responses=openapi.responses(
-        {
-            200: openapi.json_of(CreatedPostBody, "The post."),
-            304: openapi.nothing("You have it already."),
-        },
-        errors.IdentityRequiredError,
-        errors.PostNotFoundError,
-        errors.ValidationFailedError,
+    **openapi.viewer(
+        "posts",
+        openapi.cached("The post.", CreatedPostBody),
+        *(errors.PostNotFoundError, errors.ValidationFailedError),
     ),
 )
 async def get_post(
@@ -245,86 +244,74 @@ async def get_post(
     wait: Wait = 0,
     comments: ShownComments = LATEST_DEFAULT,
 ) -> Response[bytes]:
-    """With `wait`, the answer is held until the post leaves `processing`. A post that is not
-    `ready` is there for its creator only, with `upload` while its image is awaited."""
+    """One post.
+
+    With `wait`, the answer waits until the post leaves `processing`. Only its creator gets a post
+    that is not `ready`, with `upload` while its image is awaited.
+    """
     check_shown(request, comments)
-    found, who = requests.services(request), await optional_identity(request)
-    stored = await found.posts.get(requests.require_post_id(post_id), who, wait=wait)
+    services, viewer = requests.services(request), await optional_identity(request)
+    stored = await services.posts.get(requests.require_id(post_id), viewer, wait=wait)
     post = stored.post
-    body = own_post_body(stored, comments, await found.uploads.awaited(post, who))
-    return responses.versioned_json(request, body, post_tag(post))
+    body = own_post_body(stored, await services.uploads.awaited(post, viewer), comments)
+    etag = responses.versioned_etag(body, post_tag(post))
+    return responses.tagged_json(request.headers, body, etag)
 
 
 def check_shown(request: requests.AnyRequest, comments: int) -> None:
     """Check the number of comments against the edition's limit, which may be lower than the
     contract's. Raises `ValidationFailedError`."""
-    kept = requests.services(request).limits.latest_kept
-    if comments > kept:
-        raise errors.invalid("comments", f"at most {kept} are kept; see GET /limits")
+    max_comments = requests.services(request).limits.latest_kept
+    if comments > max_comments:
+        raise errors.invalid("comments", f"at most {max_comments} are kept; see GET /limits")
 
 
 @patch(
     "/posts/{post_id:str}",
-    operation_id="editPost",
-    operation_class=openapi.operation(openapi.IF_MATCH),
-    **IDENTIFIED_JSON,
-    tags=["posts"],
-    summary="Change caption or alt text",
-    request_max_body_size=requests.JSON_MAX_BYTES,
-    responses=openapi.responses(
-        {200: openapi.json_of(PostBody, "The post as it is now.")},
-        errors.IdentityRequiredError,
-        errors.InvalidJsonError,
-        errors.NotYoursError,
-        errors.PostNotFoundError,
-        errors.EditConflictError,
-        errors.BodyTooLargeError,
-        errors.UnsupportedMediaTypeError,
-        errors.ValidationFailedError,
-        errors.StorageFullError,
-        errors.BusyError,
+    **openapi.json_writer(
+        "posts",
+        {200: openapi.response("The post as it is now.", PostBody)},
+        *(openapi.EDIT, errors.PostNotFoundError),
     ),
 )
 async def edit_post(
     request: requests.AnyRequest, post_id: FromPath[str], data: JSONBody[PostChange]
 ) -> Response[bytes]:
-    """For its creator or an admin. What is left out stays as it is. With `If-Match`, only if nobody
-    has edited it since."""
-    editor = await writer(request)
+    """Change caption or alt text.
+
+    For its creator or an admin. A missing member stays as it is. With `If-Match`, only if the post
+    has not been edited since.
+    """
+    editor = await identify_writer(request)
     if data.caption is UNSET and data.alt is UNSET:
         raise errors.invalid("body", "must have `caption` or `alt`")
-    edit = PostEdit(_given(data.caption), _given(data.alt), responses.expected_tags(request))
+    expected = responses.expected_tags(request.headers)
+    edit = PostEdit(_new_text(data.caption), _new_text(data.alt), expected)
     posts = requests.services(request).posts
-    stored = await posts.edit(requests.require_post_id(post_id), editor, edit)
-    body = post_body(stored, LATEST_DEFAULT)
-    return responses.json_response(
-        body, headers={"etag": responses.versioned_etag(body, post_tag(stored.post))}
-    )
+    stored = await posts.edit(requests.require_id(post_id), editor, edit)
+    return responses.edited_json(post_body(stored, LATEST_DEFAULT), post_tag(stored.post))
 
 
-def _given(text: str | UnsetType | None) -> str | None:
+def _new_text(text: str | UnsetType | None) -> str | None:
+    """The text of a change; None to leave it, and empty to remove it."""
     return None if isinstance(text, UnsetType) else text or ""
 
 
 @delete(
     "/posts/{post_id:str}",
-    operation_id="deletePost",
-    **IDENTIFIED,
-    tags=["posts"],
-    summary="Delete a post",
-    responses=openapi.responses(
-        {204: openapi.nothing("Gone, with its comments and images.")},
-        errors.IdentityRequiredError,
-        errors.NotYoursError,
-        errors.PostNotFoundError,
-        errors.StorageFullError,
-        errors.BusyError,
+    **openapi.writer(
+        "posts",
+        {204: openapi.response("Gone, with its comments and images.")},
+        *(errors.NotYoursError, errors.PostNotFoundError),
     ),
 )
 async def delete_post(request: requests.AnyRequest, post_id: FromPath[str]) -> None:
-    """For its creator or an admin; repeating it is 204 again."""
-    by = await writer(request)
-    await requests.services(request).posts.delete(requests.require_post_id(post_id), by)
+    """Delete a post.
+
+    For its creator or an admin; repeating it is 204 again.
+    """
+    caller = await identify_writer(request)
+    await requests.services(request).posts.delete(requests.require_id(post_id), caller)
 
 
 ROUTES = (create_post, get_post, edit_post, delete_post)

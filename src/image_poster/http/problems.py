@@ -1,6 +1,6 @@
 """Errors as problem details (RFC 9457): the only module that turns errors into responses."""
 
-from collections.abc import Iterable
+from collections.abc import Collection
 from enum import StrEnum
 from http import HTTPStatus
 from typing import cast
@@ -8,20 +8,15 @@ from typing import cast
 import msgspec
 import structlog
 from litestar import Response
-from litestar.exceptions import (
-    HTTPException,
-    MethodNotAllowedException,
-    NotFoundException,
-    ValidationException,
-)
+from litestar.exceptions import HTTPException, MethodNotAllowedException, ValidationException
 from litestar.types import ExceptionHandlersMap
 from msgspec import UNSET, UnsetType
 
 from image_poster.domain import errors
 from image_poster.domain.errors import FieldError
 from image_poster.domain.feed import FeedSort, ListedStatus
-from image_poster.http.auth import authenticator
-from image_poster.http.requests import AnyRequest, ClientGoneError, broken_rule, in_json_words
+from image_poster.http.connections import ClientGoneError
+from image_poster.http.requests import AnyRequest, broken_rule, in_json_words
 from image_poster.tus import VERSION
 
 MEDIA_TYPE = "application/problem+json"
@@ -30,6 +25,15 @@ CLIENT_CLOSED_REQUEST = 499
 
 _log = structlog.get_logger()
 _LITESTAR_SAYS_GONE = "client disconnected prematurely"
+# Litestar's own errors, by their status.
+_FRAMEWORK_ERRORS = {
+    400: errors.InvalidRequestError,
+    404: errors.RouteNotFoundError,
+    405: errors.MethodNotAllowedError,
+    413: errors.BodyTooLargeError,
+}
+# A status of the tus protocol, which is in no registry.
+_TITLES = {460: "Checksum Mismatch"}
 
 
 class Problem(msgspec.Struct, frozen=True):
@@ -49,7 +53,7 @@ def problem_body(error: errors.ImagePosterError, request_id: str) -> bytes:
     """The JSON of the problem for `error`."""
     return msgspec.json.encode(
         Problem(
-            title=_title(error.status),
+            title=_TITLES.get(error.status) or HTTPStatus(error.status).phrase,
             status=error.status,
             code=error.code,
             detail=error.detail,
@@ -57,13 +61,6 @@ def problem_body(error: errors.ImagePosterError, request_id: str) -> bytes:
             errors=error.errors if isinstance(error, errors.ValidationFailedError) else UNSET,
         )
     )
-
-
-def _title(status: int) -> str:
-    try:
-        return HTTPStatus(status).phrase
-    except ValueError:
-        return "Checksum Mismatch"  # 460, of the tus protocol; it is in no registry
 
 
 def render(request: AnyRequest, error: errors.ImagePosterError) -> Response[bytes]:
@@ -83,13 +80,12 @@ def render(request: AnyRequest, error: errors.ImagePosterError) -> Response[byte
 
 def _headers(request: AnyRequest, error: errors.ImagePosterError) -> dict[str, str]:
     """The headers that HTTP requires for some statuses."""
-    found: dict[str, str] = {}
-    if isinstance(error, errors.IdentityRequiredError):
-        # RFC 9110 section 15.5.2
-        found["www-authenticate"] = authenticator(request).challenge(request, error.detail)
+    if isinstance(error, errors.IdentityRequiredError):  # RFC 9110 section 15.5.2
+        challenge = request.app.state.authenticator.challenge(request, error.detail)
+        return {"www-authenticate": challenge}
     if isinstance(error, errors.RangeNotSatisfiableError):
-        found["content-range"] = f"bytes */{error.size}"
-    return found
+        return {"content-range": f"bytes */{error.size}"}
+    return {}
 
 
 def retry_headers(error: errors.ImagePosterError) -> dict[str, str]:
@@ -97,12 +93,12 @@ def retry_headers(error: errors.ImagePosterError) -> dict[str, str]:
     (draft-ietf-httpapi-ratelimit-headers-10)."""
     if error.retry_after is None:
         return {}
-    found = {"retry-after": str(error.retry_after)}
+    headers = {"retry-after": str(error.retry_after)}
     if isinstance(error, errors.RateLimitedError):
         window = f";w={error.window}" if error.window else ""
-        found["ratelimit-policy"] = f'"{error.limit}";q={error.quota}{window}'
-        found["ratelimit"] = f'"{error.limit}";r=0;t={error.retry_after}'
-    return found
+        headers["ratelimit-policy"] = f'"{error.limit}";q={error.quota}{window}'
+        headers["ratelimit"] = f'"{error.limit}";r=0;t={error.retry_after}'
+    return headers
 
 
 def _render_framework(request: AnyRequest, exc: HTTPException) -> Response[bytes]:
@@ -116,10 +112,10 @@ def _render_framework(request: AnyRequest, exc: HTTPException) -> Response[bytes
     return response
 
 
-def allow(methods: Iterable[str]) -> str:
+def allow(methods: Collection[str]) -> str:
     """The value of `Allow` (RFC 9110 section 10.2.1): these methods, OPTIONS, and HEAD with GET."""
-    found = {*methods, "OPTIONS"}
-    return ", ".join(sorted(found | {"HEAD"} if "GET" in found else found))
+    implied = {"OPTIONS", "HEAD"} if "GET" in methods else {"OPTIONS"}
+    return ", ".join(sorted(implied.union(methods)))
 
 
 def _render_unknown(request: AnyRequest, exc: Exception) -> Response[bytes]:
@@ -132,15 +128,9 @@ def _translated(exc: HTTPException) -> errors.ImagePosterError:
     if isinstance(exc, ValidationException):
         details = cast("list[dict[str, str]]", exc.extra or [])
         return errors.ValidationFailedError(*(_field_error(item) for item in details))
-    if isinstance(exc, NotFoundException):
-        return errors.RouteNotFoundError()
-    if isinstance(exc, MethodNotAllowedException):
-        return errors.MethodNotAllowedError()
-    if exc.status_code == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
-        return errors.BodyTooLargeError()
-    if exc.status_code == HTTPStatus.BAD_REQUEST:
-        return errors.InvalidRequestError()
-    raise exc
+    if exc.status_code not in _FRAMEWORK_ERRORS:
+        raise exc
+    return _FRAMEWORK_ERRORS[exc.status_code]()
 
 
 # Parameters that are one of a few words.

@@ -1,21 +1,23 @@
-"""Requests: access to the services and headers, and reading of bodies."""
+"""Requests: the services that handle them, their headers, idempotency keys and bodies."""
 
 import codecs
 import json
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import contextmanager, suppress
 from functools import partial
-from typing import Annotated, Any, TypeVar, cast
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 from litestar import Request
 from litestar.params import QueryParameter
-from litestar.types import HTTPRequestEvent
 
 from image_poster.domain import errors
+from image_poster.domain.idempotency import HEADER, checked_key
+from image_poster.domain.identity import Identity
 from image_poster.domain.ids import is_id
 from image_poster.domain.limits import FEED_PAGE_MAX, check_characters
+from image_poster.http.connections import RequestBody
 from image_poster.services.container import Services
 
 AnyRequest = Request[Any, Any, Any]
@@ -36,10 +38,6 @@ _JSON_TYPES = {
 _MISSING = re.compile(r"required field `(.+?)`")
 
 
-class ClientGoneError(Exception):
-    """The connection broke before the body was complete: there is no client to answer."""
-
-
 class JsonRequest(AnyRequest):
     """A Litestar request, whose JSON is read by `parsed`."""
 
@@ -49,15 +47,19 @@ class JsonRequest(AnyRequest):
 
 def services(request: AnyRequest) -> Services:
     """The services of the edition that serves."""
-    found: Services = request.app.state.services
-    return found
+    return request.app.state.services  # type: ignore[no-any-return]
 
 
-def require_post_id(post_id: str) -> str:
-    """The id from a path. Raises `PostNotFoundError` if it cannot be a post's id."""
-    if not is_id(post_id):
-        raise errors.PostNotFoundError
-    return post_id
+def require_id(text: str, missing: type[errors.ImagePosterError] = errors.PostNotFoundError) -> str:
+    """The id from a path. Raises `missing` if it cannot be an id."""
+    if not is_id(text):
+        raise missing
+    return text
+
+
+def is_head(request: AnyRequest) -> bool:
+    """True for a HEAD, which the middleware passes on as a GET."""
+    return "is_head" in request.scope["state"]
 
 
 def media_type(request: AnyRequest) -> str:
@@ -87,12 +89,9 @@ def check_coding(request: AnyRequest) -> None:
         )
 
 
-async def json_only(request: AnyRequest) -> None:
+def check_json(request: AnyRequest) -> None:
     """Check before a handler that the body is uncompressed JSON. Raises
-    `UnsupportedMediaTypeError`.
-
-    (Not a guard, for which Litestar copies the handler each time.)
-    """
+    `UnsupportedMediaTypeError`."""
     check_coding(request)
     if not is_json(request):
         raise errors.UnsupportedMediaTypeError(
@@ -100,17 +99,38 @@ async def json_only(request: AnyRequest) -> None:
         )
 
 
-async def body_chunks(request: AnyRequest) -> AsyncIterator[bytes]:
-    """The body in non-empty chunks, as it arrives. Raises `ClientGoneError` when it stops before
-    its end."""
-    more = True
-    while more:
-        message = cast("HTTPRequestEvent", await request.receive())
-        if message["type"] != "http.request":
-            raise ClientGoneError
-        if message["body"]:
-            yield message["body"]
-        more = message["more_body"]
+def idempotency_key(request: AnyRequest) -> str | None:
+    """The request's key. Raises `ValidationFailedError` for an invalid one."""
+    key = request.headers.get(HEADER)
+    return None if key is None else checked_key(key)
+
+
+@contextmanager
+def in_flight(request: AnyRequest, caller: Identity, key: str | None) -> Iterator[None]:
+    """Mark the key as in use until the request ends. Raises `RequestInProgressError` if it already
+    is.
+
+    A request is marked once its body is complete. Until then its client may be gone, and its retry
+    must not be refused. Between processes the store decides: the second request finds the
+    idempotency record of the first.
+    """
+    entry, running = (caller.user, key), request.app.state.in_flight
+    if key is None:
+        yield
+        return
+    if entry in running:
+        raise errors.RequestInProgressError
+    running.add(entry)
+    try:
+        yield
+    finally:
+        running.discard(entry)
+
+
+def body_chunks(request: AnyRequest) -> AsyncIterator[bytes]:
+    """The body in non-empty chunks, as `RequestBody.chunks`."""
+    body: RequestBody = request.scope["state"]["body"]
+    return body.chunks()
 
 
 async def json_body(request: AnyRequest) -> bytes:
@@ -142,27 +162,23 @@ def parsed(body: bytes) -> Any:  # noqa: ANN401 - whatever JSON can hold
     try:
         return msgspec.json.decode(body.removeprefix(codecs.BOM_UTF8))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
-        check_surrogates(body)
+        with suppress(ValueError, RecursionError):
+            _check_surrogates("body", json.loads(body.decode("utf-8-sig", "surrogatepass")))
         raise errors.InvalidJsonError from exc
 
 
-def check_surrogates(body: bytes) -> None:
-    """Raises `ValidationFailedError` with the field's name if JSON is unreadable only because of
-    half a surrogate pair, escaped or not. msgspec does not report this."""
-    with suppress(ValueError, RecursionError):
-        _check_texts("body", json.loads(body.decode("utf-8-sig", "surrogatepass")))
-
-
-def _check_texts(field: str, value: object) -> None:
+def _check_surrogates(field: str, value: object) -> None:
+    """Raise `ValidationFailedError` with the field's name for half a surrogate pair, escaped or
+    not, which msgspec does not report."""
     if isinstance(value, str):
         check_characters(field, value)
     elif isinstance(value, dict):
         for name, member in value.items():
             check_characters(field, name)
-            _check_texts(name if field == "body" else f"{field}.{name}", member)
+            _check_surrogates(name if field == "body" else f"{field}.{name}", member)
     elif isinstance(value, list):
         for entry in value:
-            _check_texts(field, entry)
+            _check_surrogates(field, entry)
 
 
 def decoded(body: bytes, kind: type[Body]) -> Body:
@@ -191,9 +207,9 @@ def in_json_words(detail: str) -> str:
     match = _EXPECTED.fullmatch(detail)
     if match is None:
         return detail
-    wanted, rule, got = match.groups()
+    expected, rule, got = match.groups()
     rule = rule.replace(" matching regex", " that matches")
-    return f"must be {_json_types(wanted)}{rule}" + (f", not {_json_types(got)}" if got else "")
+    return f"must be {_json_types(expected)}{rule}" + (f", not {_json_types(got)}" if got else "")
 
 
 def _json_types(names: str) -> str:

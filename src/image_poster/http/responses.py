@@ -1,29 +1,66 @@
-"""Responses: encoded JSON with an ETag, and files with ranges."""
+"""Responses: encoded JSON with an ETag, and files with ranges. The fast path and Litestar's
+handlers build their responses by these functions; both pass the request's headers.
+
+Conditional requests are in RFC 9110 section 13, ranges in section 14.
+"""
 
 import hashlib
-from collections.abc import AsyncIterator, Callable, Mapping
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from typing import NamedTuple
 
+import msgspec
 from litestar import Response
 from litestar.response import Redirect, Stream
+from litestar.types import HTTPScope
 
 from image_poster.domain.edits import ExpectedTags
+from image_poster.domain.errors import RangeNotSatisfiableError
 from image_poster.domain.idempotency import Answer
-from image_poster.http.fast import EncodedResponse, Headers
-from image_poster.http.ranges import ByteRange, etag_matches, matching_etag, requested_range
-from image_poster.http.requests import AnyRequest
 from image_poster.ports.images import RemoteFile, StoredFile
 
 JSON = "application/json"
 IMMUTABLE = "public, max-age=31536000, immutable"
 PRIVATE = "private, no-cache"
+FILE_CHUNK_BYTES = 256 * 1024
 # A feed changes with each comment.
-_ASK_AGAIN = "no-cache"
-# A 304 says what the 200 would (RFC 9110 section 15.4.5), which comes in the coding that is taken.
-_BY_CODING = "Accept-Encoding"
-_CHUNK_BYTES = 256 * 1024
+_REVALIDATE = "no-cache"
 _PLACE = "x-accel-redirect"
+_SINGLE_RANGE = re.compile(r"bytes=(\d*)-(\d*)", re.IGNORECASE | re.ASCII)
+# More digits are behind the end of any file; Python refuses to read some thousands of them.
+_MAX_DIGITS = 18
 
+Headers = Mapping[str, str]
 FileResponse = Response[bytes] | Stream | Redirect
+
+
+class FastRequest(NamedTuple):
+    """A GET for a `FastRoute`: its scope, its headers, and the groups that the path's pattern
+    matched."""
+
+    scope: HTTPScope
+    headers: dict[bytes, bytes]
+    groups: tuple[str, ...]
+
+    @property
+    def conditions(self) -> dict[str, str]:
+        """The header of a conditional request, as text."""
+        etags = self.headers.get(b"if-none-match")
+        return {} if etags is None else {"if-none-match": etags.decode("latin-1")}
+
+
+class FastRoute(NamedTuple):
+    """A route that is answered without Litestar's routing, if the request has no unusual parameters
+    or headers.
+
+    `template` is Litestar's path template. `pattern` must match the whole path. `answer` builds the
+    response by the function of the route's handler. If it returns None or raises any error,
+    Litestar answers instead. `tests/unit/test_fast.py` compares the two.
+    """
+
+    template: str
+    pattern: re.Pattern[str]
+    answer: Callable[[FastRequest], Awaitable[Response[bytes] | None]]
 
 
 class WireBodies:
@@ -31,12 +68,12 @@ class WireBodies:
 
     A document in the wire's format is copied without parsing; only the format's number is removed.
     Any other document is decoded, and encoded by `convert`. So a field can be renamed on the wire
-    while stored documents stay the same. Set `ready_format` to None, or write a new format from
-    then on.
+    while stored documents stay the same. Set `wire_format` to None, or write a new format from then
+    on.
     """
 
-    def __init__(self, ready_format: int | None, convert: Callable[[bytes], bytes]) -> None:
-        self._prefix = b"-" if ready_format is None else b'{"v":%d,' % ready_format
+    def __init__(self, wire_format: int | None, convert: Callable[[bytes], bytes]) -> None:
+        self._prefix = b"-" if wire_format is None else b'{"v":%d,' % wire_format
         self._convert = convert
 
     def body(self, document: bytes) -> bytes:
@@ -46,8 +83,14 @@ class WireBodies:
         return self._convert(document)
 
 
+def page_body(name: str, items: list[bytes], following: str | None) -> bytes:
+    """The JSON of a page: its encoded items, under `name`, and the cursor of the next page."""
+    encoded = b",".join(items), msgspec.json.encode(following)
+    return b'{"%b":[%b],"next":%b}' % (name.encode(), *encoded)
+
+
 def json_response(
-    body: bytes, *, status: int = 200, headers: Mapping[str, str] | None = None
+    body: bytes, *, status: int = 200, headers: Headers | None = None
 ) -> Response[bytes]:
     """A response of encoded JSON."""
     return Response(body, status_code=status, media_type=JSON, headers=headers)
@@ -61,61 +104,25 @@ def created_response(answer: Answer) -> Response[bytes]:
     return json_response(answer.body, status=201, headers=headers)
 
 
-def conditional_json(
-    request: AnyRequest, body: bytes, headers: Mapping[str, str] | None = None
-) -> Response[bytes]:
-    """JSON with a strong ETag; 304 when the client has this version (RFC 9110 section 13)."""
-    return tagged_json(request, body, etag_of(body), headers)
-
-
-def versioned_json(
-    request: AnyRequest, body: bytes, tag: str, headers: Mapping[str, str] | None = None
-) -> Response[bytes]:
-    """As `conditional_json`, for resources that can be edited. The ETag begins with the edit tag of
-    the texts, which `expected_tags` reads."""
-    return tagged_json(request, body, versioned_etag(body, tag), headers)
-
-
-def versioned_etag(body: bytes, tag: str) -> str:
-    """The ETag of a `body` whose texts have the edit tag `tag`."""
-    return f'"{tag}-{etag_of(body)[1:]}'
-
-
-def expected_tags(request: AnyRequest) -> ExpectedTags:
-    """The edit tags in `If-Match` (RFC 9110 section 13.1.1); None without the header, and for `*`.
-
-    Weak tags match too, unlike in the RFC: a proxy that compresses makes ETags weak (nginx does),
-    but leaves the edit tag unchanged.
-    """
-    sent = request.headers.get("if-match")
-    if sent is None or sent.strip() == "*":
-        return None
-    tags = (entry.strip().removeprefix("W/").strip('"') for entry in sent.split(","))
-    return frozenset(tag.partition("-")[0] for tag in tags)
-
-
-def etag_of(body: bytes) -> str:
-    """A strong ETag (RFC 9110 section 8.8.3), with its quotes."""
-    return f'"{hashlib.sha256(body).hexdigest()[:24]}"'
-
-
 def tagged_json(
-    request: AnyRequest, body: bytes, etag: str, headers: Mapping[str, str] | None = None
+    request: Headers, body: bytes, etag: str, headers: Headers | None = None
 ) -> Response[bytes]:
-    """As `conditional_json`, for a body whose ETag is known."""
-    caching = {"cache-control": _ASK_AGAIN, **(headers or {})}
-    known = matching_etag(request.headers.get("if-none-match"), etag)
+    """JSON with its ETag; 304 when the client has this version. `request` are the request's
+    headers. A 304 has the headers that the 200 would have (RFC 9110 section 15.4.5), which comes in
+    a coding that the client accepts."""
+    caching = {"cache-control": _REVALIDATE, **(headers or {})}
+    known = matching_etag(request.get("if-none-match"), etag)
     if known is None:
         return json_response(body, headers={"etag": etag, **caching})
-    caching |= {"etag": known, "vary": _BY_CODING}
+    caching |= {"etag": known, "vary": "Accept-Encoding"}
     return Response(b"", status_code=304, media_type=JSON, headers=caching)
 
 
 def tagged_bytes(
-    request: AnyRequest, body: bytes, etag: str, media_type: str, headers: Mapping[str, str]
+    request: Headers, body: bytes, etag: str, media_type: str, headers: Headers
 ) -> Response[bytes]:
     """As `tagged_json`, for a body that is never compressed in transit."""
-    is_known = etag_matches(request.headers.get("if-none-match"), etag)
+    is_known = matching_etag(request.get("if-none-match"), etag) is not None
     return Response(
         b"" if is_known else body,
         status_code=304 if is_known else 200,
@@ -124,129 +131,144 @@ def tagged_bytes(
     )
 
 
-def tagged_ready(
-    sent: dict[bytes, bytes], body: bytes, etag: str, headers: Headers
-) -> EncodedResponse:
-    """`tagged_json` for the fast path; `sent` are the request's headers."""
-    names = {name for name, _ in headers}
-    caching = list(headers)
-    if b"cache-control" not in names:
-        caching.append((b"cache-control", _ASK_AGAIN.encode()))
-    known = matching_etag(_text(sent.get(b"if-none-match")), etag)
-    if known is None:
-        return EncodedResponse(200, [(b"etag", etag.encode()), *caching], JSON.encode(), body)
-    caching += [(b"etag", known.encode("latin-1")), (b"vary", _BY_CODING.encode())]
-    return EncodedResponse(304, caching, b"", b"")
+def edited_json(body: bytes, tag: str) -> Response[bytes]:
+    """The response to an edit, with the ETag of `versioned_etag`."""
+    return json_response(body, headers={"etag": versioned_etag(body, tag)})
 
 
-async def ready_file(
-    sent: dict[bytes, bytes],
-    file: StoredFile,
-    media_type: str,
-    cache_control: str,
-    *,
-    by_proxy: bool,
-) -> EncodedResponse | None:
-    """`file_response` for the fast path, without ranges: a small file, or any that the proxy sends.
-    None for other files. Closes `file`."""
-    place = file.place if by_proxy else None
-    try:
-        if place is None and file.size > _CHUNK_BYTES:
+def versioned_etag(body: bytes, tag: str) -> str:
+    """The ETag of a resource that can be edited. It begins with `tag`, the edit tag of the texts,
+    which `expected_tags` reads."""
+    return f'"{tag}-{etag_of(body)[1:]}'
+
+
+def expected_tags(request: Headers) -> ExpectedTags:
+    """The edit tags in `If-Match` (RFC 9110 section 13.1.1); None without the header, and for `*`.
+
+    Weak tags match too, unlike in the RFC: a proxy that compresses makes ETags weak (nginx does),
+    but leaves the edit tag unchanged.
+    """
+    header = request.get("if-match")
+    if header is None or header.strip() == "*":
+        return None
+    tags = (entry.strip().removeprefix("W/").strip('"') for entry in header.split(","))
+    return frozenset(tag.partition("-")[0] for tag in tags)
+
+
+def etag_of(body: bytes) -> str:
+    """A strong ETag (RFC 9110 section 8.8.3), with its quotes."""
+    return f'"{hashlib.sha256(body).hexdigest()[:24]}"'
+
+
+def matching_etag(if_none_match: str | None, etag: str) -> str | None:
+    """The client's ETag that matches `etag` by weak comparison (section 13.1.2); None if none does.
+    `etag` has its quotes, and `W/` if it is weak. The client's may be weak where `etag` is strong:
+    the same representation, compressed."""
+    if if_none_match is None:
+        return None
+    known = [item.strip() for item in if_none_match.split(",")]
+    if "*" in known or etag in known:
+        return etag
+    strong = etag.removeprefix("W/")
+    return next((tag for tag in known if tag.removeprefix("W/") == strong), None)
+
+
+class ByteRange(NamedTuple):
+    """`length` bytes from `start`."""
+
+    start: int
+    length: int
+
+
+def requested_range(header: str | None, size: int) -> ByteRange | None:
+    """Parse a Range header for a file of `size` bytes; None to send the whole file.
+
+    Other units, several ranges and malformed ones are ignored, as section 14.2 allows. Raises
+    `RangeNotSatisfiableError` when the range begins after the end.
+    """
+    match = _SINGLE_RANGE.fullmatch(header.strip()) if header else None
+    if match is None or match.groups() == ("", ""):
+        return None
+    first, last = match.groups()
+    if not first:
+        length = min(_position(last), size)
+        start = size - length
+    else:
+        start, end = _position(first), _position(last) if last else size - 1
+        if last and end < start:
             return None
-        etag = f'"{file.etag}"'
-        headers = [
-            (b"etag", etag.encode()),
-            (b"cache-control", cache_control.encode()),
-            (b"accept-ranges", b"bytes"),
-        ]
-        if etag_matches(_text(sent.get(b"if-none-match")), etag):
-            return EncodedResponse(304, headers, b"", b"")
-        if place is not None:
-            headers.append((_PLACE.encode(), place.encode()))
-            return EncodedResponse(200, headers, media_type.encode(), b"")
-        return EncodedResponse(200, headers, media_type.encode(), await file.read(0, file.size))
-    finally:
-        file.close()
+        length = min(end, size - 1) - start + 1
+    if length <= 0 or start >= size:
+        raise RangeNotSatisfiableError(size)
+    return ByteRange(start, length)
 
 
-def _text(value: bytes | None) -> str | None:
-    return None if value is None else value.decode("latin-1")
+def _position(digits: str) -> int:
+    """Parse a number; one with too many digits becomes `10**_MAX_DIGITS`."""
+    significant = digits.lstrip("0")
+    return int(significant or "0") if len(significant) <= _MAX_DIGITS else 10**_MAX_DIGITS
 
 
 async def file_response(
-    request: AnyRequest,
+    request: Headers,
     file: StoredFile | RemoteFile,
     media_type: str,
     cache_control: str,
     *,
+    is_head: bool = False,
     by_proxy: bool = False,
 ) -> FileResponse:
-    """A file, a range of it, or a redirect to it; closes `file`. With `by_proxy` the proxy in front
-    sends the file or its range (https://nginx.org/en/docs/http/ngx_http_proxy_module.html,
-    X-Accel-Redirect)."""
+    """A file, a range of it, or a redirect to it; closes `file`. Files of at most
+    `FILE_CHUNK_BYTES` are no `Stream`.
+
+    With `by_proxy` the proxy in front sends the file or its range
+    (https://nginx.org/en/docs/http/ngx_http_proxy_module.html, X-Accel-Redirect). Raises
+    `RangeNotSatisfiableError`.
+    """
     if isinstance(file, RemoteFile):
         return Redirect(file.url, status_code=302, headers={"cache-control": "no-store"})
     etag = f'"{file.etag}"'
     headers = {"etag": etag, "cache-control": cache_control, "accept-ranges": "bytes"}
-    if etag_matches(request.headers.get("if-none-match"), etag):
-        file.close()
-        return Response(b"", status_code=304, media_type=media_type, headers=headers)
+    response: Response[bytes] | Stream | None = None
     try:
-        part = _range(request, file.size, etag)
-    except BaseException:
-        file.close()
-        raise
-    if by_proxy and file.place is not None:
-        file.close()
-        headers[_PLACE] = file.place
-        return Response(b"", media_type=media_type, headers=headers)
-    if _is_head(request):
-        file.close()
-        headers["content-length"] = str(file.size)
-        return Response(b"", media_type=media_type, headers=headers)
-    return await _part_response(file, part, media_type, headers)
+        if matching_etag(request.get("if-none-match"), etag) is not None:
+            return Response(b"", status_code=304, media_type=media_type, headers=headers)
+        # For GET only (section 14.2), and with If-Range only if the file is unchanged (13.1.5).
+        is_whole = is_head or request.get("if-range", etag) != etag
+        part = None if is_whole else requested_range(request.get("range"), file.size)
+        if by_proxy and file.place is not None:
+            headers[_PLACE] = file.place
+            return Response(b"", media_type=media_type, headers=headers)
+        if is_head:
+            headers["content-length"] = str(file.size)
+            return Response(b"", media_type=media_type, headers=headers)
+        response = await _part_response(file, part, media_type, headers)
+        return response
+    finally:
+        if not isinstance(response, Stream):
+            file.close()
 
 
 async def _part_response(
     file: StoredFile, part: ByteRange | None, media_type: str, headers: dict[str, str]
-) -> FileResponse:
-    if part is None:
-        part, status = ByteRange(0, file.size), 200
-    else:
-        last = part.start + part.length - 1
-        headers["content-range"] = f"bytes {part.start}-{last}/{file.size}"
-        status = 206
-    if part.length <= _CHUNK_BYTES:
-        try:
-            content = await file.read(part.start, part.length)
-        finally:
-            file.close()
+) -> Response[bytes] | Stream:
+    status = 200 if part is None else 206
+    start, length = part or ByteRange(0, file.size)
+    if part is not None:
+        headers["content-range"] = f"bytes {start}-{start + length - 1}/{file.size}"
+    if length <= FILE_CHUNK_BYTES:
+        content = await file.read(start, length)
         return Response(content, status_code=status, media_type=media_type, headers=headers)
-    headers["content-length"] = str(part.length)
-    return Stream(_chunks(file, part), status_code=status, media_type=media_type, headers=headers)
+    headers["content-length"] = str(length)
+    chunks = _chunks(file, start, length)
+    return Stream(chunks, status_code=status, media_type=media_type, headers=headers)
 
 
-def _range(request: AnyRequest, size: int, etag: str) -> ByteRange | None:
-    """The range to send, for GET only (section 14.2), and with If-Range only if the file is
-    unchanged (section 13.1.5)."""
-    if _is_head(request) or request.headers.get("if-range", etag) != etag:
-        return None
-    return requested_range(request.headers.get("range"), size)
-
-
-def _is_head(request: AnyRequest) -> bool:
-    return bool(request.scope["state"].get("is_head"))
-
-
-async def _chunks(file: StoredFile, part: ByteRange) -> AsyncIterator[bytes]:
+async def _chunks(file: StoredFile, start: int, length: int) -> AsyncIterator[bytes]:
     try:
-        at, left = part
-        while left > 0:
-            chunk = await file.read(at, min(left, _CHUNK_BYTES))
-            if not chunk:
-                return
+        at, end = start, start + length
+        while at < end and (chunk := await file.read(at, min(end - at, FILE_CHUNK_BYTES))):
             yield chunk
             at += len(chunk)
-            left -= len(chunk)
     finally:
         file.close()

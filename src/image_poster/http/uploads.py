@@ -7,30 +7,27 @@ from urllib.parse import urlencode
 
 import msgspec
 from litestar import Response, delete, get, patch, post, put, route
-from litestar.openapi.spec import Parameter
 from litestar.openapi.spec.enums import OpenAPIType
 from litestar.params import FromPath, FromQuery
 
 from image_poster.domain import errors
-from image_poster.domain.ids import is_id, rfc3339
+from image_poster.domain.ids import rfc3339
 from image_poster.domain.images import declared_format
 from image_poster.domain.posts import PostTexts
 from image_poster.domain.signing import BadSignatureError, Signer
 from image_poster.domain.uploads import PutTarget, PutTerms, UploadOrder, has_expired
 from image_poster.http import openapi, requests
-from image_poster.http.auth import caller
-from image_poster.http.idempotency import idempotency_key, in_flight
-from image_poster.http.limits import IDENTIFIED, writer
+from image_poster.http.auth import identify_writer, require_identity
 from image_poster.http.problems import allow
 from image_poster.ports.clock import Clock
 from image_poster.services.uploads import Patch, UploadState
-from image_poster.tus import CHECKSUM_ALGORITHMS, CONTENT_TYPE, EXTENSIONS, VERSION, headers
+from image_poster.tus import CHECKSUM_ALGORITHMS, CONTENT_TYPE, EXTENSIONS, VERSION
+from image_poster.tus import headers as tus
 
 PATH = "/uploads"
-_ONE = f"{PATH}/{{post_id:str}}"
+_UPLOAD = f"{PATH}/{{post_id:str}}"
 _METHODS = ("GET", "PATCH", "PUT", "DELETE")
 _PUT = "put"
-_NO_STORE = "no-store"
 
 
 class PutBody(msgspec.Struct, frozen=True):
@@ -77,30 +74,29 @@ class HmacPutUrlSigner:
         """The permissions of the URL with this `grant`. Raises `UploadUrlInvalidError` for a
         changed or expired grant, and for another upload's."""
         try:
-            found = self._signer.read(_PUT, grant, PutGrant)
+            signed = self._signer.read(_PUT, grant, PutGrant)
         except BadSignatureError as exc:
             raise errors.UploadUrlInvalidError from exc
         times = {"service_ms": clock.service_ms(), "now_ms": clock.now_ms()}
-        if found.post_id != post_id or has_expired(post_id, found.expires_ms, **times):
+        if signed.post_id != post_id or has_expired(post_id, signed.expires_ms, **times):
             raise errors.UploadUrlInvalidError
-        return found
+        return signed
 
 
 _TUS = openapi.header("Tus-Resumable", const=VERSION)
 _LENGTH = openapi.header("Upload-Length", required=False, type=OpenAPIType.INTEGER, minimum=1)
 _CHECKSUM = openapi.header("Upload-Checksum", required=False)
-_CREATION: tuple[Parameter, ...] = (
+_OFFSET = openapi.header("Upload-Offset", type=OpenAPIType.INTEGER, minimum=0)
+_CREATION: openapi.Group = (
     _TUS,
-    openapi.IDEMPOTENCY_KEY,
+    *openapi.KEYED,
     _LENGTH,
     openapi.header("Upload-Defer-Length", required=False, const="1"),
     openapi.header("Upload-Metadata", required=False),
     _CHECKSUM,
+    errors.ConcatenationUnsupportedError,
 )
-_OFFSET = openapi.header("Upload-Offset", type=OpenAPIType.INTEGER, minimum=0)
-_BODY = {CONTENT_TYPE: openapi.BYTES}
-_FINDING_ERRORS = (
-    errors.IdentityRequiredError,
+_FIND: openapi.Group = (
     errors.InvalidTusRequestError,
     errors.UploadNotFoundError,
     errors.MethodNotAllowedError,
@@ -108,29 +104,25 @@ _FINDING_ERRORS = (
     errors.TusVersionUnsupportedError,
     errors.ChecksumMismatchError,
     errors.ValidationFailedError,
-    errors.StorageFullError,
-    errors.BusyError,
 )
-_RECEIVING_ERRORS = (
-    errors.IdentityRequiredError,
+_BYTES: openapi.Group = (
+    *openapi.IMAGE_BODY,
+    errors.ChecksumMismatchError,
+    errors.UploadTakenOverError,
+)
+_TUS_BYTES: openapi.Group = (
+    openapi.body_of({CONTENT_TYPE: openapi.BYTES}, required=False),
+    *_BYTES,
     errors.PieceTooLargeError,
     errors.InvalidTusRequestError,
     errors.TusVersionUnsupportedError,
-    errors.UploadTooLargeError,
-    errors.UnsupportedMediaTypeError,
-    errors.UnsupportedImageError,
-    errors.ValidationFailedError,
-    errors.ChecksumMismatchError,
-    errors.UploadTakenOverError,
-    errors.StorageFullError,
-    errors.BusyError,
 )
 
 
-@route([PATH, _ONE], http_method=["OPTIONS"], include_in_schema=False)
+@route([PATH, _UPLOAD], http_method=["OPTIONS"], include_in_schema=False)
 async def discover(request: requests.AnyRequest) -> Response[bytes]:
-    """Core, OPTIONS: what this server can do."""
-    found = {
+    """The protocol's versions and extensions (tus 1.0.0, Core, OPTIONS)."""
+    headers = {
         "tus-resumable": VERSION,
         "tus-version": VERSION,
         "tus-extension": ",".join(EXTENSIONS),
@@ -138,223 +130,185 @@ async def discover(request: requests.AnyRequest) -> Response[bytes]:
         "tus-checksum-algorithm": ",".join(CHECKSUM_ALGORITHMS),
         "allow": allow(_METHODS if request.path_params else ("POST",)),
     }
-    return Response(b"", status_code=204, headers=found)
+    return Response(b"", status_code=204, headers=headers)
 
 
 @post(
     PATH,
-    operation_id="createUpload",
-    tags=["uploads"],
-    **IDENTIFIED,
-    operation_class=openapi.operation(*_CREATION, body=_BODY),
-    request_max_body_size=None,
-    summary="Begin a resumable upload",
-    responses=openapi.responses(
-        {201: openapi.nothing("Begun; Location says where.")},
-        *_RECEIVING_ERRORS,
-        errors.ConcatenationUnsupportedError,
-        errors.IdempotencyKeyReusedError,
-        errors.RequestInProgressError,
-        errors.GoneError,
+    **openapi.writer(
+        "uploads",
+        {201: openapi.response("Created; Location points at it.")},
+        *(_CREATION, _TUS_BYTES),
     ),
+    request_max_body_size=None,
 )
 async def create_upload(request: requests.AnyRequest) -> Response[bytes]:
-    """Tus 1.0.0, Creation, POST; with a body, Creation With Upload. `Upload-Metadata` takes
-    `caption` and `alt`; the upload's id is that of the post it becomes."""
-    headers.check_version(request.headers.get("tus-resumable"))
-    headers.check_not_joined(request.headers.get("upload-concat"))
+    """Begin a resumable upload.
+
+    Tus 1.0.0, Creation, POST; with a body, Creation With Upload. `Upload-Metadata` takes `caption`
+    and `alt`. The upload's id is that of its post.
+    """
+    tus.check_version(request.headers.get("tus-resumable"))
+    tus.check_not_joined(request.headers.get("upload-concat"))
     requests.check_coding(request)
-    creator, key = await writer(request), idempotency_key(request)
+    creator, key = await identify_writer(request), requests.idempotency_key(request)
     uploads = requests.services(request).uploads
     requests.count_unread_body(request, uploads.refused_bytes.upload_quota.charge, creator.user)
-    with in_flight(request).running(creator, key):
+    with requests.in_flight(request, creator, key):
         answer, upload = await uploads.reserve_by_tus(creator, _order(request), key)
-    found, state = {"location": answer.location}, UploadState(upload, 0)
+    headers, state = {"location": answer.location}, UploadState(upload, 0)
     post_id = answer.location.rpartition("/")[2]
     if answer.replayed:
-        found["idempotent-replayed"] = "true"
+        headers["idempotent-replayed"] = "true"
         state = await uploads.state(post_id, creator)
     elif _has_bytes(request):
         first = Patch(0, requests.declared_bytes(request), checksum=_checksum(request))
         state = await uploads.append(post_id, creator, first, requests.body_chunks(request))
-    return _state_response(201, state, found)
+    return _state_response(201, state, headers)
 
 
-# (As for DELETE below: what is answered to GET is 204.)
 @get(
-    _ONE,
-    operation_id="findUpload",
-    tags=["uploads"],
-    **IDENTIFIED,
-    operation_class=openapi.operation(_TUS),
-    summary="How far an upload is",
-    responses=openapi.responses(
-        {204: openapi.nothing("`Upload-Offset` bytes are there.")}, *_FINDING_ERRORS
+    _UPLOAD,
+    **openapi.writer(
+        "uploads", {204: openapi.response("`Upload-Offset` bytes are stored.")}, _TUS, _FIND
     ),
 )
 async def find_upload(request: requests.AnyRequest, post_id: FromPath[str]) -> Response[bytes]:
-    """Tus 1.0.0, Core, HEAD. GET says the same, since caching proxies ask with GET when they are
-    asked with HEAD (nginx: `proxy_cache_convert_head`)."""
-    headers.check_version(request.headers.get("tus-resumable"))
-    state = await requests.services(request).uploads.state(
-        _known_upload(post_id), await caller(request)
-    )
-    upload = state.upload
-    found = {"cache-control": _NO_STORE}
+    """The offset of an upload.
+
+    Tus 1.0.0, Core, HEAD. GET says the same, since caching proxies ask with GET when they are asked
+    with HEAD (nginx: `proxy_cache_convert_head`).
+    """
+    tus.check_version(request.headers.get("tus-resumable"))
+    post_id, caller = _require_id(post_id), await require_identity(request)
+    state = await requests.services(request).uploads.state(post_id, caller)
+    upload, headers = state.upload, {"cache-control": "no-store"}
     if upload.length is None:
-        found["upload-defer-length"] = "1"
+        headers["upload-defer-length"] = "1"
     else:
-        found["upload-length"] = str(upload.length)
+        headers["upload-length"] = str(upload.length)
     if upload.metadata:
-        found["upload-metadata"] = upload.metadata
-    is_head = request.scope["state"].get("is_head", False)
-    return _state_response(200 if is_head else 204, state, found)
+        headers["upload-metadata"] = upload.metadata
+    return _state_response(200 if requests.is_head(request) else 204, state, headers)
 
 
 @patch(
-    _ONE,
-    operation_id="appendToUpload",
-    tags=["uploads"],
-    **IDENTIFIED,
-    operation_class=openapi.operation(_TUS, _OFFSET, _LENGTH, _CHECKSUM, body=_BODY),
-    request_max_body_size=None,
-    summary="Send bytes",
-    responses=openapi.responses(
-        {204: openapi.nothing("It is there; `Upload-Offset` says how far the upload is.")},
-        *_FINDING_ERRORS,
-        *_RECEIVING_ERRORS,
-        errors.OffsetMismatchError,
+    _UPLOAD,
+    **openapi.writer(
+        "uploads",
+        {204: openapi.response("Stored; `Upload-Offset` is the new offset.")},
+        *(_TUS, _OFFSET, _LENGTH, _CHECKSUM, _FIND, _TUS_BYTES, errors.OffsetMismatchError),
     ),
+    request_max_body_size=None,
 )
 async def append_to_upload(request: requests.AnyRequest, post_id: FromPath[str]) -> Response[bytes]:
-    """Tus 1.0.0, Core, PATCH. What came before a cut is kept, and the next request goes on."""
-    who, uploads = await caller(request), requests.services(request).uploads
-    requests.count_unread_body(request, uploads.refused_bytes.count_unread, post_id, who.user)
-    headers.check_version(request.headers.get("tus-resumable"))
+    """Send bytes.
+
+    Tus 1.0.0, Core, PATCH. The bytes before a cut are stored, and the next request continues.
+    """
+    caller, uploads = await require_identity(request), requests.services(request).uploads
+    requests.count_unread_body(request, uploads.refused_bytes.count_unread, post_id, caller.user)
+    tus.check_version(request.headers.get("tus-resumable"))
     if not _has_bytes(request):
         raise errors.UnsupportedMediaTypeError(
             "Send Content-Type: application/offset+octet-stream."
         )
     requests.check_coding(request)
-    sent = Patch(
-        offset=headers.number("Upload-Offset", request.headers.get("upload-offset")),
+    length = request.headers.get("upload-length")
+    piece = Patch(
+        offset=tus.number("Upload-Offset", request.headers.get("upload-offset")),
         declared_bytes=requests.declared_bytes(request),
-        length=_declared_length(request),
+        length=None if length is None else tus.number("Upload-Length", length),
         checksum=_checksum(request),
     )
     chunks = requests.body_chunks(request)
-    state = await uploads.append(_known_upload(post_id), who, sent, chunks)
+    state = await uploads.append(_require_id(post_id), caller, piece, chunks)
     return _state_response(204, state, {})
 
 
-# (The answer's own status is 204; Litestar wants another here for a handler that answers.)
+# (The response's own status is 204; Litestar accepts no other for a handler with a response.)
 @delete(
-    _ONE,
-    status_code=200,
-    operation_id="terminateUpload",
-    tags=["uploads"],
-    **IDENTIFIED,
-    operation_class=openapi.operation(_TUS),
-    summary="End an upload",
-    responses=openapi.responses(
-        {204: openapi.nothing("Ended, and its post is gone.")}, *_FINDING_ERRORS
+    _UPLOAD,
+    **openapi.writer(
+        "uploads", {204: openapi.response("Ended, and its post is gone.")}, _TUS, _FIND
     ),
+    status_code=200,
 )
 async def terminate_upload(request: requests.AnyRequest, post_id: FromPath[str]) -> Response[bytes]:
-    """Tus 1.0.0, Termination, DELETE: of a complete upload too, and that is the post."""
-    headers.check_version(request.headers.get("tus-resumable"))
-    await requests.services(request).uploads.terminate(
-        _known_upload(post_id), await writer(request)
-    )
+    """End an upload.
+
+    Tus 1.0.0, Termination, DELETE: of a complete upload too, and that is the post.
+    """
+    tus.check_version(request.headers.get("tus-resumable"))
+    post_id, caller = _require_id(post_id), await identify_writer(request)
+    await requests.services(request).uploads.terminate(post_id, caller)
     return Response(b"", status_code=204, headers={"tus-resumable": VERSION})
 
 
 @put(
-    _ONE,
-    status_code=204,
-    operation_id="putUpload",
-    tags=["uploads"],
-    operation_class=openapi.operation(body={"image/*": openapi.BYTES}, required=True),
-    request_max_body_size=None,
-    summary="Send the whole image in one go",
-    responses=openapi.responses(
-        {204: openapi.nothing("It is there.")},
-        errors.InvalidRequestError,
-        errors.UploadUrlInvalidError,
-        errors.UploadNotFoundError,
-        errors.UploadTakenOverError,
-        errors.UploadGoneError,
-        errors.UploadTooLargeError,
-        errors.UnsupportedMediaTypeError,
-        errors.UnsupportedImageError,
-        errors.ValidationFailedError,
-        errors.ChecksumMismatchError,
-        errors.StorageFullError,
-        errors.BusyError,
+    _UPLOAD,
+    **openapi.public(
+        "uploads",
+        {204: openapi.response("The image is stored.")},
+        *(openapi.body_of({"image/*": openapi.BYTES}, required=True), _BYTES),
+        *(errors.InvalidRequestError, errors.UploadUrlInvalidError, errors.UploadNotFoundError),
+        *(errors.UploadGoneError, errors.StorageFullError, errors.BusyError),
     ),
+    status_code=204,
+    request_max_body_size=None,
 )
 async def put_upload(
     request: requests.AnyRequest, post_id: FromPath[str], grant: FromQuery[str] = ""
 ) -> None:
-    """At the signed URL that `POST /posts` answered, by whoever has it. Repeating it is
-    harmless."""
+    """Send the whole image in one request.
+
+    At the signed URL that `POST /posts` answered, by any client that has it. Repeating it is
+    harmless.
+    """
     urls: HmacPutUrlSigner = request.app.state.put_urls
-    found = requests.services(request)
-    granted = urls.check(grant, _known_upload(post_id), found.stores.clock)
-    requests.count_unread_body(request, found.uploads.refused_bytes.count_unread, post_id, None)
-    if declared_format(requests.media_type(request)) is not declared_format(granted.content_type):
-        raise errors.UnsupportedMediaTypeError(f"Send Content-Type: {granted.content_type}.")
+    services = requests.services(request)
+    signed = urls.check(grant, _require_id(post_id), services.stores.clock)
+    requests.count_unread_body(request, services.uploads.refused_bytes.count_unread, post_id, None)
+    if declared_format(requests.media_type(request)) is not declared_format(signed.content_type):
+        raise errors.UnsupportedMediaTypeError(f"Send Content-Type: {signed.content_type}.")
     requests.check_coding(request)
-    declared = requests.declared_bytes(request)
-    await found.uploads.put(post_id, declared, requests.body_chunks(request))
+    size = requests.declared_bytes(request)
+    await services.uploads.put(post_id, size, requests.body_chunks(request))
 
 
-def _known_upload(post_id: str) -> str:
-    if not is_id(post_id):
-        raise errors.UploadNotFoundError
-    return post_id
+def _require_id(post_id: str) -> str:
+    return requests.require_id(post_id, errors.UploadNotFoundError)
 
 
 def _order(request: requests.AnyRequest) -> UploadOrder:
-    sent = request.headers.get("upload-metadata", "")
-    found = headers.metadata(sent)
+    header = request.headers.get("upload-metadata", "")
+    metadata, length = tus.metadata(header), request.headers.get("upload-length")
+    content_type = metadata.get("filetype", "").lower()
     return UploadOrder(
-        length=headers.new_length(
-            request.headers.get("upload-length"), request.headers.get("upload-defer-length")
-        ),
-        texts=PostTexts(found.get("caption", ""), found.get("alt", "")),
-        metadata=sent,
-        content_type=_known_type(found.get("filetype", "")),
+        length=tus.new_length(length, request.headers.get("upload-defer-length")),
+        texts=PostTexts(metadata.get("caption", ""), metadata.get("alt", "")),
+        metadata=header,
+        content_type=content_type if declared_format(content_type) is not None else "",
     )
 
 
-def _known_type(told: str) -> str:
-    """The client's media type of the file, if it is a supported format; else empty."""
-    return told.lower() if declared_format(told) is not None else ""
-
-
 def _has_bytes(request: requests.AnyRequest) -> bool:
-    return headers.has_bytes(request.headers.get("content-type"))
+    return tus.has_bytes(request.headers.get("content-type"))
 
 
-def _declared_length(request: requests.AnyRequest) -> int | None:
-    declared = request.headers.get("upload-length")
-    return None if declared is None else headers.number("Upload-Length", declared)
-
-
-def _checksum(request: requests.AnyRequest) -> headers.Checksum | None:
-    return headers.checksum(request.headers.get("upload-checksum"))
+def _checksum(request: requests.AnyRequest) -> tus.Checksum | None:
+    return tus.checksum(request.headers.get("upload-checksum"))
 
 
 def _state_response(status: int, state: UploadState, more: dict[str, str]) -> Response[bytes]:
     expires = datetime.fromtimestamp(state.upload.expires_ms / 1000, UTC)
-    found = {
+    headers = {
         "tus-resumable": VERSION,
         "upload-offset": str(state.offset),
         "upload-expires": format_datetime(expires, usegmt=True),
         **more,
     }
-    return Response(b"", status_code=status, headers=found)
+    return Response(b"", status_code=status, headers=headers)
 
 
 ROUTES = (discover, create_upload, find_upload, append_to_upload, terminate_upload, put_upload)

@@ -46,10 +46,9 @@ from image_poster.editions.local.maintenance import Rebuilder, Sweeper, UploadSe
 from image_poster.editions.local.ownership import group_id, require_writable
 from image_poster.editions.local.settings import Settings
 from image_poster.http import gallery, metrics
+from image_poster.http.addresses import AddressLimiter, TrustedProxies, networks
 from image_poster.http.app import RENDERERS, HttpSettings, create_app
 from image_poster.http.auth import Authenticator, DevAuthenticator, TokenAuthenticator, TokenTerms
-from image_poster.http.forwarded import TrustedProxies, networks
-from image_poster.http.limits import AddressLimiter
 from image_poster.http.middleware import Middleware, log_access
 from image_poster.http.uploads import HmacPutUrlSigner
 from image_poster.services.container import Services, Stores, build_services
