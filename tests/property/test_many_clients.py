@@ -9,8 +9,15 @@ from itertools import chain
 
 import pytest
 
-from image_poster.client.retries import Policy, Retries
-from image_poster.client.steps import ConnectionFailure, Outcome, Pause, Reply, Send
+from image_poster.client.retries import (
+    ConnectionFailure,
+    Outcome,
+    Pause,
+    Policy,
+    Reply,
+    Retries,
+    Send,
+)
 
 CLIENTS, PROGRESS_AT = 200, 8.0
 DOWN_AT, UP_AT, CALM_AT = 10.0, 16.0, 18.0
@@ -43,8 +50,8 @@ class Client:
     def __init__(self, world: World, policy: Policy) -> None:
         self._world = world
         world.now = PROGRESS_AT
-        retries = Retries(policy, lambda _reason, _wait: None)
-        retries.progressed()
+        retries = Retries(policy)
+        retries.record_progress()
         self._steps = retries.exchange(Send("HEAD", "/uploads/1"))
         next(self._steps)
         self._outcomes: Iterator[Outcome] = chain([BROKEN], iter(world.answer, None))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 import click
 import msgspec
 
-from image_poster.client import Comment, Post, Progress
+from image_poster.client import CommentResult, PostResult, Progress
 from image_poster.domain.escapes import escape_controls
 
 if TYPE_CHECKING:
@@ -37,22 +37,22 @@ def say_json(value: object) -> None:
     click.echo(_RAW_IN_JSON.sub(lambda match: b"\\u%04x" % ord(match[0].decode()), encoded))
 
 
-def print_found(found: Post | Comment, *, as_json: bool) -> None:
+def print_found(found: PostResult | CommentResult, *, as_json: bool) -> None:
     """Print a post or comment, as JSON on one line or for people."""
     if as_json:
         say_json(found)
-    elif isinstance(found, Comment):
+    elif isinstance(found, CommentResult):
         say(f"{found.id}  {_author(found)}: {found.content}", keep=_LAYOUT)
     else:
         _show_post(found)
 
 
-def _author(found: Post | Comment) -> str:
+def _author(found: PostResult | CommentResult) -> str:
     """The display name of the author; the user's id if there is none."""
     return escape_controls(found.creator_name or found.creator)
 
 
-def _show_post(found: Post) -> None:
+def _show_post(found: PostResult) -> None:
     status = "" if found.status == "ready" else f"  [{found.status}]"
     say(f"{found.id}  {_author(found)}  {found.total_comments} comments{status}")
     if found.caption:

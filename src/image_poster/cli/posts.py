@@ -20,13 +20,13 @@ from image_poster.client import (
     ClientError,
     GaveUpError,
     Policy,
-    Post,
+    PostResult,
     RefusedError,
     SettingError,
     TooLateError,
 )
-from image_poster.client.journal import Record, UploadIdentity
-from image_poster.client.posting import Draft, FileVersion, Report, version_of
+from image_poster.client.journal import JournalEntry, UploadIdentity
+from image_poster.client.uploading import FileVersion, PostTexts, Report, version_of
 
 _FIRST_PATIENCE_SECONDS = 30.0
 
@@ -108,14 +108,14 @@ def post(  # noqa: PLR0913 - one for each option
             for posted in filter(None, batch.posts):
                 print_found(posted, as_json=as_json)
         batch.check()
-        poster.forget_records()
+        poster.remove_entries()
 
 
 @dataclass
 class Batch:
     """The result for each file, in the order of the files."""
 
-    posts: list[Post | None]
+    posts: list[PostResult | None]
     failures: list[ClientError] = field(default_factory=list)
 
     def check(self) -> None:
@@ -129,7 +129,7 @@ class Batch:
 
 
 class _Poster:
-    """Posts the files of one command. Their records stay until all posts are printed, so that the
+    """Posts the files of one command. Their journal entries stay until all are printed, so that the
     same command can resume."""
 
     def __init__(self, client: AsyncImagePosterClient, order: Order, batch: Batch) -> None:
@@ -137,41 +137,42 @@ class _Poster:
         self._order = order
         self._batch = batch
         self._gate = asyncio.Semaphore(order.at_once)
-        self._records = list[Record]()
+        self._entries = list[JournalEntry]()
         self._versions = list[FileVersion]()
 
     async def post_all(self, stack: ExitStack) -> None:
-        """Post all files; the records are locked until `stack` is closed."""
+        """Post all files; the entries are locked until `stack` is closed."""
         async with self._client:
-            self._open_records(stack)
+            self._open_entries(stack)
             with display() as shown:
                 await asyncio.gather(
-                    *(self._post(*numbered, shown) for numbered in enumerate(self._records))
+                    *(self._post(*numbered, shown) for numbered in enumerate(self._entries))
                 )
 
-    def forget_records(self) -> None:
-        """Delete the records: the same command then creates new posts."""
-        for record in self._records:
-            record.forget()
+    def remove_entries(self) -> None:
+        """Delete the journal entries: the same command then creates new posts."""
+        for entry in self._entries:
+            entry.remove()
 
-    def _open_records(self, stack: ExitStack) -> None:
-        desk, seen = self._client.desk, Counter[UploadIdentity]()
+    def _open_entries(self, stack: ExitStack) -> None:
+        copies = Counter[UploadIdentity]()
+        texts = PostTexts(self._order.caption, self._order.alt)
         for file in self._order.files:
             with _read_errors(file):
                 self._versions.append(version_of(file.stat()))
-                identity = desk.identity(Draft(file, self._order.caption, self._order.alt))
-            identity_of_copy = identity._replace(copy=seen[identity])
-            record = stack.enter_context(desk.journal.record(identity_of_copy))
-            ask_whether_again(file.name, record, now=time.time(), again=self._order.again)
-            self._records.append(record)
-            seen[identity] += 1
+                identity = self._client.upload_identity(file, texts)
+            identity_of_copy = identity._replace(copy=copies[identity])
+            entry = stack.enter_context(self._client.journal.open_entry(identity_of_copy))
+            ask_whether_again(file.name, entry, now=time.time(), again=self._order.again)
+            self._entries.append(entry)
+            copies[identity] += 1
 
-    async def _post(self, number: int, record: Record, shown: Display) -> None:
+    async def _post(self, number: int, entry: JournalEntry, shown: Display) -> None:
         file = self._order.files[number]
         bar = shown.add(file.name, self._versions[number].size)
         try:
             with _read_errors(file):
-                made = await self._upload(number, record, partial(shown.report, bar))
+                made = await self._upload(number, entry, partial(shown.report, bar))
             if self._order.wait:
                 shown.note(bar, "processing")
                 made = await self._client.wait_until_processed(made.id)
@@ -180,22 +181,22 @@ class _Poster:
         except ClientError as exc:
             shown.note(bar, str(exc))
             self._batch.failures.append(_of_file(file, exc))
-            if is_final(exc) and not record.state.complete:
-                record.forget()
+            if is_final(exc) and not entry.state.complete:
+                entry.remove()
         else:
             shown.note(bar, "posted")
 
-    async def _upload(self, number: int, record: Record, progress: Report) -> Post:
+    async def _upload(self, number: int, entry: JournalEntry, progress: Report) -> PostResult:
         order, file = self._order, self._order.files[number]
         async with self._gate:
             if version_of(file.stat()) != self._versions[number]:
                 raise GaveUpError(f"{file.name} has changed while it was waiting to be sent")
             return await self._client.post(
-                file, caption=order.caption, alt=order.alt, progress=progress, held=record
+                file, caption=order.caption, alt=order.alt, progress=progress, state_store=entry
             )
 
 
-def _check_shown(made: Post) -> None:
+def _check_shown(made: PostResult) -> None:
     if made.failure is not None:
         raise RefusedError(422, made.failure.code, made.failure.detail)
 

@@ -5,7 +5,7 @@ import sys
 import click
 
 from image_poster.client import ClientError, RefusedError, TooLateError
-from image_poster.client.journal import Record, new_state
+from image_poster.client.journal import JournalEntry, new_state
 from image_poster.client.uploading import is_late
 
 # Another token, or another moment, may change the answer: an earlier request may still have
@@ -13,14 +13,14 @@ from image_poster.client.uploading import is_late
 _UNDECIDED = {401, 403, 409}
 
 
-def ask_whether_again(name: str, record: Record, *, now: float, again: bool) -> None:
+def ask_whether_again(name: str, entry: JournalEntry, *, now: float, again: bool) -> None:
     """Start over if the first request was sent too long ago, and the user agrees."""
-    if not is_late(record.state, now):
+    if not is_late(entry.state, now):
         return
-    question = f"{TooLateError(name, record.state.since)}. Post it anew?"
+    question = f"{TooLateError(name, entry.state.since)}. Post it anew?"
     has_person = sys.stdin is not None and sys.stdin.isatty()
     if again or (has_person and click.confirm(question, err=True)):
-        record.remember(new_state())
+        entry.save(new_state())
 
 
 def is_final(error: ClientError) -> bool:

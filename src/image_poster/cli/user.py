@@ -25,21 +25,21 @@ def comment(post_id: str, text: str, url: str, who: Caller, *, again: bool, as_j
     """
     with (
         ImagePosterClient(url, **who._asdict()) as client,
-        client.desk.journal.record(client.desk.comment_identity(post_id, text)) as record,
+        client.journal.open_entry(client.comment_identity(post_id, text)) as entry,
     ):
         now = time.time()
-        ask_whether_again("This comment", record, now=now, again=again)
-        if is_late(record.state, now):
-            raise TooLateError("This comment", record.state.since)
-        record.remember(msgspec.structs.replace(record.state, since=record.state.since or now))
+        ask_whether_again("This comment", entry, now=now, again=again)
+        if is_late(entry.state, now):
+            raise TooLateError("This comment", entry.state.since)
+        entry.save(msgspec.structs.replace(entry.state, since=entry.state.since or now))
         try:
-            created = client.comment(post_id, text, idempotency_key=record.state.key)
+            created = client.comment(post_id, text, idempotency_key=entry.state.key)
         except RefusedError as exc:
             if is_final(exc):
-                record.forget()
+                entry.remove()
             raise
         print_found(created, as_json=as_json)
-        record.forget()
+        entry.remove()
 
 
 @click.command()
