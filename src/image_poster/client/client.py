@@ -11,7 +11,6 @@ from contextlib import ExitStack, closing
 from functools import cached_property, update_wrapper
 from pathlib import Path
 from secrets import token_hex
-from types import TracebackType
 from typing import Any, BinaryIO, Concatenate, Generic, ParamSpec, Self, TypeVar, overload
 from urllib.parse import urlencode
 
@@ -19,7 +18,7 @@ import httpx
 import msgspec
 
 from image_poster.client.journal import (
-    CommentIdentity,
+    EntryIdentity,
     RequestJournal,
     UploadIdentity,
     UploadStateStore,
@@ -221,9 +220,9 @@ class ClientCalls:
         """The identity of an upload of this file by this user, in the journal."""
         return UploadIdentity(self._url, self._user, sha256_of(image), *texts)
 
-    def comment_identity(self, post_id: str, content: str) -> CommentIdentity:
+    def comment_identity(self, post_id: str, content: str) -> EntryIdentity:
         """The identity of a comment by this user, in the journal."""
-        return CommentIdentity(self._url, self._user, post_id, content)
+        return (self._url, self._user, post_id, content)
 
 
 class ImagePosterClient(ClientCalls):
@@ -236,12 +235,7 @@ class ImagePosterClient(ClientCalls):
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_error: object) -> None:
         self._http.close()
 
     def run(self, steps: Steps[Value]) -> Value:
@@ -276,12 +270,7 @@ class AsyncImagePosterClient(ClientCalls):
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_error: object) -> None:
         await self._http.aclose()
 
     async def run(self, steps: Steps[Value]) -> Value:

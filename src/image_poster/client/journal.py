@@ -31,6 +31,9 @@ _DAMAGED = -1.0
 _ENTRY_NAME = re.compile(r"[0-9a-f]{64}")
 
 
+EntryIdentity = tuple[str | int, ...]
+
+
 class UploadIdentity(NamedTuple):
     """The values that identify an upload. `copy` distinguishes uploads of the same image by one
     command."""
@@ -41,15 +44,6 @@ class UploadIdentity(NamedTuple):
     caption: str
     alt: str
     copy: int = 0
-
-
-class CommentIdentity(NamedTuple):
-    """The values that identify a comment."""
-
-    service: str
-    user: str
-    post_id: str
-    content: str
 
 
 def sha256_of(path: Path) -> str:
@@ -119,7 +113,7 @@ class RequestJournal:
         self._folder = folder
 
     @contextmanager
-    def open_entry(self, identity: UploadIdentity | CommentIdentity) -> Iterator[JournalEntry]:
+    def open_entry(self, identity: EntryIdentity) -> Iterator[JournalEntry]:
         """Lock and open an entry, new or stored. Raises `InUseError` while another process has it
         locked, and `GaveUpError` or `SettingError` if the folder cannot be used."""
         folder = self._folder or _state_folder()
