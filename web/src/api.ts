@@ -26,7 +26,7 @@ export class UnreachableError extends Error {}
 
 const TIMEOUT_MS = 30_000;
 /** Of the service worker: this answer is what was seen last. */
-export const KEPT = "x-kept";
+export const CACHED_HEADER = "x-kept";
 
 /** Where the service lives; everything is relative to the page. */
 export const base = new URL(".", globalThis.document?.baseURI ?? "http://localhost/");
@@ -34,7 +34,7 @@ export const base = new URL(".", globalThis.document?.baseURI ?? "http://localho
 export const reachable = signal(true);
 
 /** A URL that the service gave, or a path of its API. */
-export function resolved(url: string): string {
+export function resolveUrl(url: string): string {
   return new URL(url, base).href;
 }
 
@@ -62,15 +62,15 @@ export interface Sending {
 /** Raises `UnreachableError`. */
 export async function request(method: string, path: string, sending: Sending = {}): Promise<Reply> {
   const headers = { ...identityHeaders(sending.identity ?? null), ...sending.headers };
-  const init: RequestInit = { method, headers, signal: untilGivenUp(sending.signal) };
+  const init: RequestInit = { method, headers, signal: withTimeout(sending.signal) };
   if (sending.json !== undefined) {
     headers["content-type"] = "application/json";
     init.body = JSON.stringify(sending.json);
   }
   try {
-    const response = await fetch(resolved(path), init);
+    const response = await fetch(resolveUrl(path), init);
     const reply = await replyOf(response);
-    reachable.value = !response.headers.has(KEPT);
+    reachable.value = !response.headers.has(CACHED_HEADER);
     return reply;
   } catch (error) {
     if (sending.signal?.aborted !== true) reachable.value = false;
@@ -78,9 +78,9 @@ export async function request(method: string, path: string, sending: Sending = {
   }
 }
 
-function untilGivenUp(given: AbortSignal | undefined): AbortSignal {
-  const late = AbortSignal.timeout(TIMEOUT_MS);
-  return given === undefined ? late : AbortSignal.any([given, late]);
+function withTimeout(ended: AbortSignal | undefined): AbortSignal {
+  const timeout = AbortSignal.timeout(TIMEOUT_MS);
+  return ended === undefined ? timeout : AbortSignal.any([ended, timeout]);
 }
 
 async function replyOf(response: Response): Promise<Reply> {
@@ -157,7 +157,7 @@ function isTransient(status: number, code: string): boolean {
 }
 
 /** The answer of `attempt`, where an answer that never came is one too. */
-export async function answerOf(attempt: () => Promise<Answer>): Promise<Answer> {
+export async function answerOfAttempt(attempt: () => Promise<Answer>): Promise<Answer> {
   try {
     return await attempt();
   } catch (error) {

@@ -9,7 +9,7 @@ export type CommentPage = Schemas["CommentPageBody"];
 const PAGE = 20;
 
 /** Newest first. */
-export function list(post: string, cursor: string | null): Promise<CommentPage> {
+export function readComments(post: string, cursor: string | null): Promise<CommentPage> {
   const after = cursor === null ? "" : `&cursor=${encodeURIComponent(cursor)}`;
   return read<CommentPage>(`posts/${post}/comments?limit=${PAGE}${after}`);
 }

@@ -20,7 +20,7 @@ export type Smaller = { is: "no" } | { is: "working" } | { is: "made"; image: Bl
 
 let count = 0;
 
-export async function draft(file: File): Promise<Draft> {
+export async function createDraft(file: File): Promise<Draft> {
   const checked = await checkFile(file, limits.value);
   const isType = typeof checked === "string";
   return {
@@ -37,20 +37,20 @@ export async function draft(file: File): Promise<Draft> {
 }
 
 /** Once the preview has said how large it is. */
-export function measured(draft: Draft, width: number, height: number): Draft {
-  return { ...draft, pixels: { width, height }, fault: draft.fault ?? checkPixels(width, height, limits.value) };
+export function withPixels(createDraft: Draft, width: number, height: number): Draft {
+  return { ...createDraft, pixels: { width, height }, fault: createDraft.fault ?? checkPixels(width, height, limits.value) };
 }
 
 /** What will be sent, and as what. */
-export function chosen(draft: Draft): { image: Blob; type: string } {
-  if (draft.smaller.is === "made") return { image: draft.smaller.image, type: "image/jpeg" };
-  return { image: draft.file, type: draft.type ?? draft.file.type };
+export function fileToSend(createDraft: Draft): { image: Blob; type: string } {
+  if (createDraft.smaller.is === "made") return { image: createDraft.smaller.image, type: "image/jpeg" };
+  return { image: createDraft.file, type: createDraft.type ?? createDraft.file.type };
 }
 
 /** What is wrong with it as it will be sent: a smaller one has neither too many bytes nor pixels. */
-export function faultOf(draft: Draft): Fault | null {
-  const cured = draft.smaller.is === "made" && (draft.fault?.is === "pixels" || draft.fault?.is === "bytes");
-  return cured ? null : draft.fault;
+export function faultOf(createDraft: Draft): Fault | null {
+  const isCured = createDraft.smaller.is === "made" && (createDraft.fault?.is === "pixels" || createDraft.fault?.is === "bytes");
+  return isCured ? null : createDraft.fault;
 }
 
 /** By canvas, in a worker, so that the page stays alive. */

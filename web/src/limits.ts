@@ -7,7 +7,7 @@ export type Limits = Schemas["LimitsBody"];
 
 export const limits = signal<Limits | null>(null);
 
-export async function ask(): Promise<void> {
+export async function loadLimits(): Promise<void> {
   limits.value ??= await read<Limits>("limits").catch(() => null);
 }
 
@@ -35,21 +35,21 @@ function isobmffFormat(bytes: Uint8Array, head: string): string | null {
   if (size < MIN_FTYP_BYTES || size > MAX_FTYP_BYTES || size % 4 !== 0) return null;
   // A brand is four bytes; the second four are the minor version.
   const brands = (head.slice(8, size).match(/[^]{1,4}/g) ?? []).filter((_, index) => index !== 1);
-  return BRANDS.find(([, known]) => brands.some((brand) => known.includes(brand)))?.[0] ?? null;
+  return BRANDS.find(([, typeBrands]) => brands.some((brand) => typeBrands.includes(brand)))?.[0] ?? null;
 }
 
 /** What is wrong with a file by its type and bytes; a fault, or its media type. */
-export async function checkFile(file: Blob, taken: Limits | null): Promise<Fault | string> {
+export async function checkFile(file: Blob, rules: Limits | null): Promise<Fault | string> {
   if (file.size === 0) return { is: "empty" };
-  if (taken !== null && file.size > taken.image.max_bytes) return { is: "bytes", max: taken.image.max_bytes };
+  if (rules !== null && file.size > rules.image.max_bytes) return { is: "bytes", max: rules.image.max_bytes };
   const format = await formatOf(file).catch(() => undefined);
   if (format === undefined) return { is: "unreadable" };
-  const isTaken = format !== null && (taken === null || taken.image.formats.includes(format));
-  return isTaken ? format : { is: "format" };
+  const isAccepted = format !== null && (rules === null || rules.image.formats.includes(format));
+  return isAccepted ? format : { is: "format" };
 }
 
-export function checkPixels(width: number, height: number, taken: Limits | null): Fault | null {
-  const max = taken?.image.max_pixels ?? Infinity;
+export function checkPixels(width: number, height: number, rules: Limits | null): Fault | null {
+  const max = rules?.image.max_pixels ?? Infinity;
   return width * height > max ? { is: "pixels", max } : null;
 }
 
@@ -66,11 +66,11 @@ export function isBlank(text: string): boolean {
 }
 
 /** Characters as the service counts them: code points of the stored text. */
-export function checkText(field: "caption" | "alt" | "comment", text: string, taken: Limits | null): Fault | null {
+export function checkText(field: "caption" | "alt" | "comment", text: string, rules: Limits | null): Fault | null {
   if (text.includes("\0")) return { is: "character", character: "NUL" };
   // Half of a pair of UTF-16: no text that is sent as UTF-8 can have it.
   if (/\p{Surrogate}/u.test(text)) return { is: "character", character: "surrogate" };
-  const max = taken?.[field].max_characters ?? Infinity;
+  const max = rules?.[field].max_characters ?? Infinity;
   const has = [...tidy(text)].length;
   return has > max ? { is: "long", field, max, has } : null;
 }

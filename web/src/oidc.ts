@@ -24,7 +24,7 @@ export interface Tokens {
 const SIGN_OUT_SECONDS = 3;
 
 /** What the library remembers of signing in. */
-class KeptState implements StateStore {
+class SignInState implements StateStore {
   constructor(readonly storage: Storage) {}
 
   set(name: string, value: string): Promise<void> {
@@ -47,7 +47,7 @@ class KeptState implements StateStore {
   }
 }
 
-function clientOf(way: SignIn, storage: Storage, seconds?: number): OidcClient {
+function clientOf(way: SignIn, storage: Storage, timeoutSeconds?: number): OidcClient {
   return new OidcClient({
     authority: way.issuer ?? "",
     client_id: way.client_id ?? "",
@@ -55,19 +55,19 @@ function clientOf(way: SignIn, storage: Storage, seconds?: number): OidcClient {
     redirect_uri: base.href,
     post_logout_redirect_uri: base.href,
     response_type: "code",
-    stateStore: new KeptState(storage),
-    ...(seconds === undefined ? {} : { requestTimeoutInSeconds: seconds }),
+    stateStore: new SignInState(storage),
+    ...(timeoutSeconds === undefined ? {} : { requestTimeoutInSeconds: timeoutSeconds }),
   });
 }
 
 /** Opens the issuer's page; `ask` has it ask for credentials although it may have a session. */
-export async function leave(way: SignIn, storage: Storage, ask: boolean): Promise<void> {
-  const request = await clientOf(way, storage).createSigninRequest(ask ? { prompt: "login" } : {});
+export async function openIssuer(way: SignIn, storage: Storage, withPrompt: boolean): Promise<void> {
+  const request = await clientOf(way, storage).createSigninRequest(withPrompt ? { prompt: "login" } : {});
   location.assign(request.url);
 }
 
 /** The tokens, or null if the issuer refused. */
-export function finished(way: SignIn, storage: Storage, url: string): Promise<Tokens | null> {
+export function finishSignIn(way: SignIn, storage: Storage, url: string): Promise<Tokens | null> {
   return clientOf(way, storage)
     .processSigninResponse(url)
     .then((response) => tokensOf(way, response))
@@ -75,7 +75,7 @@ export function finished(way: SignIn, storage: Storage, url: string): Promise<To
 }
 
 /** Other tokens, by the refresh token (RFC 6749, section 6); null without, or if the issuer refused. */
-export async function renewed(renewal: Renewal, storage: Storage): Promise<Tokens | null> {
+export async function renewTokens(renewal: Renewal, storage: Storage): Promise<Tokens | null> {
   const { way, refreshToken, idToken, scope } = renewal;
   if (refreshToken === null) return null;
   const state = {
@@ -98,12 +98,12 @@ function tokensOf(way: SignIn, response: SigninResponse, refreshToken: string | 
 }
 
 /** Where the issuer ends its own session (OpenID Connect RP-Initiated Logout 1.0); null if it has no such page. */
-export async function endOfSession(renewal: Renewal, storage: Storage): Promise<string | null> {
+export async function endSessionUrl(renewal: Renewal, storage: Storage): Promise<string | null> {
   const { way, idToken } = renewal;
   const client = clientOf(way, storage, SIGN_OUT_SECONDS);
   try {
-    const known = await client.metadataService.getEndSessionEndpoint();
-    const url = new URL(known ?? logoutOfCognito(way, await client.metadataService.getAuthorizationEndpoint()));
+    const endpoint = await client.metadataService.getEndSessionEndpoint();
+    const url = new URL(endpoint ?? cognitoLogoutUrl(way, await client.metadataService.getAuthorizationEndpoint()));
     if (idToken !== null) url.searchParams.set("id_token_hint", idToken);
     url.searchParams.set("client_id", way.client_id ?? "");
     url.searchParams.set("post_logout_redirect_uri", base.href);
@@ -115,6 +115,6 @@ export async function endOfSession(renewal: Renewal, storage: Storage): Promise<
 }
 
 /** Cognito has the page, and may not name it in its document. */
-function logoutOfCognito(way: SignIn, authorize: string): string {
+function cognitoLogoutUrl(way: SignIn, authorize: string): string {
   return /^https:\/\/cognito-idp\./.test(way.issuer ?? "") ? new URL("/logout", authorize).href : "";
 }

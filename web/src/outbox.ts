@@ -6,8 +6,8 @@ import { computed, effect, signal } from "@preact/signals";
 import * as feed from "./feed";
 import * as me from "./me";
 import { Memory } from "./memory";
-import { type Answer, type Entry, hurried, insisted, newEntry, paused, removed, resumed, type Work } from "./queue";
-import { carry, Sender } from "./sending";
+import { type Answer, type Entry, endBackOff, overrideTheirs, newEntry, pauseEntry, removeEntry, resumeEntry, type Work } from "./queue";
+import { sendEntry, Sender } from "./sending";
 import { DeviceStorage, type Storage } from "./storage";
 import { waits } from "./waits";
 
@@ -18,9 +18,9 @@ export const progress = signal<Record<number, number>>({});
 export const outcome = signal<{ entry: Entry; answer: Answer } | null>(null);
 
 /** The entries of the user who is signed in. */
-export const waiting = computed(() => entries.value.filter((entry) => entry.owner === me.session.value?.user));
+export const ownEntries = computed(() => entries.value.filter((entry) => entry.owner === me.session.value?.user));
 
-type News =
+type TabMessage =
   | { is: "changed" }
   | { is: "session" }
   | { is: "interrupt"; id: number }
@@ -38,37 +38,37 @@ export async function open(name: string, device: Storage): Promise<void> {
   storage = device;
   memory = device instanceof Memory ? device : new Memory();
   channel = new BroadcastChannel(name);
-  channel.onmessage = (message: MessageEvent<News>) => void hear(message.data);
-  me.departures.subscribe(() => {
+  channel.onmessage = (message: MessageEvent<TabMessage>) => void receive(message.data);
+  me.sessionEnds.subscribe(() => {
     outcome.value = null;
     progress.value = {};
   });
-  await me.restore(storage, sessionChanged);
+  await me.restore(storage, announceSession);
   await refresh();
-  addEventListener("online", () => void hurry());
+  addEventListener("online", () => void endBackOffs());
   addEventListener("beforeunload", (event) => {
-    if (waiting.peek().some(lastsAsPage)) event.preventDefault();
+    if (ownEntries.peek().some(isInMemoryOnly)) event.preventDefault();
   });
   let user: string | undefined;
   effect(() => {
-    const now = me.session.value?.user;
-    if (now !== user) for (const sender of senders) sender.interruptOthers(now);
-    user = now;
+    const current = me.session.value?.user;
+    if (current !== user) for (const sender of senders) sender.interruptOthers(current);
+    user = current;
   });
   effect(() => {
-    if (me.signed.value !== null) void advance();
+    if (me.sendingUser.value !== null) void advance();
   });
-  lead(memory);
-  if (storage !== memory) holdLock(name);
+  startSender(memory);
+  if (storage !== memory) sendWithLock(name);
 }
 
 /** Whether an entry is in this page's memory alone. */
-export function lastsAsPage(entry: Entry): boolean {
+export function isInMemoryOnly(entry: Entry): boolean {
   return entry.id < 0;
 }
 
-function lead(from: Storage): void {
-  senders.push(new Sender(around(from)));
+function startSender(entryStorage: Storage): void {
+  senders.push(new Sender(senderHost(entryStorage)));
   void advance();
 }
 
@@ -76,40 +76,40 @@ async function advance(): Promise<void> {
   await Promise.all(senders.map((sender) => sender.advance()));
 }
 
-function holdLock(name: string): void {
-  const hold = () => {
-    lead(storage);
+function sendWithLock(name: string): void {
+  const sendUntilClosed = () => {
+    startSender(storage);
     if (storage instanceof DeviceStorage) void storage.removeOrphans();
     return new Promise<never>(() => undefined);
   };
   // Without locks (no secure context) every tab sends: idempotency keys then keep effects single.
-  if (navigator.locks === undefined) void hold();
-  else void navigator.locks.request(name, hold);
+  if (navigator.locks === undefined) void sendUntilClosed();
+  else void navigator.locks.request(name, sendUntilClosed);
 }
 
-function around(from: Storage) {
+function senderHost(entryStorage: Storage) {
   return {
-    storage: from,
-    carry,
-    signed: () => me.signed.value,
+    storage: entryStorage,
+    sendEntry,
+    sendingUser: () => me.sendingUser.value,
     now: () => Date.now(),
     remaining: waits.remaining,
     random: () => Math.random(),
-    changed: () => void announce(),
-    progress: (id: number, bytes: number) => tell({ is: "progress", id, bytes }),
-    told: (entry: Entry, answer: Answer) => tell({ is: "told", entry, answer }),
-    signedOut: me.refused,
+    notifyChange: () => void announceChange(),
+    progress: (id: number, bytes: number) => broadcast({ is: "progress", id, bytes }),
+    reportAnswer: (entry: Entry, answer: Answer) => broadcast({ is: "told", entry, answer }),
+    rejectCredential: me.rejectCredential,
   };
 }
 
 /** To this tab and to the others, where they can have that entry. */
-function tell(news: News): void {
-  if (!("id" in news && news.id < 0)) channel.postMessage(news);
-  void hear(news);
+function broadcast(message: TabMessage): void {
+  if (!("id" in message && message.id < 0)) channel.postMessage(message);
+  void receive(message);
 }
 
-async function hear(news: News): Promise<void> {
-  switch (news.is) {
+async function receive(message: TabMessage): Promise<void> {
+  switch (message.is) {
     case "changed":
       await refresh();
       await advance();
@@ -118,15 +118,15 @@ async function hear(news: News): Promise<void> {
       await me.reload();
       break;
     case "interrupt":
-      for (const sender of senders) sender.interrupt(news.id);
+      for (const sender of senders) sender.interrupt(message.id);
       break;
     case "progress":
-      progress.value = { ...progress.value, [news.id]: news.bytes };
+      progress.value = { ...progress.value, [message.id]: message.bytes };
       break;
     case "told":
-      if (news.entry.owner !== me.session.value?.user) break;
-      outcome.value = news;
-      await feed.follow(news.entry, news.answer);
+      if (message.entry.owner !== me.session.value?.user) break;
+      outcome.value = message;
+      await feed.showAnswer(message.entry, message.answer);
   }
 }
 
@@ -138,17 +138,17 @@ async function allEntries(): Promise<Entry[]> {
   return storage === memory ? memory.entries() : [...(await storage.entries()), ...(await memory.entries())];
 }
 
-async function announce(): Promise<void> {
+async function announceChange(): Promise<void> {
   channel.postMessage({ is: "changed" });
   await refresh();
 }
 
 async function announceAndAdvance(): Promise<void> {
-  tell({ is: "changed" });
+  broadcast({ is: "changed" });
   await refresh();
 }
 
-function sessionChanged(): void {
+function announceSession(): void {
   channel.postMessage({ is: "session" });
 }
 
@@ -175,21 +175,21 @@ function storageOf(id: number): Storage {
 
 export const image = (id: number): Promise<Blob | undefined> => storageOf(id).image(id);
 
-async function change(id: number, how: (entry: Entry) => Entry | null): Promise<void> {
-  await storageOf(id).change(id, how);
-  tell({ is: "interrupt", id });
+async function change(id: number, update: (entry: Entry) => Entry | null): Promise<void> {
+  await storageOf(id).change(id, update);
+  broadcast({ is: "interrupt", id });
   await announceAndAdvance();
 }
 
-export const pause = (id: number): Promise<void> => change(id, paused);
-export const resume = (id: number): Promise<void> => change(id, (entry) => resumed(entry, me.newId()));
-export const insist = (id: number): Promise<void> => change(id, insisted);
-export const remove = (id: number): Promise<void> => change(id, removed);
+export const pause = (id: number): Promise<void> => change(id, pauseEntry);
+export const resume = (id: number): Promise<void> => change(id, (entry) => resumeEntry(entry, me.newId()));
+export const useMine = (id: number): Promise<void> => change(id, overrideTheirs);
+export const remove = (id: number): Promise<void> => change(id, removeEntry);
 
 /** The network is back: nothing waits for its back-off. */
-export async function hurry(): Promise<void> {
+export async function endBackOffs(): Promise<void> {
   for (const { id, state } of await allEntries()) {
-    if (state.is === "retrying") await storageOf(id).change(id, hurried);
+    if (state.is === "retrying") await storageOf(id).change(id, endBackOff);
   }
   await announceAndAdvance();
 }

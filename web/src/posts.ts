@@ -7,12 +7,12 @@ export type Post = Schemas["PostBody"];
 
 export const WAIT_SECONDS = 20;
 
-export function find(id: string, identity: Identity | null = null): Promise<Post> {
+export function readPost(id: string, identity: Identity | null = null): Promise<Post> {
   return read<Post>(`posts/${id}`, { identity });
 }
 
 /** What others call who wrote something. */
-export function nameOf(made: { creator: string; creator_name?: string }): string {
+export function creatorName(made: { creator: string; creator_name?: string }): string {
   return made.creator_name || made.creator;
 }
 
@@ -30,7 +30,7 @@ export async function reserve(entry: Entry, work: PostWork, caller: Caller): Pro
 }
 
 /** The stage `process`: the service has the bytes, and makes renditions of them. */
-export async function awaitImage(work: PostWork, caller: Caller): Promise<Answer> {
+export async function waitForImage(work: PostWork, caller: Caller): Promise<Answer> {
   const reply = await request("GET", `posts/${work.post}?wait=${WAIT_SECONDS}`, caller);
   if (reply.status === 404) return { is: "gone" };
   if (reply.status !== 200) return verdict(reply);
@@ -42,10 +42,10 @@ export async function awaitImage(work: PostWork, caller: Caller): Promise<Answer
 }
 
 /** The stage `remove`. A reservation whose answer was lost is found again by its key. */
-export async function takeBack(entry: Entry, work: PostWork, caller: Caller): Promise<Answer> {
+export async function cancelPost(entry: Entry, work: PostWork, caller: Caller): Promise<Answer> {
   if (work.post !== null) return remove({ kind: "delete post", post: work.post }, caller);
-  const found = await reserve(entry, work, caller);
-  return found.is === "failed" ? { is: "gone" } : found;
+  const current = await reserve(entry, work, caller);
+  return current.is === "failed" ? { is: "gone" } : current;
 }
 
 export async function remove(work: PostDeletion, caller: Caller): Promise<Answer> {
@@ -68,13 +68,13 @@ export async function editTexts<Texts extends PostTexts | { content: string }>(
   mine: Texts,
   caller: Caller,
 ): Promise<Answer> {
-  const found = await request("GET", path, { ...caller, headers: { "cache-control": "no-cache" } });
-  if (found.status === 404) return { is: "gone" };
-  if (found.status !== 200) return verdict(found);
-  const theirs = textsOf(found.body as Texts, mine);
+  const current = await request("GET", path, { ...caller, headers: { "cache-control": "no-cache" } });
+  if (current.status === 404) return { is: "gone" };
+  if (current.status !== 200) return verdict(current);
+  const theirs = textsOf(current.body as Texts, mine);
   if (isSame(theirs, mine)) return { is: "done" };
   if (!isSame(theirs, base)) return { is: "conflict", theirs };
-  const headers = { "if-match": found.etag ?? "*" };
+  const headers = { "if-match": current.etag ?? "*" };
   const reply = await request("PATCH", path, { ...caller, headers, json: mine });
   if (reply.status === 200) return { is: "done" };
   if (reply.status === 404) return { is: "gone" };
@@ -82,14 +82,14 @@ export async function editTexts<Texts extends PostTexts | { content: string }>(
   return reply.status === 412 ? { is: "try again", afterMs: null } : verdict(reply);
 }
 
-function textsOf<Texts extends object>(body: Texts, like: Texts): Record<string, string> {
+function textsOf<Texts extends object>(body: Texts, fields: Texts): Record<string, string> {
   const all = body as Record<string, string>;
-  return Object.fromEntries(Object.keys(like).map((name) => [name, all[name] ?? ""]));
+  return Object.fromEntries(Object.keys(fields).map((name) => [name, all[name] ?? ""]));
 }
 
 /** Whether two texts are the same to the service. */
-function isSame(one: object, other: object): boolean {
-  const kept = (texts: object) => Object.entries(texts).map(([name, text]) => [name, tidy(String(text))]);
-  const mine = new Map(kept(other) as [string, string][]);
-  return kept(one).every(([name, text]) => mine.get(name as string) === text);
+function isSame(left: object, right: object): boolean {
+  const tidied = (texts: object) => Object.entries(texts).map(([name, text]) => [name, tidy(String(text))]);
+  const mine = new Map(tidied(right) as [string, string][]);
+  return tidied(left).every(([name, text]) => mine.get(name as string) === text);
 }

@@ -120,7 +120,7 @@ export function newEntry(key: string, owner: string, work: Work): Omit<Entry, "i
  * The entry as it is to be kept before it is sent; it is not sent if it then asks for something.
  * `sentHere`: this page has sent it before, so its age is known although the clock was set back.
  */
-export function begun(entry: Entry, now: number, sentHere = false): Entry {
+export function startSending(entry: Entry, now: number, sentHere = false): Entry {
   const { firstSentAt } = entry;
   if (firstSentAt === null) return { ...entry, firstSentAt: now };
   if (sentHere ? now - firstSentAt > RESENDABLE_MS && isKeyed(entry) : isOld(entry, now)) {
@@ -143,33 +143,33 @@ function isOld(entry: Entry, now: number): boolean {
  * The entry, as it is kept now, after the answer to what was `sent`; null if it leaves the queue. What a
  * person asked for meanwhile (a pause, its removal) stands.
  */
-export function answered(entry: Entry, sent: Entry, answer: Answer, moment: Moment): Entry | null {
+export function applyAnswer(entry: Entry, sent: Entry, answer: Answer, moment: Moment): Entry | null {
   if (isRemoval(entry) && !isRemoval(sent)) {
-    return answer.is === "reserved" ? reserved(entry, answer.post, answer.tus) : entry;
+    return answer.is === "reserved" ? withReservation(entry, answer.post, answer.tus) : entry;
   }
-  const after = moved(entry, answer, moment);
-  const stays = entry.state.is === "paused" && after !== null && isUnderWay(after);
-  return stays ? { ...after, state: entry.state } : after;
+  const after = entryAfter(entry, answer, moment);
+  const staysPaused = entry.state.is === "paused" && after !== null && isActive(after);
+  return staysPaused ? { ...after, state: entry.state } : after;
 }
 
 function isRemoval(entry: Entry): boolean {
   return entry.work.kind === "post" && entry.work.stage === "remove";
 }
 
-function moved(entry: Entry, answer: Answer, moment: Moment): Entry | null {
+function entryAfter(entry: Entry, answer: Answer, moment: Moment): Entry | null {
   switch (answer.is) {
     case "done":
     case "gone":
       return null;
     case "reserved":
-      return reserved(entry, answer.post, answer.tus);
+      return withReservation(entry, answer.post, answer.tus);
     case "uploaded":
-      return atStage(entry, "process");
+      return withStage(entry, "process");
     case "processing":
     case "signed out":
       return { ...entry, state: { is: "waiting" }, tries: 0 };
     case "upload gone":
-      return backOff(reservedAnew(entry), null, moment, entry.tries);
+      return backOff(withoutReservation(entry), null, moment, entry.tries);
     case "out of step":
       // The first time at once: nothing is wrong but our idea of the offset.
       return entry.tries === 0 || answer.progress
@@ -180,87 +180,87 @@ function moved(entry: Entry, answer: Answer, moment: Moment): Entry | null {
     case "failed":
       return { ...entry, state: { is: "failed", code: answer.code, detail: answer.detail } };
     case "try again":
-      return because(answer.why, backOff(entry, answer.afterMs, moment, answer.progress ? 0 : entry.tries));
+      return withReason(answer.why, backOff(entry, answer.afterMs, moment, answer.progress ? 0 : entry.tries));
   }
 }
 
-function because(why: string | undefined, entry: Entry): Entry {
+function withReason(why: string | undefined, entry: Entry): Entry {
   if (why === undefined || entry.state.is !== "retrying") return entry;
   return { ...entry, state: { ...entry.state, why } };
 }
 
-function reserved(entry: Entry, post: string, tus: string | null): Entry {
+function withReservation(entry: Entry, post: string, tus: string | null): Entry {
   if (entry.work.kind !== "post") return entry;
-  const removing = entry.work.stage === "remove";
-  const stage = removing ? "remove" : tus === null ? "process" : "upload";
+  const isRemoving = entry.work.stage === "remove";
+  const stage = isRemoving ? "remove" : tus === null ? "process" : "upload";
   return { ...entry, tries: 0, state: { is: "waiting" }, work: { ...entry.work, post, tus, stage } };
 }
 
-function atStage(entry: Entry, stage: PostWork["stage"]): Entry {
+function withStage(entry: Entry, stage: PostWork["stage"]): Entry {
   if (entry.work.kind !== "post") return entry;
   return { ...entry, tries: 0, state: { is: "waiting" }, work: { ...entry.work, stage } };
 }
 
 /** By the same key; what was reserved before is forgotten, so that a removal asks for what is there now. */
-function reservedAnew(entry: Entry): Entry {
+function withoutReservation(entry: Entry): Entry {
   if (entry.work.kind !== "post") return entry;
-  return { ...entry, work: fromTheStart(entry.work), state: { is: "waiting" } };
+  return { ...entry, work: resetWork(entry.work), state: { is: "waiting" } };
 }
 
 /** Exponential, with full jitter, and never before the service said (RFC 9110, section 10.2.3). */
 function backOff(entry: Entry, afterMs: number | null, moment: Moment, tries: number): Entry {
-  const longest = Math.min(MAX_BACKOFF_MS, FIRST_BACKOFF_MS * 2 ** tries);
-  const waitMs = Math.max(MIN_BACKOFF_MS, moment.random * longest) + Math.min(afterMs ?? 0, MAX_RETRY_AFTER_MS);
+  const maxWait = Math.min(MAX_BACKOFF_MS, FIRST_BACKOFF_MS * 2 ** tries);
+  const waitMs = Math.max(MIN_BACKOFF_MS, moment.random * maxWait) + Math.min(afterMs ?? 0, MAX_RETRY_AFTER_MS);
   return { ...entry, tries: tries + 1, state: { is: "retrying", at: moment.now + waitMs, waitMs } };
 }
 
 // What a person, or the network's return, does to an entry.
 
 /** Not what the service itself put off. */
-export function hurried(entry: Entry): Entry {
+export function endBackOff(entry: Entry): Entry {
   const isCut = entry.state.is === "retrying" && entry.state.why === undefined;
   return isCut ? { ...entry, state: { is: "waiting" }, tries: 0 } : entry;
 }
 
-export function paused(entry: Entry): Entry {
-  return isUnderWay(entry) ? { ...entry, state: { is: "paused" } } : entry;
+export function pauseEntry(entry: Entry): Entry {
+  return isActive(entry) ? { ...entry, state: { is: "paused" } } : entry;
 }
 
 /** Goes on after a pause, a failure, or six days. What failed or is old gets a new key: a person said so. */
-export function resumed(entry: Entry, key: string): Entry {
-  if (isUnderWay(entry)) return entry;
-  const anew = entry.state.is !== "paused";
-  const work = anew && entry.work.kind === "post" ? fromTheStart(entry.work) : entry.work;
-  const start = anew ? { key, firstSentAt: null } : {};
+export function resumeEntry(entry: Entry, key: string): Entry {
+  if (isActive(entry)) return entry;
+  const isNewRequest = entry.state.is !== "paused";
+  const work = isNewRequest && entry.work.kind === "post" ? resetWork(entry.work) : entry.work;
+  const start = isNewRequest ? { key, firstSentAt: null } : {};
   return { ...entry, ...start, work, state: { is: "waiting" }, tries: 0 };
 }
 
-function fromTheStart(work: PostWork): PostWork {
+function resetWork(work: PostWork): PostWork {
   return work.stage === "remove" ? work : { ...work, stage: "reserve", post: null, tus: null };
 }
 
 /** `Remove`: null if nothing of it can be at the service, else the entry that takes it back. */
-export function removed(entry: Entry): Entry | null {
+export function removeEntry(entry: Entry): Entry | null {
   if (entry.work.kind !== "post" || entry.firstSentAt === null) return null;
   const work: PostWork = { ...entry.work, stage: "remove" };
   return { ...entry, work, state: { is: "waiting" }, tries: 0 };
 }
 
 /** An edit that met another one, decided: mine replaces what is there now. */
-export function insisted(entry: Entry): Entry {
+export function overrideTheirs(entry: Entry): Entry {
   const { work, state } = entry;
   if (state.is !== "asking" || state.why !== "conflict") return entry;
   const base = state.theirs;
-  const again = { ...entry, state: { is: "waiting" as const }, tries: 0 };
+  const retried = { ...entry, state: { is: "waiting" as const }, tries: 0 };
   if (work.kind === "edit post") {
-    return { ...again, work: { ...work, base: { caption: base["caption"] ?? "", alt: base["alt"] ?? "" } } };
+    return { ...retried, work: { ...work, base: { caption: base["caption"] ?? "", alt: base["alt"] ?? "" } } };
   }
   if (work.kind !== "edit comment") return entry;
-  return { ...again, work: { ...work, base: { content: base["content"] ?? "" } } };
+  return { ...retried, work: { ...work, base: { content: base["content"] ?? "" } } };
 }
 
 /** Whether it goes on by itself. */
-export function isUnderWay(entry: Entry): boolean {
+export function isActive(entry: Entry): boolean {
   return entry.state.is === "waiting" || entry.state.is === "retrying";
 }
 
@@ -297,26 +297,26 @@ export function remainingMs(entry: Entry, now: number): number {
  * What may be sent now, of `owner`: of each lane the first entry that is not set aside. `busy` are those
  * being sent.
  */
-export function due(entries: Entry[], owner: string | null, remaining: Remaining, busy: Set<number>): Entry[] {
-  const taken = new Set(entries.filter((entry) => busy.has(entry.id)).map(lane));
+export function dueEntries(entries: Entry[], owner: string | null, remaining: Remaining, busy: Set<number>): Entry[] {
+  const busyLanes = new Set(entries.filter((entry) => busy.has(entry.id)).map(lane));
   return entries.filter((entry) => {
-    const own = lane(entry);
-    if (entry.owner !== owner || isSetAside(entry) || taken.has(own)) return false;
-    const ready = isUnderWay(entry) && remaining(entry) === 0;
+    const entryLane = lane(entry);
+    if (entry.owner !== owner || isSkipped(entry) || busyLanes.has(entryLane)) return false;
+    const isDue = isActive(entry) && remaining(entry) === 0;
     // One image that is tried again later does not hold up the next one.
-    if (ready || own !== "uploads") taken.add(own);
-    return ready;
+    if (isDue || entryLane !== "uploads") busyLanes.add(entryLane);
+    return isDue;
   });
 }
 
 /** An edit that waits for a decision holds up later edits of the same thing: they were made from it. */
-function isSetAside(entry: Entry): boolean {
+function isSkipped(entry: Entry): boolean {
   if (entry.state.is === "asking") return entry.work.kind === "post" || entry.work.kind === "comment";
   return entry.state.is === "paused" || entry.state.is === "failed";
 }
 
 /** In how many milliseconds to look again, if nothing else happens; null if only a person can move anything. */
-export function nextIn(entries: Entry[], owner: string | null, remaining: Remaining): number | null {
+export function nextWaitMs(entries: Entry[], owner: string | null, remaining: Remaining): number | null {
   const waits = entries.filter((entry) => entry.owner === owner && entry.state.is === "retrying").map(remaining);
   return waits.length === 0 ? null : Math.min(...waits);
 }

@@ -60,10 +60,10 @@ export class DeviceStorage implements Storage {
 
   static async open(name: string): Promise<DeviceStorage> {
     const database = await openDB<Schema>(name, VERSION, {
-      upgrade(made) {
-        made.createObjectStore("entries", { keyPath: "id", autoIncrement: true });
-        made.createObjectStore("images");
-        made.createObjectStore("session");
+      upgrade(database) {
+        database.createObjectStore("entries", { keyPath: "id", autoIncrement: true });
+        database.createObjectStore("images");
+        database.createObjectStore("session");
       },
       // A newer page in another tab wants to change what is kept.
       blocking: () => database.close(),
@@ -189,9 +189,9 @@ function hasLocks(): boolean {
   return globalThis.navigator?.locks !== undefined;
 }
 
-async function whileAdding<T>(name: string, mode: "shared" | "exclusive", act: () => Promise<T>): Promise<T> {
-  if (!hasLocks()) return act();
-  return navigator.locks.request(`${name} adding`, { mode }, act) as Promise<T>;
+async function whileAdding<T>(name: string, mode: "shared" | "exclusive", task: () => Promise<T>): Promise<T> {
+  if (!hasLocks()) return task();
+  return navigator.locks.request(`${name} adding`, { mode }, task) as Promise<T>;
 }
 
 async function abort(change: { abort(): void; done: Promise<void> }): Promise<void> {

@@ -2,7 +2,7 @@
  * The bytes of an image: by tus, in pieces, to where its reservation says. One call is one attempt; when the
  * next one starts is the queue's to say.
  */
-import { type Identity, identityHeaders, jsonOf, reachable, resolved, retryAfter, verdict } from "./api";
+import { type Identity, identityHeaders, jsonOf, reachable, resolveUrl, retryAfter, verdict } from "./api";
 import type { Answer } from "./queue";
 
 const PIECE_BYTES = 512 * 1024;
@@ -27,7 +27,7 @@ export async function send(upload: Upload): Promise<Answer> {
     const offsets = new Offsets(upload.url);
     const watchdog = new Watchdog(SILENCE_MS, () => end(CUT));
     const tus = new TusUpload(upload.bytes, {
-      uploadUrl: resolved(upload.url),
+      uploadUrl: resolveUrl(upload.url),
       chunkSize: PIECE_BYTES,
       headers: identityHeaders(upload.identity),
       retryDelays: null,

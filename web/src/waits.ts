@@ -9,8 +9,8 @@ export class Waits {
 
   /** `clock` is the device's, `page` the page's own time, both in milliseconds. */
   constructor(
-    readonly clock: () => number,
-    readonly page: () => number,
+    readonly deviceTime: () => number,
+    readonly pageTime: () => number,
   ) {}
 
   readonly remaining = (entry: Entry): number => {
@@ -19,10 +19,10 @@ export class Waits {
       return 0;
     }
     const { at } = entry.state;
-    const known = this.#ends.get(entry.id);
-    if (known?.at === at) return Math.max(0, known.end - this.page());
-    const wait = remainingMs(entry, this.clock());
-    this.#ends.set(entry.id, { at, end: this.page() + wait });
+    const former = this.#ends.get(entry.id);
+    if (former?.at === at) return Math.max(0, former.end - this.pageTime());
+    const wait = remainingMs(entry, this.deviceTime());
+    this.#ends.set(entry.id, { at, end: this.pageTime() + wait });
     return wait;
   };
 }

@@ -5,8 +5,8 @@
 import "fake-indexeddb/auto";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { answered, begun, type Entry, hurried, insisted, newEntry, nextIn, paused, remainingMs, removed, RESENDABLE_MS, resumed, type Work } from "../src/queue";
-import { carry, type Carrying, Sender } from "../src/sending";
+import { applyAnswer, startSending, type Entry, endBackOff, overrideTheirs, newEntry, nextWaitMs, pauseEntry, remainingMs, removeEntry, RESENDABLE_MS, resumeEntry, type Work } from "../src/queue";
+import { sendEntry, type SendContext, Sender } from "../src/sending";
 import { DeviceStorage, type Storage } from "../src/storage";
 import { type Fault, FAULTS, Service } from "./service";
 
@@ -47,24 +47,24 @@ class Phone {
     });
     this.sender = new Sender({
       storage: this.storage,
-      carry: (entry, carrying) => this.#carry(entry, carrying),
-      signed: () => (this.expired ? null : ALICE),
+      sendEntry: (entry, carrying) => this.#carry(entry, carrying),
+      sendingUser: () => (this.expired ? null : ALICE),
       now: () => this.now,
       remaining: (entry) => remainingMs(entry, this.now),
       random: () => 0.5,
-      changed: () => undefined,
+      notifyChange: () => undefined,
       progress: () => undefined,
-      told: () => undefined,
-      signedOut: () => {
+      reportAnswer: () => undefined,
+      rejectCredential: () => {
         this.expired = true;
         return Promise.resolve();
       },
     });
   }
 
-  #carry(entry: Entry, carrying: Carrying): ReturnType<typeof carry> {
+  #carry(entry: Entry, carrying: SendContext): ReturnType<typeof sendEntry> {
     const isBytes = entry.work.kind === "post" && entry.work.stage === "upload";
-    return isBytes ? this.service.receive(entry, carrying) : carry(entry, carrying);
+    return isBytes ? this.service.receive(entry, carrying) : sendEntry(entry, carrying);
   }
 
   async make(...works: Work[]): Promise<void> {
@@ -83,7 +83,7 @@ class Phone {
       }
       const entries = await this.storage.entries();
       if (entries.every((entry) => entry.state.is === "paused" || entry.state.is === "failed")) return this.sender.stop();
-      this.now += nextIn(entries, "alice", (entry) => remainingMs(entry, this.now)) ?? 0;
+      this.now += nextWaitMs(entries, "alice", (entry) => remainingMs(entry, this.now)) ?? 0;
     }
     throw new Error(`it never ends: ${JSON.stringify(await this.storage.entries())}`);
   }
@@ -152,26 +152,26 @@ describe("what the service put off", () => {
 
   test("says why, and waits as long as was said, though the network comes back", async () => {
     globalThis.fetch = service(["too many"]).fetch as typeof fetch;
-    const answer = await carry(waiting, {
+    const answer = await sendEntry(waiting, {
       identity: ALICE.identity,
       image: () => Promise.resolve(undefined),
       signal: new AbortController().signal,
       progress: () => undefined,
     });
-    const after = answered(waiting, waiting, answer, moment);
+    const after = applyAnswer(waiting, waiting, answer, moment);
     expect(after?.state).toEqual({ is: "retrying", at: 8100, waitMs: 7100, why: "rate_limited" });
-    expect(hurried(after ?? waiting)).toEqual(after);
+    expect(endBackOff(after ?? waiting)).toEqual(after);
   });
 
   test("is bounded by an hour, whatever a gateway says", () => {
-    const after = answered(waiting, waiting, { is: "try again", afterMs: 1e12, why: "busy" }, moment);
+    const after = applyAnswer(waiting, waiting, { is: "try again", afterMs: 1e12, why: "busy" }, moment);
     expect(after?.state).toMatchObject({ waitMs: 3_600_100 });
   });
 
   test("is another thing than a connection that broke, which is tried again as soon as there is one", () => {
-    const after = answered(waiting, waiting, { is: "try again", afterMs: null }, moment);
+    const after = applyAnswer(waiting, waiting, { is: "try again", afterMs: null }, moment);
     expect(after?.state.is).toBe("retrying");
-    expect(hurried(after ?? waiting).state).toEqual({ is: "waiting" });
+    expect(endBackOff(after ?? waiting).state).toEqual({ is: "waiting" });
   });
 });
 
@@ -181,8 +181,8 @@ describe("back-off", () => {
 
   test.each(["try again", "out of step"] as const)("begins anew after an attempt that moved the offset (%s)", (is) => {
     const answer = is === "try again" ? { is, afterMs: null } : { is };
-    expect(answered(uploading, uploading, { ...answer, progress: false }, moment)).toMatchObject({ tries: 8, state: { waitMs: 30_000 } });
-    const after = answered(uploading, uploading, { ...answer, progress: true }, moment);
+    expect(applyAnswer(uploading, uploading, { ...answer, progress: false }, moment)).toMatchObject({ tries: 8, state: { waitMs: 30_000 } });
+    const after = applyAnswer(uploading, uploading, { ...answer, progress: true }, moment);
     expect(after?.tries).toBe(1);
     expect(remainingMs(after ?? uploading, 0)).toBeLessThanOrEqual(1000);
   });
@@ -219,7 +219,7 @@ describe("any order of offline, crashes, lost answers, 401, 409, 412, 429 and 5x
         let asked = 0;
         await phone.run((entry) => {
           asked += 1;
-          return insist ? insisted(entry) : null;
+          return insist ? overrideTheirs(entry) : null;
         });
         const texts = [there.posts.get("old")?.caption, there.comments.get("written")?.content];
         const others = given.includes("other edit");
@@ -244,7 +244,7 @@ describe("any order of offline, crashes, lost answers, 401, 409, 412, 429 and 5x
         globalThis.fetch = async (...request) => {
           if ((left -= 1) === 0) {
             isRemoved = (await phone.storage.entries()).some((entry) => entry.id === 1);
-            await phone.storage.change(1, removed);
+            await phone.storage.change(1, removeEntry);
           }
           return answer(...request);
         };
@@ -278,10 +278,10 @@ describe("what only a person may decide", () => {
   test("a clock that was set back does not make young what this page did not send itself", () => {
     const now = 1_800_000_000_000;
     const entry = { ...newEntry("key", "alice", comment("x")), id: 1, firstSentAt: now + 365 * 86_400_000 };
-    expect(begun(entry, now).state).toEqual({ is: "asking", why: "old" });
-    expect(begun(entry, now, true)).toEqual({ ...entry, firstSentAt: now });
+    expect(startSending(entry, now).state).toEqual({ is: "asking", why: "old" });
+    expect(startSending(entry, now, true)).toEqual({ ...entry, firstSentAt: now });
     // Some hours are what a clock may differ by; the slack between 6 and 7 days covers them.
-    expect(begun({ ...entry, firstSentAt: now + 3_600_000 }, now)).toEqual({ ...entry, firstSentAt: now });
+    expect(startSending({ ...entry, firstSentAt: now + 3_600_000 }, now)).toEqual({ ...entry, firstSentAt: now });
   });
 
   test("an edit that met another one shows theirs, and mine replaces it only when told to", async () => {
@@ -292,7 +292,7 @@ describe("what only a person may decide", () => {
     const [entry] = await phone.storage.entries();
     expect(entry?.state).toMatchObject({ is: "asking", theirs: { caption: "somebody's 1" } });
     expect(there.posts.get("old")?.caption).toBe("somebody's 1");
-    await phone.run(insisted);
+    await phone.run(overrideTheirs);
     expect(there.posts.get("old")?.caption).toBe("mine");
   });
 
@@ -309,11 +309,11 @@ describe("what only a person may decide", () => {
     const there = service([]);
     const phone = await Phone.of(there);
     await phone.make(post("one"));
-    await phone.storage.change(1, paused);
+    await phone.storage.change(1, pauseEntry);
     await phone.run();
     expect(there.posts.has("post1")).toBe(false);
     const before = (await phone.storage.entries())[0];
-    await phone.storage.change(1, (entry) => resumed(entry, "another key"));
+    await phone.storage.change(1, (entry) => resumeEntry(entry, "another key"));
     expect((await phone.storage.entries())[0]?.key).toBe(before?.key);
     phone.start();
     await phone.run();

@@ -3,7 +3,7 @@
  * between a phone and it. Each request meets the next of the `faults` that are given.
  */
 import type { Answer, Entry } from "../src/queue";
-import type { Carrying } from "../src/sending";
+import type { SendContext } from "../src/sending";
 
 export type Fault =
   | "none"
@@ -74,7 +74,7 @@ export class Service {
   };
 
   /** In place of tus: bytes by pieces, each a request. */
-  async receive(entry: Entry, carrying: Carrying): Promise<Answer> {
+  async receive(entry: Entry, carrying: SendContext): Promise<Answer> {
     const bytes = await carrying.image();
     const id = entry.work.kind === "post" ? (entry.work.post ?? "") : "";
     try {

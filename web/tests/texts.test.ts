@@ -1,18 +1,18 @@
 import { describe, expect, test } from "vitest";
-import { problem, texts } from "../src/texts";
+import { problemTextOrDetail, texts } from "../src/texts";
 
 describe("why the service did not take something", () => {
   test("is a sentence of ours", () => {
-    expect(problem("image_too_slow", "took 30 s")).toBe(texts.problems.image_too_slow);
+    expect(problemTextOrDetail("image_too_slow", "took 30 s")).toBe(texts.problems.image_too_slow);
   });
 
   test("names the rule that was broken, which only the service knows", () => {
-    expect(problem("validation_failed", "alt: too long")).toBe(`${texts.problems.validation_failed} (alt: too long)`);
+    expect(problemTextOrDetail("validation_failed", "alt: too long")).toBe(`${texts.problems.validation_failed} (alt: too long)`);
   });
 
   test("is in the service's own words for a code that is new", () => {
-    expect(problem("of_tomorrow", "Do this.")).toBe("Do this.");
-    expect(problem("http_418", "")).toBe("http_418");
+    expect(problemTextOrDetail("of_tomorrow", "Do this.")).toBe("Do this.");
+    expect(problemTextOrDetail("http_418", "")).toBe("http_418");
   });
 });
 

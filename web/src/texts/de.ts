@@ -2,7 +2,7 @@
 import type { Fault } from "../limits";
 import type { Texts } from "./en";
 
-const n = (count: number, one: string, many: string) => `${count} ${count === 1 ? one : many}`;
+const counted = (count: number, singular: string, plural: string) => `${count} ${count === 1 ? singular : plural}`;
 /** A time to wait, in a unit that is not too fine. */
 const wait = (seconds: number) =>
   seconds < 120 ? `${seconds} s` : seconds < 7200 ? `${Math.ceil(seconds / 60)} min` : `${Math.ceil(seconds / 3600)} Std.`;
@@ -32,7 +32,7 @@ export const de: Texts = {
   post: "Veröffentlichen",
   pause: "Anhalten",
   resume: "Fortsetzen",
-  again: "Erneut versuchen",
+  tryAgain: "Erneut versuchen",
   caption: "Bildunterschrift",
   alt: "Alternativtext",
   altHint: "Was man jemandem darüber sagen würde, der es nicht sehen kann.",
@@ -70,7 +70,7 @@ export const de: Texts = {
   smallerNothing: "Es würde nicht kleiner; das Bild wird gesendet, wie es ist.",
   smallerFailed: "Dieser Browser kann es nicht verkleinern; das Bild wird gesendet, wie es ist.",
   working: "Wird verkleinert",
-  refusedSome: "Entfernen oder ändern Sie, was markiert ist, dann veröffentlichen Sie.",
+  draftsRefused: "Entfernen oder ändern Sie, was markiert ist, dann veröffentlichen Sie.",
   fault: (fault: Fault): string => {
     switch (fault.is) {
       case "empty":
@@ -93,7 +93,7 @@ export const de: Texts = {
   },
   storageFull: "Auf diesem Gerät ist kein Platz mehr, um es bis zum Senden aufzuheben. Schaffen Sie Platz und versuchen Sie es erneut.",
   fileUnreadable: "Der Browser kann diese Datei nicht mehr lesen. Wählen Sie sie noch einmal aus.",
-  lastsAsPage: "Dieser Browser will dies nicht speichern. Lassen Sie diese Seite offen, bis es gesendet ist.",
+  inMemoryOnly: "Dieser Browser will dies nicht speichern. Lassen Sie diese Seite offen, bis es gesendet ist.",
 
   name: "Name",
   nameHint: "Auf diesem Rechner ist jeder, wer er sagt.",
@@ -105,7 +105,7 @@ export const de: Texts = {
   signInUnreachable: "Der Dienst ist nicht erreichbar. Versuchen Sie es erneut, wenn Sie online sind.",
   signedInAs: (name: string) => `Angemeldet als ${name}`,
   signOutWaiting: (count: number) =>
-    `${n(count, "Eintrag von Ihnen ist", "Einträge von Ihnen sind")} noch nicht gesendet. Sie bleiben auf diesem Gerät und werden gesendet, wenn Sie sich wieder anmelden.`,
+    `${counted(count, "Eintrag von Ihnen ist", "Einträge von Ihnen sind")} noch nicht gesendet. Sie bleiben auf diesem Gerät und werden gesendet, wenn Sie sich wieder anmelden.`,
   signOutQuestion: "Abmelden?",
 
   uploads: "Uploads",
@@ -127,7 +127,7 @@ export const de: Texts = {
   mine: "Ihre",
   theirs: "Was jetzt da steht",
   useMine: "Meine nehmen",
-  keepTheirs: "Jene behalten",
+  useTheirs: "Jene behalten",
   waitingComment: (text: string) => `Kommentar: ${text}`,
   waitingEdit: (text: string) => `Änderung: ${text}`,
   waitingDeletion: "Löschen eines Bildes",
@@ -142,7 +142,7 @@ export const de: Texts = {
   doneEdit: "Ihre Änderung ist gespeichert.",
   doneDeletion: "Es ist gelöscht.",
   goneMeanwhile: "Es war inzwischen gelöscht worden; geändert wurde nichts.",
-  failedSome: "Etwas wurde nicht angenommen. Sehen Sie in die Liste über den Bildern.",
+  sendingFailed: "Etwas wurde nicht angenommen. Sehen Sie in die Liste über den Bildern.",
 
   problems: {
     unreadable: "Der Browser kann dieses Bild nicht mehr lesen. Entfernen Sie es, und wählen Sie es noch einmal aus.",

@@ -1,7 +1,7 @@
 /** Every text of the page, in English. `de.ts` has the same ones. */
 import type { Fault } from "../limits";
 
-const n = (count: number, one: string, many: string) => `${count} ${count === 1 ? one : many}`;
+const counted = (count: number, singular: string, plural: string) => `${count} ${count === 1 ? singular : plural}`;
 /** A time to wait, in a unit that is not too fine. */
 const wait = (seconds: number) =>
   seconds < 120 ? `${seconds} s` : seconds < 7200 ? `${Math.ceil(seconds / 60)} min` : `${Math.ceil(seconds / 3600)} h`;
@@ -31,7 +31,7 @@ export const en = {
   post: "Post",
   pause: "Pause",
   resume: "Resume",
-  again: "Try again",
+  tryAgain: "Try again",
   caption: "Caption",
   alt: "Alt text",
   altHint: "What one would say of it to somebody who cannot see it.",
@@ -69,7 +69,7 @@ export const en = {
   smallerNothing: "It would not be smaller, so the image is sent as it is.",
   smallerFailed: "This browser cannot make it smaller, so the image is sent as it is.",
   working: "Making it smaller",
-  refusedSome: "Remove or change what is marked, then post.",
+  draftsRefused: "Remove or change what is marked, then post.",
   fault: (fault: Fault): string => {
     switch (fault.is) {
       case "empty":
@@ -92,7 +92,7 @@ export const en = {
   },
   storageFull: "There is no room left on this device to keep it until it is sent. Free some space, then try again.",
   fileUnreadable: "The browser can no longer read this file. Choose it again.",
-  lastsAsPage: "This browser refuses to store this. Keep this page open until it is sent.",
+  inMemoryOnly: "This browser refuses to store this. Keep this page open until it is sent.",
 
   name: "Name",
   nameHint: "On this machine everybody is who they say they are.",
@@ -104,7 +104,7 @@ export const en = {
   signInUnreachable: "The service cannot be reached. Try again when you are online.",
   signedInAs: (name: string) => `Signed in as ${name}`,
   signOutWaiting: (count: number) =>
-    `${n(count, "thing of yours is", "things of yours are")} not sent yet. They stay on this device and are sent when you sign in again.`,
+    `${counted(count, "thing of yours is", "things of yours are")} not sent yet. They stay on this device and are sent when you sign in again.`,
   signOutQuestion: "Sign out?",
 
   uploads: "Uploads",
@@ -126,7 +126,7 @@ export const en = {
   mine: "Yours",
   theirs: "What is there now",
   useMine: "Use mine",
-  keepTheirs: "Keep theirs",
+  useTheirs: "Keep theirs",
   waitingComment: (text: string) => `Comment: ${text}`,
   waitingEdit: (text: string) => `Edit: ${text}`,
   waitingDeletion: "Deletion of an image",
@@ -141,7 +141,7 @@ export const en = {
   doneEdit: "Your change is saved.",
   doneDeletion: "It is deleted.",
   goneMeanwhile: "It had been deleted meanwhile, so nothing was changed.",
-  failedSome: "Something was not taken. See the list above the images.",
+  sendingFailed: "Something was not taken. See the list above the images.",
 
   /** What the service says by a code (docs/problems.md); a test compares. */
   problems: {

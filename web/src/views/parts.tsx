@@ -2,7 +2,7 @@
 import { decodeBlurHash } from "fast-blurhash";
 import type { ComponentChildren } from "preact";
 import { useEffect, useId, useRef } from "preact/hooks";
-import { ago, texts, when } from "../texts";
+import { relativeTime, texts, exactTime } from "../texts";
 
 interface DialogProps {
   name: string;
@@ -136,10 +136,10 @@ export function TextField({ label, value, change, hint, fault, lines = 1, placeh
 export function Time({ at, edited }: { at: string; edited: string | null }) {
   return (
     <span class="muted">
-      <time dateTime={at} title={when(at)}>
-        {ago(at)}
+      <time dateTime={at} title={exactTime(at)}>
+        {relativeTime(at)}
       </time>
-      {edited && <span title={when(edited)}> · {texts.edited}</span>}
+      {edited && <span title={exactTime(edited)}> · {texts.edited}</span>}
     </span>
   );
 }

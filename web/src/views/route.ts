@@ -9,14 +9,14 @@ export function hrefOf(id: string): string {
   return `#post/${id}`;
 }
 
-export function follow(): void {
+export function applyHash(): void {
   openPost.value = HASH.exec(location.hash)?.[1] ?? null;
 }
 
 /** Without another entry in the browser's history. */
-export function goTo(id: string | null): void {
+export function openPostInPlace(id: string | null): void {
   history.replaceState(null, "", id === null ? location.pathname + location.search : hrefOf(id));
-  follow();
+  applyHash();
 }
 
-addEventListener("hashchange", follow);
+addEventListener("hashchange", applyHash);

@@ -13,7 +13,7 @@ interface Point {
 }
 
 /** Makes the first image in `frame` zoomable; gives what undoes it. */
-export function zoomable(frame: HTMLElement): () => void {
+export function makeZoomable(frame: HTMLElement): () => void {
   const zoom = new Zoom(frame);
   const listeners: [string, (event: never) => void][] = [
     ["pointerdown", zoom.down],
@@ -74,15 +74,15 @@ class Zoom {
   }
 
   #pinch(fixed: Point, before: Point, now: Point): void {
-    const distance = (one: Point) => Math.hypot(one.x - fixed.x, one.y - fixed.y) || 1;
+    const distance = (point: Point) => Math.hypot(point.x - fixed.x, point.y - fixed.y) || 1;
     const ratio = distance(now) / distance(before);
     this.#zoomTo(this.#scale * ratio, (fixed.x + now.x) / 2, (fixed.y + now.y) / 2);
     this.#shift((now.x - before.x) / 2, (now.y - before.y) / 2);
   }
 
   /** What is under the point stays there. */
-  #zoomTo(wanted: number, x: number, y: number): void {
-    const scale = Math.min(MAX_SCALE, Math.max(1, wanted));
+  #zoomTo(requested: number, x: number, y: number): void {
+    const scale = Math.min(MAX_SCALE, Math.max(1, requested));
     const box = this.frame.getBoundingClientRect();
     const from = { x: x - box.left - box.width / 2, y: y - box.top - box.height / 2 };
     const ratio = scale / this.#scale;
@@ -97,8 +97,8 @@ class Zoom {
   /** Within the frame: no side of the image may leave its own side of it. */
   #place(x: number, y: number): void {
     const { clientWidth, clientHeight } = this.frame;
-    const room = { x: (clientWidth * (this.#scale - 1)) / 2, y: (clientHeight * (this.#scale - 1)) / 2 };
-    this.#offset = { x: Math.max(-room.x, Math.min(room.x, x)), y: Math.max(-room.y, Math.min(room.y, y)) };
+    const slack = { x: (clientWidth * (this.#scale - 1)) / 2, y: (clientHeight * (this.#scale - 1)) / 2 };
+    this.#offset = { x: Math.max(-slack.x, Math.min(slack.x, x)), y: Math.max(-slack.y, Math.min(slack.y, y)) };
     const image = this.frame.querySelector("img");
     if (image === null) return;
     image.style.transform = `translate(${this.#offset.x}px, ${this.#offset.y}px) scale(${this.#scale})`;
