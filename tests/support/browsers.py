@@ -71,8 +71,8 @@ def kill(folder: Path) -> None:
             continue
     psutil.wait_procs([*ours, *families], timeout=10)
     # What the killed one would have taken away itself; without, the next start thinks it runs.
-    for left in folder.glob("Singleton*"):
-        left.unlink()
+    for lock in folder.glob("Singleton*"):
+        lock.unlink()
 
 
 def _command_line(process: psutil.Process) -> list[str]:

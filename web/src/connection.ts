@@ -1,4 +1,4 @@
-/** While the service cannot be reached it is asked now and then; when it answers, everything goes on. */
+/** Polls the service while it cannot be reached, and resumes all work when it answers. */
 import { effect } from "@preact/signals";
 import { reachable } from "./api";
 import * as feed from "./feed";

@@ -1,6 +1,6 @@
 /**
- * The feed: a walk over the ranking, page by page. Posts that were shown stay; each is a signal, so that a
- * change of one draws that one anew.
+ * The feed: a walk over the ranking, page by page. Posts stay once they are shown. Each post is a signal, so
+ * that a change of one post draws only that post again.
  */
 import { batch, type Signal, signal } from "@preact/signals";
 import { read, refusalOf, RefusedError, request, type Schemas } from "./api";
@@ -12,21 +12,21 @@ export type Sort = Schemas["FeedSort"];
 export const sort = signal<Sort>("top");
 export const posts = signal<Signal<Post>[]>([]);
 export const state = signal<"loading" | "idle" | "end" | "failed">("loading");
-/** Why it failed: the code of a refusal, or null if no answer came. */
+/** The reason of `failed`: the code of a refusal, or null if no answer came. */
 export const refusal = signal<string | null>(null);
 
 const PAGE = 10;
 const STREAM_DELAY_MS = 2_000;
 
 let cursor: string | null = null;
-/** Which walk is the current one: a page of a former one is not shown. */
+/** The number of the current walk; pages of former walks are not shown. */
 let walk = 0;
 
 export function postById(id: string): Signal<Post> | undefined {
   return posts.value.find((post) => post.value.id === id);
 }
 
-/** From the top, in this order. */
+/** Starts a new walk in this order, from the top. */
 export async function startWalk(order: Sort): Promise<void> {
   walk += 1;
   cursor = null;
@@ -41,7 +41,7 @@ function firstPage(): string {
   return `posts?limit=${PAGE}&sort=${sort.value}`;
 }
 
-/** Reads the first page again for the service worker, which keeps for later what it sees. */
+/** Reads the first page again, so that the service worker caches it. */
 export async function cacheFirstPage(): Promise<void> {
   if (navigator.serviceWorker?.controller) await request("GET", firstPage()).catch(() => undefined);
 }
@@ -60,7 +60,7 @@ async function load(path: string): Promise<void> {
     if (startedWalk === walk) showPage(page);
   } catch (error) {
     if (startedWalk !== walk) return;
-    // A cursor that is no longer known: the walk begins anew.
+    // The service no longer accepts the cursor: start a new walk.
     if (error instanceof RefusedError && error.reply.status === 400) cursor = null;
     refusal.value = refusalOf(error);
     state.value = "failed";
@@ -77,14 +77,14 @@ function showPage(page: Schemas["FeedBody"]): void {
   });
 }
 
-/** What the page shows follows from what the service has taken. */
+/** Shows the result of an entry that the service has accepted. */
 export async function showAnswer(entry: Entry, answer: Answer): Promise<void> {
   const { work } = entry;
   if (answer.is !== "done" && answer.is !== "gone") return;
   if (work.kind === "delete post" || (work.kind === "post" && work.stage === "remove")) removePost(work.post);
   else if (work.post !== null) await refreshPost(work.post);
   await cacheFirstPage();
-  // On AWS the feed follows a moment later.
+  // On AWS the feed and its counts change a moment later.
   setTimeout(() => void refreshLater(work), STREAM_DELAY_MS);
 }
 
@@ -105,7 +105,7 @@ async function refreshPost(id: string): Promise<void> {
   }
 }
 
-/** Anew where it stands; a new one before all others. */
+/** Replaces the post where it is; a new post comes first. */
 function showPost(post: Post): void {
   const shown = postById(post.id);
   if (shown !== undefined) shown.value = post;

@@ -1,4 +1,4 @@
-/** Puts the page together: what the device keeps, the feed, and the queue behind it. */
+/** Starts the page: the stored queue and session, the feed, and the service worker. */
 import { render } from "preact";
 import { base } from "./api";
 import * as connection from "./connection";

@@ -1,9 +1,9 @@
-/** Has the service worker keep what is seen, from the first visit on. */
+/** Registers the service worker, and has it cache the page's content from the first visit on. */
 import * as feed from "./feed";
 
 export async function registerWorker(): Promise<void> {
   const worker = navigator.serviceWorker;
-  // What this page has loaded before there was a worker, that one has not seen.
+  // A worker does not see responses that the page loaded before the worker controlled it.
   if (worker.controller === null) worker.addEventListener("controllerchange", () => void requestContentAgain(), { once: true });
   await worker.register("./service-worker.js").catch(() => undefined);
 }
@@ -13,7 +13,7 @@ async function requestContentAgain(): Promise<void> {
   await feed.cacheFirstPage();
   for (const image of document.querySelectorAll<HTMLImageElement>("article img")) {
     if (image.complete) await requestAgain(image);
-    // The worker does not see a response whose request began before it was there.
+    // The worker does not see a response whose request began before the worker was active.
     else image.addEventListener("load", () => void requestAgain(image), { once: true });
   }
 }

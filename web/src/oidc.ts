@@ -1,13 +1,13 @@
 /**
- * Signing in at an OpenID Connect issuer: authorization code with PKCE (RFC 7636), the tokens kept with the
- * session. Loaded only where an issuer is configured.
+ * Sign-in at an OpenID Connect issuer: authorization code with PKCE (RFC 7636). The tokens are stored with the
+ * session. This module is loaded only if the service has an issuer.
  */
 import { OidcClient, type SigninResponse, type StateStore } from "oidc-client-ts";
 import { base } from "./api";
 import type { SignIn } from "./me";
 import type { Storage } from "./storage";
 
-/** For another access token without the person, and for signing out at the issuer. */
+/** The data to renew an access token without the user, and to sign out at the issuer. */
 export interface Renewal {
   way: SignIn;
   refreshToken: string | null;
@@ -20,10 +20,10 @@ export interface Tokens {
   renewal: Renewal;
 }
 
-/** How long `Sign out` waits for the issuer's document. */
+/** The timeout of `Sign out` for the issuer's document. */
 const SIGN_OUT_SECONDS = 3;
 
-/** What the library remembers of signing in. */
+/** The library's state during sign-in. */
 class SignInState implements StateStore {
   constructor(readonly storage: Storage) {}
 
@@ -60,13 +60,13 @@ function clientOf(way: SignIn, storage: Storage, timeoutSeconds?: number): OidcC
   });
 }
 
-/** Opens the issuer's page; `ask` has it ask for credentials although it may have a session. */
+/** Opens the issuer's page. `withPrompt`: it asks for credentials even if it has a session. */
 export async function openIssuer(way: SignIn, storage: Storage, withPrompt: boolean): Promise<void> {
   const request = await clientOf(way, storage).createSigninRequest(withPrompt ? { prompt: "login" } : {});
   location.assign(request.url);
 }
 
-/** The tokens, or null if the issuer refused. */
+/** The tokens after the issuer's redirect; null if the issuer refused. */
 export function finishSignIn(way: SignIn, storage: Storage, url: string): Promise<Tokens | null> {
   return clientOf(way, storage)
     .processSigninResponse(url)
@@ -74,7 +74,7 @@ export function finishSignIn(way: SignIn, storage: Storage, url: string): Promis
     .catch(() => null);
 }
 
-/** Other tokens, by the refresh token (RFC 6749, section 6); null without, or if the issuer refused. */
+/** New tokens by the refresh token (RFC 6749, section 6); null without one, or if the issuer refused. */
 export async function renewTokens(renewal: Renewal, storage: Storage): Promise<Tokens | null> {
   const { way, refreshToken, idToken, scope } = renewal;
   if (refreshToken === null) return null;
@@ -97,7 +97,7 @@ function tokensOf(way: SignIn, response: SigninResponse, refreshToken: string | 
   return { access, renewal };
 }
 
-/** Where the issuer ends its own session (OpenID Connect RP-Initiated Logout 1.0); null if it has no such page. */
+/** The issuer's page for signing out (OpenID Connect RP-Initiated Logout 1.0); null if it has none. */
 export async function endSessionUrl(renewal: Renewal, storage: Storage): Promise<string | null> {
   const { way, idToken } = renewal;
   const client = clientOf(way, storage, SIGN_OUT_SECONDS);
@@ -114,7 +114,7 @@ export async function endSessionUrl(renewal: Renewal, storage: Storage): Promise
   }
 }
 
-/** Cognito has the page, and may not name it in its document. */
+/** Cognito has this page, but its document may not name it. */
 function cognitoLogoutUrl(way: SignIn, authorize: string): string {
   return /^https:\/\/cognito-idp\./.test(way.issuer ?? "") ? new URL("/logout", authorize).href : "";
 }

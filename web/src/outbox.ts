@@ -1,6 +1,6 @@
 /**
- * The queue of this device as the page sees it. All tabs show it and add to it; the one that holds the lock
- * sends (Web Locks: when that tab goes, however it goes, the next one gets it).
+ * The queue of this device. All tabs show it and add to it. The tab with the lock sends: by Web Locks, another
+ * tab gets the lock when that tab ends in any way.
  */
 import { computed, effect, signal } from "@preact/signals";
 import * as feed from "./feed";
@@ -12,9 +12,9 @@ import { DeviceStorage, type Storage } from "./storage";
 import { waits } from "./waits";
 
 export const entries = signal<Entry[]>([]);
-/** Bytes that have arrived, by entry. */
+/** Bytes that have arrived, by the id of the entry. */
 export const progress = signal<Record<number, number>>({});
-/** The last thing that became of an entry. */
+/** The last answer for an entry. */
 export const outcome = signal<{ entry: Entry; answer: Answer } | null>(null);
 
 /** The entries of the user who is signed in. */
@@ -27,13 +27,13 @@ type TabMessage =
   | { is: "progress"; id: number; bytes: number }
   | { is: "told"; entry: Entry; answer: Answer };
 
-/** The device's, and this page's for entries that the browser refuses to store. */
+/** The storage of the device, and that of this page for entries that the browser refuses to store. */
 let storage: Storage;
 let memory: Memory;
 let channel: BroadcastChannel;
 const senders: Sender[] = [];
 
-/** `name` is of the service's queue on this device. */
+/** Opens the queue of a service on this device, by its `name`. */
 export async function open(name: string, device: Storage): Promise<void> {
   storage = device;
   memory = device instanceof Memory ? device : new Memory();
@@ -62,7 +62,7 @@ export async function open(name: string, device: Storage): Promise<void> {
   if (storage !== memory) sendWithLock(name);
 }
 
-/** Whether an entry is in this page's memory alone. */
+/** True for an entry that is only in this page's memory. */
 export function isInMemoryOnly(entry: Entry): boolean {
   return entry.id < 0;
 }
@@ -82,7 +82,7 @@ function sendWithLock(name: string): void {
     if (storage instanceof DeviceStorage) void storage.removeOrphans();
     return new Promise<never>(() => undefined);
   };
-  // Without locks (no secure context) every tab sends: idempotency keys then keep effects single.
+  // Without locks (no secure context) every tab sends; idempotency keys then prevent double effects.
   if (navigator.locks === undefined) void sendUntilClosed();
   else void navigator.locks.request(name, sendUntilClosed);
 }
@@ -102,7 +102,7 @@ function senderHost(entryStorage: Storage) {
   };
 }
 
-/** To this tab and to the others, where they can have that entry. */
+/** Sends a message to this tab, and to the other tabs unless only this tab has the entry. */
 function broadcast(message: TabMessage): void {
   if (!("id" in message && message.id < 0)) channel.postMessage(message);
   void receive(message);
@@ -152,7 +152,7 @@ function announceSession(): void {
   channel.postMessage({ is: "session" });
 }
 
-/** Keeps what a person made, as theirs. Raises `DOMException`: no room, or the file cannot be read. */
+/** Stores work of the current user. Raises `DOMException`: no free space, or the file cannot be read. */
 export async function add(work: Work, image: Blob | null = null): Promise<void> {
   const owner = me.session.value?.user;
   if (owner === undefined) throw new Error("nobody is signed in");
@@ -163,7 +163,7 @@ export async function add(work: Work, image: Blob | null = null): Promise<void> 
   } catch (error) {
     const name = error instanceof DOMException ? error.name : "";
     if (/QuotaExceeded|NotReadable|NotFound/.test(name)) throw error;
-    // The browser refuses to store this at all.
+    // The browser refuses to store this.
     await memory.add(entry, image);
   }
   await announceAndAdvance();
@@ -186,7 +186,7 @@ export const resume = (id: number): Promise<void> => change(id, (entry) => resum
 export const useMine = (id: number): Promise<void> => change(id, overrideTheirs);
 export const remove = (id: number): Promise<void> => change(id, removeEntry);
 
-/** The network is back: nothing waits for its back-off. */
+/** Ends the back-off of all entries, when the network is back. */
 export async function endBackOffs(): Promise<void> {
   for (const { id, state } of await allEntries()) {
     if (state.is === "retrying") await storageOf(id).change(id, endBackOff);

@@ -1,4 +1,4 @@
-/** Posts, one by one: how each thing that a person does to one is sent. */
+/** Requests for single posts: read, reserve, wait, edit, delete. */
 import { type Caller, type Identity, read, request, type Schemas, verdict } from "./api";
 import { tidy } from "./limits";
 import type { Answer, Entry, PostDeletion, PostEdit, PostTexts, PostWork } from "./queue";
@@ -11,12 +11,12 @@ export function readPost(id: string, identity: Identity | null = null): Promise<
   return read<Post>(`posts/${id}`, { identity });
 }
 
-/** What others call who wrote something. */
+/** The display name of a creator; the user's id if there is none. */
 export function creatorName(made: { creator: string; creator_name?: string }): string {
   return made.creator_name || made.creator;
 }
 
-/** The stage `reserve`: the post is there, and says where its bytes may go. */
+/** The stage `reserve`: creates the post, whose reply has the URL for its bytes. */
 export async function reserve(entry: Entry, work: PostWork, caller: Caller): Promise<Answer> {
   const { caption, alt, image } = work;
   const reply = await request("POST", "posts", {
@@ -29,7 +29,7 @@ export async function reserve(entry: Entry, work: PostWork, caller: Caller): Pro
   return { is: "reserved", post: made.id, tus: made.upload?.tus ?? null };
 }
 
-/** The stage `process`: the service has the bytes, and makes renditions of them. */
+/** The stage `process`: waits while the service makes the renditions. */
 export async function waitForImage(work: PostWork, caller: Caller): Promise<Answer> {
   const reply = await request("GET", `posts/${work.post}?wait=${WAIT_SECONDS}`, caller);
   if (reply.status === 404) return { is: "gone" };
@@ -41,7 +41,7 @@ export async function waitForImage(work: PostWork, caller: Caller): Promise<Answ
   return { is: "failed", code: post.failure?.code ?? "failed", detail: post.failure?.detail ?? "" };
 }
 
-/** The stage `remove`. A reservation whose answer was lost is found again by its key. */
+/** The stage `remove`: deletes the post. If the answer to its reservation was lost, its key finds it. */
 export async function cancelPost(entry: Entry, work: PostWork, caller: Caller): Promise<Answer> {
   if (work.post !== null) return remove({ kind: "delete post", post: work.post }, caller);
   const current = await reserve(entry, work, caller);
@@ -59,8 +59,8 @@ export function edit(work: PostEdit, caller: Caller): Promise<Answer> {
 }
 
 /**
- * Changes texts from `base`, which the person saw, to `mine`. If something else is there, it has met another
- * edit; if `mine` is there already, it has been done, and only the answer was lost.
+ * Changes texts from `base`, which the user saw, to `mine`. Other current texts are a conflict. If `mine` is
+ * there already, the edit was done and only the answer was lost.
  */
 export async function editTexts<Texts extends PostTexts | { content: string }>(
   path: string,
@@ -78,7 +78,7 @@ export async function editTexts<Texts extends PostTexts | { content: string }>(
   const reply = await request("PATCH", path, { ...caller, headers, json: mine });
   if (reply.status === 200) return { is: "done" };
   if (reply.status === 404) return { is: "gone" };
-  // Somebody was faster since we looked: the next look shows what is there.
+  // Another edit came between the two requests: the next attempt reads the texts again.
   return reply.status === 412 ? { is: "try again", afterMs: null } : verdict(reply);
 }
 
@@ -87,7 +87,7 @@ function textsOf<Texts extends object>(body: Texts, fields: Texts): Record<strin
   return Object.fromEntries(Object.keys(fields).map((name) => [name, all[name] ?? ""]));
 }
 
-/** Whether two texts are the same to the service. */
+/** True if the service stores both as the same texts. */
 function isSame(left: object, right: object): boolean {
   const tidied = (texts: object) => Object.entries(texts).map(([name, text]) => [name, tidy(String(text))]);
   const mine = new Map(tidied(right) as [string, string][]);

@@ -1,6 +1,6 @@
 /**
- * Carries the queue out: keeps an entry, sends it, keeps what its answer made of it. `Sender` knows neither
- * the page nor the network, so that tests can give it worse ones than there are.
+ * Sends the queue: stores an entry, sends it, stores its state after the answer. `Sender` depends neither on the
+ * page nor on the network, so that tests can replace both.
  */
 import { answerOfAttempt, type Caller, type Identity } from "./api";
 import * as comments from "./comments";
@@ -19,7 +19,7 @@ export interface SendContext extends Caller {
   progress: (sentBytes: number) => void;
 }
 
-/** Sends an entry, as its stage says, once. */
+/** Sends the request of an entry's current stage once. */
 export function sendEntry(entry: Entry, context: SendContext): Promise<Answer> {
   const { work } = entry;
   const caller = { identity: context.identity, signal: context.signal };
@@ -60,23 +60,23 @@ async function sendBytes(url: string, context: SendContext): Promise<Answer> {
 export interface SenderHost {
   storage: Storage;
   sendEntry: typeof sendEntry;
-  /** Who is signed in and may send; null for nobody. */
+  /** The signed-in user; null if nobody may send. */
   sendingUser: () => SendingUser | null;
   now: () => number;
-  /** Milliseconds that an entry still waits (`waits.ts`). */
+  /** Milliseconds until an entry may be sent (`waits.ts`). */
   remaining: Remaining;
   random: () => number;
   notifyChange: () => void;
   progress: (id: number, sentBytes: number) => void;
-  /** What became of an entry, for the person to read. */
+  /** Shows the user the answer for an entry. */
   reportAnswer: (entry: Entry, answer: Answer) => void;
-  /** The service refused this credential. */
+  /** Called when the service refuses a credential. */
   rejectCredential: (identity: Identity) => Promise<void>;
 }
 
-/** A page looks again at least so often: browsers take a longer time than 2^31 ms for none at all. */
+/** The longest timer: browsers treat more than 2^31 ms as 0. */
 const MAX_TIMER_MS = 60_000;
-/** By the page's time and the timer's, the end of a wait may differ by a fraction. */
+/** The shortest timer: the page's time and the timer's time may differ by a fraction. */
 const MIN_TIMER_MS = 10;
 
 export class Sender {
@@ -89,8 +89,8 @@ export class Sender {
   constructor(readonly host: SenderHost) {}
 
   /**
-   * Starts all that is due, and looks again when something else will be. Each promise ends when what it
-   * sends, and all that was due after it, has had its answer.
+   * Starts to send all due entries, and sets a timer for the next one. Each promise resolves when its entry,
+   * and the entries that became due after it, have their answers.
    */
   async advance(): Promise<Promise<void>[]> {
     const { storage, sendingUser: sendingUser, remaining } = this.host;
@@ -103,12 +103,12 @@ export class Sender {
     return attempts;
   }
 
-  /** What a person did to an entry that is being sent ends the try. */
+  /** Ends the attempt for an entry that the user has changed. */
   interrupt(id: number): void {
     this.#busy.get(id)?.controller.abort();
   }
 
-  /** Ends every attempt of another user than `user`. */
+  /** Ends all attempts for other users than `user`. */
   interruptOthers(user: string | undefined): void {
     for (const { owner, controller } of this.#busy.values()) if (owner !== user) controller.abort();
   }

@@ -1,20 +1,20 @@
 /**
- * What is there offline: the page itself, and what was seen last of the feed, of posts and of their images.
+ * Offline use: caches the page, and the last responses of the feed, of posts and of their images.
  *
- * Our own: of workbox this would take a router, two strategies, an expiration plugin and a precache, some
- * 8 kB for what these 100 lines do. Nothing that was asked for as somebody is kept.
+ * Without workbox, which would need a router, two strategies, an expiration plugin and a precache: about 8 kB
+ * for the work of these 100 lines. Responses to requests with an identity are never cached.
  */
 declare const __VERSION__: string;
 declare const __ASSETS__: string[];
 
-/** As in `api.ts`: this answer is what was seen last. */
+/** The header of responses from this cache; `api.ts` reads it. */
 const CACHED_HEADER = "x-kept";
 const PAGE = `page ${__VERSION__}`;
 const READ = "read 1";
 const IMAGES = "images 1";
 const MAX_RESPONSES: Record<string, number> = { [READ]: 100, [IMAGES]: 300 };
 const TRIM_EVERY = 50;
-/** On a network that gives nothing for so long, the page is the one that is kept. */
+/** If the network does not answer for so long, the page comes from the cache. */
 const PAGE_TIMEOUT_MS = 3_000;
 
 const worker = self as unknown as ServiceWorkerGlobalScope;
@@ -63,7 +63,7 @@ function cacheFirst(name: string): Strategy {
 async function networkFirst(request: Request): Promise<Response> {
   try {
     const order = (requestCount += 1);
-    // The browser's own cache may answer with what is some seconds old, and without any network.
+    // Revalidate: the browser's own cache may answer without the network, some seconds late.
     return storeLater(READ, request, await fetch(request, { cache: "no-cache" }), order);
   } catch (error) {
     const kept = await caches.match(request, { cacheName: READ, ignoreVary: true });
@@ -72,7 +72,7 @@ async function networkFirst(request: Request): Promise<Response> {
   }
 }
 
-/** A network error, or silence, shows the page that is kept. */
+/** The page from the network; from the cache after a network error or a timeout. */
 async function networkWithTimeout(request: Request): Promise<Response> {
   const kept = await caches.match("./", { cacheName: PAGE });
   try {
@@ -91,7 +91,7 @@ function markCached(response: Response): Response {
 }
 
 let requestCount = 0;
-/** When what is kept of each URL was asked for. */
+/** The order number of the cached response, by URL. */
 const newestOrders = new Map<string, number>();
 
 function storeLater(name: string, request: Request, response: Response, order = requestCount): Response {
@@ -101,7 +101,7 @@ function storeLater(name: string, request: Request, response: Response, order = 
   return response;
 }
 
-/** An answer that comes late is not written over what was asked for after it. */
+/** Stores a response, unless the cache has the response of a later request. */
 async function store(name: string, request: Request, response: Response, order: number): Promise<void> {
   const cache = await caches.open(name);
   const whole = new Response(await response.blob(), response);
@@ -117,7 +117,7 @@ async function store(name: string, request: Request, response: Response, order: 
 
 const kept: Record<string, number> = {};
 
-/** The oldest go first. Now and then: listing what is there makes an object for each. */
+/** Deletes the oldest responses. Only now and then, because listing the cache makes an object for each. */
 async function trim(name: string, cache: Cache): Promise<void> {
   const count = (kept[name] ?? -1) + 1;
   kept[name] = count;

@@ -1,4 +1,4 @@
-/** The texts in the language of the browser, and times in it. */
+/** The texts in the browser's language, and times as texts. */
 import { de } from "./texts/de";
 import { en, type Texts } from "./texts/en";
 
@@ -32,16 +32,16 @@ export function exactTime(time: string): string {
   return exact.format(new Date(time));
 }
 
-/** Why the service did not take something, as a sentence to act on; null for a code that is not known. */
+/** The text for a problem's code; null for an unknown code. */
 export function problemText(code: string | null): string | null {
   return (texts.problems as Record<string, string>)[code ?? ""] ?? null;
 }
 
-/** The same, where the service's own words are better than none. */
+/** The text for a problem's code; the service's detail if there is none. */
 export function problemTextOrDetail(code: string, detail: string): string {
   const text = problemText(code);
   if (code === "validation_failed" && /surrogate/i.test(detail)) return texts.fault({ is: "character", character: "surrogate" });
-  // Only the service knows which rule it was.
+  // Only the service's detail names the broken rule.
   if (code === "validation_failed" && detail !== "") return `${text} (${detail})`;
   return text ?? (detail || code);
 }

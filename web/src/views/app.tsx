@@ -1,4 +1,4 @@
-/** The page. */
+/** The whole page. */
 import { Fragment } from "preact";
 import { useEffect, useRef } from "preact/hooks";
 import * as feed from "../feed";
@@ -13,7 +13,7 @@ import { Viewer } from "./viewer";
 
 export function App() {
   useDroppedFiles();
-  // All anew for the next user: nothing that the last one typed or opened stays.
+  // A new key for the next user removes all inputs and dialogs of the last one.
   return (
     <Fragment key={me.sessionEnds.value}>
       <header class="bar">
@@ -57,7 +57,7 @@ function SortChoice() {
   );
 }
 
-/** As many as can be in view when the page opens. */
+/** The most images that can be in view when the page opens. */
 const FIRST_IMAGES = 3;
 
 function Feed() {
@@ -102,11 +102,11 @@ function FeedEnd() {
   return feed.posts.value.length > 0 ? <ShowMore /> : null;
 }
 
-/** Presses itself a screen before it comes into view. */
+/** Loads the next page before the button comes into view. */
 function ShowMore() {
   const button = useRef<HTMLButtonElement>(null);
   const state = feed.state.value;
-  // Anew after each page, also after one without anything new: where it still is in view, it goes on.
+  // Observe again after each page, even an empty one: while the button is in view, loading continues.
   useEffect(() => {
     if (state === "loading") return undefined;
     const observer = new IntersectionObserver(

@@ -1,4 +1,4 @@
-/** The comments of the post that is open: those that are there, and one's own that are on their way. */
+/** The comments of the open post: the stored ones, and the user's own that are not sent yet. */
 import { useSignal } from "@preact/signals";
 import { useEffect, useState } from "preact/hooks";
 import { refusalOf } from "../api";
@@ -16,11 +16,11 @@ import { Confirm, TextField, Time } from "./parts";
 interface Shown {
   comments: Comment[];
   next: string | null;
-  /** Why the last page could not be read, as a sentence. */
+  /** The reason why the last page could not be read, as a sentence. */
   fault: string | null;
 }
 
-/** Pages of them; anew from the first one whenever the post says that something changed. */
+/** The pages of comments, read again from the first one when the post has changed. */
 function usePages(post: Post): [Shown | null, () => void] {
   const [shown, setShown] = useState<Shown | null>(null);
   const load = (cursor: string | null, before: Comment[]) =>
@@ -36,7 +36,7 @@ function usePages(post: Post): [Shown | null, () => void] {
   return [shown, () => void load(shown?.next ?? null, shown?.comments ?? [])];
 }
 
-/** How many changes of comments wait; when one has arrived, the list is another one. */
+/** The number of edits and deletions of comments that wait; the list is read again when it changes. */
 function countEdits(): number {
   return outbox.ownEntries.value.filter(({ work }) => work.kind === "edit comment" || work.kind === "delete comment").length;
 }
@@ -71,7 +71,7 @@ function NewComment({ post }: { post: Post }) {
   const [content, setContent] = useState("");
   const [problem, setProblem] = useState<string | null>(null);
   const fault = checkText("comment", content, limits.value);
-  /** The field is free for the next one at once; what could not be kept comes back into it. */
+  /** Empties the field at once; a comment that could not be stored comes back into it. */
   const store = async () => {
     setContent("");
     const failure = await storageProblem(outbox.add({ kind: "comment", post: post.id, content }));

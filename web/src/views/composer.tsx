@@ -13,10 +13,10 @@ import { signInThen } from "./sign-in";
 const isOpen = signal(false);
 const drafts = signal<Draft[]>([]);
 const problem = signal<string | null>(null);
-/** A large image takes a moment to store: another press of `Post` would store it twice. */
+/** True while images are stored: another press of `Post` would store a large image twice. */
 const isStoring = signal(false);
 
-/** Files of these are offered; which ones are taken is for the service to say. */
+/** The types that the file dialog offers; the service decides which it accepts. */
 const ACCEPTED = "image/*,.heic,.heif,.avif";
 const MAX_SIDE_SMALLER = 2048;
 
@@ -67,7 +67,7 @@ async function post(event: Event): Promise<void> {
   if (isWhole) close();
 }
 
-/** Whether all of them are stored; else `problem` says why not. */
+/** Stores all drafts. Returns false at the first failure, whose reason is in `problem`. */
 async function storeDrafts(): Promise<boolean> {
   for (const draft of drafts.value) {
     problem.value = await storageProblem(storeDraft(draft));
@@ -84,7 +84,7 @@ function storeDraft(draft: Draft): Promise<void> {
   return outbox.add({ kind: "post", caption, alt, image: description, stage: "reserve", post: null, tus: null }, image);
 }
 
-/** Images that are dropped on the page, or pasted, are for a new post. */
+/** Opens the composer for images that are dropped on the page, or pasted. */
 export function useDroppedFiles(): void {
   useEffect(() => {
     const images = (files: FileList | undefined) => [...(files ?? [])];

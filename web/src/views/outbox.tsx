@@ -1,4 +1,4 @@
-/** What is on its way: images with their progress, and everything else that waits, or needs a decision. */
+/** The queue: images with their progress, and other entries that failed or need a decision. */
 import { useEffect, useState } from "preact/hooks";
 import { reachable } from "../api";
 import * as me from "../me";
@@ -7,7 +7,7 @@ import { type Entry, isActive, type PostWork } from "../queue";
 import { problemTextOrDetail, problemText, texts } from "../texts";
 import { waits } from "../waits";
 
-/** Null once it is kept; else why it could not be, as a sentence. */
+/** Waits until an entry is stored. Returns null, or the reason of the failure as a sentence. */
 export async function storageProblem(stored: Promise<void>): Promise<string | null> {
   try {
     await stored;
@@ -19,7 +19,7 @@ export async function storageProblem(stored: Promise<void>): Promise<string | nu
   }
 }
 
-/** An entry's state in words. */
+/** The state of an entry, as a text. */
 export function stateText(entry: Entry): string {
   const { state } = entry;
   if (state.is === "failed") return texts.stateFailed(problemTextOrDetail(state.code, state.detail));
@@ -50,7 +50,7 @@ function percent(entry: Entry, work: PostWork): number {
   return Math.floor(((outbox.progress.value[entry.id] ?? 0) / work.image.size) * 100);
 }
 
-/** Seconds pass in words too. */
+/** Draws again twice a second, so that the texts count down. */
 function useSeconds(counting: boolean): void {
   const [, setNow] = useState(0);
   useEffect(() => {

@@ -16,7 +16,7 @@ export function postName(post: Post): string {
   return post.caption || texts.imageBy(creatorName(post));
 }
 
-/** The post as it will be once what waits here has arrived. */
+/** The post with the user's own edits that are not sent yet. */
 export function withOwnEdits(post: Post): Post {
   const edits = outbox.ownEntries.value.map((entry) => entry.work).filter((work) => work.kind === "edit post");
   const last = edits.findLast((work) => work.post === post.id);
@@ -30,11 +30,11 @@ export function countComments(post: Post): number {
 
 interface CardProps {
   post: Signal<Post>;
-  /** Its image is in view when the page opens. */
+  /** True if its image is in view when the page opens. */
   first: boolean;
 }
 
-/** Drawn anew only when its own post changes, however many others there are. */
+/** Draws again only when its own post changes, since a feed may have many posts. */
 export class PostCard extends Component<CardProps> {
   override shouldComponentUpdate(next: CardProps): boolean {
     return next.post !== this.props.post || next.first !== this.props.first;
@@ -76,7 +76,7 @@ function FeedImage({ post, first }: { post: Post; first: boolean }) {
   const wasShown = useRef(false);
   const isFar = useFar(element);
   const { image } = post;
-  // What was seen and is far away by now is let go: the browser would keep all of a long feed decoded.
+  // An image that was shown and is far away now is released: the browser would keep a long feed decoded.
   const isLoadable = !(isFar && wasShown.current);
   useEffect(() => {
     if (!isLoadable) setLoaded(false);
@@ -107,7 +107,7 @@ function FeedImage({ post, first }: { post: Post; first: boolean }) {
   );
 }
 
-// A GIF of one transparent pixel: an image without any would no longer be one to screen readers.
+// A GIF of one transparent pixel: screen readers do not announce an image without a source.
 const PIXEL = "R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7";
 let pixel: string | undefined;
 
@@ -116,10 +116,10 @@ function transparentPixel(): string {
   return (pixel ??= URL.createObjectURL(new Blob([bytes()], { type: "image/gif" })));
 }
 
-/** Beyond where `loading="lazy"` begins to load (Chromium: 2,500 px on slow networks). */
+/** Farther away than `loading="lazy"` begins to load (Chromium: 2,500 px on slow networks). */
 const NEAR = "3000px 0px";
 
-/** Whether the post of this image is several windows away. */
+/** True while the post of this image is several windows away. */
 function useFar(image: RefObject<HTMLImageElement>): boolean {
   const [isFar, setFar] = useState(false);
   useEffect(() => {
@@ -131,13 +131,13 @@ function useFar(image: RefObject<HTMLImageElement>): boolean {
   return isFar;
 }
 
-/** Less than the column has: the square is sharp enough for a phone's three device pixels, and four times as
- * fast there; the larger one is for tablets, and for windows on dense screens. */
+/** Smaller than the column: on a phone with three device pixels the square is sharp enough, and loads four
+ * times as fast. The larger rendition is for tablets, and for windows on dense screens. */
 const SIZES = "(min-width: 1080px) 340px, (min-width: 680px) 45vw, 60vw";
 
 type Connection = { saveData?: boolean };
 
-/** Both renditions; the larger one is cut to the square, so that its shorter side counts. */
+/** Both renditions for `srcset`. The larger one is cropped to the square, so its shorter side counts. */
 function sources(image: NonNullable<Post["image"]>): string {
   const { connection } = navigator as { connection?: Connection };
   const small = `${resolveUrl(image.url)} ${image.width}w`;

@@ -6,13 +6,13 @@ import * as outbox from "../outbox";
 import { problemText, texts } from "../texts";
 import { Confirm, Dialog, DialogTitle, TextField } from "./parts";
 
-/** What the person wanted to do, and will once they are signed in. */
+/** The action that needs a user; it runs after signing in. */
 const pendingAction = signal<(() => void) | null>(null);
 
-/** Why the last try came to nothing. */
+/** The reason why the last attempt failed. */
 const fault = signal<string | null>(null);
 
-/** Now, or after signing in. */
+/** Runs an action now, or after signing in. */
 export function signInThen(act: () => void): void {
   if (me.session.value === null) show(act, null);
   else act();
@@ -26,10 +26,10 @@ function show(act: () => void, problem: string | null): void {
 
 const noAction = () => undefined;
 
-// What the last user wanted to do is not done by the next one.
+// The action of one user must not run for the next one.
 me.sessionEnds.subscribe(() => (pendingAction.value = null));
 
-/** After the issuer's page: why that came to nothing, if it did. */
+/** Shows the reason if signing in at the issuer's page failed. */
 export function showSignIn(outcome: me.SignInOutcome | null): void {
   if (outcome === null || outcome.is === "signed in") return;
   show(noAction, outcomeText(outcome, texts.signInRefused));

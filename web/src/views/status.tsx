@@ -1,4 +1,4 @@
-/** One line that says how things stand, and what became of what was sent. */
+/** The status line: the state of the queue, and the last result. */
 import { useSignalEffect } from "@preact/signals";
 import { useEffect, useState } from "preact/hooks";
 import { reachable } from "../api";
@@ -19,7 +19,7 @@ function resultText(entry: Entry, answer: Answer): string | null {
   return work.kind.startsWith("edit") ? texts.doneEdit : texts.doneDeletion;
 }
 
-/** What became of the last one, for a while. */
+/** The text of the last result, for some seconds. */
 function useLastResult(): string | null {
   const [shown, setShown] = useState<string | null>(null);
   useSignalEffect(() => {

@@ -16,7 +16,7 @@ export function Viewer() {
   return id === null ? null : <PostDialog id={id} />;
 }
 
-/** From the feed, or, where somebody came by a link, from the service. */
+/** The post from the feed; from the service if the page was opened by a link. */
 function usePost(id: string): Post | "gone" | null {
   const feedPost = feed.postById(id)?.value;
   const [readResult, setReadResult] = useState<Post | "gone" | null>(null);

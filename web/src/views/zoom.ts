@@ -1,6 +1,6 @@
 /**
- * Pinch, double tap, wheel and drag on an image. Our own, as a modal `dialog` makes everything outside of it
- * inert, the lightboxes of libraries included; and for a tenth of their weight.
+ * Zoom on an image by pinch, double tap, wheel and drag. Not by a library: a modal `dialog` makes the lightboxes
+ * of libraries inert, because they are outside of it. This code has a tenth of their size.
  */
 const MAX_SCALE = 6;
 const DOUBLE_TAP_SCALE = 2.5;
@@ -12,7 +12,7 @@ interface Point {
   y: number;
 }
 
-/** Makes the first image in `frame` zoomable; gives what undoes it. */
+/** Makes the first image in `frame` zoomable; returns a function that undoes it. */
 export function makeZoomable(frame: HTMLElement): () => void {
   const zoom = new Zoom(frame);
   const listeners: [string, (event: never) => void][] = [
@@ -80,7 +80,7 @@ class Zoom {
     this.#shift((now.x - before.x) / 2, (now.y - before.y) / 2);
   }
 
-  /** What is under the point stays there. */
+  /** Zooms around a point: the same part of the image stays under it. */
   #zoomTo(requested: number, x: number, y: number): void {
     const scale = Math.min(MAX_SCALE, Math.max(1, requested));
     const box = this.frame.getBoundingClientRect();
@@ -94,7 +94,7 @@ class Zoom {
     this.#place(this.#offset.x + x, this.#offset.y + y);
   }
 
-  /** Within the frame: no side of the image may leave its own side of it. */
+  /** Moves the image so that it always fills the frame. */
   #place(x: number, y: number): void {
     const { clientWidth, clientHeight } = this.frame;
     const slack = { x: (clientWidth * (this.#scale - 1)) / 2, y: (clientHeight * (this.#scale - 1)) / 2 };
