@@ -17,9 +17,9 @@ from image_poster.client.uploading import (
     SMALLEST_PIECE_BYTES,
     FileSource,
     ImageUpload,
-    PostTexts,
     Source,
     StreamSource,
+    UploadTexts,
 )
 
 # More than two pieces of 512 KiB, and no round number.
@@ -127,7 +127,7 @@ def run(service: FakeService, source: Source, state: ResumeState, stop_after: in
     """Execute steps, each with a moment before and after it; raises `StoppedError` after so many
     moments, with the stored state."""
     store = UploadStateStore(state)
-    steps = ImageUpload(source, PostTexts("caption"), store, impatient()).steps()
+    steps = ImageUpload(source, UploadTexts("caption"), store, impatient()).steps()
     answer: object = None
     for moment in range(0, 20_000, 2):
         if moment == stop_after:

@@ -26,9 +26,7 @@ ARGUMENTS = ["--no-sandbox", "--disable-dev-shm-usage"]
 PATIENCE_MS = 30_000
 # Of an entry whose user has reached the limit of one write a minute. The service counts in a
 # sliding window, so the wait may be two minutes.
-WAIT_FOR_LIMIT = re.compile(
-    r"Trying again in (\d+ s|[23] min)\. That was more than the service takes"
-)
+WAIT_FOR_LIMIT = re.compile(r"Trying again in (\d+ s|[23] min)\. You have reached a limit")
 
 _IS_KEPT = """async (captions) => {
     const feed = await caches.match("posts?limit=10&sort=top", { ignoreVary: true });

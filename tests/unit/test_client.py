@@ -46,8 +46,8 @@ from image_poster.client.transport import Credentials, Route, base_url
 from image_poster.client.uploading import (
     FileSource,
     ImageUpload,
-    PostTexts,
     StreamSource,
+    UploadTexts,
     is_late,
     open_source,
 )
@@ -429,7 +429,7 @@ def test_who_calls_is_told_by_name_or_by_token(
 def test_an_upload_is_not_ended_because_a_token_has_run_out() -> None:
     source = FileSource(io.BytesIO(b"abc"), "photo.jpg")
     store = UploadStateStore(ResumeState("key.1", "/uploads/01P"))
-    steps = ImageUpload(source, PostTexts(), store, Clock().policy()).steps()
+    steps = ImageUpload(source, UploadTexts(), store, Clock().policy()).steps()
     answers: list[object] = [
         Reply(200, {"upload-offset": "0"}, b""),
         Reply(401, {"www-authenticate": 'error_description="the token has expired"'}, b"{}"),

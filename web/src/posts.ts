@@ -12,8 +12,8 @@ export function readPost(id: string, identity: Identity | null = null): Promise<
 }
 
 /** The display name of a creator; the user's id if there is none. */
-export function creatorName(made: { creator: string; creator_name?: string }): string {
-  return made.creator_name || made.creator;
+export function creatorName(written: { creator: string; creator_name?: string }): string {
+  return written.creator_name || written.creator;
 }
 
 /** The stage `reserve`: creates the post, whose reply has the URL for its bytes. */
@@ -25,8 +25,8 @@ export async function reserve(entry: Entry, work: PostWork, caller: Caller): Pro
     json: { caption, alt, image: { size: image.size, content_type: image.type } },
   });
   if (reply.status !== 201) return verdict(reply);
-  const made = reply.body as Schemas["CreatedPostBody"];
-  return { is: "reserved", post: made.id, tus: made.upload?.tus ?? null };
+  const created = reply.body as Schemas["CreatedPostBody"];
+  return { is: "reserved", post: created.id, tus: created.upload?.tus ?? null };
 }
 
 /** The stage `process`: waits while the service makes the renditions. */

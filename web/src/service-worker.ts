@@ -55,8 +55,8 @@ function strategy(request: Request, path: string): Strategy | null {
 
 function cacheFirst(name: string): Strategy {
   return async (request) => {
-    const kept = await caches.match(request, { cacheName: name, ignoreVary: true });
-    return kept ?? storeLater(name, request, await fetch(request));
+    const cached = await caches.match(request, { cacheName: name, ignoreVary: true });
+    return cached ?? storeLater(name, request, await fetch(request));
   };
 }
 
@@ -66,21 +66,21 @@ async function networkFirst(request: Request): Promise<Response> {
     // Revalidate: the browser's own cache may answer without the network, some seconds late.
     return storeLater(READ, request, await fetch(request, { cache: "no-cache" }), order);
   } catch (error) {
-    const kept = await caches.match(request, { cacheName: READ, ignoreVary: true });
-    if (kept === undefined) throw error;
-    return markCached(kept);
+    const cached = await caches.match(request, { cacheName: READ, ignoreVary: true });
+    if (cached === undefined) throw error;
+    return markCached(cached);
   }
 }
 
 /** The page from the network; from the cache after a network error or a timeout. */
 async function networkWithTimeout(request: Request): Promise<Response> {
-  const kept = await caches.match("./", { cacheName: PAGE });
+  const cached = await caches.match("./", { cacheName: PAGE });
   try {
-    const patience = kept === undefined ? undefined : AbortSignal.timeout(PAGE_TIMEOUT_MS);
+    const patience = cached === undefined ? undefined : AbortSignal.timeout(PAGE_TIMEOUT_MS);
     return await fetch(request, patience === undefined ? {} : { signal: patience });
   } catch (error) {
-    if (kept === undefined) throw error;
-    return kept;
+    if (cached === undefined) throw error;
+    return cached;
   }
 }
 
@@ -115,12 +115,12 @@ async function store(name: string, request: Request, response: Response, order: 
   await trim(name, cache);
 }
 
-const kept: Record<string, number> = {};
+const counts: Record<string, number> = {};
 
 /** Deletes the oldest responses. Only now and then, because listing the cache makes an object for each. */
 async function trim(name: string, cache: Cache): Promise<void> {
-  const count = (kept[name] ?? -1) + 1;
-  kept[name] = count;
+  const count = (counts[name] ?? -1) + 1;
+  counts[name] = count;
   if (count % TRIM_EVERY !== 0) return;
   const max = MAX_RESPONSES[name] ?? Infinity;
   const requests = await cache.keys();

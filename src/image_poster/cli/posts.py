@@ -26,7 +26,7 @@ from image_poster.client import (
     TooLateError,
 )
 from image_poster.client.journal import JournalEntry, UploadIdentity
-from image_poster.client.uploading import FileVersion, PostTexts, Report, version_of
+from image_poster.client.uploading import FileVersion, Report, UploadTexts, version_of
 
 _FIRST_PATIENCE_SECONDS = 30.0
 
@@ -156,7 +156,7 @@ class _Poster:
 
     def _open_entries(self, stack: ExitStack) -> None:
         copies = Counter[UploadIdentity]()
-        texts = PostTexts(self._order.caption, self._order.alt)
+        texts = UploadTexts(self._order.caption, self._order.alt)
         for file in self._order.files:
             with _read_errors(file):
                 self._versions.append(version_of(file.stat()))

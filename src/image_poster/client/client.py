@@ -38,7 +38,7 @@ from image_poster.client.retries import (
     exchange,
 )
 from image_poster.client.transport import Credentials, Route, Token, build_request
-from image_poster.client.uploading import ImageUpload, PostTexts, Report, is_late, open_source
+from image_poster.client.uploading import ImageUpload, Report, UploadTexts, is_late, open_source
 
 Arguments = ParamSpec("Arguments")
 Value = TypeVar("Value")
@@ -115,7 +115,7 @@ class ClientCalls:
         too, and `TooLateError` for an upload that was first sent over 6 days ago. `again` posts
         that anew, on a person's request.
         """
-        texts = PostTexts(caption, alt)
+        texts = UploadTexts(caption, alt)
         with ExitStack() as stack:
             source = stack.enter_context(open_source(image))
             entry = None
@@ -216,7 +216,7 @@ class ClientCalls:
         """Delete the user's own comment, or a comment on their own post."""
         yield from exchange(Send("DELETE", f"/posts/{post_id}/comments/{comment_id}"))
 
-    def upload_identity(self, image: Path, texts: PostTexts) -> UploadIdentity:
+    def upload_identity(self, image: Path, texts: UploadTexts) -> UploadIdentity:
         """The identity of an upload of this file by this user, in the journal."""
         return UploadIdentity(self._url, self._user, sha256_of(image), *texts)
 

@@ -137,7 +137,7 @@ def _read_fully(stream: BinaryIO, size: int) -> bytes:
     return b"".join(parts)
 
 
-class PostTexts(NamedTuple):
+class UploadTexts(NamedTuple):
     """The texts of the post to create."""
 
     caption: str = ""
@@ -157,7 +157,7 @@ class ImageUpload:
     def __init__(
         self,
         source: Source,
-        texts: PostTexts,
+        texts: UploadTexts,
         store: UploadStateStore,
         policy: Policy,
         report: Report | None = None,
