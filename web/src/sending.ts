@@ -93,7 +93,7 @@ export class Sender {
    * and the entries that became due after it, have their answers.
    */
   async advance(): Promise<Promise<void>[]> {
-    const { storage, sendingUser: sendingUser, remaining } = this.host;
+    const { storage, sendingUser, remaining } = this.host;
     const entries = await storage.entries();
     const user = sendingUser();
     if (this.#stopped || user === null) return [];
@@ -139,7 +139,7 @@ export class Sender {
   }
 
   async #sendOnce(entry: Entry, identity: Identity, signal: AbortSignal): Promise<void> {
-    const { storage, now, random, reportAnswer: reportAnswer, rejectCredential: rejectCredential } = this.host;
+    const { storage, now, random, reportAnswer, rejectCredential } = this.host;
     const sent = await storage.change(entry.id, (stored) => startSending(stored, now(), this.#sent.has(stored.id)));
     if (sent === null || !isActive(sent)) return;
     this.#sent.add(entry.id);

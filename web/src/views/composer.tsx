@@ -2,7 +2,7 @@
 import { signal } from "@preact/signals";
 import { useEffect, useRef } from "preact/hooks";
 import { fileToSend, type Draft, createDraft, faultOf, makeSmaller, withPixels } from "../images";
-import { loadLimits as askLimits, checkText, limits } from "../limits";
+import { checkText, limits, loadLimits } from "../limits";
 import * as me from "../me";
 import * as outbox from "../outbox";
 import { texts } from "../texts";
@@ -21,7 +21,7 @@ const ACCEPTED = "image/*,.heic,.heif,.avif";
 const MAX_SIDE_SMALLER = 2048;
 
 export function openComposer(files: File[] = []): void {
-  void askLimits();
+  void loadLimits();
   signInThen(() => {
     isOpen.value = true;
     void addFiles(files);
@@ -155,7 +155,7 @@ function Files() {
   );
 }
 
-function DraftItem({ draft: draft }: { draft: Draft }) {
+function DraftItem({ draft }: { draft: Draft }) {
   const fault = faultOf(draft);
   return (
     <li class={fault ? "draft refused" : "draft"}>
@@ -181,7 +181,7 @@ function DraftItem({ draft: draft }: { draft: Draft }) {
   );
 }
 
-function Texts({ draft: draft }: { draft: Draft }) {
+function Texts({ draft }: { draft: Draft }) {
   const captionFault = checkText("caption", draft.caption, limits.value);
   const altFault = checkText("alt", draft.alt, limits.value);
   const set = (texts: Partial<Draft>) => change(draft.id, (was) => ({ ...was, ...texts }));
@@ -193,7 +193,7 @@ function Texts({ draft: draft }: { draft: Draft }) {
   );
 }
 
-function Preview({ draft: draft }: { draft: Draft }) {
+function Preview({ draft }: { draft: Draft }) {
   const [width, height] = [draft.pixels?.width, draft.pixels?.height];
   const isBlind = draft.pixels === null && draft.fault === null;
   const onLoad = (event: { currentTarget: HTMLImageElement }) => {
@@ -208,7 +208,7 @@ function Preview({ draft: draft }: { draft: Draft }) {
   );
 }
 
-function SmallerChoice({ draft: draft }: { draft: Draft }) {
+function SmallerChoice({ draft }: { draft: Draft }) {
   const { smaller, pixels } = draft;
   if (pixels === null || Math.max(pixels.width, pixels.height) <= MAX_SIDE_SMALLER) return null;
   const onChange = async (event: { currentTarget: HTMLInputElement }) => {

@@ -56,7 +56,7 @@ export function SignInDialog() {
   );
 }
 
-function SignInWays({ onSignedIn: onSignedIn }: { onSignedIn: () => void }) {
+function SignInWays({ onSignedIn }: { onSignedIn: () => void }) {
   const way = me.signInWay.value;
   const current = me.session.value;
   const mode = way?.mode ?? current?.identity.mode;
@@ -73,7 +73,7 @@ function SignInWays({ onSignedIn: onSignedIn }: { onSignedIn: () => void }) {
   );
 }
 
-function Credential({ mode, onSignedIn: onSignedIn }: { mode: "dev" | "jwt"; onSignedIn: () => void }) {
+function Credential({ mode, onSignedIn }: { mode: "dev" | "jwt"; onSignedIn: () => void }) {
   const current = me.session.value;
   const [credential, setCredential] = useState(current?.expired && mode === "dev" ? current.user : "");
   const submit = async (event: Event) => {
