@@ -1,11 +1,11 @@
 import { defineConfig } from "vitest/config";
 
-// `make web-dev` serves the source with reload; all that is the API's goes to a running server.
+// `make web-dev` serves the source with reload; requests to the API go to a running server.
 const server = process.env["IMAGE_POSTER_URL"] ?? "http://127.0.0.1:8080";
 const api = ["/posts", "/comments", "/uploads", "/images", "/me", "/limits", "/docs", "/openapi.json"];
 
 export default defineConfig({
-  // The page may live at any path: everything in it is relative.
+  // The page may have any path: all its URLs are relative.
   base: "./",
   // Preact's `h` without a plugin for it.
   oxc: { jsx: { runtime: "automatic", importSource: "preact" } },

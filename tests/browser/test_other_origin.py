@@ -45,7 +45,7 @@ async function byUppy(url, plugin, options) {
     failed: failed.map(file => String(file.error)),
   }
 }
-async function asked(method, url, headers, body) {
+async function sendRequest(method, url, headers, body) {
   const answer = await fetch(url, {method, headers, body})
   const problem = await answer.json()
   return {status: answer.status, code: problem.code, retry: answer.headers.get("retry-after")}
@@ -146,7 +146,7 @@ def strict(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 def test_a_page_learns_why_it_is_refused(page: Page, strict: str) -> None:
-    alice, script = {"user-id": someone("alice")}, "given => asked(...given)"
+    alice, script = {"user-id": someone("alice")}, "request => sendRequest(...request)"
     nobody = page.evaluate(script, ["POST", f"{strict}/posts", {}, None])
     assert (nobody["status"], nobody["code"]) == (401, "identity_required")
     tus = {"tus-resumable": "1.0.0", "upload-length": "6000"}

@@ -45,12 +45,14 @@ def test_what_the_service_will_refuse_is_said_before_a_byte_is_sent(
     gallery.page.on("request", lambda request: sent.append(request.method))
     dialog = gallery.choose(("good.jpg", samples.jpeg()), ("notes.jpg", b"no image at all"))
     refused = dialog.get_by_role("group", name="notes.jpg")
-    expect(refused.get_by_role("alert")).to_contain_text("This is no image that can be posted")
+    expect(refused.get_by_role("alert")).to_contain_text(
+        "This file is not an image that can be posted"
+    )
     caption = dialog.get_by_role("textbox", name="Caption").first
     caption.fill("x" * 5001)
-    expect(dialog).to_contain_text("At most 5000 characters; these are 5001.")
+    expect(dialog).to_contain_text("This text has 5001 characters. Shorten it to 5000.")
     gallery.button("Post", within=dialog).click()
-    expect(dialog).to_contain_text("Remove or change what is marked")
+    expect(dialog).to_contain_text("Remove or change the marked ones")
     assert "POST" not in sent
     caption.fill("All good")
     gallery.button("Remove notes.jpg", within=dialog).click()

@@ -27,10 +27,10 @@ class _Requests:
     """Requests that the test lets go on. Playwright takes no built-in function for a handler."""
 
     def __init__(self) -> None:
-        self.held: list[Route] = []
+        self.routes: list[Route] = []
 
     def hold(self, route: Route) -> None:
-        self.held.append(route)
+        self.routes.append(route)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -80,7 +80,7 @@ def test_the_walk_shows_each_post_once_and_ends(open_gallery: OpenGallery, serve
     expect(gallery.article("Number 0")).to_be_attached()
     for number in range(14):
         expect(gallery.article(f"Number {number}")).to_have_count(1)
-    expect(gallery.page.get_by_text("You have seen everything.")).to_be_attached()
+    expect(gallery.page.get_by_text("There are no more images.")).to_be_attached()
 
 
 def test_show_more_is_a_button_too(
@@ -165,12 +165,12 @@ def test_an_image_that_was_on_its_way_when_the_worker_came_is_there_offline(
         page.route("**/posts?*", feed.hold, times=1)
         page.route("**/images/*/600.jpg", image.hold, times=1)
         page.goto(server.url)
-        gallery.wait_for(lambda: feed.held)
-        feed.held[0].continue_()
-        gallery.wait_for(lambda: image.held)
+        gallery.wait_for(lambda: feed.routes)
+        feed.routes[0].continue_()
+        gallery.wait_for(lambda: image.routes)
         page.evaluate("() => window.releaseWorker()")
         page.wait_for_function("() => navigator.serviceWorker.controller !== null")
-        image.held[0].continue_()
+        image.routes[0].continue_()
         gallery.wait_until_kept("Slow image")
 
 

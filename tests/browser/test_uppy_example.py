@@ -43,9 +43,9 @@ def test_the_uppy_example_posts_the_chosen_image_with_a_key(
     created = []
     page.on("request", lambda sent: created.append(sent) if sent.method == "POST" else None)
     page.goto(origin, wait_until="load")
-    with page.expect_console_message(lambda said: "/uploads/" in said.text) as said:
+    with page.expect_console_message(lambda message: "/uploads/" in message.text) as message:
         page.set_input_files("input", DOCS / "collection" / "photo.jpg")
-    post_id = said.value.text.rpartition("/")[2]
+    post_id = message.value.text.rpartition("/")[2]
     post = api.processed(f"/posts/{post_id}", "alice")
     assert (post["status"], post["caption"]) == ("ready", "With Uppy")
     (creation,) = created

@@ -20,7 +20,7 @@ from tusclient.client import TusClient
 
 from aws_local.ports import free_port
 from image_poster.client import AsyncImagePosterClient, ImagePosterClient, Policy, Progress
-from image_poster.client.journal import Journal
+from image_poster.client.journal import RequestJournal
 from support import peers, samples
 from support.api import LOCAL as LOCAL_EDITION
 from support.api import Api, someone
@@ -48,8 +48,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 @pytest.fixture
-def journal(tmp_path: Path) -> Journal:
-    return Journal(tmp_path / "state")
+def journal(tmp_path: Path) -> RequestJournal:
+    return RequestJournal(tmp_path / "state")
 
 
 @pytest.fixture
@@ -70,7 +70,9 @@ def assert_one_post(server: Server, user: str, content: bytes = IMAGE, **fields:
 
 @pytest.mark.quick
 @pytest.mark.parametrize("storm", STORMS)
-def test_a_file_is_posted_once(server: Server, photo: Path, journal: Journal, storm: str) -> None:
+def test_a_file_is_posted_once(
+    server: Server, photo: Path, journal: RequestJournal, storm: str
+) -> None:
     alice, reports = someone("alice"), list[Progress]()
     with chaos(server.url, STORMS[storm]) as proxy:
         with ImagePosterClient(proxy.url, alice, policy=HURRIED, journal=journal) as client:
@@ -82,7 +84,9 @@ def test_a_file_is_posted_once(server: Server, photo: Path, journal: Journal, st
     assert (reports[-1].sent, reports[-1].total) == (len(IMAGE), len(IMAGE))
 
 
-def test_the_asynchronous_client_posts_many_at_once(server: Server, journal: Journal) -> None:
+def test_the_asynchronous_client_posts_many_at_once(
+    server: Server, journal: RequestJournal
+) -> None:
     users = [someone("alice") for _ in range(4)]
 
     async def post(url: str, user: str) -> None:
@@ -100,7 +104,7 @@ def test_the_asynchronous_client_posts_many_at_once(server: Server, journal: Jou
 
 
 def test_a_pipe_is_posted_though_it_cannot_be_read_again(
-    server: Server, photo: Path, journal: Journal
+    server: Server, photo: Path, journal: RequestJournal
 ) -> None:
     alice = someone("alice")
     with (
@@ -114,7 +118,9 @@ def test_a_pipe_is_posted_though_it_cannot_be_read_again(
 
 
 @pytest.mark.quick
-def test_an_upload_goes_on_though_the_server_is_killed(tmp_path: Path, journal: Journal) -> None:
+def test_an_upload_goes_on_though_the_server_is_killed(
+    tmp_path: Path, journal: RequestJournal
+) -> None:
     alice = someone("alice")
     with ExitStack() as stack:
         flags = ("--port", str(free_port()))

@@ -21,8 +21,7 @@ import httpx
 import pytest
 
 from image_poster.client import GaveUpError, ImagePosterClient, Progress
-from image_poster.client.journal import Journal, UploadIdentity, sha256_of
-from image_poster.client.steps import UploadState
+from image_poster.client.journal import RequestJournal, ResumeState, UploadIdentity, sha256_of
 from image_poster.client.uploading import PIECE_BYTES
 from support import forked_commands, samples
 from support.servers import Server, local_server
@@ -468,7 +467,7 @@ def test_a_file_that_changes_while_it_is_sent_is_not_posted(shell: Shell, tmp_pa
         photo.write_bytes(image + b"another")  # of the same size
 
     with ImagePosterClient(
-        shell.variables["IMAGE_POSTER_URL"], shell.user, journal=Journal(state_folder(shell))
+        shell.variables["IMAGE_POSTER_URL"], shell.user, journal=RequestJournal(state_folder(shell))
     ) as client:
         with pytest.raises(GaveUpError, match=r"photo\.jpg has changed while it was being sent"):
             client.post(photo, progress=replace)
@@ -488,8 +487,8 @@ def test_a_good_file_beside_an_empty_one_is_posted(
 
 def test_a_damaged_record_asks_a_person(server: Server, shell: Shell, photo: Path) -> None:
     identity = UploadIdentity(server.url, shell.user, sha256_of(photo), "", "")
-    with Journal(state_folder(shell)).record(identity) as record:
-        record.remember(UploadState("a key", since=time.time()))
+    with RequestJournal(state_folder(shell)).open_entry(identity) as entry:
+        entry.save(ResumeState("a key", since=time.time()))
     [path] = state_folder(shell).iterdir()
     path.write_bytes(path.read_bytes()[:-3])
     refused = run(shell, "post", photo)

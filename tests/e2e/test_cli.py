@@ -21,8 +21,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 
-from image_poster.client.journal import Journal, UploadIdentity, sha256_of
-from image_poster.client.steps import UploadState
+from image_poster.client.journal import RequestJournal, ResumeState, UploadIdentity, sha256_of
 from support import samples
 from support.api import LOCAL as LOCAL_EDITION
 from support.api import Api
@@ -244,10 +243,10 @@ def test_what_was_deleted_meanwhile_is_posted_only_by_asking_once_more(
         put = post["upload"]["put"]
         assert api.http.put(put["url"], content=content, headers=put["headers"]).is_success
     shell.run("delete", post["id"], *as_user)
-    journal = Journal(Path(shell.variables["XDG_STATE_HOME"]) / "image-poster" / "uploads")
+    journal = RequestJournal(Path(shell.variables["XDG_STATE_HOME"]) / "image-poster" / "uploads")
     identity = UploadIdentity(server.url, shell.user, sha256_of(photo), "", "")
-    with journal.record(identity) as record:
-        record.remember(UploadState("a key", f"/uploads/{post['id']}", since=time.time()))
+    with journal.open_entry(identity) as entry:
+        entry.save(ResumeState("a key", f"/uploads/{post['id']}", since=time.time()))
     refused = shell.run("post", photo, *as_user, code=1).stderr
     assert "has been deleted since" in refused
     assert "Run the same command again" in refused
@@ -258,10 +257,10 @@ def test_what_was_first_sent_long_ago_is_posted_again_only_if_a_person_says_so(
     server: Server, shell: Shell, photo: Path
 ) -> None:
     as_user = ("--as", shell.user)
-    journal = Journal(Path(shell.variables["XDG_STATE_HOME"]) / "image-poster" / "uploads")
+    journal = RequestJournal(Path(shell.variables["XDG_STATE_HOME"]) / "image-poster" / "uploads")
     identity = UploadIdentity(server.url, shell.user, sha256_of(photo), "", "")
-    with journal.record(identity) as record:
-        record.remember(UploadState("a key", since=time.time() - 7 * 24 * 3600))
+    with journal.open_entry(identity) as entry:
+        entry.save(ResumeState("a key", since=time.time() - 7 * 24 * 3600))
     refused = shell.run("post", photo, *as_user, code=1).stderr
     assert "photo.jpg was first sent on" in refused
     assert "--again" in refused

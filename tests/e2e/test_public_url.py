@@ -15,7 +15,7 @@ from tusclient.client import TusClient
 
 from aws_local.ports import free_port
 from image_poster.client import ImagePosterClient
-from image_poster.client.journal import Journal
+from image_poster.client.journal import RequestJournal
 from support import path_proxies, peers, samples
 from support.api import LOCAL, Api, someone
 from support.servers import local_server
@@ -91,7 +91,7 @@ def test_tus_js_client(url: str, photo: Path) -> None:
 
 def test_the_python_client(url: str, photo: Path, tmp_path: Path) -> None:
     user = someone()
-    with ImagePosterClient(url, user, journal=Journal(tmp_path / "state")) as client:
+    with ImagePosterClient(url, user, journal=RequestJournal(tmp_path / "state")) as client:
         post = client.post(photo, caption="by a path")
         assert client.wait_until_processed(post.id).status == "ready"
         assert client.edit(post.id, caption="edited").caption == "edited"

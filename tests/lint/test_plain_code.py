@@ -26,6 +26,26 @@ RETIRED = {
     *("JobDone", "AwaitMemory", "made_before", "was_ended", "known_as", "look_again", "let_go"),
     *("check_room", "is_tight", "still_of", "await_memory", "move_rank", "holding_page"),
 }
+# Participles and pronouns, which name no thing of the domain.
+RETIRED_VARIABLES = {
+    *("found", "one", "kept", "held", "given", "seen", "taken", "asked", "made", "what", "who"),
+    *("told", "said", "wanted", "known"),
+}
+# Folders whose variables have none of these names.
+PLAIN_FOLDERS = ("src/image_poster/client", "tests/browser", "tests/contract", "tests/support")
+PLAIN_FILES = [path for folder in PLAIN_FOLDERS for path in sorted((ROOT / folder).rglob("*.py"))]
+GALLERY_FILES = [
+    path
+    for folder in ("src", "tests", "scripts")
+    for path in sorted((ROOT / "web" / folder).rglob("*.*"))
+    if path.suffix in {".ts", ".tsx", ".mjs"} and path.name != "schema.ts"
+]
+# A token of TypeScript: a comment, a string, a template, or an identifier.
+TYPESCRIPT = re.compile(
+    r"""//[^\n]*|/\*.*?\*/|"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*'|`(?:\\.|[^`\\])*`"""
+    r"|(?P<identifier>[A-Za-z_$][\w$]*)",
+    re.DOTALL,
+)
 Documented = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
 
 
@@ -62,3 +82,27 @@ def test_no_retired_name_comes_back() -> None:
         if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
     }
     assert defined & RETIRED == set()
+
+
+def variables(path: Path) -> Iterator[str]:
+    """The names of variables, attributes and arguments that a file assigns or declares."""
+    for node in nodes(path):
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            yield node.id
+        elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
+            yield node.attr
+        elif isinstance(node, ast.arg):
+            yield node.arg
+
+
+@pytest.mark.parametrize("path", PLAIN_FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_variables_are_named_by_nouns(path: Path) -> None:
+    names = {name.strip("_").lower() for name in variables(path)}
+    assert names & RETIRED_VARIABLES == set()
+
+
+@pytest.mark.parametrize("path", GALLERY_FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_identifiers_of_the_gallery_are_nouns(path: Path) -> None:
+    tokens = TYPESCRIPT.finditer(path.read_text())
+    names = {token["identifier"].lower() for token in tokens if token["identifier"]}
+    assert names & RETIRED_VARIABLES == set()

@@ -10,28 +10,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from image_poster.client.posting import (
-    Draft,
+from image_poster.client.journal import ResumeState, UploadStateStore
+from image_poster.client.results import TooLateError
+from image_poster.client.retries import ConnectionFailure, Outcome, Pause, Policy, Reply, Send
+from image_poster.client.uploading import (
+    SMALLEST_PIECE_BYTES,
     FileSource,
+    ImageUpload,
     Source,
     StreamSource,
-    UploadJob,
-    _Unrecorded,
+    UploadTexts,
 )
-from image_poster.client.results import TooLateError
-from image_poster.client.retries import Policy, Retries
-from image_poster.client.steps import (
-    ConnectionFailure,
-    Outcome,
-    Pause,
-    Read,
-    Remember,
-    Reply,
-    Send,
-    Step,
-    UploadState,
-)
-from image_poster.client.uploading import SMALLEST_PIECE_BYTES, Uploading, UploadOrder
 
 # More than two pieces of 512 KiB, and no round number.
 CONTENT = bytes(range(256)) * 5003
@@ -134,28 +123,26 @@ class StoppedError(Exception):
     """As if the process had been killed."""
 
 
-def run(service: FakeService, source: Source, state: UploadState, stop_after: int) -> UploadState:
-    """Carry steps out; raises `StoppedError` after so many, with the state as it was kept."""
-    order = UploadOrder("photo", source.size, "caption", "")
-    retries = Retries(impatient(), lambda _reason, _wait: None)
-    steps = Uploading(order, state, retries, lambda _progress: None).steps()
+def run(service: FakeService, source: Source, state: ResumeState, stop_after: int) -> ResumeState:
+    """Execute steps, each with a moment before and after it; raises `StoppedError` after so many
+    moments, with the stored state."""
+    store = UploadStateStore(state)
+    steps = ImageUpload(source, UploadTexts("caption"), store, impatient()).steps()
     answer: object = None
-    for number in range(10_000):
-        if number == stop_after:
-            raise StoppedError(state)
+    for moment in range(0, 20_000, 2):
+        if moment == stop_after:
+            raise StoppedError(store.state)
         try:
-            step: Step = steps.send(answer)
+            step = steps.send(answer)
         except StopIteration:
-            return state
-        answer = None
+            return store.state
+        if moment + 1 == stop_after:
+            raise StoppedError(store.state)
         if isinstance(step, Send):
             answer = service.answer(step)
-        elif isinstance(step, Read):
-            answer = source.read(*step)
-        elif isinstance(step, Remember):
-            state = step.state
         else:
             assert isinstance(step, Pause)
+            answer = None
     raise AssertionError("it never ends")
 
 
@@ -164,7 +151,7 @@ def run(service: FakeService, source: Source, state: UploadState, stop_after: in
 def test_a_file_arrives_once_whatever_breaks_and_however_often_it_is_started(
     faults: list[Fault], stops: list[int]
 ) -> None:
-    service, state = FakeService(faults), UploadState("a-key.0")
+    service, state = FakeService(faults), ResumeState("a-key.0")
     source = FileSource(io.BytesIO(CONTENT), "photo")
     for stop in [*stops, -1]:
         try:
@@ -180,7 +167,7 @@ def test_a_file_arrives_once_whatever_breaks_and_however_often_it_is_started(
 @settings(deadline=None)
 def test_a_stream_of_unknown_length_arrives_too(faults: list[Fault]) -> None:
     service = FakeService(faults)
-    state = run(service, StreamSource(io.BytesIO(CONTENT), "-"), UploadState("a-key.0"), -1)
+    state = run(service, StreamSource(io.BytesIO(CONTENT), "-"), ResumeState("a-key.0"), -1)
     assert list(service.uploads) == [state.location]
     assert service.is_whole(state.location)
 
@@ -189,7 +176,7 @@ def test_a_stream_of_unknown_length_arrives_too(faults: list[Fault]) -> None:
 @settings(deadline=None)
 def test_only_what_was_lost_is_sent_again(faults: list[Fault]) -> None:
     service = FakeService(faults)
-    run(service, FileSource(io.BytesIO(CONTENT), "photo"), UploadState("a-key.0"), -1)
+    run(service, FileSource(io.BytesIO(CONTENT), "photo"), ResumeState("a-key.0"), -1)
     assert service.sent == len(CONTENT) + service.lost
 
 
@@ -205,15 +192,15 @@ def test_an_upload_that_has_ended_is_asked_for_again_by_its_own_key(days: float)
     """The service knows whether it ended unfinished, or was deleted."""
     service, since = Forgetful([]), NOW - days * 24 * 3600
     source = FileSource(io.BytesIO(CONTENT), "photo")
-    state = run(service, source, UploadState("a-key", "/uploads/gone", since=since), -1)
+    state = run(service, source, ResumeState("a-key", "/uploads/gone", since=since), -1)
     assert (service.keys, state.since) == ({"a-key": state.location}, since)
     assert service.is_whole(state.location)
 
 
 @pytest.mark.parametrize(
-    "state", [UploadState("a-key"), UploadState("a-key", "/uploads/gone", complete=True)]
+    "state", [ResumeState("a-key"), ResumeState("a-key", "/uploads/gone", complete=True)]
 )
-def test_what_was_first_sent_over_six_days_ago_is_not_sent_again(state: UploadState) -> None:
+def test_what_was_first_sent_over_six_days_ago_is_not_sent_again(state: ResumeState) -> None:
     service, long_ago = Forgetful([]), NOW - 6.1 * 24 * 3600
     source = FileSource(io.BytesIO(CONTENT), "photo")
     with pytest.raises(TooLateError, match="may have been posted then"):
@@ -232,14 +219,6 @@ def test_after_a_cut_pieces_are_smaller_for_a_while() -> None:
 
     cut = (Fault(10, answered=False), FINE)
     service = Watching([FINE, *cut, *cut, *cut])
-    run(service, FileSource(io.BytesIO(CONTENT), "photo"), UploadState("a-key.0"), -1)
+    run(service, FileSource(io.BytesIO(CONTENT), "photo"), ResumeState("a-key.0"), -1)
     smallest = SMALLEST_PIECE_BYTES
     assert sizes[:5] == [2 * smallest, smallest, smallest, smallest, 2 * smallest]
-
-
-def test_a_job_has_its_state_with_it() -> None:
-    store = _Unrecorded()
-    job = UploadJob(Draft(io.BytesIO(CONTENT)), FileSource(io.BytesIO(CONTENT), "photo"), store)
-    assert job.do(Read(3, 2)) == CONTENT[3:5]
-    assert job.do(Remember(UploadState("other.0"))) is None
-    assert store.state.key == "other.0"

@@ -9,8 +9,15 @@ from itertools import chain
 
 import pytest
 
-from image_poster.client.retries import Policy, Retries
-from image_poster.client.steps import ConnectionFailure, Outcome, Pause, Reply, Send
+from image_poster.client.retries import (
+    ConnectionFailure,
+    Outcome,
+    Pause,
+    Policy,
+    Reply,
+    Retries,
+    Send,
+)
 
 CLIENTS, PROGRESS_AT = 200, 8.0
 DOWN_AT, UP_AT, CALM_AT = 10.0, 16.0, 18.0
@@ -24,11 +31,11 @@ class World:
 
     def __init__(self) -> None:
         self.now = 0.0
-        self.asked: Counter[int] = Counter()
+        self.requests: Counter[int] = Counter()
         self._answered: Counter[int] = Counter()
 
     def answer(self) -> Outcome:
-        self.asked[int(self.now * 10)] += 1
+        self.requests[int(self.now * 10)] += 1
         if self.now < UP_AT:
             return REFUSED
         self._answered[int(self.now)] += 1
@@ -43,8 +50,8 @@ class Client:
     def __init__(self, world: World, policy: Policy) -> None:
         self._world = world
         world.now = PROGRESS_AT
-        retries = Retries(policy, lambda _reason, _wait: None)
-        retries.progressed()
+        retries = Retries(policy)
+        retries.record_progress()
         self._steps = retries.exchange(Send("HEAD", "/uploads/1"))
         next(self._steps)
         self._outcomes: Iterator[Outcome] = chain([BROKEN], iter(world.answer, None))
@@ -82,9 +89,9 @@ def test_a_restarting_service_is_spared_by_two_hundred_clients(seed: int) -> Non
     finished = run(world, random.Random(seed))
     assert len(finished) == CLIENTS
     first, last = int(DOWN_AT * 10), int(UP_AT * 10)
-    assert world.asked[first] >= CLIENTS  # each once at once: most cuts are of one connection only
-    down = [world.asked[at] for at in range(first + 1, last)]
+    assert world.requests[first] >= CLIENTS  # each at once: most cuts are of one connection
+    down = [world.requests[at] for at in range(first + 1, last)]
     assert max(down) <= CLIENTS / 2, "they come together"
     assert sum(down) <= 5 * CLIENTS
-    assert max(count for at, count in world.asked.items() if at >= last) <= CLIENTS / 10
+    assert max(count for at, count in world.requests.items() if at >= last) <= CLIENTS / 10
     assert max(finished) < UP_AT + 20

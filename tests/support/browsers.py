@@ -26,9 +26,7 @@ ARGUMENTS = ["--no-sandbox", "--disable-dev-shm-usage"]
 PATIENCE_MS = 60_000
 # Of an entry whose user has reached the limit of one write a minute. The service counts in a
 # sliding window, so the wait may be two minutes.
-WAIT_FOR_LIMIT = re.compile(
-    r"Trying again in (\d+ s|[23] min)\. That was more than the service takes"
-)
+WAIT_FOR_LIMIT = re.compile(r"Trying again in (\d+ s|[23] min)\. You have reached a limit")
 
 _IS_KEPT = """async (captions) => {
     const feed = await caches.match("posts?limit=10&sort=top", { ignoreVary: true });
@@ -71,8 +69,8 @@ def kill(folder: Path) -> None:
             continue
     psutil.wait_procs([*ours, *families], timeout=60)
     # What the killed one would have taken away itself; without, the next start thinks it runs.
-    for left in folder.glob("Singleton*"):
-        left.unlink(missing_ok=True)
+    for lock in folder.glob("Singleton*"):
+        lock.unlink(missing_ok=True)
 
 
 def _command_line(process: psutil.Process) -> list[str]:

@@ -127,18 +127,18 @@ class Window:
             self.driver.set_window_size(width, 800)
             yield
             return
-        former = self.driver.current_window_handle
+        first_window = self.driver.current_window_handle
         features = f"popup,width={width},height=740"
         self.driver.execute_script("window.open(location.href, '', arguments[0])", features)
-        others = self.wait(lambda: set(self.driver.window_handles) - {former})
-        self.driver.switch_to.window(others.pop())
+        new_windows = self.wait(lambda: set(self.driver.window_handles) - {first_window})
+        self.driver.switch_to.window(new_windows.pop())
         try:
             self.button("New post")
             self.wait(lambda: self.driver.execute_script("return innerWidth") == width)
             yield
         finally:
             self.driver.close()
-            self.driver.switch_to.window(former)
+            self.driver.switch_to.window(first_window)
 
     def wait(self, look: Callable[[], _Result]) -> _Result:
         """Return the first result of `look` that is true."""

@@ -140,8 +140,8 @@ def _of_wrong_lengths(content: bytes, frame: int) -> Flawed:
 
 
 def chunk(name: bytes, body: bytes, crc: int | None = None) -> bytes:
-    told = zlib.crc32(name + body) if crc is None else crc
-    return struct.pack(">I", len(body)) + name + body + struct.pack(">I", told)
+    checksum = zlib.crc32(name + body) if crc is None else crc
+    return struct.pack(">I", len(body)) + name + body + struct.pack(">I", checksum)
 
 
 def chunks(content: bytes) -> Iterator[tuple[bytes, bytes]]:
@@ -262,18 +262,18 @@ def webps(content: bytes, width: int = 160, height: int = 120) -> Flawed:
         rest = [part for part in parts if part[0] != b"VP8X"]
         return riff((b"VP8X", head), *(list(more) + rest if before else rest + list(more)))
 
-    def told(size: int) -> bytes:
+    def with_size(size: int) -> bytes:
         return content[:4] + struct.pack("<I", size) + content[8:]
 
     variants = {
-        "RIFF too large by 1": told(size + 1),
-        "RIFF too large by 2": told(size + 2),
-        "RIFF too large by thousands": told(size + 4000),
-        "RIFF of four gigabytes": told(0xFFFFFFFE),
-        "RIFF of all ones": told(0xFFFFFFFF),
-        "RIFF of 0": told(0),
-        "RIFF too small": told(size - 100),
-        "RIFF that counts itself": told(size + 8),
+        "RIFF too large by 1": with_size(size + 1),
+        "RIFF too large by 2": with_size(size + 2),
+        "RIFF too large by thousands": with_size(size + 4000),
+        "RIFF of four gigabytes": with_size(0xFFFFFFFE),
+        "RIFF of all ones": with_size(0xFFFFFFFF),
+        "RIFF of 0": with_size(0),
+        "RIFF too small": with_size(size - 100),
+        "RIFF that counts itself": with_size(size + 8),
         "garbage after the end": content + bytes(range(200)) * 9,
         "a chunk after the end": content + b"EXIF\x04\0\0\0abcd",
         "XMP cut": extended(4, (b"XMP ", b"<x:xmpmeta")),
@@ -294,7 +294,7 @@ def webps(content: bytes, width: int = 160, height: int = 120) -> Flawed:
     }
     if len(content) % 2 == 0 and len(parts[-1][1]) % 2:
         variants["the last pad byte missing"] = content[:-1]
-        variants["the last pad byte missing and not counted"] = told(size - 1)[:-1]
+        variants["the last pad byte missing and not counted"] = with_size(size - 1)[:-1]
     return variants
 
 

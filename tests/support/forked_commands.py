@@ -25,9 +25,9 @@ def start(words: list[str]) -> tuple[int, int]:
 def result_of(child: int, reader: int) -> bytes:
     """Wait for a command; its exit code and its standard error, as JSON."""
     with os.fdopen(reader, "rb") as stderr:
-        said = stderr.read().decode(errors="replace")
+        text = stderr.read().decode(errors="replace")
     _, status = os.waitpid(child, 0)
-    result = {"code": os.waitstatus_to_exitcode(status), "stderr": said}
+    result = {"code": os.waitstatus_to_exitcode(status), "stderr": text}
     return json.dumps(result).encode() + b"\n"
 
 

@@ -86,8 +86,8 @@ def _exif(chance: random.Random) -> dict[str, Any]:
 
 def _pillow(kind: str, mode: str, **options: Any) -> _Maker:
     def make(image: Image.Image, chance: random.Random) -> bytes:
-        told = _exif(chance) | _profile(chance) if kind in ("JPEG", "PNG", "WEBP") else {}
-        return samples.encoded(image.convert(mode), kind, **told, **options)
+        metadata = _exif(chance) | _profile(chance) if kind in ("JPEG", "PNG", "WEBP") else {}
+        return samples.encoded(image.convert(mode), kind, **metadata, **options)
 
     return make
 

@@ -153,5 +153,5 @@ def grid(tile: Item, side: int, tile_side: int) -> tuple[Item, ...]:
     data = struct.pack(">BBBBII", 0, 1, side - 1, side - 1, pixels, pixels)
     numbers = tuple(range(2, 2 + side * side))
     colour = tuple(prop for prop in tile.properties if prop[4:8] in (b"colr", b"pixi"))
-    whole = Item(b"grid", data, (ispe(pixels, pixels), *colour), ((b"dimg", numbers),))
-    return (whole, *[tile] * len(numbers))
+    grid = Item(b"grid", data, (ispe(pixels, pixels), *colour), ((b"dimg", numbers),))
+    return (grid, *[tile] * len(numbers))

@@ -37,7 +37,7 @@ class Target:
 
 
 @contextmanager
-def _held(connections: Iterator[socket.socket]) -> Iterator[list[socket.socket]]:
+def _open_connections(connections: Iterator[socket.socket]) -> Iterator[list[socket.socket]]:
     """All of them, until the end of the block."""
     with ExitStack() as stack:
         sockets: list[socket.socket] = []
@@ -49,7 +49,7 @@ def _held(connections: Iterator[socket.socket]) -> Iterator[list[socket.socket]]
 
 def idle(target: Target, count: int) -> contextlib.AbstractContextManager[list[socket.socket]]:
     """Connections on which nothing is ever said, not even hello."""
-    return _held(target.connect_only() for _ in range(count))
+    return _open_connections(target.connect_only() for _ in range(count))
 
 
 def unfinished_heads(
@@ -57,7 +57,7 @@ def unfinished_heads(
 ) -> contextlib.AbstractContextManager[list[socket.socket]]:
     """Requests whose head has no end."""
     head = f"GET /posts HTTP/1.1\r\nHost: {target.host}\r\nX-Filler: {'x' * 6000}"
-    return _held(_saying(target, head.encode()) for _ in range(count))
+    return _open_connections(_connection_that_sent(target, head.encode()) for _ in range(count))
 
 
 def unfinished_bodies(
@@ -72,7 +72,7 @@ def unfinished_bodies(
         *headers,
     ]
     request = "\r\n".join(lines).encode() + b"\r\n\r\n{"
-    return _held(_saying(target, request) for _ in range(count))
+    return _open_connections(_connection_that_sent(target, request) for _ in range(count))
 
 
 def unread_answers(
@@ -80,10 +80,14 @@ def unread_answers(
 ) -> contextlib.AbstractContextManager[list[socket.socket]]:
     """Requests for something long, whose answer is never read."""
     request = f"GET {path} HTTP/1.1\r\nHost: {target.host}\r\n\r\n".encode()
-    return _held(_saying(target, request, window_bytes=4096) for _ in range(count))
+    return _open_connections(
+        _connection_that_sent(target, request, window_bytes=4096) for _ in range(count)
+    )
 
 
-def _saying(target: Target, said: bytes, *, window_bytes: int | None = None) -> socket.socket:
+def _connection_that_sent(
+    target: Target, request: bytes, *, window_bytes: int | None = None
+) -> socket.socket:
     connection = target.connect(window_bytes=window_bytes)
-    connection.sendall(said)
+    connection.sendall(request)
     return connection

@@ -115,7 +115,7 @@ def _signal_parent(_: str, descriptors: Descriptors) -> object:
 
 
 def _other_descriptors(_: str, descriptors: Descriptors) -> object:
-    known = {
+    own_descriptors = {
         0,
         1,
         2,
@@ -124,7 +124,7 @@ def _other_descriptors(_: str, descriptors: Descriptors) -> object:
         descriptors.large,
         descriptors.answers,
     }
-    return sorted(set(range(4096)) & {fd for fd in range(4096) if _is_open(fd)} - known)
+    return sorted(set(range(4096)) & {fd for fd in range(4096) if _is_open(fd)} - own_descriptors)
 
 
 def _is_open(descriptor: int) -> bool:

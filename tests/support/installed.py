@@ -51,18 +51,18 @@ def _closure(of: Distribution, extra: str) -> set[str]:
     waiting = [(of, extra)]
     while waiting:
         asking, its_extra = waiting.pop()
-        for wanted in map(Requirement, asking.requires or ()):
-            name = canonicalize_name(wanted.name)
+        for requirement in map(Requirement, asking.requires or ()):
+            name = canonicalize_name(requirement.name)
             if name in names | LEFT_OUT:
                 continue
-            if wanted.marker is None or wanted.marker.evaluate({"extra": its_extra}):
+            if requirement.marker is None or requirement.marker.evaluate({"extra": its_extra}):
                 names.add(name)
                 waiting.append((distribution(name), ""))
     return names
 
 
-def _copy(wanted: Distribution, packages: Path) -> None:
-    for file in wanted.files or ():
+def _copy(source: Distribution, packages: Path) -> None:
+    for file in source.files or ():
         if ".." not in file.parts and "__pycache__" not in file.parts:
             target = packages / file
             target.parent.mkdir(parents=True, exist_ok=True)

@@ -84,7 +84,7 @@ class FakeIssuer:
     def __init__(self, url: str) -> None:
         self.url = self.named = url
         self.down = False
-        self.asked = 0
+        self.document_requests = 0
         self.misbehave: dict[str, Misbehaviour] = {}
         self.misbehaving_paths: set[str] = set()
         self.release = threading.Event()
@@ -124,8 +124,8 @@ class FakeIssuer:
         if path == "/keys":
             other = stranger_key().as_dict(private=False) | {"use": "enc", "kid": "for encryption"}
             unknown = {"kty": "of the future", "kid": "unknown"}
-            known = self.key.as_dict(private=False)
-            return {"keys": [unknown, other, *self.other_keys, known]}
+            signing_key = self.key.as_dict(private=False)
+            return {"keys": [unknown, other, *self.other_keys, signing_key]}
         return None
 
     def authorized(self, query: dict[str, str]) -> str:
@@ -178,8 +178,8 @@ def signed(key: Key, claims: dict[str, Any], algorithm: str = "RS256", **header:
     """A token with these claims; those that are None are left out, and so are headers."""
     head = {"alg": algorithm, "kid": key.kid, "typ": "JWT"} | header
     fields = {name: value for name, value in head.items() if value is not None}
-    left = {name: value for name, value in claims.items() if value is not None}
-    return jwt.encode(fields, left, key, algorithms=[algorithm])
+    present_claims = {name: value for name, value in claims.items() if value is not None}
+    return jwt.encode(fields, present_claims, key, algorithms=[algorithm])
 
 
 @contextmanager
@@ -200,7 +200,7 @@ def running_issuer() -> Iterator[FakeIssuer]:
                 self.send_header("content-length", "0")
                 self.end_headers()
                 return
-            issuer.asked += 1
+            issuer.document_requests += 1
             if path in issuer.misbehave:
                 issuer.misbehaving_paths.add(path)
                 with suppress(OSError):  # the other side may have had enough

@@ -161,13 +161,13 @@ class Disk:
                 return Change(event.path, None)
 
     def _sync_folder(self, folder: str) -> None:
-        left = []
+        pending = []
         for change in self._pending:
             if change.is_in(folder):
                 change.apply(self._synced)
             else:
-                left.append(change)
-        self._pending = left
+                pending.append(change)
+        self._pending = pending
 
     def _sync_all(self) -> None:
         for change in self._pending:

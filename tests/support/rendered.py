@@ -11,7 +11,7 @@ from support import samples
 from support.rendering import render_file
 
 
-class Made:
+class RenderedFiles:
     """Both renditions of some bytes, as served and as pixels."""
 
     def __init__(self, folder: Path, content: bytes, settings: RenderSettings) -> None:
@@ -24,10 +24,10 @@ class Made:
         self.large = samples.opened(self.large_bytes)
 
 
-def render(content: bytes) -> Made:
+def render(content: bytes) -> RenderedFiles:
     """Render bytes with the usual settings. Raises `ImageRejectedError`."""
     with tempfile.TemporaryDirectory() as folder:
-        return Made(Path(folder), content, RenderSettings())
+        return RenderedFiles(Path(folder), content, RenderSettings())
 
 
 def pixel(image: Image.Image, x: int, y: int) -> tuple[int, ...]:
@@ -37,7 +37,7 @@ def pixel(image: Image.Image, x: int, y: int) -> tuple[int, ...]:
     return value
 
 
-def colour(of: Made) -> tuple[int, ...]:
+def colour(of: RenderedFiles) -> tuple[int, ...]:
     """In the middle of the small rendition."""
     return pixel(of.small, 300, 300)
 

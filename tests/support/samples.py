@@ -156,6 +156,6 @@ def looks_like(actual: tuple[tuple[int, ...], ...], expected: tuple[tuple[int, .
     """True if colours agree except for the loss of a lossy format."""
     return all(
         abs(level - other) <= 40
-        for colour, wanted in zip(actual, expected, strict=True)
-        for level, other in zip(colour, wanted, strict=True)
+        for colour, expected_colour in zip(actual, expected, strict=True)
+        for level, other in zip(colour, expected_colour, strict=True)
     )

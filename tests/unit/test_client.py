@@ -1,11 +1,12 @@
 """The client's rules one by one; `property/test_client_uploads.py` has them all together."""
 
-import inspect
+import asyncio
 import io
 import os
 import time
 from base64 import urlsafe_b64encode
 from email.utils import formatdate
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -13,20 +14,43 @@ import pytest
 
 from image_poster.client import (
     AsyncImagePosterClient,
+    Feed,
     GaveUpError,
     ImagePosterClient,
     InUseError,
     RefusedError,
     SettingError,
 )
-from image_poster.client.calls import show
-from image_poster.client.journal import KEPT_SECONDS, Journal, UploadIdentity, sha256_of
-from image_poster.client.posting import Desk, Draft, StreamSource, open_source
-from image_poster.client.proxies import environment_proxy
-from image_poster.client.retries import Policy, Retries, why
-from image_poster.client.steps import ConnectionFailure, Outcome, Pause, Reply, Send, UploadState
-from image_poster.client.transport import Credentials, base_headers, base_url
-from image_poster.client.uploading import Uploading, UploadOrder, is_late, refusal
+from image_poster.client.client import ClientCalls
+from image_poster.client.environment import environment_proxy
+from image_poster.client.journal import (
+    ENTRY_SECONDS,
+    RequestJournal,
+    ResumeState,
+    UploadIdentity,
+    UploadStateStore,
+    sha256_of,
+)
+from image_poster.client.retries import (
+    ConnectionFailure,
+    Outcome,
+    Pause,
+    Policy,
+    Reply,
+    Retries,
+    Send,
+    failure_reason,
+    refusal,
+)
+from image_poster.client.transport import Credentials, Route, base_url
+from image_poster.client.uploading import (
+    FileSource,
+    ImageUpload,
+    StreamSource,
+    UploadTexts,
+    is_late,
+    open_source,
+)
 
 CUT, DOWN = ConnectionFailure("broken"), ConnectionFailure("refused", reached=False)
 
@@ -43,8 +67,8 @@ class Clock:
 
 @pytest.mark.parametrize("content", [b'{"x":' + b"[" * 100_000, b'{"detail": "\xff"}', b"<html>"])
 def test_an_answer_that_is_no_json_of_ours_is_told(content: bytes) -> None:
-    assert why(Reply(500, {}, content)) == "the service is not able to (500)"
-    steps = show("/posts/01K")
+    assert failure_reason(Reply(500, {}, content)) == "the service is not able to (500)"
+    steps = ClientCalls.show(ClientCalls("http://x"), "01K")
     next(steps)
     with pytest.raises(GaveUpError, match="does not answer as image-poster-api does"):
         steps.send(Reply(200, {}, content))
@@ -121,11 +145,11 @@ def test_patience_ends_and_progress_renews_it() -> None:
     with pytest.raises(GaveUpError, match="broken; gave up after"):
         pauses(clock, retries, Reply(503, {}, b""), *[CUT] * 100)
     assert clock.now == pytest.approx(100 + 111.5)
-    retries.progressed()
+    retries.record_progress()
     assert pauses(clock, retries, *[CUT] * 5) == [0.0, 0.015625, 0.03125, 0.0625, 0.125]
-    retries.progressed()
+    retries.record_progress()
     assert pauses(clock, retries, CUT, DOWN, DOWN) == [0.0, 0.5, 1.0]
-    retries.progressed()
+    retries.record_progress()
     assert pauses(clock, retries, Reply(503, {"retry-after": "2"}, b"")) == [2.5]
 
 
@@ -192,16 +216,16 @@ def photo(tmp_path: Path) -> Path:
 
 
 def test_a_record_outlives_its_process(tmp_path: Path, photo: Path) -> None:
-    journal = Journal(tmp_path / "state")
-    with journal.record(identity(photo)) as record:
-        fresh = record.state
-        record.remember(UploadState(fresh.key, "/uploads/somewhere/far", complete=True))
-        record.remember(UploadState(fresh.key, "/uploads/1"))
-    with Journal(tmp_path / "state").record(identity(photo)) as record:
-        assert record.state == UploadState(fresh.key, "/uploads/1")
-        record.forget()
-    with journal.record(identity(photo)) as record:
-        assert record.state.key != fresh.key
+    journal = RequestJournal(tmp_path / "state")
+    with journal.open_entry(identity(photo)) as entry:
+        fresh = entry.state
+        entry.save(ResumeState(fresh.key, "/uploads/somewhere/far", complete=True))
+        entry.save(ResumeState(fresh.key, "/uploads/1"))
+    with RequestJournal(tmp_path / "state").open_entry(identity(photo)) as entry:
+        assert entry.state == ResumeState(fresh.key, "/uploads/1")
+        entry.remove()
+    with journal.open_entry(identity(photo)) as entry:
+        assert entry.state.key != fresh.key
 
 
 def test_other_files_in_the_state_folder_stay_however_old(tmp_path: Path, photo: Path) -> None:
@@ -210,43 +234,43 @@ def test_other_files_in_the_state_folder_stay_however_old(tmp_path: Path, photo:
     (state / "notes").write_text("a stranger's")
     for path in state.iterdir():
         os.utime(path, (0, 0))
-    with Journal(state).record(identity(photo)):
+    with RequestJournal(state).open_entry(identity(photo)):
         pass
     assert (state / "notes").read_text() == "a stranger's"
 
 
 def test_another_image_service_text_or_copy_is_another_record(tmp_path: Path, photo: Path) -> None:
-    journal, upload_identity = Journal(tmp_path / "state"), identity(photo)
+    journal, upload_identity = RequestJournal(tmp_path / "state"), identity(photo)
     changes = [{"service": "http://y"}, {"user": "bob"}, {"caption": "x"}, {"copy": 1}]
     others = [upload_identity, *(upload_identity._replace(**change) for change in changes)]  # type: ignore[arg-type]
     keys = set()
     for other in others:
-        with journal.record(other) as record:
-            keys.add(record.state.key)
-            record.remember(record.state)
+        with journal.open_entry(other) as entry:
+            keys.add(entry.state.key)
+            entry.save(entry.state)
     assert len(keys) == len(others)
 
 
 def test_two_at_once_are_told_so(tmp_path: Path, photo: Path) -> None:
-    journal = Journal(tmp_path / "state")
-    with journal.record(identity(photo)), pytest.raises(InUseError):
-        journal.record(identity(photo)).__enter__()
+    journal = RequestJournal(tmp_path / "state")
+    with journal.open_entry(identity(photo)), pytest.raises(InUseError):
+        journal.open_entry(identity(photo)).__enter__()
 
 
 def test_a_damaged_or_old_record_is_no_record(tmp_path: Path, photo: Path) -> None:
     folder = tmp_path / "state"
-    with Journal(folder).record(identity(photo)) as record:
-        record.remember(UploadState("old.0", "/uploads/1"))
+    with RequestJournal(folder).open_entry(identity(photo)) as entry:
+        entry.save(ResumeState("old.0", "/uploads/1"))
     (path,) = folder.iterdir()
     content = path.read_bytes()
     path.write_bytes(content[:-3])
-    with Journal(folder).record(identity(photo)) as record:
-        assert record.state.location == ""
+    with RequestJournal(folder).open_entry(identity(photo)) as entry:
+        assert entry.state.location == ""
     path.write_bytes(content)
-    old = time.time() - KEPT_SECONDS - 1
+    old = time.time() - ENTRY_SECONDS - 1
     os.utime(path, (old, old))
-    with Journal(folder).record(identity(photo)) as record:
-        assert record.state.location == ""
+    with RequestJournal(folder).open_entry(identity(photo)) as entry:
+        assert entry.state.location == ""
 
 
 def test_a_record_of_another_user_in_a_shared_folder_stays(tmp_path: Path, photo: Path) -> None:
@@ -255,34 +279,34 @@ def test_a_record_of_another_user_in_a_shared_folder_stays(tmp_path: Path, photo
     (folder / "a folder").mkdir(parents=True)
     (folder / "nowhere").symlink_to(tmp_path / "missing")
     os.utime(folder / "a folder", (0, 0))
-    with Journal(folder).record(identity(photo)) as record:
-        record.remember(record.state)
+    with RequestJournal(folder).open_entry(identity(photo)) as entry:
+        entry.save(entry.state)
     assert (folder / "a folder").is_dir()
 
 
 def test_a_record_that_is_a_symbolic_link_is_not_written_to(tmp_path: Path, photo: Path) -> None:
     folder, victim = tmp_path / "state", tmp_path / "victim"
-    with Journal(folder).record(identity(photo)) as record:
-        record.remember(record.state)
+    with RequestJournal(folder).open_entry(identity(photo)) as entry:
+        entry.save(entry.state)
     (path,) = folder.iterdir()
     victim.write_text("precious")
     path.unlink()
     path.symlink_to(victim)
     with pytest.raises(SettingError, match="cannot be used"):
-        Journal(folder).record(identity(photo)).__enter__()
+        RequestJournal(folder).open_entry(identity(photo)).__enter__()
     assert victim.read_text() == "precious"
 
 
 def test_a_damaged_record_counts_as_sent_too_long_ago(tmp_path: Path, photo: Path) -> None:
     folder = tmp_path / "state"
-    with Journal(folder).record(identity(photo)) as record:
-        record.remember(UploadState("key", since=time.time()))
+    with RequestJournal(folder).open_entry(identity(photo)) as entry:
+        entry.save(ResumeState("key", since=time.time()))
     (path,) = folder.iterdir()
     for content in (path.read_bytes()[:-3], b"\xff", b"[]"):
         path.write_bytes(content)
-        with Journal(folder).record(identity(photo)) as record:
-            assert is_late(record.state, time.time())
-            assert record.state.key != "key"
+        with RequestJournal(folder).open_entry(identity(photo)) as entry:
+            assert is_late(entry.state, time.time())
+            assert entry.state.key != "key"
 
 
 def test_a_file_that_changes_while_it_is_sent_is_told(photo: Path) -> None:
@@ -300,14 +324,15 @@ def test_a_file_that_vanishes_while_it_is_sent_is_sent_whole(photo: Path) -> Non
 
 
 def test_an_empty_image_is_refused_before_anything_is_sent(tmp_path: Path) -> None:
-    desk, empty = Desk("http://x", "alice", Journal(tmp_path / "state")), tmp_path / "empty.jpg"
+    journal, empty = RequestJournal(tmp_path / "state"), tmp_path / "empty.jpg"
+    client = ImagePosterClient("http://127.0.0.1:1", "alice", journal=journal)
     empty.touch()
     reader, writer = os.pipe()
     os.close(writer)
     with os.fdopen(reader, "rb") as pipe:
         for image in (empty, pipe, io.BytesIO()):
             with pytest.raises(RefusedError, match="The image is empty"):
-                desk.job(Draft(image), None).__enter__()
+                client.post(image)
 
 
 @pytest.mark.parametrize(
@@ -342,12 +367,40 @@ def test_exceptions_from_the_proxy(
     assert shown == (None if exempt else "the proxy http://proxy.example:3128 (all_proxy)")
 
 
-def test_both_clients_have_the_same_calls() -> None:
-    def calls(client: type) -> dict[str, inspect.Signature]:
-        members = inspect.getmembers(client, inspect.isfunction)
-        return {name: inspect.signature(member) for name, member in members if name[0] != "_"}
+def test_both_clients_repeat_a_request_once_with_a_new_token(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each calls its token function in its own way: the asynchronous one in a thread."""
+    requests: list[str] = []
 
-    assert calls(ImagePosterClient) == calls(AsyncImagePosterClient)
+    def answer(request: httpx.Request) -> httpx.Response:
+        requests.append(f"{request.method} {request.url} {request.headers['authorization']}")
+        if request.headers["authorization"] != "Bearer third":
+            return httpx.Response(401)
+        return httpx.Response(200, json={"posts": [], "next": None})
+
+    async def read_feed() -> Feed:
+        async with AsyncImagePosterClient("http://x", token=partial(next, tokens)) as client:
+            with pytest.raises(RefusedError):
+                await client.feed(limit=1)
+            return await client.feed(limit=1)
+
+    options = {"base_url": "http://x", "transport": httpx.MockTransport(answer)}
+    monkeypatch.setattr(Route, "options", options)
+    tokens = iter(["first", "second", "third"])
+    with ImagePosterClient("http://x", token=partial(next, tokens)) as blocking:
+        with pytest.raises(RefusedError):
+            blocking.feed(limit=1)
+        assert blocking.feed(limit=1) == Feed([], None)
+    expected = [
+        f"GET http://x/posts?sort=top&limit=1 Bearer {token}"
+        for token in ("first", "second", "second", "third")
+    ]
+    assert requests == expected
+    requests.clear()
+    tokens = iter(["first", "second", "third"])
+    assert asyncio.run(read_feed()) == Feed([], None)
+    assert requests == expected
 
 
 @pytest.mark.parametrize(
@@ -370,17 +423,15 @@ def test_an_address_that_is_none_is_told_so(url: str) -> None:
 def test_who_calls_is_told_by_name_or_by_token(
     user: str | None, token: str | None, sent: dict[bytes, bytes]
 ) -> None:
-    assert base_headers(user, token) == sent
+    assert Credentials(user, token).headers == sent
 
 
 def test_an_upload_is_not_ended_because_a_token_has_run_out() -> None:
-    order = UploadOrder("photo.jpg", 3, "", "")
-    state = UploadState("key.1", "/uploads/01P")
-    steps = Uploading(order, state, Retries(Clock().policy(), silent), lambda _: None).steps()
+    source = FileSource(io.BytesIO(b"abc"), "photo.jpg")
+    store = UploadStateStore(ResumeState("key.1", "/uploads/01P"))
+    steps = ImageUpload(source, UploadTexts(), store, Clock().policy()).steps()
     answers: list[object] = [
-        None,
         Reply(200, {"upload-offset": "0"}, b""),
-        b"abc",
         Reply(401, {"www-authenticate": 'error_description="the token has expired"'}, b"{}"),
     ]
     sent: list[object] = [next(steps)]
@@ -418,7 +469,7 @@ def test_uploads_are_remembered_by_whom_the_token_names() -> None:
 def test_a_token_that_is_a_function_is_asked_again_for_the_one_that_was_refused_only() -> None:
     tokens = iter(["first", "second", "never asked"])
     credentials = Credentials(None, lambda: next(tokens))
-    assert credentials.token == "first"  # noqa: S105 - no secret
+    assert credentials.headers == {b"authorization": b"Bearer first"}
     assert credentials.renew("first")
     assert credentials.renew("first")  # another request has renewed it meanwhile
     assert credentials.headers == {b"authorization": b"Bearer second"}

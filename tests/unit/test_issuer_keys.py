@@ -153,7 +153,7 @@ async def test_many_strangers_are_one_fetch_in_ten_seconds(
     for fetches in (1, 2, 3):
         refusals = await asyncio.gather(*map(verifier.verify, tokens), return_exceptions=True)
         assert {type(refusal) for refusal in refusals} == {IdentityRequiredError}
-        assert issuer.asked == 2 * fetches
+        assert issuer.document_requests == 2 * fetches
         clock.now += 11
 
 
@@ -226,7 +226,7 @@ async def test_a_redirect_is_not_followed_even_where_it_leads_to_the_right_docum
         issuer.misbehave[path] = redirect(f"{other.url}{path}")
         with pytest.raises(BusyError):
             await verifier.verify(issuer.token())
-        assert other.asked == 0
+        assert other.document_requests == 0
 
 
 async def test_a_key_set_may_name_any_number_of_keys(

@@ -23,17 +23,19 @@ from image_poster.domain.images import (
     ImageWorkFailedError,
 )
 from support import samples
-from support.rendered import Made, colour, near, pixel
+from support.rendered import RenderedFiles, colour, near, pixel
 from support.samples import BLUE, CORNERS, GREEN, RED, YELLOW, corner_colours, looks_like
 
-Make = Callable[..., Made]
+Make = Callable[..., RenderedFiles]
 _BASELINE, _PROGRESSIVE = 0xC0, 0xC2  # SOF0 and SOF2 (ITU T.81, table B.1)
 
 
 @pytest.fixture
 def make(tmp_path: Path) -> Make:
-    def render(content: bytes, *, fit: ImageFit = "cover", max_pixels: int = 100_000_000) -> Made:
-        return Made(tmp_path, content, RenderSettings(fit=fit, max_pixels=max_pixels))
+    def render(
+        content: bytes, *, fit: ImageFit = "cover", max_pixels: int = 100_000_000
+    ) -> RenderedFiles:
+        return RenderedFiles(tmp_path, content, RenderSettings(fit=fit, max_pixels=max_pixels))
 
     return render
 

@@ -221,16 +221,16 @@ async def test_a_rotated_key_is_fetched_though_not_for_every_stranger(
     issuer: FakeIssuer, theirs: OidcTokenVerifier, later: Later
 ) -> None:
     await theirs.verify(issuer.token())
-    assert issuer.asked == 2
+    assert issuer.document_requests == 2
     issuer.rotate()
     for _ in range(3):
         await refusal(theirs, issuer.token())
-    assert issuer.asked == 2
+    assert issuer.document_requests == 2
     later(61)
     await theirs.verify(issuer.token())
     for _ in range(3):
         await refusal(theirs, signed(rsa_key(), issuer.claims("mallory")))
-    assert issuer.asked == 4
+    assert issuer.document_requests == 4
 
 
 async def test_a_key_that_was_withdrawn_is_good_for_an_hour_at_most(
@@ -250,7 +250,7 @@ async def test_an_outage_is_busy_and_not_a_refusal(
     for _ in range(3):
         with pytest.raises(BusyError):
             await theirs.verify(issuer.token())
-    assert issuer.asked == 1
+    assert issuer.document_requests == 1
     issuer.down = False
     later(11)
     known = issuer.token()

@@ -1,8 +1,8 @@
 /**
- * Builds the gallery into the folder that is given: the page with its hashed assets, then the service
- * worker, which knows their names, then all of it compressed beside itself (`.gz`, `.br`).
+ * Builds the gallery into a folder: first the page with its hashed assets, then the service worker, which
+ * contains their names, then compressed copies of all files (`.gz`, `.br`).
  *
- * The same source gives the same bytes: `scripts/check.mjs` holds that against what is committed.
+ * The same source gives the same bytes; `scripts/check.mjs` compares them with the committed build.
  */
 import { readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { createHash } from "node:crypto";
@@ -11,12 +11,12 @@ import { brotliCompressSync, constants, gzipSync } from "node:zlib";
 import { build } from "vite";
 
 const COMPRESSED = /\.(html|js|css|svg|webmanifest)$/;
-// Below this, the header of a compressed file is all that is saved.
+// Compressing a smaller file saves less than the headers of the response.
 const MIN_COMPRESSED_BYTES = 500;
 
 export async function files(folder) {
-  const found = await readdir(folder, { recursive: true, withFileTypes: true });
-  return found
+  const entries = await readdir(folder, { recursive: true, withFileTypes: true });
+  return entries
     .filter((entry) => entry.isFile())
     .map((entry) => relative(folder, join(entry.parentPath, entry.name)))
     .sort();
@@ -27,7 +27,7 @@ async function buildPage(folder) {
   await build({ logLevel: "warn", build: { outDir: folder, emptyOutDir: true } });
 }
 
-/** What the page needs offline is kept at once: not what sends, and not what signs in at an issuer. */
+/** Builds the worker, which caches the assets of the page at once, except those for sending and for sign-in. */
 async function buildServiceWorker(folder) {
   const page = await readFile(join(folder, "index.html"), "utf-8");
   const all = (await files(folder)).filter((name) => name.startsWith("assets/"));

@@ -1,6 +1,6 @@
 /**
- * Says whether the folder that is given is what the source builds to. Compressed files are compared by
- * what is in them: how small they are is a matter of the zlib that made them.
+ * Compares a folder with a build of the source. Compressed files are compared by their content: their size
+ * depends on the version of zlib.
  */
 import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
@@ -15,14 +15,14 @@ function content(name, bytes) {
 
 async function differences(committed, fresh) {
   const names = [...new Set([...(await files(committed)), ...(await files(fresh))])];
-  const found = [];
+  const differing = [];
   for (const name of names) {
     const [was, is] = await Promise.all(
       [committed, fresh].map((folder) => readFile(join(folder, name)).catch(() => null)),
     );
-    if (was === null || is === null || !content(name, was).equals(content(name, is))) found.push(name);
+    if (was === null || is === null || !content(name, was).equals(content(name, is))) differing.push(name);
   }
-  return found;
+  return differing;
 }
 
 const fresh = await mkdtemp(join(tmpdir(), "gallery-"));
@@ -30,7 +30,7 @@ try {
   await buildGallery(fresh);
   const different = await differences(process.argv[2], fresh);
   if (different.length > 0) {
-    console.error(`The gallery that is committed is not what web/ builds to. Run "make web" and commit it. Other: ${different.join(", ")}`);
+    console.error(`The committed gallery differs from a build of web/. Run "make web" and commit it. Different files: ${different.join(", ")}`);
     process.exitCode = 1;
   }
 } finally {

@@ -1,6 +1,6 @@
 /**
- * One request to the API and its reply. What a reply means for something that is being sent is `verdict`;
- * whether the service can be reached just now is `reachable`.
+ * One request to the API and its reply. `verdict` translates a reply into the answer for a queue entry.
+ * `reachable` is true while the service can be reached.
  */
 import { signal } from "@preact/signals";
 import type { Answer } from "./queue";
@@ -8,7 +8,7 @@ import type { components } from "./schema";
 
 export type Schemas = components["schemas"];
 
-/** Who asks: a name where names are believed (`auth=dev`), else a bearer token. */
+/** The caller: a name if the service trusts names (`auth=dev`), else a bearer token. */
 export interface Identity {
   mode: "dev" | "jwt";
   credential: string;
@@ -21,32 +21,32 @@ export interface Reply {
   retryAfterMs: number | null;
 }
 
-/** No answer came; whether the request arrived is not known. */
+/** No answer came; the request may have arrived. */
 export class UnreachableError extends Error {}
 
 const TIMEOUT_MS = 30_000;
-/** Of the service worker: this answer is what was seen last. */
-export const KEPT = "x-kept";
+/** The header that the service worker sets on responses from its cache. */
+export const CACHED_HEADER = "x-kept";
 
-/** Where the service lives; everything is relative to the page. */
+/** The address of the service; all URLs are relative to the page. */
 export const base = new URL(".", globalThis.document?.baseURI ?? "http://localhost/");
 
 export const reachable = signal(true);
 
-/** A URL that the service gave, or a path of its API. */
-export function resolved(url: string): string {
+/** The absolute URL for a URL from the service, or for a path of its API. */
+export function resolveUrl(url: string): string {
   return new URL(url, base).href;
 }
 
 export function identityHeaders(identity: Identity | null): Record<string, string> {
   if (identity === null) return {};
   if (identity.mode === "jwt") return { authorization: `Bearer ${identity.credential}` };
-  // Headers are bytes, and the service reads a name's as UTF-8.
+  // Headers are bytes, and the service decodes a name as UTF-8.
   const bytes = new TextEncoder().encode(identity.credential);
   return { "user-id": String.fromCharCode(...bytes) };
 }
 
-/** As whom a request is sent, and what ends it early. */
+/** The user of a request, and the signal that ends it early. */
 export interface Caller {
   identity: Identity;
   signal: AbortSignal;
@@ -59,18 +59,18 @@ export interface Sending {
   signal?: AbortSignal;
 }
 
-/** Raises `UnreachableError`. */
+/** Sends one request. Raises `UnreachableError`. */
 export async function request(method: string, path: string, sending: Sending = {}): Promise<Reply> {
   const headers = { ...identityHeaders(sending.identity ?? null), ...sending.headers };
-  const init: RequestInit = { method, headers, signal: untilGivenUp(sending.signal) };
+  const init: RequestInit = { method, headers, signal: withTimeout(sending.signal) };
   if (sending.json !== undefined) {
     headers["content-type"] = "application/json";
     init.body = JSON.stringify(sending.json);
   }
   try {
-    const response = await fetch(resolved(path), init);
+    const response = await fetch(resolveUrl(path), init);
     const reply = await replyOf(response);
-    reachable.value = !response.headers.has(KEPT);
+    reachable.value = !response.headers.has(CACHED_HEADER);
     return reply;
   } catch (error) {
     if (sending.signal?.aborted !== true) reachable.value = false;
@@ -78,9 +78,9 @@ export async function request(method: string, path: string, sending: Sending = {
   }
 }
 
-function untilGivenUp(given: AbortSignal | undefined): AbortSignal {
-  const late = AbortSignal.timeout(TIMEOUT_MS);
-  return given === undefined ? late : AbortSignal.any([given, late]);
+function withTimeout(ended: AbortSignal | undefined): AbortSignal {
+  const timeout = AbortSignal.timeout(TIMEOUT_MS);
+  return ended === undefined ? timeout : AbortSignal.any([ended, timeout]);
 }
 
 async function replyOf(response: Response): Promise<Reply> {
@@ -93,7 +93,7 @@ async function replyOf(response: Response): Promise<Reply> {
   };
 }
 
-/** Null for what is none: gateways in front answer in words of their own, or not at all. */
+/** The parsed JSON, or null: a gateway may answer with another text, or none. */
 export function jsonOf(text: string): unknown {
   try {
     return JSON.parse(text);
@@ -127,12 +127,12 @@ export class RefusedError extends Error {
   }
 }
 
-/** Why something could not be read: the code of a refusal, or null if no answer came. */
+/** The code of a refusal, or null if no answer came. */
 export function refusalOf(error: unknown): string | null {
   return error instanceof RefusedError ? problemOf(error.reply).code : null;
 }
 
-/** A gateway in front may have refused in its own words, or none. */
+/** The problem's code and detail. A gateway's refusal may have neither. */
 export function problemOf(reply: Reply): { code: string; detail: string } {
   const problem = (reply.body ?? {}) as Partial<Schemas["Problem"]>;
   const fields = (problem.errors ?? []).map((error) => `${error.field}: ${error.detail}`);
@@ -142,7 +142,7 @@ export function problemOf(reply: Reply): { code: string; detail: string } {
   };
 }
 
-/** What a reply that is no success means for whatever was sent. */
+/** The answer for an entry whose request did not succeed. */
 export function verdict(reply: Reply): Answer {
   const { code, detail } = problemOf(reply);
   if (reply.status === 401) return { is: "signed out" };
@@ -151,18 +151,18 @@ export function verdict(reply: Reply): Answer {
   return { is: "failed", code, detail };
 }
 
-/** 408, 425 and 429 by their meaning; 409 while our own first request runs; 507 until there is room. */
+/** 408, 425 and 429 by their meaning; 409 while our own first request runs; 507 until space is free. */
 function isTransient(status: number, code: string): boolean {
   return status >= 500 || [408, 425, 429].includes(status) || code === "request_in_progress";
 }
 
-/** The answer of `attempt`, where an answer that never came is one too. */
-export async function answerOf(attempt: () => Promise<Answer>): Promise<Answer> {
+/** The answer of `attempt`; a missing reply becomes `try again`. */
+export async function answerOfAttempt(attempt: () => Promise<Answer>): Promise<Answer> {
   try {
     return await attempt();
   } catch (error) {
     if (error instanceof UnreachableError) return { is: "try again", afterMs: null };
-    // A fault of this page: what was made is kept, and a person may send it again.
+    // A fault of this page: the entry stays, and the user can send it again.
     return { is: "failed", code: "page_error", detail: String(error) };
   }
 }

@@ -1,4 +1,4 @@
-/** Comments: reading a post's, and how each thing that a person does to one is sent. */
+/** Requests for comments: read, add, edit, delete. */
 import { type Caller, read, request, type Schemas, verdict } from "./api";
 import { editTexts } from "./posts";
 import type { Answer, CommentDeletion, CommentEdit, CommentWork, Entry } from "./queue";
@@ -8,8 +8,8 @@ export type CommentPage = Schemas["CommentPageBody"];
 
 const PAGE = 20;
 
-/** Newest first. */
-export function list(post: string, cursor: string | null): Promise<CommentPage> {
+/** A page of a post's comments, newest first. */
+export function readComments(post: string, cursor: string | null): Promise<CommentPage> {
   const after = cursor === null ? "" : `&cursor=${encodeURIComponent(cursor)}`;
   return read<CommentPage>(`posts/${post}/comments?limit=${PAGE}${after}`);
 }

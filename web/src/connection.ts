@@ -1,4 +1,4 @@
-/** While the service cannot be reached it is asked now and then; when it answers, everything goes on. */
+/** Polls the service while it cannot be reached, and resumes all work when it answers. */
 import { effect } from "@preact/signals";
 import { reachable } from "./api";
 import * as feed from "./feed";
@@ -6,24 +6,24 @@ import * as limits from "./limits";
 import * as me from "./me";
 import * as outbox from "./outbox";
 
-const AGAIN_MS = 5_000;
+const RETRY_MS = 5_000;
 
 export function watch(): void {
-  addEventListener("online", () => void me.ask());
+  addEventListener("online", () => void me.checkIdentity());
   setInterval(() => {
-    if (!reachable.value && !document.hidden) void me.ask();
-  }, AGAIN_MS);
+    if (!reachable.value && !document.hidden) void me.checkIdentity();
+  }, RETRY_MS);
   let before = reachable.value;
   effect(() => {
     const now = reachable.value;
-    if (now && !before) void goOn();
+    if (now && !before) void resumeAll();
     before = now;
   });
 }
 
-async function goOn(): Promise<void> {
-  await outbox.hurry();
-  if (feed.state.peek() === "failed") await feed.more();
-  if (me.signInWay.peek() === null) await me.ask();
-  await limits.ask();
+async function resumeAll(): Promise<void> {
+  await outbox.endBackOffs();
+  if (feed.state.peek() === "failed") await feed.loadMore();
+  if (me.signInWay.peek() === null) await me.checkIdentity();
+  await limits.loadLimits();
 }

@@ -1,15 +1,15 @@
-/** An image on the device before it is posted: what it is, whether it will be taken, and a smaller one. */
+/** Images on the device before they are posted: their type and faults, and smaller versions. */
 import { checkFile, checkPixels, type Fault, limits } from "./limits";
 
 export interface Draft {
-  /** Tells drafts apart on the page. */
+  /** Identifies the draft on the page. */
   id: number;
   file: File;
-  /** For `<img>`; to be revoked. */
+  /** An object URL for `<img>`, which must be revoked. */
   url: string;
   type: string | null;
   fault: Fault | null;
-  /** Null until known, or where this browser cannot decode it. */
+  /** Null until the preview is loaded, and if this browser cannot decode the image. */
   pixels: { width: number; height: number } | null;
   caption: string;
   alt: string;
@@ -20,7 +20,7 @@ export type Smaller = { is: "no" } | { is: "working" } | { is: "made"; image: Bl
 
 let count = 0;
 
-export async function draft(file: File): Promise<Draft> {
+export async function createDraft(file: File): Promise<Draft> {
   const checked = await checkFile(file, limits.value);
   const isType = typeof checked === "string";
   return {
@@ -36,24 +36,24 @@ export async function draft(file: File): Promise<Draft> {
   };
 }
 
-/** Once the preview has said how large it is. */
-export function measured(draft: Draft, width: number, height: number): Draft {
-  return { ...draft, pixels: { width, height }, fault: draft.fault ?? checkPixels(width, height, limits.value) };
+/** The draft with the size of its image in pixels, known from the preview. */
+export function withPixels(createDraft: Draft, width: number, height: number): Draft {
+  return { ...createDraft, pixels: { width, height }, fault: createDraft.fault ?? checkPixels(width, height, limits.value) };
 }
 
-/** What will be sent, and as what. */
-export function chosen(draft: Draft): { image: Blob; type: string } {
-  if (draft.smaller.is === "made") return { image: draft.smaller.image, type: "image/jpeg" };
-  return { image: draft.file, type: draft.type ?? draft.file.type };
+/** The file to send, and its media type. */
+export function fileToSend(createDraft: Draft): { image: Blob; type: string } {
+  if (createDraft.smaller.is === "made") return { image: createDraft.smaller.image, type: "image/jpeg" };
+  return { image: createDraft.file, type: createDraft.type ?? createDraft.file.type };
 }
 
-/** What is wrong with it as it will be sent: a smaller one has neither too many bytes nor pixels. */
-export function faultOf(draft: Draft): Fault | null {
-  const cured = draft.smaller.is === "made" && (draft.fault?.is === "pixels" || draft.fault?.is === "bytes");
-  return cured ? null : draft.fault;
+/** The fault of the file to send; a smaller version has neither too many bytes nor too many pixels. */
+export function faultOf(createDraft: Draft): Fault | null {
+  const isCured = createDraft.smaller.is === "made" && (createDraft.fault?.is === "pixels" || createDraft.fault?.is === "bytes");
+  return isCured ? null : createDraft.fault;
 }
 
-/** By canvas, in a worker, so that the page stays alive. */
+/** Scales an image in a worker, so that the page stays responsive. */
 export function makeSmaller(file: File): Promise<Smaller> {
   return new Promise((resolve) => {
     const worker = new Worker(new URL("./smaller.worker.ts", import.meta.url), { type: "module" });

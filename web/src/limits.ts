@@ -1,4 +1,4 @@
-/** What the service takes (`GET /limits`), and what it will refuse, said before a byte is sent. */
+/** The service's limits (`GET /limits`), and checks of files and texts against them before they are sent. */
 import { signal } from "@preact/signals";
 import { read, type Schemas } from "./api";
 import { BRANDS, MAX_FTYP_BYTES, MIN_FTYP_BYTES, SIGNATURES, SNIFF_BYTES } from "./image-types";
@@ -7,7 +7,7 @@ export type Limits = Schemas["LimitsBody"];
 
 export const limits = signal<Limits | null>(null);
 
-export async function ask(): Promise<void> {
+export async function loadLimits(): Promise<void> {
   limits.value ??= await read<Limits>("limits").catch(() => null);
 }
 
@@ -20,7 +20,7 @@ export type Fault =
   | { is: "long"; field: "caption" | "alt" | "comment"; max: number; has: number }
   | { is: "character"; character: "NUL" | "surrogate" };
 
-/** The media type that the first bytes show, as the service recognises it; null for every other file. */
+/** The media type by the first bytes, recognised as the service does; null for any other file. */
 export async function formatOf(file: Blob): Promise<string | null> {
   const bytes = new Uint8Array(await file.slice(0, SNIFF_BYTES).arrayBuffer());
   const head = String.fromCharCode(...bytes);
@@ -35,21 +35,21 @@ function isobmffFormat(bytes: Uint8Array, head: string): string | null {
   if (size < MIN_FTYP_BYTES || size > MAX_FTYP_BYTES || size % 4 !== 0) return null;
   // A brand is four bytes; the second four are the minor version.
   const brands = (head.slice(8, size).match(/[^]{1,4}/g) ?? []).filter((_, index) => index !== 1);
-  return BRANDS.find(([, known]) => brands.some((brand) => known.includes(brand)))?.[0] ?? null;
+  return BRANDS.find(([, typeBrands]) => brands.some((brand) => typeBrands.includes(brand)))?.[0] ?? null;
 }
 
-/** What is wrong with a file by its type and bytes; a fault, or its media type. */
-export async function checkFile(file: Blob, taken: Limits | null): Promise<Fault | string> {
+/** Checks a file's size and type. Returns its media type, or a fault. */
+export async function checkFile(file: Blob, rules: Limits | null): Promise<Fault | string> {
   if (file.size === 0) return { is: "empty" };
-  if (taken !== null && file.size > taken.image.max_bytes) return { is: "bytes", max: taken.image.max_bytes };
+  if (rules !== null && file.size > rules.image.max_bytes) return { is: "bytes", max: rules.image.max_bytes };
   const format = await formatOf(file).catch(() => undefined);
   if (format === undefined) return { is: "unreadable" };
-  const isTaken = format !== null && (taken === null || taken.image.formats.includes(format));
-  return isTaken ? format : { is: "format" };
+  const isAccepted = format !== null && (rules === null || rules.image.formats.includes(format));
+  return isAccepted ? format : { is: "format" };
 }
 
-export function checkPixels(width: number, height: number, taken: Limits | null): Fault | null {
-  const max = taken?.image.max_pixels ?? Infinity;
+export function checkPixels(width: number, height: number, rules: Limits | null): Fault | null {
+  const max = rules?.image.max_pixels ?? Infinity;
   return width * height > max ? { is: "pixels", max } : null;
 }
 
@@ -60,17 +60,17 @@ export function tidy(text: string): string {
   return lines.replace(/[\x00-\x08\x0e-\x1f\x7f-\x9f]/g, "").replace(/^[^\S\ufeff]+|[^\S\ufeff]+$/g, "");
 }
 
-/** Nothing, or nothing that can be seen: the service takes no such comment. */
+/** True for a text without visible characters: the service refuses such a comment. */
 export function isBlank(text: string): boolean {
   return /^[\p{Cc}\p{Cf}\p{Z}\p{Mn}\p{Me}\u115f\u1160\u3164\uffa0\u2800]*$/u.test(text);
 }
 
-/** Characters as the service counts them: code points of the stored text. */
-export function checkText(field: "caption" | "alt" | "comment", text: string, taken: Limits | null): Fault | null {
+/** Checks a text. Its characters are counted as the service does: code points of the stored text. */
+export function checkText(field: "caption" | "alt" | "comment", text: string, rules: Limits | null): Fault | null {
   if (text.includes("\0")) return { is: "character", character: "NUL" };
-  // Half of a pair of UTF-16: no text that is sent as UTF-8 can have it.
+  // Half of a UTF-16 pair cannot be encoded as UTF-8.
   if (/\p{Surrogate}/u.test(text)) return { is: "character", character: "surrogate" };
-  const max = taken?.[field].max_characters ?? Infinity;
+  const max = rules?.[field].max_characters ?? Infinity;
   const has = [...tidy(text)].length;
   return has > max ? { is: "long", field, max, has } : null;
 }

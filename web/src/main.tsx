@@ -1,4 +1,4 @@
-/** Puts the page together: what the device keeps, the feed, and the queue behind it. */
+/** Starts the page: the stored queue and session, the feed, and the service worker. */
 import { render } from "preact";
 import { base } from "./api";
 import * as connection from "./connection";
@@ -17,7 +17,7 @@ import { showSignIn } from "./views/sign-in";
 document.documentElement.lang = language;
 document.title = texts.title;
 
-const feedStarted = feed.start("top");
+const feedStarted = feed.startWalk("top");
 const app = document.getElementById("app");
 if (app !== null) {
   app.replaceChildren();
@@ -27,13 +27,13 @@ if (app !== null) {
 async function start(): Promise<void> {
   const name = `image-poster ${base.pathname}`;
   await outbox.open(name, await storage.open(name));
-  showSignIn(await me.finish());
-  route.follow();
+  showSignIn(await me.finishSignIn());
+  route.applyHash();
   await feedStarted;
-  await Promise.all([me.ask(), limits.ask()]);
+  await Promise.all([me.checkIdentity(), limits.loadLimits()]);
   connection.watch();
 }
 
 void start();
 
-if (import.meta.env.PROD && "serviceWorker" in navigator) addEventListener("load", () => void offline.prepare());
+if (import.meta.env.PROD && "serviceWorker" in navigator) addEventListener("load", () => void offline.registerWorker());

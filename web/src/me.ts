@@ -1,113 +1,113 @@
 /**
  * The session, and the way to sign in (`GET /me`). The session is stored on the device, so that a crash does
- * not lose it; one whose token ran out stays, as `expired`, until its user is back or signs out.
+ * not lose it. A session with an expired token stays, as `expired`, until its user signs in again or signs out.
  *
- * All tabs have one session: each change compares the stored one with the one that it began with, so that a
- * tab that renews a token does not undo another tab's `Sign out`.
+ * All tabs share one session. Each change compares the stored session with the expected one, so that a tab that
+ * renews a token does not undo another tab's `Sign out`.
  */
 import { batch, computed, signal } from "@preact/signals";
 import { base, type Identity, problemOf, request, type Schemas, UnreachableError } from "./api";
 import type { Renewal, Tokens } from "./oidc";
-import type { Signed } from "./sending";
+import type { SendingUser } from "./sending";
 import type { Storage } from "./storage";
 
 export type SignIn = Schemas["SignIn"];
 
 export interface Session {
-  /** Another one for each credential. */
+  /** Unique for each credential. */
   id: string;
   user: string;
   name: string;
   admin: boolean;
   identity: Identity;
   expired: boolean;
-  /** The token is an issuer's, which may give another one by itself. */
+  /** Set if the token is from an issuer, which may renew it. */
   renewal: Renewal | null;
 }
 
 export const session = signal<Session | null>(null);
-/** How often a user has left this page: by `Sign out` in any tab, or for another user. */
-export const departures = signal(0);
-/** Null until the service has said. */
+/** The number of sessions that have ended on this page: by `Sign out` in any tab, or by another user. */
+export const sessionEnds = signal(0);
+/** The service's way to sign in; null until it has answered. */
 export const signInWay = signal<SignIn | null>(null);
 
-/** Who may send just now. */
-export const signed = computed<Signed | null>(() => {
+/** The user who may send; null if signed out, or if the token has expired. */
+export const sendingUser = computed<SendingUser | null>(() => {
   const now = session.value;
   return now === null || now.expired ? null : { user: now.user, identity: now.identity };
 });
 
 const ME = "me";
-/** The last user signed out: the issuer asks the next one for credentials, whatever session it still has. */
+/** Set after `Sign out`: the issuer must ask the next user for credentials, even if it has a session. */
 const ASK_AT_ISSUER = "ask at issuer";
 
 let storage: Storage;
-let tellTabs: () => void;
+let notifyTabs: () => void;
 
-/** `tell` has the other tabs call `reload`. */
-export async function restore(from: Storage, tell: () => void): Promise<void> {
-  storage = from;
-  tellTabs = tell;
-  // A tab that the browser had put to sleep may have missed that.
+/** Reads the stored session. `notify` has the other tabs call `reload`. */
+export async function restore(device: Storage, notify: () => void): Promise<void> {
+  storage = device;
+  notifyTabs = notify;
+  // A tab that the browser suspended may have missed a notification.
   addEventListener("pageshow", () => void reload());
   document.addEventListener("visibilitychange", () => void reload());
   await reload();
 }
 
 export async function reload(): Promise<void> {
-  show((await storage.get<Session>(ME)) ?? null);
+  showSession((await storage.get<Session>(ME)) ?? null);
 }
 
-function show(next: Session | null): void {
-  const known = session.peek();
-  if (known?.id === next?.id && known?.expired === next?.expired && (known === null) === (next === null)) return;
+function showSession(next: Session | null): void {
+  const current = session.peek();
+  if (current?.id === next?.id && current?.expired === next?.expired && (current === null) === (next === null)) return;
   batch(() => {
     session.value = next;
-    if (known !== null && known.user !== next?.user) departures.value += 1;
+    if (current !== null && current.user !== next?.user) sessionEnds.value += 1;
   });
 }
 
-/** Stores `next` in the place of `known`, unless a tab has ended or replaced that meanwhile. */
-async function replace(known: Session, next: Session): Promise<void> {
-  const isCurrent = (stored: Session | undefined) => stored !== undefined && stored.id === known.id;
-  show((await storage.update<Session>(ME, (stored) => (isCurrent(stored) ? next : stored))) ?? null);
-  tellTabs();
+/** Replaces the session `current` by `next`, unless another tab has ended or replaced `current`. */
+async function replace(current: Session, next: Session): Promise<void> {
+  const isCurrent = (stored: Session | undefined) => stored !== undefined && stored.id === current.id;
+  showSession((await storage.update<Session>(ME, (stored) => (isCurrent(stored) ? next : stored))) ?? null);
+  notifyTabs();
 }
 
-/** Asks who we are to the service. Offline, what is kept stands. */
-export async function ask(): Promise<void> {
-  const known = session.value;
+/** Asks the service for the user of the session. Offline, the stored session stays. */
+export async function checkIdentity(): Promise<void> {
+  const current = session.value;
   try {
-    const reply = await request("GET", "me", { identity: known?.identity ?? null });
-    if (reply.status === 401 && known !== null) await expire(known);
+    const reply = await request("GET", "me", { identity: current?.identity ?? null });
+    if (reply.status === 401 && current !== null) await expire(current);
     const me = reply.status === 200 ? reply : await request("GET", "me");
-    if (me.status === 200) await learn(me.body as Schemas["Me"]);
+    if (me.status === 200) await applySignInWay(me.body as Schemas["Me"]);
   } catch (error) {
     if (!(error instanceof UnreachableError)) throw error;
   }
 }
 
-async function learn(me: Schemas["Me"]): Promise<void> {
+async function applySignInWay(me: Schemas["Me"]): Promise<void> {
   signInWay.value = me.auth;
-  const known = session.value;
-  // Names are no longer believed, or tokens no longer taken: the service was started anew otherwise.
-  if (known !== null && known.identity.mode !== me.auth.mode) await expire(known);
+  const current = session.value;
+  // The service was restarted with another `auth`.
+  if (current !== null && current.identity.mode !== me.auth.mode) await expire(current);
 }
 
-/** `code` is of a refusal that says nothing of the credential. */
-export type SignedIn = { is: "signed in" } | { is: "refused" } | { is: "unreachable" } | { is: "put off"; code: string };
+/** `code`: the reason of `put off`, which says nothing about the credential. */
+export type SignInOutcome = { is: "signed in" } | { is: "refused" } | { is: "unreachable" } | { is: "put off"; code: string };
 
-/** Signs in by a credential that a person gave, or brought from the issuer. */
-export async function signIn(identity: Identity, renewal: Renewal | null = null): Promise<SignedIn> {
+/** Signs in by a credential from the user, or from the issuer. */
+export async function signIn(identity: Identity, renewal: Renewal | null = null): Promise<SignInOutcome> {
   const next = await sessionOf(identity, renewal);
   if ("is" in next) return next;
   await storage.set(ME, next);
-  show(next);
-  tellTabs();
+  showSession(next);
+  notifyTabs();
   return { is: "signed in" };
 }
 
-async function sessionOf(identity: Identity, renewal: Renewal | null): Promise<Session | SignedIn> {
+async function sessionOf(identity: Identity, renewal: Renewal | null): Promise<Session | SignInOutcome> {
   try {
     const reply = await request("GET", "me", { identity });
     const me = reply.body as Schemas["Me"] | null;
@@ -121,79 +121,79 @@ async function sessionOf(identity: Identity, renewal: Renewal | null): Promise<S
   }
 }
 
-/** 128 random bits; `crypto.randomUUID` is there in secure contexts only. */
+/** 128 random bits; `crypto.randomUUID` exists only in secure contexts. */
 export function newId(): string {
   const bytes = crypto.getRandomValues(new Uint8Array(16));
   return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
-/** The service refused a credential, which may be the session's no longer. */
-export async function refused(identity: Identity): Promise<void> {
-  const known = session.value;
-  if (known?.identity.credential === identity.credential) await expire(known);
+/** Expires the session if the refused credential is still its own. */
+export async function rejectCredential(identity: Identity): Promise<void> {
+  const current = session.value;
+  if (current?.identity.credential === identity.credential) await expire(current);
 }
 
-/** The token of a session no longer holds: another one, if the issuer gives it by itself, else the person is asked. */
-async function expire(known: Session): Promise<void> {
-  if (known.expired) return;
-  await replace(known, { ...known, expired: true });
-  if (known.renewal) await oneTab(() => renew(known, known.renewal as Renewal));
+/** Marks a session as expired, then renews its token if the issuer can do so without the user. */
+async function expire(current: Session): Promise<void> {
+  if (current.expired) return;
+  await replace(current, { ...current, expired: true });
+  if (current.renewal) await inOneTab(() => renew(current, current.renewal as Renewal));
 }
 
-/** A refresh token may be good for one use. */
-async function oneTab(act: () => Promise<void>): Promise<void> {
+/** Runs a task in one tab at a time: a refresh token may be valid only once. */
+async function inOneTab(act: () => Promise<void>): Promise<void> {
   if (navigator.locks === undefined) await act();
   else await navigator.locks.request(`image-poster ${base.pathname} renewal`, act);
 }
 
-async function renew(known: Session, renewal: Renewal): Promise<void> {
+async function renew(current: Session, renewal: Renewal): Promise<void> {
   await reload();
-  if (session.peek()?.id !== known.id) return;
+  if (session.peek()?.id !== current.id) return;
   const oidc = await import("./oidc");
-  const tokens = await oidc.renewed(renewal, storage);
+  const tokens = await oidc.renewTokens(renewal, storage);
   if (tokens === null) return;
-  const next = await sessionOf(...issued(tokens));
-  if (!("is" in next)) await replace(known, next);
+  const next = await sessionOf(...credentialOf(tokens));
+  if (!("is" in next)) await replace(current, next);
 }
 
-function issued(tokens: Tokens): [Identity, Renewal] {
+function credentialOf(tokens: Tokens): [Identity, Renewal] {
   return [{ mode: "jwt", credential: tokens.access }, tokens.renewal];
 }
 
-/** Leaves for the issuer's page; what comes back is for `finish`. */
+/** Opens the issuer's page; `finishSignIn` handles its redirect. */
 export async function leaveForIssuer(way: SignIn): Promise<void> {
   const oidc = await import("./oidc");
-  await oidc.leave(way, storage, (await storage.get<boolean>(ASK_AT_ISSUER)) === true);
+  await oidc.openIssuer(way, storage, (await storage.get<boolean>(ASK_AT_ISSUER)) === true);
 }
 
-/** After the issuer sent the person back here. */
-export async function finish(): Promise<SignedIn | null> {
+/** Handles the redirect from the issuer's page; null if there is none. */
+export async function finishSignIn(): Promise<SignInOutcome | null> {
   const query = new URLSearchParams(location.search);
   if (!query.has("state") || !(query.has("code") || query.has("error"))) return null;
-  const back = location.href;
+  const returnUrl = location.href;
   history.replaceState(null, "", location.pathname);
-  await ask();
+  await checkIdentity();
   if (!signInWay.value?.client_id) return null;
   const oidc = await import("./oidc");
-  const tokens = await oidc.finished(signInWay.value, storage, back);
+  const tokens = await oidc.finishSignIn(signInWay.value, storage, returnUrl);
   if (tokens === null) return { is: "refused" };
-  const outcome = await signIn(...issued(tokens));
+  const outcome = await signIn(...credentialOf(tokens));
   if (outcome.is === "signed in") await storage.set(ASK_AT_ISSUER, undefined);
   return outcome;
 }
 
-/** Signs out in all tabs, then at the issuer, whose page takes the place of this one unless it is `needed`. */
-export async function signOut(needed: boolean): Promise<void> {
-  const known = session.value;
+/** Signs out in all tabs, then at the issuer by its page. `keepPage`: this page stays open instead. */
+export async function signOut(keepPage: boolean): Promise<void> {
+  const current = session.value;
   await storage.set(ME, undefined);
-  if (known?.renewal) await storage.set(ASK_AT_ISSUER, true);
+  if (current?.renewal) await storage.set(ASK_AT_ISSUER, true);
   for (const name of await storage.names()) if (name.startsWith("oidc.")) await storage.set(name, undefined);
-  show(null);
-  tellTabs();
-  const renewal = known?.renewal;
-  if (!renewal || needed) return;
-  // Offline there is neither that script nor the issuer.
-  const url = await import("./oidc").then((oidc) => oidc.endOfSession(renewal, storage)).catch(() => null);
-  // Whoever was faster to sign in stays.
+  showSession(null);
+  notifyTabs();
+  const renewal = current?.renewal;
+  if (!renewal || keepPage) return;
+  // Offline, neither that script nor the issuer can be loaded.
+  const url = await import("./oidc").then((oidc) => oidc.endSessionUrl(renewal, storage)).catch(() => null);
+  // Another user may have signed in during the request.
   if (url !== null && session.peek() === null) location.assign(url);
 }

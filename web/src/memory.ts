@@ -1,6 +1,6 @@
 /**
- * The queue and the session in memory, for as long as the page: where the browser refuses to store them. Its
- * entries have ids below zero, so that none is like one that is stored.
+ * The queue and the session in the page's memory, for browsers that refuse to store them. Entries have ids
+ * below zero, so that none equals the id of a stored entry.
  */
 import type { Entry } from "./queue";
 import type { Storage } from "./storage";

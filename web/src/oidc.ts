@@ -1,13 +1,13 @@
 /**
- * Signing in at an OpenID Connect issuer: authorization code with PKCE (RFC 7636), the tokens kept with the
- * session. Loaded only where an issuer is configured.
+ * Sign-in at an OpenID Connect issuer: authorization code with PKCE (RFC 7636). The tokens are stored with the
+ * session. This module is loaded only if the service has an issuer.
  */
 import { OidcClient, type SigninResponse, type StateStore } from "oidc-client-ts";
 import { base } from "./api";
 import type { SignIn } from "./me";
 import type { Storage } from "./storage";
 
-/** For another access token without the person, and for signing out at the issuer. */
+/** The data to renew an access token without the user, and to sign out at the issuer. */
 export interface Renewal {
   way: SignIn;
   refreshToken: string | null;
@@ -20,11 +20,11 @@ export interface Tokens {
   renewal: Renewal;
 }
 
-/** How long `Sign out` waits for the issuer's document. */
+/** The timeout of `Sign out` for the issuer's document. */
 const SIGN_OUT_SECONDS = 3;
 
-/** What the library remembers of signing in. */
-class KeptState implements StateStore {
+/** The library's state during sign-in. */
+class SignInState implements StateStore {
   constructor(readonly storage: Storage) {}
 
   set(name: string, value: string): Promise<void> {
@@ -47,7 +47,7 @@ class KeptState implements StateStore {
   }
 }
 
-function clientOf(way: SignIn, storage: Storage, seconds?: number): OidcClient {
+function clientOf(way: SignIn, storage: Storage, timeoutSeconds?: number): OidcClient {
   return new OidcClient({
     authority: way.issuer ?? "",
     client_id: way.client_id ?? "",
@@ -55,27 +55,27 @@ function clientOf(way: SignIn, storage: Storage, seconds?: number): OidcClient {
     redirect_uri: base.href,
     post_logout_redirect_uri: base.href,
     response_type: "code",
-    stateStore: new KeptState(storage),
-    ...(seconds === undefined ? {} : { requestTimeoutInSeconds: seconds }),
+    stateStore: new SignInState(storage),
+    ...(timeoutSeconds === undefined ? {} : { requestTimeoutInSeconds: timeoutSeconds }),
   });
 }
 
-/** Opens the issuer's page; `ask` has it ask for credentials although it may have a session. */
-export async function leave(way: SignIn, storage: Storage, ask: boolean): Promise<void> {
-  const request = await clientOf(way, storage).createSigninRequest(ask ? { prompt: "login" } : {});
+/** Opens the issuer's page. `withPrompt`: it asks for credentials even if it has a session. */
+export async function openIssuer(way: SignIn, storage: Storage, withPrompt: boolean): Promise<void> {
+  const request = await clientOf(way, storage).createSigninRequest(withPrompt ? { prompt: "login" } : {});
   location.assign(request.url);
 }
 
-/** The tokens, or null if the issuer refused. */
-export function finished(way: SignIn, storage: Storage, url: string): Promise<Tokens | null> {
+/** The tokens after the issuer's redirect; null if the issuer refused. */
+export function finishSignIn(way: SignIn, storage: Storage, url: string): Promise<Tokens | null> {
   return clientOf(way, storage)
     .processSigninResponse(url)
     .then((response) => tokensOf(way, response))
     .catch(() => null);
 }
 
-/** Other tokens, by the refresh token (RFC 6749, section 6); null without, or if the issuer refused. */
-export async function renewed(renewal: Renewal, storage: Storage): Promise<Tokens | null> {
+/** New tokens by the refresh token (RFC 6749, section 6); null without one, or if the issuer refused. */
+export async function renewTokens(renewal: Renewal, storage: Storage): Promise<Tokens | null> {
   const { way, refreshToken, idToken, scope } = renewal;
   if (refreshToken === null) return null;
   const state = {
@@ -97,13 +97,13 @@ function tokensOf(way: SignIn, response: SigninResponse, refreshToken: string | 
   return { access, renewal };
 }
 
-/** Where the issuer ends its own session (OpenID Connect RP-Initiated Logout 1.0); null if it has no such page. */
-export async function endOfSession(renewal: Renewal, storage: Storage): Promise<string | null> {
+/** The issuer's page for signing out (OpenID Connect RP-Initiated Logout 1.0); null if it has none. */
+export async function endSessionUrl(renewal: Renewal, storage: Storage): Promise<string | null> {
   const { way, idToken } = renewal;
   const client = clientOf(way, storage, SIGN_OUT_SECONDS);
   try {
-    const known = await client.metadataService.getEndSessionEndpoint();
-    const url = new URL(known ?? logoutOfCognito(way, await client.metadataService.getAuthorizationEndpoint()));
+    const endpoint = await client.metadataService.getEndSessionEndpoint();
+    const url = new URL(endpoint ?? cognitoLogoutUrl(way, await client.metadataService.getAuthorizationEndpoint()));
     if (idToken !== null) url.searchParams.set("id_token_hint", idToken);
     url.searchParams.set("client_id", way.client_id ?? "");
     url.searchParams.set("post_logout_redirect_uri", base.href);
@@ -114,7 +114,7 @@ export async function endOfSession(renewal: Renewal, storage: Storage): Promise<
   }
 }
 
-/** Cognito has the page, and may not name it in its document. */
-function logoutOfCognito(way: SignIn, authorize: string): string {
+/** Cognito has this page, but its document may not name it. */
+function cognitoLogoutUrl(way: SignIn, authorize: string): string {
   return /^https:\/\/cognito-idp\./.test(way.issuer ?? "") ? new URL("/logout", authorize).href : "";
 }

@@ -1,74 +1,74 @@
 /**
- * The queue of this device as the page sees it. All tabs show it and add to it; the one that holds the lock
- * sends (Web Locks: when that tab goes, however it goes, the next one gets it).
+ * The queue of this device. All tabs show it and add to it. The tab with the lock sends: by Web Locks, another
+ * tab gets the lock when that tab ends in any way.
  */
 import { computed, effect, signal } from "@preact/signals";
 import * as feed from "./feed";
 import * as me from "./me";
 import { Memory } from "./memory";
-import { type Answer, type Entry, hurried, insisted, newEntry, paused, removed, resumed, type Work } from "./queue";
-import { carry, Sender } from "./sending";
+import { type Answer, type Entry, endBackOff, overrideTheirs, newEntry, pauseEntry, removeEntry, resumeEntry, type Work } from "./queue";
+import { sendEntry, Sender } from "./sending";
 import { DeviceStorage, type Storage } from "./storage";
 import { waits } from "./waits";
 
 export const entries = signal<Entry[]>([]);
-/** Bytes that have arrived, by entry. */
+/** Bytes that have arrived, by the id of the entry. */
 export const progress = signal<Record<number, number>>({});
-/** The last thing that became of an entry. */
+/** The last answer for an entry. */
 export const outcome = signal<{ entry: Entry; answer: Answer } | null>(null);
 
 /** The entries of the user who is signed in. */
-export const waiting = computed(() => entries.value.filter((entry) => entry.owner === me.session.value?.user));
+export const ownEntries = computed(() => entries.value.filter((entry) => entry.owner === me.session.value?.user));
 
-type News =
+type TabMessage =
   | { is: "changed" }
   | { is: "session" }
   | { is: "interrupt"; id: number }
   | { is: "progress"; id: number; bytes: number }
   | { is: "told"; entry: Entry; answer: Answer };
 
-/** The device's, and this page's for entries that the browser refuses to store. */
+/** The storage of the device, and that of this page for entries that the browser refuses to store. */
 let storage: Storage;
 let memory: Memory;
 let channel: BroadcastChannel;
 const senders: Sender[] = [];
 
-/** `name` is of the service's queue on this device. */
+/** Opens the queue of a service on this device, by its `name`. */
 export async function open(name: string, device: Storage): Promise<void> {
   storage = device;
   memory = device instanceof Memory ? device : new Memory();
   channel = new BroadcastChannel(name);
-  channel.onmessage = (message: MessageEvent<News>) => void hear(message.data);
-  me.departures.subscribe(() => {
+  channel.onmessage = (message: MessageEvent<TabMessage>) => void receive(message.data);
+  me.sessionEnds.subscribe(() => {
     outcome.value = null;
     progress.value = {};
   });
-  await me.restore(storage, sessionChanged);
+  await me.restore(storage, announceSession);
   await refresh();
-  addEventListener("online", () => void hurry());
+  addEventListener("online", () => void endBackOffs());
   addEventListener("beforeunload", (event) => {
-    if (waiting.peek().some(lastsAsPage)) event.preventDefault();
+    if (ownEntries.peek().some(isInMemoryOnly)) event.preventDefault();
   });
   let user: string | undefined;
   effect(() => {
-    const now = me.session.value?.user;
-    if (now !== user) for (const sender of senders) sender.interruptOthers(now);
-    user = now;
+    const current = me.session.value?.user;
+    if (current !== user) for (const sender of senders) sender.interruptOthers(current);
+    user = current;
   });
   effect(() => {
-    if (me.signed.value !== null) void advance();
+    if (me.sendingUser.value !== null) void advance();
   });
-  lead(memory);
-  if (storage !== memory) holdLock(name);
+  startSender(memory);
+  if (storage !== memory) sendWithLock(name);
 }
 
-/** Whether an entry is in this page's memory alone. */
-export function lastsAsPage(entry: Entry): boolean {
+/** True for an entry that is only in this page's memory. */
+export function isInMemoryOnly(entry: Entry): boolean {
   return entry.id < 0;
 }
 
-function lead(from: Storage): void {
-  senders.push(new Sender(around(from)));
+function startSender(entryStorage: Storage): void {
+  senders.push(new Sender(senderHost(entryStorage)));
   void advance();
 }
 
@@ -76,40 +76,40 @@ async function advance(): Promise<void> {
   await Promise.all(senders.map((sender) => sender.advance()));
 }
 
-function holdLock(name: string): void {
-  const hold = () => {
-    lead(storage);
+function sendWithLock(name: string): void {
+  const sendUntilClosed = () => {
+    startSender(storage);
     if (storage instanceof DeviceStorage) void storage.removeOrphans();
     return new Promise<never>(() => undefined);
   };
-  // Without locks (no secure context) every tab sends: idempotency keys then keep effects single.
-  if (navigator.locks === undefined) void hold();
-  else void navigator.locks.request(name, hold);
+  // Without locks (no secure context) every tab sends; idempotency keys then prevent double effects.
+  if (navigator.locks === undefined) void sendUntilClosed();
+  else void navigator.locks.request(name, sendUntilClosed);
 }
 
-function around(from: Storage) {
+function senderHost(entryStorage: Storage) {
   return {
-    storage: from,
-    carry,
-    signed: () => me.signed.value,
+    storage: entryStorage,
+    sendEntry,
+    sendingUser: () => me.sendingUser.value,
     now: () => Date.now(),
     remaining: waits.remaining,
     random: () => Math.random(),
-    changed: () => void announce(),
-    progress: (id: number, bytes: number) => tell({ is: "progress", id, bytes }),
-    told: (entry: Entry, answer: Answer) => tell({ is: "told", entry, answer }),
-    signedOut: me.refused,
+    notifyChange: () => void announceChange(),
+    progress: (id: number, bytes: number) => broadcast({ is: "progress", id, bytes }),
+    reportAnswer: (entry: Entry, answer: Answer) => broadcast({ is: "told", entry, answer }),
+    rejectCredential: me.rejectCredential,
   };
 }
 
-/** To this tab and to the others, where they can have that entry. */
-function tell(news: News): void {
-  if (!("id" in news && news.id < 0)) channel.postMessage(news);
-  void hear(news);
+/** Sends a message to this tab, and to the other tabs unless only this tab has the entry. */
+function broadcast(message: TabMessage): void {
+  if (!("id" in message && message.id < 0)) channel.postMessage(message);
+  void receive(message);
 }
 
-async function hear(news: News): Promise<void> {
-  switch (news.is) {
+async function receive(message: TabMessage): Promise<void> {
+  switch (message.is) {
     case "changed":
       await refresh();
       await advance();
@@ -118,15 +118,15 @@ async function hear(news: News): Promise<void> {
       await me.reload();
       break;
     case "interrupt":
-      for (const sender of senders) sender.interrupt(news.id);
+      for (const sender of senders) sender.interrupt(message.id);
       break;
     case "progress":
-      progress.value = { ...progress.value, [news.id]: news.bytes };
+      progress.value = { ...progress.value, [message.id]: message.bytes };
       break;
     case "told":
-      if (news.entry.owner !== me.session.value?.user) break;
-      outcome.value = news;
-      await feed.follow(news.entry, news.answer);
+      if (message.entry.owner !== me.session.value?.user) break;
+      outcome.value = message;
+      await feed.showAnswer(message.entry, message.answer);
   }
 }
 
@@ -138,21 +138,21 @@ async function allEntries(): Promise<Entry[]> {
   return storage === memory ? memory.entries() : [...(await storage.entries()), ...(await memory.entries())];
 }
 
-async function announce(): Promise<void> {
+async function announceChange(): Promise<void> {
   channel.postMessage({ is: "changed" });
   await refresh();
 }
 
 async function announceAndAdvance(): Promise<void> {
-  tell({ is: "changed" });
+  broadcast({ is: "changed" });
   await refresh();
 }
 
-function sessionChanged(): void {
+function announceSession(): void {
   channel.postMessage({ is: "session" });
 }
 
-/** Keeps what a person made, as theirs. Raises `DOMException`: no room, or the file cannot be read. */
+/** Stores work of the current user. Raises `DOMException`: no free space, or the file cannot be read. */
 export async function add(work: Work, image: Blob | null = null): Promise<void> {
   const owner = me.session.value?.user;
   if (owner === undefined) throw new Error("nobody is signed in");
@@ -163,7 +163,7 @@ export async function add(work: Work, image: Blob | null = null): Promise<void> 
   } catch (error) {
     const name = error instanceof DOMException ? error.name : "";
     if (/QuotaExceeded|NotReadable|NotFound/.test(name)) throw error;
-    // The browser refuses to store this at all.
+    // The browser refuses to store this.
     await memory.add(entry, image);
   }
   await announceAndAdvance();
@@ -175,21 +175,21 @@ function storageOf(id: number): Storage {
 
 export const image = (id: number): Promise<Blob | undefined> => storageOf(id).image(id);
 
-async function change(id: number, how: (entry: Entry) => Entry | null): Promise<void> {
-  await storageOf(id).change(id, how);
-  tell({ is: "interrupt", id });
+async function change(id: number, update: (entry: Entry) => Entry | null): Promise<void> {
+  await storageOf(id).change(id, update);
+  broadcast({ is: "interrupt", id });
   await announceAndAdvance();
 }
 
-export const pause = (id: number): Promise<void> => change(id, paused);
-export const resume = (id: number): Promise<void> => change(id, (entry) => resumed(entry, me.newId()));
-export const insist = (id: number): Promise<void> => change(id, insisted);
-export const remove = (id: number): Promise<void> => change(id, removed);
+export const pause = (id: number): Promise<void> => change(id, pauseEntry);
+export const resume = (id: number): Promise<void> => change(id, (entry) => resumeEntry(entry, me.newId()));
+export const useMine = (id: number): Promise<void> => change(id, overrideTheirs);
+export const remove = (id: number): Promise<void> => change(id, removeEntry);
 
-/** The network is back: nothing waits for its back-off. */
-export async function hurry(): Promise<void> {
+/** Ends the back-off of all entries, when the network is back. */
+export async function endBackOffs(): Promise<void> {
   for (const { id, state } of await allEntries()) {
-    if (state.is === "retrying") await storageOf(id).change(id, hurried);
+    if (state.is === "retrying") await storageOf(id).change(id, endBackOff);
   }
   await announceAndAdvance();
 }

@@ -1,4 +1,4 @@
-/** Posts, one by one: how each thing that a person does to one is sent. */
+/** Requests for single posts: read, reserve, wait, edit, delete. */
 import { type Caller, type Identity, read, request, type Schemas, verdict } from "./api";
 import { tidy } from "./limits";
 import type { Answer, Entry, PostDeletion, PostEdit, PostTexts, PostWork } from "./queue";
@@ -7,16 +7,16 @@ export type Post = Schemas["PostBody"];
 
 export const WAIT_SECONDS = 20;
 
-export function find(id: string, identity: Identity | null = null): Promise<Post> {
+export function readPost(id: string, identity: Identity | null = null): Promise<Post> {
   return read<Post>(`posts/${id}`, { identity });
 }
 
-/** What others call who wrote something. */
-export function nameOf(made: { creator: string; creator_name?: string }): string {
-  return made.creator_name || made.creator;
+/** The display name of a creator; the user's id if there is none. */
+export function creatorName(written: { creator: string; creator_name?: string }): string {
+  return written.creator_name || written.creator;
 }
 
-/** The stage `reserve`: the post is there, and says where its bytes may go. */
+/** The stage `reserve`: creates the post, whose reply has the URL for its bytes. */
 export async function reserve(entry: Entry, work: PostWork, caller: Caller): Promise<Answer> {
   const { caption, alt, image } = work;
   const reply = await request("POST", "posts", {
@@ -25,12 +25,12 @@ export async function reserve(entry: Entry, work: PostWork, caller: Caller): Pro
     json: { caption, alt, image: { size: image.size, content_type: image.type } },
   });
   if (reply.status !== 201) return verdict(reply);
-  const made = reply.body as Schemas["CreatedPostBody"];
-  return { is: "reserved", post: made.id, tus: made.upload?.tus ?? null };
+  const created = reply.body as Schemas["CreatedPostBody"];
+  return { is: "reserved", post: created.id, tus: created.upload?.tus ?? null };
 }
 
-/** The stage `process`: the service has the bytes, and makes renditions of them. */
-export async function awaitImage(work: PostWork, caller: Caller): Promise<Answer> {
+/** The stage `process`: waits while the service makes the renditions. */
+export async function waitForImage(work: PostWork, caller: Caller): Promise<Answer> {
   const reply = await request("GET", `posts/${work.post}?wait=${WAIT_SECONDS}`, caller);
   if (reply.status === 404) return { is: "gone" };
   if (reply.status !== 200) return verdict(reply);
@@ -41,11 +41,11 @@ export async function awaitImage(work: PostWork, caller: Caller): Promise<Answer
   return { is: "failed", code: post.failure?.code ?? "failed", detail: post.failure?.detail ?? "" };
 }
 
-/** The stage `remove`. A reservation whose answer was lost is found again by its key. */
-export async function takeBack(entry: Entry, work: PostWork, caller: Caller): Promise<Answer> {
+/** The stage `remove`: deletes the post. If the answer to its reservation was lost, its key finds it. */
+export async function cancelPost(entry: Entry, work: PostWork, caller: Caller): Promise<Answer> {
   if (work.post !== null) return remove({ kind: "delete post", post: work.post }, caller);
-  const found = await reserve(entry, work, caller);
-  return found.is === "failed" ? { is: "gone" } : found;
+  const current = await reserve(entry, work, caller);
+  return current.is === "failed" ? { is: "gone" } : current;
 }
 
 export async function remove(work: PostDeletion, caller: Caller): Promise<Answer> {
@@ -59,8 +59,8 @@ export function edit(work: PostEdit, caller: Caller): Promise<Answer> {
 }
 
 /**
- * Changes texts from `base`, which the person saw, to `mine`. If something else is there, it has met another
- * edit; if `mine` is there already, it has been done, and only the answer was lost.
+ * Changes texts from `base`, which the user saw, to `mine`. Other current texts are a conflict. If `mine` is
+ * there already, the edit was done and only the answer was lost.
  */
 export async function editTexts<Texts extends PostTexts | { content: string }>(
   path: string,
@@ -68,28 +68,28 @@ export async function editTexts<Texts extends PostTexts | { content: string }>(
   mine: Texts,
   caller: Caller,
 ): Promise<Answer> {
-  const found = await request("GET", path, { ...caller, headers: { "cache-control": "no-cache" } });
-  if (found.status === 404) return { is: "gone" };
-  if (found.status !== 200) return verdict(found);
-  const theirs = textsOf(found.body as Texts, mine);
+  const current = await request("GET", path, { ...caller, headers: { "cache-control": "no-cache" } });
+  if (current.status === 404) return { is: "gone" };
+  if (current.status !== 200) return verdict(current);
+  const theirs = textsOf(current.body as Texts, mine);
   if (isSame(theirs, mine)) return { is: "done" };
   if (!isSame(theirs, base)) return { is: "conflict", theirs };
-  const headers = { "if-match": found.etag ?? "*" };
+  const headers = { "if-match": current.etag ?? "*" };
   const reply = await request("PATCH", path, { ...caller, headers, json: mine });
   if (reply.status === 200) return { is: "done" };
   if (reply.status === 404) return { is: "gone" };
-  // Somebody was faster since we looked: the next look shows what is there.
+  // Another edit came between the two requests: the next attempt reads the texts again.
   return reply.status === 412 ? { is: "try again", afterMs: null } : verdict(reply);
 }
 
-function textsOf<Texts extends object>(body: Texts, like: Texts): Record<string, string> {
+function textsOf<Texts extends object>(body: Texts, fields: Texts): Record<string, string> {
   const all = body as Record<string, string>;
-  return Object.fromEntries(Object.keys(like).map((name) => [name, all[name] ?? ""]));
+  return Object.fromEntries(Object.keys(fields).map((name) => [name, all[name] ?? ""]));
 }
 
-/** Whether two texts are the same to the service. */
-function isSame(one: object, other: object): boolean {
-  const kept = (texts: object) => Object.entries(texts).map(([name, text]) => [name, tidy(String(text))]);
-  const mine = new Map(kept(other) as [string, string][]);
-  return kept(one).every(([name, text]) => mine.get(name as string) === text);
+/** True if the service stores both as the same texts. */
+function isSame(left: object, right: object): boolean {
+  const tidied = (texts: object) => Object.entries(texts).map(([name, text]) => [name, tidy(String(text))]);
+  const mine = new Map(tidied(right) as [string, string][]);
+  return tidied(left).every(([name, text]) => mine.get(name as string) === text);
 }

@@ -1,34 +1,34 @@
 /**
- * Carries the queue out: keeps an entry, sends it, keeps what its answer made of it. `Sender` knows neither
- * the page nor the network, so that tests can give it worse ones than there are.
+ * Sends the queue: stores an entry, sends it, stores its state after the answer. `Sender` depends neither on the
+ * page nor on the network, so that tests can replace both.
  */
-import { answerOf, type Caller, type Identity } from "./api";
+import { answerOfAttempt, type Caller, type Identity } from "./api";
 import * as comments from "./comments";
 import * as posts from "./posts";
-import { type Answer, answered, begun, due, type Entry, isUnderWay, nextIn, type Remaining } from "./queue";
+import { type Answer, applyAnswer, startSending, dueEntries, type Entry, isActive, nextWaitMs, type Remaining } from "./queue";
 import type { Storage } from "./storage";
 import * as uploads from "./uploads";
 
-export interface Signed {
+export interface SendingUser {
   user: string;
   identity: Identity;
 }
 
-export interface Carrying extends Caller {
+export interface SendContext extends Caller {
   image: () => Promise<Blob | undefined>;
   progress: (sentBytes: number) => void;
 }
 
-/** Sends an entry, as its stage says, once. */
-export function carry(entry: Entry, carrying: Carrying): Promise<Answer> {
+/** Sends the request of an entry's current stage once. */
+export function sendEntry(entry: Entry, context: SendContext): Promise<Answer> {
   const { work } = entry;
-  const caller = { identity: carrying.identity, signal: carrying.signal };
-  return answerOf(async () => {
+  const caller = { identity: context.identity, signal: context.signal };
+  return answerOfAttempt(async () => {
     switch (work.kind) {
       case "post":
         return work.stage === "upload" && work.tus !== null
-          ? carryBytes(work.tus, carrying)
-          : carryPost(entry, caller);
+          ? sendBytes(work.tus, context)
+          : sendPost(entry, caller);
       case "comment":
         return comments.add(entry, work, caller);
       case "edit post":
@@ -43,40 +43,40 @@ export function carry(entry: Entry, carrying: Carrying): Promise<Answer> {
   });
 }
 
-async function carryPost(entry: Entry, caller: Caller): Promise<Answer> {
+async function sendPost(entry: Entry, caller: Caller): Promise<Answer> {
   if (entry.work.kind !== "post") return { is: "gone" };
-  if (entry.work.stage === "process") return posts.awaitImage(entry.work, caller);
-  if (entry.work.stage === "remove") return posts.takeBack(entry, entry.work, caller);
+  if (entry.work.stage === "process") return posts.waitForImage(entry.work, caller);
+  if (entry.work.stage === "remove") return posts.cancelPost(entry, entry.work, caller);
   return posts.reserve(entry, entry.work, caller);
 }
 
-async function carryBytes(url: string, carrying: Carrying): Promise<Answer> {
-  const { identity, signal, progress } = carrying;
-  const bytes = await carrying.image();
+async function sendBytes(url: string, context: SendContext): Promise<Answer> {
+  const { identity, signal, progress } = context;
+  const bytes = await context.image();
   if (bytes === undefined) return { is: "failed", code: "unreadable", detail: "" };
   return uploads.send({ url, bytes, identity, signal, progress });
 }
 
-export interface Around {
+export interface SenderHost {
   storage: Storage;
-  carry: typeof carry;
-  /** Who is signed in and may send; null for nobody. */
-  signed: () => Signed | null;
+  sendEntry: typeof sendEntry;
+  /** The signed-in user; null if nobody may send. */
+  sendingUser: () => SendingUser | null;
   now: () => number;
-  /** Milliseconds that an entry still waits (`waits.ts`). */
+  /** Milliseconds until an entry may be sent (`waits.ts`). */
   remaining: Remaining;
   random: () => number;
-  changed: () => void;
+  notifyChange: () => void;
   progress: (id: number, sentBytes: number) => void;
-  /** What became of an entry, for the person to read. */
-  told: (entry: Entry, answer: Answer) => void;
-  /** The service refused this credential. */
-  signedOut: (identity: Identity) => Promise<void>;
+  /** Shows the user the answer for an entry. */
+  reportAnswer: (entry: Entry, answer: Answer) => void;
+  /** Called when the service refuses a credential. */
+  rejectCredential: (identity: Identity) => Promise<void>;
 }
 
-/** A page looks again at least so often: browsers take a longer time than 2^31 ms for none at all. */
+/** The longest timer: browsers treat more than 2^31 ms as 0. */
 const MAX_TIMER_MS = 60_000;
-/** By the page's time and the timer's, the end of a wait may differ by a fraction. */
+/** The shortest timer: the page's time and the timer's time may differ by a fraction. */
 const MIN_TIMER_MS = 10;
 
 export class Sender {
@@ -86,29 +86,29 @@ export class Sender {
   #timer: ReturnType<typeof setTimeout> | undefined;
   #stopped = false;
 
-  constructor(readonly around: Around) {}
+  constructor(readonly host: SenderHost) {}
 
   /**
-   * Starts all that is due, and looks again when something else will be. Each promise ends when what it
-   * sends, and all that was due after it, has had its answer.
+   * Starts to send all due entries, and sets a timer for the next one. Each promise resolves when its entry,
+   * and the entries that became due after it, have their answers.
    */
   async advance(): Promise<Promise<void>[]> {
-    const { storage, signed, remaining } = this.around;
+    const { storage, sendingUser, remaining } = this.host;
     const entries = await storage.entries();
-    const who = signed();
-    if (this.#stopped || who === null) return [];
-    const found = due(entries, who.user, remaining, new Set(this.#busy.keys()));
-    const started = found.map((entry) => this.#send(entry, who.identity));
-    this.#lookAgain(nextIn(entries, who.user, remaining));
-    return started;
+    const user = sendingUser();
+    if (this.#stopped || user === null) return [];
+    const dueNow = dueEntries(entries, user.user, remaining, new Set(this.#busy.keys()));
+    const attempts = dueNow.map((entry) => this.#send(entry, user.identity));
+    this.#scheduleAdvance(nextWaitMs(entries, user.user, remaining));
+    return attempts;
   }
 
-  /** What a person did to an entry that is being sent ends the try. */
+  /** Ends the attempt for an entry that the user has changed. */
   interrupt(id: number): void {
     this.#busy.get(id)?.controller.abort();
   }
 
-  /** Ends every attempt of another user than `user`. */
+  /** Ends all attempts for other users than `user`. */
   interruptOthers(user: string | undefined): void {
     for (const { owner, controller } of this.#busy.values()) if (owner !== user) controller.abort();
   }
@@ -119,10 +119,10 @@ export class Sender {
     this.interruptOthers(undefined);
   }
 
-  #lookAgain(inMs: number | null): void {
+  #scheduleAdvance(waitMs: number | null): void {
     clearTimeout(this.#timer);
-    if (inMs === null) return;
-    const wait = Math.min(MAX_TIMER_MS, Math.max(MIN_TIMER_MS, inMs));
+    if (waitMs === null) return;
+    const wait = Math.min(MAX_TIMER_MS, Math.max(MIN_TIMER_MS, waitMs));
     this.#timer = setTimeout(() => void this.advance(), wait);
   }
 
@@ -134,26 +134,26 @@ export class Sender {
     } finally {
       this.#busy.delete(entry.id);
     }
-    this.around.changed();
+    this.host.notifyChange();
     if (!this.#stopped) await Promise.all(await this.advance());
   }
 
   async #sendOnce(entry: Entry, identity: Identity, signal: AbortSignal): Promise<void> {
-    const { storage, now, random, told, signedOut } = this.around;
-    const sent = await storage.change(entry.id, (kept) => begun(kept, now(), this.#sent.has(kept.id)));
-    if (sent === null || !isUnderWay(sent)) return;
+    const { storage, now, random, reportAnswer, rejectCredential } = this.host;
+    const sent = await storage.change(entry.id, (stored) => startSending(stored, now(), this.#sent.has(stored.id)));
+    if (sent === null || !isActive(sent)) return;
     this.#sent.add(entry.id);
-    this.around.changed();
-    const answer = await this.around.carry(sent, {
+    this.host.notifyChange();
+    const answer = await this.host.sendEntry(sent, {
       identity,
       signal,
       image: () => storage.image(entry.id),
-      progress: (bytes) => this.around.progress(entry.id, bytes),
+      progress: (bytes) => this.host.progress(entry.id, bytes),
     });
     if (this.#stopped) return;
-    if (answer.is === "signed out") await signedOut(identity);
+    if (answer.is === "signed out") await rejectCredential(identity);
     const moment = { now: now(), random: random() };
-    await storage.change(entry.id, (kept) => answered(kept, sent, answer, moment));
-    told(sent, answer);
+    await storage.change(entry.id, (stored) => applyAnswer(stored, sent, answer, moment));
+    reportAnswer(sent, answer);
   }
 }

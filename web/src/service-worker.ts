@@ -1,21 +1,21 @@
 /**
- * What is there offline: the page itself, and what was seen last of the feed, of posts and of their images.
+ * Offline use: caches the page, and the last responses of the feed, of posts and of their images.
  *
- * Our own: of workbox this would take a router, two strategies, an expiration plugin and a precache, some
- * 8 kB for what these 100 lines do. Nothing that was asked for as somebody is kept.
+ * Without workbox, which would need a router, two strategies, an expiration plugin and a precache: about 8 kB
+ * for the work of these 100 lines. Responses to requests with an identity are never cached.
  */
 declare const __VERSION__: string;
 declare const __ASSETS__: string[];
 
-/** As in `api.ts`: this answer is what was seen last. */
-const KEPT = "x-kept";
+/** The header of responses from this cache; `api.ts` reads it. */
+const CACHED_HEADER = "x-kept";
 const PAGE = `page ${__VERSION__}`;
 const READ = "read 1";
 const IMAGES = "images 1";
-const MAX_KEPT: Record<string, number> = { [READ]: 100, [IMAGES]: 300 };
+const MAX_RESPONSES: Record<string, number> = { [READ]: 100, [IMAGES]: 300 };
 const TRIM_EVERY = 50;
-/** On a network that gives nothing for so long, the page is the one that is kept. */
-const PAGE_PATIENCE_MS = 3_000;
+/** If the network does not answer for so long, the page comes from the cache. */
+const PAGE_TIMEOUT_MS = 3_000;
 
 const worker = self as unknown as ServiceWorkerGlobalScope;
 const base = new URL("./", worker.location.href);
@@ -26,13 +26,13 @@ worker.addEventListener("install", (event) => {
 });
 
 worker.addEventListener("activate", (event) => {
-  event.waitUntil(dropOthers().then(() => worker.clients.claim()));
+  event.waitUntil(deleteFormerCaches().then(() => worker.clients.claim()));
 });
 
-async function dropOthers(): Promise<void> {
+async function deleteFormerCaches(): Promise<void> {
   const current = [PAGE, READ, IMAGES];
-  const ours = (await caches.keys()).filter((name) => /^(page|read|images) /.test(name));
-  await Promise.all(ours.filter((name) => !current.includes(name)).map((name) => caches.delete(name)));
+  const names = (await caches.keys()).filter((name) => /^(page|read|images) /.test(name));
+  await Promise.all(names.filter((name) => !current.includes(name)).map((name) => caches.delete(name)));
 }
 
 worker.addEventListener("fetch", (event) => {
@@ -46,67 +46,67 @@ worker.addEventListener("fetch", (event) => {
 type Strategy = (request: Request) => Promise<Response>;
 
 function strategy(request: Request, path: string): Strategy | null {
-  if (path === "") return networkForAWhile;
-  if (path.startsWith("assets/") || path === "icon.svg") return keptFirst(PAGE);
-  if (path.startsWith("images/")) return keptFirst(IMAGES);
-  const asSomebody = request.headers.has("authorization") || request.headers.has("user-id");
-  return !asSomebody && /^(posts|limits)\b/.test(path) ? networkFirst : null;
+  if (path === "") return networkWithTimeout;
+  if (path.startsWith("assets/") || path === "icon.svg") return cacheFirst(PAGE);
+  if (path.startsWith("images/")) return cacheFirst(IMAGES);
+  const hasIdentity = request.headers.has("authorization") || request.headers.has("user-id");
+  return !hasIdentity && /^(posts|limits)\b/.test(path) ? networkFirst : null;
 }
 
-function keptFirst(name: string): Strategy {
+function cacheFirst(name: string): Strategy {
   return async (request) => {
-    const kept = await caches.match(request, { cacheName: name, ignoreVary: true });
-    return kept ?? keeping(name, request, await fetch(request));
+    const cached = await caches.match(request, { cacheName: name, ignoreVary: true });
+    return cached ?? storeLater(name, request, await fetch(request));
   };
 }
 
 async function networkFirst(request: Request): Promise<Response> {
   try {
-    const order = (asked += 1);
-    // The browser's own cache may answer with what is some seconds old, and without any network.
-    return keeping(READ, request, await fetch(request, { cache: "no-cache" }), order);
+    const order = (requestCount += 1);
+    // Revalidate: the browser's own cache may answer without the network, some seconds late.
+    return storeLater(READ, request, await fetch(request, { cache: "no-cache" }), order);
   } catch (error) {
-    const kept = await caches.match(request, { cacheName: READ, ignoreVary: true });
-    if (kept === undefined) throw error;
-    return marked(kept);
+    const cached = await caches.match(request, { cacheName: READ, ignoreVary: true });
+    if (cached === undefined) throw error;
+    return markCached(cached);
   }
 }
 
-/** A network error, or silence, shows the page that is kept. */
-async function networkForAWhile(request: Request): Promise<Response> {
-  const kept = await caches.match("./", { cacheName: PAGE });
+/** The page from the network; from the cache after a network error or a timeout. */
+async function networkWithTimeout(request: Request): Promise<Response> {
+  const cached = await caches.match("./", { cacheName: PAGE });
   try {
-    const patience = kept === undefined ? undefined : AbortSignal.timeout(PAGE_PATIENCE_MS);
+    const patience = cached === undefined ? undefined : AbortSignal.timeout(PAGE_TIMEOUT_MS);
     return await fetch(request, patience === undefined ? {} : { signal: patience });
   } catch (error) {
-    if (kept === undefined) throw error;
-    return kept;
+    if (cached === undefined) throw error;
+    return cached;
   }
 }
 
-function marked(response: Response): Response {
+function markCached(response: Response): Response {
   const headers = new Headers(response.headers);
-  headers.set(KEPT, "1");
+  headers.set(CACHED_HEADER, "1");
   return new Response(response.body, { status: response.status, headers });
 }
 
-let asked = 0;
-/** When what is kept of each URL was asked for. */
-const newest = new Map<string, number>();
+let requestCount = 0;
+/** The order number of the cached response, by URL. */
+const newestOrders = new Map<string, number>();
 
-function keeping(name: string, request: Request, response: Response, order = asked): Response {
+function storeLater(name: string, request: Request, response: Response, order = requestCount): Response {
   const isGone = response.status === 404 || response.status === 410;
   const isWhole = response.status === 200 && response.type === "basic";
-  if (isGone || isWhole) void write(name, request, response.clone(), order).catch(() => undefined);
+  if (isGone || isWhole) void store(name, request, response.clone(), order).catch(() => undefined);
   return response;
 }
 
-/** An answer that comes late is not written over what was asked for after it. */
-async function write(name: string, request: Request, response: Response, order: number): Promise<void> {
+/** Stores a response, unless the cache has the response of a later request. */
+async function store(name: string, request: Request, response: Response, order: number): Promise<void> {
   const cache = await caches.open(name);
   const whole = new Response(await response.blob(), response);
-  if (order < (newest.get(request.url) ?? 0)) return;
-  newest.set(request.url, order);
+  if (order < (newestOrders.get(request.url) ?? 0)) return;
+  newestOrders.set(request.url, order);
   if (!whole.ok) {
     await cache.delete(request);
     return;
@@ -115,16 +115,16 @@ async function write(name: string, request: Request, response: Response, order: 
   await trim(name, cache);
 }
 
-const kept: Record<string, number> = {};
+const counts: Record<string, number> = {};
 
-/** The oldest go first. Now and then: listing what is there makes an object for each. */
+/** Deletes the oldest responses. Only now and then, because listing the cache makes an object for each. */
 async function trim(name: string, cache: Cache): Promise<void> {
-  const count = (kept[name] ?? -1) + 1;
-  kept[name] = count;
+  const count = (counts[name] ?? -1) + 1;
+  counts[name] = count;
   if (count % TRIM_EVERY !== 0) return;
-  const max = MAX_KEPT[name] ?? Infinity;
+  const max = MAX_RESPONSES[name] ?? Infinity;
   const requests = await cache.keys();
-  await Promise.all(requests.slice(0, Math.max(0, requests.length - max)).map((one) => cache.delete(one)));
+  await Promise.all(requests.slice(0, Math.max(0, requests.length - max)).map((request) => cache.delete(request)));
 }
 
 export {};

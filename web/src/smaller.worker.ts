@@ -1,4 +1,4 @@
-/** Makes an image at most 2048 px on its longest side: a file comes in, a JPEG or null goes out. */
+/** Scales an image to at most 2048 px on its longest side. It receives a file and posts a JPEG, or null. */
 const MAX_SIDE = 2048;
 const QUALITY = 0.85;
 

@@ -1,13 +1,13 @@
 /**
- * Data on the device (IndexedDB), so that nothing that a person made is lost before the service has it.
+ * Data on the device (IndexedDB), so that no work is lost before the service has it.
  *
- *   entries   the queue, by `id`, in the order in which they were made (`queue.ts`)
- *   images    by an entry's `id`: which pieces the bytes of its image are in (former versions: a `Blob`);
+ *   entries   the queue, by `id`, in the order of creation (`queue.ts`)
+ *   images    by an entry's `id`: the list of the pieces of its image (former versions: a `Blob`);
  *             by [name, number]: the pieces, as `ArrayBuffer`, which private windows of WebKit store too
- *   session   who is signed in, under `me`; what signing in at an issuer needs, under `oidc.…`
+ *   session   the signed-in user, under `me`; the state of signing in at an issuer, under `oidc.…`
  *
- * Each change is one transaction, durable before it is answered. Pieces are written before the entry that
- * they belong to, a transaction each, so that a large image is never whole in memory.
+ * Each change is one transaction, durable before its promise resolves. Pieces are written before their entry,
+ * each in one transaction, so that a large image is never whole in memory.
  */
 import { type DBSchema, type IDBPDatabase, openDB } from "idb";
 import { Memory } from "./memory";
@@ -33,20 +33,20 @@ const PIECE_BYTES = 1024 * 1024;
 /** The queue and the session of this device. */
 export interface Storage {
   entries(): Promise<Entry[]>;
-  /** Entry and image together, or neither. Raises `DOMException`: no room, or no longer readable. */
+  /** Stores entry and image, or neither. Raises `DOMException`: no free space, or an unreadable image. */
   add(entry: Omit<Entry, "id">, image?: Blob | null): Promise<number>;
-  /** The result of `change` for an entry, if it is still there; null takes it and its image away. */
+  /** Replaces an entry by the result of `change`, if the entry exists; null removes it and its image. */
   change(id: number, change: (entry: Entry) => Entry | null): Promise<Entry | null>;
   image(id: number): Promise<Blob | undefined>;
   get<T>(name: string): Promise<T | undefined>;
-  /** `undefined` takes it away. */
+  /** Stores a value; `undefined` removes it. */
   set(name: string, value: unknown): Promise<void>;
-  /** Stores the result of `change` for the present value in one step, and gives it. */
+  /** Replaces the present value by the result of `change`, in one transaction. Returns the new value. */
   update<T>(name: string, change: (value: T | undefined) => T | undefined): Promise<T | undefined>;
   names(): Promise<string[]>;
 }
 
-/** Where the browser stores nothing at all, the queue is in memory. `name` tells services apart that share an origin. */
+/** Opens the storage: memory, if the browser stores nothing. Services on one origin have different names. */
 export async function open(name: string): Promise<Storage> {
   try {
     return await DeviceStorage.open(name);
@@ -60,12 +60,12 @@ export class DeviceStorage implements Storage {
 
   static async open(name: string): Promise<DeviceStorage> {
     const database = await openDB<Schema>(name, VERSION, {
-      upgrade(made) {
-        made.createObjectStore("entries", { keyPath: "id", autoIncrement: true });
-        made.createObjectStore("images");
-        made.createObjectStore("session");
+      upgrade(database) {
+        database.createObjectStore("entries", { keyPath: "id", autoIncrement: true });
+        database.createObjectStore("images");
+        database.createObjectStore("session");
       },
-      // A newer page in another tab wants to change what is kept.
+      // A newer page in another tab upgrades the database.
       blocking: () => database.close(),
     });
     return new DeviceStorage(database);
@@ -112,7 +112,7 @@ export class DeviceStorage implements Storage {
     await this.database.delete("images", IDBKeyRange.bound([name], [name, Infinity])).catch(() => undefined);
   }
 
-  /** Removes the pieces of images that a page was adding when it ended. */
+  /** Removes the pieces of images that a page had not stored completely when it ended. */
   async removeOrphans(): Promise<void> {
     if (!hasLocks()) return;
     await whileAdding(this.database.name, "exclusive", async () => {
@@ -184,21 +184,21 @@ function isPieces(image: Blob | Pieces | ArrayBuffer | undefined): image is Piec
   return image !== undefined && "count" in image;
 }
 
-/** Only secure contexts have locks. Elsewhere a page that ends in mid-image may leave pieces behind. */
+/** Only secure contexts have locks. Without locks, a page that ends while it stores an image leaves pieces. */
 function hasLocks(): boolean {
   return globalThis.navigator?.locks !== undefined;
 }
 
-async function whileAdding<T>(name: string, mode: "shared" | "exclusive", act: () => Promise<T>): Promise<T> {
-  if (!hasLocks()) return act();
-  return navigator.locks.request(`${name} adding`, { mode }, act) as Promise<T>;
+async function whileAdding<T>(name: string, mode: "shared" | "exclusive", task: () => Promise<T>): Promise<T> {
+  if (!hasLocks()) return task();
+  return navigator.locks.request(`${name} adding`, { mode }, task) as Promise<T>;
 }
 
 async function abort(change: { abort(): void; done: Promise<void> }): Promise<void> {
   try {
     change.abort();
   } catch {
-    // It has ended by itself.
+    // The transaction has ended already.
   }
   await change.done.catch(() => undefined);
 }

@@ -1,15 +1,15 @@
-/** The texts in the language of the browser, and times in it. */
+/** The texts in the browser's language, and times as texts. */
 import { de } from "./texts/de";
 import { en, type Texts } from "./texts/en";
 
 const LANGUAGES: Record<string, Texts> = { en, de };
 
-function chosen(): string {
-  const wanted = (globalThis.navigator?.languages ?? []).map((tag) => tag.slice(0, 2));
-  return wanted.find((language) => language in LANGUAGES) ?? "en";
+function preferredLanguage(): string {
+  const preferred = (globalThis.navigator?.languages ?? []).map((tag) => tag.slice(0, 2));
+  return preferred.find((language) => language in LANGUAGES) ?? "en";
 }
 
-export const language = chosen();
+export const language = preferredLanguage();
 export const texts = LANGUAGES[language] ?? en;
 
 const relative = new Intl.RelativeTimeFormat(language, { numeric: "auto", style: "narrow" });
@@ -22,26 +22,26 @@ const UNITS: [Intl.RelativeTimeFormatUnit, number][] = [
   ["minute", 60],
 ];
 
-export function ago(time: string): string {
+export function relativeTime(time: string): string {
   const seconds = (Date.parse(time) - Date.now()) / 1000;
-  const [unit, size] = UNITS.find(([, one]) => -seconds >= one) ?? ["second", 1];
+  const [unit, size] = UNITS.find(([, unitSeconds]) => -seconds >= unitSeconds) ?? ["second", 1];
   return relative.format(unit === "second" ? 0 : Math.trunc(seconds / size), unit);
 }
 
-export function when(time: string): string {
+export function exactTime(time: string): string {
   return exact.format(new Date(time));
 }
 
-/** Why the service did not take something, as a sentence to act on; null for a code that is not known. */
-export function sentence(code: string | null): string | null {
+/** The text for a problem's code; null for an unknown code. */
+export function problemText(code: string | null): string | null {
   return (texts.problems as Record<string, string>)[code ?? ""] ?? null;
 }
 
-/** The same, where the service's own words are better than none. */
-export function problem(code: string, detail: string): string {
-  const known = sentence(code);
+/** The text for a problem's code; the service's detail if there is none. */
+export function problemTextOrDetail(code: string, detail: string): string {
+  const text = problemText(code);
   if (code === "validation_failed" && /surrogate/i.test(detail)) return texts.fault({ is: "character", character: "surrogate" });
-  // Only the service knows which rule it was.
-  if (code === "validation_failed" && detail !== "") return `${known} (${detail})`;
-  return known ?? (detail || code);
+  // Only the service's detail names the broken rule.
+  if (code === "validation_failed" && detail !== "") return `${text} (${detail})`;
+  return text ?? (detail || code);
 }

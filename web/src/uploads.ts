@@ -1,15 +1,15 @@
 /**
- * The bytes of an image: by tus, in pieces, to where its reservation says. One call is one attempt; when the
- * next one starts is the queue's to say.
+ * Sends the bytes of an image by tus, in pieces, to the URL of its reservation. One call is one attempt; the
+ * queue decides when the next one starts.
  */
-import { type Identity, identityHeaders, jsonOf, reachable, resolved, retryAfter, verdict } from "./api";
+import { type Identity, identityHeaders, jsonOf, reachable, resolveUrl, retryAfter, verdict } from "./api";
 import type { Answer } from "./queue";
 
 const PIECE_BYTES = 512 * 1024;
-/** A connection on which nothing moves for so long is given up. */
+/** An attempt ends when no byte moves for so long. */
 const SILENCE_MS = 10_000;
 
-/** The connection ended, or carried nothing for too long. */
+/** The connection broke, or was silent for too long. */
 const CUT: Answer = { is: "try again", afterMs: null };
 
 export interface Upload {
@@ -27,7 +27,7 @@ export async function send(upload: Upload): Promise<Answer> {
     const offsets = new Offsets(upload.url);
     const watchdog = new Watchdog(SILENCE_MS, () => end(CUT));
     const tus = new TusUpload(upload.bytes, {
-      uploadUrl: resolved(upload.url),
+      uploadUrl: resolveUrl(upload.url),
       chunkSize: PIECE_BYTES,
       headers: identityHeaders(upload.identity),
       retryDelays: null,
@@ -47,7 +47,7 @@ export async function send(upload: Upload): Promise<Answer> {
       watchdog.stop();
       void tus.abort();
       const progress = offsets.end(answer.is === "uploaded");
-      // A link that carries bytes until it is cut still reaches the service.
+      // A connection that moved the offset before it broke does reach the service.
       if (answer === CUT) reachable.value = progress;
       resolve(answer.is === "try again" || answer.is === "out of step" ? { ...answer, progress } : answer);
     };
@@ -58,8 +58,8 @@ export async function send(upload: Upload): Promise<Answer> {
 }
 
 /**
- * The offsets that the service reports in one attempt, to tell whether the attempt was progress. Where the
- * first chunk is cut, only the next attempt learns how much of it arrived: its first offset counts then.
+ * The offsets that the service reports in one attempt, to detect progress. If the first chunk is cut, only the
+ * next attempt learns how much of it arrived, so its first offset is compared with the former attempt's last.
  */
 export class Offsets {
   static readonly #former = new Map<string, number>();
@@ -73,7 +73,7 @@ export class Offsets {
     this.#last = offset;
   }
 
-  /** Whether the offset moved. */
+  /** Ends the attempt; returns true if the offset moved. */
   end(isWhole: boolean): boolean {
     if (isWhole) Offsets.#former.delete(this.url);
     else if (this.#first !== null) Offsets.#former.set(this.url, this.#last);
@@ -81,7 +81,7 @@ export class Offsets {
   }
 }
 
-/** A browser keeps the bytes apart from the record of them; they can be lost alone. */
+/** A browser stores the bytes of a file apart from its record, and can lose only the bytes. */
 async function isReadable(bytes: Blob): Promise<boolean> {
   try {
     await bytes.slice(0, 1).arrayBuffer();
@@ -102,7 +102,7 @@ function failure(error: TusError): Answer {
   reachable.value = true;
   const status = response.getStatus();
   if (status === 404 || status === 410) return { is: "upload gone" };
-  // The browser repeated a request of which we know nothing, or a newer one took the upload over.
+  // The browser repeated a request by itself, or a newer request took the upload over.
   if (status === 409 || status === 460) return { is: "out of step" };
   return verdict({
     status,
@@ -112,7 +112,7 @@ function failure(error: TusError): Answer {
   });
 }
 
-/** Calls `late` once nothing has fed it for `ms`. */
+/** Calls `late` when nobody calls `feed` for `ms`. */
 class Watchdog {
   #timer: ReturnType<typeof setTimeout> | undefined;
 

@@ -1,16 +1,16 @@
 /**
- * How long an entry still waits, measured by the page's own time (`performance.now`), which no change of the
- * device's clock moves. The clock counts once, when the page first sees the wait: after a reload.
+ * The remaining wait of an entry, measured by the page's own time (`performance.now`), which does not change with
+ * the device's clock. The clock counts only once, when the page first sees the wait: after a reload.
  */
 import { type Entry, remainingMs } from "./queue";
 
 export class Waits {
   readonly #ends = new Map<number, { at: number; end: number }>();
 
-  /** `clock` is the device's, `page` the page's own time, both in milliseconds. */
+  /** `deviceTime` is the device's clock, `pageTime` the page's own time, both in milliseconds. */
   constructor(
-    readonly clock: () => number,
-    readonly page: () => number,
+    readonly deviceTime: () => number,
+    readonly pageTime: () => number,
   ) {}
 
   readonly remaining = (entry: Entry): number => {
@@ -19,15 +19,15 @@ export class Waits {
       return 0;
     }
     const { at } = entry.state;
-    const known = this.#ends.get(entry.id);
-    if (known?.at === at) return Math.max(0, known.end - this.page());
-    const wait = remainingMs(entry, this.clock());
-    this.#ends.set(entry.id, { at, end: this.page() + wait });
+    const former = this.#ends.get(entry.id);
+    if (former?.at === at) return Math.max(0, former.end - this.pageTime());
+    const wait = remainingMs(entry, this.deviceTime());
+    this.#ends.set(entry.id, { at, end: this.pageTime() + wait });
     return wait;
   };
 }
 
-/** Of this page: what sends and what shows a wait agree. */
+/** The waits of this page; the sender and the views share them. */
 export const waits = new Waits(
   () => Date.now(),
   () => performance.now(),

@@ -5,8 +5,8 @@
 import "fake-indexeddb/auto";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { answered, begun, type Entry, hurried, insisted, newEntry, nextIn, paused, remainingMs, removed, RESENDABLE_MS, resumed, type Work } from "../src/queue";
-import { carry, type Carrying, Sender } from "../src/sending";
+import { applyAnswer, startSending, type Entry, endBackOff, overrideTheirs, newEntry, nextWaitMs, pauseEntry, remainingMs, removeEntry, RESENDABLE_MS, resumeEntry, type Work } from "../src/queue";
+import { sendEntry, type SendContext, Sender } from "../src/sending";
 import { DeviceStorage, type Storage } from "../src/storage";
 import { type Fault, FAULTS, Service } from "./service";
 
@@ -47,24 +47,24 @@ class Phone {
     });
     this.sender = new Sender({
       storage: this.storage,
-      carry: (entry, carrying) => this.#carry(entry, carrying),
-      signed: () => (this.expired ? null : ALICE),
+      sendEntry: (entry, carrying) => this.#carry(entry, carrying),
+      sendingUser: () => (this.expired ? null : ALICE),
       now: () => this.now,
       remaining: (entry) => remainingMs(entry, this.now),
       random: () => 0.5,
-      changed: () => undefined,
+      notifyChange: () => undefined,
       progress: () => undefined,
-      told: () => undefined,
-      signedOut: () => {
+      reportAnswer: () => undefined,
+      rejectCredential: () => {
         this.expired = true;
         return Promise.resolve();
       },
     });
   }
 
-  #carry(entry: Entry, carrying: Carrying): ReturnType<typeof carry> {
+  #carry(entry: Entry, carrying: SendContext): ReturnType<typeof sendEntry> {
     const isBytes = entry.work.kind === "post" && entry.work.stage === "upload";
-    return isBytes ? this.service.receive(entry, carrying) : carry(entry, carrying);
+    return isBytes ? this.service.receive(entry, carrying) : sendEntry(entry, carrying);
   }
 
   async make(...works: Work[]): Promise<void> {
@@ -83,7 +83,7 @@ class Phone {
       }
       const entries = await this.storage.entries();
       if (entries.every((entry) => entry.state.is === "paused" || entry.state.is === "failed")) return this.sender.stop();
-      this.now += nextIn(entries, "alice", (entry) => remainingMs(entry, this.now)) ?? 0;
+      this.now += nextWaitMs(entries, "alice", (entry) => remainingMs(entry, this.now)) ?? 0;
     }
     throw new Error(`it never ends: ${JSON.stringify(await this.storage.entries())}`);
   }
@@ -123,14 +123,14 @@ const editComment = (content: string, from: string): Work => ({
   base: { content: from },
 });
 
-function service(faults: Fault[]): Service {
-  const made = new Service(faults);
+function createService(faults: Fault[]): Service {
+  const service = new Service(faults);
   const ready = { status: "ready", alt: "", size: 10, received: 10, edits: 0 } as const;
-  made.posts.set("old", { ...ready, caption: "before" });
-  made.posts.set("unwanted", { ...ready, caption: "to be deleted" });
-  made.comments.set("written", { post: "old", content: "before", edits: 0 });
-  made.comments.set("unwanted", { post: "old", content: "to be deleted", edits: 0 });
-  return made;
+  service.posts.set("old", { ...ready, caption: "before" });
+  service.posts.set("unwanted", { ...ready, caption: "to be deleted" });
+  service.comments.set("written", { post: "old", content: "before", edits: 0 });
+  service.comments.set("unwanted", { post: "old", content: "to be deleted", edits: 0 });
+  return service;
 }
 
 const faults = (...more: Fault[]) => fc.array(fc.constantFrom(...FAULTS, ...more), { maxLength: 40 });
@@ -151,27 +151,27 @@ describe("what the service put off", () => {
   const waiting = { ...newEntry("key", "alice", { kind: "comment", post: "old", content: "x" }), id: 1 };
 
   test("says why, and waits as long as was said, though the network comes back", async () => {
-    globalThis.fetch = service(["too many"]).fetch as typeof fetch;
-    const answer = await carry(waiting, {
+    globalThis.fetch = createService(["too many"]).fetch as typeof fetch;
+    const answer = await sendEntry(waiting, {
       identity: ALICE.identity,
       image: () => Promise.resolve(undefined),
       signal: new AbortController().signal,
       progress: () => undefined,
     });
-    const after = answered(waiting, waiting, answer, moment);
+    const after = applyAnswer(waiting, waiting, answer, moment);
     expect(after?.state).toEqual({ is: "retrying", at: 8100, waitMs: 7100, why: "rate_limited" });
-    expect(hurried(after ?? waiting)).toEqual(after);
+    expect(endBackOff(after ?? waiting)).toEqual(after);
   });
 
   test("is bounded by an hour, whatever a gateway says", () => {
-    const after = answered(waiting, waiting, { is: "try again", afterMs: 1e12, why: "busy" }, moment);
+    const after = applyAnswer(waiting, waiting, { is: "try again", afterMs: 1e12, why: "busy" }, moment);
     expect(after?.state).toMatchObject({ waitMs: 3_600_100 });
   });
 
   test("is another thing than a connection that broke, which is tried again as soon as there is one", () => {
-    const after = answered(waiting, waiting, { is: "try again", afterMs: null }, moment);
+    const after = applyAnswer(waiting, waiting, { is: "try again", afterMs: null }, moment);
     expect(after?.state.is).toBe("retrying");
-    expect(hurried(after ?? waiting).state).toEqual({ is: "waiting" });
+    expect(endBackOff(after ?? waiting).state).toEqual({ is: "waiting" });
   });
 });
 
@@ -181,8 +181,8 @@ describe("back-off", () => {
 
   test.each(["try again", "out of step"] as const)("begins anew after an attempt that moved the offset (%s)", (is) => {
     const answer = is === "try again" ? { is, afterMs: null } : { is };
-    expect(answered(uploading, uploading, { ...answer, progress: false }, moment)).toMatchObject({ tries: 8, state: { waitMs: 30_000 } });
-    const after = answered(uploading, uploading, { ...answer, progress: true }, moment);
+    expect(applyAnswer(uploading, uploading, { ...answer, progress: false }, moment)).toMatchObject({ tries: 8, state: { waitMs: 30_000 } });
+    const after = applyAnswer(uploading, uploading, { ...answer, progress: true }, moment);
     expect(after?.tries).toBe(1);
     expect(remainingMs(after ?? uploading, 0)).toBeLessThanOrEqual(1000);
   });
@@ -191,20 +191,20 @@ describe("back-off", () => {
 describe("any order of offline, crashes, lost answers, 401, 409, 412, 429 and 5xx", () => {
   test("ends in exactly one effect of each thing that was done", async () => {
     await fc.assert(
-      fc.asyncProperty(faults(), async (given) => {
-        const there = service([...given]);
-        const phone = await Phone.of(there);
+      fc.asyncProperty(faults(), async (faultList) => {
+        const service = createService([...faultList]);
+        const phone = await Phone.of(service);
         await phone.make(...everything());
         await phone.run();
         expect(await phone.storage.entries()).toEqual([]);
-        expect([...there.posts.values()].map((one) => [one.caption, one.status, one.received]).sort()).toEqual([
+        expect([...service.posts.values()].map((post) => [post.caption, post.status, post.received]).sort()).toEqual([
           ["after that", "ready", 10],
           ["one", "ready", 10],
           ["two", "ready", 3],
         ]);
-        expect([...there.comments.values()].map((one) => one.content)).toEqual(["after", "first", "second"]);
-        expect(there.posts.get("old")?.edits).toBe(2);
-        expect(there.comments.get("written")?.edits).toBe(1);
+        expect([...service.comments.values()].map((comment) => comment.content)).toEqual(["after", "first", "second"]);
+        expect(service.posts.get("old")?.edits).toBe(2);
+        expect(service.comments.get("written")?.edits).toBe(1);
       }),
       { numRuns: Number(process.env["RUNS"] ?? 150) },
     );
@@ -212,21 +212,21 @@ describe("any order of offline, crashes, lost answers, 401, 409, 412, 429 and 5x
 
   test("with somebody else's edits in between, the person decides, and what they decide is what is there", async () => {
     await fc.assert(
-      fc.asyncProperty(faults("other edit", "other edit"), fc.boolean(), async (given, insist) => {
-        const there = service([...given]);
-        const phone = await Phone.of(there);
+      fc.asyncProperty(faults("other edit", "other edit"), fc.boolean(), async (faultList, insist) => {
+        const service = createService([...faultList]);
+        const phone = await Phone.of(service);
         await phone.make(editPost("mine", "before"), editComment("mine", "before"));
-        let asked = 0;
+        let conflicts = 0;
         await phone.run((entry) => {
-          asked += 1;
-          return insist ? insisted(entry) : null;
+          conflicts += 1;
+          return insist ? overrideTheirs(entry) : null;
         });
-        const texts = [there.posts.get("old")?.caption, there.comments.get("written")?.content];
-        const others = given.includes("other edit");
-        if (!others) expect(asked).toBe(0);
+        const texts = [service.posts.get("old")?.caption, service.comments.get("written")?.content];
+        const others = faultList.includes("other edit");
+        if (!others) expect(conflicts).toBe(0);
         // An edit that comes after ours has been answered is no conflict: it is simply the next one.
         for (const text of texts) expect(text === "mine" || others).toBe(true);
-        if (insist && asked === 0 && !others) expect(texts).toEqual(["mine", "mine"]);
+        if (insist && conflicts === 0 && !others) expect(texts).toEqual(["mine", "mine"]);
       }),
       { numRuns: Number(process.env["RUNS"] ?? 100) },
     );
@@ -234,22 +234,22 @@ describe("any order of offline, crashes, lost answers, 401, 409, 412, 429 and 5x
 
   test("what is removed while it is sent is nowhere afterwards", async () => {
     await fc.assert(
-      fc.asyncProperty(faults(), fc.nat(12), async (given, after) => {
-        const there = service([...given]);
-        const phone = await Phone.of(there);
+      fc.asyncProperty(faults(), fc.nat(12), async (faultList, after) => {
+        const service = createService([...faultList]);
+        const phone = await Phone.of(service);
         await phone.make(post("regretted"), post("kept"));
         let left = after;
         let isRemoved = false;
-        const answer = there.fetch;
+        const answer = service.fetch;
         globalThis.fetch = async (...request) => {
           if ((left -= 1) === 0) {
             isRemoved = (await phone.storage.entries()).some((entry) => entry.id === 1);
-            await phone.storage.change(1, removed);
+            await phone.storage.change(1, removeEntry);
           }
           return answer(...request);
         };
         await phone.run();
-        const names = [...there.posts.values()].map((one) => one.caption);
+        const names = [...service.posts.values()].map((post) => post.caption);
         expect(names.filter((name) => name === "kept")).toHaveLength(1);
         expect(names.filter((name) => name === "regretted")).toHaveLength(isRemoved ? 0 : 1);
         expect(await phone.storage.entries()).toEqual([]);
@@ -261,62 +261,62 @@ describe("any order of offline, crashes, lost answers, 401, 409, 412, 429 and 5x
 
 describe("what only a person may decide", () => {
   test("what was first sent over six days ago is not sent again by itself", async () => {
-    const there = service(["lost answer"]);
-    const phone = await Phone.of(there);
+    const service = createService(["lost answer"]);
+    const phone = await Phone.of(service);
     await phone.make(comment("late"));
     await Promise.all(await phone.sender.advance());
     phone.now += RESENDABLE_MS + 60_000;
-    let asked: Entry | null = null;
+    let entryInQuestion: Entry | null = null;
     await phone.run((entry) => {
-      asked = entry;
+      entryInQuestion = entry;
       return null;
     });
-    expect(asked).toMatchObject({ state: { is: "asking", why: "old" } });
-    expect(there.comments.size).toBe(3);
+    expect(entryInQuestion).toMatchObject({ state: { is: "asking", why: "old" } });
+    expect(service.comments.size).toBe(3);
   });
 
   test("a clock that was set back does not make young what this page did not send itself", () => {
     const now = 1_800_000_000_000;
     const entry = { ...newEntry("key", "alice", comment("x")), id: 1, firstSentAt: now + 365 * 86_400_000 };
-    expect(begun(entry, now).state).toEqual({ is: "asking", why: "old" });
-    expect(begun(entry, now, true)).toEqual({ ...entry, firstSentAt: now });
+    expect(startSending(entry, now).state).toEqual({ is: "asking", why: "old" });
+    expect(startSending(entry, now, true)).toEqual({ ...entry, firstSentAt: now });
     // Some hours are what a clock may differ by; the slack between 6 and 7 days covers them.
-    expect(begun({ ...entry, firstSentAt: now + 3_600_000 }, now)).toEqual({ ...entry, firstSentAt: now });
+    expect(startSending({ ...entry, firstSentAt: now + 3_600_000 }, now)).toEqual({ ...entry, firstSentAt: now });
   });
 
   test("an edit that met another one shows theirs, and mine replaces it only when told to", async () => {
-    const there = service(["other edit"]);
-    const phone = await Phone.of(there);
+    const service = createService(["other edit"]);
+    const phone = await Phone.of(service);
     await phone.make(editPost("mine", "before"));
     await Promise.all(await phone.sender.advance());
     const [entry] = await phone.storage.entries();
     expect(entry?.state).toMatchObject({ is: "asking", theirs: { caption: "somebody's 1" } });
-    expect(there.posts.get("old")?.caption).toBe("somebody's 1");
-    await phone.run(insisted);
-    expect(there.posts.get("old")?.caption).toBe("mine");
+    expect(service.posts.get("old")?.caption).toBe("somebody's 1");
+    await phone.run(overrideTheirs);
+    expect(service.posts.get("old")?.caption).toBe("mine");
   });
 
   test("nobody sends what somebody else made", async () => {
-    const there = service([]);
-    const phone = await Phone.of(there);
+    const service = createService([]);
+    const phone = await Phone.of(service);
     await phone.storage.add(newEntry("key", "bob", comment("bob's")));
     expect(await phone.sender.advance()).toEqual([]);
-    expect(there.comments.size).toBe(2);
+    expect(service.comments.size).toBe(2);
     phone.sender.stop();
   });
 
   test("a pause holds, and what goes on goes on where it was", async () => {
-    const there = service([]);
-    const phone = await Phone.of(there);
+    const service = createService([]);
+    const phone = await Phone.of(service);
     await phone.make(post("one"));
-    await phone.storage.change(1, paused);
+    await phone.storage.change(1, pauseEntry);
     await phone.run();
-    expect(there.posts.has("post1")).toBe(false);
+    expect(service.posts.has("post1")).toBe(false);
     const before = (await phone.storage.entries())[0];
-    await phone.storage.change(1, (entry) => resumed(entry, "another key"));
+    await phone.storage.change(1, (entry) => resumeEntry(entry, "another key"));
     expect((await phone.storage.entries())[0]?.key).toBe(before?.key);
     phone.start();
     await phone.run();
-    expect([...there.posts.values()].filter((one) => one.caption === "one")).toHaveLength(1);
+    expect([...service.posts.values()].filter((post) => post.caption === "one")).toHaveLength(1);
   });
 });

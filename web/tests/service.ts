@@ -1,9 +1,9 @@
 /**
  * The service as far as the queue sees it, by the contract (design, sections 2 and 7), with what goes wrong
- * between a phone and it. Each request meets the next of the `faults` that are given.
+ * between a phone and it. Each request has the next of the `faults`.
  */
 import type { Answer, Entry } from "../src/queue";
-import type { Carrying } from "../src/sending";
+import type { SendContext } from "../src/sending";
 
 export type Fault =
   | "none"
@@ -55,7 +55,7 @@ const PIECE = 4;
 export class Service {
   readonly posts = new Map<string, StoredPost>();
   readonly comments = new Map<string, StoredComment>();
-  readonly #records = new Map<string, { made: string; reply: Reply }>();
+  readonly #records = new Map<string, { id: string; reply: Reply }>();
   readonly #deleted = new Set<string>();
   #count = 0;
   onCrash: () => void = () => undefined;
@@ -74,7 +74,7 @@ export class Service {
   };
 
   /** In place of tus: bytes by pieces, each a request. */
-  async receive(entry: Entry, carrying: Carrying): Promise<Answer> {
+  async receive(entry: Entry, carrying: SendContext): Promise<Answer> {
     const bytes = await carrying.image();
     const id = entry.work.kind === "post" ? (entry.work.post ?? "") : "";
     try {
@@ -136,37 +136,37 @@ export class Service {
     return this.#ofPost(method, id, body, headers);
   }
 
-  #once(key: string, make: () => { made: string; reply: Reply }): Reply {
+  #once(key: string, make: () => { id: string; reply: Reply }): Reply {
     const former = this.#records.get(key);
     if (former === undefined) return this.#record(key, make);
-    const { made, reply } = former;
-    if (this.#deleted.has(made)) return { status: 410, body: { code: "gone" } };
-    if (this.comments.has(made)) return reply;
-    const post = this.posts.get(made);
+    const { id, reply } = former;
+    if (this.#deleted.has(id)) return { status: 410, body: { code: "gone" } };
+    if (this.comments.has(id)) return reply;
+    const post = this.posts.get(id);
     // Its upload ended unfinished: the request runs anew.
     if (post === undefined) return this.#record(key, make);
-    return post.status === "awaiting_upload" ? reply : { status: 201, body: { id: made } };
+    return post.status === "awaiting_upload" ? reply : { status: 201, body: { id } };
   }
 
-  #record(key: string, make: () => { made: string; reply: Reply }): Reply {
-    const found = make();
-    this.#records.set(key, found);
-    return found.reply;
+  #record(key: string, make: () => { id: string; reply: Reply }): Reply {
+    const record = make();
+    this.#records.set(key, record);
+    return record.reply;
   }
 
-  #reserve(body: Record<string, unknown>): { made: string; reply: Reply } {
+  #reserve(body: Record<string, unknown>): { id: string; reply: Reply } {
     const id = `post${(this.#count += 1)}`;
     const { caption, alt } = body as Record<string, string>;
     const { size } = body["image"] as { size: number };
     const post = { caption: caption ?? "", alt: alt ?? "", size, received: 0, edits: 0 };
     this.posts.set(id, { ...post, status: "awaiting_upload" });
-    return { made: id, reply: { status: 201, body: { id, upload: { tus: `/uploads/${id}` } } } };
+    return { id, reply: { status: 201, body: { id, upload: { tus: `/uploads/${id}` } } } };
   }
 
-  #comment(post: string, content: string): { made: string; reply: Reply } {
+  #comment(post: string, content: string): { id: string; reply: Reply } {
     const id = `comment${(this.#count += 1)}`;
     this.comments.set(id, { post, content, edits: 0 });
-    return { made: id, reply: { status: 201, body: { id } } };
+    return { id, reply: { status: 201, body: { id } } };
   }
 
   #append(id: string, size: number): Reply {
@@ -217,8 +217,8 @@ function tagged(body: object): Reply {
 }
 
 function edited(target: StoredPost | StoredComment, body: Record<string, string>, headers: Headers): Reply {
-  const seen = headers.get("if-match");
-  if (seen !== "*" && seen !== tagOf(target)) return { status: 412, body: { code: "edit_conflict" } };
+  const expectedTag = headers.get("if-match");
+  if (expectedTag !== "*" && expectedTag !== tagOf(target)) return { status: 412, body: { code: "edit_conflict" } };
   Object.assign(target, body);
   target.edits += 1;
   return tagged(target);

@@ -75,10 +75,10 @@ describe("an image is stored as pieces that every engine accepts", () => {
 
   test("an entry of a former version of the page, with its Blob, is still there", async () => {
     const former = await openDB("former", 1, {
-      upgrade(made) {
-        made.createObjectStore("entries", { keyPath: "id", autoIncrement: true });
-        made.createObjectStore("images");
-        made.createObjectStore("session");
+      upgrade(database) {
+        database.createObjectStore("entries", { keyPath: "id", autoIncrement: true });
+        database.createObjectStore("images");
+        database.createObjectStore("session");
       },
     });
     const id = Number(await former.add("entries", newEntry("key", "alice", work)));

@@ -1,21 +1,21 @@
 import { describe, expect, test } from "vitest";
-import { problem, texts } from "../src/texts";
+import { problemTextOrDetail, texts } from "../src/texts";
 
-describe("why the service did not take something", () => {
+describe("the text for a problem code", () => {
   test("is a sentence of ours", () => {
-    expect(problem("image_too_slow", "took 30 s")).toBe(texts.problems.image_too_slow);
+    expect(problemTextOrDetail("image_too_slow", "took 30 s")).toBe(texts.problems.image_too_slow);
   });
 
-  test("names the rule that was broken, which only the service knows", () => {
-    expect(problem("validation_failed", "alt: too long")).toBe(`${texts.problems.validation_failed} (alt: too long)`);
+  test("names the broken rule, which only the service knows", () => {
+    expect(problemTextOrDetail("validation_failed", "alt: too long")).toBe(`${texts.problems.validation_failed} (alt: too long)`);
   });
 
-  test("is in the service's own words for a code that is new", () => {
-    expect(problem("of_tomorrow", "Do this.")).toBe("Do this.");
-    expect(problem("http_418", "")).toBe("http_418");
+  test("is the detail of the service for an unknown code", () => {
+    expect(problemTextOrDetail("of_tomorrow", "Do this.")).toBe("Do this.");
+    expect(problemTextOrDetail("http_418", "")).toBe("http_418");
   });
 });
 
-test("a time to wait is in a unit that says something", () => {
+test("a wait is in seconds, minutes or hours", () => {
   expect([3, 150, 20_000].map((seconds) => texts.stateRetrying(seconds).replace(/^.* in /, ""))).toEqual(["3 s", "3 min", "6 h"]);
 });

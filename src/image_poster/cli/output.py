@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 import msgspec
 
-from image_poster.client import Comment, Post, Progress
+from image_poster.client import CommentResult, PostResult, Progress
 from image_poster.domain.escapes import escape_controls
 
 if TYPE_CHECKING:
@@ -35,22 +35,22 @@ def print_json(value: object) -> None:
     click.echo(_RAW_IN_JSON.sub(lambda match: b"\\u%04x" % ord(match[0].decode()), encoded))
 
 
-def print_resource(resource: Post | Comment, *, as_json: bool) -> None:
+def print_resource(resource: PostResult | CommentResult, *, as_json: bool) -> None:
     """Print a post or comment, as JSON on one line or for people."""
     if as_json:
         print_json(resource)
-    elif isinstance(resource, Comment):
+    elif isinstance(resource, CommentResult):
         print_text(f"{resource.id}  {_author(resource)}: {resource.content}", keep=_LAYOUT)
     else:
         _print_post(resource)
 
 
-def _author(resource: Post | Comment) -> str:
+def _author(resource: PostResult | CommentResult) -> str:
     """The display name of the author; the user's id if there is none."""
     return escape_controls(resource.creator_name or resource.creator)
 
 
-def _print_post(post: Post) -> None:
+def _print_post(post: PostResult) -> None:
     status = "" if post.status == "ready" else f"  [{post.status}]"
     print_text(f"{post.id}  {_author(post)}  {post.total_comments} comments{status}")
     if post.caption:

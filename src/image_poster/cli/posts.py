@@ -25,14 +25,13 @@ from image_poster.client import (
     GaveUpError,
     ImagePosterClient,
     Policy,
-    Post,
+    PostResult,
     RefusedError,
     SettingError,
     TooLateError,
 )
-from image_poster.client.journal import Record, UploadIdentity, new_state
-from image_poster.client.posting import Draft, FileVersion, Report, version_of
-from image_poster.client.uploading import is_late
+from image_poster.client.journal import JournalEntry, UploadIdentity, new_state
+from image_poster.client.uploading import FileVersion, Report, UploadTexts, is_late, version_of
 
 # The result of the same request may change with another token or at another time. An earlier
 # request may still have succeeded, and only its key tells (RFC 9110, sections 15.5.2, 15.5.4 and
@@ -108,29 +107,30 @@ def post(url: str, caller: Caller, *, patience: float, as_json: bool, **options:
             for posted in filter(None, poster.posts):
                 print_resource(posted, as_json=as_json)
         poster.check()
-        poster.forget_records()
+        poster.remove_entries()
 
 
 class _Poster:
     """Posts the files of one command: `posts` has the result for each file, in the order of the
-    files. Their records stay until all posts are printed, so that the same command can resume."""
+    files. Their journal entries stay until all posts are printed: so the same command can resume.
+    """
 
     def __init__(self, client: AsyncImagePosterClient, order: PostOptions) -> None:
-        self.posts: list[Post | None] = [None] * len(order.files)
+        self.posts: list[PostResult | None] = [None] * len(order.files)
         self._failures = list[ClientError]()
         self._client = client
         self._order = order
         self._gate = asyncio.Semaphore(order.at_once)
-        self._records = list[Record]()
+        self._entries = list[JournalEntry]()
         self._versions = list[FileVersion]()
 
     async def post_all(self, stack: ExitStack) -> None:
-        """Post all files; the records are locked until `stack` is closed."""
+        """Post all files; the entries are locked until `stack` is closed."""
         async with self._client:
-            self._open_records(stack)
+            self._open_entries(stack)
             with display() as bars:
                 await asyncio.gather(
-                    *(self._post(*numbered, bars) for numbered in enumerate(self._records))
+                    *(self._post(*numbered, bars) for numbered in enumerate(self._entries))
                 )
 
     def check(self) -> None:
@@ -142,29 +142,30 @@ class _Poster:
         for error in ranked[:1]:
             raise error
 
-    def forget_records(self) -> None:
-        """Delete the records: the same command then creates new posts."""
-        for record in self._records:
-            record.forget()
+    def remove_entries(self) -> None:
+        """Delete the journal entries: the same command then creates new posts."""
+        for entry in self._entries:
+            entry.remove()
 
-    def _open_records(self, stack: ExitStack) -> None:
-        desk, copies = self._client.desk, Counter[UploadIdentity]()
+    def _open_entries(self, stack: ExitStack) -> None:
+        copies = Counter[UploadIdentity]()
+        texts = UploadTexts(self._order.caption, self._order.alt)
         for file in self._order.files:
             with _read_errors(file):
                 self._versions.append(version_of(file.stat()))
-                identity = desk.identity(Draft(file, self._order.caption, self._order.alt))
+                identity = self._client.upload_identity(file, texts)
             identity_of_copy = identity._replace(copy=copies[identity])
-            record = stack.enter_context(desk.journal.record(identity_of_copy))
-            _offer_restart(file.name, record, now=time.time(), again=self._order.again)
-            self._records.append(record)
+            entry = stack.enter_context(self._client.journal.open_entry(identity_of_copy))
+            _offer_restart(file.name, entry, now=time.time(), again=self._order.again)
+            self._entries.append(entry)
             copies[identity] += 1
 
-    async def _post(self, number: int, record: Record, bars: Display) -> None:
+    async def _post(self, number: int, entry: JournalEntry, bars: Display) -> None:
         file = self._order.files[number]
         bar = bars.add(file.name, self._versions[number].size)
         try:
             with _read_errors(file):
-                posted = await self._upload(number, record, partial(bars.report, bar))
+                posted = await self._upload(number, entry, partial(bars.report, bar))
             if self._order.wait:
                 bars.note(bar, "processing")
                 posted = await self._client.wait_until_processed(posted.id)
@@ -174,18 +175,18 @@ class _Poster:
         except ClientError as exc:
             bars.note(bar, str(exc))
             self._failures.append(_of_file(file, exc))
-            if _is_final(exc) and not record.state.complete:
-                record.forget()
+            if _is_final(exc) and not entry.state.complete:
+                entry.remove()
         else:
             bars.note(bar, "posted")
 
-    async def _upload(self, number: int, record: Record, progress: Report) -> Post:
+    async def _upload(self, number: int, entry: JournalEntry, progress: Report) -> PostResult:
         order, file = self._order, self._order.files[number]
         async with self._gate:
             if version_of(file.stat()) != self._versions[number]:
                 raise GaveUpError(f"{file.name} has changed while it was waiting to be sent")
             return await self._client.post(
-                file, caption=order.caption, alt=order.alt, progress=progress, held=record
+                file, caption=order.caption, alt=order.alt, progress=progress, state_store=entry
             )
 
 
@@ -206,14 +207,14 @@ def _of_file(file: Path, error: ClientError) -> ClientError:
     return GaveUpError(f"{file}: {error}. Run the same command again to continue.")
 
 
-def _offer_restart(name: str, record: Record, *, now: float, again: bool) -> None:
+def _offer_restart(name: str, entry: JournalEntry, *, now: float, again: bool) -> None:
     """Start over if the first request was sent too long ago, and the user agrees."""
-    if not is_late(record.state, now):
+    if not is_late(entry.state, now):
         return
-    question = f"{TooLateError(name, record.state.since)}. Post it anew?"
+    question = f"{TooLateError(name, entry.state.since)}. Post it anew?"
     has_person = sys.stdin is not None and sys.stdin.isatty()
     if again or (has_person and click.confirm(question, err=True)):
-        record.remember(new_state())
+        entry.save(new_state())
 
 
 def _is_final(error: ClientError) -> bool:
@@ -240,21 +241,21 @@ def comment(
     """
     with (
         ImagePosterClient(url, **caller._asdict()) as client,
-        client.desk.journal.record(client.desk.comment_identity(post_id, text)) as record,
+        client.journal.open_entry(client.comment_identity(post_id, text)) as entry,
     ):
         now = time.time()
-        _offer_restart("This comment", record, now=now, again=again)
-        if is_late(record.state, now):
-            raise TooLateError("This comment", record.state.since)
-        record.remember(msgspec.structs.replace(record.state, since=record.state.since or now))
+        _offer_restart("This comment", entry, now=now, again=again)
+        if is_late(entry.state, now):
+            raise TooLateError("This comment", entry.state.since)
+        entry.save(msgspec.structs.replace(entry.state, since=entry.state.since or now))
         try:
-            created = client.comment(post_id, text, idempotency_key=record.state.key)
+            created = client.comment(post_id, text, idempotency_key=entry.state.key)
         except RefusedError as exc:
             if _is_final(exc):
-                record.forget()
+                entry.remove()
             raise
         print_resource(created, as_json=as_json)
-        record.forget()
+        entry.remove()
 
 
 @click.command()

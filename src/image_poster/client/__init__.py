@@ -1,47 +1,40 @@
-"""The Python client: `ImagePosterClient`, and `AsyncImagePosterClient` with the same calls.
+"""The Python client: `ImagePosterClient`, and `AsyncImagePosterClient` with the same calls."""
 
-- steps, retries, uploading, calls, posting: the logic, and the sources of bytes
-- journal: the stored state of uploads
-- transport, proxies: the use of httpx
-- sync, asynchronous: two ways to execute the same steps
-"""
-
-from image_poster.client.asynchronous import AsyncImagePosterClient
+from image_poster.client.client import AsyncImagePosterClient, ImagePosterClient
 from image_poster.client.results import (
     ClientError,
-    Comment,
+    CommentResult,
     Comments,
-    Failure,
+    FailureResult,
     Feed,
     GaveUpError,
-    Image,
+    ImageResult,
     InUseError,
-    Post,
+    PostResult,
     Progress,
     RefusedError,
-    Rendition,
+    RenditionResult,
     SettingError,
     TooLateError,
 )
 from image_poster.client.retries import Policy
-from image_poster.client.sync import ImagePosterClient
 
 __all__ = [
     "AsyncImagePosterClient",
     "ClientError",
-    "Comment",
+    "CommentResult",
     "Comments",
-    "Failure",
+    "FailureResult",
     "Feed",
     "GaveUpError",
-    "Image",
     "ImagePosterClient",
+    "ImageResult",
     "InUseError",
     "Policy",
-    "Post",
+    "PostResult",
     "Progress",
     "RefusedError",
-    "Rendition",
+    "RenditionResult",
     "SettingError",
     "TooLateError",
 ]

@@ -1,8 +1,8 @@
-"""The journal of unfinished uploads, in the user's state folder. With it the same command resumes
-after the process or the machine stopped. The command `comment` stores its idempotency key here too.
+"""The journal of unfinished requests, in the user's state folder. With it the same upload or
+comment resumes after the process or the machine stopped.
 
-Each upload has one small file with an `UploadState`, locked during the upload. The file's name is a
-hash of the service, the user, the texts and the SHA-256 of the image.
+Each entry is one small file with a `ResumeState` in JSON, locked during the request. The file's
+name is a hash of the request's identity.
 """
 
 import errno
@@ -21,15 +21,17 @@ import msgspec
 from platformdirs import user_state_path
 
 from image_poster.client.results import GaveUpError, InUseError, SettingError
-from image_poster.client.steps import UploadState
 
-# Much longer than a service keeps an idempotency key (7 days): only who remembers that something
-# was sent can ask whether to send it again.
-KEPT_SECONDS = 60 * 24 * 3600
+# Much longer than a service keeps an idempotency key (7 days): the client asks a person before it
+# sends a request again, and can do so only while it has the entry.
+ENTRY_SECONDS = 60 * 24 * 3600
 # The same folder works again once there is space.
 _TRANSIENT_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EIO}
 _DAMAGED = -1.0
-_RECORD_NAME = re.compile(r"[0-9a-f]{64}")
+_ENTRY_NAME = re.compile(r"[0-9a-f]{64}")
+
+
+EntryIdentity = tuple[str | int, ...]
 
 
 class UploadIdentity(NamedTuple):
@@ -44,38 +46,51 @@ class UploadIdentity(NamedTuple):
     copy: int = 0
 
 
-class CommentIdentity(NamedTuple):
-    """The values that identify a comment."""
-
-    service: str
-    user: str
-    post_id: str
-    content: str
-
-
 def sha256_of(path: Path) -> str:
     """The SHA-256 of a file's content, in hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def new_state() -> UploadState:
-    """The state of an upload that has sent no creation request, with a new key."""
-    return UploadState(token_hex(16))
+class ResumeState(msgspec.Struct, frozen=True):
+    """The state that a request needs to resume after a restart: its idempotency key and, for an
+    upload, the location once known. `complete`: all bytes have arrived. `since`: the time of the
+    first creation request (seconds since 1970); 0 for none."""
+
+    key: str
+    location: str = ""
+    complete: bool = False
+    since: float = 0.0
 
 
-class Record:
-    """One upload's entry in the journal, while its lock is held."""
+def new_state() -> ResumeState:
+    """The state before the first request, with a new key."""
+    return ResumeState(token_hex(16))
+
+
+class UploadStateStore:
+    """The state of one request, in memory only: as of a stream, which no later process could read
+    again."""
+
+    def __init__(self, state: ResumeState | None = None) -> None:
+        self.state = state or new_state()
+
+    def save(self, state: ResumeState) -> None:
+        """Replace the state. Raises `GaveUpError`, `SettingError`."""
+        self.state = state
+
+
+class JournalEntry(UploadStateStore):
+    """The state of one request in a file of the journal, while this process has its lock."""
 
     def __init__(self, path: Path, descriptor: int) -> None:
+        super().__init__(_read(descriptor))
         self._path = path
         self._descriptor = descriptor
-        self.state = _read(descriptor)
 
-    def remember(self, state: UploadState) -> None:
+    def save(self, state: ResumeState) -> None:
         """Write the state to the file, so that it survives the end of this process. The key
-        survives a power cut too, before the creation is sent. Raises `GaveUpError`,
-        `SettingError`."""
+        survives a power cut too, before the creation is sent."""
         text = msgspec.json.encode(state)
         with _storage_errors(self._path.parent):
             os.pwrite(self._descriptor, text, 0)
@@ -83,32 +98,32 @@ class Record:
             if state.since != self.state.since:
                 os.fsync(self._descriptor)
                 _sync_folder(self._path.parent)
-        self.state = state
+        super().save(state)
 
-    def forget(self) -> None:
-        """Remove the file: posting the same image again creates another post."""
+    def remove(self) -> None:
+        """Remove the file: the same request then creates another post or comment."""
         with _storage_errors(self._path.parent):
             self._path.unlink(missing_ok=True)
 
 
-class Journal:
-    """The records of one folder."""
+class RequestJournal:
+    """The entries of one folder, by default in the user's state folder."""
 
     def __init__(self, folder: Path | None = None) -> None:
         self._folder = folder
 
     @contextmanager
-    def record(self, identity: UploadIdentity | CommentIdentity) -> Iterator[Record]:
-        """Lock and open the record of an upload, new or stored. Raises `InUseError` while another
-        process has it locked, and `GaveUpError` or `SettingError` if the folder cannot be used."""
+    def open_entry(self, identity: EntryIdentity) -> Iterator[JournalEntry]:
+        """Lock and open an entry, new or stored. Raises `InUseError` while another process has it
+        locked, and `GaveUpError` or `SettingError` if the folder cannot be used."""
         folder = self._folder or _state_folder()
         with _storage_errors(folder):
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            _drop_old(folder)
+            _remove_old_entries(folder)
             path = folder / hashlib.sha256(msgspec.json.encode(identity)).hexdigest()
-            descriptor = _locked(path)
+            descriptor = _open_locked(path)
         try:
-            yield Record(path, descriptor)
+            yield JournalEntry(path, descriptor)
         finally:
             os.close(descriptor)
 
@@ -121,7 +136,7 @@ def _state_folder() -> Path:
         folder = Path()
     if not folder.is_absolute():
         raise SettingError(
-            "There is no home folder to remember uploads in. Set HOME, or XDG_STATE_HOME to a "
+            "There is no home folder for the state of uploads. Set HOME, or XDG_STATE_HOME to a "
             "folder of yours"
         )
     return folder
@@ -140,12 +155,12 @@ def _storage_errors(folder: Path) -> Iterator[None]:
         ) from exc
 
 
-def _drop_old(folder: Path) -> None:
+def _remove_old_entries(folder: Path) -> None:
     for path in folder.iterdir():
-        if _RECORD_NAME.fullmatch(path.name) is None:
+        if _ENTRY_NAME.fullmatch(path.name) is None:
             continue
         with suppress(OSError):  # another process removed it, or it is another user's
-            if path.stat().st_mtime < time.time() - KEPT_SECONDS:
+            if path.stat().st_mtime < time.time() - ENTRY_SECONDS:
                 path.unlink()
 
 
@@ -157,7 +172,7 @@ def _sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def _locked(path: Path) -> int:
+def _open_locked(path: Path) -> int:
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
         try:
@@ -170,7 +185,7 @@ def _locked(path: Path) -> int:
             raise
         if _is_at(descriptor, path):
             return descriptor
-        os.close(descriptor)  # whoever had it has just forgotten it
+        os.close(descriptor)  # the process that had the lock has just removed the entry
 
 
 def _is_at(descriptor: int, path: Path) -> bool:
@@ -180,13 +195,13 @@ def _is_at(descriptor: int, path: Path) -> bool:
         return False
 
 
-def _read(descriptor: int) -> UploadState:
-    """The stored state, or a new one. A damaged record has an unknown time: it counts as sent too
+def _read(descriptor: int) -> ResumeState:
+    """The stored state, or a new one. A damaged entry has an unknown time: it counts as sent too
     long ago."""
     text = os.pread(descriptor, 64 * 1024, 0)
     if not text:
         return new_state()
     try:
-        return msgspec.json.decode(text, type=UploadState)
+        return msgspec.json.decode(text, type=ResumeState)
     except (ValueError, RecursionError):
-        return UploadState(new_state().key, since=_DAMAGED)
+        return ResumeState(new_state().key, since=_DAMAGED)

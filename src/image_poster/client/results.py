@@ -17,7 +17,7 @@ import msgspec
 PostStatus = Literal["awaiting_upload", "processing", "ready", "failed"]
 
 
-class Rendition(msgspec.Struct, frozen=True):
+class RenditionResult(msgspec.Struct, frozen=True):
     """One JPEG of a post's image; `url` may be relative to the service, sides are in pixels."""
 
     url: str
@@ -25,24 +25,24 @@ class Rendition(msgspec.Struct, frozen=True):
     height: int
 
 
-class Image(msgspec.Struct, frozen=True):
-    """A post's image: the square one, the whole one, and a BlurHash to show meanwhile."""
+class ImageResult(msgspec.Struct, frozen=True):
+    """A post's image: the square one, the whole one, and a BlurHash to show while it loads."""
 
     url: str
     width: int
     height: int
-    large: Rendition
+    large: RenditionResult
     placeholder: str
 
 
-class Failure(msgspec.Struct, frozen=True):
+class FailureResult(msgspec.Struct, frozen=True):
     """The reason why a post's image cannot be shown: `code` for programs, `detail` for people."""
 
     code: str
     detail: str
 
 
-class Comment(msgspec.Struct, frozen=True):
+class CommentResult(msgspec.Struct, frozen=True):
     """A comment; times are RFC 3339. `creator_name` is its creator's display name; empty if the
     service does not send it."""
 
@@ -55,7 +55,7 @@ class Comment(msgspec.Struct, frozen=True):
     creator_name: str = ""
 
 
-class Post(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class PostResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A post with its latest comments, newest first. `image` is there once it is `ready`, `failure`
     once it is `failed`. `etag` is the version of its texts, in answers with a single post."""
 
@@ -66,25 +66,25 @@ class Post(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     creator: str
     created_at: str
     edited_at: str | None
-    image: Image | None
+    image: ImageResult | None
     creator_name: str = ""
-    failure: Failure | None = None
+    failure: FailureResult | None = None
     total_comments: int
-    latest_comments: list[Comment]
+    latest_comments: list[CommentResult]
     etag: str | None = None
 
 
 class Feed(msgspec.Struct, frozen=True):
     """A page of the feed; `next` is the cursor of the following one."""
 
-    posts: list[Post]
+    posts: list[PostResult]
     next: str | None
 
 
 class Comments(msgspec.Struct, frozen=True):
     """A page of comments, newest first; `next` is the cursor of the following one."""
 
-    comments: list[Comment]
+    comments: list[CommentResult]
     next: str | None
 
 

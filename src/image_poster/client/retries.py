@@ -1,23 +1,74 @@
-"""Retries, back-off and their limits."""
+"""The steps of the client's logic, and the retries of its requests with back-off.
+
+The logic is generators of steps, and does no I/O over the network itself. Each client executes the
+steps in its way, and sends the result of each step into the generator:
+
+    Send     a request      ->  Reply, or ConnectionFailure.
+    Pause    time to wait   ->  None.
+"""
 
 import random
+import re
 import time
 from codecs import BOM_UTF8
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 import msgspec
 
-from image_poster.client.results import GaveUpError
-from image_poster.client.steps import ConnectionFailure, Outcome, Pause, Reply, Send, Steps
+from image_poster.client.results import GaveUpError, RefusedError
 
-# Too many requests, and what a service or something before it answers when it is not able to.
-_PASSING = {408, 425, 429, 500, 502, 503, 504, 507}
-_CONFLICT = 409
-# So many doublings below `base` begins the back-off of a connection that was there and broke.
+# Too many requests; and the statuses of a service, or of something before it, that is not able to.
+_TRANSIENT_STATUSES = {408, 425, 429, 500, 502, 503, 504, 507}
+_CONFLICT, _UNAUTHORIZED = 409, 401
+_TRANSIENT_CONFLICTS = {"request_in_progress", "upload_taken_over"}
+# The back-off of a connection that broke begins so many doublings below `Policy.base`.
 _BROKEN = -5
-_PASSING_CONFLICTS = {"request_in_progress", "upload_taken_over"}
+_DESCRIPTION = re.compile(r'error_description="([^"]*)"')
+
+
+class Send(NamedTuple):
+    """A request. Its answer may take `seconds` longer than `Policy.silence`. `sent` is called with
+    the number of body bytes passed to the network."""
+
+    method: str
+    path: str
+    headers: Mapping[str, str] = {}
+    body: bytes = b""
+    seconds: float = 0.0
+    sent: Callable[[int], None] | None = None
+
+
+class Pause(NamedTuple):
+    """Wait for so many seconds."""
+
+    seconds: float
+
+
+class Reply(NamedTuple):
+    """An answer; names of headers are in lower case."""
+
+    status: int
+    headers: Mapping[str, str]
+    content: bytes
+
+
+class ConnectionFailure(NamedTuple):
+    """No answer came; `reason` is for people. `reached`: there was a connection, which broke.
+    `permanent`: a retry will not help."""
+
+    reason: str
+    reached: bool = True
+    permanent: bool = False
+
+
+Step: TypeAlias = Send | Pause
+Outcome: TypeAlias = Reply | ConnectionFailure
+Value = TypeVar("Value")
+# The type of a result depends on the step, by the table above.
+Steps: TypeAlias = Generator[Step, Any, Value]
 
 
 class Policy(msgspec.Struct, frozen=True):
@@ -43,28 +94,21 @@ class Policy(msgspec.Struct, frozen=True):
     jitter: Callable[[float, float], float] = random.uniform
 
 
-class _Problem(msgspec.Struct):
-    code: str = ""
-    detail: str = ""
-
-
 class Retries:
-    """Counts one call's failures and waits between tries. `tell` receives the reason, and the
-    seconds until the next try."""
+    """Counts one call's failures and waits between tries. `report_failure` receives the reason,
+    and the seconds until the next try."""
 
-    def __init__(self, policy: Policy, tell: Callable[[str, float], None]) -> None:
+    def __init__(
+        self, policy: Policy, report_failure: Callable[[str, float], None] | None = None
+    ) -> None:
         self._policy = policy
-        self._tell = tell
+        self._report_failure = report_failure
         self._failures, self._at_once = _BROKEN, False
         self._answered = False
         self._since = policy.now()
 
-    def wall_clock(self) -> float:
-        """The wall clock, in seconds since 1970."""
-        return self._policy.wall_clock()
-
-    def progressed(self) -> None:
-        """Record progress: patience starts anew, and the next try is at once."""
+    def record_progress(self) -> None:
+        """Patience starts anew, and the next try is at once."""
         self._failures, self._at_once = _BROKEN, True
         self._since = self._policy.now()
 
@@ -82,56 +126,111 @@ class Retries:
         for a permanent failure."""
         policy = self._policy
         self._answered |= isinstance(outcome, Reply)
-        reason = why(outcome)
+        reason = failure_reason(outcome)
         if isinstance(outcome, ConnectionFailure) and outcome.permanent:
             raise GaveUpError(reason)
-        wait = self._wait(outcome)
+        wait = self._next_wait(outcome)
         patience = policy.patience if self._answered else policy.first_patience
         tried = policy.now() - self._since
         if tried + wait > patience:
             raise GaveUpError(f"{reason}; gave up after {tried:.0f} s without progress")
-        self._tell(reason, wait)
+        if self._report_failure is not None:
+            self._report_failure(reason, wait)
         yield Pause(wait)
 
-    def _wait(self, outcome: Outcome) -> float:
+    def _next_wait(self, outcome: Outcome) -> float:
         """Seconds until the next try. A Retry-After is followed by a random delay, since many
         clients got the same."""
         policy = self._policy
         at_once, self._at_once = self._at_once, False
-        if _spares_the_service(outcome):
+        if isinstance(outcome, Reply):
+            is_down, retry_after = is_transient(outcome), _retry_after(outcome)
+        else:
+            is_down, retry_after = not outcome.reached, 0.0
+        if is_down:
             self._failures = max(self._failures, 0)
         elif at_once:
             return 0.0
-        drawn = policy.jitter(0, min(policy.cap, policy.base * 2**self._failures))
+        delay = policy.jitter(0, min(policy.cap, policy.base * 2**self._failures))
         self._failures += 1
-        return drawn + (_retry_after(outcome) if isinstance(outcome, Reply) else 0.0)
+        return delay + retry_after
 
 
-def _spares_the_service(outcome: Outcome) -> bool:
-    """Return True if the service is down or busy; False if only the connection broke."""
-    return is_transient(outcome) if isinstance(outcome, Reply) else not outcome.reached
+# People wait for short calls; an upload may take its time.
+_SHORT_CALL = Policy(patience=30.0, first_patience=3.0)
+
+
+def exchange(request: Send) -> Steps[Reply]:
+    """Send the request of a short call, which may be repeated, and return its answer. Raises
+    `RefusedError`, `GaveUpError`."""
+    reply = yield from Retries(_SHORT_CALL).exchange(request)
+    if reply.status >= 400:  # noqa: PLR2004 - RFC 9110 section 15.5
+        raise refusal(reply)
+    return reply
+
+
+def decode(reply: Reply, kind: type[Value]) -> Value:
+    """Decode the JSON of an answer. Raises `GaveUpError`."""
+    try:
+        return msgspec.json.decode(reply.content.removeprefix(BOM_UTF8), type=kind)
+    except (ValueError, RecursionError) as exc:
+        raise GaveUpError("the service does not answer as image-poster-api does") from exc
+
+
+class _Problem(msgspec.Struct):
+    """The problem details of an answer (RFC 9457)."""
+
+    code: str = ""
+    detail: str = ""
+
+
+def _problem(reply: Reply) -> _Problem:
+    """The problem details; empty if there are none."""
+    try:
+        return decode(reply, _Problem)
+    except GaveUpError:
+        return _Problem()
 
 
 def is_transient(reply: Reply) -> bool:
     """Return True if the same request may be answered differently later."""
     if reply.status == _CONFLICT:
-        return problem(reply).code in _PASSING_CONFLICTS
-    return reply.status in _PASSING
+        return _problem(reply).code in _TRANSIENT_CONFLICTS
+    return reply.status in _TRANSIENT_STATUSES
 
 
-def why(outcome: Outcome) -> str:
+def is_unauthorized(outcome: Outcome) -> bool:
+    """Return True if the service refuses the caller's credentials (RFC 9110, section 15.5.2)."""
+    return isinstance(outcome, Reply) and outcome.status == _UNAUTHORIZED
+
+
+def failure_reason(outcome: Outcome) -> str:
     """The reason of a failure, for people."""
     if isinstance(outcome, ConnectionFailure):
         return outcome.reason
-    return f"{problem(outcome).detail or 'the service is not able to'} ({outcome.status})"
+    return f"{_problem(outcome).detail or 'the service is not able to'} ({outcome.status})"
 
 
-def problem(reply: Reply) -> _Problem:
-    """The problem details of an answer (RFC 9457); empty if there are none."""
-    try:
-        return msgspec.json.decode(reply.content.removeprefix(BOM_UTF8), type=_Problem)
-    except (ValueError, RecursionError):
-        return _Problem()
+def refusal(reply: Reply) -> RefusedError | GaveUpError:
+    """The error for an unexpected answer. A 401 may have no body, if it answers a HEAD or comes
+    from a gateway."""
+    problem = _problem(reply)
+    if problem.code:
+        return RefusedError(reply.status, problem.code, problem.detail)
+    if is_unauthorized(reply):
+        return RefusedError(_UNAUTHORIZED, "identity_required", _challenge_reason(reply))
+    return GaveUpError(f"the service answered {reply.status} without saying why")
+
+
+def _challenge_reason(reply: Reply) -> str:
+    """The reason of a 401, from `error_description` (RFC 6750, section 3); API Gateway's is `the
+    token has expired`."""
+    description = _DESCRIPTION.search(reply.headers.get("www-authenticate", ""))
+    if description is None:
+        return "Say who you are: with --as, or a bearer token that holds."
+    if "expired" in description[1]:
+        return "The bearer token has run out. Sign in again."
+    return description[1]
 
 
 def _retry_after(reply: Reply) -> float:

@@ -1,42 +1,25 @@
-"""The use of httpx by both clients: timeouts, slices, and its errors as `ConnectionFailure`."""
+"""The use of httpx by both clients: credentials, requests, and outcomes of `Send` steps."""
 
-import os
+import asyncio
 import ssl
 import time
 from base64 import urlsafe_b64decode
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from pathlib import Path
-from typing import Any, NamedTuple
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator
+from typing import Any
 
-import certifi
 import httpx
 import msgspec
 
-from image_poster.client.proxies import environment_proxy
-from image_poster.client.steps import ConnectionFailure, Outcome, Reply, Send
+from image_poster.client.environment import (
+    LazyContext,
+    UnusableAuthoritiesError,
+    environment_proxy,
+)
+from image_poster.client.retries import ConnectionFailure, Outcome, Reply, Send
 
 # Small enough that progress is smooth and a connection that is silent is noticed.
 _SLICE_BYTES = 64 * 1024
 _MAX_SLICE_BYTES, _QUICK_SECONDS = 256 * 1024, 0.1
-
-
-class Request(NamedTuple):
-    """The arguments of httpx's `request`."""
-
-    method: str
-    url: str
-    headers: Mapping[str, str]
-    timeout: httpx.Timeout
-    content: Iterator[bytes] | AsyncIterator[bytes] | None
-
-
-def base_headers(user: str | None, token: str | None) -> dict[bytes, bytes]:
-    """The caller's headers: a bearer token (RFC 6750), or a name in UTF-8, as bytes since httpx
-    would refuse the text."""
-    if token:
-        return {b"authorization": b"Bearer " + token.encode()}
-    return {b"user-id": user.encode()} if user else {}
-
 
 Token = str | Callable[[], str]
 
@@ -47,25 +30,33 @@ class _Claims(msgspec.Struct):
     sub: str = ""
 
 
-class Credentials:
+class Credentials(httpx.Auth):
     """The caller's credentials: a name, or a bearer token. A token function is called at once, and
-    again when the service refuses its last token."""
+    again when the service refuses its last token; the request is then repeated."""
 
     def __init__(self, user: str | None, token: Token | None) -> None:
         self._user = user
         self._source = token if callable(token) else None
-        self.token = token() if callable(token) else token
+        self._token = token() if callable(token) else token
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Arguments for httpx's clients."""
+        return {"headers": self.headers, "auth": self if self._source else None}
 
     @property
     def headers(self) -> dict[bytes, bytes]:
-        """The headers of every request."""
-        return base_headers(self._user, self.token)
+        """The headers of every request: a bearer token (RFC 6750), or a name in UTF-8, as bytes
+        since httpx would refuse the text."""
+        if self._token:
+            return {b"authorization": b"Bearer " + self._token.encode()}
+        return {b"user-id": self._user.encode()} if self._user else {}
 
     @property
     def user(self) -> str | None:
         """The user in the journal: the token's `sub`, or the name."""
         try:
-            part = (self.token or "").split(".")[1]
+            part = (self._token or "").split(".")[1]
             decoded = urlsafe_b64decode(part + "=" * (-len(part) % 4))
             return msgspec.json.decode(decoded, type=_Claims).sub or self._user
         except (IndexError, ValueError, RecursionError):
@@ -74,14 +65,77 @@ class Credentials:
     def renew(self, refused: str | None) -> bool:
         """Ask the token function for a new token, if `refused` is the current one. Return True if
         the token differs from `refused`."""
-        if self._source is not None and self.token == refused:
-            self.token = self._source()
-        return self.token != refused
+        if self._source is not None and self._token == refused:
+            self._token = self._source()
+        return self._token != refused
+
+    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
+        token = self._token
+        request.headers.update(self.headers)
+        response = yield request
+        if response.status_code == httpx.codes.UNAUTHORIZED and self.renew(token):
+            request.headers.update(self.headers)
+            yield request
+
+    async def async_auth_flow(
+        self, request: httpx.Request
+    ) -> AsyncGenerator[httpx.Request, httpx.Response]:
+        """As `auth_flow`; the token function runs in a thread."""
+        token = self._token
+        request.headers.update(self.headers)
+        response = yield request
+        is_refused = response.status_code == httpx.codes.UNAUTHORIZED
+        if is_refused and await asyncio.to_thread(self.renew, token):
+            request.headers.update(self.headers)
+            yield request
 
 
-def is_unauthorized(outcome: Outcome) -> bool:
-    """Return True if the service refuses the caller's credentials (RFC 9110, section 15.5.2)."""
-    return isinstance(outcome, Reply) and outcome.status == httpx.codes.UNAUTHORIZED
+def base_url(url: str) -> httpx.URL:
+    """Parse the address of a service; raises `ValueError` if it is invalid."""
+    try:
+        parsed = httpx.URL(url)
+        parsed.host.encode("idna")
+    except (httpx.InvalidURL, UnicodeError) as exc:
+        raise ValueError(f"{url!r} is not a URL: {exc}") from exc
+    if parsed.scheme not in {"http", "https"} or not parsed.host:
+        raise ValueError(f"{url!r} is not an http or https URL, such as http://127.0.0.1:8080")
+    return parsed
+
+
+class SlicedBody(httpx.SyncByteStream, httpx.AsyncByteStream):
+    """The body of a request in slices, for both kinds of httpx client. It reports the bytes passed
+    on. Slices grow while the network is fast, since each costs CPU time."""
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+
+    def __iter__(self) -> Iterator[bytes]:
+        view, offset, size = memoryview(self._send.body), 0, _SLICE_BYTES
+        while offset < len(view):
+            start = time.monotonic()
+            yield bytes(view[offset : offset + size])
+            offset = min(offset + size, len(view))
+            if self._send.sent is not None:
+                self._send.sent(offset)
+            is_quick = time.monotonic() - start < _QUICK_SECONDS
+            size = min(2 * size, _MAX_SLICE_BYTES) if is_quick else _SLICE_BYTES
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        for part in self:
+            yield part
+
+
+def build_request(
+    http: httpx.Client | httpx.AsyncClient, send: Send, silence: float
+) -> httpx.Request:
+    """The request for a step. Each socket operation may take `silence` seconds, which detects dead
+    connections; the answer may take `send.seconds` more."""
+    timeout = httpx.Timeout(silence, read=silence + send.seconds, pool=None)
+    request = http.build_request(send.method, send.path, headers=send.headers, timeout=timeout)
+    if send.body:
+        request.headers["content-length"] = str(len(send.body))
+        request.stream = SlicedBody(send)
+    return request
 
 
 class Route:
@@ -89,165 +143,62 @@ class Route:
     `ValueError` for an invalid `url`, `SettingError` for an unusable proxy."""
 
     def __init__(self, url: str) -> None:
-        self.url = base_url(url)
-        self.proxy = environment_proxy(self.url)
+        self._url = base_url(url)
+        self._place = f"{self._url.scheme}://{self._url.netloc.decode()}"
+        self._proxy = environment_proxy(self._url)
+        self._advice = "Check the address, and that it runs"
+        if self._proxy:
+            self._advice = f"Check the proxy, or exempt this service: NO_PROXY={self._url.host}"
 
     @property
     def options(self) -> dict[str, Any]:
         """Arguments for httpx's clients, which then read no environment variables themselves."""
-        proxy = self.proxy and httpx.Proxy(self.proxy.url)
-        verify = lazy_context()
-        return {"base_url": self.url, "verify": verify, "proxy": proxy, "trust_env": False}
+        proxy = self._proxy and httpx.Proxy(self._proxy.url)
+        verify = LazyContext(ssl.PROTOCOL_TLS_CLIENT)  # TLS 1.2 at least
+        return {"base_url": self._url, "verify": verify, "proxy": proxy, "trust_env": False}
 
+    def outcome(self, response: httpx.Response) -> Outcome:
+        """Turn an httpx response into a `Reply`; an error from a proxy itself is a
+        `ConnectionFailure`. The service, or a proxy in front of it (deploy/), sends a request id or
+        a problem."""
+        headers = {name.lower(): value for name, value in response.headers.items()}
+        is_problem = headers.get("content-type", "").startswith("application/problem+json")
+        is_from_service = is_problem or "x-request-id" in headers or self._url.scheme == "https"
+        if self._proxy and response.is_error and not is_from_service:
+            status = f"{response.status_code} {response.reason_phrase}".rstrip()
+            reason = f"{self._proxy} answered {status}. {self._advice}"
+            return ConnectionFailure(reason, reached=False, permanent=response.is_client_error)
+        return Reply(response.status_code, headers, response.content)
 
-def base_url(url: str) -> httpx.URL:
-    """Parse the address of a service; raises `ValueError` if it is invalid."""
-    try:
-        found = httpx.URL(url)
-        found.host.encode("idna")
-    except (httpx.InvalidURL, UnicodeError) as exc:
-        raise ValueError(f"{url!r} is not a URL: {exc}") from exc
-    if found.scheme not in {"http", "https"} or not found.host:
-        raise ValueError(f"{url!r} is not an http or https URL, such as http://127.0.0.1:8080")
-    return found
+    def failure(self, error: httpx.TransportError) -> ConnectionFailure:
+        """Turn an httpx error into a `ConnectionFailure`."""
+        if reason := self._permanent_reason(error):
+            return ConnectionFailure(reason, permanent=True)
+        if self._proxy and isinstance(error, httpx.ProxyError):
+            reason = f"{self._proxy} refused the connection to {self._place}: {error}"
+            is_permanent = str(error).startswith("4")  # the status of the answer to CONNECT
+            return ConnectionFailure(
+                f"{reason}. {self._advice}", reached=False, permanent=is_permanent
+            )
+        if isinstance(error, httpx.ConnectError):
+            reason = f"{self._proxy or self._place} cannot be reached: {error}. {self._advice}"
+            return ConnectionFailure(reason, reached=False)
+        if isinstance(error, httpx.TimeoutException):
+            return ConnectionFailure(f"the connection to {self._place} went silent")
+        return ConnectionFailure(f"the connection to {self._place} broke")
 
-
-class UnusableAuthoritiesError(httpx.TransportError):
-    """The certificates that a variable names cannot be read. (httpx passes this error on
-    unchanged.)"""
-
-
-class LazyContext(ssl.SSLContext):
-    """The usual TLS checks, with the authorities loaded at the first check. Loading takes longer
-    than a short call, and a call by http needs none."""
-
-    _is_loaded = False
-
-    def wrap_socket(self, *given: Any, **named: Any) -> ssl.SSLSocket:  # noqa: ANN401 - ssl's
-        self._load()
-        return super().wrap_socket(*given, **named)
-
-    def wrap_bio(self, *given: Any, **named: Any) -> ssl.SSLObject:  # noqa: ANN401 - ssl's
-        self._load()
-        return super().wrap_bio(*given, **named)
-
-    def _load(self) -> None:
-        if self._is_loaded:
-            return
-        file, folder = os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR")
-        if file:
-            self._load_from("SSL_CERT_FILE", file)
-        if folder:
-            self._load_from("SSL_CERT_DIR", folder)
-        if not (file or folder):
-            self.load_verify_locations(certifi.where())
-        self._is_loaded = True
-
-    def _load_from(self, variable: str, path: str) -> None:
-        """Load a file or folder. Raises `UnusableAuthoritiesError`; OpenSSL itself ignores a
-        missing folder."""
-        try:
-            if variable == "SSL_CERT_DIR":
-                next(Path(path).iterdir(), None)
-                self.load_verify_locations(capath=path)
-            else:
-                self.load_verify_locations(path)
-        except OSError as exc:
-            raise UnusableAuthoritiesError(
-                f"{variable} names {path}, whose certificates cannot be read: {exc.strerror or exc}"
-                ". Correct the variable, or unset it"
-            ) from exc
-
-
-def lazy_context() -> LazyContext:
-    """A context for a client (TLS 1.2 at least, certificates and names checked)."""
-    return LazyContext(ssl.PROTOCOL_TLS_CLIENT)
-
-
-def request_of(send: Send, body: Iterator[bytes] | AsyncIterator[bytes], silence: float) -> Request:
-    """The arguments for httpx. Each socket operation may take `silence` seconds, which detects dead
-    connections; the answer may take `send.seconds` more."""
-    timeout = httpx.Timeout(silence, read=silence + send.seconds, pool=None)
-    if not send.body:
-        return Request(send.method, send.path, send.headers, timeout, None)
-    headers = {**send.headers, "content-length": str(len(send.body))}
-    return Request(send.method, send.path, headers, timeout, body)
-
-
-def slices(send: Send) -> Iterator[bytes]:
-    """Yield the body in slices, and report the bytes passed on. Slices grow while the network is
-    fast, since each costs CPU time."""
-    view, at, size = memoryview(send.body), 0, _SLICE_BYTES
-    while at < len(view):
-        began = time.monotonic()
-        yield bytes(view[at : at + size])
-        at = min(at + size, len(view))
-        if send.sent is not None:
-            send.sent(at)
-        is_quick = time.monotonic() - began < _QUICK_SECONDS
-        size = min(2 * size, _MAX_SLICE_BYTES) if is_quick else _SLICE_BYTES
-
-
-def outcome_of(route: Route, answer: httpx.Response) -> Outcome:
-    """Turn an httpx answer into a `Reply`; an error from a proxy itself is a
-    `ConnectionFailure`."""
-    headers = {name.lower(): value for name, value in answer.headers.items()}
-    if route.proxy and answer.is_error and route.url.scheme == "http" and not _is_ours(headers):
-        reason = f"{route.proxy} answered {answer.status_code} {answer.reason_phrase}".rstrip()
-        permanent = answer.is_client_error
-        return ConnectionFailure(
-            f"{reason}. {_proxy_advice(route)}", reached=False, permanent=permanent
-        )
-    return Reply(answer.status_code, headers, answer.content)
-
-
-def _is_ours(headers: Mapping[str, str]) -> bool:
-    """Return True if a service answered, or a proxy in front of it (deploy/)."""
-    is_problem = headers.get("content-type", "").startswith("application/problem+json")
-    return is_problem or "x-request-id" in headers
-
-
-def _proxy_advice(route: Route) -> str:
-    return f"Check the proxy, or exempt this service: NO_PROXY={route.url.host}"
-
-
-def cut_of(route: Route, error: httpx.TransportError) -> ConnectionFailure:
-    """Turn an httpx error into a `ConnectionFailure`."""
-    place = f"{route.url.scheme}://{route.url.netloc.decode()}"
-    if reason := _lasting_reason(place, error):
-        return ConnectionFailure(reason, permanent=True)
-    if route.proxy and isinstance(error, httpx.ProxyError):
-        refused = f"{route.proxy} refused the connection to {place}: {error}"
-        is_lasting = str(error).startswith("4")  # the status, of the proxy's answer to CONNECT
-        return ConnectionFailure(
-            f"{refused}. {_proxy_advice(route)}", reached=False, permanent=is_lasting
-        )
-    if isinstance(error, httpx.ConnectError):
-        peer = route.proxy or place
-        advice = _proxy_advice(route) if route.proxy else "Check the address, and that it runs"
-        return ConnectionFailure(f"{peer} cannot be reached: {error}. {advice}", reached=False)
-    if isinstance(error, httpx.TimeoutException):
-        return ConnectionFailure(f"the connection to {place} went silent")
-    return ConnectionFailure(f"the connection to {place} broke")
-
-
-def _lasting_reason(place: str, error: httpx.TransportError) -> str | None:
-    """The reason of a permanent failure; None if a retry may help."""
-    if isinstance(error, UnusableAuthoritiesError):
-        return str(error)
-    if isinstance(error, httpx.LocalProtocolError):
-        return f"the request to {place} cannot be sent: {error}"
-    if (distrust := _distrust(error)) is not None:
+    def _permanent_reason(self, error: httpx.TransportError) -> str | None:
+        """The reason of a permanent failure; None if a retry may help."""
+        if isinstance(error, UnusableAuthoritiesError):
+            return str(error)
+        if isinstance(error, httpx.LocalProtocolError):
+            return f"the request to {self._place} cannot be sent: {error}"
+        cause: BaseException | None = error
+        while cause is not None and not isinstance(cause, ssl.SSLCertVerificationError):
+            cause = cause.__cause__ or cause.__context__
+        if cause is None:
+            return None
         return (
-            f"{place} has a certificate that is not trusted: {distrust.verify_message}. Check the "
-            "address; for an authority of your own, set SSL_CERT_FILE to its certificate"
+            f"{self._place} has a certificate that is not trusted: {cause.verify_message}. Check "
+            "the address; for an authority of your own, set SSL_CERT_FILE to its certificate"
         )
-    return None
-
-
-def _distrust(error: BaseException) -> ssl.SSLCertVerificationError | None:
-    """The certificate error that caused an error of httpx; None if there is none."""
-    found: BaseException | None = error
-    while found is not None and not isinstance(found, ssl.SSLCertVerificationError):
-        found = found.__cause__ or found.__context__
-    return found

@@ -259,15 +259,15 @@ def test_latest_comments_are_refilled_after_a_delete(api: Api) -> None:
     bob, post = someone("bob"), api.ready(someone())
     comments = [api.comment(post["id"], bob, str(number)) for number in range(13)]
     api.eventually(lambda: api.latest(post["id"]), comments[:2:-1])
-    for gone in (comments[12], comments[5], comments[0]):
-        path = f"/posts/{post['id']}/comments/{gone['id']}"
+    for deleted in (comments[12], comments[5], comments[0]):
+        path = f"/posts/{post['id']}/comments/{deleted['id']}"
         assert api.send("DELETE", path, bob).status_code == 204
-    left = [
+    remaining = [
         comment for comment in comments if comment not in (comments[12], comments[5], comments[0])
     ]
     api.eventually(lambda: api.total(post["id"]), 10)
-    api.eventually(lambda: api.latest(post["id"]), left[::-1])
-    assert api.feed(creator=post["creator"])["posts"][0]["latest_comments"] == left[:-3:-1]
+    api.eventually(lambda: api.latest(post["id"]), remaining[::-1])
+    assert api.feed(creator=post["creator"])["posts"][0]["latest_comments"] == remaining[:-3:-1]
 
 
 def test_a_comment_is_found_under_its_own_post_only(api: Api) -> None:

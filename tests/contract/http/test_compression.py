@@ -60,11 +60,11 @@ def test_each_gets_the_coding_that_it_takes(
 
 
 def test_a_client_that_has_it_is_told_so_in_any_coding(api: Api, creator: str) -> None:
-    for known in ("br", "gzip", "identity"):
-        etag = page(api, creator, known).headers["etag"]
+    for first_coding in ("br", "gzip", "identity"):
+        etag = page(api, creator, first_coding).headers["etag"]
         for accepted in ("br", "gzip", "identity"):
-            again = page(api, creator, accepted, **{"if-none-match": etag})
-            assert (again.status_code, again.content) == (304, b"")
+            repeated = page(api, creator, accepted, **{"if-none-match": etag})
+            assert (repeated.status_code, repeated.content) == (304, b"")
 
 
 def test_that_nothing_changed_is_said_as_the_thing_itself_would_be(api: Api) -> None:
@@ -73,11 +73,11 @@ def test_that_nothing_changed_is_said_as_the_thing_itself_would_be(api: Api) -> 
     path = f"/posts/{api.ready(someone(), caption='At the lake. ' * 100)['id']}"
     for accepted in ("br", "identity"):
         first = api.get(path, headers={"accept-encoding": accepted})
-        known = {"accept-encoding": accepted, "if-none-match": first.headers["etag"]}
-        again = api.get(path, headers=known)
-        assert again.status_code == 304
+        condition = {"accept-encoding": accepted, "if-none-match": first.headers["etag"]}
+        repeated = api.get(path, headers=condition)
+        assert repeated.status_code == 304
         for name in ("etag", "vary", "cache-control"):
-            assert again.headers[name] == first.headers[name]
+            assert repeated.headers[name] == first.headers[name]
 
 
 def test_an_edit_may_say_the_etag_of_a_compressed_answer(api: Api) -> None:
@@ -100,6 +100,6 @@ def test_small_answers_and_images_come_as_they_are(api: Api) -> None:
 def test_head_tells_what_get_would(api: Api, creator: str) -> None:
     question = {"creator": creator, "sort": "new"}
     headers = {"accept-encoding": "gzip"}
-    told = api.http.head("/posts", params=question, headers=headers)
-    assert told.headers["content-encoding"] == "gzip"
-    assert int(told.headers["content-length"]) == len(raw(api, creator, "gzip")[1])
+    head = api.http.head("/posts", params=question, headers=headers)
+    assert head.headers["content-encoding"] == "gzip"
+    assert int(head.headers["content-length"]) == len(raw(api, creator, "gzip")[1])

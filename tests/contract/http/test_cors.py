@@ -29,9 +29,9 @@ def test_an_image_shown_and_then_fetched_can_be_read(api: Api) -> None:
     anyone_may = shown.headers.get("access-control-allow-origin") == "*"
     assert anyone_may or shown.headers["vary"] == "Origin"
     assert_readable(api.get(url, headers=PAGE))
-    known = {"if-none-match": shown.headers["etag"]}
-    assert api.get(url, headers=known).headers.get("vary") == shown.headers.get("vary")
-    assert_readable(api.get(url, headers=PAGE | known))
+    condition = {"if-none-match": shown.headers["etag"]}
+    assert api.get(url, headers=condition).headers.get("vary") == shown.headers.get("vary")
+    assert_readable(api.get(url, headers=PAGE | condition))
 
 
 @pytest.mark.parametrize(
@@ -77,11 +77,11 @@ def test_a_refused_host_name_can_be_read(api: Api) -> None:
 @pytest.mark.parametrize("path", ["/posts", "/uploads", "/posts/x", "/images/x/600.jpg", "/none"])
 @pytest.mark.parametrize("method", ["GET", "PATCH", "DELETE"])
 def test_a_preflight_is_answered_on_every_path(api: Api, path: str, method: str) -> None:
-    wanted = {
+    preflight = {
         "access-control-request-method": method,
         "access-control-request-headers": "user-id, upload-offset",
     }
-    answer = api.send("OPTIONS", path, headers=PAGE | wanted)
+    answer = api.send("OPTIONS", path, headers=PAGE | preflight)
     assert answer.status_code == 204
     assert_readable(answer)
     assert method in answer.headers["access-control-allow-methods"].split(", ")
@@ -117,11 +117,11 @@ def test_options_lists_the_methods(api: Api, path: str, methods: str) -> None:
 
 @pytest.mark.where(one_machine=True)
 def test_a_page_that_may_not_call_is_told_nothing(api: Api) -> None:
-    wanted = {"access-control-request-method": "POST"}
+    preflight = {"access-control-request-method": "POST"}
     for answer in (
         api.get("/posts", headers=FOREIGN),
-        api.send("OPTIONS", "/posts", headers=FOREIGN | wanted),
-        api.send("OPTIONS", "/posts", headers={"origin": "null"} | wanted),
+        api.send("OPTIONS", "/posts", headers=FOREIGN | preflight),
+        api.send("OPTIONS", "/posts", headers={"origin": "null"} | preflight),
     ):
         assert not {name for name in answer.headers if name.startswith("access-control-")}
         assert "Origin" in answer.headers["vary"]

@@ -59,12 +59,12 @@ def test_pages_join_without_gap_or_repetition(
     api: Api, commented: tuple[str, list[str]], sort: str, limit: int
 ) -> None:
     alice, _ = commented
-    whole = ids_of(api.feed(creator=alice, sort=sort))
+    all_ids = ids_of(api.feed(creator=alice, sort=sort))
     joined = all_pages(api, creator=alice, sort=sort, limit=limit)
-    assert joined[:limit] == whole[:limit]
+    assert joined[:limit] == all_ids[:limit]
     if sort == "top":  # later pages are in the order of some seconds ago
-        joined, whole = sorted(joined), sorted(whole)
-    assert joined == whole
+        joined, all_ids = sorted(joined), sorted(all_ids)
+    assert joined == all_ids
 
 
 def test_everyones_posts_are_in_one_feed(api: Api, commented: tuple[str, list[str]]) -> None:
@@ -108,13 +108,13 @@ def test_a_page_that_changed_nothing_is_304(api: Api) -> None:
     ids = [api.ready(alice)["id"] for _ in range(3)]
     question = {"creator": alice, "limit": 2}
     first = api.get("/posts", params=question)
-    known = {"if-none-match": first.headers["etag"]}
-    again = api.get("/posts", params=question, headers=known)
-    assert (again.status_code, again.content) == (304, b"")
-    assert again.headers["etag"] == first.headers["etag"]
-    assert api.get("/posts", params={"creator": alice}, headers=known).status_code == 200
+    condition = {"if-none-match": first.headers["etag"]}
+    repeated = api.get("/posts", params=question, headers=condition)
+    assert (repeated.status_code, repeated.content) == (304, b"")
+    assert repeated.headers["etag"] == first.headers["etag"]
+    assert api.get("/posts", params={"creator": alice}, headers=condition).status_code == 200
     api.comment(ids[0], someone())
-    api.eventually(lambda: api.get("/posts", params=question, headers=known).status_code, 200)
+    api.eventually(lambda: api.get("/posts", params=question, headers=condition).status_code, 200)
 
 
 @pytest.mark.same_code("rules of a query")

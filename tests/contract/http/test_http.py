@@ -42,13 +42,13 @@ def image(api: Api) -> httpx.Response:
 def test_a_range_is_answered_with_just_that(
     api: Api, image: httpx.Response, value: str, start: int, stop: int | None
 ) -> None:
-    whole = image.content
+    content = image.content
     part = api.get(image.url.path, headers={"range": value})
     assert part.status_code == 206
-    assert part.content == whole[start:stop]
-    first = start % len(whole)
+    assert part.content == content[start:stop]
+    first = start % len(content)
     last = first + len(part.content) - 1
-    assert part.headers["content-range"] == f"bytes {first}-{last}/{len(whole)}"
+    assert part.headers["content-range"] == f"bytes {first}-{last}/{len(content)}"
     assert part.headers["etag"] == image.headers["etag"]
 
 
@@ -124,8 +124,8 @@ def test_a_range_of_another_version_gives_the_whole(api: Api, image: httpx.Respo
 @pytest.mark.where(own_files=True)
 @pytest.mark.parametrize("form", ["{}", "W/{}", '"a", {}', "*"])
 def test_a_image_one_has_is_304(api: Api, image: httpx.Response, form: str) -> None:
-    known = {"if-none-match": form.format(image.headers["etag"])}
-    answer = api.get(image.url.path, headers=known)
+    condition = {"if-none-match": form.format(image.headers["etag"])}
+    answer = api.get(image.url.path, headers=condition)
     assert (answer.status_code, answer.content) == (304, b"")
 
 
@@ -133,12 +133,12 @@ def test_a_image_one_has_is_304(api: Api, image: httpx.Response, form: str) -> N
 def test_head_is_get_without_the_content(api: Api, image: httpx.Response, path: str) -> None:
     path = image.url.path if path == "image" else path
     plain = {"accept-encoding": "identity"}
-    whole, head = (api.send(way, path, headers=plain) for way in ("GET", "HEAD"))
+    get, head = (api.send(way, path, headers=plain) for way in ("GET", "HEAD"))
     assert head.status_code == 200
     assert head.content == b""
     if api.edition.own_gateway:
-        assert head.headers["content-length"] == str(len(whole.content))
-    assert head.headers["content-type"] == whole.headers["content-type"]
+        assert head.headers["content-length"] == str(len(get.content))
+    assert head.headers["content-type"] == get.headers["content-type"]
 
 
 @pytest.mark.parametrize(
@@ -290,12 +290,12 @@ def test_the_openapi_document_lists_every_problem_code(api: Api) -> None:
 )
 def test_a_document_that_one_has_is_304(api: Api, path: str) -> None:
     first = api.get(path)
-    known = {"if-none-match": first.headers["etag"]}
+    condition = {"if-none-match": first.headers["etag"]}
     for method in ("GET", "HEAD"):
-        again = api.send(method, path, headers=known)
-        assert (again.status_code, again.content) == (304, b"")
-        assert again.headers["etag"] == first.headers["etag"]
-        assert again.headers["cache-control"] == first.headers["cache-control"]
+        repeated = api.send(method, path, headers=condition)
+        assert (repeated.status_code, repeated.content) == (304, b"")
+        assert repeated.headers["etag"] == first.headers["etag"]
+        assert repeated.headers["cache-control"] == first.headers["cache-control"]
     assert api.get(path, headers={"if-none-match": '"other"'}).content == first.content
 
 

@@ -217,7 +217,7 @@ def test_what_is_missing_or_breaks_a_rule_is_named(api: Api) -> None:
 
 @pytest.mark.same_code("rules of a body")
 @pytest.mark.parametrize(
-    ("image", "said"),
+    ("image", "sentence"),
     [
         ({"size": "big"}, "must be a whole number, not a string"),
         ({"size": 1.5}, "must be a whole number, not a number"),
@@ -229,20 +229,22 @@ def test_what_is_missing_or_breaks_a_rule_is_named(api: Api) -> None:
         ({"content_type": None}, "must be a string, not null"),
     ],
 )
-def test_a_wrong_type_is_named_as_json_names_it(api: Api, image: dict[str, Any], said: str) -> None:
+def test_a_wrong_type_is_named_as_json_names_it(
+    api: Api, image: dict[str, Any], sentence: str
+) -> None:
     (error,) = reserve(api, someone(), image=image).json()["errors"]
-    assert error["detail"] == said
+    assert error["detail"] == sentence
 
 
 def test_a_wrong_type_in_the_query_is_named_so_too(api: Api) -> None:
-    for field, value, said in (
+    for field, value, sentence in (
         ("limit", "ten", "must be a whole number"),
         ("limit", "0", "must be a whole number >= 1"),
         ("sort", "best", "must be top or new"),
         ("status", "ready", "must be unfinished"),
     ):
         (error,) = api.get("/posts", params={field: value}).json()["errors"]
-        assert (error["field"], error["detail"]) == (field, said)
+        assert (error["field"], error["detail"]) == (field, sentence)
 
 
 def test_null_is_as_good_as_no_text(api: Api) -> None:

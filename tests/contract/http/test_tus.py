@@ -107,8 +107,8 @@ def test_get_says_what_head_says(api: Api) -> None:
     upload.patch(0, IMAGE[:100])
     head, got = upload.head(), api.get(upload.path, upload.user, headers=TUS)
     assert (got.status_code, got.content) == (204, b"")
-    said = ("upload-offset", "upload-length", "upload-metadata", "upload-expires", "cache-control")
-    assert [got.headers[name] for name in said] == [head.headers[name] for name in said]
+    names = ("upload-offset", "upload-length", "upload-metadata", "upload-expires", "cache-control")
+    assert [got.headers[name] for name in names] == [head.headers[name] for name in names]
     missing = api.get(f"/uploads/{UNKNOWN}", upload.user, headers=TUS)
     assert_tus_problem(missing, 404, "upload_not_found")
 
@@ -329,7 +329,7 @@ def test_malformed_or_overlong_metadata_is_refused(api: Api, metadata: str) -> N
 
 @pytest.mark.same_code("parsing of headers")
 @pytest.mark.parametrize(
-    ("metadata", "said"),
+    ("metadata", "sentence"),
     [
         ("caption Zm9,alt Zm9v", "Upload-Metadata: caption is Base64 without its padding"),
         ("caption _w==", "URL-safe"),
@@ -338,10 +338,12 @@ def test_malformed_or_overlong_metadata_is_refused(api: Api, metadata: str) -> N
         (f"caption {b64('x' * 6145)}", "reserve the post with POST /posts"),
     ],
 )
-def test_the_sentence_names_what_is_wrong_with_metadata(api: Api, metadata: str, said: str) -> None:
+def test_the_sentence_names_what_is_wrong_with_metadata(
+    api: Api, metadata: str, sentence: str
+) -> None:
     headers = {**TUS, "upload-length": "9", "upload-metadata": metadata}
     answer = api.send("POST", "/uploads", someone(), headers=headers)
-    assert said in assert_problem(answer, 400, "invalid_tus_request")["detail"]
+    assert sentence in assert_problem(answer, 400, "invalid_tus_request")["detail"]
 
 
 def test_metadata_may_have_8_kb(api: Api) -> None:
@@ -378,9 +380,9 @@ def test_creation_with_upload_takes_the_first_bytes(api: Api) -> None:
     headers = {**PIECE, "upload-length": str(len(IMAGE))}
     first = api.send("POST", "/uploads", alice, content=IMAGE[:200], headers=headers)
     assert (first.status_code, first.headers["upload-offset"]) == (201, "200")
-    whole = api.send("POST", "/uploads", alice, content=IMAGE, headers=headers)
-    assert whole.headers["upload-offset"] == str(len(IMAGE))
-    path = whole.headers["location"].replace("uploads", "posts")
+    created = api.send("POST", "/uploads", alice, content=IMAGE, headers=headers)
+    assert created.headers["upload-offset"] == str(len(IMAGE))
+    path = created.headers["location"].replace("uploads", "posts")
     assert api.processed(path, alice)["status"] == "ready"
 
 
@@ -487,8 +489,10 @@ def test_creation_and_patch_tell_when_the_upload_expires(api: Api) -> None:
 
     upload = Upload(api)
     for answer in (upload.created, upload.patch(0, IMAGE[:9]), upload.head()):
-        left = parsedate_to_datetime(answer.headers["upload-expires"]).timestamp() - time.time()
-        assert 86_000 < left <= 86_400
+        seconds_left = (
+            parsedate_to_datetime(answer.headers["upload-expires"]).timestamp() - time.time()
+        )
+        assert 86_000 < seconds_left <= 86_400
         assert answer.headers["upload-expires"].endswith(" GMT")
 
 
@@ -611,11 +615,11 @@ def test_head_takes_a_half_open_upload_over_and_the_loser_is_told(api: Api) -> N
     upload, connection, at = half_open(api)
     with connection:
         assert at == 1000
-        told = connection.recv(4096)
-        while b"upload_taken_over" not in told and (more := connection.recv(4096)):
-            told += more
-        assert told.startswith(b"HTTP/1.1 409 ")
-        assert b"upload_taken_over" in told
+        response = connection.recv(4096)
+        while b"upload_taken_over" not in response and (more := connection.recv(4096)):
+            response += more
+        assert response.startswith(b"HTTP/1.1 409 ")
+        assert b"upload_taken_over" in response
         connection.sendall(IMAGE[1000:1500])  # the loser's bytes are never written
     assert upload.patch(1000, IMAGE[1000:2000]).status_code == 204
     assert upload.offset() == 2000

@@ -87,8 +87,8 @@ def test_too_many_declared_bytes_are_refused_before_they_are_sent(api: Api) -> N
 
 def test_too_many_bytes_are_refused_though_none_were_declared(api: Api) -> None:
     image = samples.jpeg() + bytes(TOO_MANY)
-    whole = form(part("image", image, "a.jpg"))
-    pieces = (whole[at : at + 65536] for at in range(0, len(whole), 65536))
+    body = form(part("image", image, "a.jpg"))
+    pieces = (body[at : at + 65536] for at in range(0, len(body), 65536))
     answer = api.http.post("/posts", headers={**FORM, "user-id": someone()}, content=pieces)
     assert_problem(answer, 413, "upload_too_large")
 
@@ -168,7 +168,7 @@ def test_a_form_may_name_the_charset_of_its_texts(api: Api) -> None:
 
 @pytest.mark.same_code("parsing of forms")
 @pytest.mark.parametrize(
-    ("content", "headers", "said"),
+    ("content", "headers", "sentence"),
     [
         (b"x", {"content_type": "text/plain; charset=unicode_escape"}, "'unicode_escape'"),
         (b"+AOs-", {"content_type": "text/plain; charset=utf-7"}, "send it in UTF-8"),
@@ -178,12 +178,12 @@ def test_a_form_may_name_the_charset_of_its_texts(api: Api) -> None:
     ],
 )
 def test_texts_that_cannot_be_decoded_are_refused(
-    api: Api, content: bytes, headers: dict[str, str], said: str
+    api: Api, content: bytes, headers: dict[str, str], sentence: str
 ) -> None:
     answer = caption_of(api, part("caption", content, **headers))
     (error,) = assert_problem(answer, 422, "validation_failed")["errors"]
     assert error["field"] == "caption"
-    assert said in error["detail"]
+    assert sentence in error["detail"]
 
 
 def test_an_image_in_a_transfer_encoding_is_told_so(api: Api) -> None:

@@ -102,7 +102,7 @@ def test_walks_beside_writers_repeat_nothing_and_miss_nothing(api: Api, creator:
     """Of one creator, and of all; each with a limit of its own."""
     writers = Writers(api, creator)
 
-    def one(number: int) -> tuple[int, int]:
+    def walk_once(number: int) -> tuple[int, int]:
         chance = random.Random(number)
         question: dict[str, str | int] = {"limit": chance.choice((1, 3, 5, 7)), "comments": 0}
         if number % 3:
@@ -114,7 +114,7 @@ def test_walks_beside_writers_repeat_nothing_and_miss_nothing(api: Api, creator:
         return len(ids) - len(set(ids)), len(set(writers.stable) - set(ids))
 
     with writing(writers), ThreadPoolExecutor(WALKERS) as walkers:
-        outcomes = list(walkers.map(one, range(WALKS)))
+        outcomes = list(walkers.map(walk_once, range(WALKS)))
     repeated, missed = (sum(counts) for counts in zip(*outcomes, strict=True))
     print(  # noqa: T201 - what `make walks` is asked for
         f"{WALKS} walks beside {WRITERS} writers: {repeated} repeated, {missed} missed"
@@ -131,12 +131,12 @@ def test_a_page_is_not_modified_while_only_its_cursor_would_be(api: Api) -> None
     question = {"creator": creator, "limit": 100, "sort": "new"}
     first = api.get("/posts", params=question)
     assert first.headers["etag"].startswith('W/"')
-    known = {"if-none-match": first.headers["etag"]}
+    condition = {"if-none-match": first.headers["etag"]}
     other = api.ready(someone())
     api.comment(other["id"], someone())  # the store has changed, the page has not
-    assert api.get("/posts", params=question, headers=known).status_code == 304
+    assert api.get("/posts", params=question, headers=condition).status_code == 304
     api.ready(creator)
-    api.eventually(lambda: api.get("/posts", params=question, headers=known).status_code, 200)
+    api.eventually(lambda: api.get("/posts", params=question, headers=condition).status_code, 200)
 
 
 def test_a_new_post_behind_the_last_one_shown_is_told_though_the_page_stays(api: Api) -> None:
@@ -148,12 +148,12 @@ def test_a_new_post_behind_the_last_one_shown_is_told_though_the_page_stays(api:
     api.eventually(
         lambda: api.get("/posts", params=question).json()["posts"][0]["total_comments"], 1
     )
-    known = {"if-none-match": api.get("/posts", params=question).headers["etag"]}
-    assert api.get("/posts", params=question, headers=known).status_code == 304
+    condition = {"if-none-match": api.get("/posts", params=question).headers["etag"]}
+    assert api.get("/posts", params=question, headers=condition).status_code == 304
     api.ready(alice)
-    again = api.get("/posts", params=question, headers=known)
-    assert again.json()["posts"][0]["id"] == first["id"]
-    assert again.json()["next"] is not None
+    repeated = api.get("/posts", params=question, headers=condition)
+    assert repeated.json()["posts"][0]["id"] == first["id"]
+    assert repeated.json()["next"] is not None
 
 
 def test_latest_comments_are_as_many_as_fit(api: Api) -> None:

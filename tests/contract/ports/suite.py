@@ -130,13 +130,13 @@ async def ready(adapters: Adapters, creator: str = "alice") -> str:
     return post.id
 
 
-async def found(adapters: Adapters, post_id: str) -> StoredPost:
+async def stored_post(adapters: Adapters, post_id: str) -> StoredPost:
     stored = await adapters.posts.find(post_id)
     assert stored is not None
     return stored
 
 
-class Shown(NamedTuple):
+class DecodedPost(NamedTuple):
     """A post with its comments, decoded."""
 
     post: Post
@@ -144,11 +144,11 @@ class Shown(NamedTuple):
     latest_comments: list[Comment]
 
 
-async def shown(adapters: Adapters, post_id: str) -> Shown:
+async def shown(adapters: Adapters, post_id: str) -> DecodedPost:
     await adapters.settle()
-    stored = await found(adapters, post_id)
+    stored = await stored_post(adapters, post_id)
     latest = [decode_comment(document) for document in stored.latest_comments(10)]
-    return Shown(stored.post, stored.total_comments, latest)
+    return DecodedPost(stored.post, stored.total_comments, latest)
 
 
 @pytest.mark.anyio
@@ -156,7 +156,7 @@ class PostStoreSuite:
     async def test_what_was_added_is_found(self, adapters: Adapters) -> None:
         post = a_post()
         await adapters.posts.add(post)
-        stored = await found(adapters, post.id)
+        stored = await stored_post(adapters, post.id)
         assert (stored.id, stored.total_comments, stored.post) == (post.id, 0, post)
         assert await adapters.posts.find(new_id()) is None
 
@@ -164,7 +164,7 @@ class PostStoreSuite:
         post = a_post()
         await adapters.posts.add(post)
         await adapters.posts.add(msgspec.structs.replace(post, caption="other"))
-        assert (await found(adapters, post.id)).post == post
+        assert (await stored_post(adapters, post.id)).post == post
 
     async def test_a_receipt_is_kept_with_its_post_and_stops_the_next(
         self, adapters: Adapters
@@ -178,9 +178,9 @@ class PostStoreSuite:
         await adapters.posts.add(second, a_record("other key"))
 
     async def test_only_what_is_ready_is_ready(self, adapters: Adapters) -> None:
-        shown_id, gone = await ready(adapters), await ready(adapters)
-        await adapters.posts.remove(gone, ALICE)
-        ids = [shown_id, gone, await processing(adapters), new_id()]
+        shown_id, removed = await ready(adapters), await ready(adapters)
+        await adapters.posts.remove(removed, ALICE)
+        ids = [shown_id, removed, await processing(adapters), new_id()]
         answers = [await adapters.posts.is_ready(post_id) for post_id in ids]
         assert answers == [True, False, False, False]
 
@@ -190,16 +190,16 @@ class PostStoreSuite:
             post_id, lambda post: edited_post(post, ALICE, PostEdit("new"), now="now")
         )
         assert after.post.caption == "new"
-        assert await found(adapters, post_id) == after
+        assert await stored_post(adapters, post_id) == after
 
     async def test_an_update_that_raises_changes_nothing(self, adapters: Adapters) -> None:
         post_id = await ready(adapters)
-        before = await found(adapters, post_id)
+        before = await stored_post(adapters, post_id)
         with pytest.raises(NotYoursError):
             await adapters.posts.update(
                 post_id, lambda post: edited_post(post, BOB, PostEdit("x"), now="now")
             )
-        assert await found(adapters, post_id) == before
+        assert await stored_post(adapters, post_id) == before
 
     async def test_an_update_of_nothing_is_told(self, adapters: Adapters) -> None:
         with pytest.raises(PostNotFoundError):
@@ -448,7 +448,7 @@ class CommentStoreSuite:
             await adapters.comments.remove(await processing(adapters), new_id(), ALICE)
 
 
-def asked(adapters: Adapters, **question: Any) -> FeedQuery:
+def later_query(adapters: Adapters, **question: Any) -> FeedQuery:
     """A question about the feed, so much later that a walk goes through all that was written."""
     return FeedQuery(epoch=epoch_of(adapters.clock.now_ms()) + 3, **question)
 
@@ -458,10 +458,10 @@ class FeedReaderSuite:
     async def test_only_ready_posts_are_in_it(self, adapters: Adapters) -> None:
         shown_id = await ready(adapters)
         await processing(adapters)
-        gone = await ready(adapters)
-        await adapters.posts.remove(gone, ALICE)
+        removed = await ready(adapters)
+        await adapters.posts.remove(removed, ALICE)
         for sort in FeedSort:
-            page = await adapters.feed.page(asked(adapters, sort=sort, limit=10))
+            page = await adapters.feed.page(later_query(adapters, sort=sort, limit=10))
             assert [stored.id for stored in page.items] == [shown_id]
             assert page.next is None
 
@@ -475,8 +475,10 @@ class FeedReaderSuite:
             FeedSort.NEW: ids[::-1],
         }
         for sort, order in expected.items():
-            first = await adapters.feed.page(asked(adapters, sort=sort, limit=3))
-            second = await adapters.feed.page(asked(adapters, sort=sort, limit=3, after=first.next))
+            first = await adapters.feed.page(later_query(adapters, sort=sort, limit=3))
+            second = await adapters.feed.page(
+                later_query(adapters, sort=sort, limit=3, after=first.next)
+            )
             assert [stored.id for stored in [*first.items, *second.items]] == order
             assert second.next is None
 
@@ -488,7 +490,7 @@ class FeedReaderSuite:
         for index in range(8):
             await adapters.comments.add(a_comment(ids[index]))
         await adapters.settle()
-        query = asked(adapters, sort=FeedSort.TOP, limit=3, creator=creator)
+        query = later_query(adapters, sort=FeedSort.TOP, limit=3, creator=creator)
         page = await adapters.feed.page(query)
         assert [stored.id for stored in page.items] == ids[:-4:-1]
         adapters.clock.advance(4 * EPOCH_MS)
@@ -510,7 +512,9 @@ class FeedReaderSuite:
         hers = [await ready(adapters, "alice") for _ in range(2)]
         await ready(adapters, "bob")
         for sort in FeedSort:
-            page = await adapters.feed.page(asked(adapters, sort=sort, limit=10, creator="alice"))
+            page = await adapters.feed.page(
+                later_query(adapters, sort=sort, limit=10, creator="alice")
+            )
             assert [stored.id for stored in page.items] == hers[::-1]
 
     async def test_a_creators_unfinished_posts_are_listed_newest_first(

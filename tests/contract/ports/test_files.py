@@ -161,14 +161,14 @@ async def test_what_lies_in_uploads_beside_an_original_never_replaces_it(
 async def test_another_process_takes_over_too(tmp_path: Path) -> None:
     """Two stores on one folder are what two processes have."""
     post_id = new_id()
-    here, there = FileUploadStore(Layout(tmp_path)), FileUploadStore(Layout(tmp_path))
-    writer = await here.take(post_id)
+    first, other = FileUploadStore(Layout(tmp_path)), FileUploadStore(Layout(tmp_path))
+    writer = await first.take(post_id)
     await writer.write(b"kept")
-    assert await there.offset(post_id) == 4
+    assert await other.offset(post_id) == 4
     with pytest.raises(UploadTakenOverError):
         await writer.write(b"never written")
     await writer.close()
-    assert await there.offset(post_id) == 4
+    assert await other.offset(post_id) == 4
 
 
 @pytest.mark.anyio

@@ -185,7 +185,7 @@ class Uploads:
         await writer.commit()
         await writer.close()
 
-    def kept(self, post_id: str) -> bytes:
+    def stored_bytes(self, post_id: str) -> bytes:
         return b"".join(pieces(self.client, self.bucket, post_id))
 
 
@@ -203,7 +203,7 @@ async def test_pieces_are_counted_and_read_in_order(uploads: Uploads) -> None:
     for number in range(12):
         await uploads.write(post_id, bytes([number]) * (number + 1))
     assert await uploads.store.offset(post_id) == 78
-    assert uploads.kept(post_id) == b"".join(bytes([n]) * (n + 1) for n in range(12))
+    assert uploads.stored_bytes(post_id) == b"".join(bytes([n]) * (n + 1) for n in range(12))
 
 
 async def test_what_is_not_committed_is_not_kept(uploads: Uploads) -> None:
@@ -212,7 +212,7 @@ async def test_what_is_not_committed_is_not_kept(uploads: Uploads) -> None:
     await writer.write(b"cut")
     await writer.close()
     assert await uploads.store.offset(post_id) == 0
-    assert uploads.kept(post_id) == b""
+    assert uploads.stored_bytes(post_id) == b""
 
 
 async def test_of_two_at_one_offset_the_first_stays_and_the_second_is_told(
@@ -225,7 +225,7 @@ async def test_of_two_at_one_offset_the_first_stays_and_the_second_is_told(
     await first.commit()
     with pytest.raises(OffsetMismatchError):
         await other.commit()
-    assert (await uploads.store.offset(post_id), uploads.kept(post_id)) == (9, b"the first")
+    assert (await uploads.store.offset(post_id), uploads.stored_bytes(post_id)) == (9, b"the first")
 
 
 async def test_the_same_piece_twice_is_kept_once(uploads: Uploads) -> None:
@@ -235,7 +235,7 @@ async def test_the_same_piece_twice_is_kept_once(uploads: Uploads) -> None:
     for writer in (first, other):
         await writer.write(b"the same")
         await writer.commit()
-    assert (await uploads.store.offset(post_id), uploads.kept(post_id)) == (8, b"the same")
+    assert (await uploads.store.offset(post_id), uploads.stored_bytes(post_id)) == (8, b"the same")
 
 
 async def test_a_piece_that_a_crash_left_behind_is_adopted(uploads: Uploads) -> None:
@@ -254,7 +254,7 @@ async def test_a_piece_that_a_crash_left_behind_is_adopted(uploads: Uploads) -> 
         await uploads.write(post_id, b"others")
     assert await uploads.store.offset(post_id) == 5
     await uploads.write(post_id, b", second")
-    assert uploads.kept(post_id) == b"first, second"
+    assert uploads.stored_bytes(post_id) == b"first, second"
 
 
 async def test_a_piece_for_a_finished_upload_changes_nothing(uploads: Uploads) -> None:
@@ -273,12 +273,12 @@ async def test_other_bytes_than_announced_are_dropped_all(uploads: Uploads) -> N
         await uploads.write(post_id, part)
     with pytest.raises(ChecksumMismatchError):
         await uploads.store.promote(post_id, digest)
-    assert (await uploads.store.offset(post_id), uploads.kept(post_id)) == (0, b"")
+    assert (await uploads.store.offset(post_id), uploads.stored_bytes(post_id)) == (0, b"")
     for part in (b"an im", b"age"):
         await uploads.write(post_id, part)
     for _ in range(2):
         await uploads.store.promote(post_id, digest)
-    assert uploads.kept(post_id) == b"an image"
+    assert uploads.stored_bytes(post_id) == b"an image"
 
 
 async def test_a_piece_has_a_maximum(uploads: Uploads) -> None:
@@ -297,7 +297,7 @@ async def test_a_rewind_goes_to_the_beginning_of_the_piece_only(uploads: Uploads
     with pytest.raises(UploadTakenOverError):
         await writer.rewind(0)
     await writer.commit()
-    assert uploads.kept(post_id) == b"kept"
+    assert uploads.stored_bytes(post_id) == b"kept"
 
 
 def test_the_key_of_an_original_is_its_posts() -> None:

@@ -1,17 +1,17 @@
-/** Every text of the page, in English. `de.ts` has the same ones. */
+/** All texts of the page, in English. `de.ts` has the same keys. */
 import type { Fault } from "../limits";
 
-const n = (count: number, one: string, many: string) => `${count} ${count === 1 ? one : many}`;
-/** A time to wait, in a unit that is not too fine. */
+const counted = (count: number, singular: string, plural: string) => `${count} ${count === 1 ? singular : plural}`;
+/** A wait in seconds, minutes or hours. */
 const wait = (seconds: number) =>
   seconds < 120 ? `${seconds} s` : seconds < 7200 ? `${Math.ceil(seconds / 60)} min` : `${Math.ceil(seconds / 3600)} h`;
 const megabytes = (bytes: number) => `${(bytes / 1e6).toFixed(bytes < 1e7 ? 1 : 0)} MB`;
 
-// What several codes mean to a person.
-const pageFault = "Something went wrong on this page. Load it again, then try again.";
-const uploadGone = "The upload has run out. Try again: the image is still on this device.";
-const sentElsewhere = "Another window sends this already. Wait until it is done there, or try again.";
-const imageGone = "This image is no longer there. Remove this from the list.";
+// Texts that several codes share.
+const pageFault = "An error occurred on this page. Reload it, then try again.";
+const uploadGone = "The upload has expired. Try again: the image is still on this device.";
+const sentElsewhere = "Another window is already sending this. Wait until it has finished, or try again.";
+const imageGone = "This image was deleted. Remove the entry from the list.";
 
 export const en = {
   title: "Images",
@@ -31,17 +31,17 @@ export const en = {
   post: "Post",
   pause: "Pause",
   resume: "Resume",
-  again: "Try again",
+  tryAgain: "Try again",
   caption: "Caption",
   alt: "Alt text",
-  altHint: "What one would say of it to somebody who cannot see it.",
+  altHint: "Describe the image for people who cannot see it.",
   imageBy: (name: string) => `Image by ${name}`,
   edited: "edited",
 
   showMore: "Show more",
   loading: "Loading",
-  end: "You have seen everything.",
-  nothingYet: "Nobody has posted anything yet. Be the first: choose New post.",
+  end: "There are no more images.",
+  nothingYet: "There are no images yet. Choose New post to add the first one.",
   feedFailed: "The images could not be loaded. Check your connection, then try again.",
 
   comments: (count: number) => `Comments (${count})`,
@@ -51,7 +51,7 @@ export const en = {
   noComments: "No comments yet.",
   olderComments: "Show older comments",
   commentsFailed: "The comments could not be loaded. Try again when you are online.",
-  postGone: "This image is no longer there. Close this to go back to the others.",
+  postGone: "This image was deleted. Close it to return to the other images.",
   previous: "Previous image",
   next: "Next image",
   editComment: "Edit comment",
@@ -63,13 +63,13 @@ export const en = {
   images: "Images",
   chooseImages: "Choose images, drop them anywhere on the page, or paste them.",
   removeImage: (name: string) => `Remove ${name}`,
-  noPreview: "This browser cannot show a preview. The image can be posted all the same.",
+  noPreview: "This browser cannot show a preview. You can still post the image.",
   smaller: "Smaller (2048 px)",
   smallerSaves: (bytes: number) => `Saves ${megabytes(bytes)} of your data.`,
-  smallerNothing: "It would not be smaller, so the image is sent as it is.",
-  smallerFailed: "This browser cannot make it smaller, so the image is sent as it is.",
-  working: "Making it smaller",
-  refusedSome: "Remove or change what is marked, then post.",
+  smallerNothing: "Scaling does not make this file smaller. The original is sent.",
+  smallerFailed: "This browser cannot scale the image. The original is sent.",
+  working: "Scaling",
+  draftsRefused: "Some images or texts cannot be posted. Remove or change the marked ones, then post.",
   fault: (fault: Fault): string => {
     switch (fault.is) {
       case "empty":
@@ -77,34 +77,34 @@ export const en = {
       case "unreadable":
         return "The browser can no longer read this file. Choose it again.";
       case "format":
-        return "This is no image that can be posted. Choose a JPEG, PNG, WebP, GIF, BMP, HEIC or AVIF.";
+        return "This file is not an image that can be posted. Choose a JPEG, PNG, WebP, GIF, BMP, HEIC or AVIF.";
       case "bytes":
-        return `This file is too large: at most ${megabytes(fault.max)} can be posted.`;
+        return `This file is too large. Choose one of at most ${megabytes(fault.max)}.`;
       case "pixels":
-        return `This image has too many pixels: at most ${Math.floor(fault.max / 1e6)} megapixels can be posted. Choose “Smaller”, or another one.`;
+        return `This image has too many pixels: at most ${Math.floor(fault.max / 1e6)} megapixels can be posted. Choose “Smaller”, or another image.`;
       case "long":
-        return `At most ${fault.max} characters; these are ${fault.has}.`;
+        return `This text has ${fault.has} characters. Shorten it to ${fault.max}.`;
       case "character":
         return fault.character === "NUL"
-          ? "There is a character without a meaning (NUL) in this text. Type the text again."
-          : "There is half a character (a lone surrogate) in this text, often the rest of an emoji. Delete it, or type the text again.";
+          ? "This text contains an invalid character (NUL). Type the text again."
+          : "This text contains half a character (a lone surrogate), often the rest of an emoji. Delete it, or type the text again.";
     }
   },
-  storageFull: "There is no room left on this device to keep it until it is sent. Free some space, then try again.",
+  storageFull: "This device has too little free space to store this until it is sent. Free some space, then try again.",
   fileUnreadable: "The browser can no longer read this file. Choose it again.",
-  lastsAsPage: "This browser refuses to store this. Keep this page open until it is sent.",
+  inMemoryOnly: "This browser refuses to store this. Keep this page open until it is sent.",
 
   name: "Name",
-  nameHint: "On this machine everybody is who they say they are.",
+  nameHint: "This service accepts any name without a password.",
   token: "Token",
-  tokenHint: "Whoever runs this service gives you one: image-poster token YOUR-NAME.",
+  tokenHint: "Ask the operator of this service for a token. The operator creates it by: image-poster token YOUR-NAME.",
   goToIssuer: (host: string) => `Continue at ${host}`,
-  signInRefused: "That was not accepted. Check it, or ask for a new one.",
-  nameRefused: "That is no name that can be taken. Use 1 to 128 printable characters.",
+  signInRefused: "The service did not accept this sign-in. Check the token, or ask for a new one.",
+  nameRefused: "This name is not allowed. Use 1 to 128 printable characters.",
   signInUnreachable: "The service cannot be reached. Try again when you are online.",
   signedInAs: (name: string) => `Signed in as ${name}`,
   signOutWaiting: (count: number) =>
-    `${n(count, "thing of yours is", "things of yours are")} not sent yet. They stay on this device and are sent when you sign in again.`,
+    `${counted(count, "entry of yours is", "entries of yours are")} not sent yet. Unsent entries stay on this device and are sent when you sign in again.`,
   signOutQuestion: "Sign out?",
 
   uploads: "Uploads",
@@ -120,53 +120,53 @@ export const en = {
   stateRemoving: "Removing",
   statePaused: "Paused",
   stateFailed: (why: string) => `Failed: ${why}`,
-  stateOld: "This was first sent over six days ago, or the clock of this device was wrong. It may have arrived. Look first, then send it again or remove it.",
-  stateConflict: "Somebody changed this while your change was on its way. Which one shall stay?",
+  stateOld: "This was first sent over six days ago, or the clock of this device was wrong. It may have arrived. Check the feed, then send it again or remove it.",
+  stateConflict: "Somebody changed this before your change arrived. Choose the version to keep.",
   sendAgain: "Send again",
-  mine: "Yours",
-  theirs: "What is there now",
+  mine: "Your version",
+  theirs: "Current version",
   useMine: "Use mine",
-  keepTheirs: "Keep theirs",
+  useTheirs: "Keep theirs",
   waitingComment: (text: string) => `Comment: ${text}`,
   waitingEdit: (text: string) => `Edit: ${text}`,
   waitingDeletion: "Deletion of an image",
   waitingCommentDeletion: "Deletion of a comment",
 
-  offline: "You are offline. This is what you saw last.",
+  offline: "You are offline. This page shows stored images.",
   offlineWaiting: (count: number) => `Offline: ${count} waiting`,
   sending: (count: number) => `Sending: ${count} waiting`,
-  signInAgain: (count: number) => `Sign in again to go on: ${count} waiting`,
+  signInAgain: (count: number) => `Sign in again to send: ${count} waiting`,
   donePost: "Your image is posted.",
   doneComment: "Your comment is sent.",
   doneEdit: "Your change is saved.",
-  doneDeletion: "It is deleted.",
-  goneMeanwhile: "It had been deleted meanwhile, so nothing was changed.",
-  failedSome: "Something was not taken. See the list above the images.",
+  doneDeletion: "Deleted.",
+  goneMeanwhile: "It was deleted in the meantime. Nothing was changed.",
+  sendingFailed: "The service refused an entry. See the list above the images.",
 
-  /** What the service says by a code (docs/problems.md); a test compares. */
+  /** The text for each problem code (docs/problems.md); a test compares the codes. */
   problems: {
     unreadable: "The browser can no longer read this image. Remove it, and choose it again.",
-    identity_required: "You are not signed in any more. Sign in, and it goes on.",
-    not_yours: "This belongs to somebody else. Remove this from the list.",
-    admins_only: "Only admins may do this. Ask one of them.",
-    direct_access: "This is not the address of the service. Open the one that its operators gave you.",
-    host_not_allowed: "The service answers to this machine's own name alone. Open it as localhost.",
-    rate_limited: "That was more than the service takes from one person at a time. Wait a little, and it goes on.",
-    busy: "The service is busy. Wait a moment, and it goes on.",
-    not_ready: "The service can take nothing just now. Wait a moment, and it goes on.",
-    internal_error: "Something went wrong at the service. Wait a little; if it stays so, tell its operators.",
-    storage_full: "The service has no room left. Wait a little; if it stays so, tell its operators.",
-    body_silent: "The connection was silent for too long. Look for a better one, and it goes on.",
-    request_in_progress: "The service is still at it. Wait a moment.",
-    image_unreadable: "The image is damaged or incomplete. Choose a whole copy of it, or another image.",
-    image_unsupported: "This kind of image cannot be shown. Save it in another format, then post that.",
+    identity_required: "Your sign-in has expired. Sign in again to continue.",
+    not_yours: "This belongs to another user. Remove the entry from the list.",
+    admins_only: "Only admins may do this. Ask an admin.",
+    direct_access: "This is not the public address of the service. Open the address that its operators gave you.",
+    host_not_allowed: "The service accepts only its own host name. Open it as localhost.",
+    rate_limited: "You have reached a limit of the service. Wait a little; sending then continues.",
+    busy: "The service is busy. Wait a moment; sending then continues.",
+    not_ready: "The service is not ready. Wait a moment; sending then continues.",
+    internal_error: "An error occurred in the service. Wait a little; if it persists, tell its operators.",
+    storage_full: "The service has no free space. Wait a little; if it persists, tell its operators.",
+    body_silent: "The connection was silent for too long. Find a better connection; sending then continues.",
+    request_in_progress: "The service is still processing this. Wait a moment.",
+    image_unreadable: "The image is damaged or incomplete. Choose a complete copy of it, or another image.",
+    image_unsupported: "The service cannot show this kind of image. Save it in another format, then post that file.",
     image_too_large: "The image has too many pixels. Post a smaller one.",
-    image_too_slow: "The image takes too long to read. Save it anew, or smaller, then post that.",
-    processing_failed: "The service could not make this image ready, through no fault of yours. Tell its operators, or try again later.",
-    unsupported_image: "This is no image that can be posted. Choose another one.",
+    image_too_slow: "The image takes too long to decode. Save it again or smaller, then post that file.",
+    processing_failed: "The service could not process this image, and the image is not the cause. Tell its operators, or try again later.",
+    unsupported_image: "This file is not an image that can be posted. Choose another one.",
     upload_too_large: "The file is too large. Post a smaller one.",
     body_too_large: "The text is too long. Make it shorter, then send it again.",
-    validation_failed: "The service does not take this as it is. Remove it from the list, and make it anew.",
+    validation_failed: "The service refused this entry. Remove it from the list, then create it again.",
     checksum_mismatch: "The image was damaged on its way. Try again.",
     upload_gone: uploadGone,
     upload_not_found: uploadGone,
@@ -175,11 +175,11 @@ export const en = {
     offset_mismatch: sentElsewhere,
     post_not_found: imageGone,
     image_not_found: imageGone,
-    comment_not_found: "This comment is no longer there. Remove this from the list.",
+    comment_not_found: "This comment was deleted. Remove the entry from the list.",
     post_not_ready: "The image is not ready yet. Try again in a moment.",
-    gone: "What you made had been deleted before this arrived again. Remove this from the list, or make it anew.",
-    edit_conflict: "Somebody changed this meanwhile. Look at what is there now, then change it again.",
-    idempotency_key_reused: "The service has taken something else in its place. Look whether it is there, then try again.",
+    gone: "The post or comment was deleted before this arrived again. Remove the entry from the list, or create it again.",
+    edit_conflict: "Somebody changed this in the meantime. Read the current version, then change it again.",
+    idempotency_key_reused: "The service has received another entry in place of this one. Check if yours is in the feed, then try again.",
     page_error: pageFault,
     invalid_json: pageFault,
     invalid_multipart: pageFault,

@@ -1,30 +1,30 @@
-/** The page. */
+/** The whole page. */
 import { Fragment } from "preact";
 import { useEffect, useRef } from "preact/hooks";
 import * as feed from "../feed";
 import * as me from "../me";
-import { sentence, texts } from "../texts";
-import { compose, Composer, useFilesOfPage } from "./composer";
+import { problemText, texts } from "../texts";
+import { openComposer, Composer, useDroppedFiles } from "./composer";
 import { Outbox } from "./outbox";
 import { PostCard } from "./post";
-import { SignInDialog, WhoIsOn } from "./sign-in";
+import { SignInDialog, SessionButtons } from "./sign-in";
 import { Status } from "./status";
 import { Viewer } from "./viewer";
 
 export function App() {
-  useFilesOfPage();
-  // All anew for the next user: nothing that the last one typed or opened stays.
+  useDroppedFiles();
+  // A new key for the next user removes all inputs and dialogs of the last one.
   return (
-    <Fragment key={me.departures.value}>
+    <Fragment key={me.sessionEnds.value}>
       <header class="bar">
         <div class="bar-inside">
           <h1 class="brand">{texts.title}</h1>
-          <Sorts />
+          <SortChoice />
           <div class="row who-is-on">
-            <button type="button" class="primary" onClick={() => compose()}>
+            <button type="button" class="primary" onClick={() => openComposer()}>
               {texts.newPost}
             </button>
-            <WhoIsOn />
+            <SessionButtons />
           </div>
         </div>
       </header>
@@ -40,7 +40,7 @@ export function App() {
   );
 }
 
-function Sorts() {
+function SortChoice() {
   const orders: [feed.Sort, string][] = [
     ["top", texts.top],
     ["new", texts.newest],
@@ -49,7 +49,7 @@ function Sorts() {
     <div class="sorts" role="radiogroup" aria-label={texts.sort}>
       {orders.map(([order, label]) => (
         <label key={order}>
-          <input type="radio" name="sort" value={order} checked={feed.sort.value === order} onChange={() => void feed.start(order)} />
+          <input type="radio" name="sort" value={order} checked={feed.sort.value === order} onChange={() => void feed.startWalk(order)} />
           <span>{label}</span>
         </label>
       ))}
@@ -57,7 +57,7 @@ function Sorts() {
   );
 }
 
-/** As many as can be in view when the page opens. */
+/** The most images that can be in view when the page opens. */
 const FIRST_IMAGES = 3;
 
 function Feed() {
@@ -92,9 +92,9 @@ function FeedEnd() {
   if (state === "failed") {
     return (
       <div class="feed-end">
-        <p class="fault">{sentence(feed.refusal.value) ?? texts.feedFailed}</p>
-        <button type="button" onClick={() => void feed.more()}>
-          {texts.again}
+        <p class="fault">{problemText(feed.refusal.value) ?? texts.feedFailed}</p>
+        <button type="button" onClick={() => void feed.loadMore()}>
+          {texts.tryAgain}
         </button>
       </div>
     );
@@ -102,25 +102,25 @@ function FeedEnd() {
   return feed.posts.value.length > 0 ? <ShowMore /> : null;
 }
 
-/** Presses itself a screen before it comes into view. */
+/** Loads the next page before the button comes into view. */
 function ShowMore() {
   const button = useRef<HTMLButtonElement>(null);
   const state = feed.state.value;
-  // Anew after each page, also after one without anything new: where it still is in view, it goes on.
+  // Observe again after each page, even an empty one: while the button is in view, loading continues.
   useEffect(() => {
     if (state === "loading") return undefined;
-    const seen = new IntersectionObserver(
+    const observer = new IntersectionObserver(
       ([entry]) => {
-        if (entry?.isIntersecting) void feed.more();
+        if (entry?.isIntersecting) void feed.loadMore();
       },
       { rootMargin: "600px" },
     );
-    if (button.current) seen.observe(button.current);
-    return () => seen.disconnect();
+    if (button.current) observer.observe(button.current);
+    return () => observer.disconnect();
   }, [state]);
   return (
     <div class="feed-end">
-      <button ref={button} type="button" onClick={() => void feed.more()} aria-disabled={state === "loading"}>
+      <button ref={button} type="button" onClick={() => void feed.loadMore()} aria-disabled={state === "loading"}>
         {state === "loading" ? texts.loading : texts.showMore}
       </button>
     </div>

@@ -1,65 +1,65 @@
-/** The comments of the post that is open: those that are there, and one's own that are on their way. */
+/** The comments of the open post: the stored ones, and the user's own that are not sent yet. */
 import { useSignal } from "@preact/signals";
 import { useEffect, useState } from "preact/hooks";
 import { refusalOf } from "../api";
-import { type Comment, list } from "../comments";
+import { type Comment, readComments } from "../comments";
 import { checkText, isBlank, limits } from "../limits";
 import * as me from "../me";
 import * as outbox from "../outbox";
-import { nameOf, type Post } from "../posts";
+import { creatorName, type Post } from "../posts";
 import type { CommentEdit, Entry } from "../queue";
-import { sentence, texts } from "../texts";
+import { problemText, texts } from "../texts";
 import { signInThen } from "./sign-in";
-import { keeping, words } from "./outbox";
+import { storageProblem, stateText } from "./outbox";
 import { Confirm, TextField, Time } from "./parts";
 
 interface Shown {
   comments: Comment[];
   next: string | null;
-  /** Why the last page could not be read, as a sentence. */
+  /** The reason why the last page could not be read, as a sentence. */
   fault: string | null;
 }
 
-/** Pages of them; anew from the first one whenever the post says that something changed. */
+/** The pages of comments, read again from the first one when the post has changed. */
 function usePages(post: Post): [Shown | null, () => void] {
   const [shown, setShown] = useState<Shown | null>(null);
   const load = (cursor: string | null, before: Comment[]) =>
-    list(post.id, cursor).then(
+    readComments(post.id, cursor).then(
       (page) => setShown({ comments: [...before, ...page.comments], next: page.next, fault: null }),
       (error: unknown) => {
-        const fault = sentence(refusalOf(error)) ?? texts.commentsFailed;
-        setShown((known) => ({ comments: known?.comments ?? post.latest_comments, next: null, fault }));
+        const fault = problemText(refusalOf(error)) ?? texts.commentsFailed;
+        setShown((former) => ({ comments: former?.comments ?? post.latest_comments, next: null, fault }));
       },
     );
   const newest = post.latest_comments.map((comment) => comment.id + comment.edited_at).join();
-  useEffect(() => void load(null, []), [post.id, post.total_comments, newest, edits()]);
+  useEffect(() => void load(null, []), [post.id, post.total_comments, newest, countEdits()]);
   return [shown, () => void load(shown?.next ?? null, shown?.comments ?? [])];
 }
 
-/** How many changes of comments wait; when one has arrived, the list is another one. */
-function edits(): number {
-  return outbox.waiting.value.filter(({ work }) => work.kind === "edit comment" || work.kind === "delete comment").length;
+/** The number of edits and deletions of comments that wait; the list is read again when it changes. */
+function countEdits(): number {
+  return outbox.ownEntries.value.filter(({ work }) => work.kind === "edit comment" || work.kind === "delete comment").length;
 }
 
 export function Comments({ post }: { post: Post }) {
-  const [shown, more] = usePages(post);
-  const own = outbox.waiting.value.filter(({ work }) => work.kind === "comment" && work.post === post.id).reverse();
+  const [shown, loadMore] = usePages(post);
+  const ownComments = outbox.ownEntries.value.filter(({ work }) => work.kind === "comment" && work.post === post.id).reverse();
   const comments = shown?.comments ?? post.latest_comments;
   return (
     <>
       <NewComment post={post} />
       {shown?.fault && <p class="fault">{shown.fault}</p>}
-      {comments.length + own.length === 0 && shown && <p class="muted">{texts.noComments}</p>}
+      {comments.length + ownComments.length === 0 && shown && <p class="muted">{texts.noComments}</p>}
       <ul class="comments" aria-label={texts.commentList} aria-busy={shown === null}>
-        {own.map((entry) => (
-          <Waiting key={`waiting ${entry.id}`} entry={entry} />
+        {ownComments.map((entry) => (
+          <WaitingComment key={`waiting ${entry.id}`} entry={entry} />
         ))}
         {comments.map((comment) => (
-          <Written key={comment.id} comment={comment} />
+          <StoredComment key={comment.id} comment={comment} />
         ))}
       </ul>
       {shown?.next && (
-        <button type="button" class="quiet" onClick={more}>
+        <button type="button" class="quiet" onClick={loadMore}>
           {texts.olderComments}
         </button>
       )}
@@ -71,16 +71,16 @@ function NewComment({ post }: { post: Post }) {
   const [content, setContent] = useState("");
   const [problem, setProblem] = useState<string | null>(null);
   const fault = checkText("comment", content, limits.value);
-  /** The field is free for the next one at once; what could not be kept comes back into it. */
-  const keep = async () => {
+  /** Empties the field at once; a comment that could not be stored comes back into it. */
+  const store = async () => {
     setContent("");
-    const failed = await keeping(outbox.add({ kind: "comment", post: post.id, content }));
-    setProblem(failed);
-    if (failed !== null) setContent((next) => next || content);
+    const failure = await storageProblem(outbox.add({ kind: "comment", post: post.id, content }));
+    setProblem(failure);
+    if (failure !== null) setContent((next) => next || content);
   };
   const send = (event: Event) => {
     event.preventDefault();
-    if (!isBlank(content) && fault === null) signInThen(() => void keep());
+    if (!isBlank(content) && fault === null) signInThen(() => void store());
   };
   return (
     <form class="new-comment" onSubmit={send}>
@@ -99,12 +99,12 @@ function NewComment({ post }: { post: Post }) {
   );
 }
 
-function Waiting({ entry }: { entry: Entry }) {
+function WaitingComment({ entry }: { entry: Entry }) {
   if (entry.work.kind !== "comment") return null;
   return (
     <li class="comment pending">
       <p class="by">
-        <bdi class="who">{me.session.value?.name ?? entry.owner}</bdi> <span class="muted">{words(entry)}</span>
+        <bdi class="who">{me.session.value?.name ?? entry.owner}</bdi> <span class="muted">{stateText(entry)}</span>
       </p>
       <p class="content" dir="auto">
         {entry.work.content}
@@ -113,37 +113,37 @@ function Waiting({ entry }: { entry: Entry }) {
   );
 }
 
-function Written({ comment: kept }: { comment: Comment }) {
-  const doing = useSignal<"edit" | "delete" | null>(null);
-  const own = me.session.value?.user === kept.creator;
-  const waiting = outbox.waiting.value.map(({ work }) => work);
-  const isLeaving = waiting.some((work) => work.kind === "delete comment" && work.comment === kept.id);
-  const edit = waiting.findLast((work) => work.kind === "edit comment" && work.comment === kept.id);
-  const comment = edit?.kind === "edit comment" ? { ...kept, content: edit.content } : kept;
-  const close = () => (doing.value = null);
+function StoredComment({ comment: stored }: { comment: Comment }) {
+  const action = useSignal<"edit" | "delete" | null>(null);
+  const ownComments = me.session.value?.user === stored.creator;
+  const works = outbox.ownEntries.value.map(({ work }) => work);
+  const isLeaving = works.some((work) => work.kind === "delete comment" && work.comment === stored.id);
+  const edit = works.findLast((work) => work.kind === "edit comment" && work.comment === stored.id);
+  const comment = edit?.kind === "edit comment" ? { ...stored, content: edit.content } : stored;
+  const close = () => (action.value = null);
   return (
     <li class={isLeaving ? "comment leaving" : "comment"}>
       <p class="by">
-        <bdi class="who">{nameOf(comment)}</bdi> <Time at={comment.created_at} edited={comment.edited_at} />
+        <bdi class="who">{creatorName(comment)}</bdi> <Time at={comment.created_at} edited={comment.edited_at} />
       </p>
-      {doing.value === "edit" ? (
+      {action.value === "edit" ? (
         <EditComment comment={comment} close={close} />
       ) : (
         <p class="content" dir="auto">
           {comment.content}
         </p>
       )}
-      {own && doing.value === null && (
+      {ownComments && action.value === null && (
         <p class="row actions">
-          <button type="button" class="quiet" onClick={() => (doing.value = "edit")}>
+          <button type="button" class="quiet" onClick={() => (action.value = "edit")}>
             {texts.edit}
           </button>
-          <button type="button" class="quiet" onClick={() => (doing.value = "delete")}>
+          <button type="button" class="quiet" onClick={() => (action.value = "delete")}>
             {texts.delete}
           </button>
         </p>
       )}
-      {doing.value === "delete" && <DeleteComment comment={comment} close={close} />}
+      {action.value === "delete" && <DeleteComment comment={comment} close={close} />}
     </li>
   );
 }

@@ -1,65 +1,64 @@
 /** New posts: one or more images, each with its texts. */
 import { signal } from "@preact/signals";
 import { useEffect, useRef } from "preact/hooks";
-import { chosen, type Draft, draft, faultOf, makeSmaller, measured } from "../images";
-import { ask as askLimits, checkText, limits } from "../limits";
+import { fileToSend, type Draft, createDraft, faultOf, makeSmaller, withPixels } from "../images";
+import { checkText, limits, loadLimits } from "../limits";
 import * as me from "../me";
 import * as outbox from "../outbox";
 import { texts } from "../texts";
-import { keeping } from "./outbox";
+import { storageProblem } from "./outbox";
 import { Dialog, DialogTitle, TextField } from "./parts";
 import { signInThen } from "./sign-in";
 
 const isOpen = signal(false);
 const drafts = signal<Draft[]>([]);
 const problem = signal<string | null>(null);
-/** A large image takes a moment to store: another press of `Post` would store it twice. */
+/** True while images are stored: another press of `Post` would store a large image twice. */
 const isStoring = signal(false);
 
-/** Files of these are offered; which ones are taken is for the service to say. */
+/** The types that the file dialog offers; the service decides which it accepts. */
 const ACCEPTED = "image/*,.heic,.heif,.avif";
 const MAX_SIDE_SMALLER = 2048;
 
-export function compose(files: Iterable<File> = []): void {
-  const given = [...files];
-  void askLimits();
+export function openComposer(files: File[] = []): void {
+  void loadLimits();
   signInThen(() => {
     isOpen.value = true;
-    void addFiles(given);
+    void addFiles(files);
   });
 }
 
 async function addFiles(files: File[]): Promise<void> {
-  const made = await Promise.all(files.map(draft));
-  drafts.value = [...drafts.value, ...made];
+  const added = await Promise.all(files.map(createDraft));
+  drafts.value = [...drafts.value, ...added];
 }
 
 function close(): void {
-  for (const one of drafts.value) URL.revokeObjectURL(one.url);
+  for (const draft of drafts.value) URL.revokeObjectURL(draft.url);
   drafts.value = [];
   problem.value = null;
   isOpen.value = false;
 }
 
-me.departures.subscribe(close);
+me.sessionEnds.subscribe(close);
 
-function change(id: number, how: (draft: Draft) => Draft): void {
-  drafts.value = drafts.value.map((one) => (one.id === id ? how(one) : one));
+function change(id: number, update: (draft: Draft) => Draft): void {
+  drafts.value = drafts.value.map((draft) => (draft.id === id ? update(draft) : draft));
 }
 
 function drop(id: number): void {
-  drafts.value = drafts.value.filter((one) => one.id !== id);
+  drafts.value = drafts.value.filter((draft) => draft.id !== id);
 }
 
-function isGood(one: Draft): boolean {
-  const isText = !checkText("caption", one.caption, limits.value) && !checkText("alt", one.alt, limits.value);
-  return faultOf(one) === null && isText && one.smaller.is !== "working";
+function isValid(draft: Draft): boolean {
+  const isText = !checkText("caption", draft.caption, limits.value) && !checkText("alt", draft.alt, limits.value);
+  return faultOf(draft) === null && isText && draft.smaller.is !== "working";
 }
 
 async function post(event: Event): Promise<void> {
   event.preventDefault();
-  if (!drafts.value.every(isGood)) {
-    problem.value = texts.refusedSome;
+  if (!drafts.value.every(isValid)) {
+    problem.value = texts.draftsRefused;
     return;
   }
   if (isStoring.value) return;
@@ -68,33 +67,33 @@ async function post(event: Event): Promise<void> {
   if (isWhole) close();
 }
 
-/** Whether all of them are stored; else `problem` says why not. */
+/** Stores all drafts. Returns false at the first failure, whose reason is in `problem`. */
 async function storeDrafts(): Promise<boolean> {
-  for (const one of drafts.value) {
-    problem.value = await keeping(keep(one));
+  for (const draft of drafts.value) {
+    problem.value = await storageProblem(storeDraft(draft));
     if (problem.value !== null) return false;
-    drop(one.id);
+    drop(draft.id);
   }
   return true;
 }
 
-function keep(one: Draft): Promise<void> {
-  const { image, type } = chosen(one);
-  const { caption, alt, file } = one;
-  const about = { name: file.name, type, size: image.size };
-  return outbox.add({ kind: "post", caption, alt, image: about, stage: "reserve", post: null, tus: null }, image);
+function storeDraft(draft: Draft): Promise<void> {
+  const { image, type } = fileToSend(draft);
+  const { caption, alt, file } = draft;
+  const description = { name: file.name, type, size: image.size };
+  return outbox.add({ kind: "post", caption, alt, image: description, stage: "reserve", post: null, tus: null }, image);
 }
 
-/** Images that are dropped on the page, or pasted, are for a new post. */
-export function useFilesOfPage(): void {
+/** Opens the composer for images that are dropped on the page, or pasted. */
+export function useDroppedFiles(): void {
   useEffect(() => {
-    const images = (given: FileList | undefined) => [...(given ?? [])];
+    const images = (files: FileList | undefined) => [...(files ?? [])];
     const onDrop = (event: DragEvent) => {
       event.preventDefault();
-      if (event.dataTransfer?.files.length) compose(images(event.dataTransfer.files));
+      if (event.dataTransfer?.files.length) openComposer(images(event.dataTransfer.files));
     };
     const onPaste = (event: ClipboardEvent) => {
-      if (event.clipboardData?.files.length) compose(images(event.clipboardData.files));
+      if (event.clipboardData?.files.length) openComposer(images(event.clipboardData.files));
     };
     const onDragOver = (event: DragEvent) => event.preventDefault();
     document.addEventListener("dragover", onDragOver);
@@ -116,8 +115,8 @@ export function Composer() {
       <form onSubmit={(event) => void post(event)}>
         <Files />
         <ul class="drafts">
-          {drafts.value.map((one) => (
-            <DraftItem key={one.id} one={one} />
+          {drafts.value.map((draft) => (
+            <DraftItem key={draft.id} draft={draft} />
           ))}
         </ul>
         {problem.value && (
@@ -156,16 +155,16 @@ function Files() {
   );
 }
 
-function DraftItem({ one }: { one: Draft }) {
-  const fault = faultOf(one);
+function DraftItem({ draft }: { draft: Draft }) {
+  const fault = faultOf(draft);
   return (
     <li class={fault ? "draft refused" : "draft"}>
-      <div role="group" aria-label={one.file.name} class="draft-inside">
-        {one.type !== null && <Preview one={one} />}
+      <div role="group" aria-label={draft.file.name} class="draft-inside">
+        {draft.type !== null && <Preview draft={draft} />}
         <div class="draft-fields">
           <p class="row between">
-            <bdi class="file-name">{one.file.name}</bdi>
-            <button type="button" class="quiet" aria-label={texts.removeImage(one.file.name)} onClick={() => drop(one.id)}>
+            <bdi class="file-name">{draft.file.name}</bdi>
+            <button type="button" class="quiet" aria-label={texts.removeImage(draft.file.name)} onClick={() => drop(draft.id)}>
               {texts.remove}
             </button>
           </p>
@@ -174,63 +173,63 @@ function DraftItem({ one }: { one: Draft }) {
               {texts.fault(fault)}
             </p>
           )}
-          {one.type !== null && <Texts one={one} />}
-          <SmallerChoice one={one} />
+          {draft.type !== null && <Texts draft={draft} />}
+          <SmallerChoice draft={draft} />
         </div>
       </div>
     </li>
   );
 }
 
-function Texts({ one }: { one: Draft }) {
-  const captionFault = checkText("caption", one.caption, limits.value);
-  const altFault = checkText("alt", one.alt, limits.value);
-  const set = (texts: Partial<Draft>) => change(one.id, (was) => ({ ...was, ...texts }));
+function Texts({ draft }: { draft: Draft }) {
+  const captionFault = checkText("caption", draft.caption, limits.value);
+  const altFault = checkText("alt", draft.alt, limits.value);
+  const set = (texts: Partial<Draft>) => change(draft.id, (was) => ({ ...was, ...texts }));
   return (
     <>
-      <TextField label={texts.caption} value={one.caption} change={(caption) => set({ caption })} lines={2} fault={captionFault && texts.fault(captionFault)} />
-      <TextField label={texts.alt} value={one.alt} change={(alt) => set({ alt })} hint={texts.altHint} fault={altFault && texts.fault(altFault)} />
+      <TextField label={texts.caption} value={draft.caption} change={(caption) => set({ caption })} lines={2} fault={captionFault && texts.fault(captionFault)} />
+      <TextField label={texts.alt} value={draft.alt} change={(alt) => set({ alt })} hint={texts.altHint} fault={altFault && texts.fault(altFault)} />
     </>
   );
 }
 
-function Preview({ one }: { one: Draft }) {
-  const [width, height] = [one.pixels?.width, one.pixels?.height];
-  const isBlind = one.pixels === null && one.fault === null;
+function Preview({ draft }: { draft: Draft }) {
+  const [width, height] = [draft.pixels?.width, draft.pixels?.height];
+  const isBlind = draft.pixels === null && draft.fault === null;
   const onLoad = (event: { currentTarget: HTMLImageElement }) => {
     const { naturalWidth, naturalHeight } = event.currentTarget;
-    change(one.id, (was) => measured(was, naturalWidth, naturalHeight));
+    change(draft.id, (was) => withPixels(was, naturalWidth, naturalHeight));
   };
   return (
     <div class="preview">
-      <img src={one.url} alt="" onLoad={onLoad} />
+      <img src={draft.url} alt="" onLoad={onLoad} />
       {width && height ? <span class="hint">{`${width} × ${height}`}</span> : isBlind && <span class="hint">{texts.noPreview}</span>}
     </div>
   );
 }
 
-function SmallerChoice({ one }: { one: Draft }) {
-  const { smaller, pixels } = one;
+function SmallerChoice({ draft }: { draft: Draft }) {
+  const { smaller, pixels } = draft;
   if (pixels === null || Math.max(pixels.width, pixels.height) <= MAX_SIDE_SMALLER) return null;
   const onChange = async (event: { currentTarget: HTMLInputElement }) => {
-    const wanted = event.currentTarget.checked;
-    change(one.id, (was) => ({ ...was, smaller: { is: wanted ? "working" : "no" } }));
-    if (!wanted) return;
-    const made = await makeSmaller(one.file);
-    change(one.id, (was) => (was.smaller.is === "working" ? { ...was, smaller: made } : was));
+    const isChosen = event.currentTarget.checked;
+    change(draft.id, (was) => ({ ...was, smaller: { is: isChosen ? "working" : "no" } }));
+    if (!isChosen) return;
+    const added = await makeSmaller(draft.file);
+    change(draft.id, (was) => (was.smaller.is === "working" ? { ...was, smaller: added } : was));
   };
   return (
     <div class="choice">
-      <input id={`smaller-${one.id}`} type="checkbox" checked={smaller.is !== "no"} onChange={(event) => void onChange(event)} />
-      <label for={`smaller-${one.id}`}>{texts.smaller}</label>
+      <input id={`smaller-${draft.id}`} type="checkbox" checked={smaller.is !== "no"} onChange={(event) => void onChange(event)} />
+      <label for={`smaller-${draft.id}`}>{texts.smaller}</label>
       <span class="hint" role="status">
-        {saying(one)}
+        {smallerText(draft)}
       </span>
     </div>
   );
 }
 
-function saying({ smaller, file }: Draft): string {
+function smallerText({ smaller, file }: Draft): string {
   if (smaller.is === "made") return texts.smallerSaves(file.size - smaller.image.size);
   if (smaller.is === "working") return texts.working;
   if (smaller.is === "useless") return texts.smallerNothing;

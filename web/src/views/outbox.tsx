@@ -1,16 +1,16 @@
-/** What is on its way: images with their progress, and everything else that waits, or needs a decision. */
+/** The queue: images with their progress, and other entries that failed or need a decision. */
 import { useEffect, useState } from "preact/hooks";
 import { reachable } from "../api";
 import * as me from "../me";
 import * as outbox from "../outbox";
-import { type Entry, isUnderWay, type PostWork } from "../queue";
-import { problem, sentence, texts } from "../texts";
+import { type Entry, isActive, type PostWork } from "../queue";
+import { problemTextOrDetail, problemText, texts } from "../texts";
 import { waits } from "../waits";
 
-/** Null once it is kept; else why it could not be, as a sentence. */
-export async function keeping(added: Promise<void>): Promise<string | null> {
+/** Waits until an entry is stored. Returns null, or the reason of the failure as a sentence. */
+export async function storageProblem(stored: Promise<void>): Promise<string | null> {
   try {
-    await added;
+    await stored;
     return null;
   } catch (error) {
     const name = error instanceof DOMException ? error.name : "";
@@ -19,27 +19,27 @@ export async function keeping(added: Promise<void>): Promise<string | null> {
   }
 }
 
-/** An entry's state in words. */
-export function words(entry: Entry): string {
+/** The state of an entry, as a text. */
+export function stateText(entry: Entry): string {
   const { state } = entry;
-  if (state.is === "failed") return texts.stateFailed(problem(state.code, state.detail));
+  if (state.is === "failed") return texts.stateFailed(problemTextOrDetail(state.code, state.detail));
   if (state.is === "asking") return state.why === "old" ? texts.stateOld : texts.stateConflict;
   if (state.is === "paused") return texts.statePaused;
   const user = me.session.value;
   if (user?.user !== entry.owner || user.expired) return texts.stateWaitingFor(entry.owner);
   if (entry.work.kind === "post" && entry.work.stage === "remove") return texts.stateRemoving;
-  if (state.is === "retrying") return retrying(entry, state.why);
+  if (state.is === "retrying") return retryText(entry, state.why);
   if (!reachable.value) return texts.stateOffline;
-  return entry.work.kind === "post" ? stage(entry, entry.work) : texts.stateWaiting;
+  return entry.work.kind === "post" ? stageText(entry, entry.work) : texts.stateWaiting;
 }
 
-function retrying(entry: Entry, why: string | undefined): string {
+function retryText(entry: Entry, why: string | undefined): string {
   const when = texts.stateRetrying(Math.ceil(waits.remaining(entry) / 1000));
-  const reason = sentence(why ?? null);
+  const reason = problemText(why ?? null);
   return reason === null ? when : `${when}. ${reason}`;
 }
 
-function stage(entry: Entry, work: PostWork): string {
+function stageText(entry: Entry, work: PostWork): string {
   if (work.stage === "process") return texts.stateProcessing;
   if (work.stage === "reserve") return entry.firstSentAt === null ? texts.stateWaiting : texts.stateReserving;
   return texts.stateUploading(percent(entry, work));
@@ -50,7 +50,7 @@ function percent(entry: Entry, work: PostWork): number {
   return Math.floor(((outbox.progress.value[entry.id] ?? 0) / work.image.size) * 100);
 }
 
-/** Seconds pass in words too. */
+/** Draws again twice a second, so that the texts count down. */
 function useSeconds(counting: boolean): void {
   const [, setNow] = useState(0);
   useEffect(() => {
@@ -61,10 +61,10 @@ function useSeconds(counting: boolean): void {
 }
 
 export function Outbox() {
-  const entries = outbox.waiting.value;
+  const entries = outbox.ownEntries.value;
   useSeconds(entries.some((entry) => entry.state.is === "retrying"));
   const images = entries.filter((entry) => entry.work.kind === "post");
-  const others = entries.filter((entry) => entry.work.kind !== "post" && !isUnderWay(entry));
+  const others = entries.filter((entry) => entry.work.kind !== "post" && !isActive(entry));
   return (
     <>
       {images.length > 0 && (
@@ -94,16 +94,16 @@ export function Outbox() {
 function useThumbnail(id: number): string | null {
   const [url, setUrl] = useState<string | null>(null);
   useEffect(() => {
-    let made: string | null = null;
-    let gone = false;
+    let objectUrl: string | null = null;
+    let isUnmounted = false;
     void outbox.image(id).then((image) => {
-      if (image === undefined || gone) return;
-      made = URL.createObjectURL(image);
-      setUrl(made);
+      if (image === undefined || isUnmounted) return;
+      objectUrl = URL.createObjectURL(image);
+      setUrl(objectUrl);
     });
     return () => {
-      gone = true;
-      if (made !== null) URL.revokeObjectURL(made);
+      isUnmounted = true;
+      if (objectUrl !== null) URL.revokeObjectURL(objectUrl);
     };
   }, [id]);
   return url;
@@ -122,8 +122,8 @@ function ImageEntry({ entry }: { entry: Entry }) {
           <bdi>{name}</bdi>
         </p>
         <Progress entry={entry} work={work} name={name} />
-        <p class={state.is === "failed" ? "fault" : "muted"}>{words(entry)}</p>
-        {outbox.lastsAsPage(entry) && <p class="muted">{texts.lastsAsPage}</p>}
+        <p class={state.is === "failed" ? "fault" : "muted"}>{stateText(entry)}</p>
+        {outbox.isInMemoryOnly(entry) && <p class="muted">{texts.inMemoryOnly}</p>}
       </div>
       {work.stage !== "remove" && <ImageButtons entry={entry} />}
     </li>
@@ -131,8 +131,8 @@ function ImageEntry({ entry }: { entry: Entry }) {
 }
 
 function Progress({ entry, work, name }: { entry: Entry; work: PostWork; name: string }) {
-  const done = percent(entry, work);
-  const isOpen = work.stage === "process" && isUnderWay(entry);
+  const percentDone = percent(entry, work);
+  const isOpen = work.stage === "process" && isActive(entry);
   return (
     <div
       class={isOpen ? "progress open" : "progress"}
@@ -140,10 +140,10 @@ function Progress({ entry, work, name }: { entry: Entry; work: PostWork; name: s
       aria-label={texts.progressOf(name)}
       aria-valuemin={0}
       aria-valuemax={100}
-      aria-valuenow={isOpen ? undefined : done}
-      aria-valuetext={words(entry)}
+      aria-valuenow={isOpen ? undefined : percentDone}
+      aria-valuetext={stateText(entry)}
     >
-      <span style={{ inlineSize: `${done}%` }} />
+      <span style={{ inlineSize: `${percentDone}%` }} />
     </div>
   );
 }
@@ -152,13 +152,13 @@ function ImageButtons({ entry }: { entry: Entry }) {
   const { state } = entry;
   return (
     <div class="row entry-buttons">
-      {isUnderWay(entry) ? (
+      {isActive(entry) ? (
         <button type="button" class="quiet" onClick={() => void outbox.pause(entry.id)}>
           {texts.pause}
         </button>
       ) : (
         <button type="button" class="quiet" onClick={() => void outbox.resume(entry.id)}>
-          {state.is === "paused" ? texts.resume : state.is === "asking" ? texts.sendAgain : texts.again}
+          {state.is === "paused" ? texts.resume : state.is === "asking" ? texts.sendAgain : texts.tryAgain}
         </button>
       )}
       <button type="button" class="quiet" onClick={() => void outbox.remove(entry.id)}>
@@ -195,33 +195,33 @@ function OtherEntry({ entry }: { entry: Entry }) {
             {title(entry)}
           </p>
         )}
-        <p class={state.is === "failed" ? "fault" : "muted"}>{words(entry)}</p>
+        <p class={state.is === "failed" ? "fault" : "muted"}>{stateText(entry)}</p>
         {isConflict && <BothTexts entry={entry} theirs={state.theirs} />}
       </div>
-      <div class="row entry-buttons">{isConflict ? <Decide id={entry.id} /> : <Again entry={entry} />}</div>
+      <div class="row entry-buttons">{isConflict ? <ConflictButtons id={entry.id} /> : <RetryButtons entry={entry} />}</div>
     </li>
   );
 }
 
-function Decide({ id }: { id: number }) {
+function ConflictButtons({ id }: { id: number }) {
   return (
     <>
-      <button type="button" class="primary" onClick={() => void outbox.insist(id)}>
+      <button type="button" class="primary" onClick={() => void outbox.useMine(id)}>
         {texts.useMine}
       </button>
       <button type="button" onClick={() => void outbox.remove(id)}>
-        {texts.keepTheirs}
+        {texts.useTheirs}
       </button>
     </>
   );
 }
 
-function Again({ entry }: { entry: Entry }) {
+function RetryButtons({ entry }: { entry: Entry }) {
   const isOld = entry.state.is === "asking";
   return (
     <>
       <button type="button" class="quiet" onClick={() => void outbox.resume(entry.id)}>
-        {isOld ? texts.sendAgain : texts.again}
+        {isOld ? texts.sendAgain : texts.tryAgain}
       </button>
       <button type="button" class="quiet" onClick={() => void outbox.remove(entry.id)}>
         {texts.remove}

@@ -1,8 +1,8 @@
-/** What several views are made of. */
+/** Components that several views use. */
 import { decodeBlurHash } from "fast-blurhash";
 import type { ComponentChildren } from "preact";
 import { useEffect, useId, useRef } from "preact/hooks";
-import { ago, texts, when } from "../texts";
+import { relativeTime, texts, exactTime } from "../texts";
 
 interface DialogProps {
   name: string;
@@ -12,7 +12,7 @@ interface DialogProps {
   alert?: boolean;
 }
 
-/** A modal dialog; closing it gives the focus back to what opened it. */
+/** A modal dialog; when it closes, the element that opened it has the focus again. */
 export function Dialog({ name, close, children, class: kind = "", alert = false }: DialogProps) {
   const element = useRef<HTMLDialogElement>(null);
   useEffect(() => {
@@ -36,7 +36,7 @@ export function Dialog({ name, close, children, class: kind = "", alert = false 
 
 function giveFocusBack(opener: Element | null): void {
   const target = opener instanceof HTMLElement && opener.isConnected ? opener : document.querySelector("main");
-  // After the dialog has left: until then all behind it is inert.
+  // After the dialog has closed: until then all elements behind it are inert.
   setTimeout(() => {
     if (document.querySelector("dialog[open]") === null || target?.closest("dialog")) target?.focus({ preventScroll: true });
   });
@@ -136,17 +136,17 @@ export function TextField({ label, value, change, hint, fault, lines = 1, placeh
 export function Time({ at, edited }: { at: string; edited: string | null }) {
   return (
     <span class="muted">
-      <time dateTime={at} title={when(at)}>
-        {ago(at)}
+      <time dateTime={at} title={exactTime(at)}>
+        {relativeTime(at)}
       </time>
-      {edited && <span title={when(edited)}> · {texts.edited}</span>}
+      {edited && <span title={exactTime(edited)}> · {texts.edited}</span>}
     </span>
   );
 }
 
 const BLUR_SIDE = 24;
 
-/** What an image looks like until it is there. */
+/** The placeholder of an image that is not loaded yet. */
 export function Blur({ hash }: { hash: string }) {
   const canvas = useRef<HTMLCanvasElement>(null);
   useEffect(() => {

@@ -2,39 +2,39 @@
 import { type Signal, useSignal } from "@preact/signals";
 import { Component, type ComponentChildren, type RefObject } from "preact";
 import { useEffect, useRef, useState } from "preact/hooks";
-import { resolved } from "../api";
+import { resolveUrl } from "../api";
 import * as me from "../me";
 import * as outbox from "../outbox";
-import { nameOf, type Post } from "../posts";
+import { creatorName, type Post } from "../posts";
 import type { PostEdit } from "../queue";
 import { texts } from "../texts";
 import { checkText, limits } from "../limits";
 import { Blur, Confirm, Dialog, DialogTitle, TextField, Time } from "./parts";
 import { hrefOf } from "./route";
 
-export function nameOfPost(post: Post): string {
-  return post.caption || texts.imageBy(nameOf(post));
+export function postName(post: Post): string {
+  return post.caption || texts.imageBy(creatorName(post));
 }
 
-/** The post as it will be once what waits here has arrived. */
-export function withWaiting(post: Post): Post {
-  const edits = outbox.waiting.value.map((entry) => entry.work).filter((work) => work.kind === "edit post");
+/** The post with the user's own edits that are not sent yet. */
+export function withOwnEdits(post: Post): Post {
+  const edits = outbox.ownEntries.value.map((entry) => entry.work).filter((work) => work.kind === "edit post");
   const last = edits.findLast((work) => work.post === post.id);
   return last === undefined ? post : { ...post, caption: last.caption, alt: last.alt };
 }
 
-export function commentsOf(post: Post): number {
-  const own = outbox.waiting.value.filter(({ work }) => work.kind === "comment" && work.post === post.id);
-  return post.total_comments + own.length;
+export function countComments(post: Post): number {
+  const isOwn = outbox.ownEntries.value.filter(({ work }) => work.kind === "comment" && work.post === post.id);
+  return post.total_comments + isOwn.length;
 }
 
 interface CardProps {
   post: Signal<Post>;
-  /** Its image is in view when the page opens. */
+  /** True if its image is in view when the page opens. */
   first: boolean;
 }
 
-/** Drawn anew only when its own post changes, however many others there are. */
+/** Draws again only when its own post changes, since a feed may have many posts. */
 export class PostCard extends Component<CardProps> {
   override shouldComponentUpdate(next: CardProps): boolean {
     return next.post !== this.props.post || next.first !== this.props.first;
@@ -45,10 +45,10 @@ export class PostCard extends Component<CardProps> {
   }
 }
 
-function Card({ post: kept, first }: CardProps) {
-  const post = withWaiting(kept.value);
-  const name = nameOfPost(post);
-  const isDeleted = outbox.waiting.value.some(({ work }) => work.kind === "delete post" && work.post === post.id);
+function Card({ post: stored, first }: CardProps) {
+  const post = withOwnEdits(stored.value);
+  const name = postName(post);
+  const isDeleted = outbox.ownEntries.value.some(({ work }) => work.kind === "delete post" && work.post === post.id);
   return (
     <article class={isDeleted ? "card leaving" : "card"} aria-label={name}>
       <a class="frame" href={hrefOf(post.id)}>
@@ -56,7 +56,7 @@ function Card({ post: kept, first }: CardProps) {
       </a>
       <div class="said">
         <p class="by">
-          <bdi class="who">{nameOf(post)}</bdi> <Time at={post.created_at} edited={post.edited_at} />
+          <bdi class="who">{creatorName(post)}</bdi> <Time at={post.created_at} edited={post.edited_at} />
         </p>
         {post.caption && (
           <p class="caption" dir="auto">
@@ -73,77 +73,77 @@ function Card({ post: kept, first }: CardProps) {
 function FeedImage({ post, first }: { post: Post; first: boolean }) {
   const element = useRef<HTMLImageElement>(null);
   const [loaded, setLoaded] = useState(false);
-  const seen = useRef(false);
+  const wasShown = useRef(false);
   const isFar = useFar(element);
   const { image } = post;
-  // What was seen and is far away by now is let go: the browser would keep all of a long feed decoded.
-  const isHeld = !(isFar && seen.current);
+  // An image that was shown and is far away now is released: the browser would keep a long feed decoded.
+  const isLoadable = !(isFar && wasShown.current);
   useEffect(() => {
-    if (!isHeld) setLoaded(false);
-  }, [isHeld]);
+    if (!isLoadable) setLoaded(false);
+  }, [isLoadable]);
   const onLoad = () => {
-    if (!isHeld) return;
-    seen.current = true;
+    if (!isLoadable) return;
+    wasShown.current = true;
     setLoaded(true);
   };
   if (image === null) return null;
   return (
     <>
-      {isHeld && !loaded && <Blur hash={image.placeholder} />}
+      {isLoadable && !loaded && <Blur hash={image.placeholder} />}
       <img
         ref={element}
-        loading={first || !isHeld ? "eager" : "lazy"}
+        loading={first || !isLoadable ? "eager" : "lazy"}
         fetchpriority={first ? "high" : "auto"}
         decoding="async"
         sizes={SIZES}
-        srcset={isHeld ? sources(image) : undefined}
-        src={isHeld ? resolved(image.url) : nothing()}
+        srcset={isLoadable ? sources(image) : undefined}
+        src={isLoadable ? resolveUrl(image.url) : transparentPixel()}
         width={image.width}
         height={image.height}
-        alt={post.alt || nameOfPost(post)}
+        alt={post.alt || postName(post)}
         onLoad={onLoad}
       />
     </>
   );
 }
 
-// A GIF of one transparent pixel: an image without any would no longer be one to screen readers.
+// A GIF of one transparent pixel: screen readers do not announce an image without a source.
 const PIXEL = "R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7";
 let pixel: string | undefined;
 
-function nothing(): string {
+function transparentPixel(): string {
   const bytes = () => Uint8Array.from(atob(PIXEL), (byte) => byte.charCodeAt(0));
   return (pixel ??= URL.createObjectURL(new Blob([bytes()], { type: "image/gif" })));
 }
 
-/** Beyond where `loading="lazy"` begins to load (Chromium: 2,500 px on slow networks). */
+/** Farther away than `loading="lazy"` begins to load (Chromium: 2,500 px on slow networks). */
 const NEAR = "3000px 0px";
 
-/** Whether the post of this image is several windows away. */
+/** True while the post of this image is several windows away. */
 function useFar(image: RefObject<HTMLImageElement>): boolean {
   const [isFar, setFar] = useState(false);
   useEffect(() => {
-    const watching = new IntersectionObserver((entries) => setFar(entries.at(-1)?.isIntersecting === false), { rootMargin: NEAR });
+    const observer = new IntersectionObserver((entries) => setFar(entries.at(-1)?.isIntersecting === false), { rootMargin: NEAR });
     const card = image.current?.closest("article");
-    if (card) watching.observe(card);
-    return () => watching.disconnect();
+    if (card) observer.observe(card);
+    return () => observer.disconnect();
   }, []);
   return isFar;
 }
 
-/** Less than the column has: the square is sharp enough for a phone's three device pixels, and four times as
- * fast there; the larger one is for tablets, and for windows on dense screens. */
+/** Smaller than the column: on a phone with three device pixels the square is sharp enough, and loads four
+ * times as fast. The larger rendition is for tablets, and for windows on dense screens. */
 const SIZES = "(min-width: 1080px) 340px, (min-width: 680px) 45vw, 60vw";
 
 type Connection = { saveData?: boolean };
 
-/** Both renditions; the larger one is cut to the square, so that its shorter side counts. */
+/** Both renditions for `srcset`. The larger one is cropped to the square, so its shorter side counts. */
 function sources(image: NonNullable<Post["image"]>): string {
   const { connection } = navigator as { connection?: Connection };
-  const small = `${resolved(image.url)} ${image.width}w`;
+  const small = `${resolveUrl(image.url)} ${image.width}w`;
   const side = Math.min(image.large.width, image.large.height);
   const isEnough = connection?.saveData === true || side <= image.width;
-  return isEnough ? small : `${small}, ${resolved(image.large.url)} ${side}w`;
+  return isEnough ? small : `${small}, ${resolveUrl(image.large.url)} ${side}w`;
 }
 
 function LatestComments({ post }: { post: Post }) {
@@ -152,7 +152,7 @@ function LatestComments({ post }: { post: Post }) {
     <ul class="latest">
       {post.latest_comments.map((comment) => (
         <li key={comment.id} dir="auto">
-          <bdi class="who">{nameOf(comment)}</bdi> {comment.content}
+          <bdi class="who">{creatorName(comment)}</bdi> {comment.content}
         </li>
       ))}
     </ul>
@@ -160,26 +160,26 @@ function LatestComments({ post }: { post: Post }) {
 }
 
 function Actions({ post }: { post: Post }) {
-  const doing = useSignal<"edit" | "delete" | null>(null);
-  const own = me.session.value?.user === post.creator;
-  const close = () => (doing.value = null);
+  const action = useSignal<"edit" | "delete" | null>(null);
+  const isOwn = me.session.value?.user === post.creator;
+  const close = () => (action.value = null);
   return (
     <div class="row actions">
       <button type="button" class="quiet" onClick={() => (location.hash = hrefOf(post.id))}>
-        {texts.comments(commentsOf(post))}
+        {texts.comments(countComments(post))}
       </button>
-      {own && (
+      {isOwn && (
         <>
-          <button type="button" class="quiet" onClick={() => (doing.value = "edit")}>
+          <button type="button" class="quiet" onClick={() => (action.value = "edit")}>
             {texts.edit}
           </button>
-          <button type="button" class="quiet" onClick={() => (doing.value = "delete")}>
+          <button type="button" class="quiet" onClick={() => (action.value = "delete")}>
             {texts.delete}
           </button>
         </>
       )}
-      {doing.value === "edit" && <EditPost post={post} close={close} />}
-      {doing.value === "delete" && <DeletePost id={post.id} close={close} />}
+      {action.value === "edit" && <EditPost post={post} close={close} />}
+      {action.value === "delete" && <DeletePost id={post.id} close={close} />}
     </div>
   );
 }

@@ -1,4 +1,4 @@
-/** Which post is open: `#post/ID`, so that it has an address, and Back closes it. */
+/** The open post, as `#post/ID` in the address, so that a post has a link and Back closes it. */
 import { signal } from "@preact/signals";
 
 const HASH = /^#post\/([0-9A-Za-z]{26})$/;
@@ -9,14 +9,14 @@ export function hrefOf(id: string): string {
   return `#post/${id}`;
 }
 
-export function follow(): void {
+export function applyHash(): void {
   openPost.value = HASH.exec(location.hash)?.[1] ?? null;
 }
 
-/** Without another entry in the browser's history. */
-export function goTo(id: string | null): void {
+/** Opens a post without another entry in the browser's history. */
+export function openPostInPlace(id: string | null): void {
   history.replaceState(null, "", id === null ? location.pathname + location.search : hrefOf(id));
-  follow();
+  applyHash();
 }
 
-addEventListener("hashchange", follow);
+addEventListener("hashchange", applyHash);

@@ -3,16 +3,16 @@ import { signal } from "@preact/signals";
 import { useState } from "preact/hooks";
 import * as me from "../me";
 import * as outbox from "../outbox";
-import { sentence, texts } from "../texts";
+import { problemText, texts } from "../texts";
 import { Confirm, Dialog, DialogTitle, TextField } from "./parts";
 
-/** What the person wanted to do, and will once they are signed in. */
-const wanted = signal<(() => void) | null>(null);
+/** The action that needs a user; it runs after signing in. */
+const pendingAction = signal<(() => void) | null>(null);
 
-/** Why the last try came to nothing. */
+/** The reason why the last attempt failed. */
 const fault = signal<string | null>(null);
 
-/** Now, or after signing in. */
+/** Runs an action now, or after signing in. */
 export function signInThen(act: () => void): void {
   if (me.session.value === null) show(act, null);
   else act();
@@ -20,46 +20,46 @@ export function signInThen(act: () => void): void {
 
 function show(act: () => void, problem: string | null): void {
   fault.value = problem;
-  wanted.value = act;
-  if (me.signInWay.value === null) void me.ask();
+  pendingAction.value = act;
+  if (me.signInWay.value === null) void me.checkIdentity();
 }
 
-const nothing = () => undefined;
+const noAction = () => undefined;
 
-// What the last user wanted to do is not done by the next one.
-me.departures.subscribe(() => (wanted.value = null));
+// The action of one user must not run for the next one.
+me.sessionEnds.subscribe(() => (pendingAction.value = null));
 
-/** After the issuer's page: why that came to nothing, if it did. */
-export function showSignIn(outcome: me.SignedIn | null): void {
+/** Shows the reason if signing in at the issuer's page failed. */
+export function showSignIn(outcome: me.SignInOutcome | null): void {
   if (outcome === null || outcome.is === "signed in") return;
-  show(nothing, why(outcome, texts.signInRefused));
+  show(noAction, outcomeText(outcome, texts.signInRefused));
 }
 
-function why(outcome: me.SignedIn, refused: string): string {
-  if (outcome.is === "put off") return sentence(outcome.code) ?? texts.signInUnreachable;
-  return outcome.is === "refused" ? refused : texts.signInUnreachable;
+function outcomeText(outcome: me.SignInOutcome, refusedText: string): string {
+  if (outcome.is === "put off") return problemText(outcome.code) ?? texts.signInUnreachable;
+  return outcome.is === "refused" ? refusedText : texts.signInUnreachable;
 }
 
 export function SignInDialog() {
-  const act = wanted.value;
-  const close = () => (wanted.value = null);
+  const act = pendingAction.value;
+  const close = () => (pendingAction.value = null);
   if (act === null) return null;
-  const done = () => {
+  const onSignedIn = () => {
     close();
     act();
   };
   return (
     <Dialog name={texts.signIn} close={close} class="small">
       <DialogTitle close={close}>{texts.signIn}</DialogTitle>
-      <Ways done={done} />
+      <SignInWays onSignedIn={onSignedIn} />
     </Dialog>
   );
 }
 
-function Ways({ done }: { done: () => void }) {
+function SignInWays({ onSignedIn }: { onSignedIn: () => void }) {
   const way = me.signInWay.value;
-  const known = me.session.value;
-  const mode = way?.mode ?? known?.identity.mode;
+  const current = me.session.value;
+  const mode = way?.mode ?? current?.identity.mode;
   if (mode === undefined) return <p class="fault">{texts.signInUnreachable}</p>;
   return (
     <>
@@ -68,19 +68,19 @@ function Ways({ done }: { done: () => void }) {
           {texts.goToIssuer(new URL(way.issuer).host)}
         </button>
       )}
-      <Credential mode={mode} done={done} />
+      <Credential mode={mode} onSignedIn={onSignedIn} />
     </>
   );
 }
 
-function Credential({ mode, done }: { mode: "dev" | "jwt"; done: () => void }) {
-  const known = me.session.value;
-  const [credential, setCredential] = useState(known?.expired && mode === "dev" ? known.user : "");
+function Credential({ mode, onSignedIn }: { mode: "dev" | "jwt"; onSignedIn: () => void }) {
+  const current = me.session.value;
+  const [credential, setCredential] = useState(current?.expired && mode === "dev" ? current.user : "");
   const submit = async (event: Event) => {
     event.preventDefault();
     const outcome = await me.signIn({ mode, credential: credential.trim() });
-    if (outcome.is === "signed in") done();
-    else fault.value = why(outcome, mode === "dev" ? texts.nameRefused : texts.signInRefused);
+    if (outcome.is === "signed in") onSignedIn();
+    else fault.value = outcomeText(outcome, mode === "dev" ? texts.nameRefused : texts.signInRefused);
   };
   const label = mode === "dev" ? texts.name : texts.token;
   const hint = mode === "dev" ? texts.nameHint : texts.tokenHint;
@@ -96,33 +96,33 @@ function Credential({ mode, done }: { mode: "dev" | "jwt"; done: () => void }) {
   );
 }
 
-export function WhoIsOn() {
-  const known = me.session.value;
-  const [leaving, setLeaving] = useState(false);
+export function SessionButtons() {
+  const current = me.session.value;
+  const [isAsking, setAsking] = useState(false);
   const signIn = (
-    <button type="button" onClick={() => show(nothing, null)}>
+    <button type="button" onClick={() => show(noAction, null)}>
       {texts.signIn}
     </button>
   );
-  if (known === null) return signIn;
-  const waiting = outbox.waiting.value.length;
-  const leave = () => void me.signOut(outbox.waiting.peek().some(outbox.lastsAsPage));
+  if (current === null) return signIn;
+  const waiting = outbox.ownEntries.value.length;
+  const signOut = () => void me.signOut(outbox.ownEntries.peek().some(outbox.isInMemoryOnly));
   return (
     <>
-      <span class="on" title={texts.signedInAs(known.name)}>
-        <bdi>{known.name}</bdi>
+      <span class="on" title={texts.signedInAs(current.name)}>
+        <bdi>{current.name}</bdi>
       </span>
-      {known.expired && signIn}
-      <button type="button" class="quiet" onClick={() => (waiting > 0 ? setLeaving(true) : leave())}>
+      {current.expired && signIn}
+      <button type="button" class="quiet" onClick={() => (waiting > 0 ? setAsking(true) : signOut())}>
         {texts.signOut}
       </button>
-      {leaving && (
+      {isAsking && (
         <Confirm
           question={texts.signOutQuestion}
           hint={texts.signOutWaiting(waiting)}
           yes={texts.signOut}
-          act={leave}
-          close={() => setLeaving(false)}
+          act={signOut}
+          close={() => setAsking(false)}
         />
       )}
     </>

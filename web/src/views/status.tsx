@@ -1,16 +1,16 @@
-/** One line that says how things stand, and what became of what was sent. */
+/** The status line: the state of the queue, and the last result. */
 import { useSignalEffect } from "@preact/signals";
 import { useEffect, useState } from "preact/hooks";
 import { reachable } from "../api";
 import * as me from "../me";
 import * as outbox from "../outbox";
-import { isUnderWay, type Answer, type Entry } from "../queue";
+import { isActive, type Answer, type Entry } from "../queue";
 import { texts } from "../texts";
 
 const SHOWN_MS = 5_000;
 
-function news(entry: Entry, answer: Answer): string | null {
-  if (answer.is === "failed" || answer.is === "conflict") return texts.failedSome;
+function resultText(entry: Entry, answer: Answer): string | null {
+  if (answer.is === "failed" || answer.is === "conflict") return texts.sendingFailed;
   if (answer.is === "gone") return entry.work.kind.startsWith("delete") ? texts.doneDeletion : texts.goneMeanwhile;
   if (answer.is !== "done") return null;
   const { work } = entry;
@@ -19,14 +19,14 @@ function news(entry: Entry, answer: Answer): string | null {
   return work.kind.startsWith("edit") ? texts.doneEdit : texts.doneDeletion;
 }
 
-/** What became of the last one, for a while. */
-function useNews(): string | null {
+/** The text of the last result, for some seconds. */
+function useLastResult(): string | null {
   const [shown, setShown] = useState<string | null>(null);
   useSignalEffect(() => {
     const last = outbox.outcome.value;
     if (last === null) return;
-    const said = news(last.entry, last.answer);
-    if (said !== null) setShown(said);
+    const result = resultText(last.entry, last.answer);
+    if (result !== null) setShown(result);
   });
   useEffect(() => {
     if (shown === null) return;
@@ -36,21 +36,21 @@ function useNews(): string | null {
   return shown;
 }
 
-function standing(): string | null {
-  const under = outbox.waiting.value.filter(isUnderWay).length;
-  const all = outbox.waiting.value.length;
+function queueText(): string | null {
+  const active = outbox.ownEntries.value.filter(isActive).length;
+  const all = outbox.ownEntries.value.length;
   if (!reachable.value) return all > 0 ? texts.offlineWaiting(all) : texts.offline;
-  if (all > 0 && me.signed.value === null) return texts.signInAgain(all);
-  return under > 0 ? texts.sending(under) : null;
+  if (all > 0 && me.sendingUser.value === null) return texts.signInAgain(all);
+  return active > 0 ? texts.sending(active) : null;
 }
 
 export function Status() {
-  const said = useNews();
-  const lasting = standing();
+  const result = useLastResult();
+  const queue = queueText();
   const isOff = !reachable.value;
   return (
     <div role="status" class={isOff ? "status off" : "status"}>
-      {[lasting, said].filter(Boolean).map((line) => (
+      {[queue, result].filter(Boolean).map((line) => (
         <span key={line}>{line}</span>
       ))}
     </div>

@@ -1,46 +1,46 @@
 /** One post, large, with its comments. */
 import { useEffect, useRef, useState } from "preact/hooks";
-import { RefusedError, resolved } from "../api";
+import { RefusedError, resolveUrl } from "../api";
 import * as feed from "../feed";
 import * as me from "../me";
-import { find, nameOf, type Post } from "../posts";
+import { readPost, creatorName, type Post } from "../posts";
 import { texts } from "../texts";
 import { Comments } from "./comments";
 import { Blur, Dialog, DialogTitle, IconButton, Time } from "./parts";
-import { nameOfPost, withWaiting } from "./post";
-import { goTo, openPost } from "./route";
-import { zoomable } from "./zoom";
+import { postName, withOwnEdits } from "./post";
+import { openPostInPlace, openPost } from "./route";
+import { makeZoomable } from "./zoom";
 
 export function Viewer() {
   const id = openPost.value;
   return id === null ? null : <PostDialog id={id} />;
 }
 
-/** From the feed, or, where somebody came by a link, from the service. */
+/** The post from the feed; from the service if the page was opened by a link. */
 function usePost(id: string): Post | "gone" | null {
-  const known = feed.byId(id)?.value;
-  const [found, setFound] = useState<Post | "gone" | null>(null);
+  const feedPost = feed.postById(id)?.value;
+  const [readResult, setReadResult] = useState<Post | "gone" | null>(null);
   useEffect(() => {
-    setFound(null);
-    if (known !== undefined) return;
-    find(id, me.session.value?.identity ?? null).then(setFound, (error: unknown) => {
-      if (error instanceof RefusedError) setFound("gone");
+    setReadResult(null);
+    if (feedPost !== undefined) return;
+    readPost(id, me.session.value?.identity ?? null).then(setReadResult, (error: unknown) => {
+      if (error instanceof RefusedError) setReadResult("gone");
     });
-  }, [id, known === undefined]);
-  return known ?? found;
+  }, [id, feedPost === undefined]);
+  return feedPost ?? readResult;
 }
 
 function PostDialog({ id }: { id: string }) {
-  const found = usePost(id);
-  const post = typeof found === "object" && found !== null ? withWaiting(found) : null;
-  const close = () => goTo(null);
-  const name = post ? nameOfPost(post) : texts.loading;
+  const readResult = usePost(id);
+  const post = typeof readResult === "object" && readResult !== null ? withOwnEdits(readResult) : null;
+  const close = () => openPostInPlace(null);
+  const name = post ? postName(post) : texts.loading;
   return (
     <Dialog name={name} close={close} class="viewer">
       <Stage post={post} />
       <section class="aside">
         <DialogTitle close={close}>{post ? <Heading post={post} /> : texts.loading}</DialogTitle>
-        {found === "gone" && <p class="fault">{texts.postGone}</p>}
+        {readResult === "gone" && <p class="fault">{texts.postGone}</p>}
         {post?.caption && (
           <p class="caption whole" dir="auto">
             {post.caption}
@@ -55,7 +55,7 @@ function PostDialog({ id }: { id: string }) {
 function Heading({ post }: { post: Post }) {
   return (
     <>
-      <bdi class="who">{nameOf(post)}</bdi> <Time at={post.created_at} edited={post.edited_at} />
+      <bdi class="who">{creatorName(post)}</bdi> <Time at={post.created_at} edited={post.edited_at} />
     </>
   );
 }
@@ -79,7 +79,7 @@ function Stage({ post }: { post: Post | null }) {
       const forward = document.dir === "rtl" ? "ArrowLeft" : "ArrowRight";
       if (!event.key.startsWith("Arrow") || /Up|Down/.test(event.key) || isTyping(event.target)) return;
       const to = event.key === forward ? after : before;
-      if (to) goTo(to);
+      if (to) openPostInPlace(to);
     };
     addEventListener("keydown", onKey);
     return () => removeEventListener("keydown", onKey);
@@ -89,8 +89,8 @@ function Stage({ post }: { post: Post | null }) {
   return (
     <div class="stage" style={{ "--shape": shape }}>
       {post?.image && <LargeImage key={post.id} post={post} image={post.image} />}
-      {before && <IconButton class="previous" name={texts.previous} onClick={() => goTo(before)} path="M15 5l-7 7 7 7" />}
-      {after && <IconButton class="next" name={texts.next} onClick={() => goTo(after)} path="M9 5l7 7-7 7" />}
+      {before && <IconButton class="previous" name={texts.previous} onClick={() => openPostInPlace(before)} path="M15 5l-7 7 7 7" />}
+      {after && <IconButton class="next" name={texts.next} onClick={() => openPostInPlace(after)} path="M9 5l7 7-7 7" />}
     </div>
   );
 }
@@ -99,15 +99,15 @@ function LargeImage({ post, image }: { post: Post; image: NonNullable<Post["imag
   const frame = useRef<HTMLDivElement>(null);
   const [loaded, setLoaded] = useState(false);
   const { large } = image;
-  useEffect(() => (frame.current ? zoomable(frame.current) : undefined), []);
+  useEffect(() => (frame.current ? makeZoomable(frame.current) : undefined), []);
   return (
     <div ref={frame} class="zoom">
       {!loaded && <Blur hash={image.placeholder} />}
       <img
-        src={resolved(large.url)}
+        src={resolveUrl(large.url)}
         width={large.width}
         height={large.height}
-        alt={post.alt || nameOfPost(post)}
+        alt={post.alt || postName(post)}
         draggable={false}
         onLoad={() => setLoaded(true)}
       />

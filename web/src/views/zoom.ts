@@ -1,6 +1,6 @@
 /**
- * Pinch, double tap, wheel and drag on an image. Our own, as a modal `dialog` makes everything outside of it
- * inert, the lightboxes of libraries included; and for a tenth of their weight.
+ * Zoom on an image by pinch, double tap, wheel and drag. Not by a library: a modal `dialog` makes the lightboxes
+ * of libraries inert, because they are outside of it. This code has a tenth of their size.
  */
 const MAX_SCALE = 6;
 const DOUBLE_TAP_SCALE = 2.5;
@@ -12,8 +12,8 @@ interface Point {
   y: number;
 }
 
-/** Makes the first image in `frame` zoomable; gives what undoes it. */
-export function zoomable(frame: HTMLElement): () => void {
+/** Makes the first image in `frame` zoomable; returns a function that undoes it. */
+export function makeZoomable(frame: HTMLElement): () => void {
   const zoom = new Zoom(frame);
   const listeners: [string, (event: never) => void][] = [
     ["pointerdown", zoom.down],
@@ -74,15 +74,15 @@ class Zoom {
   }
 
   #pinch(fixed: Point, before: Point, now: Point): void {
-    const distance = (one: Point) => Math.hypot(one.x - fixed.x, one.y - fixed.y) || 1;
+    const distance = (point: Point) => Math.hypot(point.x - fixed.x, point.y - fixed.y) || 1;
     const ratio = distance(now) / distance(before);
     this.#zoomTo(this.#scale * ratio, (fixed.x + now.x) / 2, (fixed.y + now.y) / 2);
     this.#shift((now.x - before.x) / 2, (now.y - before.y) / 2);
   }
 
-  /** What is under the point stays there. */
-  #zoomTo(wanted: number, x: number, y: number): void {
-    const scale = Math.min(MAX_SCALE, Math.max(1, wanted));
+  /** Zooms around a point: the same part of the image stays under it. */
+  #zoomTo(requested: number, x: number, y: number): void {
+    const scale = Math.min(MAX_SCALE, Math.max(1, requested));
     const box = this.frame.getBoundingClientRect();
     const from = { x: x - box.left - box.width / 2, y: y - box.top - box.height / 2 };
     const ratio = scale / this.#scale;
@@ -94,11 +94,11 @@ class Zoom {
     this.#place(this.#offset.x + x, this.#offset.y + y);
   }
 
-  /** Within the frame: no side of the image may leave its own side of it. */
+  /** Moves the image so that it always fills the frame. */
   #place(x: number, y: number): void {
     const { clientWidth, clientHeight } = this.frame;
-    const room = { x: (clientWidth * (this.#scale - 1)) / 2, y: (clientHeight * (this.#scale - 1)) / 2 };
-    this.#offset = { x: Math.max(-room.x, Math.min(room.x, x)), y: Math.max(-room.y, Math.min(room.y, y)) };
+    const slack = { x: (clientWidth * (this.#scale - 1)) / 2, y: (clientHeight * (this.#scale - 1)) / 2 };
+    this.#offset = { x: Math.max(-slack.x, Math.min(slack.x, x)), y: Math.max(-slack.y, Math.min(slack.y, y)) };
     const image = this.frame.querySelector("img");
     if (image === null) return;
     image.style.transform = `translate(${this.#offset.x}px, ${this.#offset.y}px) scale(${this.#scale})`;
