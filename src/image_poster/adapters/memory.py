@@ -4,7 +4,7 @@ adapters for production."""
 import asyncio
 import hashlib
 import tempfile
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -47,7 +47,7 @@ from image_poster.domain.signing import Page
 from image_poster.domain.uploads import UnfinishedPost, Upload
 from image_poster.ports.clock import Clock
 from image_poster.ports.feed import RebuiltBatch
-from image_poster.ports.images import StagedImage, StoredFile, Workspace
+from image_poster.ports.images import FileRecord, StagedImage, StoredFile, Workspace
 from image_poster.ports.jobs import Job, ParkedJob
 from image_poster.ports.uploads import UploadRecord, UploadWriter
 
@@ -195,8 +195,10 @@ class MemoryPostStore:
         record: IdempotencyRecord | None = None,
         upload: Upload | None = None,
         *,
+        image_bytes: int = 0,
         instead_of: IdempotencyRecord | None = None,
     ) -> None:
+        del image_bytes
         self._state.check_unused(record, instead_of)
         self._state.keep_record(record, self._clock.service_ms())
         if upload is not None:
@@ -218,7 +220,10 @@ class MemoryPostStore:
         found = self._state.tombstones.get(post_id)
         return found is not None and found.ended
 
-    async def update(self, post_id: str, change: Callable[[Post], Post]) -> StoredPost:
+    async def update(
+        self, post_id: str, change: Callable[[Post], Post], *, files: Sequence[FileRecord] = ()
+    ) -> StoredPost:
+        del files
         before = self._state.post(post_id)
         after = change(before)
         self._state.change(post_id, post=after)
@@ -544,9 +549,10 @@ class MemoryImageStore:
             work.original.write_bytes(original)
             yield work
 
-    async def publish(self, post_id: str, work: Workspace) -> None:
+    async def publish(self, post_id: str, work: Workspace) -> tuple[()]:
         for name in RENDITIONS:
             self.keep(post_id, name, (work.folder / f"{name}.jpg").read_bytes())
+        return ()
 
     async def has_original(self, post_id: str) -> bool:
         return (post_id, _ORIGINAL) in self._files

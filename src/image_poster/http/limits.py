@@ -30,7 +30,7 @@ from image_poster.http.auth import caller
 from image_poster.http.forwarded import TrustedProxies, address_group
 from image_poster.http.requests import AnyRequest, json_only, services
 from image_poster.http.responses import json_response
-from image_poster.ports.limits import RateLimiter
+from image_poster.ports.quotas import RateLimiter
 
 # Those of a page are many.
 _IMAGE_METHODS, _IMAGE = {"GET", "HEAD"}, re.compile(r"/images/[^/]+/[^/]+")

@@ -28,6 +28,7 @@ from image_poster.http.limits import IDENTIFIED, IDENTIFIED_JSON, writer
 from image_poster.http.multipart import receive_post_form
 from image_poster.http.reservations import RESERVATION, read_reservation
 from image_poster.http.uploads import UploadBody
+from image_poster.services.upload_bodies import CountedBody
 
 ShownComments = Annotated[int, QueryParameter(ge=0, le=LATEST_KEPT)]
 Wait = Annotated[float, QueryParameter(ge=0, le=WAIT_MAX_SECONDS, description="Seconds.")]
@@ -210,13 +211,14 @@ async def create_post(request: requests.AnyRequest) -> Response[bytes]:
     image = found.stores.images.stage(post_id)
     try:
         size = requests.declared_bytes(request)
-        async with found.user_limits.receiving(post_id, creator, size) as received:
+        body = CountedBody(requests.body_chunks(request))
+        async with found.user_limits.receiving(creator, size, body):
             requests.count_unread_body(request, found.user_limits.upload_quota.charge, creator.user)
-            form = receive_post_form(request, image, found.limits, received, hashed=key is not None)
+            form = receive_post_form(request, image, found.limits, body, hashed=key is not None)
             draft = await form
             with in_flight(request).running(creator, key):
                 answer = await found.posts.create(post_id, creator, draft, image, key)
-            received.counted_bytes = draft.image_bytes
+            body.stored_bytes = body.received_bytes - draft.image_bytes * answer.replayed
         return responses.created_response(answer)
     finally:
         await image.discard()

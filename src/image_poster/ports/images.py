@@ -50,6 +50,15 @@ class StoredFile(Protocol):
         ...
 
 
+class FileRecord(NamedTuple):
+    """A file of a post at its publication: `original` or a rendition's name, its bytes, and the
+    SHA-256 of its content. `PostStore` stores records, so that damage to files can be detected."""
+
+    name: str
+    size: int
+    sha256: bytes
+
+
 class RemoteFile(NamedTuple):
     """A file that is served elsewhere, to any client with this `url`."""
 
@@ -72,8 +81,9 @@ class ImageStore(Protocol):
         and `StorageFullError` when there is no free space for renditions."""
         ...
 
-    async def publish(self, post_id: str, work: Workspace) -> None:
-        """Store the renditions in `work`, durably; they replace any former ones."""
+    async def publish(self, post_id: str, work: Workspace) -> Sequence[FileRecord]:
+        """Store the renditions in `work`, durably; they replace any former ones. Return the records
+        of the post's files; none where the storage itself verifies them."""
         ...
 
     async def has_original(self, post_id: str) -> bool:
@@ -119,24 +129,6 @@ class ArrivingImages(ImageStore, Protocol):
     async def set_aside(self, post_id: str) -> bool:
         """Move the original to quarantine for some weeks; nobody sees it there. False if it is too
         young to be judged: its post may not be stored yet."""
-        ...
-
-
-class FileRecord(NamedTuple):
-    """A file of a post at its publication: `original` or a rendition's name, its bytes, and the
-    SHA-256 of its content."""
-
-    name: str
-    size: int
-    sha256: bytes
-
-
-class FileRecordStore(Protocol):
-    """Stores sizes and digests of files, so that damage to them can be detected."""
-
-    async def keep(self, post_id: str, records: Sequence[FileRecord]) -> None:
-        """Replace the post's records. They are deleted with the post; a no-op if the post is
-        gone."""
         ...
 
 

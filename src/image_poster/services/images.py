@@ -94,14 +94,16 @@ class ImagePublisher:
         try:
             async with self.images.workspace(post_id) as work:
                 rendered = await self._render_while_wanted(post_id, work)
-                await self.images.publish(post_id, work)
+                files = await self.images.publish(post_id, work)
         except (ImageNotFoundError, ImageWorkFailedError) as exc:
             if await self.posts.find(post_id) is None:
                 raise PostNotFoundError from exc  # deleted under our hands, its files with it
             if isinstance(exc, ImageNotFoundError):
                 raise ImageWorkFailedError("the original is missing") from exc
             raise
-        return await self.posts.update(post_id, lambda post: published_post(post, rendered))
+        return await self.posts.update(
+            post_id, lambda post: published_post(post, rendered), files=files
+        )
 
     async def _render_while_wanted(self, post_id: str, work: Workspace) -> RenderedImage:
         """Render, but stop once the post is deleted. Raises `PostNotFoundError`."""

@@ -88,8 +88,9 @@ class PostService:
         request = (b"post", *(text.encode() for text in draft.texts), draft.image_sha256)
         record = answer.record(creator.user, key, *request)
         await image.commit()
+        adding = self.posts.add(post, record, image_bytes=draft.image_bytes)
         try:
-            given = await answer_once(self.posts.add(post, record), answer, record)
+            given = await answer_once(adding, answer, record)
         except BusyError:
             raise  # the row may have been written and only its answer lost: keep its image
         except ImagePosterError:

@@ -1,9 +1,12 @@
-"""Bodies of uploads: written and verified. Discarded bytes count in the creator's bytes of the day.
-Too many of them end the upload; otherwise a client could send without end."""
+"""Bodies of images: verified, written, and counted in their senders' quotas.
+
+Discarded bytes count in the sender's bytes of the day. Too many of them end an upload; otherwise a
+client could send without end.
+"""
 
 import hashlib
 from collections.abc import AsyncIterator
-from contextlib import suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import NamedTuple
@@ -13,7 +16,7 @@ from image_poster.domain.identity import Identity
 from image_poster.domain.images import SNIFF_BYTES, sniff
 from image_poster.domain.limits import Limits
 from image_poster.domain.uploads import Upload
-from image_poster.ports.limits import UploadQuota
+from image_poster.ports.quotas import RateLimiter, UploadQuota
 from image_poster.ports.uploads import UploadRecordStore, UploadWriter
 from image_poster.services.posts import PostService
 from image_poster.tus import decisions
@@ -52,6 +55,51 @@ class CountedBody:
     def dropped_bytes(self) -> int:
         """The number of discarded bytes."""
         return max(0, self.received_bytes + self.replaced_bytes - self.stored_bytes)
+
+
+class Unlimited:
+    """A `RateLimiter` and `UploadQuota` without limits."""
+
+    async def count(self, caller: str) -> None:
+        pass
+
+    def reserve(self, user: str, size: int) -> AbstractAsyncContextManager[None]:
+        del user, size
+        return nullcontext()
+
+    async def charge(self, user: str, size: int) -> None:
+        pass
+
+
+UNLIMITED = Unlimited()
+
+
+@dataclass(frozen=True)
+class UserLimits:
+    """Enforces users' rate limits and quotas. `image_bytes` is the size assumed for an image of
+    unknown size."""
+
+    writes: RateLimiter
+    upload_quota: UploadQuota
+    image_bytes: int
+
+    async def count_write(self, user: Identity) -> None:
+        """Count one write. Raises `RateLimitedError`."""
+        await self.writes.count(user.user)
+
+    @asynccontextmanager
+    async def receiving(
+        self, user: Identity, declared_bytes: int | None, body: CountedBody
+    ) -> AsyncIterator[None]:
+        """Reserve an image's bytes while it is received within one request, then count the
+        discarded bytes of `body`. `declared_bytes` is its declared size. Raises `RateLimitedError`
+        before any byte is read."""
+        size = self.image_bytes if declared_bytes is None else declared_bytes
+        async with self.upload_quota.reserve(user.user, min(size, self.image_bytes)):
+            try:
+                yield
+            finally:
+                await self.upload_quota.charge(user.user, body.dropped_bytes)
 
 
 async def write_verified(

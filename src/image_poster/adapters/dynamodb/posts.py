@@ -1,7 +1,8 @@
 """Posts in DynamoDB. A post changes by comparing and swapping its `version`."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from typing import Protocol
 
 from image_poster.adapters.dynamodb import database, schema
 from image_poster.adapters.dynamodb.idempotency import (
@@ -16,9 +17,20 @@ from image_poster.domain.identity import Identity
 from image_poster.domain.posts import Post, PostStatus, StoredPost, is_parked
 from image_poster.domain.uploads import Upload
 from image_poster.ports.clock import Clock
+from image_poster.ports.images import FileRecord
 
 _FEED_KEYS = ("feed", "creator_feed")
 _UNFINISHED_KEY = "unfinished"
+
+
+class PostQuotas(Protocol):
+    """The quotas of a new post's creator. They count nothing in the post's own write."""
+
+    async def admit(self, user: str, upload: Upload) -> None:
+        """Raise `RateLimitedError` if the user may begin no further upload."""
+
+    async def charge(self, user: str, size: int) -> None:
+        """Count the bytes of an image that came with its request."""
 
 
 class DynamoPostStore:
@@ -26,8 +38,8 @@ class DynamoPostStore:
 
     `request_id` returns the id of the current request; it is stored with the post, for the log.
     `applied` is called with the id of the last request that changed a post, when `find` reads it.
-    `removed` is called with the id of a post that this process deleted. `admit` raises
-    `RateLimitedError` for a user who may begin no further upload.
+    `removed` is called with the id of a post that this process deleted. `quotas` are enforced on
+    new posts.
     """
 
     def __init__(
@@ -39,7 +51,7 @@ class DynamoPostStore:
         request_id: Callable[[], str] = str,
         applied: Callable[[str], object] = bool,
         removed: Callable[[str], object] = bool,
-        admit: Callable[[str, Upload], Awaitable[None]] | None = None,
+        quotas: PostQuotas | None = None,
     ) -> None:
         self._table = table
         self._clock = clock
@@ -47,7 +59,7 @@ class DynamoPostStore:
         self._request_id = request_id
         self._applied = applied
         self._removed = removed
-        self._admit = admit
+        self._quotas = quotas
 
     async def add(
         self,
@@ -55,11 +67,12 @@ class DynamoPostStore:
         record: IdempotencyRecord | None = None,
         upload: Upload | None = None,
         *,
+        image_bytes: int = 0,
         instead_of: IdempotencyRecord | None = None,
     ) -> None:
-        if upload is not None and self._admit is not None:
+        if upload is not None and self._quotas is not None:
             try:
-                await self._admit(post.creator, upload)
+                await self._quotas.admit(post.creator, upload)
             except RateLimitedError:
                 if instead_of is None:  # a repeat of what was answered is never refused
                     await check_unused(self._table, record, self._clock)
@@ -81,6 +94,8 @@ class DynamoPostStore:
             )
         except database.ConditionFailedError:
             return  # it is there already
+        if image_bytes and self._quotas is not None:
+            await self._quotas.charge(post.creator, image_bytes)
 
     async def find(self, post_id: str) -> StoredPost | None:
         item = await self._table.get(schema.post_key(post_id))
@@ -101,7 +116,10 @@ class DynamoPostStore:
         item = await self._table.get(schema.post_key(post_id))
         return item is not None and "ended" in item
 
-    async def update(self, post_id: str, change: Callable[[Post], Post]) -> StoredPost:
+    async def update(
+        self, post_id: str, change: Callable[[Post], Post], *, files: Sequence[FileRecord] = ()
+    ) -> StoredPost:
+        del files  # S3 verifies its objects
         async for _ in database.attempts():
             item = await self._table.get(schema.post_key(post_id))
             if item is None or not is_there(item):

@@ -29,7 +29,6 @@ from image_poster.domain.ids import is_id
 from image_poster.domain.images import RENDITIONS
 from image_poster.ports.images import (
     FileRecord,
-    FileRecordStore,
     FilesRemainError,
     StagedImage,
     StoredFile,
@@ -136,14 +135,10 @@ class _StagedFile:
 class FileImageStore:
     """`ImageStore` in files."""
 
-    def __init__(
-        self, layout: Layout, records: FileRecordStore | None = None, group: int | None = None
-    ) -> None:
-        """`records` stores the records of published files; the group id `group` may read
-        renditions."""
+    def __init__(self, layout: Layout, group: int | None = None) -> None:
+        """The group id `group` may read renditions."""
         self._group = group
         self._layout = layout
-        self._records = records
         self._quarantine = Quarantine(layout)
         self._warm: OrderedDict[Path, None] = OrderedDict()
 
@@ -163,10 +158,8 @@ class FileImageStore:
         finally:
             await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
 
-    async def publish(self, post_id: str, work: Workspace) -> None:
-        published = await asyncio.to_thread(self._publish, post_id, work.folder)
-        if self._records is not None:
-            await self._records.keep(post_id, published)
+    async def publish(self, post_id: str, work: Workspace) -> list[FileRecord]:
+        return await asyncio.to_thread(self._publish, post_id, work.folder)
 
     async def has_original(self, post_id: str) -> bool:
         return self._layout.original(post_id).exists()

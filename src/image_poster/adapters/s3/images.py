@@ -95,7 +95,7 @@ class S3ImageStore:
             self._obtain_original(post_id, work.original)
             yield work
 
-    async def publish(self, post_id: str, work: Workspace) -> None:
+    async def publish(self, post_id: str, work: Workspace) -> tuple[()]:
         for name in RENDITIONS:
             with schema.translated():
                 self._client.put_object(
@@ -105,6 +105,7 @@ class S3ImageStore:
                     ContentType="image/jpeg",
                     CacheControl=_CACHED_FOR_EVER,
                 )
+        return ()
 
     async def has_original(self, post_id: str) -> bool:
         try:

@@ -1,14 +1,14 @@
 """Posts in SQLite, and the tombstones of deleted posts and comments."""
 
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import msgspec
 
 from image_poster.adapters.sqlite.database import Database
 from image_poster.adapters.sqlite.idempotency import check_unused, clear_records, keep_record
-from image_poster.adapters.sqlite.images import forget_files
-from image_poster.adapters.sqlite.limits import SqliteUploadQuota, forget_days, release_upload
+from image_poster.adapters.sqlite.images import forget_files, store_files
+from image_poster.adapters.sqlite.quotas import SqliteUploadQuota, forget_days, release_upload
 from image_poster.domain.errors import PostNotFoundError
 from image_poster.domain.idempotency import KEPT_MS, IdempotencyRecord
 from image_poster.domain.identity import Identity
@@ -17,6 +17,7 @@ from image_poster.domain.limits import Limits
 from image_poster.domain.posts import Post, PostStatus, StoredPost, check_visible, encode_post
 from image_poster.domain.uploads import Upload
 from image_poster.ports.clock import Clock
+from image_poster.ports.images import FileRecord
 from image_poster.ports.posts import PostNotifier
 from image_poster.services.posts import NULL_NOTIFIER
 
@@ -56,7 +57,6 @@ _NEXT_TURN = (
 _TURN_OF_NEW = _NEXT_TURN.format("?3")
 NEXT_TURN = _NEXT_TURN.format("posts.creator")
 
-_NO_RATES = Limits()
 _FIND = "SELECT id, total_comments, head, latest FROM posts WHERE id = ?"
 
 
@@ -69,20 +69,19 @@ def stored_post(connection: sqlite3.Connection, post_id: str) -> StoredPost:
 
 
 class SqlitePostStore:
-    """`PostStore` in SQLite. `limits` has the quotas of uploads. `notifier` is notified of every
-    added, changed or deleted post."""
+    """`PostStore` in SQLite. `notifier` is notified of every added, changed or deleted post."""
 
     def __init__(
         self,
         database: Database,
         clock: Clock,
-        limits: Limits = _NO_RATES,
+        quota: SqliteUploadQuota | None = None,
         notifier: PostNotifier = NULL_NOTIFIER,
     ) -> None:
         self._database = database
         self._bell = notifier
         self._clock = clock
-        self._bookings = SqliteUploadQuota(database, clock, limits)
+        self._quota = quota or SqliteUploadQuota(database, clock, Limits())
 
     async def add(
         self,
@@ -90,6 +89,7 @@ class SqlitePostStore:
         record: IdempotencyRecord | None = None,
         upload: Upload | None = None,
         *,
+        image_bytes: int = 0,
         instead_of: IdempotencyRecord | None = None,
     ) -> None:
         now = self._clock.service_ms()
@@ -98,8 +98,10 @@ class SqlitePostStore:
 
         def insert(connection: sqlite3.Connection) -> None:
             check_unused(connection, record, instead_of)
-            if upload is not None:
-                self._bookings.reserve_bytes(connection, post.id, post.creator, upload)
+            if upload is None:
+                self._quota.check_image(connection, post.creator, image_bytes)
+            else:
+                self._quota.reserve_upload(connection, post.id, post.creator, upload)
             keep_record(connection, record, now)
             if upload is not None:
                 connection.execute(
@@ -108,11 +110,13 @@ class SqlitePostStore:
                     "VALUES (?, ?, ?, ?, ?, ?)",
                     (post.id, *msgspec.structs.astuple(upload)),
                 )
-            connection.execute(
+            added = connection.execute(
                 "INSERT OR IGNORE INTO posts (id, status, creator, head, due_at, turn) "  # noqa: S608 - a constant
                 f"VALUES (?1, ?2, ?3, ?4, ?5, {_TURN_OF_NEW})",
                 row,
             )
+            if image_bytes and added.rowcount:
+                self._quota.count_image(connection, post.creator, image_bytes)
 
         await self._database.write(insert)
         self._bell.notify(post.id)
@@ -132,7 +136,9 @@ class SqlitePostStore:
         sql = "SELECT 1 FROM tombstones WHERE id = ? AND ended = 1"
         return self._database.read_one(sql, post_id) is not None
 
-    async def update(self, post_id: str, change: Callable[[Post], Post]) -> StoredPost:
+    async def update(
+        self, post_id: str, change: Callable[[Post], Post], *, files: Sequence[FileRecord] = ()
+    ) -> StoredPost:
         now = self._clock.service_ms()
 
         def replace(connection: sqlite3.Connection) -> StoredPost:
@@ -152,6 +158,7 @@ class SqlitePostStore:
                 f"THEN {NEXT_TURN} ELSE turn END WHERE id = ?4",
                 (head, post.status, now, post_id),
             )
+            store_files(connection, post_id, files)
             return before._replace(head=head)
 
         stored = await self._database.write(replace)

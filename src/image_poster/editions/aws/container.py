@@ -1,6 +1,6 @@
 """The composition of the AWS edition: the class for each port, in each Lambda and command."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -24,7 +24,6 @@ from image_poster.adapters.dynamodb.usage import DynamoUsageStore
 from image_poster.adapters.s3.images import S3ImageStore, S3JobStarter
 from image_poster.adapters.s3.schema import Buckets
 from image_poster.adapters.s3.uploads import S3PutUrlSigner, S3UploadStore
-from image_poster.domain.uploads import Upload
 from image_poster.editions.aws import tracing
 from image_poster.editions.aws.settings import PIECE_BYTES, AwsSettings, read_settings
 from image_poster.ports.images import ImageRenderer
@@ -102,10 +101,10 @@ def posts(
     settings: AwsSettings,
     applied: Callable[[str], object] = bool,
     removed: Callable[[str], object] = bool,
-    admit: Callable[[str, Upload], Awaitable[None]] | None = None,
+    quotas: EventualQuotas | None = None,
 ) -> DynamoPostStore:
     """The post store. `applied` gets the id of the request that last changed a post, `removed` gets
-    deletions, and `admit` checks a user's quota for an upload."""
+    deletions, and `quotas` are enforced on new posts."""
     return DynamoPostStore(
         table(settings),
         SystemClock(),
@@ -113,7 +112,7 @@ def posts(
         request_id=request_id,
         applied=applied,
         removed=removed,
-        admit=admit,
+        quotas=quotas,
     )
 
 
@@ -137,7 +136,7 @@ def stores(settings: AwsSettings) -> Stores:
     comments = DynamoCommentStore(rows, clock, request_id=request_id)
     user_limits = EventualQuotas(DynamoUsageStore(rows, clock), clock, settings.limits)
     return Stores(
-        posts=posts(settings, removed=comments.forget, admit=user_limits.admit),
+        posts=posts(settings, removed=comments.forget, quotas=user_limits),
         comments=comments,
         feed=DynamoFeedReader(rows, shards=settings.feed_shards),
         images=images(settings),

@@ -28,10 +28,9 @@ from image_poster.adapters.shared_notifier import SharedNotifier
 from image_poster.adapters.sqlite.comments import SqliteCommentStore
 from image_poster.adapters.sqlite.database import Database, WriteProbe
 from image_poster.adapters.sqlite.feed import SqliteFeedReader, SqliteFeedRebuilder
-from image_poster.adapters.sqlite.images import SqliteFileRecordStore
 from image_poster.adapters.sqlite.jobs import SqliteJobQueue
-from image_poster.adapters.sqlite.limits import SqliteUploadQuota
 from image_poster.adapters.sqlite.posts import SqlitePostStore, SqliteTombstoneQueue
+from image_poster.adapters.sqlite.quotas import SqliteUploadQuota
 from image_poster.adapters.sqlite.schema import SchemaTooNewError, SchemaTooOldError
 from image_poster.adapters.sqlite.times import greatest_time
 from image_poster.adapters.sqlite.uploads import SqliteUploadRecordStore
@@ -59,8 +58,8 @@ from image_poster.http.middleware import Middleware, log_access
 from image_poster.http.uploads import HmacPutUrlSigner
 from image_poster.services.container import Services, Stores, build_services
 from image_poster.services.images import ImagePublisher, JobRunner
-from image_poster.services.limits import UNLIMITED
 from image_poster.services.maintenance import PostPurger, Rebuilder, Sweeper, UploadSettler
+from image_poster.services.upload_bodies import UNLIMITED
 
 _LEASE_MARGIN_SECONDS = 30
 # A net under the bell.
@@ -246,11 +245,6 @@ def _open_database(settings: Settings, path: Path, writer_lock: WriterLock) -> D
         raise damaged(path, exc) from exc
 
 
-def _images(settings: Settings, database: Database, layout: Layout) -> FileImageStore:
-    group = group_id(settings.renditions_group)
-    return FileImageStore(layout, SqliteFileRecordStore(database), group)
-
-
 def _layout(settings: Settings) -> Layout:
     try:
         return Layout(settings.data_dir, 2 * settings.disk_reserve)
@@ -264,11 +258,11 @@ def _compose(settings: Settings, database: Database, shared: Shared) -> Containe
     layout = _layout(settings)
     upload_quota, writes = SqliteUploadQuota(database, clock, limits), write_rule(limits.rates)
     signer = Signer(signing_key(settings.data_dir))
-    images = _images(settings, database, layout)
+    images = FileImageStore(layout, group_id(settings.renditions_group))
     upload_records = SqliteUploadRecordStore(database)
     put_urls, uploads = HmacPutUrlSigner(signer), FileUploadStore(layout)
     stores = Stores(
-        posts=SqlitePostStore(database, clock, limits, notifier),
+        posts=SqlitePostStore(database, clock, upload_quota, notifier),
         comments=SqliteCommentStore(database, clock),
         feed=SqliteFeedReader(database),
         images=images,

@@ -1,6 +1,7 @@
 """Rate limits, quotas, and the recent usage of users."""
 
 from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
 from image_poster.domain.usage import Usage
@@ -18,26 +19,20 @@ class RateLimiter(Protocol):
 class UploadQuota(Protocol):
     """Quotas for the bytes that a user sends in a day (UTC), and for unfinished uploads.
 
-    An image's bytes are reserved before they come. `PostStore.add` does that for an upload with
-    stored terms. Then the reservation follows its post. `PostStore.update` ends it when the post no
-    longer awaits its bytes. `UploadRecordStore.declare_length` sets its real size, and
-    `PostStore.remove` returns its bytes. Reservations survive a restart.
+    The stores count what they store. `PostStore.add` counts the bytes of an image that came within
+    one request, and reserves those of an upload. That reservation follows its post:
+    `PostStore.update` ends it when the post no longer awaits its bytes, and `PostStore.remove`
+    returns its bytes. `UploadRecordStore.declare_length` sets its real size.
     """
 
-    async def reserve(self, post_id: str, user: str, size: int) -> None:
-        """Reserve `size` bytes for an image that comes within one request. Raises
-        `RateLimitedError`, with nothing reserved, if the user has too many uploads under way, or
-        too many bytes today."""
-        ...
-
-    async def commit(self, post_id: str, size: int) -> None:
-        """End the request's reservation and count `size` bytes. The rest is returned if the day is
-        still the same. A no-op without a reservation."""
+    def reserve(self, user: str, size: int) -> AbstractAsyncContextManager[None]:
+        """Reserve `size` bytes and an unfinished upload in memory, while the context lasts and an
+        image arrives within one request. Raises `RateLimitedError`, with nothing reserved, if the
+        user has too many unfinished uploads, or too many bytes today."""
         ...
 
     async def charge(self, user: str, size: int) -> None:
-        """Count bytes that were sent and discarded. They may exceed the quota: only `reserve`
-        refuses."""
+        """Count bytes that were sent and discarded, durably. They may exceed the quota."""
         ...
 
 
