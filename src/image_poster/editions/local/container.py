@@ -23,8 +23,12 @@ from image_poster.adapters.oidc import (
     new_key,
     own_token,
 )
-from image_poster.adapters.shared_memory import RateCounters, SharedRateLimiter
-from image_poster.adapters.shared_notifier import SharedNotifier
+from image_poster.adapters.sharing import (
+    RateCounters,
+    SharedNotifier,
+    SharedRateLimiter,
+    WriterLock,
+)
 from image_poster.adapters.sqlite.comments import SqliteCommentStore
 from image_poster.adapters.sqlite.database import Database, WriteProbe
 from image_poster.adapters.sqlite.feed import SqliteFeedReader, SqliteFeedRebuilder
@@ -34,7 +38,6 @@ from image_poster.adapters.sqlite.quotas import SqliteUploadQuota
 from image_poster.adapters.sqlite.schema import SchemaTooNewError, SchemaTooOldError
 from image_poster.adapters.sqlite.times import greatest_time
 from image_poster.adapters.sqlite.uploads import SqliteUploadRecordStore
-from image_poster.adapters.writer_lock import WriterLock
 from image_poster.domain.limits import request_rule, write_rule
 from image_poster.domain.signing import CursorSigner, Signer
 from image_poster.editions import StartError, admin_claim, checked_origins, listed
