@@ -28,7 +28,7 @@ from image_poster.http.auth import DevAuthenticator
 from image_poster.http.feed import PageCache
 from image_poster.http.forwarded import TrustedProxies, networks
 from image_poster.http.uploads import HmacPutUrlSigner
-from image_poster.services.container import Services
+from image_poster.services.registry import Services
 from support.renderer import RENDERED
 from support.services import services
 

@@ -91,7 +91,7 @@ def test_strangers_push_out_those_who_came_least(
     counts: RateCounters, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     at, _ = counts._set_of("alice")
-    monkeypatch.setattr(counts, "_place", lambda caller: (at, hash(caller) & (2**64 - 1)))
+    monkeypatch.setattr(counts, "_set_of", lambda caller: (at, hash(caller) & (2**64 - 1)))
     assert count_accepted(counts, "alice", 3, tries=3) == 3
     for stranger in range(10 * _WAYS):
         assert counts.try_acquire(f"stranger {stranger}", 3) == 0

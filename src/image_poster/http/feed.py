@@ -31,8 +31,8 @@ from image_poster.http.posts import (
 )
 from image_poster.http.requests import AnyRequest, PageLimit, services
 from image_poster.http.responses import etag_of, json_response, tagged_json, tagged_ready
-from image_poster.services.container import Services
 from image_poster.services.feed import FeedService
+from image_poster.services.registry import Services
 
 _MAX_PAGES = 256
 _MAX_PAGE_BYTES = 64 * 1024

@@ -16,7 +16,7 @@ from image_poster.http.limits import IDENTIFIED
 from image_poster.http.requests import AnyRequest, require_post_id, services
 from image_poster.http.responses import IMMUTABLE, PRIVATE, FileResponse, file_response, ready_file
 from image_poster.ports.images import RemoteFile, StoredFile
-from image_poster.services.container import Services
+from image_poster.services.registry import Services
 
 _JPEG = "image/jpeg"
 _RANGED = {b"range", b"if-range"}

@@ -296,7 +296,7 @@ async def test_a_start_releases_what_requests_of_former_versions_reserved(tmp_pa
 
 
 async def test_days_that_are_over_are_forgotten(tmp_path: Path) -> None:
-    from image_poster.adapters.sqlite.posts import SqliteTombstoneQueue
+    from image_poster.adapters.sqlite.idempotency import SqliteTombstoneQueue
 
     database = Database(tmp_path / "days.db")
     clock = ManualClock()

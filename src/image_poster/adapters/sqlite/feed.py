@@ -1,17 +1,12 @@
-"""The feed in SQLite, and its rebuild: counts and latest comments.
+"""The feed in SQLite.
 
 The first page of a walk takes one query, a later page two to four. Each query of ranks has an index
 of its own (see `schema`)."""
 
-import sqlite3
 from typing import Any, NamedTuple
 
-from image_poster.adapters.sqlite.comments import newest_comments
 from image_poster.adapters.sqlite.database import Database
-from image_poster.adapters.sqlite.ranks import RankedPost, store_rank_change
-from image_poster.adapters.sqlite.times import repair_times
 from image_poster.domain.feed import (
-    CurrentRank,
     FeedPage,
     FeedQuery,
     FeedSort,
@@ -25,8 +20,6 @@ from image_poster.domain.feed import (
 from image_poster.domain.posts import StoredPost
 from image_poster.domain.signing import Page
 from image_poster.domain.uploads import UnfinishedPost, Upload
-from image_poster.ports.clock import Clock
-from image_poster.ports.feed import Drift, RebuiltBatch
 
 _COLUMNS = "posts.id, posts.total_comments, posts.head, posts.latest"
 Contents = dict[str, StoredPost]
@@ -174,54 +167,3 @@ _UNFINISHED = (
 def _unfinished(row: tuple[Any, ...]) -> UnfinishedPost:
     expires_ms = row[5]
     return UnfinishedPost(StoredPost(*row[:4]), None if expires_ms is None else Upload(*row[4:]))
-
-
-_IDS_AFTER = "SELECT id FROM posts WHERE id > ? ORDER BY id LIMIT ?"
-_POSTS_AFTER = (
-    "SELECT id, creator, total_comments, since, latest FROM posts WHERE id > ? ORDER BY id LIMIT ?"
-)
-
-
-class SqliteFeedRebuilder:
-    """`FeedRebuilder` in SQLite. Feed entries need no rebuild: they are indexes."""
-
-    def __init__(self, database: Database, clock: Clock) -> None:
-        self._database = database
-        self._clock = clock
-
-    async def rebuild(self, after: str | None, limit: int) -> RebuiltBatch:
-        def derive(connection: sqlite3.Connection) -> RebuiltBatch:
-            now_ms, service_ms = self._clock.now_ms(), self._clock.service_ms()
-            batch = (after or "", limit)
-            ids = [post_id for (post_id,) in connection.execute(_IDS_AFTER, batch).fetchall()]
-            repairs = [repair_times(connection, post_id, now_ms) for post_id in ids]
-            rows = connection.execute(_POSTS_AFTER, batch).fetchall()
-            drifts = [derive_counts(connection, row, service_ms) for row in rows]
-            return RebuiltBatch(
-                len(rows),
-                [drift for drift in drifts if drift is not None],
-                rows[-1][0] if rows else None,
-                repaired=[repair for repair in repairs if repair is not None],
-            )
-
-        return await self._database.write(derive)
-
-
-def derive_counts(
-    connection: sqlite3.Connection, row: tuple[str, str, int, int, bytes], now_ms: int
-) -> Drift | None:
-    """Derive a post's count and latest comments from its comments. `row` has its id, creator,
-    count, the epoch of that count, and latest comments. Returns the drift, or None."""
-    post, latest = RankedPost(row[0], row[1], CurrentRank(*row[2:4])), row[4]
-    (counted,) = connection.execute(
-        "SELECT count(*) FROM comments WHERE post_id = ?", (post.id,)
-    ).fetchone()
-    newest = newest_comments(connection, post.id)
-    if (counted, newest) == (post.held.total, latest):
-        return None
-    held = store_rank_change(connection, post, counted, now_ms)
-    connection.execute(
-        "UPDATE posts SET total_comments = ?, since = ?, latest = ? WHERE id = ?",
-        (*held, newest, post.id),
-    )
-    return Drift(post.id, post.held.total, counted)

@@ -1,18 +1,22 @@
-"""Posts in SQLite, and the tombstones of deleted posts and comments."""
+"""Posts in SQLite, and the records of their files."""
 
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import msgspec
 
 from image_poster.adapters.sqlite.database import Database
-from image_poster.adapters.sqlite.idempotency import check_unused, clear_records, keep_record
-from image_poster.adapters.sqlite.images import forget_files, store_files
-from image_poster.adapters.sqlite.quotas import SqliteUploadQuota, forget_days, release_upload
+from image_poster.adapters.sqlite.idempotency import (
+    add_tombstone,
+    check_unused,
+    clear_records,
+    store_record,
+    was_deleted_by,
+)
+from image_poster.adapters.sqlite.quotas import SqliteUploadQuota, release_upload
 from image_poster.domain.errors import PostNotFoundError
-from image_poster.domain.idempotency import KEPT_MS, IdempotencyRecord
+from image_poster.domain.idempotency import IdempotencyRecord
 from image_poster.domain.identity import Identity
-from image_poster.domain.ids import EARLIEST_MS
 from image_poster.domain.limits import Limits
 from image_poster.domain.posts import Post, PostStatus, StoredPost, check_visible, encode_post
 from image_poster.domain.uploads import Upload
@@ -20,31 +24,6 @@ from image_poster.ports.clock import Clock
 from image_poster.ports.images import FileRecord
 from image_poster.ports.posts import PostNotifier
 from image_poster.services.posts import NULL_NOTIFIER
-
-
-def was_deleted_by(connection: sqlite3.Connection, id_: str, by: Identity) -> bool:
-    """True if this user deleted the post or comment: then a repeated deletion succeeds."""
-    row = connection.execute("SELECT user FROM tombstones WHERE id = ?", (id_,)).fetchone()
-    return row is not None and row[0] == by.user
-
-
-def add_tombstone(
-    connection: sqlite3.Connection,
-    id_: str,
-    by: Identity,
-    now_ms: int,
-    *,
-    pending: bool,
-    ended: bool = False,
-) -> None:
-    """Store a tombstone: `pending` until the purge is complete, `ended` if it was an upload without
-    all its bytes."""
-    connection.execute(
-        "INSERT OR REPLACE INTO tombstones (id, user, deleted_at, pending, ended) "
-        "VALUES (?, ?, ?, ?, ?)",
-        (id_, by.user, now_ms, pending, ended),
-    )
-
 
 # Image work is fair between users (start-time fair queueing, Goyal et al. 1996): each job of a
 # user's that waits is one turn behind the one before it, and a user without any begins with the
@@ -57,6 +36,7 @@ _NEXT_TURN = (
 _TURN_OF_NEW = _NEXT_TURN.format("?3")
 NEXT_TURN = _NEXT_TURN.format("posts.creator")
 
+_POSTS_AT_A_TIME = 500
 _FIND = "SELECT id, total_comments, head, latest FROM posts WHERE id = ?"
 
 
@@ -102,7 +82,7 @@ class SqlitePostStore:
                 self._quota.check_image(connection, post.creator, image_bytes)
             else:
                 self._quota.reserve_upload(connection, post.id, post.creator, upload)
-            keep_record(connection, record, now)
+            store_record(connection, record, now)
             if upload is not None:
                 connection.execute(
                     "INSERT OR IGNORE INTO uploads "
@@ -158,7 +138,10 @@ class SqlitePostStore:
                 f"THEN {NEXT_TURN} ELSE turn END WHERE id = ?4",
                 (head, post.status, now, post_id),
             )
-            store_files(connection, post_id, files)
+            connection.executemany(
+                "INSERT OR REPLACE INTO files (post_id, name, size, sha256) VALUES (?, ?, ?, ?)",
+                [(post_id, *record) for record in files],
+            )
             return before._replace(head=head)
 
         stored = await self._database.write(replace)
@@ -177,7 +160,7 @@ class SqlitePostStore:
             by.require(post.creator)
             connection.execute("DELETE FROM posts WHERE id = ?", (post_id,))
             connection.execute("DELETE FROM uploads WHERE post_id = ?", (post_id,))
-            forget_files(connection, post_id)
+            connection.execute("DELETE FROM files WHERE post_id = ?", (post_id,))
             clear_records(connection, [post_id])
             release_upload(connection, post_id, kept_bytes=0)
             unfinished = ended and post.status is PostStatus.AWAITING_UPLOAD
@@ -187,62 +170,16 @@ class SqlitePostStore:
         self._bell.notify(post_id)
 
 
-# A lifetime that began in 1970, by a wrong clock, begins anew when the clock is right.
-_CORRECT_TIMES = (
-    "UPDATE tombstones SET deleted_at = ?1 WHERE pending = 0 AND deleted_at < ?2 AND ?2 <= ?1",
-    "UPDATE idempotency_records SET kept_at = ?1 WHERE kept_at < ?2 AND ?2 <= ?1",
-)
-# The conditions are `domain.ids.is_over`.
-_FORGET_TOMBSTONES = (
-    "DELETE FROM tombstones WHERE pending = 0 "
-    "AND deleted_at <= ?1 AND deleted_at NOT BETWEEN ?2 + 1 AND ?3"
-)
-_FORGET_RECORDS = (
-    "DELETE FROM idempotency_records WHERE kept_at <= ?1 AND kept_at NOT BETWEEN ?2 + 1 AND ?3"
-)
-
-
-class SqliteTombstoneQueue:
-    """`TombstoneQueue` in SQLite."""
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
-
-    async def pending(self, limit: int, after: str = "") -> list[str]:
-        sql = (  # without the index, every tombstone would be read
-            "SELECT id FROM tombstones INDEXED BY tombstones_pending "
-            "WHERE pending = 1 AND id > ? ORDER BY id LIMIT ?"
-        )
-        rows = self._database.read(sql, after, limit)
-        return [row[0] for row in rows]
-
-    async def purge_comments(self, post_id: str, limit: int) -> bool:
-        def purge(connection: sqlite3.Connection) -> bool:
-            deleted = connection.execute(
-                "DELETE FROM comments WHERE post_id = ? AND id IN "
-                "(SELECT id FROM comments WHERE post_id = ? LIMIT ?) RETURNING id",
-                (post_id, post_id, limit),
-            ).fetchall()
-            clear_records(connection, [id_ for (id_,) in deleted])
-            return bool(deleted)
-
-        return await self._database.write(purge)
-
-    async def mark_purged(self, post_id: str) -> None:
-        await self._database.write(
-            lambda connection: connection.execute(
-                "UPDATE tombstones SET pending = 0 WHERE id = ?", (post_id,)
-            )
-        )
-
-    async def forget(self, *, service_ms: int, now_ms: int) -> None:
-        times = (service_ms - KEPT_MS, now_ms - KEPT_MS, now_ms)
-
-        def delete(connection: sqlite3.Connection) -> None:
-            for sql in _CORRECT_TIMES:
-                connection.execute(sql, (service_ms, EARLIEST_MS))
-            connection.execute(_FORGET_TOMBSTONES, times)
-            connection.execute(_FORGET_RECORDS, times)
-            forget_days(connection, now_ms - KEPT_MS)
-
-        await self._database.write(delete)
+def files_of_ready_posts(database: Database) -> Iterator[tuple[str, list[FileRecord]]]:
+    """The ready posts by id, each with the records of its files. Posts of earlier versions have no
+    records."""
+    after = ""
+    while posts := database.read(
+        "SELECT id FROM posts WHERE status = 'ready' AND id > ? ORDER BY id LIMIT ?",
+        after,
+        _POSTS_AT_A_TIME,
+    ):
+        for (post_id,) in posts:
+            rows = database.read("SELECT name, size, sha256 FROM files WHERE post_id = ?", post_id)
+            yield post_id, [FileRecord(*row) for row in rows]
+        after = posts[-1][0]

@@ -27,11 +27,11 @@ from image_poster.adapters.s3.uploads import S3PutUrlSigner, S3UploadStore
 from image_poster.editions.aws import tracing
 from image_poster.editions.aws.settings import PIECE_BYTES, AwsSettings, read_settings
 from image_poster.ports.images import ImageRenderer
-from image_poster.services.container import Stores
 from image_poster.services.images import ImagePublisher, JobReplayer, StoredImagePublisher
 from image_poster.services.maintenance import ChangeApplier, PostPurger, ShownImages
 from image_poster.services.quotas import EventualQuotas, UsageRecorder
 from image_poster.services.reconciliation import FullReconciliation, Reconciler, Reconciliation
+from image_poster.services.registry import Stores
 
 
 @cache

@@ -31,12 +31,13 @@ from image_poster.adapters.sharing import (
 )
 from image_poster.adapters.sqlite.comments import SqliteCommentStore
 from image_poster.adapters.sqlite.database import Database, WriteProbe
-from image_poster.adapters.sqlite.feed import SqliteFeedReader, SqliteFeedRebuilder
+from image_poster.adapters.sqlite.feed import SqliteFeedReader
+from image_poster.adapters.sqlite.idempotency import SqliteTombstoneQueue
 from image_poster.adapters.sqlite.jobs import SqliteJobQueue
-from image_poster.adapters.sqlite.posts import SqlitePostStore, SqliteTombstoneQueue
+from image_poster.adapters.sqlite.posts import SqlitePostStore
 from image_poster.adapters.sqlite.quotas import SqliteUploadQuota
+from image_poster.adapters.sqlite.rebuild import SqliteFeedRebuilder, greatest_time
 from image_poster.adapters.sqlite.schema import SchemaTooNewError, SchemaTooOldError
-from image_poster.adapters.sqlite.times import greatest_time
 from image_poster.adapters.sqlite.uploads import SqliteUploadRecordStore
 from image_poster.domain.limits import request_rule, write_rule
 from image_poster.domain.signing import CursorSigner, Signer
@@ -59,9 +60,9 @@ from image_poster.http.forwarded import TrustedProxies, networks
 from image_poster.http.limits import AddressLimiter
 from image_poster.http.middleware import Middleware, log_access
 from image_poster.http.uploads import HmacPutUrlSigner
-from image_poster.services.container import Services, Stores, build_services
 from image_poster.services.images import ImagePublisher, JobRunner
 from image_poster.services.maintenance import PostPurger, Rebuilder, Sweeper, UploadSettler
+from image_poster.services.registry import Services, Stores, build_services
 from image_poster.services.upload_bodies import UNLIMITED
 
 _LEASE_MARGIN_SECONDS = 30

@@ -14,9 +14,9 @@ import uvloop
 
 from image_poster.adapters.files.images import record_of
 from image_poster.adapters.images.selftest import SelfTest, self_test
-from image_poster.adapters.sqlite.images import files_of_ready_posts
+from image_poster.adapters.sqlite.posts import files_of_ready_posts
+from image_poster.adapters.sqlite.rebuild import count_wrong_times, greatest_time
 from image_poster.adapters.sqlite.schema import VERSION
-from image_poster.adapters.sqlite.times import count_wrong_times, greatest_time
 from image_poster.domain.ids import EARLIEST_MS
 from image_poster.domain.images import RENDITIONS
 from image_poster.editions import StartError

@@ -12,7 +12,7 @@ from typing import BinaryIO, NamedTuple, TypeVar
 
 import msgspec
 
-from image_poster.adapters.sqlite.imports import SqliteCommentImporter
+from image_poster.adapters.sqlite.rebuild import SqliteCommentImporter
 from image_poster.domain.comments import Comment
 from image_poster.domain.errors import ValidationFailedError
 from image_poster.domain.ids import PATTERN, is_id
