@@ -41,7 +41,7 @@ from image_poster.http.requests import ClientGoneError
 from image_poster.ports.posts import PostStore
 from image_poster.services.maintenance import UploadSettler
 from image_poster.services.uploads import Patch, UploadService
-from image_poster.tus.headers import Checksum
+from image_poster.tus import Checksum
 from support import samples
 from support.dynamodb import CrashError, FakeTable
 from support.examples import examples

@@ -123,16 +123,16 @@ class WrongClocks(RuleBasedStateMachine):
     def comment(self, number: int) -> None:
         post_id = self.posts[number]
         answer = self.runner.run(self.services.comments.add(post_id, BOB, "a comment"))
-        self._answered(answer.made)
-        self.comments[post_id].append(answer.made)
+        self._answered(answer.resource)
+        self.comments[post_id].append(answer.resource)
 
     @rule()
     def reserve(self) -> None:
         answer, _ = self.runner.run(
             self.services.uploads.reserve_by_tus(ALICE, UploadOrder(10), None)
         )
-        self._answered(answer.made)
-        self.uploads[answer.made] = self.machine.up_ms
+        self._answered(answer.resource)
+        self.uploads[answer.resource] = self.machine.up_ms
 
     @rule(milliseconds=st.sampled_from([1, 800, 7_000, 60_000, 5 * 3600_000]))
     def wait(self, milliseconds: int) -> None:

@@ -30,7 +30,7 @@ from image_poster.domain.idempotency import KEPT_MS, AlreadyAnsweredError, Idemp
 from image_poster.domain.identity import Identity
 from image_poster.domain.ids import EARLIEST_MS, IdSequence, is_over
 from image_poster.domain.images import RENDITIONS
-from image_poster.domain.limits import UPLOAD_KEPT_MS, fitting
+from image_poster.domain.limits import UPLOAD_KEPT_MS, take_page
 from image_poster.domain.posts import (
     PROCESSING_FAILED,
     Post,
@@ -270,7 +270,7 @@ class MemoryCommentStore:
     async def page(self, post_id: str, *, limit: int, after: str | None) -> Page[bytes, str]:
         newest = self._state.newest_comments(post_id)
         older = [comment for comment in newest if after is None or comment.id < after]
-        shown, more = fitting(older, limit, lambda comment: len(encode_comment(comment)))
+        shown, more = take_page(older, limit, lambda comment: len(encode_comment(comment)))
         following = shown[-1].id if more else None
         return Page([encode_comment(comment) for comment in shown], following)
 

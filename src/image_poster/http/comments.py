@@ -219,7 +219,7 @@ async def edit_comment(
         (requests.require_post_id(post_id), _known_comment(comment_id)),
     )
     comment = await requests.services(request).comments.edit(
-        *ids, editor, data.content, seen=responses.expected_tags(request)
+        *ids, editor, data.content, expected=responses.expected_tags(request)
     )
     body = comment_body(encode_comment(comment))
     return responses.json_response(

@@ -15,7 +15,8 @@ from litestar.types import HTTPRequestEvent
 
 from image_poster.domain import errors
 from image_poster.domain.ids import is_id
-from image_poster.domain.limits import FEED_PAGE_MAX, check_characters
+from image_poster.domain.limits import FEED_PAGE_MAX
+from image_poster.domain.texts import check_characters
 from image_poster.services.registry import Services
 
 AnyRequest = Request[Any, Any, Any]

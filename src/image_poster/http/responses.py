@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from litestar import Response
 from litestar.response import Redirect, Stream
 
-from image_poster.domain.edits import ExpectedTags
 from image_poster.domain.idempotency import Answer
+from image_poster.domain.identity import ExpectedTags
 from image_poster.http.fast import EncodedResponse, Headers
 from image_poster.http.ranges import ByteRange, etag_matches, matching_etag, requested_range
 from image_poster.http.requests import AnyRequest

@@ -11,6 +11,7 @@ from litestar.openapi.spec import Parameter
 from litestar.openapi.spec.enums import OpenAPIType
 from litestar.params import FromPath, FromQuery
 
+from image_poster import tus
 from image_poster.domain import errors
 from image_poster.domain.ids import is_id, rfc3339
 from image_poster.domain.images import declared_format
@@ -23,8 +24,7 @@ from image_poster.http.idempotency import idempotency_key, in_flight
 from image_poster.http.limits import IDENTIFIED, writer
 from image_poster.http.problems import allow
 from image_poster.ports.clock import Clock
-from image_poster.services.uploads import Patch, UploadState
-from image_poster.tus import CHECKSUM_ALGORITHMS, CONTENT_TYPE, EXTENSIONS, VERSION, headers
+from image_poster.services.uploads import Patch, UploadProgress
 
 PATH = "/uploads"
 _ONE = f"{PATH}/{{post_id:str}}"
@@ -86,7 +86,7 @@ class HmacPutUrlSigner:
         return found
 
 
-_TUS = openapi.header("Tus-Resumable", const=VERSION)
+_TUS = openapi.header("Tus-Resumable", const=tus.VERSION)
 _LENGTH = openapi.header("Upload-Length", required=False, type=OpenAPIType.INTEGER, minimum=1)
 _CHECKSUM = openapi.header("Upload-Checksum", required=False)
 _CREATION: tuple[Parameter, ...] = (
@@ -98,7 +98,7 @@ _CREATION: tuple[Parameter, ...] = (
     _CHECKSUM,
 )
 _OFFSET = openapi.header("Upload-Offset", type=OpenAPIType.INTEGER, minimum=0)
-_BODY = {CONTENT_TYPE: openapi.BYTES}
+_BODY = {tus.CONTENT_TYPE: openapi.BYTES}
 _FINDING_ERRORS = (
     errors.IdentityRequiredError,
     errors.InvalidTusRequestError,
@@ -131,11 +131,11 @@ _RECEIVING_ERRORS = (
 async def discover(request: requests.AnyRequest) -> Response[bytes]:
     """Core, OPTIONS: what this server can do."""
     found = {
-        "tus-resumable": VERSION,
-        "tus-version": VERSION,
-        "tus-extension": ",".join(EXTENSIONS),
+        "tus-resumable": tus.VERSION,
+        "tus-version": tus.VERSION,
+        "tus-extension": ",".join(tus.EXTENSIONS),
         "tus-max-size": str(requests.services(request).limits.image_bytes),
-        "tus-checksum-algorithm": ",".join(CHECKSUM_ALGORITHMS),
+        "tus-checksum-algorithm": ",".join(tus.CHECKSUM_ALGORITHMS),
         "allow": allow(_METHODS if request.path_params else ("POST",)),
     }
     return Response(b"", status_code=204, headers=found)
@@ -161,15 +161,15 @@ async def discover(request: requests.AnyRequest) -> Response[bytes]:
 async def create_upload(request: requests.AnyRequest) -> Response[bytes]:
     """Tus 1.0.0, Creation, POST; with a body, Creation With Upload. `Upload-Metadata` takes
     `caption` and `alt`; the upload's id is that of the post it becomes."""
-    headers.check_version(request.headers.get("tus-resumable"))
-    headers.check_not_joined(request.headers.get("upload-concat"))
+    tus.check_version(request.headers.get("tus-resumable"))
+    tus.check_not_joined(request.headers.get("upload-concat"))
     requests.check_coding(request)
     creator, key = await writer(request), idempotency_key(request)
     uploads = requests.services(request).uploads
     requests.count_unread_body(request, uploads.refused_bytes.upload_quota.charge, creator.user)
     with in_flight(request).running(creator, key):
         answer, upload = await uploads.reserve_by_tus(creator, _order(request), key)
-    found, state = {"location": answer.location}, UploadState(upload, 0)
+    found, state = {"location": answer.location}, UploadProgress(upload, 0)
     post_id = answer.location.rpartition("/")[2]
     if answer.replayed:
         found["idempotent-replayed"] = "true"
@@ -195,7 +195,7 @@ async def create_upload(request: requests.AnyRequest) -> Response[bytes]:
 async def find_upload(request: requests.AnyRequest, post_id: FromPath[str]) -> Response[bytes]:
     """Tus 1.0.0, Core, HEAD. GET says the same, since caching proxies ask with GET when they are
     asked with HEAD (nginx: `proxy_cache_convert_head`)."""
-    headers.check_version(request.headers.get("tus-resumable"))
+    tus.check_version(request.headers.get("tus-resumable"))
     state = await requests.services(request).uploads.state(
         _known_upload(post_id), await caller(request)
     )
@@ -230,14 +230,14 @@ async def append_to_upload(request: requests.AnyRequest, post_id: FromPath[str])
     """Tus 1.0.0, Core, PATCH. What came before a cut is kept, and the next request goes on."""
     who, uploads = await caller(request), requests.services(request).uploads
     requests.count_unread_body(request, uploads.refused_bytes.count_unread, post_id, who.user)
-    headers.check_version(request.headers.get("tus-resumable"))
+    tus.check_version(request.headers.get("tus-resumable"))
     if not _has_bytes(request):
         raise errors.UnsupportedMediaTypeError(
             "Send Content-Type: application/offset+octet-stream."
         )
     requests.check_coding(request)
     sent = Patch(
-        offset=headers.number("Upload-Offset", request.headers.get("upload-offset")),
+        offset=tus.number("Upload-Offset", request.headers.get("upload-offset")),
         declared_bytes=requests.declared_bytes(request),
         length=_declared_length(request),
         checksum=_checksum(request),
@@ -262,11 +262,11 @@ async def append_to_upload(request: requests.AnyRequest, post_id: FromPath[str])
 )
 async def terminate_upload(request: requests.AnyRequest, post_id: FromPath[str]) -> Response[bytes]:
     """Tus 1.0.0, Termination, DELETE: of a complete upload too, and that is the post."""
-    headers.check_version(request.headers.get("tus-resumable"))
+    tus.check_version(request.headers.get("tus-resumable"))
     await requests.services(request).uploads.terminate(
         _known_upload(post_id), await writer(request)
     )
-    return Response(b"", status_code=204, headers={"tus-resumable": VERSION})
+    return Response(b"", status_code=204, headers={"tus-resumable": tus.VERSION})
 
 
 @put(
@@ -317,9 +317,9 @@ def _known_upload(post_id: str) -> str:
 
 def _order(request: requests.AnyRequest) -> UploadOrder:
     sent = request.headers.get("upload-metadata", "")
-    found = headers.metadata(sent)
+    found = tus.metadata(sent)
     return UploadOrder(
-        length=headers.new_length(
+        length=tus.new_length(
             request.headers.get("upload-length"), request.headers.get("upload-defer-length")
         ),
         texts=PostTexts(found.get("caption", ""), found.get("alt", "")),
@@ -334,22 +334,22 @@ def _known_type(told: str) -> str:
 
 
 def _has_bytes(request: requests.AnyRequest) -> bool:
-    return headers.has_bytes(request.headers.get("content-type"))
+    return tus.has_bytes(request.headers.get("content-type"))
 
 
 def _declared_length(request: requests.AnyRequest) -> int | None:
     declared = request.headers.get("upload-length")
-    return None if declared is None else headers.number("Upload-Length", declared)
+    return None if declared is None else tus.number("Upload-Length", declared)
 
 
-def _checksum(request: requests.AnyRequest) -> headers.Checksum | None:
-    return headers.checksum(request.headers.get("upload-checksum"))
+def _checksum(request: requests.AnyRequest) -> tus.Checksum | None:
+    return tus.checksum(request.headers.get("upload-checksum"))
 
 
-def _state_response(status: int, state: UploadState, more: dict[str, str]) -> Response[bytes]:
+def _state_response(status: int, state: UploadProgress, more: dict[str, str]) -> Response[bytes]:
     expires = datetime.fromtimestamp(state.upload.expires_ms / 1000, UTC)
     found = {
-        "tus-resumable": VERSION,
+        "tus-resumable": tus.VERSION,
         "upload-offset": str(state.offset),
         "upload-expires": format_datetime(expires, usegmt=True),
         **more,

@@ -80,9 +80,9 @@ class ReconciliationCursorStore(Protocol):
         """The last stored state; if there is none, that of a walk at rest that began at 0."""
         ...
 
-    async def take(self, seen: ReconciliationCursor, until_ms: int) -> bool:
+    async def take(self, current: ReconciliationCursor, until_ms: int) -> bool:
         """Reserve the walk for this caller until `until_ms` (since 1970). False, with nothing
-        changed, if the state is no longer `seen`."""
+        changed, if the state is no longer `current`."""
         ...
 
     async def keep(self, state: ReconciliationCursor) -> None:

@@ -29,7 +29,7 @@ from image_poster.ports.uploads import AwaitedUploads, CountableUploads
 from image_poster.services.posts import PostService
 from image_poster.services.retries import PostRetries
 from image_poster.services.uploads import UploadService
-from image_poster.tus.decisions import is_complete
+from image_poster.tus import is_complete
 
 QUARANTINE_KEPT_MS = 7 * 24 * 3600 * 1000
 _COMMENTS_AT_A_TIME = 500

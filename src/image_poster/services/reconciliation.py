@@ -25,7 +25,7 @@ from image_poster.ports.posts import DuePost, PostStore, ScheduledChecks
 from image_poster.ports.uploads import UploadRecordStore, UploadStore
 from image_poster.services.maintenance import PostPurger
 from image_poster.services.uploads import complete_upload
-from image_poster.tus.decisions import is_complete
+from image_poster.tus import is_complete
 
 _HOUR_MS = 3600 * 1000
 # An event waits for a free Lambda for six hours at most (`infra/template.yaml`): who is given up

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import NamedTuple
 
+from image_poster import tus
 from image_poster.domain import errors
 from image_poster.domain.identity import Identity
 from image_poster.domain.images import SNIFF_BYTES, sniff
@@ -19,8 +20,6 @@ from image_poster.domain.uploads import Upload
 from image_poster.ports.quotas import RateLimiter, UploadQuota
 from image_poster.ports.uploads import UploadRecordStore, UploadWriter
 from image_poster.services.posts import PostService
-from image_poster.tus import decisions
-from image_poster.tus.headers import Checksum
 
 _ENDED = (
     "This upload was ended: more bytes of it were refused than an image may have. Create a new one."
@@ -103,7 +102,7 @@ class UserLimits:
 
 
 async def write_verified(
-    writer: UploadWriter, body: CountedBody, terms: Terms, checksum: Checksum | None
+    writer: UploadWriter, body: CountedBody, terms: Terms, checksum: tus.Checksum | None
 ) -> None:
     """Write a body. With a checksum, write all of it or nothing, since a part cannot be
     verified."""
@@ -117,12 +116,12 @@ async def write_verified(
 
 
 async def _write(
-    writer: UploadWriter, body: CountedBody, terms: Terms, checksum: Checksum | None
+    writer: UploadWriter, body: CountedBody, terms: Terms, checksum: tus.Checksum | None
 ) -> None:
     upload, allowed = terms
     digest = hashlib.new(checksum.algorithm, usedforsecurity=False) if checksum else None
     async for chunk in body:
-        decisions.check_fits(upload, allowed, len(chunk))
+        tus.check_fits(upload, allowed, len(chunk))
         if writer.offset == 0 and len(chunk) >= min(SNIFF_BYTES, allowed) and sniff(chunk) is None:
             raise errors.UnsupportedImageError
         if digest is not None:

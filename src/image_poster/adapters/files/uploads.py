@@ -74,7 +74,7 @@ class _FileWriter:
             if unverified:
                 layout.unverified(self._post_id).write_text(str(self.offset))
 
-    def give_up(self) -> None:
+    def supersede(self) -> None:
         """Mark this writer as superseded: it writes nothing more. Cancel the task that was
         writing."""
         self.superseded = True
@@ -96,7 +96,7 @@ class _FileWriter:
         if self.superseded:  # whoever did that drops what was not verified
             return
         with contextlib.suppress(UploadTakenOverError):
-            await asyncio.to_thread(self._settle)
+            await asyncio.to_thread(self._remove_unverified_mark)
 
     def _append(self, chunk: bytes) -> None:
         self._store.layout.check_free_space(len(chunk))
@@ -123,7 +123,7 @@ class _FileWriter:
             os.ftruncate(descriptor, offset)
             self.offset = offset
 
-    def _settle(self) -> None:
+    def _remove_unverified_mark(self) -> None:
         with self._owned():
             self._store.layout.unverified(self._post_id).unlink(missing_ok=True)
 
@@ -167,12 +167,12 @@ class FileUploadStore:
     async def _claimed(
         self, post_id: str, task: "asyncio.Task[object] | None", *, unverified: bool
     ) -> _FileWriter:
-        await self._let_come_to_rest(post_id)
+        await self._wait_until_idle(post_id)
         writer = _FileWriter(self, post_id, task)
         former = self._writers.get(post_id)
         self._writers[post_id] = writer
         if former is not None:
-            former.give_up()
+            former.supersede()
         try:
             await asyncio.to_thread(writer.claim, unverified=unverified)
         except asyncio.CancelledError as exc:
@@ -182,7 +182,7 @@ class FileUploadStore:
             raise UploadTakenOverError from exc
         return writer
 
-    async def _let_come_to_rest(self, post_id: str) -> None:
+    async def _wait_until_idle(self, post_id: str) -> None:
         """Wait while the former writer is still writing, at most 40 ms. A request with a broken
         connection may still have to write bytes that arrived before."""
         former, idle, waited = self._writers.get(post_id), 0, 0
@@ -257,8 +257,8 @@ def _verify(descriptor: int, sha256: bytes, synced: Path) -> None:
     if not sha256:
         return
     with open(descriptor, "rb", closefd=False) as file:
-        found = hashlib.file_digest(file, "sha256").digest()
-    if found != sha256:
+        digest = hashlib.file_digest(file, "sha256").digest()
+    if digest != sha256:
         _write_synced(synced, 0, durably=True)
         os.ftruncate(descriptor, 0)
         raise ChecksumMismatchError

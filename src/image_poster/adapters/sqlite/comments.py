@@ -18,7 +18,7 @@ from image_poster.domain.errors import CommentNotFoundError, PostNotFoundError
 from image_poster.domain.feed import PAST_EPOCHS, CurrentRank, change_rank, epoch_of
 from image_poster.domain.idempotency import IdempotencyRecord
 from image_poster.domain.identity import Identity
-from image_poster.domain.limits import LATEST_KEPT, fitting
+from image_poster.domain.limits import LATEST_KEPT, take_page
 from image_poster.domain.posts import check_open_for_comments
 from image_poster.domain.signing import Page
 from image_poster.ports.clock import Clock
@@ -76,7 +76,7 @@ class SqliteCommentStore:
             after or "~",  # greater than any id
             limit + 1,
         )
-        shown, more = fitting(rows, limit, lambda row: len(row[1]))
+        shown, more = take_page(rows, limit, lambda row: len(row[1]))
         return Page([doc for _, doc in shown], shown[-1][0] if more else None)
 
     async def find(self, post_id: str, comment_id: str) -> bytes:

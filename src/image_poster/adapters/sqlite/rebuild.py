@@ -1,5 +1,5 @@
-"""Values that derive from others, computed anew: counts and latest comments after an import or by
-`rebuild`, the service clock's time at a start, and times that a wrong wall clock stored.
+"""Derived values, computed anew: counts and latest comments, by `rebuild` and for an import; times
+that a wrong wall clock stored; and the greatest stored time, for the service clock.
 
 Ids never change. Feed entries need no rebuild: they are indexes.
 """
@@ -138,7 +138,7 @@ def _repair_times(connection: sqlite3.Connection, post_id: str, now_ms: int) -> 
     wrong = [decode_comment(doc) for (doc,) in comments.fetchall()]
     connection.executemany(
         "UPDATE comments SET doc = ? WHERE post_id = ? AND id = ?",
-        [(encode_comment(_corrected(one, now_ms)), post_id, one.id) for one in wrong],
+        [(encode_comment(_corrected(comment, now_ms)), post_id, comment.id) for comment in wrong],
     )
     if wrong:
         latest = newest_comments(connection, post_id)

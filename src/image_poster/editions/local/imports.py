@@ -16,8 +16,9 @@ from image_poster.adapters.sqlite.rebuild import SqliteCommentImporter
 from image_poster.domain.comments import Comment
 from image_poster.domain.errors import ValidationFailedError
 from image_poster.domain.ids import PATTERN, is_id
-from image_poster.domain.limits import Limits, clean_required
+from image_poster.domain.limits import Limits
 from image_poster.domain.posts import Post, PostStatus, PostTexts
+from image_poster.domain.texts import clean_required
 from image_poster.editions import StartError
 from image_poster.editions.local.container import Container
 from image_poster.editions.local.export import (
