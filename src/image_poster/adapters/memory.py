@@ -36,8 +36,8 @@ from image_poster.domain.posts import (
     Post,
     PostStatus,
     StoredPost,
+    check_may_change,
     check_open_for_comments,
-    check_visible,
     encode_post,
     failed_post,
     is_parked,
@@ -241,9 +241,7 @@ class MemoryPostStore:
                 return
             raise errors.PostNotFoundError
         post = self._state.post(post_id)
-        if not by.admin:
-            check_visible(post, by)
-        by.require(post.creator)
+        check_may_change(post, by)
         del self._state.posts[post_id]
         self._state.clear_records(post_id)
         self._state.uploads.pop(post_id, None)

@@ -8,8 +8,6 @@ import msgspec
 
 from image_poster.domain.errors import RateLimitedError
 
-MEBIBYTE = 1024 * 1024
-
 FEED_PAGE_DEFAULT = 10
 FEED_PAGE_MAX = 100
 # Of a page as it is sent, and what of that the entries may have as they are stored: the rest is for

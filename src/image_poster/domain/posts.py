@@ -181,6 +181,14 @@ def check_visible(post: Post, viewer: Identity | None) -> None:
         raise PostNotFoundError
 
 
+def check_may_change(post: Post, user: Identity) -> None:
+    """Check that the user may edit or delete the post: its creator and admins may. Raises
+    `NotYoursError`, and `PostNotFoundError` for a post that the user may not see."""
+    if not user.admin:
+        check_visible(post, user)
+    user.require(post.creator)
+
+
 def check_open_for_comments(status: str, creator: str, author: str) -> None:
     """Check that the post is ready, as only ready posts accept comments. Raises `PostNotReadyError`
     to the creator, else `PostNotFoundError`."""
@@ -199,9 +207,7 @@ def edited_post(post: Post, editor: Identity, edit: PostEdit, *, now: str) -> Po
     Raises `PostNotFoundError`, `NotYoursError`, and `EditConflictError` if the post's tag is not in
     `edit.expected`. An edit that was already applied succeeds again: its answer was lost.
     """
-    if not editor.admin:
-        check_visible(post, editor)
-    editor.require(post.creator)
+    check_may_change(post, editor)
     edited = msgspec.structs.replace(
         post,
         caption=post.caption if edit.caption is None else edit.caption,

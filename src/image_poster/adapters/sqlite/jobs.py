@@ -26,7 +26,7 @@ class SqliteJobQueue:
         self, database: Database, clock: Clock, notifier: PostNotifier = NULL_NOTIFIER
     ) -> None:
         self._database = database
-        self._bell = notifier
+        self._notifier = notifier
         self._clock = clock
 
     async def lease(self, lease_ms: int) -> Job | None:
@@ -34,7 +34,7 @@ class SqliteJobQueue:
         if self._database.read_one(_DUE, now) is None:
             return None  # looking costs nothing; leasing costs a transaction
 
-        def take(connection: sqlite3.Connection) -> Job | None:
+        def lease_next(connection: sqlite3.Connection) -> Job | None:
             row = connection.execute(
                 f"UPDATE posts SET due_at = ?, leases = leases + 1 WHERE id = ({_DUE}) "  # noqa: S608 - a constant
                 "RETURNING id, leases, failures",
@@ -42,7 +42,7 @@ class SqliteJobQueue:
             ).fetchall()
             return Job(*row[0]) if row else None
 
-        return await self._database.write(take)
+        return await self._database.write(lease_next)
 
     async def release_all(self) -> None:
         """Make every leased job due now. For the start of the database's only server, when all
@@ -62,7 +62,7 @@ class SqliteJobQueue:
         await self._put_back(job, "leases = leases - 1", delay_ms, error)
 
     async def park(self, job: Job, *, error: str) -> None:
-        def give_up(connection: sqlite3.Connection) -> None:
+        def fail(connection: sqlite3.Connection) -> None:
             try:
                 post = stored_post(connection, job.post_id).post
             except PostNotFoundError:
@@ -74,8 +74,8 @@ class SqliteJobQueue:
                     (posts.encode_post(parked), parked.status, error, job.post_id),
                 )
 
-        await self._database.write(give_up)
-        self._bell.notify(job.post_id)
+        await self._database.write(fail)
+        self._notifier.notify(job.post_id)
 
     async def parked(self) -> list[ParkedJob]:
         rows = self._database.read(
@@ -87,7 +87,7 @@ class SqliteJobQueue:
     async def replay(self, post_id: str) -> bool:
         now = self._clock.service_ms()
 
-        def revive(connection: sqlite3.Connection) -> bool:
+        def make_due(connection: sqlite3.Connection) -> bool:
             try:
                 post = stored_post(connection, post_id).post
             except PostNotFoundError:
@@ -102,9 +102,9 @@ class SqliteJobQueue:
             )
             return True
 
-        revived = await self._database.write(revive)
-        self._bell.notify(post_id)
-        return revived
+        is_due = await self._database.write(make_due)
+        self._notifier.notify(post_id)
+        return is_due
 
     async def _put_back(self, job: Job, count: str, delay_ms: int, error: str) -> None:
         due_at = self._clock.service_ms() + delay_ms

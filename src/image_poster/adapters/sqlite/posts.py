@@ -18,7 +18,7 @@ from image_poster.domain.errors import PostNotFoundError
 from image_poster.domain.idempotency import IdempotencyRecord
 from image_poster.domain.identity import Identity
 from image_poster.domain.limits import Limits
-from image_poster.domain.posts import Post, PostStatus, StoredPost, check_visible, encode_post
+from image_poster.domain.posts import Post, PostStatus, StoredPost, check_may_change, encode_post
 from image_poster.domain.uploads import Upload
 from image_poster.ports.clock import Clock
 from image_poster.ports.images import FileRecord
@@ -59,7 +59,7 @@ class SqlitePostStore:
         notifier: PostNotifier = NULL_NOTIFIER,
     ) -> None:
         self._database = database
-        self._bell = notifier
+        self._notifier = notifier
         self._clock = clock
         self._quota = quota or SqliteUploadQuota(database, clock, Limits())
 
@@ -99,7 +99,7 @@ class SqlitePostStore:
                 self._quota.count_image(connection, post.creator, image_bytes)
 
         await self._database.write(insert)
-        self._bell.notify(post.id)
+        self._notifier.notify(post.id)
 
     async def find(self, post_id: str) -> StoredPost | None:
         row = self._database.read_one(_FIND, post_id)
@@ -145,7 +145,7 @@ class SqlitePostStore:
             return before._replace(head=head)
 
         stored = await self._database.write(replace)
-        self._bell.notify(post_id)
+        self._notifier.notify(post_id)
         return stored
 
     async def remove(self, post_id: str, by: Identity, *, ended: bool = False) -> None:
@@ -155,9 +155,7 @@ class SqlitePostStore:
             if was_deleted_by(connection, post_id, by):
                 return
             post = stored_post(connection, post_id).post
-            if not by.admin:
-                check_visible(post, by)
-            by.require(post.creator)
+            check_may_change(post, by)
             connection.execute("DELETE FROM posts WHERE id = ?", (post_id,))
             connection.execute("DELETE FROM uploads WHERE post_id = ?", (post_id,))
             connection.execute("DELETE FROM files WHERE post_id = ?", (post_id,))
@@ -167,7 +165,7 @@ class SqlitePostStore:
             add_tombstone(connection, post_id, by, now, pending=True, ended=unfinished)
 
         await self._database.write(delete)
-        self._bell.notify(post_id)
+        self._notifier.notify(post_id)
 
 
 def files_of_ready_posts(database: Database) -> Iterator[tuple[str, list[FileRecord]]]:
