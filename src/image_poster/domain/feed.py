@@ -31,7 +31,6 @@ PAST_EPOCHS = 3600 * 1000 // EPOCH_MS
 ETAG_EPOCHS = PAST_EPOCHS // 2
 # "Since always": a post that is published after a walk's epoch is in its ranking all the same.
 ALWAYS = 0
-# What one answer may have (a Lambda's has 6 MB, in JSON that may write one character in three).
 _ID_CHARACTERS = 26
 # Greater than every count and every epoch, in ten digits.
 _GREATEST = 9_999_999_999

@@ -10,20 +10,20 @@ from image_poster.domain.errors import RateLimitedError
 
 FEED_PAGE_DEFAULT = 10
 FEED_PAGE_MAX = 100
-# Of a page as it is sent, and what of that the entries may have as they are stored: the rest is for
-# counts, commas, and the address before each image's path.
+# The bytes of a page as sent, and the share of its entries as stored. The rest is for counts,
+# commas, and the address before each image's path.
 PAGE_MAX_BYTES = 1_500_000
 PAGE_ENTRIES_BYTES = 1_400_000
 LATEST_DEFAULT = 2
 LATEST_KEPT = 10
-# Of the latest comments that come with a post, encoded as they are stored; one there always is.
+# The bytes of a post's latest comments, as stored; there is always one comment.
 MAX_LATEST_BYTES = 16 * 1024
 WAIT_MAX_SECONDS = 20
 UPLOAD_KEPT_MS = 24 * 3600 * 1000
 UPLOAD_PIECE_BYTES = 512 * 1024
 RATE_WINDOW_SECONDS = 60
 _DAY_MS = 24 * 3600 * 1000
-# Nobody can say when somebody else's upload will end; their client asks again at that time.
+# The end of another upload is not known: the client tries again after this time.
 _UNDER_WAY_RETRY_SECONDS = 60
 
 Entry = TypeVar("Entry")

@@ -60,7 +60,7 @@ class Failure(msgspec.Struct, frozen=True):
     detail: str
 
 
-# What a post's owner sees while an operator has the work in the dead-letter place.
+# The failure that a post's owner sees while the job is in the dead-letter queue.
 PROCESSING_FAILED = Failure(
     "processing_failed",
     "We could not process this image. Nothing is wrong with it; we have been told.",

@@ -13,8 +13,8 @@ _DROPPED = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _UNUSABLE = re.compile("[\0\ud800-\udfff]")
 
 
-# Categories (Unicode Standard, section 4.5) of what shows nothing by itself: control, format (of
-# which zero-width and bidirectional ones), separators, and marks that need a letter.
+# Categories (Unicode Standard, section 4.5) of invisible characters: control, format (such as
+# zero-width and bidirectional ones), separators, and marks that need a letter.
 _BLANK_CATEGORIES = {"Cc", "Cf", "Zs", "Zl", "Zp", "Mn", "Me"}
 # Letters and symbols that are drawn as nothing: Hangul fillers and the Braille blank.
 _BLANK_CHARACTERS = frozenset("\u115f\u1160\u3164\uffa0\u2800")

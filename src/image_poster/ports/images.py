@@ -127,7 +127,7 @@ class ArrivingImages(ImageStore, Protocol):
         ...
 
     async def set_aside(self, post_id: str) -> bool:
-        """Move the original to quarantine for some weeks; nobody sees it there. False if it is too
+        """Move the original to quarantine for some weeks, where it is invisible. False if it is too
         young to be judged: its post may not be stored yet."""
         ...
 
@@ -141,7 +141,7 @@ class SweepableImages(ImageStore, Protocol):
         ...
 
     async def quarantine(self, post_id: str, now_ms: int) -> int:
-        """Move all files of the post to quarantine, durably; nobody sees them there. Return the
+        """Move all files of the post to quarantine, durably; they are invisible there. Return the
         number of files moved.
 
         `now_ms` is stored as the time of the move, at least to the day. No file in quarantine is

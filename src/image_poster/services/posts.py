@@ -148,7 +148,7 @@ class PostService:
         """Return True if the post may change soon: it is `processing`, or its image is stored and
         the event is still on its way (AWS)."""
         if post.status is PostStatus.AWAITING_UPLOAD:
-            # In this order: what has arrived becomes the original.
+            # In this order: an arrived image becomes the original.
             arrived = await self.images.has_arrived(post.id)
             return arrived or await self.images.has_original(post.id)
         return post.status is PostStatus.PROCESSING

@@ -24,7 +24,7 @@ from image_poster.services.posts import PostService
 _ENDED = (
     "This upload was ended: more bytes of it were refused than an image may have. Create a new one."
 )
-# A bad network must not end an upload, and nobody may send without end.
+# A bad network must not end an upload, and no client may send without end.
 _LOST_BYTES_PER_REFUSED = 10
 
 

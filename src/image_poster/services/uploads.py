@@ -211,7 +211,7 @@ class UploadService:
         """Return True if an upload was aborted or expired before all its bytes had come. Raises
         `GoneError` if it was deleted as a post."""
         if await self.posts.find(post_id) is None:
-            # What expires leaves no tombstone on AWS, and a tombstone outlives the key.
+            # An expired upload leaves no tombstone on AWS, and a tombstone outlives the key.
             if await self.posts.was_aborted(post_id) or not await self.posts.was_deleted(post_id):
                 return True
             raise errors.GoneError

@@ -157,11 +157,11 @@ def _set_results(outcomes: list[_Outcome]) -> None:
 _BUSY_TIMEOUT_MS = 10_000
 _WAL = "PRAGMA journal_mode = WAL"
 _SETTINGS = (
-    # FULL: the WAL is synced at each commit, so what was answered survives a power cut
+    # FULL: the WAL is synced at each commit, so an answered write survives a power cut
     # (https://www.sqlite.org/pragma.html#pragma_synchronous).
     "PRAGMA synchronous = FULL",
     f"PRAGMA busy_timeout = {_BUSY_TIMEOUT_MS}",
-    # What is deleted is overwritten with zeros, in free pages too
+    # Deleted data is overwritten with zeros, in free pages too
     # (https://www.sqlite.org/pragma.html#pragma_secure_delete). The log keeps it until its pages
     # are copied and written anew, which `Checkpoints` bounds.
     "PRAGMA secure_delete = ON",

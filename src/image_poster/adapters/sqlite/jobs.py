@@ -11,7 +11,7 @@ from image_poster.ports.jobs import Job, ParkedJob
 from image_poster.ports.posts import PostNotifier
 from image_poster.services.posts import NULL_NOTIFIER
 
-# What was never tried is due at once: the service clock of the command that added it may be ahead.
+# A new job is due at once: the service clock of the command that added it may be ahead.
 _DUE = (
     "SELECT id FROM posts WHERE status = 'processing' "
     "AND (due_at <= ? OR leases = 0 AND error IS NULL) "

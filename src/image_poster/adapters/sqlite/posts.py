@@ -125,7 +125,7 @@ class SqlitePostStore:
             before = stored_post(connection, post_id)
             former = before.post
             post = change(former)
-            if post.edited_at != former.edited_at:  # what is done for a post needs no room
+            if post.edited_at != former.edited_at:  # an edit needs space, image work does not
                 self._database.check_free_space(0)
             head = encode_post(post)
             if former.status is PostStatus.AWAITING_UPLOAD is not post.status:
