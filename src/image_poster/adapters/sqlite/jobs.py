@@ -1,9 +1,10 @@
 """Image work in SQLite: a post is a job if it is `processing` and its `due_at` has passed."""
 
 import sqlite3
+from contextlib import suppress
 
 from image_poster.adapters.sqlite.database import Database
-from image_poster.adapters.sqlite.posts import NEXT_TURN, stored_post
+from image_poster.adapters.sqlite.posts import change_post, stored_post
 from image_poster.domain import posts
 from image_poster.domain.errors import PostNotFoundError
 from image_poster.ports.clock import Clock
@@ -62,17 +63,11 @@ class SqliteJobQueue:
         await self._put_back(job, "leases = leases - 1", delay_ms, error)
 
     async def park(self, job: Job, *, error: str) -> None:
+        now = self._clock.service_ms()
+
         def fail(connection: sqlite3.Connection) -> None:
-            try:
-                post = stored_post(connection, job.post_id).post
-            except PostNotFoundError:
-                return
-            if post.status is posts.PostStatus.PROCESSING:
-                parked = posts.failed_post(post, posts.PROCESSING_FAILED)
-                connection.execute(
-                    "UPDATE posts SET head = ?, status = ?, error = ? WHERE id = ?",
-                    (posts.encode_post(parked), parked.status, error, job.post_id),
-                )
+            with suppress(PostNotFoundError):
+                change_post(connection, job.post_id, _parked, now, error)
 
         await self._database.write(fail)
         self._notifier.notify(job.post_id)
@@ -88,19 +83,11 @@ class SqliteJobQueue:
         now = self._clock.service_ms()
 
         def make_due(connection: sqlite3.Connection) -> bool:
-            try:
-                post = stored_post(connection, post_id).post
-            except PostNotFoundError:
-                return False
-            if not posts.is_parked(post):
-                return False
-            again = posts.replayed_post(post)
-            connection.execute(
-                "UPDATE posts SET head = ?, status = ?, error = NULL, leases = 0, failures = 0, "  # noqa: S608 - a constant
-                f"due_at = ?, turn = {NEXT_TURN} WHERE id = ?",
-                (posts.encode_post(again), again.status, now, post_id),
-            )
-            return True
+            with suppress(PostNotFoundError):
+                if posts.is_parked(stored_post(connection, post_id).post):
+                    change_post(connection, post_id, posts.replayed_post, now)
+                    return True
+            return False
 
         is_due = await self._database.write(make_due)
         self._notifier.notify(post_id)
@@ -115,3 +102,7 @@ class SqliteJobQueue:
                 (due_at, error, job.post_id),
             )
         )
+
+
+def _parked(post: posts.Post) -> posts.Post:
+    return posts.failed_post(post, posts.PROCESSING_FAILED)

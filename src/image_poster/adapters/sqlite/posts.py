@@ -25,16 +25,14 @@ from image_poster.ports.images import FileRecord
 from image_poster.ports.posts import PostNotifier
 from image_poster.services.posts import NULL_NOTIFIER
 
-# Image work is fair between users (start-time fair queueing, Goyal et al. 1996): each job of a
-# user's that waits is one turn behind the one before it, and a user without any begins with the
-# turn that is served now. To be used where a post becomes `processing`.
+# Image work is fair between users (start-time fair queueing, Goyal et al. 1996). Each waiting job of
+# a user is one turn behind the user's job before it. The first one begins with the turn that is
+# served now. It is set before a post becomes `processing`.
 _NEXT_TURN = (
     "(SELECT coalesce(max(own.turn) + 1, "
     "(SELECT min(turn) FROM posts WHERE status = 'processing'), 0) "
     "FROM posts AS own WHERE own.status = 'processing' AND own.creator = {})"
 )
-_TURN_OF_NEW = _NEXT_TURN.format("?3")
-NEXT_TURN = _NEXT_TURN.format("posts.creator")
 
 _POSTS_AT_A_TIME = 500
 _FIND = "SELECT id, total_comments, head, latest FROM posts WHERE id = ?"
@@ -46,6 +44,38 @@ def stored_post(connection: sqlite3.Connection, post_id: str) -> StoredPost:
     if row is None:
         raise PostNotFoundError
     return StoredPost(*row)
+
+
+def change_post(
+    connection: sqlite3.Connection,
+    post_id: str,
+    change: Callable[[Post], Post],
+    now_ms: int,
+    error: str | None = None,
+) -> StoredPost:
+    """Replace a post by the result of `change` within a transaction; `error` ended its old state.
+
+    A post that becomes `processing` is due at once, in its creator's next turn. One that leaves
+    `awaiting_upload` ends its reservation. Raises `PostNotFoundError`.
+    """
+    stored = stored_post(connection, post_id)
+    former = stored.post
+    post = change(former)
+    head = encode_post(post)
+    if former.status is PostStatus.AWAITING_UPLOAD is not post.status:
+        release_upload(connection, post_id)
+    if post.status is PostStatus.PROCESSING is not former.status:
+        connection.execute(
+            "UPDATE posts SET due_at = ?, leases = 0, failures = 0, "  # noqa: S608 - a constant
+            f"turn = {_NEXT_TURN.format('posts.creator')} WHERE id = ?",
+            (now_ms, post_id),
+        )
+    connection.execute(
+        "UPDATE posts SET head = ?1, status = ?2, "
+        "error = CASE WHEN status = ?2 THEN error ELSE ?3 END WHERE id = ?4",
+        (head, post.status, error, post_id),
+    )
+    return stored._replace(head=head)
 
 
 class SqlitePostStore:
@@ -92,7 +122,7 @@ class SqlitePostStore:
                 )
             added = connection.execute(
                 "INSERT OR IGNORE INTO posts (id, status, creator, head, due_at, turn) "  # noqa: S608 - a constant
-                f"VALUES (?1, ?2, ?3, ?4, ?5, {_TURN_OF_NEW})",
+                f"VALUES (?1, ?2, ?3, ?4, ?5, {_NEXT_TURN.format('?3')})",
                 row,
             )
             if image_bytes and added.rowcount:
@@ -121,28 +151,19 @@ class SqlitePostStore:
     ) -> StoredPost:
         now = self._clock.service_ms()
 
-        def replace(connection: sqlite3.Connection) -> StoredPost:
-            before = stored_post(connection, post_id)
-            former = before.post
+        def checked(former: Post) -> Post:
             post = change(former)
             if post.edited_at != former.edited_at:  # an edit needs space, image work does not
                 self._database.check_free_space(0)
-            head = encode_post(post)
-            if former.status is PostStatus.AWAITING_UPLOAD is not post.status:
-                release_upload(connection, post_id)
-            connection.execute(
-                "UPDATE posts SET head = ?1, status = ?2, "  # noqa: S608 - a constant
-                "error = CASE WHEN status = ?2 THEN error END, "
-                "due_at = CASE WHEN ?2 = 'processing' AND status <> ?2 THEN ?3 ELSE due_at END, "
-                "turn = CASE WHEN ?2 = 'processing' AND status <> ?2 "
-                f"THEN {NEXT_TURN} ELSE turn END WHERE id = ?4",
-                (head, post.status, now, post_id),
-            )
+            return post
+
+        def replace(connection: sqlite3.Connection) -> StoredPost:
+            stored = change_post(connection, post_id, checked, now)
             connection.executemany(
                 "INSERT OR REPLACE INTO files (post_id, name, size, sha256) VALUES (?, ?, ?, ?)",
                 [(post_id, *record) for record in files],
             )
-            return before._replace(head=head)
+            return stored
 
         stored = await self._database.write(replace)
         self._notifier.notify(post_id)
