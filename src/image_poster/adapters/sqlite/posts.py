@@ -25,8 +25,8 @@ from image_poster.ports.images import FileRecord
 from image_poster.ports.posts import PostNotifier
 from image_poster.services.posts import NULL_NOTIFIER
 
-# Image work is fair between users (start-time fair queueing, Goyal et al. 1996). Each waiting job of
-# a user is one turn behind the user's job before it. The first one begins with the turn that is
+# Image work is fair between users (start-time fair queueing, Goyal et al. 1996). Each waiting job
+# of a user is one turn behind the job before it. The first one begins with the turn that is
 # served now. It is set before a post becomes `processing`.
 _NEXT_TURN = (
     "(SELECT coalesce(max(own.turn) + 1, "

@@ -87,12 +87,12 @@ class SqliteUploadQuota:
             return
         size = self._image_bytes if upload.length is None else upload.length
         self._check(self._usage(connection, user), user, size)
-        booked = connection.execute(
+        insertion = connection.execute(
             "INSERT OR IGNORE INTO bookings (post_id, user, day, bytes, expires_at, is_upload) "
             "VALUES (?, ?, ?, ?, ?, 1)",
             (post_id, user, day_of(self._clock.now_ms()), size, upload.expires_ms),
         )
-        if booked.rowcount:
+        if insertion.rowcount:
             self._count(connection, user, size)
 
     async def release_former(self) -> None:
@@ -125,20 +125,20 @@ def release_upload(
 ) -> None:
     """End a post's reservation and release all but `kept_bytes` (None: keep all). Without a
     reservation, do nothing."""
-    booked = connection.execute(
+    bookings = connection.execute(
         "DELETE FROM bookings WHERE post_id = ? RETURNING user, day, bytes", (post_id,)
     ).fetchall()
-    if booked and kept_bytes is not None:
-        _release_bytes(connection, booked[0], kept_bytes)
+    if bookings and kept_bytes is not None:
+        _release_bytes(connection, bookings[0], kept_bytes)
 
 
 def adjust_upload(connection: sqlite3.Connection, post_id: str, size: int) -> None:
     """Set an upload's reservation to its declared length in bytes. Without one, do nothing."""
-    booked = connection.execute(
+    booking = connection.execute(
         "SELECT user, day, bytes FROM bookings WHERE post_id = ?", (post_id,)
     ).fetchone()
-    if booked:
-        _release_bytes(connection, booked, size)
+    if booking:
+        _release_bytes(connection, booking, size)
         connection.execute("UPDATE bookings SET bytes = ? WHERE post_id = ?", (size, post_id))
 
 
