@@ -1,5 +1,8 @@
-"""Derived values, computed anew: counts and latest comments, by `rebuild` and for an import; times
-that a wrong wall clock stored; and the greatest stored time, for the service clock.
+"""Derived values, computed anew.
+
+- counts and latest comments, by `rebuild` and for an import
+- times that a wrong wall clock stored
+- the greatest stored time, for the service clock
 
 Ids never change. Feed entries need no rebuild: they are indexes.
 """
