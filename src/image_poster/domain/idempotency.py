@@ -80,11 +80,6 @@ def fingerprint(*parts: bytes) -> bytes:
     return digest.digest()
 
 
-def former_record(answer: Answer, record: IdempotencyRecord) -> IdempotencyRecord:
-    """The stored record of the former `answer`; `record` is of the same request."""
-    return msgspec.structs.replace(record, body=answer.body, location=answer.location)
-
-
 async def answer_once(
     write: Awaitable[None], answer: Answer, record: IdempotencyRecord | None
 ) -> Answer:

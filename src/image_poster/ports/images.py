@@ -133,7 +133,7 @@ class ArrivingImages(ImageStore, Protocol):
 
 
 class SweepableImages(ImageStore, Protocol):
-    """Stores whose abandoned files only the sweeper removes."""
+    """Stores whose abandoned files only the sweeper removes (one machine)."""
 
     def leftovers(self, older_than_ms: int) -> AsyncIterator[str]:
         """Drop files that were staged before that time and never committed. Then yield the post ids

@@ -136,7 +136,8 @@ class ScheduledChecks(Protocol):
 
 
 class TombstoneQueue(TombstoneStore, Protocol):
-    """A queue of deleted posts until they are purged, for editions without deletion events."""
+    """A queue of deleted posts until they are purged, where no event tells of a deletion (one
+    machine)."""
 
     async def pending(self, limit: int, after: str = "") -> list[str]:
         """Ids of deleted posts with data left to purge, in order, from behind `after`."""

@@ -10,7 +10,7 @@ import msgspec
 
 from image_poster import tus
 from image_poster.domain import errors
-from image_poster.domain.idempotency import Answer, IdempotencyRecord, answer_once, former_record
+from image_poster.domain.idempotency import Answer, IdempotencyRecord, answer_once
 from image_poster.domain.identity import Identity
 from image_poster.domain.limits import UPLOAD_KEPT_MS, Limits
 from image_poster.domain.posts import (
@@ -205,7 +205,7 @@ class UploadService:
             result = await answer_once(adding, answer, record)
             if record is None or not result.replayed or not await self._has_ended(result.resource):
                 return result
-            instead_of = former_record(result, record)
+            instead_of = msgspec.structs.replace(record, body=result.body, location=result.location)
 
     async def _has_ended(self, post_id: str) -> bool:
         """Return True if an upload was aborted or expired before all its bytes had come. Raises
