@@ -18,8 +18,8 @@ from urllib.parse import urlsplit
 
 import servers
 from data import TEXT, entries, write_ours
+from image_poster.adapters.sqlite.comments import RankedPost, store_count
 from image_poster.adapters.sqlite.database import connect
-from image_poster.adapters.sqlite.ranks import RankedPost, store_rank_change
 from image_poster.domain.feed import EPOCH_MS, CurrentRank
 from report import Line
 from sizes import Scale
@@ -61,14 +61,11 @@ def _move_ranks(data_dir: Path, changes: int) -> None:
         for number in range(changes):
             at = min(int(chance.paretovariate(0.5)), len(rows)) - 1
             post_id, creator, total = rows[at]
-            (row,) = connection.execute("SELECT since FROM posts WHERE id = ?", (post_id,))
-            mover = RankedPost(post_id, creator, CurrentRank(total, *row))
+            (row,) = connection.execute("SELECT since, latest FROM posts WHERE id = ?", (post_id,))
+            since, latest = row
+            post = RankedPost(post_id, creator, CurrentRank(total, since))
             at_ms = began_ms + (now_ms - began_ms) * number // changes
-            change_rank = store_rank_change(connection, mover, total + 1, at_ms)
-            connection.execute(
-                "UPDATE posts SET total_comments = ?, since = ? WHERE id = ?",
-                (*change_rank, post_id),
-            )
+            store_count(connection, post, total + 1, latest, at_ms)
             rows[at] = (post_id, creator, total + 1)
         connection.execute("COMMIT")
 

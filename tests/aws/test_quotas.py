@@ -22,7 +22,7 @@ from image_poster.adapters.dynamodb.database import (
 )
 from image_poster.domain.limits import FEED_PAGE_MAX, LATEST_KEPT, PAGE_MAX_BYTES, WAIT_MAX_SECONDS
 from image_poster.editions.aws.settings import MULTIPART_BYTES, PIECE_BYTES
-from image_poster.tus.headers import METADATA_MAX_BYTES
+from image_poster.tus import METADATA_MAX_BYTES
 
 RESOURCES = load(str(TEMPLATE))["Resources"]
 # API Gateway, HTTP APIs.

@@ -7,7 +7,7 @@ from image_poster.domain import errors
 from image_poster.domain.comments import Comment, encode_comment
 from image_poster.domain.idempotency import IdempotencyRecord
 from image_poster.domain.identity import Identity
-from image_poster.domain.limits import fitting
+from image_poster.domain.limits import take_page
 from image_poster.domain.posts import (
     PostStatus,
     check_open_for_comments,
@@ -34,7 +34,7 @@ class MemoryCommentStore:
     async def page(self, post_id: str, *, limit: int, after: str | None) -> Page[bytes, str]:
         newest = self._state.newest_comments(post_id)
         older = [comment for comment in newest if after is None or comment.id < after]
-        shown, more = fitting(older, limit, lambda comment: len(encode_comment(comment)))
+        shown, more = take_page(older, limit, lambda comment: len(encode_comment(comment)))
         following = shown[-1].id if more else None
         return Page([encode_comment(comment) for comment in shown], following)
 

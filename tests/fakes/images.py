@@ -87,9 +87,10 @@ class MemoryImageStore:
             work.original.write_bytes(original)
             yield work
 
-    async def publish(self, post_id: str, work: Workspace) -> None:
+    async def publish(self, post_id: str, work: Workspace) -> tuple[()]:
         for name in RENDITIONS:
             self.keep(post_id, name, (work.folder / f"{name}.jpg").read_bytes())
+        return ()
 
     async def has_original(self, post_id: str) -> bool:
         return (post_id, _ORIGINAL) in self._files

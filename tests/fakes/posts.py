@@ -1,6 +1,6 @@
 """Posts and tombstones in memory."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from fakes.state import MemoryState, PostRecord, Tombstone
@@ -12,10 +12,11 @@ from image_poster.domain.posts import (
     Post,
     PostStatus,
     StoredPost,
-    check_visible,
+    check_may_change,
 )
 from image_poster.domain.uploads import Upload
 from image_poster.ports.clock import Clock
+from image_poster.ports.images import FileRecord
 
 
 class MemoryPostStore:
@@ -31,8 +32,10 @@ class MemoryPostStore:
         record: IdempotencyRecord | None = None,
         upload: Upload | None = None,
         *,
+        image_bytes: int = 0,
         instead_of: IdempotencyRecord | None = None,
     ) -> None:
+        del image_bytes
         self._state.check_unused(record, instead_of)
         self._state.keep_record(record, self._clock.service_ms())
         if upload is not None:
@@ -54,7 +57,10 @@ class MemoryPostStore:
         tombstone = self._state.tombstones.get(post_id)
         return tombstone is not None and tombstone.ended
 
-    async def update(self, post_id: str, change: Callable[[Post], Post]) -> StoredPost:
+    async def update(
+        self, post_id: str, change: Callable[[Post], Post], *, files: Sequence[FileRecord] = ()
+    ) -> StoredPost:
+        del files
         before = self._state.post(post_id)
         after = change(before)
         self._state.change(post_id, post=after)
@@ -72,9 +78,7 @@ class MemoryPostStore:
                 return
             raise errors.PostNotFoundError
         post = self._state.post(post_id)
-        if not by.admin:
-            check_visible(post, by)
-        by.require(post.creator)
+        check_may_change(post, by)
         del self._state.posts[post_id]
         self._state.clear_records(post_id)
         self._state.uploads.pop(post_id, None)

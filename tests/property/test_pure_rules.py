@@ -17,14 +17,16 @@ from image_poster.domain.errors import (
 )
 from image_poster.domain.feed import FeedCursor
 from image_poster.domain.images import Size, large_size, sniff, working_size
-from image_poster.domain.limits import Limits, clean
+from image_poster.domain.limits import Limits
 from image_poster.domain.posts import PostTexts
 from image_poster.domain.signing import CursorSigner, Signer
+from image_poster.domain.texts import clean
 from image_poster.http.connections import RequestBody
 from image_poster.http.multipart import receive_post_form
+from image_poster.http.requests import body_chunks
 from image_poster.http.responses import matching_etag, requested_range
-from image_poster.services.limits import Receiving
 from image_poster.services.posts import PostDraft
+from image_poster.services.upload_bodies import CountedBody
 from support import samples
 
 SIDES = st.integers(1, 60_000)
@@ -152,10 +154,11 @@ def test_a_form_is_the_same_however_it_is_cut_into_pieces(cuts: list[int]) -> No
     edges = [0, *sorted(cuts), len(FORM)]
     pieces = [FORM[start:stop] for start, stop in pairwise(edges)]
     staged = FakeStaged()
-    received = Receiving()
-    form = receive_post_form(FakeRequest(pieces), staged, Limits(), received, hashed=True)  # type: ignore[arg-type]
+    request: Any = FakeRequest(pieces)
+    body = CountedBody(body_chunks(request))
+    form = receive_post_form(request, staged, Limits(), body, hashed=True)  # type: ignore[arg-type]
     draft = asyncio.run(form)
-    assert received.counted_bytes == len(FORM)
+    assert body.received_bytes == len(FORM)
     texts = PostTexts("Zoë", "\r\n--b0undar")
     assert draft == PostDraft(texts, hashlib.sha256(IMAGE).digest(), len(IMAGE))
     assert staged.received == IMAGE
@@ -164,14 +167,10 @@ def test_a_form_is_the_same_however_it_is_cut_into_pieces(cuts: list[int]) -> No
 @given(st.integers(0, len(FORM) - 1), st.binary(max_size=3))
 def test_a_damaged_form_is_refused_or_read_but_never_an_accident(at: int, junk: bytes) -> None:
     damaged = FORM[:at] + junk + FORM[at + len(junk) :]
+    request: Any = FakeRequest([damaged])
+    body = CountedBody(body_chunks(request))
     try:
-        form = receive_post_form(
-            FakeRequest([damaged]),  # type: ignore[arg-type]
-            FakeStaged(),  # type: ignore[arg-type]
-            Limits(),
-            Receiving(),
-            hashed=True,
-        )
+        form = receive_post_form(request, FakeStaged(), Limits(), body, hashed=True)  # type: ignore[arg-type]
         asyncio.run(form)
     except ImagePosterError as refused:
         assert refused.status in (400, 413, 415, 422)

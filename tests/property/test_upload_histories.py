@@ -39,7 +39,7 @@ from image_poster.editions.local.maintenance import UploadSettler
 from image_poster.http.connections import ClientGoneError
 from image_poster.ports.posts import PostStore
 from image_poster.services.uploads import Patch, UploadService
-from image_poster.tus.headers import Checksum
+from image_poster.tus import Checksum
 from support import samples
 from support.dynamodb import CrashError, FakeTable
 from support.examples import examples

@@ -18,7 +18,7 @@ from image_poster.adapters.sqlite.comments import SqliteCommentStore
 from image_poster.adapters.sqlite.database import Database
 from image_poster.adapters.sqlite.feed import SqliteFeedReader
 from image_poster.adapters.sqlite.posts import SqlitePostStore
-from image_poster.adapters.sqlite.times import greatest_time
+from image_poster.adapters.sqlite.rebuild import greatest_time
 from image_poster.adapters.sqlite.uploads import SqliteUploadRecordStore
 from image_poster.domain.errors import UploadGoneError
 from image_poster.domain.feed import EPOCH_MS, PAST_EPOCHS, FeedSort
@@ -27,7 +27,7 @@ from image_poster.domain.limits import LATEST_KEPT, UPLOAD_KEPT_MS
 from image_poster.domain.posts import PostStatus, PostTexts, new_post, published_post
 from image_poster.domain.uploads import UploadOrder
 from image_poster.editions.local.background import TimeKeeper
-from image_poster.services.container import Services
+from image_poster.services.registry import Services
 from support.renderer import RENDERED
 from support.services import services
 
@@ -123,16 +123,16 @@ class WrongClocks(RuleBasedStateMachine):
     def comment(self, number: int) -> None:
         post_id = self.posts[number]
         answer = self.runner.run(self.services.comments.add(post_id, BOB, "a comment"))
-        self._answered(answer.made)
-        self.comments[post_id].append(answer.made)
+        self._answered(answer.resource)
+        self.comments[post_id].append(answer.resource)
 
     @rule()
     def reserve(self) -> None:
         answer, _ = self.runner.run(
             self.services.uploads.reserve_by_tus(ALICE, UploadOrder(10), None)
         )
-        self._answered(answer.made)
-        self.uploads[answer.made] = self.machine.up_ms
+        self._answered(answer.resource)
+        self.uploads[answer.resource] = self.machine.up_ms
 
     @rule(milliseconds=st.sampled_from([1, 800, 7_000, 60_000, 5 * 3600_000]))
     def wait(self, milliseconds: int) -> None:

@@ -4,8 +4,7 @@ import re
 
 import pytest
 
-from image_poster.domain import images, posts
-from image_poster.domain import limits as texts
+from image_poster.domain import images, posts, texts
 from image_poster.domain.comments import Comment, join_latest, split_latest, with_newest
 from image_poster.domain.errors import (
     ERRORS,

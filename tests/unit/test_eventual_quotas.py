@@ -40,7 +40,7 @@ class World:
         self.table, self.clock, self.seen = FakeTable(), ManualClock(), 0
         self.usage = DynamoUsageStore(self.table, self.clock)
         self.limits = EventualQuotas(self.usage, self.clock, limits)
-        self.posts = DynamoPostStore(self.table, self.clock, admit=self.limits.admit)
+        self.posts = DynamoPostStore(self.table, self.clock, quotas=self.limits)
         self.comments = DynamoCommentStore(self.table, self.clock)
         records = DynamoUploadRecordStore(self.table)
         self.counter = UsageRecorder(self.usage, records, self.posts, self.clock, limits)
@@ -173,17 +173,18 @@ async def test_limits_that_cannot_be_told_hold_nothing_else_up(
     await world.counter.record_batch(decoded_records(world.news()), [])
 
 
-async def test_an_image_within_a_request_is_booked_by_the_request() -> None:
+async def test_an_image_within_a_request_counts_once_it_is_stored() -> None:
     world = World(Limits(rates=Rates(bytes_per_day=100)))
-    await world.limits.reserve("one", "alice", 60)
-    await world.limits.commit("one", 50)
-    await world.limits.reserve("failed", "alice", 50)
-    await world.limits.commit("failed", 0)
-    await world.limits.commit("never booked", 9)
+    async with world.limits.reserve("alice", 60):
+        await world.posts.add(a_post(), image_bytes=50)
+    async with world.limits.reserve("alice", 50):
+        pass  # refused, before any byte of it came
     world.clock.advance(REMEMBERED_MS)
-    await world.limits.reserve("fits", "alice", 50)
+    async with world.limits.reserve("alice", 50):
+        pass
     with pytest.raises(RateLimitedError):
-        await world.limits.reserve("does not", "alice", 51)
+        async with world.limits.reserve("alice", 51):
+            pass
 
 
 def test_writes_are_counted_by_their_own_time_however_late_they_are_told() -> None:

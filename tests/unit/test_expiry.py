@@ -13,7 +13,7 @@ from image_poster.domain.errors import UploadGoneError
 from image_poster.domain.limits import UPLOAD_KEPT_MS
 from image_poster.domain.uploads import UploadOrder
 from image_poster.editions.local.maintenance import UploadSettler
-from image_poster.services.container import Services
+from image_poster.services.registry import Services
 from support.services import services
 
 pytestmark = pytest.mark.anyio
@@ -78,9 +78,9 @@ async def test_a_key_whose_upload_ran_out_begins_another(world: World, *, swept:
     if swept:
         assert await world.settler.expire() == 1
     second, _ = await reserve(ALICE, order, "key")
-    assert (second.replayed, second.made != first.made) == (False, True)
+    assert (second.replayed, second.resource != first.resource) == (False, True)
     third, _ = await reserve(ALICE, order, "key")
-    assert (third.replayed, third.made) == (True, second.made)
+    assert (third.replayed, third.resource) == (True, second.resource)
 
 
 async def test_what_is_whole_is_completed_beside_those_who_bring_the_rest(world: World) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from contract.ports.suite import a_post
 from fakes.clock import ManualClock
-from image_poster.adapters.shared_notifier import NotifierDescriptors, SharedNotifier
+from image_poster.adapters.sharing import SharedNotifier, create_descriptors
 from image_poster.adapters.sqlite.database import Database
 from image_poster.adapters.sqlite.jobs import SqliteJobQueue
 from image_poster.adapters.sqlite.posts import SqlitePostStore
@@ -26,12 +26,16 @@ pytestmark = pytest.mark.anyio
 
 def bells(processes: int) -> list[SharedNotifier]:
     """Those of one server's processes, all in this one; each has descriptors of its own."""
-    descriptors = SharedNotifier.descriptors(processes)
+    workers = create_descriptors(processes)
     bells = [
-        SharedNotifier(NotifierDescriptors(os.dup(pair.hears), tuple(map(os.dup, pair.rings))))
-        for pair in descriptors
+        SharedNotifier(
+            worker._replace(
+                receiver=os.dup(worker.receiver), senders=tuple(map(os.dup, worker.senders))
+            )
+        )
+        for worker in workers
     ]
-    for descriptor in {each for pair in descriptors for each in (pair.hears, *pair.rings)}:
+    for descriptor in {each for worker in workers for each in worker.inherited}:
         os.close(descriptor)
     return bells
 

@@ -3,7 +3,7 @@
 import pytest
 
 from image_poster.domain.comments import Comment, encode_comment, join_latest
-from image_poster.domain.feed import _fitting
+from image_poster.domain.feed import _fitting_posts
 from image_poster.domain.ids import new_id
 from image_poster.domain.limits import FEED_PAGE_MAX, LATEST_KEPT, PAGE_MAX_BYTES, Limits
 from image_poster.domain.posts import Post, PostStatus, StoredPost, encode_post, published_post
@@ -35,16 +35,18 @@ def longest_post(characters: int, user: str = USER) -> StoredPost:
 @pytest.mark.parametrize("characters", [10, 300, 1000, 5000])
 def test_no_page_of_the_feed_is_larger(characters: int) -> None:
     posts = [longest_post(characters) for _ in range(FEED_PAGE_MAX)]
-    shown = posts[: _fitting(posts)]
+    shown = posts[: _fitting_posts(posts)]
     sent = b",".join(post_body(stored, LATEST_KEPT) for stored in shown)
     assert len(sent) < PAGE_MAX_BYTES - 1000  # and what is around them
     assert len(shown) > 1
 
 
 def test_short_posts_are_as_many_as_asked_for() -> None:
-    assert _fitting([longest_post(10, "alice") for _ in range(FEED_PAGE_MAX)]) == FEED_PAGE_MAX
+    assert (
+        _fitting_posts([longest_post(10, "alice") for _ in range(FEED_PAGE_MAX)]) == FEED_PAGE_MAX
+    )
 
 
 def test_one_post_is_shown_however_large_it_is() -> None:
     stored = StoredPost(new_id(), 0, b"x" * 2 * PAGE_MAX_BYTES, b"")
-    assert _fitting([stored, stored]) == 1
+    assert _fitting_posts([stored, stored]) == 1

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from image_poster.adapters.shared_memory import _WAYS, RateCounters, SharedRateLimiter
+from image_poster.adapters.sharing import _WAYS, RateCounters, SharedRateLimiter, create_counters
 from image_poster.domain.errors import RateLimitedError
 from image_poster.domain.limits import RateRule
 
@@ -90,8 +90,8 @@ def test_what_is_refused_is_not_counted(counts: RateCounters, clock: Clock) -> N
 def test_strangers_push_out_those_who_came_least(
     counts: RateCounters, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    at, _ = counts._place("alice")
-    monkeypatch.setattr(counts, "_place", lambda caller: (at, hash(caller) & (2**64 - 1)))
+    at, _ = counts._set_of("alice")
+    monkeypatch.setattr(counts, "_set_of", lambda caller: (at, hash(caller) & (2**64 - 1)))
     assert count_accepted(counts, "alice", 3, tries=3) == 3
     for stranger in range(10 * _WAYS):
         assert counts.try_acquire(f"stranger {stranger}", 3) == 0
@@ -100,7 +100,7 @@ def test_strangers_push_out_those_who_came_least(
 
 _TAKER = """
 import sys
-from image_poster.adapters.shared_memory import RateCounters
+from image_poster.adapters.sharing import RateCounters
 counts = RateCounters(int(sys.argv[1]), exclusive=False, clock=lambda: 60_000.0)
 sys.stdin.read(1)
 print(sum(counts.try_acquire("alice", 500) == 0 for _ in range(400)))
@@ -108,7 +108,7 @@ print(sum(counts.try_acquire("alice", 500) == 0 for _ in range(400)))
 
 
 def test_several_processes_count_together_and_exactly() -> None:
-    counts = RateCounters.create(exclusive=False)
+    counts = RateCounters(create_counters(), exclusive=False)
     takers = [
         subprocess.Popen(
             [sys.executable, "-c", _TAKER, str(counts.descriptor)],

@@ -78,7 +78,7 @@ def world() -> World:
         renderer=renderer,
         runner=JobRunner(
             jobs,
-            ImagePublisher(posts, images, renderer, wanted_seconds=0.01),
+            ImagePublisher(posts, images, renderer, check_seconds=0.01),
             lease_ms=LEASE_MS,
         ),
         sweeper=Sweeper(posts, images, tombstones, PostPurger(tombstones, images), clock),

@@ -7,13 +7,12 @@ import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
-from image_poster.adapters.shared_memory import anonymous_file
-from image_poster.adapters.writer_lock import WriterLock
+from image_poster.adapters.sharing import WriterLock, anonymous_file
 from support.waiting import wait_until
 
 WRITER = """
 import sys
-from image_poster.adapters.writer_lock import WriterLock
+from image_poster.adapters.sharing import WriterLock
 writer_lock = WriterLock(int(sys.argv[1]))
 for number in range(int(sys.argv[3])):
     with writer_lock.acquire():

@@ -18,8 +18,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from image_poster.domain.edits import ExpectedTags, check_unchanged, edit_tag
-from image_poster.domain.identity import Identity
+from image_poster.domain.identity import ExpectedTags, Identity, check_unchanged, edit_tag
 from image_poster.domain.limits import LATEST_KEPT, MAX_LATEST_BYTES
 
 # The format of stored documents that is written; see `Comment`.
@@ -69,18 +68,18 @@ def comment_tag(comment: Comment) -> str:
 
 
 def edited_comment(
-    comment: Comment, editor: Identity, *, content: str, now: str, seen: ExpectedTags = None
+    comment: Comment, editor: Identity, *, content: str, now: str, expected: ExpectedTags = None
 ) -> Comment:
     """The comment with new `content`; only its author may edit (an admin deletes, but never
     rewrites).
 
-    Raises `NotYoursError`, and `EditConflictError` if the comment's tag is not in `seen`. An edit
+    Raises `NotYoursError`, and `EditConflictError` if the comment's tag is not `expected`. An edit
     that was already applied succeeds again: its answer was lost.
     """
     Identity(editor.user).require(comment.creator)
-    if seen is not None and comment.content == content and comment.edited_at is not None:
+    if expected is not None and comment.content == content and comment.edited_at is not None:
         return comment
-    check_unchanged(comment_tag(comment), seen)
+    check_unchanged(comment_tag(comment), expected)
     return msgspec.structs.replace(comment, content=content, edited_at=now)
 
 
@@ -89,13 +88,13 @@ def split_latest(latest: bytes, longest: int) -> list[bytes]:
     return latest.split(b"\n", longest)[:longest] if latest else []
 
 
-def join_latest(comments: Iterable[bytes], kept: int = LATEST_KEPT) -> bytes:
+def join_latest(comments: Iterable[bytes], limit: int = LATEST_KEPT) -> bytes:
     """Join documents, newest first, into a post's latest comments: one a line (JSON has no raw
-    newline). At most `kept`, and as many as fit into `MAX_LATEST_BYTES`, but at least one."""
-    taken = list(itertools.islice(comments, kept))
-    while len(taken) > 1 and sum(map(len, taken)) + len(taken) - 1 > MAX_LATEST_BYTES:
-        taken.pop()
-    return b"\n".join(taken)
+    newline). At most `limit`, and as many as fit into `MAX_LATEST_BYTES`, but at least one."""
+    latest = list(itertools.islice(comments, limit))
+    while len(latest) > 1 and sum(map(len, latest)) + len(latest) - 1 > MAX_LATEST_BYTES:
+        latest.pop()
+    return b"\n".join(latest)
 
 
 def with_newest(latest: bytes, comment: bytes) -> bytes:
@@ -129,7 +128,7 @@ class Fold(NamedTuple):
     dropped: list[CommentState]
 
 
-class _Known(NamedTuple):
+class _KnownComments(NamedTuple):
     """Comments by id. None is missing that is as new as `floor` or newer (None: none is
     missing)."""
 
@@ -139,49 +138,53 @@ class _Known(NamedTuple):
     def newest_first(self) -> list[bytes]:
         """The documents down to the floor, newest first."""
         ids = sorted(self.docs, reverse=True)
-        return [self.docs[one] for one in ids if self.floor is None or one >= self.floor]
+        return [self.docs[id_] for id_ in ids if self.floor is None or id_ >= self.floor]
 
 
-def needs_newest(tally: Tally, comments: Iterable[CommentState], kept: int) -> bool:
+def needs_newest(tally: Tally, comments: Iterable[CommentState], limit: int) -> bool:
     """Return True if `tally` is not enough for `fold`, which then needs the newest comments. Some
     of the latest are deleted or shorter, and older ones may replace them."""
     known = _after(_known(tally), comments)
     docs = known.newest_first()
-    room_left = len(split_latest(join_latest(docs, kept), kept)) == len(docs) < kept
-    return known.floor is not None and room_left
+    has_space = len(split_latest(join_latest(docs, limit), limit)) == len(docs) < limit
+    return known.floor is not None and has_space
 
 
 def fold(
     tally: Tally,
     comments: Sequence[CommentState],
     newest: Sequence[bytes] | None = None,
-    kept: int = LATEST_KEPT,
+    limit: int = LATEST_KEPT,
 ) -> Fold:
-    """The tally after these comments, each passed once; `kept` is the number of latest comments of
-    a post. `newest` are the documents of the `kept` newest comments that are counted and not
+    """The tally after these comments, each passed once; `limit` is the number of latest comments
+    of a post. `newest` are the documents of the `limit` newest comments that are counted and not
     deleted. It is required if `needs_newest`."""
-    claimed = [one for one in comments if not one.counted and not one.deleted_by]
-    released = [one for one in comments if one.counted and one.deleted_by]
-    dropped = [one for one in comments if not one.counted and one.deleted_by]
-    known = _after(_known(tally, newest, kept), comments)
-    latest = join_latest(known.newest_first(), kept)
+    counted = [comment for comment in comments if comment.counted]
+    uncounted = [comment for comment in comments if not comment.counted]
+    claimed = [comment for comment in uncounted if not comment.deleted_by]
+    released = [comment for comment in counted if comment.deleted_by]
+    dropped = [comment for comment in uncounted if comment.deleted_by]
+    known = _after(_known(tally, newest, limit), comments)
+    latest = join_latest(known.newest_first(), limit)
     total = tally.total + len(claimed) - len(released)
     return Fold(Tally(total, latest), claimed, released, dropped)
 
 
-def _known(tally: Tally, newest: Sequence[bytes] | None = None, kept: int = LATEST_KEPT) -> _Known:
+def _known(
+    tally: Tally, newest: Sequence[bytes] | None = None, limit: int = LATEST_KEPT
+) -> _KnownComments:
     shown, more = _by_id(split_latest(tally.latest, LATEST_KEPT)), _by_id(newest or ())
-    is_whole = len(shown) >= tally.total or (newest is not None and len(newest) < kept)
-    return _Known(shown | more, None if is_whole else min((*shown, *more), default="~"))
+    is_whole = len(shown) >= tally.total or (newest is not None and len(newest) < limit)
+    return _KnownComments(shown | more, None if is_whole else min((*shown, *more), default="~"))
 
 
-def _after(known: _Known, comments: Iterable[CommentState]) -> _Known:
+def _after(known: _KnownComments, comments: Iterable[CommentState]) -> _KnownComments:
     docs = dict(known.docs)
-    for one in comments:
-        if one.deleted_by:
-            docs.pop(one.id, None)
-        elif not one.counted or one.id in docs:
-            docs[one.id] = one.doc
+    for comment in comments:
+        if comment.deleted_by:
+            docs.pop(comment.id, None)
+        elif not comment.counted or comment.id in docs:
+            docs[comment.id] = comment.doc
     return known._replace(docs=docs)
 
 

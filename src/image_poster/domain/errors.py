@@ -80,9 +80,9 @@ def _error(
     `PostNotFoundError`."""
     name = "".join(map(str.capitalize, code.split("_"))).removesuffix("Error") + "Error"
     members = {"status": status, "code": code, "detail": detail, "retry_after": retry_after}
-    made = type(name, (ImagePosterError,), {**members, "__module__": __name__})
-    ERRORS.append(made)
-    return made
+    error = type(name, (ImagePosterError,), {**members, "__module__": __name__})
+    ERRORS.append(error)
+    return error
 
 
 # fmt: off

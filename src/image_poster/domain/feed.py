@@ -31,7 +31,6 @@ PAST_EPOCHS = 3600 * 1000 // EPOCH_MS
 ETAG_EPOCHS = PAST_EPOCHS // 2
 # "Since always": a post that is published after a walk's epoch is in its ranking all the same.
 ALWAYS = 0
-# What one answer may have (a Lambda's has 6 MB, in JSON that may write one character in three).
 _ID_CHARACTERS = 26
 # Greater than every count and every epoch, in ten digits.
 _GREATEST = 9_999_999_999
@@ -90,8 +89,8 @@ class FeedQuery(msgspec.Struct, frozen=True):
     @property
     def as_of(self) -> int | None:
         """The epoch whose ranking the page reads; None: the current ranking."""
-        asked = self.after.as_of if self.after is not None else None
-        return asked if asked is not None and asked >= self.epoch - PAST_EPOCHS else None
+        as_of = self.after.as_of if self.after is not None else None
+        return as_of if as_of is not None and as_of >= self.epoch - PAST_EPOCHS else None
 
     @property
     def before(self) -> Position | None:
@@ -130,16 +129,16 @@ class RankChange(NamedTuple):
     """The ranks to store when a count changes: the current one, and the past one with its `until`
     (None: there is none)."""
 
-    held: CurrentRank
+    current: CurrentRank
     past: Ranked | None
 
 
 class RankSlice(NamedTuple):
-    """Ranks read from one source, in its order. `stopped` is the position of the last entry read,
-    if there may be more behind it."""
+    """Ranks read from one source, in its order. `resume_at` is the position of the last entry
+    read, if there may be more behind it."""
 
     ranks: list[Ranked]
-    stopped: Position | None
+    resume_at: Position | None
 
 
 def epoch_of(now_ms: int) -> int:
@@ -147,15 +146,15 @@ def epoch_of(now_ms: int) -> int:
     return now_ms // EPOCH_MS
 
 
-def change_rank(post_id: str, held: CurrentRank, total: int, epoch: int) -> RankChange:
+def change_rank(post_id: str, rank: CurrentRank, total: int, epoch: int) -> RankChange:
     """Change a post's rank to `total` in `epoch`. A second change in the same epoch overwrites the
     first. A post's first rank holds since `ALWAYS`, so its first change is always in a later
     epoch."""
-    now = max(epoch, held.since)
-    if held.total == total or held.since == now:
-        return RankChange(CurrentRank(total, held.since), None)
+    now = max(epoch, rank.since)
+    if rank.total == total or rank.since == now:
+        return RankChange(CurrentRank(total, rank.since), None)
     return RankChange(
-        CurrentRank(total, now), Ranked(Position(held.total, post_id, now), held.since)
+        CurrentRank(total, now), Ranked(Position(rank.total, post_id, now), rank.since)
     )
 
 
@@ -171,7 +170,7 @@ def page_of(query: FeedQuery, sources: Sequence[RankSlice]) -> Page[str, FeedCur
     `query.before`; invalid ones may be among them. The page ends where the first source stopped. A
     post that moved during the read may be in two sources, at the same position; it counts once.
     """
-    end = max((source.stopped for source in sources if source.stopped), default=None)
+    end = max((source.resume_at for source in sources if source.resume_at), default=None)
     excluded_ids, shown, passed, reached = set(query.excluded_ids), list[str](), set[str](), end
     for place in _places(query, sources):
         if end is not None and place < end:
@@ -224,14 +223,14 @@ def with_contents(
     """Fill the page with the current posts, without deleted ones. It ends early where its entries
     would exceed `PAGE_ENTRIES_BYTES`."""
     posts = [contents[post_id] for post_id in page.items if post_id in contents]
-    fitting = _fitting(posts)
-    if fitting < len(posts):
-        shorter = page.items.index(posts[fitting].id)
+    count = _fitting_posts(posts)
+    if count < len(posts):
+        shorter = page.items.index(posts[count].id)
         page = page_of(msgspec.structs.replace(query, limit=shorter), sources)
-    return Page(posts[:fitting], page.next)
+    return Page(posts[:count], page.next)
 
 
-def _fitting(posts: list[StoredPost]) -> int:
+def _fitting_posts(posts: list[StoredPost]) -> int:
     """The number of posts that fit into one answer; at least one."""
     size = 0
     for number, post in enumerate(posts):

@@ -43,7 +43,7 @@ class Answer(NamedTuple):
     replayed: bool = False
 
     @property
-    def made(self) -> str:
+    def resource(self) -> str:
         """The id of the post, upload or comment in `location`."""
         return self.location.rpartition("/")[2]
 
@@ -78,11 +78,6 @@ def fingerprint(*parts: bytes) -> bytes:
         digest.update(len(part).to_bytes(8))
         digest.update(part)
     return digest.digest()
-
-
-def former_record(given: Answer, record: IdempotencyRecord) -> IdempotencyRecord:
-    """The stored record of the former answer `given`; `record` is of the same request."""
-    return msgspec.structs.replace(record, body=given.body, location=given.location)
 
 
 async def answer_once(

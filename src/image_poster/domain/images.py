@@ -12,7 +12,7 @@ RENDITIONS = (RENDITION_SMALL, RENDITION_LARGE)
 SMALL_SIDE = 600
 LARGE_SIDE = 1600
 SNIFF_BYTES = 64
-# The longest side that a JPEG can have (65,535), rounded down: what is longer is made to hurt.
+# The longest side that a JPEG can have (65,535), rounded down. Longer images are attacks.
 MAX_SIDE = 65_500
 
 ImageFit = Literal["cover", "contain", "pad"]
@@ -30,11 +30,11 @@ class ImageFormat(StrEnum):
     AVIF = "image/avif"
 
 
-# The most memory in bytes that one image of a format may take to decode, beside what there is.
+# The most memory in bytes that one image of a format may use to decode, if the budget has more.
 _MAX_DECODER_BYTES = {ImageFormat.AVIF: 800_000_000}
 
-# What an image may take at worst, in bytes a pixel, by its format: deep, with alpha, interlaced,
-# put together from tiles (adapters/images/header). And beside that, whatever its pixels.
+# The memory of the most expensive image of each format, in bytes a pixel: deep, with alpha,
+# interlaced, composed of tiles (adapters/images/header). `_BESIDE_BYTES` do not depend on pixels.
 _WORST_PIXEL_BYTES = {
     ImageFormat.JPEG: 8,
     ImageFormat.PNG: 8,

@@ -1,62 +1,43 @@
-"""Limits on input: sizes in bytes, images in pixels, texts in characters. GET /limits shows
-them."""
+"""Limits on input, and the quotas and rate limits of one caller. GET /limits shows them."""
 
 import math
-import re
-import unicodedata
 from collections.abc import Callable, Iterable
 from typing import NamedTuple, TypeVar
 
 import msgspec
 
-from image_poster.domain.errors import RateLimitedError, invalid
-
-MEBIBYTE = 1024 * 1024
+from image_poster.domain.errors import RateLimitedError
 
 FEED_PAGE_DEFAULT = 10
 FEED_PAGE_MAX = 100
-# Of a page as it is sent, and what of that the entries may have as they are stored: the rest is for
-# counts, commas, and the address before each image's path.
+# The bytes of a page as sent, and the share of its entries as stored. The rest is for counts,
+# commas, and the address before each image's path.
 PAGE_MAX_BYTES = 1_500_000
 PAGE_ENTRIES_BYTES = 1_400_000
 LATEST_DEFAULT = 2
 LATEST_KEPT = 10
-# Of the latest comments that come with a post, encoded as they are stored; one there always is.
+# The bytes of a post's latest comments, as stored; there is always one comment.
 MAX_LATEST_BYTES = 16 * 1024
 WAIT_MAX_SECONDS = 20
 UPLOAD_KEPT_MS = 24 * 3600 * 1000
 UPLOAD_PIECE_BYTES = 512 * 1024
 RATE_WINDOW_SECONDS = 60
 _DAY_MS = 24 * 3600 * 1000
-# Nobody can say when somebody else's upload will end; their client asks again at that time.
+# The end of another upload is not known: the client tries again after this time.
 _UNDER_WAY_RETRY_SECONDS = 60
-
-# Each kind of line break that a word processor or an old system writes (Unicode Standard Annex 14).
-_LINE_BREAK = re.compile("\r\n|[\r\v\f\x85\u2028\u2029]")
-# C0 but tab and newline, DEL, and C1: none has a meaning in a caption and some garble terminals.
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
-_UNUSABLE = re.compile("[\0\ud800-\udfff]")
-
-
-# Categories (Unicode Standard, section 4.5) of what shows nothing by itself: control, format (of
-# which zero-width and bidirectional ones), separators, and marks that need a letter.
-_BLANK_CATEGORIES = {"Cc", "Cf", "Zs", "Zl", "Zp", "Mn", "Me"}
-# Letters and symbols that are drawn as nothing: Hangul fillers and the Braille blank.
-_BLANK_CHARACTERS = frozenset("\u115f\u1160\u3164\uffa0\u2800")
-
 
 Entry = TypeVar("Entry")
 
 
-def fitting(
-    found: Iterable[Entry], limit: int, size: Callable[[Entry], int]
+def take_page(
+    entries: Iterable[Entry], limit: int, size: Callable[[Entry], int]
 ) -> tuple[list[Entry], bool]:
-    """The first `limit` entries of `found`, or as many as fit into a page, but at least one; and
-    True if there are more. `size` returns an entry's bytes."""
-    shown, room = list[Entry](), PAGE_ENTRIES_BYTES
-    for entry in found:
-        room -= size(entry)
-        if shown and (room < 0 or len(shown) == limit):
+    """The first `limit` entries, or as many as fit into a page, but at least one; and True if there
+    are more. `size` returns an entry's bytes."""
+    shown, bytes_left = list[Entry](), PAGE_ENTRIES_BYTES
+    for entry in entries:
+        bytes_left -= size(entry)
+        if shown and (bytes_left < 0 or len(shown) == limit):
             return shown, True
         shown.append(entry)
     return shown, False
@@ -184,40 +165,3 @@ def check_under_way(rates: Rates, under_way: int) -> None:
             window=0,
             wait=_UNDER_WAY_RETRY_SECONDS,
         )
-
-
-def clean(field: str, text: str, *, longest: int) -> str:
-    """Trim `text`, turn each line break into LF, and drop other control characters but tab.
-
-    Raises `ValidationFailedError` naming `field` for more than `longest` characters after that, and
-    as `check_characters` does.
-    """
-    check_characters(field, text)
-    trimmed = _CONTROL.sub("", _LINE_BREAK.sub("\n", text)).strip()
-    if len(trimmed) > longest:
-        raise invalid(field, f"at most {longest} characters; these are {len(trimmed)}")
-    return trimmed
-
-
-def check_characters(field: str, text: str) -> None:
-    """Refuse NUL and half of a surrogate pair (no character by itself: Unicode Standard, section
-    3.8). Raises `ValidationFailedError` naming `field` and the character."""
-    match = _UNUSABLE.search(text)
-    if match is None:
-        return
-    name = "NUL" if match[0] == "\0" else "half of a surrogate pair"
-    raise invalid(
-        field, f"contains U+{ord(match[0]):04X}, {name}; remove it and send the text again"
-    )
-
-
-def clean_required(field: str, text: str, *, longest: int) -> str:
-    """Clean as `clean` does; also refuse a text without visible characters."""
-    trimmed = clean(field, text, longest=longest)
-    if all(map(_is_blank, trimmed)):
-        raise invalid(field, "must not be empty")
-    return trimmed
-
-
-def _is_blank(character: str) -> bool:
-    return character in _BLANK_CHARACTERS or unicodedata.category(character) in _BLANK_CATEGORIES

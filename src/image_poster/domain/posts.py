@@ -15,12 +15,12 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from image_poster.domain.comments import split_latest, unnumbered
-from image_poster.domain.edits import ExpectedTags, check_unchanged, edit_tag
 from image_poster.domain.errors import PostNotFoundError, PostNotReadyError
-from image_poster.domain.identity import Identity
+from image_poster.domain.identity import ExpectedTags, Identity, check_unchanged, edit_tag
 from image_poster.domain.ids import rfc3339
 from image_poster.domain.images import RENDITION_LARGE, RENDITION_SMALL, RenderedImage
-from image_poster.domain.limits import Limits, clean
+from image_poster.domain.limits import Limits
+from image_poster.domain.texts import clean
 
 # The format of stored documents that is written; see `Post`.
 POST_FORMAT = 2
@@ -60,7 +60,7 @@ class Failure(msgspec.Struct, frozen=True):
     detail: str
 
 
-# What a post's owner sees while an operator has the work in the dead-letter place.
+# The failure that a post's owner sees while the job is in the dead-letter queue.
 PROCESSING_FAILED = Failure(
     "processing_failed",
     "We could not process this image. Nothing is wrong with it; we have been told.",
@@ -106,19 +106,19 @@ class PostTexts(NamedTuple):
 
 
 class PostEdit(NamedTuple):
-    """A change of a post's texts; None keeps one. `seen` are the tags of the version that it
-    changes."""
+    """A change of a post's texts; None keeps one. `expected` are the tags of the version that
+    it changes."""
 
     caption: str | None = None
     alt: str | None = None
-    seen: ExpectedTags = None
+    expected: ExpectedTags = None
 
     def checked(self, limits: Limits) -> "PostEdit":
         """The edit with cleaned texts; raises `ValidationFailedError`."""
-        given = PostTexts(self.caption or "", self.alt or "").checked(limits)
+        texts = PostTexts(self.caption or "", self.alt or "").checked(limits)
         return self._replace(
-            caption=None if self.caption is None else given.caption,
-            alt=None if self.alt is None else given.alt,
+            caption=None if self.caption is None else texts.caption,
+            alt=None if self.alt is None else texts.alt,
         )
 
 
@@ -181,6 +181,14 @@ def check_visible(post: Post, viewer: Identity | None) -> None:
         raise PostNotFoundError
 
 
+def check_may_change(post: Post, user: Identity) -> None:
+    """Check that the user may edit or delete the post: its creator and admins may. Raises
+    `NotYoursError`, and `PostNotFoundError` for a post that the user may not see."""
+    if not user.admin:
+        check_visible(post, user)
+    user.require(post.creator)
+
+
 def check_open_for_comments(status: str, creator: str, author: str) -> None:
     """Check that the post is ready, as only ready posts accept comments. Raises `PostNotReadyError`
     to the creator, else `PostNotFoundError`."""
@@ -197,20 +205,18 @@ def edited_post(post: Post, editor: Identity, edit: PostEdit, *, now: str) -> Po
     """The post after an edit by its creator or an admin.
 
     Raises `PostNotFoundError`, `NotYoursError`, and `EditConflictError` if the post's tag is not in
-    `edit.seen`. An edit that was already applied succeeds again: its answer was lost.
+    `edit.expected`. An edit that was already applied succeeds again: its answer was lost.
     """
-    if not editor.admin:
-        check_visible(post, editor)
-    editor.require(post.creator)
-    wanted = msgspec.structs.replace(
+    check_may_change(post, editor)
+    edited = msgspec.structs.replace(
         post,
         caption=post.caption if edit.caption is None else edit.caption,
         alt=post.alt if edit.alt is None else edit.alt,
     )
-    if edit.seen is not None and wanted == post and post.edited_at is not None:
+    if edit.expected is not None and edited == post and post.edited_at is not None:
         return post
-    check_unchanged(post_tag(post), edit.seen)
-    return msgspec.structs.replace(wanted, edited_at=now)
+    check_unchanged(post_tag(post), edit.expected)
+    return msgspec.structs.replace(edited, edited_at=now)
 
 
 def uploaded_post(post: Post) -> Post:

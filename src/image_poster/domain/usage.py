@@ -14,7 +14,7 @@ from image_poster.domain.limits import (
 )
 
 _WINDOW_MS = RATE_WINDOW_SECONDS * 1000
-# A batch that is told twice is so at once, but for what an operator replays.
+# A batch that is delivered twice is so at once, unless an operator replays it.
 _PASSED_KEPT = 16
 
 
@@ -57,7 +57,7 @@ def check_write(usage: Usage, rates: Rates, now_ms: int) -> None:
 
 def check_upload(usage: Usage, rates: Rates, size: int, now_ms: int) -> None:
     """Check that the user may begin an upload of `size` bytes. Raises `RateLimitedError`."""
-    check_under_way(rates, sum(one.until_ms > now_ms for one in usage.under_way.values()))
+    check_under_way(rates, sum(booking.until_ms > now_ms for booking in usage.under_way.values()))
     booked = usage.booked if usage.day == day_of(now_ms) else 0
     check_bytes(rates, booked, size, now_ms)
 
@@ -111,15 +111,15 @@ def begun(usage: Usage, post_id: str, booking: Booking, rates: Rates) -> Usage:
     return msgspec.structs.replace(changed, under_way={**usage.under_way, post_id: booking})
 
 
-def ended(usage: Usage, post_id: str, kept: int | None) -> Usage:
-    """Remove an unfinished upload, of which `kept` bytes still count (None: all). A no-op for an
+def ended(usage: Usage, post_id: str, counted_bytes: int | None) -> Usage:
+    """Remove an unfinished upload, of which `counted_bytes` still count (None: all). A no-op for an
     unknown one."""
     booking = usage.under_way.get(post_id)
     if booking is None:
         return usage
-    given_back = 0 if kept is None else booking.size - kept
-    left = {name: one for name, one in usage.under_way.items() if name != post_id}
-    return msgspec.structs.replace(with_bytes(usage, -given_back, booking.day), under_way=left)
+    released = 0 if counted_bytes is None else booking.size - counted_bytes
+    under_way = {id_: other for id_, other in usage.under_way.items() if id_ != post_id}
+    return msgspec.structs.replace(with_bytes(usage, -released, booking.day), under_way=under_way)
 
 
 def passed(usage: Usage, post_id: str, booking: Booking) -> Usage:
@@ -136,5 +136,7 @@ def passed(usage: Usage, post_id: str, booking: Booking) -> Usage:
 def without_expired(usage: Usage, now_ms: int) -> Usage:
     """Drop expired uploads. Uploads expire after a day, so their bytes counted in an earlier
     day."""
-    left = {name: one for name, one in usage.under_way.items() if one.until_ms > now_ms}
-    return msgspec.structs.replace(usage, under_way=left)
+    under_way = {
+        id_: booking for id_, booking in usage.under_way.items() if booking.until_ms > now_ms
+    }
+    return msgspec.structs.replace(usage, under_way=under_way)

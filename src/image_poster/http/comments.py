@@ -158,7 +158,7 @@ async def edit_comment(
     """
     editor, ids = await identify_writer(request), _checked_ids(post_id, comment_id)
     comment = await requests.services(request).comments.edit(
-        *ids, editor, data.content, seen=responses.expected_tags(request.headers)
+        *ids, editor, data.content, expected=responses.expected_tags(request.headers)
     )
     return responses.edited_json(comment_body(encode_comment(comment)), comment_tag(comment))
 

@@ -16,10 +16,10 @@ from image_poster.domain import errors
 from image_poster.domain.images import SNIFF_BYTES, sniff
 from image_poster.domain.limits import Limits
 from image_poster.domain.posts import PostTexts
-from image_poster.http.requests import AnyRequest, body_chunks, declared_bytes, media_type
+from image_poster.http.requests import AnyRequest, declared_bytes, media_type
 from image_poster.ports.images import StagedImage
-from image_poster.services.limits import Receiving
 from image_poster.services.posts import PostDraft
+from image_poster.services.upload_bodies import CountedBody
 
 _IMAGE = "image"
 # Names the charset of the texts that do not say theirs (RFC 7578 section 4.6).
@@ -48,10 +48,10 @@ _PLAIN = {"", "7bit", "8bit", "binary"}
 
 
 async def receive_post_form(
-    request: AnyRequest, image: StagedImage, limits: Limits, received: Receiving, *, hashed: bool
+    request: AnyRequest, image: StagedImage, limits: Limits, body: CountedBody, *, hashed: bool
 ) -> PostDraft:
     """Read the whole form (RFC 7578), write its part `image` into `image`, and refuse as early as
-    possible. With `hashed` the draft gets the image's digest. `received` counts the bytes.
+    possible. With `hashed` the draft gets the image's digest.
 
     Raises `UnsupportedMediaTypeError`, `InvalidMultipartError`, `UploadTooLargeError`,
     `MultipartTooLargeError`, `UnsupportedImageError`, `ValidationFailedError`, and
@@ -65,9 +65,8 @@ async def receive_post_form(
     reader = _FormReader(image, limits, hashed=hashed)
     try:
         parser = PushMultipartParser(_boundary(request))
-        async for chunk in body_chunks(request):
-            received.counted_bytes += len(chunk)
-            if received.counted_bytes > limits.image_bytes + _ENVELOPE_MAX_BYTES:
+        async for chunk in body:
+            if body.received_bytes > limits.image_bytes + _ENVELOPE_MAX_BYTES:
                 raise errors.UploadTooLargeError
             if not parser.closed:
                 for event in parser.parse(chunk):

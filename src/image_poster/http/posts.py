@@ -28,6 +28,7 @@ from image_poster.http.auth import identify_writer, optional_identity
 from image_poster.http.comments import CommentBody, comment_body
 from image_poster.http.multipart import receive_post_form
 from image_poster.http.uploads import UploadBody
+from image_poster.services.upload_bodies import CountedBody
 
 _SHA256_HEX = "^[0-9A-Fa-f]{64}$"
 ShownComments = Annotated[int, QueryParameter(ge=0, le=LATEST_KEPT)]
@@ -196,15 +197,14 @@ async def create_post(request: requests.AnyRequest) -> Response[bytes]:
     image = services.stores.images.stage(post_id)
     try:
         size, limits = requests.declared_bytes(request), services.user_limits
-        async with limits.receiving(post_id, creator, size) as received:
+        body = CountedBody(requests.body_chunks(request))
+        async with limits.receiving(creator, size, body):
             requests.count_unread_body(request, limits.upload_quota.charge, creator.user)
-            form = receive_post_form(
-                request, image, services.limits, received, hashed=key is not None
-            )
+            form = receive_post_form(request, image, services.limits, body, hashed=key is not None)
             draft = await form
             with requests.in_flight(request, creator, key):
                 answer = await services.posts.create(post_id, creator, draft, image, key)
-            received.counted_bytes = draft.image_bytes
+            body.stored_bytes = body.received_bytes - draft.image_bytes * answer.replayed
         return responses.created_response(answer)
     finally:
         await image.discard()

@@ -16,9 +16,10 @@ from image_poster.domain import errors
 from image_poster.domain.idempotency import HEADER, checked_key
 from image_poster.domain.identity import Identity
 from image_poster.domain.ids import is_id
-from image_poster.domain.limits import FEED_PAGE_MAX, check_characters
+from image_poster.domain.limits import FEED_PAGE_MAX
+from image_poster.domain.texts import check_characters
 from image_poster.http.connections import RequestBody
-from image_poster.services.container import Services
+from image_poster.services.registry import Services
 
 AnyRequest = Request[Any, Any, Any]
 PageLimit = Annotated[int, QueryParameter(ge=1, le=FEED_PAGE_MAX)]

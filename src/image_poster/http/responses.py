@@ -14,9 +14,9 @@ from litestar import Response
 from litestar.response import Redirect, Stream
 from litestar.types import HTTPScope
 
-from image_poster.domain.edits import ExpectedTags
 from image_poster.domain.errors import RangeNotSatisfiableError
 from image_poster.domain.idempotency import Answer
+from image_poster.domain.identity import ExpectedTags
 from image_poster.ports.images import RemoteFile, StoredFile
 
 JSON = "application/json"

@@ -10,6 +10,7 @@ from litestar import Response, delete, get, patch, post, put, route
 from litestar.openapi.spec.enums import OpenAPIType
 from litestar.params import FromPath, FromQuery
 
+from image_poster import tus
 from image_poster.domain import errors
 from image_poster.domain.ids import rfc3339
 from image_poster.domain.images import declared_format
@@ -20,9 +21,7 @@ from image_poster.http import openapi, requests
 from image_poster.http.auth import identify_writer, require_identity
 from image_poster.http.problems import allow
 from image_poster.ports.clock import Clock
-from image_poster.services.uploads import Patch, UploadState
-from image_poster.tus import CHECKSUM_ALGORITHMS, CONTENT_TYPE, EXTENSIONS, VERSION
-from image_poster.tus import headers as tus
+from image_poster.services.uploads import Patch, UploadProgress
 
 PATH = "/uploads"
 _UPLOAD = f"{PATH}/{{post_id:str}}"
@@ -83,7 +82,7 @@ class HmacPutUrlSigner:
         return signed
 
 
-_TUS = openapi.header("Tus-Resumable", const=VERSION)
+_TUS = openapi.header("Tus-Resumable", const=tus.VERSION)
 _LENGTH = openapi.header("Upload-Length", required=False, type=OpenAPIType.INTEGER, minimum=1)
 _CHECKSUM = openapi.header("Upload-Checksum", required=False)
 _OFFSET = openapi.header("Upload-Offset", type=OpenAPIType.INTEGER, minimum=0)
@@ -111,7 +110,7 @@ _BYTES: openapi.Group = (
     errors.UploadTakenOverError,
 )
 _TUS_BYTES: openapi.Group = (
-    openapi.body_of({CONTENT_TYPE: openapi.BYTES}, required=False),
+    openapi.body_of({tus.CONTENT_TYPE: openapi.BYTES}, required=False),
     *_BYTES,
     errors.PieceTooLargeError,
     errors.InvalidTusRequestError,
@@ -123,11 +122,11 @@ _TUS_BYTES: openapi.Group = (
 async def discover(request: requests.AnyRequest) -> Response[bytes]:
     """The protocol's versions and extensions (tus 1.0.0, Core, OPTIONS)."""
     headers = {
-        "tus-resumable": VERSION,
-        "tus-version": VERSION,
-        "tus-extension": ",".join(EXTENSIONS),
+        "tus-resumable": tus.VERSION,
+        "tus-version": tus.VERSION,
+        "tus-extension": ",".join(tus.EXTENSIONS),
         "tus-max-size": str(requests.services(request).limits.image_bytes),
-        "tus-checksum-algorithm": ",".join(CHECKSUM_ALGORITHMS),
+        "tus-checksum-algorithm": ",".join(tus.CHECKSUM_ALGORITHMS),
         "allow": allow(_METHODS if request.path_params else ("POST",)),
     }
     return Response(b"", status_code=204, headers=headers)
@@ -156,7 +155,7 @@ async def create_upload(request: requests.AnyRequest) -> Response[bytes]:
     requests.count_unread_body(request, uploads.refused_bytes.upload_quota.charge, creator.user)
     with requests.in_flight(request, creator, key):
         answer, upload = await uploads.reserve_by_tus(creator, _order(request), key)
-    headers, state = {"location": answer.location}, UploadState(upload, 0)
+    headers, state = {"location": answer.location}, UploadProgress(upload, 0)
     post_id = answer.location.rpartition("/")[2]
     if answer.replayed:
         headers["idempotent-replayed"] = "true"
@@ -242,7 +241,7 @@ async def terminate_upload(request: requests.AnyRequest, post_id: FromPath[str])
     tus.check_version(request.headers.get("tus-resumable"))
     post_id, caller = _require_id(post_id), await identify_writer(request)
     await requests.services(request).uploads.terminate(post_id, caller)
-    return Response(b"", status_code=204, headers={"tus-resumable": VERSION})
+    return Response(b"", status_code=204, headers={"tus-resumable": tus.VERSION})
 
 
 @put(
@@ -300,10 +299,10 @@ def _checksum(request: requests.AnyRequest) -> tus.Checksum | None:
     return tus.checksum(request.headers.get("upload-checksum"))
 
 
-def _state_response(status: int, state: UploadState, more: dict[str, str]) -> Response[bytes]:
+def _state_response(status: int, state: UploadProgress, more: dict[str, str]) -> Response[bytes]:
     expires = datetime.fromtimestamp(state.upload.expires_ms / 1000, UTC)
     headers = {
-        "tus-resumable": VERSION,
+        "tus-resumable": tus.VERSION,
         "upload-offset": str(state.offset),
         "upload-expires": format_datetime(expires, usegmt=True),
         **more,

@@ -50,6 +50,15 @@ class StoredFile(Protocol):
         ...
 
 
+class FileRecord(NamedTuple):
+    """A file of a post at its publication: `original` or a rendition's name, its bytes, and the
+    SHA-256 of its content. `PostStore` stores records, so that damage to files can be detected."""
+
+    name: str
+    size: int
+    sha256: bytes
+
+
 class RemoteFile(NamedTuple):
     """A file that is served elsewhere, to any client with this `url`."""
 
@@ -72,8 +81,9 @@ class ImageStore(Protocol):
         and `StorageFullError` when there is no free space for renditions."""
         ...
 
-    async def publish(self, post_id: str, work: Workspace) -> None:
-        """Store the renditions in `work`, durably; they replace any former ones."""
+    async def publish(self, post_id: str, work: Workspace) -> Sequence[FileRecord]:
+        """Store the renditions in `work`, durably; they replace any former ones. Return the records
+        of the post's files; none where the storage itself verifies them."""
         ...
 
     async def has_original(self, post_id: str) -> bool:
@@ -107,27 +117,11 @@ class ImageStore(Protocol):
         """
         ...
 
-
-class FileRecord(NamedTuple):
-    """A file of a post at its publication: `original` or a rendition's name, its bytes, and the
-    SHA-256 of its content."""
-
-    name: str
-    size: int
-    sha256: bytes
-
-
-class FileRecordStore(Protocol):
-    """Stores sizes and digests of files, so that damage to them can be detected."""
-
-    async def keep(self, post_id: str, records: Sequence[FileRecord]) -> None:
-        """Replace the post's records. They are deleted with the post; a no-op if the post is
-        gone."""
         ...
 
 
 class SweepableImages(ImageStore, Protocol):
-    """Stores whose abandoned files only the sweeper removes."""
+    """Stores whose abandoned files only the sweeper removes (one machine)."""
 
     def leftovers(self, older_than_ms: int) -> AsyncIterator[str]:
         """Drop files that were staged before that time and never committed. Then yield the post ids
@@ -135,7 +129,7 @@ class SweepableImages(ImageStore, Protocol):
         ...
 
     async def quarantine(self, post_id: str, now_ms: int) -> int:
-        """Move all files of the post to quarantine, durably; nobody sees them there. Return the
+        """Move all files of the post to quarantine, durably; they are invisible there. Return the
         number of files moved.
 
         `now_ms` is stored as the time of the move, at least to the day. No file in quarantine is

@@ -21,7 +21,8 @@ class ParkedJob(NamedTuple):
 
 
 class JobQueue(Protocol):
-    """Hands out posts that are `processing`, each to one worker at a time, at least once."""
+    """Hands out posts that are `processing`, each to one worker at a time, at least once (one
+    machine)."""
 
     async def lease(self, lease_ms: int) -> Job | None:
         """Lease the next job to this caller for `lease_ms`; None if there is none. When the lease

@@ -1,12 +1,13 @@
 """Posts, one by one, and the tombstones of deleted ones."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from image_poster.domain.idempotency import IdempotencyRecord
 from image_poster.domain.identity import Identity
 from image_poster.domain.posts import Post, StoredPost
 from image_poster.domain.uploads import Upload
+from image_poster.ports.images import FileRecord
 
 
 class PostStore(Protocol):
@@ -18,13 +19,16 @@ class PostStore(Protocol):
         record: IdempotencyRecord | None = None,
         upload: Upload | None = None,
         *,
+        image_bytes: int = 0,
         instead_of: IdempotencyRecord | None = None,
     ) -> None:
         """Store a new post, its idempotency record and the terms of its upload. Adding an existing
-        id changes nothing.
+        id changes nothing. Counts the upload, or the `image_bytes` that came with the request, in
+        the creator's quota (`UploadQuota`).
 
         Raises `AlreadyAnsweredError`, with nothing stored, if the record's key was used, unless by
-        `instead_of`, which `record` then replaces. Raises `StorageFullError`.
+        `instead_of`, which `record` then replaces. Raises `RateLimitedError`, with nothing stored,
+        and `StorageFullError`.
         """
         ...
 
@@ -46,8 +50,14 @@ class PostStore(Protocol):
         a post that a person deleted. Known for as long as `was_deleted`."""
         ...
 
-    async def update(self, post_id: str, change: Callable[[Post], Post]) -> StoredPost:
-        """Replace the post by the result of `change`, atomically.
+    async def update(
+        self,
+        post_id: str,
+        change: Callable[[Post], Post],
+        *,
+        files: Sequence[FileRecord] = (),
+    ) -> StoredPost:
+        """Replace the post by the result of `change`, and the records of its `files`, atomically.
 
         `change` is pure and may run more than once; its exceptions propagate, with nothing changed.
         Raises `PostNotFoundError`, and `StorageFullError` for an edit.
@@ -94,7 +104,8 @@ class TombstoneStore(Protocol):
 
 
 class TombstoneQueue(TombstoneStore, Protocol):
-    """A queue of deleted posts until they are purged, for editions without deletion events."""
+    """A queue of deleted posts until they are purged, where no event tells of a deletion (one
+    machine)."""
 
     async def pending(self, limit: int, after: str = "") -> list[str]:
         """Ids of deleted posts with data left to purge, in order, from behind `after`."""

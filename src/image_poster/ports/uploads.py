@@ -60,7 +60,7 @@ class UploadStore(Protocol):
 
 
 class CountableUploads(UploadStore, Protocol):
-    """Stores that tell the offset without taking the upload over."""
+    """Stores that tell the offset without taking the upload over (one machine)."""
 
     async def received(self, post_id: str) -> int:
         """The number of received bytes, perhaps not verified yet; 0 if there are none."""
@@ -96,7 +96,7 @@ class UploadRecordStore(Protocol):
 
 
 class AwaitedUploads(Protocol):
-    """Uploads of stores without an expiry of their own."""
+    """Uploads of stores without an expiry of their own (one machine)."""
 
     async def awaiting(self, after: str, limit: int) -> list[tuple[str, Upload]]:
         """The next `limit` uploads whose posts are `awaiting_upload`, by id: the oldest first, and

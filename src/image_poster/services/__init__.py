@@ -1,2 +1,2 @@
 """The operations of the API and of background work: one module a noun, each a frozen dataclass of
-the ports it needs. `container.py` wires those that the API calls."""
+the ports it needs. `registry.py` wires those that the API calls."""

@@ -4,13 +4,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from image_poster.domain.comments import Comment, edited_comment, encode_comment
-from image_poster.domain.edits import ExpectedTags
 from image_poster.domain.errors import CommentNotFoundError, GoneError, PostNotFoundError
 from image_poster.domain.idempotency import Answer, answer_once
-from image_poster.domain.identity import Identity
+from image_poster.domain.identity import ExpectedTags, Identity
 from image_poster.domain.ids import rfc3339
-from image_poster.domain.limits import Limits, clean_required
+from image_poster.domain.limits import Limits
 from image_poster.domain.signing import CursorSigner, Page
+from image_poster.domain.texts import clean_required
 from image_poster.ports.clock import Clock
 from image_poster.ports.comments import CommentStore
 from image_poster.services.posts import PostService
@@ -45,10 +45,10 @@ class CommentService:
         answer = Answer(body, f"/posts/{post_id}/comments/{comment.id}")
         request = (b"comment", post_id.encode(), comment.content.encode())
         record = answer.record(author.user, key, *request)
-        given = await answer_once(self.comments.add(comment, record), answer, record)
-        if given.replayed:
-            await self._check_there(post_id, given)
-        return given
+        answer = await answer_once(self.comments.add(comment, record), answer, record)
+        if answer.replayed:
+            await self._check_exists(post_id, answer)
+        return answer
 
     async def list(self, post_id: str, *, limit: int, cursor: str | None) -> Page[bytes, str]:
         """Documents of comments, newest first, after `cursor`, of a public post. Raises
@@ -72,10 +72,10 @@ class CommentService:
         editor: Identity,
         content: str,
         *,
-        seen: ExpectedTags = None,
+        expected: ExpectedTags = None,
     ) -> Comment:
-        """Edit the comment, for its author only; `seen` are the tags of the version that the edit
-        is based on.
+        """Edit the comment, for its author only; `expected` are the tags of the version that the
+        edit is based on.
 
         Raises `ValidationFailedError`, `CommentNotFoundError`, `PostNotFoundError`, `NotYoursError`
         and `EditConflictError`.
@@ -85,7 +85,9 @@ class CommentService:
         return await self.comments.update(
             post_id,
             comment_id,
-            lambda comment: edited_comment(comment, editor, content=text, now=now, seen=seen),
+            lambda comment: edited_comment(
+                comment, editor, content=text, now=now, expected=expected
+            ),
         )
 
     async def delete(self, post_id: str, comment_id: str, by: Identity) -> None:
@@ -93,11 +95,11 @@ class CommentService:
         no-op. Raises `CommentNotFoundError`, `PostNotFoundError` and `NotYoursError`."""
         await self.comments.remove(post_id, comment_id, by)
 
-    async def _check_there(self, post_id: str, given: Answer) -> None:
+    async def _check_exists(self, post_id: str, answer: Answer) -> None:
         """Raise `GoneError` if the comment of the former answer has been deleted."""
         try:
             await self.posts.get(post_id, None)
-            await self.comments.find(post_id, given.made)
+            await self.comments.find(post_id, answer.resource)
         except (PostNotFoundError, CommentNotFoundError) as exc:
             raise GoneError from exc
 

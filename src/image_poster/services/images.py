@@ -25,11 +25,15 @@ from image_poster.ports.jobs import Job, JobQueue
 from image_poster.ports.posts import PostStore
 from image_poster.services.posts import PostService
 
+# A job that has failed so often is given up: the post fails, and an operator may replay the job.
+MAX_FAILURES = 3
+# A lease that ended with its process is no failure, up to this number.
+_MAX_LEASES = 20
 _FIRST_RETRY_MS = 1_000
-_UNTIL_ROOM_MS = 2_000
-# Of the disk, until an operator mends it: no post is to be given up for them.
+_FULL_DISK_DELAY_MS = 2_000
+# Faults of the disk that an operator has to repair. No job is given up for them.
 _DISK_FAULTS = {errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO, errno.ESTALE}
-_UNTIL_MENDED_MS = 30_000
+_DISK_FAULT_DELAY_MS = 30_000
 
 
 @dataclass(frozen=True)
@@ -67,7 +71,7 @@ class ImagePublisher:
     posts: PostStore
     images: ImageStore
     renderer: ImageRenderer
-    wanted_seconds: float = 1.0  # how often, during the work, it is seen whether the post is there
+    check_seconds: float = 1.0  # during the work, a deletion is noticed so often
 
     async def publish(self, post_id: str) -> PostStatus | None:
         """Do the work and return the post's status; None if it was deleted, which ends the work.
@@ -78,33 +82,35 @@ class ImagePublisher:
         if stored.post.status is not PostStatus.PROCESSING:
             return stored.post.status
         try:
-            return (await self._render_and_show(post_id)).post.status
+            return (await self._render_and_publish(post_id)).post.status
         except ImageRejectedError as exc:
             return await self._fail(post_id, Failure(exc.code, exc.detail))
         except PostNotFoundError:
-            # Deleted while we worked: leave no file behind.
+            # Deleted during the work: leave no file behind.
             await remove_if_deleted(self.posts, self.images, post_id)
             return None
 
-    async def _render_and_show(self, post_id: str) -> StoredPost:
+    async def _render_and_publish(self, post_id: str) -> StoredPost:
         try:
             async with self.images.workspace(post_id) as work:
-                rendered = await self._render_while_wanted(post_id, work)
-                await self.images.publish(post_id, work)
+                rendered = await self._render_unless_deleted(post_id, work)
+                files = await self.images.publish(post_id, work)
         except (ImageNotFoundError, ImageWorkFailedError) as exc:
             if await self.posts.find(post_id) is None:
-                raise PostNotFoundError from exc  # deleted under our hands, its files with it
+                raise PostNotFoundError from exc  # deleted during the work, with its files
             if isinstance(exc, ImageNotFoundError):
                 raise ImageWorkFailedError("the original is missing") from exc
             raise
-        return await self.posts.update(post_id, lambda post: published_post(post, rendered))
+        return await self.posts.update(
+            post_id, lambda post: published_post(post, rendered), files=files
+        )
 
-    async def _render_while_wanted(self, post_id: str, work: Workspace) -> RenderedImage:
+    async def _render_unless_deleted(self, post_id: str, work: Workspace) -> RenderedImage:
         """Render, but stop once the post is deleted. Raises `PostNotFoundError`."""
         rendering = asyncio.ensure_future(self.renderer.render(work))
         try:
             while not rendering.done():
-                await asyncio.wait([rendering], timeout=self.wanted_seconds)
+                await asyncio.wait([rendering], timeout=self.check_seconds)
                 if not rendering.done() and await self.posts.find(post_id) is None:
                     raise PostNotFoundError
             return rendering.result()
@@ -141,23 +147,21 @@ class JobRunner:
     """Leases due image work, retries failures, and parks work that keeps failing (one machine).
 
     `lease_ms` must be longer than the renderer ever takes, or two would work on one image (which is
-    harmless, and a waste). Work that failed `max_failures` times is parked. Leases that ended with
-    the process (a power cut, for example) do not count as failures, up to `max_leases` of them.
-    Work that meets a full disk or a disk fault is postponed until that is over.
+    harmless, and a waste). Work that failed `MAX_FAILURES` times is parked. Leases that ended with
+    the process (a power cut, for example) do not count as failures, up to 20 of them. Work that
+    meets a full disk or a disk fault is postponed until that is over.
     """
 
     jobs: JobQueue
     publisher: ImagePublisher
     lease_ms: int
-    max_failures: int = 3
-    max_leases: int = 20
 
     async def run_next(self) -> JobResult | None:
         """Do one job that is due; None if there was none."""
         job = await self.jobs.lease(self.lease_ms)
         if job is None:
             return None
-        if job.leases > self.max_leases:
+        if job.leases > _MAX_LEASES:
             return await self._park(job, f"the process ended during {job.leases - 1} attempts")
         try:
             status = await self.publisher.publish(job.post_id)
@@ -167,16 +171,16 @@ class JobRunner:
 
     async def _postpone(self, job: Job, exc: Exception) -> JobResult:
         """Postpone the job after a disk fault or a full disk; retry it after any other error."""
-        error, delay_ms = error_text(exc), _UNTIL_ROOM_MS
+        error, delay_ms = error_text(exc), _FULL_DISK_DELAY_MS
         if isinstance(exc, OSError) and exc.errno in _DISK_FAULTS:
-            delay_ms = _UNTIL_MENDED_MS
+            delay_ms = _DISK_FAULT_DELAY_MS
         elif not isinstance(exc, StorageFullError):
             return await self._retry(job, error)
         await self.jobs.postpone(job, delay_ms=delay_ms, error=error)
         return JobResult(job.post_id, "postponed", error)
 
     async def _retry(self, job: Job, error: str) -> JobResult:
-        if job.failures + 1 >= self.max_failures:
+        if job.failures + 1 >= MAX_FAILURES:
             return await self._park(job, error)
         await self.jobs.retry(job, delay_ms=_FIRST_RETRY_MS << job.failures, error=error)
         return JobResult(job.post_id, "retried", error)

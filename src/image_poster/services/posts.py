@@ -90,22 +90,23 @@ class PostService:
         request = (b"post", *(text.encode() for text in draft.texts), draft.image_sha256)
         record = answer.record(creator.user, key, *request)
         await image.commit()
+        adding = self.posts.add(post, record, image_bytes=draft.image_bytes)
         try:
-            given = await answer_once(self.posts.add(post, record), answer, record)
+            answer = await answer_once(adding, answer, record)
         except BusyError:
             raise  # the row may have been written and only its answer lost: keep its image
         except ImagePosterError:
             await self.images.remove(post_id)
             raise
-        if given.replayed:
+        if answer.replayed:
             await self.images.remove(post_id)
-            await self.post_of_replay(given)
-        return given
+            await self.post_of_replay(answer)
+        return answer
 
     async def post_of_replay(self, answer: Answer) -> Post:
         """The post created by the first request with this idempotency key. Raises `GoneError` if it
         was deleted since: a replay does not restore it."""
-        stored = await self.posts.find(answer.made)
+        stored = await self.posts.find(answer.resource)
         if stored is None:
             raise GoneError
         return stored.post
@@ -120,10 +121,10 @@ class PostService:
                 raise PostNotFoundError
             post = stored.post
             check_visible(post, viewer)
-            left = deadline - asyncio.get_running_loop().time()
-            if left <= 0 or not await self._will_move(post):
+            seconds = deadline - asyncio.get_running_loop().time()
+            if seconds <= 0 or not await self._may_change(post):
                 return stored
-            await self.notifier.wait(post_id, min(self.poll_seconds, left))
+            await self.notifier.wait(post_id, min(self.poll_seconds, seconds))
 
     async def edit(self, post_id: str, editor: Identity, edit: PostEdit) -> StoredPost:
         """Edit the post's texts, for its creator or an admin. Raises `ValidationFailedError`,
@@ -145,11 +146,11 @@ class PostService:
         with suppress(FilesRemainError):  # private ones: the purger removes them
             await self.images.remove(post_id)
 
-    async def _will_move(self, post: Post) -> bool:
+    async def _may_change(self, post: Post) -> bool:
         """Return True if the post may change soon: it is `processing`, or its image is stored and
         the event is still on its way (AWS)."""
         if post.status is PostStatus.AWAITING_UPLOAD:
-            # In this order: what has arrived becomes the original.
+            # In this order: an arrived image becomes the original.
             arrived = await self.images.has_arrived(post.id)
             return arrived or await self.images.has_original(post.id)
         return post.status is PostStatus.PROCESSING

@@ -1,28 +1,30 @@
-"""Bodies of uploads: written and verified. Discarded bytes count in the creator's bytes of the day.
-Too many of them end the upload; otherwise a client could send without end."""
+"""Bodies of images: verified, written, and counted in their senders' quotas.
+
+Discarded bytes count in the sender's bytes of the day. Too many of them end an upload; otherwise a
+client could send without end.
+"""
 
 import hashlib
 from collections.abc import AsyncIterator
-from contextlib import suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import NamedTuple
 
+from image_poster import tus
 from image_poster.domain import errors
 from image_poster.domain.identity import Identity
 from image_poster.domain.images import SNIFF_BYTES, sniff
 from image_poster.domain.limits import Limits
 from image_poster.domain.uploads import Upload
-from image_poster.ports.limits import UploadQuota
+from image_poster.ports.quotas import RateLimiter, UploadQuota
 from image_poster.ports.uploads import UploadRecordStore, UploadWriter
 from image_poster.services.posts import PostService
-from image_poster.tus import decisions
-from image_poster.tus.headers import Checksum
 
 _ENDED = (
     "This upload was ended: more bytes of it were refused than an image may have. Create a new one."
 )
-# A bad network must not end an upload, and nobody may send without end.
+# A bad network must not end an upload, and no client may send without end.
 _LOST_BYTES_PER_REFUSED = 10
 
 
@@ -54,8 +56,53 @@ class CountedBody:
         return max(0, self.received_bytes + self.replaced_bytes - self.stored_bytes)
 
 
+class Unlimited:
+    """A `RateLimiter` and `UploadQuota` without limits."""
+
+    async def count(self, caller: str) -> None:
+        pass
+
+    def reserve(self, user: str, size: int) -> AbstractAsyncContextManager[None]:
+        del user, size
+        return nullcontext()
+
+    async def charge(self, user: str, size: int) -> None:
+        pass
+
+
+UNLIMITED = Unlimited()
+
+
+@dataclass(frozen=True)
+class UserLimits:
+    """Enforces users' rate limits and quotas. `image_bytes` is the size assumed for an image of
+    unknown size."""
+
+    writes: RateLimiter
+    upload_quota: UploadQuota
+    image_bytes: int
+
+    async def count_write(self, user: Identity) -> None:
+        """Count one write. Raises `RateLimitedError`."""
+        await self.writes.count(user.user)
+
+    @asynccontextmanager
+    async def receiving(
+        self, user: Identity, declared_bytes: int | None, body: CountedBody
+    ) -> AsyncIterator[None]:
+        """Reserve an image's bytes while it is received within one request, then count the
+        discarded bytes of `body`. `declared_bytes` is its declared size. Raises `RateLimitedError`
+        before any byte is read."""
+        size = self.image_bytes if declared_bytes is None else declared_bytes
+        async with self.upload_quota.reserve(user.user, min(size, self.image_bytes)):
+            try:
+                yield
+            finally:
+                await self.upload_quota.charge(user.user, body.dropped_bytes)
+
+
 async def write_verified(
-    writer: UploadWriter, body: CountedBody, terms: Terms, checksum: Checksum | None
+    writer: UploadWriter, body: CountedBody, terms: Terms, checksum: tus.Checksum | None
 ) -> None:
     """Write a body. With a checksum, write all of it or nothing, since a part cannot be
     verified."""
@@ -69,12 +116,12 @@ async def write_verified(
 
 
 async def _write(
-    writer: UploadWriter, body: CountedBody, terms: Terms, checksum: Checksum | None
+    writer: UploadWriter, body: CountedBody, terms: Terms, checksum: tus.Checksum | None
 ) -> None:
     upload, allowed = terms
     digest = hashlib.new(checksum.algorithm, usedforsecurity=False) if checksum else None
     async for chunk in body:
-        decisions.check_fits(upload, allowed, len(chunk))
+        tus.check_fits(upload, allowed, len(chunk))
         if writer.offset == 0 and len(chunk) >= min(SNIFF_BYTES, allowed) and sniff(chunk) is None:
             raise errors.UnsupportedImageError
         if digest is not None:

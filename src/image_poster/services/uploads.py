@@ -8,8 +8,9 @@ from typing import NamedTuple
 
 import msgspec
 
+from image_poster import tus
 from image_poster.domain import errors
-from image_poster.domain.idempotency import Answer, IdempotencyRecord, answer_once, former_record
+from image_poster.domain.idempotency import Answer, IdempotencyRecord, answer_once
 from image_poster.domain.identity import Identity
 from image_poster.domain.limits import UPLOAD_KEPT_MS, Limits
 from image_poster.domain.posts import (
@@ -38,8 +39,6 @@ from image_poster.ports.uploads import (
 )
 from image_poster.services.posts import PostService
 from image_poster.services.upload_bodies import CountedBody, RefusedBytes, Terms, write_verified
-from image_poster.tus import decisions
-from image_poster.tus.headers import Checksum
 
 
 class Patch(NamedTuple):
@@ -49,10 +48,10 @@ class Patch(NamedTuple):
     offset: int | None
     declared_bytes: int | None = None
     length: int | None = None
-    checksum: Checksum | None = None
+    checksum: tus.Checksum | None = None
 
 
-class UploadState(NamedTuple):
+class UploadProgress(NamedTuple):
     """An upload's terms, and its offset in bytes."""
 
     upload: Upload
@@ -79,7 +78,7 @@ class UploadService:
     ) -> tuple[Answer, Upload]:
         """Reserve an upload in one write; return its answer and its terms (if it is new). Raises as
         `check_new_length` does, `ValidationFailedError` and `IdempotencyKeyReusedError`."""
-        post, upload = self._reserved(creator, order)
+        post, upload = self._new_upload(creator, order)
         answer = Answer(b"", f"/uploads/{post.id}")
         request = (b"upload", str(order.length).encode(), order.metadata.encode())
         record = answer.record(creator.user, key, *request)
@@ -90,15 +89,15 @@ class UploadService:
     ) -> Answer:
         """Reserve a post in one write; the answer has its upload URLs. Raises as `reserve_by_tus`
         does."""
-        post, upload = self._reserved(creator, order._replace(content_type=content_type))
+        post, upload = self._new_upload(creator, order._replace(content_type=content_type))
         answer = self._reservation(post, upload)
         texts = (*(text.encode() for text in order.texts), content_type.encode())
         request = (b"reserve", str(order.length).encode(), order.sha256, *texts)
         record = answer.record(creator.user, key, *request)
-        given = await self._reserve_once(post, upload, answer, record)
-        return await self._given_anew(given, post) if given.replayed else given
+        answer = await self._reserve_once(post, upload, answer, record)
+        return await self._with_new_urls(answer, post) if answer.replayed else answer
 
-    async def state(self, post_id: str, who: Identity) -> UploadState:
+    async def state(self, post_id: str, user: Identity) -> UploadProgress:
         """The upload's terms and offset. The call takes the upload over from a request that may be
         half-open.
 
@@ -106,18 +105,18 @@ class UploadService:
         just before that. Raises `UploadNotFoundError`, `UploadGoneError` and
         `ChecksumMismatchError`.
         """
-        record = await self._find(post_id, who)
+        record = await self._find(post_id, user)
         if not record.awaiting:
             return _finished(record.upload)
         offset = await self.uploads.offset(post_id, offset_hint=record.offset)
-        return await self._completed(post_id, record, UploadState(record.upload, offset))
+        return await self._completed(post_id, record, UploadProgress(record.upload, offset))
 
     async def append(
-        self, post_id: str, who: Identity, patch: Patch, chunks: AsyncIterator[bytes]
-    ) -> UploadState:
+        self, post_id: str, user: Identity, patch: Patch, chunks: AsyncIterator[bytes]
+    ) -> UploadProgress:
         """Append a body, and complete the upload if it was the last. Raises as `state` and
-        `tus.decisions` do, `UploadTakenOverError` and `UnsupportedImageError`."""
-        record = await self._find(post_id, who)
+        `tus` do, `UploadTakenOverError` and `UnsupportedImageError`."""
+        record = await self._find(post_id, user)
         if not record.awaiting:
             finished = _finished(record.upload)
             self._allowed(patch, *finished)
@@ -139,7 +138,7 @@ class UploadService:
             raise _too_short(record.upload)
         patch, body = Patch(None, declared_bytes), CountedBody(chunks)
         state = await self._receive_counted(post_id, record, patch, body)
-        if not decisions.is_complete(*state):
+        if not tus.is_complete(*state):
             raise _too_short(record.upload)
 
     async def complete(self, post_id: str, upload: Upload) -> None:
@@ -152,14 +151,14 @@ class UploadService:
         """
         await complete_upload(self.posts, self.uploads, post_id, upload)
 
-    async def terminate(self, post_id: str, who: Identity) -> None:
+    async def terminate(self, post_id: str, user: Identity) -> None:
         """Delete the upload, complete or not, and its post (tus 1.0.0, Termination, DELETE);
         repeating it is a no-op for the same user. Raises `UploadNotFoundError` and
         `UploadGoneError`."""
         with suppress(errors.UploadGoneError):  # by this very user, perhaps
-            await self.state(post_id, who)
+            await self.state(post_id, user)
         try:
-            await self.post_service.delete(post_id, who, ended=True)
+            await self.post_service.delete(post_id, user, ended=True)
         except errors.PostNotFoundError as exc:
             raise errors.UploadGoneError from exc
 
@@ -174,16 +173,16 @@ class UploadService:
             return self._targets(post.id, record.upload) if record.awaiting else None
         return None
 
-    def targets(self, found: UnfinishedPost) -> UploadTargets | None:
+    def targets(self, post: UnfinishedPost) -> UploadTargets | None:
         """The upload URLs of a post, if it awaits its bytes."""
-        awaiting = found.stored.post.status is PostStatus.AWAITING_UPLOAD
-        return self._targets(found.stored.id, found.upload) if awaiting and found.upload else None
+        awaiting = post.stored.post.status is PostStatus.AWAITING_UPLOAD
+        return self._targets(post.stored.id, post.upload) if awaiting and post.upload else None
 
-    def has_run_out(self, found: UnfinishedPost) -> bool:
+    def has_run_out(self, post: UnfinishedPost) -> bool:
         """Return True if the post's upload has expired, so that the next sweep deletes it."""
-        if found.upload is None or found.stored.post.status is not PostStatus.AWAITING_UPLOAD:
+        if post.upload is None or post.stored.post.status is not PostStatus.AWAITING_UPLOAD:
             return False
-        return self._has_expired(found.stored.id, found.upload)
+        return self._has_expired(post.stored.id, post.upload)
 
     def _targets(self, post_id: str, upload: Upload) -> UploadTargets:
         terms = upload.put_terms
@@ -203,44 +202,43 @@ class UploadService:
         instead_of = None
         while True:
             adding = self.posts.add(post, record, upload, instead_of=instead_of)
-            given = await answer_once(adding, answer, record)
-            if record is None or not given.replayed or not await self._has_ended(given.made):
-                return given
-            instead_of = former_record(given, record)
+            result = await answer_once(adding, answer, record)
+            if record is None or not result.replayed or not await self._has_ended(result.resource):
+                return result
+            instead_of = msgspec.structs.replace(record, body=result.body, location=result.location)
 
     async def _has_ended(self, post_id: str) -> bool:
         """Return True if an upload was aborted or expired before all its bytes had come. Raises
         `GoneError` if it was deleted as a post."""
         if await self.posts.find(post_id) is None:
-            # What expires leaves no tombstone on AWS, and a tombstone outlives the key.
+            # An expired upload leaves no tombstone on AWS, and a tombstone outlives the key.
             if await self.posts.was_aborted(post_id) or not await self.posts.was_deleted(post_id):
                 return True
             raise errors.GoneError
         record = await self.records.find(post_id)
         return record is not None and self._has_run_out(post_id, record)
 
-    async def _given_anew(self, given: Answer, asked: Post) -> Answer:
+    async def _with_new_urls(self, answer: Answer, repeated: Post) -> Answer:
         """The former answer to a repeated reservation; while its bytes are awaited, with a URL that
         is not expired."""
-        made = await self.post_service.post_of_replay(given)
-        record = await self.records.find(made.id)
+        stored = await self.post_service.post_of_replay(answer)
+        record = await self.records.find(stored.id)
         if record is None or not record.awaiting:
-            return given
-        first = msgspec.structs.replace(asked, id=made.id, created_at=made.created_at)
-        anew = self._reservation(first, record.upload)
-        return anew._replace(replayed=True)
+            return answer
+        post = msgspec.structs.replace(repeated, id=stored.id, created_at=stored.created_at)
+        return self._reservation(post, record.upload)._replace(replayed=True)
 
-    def _reserved(self, creator: Identity, order: UploadOrder) -> tuple[Post, Upload]:
-        decisions.check_new_length(order.length, self.limits.image_bytes)
+    def _new_upload(self, creator: Identity, order: UploadOrder) -> tuple[Post, Upload]:
+        tus.check_new_length(order.length, self.limits.image_bytes)
         now, texts = self.clock.now_ms(), order.texts.checked(self.limits)
         post = new_post(self.clock.new_id(), PostStatus.AWAITING_UPLOAD, creator, texts, now)
         expires_ms = now + UPLOAD_KEPT_MS
-        kept = (order.metadata, order.sha256, order.content_type)
-        return post, Upload(order.length, expires_ms, *kept)
+        announced = (order.metadata, order.sha256, order.content_type)
+        return post, Upload(order.length, expires_ms, *announced)
 
     async def _receive_counted(
         self, post_id: str, record: UploadRecord, patch: Patch, body: CountedBody
-    ) -> UploadState:
+    ) -> UploadProgress:
         """Receive the body, and count its discarded bytes, also after an error."""
         try:
             state = await self._receive(post_id, record, patch, body)
@@ -252,13 +250,13 @@ class UploadService:
 
     async def _receive(
         self, post_id: str, record: UploadRecord, patch: Patch, body: CountedBody
-    ) -> UploadState:
+    ) -> UploadProgress:
         writer = await self.uploads.take(
             post_id, unverified=patch.checksum is not None, offset_hint=record.offset
         )
         start = writer.offset
         try:
-            if patch.offset is None and not decisions.is_complete(record.upload, start):
+            if patch.offset is None and not tus.is_complete(record.upload, start):
                 body.replaced_bytes, start = start, 0
                 await writer.rewind(0)
             upload = await self._with_length(post_id, record.upload, patch, writer.offset)
@@ -267,17 +265,17 @@ class UploadService:
                 await write_verified(writer, body, Terms(upload, allowed), patch.checksum)
                 await writer.commit()
         except asyncio.CancelledError as exc:
-            raise _reason(writer, exc) from exc
+            raise _cancellation_error(writer, exc) from exc
         finally:
             await writer.close()
             is_dropped = writer.superseded and patch.checksum is not None
             body.stored_bytes = 0 if is_dropped else writer.offset - start
-        return UploadState(upload, writer.offset)
+        return UploadProgress(upload, writer.offset)
 
     async def _completed(
-        self, post_id: str, record: UploadRecord, state: UploadState
-    ) -> UploadState:
-        if decisions.is_complete(*state):
+        self, post_id: str, record: UploadRecord, state: UploadProgress
+    ) -> UploadProgress:
+        if tus.is_complete(*state):
             try:
                 await self.complete(post_id, state.upload)
             except errors.ChecksumMismatchError:
@@ -285,22 +283,22 @@ class UploadService:
                 raise
         return state
 
-    def _allowed(self, patch: Patch, upload: Upload, at: int) -> int | None:
+    def _allowed(self, patch: Patch, upload: Upload, offset: int) -> int | None:
         """The most bytes that the body may have. None if all bytes are there and the request
         repeats the last piece or the whole, which is then not read."""
-        if patch.offset is None and decisions.is_complete(upload, at):
+        if patch.offset is None and tus.is_complete(upload, offset):
             return None
-        if decisions.repeats_the_end(upload, at, patch.offset, patch.declared_bytes):
+        if tus.repeats_the_end(upload, offset, patch.offset, patch.declared_bytes):
             return None
-        asked = at if patch.offset is None else patch.offset
-        return decisions.bytes_allowed(
-            upload, at, asked, patch.declared_bytes, self.limits.image_bytes
+        start = offset if patch.offset is None else patch.offset
+        return tus.bytes_allowed(
+            upload, offset, start, patch.declared_bytes, self.limits.image_bytes
         )
 
-    async def _find(self, post_id: str, who: Identity | None) -> UploadRecord:
+    async def _find(self, post_id: str, user: Identity | None) -> UploadRecord:
         """The upload's record, for its creator, or (None) for a client with a valid signed URL."""
         record = await self.records.find(post_id)
-        if record is None or (who is not None and who.user != record.creator):
+        if record is None or (user is not None and user.user != record.creator):
             raise errors.UploadNotFoundError
         if self._has_run_out(post_id, record):
             raise errors.UploadGoneError
@@ -315,7 +313,7 @@ class UploadService:
         return has_expired(post_id, upload.expires_ms, service_ms=service_ms, now_ms=now_ms)
 
     async def _with_length(self, post_id: str, upload: Upload, patch: Patch, offset: int) -> Upload:
-        length = decisions.length_to_declare(upload, patch.length, offset, self.limits.image_bytes)
+        length = tus.length_to_declare(upload, patch.length, offset, self.limits.image_bytes)
         if length is None:
             return upload
         await self.records.declare_length(post_id, length)
@@ -330,8 +328,8 @@ async def complete_upload(
     await posts.update(post_id, uploaded_post)
 
 
-def _finished(upload: Upload) -> UploadState:
-    return UploadState(upload, upload.length or 0)
+def _finished(upload: Upload) -> UploadProgress:
+    return UploadProgress(upload, upload.length or 0)
 
 
 def _too_short(upload: Upload) -> Exception:
@@ -340,7 +338,7 @@ def _too_short(upload: Upload) -> Exception:
     )
 
 
-def _reason(writer: UploadWriter, cancelled: asyncio.CancelledError) -> BaseException:
+def _cancellation_error(writer: UploadWriter, cancelled: asyncio.CancelledError) -> BaseException:
     """The error that ended this request: a newer request took over, or the service stops."""
     task = asyncio.current_task()
     if not writer.superseded or task is None:

@@ -219,7 +219,7 @@ def test_an_empty_patch_at_the_end_is_204_and_completes_nothing_twice(api: Api) 
 
 @pytest.mark.parametrize("start", [0, 100])
 def test_the_last_piece_again_is_204_and_completes_nothing_twice(api: Api, start: int) -> None:
-    """Its answer was lost. (The protocol has 409 for that; see `tus.decisions.repeats_the_end`.)"""
+    """Its answer was lost. (The protocol has 409 for that; see `tus.repeats_the_end`.)"""
     upload = Upload(api)
     if start:
         upload.patch(0, IMAGE[:start])

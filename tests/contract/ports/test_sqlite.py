@@ -16,12 +16,16 @@ from image_poster.adapters.sqlite import database as sqlite_database
 from image_poster.adapters.sqlite import feed
 from image_poster.adapters.sqlite.comments import SqliteCommentStore
 from image_poster.adapters.sqlite.database import Database, WriteProbe, connect
-from image_poster.adapters.sqlite.feed import SqliteFeedReader, SqliteFeedRebuilder
-from image_poster.adapters.sqlite.imports import SqliteCommentImporter
+from image_poster.adapters.sqlite.feed import SqliteFeedReader
+from image_poster.adapters.sqlite.idempotency import SqliteTombstoneQueue
 from image_poster.adapters.sqlite.jobs import SqliteJobQueue
-from image_poster.adapters.sqlite.posts import SqlitePostStore, SqliteTombstoneQueue
+from image_poster.adapters.sqlite.posts import SqlitePostStore
+from image_poster.adapters.sqlite.rebuild import (
+    SqliteCommentImporter,
+    SqliteFeedRebuilder,
+    greatest_time,
+)
 from image_poster.adapters.sqlite.schema import VERSION, SchemaTooNewError, SchemaTooOldError
-from image_poster.adapters.sqlite.times import greatest_time
 from image_poster.adapters.sqlite.uploads import SqliteUploadRecordStore
 from image_poster.domain.comments import Comment, decode_comment
 from image_poster.domain.errors import NotReadyError, NotYoursError, StorageFullError

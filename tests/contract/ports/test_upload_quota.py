@@ -1,9 +1,12 @@
 """Bytes of a day and uploads under way, as `UploadQuota` says."""
 
+import sqlite3
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from contract.ports.suite import ALICE, DAY_MS, a_post, a_record, an_upload
@@ -12,16 +15,16 @@ from image_poster.adapters.dynamodb.posts import DynamoPostStore
 from image_poster.adapters.dynamodb.stream import decoded_records
 from image_poster.adapters.dynamodb.uploads import DynamoUploadRecordStore, DynamoUsageStore
 from image_poster.adapters.sqlite.database import Database
-from image_poster.adapters.sqlite.limits import SqliteUploadQuota
 from image_poster.adapters.sqlite.posts import SqlitePostStore
+from image_poster.adapters.sqlite.quotas import SqliteUploadQuota
 from image_poster.adapters.sqlite.uploads import SqliteUploadRecordStore
 from image_poster.domain.errors import RateLimitedError
 from image_poster.domain.idempotency import AlreadyAnsweredError
 from image_poster.domain.limits import UPLOAD_KEPT_MS, Limits, Rates
 from image_poster.domain.posts import uploaded_post
 from image_poster.editions.aws.quotas import EventualQuotas, UsageRecorder
-from image_poster.ports.limits import UploadQuota
 from image_poster.ports.posts import PostStore
+from image_poster.ports.quotas import UploadQuota
 from image_poster.ports.uploads import UploadRecordStore
 from support.dynamodb import FakeTable
 from support.filters import passes
@@ -46,6 +49,7 @@ class Booked:
 
     async def reserve(self, length: int | None, key: str | None = None) -> str:
         post, upload = an_upload(length)
+        post = msgspec.structs.replace(post, id=self.clock.new_id())
         await self.settled()
         upload = type(upload)(length, self.clock.now_ms() + UPLOAD_KEPT_MS)
         await self.posts.add(post, a_record(key, "alice") if key else None, upload)
@@ -55,13 +59,17 @@ class Booked:
         """The bytes that alice may still book today."""
         await self.settled()
         for size in range(100, 0, -10):
-            try:
-                await self.upload_quota.reserve("asked", "alice", size)
-            except RateLimitedError:
-                continue
-            await self.upload_quota.commit("asked", 0)
-            return size
+            with suppress(RateLimitedError):
+                async with self.upload_quota.reserve("alice", size):
+                    return size
         return 0
+
+    async def post(self, image_bytes: int, key: str | None = None) -> str:
+        """A post whose image came with its request."""
+        post = a_post()
+        record = a_record(key, "alice") if key else None
+        await self.posts.add(post, record, image_bytes=image_bytes)
+        return post.id
 
 
 @dataclass
@@ -81,19 +89,16 @@ class LateBooked(Booked):
 
 
 def opened(database: Database, clock: ManualClock) -> Booked:
-    return Booked(
-        clock,
-        SqlitePostStore(database, clock, LIMITS),
-        SqliteUploadRecordStore(database),
-        SqliteUploadQuota(database, clock, LIMITS),
-    )
+    quota = SqliteUploadQuota(database, clock, LIMITS)
+    posts = SqlitePostStore(database, clock, quota)
+    return Booked(clock, posts, SqliteUploadRecordStore(database), quota)
 
 
 def opened_late(clock: ManualClock) -> LateBooked:
     table = FakeTable()
     store, records = DynamoUsageStore(table, clock), DynamoUploadRecordStore(table)
     late = EventualQuotas(store, clock, LIMITS)
-    posts = DynamoPostStore(table, clock, admit=late.admit)
+    posts = DynamoPostStore(table, clock, quotas=late)
     counter = UsageRecorder(store, records, posts, clock, LIMITS)
     return LateBooked(clock, posts, records, late, table, late, counter)
 
@@ -124,7 +129,8 @@ async def test_an_upload_books_its_length_and_too_much_is_refused_with_nothing_k
 
 async def test_others_have_bytes_of_their_own(booked: Booked) -> None:
     await booked.reserve(100)
-    await booked.upload_quota.reserve("other", "bob", 100)
+    async with booked.upload_quota.reserve("bob", 100):
+        pass
 
 
 async def test_an_unknown_length_books_the_image_limit_until_it_is_known(booked: Booked) -> None:
@@ -178,7 +184,8 @@ async def test_so_many_uploads_are_under_way_and_finished_or_expired_ones_are_no
     assert refused.value.retry_after
     await booked.settled()
     with pytest.raises(RateLimitedError):
-        await booked.upload_quota.reserve("within a request", "alice", 1)
+        async with booked.upload_quota.reserve("alice", 1):
+            pass
     await booked.posts.update(first, uploaded_post)
     await booked.reserve(1)
     booked.clock.advance(UPLOAD_KEPT_MS)
@@ -198,16 +205,51 @@ async def test_bytes_that_are_not_kept_count_also_beyond_the_quota(booked: Booke
     await booked.reserve(60)
 
 
-async def test_an_image_within_a_request_is_booked_and_settled(sqlite: Booked) -> None:
-    booked = sqlite
-    await booked.upload_quota.reserve("one", "alice", 60)
-    assert await booked.left() == 40
-    await booked.upload_quota.commit("one", 50)
+async def test_an_image_within_a_request_counts_with_its_post(booked: Booked) -> None:
+    async with booked.upload_quota.reserve("alice", 60):
+        await booked.post(50, key="k")
     assert await booked.left() == 50
-    await booked.upload_quota.reserve("failed", "alice", 50)
-    await booked.upload_quota.commit("failed", 0)
-    await booked.upload_quota.commit("never booked", 0)
+    async with booked.upload_quota.reserve("alice", 50):
+        pass  # it was refused
+    with pytest.raises(AlreadyAnsweredError):
+        await booked.post(50, key="k")
     assert await booked.left() == 50
+
+
+async def test_while_an_image_arrives_its_bytes_and_its_place_are_reserved(sqlite: Booked) -> None:
+    booked, quota = sqlite, sqlite.upload_quota
+    async with quota.reserve("alice", 60):
+        assert await booked.left() == 40
+        with pytest.raises(RateLimitedError):
+            await booked.reserve(41)
+        await booked.reserve(1)
+        async with quota.reserve("alice", 1):
+            with pytest.raises(RateLimitedError) as refused:
+                async with quota.reserve("alice", 1):
+                    pass
+            assert refused.value.limit == "uploads_under_way"
+            with pytest.raises(RateLimitedError):
+                await booked.reserve(1)
+    with suppress(ZeroDivisionError):
+        async with quota.reserve("alice", 90):
+            raise ZeroDivisionError
+    assert await booked.left() == 90
+
+
+async def test_several_processes_store_no_more_than_the_quota(tmp_path: Path) -> None:
+    """Each knows only the images that it receives itself; the last to store is refused."""
+    first, second = (Database(tmp_path / "shared.db") for _ in range(2))
+    clock = ManualClock()
+    here, there = opened(first, clock), opened(second, clock)
+    async with here.upload_quota.reserve("alice", 60), there.upload_quota.reserve("alice", 60):
+        await there.post(60)
+        with pytest.raises(RateLimitedError) as refused:
+            await here.post(60, key="k")
+    assert refused.value.limit == "bytes_per_day"
+    assert await here.left() == 40
+    await here.post(40, key="k")  # the refused one has not used the key
+    await first.close()
+    await second.close()
 
 
 async def test_a_restart_forgets_no_bytes_and_ends_the_requests_that_were_under_way(
@@ -217,24 +259,43 @@ async def test_a_restart_forgets_no_bytes_and_ends_the_requests_that_were_under_
     database = Database(tmp_path / "again.db")
     before = opened(database, clock)
     await before.reserve(20)
-    post = a_post()
-    await before.upload_quota.reserve(post.id, "alice", 30)
-    await before.posts.add(post)
-    await before.upload_quota.reserve("cut off", "alice", 40)
-    await database.close()  # and nobody settles anything
+    await before.post(10)
+    async with before.upload_quota.reserve("alice", 60):
+        await database.close()
     database = Database(tmp_path / "again.db")
     after = opened(database, clock)
     with pytest.raises(RateLimitedError):
-        await after.reserve(11)
-    await SqliteUploadQuota(database, clock, LIMITS).release_former()
-    assert await after.left() == 50
+        await after.reserve(71)
+    assert await after.left() == 70
     await after.reserve(1)
     await after.reserve(1)  # with the first that makes three: requests are no longer under way
     await database.close()
 
 
+async def test_a_start_releases_what_requests_of_former_versions_reserved(tmp_path: Path) -> None:
+    """They stored a reservation before the post. One with a post keeps its bytes."""
+    clock, database = ManualClock(), Database(tmp_path / "former.db")
+    post = a_post()
+    await SqlitePostStore(database, clock).add(post)
+    day, until = clock.now_ms() // DAY_MS, clock.now_ms() + UPLOAD_KEPT_MS
+
+    def former(connection: sqlite3.Connection) -> None:
+        rows = [(post.id, "alice", day, 30, until), ("cut off", "alice", day, 40, until)]
+        connection.executemany("INSERT INTO bookings VALUES (?, ?, ?, ?, ?, 0)", rows)
+        connection.execute("INSERT INTO daily_bytes VALUES ('alice', ?, 70)", (day,))
+
+    await database.write(former)
+    after = opened(database, clock)
+    assert await after.left() == 30
+    await SqliteUploadQuota(database, clock, LIMITS).release_former()
+    assert await after.left() == 70
+    for _ in range(3):
+        await after.reserve(1)  # requests are no longer under way
+    await database.close()
+
+
 async def test_days_that_are_over_are_forgotten(tmp_path: Path) -> None:
-    from image_poster.adapters.sqlite.posts import SqliteTombstoneQueue
+    from image_poster.adapters.sqlite.idempotency import SqliteTombstoneQueue
 
     database = Database(tmp_path / "days.db")
     clock = ManualClock()
@@ -258,12 +319,13 @@ async def test_a_wall_clock_that_was_ahead_locks_nobody_out(tmp_path: Path) -> N
     clock.set_wall(right_ms + year_ms)
     booked = opened(database, clock)
     for _ in range(3):
-        await booked.upload_quota.reserve(clock.new_id(), "alice", 30)
+        await booked.reserve(30)
     with pytest.raises(RateLimitedError):
-        await booked.upload_quota.reserve(clock.new_id(), "alice", 1)
+        await booked.reserve(1)
     clock.set_wall(right_ms)
     clock.advance(DAY_MS)
-    await booked.upload_quota.reserve(clock.new_id(), "alice", 100)
+    async with booked.upload_quota.reserve("alice", 100):
+        pass
     await database.close()
 
 
@@ -271,6 +333,9 @@ async def test_a_database_without_limits_books_nothing(tmp_path: Path) -> None:
     database = Database(tmp_path / "none.db")
     clock = ManualClock()
     post, upload = an_upload(10)
-    await SqlitePostStore(database, clock).add(post, None, upload)
+    posts = SqlitePostStore(database, clock)
+    await posts.add(post, None, upload)
+    await posts.add(a_post(), image_bytes=10)
     assert database.read("SELECT * FROM bookings") == []
+    assert database.read("SELECT * FROM daily_bytes") == []
     await database.close()

@@ -29,7 +29,7 @@ from image_poster.domain.errors import CommentNotFoundError, ImagePosterError, P
 from image_poster.domain.feed import EPOCH_MS, CurrentRank, change_rank, epoch_of
 from image_poster.domain.idempotency import IdempotencyRecord
 from image_poster.domain.identity import Identity
-from image_poster.domain.limits import LATEST_KEPT, fitting
+from image_poster.domain.limits import LATEST_KEPT, take_page
 from image_poster.domain.posts import PostStatus, check_open_for_comments
 from image_poster.domain.signing import Page
 from image_poster.ports.clock import Clock
@@ -75,7 +75,7 @@ class DynamoCommentStore:
             )
             items, before = await self._table.query(query, consistent=True)
             newest += items
-        shown, more = fitting(newest, limit, lambda item: len(schema.doc_of(item)))
+        shown, more = take_page(newest, limit, lambda item: len(schema.doc_of(item)))
         following = schema.comment_id_of(shown[-1]) if more else None
         return Page([schema.doc_of(item) for item in shown], following)
 

@@ -1,7 +1,8 @@
 """Posts in DynamoDB. A post changes by comparing and swapping its `version`."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from typing import Protocol
 
 from image_poster.adapters.dynamodb import database, schema
 from image_poster.adapters.dynamodb.boto import BotoTable
@@ -17,9 +18,20 @@ from image_poster.domain.identity import Identity
 from image_poster.domain.posts import Post, PostStatus, StoredPost, is_parked
 from image_poster.domain.uploads import Upload
 from image_poster.ports.clock import Clock
+from image_poster.ports.images import FileRecord
 
 _FEED_KEYS = ("feed", "creator_feed")
 _UNFINISHED_KEY = "unfinished"
+
+
+class PostQuotas(Protocol):
+    """The quotas of a new post's creator. They count nothing in the post's own write."""
+
+    async def admit(self, user: str, upload: Upload) -> None:
+        """Raise `RateLimitedError` if the user may begin no further upload."""
+
+    async def charge(self, user: str, size: int) -> None:
+        """Count the bytes of an image that came with its request."""
 
 
 class DynamoPostStore:
@@ -27,8 +39,8 @@ class DynamoPostStore:
 
     `request_id` returns the id of the current request; it is stored with the post, for the log.
     `applied` is called with the id of the last request that changed a post, when `find` reads it.
-    `removed` is called with the id of a post that this process deleted. `admit` raises
-    `RateLimitedError` for a user who may begin no further upload.
+    `removed` is called with the id of a post that this process deleted. `quotas` are enforced on
+    new posts.
     """
 
     def __init__(
@@ -40,7 +52,7 @@ class DynamoPostStore:
         request_id: Callable[[], str] = str,
         applied: Callable[[str], object] = bool,
         removed: Callable[[str], object] = bool,
-        admit: Callable[[str, Upload], Awaitable[None]] | None = None,
+        quotas: PostQuotas | None = None,
     ) -> None:
         self._table = table
         self._clock = clock
@@ -48,7 +60,7 @@ class DynamoPostStore:
         self._request_id = request_id
         self._applied = applied
         self._removed = removed
-        self._admit = admit
+        self._quotas = quotas
 
     async def add(
         self,
@@ -56,11 +68,12 @@ class DynamoPostStore:
         record: IdempotencyRecord | None = None,
         upload: Upload | None = None,
         *,
+        image_bytes: int = 0,
         instead_of: IdempotencyRecord | None = None,
     ) -> None:
-        if upload is not None and self._admit is not None:
+        if upload is not None and self._quotas is not None:
             try:
-                await self._admit(post.creator, upload)
+                await self._quotas.admit(post.creator, upload)
             except RateLimitedError:
                 if instead_of is None:  # a repeat of what was answered is never refused
                     await check_unused(self._table, record, self._clock)
@@ -72,8 +85,12 @@ class DynamoPostStore:
             request_id=self._request_id(),
             now_ms=self._clock.now_ms(),
         )
-        with suppress(database.ConditionFailedError):  # the post exists
+        try:
             await put_once(self._table, item, record, self._clock, instead_of)
+        except database.ConditionFailedError:
+            return  # the post exists
+        if image_bytes and self._quotas is not None:
+            await self._quotas.charge(post.creator, image_bytes)
 
     async def find(self, post_id: str) -> StoredPost | None:
         item = await self._table.get(schema.post_key(post_id))
@@ -95,7 +112,10 @@ class DynamoPostStore:
         return item is not None and "ended" in item
 
     @database.retried
-    async def update(self, post_id: str, change: Callable[[Post], Post]) -> StoredPost:
+    async def update(
+        self, post_id: str, change: Callable[[Post], Post], *, files: Sequence[FileRecord] = ()
+    ) -> StoredPost:
+        del files  # S3 verifies its objects
         item = await self._table.get(schema.post_key(post_id))
         if item is None or schema.is_tombstone(item):
             raise PostNotFoundError

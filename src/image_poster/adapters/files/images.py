@@ -29,7 +29,6 @@ from image_poster.domain.ids import is_id
 from image_poster.domain.images import RENDITIONS
 from image_poster.ports.images import (
     FileRecord,
-    FileRecordStore,
     FilesRemainError,
     StagedImage,
     StoredFile,
@@ -79,13 +78,13 @@ class _OpenFile:
     def _cached(self, start: int, length: int) -> bytes | None:
         """Return these bytes if the kernel has all of them in memory (preadv2(2), `RWF_NOWAIT`).
         Return None if not, or if the file system cannot tell."""
-        wanted = max(0, min(length, self.size - start))
-        buffer = bytearray(wanted)
+        length = max(0, min(length, self.size - start))
+        buffer = bytearray(length)
         try:
-            found = os.preadv(self._descriptor, [buffer], start, os.RWF_NOWAIT)
+            size = os.preadv(self._descriptor, [buffer], start, os.RWF_NOWAIT)
         except OSError:
             return None
-        return bytes(buffer) if found == wanted else None
+        return bytes(buffer) if size == length else None
 
 
 class _StagedFile:
@@ -136,14 +135,10 @@ class _StagedFile:
 class FileImageStore:
     """`ImageStore` in files."""
 
-    def __init__(
-        self, layout: Layout, records: FileRecordStore | None = None, group: int | None = None
-    ) -> None:
-        """`records` stores the records of published files; the group id `group` may read
-        renditions."""
+    def __init__(self, layout: Layout, group: int | None = None) -> None:
+        """The group id `group` may read renditions."""
         self._group = group
         self._layout = layout
-        self._records = records
         self._quarantine = Quarantine(layout)
         self._warm: OrderedDict[Path, None] = OrderedDict()
 
@@ -163,10 +158,8 @@ class FileImageStore:
         finally:
             await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
 
-    async def publish(self, post_id: str, work: Workspace) -> None:
-        published = await asyncio.to_thread(self._publish, post_id, work.folder)
-        if self._records is not None:
-            await self._records.keep(post_id, published)
+    async def publish(self, post_id: str, work: Workspace) -> list[FileRecord]:
+        return await asyncio.to_thread(self._publish, post_id, work.folder)
 
     async def has_original(self, post_id: str) -> bool:
         return self._layout.original(post_id).exists()
@@ -237,12 +230,12 @@ class FileImageStore:
 
     def _publish(self, post_id: str, folder: Path) -> list[FileRecord]:
         for name in RENDITIONS:
-            made, target = folder / f"{name}.jpg", self._layout.rendition(post_id, name)
+            source, target = folder / f"{name}.jpg", self._layout.rendition(post_id, name)
             if self._group is not None:
                 ensure_folder(target.parent)
                 share(target.parent, self._group, SHARED_FOLDER)
-                share(made, self._group, SHARED_FILE)
-            move_durably(made, target)
+                share(source, self._group, SHARED_FILE)
+            move_durably(source, target)
         records = []
         for name in (_ORIGINAL, *RENDITIONS):
             with contextlib.suppress(FileNotFoundError):  # deleted meanwhile
@@ -296,5 +289,5 @@ def _older(folder: Path, than_ms: int) -> Iterator[Path]:
 
 
 def _ids_older(folder: Path, than_ms: int) -> list[str]:
-    found = {path.name.partition(".")[0] for path in _older(folder, than_ms)}
-    return sorted(filter(is_id, found))  # other names are no files of ours
+    names = {path.name.partition(".")[0] for path in _older(folder, than_ms)}
+    return sorted(filter(is_id, names))  # other names are no files of ours

@@ -36,8 +36,8 @@ _SYNC_EVERY_BYTES = 8 * 1024 * 1024
 # https://www.kernel.org/doc/html/latest/admin-guide/sysctl/kernel.html#random
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
-# A takeover waits for who writes up to 40 ms, and for who does not 5.
-_TURN_SECONDS, _IDLE_TURNS, _MAX_TURNS = 0.001, 5, 40
+# A takeover waits up to 40 ms for a writer that still writes, and 5 ms for an idle one.
+_POLL_SECONDS, _IDLE_POLLS, _MAX_POLLS = 0.001, 5, 40
 
 
 class _FileWriter:
@@ -59,7 +59,7 @@ class _FileWriter:
         """Make this writer the owner of the upload. Blocks; call it in a thread."""
         layout = self._store.layout
         with self._store.locked(self._post_id) as descriptor:
-            if self.superseded:  # the next one was quicker to the lock, and keeps it
+            if self.superseded:  # the next writer had the lock first, and keeps the upload
                 return
             if self._store.is_upload(self._post_id, descriptor):  # an original is never shortened
                 _drop_unverified(
@@ -74,7 +74,7 @@ class _FileWriter:
             if unverified:
                 layout.unverified(self._post_id).write_text(str(self.offset))
 
-    def give_up(self) -> None:
+    def supersede(self) -> None:
         """Mark this writer as superseded: it writes nothing more. Cancel the task that was
         writing."""
         self.superseded = True
@@ -93,10 +93,10 @@ class _FileWriter:
 
     async def close(self) -> None:
         self._store.release(self._post_id, self)
-        if self.superseded:  # whoever did that drops what was not verified
+        if self.superseded:  # the next writer drops unverified bytes
             return
         with contextlib.suppress(UploadTakenOverError):
-            await asyncio.to_thread(self._settle)
+            await asyncio.to_thread(self._remove_unverified_mark)
 
     def _append(self, chunk: bytes) -> None:
         self._store.layout.check_free_space(len(chunk))
@@ -123,7 +123,7 @@ class _FileWriter:
             os.ftruncate(descriptor, offset)
             self.offset = offset
 
-    def _settle(self) -> None:
+    def _remove_unverified_mark(self) -> None:
         with self._owned():
             self._store.layout.unverified(self._post_id).unlink(missing_ok=True)
 
@@ -150,7 +150,7 @@ class FileUploadStore:
 
     async def offset(self, post_id: str, *, offset_hint: int | None = None) -> int:
         del offset_hint  # the file's size tells
-        # Without a task: whoever asks is answered, whoever comes next.
+        # Without a task: a later request does not cancel this one.
         writer = await self._claimed(post_id, None, unverified=False)
         await writer.close()
         return writer.offset
@@ -167,31 +167,31 @@ class FileUploadStore:
     async def _claimed(
         self, post_id: str, task: "asyncio.Task[object] | None", *, unverified: bool
     ) -> _FileWriter:
-        await self._let_come_to_rest(post_id)
+        await self._wait_until_idle(post_id)
         writer = _FileWriter(self, post_id, task)
         former = self._writers.get(post_id)
         self._writers[post_id] = writer
         if former is not None:
-            former.give_up()
+            former.supersede()
         try:
             await asyncio.to_thread(writer.claim, unverified=unverified)
         except asyncio.CancelledError as exc:
             if not writer.superseded or task is None:
                 raise
-            task.uncancel()  # it was us, for the next one, before this one had begun
+            task.uncancel()  # the next writer cancelled it, before this one had begun
             raise UploadTakenOverError from exc
         return writer
 
-    async def _let_come_to_rest(self, post_id: str) -> None:
+    async def _wait_until_idle(self, post_id: str) -> None:
         """Wait while the former writer is still writing, at most 40 ms. A request with a broken
         connection may still have to write bytes that arrived before."""
         former, idle, waited = self._writers.get(post_id), 0, 0
-        while former is not None and idle < _IDLE_TURNS and waited < _MAX_TURNS:
+        while former is not None and idle < _IDLE_POLLS and waited < _MAX_POLLS:
             offset = former.offset
-            await asyncio.sleep(_TURN_SECONDS)
+            await asyncio.sleep(_POLL_SECONDS)
             idle, waited = (idle + 1 if former.offset == offset else 0), waited + 1
             if self._writers.get(post_id) is not former:
-                return  # it is through
+                return  # it has closed
 
     def is_upload(self, post_id: str, descriptor: int) -> bool:
         """Return True if the descriptor, from `locked`, is of the upload's file, and the file has
@@ -226,7 +226,7 @@ class FileUploadStore:
                 return os.open(original, os.O_RDWR)
             descriptor = os.open(upload, os.O_RDWR | os.O_CREAT, 0o600)
         if original.exists() and os.fstat(descriptor).st_size == 0:
-            # It became the original between the two looks, and what was opened is a new file.
+            # It became the original between the two checks, and the opened file is a new one.
             os.close(descriptor)
             upload.unlink(missing_ok=True)
             return os.open(original, os.O_RDWR)
@@ -235,7 +235,7 @@ class FileUploadStore:
     def _promote(self, post_id: str, sha256: bytes) -> None:
         upload, original = self.layout.upload(post_id), self.layout.original(post_id)
         if upload.exists():
-            with self.locked(post_id) as descriptor:  # two may find the upload complete
+            with self.locked(post_id) as descriptor:  # two requests may complete it at once
                 if upload.exists() and not original.exists():
                     _verify(descriptor, sha256, self.layout.synced(post_id))
                     move_durably(upload, original)
@@ -257,8 +257,8 @@ def _verify(descriptor: int, sha256: bytes, synced: Path) -> None:
     if not sha256:
         return
     with open(descriptor, "rb", closefd=False) as file:
-        found = hashlib.file_digest(file, "sha256").digest()
-    if found != sha256:
+        digest = hashlib.file_digest(file, "sha256").digest()
+    if digest != sha256:
         _write_synced(synced, 0, durably=True)
         os.ftruncate(descriptor, 0)
         raise ChecksumMismatchError

@@ -100,7 +100,7 @@ class S3ImageStore:
             self._obtain_original(post_id, work.original)
             yield work
 
-    async def publish(self, post_id: str, work: Workspace) -> None:
+    async def publish(self, post_id: str, work: Workspace) -> tuple[()]:
         for name in RENDITIONS:
             with schema.translated():
                 self._client.put_object(
@@ -110,6 +110,7 @@ class S3ImageStore:
                     ContentType="image/jpeg",
                     CacheControl=_CACHED_FOREVER,
                 )
+        return ()
 
     async def has_original(self, post_id: str) -> bool:
         return self._exists(schema.original_key(post_id))

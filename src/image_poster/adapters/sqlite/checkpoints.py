@@ -15,7 +15,7 @@ from pathlib import Path
 _COPY_FROM_BYTES = 4 * 1024 * 1024
 # Beyond that the writer waits for the thread: the log has a bound.
 _MAX_LOG_BYTES = 64 * 1024 * 1024
-# Each pass of the thread has less to do than the one before: what was written during that.
+# Each pass of the thread copies only the pages written during the pass before.
 _MAX_PASSES, _FEW_PAGES = 8, 50
 _SETTINGS = (
     "PRAGMA wal_autocheckpoint = 0",

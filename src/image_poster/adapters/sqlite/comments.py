@@ -1,21 +1,39 @@
-"""Comments in SQLite: the comment and its post's count and latest comments in one transaction."""
+"""Comments in SQLite: a comment, and its post's count, rank and latest comments, in one
+transaction."""
 
 import sqlite3
 from collections.abc import Callable
+from typing import NamedTuple
 
 from image_poster.adapters.sqlite.database import Database
-from image_poster.adapters.sqlite.idempotency import check_unused, clear_records, keep_record
-from image_poster.adapters.sqlite.posts import add_tombstone, was_deleted_by
-from image_poster.adapters.sqlite.ranks import RankedPost, store_rank_change
+from image_poster.adapters.sqlite.idempotency import (
+    add_tombstone,
+    check_unused,
+    clear_records,
+    store_record,
+    was_deleted_by,
+)
 from image_poster.domain import comments
 from image_poster.domain.errors import CommentNotFoundError, PostNotFoundError
-from image_poster.domain.feed import CurrentRank
+from image_poster.domain.feed import PAST_EPOCHS, CurrentRank, change_rank, epoch_of
 from image_poster.domain.idempotency import IdempotencyRecord
 from image_poster.domain.identity import Identity
-from image_poster.domain.limits import LATEST_KEPT, fitting
+from image_poster.domain.limits import LATEST_KEPT, take_page
 from image_poster.domain.posts import check_open_for_comments
 from image_poster.domain.signing import Page
 from image_poster.ports.clock import Clock
+
+# Past ranks that no cursor needs are deleted with each new one, so many at a time: the table
+# shrinks, and no write waits for it.
+_DELETED_AT_A_TIME = 2
+
+
+class RankedPost(NamedTuple):
+    """The stored rank of a post whose count changes."""
+
+    id: str
+    creator: str
+    rank: CurrentRank
 
 
 class SqliteCommentStore:
@@ -40,17 +58,14 @@ class SqliteCommentStore:
             status, creator, total, since, latest = post
             check_open_for_comments(status, creator, comment.creator)
             now = self._clock.service_ms()
-            keep_record(connection, record, now)
-            mover = RankedPost(comment.post_id, creator, CurrentRank(total, since))
-            held = store_rank_change(connection, mover, total + 1, now)
+            store_record(connection, record, now)
             connection.execute(
                 "INSERT INTO comments (post_id, id, creator, doc) VALUES (?, ?, ?, ?)",
                 (comment.post_id, comment.id, comment.creator, doc),
             )
-            connection.execute(
-                "UPDATE posts SET total_comments = ?, since = ?, latest = ? WHERE id = ?",
-                (*held, _latest_after(connection, comment, doc, latest), comment.post_id),
-            )
+            ranked = RankedPost(comment.post_id, creator, CurrentRank(total, since))
+            latest = _latest_after(connection, comment, doc, latest)
+            store_count(connection, ranked, total + 1, latest, now)
 
         await self._database.write(insert)
 
@@ -61,7 +76,7 @@ class SqliteCommentStore:
             after or "~",  # greater than any id
             limit + 1,
         )
-        shown, more = fitting(rows, limit, lambda row: len(row[1]))
+        shown, more = take_page(rows, limit, lambda row: len(row[1]))
         return Page([doc for _, doc in shown], shown[-1][0] if more else None)
 
     async def find(self, post_id: str, comment_id: str) -> bytes:
@@ -102,15 +117,32 @@ class SqliteCommentStore:
             connection.execute(
                 "DELETE FROM comments WHERE post_id = ? AND id = ?", (post_id, comment_id)
             )
-            held = store_rank_change(connection, post, post.held.total - 1, now)
-            connection.execute(
-                "UPDATE posts SET total_comments = ?, since = ?, latest = ? WHERE id = ?",
-                (*held, newest_comments(connection, post_id), post_id),
-            )
+            latest = newest_comments(connection, post_id)
+            store_count(connection, post, post.rank.total - 1, latest, now)
             clear_records(connection, [comment_id])
             add_tombstone(connection, comment_id, by, now, pending=False)
 
         await self._database.write(delete)
+
+
+def store_count(
+    connection: sqlite3.Connection, post: RankedPost, total: int, latest: bytes, now_ms: int
+) -> None:
+    """Store a post's count and latest comments, and its former rank as a past rank if `change_rank`
+    requires it. `now_ms` is the time within the transaction."""
+    epoch = _epoch(connection, epoch_of(now_ms))
+    rank, past = change_rank(post.id, post.rank, total, epoch)
+    if past is not None:
+        connection.execute(
+            "INSERT OR REPLACE INTO past_ranks (total_comments, id, until, since, creator) "
+            "VALUES (?, ?, ?, ?, ?)",
+            (*past.place, past.since, post.creator),
+        )
+        _delete_past_ranks(connection, epoch)
+    connection.execute(
+        "UPDATE posts SET total_comments = ?, since = ?, latest = ? WHERE id = ?",
+        (*rank, latest, post.id),
+    )
 
 
 def newest_comments(connection: sqlite3.Connection, post_id: str) -> bytes:
@@ -153,3 +185,22 @@ def _comment(connection: sqlite3.Connection, post_id: str, comment_id: str) -> c
     if row is None:
         raise CommentNotFoundError
     return comments.decode_comment(row[0])
+
+
+def _epoch(connection: sqlite3.Connection, epoch: int) -> int:
+    """The larger of `epoch` and the largest epoch of any write, in case a clock was set back."""
+    (largest,) = connection.execute("SELECT epoch FROM feed_clock").fetchone()
+    if epoch <= largest:
+        return int(largest)
+    connection.execute("UPDATE feed_clock SET epoch = ?", (epoch,))
+    return epoch
+
+
+def _delete_past_ranks(connection: sqlite3.Connection, epoch: int) -> None:
+    """Delete two past ranks that no cursor needs. They stay one epoch longer than a cursor is
+    valid."""
+    connection.execute(
+        "DELETE FROM past_ranks WHERE (total_comments, id, until) IN (SELECT total_comments, id, "
+        "until FROM past_ranks WHERE until < ? ORDER BY until LIMIT ?)",
+        (epoch - PAST_EPOCHS, _DELETED_AT_A_TIME),
+    )

@@ -53,12 +53,12 @@ def _caused(error: Exception, cause: Exception) -> Exception:
 
 Result = TypeVar("Result")
 Operation = Callable[[sqlite3.Connection], Result]
-Turn = Callable[[], AbstractContextManager[None]]
+Lock = Callable[[], AbstractContextManager[None]]
 
 _MAX_BATCH = 512
 
 
-class _Waiting(NamedTuple):
+class _QueuedOperation(NamedTuple):
     operation: Operation[Any]
     answer: asyncio.Future[Any]
 
@@ -74,13 +74,13 @@ class Writer:
     all, so a refused one does not affect the others of its transaction."""
 
     def __init__(
-        self, connection: sqlite3.Connection, checkpoints: Checkpoints, turn: Turn = nullcontext
+        self, connection: sqlite3.Connection, checkpoints: Checkpoints, lock: Lock = nullcontext
     ) -> None:
-        """`turn` acquires the writer lock, if other processes write too."""
+        """`lock` acquires the writer lock, if other processes write too."""
         self._connection = connection
         self._checkpoints = checkpoints
-        self._turn = turn
-        self._queue: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
+        self._lock = lock
+        self._queue: queue.SimpleQueue[_QueuedOperation | None] = queue.SimpleQueue()
         self._loop = asyncio.get_running_loop()
         self._thread = threading.Thread(target=self._run, name="sqlite-writer", daemon=True)
         self._thread.start()
@@ -91,7 +91,7 @@ class Writer:
         Raises the operation's error, or `StorageFullError` or `BusyError` with nothing stored.
         """
         answer: asyncio.Future[Result] = self._loop.create_future()
-        self._queue.put(_Waiting(operation, answer))
+        self._queue.put(_QueuedOperation(operation, answer))
         return await answer
 
     async def close(self) -> None:
@@ -103,16 +103,16 @@ class Writer:
 
     def _run(self) -> None:
         while (first := self._queue.get()) is not None:
-            with self._turn():
-                # Only now: what came while others wrote is in time for this transaction.
-                batch, is_last = self._gathered(first)
+            with self._lock():
+                # Only now: operations queued while others wrote are in time for this transaction.
+                batch, is_last = self._next_batch(first)
                 outcomes = self._commit(batch)
-            self._loop.call_soon_threadsafe(_settle, outcomes)
+            self._loop.call_soon_threadsafe(_set_results, outcomes)
             self._checkpoints.after_commit()
             if is_last:
                 return
 
-    def _gathered(self, first: _Waiting) -> tuple[list[_Waiting], bool]:
+    def _next_batch(self, first: _QueuedOperation) -> tuple[list[_QueuedOperation], bool]:
         """`first` and the operations queued behind it; True if the writer must end then."""
         batch = [first]
         while len(batch) < _MAX_BATCH and not self._queue.empty():
@@ -122,31 +122,31 @@ class Writer:
             batch.append(waiting)
         return batch, False
 
-    def _commit(self, batch: list[_Waiting]) -> list[_Outcome]:
+    def _commit(self, batch: list[_QueuedOperation]) -> list[_Outcome]:
         try:
             self._connection.execute("BEGIN IMMEDIATE")
             outcomes = [self._apply(waiting) for waiting in batch]
             self._connection.execute("COMMIT")
-        except Exception as exc:  # noqa: BLE001 - whatever it is, every caller must be told
+        except Exception as exc:  # noqa: BLE001 - every caller must get an error
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
             error = translated(exc)
             if len(batch) > 1 and not isinstance(exc, sqlite3.Error):
-                # One operation is at fault, such as that of a damaged row: the others are not.
+                # One operation is at fault, such as that of a damaged row: retry each by itself.
                 return [outcome for waiting in batch for outcome in self._commit([waiting])]
             return [_Outcome(waiting.answer, None, error) for waiting in batch]
         return outcomes
 
-    def _apply(self, waiting: _Waiting) -> _Outcome:
+    def _apply(self, waiting: _QueuedOperation) -> _Outcome:
         try:
             return _Outcome(waiting.answer, waiting.operation(self._connection), None)
         except (ImagePosterError, AlreadyAnsweredError) as refusal:
             return _Outcome(waiting.answer, None, refusal)
 
 
-def _settle(outcomes: list[_Outcome]) -> None:
+def _set_results(outcomes: list[_Outcome]) -> None:
     for answer, value, error in outcomes:
-        if answer.done():  # its caller has gone away meanwhile
+        if answer.done():  # its caller was cancelled
             continue
         if error is None:
             answer.set_result(value)
@@ -157,11 +157,11 @@ def _settle(outcomes: list[_Outcome]) -> None:
 _BUSY_TIMEOUT_MS = 10_000
 _WAL = "PRAGMA journal_mode = WAL"
 _SETTINGS = (
-    # FULL: the WAL is synced at each commit, so what was answered survives a power cut
+    # FULL: the WAL is synced at each commit, so an answered write survives a power cut
     # (https://www.sqlite.org/pragma.html#pragma_synchronous).
     "PRAGMA synchronous = FULL",
     f"PRAGMA busy_timeout = {_BUSY_TIMEOUT_MS}",
-    # What is deleted is overwritten with zeros, in free pages too
+    # Deleted data is overwritten with zeros, in free pages too
     # (https://www.sqlite.org/pragma.html#pragma_secure_delete). The log keeps it until its pages
     # are copied and written anew, which `Checkpoints` bounds.
     "PRAGMA secure_delete = ON",
@@ -206,14 +206,14 @@ class Database:
         self,
         path: Path,
         check_free_space: Callable[[int], None] = lambda _size: None,
-        turn: Turn = nullcontext,
+        lock: Lock = nullcontext,
     ) -> None:
         """`check_free_space` raises `StorageFullError` if the disk lacks that many bytes.
-        Operations that add data call it; deletions do not. `turn` is the writer lock."""
+        Operations that add data call it; deletions do not. `lock` acquires the writer lock."""
         self.check_free_space = check_free_space
         writing = connect(path)
         prepare(writing)
-        self._writer = Writer(writing, Checkpoints(path, writing, connect(path)), turn)
+        self._writer = Writer(writing, Checkpoints(path, writing, connect(path)), lock)
         self._reading = connect(path)
 
     def read(self, sql: str, *parameters: object) -> list[Any]:
@@ -223,12 +223,14 @@ class Database:
         except sqlite3.Error as exc:
             raise translated(exc) from exc
 
-    def read_while(self, wanted: Callable[[Any], bool], sql: str, *parameters: object) -> list[Any]:
-        """The rows of one query before the first for which `wanted` returns False. SQLite does
+    def read_while(
+        self, condition: Callable[[Any], bool], sql: str, *parameters: object
+    ) -> list[Any]:
+        """The rows of one query before the first for which `condition` returns False. SQLite does
         not read the rows behind it."""
         try:
             with closing(self._reading.execute(sql, parameters)) as rows:
-                return list(itertools.takewhile(wanted, rows))
+                return list(itertools.takewhile(condition, rows))
         except sqlite3.Error as exc:
             raise translated(exc) from exc
 
@@ -250,8 +252,8 @@ class Database:
 
 
 _PROBE_SECONDS = 1.0
-_PROBE_PATIENCE_SECONDS = 2.0
-_PROBED_SINCE = "SELECT 1 FROM probe WHERE at BETWEEN ? AND ?"
+_PROBE_TIMEOUT_SECONDS = 2.0
+_LAST_PROBE = "SELECT 1 FROM probe WHERE at BETWEEN ? AND ?"
 
 
 class WriteProbe:
@@ -263,15 +265,15 @@ class WriteProbe:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._verdict: asyncio.Task[None] | None = None
-        self._asked_at = 0.0
+        self._task: asyncio.Task[None] | None = None
+        self._began_at = 0.0
 
     async def check(self) -> None:
         """Raises `NotReadyError` if the database does not accept writes."""
         try:
             self._database.check_free_space(0)
-            async with asyncio.timeout(_PROBE_PATIENCE_SECONDS):
-                await asyncio.shield(self._shared())
+            async with asyncio.timeout(_PROBE_TIMEOUT_SECONDS):
+                await asyncio.shield(self._shared_check())
         except StorageFullError as exc:
             raise NotReadyError("The disk is full. Free some room on it.") from exc
         except TimeoutError as exc:
@@ -279,26 +281,26 @@ class WriteProbe:
         except (BusyError, sqlite3.Error, OSError) as exc:
             raise NotReadyError from exc
 
-    def _shared(self) -> asyncio.Task[None]:
+    def _shared_check(self) -> asyncio.Task[None]:
         """The check that runs, or that began within the last second; else a new one."""
         now = time.monotonic()
-        is_old = now - self._asked_at >= _PROBE_SECONDS
-        if self._verdict is None or (self._verdict.done() and is_old):
-            self._asked_at = now
-            self._verdict = asyncio.create_task(self._write())
-            self._verdict.add_done_callback(_note)
-        return self._verdict
+        is_old = now - self._began_at >= _PROBE_SECONDS
+        if self._task is None or (self._task.done() and is_old):
+            self._began_at = now
+            self._task = asyncio.create_task(self._write())
+            self._task.add_done_callback(_log_failure)
+        return self._task
 
     async def _write(self) -> None:
         now = time.time_ns() // 1_000_000
         since = now - int(_PROBE_SECONDS * 1000)
-        if self._database.read_one(_PROBED_SINCE, since, now) is None:
+        if self._database.read_one(_LAST_PROBE, since, now) is None:
             await self._database.write(
                 lambda connection: connection.execute("UPDATE probe SET at = ?", (now,))
             )
 
 
-def _note(verdict: asyncio.Task[None]) -> None:
+def _log_failure(task: asyncio.Task[None]) -> None:
     """Log a failed check. This also retrieves its error if no caller waits for it any more."""
-    if not verdict.cancelled() and verdict.exception() is not None:
-        _log.error("the database does not take writes", error=str(verdict.exception()))
+    if not task.cancelled() and task.exception() is not None:
+        _log.error("the database does not take writes", error=str(task.exception()))

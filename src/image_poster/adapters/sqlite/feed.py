@@ -1,17 +1,12 @@
-"""The feed in SQLite, and its rebuild: counts and latest comments.
+"""The feed in SQLite.
 
 The first page of a walk takes one query, a later page two to four. Each query of ranks has an index
 of its own (see `schema`)."""
 
-import sqlite3
 from typing import Any, NamedTuple
 
-from image_poster.adapters.sqlite.comments import newest_comments
 from image_poster.adapters.sqlite.database import Database
-from image_poster.adapters.sqlite.ranks import RankedPost, store_rank_change
-from image_poster.adapters.sqlite.times import repair_times
 from image_poster.domain.feed import (
-    CurrentRank,
     FeedPage,
     FeedQuery,
     FeedSort,
@@ -25,8 +20,6 @@ from image_poster.domain.feed import (
 from image_poster.domain.posts import StoredPost
 from image_poster.domain.signing import Page
 from image_poster.domain.uploads import UnfinishedPost, Upload
-from image_poster.ports.clock import Clock
-from image_poster.ports.feed import Drift, RebuiltBatch
 
 _COLUMNS = "posts.id, posts.total_comments, posts.head, posts.latest"
 Contents = dict[str, StoredPost]
@@ -53,23 +46,23 @@ class SqliteFeedReader:
     async def page(self, query: FeedQuery) -> FeedPage:
         contents: Contents = {}
         if query.as_of is None:
-            sources = [self._live(query, contents)]
+            sources = [self._first_page(query, contents)]
         else:
-            # In this order: what moves in between is found at the same place in the second.
-            holding = self._holding(query, query.as_of, contents)
-            sources = [holding, self._past(query, holding.stopped)]
+            # In this order: a rank that changes in between has the same position in the second.
+            current = self._current_ranks(query, query.as_of, contents)
+            sources = [current, self._past_ranks(query, current.resume_at)]
         page = page_of(query, sources)
-        self._fetch([post_id for post_id in page.items if post_id not in contents], contents)
+        self._add_contents([post_id for post_id in page.items if post_id not in contents], contents)
         return with_contents(query, sources, page, contents)
 
-    def _live(self, query: FeedQuery, contents: Contents) -> RankSlice:
+    def _first_page(self, query: FeedQuery, contents: Contents) -> RankSlice:
         sql = first_page_query(query)
         rows = self._database.read(sql.text, *sql.parameters)
         contents.update((row[0], StoredPost(*row)) for row in rows)
         ranks = [Ranked(position_in(query.sort, row[1], row[0])) for row in rows]
         return RankSlice(ranks, ranks[-1].place if len(rows) == query.fetch_limit else None)
 
-    def _holding(self, query: FeedQuery, as_of: int, contents: Contents) -> RankSlice:
+    def _current_ranks(self, query: FeedQuery, as_of: int, contents: Contents) -> RankSlice:
         """Current ranks that were already current in the epoch `as_of`."""
         sql, end = current_ranks_query(query, as_of), scan_end_query(query)
         rows = self._database.read(sql.text, *sql.parameters)
@@ -80,7 +73,7 @@ class SqliteFeedReader:
         last = self._database.read_one(end.text, *end.parameters)
         return RankSlice(ranks, None if last is None else Position(*last))
 
-    def _past(self, query: FeedQuery, end: Position | None) -> RankSlice:
+    def _past_ranks(self, query: FeedQuery, end: Position | None) -> RankSlice:
         """Past ranks before `end`, the last position that the page can reach."""
         sql = past_ranks_query(query)
         rows = self._database.read_while(
@@ -89,7 +82,7 @@ class SqliteFeedReader:
         ranks = [Ranked(Position(*row[:3]), row[3]) for row in rows]
         return RankSlice(ranks, ranks[-1].place if len(rows) == query.max_entries else None)
 
-    def _fetch(self, ids: list[str], contents: Contents) -> None:
+    def _add_contents(self, ids: list[str], contents: Contents) -> None:
         """Read the posts of past ranks that are ready."""
         if ids:
             marks = ", ".join("?" * len(ids))
@@ -103,20 +96,20 @@ class SqliteFeedReader:
         self, creator: str, limit: int, after: str | None
     ) -> Page[UnfinishedPost, str]:
         rows = self._database.read(_UNFINISHED, creator, after, limit + 1)
-        found = [_unfinished(row) for row in rows[:limit]]
-        return Page(found, found[-1].stored.id if len(rows) > limit else None)
+        posts = [_unfinished(row) for row in rows[:limit]]
+        return Page(posts, posts[-1].stored.id if len(rows) > limit else None)
 
 
 def first_page_query(query: FeedQuery) -> Sql:
     """The query for current ranks behind the query's position, with their posts."""
-    ready = _behind(query, _COLUMNS)
+    ready = _ranks_behind(query, _COLUMNS)
     return Sql(f"{ready.text} LIMIT ?", (*ready.parameters, query.fetch_limit))
 
 
 def current_ranks_query(query: FeedQuery, as_of: int) -> Sql:
     """The query for the next `max_entries` entries of the index that were current at the end of the
     epoch `as_of`, with their posts. CROSS JOIN keeps the order of its left side."""
-    near = _behind(query, "rowid AS row, since")
+    near = _ranks_behind(query, "rowid AS row, since")
     return Sql(
         f"SELECT {_COLUMNS}, near.since FROM ({near.text} LIMIT ?) AS near "  # noqa: S608 - constants
         "CROSS JOIN posts ON posts.rowid = near.row WHERE near.since <= ? LIMIT ?",
@@ -126,7 +119,7 @@ def current_ranks_query(query: FeedQuery, as_of: int) -> Sql:
 
 def scan_end_query(query: FeedQuery) -> Sql:
     """The query for the last entry that `current_ranks_query` reads, if it reached its limit."""
-    near = _behind(query, "total_comments, id")
+    near = _ranks_behind(query, "total_comments, id")
     return Sql(f"{near.text} LIMIT 1 OFFSET ?", (*near.parameters, query.max_entries - 1))
 
 
@@ -146,7 +139,7 @@ def past_ranks_query(query: FeedQuery) -> Sql:
     )
 
 
-def _behind(query: FeedQuery, columns: str) -> Sql:
+def _ranks_behind(query: FeedQuery, columns: str) -> Sql:
     """The query for ready posts behind the query's position, in its order."""
     text = f"SELECT {columns} FROM posts WHERE status = 'ready'"  # noqa: S608 - constants
     parameters: list[object] = []
@@ -174,54 +167,3 @@ _UNFINISHED = (
 def _unfinished(row: tuple[Any, ...]) -> UnfinishedPost:
     expires_ms = row[5]
     return UnfinishedPost(StoredPost(*row[:4]), None if expires_ms is None else Upload(*row[4:]))
-
-
-_IDS_AFTER = "SELECT id FROM posts WHERE id > ? ORDER BY id LIMIT ?"
-_POSTS_AFTER = (
-    "SELECT id, creator, total_comments, since, latest FROM posts WHERE id > ? ORDER BY id LIMIT ?"
-)
-
-
-class SqliteFeedRebuilder:
-    """`FeedRebuilder` in SQLite. Feed entries need no rebuild: they are indexes."""
-
-    def __init__(self, database: Database, clock: Clock) -> None:
-        self._database = database
-        self._clock = clock
-
-    async def rebuild(self, after: str | None, limit: int) -> RebuiltBatch:
-        def derive(connection: sqlite3.Connection) -> RebuiltBatch:
-            now_ms, service_ms = self._clock.now_ms(), self._clock.service_ms()
-            batch = (after or "", limit)
-            ids = [post_id for (post_id,) in connection.execute(_IDS_AFTER, batch).fetchall()]
-            repairs = [repair_times(connection, post_id, now_ms) for post_id in ids]
-            rows = connection.execute(_POSTS_AFTER, batch).fetchall()
-            drifts = [derive_counts(connection, row, service_ms) for row in rows]
-            return RebuiltBatch(
-                len(rows),
-                [drift for drift in drifts if drift is not None],
-                rows[-1][0] if rows else None,
-                repaired=[repair for repair in repairs if repair is not None],
-            )
-
-        return await self._database.write(derive)
-
-
-def derive_counts(
-    connection: sqlite3.Connection, row: tuple[str, str, int, int, bytes], now_ms: int
-) -> Drift | None:
-    """Derive a post's count and latest comments from its comments. `row` has its id, creator,
-    count, the epoch of that count, and latest comments. Returns the drift, or None."""
-    post, latest = RankedPost(row[0], row[1], CurrentRank(*row[2:4])), row[4]
-    (counted,) = connection.execute(
-        "SELECT count(*) FROM comments WHERE post_id = ?", (post.id,)
-    ).fetchone()
-    newest = newest_comments(connection, post.id)
-    if (counted, newest) == (post.held.total, latest):
-        return None
-    held = store_rank_change(connection, post, counted, now_ms)
-    connection.execute(
-        "UPDATE posts SET total_comments = ?, since = ?, latest = ? WHERE id = ?",
-        (*held, newest, post.id),
-    )
-    return Drift(post.id, post.held.total, counted)

@@ -1,9 +1,31 @@
-"""Idempotency records, each written in the transaction of the post or comment that it is for."""
+"""Records by which a repeated request changes nothing: idempotency records of new posts and
+comments, and tombstones of deleted ones. Each is written in the transaction of its request.
+
+Functions with the argument `connection` run within a transaction.
+"""
 
 import sqlite3
 from collections.abc import Iterable
 
-from image_poster.domain.idempotency import AlreadyAnsweredError, IdempotencyRecord
+from image_poster.adapters.sqlite.database import Database
+from image_poster.adapters.sqlite.quotas import forget_days
+from image_poster.domain.idempotency import KEPT_MS, AlreadyAnsweredError, IdempotencyRecord
+from image_poster.domain.identity import Identity
+from image_poster.domain.ids import EARLIEST_MS
+
+# A lifetime that began in 1970, by a wrong clock, begins anew when the clock is right.
+_CORRECT_TIMES = (
+    "UPDATE tombstones SET deleted_at = ?1 WHERE pending = 0 AND deleted_at < ?2 AND ?2 <= ?1",
+    "UPDATE idempotency_records SET kept_at = ?1 WHERE kept_at < ?2 AND ?2 <= ?1",
+)
+# The conditions are `domain.ids.is_over`.
+_FORGET_TOMBSTONES = (
+    "DELETE FROM tombstones WHERE pending = 0 "
+    "AND deleted_at <= ?1 AND deleted_at NOT BETWEEN ?2 + 1 AND ?3"
+)
+_FORGET_RECORDS = (
+    "DELETE FROM idempotency_records WHERE kept_at <= ?1 AND kept_at NOT BETWEEN ?2 + 1 AND ?3"
+)
 
 
 def check_unused(
@@ -23,7 +45,7 @@ def check_unused(
         raise AlreadyAnsweredError(former)
 
 
-def keep_record(
+def store_record(
     connection: sqlite3.Connection, record: IdempotencyRecord | None, now_ms: int
 ) -> None:
     """Store a record; it replaces a former one that `check_unused` accepted."""
@@ -48,3 +70,73 @@ def clear_records(connection: sqlite3.Connection, ids: Iterable[str]) -> None:
         "UPDATE idempotency_records SET body = x'' WHERE substr(location, -26) = ?",
         [(id_,) for id_ in ids],
     )
+
+
+def was_deleted_by(connection: sqlite3.Connection, id_: str, by: Identity) -> bool:
+    """True if this user deleted the post or comment: then a repeated deletion succeeds."""
+    row = connection.execute("SELECT user FROM tombstones WHERE id = ?", (id_,)).fetchone()
+    return row is not None and row[0] == by.user
+
+
+def add_tombstone(
+    connection: sqlite3.Connection,
+    id_: str,
+    by: Identity,
+    now_ms: int,
+    *,
+    pending: bool,
+    ended: bool = False,
+) -> None:
+    """Store a tombstone: `pending` until the purge is complete, `ended` if it was an upload without
+    all its bytes."""
+    connection.execute(
+        "INSERT OR REPLACE INTO tombstones (id, user, deleted_at, pending, ended) "
+        "VALUES (?, ?, ?, ?, ?)",
+        (id_, by.user, now_ms, pending, ended),
+    )
+
+
+class SqliteTombstoneQueue:
+    """`TombstoneQueue` in SQLite."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def pending(self, limit: int, after: str = "") -> list[str]:
+        sql = (  # without the index, every tombstone would be read
+            "SELECT id FROM tombstones INDEXED BY tombstones_pending "
+            "WHERE pending = 1 AND id > ? ORDER BY id LIMIT ?"
+        )
+        rows = self._database.read(sql, after, limit)
+        return [row[0] for row in rows]
+
+    async def purge_comments(self, post_id: str, limit: int) -> bool:
+        def purge(connection: sqlite3.Connection) -> bool:
+            deleted = connection.execute(
+                "DELETE FROM comments WHERE post_id = ? AND id IN "
+                "(SELECT id FROM comments WHERE post_id = ? LIMIT ?) RETURNING id",
+                (post_id, post_id, limit),
+            ).fetchall()
+            clear_records(connection, [id_ for (id_,) in deleted])
+            return bool(deleted)
+
+        return await self._database.write(purge)
+
+    async def mark_purged(self, post_id: str) -> None:
+        await self._database.write(
+            lambda connection: connection.execute(
+                "UPDATE tombstones SET pending = 0 WHERE id = ?", (post_id,)
+            )
+        )
+
+    async def forget(self, *, service_ms: int, now_ms: int) -> None:
+        times = (service_ms - KEPT_MS, now_ms - KEPT_MS, now_ms)
+
+        def delete(connection: sqlite3.Connection) -> None:
+            for sql in _CORRECT_TIMES:
+                connection.execute(sql, (service_ms, EARLIEST_MS))
+            connection.execute(_FORGET_TOMBSTONES, times)
+            connection.execute(_FORGET_RECORDS, times)
+            forget_days(connection, now_ms - KEPT_MS)
+
+        await self._database.write(delete)

@@ -1,9 +1,10 @@
 """Image work in SQLite: a post is a job if it is `processing` and its `due_at` has passed."""
 
 import sqlite3
+from contextlib import suppress
 
 from image_poster.adapters.sqlite.database import Database
-from image_poster.adapters.sqlite.posts import NEXT_TURN, stored_post
+from image_poster.adapters.sqlite.posts import change_post, stored_post
 from image_poster.domain import posts
 from image_poster.domain.errors import PostNotFoundError
 from image_poster.ports.clock import Clock
@@ -11,7 +12,7 @@ from image_poster.ports.jobs import Job, ParkedJob
 from image_poster.ports.posts import PostNotifier
 from image_poster.services.posts import NULL_NOTIFIER
 
-# What was never tried is due at once: the service clock of the command that added it may be ahead.
+# A new job is due at once: the service clock of the command that added it may be ahead.
 _DUE = (
     "SELECT id FROM posts WHERE status = 'processing' "
     "AND (due_at <= ? OR leases = 0 AND error IS NULL) "
@@ -26,7 +27,7 @@ class SqliteJobQueue:
         self, database: Database, clock: Clock, notifier: PostNotifier = NULL_NOTIFIER
     ) -> None:
         self._database = database
-        self._bell = notifier
+        self._notifier = notifier
         self._clock = clock
 
     async def lease(self, lease_ms: int) -> Job | None:
@@ -34,7 +35,7 @@ class SqliteJobQueue:
         if self._database.read_one(_DUE, now) is None:
             return None  # looking costs nothing; leasing costs a transaction
 
-        def take(connection: sqlite3.Connection) -> Job | None:
+        def lease_next(connection: sqlite3.Connection) -> Job | None:
             row = connection.execute(
                 f"UPDATE posts SET due_at = ?, leases = leases + 1 WHERE id = ({_DUE}) "  # noqa: S608 - a constant
                 "RETURNING id, leases, failures",
@@ -42,7 +43,7 @@ class SqliteJobQueue:
             ).fetchall()
             return Job(*row[0]) if row else None
 
-        return await self._database.write(take)
+        return await self._database.write(lease_next)
 
     async def release_all(self) -> None:
         """Make every leased job due now. For the start of the database's only server, when all
@@ -62,20 +63,14 @@ class SqliteJobQueue:
         await self._put_back(job, "leases = leases - 1", delay_ms, error)
 
     async def park(self, job: Job, *, error: str) -> None:
-        def give_up(connection: sqlite3.Connection) -> None:
-            try:
-                post = stored_post(connection, job.post_id).post
-            except PostNotFoundError:
-                return
-            if post.status is posts.PostStatus.PROCESSING:
-                parked = posts.failed_post(post, posts.PROCESSING_FAILED)
-                connection.execute(
-                    "UPDATE posts SET head = ?, status = ?, error = ? WHERE id = ?",
-                    (posts.encode_post(parked), parked.status, error, job.post_id),
-                )
+        now = self._clock.service_ms()
 
-        await self._database.write(give_up)
-        self._bell.notify(job.post_id)
+        def fail(connection: sqlite3.Connection) -> None:
+            with suppress(PostNotFoundError):
+                change_post(connection, job.post_id, _parked, now, error)
+
+        await self._database.write(fail)
+        self._notifier.notify(job.post_id)
 
     async def parked(self) -> list[ParkedJob]:
         rows = self._database.read(
@@ -87,24 +82,16 @@ class SqliteJobQueue:
     async def replay(self, post_id: str) -> bool:
         now = self._clock.service_ms()
 
-        def revive(connection: sqlite3.Connection) -> bool:
-            try:
-                post = stored_post(connection, post_id).post
-            except PostNotFoundError:
-                return False
-            if not posts.is_parked(post):
-                return False
-            again = posts.replayed_post(post)
-            connection.execute(
-                "UPDATE posts SET head = ?, status = ?, error = NULL, leases = 0, failures = 0, "  # noqa: S608 - a constant
-                f"due_at = ?, turn = {NEXT_TURN} WHERE id = ?",
-                (posts.encode_post(again), again.status, now, post_id),
-            )
-            return True
+        def make_due(connection: sqlite3.Connection) -> bool:
+            with suppress(PostNotFoundError):
+                if posts.is_parked(stored_post(connection, post_id).post):
+                    change_post(connection, post_id, posts.replayed_post, now)
+                    return True
+            return False
 
-        revived = await self._database.write(revive)
-        self._bell.notify(post_id)
-        return revived
+        is_due = await self._database.write(make_due)
+        self._notifier.notify(post_id)
+        return is_due
 
     async def _put_back(self, job: Job, count: str, delay_ms: int, error: str) -> None:
         due_at = self._clock.service_ms() + delay_ms
@@ -115,3 +102,7 @@ class SqliteJobQueue:
                 (due_at, error, job.post_id),
             )
         )
+
+
+def _parked(post: posts.Post) -> posts.Post:
+    return posts.failed_post(post, posts.PROCESSING_FAILED)

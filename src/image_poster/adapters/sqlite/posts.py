@@ -1,62 +1,40 @@
-"""Posts in SQLite, and the tombstones of deleted posts and comments."""
+"""Posts in SQLite, and the records of their files."""
 
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 
 import msgspec
 
 from image_poster.adapters.sqlite.database import Database
-from image_poster.adapters.sqlite.idempotency import check_unused, clear_records, keep_record
-from image_poster.adapters.sqlite.images import forget_files
-from image_poster.adapters.sqlite.limits import SqliteUploadQuota, forget_days, release_upload
+from image_poster.adapters.sqlite.idempotency import (
+    add_tombstone,
+    check_unused,
+    clear_records,
+    store_record,
+    was_deleted_by,
+)
+from image_poster.adapters.sqlite.quotas import SqliteUploadQuota, release_upload
 from image_poster.domain.errors import PostNotFoundError
-from image_poster.domain.idempotency import KEPT_MS, IdempotencyRecord
+from image_poster.domain.idempotency import IdempotencyRecord
 from image_poster.domain.identity import Identity
-from image_poster.domain.ids import EARLIEST_MS
 from image_poster.domain.limits import Limits
-from image_poster.domain.posts import Post, PostStatus, StoredPost, check_visible, encode_post
+from image_poster.domain.posts import Post, PostStatus, StoredPost, check_may_change, encode_post
 from image_poster.domain.uploads import Upload
 from image_poster.ports.clock import Clock
+from image_poster.ports.images import FileRecord
 from image_poster.ports.posts import PostNotifier
 from image_poster.services.posts import NULL_NOTIFIER
 
-
-def was_deleted_by(connection: sqlite3.Connection, id_: str, by: Identity) -> bool:
-    """True if this user deleted the post or comment: then a repeated deletion succeeds."""
-    row = connection.execute("SELECT user FROM tombstones WHERE id = ?", (id_,)).fetchone()
-    return row is not None and row[0] == by.user
-
-
-def add_tombstone(
-    connection: sqlite3.Connection,
-    id_: str,
-    by: Identity,
-    now_ms: int,
-    *,
-    pending: bool,
-    ended: bool = False,
-) -> None:
-    """Store a tombstone: `pending` until the purge is complete, `ended` if it was an upload without
-    all its bytes."""
-    connection.execute(
-        "INSERT OR REPLACE INTO tombstones (id, user, deleted_at, pending, ended) "
-        "VALUES (?, ?, ?, ?, ?)",
-        (id_, by.user, now_ms, pending, ended),
-    )
-
-
-# Image work is fair between users (start-time fair queueing, Goyal et al. 1996): each job of a
-# user's that waits is one turn behind the one before it, and a user without any begins with the
-# turn that is served now. To be used where a post becomes `processing`.
+# Image work is fair between users (start-time fair queueing, Goyal et al. 1996). Each waiting job
+# of a user is one turn behind the job before it. The first one begins with the turn that is
+# served now. It is set before a post becomes `processing`.
 _NEXT_TURN = (
     "(SELECT coalesce(max(own.turn) + 1, "
     "(SELECT min(turn) FROM posts WHERE status = 'processing'), 0) "
     "FROM posts AS own WHERE own.status = 'processing' AND own.creator = {})"
 )
-_TURN_OF_NEW = _NEXT_TURN.format("?3")
-NEXT_TURN = _NEXT_TURN.format("posts.creator")
 
-_NO_RATES = Limits()
+_POSTS_AT_A_TIME = 500
 _FIND = "SELECT id, total_comments, head, latest FROM posts WHERE id = ?"
 
 
@@ -68,21 +46,52 @@ def stored_post(connection: sqlite3.Connection, post_id: str) -> StoredPost:
     return StoredPost(*row)
 
 
+def change_post(
+    connection: sqlite3.Connection,
+    post_id: str,
+    change: Callable[[Post], Post],
+    now_ms: int,
+    error: str | None = None,
+) -> StoredPost:
+    """Replace a post by the result of `change` within a transaction; `error` ended its old state.
+
+    A post that becomes `processing` is due at once, in its creator's next turn. One that leaves
+    `awaiting_upload` ends its reservation. Raises `PostNotFoundError`.
+    """
+    stored = stored_post(connection, post_id)
+    former = stored.post
+    post = change(former)
+    head = encode_post(post)
+    if former.status is PostStatus.AWAITING_UPLOAD is not post.status:
+        release_upload(connection, post_id)
+    if post.status is PostStatus.PROCESSING is not former.status:
+        connection.execute(
+            "UPDATE posts SET due_at = ?, leases = 0, failures = 0, "  # noqa: S608 - a constant
+            f"turn = {_NEXT_TURN.format('posts.creator')} WHERE id = ?",
+            (now_ms, post_id),
+        )
+    connection.execute(
+        "UPDATE posts SET head = ?1, status = ?2, "
+        "error = CASE WHEN status = ?2 THEN error ELSE ?3 END WHERE id = ?4",
+        (head, post.status, error, post_id),
+    )
+    return stored._replace(head=head)
+
+
 class SqlitePostStore:
-    """`PostStore` in SQLite. `limits` has the quotas of uploads. `notifier` is notified of every
-    added, changed or deleted post."""
+    """`PostStore` in SQLite. `notifier` is notified of every added, changed or deleted post."""
 
     def __init__(
         self,
         database: Database,
         clock: Clock,
-        limits: Limits = _NO_RATES,
+        quota: SqliteUploadQuota | None = None,
         notifier: PostNotifier = NULL_NOTIFIER,
     ) -> None:
         self._database = database
-        self._bell = notifier
+        self._notifier = notifier
         self._clock = clock
-        self._bookings = SqliteUploadQuota(database, clock, limits)
+        self._quota = quota or SqliteUploadQuota(database, clock, Limits())
 
     async def add(
         self,
@@ -90,6 +99,7 @@ class SqlitePostStore:
         record: IdempotencyRecord | None = None,
         upload: Upload | None = None,
         *,
+        image_bytes: int = 0,
         instead_of: IdempotencyRecord | None = None,
     ) -> None:
         now = self._clock.service_ms()
@@ -98,9 +108,11 @@ class SqlitePostStore:
 
         def insert(connection: sqlite3.Connection) -> None:
             check_unused(connection, record, instead_of)
-            if upload is not None:
-                self._bookings.reserve_bytes(connection, post.id, post.creator, upload)
-            keep_record(connection, record, now)
+            if upload is None:
+                self._quota.check_image(connection, post.creator, image_bytes)
+            else:
+                self._quota.reserve_upload(connection, post.id, post.creator, upload)
+            store_record(connection, record, now)
             if upload is not None:
                 connection.execute(
                     "INSERT OR IGNORE INTO uploads "
@@ -108,14 +120,16 @@ class SqlitePostStore:
                     "VALUES (?, ?, ?, ?, ?, ?)",
                     (post.id, *msgspec.structs.astuple(upload)),
                 )
-            connection.execute(
+            added = connection.execute(
                 "INSERT OR IGNORE INTO posts (id, status, creator, head, due_at, turn) "  # noqa: S608 - a constant
-                f"VALUES (?1, ?2, ?3, ?4, ?5, {_TURN_OF_NEW})",
+                f"VALUES (?1, ?2, ?3, ?4, ?5, {_NEXT_TURN.format('?3')})",
                 row,
             )
+            if image_bytes and added.rowcount:
+                self._quota.count_image(connection, post.creator, image_bytes)
 
         await self._database.write(insert)
-        self._bell.notify(post.id)
+        self._notifier.notify(post.id)
 
     async def find(self, post_id: str) -> StoredPost | None:
         row = self._database.read_one(_FIND, post_id)
@@ -132,30 +146,27 @@ class SqlitePostStore:
         sql = "SELECT 1 FROM tombstones WHERE id = ? AND ended = 1"
         return self._database.read_one(sql, post_id) is not None
 
-    async def update(self, post_id: str, change: Callable[[Post], Post]) -> StoredPost:
+    async def update(
+        self, post_id: str, change: Callable[[Post], Post], *, files: Sequence[FileRecord] = ()
+    ) -> StoredPost:
         now = self._clock.service_ms()
 
-        def replace(connection: sqlite3.Connection) -> StoredPost:
-            before = stored_post(connection, post_id)
-            former = before.post
+        def checked(former: Post) -> Post:
             post = change(former)
-            if post.edited_at != former.edited_at:  # what is done for a post needs no room
+            if post.edited_at != former.edited_at:  # an edit needs space, image work does not
                 self._database.check_free_space(0)
-            head = encode_post(post)
-            if former.status is PostStatus.AWAITING_UPLOAD is not post.status:
-                release_upload(connection, post_id)
-            connection.execute(
-                "UPDATE posts SET head = ?1, status = ?2, "  # noqa: S608 - a constant
-                "error = CASE WHEN status = ?2 THEN error END, "
-                "due_at = CASE WHEN ?2 = 'processing' AND status <> ?2 THEN ?3 ELSE due_at END, "
-                "turn = CASE WHEN ?2 = 'processing' AND status <> ?2 "
-                f"THEN {NEXT_TURN} ELSE turn END WHERE id = ?4",
-                (head, post.status, now, post_id),
+            return post
+
+        def replace(connection: sqlite3.Connection) -> StoredPost:
+            stored = change_post(connection, post_id, checked, now)
+            connection.executemany(
+                "INSERT OR REPLACE INTO files (post_id, name, size, sha256) VALUES (?, ?, ?, ?)",
+                [(post_id, *record) for record in files],
             )
-            return before._replace(head=head)
+            return stored
 
         stored = await self._database.write(replace)
-        self._bell.notify(post_id)
+        self._notifier.notify(post_id)
         return stored
 
     async def remove(self, post_id: str, by: Identity, *, ended: bool = False) -> None:
@@ -165,77 +176,29 @@ class SqlitePostStore:
             if was_deleted_by(connection, post_id, by):
                 return
             post = stored_post(connection, post_id).post
-            if not by.admin:
-                check_visible(post, by)
-            by.require(post.creator)
+            check_may_change(post, by)
             connection.execute("DELETE FROM posts WHERE id = ?", (post_id,))
             connection.execute("DELETE FROM uploads WHERE post_id = ?", (post_id,))
-            forget_files(connection, post_id)
+            connection.execute("DELETE FROM files WHERE post_id = ?", (post_id,))
             clear_records(connection, [post_id])
             release_upload(connection, post_id, kept_bytes=0)
             unfinished = ended and post.status is PostStatus.AWAITING_UPLOAD
             add_tombstone(connection, post_id, by, now, pending=True, ended=unfinished)
 
         await self._database.write(delete)
-        self._bell.notify(post_id)
+        self._notifier.notify(post_id)
 
 
-# A lifetime that began in 1970, by a wrong clock, begins anew when the clock is right.
-_CORRECT_TIMES = (
-    "UPDATE tombstones SET deleted_at = ?1 WHERE pending = 0 AND deleted_at < ?2 AND ?2 <= ?1",
-    "UPDATE idempotency_records SET kept_at = ?1 WHERE kept_at < ?2 AND ?2 <= ?1",
-)
-# The conditions are `domain.ids.is_over`.
-_FORGET_TOMBSTONES = (
-    "DELETE FROM tombstones WHERE pending = 0 "
-    "AND deleted_at <= ?1 AND deleted_at NOT BETWEEN ?2 + 1 AND ?3"
-)
-_FORGET_RECORDS = (
-    "DELETE FROM idempotency_records WHERE kept_at <= ?1 AND kept_at NOT BETWEEN ?2 + 1 AND ?3"
-)
-
-
-class SqliteTombstoneQueue:
-    """`TombstoneQueue` in SQLite."""
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
-
-    async def pending(self, limit: int, after: str = "") -> list[str]:
-        sql = (  # without the index, every tombstone would be read
-            "SELECT id FROM tombstones INDEXED BY tombstones_pending "
-            "WHERE pending = 1 AND id > ? ORDER BY id LIMIT ?"
-        )
-        rows = self._database.read(sql, after, limit)
-        return [row[0] for row in rows]
-
-    async def purge_comments(self, post_id: str, limit: int) -> bool:
-        def purge(connection: sqlite3.Connection) -> bool:
-            deleted = connection.execute(
-                "DELETE FROM comments WHERE post_id = ? AND id IN "
-                "(SELECT id FROM comments WHERE post_id = ? LIMIT ?) RETURNING id",
-                (post_id, post_id, limit),
-            ).fetchall()
-            clear_records(connection, [id_ for (id_,) in deleted])
-            return bool(deleted)
-
-        return await self._database.write(purge)
-
-    async def mark_purged(self, post_id: str) -> None:
-        await self._database.write(
-            lambda connection: connection.execute(
-                "UPDATE tombstones SET pending = 0 WHERE id = ?", (post_id,)
-            )
-        )
-
-    async def forget(self, *, service_ms: int, now_ms: int) -> None:
-        times = (service_ms - KEPT_MS, now_ms - KEPT_MS, now_ms)
-
-        def delete(connection: sqlite3.Connection) -> None:
-            for sql in _CORRECT_TIMES:
-                connection.execute(sql, (service_ms, EARLIEST_MS))
-            connection.execute(_FORGET_TOMBSTONES, times)
-            connection.execute(_FORGET_RECORDS, times)
-            forget_days(connection, now_ms - KEPT_MS)
-
-        await self._database.write(delete)
+def files_of_ready_posts(database: Database) -> Iterator[tuple[str, list[FileRecord]]]:
+    """The ready posts by id, each with the records of its files. Posts of earlier versions have no
+    records."""
+    after = ""
+    while posts := database.read(
+        "SELECT id FROM posts WHERE status = 'ready' AND id > ? ORDER BY id LIMIT ?",
+        after,
+        _POSTS_AT_A_TIME,
+    ):
+        for (post_id,) in posts:
+            rows = database.read("SELECT name, size, sha256 FROM files WHERE post_id = ?", post_id)
+            yield post_id, [FileRecord(*row) for row in rows]
+        after = posts[-1][0]

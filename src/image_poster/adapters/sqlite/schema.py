@@ -203,20 +203,20 @@ class SchemaTooOldError(Exception):
 
 def version_of(connection: sqlite3.Connection) -> int:
     """The schema version of a database, 0 if it is new. Raises `SchemaTooNewError`."""
-    (found,) = connection.execute("PRAGMA user_version").fetchone()
-    if found > VERSION:
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if version > VERSION:
         raise SchemaTooNewError(
-            f"it is of version {found}, from a later program; this one knows {VERSION}"
+            f"it is of version {version}, from a later program; this one knows {VERSION}"
         )
-    return int(found)
+    return int(version)
 
 
 def prepare(connection: sqlite3.Connection) -> None:
     """Create the tables of a new database. Raises `SchemaTooNewError` and `SchemaTooOldError`."""
-    found = version_of(connection)
-    if 0 < found < VERSION:
+    version = version_of(connection)
+    if 0 < version < VERSION:
         raise SchemaTooOldError(
-            f"it is of version {found}, and this program needs {VERSION}: the next start of "
+            f"it is of version {version}, and this program needs {VERSION}: the next start of "
             "`image-poster serve` brings it up to date"
         )
     migrate(connection)

@@ -3,7 +3,7 @@
 import sqlite3
 
 from image_poster.adapters.sqlite.database import Database
-from image_poster.adapters.sqlite.limits import adjust_upload
+from image_poster.adapters.sqlite.quotas import adjust_upload
 from image_poster.domain.errors import UploadGoneError
 from image_poster.domain.limits import UPLOAD_KEPT_MS
 from image_poster.domain.posts import PostStatus

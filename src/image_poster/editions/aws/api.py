@@ -27,7 +27,7 @@ from image_poster.http.middleware import MeasuredRequest
 from image_poster.http.problems import MEDIA_TYPE, problem_body
 from image_poster.http.requests import AnyRequest
 from image_poster.http.uploads import HmacPutUrlSigner
-from image_poster.services.container import build_services
+from image_poster.services.registry import build_services
 
 # A poll is a paid read here.
 _WAIT_POLL_SECONDS = 0.4

@@ -1,6 +1,6 @@
 """The composition of the AWS edition: the class for each port, in each Lambda and command."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from functools import cache, cached_property
 from typing import Any
 
@@ -25,16 +25,15 @@ from image_poster.adapters.dynamodb.uploads import (
 from image_poster.adapters.s3.images import CloudFrontImageCache, S3ImageStore
 from image_poster.adapters.s3.schema import Buckets
 from image_poster.adapters.s3.uploads import S3PutUrlSigner, S3UploadStore
-from image_poster.domain.uploads import Upload
 from image_poster.editions.aws import tracing
 from image_poster.editions.aws.events import ChangeApplier, PublishedCopies, StoredImagePublisher
 from image_poster.editions.aws.quotas import EventualQuotas, UsageRecorder
 from image_poster.editions.aws.reconciliation import Reconciler, Reconciliation
 from image_poster.editions.aws.settings import PIECE_BYTES, AwsSettings, read_settings
 from image_poster.ports.images import ImageRenderer
-from image_poster.services.container import Stores
 from image_poster.services.images import ImagePublisher
 from image_poster.services.posts import PostPurger
+from image_poster.services.registry import Stores
 
 
 @cache
@@ -109,10 +108,10 @@ class AwsContainer:
         self,
         applied: Callable[[str], object] = bool,
         removed: Callable[[str], object] = bool,
-        admit: Callable[[str, Upload], Awaitable[None]] | None = None,
+        quotas: EventualQuotas | None = None,
     ) -> DynamoPostStore:
         """The post store. `applied` gets the id of the request that last changed a post, `removed`
-        gets deletions, and `admit` checks a user's quota for an upload."""
+        gets deletions, and `quotas` are enforced on new posts."""
         return DynamoPostStore(
             self.table,
             self.clock,
@@ -120,7 +119,7 @@ class AwsContainer:
             request_id=_request_id,
             applied=applied,
             removed=removed,
-            admit=admit,
+            quotas=quotas,
         )
 
     @cached_property
@@ -153,7 +152,7 @@ class AwsContainer:
         comments = DynamoCommentStore(table, clock, request_id=_request_id)
         quotas = EventualQuotas(DynamoUsageStore(table, clock), clock, self.settings.limits)
         return Stores(
-            posts=self.posts(removed=comments.forget, admit=quotas.admit),
+            posts=self.posts(removed=comments.forget, quotas=quotas),
             comments=comments,
             feed=DynamoFeedReader(table, shards=self.settings.feed_shards),
             images=self.images,

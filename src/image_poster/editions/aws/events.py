@@ -28,7 +28,12 @@ from image_poster.domain.posts import (
 from image_poster.editions.logs import emf
 from image_poster.ports.images import ImageStore
 from image_poster.ports.posts import PostStore
-from image_poster.services.images import ImagePublisher, error_text, remove_if_deleted
+from image_poster.services.images import (
+    MAX_FAILURES,
+    ImagePublisher,
+    error_text,
+    remove_if_deleted,
+)
 from image_poster.services.posts import PostPurger
 
 PostAction = Callable[[str], Awaitable[None]]
@@ -122,7 +127,7 @@ class StoredImagePublisher:
 
     Safe under redelivery, and in any order: only a post that awaits its image, or is `processing`,
     changes. Files that come late for a deleted post are removed. Failures of the service are
-    raised, to be delivered again. After `max_failures` the post becomes `failed`, so that its
+    raised, to be delivered again. After `MAX_FAILURES` the post becomes `failed`, so that its
     creator knows, and the event goes to the dead-letter queue.
     """
 
@@ -130,7 +135,6 @@ class StoredImagePublisher:
     images: ImageStore
     publisher: ImagePublisher
     failures: DynamoFailureCounter
-    max_failures: int = 3
 
     async def publish(self, post_id: str) -> PostStatus | None:
         """Do the work and return the post's status; None if it was deleted or is unknown. Raises
@@ -145,7 +149,7 @@ class StoredImagePublisher:
             await remove_if_deleted(self.posts, self.images, post_id)
             return None
         except (ImageWorkFailedError, ImagePosterError) as exc:
-            if await self.failures.count(post_id, error_text(exc)) >= self.max_failures:
+            if await self.failures.count(post_id, error_text(exc)) >= MAX_FAILURES:
                 await self.posts.update(post_id, lambda post: failed_post(post, PROCESSING_FAILED))
             raise
 

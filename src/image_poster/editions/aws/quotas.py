@@ -5,8 +5,8 @@ So a quota takes effect some seconds late, and no request waits for an item that
 """
 
 from collections import OrderedDict
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import takewhile
 
@@ -43,7 +43,6 @@ class EventualQuotas:
     clock: Clock
     limits: Limits
     _cache: OrderedDict[str, tuple[Usage, int]] = field(default_factory=OrderedDict)
-    _receiving: dict[str, str] = field(default_factory=dict)
 
     async def count(self, caller: str) -> None:
         if self.limits.rates.writes_per_minute is not None:
@@ -55,18 +54,14 @@ class EventualQuotas:
         `RateLimitedError`."""
         await self._check(user, _size(upload, self.limits))
 
-    async def reserve(self, post_id: str, user: str, size: int) -> None:
+    @asynccontextmanager
+    async def reserve(self, user: str, size: int) -> AsyncIterator[None]:
         await self._check(user, size)
-        self._receiving[post_id] = user
-
-    async def commit(self, post_id: str, size: int) -> None:
-        """Count the request's bytes directly: only the request knows their number. The image is
-        kept even if counting fails."""
-        user = self._receiving.pop(post_id, None)
-        if user is not None:
-            await self.charge(user, size)
+        yield
 
     async def charge(self, user: str, size: int) -> None:
+        """Count a request's bytes directly: only the request knows their number. An image is kept
+        even if counting fails."""
         if not size or self.limits.rates.bytes_per_day is None:
             return
         day = day_of(self.clock.now_ms())

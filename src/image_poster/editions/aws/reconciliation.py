@@ -26,7 +26,7 @@ from image_poster.ports.posts import PostStore
 from image_poster.ports.uploads import UploadRecordStore, UploadStore
 from image_poster.services.posts import PostPurger
 from image_poster.services.uploads import complete_upload
-from image_poster.tus.decisions import is_complete
+from image_poster.tus import is_complete
 
 _HOUR_MS = 3600 * 1000
 # An event waits up to six hours for a free Lambda (`infra/template.yaml`). A post that fails before

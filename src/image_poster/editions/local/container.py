@@ -19,19 +19,22 @@ from image_poster.adapters.images.memory import MemoryBudget
 from image_poster.adapters.images.protocol import RenderSettings
 from image_poster.adapters.images.renderer import VipsImageRenderer
 from image_poster.adapters.oidc import OidcTokenVerifier, OwnTokenVerifier, TokenVerifiers
-from image_poster.adapters.shared_memory import RateCounters, SharedRateLimiter
-from image_poster.adapters.shared_notifier import SharedNotifier
+from image_poster.adapters.sharing import (
+    RateCounters,
+    SharedNotifier,
+    SharedRateLimiter,
+    WriterLock,
+)
 from image_poster.adapters.sqlite.comments import SqliteCommentStore
 from image_poster.adapters.sqlite.database import Database, WriteProbe
-from image_poster.adapters.sqlite.feed import SqliteFeedReader, SqliteFeedRebuilder
-from image_poster.adapters.sqlite.images import SqliteFileRecordStore
+from image_poster.adapters.sqlite.feed import SqliteFeedReader
+from image_poster.adapters.sqlite.idempotency import SqliteTombstoneQueue
 from image_poster.adapters.sqlite.jobs import SqliteJobQueue
-from image_poster.adapters.sqlite.limits import SqliteUploadQuota
-from image_poster.adapters.sqlite.posts import SqlitePostStore, SqliteTombstoneQueue
+from image_poster.adapters.sqlite.posts import SqlitePostStore
+from image_poster.adapters.sqlite.quotas import SqliteUploadQuota
+from image_poster.adapters.sqlite.rebuild import SqliteFeedRebuilder, greatest_time
 from image_poster.adapters.sqlite.schema import SchemaTooNewError, SchemaTooOldError
-from image_poster.adapters.sqlite.times import greatest_time
 from image_poster.adapters.sqlite.uploads import SqliteUploadRecordStore
-from image_poster.adapters.writer_lock import WriterLock
 from image_poster.domain.limits import request_rule, write_rule
 from image_poster.domain.signing import CursorSigner, Signer
 from image_poster.editions import StartError, parse_admin_claim, parse_list, parse_origins
@@ -51,10 +54,10 @@ from image_poster.http.app import RENDERERS, HttpSettings, create_app
 from image_poster.http.auth import Authenticator, DevAuthenticator, TokenAuthenticator, TokenTerms
 from image_poster.http.middleware import Middleware, log_access
 from image_poster.http.uploads import HmacPutUrlSigner
-from image_poster.services.container import Services, Stores, build_services
 from image_poster.services.images import ImagePublisher, JobRunner
-from image_poster.services.limits import UNLIMITED
 from image_poster.services.posts import PostPurger
+from image_poster.services.registry import Services, Stores, build_services
+from image_poster.services.upload_bodies import UNLIMITED
 
 Result = TypeVar("Result")
 
@@ -249,11 +252,6 @@ def _open_database(settings: Settings, path: Path, writer_lock: WriterLock) -> D
         raise database_error(path, exc) from exc
 
 
-def _images(settings: Settings, database: Database, layout: Layout) -> FileImageStore:
-    group = group_id(settings.renditions_group)
-    return FileImageStore(layout, SqliteFileRecordStore(database), group)
-
-
 def _layout(settings: Settings) -> Layout:
     try:
         return Layout(settings.data_dir, 2 * settings.disk_reserve)
@@ -267,11 +265,11 @@ def _compose(settings: Settings, database: Database, shared: Shared) -> Containe
     layout = _layout(settings)
     upload_quota, writes = SqliteUploadQuota(database, clock, limits), write_rule(limits.rates)
     signer = Signer(signing_key(settings.data_dir))
-    images = _images(settings, database, layout)
+    images = FileImageStore(layout, group_id(settings.renditions_group))
     upload_records = SqliteUploadRecordStore(database)
     put_urls, uploads = HmacPutUrlSigner(signer), FileUploadStore(layout)
     stores = Stores(
-        posts=SqlitePostStore(database, clock, limits, notifier),
+        posts=SqlitePostStore(database, clock, upload_quota, notifier),
         comments=SqliteCommentStore(database, clock),
         feed=SqliteFeedReader(database),
         images=images,

@@ -16,9 +16,9 @@ import uvloop
 
 from image_poster.adapters.files.images import record_of
 from image_poster.adapters.images.selftest import SelfTest, self_test
-from image_poster.adapters.sqlite.images import SqliteFileRecordStore
+from image_poster.adapters.sqlite.posts import files_of_ready_posts
+from image_poster.adapters.sqlite.rebuild import count_wrong_times, greatest_time
 from image_poster.adapters.sqlite.schema import VERSION
-from image_poster.adapters.sqlite.times import count_wrong_times, greatest_time
 from image_poster.domain.ids import EARLIEST_MS
 from image_poster.domain.images import RENDITIONS
 from image_poster.editions import OperationFailedError, StartError
@@ -266,7 +266,7 @@ async def _quarantine(container: Container) -> Finding:
 def _images(container: Container, *, deep: bool) -> Finding:
     """Find missing files, and those that have changed since they were published."""
     faults, counts = list[str](), Counter[str]()
-    for post_id, records in SqliteFileRecordStore(container.database).of_ready_posts():
+    for post_id, records in files_of_ready_posts(container.database):
         known = {record.name: record for record in records}
         for name in _FILES:
             path = container.images.path_of(post_id, name)

@@ -20,7 +20,7 @@ from image_poster.ports.posts import PostStore, TombstoneQueue
 from image_poster.ports.uploads import AwaitedUploads, CountableUploads
 from image_poster.services.posts import PostPurger, PostService
 from image_poster.services.uploads import UploadService
-from image_poster.tus.decisions import is_complete
+from image_poster.tus import is_complete
 
 QUARANTINE_KEPT_MS = 7 * 24 * 3600 * 1000
 _POSTS_AT_A_TIME = 100

@@ -25,9 +25,13 @@ import structlog
 import uvloop
 
 from image_poster.adapters.clock import ServiceClock
-from image_poster.adapters.shared_memory import RateCounters, anonymous_file
-from image_poster.adapters.shared_notifier import NotifierDescriptors, SharedNotifier
-from image_poster.adapters.writer_lock import WriterLock
+from image_poster.adapters.sharing import (
+    RateCounters,
+    SharedNotifier,
+    WorkerDescriptors,
+    WriterLock,
+    create_descriptors,
+)
 from image_poster.editions.local import data_folder, ownership
 from image_poster.editions.local.background import recover, run_app
 from image_poster.editions.local.container import Shared
@@ -103,9 +107,7 @@ class WorkerOrder:
     port: int
     started_ms: int
     sweeps: bool
-    counts_descriptor: int
-    notifier: NotifierDescriptors
-    writer_lock_descriptor: int
+    descriptors: WorkerDescriptors
     clock_origin_ms: int
 
     def to_json(self) -> str:
@@ -116,9 +118,9 @@ class WorkerOrder:
         fields = json.loads(text)
         settings = fields.pop("settings")
         settings["data_dir"] = Path(settings["data_dir"])
-        hears, rings = fields.pop("notifier")
-        notifier = NotifierDescriptors(hears, tuple(rings))
-        return WorkerOrder(settings=Settings(**settings), notifier=notifier, **fields)
+        counters, writer_lock, receiver, senders = fields.pop("descriptors")
+        descriptors = WorkerDescriptors(counters, writer_lock, receiver, tuple(senders))
+        return WorkerOrder(settings=Settings(**settings), descriptors=descriptors, **fields)
 
 
 def supervise(settings: Settings, port: int, started_ms: int, clock: ServiceClock) -> None:
@@ -130,19 +132,9 @@ def supervise(settings: Settings, port: int, started_ms: int, clock: ServiceCloc
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, on_signal)
-    counts, writer_lock = RateCounters.create(exclusive=False), anonymous_file("image-poster-turns")
     orders = [
-        WorkerOrder(
-            settings,
-            port,
-            started_ms,
-            index == 0,
-            counts.descriptor,
-            notifier,
-            writer_lock,
-            clock.origin_ms,
-        )
-        for index, notifier in enumerate(SharedNotifier.descriptors(settings.workers))
+        WorkerOrder(settings, port, started_ms, index == 0, descriptors, clock.origin_ms)
+        for index, descriptors in enumerate(create_descriptors(settings.workers))
     ]
     with _metrics_folder(settings.data_dir) as metrics_folder:
         workers = [_start_worker(order, metrics_folder) for order in orders]
@@ -178,10 +170,7 @@ def _start_worker(order: WorkerOrder, metrics_folder: Path) -> subprocess.Popen[
         stdout=subprocess.PIPE,
         env=os.environ | {"PROMETHEUS_MULTIPROC_DIR": str(metrics_folder)},
         start_new_session=True,
-        pass_fds=[
-            *(order.counts_descriptor, order.writer_lock_descriptor),
-            *(order.notifier.hears, *order.notifier.rings),
-        ],
+        pass_fds=order.descriptors.inherited,
     )
 
 
@@ -229,13 +218,13 @@ def _end_with_supervisor() -> None:
 
 
 async def _serve(order: WorkerOrder) -> None:
-    settings = order.settings
-    counts = RateCounters(order.counts_descriptor, exclusive=False)
-    clock, writer_lock = (
+    settings, descriptors = order.settings, order.descriptors
+    shared = Shared(
+        RateCounters(descriptors.counters, exclusive=False),
+        SharedNotifier(descriptors),
+        WriterLock(descriptors.writer_lock),
         ServiceClock(order.clock_origin_ms),
-        WriterLock(order.writer_lock_descriptor),
     )
-    shared = Shared(counts, SharedNotifier(order.notifier), writer_lock, clock)
     async with run_app(
         settings, started_ms=order.started_ms, sweeps=order.sweeps, shared=shared
     ) as app:

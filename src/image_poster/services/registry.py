@@ -11,15 +11,14 @@ from image_poster.ports.clock import Clock
 from image_poster.ports.comments import CommentStore
 from image_poster.ports.feed import FeedReader
 from image_poster.ports.images import ImageStore
-from image_poster.ports.limits import RateLimiter, UploadQuota
 from image_poster.ports.posts import PostNotifier, PostStore
+from image_poster.ports.quotas import RateLimiter, UploadQuota
 from image_poster.ports.uploads import PutUrlSigner, UploadRecordStore, UploadStore
 from image_poster.services.comments import CommentService
 from image_poster.services.feed import FeedService
 from image_poster.services.images import ImageService
-from image_poster.services.limits import UNLIMITED, LimitService
 from image_poster.services.posts import NULL_NOTIFIER, PostService
-from image_poster.services.upload_bodies import RefusedBytes
+from image_poster.services.upload_bodies import UNLIMITED, RefusedBytes, UserLimits
 from image_poster.services.uploads import UploadService
 
 
@@ -59,7 +58,7 @@ class Services:
     feed: FeedService
     images: ImageService
     uploads: UploadService
-    user_limits: LimitService
+    user_limits: UserLimits
     stores: Stores
     limits: Limits
 
@@ -95,7 +94,7 @@ def build_services(
         feed=FeedService(stores.feed, cursors, clock),
         images=ImageService(posts, stores.posts, stores.images),
         uploads=uploads,
-        user_limits=LimitService(stores.writes, stores.upload_quota, limits.image_bytes),
+        user_limits=UserLimits(stores.writes, stores.upload_quota, limits.image_bytes),
         stores=stores,
         limits=limits,
     )

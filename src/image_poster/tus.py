@@ -1,4 +1,10 @@
-"""Parsers of the protocol's headers. Each raises `InvalidTusRequestError`."""
+"""The tus resumable upload protocol, version 1.0.0, without I/O: parsers of its headers, and all
+decisions that depend on an upload's state.
+
+Source: https://tus.io/protocols/resumable-upload (1.0.0, 2016-03-25); rules cite its section.
+Parsers raise `InvalidTusRequestError`. Both editions use this module; it uses neither HTTP
+frameworks nor stores.
+"""
 
 import binascii
 import hashlib
@@ -10,10 +16,24 @@ from typing import NamedTuple
 from image_poster.domain.errors import (
     ConcatenationUnsupportedError,
     InvalidTusRequestError,
+    OffsetMismatchError,
     TusVersionUnsupportedError,
+    UploadTooLargeError,
     invalid,
 )
-from image_poster.tus import CHECKSUM_ALGORITHMS, CONTENT_TYPE, VERSION
+from image_poster.domain.uploads import Upload
+
+VERSION = "1.0.0"
+EXTENSIONS = (
+    "creation",
+    "creation-with-upload",
+    "creation-defer-length",
+    "expiration",
+    "termination",
+    "checksum",
+)
+CHECKSUM_ALGORITHMS = ("sha1", "sha256")
+CONTENT_TYPE = "application/offset+octet-stream"
 
 _NUMBER = re.compile(r"\d{1,18}", re.ASCII)
 METADATA_MAX_BYTES = 8 * 1024
@@ -68,9 +88,9 @@ def new_length(length: str | None, defer: str | None) -> int | None:
 def metadata(header: str | None) -> dict[str, str]:
     """Parse Upload-Metadata: comma-separated pairs of a key and a Base64 value, which may be
     missing. Keys MUST NOT be empty and MUST be unique (Creation, Upload-Metadata)."""
-    found: dict[str, str] = {}
+    pairs: dict[str, str] = {}
     if header is None or not header.strip():
-        return found
+        return pairs
     if len(header) > METADATA_MAX_BYTES:
         raise InvalidTusRequestError(
             f"Upload-Metadata has {len(header)} bytes; {METADATA_MAX_BYTES} are taken. Longer "
@@ -78,25 +98,25 @@ def metadata(header: str | None) -> dict[str, str]:
         )
     for pair in header.split(","):
         key, _, value = pair.strip().partition(" ")
-        _check_key(key, found)
-        found[key] = _decoded(key, value.strip())
-    return found
+        _check_key(key, pairs)
+        pairs[key] = _decoded(key, value.strip())
+    return pairs
 
 
-def _check_key(key: str, found: Container[str]) -> None:
+def _check_key(key: str, keys: Container[str]) -> None:
     if not key:
         raise InvalidTusRequestError(
             "Upload-Metadata has a comma at its start or end, or two in a row: leave it out."
         )
     if not _METADATA_KEY.fullmatch(key):
         raise InvalidTusRequestError("Upload-Metadata must have keys of printable ASCII.")
-    if key in found:
+    if key in keys:
         raise InvalidTusRequestError(f"Upload-Metadata has the key {key} twice: send it once.")
 
 
 def _decoded(key: str, value: str) -> str:
     try:
-        # Half of a surrogate pair passes here: `domain.limits.clean` names it.
+        # Half of a surrogate pair passes here: `domain.texts.clean` names it.
         return _base64(f"Upload-Metadata: {key}", value).decode(errors="surrogatepass")
     except UnicodeDecodeError as exc:
         raise invalid(key, "must be UTF-8") from exc
@@ -136,3 +156,75 @@ def _base64_fault(text: str) -> str:
     if _URL_SAFE_TEXT.fullmatch(text):
         return "is URL-safe Base64: use `+` and `/` where it has `-` and `_`."
     return "must be Base64 (RFC 4648 section 4)."
+
+
+def check_new_length(length: int | None, longest: int) -> None:
+    """Check the length of a new upload. Creation, POST: a length over Tus-Max-Size MUST be answered
+    with 413."""
+    if length is not None and length > longest:
+        raise UploadTooLargeError
+    if length == 0:
+        raise InvalidTusRequestError("Upload-Length must be at least 1: an image has bytes.")
+
+
+def length_to_declare(
+    upload: Upload, declared: int | None, offset: int, longest: int
+) -> int | None:
+    """The length that a PATCH declares for a deferred upload; None if it declares no new one.
+
+    Creation: once set, the length MUST NOT change. It cannot be less than the bytes received.
+    """
+    if declared is None or declared == upload.length:
+        return None
+    if upload.length is not None or declared < offset:
+        raise InvalidTusRequestError("Upload-Length cannot be changed.")
+    check_new_length(declared, longest)
+    return declared
+
+
+def bytes_allowed(
+    upload: Upload, offset: int, start: int, declared_bytes: int | None, longest: int
+) -> int:
+    """The most bytes that a PATCH may bring: the upload is at `offset`, the request begins at
+    `start`.
+
+    Core, PATCH: if the offsets differ, 409 without changing anything. A body with a declared length
+    beyond the rest is refused before it is read.
+    """
+    if start != offset:
+        raise OffsetMismatchError
+    left = (longest if upload.length is None else upload.length) - offset
+    check_fits(upload, left, declared_bytes or 0)
+    return left
+
+
+def check_fits(upload: Upload, left: int, size: int) -> None:
+    """Check that `size` more bytes are at most `left`. Raises `UploadTooLargeError`, which names
+    the announced length if there is one."""
+    if size <= left:
+        return
+    if upload.length is None:
+        raise UploadTooLargeError
+    raise UploadTooLargeError(
+        f"More bytes came than the {upload.length} that were announced. Reserve the image anew, "
+        "with its size."
+    )
+
+
+def repeats_the_end(
+    upload: Upload, offset: int, start: int | None, declared_bytes: int | None
+) -> bool:
+    """Return True if a PATCH to a complete upload repeats its last piece, because the answer was
+    lost.
+
+    Beyond the protocol, which answers 409 here as for any other wrong offset. So a client without
+    an answer to its last piece learns that the upload is complete, and need not ask for the offset.
+    """
+    if not is_complete(upload, offset) or start is None or not declared_bytes:
+        return False
+    return start + declared_bytes == upload.length
+
+
+def is_complete(upload: Upload, offset: int) -> bool:
+    """Return True if all bytes are there."""
+    return upload.length is not None and offset >= upload.length
