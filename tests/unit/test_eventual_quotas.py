@@ -21,7 +21,7 @@ from image_poster.domain.comments import Comment
 from image_poster.domain.errors import BusyError, RateLimitedError
 from image_poster.domain.limits import Limits, Rates
 from image_poster.domain.posts import Post, published_post, uploaded_post
-from image_poster.domain.usage import NOTHING_TAKEN, Booking, Usage, begun, ended, wrote
+from image_poster.domain.usage import NO_USAGE, Booking, Usage, begun, ended, wrote
 from image_poster.editions.aws.quotas import EventualQuotas, UsageRecorder
 from support.dynamodb import FakeTable, Record
 from support.filters import passes
@@ -205,7 +205,7 @@ def test_writes_are_counted_by_their_own_time_however_late_they_are_told() -> No
 
 @given(st.lists(st.integers(0, 300_000), max_size=60))
 def test_old_writes_stop_nobody_and_new_ones_do_as_on_one_machine(times: list[int]) -> None:
-    usage = NOTHING_TAKEN
+    usage = NO_USAGE
     for at in times:
         usage = wrote(usage, at, RATES)
     last = max(times, default=0)
@@ -218,10 +218,10 @@ def test_old_writes_stop_nobody_and_new_ones_do_as_on_one_machine(times: list[in
 
 def test_of_a_user_who_began_far_too_many_no_more_are_kept() -> None:
     """An item has 400 KB at most."""
-    rates, usage = Rates(uploads_under_way=3), NOTHING_TAKEN
+    rates, usage = Rates(uploads_under_way=3), NO_USAGE
     for number in range(20):
         usage = begun(usage, f"{number}", Booking(1, 0, 1), rates)
     assert len(usage.under_way) == 6
     for number in range(20):
         usage = ended(usage, f"{number}", 0)
-    assert usage == NOTHING_TAKEN
+    assert usage == NO_USAGE

@@ -46,8 +46,8 @@ _JSON = {"content-type": "application/json"}
 
 
 class Call(Generic[Arguments, Value]):
-    """A method of both clients, defined by a generator of steps. It returns the generator's value:
-    the blocking client itself, the asynchronous one from a coroutine."""
+    """A method of both clients, defined by a generator of steps. On the blocking client, the method
+    returns the generator's value; on the asynchronous one, a coroutine that returns it."""
 
     def __init__(self, steps: Callable[Concatenate[Any, Arguments], Steps[Value]]) -> None:
         self._steps = steps
@@ -74,11 +74,13 @@ class Call(Generic[Arguments, Value]):
 
 class ClientCalls:
     """The calls of one user to one service, by name (`auth=dev`) or by a bearer `token`. A `token`
-    function is called at once, and again when the service refuses its last token.
+    function is called when the client is created, and again when the service refuses its last
+    token.
 
     Every call is retried while that may help, and then raises `GaveUpError`; it raises
-    `RefusedError` when the service refuses the request. `policy` is for uploads. Raises
-    `ValueError` for an invalid `url`, `SettingError` for an unusable proxy.
+    `RefusedError` when the service refuses the request. `policy` is for uploads; of other
+    calls, only its `silence`. Raises `ValueError` for an invalid `url`,
+    `SettingError` for an unusable proxy.
     """
 
     def __init__(
@@ -164,7 +166,7 @@ class ClientCalls:
     def edit(
         self, post: PostResult | str, *, caption: str | None = None, alt: str | None = None
     ) -> Steps[PostResult]:
-        """Change the caption or alt text of the user's own post, or of the one with this id; None
+        """Change the caption or alt text of the user's own post, which may be given by its id. None
         leaves a text unchanged.
 
         Raises `RefusedError` with the code `edit_conflict` if the post has changed since `post` was

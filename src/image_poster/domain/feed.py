@@ -27,10 +27,13 @@ EPOCH_MS = 5000
 _EPOCHS_BACK = 2
 # How long past ranks are kept; a cursor older than that goes on live.
 PAST_EPOCHS = 3600 * 1000 // EPOCH_MS
-# A page's ETag changes with these, so that its cursor is good for half an hour more at least.
+# The ETag of a page changes after so many epochs, before the cursor in a client's copy of the page
+# expires.
 ETAG_EPOCHS = PAST_EPOCHS // 2
 # "Since always": a post that is published after a walk's epoch is in its ranking all the same.
 ALWAYS = 0
+# As `until` of a position: behind all ranks of its post and count.
+BEHIND_PAST_RANKS = 0
 _ID_CHARACTERS = 26
 # Greater than every count and every epoch, in ten digits.
 _GREATEST = 9_999_999_999
@@ -72,7 +75,7 @@ class FeedCursor(NamedTuple):
 
     total: int
     id: str
-    until: int = ALWAYS
+    until: int = BEHIND_PAST_RANKS
     as_of: int | None = None
     excluded_ids: str = ""
 
@@ -94,7 +97,7 @@ class FeedQuery(msgspec.Struct, frozen=True):
 
     @property
     def before(self) -> Position | None:
-        """The position that all entries of the page lie behind."""
+        """The exclusive upper bound of the page's entries: the position of the cursor `after`."""
         return None if self.after is None else Position(*self.after[:3])
 
     @property
@@ -202,16 +205,18 @@ def is_valid(rank: Ranked, as_of: int) -> bool:
 def _cursor(
     query: FeedQuery, shown: list[str], passed: set[str], reached: Position | None
 ) -> FeedCursor | None:
+    """The cursor of the next page; None if there is none. Behind page 1 of `top`, a walk begins at
+    the greatest position, without the posts that page 1 showed."""
     if reached is None:
         return None
     if query.sort is FeedSort.TOP and query.after is None:
         as_of = query.epoch - _EPOCHS_BACK
         return FeedCursor(_GREATEST, "", as_of=as_of, excluded_ids="".join(shown))
-    # Of a post that has been passed, no other rank is wanted.
-    until = ALWAYS if reached.id in passed else reached.until
-    walked = None if query.after is None else query.after.as_of
+    # The next page skips all other ranks of a post that this walk has passed.
+    until = BEHIND_PAST_RANKS if reached.id in passed else reached.until
+    walk_as_of = None if query.after is None else query.after.as_of
     excluded_ids = "".join(post_id for post_id in query.excluded_ids if post_id not in passed)
-    return FeedCursor(reached.total, reached.id, until, walked, excluded_ids)
+    return FeedCursor(reached.total, reached.id, until, walk_as_of, excluded_ids)
 
 
 def with_contents(

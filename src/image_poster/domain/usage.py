@@ -1,5 +1,5 @@
-"""One user's recent usage, summed up from the stream (AWS). Requests read it and never change it.
-Each change may be delivered twice."""
+"""One user's recent usage, summed up from the stream (AWS). Each change may be delivered twice.
+Requests read it; they add only bytes that the stream does not report, such as refused ones."""
 
 import msgspec
 
@@ -14,7 +14,7 @@ from image_poster.domain.limits import (
 )
 
 _WINDOW_MS = RATE_WINDOW_SECONDS * 1000
-# A batch that is delivered twice is so at once, unless an operator replays it.
+# A second delivery of a batch follows soon, unless an operator replays the batch.
 _PASSED_KEPT = 16
 
 
@@ -29,7 +29,7 @@ class Booking(msgspec.Struct, frozen=True, array_like=True):
 
 class Usage(msgspec.Struct, frozen=True):
     """One user's usage. `booked` is the bytes of a `day` (UTC); `under_way` holds unfinished
-    uploads by post id.
+    uploads by post id. `passed` holds the last post ids that `count_ended_upload` counted.
 
     `writes` is the number in `minute`, `writes_before` in the one before. Writes are refused until
     `stopped_until` (milliseconds since 1970).
@@ -45,7 +45,7 @@ class Usage(msgspec.Struct, frozen=True):
     stopped_until: int = 0
 
 
-NOTHING_TAKEN = Usage()
+NO_USAGE = Usage()
 
 
 def check_write(usage: Usage, rates: Rates, now_ms: int) -> None:
@@ -122,8 +122,9 @@ def ended(usage: Usage, post_id: str, counted_bytes: int | None) -> Usage:
     return msgspec.structs.replace(with_bytes(usage, -released, booking.day), under_way=under_way)
 
 
-def passed(usage: Usage, post_id: str, booking: Booking) -> Usage:
-    """Count an upload whose end was delivered before its beginning."""
+def count_ended_upload(usage: Usage, post_id: str, booking: Booking) -> Usage:
+    """Count an upload that was already complete when the stream delivered its beginning. A no-op
+    for one that was counted so before."""
     if post_id in usage.under_way:
         return ended(usage, post_id, booking.size)
     if post_id in usage.passed:
@@ -134,8 +135,8 @@ def passed(usage: Usage, post_id: str, booking: Booking) -> Usage:
 
 
 def without_expired(usage: Usage, now_ms: int) -> Usage:
-    """Drop expired uploads. Uploads expire after a day, so their bytes counted in an earlier
-    day."""
+    """Drop expired uploads. Their bytes need not be subtracted: uploads expire after a day, so the
+    bytes count in an earlier day."""
     under_way = {
         id_: booking for id_, booking in usage.under_way.items() if booking.until_ms > now_ms
     }

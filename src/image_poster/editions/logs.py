@@ -14,7 +14,7 @@ from structlog.typing import EventDict
 
 from image_poster.domain.texts import escape_controls
 
-# Of a traceback.
+# The control characters of a traceback's layout, which stay unescaped.
 _LAYOUT = "\n\t"
 
 
@@ -30,7 +30,7 @@ def configure(log_format: str, **always: str) -> None:
     renderers: list[structlog.types.Processor] = (
         [_escape_values, structlog.dev.ConsoleRenderer(exception_formatter=plain)]
         if console
-        else [structlog.processors.JSONRenderer(), _escape_delete]
+        else [structlog.processors.JSONRenderer(), _escape_del]
     )
     structlog.configure(
         processors=[
@@ -65,7 +65,7 @@ def _escape_values(_logger: object, _method: str, event: EventDict) -> EventDict
     }
 
 
-def _escape_delete(_logger: object, _method: str, line: Any) -> str:  # noqa: ANN401 - structlog's
+def _escape_del(_logger: object, _method: str, line: Any) -> str:  # noqa: ANN401 - structlog's
     """Escape DEL; JSON escapes all other control characters (RFC 8259 section 7)."""
     return str(line).replace("\x7f", "\\u007f")
 
@@ -74,8 +74,9 @@ NAMESPACE = "image-poster"
 
 
 def emf(**units: str) -> dict[str, Any]:
-    """The field that makes a log line a metric: its numbers' names with their units. The dimensions
-    are `service` and `stack`, because an account may have several stacks."""
+    """The field `_aws` that makes a log line a metric (embedded metric format). `units` maps the
+    names of the line's numbers to their units. The dimensions are `service` and `stack`, because an
+    account may have several stacks."""
     metrics = [{"Name": name, "Unit": unit} for name, unit in units.items()]
     directive = {"Namespace": NAMESPACE, "Dimensions": [["stack", "service"]], "Metrics": metrics}
     return {"Timestamp": int(time.time() * 1000), "CloudWatchMetrics": [directive]}

@@ -47,8 +47,8 @@ class TrustedProxies:
         is_short = sum(map(len, values)) <= _MAX_CACHED_BYTES
         return (self._cached_client if is_short else self._client)(_peer_of(scope), values)
 
-    def pass_on(self, scope: HTTPScope) -> bool:
-        """True if the peer is one of these proxies and passes on another client's request."""
+    def have_forwarded(self, scope: HTTPScope) -> bool:
+        """True if one of these proxies forwarded the request of another client."""
         if not self._networks or not self._is_proxy(_peer_of(scope)):
             return False
         return any(name == _FORWARDED_FOR for name, _ in scope["headers"])

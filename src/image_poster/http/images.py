@@ -68,13 +68,13 @@ async def get_image(
         _JPEG,
         IMMUTABLE,
         is_head=is_head(request),
-        by_proxy=senders.pass_on(request.scope),
+        by_proxy=senders.have_forwarded(request.scope),
     )
 
 
 def fast_route(service: ImageService, senders: TrustedProxies) -> FastRoute:
-    """The fast path of `get_image`: small local renditions as a whole, and any that `senders`
-    send."""
+    """The fast path of `get_image`: small local renditions as a whole, and all local ones for
+    requests through `senders`, the proxies that send files themselves."""
 
     async def answer(request: FastRequest) -> Response[bytes] | None:
         post_id, rendition = request.groups
@@ -85,7 +85,7 @@ def fast_route(service: ImageService, senders: TrustedProxies) -> FastRoute:
         file = await service.rendition(post_id, rendition)
         if isinstance(file, RemoteFile):
             return None
-        by_proxy = senders.pass_on(request.scope)
+        by_proxy = senders.have_forwarded(request.scope)
         if file.size > FILE_CHUNK_BYTES and not (by_proxy and file.place):
             file.close()
             return None

@@ -95,7 +95,7 @@ _CREATION: openapi.Group = (
     _CHECKSUM,
     errors.ConcatenationUnsupportedError,
 )
-_FIND: openapi.Group = (
+_FIND_ERRORS: openapi.Group = (
     errors.InvalidTusRequestError,
     errors.UploadNotFoundError,
     errors.MethodNotAllowedError,
@@ -160,7 +160,7 @@ async def create_upload(request: requests.AnyRequest) -> Response[bytes]:
     if answer.replayed:
         headers["idempotent-replayed"] = "true"
         state = await uploads.state(post_id, creator)
-    elif _has_bytes(request):
+    elif _has_upload_type(request):
         first = Patch(0, requests.declared_bytes(request), checksum=_checksum(request))
         state = await uploads.append(post_id, creator, first, requests.body_chunks(request))
     return _state_response(201, state, headers)
@@ -169,7 +169,7 @@ async def create_upload(request: requests.AnyRequest) -> Response[bytes]:
 @get(
     _UPLOAD,
     **openapi.writer(
-        "uploads", {204: openapi.response("`Upload-Offset` bytes are stored.")}, _TUS, _FIND
+        "uploads", {204: openapi.response("`Upload-Offset` bytes are stored.")}, _TUS, _FIND_ERRORS
     ),
 )
 async def find_upload(request: requests.AnyRequest, post_id: FromPath[str]) -> Response[bytes]:
@@ -196,7 +196,7 @@ async def find_upload(request: requests.AnyRequest, post_id: FromPath[str]) -> R
     **openapi.writer(
         "uploads",
         {204: openapi.response("Stored; `Upload-Offset` is the new offset.")},
-        *(_TUS, _OFFSET, _LENGTH, _CHECKSUM, _FIND, _TUS_BYTES, errors.OffsetMismatchError),
+        *(_TUS, _OFFSET, _LENGTH, _CHECKSUM, _FIND_ERRORS, _TUS_BYTES, errors.OffsetMismatchError),
     ),
     request_max_body_size=None,
 )
@@ -208,7 +208,7 @@ async def append_to_upload(request: requests.AnyRequest, post_id: FromPath[str])
     caller, uploads = await require_identity(request), requests.services(request).uploads
     requests.count_unread_body(request, uploads.refused_bytes.count_unread, post_id, caller.user)
     tus.check_version(request.headers.get("tus-resumable"))
-    if not _has_bytes(request):
+    if not _has_upload_type(request):
         raise errors.UnsupportedMediaTypeError(
             "Send Content-Type: application/offset+octet-stream."
         )
@@ -225,11 +225,12 @@ async def append_to_upload(request: requests.AnyRequest, post_id: FromPath[str])
     return _state_response(204, state, {})
 
 
-# (The response's own status is 204; Litestar accepts no other for a handler with a response.)
+# The response has status 204. Litestar refuses 204 as the `status_code` of a handler that returns a
+# response, so another one stands here.
 @delete(
     _UPLOAD,
     **openapi.writer(
-        "uploads", {204: openapi.response("Ended, and its post is gone.")}, _TUS, _FIND
+        "uploads", {204: openapi.response("Ended, and its post is gone.")}, _TUS, _FIND_ERRORS
     ),
     status_code=200,
 )
@@ -280,6 +281,7 @@ def _require_id(post_id: str) -> str:
 
 
 def _order(request: requests.AnyRequest) -> UploadOrder:
+    """The upload that the request's headers ask for."""
     header = request.headers.get("upload-metadata", "")
     metadata, length = tus.metadata(header), request.headers.get("upload-length")
     content_type = metadata.get("filetype", "").lower()
@@ -291,7 +293,8 @@ def _order(request: requests.AnyRequest) -> UploadOrder:
     )
 
 
-def _has_bytes(request: requests.AnyRequest) -> bool:
+def _has_upload_type(request: requests.AnyRequest) -> bool:
+    """Return True if the body's media type is that of an upload's bytes."""
     return tus.has_bytes(request.headers.get("content-type"))
 
 

@@ -1,2 +1,3 @@
-"""The operations of the API and of background work: one module a noun, each a frozen dataclass of
-the ports it needs. `registry.py` wires those that the API calls."""
+"""The operations of the API and of background work. Each module is about one noun, and each of its
+services is a frozen dataclass of the ports that it needs. `registry.py` wires those that the
+API calls."""

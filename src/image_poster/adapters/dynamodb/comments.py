@@ -1,5 +1,5 @@
 """Comments in DynamoDB. Adding and deleting write the comment's own item only. A later transaction
-counts them: up to 97 comments and their post.
+counts them, with up to 97 writes of comments and at most three for their post.
 
 The transaction marks each comment as `counted`, and compares and swaps the post's `version`. So no
 comment is counted twice, in spite of concurrent counters and crashes."""
@@ -48,11 +48,11 @@ class DynamoCommentStore:
         self._table = table
         self._clock = clock
         self._request_id = request_id
-        self._ready: OrderedDict[str, int] = OrderedDict()
+        self._ready_until_ms: OrderedDict[str, int] = OrderedDict()
 
     def forget(self, post_id: str) -> None:
-        """Remove a post that this process deleted from the cache of ready posts."""
-        self._ready.pop(post_id, None)
+        """Drop a post from the cache of ready posts, since this process deleted the post."""
+        self._ready_until_ms.pop(post_id, None)
 
     async def add(self, comment: Comment, record: IdempotencyRecord | None = None) -> None:
         try:
@@ -88,7 +88,7 @@ class DynamoCommentStore:
     async def update(
         self, post_id: str, comment_id: str, change: Callable[[Comment], Comment]
     ) -> Comment:
-        await self._ready_post(post_id)
+        await self._require_ready_post(post_id)
         return await self._update(post_id, comment_id, change)
 
     @database.retried
@@ -113,7 +113,7 @@ class DynamoCommentStore:
             if exc.item is None or "deleted_by" in exc.item:
                 await self._check_gone_by(post_id, comment_id, by, exc.item)
                 return
-            post = await self._ready_post(post_id)
+            post = await self._require_ready_post(post_id)
             by.require(str(exc.item["creator"]), str(post["creator"]))
             await self._mark_deleted(post_id, comment_id, by)
 
@@ -135,10 +135,10 @@ class DynamoCommentStore:
         mark = item or await self._table.get(schema.gone_key(post_id, comment_id))
         if mark is not None and mark["deleted_by"] == by.user:
             return
-        await self._ready_post(post_id)
+        await self._require_ready_post(post_id)
         raise CommentNotFoundError
 
-    async def _ready_post(self, post_id: str) -> database.Item:
+    async def _require_ready_post(self, post_id: str) -> database.Item:
         item = await self._table.get(schema.post_key(post_id))
         if item is None or item["status"] != PostStatus.READY:
             raise PostNotFoundError
@@ -147,26 +147,27 @@ class DynamoCommentStore:
     async def _check_open(self, comment: Comment) -> None:
         """Raises the errors of `check_open_for_comments`, and `PostNotFoundError`. An eventually
         consistent read is enough to accept; a strongly consistent one precedes a refusal."""
-        if self._ready.get(comment.post_id, 0) > self._clock.now_ms():
+        if self._ready_until_ms.get(comment.post_id, 0) > self._clock.now_ms():
             return
         for consistent in (False, True):
             item = await self._table.get(schema.post_key(comment.post_id), consistent=consistent)
             if item is not None and item["status"] == PostStatus.READY:
-                self._cache(comment.post_id)
+                self._cache_ready(comment.post_id)
                 return
-        self._ready.pop(comment.post_id, None)
+        self._ready_until_ms.pop(comment.post_id, None)
         if item is None or schema.is_tombstone(item):
             raise PostNotFoundError
         check_open_for_comments(str(item["status"]), str(item["creator"]), comment.creator)
 
-    def _cache(self, post_id: str) -> None:
-        self._ready[post_id] = self._clock.now_ms() + _CACHE_MS
-        self._ready.move_to_end(post_id)
-        if len(self._ready) > _MAX_CACHED:
-            self._ready.popitem(last=False)
+    def _cache_ready(self, post_id: str) -> None:
+        self._ready_until_ms[post_id] = self._clock.now_ms() + _CACHE_MS
+        self._ready_until_ms.move_to_end(post_id)
+        if len(self._ready_until_ms) > _MAX_CACHED:
+            self._ready_until_ms.popitem(last=False)
 
 
-# One write is the post's, one its past rank's, one that of a past rank of a clock that was ahead.
+# The other three: the post, its new past rank, and the deletion of a past rank that was written by
+# a clock that was ahead (`_current_rank`).
 _MAX_WRITES = database.MAX_IN_TRANSACTION - 3
 # Clocks of Lambdas differ by less than a minute.
 _MAX_EPOCHS_AHEAD = 60_000 // EPOCH_MS
@@ -222,7 +223,8 @@ class DynamoCommentCounter:
         return writes
 
     def tally_writes(self, post: database.Item, tally: Tally, **more: str) -> list[database.Write]:
-        """Writes that store another tally if the post's version is unchanged, and its past rank."""
+        """Writes that store the new tally, if the post's version is unchanged, and the rank that it
+        replaces as a past rank."""
         epoch = epoch_of(self._clock.service_ms())
         post_id = str(post["id"])
         before, repairs = _current_rank(post, epoch)
@@ -236,7 +238,7 @@ class DynamoCommentCounter:
                 **more,
             },
             add={"version": 1},
-            remove=(schema.COUNTED,) if schema.COUNTED in post else (),
+            remove=(schema.STREAM_COUNTED,) if schema.STREAM_COUNTED in post else (),
             # Whatever state the post is in: deleting it changes the version too.
             when=(database.HasValue("version", post["version"]),),
         )
@@ -264,8 +266,8 @@ class DynamoCommentCounter:
 
 
 def _current_rank(post: database.Item, epoch: int) -> tuple[CurrentRank, list[database.Write]]:
-    """The current rank of a post, and the writes that repair it. If a Lambda's clock was ahead, the
-    rank counts from the beginning, and the past rank of that epoch is deleted."""
+    """The current rank of a post, and the writes that repair it. If a clock that was ahead wrote
+    it, it is taken as valid since `ALWAYS`. The past rank of that write is deleted."""
     rank = schema.current_rank(post)
     if rank.since <= epoch + _MAX_EPOCHS_AHEAD:
         return rank, []

@@ -11,7 +11,7 @@ from image_poster.adapters.dynamodb import comments, database, schema
 from image_poster.adapters.dynamodb.boto import BotoTable
 from image_poster.domain.comments import Tally, join_latest
 from image_poster.domain.feed import (
-    ALWAYS,
+    BEHIND_PAST_RANKS,
     FeedPage,
     FeedQuery,
     FeedSort,
@@ -74,7 +74,7 @@ class DynamoFeedReader:
     async def _current_ranks(
         self, query: FeedQuery, partition: str, contents: Contents
     ) -> RankSlice:
-        before = None if query.before is None else query.before._replace(until=ALWAYS)
+        before = None if query.before is None else query.before._replace(until=BEHIND_PAST_RANKS)
         page = await self._table.query(_on_index(query, partition, before, query.fetch_limit))
         # Only the index `top` has texts; posts that the others name are fetched.
         contents.update(

@@ -158,7 +158,7 @@ class DynamoPostStore:
                 **({"ended": True} if ended else {}),
             },
             add={"version": 1},
-            remove=(*_FEED_KEYS, _UNFINISHED_KEY, schema.COUNTED, "upload_metadata"),
+            remove=(*_FEED_KEYS, _UNFINISHED_KEY, schema.STREAM_COUNTED, "upload_metadata"),
             when=conditions if by.admin else (*conditions, database.HasValue("creator", by.user)),
         )
 
@@ -177,9 +177,9 @@ class DynamoPostStore:
             else:
                 removed += schema.DUE_ATTRIBUTES
         if _changes_usage(before, after):
-            changed[schema.COUNTED] = False
+            changed[schema.STREAM_COUNTED] = False
         else:
-            removed.append(schema.COUNTED)
+            removed.append(schema.STREAM_COUNTED)
         return database.Update(
             schema.post_key(after.id),
             put={**changed, "request_id": self._request_id()},

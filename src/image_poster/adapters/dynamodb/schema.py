@@ -9,7 +9,15 @@ import msgspec
 
 from image_poster.adapters.dynamodb.database import PK, SK, Item, Key, Value
 from image_poster.domain.comments import Comment, CommentState, encode_comment
-from image_poster.domain.feed import ALWAYS, EPOCH_MS, PAST_EPOCHS, CurrentRank, Position, Ranked
+from image_poster.domain.feed import (
+    ALWAYS,
+    BEHIND_PAST_RANKS,
+    EPOCH_MS,
+    PAST_EPOCHS,
+    CurrentRank,
+    Position,
+    Ranked,
+)
 from image_poster.domain.idempotency import KEPT_MS, IdempotencyRecord
 from image_poster.domain.posts import Post, PostStatus, StoredPost, encode_post
 from image_poster.domain.uploads import Upload
@@ -23,7 +31,8 @@ GONE = "GONE#"
 RANK = "RANK#"
 PAST = "PAST#"
 DELETED = "deleted"
-COUNTED = "counted"
+# Of a post: False while the stream has not added its creator's last write to the usage.
+STREAM_COUNTED = "counted"
 DUE_ATTRIBUTES = ("due", "due_at")
 DUE_PARTS = 4
 UNFINISHED = {PostStatus.AWAITING_UPLOAD, PostStatus.PROCESSING}
@@ -92,7 +101,7 @@ def post_item(
         "latest": "",
         "total": 0,
         "version": 0,
-        COUNTED: False,
+        STREAM_COUNTED: False,
         "rank": rank_key(post.id, CurrentRank(0)),
         "request_id": request_id,
         "since_ms": now_ms,
@@ -292,7 +301,7 @@ def before_place(place: Position) -> str:
     """The exclusive upper bound of the sort keys behind this place. No current rank has the same
     total and id."""
     text = f"{place.total:010d}#{place.id}"
-    return f"{text}#{place.until:010d}" if place.until != ALWAYS else text
+    return f"{text}#{place.until:010d}" if place.until != BEHIND_PAST_RANKS else text
 
 
 def past_rank_key(post_id: str, until: int) -> Key:

@@ -7,7 +7,7 @@ from image_poster.adapters.dynamodb import database, schema
 from image_poster.adapters.dynamodb.boto import BotoTable
 from image_poster.domain.errors import UploadGoneError
 from image_poster.domain.posts import PostStatus
-from image_poster.domain.usage import NOTHING_TAKEN, Usage
+from image_poster.domain.usage import NO_USAGE, Usage
 from image_poster.ports.clock import Clock
 from image_poster.ports.uploads import UploadRecord
 
@@ -48,7 +48,7 @@ class DynamoUploadRecordStore:
         counting = database.Update(
             schema.post_key(post_id),
             add={"upload_refused": size},
-            remove=(schema.COUNTED,),  # else the stream would tell of each request
+            remove=(schema.STREAM_COUNTED,),  # else the stream would tell of each request
             when=(database.Has("upload_expires"), _AWAITS_BYTES),
         )
         try:
@@ -65,7 +65,7 @@ class DynamoUploadRecordStore:
         step = database.Update(
             schema.post_key(post_id),
             put={"upload_offset": end, "staged": True},
-            remove=(schema.COUNTED,),  # else the stream would tell of each piece
+            remove=(schema.STREAM_COUNTED,),  # else the stream would tell of each piece
             when=(database.HasValue("upload_offset", start), _AWAITS_BYTES),
         )
         try:
@@ -85,14 +85,14 @@ class DynamoUsageStore:
     async def find(self, user: str) -> Usage:
         """The user's usage; it may be slightly out of date."""
         item = await self._table.get(schema.usage_key(user), consistent=False)
-        return NOTHING_TAKEN if item is None else schema.usage_of(item)
+        return NO_USAGE if item is None else schema.usage_of(item)
 
     @database.retried
     async def update(self, user: str, change: Callable[[Usage], Usage]) -> None:
         """Replace the usage by the result of `change`, by comparing and swapping; nothing is
         written if it is the same. Raises `BusyError`."""
         item = await self._table.get(schema.usage_key(user))
-        before = NOTHING_TAKEN if item is None else schema.usage_of(item)
+        before = NO_USAGE if item is None else schema.usage_of(item)
         after = change(before)
         if after == before:
             return

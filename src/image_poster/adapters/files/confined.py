@@ -1,5 +1,5 @@
 """Files below one folder, opened by descriptor: no name leads through a symbolic link to a place
-outside it.
+outside it. A caller may allow links to folders.
 
 Other users may be able to write to the target of a backup, and root may run the command. So each
 part of a name is opened relative to its parent (openat(2), O_NOFOLLOW).
@@ -20,7 +20,8 @@ _NO_LINK = {
     *(errno.EPERM, errno.EACCES, errno.EOPNOTSUPP, errno.ENOSYS, errno.EXDEV, errno.EMLINK),
     errno.EINVAL,
 }
-_NO_PLAIN_FILE = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP}
+# Nothing has the name, or a part of the name is a link, or a file in place of a folder.
+_NO_SUCH_FILE = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP}
 
 
 class ConfinedFolder:
@@ -64,7 +65,7 @@ class ConfinedFolder:
         try:
             return os.listdir(self._open_folder(folder))  # noqa: PTH208 - a descriptor
         except OSError as exc:
-            if exc.errno in _NO_PLAIN_FILE:
+            if exc.errno in _NO_SUCH_FILE:
                 return []
             raise
 
@@ -88,17 +89,17 @@ class ConfinedFolder:
             return file.read()
 
     def create(self, name: str) -> BinaryIO:
-        """Create a new file, readable by its owner only, with the folders above it."""
+        """Create a new file that only its owner can read; create missing folders above it too."""
         folder, base = self._parent(name, create=True)
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
         descriptor = os.open(base, flags, 0o600, dir_fd=folder)
-        self._give(descriptor)
+        self._change_owner(descriptor)
         return os.fdopen(descriptor, "wb")
 
     def open_lock(self, name: str) -> BinaryIO:
         """Open an empty lock file; create it if it does not exist."""
         descriptor = os.open(name, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600, dir_fd=self._root)
-        self._give(descriptor)
+        self._change_owner(descriptor)
         return os.fdopen(descriptor, "r+b")
 
     def create_folder(self, name: str) -> None:
@@ -121,7 +122,8 @@ class ConfinedFolder:
         return True
 
     def replace(self, name: str, content: bytes) -> None:
-        """Replace the file `name` by one with this content, atomically and durably."""
+        """Replace a file directly in this folder by one with this content, atomically and
+        durably."""
         fresh = f"{name}.new"
         self.remove(fresh)
         with self.create(fresh) as file:
@@ -132,9 +134,9 @@ class ConfinedFolder:
         os.fsync(self._root)
 
     def give_to_owner(self, name: str) -> None:
-        """Give a file that another library created to the owner of the folder."""
+        """Make the folder's owner the owner of a file that another library created as root."""
         with self.open(name) as file:
-            self._give(file.fileno())
+            self._change_owner(file.fileno())
 
     def remove(self, name: str) -> None:
         """Delete a file, if it is there."""
@@ -142,7 +144,7 @@ class ConfinedFolder:
             folder, base = self._parent(name)
             os.unlink(base, dir_fd=folder)
         except OSError as exc:
-            if exc.errno not in _NO_PLAIN_FILE:
+            if exc.errno not in _NO_SUCH_FILE:
                 raise
 
     def remove_empty_folder(self, name: str) -> None:
@@ -174,19 +176,19 @@ class ConfinedFolder:
             above, _, base = name.rpartition("/")
             parent = self._open_folder(above, create=create)
             if create:
-                self._ensure(base, parent)
+                self._ensure_folder(base, parent)
             descriptor = os.open(base, self._flags, dir_fd=parent)
             for nested in [other for other in self._open if "/" in other]:
                 os.close(self._open.pop(nested))
             self._open[name] = descriptor
         return descriptor
 
-    def _ensure(self, name: str, parent: int) -> None:
+    def _ensure_folder(self, name: str, parent: int) -> None:
         with suppress(FileExistsError):
             os.mkdir(name, 0o700, dir_fd=parent)
             if self._owner:
                 os.chown(name, *self._owner, dir_fd=parent, follow_symlinks=False)
 
-    def _give(self, descriptor: int) -> None:
+    def _change_owner(self, descriptor: int) -> None:
         if self._owner:
             os.fchown(descriptor, *self._owner)

@@ -52,13 +52,13 @@ from image_poster.domain.images import (
 _JPEG_END = b"\xff\xd9"
 _RESERVED = bytes(64)
 _JPEG_SHRINKS = (8, 4, 2, 1)
-# A pixel of a WebP or GIF, which are decoded whole; with a canvas beside it if there are several.
+# Memory for each pixel of a WebP or GIF, which are decoded whole. An animation needs a canvas too.
 _WHOLE_PIXEL_BYTES, _ANIMATED_PIXEL_BYTES = 6, 10
 # The decoders' ways to say that bytes are wrong.
 _DECODER_ERRORS = (
     *(pyvips.Error, BadHeaderError, OSError, ValueError, SyntaxError, EOFError, RuntimeError),
 )
-# Of files that contradict nothing, but no decoder here reads.
+# Parts of error texts about valid files of a kind that no decoder here reads.
 _UNSUPPORTED_SIGNS = ("nsupported",)
 _MACHINE_FAULTS = ("out of memory", "No space left", "unable to write")
 
@@ -68,8 +68,9 @@ PillowImage.preinit()  # a confined process loads no modules any more
 
 
 class _Format(NamedTuple):
-    """The code of a format: reads its header, and rebuilds a file from the parts that contain its
-    pixels. libvips decodes it with `loader`, whose type name blocks it, or else `decode` does."""
+    """The code of a format. `read` reads its header; `rebuild` rebuilds a file from the parts that
+    contain its pixels. Either libvips decodes it by `loader`, of the libvips type `type_name`, or
+    `decode` does."""
 
     read: Callable[[Content], HeaderFacts]
     rebuild: Callable[[Content], bytes]
@@ -85,8 +86,8 @@ def decode(descriptor: int, admission: Admission, *, rebuilding: bool = False) -
     if image_format is None:
         raise ImageRejectedError("image_unreadable", "This is no image in a format that we read.")
     facts = _facts(descriptor, image_format, admission, rebuilding=rebuilding)
-    if facts.coding is not None:  # what is in the boxes decides, whatever the brand
-        image_format = _CODED[facts.coding.codec]
+    if facts.coding is not None:  # the codec in the boxes decides, not the brand
+        image_format = _FORMATS_BY_CODEC[facts.coding.codec]
     _allow_only(_FORMATS[image_format].type_name)
     try:
         if (decoder := _FORMATS[image_format].decode) is not None:
@@ -243,7 +244,8 @@ def _load_options(image_format: ImageFormat, facts: HeaderFacts) -> dict[str, ob
 def _estimate(
     image_format: ImageFormat, header: pyvips.Image, facts: HeaderFacts, file_bytes: int
 ) -> DecodeEstimate:
-    """Estimate an image that libvips decodes from its top down, if its format allows that."""
+    """Estimate the cost of an image for libvips, which decodes it row by row if its format allows
+    that."""
     row_bytes = header.bands * (2 if header.format == "ushort" else 1)
     estimate = facts.estimate(header.width, header.height, row_bytes)
     is_interlaced = bool(header.get_typeof("interlaced"))
@@ -265,8 +267,8 @@ def _jpeg_shrink(source: Size, target: Size) -> int:
     """Return the factor by which libjpeg can shrink while it decodes, so that no enlarging follows.
 
     libvips itself would leave a factor of two to its own, sharper filter. For an image of 12 MP,
-    that takes half as much time again without a visible difference. Both ways differ by 44 dB and
-    more; the JPEG coding of a rendition loses more.
+    that takes half as much time again without a visible difference. The two results agree with a
+    PSNR of 44 dB or more; the JPEG coding of a rendition loses more.
     """
     ratio = min(source.width // target.width, source.height // target.height)
     return next(shrink for shrink in _JPEG_SHRINKS if shrink <= ratio)
@@ -285,7 +287,7 @@ def _place_on_white(image: pyvips.Image, facts: HeaderFacts) -> pyvips.Image:
     return drawn.embed(left, top, image.width, image.height, extend="background", background=[255])
 
 
-_CODED = {"hvc1": ImageFormat.HEIC, "av01": ImageFormat.AVIF}
+_FORMATS_BY_CODEC = {"hvc1": ImageFormat.HEIC, "av01": ImageFormat.AVIF}
 _FORMATS = {
     ImageFormat.JPEG: _Format(
         read_jpeg, rebuild_jpeg, "VipsForeignLoadJpeg", pyvips.Image.jpegload_source
@@ -303,6 +305,6 @@ _FORMATS = {
         read_heif, rebuild_heif, "VipsForeignLoadHeif", pyvips.Image.heifload_source
     ),
     ImageFormat.HEIC: _Format(read_heif, rebuild_heif, decode=decode_heic),
-    # `read_bmp` repairs it.
+    # A rebuilt BMP is a copy, which `read_bmp` then repairs.
     ImageFormat.BMP: _Format(read_bmp, lambda content: content[: len(content)], decode=decode_bmp),
 }

@@ -30,7 +30,7 @@ MEMORY_GRANTED = b"\n"
 
 # A BlurHash of at most 9 by 9 components has 6 characters, and 2 for each further component.
 _PLACEHOLDER = re.compile(r"[0-9A-Za-z#$%*+,\-.:;=?@\[\]^_{|}~]{6,166}")
-_CODES = {"image_unreadable", "image_unsupported", "image_too_large"}
+_REJECTION_CODES = {"image_unreadable", "image_unsupported", "image_too_large"}
 
 
 class RenderSettings(msgspec.Struct, frozen=True):
@@ -60,7 +60,8 @@ class Descriptors(msgspec.Struct, frozen=True):
 class Message(msgspec.Struct, frozen=True, omit_defaults=True):
     """One message; exactly one of these fields is set.
 
-    - needs: the memory that the image needs, in bytes (with `confinement`)
+    - needs: the memory that the image needs, in bytes; with it, `confinement` has the child's
+      measures in force
     - rendered: the result
     - rejected: the code and detail of the rejection
     - broke: the error of failed work
@@ -101,6 +102,6 @@ def check_rendered(rendered: RenderedImage) -> RenderedImage:
 
 def check_rejected(code: str, detail: str) -> ImageRejectedError:
     """Return the error to raise for a known code. Raises `ImageWorkFailedError` for others."""
-    if code not in _CODES:
+    if code not in _REJECTION_CODES:
         raise ImageWorkFailedError("the image process rejected the image with an unknown code")
     return ImageRejectedError(code, detail[:_MAX_DETAIL_CHARACTERS])

@@ -93,7 +93,7 @@ class SqliteCommentStore:
         self._database.check_free_space(0)
 
         def replace(connection: sqlite3.Connection) -> comments.Comment:
-            _ready_post(connection, post_id)
+            _require_ready_post(connection, post_id)
             comment = change(_comment(connection, post_id, comment_id))
             connection.execute(
                 "UPDATE comments SET doc = ? WHERE post_id = ? AND id = ?",
@@ -111,7 +111,7 @@ class SqliteCommentStore:
         def delete(connection: sqlite3.Connection) -> None:
             if was_deleted_by(connection, comment_id, by):
                 return
-            post = _ready_post(connection, post_id)
+            post = _require_ready_post(connection, post_id)
             by.require(_comment(connection, post_id, comment_id).creator, post.creator)
             now = self._clock.service_ms()
             connection.execute(
@@ -168,7 +168,7 @@ def _latest_after(
     return comments.with_newest(latest, doc)
 
 
-def _ready_post(connection: sqlite3.Connection, post_id: str) -> RankedPost:
+def _require_ready_post(connection: sqlite3.Connection, post_id: str) -> RankedPost:
     row = connection.execute(
         "SELECT creator, total_comments, since FROM posts WHERE id = ? AND status = 'ready'",
         (post_id,),

@@ -2,7 +2,7 @@
 
 - `posts`: a post. `head` is its JSON, `latest` its newest comments as JSON lines, `since` the first
   epoch of its current rank in `top`. The other columns are keys derived from these, and the state
-  of its image work.
+  of its image work; `turn` orders the jobs of several users.
 - `past_ranks`: past ranks of posts in `top`, from the epoch `since` to before `until`
   (`domain.feed`).
 - `feed_clock`: one row, with the largest epoch of any write.
@@ -95,7 +95,7 @@ _DIGESTS = """
 ALTER TABLE uploads ADD COLUMN sha256 BLOB NOT NULL DEFAULT x''
 """
 
-_WORDS = """
+_RENAMED_RECEIPTS = """
 ALTER TABLE receipts RENAME TO idempotency_records;
 DROP INDEX receipts_kept;
 CREATE INDEX idempotency_records_kept ON idempotency_records (kept_at)
@@ -108,7 +108,7 @@ CREATE INDEX jobs_by_turn ON posts (turn, due_at, id) WHERE status = 'processing
 CREATE INDEX jobs_by_creator ON posts (creator, turn) WHERE status = 'processing'
 """
 
-_ENDED = """
+_ABORTED_UPLOADS = """
 ALTER TABLE tombstones ADD COLUMN ended INTEGER NOT NULL DEFAULT 0
 """
 
@@ -186,7 +186,17 @@ ALTER TABLE uploads ADD COLUMN refused_bytes INTEGER NOT NULL DEFAULT 0
 """
 
 _MIGRATIONS = (
-    *(_FIRST, _RECEIPTS, _FAILURES, _UPLOADS, _DIGESTS, _WORDS, _TURNS, _ENDED, _PROBE),
+    *(
+        _FIRST,
+        _RECEIPTS,
+        _FAILURES,
+        _UPLOADS,
+        _DIGESTS,
+        _RENAMED_RECEIPTS,
+        _TURNS,
+        _ABORTED_UPLOADS,
+        _PROBE,
+    ),
     *(_LIMITS, _RANKS, _UNFINISHED, _FILES, _RECORDS_BY_RESOURCE),
     _REFUSED,
 )

@@ -23,7 +23,7 @@ from image_poster.domain import usage
 from image_poster.domain.errors import BusyError, UploadGoneError
 from image_poster.domain.limits import UPLOAD_KEPT_MS, Limits, day_of
 from image_poster.domain.uploads import Upload
-from image_poster.domain.usage import NOTHING_TAKEN, Booking, Usage
+from image_poster.domain.usage import NO_USAGE, Booking, Usage
 from image_poster.editions.logs import emf
 from image_poster.ports.clock import Clock
 from image_poster.ports.posts import PostStore
@@ -45,6 +45,8 @@ class EventualQuotas:
     _cache: OrderedDict[str, tuple[Usage, int]] = field(default_factory=OrderedDict)
 
     async def count(self, caller: str) -> None:
+        """Check that the caller may write; the stream counts the write later. Raises
+        `RateLimitedError`."""
         if self.limits.rates.writes_per_minute is not None:
             current = await self._usage(caller)
             usage.check_write(current, self.limits.rates, self.clock.now_ms())
@@ -56,6 +58,8 @@ class EventualQuotas:
 
     @asynccontextmanager
     async def reserve(self, user: str, size: int) -> AsyncIterator[None]:
+        """Check that the user may begin an upload of this size; nothing is reserved. Raises
+        `RateLimitedError`."""
         await self._check(user, size)
         yield
 
@@ -75,7 +79,7 @@ class EventualQuotas:
 
     async def _usage(self, user: str) -> Usage:
         now = self.clock.now_ms()
-        current, until_ms = self._cache.get(user, (NOTHING_TAKEN, 0))
+        current, until_ms = self._cache.get(user, (NO_USAGE, 0))
         if until_ms <= now:
             current = await self.store.find(user)
             self._cache[user] = (current, now + _CACHE_MS)
@@ -87,9 +91,9 @@ class EventualQuotas:
 
 @dataclass(frozen=True)
 class UsageRecorder:
-    """Records users' usage from the stream. For uploads it reads the current state, so late or
-    repeated deliveries leave none under way that is not. A write that is delivered twice counts
-    twice."""
+    """Records users' usage from the stream. For uploads it reads the current state, so a late or
+    repeated delivery never counts an upload as unfinished that has ended. A write that is delivered
+    twice counts twice."""
 
     store: DynamoUsageStore
     records: UploadRecordStore
@@ -139,7 +143,7 @@ class UsageRecorder:
         if change.unfinished or await self.posts.was_aborted(change.post_id):
             return lambda before: usage.ended(before, change.post_id, 0)
         if change.begun:
-            return lambda before: usage.passed(before, change.post_id, booking)
+            return lambda before: usage.count_ended_upload(before, change.post_id, booking)
         return lambda before: usage.ended(before, change.post_id, length)
 
 

@@ -152,6 +152,7 @@ def _write(
 
 
 def _heads(database: sqlite3.Connection) -> Iterator[bytes]:
+    """The JSON of each post that has an image, by id."""
     rows = database.execute("SELECT head FROM posts WHERE status <> 'awaiting_upload' ORDER BY id")
     return (head for (head,) in rows)
 
@@ -159,7 +160,7 @@ def _heads(database: sqlite3.Connection) -> Iterator[bytes]:
 def _copy_original(
     source: ConfinedFolder, target: ConfinedFolder, post_id: str, report: ReportProgress
 ) -> ExportedImage | None:
-    """Copy a post's original; None if it is missing, or cannot be read, while others may be."""
+    """Copy a post's original; None if it is missing, or if this one file cannot be read."""
     path, name = original_name(post_id), ""
     try:
         with snapshot.read_errors():
@@ -181,7 +182,7 @@ def _copy_original(
 
 
 def _line(kind: type[msgspec.Struct], source: msgspec.Struct, **fields: object) -> bytes:
-    """One line of JSON: the fields of `kind`, those that are not given as `source` has them."""
+    """One line of JSON of this `kind`, with its values from `fields`, or else from `source`."""
     names = set(kind.__struct_fields__) - fields.keys()
     values = {name: getattr(source, name) for name in names} | fields
     return msgspec.json.encode(kind(**values)) + b"\n"
@@ -219,7 +220,7 @@ def import_(settings: Settings, source: Path, report: ReportProgress) -> ImportR
         if not (source / POSTS_NAME).exists():
             raise StartError(f"{source} is no export: it has no {POSTS_NAME}.")
         for post in _lines(source / POSTS_NAME, ExportedPost, settings.limits):
-            with _image(source, post):
+            with _open_original(source, post):
                 pass
         for _ in _lines(source / COMMENTS_NAME, ExportedComment, settings.limits):
             pass
@@ -265,7 +266,7 @@ async def _import_post(container: Container, source: Path, post: ExportedPost) -
 async def _import_original(container: Container, source: Path, post: ExportedPost) -> None:
     staged, digest = container.images.stage(post.id), hashlib.sha256()
     try:
-        with _image(source, post) as file:
+        with _open_original(source, post) as file:
             for chunk in snapshot.read_chunks(file):
                 digest.update(chunk)
                 await staged.write(chunk)
@@ -277,7 +278,7 @@ async def _import_original(container: Container, source: Path, post: ExportedPos
 
 
 @contextmanager
-def _image(source: Path, post: ExportedPost) -> Iterator[BinaryIO]:
+def _open_original(source: Path, post: ExportedPost) -> Iterator[BinaryIO]:
     """Open the post's original. Raises `StartError` if it is missing, or has another size."""
     folder, _, name = post.image.file.partition("/")
     path = source / post.image.file
