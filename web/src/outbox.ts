@@ -1,6 +1,6 @@
 /**
- * The queue of this device. All tabs show it and add to it. The tab with the lock sends: by Web Locks, another
- * tab gets the lock when that tab ends in any way.
+ * The queue of this device. All tabs show it and add to it. The tab that holds the lock (Web Locks) sends the stored
+ * entries. When that tab ends in any way, another tab gets the lock.
  */
 import { computed, effect, signal } from "@preact/signals";
 import * as feed from "./feed";
@@ -138,11 +138,13 @@ async function allEntries(): Promise<Entry[]> {
   return storage === memory ? memory.entries() : [...(await storage.entries()), ...(await memory.entries())];
 }
 
+/** Tells the other tabs of a change by a sender of this tab, which goes on by itself. */
 async function announceChange(): Promise<void> {
   channel.postMessage({ is: "changed" });
   await refresh();
 }
 
+/** Tells all tabs of a change by the user, and lets the senders of every tab continue. */
 async function announceAndAdvance(): Promise<void> {
   broadcast({ is: "changed" });
   await refresh();
