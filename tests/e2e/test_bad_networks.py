@@ -1,4 +1,5 @@
-"""Uploads through networks that cut, stall and lose: with our clients, and with other people's."""
+"""Uploads through networks that cut connections, stall and lose answers: with our clients, and with
+other people's."""
 
 import asyncio
 import io
@@ -193,7 +194,7 @@ class Command:
 
     def __init__(self, url: str, folder: Path, photos: list[Path]) -> None:
         self.user = someone("alice")
-        self._words = [
+        self._arguments = [
             *(*LOCAL[:-1], "post", *map(str, photos), "--url", url, "--as", self.user),
             *("--at-once", "2"),
         ]
@@ -201,7 +202,7 @@ class Command:
 
     def start(self, stderr: Any = subprocess.PIPE) -> "subprocess.Popen[str]":
         return subprocess.Popen(
-            self._words,
+            self._arguments,
             stdout=subprocess.PIPE,
             stderr=stderr,
             text=True,
@@ -211,15 +212,16 @@ class Command:
         )
 
 
-class Storm(NamedTuple):
-    """Ten photographs and what they go through. `make storm` has it in full size."""
+class StormScale(NamedTuple):
+    """The size of the tests with ten photographs: their side in pixels, the mean of bytes until a
+    cut, and the seconds of each outage. `make storm` runs them in full size."""
 
     side: int
-    mean: float
+    mean_bytes: float
     dark_seconds: float
 
 
-STORM = Storm(3650, 1e6, 20) if os.environ.get("STORM") else Storm(650, 1e5, 1.5)
+SCALE = StormScale(3650, 1e6, 20) if os.environ.get("STORM") else StormScale(650, 1e5, 1.5)
 
 
 @pytest.fixture(scope="module")
@@ -227,7 +229,7 @@ def ten_photos(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     folder = tmp_path_factory.mktemp("photos")
     photos = [folder / f"photo-{number}.jpg" for number in range(10)]
     for number, path in enumerate(photos):
-        path.write_bytes(samples.noisy(STORM.side, number))
+        path.write_bytes(samples.noisy(SCALE.side, number))
     return photos
 
 
@@ -247,7 +249,7 @@ def assert_all_posted_once(server: Server, user: str, photos: list[Path]) -> Non
 
 
 def stormy(bytes_per_second: int | None = None) -> Weather:
-    storm = Weather(8, cut_after_bytes=STORM.mean, ways=("rst", "fin"))
+    storm = Weather(8, cut_after_bytes=SCALE.mean_bytes, ways=("rst", "fin"))
     return replace(storm, bytes_per_second=bytes_per_second)
 
 
@@ -260,7 +262,7 @@ def test_ten_photographs_are_posted_once_each_though_it_is_dark_twice(
         with command.start() as process:
             for part in (0.2, 0.6):
                 wait_for_bytes(proxy, part * total, process)
-                proxy.go_dark(STORM.dark_seconds)
+                proxy.go_dark(SCALE.dark_seconds)
             said, troubles = process.communicate(timeout=600)
         assert process.returncode == 0, troubles
         assert proxy.counts.cuts > 0

@@ -41,6 +41,7 @@ def quarantined(data: Path) -> Files:
 
 
 def of(post_id: str, files: Files) -> Files:
+    """Those of the files that belong to the post."""
     return {path: content for path, content in files.items() if path.name.startswith(post_id)}
 
 
@@ -95,7 +96,7 @@ def test_a_database_without_posts_beside_images_stops_the_start(
     shutil.copy(data / DATABASE, tmp_path / "right.db")
     remove_database(data)
     fresh(data / DATABASE)
-    for _ in range(2):  # the first refusal changes nothing that the second goes by
+    for _ in range(2):  # a refusal leaves no state that lets the next start succeed
         said = refused("--data-dir", str(data), "--port", "0")
         assert "is new or empty, but there are images beside it" in said
         assert "docs/operations.md" in said
@@ -152,12 +153,12 @@ def test_an_older_database_moves_aside_what_it_does_not_know_and_it_can_be_put_b
 
 
 def without_marks(files: Files) -> Files:
-    """Without who writes at this moment."""
+    """The files without the marks of their current writers."""
     return {path: content for path, content in files.items() if path.suffix != ".owner"}
 
 
 def put_back(data: Path, aside: Files) -> None:
-    """As docs/operations.md says; the doctor asks for it first."""
+    """Restore the quarantine by the doctor, as docs/operations.md says."""
     shell = Shell("", data.parent)
     told = shell.run("doctor", "--data-dir", data, code=1).stdout
     assert f"BAD  quarantine {len(aside)} files, the oldest since " in told

@@ -1,4 +1,5 @@
-"""Counts on AWS are exact, whatever comes twice, late, in another order, or breaks off.
+"""Counts on AWS are exact, even if stream records are delivered twice, late or in another order, or
+if their handling breaks off.
 
 The real stores and the real stream handler work on a table in memory (`support/dynamodb.py`), whose
 records an event-source mapping delivers as AWS documents it.
@@ -52,7 +53,8 @@ Found = TypeVar("Found")
 
 
 class Noted:
-    """The image work begun and the pages forgotten; all calls may fail."""
+    """Notes the posts whose image work was begun, and those whose copies in the CDN were
+    invalidated; all calls may fail."""
 
     def __init__(self) -> None:
         self.begun: list[str] = []
@@ -310,8 +312,8 @@ def test_the_fold_of_parts_is_the_fold_of_the_whole(
         now = result.tally
         for state in result.claimed:
             world[state.id] = state._replace(counted=True)
-        for comment_id in (*result.released, *result.dropped):
-            del world[comment_id.id]
+        for state in (*result.released, *result.dropped):
+            del world[state.id]
         again = fold(
             now, [world[state.id] for state in part if state.id in world], refill, latest_count
         )
@@ -364,7 +366,7 @@ def test_a_hot_post_of_thousands_is_folded_in_few_transactions() -> None:
         for number in range(10_000):
             await world.comments.add(a_comment(post_id, content=str(number)))
         before = world.table.calls["transact"]
-        records, batch = world.table.stream[:], 990  # the template's
+        records, batch = world.table.stream[:], 990  # `BatchSize` in infra/template.yaml
         for at in range(0, len(records), batch):
             await world.handle({"Records": records[at : at + batch]})
         assert world.table.calls["transact"] - before <= 150
@@ -374,7 +376,7 @@ def test_a_hot_post_of_thousands_is_folded_in_few_transactions() -> None:
 
 
 def test_the_rank_in_the_feed_never_lags_behind_the_count() -> None:
-    """A defect of the prototype: both are written in one update."""
+    """They differed for a while in the prototype. Now one update writes both."""
 
     async def story() -> None:
         world = World(3)
@@ -425,9 +427,9 @@ def test_a_deleted_comment_is_taken_back_and_its_repeat_is_no_error() -> None:
 
 
 @pytest.mark.parametrize("by_rebuild", [False, True])
-def test_a_post_in_a_state_that_came_later_is_counted_like_any(*, by_rebuild: bool) -> None:
-    """Hidden, for instance: comments that were under way when it was hidden are counted, and it
-    does not get into the feed by that."""
+def test_a_post_with_a_status_of_a_later_version_is_counted_like_any(*, by_rebuild: bool) -> None:
+    """The status is one that a later version adds, such as hidden. Comments that were under way are
+    counted, and the post stays out of the feed."""
 
     async def story() -> None:
         world = World()
@@ -472,7 +474,7 @@ def test_rebuild_finds_what_the_stream_never_told() -> None:
 
 
 def test_an_abandoned_upload_expires_with_its_pieces() -> None:
-    """TTL removes the item; its record is news like any other."""
+    """TTL removes the item, and the stream's record of that is applied like any other."""
 
     async def story() -> None:
         world = World(8)
@@ -569,9 +571,9 @@ def test_the_cdn_is_asked_only_for_what_was_published_and_path_by_path() -> None
         await world.posts.remove(never.id, ALICE)
         await world.settle()
         assert set(world.noted.forgotten) == {shown}
-        notes = Noting()
-        await CloudFrontImageCache(notes, "E1").forget(shown)
-        paths = notes.words["InvalidationBatch"]["Paths"]
+        cloudfront = FakeCloudFront()
+        await CloudFrontImageCache(cloudfront, "E1").forget(shown)
+        paths = cloudfront.request["InvalidationBatch"]["Paths"]
         assert paths == {
             "Quantity": 2,
             "Items": [f"/images/{shown}/600.jpg", f"/images/{shown}/1600.jpg"],
@@ -580,11 +582,11 @@ def test_the_cdn_is_asked_only_for_what_was_published_and_path_by_path() -> None
     run(story)
 
 
-class Noting:
-    """CloudFront, which takes everything."""
+class FakeCloudFront:
+    """CloudFront that accepts and notes any invalidation."""
 
-    def create_invalidation(self, **words: Any) -> None:
-        self.words = words
+    def create_invalidation(self, **request: Any) -> None:
+        self.request = request
 
 
 def test_a_deletion_in_this_environment_forgets_the_remembered_post_at_once() -> None:

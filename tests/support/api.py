@@ -26,7 +26,7 @@ class Edition:
     name: str
     # Counts and latest comments are right when a write is answered, not soon after.
     counts_at_once: bool = True
-    # Nobody before the service refuses, decodes, limits or shortens anything.
+    # No gateway before the service refuses, decodes, limits or shortens requests.
     own_gateway: bool = True
     # Bodies reach the service as they come, also those that are cut.
     streams: bool = True

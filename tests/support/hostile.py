@@ -1,6 +1,6 @@
 """A fork server whose children run hostile code in place of a decoder.
 
-The original says what: `{"attack": name, "argument": text}`. Whatever came of an attack is the
+The original names the attack: `{"attack": name, "argument": text}`. The result of an attack is the
 message of the `ImageWorkFailedError` that the renderer raises: `failed: …` or `DONE: …`.
 """
 
@@ -17,6 +17,7 @@ from pathlib import Path
 
 from image_poster.adapters.images import confinement
 from image_poster.adapters.images.confinement import CREATE_RULESET
+from image_poster.adapters.images.fork_server import start
 from image_poster.adapters.images.protocol import (
     AcquireMemory,
     Descriptors,
@@ -267,9 +268,6 @@ def lack_seccomp() -> None:
 
 def main(*lacking: Callable[[], None]) -> None:
     """Serve as the fork server, with this work in place of the decoders."""
-    # Not at the top: a test imports this module for its words alone.
-    from image_poster.adapters.images.fork_server import start
-
     for lack in lacking:
         lack()
     start(work)

@@ -14,7 +14,8 @@ CORNERS = (RED, GREEN, BLUE, YELLOW)  # top left, top right, bottom left, bottom
 
 GPS_IFD, ORIENTATION, MAKE = 0x8825, 0x0112, 0x010F
 
-# How to lay an upright image so that a tag turns it back (EXIF 2.32, table 6).
+# By EXIF orientation: how to transpose an upright image so that a viewer, which applies the tag,
+# shows it upright (EXIF 2.32, table 6).
 UNDONE_BY = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -98,7 +99,7 @@ def noisy(side: int, seed: int = 0) -> bytes:
 
 
 def samples() -> dict[str, bytes]:
-    """One image of every format that is taken in, by name."""
+    """One image of every accepted format, by name."""
     return {
         "jpeg": jpeg(),
         "png": encoded(corners(), "PNG"),
@@ -113,13 +114,12 @@ def samples() -> dict[str, bytes]:
 
 def bomb(side: int = 50_000) -> bytes:
     """A PNG of a few kB that claims `side` times `side` pixels."""
-    width = pyvips.Image.black(16, 16).write_to_buffer(".png")
-    header = bytearray(width)
-    header[16:24] = side.to_bytes(4) + side.to_bytes(4)
+    png = bytearray(pyvips.Image.black(16, 16).write_to_buffer(".png"))
+    png[16:24] = side.to_bytes(4) + side.to_bytes(4)
     import zlib
 
-    header[29:33] = zlib.crc32(bytes(header[12:29])).to_bytes(4)
-    return bytes(header)
+    png[29:33] = zlib.crc32(bytes(png[12:29])).to_bytes(4)
+    return bytes(png)
 
 
 def svg_disguised_as(head: bytes) -> bytes:

@@ -79,7 +79,7 @@ async def fill(folder: Path) -> None:
 
 
 def http_settings(*, fast: bool = True) -> HttpSettings:
-    """With a proxy at the address that httpx says it comes from."""
+    """Settings that trust a proxy at the address of httpx's requests."""
     return HttpSettings(
         DevAuthenticator(frozenset()),
         HmacPutUrlSigner(Signer(b"")),
@@ -135,7 +135,7 @@ PATHS = st.sampled_from(
 
 
 class Compared:
-    """Both apps over one store, and what stands for names in requests."""
+    """Both apps over one store, and the values that replace the placeholders in requests."""
 
     def __init__(self, container: Services) -> None:
         self.fast, self.slow = app(container, fast=True), app(container, fast=False)
@@ -192,36 +192,37 @@ def test_whatever_is_asked_both_answer_the_same(
 def test_only_a_trusted_proxy_is_told_where_a_file_is(
     posts_folder: Path, name: str, *, fast: bool
 ) -> None:
-    asks_for_another = {"x-forwarded-for": "203.0.113.5"}
+    forwarded = {"x-forwarded-for": "203.0.113.5"}
 
     async def ask() -> None:
         async with opened(posts_folder) as container:
             compared = Compared(container)
             await compared.learn()
-            told_by = app(container, fast=fast)
+            asked_app = app(container, fast=fast)
             url = f"http://localhost{compared.named(f'/images/ID/{name}.jpg')}"
 
             async def answer(peer: str, **headers: str) -> tuple[int, dict[str, str], bytes]:
                 request = httpx.Request("GET", url, headers=headers)
-                status, sent, body = await send(told_by, request, peer)
+                status, sent, body = await send(asked_app, request, peer)
                 return status, dict(sent), body
 
-            status, headers, body = await answer("127.0.0.1", **asks_for_another)
+            status, headers, body = await answer("127.0.0.1", **forwarded)
             whole = await answer("127.0.0.1")
             place = f"/renditions/{compared.names['ID'][-2:]}/{compared.names['ID']}.{name}.jpg"
             assert (status, body, headers["x-accel-redirect"]) == (200, b"", place)
             assert headers["content-length"] == "0"
             names = ("etag", "cache-control", "accept-ranges", "content-type")
             assert [headers[name] for name in names] == [whole[1][name] for name in names]
-            # Nobody else, whatever they send; and what ends here ends here.
-            forged = {**asks_for_another, "x-accel-redirect": place, "x-sendfile-type": "x"}
+            # No other peer is told the place, whatever headers it sends. Answers without a file are
+            # sent by the service itself.
+            forged = {**forwarded, "x-accel-redirect": place, "x-sendfile-type": "x"}
             for peer, sent in (("127.0.0.1", {}), ("203.0.113.5", forged), ("", forged)):
                 status, headers, body = await answer(peer, **sent)
                 assert (status, body) == (200, whole[2])
                 assert "x-accel-redirect" not in headers
-            known = {**asks_for_another, "if-none-match": headers["etag"]}
+            known = {**forwarded, "if-none-match": headers["etag"]}
             assert (await answer("127.0.0.1", **known))[0] == 304
-            behind = {**asks_for_another, "range": "bytes=999999-"}
+            behind = {**forwarded, "range": "bytes=999999-"}
             assert (await answer("127.0.0.1", **behind))[0] == 416
 
     asyncio.run(ask())

@@ -1,4 +1,5 @@
-"""Bearer tokens: which hold, which are refused with what sentence, and what an outage means."""
+"""Bearer tokens: which are valid, which are refused and with which sentence, and the effect of an
+outage."""
 
 import hmac
 import time
@@ -46,7 +47,7 @@ def patience(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Later:
-    """Lets time pass for what measures it."""
+    """A clock that moves only when a test calls it."""
 
     def __init__(self) -> None:
         self.seconds = 1000.0

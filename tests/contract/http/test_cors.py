@@ -12,8 +12,8 @@ FOREIGN = {"origin": "https://evil.example"}
 
 
 def assert_readable(answer: httpx.Response) -> None:
-    """A page of `ORIGIN` may read the answer; a cache keeps it apart from those of others, or
-    everyone's is the same."""
+    """A page of `ORIGIN` may read the answer. Either the answer is the same for every origin, or
+    `Vary` tells caches to store one for each origin."""
     allowed = answer.headers["access-control-allow-origin"]
     assert allowed in (ORIGIN, "*")
     assert allowed == "*" or "Origin" in answer.headers["vary"]
@@ -68,7 +68,7 @@ def test_a_401_can_be_read(api: Api) -> None:
 
 @pytest.mark.where(one_machine=True)
 def test_a_refused_host_name_can_be_read(api: Api) -> None:
-    """By a page that may call: it then sees which name is wrong."""
+    """A page of an allowed origin can read the refusal, which says that the name is wrong."""
     answer = api.get("/posts", headers=PAGE | {"host": "photos.example"})
     assert answer.status_code == 403
     assert_readable(answer)
@@ -91,7 +91,8 @@ def test_a_preflight_is_answered_on_every_path(api: Api, path: str, method: str)
 
 @pytest.mark.parametrize("path", ["/uploads", "/uploads/01HZZZZZZZZZZZZZZZZZZZZZZZ"])
 def test_a_page_can_discover_tus(api: Api, path: str) -> None:
-    """Core, OPTIONS, of tus 1.0.0: it has an Origin, and no Access-Control-Request-Method."""
+    """Tus 1.0.0, Core, OPTIONS: the request has an Origin but no Access-Control-Request-Method, so
+    it is no preflight."""
     answer = api.send("OPTIONS", path, headers=PAGE)
     assert answer.status_code == 204
     assert_readable(answer)
