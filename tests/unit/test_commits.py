@@ -4,6 +4,8 @@ Each costs a sync of the disk. One fact is stored by one transaction, with every
 belongs to it: the quota, the idempotency record, the records of files.
 """
 
+import asyncio
+import sqlite3
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +18,7 @@ from image_poster.adapters.oidc import own_token
 from image_poster.adapters.sqlite.database import Database
 from image_poster.domain.limits import PUBLIC_RATES
 from image_poster.editions.local.container import Container, open_container
-from image_poster.editions.local.data_folder import create_database
+from image_poster.editions.local.data_folder import DATABASE, create_database
 from image_poster.editions.local.keys import token_key
 from image_poster.editions.local.settings import Settings
 from support import samples
@@ -34,15 +36,18 @@ class Commits:
 
     database: Database
     count: int = field(default=0)
+    begun: asyncio.Event = field(default_factory=asyncio.Event)
     _changes: int = field(default=0)
 
     def __post_init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
         self._connection = self.database._writer._connection
         self._connection.set_trace_callback(self._trace)
 
     def _trace(self, statement: str) -> None:
         if statement.startswith("BEGIN"):
             self._changes = self._connection.total_changes
+            self._loop.call_soon_threadsafe(self.begun.set)
         elif statement == "COMMIT" and self._connection.total_changes > self._changes:
             self.count += 1
 
@@ -114,6 +119,24 @@ async def test_a_refused_multipart_body_is_counted_by_one(service: Service) -> N
     answer = await service.http.post("/posts", content=form.read(), headers=headers)
     assert answer.status_code == 415
     assert service.commits.drain() == 1
+
+
+async def test_a_post_that_a_stop_cancels_in_its_commit_counts_its_bytes_once(
+    service: Service, tmp_path: Path
+) -> None:
+    """A queued transaction goes on after the cancellation, and counts the image."""
+    other_writer = sqlite3.connect(tmp_path / DATABASE, isolation_level=None)
+    other_writer.execute("BEGIN IMMEDIATE")
+    service.commits.begun.clear()
+    post = asyncio.create_task(service.post())
+    await service.commits.begun.wait()
+    post.cancel()
+    other_writer.execute("ROLLBACK")
+    other_writer.close()
+    with pytest.raises(asyncio.CancelledError):
+        await post
+    await service.container.database.write(lambda _: None)  # behind the post's
+    assert service.container.database.read("SELECT bytes FROM daily_bytes") == [(len(IMAGE),)]
 
 
 async def test_a_comment_is_one_and_its_edit_and_its_deletion_are_one_each(

@@ -1,5 +1,6 @@
 """Routes for single posts."""
 
+import asyncio
 from typing import Annotated
 
 import msgspec
@@ -202,8 +203,12 @@ async def create_post(request: requests.AnyRequest) -> Response[bytes]:
             requests.count_unread_body(request, limits.upload_quota.charge, creator.user)
             form = receive_post_form(request, image, services.limits, body, hashed=key is not None)
             draft = await form
-            with requests.in_flight(request, creator, key):
-                answer = await services.posts.create(post_id, creator, draft, image, key)
+            try:
+                with requests.in_flight(request, creator, key):
+                    answer = await services.posts.create(post_id, creator, draft, image, key)
+            except asyncio.CancelledError:  # the post may be stored, and then counts its bytes
+                body.stored_bytes = body.received_bytes
+                raise
             body.stored_bytes = body.received_bytes - draft.image_bytes * answer.replayed
         return responses.created_response(answer)
     finally:

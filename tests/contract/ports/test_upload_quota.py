@@ -236,6 +236,21 @@ async def test_while_an_image_arrives_its_bytes_and_its_place_are_reserved(sqlit
     assert await booked.left() == 90
 
 
+async def test_discarded_bytes_do_not_refuse_an_image_that_is_arriving(sqlite: Booked) -> None:
+    """Its bytes are reserved; those of a refused upload come on top. The next image is refused."""
+    booked, quota = sqlite, sqlite.upload_quota
+    async with quota.reserve("alice", 60):
+        await quota.charge("alice", 70)
+        with pytest.raises(RateLimitedError):
+            await booked.reserve(1)
+        await booked.post(60)
+    with pytest.raises(RateLimitedError):
+        async with quota.reserve("alice", 1):
+            pass
+    with pytest.raises(RateLimitedError):
+        await booked.post(1)  # nothing is reserved for it
+
+
 async def test_several_processes_store_no_more_than_the_quota(tmp_path: Path) -> None:
     """Each knows only the images that it receives itself; the last to store is refused."""
     first, second = (Database(tmp_path / "shared.db") for _ in range(2))

@@ -44,8 +44,10 @@ class SqliteUploadQuota:
         self._is_on = not (
             limits.rates.bytes_per_day is None and limits.rates.uploads_under_way is None
         )
-        # The sizes of the images that this process receives, by user.
+        # The sizes of the images that this process receives, by user, and the bytes charged since
+        # the first of them began. Those do not refuse an image that has a reservation.
         self._arriving: dict[str, list[int]] = {}
+        self._charged: dict[str, int] = {}
 
     @asynccontextmanager
     async def reserve(self, user: str, size: int) -> AsyncIterator[None]:
@@ -62,15 +64,20 @@ class SqliteUploadQuota:
             sizes.remove(size)
             if not sizes:
                 del self._arriving[user]
+                self._charged.pop(user, None)
 
     async def charge(self, user: str, size: int) -> None:
         if self._is_on and size:
+            if user in self._arriving:
+                self._charged[user] = self._charged.get(user, 0) + size
             await self._database.write(lambda connection: self._count(connection, user, size))
 
     def check_image(self, connection: sqlite3.Connection, user: str, size: int) -> None:
-        """Check that the user may store an image of `size` bytes. Raises `RateLimitedError`."""
+        """Check that the user may store an image of `size` bytes, which has a reservation. Raises
+        `RateLimitedError`: other processes may have stored more since."""
         if self._is_on:
             _, stored_bytes = self._usage(connection, user)
+            stored_bytes = max(0, stored_bytes - self._charged.get(user, 0))
             check_bytes(self._rates, stored_bytes, size, self._clock.now_ms())
 
     def count_image(self, connection: sqlite3.Connection, user: str, size: int) -> None:
