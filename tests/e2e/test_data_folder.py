@@ -95,6 +95,9 @@ def test_no_command_changes_a_folder_of_somebody_else(
     said = shell.run("doctor", "--data-dir", data, code=1).stdout
     assert "BAD  folder" in said
     assert "no data folder of this service" in said
+    for copy in ("backup", "export"):
+        said = shell.run(copy, tmp_path / f"{copy}-target", "--data-dir", data, code=1).stderr
+        assert "broke off: file is not a database" in said
     assert tree(data) == before
     (data / "image_poster.db").unlink()
     before = tree(data)

@@ -151,6 +151,30 @@ def test_what_another_user_left_and_what_is_not_private_is_told(data: Path, shel
     assert line_of(shell.run("doctor", "--data-dir", data).stdout, "owner").startswith("ok")
 
 
+def test_a_link_to_a_data_folder_is_not_open_to_others(data: Path, shell: Shell) -> None:
+    with local_server(data):
+        pass
+    link = data.with_name("link")
+    link.symlink_to(data)
+    assert line_of(shell.run("doctor", "--data-dir", link).stdout, "owner").startswith("ok")
+
+
+def test_a_command_names_a_damaged_database(data: Path, shell: Shell) -> None:
+    with local_server(data) as server, Api(server.url, LOCAL_EDITION) as api:
+        api.ready("alice")
+    database = data / "image_poster.db"
+    with closing(sqlite3.connect(database)) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        root = "SELECT rootpage FROM sqlite_master WHERE name = 'posts'"
+        (page,) = connection.execute(root).fetchone()
+    with database.open("r+b") as file:
+        file.seek((page - 1) * 4096)
+        file.write(b"x" * 4096)
+    said = shell.run("rebuild", "--data-dir", data, code=1).stderr
+    assert f"the database {database} cannot be used" in said
+    assert "Run `image-poster doctor`" in said
+
+
 def test_a_key_of_no_bytes_is_told_and_not_signed_with(data: Path) -> None:
     with local_server(data, "--auth", "jwt"):
         pass

@@ -37,7 +37,13 @@ from image_poster.adapters.sqlite.schema import SchemaTooNewError, SchemaTooOldE
 from image_poster.adapters.sqlite.uploads import SqliteUploadRecordStore
 from image_poster.domain.limits import request_rule, write_rule
 from image_poster.domain.signing import CursorSigner, Signer
-from image_poster.editions import StartError, parse_admin_claim, parse_list, parse_origins
+from image_poster.editions import (
+    OperationFailedError,
+    StartError,
+    parse_admin_claim,
+    parse_list,
+    parse_origins,
+)
 from image_poster.editions.local.data_folder import (
     database_error,
     database_path,
@@ -230,7 +236,8 @@ def run_in_container(
     database: Path | None = None,
 ) -> Result:
     """Return the result of a command's `action`, beside a running server or without one. `database`
-    is a copy to use where the disk is read-only. Raises `StartError`."""
+    is a copy to use where the disk is read-only. Raises `StartError`, and `OperationFailedError`
+    for an error of SQLite."""
 
     async def run() -> Result:
         async with open_container(settings, database=database) as container:
@@ -239,7 +246,14 @@ def run_in_container(
     enter_with_database(settings.data_dir)
     if database is None:
         require_writable(settings.data_dir)
-    return uvloop.run(run())
+    try:
+        return uvloop.run(run())
+    except sqlite3.DatabaseError as exc:
+        path = database_path(settings.data_dir)
+        raise OperationFailedError(
+            f"the database {path} cannot be used: {exc}. Run `image-poster doctor`. If it finds "
+            "the database damaged, restore a backup (docs/operations.md)."
+        ) from exc
 
 
 def _open_database(settings: Settings, path: Path, writer_lock: WriterLock) -> Database:

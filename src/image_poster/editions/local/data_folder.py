@@ -170,13 +170,14 @@ def mark_folder(data_dir: Path) -> None:
 
 
 def identify_folder(data_dir: Path) -> str:
-    """The folder's id, after creating its mark where the folder can be written to. Raises
-    `StartError` for a damaged mark."""
-    try:
-        mark = read_mark(data_dir)
-        return mark.id if mark else write_mark(data_dir)
-    except OSError:
-        return _derived_id(data_dir)
+    """The folder's id, after creating its mark where the folder can be written to. A folder that
+    may be another program's gets none. Raises `StartError` for a damaged mark."""
+    if mark := read_mark(data_dir):
+        return mark.id
+    with suppress(OSError):
+        if is_own_folder(data_dir):
+            return write_mark(data_dir)
+    return _derived_id(data_dir)
 
 
 def derive_id(cursor_key: bytes) -> str:

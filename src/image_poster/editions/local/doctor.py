@@ -107,7 +107,7 @@ def find_wrong_owners(data_dir: Path) -> Finding:
     strangers, faults, count = False, list[str](), 0
     for path in _entries(data_dir):
         count += 1
-        status = path.lstat()
+        status = path.stat() if path == data_dir else path.lstat()  # the folder may be a link
         strangers = strangers or status.st_uid != owner
         fault = _wrong_permission(path.relative_to(data_dir), status, owner)
         if fault:
