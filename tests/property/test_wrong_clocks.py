@@ -3,11 +3,13 @@ upload expires too early. Through the services and the real stores of one machin
 
 import asyncio
 import tempfile
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -34,13 +36,14 @@ from support.services import services
 YEAR_MS = 365 * 24 * 3600 * 1000
 POSTS = st.integers(0, 4)
 TIME_1970 = 60_000
+RIGHT_TIME = 1_780_000_000_000
 
 
 @dataclass
 class Machine:
     """Its clocks, as the kernel has them."""
 
-    wall_ms: int = 1_780_000_000_000
+    wall_ms: int = RIGHT_TIME
     up_ms: int = 60_000
 
     def pass_time(self, milliseconds: int) -> None:
@@ -76,9 +79,7 @@ class WrongClocks(RuleBasedStateMachine):
         self.walk: Walk | None = None
         self.newest = ""
 
-    @initialize(
-        wall_ms=st.sampled_from([TIME_1970, 1_780_000_000_000, 1_780_000_000_000 + YEAR_MS])
-    )
+    @initialize(wall_ms=st.sampled_from([TIME_1970, RIGHT_TIME, RIGHT_TIME + YEAR_MS]))
     def start(self, wall_ms: int) -> None:
         self.machine.wall_ms = wall_ms
         self.runner.run(self._open())
@@ -207,8 +208,16 @@ class WrongClocks(RuleBasedStateMachine):
 
     @rule()
     def two_days_later_no_upload_is_left(self) -> None:
-        """A wall clock that was set while nobody served can give an upload one more day."""
+        """A wall clock that was set while nobody served can give an upload one more day. In 1970,
+        an upload of a right clock waits until the clock is set."""
         self.walk = None
+        self._let_uploads_expire()
+        if self.uploads and self.machine.wall_ms < EARLIEST_MS:
+            self.set_wall_clock(RIGHT_TIME - self.machine.wall_ms)
+            self._let_uploads_expire()
+        assert not self.uploads
+
+    def _let_uploads_expire(self) -> None:
         for _ in range(2):
             self.machine.pass_time(UPLOAD_KEPT_MS)
             self.runner.run(self.keeper.check())
@@ -217,7 +226,6 @@ class WrongClocks(RuleBasedStateMachine):
                     self.runner.run(self.services.uploads.state(post_id, ALICE))
                     continue
                 del self.uploads[post_id]
-        assert not self.uploads
 
     def _stop(self) -> None:
         self.runner.run(self.database.close())
@@ -231,3 +239,52 @@ class WrongClocks(RuleBasedStateMachine):
 
 WrongClocks.TestCase.settings = settings(max_examples=30, stateful_step_count=25, deadline=None)
 TestWrongClocks = WrongClocks.TestCase
+
+
+def boot_without_a_clock_after_a_wrong_year(state: WrongClocks) -> None:
+    """1970 cannot tell whether an upload of the wrong year has expired."""
+    state.set_wall_clock(YEAR_MS)
+    state.reserve()
+    state.restart()
+    state.reserve()
+    state.boot_without_a_clock()
+
+
+def boot_without_a_clock_after_a_corrected_year(state: WrongClocks) -> None:
+    """The service clock stays a year ahead, and cannot tell either."""
+    state.reserve()
+    state.set_wall_clock(YEAR_MS)
+    state.restart()
+    state.reserve()
+    state.set_wall_clock(-YEAR_MS)
+    state.boot_without_a_clock()
+
+
+def correct_the_year_while_nobody_serves(state: WrongClocks) -> None:
+    """The wall clock cannot have set the expiry of the wrong year."""
+    state.set_wall_clock(YEAR_MS)
+    state.reserve()
+    state.restart()
+    state.reserve()
+    state.machine.wall_ms -= YEAR_MS
+    state.restart()
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [
+        boot_without_a_clock_after_a_wrong_year,
+        boot_without_a_clock_after_a_corrected_year,
+        correct_the_year_while_nobody_serves,
+    ],
+)
+def test_an_upload_lives_for_a_day_and_then_expires(steps: Callable[[WrongClocks], None]) -> None:
+    state = WrongClocks()
+    try:
+        state.start(RIGHT_TIME)
+        steps(state)
+        state.no_upload_expires_before_its_time()
+        assert len(state.uploads) == 2
+        state.two_days_later_no_upload_is_left()
+    finally:
+        state.teardown()

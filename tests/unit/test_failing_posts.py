@@ -143,6 +143,20 @@ async def test_quarantine_is_emptied_and_put_back_beside_a_post_that_fails(world
     assert await world.sweeper.put_back() == 1
 
 
+async def test_a_start_by_a_clock_that_is_ahead_keeps_the_quarantine(world: World) -> None:
+    """Files were moved while only the wall clock was a year ahead. Then the server restarts, so
+    that both clocks are."""
+    unknown = new_id()
+    world.images.keep(unknown, "original", b"bytes")
+    world.clock.set_wall(world.clock.now_ms() + 365 * 24 * 3600 * 1000)
+    swept = await world.sweeper.sweep(older_than_ms=world.clock.now_ms())
+    assert swept.quarantined == 1
+    world.clock.raise_to(world.clock.now_ms())
+    assert (await world.sweeper.sweep(older_than_ms=0)).purged == 0
+    world.clock.advance(EIGHT_DAYS_MS)
+    assert (await world.sweeper.sweep(older_than_ms=0)).purged == 1
+
+
 async def test_a_post_that_fails_waits_twice_as_long_each_time(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

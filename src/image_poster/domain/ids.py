@@ -63,8 +63,11 @@ def least_id(milliseconds: int) -> str:
 
 def is_over(begun_ms: int, lifetime_ms: int, *, service_ms: int, now_ms: int) -> bool:
     """Return True if a lifetime has ended by the service clock, and the wall clock does not
-    contradict. By the wall clock, the lifetime has not begun yet or has ended too."""
-    return begun_ms <= service_ms - lifetime_ms and not now_ms - lifetime_ms < begun_ms <= now_ms
+    contradict. By the wall clock, the lifetime has not begun yet or has ended too. A wall clock in
+    the first lifetime of 1970 may not be set yet: nothing ends by it."""
+    if now_ms < lifetime_ms or begun_ms > service_ms - lifetime_ms:
+        return False
+    return not now_ms - lifetime_ms < begun_ms <= now_ms
 
 
 def plausible_times(now_ms: int) -> tuple[str, str]:

@@ -40,12 +40,15 @@ def has_expired(post_id: str, expires_ms: int, *, service_ms: int, now_ms: int) 
 
     The service clock tells the age of the post's id. The wall clock may only prolong the lifetime,
     and only by an expiry that it can have set. That is one within the next lifetime, or a wrong one
-    (`is_unreal`).
+    (`is_unreal`). A later expiry was set before the wall clock was set back: then the service clock
+    decides. While the wall clock shows a time before `EARLIEST_MS`, it judges no other expiry.
     """
-    if service_ms - milliseconds_of(post_id) < UPLOAD_KEPT_MS:
+    if service_ms - milliseconds_of(post_id) < UPLOAD_KEPT_MS or is_unreal(expires_ms, now_ms):
         return False
-    is_ahead = now_ms < expires_ms <= now_ms + UPLOAD_KEPT_MS
-    return not is_ahead and not is_unreal(expires_ms, now_ms)
+    if now_ms < EARLIEST_MS <= expires_ms:
+        return False
+    clock_ms = now_ms if expires_ms <= now_ms + UPLOAD_KEPT_MS else service_ms
+    return not clock_ms < expires_ms <= clock_ms + UPLOAD_KEPT_MS
 
 
 class UploadOrder(NamedTuple):

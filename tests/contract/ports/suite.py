@@ -722,6 +722,22 @@ class TombstoneQueueSuite:
         with pytest.raises(AlreadyAnsweredError):
             await adapters.posts.add(a_post(), a_record("key"))
 
+    async def test_a_boot_without_a_clock_forgets_nothing(self, adapters: MachineAdapters) -> None:
+        """The service clock is a year ahead, by an earlier start, and 1970 cannot contradict."""
+        done = await ready(adapters)
+        await adapters.posts.remove(done, ALICE)
+        await adapters.tombstones.mark_purged(done)
+        await adapters.posts.add(a_post(), a_record("key"))
+        adapters.clock.raise_to(adapters.clock.now_ms() + 365 * DAY_MS)
+        adapters.clock.set_wall(60_000)
+        await forget_old(adapters)
+        await adapters.posts.remove(done, ALICE)
+        with pytest.raises(AlreadyAnsweredError):
+            await adapters.posts.add(a_post(), a_record("key"))
+        adapters.clock.advance(7 * DAY_MS)  # it has no clock: after a lifetime, records end
+        await forget_old(adapters)
+        await adapters.posts.add(a_post(), a_record("key"))
+
     async def test_records_and_tombstones_of_1970_begin_anew_when_the_clock_is_right(
         self, adapters: MachineAdapters
     ) -> None:

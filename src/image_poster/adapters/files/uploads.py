@@ -58,15 +58,13 @@ class _FileWriter:
     def claim(self, *, unverified: bool) -> None:
         """Make this writer the owner of the upload. Blocks; call it in a thread."""
         layout = self._store.layout
+        marks = layout.unverified(self._post_id), layout.formerly_unverified(self._post_id)
         with self._store.locked(self._post_id) as descriptor:
-            if self.superseded:  # the next writer had the lock first, and keeps the upload
+            if self.superseded:  # by a newer writer, which keeps the upload
+                self.offset = _verified_bytes(descriptor, *marks)
                 return
             if self._store.is_upload(self._post_id, descriptor):  # an original is never shortened
-                _drop_unverified(
-                    descriptor,
-                    layout.unverified(self._post_id),
-                    layout.formerly_unverified(self._post_id),
-                )
+                _drop_unverified(descriptor, *marks)
                 self._synced = _drop_unsynced(descriptor, layout.synced(self._post_id))
             self.offset = os.fstat(descriptor).st_size
             self._unverified = unverified
@@ -141,6 +139,8 @@ class FileUploadStore:
     def __init__(self, layout: Layout) -> None:
         self.layout = layout
         self._writers: dict[str, _FileWriter] = {}
+        # Writers that have not taken over yet, by upload, in the order of their requests.
+        self._waiting: dict[str, list[_FileWriter]] = {}
 
     async def take(
         self, post_id: str, *, unverified: bool = False, offset_hint: int | None = None
@@ -167,13 +167,11 @@ class FileUploadStore:
     async def _claimed(
         self, post_id: str, task: "asyncio.Task[object] | None", *, unverified: bool
     ) -> _FileWriter:
-        await self._wait_until_idle(post_id)
         writer = _FileWriter(self, post_id, task)
-        former = self._writers.get(post_id)
-        self._writers[post_id] = writer
-        if former is not None:
-            former.supersede()
         try:
+            await self._await_takeover(post_id, writer)
+            if not writer.superseded:
+                self._replace_writer(post_id, writer)
             await asyncio.to_thread(writer.claim, unverified=unverified)
         except asyncio.CancelledError as exc:
             if not writer.superseded or task is None:
@@ -181,6 +179,27 @@ class FileUploadStore:
             task.uncancel()  # the next writer cancelled it, before this one had begun
             raise UploadTakenOverError from exc
         return writer
+
+    async def _await_takeover(self, post_id: str, writer: _FileWriter) -> None:
+        """Wait as `_wait_until_idle` does. Then supersede the writers of older requests that still
+        wait: the newest request keeps the upload, even if its wait ends first."""
+        waiting = self._waiting.setdefault(post_id, [])
+        waiting.append(writer)
+        try:
+            await self._wait_until_idle(post_id)
+            if not writer.superseded:
+                for older in waiting[: waiting.index(writer)]:
+                    older.supersede()
+        finally:
+            waiting.remove(writer)
+            if not waiting:
+                del self._waiting[post_id]
+
+    def _replace_writer(self, post_id: str, writer: _FileWriter) -> None:
+        former = self._writers.get(post_id)
+        self._writers[post_id] = writer
+        if former is not None:
+            former.supersede()
 
     async def _wait_until_idle(self, post_id: str) -> None:
         """Wait while the former writer is still writing, at most 40 ms. A request with a broken
@@ -271,6 +290,12 @@ def _drop_unverified(descriptor: int, *marks: Path) -> None:
         if started:
             os.ftruncate(descriptor, int(started))
             mark.unlink(missing_ok=True)
+
+
+def _verified_bytes(descriptor: int, *marks: Path) -> int:
+    """Return the number of bytes before the first unverified one; drop none."""
+    offsets = [int(offset) for mark in marks if (offset := _read(mark))]
+    return min(offsets, default=os.fstat(descriptor).st_size)
 
 
 def _drop_unsynced(descriptor: int, mark: Path) -> int:

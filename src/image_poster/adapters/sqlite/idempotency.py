@@ -21,10 +21,11 @@ _CORRECT_TIMES = (
 # The conditions are `domain.ids.is_over`.
 _FORGET_TOMBSTONES = (
     "DELETE FROM tombstones WHERE pending = 0 "
-    "AND deleted_at <= ?1 AND deleted_at NOT BETWEEN ?2 + 1 AND ?3"
+    "AND deleted_at <= ?1 AND deleted_at NOT BETWEEN ?2 + 1 AND ?3 AND ?2 >= 0"
 )
 _FORGET_RECORDS = (
-    "DELETE FROM idempotency_records WHERE kept_at <= ?1 AND kept_at NOT BETWEEN ?2 + 1 AND ?3"
+    "DELETE FROM idempotency_records WHERE kept_at <= ?1 "
+    "AND kept_at NOT BETWEEN ?2 + 1 AND ?3 AND ?2 >= 0"
 )
 
 

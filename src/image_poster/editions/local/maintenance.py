@@ -187,7 +187,9 @@ class Sweeper:
         if await self.posts.was_deleted(post_id):
             await self.images.remove(post_id)
             return 0
-        return await self.images.quarantine(post_id, self.clock.service_ms())
+        # By the later clock: after a restart, both clocks may start at its time.
+        now_ms = max(self.clock.now_ms(), self.clock.service_ms())
+        return await self.images.quarantine(post_id, now_ms)
 
 
 @dataclass(frozen=True)
