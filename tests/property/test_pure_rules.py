@@ -17,10 +17,9 @@ from image_poster.domain.errors import (
 )
 from image_poster.domain.feed import FeedCursor
 from image_poster.domain.images import Size, large_size, sniff, working_size
-from image_poster.domain.limits import Limits
+from image_poster.domain.limits import Limits, clean
 from image_poster.domain.posts import PostTexts
 from image_poster.domain.signing import CursorSigner, Signer
-from image_poster.domain.texts import clean
 from image_poster.http.connections import RequestBody
 from image_poster.http.multipart import receive_post_form
 from image_poster.http.requests import body_chunks

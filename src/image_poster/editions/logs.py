@@ -12,7 +12,7 @@ from typing import Any
 import structlog
 from structlog.typing import EventDict
 
-from image_poster.domain.texts import escape_controls
+from image_poster.domain.limits import escape_controls
 
 # Of a traceback.
 _LAYOUT = "\n\t"

@@ -16,8 +16,7 @@ from image_poster.domain import errors
 from image_poster.domain.idempotency import HEADER, checked_key
 from image_poster.domain.identity import Identity
 from image_poster.domain.ids import is_id
-from image_poster.domain.limits import FEED_PAGE_MAX
-from image_poster.domain.texts import check_characters
+from image_poster.domain.limits import FEED_PAGE_MAX, check_characters
 from image_poster.http.connections import RequestBody
 from image_poster.services.registry import Services
 

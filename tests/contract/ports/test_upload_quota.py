@@ -16,8 +16,7 @@ from image_poster.adapters.dynamodb.stream import decoded_records
 from image_poster.adapters.dynamodb.uploads import DynamoUploadRecordStore, DynamoUsageStore
 from image_poster.adapters.sqlite.database import Database
 from image_poster.adapters.sqlite.posts import SqlitePostStore
-from image_poster.adapters.sqlite.quotas import SqliteUploadQuota
-from image_poster.adapters.sqlite.uploads import SqliteUploadRecordStore
+from image_poster.adapters.sqlite.uploads import SqliteUploadQuota, SqliteUploadRecordStore
 from image_poster.domain.errors import RateLimitedError
 from image_poster.domain.idempotency import AlreadyAnsweredError
 from image_poster.domain.limits import UPLOAD_KEPT_MS, Limits, Rates

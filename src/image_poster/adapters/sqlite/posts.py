@@ -13,7 +13,7 @@ from image_poster.adapters.sqlite.idempotency import (
     store_record,
     was_deleted_by,
 )
-from image_poster.adapters.sqlite.quotas import SqliteUploadQuota, release_upload
+from image_poster.adapters.sqlite.uploads import SqliteUploadQuota, release_upload
 from image_poster.domain.errors import PostNotFoundError
 from image_poster.domain.idempotency import IdempotencyRecord
 from image_poster.domain.identity import Identity

@@ -11,7 +11,7 @@ from typing import NamedTuple, TypeVar
 import uvloop
 
 from image_poster.adapters.clock import ServiceClock
-from image_poster.adapters.files.durable import check_free_space
+from image_poster.adapters.files.filesystem import check_free_space
 from image_poster.adapters.files.images import FileImageStore
 from image_poster.adapters.files.schema import Layout
 from image_poster.adapters.files.uploads import FileUploadStore
@@ -31,10 +31,9 @@ from image_poster.adapters.sqlite.feed import SqliteFeedReader
 from image_poster.adapters.sqlite.idempotency import SqliteTombstoneQueue
 from image_poster.adapters.sqlite.jobs import SqliteJobQueue
 from image_poster.adapters.sqlite.posts import SqlitePostStore
-from image_poster.adapters.sqlite.quotas import SqliteUploadQuota
 from image_poster.adapters.sqlite.rebuild import SqliteFeedRebuilder, greatest_time
 from image_poster.adapters.sqlite.schema import SchemaTooNewError, SchemaTooOldError
-from image_poster.adapters.sqlite.uploads import SqliteUploadRecordStore
+from image_poster.adapters.sqlite.uploads import SqliteUploadQuota, SqliteUploadRecordStore
 from image_poster.domain.limits import request_rule, write_rule
 from image_poster.domain.signing import CursorSigner, Signer
 from image_poster.editions import StartError, parse_admin_claim, parse_list, parse_origins
