@@ -89,8 +89,8 @@ def nouns(folder: str) -> set[str]:
 
 def test_a_noun_has_the_same_file_name_in_every_folder() -> None:
     """`ls adapters/*` is the support table."""
-    kept_as_rows = {"posts", "comments", "feed", "uploads", "jobs"}
-    assert nouns("ports") == {*kept_as_rows, "images", "quotas", "clock"}
+    kept_as_rows = {"posts", "comments", "feed", "uploads"}
+    assert nouns("ports") == {*kept_as_rows, "images"}
     for database in ("adapters/sqlite", "adapters/dynamodb"):
         assert kept_as_rows | {"idempotency", "database", "schema"} <= nouns(database)
     for files in ("adapters/files", "adapters/s3"):

@@ -10,7 +10,7 @@ from image_poster.domain.identity import ExpectedTags, Identity
 from image_poster.domain.ids import rfc3339
 from image_poster.domain.limits import Limits, clean_required
 from image_poster.domain.signing import CursorSigner, Page
-from image_poster.ports.clock import Clock
+from image_poster.ports import Clock
 from image_poster.ports.comments import CommentStore
 from image_poster.services.posts import PostService
 

@@ -21,10 +21,9 @@ from image_poster.domain.errors import RateLimitedError
 from image_poster.domain.idempotency import AlreadyAnsweredError
 from image_poster.domain.limits import UPLOAD_KEPT_MS, Limits, Rates
 from image_poster.domain.posts import uploaded_post
-from image_poster.editions.aws.quotas import EventualQuotas, UsageRecorder
+from image_poster.editions.aws.events import EventualQuotas, UsageRecorder
 from image_poster.ports.posts import PostStore
-from image_poster.ports.quotas import UploadQuota
-from image_poster.ports.uploads import UploadRecordStore
+from image_poster.ports.uploads import UploadQuota, UploadRecordStore
 from support.dynamodb import FakeTable
 from support.filters import passes
 

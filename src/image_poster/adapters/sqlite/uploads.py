@@ -15,7 +15,7 @@ from image_poster.domain.ids import least_id
 from image_poster.domain.limits import UPLOAD_KEPT_MS, Limits, check_bytes, check_under_way, day_of
 from image_poster.domain.posts import PostStatus
 from image_poster.domain.uploads import Upload
-from image_poster.ports.clock import Clock
+from image_poster.ports import Clock
 from image_poster.ports.uploads import UploadRecord
 
 # The unfinished uploads of a user, and the bytes of the day. Ids tell the service clock's time: a

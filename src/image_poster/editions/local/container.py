@@ -27,11 +27,9 @@ from image_poster.adapters.sharing import (
 )
 from image_poster.adapters.sqlite.comments import SqliteCommentStore
 from image_poster.adapters.sqlite.database import Database, WriteProbe
-from image_poster.adapters.sqlite.feed import SqliteFeedReader
+from image_poster.adapters.sqlite.feed import SqliteFeedReader, SqliteFeedRebuilder, greatest_time
 from image_poster.adapters.sqlite.idempotency import SqliteTombstoneQueue
-from image_poster.adapters.sqlite.jobs import SqliteJobQueue
-from image_poster.adapters.sqlite.posts import SqlitePostStore
-from image_poster.adapters.sqlite.rebuild import SqliteFeedRebuilder, greatest_time
+from image_poster.adapters.sqlite.posts import SqliteJobQueue, SqlitePostStore
 from image_poster.adapters.sqlite.schema import SchemaTooNewError, SchemaTooOldError
 from image_poster.adapters.sqlite.uploads import SqliteUploadQuota, SqliteUploadRecordStore
 from image_poster.domain.limits import request_rule, write_rule
@@ -53,9 +51,9 @@ from image_poster.http.app import RENDERERS, HttpSettings, create_app
 from image_poster.http.auth import Authenticator, DevAuthenticator, TokenAuthenticator, TokenTerms
 from image_poster.http.middleware import Middleware, log_access
 from image_poster.http.uploads import HmacPutUrlSigner
+from image_poster.services import Services, Stores, build_services
 from image_poster.services.images import ImagePublisher, JobRunner
 from image_poster.services.posts import PostPurger
-from image_poster.services.registry import Services, Stores, build_services
 from image_poster.services.upload_bodies import UNLIMITED
 
 Result = TypeVar("Result")

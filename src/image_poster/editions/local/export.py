@@ -26,7 +26,7 @@ import msgspec
 
 from image_poster.adapters.files.filesystem import ConfinedFolder
 from image_poster.adapters.files.schema import original_name
-from image_poster.adapters.sqlite.rebuild import SqliteCommentImporter
+from image_poster.adapters.sqlite.feed import SqliteCommentImporter
 from image_poster.domain.comments import Comment, decode_comment
 from image_poster.domain.errors import ValidationFailedError
 from image_poster.domain.ids import PATTERN, is_id
