@@ -25,7 +25,7 @@ from image_poster.adapters.dynamodb.uploads import (
 from image_poster.domain.feed import FeedCursor, FeedQuery, FeedSort, epoch_of
 from image_poster.domain.limits import PUBLIC_RATES, Limits
 from image_poster.domain.posts import Post, published_post, uploaded_post
-from image_poster.editions.aws.quotas import EventualQuotas, UsageRecorder
+from image_poster.editions.aws.events import EventualQuotas, UsageRecorder
 from support.dynamodb import Index, template_indexes
 from support.prices import PricedTable, Units
 from support.renderer import RENDERED

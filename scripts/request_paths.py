@@ -34,7 +34,7 @@ from image_poster.editions.local.settings import Settings
 from image_poster.http.app import HttpSettings, create_app
 from image_poster.http.auth import DevAuthenticator
 from image_poster.http.uploads import HmacPutUrlSigner
-from image_poster.services.registry import Services
+from image_poster.services import Services
 from sample import SCENES, landscape, phone_image
 
 _PACKAGE = f"{Path(image_poster.__file__).parent}/"

@@ -116,7 +116,7 @@ def _check_key(key: str, keys: Container[str]) -> None:
 
 def _decoded(key: str, value: str) -> str:
     try:
-        # Half of a surrogate pair passes here: `domain.texts.clean` names it.
+        # Half of a surrogate pair passes here: `domain.limits.clean` names it.
         return _base64(f"Upload-Metadata: {key}", value).decode(errors="surrogatepass")
     except UnicodeDecodeError as exc:
         raise invalid(key, "must be UTF-8") from exc

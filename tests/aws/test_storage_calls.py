@@ -18,8 +18,8 @@ from image_poster.adapters.dynamodb.comments import DynamoCommentStore
 from image_poster.adapters.dynamodb.posts import DynamoPostStore
 from image_poster.adapters.dynamodb.schema import COMMENT, POST
 from image_poster.domain.posts import published_post
-from image_poster.editions.aws import container, quotas
-from image_poster.editions.aws.settings import AwsSettings
+from image_poster.editions.aws import container, events
+from image_poster.editions.aws.container import AwsSettings
 from support import samples
 from support.renderer import RENDERED
 from support.tables import EmulatedTable
@@ -115,7 +115,7 @@ def calls(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> Iterator[Calls
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(container, "client", client)
     # The emulator may be so slow that what is remembered of limits would be read again.
-    monkeypatch.setattr(quotas, "_REMEMBERED_MS", 3_600_000)
+    monkeypatch.setattr(events, "_CACHE_MS", 3_600_000)
     yield noted
     for service_client in clients.values():
         service_client.close()

@@ -124,7 +124,7 @@ def test_aws_is_all_that_lambdas_and_stack_commands_need(wheel: Path, tmp_path: 
     aws = install(wheel, tmp_path / "venv", "aws")
     assert not installed(aws) & {"granian", "uvloop", "prometheus-client"}
     for package in PACKAGES:
-        assert imports_all(aws, package.handler)
+        assert imports_all(aws, package.module)
     stack = run(aws, "image-poster", "failed", "--stack", "dev", **NO_AWS)
     assert stack.returncode == 2, stack.stderr
     assert "pip install" not in stack.stderr

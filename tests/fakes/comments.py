@@ -13,7 +13,7 @@ from image_poster.domain.posts import (
     check_open_for_comments,
 )
 from image_poster.domain.signing import Page
-from image_poster.ports.clock import Clock
+from image_poster.ports import Clock
 
 
 class MemoryCommentStore:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from image_poster.domain import errors
 from image_poster.domain.images import RENDITIONS
-from image_poster.ports.clock import Clock
+from image_poster.ports import Clock
 from image_poster.ports.images import StagedImage, StoredFile, Workspace
 
 _ORIGINAL = "original"

@@ -8,8 +8,8 @@ from image_poster.domain.posts import (
     is_parked,
     replayed_post,
 )
-from image_poster.ports.clock import Clock
-from image_poster.ports.jobs import Job, ParkedJob
+from image_poster.ports import Clock
+from image_poster.ports.posts import Job, ParkedJob
 
 
 class MemoryJobQueue:

@@ -15,7 +15,7 @@ from image_poster.domain.posts import (
     check_may_change,
 )
 from image_poster.domain.uploads import Upload
-from image_poster.ports.clock import Clock
+from image_poster.ports import Clock
 from image_poster.ports.images import FileRecord
 
 

@@ -10,10 +10,7 @@ from importlinter.cli import lint_imports
 
 PACKAGE = Path(__file__).parents[2] / "src" / "image_poster"
 MODULES = sorted(PACKAGE.rglob("*.py"))
-# The design's 130 files were counted before identity, limits, backup, confinement and the gallery
-# had rooms; what it rules out, 217 files of 65 lines, is said by the mean.
-MAX_FUNCTION_LINES, MAX_FILE_LINES, MIN_MEAN_LINES = 40, 360, 110
-LONG = {"errors.py"}  # the one table
+MAX_FUNCTION_LINES, MAX_FILE_LINES, MIN_MEAN_LINES = 40, 360, 150
 
 
 def test_imports_point_inwards_only() -> None:
@@ -24,7 +21,7 @@ def test_imports_point_inwards_only() -> None:
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_files_and_functions_are_short(path: Path) -> None:
     source = path.read_text()
-    assert path.name in LONG or len(source.splitlines()) <= MAX_FILE_LINES
+    assert len(source.splitlines()) <= MAX_FILE_LINES
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             assert node.end_lineno is not None
@@ -89,8 +86,8 @@ def nouns(folder: str) -> set[str]:
 
 def test_a_noun_has_the_same_file_name_in_every_folder() -> None:
     """`ls adapters/*` is the support table."""
-    kept_as_rows = {"posts", "comments", "feed", "uploads", "jobs"}
-    assert nouns("ports") == {*kept_as_rows, "images", "quotas", "clock"}
+    kept_as_rows = {"posts", "comments", "feed", "uploads"}
+    assert nouns("ports") == {*kept_as_rows, "images"}
     for database in ("adapters/sqlite", "adapters/dynamodb"):
         assert kept_as_rows | {"idempotency", "database", "schema"} <= nouns(database)
     for files in ("adapters/files", "adapters/s3"):

@@ -17,13 +17,11 @@ from image_poster.domain.errors import (
 )
 from image_poster.domain.feed import FeedCursor
 from image_poster.domain.images import Size, large_size, sniff, working_size
-from image_poster.domain.limits import Limits
+from image_poster.domain.limits import Limits, clean
 from image_poster.domain.posts import PostTexts
 from image_poster.domain.signing import CursorSigner, Signer
-from image_poster.domain.texts import clean
-from image_poster.http.connections import RequestBody
 from image_poster.http.multipart import receive_post_form
-from image_poster.http.requests import body_chunks
+from image_poster.http.requests import RequestBody, body_chunks
 from image_poster.http.responses import matching_etag, requested_range
 from image_poster.services.posts import PostDraft
 from image_poster.services.upload_bodies import CountedBody

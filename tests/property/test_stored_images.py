@@ -15,8 +15,7 @@ from fakes.clock import ManualClock
 from fakes.images import MemoryImageStore
 from image_poster.adapters.dynamodb.comments import DynamoCommentCounter, DynamoCommentStore
 from image_poster.adapters.dynamodb.database import Item
-from image_poster.adapters.dynamodb.jobs import DynamoFailureCounter
-from image_poster.adapters.dynamodb.posts import DynamoPostStore
+from image_poster.adapters.dynamodb.posts import DynamoFailureCounter, DynamoPostStore
 from image_poster.adapters.dynamodb.schema import post_key
 from image_poster.domain.errors import BusyError, ImageNotFoundError
 from image_poster.domain.images import ImageRejectedError, ImageWorkFailedError

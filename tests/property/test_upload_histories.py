@@ -36,7 +36,7 @@ from image_poster.domain.errors import (
 from image_poster.domain.posts import PostStatus
 from image_poster.domain.uploads import UploadOrder
 from image_poster.editions.local.maintenance import UploadSettler
-from image_poster.http.connections import ClientGoneError
+from image_poster.http.requests import ClientGoneError
 from image_poster.ports.posts import PostStore
 from image_poster.services.uploads import Patch, UploadService
 from image_poster.tus import Checksum

@@ -18,9 +18,8 @@ from contract.ports.suite import ALICE, BOB
 from image_poster.adapters.clock import ServiceClock
 from image_poster.adapters.sqlite.comments import SqliteCommentStore
 from image_poster.adapters.sqlite.database import Database
-from image_poster.adapters.sqlite.feed import SqliteFeedReader
+from image_poster.adapters.sqlite.feed import SqliteFeedReader, greatest_time
 from image_poster.adapters.sqlite.posts import SqlitePostStore
-from image_poster.adapters.sqlite.rebuild import greatest_time
 from image_poster.adapters.sqlite.uploads import SqliteUploadRecordStore
 from image_poster.domain.errors import UploadGoneError
 from image_poster.domain.feed import EPOCH_MS, PAST_EPOCHS, FeedSort
@@ -29,7 +28,7 @@ from image_poster.domain.limits import LATEST_KEPT, UPLOAD_KEPT_MS
 from image_poster.domain.posts import PostStatus, PostTexts, new_post, published_post
 from image_poster.domain.uploads import UploadOrder
 from image_poster.editions.local.background import TimeKeeper
-from image_poster.services.registry import Services
+from image_poster.services import Services
 from support.renderer import RENDERED
 from support.services import services
 

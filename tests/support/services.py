@@ -14,8 +14,8 @@ from image_poster.domain.limits import Limits
 from image_poster.domain.signing import CursorSigner, Signer
 from image_poster.http.app import RENDERERS
 from image_poster.http.uploads import HmacPutUrlSigner
-from image_poster.ports.clock import Clock
-from image_poster.services.registry import Services, Stores, build_services
+from image_poster.ports import Clock
+from image_poster.services import Services, Stores, build_services
 
 _SIGNER = Signer(b"")
 

@@ -22,7 +22,6 @@ from image_poster.client import (
     SettingError,
 )
 from image_poster.client.client import ClientCalls
-from image_poster.client.environment import environment_proxy
 from image_poster.client.journal import (
     ENTRY_SECONDS,
     RequestJournal,
@@ -42,7 +41,7 @@ from image_poster.client.retries import (
     failure_reason,
     refusal,
 )
-from image_poster.client.transport import Credentials, Route, base_url
+from image_poster.client.transport import Credentials, Route, base_url, environment_proxy
 from image_poster.client.uploading import (
     FileSource,
     ImageUpload,

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from image_poster.domain import images, posts, texts
+from image_poster.domain import images, limits, posts
 from image_poster.domain.comments import Comment, join_latest, split_latest, with_newest
 from image_poster.domain.errors import (
     ERRORS,
@@ -72,7 +72,7 @@ def test_an_error_is_named_after_its_code() -> None:
 
 
 def test_texts_are_trimmed_and_their_newlines_folded() -> None:
-    assert texts.clean("caption", "  a\r\nb\tc \n", longest=10) == "a\nb\tc"
+    assert limits.clean("caption", "  a\r\nb\tc \n", longest=10) == "a\nb\tc"
 
 
 @pytest.mark.parametrize(
@@ -80,7 +80,7 @@ def test_texts_are_trimmed_and_their_newlines_folded() -> None:
 )
 def test_a_character_that_cannot_be_stored_is_named(text: str, name: str) -> None:
     with pytest.raises(ValidationFailedError, match=re.escape(name)):
-        texts.clean("caption", text, longest=100)
+        limits.clean("caption", text, longest=100)
 
 
 def test_only_an_owner_or_an_admin_passes() -> None:

@@ -22,7 +22,7 @@ from image_poster.domain.errors import BusyError, RateLimitedError
 from image_poster.domain.limits import Limits, Rates
 from image_poster.domain.posts import Post, published_post, uploaded_post
 from image_poster.domain.usage import NO_USAGE, Booking, Usage, begun, ended, wrote
-from image_poster.editions.aws.quotas import EventualQuotas, UsageRecorder
+from image_poster.editions.aws.events import EventualQuotas, UsageRecorder
 from support.dynamodb import FakeTable, Record
 from support.filters import passes
 from support.renderer import RENDERED

@@ -13,7 +13,7 @@ from image_poster.domain.errors import UploadGoneError
 from image_poster.domain.limits import UPLOAD_KEPT_MS
 from image_poster.domain.uploads import UploadOrder
 from image_poster.editions.local.maintenance import UploadSettler
-from image_poster.services.registry import Services
+from image_poster.services import Services
 from support.services import services
 
 pytestmark = pytest.mark.anyio

@@ -30,7 +30,7 @@ from image_poster.http.encoding import Cors
 from image_poster.http.feed import FeedPages
 from image_poster.http.middleware import Middleware
 from image_poster.http.uploads import HmacPutUrlSigner
-from image_poster.services.registry import Services
+from image_poster.services import Services
 from support.renderer import RENDERED
 from support.services import services
 

@@ -9,12 +9,12 @@ from fakes.clock import ManualClock
 from image_poster.adapters.dynamodb.comments import DynamoCommentCounter, DynamoCommentStore
 from image_poster.adapters.dynamodb.database import Key
 from image_poster.adapters.dynamodb.feed import DynamoFeedRebuilder
-from image_poster.adapters.dynamodb.jobs import (
+from image_poster.adapters.dynamodb.posts import (
     DynamoFailureCounter,
+    DynamoPostStore,
     DynamoReconciliationCursorStore,
     DynamoScheduledChecks,
 )
-from image_poster.adapters.dynamodb.posts import DynamoPostStore
 from image_poster.adapters.dynamodb.schema import post_key
 from image_poster.adapters.dynamodb.uploads import DynamoUploadRecordStore
 from image_poster.adapters.s3.images import S3ImageStore

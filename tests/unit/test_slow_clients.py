@@ -9,8 +9,9 @@ from image_poster.domain.errors import BodySilentError
 from image_poster.domain.signing import Signer
 from image_poster.http.app import HttpSettings, create_app
 from image_poster.http.auth import DevAuthenticator
-from image_poster.http.connections import PendingResponses, ReaderGoneError, RequestBody
 from image_poster.http.middleware import silent_seconds
+from image_poster.http.requests import RequestBody
+from image_poster.http.responses import PendingResponses, ReaderGoneError
 from image_poster.http.uploads import HmacPutUrlSigner
 from support.services import services
 

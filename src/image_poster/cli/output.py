@@ -12,7 +12,7 @@ import click
 import msgspec
 
 from image_poster.client import CommentResult, PostResult, Progress
-from image_poster.domain.texts import escape_controls
+from image_poster.domain.limits import escape_controls
 
 if TYPE_CHECKING:
     from rich import progress

@@ -19,8 +19,7 @@ from image_poster.domain.errors import PostNotFoundError, PostNotReadyError
 from image_poster.domain.identity import ExpectedTags, Identity, check_unchanged, edit_tag
 from image_poster.domain.ids import rfc3339
 from image_poster.domain.images import RENDITION_LARGE, RENDITION_SMALL, RenderedImage
-from image_poster.domain.limits import Limits
-from image_poster.domain.texts import clean
+from image_poster.domain.limits import Limits, clean
 
 # The format of stored documents that is written; see `Post`.
 POST_FORMAT = 2

@@ -12,7 +12,7 @@ from typing import Any
 import structlog
 from structlog.typing import EventDict
 
-from image_poster.domain.texts import escape_controls
+from image_poster.domain.limits import escape_controls
 
 # The control characters of a traceback's layout, which stay unescaped.
 _LAYOUT = "\n\t"

@@ -3,10 +3,10 @@
 - posts, comments, feed, images, uploads: the routes of each resource, and its JSON bodies
 - operations, metrics, gallery: routes for operators and for people
 - app: creates the app from the other modules
-- middleware, connections, encoding: processing around every request
+- middleware, encoding: processing around every request
 - auth, addresses: the caller, and its address
 - requests, multipart: reading requests
-- responses: building responses
+- responses: building responses, and sending them to slow clients
 - problems: errors as RFC 9457 problem details
 - openapi: the documentation of routes
 """

@@ -13,7 +13,7 @@ from typing import Any
 import structlog
 from litestar.types import HTTPScope
 
-from image_poster.ports.quotas import RateLimiter
+from image_poster.ports import RateLimiter
 
 _log = structlog.get_logger()
 

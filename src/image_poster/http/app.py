@@ -16,7 +16,7 @@ from image_poster.http.middleware import Middleware, Observer
 from image_poster.http.problems import EXCEPTION_HANDLERS, allow
 from image_poster.http.requests import JsonRequest
 from image_poster.http.responses import FastRoute
-from image_poster.services.registry import Renderers, Services
+from image_poster.services import Renderers, Services
 
 RENDERERS = Renderers(posts.post_body, comments.comment_body, posts.own_post_body)
 

@@ -11,7 +11,7 @@ from image_poster.domain.errors import BusyError, IdentityRequiredError
 from image_poster.domain.identity import NOT_FOR_ACCESS, OWN_ISSUER, Identity
 from image_poster.http.addresses import AddressLimiter
 from image_poster.http.requests import AnyRequest, check_json
-from image_poster.services.registry import Services
+from image_poster.services import Services
 
 Claims = dict[str, Any]
 

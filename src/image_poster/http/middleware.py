@@ -23,15 +23,16 @@ from image_poster.domain.errors import (
     RateLimitedError,
 )
 from image_poster.http.addresses import AddressLimiter
-from image_poster.http.connections import (
-    CHUNK_BYTES,
-    PendingResponses,
-    ReaderGoneError,
-    RequestBody,
-)
 from image_poster.http.encoding import Cors, PublicUrl, RawHeaders, ResponseEncoder
 from image_poster.http.problems import MEDIA_TYPE, problem_body, retry_headers
-from image_poster.http.responses import FastRequest, FastRoute
+from image_poster.http.requests import RequestBody
+from image_poster.http.responses import (
+    CHUNK_BYTES,
+    FastRequest,
+    FastRoute,
+    PendingResponses,
+    ReaderGoneError,
+)
 
 _log = structlog.get_logger()
 

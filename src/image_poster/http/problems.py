@@ -15,8 +15,7 @@ from msgspec import UNSET, UnsetType
 from image_poster.domain import errors
 from image_poster.domain.errors import FieldError
 from image_poster.domain.feed import FeedSort, ListedStatus
-from image_poster.http.connections import ClientGoneError
-from image_poster.http.requests import AnyRequest, broken_rule, in_json_words
+from image_poster.http.requests import AnyRequest, ClientGoneError, broken_rule, in_json_words
 from image_poster.tus import VERSION
 
 MEDIA_TYPE = "application/problem+json"

@@ -1,25 +1,26 @@
-"""Requests: the services that handle them, their headers, idempotency keys and bodies."""
+"""Requests: the services that handle them, their headers, idempotency keys and bodies, also of
+clients that stop sending."""
 
+import asyncio
 import codecs
 import json
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import partial
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeVar, cast
 
 import msgspec
 from litestar import Request
 from litestar.params import QueryParameter
+from litestar.types import HTTPReceiveMessage, Receive
 
 from image_poster.domain import errors
 from image_poster.domain.idempotency import HEADER, checked_key
 from image_poster.domain.identity import Identity
 from image_poster.domain.ids import is_id
-from image_poster.domain.limits import FEED_PAGE_MAX
-from image_poster.domain.texts import check_characters
-from image_poster.http.connections import RequestBody
-from image_poster.services.registry import Services
+from image_poster.domain.limits import FEED_PAGE_MAX, check_characters
+from image_poster.services import Services
 
 AnyRequest = Request[Any, Any, Any]
 PageLimit = Annotated[int, QueryParameter(ge=1, le=FEED_PAGE_MAX)]
@@ -37,6 +38,64 @@ _JSON_TYPES = {
     "array": "an array",
 }
 _MISSING = re.compile(r"required field `(.+?)`")
+
+
+class ClientGoneError(Exception):
+    """The connection broke before the body was complete: there is no client to answer."""
+
+
+class RequestBody:
+    """The body of one request, whose pauses may last `seconds`. It `is_complete` after its end, and
+    `is_silent` after a longer pause. `headers` are the request's."""
+
+    def __init__(self, receive: Receive, seconds: float, headers: Mapping[bytes, bytes]) -> None:
+        self._receive = receive
+        self._seconds = seconds
+        self.is_silent = False
+        self.is_complete = not _announces_body(headers)
+
+    async def receive(self) -> HTTPReceiveMessage:
+        """The next message of the body. Raises `BodySilentError`."""
+        try:
+            async with asyncio.timeout(self._seconds):
+                message = cast("HTTPReceiveMessage", await self._receive())
+        except TimeoutError as exc:
+            self.is_silent = True
+            raise errors.BodySilentError from exc
+        if message["type"] == "http.disconnect" or not message["more_body"]:
+            self.is_complete = True
+        return message
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """The body in non-empty chunks, as it arrives. Raises `BodySilentError`, and
+        `ClientGoneError` when it stops before its end."""
+        more = True
+        while more:
+            message = await self.receive()
+            if message["type"] != "http.request":
+                raise ClientGoneError
+            if message["body"]:
+                yield message["body"]
+            more = message["more_body"]
+
+    async def drain(self, seconds: float, max_bytes: int) -> int:
+        """Read and discard the rest of the body, for a limited time; the number of bytes."""
+        size = 0
+        try:
+            async with asyncio.timeout(seconds):
+                while not self.is_complete and size <= max_bytes:
+                    size += len(cast("dict[str, Any]", await self.receive()).get("body", b""))
+        except TimeoutError:
+            pass
+        return size
+
+
+def _announces_body(headers: Mapping[bytes, bytes]) -> bool:
+    """True if a body follows (RFC 9112 section 6.3). Some clients send `Content-Length: 0` with
+    every request: there is no body to read, and the connection stays open."""
+    if b"transfer-encoding" in headers:
+        return True
+    return headers.get(b"content-length", b"").strip(b"0") != b""
 
 
 class JsonRequest(AnyRequest):

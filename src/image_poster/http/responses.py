@@ -2,17 +2,21 @@
 handlers build their responses by these functions; both pass the request's headers.
 
 Conditional requests are in RFC 9110 section 13, ranges in section 14.
+
+The server takes a response's next chunk only when the last one is on its way. All waiting responses
+share one limit of memory. At the limit, the least recent reader is disconnected.
 """
 
+import asyncio
 import hashlib
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from typing import NamedTuple
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from typing import Any, NamedTuple, cast
 
 import msgspec
 from litestar import Response
 from litestar.response import Redirect, Stream
-from litestar.types import HTTPScope
+from litestar.types import HTTPScope, Message, Send
 
 from image_poster.domain.errors import RangeNotSatisfiableError
 from image_poster.domain.idempotency import Answer
@@ -23,6 +27,9 @@ JSON = "application/json"
 IMMUTABLE = "public, max-age=31536000, immutable"
 PRIVATE = "private, no-cache"
 FILE_CHUNK_BYTES = 256 * 1024
+CHUNK_BYTES = 64 * 1024
+_UNREAD_SECONDS = 30
+_MAX_PENDING_BYTES = 128 * 1024 * 1024
 # A feed changes with each comment.
 _REVALIDATE = "no-cache"
 _PLACE = "x-accel-redirect"
@@ -272,3 +279,71 @@ async def _chunks(file: StoredFile, start: int, length: int) -> AsyncIterator[by
             at += len(chunk)
     finally:
         file.close()
+
+
+class ReaderGoneError(Exception):
+    """The client did not read the response in time, or other responses needed its memory. The
+    connection is closed before the response's end."""
+
+
+class PendingResponses:
+    """The responses that wait for their readers, the least recently read one first."""
+
+    def __init__(
+        self, *, max_bytes: int = _MAX_PENDING_BYTES, unread_seconds: float = _UNREAD_SECONDS
+    ) -> None:
+        self._max_bytes = max_bytes
+        self._unread_seconds = unread_seconds
+        self._unread: dict[asyncio.Task[Any], int] = {}
+        self._bytes = 0
+
+    async def send(self, send: Send, message: Message) -> None:
+        """Pass on a long body, or a part of one, in chunks, each when the one before it is on its
+        way. Raises `ReaderGoneError`. One of at most `CHUNK_BYTES` needs no waiting."""
+        task = cast("asyncio.Task[Any]", asyncio.current_task())
+        try:
+            for chunk, unread_bytes in _split(message):
+                self._add(task, unread_bytes)
+                await self._send(send, chunk, task)
+        finally:
+            self._remove(task)
+
+    async def _send(self, send: Send, chunk: Message, task: "asyncio.Task[Any]") -> None:
+        try:
+            async with asyncio.timeout(self._unread_seconds):
+                await send(chunk)
+        except TimeoutError as exc:
+            raise ReaderGoneError from exc
+        except asyncio.CancelledError as exc:
+            if task in self._unread:
+                raise  # not cancelled by `_add`
+            task.uncancel()
+            raise ReaderGoneError from exc
+
+    def _add(self, task: "asyncio.Task[Any]", unread_bytes: int) -> None:
+        """Move a response to the end of the order, because its client has just read. Cancel the
+        first ones while the limit is exceeded."""
+        self._remove(task)
+        self._unread[task] = unread_bytes
+        self._bytes += unread_bytes
+        while self._bytes > self._max_bytes and len(self._unread) > 1:
+            longest = next(iter(self._unread))
+            self._remove(longest)
+            longest.cancel()
+
+    def _remove(self, task: "asyncio.Task[Any]") -> None:
+        self._bytes -= self._unread.pop(task, 0)
+
+
+def _split(message: Message) -> Iterator[tuple[Message, int]]:
+    """The message in chunks, each with the bytes that are in memory until it is sent."""
+    whole = cast("dict[str, Any]", message)
+    body, more = whole.get("body", b""), whole.get("more_body", False)
+    for start in range(0, len(body) or 1, CHUNK_BYTES):
+        end = start + CHUNK_BYTES
+        chunk = {
+            "type": "http.response.body",
+            "body": body[start:end],
+            "more_body": more or end < len(body),
+        }
+        yield cast("Message", chunk), len(body) - start

@@ -20,7 +20,7 @@ from image_poster.domain.uploads import PutTarget, PutTerms, UploadOrder, has_ex
 from image_poster.http import openapi, requests
 from image_poster.http.auth import identify_writer, require_identity
 from image_poster.http.problems import allow
-from image_poster.ports.clock import Clock
+from image_poster.ports import Clock
 from image_poster.services.uploads import Patch, UploadProgress
 
 PATH = "/uploads"

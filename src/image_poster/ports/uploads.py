@@ -1,5 +1,6 @@
-"""Resumable uploads: their bytes until completion, their records, and signed URLs."""
+"""Resumable uploads: their bytes until completion, their records and quotas, and signed URLs."""
 
+from contextlib import AbstractAsyncContextManager
 from typing import NamedTuple, Protocol
 
 from image_poster.domain.uploads import PutTarget, PutTerms, Upload
@@ -110,6 +111,26 @@ class AwaitedUploads(Protocol):
     async def move_expiries(self, by_ms: int, *, before_ms: int) -> None:
         """Move the expiries of awaited uploads by `by_ms`, if they lay within the next lifetime.
         The wall clock was set by as much when it showed `before_ms`."""
+        ...
+
+
+class UploadQuota(Protocol):
+    """Quotas for the bytes that a user sends in a day (UTC), and for unfinished uploads.
+
+    The stores count what they store. `PostStore.add` counts the bytes of an image that came within
+    one request, and reserves those of an upload. That reservation follows its post:
+    `PostStore.update` ends it when the post no longer awaits its bytes, and `PostStore.remove`
+    returns its bytes. `UploadRecordStore.declare_length` sets its real size.
+    """
+
+    def reserve(self, user: str, size: int) -> AbstractAsyncContextManager[None]:
+        """Reserve `size` bytes and an unfinished upload in memory, while the context lasts and an
+        image arrives within one request. Raises `RateLimitedError`, with nothing reserved, if the
+        user has too many unfinished uploads, or too many bytes today."""
+        ...
+
+    async def charge(self, user: str, size: int) -> None:
+        """Count bytes that were sent and discarded, durably. They may exceed the quota."""
         ...
 
 

@@ -1,3 +1,101 @@
 """The operations of the API and of background work. Each module is about one noun, and each of its
-services is a frozen dataclass of the ports that it needs. `registry.py` wires those that the
-API calls."""
+services is a frozen dataclass of the ports that it needs. This module wires those that the API
+calls."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from image_poster.domain.limits import Limits
+from image_poster.domain.posts import StoredPost
+from image_poster.domain.signing import CursorSigner
+from image_poster.domain.uploads import UploadTargets
+from image_poster.ports import Clock, RateLimiter
+from image_poster.ports.comments import CommentStore
+from image_poster.ports.feed import FeedReader
+from image_poster.ports.images import ImageStore
+from image_poster.ports.posts import PostNotifier, PostStore
+from image_poster.ports.uploads import PutUrlSigner, UploadQuota, UploadRecordStore, UploadStore
+from image_poster.services.comments import CommentService
+from image_poster.services.feed import FeedService
+from image_poster.services.images import ImageService
+from image_poster.services.posts import NULL_NOTIFIER, PostService
+from image_poster.services.upload_bodies import UNLIMITED, RefusedBytes, UserLimits
+from image_poster.services.uploads import UploadService
+
+
+@dataclass(frozen=True)
+class Stores:
+    """The ports that the services use; an edition fills them with its adapters."""
+
+    posts: PostStore
+    comments: CommentStore
+    feed: FeedReader
+    images: ImageStore
+    uploads: UploadStore
+    upload_records: UploadRecordStore
+    put_urls: PutUrlSigner
+    clock: Clock
+    notifier: PostNotifier = NULL_NOTIFIER
+    writes: RateLimiter = UNLIMITED
+    upload_quota: UploadQuota = UNLIMITED
+
+
+@dataclass(frozen=True)
+class Renderers:
+    """Functions that encode resources as the API shows them; idempotency records keep these
+    bodies."""
+
+    post: Callable[[StoredPost], bytes]
+    comment: Callable[[bytes], bytes]
+    reservation: Callable[[StoredPost, UploadTargets], bytes]
+
+
+@dataclass(frozen=True)
+class Services:
+    """One service a noun, the stores that they use, and the limits in force."""
+
+    posts: PostService
+    comments: CommentService
+    feed: FeedService
+    images: ImageService
+    uploads: UploadService
+    user_limits: UserLimits
+    stores: Stores
+    limits: Limits
+
+
+def build_services(
+    stores: Stores,
+    limits: Limits,
+    cursors: CursorSigner,
+    render: Renderers,
+    *,
+    poll_seconds: float = 0.05,
+) -> Services:
+    """Build the services over one edition's stores. A request that waits for a post reads it again
+    at each notification, and every `poll_seconds`."""
+    clock = stores.clock
+    posts = PostService(
+        stores.posts, stores.images, clock, limits, render.post, stores.notifier, poll_seconds
+    )
+    uploads = UploadService(
+        stores.posts,
+        stores.upload_records,
+        stores.uploads,
+        stores.put_urls,
+        posts,
+        clock,
+        limits,
+        RefusedBytes(stores.upload_records, stores.upload_quota, posts, limits),
+        render.reservation,
+    )
+    return Services(
+        posts=posts,
+        comments=CommentService(stores.comments, posts, clock, limits, cursors, render.comment),
+        feed=FeedService(stores.feed, cursors, clock),
+        images=ImageService(posts, stores.posts, stores.images),
+        uploads=uploads,
+        user_limits=UserLimits(stores.writes, stores.upload_quota, limits.image_bytes),
+        stores=stores,
+        limits=limits,
+    )

@@ -8,10 +8,9 @@ from image_poster.domain.errors import CommentNotFoundError, GoneError, PostNotF
 from image_poster.domain.idempotency import Answer, answer_once
 from image_poster.domain.identity import ExpectedTags, Identity
 from image_poster.domain.ids import rfc3339
-from image_poster.domain.limits import Limits
+from image_poster.domain.limits import Limits, clean_required
 from image_poster.domain.signing import CursorSigner, Page
-from image_poster.domain.texts import clean_required
-from image_poster.ports.clock import Clock
+from image_poster.ports import Clock
 from image_poster.ports.comments import CommentStore
 from image_poster.services.posts import PostService
 

@@ -7,7 +7,7 @@ from image_poster.domain.feed import ETAG_EPOCHS, FeedCursor, FeedQuery, FeedSor
 from image_poster.domain.posts import StoredPost
 from image_poster.domain.signing import CursorSigner, Page
 from image_poster.domain.uploads import UnfinishedPost
-from image_poster.ports.clock import Clock
+from image_poster.ports import Clock
 from image_poster.ports.feed import FeedReader
 
 

@@ -21,8 +21,7 @@ from image_poster.domain.posts import (
     published_post,
 )
 from image_poster.ports.images import ImageRenderer, ImageStore, RemoteFile, StoredFile, Workspace
-from image_poster.ports.jobs import Job, JobQueue
-from image_poster.ports.posts import PostStore
+from image_poster.ports.posts import Job, JobQueue, PostStore
 from image_poster.services.posts import PostService
 
 # A job that has failed so often is given up: the post fails, and an operator may replay the job.

@@ -22,7 +22,7 @@ from image_poster.domain.posts import (
     new_post,
     new_stored_post,
 )
-from image_poster.ports.clock import Clock
+from image_poster.ports import Clock
 from image_poster.ports.images import FilesRemainError, ImageStore, StagedImage
 from image_poster.ports.posts import PostNotifier, PostStore, TombstoneStore
 

@@ -17,8 +17,8 @@ from image_poster.domain.identity import Identity
 from image_poster.domain.images import SNIFF_BYTES, sniff
 from image_poster.domain.limits import Limits
 from image_poster.domain.uploads import Upload
-from image_poster.ports.quotas import RateLimiter, UploadQuota
-from image_poster.ports.uploads import UploadRecordStore, UploadWriter
+from image_poster.ports import RateLimiter
+from image_poster.ports.uploads import UploadQuota, UploadRecordStore, UploadWriter
 from image_poster.services.posts import PostService
 
 _ENDED = (

@@ -28,7 +28,7 @@ from image_poster.domain.uploads import (
     UploadTargets,
     has_expired,
 )
-from image_poster.ports.clock import Clock
+from image_poster.ports import Clock
 from image_poster.ports.posts import PostStore
 from image_poster.ports.uploads import (
     PutUrlSigner,

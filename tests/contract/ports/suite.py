@@ -47,8 +47,7 @@ from image_poster.domain.uploads import Upload
 from image_poster.ports.comments import CommentStore
 from image_poster.ports.feed import FeedReader, FeedRebuilder
 from image_poster.ports.images import ImageStore, SweepableImages
-from image_poster.ports.jobs import Job, JobQueue
-from image_poster.ports.posts import PostStore, TombstoneQueue
+from image_poster.ports.posts import Job, JobQueue, PostStore, TombstoneQueue
 from image_poster.ports.uploads import AwaitedUploads, UploadRecord, UploadRecordStore, UploadStore
 from support.renderer import RENDERED
 

@@ -12,7 +12,7 @@ import pytest
 
 from contract.ports import suite
 from image_poster.adapters.files import uploads as file_uploads
-from image_poster.adapters.files.durable import disk_errors
+from image_poster.adapters.files.filesystem import disk_errors
 from image_poster.adapters.files.images import FileImageStore
 from image_poster.adapters.files.schema import Layout
 from image_poster.adapters.files.uploads import FileUploadStore

@@ -16,15 +16,14 @@ from image_poster.adapters.sqlite import database as sqlite_database
 from image_poster.adapters.sqlite import feed
 from image_poster.adapters.sqlite.comments import SqliteCommentStore
 from image_poster.adapters.sqlite.database import Database, WriteProbe, connect
-from image_poster.adapters.sqlite.feed import SqliteFeedReader
-from image_poster.adapters.sqlite.idempotency import SqliteTombstoneQueue
-from image_poster.adapters.sqlite.jobs import SqliteJobQueue
-from image_poster.adapters.sqlite.posts import SqlitePostStore
-from image_poster.adapters.sqlite.rebuild import (
+from image_poster.adapters.sqlite.feed import (
     SqliteCommentImporter,
+    SqliteFeedReader,
     SqliteFeedRebuilder,
     greatest_time,
 )
+from image_poster.adapters.sqlite.idempotency import SqliteTombstoneQueue
+from image_poster.adapters.sqlite.posts import SqliteJobQueue, SqlitePostStore
 from image_poster.adapters.sqlite.schema import VERSION, SchemaTooNewError, SchemaTooOldError
 from image_poster.adapters.sqlite.uploads import SqliteUploadRecordStore
 from image_poster.domain.comments import Comment, decode_comment

@@ -16,16 +16,14 @@ from image_poster.adapters.dynamodb.stream import decoded_records
 from image_poster.adapters.dynamodb.uploads import DynamoUploadRecordStore, DynamoUsageStore
 from image_poster.adapters.sqlite.database import Database
 from image_poster.adapters.sqlite.posts import SqlitePostStore
-from image_poster.adapters.sqlite.quotas import SqliteUploadQuota
-from image_poster.adapters.sqlite.uploads import SqliteUploadRecordStore
+from image_poster.adapters.sqlite.uploads import SqliteUploadQuota, SqliteUploadRecordStore
 from image_poster.domain.errors import RateLimitedError
 from image_poster.domain.idempotency import AlreadyAnsweredError
 from image_poster.domain.limits import UPLOAD_KEPT_MS, Limits, Rates
 from image_poster.domain.posts import uploaded_post
-from image_poster.editions.aws.quotas import EventualQuotas, UsageRecorder
+from image_poster.editions.aws.events import EventualQuotas, UsageRecorder
 from image_poster.ports.posts import PostStore
-from image_poster.ports.quotas import UploadQuota
-from image_poster.ports.uploads import UploadRecordStore
+from image_poster.ports.uploads import UploadQuota, UploadRecordStore
 from support.dynamodb import FakeTable
 from support.filters import passes
 

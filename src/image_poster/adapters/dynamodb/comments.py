@@ -32,7 +32,7 @@ from image_poster.domain.identity import Identity
 from image_poster.domain.limits import LATEST_KEPT, take_page
 from image_poster.domain.posts import PostStatus, check_open_for_comments
 from image_poster.domain.signing import Page
-from image_poster.ports.clock import Clock
+from image_poster.ports import Clock
 
 _CACHE_MS = 60_000
 _MAX_CACHED = 10_000

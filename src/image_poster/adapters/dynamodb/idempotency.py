@@ -7,7 +7,7 @@ from image_poster.adapters.dynamodb import database, schema
 from image_poster.adapters.dynamodb.boto import BotoTable
 from image_poster.domain.errors import BusyError
 from image_poster.domain.idempotency import AlreadyAnsweredError, IdempotencyRecord
-from image_poster.ports.clock import Clock
+from image_poster.ports import Clock
 
 _MAX_ATTEMPTS = 5
 

@@ -8,7 +8,7 @@ from image_poster.adapters.dynamodb.boto import BotoTable
 from image_poster.domain.errors import UploadGoneError
 from image_poster.domain.posts import PostStatus
 from image_poster.domain.usage import NO_USAGE, Usage
-from image_poster.ports.clock import Clock
+from image_poster.ports import Clock
 from image_poster.ports.uploads import UploadRecord
 
 _AWAITS_BYTES = database.HasValue("status", str(PostStatus.AWAITING_UPLOAD))

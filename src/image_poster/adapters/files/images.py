@@ -14,7 +14,7 @@ from typing import BinaryIO
 
 import structlog
 
-from image_poster.adapters.files.durable import (
+from image_poster.adapters.files.filesystem import (
     disk_errors,
     ensure_folder,
     move_durably,
@@ -22,8 +22,14 @@ from image_poster.adapters.files.durable import (
     share,
     write_all,
 )
-from image_poster.adapters.files.quarantine import Quarantine, QuarantinedFile
-from image_poster.adapters.files.schema import SHARED_FILE, SHARED_FOLDER, Layout, is_spooled
+from image_poster.adapters.files.schema import (
+    SHARED_FILE,
+    SHARED_FOLDER,
+    Layout,
+    Quarantine,
+    QuarantinedFile,
+    is_spooled,
+)
 from image_poster.domain.errors import ImageNotFoundError
 from image_poster.domain.ids import is_id
 from image_poster.domain.images import RENDITIONS

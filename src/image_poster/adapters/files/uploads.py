@@ -21,7 +21,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from image_poster.adapters.files.durable import (
+from image_poster.adapters.files.filesystem import (
     disk_errors,
     ensure_folder,
     move_durably,

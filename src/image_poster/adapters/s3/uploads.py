@@ -14,7 +14,7 @@ from image_poster.adapters.s3.images import pieces
 from image_poster.domain import errors
 from image_poster.domain.ids import rfc3339
 from image_poster.domain.uploads import PutTarget, PutTerms
-from image_poster.ports.clock import Clock
+from image_poster.ports import Clock
 from image_poster.ports.uploads import UploadWriter
 
 _DIGEST = "sha256"

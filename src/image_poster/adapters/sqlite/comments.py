@@ -21,7 +21,7 @@ from image_poster.domain.identity import Identity
 from image_poster.domain.limits import LATEST_KEPT, take_page
 from image_poster.domain.posts import check_open_for_comments
 from image_poster.domain.signing import Page
-from image_poster.ports.clock import Clock
+from image_poster.ports import Clock
 
 # Past ranks that no cursor needs are deleted with each new one, so many at a time: the table
 # shrinks, and no write waits for it.

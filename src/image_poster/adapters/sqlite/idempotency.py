@@ -8,7 +8,7 @@ import sqlite3
 from collections.abc import Iterable
 
 from image_poster.adapters.sqlite.database import Database
-from image_poster.adapters.sqlite.quotas import forget_days
+from image_poster.adapters.sqlite.uploads import forget_days
 from image_poster.domain.idempotency import KEPT_MS, AlreadyAnsweredError, IdempotencyRecord
 from image_poster.domain.identity import Identity
 from image_poster.domain.ids import EARLIEST_MS

@@ -1,12 +1,11 @@
 """The AWS edition: four Lambdas over one table and two buckets. `infra/template.yaml` deploys it.
 
-- settings: the environment that the template gives each Lambda
-- container: the class for each port
+- container: the environment that the template gives each Lambda; the class for each port
 - api: the Lambda that answers requests from API Gateway
 - images: the Lambda that processes images when S3 notifies it of an object
 - background: the Lambdas that apply the table's stream and reconcile lost events
-- events: the work that events start: image work, and the changes in a stream batch
-- quotas: users' quotas, enforced from usage that the stream adds up
+- events: the work that events start: image work, and the changes in a stream batch; users' quotas,
+  enforced from usage that the stream adds up
 - reconciliation: finds and finishes work whose events were lost
 - operate: the operators' commands on a stack
 - tracing: a segment in X-Ray for each call of AWS

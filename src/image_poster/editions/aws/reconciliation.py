@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from image_poster.adapters.dynamodb.jobs import (
+from image_poster.adapters.dynamodb.posts import (
     DuePost,
     DynamoFailureCounter,
     DynamoReconciliationCursorStore,
@@ -20,7 +20,7 @@ from image_poster.adapters.dynamodb.schema import ReconciliationCursor
 from image_poster.adapters.s3.images import S3ImageStore
 from image_poster.domain.errors import ChecksumMismatchError, UploadGoneError
 from image_poster.domain.posts import PROCESSING_FAILED, PostStatus, failed_post
-from image_poster.ports.clock import Clock
+from image_poster.ports import Clock
 from image_poster.ports.feed import FeedRebuilder
 from image_poster.ports.posts import PostStore
 from image_poster.ports.uploads import UploadRecordStore, UploadStore

@@ -9,7 +9,7 @@ import structlog
 from image_poster.adapters.clock import ServiceClock
 from image_poster.adapters.images.renderer import VipsImageRenderer
 from image_poster.adapters.sqlite.database import Database
-from image_poster.adapters.sqlite.rebuild import greatest_time
+from image_poster.adapters.sqlite.feed import greatest_time
 from image_poster.domain.feed import EPOCH_MS
 from image_poster.editions.local.container import Container, Shared, open_container
 from image_poster.editions.local.maintenance import PostRetries, Sweeper

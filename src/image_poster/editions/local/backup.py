@@ -23,7 +23,7 @@ from typing import BinaryIO, NamedTuple
 
 import msgspec
 
-from image_poster.adapters.files.confined import ConfinedFolder
+from image_poster.adapters.files.filesystem import ConfinedFolder
 from image_poster.adapters.files.schema import original_name, post_of, rendition_names
 from image_poster.domain.idempotency import KEPT_MS
 from image_poster.editions import OperationFailedError

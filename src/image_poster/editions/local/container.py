@@ -11,7 +11,7 @@ from typing import NamedTuple, TypeVar
 import uvloop
 
 from image_poster.adapters.clock import ServiceClock
-from image_poster.adapters.files.durable import check_free_space
+from image_poster.adapters.files.filesystem import check_free_space
 from image_poster.adapters.files.images import FileImageStore
 from image_poster.adapters.files.schema import Layout
 from image_poster.adapters.files.uploads import FileUploadStore
@@ -27,14 +27,11 @@ from image_poster.adapters.sharing import (
 )
 from image_poster.adapters.sqlite.comments import SqliteCommentStore
 from image_poster.adapters.sqlite.database import Database, WriteProbe
-from image_poster.adapters.sqlite.feed import SqliteFeedReader
+from image_poster.adapters.sqlite.feed import SqliteFeedReader, SqliteFeedRebuilder, greatest_time
 from image_poster.adapters.sqlite.idempotency import SqliteTombstoneQueue
-from image_poster.adapters.sqlite.jobs import SqliteJobQueue
-from image_poster.adapters.sqlite.posts import SqlitePostStore
-from image_poster.adapters.sqlite.quotas import SqliteUploadQuota
-from image_poster.adapters.sqlite.rebuild import SqliteFeedRebuilder, greatest_time
+from image_poster.adapters.sqlite.posts import SqliteJobQueue, SqlitePostStore
 from image_poster.adapters.sqlite.schema import SchemaTooNewError, SchemaTooOldError
-from image_poster.adapters.sqlite.uploads import SqliteUploadRecordStore
+from image_poster.adapters.sqlite.uploads import SqliteUploadQuota, SqliteUploadRecordStore
 from image_poster.domain.limits import request_rule, write_rule
 from image_poster.domain.signing import CursorSigner, Signer
 from image_poster.editions import (
@@ -60,9 +57,9 @@ from image_poster.http.app import RENDERERS, HttpSettings, create_app
 from image_poster.http.auth import Authenticator, DevAuthenticator, TokenAuthenticator, TokenTerms
 from image_poster.http.middleware import Middleware, log_access
 from image_poster.http.uploads import HmacPutUrlSigner
+from image_poster.services import Services, Stores, build_services
 from image_poster.services.images import ImagePublisher, JobRunner
 from image_poster.services.posts import PostPurger
-from image_poster.services.registry import Services, Stores, build_services
 from image_poster.services.upload_bodies import UNLIMITED
 
 Result = TypeVar("Result")

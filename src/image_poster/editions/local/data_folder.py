@@ -22,7 +22,7 @@ import msgspec
 import structlog
 from ulid import ULID
 
-from image_poster.adapters.files.confined import ConfinedFolder
+from image_poster.adapters.files.filesystem import ConfinedFolder
 from image_poster.adapters.sqlite.database import LogUnsupportedError, connect
 from image_poster.adapters.sqlite.schema import migrate
 from image_poster.domain.ids import is_id, new_id

@@ -16,8 +16,8 @@ import uvloop
 
 from image_poster.adapters.files.images import record_of
 from image_poster.adapters.images.selftest import SelfTest, self_test
+from image_poster.adapters.sqlite.feed import count_wrong_times, greatest_time
 from image_poster.adapters.sqlite.posts import files_of_ready_posts
-from image_poster.adapters.sqlite.rebuild import count_wrong_times, greatest_time
 from image_poster.adapters.sqlite.schema import VERSION
 from image_poster.domain.ids import EARLIEST_MS
 from image_poster.domain.images import RENDITIONS
@@ -28,7 +28,7 @@ from image_poster.editions.local.maintenance import PostFailure, PostRetries, Re
 from image_poster.editions.local.settings import Settings
 from image_poster.editions.local.snapshot import copy_if_read_only
 from image_poster.ports.images import FileRecord
-from image_poster.ports.jobs import ParkedJob
+from image_poster.ports.posts import ParkedJob
 
 _MIN_FREE_BYTES = 1_000_000_000
 _MAX_BEHIND_SECONDS = 60

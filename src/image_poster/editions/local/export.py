@@ -24,16 +24,15 @@ from typing import BinaryIO, NamedTuple, TypeVar
 
 import msgspec
 
-from image_poster.adapters.files.confined import ConfinedFolder
+from image_poster.adapters.files.filesystem import ConfinedFolder
 from image_poster.adapters.files.schema import original_name
-from image_poster.adapters.sqlite.rebuild import SqliteCommentImporter
+from image_poster.adapters.sqlite.feed import SqliteCommentImporter
 from image_poster.domain.comments import Comment, decode_comment
 from image_poster.domain.errors import ValidationFailedError
 from image_poster.domain.ids import PATTERN, is_id
 from image_poster.domain.images import SNIFF_BYTES, sniff
-from image_poster.domain.limits import Limits
+from image_poster.domain.limits import Limits, clean_required
 from image_poster.domain.posts import Post, PostStatus, PostTexts, decode_post
-from image_poster.domain.texts import clean_required
 from image_poster.editions import StartError
 from image_poster.editions.local import snapshot
 from image_poster.editions.local.container import Container, run_in_container

@@ -20,7 +20,7 @@ from typing import Annotated, NamedTuple
 
 import msgspec
 
-from image_poster.adapters.files.confined import ConfinedFolder
+from image_poster.adapters.files.filesystem import ConfinedFolder
 from image_poster.adapters.files.schema import POST_FOLDERS, post_of
 from image_poster.adapters.oidc import REVOCATIONS
 from image_poster.domain.ids import is_id

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import msgspec
 
-from image_poster.adapters.files.confined import ConfinedFolder
+from image_poster.adapters.files.filesystem import ConfinedFolder
 from image_poster.adapters.oidc import REVOCATIONS, new_key, own_token, read_series
 from image_poster.editions import StartError
 from image_poster.editions.local.data_folder import CURSOR_KEY, enter_with_database

@@ -13,7 +13,7 @@ from image_poster.domain.ids import MAX_MS
 from image_poster.domain.limits import UPLOAD_KEPT_MS
 from image_poster.domain.posts import PostStatus
 from image_poster.domain.uploads import Upload, has_expired, is_unreal
-from image_poster.ports.clock import Clock
+from image_poster.ports import Clock
 from image_poster.ports.feed import Drift, FeedRebuilder, TimeRepair
 from image_poster.ports.images import ImageStore, SweepableImages
 from image_poster.ports.posts import PostStore, TombstoneQueue

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import structlog
 
-from image_poster.adapters.files.durable import share
+from image_poster.adapters.files.filesystem import share
 from image_poster.adapters.files.schema import Layout
 from image_poster.editions import StartError
 

@@ -12,8 +12,7 @@ from pathlib import Path
 from stat import S_ISREG
 from typing import NamedTuple
 
-from image_poster.adapters.files.confined import ConfinedFolder
-from image_poster.adapters.files.durable import sync
+from image_poster.adapters.files.filesystem import ConfinedFolder, sync
 from image_poster.adapters.files.schema import Layout
 from image_poster.adapters.files.uploads import trust_uploads
 from image_poster.adapters.oidc import REVOCATIONS

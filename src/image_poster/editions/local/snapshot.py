@@ -24,8 +24,12 @@ from urllib.parse import quote
 import msgspec
 import structlog
 
-from image_poster.adapters.files.confined import ConfinedFolder
-from image_poster.adapters.files.durable import disk_errors, ensure_folder, move_durably
+from image_poster.adapters.files.filesystem import (
+    ConfinedFolder,
+    disk_errors,
+    ensure_folder,
+    move_durably,
+)
 from image_poster.adapters.files.schema import POST_FOLDERS, Layout
 from image_poster.adapters.files.uploads import trust_uploads
 from image_poster.adapters.sqlite.database import connect, translated
