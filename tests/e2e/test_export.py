@@ -81,10 +81,10 @@ def test_what_was_exported_is_there_again_with_ids_times_and_creators(
     two = tmp_path / "two"
     with local_server(two):
         done = shell.run("import", exported, "--data-dir", two).stdout
-    assert done == "2 posts and 12 comments are new here\n"
+    assert done == "2 posts and 12 comments added\n"
     assert shown(two) == shown(tmp_path / "one")
     assert "BAD" not in shell.run("doctor", "--deep", "--data-dir", two).stdout
-    assert "0 had drifted" in shell.run("rebuild", "--data-dir", two).stdout
+    assert "0 counts corrected" in shell.run("rebuild", "--data-dir", two).stdout
 
 
 def test_it_is_plain_files(exported: Path) -> None:
@@ -145,7 +145,7 @@ def test_importing_again_changes_nothing_and_revives_nothing(
         )
         done = shell.run("import", exported, "--data-dir", two).stdout
         assert done == (
-            "0 posts and 0 comments are new here\n1 posts were deleted here, and stay deleted\n"
+            "0 posts and 0 comments added\n1 posts not imported, because users deleted them here\n"
         )
         post = api.get(f"/posts/{first}").json()
         assert (post["caption"], post["total_comments"]) == ("edited here", 11)
@@ -166,7 +166,7 @@ def test_an_import_into_a_new_folder_creates_it_as_a_start_does(
     comments = (exported / "comments.jsonl").read_text()
     (exported / "comments.jsonl").write_text("\ufeff\n" + comments.replace("\n", "\n\n", 1) + "\n")
     done = shell.run("import", exported, "--data-dir", two).stdout
-    assert done == "2 posts and 12 comments are new here\n"
+    assert done == "2 posts and 12 comments added\n"
     assert {path.stat().st_mode & 0o077 for path in [two, *two.rglob("*")]} == {0}
     folder_id = json.loads((two / "folder.json").read_bytes())["id"]
     (exported / "posts.jsonl").write_text(line)

@@ -161,7 +161,7 @@ def put_back(data: Path, aside: Files) -> None:
     shell = Shell("", data.parent)
     told = shell.run("doctor", "--data-dir", data, code=1).stdout
     assert f"BAD  quarantine {len(aside)} files, the oldest since " in told
-    assert "2 posts lack theirs: put them back by --restore-quarantine" in told
+    assert "2 posts lack these files: pass --restore-quarantine" in told
     done = shell.run("doctor", "--restore-quarantine", "--data-dir", data)
     assert f"{len(aside)} files put back" in done.stderr
     assert "ok   quarantine empty" in done.stdout

@@ -67,7 +67,7 @@ class Clock:
 
 @pytest.mark.parametrize("content", [b'{"x":' + b"[" * 100_000, b'{"detail": "\xff"}', b"<html>"])
 def test_an_answer_that_is_no_json_of_ours_is_told(content: bytes) -> None:
-    assert failure_reason(Reply(500, {}, content)) == "the service is not able to (500)"
+    assert failure_reason(Reply(500, {}, content)) == "the service failed (500)"
     steps = ClientCalls.show(ClientCalls("http://x"), "01K")
     next(steps)
     with pytest.raises(GaveUpError, match="does not answer as image-poster-api does"):
@@ -449,8 +449,8 @@ def test_an_upload_is_not_ended_because_a_token_has_run_out() -> None:
             "run out",
         ),
         ('Bearer error="invalid_token", error_description="It is damaged."', "It is damaged."),
-        ("Bearer", "Say who you are"),
-        ("", "Say who you are"),
+        ("Bearer", "This request needs a user"),
+        ("", "This request needs a user"),
     ],
 )
 def test_why_a_token_was_refused_is_said_also_without_a_body(challenge: str, said: str) -> None:

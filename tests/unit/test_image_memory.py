@@ -63,7 +63,7 @@ def test_no_side_is_longer_than_a_jpeg_can_have() -> None:
     """Such an image took 14 s and more of a worker's time, from 9.8 kB."""
     error = refused(png_of(1, 5_000_000))
     assert error.code == "image_too_large"
-    assert "a side has at most 65,500" in error.detail
+    assert "the limit of a side is 65,500" in error.detail
     assert render(png_of(1, 65_000)).large.size == (1, 1600) != (1, MAX_SIDE)
 
 

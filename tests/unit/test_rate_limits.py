@@ -142,4 +142,4 @@ async def test_rules_are_counted_apart_and_tell_what_to_do(counts: RateCounters)
         await writes.count("alice")
     assert refused.value.limit == "writes_per_minute"
     assert refused.value.retry_after
-    assert f"Go on in {refused.value.retry_after} s." in refused.value.detail
+    assert f"Try again in {refused.value.retry_after} s." in refused.value.detail

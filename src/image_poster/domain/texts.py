@@ -31,7 +31,7 @@ def clean(field: str, text: str, *, longest: int) -> str:
     check_characters(field, text)
     trimmed = _DROPPED.sub("", _LINE_BREAK.sub("\n", text)).strip()
     if len(trimmed) > longest:
-        raise invalid(field, f"at most {longest} characters; these are {len(trimmed)}")
+        raise invalid(field, f"must have at most {longest} characters, not {len(trimmed)}")
     return trimmed
 
 
