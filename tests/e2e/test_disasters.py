@@ -270,7 +270,7 @@ def test_a_full_target_leaves_the_earlier_generations_whole(
         (target / "stranger").write_bytes(bytes(disk.f_bavail * disk.f_frsize - free))
         outcome = back_up(folder.data, target)
         assert outcome.code == 1, outcome
-        assert "broke off: the disk is full. The earlier backups are whole" in outcome.stderr
+        assert "failed: the disk is full. The earlier backups are complete" in outcome.stderr
         assert [path.name for path in target.iterdir() if path.is_dir()] == [first]
         assert_restores(target, folder.early)
         (target / "stranger").unlink()
@@ -286,7 +286,7 @@ def test_a_target_that_fails_in_the_middle_of_a_file_leaves_no_half_generation(
     first = backed_up(folder.early, target)
     outcome = back_up(folder.data, target, prepare=limit_files(1_000_000))
     assert outcome.code == 1, outcome
-    assert "broke off: " in outcome.stderr
+    assert "failed: " in outcome.stderr
     assert "run the command again" in outcome.stderr
     assert [path.name for path in target.iterdir() if path.is_dir()] == [first]
     backed_up(folder.data, target)

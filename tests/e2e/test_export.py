@@ -230,7 +230,7 @@ def test_export_is_apart_from_the_data_folder_and_a_broken_off_one_is_told(
     assert "is in the data folder" in refused(tmp_path / "one" / "export")
     assert "name a folder of its own" in refused(tmp_path)
     (exported / "posts.jsonl").unlink()
-    assert "holds an export that broke off: delete it" in refused(exported)
+    assert "holds an incomplete export: delete it" in refused(exported)
     limit = limit_files(10_000)
     full = run("export", tmp_path / "x", "--data-dir", tmp_path / "one", prepare=limit)
     assert (full.code, "Delete that folder, and run the command" in full.stderr) == (1, True)

@@ -329,7 +329,7 @@ def test_a_client_asks_for_another_token_when_one_has_run_out(
         assert "no token came" in shell.run("feed", "--token-command", command, code=3).stderr
         bearer = {"authorization": f"Bearer {file.read_text()}", "tus-resumable": "1.0.0"}
         upload = httpx.head(f"{server.url}/uploads/{post_id}", headers=bearer)
-        assert "The bearer token has run out." in upload.headers["www-authenticate"]
+        assert "The bearer token has expired." in upload.headers["www-authenticate"]
         (tmp_path / "renewed").write_text(issuer.token("a1"))
         shell.variables["IMAGE_POSTER_TOKEN_COMMAND"] = command
         assert "a1: hello" in shell.run("show", post.id).stdout

@@ -209,7 +209,7 @@ def test_a_wrong_setting_stops_the_start_with_one_sentence(tmp_path: Path) -> No
 
 def test_dev_auth_stays_on_this_machine(tmp_path: Path) -> None:
     said = refused("--data-dir", str(tmp_path), "--host", EVERYWHERE)
-    assert "auth=dev believes any user-id" in said
+    assert "auth=dev trusts any user-id" in said
     assert "--insecure-dev-auth" in said
 
 
@@ -225,7 +225,7 @@ def test_insecure_dev_auth_is_loud_and_takes_any_host(tmp_path: Path) -> None:
     assert answer.status_code == 200
     process.terminate()
     _, logged = process.communicate(timeout=60)
-    assert "auth=dev believes any user-id" in logged
+    assert "auth=dev trusts any user-id" in logged
 
 
 @pytest.mark.parametrize(

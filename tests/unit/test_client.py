@@ -435,7 +435,7 @@ def test_an_upload_is_not_ended_because_a_token_has_run_out() -> None:
         Reply(401, {"www-authenticate": 'error_description="the token has expired"'}, b"{}"),
     ]
     sent: list[object] = [next(steps)]
-    with pytest.raises(RefusedError, match="has run out"):
+    with pytest.raises(RefusedError, match="has expired"):
         sent.extend(steps.send(answer) for answer in answers)
     methods = [step.method for step in sent if isinstance(step, Send)]
     assert methods == ["HEAD", "PATCH"]
@@ -446,7 +446,7 @@ def test_an_upload_is_not_ended_because_a_token_has_run_out() -> None:
     [
         (
             'Bearer scope="" error="invalid_token" error_description="the token has expired"',
-            "run out",
+            "expired",
         ),
         ('Bearer error="invalid_token", error_description="It is damaged."', "It is damaged."),
         ("Bearer", "This request needs a user"),
