@@ -303,7 +303,7 @@ def test_list_and_replay_are_exact_though_aws_answers_empty_first(
         assert "999 changes of 2026-11-24T12:00:00Z the stream has 3 of the batch's 999" in said
         assert api.total(post["id"]) == 3
         assert behind.operate("failed").startswith("999 changes")
-        assert "count corrected" not in behind.operate("rebuild")
+        assert "corrected its count" not in behind.operate("rebuild")
         assert "nothing has failed" in behind.operate("failed")
 
 

@@ -201,7 +201,7 @@ def test_an_older_database_replaces_nothing(folder: Once, target: Path) -> None:
     put_database(folder.early, folder.data)
     expected = folder.data.with_name("expected")
     shutil.copytree(folder.data, expected)
-    said = "2 posts of that are gone, and nobody deleted them"
+    said = "2 of its posts are missing, and no user deleted them"
     assert_refused(said, folder.data, target, "--allow-loss")
     assert_restores(target, expected)
     assert backed_up(folder.data, target, "--allow-loss")

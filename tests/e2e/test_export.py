@@ -182,7 +182,7 @@ def test_an_import_does_not_adopt_images_without_their_database(
     data = tmp_path / "one"
     (data / "image_poster.db").rename(tmp_path / "lost.db")
     said = shell.run("import", exported, "--data-dir", data, code=2).stderr
-    assert "is new or empty, but there are images beside it" in said
+    assert "is new or empty, but the folder has images" in said
     assert not (data / "image_poster.db").exists()
 
 

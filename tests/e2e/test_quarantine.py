@@ -97,7 +97,7 @@ def test_a_database_without_posts_beside_images_stops_the_start(
     fresh(data / DATABASE)
     for _ in range(2):  # the first refusal changes nothing that the second goes by
         said = refused("--data-dir", str(data), "--port", "0")
-        assert "is new or empty, but there are images beside it" in said
+        assert "is new or empty, but the folder has images" in said
         assert "docs/operations.md" in said
     assert files_in(data) == before
     remove_database(data)

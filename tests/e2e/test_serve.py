@@ -304,7 +304,7 @@ def test_behind_a_proxy_nothing_is_warned_of(tmp_path: Path) -> None:
 def test_proxies_that_are_anybody_are_loud(network: str) -> None:
     [warning] = Settings(trusted_proxies=network).warnings
     assert f"{network.rpartition(',')[2]} is a public network" in warning
-    assert "each of them may name any caller" in warning
+    assert "the service trusts all of them" in warning
 
 
 def test_a_port_or_a_folder_in_use_is_told(tmp_path: Path) -> None:

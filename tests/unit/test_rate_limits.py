@@ -134,7 +134,7 @@ def test_no_file_is_left_that_could_be_found(counts: RateCounters) -> None:
 
 @pytest.mark.anyio
 async def test_rules_are_counted_apart_and_tell_what_to_do(counts: RateCounters) -> None:
-    writes = SharedRateLimiter(counts, RateRule("writes_per_minute", 1, "writes of one user"))
+    writes = SharedRateLimiter(counts, RateRule("writes_per_minute", 1, "writes"))
     requests = SharedRateLimiter(counts, RateRule("requests_per_minute", 1, "requests"))
     await writes.count("alice")
     await requests.count("alice")
