@@ -93,8 +93,8 @@ def metadata(header: str | None) -> dict[str, str]:
         return pairs
     if len(header) > METADATA_MAX_BYTES:
         raise InvalidTusRequestError(
-            f"Upload-Metadata has {len(header)} bytes; {METADATA_MAX_BYTES} are taken. Longer "
-            "texts go by JSON: reserve the post with POST /posts, and send to its `upload.tus`."
+            f"Upload-Metadata has {len(header)} bytes; the limit is {METADATA_MAX_BYTES}. For "
+            "longer texts, reserve the post as JSON with POST /posts, and send to its `upload.tus`."
         )
     for pair in header.split(","):
         key, _, value = pair.strip().partition(" ")
@@ -131,7 +131,7 @@ def checksum(header: str | None) -> Checksum | None:
     name = f"Upload-Checksum: {algorithm}"
     if algorithm not in CHECKSUM_ALGORITHMS:
         known = " or ".join(CHECKSUM_ALGORITHMS)
-        raise InvalidTusRequestError(f"Upload-Checksum must be of {known}.")
+        raise InvalidTusRequestError(f"Upload-Checksum must use {known}.")
     digest = _base64(name, encoded.strip())
     size = hashlib.new(algorithm, usedforsecurity=False).digest_size
     if len(digest) != size:
@@ -164,7 +164,7 @@ def check_new_length(length: int | None, longest: int) -> None:
     if length is not None and length > longest:
         raise UploadTooLargeError
     if length == 0:
-        raise InvalidTusRequestError("Upload-Length must be at least 1: an image has bytes.")
+        raise InvalidTusRequestError("Upload-Length must be at least 1.")
 
 
 def length_to_declare(
@@ -206,8 +206,8 @@ def check_fits(upload: Upload, left: int, size: int) -> None:
     if upload.length is None:
         raise UploadTooLargeError
     raise UploadTooLargeError(
-        f"More bytes came than the {upload.length} that were announced. Reserve the image anew, "
-        "with its size."
+        f"The request has more bytes than the announced length of {upload.length} leaves. Create a "
+        "new upload with the image's size."
     )
 
 

@@ -213,7 +213,7 @@ def test_given_up_image_work_is_listed_and_replayed(stack: Stack, api: Api) -> N
         assert f"{key}  the original is missing" in stack.operate("failed")
     put = reserved["upload"]["put"]
     api.http.put(put["url"], content=content, headers=put["headers"])
-    assert f"{key} is due again" in stack.operate("failed", "--replay")
+    assert f"{key} will be tried again" in stack.operate("failed", "--replay")
     api.eventually(lambda: api.get(path, alice).json()["status"], "ready")
     assert "nothing has failed" in stack.operate("failed")
 
@@ -248,7 +248,7 @@ def test_a_given_up_batch_of_the_stream_is_listed_and_replayed(deaf_stack: Stack
     give_up(deaf_stack, arn, shard, record, record, 1)
     assert api.total(post["id"]) == 0
     assert "1 changes of 2026-11-24T12:00:00Z  its changes could" in deaf_stack.operate("failed")
-    assert "is due again" in deaf_stack.operate("failed", "--replay")
+    assert "will be tried again" in deaf_stack.operate("failed", "--replay")
     assert api.total(post["id"]) == 1
     assert "nothing has failed" in deaf_stack.operate("failed")
 
@@ -299,11 +299,11 @@ def test_list_and_replay_are_exact_though_aws_answers_empty_first(
             ]
             assert listed[0].endswith("out of time, or out of memory")
         said = behind.operate("failed", "--replay")
-        assert said.count("is due again") == 3
+        assert said.count("will be tried again") == 3
         assert "999 changes of 2026-11-24T12:00:00Z the stream has 3 of the batch's 999" in said
         assert api.total(post["id"]) == 3
         assert behind.operate("failed").startswith("999 changes")
-        assert "count corrected" not in behind.operate("rebuild")
+        assert "corrected its count" not in behind.operate("rebuild")
         assert "nothing has failed" in behind.operate("failed")
 
 
@@ -317,7 +317,7 @@ def test_what_the_stream_has_forgotten_is_rebuilt(deaf_stack: Stack, api: Api) -
     api.send("DELETE", f"/posts/{gone['id']}", alice)
     waiting = api.upload(alice).json()
     said = deaf_stack.operate("rebuild")
-    assert f"{counted['id']}: count corrected from 0 to 1" in said
+    assert f"{counted['id']}: corrected its count from 0 to 1" in said
     assert api.total(counted["id"]) == 1
     api.eventually(lambda: api.get(f"/posts/{waiting['id']}", alice).json()["status"], "ready")
     table = deaf_stack.outputs["Table"]

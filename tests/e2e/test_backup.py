@@ -115,13 +115,13 @@ def test_a_second_backup_copies_only_what_is_new(data: Path, target: Path, shell
     with local_server(data) as server, Api(server.url, LOCAL_EDITION) as api:
         first, second = api.ready("alice")["id"], api.ready("alice")["id"]
         assert (
-            "8 files and the database; 8 copied anew"
+            "8 files and the database; 8 files copied"
             in shell.run("backup", target, "--data-dir", data).stdout
         )
         assert api.send("DELETE", f"/posts/{second}", "alice").status_code == 204
         third = api.ready("alice")["id"]
         assert (
-            "8 files and the database; 3 copied anew"
+            "8 files and the database; 3 files copied"
             in shell.run("backup", target, "--data-dir", data).stdout
         )
     former, newest = generations(target)
@@ -161,7 +161,7 @@ def test_a_file_that_the_target_lost_is_copied_again(
     original.unlink()
     rendition.write_bytes(rendition.read_bytes()[:-1])
     said = shell.run("backup", target, "--data-dir", data).stdout
-    assert "5 files and the database; 2 copied anew" in said
+    assert "5 files and the database; 2 files copied" in said
     shell.run("restore", target, "--data-dir", data.with_name("again"))
 
 
@@ -215,7 +215,7 @@ def test_a_damaged_backup_is_told_and_does_not_start(
     original.write_bytes(original.read_bytes()[:-1] + b"x")
     shutil.rmtree(data)
     said = shell.run("restore", target, "--data-dir", data, code=1).stderr
-    assert f"the backup is damaged: {original} is not what was copied" in said
+    assert f"the backup is damaged: {original} has another content than in the backup" in said
     assert not data.exists()
 
 
@@ -235,4 +235,4 @@ def test_what_cannot_be_is_one_sentence(data: Path, target: Path, shell: Shell) 
         assert "manifest.json is damaged" in said("backup", target, code=1)
     assert "is no backup" in said("restore", data)
     (data.parent / "file").write_text("x")
-    assert "broke off: " in said("backup", data.parent / "file" / "backup", code=1)
+    assert "failed: " in said("backup", data.parent / "file" / "backup", code=1)

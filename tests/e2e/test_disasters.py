@@ -183,7 +183,7 @@ def test_a_source_that_lacks_one_original_deletes_no_earlier_generation(
     outcome = back_up(lost, target, "--keep", "1")
     assert outcome.code == 1
     assert original.name in outcome.stderr
-    assert "All earlier generations stay" in outcome.stderr
+    assert "All earlier generations were kept" in outcome.stderr
     assert_restores(target, folder.data, "--generation", first)
 
 
@@ -201,7 +201,7 @@ def test_an_older_database_replaces_nothing(folder: Once, target: Path) -> None:
     put_database(folder.early, folder.data)
     expected = folder.data.with_name("expected")
     shutil.copytree(folder.data, expected)
-    said = "2 posts of that are gone, and nobody deleted them"
+    said = "2 of its posts are missing, and no user deleted them"
     assert_refused(said, folder.data, target, "--allow-loss")
     assert_restores(target, expected)
     assert backed_up(folder.data, target, "--allow-loss")
@@ -270,7 +270,7 @@ def test_a_full_target_leaves_the_earlier_generations_whole(
         (target / "stranger").write_bytes(bytes(disk.f_bavail * disk.f_frsize - free))
         outcome = back_up(folder.data, target)
         assert outcome.code == 1, outcome
-        assert "broke off: the disk is full. The earlier backups are whole" in outcome.stderr
+        assert "failed: the disk is full. The earlier backups are complete" in outcome.stderr
         assert [path.name for path in target.iterdir() if path.is_dir()] == [first]
         assert_restores(target, folder.early)
         (target / "stranger").unlink()
@@ -286,7 +286,7 @@ def test_a_target_that_fails_in_the_middle_of_a_file_leaves_no_half_generation(
     first = backed_up(folder.early, target)
     outcome = back_up(folder.data, target, prepare=limit_files(1_000_000))
     assert outcome.code == 1, outcome
-    assert "broke off: " in outcome.stderr
+    assert "failed: " in outcome.stderr
     assert "run the command again" in outcome.stderr
     assert [path.name for path in target.iterdir() if path.is_dir()] == [first]
     backed_up(folder.data, target)
@@ -379,7 +379,7 @@ TAMPERED: dict[str, tuple[Callable[[Path], None], str]] = {
     ),
     "no hash": (edit(lambda manifest: manifest["files"][0].update(sha256="")), "is damaged"),
     "size": (edit(lambda manifest: manifest["files"][0].update(size=-1)), "is damaged"),
-    "bytes": (change_bytes, "is not what was copied"),
+    "bytes": (change_bytes, "has another content than in the backup"),
     "link": (link("originals/*/*", "victim"), "is a link"),
     "linked folder": (link("originals", "data/originals"), "a part of it is a link"),
     "key": (link("cursor.key", "victim"), "is a link"),
@@ -572,7 +572,7 @@ def test_root_leaves_no_files_of_root_to_the_service_user(once: Once, readable: 
     assert {*owners(data), *owners(target)} == {SERVICE_USER}
     later = back_up(data, target, prepare=become_user(SERVICE_USER))
     assert later.code == 0, later
-    assert "; 0 copied anew" in later.stdout
+    assert "; 0 files copied" in later.stdout
     back = run("restore", target, "--data-dir", restored)
     assert back.code == 0, back
     assert owners(restored) == {SERVICE_USER}

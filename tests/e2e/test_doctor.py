@@ -42,7 +42,7 @@ def test_images_are_compared_with_what_they_were(data: Path, shell: Shell) -> No
     original.write_bytes(original.read_bytes()[:-1] + b"x")
     assert "ok   images" in shell.run("doctor", "--data-dir", data).stdout
     said = shell.run("doctor", "--deep", "--data-dir", data, code=1).stdout
-    assert f"1 files are damaged or missing: {original} has another content" in said
+    assert f"1 files are damaged or missing: {original} has changed content" in said
     (rendition,) = data.glob(f"renditions/*/{post_id}.1600.jpg")
     rendition.write_bytes(b"short")
     assert (

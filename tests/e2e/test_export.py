@@ -81,10 +81,10 @@ def test_what_was_exported_is_there_again_with_ids_times_and_creators(
     two = tmp_path / "two"
     with local_server(two):
         done = shell.run("import", exported, "--data-dir", two).stdout
-    assert done == "2 posts and 12 comments are new here\n"
+    assert done == "2 posts and 12 comments added\n"
     assert shown(two) == shown(tmp_path / "one")
     assert "BAD" not in shell.run("doctor", "--deep", "--data-dir", two).stdout
-    assert "0 had drifted" in shell.run("rebuild", "--data-dir", two).stdout
+    assert "0 counts corrected" in shell.run("rebuild", "--data-dir", two).stdout
 
 
 def test_it_is_plain_files(exported: Path) -> None:
@@ -145,7 +145,7 @@ def test_importing_again_changes_nothing_and_revives_nothing(
         )
         done = shell.run("import", exported, "--data-dir", two).stdout
         assert done == (
-            "0 posts and 0 comments are new here\n1 posts were deleted here, and stay deleted\n"
+            "0 posts and 0 comments added\n1 posts not imported, because users deleted them here\n"
         )
         post = api.get(f"/posts/{first}").json()
         assert (post["caption"], post["total_comments"]) == ("edited here", 11)
@@ -166,7 +166,7 @@ def test_an_import_into_a_new_folder_creates_it_as_a_start_does(
     comments = (exported / "comments.jsonl").read_text()
     (exported / "comments.jsonl").write_text("\ufeff\n" + comments.replace("\n", "\n\n", 1) + "\n")
     done = shell.run("import", exported, "--data-dir", two).stdout
-    assert done == "2 posts and 12 comments are new here\n"
+    assert done == "2 posts and 12 comments added\n"
     assert {path.stat().st_mode & 0o077 for path in [two, *two.rglob("*")]} == {0}
     folder_id = json.loads((two / "folder.json").read_bytes())["id"]
     (exported / "posts.jsonl").write_text(line)
@@ -182,7 +182,7 @@ def test_an_import_does_not_adopt_images_without_their_database(
     data = tmp_path / "one"
     (data / "image_poster.db").rename(tmp_path / "lost.db")
     said = shell.run("import", exported, "--data-dir", data, code=2).stderr
-    assert "is new or empty, but there are images beside it" in said
+    assert "is new or empty, but the folder has images" in said
     assert not (data / "image_poster.db").exists()
 
 
@@ -230,7 +230,7 @@ def test_export_is_apart_from_the_data_folder_and_a_broken_off_one_is_told(
     assert "is in the data folder" in refused(tmp_path / "one" / "export")
     assert "name a folder of its own" in refused(tmp_path)
     (exported / "posts.jsonl").unlink()
-    assert "holds an export that broke off: delete it" in refused(exported)
+    assert "holds an incomplete export: delete it" in refused(exported)
     limit = limit_files(10_000)
     full = run("export", tmp_path / "x", "--data-dir", tmp_path / "one", prepare=limit)
     assert (full.code, "Delete that folder, and run the command" in full.stderr) == (1, True)

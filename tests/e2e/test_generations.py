@@ -84,7 +84,7 @@ def test_a_restored_folder_keeps_its_id_and_goes_on_with_its_backups(
     back_up(data, target)
     restored = restore(target, "restored")
     assert id_of(restored) == id_of(data)
-    assert "; 1 copied anew" in back_up(restored, target)  # folder.json
+    assert "; 1 files copied" in back_up(restored, target)  # folder.json
 
 
 def test_new_id_makes_another_source(data: Path, target: Path) -> None:
@@ -175,7 +175,7 @@ def test_a_former_versions_backup_is_the_oldest_generation(data: Path, target: P
     assert originals(restore(target, "former")) == originals(data)
     assert id_of(target.with_name("former")) == id_after_start(data)
     said = back_up(data, target)
-    assert "; 1 copied anew" in said  # folder.json, which the former version had not
+    assert "; 1 files copied" in said  # folder.json, which the former version had not
     assert originals(restore(target, "oldest", "--generation", ".")) == originals(data)
     back_up(data, target, "--keep", "1")
     assert {path.name for path in target.iterdir()} == {
@@ -235,7 +235,7 @@ def test_files_are_copied_where_no_hard_links_can_be_made(data: Path, target: Pa
         said = back_up(data, target)
     finally:
         subprocess.run(["umount", "--lazy", str(former)], check=True)
-    assert "; 0 copied anew" not in said
+    assert "; 0 files copied" not in said
     shutil.rmtree(former)
     assert originals(restore(target, "restored")) == originals(data)
 
@@ -257,7 +257,7 @@ def test_a_file_that_cannot_be_read_does_not_stop_the_rescue_of_the_others(
         done = run("backup", place, "--data-dir", disk, prepare=become_user(4321))
         assert done.code == 1
         assert f"{unreadable.name} cannot be read" in done.stderr
-        assert "All earlier generations stay" in done.stderr
+        assert "All earlier generations were kept" in done.stderr
         restored = restore(place, "restored")
         assert originals(restored)
         expected = originals(data)

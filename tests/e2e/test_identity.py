@@ -77,7 +77,7 @@ def test_revoking_counts_at_once_in_every_process(tmp_path: Path, shell: Shell) 
         before = shell.run("token", "alice").stdout.strip()
         assert delete_as(server.url, before).status_code == 404
         done = shell.run("token", "bob", "--admin", "--revoke-all")
-        assert done.stderr == "all former tokens are invalid\n"
+        assert done.stderr == "all existing tokens were revoked\n"
         for _ in range(20):  # each by a connection of its own, so by either process
             refused = delete_as(server.url, before)
             assert_problem(refused, 401, "identity_required")
@@ -97,7 +97,7 @@ def test_revoking_one_user_counts_at_once_in_every_process_and_for_nobody_else(
         stolen, bobs = (shell.run("token", name).stdout.strip() for name in ("alice", "bob"))
         assert delete_as(server.url, stolen).status_code == 404
         assert shell.run("token", "--revoke", "alice").stderr == (
-            "all former tokens of alice are invalid\n"
+            "all existing tokens of alice were revoked\n"
         )
         again = shell.run("token", "alice", "--admin").stdout.strip()
         for _ in range(10):  # each by a connection of its own, so by either process
@@ -319,7 +319,7 @@ def test_a_client_asks_for_another_token_when_one_has_run_out(
         post_id = "0" * 26
         said = shell.run("delete", post_id, "--token-file", file, code=1).stderr
         assert said == (
-            "image-poster: The bearer token has run out. Sign in again. (identity_required)\n"
+            "image-poster: The bearer token has expired. Sign in again. (identity_required)\n"
         )
         tokens = iter([file.read_text(), issuer.token("a1"), "never asked"])
         with ImagePosterClient(server.url, token=lambda: next(tokens)) as client:
@@ -329,7 +329,7 @@ def test_a_client_asks_for_another_token_when_one_has_run_out(
         assert "no token came" in shell.run("feed", "--token-command", command, code=3).stderr
         bearer = {"authorization": f"Bearer {file.read_text()}", "tus-resumable": "1.0.0"}
         upload = httpx.head(f"{server.url}/uploads/{post_id}", headers=bearer)
-        assert "The bearer token has run out." in upload.headers["www-authenticate"]
+        assert "The bearer token has expired." in upload.headers["www-authenticate"]
         (tmp_path / "renewed").write_text(issuer.token("a1"))
         shell.variables["IMAGE_POSTER_TOKEN_COMMAND"] = command
         assert "a1: hello" in shell.run("show", post.id).stdout

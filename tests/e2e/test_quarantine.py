@@ -98,7 +98,7 @@ def test_a_database_without_posts_beside_images_stops_the_start(
     fresh(data / DATABASE)
     for _ in range(2):  # a refusal leaves no state that lets the next start succeed
         said = refused("--data-dir", str(data), "--port", "0")
-        assert "is new or empty, but there are images beside it" in said
+        assert "is new or empty, but the folder has images" in said
         assert "docs/operations.md" in said
     assert files_in(data) == before
     remove_database(data)
@@ -162,7 +162,7 @@ def put_back(data: Path, aside: Files) -> None:
     shell = Shell("", data.parent)
     told = shell.run("doctor", "--data-dir", data, code=1).stdout
     assert f"BAD  quarantine {len(aside)} files, the oldest since " in told
-    assert "2 posts lack theirs: put them back by --restore-quarantine" in told
+    assert "2 posts lack these files: pass --restore-quarantine" in told
     done = shell.run("doctor", "--restore-quarantine", "--data-dir", data)
     assert f"{len(aside)} files put back" in done.stderr
     assert "ok   quarantine empty" in done.stdout

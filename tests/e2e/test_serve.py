@@ -209,7 +209,7 @@ def test_a_wrong_setting_stops_the_start_with_one_sentence(tmp_path: Path) -> No
 
 def test_dev_auth_stays_on_this_machine(tmp_path: Path) -> None:
     said = refused("--data-dir", str(tmp_path), "--host", EVERYWHERE)
-    assert "auth=dev believes any user-id" in said
+    assert "auth=dev trusts any user-id" in said
     assert "--insecure-dev-auth" in said
 
 
@@ -225,7 +225,7 @@ def test_insecure_dev_auth_is_loud_and_takes_any_host(tmp_path: Path) -> None:
     assert answer.status_code == 200
     process.terminate()
     _, logged = process.communicate(timeout=60)
-    assert "auth=dev believes any user-id" in logged
+    assert "auth=dev trusts any user-id" in logged
 
 
 @pytest.mark.parametrize(
@@ -304,7 +304,7 @@ def test_behind_a_proxy_nothing_is_warned_of(tmp_path: Path) -> None:
 def test_proxies_that_are_anybody_are_loud(network: str) -> None:
     [warning] = Settings(trusted_proxies=network).warnings
     assert f"{network.rpartition(',')[2]} is a public network" in warning
-    assert "each of them may name any caller" in warning
+    assert "the service trusts all of them" in warning
 
 
 def test_a_port_or_a_folder_in_use_is_told(tmp_path: Path) -> None:

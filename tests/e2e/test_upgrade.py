@@ -48,7 +48,7 @@ def version_of(path: Path) -> int:
 def test_the_start_brings_it_up_to_date_and_keeps_what_it_was(data: Path, tmp_path: Path) -> None:
     (data / "image_poster.v3.db").write_bytes(b"of a former upgrade")
     said = Shell("", tmp_path).run("rebuild", "--data-dir", data, code=2).stderr
-    assert "the next start of `image-poster serve` brings it up to date" in said
+    assert "the next start of `image-poster serve` migrates it" in said
     assert version_of(data / "image_poster.db") == EARLIER
     with local_server(data) as server, Api(server.url, LOCAL_EDITION) as api:
         assert api.get(f"/posts/{POST}", "alice").json()["failure"]["code"] == "image_unreadable"
@@ -75,5 +75,5 @@ def test_an_earlier_program_does_not_start_on_the_database_of_a_later_one(data: 
         connection.execute(f"PRAGMA user_version = {schema.VERSION + 1}")
     before = path.read_bytes()
     said = refused("--data-dir", str(data), "--port", "0")
-    assert f"it is of version {schema.VERSION + 1}, from a later program" in said
+    assert f"it has schema version {schema.VERSION + 1}, of a later program" in said
     assert path.read_bytes() == before

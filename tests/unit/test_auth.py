@@ -135,7 +135,7 @@ def test_a_token_must_name_somebody(subject: object) -> None:
     with client(TokenAuthenticator(Claimed(**claims), TokenTerms())) as api:
         answer = api.delete(f"/posts/{new_id()}", headers={"authorization": "Bearer its"})
     assert answer.status_code == 401
-    assert "names nobody" in answer.json()["detail"]
+    assert "names no user" in answer.json()["detail"]
 
 
 async def is_admin(claims: Claims, **terms: Any) -> bool:

@@ -66,7 +66,7 @@ class Clock:
 
 @pytest.mark.parametrize("content", [b'{"x":' + b"[" * 100_000, b'{"detail": "\xff"}', b"<html>"])
 def test_an_answer_that_is_no_json_of_ours_is_told(content: bytes) -> None:
-    assert failure_reason(Reply(500, {}, content)) == "the service is not able to (500)"
+    assert failure_reason(Reply(500, {}, content)) == "the service failed (500)"
     steps = ClientCalls.show(ClientCalls("http://x"), "01K")
     next(steps)
     with pytest.raises(GaveUpError, match="does not answer as image-poster-api does"):
@@ -434,7 +434,7 @@ def test_an_upload_is_not_ended_because_a_token_has_run_out() -> None:
         Reply(401, {"www-authenticate": 'error_description="the token has expired"'}, b"{}"),
     ]
     sent: list[object] = [next(steps)]
-    with pytest.raises(RefusedError, match="has run out"):
+    with pytest.raises(RefusedError, match="has expired"):
         sent.extend(steps.send(answer) for answer in answers)
     methods = [step.method for step in sent if isinstance(step, Send)]
     assert methods == ["HEAD", "PATCH"]
@@ -445,11 +445,11 @@ def test_an_upload_is_not_ended_because_a_token_has_run_out() -> None:
     [
         (
             'Bearer scope="" error="invalid_token" error_description="the token has expired"',
-            "run out",
+            "expired",
         ),
         ('Bearer error="invalid_token", error_description="It is damaged."', "It is damaged."),
-        ("Bearer", "Say who you are"),
-        ("", "Say who you are"),
+        ("Bearer", "This request needs a user"),
+        ("", "This request needs a user"),
     ],
 )
 def test_why_a_token_was_refused_is_said_also_without_a_body(challenge: str, said: str) -> None:

@@ -134,7 +134,7 @@ def test_no_file_is_left_that_could_be_found(counts: RateCounters) -> None:
 
 @pytest.mark.anyio
 async def test_rules_are_counted_apart_and_tell_what_to_do(counts: RateCounters) -> None:
-    writes = SharedRateLimiter(counts, RateRule("writes_per_minute", 1, "writes of one user"))
+    writes = SharedRateLimiter(counts, RateRule("writes_per_minute", 1, "writes"))
     requests = SharedRateLimiter(counts, RateRule("requests_per_minute", 1, "requests"))
     await writes.count("alice")
     await requests.count("alice")
@@ -142,4 +142,4 @@ async def test_rules_are_counted_apart_and_tell_what_to_do(counts: RateCounters)
         await writes.count("alice")
     assert refused.value.limit == "writes_per_minute"
     assert refused.value.retry_after
-    assert f"Go on in {refused.value.retry_after} s." in refused.value.detail
+    assert f"Try again in {refused.value.retry_after} s." in refused.value.detail

@@ -130,7 +130,7 @@ async def test_image_work_that_was_never_heard_of_is_begun_again(world: World) -
     world.s3.keep(f"staging/{post.id}/000000000000", b"image")
     assert await world.heal() == []  # not within the hour in which the event may come
     world.later(HOUR_MS + 1)
-    assert [repair.action for repair in await world.heal()] == ["image work started again"]
+    assert [repair.action for repair in await world.heal()] == ["started its image work again"]
     assert f"complete/{post.id}" in world.s3.objects  # which invokes the image Lambda
     assert await world.heal() == []  # that takes its time too
     await world.lambda_.publish(post.id)
@@ -147,8 +147,8 @@ async def test_a_post_whose_lambda_is_always_ended_fails_at_last(world: World) -
     for _ in range(7):
         world.later(HOUR_MS + 1)
         said += [repair.action for repair in await world.heal()]
-    assert said[:5] == ["image work started again"] * 5
-    assert said[5] == "given up: its image work never ended"
+    assert said[:5] == ["started its image work again"] * 5
+    assert said[5] == "set to failed: its image work did not finish"
     assert (await world.now(post.id)).failure == PROCESSING_FAILED
     assert len(said) == 6
 
@@ -198,7 +198,7 @@ async def test_a_deletion_half_done_is_done_to_its_end(world: World) -> None:
     assert isinstance(repair.error, BusyError)
     assert world.s3.objects == {}
     world.cdn.is_busy = False  # what failed is due still
-    assert [repair.action for repair in await world.heal()] == ["its deletion is complete"]
+    assert [repair.action for repair in await world.heal()] == ["completed its deletion"]
     assert world.cdn.forgotten == [post_id]
     assert await world.heal() == []
     assert {key.sk for key in world.table.items if post_id in key.pk} == {"POST"}
@@ -252,11 +252,11 @@ async def test_once_a_day_counts_that_are_behind_are_found(world: World) -> None
     for post_id in posts:
         await world.comments.add(a_comment(post_id))
     said = [repair.action for repair in await world.run()]
-    assert said == ["count corrected from 0 to 1"] * 3
+    assert said == ["corrected its count from 0 to 1"] * 3
     await world.comments.add(a_comment(posts[0]))
     assert await world.run() == []
     world.later(DAY_MS)
-    assert [repair.action for repair in await world.run()] == ["count corrected from 1 to 2"]
+    assert [repair.action for repair in await world.run()] == ["corrected its count from 1 to 2"]
 
 
 async def test_a_walk_goes_on_where_the_time_was_over(world: World) -> None:

@@ -149,5 +149,5 @@ async def test_the_service_closes_such_an_answer_without_an_end_and_without_an_e
     assert [message["type"] for message in sent] == ["http.response.start", "http.response.body"]
     assert sent[1]["more_body"]
     said = capsys.readouterr()
-    assert "an answer was not read" in said.out + said.err
+    assert "a client did not read its response" in said.out + said.err
     assert "Traceback" not in said.out + said.err

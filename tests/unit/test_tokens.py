@@ -26,7 +26,7 @@ from support.issuer import AUDIENCE, FakeIssuer, rsa_key, running_issuer, signed
 
 pytestmark = pytest.mark.anyio
 IN_2100 = 4_102_444_800
-RUN_OUT = "The bearer token has run out. Sign in again."
+EXPIRED = "The bearer token has expired. Sign in again."
 
 
 def now() -> int:
@@ -142,10 +142,10 @@ async def test_claims_that_are_not_for_us_are_refused(
 async def test_a_token_that_has_run_out_says_so(
     issuer: FakeIssuer, theirs: OidcTokenVerifier, key_file: Path
 ) -> None:
-    assert await refusal(theirs, issuer.token(exp=now() - 31)) == RUN_OUT
+    assert await refusal(theirs, issuer.token(exp=now() - 31)) == EXPIRED
     assert await theirs.verify(issuer.token(exp=now() - 5))  # clocks differ
     ours = own_token(key_file.read_bytes(), "alice", seconds=-31)
-    assert await refusal(OwnTokenVerifier(key_file), ours) == RUN_OUT
+    assert await refusal(OwnTokenVerifier(key_file), ours) == EXPIRED
 
 
 async def test_only_rs256_is_taken(issuer: FakeIssuer, theirs: OidcTokenVerifier) -> None:

@@ -13,7 +13,8 @@ export interface paths {
         };
         /**
          * The feed
-         * @description Ready posts: `top` by comments, then newest; `new` newest first. Go on with `next`.
+         * @description Ready posts: `top` by comments, then newest; `new` newest first. The next page: pass `next`
+         *     as `cursor`.
          *
          *     With `status=unfinished`: the caller's own posts that are not ready, newest first, each with
          *     `upload` or `failure`. `sort` and `creator` have no effect then.
@@ -54,7 +55,7 @@ export interface paths {
         post?: never;
         /**
          * Delete a post
-         * @description For its creator or an admin; repeating it is 204 again.
+         * @description For its creator or an admin. A repeated request gets 204 again.
          */
         delete: operations["deletePost"];
         options?: never;
@@ -76,7 +77,7 @@ export interface paths {
         };
         /**
          * A post's comments
-         * @description Newest first, and the same for every caller. Go on with `next`.
+         * @description Newest first, and the same for every caller. The next page: pass `next` as `cursor`.
          */
         get: operations["listComments"];
         put?: never;
@@ -128,7 +129,7 @@ export interface paths {
         post?: never;
         /**
          * Delete a comment
-         * @description For its author, the post's creator or an admin; repeating it is 204 again.
+         * @description For its author, the post's creator or an admin. A repeated request gets 204 again.
          */
         delete: operations["deleteComment"];
         options?: never;
@@ -168,8 +169,8 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * The untouched upload
-         * @description For the post's creator only: it still holds all metadata, such as where it was taken.
+         * The original image
+         * @description For the post's creator only, because it has all metadata, such as the place of the photo.
          */
         get: operations["getOriginal"];
         put?: never;
@@ -191,8 +192,8 @@ export interface paths {
         put?: never;
         /**
          * Begin a resumable upload
-         * @description Tus 1.0.0, Creation, POST; with a body, Creation With Upload. `Upload-Metadata` takes `caption`
-         *     and `alt`. The upload's id is that of its post.
+         * @description Tus 1.0.0, Creation, POST; with a body, Creation With Upload. `Upload-Metadata` may have
+         *     `caption` and `alt`. The upload's id is that of its post.
          */
         post: operations["createUpload"];
         delete?: never;
@@ -210,27 +211,27 @@ export interface paths {
         };
         /**
          * The offset of an upload
-         * @description Tus 1.0.0, Core, HEAD. GET says the same, since caching proxies ask with GET when they are asked
-         *     with HEAD (nginx: `proxy_cache_convert_head`).
+         * @description Tus 1.0.0, Core, HEAD. GET answers the same, because caching proxies convert HEAD to GET (nginx:
+         *     `proxy_cache_convert_head`).
          */
         get: operations["findUploadByGet"];
         /**
          * Send the whole image in one request
-         * @description At the signed URL that `POST /posts` answered, by any client that has it. Repeating it is
-         *     harmless.
+         * @description The URL is the signed one in the answer of `POST /posts`; any client that has it may send. A
+         *     repeated request changes nothing.
          */
         put: operations["putUpload"];
         post?: never;
         /**
-         * End an upload
-         * @description Tus 1.0.0, Termination, DELETE: of a complete upload too, and that is the post.
+         * Delete an upload
+         * @description Tus 1.0.0, Termination, DELETE. If the upload is complete, this deletes its post.
          */
         delete: operations["terminateUpload"];
         options?: never;
         /**
          * The offset of an upload
-         * @description Tus 1.0.0, Core, HEAD. GET says the same, since caching proxies ask with GET when they are asked
-         *     with HEAD (nginx: `proxy_cache_convert_head`).
+         * @description Tus 1.0.0, Core, HEAD. GET answers the same, because caching proxies convert HEAD to GET (nginx:
+         *     `proxy_cache_convert_head`).
          */
         head: operations["findUpload"];
         /**
@@ -285,8 +286,8 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Is the process alive?
-         * @description This asks no store.
+         * Health of the process
+         * @description This reads no database.
          */
         get: operations["getHealth"];
         put?: never;
@@ -305,7 +306,7 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Can it take requests?
+         * Readiness of the service for requests
          * @description 503 exactly when a comment would be refused.
          */
         get: operations["getReadiness"];
@@ -326,8 +327,8 @@ export interface paths {
         };
         /**
          * Metrics for Prometheus
-         * @description Requests by route and status, image work by outcome, limits. For admins, and for programs on the
-         *     service's own machine that no proxy passes on.
+         * @description Requests by route and status, image work by outcome, limits. For admins, and for direct requests
+         *     from the service's own machine.
          */
         get: operations["getMetrics"];
         put?: never;
@@ -589,7 +590,7 @@ export interface operations {
                     "application/json": components["schemas"]["FeedBody"];
                 };
             };
-            /** @description You have it already. */
+            /** @description Your copy is current. */
             304: {
                 headers: {
                     [name: string]: unknown;
@@ -691,7 +692,7 @@ export interface operations {
             };
         };
         responses: {
-            /** @description The post; Location points at it. */
+            /** @description The post; Location has its path. */
             201: {
                 headers: {
                     [name: string]: unknown;
@@ -843,7 +844,7 @@ export interface operations {
                     "application/json": components["schemas"]["CreatedPostBody"];
                 };
             };
-            /** @description You have it already. */
+            /** @description Your copy is current. */
             304: {
                 headers: {
                     [name: string]: unknown;
@@ -935,7 +936,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description Gone, with its comments and images. */
+            /** @description The post was deleted, with its comments and images. */
             204: {
                 headers: {
                     [name: string]: unknown;
@@ -1191,7 +1192,7 @@ export interface operations {
                     "application/json": components["schemas"]["CommentPageBody"];
                 };
             };
-            /** @description You have it already. */
+            /** @description Your copy is current. */
             304: {
                 headers: {
                     [name: string]: unknown;
@@ -1272,7 +1273,7 @@ export interface operations {
             };
         };
         responses: {
-            /** @description The comment; Location points at it. */
+            /** @description The comment; Location has its path. */
             201: {
                 headers: {
                     [name: string]: unknown;
@@ -1425,7 +1426,7 @@ export interface operations {
             };
         };
         responses: {
-            /** @description The comment; Location points at it. */
+            /** @description The comment; Location has its path. */
             201: {
                 headers: {
                     [name: string]: unknown;
@@ -1583,7 +1584,7 @@ export interface operations {
                     "application/json": components["schemas"]["CommentBody"];
                 };
             };
-            /** @description You have it already. */
+            /** @description Your copy is current. */
             304: {
                 headers: {
                     [name: string]: unknown;
@@ -1937,14 +1938,14 @@ export interface operations {
                     "image/jpeg": string;
                 };
             };
-            /** @description The image is at Location (AWS). */
+            /** @description Location has the URL of the image (AWS). */
             302: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content?: never;
             };
-            /** @description You have it already. */
+            /** @description Your copy is current. */
             304: {
                 headers: {
                     [name: string]: unknown;
@@ -2033,14 +2034,14 @@ export interface operations {
                     "image/*": string;
                 };
             };
-            /** @description The file is at Location, for some minutes (AWS). */
+            /** @description Location has the URL of the file, valid for some minutes (AWS). */
             302: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content?: never;
             };
-            /** @description You have it already. */
+            /** @description Your copy is current. */
             304: {
                 headers: {
                     [name: string]: unknown;
@@ -2148,7 +2149,7 @@ export interface operations {
             };
         };
         responses: {
-            /** @description Created; Location points at it. */
+            /** @description The upload was created; Location has its URL. */
             201: {
                 headers: {
                     [name: string]: unknown;
@@ -2596,7 +2597,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description Ended, and its post is gone. */
+            /** @description The upload and its post were deleted. */
             204: {
                 headers: {
                     [name: string]: unknown;
@@ -2881,7 +2882,7 @@ export interface operations {
             };
         };
         responses: {
-            /** @description Stored; `Upload-Offset` is the new offset. */
+            /** @description The bytes are stored; `Upload-Offset` is the new offset. */
             204: {
                 headers: {
                     [name: string]: unknown;
@@ -3164,7 +3165,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description It is. */
+            /** @description The process runs. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -3211,7 +3212,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description It can. */
+            /** @description The service can store comments. */
             200: {
                 headers: {
                     [name: string]: unknown;

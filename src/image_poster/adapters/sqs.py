@@ -66,8 +66,8 @@ class GivenUpImage(msgspec.Struct, frozen=True):
         if self.response is not None and self.response.error:
             return self.response.error
         if self.context.condition == "EventAgeExceeded":
-            return "it waited too long for a free environment"
-        return "it ended without a word: out of time, or out of memory"
+            return "it waited too long for a free Lambda environment"
+        return "it ended without an error message: it exceeded its time or its memory"
 
 
 class StreamBatch(msgspec.Struct, frozen=True):

@@ -24,7 +24,7 @@ REFUSED, USAGE, GAVE_UP = 1, 2, 3
 # Advice that the service cannot give, because it does not know that its client is a command.
 _HINTS = {
     "identity_required": ". Pass --as NAME, or put a token into IMAGE_POSTER_TOKEN",
-    "gone": ". Run the same command again to post it anew",
+    "gone": ". Run the same command again to post it again",
 }
 
 

@@ -48,7 +48,7 @@ def openapi() -> None:
 @stack_option
 @setting_options("data_dir")
 def rebuild(stack: str | None, settings: Settings) -> None:
-    """Derive counts and latest comments anew, correct times that a wrong clock stored, and report
+    """Recompute counts and latest comments, correct times that a wrong clock stored, and report
     each repair."""
     if stack:
         _rebuild_on_aws(stack)
@@ -56,15 +56,15 @@ def rebuild(stack: str | None, settings: Settings) -> None:
     report = _local().rebuild(settings)
     for drift in report.drifted:
         click.echo(
-            f"{drift.post_id}: {drift.total_was} comments stored, {drift.total_is} counted; "
-            "repaired"
+            f"{drift.post_id}: corrected its count of comments from {drift.total_was} "
+            f"to {drift.total_is}"
         )
     for repair in report.repaired:
-        change = "newer than the feed's epoch, which was raised"
+        change = "raised the epoch of the feed, which was older than this post"
         if repair.documents:
-            change = f"times corrected in {repair.documents} documents (post, comments)"
+            change = f"corrected times in {repair.documents} documents (post, comments)"
         click.echo(f"{repair.post_id}: {change}")
-    click.echo(f"{report.checked} posts checked, {len(report.drifted)} had drifted")
+    click.echo(f"{report.checked} posts checked, {len(report.drifted)} counts corrected")
 
 
 def _rebuild_on_aws(stack: str) -> None:
@@ -81,9 +81,9 @@ def _rebuild_on_aws(stack: str) -> None:
 
 
 @click.command()
-@click.option("--deep", is_flag=True, help="Read every image, and compare its hash.")
+@click.option("--deep", is_flag=True, help="Also read every image, and compare its hash.")
 @click.option(
-    "--restore-quarantine", is_flag=True, help="First put back the files whose posts are known."
+    "--restore-quarantine", is_flag=True, help="First put back the files whose posts exist."
 )
 @setting_options()
 def doctor(*, deep: bool, restore_quarantine: bool, settings: Settings) -> None:
@@ -100,7 +100,7 @@ def doctor(*, deep: bool, restore_quarantine: bool, settings: Settings) -> None:
 
 
 @click.command()
-@click.option("--replay", is_flag=True, help="Try all of them again.")
+@click.option("--replay", is_flag=True, help="Start all of this work again.")
 @stack_option
 @setting_options("data_dir")
 def failed(*, replay: bool, stack: str | None, settings: Settings) -> None:
@@ -116,7 +116,7 @@ def _failed_here(settings: Settings, *, replay: bool) -> None:
     if replay:
         due, failures = local.replay(settings)
         for post_id in due:
-            click.echo(f"{post_id} is due again")
+            click.echo(f"{post_id} will be tried again")
         for failure in failures:
             click.echo(f"{failure.post_id} cannot be replayed: {failure.error!r}", err=True)
         if failures:
@@ -134,7 +134,7 @@ def _failed_on_aws(stack: str, *, replay: bool) -> None:
     opened = aws.open_stack(stack)
     if replay:
         for result in aws.replay(opened):
-            click.echo(f"{result.work} {result.reason or 'is due again'}")
+            click.echo(f"{result.work} {result.reason or 'will be tried again'}")
         return
     count = 0
     for count, failure in enumerate(aws.parked(opened), 1):  # noqa: B007 - used after the loop
@@ -163,9 +163,9 @@ def _user(_context: click.Context, _argument: click.Parameter, user: str | None)
 )
 @click.option("--admin", is_flag=True, help="The user may edit and delete everyone's posts.")
 @click.option(
-    "--revoke", metavar="USER", callback=_user, help="Make all former tokens of USER invalid."
+    "--revoke", metavar="USER", callback=_user, help="Revoke all existing tokens of USER."
 )
-@click.option("--revoke-all", is_flag=True, help="First make all former tokens invalid.")
+@click.option("--revoke-all", is_flag=True, help="First revoke all existing tokens.")
 @stack_option
 @setting_options("data_dir")
 def token(
@@ -195,10 +195,10 @@ def token(
         from image_poster.editions.local import keys  # noqa: PLC0415
     if revoke is not None:
         keys.revoke_user(settings.data_dir, revoke)
-        click.echo(f"all former tokens of {revoke} are invalid", err=True)
+        click.echo(f"all existing tokens of {revoke} were revoked", err=True)
     if revoke_all:
         keys.revoke_all(settings.data_dir)
-        click.echo("all former tokens are invalid", err=True)
+        click.echo("all existing tokens were revoked", err=True)
     if user is not None:
         click.echo(keys.issue_token(settings.data_dir, user, days=days, admin=admin))
 
@@ -217,18 +217,22 @@ def _token_on_aws(stack: str, user: str | None, *, admin: bool, revoke: bool) ->
     type=click.IntRange(1),
     default=7,
     show_default=True,
-    help="Number of generations that stay.",
+    help="Number of newest generations to keep.",
 )
 @click.option(
-    "--allow-other-files", is_flag=True, help="Accept a TARGET that holds other files: they stay."
+    "--allow-other-files",
+    is_flag=True,
+    help="Accept a TARGET with other files; they are not changed.",
 )
 @click.option(
     "--allow-other-source",
     is_flag=True,
-    help="Accept a TARGET that holds backups of another data folder: they stay.",
+    help="Accept a TARGET with backups of another data folder; they are not changed.",
 )
 @click.option(
-    "--allow-loss", is_flag=True, help="Accept that most posts are gone, or an older database."
+    "--allow-loss",
+    is_flag=True,
+    help="Back up although most posts are missing, or the database is older.",
 )
 @setting_options("data_dir")
 def backup(
@@ -240,8 +244,9 @@ def backup(
     allow_loss: bool,
     settings: Settings,
 ) -> None:
-    """Copy the data folder to TARGET while it serves, as a new generation: a folder named after the
-    time (UTC). Files that have not changed are hard links to the last generation's files."""
+    """Copy the data folder to TARGET, also while the server runs. The copy is a new generation: a
+    folder named after the time (UTC). Files that have not changed are hard links to the last
+    generation's files."""
     with require_extra("server"):
         from image_poster.editions.local.backup import back_up  # noqa: PLC0415
         from image_poster.editions.local.generations import BackupOptions  # noqa: PLC0415
@@ -250,12 +255,13 @@ def backup(
     report = back_up(settings.data_dir, target, _say_progress, options)
     click.echo(
         f"{target}: generation {report.generation}, {report.files:,} files and the database; "
-        f"{report.copied:,} copied anew"
+        f"{report.copied:,} files copied"
     )
     if report.incomplete:
         click.echo(
-            f"files are missing in the data folder, of {', '.join(report.incomplete)}. All earlier "
-            "generations stay. Run `image-poster doctor`, which lists the missing files.",
+            f"the data folder lacks files of these posts: {', '.join(report.incomplete)}. All "
+            "earlier generations were kept. Run `image-poster doctor`, which lists the missing "
+            "files.",
             err=True,
         )
         click.get_current_context().exit(1)
@@ -271,7 +277,9 @@ def backup(
     is_flag=True,
     help="Restore the key of the service's own tokens: those that were not revoked stay valid.",
 )
-@click.option("--new-id", is_flag=True, help="Make the folder another source for backups.")
+@click.option(
+    "--new-id", is_flag=True, help="Give the folder a new id, so that it is another source."
+)
 @setting_options("data_dir")
 def restore(
     *,
@@ -287,11 +295,13 @@ def restore(
     options = local_restore.RestoreOptions(generation, keep_tokens, new_id)
     report = local_restore.restore(source, settings.data_dir, _say_progress, options)
     click.echo(
-        f"{settings.data_dir}: {report.files:,} files and the database, all as they were copied "
+        f"{settings.data_dir}: {report.files:,} files and the database restored and checked "
         f"(generation {report.generation})"
     )
     if not keep_tokens:
-        click.echo("tokens of the service's own key are invalid: make new ones (`token`)", err=True)
+        click.echo(
+            "all tokens of the service's own key were revoked: create new ones (`token`)", err=True
+        )
 
 
 @click.command()
@@ -304,7 +314,10 @@ def export(target: Path, settings: Settings) -> None:
     report = local_export.export(settings.data_dir, target, _say_progress)
     click.echo(f"{target}: {report.posts:,} posts, {report.comments:,} comments")
     if report.incomplete:
-        click.echo(f"left out, without an original: {', '.join(report.incomplete)}", err=True)
+        click.echo(
+            f"not exported, because the original is missing: {', '.join(report.incomplete)}",
+            err=True,
+        )
         click.get_current_context().exit(1)
 
 
@@ -316,9 +329,9 @@ def import_(source: Path, settings: Settings) -> None:
     with require_extra("server"):
         from image_poster.editions.local import export as local_export  # noqa: PLC0415
     report = local_export.import_(settings, source, _say_progress)
-    click.echo(f"{report.posts:,} posts and {report.comments:,} comments are new here")
+    click.echo(f"{report.posts:,} posts and {report.comments:,} comments added")
     if report.deleted:
-        click.echo(f"{report.deleted:,} posts were deleted here, and stay deleted")
+        click.echo(f"{report.deleted:,} posts not imported, because users deleted them here")
 
 
 def _say_progress(text: str) -> None:

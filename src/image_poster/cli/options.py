@@ -211,7 +211,7 @@ def _one_line(text: str, source: str) -> str:
     """Strip a text that must be a bearer token of one line. Raises `GaveUpError`."""
     line = text.strip()
     if not line or not line.isascii() or any(letter.isspace() for letter in line):
-        raise GaveUpError(f"{source} gives no bearer token")
+        raise GaveUpError(f"{source} has no bearer token")
     return line
 
 

@@ -89,7 +89,7 @@ def _regular_files(
 @click.option(
     "--again",
     is_flag=True,
-    help="Post anew if the first request was sent over 6 days ago and its result is unknown.",
+    help="Post again if the first request was sent over 6 days ago and its result is unknown.",
 )
 @client_options
 def post(url: str, caller: Caller, *, patience: float, as_json: bool, **options: Any) -> None:  # noqa: ANN401 - of `PostOptions`
@@ -211,7 +211,7 @@ def _offer_restart(name: str, entry: JournalEntry, *, now: float, again: bool) -
     """Start over if the first request was sent too long ago, and the user agrees."""
     if not is_late(entry.state, now):
         return
-    question = f"{TooLateError(name, entry.state.since)}. Post it anew?"
+    question = f"{TooLateError(name, entry.state.since)}. Post it again?"
     has_person = sys.stdin is not None and sys.stdin.isatty()
     if again or (has_person and click.confirm(question, err=True)):
         entry.save(new_state())
@@ -228,7 +228,7 @@ def _is_final(error: ClientError) -> bool:
 @click.option(
     "--again",
     is_flag=True,
-    help="Comment anew if the first request was sent over 6 days ago and its result is unknown.",
+    help="Comment again if the first request was sent over 6 days ago and its result is unknown.",
 )
 @client_options
 def comment(
@@ -261,9 +261,9 @@ def comment(
 @click.command()
 @click.option("--sort", type=click.Choice(["top", "new"]), default="top", show_default=True)
 @click.option("--limit", type=click.IntRange(1, 100), default=10, show_default=True)
-@click.option("--cursor", type=TEXT, help="Cursor of the next page, which the page before printed.")
+@click.option("--cursor", type=TEXT, help="Cursor of the page to show, printed by the page before.")
 @click.option(
-    "--unfinished", is_flag=True, help="Your own posts that are not ready, with the reason."
+    "--unfinished", is_flag=True, help="Show your own posts that are not ready, with the reason."
 )
 @client_options
 def feed(

@@ -179,7 +179,7 @@ def _open_locked(path: Path) -> int:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as exc:
             os.close(descriptor)
-            raise InUseError("another command is sending the same right now") from exc
+            raise InUseError("another command is sending the same now. Wait until it ends") from exc
         except OSError:
             os.close(descriptor)
             raise

@@ -124,7 +124,7 @@ class TooLateError(ClientError):
             when = f"on {datetime.fromtimestamp(since).astimezone():%d %B}"
         super().__init__(
             f"{name} was first sent {when}, and may have been posted then: look at your "
-            "posts. Ask for it again (--again) to post it anew"
+            "posts. To post it again, pass --again"
         )
 
 

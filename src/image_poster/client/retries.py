@@ -208,7 +208,7 @@ def failure_reason(outcome: Outcome) -> str:
     """The reason of a failure, for people."""
     if isinstance(outcome, ConnectionFailure):
         return outcome.reason
-    return f"{_problem(outcome).detail or 'the service is not able to'} ({outcome.status})"
+    return f"{_problem(outcome).detail or 'the service failed'} ({outcome.status})"
 
 
 def refusal(reply: Reply) -> RefusedError | GaveUpError:
@@ -227,9 +227,9 @@ def _challenge_reason(reply: Reply) -> str:
     token has expired`."""
     description = _DESCRIPTION.search(reply.headers.get("www-authenticate", ""))
     if description is None:
-        return "Say who you are: with --as, or a bearer token that holds."
+        return "This request needs a user. Pass --as NAME, or a valid bearer token."
     if "expired" in description[1]:
-        return "The bearer token has run out. Sign in again."
+        return "The bearer token has expired. Sign in again."
     return description[1]
 
 

@@ -197,7 +197,7 @@ class Route:
             reason = f"{self._proxy or self._place} cannot be reached: {error}. {self._advice}"
             return ConnectionFailure(reason, reached=False)
         if isinstance(error, httpx.TimeoutException):
-            return ConnectionFailure(f"the connection to {self._place} went silent")
+            return ConnectionFailure(f"the connection to {self._place} timed out")
         return ConnectionFailure(f"the connection to {self._place} broke")
 
     def _permanent_reason(self, error: httpx.TransportError) -> str | None:

@@ -283,7 +283,7 @@ class ImageUpload:
         self._report(msgspec.structs.replace(self._progress, trouble=reason, retry_in=wait))
 
     def _gone_error(self) -> RefusedError:
-        return RefusedError(410, "upload_gone", f"{self._source.name}: the upload was ended.")
+        return RefusedError(410, "upload_gone", f"{self._source.name}: the upload was deleted.")
 
 
 def _post_path(upload: str) -> str:

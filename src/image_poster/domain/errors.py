@@ -34,7 +34,7 @@ class RangeNotSatisfiableError(ImagePosterError):
     bytes."""
 
     status, code = 416, "range_not_satisfiable"
-    detail = "The range lies behind the end. Content-Range tells the length."
+    detail = "The range begins after the end of the file. The header Content-Range has the file's length."
 
     def __init__(self, size: int) -> None:
         self.size = size
@@ -45,7 +45,7 @@ class ValidationFailedError(ImagePosterError):
     """A value breaks a rule; `errors` names each field."""
 
     status, code = 422, "validation_failed"
-    detail = "A value breaks a rule."
+    detail = "A value breaks a rule. `errors` names each field and its rule."
 
     def __init__(self, *errors: FieldError) -> None:
         self.errors = errors
@@ -91,40 +91,40 @@ InvalidMultipartError = _error(400, "invalid_multipart", "The body is not comple
 InvalidRequestError = _error(400, "invalid_request", "The request cannot be understood. Check its path, query and headers.")
 InvalidCursorError = _error(400, "invalid_cursor", "This cursor does not belong to this list. Start again without a cursor.")
 InvalidTusRequestError = _error(400, "invalid_tus_request", "A tus header is missing or malformed. See https://tus.io/protocols/resumable-upload.")
-ConcatenationUnsupportedError = _error(400, "concatenation_unsupported", "Uploads are not joined here (no Upload-Concat). Send the image as one upload: parallelUploads: 1.")
-IdentityRequiredError = _error(401, "identity_required", "Say who you are.")
+ConcatenationUnsupportedError = _error(400, "concatenation_unsupported", "The service does not join uploads (no Upload-Concat). Send the image as one upload: parallelUploads: 1.")
+IdentityRequiredError = _error(401, "identity_required", "This request needs a signed-in user. Sign in, and send it again.")
 NotYoursError = _error(403, "not_yours", "This belongs to another user. Only its creator can do that.")
-AdminsOnlyError = _error(403, "admins_only", "Only admins may read this, and programs on the service's own machine.")
-UploadUrlInvalidError = _error(403, "upload_url_invalid", "This upload URL was changed or has expired. Reserve a post anew, or upload by tus.")
-DirectAccessError = _error(403, "direct_access", "This address is not the service's: ask the address that its operators gave you.")
+AdminsOnlyError = _error(403, "admins_only", "Only admins, and programs on the service's own machine, may read this.")
+UploadUrlInvalidError = _error(403, "upload_url_invalid", "This upload URL was changed or has expired. Reserve a new post, or upload by tus.")
+DirectAccessError = _error(403, "direct_access", "This address is not the public address of the service. Send the request to the public address.")
 HostNotAllowedError = _error(403, "host_not_allowed", "With auth=dev the service answers only to a loopback name, such as localhost.")
 RouteNotFoundError = _error(404, "route_not_found", "There is nothing at this path. The paths are listed at /docs.")
 PostNotFoundError = _error(404, "post_not_found", "There is no such post. It may have been deleted, or may not be ready yet.")
 CommentNotFoundError = _error(404, "comment_not_found", "There is no such comment on this post. It may have been deleted.")
 ImageNotFoundError = _error(404, "image_not_found", "There is no such image. Its post may have been deleted, or may not be ready yet.")
 UploadNotFoundError = _error(404, "upload_not_found", "There is no such upload. Create one with POST /uploads.")
-MethodNotAllowedError = _error(405, "method_not_allowed", "This path does not take that method. The header Allow lists those it takes.")
+MethodNotAllowedError = _error(405, "method_not_allowed", "This path does not support that method. The header Allow lists its methods.")
 BodySilentError = _error(408, "body_silent", "No data of the body arrived for too long. Send the request again. A resumable upload keeps its bytes: ask for the offset with HEAD.")
 PostNotReadyError = _error(409, "post_not_ready", "The post's image is not ready. Wait until its status is `ready`.")
 RequestInProgressError = _error(409, "request_in_progress", "Your first request with this Idempotency-Key is still running. Ask again in a moment.", retry_after=1)
 OffsetMismatchError = _error(409, "offset_mismatch", "The upload is at another offset. Ask for it with HEAD, and continue from there.")
 UploadTakenOverError = _error(409, "upload_taken_over", "A newer request continues this upload. Ask for the offset with HEAD before you send more.")
 GoneError = _error(410, "gone", "The resource that this Idempotency-Key created has been deleted since. To create it again, use a new key.")
-UploadGoneError = _error(410, "upload_gone", "This upload was ended or has expired. Create a new one.")
+UploadGoneError = _error(410, "upload_gone", "This upload was deleted or has expired. Create a new one.")
 EditConflictError = _error(412, "edit_conflict", "Another edit came first. Get the resource again, and edit its new version.")
-TusVersionUnsupportedError = _error(412, "tus_version_unsupported", "Send the header Tus-Resumable: 1.0.0.")
+TusVersionUnsupportedError = _error(412, "tus_version_unsupported", "The header Tus-Resumable is missing or names another version. Send Tus-Resumable: 1.0.0.")
 UploadTooLargeError = _error(413, "upload_too_large", "The image has too many bytes. GET /limits has the limit.")
-MultipartTooLargeError = _error(413, "multipart_too_large", "Too large for one request. Reserve the post as JSON, and send it as `upload` says.")
-PieceTooLargeError = _error(413, "piece_too_large", "The piece is too large for one request. GET /limits has upload.max_piece_bytes.")
-BodyTooLargeError = _error(413, "body_too_large", "The body has too many bytes for this request: JSON may have 256 KiB. Send less.")
-UnsupportedMediaTypeError = _error(415, "unsupported_media_type", "This path does not take that Content-Type.")
-UnsupportedImageError = _error(415, "unsupported_image", "This is no image we can read. Send JPEG, PNG, BMP, WebP, GIF, HEIC or AVIF.")
-IdempotencyKeyReusedError = _error(422, "idempotency_key_reused", "This Idempotency-Key came with another request. Use a new key for a new request.")
-ChecksumMismatchError = _error(460, "checksum_mismatch", "The bytes do not match Upload-Checksum; nothing of them was kept. Send them again.")
+MultipartTooLargeError = _error(413, "multipart_too_large", "The form is too large for one request. Reserve the post as JSON, and send the image to an address in `upload`.")
+PieceTooLargeError = _error(413, "piece_too_large", "The piece is too large for one request. Send pieces of at most upload.max_piece_bytes (GET /limits).")
+BodyTooLargeError = _error(413, "body_too_large", "The body has too many bytes for this request: JSON may have 256 KiB. Send fewer bytes.")
+UnsupportedMediaTypeError = _error(415, "unsupported_media_type", "This path does not accept that Content-Type. /docs lists the accepted types.")
+UnsupportedImageError = _error(415, "unsupported_image", "The service cannot read this file as an image. Send JPEG, PNG, BMP, WebP, GIF, HEIC or AVIF.")
+IdempotencyKeyReusedError = _error(422, "idempotency_key_reused", "This Idempotency-Key was used for another request. Use a new key for a new request.")
+ChecksumMismatchError = _error(460, "checksum_mismatch", "The bytes do not match Upload-Checksum, so they were not stored. Send them again.")
 InternalError = _error(500, "internal_error", "Something went wrong on our side. It has been logged under this request id.")
 BusyError = _error(503, "busy", "The service is busy or stopping. Try again in a moment.", retry_after=2)
-NotReadyError = _error(503, "not_ready", "A comment would be refused now. The log says why.", retry_after=2)
-StorageFullError = _error(507, "storage_full", "There is no room left to store this. Nothing was kept of it; try again later.", retry_after=2)
+NotReadyError = _error(503, "not_ready", "The service cannot store comments now. Operators find the reason in its log.", retry_after=2)
+StorageFullError = _error(507, "storage_full", "The disk has too little free space, so the request was not stored. Try again later.", retry_after=2)
 # fmt: on
 
 

@@ -111,7 +111,8 @@ class RateRule(NamedTuple):
     def exceeded(self, wait: int) -> RateLimitedError:
         """The error for a caller that has reached the limit; `wait` is in seconds."""
         return RateLimitedError(
-            f"At most {self.per_minute} {self.things} a minute are taken. Go on in {wait} s.",
+            f"You have reached the limit of {self.per_minute} {self.things} a minute. "
+            f"Try again in {wait} s.",
             limit=self.name,
             quota=self.per_minute,
             window=RATE_WINDOW_SECONDS,
@@ -122,7 +123,7 @@ class RateRule(NamedTuple):
 def write_rule(rates: Rates) -> RateRule | None:
     """The rate limit on one user's writes; None if there is none."""
     most = rates.writes_per_minute
-    return None if most is None else RateRule("writes_per_minute", most, "writes of one user")
+    return None if most is None else RateRule("writes_per_minute", most, "writes")
 
 
 def request_rule(rates: Rates) -> RateRule | None:
@@ -161,8 +162,9 @@ def check_bytes(rates: Rates, booked: int, size: int, now_ms: int) -> None:
         return
     wait = math.ceil(((day_of(now_ms) + 1) * _DAY_MS - now_ms) / 1000)
     raise RateLimitedError(
-        f"At most {most} bytes of one user are taken in a day (UTC); {booked} are booked, and this "
-        f"image would be {size}. Uploads that end unfinished give theirs back. Go on in {wait} s.",
+        f"This image of {size} bytes exceeds your limit of {most} bytes a day (UTC): images and "
+        f"unfinished uploads of today already count {booked} bytes. Delete unfinished uploads that "
+        f"you do not need, or try again in {wait} s.",
         limit="bytes_per_day",
         quota=most,
         window=_DAY_MS // 1000,
@@ -176,7 +178,7 @@ def check_under_way(rates: Rates, under_way: int) -> None:
     most = rates.uploads_under_way
     if most is not None and under_way >= most:
         raise RateLimitedError(
-            f"At most {most} uploads of one user may be under way. Finish some first, or end them "
+            f"You have reached the limit of {most} unfinished uploads. Finish some, or delete them "
             "with DELETE.",
             limit="uploads_under_way",
             quota=most,
@@ -194,7 +196,7 @@ def clean(field: str, text: str, *, longest: int) -> str:
     check_characters(field, text)
     trimmed = _DROPPED.sub("", _LINE_BREAK.sub("\n", text)).strip()
     if len(trimmed) > longest:
-        raise invalid(field, f"at most {longest} characters; these are {len(trimmed)}")
+        raise invalid(field, f"must have at most {longest} characters, not {len(trimmed)}")
     return trimmed
 
 

@@ -62,7 +62,8 @@ class Failure(msgspec.Struct, frozen=True):
 # The failure that a post's owner sees while the job is in the dead-letter queue.
 PROCESSING_FAILED = Failure(
     "processing_failed",
-    "We could not process this image. Nothing is wrong with it; we have been told.",
+    "The service could not process this image, and the image is not the cause. Tell its operators, "
+    "or try again later.",
 )
 
 

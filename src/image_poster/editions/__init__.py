@@ -53,8 +53,8 @@ def _parse_origin(entry: str) -> str:
     match = _ORIGIN.fullmatch(entry.lower())
     if "*" in entry:
         raise StartError(
-            f"cors_origins: {entry} matches no page, because * stands for nothing within an "
-            "origin. List each origin, or * alone for any."
+            f"cors_origins: {entry} matches no page, because * within an origin is no pattern. "
+            "List each origin, or * alone for any."
         )
     if not entry.isascii():
         raise StartError(

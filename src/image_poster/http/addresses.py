@@ -89,9 +89,9 @@ class TrustedProxies:
         if peer.is_loopback and not self._has_warned:
             self._has_warned = True
             _log.warning(
-                "a proxy on this machine sends X-Forwarded-For, and is not believed: all its "
-                f"clients count as one. If it is yours, set --trusted-proxies {peer} "
-                "(IMAGE_POSTER_TRUSTED_PROXIES)"
+                "a proxy on this machine sends X-Forwarded-For, but is not in trusted_proxies: all "
+                f"its clients count as one address. If it is your proxy, set --trusted-proxies "
+                f"{peer} (IMAGE_POSTER_TRUSTED_PROXIES)"
             )
 
 

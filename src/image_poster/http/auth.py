@@ -71,7 +71,7 @@ class Authenticator(Protocol):
 class DevAuthenticator:
     """`auth=dev`: trusts the header `user-id`. Only for a developer's own machine."""
 
-    how = "Say who you are: send the header `user-id`."
+    how = "This request names no user. Send the header `user-id`."
     schemes: tuple[str, ...] = ("userId",)
     sign_in = SignIn("dev")
 
@@ -140,7 +140,7 @@ class TokenAuthenticator:
     verified. No client can write them.
     """
 
-    how = "Say who you are: send the header `Authorization: Bearer TOKEN`."
+    how = "This request needs a signed-in user. Send the header `Authorization: Bearer TOKEN`."
     schemes: tuple[str, ...] = ("bearer",)
 
     def __init__(
@@ -173,9 +173,11 @@ class TokenAuthenticator:
             raise IdentityRequiredError(NOT_FOR_ACCESS)
         user = claims.get("sub")
         if not isinstance(user, str) or not user.strip():
-            raise IdentityRequiredError("The bearer token names nobody: it has no `sub`.")
+            raise IdentityRequiredError("The bearer token names no user: it has no claim `sub`.")
         if len(user) > _MAX_SUBJECT_CHARACTERS or not user.isprintable():
-            raise IdentityRequiredError("The bearer token names nobody: its `sub` is no name.")
+            raise IdentityRequiredError(
+                "The bearer token names no user: its claim `sub` is not valid."
+            )
         admin = user in self._terms.admins or _is_admin(claims, self._terms.admin_claim)
         return Identity(user, admin=admin, display_name=self._name(claims))
 

@@ -58,7 +58,7 @@ def comment_body(document: bytes) -> bytes:
     return wire.body(document)
 
 
-_ADDED = {201: openapi.response("The comment; Location points at it.", CommentBody)}
+_ADDED = {201: openapi.response("The comment; Location has its path.", CommentBody)}
 _ADD_ERRORS = (errors.PostNotFoundError, errors.PostNotReadyError)
 _FIND_ERRORS = (errors.PostNotFoundError, errors.CommentNotFoundError)
 
@@ -113,7 +113,7 @@ async def list_comments(
 ) -> Response[bytes]:
     """A post's comments.
 
-    Newest first, and the same for every caller. Go on with `next`.
+    Newest first, and the same for every caller. The next page: pass `next` as `cursor`.
     """
     comments = requests.services(request).comments
     page = await comments.list(requests.require_id(post_id), limit=limit, cursor=cursor)
@@ -174,7 +174,7 @@ async def delete_comment(
 ) -> None:
     """Delete a comment.
 
-    For its author, the post's creator or an admin; repeating it is 204 again.
+    For its author, the post's creator or an admin. A repeated request gets 204 again.
     """
     caller, ids = await identify_writer(request), _checked_ids(post_id, comment_id)
     await requests.services(request).comments.delete(*ids, caller)

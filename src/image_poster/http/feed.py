@@ -132,7 +132,8 @@ async def list_posts(
 ) -> Response[bytes]:
     """The feed.
 
-    Ready posts: `top` by comments, then newest; `new` newest first. Go on with `next`.
+    Ready posts: `top` by comments, then newest; `new` newest first. The next page: pass `next`
+    as `cursor`.
 
     With `status=unfinished`: the caller's own posts that are not ready, newest first, each with
     `upload` or `failure`. `sort` and `creator` have no effect then.

@@ -37,7 +37,7 @@ def _file_responses(media_type: str, whole: str, redirect: str) -> openapi.Respo
         200: openapi.response(whole, bytes, media_type),
         206: openapi.response("The requested range.", bytes, media_type),
         302: openapi.response(redirect),
-        304: openapi.response("You have it already."),
+        304: openapi.response("Your copy is current."),
     }
 
 
@@ -46,7 +46,7 @@ def _file_responses(media_type: str, whole: str, redirect: str) -> openapi.Respo
     **openapi.public(
         "images",
         _file_responses(
-            _JPEG, "A JPEG in sRGB without metadata.", "The image is at Location (AWS)."
+            _JPEG, "A JPEG in sRGB without metadata.", "Location has the URL of the image (AWS)."
         ),
         *(errors.ImageNotFoundError, errors.RangeNotSatisfiableError),
     ),
@@ -103,16 +103,16 @@ def fast_route(service: ImageService, senders: TrustedProxies) -> FastRoute:
         _file_responses(
             "image/*",
             "The file as it was uploaded.",
-            "The file is at Location, for some minutes (AWS).",
+            "Location has the URL of the file, valid for some minutes (AWS).",
         ),
         *(errors.NotYoursError, errors.PostNotFoundError),
         *(errors.ImageNotFoundError, errors.RangeNotSatisfiableError),
     ),
 )
 async def get_original(request: AnyRequest, post_id: FromPath[str]) -> FileResponse:
-    """The untouched upload.
+    """The original image.
 
-    For the post's creator only: it still holds all metadata, such as where it was taken.
+    For the post's creator only, because it has all metadata, such as the place of the photo.
     """
     caller = await require_identity(request)
     file = await services(request).images.original(require_id(post_id), caller)

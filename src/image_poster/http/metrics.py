@@ -40,13 +40,13 @@ requests = Histogram(
 )
 images = Counter(
     "image_poster_images",
-    "Image work done, by how it ended.",
+    "Finished image work, by outcome.",
     ("outcome",),
     registry=_registry,
 )
 failures = Counter(
     "image_poster_work_failures",
-    "Failed work beside the requests, by its kind; it is tried again.",
+    "Failures of background work, by kind; it is retried.",
     ("work",),
     registry=_registry,
 )
@@ -114,8 +114,8 @@ def exposition() -> bytes:
 async def get_metrics(request: AnyRequest) -> Response[bytes]:
     """Metrics for Prometheus.
 
-    Requests by route and status, image work by outcome, limits. For admins, and for programs on the
-    service's own machine that no proxy passes on.
+    Requests by route and status, image work by outcome, limits. For admins, and for direct requests
+    from the service's own machine.
     """
     if not is_from_this_machine(request.scope) and not (await require_identity(request)).admin:
         raise AdminsOnlyError

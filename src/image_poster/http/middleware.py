@@ -127,7 +127,7 @@ class Middleware:
         except Exception as exc:
             if not exchange.reader_is_gone:
                 raise
-            _log.info("an answer was not read", path=scope["path"])
+            _log.info("a client did not read its response", path=scope["path"])
             raise ReaderGoneError from exc  # whatever the app raised because of that
         finally:
             measured = exchange.measured()
@@ -301,7 +301,7 @@ class _Exchange:
         most = _MAX_GONE_DRAIN_BYTES if is_gone else _MAX_DRAIN_BYTES
         size = await self.body.drain(seconds, most)
         if not self.body.is_complete:
-            _log.info("stopped reading a refused body", path=self.scope["path"])
+            _log.info("stopped reading the body of a refused request", path=self.scope["path"])
         count = self._state.get("count_unread_body")
         # The client is not to blame for the service's own trouble.
         if count is not None and size and self.status < HTTPStatus.INTERNAL_SERVER_ERROR:

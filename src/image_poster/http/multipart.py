@@ -90,7 +90,7 @@ def _boundary(request: AnyRequest) -> str:
     boundary = request.content_type[1].get("boundary", "")
     if not boundary:
         raise errors.InvalidMultipartError(
-            "Content-Type names no boundary. Leave that header to your HTTP library."
+            "Content-Type has no boundary. Let your HTTP library set that header."
         )
     return boundary
 
@@ -222,4 +222,4 @@ def _decoded(name: str, content: bytes, charset: str, transfer_encoding: str) ->
     except UnicodeDecodeError as exc:
         raise errors.invalid(name, f"must be {codec.upper()}") from exc
     except (binascii.Error, ValueError) as exc:
-        raise errors.invalid(name, f"is not the {transfer_encoding} that it says") from exc
+        raise errors.invalid(name, f"is not valid {transfer_encoding}") from exc

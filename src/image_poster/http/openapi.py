@@ -42,7 +42,7 @@ SCHEMES = {
         type="apiKey",
         name="user-id",
         security_scheme_in="header",
-        description="With `auth=dev`: any name is accepted.",
+        description="With `auth=dev`: any name is accepted, without proof.",
     ),
 }
 _IDENTIFIED: list[dict[str, list[str]]] = [{name: []} for name in SCHEMES]
@@ -58,7 +58,7 @@ _TAGS = {
     "comments": "Comments on ready posts.",
     "images": "Renditions of posts, and their originals.",
     "uploads": "The bytes of an image: resumable (tus 1.0.0), or by one PUT to a signed URL.",
-    "operations": "For operators, and for clients that ask before they send.",
+    "operations": "The service's limits, health and metrics, and the caller's identity.",
 }
 
 
@@ -141,7 +141,7 @@ def response(
 
 def cached(description: str, body: Any) -> Responses:  # noqa: ANN401 - a struct
     """The responses of a GET with an ETag."""
-    return {200: response(description, body), 304: response("You have it already.")}
+    return {200: response(description, body), 304: response("Your copy is current.")}
 
 
 def body_of(content: dict[str, Schema], *, required: bool) -> RequestBody:

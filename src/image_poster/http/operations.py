@@ -82,8 +82,8 @@ class UploadLimits(msgspec.Struct, frozen=True):
 class RateLimits(msgspec.Struct, frozen=True):
     """Limits of one caller; null is no limit. Requests are counted by address, the rest by user; a
     day is one of UTC. Images do not count, and neither do PATCH and HEAD of an upload by an
-    identified caller. Beyond: 429 `rate_limited`; where these are not `exact`, some seconds
-    late."""
+    identified caller. Requests beyond a limit get 429 `rate_limited`. If `exact` is false, a limit
+    takes effect some seconds late."""
 
     writes_per_minute: int | None
     bytes_per_day: int | None
@@ -93,8 +93,8 @@ class RateLimits(msgspec.Struct, frozen=True):
 
 
 class LimitsBody(msgspec.Struct, frozen=True):
-    """The limits in force. `requests_per_second`, of the whole service, is null where none is
-    set."""
+    """The limits in force. `requests_per_second`, of the whole service, is null if there is
+    no such limit."""
 
     image: ImageLimits
     caption: TextLimit
@@ -179,11 +179,13 @@ async def get_me(request: AnyRequest) -> Response[bytes]:
     return json_response(msgspec.json.encode(me), headers={"cache-control": "no-store"})
 
 
-@get("/healthz", **openapi.public("operations", {200: openapi.response("It is.", Health)}))
+@get(
+    "/healthz", **openapi.public("operations", {200: openapi.response("The process runs.", Health)})
+)
 async def get_health() -> Response[bytes]:
-    """Is the process alive?
+    """Health of the process.
 
-    This asks no store.
+    This reads no database.
     """
     return json_response(msgspec.json.encode(Health("ok")))
 
@@ -191,11 +193,13 @@ async def get_health() -> Response[bytes]:
 @get(
     "/readyz",
     **openapi.public(
-        "operations", {200: openapi.response("It can.", Health)}, errors.NotReadyError
+        "operations",
+        {200: openapi.response("The service can store comments.", Health)},
+        errors.NotReadyError,
     ),
 )
 async def get_readiness(request: AnyRequest) -> Response[bytes]:
-    """Can it take requests?
+    """Readiness of the service for requests.
 
     503 exactly when a comment would be refused.
     """

@@ -55,7 +55,7 @@ class ImageBody(msgspec.Struct, frozen=True):
 
 
 class FailureBody(msgspec.Struct, frozen=True):
-    """Why a post's image cannot be shown."""
+    """The reason why a post's image cannot be shown."""
 
     code: str
     detail: str
@@ -172,7 +172,7 @@ _BODY = openapi.body_of(
     "/posts",
     **openapi.writer(
         "posts",
-        {201: openapi.response("The post; Location points at it.", CreatedPostBody)},
+        {201: openapi.response("The post; Location has its path.", CreatedPostBody)},
         *(openapi.KEYED, openapi.JSON_BODY, openapi.IMAGE_BODY, _BODY),
         *(errors.InvalidMultipartError, errors.MultipartTooLargeError),
     ),
@@ -268,7 +268,7 @@ def check_shown(request: requests.AnyRequest, comments: int) -> None:
     contract's. Raises `ValidationFailedError`."""
     max_comments = requests.services(request).limits.latest_kept
     if comments > max_comments:
-        raise errors.invalid("comments", f"at most {max_comments} are kept; see GET /limits")
+        raise errors.invalid("comments", f"must be at most {max_comments} (see GET /limits)")
 
 
 @patch(
@@ -306,14 +306,14 @@ def _new_text(text: str | UnsetType | None) -> str | None:
     "/posts/{post_id:str}",
     **openapi.writer(
         "posts",
-        {204: openapi.response("Gone, with its comments and images.")},
+        {204: openapi.response("The post was deleted, with its comments and images.")},
         *(errors.NotYoursError, errors.PostNotFoundError),
     ),
 )
 async def delete_post(request: requests.AnyRequest, post_id: FromPath[str]) -> None:
     """Delete a post.
 
-    For its creator or an admin; repeating it is 204 again.
+    For its creator or an admin. A repeated request gets 204 again.
     """
     caller = await identify_writer(request)
     await requests.services(request).posts.delete(requests.require_id(post_id), caller)

@@ -145,7 +145,7 @@ def check_coding(request: AnyRequest) -> None:
     coding = request.headers.get("content-encoding", "").strip().lower()
     if coding not in {"", "identity"}:
         raise errors.UnsupportedMediaTypeError(
-            "Send the body as it is, without Content-Encoding: bodies are not decompressed here."
+            "The service does not decompress bodies. Send the body without Content-Encoding."
         )
 
 

@@ -136,7 +136,7 @@ async def discover(request: requests.AnyRequest) -> Response[bytes]:
     PATH,
     **openapi.writer(
         "uploads",
-        {201: openapi.response("Created; Location points at it.")},
+        {201: openapi.response("The upload was created; Location has its URL.")},
         *(_CREATION, _TUS_BYTES),
     ),
     request_max_body_size=None,
@@ -144,8 +144,8 @@ async def discover(request: requests.AnyRequest) -> Response[bytes]:
 async def create_upload(request: requests.AnyRequest) -> Response[bytes]:
     """Begin a resumable upload.
 
-    Tus 1.0.0, Creation, POST; with a body, Creation With Upload. `Upload-Metadata` takes `caption`
-    and `alt`. The upload's id is that of its post.
+    Tus 1.0.0, Creation, POST; with a body, Creation With Upload. `Upload-Metadata` may have
+    `caption` and `alt`. The upload's id is that of its post.
     """
     tus.check_version(request.headers.get("tus-resumable"))
     tus.check_not_joined(request.headers.get("upload-concat"))
@@ -175,8 +175,8 @@ async def create_upload(request: requests.AnyRequest) -> Response[bytes]:
 async def find_upload(request: requests.AnyRequest, post_id: FromPath[str]) -> Response[bytes]:
     """The offset of an upload.
 
-    Tus 1.0.0, Core, HEAD. GET says the same, since caching proxies ask with GET when they are asked
-    with HEAD (nginx: `proxy_cache_convert_head`).
+    Tus 1.0.0, Core, HEAD. GET answers the same, because caching proxies convert HEAD to GET (nginx:
+    `proxy_cache_convert_head`).
     """
     tus.check_version(request.headers.get("tus-resumable"))
     post_id, caller = _require_id(post_id), await require_identity(request)
@@ -195,7 +195,7 @@ async def find_upload(request: requests.AnyRequest, post_id: FromPath[str]) -> R
     _UPLOAD,
     **openapi.writer(
         "uploads",
-        {204: openapi.response("Stored; `Upload-Offset` is the new offset.")},
+        {204: openapi.response("The bytes are stored; `Upload-Offset` is the new offset.")},
         *(_TUS, _OFFSET, _LENGTH, _CHECKSUM, _FIND_ERRORS, _TUS_BYTES, errors.OffsetMismatchError),
     ),
     request_max_body_size=None,
@@ -230,14 +230,17 @@ async def append_to_upload(request: requests.AnyRequest, post_id: FromPath[str])
 @delete(
     _UPLOAD,
     **openapi.writer(
-        "uploads", {204: openapi.response("Ended, and its post is gone.")}, _TUS, _FIND_ERRORS
+        "uploads",
+        {204: openapi.response("The upload and its post were deleted.")},
+        _TUS,
+        _FIND_ERRORS,
     ),
     status_code=200,
 )
 async def terminate_upload(request: requests.AnyRequest, post_id: FromPath[str]) -> Response[bytes]:
-    """End an upload.
+    """Delete an upload.
 
-    Tus 1.0.0, Termination, DELETE: of a complete upload too, and that is the post.
+    Tus 1.0.0, Termination, DELETE. If the upload is complete, this deletes its post.
     """
     tus.check_version(request.headers.get("tus-resumable"))
     post_id, caller = _require_id(post_id), await identify_writer(request)
@@ -262,8 +265,8 @@ async def put_upload(
 ) -> None:
     """Send the whole image in one request.
 
-    At the signed URL that `POST /posts` answered, by any client that has it. Repeating it is
-    harmless.
+    The URL is the signed one in the answer of `POST /posts`; any client that has it may send. A
+    repeated request changes nothing.
     """
     urls: HmacPutUrlSigner = request.app.state.put_urls
     services = requests.services(request)

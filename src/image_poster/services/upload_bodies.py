@@ -21,9 +21,7 @@ from image_poster.ports import RateLimiter
 from image_poster.ports.uploads import UploadQuota, UploadRecordStore, UploadWriter
 from image_poster.services.posts import PostService
 
-_ENDED = (
-    "This upload was ended: more bytes of it were refused than an image may have. Create a new one."
-)
+_ENDED = "This upload was deleted, because it received too many refused bytes. Create a new one."
 # A bad network must not end an upload, and no client may send without end.
 _LOST_BYTES_PER_REFUSED = 10
 

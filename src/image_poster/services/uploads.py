@@ -334,7 +334,7 @@ def _finished(upload: Upload) -> UploadProgress:
 
 def _too_short(upload: Upload) -> Exception:
     return errors.InvalidRequestError(
-        f"Send the whole image: {upload.length} bytes were announced."
+        f"The body is not the whole image. Send all {upload.length} announced bytes."
     )
 
 

@@ -115,7 +115,7 @@ def test_other_bytes_than_announced_are_460_and_nothing_of_them_is_kept(api: Api
 def test_a_put_of_another_size_is_told_so(api: Api) -> None:
     reserved = Reserved(api)
     longer = assert_problem(reserved.put(IMAGE + b"x"), 413, "upload_too_large")
-    assert f"More bytes came than the {len(IMAGE)} that were announced" in longer["detail"]
+    assert f"more bytes than the announced length of {len(IMAGE)} leaves" in longer["detail"]
     problem = assert_problem(reserved.put(IMAGE[:-1]), 400, "invalid_request")
     assert str(len(IMAGE)) in problem["detail"]
     unsized = api.http.put(

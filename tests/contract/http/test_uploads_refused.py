@@ -173,7 +173,7 @@ def test_a_form_may_name_the_charset_of_its_texts(api: Api) -> None:
         (b"x", {"content_type": "text/plain; charset=unicode_escape"}, "'unicode_escape'"),
         (b"+AOs-", {"content_type": "text/plain; charset=utf-7"}, "send it in UTF-8"),
         (b"x", {"content_transfer_encoding": "x-gzip"}, "x-gzip"),
-        (b"???", {"content_transfer_encoding": "base64"}, "is not the base64"),
+        (b"???", {"content_transfer_encoding": "base64"}, "is not valid base64"),
         (b"\xff", {}, "must be UTF-8"),
     ],
 )

@@ -238,7 +238,7 @@ class DynamoStreamReader:
             records = list(self._read(shard, first, int(last)))
         except (ClientError, BotoCoreError) as exc:
             if isinstance(exc, ClientError) and exc.response["Error"]["Code"] in _TRIMMED:
-                raise RecordsGoneError("the stream has forgotten these records") from exc
+                raise RecordsGoneError("the stream no longer has these records") from exc
             raise BusyError(f"The stream cannot be read: {exc}") from exc
         _check_whole(records, int(first), int(last), size)
         return records

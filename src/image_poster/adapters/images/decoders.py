@@ -84,7 +84,10 @@ def decode(descriptor: int, admission: Admission, *, rebuilding: bool = False) -
     file rebuilt from it. Raises `ImageRejectedError`."""
     image_format = sniff(os.pread(descriptor, SNIFF_BYTES, 0))
     if image_format is None:
-        raise ImageRejectedError("image_unreadable", "This is no image in a format that we read.")
+        raise ImageRejectedError(
+            "image_unreadable",
+            "The service cannot read this file as an image. GET /limits lists the formats.",
+        )
     facts = _facts(descriptor, image_format, admission, rebuilding=rebuilding)
     if facts.coding is not None:  # the codec in the boxes decides, not the brand
         image_format = _FORMATS_BY_CODEC[facts.coding.codec]
@@ -159,7 +162,7 @@ def translate_error(error: Exception, *, rebuilding: bool = False) -> Exception:
     if rebuilding and any(sign in str(error) for sign in _UNSUPPORTED_SIGNS):
         return unsupported("an image of an unusual kind")
     return ImageRejectedError(
-        "image_unreadable", "This image is damaged or incomplete. Send it again from a whole copy."
+        "image_unreadable", "This image is damaged or incomplete. Post an undamaged copy."
     )
 
 

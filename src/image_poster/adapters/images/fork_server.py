@@ -87,7 +87,7 @@ class ForkServer:
             try:
                 self._fork(_decode_settings(payload), Descriptors(*received))
             except OSError as exc:
-                sys.stderr.write(f"no process for an image: {exc}\n")
+                sys.stderr.write(f"cannot start an image process: {exc}\n")
                 os.close(received[-1])
             received = received[:-1]  # the last stays open, to report how the child ended
         for descriptor in received:

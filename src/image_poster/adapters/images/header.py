@@ -48,7 +48,7 @@ def unsupported(kind: str) -> ImageRejectedError:
     """Make the error of an unsupported image; `kind` is its format in words, with the article."""
     return ImageRejectedError(
         "image_unsupported",
-        f"This is {kind}, which cannot be shown here. Convert it to a usual JPEG or PNG, "
+        f"This is {kind}, which the service cannot show. Convert it to a usual JPEG or PNG, "
         "and post that.",
     )
 
@@ -203,9 +203,9 @@ class Admission:
     def check(self, width: int, height: int) -> None:
         """Check the size in pixels. Raises `ImageRejectedError`."""
         if width * height > self.max_pixels:
-            raise _too_large(width, height, f"at most {self.max_pixels:,} are taken.")
+            raise _too_large(width, height, f"the limit is {self.max_pixels:,}.")
         if max(width, height) > MAX_SIDE:
-            raise _too_large(width, height, f"a side has at most {MAX_SIDE:,}.")
+            raise _too_large(width, height, f"the limit of a side is {MAX_SIDE:,}.")
 
     def admit(self, image_format: ImageFormat, estimate: DecodeEstimate) -> None:
         """Return when the memory is granted. Raises `ImageRejectedError` for an image that exceeds
@@ -214,16 +214,16 @@ class Admission:
         if estimate.visited > _MAX_VISITED_PIXELS:
             raise ImageRejectedError(
                 "image_too_large",
-                "The image is stored in so many scans or tiles that it would take too long. Save "
-                "it anew as a usual JPEG, and post that.",
+                "The image has so many scans or tiles that decoding would take too long. Save it "
+                "as a usual JPEG, and post that.",
             )
         needs = estimate.needed_bytes
         limit = max_decoder_bytes(image_format, self.memory_bytes)
         if needs > limit:
             raise ImageRejectedError(
                 "image_too_large",
-                f"Decoding this image takes up to {needs / 1e6:,.0f} MB of memory; at most "
-                f"{limit / 1e6:,.0f} MB are there for one. Send it smaller, or as a usual JPEG.",
+                f"Decoding this image takes up to {needs / 1e6:,.0f} MB of memory; the limit is "
+                f"{limit / 1e6:,.0f} MB. Send a smaller image, or a usual JPEG.",
             )
         self.acquire_memory(needs)
 

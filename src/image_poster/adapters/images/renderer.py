@@ -126,7 +126,7 @@ class VipsImageRenderer:
                 raise ImageRejectedError(
                     "image_too_slow",
                     f"This image takes longer than {self._timeout_seconds:g} s to process. Save it "
-                    "anew as a usual JPEG, or smaller, and post that.",
+                    "as a usual JPEG, or smaller, and post that.",
                 ) from exc
         raise ImageWorkFailedError("no process began work on the image")
 
@@ -156,7 +156,9 @@ class VipsImageRenderer:
                 memory = self._memory.acquire(needs)
                 await time.memory.wait(reserved.enter_async_context(memory))
             except _OutOfTimeError as exc:
-                raise ImageWorkFailedError(f"no {needs:,} bytes of memory came free") from exc
+                raise ImageWorkFailedError(
+                    f"waited too long for {needs:,} bytes of memory"
+                ) from exc
             yield
 
     @asynccontextmanager

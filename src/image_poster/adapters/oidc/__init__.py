@@ -32,9 +32,9 @@ _ALGORITHM = "RS256"
 _TYPES = {"", "jwt", "at+jwt"}
 _LEEWAY_SECONDS = 30
 _REFUSED = "The bearer token is not valid. Sign in again."
-_EXPIRED = "The bearer token has run out. Sign in again."
-_REVOKED = "The bearer token was revoked. Get another one."
-_UNCHECKED = "Who you are cannot be checked just now. Try again in a moment."
+_EXPIRED = "The bearer token has expired. Sign in again."
+_REVOKED = "The bearer token was revoked. Get a new token."
+_UNCHECKED = "The bearer token cannot be checked at the moment. Try again in a moment."
 
 _log = structlog.get_logger()
 

@@ -114,7 +114,9 @@ class IssuerKeys:
             documents = fetch_documents(self._issuer)
         except Exception as exc:  # noqa: BLE001 - whatever an issuer sends: the former keys stay
             self._failed = self._seconds()
-            _log.warning("the issuer of tokens cannot be asked", issuer=self._issuer, why=str(exc))
+            _log.warning(
+                "the keys of the token issuer cannot be fetched", issuer=self._issuer, why=str(exc)
+            )
         else:
             if documents.unreadable - self.documents.unreadable:
                 names = sorted(documents.unreadable)

@@ -275,9 +275,13 @@ class WriteProbe:
             async with asyncio.timeout(_PROBE_TIMEOUT_SECONDS):
                 await asyncio.shield(self._shared_check())
         except StorageFullError as exc:
-            raise NotReadyError("The disk is full. Free some room on it.") from exc
+            raise NotReadyError(
+                "The disk has too little free space. Delete other files on it."
+            ) from exc
         except TimeoutError as exc:
-            raise NotReadyError("The database is too busy to take a write.") from exc
+            raise NotReadyError(
+                "The database is too busy for a write. Try again in a moment."
+            ) from exc
         except (BusyError, sqlite3.Error, OSError) as exc:
             raise NotReadyError from exc
 
@@ -303,4 +307,4 @@ class WriteProbe:
 def _log_failure(task: asyncio.Task[None]) -> None:
     """Log a failed check. This also retrieves its error if no caller waits for it any more."""
     if not task.cancelled() and task.exception() is not None:
-        _log.error("the database does not take writes", error=str(task.exception()))
+        _log.error("the database cannot be written to", error=str(task.exception()))

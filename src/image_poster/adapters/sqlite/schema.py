@@ -216,7 +216,8 @@ def version_of(connection: sqlite3.Connection) -> int:
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     if version > VERSION:
         raise SchemaTooNewError(
-            f"it is of version {version}, from a later program; this one knows {VERSION}"
+            f"it has schema version {version}, of a later program; this program supports versions "
+            f"up to {VERSION}"
         )
     return int(version)
 
@@ -226,8 +227,8 @@ def prepare(connection: sqlite3.Connection) -> None:
     version = version_of(connection)
     if 0 < version < VERSION:
         raise SchemaTooOldError(
-            f"it is of version {version}, and this program needs {VERSION}: the next start of "
-            "`image-poster serve` brings it up to date"
+            f"it has schema version {version}, and this program needs {VERSION}: the next start of "
+            "`image-poster serve` migrates it"
         )
     migrate(connection)
 

@@ -32,7 +32,7 @@ Result = TypeVar("Result")
 # No check is scheduled later than this.
 _AHEAD_MS = 7 * 24 * 3600 * 1000
 _FAILURES = (ImagePosterError, ClientError, BotoCoreError)
-_FOREIGN = "Lambda did not send this letter: look at it in SQS; it stays"
+_FOREIGN = "Lambda did not send this message. It stays in the queue: look at it in SQS"
 
 
 class RebuiltStack(NamedTuple):
@@ -205,7 +205,7 @@ async def _replay_image(stack: Stack, image: GivenUpImage) -> list[FailedWork]:
     posts, failures, start = aws.posts(), aws.failures, aws.images.start_work
     for key in image.names:
         exists = await replay_image_work(post_id_of(key), posts, failures, start)
-        results.append(FailedWork(key, None if exists else "its post is gone"))
+        results.append(FailedWork(key, None if exists else "its post was deleted"))
     return results
 
 
@@ -215,7 +215,7 @@ async def _replay_batch(stack: Stack, letter: GivenUpBatch) -> list[FailedWork]:
     try:
         records = reader.batch(batch.shard, batch.first, batch.last, batch.size)
     except stream.RecordsGoneError as exc:
-        raise _KeepLetterError(f"{exc}: run `rebuild --stack`; it stays until then") from exc
+        raise _KeepLetterError(f"{exc}. Run `rebuild --stack`, which removes this message") from exc
     if await stack.services.change_applier.apply(stream.decoded_records(records)):
         raise _KeepLetterError("it failed again: see the lines above")
     return [FailedWork(name) for name in letter.names]

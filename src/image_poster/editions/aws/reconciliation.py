@@ -33,7 +33,7 @@ _HOUR_MS = 3600 * 1000
 # that might only have waited in a long queue.
 _GIVEN_UP_MS = 6 * _HOUR_MS
 _MAX_FAILURES = 3
-_NO_RESULT = "its image work never ended: out of time or memory, or its event was lost"
+_NO_RESULT = "its image work did not finish: it exceeded its time or memory, or its event was lost"
 
 
 class Repair(NamedTuple):
@@ -60,13 +60,13 @@ class Reconciler:
     async def run(self) -> AsyncIterator[Repair]:
         """Run one round. A failure is reported, and does not stop other repairs."""
         async for due in self.checks.due():
-            if repair := await _repaired(due.post_id, "not repaired", self._finish(due)):
+            if repair := await _repaired(due.post_id, "could not be repaired", self._finish(due)):
                 yield repair
 
     async def _finish(self, due: DuePost) -> str | None:
         if due.status is None:
             await self.purger.purge(due.post_id)
-            return "its deletion is complete"
+            return "completed its deletion"
         if due.status is PostStatus.PROCESSING:
             return await self._processing(due)
         return await self._awaiting(due.post_id)
@@ -78,10 +78,10 @@ class Reconciler:
         now = self.clock.now_ms()
         if failures >= _MAX_FAILURES and now - due.since_ms >= _GIVEN_UP_MS:
             await self.posts.update(due.post_id, lambda post: failed_post(post, PROCESSING_FAILED))
-            return "given up: its image work never ended"
+            return "set to failed: its image work did not finish"
         await self.checks.reschedule(due.post_id, now + _HOUR_MS)
         await self.images.start_work(due.post_id)
-        return "image work started again"
+        return "started its image work again"
 
     async def _awaiting(self, post_id: str) -> str | None:
         """Start the image work of a post whose image came without an event. If no image came,
@@ -89,7 +89,7 @@ class Reconciler:
         if await self.images.has_arrived(post_id):
             await self.checks.reschedule(post_id, self.clock.now_ms() + _HOUR_MS)
             await self.images.start_work(post_id)
-            return "its image had arrived: image work started"
+            return "started its image work: the image was there"
         with suppress(UploadGoneError, ChecksumMismatchError):
             return await self._completed(post_id)
         return None
@@ -100,7 +100,7 @@ class Reconciler:
             return None
         if is_complete(record.upload, await self.uploads.offset(post_id)):
             await complete_upload(self.posts, self.uploads, post_id, record.upload)
-            return "its upload was complete: image work started"
+            return "started its image work: the upload was complete"
         last = record.upload.expires_ms - _HOUR_MS
         await self.checks.reschedule(post_id, last if last > self.clock.now_ms() else None)
         return None
@@ -190,10 +190,13 @@ class Reconciliation:
             return await self._originals(after.removeprefix(_ORIGINALS))
         batch = await self.feed.rebuild(after, self.batch)
         repairs = [
-            Repair(drift.post_id, f"count corrected from {drift.total_was} to {drift.total_is}")
+            Repair(drift.post_id, f"corrected its count from {drift.total_was} to {drift.total_is}")
             for drift in batch.drifted
         ]
-        repairs += [Repair(post_id, "not recounted", error) for post_id, error in batch.failed]
+        repairs += [
+            Repair(post_id, "could not count its comments", error)
+            for post_id, error in batch.failed
+        ]
         following = _ORIGINALS if batch.next is None else batch.next
         return WalkStep(batch.checked, repairs, following)
 
@@ -202,7 +205,7 @@ class Reconciliation:
         database may be the wrong one."""
         post_ids = await self.images.list_originals(after)
         results = [
-            await _repaired(post_id, "its original was not checked", self._clear_original(post_id))
+            await _repaired(post_id, "could not check its original", self._clear_original(post_id))
             for post_id in post_ids
         ]
         following = f"{_ORIGINALS}{post_ids[-1]}" if post_ids else None
@@ -213,7 +216,7 @@ class Reconciliation:
             return None
         if await self.posts.was_deleted(post_id):
             await self.images.remove(post_id)
-            return "deleted: its remaining files are removed"
+            return "removed remaining files of this deleted post"
         if await self.images.quarantine_original(post_id):
-            return "an original without a post: moved to quarantine/"
+            return "moved an original without a post to quarantine/"
         return None

@@ -29,8 +29,8 @@ _CLOCK_POLL_SECONDS = 1.0
 # Less than this is the clock's drift, or a slow start of this process.
 CLOCK_STEP_MS = 2_000
 _QUARANTINED = (
-    "files of posts that the database does not know were moved to quarantine/ and will be deleted "
-    "in 7 days: is it the right database? (docs/operations.md)"
+    "files whose posts are not in the database were moved to quarantine/ and will be deleted in 7 "
+    "days. Check that it is the right database (docs/operations.md)"
 )
 
 _log = structlog.get_logger()
@@ -49,7 +49,10 @@ async def recover(settings: Settings) -> ServiceClock:
         put_back = await sweeper.put_back()
     _report(sweeper.retries)
     if put_back:
-        _log.warning("files were put back from quarantine: their posts are known", files=put_back)
+        _log.warning(
+            "files were put back from quarantine, because their posts are in the database",
+            files=put_back,
+        )
     return container.clock
 
 
@@ -120,7 +123,10 @@ async def do_image_work(
                 metrics.sandbox.labels(measure).set(value)
         if done.error is not None:
             _log.error(
-                "image work broke", post=done.post_id, outcome=done.outcome, error=done.error
+                "image work stopped with an error",
+                post=done.post_id,
+                outcome=done.outcome,
+                error=done.error,
             )
 
     await repeat_step("image work", step)
@@ -161,7 +167,7 @@ class TimeKeeper:
         """Check the clocks once."""
         set_by_ms = self._clock.offset_ms() - self._offset_ms
         if self._records is not None and abs(set_by_ms) > CLOCK_STEP_MS:
-            _log.warning("the wall clock was set", seconds=round(set_by_ms / 1000))
+            _log.warning("the wall clock was changed", seconds=round(set_by_ms / 1000))
             before_ms = self._clock.now_ms() - set_by_ms
             await self._records.move_expiries(set_by_ms, before_ms=before_ms)
         self._clock.raise_to(greatest_time(self._database))

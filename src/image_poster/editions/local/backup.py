@@ -37,10 +37,10 @@ from image_poster.editions.local.generations import (
 from image_poster.editions.local.snapshot import CopiedFile, ReportProgress
 
 _ADVICE = (
-    "The earlier backups are whole. Free some space there if that is the cause, and run the "
-    "command again: it removes the rest of this one."
+    "The earlier backups are complete. If the target has too little free space, delete other files "
+    "there. Run the command again: it removes the incomplete generation."
 )
-_OVERRIDE = "If that is as it should be, pass --allow-loss, once."
+_OVERRIDE = "If you intended this, run the command once with --allow-loss."
 _POST_TABLES = (("posts", "id"), ("comments", "post_id"), ("uploads", "post_id"))
 _NANOSECONDS = 1_000_000
 
@@ -61,7 +61,7 @@ def back_up(
     """Copy the data folder into a new generation in `target`, beside a running server or without
     one. Raises `StartError`."""
     snapshot.require_source(data_dir, target)
-    with snapshot.failures_as_sentences(f"the backup to {target} broke off", _ADVICE):
+    with snapshot.failures_as_sentences(f"the backup to {target} failed", _ADVICE):
         source_id = data_folder.identify_folder(data_dir)
         with snapshot.open_folders(data_dir, target) as (source, folder):
             place = BackupTarget(folder, report)
@@ -306,7 +306,7 @@ def _check_losses(
     if lost or is_older:
         raise OperationFailedError(
             f"the database is older than its last backup {folder}: "
-            + (f"{lost:,} of its posts are gone, and no user deleted them. " if lost else "")
+            + (f"{lost:,} of its posts are missing, and no user deleted them. " if lost else "")
             + "Nothing was changed. Put the right database back, or restore that backup (docs/"
             f"operations.md). {_OVERRIDE}"
         )

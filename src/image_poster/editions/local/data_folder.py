@@ -88,7 +88,7 @@ def enter_with_database(data_dir: Path) -> None:
         raise StartError(f"data_dir {data_dir} cannot be used: {exc.strerror}.") from exc
     if not has_database:
         raise StartError(
-            f"there is no database in {data_dir}: pass --data-dir, or serve there first."
+            f"there is no database in {data_dir}: pass --data-dir, or run `serve` first."
         )
     if not is_own_folder(data_dir):
         raise StartError(
@@ -166,7 +166,7 @@ def mark_folder(data_dir: Path) -> None:
     except OSError as exc:
         raise StartError(f"data_dir {data_dir} cannot be written to: {exc.strerror}.") from exc
     if is_former:
-        _log.info("the data folder of a former version got its mark", id=folder_id)
+        _log.info("the data folder of an earlier version got an id", id=folder_id)
 
 
 def identify_folder(data_dir: Path) -> str:
@@ -278,9 +278,9 @@ def require_right_database(data_dir: Path) -> None:
     folders = ("renditions",) if has_tables else ("originals", "renditions")
     if any(next((data_dir / name).glob("*/*"), None) for name in folders):
         raise StartError(
-            f"the database {path} is new or empty, but there are images beside it, which it does "
-            "not know. Put the right database back (docs/operations.md); or move originals/ and "
-            "renditions/ out of the folder to begin anew."
+            f"the database {path} is new or empty, but the folder has images. Put the right "
+            "database back (docs/operations.md). To start with an empty service, move originals/ "
+            "and renditions/ out of the folder."
         )
 
 

@@ -63,7 +63,7 @@ def examine(settings: Settings, *, deep: bool) -> list[Finding]:
     ownership.act_as_owner(data_dir)
     ownership.require_program(data_dir)
     if not data_dir.is_dir():
-        raise StartError(f"there is no folder {data_dir}: pass --data-dir, or serve there first.")
+        raise StartError(f"there is no folder {data_dir}: pass --data-dir, or run `serve` first.")
     folder, (server, is_served) = _folder(data_dir), _server(data_dir)
     with copy_if_read_only(data_dir) if folder.ok else nullcontext(None) as copy:
         database = _database(copy or data_folder.database_path(data_dir), is_own=folder.ok)
@@ -81,7 +81,7 @@ def examine(settings: Settings, *, deep: bool) -> list[Finding]:
             try:
                 findings += run_in_container(settings, contents, copy)
             except OSError as exc:
-                remark = f"they cannot be examined: {exc.strerror}: {exc.filename}"
+                remark = f"cannot be examined: {exc.strerror}: {exc.filename}"
                 findings.append(_bad("images", remark))
         return findings
 
@@ -96,7 +96,10 @@ def _folder(data_dir: Path) -> Finding:
         remark = f"{data_dir} is empty, or no data folder of this service: pass --data-dir"
         return _bad("folder", remark)
     if mark is None:
-        return _good("folder", "of a former version: the next start of `serve` gives it an id")
+        return _good(
+            "folder",
+            "it was created by an earlier version: the next start of `serve` gives it an id",
+        )
     return _good("folder", f"its id is {mark.id}")
 
 
@@ -159,16 +162,16 @@ def _server(data_dir: Path) -> tuple[Finding, bool]:
     """The finding, and whether a server runs."""
     try:
         with data_folder.lock_against_servers(data_dir):
-            return _good("server", "none is running here"), False
+            return _good("server", "no server uses this folder"), False
     except OperationFailedError:
-        return _good("server", "one is running here"), True
+        return _good("server", "a server uses this folder"), True
     except OSError as exc:
         return _bad("server", f"its lock cannot be read: {exc}"), False
 
 
 def _database(path: Path, *, is_own: bool) -> Finding:
     if not (is_own and path.exists()):
-        return _bad("database", "there is none of this service")
+        return _bad("database", "the folder has no database of this service")
     try:
         with closing(sqlite3.connect(path)) as connection:
             (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
@@ -176,13 +179,15 @@ def _database(path: Path, *, is_own: bool) -> Finding:
     except sqlite3.Error as exc:
         return _bad("database", str(exc))
     if verdict == "ok" and version != VERSION:
-        return _bad("database", f"it is of version {version}, and this program needs {VERSION}")
+        return _bad(
+            "database", f"its schema version is {version}, and this program needs {VERSION}"
+        )
     return Finding("database", verdict == "ok", f"quick_check: {verdict}")
 
 
 def _image_work(result: SelfTest) -> Iterator[Finding]:
     missing, confinement = result.unreadable, result.confinement
-    remark = f"cannot read {', '.join(missing)}" if missing else "all are read"
+    remark = f"cannot read {', '.join(missing)}" if missing else "all formats can be read"
     yield Finding("formats", not missing, remark)
     if confinement is None:
         yield _bad("sandbox", "no image process could be started")
@@ -200,7 +205,7 @@ async def _contents(container: Container, *, deep: bool, is_served: bool) -> lis
         Finding("failed", not waiting, f"{len(waiting)} dead letters"),
         _delayed_work(container),
         _deletions(container, is_served=is_served),
-        _good("orphans", f"{len(orphans)} posts' files without a row"),
+        _good("orphans", f"{len(orphans)} posts have files, but no row in the database"),
         await _quarantine(container),
         _images(container, deep=deep),
     ]
@@ -211,9 +216,11 @@ def _clock(container: Container) -> Finding:
     now_ms = container.clock.now_ms()
     ahead = (greatest_time(container.database) - now_ms) / 1000
     if now_ms < EARLIEST_MS:
-        return _bad("clock", "it is years behind")
+        return _bad("clock", "the clock is years behind")
     if ahead > _MAX_BEHIND_SECONDS:
-        remark = f"{ahead:,.0f} s behind the newest post or comment, now or when that was written"
+        remark = (
+            f"{ahead:,.0f} s behind the newest post or comment: it is wrong now, or was wrong then"
+        )
         return _bad("clock", remark)
     return _good("clock", "not behind the newest post or comment")
 
@@ -221,8 +228,8 @@ def _clock(container: Container) -> Finding:
 def _times(container: Container) -> Finding:
     wrong = count_wrong_times(container.database, container.clock.now_ms())
     if not wrong:
-        return _good("times", "all are plausible")
-    remark = f"{wrong:,} posts and comments have one of 1970 or far in the future: run `rebuild`"
+        return _good("times", "all times are plausible")
+    remark = f"{wrong:,} posts and comments have a time of 1970 or far in the future: run `rebuild`"
     return _bad("times", remark)
 
 
@@ -244,7 +251,7 @@ def _deletions(container: Container, *, is_served: bool) -> Finding:
     )
     failing = [post_id for post_id, is_late in rows if is_late and is_served]
     if not failing:
-        return _good("deletions", f"{len(rows)} not finished yet")
+        return _good("deletions", f"{len(rows)} pending")
     shown = ", ".join(failing[:_SHOWN])
     remark = f"{len(failing)} deletions fail: {shown}; the log of the server says why"
     return _bad("deletions", remark)
@@ -258,7 +265,7 @@ async def _quarantine(container: Container) -> Finding:
     post_ids = sorted({file.post_id for file in files})
     lacking = [id_ for id_ in post_ids if await container.sweeper.lacks_original(id_)]
     if lacking:
-        remark += f"; {len(lacking)} posts lack theirs: put them back by --restore-quarantine"
+        remark += f"; {len(lacking)} posts lack these files: pass --restore-quarantine"
     remark += "".join(f"\n       {file.path}" for file in files[: 4 * _SHOWN])
     return Finding("quarantine", not lacking, remark)
 
@@ -276,7 +283,7 @@ def _images(container: Container, *, deep: bool) -> Finding:
         counts["unrecorded" if len(known) < len(_FILES) else "compared"] += 1
     remark = f"{counts['compared']:,} posts' {'sizes and hashes' if deep else 'sizes'} compared"
     if counts["unrecorded"]:
-        remark += f"; of {counts['unrecorded']:,}, from an earlier version, none are known"
+        remark += f"; {counts['unrecorded']:,} posts of an earlier version have no recorded sizes"
     if faults:
         remark += f"; {len(faults):,} files are damaged or missing: {', '.join(faults[:_SHOWN])}"
     return Finding("images", not faults, remark)
@@ -289,7 +296,7 @@ def _wrong_content(path: Path, name: str, expected: FileRecord | None, *, deep: 
             return ""
         if size != expected.size:
             return f"has {size:,} bytes instead of {expected.size:,}"
-        return "has another content" if deep and record_of(name, path) != expected else ""
+        return "has changed content" if deep and record_of(name, path) != expected else ""
     except FileNotFoundError:
         return "is missing"
     except OSError as exc:

@@ -105,7 +105,7 @@ def export(data_dir: Path, target: Path, report: ReportProgress) -> ExportReport
     the database at one moment. Works beside a running server or without one. Raises
     `StartError`."""
     snapshot.require_source(data_dir, target)
-    with snapshot.failures_as_sentences(f"the export to {target} broke off", _ADVICE):
+    with snapshot.failures_as_sentences(f"the export to {target} failed", _ADVICE):
         _require_empty(target)
         with snapshot.open_folders(data_dir, target) as (source, place):
             try:
@@ -121,7 +121,7 @@ def _require_empty(target: Path) -> None:
     if names <= OF_FILE_SYSTEM:
         return
     if _README_NAME in names and POSTS_NAME not in names:
-        raise StartError(f"{target} holds an export that broke off: delete it, or name another.")
+        raise StartError(f"{target} holds an incomplete export: delete it, or name another.")
     raise StartError(f"{target} is not empty: export into a folder of its own.")
 
 
@@ -215,7 +215,7 @@ def import_(settings: Settings, source: Path, report: ReportProgress) -> ImportR
     act_as_owner(settings.data_dir)
     owner = f"{user_name(os.geteuid())}, the owner of the data folder,"
     advice = f"{owner} must be able to read {source}. Then run the command again."
-    with snapshot.failures_as_sentences(f"the import of {source} broke off", advice):
+    with snapshot.failures_as_sentences(f"the import of {source} failed", advice):
         if not (source / POSTS_NAME).exists():
             raise StartError(f"{source} is no export: it has no {POSTS_NAME}.")
         for post in _lines(source / POSTS_NAME, ExportedPost, settings.limits):

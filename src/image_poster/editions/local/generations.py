@@ -118,7 +118,9 @@ class BackupTarget:
         except (OSError, ValueError, RecursionError) as exc:
             raise OperationFailedError(f"the mark {path} cannot be read: {exc}.") from exc
         if mark.format > FORMAT:
-            raise OperationFailedError(f"{self.path} was written by a later version: upgrade this.")
+            raise OperationFailedError(
+                f"{self.path} was written by a later version of this program. Upgrade this program."
+            )
         names = {mark.unfinished, *mark.expired} - {"", FORMER}
         if not is_id(mark.source) or not all(map(_NAME.fullmatch, names)):
             raise OperationFailedError(
@@ -143,8 +145,8 @@ class BackupTarget:
             raise OperationFailedError(
                 f"{self.path} holds backups of another data folder (id {mark.source}); this one "
                 f"has the id {source_id}. Nothing was changed. Is this the right folder, and is "
-                "its disk mounted? Name another target, or pass --allow-other-source, once, to go "
-                "on here with this one: the backups there stay."
+                "its disk mounted? Name another target. Or run the command once with "
+                "--allow-other-source: it adds a backup of this folder, and deletes none."
             )
         return msgspec.structs.replace(mark, source=source_id)
 

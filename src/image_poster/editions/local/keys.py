@@ -36,7 +36,7 @@ def signing_key(data_dir: Path) -> bytes:
         raise StartError(
             f"the key {data_dir / CURSOR_KEY} is damaged: it has {len(key)} bytes instead of "
             f"{_KEY_BYTES}. Restore it from a backup, or delete it: then all cursors and upload "
-            "addresses end."
+            "addresses become invalid."
         )
     return key
 

@@ -170,8 +170,8 @@ def limit_readers(data_dir: Path, group: int | None) -> None:
             share(data_dir, group, _PASSABLE)
     except OSError as exc:
         raise StartError(
-            f"{exc.filename} cannot be made private ({exc.strerror}): it must belong to the user "
-            "who serves, and renditions_group must be one of that user's groups. "
+            f"{exc.filename} cannot be made private ({exc.strerror}): it must belong to the "
+            "server's user, and renditions_group must be one of that user's groups. "
             f"{_MOUNT_PRIVATELY}"
         ) from exc
     after = data_dir.stat().st_mode

@@ -58,7 +58,7 @@ def restore(
     """Make an empty data folder that equals a generation in `source`: a backup's target, or one
     generation in it. Raises `StartError`; then nothing is left that could start."""
     source, options = _target_of(source, options)
-    event = f"restoring {source} to {data_dir} broke off"
+    event = f"restoring {source} to {data_dir} failed"
     with snapshot.failures_as_sentences(event, "Nothing was restored."), ExitStack() as stack:
         place = BackupTarget(stack.enter_context(ConfinedFolder(source)), report)
         generation, newest = _choose_generation(place, options.generation)
@@ -147,11 +147,11 @@ def _check_file(item: _Item) -> None:
     except FileNotFoundError as exc:
         raise _backup_error(f"{path} is missing") from exc
     except OSError as exc:
-        raise _backup_error(f"{path} is not below it: a part of it is a link") from exc
+        raise _backup_error(f"{path} leads out of the backup: a part of it is a link") from exc
     if not S_ISREG(state.st_mode):
         raise _backup_error(f"{path} is a link, or no plain file")
     if state.st_size != item.file.size:
-        raise _backup_error(f"{path} is not what was copied: it has another size")
+        raise _backup_error(f"{path} has another size than in the backup")
 
 
 def _write(
@@ -165,7 +165,7 @@ def _write(
         lock = data_folder.lock_for_server(data_dir)
         lock.__enter__()
         if os.geteuid() == 0:
-            report(f"{data_dir} belongs to root: give it to the user who serves (chown -R)")
+            report(f"{data_dir} belongs to root: change its owner to the server's user (chown -R)")
     with ExitStack() as stack:
         stack.push(lock)
         data = stack.enter_context(ConfinedFolder(data_dir))
@@ -191,7 +191,7 @@ def _write_file(item: _Item, data: ConfinedFolder, owner: "_Owner") -> None:
         size, mtime_ns = item.file.size, item.file.mtime_ns
         copy = snapshot.copy_file(file, data, item.name, size=size, mtime_ns=mtime_ns)
     if (copy.size, copy.sha256) != (item.file.size, item.file.sha256):
-        raise _backup_error(f"{path} is not what was copied")
+        raise _backup_error(f"{path} has another content than in the backup")
 
 
 def _finish_database(data_dir: Path, folder_id: str) -> None:

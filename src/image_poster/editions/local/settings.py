@@ -51,15 +51,15 @@ class Settings:
     workers: int = _setting(1, "Number of server processes.", 1)
     image_workers: int = _setting(2, "Images that each process works on at a time.", 1)
     auth: Auth = _setting("dev", "Identity: dev trusts the header user-id, jwt checks tokens.")
-    insecure_dev_auth: bool = _setting(False, "Allow auth=dev on addresses others can reach.")
+    insecure_dev_auth: bool = _setting(False, "Allow auth=dev on addresses that others can reach.")
     jwt_issuer: str = _setting("", "Issuer (OpenID Connect) whose tokens are accepted too.")
     jwt_audience: str = _setting("", "Audiences that the issuer's tokens must name.")
     jwt_name_claim: str = _setting("preferred_username", "Claim with a user's display name.")
     jwt_admin_claim: str = _setting(
         "", "Claim of the issuer's tokens and its value that make an admin, such as groups=admins."
     )
-    jwt_client_id: str = _setting("", "The issuer's client with which pages sign people in.")
-    jwt_scope: str = _setting("openid profile", "Scope that such pages request.")
+    jwt_client_id: str = _setting("", "Client id of the gallery at the issuer, for sign-in.")
+    jwt_scope: str = _setting("openid profile", "Scope that the gallery requests at sign-in.")
     admins: str = _setting("", "Users who may edit and delete everyone's posts.")
     cors_origins: str = _setting(
         "", "Origins whose pages may call the API. Default: loopback (dev) or any (jwt)."
@@ -83,7 +83,9 @@ class Settings:
     )
     image_bytes: int = _setting(_DEFAULTS.image_bytes, "Limit of an image's bytes.", 1)
     disk_reserve: int = _setting(
-        64_000_000, "Disk bytes that texts leave free; images leave twice that.", 1
+        64_000_000,
+        "Disk bytes to leave free. Below this, texts are refused; below twice this, images.",
+        1,
     )
     renditions_group: str = _setting(
         "", "Group that may read renditions/, for a proxy that sends them. Default: no group."
@@ -92,11 +94,11 @@ class Settings:
         False, "Have trusted proxies send renditions themselves (X-Accel-Redirect)."
     )
     image_pixels: int = _setting(_DEFAULTS.image_pixels, "Limit of an image's pixels.", 1)
-    image_fit: ImageFit = _setting("cover", "Fit of an image into its square.")
+    image_fit: ImageFit = _setting("cover", "Way to fit an image into its square rendition.")
     image_memory: int = _setting(
         0, "Memory bytes for all decoders; 0 is a third of the machine's, at most 2 GB."
     )
-    image_seconds: int = _setting(60, "Limit of the seconds of one image's processing.", 1)
+    image_seconds: int = _setting(60, "Seconds that processing one image may take.", 1)
     caption_characters: int = _setting(
         _DEFAULTS.caption_characters, "Limit of a caption's characters.", 1
     )
@@ -128,8 +130,8 @@ class Settings:
         self._check_issuer()
         if self.auth == "dev" and not (self.insecure_dev_auth or is_loopback(self.host)):
             raise StartError(
-                f"auth=dev believes any user-id, so it will not listen on {self.host}: "
-                "use a loopback address such as 127.0.0.1, or --auth jwt; "
+                f"auth=dev trusts any user-id, so the server does not listen on {self.host}. "
+                "Use a loopback address such as 127.0.0.1, or --auth jwt; "
                 "on a closed network, pass --insecure-dev-auth."
             )
 
@@ -148,13 +150,13 @@ class Settings:
     def _check_issuer(self) -> None:
         """Raises `StartError`."""
         if bool(self.jwt_issuer) != bool(self.jwt_audience):
-            raise StartError("jwt_issuer and jwt_audience are set both, or neither.")
+            raise StartError("jwt_issuer and jwt_audience need each other: set both, or neither.")
         if self.jwt_client_id and not self.jwt_issuer:
-            raise StartError("jwt_client_id is a client of jwt_issuer: set that too.")
+            raise StartError("jwt_client_id needs jwt_issuer: set jwt_issuer too.")
         if parse_admin_claim(self.jwt_admin_claim) and not self.jwt_issuer:
-            raise StartError("jwt_admin_claim is a claim of jwt_issuer's tokens: set that too.")
+            raise StartError("jwt_admin_claim needs jwt_issuer: set jwt_issuer too.")
         if self.jwt_issuer and self.auth != "jwt":
-            raise StartError("jwt_issuer is for auth=jwt: pass --auth jwt, or leave it out.")
+            raise StartError("jwt_issuer needs auth=jwt: pass --auth jwt, or unset jwt_issuer.")
         if self.jwt_issuer and not is_issuer(self.jwt_issuer):
             raise StartError(f"jwt_issuer must be an https URL, not {self.jwt_issuer!r}.")
 
@@ -163,16 +165,16 @@ class Settings:
         """Sentences on settings that are allowed, and dangerous."""
         warnings = []
         if self.auth == "dev" and self.insecure_dev_auth:
-            warnings.append("auth=dev believes any user-id, and others can reach this address")
+            warnings.append("auth=dev trusts any user-id, and others can reach this address")
         if self.auth == "jwt" and not is_loopback(self.host) and not self.trusted_proxies:
             warnings.append(
-                f"bearer tokens travel to {self.host} in clear text: anybody on the way can read "
-                "and use them. Listen on 127.0.0.1 behind a proxy with TLS (docs/in-public.md), "
-                "and name the proxy with --trusted-proxies"
+                f"bearer tokens travel to {self.host} in clear text: anybody on the network can "
+                "read and use them. Listen on 127.0.0.1 behind a proxy with TLS "
+                "(docs/in-public.md), and name the proxy with --trusted-proxies"
             )
         warnings += (
             f"trusted_proxies: {network} is a public network of {network.num_addresses:,} "
-            "addresses, and each of them may name any caller. List the proxies only"
+            "addresses, and the service trusts all of them. List only your proxies"
             for network in _networks(self.trusted_proxies)
             if network.is_global and network.prefixlen < _WIDE_PREFIXES[network.version]
         )

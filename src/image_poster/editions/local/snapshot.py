@@ -199,7 +199,7 @@ def bring_up_to_date(data_dir: Path) -> None:
     for former in set(data_dir.glob("image_poster.v*.db")) - {copy}:
         former.unlink()
     trust_uploads(Layout(data_dir))
-    _log.info("the database was brought up to date", copy_of_before=str(copy))
+    _log.info("the database was migrated", copy_of_before=str(copy))
 
 
 def _keep_copy(path: Path, copy: Path) -> None:
@@ -217,8 +217,8 @@ def _keep_copy(path: Path, copy: Path) -> None:
 def _not_migrated(path: Path, error: Exception) -> StartError:
     if isinstance(translated(error), StorageFullError):
         return StartError(
-            f"the database {path} is of an earlier version, and the disk has no space for the copy "
-            "that is made before the change. Free some space on the disk."
+            f"the database {path} has an earlier schema version, and the disk has too little free "
+            "space for the copy that the migration needs. Delete other files on the disk."
         )
     return database_error(path, error)
 
