@@ -94,7 +94,7 @@ def metadata(header: str | None) -> dict[str, str]:
     if len(header) > METADATA_MAX_BYTES:
         raise InvalidTusRequestError(
             f"Upload-Metadata has {len(header)} bytes; the limit is {METADATA_MAX_BYTES}. For "
-            "longer texts, reserve the post as JSON with POST /posts, and send to its `upload.tus`."
+            "longer texts, reserve the post with POST /posts as JSON, and send to its `upload.tus`."
         )
     for pair in header.split(","):
         key, _, value = pair.strip().partition(" ")

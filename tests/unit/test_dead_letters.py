@@ -72,8 +72,8 @@ def test_what_came_again_is_removed_by_its_newest_handle() -> None:
 @pytest.mark.parametrize(
     ("more", "said"),
     [
-        ({"responsePayload": None}, "out of time, or out of memory"),
-        ({}, "out of time, or out of memory"),
+        ({"responsePayload": None}, "it exceeded its time or its memory"),
+        ({}, "it exceeded its time or its memory"),
         ({"responsePayload": {"errorMessage": "no memory"}}, "no memory"),
         (
             {"responsePayload": None, "requestContext": {"condition": "EventAgeExceeded"}},
@@ -130,5 +130,5 @@ def test_a_batch_that_is_not_whole_is_not_replayed(
 
 
 def test_what_the_stream_has_trimmed_is_told() -> None:
-    with pytest.raises(RecordsGoneError, match="forgotten"):
+    with pytest.raises(RecordsGoneError, match="no longer has"):
         read(FakeStream(NUMBERS, trimmed_below=110), 103, 105, 3)

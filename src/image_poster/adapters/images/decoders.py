@@ -162,7 +162,7 @@ def translate_error(error: Exception, *, rebuilding: bool = False) -> Exception:
     if rebuilding and any(sign in str(error) for sign in _UNSUPPORTED_SIGNS):
         return unsupported("an image of an unusual kind")
     return ImageRejectedError(
-        "image_unreadable", "This image is damaged or incomplete. Post an undamaged copy."
+        "image_unreadable", "The image is damaged or incomplete. Send it again, from a whole copy."
     )
 
 
