@@ -297,7 +297,7 @@ def test_list_and_replay_are_exact_though_aws_answers_empty_first(
                 "999 changes of 2026-11-24T12:00:00Z",
                 *[f"complete/{post['id']}"] * 2,
             ]
-            assert listed[0].endswith("out of time, or out of memory")
+            assert listed[0].endswith("it exceeded its time or its memory")
         said = behind.operate("failed", "--replay")
         assert said.count("will be tried again") == 3
         assert "999 changes of 2026-11-24T12:00:00Z the stream has 3 of the batch's 999" in said

@@ -287,7 +287,7 @@ def test_a_target_that_fails_in_the_middle_of_a_file_leaves_no_half_generation(
     outcome = back_up(folder.data, target, prepare=limit_files(1_000_000))
     assert outcome.code == 1, outcome
     assert "failed: " in outcome.stderr
-    assert "run the command again" in outcome.stderr
+    assert "Run the command again" in outcome.stderr
     assert [path.name for path in target.iterdir() if path.is_dir()] == [first]
     backed_up(folder.data, target)
     assert_restores(target, folder.data)

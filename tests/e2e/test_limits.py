@@ -295,7 +295,7 @@ def booked(api: Api, user: str = "alice") -> int:
     ids = []
     while (answer := reserve(api, 3 * MEGABYTE, user)).status_code == 201:
         ids.append(answer.json()["id"])
-    said = re.search(r"; (\d+) are booked", answer.json()["detail"])
+    said = re.search(r"already count (\d+) bytes", answer.json()["detail"])
     for post_id in ids:
         assert api.send("DELETE", f"/posts/{post_id}", user).status_code == 204
     assert said
