@@ -222,12 +222,12 @@ def exfat(place: Path, *options: str) -> Iterator[Path]:
     os.truncate(image, 300_000_000)
     disk.mkdir()
     output("mkfs.exfat", str(image))
-    found = subprocess.run(
+    loop = subprocess.run(
         ["losetup", "--find", "--show", str(image)], capture_output=True, text=True, check=False
     )
-    if found.returncode:
-        pytest.skip(f"there is no loop device here: {found.stderr.strip()}")
-    device = found.stdout.strip()
+    if loop.returncode:
+        pytest.skip(f"there is no loop device here: {loop.stderr.strip()}")
+    device = loop.stdout.strip()
     try:
         output(mount, *options, device, str(disk))
         try:

@@ -103,6 +103,6 @@ def test_the_map_of_a_package_names_each_module(folder: str) -> None:
 
 def test_of_pillow_heif_running_code_takes_only_what_a_decoder_has() -> None:
     """So that a build without the encoder can take its place (docs/decisions/0018)."""
-    taken = re.compile(r"\bpillow_heif\.(\w+)|from pillow_heif import (.+)")
-    used = {name for path in MODULES for name in taken.findall(path.read_text())}
+    uses = re.compile(r"\bpillow_heif\.(\w+)|from pillow_heif import (.+)")
+    used = {name for path in MODULES for name in uses.findall(path.read_text())}
     assert used == {("open_heif", ""), ("options", "")}

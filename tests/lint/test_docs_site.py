@@ -48,13 +48,17 @@ def test_every_page_of_the_docs_is_in_the_site_and_in_its_navigation(site: Path)
 
 def test_the_site_loads_nothing_from_elsewhere(site: Path) -> None:
     loaded = [
-        (page.name, found)
+        (page.name, address)
         for page in (*site.rglob("*.html"), *site.rglob("*.css"))
         for groups in LOADED.findall(page.read_text())
-        for found in filter(None, groups)
+        for address in filter(None, groups)
     ]
     assert loaded
-    foreign = [one for one in loaded if re.match(r"https?:|//", one[1])]
+    foreign = [
+        page_and_address
+        for page_and_address in loaded
+        if re.match(r"https?:|//", page_and_address[1])
+    ]
     assert foreign == []
 
 

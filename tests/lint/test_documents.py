@@ -30,7 +30,7 @@ def read(path: str) -> str:
     return (ROOT / path).read_text()
 
 
-@pytest.mark.parametrize("setting", [found.name for found in fields(Settings)])
+@pytest.mark.parametrize("setting", [field.name for field in fields(Settings)])
 def test_every_setting_is_documented_and_is_a_flag(setting: str) -> None:
     assert f"`{variable(setting)}`" in read("docs/settings.md")
     assert f"--{setting.replace('_', '-')}" in CliRunner().invoke(cli, ["serve", "--help"]).output
@@ -155,16 +155,16 @@ def test_the_licences_of_all_that_runs_are_in_the_decision_and_no_others() -> No
 
 def test_what_is_copyleft_is_known() -> None:
     """By the metadata, and by the lists of what wheels bundle."""
-    found = {name for name in running() - {"colorama", "tzdata"} if "GPL" in licence_words(name)}
-    assert found == {name for name, licence in licence_table().items() if "GPL" in licence}
-    assert found == {"pillow-heif", "pyvips-binary"}
+    copyleft = {name for name in running() - {"colorama", "tzdata"} if "GPL" in licence_words(name)}
+    assert copyleft == {name for name, licence in licence_table().items() if "GPL" in licence}
+    assert copyleft == {"pillow-heif", "pyvips-binary"}
 
 
 def licence_words(name: str) -> str:
-    found = distribution(name)
-    words = [found.metadata["License-Expression"], found.metadata["License"]]
-    words += found.metadata.get_all("Classifier", [])
-    bundled = [file for file in found.files or () if "bundled" in file.name.lower()]
+    package = distribution(name)
+    words = [package.metadata["License-Expression"], package.metadata["License"]]
+    words += package.metadata.get_all("Classifier", [])
+    bundled = [file for file in package.files or () if "bundled" in file.name.lower()]
     return " ".join([*filter(None, words), *(file.read_text() for file in bundled)])
 
 
@@ -176,13 +176,15 @@ OPERATIONS = [
 
 
 @pytest.mark.parametrize(
-    ("method", "path", "operation"), OPERATIONS, ids=[f"{one[0]} {one[1]}" for one in OPERATIONS]
+    ("method", "path", "operation"),
+    OPERATIONS,
+    ids=[f"{entry[0]} {entry[1]}" for entry in OPERATIONS],
 )
 def test_the_openapi_document_says_who_may_and_what_may_be_repeated(
     method: str, path: str, operation: dict[str, Any]
 ) -> None:
     assert operation["tags"]
-    headers = {found["name"] for found in operation.get("parameters", [])}
+    headers = {parameter["name"] for parameter in operation.get("parameters", [])}
     assert ("Idempotency-Key" in headers) == (method == "post"), path
     by_signature = method == "put"
     if method in ("post", "patch", "delete"):

@@ -67,9 +67,9 @@ def test_every_line_of_a_lock_is_a_release_with_hashes_and_names_no_place(
 
 
 def test_a_lock_has_what_pyproject_asks_for(lock: str, pins: dict[str, Pin]) -> None:
-    for asked in map(Requirement, ASKED[lock]):
-        pin = pins[normalized(asked.name)]
-        assert Version(pin.version) in asked.specifier, asked
+    for requirement in map(Requirement, ASKED[lock]):
+        pin = pins[normalized(requirement.name)]
+        assert Version(pin.version) in requirement.specifier, requirement
 
 
 @pytest.mark.parametrize("lock", [lock for lock in ASKED if lock not in APART])
