@@ -2,7 +2,9 @@
 
 import asyncio
 import fcntl
+from collections.abc import Coroutine
 from pathlib import Path
+from typing import Any, TypeVar
 
 import pytest
 
@@ -12,6 +14,7 @@ from image_poster.domain.errors import UploadTakenOverError
 from image_poster.domain.ids import new_id
 
 pytestmark = pytest.mark.anyio
+Result = TypeVar("Result")
 
 
 class UploadsWithControlledWaits(FileUploadStore):
@@ -26,18 +29,19 @@ class UploadsWithControlledWaits(FileUploadStore):
         self.waits.append(asyncio.Event())
         await self.waits[-1].wait()
 
-    async def waiting_requests(self, count: int) -> None:
-        """Wait until that many requests have begun to wait."""
-        while len(self.waits) < count:
+    async def start_waiting(self, request: Coroutine[Any, Any, Result]) -> asyncio.Task[Result]:
+        """Start a request, and return once it waits."""
+        waiting = len(self.waits)
+        task = asyncio.create_task(request)
+        while len(self.waits) == waiting:
             await asyncio.sleep(0)
+        return task
 
 
 async def test_the_newest_request_keeps_the_upload_if_its_wait_ends_first(tmp_path: Path) -> None:
     uploads, post_id = UploadsWithControlledWaits(tmp_path), new_id()
-    older = asyncio.create_task(uploads.take(post_id))
-    await uploads.waiting_requests(1)
-    newer = asyncio.create_task(uploads.take(post_id))
-    await uploads.waiting_requests(2)
+    older = await uploads.start_waiting(uploads.take(post_id))
+    newer = await uploads.start_waiting(uploads.take(post_id))
     for wait in reversed(uploads.waits):
         wait.set()
     with pytest.raises(UploadTakenOverError):
@@ -50,10 +54,8 @@ async def test_the_newest_request_keeps_the_upload_if_its_wait_ends_first(tmp_pa
 
 async def test_an_offset_ends_older_requests_that_still_wait(tmp_path: Path) -> None:
     uploads, post_id = UploadsWithControlledWaits(tmp_path), new_id()
-    older = asyncio.create_task(uploads.take(post_id))
-    await uploads.waiting_requests(1)
-    newer = asyncio.create_task(uploads.offset(post_id))
-    await uploads.waiting_requests(2)
+    older = await uploads.start_waiting(uploads.take(post_id))
+    newer = await uploads.start_waiting(uploads.offset(post_id))
     uploads.waits[1].set()
     assert await newer == 0
     uploads.waits[0].set()
@@ -63,10 +65,8 @@ async def test_an_offset_ends_older_requests_that_still_wait(tmp_path: Path) -> 
 
 async def test_a_request_that_ends_while_it_waits_supersedes_nothing(tmp_path: Path) -> None:
     uploads, post_id = UploadsWithControlledWaits(tmp_path), new_id()
-    older = asyncio.create_task(uploads.take(post_id))
-    await uploads.waiting_requests(1)
-    newer = asyncio.create_task(uploads.take(post_id))
-    await uploads.waiting_requests(2)
+    older = await uploads.start_waiting(uploads.take(post_id))
+    newer = await uploads.start_waiting(uploads.take(post_id))
     newer.cancel()
     with pytest.raises(asyncio.CancelledError):
         await newer

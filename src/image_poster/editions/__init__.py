@@ -10,7 +10,7 @@ from ipaddress import IPv6Address
 _ORIGIN = re.compile(
     r"(([a-z][a-z0-9+.-]*)://([a-z0-9._-]+|\[[0-9a-f:.]+\])(:[1-9]\d{0,4})?)([/?#].*)?"
 )
-_MAX_PORT = 65_535
+MAX_PORT = 65_535
 _DEFAULT_PORTS = {"http": ":80", "https": ":443"}
 
 
@@ -61,7 +61,7 @@ def _parse_origin(entry: str) -> str:
             f"cors_origins: {entry} matches no page. Write its host as browsers send it, in ASCII "
             "(xn--...)."
         )
-    if match is None or not _is_host(match[3]) or int((match[4] or ":0")[1:]) > _MAX_PORT:
+    if match is None or not _is_host(match[3]) or int((match[4] or ":0")[1:]) > MAX_PORT:
         raise StartError(f"cors_origins: {entry} is no origin, such as https://example.org.")
     origin, scheme, _, port, rest = match.groups()
     if rest:

@@ -17,7 +17,7 @@ from litestar.params import FromPath
 from image_poster.domain import errors
 from image_poster.http.encoding import BARE, best_coding
 from image_poster.http.requests import AnyRequest
-from image_poster.http.responses import IMMUTABLE, etag_of, matching_etag
+from image_poster.http.responses import IMMUTABLE, REVALIDATE, etag_of, matching_etag
 
 FOLDER = Path(__file__).parent / "gallery"
 PAGE = "index.html"
@@ -32,7 +32,6 @@ _TYPES = {
 }
 # By the names in Accept-Encoding (RFC 9110 section 12.5.3), the smaller one first.
 _ENCODINGS = {"br": ".br", "gzip": ".gz"}
-_REVALIDATE = "no-cache"
 # RFC 3986, section 3.2, without user information: a host's name or address, and a port.
 _ORIGIN = re.compile(r"(https?://(?:[A-Za-z0-9.-]+|\[[0-9A-Fa-f:]+\])(?::\d+)?)(?:[/?#]|$)")
 _PROTECTION = {
@@ -88,7 +87,7 @@ def _file(path: Path) -> GalleryFile:
         compressed = path.with_name(path.name + suffix)
         if compressed.exists():
             variants[encoding] = _tagged(compressed.read_bytes())
-    return GalleryFile(_TYPES[path.suffix], IMMUTABLE if immutable else _REVALIDATE, variants)
+    return GalleryFile(_TYPES[path.suffix], IMMUTABLE if immutable else REVALIDATE, variants)
 
 
 def _tagged(content: bytes) -> tuple[bytes, str]:

@@ -31,7 +31,7 @@ CHUNK_BYTES = 64 * 1024
 _UNREAD_SECONDS = 30
 _MAX_PENDING_BYTES = 128 * 1024 * 1024
 # A feed changes with each comment.
-_REVALIDATE = "no-cache"
+REVALIDATE = "no-cache"
 _PLACE = "x-accel-redirect"
 _SINGLE_RANGE = re.compile(r"bytes=(\d*)-(\d*)", re.IGNORECASE | re.ASCII)
 # More digits are behind the end of any file; Python refuses to read some thousands of them.
@@ -117,7 +117,7 @@ def tagged_json(
     """JSON with its ETag; 304 when the client has this version. `request` are the request's
     headers. A 304 has the headers that the 200 would have (RFC 9110 section 15.4.5), which comes in
     a coding that the client accepts."""
-    caching = {"cache-control": _REVALIDATE, **(headers or {})}
+    caching = {"cache-control": REVALIDATE, **(headers or {})}
     known = matching_etag(request.get("if-none-match"), etag)
     if known is None:
         return json_response(body, headers={"etag": etag, **caching})

@@ -24,6 +24,7 @@ from image_poster.ports import Clock
 from image_poster.ports.feed import FeedRebuilder
 from image_poster.ports.posts import PostStore
 from image_poster.ports.uploads import UploadRecordStore, UploadStore
+from image_poster.services.images import MAX_FAILURES
 from image_poster.services.posts import PostPurger
 from image_poster.services.uploads import complete_upload
 from image_poster.tus import is_complete
@@ -32,7 +33,6 @@ _HOUR_MS = 3600 * 1000
 # An event waits up to six hours for a free Lambda (`infra/template.yaml`). A post that fails before
 # that might only have waited in a long queue.
 _GIVEN_UP_MS = 6 * _HOUR_MS
-_MAX_FAILURES = 3
 _NO_RESULT = "its image work did not finish: it exceeded its time or memory, or its event was lost"
 
 
@@ -72,11 +72,11 @@ class Reconciler:
         return await self._awaiting(due.post_id)
 
     async def _processing(self, due: DuePost) -> str:
-        """Start the image work again. After 6 hours and 3 failures, fail the post as the image
-        Lambda does, so that its creator knows."""
+        """Start the image work again. After 6 hours and `MAX_FAILURES` failures, fail the post as
+        the image Lambda does, so that its creator knows."""
         failures = await self.failures.count(due.post_id, _NO_RESULT)
         now = self.clock.now_ms()
-        if failures >= _MAX_FAILURES and now - due.since_ms >= _GIVEN_UP_MS:
+        if failures >= MAX_FAILURES and now - due.since_ms >= _GIVEN_UP_MS:
             await self.posts.update(due.post_id, lambda post: failed_post(post, PROCESSING_FAILED))
             return "set to failed: its image work did not finish"
         await self.checks.reschedule(due.post_id, now + _HOUR_MS)

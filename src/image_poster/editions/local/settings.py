@@ -11,13 +11,12 @@ from urllib.parse import urlsplit
 from image_poster.adapters.images.memory import default_budget_bytes
 from image_poster.domain.images import ImageFit
 from image_poster.domain.limits import PUBLIC_RATES, Limits, Rates
-from image_poster.editions import StartError, parse_admin_claim, parse_list, parse_origins
+from image_poster.editions import MAX_PORT, StartError, parse_admin_claim, parse_list, parse_origins
 
 Auth = Literal["dev", "jwt"]
 LogFormat = Literal["auto", "json", "console"]
 
 _DEFAULTS = Limits()
-_MAX_PORT = 65_535
 _MIN_IMAGE_MEMORY = 256_000_000
 _RATES = Rates.__struct_fields__
 # Prefixes of IPv4 and IPv6: few proxies have so many public addresses (the networks of a CDN).
@@ -113,8 +112,8 @@ class Settings:
 
     def __post_init__(self) -> None:
         """Raises `StartError`."""
-        if not 0 <= self.port <= _MAX_PORT:
-            raise StartError(f"port must be 0 to {_MAX_PORT}, not {self.port}.")
+        if not 0 <= self.port <= MAX_PORT:
+            raise StartError(f"port must be 0 to {MAX_PORT}, not {self.port}.")
         self._check_minimums()
         parse_origins(self.cors_origins)
         _networks(self.trusted_proxies)
