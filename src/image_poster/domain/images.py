@@ -156,11 +156,14 @@ def working_size(source: Size) -> Size:
 
 
 class RenderedImage(msgspec.Struct, frozen=True):
-    """The result of image work: the sizes of both renditions, and a BlurHash as placeholder."""
+    """The result of image work: the sizes of both renditions, and a BlurHash as placeholder. `hash`
+    is the perceptual hash (PDQ, 64 hexadecimal digits), `hash_quality` its quality (0 to 100)."""
 
     small: Size
     large: Size
     placeholder: str
+    hash: str = ""
+    hash_quality: int = 0
 
 
 class ImageRejectedError(Exception):

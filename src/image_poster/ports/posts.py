@@ -8,9 +8,12 @@ from typing import NamedTuple, Protocol
 
 from image_poster.domain.idempotency import IdempotencyRecord
 from image_poster.domain.identity import Identity
+from image_poster.domain.moderation import Decision, ModerationRecords
 from image_poster.domain.posts import Post, StoredPost
 from image_poster.domain.uploads import Upload
 from image_poster.ports.images import FileRecord
+
+NO_RECORDS = ModerationRecords()
 
 
 class PostStore(Protocol):
@@ -59,17 +62,30 @@ class PostStore(Protocol):
         change: Callable[[Post], Post],
         *,
         files: Sequence[FileRecord] = (),
+        image_hash: str = "",
+        records: ModerationRecords = NO_RECORDS,
     ) -> StoredPost:
         """Replace the post by the result of `change`, and the records of its `files`, atomically.
 
         `change` is pure and may run more than once; its exceptions propagate, with nothing changed.
-        Raises `PostNotFoundError`, and `StorageFullError` for an edit.
+        If it changes the post, `records` are added to the log and the queue, the decision by the
+        rule of `domain.moderation.of_owner`. `image_hash` is stored, unless empty, for a decision
+        that blocks the image. Raises `PostNotFoundError`, and `StorageFullError` for an edit.
         """
         ...
 
-    async def remove(self, post_id: str, by: Identity, *, ended: bool = False) -> None:
+    async def remove(
+        self,
+        post_id: str,
+        by: Identity,
+        *,
+        ended: bool = False,
+        decision: Decision | None = None,
+    ) -> None:
         """Delete the post for its creator or an admin, and leave a tombstone. From here on nobody
-        sees it. `ended`: its upload is aborted; see `was_aborted`.
+        sees it. `ended`: its upload is aborted; see `was_aborted`. The open entries of the post and
+        of its comments are closed with the outcome `deleted`. `decision` is logged by the rule of
+        `domain.moderation.of_owner`, unless the deletion repeats one.
 
         Its texts are gone when this returns, from idempotency records too. Its comments and images
         are purged afterwards. Repeating it for the user whose removal succeeded is a no-op. Raises

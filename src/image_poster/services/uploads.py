@@ -22,7 +22,7 @@ from image_poster.domain.posts import (
     uploaded_post,
 )
 from image_poster.domain.uploads import (
-    UnfinishedPost,
+    OwnPost,
     Upload,
     UploadOrder,
     UploadTargets,
@@ -37,7 +37,7 @@ from image_poster.ports.uploads import (
     UploadStore,
     UploadWriter,
 )
-from image_poster.services.posts import PostService
+from image_poster.services.posts import PostService, check_texts
 from image_poster.services.upload_bodies import CountedBody, RefusedBytes, Terms, write_verified
 
 
@@ -173,12 +173,12 @@ class UploadService:
             return self._targets(post.id, record.upload) if record.awaiting else None
         return None
 
-    def targets(self, post: UnfinishedPost) -> UploadTargets | None:
+    def targets(self, post: OwnPost) -> UploadTargets | None:
         """The upload URLs of a post, if it awaits its bytes."""
         awaiting = post.stored.post.status is PostStatus.AWAITING_UPLOAD
         return self._targets(post.stored.id, post.upload) if awaiting and post.upload else None
 
-    def has_run_out(self, post: UnfinishedPost) -> bool:
+    def has_run_out(self, post: OwnPost) -> bool:
         """Return True if the post's upload has expired, so that the next sweep deletes it."""
         if post.upload is None or post.stored.post.status is not PostStatus.AWAITING_UPLOAD:
             return False
@@ -231,6 +231,7 @@ class UploadService:
     def _new_upload(self, creator: Identity, order: UploadOrder) -> tuple[Post, Upload]:
         tus.check_new_length(order.length, self.limits.image_bytes)
         now, texts = self.clock.now_ms(), order.texts.checked(self.limits)
+        check_texts(self.post_service.check_text, *texts)
         post = new_post(self.clock.new_id(), PostStatus.AWAITING_UPLOAD, creator, texts, now)
         expires_ms = now + UPLOAD_KEPT_MS
         announced = (order.metadata, order.sha256, order.content_type)

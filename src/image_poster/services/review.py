@@ -1,0 +1,118 @@
+"""The screening of an image between its rendering and its publication: blocked images, and review
+by admins before publication."""
+
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+import msgspec
+
+from image_poster.domain.ids import rfc3339
+from image_poster.domain.images import RenderedImage
+from image_poster.domain.moderation import (
+    THE_SERVICE,
+    Action,
+    Decision,
+    EntryKind,
+    Match,
+    ModerationRecords,
+    NewEntry,
+)
+from image_poster.domain.posts import (
+    IMAGE_BLOCKED,
+    Failure,
+    Post,
+    PostStatus,
+    published_post,
+    rejected_post,
+)
+from image_poster.ports import Clock
+
+
+class ScreeningResult(NamedTuple):
+    """The status that the post gets, with the failure of a rejected image, and the records for the
+    log and the queue."""
+
+    status: PostStatus = PostStatus.READY
+    failure: Failure | None = None
+    decision: Decision | None = None
+    entry: NewEntry | None = None
+
+    def apply(self, post: Post, rendered: RenderedImage) -> Post:
+        """The post after its image work. Anything but a `processing` post stays as it is."""
+        if self.failure is not None:
+            return rejected_post(post, rendered, self.failure)
+        return published_post(post, rendered, self.status)
+
+    def records(self, post_id: str) -> ModerationRecords:
+        """The records, about this post."""
+        decision = self.decision
+        if decision is not None:
+            decision = msgspec.structs.replace(decision, post_id=post_id)
+        return ModerationRecords(decision, self.entry)
+
+
+class ImageScreening(Protocol):
+    """Decides what becomes of a rendered image."""
+
+    async def screen(self, rendered: RenderedImage) -> ScreeningResult:
+        """The result for one image."""
+        ...
+
+
+class _NoScreening:
+    """Publishes every image."""
+
+    async def screen(self, rendered: RenderedImage) -> ScreeningResult:
+        del rendered
+        return ScreeningResult()
+
+
+NO_SCREENING: ImageScreening = _NoScreening()
+
+
+class ImageMatcher(Protocol):
+    """Finds the blocked image that a perceptual hash matches."""
+
+    async def match(self, rendered: RenderedImage) -> Match | None:
+        """The source of the nearest blocked hash within the limit of distance; None if there is
+        none."""
+        ...
+
+
+@dataclass(frozen=True)
+class Screening:
+    """Rejects blocked images, and leaves the others to review by admins if `review` says so."""
+
+    matcher: ImageMatcher
+    clock: Clock
+    review: bool = False
+
+    async def screen(self, rendered: RenderedImage) -> ScreeningResult:
+        """Rejected if the image matches a blocked one; else in review, or ready."""
+        match = await self.matcher.match(rendered)
+        now = rfc3339(self.clock.now_ms())
+        if match is not None:
+            entry = NewEntry(self.clock.new_id(), EntryKind.MATCH, now, match)
+            decision = automatic_rejection(self.clock.new_id(), IMAGE_BLOCKED, now)
+            return ScreeningResult(PostStatus.FAILED, IMAGE_BLOCKED, decision, entry)
+        if self.review:
+            entry = NewEntry(self.clock.new_id(), EntryKind.REVIEW, now)
+            return ScreeningResult(PostStatus.IN_REVIEW, entry=entry)
+        return ScreeningResult()
+
+
+def automatic_rejection(decision_id: str, failure: Failure, now: str) -> Decision:
+    """The decision by which the service rejects an image, at the time `now` (RFC 3339). Its post
+    and its owner are added when it is stored."""
+    return Decision(
+        id=decision_id,
+        by=THE_SERVICE,
+        action=Action.REJECT,
+        post_id=None,
+        comment_id=None,
+        user=None,
+        reason=failure.code,
+        text="",
+        until=None,
+        created_at=now,
+    )
