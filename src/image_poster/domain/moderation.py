@@ -299,14 +299,16 @@ class SubjectState(NamedTuple):
     """The stored state of a subject, by which a decision is judged.
 
     `owner` is the user whom the decision concerns; None if the content is not there. `post` is the
-    post, if the subject is one. `ban` is the user's ban in force. `last` is the newest decision
-    about the subject, `in_force` the newest that set its state.
+    post, if the subject is one. `ban` is the user's ban in force; `is_deleting` is True while the
+    user's account is being deleted. `open_kinds` are the kinds of the open entries. `last` is the
+    newest decision about the subject, `in_force` the newest that set its state.
     """
 
     owner: str | None = None
     post: Post | None = None
     ban: Ban | None = None
-    has_open_entries: bool = False
+    is_deleting: bool = False
+    open_kinds: frozenset[EntryKind] = frozenset()
     last: Decision | None = None
     in_force: Decision | None = None
 
@@ -343,7 +345,7 @@ def _repeated(decision: Decision, state: SubjectState) -> Decision | None:
     """The decision that this one repeats; None if it is a new one."""
     if decision.action is Action.DISMISS:
         is_dismissal = state.last is not None and state.last.action is Action.DISMISS
-        return state.last if is_dismissal and not state.has_open_entries else None
+        return state.last if is_dismissal and not _can_dismiss(state) else None
     former = state.in_force
     if former is None or former.action is not decision.action:
         return None
@@ -355,7 +357,7 @@ def _is_in_force(decision: Decision, former: Decision, state: SubjectState) -> b
     if decision.user is not None:
         if decision.action is Action.BAN:
             return state.ban is not None and former.until == decision.until
-        return decision.action is Action.UNBAN and state.ban is None
+        return state.ban is None if decision.action is Action.UNBAN else state.is_deleting
     if decision.action is Action.DELETE:
         return state.owner is None
     if state.post is None:
@@ -363,6 +365,16 @@ def _is_in_force(decision: Decision, former: Decision, state: SubjectState) -> b
     return state.post.status is (
         PostStatus.HIDDEN if decision.action is Action.HIDE else PostStatus.READY
     )
+
+
+def closes(action: Action, kind: EntryKind) -> bool:
+    """True if a decision closes open entries of this kind. A dismissal leaves a post in review: it
+    says nothing about its publication."""
+    return action is not Action.DISMISS or kind is not EntryKind.REVIEW
+
+
+def _can_dismiss(state: SubjectState) -> bool:
+    return any(closes(Action.DISMISS, kind) for kind in state.open_kinds)
 
 
 def _former_owner(state: SubjectState) -> str:
@@ -374,7 +386,7 @@ _FROM_STATUS = {Action.HIDE: PostStatus.READY, Action.RESTORE: PostStatus.HIDDEN
 
 def _check_fits(action: Action, state: SubjectState) -> None:
     """Raises `DecisionConflictError` unless the action fits the state of its subject."""
-    if action is Action.DISMISS and not state.has_open_entries:
+    if action is Action.DISMISS and not _can_dismiss(state):
         raise DecisionConflictError("This subject has no open report, review or appeal to dismiss.")
     if action is Action.UNBAN and state.ban is None:
         raise DecisionConflictError("This user is not banned, so there is no ban to end.")
