@@ -125,7 +125,8 @@ def delete_post(connection: sqlite3.Connection, post_id: str) -> None:
 
 
 class SqlitePostStore:
-    """`PostStore` in SQLite. `notifier` is notified of every added, changed or deleted post."""
+    """`PostStore` in SQLite. `notifier` is notified of every added, changed or deleted post.
+    `while_banned`: it adds posts of banned users too, for an import."""
 
     def __init__(
         self,
@@ -133,10 +134,13 @@ class SqlitePostStore:
         clock: Clock,
         quota: SqliteUploadQuota | None = None,
         notifier: PostNotifier = NULL_NOTIFIER,
+        *,
+        while_banned: bool = False,
     ) -> None:
         self._database = database
         self._notifier = notifier
         self._clock = clock
+        self._while_banned = while_banned
         self._quota = quota or SqliteUploadQuota(database, clock, Limits())
 
     async def add(
@@ -154,7 +158,7 @@ class SqlitePostStore:
 
         def insert(connection: sqlite3.Connection) -> None:
             check_unused(connection, record, instead_of)
-            check_standing(connection, post.creator, self._clock.now_ms())
+            self._check_standing(connection, post.creator)
             if upload is None:
                 self._quota.check_image(connection, post.creator, image_bytes)
             else:
@@ -177,6 +181,10 @@ class SqlitePostStore:
 
         await self._database.write(insert)
         self._notifier.notify(post.id)
+
+    def _check_standing(self, connection: sqlite3.Connection, user: str) -> None:
+        now_ms = self._clock.now_ms()
+        check_standing(connection, user, now_ms, while_banned=self._while_banned)
 
     async def find(self, post_id: str) -> StoredPost | None:
         row = self._database.read_one(_FIND, post_id)

@@ -27,6 +27,7 @@ import msgspec
 from image_poster.adapters.files.filesystem import ConfinedFolder
 from image_poster.adapters.files.schema import original_name
 from image_poster.adapters.sqlite.feed import SqliteCommentImporter
+from image_poster.adapters.sqlite.posts import SqlitePostStore
 from image_poster.domain.comments import Comment, decode_comment
 from image_poster.domain.errors import ValidationFailedError
 from image_poster.domain.ids import PATTERN, is_id
@@ -231,7 +232,7 @@ async def _import(container: Container, source: Path, report: ReportProgress) ->
     added, deleted, limits = 0, 0, container.settings.limits
     posts = _lines(source / POSTS_NAME, ExportedPost, limits)
     for post in snapshot.report_progress(posts, report, "posts"):
-        if await container.services.stores.posts.was_deleted(post.id):
+        if await _was_deleted(container, post):
             deleted += 1
         else:
             added += await _import_post(container, source, post)
@@ -243,6 +244,14 @@ async def _import(container: Container, source: Path, report: ReportProgress) ->
     return ImportReport(added, comments, deleted)
 
 
+async def _was_deleted(container: Container, post: ExportedPost) -> bool:
+    """Return True if the post was deleted here, or its creator's account is being deleted."""
+    stores = container.services.stores
+    if await stores.posts.was_deleted(post.id):
+        return True
+    return (await stores.accounts.standing(post.creator)).is_deleting
+
+
 def _comment(exported: ExportedComment, limits: Limits) -> Comment:
     content = clean_required("content", exported.content, longest=limits.comment_characters)
     return Comment(**msgspec.structs.asdict(exported) | {"content": content})
@@ -251,7 +260,8 @@ def _comment(exported: ExportedComment, limits: Limits) -> Comment:
 async def _import_post(container: Container, source: Path, post: ExportedPost) -> bool:
     """Import a post, its image first, so that no row lacks its image. Returns True if the post is
     new."""
-    posts = container.services.stores.posts
+    clock, notifier = container.services.stores.clock, container.notifier
+    posts = SqlitePostStore(container.database, clock, notifier=notifier, while_banned=True)
     is_new = await posts.find(post.id) is None
     if is_new or not await container.images.has_original(post.id):
         await _import_original(container, source, post)
