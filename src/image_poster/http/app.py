@@ -8,7 +8,17 @@ from litestar import Litestar, Response, route
 from litestar.datastructures import State
 from litestar.handlers import HTTPRouteHandler
 
-from image_poster.http import comments, feed, images, openapi, operations, posts, uploads
+from image_poster.http import (
+    accounts,
+    comments,
+    feed,
+    images,
+    moderation,
+    openapi,
+    operations,
+    posts,
+    uploads,
+)
 from image_poster.http.addresses import AddressLimiter, TrustedProxies
 from image_poster.http.auth import Authenticator
 from image_poster.http.encoding import Cors, PublicUrl
@@ -18,9 +28,11 @@ from image_poster.http.requests import JsonRequest
 from image_poster.http.responses import FastRoute
 from image_poster.services import Renderers, Services
 
-RENDERERS = Renderers(posts.post_body, comments.comment_body, posts.own_post_body)
+RENDERERS = Renderers(
+    posts.post_body, comments.comment_body, posts.own_post_body, moderation.RENDERERS
+)
 
-_NOUNS = (posts, feed, comments, images, uploads, operations)
+_NOUNS = (posts, feed, comments, images, uploads, moderation, accounts, operations)
 
 
 class HttpSettings(msgspec.Struct, frozen=True):

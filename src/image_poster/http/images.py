@@ -7,6 +7,7 @@ from litestar import Response, get
 from litestar.params import FromPath
 
 from image_poster.domain import errors
+from image_poster.domain.identity import Identity
 from image_poster.domain.ids import is_id
 from image_poster.domain.images import RENDITIONS, SNIFF_BYTES, sniff
 from image_poster.http import openapi
@@ -122,4 +123,48 @@ async def get_original(request: AnyRequest, post_id: FromPath[str]) -> FileRespo
     return await file_response(request.headers, file, media_type, PRIVATE, is_head=is_head(request))
 
 
-ROUTES = (get_image, get_original)
+_PRIVATE_RESPONSES = _file_responses(
+    _JPEG,
+    "A JPEG in sRGB without metadata.",
+    "Location has the URL of the image, valid for some minutes (AWS).",
+)
+_PRIVATE_ERRORS = (errors.ImageNotFoundError, errors.RangeNotSatisfiableError)
+
+
+@get(
+    "/me/images/{post_id:str}/{file_name:str}",
+    **openapi.identified("accounts", _PRIVATE_RESPONSES, _PRIVATE_ERRORS),
+)
+async def get_own_image(
+    request: AnyRequest, post_id: FromPath[str], file_name: FromPath[str]
+) -> FileResponse:
+    """A rendition of one's own post, also while the post is not public."""
+    caller = await require_identity(request)
+    return await _withheld_response(request, post_id, file_name, caller, for_admins=False)
+
+
+@get(
+    "/moderation/images/{post_id:str}/{file_name:str}",
+    **openapi.admin("moderation", _PRIVATE_RESPONSES, _PRIVATE_ERRORS),
+)
+async def get_moderated_image(
+    request: AnyRequest, post_id: FromPath[str], file_name: FromPath[str]
+) -> FileResponse:
+    """A rendition of a post that is not public, for admins."""
+    caller = await require_identity(request)
+    return await _withheld_response(request, post_id, file_name, caller, for_admins=True)
+
+
+async def _withheld_response(
+    request: AnyRequest, post_id: str, file_name: str, viewer: Identity, *, for_admins: bool
+) -> FileResponse:
+    if not is_id(post_id) or file_name not in _FILES:
+        raise errors.ImageNotFoundError
+    images, rendition = services(request).images, _FILES[file_name]
+    file = await images.withheld_rendition(post_id, rendition, viewer, for_admins=for_admins)
+    return await file_response(
+        request.headers, file, _JPEG, PRIVATE, is_head=is_head(request)
+    )
+
+
+ROUTES = (get_image, get_original, get_own_image, get_moderated_image)
