@@ -156,13 +156,14 @@ async def test_withheld_renditions_are_listed_by_the_time_of_their_move(
     images: FileImageStore, tmp_path: Path, clock_ms: int
 ) -> None:
     """Their own times stay: those tell when they were made."""
-    post_id, _ = [await suite.ImageStoreSuite().published(images) for _ in range(2)]
+    post_id, other = [await suite.ImageStoreSuite().published(images) for _ in range(2)]
     for path in files_below(tmp_path / "renditions"):
         os.utime(path, (1, 1))
     await images.withhold(post_id)
+    assert await images.public_among([post_id, new_id(), other]) == [other]
     moved_ms = time.time_ns() // 1_000_000 - 60_000
-    assert images.withheld_before(moved_ms) == []
-    assert images.withheld_before(clock_ms) == [post_id]
+    assert [entry async for entry in images.withheld_before(moved_ms)] == []
+    assert [entry async for entry in images.withheld_before(clock_ms)] == [post_id]
     assert {path.stat().st_mtime for path in files_below(tmp_path / "withheld")} == {1}
 
 

@@ -7,7 +7,7 @@ import os
 import shutil
 import tempfile
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -192,19 +192,19 @@ class FileImageStore:
         )
         return withheld if withheld.exists() and not public.exists() else public
 
-    def has_public(self, post_id: str) -> bool:
-        """Return True if renditions of the post are in the public place."""
-        return any(path.exists() for path in self._layout.renditions(post_id))
+    async def public_among(self, post_ids: Sequence[str]) -> list[str]:
+        """Return those of the posts that have renditions in the public place."""
+        return await asyncio.to_thread(self._public_among, post_ids)
 
-    def withheld_before(self, before_ms: int) -> list[str]:
+    async def withheld_before(self, before_ms: int) -> AsyncIterator[str]:
         """Return the ids of posts with renditions that were withheld before that time."""
-        return sorted(
-            {
-                post_id
-                for shard in self._layout.withheld_shards()
-                for post_id in _ids_older(shard, before_ms, _changed_ms)
-            }
-        )
+        for shard in await asyncio.to_thread(self._layout.withheld_shards):
+            for post_id in await asyncio.to_thread(_ids_older, shard, before_ms, _changed_ms):
+                yield post_id
+
+    def _public_among(self, post_ids: Sequence[str]) -> list[str]:
+        paths = ((post_id, self._layout.renditions(post_id)) for post_id in post_ids)
+        return [post_id for post_id, public in paths if any(path.exists() for path in public)]
 
     def _publish(self, post_id: str, folder: Path, *, withheld: bool) -> list[FileRecord]:
         for name, (public, private) in zip(
