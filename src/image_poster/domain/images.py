@@ -156,11 +156,15 @@ def working_size(source: Size) -> Size:
 
 
 class RenderedImage(msgspec.Struct, frozen=True):
-    """The result of image work: the sizes of both renditions, and a BlurHash as placeholder."""
+    """The result of image work: the sizes of both renditions, a BlurHash as placeholder, and the
+    PDQ hash of the whole image with its quality (`domain.hashes.ImageHash`). Results from before
+    there were hashes have the empty hash."""
 
     small: Size
     large: Size
     placeholder: str
+    hash: str = ""
+    hash_quality: int = 0
 
 
 class ImageRejectedError(Exception):
