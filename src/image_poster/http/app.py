@@ -41,7 +41,8 @@ class HttpSettings(msgspec.Struct, frozen=True):
     `public_url` and `cors_origins` have the forms of `PublicUrl` and `Cors`. `loopback_only` checks
     the Host header. `observers` get each request. `routes` are an edition's own. `addresses` counts
     requests by address. `fast` puts the fast path before Litestar. `shared_feed`: a CDN is in
-    front. `file_senders` are proxies that send renditions by the header `X-Accel-Redirect`."""
+    front. `file_senders` are proxies that send renditions by the header `X-Accel-Redirect`.
+    `image_grants` signs URLs of images for the review hook."""
 
     authenticator: Authenticator
     put_urls: uploads.HmacPutUrlSigner
@@ -54,6 +55,7 @@ class HttpSettings(msgspec.Struct, frozen=True):
     public_url: str = ""
     shared_feed: bool = False
     file_senders: TrustedProxies = TrustedProxies()
+    image_grants: images.ImageGrants | None = None
 
 
 def create_app(
@@ -100,6 +102,7 @@ def litestar_app(
                 "addresses": settings.addresses,
                 "public_url": PublicUrl(settings.public_url),
                 "file_senders": settings.file_senders,
+                "image_grants": settings.image_grants,
             }
         ),
         logging_config=None,

@@ -169,6 +169,11 @@ def private_post_body(stored: StoredPost, view: PrivateView, comments: int = 0) 
     return b'%b,"moderation":%b}' % (body, msgspec.json.encode(_notice_body(view.notice)))
 
 
+def review_body(stored: StoredPost, url: str) -> bytes:
+    """The JSON of a post for the review hook, with the `image_url` of its rendition."""
+    return b'%b,"image_url":%b}' % (post_body(stored)[:-1], msgspec.json.encode(url))
+
+
 def _image_at(image: ImageBody, path: str) -> ImageBody:
     """The image with URLs below `path`."""
     large = msgspec.structs.replace(image.large, url=_url_at(image.large.url, path))
