@@ -421,6 +421,15 @@ def test_a_replayed_decision_is_made_once(api: Api) -> None:
     assert_problem(other, 422, "idempotency_key_reused")
 
 
+def test_replaying_a_hide_after_its_restoration_takes_no_image_away(api: Api) -> None:
+    post, key = api.ready(someone("alice")), new_key()
+    send_decision(api, "hide", post_subject(post), headers=key)
+    decide(api, "restore", post_subject(post))
+    assert send_decision(api, "hide", post_subject(post), headers=key).status_code == 201
+    assert status_as(api, post) == 200
+    assert api.get(post["image"]["url"]).status_code == 200
+
+
 def test_a_refused_decision_leaves_its_key_unused(api: Api) -> None:
     subject, key = post_subject(api.ready(someone("alice"))), new_key()
     assert send_decision(api, "restore", subject, headers=key).status_code == 409

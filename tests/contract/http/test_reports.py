@@ -306,6 +306,17 @@ def test_a_replayed_report_is_one_report(api: Api) -> None:
     assert_problem(other, 422, "idempotency_key_reused")
 
 
+@pytest.mark.parametrize("action", ["hide", "delete"])
+def test_a_lost_answer_is_replayed_though_the_post_is_gone(api: Api, action: str) -> None:
+    """The report was stored; its retry is not told that the post is unknown."""
+    subject, bob, key = post_subject(api.ready(someone("alice"))), someone("bob"), new_key()
+    first = send_report(api, bob, subject, headers=key)
+    decide(api, action, subject)
+    replayed = send_report(api, bob, subject, headers=key)
+    assert (replayed.status_code, replayed.content) == (201, first.content)
+    assert replayed.headers["idempotent-replayed"] == "true"
+
+
 def test_a_refused_report_leaves_its_key_unused(api: Api, post: Item) -> None:
     bob, key = someone("bob"), new_key()
     assert send_report(api, bob, post_subject(post), "boring", headers=key).status_code == 422
