@@ -112,8 +112,7 @@ def test_a_user_has_at_most_1000_blocks(api: Api) -> None:
     for number in range(MAX_BLOCKS):
         block(api, alice, f"user-{number}")
     answer = api.send("PUT", "/me/blocks/another", alice)
-    problem = assert_problem(answer, 422, "too_many_blocks")
-    assert "1,000" in problem["detail"]
+    assert_problem(answer, 422, "too_many_blocks")
     block(api, alice, "user-7")  # is blocked already
     unblock(api, alice, "user-7")
     block(api, alice, "another")

@@ -337,6 +337,12 @@ def test_a_report_counts_as_a_write(few_writes: Api) -> None:
     assert_problem(send_report(few_writes, bob, post_subject(post)), 429, "rate_limited")
 
 
+def test_the_limits_of_reports_and_blocks_are_listed(api: Api) -> None:
+    limits = api.get("/limits").json()
+    assert limits["report"]["characters"] == 1000
+    assert limits["blocks_max"] == 1000
+
+
 def test_the_operators_rules_and_contact_are_in_the_limits(tmp_path: Path) -> None:
     flags = ("--rules-url", "https://photos.example/rules", "--contact", "abuse@photos.example")
     with local_server(tmp_path, *flags) as server, Api(server.url, LOCAL) as api:
