@@ -339,7 +339,7 @@ def test_a_report_counts_as_a_write(few_writes: Api) -> None:
 
 def test_the_limits_of_reports_and_blocks_are_listed(api: Api) -> None:
     limits = api.get("/limits").json()
-    assert limits["report"]["characters"] == 1000
+    assert limits["report"]["max_characters"] == 1000
     assert limits["blocks_max"] == 1000
 
 
