@@ -1,16 +1,19 @@
 """Hidden posts: who sees them, their images, and their return."""
 
 import re
+from collections.abc import Iterator
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from support import samples
-from support.api import Api, assert_problem, someone
+from support.api import LOCAL, Api, assert_problem, someone
 from support.moderation import (
     ADMIN,
     Item,
+    appeal,
     comment_status,
     comment_subject,
     decide,
@@ -23,6 +26,7 @@ from support.moderation import (
     status_as,
     walk,
 )
+from support.servers import local_server
 from support.waiting import wait_for_value
 
 TIME = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z"
@@ -347,3 +351,39 @@ def test_the_time_of_the_decision_is_that_of_the_log(api: Api) -> None:
     moderation = api.get(f"/posts/{post['id']}", alice).json()["moderation"]
     assert re.fullmatch(TIME, moderation["created_at"])
     assert moderation["created_at"] == decision["created_at"]
+
+
+PUBLIC_URL = "https://photos.example/api"
+
+
+@pytest.fixture
+def behind_a_path(tmp_path: Path) -> Iterator[Api]:
+    """The service for clients that know it by its public URL."""
+    flags = ("--public-url", PUBLIC_URL, "--admins", ADMIN)
+    with local_server(tmp_path, *flags) as server, Api(server.url, LOCAL) as api:
+        yield api
+
+
+def test_urls_of_images_that_are_not_public_begin_with_the_public_url(behind_a_path: Api) -> None:
+    api, alice = behind_a_path, someone("alice")
+    post = hidden(api, alice)
+    for user, root in ((alice, "/me/images"), (ADMIN, "/moderation/images")):
+        image = api.get(f"/posts/{post['id']}", user).json()["image"]
+        assert image["url"] == PUBLIC_URL + image_path(post, root)
+        assert image["large"]["url"] == PUBLIC_URL + image_path(post, root, "1600")
+    appeal(api, alice, api.get("/me/decisions", alice).json()["decisions"][0]["id"])
+    (entry,) = api.get("/moderation/queue", ADMIN).json()["entries"]
+    assert entry["post"]["image"]["url"] == PUBLIC_URL + image_path(post, "/moderation/images")
+    (own,) = api.get("/me/posts", alice).json()["posts"]
+    assert own["image"]["url"] == PUBLIC_URL + image_path(post, "/me/images")
+
+
+def test_links_below_me_begin_with_the_public_url(behind_a_path: Api) -> None:
+    api, alice = behind_a_path, someone("alice")
+    for _ in range(2):
+        api.ready(alice)
+    for path in ("/me/feed", "/me/posts"):
+        link = api.get(path, alice, params={"limit": 1}).headers["link"]
+        assert link.startswith(f"<{PUBLIC_URL}{path}?")
+    moved = api.get("/posts", params={"status": "unfinished"})
+    assert moved.headers["location"] == f"{PUBLIC_URL}/me/posts?status=unfinished"
