@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -192,7 +193,7 @@ def people_of(everything: list[Told]) -> list[Person]:
 def wait_until_erased(api: Api, everything: list[Told]) -> None:
     """A deletion that was begun, answered or not, goes on after the start."""
     for person in people_of(everything):
-        wait_until(lambda name=person.name: may_write(api, name), message=person.name)
+        wait_until(partial(may_write, api, person.name), message=person.name)
 
 
 def may_write(api: Api, name: str) -> bool:

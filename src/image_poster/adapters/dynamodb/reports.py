@@ -64,6 +64,9 @@ class DynamoReportStore:
         self._table = table
         self._clock = clock
 
+    async def check_unused(self, record: IdempotencyRecord | None) -> None:
+        await record_writes(self._table, record, self._clock)
+
     @database.retried
     async def add(self, report: Report, record: IdempotencyRecord | None = None) -> None:
         recording = await record_writes(self._table, record, self._clock)
