@@ -33,13 +33,6 @@ def posts_not_public(database: Database) -> Iterator[list[str]]:
         after = rows[-1][0]
 
 
-def failed_posts(database: Database, before_ms: int) -> list[tuple[str, int]]:
-    """The posts that failed by `before_ms`, oldest failure first, and the time of each (service
-    clock, in ms since 1970)."""
-    sql = "SELECT id, due_at FROM posts WHERE status = 'failed' AND due_at <= ? ORDER BY due_at, id"
-    return [(post_id, due_at) for post_id, due_at in database.read(sql, before_ms)]
-
-
 def files_of_posts(database: Database) -> Iterator[tuple[str, list[FileRecord]]]:
     """The posts with renditions by id, each with the records of its files. Posts of earlier
     versions have no records."""
