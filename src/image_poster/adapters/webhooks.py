@@ -8,6 +8,7 @@ from base64 import b64decode, b64encode
 from concurrent.futures import ThreadPoolExecutor
 from http import HTTPStatus
 from http.client import HTTPException
+from urllib.error import HTTPError
 from urllib.request import Request
 
 import msgspec
@@ -71,11 +72,20 @@ class HttpReviewHook:
         headers = signed_headers(self._secret, webhook_id, int(time.time()), body)
         request = Request(self._url, body, headers, method="POST")  # noqa: S310 - checked at the start
         try:
-            with bounded_opener(_HOOK_SECONDS).open(request) as answer:
-                content, status = answer.read(_MAX_ANSWER_BYTES + 1), answer.status
-            if status != HTTPStatus.OK or len(content) > _MAX_ANSWER_BYTES:
-                raise HookFailedError(f"status {status}, {len(content)} bytes")
-            return msgspec.json.decode(content, type=HookAnswer)
+            return _exchange(request)
         except (OSError, HTTPException, ValueError) as exc:
             _log.warning("the review hook failed", webhook_id=webhook_id, error=str(exc))
             raise HookFailedError(str(exc)) from exc
+
+
+def _exchange(request: Request) -> HookAnswer:
+    """The answer to one request. Raises `OSError`, `HTTPException` and `ValueError`."""
+    try:
+        with bounded_opener(_HOOK_SECONDS).open(request) as answer:
+            content, status = answer.read(_MAX_ANSWER_BYTES + 1), answer.status
+    except HTTPError as exc:
+        exc.close()
+        raise ValueError(f"the status is {exc.code}") from exc
+    if status != HTTPStatus.OK or len(content) > _MAX_ANSWER_BYTES:
+        raise ValueError(f"the status is {status}, with {len(content)} bytes")
+    return msgspec.json.decode(content, type=HookAnswer)

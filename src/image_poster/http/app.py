@@ -41,8 +41,8 @@ class HttpSettings(msgspec.Struct, frozen=True):
     `public_url` and `cors_origins` have the forms of `PublicUrl` and `Cors`. `loopback_only` checks
     the Host header. `observers` get each request. `routes` are an edition's own. `addresses` counts
     requests by address. `fast` puts the fast path before Litestar. `shared_feed`: a CDN is in
-    front. `file_senders` are proxies that send renditions by the header `X-Accel-Redirect`. `image_grants`
-    signs URLs of images for the review hook."""
+    front. `file_senders` are proxies that send renditions by the header `X-Accel-Redirect`.
+    `image_grants` signs URLs of images for the review hook."""
 
     authenticator: Authenticator
     put_urls: uploads.HmacPutUrlSigner

@@ -18,7 +18,7 @@ from image_poster.domain import errors
 from image_poster.domain.comments import decode_comment
 from image_poster.domain.feed import FeedSort
 from image_poster.domain.limits import FEED_PAGE_DEFAULT, LATEST_DEFAULT, LATEST_KEPT
-from image_poster.domain.posts import StoredPost, listed_statuses
+from image_poster.domain.posts import UNFINISHED_POSTS, StoredPost, listed_statuses
 from image_poster.domain.signing import Page
 from image_poster.http import openapi, posts, requests, responses
 from image_poster.http.auth import require_identity
@@ -192,7 +192,7 @@ async def list_posts(
     sort: FromQuery[FeedSort] = FeedSort.TOP,
     creator: FromQuery[str | None] = None,
     comments: posts.ShownComments = LATEST_DEFAULT,
-    status: FromQuery[Literal["unfinished"] | None] = None,
+    status: FromQuery[str | None] = None,
 ) -> Response[bytes]:
     """The feed.
 
@@ -202,6 +202,8 @@ async def list_posts(
     With `status=unfinished`, its former place: 308 to `/me/posts`.
     """
     if status is not None:
+        if status != UNFINISHED_POSTS:
+            raise errors.invalid("status", f"must be {UNFINISHED_POSTS}")
         query = urlencode(list(request.query_params.multi_items()))
         return Response(b"", status_code=308, headers={"location": f"/me/posts?{query}"})
     posts.check_shown(request, comments)

@@ -90,6 +90,7 @@ def change_post(
     if former.status is PostStatus.AWAITING_UPLOAD is not post.status:
         release_upload(connection, post_id)
     if post.status is not former.status:
+        connection.execute("DELETE FROM reviews WHERE post_id = ?", (post_id,))
         _enter_status(connection, post, now_ms)
     connection.execute(
         "UPDATE posts SET head = ?1, status = ?2, "
@@ -118,6 +119,7 @@ def delete_post(connection: sqlite3.Connection, post_id: str) -> None:
     connection.execute("DELETE FROM posts WHERE id = ?", (post_id,))
     connection.execute("DELETE FROM uploads WHERE post_id = ?", (post_id,))
     connection.execute("DELETE FROM files WHERE post_id = ?", (post_id,))
+    connection.execute("DELETE FROM reviews WHERE post_id = ?", (post_id,))
     clear_records(connection, [post_id])
     close_content_entries(connection, Subject(post_id))
     release_upload(connection, post_id, kept_bytes=0)
@@ -213,7 +215,10 @@ class SqlitePostStore:
             former, post, stored = change_post(connection, post_id, checked, now)
             if post != former:
                 add_records(connection, records, Subject(post_id), post.creator)
-            _store_files(connection, post_id, files, image_hash)
+            store_files(connection, post_id, files)
+            if image_hash:
+                sql = "UPDATE posts SET image_hash = ? WHERE id = ?"
+                connection.execute(sql, (image_hash, post_id))
             return stored
 
         stored = await self._database.write(replace)
@@ -244,12 +249,9 @@ class SqlitePostStore:
         self._notifier.notify(post_id)
 
 
-def _store_files(
-    connection: sqlite3.Connection, post_id: str, files: Sequence[FileRecord], image_hash: str
-) -> None:
+def store_files(connection: sqlite3.Connection, post_id: str, files: Sequence[FileRecord]) -> None:
+    """Store the records of a post's files within a transaction."""
     connection.executemany(
         "INSERT OR REPLACE INTO files (post_id, name, size, sha256) VALUES (?, ?, ?, ?)",
         [(post_id, *record) for record in files],
     )
-    if image_hash:
-        connection.execute("UPDATE posts SET image_hash = ? WHERE id = ?", (image_hash, post_id))

@@ -25,6 +25,7 @@
 - `decisions`: the log of decisions; its rowid is the order of the transactions.
 - `appeals`: appeals against decisions.
 - `blocked_hashes`: perceptual hashes of images that decisions blocked.
+- `reviews`: images that wait for the review hook (`PendingReview` as JSON).
 - `used_keys`: hashes of the idempotency keys of deleted accounts (`idempotency.used_key`).
 
 The database's `user_version` is the number of applied `_MIGRATIONS`.
@@ -278,6 +279,15 @@ CREATE TABLE used_keys (
 CREATE INDEX used_keys_kept ON used_keys (kept_at)
 """
 
+_REVIEWS = """
+CREATE TABLE reviews (
+    post_id TEXT NOT NULL PRIMARY KEY,
+    review BLOB NOT NULL,
+    due_at INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX reviews_due ON reviews (due_at)
+"""
+
 _MIGRATIONS = (
     *(
         _FIRST,
@@ -293,6 +303,7 @@ _MIGRATIONS = (
     *(_LIMITS, _RANKS, _UNFINISHED, _FILES, _RECORDS_BY_RESOURCE),
     _REFUSED,
     _MODERATION,
+    _REVIEWS,
 )
 VERSION = len(_MIGRATIONS)
 
