@@ -180,7 +180,7 @@ class Container:
         """The service that deletes failed posts in time."""
         services, stores = self.services, self.services.stores
         days = self.settings.failed_days
-        return FailedPostExpiry(self.database, stores.posts, services.posts, stores.clock, days)
+        return FailedPostExpiry(self.jobs, stores.posts, services.posts, stores.clock, days)
 
     @property
     def account_deletions(self) -> AccountDeletions:
