@@ -12,6 +12,7 @@ from image_poster.adapters.sqlite.database import Database
 from image_poster.adapters.sqlite.feed import greatest_time
 from image_poster.domain.feed import EPOCH_MS
 from image_poster.editions.local.container import Container, Shared, open_container
+from image_poster.editions.local.lists import BlockLists
 from image_poster.editions.local.maintenance import PostRetries, Sweeper
 from image_poster.editions.local.moderation import AccountDeletions
 from image_poster.editions.local.settings import Settings
@@ -27,6 +28,7 @@ _DELETION_POLL_SECONDS = 1.0
 _FAULT_PAUSE_SECONDS, _MAX_FAULT_PAUSE_SECONDS = 1.0, 60.0
 _SWEEP_SECONDS = 3600.0
 _CLOCK_POLL_SECONDS = 1.0
+_LIST_POLL_SECONDS = 60.0
 # Less than this is the clock's drift, or a slow start of this process.
 CLOCK_STEP_MS = 2_000
 _QUARANTINED = (
@@ -75,6 +77,7 @@ async def run_app(
             for _ in range(settings.image_workers)
         ]
         records = container.upload_records if sweeps else None
+        work.append(refresh_lists(container.lists))
         work.append(keep_time(TimeKeeper(container.clock, container.database, records)))
         if sweeps:
             work += [
@@ -168,6 +171,16 @@ async def complete_deletions(deletions: AccountDeletions) -> None:
         await asyncio.sleep(_DELETION_POLL_SECONDS)
 
     await repeat_step("deleting accounts", step)
+
+
+async def refresh_lists(lists: BlockLists) -> None:
+    """Read the lists of blocked words and images again after a change."""
+
+    async def step() -> None:
+        await asyncio.sleep(_LIST_POLL_SECONDS)
+        await asyncio.to_thread(lists.refresh)
+
+    await repeat_step("reading the lists", step)
 
 
 class TimeKeeper:

@@ -34,7 +34,6 @@ from image_poster.adapters.sqlite.moderation import SqliteDecisionStore, SqliteR
 from image_poster.adapters.sqlite.posts import SqlitePostStore
 from image_poster.adapters.sqlite.schema import SchemaTooNewError, SchemaTooOldError
 from image_poster.adapters.sqlite.uploads import SqliteUploadQuota, SqliteUploadRecordStore
-from image_poster.domain.hashes import HashList
 from image_poster.domain.limits import write_rule
 from image_poster.domain.signing import CursorSigner, Signer
 from image_poster.editions import OperationFailedError, StartError
@@ -46,6 +45,7 @@ from image_poster.editions.local.data_folder import (
     image_memory_path,
 )
 from image_poster.editions.local.keys import revoke_deleted_user, signing_key
+from image_poster.editions.local.lists import BlockLists
 from image_poster.editions.local.maintenance import Rebuilder, Sweeper, UploadSettler
 from image_poster.editions.local.moderation import (
     AccountDeletions,
@@ -61,7 +61,7 @@ from image_poster.http.uploads import HmacPutUrlSigner
 from image_poster.services import Services, Stores, build_services
 from image_poster.services.images import ImagePublisher, JobRunner
 from image_poster.services.posts import PostPurger
-from image_poster.services.review import BlockedImages, ReviewMode, Screening
+from image_poster.services.review import BlockedImages, ReviewMode, Screening, check_words
 from image_poster.services.upload_bodies import UNLIMITED
 
 Result = TypeVar("Result")
@@ -99,6 +99,7 @@ class Container:
     put_urls: HmacPutUrlSigner
     upload_quota: SqliteUploadQuota
     decisions: SqliteDecisionStore
+    lists: BlockLists
     services: Services
     counts: RateCounters
     notifier: SharedNotifier
@@ -143,12 +144,16 @@ class Container:
 
     def job_runner(self, renderer: VipsImageRenderer) -> JobRunner:
         """The service that runs image jobs when they are due."""
-        posts, matcher = self.services.stores.posts, BlockedImages(HashList, self.decisions)
-        screening = Screening(matcher, self.clock, ReviewMode(self.settings.review))
+        posts, review = self.services.stores.posts, ReviewMode(self.settings.review)
+        screening = Screening(self._matcher, self.clock, review)
         publisher = ImagePublisher(posts, self.images, renderer, screening)
         # An image waits for memory as long as it may work, at most.
         lease_seconds = 2 * self.settings.image_seconds + _LEASE_MARGIN_SECONDS
         return JobRunner(self.jobs, publisher, lease_ms=lease_seconds * 1000)
+
+    @property
+    def _matcher(self) -> BlockedImages:
+        return BlockedImages(lambda: self.lists.images, self.decisions)
 
     def app(self) -> Middleware:
         """The app that serves the contract."""
@@ -251,6 +256,11 @@ def _layout(settings: Settings) -> Layout:
         raise StartError(f"data_dir {settings.data_dir} cannot be used: {exc}.") from exc
 
 
+def _block_lists(settings: Settings) -> BlockLists:
+    files = (settings.blocked_images, settings.blocked_words)
+    return BlockLists(*(Path(name) if name else None for name in files))
+
+
 def _compose(settings: Settings, database: Database, shared: Shared) -> Container:
     counts, notifier = shared.counts, shared.notifier
     clock, limits = shared.clock, settings.limits
@@ -259,7 +269,7 @@ def _compose(settings: Settings, database: Database, shared: Shared) -> Containe
     signer = Signer(signing_key(settings.data_dir))
     images = FileImageStore(layout, group_id(settings.renditions_group))
     upload_records = SqliteUploadRecordStore(database)
-    decisions = SqliteDecisionStore(database, clock, notifier)
+    decisions, lists = SqliteDecisionStore(database, clock, notifier), _block_lists(settings)
     put_urls, uploads = HmacPutUrlSigner(signer), FileUploadStore(layout)
     stores = Stores(
         posts=SqlitePostStore(database, clock, upload_quota, notifier),
@@ -278,6 +288,7 @@ def _compose(settings: Settings, database: Database, shared: Shared) -> Containe
         writes=UNLIMITED if writes is None else SharedRateLimiter(counts, writes),
         upload_quota=upload_quota,
         revoke_tokens=partial(revoke_deleted_user, settings.data_dir),
+        check_text=check_words(lambda: lists.words),
     )
     return Container(
         settings=settings,
@@ -290,6 +301,7 @@ def _compose(settings: Settings, database: Database, shared: Shared) -> Containe
         put_urls=put_urls,
         upload_quota=upload_quota,
         decisions=decisions,
+        lists=lists,
         counts=counts,
         notifier=notifier,
         clock=clock,
