@@ -8,7 +8,6 @@ from typing import NamedTuple, Protocol
 
 import msgspec
 
-from image_poster.domain.errors import FieldError, TextBlockedError
 from image_poster.domain.hashes import MAX_DISTANCE, MIN_QUALITY, HashList
 from image_poster.domain.ids import rfc3339
 from image_poster.domain.images import RenderedImage
@@ -29,10 +28,8 @@ from image_poster.domain.posts import (
     published_post,
     rejected_post,
 )
-from image_poster.domain.words import BlockedWords
 from image_poster.ports import Clock
 from image_poster.ports.moderation import BlockedHashes
-from image_poster.services.posts import TextCheck
 
 
 class ScreeningResult(NamedTuple):
@@ -85,16 +82,6 @@ class ReviewMode(StrEnum):
     OFF = "off"
     ALL = "all"
     HOOK = "hook"
-
-
-def check_words(words: Callable[[], BlockedWords]) -> TextCheck:
-    """The check of texts by a list of blocked words; `words` returns the list that is in force."""
-
-    def check(field: str, text: str) -> None:
-        if words().matches(text):
-            raise TextBlockedError(FieldError(field, "contains a word that is not allowed here"))
-
-    return check
 
 
 class ImageMatcher(Protocol):

@@ -2,7 +2,8 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 
 import structlog
 
@@ -15,6 +16,7 @@ from image_poster.editions.local.container import Container, Shared, open_contai
 from image_poster.editions.local.lists import BlockLists
 from image_poster.editions.local.maintenance import PostRetries, Sweeper
 from image_poster.editions.local.moderation import AccountDeletions
+from image_poster.editions.local.review import PARALLEL_REVIEWS, ask_next, open_review_hook
 from image_poster.editions.local.settings import Settings
 from image_poster.http import metrics
 from image_poster.http.middleware import Middleware
@@ -28,7 +30,7 @@ _DELETION_POLL_SECONDS = 1.0
 _FAULT_PAUSE_SECONDS, _MAX_FAULT_PAUSE_SECONDS = 1.0, 60.0
 _SWEEP_SECONDS = 3600.0
 _CLOCK_POLL_SECONDS = 1.0
-_LIST_POLL_SECONDS = 60.0
+_LISTS_POLL_SECONDS = 10.0
 # Less than this is the clock's drift, or a slow start of this process.
 CLOCK_STEP_MS = 2_000
 _QUARANTINED = (
@@ -69,7 +71,8 @@ async def run_app(
     belong to no request. Of several processes one `sweeps`. `shared` has the objects that all
     processes share.
     """
-    async with open_container(settings, shared) as container:
+    async with AsyncExitStack() as stack:
+        container = await stack.enter_async_context(open_container(settings, shared))
         renderer = container.renderer()
         runner = container.job_runner(renderer)
         work = [
@@ -77,8 +80,12 @@ async def run_app(
             for _ in range(settings.image_workers)
         ]
         records = container.upload_records if sweeps else None
-        work.append(refresh_lists(container.lists))
         work.append(keep_time(TimeKeeper(container.clock, container.database, records)))
+        work.append(refresh_lists(container.lists))
+        if container.settings.review == "hook":
+            reviews = await stack.enter_async_context(open_review_hook(container))
+            step = partial(ask_next, reviews)
+            work += [repeat_step("the review hook", step) for _ in range(PARALLEL_REVIEWS)]
         if sweeps:
             work += [
                 purge_deleted(container.sweeper),
@@ -173,16 +180,6 @@ async def complete_deletions(deletions: AccountDeletions) -> None:
     await repeat_step("deleting accounts", step)
 
 
-async def refresh_lists(lists: BlockLists) -> None:
-    """Read the lists of blocked words and images again after a change."""
-
-    async def step() -> None:
-        await asyncio.sleep(_LIST_POLL_SECONDS)
-        await asyncio.to_thread(lists.refresh)
-
-    await repeat_step("reading the lists", step)
-
-
 class TimeKeeper:
     """Follows times that other processes stored, and moves the expiries of uploads after the wall
     clock was set. Of several processes, only one has `records` and moves them."""
@@ -214,6 +211,16 @@ async def keep_time(keeper: TimeKeeper) -> None:
         await keeper.check()
 
     await repeat_step("keeping time", step)
+
+
+async def refresh_lists(lists: BlockLists) -> None:
+    """Read the lists of blocked words and images again after a change."""
+
+    async def step() -> None:
+        await asyncio.sleep(_LISTS_POLL_SECONDS)
+        await asyncio.to_thread(lists.refresh)
+
+    await repeat_step("reading lists", step)
 
 
 class FileAgeLimit:

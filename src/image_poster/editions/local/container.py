@@ -29,13 +29,14 @@ from image_poster.adapters.sqlite.comments import SqliteCommentStore
 from image_poster.adapters.sqlite.database import Database, WriteProbe
 from image_poster.adapters.sqlite.feed import SqliteFeedReader, SqliteFeedRebuilder, greatest_time
 from image_poster.adapters.sqlite.idempotency import SqliteTombstoneQueue
-from image_poster.adapters.sqlite.jobs import SqliteJobQueue
+from image_poster.adapters.sqlite.jobs import SqliteJobQueue, SqliteReviewQueue
 from image_poster.adapters.sqlite.moderation import SqliteDecisionStore, SqliteReportStore
 from image_poster.adapters.sqlite.posts import SqlitePostStore
 from image_poster.adapters.sqlite.schema import SchemaTooNewError, SchemaTooOldError
 from image_poster.adapters.sqlite.uploads import SqliteUploadQuota, SqliteUploadRecordStore
 from image_poster.domain.limits import write_rule
 from image_poster.domain.signing import CursorSigner, Signer
+from image_poster.domain.words import check_words
 from image_poster.editions import OperationFailedError, StartError
 from image_poster.editions.local import access
 from image_poster.editions.local.data_folder import (
@@ -56,12 +57,13 @@ from image_poster.editions.local.ownership import group_id, require_writable
 from image_poster.editions.local.settings import Settings
 from image_poster.http import gallery, metrics
 from image_poster.http.app import RENDERERS, HttpSettings, create_app
+from image_poster.http.images import ImageGrants
 from image_poster.http.middleware import Middleware, log_access
 from image_poster.http.uploads import HmacPutUrlSigner
 from image_poster.services import Services, Stores, build_services
 from image_poster.services.images import ImagePublisher, JobRunner
 from image_poster.services.posts import PostPurger
-from image_poster.services.review import BlockedImages, ReviewMode, Screening, check_words
+from image_poster.services.review import BlockedImages, ReviewMode, Screening
 from image_poster.services.upload_bodies import UNLIMITED
 
 Result = TypeVar("Result")
@@ -99,6 +101,8 @@ class Container:
     put_urls: HmacPutUrlSigner
     upload_quota: SqliteUploadQuota
     decisions: SqliteDecisionStore
+    reviews: SqliteReviewQueue
+    image_grants: ImageGrants
     lists: BlockLists
     services: Services
     counts: RateCounters
@@ -144,16 +148,13 @@ class Container:
 
     def job_runner(self, renderer: VipsImageRenderer) -> JobRunner:
         """The service that runs image jobs when they are due."""
-        posts, review = self.services.stores.posts, ReviewMode(self.settings.review)
-        screening = Screening(self._matcher, self.clock, review)
-        publisher = ImagePublisher(posts, self.images, renderer, screening)
+        matcher = BlockedImages(lambda: self.lists.images, self.decisions)
+        screening = Screening(matcher, self.clock, ReviewMode(self.settings.review))
+        posts = self.services.stores.posts
+        publisher = ImagePublisher(posts, self.images, renderer, screening, self.reviews)
         # An image waits for memory as long as it may work, at most.
         lease_seconds = 2 * self.settings.image_seconds + _LEASE_MARGIN_SECONDS
         return JobRunner(self.jobs, publisher, lease_ms=lease_seconds * 1000)
-
-    @property
-    def _matcher(self) -> BlockedImages:
-        return BlockedImages(lambda: self.lists.images, self.decisions)
 
     def app(self) -> Middleware:
         """The app that serves the contract."""
@@ -172,6 +173,7 @@ class Container:
                 routes=(*metrics.ROUTES, *gallery.routes()),
                 addresses=access.address_limiter(settings, self.counts),
                 file_senders=access.file_senders(settings),
+                image_grants=self.image_grants,
             ),
         )
 
@@ -256,9 +258,8 @@ def _layout(settings: Settings) -> Layout:
         raise StartError(f"data_dir {settings.data_dir} cannot be used: {exc}.") from exc
 
 
-def _block_lists(settings: Settings) -> BlockLists:
-    files = (settings.blocked_images, settings.blocked_words)
-    return BlockLists(*(Path(name) if name else None for name in files))
+def _path(setting: str) -> Path | None:
+    return Path(setting) if setting else None
 
 
 def _compose(settings: Settings, database: Database, shared: Shared) -> Container:
@@ -269,7 +270,8 @@ def _compose(settings: Settings, database: Database, shared: Shared) -> Containe
     signer = Signer(signing_key(settings.data_dir))
     images = FileImageStore(layout, group_id(settings.renditions_group))
     upload_records = SqliteUploadRecordStore(database)
-    decisions, lists = SqliteDecisionStore(database, clock, notifier), _block_lists(settings)
+    decisions = SqliteDecisionStore(database, clock, notifier)
+    lists = BlockLists(_path(settings.blocked_images), _path(settings.blocked_words))
     put_urls, uploads = HmacPutUrlSigner(signer), FileUploadStore(layout)
     stores = Stores(
         posts=SqlitePostStore(database, clock, upload_quota, notifier),
@@ -288,7 +290,7 @@ def _compose(settings: Settings, database: Database, shared: Shared) -> Containe
         writes=UNLIMITED if writes is None else SharedRateLimiter(counts, writes),
         upload_quota=upload_quota,
         revoke_tokens=partial(revoke_deleted_user, settings.data_dir),
-        check_text=check_words(lambda: lists.words),
+        check_text=lambda field, text: check_words(lists.words, field, text),
     )
     return Container(
         settings=settings,
@@ -301,6 +303,8 @@ def _compose(settings: Settings, database: Database, shared: Shared) -> Containe
         put_urls=put_urls,
         upload_quota=upload_quota,
         decisions=decisions,
+        reviews=SqliteReviewQueue(database, clock),
+        image_grants=ImageGrants(signer),
         lists=lists,
         counts=counts,
         notifier=notifier,
