@@ -266,7 +266,7 @@ def test_images_and_texts_are_screened_by_the_files_of_the_settings(
 
 
 def test_an_image_that_a_decision_blocked_is_rejected_the_next_time(data: Path) -> None:
-    image = samples.from_phone(1)
+    image = samples.noisy(256)
     with local_server(data, *FLAGS) as server, Api(server.url, LOCAL_EDITION) as api:
         post = api.finished("alice", image)
         decide(api, "delete", post_subject(post), block_image=True)
