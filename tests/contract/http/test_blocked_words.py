@@ -174,7 +174,8 @@ def test_a_file_that_cannot_be_read_stops_the_start_and_is_named(
     path = tmp_path / "words.txt"
     if content is not None:
         path.write_bytes(content)
-    message = refused("--data-dir", str(tmp_path / "data"), "--blocked-words", str(path))
+    flags = ("--port", "0", "--data-dir", str(tmp_path / "data"))
+    message = refused(*flags, "--blocked-words", str(path))
     assert "words.txt" in message
 
 
