@@ -120,11 +120,6 @@ def test_an_edited_posts_texts_are_compared(api: Api, field: str) -> None:
     assert api.send("PATCH", path, alice, json={field: "an apple"}).status_code == 200
 
 
-def test_both_texts_are_named_if_both_have_a_word(api: Api) -> None:
-    answer = api.upload(someone("alice"), caption="a grape", alt="GRAPE")
-    assert fields(assert_problem(answer, 422, "text_blocked")) == {"caption", "alt"}
-
-
 def test_comments_and_their_edits_are_compared(api: Api, post: Item) -> None:
     bob = someone("bob")
     comment = api.comment(post["id"], bob)
