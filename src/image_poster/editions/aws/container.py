@@ -251,15 +251,13 @@ class AwsContainer:
     def failures(self) -> DynamoFailureCounter:
         return DynamoFailureCounter(self.table)
 
-    @cached_property
-    def comments(self) -> DynamoCommentStore:
-        return DynamoCommentStore(self.table, self.clock, request_id=_request_id)
-
     @property
     def stores(self) -> Stores:
         """The stores and quotas of the API."""
-        table, clock, comments = self.table, self.clock, self.comments
+        table, clock = self.table, self.clock
         quotas = EventualQuotas(DynamoUsageStore(table, clock), clock, self.settings.limits)
+        check = quotas.check_may_write
+        comments = DynamoCommentStore(table, clock, request_id=_request_id, check_may_write=check)
         posts = self.posts(removed=comments.forget, quotas=quotas)
         return Stores(
             posts=posts,
@@ -269,12 +267,14 @@ class AwsContainer:
             uploads=self.uploads,
             upload_records=self.upload_records,
             put_urls=S3PutUrlSigner(LazyClient("s3"), self.settings.uploads_bucket, clock),
-            reports=DynamoReportStore(table, clock),
-            decisions=DynamoDecisionStore(table, clock, posts, comments),
+            reports=DynamoReportStore(table, clock, check_may_write=check),
+            decisions=DynamoDecisionStore(
+                table, clock, posts, comments, check_may_write=check, changed=quotas.forget
+            ),
             accounts=DynamoAccountStore(
                 table, clock, comments, standing=quotas.standing, changed=quotas.forget
             ),
-            blocks=DynamoBlockStore(table, clock),
+            blocks=DynamoBlockStore(table, clock, check_may_write=check),
             clock=clock,
             writes=quotas,
             upload_quota=quotas,
@@ -302,7 +302,8 @@ class AwsContainer:
     @property
     def accounts(self) -> DynamoAccountStore:
         """The store of accounts, without a cache."""
-        return DynamoAccountStore(self.table, self.clock, self.comments)
+        comments = DynamoCommentStore(self.table, self.clock, request_id=_request_id)
+        return DynamoAccountStore(self.table, self.clock, comments)
 
     @property
     def deletions(self) -> AccountDeletions:

@@ -247,6 +247,12 @@ class EventualQuotas:
         """The user's standing. A change takes effect some seconds late."""
         return (await self._caller(user)).standing
 
+    async def check_may_write(self, user: str, *, while_banned: bool = False) -> None:
+        """Check the user's standing. Raises `AccountDeletedError`, and `BannedError` unless
+        `while_banned`."""
+        standing = await self.standing(user)
+        check_may_write(standing, self.clock.now_ms(), while_banned=while_banned)
+
     def forget(self, user: str) -> None:
         """Drop a user from the cache, since this process changed their standing."""
         self._cache.pop(user, None)
