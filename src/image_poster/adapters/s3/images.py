@@ -108,13 +108,15 @@ class S3ImageStore:
             yield work
 
     async def publish(self, post_id: str, work: Workspace, *, withheld: bool = False) -> tuple[()]:
+        target, other = self._withheld, self._public
+        if not withheld:
+            target, other = other, target
         for name in RENDITIONS:
-            place = self._withheld(post_id, name) if withheld else self._public(post_id, name)
             content = (work.folder / f"{name}.jpg").read_bytes()
             with schema.translated():
-                self._client.put_object(**place, Body=content, **_RENDITION_HEADERS)
-        if withheld:  # an attempt before this one may have published them
-            self._delete([self._public(post_id, name) for name in RENDITIONS])
+                self._client.put_object(**target(post_id, name), Body=content, **_RENDITION_HEADERS)
+        # An attempt before this one may have published them there.
+        self._delete([other(post_id, name) for name in RENDITIONS])
         return ()
 
     async def withhold(self, post_id: str) -> None:
