@@ -61,6 +61,9 @@ class MemoryReportStore:
         entry = NewEntry(report.id, EntryKind.REPORT, report.created_at)
         self._state.reports[report.id] = (report, self._state.open_entry(report.subject, entry))
 
+    async def check_unused(self, record: IdempotencyRecord | None) -> None:
+        self._state.check_unused(record)
+
     async def page(self, reporter: str, *, limit: int, after: str | None) -> Page[Report, str]:
         return newest_page(self._of(reporter), limit, after)
 
@@ -106,6 +109,9 @@ class MemoryDecisionStore:
         )
         entries = [self._entry(id_, self._state.entries[id_]) for id_ in ids[:limit]]
         return Page(entries, ids[limit - 1] if len(ids) > limit else None)
+
+    async def check_unused(self, record: IdempotencyRecord | None) -> None:
+        self._state.check_unused(record)
 
     async def decide(
         self,

@@ -1,12 +1,14 @@
 """The screening of an image between its rendering and its publication: blocked images, and review
 before publication, by admins or by a hook (a program of the operator's)."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple, Protocol
 
 import msgspec
 
+from image_poster.domain.hashes import MAX_DISTANCE, MIN_QUALITY, HashList
 from image_poster.domain.ids import rfc3339
 from image_poster.domain.images import RenderedImage
 from image_poster.domain.moderation import (
@@ -27,6 +29,7 @@ from image_poster.domain.posts import (
     rejected_post,
 )
 from image_poster.ports import Clock
+from image_poster.ports.moderation import BlockedHashes
 
 
 class ScreeningResult(NamedTuple):
@@ -88,6 +91,26 @@ class ImageMatcher(Protocol):
         """The source of the nearest blocked hash within the limit of distance; None if there is
         none."""
         ...
+
+
+@dataclass(frozen=True)
+class BlockedImages:
+    """An `ImageMatcher` over the operator's list and the images that decisions blocked. `hashes`
+    returns the list that is in force."""
+
+    hashes: Callable[[], HashList]
+    blocked: BlockedHashes
+
+    async def match(self, rendered: RenderedImage) -> Match | None:
+        """The nearest source. An image without a hash, or with one of low quality, matches none."""
+        if not rendered.hash or rendered.hash_quality < MIN_QUALITY:
+            return None
+        listed = self.hashes().match(rendered.hash, rendered.hash_quality)
+        decided = await self.blocked.nearest(rendered.hash)
+        distance = MAX_DISTANCE if listed is None else listed.distance - 1
+        if decided is not None and decided[1] <= distance:
+            return Match(decision=decided[0])
+        return None if listed is None else Match(line=listed.line)
 
 
 @dataclass(frozen=True)

@@ -88,6 +88,9 @@ class DynamoDecisionStore:
         found = [entries.entry_of(item) for item in items if entries.is_open(item)]
         return Page(sorted(found, key=lambda entry: entry.id), page.next)
 
+    async def check_unused(self, record: IdempotencyRecord | None) -> None:
+        await record_writes(self._table, record, self._clock)
+
     @database.retried
     async def decide(
         self,

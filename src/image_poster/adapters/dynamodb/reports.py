@@ -68,6 +68,9 @@ class DynamoReportStore:
         self._clock = clock
         self._check_may_write = check_may_write
 
+    async def check_unused(self, record: IdempotencyRecord | None) -> None:
+        await record_writes(self._table, record, self._clock)
+
     @database.retried
     async def add(self, report: Report, record: IdempotencyRecord | None = None) -> None:
         recording = await record_writes(self._table, record, self._clock)

@@ -21,7 +21,12 @@ from image_poster.adapters.sqlite.entries import (
     open_kinds,
     subject_of,
 )
-from image_poster.adapters.sqlite.idempotency import add_tombstone, check_unused, store_record
+from image_poster.adapters.sqlite.idempotency import (
+    add_tombstone,
+    check_record_unused,
+    check_unused,
+    store_record,
+)
 from image_poster.adapters.sqlite.posts import change_post, delete_post, find_post
 from image_poster.adapters.sqlite.standing import check_standing, end_ban, find_standing, set_ban
 from image_poster.domain.accounts import Ban
@@ -120,6 +125,9 @@ class SqliteReportStore:
 
         await self._database.write(insert)
 
+    async def check_unused(self, record: IdempotencyRecord | None) -> None:
+        await check_record_unused(self._database, record)
+
     async def page(self, reporter: str, *, limit: int, after: str | None) -> Page[Report, str]:
         rows = self._database.read(_REPORTS_OF_USER, reporter, after or _GREATEST_ID, limit + 1)
         reports = [_decoded_report(row) for row in rows[:limit]]
@@ -193,6 +201,9 @@ class SqliteDecisionStore:
         rows = self._database.read(_QUEUE, after or "", limit + 1)
         entries = [self._entry(row) for row in rows[:limit]]
         return Page(entries, entries[-1].id if len(rows) > limit else None)
+
+    async def check_unused(self, record: IdempotencyRecord | None) -> None:
+        await check_record_unused(self._database, record)
 
     async def decide(
         self,
