@@ -15,7 +15,7 @@ from contract.ports.suite import ALICE, a_comment
 from image_poster.adapters.dynamodb.stream import changes_by_post, decoded_records
 from image_poster.domain.images import ImageWorkFailedError
 from image_poster.editions.aws import container, operate
-from image_poster.editions.aws.container import AwsSettings
+from image_poster.editions.aws.settings import AwsSettings
 from support import samples
 from support.permissions import Grant, Need, Places, grants, needs, refused, unused
 from support.renderer import FakeRenderer

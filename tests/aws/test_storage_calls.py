@@ -19,7 +19,7 @@ from image_poster.adapters.dynamodb.posts import DynamoPostStore
 from image_poster.adapters.dynamodb.schema import COMMENT, POST
 from image_poster.domain.posts import published_post
 from image_poster.editions.aws import container, events
-from image_poster.editions.aws.container import AwsSettings
+from image_poster.editions.aws.settings import AwsSettings
 from support import samples
 from support.renderer import RENDERED
 from support.tables import EmulatedTable
