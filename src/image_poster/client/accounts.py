@@ -93,4 +93,5 @@ class AccountCalls:
 
 
 def _block_path(user: str) -> str:
-    return f"/me/blocks/{quote(user, safe='')}"
+    """The path of a block. Dots are encoded too: `..` would lead to another path."""
+    return "/me/blocks/" + quote(user, safe="").replace(".", "%2E")

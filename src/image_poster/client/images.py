@@ -39,7 +39,7 @@ from image_poster.client.transport import base_url
 from image_poster.client.uploading import ProgressCallback
 
 PART_SUFFIX = ".part"
-_OK, _PARTIAL, _FOUND, _FORBIDDEN, _RANGE_REFUSED = 200, 206, 302, 403, 416
+_OK, _PARTIAL, _REDIRECT, _FORBIDDEN, _RANGE_REFUSED = 200, 206, 302, 403, 416
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+)")
 _RENDITION = re.compile(r"((?:/me|/moderation)?/images/[0-9A-Za-z]+/[0-9A-Za-z]+\.jpg)$")
 
@@ -72,7 +72,7 @@ class FileDownload:
         while True:
             start = self.received
             outcome: Outcome = yield self._request(self._path)
-            if isinstance(outcome, Reply) and outcome.status == _FOUND:
+            if isinstance(outcome, Reply) and outcome.status == _REDIRECT:
                 outcome = _fetched((yield self._redirected(outcome)))
             if self._is_complete(outcome):
                 return self.received
@@ -159,7 +159,9 @@ class PartFile:
         self.path = path
         flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW
         with storage_errors(path):
-            self._descriptor = os.open(path, flags if resume else flags | os.O_TRUNC, 0o600)
+            if not resume:
+                path.unlink(missing_ok=True)
+            self._descriptor = os.open(path, flags, 0o600)
             self.size = os.fstat(self._descriptor).st_size
 
     def write(self, chunk: bytes) -> None:

@@ -126,6 +126,7 @@ class Retries:
 
     def record_progress(self) -> None:
         """Patience starts anew, and the next try is at once."""
+        self._answered = True
         self._failures, self._at_once = _BROKEN, True
         self._since = self._policy.now()
 

@@ -103,7 +103,8 @@ class TakeoutFolder:
         """Lock the folder; create and mark it at the first time. Raises `SettingError` if it is
         another user's, `InUseError` while another process has it locked."""
         with storage_errors(self.path):
-            (self.path / ORIGINALS_NAME).mkdir(parents=True, exist_ok=True, mode=0o700)
+            self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
+            (self.path / ORIGINALS_NAME).mkdir(exist_ok=True, mode=0o700)
         mark = self._read_mark()
         if mark is None:
             mark = TakeoutMark(self._service, user)
