@@ -224,7 +224,7 @@ def test_progress_counts_originals_and_bytes(service: FakeService, tmp_path: Pat
 
 def test_a_failure_is_reported_with_the_progress(service: FakeService, tmp_path: Path) -> None:
     states: list[TakeoutProgress] = []
-    service.fails_at = 9  # in the first original
+    service.fails_at = 8  # in the first original
     clock = partial(next, count())
     with pytest.raises(GaveUpError):
         new_client(patience=3, now=clock).takeout(tmp_path, progress=states.append)
