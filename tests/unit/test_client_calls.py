@@ -249,10 +249,11 @@ def test_a_subject_that_is_none_sends_nothing(
         ({}, "01P"),
         ({"comment": COMMENT}, "01P/01C"),
         ({"post": None, "user": "bob", "kind": "appeal"}, "user:bob"),
+        ({"post": None}, None),
     ],
 )
 def test_the_subject_of_an_entry_is_that_of_a_decision(
-    monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any], subject: str
+    monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any], subject: str | None
 ) -> None:
     entries = page("entries", {**ENTRY, **changes})
     client = use(monkeypatch, lambda _: httpx.Response(200, json=entries))

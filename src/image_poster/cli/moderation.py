@@ -39,7 +39,7 @@ def moderation(limit: int, cursor: str | None, url: str, caller: Caller, *, as_j
 def _print_entry(entry: QueueEntryResult) -> None:
     """Print an entry for people. Lines of other users' texts are indented, so that none looks like
     an entry."""
-    print_text(f"{entry.subject}  {_kind(entry)}  since {entry.since}")
+    print_text(f"{entry.subject or '(gone)'}  {_kind(entry)}  since {entry.since}")
     if entry.post is not None:
         _print_post(entry.post)
     if entry.comment is not None:

@@ -140,10 +140,10 @@ class DecisionResult(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class LatestReport(msgspec.Struct, frozen=True):
-    """A report in an entry of the moderation queue; `reporter` and `text` are empty once the
-    reporter's account is deleted."""
+    """A report in an entry of the moderation queue; `reporter` is None once the reporter's account
+    is deleted."""
 
-    reporter: str
+    reporter: str | None
     reason: str
     text: str | None
     created_at: str
@@ -159,7 +159,7 @@ class MatchResult(msgspec.Struct, frozen=True):
 
 class QueueEntryResult(msgspec.Struct, frozen=True, kw_only=True):
     """An open entry of the moderation queue, of `kind` `report`, `review`, `appeal` or `match`. Its
-    subject is `comment`, else `post`, else `user`. `latest` has the newest five of its `reports`,
+    subject is `comment`, else `post`, else `user`; all are None if it is gone. `latest` has the newest five of its `reports`,
     `reasons` their number by reason."""
 
     kind: str
@@ -174,11 +174,13 @@ class QueueEntryResult(msgspec.Struct, frozen=True, kw_only=True):
     since: str
 
     @property
-    def subject(self) -> str:
-        """The subject, as `decide` needs it."""
+    def subject(self) -> str | None:
+        """The subject, as `decide` needs it; None if it is gone."""
         if self.comment is not None:
             return f"{self.comment.post_id}/{self.comment.id}"
-        return self.post.id if self.post is not None else f"user:{self.user}"
+        if self.post is not None:
+            return self.post.id
+        return None if self.user is None else f"user:{self.user}"
 
 
 class UserResult(msgspec.Struct, frozen=True):
