@@ -156,8 +156,9 @@ def working_size(source: Size) -> Size:
 
 
 class RenderedImage(msgspec.Struct, frozen=True):
-    """The result of image work: the sizes of both renditions, and a BlurHash as placeholder. `hash`
-    is the perceptual hash (PDQ, 64 hexadecimal digits), `hash_quality` its quality (0 to 100)."""
+    """The result of image work: the sizes of both renditions, a BlurHash as placeholder, and the
+    PDQ hash of the whole image with its quality (`domain.hashes.ImageHash`). Results from before
+    there were hashes have the empty hash."""
 
     small: Size
     large: Size

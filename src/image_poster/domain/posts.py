@@ -39,6 +39,7 @@ class PostStatus(StrEnum):
 
 
 # The statuses of posts that their creator has to continue or to give up.
+UNFINISHED_POSTS = "unfinished"
 UNFINISHED = frozenset({PostStatus.AWAITING_UPLOAD, PostStatus.PROCESSING, PostStatus.FAILED})
 # The statuses that only a post's creator and admins see. Their renditions are withheld.
 WITHHELD = frozenset({PostStatus.IN_REVIEW, PostStatus.HIDDEN})
@@ -311,6 +312,14 @@ def replayed_post(post: Post) -> Post:
     if not is_parked(post):
         return post
     return msgspec.structs.replace(post, status=PostStatus.PROCESSING, failure=UNSET)
+
+
+def listed_statuses(status: str | None) -> frozenset[PostStatus]:
+    """The statuses that `GET /me/posts?status=` names: one, `unfinished`, or all (None). Raises
+    `ValueError` for any other text."""
+    if status is None:
+        return frozenset(PostStatus)
+    return UNFINISHED if status == UNFINISHED_POSTS else frozenset({PostStatus(status)})
 
 
 def image_url(post_id: str, rendition: str) -> str:

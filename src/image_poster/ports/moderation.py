@@ -56,9 +56,9 @@ class DecisionStore(Protocol):
         """Judge the decision by the state of its subject (`domain.moderation.judge`), and apply it:
         the post's status, the user's ban, or the removal of a post or comment, as
         `PostStore.remove` and `CommentStore.remove` do; the entry of the log; the idempotency
-        record. The open entries of the subject are closed by the rule of `domain.moderation.closes`.
-        `block_image`: the hash of the deleted
-        post's image is blocked from then on. The deletion of a user is only logged here.
+        record. The subject's open entries are closed by the rule of `domain.moderation.closes`.
+        `block_image`: the hash of the deleted post's image is blocked from then on. The deletion of
+        a user is only logged here.
 
         A repeated decision changes nothing. Raises `AlreadyAnsweredError`, with nothing stored, if
         the record's key was used; else the errors of `judge`.

@@ -122,6 +122,7 @@ def build_services(
         limits,
         RefusedBytes(stores.upload_records, stores.upload_quota, posts, limits),
         render.reservation,
+        accounts.check_may_write,
     )
     return Services(
         posts=posts,

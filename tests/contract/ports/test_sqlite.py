@@ -23,7 +23,8 @@ from image_poster.adapters.sqlite.feed import (
     greatest_time,
 )
 from image_poster.adapters.sqlite.idempotency import SqliteTombstoneQueue
-from image_poster.adapters.sqlite.posts import SqliteJobQueue, SqlitePostStore
+from image_poster.adapters.sqlite.jobs import SqliteJobQueue
+from image_poster.adapters.sqlite.posts import SqlitePostStore
 from image_poster.adapters.sqlite.schema import VERSION, SchemaTooNewError, SchemaTooOldError
 from image_poster.adapters.sqlite.uploads import SqliteUploadRecordStore
 from image_poster.domain.comments import Comment, decode_comment

@@ -13,6 +13,7 @@ from image_poster.adapters.sqlite.feed import greatest_time
 from image_poster.domain.feed import EPOCH_MS
 from image_poster.editions.local.container import Container, Shared, open_container
 from image_poster.editions.local.maintenance import PostRetries, Sweeper
+from image_poster.editions.local.moderation import AccountDeletions
 from image_poster.editions.local.settings import Settings
 from image_poster.http import metrics
 from image_poster.http.middleware import Middleware
@@ -76,7 +77,11 @@ async def run_app(
         records = container.upload_records if sweeps else None
         work.append(keep_time(TimeKeeper(container.clock, container.database, records)))
         if sweeps:
-            work += [purge_deleted(container.sweeper), sweep(container, started_ms)]
+            work += [
+                purge_deleted(container.sweeper),
+                complete_deletions(container.account_deletions),
+                sweep(container, started_ms),
+            ]
         tasks = [asyncio.create_task(each) for each in work]
         try:
             yield container.app()
@@ -132,12 +137,12 @@ async def do_image_work(
     await repeat_step("image work", step)
 
 
-def _report(retries: PostRetries) -> None:
-    """Log and count the failures since the last report."""
+def _report(retries: PostRetries, subject: str = "post") -> None:
+    """Log and count the failures since the last report. `subject` names the failed ids."""
     for failure in retries.drain_failures():
         metrics.failures.labels(failure.work).inc()
-        error = error_text(failure.error)
-        _log.error("work failed", work=failure.work, post=failure.post_id, error=error)
+        error, ids = error_text(failure.error), {subject: failure.post_id}
+        _log.error("work failed", work=failure.work, error=error, **ids)
 
 
 async def purge_deleted(sweeper: Sweeper) -> None:
@@ -149,6 +154,20 @@ async def purge_deleted(sweeper: Sweeper) -> None:
         await asyncio.sleep(_DELETION_POLL_SECONDS)
 
     await repeat_step("purging deleted posts", step)
+
+
+async def complete_deletions(deletions: AccountDeletions) -> None:
+    """Complete the deletions of accounts that a request, or a former server, has begun."""
+
+    async def step() -> None:
+        completed = await deletions.complete()
+        _report(deletions.retries, subject="account")
+        _report(deletions.sweeper.retries)
+        if completed:  # without names, which are gone
+            _log.info("accounts were deleted", accounts=completed)
+        await asyncio.sleep(_DELETION_POLL_SECONDS)
+
+    await repeat_step("deleting accounts", step)
 
 
 class TimeKeeper:
@@ -200,20 +219,27 @@ class FileAgeLimit:
 
 
 async def sweep(container: Container, started_ms: int) -> None:
-    """Complete and expire uploads, and remove orphaned files, now and every hour."""
+    """Complete and expire uploads, expire failed posts, put renditions in their places and remove
+    orphaned files, now and every hour."""
     limit = FileAgeLimit(container.clock, started_ms)
-
     settler, sweeper, rounds = container.upload_settler, container.sweeper, PostRetries()
+    reconciler, expiry = container.rendition_reconciler, container.failed_post_expiry
 
     async def step() -> None:
         nonlocal limit
-        completed = await rounds.run("completing uploads", "", settler.complete)
-        expired = await rounds.run("expiring uploads", "", settler.expire)
-        swept = await sweeper.sweep(older_than_ms=limit.read_ms())
-        for retries in (rounds, settler.retries, sweeper.retries):
+        older_than_ms = limit.read_ms()
+        counts = {
+            "moved": await reconciler.reconcile(older_than_ms=older_than_ms),
+            "completed": await rounds.run("completing uploads", "", settler.complete),
+            "expired": await rounds.run("expiring uploads", "", settler.expire),
+            "failed": await rounds.run("expiring failed posts", "", expiry.expire),
+        }
+        swept = await sweeper.sweep(older_than_ms=older_than_ms)
+        services = (reconciler, settler, expiry, sweeper)
+        for retries in (rounds, *(service.retries for service in services)):
             _report(retries)
-        if completed or expired or any(swept):
-            _log.info("swept", completed=completed, expired=expired, **swept._asdict())
+        if any(counts.values()) or any(swept):
+            _log.info("swept", **counts, **swept._asdict())
         if swept.quarantined:
             _log.warning(_QUARANTINED, files=swept.quarantined)
         limit = FileAgeLimit(container.clock, container.clock.now_ms())

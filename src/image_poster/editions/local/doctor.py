@@ -15,6 +15,7 @@ from typing import NamedTuple
 import uvloop
 
 from image_poster.adapters.files.images import record_of
+from image_poster.adapters.files.schema import POST_FOLDERS
 from image_poster.adapters.images.selftest import SelfTest, self_test
 from image_poster.adapters.sqlite.feed import count_wrong_times, greatest_time
 from image_poster.adapters.sqlite.posts import files_of_ready_posts
@@ -38,7 +39,7 @@ _DELETION_MS = 60_000
 _FULL = 0o700
 # The permissions that `--renditions-group` gives to its group.
 _ALLOWED = {".": 0o010, "renditions": 0o050}
-_FOLDERS_OF_FOLDERS = ("uploads", "originals", "renditions", "quarantine")
+_FOLDERS_OF_FOLDERS = (*POST_FOLDERS, "quarantine")
 
 
 class Finding(NamedTuple):
