@@ -67,6 +67,7 @@ class FakeService:
         self.user = user
         self.lists = {name: list(items) for name, items in LISTS.items()}
         self.originals = dict(ORIGINALS)
+        self.deleted = set[str]()
         self.fails_at = 10**6
         self.paths: list[str] = []
         self.sent = dict.fromkeys(self.originals, 0)
@@ -79,6 +80,10 @@ class FakeService:
             return self._original(path.split("/")[2], request, is_broken=is_broken)
         if is_broken:
             raise httpx.ReadError("cut")
+        if path.startswith("/posts/"):
+            is_there = path.removeprefix("/posts/") not in self.deleted
+            problem = {"code": "post_not_found", "detail": "Gone."}
+            return httpx.Response(200, json={}) if is_there else httpx.Response(404, json=problem)
         if path == "/me":
             return httpx.Response(200, json={"user": self.user, "name": None, "admin": False})
         return self._page(path.removeprefix("/me/"), request)
@@ -211,6 +216,15 @@ def test_a_post_without_its_original_is_named_and_the_others_are_there(
     result = new_client().takeout(tmp_path)
     assert (result.missing, result.originals) == (["01B"], 1)
     assert [path.name for path in (tmp_path / "originals").glob("*.jpeg")] == ["01A.jpeg"]
+
+
+def test_a_post_that_is_deleted_during_the_takeout_is_not_missing(
+    service: FakeService, tmp_path: Path
+) -> None:
+    del service.originals["01B"]
+    service.deleted.add("01B")
+    result = new_client().takeout(tmp_path)
+    assert (result.missing, result.originals) == ([], 1)
 
 
 def test_progress_counts_originals_and_bytes(service: FakeService, tmp_path: Path) -> None:

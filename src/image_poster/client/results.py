@@ -159,8 +159,8 @@ class MatchResult(msgspec.Struct, frozen=True):
 
 class QueueEntryResult(msgspec.Struct, frozen=True, kw_only=True):
     """An open entry of the moderation queue, of `kind` `report`, `review`, `appeal` or `match`. Its
-    subject is `comment`, else `post`, else `user`; all are None if it is gone. `latest` has the newest five of its `reports`,
-    `reasons` their number by reason."""
+    subject is `comment`, else `post`, else `user`; all are None if it is gone. `latest` has the
+    newest five of its `reports`, `reasons` their number by reason."""
 
     kind: str
     post: PostResult | None

@@ -57,6 +57,7 @@ LISTS = {
     "blocks": "/me/blocks?limit=100",
     "decisions": "/me/decisions?limit=100",
 }
+FIRST_PATIENCE_SECONDS = 3.0
 MARK_NAME, ORIGINALS_NAME = "takeout.json", "originals"
 _IGNORED_NAMES = {"lost+found", f"{MARK_NAME}{PART_SUFFIX}"}
 _AWAITING = "awaiting_upload"
@@ -162,7 +163,10 @@ class Takeout:
         self._folder = folder
         self._policy = policy
         self._report = report or (lambda _progress: None)
-        self._retries = Retries(policy, self._report_failure)
+        # The first request soon tells whether the address is wrong.
+        first_patience = min(policy.first_patience, FIRST_PATIENCE_SECONDS)
+        patient = msgspec.structs.replace(policy, first_patience=first_patience)
+        self._retries = Retries(patient, self._report_failure)
         self._progress = TakeoutProgress(0, None, 0)
         self._missing = list[str]()
 
@@ -180,7 +184,7 @@ class Takeout:
                 counts[name] = yield from self._copy_list(name, post_ids)
             yield from self._download_originals(post_ids)
         return TakeoutResult(
-            folder=str(self._folder.path),
+            folder=os.fsencode(self._folder.path).decode(errors="backslashreplace"),
             user=user,
             **counts,
             originals=self._progress.originals,
@@ -220,7 +224,8 @@ class Takeout:
             except RefusedError as exc:
                 if exc.status != _NOT_FOUND:
                     raise
-                self._missing.append(post_id)
+                if (yield from self._is_there(post_id)):
+                    self._missing.append(post_id)
             else:
                 self._show(originals=self._progress.originals + 1)
 
@@ -236,6 +241,16 @@ class Takeout:
             path = f"/posts/{post_id}/original"
             download = FileDownload(path, part.write, self._policy, report, offset=part.size)
             yield from download.steps()
+
+    def _is_there(self, post_id: str) -> Steps[bool]:
+        """Return True unless the post was deleted after its list was read."""
+        try:
+            yield from self._get(f"/posts/{post_id}")
+        except RefusedError as exc:
+            if exc.status != _NOT_FOUND:
+                raise
+            return False
+        return True
 
     def _show(self, **changes: object) -> None:
         self._progress = msgspec.structs.replace(self._progress, **changes)
