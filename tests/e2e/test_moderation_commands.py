@@ -188,13 +188,13 @@ def test_a_hidden_image_is_downloaded_by_its_creator_and_by_admins_only(
     bob.download_rendition(bob.show(post.id), public)
     root.decide("hide", post.id, reason="spam")
     for client, refusal in ((alice, "image_not_found"), (root, "admins_only")):
-        seen = client.show(post.id)
-        assert seen.image is not None
+        shown = client.show(post.id)
+        assert shown.image is not None
         copy = io.BytesIO()
-        client.download_rendition(seen, copy)
+        client.download_rendition(shown, copy)
         assert copy.getvalue() == public.getvalue()
         with pytest.raises(RefusedError, match=refusal):
-            bob.download_rendition(seen, io.BytesIO())
+            bob.download_rendition(shown, io.BytesIO())
     original = io.BytesIO()
     assert alice.download_original(post.id, original) == len(IMAGE)
     assert original.getvalue() == IMAGE
