@@ -1,8 +1,8 @@
 """Perceptual hashes of images, and the list of the hashes that are blocked.
 
-A PDQ hash has 256 bits. Hashes of the same image differ in few of them, also after the image was
-resized or encoded again; hashes of two images differ in about 128. The quality, 0 to 100, says how
-much there is in the image to compare: a hash of a nearly uniform image says nothing.
+A PDQ hash has 256 bits. Two images have about 128 different bits. An image and its copy have few,
+also if the copy was resized or encoded again. The quality, 0 to 100, measures the detail of an
+image; the hash of an image without detail is chance.
 
 The thresholds are those that PDQ's authors recommend (README of `pdq` in ThreatExchange).
 """
@@ -29,9 +29,9 @@ class ImageHash(NamedTuple):
 
 
 class NearestHash(NamedTuple):
-    """The index of a hash in a sequence, and its distance in bits."""
+    """The place of a hash in a sequence, counted from 0, and its distance in bits."""
 
-    index: int
+    place: int
     distance: int
 
 
@@ -97,7 +97,7 @@ class HashList:
         """Return the nearest line at a distance of at most `MAX_DISTANCE`, the first of equally
         near ones, or None. A hash that is empty, or of low `quality`, matches no line."""
         nearest = find_nearest(ImageHash(digits, quality), self._hashes)
-        return nearest and HashMatch(self._lines[nearest.index], nearest.distance)
+        return nearest and HashMatch(self._lines[nearest.place], nearest.distance)
 
 
 def _parse_lines(text: str) -> Iterator[tuple[int, str]]:

@@ -156,9 +156,11 @@ def working_size(source: Size) -> Size:
 
 
 class RenderedImage(msgspec.Struct, frozen=True):
-    """The result of image work: the sizes of both renditions, a BlurHash as placeholder, and the
-    PDQ hash of the whole image with its quality (`domain.hashes.ImageHash`). Results from before
-    there were hashes have the empty hash."""
+    """The result of image work: sizes of both renditions, a BlurHash as placeholder, and a hash.
+
+    `hash` and `hash_quality` are of the whole upright image (`domain.hashes.ImageHash`). Results
+    from before there were hashes have the empty hash.
+    """
 
     small: Size
     large: Size

@@ -26,6 +26,8 @@ from enum import Enum, auto
 from functools import lru_cache
 from typing import NamedTuple
 
+from image_poster.domain.errors import FieldError, TextBlockedError
+
 MAX_LINE_CHARACTERS = 200
 _COMMENT, _PREFIX = "#", "*"
 _WORD_END = "\0"  # no folded text has control characters
@@ -39,8 +41,9 @@ _INVISIBLE = re.compile(
     "\U000e0000-\U000e0fff"
     "\u0334-\u0338\u0488\u0489\u20d2\u20d3\u20d8-\u20da\u20dd-\u20e0\u20e2-\u20e6\u20ea\u20eb\u0640]"
 )
-# The fillers of Hangul and the empty pattern of Braille are shown as blanks.
-_BLANK = re.compile("[\\s\u115f\u1160\u2800\u3164\uffa0]")
+# The fillers of Hangul and the empty pattern of Braille are shown as blanks; the separators of
+# ASCII, which Python counts as white space, are not shown.
+_BLANK = re.compile("[\t-\r \x85\xa0\u115f\u1160\u2800\u3164\uffa0]|[^\\S\0-\xff]")
 _UNSPACED = re.compile(
     "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u1950-\u19ff\u1a20-\u1aaf\u2e80-\u2fdf\u3005\u3007"
     "\u3021-\u3029\u3041-\u309f\u3400-\u4dbf\u4e00-\u9fff\ua9e0-\ua9ff\uaa60-\uaadf\uf900-\ufaff"
@@ -93,6 +96,13 @@ class BlockedWords:
         return index >= 0 and rest.startswith(self._lines[index])
 
 
+def check_words(words: BlockedWords, field: str, text: str) -> None:
+    """Raises `TextBlockedError` if the text of this field has a blocked word. The error does not
+    name the word, so that nobody learns the list by trying."""
+    if words.matches(text):
+        raise TextBlockedError(FieldError(field, "contains a word that is not allowed here"))
+
+
 def fold(text: str) -> str:
     """Return the form in which texts are compared, with its runs of white space."""
     composed = unicodedata.normalize("NFKC", _visible(text))
@@ -109,6 +119,9 @@ class _Kind(Enum):
     ALONE = auto()  # is a word
     SYMBOL = auto()  # is no word, but can be listed
     PUNCTUATION = auto()
+
+
+_WORD_KINDS = {_Kind.JOINED, _Kind.ALONE}
 
 
 class _Encoded(NamedTuple):
@@ -152,10 +165,11 @@ def _encode(text: str) -> _Encoded:
     for character in fold(text):
         kind = _kind(character)
         if kind is _Kind.MARK:
-            characters.append(character)
+            if before in _WORD_KINDS:  # one without a letter belongs to nothing
+                characters.append(character)
             continue
         joins = kind is _Kind.JOINED and before is _Kind.JOINED
-        if before in {_Kind.JOINED, _Kind.ALONE} and not joins:
+        if before in _WORD_KINDS and not joins:
             characters.append(_WORD_END)
         if kind is _Kind.BLANK:
             if before is not _Kind.BLANK:
@@ -166,7 +180,7 @@ def _encode(text: str) -> _Encoded:
             characters.append(character)
             has_content = has_content or kind is not _Kind.PUNCTUATION
         before = kind
-    if before in {_Kind.JOINED, _Kind.ALONE}:
+    if before in _WORD_KINDS:
         characters.append(_WORD_END)
     return _Encoded("".join(characters), starts, has_content)
 

@@ -4,7 +4,7 @@ account."""
 from http import HTTPStatus
 
 import msgspec
-from litestar import Response, delete, get, put
+from litestar import MediaType, Response, delete, get, put
 from litestar.params import FromPath, FromQuery, JSONBody
 
 from image_poster.domain import errors
@@ -140,7 +140,9 @@ async def delete_account(
     services = requests.services(request)
     await services.user_limits.count_write(caller)
     await services.accounts.delete(caller.user, data.confirm)
-    return Response(b"", status_code=HTTPStatus.ACCEPTED, headers=_NO_STORE)
+    return Response(
+        b"", status_code=HTTPStatus.ACCEPTED, media_type=MediaType.TEXT, headers=_NO_STORE
+    )
 
 
 ROUTES = (

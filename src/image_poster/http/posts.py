@@ -17,6 +17,7 @@ from image_poster.domain.limits import LATEST_DEFAULT, LATEST_KEPT, WAIT_MAX_SEC
 from image_poster.domain.moderation import Action, Appeal, AppealedDecision
 from image_poster.domain.posts import (
     POST_FORMAT,
+    Post,
     PostEdit,
     PostStatus,
     PostTexts,
@@ -349,9 +350,13 @@ async def get_post(
         return responses.tagged_json(request.headers, body, etag)
     targets = await services.uploads.awaited(post, viewer)
     body = await visible_post_body(request, stored, viewer, targets, comments)
-    headers = {"cache-control": responses.PRIVATE}
     etag = responses.versioned_etag(body, post_tag(post))
-    return responses.tagged_json(request.headers, body, etag, headers)
+    return responses.tagged_json(request.headers, body, etag, private_headers(post))
+
+
+def private_headers(post: Post) -> dict[str, str]:
+    """The headers of a response that shows the post: no cache may store it until it is public."""
+    return {} if post.status is PostStatus.READY else {"cache-control": responses.PRIVATE}
 
 
 async def visible_post_body(
@@ -404,7 +409,7 @@ async def edit_post(
     posts = requests.services(request).posts
     stored = await posts.edit(requests.require_id(post_id), editor, edit)
     body = await visible_post_body(request, stored, editor, None, LATEST_DEFAULT)
-    return responses.edited_json(body, post_tag(stored.post))
+    return responses.edited_json(body, post_tag(stored.post), private_headers(stored.post))
 
 
 def _new_text(text: str | UnsetType | None) -> str | None:

@@ -148,9 +148,9 @@ def tagged_bytes(
     )
 
 
-def edited_json(body: bytes, tag: str) -> Response[bytes]:
+def edited_json(body: bytes, tag: str, headers: Headers | None = None) -> Response[bytes]:
     """The response to an edit, with the ETag of `versioned_etag`."""
-    return json_response(body, headers={"etag": versioned_etag(body, tag)})
+    return json_response(body, headers={"etag": versioned_etag(body, tag), **(headers or {})})
 
 
 def versioned_etag(body: bytes, tag: str) -> str:

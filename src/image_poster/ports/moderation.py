@@ -29,6 +29,11 @@ class ReportStore(Protocol):
         """
         ...
 
+    async def check_unused(self, record: IdempotencyRecord | None) -> None:
+        """Raises `AlreadyAnsweredError` if the record's key was used. For checks that precede
+        `add`: the subject may be gone when a request is repeated."""
+        ...
+
     async def page(self, reporter: str, *, limit: int, after: str | None) -> Page[Report, str]:
         """The reporter's reports, newest first, after the id `after`."""
         ...
@@ -44,6 +49,11 @@ class DecisionStore(Protocol):
 
     async def queue(self, *, limit: int, after: str | None) -> Page[QueueEntry, str]:
         """The open entries, oldest first, after the entry with the id `after`."""
+        ...
+
+    async def check_unused(self, record: IdempotencyRecord | None) -> None:
+        """Raises `AlreadyAnsweredError` if the record's key was used. For work that precedes
+        `decide`: a repeated request must not do it."""
         ...
 
     async def decide(

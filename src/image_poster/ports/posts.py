@@ -213,6 +213,11 @@ class JobQueue(Protocol):
         replay the job. A no-op if the post left `processing`."""
         ...
 
+    async def expired_failures(self, before_ms: int, limit: int) -> list[str]:
+        """The ids of up to `limit` posts that have been `failed` since before that time of the
+        service clock, the longest first."""
+        ...
+
     async def parked(self) -> list[ParkedJob]:
         """The parked jobs, oldest post first."""
         ...

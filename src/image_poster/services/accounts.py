@@ -28,7 +28,7 @@ async def revoke_no_tokens(_user: str) -> None:
 
 @dataclass(frozen=True)
 class AccountEraser:
-    """Deletes the data of one account, in small steps. Resumable: each step finds what is left.
+    """Deletes the data of one account, in small steps. Resumable: each step finds the data left.
     `revoke_tokens` revokes the user's tokens that the service itself issued."""
 
     accounts: AccountStore
@@ -72,8 +72,8 @@ class AccountService:
         check_may_write(standing, self.clock.now_ms(), while_banned=while_banned)
 
     async def delete(self, user: str, confirm: str) -> None:
-        """Begin the deletion of the caller's account, and delete all posts and comments. Raises
-        `ValidationFailedError` unless `confirm` is the user."""
+        """Begin the deletion of the caller's account, and delete all content that a response could
+        show. Raises `ValidationFailedError` unless `confirm` is the user."""
         if confirm != user:
             raise invalid(
                 "confirm", "must be your user name, exactly as GET /me shows it in `user`"
@@ -81,10 +81,15 @@ class AccountService:
         await self.delete_unasked(user)
 
     async def delete_unasked(self, user: str) -> None:
-        """Begin the deletion of an account by a decision, and delete all posts and comments."""
+        """Begin the deletion of an account by a decision, and delete all content that a response
+        could show."""
         await self.accounts.begin_deletion(user)
         # It goes on if the client ends the connection.
-        await asyncio.shield(asyncio.ensure_future(self.eraser.erase_content(user)))
+        await asyncio.shield(asyncio.ensure_future(self._erase(user)))
+
+    async def _erase(self, user: str) -> None:
+        await self.eraser.erase_content(user)
+        await self.eraser.erase_records(user)
 
     async def block(self, user: str, blocked: str) -> None:
         """Block a user; repeating it is a no-op. Raises `ValidationFailedError` and

@@ -1,7 +1,7 @@
 """The PDQ hash of an image: 256 bits that stay alike when the image is resized or encoded again.
 
-The algorithm is that of the paper "The TMK+PDQF Video-Hashing Algorithm and the PDQ Image-Hashing
-Algorithm" (ThreatExchange, hashing.pdf), with the details of its reference implementation in C++:
+Source: "The TMK+PDQF Video-Hashing Algorithm and the PDQ Image-Hashing Algorithm", ThreatExchange,
+hashing.pdf. The sizes of windows and images are those of its reference implementation in C++.
 
 1. An image with a side over 512 pixels becomes 512 by 512: the nearest pixel counts.
 2. Two box filters (Jarosz) in each direction average the luma; 64 by 64 of their values remain.
@@ -9,8 +9,8 @@ Algorithm" (ThreatExchange, hashing.pdf), with the details of its reference impl
 4. Of the discrete cosine transform, the 16 by 16 lowest frequencies without the constant count.
 5. A bit is 1 if its frequency is stronger than the median.
 
-libvips has the loops over pixels. Two box filters of width w are a sum of w² pixels, of which many
-are the same: rows are summed as images, then the image is turned and its columns are summed.
+libvips has the loops over pixels. Two box filters of width w sum w² lines, some of them several
+times. So `vips_sum` adds images of 64 lines each: rows first, then columns of the turned image.
 """
 
 import math
@@ -60,8 +60,10 @@ def hash_pixels(pixels: memoryview, size: Size) -> ImageHash:
 
 
 class _Windows(NamedTuple):
-    """The lines to sum for the 64 averages along a side: for each offset in a window, one line for
-    each average; and the number of times that each offset counts."""
+    """The lines to sum for the 64 averages along a side.
+
+    `lines` has 64 lines for each offset in a window; `repeats` is the weight of each offset.
+    """
 
     lines: list[list[int]]
     repeats: list[int]

@@ -16,20 +16,26 @@ from image_poster.adapters.sqlite.entries import (
     decoded_decision,
     decoded_match,
     decoded_outcome,
-    find_open_entry,
     log_decision,
     open_entry,
     open_kinds,
     subject_of,
 )
-from image_poster.adapters.sqlite.idempotency import add_tombstone, check_unused, store_record
+from image_poster.adapters.sqlite.idempotency import (
+    add_tombstone,
+    check_record_unused,
+    check_unused,
+    store_record,
+)
 from image_poster.adapters.sqlite.posts import change_post, delete_post, find_post
 from image_poster.adapters.sqlite.standing import check_standing, end_ban, find_standing, set_ban
 from image_poster.domain.accounts import Ban
 from image_poster.domain.errors import (
     AppealMadeError,
+    CommentNotFoundError,
     DecisionConflictError,
     DecisionNotFoundError,
+    PostNotFoundError,
 )
 from image_poster.domain.idempotency import IdempotencyRecord
 from image_poster.domain.identity import Identity
@@ -68,7 +74,9 @@ _REPORTS_OF_USER = (
     f"{_REPORTS} WHERE reporter = ? AND reports.id < ? ORDER BY reports.id DESC LIMIT ?"
 )
 _LATEST_REPORTS = f"{_REPORTS} WHERE entry_id = ? ORDER BY reports.id DESC LIMIT {LATEST_REPORTS}"
-_OWN_REPORT = f"{_REPORTS} WHERE entry_id = ? AND reporter = ? LIMIT 1"
+_OPEN_REPORT = (
+    f"{_REPORTS} WHERE reporter = ? AND post_id = ? AND comment_id IS ? AND closed_by IS NULL"
+)
 _ADD_REPORT = (
     "INSERT INTO reports (id, reporter, post_id, comment_id, reason, text, created_at, entry_id) "
     "VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
@@ -111,10 +119,14 @@ class SqliteReportStore:
             check_unused(connection, record)
             check_standing(connection, report.reporter, self._clock.now_ms())
             _check_not_reported(connection, report)
+            _check_exists(connection, report.subject)
             store_record(connection, record, now)
             _add_report(connection, report)
 
         await self._database.write(insert)
+
+    async def check_unused(self, record: IdempotencyRecord | None) -> None:
+        await check_record_unused(self._database, record)
 
     async def page(self, reporter: str, *, limit: int, after: str | None) -> Page[Report, str]:
         rows = self._database.read(_REPORTS_OF_USER, reporter, after or _GREATEST_ID, limit + 1)
@@ -136,10 +148,20 @@ class SqliteReportStore:
 
 def _check_not_reported(connection: sqlite3.Connection, report: Report) -> None:
     """Raises `AlreadyReportedError` if the reporter has an open report of this subject."""
-    entry_id = find_open_entry(connection, report.subject, EntryKind.REPORT)
-    row = connection.execute(_OWN_REPORT, (entry_id, report.reporter)).fetchone()
+    key = (report.reporter, report.post_id, report.comment_id)
+    row = connection.execute(_OPEN_REPORT, key).fetchone()
     if row is not None:
         raise AlreadyReportedError(_decoded_report(row))
+
+
+def _check_exists(connection: sqlite3.Connection, subject: Subject) -> None:
+    """Check that the post or comment was not deleted in the meantime: nothing would close its
+    entry. Raises `PostNotFoundError` and `CommentNotFoundError`."""
+    post_id = subject.post_id or ""
+    if find_post(connection, post_id) is None:
+        raise PostNotFoundError
+    if subject.comment_id and find_comment(connection, post_id, subject.comment_id) is None:
+        raise CommentNotFoundError
 
 
 def _add_report(connection: sqlite3.Connection, report: Report) -> None:
@@ -179,6 +201,9 @@ class SqliteDecisionStore:
         rows = self._database.read(_QUEUE, after or "", limit + 1)
         entries = [self._entry(row) for row in rows[:limit]]
         return Page(entries, entries[-1].id if len(rows) > limit else None)
+
+    async def check_unused(self, record: IdempotencyRecord | None) -> None:
+        await check_record_unused(self._database, record)
 
     async def decide(
         self,
