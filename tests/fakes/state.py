@@ -98,7 +98,8 @@ class MemoryState:
 
     def check_unblocked(self, author: str, creator: str) -> None:
         """Raises `BlockedError` if one of them blocks the other."""
-        if creator in self.blocks.get(author, {}) or author in self.blocks.get(creator, {}):
+        blocks = self.blocks.get(author, {}), self.blocks.get(creator, {})
+        if author != creator and (creator in blocks[0] or author in blocks[1]):
             raise errors.BlockedError
 
     def open_entry(self, subject: Subject, new: NewEntry) -> str:
