@@ -79,10 +79,12 @@ class ModerationHistories(RuleBasedStateMachine):
         self.comment_keys: list[tuple[str, str]] = []
         self.walks: list[Walk] = []
         self.runner.run(self.open_database())
-        for creator in NAMES:
+        for creator in NAMES * 2:
             self.publish(creator, PostStatus.READY)
-        for number in range(18):  # two by each user on each post
-            self.add_comment(number // 6, NAMES[number % 3])
+        for number in range(24):  # two by each of two users on each post
+            self.add_comment(number // 4, NAMES[number % 2])
+        for creator in (None, "alice"):
+            self.walks.append(Walk(FeedSort.TOP, creator))
 
     def new_comment(self, post_id: str, author: str) -> Comment:
         return msgspec.structs.replace(a_comment(post_id, author), id=self.clock.new_id())
@@ -186,13 +188,10 @@ class ModerationHistories(RuleBasedStateMachine):
     def remove_post(self, number: int, by: Identity) -> None:
         self.both(lambda ports: ports["posts"].remove(self.post_of(number), by))
 
-    @rule(number=NUMBERS, reporter=USERS)
-    def report_post(self, number: int, reporter: str) -> None:
-        self.report(Subject(self.post_of(number)), reporter)
-
-    @rule(number=NUMBERS, reporter=USERS)
-    def report_comment(self, number: int, reporter: str) -> None:
-        self.report(Subject(*self.comment_of(number)), reporter)
+    @rule(number=NUMBERS, reporter=USERS, is_comment=st.booleans())
+    def report_content(self, number: int, reporter: str, *, is_comment: bool) -> None:
+        post_or_comment = self.comment_of(number) if is_comment else (self.post_of(number),)
+        self.report(Subject(*post_or_comment), reporter)
 
     def report(self, subject: Subject, reporter: str) -> None:
         id_, (post_id, comment_id, _) = self.clock.new_id(), subject
@@ -217,13 +216,12 @@ class ModerationHistories(RuleBasedStateMachine):
         decision = Decision(id_, "root", action, *subject, Reason.SPAM, "", None, NOW)
         self.both(lambda ports: ports["decisions"].decide(decision))
 
-    @rule(user=USERS, blocked=USERS)
-    def block(self, user: str, blocked: str) -> None:
-        self.both(lambda ports: ports["blocks"].add(user, Block(blocked, NOW)))
-
-    @rule(user=USERS, blocked=USERS)
-    def unblock(self, user: str, blocked: str) -> None:
-        self.both(lambda ports: ports["blocks"].remove(user, blocked))
+    @rule(user=USERS, blocked=USERS, is_block=st.booleans())
+    def block(self, user: str, blocked: str, *, is_block: bool) -> None:
+        if is_block:
+            self.both(lambda ports: ports["blocks"].add(user, Block(blocked, NOW)))
+        else:
+            self.both(lambda ports: ports["blocks"].remove(user, blocked))
 
     @rule(user=USERS)
     def begin_deletion(self, user: str) -> None:
@@ -258,6 +256,9 @@ class ModerationHistories(RuleBasedStateMachine):
 
     @rule()
     def read_the_lists(self) -> None:
+        for sort in FeedSort:
+            query = FeedQuery(sort=sort, limit=100, epoch=epoch_of(self.clock.service_ms()))
+            self.both(lambda ports, query=query: ports["feed"].page(query))
         self.both(lambda ports: ports["decisions"].queue(limit=50, after=None))
         self.both(lambda ports: ports["decisions"].log(limit=50, after=None))
         for user in NAMES:
@@ -266,18 +267,24 @@ class ModerationHistories(RuleBasedStateMachine):
                 lambda ports, user=user: ports["accounts"].comments_of(user, limit=50, after=None)
             )
 
-    @rule(sort=st.sampled_from(list(FeedSort)), creator=st.sampled_from([None, *NAMES]))
+    @rule(
+        sort=st.sampled_from([FeedSort.TOP, FeedSort.TOP, FeedSort.NEW]),
+        creator=st.sampled_from([None, None, "alice"]),
+    )
     def begin_walk(self, sort: FeedSort, creator: str | None) -> None:
         self.walks.append(Walk(sort, creator))
         self.read_a_page(self.walks[-1])
 
-    @rule(number=NUMBERS)
-    def continue_a_walk(self, number: int) -> None:
-        if self.walks:
-            self.read_a_page(self.walks[number % len(self.walks)])
+    @rule(number=st.none() | NUMBERS)
+    def continue_the_walks(self, number: int | None) -> None:
+        """After a post was hidden, perhaps: it is the write that walks notice most."""
+        if number is not None:
+            self.decide(Subject(self.post_of(number)), Action.HIDE)
+        for walk in self.walks:
+            self.read_a_page(walk)
 
     def read_a_page(self, walk: Walk) -> None:
-        """The next page; the first one after the last."""
+        """The next page; the first one after the last. The memory may fill its pages otherwise."""
         query = FeedQuery(
             epoch=epoch_of(self.clock.service_ms()),
             sort=walk.sort,
@@ -285,7 +292,7 @@ class ModerationHistories(RuleBasedStateMachine):
             creator=walk.creator,
             after=walk.after,
         )
-        page = self.both(lambda ports: ports["feed"].page(query))
+        page = self.runner.run(self.sqlite["feed"].page(query))
         walk.shown = walk.shown if walk.after else []
         walk.shown += [stored.id for stored in page.items]
         walk.after = page.next
