@@ -49,7 +49,7 @@ from image_poster.editions.local.keys import revoke_deleted_user, signing_key
 from image_poster.editions.local.lists import BlockLists
 from image_poster.editions.local.maintenance import Rebuilder, Sweeper, UploadSettler
 from image_poster.editions.local.moderation import (
-    AccountDeletions,
+    AccountDeletionRunner,
     FailedPostExpiry,
     RenditionReconciler,
 )
@@ -190,10 +190,10 @@ class Container:
         return FailedPostExpiry(self.jobs, stores.posts, services.posts, stores.clock, days)
 
     @property
-    def account_deletions(self) -> AccountDeletions:
+    def account_deletions(self) -> AccountDeletionRunner:
         """The service that completes deletions of accounts."""
         accounts, eraser = self.services.stores.accounts, self.services.accounts.eraser
-        return AccountDeletions(accounts, eraser, self.tombstones, self.sweeper)
+        return AccountDeletionRunner(accounts, eraser, self.tombstones, self.sweeper)
 
 
 @asynccontextmanager
@@ -262,47 +262,36 @@ def _path(setting: str) -> Path | None:
     return Path(setting) if setting else None
 
 
+class _Adapters(NamedTuple):
+    """The adapters that both the services and the background work use."""
+
+    images: FileImageStore
+    uploads: FileUploadStore
+    upload_records: SqliteUploadRecordStore
+    upload_quota: SqliteUploadQuota
+    put_urls: HmacPutUrlSigner
+    decisions: SqliteDecisionStore
+
+
 def _compose(settings: Settings, database: Database, shared: Shared) -> Container:
-    counts, notifier = shared.counts, shared.notifier
-    clock, limits = shared.clock, settings.limits
-    layout = _layout(settings)
-    upload_quota, writes = SqliteUploadQuota(database, clock, limits), write_rule(limits.rates)
-    signer = Signer(signing_key(settings.data_dir))
-    images = FileImageStore(layout, group_id(settings.renditions_group))
-    upload_records = SqliteUploadRecordStore(database)
-    decisions = SqliteDecisionStore(database, clock, notifier)
+    counts, notifier, clock = shared.counts, shared.notifier, shared.clock
+    layout, signer = _layout(settings), Signer(signing_key(settings.data_dir))
     lists = BlockLists(_path(settings.blocked_images), _path(settings.blocked_words))
-    put_urls, uploads = HmacPutUrlSigner(signer), FileUploadStore(layout)
-    stores = Stores(
-        posts=SqlitePostStore(database, clock, upload_quota, notifier),
-        comments=SqliteCommentStore(database, clock),
-        feed=SqliteFeedReader(database),
-        images=images,
-        uploads=uploads,
-        upload_records=upload_records,
-        put_urls=put_urls,
-        reports=SqliteReportStore(database, clock),
-        decisions=decisions,
-        accounts=SqliteAccountStore(database, clock),
-        blocks=SqliteBlockStore(database, clock),
-        clock=clock,
-        notifier=notifier,
-        writes=UNLIMITED if writes is None else SharedRateLimiter(counts, writes),
-        upload_quota=upload_quota,
-        revoke_tokens=partial(revoke_deleted_user, settings.data_dir),
-        check_text=lambda field, text: check_words(lists.words, field, text),
+    adapters = _Adapters(
+        images=FileImageStore(layout, group_id(settings.renditions_group)),
+        uploads=FileUploadStore(layout),
+        upload_records=SqliteUploadRecordStore(database),
+        upload_quota=SqliteUploadQuota(database, clock, settings.limits),
+        put_urls=HmacPutUrlSigner(signer),
+        decisions=SqliteDecisionStore(database, clock, notifier),
     )
+    stores, cursors = _stores(settings, database, shared, adapters, lists), CursorSigner(signer)
     return Container(
+        **adapters._asdict(),
         settings=settings,
         database=database,
-        images=images,
-        uploads=uploads,
         jobs=SqliteJobQueue(database, clock, notifier),
         tombstones=SqliteTombstoneQueue(database),
-        upload_records=upload_records,
-        put_urls=put_urls,
-        upload_quota=upload_quota,
-        decisions=decisions,
         reviews=SqliteReviewQueue(database, clock),
         image_grants=ImageGrants(signer),
         lists=lists,
@@ -310,6 +299,31 @@ def _compose(settings: Settings, database: Database, shared: Shared) -> Containe
         notifier=notifier,
         clock=clock,
         services=build_services(
-            stores, limits, CursorSigner(signer), RENDERERS, poll_seconds=_WAIT_POLL_SECONDS
+            stores, settings.limits, cursors, RENDERERS, poll_seconds=_WAIT_POLL_SECONDS
         ),
+    )
+
+
+def _stores(
+    settings: Settings,
+    database: Database,
+    shared: Shared,
+    adapters: _Adapters,
+    lists: BlockLists,
+) -> Stores:
+    counts, notifier, clock = shared.counts, shared.notifier, shared.clock
+    writes = write_rule(settings.limits.rates)
+    return Stores(
+        **adapters._asdict(),
+        posts=SqlitePostStore(database, clock, adapters.upload_quota, notifier),
+        comments=SqliteCommentStore(database, clock),
+        feed=SqliteFeedReader(database),
+        reports=SqliteReportStore(database, clock),
+        accounts=SqliteAccountStore(database, clock),
+        blocks=SqliteBlockStore(database, clock),
+        clock=clock,
+        notifier=notifier,
+        writes=UNLIMITED if writes is None else SharedRateLimiter(counts, writes),
+        revoke_tokens=partial(revoke_deleted_user, settings.data_dir),
+        check_text=lambda field, text: check_words(lists.words, field, text),
     )
