@@ -249,10 +249,10 @@ async def sweep(container: Container, started_ms: int) -> None:
         nonlocal limit
         older_than_ms = limit.read_ms()
         counts = {
-            "moved": await reconciler.reconcile(older_than_ms=older_than_ms),
+            "renditions": await reconciler.reconcile(older_than_ms=older_than_ms),
             "completed": await rounds.run("completing uploads", "", settler.complete),
             "expired": await rounds.run("expiring uploads", "", settler.expire),
-            "failed": await rounds.run("expiring failed posts", "", expiry.expire),
+            "failed_posts": await rounds.run("expiring failed posts", "", expiry.expire),
         }
         swept = await sweeper.sweep(older_than_ms=older_than_ms)
         services = (reconciler, settler, expiry, sweeper)
