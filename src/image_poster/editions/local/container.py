@@ -49,7 +49,7 @@ from image_poster.editions.local.keys import revoke_deleted_user, signing_key
 from image_poster.editions.local.lists import BlockLists
 from image_poster.editions.local.maintenance import Rebuilder, Sweeper, UploadSettler
 from image_poster.editions.local.moderation import (
-    AccountDeletions,
+    AccountDeletionRunner,
     FailedPostExpiry,
     RenditionReconciler,
 )
@@ -190,10 +190,10 @@ class Container:
         return FailedPostExpiry(self.jobs, stores.posts, services.posts, stores.clock, days)
 
     @property
-    def account_deletions(self) -> AccountDeletions:
+    def account_deletions(self) -> AccountDeletionRunner:
         """The service that completes deletions of accounts."""
         accounts, eraser = self.services.stores.accounts, self.services.accounts.eraser
-        return AccountDeletions(accounts, eraser, self.tombstones, self.sweeper)
+        return AccountDeletionRunner(accounts, eraser, self.tombstones, self.sweeper)
 
 
 @asynccontextmanager
