@@ -15,7 +15,6 @@ from image_poster.adapters.dynamodb.accounts import DynamoAccountStore
 from image_poster.adapters.dynamodb.blocks import DynamoBlockStore
 from image_poster.adapters.dynamodb.checks import DynamoScheduledChecks
 from image_poster.adapters.dynamodb.comments import DynamoCommentCounter, DynamoCommentStore
-from image_poster.adapters.dynamodb.moderation import DynamoDecisionStore
 from image_poster.adapters.dynamodb.posts import DynamoPostStore
 from image_poster.adapters.dynamodb.reports import DynamoReportStore
 from image_poster.adapters.dynamodb.schema import COMMENT, post_key, ranked
