@@ -172,7 +172,7 @@ class Client(threading.Thread):
 
 
 def crash_once(data: Path, everything: list[Told], chance: random.Random) -> list[str]:
-    with (data / "log").open("a") as log:
+    with data.with_name("log").open("a") as log:
         server = start(LOCAL, "--data-dir", str(data), *FLAGS, log=log)
     clients = [Client(server.url, told, everything, chance.getrandbits(32)) for told in everything]
     for client in clients:
@@ -217,9 +217,11 @@ def check_post(api: Api, post: OwnPost) -> None:
         assert api.send("POST", "/moderation/decisions", "root", json=restored).status_code == 201
 
 
-def pages(api: Api, path: str, member: str, user: str | None = None) -> list[dict[str, Any]]:
+def pages(
+    api: Api, path: str, member: str, user: str | None = None, **question: Any
+) -> list[dict[str, Any]]:
     entries: list[dict[str, Any]] = []
-    query: dict[str, Any] = {"limit": 100}
+    query: dict[str, Any] = {"limit": 100, **question}
     while True:
         page = api.get(path, user, params=query).json()
         entries += page[member]
@@ -232,7 +234,7 @@ def check_counts(api: Api, everything: list[Told]) -> None:
     """Counts, latest comments, and the comments of those who stay, on all posts."""
     gone = {person.mark for person in people_of(everything) if person.is_gone}
     kept = {key: person for told in everything for key, person in told.comments.items()}
-    for post in pages(api, "/posts?sort=new&comments=10", "posts"):
+    for post in pages(api, "/posts", "posts", sort="new", comments=10):
         comments = pages(api, f"/posts/{post['id']}/comments", "comments")
         assert post["total_comments"] == len(comments)
         assert post["latest_comments"] == comments[:10]
@@ -260,7 +262,7 @@ def marks_in(folder: Path, marks: list[str]) -> list[tuple[str, str]]:
     """The files below the folder with one of the marks in them."""
     found = []
     for path in folder.rglob("*"):
-        if path.is_file() and path.name != "log":
+        if path.is_file():
             content = path.read_bytes()
             found += [(str(path), mark) for mark in marks if mark.encode() in content]
     return found
@@ -269,7 +271,6 @@ def marks_in(folder: Path, marks: list[str]) -> list[tuple[str, str]]:
 def test_decisions_hold_and_nothing_of_a_deleted_account_is_left(tmp_path: Path) -> None:
     chance, everything = random.Random(SEED), [Told(number) for number in range(CLIENTS)]
     data = tmp_path / "data"
-    data.mkdir()
     for _ in range(ROUNDS):
         assert crash_once(data, everything, chance) == []
     assert any(told.decisions for told in everything)

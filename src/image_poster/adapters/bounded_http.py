@@ -22,7 +22,7 @@ _CONNECT_SECONDS = 5
 _LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 
 
-def is_loopback(url: str) -> bool:
+def is_loopback_url(url: str) -> bool:
     """True if the URL names the loopback interface."""
     return urlsplit(url).hostname in _LOOPBACK
 

@@ -26,6 +26,8 @@ from enum import Enum, auto
 from functools import lru_cache
 from typing import NamedTuple
 
+from image_poster.domain.errors import FieldError, TextBlockedError
+
 MAX_LINE_CHARACTERS = 200
 _COMMENT, _PREFIX = "#", "*"
 _WORD_END = "\0"  # no folded text has control characters
@@ -92,6 +94,13 @@ class BlockedWords:
         rest = text[start : start + self._max_length]
         index = bisect_right(self._lines, rest) - 1
         return index >= 0 and rest.startswith(self._lines[index])
+
+
+def check_words(words: BlockedWords, field: str, text: str) -> None:
+    """Raises `TextBlockedError` if the text of this field has a blocked word. The error does not
+    name the word, so that nobody learns the list by trying."""
+    if words.matches(text):
+        raise TextBlockedError(FieldError(field, "contains a word that is not allowed here"))
 
 
 def fold(text: str) -> str:

@@ -126,7 +126,8 @@ class SqliteAccountStore:
         return decoded_standing(self._database.read_one(FIND_STANDING, user))
 
     async def begin_deletion(self, user: str) -> None:
-        await self._database.write(lambda connection: begin_deletion(connection, user))
+        now = self._clock.service_ms()
+        await self._database.write(lambda connection: begin_deletion(connection, user, now))
 
     async def deleting(self) -> list[str]:
         rows = self._database.read("SELECT user FROM accounts WHERE deleting = 1 ORDER BY user")

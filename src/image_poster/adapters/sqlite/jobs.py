@@ -64,15 +64,18 @@ class SqliteJobQueue:
         return await self._database.write(lease_next)
 
     async def release_all(self) -> None:
-        """Make every leased job due now. For the start of the database's only server, when all
-        former lease holders are dead."""
+        """Make every leased job and review due now. For the start of the database's only server,
+        when all former lease holders are dead."""
         now = self._clock.service_ms()
-        await self._database.write(
-            lambda connection: connection.execute(
+
+        def release(connection: sqlite3.Connection) -> None:
+            connection.execute(
                 "UPDATE posts SET due_at = ? WHERE status = 'processing' AND due_at > ?",
                 (now, now),
             )
-        )
+            connection.execute("UPDATE reviews SET due_at = ?1 WHERE due_at > ?1", (now,))
+
+        await self._database.write(release)
 
     async def retry(self, job: Job, *, delay_ms: int, error: str) -> None:
         await self._put_back(job, "failures = failures + 1", delay_ms, error)

@@ -1,4 +1,5 @@
-"""Queries for background work and for the doctor: posts by their status, whatever their creator.
+"""Queries for background work and for the doctor: posts by their status, whatever their creator;
+accounts that are being deleted; the length of the moderation queue.
 
 Statuses other than `ready` are rare, and have indexes. A query uses one only if it has the
 condition of that index (https://www.sqlite.org/partialindex.html).
@@ -32,13 +33,6 @@ def posts_not_public(database: Database) -> Iterator[list[str]]:
         after = rows[-1][0]
 
 
-def failed_posts(database: Database, before_ms: int) -> list[tuple[str, int]]:
-    """The posts that failed by `before_ms`, oldest failure first, and the time of each (service
-    clock, in ms since 1970)."""
-    sql = "SELECT id, due_at FROM posts WHERE status = 'failed' AND due_at <= ? ORDER BY due_at, id"
-    return [(post_id, due_at) for post_id, due_at in database.read(sql, before_ms)]
-
-
 def files_of_posts(database: Database) -> Iterator[tuple[str, list[FileRecord]]]:
     """The posts with renditions by id, each with the records of its files. Posts of earlier
     versions have no records."""
@@ -52,3 +46,18 @@ def files_of_posts(database: Database) -> Iterator[tuple[str, list[FileRecord]]]
             rows = database.read("SELECT name, size, sha256 FROM files WHERE post_id = ?", post_id)
             yield post_id, [FileRecord(*row) for row in rows]
         after = posts[-1][0]
+
+
+def accounts_in_deletion(database: Database) -> list[tuple[str, int]]:
+    """The users whose accounts are being deleted, and since when (service clock, in ms since
+    1970)."""
+    rows = database.read("SELECT user, deleting_since FROM accounts WHERE deleting = 1")
+    return [(user, since_ms) for user, since_ms in rows]
+
+
+def count_open_entries(database: Database) -> tuple[int, str]:
+    """The number of open entries of the moderation queue, and the time of the oldest (RFC 3339),
+    empty if there is none."""
+    sql = "SELECT count(*), coalesce(min(since), '') FROM entries WHERE closed_by IS NULL"
+    [(count, oldest)] = database.read(sql)
+    return count, oldest

@@ -1,7 +1,7 @@
 """Posts in SQLite, and the records of their files."""
 
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -49,7 +49,6 @@ _NEXT_TURN = (
     "FROM posts AS own WHERE own.status = 'processing' AND own.creator = {})"
 )
 
-_POSTS_AT_A_TIME = 500
 _FIND = "SELECT id, total_comments, head, latest FROM posts WHERE id = ?"
 
 
@@ -256,18 +255,3 @@ def store_files(connection: sqlite3.Connection, post_id: str, files: Sequence[Fi
         "INSERT OR REPLACE INTO files (post_id, name, size, sha256) VALUES (?, ?, ?, ?)",
         [(post_id, *record) for record in files],
     )
-
-
-def files_of_ready_posts(database: Database) -> Iterator[tuple[str, list[FileRecord]]]:
-    """The ready posts by id, each with the records of its files. Posts of earlier versions have no
-    records."""
-    after = ""
-    while posts := database.read(
-        "SELECT id FROM posts WHERE status = 'ready' AND id > ? ORDER BY id LIMIT ?",
-        after,
-        _POSTS_AT_A_TIME,
-    ):
-        for (post_id,) in posts:
-            rows = database.read("SELECT name, size, sha256 FROM files WHERE post_id = ?", post_id)
-            yield post_id, [FileRecord(*row) for row in rows]
-        after = posts[-1][0]

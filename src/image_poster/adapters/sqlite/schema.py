@@ -16,7 +16,8 @@
 - `probe`: one row, with the time of the last write of the readiness check.
 - `daily_bytes`: the bytes that a user reserved on the day (UTC) of their last reservation.
 - `bookings`: reserved bytes of unfinished images, which can still be released.
-- `accounts`: bans, and accounts that are being deleted. Users in good standing have no row.
+- `accounts`: bans, and accounts that are being deleted (`deleting_since`: the service clock's time
+  of the request). Users in good standing have no row.
 - `blocks`: users whom a user blocks.
 - `entries`: the moderation queue. `subject` is `Subject.key`; `closed_by` is the action that closed
   the entry, NULL while it is open. `reports` and `reasons` (JSON) count the reports.
@@ -204,6 +205,7 @@ CREATE INDEX tombstones_of_user ON tombstones (user);
 CREATE TABLE accounts (
     user TEXT NOT NULL PRIMARY KEY,
     deleting INTEGER NOT NULL DEFAULT 0,
+    deleting_since INTEGER NOT NULL DEFAULT 0,
     ban_decision TEXT,
     ban_reason TEXT,
     ban_until INTEGER

@@ -2,7 +2,8 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 
 import structlog
 
@@ -12,8 +13,10 @@ from image_poster.adapters.sqlite.database import Database
 from image_poster.adapters.sqlite.feed import greatest_time
 from image_poster.domain.feed import EPOCH_MS
 from image_poster.editions.local.container import Container, Shared, open_container
+from image_poster.editions.local.lists import BlockLists
 from image_poster.editions.local.maintenance import PostRetries, Sweeper
 from image_poster.editions.local.moderation import AccountDeletions
+from image_poster.editions.local.review import PARALLEL_REVIEWS, ask_next, open_review_hook
 from image_poster.editions.local.settings import Settings
 from image_poster.http import metrics
 from image_poster.http.middleware import Middleware
@@ -27,6 +30,7 @@ _DELETION_POLL_SECONDS = 1.0
 _FAULT_PAUSE_SECONDS, _MAX_FAULT_PAUSE_SECONDS = 1.0, 60.0
 _SWEEP_SECONDS = 3600.0
 _CLOCK_POLL_SECONDS = 1.0
+_LISTS_POLL_SECONDS = 10.0
 # Less than this is the clock's drift, or a slow start of this process.
 CLOCK_STEP_MS = 2_000
 _QUARANTINED = (
@@ -67,7 +71,8 @@ async def run_app(
     belong to no request. Of several processes one `sweeps`. `shared` has the objects that all
     processes share.
     """
-    async with open_container(settings, shared) as container:
+    async with AsyncExitStack() as stack:
+        container = await stack.enter_async_context(open_container(settings, shared))
         renderer = container.renderer()
         runner = container.job_runner(renderer)
         work = [
@@ -76,6 +81,11 @@ async def run_app(
         ]
         records = container.upload_records if sweeps else None
         work.append(keep_time(TimeKeeper(container.clock, container.database, records)))
+        work.append(refresh_lists(container.lists))
+        if container.settings.review == "hook":
+            reviews = await stack.enter_async_context(open_review_hook(container))
+            step = partial(ask_next, reviews)
+            work += [repeat_step("the review hook", step) for _ in range(PARALLEL_REVIEWS)]
         if sweeps:
             work += [
                 purge_deleted(container.sweeper),
@@ -201,6 +211,16 @@ async def keep_time(keeper: TimeKeeper) -> None:
         await keeper.check()
 
     await repeat_step("keeping time", step)
+
+
+async def refresh_lists(lists: BlockLists) -> None:
+    """Read the lists of blocked words and images again after a change."""
+
+    async def step() -> None:
+        await asyncio.sleep(_LISTS_POLL_SECONDS)
+        await asyncio.to_thread(lists.refresh)
+
+    await repeat_step("reading lists", step)
 
 
 class FileAgeLimit:

@@ -29,14 +29,14 @@ from image_poster.adapters.sqlite.comments import SqliteCommentStore
 from image_poster.adapters.sqlite.database import Database, WriteProbe
 from image_poster.adapters.sqlite.feed import SqliteFeedReader, SqliteFeedRebuilder, greatest_time
 from image_poster.adapters.sqlite.idempotency import SqliteTombstoneQueue
-from image_poster.adapters.sqlite.jobs import SqliteJobQueue
+from image_poster.adapters.sqlite.jobs import SqliteJobQueue, SqliteReviewQueue
 from image_poster.adapters.sqlite.moderation import SqliteDecisionStore, SqliteReportStore
 from image_poster.adapters.sqlite.posts import SqlitePostStore
 from image_poster.adapters.sqlite.schema import SchemaTooNewError, SchemaTooOldError
 from image_poster.adapters.sqlite.uploads import SqliteUploadQuota, SqliteUploadRecordStore
-from image_poster.domain.hashes import HashList
 from image_poster.domain.limits import write_rule
 from image_poster.domain.signing import CursorSigner, Signer
+from image_poster.domain.words import check_words
 from image_poster.editions import OperationFailedError, StartError
 from image_poster.editions.local import access
 from image_poster.editions.local.data_folder import (
@@ -46,6 +46,7 @@ from image_poster.editions.local.data_folder import (
     image_memory_path,
 )
 from image_poster.editions.local.keys import revoke_deleted_user, signing_key
+from image_poster.editions.local.lists import BlockLists
 from image_poster.editions.local.maintenance import Rebuilder, Sweeper, UploadSettler
 from image_poster.editions.local.moderation import (
     AccountDeletions,
@@ -56,6 +57,7 @@ from image_poster.editions.local.ownership import group_id, require_writable
 from image_poster.editions.local.settings import Settings
 from image_poster.http import gallery, metrics
 from image_poster.http.app import RENDERERS, HttpSettings, create_app
+from image_poster.http.images import ImageGrants
 from image_poster.http.middleware import Middleware, log_access
 from image_poster.http.uploads import HmacPutUrlSigner
 from image_poster.services import Services, Stores, build_services
@@ -99,6 +101,9 @@ class Container:
     put_urls: HmacPutUrlSigner
     upload_quota: SqliteUploadQuota
     decisions: SqliteDecisionStore
+    reviews: SqliteReviewQueue
+    image_grants: ImageGrants
+    lists: BlockLists
     services: Services
     counts: RateCounters
     notifier: SharedNotifier
@@ -143,9 +148,10 @@ class Container:
 
     def job_runner(self, renderer: VipsImageRenderer) -> JobRunner:
         """The service that runs image jobs when they are due."""
-        posts, matcher = self.services.stores.posts, BlockedImages(HashList, self.decisions)
+        matcher = BlockedImages(lambda: self.lists.images, self.decisions)
         screening = Screening(matcher, self.clock, ReviewMode(self.settings.review))
-        publisher = ImagePublisher(posts, self.images, renderer, screening)
+        posts = self.services.stores.posts
+        publisher = ImagePublisher(posts, self.images, renderer, screening, self.reviews)
         # An image waits for memory as long as it may work, at most.
         lease_seconds = 2 * self.settings.image_seconds + _LEASE_MARGIN_SECONDS
         return JobRunner(self.jobs, publisher, lease_ms=lease_seconds * 1000)
@@ -167,6 +173,7 @@ class Container:
                 routes=(*metrics.ROUTES, *gallery.routes()),
                 addresses=access.address_limiter(settings, self.counts),
                 file_senders=access.file_senders(settings),
+                image_grants=self.image_grants,
             ),
         )
 
@@ -180,7 +187,7 @@ class Container:
         """The service that deletes failed posts in time."""
         services, stores = self.services, self.services.stores
         days = self.settings.failed_days
-        return FailedPostExpiry(self.database, stores.posts, services.posts, stores.clock, days)
+        return FailedPostExpiry(self.jobs, stores.posts, services.posts, stores.clock, days)
 
     @property
     def account_deletions(self) -> AccountDeletions:
@@ -251,6 +258,10 @@ def _layout(settings: Settings) -> Layout:
         raise StartError(f"data_dir {settings.data_dir} cannot be used: {exc}.") from exc
 
 
+def _path(setting: str) -> Path | None:
+    return Path(setting) if setting else None
+
+
 def _compose(settings: Settings, database: Database, shared: Shared) -> Container:
     counts, notifier = shared.counts, shared.notifier
     clock, limits = shared.clock, settings.limits
@@ -260,6 +271,7 @@ def _compose(settings: Settings, database: Database, shared: Shared) -> Containe
     images = FileImageStore(layout, group_id(settings.renditions_group))
     upload_records = SqliteUploadRecordStore(database)
     decisions = SqliteDecisionStore(database, clock, notifier)
+    lists = BlockLists(_path(settings.blocked_images), _path(settings.blocked_words))
     put_urls, uploads = HmacPutUrlSigner(signer), FileUploadStore(layout)
     stores = Stores(
         posts=SqlitePostStore(database, clock, upload_quota, notifier),
@@ -278,6 +290,7 @@ def _compose(settings: Settings, database: Database, shared: Shared) -> Containe
         writes=UNLIMITED if writes is None else SharedRateLimiter(counts, writes),
         upload_quota=upload_quota,
         revoke_tokens=partial(revoke_deleted_user, settings.data_dir),
+        check_text=lambda field, text: check_words(lists.words, field, text),
     )
     return Container(
         settings=settings,
@@ -290,6 +303,9 @@ def _compose(settings: Settings, database: Database, shared: Shared) -> Containe
         put_urls=put_urls,
         upload_quota=upload_quota,
         decisions=decisions,
+        reviews=SqliteReviewQueue(database, clock),
+        image_grants=ImageGrants(signer),
+        lists=lists,
         counts=counts,
         notifier=notifier,
         clock=clock,

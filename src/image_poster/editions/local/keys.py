@@ -1,6 +1,7 @@
 """The secrets of a data folder, each readable by its owner only, and created once.
 
 - `cursor.key`: 32 random bytes, which sign cursors and addresses of uploads
+- `webhook.key`: 32 random bytes, which sign webhooks
 - `token.key`: the key of the service's own tokens, as PEM
 - `revocations.json`: the users (hashes of their names) whose own tokens were revoked
 - `keys.lock`: the lock under which commands and servers create and replace these files
@@ -31,6 +32,7 @@ from image_poster.adapters.oidc import (
 from image_poster.editions import StartError
 from image_poster.editions.local.data_folder import CURSOR_KEY, enter_with_database
 
+WEBHOOK_KEY = "webhook.key"
 TOKEN_KEY = "token.key"  # noqa: S105 - the name of a file
 _KEY_BYTES = 32
 _SERIES_BYTES = 8
@@ -45,6 +47,18 @@ def signing_key(data_dir: Path) -> bytes:
             f"the key {data_dir / CURSOR_KEY} is damaged: it has {len(key)} bytes instead of "
             f"{_KEY_BYTES}. Restore it from a backup, or delete it: then all cursors and upload "
             "addresses become invalid."
+        )
+    return key
+
+
+def webhook_secret(data_dir: Path) -> bytes:
+    """The secret that signs webhooks. Raises `StartError` if it is damaged."""
+    key = _read_or_create(data_dir / WEBHOOK_KEY, lambda: secrets.token_bytes(_KEY_BYTES))
+    if len(key) != _KEY_BYTES:
+        raise StartError(
+            f"the key {data_dir / WEBHOOK_KEY} is damaged: it has {len(key)} bytes instead of "
+            f"{_KEY_BYTES}. Restore it from a backup, or delete it: then configure the new secret "
+            "at your receivers (`image-poster webhooks secret`)."
         )
     return key
 

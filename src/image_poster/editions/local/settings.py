@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 from urllib.parse import urlsplit
 
+from image_poster.adapters.bounded_http import check_url, is_loopback_url
 from image_poster.adapters.images.memory import default_budget_bytes
 from image_poster.domain.images import ImageFit
 from image_poster.domain.limits import FAILED_KEPT_DAYS, PUBLIC_RATES, Limits, Rates
@@ -15,7 +16,7 @@ from image_poster.editions import MAX_PORT, StartError, parse_admin_claim, parse
 
 Auth = Literal["dev", "jwt"]
 LogFormat = Literal["auto", "json", "console"]
-Review = Literal["off", "all"]
+Review = Literal["off", "all", "hook"]
 
 _DEFAULTS = Limits()
 _MIN_IMAGE_MEMORY = 256_000_000
@@ -118,7 +119,10 @@ class Settings:
     failed_days: int = _setting(
         FAILED_KEPT_DAYS, "Days after which a failed post is deleted, with its image.", 1
     )
-    review: Review = _setting("off", "all: an admin publishes each image; off: no review.")
+    review: Review = _setting(
+        "off", "all: an admin publishes each image; hook: a program decides; off: no review."
+    )
+    review_url: str = _setting("", "URL of the review hook: https, or loopback.")
     blocked_words: str = _setting("", "File of words and phrases that no text may have.")
     blocked_images: str = _setting("", "File of perceptual hashes (PDQ) of blocked images.")
     rules_url: str = _setting("", "URL of the rules for users: http, https or mailto.")
@@ -145,6 +149,7 @@ class Settings:
         _check_choice("image_fit", self.image_fit, ImageFit)
         _check_choice("review", self.review, Review)
         _check_choice("log_format", self.log_format, LogFormat)
+        self._check_review()
         self._check_issuer()
         if self.auth == "dev" and not (self.insecure_dev_auth or is_loopback(self.host)):
             raise StartError(
@@ -163,6 +168,24 @@ class Settings:
             raise StartError(
                 f"image_memory must be 0 or at least {_MIN_IMAGE_MEMORY:,} bytes, not "
                 f"{self.image_memory:,}: a usual photograph needs that much."
+            )
+
+    def _check_review(self) -> None:
+        """Raises `StartError`."""
+        if bool(self.review_url) != (self.review == "hook"):
+            raise StartError("review=hook and review_url need each other: set both, or neither.")
+        if not self.review_url:
+            return
+        try:
+            check_url(self.review_url)
+        except ValueError as exc:
+            raise StartError(
+                f"review_url must be https, or http on the loopback interface, not "
+                f"{self.review_url!r}."
+            ) from exc
+        if not self.public_url and not is_loopback_url(self.review_url):
+            raise StartError(
+                "review_url needs public_url, by which the hook reads the image: set public_url."
             )
 
     def _check_issuer(self) -> None:
