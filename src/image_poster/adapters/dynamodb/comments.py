@@ -177,7 +177,7 @@ class DynamoCommentStore:
         `PostNotFoundError` and `CommentNotFoundError`."""
         item = await self._table.get(schema.comment_key(post_id, comment_id))
         mark = item or await self._table.get(schema.gone_key(post_id, comment_id))
-        if mark is not None and mark.get("deleted_by") == by.user:
+        if mark is not None and schema.was_deleted_by(mark, by.user):
             return
         if isinstance(reason, PostNotFoundError):
             raise reason

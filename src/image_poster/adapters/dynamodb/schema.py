@@ -48,6 +48,7 @@ FAILED_CHECK_MS = DAY_MS
 _GRACE_SECONDS = 3600
 # A day's bytes, and uploads that are kept for a day.
 _USAGE_LISTS = ("under_way", "passed")
+_HASHED = "sha256:"
 _USAGE_KEPT_MS = 2 * DAY_MS
 
 
@@ -242,8 +243,22 @@ def author_partition(user: str) -> str:
 
 def gone_item(comment: CommentState, post_id: str, now_ms: int) -> Item:
     """The mark of a deleted comment."""
-    mark: Item = {"deleted_by": str(comment.deleted_by), "ttl": ttl_of(now_ms + KEPT_MS)}
+    deleter = deleter_mark(comment.deleted_by or "")
+    mark: Item = {"deleted_by": deleter, "ttl": ttl_of(now_ms + KEPT_MS)}
     return keyed(gone_key(post_id, comment.id), mark)
+
+
+def deleter_mark(user: str) -> str:
+    """The hash that stands for a user in the mark of a deletion, so that no name stays there; a
+    hash stands for itself. Empty for the service."""
+    if not user or user.startswith(_HASHED):
+        return user
+    return f"{_HASHED}{hashlib.sha256(user.encode()).hexdigest()}"
+
+
+def was_deleted_by(item: Item, user: str) -> bool:
+    """True if this user deleted the post or comment of an item."""
+    return item.get("deleted_by") in {user, deleter_mark(user)}
 
 
 def comment_id_of(item: Item) -> str:
