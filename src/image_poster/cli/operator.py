@@ -333,6 +333,11 @@ def export(target: Path, settings: Settings) -> None:
         from image_poster.editions.local import export as local_export  # noqa: PLC0415
     report = local_export.export(settings.data_dir, target, _say_progress)
     click.echo(f"{target}: {report.posts:,} posts, {report.comments:,} comments")
+    if report.withheld:
+        click.echo(
+            f"{report.withheld:,} posts are hidden, in review or rejected: they are in "
+            "withheld.jsonl, which `import` does not read"
+        )
     if report.incomplete:
         click.echo(
             f"not exported, because the original is missing: {', '.join(report.incomplete)}",
@@ -352,6 +357,8 @@ def import_(source: Path, settings: Settings) -> None:
     click.echo(f"{report.posts:,} posts and {report.comments:,} comments added")
     if report.deleted:
         click.echo(f"{report.deleted:,} posts not imported, because users deleted them here")
+    if report.banned:
+        click.echo(f"{report.banned:,} posts not imported, because their creators are banned here")
 
 
 def _say_progress(text: str) -> None:

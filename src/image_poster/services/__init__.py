@@ -20,7 +20,9 @@ from image_poster.ports.uploads import PutUrlSigner, UploadQuota, UploadRecordSt
 from image_poster.services.accounts import (
     AccountEraser,
     AccountService,
+    ErasureStart,
     TokenRevocation,
+    erase_all,
     revoke_no_tokens,
 )
 from image_poster.services.comments import CommentService
@@ -57,6 +59,7 @@ class Stores:
     writes: RateLimiter = UNLIMITED
     upload_quota: UploadQuota = UNLIMITED
     revoke_tokens: TokenRevocation = revoke_no_tokens
+    start_erasure: ErasureStart = erase_all
     forget_copies: ForgetCopies | None = None
     check_text: TextCheck = accept_text
 
@@ -111,7 +114,9 @@ def build_services(
         stores.check_text,
     )
     eraser = AccountEraser(stores.accounts, posts, stores.revoke_tokens)
-    accounts = AccountService(stores.accounts, stores.blocks, eraser, clock, cursors)
+    accounts = AccountService(
+        stores.accounts, stores.blocks, eraser, clock, cursors, stores.start_erasure
+    )
     uploads = UploadService(
         stores.posts,
         stores.upload_records,

@@ -55,15 +55,26 @@ class AccountEraser:
             await self.posts.delete(post_id, _THE_SERVICE)
 
 
+# Begins to delete the data of one account, within the request.
+ErasureStart = Callable[[AccountEraser, str], Awaitable[None]]
+
+
+async def erase_all(eraser: AccountEraser, user: str) -> None:
+    """The `ErasureStart` of an edition whose requests may take their time."""
+    await eraser.erase_content(user)
+    await eraser.erase_records(user)
+
+
 @dataclass(frozen=True)
 class AccountService:
-    """Answers about one user's account, and begins its deletion."""
+    """Answers about one user's account, and begins its deletion by `start_erasure`."""
 
     accounts: AccountStore
     blocks: BlockStore
     eraser: AccountEraser
     clock: Clock
     cursors: CursorSigner
+    start_erasure: ErasureStart = erase_all
 
     async def check_may_write(self, user: str, *, while_banned: bool = False) -> None:
         """Check that the user may write now. `while_banned`: the action is one that banned users
@@ -85,11 +96,7 @@ class AccountService:
         could show."""
         await self.accounts.begin_deletion(user)
         # It goes on if the client ends the connection.
-        await asyncio.shield(asyncio.ensure_future(self._erase(user)))
-
-    async def _erase(self, user: str) -> None:
-        await self.eraser.erase_content(user)
-        await self.eraser.erase_records(user)
+        await asyncio.shield(asyncio.ensure_future(self.start_erasure(self.eraser, user)))
 
     async def block(self, user: str, blocked: str) -> None:
         """Block a user; repeating it is a no-op. Raises `ValidationFailedError` and

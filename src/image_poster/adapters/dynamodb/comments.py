@@ -17,6 +17,7 @@ from image_poster.adapters.dynamodb.idempotency import (
     put_once,
 )
 from image_poster.adapters.dynamodb.ready_posts import ReadyPosts
+from image_poster.adapters.dynamodb.standing import WriterCheck, accept_writer
 from image_poster.domain.comments import (
     Comment,
     CommentState,
@@ -47,11 +48,17 @@ class DynamoCommentStore:
     """
 
     def __init__(
-        self, table: BotoTable, clock: Clock, *, request_id: Callable[[], str] = str
+        self,
+        table: BotoTable,
+        clock: Clock,
+        *,
+        request_id: Callable[[], str] = str,
+        check_may_write: WriterCheck = accept_writer,
     ) -> None:
         self._table = table
         self._clock = clock
         self._request_id = request_id
+        self._check_may_write = check_may_write
         self._ready = ReadyPosts(table, clock)
 
     def forget(self, post_id: str) -> None:
@@ -63,6 +70,7 @@ class DynamoCommentStore:
     ) -> None:
         author = Identity(comment.creator, admin=by_admin)
         try:
+            await self._check_may_write(comment.creator)
             await self._check_open(comment.post_id, author)
         except ImagePosterError:
             await check_unused(self._table, record, self._clock)
@@ -104,6 +112,7 @@ class DynamoCommentStore:
     ) -> Comment:
         document = await self.find(post_id, comment_id)
         changed = change(decode_comment(document))
+        await self._check_may_write(changed.creator)
         await check_not_blocked(self._table, changed.creator, creator)
         edit = database.Update(
             schema.comment_key(post_id, comment_id),
@@ -341,7 +350,7 @@ def _affordable(states: list[CommentState]) -> Iterator[CommentState]:
     """Yield as many comments as fit in one transaction: a claim is one write, a removal two."""
     writes = 0
     for state in states:
-        writes += 2 if state.deleted_by else not state.counted
+        writes += 2 if state.is_deleted else not state.counted
         if writes > _MAX_WRITES:
             return
         yield state

@@ -1,6 +1,7 @@
 """Decisions and appeals in DynamoDB. Each is one transaction with the entries of the queue that it
 opens or closes."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 from image_poster.adapters.dynamodb import database, decision_log, entries, paging, schema
@@ -8,7 +9,12 @@ from image_poster.adapters.dynamodb.boto import BotoTable
 from image_poster.adapters.dynamodb.comments import DynamoCommentStore
 from image_poster.adapters.dynamodb.idempotency import live_clearing, record_writes
 from image_poster.adapters.dynamodb.posts import DynamoPostStore
-from image_poster.adapters.dynamodb.standing import banning, standing_of
+from image_poster.adapters.dynamodb.standing import (
+    WriterCheck,
+    accept_writer,
+    banning,
+    standing_of,
+)
 from image_poster.domain.accounts import Ban
 from image_poster.domain.errors import (
     AppealMadeError,
@@ -53,7 +59,7 @@ class _Loaded(NamedTuple):
 
 class DynamoDecisionStore:
     """`DecisionStore` and `BlockedHashes` in DynamoDB. `posts` and `comments` are the stores of
-    this process."""
+    this process; `changed` is called with the name of a user whom a decision concerns."""
 
     def __init__(
         self,
@@ -61,11 +67,16 @@ class DynamoDecisionStore:
         clock: Clock,
         posts: DynamoPostStore,
         comments: DynamoCommentStore,
+        *,
+        check_may_write: WriterCheck = accept_writer,
+        changed: Callable[[str], object] = bool,
     ) -> None:
         self._table = table
         self._clock = clock
         self._posts = posts
         self._comments = comments
+        self._check_may_write = check_may_write
+        self._changed = changed
 
     async def queue(self, *, limit: int, after: str | None) -> Page[QueueEntry, str]:
         query = database.Query(
@@ -140,6 +151,7 @@ class DynamoDecisionStore:
         record: IdempotencyRecord | None = None,
     ) -> None:
         recording = await record_writes(self._table, record, self._clock)
+        await self._check_may_write(owner, while_banned=True)
         item = await self._table.get(decision_log.owned_key(owner, decision_id))
         decision = _appealable(item)
         slot = await self._table.get(entries.entry_key(decision.subject, EntryKind.APPEAL))
@@ -220,7 +232,9 @@ class DynamoDecisionStore:
         return self._posts.removing(post_id, by)
 
     async def _follow(self, decision: Decision) -> None:
-        """Do what follows from a decision about a post. A purge repeats it for a deleted post."""
+        """Do what follows from a stored decision. For a deleted post, its purge repeats it."""
+        if decision.user is not None:
+            self._changed(decision.user)
         if decision.post_id is None or decision.comment_id is not None:
             return
         self._comments.forget(decision.post_id)

@@ -1,10 +1,23 @@
 """The account of a user: the ban, and the mark of a deletion."""
 
+from typing import Protocol
+
 from image_poster.adapters.dynamodb import database, schema
 from image_poster.domain.accounts import Ban, Standing
 
 DELETING = "deleting"
 _BAN_ATTRIBUTES = ("ban_decision", "ban_reason", "ban_until")
+
+
+class WriterCheck(Protocol):
+    """Checks that a user may write."""
+
+    async def __call__(self, user: str, *, while_banned: bool = False) -> None:
+        """Raises `AccountDeletedError`, and `BannedError` unless `while_banned`."""
+
+
+async def accept_writer(user: str, *, while_banned: bool = False) -> None:
+    """The `WriterCheck` of stores that no user's request reaches."""
 
 
 def standing_of(item: database.Item | None) -> Standing:

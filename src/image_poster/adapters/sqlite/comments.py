@@ -17,7 +17,7 @@ from image_poster.adapters.sqlite.idempotency import (
 )
 from image_poster.adapters.sqlite.standing import check_standing, check_unblocked
 from image_poster.domain import comments
-from image_poster.domain.errors import CommentNotFoundError, PostNotFoundError
+from image_poster.domain.errors import BlockedError, CommentNotFoundError, PostNotFoundError
 from image_poster.domain.feed import PAST_EPOCHS, CurrentRank, change_rank, epoch_of
 from image_poster.domain.idempotency import IdempotencyRecord
 from image_poster.domain.identity import Identity
@@ -30,6 +30,17 @@ from image_poster.ports import Clock
 # Past ranks that no cursor needs are deleted with each new one, so many at a time: the table
 # shrinks, and no write waits for it.
 _DELETED_AT_A_TIME = 2
+
+
+# One query, as each costs a twentieth of a comment: the post ?1, whether the author ?2 has
+# a standing that must be checked, and whether one of the author and the creator blocks the other.
+_COMMENTED_POST = (
+    "SELECT status, creator, total_comments, since, latest, "
+    "EXISTS (SELECT 1 FROM accounts WHERE user = ?2), "
+    "EXISTS (SELECT 1 FROM blocks WHERE user = ?2 AND blocked = creator) "
+    "OR EXISTS (SELECT 1 FROM blocks WHERE user = creator AND blocked = ?2) "
+    "FROM posts WHERE id = ?1"
+)
 
 
 class RankedPost(NamedTuple):
@@ -60,27 +71,33 @@ class SqliteCommentStore:
 
         def insert(connection: sqlite3.Connection) -> None:
             check_unused(connection, record)
-            check_standing(connection, author.user, self._clock.now_ms())
-            post = connection.execute(
-                "SELECT status, creator, total_comments, since, latest FROM posts WHERE id = ?",
-                (comment.post_id,),
-            ).fetchone()
-            if post is None:
-                raise PostNotFoundError
-            status, creator, total, since, latest = post
-            check_open_for_comments(status, creator, author)
-            check_unblocked(connection, author.user, creator)
+            ranked, latest = self._open_post(connection, comment.post_id, author)
             now = self._clock.service_ms()
             store_record(connection, record, now)
             connection.execute(
                 "INSERT INTO comments (post_id, id, creator, doc) VALUES (?, ?, ?, ?)",
                 (comment.post_id, comment.id, comment.creator, doc),
             )
-            ranked = RankedPost(comment.post_id, creator, CurrentRank(total, since))
             latest = _latest_after(connection, comment, doc, latest)
-            store_count(connection, ranked, total + 1, latest, now)
+            store_count(connection, ranked, ranked.rank.total + 1, latest, now)
 
         await self._database.write(insert)
+
+    def _open_post(
+        self, connection: sqlite3.Connection, post_id: str, author: Identity
+    ) -> tuple[RankedPost, bytes]:
+        """A post that accepts a comment of the author, and its latest comments. Raises the errors
+        of `CommentStore.add`."""
+        row = connection.execute(_COMMENTED_POST, (post_id, author.user)).fetchone()
+        if row is None or row[-2]:
+            check_standing(connection, author.user, self._clock.now_ms())
+        if row is None:
+            raise PostNotFoundError
+        status, creator, total, since, latest, _, is_blocked = row
+        check_open_for_comments(status, creator, author)
+        if is_blocked:
+            raise BlockedError
+        return RankedPost(post_id, creator, CurrentRank(total, since)), latest
 
     async def page(self, post_id: str, *, limit: int, after: str | None) -> Page[bytes, str]:
         rows = self._database.read(

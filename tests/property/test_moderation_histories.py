@@ -1,0 +1,268 @@
+"""Whatever is commented, deleted, hidden, restored, banned and erased, in whatever order, and with
+crashes between the steps: counts are those of the comments, and no feed shows a post that is not
+ready. SQLite and the memory agree."""
+
+import asyncio
+import tempfile
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, rule
+
+from contract.ports.moderation_suite import NOW, a_record
+from contract.ports.suite import a_comment, a_post
+from fakes.accounts import MemoryAccountStore, MemoryBlockStore
+from fakes.clock import ManualClock
+from fakes.comments import MemoryCommentStore
+from fakes.feed import MemoryFeedReader
+from fakes.moderation import MemoryDecisionStore, MemoryReportStore
+from fakes.posts import MemoryPostStore
+from fakes.state import MemoryState
+from image_poster.adapters.sqlite.accounts import SqliteAccountStore, SqliteBlockStore
+from image_poster.adapters.sqlite.comments import SqliteCommentStore
+from image_poster.adapters.sqlite.database import Database
+from image_poster.adapters.sqlite.feed import SqliteFeedReader, SqliteFeedRebuilder
+from image_poster.adapters.sqlite.moderation import SqliteDecisionStore, SqliteReportStore
+from image_poster.adapters.sqlite.posts import SqlitePostStore
+from image_poster.domain.accounts import Block
+from image_poster.domain.errors import ImagePosterError
+from image_poster.domain.feed import EPOCH_MS, FeedQuery, FeedSort, epoch_of
+from image_poster.domain.idempotency import AlreadyAnsweredError
+from image_poster.domain.identity import Identity
+from image_poster.domain.moderation import (
+    Action,
+    AlreadyReportedError,
+    Decision,
+    Reason,
+    Report,
+    Subject,
+)
+from image_poster.domain.posts import PostStatus, published_post
+from support.renderer import RENDERED
+
+NAMES = ["alice", "bob", "carol"]
+USERS = st.sampled_from(NAMES)
+IDENTITIES = st.sampled_from([*map(Identity, NAMES), Identity("root", admin=True)])
+POST_ACTIONS = st.sampled_from(
+    [Action.HIDE, Action.RESTORE, Action.HIDE, Action.RESTORE, Action.DELETE, Action.DISMISS]
+)
+NOBODY = Identity("", admin=True)
+Ports = dict[str, Any]
+
+
+class ModerationHistories(RuleBasedStateMachine):
+    """Every rule is done to both; their answers, refusals included, must be equal."""
+
+    posts = Bundle("posts")
+    comments = Bundle("comments")
+
+    @initialize()
+    def begin(self) -> None:
+        self.folder = tempfile.TemporaryDirectory()
+        self.runner = asyncio.Runner()
+        self.runner.get_loop()
+        self.clock, self.state = ManualClock(), MemoryState()
+        self.keys = 0
+        self.runner.run(self.open_database())
+
+    async def open_database(self) -> None:
+        """New store objects over what is stored, as after a crash."""
+        clock, state = self.clock, self.state
+        self.database = database = Database(Path(self.folder.name, "test.db"))
+        self.memory: Ports = {
+            "posts": MemoryPostStore(state, clock),
+            "comments": MemoryCommentStore(state, clock),
+            "feed": MemoryFeedReader(state),
+            "reports": MemoryReportStore(state, clock),
+            "decisions": MemoryDecisionStore(state, clock),
+            "blocks": MemoryBlockStore(state, clock),
+            "accounts": MemoryAccountStore(state, clock),
+        }
+        self.sqlite: Ports = {
+            "posts": SqlitePostStore(database, clock),
+            "comments": SqliteCommentStore(database, clock),
+            "feed": SqliteFeedReader(database),
+            "reports": SqliteReportStore(database, clock),
+            "decisions": SqliteDecisionStore(database, clock),
+            "blocks": SqliteBlockStore(database, clock),
+            "accounts": SqliteAccountStore(database, clock),
+        }
+
+    def teardown(self) -> None:
+        if hasattr(self, "runner"):
+            self.runner.run(self.database.close())
+            self.runner.close()
+            self.folder.cleanup()
+
+    def both(self, action: Callable[[Ports], Awaitable[Any]]) -> Any:
+        async def outcome(ports: Ports) -> Any:
+            try:
+                return await action(ports)
+            except (ImagePosterError, AlreadyReportedError, AlreadyAnsweredError) as refusal:
+                return type(refusal)
+
+        in_memory = self.runner.run(outcome(self.memory))
+        in_sqlite = self.runner.run(outcome(self.sqlite))
+        assert in_memory == in_sqlite
+        return in_memory
+
+    @rule(milliseconds=st.sampled_from([1, EPOCH_MS, 5 * EPOCH_MS]))
+    def wait(self, milliseconds: int) -> None:
+        self.clock.advance(milliseconds)
+
+    @rule()
+    def crash(self) -> None:
+        self.runner.run(self.database.close())
+        self.runner.run(self.open_database())
+
+    @rule(target=posts, creator=USERS, status=st.sampled_from(list(PostStatus)[2:4]))
+    def publish(self, creator: str, status: PostStatus) -> str:
+        post = a_post(creator)
+        self.both(lambda ports: ports["posts"].add(post))
+        self.both(
+            lambda ports: ports["posts"].update(
+                post.id, lambda current: published_post(current, RENDERED, status)
+            )
+        )
+        return post.id
+
+    @rule(target=comments, post_id=posts, author=USERS)
+    def add_comment(self, post_id: str, author: str) -> tuple[str, str]:
+        comment = a_comment(post_id, author)
+        self.keys += 1
+        location = f"/posts/{post_id}/comments/{comment.id}"
+        record = a_record(str(self.keys), author, location=location)
+        self.both(lambda ports: ports["comments"].add(comment, record))
+        return post_id, comment.id
+
+    @rule(known=comments, key=st.integers(1, 20), author=USERS)
+    def repeat_comment(self, known: tuple[str, str], key: int, author: str) -> None:
+        comment = a_comment(known[0], author)
+        self.both(lambda ports: ports["comments"].add(comment, a_record(str(key), author)))
+
+    @rule(known=comments, text=st.sampled_from(["new", "newer"]))
+    def edit_comment(self, known: tuple[str, str], text: str) -> None:
+        self.both(
+            lambda ports: ports["comments"].update(
+                *known, lambda comment: msgspec.structs.replace(comment, content=text)
+            )
+        )
+
+    @rule(known=comments, by=IDENTITIES)
+    def remove_comment(self, known: tuple[str, str], by: Identity) -> None:
+        self.both(lambda ports: ports["comments"].remove(*known, by))
+
+    @rule(post_id=posts, by=IDENTITIES)
+    def remove_post(self, post_id: str, by: Identity) -> None:
+        self.both(lambda ports: ports["posts"].remove(post_id, by))
+
+    @rule(post_id=posts, reporter=USERS)
+    def report_post(self, post_id: str, reporter: str) -> None:
+        self.report(Subject(post_id), reporter)
+
+    @rule(known=comments, reporter=USERS)
+    def report_comment(self, known: tuple[str, str], reporter: str) -> None:
+        self.report(Subject(*known), reporter)
+
+    def report(self, subject: Subject, reporter: str) -> None:
+        id_, (post_id, comment_id, _) = self.clock.new_id(), subject
+        assert post_id is not None
+        report = Report(id_, reporter, post_id, comment_id, Reason.SPAM, "text", NOW)
+        self.both(lambda ports: ports["reports"].add(report))
+
+    @rule(post_id=posts, action=POST_ACTIONS)
+    def decide_about_post(self, post_id: str, action: Action) -> None:
+        self.decide(Subject(post_id), action)
+
+    @rule(known=comments, action=st.sampled_from([Action.DELETE, Action.DISMISS]))
+    def decide_about_comment(self, known: tuple[str, str], action: Action) -> None:
+        self.decide(Subject(*known), action)
+
+    @rule(user=USERS, action=st.sampled_from([Action.BAN, Action.UNBAN]))
+    def decide_about_user(self, user: str, action: Action) -> None:
+        self.decide(Subject(user=user), action)
+
+    def decide(self, subject: Subject, action: Action) -> None:
+        id_ = self.clock.new_id()
+        decision = Decision(id_, "root", action, *subject, Reason.SPAM, "", None, NOW)
+        self.both(lambda ports: ports["decisions"].decide(decision))
+
+    @rule(user=USERS, blocked=USERS)
+    def block(self, user: str, blocked: str) -> None:
+        self.both(lambda ports: ports["blocks"].add(user, Block(blocked, NOW)))
+
+    @rule(user=USERS, blocked=USERS)
+    def unblock(self, user: str, blocked: str) -> None:
+        self.both(lambda ports: ports["blocks"].remove(user, blocked))
+
+    @rule(user=USERS)
+    def begin_deletion(self, user: str) -> None:
+        self.both(lambda ports: ports["accounts"].begin_deletion(user))
+
+    @rule()
+    def erase_a_post(self) -> None:
+        for user in self.deleting():
+            for post_id in self.runner.run(self.sqlite["accounts"].posts_of(user, 1)):
+                self.both(lambda ports, id_=post_id: ports["posts"].remove(id_, NOBODY))
+
+    @rule()
+    def finish_deletions(self) -> None:
+        """The last steps of both; how many there are differs."""
+        for user in self.deleting():
+            if self.runner.run(self.sqlite["accounts"].posts_of(user, 1)):
+                continue
+            for accounts in (self.memory["accounts"], self.sqlite["accounts"]):
+                self.runner.run(self.erase(accounts, user))
+
+    @staticmethod
+    async def erase(accounts: Any, user: str) -> None:
+        while await accounts.erase_comments(user, 2):
+            pass
+        while await accounts.erase_records(user, 2):
+            pass
+        await accounts.finish_deletion(user)
+
+    def deleting(self) -> list[str]:
+        users: list[str] = self.both(lambda ports: ports["accounts"].deleting())
+        return users
+
+    @rule()
+    def read_the_lists(self) -> None:
+        self.both(lambda ports: ports["decisions"].queue(limit=50, after=None))
+        self.both(lambda ports: ports["decisions"].log(limit=50, after=None))
+        for user in NAMES:
+            self.both(lambda ports, user=user: ports["reports"].page(user, limit=50, after=None))
+            self.both(
+                lambda ports, user=user: ports["accounts"].comments_of(user, limit=50, after=None)
+            )
+
+    @rule(sort=st.sampled_from(list(FeedSort)), creator=st.sampled_from([None, *NAMES]))
+    def walk(self, sort: FeedSort, creator: str | None) -> None:
+        epoch = epoch_of(self.clock.service_ms())
+
+        async def pages(ports: Ports) -> list[Any]:
+            listed, after = [], None
+            while True:
+                query = FeedQuery(epoch=epoch, sort=sort, limit=2, creator=creator, after=after)
+                page = await ports["feed"].page(query)
+                listed += page.items
+                if page.next is None:
+                    return listed
+                after = page.next
+
+        for stored in self.both(pages):
+            assert stored.post.status is PostStatus.READY
+
+    @invariant()
+    def counts_are_those_of_the_comments(self) -> None:
+        if hasattr(self, "database"):
+            rebuilder = SqliteFeedRebuilder(self.database, self.clock)
+            assert self.runner.run(rebuilder.rebuild(None, 1000)).drifted == []
+
+
+TestModerationHistories = ModerationHistories.TestCase
+TestModerationHistories.settings = settings(max_examples=30, stateful_step_count=40, deadline=None)
