@@ -9,6 +9,11 @@ import msgspec
 from fakes.state import MemoryEntry, MemoryState
 from image_poster.domain import errors
 from image_poster.domain.accounts import GOOD_STANDING, Ban
+from image_poster.domain.decisions import (
+    SubjectState,
+    Verdict,
+    judge,
+)
 from image_poster.domain.idempotency import IdempotencyRecord
 from image_poster.domain.ids import parse_rfc3339
 from image_poster.domain.moderation import (
@@ -25,9 +30,6 @@ from image_poster.domain.moderation import (
     QueueEntry,
     Report,
     Subject,
-    SubjectState,
-    Verdict,
-    judge,
     outcome_of,
 )
 from image_poster.domain.signing import Page
@@ -60,6 +62,9 @@ class MemoryReportStore:
         self._state.keep_record(record, self._clock.service_ms())
         entry = NewEntry(report.id, EntryKind.REPORT, report.created_at)
         self._state.reports[report.id] = (report, self._state.open_entry(report.subject, entry))
+
+    async def check_unused(self, record: IdempotencyRecord | None) -> None:
+        self._state.check_unused(record)
 
     async def page(self, reporter: str, *, limit: int, after: str | None) -> Page[Report, str]:
         return newest_page(self._of(reporter), limit, after)
@@ -106,6 +111,9 @@ class MemoryDecisionStore:
         )
         entries = [self._entry(id_, self._state.entries[id_]) for id_ in ids[:limit]]
         return Page(entries, ids[limit - 1] if len(ids) > limit else None)
+
+    async def check_unused(self, record: IdempotencyRecord | None) -> None:
+        self._state.check_unused(record)
 
     async def decide(
         self,

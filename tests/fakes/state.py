@@ -7,6 +7,9 @@ import msgspec
 from image_poster.domain import errors
 from image_poster.domain.accounts import GOOD_STANDING, Block, Standing, check_may_write
 from image_poster.domain.comments import Comment, encode_comment, join_latest
+from image_poster.domain.decisions import (
+    closes,
+)
 from image_poster.domain.feed import (
     CurrentRank,
     Ranked,
@@ -23,7 +26,6 @@ from image_poster.domain.moderation import (
     NewEntry,
     Report,
     Subject,
-    closes,
     of_owner,
 )
 from image_poster.domain.posts import (

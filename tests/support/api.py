@@ -3,14 +3,12 @@
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
 import httpx
 
 from support import samples
 from support.waiting import wait_for_value
-
-Value = TypeVar("Value")
 
 
 def someone(name: str = "user") -> str:
@@ -32,6 +30,8 @@ class Edition:
     streams: bool = True
     # Images are served, and taken by PUT, by the service itself.
     own_files: bool = True
+    # The data of a deleted account is gone soon after the response, and its name may begin anew.
+    deletes_accounts_soon: bool = True
     # The header user-id is believed, on loopback names only; metrics are for Prometheus.
     one_machine: bool = True
 
@@ -43,6 +43,7 @@ AWS = Edition(
     own_gateway=False,
     streams=False,
     own_files=False,
+    deletes_accounts_soon=False,
     one_machine=False,
 )
 
@@ -74,7 +75,7 @@ class Api:
             return self.http.get(answer.headers["location"])
         return answer
 
-    def eventually(self, read: Callable[[], Value], expected: Value) -> None:
+    def eventually(self, read: Callable[[], object], expected: object) -> None:
         """Wait for the expected value; the local edition has to return it at once."""
         wait_for_value(read, expected, seconds=0 if self.edition.counts_at_once else 60)
 

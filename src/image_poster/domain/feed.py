@@ -40,12 +40,6 @@ _ID_CHARACTERS = 26
 _GREATEST = 9_999_999_999
 
 
-class ListedStatus(StrEnum):
-    """Which posts to list, if not those that are ready."""
-
-    UNFINISHED = "unfinished"
-
-
 class FeedSort(StrEnum):
     """`top`: (total_comments, id) descending. `new`: id descending."""
 

@@ -156,8 +156,11 @@ def working_size(source: Size) -> Size:
 
 
 class RenderedImage(msgspec.Struct, frozen=True):
-    """The result of image work: the sizes of both renditions, and a BlurHash as placeholder. `hash`
-    is the perceptual hash (PDQ, 64 hexadecimal digits), `hash_quality` its quality (0 to 100)."""
+    """The result of image work: sizes of both renditions, a BlurHash as placeholder, and a hash.
+
+    `hash` and `hash_quality` are of the whole upright image (`domain.hashes.ImageHash`). Results
+    from before there were hashes have the empty hash.
+    """
 
     small: Size
     large: Size

@@ -39,6 +39,7 @@ class PostStatus(StrEnum):
 
 
 # The statuses of posts that their creator has to continue or to give up.
+UNFINISHED_POSTS = "unfinished"
 UNFINISHED = frozenset({PostStatus.AWAITING_UPLOAD, PostStatus.PROCESSING, PostStatus.FAILED})
 # The statuses that only a post's creator and admins see. Their renditions are withheld.
 WITHHELD = frozenset({PostStatus.IN_REVIEW, PostStatus.HIDDEN})
@@ -94,7 +95,7 @@ class Post(msgspec.Struct, frozen=True, tag_field="v", tag=POST_FORMAT):
     `creator_name` is the creator's display name at that time; without one, it is `creator`.
     `failure` is there only when `status` is `failed`. Format 1, and documents from before formats
     were numbered, have no names, and are read as such. The API shows a post as
-    `http.posts.PostBody`.
+    `http.post_bodies.PostBody`.
     """
 
     id: str
@@ -311,6 +312,14 @@ def replayed_post(post: Post) -> Post:
     if not is_parked(post):
         return post
     return msgspec.structs.replace(post, status=PostStatus.PROCESSING, failure=UNSET)
+
+
+def listed_statuses(status: str | None) -> frozenset[PostStatus]:
+    """The statuses that `GET /me/posts?status=` names: one, `unfinished`, or all (None). Raises
+    `ValueError` for any other text."""
+    if status is None:
+        return frozenset(PostStatus)
+    return UNFINISHED if status == UNFINISHED_POSTS else frozenset({PostStatus(status)})
 
 
 def image_url(post_id: str, rendition: str) -> str:

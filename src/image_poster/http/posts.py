@@ -15,105 +15,33 @@ from image_poster.domain.identity import Identity
 from image_poster.domain.images import ImageFormat, declared_format
 from image_poster.domain.limits import LATEST_DEFAULT, LATEST_KEPT, WAIT_MAX_SECONDS
 from image_poster.domain.posts import (
-    POST_FORMAT,
+    Post,
     PostEdit,
     PostStatus,
     PostTexts,
     StoredPost,
-    decode_post,
+    is_withheld,
     post_tag,
 )
 from image_poster.domain.uploads import UploadOrder, UploadTargets
 from image_poster.http import openapi, requests, responses
 from image_poster.http.auth import identify_writer, optional_identity
-from image_poster.http.comments import CommentBody, comment_body
 from image_poster.http.multipart import receive_post_form
-from image_poster.http.uploads import UploadBody
+from image_poster.http.post_bodies import (
+    ADMIN_IMAGES,
+    OWN_IMAGES,
+    CreatedPostBody,
+    PostBody,
+    PrivateView,
+    own_post_body,
+    post_body,
+    private_post_body,
+)
 from image_poster.services.upload_bodies import CountedBody
 
 _SHA256_HEX = "^[0-9A-Fa-f]{64}$"
 ShownComments = Annotated[int, QueryParameter(ge=0, le=LATEST_KEPT)]
 Wait = Annotated[float, QueryParameter(ge=0, le=WAIT_MAX_SECONDS, description="Seconds.")]
-
-
-class RenditionBody(msgspec.Struct, frozen=True):
-    """One JPEG of a post's image; `url` is relative to the service."""
-
-    url: str
-    width: int
-    height: int
-
-
-class ImageBody(msgspec.Struct, frozen=True):
-    """A post's image: the square one, the whole one, and a BlurHash to show meanwhile."""
-
-    url: str
-    width: int
-    height: int
-    large: RenditionBody
-    placeholder: str
-
-
-class FailureBody(msgspec.Struct, frozen=True):
-    """The reason why a post's image cannot be shown."""
-
-    code: str
-    detail: str
-
-
-class PostHead(msgspec.Struct, frozen=True):
-    """A post as the API shows it, but for its comments."""
-
-    id: str
-    status: PostStatus
-    caption: str
-    alt: str
-    creator: str
-    created_at: str
-    edited_at: str | None
-    image: ImageBody | None
-    creator_name: str
-    failure: FailureBody | UnsetType = UNSET
-
-
-class PostBody(PostHead, frozen=True, kw_only=True):
-    """A post as the API shows it. `failure` is there only when `status` is `failed`."""
-
-    total_comments: int
-    latest_comments: list[CommentBody]
-
-
-class CreatedPostBody(PostBody, frozen=True, kw_only=True):
-    """A post as its creation is answered; `upload` is there while its image is awaited."""
-
-    upload: UploadBody | UnsetType = UNSET
-
-
-def convert_head(document: bytes) -> bytes:
-    """Decode the document of a post's head that is not in the current wire format, and convert it
-    to the body."""
-    post = msgspec.to_builtins(decode_post(document))
-    return msgspec.json.encode(msgspec.convert(post, PostHead))
-
-
-wire = responses.WireBodies(POST_FORMAT, convert_head)
-
-
-def post_body(stored: StoredPost, comments: int = 0) -> bytes:
-    """The JSON of a `PostBody` with at most `comments` of the latest, from stored documents."""
-    shown = b",".join(map(comment_body, stored.latest_comments(comments)))
-    head = wire.body(stored.head)[:-1]
-    return b'%b,"total_comments":%d,"latest_comments":[%b]}' % (head, stored.total_comments, shown)
-
-
-def own_post_body(stored: StoredPost, targets: UploadTargets | None, comments: int = 0) -> bytes:
-    """The JSON of a `CreatedPostBody`, as its creator sees it: with `upload` until its image is
-    complete."""
-    body = post_body(stored, comments)
-    if targets is None:
-        return body
-    upload = msgspec.convert(targets, UploadBody, from_attributes=True)
-    return b'%b,"upload":%b}' % (body[:-1], msgspec.json.encode(upload))
 
 
 class PostChange(msgspec.Struct, frozen=True):
@@ -173,7 +101,7 @@ _BODY = openapi.body_of(
     **openapi.writer(
         "posts",
         {201: openapi.response("The post; Location has its path.", CreatedPostBody)},
-        *(openapi.KEYED, openapi.JSON_BODY, openapi.IMAGE_BODY, _BODY),
+        *(openapi.KEYED, errors.BannedError, openapi.JSON_BODY, openapi.IMAGE_BODY, _BODY),
         *(errors.InvalidMultipartError, errors.MultipartTooLargeError),
     ),
     request_max_body_size=None,
@@ -258,9 +186,37 @@ async def get_post(
     services, viewer = requests.services(request), await optional_identity(request)
     stored = await services.posts.get(requests.require_id(post_id), viewer, wait=wait)
     post = stored.post
-    body = own_post_body(stored, await services.uploads.awaited(post, viewer), comments)
+    if post.status is PostStatus.READY:
+        body = post_body(stored, comments)
+        etag = responses.versioned_etag(body, post_tag(post))
+        return responses.tagged_json(request.headers, body, etag)
+    targets = await services.uploads.awaited(post, viewer)
+    body = await visible_post_body(request, stored, viewer, targets, comments)
     etag = responses.versioned_etag(body, post_tag(post))
-    return responses.tagged_json(request.headers, body, etag)
+    return responses.tagged_json(request.headers, body, etag, private_headers(post))
+
+
+def private_headers(post: Post) -> dict[str, str]:
+    """The headers of a response that shows the post: no cache may store it until it is public."""
+    return {} if post.status is PostStatus.READY else {"cache-control": responses.PRIVATE}
+
+
+async def visible_post_body(
+    request: requests.AnyRequest,
+    stored: StoredPost,
+    viewer: Identity | None,
+    targets: UploadTargets | None,
+    comments: int,
+) -> bytes:
+    """The body of a post of any status for a caller who may see it; `targets` are its upload URLs,
+    if it awaits its bytes."""
+    post = stored.post
+    if not is_withheld(post):
+        return own_post_body(stored, targets, comments)
+    notice = await requests.services(request).moderation.notice(post)
+    is_own = viewer is not None and viewer.user == post.creator
+    images = OWN_IMAGES if is_own else ADMIN_IMAGES
+    return private_post_body(stored, PrivateView(images, notice), comments)
 
 
 def check_shown(request: requests.AnyRequest, comments: int) -> None:
@@ -276,7 +232,7 @@ def check_shown(request: requests.AnyRequest, comments: int) -> None:
     **openapi.json_writer(
         "posts",
         {200: openapi.response("The post as it is now.", PostBody)},
-        *(openapi.EDIT, errors.PostNotFoundError),
+        *(openapi.EDIT, errors.BannedError, errors.PostNotFoundError),
     ),
 )
 async def edit_post(
@@ -294,7 +250,8 @@ async def edit_post(
     edit = PostEdit(_new_text(data.caption), _new_text(data.alt), expected)
     posts = requests.services(request).posts
     stored = await posts.edit(requests.require_id(post_id), editor, edit)
-    return responses.edited_json(post_body(stored, LATEST_DEFAULT), post_tag(stored.post))
+    body = await visible_post_body(request, stored, editor, None, LATEST_DEFAULT)
+    return responses.edited_json(body, post_tag(stored.post), private_headers(stored.post))
 
 
 def _new_text(text: str | UnsetType | None) -> str | None:
@@ -315,7 +272,7 @@ async def delete_post(request: requests.AnyRequest, post_id: FromPath[str]) -> N
 
     For its creator or an admin. A repeated request gets 204 again.
     """
-    caller = await identify_writer(request)
+    caller = await identify_writer(request, while_banned=True)
     await requests.services(request).posts.delete(requests.require_id(post_id), caller)
 
 

@@ -3,6 +3,9 @@
 from collections.abc import Collection
 from typing import Protocol
 
+from image_poster.domain.decisions import (
+    Verdict,
+)
 from image_poster.domain.idempotency import IdempotencyRecord
 from image_poster.domain.moderation import (
     Appeal,
@@ -10,7 +13,6 @@ from image_poster.domain.moderation import (
     Decision,
     QueueEntry,
     Report,
-    Verdict,
 )
 from image_poster.domain.signing import Page
 
@@ -27,6 +29,11 @@ class ReportStore(Protocol):
         `AlreadyReportedError` if the reporter has an open report of the same subject;
         `StorageFullError`.
         """
+        ...
+
+    async def check_unused(self, record: IdempotencyRecord | None) -> None:
+        """Raises `AlreadyAnsweredError` if the record's key was used. For checks that precede
+        `add`: the subject may be gone when a request is repeated."""
         ...
 
     async def page(self, reporter: str, *, limit: int, after: str | None) -> Page[Report, str]:
@@ -46,6 +53,11 @@ class DecisionStore(Protocol):
         """The open entries, oldest first, after the entry with the id `after`."""
         ...
 
+    async def check_unused(self, record: IdempotencyRecord | None) -> None:
+        """Raises `AlreadyAnsweredError` if the record's key was used. For work that precedes
+        `decide`: a repeated request must not do it."""
+        ...
+
     async def decide(
         self,
         decision: Decision,
@@ -53,12 +65,12 @@ class DecisionStore(Protocol):
         *,
         block_image: bool = False,
     ) -> Verdict:
-        """Judge the decision by the state of its subject (`domain.moderation.judge`), and apply it:
+        """Judge the decision by the state of its subject (`domain.decisions.judge`), and apply it:
         the post's status, the user's ban, or the removal of a post or comment, as
         `PostStore.remove` and `CommentStore.remove` do; the entry of the log; the idempotency
-        record. The open entries of the subject are closed by the rule of `domain.moderation.closes`.
-        `block_image`: the hash of the deleted
-        post's image is blocked from then on. The deletion of a user is only logged here.
+        record. The subject's open entries are closed by the rule of `domain.decisions.closes`.
+        `block_image`: the hash of the deleted post's image is blocked from then on. The deletion of
+        a user is only logged here.
 
         A repeated decision changes nothing. Raises `AlreadyAnsweredError`, with nothing stored, if
         the record's key was used; else the errors of `judge`.

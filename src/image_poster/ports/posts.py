@@ -6,8 +6,11 @@ Due image work is leased from a queue of posts (one machine). On AWS, events sta
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
+import msgspec
+
 from image_poster.domain.idempotency import IdempotencyRecord
 from image_poster.domain.identity import Identity
+from image_poster.domain.images import RenderedImage
 from image_poster.domain.moderation import Decision, ModerationRecords
 from image_poster.domain.posts import Post, StoredPost
 from image_poster.domain.uploads import Upload
@@ -106,6 +109,32 @@ class PostNotifier(Protocol):
     async def wait(self, post_id: str | None, seconds: float) -> None:
         """Wait for a notification of this post (None: of any), at most `seconds`. None is missed
         that comes after the call."""
+        ...
+
+
+class PendingReview(msgspec.Struct, frozen=True):
+    """An image that waits for the review hook: the renditions, and the number of tries so far."""
+
+    rendered: RenderedImage
+    tries: int = 0
+
+
+class ReviewQueue(Protocol):
+    """Posts that wait for the review hook, each with one worker at a time, at least once (one
+    machine). Such a post is `processing`, and no job: its image work is done."""
+
+    async def begin(self, post_id: str, review: PendingReview, files: Sequence[FileRecord]) -> None:
+        """Make a `processing` post wait for the hook, with the records of its files. It is due at
+        once. A no-op for any other post. The wait ends when the post leaves `processing`."""
+        ...
+
+    async def lease(self, lease_ms: int) -> tuple[str, PendingReview] | None:
+        """Lease the next due post to this caller for `lease_ms`; None if there is none."""
+        ...
+
+    async def retry(self, post_id: str, *, delay_ms: int) -> None:
+        """Count a failed try, and make the post due again after `delay_ms`. A no-op if the post
+        left `processing`."""
         ...
 
 

@@ -28,7 +28,7 @@ async def revoke_no_tokens(_user: str) -> None:
 
 @dataclass(frozen=True)
 class AccountEraser:
-    """Deletes the data of one account, in small steps. Resumable: each step finds what is left.
+    """Deletes the data of one account, in small steps. Resumable: each step finds the data left.
     `revoke_tokens` revokes the user's tokens that the service itself issued."""
 
     accounts: AccountStore
@@ -55,15 +55,26 @@ class AccountEraser:
             await self.posts.delete(post_id, _THE_SERVICE)
 
 
+# Begins to delete the data of one account, within the request.
+ErasureStart = Callable[[AccountEraser, str], Awaitable[None]]
+
+
+async def erase_all(eraser: AccountEraser, user: str) -> None:
+    """The `ErasureStart` of an edition whose requests may take their time."""
+    await eraser.erase_content(user)
+    await eraser.erase_records(user)
+
+
 @dataclass(frozen=True)
 class AccountService:
-    """Answers about one user's account, and begins its deletion."""
+    """Answers about one user's account, and begins its deletion by `start_erasure`."""
 
     accounts: AccountStore
     blocks: BlockStore
     eraser: AccountEraser
     clock: Clock
     cursors: CursorSigner
+    start_erasure: ErasureStart = erase_all
 
     async def check_may_write(self, user: str, *, while_banned: bool = False) -> None:
         """Check that the user may write now. `while_banned`: the action is one that banned users
@@ -72,8 +83,8 @@ class AccountService:
         check_may_write(standing, self.clock.now_ms(), while_banned=while_banned)
 
     async def delete(self, user: str, confirm: str) -> None:
-        """Begin the deletion of the caller's account, and delete all posts and comments. Raises
-        `ValidationFailedError` unless `confirm` is the user."""
+        """Begin the deletion of the caller's account, and delete all content that a response could
+        show. Raises `ValidationFailedError` unless `confirm` is the user."""
         if confirm != user:
             raise invalid(
                 "confirm", "must be your user name, exactly as GET /me shows it in `user`"
@@ -81,10 +92,11 @@ class AccountService:
         await self.delete_unasked(user)
 
     async def delete_unasked(self, user: str) -> None:
-        """Begin the deletion of an account by a decision, and delete all posts and comments."""
+        """Begin the deletion of an account by a decision, and delete all content that a response
+        could show."""
         await self.accounts.begin_deletion(user)
         # It goes on if the client ends the connection.
-        await asyncio.shield(asyncio.ensure_future(self.eraser.erase_content(user)))
+        await asyncio.shield(asyncio.ensure_future(self.start_erasure(self.eraser, user)))
 
     async def block(self, user: str, blocked: str) -> None:
         """Block a user; repeating it is a no-op. Raises `ValidationFailedError` and

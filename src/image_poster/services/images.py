@@ -20,7 +20,7 @@ from image_poster.domain.posts import (
     failed_post,
 )
 from image_poster.ports.images import ImageRenderer, ImageStore, RemoteFile, StoredFile, Workspace
-from image_poster.ports.posts import Job, JobQueue, PostStore
+from image_poster.ports.posts import Job, JobQueue, PendingReview, PostStore, ReviewQueue
 from image_poster.services.posts import PostService
 from image_poster.services.review import NO_SCREENING, ImageScreening
 
@@ -84,6 +84,7 @@ class ImagePublisher:
     images: ImageStore
     renderer: ImageRenderer
     screening: ImageScreening = NO_SCREENING
+    reviews: ReviewQueue | None = None
     check_seconds: float = 1.0  # during the work, a deletion is noticed so often
 
     async def publish(self, post_id: str) -> PostStatus | None:
@@ -116,6 +117,8 @@ class ImagePublisher:
             if isinstance(exc, ImageNotFoundError):
                 raise ImageWorkFailedError("the original is missing") from exc
             raise
+        if result.status is PostStatus.PROCESSING and self.reviews is not None:
+            await self.reviews.begin(post_id, PendingReview(rendered), files)
         return await self.posts.update(
             post_id,
             lambda post: result.apply(post, rendered),

@@ -8,6 +8,10 @@ from typing import NamedTuple
 import msgspec
 
 from image_poster.domain.comments import decode_comment
+from image_poster.domain.decisions import (
+    DecisionOrder,
+    Verdict,
+)
 from image_poster.domain.errors import (
     CommentNotFoundError,
     ImagePosterError,
@@ -29,7 +33,6 @@ from image_poster.domain.moderation import (
     Appeal,
     AppealedDecision,
     Decision,
-    DecisionOrder,
     QueueEntry,
     Reason,
     Report,
@@ -103,10 +106,9 @@ class ReportService:
         answer = Answer(self.render.report(report), "/me/reports")
         request = (b"report", subject.key.encode(), reason.encode(), cleaned.encode())
         record = answer.record(reporter.user, key, *request)
-        if await self._creator(subject, reporter) == reporter.user:
-            raise invalid("comment_id" if subject.comment_id else "post_id", "is your own")
         try:
-            answer = await answer_once(self.reports.add(report, record), answer, record)
+            adding = self._add(report, record, reporter)
+            answer = await answer_once(adding, answer, record)
         except AlreadyReportedError as exc:
             former = Answer(self.render.report(exc.report), "/me/reports")
             return ModerationAnswer(former, is_new=False)
@@ -118,6 +120,14 @@ class ReportService:
         after = self.cursors.read(list_name, cursor, str)
         page = await self.reports.page(reporter, limit=limit, after=after)
         return self.cursors.signed(list_name, page)
+
+    async def _add(
+        self, report: Report, record: IdempotencyRecord | None, reporter: Identity
+    ) -> None:
+        await self.reports.check_unused(record)
+        if await self._creator(report.subject, reporter) == reporter.user:
+            raise invalid("comment_id" if report.comment_id else "post_id", "is your own")
+        await self.reports.add(report, record)
 
     async def _creator(self, subject: Subject, viewer: Identity) -> str:
         """The creator of a subject that `viewer` may see. Raises `PostNotFoundError` and
@@ -191,21 +201,30 @@ class ModerationService:
         decision = _new_decision(self.clock.new_id(), admin, checked, now_ms)
         answer = Answer(self.render.decision(decision), "/moderation/decisions")
         record = answer.record(admin.user, key, *_request_of(checked))
-        if checked.action is Action.HIDE:
-            await self._withhold_ready(decision)
         try:
-            verdict = await self.decisions.decide(decision, record, block_image=checked.block_image)
+            verdict = await self._decide(decision, record, block_image=checked.block_image)
         except AlreadyAnsweredError as exc:
             return ModerationAnswer(replayed_answer(exc, record), is_new=True)
-        except ImagePosterError:
-            if checked.action is Action.HIDE:
-                await self._expose_ready(decision)
-            raise
         await self._follow(decision)
         if verdict.is_new:
             return ModerationAnswer(answer, is_new=True)
         former = Answer(self.render.decision(verdict.decision), "/moderation/decisions")
         return ModerationAnswer(former, is_new=False)
+
+    async def _decide(
+        self, decision: Decision, record: IdempotencyRecord | None, *, block_image: bool
+    ) -> Verdict:
+        """Store the decision; before it is stored, `hide` moves the renditions. Raises
+        `AlreadyAnsweredError`, and the errors of `DecisionStore.decide`."""
+        if decision.action is not Action.HIDE:
+            return await self.decisions.decide(decision, record, block_image=block_image)
+        await self.decisions.check_unused(record)
+        await self._withhold_ready(decision)
+        try:
+            return await self.decisions.decide(decision, record)
+        except (AlreadyAnsweredError, ImagePosterError):
+            await self._expose_ready(decision)
+            raise
 
     async def appeal(
         self, caller: Identity, decision_id: str, text: str, key: str | None

@@ -1,11 +1,14 @@
 """The screening of an image between its rendering and its publication: blocked images, and review
-by admins before publication."""
+before publication, by admins or by a hook (a program of the operator's)."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import NamedTuple, Protocol
 
 import msgspec
 
+from image_poster.domain.hashes import MAX_DISTANCE, MIN_QUALITY, HashList
 from image_poster.domain.ids import rfc3339
 from image_poster.domain.images import RenderedImage
 from image_poster.domain.moderation import (
@@ -26,6 +29,7 @@ from image_poster.domain.posts import (
     rejected_post,
 )
 from image_poster.ports import Clock
+from image_poster.ports.moderation import BlockedHashes
 
 
 class ScreeningResult(NamedTuple):
@@ -39,6 +43,8 @@ class ScreeningResult(NamedTuple):
 
     def apply(self, post: Post, rendered: RenderedImage) -> Post:
         """The post after its image work. Anything but a `processing` post stays as it is."""
+        if self.status is PostStatus.PROCESSING:
+            return post
         if self.failure is not None:
             return rejected_post(post, rendered, self.failure)
         return published_post(post, rendered, self.status)
@@ -70,6 +76,14 @@ class _NoScreening:
 NO_SCREENING: ImageScreening = _NoScreening()
 
 
+class ReviewMode(StrEnum):
+    """Which images are reviewed before publication: none, all by admins, or all by the hook."""
+
+    OFF = "off"
+    ALL = "all"
+    HOOK = "hook"
+
+
 class ImageMatcher(Protocol):
     """Finds the blocked image that a perceptual hash matches."""
 
@@ -80,30 +94,58 @@ class ImageMatcher(Protocol):
 
 
 @dataclass(frozen=True)
+class BlockedImages:
+    """An `ImageMatcher` over the operator's list and the images that decisions blocked. `hashes`
+    returns the list that is in force."""
+
+    hashes: Callable[[], HashList]
+    blocked: BlockedHashes
+
+    async def match(self, rendered: RenderedImage) -> Match | None:
+        """The nearest source. An image without a hash, or with one of low quality, matches none."""
+        if not rendered.hash or rendered.hash_quality < MIN_QUALITY:
+            return None
+        listed = self.hashes().match(rendered.hash, rendered.hash_quality)
+        decided = await self.blocked.nearest(rendered.hash)
+        distance = MAX_DISTANCE if listed is None else listed.distance - 1
+        if decided is not None and decided[1] <= distance:
+            return Match(decision=decided[0])
+        return None if listed is None else Match(line=listed.line)
+
+
+@dataclass(frozen=True)
 class Screening:
-    """Rejects blocked images, and leaves the others to review by admins if `review` says so."""
+    """Rejects blocked images, and has the others reviewed by `review`."""
 
     matcher: ImageMatcher
     clock: Clock
-    review: bool = False
+    review: ReviewMode = ReviewMode.OFF
 
     async def screen(self, rendered: RenderedImage) -> ScreeningResult:
-        """Rejected if the image matches a blocked one; else in review, or ready."""
+        """`failed` if the image matches a blocked one; else `ready`, `in_review`, or, until the
+        hook has answered, `processing`."""
         match = await self.matcher.match(rendered)
         now = rfc3339(self.clock.now_ms())
         if match is not None:
             entry = NewEntry(self.clock.new_id(), EntryKind.MATCH, now, match)
             decision = automatic_rejection(self.clock.new_id(), IMAGE_BLOCKED, now)
             return ScreeningResult(PostStatus.FAILED, IMAGE_BLOCKED, decision, entry)
-        if self.review:
-            entry = NewEntry(self.clock.new_id(), EntryKind.REVIEW, now)
-            return ScreeningResult(PostStatus.IN_REVIEW, entry=entry)
+        if self.review is ReviewMode.ALL:
+            return review_by_admins(self.clock)
+        if self.review is ReviewMode.HOOK:
+            return ScreeningResult(PostStatus.PROCESSING)
         return ScreeningResult()
 
 
-def automatic_rejection(decision_id: str, failure: Failure, now: str) -> Decision:
-    """The decision by which the service rejects an image, at the time `now` (RFC 3339). Its post
-    and its owner are added when it is stored."""
+def review_by_admins(clock: Clock) -> ScreeningResult:
+    """The result that leaves an image to admins."""
+    entry = NewEntry(clock.new_id(), EntryKind.REVIEW, rfc3339(clock.now_ms()))
+    return ScreeningResult(PostStatus.IN_REVIEW, entry=entry)
+
+
+def automatic_rejection(decision_id: str, failure: Failure, now: str, text: str = "") -> Decision:
+    """The decision by which the service rejects an image, at the time `now` (RFC 3339). `text` is
+    the hook's reason. Its post and its owner are added when it is stored."""
     return Decision(
         id=decision_id,
         by=THE_SERVICE,
@@ -112,7 +154,7 @@ def automatic_rejection(decision_id: str, failure: Failure, now: str) -> Decisio
         comment_id=None,
         user=None,
         reason=failure.code,
-        text="",
+        text=text,
         until=None,
         created_at=now,
     )

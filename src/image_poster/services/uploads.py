@@ -1,7 +1,7 @@
 """Uploads: reserve a post whose image comes later, receive its bytes, complete or abort it."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -72,6 +72,7 @@ class UploadService:
     limits: Limits
     refused_bytes: RefusedBytes
     render: Callable[[StoredPost, UploadTargets], bytes]
+    check_may_write: Callable[[str], Awaitable[None]]
 
     async def reserve_by_tus(
         self, creator: Identity, order: UploadOrder, key: str | None
@@ -117,6 +118,7 @@ class UploadService:
         """Append a body, and complete the upload if it was the last. Raises as `state` and
         `tus` do, `UploadTakenOverError` and `UnsupportedImageError`."""
         record = await self._find(post_id, user)
+        await self.check_may_write(record.creator)
         if not record.awaiting:
             finished = _finished(record.upload)
             self._allowed(patch, *finished)
@@ -132,6 +134,7 @@ class UploadService:
         `append` does, and `InvalidRequestError` for a body that is too short.
         """
         record = await self._find(post_id, None)
+        await self.check_may_write(record.creator)
         if not record.awaiting:
             return
         if declared_bytes is not None and declared_bytes < (record.upload.length or 0):

@@ -1,8 +1,10 @@
 """The in-memory adapters keep the ports' contracts."""
 
+from typing import Any
+
 import pytest
 
-from contract.ports import moderation_suite, suite
+from contract.ports import moderation_suite, suite, withholding
 from fakes.accounts import MemoryAccountStore, MemoryBlockStore
 from fakes.clock import ManualClock
 from fakes.comments import MemoryCommentStore
@@ -76,8 +78,9 @@ class TestFeedRebuilder(suite.FeedRebuilderSuite):
     pass
 
 
-class TestImageStore(suite.ServedImageStoreSuite):
-    pass
+class TestImageStore(suite.ServedImageStoreSuite, withholding.WithheldRenditionsSuite):
+    async def is_public(self, images: Any, post_id: str, name: str) -> bool:
+        return bool(images.is_public(post_id, name))
 
 
 class TestUploadStore(suite.UploadStoreSuite):

@@ -14,7 +14,7 @@ from contract.ports.suite import a_comment, ready, shown
 from fakes.clock import ManualClock
 from image_poster.adapters.sqlite import accounts as accounts_module
 from image_poster.adapters.sqlite import database as sqlite_database
-from image_poster.adapters.sqlite import entries, jobs, moderation
+from image_poster.adapters.sqlite import entries, jobs, moderation, reports
 from image_poster.adapters.sqlite import feed_queries as feed
 from image_poster.adapters.sqlite.accounts import SqliteAccountStore, SqliteBlockStore
 from image_poster.adapters.sqlite.comments import SqliteCommentStore
@@ -27,8 +27,9 @@ from image_poster.adapters.sqlite.feed import (
 )
 from image_poster.adapters.sqlite.idempotency import SqliteTombstoneQueue
 from image_poster.adapters.sqlite.jobs import SqliteJobQueue
-from image_poster.adapters.sqlite.moderation import SqliteDecisionStore, SqliteReportStore
+from image_poster.adapters.sqlite.moderation import SqliteDecisionStore
 from image_poster.adapters.sqlite.posts import SqlitePostStore
+from image_poster.adapters.sqlite.reports import SqliteReportStore
 from image_poster.adapters.sqlite.schema import VERSION, SchemaTooNewError, SchemaTooOldError
 from image_poster.adapters.sqlite.uploads import SqliteUploadRecordStore
 from image_poster.domain.comments import Comment, decode_comment, encode_comment
@@ -386,9 +387,9 @@ async def test_each_query_of_moderation_and_accounts_has_an_index(tmp_path: Path
         feed.Sql(moderation._QUEUE, ("", 10)),
         feed.Sql(moderation._LOG, ("~", 10)),
         feed.Sql(moderation._DECISIONS_OF_OWNER, ("alice", "~", 10)),
-        feed.Sql(moderation._REPORTS_OF_USER, ("alice", "~", 10)),
-        feed.Sql(moderation._LATEST_REPORTS, ("id",)),
-        feed.Sql(moderation._OPEN_REPORT, ("alice", "id", None)),
+        feed.Sql(reports._REPORTS_OF_USER, ("alice", "~", 10)),
+        feed.Sql(reports.LATEST_REPORTS_OF, ("id",)),
+        feed.Sql(reports._OPEN_REPORT, ("alice", "id", None)),
         feed.Sql(accounts_module._COMMENTS_OF, ("alice", "~", 10)),
         feed.Sql(accounts_module._ANY_COMMENTS, ("alice", 10)),
         feed.Sql(entries._CLOSE_CONTENT, ("delete", "post:id")),

@@ -78,6 +78,12 @@ def replace_by_used_keys(connection: sqlite3.Connection, user: str, limit: int) 
     return len(rows)
 
 
+async def check_record_unused(database: Database, record: IdempotencyRecord | None) -> None:
+    """Check as `check_unused`, in a transaction of its own: after all writes that were queued."""
+    if record is not None:
+        await database.write(lambda connection: check_unused(connection, record))
+
+
 def store_record(
     connection: sqlite3.Connection, record: IdempotencyRecord | None, now_ms: int
 ) -> None:

@@ -1,7 +1,7 @@
 """Posts in SQLite, and the records of their files."""
 
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -49,7 +49,6 @@ _NEXT_TURN = (
     "FROM posts AS own WHERE own.status = 'processing' AND own.creator = {})"
 )
 
-_POSTS_AT_A_TIME = 500
 _FIND = "SELECT id, total_comments, head, latest FROM posts WHERE id = ?"
 
 
@@ -91,6 +90,7 @@ def change_post(
     if former.status is PostStatus.AWAITING_UPLOAD is not post.status:
         release_upload(connection, post_id)
     if post.status is not former.status:
+        connection.execute("DELETE FROM reviews WHERE post_id = ?", (post_id,))
         _enter_status(connection, post, now_ms)
     connection.execute(
         "UPDATE posts SET head = ?1, status = ?2, "
@@ -119,14 +119,14 @@ def delete_post(connection: sqlite3.Connection, post_id: str) -> None:
     connection.execute("DELETE FROM posts WHERE id = ?", (post_id,))
     connection.execute("DELETE FROM uploads WHERE post_id = ?", (post_id,))
     connection.execute("DELETE FROM files WHERE post_id = ?", (post_id,))
+    connection.execute("DELETE FROM reviews WHERE post_id = ?", (post_id,))
     clear_records(connection, [post_id])
     close_content_entries(connection, Subject(post_id))
     release_upload(connection, post_id, kept_bytes=0)
 
 
 class SqlitePostStore:
-    """`PostStore` in SQLite. `notifier` is notified of every added, changed or deleted post.
-    `while_banned`: it adds posts of banned users too, for an import."""
+    """`PostStore` in SQLite. `notifier` is notified of every added, changed or deleted post."""
 
     def __init__(
         self,
@@ -134,13 +134,10 @@ class SqlitePostStore:
         clock: Clock,
         quota: SqliteUploadQuota | None = None,
         notifier: PostNotifier = NULL_NOTIFIER,
-        *,
-        while_banned: bool = False,
     ) -> None:
         self._database = database
         self._notifier = notifier
         self._clock = clock
-        self._while_banned = while_banned
         self._quota = quota or SqliteUploadQuota(database, clock, Limits())
 
     async def add(
@@ -158,7 +155,7 @@ class SqlitePostStore:
 
         def insert(connection: sqlite3.Connection) -> None:
             check_unused(connection, record, instead_of)
-            self._check_standing(connection, post.creator)
+            check_standing(connection, post.creator, self._clock.now_ms())
             if upload is None:
                 self._quota.check_image(connection, post.creator, image_bytes)
             else:
@@ -181,10 +178,6 @@ class SqlitePostStore:
 
         await self._database.write(insert)
         self._notifier.notify(post.id)
-
-    def _check_standing(self, connection: sqlite3.Connection, user: str) -> None:
-        now_ms = self._clock.now_ms()
-        check_standing(connection, user, now_ms, while_banned=self._while_banned)
 
     async def find(self, post_id: str) -> StoredPost | None:
         row = self._database.read_one(_FIND, post_id)
@@ -222,7 +215,10 @@ class SqlitePostStore:
             former, post, stored = change_post(connection, post_id, checked, now)
             if post != former:
                 add_records(connection, records, Subject(post_id), post.creator)
-            _store_files(connection, post_id, files, image_hash)
+            store_files(connection, post_id, files)
+            if image_hash:
+                sql = "UPDATE posts SET image_hash = ? WHERE id = ?"
+                connection.execute(sql, (image_hash, post_id))
             return stored
 
         stored = await self._database.write(replace)
@@ -253,27 +249,9 @@ class SqlitePostStore:
         self._notifier.notify(post_id)
 
 
-def _store_files(
-    connection: sqlite3.Connection, post_id: str, files: Sequence[FileRecord], image_hash: str
-) -> None:
+def store_files(connection: sqlite3.Connection, post_id: str, files: Sequence[FileRecord]) -> None:
+    """Store the records of a post's files within a transaction."""
     connection.executemany(
         "INSERT OR REPLACE INTO files (post_id, name, size, sha256) VALUES (?, ?, ?, ?)",
         [(post_id, *record) for record in files],
     )
-    if image_hash:
-        connection.execute("UPDATE posts SET image_hash = ? WHERE id = ?", (image_hash, post_id))
-
-
-def files_of_ready_posts(database: Database) -> Iterator[tuple[str, list[FileRecord]]]:
-    """The ready posts by id, each with the records of its files. Posts of earlier versions have no
-    records."""
-    after = ""
-    while posts := database.read(
-        "SELECT id FROM posts WHERE status = 'ready' AND id > ? ORDER BY id LIMIT ?",
-        after,
-        _POSTS_AT_A_TIME,
-    ):
-        for (post_id,) in posts:
-            rows = database.read("SELECT name, size, sha256 FROM files WHERE post_id = ?", post_id)
-            yield post_id, [FileRecord(*row) for row in rows]
-        after = posts[-1][0]

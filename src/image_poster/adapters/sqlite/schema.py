@@ -16,7 +16,8 @@
 - `probe`: one row, with the time of the last write of the readiness check.
 - `daily_bytes`: the bytes that a user reserved on the day (UTC) of their last reservation.
 - `bookings`: reserved bytes of unfinished images, which can still be released.
-- `accounts`: bans, and accounts that are being deleted. Users in good standing have no row.
+- `accounts`: bans, and accounts that are being deleted (`deleting_since`: the service clock's time
+  of the request). Users in good standing have no row.
 - `blocks`: users whom a user blocks.
 - `entries`: the moderation queue. `subject` is `Subject.key`; `closed_by` is the action that closed
   the entry, NULL while it is open. `reports` and `reasons` (JSON) count the reports.
@@ -24,6 +25,7 @@
 - `decisions`: the log of decisions; its rowid is the order of the transactions.
 - `appeals`: appeals against decisions.
 - `blocked_hashes`: perceptual hashes of images that decisions blocked.
+- `reviews`: images that wait for the review hook (`PendingReview` as JSON).
 - `used_keys`: hashes of the idempotency keys of deleted accounts (`idempotency.used_key`).
 
 The database's `user_version` is the number of applied `_MIGRATIONS`.
@@ -203,6 +205,7 @@ CREATE INDEX tombstones_of_user ON tombstones (user);
 CREATE TABLE accounts (
     user TEXT NOT NULL PRIMARY KEY,
     deleting INTEGER NOT NULL DEFAULT 0,
+    deleting_since INTEGER NOT NULL DEFAULT 0,
     ban_decision TEXT,
     ban_reason TEXT,
     ban_until INTEGER
@@ -276,6 +279,15 @@ CREATE TABLE used_keys (
 CREATE INDEX used_keys_kept ON used_keys (kept_at)
 """
 
+_REVIEWS = """
+CREATE TABLE reviews (
+    post_id TEXT NOT NULL PRIMARY KEY,
+    review BLOB NOT NULL,
+    due_at INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX reviews_due ON reviews (due_at)
+"""
+
 _MIGRATIONS = (
     *(
         _FIRST,
@@ -291,6 +303,7 @@ _MIGRATIONS = (
     *(_LIMITS, _RANKS, _UNFINISHED, _FILES, _RECORDS_BY_RESOURCE),
     _REFUSED,
     _MODERATION,
+    _REVIEWS,
 )
 VERSION = len(_MIGRATIONS)
 

@@ -25,7 +25,9 @@ _END_BAN = (
     "UPDATE accounts SET ban_decision = NULL, ban_reason = NULL, ban_until = NULL WHERE user = ?"
 )
 _BEGIN_DELETION = (
-    "INSERT INTO accounts (user, deleting) VALUES (?, 1) ON CONFLICT DO UPDATE SET deleting = 1"
+    "INSERT INTO accounts (user, deleting, deleting_since) VALUES (?, 1, ?) "
+    "ON CONFLICT DO UPDATE SET deleting = 1, deleting_since = excluded.deleting_since "
+    "WHERE deleting = 0"
 )
 _END_DELETION = "UPDATE accounts SET deleting = 0 WHERE user = ?"
 _DROP_GOOD_STANDING = (
@@ -73,9 +75,10 @@ def end_ban(connection: sqlite3.Connection, user: str) -> None:
     connection.execute(_DROP_GOOD_STANDING, (user,))
 
 
-def begin_deletion(connection: sqlite3.Connection, user: str) -> None:
-    """Mark the account as being deleted."""
-    connection.execute(_BEGIN_DELETION, (user,))
+def begin_deletion(connection: sqlite3.Connection, user: str, service_ms: int) -> None:
+    """Mark the account as being deleted since this time of the service clock, unless it is already
+    marked."""
+    connection.execute(_BEGIN_DELETION, (user, service_ms))
 
 
 def end_deletion(connection: sqlite3.Connection, user: str) -> None:
