@@ -22,6 +22,7 @@ export const de: Texts = {
   newPost: "Neuer Beitrag",
   signIn: "Anmelden",
   signOut: "Abmelden",
+  menu: "Menü",
   cancel: "Abbrechen",
   close: "Schließen",
   save: "Speichern",
@@ -63,6 +64,8 @@ export const de: Texts = {
 
   images: "Bilder",
   chooseImages: "Wählen Sie Bilder aus, ziehen Sie sie auf die Seite, oder fügen Sie sie ein.",
+  chooseFiles: "Bilder auswählen",
+  addImages: "Bilder hinzufügen",
   removeImage: (name: string) => `${name} entfernen`,
   noPreview: "Dieser Browser kann keine Vorschau zeigen. Sie können das Bild trotzdem veröffentlichen.",
   smaller: "Kleiner (2048 px)",

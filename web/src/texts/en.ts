@@ -21,6 +21,7 @@ export const en = {
   newPost: "New post",
   signIn: "Sign in",
   signOut: "Sign out",
+  menu: "Menu",
   cancel: "Cancel",
   close: "Close",
   save: "Save",
@@ -62,6 +63,8 @@ export const en = {
 
   images: "Images",
   chooseImages: "Choose images, drop them anywhere on the page, or paste them.",
+  chooseFiles: "Choose images",
+  addImages: "Add images",
   removeImage: (name: string) => `Remove ${name}`,
   noPreview: "This browser cannot show a preview. You can still post the image.",
   smaller: "Smaller (2048 px)",

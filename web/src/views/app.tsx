@@ -4,10 +4,11 @@ import { useEffect, useRef } from "preact/hooks";
 import * as feed from "../feed";
 import * as me from "../me";
 import { problemText, texts } from "../texts";
-import { openComposer, Composer, useDroppedFiles } from "./composer";
+import { Composer, useDroppedFiles } from "./composer";
+import { Header } from "./header";
 import { Outbox } from "./outbox";
 import { PostCard } from "./post";
-import { SignInDialog, SessionButtons } from "./sign-in";
+import { SignInDialog } from "./sign-in";
 import { Status } from "./status";
 import { Viewer } from "./viewer";
 
@@ -16,18 +17,7 @@ export function App() {
   // A new key for the next user removes all inputs and dialogs of the last one.
   return (
     <Fragment key={me.sessionEnds.value}>
-      <header class="bar">
-        <div class="bar-inside">
-          <h1 class="brand">{texts.title}</h1>
-          <SortChoice />
-          <div class="row who-is-on">
-            <button type="button" class="primary" onClick={() => openComposer()}>
-              {texts.newPost}
-            </button>
-            <SessionButtons />
-          </div>
-        </div>
-      </header>
+      <Header />
       <main tabIndex={-1}>
         <Outbox />
         <Feed />
@@ -37,23 +27,6 @@ export function App() {
       <Composer />
       <SignInDialog />
     </Fragment>
-  );
-}
-
-function SortChoice() {
-  const orders: [feed.Sort, string][] = [
-    ["top", texts.top],
-    ["new", texts.newest],
-  ];
-  return (
-    <div class="sorts" role="radiogroup" aria-label={texts.sort}>
-      {orders.map(([order, label]) => (
-        <label key={order}>
-          <input type="radio" name="sort" value={order} checked={feed.sort.value === order} onChange={() => void feed.startWalk(order)} />
-          <span>{label}</span>
-        </label>
-      ))}
-    </div>
   );
 }
 
