@@ -1,9 +1,10 @@
 /** The service's limits (`GET /limits`), and checks of files and texts against them before they are sent. */
 import { signal } from "@preact/signals";
-import { read, type Schemas } from "./api";
+import { read } from "./api";
 import { BRANDS, MAX_FTYP_BYTES, MIN_FTYP_BYTES, SIGNATURES, SNIFF_BYTES } from "./image-types";
+import type { ServiceLimits } from "./moderation-types";
 
-export type Limits = Schemas["LimitsBody"];
+export type Limits = ServiceLimits;
 
 export const limits = signal<Limits | null>(null);
 

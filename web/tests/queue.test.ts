@@ -5,7 +5,8 @@
 import "fake-indexeddb/auto";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { applyAnswer, startSending, type Entry, endBackOff, overrideTheirs, newEntry, nextWaitMs, pauseEntry, remainingMs, removeEntry, RESENDABLE_MS, resumeEntry, type Work } from "../src/queue";
+import { applyAnswer, startSending, type Entry, endBackOff, overrideTheirs, newEntry, nextWaitMs, pauseEntry, remainingMs, removeEntry, RESENDABLE_MS, resumeEntry } from "../src/queue";
+import type { Work } from "../src/works";
 import { sendEntry, type SendContext, Sender } from "../src/sending";
 import { DeviceStorage, type Storage } from "../src/storage";
 import { type Fault, FAULTS, Service } from "./service";

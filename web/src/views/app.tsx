@@ -4,13 +4,17 @@ import { useEffect, useRef } from "preact/hooks";
 import * as feed from "../feed";
 import * as me from "../me";
 import { problemText, texts } from "../texts";
+import { visiblePosts } from "../visible";
 import { Composer, useDroppedFiles } from "./composer";
+import { LoadedDialogs } from "./dialogs";
+import { Footer } from "./footer";
 import { Header } from "./header";
 import { Outbox } from "./outbox";
 import { PostCard } from "./post";
 import { SignInDialog } from "./sign-in";
 import { Status } from "./status";
 import { Viewer } from "./viewer";
+import { WithheldPosts } from "./withheld";
 
 export function App() {
   useDroppedFiles();
@@ -20,11 +24,14 @@ export function App() {
       <Header />
       <main tabIndex={-1}>
         <Outbox />
+        <WithheldPosts />
         <Feed />
       </main>
+      <Footer />
       <Status />
       <Viewer />
       <Composer />
+      <LoadedDialogs />
       <SignInDialog />
     </Fragment>
   );
@@ -34,7 +41,7 @@ export function App() {
 const FIRST_IMAGES = 3;
 
 function Feed() {
-  const posts = feed.posts.value;
+  const posts = visiblePosts.value;
   const state = feed.state.value;
   return (
     <>

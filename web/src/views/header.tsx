@@ -5,8 +5,10 @@ import { useEffect, useRef, useState } from "preact/hooks";
 import * as feed from "../feed";
 import * as me from "../me";
 import * as outbox from "../outbox";
+import { countText, watchQueue } from "../moderation-queue";
 import { texts } from "../texts";
 import { openComposer } from "./composer";
+import { isAccountOpen, isModerationOpen } from "./dialogs";
 import { Confirm, Icon } from "./parts";
 import { openSignIn } from "./sign-in";
 
@@ -100,6 +102,8 @@ function SessionMenu({ current }: { current: me.Session }) {
           <bdi>{current.name}</bdi>
         </span>
         {current.expired && <MenuItem onClick={choose(openSignIn)}>{texts.signIn}</MenuItem>}
+        {current.admin && <ModerationItem current={current} choose={choose} />}
+        <MenuItem onClick={choose(() => (isAccountOpen.value = true))}>{texts.account}</MenuItem>
         <SignOut choose={choose} />
       </div>
     </div>
@@ -133,6 +137,12 @@ function MenuItem({ onClick, children }: { onClick: () => void; children: Compon
       {children}
     </button>
   );
+}
+
+/** The button `Moderation (N)`, of admins. */
+function ModerationItem({ current, choose }: { current: me.Session; choose: (act: () => void) => () => void }) {
+  useEffect(watchQueue, [current.id]);
+  return <MenuItem onClick={choose(() => (isModerationOpen.value = true))}>{texts.moderation(countText())}</MenuItem>;
 }
 
 function SignOut({ choose }: { choose: (act: () => void) => () => void }) {
