@@ -133,7 +133,7 @@ storm: $(VENV)/installed-dev  ## Post ten 10 MB photographs through a bad networ
 	STORM=1 $(BIN)/python -m pytest -v -k ten_photographs tests/e2e/test_bad_networks.py
 
 crash: $(VENV)/installed-dev  ## Kill the server 200 times under load and check that it lost no acknowledged write
-	CRASH_ROUNDS=200 $(BIN)/python -m pytest -q tests/e2e/test_crash.py
+	CRASH_ROUNDS=200 $(BIN)/python -m pytest -q tests/e2e/test_crash.py tests/e2e/test_crash_moderation.py
 
 power-loss: $(VENV)/installed-dev  ## Simulate a power cut at POWER_LOSS_PREFIXES (1000) moments of a recorded run, and check the recovery
 	POWER_LOSS_PREFIXES=$${POWER_LOSS_PREFIXES:-1000} $(BIN)/python -m pytest -q tests/e2e/test_power_loss.py

@@ -26,11 +26,11 @@ ROOT = Path(__file__).parents[1]
 NAVIGATION: dict[str, list[str]] = {
     "Tutorial": ["tutorial"],
     "How-to": [
-        *("http", "examples", "chaos-proxy", "in-public", "operations", "proxies", "aws"),
-        "/CONTRIBUTING",
+        *("http", "examples", "chaos-proxy", "in-public", "operations", "moderation", "proxies"),
+        *("aws", "/CONTRIBUTING"),
     ],
     "Reference": [
-        *("reference", "api-rules", "client", "cli", "options", "settings", "problems"),
+        *("reference", "api-rules", "rules", "client", "cli", "options", "settings", "problems"),
         *("data-folder", "disasters", "aws-costs", "benchmarks", "proofs", "/CHANGELOG"),
     ],
     "Explanation": ["architecture", "feed", "gallery", "behaviour", "aws-design"],

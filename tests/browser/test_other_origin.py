@@ -116,7 +116,7 @@ def test_parallel_uploads_are_refused_with_a_sentence(page: Page, api: Api) -> N
     result = page.evaluate("given => byUppy(...given)", [f"{api.url}/uploads", "Tus", options])
     assert result["successful"] == []
     assert "concatenation_unsupported" in result["failed"][0]
-    assert api.get("/posts", alice, params={"status": "unfinished"}).json()["posts"] == []
+    assert api.get("/me/posts", alice, params={"status": "unfinished"}).json()["posts"] == []
 
 
 def test_a_page_that_is_reloaded_in_mid_upload_goes_on_where_it_was(

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from image_poster.editions.local.doctor import find_wrong_owners
+from image_poster.editions.local.checks import find_wrong_owners
 from support import mounts, samples
 from support.api import LOCAL as LOCAL_EDITION
 from support.api import Api

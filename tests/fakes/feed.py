@@ -14,7 +14,7 @@ from image_poster.domain.feed import (
 )
 from image_poster.domain.posts import PostStatus, StoredPost
 from image_poster.domain.signing import Page
-from image_poster.domain.uploads import UnfinishedPost
+from image_poster.domain.uploads import OwnPost
 from image_poster.ports.feed import RebuiltBatch
 
 
@@ -43,23 +43,21 @@ class MemoryFeedReader:
         rank = self._state.ranks.get(stored.id, CurrentRank(0))
         return Ranked(position_in(sort, stored.total_comments, stored.id), rank.since)
 
-    async def unfinished(
-        self, creator: str, limit: int, after: str | None
-    ) -> Page[UnfinishedPost, str]:
+    async def own_posts(
+        self, creator: str, statuses: frozenset[PostStatus], limit: int, after: str | None
+    ) -> Page[OwnPost, str]:
         ids = sorted(
             (
                 post_id
                 for post_id, record in self._state.posts.items()
                 if record.post.creator == creator
-                and record.post.status is not PostStatus.READY
+                and record.post.status in statuses
                 and (after is None or post_id < after)
             ),
             reverse=True,
         )
         uploads = self._state.uploads
-        shown = [
-            UnfinishedPost(self._state.stored(rank), uploads.get(rank)) for rank in ids[:limit]
-        ]
+        shown = [OwnPost(self._state.stored(id_), uploads.get(id_)) for id_ in ids[:limit]]
         return Page(shown, ids[limit - 1] if len(ids) > limit else None)
 
 

@@ -18,6 +18,10 @@ _ORIGINAL = "original"
 _UPLOAD = "upload"
 
 
+def _withheld(rendition: str) -> str:
+    return f"withheld {rendition}"
+
+
 class _MemoryFile:
     place: str | None = None
 
@@ -87,10 +91,25 @@ class MemoryImageStore:
             work.original.write_bytes(original)
             yield work
 
-    async def publish(self, post_id: str, work: Workspace) -> tuple[()]:
+    async def publish(self, post_id: str, work: Workspace, *, withheld: bool = False) -> tuple[()]:
         for name in RENDITIONS:
+            self._files.pop((post_id, _withheld(name)), None)
             self.keep(post_id, name, (work.folder / f"{name}.jpg").read_bytes())
+        if withheld:
+            await self.withhold(post_id)
         return ()
+
+    async def withhold(self, post_id: str) -> None:
+        for name in RENDITIONS:
+            self._rename(post_id, name, _withheld(name))
+
+    async def expose(self, post_id: str) -> None:
+        for name in RENDITIONS:
+            self._rename(post_id, _withheld(name), name)
+
+    def is_public(self, post_id: str, rendition: str) -> bool:
+        """True if the public place has the rendition."""
+        return (post_id, rendition) in self._files
 
     async def has_original(self, post_id: str) -> bool:
         return (post_id, _ORIGINAL) in self._files
@@ -103,11 +122,15 @@ class MemoryImageStore:
         return _MemoryFile(self._content(post_id, _ORIGINAL))
 
     async def open_rendition(self, post_id: str, rendition: str) -> StoredFile:
-        return _MemoryFile(self._content(post_id, rendition))
+        return await self.open_withheld(post_id, rendition)
+
+    async def open_withheld(self, post_id: str, rendition: str) -> StoredFile:
+        name = rendition if self.is_public(post_id, rendition) else _withheld(rendition)
+        return _MemoryFile(self._content(post_id, name))
 
     async def remove(self, post_id: str) -> None:
-        for name in (_UPLOAD, _ORIGINAL, *RENDITIONS):
-            self._files.pop((post_id, name), None)
+        for key in [key for key in self._files if key[0] == post_id]:
+            del self._files[key]
         self._drop(post_id, None)
 
     async def leftovers(self, older_than_ms: int) -> AsyncIterator[str]:
@@ -137,6 +160,11 @@ class MemoryImageStore:
 
     async def purge(self, post_id: str, before_ms: int) -> int:
         return self._drop(post_id, before_ms)
+
+    def _rename(self, post_id: str, name: str, new_name: str) -> None:
+        file = self._files.pop((post_id, name), None)
+        if file is not None:
+            self._files[post_id, new_name] = file
 
     def _drop(self, post_id: str, before_ms: int | None) -> int:
         dropped = [

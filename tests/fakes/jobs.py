@@ -47,7 +47,16 @@ class MemoryJobQueue:
     async def park(self, job: Job, *, error: str) -> None:
         if self._is_processing(job.post_id):
             parked = failed_post(self._state.post(job.post_id), PROCESSING_FAILED)
-            self._state.change(job.post_id, post=parked, error=error)
+            due_at = self._clock.service_ms()
+            self._state.change(job.post_id, post=parked, error=error, due_at=due_at)
+
+    async def expired_failures(self, before_ms: int, limit: int) -> list[str]:
+        failed = [
+            (record.due_at, post_id)
+            for post_id, record in self._state.posts.items()
+            if record.post.status is PostStatus.FAILED and record.due_at < before_ms
+        ]
+        return [post_id for _, post_id in sorted(failed)[:limit]]
 
     async def parked(self) -> list[ParkedJob]:
         return [

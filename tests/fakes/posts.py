@@ -3,11 +3,12 @@
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from fakes.state import MemoryState, PostRecord, Tombstone
+from fakes.state import MemoryState, PostRecord
 from image_poster.domain import errors
 from image_poster.domain.idempotency import KEPT_MS, IdempotencyRecord
 from image_poster.domain.identity import Identity
 from image_poster.domain.ids import EARLIEST_MS, is_over
+from image_poster.domain.moderation import Decision, ModerationRecords, Subject
 from image_poster.domain.posts import (
     Post,
     PostStatus,
@@ -17,6 +18,7 @@ from image_poster.domain.posts import (
 from image_poster.domain.uploads import Upload
 from image_poster.ports import Clock
 from image_poster.ports.images import FileRecord
+from image_poster.ports.posts import NO_RECORDS
 
 
 class MemoryPostStore:
@@ -37,6 +39,7 @@ class MemoryPostStore:
     ) -> None:
         del image_bytes
         self._state.check_unused(record, instead_of)
+        self._state.check_standing(post.creator, self._clock.now_ms())
         self._state.keep_record(record, self._clock.service_ms())
         if upload is not None:
             self._state.uploads.setdefault(post.id, upload)
@@ -58,20 +61,34 @@ class MemoryPostStore:
         return tombstone is not None and tombstone.ended
 
     async def update(
-        self, post_id: str, change: Callable[[Post], Post], *, files: Sequence[FileRecord] = ()
+        self,
+        post_id: str,
+        change: Callable[[Post], Post],
+        *,
+        files: Sequence[FileRecord] = (),
+        image_hash: str = "",
+        records: ModerationRecords = NO_RECORDS,
     ) -> StoredPost:
         del files
         before = self._state.post(post_id)
         after = change(before)
-        self._state.change(post_id, post=after)
-        if after.status != before.status:
-            self._state.change(post_id, error=None)
-        if after.status is PostStatus.PROCESSING is not before.status:
-            turn = self._state.queue_turn(after)
-            self._state.change(post_id, due_at=self._clock.service_ms(), turn=turn)
+        self._state.replace_post(before, after, self._clock.service_ms())
+        if image_hash:
+            self._state.image_hashes[post_id] = image_hash
+        if after != before:
+            self._state.log(records.decision, after.creator)
+            if records.entry is not None:
+                self._state.open_entry(Subject(post_id), records.entry)
         return self._state.stored(post_id)
 
-    async def remove(self, post_id: str, by: Identity, *, ended: bool = False) -> None:
+    async def remove(
+        self,
+        post_id: str,
+        by: Identity,
+        *,
+        ended: bool = False,
+        decision: Decision | None = None,
+    ) -> None:
         if post_id not in self._state.posts:
             tombstone = self._state.tombstones.get(post_id)
             if tombstone is not None and tombstone.user == by.user:
@@ -79,12 +96,9 @@ class MemoryPostStore:
             raise errors.PostNotFoundError
         post = self._state.post(post_id)
         check_may_change(post, by)
-        del self._state.posts[post_id]
-        self._state.clear_records(post_id)
-        self._state.uploads.pop(post_id, None)
         ended &= post.status is PostStatus.AWAITING_UPLOAD
-        tombstone = Tombstone(by.user, self._clock.service_ms(), pending=True, ended=ended)
-        self._state.tombstones[post_id] = tombstone
+        self._state.delete_post(post_id, by.user, self._clock.service_ms(), ended=ended)
+        self._state.log(decision, post.creator)
 
 
 class MemoryTombstoneQueue:
@@ -119,6 +133,9 @@ class MemoryTombstoneQueue:
         for used, (_, kept_at) in list(self._state.records.items()):
             if is_over(kept_at, KEPT_MS, **times):
                 del self._state.records[used]
+        for used, kept_at in list(self._state.used_keys.items()):
+            if is_over(kept_at, KEPT_MS, **times):
+                del self._state.used_keys[used]
 
     def _correct_times(self, service_ms: int) -> None:
         """Restart lifetimes that began in 1970, by a wrong clock, once the clock is right."""

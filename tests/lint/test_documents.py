@@ -41,7 +41,9 @@ def test_every_command_is_documented(command: str) -> None:
     assert f"image-poster {command}" in read("docs/cli.md")
 
 
-@pytest.mark.parametrize("page", ["cli", "operations", "data-folder", "behaviour"])
+@pytest.mark.parametrize(
+    "page", ["cli", "operations", "data-folder", "behaviour", "moderation", "rules"]
+)
 def test_options_that_the_docs_name_exist(page: str) -> None:
     options = {flag for command in cli.commands.values() for flag in all_flags(command)}
     names = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", read(f"docs/{page}.md")))

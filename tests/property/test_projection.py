@@ -18,9 +18,12 @@ from hypothesis import strategies as st
 from contract.ports.suite import a_comment, a_post, an_upload
 from fakes.clock import ManualClock
 from fakes.images import MemoryImageStore
+from image_poster.adapters.dynamodb.checks import (
+    DynamoScheduledChecks,
+)
 from image_poster.adapters.dynamodb.comments import DynamoCommentCounter, DynamoCommentStore
 from image_poster.adapters.dynamodb.feed import DynamoFeedReader, DynamoFeedRebuilder
-from image_poster.adapters.dynamodb.posts import DynamoPostStore, DynamoScheduledChecks
+from image_poster.adapters.dynamodb.posts import DynamoPostStore
 from image_poster.adapters.dynamodb.schema import COMMENT, GONE, RANK, post_key, ranked
 from image_poster.adapters.dynamodb.stream import decoded_records
 from image_poster.adapters.s3.images import CloudFrontImageCache

@@ -13,9 +13,12 @@ from hypothesis import strategies as st
 from contract.ports.suite import ALICE, a_comment, a_post, an_upload
 from fakes.clock import ManualClock
 from fakes.images import MemoryImageStore
+from image_poster.adapters.dynamodb.checks import (
+    DynamoFailureCounter,
+)
 from image_poster.adapters.dynamodb.comments import DynamoCommentCounter, DynamoCommentStore
 from image_poster.adapters.dynamodb.database import Item
-from image_poster.adapters.dynamodb.posts import DynamoFailureCounter, DynamoPostStore
+from image_poster.adapters.dynamodb.posts import DynamoPostStore
 from image_poster.adapters.dynamodb.schema import post_key
 from image_poster.domain.errors import BusyError, ImageNotFoundError
 from image_poster.domain.images import ImageRejectedError, ImageWorkFailedError

@@ -23,7 +23,8 @@ from image_poster.adapters.sqlite.comments import SqliteCommentStore
 from image_poster.adapters.sqlite.database import Database
 from image_poster.adapters.sqlite.feed import SqliteFeedReader, SqliteFeedRebuilder
 from image_poster.adapters.sqlite.idempotency import SqliteTombstoneQueue
-from image_poster.adapters.sqlite.posts import SqliteJobQueue, SqlitePostStore
+from image_poster.adapters.sqlite.jobs import SqliteJobQueue
+from image_poster.adapters.sqlite.posts import SqlitePostStore
 from image_poster.domain.errors import ImagePosterError
 from image_poster.domain.feed import FeedQuery, FeedSort
 from image_poster.domain.identity import Identity

@@ -3,14 +3,12 @@
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
 import httpx
 
 from support import samples
 from support.waiting import wait_for_value
-
-Value = TypeVar("Value")
 
 
 def someone(name: str = "user") -> str:
@@ -74,7 +72,7 @@ class Api:
             return self.http.get(answer.headers["location"])
         return answer
 
-    def eventually(self, read: Callable[[], Value], expected: Value) -> None:
+    def eventually(self, read: Callable[[], object], expected: object) -> None:
         """Wait for the expected value; the local edition has to return it at once."""
         wait_for_value(read, expected, seconds=0 if self.edition.counts_at_once else 60)
 

@@ -155,8 +155,11 @@ class FakeTable(BotoTable):
             if item.get(pk) == query.pk
             and sk in item
             and (query.before is None or str(item[sk]) < query.before)
+            and (query.after is None or str(item[sk]) > query.after)
+            and str(item[sk]).startswith(query.prefix)
         ]
-        matches.sort(key=lambda item: str(item[sk]), reverse=True)
+        assert query.start is None or query.start.startswith(query.prefix)
+        matches.sort(key=lambda item: str(item[sk]), reverse=not query.ascending)
         looked_at = matches[: query.limit]
         last = str(looked_at[-1][sk]) if len(looked_at) == query.limit else None
         items = [item for item in looked_at if not set(query.without) & item.keys()]

@@ -3,10 +3,12 @@
 from dataclasses import replace
 from typing import Any
 
+from fakes.accounts import MemoryAccountStore, MemoryBlockStore
 from fakes.clock import ManualClock
 from fakes.comments import MemoryCommentStore
 from fakes.feed import MemoryFeedReader
 from fakes.images import MemoryImageStore
+from fakes.moderation import MemoryDecisionStore, MemoryReportStore
 from fakes.posts import MemoryPostStore
 from fakes.state import MemoryState
 from fakes.uploads import MemoryUploadRecordStore, MemoryUploadStore
@@ -39,6 +41,10 @@ def services(
         uploads=MemoryUploadStore(images),
         upload_records=MemoryUploadRecordStore(state),
         put_urls=HmacPutUrlSigner(_SIGNER),
+        reports=MemoryReportStore(state, clock),
+        decisions=MemoryDecisionStore(state, clock),
+        accounts=MemoryAccountStore(state, clock),
+        blocks=MemoryBlockStore(state, clock),
         clock=clock,
     )
     stores = replace(stores, **instead)

@@ -5,7 +5,6 @@ from collections.abc import Callable
 from typing import TypeVar
 
 Result = TypeVar("Result")
-Value = TypeVar("Value")
 
 
 def wait_until(
@@ -37,9 +36,9 @@ def wait_for_midnight_if_near(seconds: float = 120) -> None:
         time.sleep(left + 1)
 
 
-def wait_for_value(read: Callable[[], Value], expected: Value, *, seconds: float = 60) -> None:
+def wait_for_value(read: Callable[[], object], expected: object, *, seconds: float = 60) -> None:
     """Wait until `read` returns the expected value."""
-    values: list[Value] = []
+    values: list[object] = []
 
     def is_expected() -> bool:
         values[:] = [read()]

@@ -10,7 +10,8 @@ from contract.ports.suite import a_post
 from fakes.clock import ManualClock
 from image_poster.adapters.sharing import SharedNotifier, create_descriptors
 from image_poster.adapters.sqlite.database import Database
-from image_poster.adapters.sqlite.posts import SqliteJobQueue, SqlitePostStore
+from image_poster.adapters.sqlite.jobs import SqliteJobQueue
+from image_poster.adapters.sqlite.posts import SqlitePostStore
 from image_poster.domain.identity import Identity
 from image_poster.domain.posts import published_post
 from support.renderer import RENDERED

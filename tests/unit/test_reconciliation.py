@@ -6,15 +6,15 @@ import pytest
 
 from contract.ports.suite import ALICE, a_comment, a_post, an_upload
 from fakes.clock import ManualClock
-from image_poster.adapters.dynamodb.comments import DynamoCommentCounter, DynamoCommentStore
-from image_poster.adapters.dynamodb.database import Key
-from image_poster.adapters.dynamodb.feed import DynamoFeedRebuilder
-from image_poster.adapters.dynamodb.posts import (
+from image_poster.adapters.dynamodb.checks import (
     DynamoFailureCounter,
-    DynamoPostStore,
     DynamoReconciliationCursorStore,
     DynamoScheduledChecks,
 )
+from image_poster.adapters.dynamodb.comments import DynamoCommentCounter, DynamoCommentStore
+from image_poster.adapters.dynamodb.database import Key
+from image_poster.adapters.dynamodb.feed import DynamoFeedRebuilder
+from image_poster.adapters.dynamodb.posts import DynamoPostStore
 from image_poster.adapters.dynamodb.schema import post_key
 from image_poster.adapters.dynamodb.uploads import DynamoUploadRecordStore
 from image_poster.adapters.s3.images import S3ImageStore

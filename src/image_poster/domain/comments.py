@@ -97,6 +97,14 @@ def join_latest(comments: Iterable[bytes], limit: int = LATEST_KEPT) -> bytes:
     return b"\n".join(latest)
 
 
+def latest_without(latest: bytes, creators: frozenset[str]) -> bytes:
+    """A post's latest comments without those of these creators."""
+    if not latest or not creators:
+        return latest
+    lines = latest.split(b"\n")
+    return b"\n".join(line for line in lines if decode_comment(line).creator not in creators)
+
+
 def with_newest(latest: bytes, comment: bytes) -> bytes:
     """The latest comments after one more comment is added."""
     return join_latest([comment, *split_latest(latest, LATEST_KEPT)])

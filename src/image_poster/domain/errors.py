@@ -66,10 +66,30 @@ class RateLimitedError(ImagePosterError):
         super().__init__(detail)
 
 
+class TextBlockedError(ValidationFailedError):
+    """A text contains a blocked word; the error names the field, and never the word."""
+
+    code = "text_blocked"
+    detail = "A text contains a word that is not allowed here. `errors` names the field. Change the text."
+
+
+class BannedError(ImagePosterError):
+    """The caller is banned for `reason`, until the time `until` (RFC 3339; None: for good)."""
+
+    status, code = 403, "banned"
+    detail = "You are banned from posting. You can read, delete your own content, and appeal (GET /me/decisions)."
+
+    def __init__(self, reason: str | None, until: str | None) -> None:
+        self.reason, self.until = reason, until
+        super().__init__()
+
+
 ERRORS: list[type[ImagePosterError]] = [
     RangeNotSatisfiableError,
     ValidationFailedError,
     RateLimitedError,
+    TextBlockedError,
+    BannedError,
 ]
 
 
@@ -94,7 +114,9 @@ InvalidTusRequestError = _error(400, "invalid_tus_request", "A tus header is mis
 ConcatenationUnsupportedError = _error(400, "concatenation_unsupported", "The service does not join uploads (no Upload-Concat). Send the image as one upload: parallelUploads: 1.")
 IdentityRequiredError = _error(401, "identity_required", "This request needs a signed-in user. Sign in, and send it again.")
 NotYoursError = _error(403, "not_yours", "This belongs to another user. Only its creator can do that.")
-AdminsOnlyError = _error(403, "admins_only", "Only admins, and programs on the service's own machine, may read this.")
+AdminsOnlyError = _error(403, "admins_only", "Only admins may do this. Programs on the service's own machine may also read /metrics.")
+BlockedError = _error(403, "blocked", "You cannot comment on this post.")
+AccountDeletedError = _error(403, "account_deleted", "Your account is being deleted. You can begin anew once all its data is gone.")
 UploadUrlInvalidError = _error(403, "upload_url_invalid", "This upload URL was changed or has expired. Reserve a new post, or upload by tus.")
 DirectAccessError = _error(403, "direct_access", "This address is not the public address of the service. Send the request to the public address.")
 HostNotAllowedError = _error(403, "host_not_allowed", "With auth=dev the service answers only to a loopback name, such as localhost.")
@@ -102,11 +124,14 @@ RouteNotFoundError = _error(404, "route_not_found", "There is nothing at this pa
 PostNotFoundError = _error(404, "post_not_found", "There is no such post. It may have been deleted, or may not be ready yet.")
 CommentNotFoundError = _error(404, "comment_not_found", "There is no such comment on this post. It may have been deleted.")
 ImageNotFoundError = _error(404, "image_not_found", "There is no such image. Its post may have been deleted, or may not be ready yet.")
+DecisionNotFoundError = _error(404, "decision_not_found", "There is no such decision about your content or account. GET /me/decisions lists them.")
 UploadNotFoundError = _error(404, "upload_not_found", "There is no such upload. Create one with POST /uploads.")
 MethodNotAllowedError = _error(405, "method_not_allowed", "This path does not support that method. The header Allow lists its methods.")
 BodySilentError = _error(408, "body_silent", "No data of the body arrived for too long. Send the request again. A resumable upload keeps its bytes: ask for the offset with HEAD.")
-PostNotReadyError = _error(409, "post_not_ready", "The post's image is not ready. Wait until its status is `ready`.")
+PostNotReadyError = _error(409, "post_not_ready", "The post is not public. Wait until its status is `ready`.")
 RequestInProgressError = _error(409, "request_in_progress", "Your first request with this Idempotency-Key is still running. Ask again in a moment.", retry_after=1)
+DecisionConflictError = _error(409, "decision_conflict", "This action does not fit the state of its subject. Get the subject again, and decide anew.")
+AppealMadeError = _error(409, "appeal_made", "You have appealed against this decision before. GET /me/decisions shows the outcome.")
 OffsetMismatchError = _error(409, "offset_mismatch", "The upload is at another offset. Ask for it with HEAD, and continue from there.")
 UploadTakenOverError = _error(409, "upload_taken_over", "A newer request continues this upload. Ask for the offset with HEAD before you send more.")
 GoneError = _error(410, "gone", "The resource that this Idempotency-Key created has been deleted since. To create it again, use a new key.")
@@ -120,6 +145,7 @@ BodyTooLargeError = _error(413, "body_too_large", "The body has too many bytes f
 UnsupportedMediaTypeError = _error(415, "unsupported_media_type", "This path does not accept that Content-Type. /docs lists the accepted types.")
 UnsupportedImageError = _error(415, "unsupported_image", "The service cannot read this file as an image. Send JPEG, PNG, BMP, WebP, GIF, HEIC or AVIF.")
 IdempotencyKeyReusedError = _error(422, "idempotency_key_reused", "This Idempotency-Key was used for another request. Use a new key for a new request.")
+TooManyBlocksError = _error(422, "too_many_blocks", "You block as many users as is possible. Unblock one first (GET /me/blocks).")
 ChecksumMismatchError = _error(460, "checksum_mismatch", "The bytes do not match Upload-Checksum, so they were not stored. Send them again.")
 InternalError = _error(500, "internal_error", "Something went wrong on our side. It has been logged under this request id.")
 BusyError = _error(503, "busy", "The service is busy or stopping. Try again in a moment.", retry_after=2)

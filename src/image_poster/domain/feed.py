@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from image_poster.domain.comments import latest_without
 from image_poster.domain.limits import PAGE_ENTRIES_BYTES
 from image_poster.domain.posts import StoredPost
 from image_poster.domain.signing import Page
@@ -37,12 +38,6 @@ BEHIND_PAST_RANKS = 0
 _ID_CHARACTERS = 26
 # Greater than every count and every epoch, in ten digits.
 _GREATEST = 9_999_999_999
-
-
-class ListedStatus(StrEnum):
-    """Which posts to list, if not those that are ready."""
-
-    UNFINISHED = "unfinished"
 
 
 class FeedSort(StrEnum):
@@ -119,6 +114,22 @@ class FeedQuery(msgspec.Struct, frozen=True):
 
 
 FeedPage = Page[StoredPost, FeedCursor]
+
+
+class Excluded(NamedTuple):
+    """The users and posts that a viewer's own feed omits: users whom the viewer blocks, and posts
+    that the viewer reported."""
+
+    users: frozenset[str]
+    posts: frozenset[str]
+
+    def remaining(self, page: Iterable[StoredPost]) -> list[StoredPost]:
+        """The posts of the page that are shown, without the latest comments of blocked users."""
+        return [
+            stored._replace(latest=latest_without(stored.latest, self.users))
+            for stored in page
+            if stored.id not in self.posts and stored.post.creator not in self.users
+        ]
 
 
 class CurrentRank(NamedTuple):

@@ -91,8 +91,14 @@ async def answer_once(
     try:
         await write
     except AlreadyAnsweredError as exc:
-        former = exc.record
-        if record is None or former.fingerprint != record.fingerprint:
-            raise IdempotencyKeyReusedError from exc
-        return Answer(former.body, former.location, replayed=True)
+        return replayed_answer(exc, record)
     return answer
+
+
+def replayed_answer(exc: AlreadyAnsweredError, record: IdempotencyRecord | None) -> Answer:
+    """The former answer, to a request with this record. Raises `IdempotencyKeyReusedError` when the
+    key came with another request."""
+    former = exc.record
+    if record is None or former.fingerprint != record.fingerprint:
+        raise IdempotencyKeyReusedError from exc
+    return Answer(former.body, former.location, replayed=True)

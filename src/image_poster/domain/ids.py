@@ -7,7 +7,7 @@ by one process within one millisecond also sort in the order of creation. So "ne
 
 import os
 import re
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from ulid import ULID
 
@@ -88,3 +88,15 @@ def rfc3339(milliseconds: int) -> str:
     such texts sort as the times do."""
     moment = _EPOCH + timedelta(milliseconds=milliseconds)
     return moment.isoformat(timespec="milliseconds") + "Z"
+
+
+def parse_rfc3339(text: str) -> int | None:
+    """The milliseconds since 1970 of a time with its offset (RFC 3339); None for any other text."""
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    if moment.tzinfo is None:
+        return None
+    milliseconds = round(moment.astimezone(UTC).timestamp() * 1000)
+    return milliseconds if 0 <= milliseconds <= MAX_MS else None

@@ -156,11 +156,17 @@ def working_size(source: Size) -> Size:
 
 
 class RenderedImage(msgspec.Struct, frozen=True):
-    """The result of image work: the sizes of both renditions, and a BlurHash as placeholder."""
+    """The result of image work: sizes of both renditions, a BlurHash as placeholder, and a hash.
+
+    `hash` and `hash_quality` are of the whole upright image (`domain.hashes.ImageHash`). Results
+    from before there were hashes have the empty hash.
+    """
 
     small: Size
     large: Size
     placeholder: str
+    hash: str = ""
+    hash_quality: int = 0
 
 
 class ImageRejectedError(Exception):

@@ -26,6 +26,8 @@ MAX_LATEST_BYTES = 16 * 1024
 WAIT_MAX_SECONDS = 20
 UPLOAD_KEPT_MS = 24 * 3600 * 1000
 UPLOAD_PIECE_BYTES = 512 * 1024
+MODERATION_TEXT_CHARACTERS = 1_000
+FAILED_KEPT_DAYS = 30
 RATE_WINDOW_SECONDS = 60
 _DAY_MS = 24 * 3600 * 1000
 # The end of another upload is not known: the client tries again after this time.
@@ -85,7 +87,8 @@ class Limits(msgspec.Struct, frozen=True):
 
     `image_memory` is the total bytes of all decoders, so one image can use no more.
     `multipart_bytes` and `piece_bytes` limit one request, where that is less than an image may
-    have. `rates_exact` is True if no request beyond `rates` is accepted.
+    have. `rates_exact` is True if no request beyond `rates` is accepted. `rules_url` and `contact`
+    tell users the operator's rules and address.
     """
 
     image_bytes: int = 100_000_000
@@ -99,6 +102,8 @@ class Limits(msgspec.Struct, frozen=True):
     piece_bytes: int | None = None
     rates: Rates = Rates()
     rates_exact: bool = True
+    rules_url: str | None = None
+    contact: str | None = None
 
 
 class RateRule(NamedTuple):

@@ -1,9 +1,11 @@
 """Posts: their fields, and the only place with the transitions between their states.
 
-    awaiting_upload ──▶ processing ──▶ ready
-                            │ ▲
-                            ▼ │ replay, by an operator
-                          failed
+    awaiting_upload ──▶ processing ──▶ ready ◀──▶ hidden
+                          ▲ │ │          ▲
+       replay, by an      │ │ ▼          │
+       operator           │ │ in_review ─┤ publish
+                          │ ▼            │
+                         failed ─────────┘ (an image that was rejected: `is_withheld`)
 
 A function here takes a post and returns the changed one, or raises; the stores apply it atomically.
 """
@@ -30,8 +32,17 @@ class PostStatus(StrEnum):
 
     AWAITING_UPLOAD = "awaiting_upload"
     PROCESSING = "processing"
+    IN_REVIEW = "in_review"
     READY = "ready"
+    HIDDEN = "hidden"
     FAILED = "failed"
+
+
+# The statuses of posts that their creator has to continue or to give up.
+UNFINISHED_POSTS = "unfinished"
+UNFINISHED = frozenset({PostStatus.AWAITING_UPLOAD, PostStatus.PROCESSING, PostStatus.FAILED})
+# The statuses that only a post's creator and admins see. Their renditions are withheld.
+WITHHELD = frozenset({PostStatus.IN_REVIEW, PostStatus.HIDDEN})
 
 
 class Rendition(msgspec.Struct, frozen=True):
@@ -65,6 +76,17 @@ PROCESSING_FAILED = Failure(
     "The service could not process this image, and the image is not the cause. Tell its operators, "
     "or try again later.",
 )
+
+# The failures of images that were rejected. Their renditions are withheld, until they expire.
+IMAGE_BLOCKED = Failure(
+    "image_blocked",
+    "This image is on the service's list of blocked images. You can appeal (GET /me/decisions).",
+)
+IMAGE_REJECTED = Failure(
+    "image_rejected",
+    "The service's review rejected this image. You can appeal (GET /me/decisions).",
+)
+_WITHHELD_FAILURES = frozenset({IMAGE_BLOCKED.code, IMAGE_REJECTED.code})
 
 
 class Post(msgspec.Struct, frozen=True, tag_field="v", tag=POST_FORMAT):
@@ -174,10 +196,21 @@ def new_post(
     )
 
 
+def is_withheld(post: Post) -> bool:
+    """True if renditions of the post are there, and not public."""
+    if post.status is PostStatus.FAILED:
+        return isinstance(post.failure, Failure) and post.failure.code in _WITHHELD_FAILURES
+    return post.status in WITHHELD
+
+
 def check_visible(post: Post, viewer: Identity | None) -> None:
-    """Check that `viewer` may see the post: until it is ready, only its creator may. Raises
-    `PostNotFoundError`."""
-    if post.status is not PostStatus.READY and (viewer is None or viewer.user != post.creator):
+    """Check that `viewer` may see the post: everybody may if it is ready, admins if it is hidden or
+    in review, its creator always. Raises `PostNotFoundError`."""
+    if post.status is PostStatus.READY:
+        return
+    if viewer is None or not (
+        viewer.user == post.creator or (viewer.admin and post.status in WITHHELD)
+    ):
         raise PostNotFoundError
 
 
@@ -189,11 +222,12 @@ def check_may_change(post: Post, user: Identity) -> None:
     user.require(post.creator)
 
 
-def check_open_for_comments(status: str, creator: str, author: str) -> None:
+def check_open_for_comments(status: str, creator: str, author: Identity) -> None:
     """Check that the post is ready, as only ready posts accept comments. Raises `PostNotReadyError`
-    to the creator, else `PostNotFoundError`."""
+    to an author who may see the post (`check_visible`), else `PostNotFoundError`."""
     if status != PostStatus.READY:
-        raise PostNotReadyError if creator == author else PostNotFoundError
+        may_see = creator == author.user or (author.admin and status in WITHHELD)
+        raise PostNotReadyError if may_see else PostNotFoundError
 
 
 def post_tag(post: Post) -> str:
@@ -227,13 +261,16 @@ def uploaded_post(post: Post) -> Post:
     return msgspec.structs.replace(post, status=PostStatus.PROCESSING)
 
 
-def published_post(post: Post, rendered: RenderedImage) -> Post:
-    """`processing` → `ready`. Anything else stays as it is: work delivered twice is harmless."""
+def published_post(
+    post: Post, rendered: RenderedImage, status: PostStatus = PostStatus.READY
+) -> Post:
+    """`processing` → `ready`, or `in_review` if `status` says so. Anything else stays as it is:
+    work delivered twice is harmless."""
     if post.status is not PostStatus.PROCESSING:
         return post
     return msgspec.structs.replace(
         post,
-        status=PostStatus.READY,
+        status=status,
         image=Image(
             url=image_url(post.id, RENDITION_SMALL),
             width=rendered.small.width,
@@ -255,6 +292,15 @@ def failed_post(post: Post, failure: Failure) -> Post:
     return msgspec.structs.replace(post, status=PostStatus.FAILED, failure=failure)
 
 
+def rejected_post(post: Post, rendered: RenderedImage, failure: Failure) -> Post:
+    """`processing` → `failed`, because the image was rejected. The post keeps its image, which is
+    withheld, so that `publish` can undo this. Anything else stays as it is."""
+    if post.status is not PostStatus.PROCESSING:
+        return post
+    published = published_post(post, rendered)
+    return msgspec.structs.replace(published, status=PostStatus.FAILED, failure=failure)
+
+
 def is_parked(post: Post) -> bool:
     """Return True if the post is in the dead-letter queue, for an operator."""
     return isinstance(post.failure, Failure) and post.failure.code == PROCESSING_FAILED.code
@@ -266,6 +312,14 @@ def replayed_post(post: Post) -> Post:
     if not is_parked(post):
         return post
     return msgspec.structs.replace(post, status=PostStatus.PROCESSING, failure=UNSET)
+
+
+def listed_statuses(status: str | None) -> frozenset[PostStatus]:
+    """The statuses that `GET /me/posts?status=` names: one, `unfinished`, or all (None). Raises
+    `ValueError` for any other text."""
+    if status is None:
+        return frozenset(PostStatus)
+    return UNFINISHED if status == UNFINISHED_POSTS else frozenset({PostStatus(status)})
 
 
 def image_url(post_id: str, rendition: str) -> str:

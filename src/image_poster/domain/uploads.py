@@ -88,8 +88,8 @@ class UploadTargets(msgspec.Struct, frozen=True):
     put: PutTarget | None
 
 
-class UnfinishedPost(NamedTuple):
-    """A post that is not ready, and the terms of its upload, if it has one."""
+class OwnPost(NamedTuple):
+    """A post for its creator, and the terms of its upload, if it has one."""
 
     stored: StoredPost
     upload: Upload | None

@@ -8,7 +8,17 @@ from litestar import Litestar, Response, route
 from litestar.datastructures import State
 from litestar.handlers import HTTPRouteHandler
 
-from image_poster.http import comments, feed, images, openapi, operations, posts, uploads
+from image_poster.http import (
+    accounts,
+    comments,
+    feed,
+    images,
+    moderation,
+    openapi,
+    operations,
+    posts,
+    uploads,
+)
 from image_poster.http.addresses import AddressLimiter, TrustedProxies
 from image_poster.http.auth import Authenticator
 from image_poster.http.encoding import Cors, PublicUrl
@@ -18,9 +28,11 @@ from image_poster.http.requests import JsonRequest
 from image_poster.http.responses import FastRoute
 from image_poster.services import Renderers, Services
 
-RENDERERS = Renderers(posts.post_body, comments.comment_body, posts.own_post_body)
+RENDERERS = Renderers(
+    posts.post_body, comments.comment_body, posts.own_post_body, moderation.RENDERERS
+)
 
-_NOUNS = (posts, feed, comments, images, uploads, operations)
+_NOUNS = (posts, feed, comments, images, uploads, moderation, accounts, operations)
 
 
 class HttpSettings(msgspec.Struct, frozen=True):
@@ -29,7 +41,8 @@ class HttpSettings(msgspec.Struct, frozen=True):
     `public_url` and `cors_origins` have the forms of `PublicUrl` and `Cors`. `loopback_only` checks
     the Host header. `observers` get each request. `routes` are an edition's own. `addresses` counts
     requests by address. `fast` puts the fast path before Litestar. `shared_feed`: a CDN is in
-    front. `file_senders` are proxies that send renditions by the header `X-Accel-Redirect`."""
+    front. `file_senders` are proxies that send renditions by the header `X-Accel-Redirect`.
+    `image_grants` signs URLs of images for the review hook."""
 
     authenticator: Authenticator
     put_urls: uploads.HmacPutUrlSigner
@@ -42,6 +55,7 @@ class HttpSettings(msgspec.Struct, frozen=True):
     public_url: str = ""
     shared_feed: bool = False
     file_senders: TrustedProxies = TrustedProxies()
+    image_grants: images.ImageGrants | None = None
 
 
 def create_app(
@@ -88,6 +102,7 @@ def litestar_app(
                 "addresses": settings.addresses,
                 "public_url": PublicUrl(settings.public_url),
                 "file_senders": settings.file_senders,
+                "image_grants": settings.image_grants,
             }
         ),
         logging_config=None,

@@ -7,7 +7,7 @@ from typing import Any, Literal, Protocol
 
 import msgspec
 
-from image_poster.domain.errors import BusyError, IdentityRequiredError
+from image_poster.domain.errors import AdminsOnlyError, BusyError, IdentityRequiredError
 from image_poster.domain.identity import NOT_FOR_ACCESS, OWN_ISSUER, Identity
 from image_poster.http.addresses import AddressLimiter
 from image_poster.http.requests import AnyRequest, check_json
@@ -261,12 +261,22 @@ async def require_identity(request: AnyRequest) -> Identity:
     return identity
 
 
-async def identify_writer(request: AnyRequest) -> Identity:
-    """Identify the caller, and count a write. Raises as `require_identity`, and
-    `RateLimitedError`."""
+async def identify_writer(request: AnyRequest, *, while_banned: bool = False) -> Identity:
+    """Identify the caller, who must be allowed to write, and count a write. `while_banned`: the
+    action is one that banned users may take. Raises as `require_identity`, `RateLimitedError`,
+    `BannedError` and `AccountDeletedError`."""
     identity = await require_identity(request)
     services: Services = request.app.state.services
     await services.user_limits.count_write(identity)
+    await services.accounts.check_may_write(identity.user, while_banned=while_banned)
+    return identity
+
+
+async def require_admin(request: AnyRequest) -> Identity:
+    """The caller, who must be an admin. Raises as `require_identity`, and `AdminsOnlyError`."""
+    identity = await require_identity(request)
+    if not identity.admin:
+        raise AdminsOnlyError
     return identity
 
 
@@ -285,6 +295,20 @@ async def check_identity(request: AnyRequest) -> None:
         if addresses is not None:
             await addresses.count_anonymous(request.scope)
         raise
+
+
+async def check_admin(request: AnyRequest) -> None:
+    """Check that the caller is an admin before any other check of a request. Raises as
+    `check_identity`, and `AdminsOnlyError`."""
+    await check_identity(request)
+    await require_admin(request)
+
+
+async def check_json_admin(request: AnyRequest) -> None:
+    """Check that the caller is an admin, and then the media type. Raises as `check_admin`, and
+    `UnsupportedMediaTypeError`."""
+    await check_admin(request)
+    check_json(request)
 
 
 async def check_json_writer(request: AnyRequest) -> None:

@@ -59,7 +59,10 @@ def comment_body(document: bytes) -> bytes:
 
 
 _ADDED = {201: openapi.response("The comment; Location has its path.", CommentBody)}
-_ADD_ERRORS = (errors.PostNotFoundError, errors.PostNotReadyError)
+_ADD_ERRORS = (
+    *(errors.PostNotFoundError, errors.PostNotReadyError, errors.BlockedError),
+    errors.BannedError,
+)
 _FIND_ERRORS = (errors.PostNotFoundError, errors.CommentNotFoundError)
 
 
@@ -143,7 +146,7 @@ async def get_comment(
     **openapi.json_writer(
         "comments",
         {200: openapi.response("The comment as it is now.", CommentBody)},
-        *(openapi.EDIT, _FIND_ERRORS),
+        *(openapi.EDIT, errors.BannedError, errors.BlockedError, _FIND_ERRORS),
     ),
 )
 async def edit_comment(
@@ -176,7 +179,8 @@ async def delete_comment(
 
     For its author, the post's creator or an admin. A repeated request gets 204 again.
     """
-    caller, ids = await identify_writer(request), _checked_ids(post_id, comment_id)
+    caller = await identify_writer(request, while_banned=True)
+    ids = _checked_ids(post_id, comment_id)
     await requests.services(request).comments.delete(*ids, caller)
 
 

@@ -25,7 +25,13 @@ from litestar.types import Method
 from image_poster import __version__
 from image_poster.domain import errors
 from image_poster.domain.idempotency import HEADER, MAX_CHARACTERS
-from image_poster.http.auth import check_identity, check_json_writer, check_viewer
+from image_poster.http.auth import (
+    check_admin,
+    check_identity,
+    check_json_admin,
+    check_json_writer,
+    check_viewer,
+)
 from image_poster.http.problems import MEDIA_TYPE, Problem
 from image_poster.http.requests import JSON_MAX_BYTES
 
@@ -58,6 +64,9 @@ _TAGS = {
     "comments": "Comments on ready posts.",
     "images": "Renditions of posts, and their originals.",
     "uploads": "The bytes of an image: resumable (tus 1.0.0), or by one PUT to a signed URL.",
+    "reports": "Reports of posts and comments, and what became of them.",
+    "moderation": "The queue and the log of decisions, for admins; appeals, for everybody.",
+    "accounts": "The caller's own data, blocks, and the deletion of the account.",
     "operations": "The service's limits, health and metrics, and the caller's identity.",
 }
 
@@ -171,7 +180,13 @@ TEXT = Schema(type=OpenAPIType.STRING)
 BYTES = Schema(type=OpenAPIType.STRING)
 
 # Groups of parts, by the kind of request.
-_WRITE = (errors.IdentityRequiredError, errors.StorageFullError, errors.BusyError)
+_WRITE = (
+    errors.IdentityRequiredError,
+    errors.AccountDeletedError,
+    errors.StorageFullError,
+    errors.BusyError,
+)
+_ADMIN = (errors.IdentityRequiredError, errors.AdminsOnlyError)
 JSON_BODY = (
     errors.InvalidJsonError,
     errors.BodyTooLargeError,
@@ -210,6 +225,8 @@ EDIT = (
 _anyone = {"security": [{}, *_IDENTIFIED]}
 _identified = {"security": _IDENTIFIED, "before_request": check_identity}
 _json = {"before_request": check_json_writer, "request_max_body_size": JSON_MAX_BYTES}
+_admin = {"security": _IDENTIFIED, "before_request": check_admin}
+_json_admin = {**_admin, "before_request": check_json_admin}
 
 public = Callers({})
 anyone = Callers(_anyone)
@@ -217,6 +234,10 @@ viewer = Callers({**_anyone, "before_request": check_viewer}, (errors.IdentityRe
 identified = Callers(_identified, (errors.IdentityRequiredError,))
 writer = Callers(_identified, _WRITE)
 json_writer = Callers({**_identified, **_json}, (*_WRITE, *JSON_BODY))
+admin = Callers(_admin, _ADMIN)
+json_admin = Callers(
+    {**_json_admin, "request_max_body_size": JSON_MAX_BYTES}, (*_ADMIN, *_WRITE, *JSON_BODY)
+)
 
 
 def openapi_config(schemes: tuple[str, ...]) -> OpenAPIConfig:

@@ -13,12 +13,14 @@ from litestar.params import FromPath
 from swagger_ui_bundle import swagger_ui_path
 
 from image_poster.domain import errors
+from image_poster.domain.accounts import MAX_BLOCKS
 from image_poster.domain.images import MAX_SIDE, ImageFormat, certain_pixels, max_decoder_bytes
 from image_poster.domain.limits import (
     FEED_PAGE_DEFAULT,
     FEED_PAGE_MAX,
     LATEST_DEFAULT,
     MAX_LATEST_BYTES,
+    MODERATION_TEXT_CHARACTERS,
     UPLOAD_KEPT_MS,
     UPLOAD_PIECE_BYTES,
     WAIT_MAX_SECONDS,
@@ -93,8 +95,10 @@ class RateLimits(msgspec.Struct, frozen=True):
 
 
 class LimitsBody(msgspec.Struct, frozen=True):
-    """The limits in force. `requests_per_second`, of the whole service, is null if there is
-    no such limit."""
+    """The limits in force. `report` is the limit of the texts of reports, decisions and appeals,
+    `blocks_max` of the users that one user blocks. `rules_url` and `contact` are the operator's
+    rules and address, if they are set. `requests_per_second`, of the whole service, is null if
+    there is no such limit."""
 
     image: ImageLimits
     caption: TextLimit
@@ -103,6 +107,10 @@ class LimitsBody(msgspec.Struct, frozen=True):
     upload: UploadLimits
     page: PageLimits
     rates: RateLimits
+    report: TextLimit
+    blocks_max: int = MAX_BLOCKS
+    rules_url: str | None = None
+    contact: str | None = None
     wait_max_seconds: int = WAIT_MAX_SECONDS
     requests_per_second: int | None = None
 
@@ -124,6 +132,9 @@ def limits_body(limits: Limits) -> LimitsBody:
         caption=TextLimit(limits.caption_characters),
         alt=TextLimit(limits.alt_characters),
         comment=TextLimit(limits.comment_characters),
+        report=TextLimit(MODERATION_TEXT_CHARACTERS),
+        rules_url=limits.rules_url,
+        contact=limits.contact,
     )
 
 

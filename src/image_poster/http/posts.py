@@ -1,7 +1,7 @@
 """Routes for single posts."""
 
 import asyncio
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import msgspec
 from litestar import Response, delete, get, patch, post
@@ -14,13 +14,16 @@ from image_poster.domain import errors
 from image_poster.domain.identity import Identity
 from image_poster.domain.images import ImageFormat, declared_format
 from image_poster.domain.limits import LATEST_DEFAULT, LATEST_KEPT, WAIT_MAX_SECONDS
+from image_poster.domain.moderation import Action, Appeal, AppealedDecision
 from image_poster.domain.posts import (
     POST_FORMAT,
+    Post,
     PostEdit,
     PostStatus,
     PostTexts,
     StoredPost,
     decode_post,
+    is_withheld,
     post_tag,
 )
 from image_poster.domain.uploads import UploadOrder, UploadTargets
@@ -83,10 +86,32 @@ class PostBody(PostHead, frozen=True, kw_only=True):
     latest_comments: list[CommentBody]
 
 
+class AppealBody(msgspec.Struct, frozen=True):
+    """An appeal against a decision. `outcome` is `dismissed`, or null while it is open or was
+    granted by another decision."""
+
+    text: str
+    created_at: str
+    outcome: str | None
+
+
+class NoticeBody(msgspec.Struct, frozen=True):
+    """The decision by which a post is not public. `id` is for `POST /me/decisions/{id}/appeal`."""
+
+    id: str
+    action: Action
+    reason: str | None
+    text: str | None
+    created_at: str
+    appeal: AppealBody | None
+
+
 class CreatedPostBody(PostBody, frozen=True, kw_only=True):
-    """A post as its creation is answered; `upload` is there while its image is awaited."""
+    """A post as a caller sees it who may see it before it is public. `upload` is there while its
+    image is awaited, `moderation` while a decision keeps it from the public."""
 
     upload: UploadBody | UnsetType = UNSET
+    moderation: NoticeBody | UnsetType = UNSET
 
 
 def convert_head(document: bytes) -> bytes:
@@ -114,6 +139,67 @@ def own_post_body(stored: StoredPost, targets: UploadTargets | None, comments: i
         return body
     upload = msgspec.convert(targets, UploadBody, from_attributes=True)
     return b'%b,"upload":%b}' % (body[:-1], msgspec.json.encode(upload))
+
+
+class PrivateView(NamedTuple):
+    """A caller's view of a post that is not public: the path of its images for this caller, and the
+    decision that keeps it from the public, if there is one."""
+
+    images: str
+    notice: AppealedDecision | None = None
+
+
+OWN_IMAGES = "/me/images/"
+ADMIN_IMAGES = "/moderation/images/"
+
+
+def private_post_body(stored: StoredPost, view: PrivateView, comments: int = 0) -> bytes:
+    """The JSON of a `CreatedPostBody` whose renditions are withheld: its image has URLs for this
+    caller. A failed post has no image for its creator."""
+    head = msgspec.json.decode(wire.body(stored.head), type=PostHead)
+    image = head.image
+    if image is not None and head.status is PostStatus.FAILED and view.images == OWN_IMAGES:
+        image = None
+    elif image is not None:
+        image = _image_at(image, view.images)
+    shown = b",".join(map(comment_body, stored.latest_comments(comments)))
+    body = msgspec.json.encode(msgspec.structs.replace(head, image=image))[:-1]
+    body = b'%b,"total_comments":%d,"latest_comments":[%b]' % (body, stored.total_comments, shown)
+    if view.notice is None:
+        return body + b"}"
+    return b'%b,"moderation":%b}' % (body, msgspec.json.encode(_notice_body(view.notice)))
+
+
+def review_body(stored: StoredPost, url: str) -> bytes:
+    """The JSON of a post for the review hook, with the `image_url` of its rendition."""
+    return b'%b,"image_url":%b}' % (post_body(stored)[:-1], msgspec.json.encode(url))
+
+
+def _image_at(image: ImageBody, path: str) -> ImageBody:
+    """The image with URLs below `path`."""
+    large = msgspec.structs.replace(image.large, url=_url_at(image.large.url, path))
+    return msgspec.structs.replace(image, url=_url_at(image.url, path), large=large)
+
+
+def _url_at(url: str, path: str) -> str:
+    return path + url.removeprefix("/images/")
+
+
+def _notice_body(notice: AppealedDecision) -> NoticeBody:
+    decision = notice.decision
+    return NoticeBody(
+        decision.id,
+        decision.action,
+        decision.reason,
+        decision.text or None,
+        decision.created_at,
+        appeal_body(notice.appeal),
+    )
+
+
+def appeal_body(appeal: Appeal | None) -> AppealBody | None:
+    """The body of an appeal, if there is one."""
+    return None if appeal is None else AppealBody(appeal.text, appeal.created_at, appeal.outcome)
 
 
 class PostChange(msgspec.Struct, frozen=True):
@@ -173,7 +259,7 @@ _BODY = openapi.body_of(
     **openapi.writer(
         "posts",
         {201: openapi.response("The post; Location has its path.", CreatedPostBody)},
-        *(openapi.KEYED, openapi.JSON_BODY, openapi.IMAGE_BODY, _BODY),
+        *(openapi.KEYED, errors.BannedError, openapi.JSON_BODY, openapi.IMAGE_BODY, _BODY),
         *(errors.InvalidMultipartError, errors.MultipartTooLargeError),
     ),
     request_max_body_size=None,
@@ -258,9 +344,37 @@ async def get_post(
     services, viewer = requests.services(request), await optional_identity(request)
     stored = await services.posts.get(requests.require_id(post_id), viewer, wait=wait)
     post = stored.post
-    body = own_post_body(stored, await services.uploads.awaited(post, viewer), comments)
+    if post.status is PostStatus.READY:
+        body = post_body(stored, comments)
+        etag = responses.versioned_etag(body, post_tag(post))
+        return responses.tagged_json(request.headers, body, etag)
+    targets = await services.uploads.awaited(post, viewer)
+    body = await visible_post_body(request, stored, viewer, targets, comments)
     etag = responses.versioned_etag(body, post_tag(post))
-    return responses.tagged_json(request.headers, body, etag)
+    return responses.tagged_json(request.headers, body, etag, private_headers(post))
+
+
+def private_headers(post: Post) -> dict[str, str]:
+    """The headers of a response that shows the post: no cache may store it until it is public."""
+    return {} if post.status is PostStatus.READY else {"cache-control": responses.PRIVATE}
+
+
+async def visible_post_body(
+    request: requests.AnyRequest,
+    stored: StoredPost,
+    viewer: Identity | None,
+    targets: UploadTargets | None,
+    comments: int,
+) -> bytes:
+    """The body of a post of any status for a caller who may see it; `targets` are its upload URLs,
+    if it awaits its bytes."""
+    post = stored.post
+    if not is_withheld(post):
+        return own_post_body(stored, targets, comments)
+    notice = await requests.services(request).moderation.notice(post)
+    is_own = viewer is not None and viewer.user == post.creator
+    images = OWN_IMAGES if is_own else ADMIN_IMAGES
+    return private_post_body(stored, PrivateView(images, notice), comments)
 
 
 def check_shown(request: requests.AnyRequest, comments: int) -> None:
@@ -276,7 +390,7 @@ def check_shown(request: requests.AnyRequest, comments: int) -> None:
     **openapi.json_writer(
         "posts",
         {200: openapi.response("The post as it is now.", PostBody)},
-        *(openapi.EDIT, errors.PostNotFoundError),
+        *(openapi.EDIT, errors.BannedError, errors.PostNotFoundError),
     ),
 )
 async def edit_post(
@@ -294,7 +408,8 @@ async def edit_post(
     edit = PostEdit(_new_text(data.caption), _new_text(data.alt), expected)
     posts = requests.services(request).posts
     stored = await posts.edit(requests.require_id(post_id), editor, edit)
-    return responses.edited_json(post_body(stored, LATEST_DEFAULT), post_tag(stored.post))
+    body = await visible_post_body(request, stored, editor, None, LATEST_DEFAULT)
+    return responses.edited_json(body, post_tag(stored.post), private_headers(stored.post))
 
 
 def _new_text(text: str | UnsetType | None) -> str | None:
@@ -315,7 +430,7 @@ async def delete_post(request: requests.AnyRequest, post_id: FromPath[str]) -> N
 
     For its creator or an admin. A repeated request gets 204 again.
     """
-    caller = await identify_writer(request)
+    caller = await identify_writer(request, while_banned=True)
     await requests.services(request).posts.delete(requests.require_id(post_id), caller)
 
 

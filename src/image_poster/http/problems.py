@@ -1,7 +1,6 @@
 """Errors as problem details (RFC 9457): the only module that turns errors into responses."""
 
 from collections.abc import Collection
-from enum import StrEnum
 from http import HTTPStatus
 from typing import cast
 
@@ -14,7 +13,9 @@ from msgspec import UNSET, UnsetType
 
 from image_poster.domain import errors
 from image_poster.domain.errors import FieldError
-from image_poster.domain.feed import FeedSort, ListedStatus
+from image_poster.domain.feed import FeedSort
+from image_poster.domain.moderation import COMMENT_ACTIONS, POST_ACTIONS, USER_ACTIONS, Reason
+from image_poster.domain.posts import UNFINISHED_POSTS, PostStatus
 from image_poster.http.requests import AnyRequest, ClientGoneError, broken_rule, in_json_words
 from image_poster.tus import VERSION
 
@@ -37,7 +38,7 @@ _TITLES = {460: "Checksum Mismatch"}
 
 class Problem(msgspec.Struct, frozen=True):
     """Problem details (RFC 9457). `code` is stable; `detail` says what to do; `errors` names
-    fields."""
+    fields. `reason` and `until` are those of a ban; `until` null is for good."""
 
     title: str
     status: int
@@ -46,6 +47,8 @@ class Problem(msgspec.Struct, frozen=True):
     request_id: str
     type: str = "about:blank"
     errors: tuple[FieldError, ...] | UnsetType = UNSET
+    reason: str | UnsetType | None = UNSET
+    until: str | UnsetType | None = UNSET
 
 
 def problem_body(error: errors.ImagePosterError, request_id: str) -> bytes:
@@ -58,6 +61,8 @@ def problem_body(error: errors.ImagePosterError, request_id: str) -> bytes:
             detail=error.detail,
             request_id=request_id,
             errors=error.errors if isinstance(error, errors.ValidationFailedError) else UNSET,
+            reason=error.reason if isinstance(error, errors.BannedError) else UNSET,
+            until=error.until if isinstance(error, errors.BannedError) else UNSET,
         )
     )
 
@@ -66,7 +71,7 @@ def render(request: AnyRequest, error: errors.ImagePosterError) -> Response[byte
     """The response for one of the package's own errors."""
     if isinstance(error, errors.RateLimitedError):
         request.scope["state"]["limit"] = error.limit
-    headers = {**_headers(request, error), **retry_headers(error)}
+    headers = {"cache-control": "no-store", **_headers(request, error), **retry_headers(error)}
     if request.scope["path"].startswith("/uploads"):
         headers |= {"tus-resumable": VERSION, "tus-version": VERSION}
     return Response(
@@ -133,16 +138,23 @@ def _translated(exc: HTTPException) -> errors.ImagePosterError:
 
 
 # Parameters that are one of a few words.
-_CHOICES: dict[str, type[StrEnum]] = {"sort": FeedSort, "status": ListedStatus}
+_CHOICES: dict[str, list[str]] = {
+    "sort": list(FeedSort),
+    "status": [*PostStatus, UNFINISHED_POSTS],
+    "reason": list(Reason),
+    "action": sorted(POST_ACTIONS | COMMENT_ACTIONS | USER_ACTIONS),
+}
 
 
 def _field_error(item: dict[str, str]) -> FieldError:
     field, message = item.get("key", "body"), item["message"]
-    if field in _CHOICES and message.startswith("Invalid enum value"):
-        return FieldError(field, f"must be {' or '.join(_CHOICES[field])}")
-    if field != "data":
-        return FieldError(field, in_json_words(message.partition(", got `")[0]))  # always a text
-    return broken_rule("is required" if message == "'data'" else message)
+    if field == "data":
+        error = broken_rule("is required" if message == "'data'" else message)
+    else:
+        error = FieldError(field, in_json_words(message.partition(", got `")[0]))  # always a text
+    if error.field in _CHOICES and error.detail.startswith("Invalid enum value"):
+        return FieldError(error.field, f"must be {' or '.join(_CHOICES[error.field])}")
+    return error
 
 
 def _note_gone(request: AnyRequest, _exc: ClientGoneError) -> Response[bytes]:

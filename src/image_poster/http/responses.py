@@ -25,7 +25,8 @@ from image_poster.ports.images import RemoteFile, StoredFile
 
 JSON = "application/json"
 IMMUTABLE = "public, max-age=31536000, immutable"
-PRIVATE = "private, no-cache"
+PRIVATE = "private, no-store"
+NO_STORE = "no-store"
 FILE_CHUNK_BYTES = 256 * 1024
 CHUNK_BYTES = 64 * 1024
 _UNREAD_SECONDS = 30
@@ -105,10 +106,19 @@ def json_response(
 
 def created_response(answer: Answer) -> Response[bytes]:
     """A 201 response; a header marks a replay."""
-    headers = {"location": answer.location}
+    return _answer_response(answer, 201, {"location": answer.location})
+
+
+def private_response(answer: Answer, cache_control: str, *, status: int = 201) -> Response[bytes]:
+    """The response to a request that created something that has no path of its own; a header marks
+    a replay."""
+    return _answer_response(answer, status, {"cache-control": cache_control})
+
+
+def _answer_response(answer: Answer, status: int, headers: dict[str, str]) -> Response[bytes]:
     if answer.replayed:
         headers["idempotent-replayed"] = "true"
-    return json_response(answer.body, status=201, headers=headers)
+    return json_response(answer.body, status=status, headers=headers)
 
 
 def tagged_json(
@@ -138,9 +148,9 @@ def tagged_bytes(
     )
 
 
-def edited_json(body: bytes, tag: str) -> Response[bytes]:
+def edited_json(body: bytes, tag: str, headers: Headers | None = None) -> Response[bytes]:
     """The response to an edit, with the ETag of `versioned_etag`."""
-    return json_response(body, headers={"etag": versioned_etag(body, tag)})
+    return json_response(body, headers={"etag": versioned_etag(body, tag), **(headers or {})})
 
 
 def versioned_etag(body: bytes, tag: str) -> str:

@@ -105,6 +105,7 @@ _FIND_ERRORS: openapi.Group = (
     errors.ValidationFailedError,
 )
 _BYTES: openapi.Group = (
+    errors.BannedError,
     *openapi.IMAGE_BODY,
     errors.ChecksumMismatchError,
     errors.UploadTakenOverError,
@@ -243,7 +244,8 @@ async def terminate_upload(request: requests.AnyRequest, post_id: FromPath[str])
     Tus 1.0.0, Termination, DELETE. If the upload is complete, this deletes its post.
     """
     tus.check_version(request.headers.get("tus-resumable"))
-    post_id, caller = _require_id(post_id), await identify_writer(request)
+    post_id = _require_id(post_id)
+    caller = await identify_writer(request, while_banned=True)
     await requests.services(request).uploads.terminate(post_id, caller)
     return Response(b"", status_code=204, headers={"tus-resumable": tus.VERSION})
 

@@ -6,6 +6,7 @@ from typing import Protocol
 from image_poster.domain.comments import Comment
 from image_poster.domain.idempotency import IdempotencyRecord
 from image_poster.domain.identity import Identity
+from image_poster.domain.moderation import Decision
 from image_poster.domain.signing import Page
 
 
@@ -14,12 +15,15 @@ class CommentStore(Protocol):
     the newest `LATEST_KEPT` of them. On one machine both are exact when a call returns, on AWS soon
     after."""
 
-    async def add(self, comment: Comment, record: IdempotencyRecord | None = None) -> None:
-        """Store a new comment and its idempotency record.
+    async def add(
+        self, comment: Comment, record: IdempotencyRecord | None = None, *, by_admin: bool = False
+    ) -> None:
+        """Store a new comment, by an admin or another user, and its idempotency record.
 
         Raises `AlreadyAnsweredError`, with nothing stored, if the record's key was used; else
         `PostNotFoundError` or `PostNotReadyError` by `domain.posts.check_open_for_comments`;
-        `StorageFullError` while the disk is full.
+        `BlockedError` if the author or the post's creator blocks the other; `StorageFullError`
+        while the disk is full.
         """
         ...
 
@@ -38,16 +42,21 @@ class CommentStore(Protocol):
     ) -> Comment:
         """Replace the comment by the result of `change`, atomically, as `PostStore.update` does.
 
-        Raises `CommentNotFoundError`, `PostNotFoundError` when the post is not there or not ready,
-        and `StorageFullError`.
+        Raises `BlockedError` as `add` does, `CommentNotFoundError`, `PostNotFoundError` when the
+        post is not there or not ready, and `StorageFullError`.
         """
         ...
 
-    async def remove(self, post_id: str, comment_id: str, by: Identity) -> None:
+    async def remove(
+        self, post_id: str, comment_id: str, by: Identity, *, decision: Decision | None = None
+    ) -> None:
         """Delete the comment for its author, the post's creator or an admin. Its text is gone when
-        this returns, from idempotency records too.
+        this returns, from idempotency records too. Its open entries are closed with the outcome
+        `deleted`. `decision` is logged by the rule of `domain.moderation.of_owner`, unless the
+        deletion repeats one.
 
-        Repeating it for the user whose removal succeeded is a no-op. Raises `CommentNotFoundError`,
+        The post must be ready, unless `by` is an admin. Repeating it for the user whose removal
+        succeeded is a no-op. Raises `CommentNotFoundError`,
         `PostNotFoundError` and `NotYoursError`.
         """
         ...

@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 from image_poster.domain.feed import FeedPage, FeedQuery
+from image_poster.domain.posts import PostStatus
 from image_poster.domain.signing import Page
-from image_poster.domain.uploads import UnfinishedPost
+from image_poster.domain.uploads import OwnPost
 
 
 class FeedReader(Protocol):
@@ -24,10 +25,11 @@ class FeedReader(Protocol):
         """
         ...
 
-    async def unfinished(
-        self, creator: str, limit: int, after: str | None
-    ) -> Page[UnfinishedPost, str]:
-        """The creator's posts that are not ready, newest first, after the id `after`."""
+    async def own_posts(
+        self, creator: str, statuses: frozenset[PostStatus], limit: int, after: str | None
+    ) -> Page[OwnPost, str]:
+        """The creator's posts of these statuses, newest first, after the id `after`. A page may be
+        shorter than `limit`, even empty, and have a next."""
         ...
 
 

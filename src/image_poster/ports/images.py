@@ -81,9 +81,23 @@ class ImageStore(Protocol):
         and `StorageFullError` when there is no free space for renditions."""
         ...
 
-    async def publish(self, post_id: str, work: Workspace) -> Sequence[FileRecord]:
-        """Store the renditions in `work`, durably; they replace any former ones. Return the records
-        of the post's files; none where the storage itself verifies them."""
+    async def publish(
+        self, post_id: str, work: Workspace, *, withheld: bool = False
+    ) -> Sequence[FileRecord]:
+        """Store the renditions in `work`, durably; they replace any former ones. `withheld`: in the
+        private place of `withhold`. Return the records of the post's files; none where the storage
+        itself verifies them."""
+        ...
+
+    async def withhold(self, post_id: str) -> None:
+        """Move the post's renditions out of the public place into a private one, durably. When this
+        returns, no proxy and no CDN origin serves them. Missing files are no error, so that a
+        repetition completes it."""
+        ...
+
+    async def expose(self, post_id: str) -> None:
+        """Move the post's renditions back into the public place, durably, as the reverse of
+        `withhold`."""
         ...
 
     async def has_original(self, post_id: str) -> bool:
@@ -100,8 +114,15 @@ class ImageStore(Protocol):
         ...
 
     async def open_rendition(self, post_id: str, rendition: str) -> StoredFile | RemoteFile:
-        """A rendition by its name. Raises `ImageNotFoundError`, unless renditions are served
+        """A rendition by its name, for everybody: from the public place, or from the private one
+        while `expose` has not moved it. Raises `ImageNotFoundError`, unless renditions are served
         elsewhere."""
+        ...
+
+    async def open_withheld(self, post_id: str, rendition: str) -> StoredFile | RemoteFile:
+        """A rendition by its name, for a caller who may see a post that is not public: from the
+        private place, or from the public one while `withhold` has not moved it. A remote file's URL
+        expires within minutes. Raises `ImageNotFoundError`."""
         ...
 
     async def remove(self, post_id: str) -> None:

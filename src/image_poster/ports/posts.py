@@ -6,11 +6,17 @@ Due image work is leased from a queue of posts (one machine). On AWS, events sta
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
+import msgspec
+
 from image_poster.domain.idempotency import IdempotencyRecord
 from image_poster.domain.identity import Identity
+from image_poster.domain.images import RenderedImage
+from image_poster.domain.moderation import Decision, ModerationRecords
 from image_poster.domain.posts import Post, StoredPost
 from image_poster.domain.uploads import Upload
 from image_poster.ports.images import FileRecord
+
+NO_RECORDS = ModerationRecords()
 
 
 class PostStore(Protocol):
@@ -59,17 +65,30 @@ class PostStore(Protocol):
         change: Callable[[Post], Post],
         *,
         files: Sequence[FileRecord] = (),
+        image_hash: str = "",
+        records: ModerationRecords = NO_RECORDS,
     ) -> StoredPost:
         """Replace the post by the result of `change`, and the records of its `files`, atomically.
 
         `change` is pure and may run more than once; its exceptions propagate, with nothing changed.
-        Raises `PostNotFoundError`, and `StorageFullError` for an edit.
+        If it changes the post, `records` are added to the log and the queue, the decision by the
+        rule of `domain.moderation.of_owner`. `image_hash` is stored, unless empty, for a decision
+        that blocks the image. Raises `PostNotFoundError`, and `StorageFullError` for an edit.
         """
         ...
 
-    async def remove(self, post_id: str, by: Identity, *, ended: bool = False) -> None:
+    async def remove(
+        self,
+        post_id: str,
+        by: Identity,
+        *,
+        ended: bool = False,
+        decision: Decision | None = None,
+    ) -> None:
         """Delete the post for its creator or an admin, and leave a tombstone. From here on nobody
-        sees it. `ended`: its upload is aborted; see `was_aborted`.
+        sees it. `ended`: its upload is aborted; see `was_aborted`. The open entries of the post and
+        of its comments are closed with the outcome `deleted`. `decision` is logged by the rule of
+        `domain.moderation.of_owner`, unless the deletion repeats one.
 
         Its texts are gone when this returns, from idempotency records too. Its comments and images
         are purged afterwards. Repeating it for the user whose removal succeeded is a no-op. Raises
@@ -90,6 +109,32 @@ class PostNotifier(Protocol):
     async def wait(self, post_id: str | None, seconds: float) -> None:
         """Wait for a notification of this post (None: of any), at most `seconds`. None is missed
         that comes after the call."""
+        ...
+
+
+class PendingReview(msgspec.Struct, frozen=True):
+    """An image that waits for the review hook: the renditions, and the number of tries so far."""
+
+    rendered: RenderedImage
+    tries: int = 0
+
+
+class ReviewQueue(Protocol):
+    """Posts that wait for the review hook, each with one worker at a time, at least once (one
+    machine). Such a post is `processing`, and no job: its image work is done."""
+
+    async def begin(self, post_id: str, review: PendingReview, files: Sequence[FileRecord]) -> None:
+        """Make a `processing` post wait for the hook, with the records of its files. It is due at
+        once. A no-op for any other post. The wait ends when the post leaves `processing`."""
+        ...
+
+    async def lease(self, lease_ms: int) -> tuple[str, PendingReview] | None:
+        """Lease the next due post to this caller for `lease_ms`; None if there is none."""
+        ...
+
+    async def retry(self, post_id: str, *, delay_ms: int) -> None:
+        """Count a failed try, and make the post due again after `delay_ms`. A no-op if the post
+        left `processing`."""
         ...
 
 
@@ -166,6 +211,11 @@ class JobQueue(Protocol):
     async def park(self, job: Job, *, error: str) -> None:
         """Give the job up: the post fails with `PROCESSING_FAILED`, and an operator can list and
         replay the job. A no-op if the post left `processing`."""
+        ...
+
+    async def expired_failures(self, before_ms: int, limit: int) -> list[str]:
+        """The ids of up to `limit` posts that have been `failed` since before that time of the
+        service clock, the longest first."""
         ...
 
     async def parked(self) -> list[ParkedJob]:

@@ -10,15 +10,29 @@ from image_poster.domain.posts import StoredPost
 from image_poster.domain.signing import CursorSigner
 from image_poster.domain.uploads import UploadTargets
 from image_poster.ports import Clock, RateLimiter
+from image_poster.ports.accounts import AccountStore, BlockStore
 from image_poster.ports.comments import CommentStore
 from image_poster.ports.feed import FeedReader
 from image_poster.ports.images import ImageStore
+from image_poster.ports.moderation import DecisionStore, ReportStore
 from image_poster.ports.posts import PostNotifier, PostStore
 from image_poster.ports.uploads import PutUrlSigner, UploadQuota, UploadRecordStore, UploadStore
+from image_poster.services.accounts import (
+    AccountEraser,
+    AccountService,
+    TokenRevocation,
+    revoke_no_tokens,
+)
 from image_poster.services.comments import CommentService
 from image_poster.services.feed import FeedService
 from image_poster.services.images import ImageService
-from image_poster.services.posts import NULL_NOTIFIER, PostService
+from image_poster.services.moderation import (
+    ForgetCopies,
+    ModerationRenderers,
+    ModerationService,
+    ReportService,
+)
+from image_poster.services.posts import NULL_NOTIFIER, PostService, TextCheck, accept_text
 from image_poster.services.upload_bodies import UNLIMITED, RefusedBytes, UserLimits
 from image_poster.services.uploads import UploadService
 
@@ -34,10 +48,17 @@ class Stores:
     uploads: UploadStore
     upload_records: UploadRecordStore
     put_urls: PutUrlSigner
+    reports: ReportStore
+    decisions: DecisionStore
+    accounts: AccountStore
+    blocks: BlockStore
     clock: Clock
     notifier: PostNotifier = NULL_NOTIFIER
     writes: RateLimiter = UNLIMITED
     upload_quota: UploadQuota = UNLIMITED
+    revoke_tokens: TokenRevocation = revoke_no_tokens
+    forget_copies: ForgetCopies | None = None
+    check_text: TextCheck = accept_text
 
 
 @dataclass(frozen=True)
@@ -48,6 +69,7 @@ class Renderers:
     post: Callable[[StoredPost], bytes]
     comment: Callable[[bytes], bytes]
     reservation: Callable[[StoredPost, UploadTargets], bytes]
+    moderation: ModerationRenderers
 
 
 @dataclass(frozen=True)
@@ -59,6 +81,9 @@ class Services:
     feed: FeedService
     images: ImageService
     uploads: UploadService
+    reports: ReportService
+    moderation: ModerationService
+    accounts: AccountService
     user_limits: UserLimits
     stores: Stores
     limits: Limits
@@ -76,8 +101,17 @@ def build_services(
     at each notification, and every `poll_seconds`."""
     clock = stores.clock
     posts = PostService(
-        stores.posts, stores.images, clock, limits, render.post, stores.notifier, poll_seconds
+        stores.posts,
+        stores.images,
+        clock,
+        limits,
+        render.post,
+        stores.notifier,
+        poll_seconds,
+        stores.check_text,
     )
+    eraser = AccountEraser(stores.accounts, posts, stores.revoke_tokens)
+    accounts = AccountService(stores.accounts, stores.blocks, eraser, clock, cursors)
     uploads = UploadService(
         stores.posts,
         stores.upload_records,
@@ -88,13 +122,31 @@ def build_services(
         limits,
         RefusedBytes(stores.upload_records, stores.upload_quota, posts, limits),
         render.reservation,
+        accounts.check_may_write,
     )
     return Services(
         posts=posts,
-        comments=CommentService(stores.comments, posts, clock, limits, cursors, render.comment),
-        feed=FeedService(stores.feed, cursors, clock),
+        comments=CommentService(
+            stores.comments, posts, clock, limits, cursors, render.comment, stores.check_text
+        ),
+        feed=FeedService(stores.feed, cursors, clock, stores.blocks, stores.reports),
         images=ImageService(posts, stores.posts, stores.images),
         uploads=uploads,
+        reports=ReportService(
+            stores.reports, stores.posts, stores.comments, clock, cursors, render.moderation
+        ),
+        moderation=ModerationService(
+            stores.decisions,
+            stores.posts,
+            stores.comments,
+            stores.images,
+            accounts,
+            clock,
+            cursors,
+            render.moderation,
+            stores.forget_copies,
+        ),
+        accounts=accounts,
         user_limits=UserLimits(stores.writes, stores.upload_quota, limits.image_bytes),
         stores=stores,
         limits=limits,

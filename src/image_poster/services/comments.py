@@ -9,10 +9,11 @@ from image_poster.domain.idempotency import Answer, answer_once
 from image_poster.domain.identity import ExpectedTags, Identity
 from image_poster.domain.ids import rfc3339
 from image_poster.domain.limits import Limits, clean_required
+from image_poster.domain.moderation import Action, Subject, admin_action
 from image_poster.domain.signing import CursorSigner, Page
 from image_poster.ports import Clock
 from image_poster.ports.comments import CommentStore
-from image_poster.services.posts import PostService
+from image_poster.services.posts import PostService, TextCheck, accept_text
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,7 @@ class CommentService:
     limits: Limits
     cursors: CursorSigner
     render: Callable[[bytes], bytes]
+    check_text: TextCheck = accept_text
 
     async def add(
         self, post_id: str, author: Identity, content: str, key: str | None = None
@@ -44,7 +46,8 @@ class CommentService:
         answer = Answer(body, f"/posts/{post_id}/comments/{comment.id}")
         request = (b"comment", post_id.encode(), comment.content.encode())
         record = answer.record(author.user, key, *request)
-        answer = await answer_once(self.comments.add(comment, record), answer, record)
+        adding = self.comments.add(comment, record, by_admin=author.admin)
+        answer = await answer_once(adding, answer, record)
         if answer.replayed:
             await self._check_exists(post_id, answer)
         return answer
@@ -79,8 +82,7 @@ class CommentService:
         Raises `ValidationFailedError`, `CommentNotFoundError`, `PostNotFoundError`, `NotYoursError`
         and `EditConflictError`.
         """
-        text = self._checked(content)
-        now = rfc3339(self.clock.now_ms())
+        text, now = self._checked(content), rfc3339(self.clock.now_ms())
         return await self.comments.update(
             post_id,
             comment_id,
@@ -92,7 +94,10 @@ class CommentService:
     async def delete(self, post_id: str, comment_id: str, by: Identity) -> None:
         """Delete the comment for its author, the post's creator or an admin; repeating it is a
         no-op. Raises `CommentNotFoundError`, `PostNotFoundError` and `NotYoursError`."""
-        await self.comments.remove(post_id, comment_id, by)
+        decision_id, subject = self.clock.new_id(), Subject(post_id, comment_id)
+        now_ms = self.clock.now_ms()
+        decision = admin_action(decision_id, by, Action.DELETE, subject, now_ms)
+        await self.comments.remove(post_id, comment_id, by, decision=decision)
 
     async def _check_exists(self, post_id: str, answer: Answer) -> None:
         """Raise `GoneError` if the comment of the former answer has been deleted."""
@@ -103,4 +108,6 @@ class CommentService:
             raise GoneError from exc
 
     def _checked(self, content: str) -> str:
-        return clean_required("content", content, longest=self.limits.comment_characters)
+        text = clean_required("content", content, longest=self.limits.comment_characters)
+        self.check_text("content", text)
+        return text

@@ -1,14 +1,23 @@
 """The feed."""
 
-from collections.abc import Hashable
+from collections.abc import Collection, Hashable
 from dataclasses import dataclass
 
-from image_poster.domain.feed import ETAG_EPOCHS, FeedCursor, FeedQuery, FeedSort, epoch_of
-from image_poster.domain.posts import StoredPost
+from image_poster.domain.feed import (
+    ETAG_EPOCHS,
+    Excluded,
+    FeedCursor,
+    FeedQuery,
+    FeedSort,
+    epoch_of,
+)
+from image_poster.domain.posts import PostStatus, StoredPost
 from image_poster.domain.signing import CursorSigner, Page
-from image_poster.domain.uploads import UnfinishedPost
+from image_poster.domain.uploads import OwnPost
 from image_poster.ports import Clock
+from image_poster.ports.accounts import BlockStore
 from image_poster.ports.feed import FeedReader
+from image_poster.ports.moderation import ReportStore
 
 
 @dataclass(frozen=True)
@@ -18,6 +27,8 @@ class FeedService:
     feed: FeedReader
     cursors: CursorSigner
     clock: Clock
+    blocks: BlockStore
+    reports: ReportStore
 
     def version(self) -> Hashable | None:
         """A value that changes with the posts and with the epoch; None as `FeedReader.version`.
@@ -41,11 +52,16 @@ class FeedService:
         query = FeedQuery(sort=sort, limit=limit, epoch=epoch, creator=creator, after=after)
         return self.cursors.signed(list_name, await self.feed.page(query))
 
-    async def unfinished(
-        self, creator: str, *, limit: int, cursor: str | None
-    ) -> Page[UnfinishedPost, str]:
-        """The creator's posts that are not ready, newest first. Raises `InvalidCursorError`."""
-        list_name = f"unfinished:{creator}"
+    async def own_posts(
+        self, creator: str, statuses: frozenset[PostStatus], *, limit: int, cursor: str | None
+    ) -> Page[OwnPost, str]:
+        """The creator's posts of these statuses, newest first. Raises `InvalidCursorError`."""
+        list_name = f"own:{creator}:{','.join(sorted(statuses))}"
         after = self.cursors.read(list_name, cursor, str)
-        page = await self.feed.unfinished(creator, limit, after)
+        page = await self.feed.own_posts(creator, statuses, limit, after)
         return self.cursors.signed(list_name, page)
+
+    async def excluded(self, viewer: str, post_ids: Collection[str]) -> Excluded:
+        """What `GET /me/feed` omits for this viewer from a page with these posts."""
+        blocked = await self.blocks.blocked_by(viewer)
+        return Excluded(blocked, await self.reports.reported_posts(viewer, post_ids))

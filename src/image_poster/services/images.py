@@ -18,11 +18,11 @@ from image_poster.domain.posts import (
     PostStatus,
     StoredPost,
     failed_post,
-    published_post,
 )
 from image_poster.ports.images import ImageRenderer, ImageStore, RemoteFile, StoredFile, Workspace
-from image_poster.ports.posts import Job, JobQueue, PostStore
+from image_poster.ports.posts import Job, JobQueue, PendingReview, PostStore, ReviewQueue
 from image_poster.services.posts import PostService
+from image_poster.services.review import NO_SCREENING, ImageScreening
 
 # A job that has failed so often is given up: the post fails, and an operator may replay the job.
 MAX_FAILURES = 3
@@ -50,6 +50,19 @@ class ImageService:
             raise ImageNotFoundError
         return await self.images.open_rendition(post_id, rendition)
 
+    async def withheld_rendition(
+        self, post_id: str, rendition: str, viewer: Identity, *, for_admins: bool
+    ) -> StoredFile | RemoteFile:
+        """A rendition of a post that is not public, for its creator, or for admins. Raises
+        `ImageNotFoundError`, also for any other viewer."""
+        stored = await self.posts.find(post_id)
+        if stored is None or stored.post.image is None:
+            raise ImageNotFoundError
+        post = stored.post
+        if not (for_admins and viewer.admin) and post.creator != viewer.user:
+            raise ImageNotFoundError
+        return await self.images.open_withheld(post_id, rendition)
+
     async def original(self, post_id: str, viewer: Identity) -> StoredFile | RemoteFile:
         """The untouched upload, for the post's creator only. Admins may not read it: it may hold
         the place where the image was taken. Raises `PostNotFoundError` and `NotYoursError`."""
@@ -70,6 +83,8 @@ class ImagePublisher:
     posts: PostStore
     images: ImageStore
     renderer: ImageRenderer
+    screening: ImageScreening = NO_SCREENING
+    reviews: ReviewQueue | None = None
     check_seconds: float = 1.0  # during the work, a deletion is noticed so often
 
     async def publish(self, post_id: str) -> PostStatus | None:
@@ -93,15 +108,23 @@ class ImagePublisher:
         try:
             async with self.images.workspace(post_id) as work:
                 rendered = await self._render_unless_deleted(post_id, work)
-                files = await self.images.publish(post_id, work)
+                result = await self.screening.screen(rendered)
+                withheld = result.status is not PostStatus.READY
+                files = await self.images.publish(post_id, work, withheld=withheld)
         except (ImageNotFoundError, ImageWorkFailedError) as exc:
             if await self.posts.find(post_id) is None:
                 raise PostNotFoundError from exc  # deleted during the work, with its files
             if isinstance(exc, ImageNotFoundError):
                 raise ImageWorkFailedError("the original is missing") from exc
             raise
+        if result.status is PostStatus.PROCESSING and self.reviews is not None:
+            await self.reviews.begin(post_id, PendingReview(rendered), files)
         return await self.posts.update(
-            post_id, lambda post: published_post(post, rendered), files=files
+            post_id,
+            lambda post: result.apply(post, rendered),
+            files=files,
+            image_hash=rendered.hash,
+            records=result.records(post_id),
         )
 
     async def _render_unless_deleted(self, post_id: str, work: Workspace) -> RenderedImage:

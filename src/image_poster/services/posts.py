@@ -11,6 +11,13 @@ from image_poster.domain.idempotency import Answer, answer_once
 from image_poster.domain.identity import Identity
 from image_poster.domain.ids import rfc3339
 from image_poster.domain.limits import Limits
+from image_poster.domain.moderation import (
+    Action,
+    Decision,
+    ModerationRecords,
+    Subject,
+    admin_action,
+)
 from image_poster.domain.posts import (
     Post,
     PostEdit,
@@ -27,6 +34,19 @@ from image_poster.ports.images import FilesRemainError, ImageStore, StagedImage
 from image_poster.ports.posts import PostNotifier, PostStore, TombstoneStore
 
 _COMMENTS_AT_A_TIME = 500
+# Checks a field's cleaned text for blocked words. Raises `TextBlockedError`.
+TextCheck = Callable[[str, str], None]
+
+
+def accept_text(_field: str, _text: str) -> None:
+    """The `TextCheck` of a service without blocked words."""
+
+
+def check_texts(check_text: TextCheck, caption: str | None, alt: str | None) -> None:
+    """Check both texts of a post; None is not checked. Raises `TextBlockedError`."""
+    for field, text in (("caption", caption), ("alt", alt)):
+        if text:
+            check_text(field, text)
 
 
 class PostDraft(NamedTuple):
@@ -68,6 +88,7 @@ class PostService:
     render: Callable[[StoredPost], bytes]
     notifier: PostNotifier
     poll_seconds: float
+    check_text: TextCheck = accept_text
 
     async def create(
         self,
@@ -85,6 +106,7 @@ class PostService:
         `IdempotencyKeyReusedError`, `GoneError` and errors of the stores.
         """
         texts, now = draft.texts.checked(self.limits), self.clock.now_ms()
+        check_texts(self.check_text, *texts)
         post = new_post(post_id, PostStatus.PROCESSING, creator, texts, now)
         answer = Answer(self.render(new_stored_post(post)), f"/posts/{post_id}")
         request = (b"post", *(text.encode() for text in draft.texts), draft.image_sha256)
@@ -129,9 +151,12 @@ class PostService:
     async def edit(self, post_id: str, editor: Identity, edit: PostEdit) -> StoredPost:
         """Edit the post's texts, for its creator or an admin. Raises `ValidationFailedError`,
         `PostNotFoundError`, `NotYoursError` and `EditConflictError`."""
-        checked, now = edit.checked(self.limits), rfc3339(self.clock.now_ms())
+        checked, now_ms = edit.checked(self.limits), self.clock.now_ms()
+        check_texts(self.check_text, checked.caption, checked.alt)
         return await self.posts.update(
-            post_id, lambda post: edited_post(post, editor, checked, now=now)
+            post_id,
+            lambda post: edited_post(post, editor, checked, now=rfc3339(now_ms)),
+            records=ModerationRecords(self._logged(post_id, editor, Action.EDIT)),
         )
 
     async def delete(self, post_id: str, by: Identity, *, ended: bool = False) -> None:
@@ -142,9 +167,15 @@ class PostService:
         answer, since people who delete an image expect it gone. Its comments follow
         (`PostPurger`). Raises `PostNotFoundError` and `NotYoursError`.
         """
-        await self.posts.remove(post_id, by, ended=ended)
+        decision = self._logged(post_id, by, Action.DELETE)
+        await self.posts.remove(post_id, by, ended=ended, decision=decision)
         with suppress(FilesRemainError):  # private ones: the purger removes them
             await self.images.remove(post_id)
+
+    def _logged(self, post_id: str, by: Identity, action: Action) -> Decision | None:
+        """The entry of the log of decisions for an admin's action; None for other callers."""
+        decision_id, now_ms = self.clock.new_id(), self.clock.now_ms()
+        return admin_action(decision_id, by, action, Subject(post_id), now_ms)
 
     async def _may_change(self, post: Post) -> bool:
         """Return True if the post may change soon: it is `processing`, or its image is stored and

@@ -1,7 +1,7 @@
 """Uploads: reserve a post whose image comes later, receive its bytes, complete or abort it."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -22,7 +22,7 @@ from image_poster.domain.posts import (
     uploaded_post,
 )
 from image_poster.domain.uploads import (
-    UnfinishedPost,
+    OwnPost,
     Upload,
     UploadOrder,
     UploadTargets,
@@ -37,7 +37,7 @@ from image_poster.ports.uploads import (
     UploadStore,
     UploadWriter,
 )
-from image_poster.services.posts import PostService
+from image_poster.services.posts import PostService, check_texts
 from image_poster.services.upload_bodies import CountedBody, RefusedBytes, Terms, write_verified
 
 
@@ -72,6 +72,7 @@ class UploadService:
     limits: Limits
     refused_bytes: RefusedBytes
     render: Callable[[StoredPost, UploadTargets], bytes]
+    check_may_write: Callable[[str], Awaitable[None]]
 
     async def reserve_by_tus(
         self, creator: Identity, order: UploadOrder, key: str | None
@@ -117,6 +118,7 @@ class UploadService:
         """Append a body, and complete the upload if it was the last. Raises as `state` and
         `tus` do, `UploadTakenOverError` and `UnsupportedImageError`."""
         record = await self._find(post_id, user)
+        await self.check_may_write(record.creator)
         if not record.awaiting:
             finished = _finished(record.upload)
             self._allowed(patch, *finished)
@@ -132,6 +134,7 @@ class UploadService:
         `append` does, and `InvalidRequestError` for a body that is too short.
         """
         record = await self._find(post_id, None)
+        await self.check_may_write(record.creator)
         if not record.awaiting:
             return
         if declared_bytes is not None and declared_bytes < (record.upload.length or 0):
@@ -173,12 +176,12 @@ class UploadService:
             return self._targets(post.id, record.upload) if record.awaiting else None
         return None
 
-    def targets(self, post: UnfinishedPost) -> UploadTargets | None:
+    def targets(self, post: OwnPost) -> UploadTargets | None:
         """The upload URLs of a post, if it awaits its bytes."""
         awaiting = post.stored.post.status is PostStatus.AWAITING_UPLOAD
         return self._targets(post.stored.id, post.upload) if awaiting and post.upload else None
 
-    def has_run_out(self, post: UnfinishedPost) -> bool:
+    def has_run_out(self, post: OwnPost) -> bool:
         """Return True if the post's upload has expired, so that the next sweep deletes it."""
         if post.upload is None or post.stored.post.status is not PostStatus.AWAITING_UPLOAD:
             return False
@@ -231,6 +234,7 @@ class UploadService:
     def _new_upload(self, creator: Identity, order: UploadOrder) -> tuple[Post, Upload]:
         tus.check_new_length(order.length, self.limits.image_bytes)
         now, texts = self.clock.now_ms(), order.texts.checked(self.limits)
+        check_texts(self.post_service.check_text, *texts)
         post = new_post(self.clock.new_id(), PostStatus.AWAITING_UPLOAD, creator, texts, now)
         expires_ms = now + UPLOAD_KEPT_MS
         announced = (order.metadata, order.sha256, order.content_type)

@@ -1,6 +1,7 @@
 """One's own unfinished posts: what their creator needs to go on with them, and nobody else sees."""
 
 from typing import Any
+from urllib.parse import parse_qsl
 
 from support import samples
 from support.api import Api, assert_problem, fields, someone
@@ -15,7 +16,7 @@ def reserved(api: Api, user: str) -> dict[str, Any]:
 
 
 def listed(api: Api, user: str, **question: Any) -> dict[str, Any]:
-    answer = api.get("/posts", user, params={"status": "unfinished", **question})
+    answer = api.get("/me/posts", user, params={"status": "unfinished", **question})
     assert answer.status_code == 200, answer.text
     assert answer.headers["cache-control"] == "no-store"
     return answer.json()  # type: ignore[no-any-return]
@@ -83,14 +84,40 @@ def test_pages_join(api: Api) -> None:
 
 
 def test_nobody_has_none_and_a_cursor_is_its_lists_own(api: Api) -> None:
-    api.assert_identity_required(api.get("/posts", params={"status": "unfinished"}))
+    api.assert_identity_required(api.get("/me/posts", params={"status": "unfinished"}))
     alice = someone("alice")
-    wrong = api.get("/posts", alice, params={"status": "ready"})
+    wrong = api.get("/me/posts", alice, params={"status": "lost"})
     assert fields(assert_problem(wrong, 422, "validation_failed")) == {"status"}
     for _ in range(2):
         reserved(api, alice)
     api.eventually(lambda: len(ids(api, alice)), 2)
     cursor = listed(api, alice, limit=1)["next"]
     assert_problem(api.get("/posts", params={"cursor": cursor}), 400, "invalid_cursor")
-    other = api.get("/posts", someone("bob"), params={"status": "unfinished", "cursor": cursor})
+    other = api.get("/me/posts", someone("bob"), params={"status": "unfinished", "cursor": cursor})
     assert_problem(other, 400, "invalid_cursor")
+
+
+def test_their_former_path_leads_to_the_new_one_for_every_caller(api: Api) -> None:
+    query = {"status": "unfinished", "limit": "3", "creator": "zoë & co"}
+    for caller in (None, someone("alice")):
+        moved = api.get("/posts", caller, params=query)
+        assert moved.status_code == 308
+        path, _, sent = moved.headers["location"].partition("?")
+        assert path.endswith("/me/posts")
+        assert dict(parse_qsl(sent)) == query
+
+
+def test_all_own_posts_are_listed_by_their_status(api: Api) -> None:
+    alice = someone("alice")
+    ready, awaiting = api.ready(alice), reserved(api, alice)
+
+    def listed_ids(**status: str) -> list[str]:
+        answer = api.get("/me/posts", alice, params=status)
+        assert answer.headers["cache-control"] == "no-store"
+        return [post["id"] for post in answer.json()["posts"]]
+
+    api.eventually(listed_ids, [awaiting["id"], ready["id"]])
+    api.eventually(lambda: listed_ids(status="ready"), [ready["id"]])
+    api.eventually(lambda: listed_ids(status="awaiting_upload"), [awaiting["id"]])
+    api.eventually(lambda: listed_ids(status="unfinished"), [awaiting["id"]])
+    assert listed_ids(status="hidden") == []

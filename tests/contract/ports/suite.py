@@ -33,6 +33,7 @@ from image_poster.domain.images import RENDITIONS
 from image_poster.domain.limits import PAGE_MAX_BYTES
 from image_poster.domain.posts import (
     PROCESSING_FAILED,
+    UNFINISHED,
     Failure,
     Post,
     PostEdit,
@@ -527,13 +528,13 @@ class FeedReaderSuite:
         deleted, _ = await processing(adapters), await processing(adapters, "bob")
         await adapters.posts.remove(deleted, ALICE)
         await adapters.settle()
-        first = await adapters.feed.unfinished("alice", 2, None)
+        first = await adapters.feed.own_posts("alice", UNFINISHED, 2, None)
         assert [post.stored.id for post in first.items] == [failed, in_work]
         assert first.next is not None
-        rest = await adapters.feed.unfinished("alice", 2, first.next)
+        rest = await adapters.feed.own_posts("alice", UNFINISHED, 2, first.next)
         assert [(post.stored.id, post.upload) for post in rest.items] == [(awaiting.id, upload)]
         if rest.next is not None:  # a page that is full may say so where it cannot tell
-            assert (await adapters.feed.unfinished("alice", 2, rest.next)).items == []
+            assert (await adapters.feed.own_posts("alice", UNFINISHED, 2, rest.next)).items == []
 
 
 @pytest.mark.anyio
@@ -641,6 +642,25 @@ class JobQueueSuite:
         assert not await adapters.jobs.replay(post_id)
         assert await adapters.jobs.parked() == []
         assert await adapters.jobs.lease(1000) == Job(post_id, leases=1, failures=0)
+
+    async def test_failures_are_listed_from_the_time_when_they_failed(
+        self, adapters: MachineAdapters
+    ) -> None:
+        rejected, parked, fresh = [await processing(adapters) for _ in range(3)]
+        adapters.clock.advance(DAY_MS)
+        bad = Failure("image_unreadable", "broken")
+        await adapters.posts.update(rejected, lambda post: failed_post(post, bad))
+        adapters.clock.advance(1)
+        await adapters.jobs.park(Job(parked, 1, 1), error="broke")
+        failed_ms = adapters.clock.service_ms()
+        adapters.clock.advance(1)
+        await adapters.posts.update(fresh, lambda post: failed_post(post, bad))
+        assert await adapters.jobs.expired_failures(failed_ms - 1, 10) == []
+        assert await adapters.jobs.expired_failures(failed_ms + 1, 10) == [rejected, parked]
+        assert await adapters.jobs.expired_failures(failed_ms + 1, 1) == [rejected]
+        await adapters.jobs.replay(parked)
+        await adapters.posts.remove(rejected, ALICE)
+        assert await adapters.jobs.expired_failures(failed_ms + 2, 10) == [fresh]
 
     async def test_deleted_posts_are_no_jobs(self, adapters: MachineAdapters) -> None:
         post_id = await processing(adapters)

@@ -2,15 +2,16 @@
 
 import errno
 import os
+import stat
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from contract.ports import suite
+from contract.ports import suite, withholding
 from image_poster.adapters.files import uploads as file_uploads
 from image_poster.adapters.files.filesystem import disk_errors
 from image_poster.adapters.files.images import FileImageStore
@@ -35,8 +36,10 @@ def uploads(tmp_path: Path) -> FileUploadStore:
     return FileUploadStore(Layout(tmp_path))
 
 
-class TestImageStore(suite.ServedImageStoreSuite):
-    pass
+class TestImageStore(suite.ServedImageStoreSuite, withholding.WithheldRenditionsSuite):
+    async def is_public(self, images: Any, post_id: str, name: str) -> bool:
+        root: Path = images._layout._root
+        return (root / "renditions" / post_id[-2:] / f"{post_id}.{name}.jpg").exists()
 
 
 class TestUploadStore(suite.UploadStoreSuite):
@@ -45,6 +48,10 @@ class TestUploadStore(suite.UploadStoreSuite):
 
 def files_below(folder: Path) -> list[Path]:
     return [path for path in folder.rglob("*") if path.is_file()]
+
+
+def mode_of(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
 
 
 @pytest.mark.anyio
@@ -68,6 +75,129 @@ async def test_removing_leaves_no_file(images: FileImageStore, tmp_path: Path) -
     assert len(files_below(tmp_path)) == 3
     await images.remove(post_id)
     assert files_below(tmp_path) == []
+
+
+@pytest.fixture
+def _umask_of_the_server() -> Iterator[None]:
+    former = os.umask(0o077)
+    yield
+    os.umask(former)
+
+
+@pytest.mark.anyio
+@pytest.mark.usefixtures("_umask_of_the_server")
+async def test_withheld_renditions_are_readable_by_the_service_only_also_after_being_shared(
+    tmp_path: Path,
+) -> None:
+    images = FileImageStore(Layout(tmp_path), group=os.getegid())
+    post_id = await suite.ImageStoreSuite().published(images)
+    public = tmp_path / "renditions" / post_id[-2:] / f"{post_id}.600.jpg"
+    withheld = tmp_path / "withheld" / post_id[-2:] / f"{post_id}.600.jpg"
+    assert (mode_of(public.parent), mode_of(public)) == (0o750, 0o640)
+    await images.withhold(post_id)
+    modes = [mode_of(path) for path in (tmp_path / "withheld", withheld.parent, withheld)]
+    assert modes == [0o700, 0o700, 0o600]
+    await images.expose(post_id)
+    assert (mode_of(public.parent), mode_of(public)) == (0o750, 0o640)
+
+
+@pytest.mark.anyio
+async def test_withholding_syncs_both_folders_after_the_move(
+    images: FileImageStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a power cut, a rendition is in the new place, or in the former one, and in no third."""
+    post_id = await suite.ImageStoreSuite().published(images)
+    calls, fsync, rename = list[str](), os.fsync, Path.replace
+
+    def recorded_fsync(descriptor: int) -> None:
+        calls.append(str(Path(f"/proc/self/fd/{descriptor}").readlink()))
+        fsync(descriptor)
+
+    def recorded_rename(path: Path, target: Path) -> Path:
+        calls.append("moved")
+        return rename(path, target)
+
+    monkeypatch.setattr(os, "fsync", recorded_fsync)
+    monkeypatch.setattr(Path, "replace", recorded_rename)
+    await images.withhold(post_id)
+    after_the_last_move = calls[len(calls) - calls[::-1].index("moved") :]
+    folders = [str(tmp_path / name / post_id[-2:]) for name in ("withheld", "renditions")]
+    assert after_the_last_move == folders
+
+
+@pytest.mark.anyio
+async def test_a_rendition_that_is_withheld_names_no_place_for_a_proxy(
+    images: FileImageStore,
+) -> None:
+    """While `expose` has not moved it, the service itself sends it."""
+    post_id = await suite.ImageStoreSuite().published(images)
+    assert (await images.open_rendition(post_id, "600")).place is not None
+    assert (await images.open_withheld(post_id, "600")).place is None
+    await images.withhold(post_id)
+    for file in (
+        await images.open_rendition(post_id, "600"),
+        await images.open_withheld(post_id, "600"),
+    ):
+        assert (file.place, await file.read(0, 3)) == (None, b"600")
+        file.close()
+
+
+@pytest.mark.anyio
+async def test_the_records_of_a_withheld_post_lead_to_its_files(images: FileImageStore) -> None:
+    post_id = await suite.ImageStoreSuite().published(images)
+    await images.withhold(post_id)
+    assert images.path_of(post_id, "600").read_bytes() == b"600"
+    await images.remove(post_id)
+    assert images.path_of(post_id, "600").parent.parent.name == "renditions"
+
+
+@pytest.mark.anyio
+async def test_withheld_renditions_are_listed_by_the_time_of_their_move(
+    images: FileImageStore, tmp_path: Path, clock_ms: int
+) -> None:
+    """Their own times stay: those tell when they were made."""
+    post_id, other = [await suite.ImageStoreSuite().published(images) for _ in range(2)]
+    for path in files_below(tmp_path / "renditions"):
+        os.utime(path, (1, 1))
+    await images.withhold(post_id)
+    assert await images.public_among([post_id, new_id(), other]) == [other]
+    moved_ms = time.time_ns() // 1_000_000 - 60_000
+    assert [entry async for entry in images.withheld_before(moved_ms)] == []
+    assert [entry async for entry in images.withheld_before(clock_ms)] == [post_id]
+    assert {path.stat().st_mtime for path in files_below(tmp_path / "withheld")} == {1}
+
+
+@pytest.mark.anyio
+async def test_removing_deletes_a_rendition_that_is_exposed_at_the_same_time(
+    images: FileImageStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    post_id = await suite.ImageStoreSuite().published(images)
+    await images.withhold(post_id)
+    unlink, moved = Path.unlink, list[str]()
+
+    def expose_first(path: Path, *, missing_ok: bool = False) -> None:
+        if path.parent.parent.name == "originals" and not moved:
+            moved.append(post_id)
+            images._expose(post_id)
+        unlink(path, missing_ok=missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", expose_first)
+    await images.remove(post_id)
+    assert moved == [post_id]
+    assert files_below(tmp_path) == []
+
+
+@pytest.mark.anyio
+async def test_quarantine_and_back_leave_a_withheld_rendition_withheld(
+    images: FileImageStore, tmp_path: Path, clock_ms: int
+) -> None:
+    post_id = await suite.ImageStoreSuite().published(images)
+    await images.withhold(post_id)
+    before = {path.relative_to(tmp_path) for path in files_below(tmp_path)}
+    assert {entry async for entry in images.leftovers(clock_ms)} == {post_id}
+    assert await images.quarantine(post_id, clock_ms) == 3
+    assert await images.put_back(post_id, awaiting=False) == 3
+    assert {path.relative_to(tmp_path) for path in files_below(tmp_path)} == before
 
 
 @pytest.mark.anyio

@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from contract.ports import suite
+from contract.ports import moderation_suite, suite
 from contract.ports.suite import a_comment, ready, shown
 from fakes.clock import ManualClock
 from image_poster.adapters.sqlite import database as sqlite_database
-from image_poster.adapters.sqlite import feed
+from image_poster.adapters.sqlite import feed_queries as feed
+from image_poster.adapters.sqlite.accounts import SqliteAccountStore, SqliteBlockStore
 from image_poster.adapters.sqlite.comments import SqliteCommentStore
 from image_poster.adapters.sqlite.database import Database, WriteProbe, connect
 from image_poster.adapters.sqlite.feed import (
@@ -23,7 +24,9 @@ from image_poster.adapters.sqlite.feed import (
     greatest_time,
 )
 from image_poster.adapters.sqlite.idempotency import SqliteTombstoneQueue
-from image_poster.adapters.sqlite.posts import SqliteJobQueue, SqlitePostStore
+from image_poster.adapters.sqlite.jobs import SqliteJobQueue
+from image_poster.adapters.sqlite.moderation import SqliteDecisionStore, SqliteReportStore
+from image_poster.adapters.sqlite.posts import SqlitePostStore
 from image_poster.adapters.sqlite.schema import VERSION, SchemaTooNewError, SchemaTooOldError
 from image_poster.adapters.sqlite.uploads import SqliteUploadRecordStore
 from image_poster.domain.comments import Comment, decode_comment
@@ -43,7 +46,8 @@ async def database(tmp_path: Path) -> AsyncIterator[Database]:
 @pytest.fixture
 def adapters(database: Database) -> suite.Adapters:
     clock = ManualClock()
-    return suite.MachineAdapters(
+    decisions = SqliteDecisionStore(database, clock)
+    return moderation_suite.MachineModerationAdapters(
         clock=clock,
         posts=SqlitePostStore(database, clock),
         comments=SqliteCommentStore(database, clock),
@@ -53,6 +57,11 @@ def adapters(database: Database) -> suite.Adapters:
         rebuilder=SqliteFeedRebuilder(database, clock),
         upload_records=SqliteUploadRecordStore(database),
         awaited=SqliteUploadRecordStore(database),
+        reports=SqliteReportStore(database, clock),
+        decisions=decisions,
+        hashes=decisions,
+        blocks=SqliteBlockStore(database, clock),
+        accounts=SqliteAccountStore(database, clock),
     )
 
 
@@ -139,6 +148,38 @@ class TestUploadRecordStore(suite.UploadRecordStoreSuite):
 
 
 class TestAwaitedUploads(suite.AwaitedUploadsSuite):
+    pass
+
+
+class TestReportStore(moderation_suite.ReportStoreSuite):
+    pass
+
+
+class TestHiddenPosts(moderation_suite.HiddenPostSuite):
+    pass
+
+
+class TestDecisionStore(moderation_suite.DecisionStoreSuite):
+    pass
+
+
+class TestBans(moderation_suite.BanSuite):
+    pass
+
+
+class TestAppeals(moderation_suite.AppealSuite):
+    pass
+
+
+class TestLoggedChanges(moderation_suite.LoggedChangeSuite):
+    pass
+
+
+class TestBlockStore(moderation_suite.BlockStoreSuite):
+    pass
+
+
+class TestAccountStore(moderation_suite.AccountStoreSuite):
     pass
 
 

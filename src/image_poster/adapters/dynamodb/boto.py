@@ -98,13 +98,18 @@ def query_arguments(query: database.Query) -> Arguments:
     placeholders = _Placeholders()
     pk, sk = query.names
     condition = f"{placeholders.name(pk)} = {placeholders.value(query.pk)}"
-    if query.before is not None:
-        condition += f" AND {placeholders.name(sk)} < {placeholders.value(query.before)}"
-    arguments: Arguments = {
-        "KeyConditionExpression": condition,
-        "ScanIndexForward": False,
-        "Limit": query.limit,
-    }
+    arguments: Arguments = {"ScanIndexForward": query.ascending, "Limit": query.limit}
+    if query.prefix:
+        # A condition has one comparison of the sort key, so the start is the last key before.
+        condition += (
+            f" AND begins_with({placeholders.name(sk)}, {placeholders.value(query.prefix)})"
+        )
+        if query.start is not None:
+            arguments["ExclusiveStartKey"] = encoded_item({pk: query.pk, sk: query.start})
+    elif query.start is not None:
+        comparison = ">" if query.ascending else "<"
+        condition += f" AND {placeholders.name(sk)} {comparison} {placeholders.value(query.start)}"
+    arguments["KeyConditionExpression"] = condition
     if query.without:
         without = map(database.Lacks, query.without)
         arguments["FilterExpression"] = " AND ".join(_clauses(without, placeholders))

@@ -4,17 +4,19 @@ counts them, with up to 97 writes of comments and at most three for their post.
 The transaction marks each comment as `counted`, and compares and swaps the post's `version`. So no
 comment is counted twice, in spite of concurrent counters and crashes."""
 
-from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 
-from image_poster.adapters.dynamodb import database, schema
+from image_poster.adapters.dynamodb import database, decision_log, entries, schema
+from image_poster.adapters.dynamodb.blocks import check_not_blocked
 from image_poster.adapters.dynamodb.boto import BotoTable
 from image_poster.adapters.dynamodb.idempotency import (
     check_unused,
     clear_records,
+    delete_logged,
     delete_texts,
     put_once,
 )
+from image_poster.adapters.dynamodb.ready_posts import ReadyPosts
 from image_poster.domain.comments import (
     Comment,
     CommentState,
@@ -30,17 +32,19 @@ from image_poster.domain.feed import EPOCH_MS, CurrentRank, change_rank, epoch_o
 from image_poster.domain.idempotency import IdempotencyRecord
 from image_poster.domain.identity import Identity
 from image_poster.domain.limits import LATEST_KEPT, take_page
+from image_poster.domain.moderation import Decision, Subject, of_owner
 from image_poster.domain.posts import PostStatus, check_open_for_comments
 from image_poster.domain.signing import Page
 from image_poster.ports import Clock
 
-_CACHE_MS = 60_000
-_MAX_CACHED = 10_000
-
 
 class DynamoCommentStore:
-    """`CommentStore` in DynamoDB. It caches for a minute that a post is ready. If the post is
-    deleted in that minute, `DynamoCommentCounter` removes new comments on it."""
+    """`CommentStore` in DynamoDB. It caches for a minute that a post is ready.
+
+    If the post is deleted in that minute, `DynamoCommentCounter` removes new comments on it. If it
+    is hidden in that minute, new comments are counted as any other: nobody sees them until the post
+    is restored, and then the count is true.
+    """
 
     def __init__(
         self, table: BotoTable, clock: Clock, *, request_id: Callable[[], str] = str
@@ -48,15 +52,18 @@ class DynamoCommentStore:
         self._table = table
         self._clock = clock
         self._request_id = request_id
-        self._ready_until_ms: OrderedDict[str, int] = OrderedDict()
+        self._ready = ReadyPosts(table, clock)
 
     def forget(self, post_id: str) -> None:
-        """Drop a post from the cache of ready posts, since this process deleted the post."""
-        self._ready_until_ms.pop(post_id, None)
+        """Drop a post from the cache of ready posts, since this process deleted or hid it."""
+        self._ready.forget(post_id)
 
-    async def add(self, comment: Comment, record: IdempotencyRecord | None = None) -> None:
+    async def add(
+        self, comment: Comment, record: IdempotencyRecord | None = None, *, by_admin: bool = False
+    ) -> None:
+        author = Identity(comment.creator, admin=by_admin)
         try:
-            await self._check_open(comment)
+            await self._check_open(comment.post_id, author)
         except ImagePosterError:
             await check_unused(self._table, record, self._clock)
             raise
@@ -88,15 +95,16 @@ class DynamoCommentStore:
     async def update(
         self, post_id: str, comment_id: str, change: Callable[[Comment], Comment]
     ) -> Comment:
-        await self._require_ready_post(post_id)
-        return await self._update(post_id, comment_id, change)
+        post = await self._require_ready_post(post_id)
+        return await self._update(post_id, comment_id, change, str(post["creator"]))
 
     @database.retried
     async def _update(
-        self, post_id: str, comment_id: str, change: Callable[[Comment], Comment]
+        self, post_id: str, comment_id: str, change: Callable[[Comment], Comment], creator: str
     ) -> Comment:
         document = await self.find(post_id, comment_id)
         changed = change(decode_comment(document))
+        await check_not_blocked(self._table, changed.creator, creator)
         edit = database.Update(
             schema.comment_key(post_id, comment_id),
             put={"doc": encode_comment(changed).decode(), "request_id": self._request_id()},
@@ -106,36 +114,70 @@ class DynamoCommentStore:
         return changed
 
     @database.retried
-    async def remove(self, post_id: str, comment_id: str, by: Identity) -> None:
+    async def remove(
+        self, post_id: str, comment_id: str, by: Identity, *, decision: Decision | None = None
+    ) -> None:
         try:
-            await self._mark_deleted(post_id, comment_id, by, database.HasValue("creator", by.user))
+            await self._remove(post_id, comment_id, by, decision)
+        except (database.ConditionFailedError, PostNotFoundError) as exc:
+            await self._check_gone_by(post_id, comment_id, by, exc)
+        await entries.close_deleted(self._table, Subject(post_id, comment_id))
+
+    async def _remove(
+        self, post_id: str, comment_id: str, by: Identity, decision: Decision | None
+    ) -> None:
+        """Mark the comment as deleted. Raises `ConditionFailedError` if it is deleted or missing,
+        `PostNotFoundError` and `NotYoursError`."""
+        if not by.admin and await self._ready.creator_of(post_id) is None:
+            raise PostNotFoundError
+        deletion = self.removing(post_id, comment_id, by)
+        if decision is not None:
+            await self._remove_logged(deletion, decision)
+            return
+        own = database.HasValue("creator", by.user)
+        try:
+            await delete_texts(self._table, deletion._replace(when=(*deletion.when, own)))
         except database.ConditionFailedError as exc:
             if exc.item is None or "deleted_by" in exc.item:
-                await self._check_gone_by(post_id, comment_id, by, exc.item)
-                return
-            post = await self._require_ready_post(post_id)
-            by.require(str(exc.item["creator"]), str(post["creator"]))
-            await self._mark_deleted(post_id, comment_id, by)
+                raise
+            post = await self._table.get(schema.post_key(post_id)) or {}
+            by.require(str(exc.item["creator"]), str(post.get("creator", exc.item["creator"])))
+            await delete_texts(self._table, deletion)
 
-    async def _mark_deleted(
-        self, post_id: str, comment_id: str, by: Identity, *conditions: database.Condition
-    ) -> None:
-        deletion = database.Update(
+    async def _remove_logged(self, deletion: database.Update, decision: Decision) -> None:
+        item = await self._table.get(deletion.key)
+        if item is None or "deleted_by" in item:
+            raise database.ConditionFailedError(item)
+        logged = of_owner(decision, str(item["creator"]))
+        more = await decision_log.logging_of(self._table, logged)
+        await delete_logged(self._table, deletion, item, more)
+
+    def removing(self, post_id: str, comment_id: str, by: Identity) -> database.Update:
+        """The write that marks a comment as deleted; the counter removes it."""
+        return database.Update(
             schema.comment_key(post_id, comment_id),
             put={"deleted_by": by.user, "doc": "", "request_id": self._request_id()},
-            when=(database.Has(database.PK), database.Lacks("deleted_by"), *conditions),
+            remove=("author",),
+            when=(database.Has(database.PK), database.Lacks("deleted_by")),
         )
-        await delete_texts(self._table, deletion)
 
     async def _check_gone_by(
-        self, post_id: str, comment_id: str, by: Identity, item: database.Item | None
+        self, post_id: str, comment_id: str, by: Identity, reason: Exception
     ) -> None:
         """Return if this user deleted the comment, also if only its mark is left. Raises
         `PostNotFoundError` and `CommentNotFoundError`."""
+        item = await self._table.get(schema.comment_key(post_id, comment_id))
         mark = item or await self._table.get(schema.gone_key(post_id, comment_id))
-        if mark is not None and mark["deleted_by"] == by.user:
+        if mark is not None and mark.get("deleted_by") == by.user:
             return
-        await self._require_ready_post(post_id)
+        if isinstance(reason, PostNotFoundError):
+            raise reason
+        if by.admin:
+            post = await self._table.get(schema.post_key(post_id))
+            if post is None or schema.is_tombstone(post):
+                raise PostNotFoundError
+        else:
+            await self._require_ready_post(post_id)
         raise CommentNotFoundError
 
     async def _require_ready_post(self, post_id: str) -> database.Item:
@@ -144,26 +186,17 @@ class DynamoCommentStore:
             raise PostNotFoundError
         return item
 
-    async def _check_open(self, comment: Comment) -> None:
-        """Raises the errors of `check_open_for_comments`, and `PostNotFoundError`. An eventually
-        consistent read is enough to accept; a strongly consistent one precedes a refusal."""
-        if self._ready_until_ms.get(comment.post_id, 0) > self._clock.now_ms():
+    async def _check_open(self, post_id: str, author: Identity) -> None:
+        """Raises the errors of `check_open_for_comments`, `PostNotFoundError` and
+        `BlockedError`."""
+        creator = await self._ready.creator_of(post_id)
+        if creator is not None:
+            await check_not_blocked(self._table, author.user, creator)
             return
-        for consistent in (False, True):
-            item = await self._table.get(schema.post_key(comment.post_id), consistent=consistent)
-            if item is not None and item["status"] == PostStatus.READY:
-                self._cache_ready(comment.post_id)
-                return
-        self._ready_until_ms.pop(comment.post_id, None)
+        item = await self._table.get(schema.post_key(post_id))
         if item is None or schema.is_tombstone(item):
             raise PostNotFoundError
-        check_open_for_comments(str(item["status"]), str(item["creator"]), comment.creator)
-
-    def _cache_ready(self, post_id: str) -> None:
-        self._ready_until_ms[post_id] = self._clock.now_ms() + _CACHE_MS
-        self._ready_until_ms.move_to_end(post_id)
-        if len(self._ready_until_ms) > _MAX_CACHED:
-            self._ready_until_ms.popitem(last=False)
+        check_open_for_comments(str(item["status"]), str(item["creator"]), author)
 
 
 # The other three: the post, its new past rank, and the deletion of a past rank that was written by

@@ -57,6 +57,11 @@ Condition = HasValue | Has | Lacks
 Conditions = tuple[Condition, ...]
 
 
+def unchanged(item: Item | None) -> Condition:
+    """The condition that an item with a `version` is still the same (None: is not there)."""
+    return Lacks(PK) if item is None else HasValue("version", item["version"])
+
+
 class Put(NamedTuple):
     """Replace the whole item."""
 
@@ -85,10 +90,13 @@ Write = Put | Update | Delete
 
 
 class Query(NamedTuple):
-    """Up to `limit` items of one partition, greatest sort key first.
+    """Up to `limit` items of one partition, greatest sort key first, or smallest first if
+    `ascending`.
 
-    `before` is exclusive. `on` names a secondary index; `names` are its two key attributes.
-    `without` names attributes that no item of the result has.
+    `before`, or `after` of an ascending query, is the exclusive start. `on` names a secondary
+    index; `names` are its two key attributes. `without` names attributes that no item of the result
+    has. `prefix` is the beginning of all sort keys of the result, and of the start (not on an
+    index).
     """
 
     pk: str
@@ -97,10 +105,24 @@ class Query(NamedTuple):
     on: str | None = None
     names: tuple[str, str] = (PK, SK)
     without: tuple[str, ...] = ()
+    prefix: str = ""
+    ascending: bool = False
+    after: str | None = None
+
+    @property
+    def start(self) -> str | None:
+        """The exclusive start of the result, in its order."""
+        return self.after if self.ascending else self.before
+
+    def starting_at(self, position: str | None) -> "Query":
+        """The query for the part that begins behind this position."""
+        if self.ascending:
+            return self._replace(after=position)
+        return self._replace(before=position)
 
 
 class ItemPage(NamedTuple):
-    """The items of a query. `next` is the `before` of the next query, None at the partition's end.
+    """The items of a query. `next` is the start of the next query, None at the partition's end.
     A query stops at the limit or at 1 MB (Query, "Paginating table query results")."""
 
     items: list[Item]

@@ -4,6 +4,7 @@ A page takes one query a shard, on an index of ready posts. Later pages of a wal
 for past ranks. One batch read gets the posts whose texts are not in the index."""
 
 from collections.abc import Iterable
+from contextlib import suppress
 
 import msgspec
 
@@ -23,7 +24,7 @@ from image_poster.domain.feed import (
 )
 from image_poster.domain.posts import PostStatus, StoredPost
 from image_poster.domain.signing import Page
-from image_poster.domain.uploads import UnfinishedPost
+from image_poster.domain.uploads import OwnPost
 from image_poster.ports.feed import Drift, RebuiltBatch
 
 Contents = dict[str, StoredPost]
@@ -52,19 +53,25 @@ class DynamoFeedReader:
         await self._fetch([post_id for post_id in page.items if post_id not in contents], contents)
         return with_contents(query, sources, page, contents)
 
-    async def unfinished(
-        self, creator: str, limit: int, after: str | None
-    ) -> Page[UnfinishedPost, str]:
-        partition, names = schema.creator_key(creator), ("unfinished", "id")
-        query = database.Query(partition, limit, after, "unfinished", names)
-        page = await self._table.query(query)
-        posts = await self._table.get_many([schema.key_of(item) for item in page.items])
-        unfinished = [
-            UnfinishedPost(schema.stored_post(item), schema.upload_of(item))
-            for item in sorted(posts, key=lambda item: str(item.get("id")), reverse=True)
-            if "unfinished" in item  # the index is behind
+    async def own_posts(
+        self, creator: str, statuses: frozenset[PostStatus], limit: int, after: str | None
+    ) -> Page[OwnPost, str]:
+        pages = [
+            await self._table.query(
+                database.Query(schema.creator_key(creator), limit, after, index, (name, "id"))
+            )
+            for index, name in _indexes_of(statuses)
         ]
-        return Page(unfinished, page.next)
+        ids, following = _merge(pages, limit)
+        keys = [schema.post_key(post_id) for post_id in ids]
+        posts = await self._table.get_many(keys) if keys else []
+        # The indexes are a moment behind; the items have the current state.
+        own = [
+            OwnPost(schema.stored_post(item), schema.upload_of(item))
+            for item in sorted(posts, key=lambda item: str(item["id"]), reverse=True)
+            if item["status"] in statuses
+        ]
+        return Page(own, following)
 
     def _partitions(self, query: FeedQuery) -> list[str]:
         if query.creator is not None:
@@ -92,6 +99,24 @@ class DynamoFeedReader:
         for item in await self._table.get_many(keys, consistent=False) if keys else ():
             if item["status"] == PostStatus.READY:
                 contents[str(item["id"])] = schema.stored_post(item)
+
+
+def _indexes_of(statuses: frozenset[PostStatus]) -> list[tuple[str, str]]:
+    """The indexes of a creator's posts of these statuses, each with its partition's attribute."""
+    indexes = [("creator_new", "creator_feed")] if PostStatus.READY in statuses else []
+    return indexes + ([("unfinished", "unfinished")] if statuses - {PostStatus.READY} else [])
+
+
+def _merge(pages: list[database.ItemPage], limit: int) -> tuple[list[str], str | None]:
+    """The newest `limit` ids of pages that begin at one position, and the position of the next
+    page. No page is read further than that of the newest end."""
+    ends = [page.next for page in pages if page.next is not None]
+    end = max(ends, default="")
+    ids = sorted({str(item["id"]) for page in pages for item in page.items}, reverse=True)
+    reached = [post_id for post_id in ids if post_id >= end]
+    if len(reached) > limit:
+        return reached[:limit], reached[limit - 1]
+    return reached, end or None
 
 
 def _on_index(
@@ -151,6 +176,7 @@ class DynamoFeedRebuilder:
             post = await self._table.get(schema.post_key(post_id))
             if post is None or schema.is_tombstone(post):
                 return None
+            await self._complete(post)
             counted, uncounted_ids = await self._read_comments(post_id)
             if uncounted_ids:
                 total_was = int(post["total"]) if total_was is None else total_was
@@ -184,9 +210,32 @@ class DynamoFeedRebuilder:
             query = database.Query(schema.post_key(post_id).pk, _COMMENTS_AT_A_TIME, before=before)
             page = await self._table.query(query, consistent=True)
             for item in page.items:
+                await self._index_author(item)
                 counted += bool(item["counted"])
                 if not item["counted"] or "deleted_by" in item:
                     uncounted_ids.append(schema.comment_id_of(item))
             if page.next is None:
                 return counted, uncounted_ids
             before = page.next
+
+    async def _complete(self, post: database.Item) -> None:
+        """Schedule the expiry of a failed post that an earlier version stored without one."""
+        if post["status"] != PostStatus.FAILED or "due" in post:
+            return
+        checked = schema.due_attributes(str(post["id"]), int(post["since_ms"]))
+        update = database.Update(schema.key_of(post), put=checked, when=(database.unchanged(post),))
+        with suppress(database.WriteRefusedError):
+            await self._table.write(update)
+
+    async def _index_author(self, comment: database.Item) -> None:
+        """Add the keys of its author's index to a comment that an earlier version stored."""
+        if "author" in comment or "deleted_by" in comment:
+            return
+        comment_id = schema.comment_id_of(comment)
+        update = database.Update(
+            schema.key_of(comment),
+            put=schema.author_attributes(str(comment["creator"]), comment_id),
+            when=(database.Has(database.PK), database.Lacks("deleted_by")),
+        )
+        with suppress(database.WriteRefusedError):  # it was deleted in the meantime
+            await self._table.write(update)

@@ -1,11 +1,11 @@
 """Idempotency records, each written in the transaction of the post or comment that it is for."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 
 from image_poster.adapters.dynamodb import database, schema
 from image_poster.adapters.dynamodb.boto import BotoTable
-from image_poster.domain.errors import BusyError
+from image_poster.domain.errors import BusyError, GoneError
 from image_poster.domain.idempotency import AlreadyAnsweredError, IdempotencyRecord
 from image_poster.ports import Clock
 
@@ -20,12 +20,13 @@ async def put_once(
     instead_of: IdempotencyRecord | None = None,
 ) -> None:
     """Put a new item, and with it the record if there is one. Raises `AlreadyAnsweredError` if the
-    record's key was used, unless by `instead_of`. Raises `ConditionFailedError` if the item exists,
-    and `BusyError` after five conflicts."""
+    record's key was used, unless by `instead_of`. Raises `GoneError` if a deleted account used it,
+    `ConditionFailedError` if the item exists, and `BusyError` after five conflicts."""
     put = database.Put(item, (database.Lacks(database.PK),))
     if record is None:
         await table.write(put)
         return
+    await _check_not_gone(table, record, clock)
     unused: database.Condition = database.Lacks(database.PK)
     if instead_of is not None:
         unused = database.HasValue("location", instead_of.location)
@@ -42,6 +43,56 @@ async def put_once(
         else:
             return
     raise BusyError
+
+
+async def record_writes(
+    table: BotoTable, record: IdempotencyRecord | None, clock: Clock
+) -> list[database.Write]:
+    """The write of a record, for the transaction of its request; none without a record. Raises
+    `AlreadyAnsweredError` if the key was used, and `GoneError` if a deleted account used it."""
+    if record is None:
+        return []
+    await _check_not_gone(table, record, clock)
+    stored = await table.get(schema.record_key(record.user, record.key))
+    unused = _unused(stored, clock)
+    return [database.Put(schema.record_item(record, clock.now_ms()), (unused,))]
+
+
+async def _check_not_gone(table: BotoTable, record: IdempotencyRecord, clock: Clock) -> None:
+    """Raises `GoneError` if the key was used by an account of this name that was deleted since. An
+    eventually consistent read is enough: a deletion takes minutes."""
+    used = await table.get(schema.used_key(record.user, record.key), consistent=False)
+    if used is not None and int(used["expires_ms"]) > clock.now_ms():
+        raise GoneError
+
+
+async def delete_logged(
+    table: BotoTable,
+    deletion: database.Update,
+    item: database.Item,
+    more: Sequence[database.Write],
+) -> None:
+    """Write the deletion of a post or comment with this item, remove the text of its idempotency
+    record, and write `more`, in one transaction. Raises `WriteRefusedError`."""
+    clearing = await live_clearing(table, item)
+    try:
+        await table.transact([deletion, *clearing, *more])
+    except database.TransactionRefusedError as exc:
+        if 0 in exc.items:
+            raise database.ConditionFailedError(exc.items[0]) from exc
+        raise
+
+
+async def live_clearing(table: BotoTable, item: database.Item) -> list[database.Write]:
+    """The write that clears the record of an item, if it has one that has not expired."""
+    clearing = _clearing(item)
+    if clearing is None:
+        return []
+    stored = await table.get(clearing.key)
+    resource = clearing.when[0]
+    assert isinstance(resource, database.HasValue)  # noqa: S101 - for the type checker
+    is_live = stored is not None and stored.get("resource") == resource.value
+    return [clearing] if is_live else []
 
 
 async def delete_texts(table: BotoTable, deletion: database.Update) -> None:

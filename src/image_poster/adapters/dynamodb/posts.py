@@ -1,33 +1,32 @@
-"""Posts in DynamoDB. A post changes by comparing and swapping its `version`.
+"""Posts in DynamoDB. A post changes by comparing and swapping its `version`."""
 
-Events start all work of a post: here are its failures, scheduled checks for lost events, and the
-cursor of the full reconciliation.
-"""
-
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
-from image_poster.adapters.dynamodb import database, schema
+from image_poster.adapters.dynamodb import database, decision_log, entries, schema
 from image_poster.adapters.dynamodb.boto import BotoTable
 from image_poster.adapters.dynamodb.idempotency import (
     check_unused,
     clear_records,
+    delete_logged,
     delete_texts,
     put_once,
 )
 from image_poster.domain.errors import NotYoursError, PostNotFoundError, RateLimitedError
 from image_poster.domain.idempotency import KEPT_MS, IdempotencyRecord
 from image_poster.domain.identity import Identity
-from image_poster.domain.posts import Post, PostStatus, StoredPost, is_parked
+from image_poster.domain.moderation import Decision, ModerationRecords, Subject, of_owner
+from image_poster.domain.posts import Post, PostStatus, StoredPost, is_parked, is_withheld
 from image_poster.domain.uploads import Upload
 from image_poster.ports import Clock
 from image_poster.ports.images import FileRecord
+from image_poster.ports.posts import NO_RECORDS
 
 _FEED_KEYS = ("feed", "creator_feed")
 _UNFINISHED_KEY = "unfinished"
-_MAX_ERROR_CHARACTERS = 1000
-_CHECKS_AT_A_TIME = 100
+# Attributes with texts and a hash of the image, which a tombstone does not have.
+_DERIVED = ("upload_metadata", "image_hash")
 
 
 class PostQuotas(Protocol):
@@ -119,7 +118,13 @@ class DynamoPostStore:
 
     @database.retried
     async def update(
-        self, post_id: str, change: Callable[[Post], Post], *, files: Sequence[FileRecord] = ()
+        self,
+        post_id: str,
+        change: Callable[[Post], Post],
+        *,
+        files: Sequence[FileRecord] = (),
+        image_hash: str = "",
+        records: ModerationRecords = NO_RECORDS,
     ) -> StoredPost:
         del files  # S3 verifies its objects
         item = await self._table.get(schema.post_key(post_id))
@@ -127,22 +132,59 @@ class DynamoPostStore:
             raise PostNotFoundError
         before = schema.stored_post(item).post
         after = change(before)
-        if after != before:
-            item = await self._table.write(self._change(item, before, after))
-        return schema.stored_post(item)
+        if after == before:
+            return schema.stored_post(item)
+        update = self.changing(item, before, after, image_hash=image_hash)
+        more = await self._records(after, records)
+        if not more:
+            return schema.stored_post(await self._table.write(update))
+        await self._table.transact([update, *more])
+        return schema.stored_post({**item, **update.put})
+
+    async def _records(self, post: Post, records: ModerationRecords) -> list[database.Write]:
+        """The writes of a change's decision and entry of the queue."""
+        decision = of_owner(records.decision, post.creator)
+        writes = await decision_log.logging_of(self._table, decision)
+        if records.entry is None:
+            return writes
+        subject = Subject(post.id)
+        slot = await self._table.get(entries.entry_key(subject, records.entry.kind))
+        if entries.is_open(slot):
+            return writes
+        return [*writes, entries.storing(entries.new_entry(records.entry, subject), slot)]
 
     @database.retried
-    async def remove(self, post_id: str, by: Identity, *, ended: bool = False) -> None:
+    async def remove(
+        self,
+        post_id: str,
+        by: Identity,
+        *,
+        ended: bool = False,
+        decision: Decision | None = None,
+    ) -> None:
         try:
-            await delete_texts(self._table, self._removal(post_id, by, ended=ended))
+            await self._remove(self.removing(post_id, by, ended=ended), decision)
         except database.ConditionFailedError as exc:
             if ended:  # perhaps it awaits no bytes any more: then this is a deletion
-                return await self.remove(post_id, by)
+                return await self.remove(post_id, by, decision=decision)
             _explain(exc.item, by)
         self._removed(post_id)
+        await entries.close_deleted(self._table, Subject(post_id))
         return None
 
-    def _removal(self, post_id: str, by: Identity, *, ended: bool) -> database.Update:
+    async def _remove(self, deletion: database.Update, decision: Decision | None) -> None:
+        if decision is None:
+            await delete_texts(self._table, deletion)
+            return
+        item = await self._table.get(deletion.key)
+        if item is None or schema.is_tombstone(item):
+            raise database.ConditionFailedError(item)
+        logged = of_owner(decision, str(item["creator"]))
+        more = await decision_log.logging_of(self._table, logged)
+        await delete_logged(self._table, deletion, item, more)
+
+    def removing(self, post_id: str, by: Identity, *, ended: bool = False) -> database.Update:
+        """The write that turns a post into a tombstone."""
         now = self._clock.now_ms()
         awaiting = database.HasValue("status", str(PostStatus.AWAITING_UPLOAD))
         conditions: database.Conditions = (
@@ -160,29 +202,35 @@ class DynamoPostStore:
                 "request_id": self._request_id(),
                 "ttl": schema.ttl_of(now + KEPT_MS),
                 "since_ms": now,
-                **schema.due_attributes(post_id, now + schema.DELETED_CHECK_MS),
+                **schema.due_attributes(post_id, now + schema.MOVED_CHECK_MS),
                 **({"ended": True} if ended else {}),
             },
             add={"version": 1},
-            remove=(*_FEED_KEYS, _UNFINISHED_KEY, schema.STREAM_COUNTED, "upload_metadata"),
+            remove=(*_FEED_KEYS, _UNFINISHED_KEY, schema.STREAM_COUNTED, *_DERIVED),
             when=conditions if by.admin else (*conditions, database.HasValue("creator", by.user)),
         )
 
-    def _change(self, item: database.Item, before: Post, after: Post) -> database.Update:
+    def changing(
+        self, item: database.Item, before: Post, after: Post, *, image_hash: str = ""
+    ) -> database.Update:
+        """The write that replaces a post, whose item must be unchanged."""
         removed = [_UNFINISHED_KEY] if after.status is PostStatus.READY else list(_FEED_KEYS)
         if before.status is PostStatus.AWAITING_UPLOAD is not after.status:
             removed.append("ttl")  # its bytes have come, so it does not expire
         if not is_parked(after):
             removed.append("error")
         changed = schema.post_attributes(after, self._shards)
+        if image_hash:
+            changed["image_hash"] = image_hash
         if after.status is not before.status:
             now = self._clock.now_ms()
             changed["since_ms"] = now
-            if after.status in schema.UNFINISHED:
-                changed |= schema.due_attributes(after.id, now + schema.UNFINISHED_CHECK_MS)
+            check_ms = _check_ms(before, after)
+            if check_ms is not None:
+                changed |= schema.due_attributes(after.id, now + check_ms)
             else:
                 removed += schema.DUE_ATTRIBUTES
-        if _changes_usage(before, after):
+        if _is_for_stream(before, after):
             changed[schema.STREAM_COUNTED] = False
         else:
             removed.append(schema.STREAM_COUNTED)
@@ -201,13 +249,18 @@ class DynamoPostStore:
         await self._table.delete_many([schema.key_of(item) for item in page.items])
         return bool(page.items)
 
-    async def was_published(self, post_id: str) -> bool:
-        """Return True if this deleted post had ever been ready."""
+    async def unpublished_since(self, post_id: str) -> int | None:
+        """The time of the hiding or deletion of a post (ms since 1970); None if it is ready, or was
+        never ready."""
         item = await self._table.get(schema.post_key(post_id))
-        return item is not None and "published" in item
+        if item is None or "published" not in item or item["status"] == PostStatus.READY:
+            return None
+        return int(item["since_ms"])
 
     async def mark_purged(self, post_id: str) -> None:
-        """Remove the tombstone's scheduled check. An expired post has no tombstone."""
+        """Close the entries of the queue that are left, and remove the tombstone's scheduled check.
+        An expired post has no tombstone."""
+        await entries.close_deleted(self._table, Subject(post_id))
         purged = database.Update(
             schema.post_key(post_id),
             remove=schema.DUE_ATTRIBUTES,
@@ -217,8 +270,21 @@ class DynamoPostStore:
             await self._table.write(purged)
 
 
-def _changes_usage(before: Post, after: Post) -> bool:
-    """True if the change counts in the creator's usage: an upload has ended, or an edit."""
+def _check_ms(before: Post, after: Post) -> int | None:
+    """The time from a change of status to the post's next check; None: no check."""
+    if after.status in schema.UNFINISHED:
+        return schema.UNFINISHED_CHECK_MS
+    if after.status is PostStatus.FAILED:
+        return schema.FAILED_CHECK_MS
+    has_moved = after.status is PostStatus.HIDDEN or is_withheld(before)
+    return schema.MOVED_CHECK_MS if has_moved else None
+
+
+def _is_for_stream(before: Post, after: Post) -> bool:
+    """True if the stream follows the change: an upload has ended, or an edit, which count in the
+    creator's usage; or the post was hidden."""
+    if after.status is PostStatus.HIDDEN is not before.status:
+        return True
     if before.status is PostStatus.AWAITING_UPLOAD is not after.status:
         return True
     return before.status is after.status and before.edited_at != after.edited_at
@@ -234,113 +300,3 @@ def _explain(item: database.Item | None, by: Identity) -> None:
             return
         raise PostNotFoundError
     raise NotYoursError if item["status"] == PostStatus.READY else PostNotFoundError
-
-
-class DynamoFailureCounter:
-    """Counts a post's image work failures that are the service's fault, in attributes of the
-    post."""
-
-    def __init__(self, table: BotoTable) -> None:
-        self._table = table
-
-    async def count(self, post_id: str, error: str) -> int:
-        """Count a failure; return the total. 0 if the post is gone."""
-        failure = database.Update(
-            schema.post_key(post_id),
-            put={"error": error[:_MAX_ERROR_CHARACTERS]},
-            add={"failures": 1},
-            when=(database.Has("head"),),
-        )
-        try:
-            return int((await self._table.write(failure))["failures"])
-        except database.ConditionFailedError:
-            return 0
-
-    async def clear(self, post_id: str) -> None:
-        """Reset the count. A no-op if the post is gone."""
-        clearing = database.Update(
-            schema.post_key(post_id), remove=("failures", "error"), when=(database.Has("head"),)
-        )
-        with suppress(database.ConditionFailedError):
-            await self._table.write(clearing)
-
-
-class DuePost(NamedTuple):
-    """A post with an overdue event: its status (None: deleted), and the time since when (ms since
-    1970)."""
-
-    post_id: str
-    status: PostStatus | None
-    since_ms: int
-
-
-class DynamoScheduledChecks:
-    """Scheduled checks of posts that are not at rest, to find lost events, by a sparse index. It
-    also returns checks that are due within the next `ahead_ms` milliseconds."""
-
-    def __init__(self, table: BotoTable, clock: Clock, *, ahead_ms: int = 0) -> None:
-        self._table = table
-        self._clock = clock
-        self._ahead_ms = ahead_ms
-
-    async def due(self) -> AsyncIterator[DuePost]:
-        """Posts whose check is due: they await their image, are `processing`, or were deleted and
-        not purged."""
-        for part in range(schema.DUE_PARTS):
-            for key in await self._keys(schema.due_key(part)):
-                # The index is a moment behind; the item has the current state.
-                item = await self._table.get(key)
-                if item is not None and "due" in item:
-                    status = None if schema.is_tombstone(item) else PostStatus(str(item["status"]))
-                    yield DuePost(str(item["id"]), status, int(item["since_ms"]))
-
-    async def reschedule(self, post_id: str, at_ms: int | None) -> None:
-        """Set the time of the next check (ms since 1970); None: never. A no-op for a post that is
-        at rest."""
-        change = database.Update(
-            schema.post_key(post_id),
-            put={} if at_ms is None else schema.due_attributes(post_id, at_ms),
-            remove=schema.DUE_ATTRIBUTES if at_ms is None else (),
-            when=(database.Has("due"),),
-        )
-        with suppress(database.ConditionFailedError, database.ConflictError):
-            await self._table.write(change)
-
-    async def _keys(self, partition: str) -> list[database.Key]:
-        """All due keys of a partition, read before any check: a check changes the index."""
-        keys: list[database.Key] = []
-        before: str | None = schema.due_at(self._clock.now_ms() + self._ahead_ms)
-        while before is not None:
-            query = database.Query(partition, _CHECKS_AT_A_TIME, before, "due", ("due", "due_at"))
-            items, before = await self._table.query(query)
-            keys += map(schema.key_of, items)
-        return keys
-
-
-class DynamoReconciliationCursorStore:
-    """Stores the position of a full reconciliation in one item, and lets only one run at a time."""
-
-    def __init__(self, table: BotoTable) -> None:
-        self._table = table
-
-    async def read(self) -> schema.ReconciliationCursor:
-        """The last stored state; if there is none, that of a walk at rest that began at 0."""
-        item = await self._table.get(schema.CURSOR_KEY)
-        return schema.FIRST_CURSOR if item is None else schema.cursor_of(item)
-
-    async def reserve(self, last: schema.ReconciliationCursor, until_ms: int) -> bool:
-        """Reserve the walk for this caller until `until_ms` (since 1970). False, with nothing
-        changed, if the stored state is no longer `last`."""
-        unchanged: database.Condition = database.Lacks(database.PK)
-        if last != schema.FIRST_CURSOR:
-            unchanged = database.HasValue("until_ms", last.until_ms)
-        reserved = schema.cursor_item(last._replace(until_ms=until_ms))
-        try:
-            await self._table.write(database.Put(reserved, (unchanged,)))
-        except (database.ConditionFailedError, database.ConflictError):
-            return False
-        return True
-
-    async def store(self, cursor: schema.ReconciliationCursor) -> None:
-        """Store the state. Only the caller that reserved the walk may do this."""
-        await self._table.write(database.Put(schema.cursor_item(cursor)))

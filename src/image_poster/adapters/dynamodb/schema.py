@@ -2,12 +2,11 @@
 them."""
 
 import hashlib
-from typing import NamedTuple
 from zlib import crc32
 
 import msgspec
 
-from image_poster.adapters.dynamodb.database import PK, SK, Item, Key, Value
+from image_poster.adapters.dynamodb.database import PK, SK, Item, Key, Put, Value
 from image_poster.domain.comments import Comment, CommentState, encode_comment
 from image_poster.domain.feed import (
     ALWAYS,
@@ -29,6 +28,8 @@ COMMENT = "COMMENT#"
 AFTER_COMMENTS = "COMMENT$"
 GONE = "GONE#"
 RANK = "RANK#"
+RECORD = "KEY#"
+ACCOUNT = "ACCOUNT"
 PAST = "PAST#"
 DELETED = "deleted"
 # Of a post: False while the stream has not added its creator's last write to the usage.
@@ -38,14 +39,16 @@ DUE_PARTS = 4
 UNFINISHED = {PostStatus.AWAITING_UPLOAD, PostStatus.PROCESSING}
 # Until then, the event has usually been handled, with up to three attempts.
 UNFINISHED_CHECK_MS = 3600 * 1000
-DELETED_CHECK_MS = 5 * 60 * 1000
-CURSOR_KEY = Key("HEALING", "HEALING")
+# After a deletion, and after the renditions had to move between the public and the private place.
+MOVED_CHECK_MS = 5 * 60 * 1000
+DAY_MS = 24 * 3600 * 1000
+FAILED_CHECK_MS = DAY_MS
 
 # TTL deletes late ("within a few days"), so readers compare `expires_ms`.
 _GRACE_SECONDS = 3600
 # A day's bytes, and uploads that are kept for a day.
 _USAGE_LISTS = ("under_way", "passed")
-_USAGE_KEPT_MS = 2 * 24 * 3600 * 1000
+_USAGE_KEPT_MS = 2 * DAY_MS
 
 
 def post_key(post_id: str) -> Key:
@@ -61,21 +64,46 @@ def gone_key(post_id: str, comment_id: str) -> Key:
     return Key(f"POST#{post_id}", f"{GONE}{comment_id}")
 
 
+def user_partition(user: str) -> str:
+    return f"USER#{user}"
+
+
 def record_key(user: str, key: str) -> Key:
-    return Key(f"USER#{user}", f"KEY#{hashlib.sha256(key.encode()).hexdigest()}")
+    return Key(user_partition(user), f"{RECORD}{hashlib.sha256(key.encode()).hexdigest()}")
 
 
 def record_key_of(item: Item) -> Key:
     """The key of the idempotency record of a post's or comment's item."""
-    return Key(f"USER#{item['creator']!s}", str(item["record"]))
+    return Key(user_partition(str(item["creator"])), str(item["record"]))
+
+
+def used_key(user: str, key: str) -> Key:
+    """The key of the mark of an idempotency key that a deleted account used. It names neither."""
+    digest = hashlib.sha256(msgspec.json.encode((user, key))).hexdigest()
+    return Key(f"USED#{digest}", "USED")
 
 
 def usage_key(user: str) -> Key:
-    return Key(f"USER#{user}", "TAKEN")
+    return Key(user_partition(user), "TAKEN")
+
+
+def account_key(user: str) -> Key:
+    """The key of a user's ban, and of the deletion of their account."""
+    return Key(user_partition(user), ACCOUNT)
 
 
 def probe_key(number: int) -> Key:
     return Key(f"PROBE#{number}", "PROBE")
+
+
+def user_of(key: Key) -> str:
+    """The user of a key in a user's partition."""
+    return key.pk.removeprefix("USER#")
+
+
+def post_key_of(comment: Item) -> Key:
+    """The key of the post of a comment's item."""
+    return Key(str(comment[PK]), POST)
 
 
 def post_id_of(key: Key) -> str:
@@ -193,12 +221,23 @@ def comment_item(comment: Comment, request_id: str) -> Item:
     return keyed(
         comment_key(comment.post_id, comment.id),
         {
+            **author_attributes(comment.creator, comment.id),
             "creator": comment.creator,
             "doc": encode_comment(comment).decode(),
             "counted": False,
             "request_id": request_id,
         },
     )
+
+
+def author_attributes(author: str, comment_id: str) -> Item:
+    """The keys of a comment in the index of its author's comments."""
+    return {"author": author_partition(author), "id": comment_id}
+
+
+def author_partition(user: str) -> str:
+    """The partition of a user's comments in `author`."""
+    return f"AUTHOR#{user}"
 
 
 def gone_item(comment: CommentState, post_id: str, now_ms: int) -> Item:
@@ -240,6 +279,12 @@ def record_of(item: Item) -> IdempotencyRecord:
     )
 
 
+def used_mark(record: Item) -> Put:
+    """The mark that an idempotency key was used, in place of the record of a deleted account."""
+    times = {name: record[name] for name in ("expires_ms", "ttl")}
+    return Put(keyed(used_key(str(record["user"]), str(record["key"])), times))
+
+
 def usage_item(user: str, usage: Usage, version: int, now_ms: int) -> Item:
     values = msgspec.structs.asdict(usage)
     lists = {name: msgspec.json.encode(values[name]).decode() for name in _USAGE_LISTS}
@@ -251,31 +296,6 @@ def usage_of(item: Item) -> Usage:
     known = {name: item[name] for name in Usage.__struct_fields__}
     lists = {name: msgspec.json.decode(str(known[name])) for name in _USAGE_LISTS}
     return msgspec.convert({**known, **lists}, Usage)
-
-
-class ReconciliationCursor(NamedTuple):
-    """The state of a full reconciliation: its position (None: at rest), its start, and the end of
-    its reservation (ms since 1970)."""
-
-    after: str | None
-    started_ms: int
-    until_ms: int
-
-
-FIRST_CURSOR = ReconciliationCursor(None, 0, 0)
-
-
-def cursor_item(cursor: ReconciliationCursor) -> Item:
-    """The item of the full reconciliation."""
-    attributes = cursor._asdict().items()
-    return keyed(CURSOR_KEY, {name: value for name, value in attributes if value is not None})
-
-
-def cursor_of(item: Item) -> ReconciliationCursor:
-    """The state in an item of `cursor_item`."""
-    after = item.get("after")
-    position = None if after is None else str(after)
-    return ReconciliationCursor(position, int(item["started_ms"]), int(item["until_ms"]))
 
 
 def rank_key(post_id: str, current: CurrentRank) -> str:

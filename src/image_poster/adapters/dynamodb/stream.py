@@ -19,6 +19,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from image_poster.adapters.dynamodb import schema
 from image_poster.adapters.dynamodb.boto import decoded_item
 from image_poster.adapters.dynamodb.database import Item
+from image_poster.adapters.dynamodb.standing import DELETING
 from image_poster.domain.errors import BusyError
 from image_poster.domain.posts import PostStatus
 
@@ -61,6 +62,18 @@ def _decoded(record: dict[str, Any]) -> StreamRecord | None:
     )
 
 
+def begun_deletions(records: Iterable[dict[str, Any]]) -> list[str]:
+    """The users whose accounts' deletion began in these records."""
+    users: dict[str, None] = {}
+    for record in records:
+        change = record["dynamodb"]
+        key = schema.key_of(decoded_item(change["Keys"]))
+        was_deleting = DELETING in change.get("OldImage", {})
+        if key.sk == schema.ACCOUNT and DELETING in change.get("NewImage", {}) and not was_deleting:
+            users[schema.user_of(key)] = None
+    return list(users)
+
+
 def _time_ms(at: datetime | float | None) -> int | None:
     """Lambda gets seconds since 1970; botocore makes a `datetime` of them."""
     if at is None:
@@ -69,10 +82,11 @@ def _time_ms(at: datetime | float | None) -> int | None:
 
 
 class PostEvent(StrEnum):
-    """An event of a post: `RECEIVED`, all pieces of its image are there; `DELETED`, also by
-    expiry."""
+    """An event of a post: `RECEIVED`, all pieces of its image are there; `HIDDEN`, by a decision;
+    `DELETED`, also by expiry."""
 
     RECEIVED = "received"
+    HIDDEN = "hidden"
     DELETED = "deleted"
 
 
@@ -122,6 +136,8 @@ def _post_event(record: StreamRecord) -> PostEvent | None:
         return None
     if after == schema.DELETED:
         return PostEvent.DELETED
+    if after == PostStatus.HIDDEN:
+        return PostEvent.HIDDEN
     received = after == PostStatus.PROCESSING and "staged" in record.new
     return PostEvent.RECEIVED if received else None
 
@@ -173,7 +189,8 @@ def _writer(record: StreamRecord) -> str | None:
     if not new:
         return None
     if "deleted_by" in new:
-        return None if "deleted_by" in old else str(new["deleted_by"])
+        # The service itself, which deletes accounts, is no user.
+        return None if "deleted_by" in old else str(new["deleted_by"]) or None
     text = "head" if record.comment_id is None else "doc"
     if not old or (new[text] != old[text] and new.get("status") == old.get("status")):
         return str(new["creator"])

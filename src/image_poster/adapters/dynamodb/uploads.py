@@ -5,6 +5,8 @@ from collections.abc import Callable
 
 from image_poster.adapters.dynamodb import database, schema
 from image_poster.adapters.dynamodb.boto import BotoTable
+from image_poster.adapters.dynamodb.standing import standing_of
+from image_poster.domain.accounts import Standing
 from image_poster.domain.errors import UploadGoneError
 from image_poster.domain.posts import PostStatus
 from image_poster.domain.usage import NO_USAGE, Usage
@@ -86,6 +88,14 @@ class DynamoUsageStore:
         """The user's usage; it may be slightly out of date."""
         item = await self._table.get(schema.usage_key(user), consistent=False)
         return NO_USAGE if item is None else schema.usage_of(item)
+
+    async def find_caller(self, user: str) -> tuple[Usage, Standing]:
+        """The user's usage and standing, by one read. They may be slightly out of date."""
+        usage, account = schema.usage_key(user), schema.account_key(user)
+        read = await self._table.get_many((usage, account), consistent=False)
+        items = {schema.key_of(item): item for item in read}
+        known = schema.usage_of(items[usage]) if usage in items else NO_USAGE
+        return known, standing_of(items.get(account))
 
     @database.retried
     async def update(self, user: str, change: Callable[[Usage], Usage]) -> None:

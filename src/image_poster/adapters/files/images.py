@@ -7,22 +7,22 @@ import os
 import shutil
 import tempfile
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import BinaryIO
 
 import structlog
 
 from image_poster.adapters.files.filesystem import (
-    disk_errors,
     ensure_folder,
     move_durably,
     remove_durably,
     share,
-    write_all,
+    sync,
 )
+from image_poster.adapters.files.image_files import OpenFile, StagedFile
 from image_poster.adapters.files.schema import (
+    PRIVATE_FILE,
     SHARED_FILE,
     SHARED_FOLDER,
     Layout,
@@ -44,7 +44,6 @@ from image_poster.ports.images import (
 _log = structlog.get_logger()
 
 _ORIGINAL = "original"
-_BUFFER_BYTES = 1024 * 1024
 _EVER = 2**62
 # More than the two renditions of an image of noise take.
 _RENDITIONS_BYTES = 3_000_000
@@ -59,83 +58,13 @@ def record_of(name: str, path: Path) -> FileRecord:
         return FileRecord(name, os.fstat(file.fileno()).st_size, digest)
 
 
-class _OpenFile:
-    """A `StoredFile`. Bytes in the page cache are read directly, others by a thread."""
-
-    def __init__(self, path: Path, place: str | None = None) -> None:
-        self.place = place
-        try:
-            self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        except FileNotFoundError as exc:
-            raise ImageNotFoundError from exc
-        status = os.fstat(self._descriptor)
-        self.size = status.st_size
-        self.etag = f"{status.st_size:x}-{status.st_mtime_ns:x}"
-
-    async def read(self, start: int, length: int) -> bytes:
-        cached = self._cached(start, length)
-        if cached is not None:
-            return cached
-        return await asyncio.to_thread(os.pread, self._descriptor, length, start)
-
-    def close(self) -> None:
-        os.close(self._descriptor)
-
-    def _cached(self, start: int, length: int) -> bytes | None:
-        """Return these bytes if the kernel has all of them in memory (preadv2(2), `RWF_NOWAIT`).
-        Return None if not, or if the file system cannot tell."""
-        length = max(0, min(length, self.size - start))
-        buffer = bytearray(length)
-        try:
-            size = os.preadv(self._descriptor, [buffer], start, os.RWF_NOWAIT)
-        except OSError:
-            return None
-        return bytes(buffer) if size == length else None
+def _modified_ms(status: os.stat_result) -> float:
+    return status.st_mtime * 1000
 
 
-class _StagedFile:
-    """A `StagedImage`: it buffers one mebibyte of bytes, then a thread writes them."""
-
-    def __init__(self, layout: Layout, spooled: Path, target: Path) -> None:
-        self._layout = layout
-        self._spooled = spooled
-        self._target = target
-        self._file: BinaryIO | None = None
-        self._buffer = bytearray()
-        self._written = 0
-
-    async def write(self, chunk: bytes) -> None:
-        self._buffer += chunk
-        if len(self._buffer) >= _BUFFER_BYTES:
-            await asyncio.to_thread(self._flush)
-
-    async def commit(self) -> None:
-        await asyncio.to_thread(self._commit)
-
-    async def discard(self) -> None:
-        await asyncio.to_thread(self._discard)
-
-    def _flush(self) -> None:
-        self._layout.check_free_space(len(self._buffer))
-        with disk_errors():
-            if self._file is None:
-                self._file = self._spooled.open("xb", buffering=0)
-        write_all(self._file.fileno(), self._buffer, self._written)
-        self._written += len(self._buffer)
-        self._buffer = bytearray()
-
-    def _commit(self) -> None:
-        self._flush()
-        self._close()
-        move_durably(self._spooled, self._target)
-
-    def _discard(self) -> None:
-        self._close()
-        self._spooled.unlink(missing_ok=True)
-
-    def _close(self) -> None:
-        if self._file is not None:
-            self._file.close()
+def _changed_ms(status: os.stat_result) -> float:
+    """The time of the last move or change of permissions, which no program can set."""
+    return status.st_ctime * 1000
 
 
 class FileImageStore:
@@ -150,7 +79,7 @@ class FileImageStore:
 
     def stage(self, post_id: str) -> StagedImage:
         spooled = self._layout.spool / f"{post_id}.{os.urandom(4).hex()}"
-        return _StagedFile(self._layout, spooled, self._layout.original(post_id))
+        return StagedFile(self._layout, spooled, self._layout.original(post_id))
 
     @asynccontextmanager
     async def workspace(self, post_id: str) -> AsyncIterator[Workspace]:
@@ -164,8 +93,16 @@ class FileImageStore:
         finally:
             await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
 
-    async def publish(self, post_id: str, work: Workspace) -> list[FileRecord]:
-        return await asyncio.to_thread(self._publish, post_id, work.folder)
+    async def publish(
+        self, post_id: str, work: Workspace, *, withheld: bool = False
+    ) -> list[FileRecord]:
+        return await asyncio.to_thread(self._publish, post_id, work.folder, withheld=withheld)
+
+    async def withhold(self, post_id: str) -> None:
+        await asyncio.to_thread(self._withhold, post_id)
+
+    async def expose(self, post_id: str) -> None:
+        await asyncio.to_thread(self._expose, post_id)
 
     async def has_original(self, post_id: str) -> bool:
         return self._layout.original(post_id).exists()
@@ -175,17 +112,33 @@ class FileImageStore:
         return False
 
     async def open_original(self, post_id: str) -> StoredFile:
-        return _OpenFile(self._layout.original(post_id))
+        return OpenFile(self._layout.original(post_id))
 
     async def open_rendition(self, post_id: str, rendition: str) -> StoredFile:
+        try:
+            return await self._open_public(post_id, rendition)
+        except ImageNotFoundError:
+            return await self.open_withheld(post_id, rendition)
+
+    async def open_withheld(self, post_id: str, rendition: str) -> StoredFile:
+        """Open a rendition without a `place`: no proxy may send it. A file that is moved at the
+        same time is in the first place again."""
+        public = self._layout.rendition(post_id, rendition)
+        withheld = self._layout.withheld(post_id, rendition)
+        for path in (withheld, public):
+            with contextlib.suppress(ImageNotFoundError):
+                return await asyncio.to_thread(OpenFile, path)
+        return await asyncio.to_thread(OpenFile, withheld)
+
+    async def _open_public(self, post_id: str, rendition: str) -> StoredFile:
         """Open a rendition. The first time, a thread opens it, since a disk may need a while to
         find a file. Afterwards the kernel has the file in its cache, and it is opened directly."""
         path = self._layout.rendition(post_id, rendition)
         place = f"/{self._layout.relative(path)}"
         if path in self._warm:
             self._warm.move_to_end(path)
-            return _OpenFile(path, place)
-        opened = await asyncio.to_thread(_OpenFile, path, place)
+            return OpenFile(path, place)
+        opened = await asyncio.to_thread(OpenFile, path, place)
         self._warm[path] = None
         if len(self._warm) > _MAX_WARM:
             self._warm.popitem(last=False)
@@ -229,24 +182,72 @@ class FileImageStore:
                 yield from _ids_older(shard, _EVER)
 
     def path_of(self, post_id: str, name: str) -> Path:
-        """Return the path of the file that a record with this name describes."""
+        """Return the path of the file that a record with this name describes. A rendition that is
+        missing in both places has its public path."""
         if name == _ORIGINAL:
             return self._layout.original(post_id)
-        return self._layout.rendition(post_id, name)
+        public, withheld = (
+            self._layout.rendition(post_id, name),
+            self._layout.withheld(post_id, name),
+        )
+        return withheld if withheld.exists() and not public.exists() else public
 
-    def _publish(self, post_id: str, folder: Path) -> list[FileRecord]:
-        for name in RENDITIONS:
-            source, target = folder / f"{name}.jpg", self._layout.rendition(post_id, name)
-            if self._group is not None:
-                ensure_folder(target.parent)
-                share(target.parent, self._group, SHARED_FOLDER)
-                share(source, self._group, SHARED_FILE)
-            move_durably(source, target)
+    async def public_among(self, post_ids: Sequence[str]) -> list[str]:
+        """Return those of the posts that have renditions in the public place."""
+        return await asyncio.to_thread(self._public_among, post_ids)
+
+    async def withheld_before(self, before_ms: int) -> AsyncIterator[str]:
+        """Return the ids of posts with renditions that were withheld before that time."""
+        for shard in await asyncio.to_thread(self._layout.withheld_shards):
+            for post_id in await asyncio.to_thread(_ids_older, shard, before_ms, _changed_ms):
+                yield post_id
+
+    def _public_among(self, post_ids: Sequence[str]) -> list[str]:
+        paths = ((post_id, self._layout.renditions(post_id)) for post_id in post_ids)
+        return [post_id for post_id, public in paths if any(path.exists() for path in public)]
+
+    def _publish(self, post_id: str, folder: Path, *, withheld: bool) -> list[FileRecord]:
+        for name, (public, private) in zip(
+            RENDITIONS, self._layout.rendition_places(post_id), strict=True
+        ):
+            source = folder / f"{name}.jpg"
+            if withheld:
+                # Former work may have published one: it must not stay in the public place.
+                remove_durably(public)
+                move_durably(source, private)
+            else:
+                self._move_to_public(source, public)
+                remove_durably(private)
         records = []
         for name in (_ORIGINAL, *RENDITIONS):
             with contextlib.suppress(FileNotFoundError):  # deleted meanwhile
                 records.append(record_of(name, self.path_of(post_id, name)))
         return records
+
+    def _move_to_public(self, source: Path, target: Path) -> None:
+        """Move a rendition into the public place, readable by the group. Raises
+        `FileNotFoundError`."""
+        if self._group is not None:
+            ensure_folder(target.parent)
+            share(target.parent, self._group, SHARED_FOLDER)
+            share(source, self._group, SHARED_FILE)
+        move_durably(source, target)
+
+    def _withhold(self, post_id: str) -> None:
+        for public, private in self._layout.rendition_places(post_id):
+            with contextlib.suppress(FileNotFoundError):  # it is there already
+                move_durably(public, private)
+                sync(public.parent)
+            # Only now: a crash must not leave a public file that no proxy can read. This is also
+            # the time of the move, since it changes the file's ctime (inode(7)).
+            with contextlib.suppress(FileNotFoundError):
+                private.chmod(PRIVATE_FILE)
+
+    def _expose(self, post_id: str) -> None:
+        for public, private in self._layout.rendition_places(post_id):
+            with contextlib.suppress(FileNotFoundError):
+                self._move_to_public(private, public)
+                sync(private.parent)
 
     def _remove(self, post_id: str) -> None:
         """Delete all files of the post that can be deleted, beginning with those in the shared
@@ -254,8 +255,9 @@ class FileImageStore:
         file."""
         public = self._layout.renditions(post_id)
         private = (path for path in self._layout.files_of(post_id) if path not in public)
-        public_faults = _faults(public)
+        _faults(public)
         private_faults = _faults(private) + _faults(self._quarantine.paths_of(post_id))
+        public_faults = _faults(public)  # again: `expose` may have run at the same time
         if public_faults:
             raise public_faults[0]
         if private_faults:
@@ -286,14 +288,18 @@ def _faults(paths: Iterable[Path]) -> list[OSError]:
     return faults
 
 
-def _older(folder: Path, than_ms: int) -> Iterator[Path]:
+def _older(
+    folder: Path, than_ms: int, time_ms: Callable[[os.stat_result], float] = _modified_ms
+) -> Iterator[Path]:
     with os.scandir(folder) as entries:
         for entry in entries:
             with contextlib.suppress(FileNotFoundError):  # removed meanwhile, by its owner
-                if entry.stat(follow_symlinks=False).st_mtime * 1000 < than_ms:
+                if time_ms(entry.stat(follow_symlinks=False)) < than_ms:
                     yield Path(entry.path)
 
 
-def _ids_older(folder: Path, than_ms: int) -> list[str]:
-    names = {path.name.partition(".")[0] for path in _older(folder, than_ms)}
+def _ids_older(
+    folder: Path, than_ms: int, time_ms: Callable[[os.stat_result], float] = _modified_ms
+) -> list[str]:
+    names = {path.name.partition(".")[0] for path in _older(folder, than_ms, time_ms)}
     return sorted(filter(is_id, names))  # other names are no files of ours

@@ -6,9 +6,11 @@
 - `uploads/{xx}/{post_id}.unverified`: the offset at which unverified bytes begin
 - `uploads/{xx}/{post_id}.synced`: the number of synced bytes, and the id of the boot
 - `originals/{xx}/{post_id}`: the unchanged upload
-- `renditions/{xx}/{post_id}.600.jpg`, `…1600.jpg`
-- `quarantine/{yyyy-mm-dd}/originals/{xx}/{post_id}`, and likewise `uploads` and `renditions`: files
-  without a post in the database, to be restored or deleted later
+- `renditions/{xx}/{post_id}.600.jpg`, `…1600.jpg`: those of public posts
+- `withheld/{xx}/{post_id}.600.jpg`, `…1600.jpg`: the renditions of posts that are not public. Only
+  the service reads them; `renditions/` may be open to a proxy
+- `quarantine/{yyyy-mm-dd}/originals/{xx}/{post_id}`, and likewise for the other folders of posts:
+  files without a post in the database, to be restored or deleted later
 
 `xx` stands for the last two characters of the id, which are random, so that no folder grows too
 large. A folder of the quarantine is named for the day (UTC) of the move. Files keep their own
@@ -35,13 +37,15 @@ from image_poster.domain.ids import is_id
 from image_poster.domain.images import RENDITIONS
 
 SHARED_FOLDER, SHARED_FILE = 0o750, 0o640
+PRIVATE_FOLDER, PRIVATE_FILE = 0o700, 0o600
 _SPOOL_SUFFIX = 8
 _DAY = "%Y-%m-%d"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-POST_FOLDERS = ("uploads", "originals", "renditions")  # in which an image's bytes move on
+# In which an image's bytes move on. Renditions also move back, from `withheld`.
+POST_FOLDERS = ("uploads", "originals", "renditions", "withheld")
 _POST_FILE = re.compile(
     r"(?:(?:uploads|originals)/(?P<shard>..)/(?P<id>[^/.]+)"
-    rf"|renditions/(?P<shard_r>..)/(?P<id_r>[^/.]+)\.(?:{'|'.join(RENDITIONS)})\.jpg)"
+    rf"|(?:renditions|withheld)/(?P<shard_r>..)/(?P<id_r>[^/.]+)\.(?:{'|'.join(RENDITIONS)})\.jpg)"
 )
 
 
@@ -60,9 +64,10 @@ def original_name(post_id: str) -> str:
     return f"originals/{post_id[-2:]}/{post_id}"
 
 
-def rendition_names(post_id: str) -> set[str]:
-    """The paths of a ready post's renditions in the data folder."""
-    return {f"renditions/{post_id[-2:]}/{post_id}.{name}.jpg" for name in RENDITIONS}
+def rendition_names(post_id: str) -> list[tuple[str, str]]:
+    """The two paths in the data folder that each rendition may have: public and withheld."""
+    names = [f"{post_id[-2:]}/{post_id}.{name}.jpg" for name in RENDITIONS]
+    return [(f"renditions/{name}", f"withheld/{name}") for name in names]
 
 
 def is_spooled(name: str) -> bool:
@@ -87,6 +92,7 @@ class Layout:
         self._uploads = root / "uploads"
         self._originals = root / "originals"
         self._renditions = root / "renditions"
+        self._withheld = root / "withheld"
         for folder in (self.spool, self.quarantine, *self._kept()):
             ensure_folder(folder)
 
@@ -126,6 +132,16 @@ class Layout:
         """Return the paths of all renditions of a ready post."""
         return [self.rendition(post_id, name) for name in RENDITIONS]
 
+    def withheld(self, post_id: str, rendition: str) -> Path:
+        """Return the path of a rendition of a post that is not public."""
+        return self._withheld / post_id[-2:] / f"{post_id}.{rendition}.jpg"
+
+    def rendition_places(self, post_id: str) -> list[tuple[Path, Path]]:
+        """Return the two paths that each rendition may have: public and withheld."""
+        return [
+            (self.rendition(post_id, name), self.withheld(post_id, name)) for name in RENDITIONS
+        ]
+
     def files_of(self, post_id: str) -> list[Path]:
         """Return the paths of all files that a post may have."""
         return [
@@ -138,8 +154,9 @@ class Layout:
         ]
 
     def images_of(self, post_id: str) -> list[Path]:
-        """Return the paths of the original and the renditions."""
-        return [self.original(post_id), *self.renditions(post_id)]
+        """Return the paths of the original and the renditions, in both places of these."""
+        withheld = [self.withheld(post_id, name) for name in RENDITIONS]
+        return [self.original(post_id), *self.renditions(post_id), *withheld]
 
     def share_renditions(self, group: int) -> None:
         """Let a group read all renditions. Does nothing if the group can read the folder already:
@@ -155,8 +172,12 @@ class Layout:
 
     def hide_renditions(self) -> None:
         """Make all renditions readable by the service's own user only."""
-        if self._renditions.stat().st_mode & 0o077:
-            self._renditions.chmod(0o700)
+        _make_private(self._renditions)
+
+    def hide_withheld(self) -> None:
+        """Make the renditions of posts that are not public readable by the service's own user
+        only."""
+        _make_private(self._withheld)
 
     def uploads(self) -> Iterator[Path]:
         """Return the paths of the files with the bytes of resumable uploads."""
@@ -164,10 +185,23 @@ class Layout:
 
     def shards(self) -> list[Path]:
         """Return the folders `{xx}` that contain files of posts."""
-        return [shard for folder in self._kept() for shard in folder.iterdir() if shard.is_dir()]
+        return [shard for folder in self._kept() for shard in _shards_of(folder)]
+
+    def withheld_shards(self) -> list[Path]:
+        """Return the folders `{xx}` of renditions that are withheld."""
+        return _shards_of(self._withheld)
 
     def _kept(self) -> tuple[Path, ...]:
-        return (self._uploads, self._originals, self._renditions)
+        return (self._uploads, self._originals, self._renditions, self._withheld)
+
+
+def _shards_of(folder: Path) -> list[Path]:
+    return [shard for shard in folder.iterdir() if shard.is_dir()]
+
+
+def _make_private(folder: Path) -> None:
+    if folder.stat().st_mode & 0o077:
+        folder.chmod(PRIVATE_FOLDER)
 
 
 class QuarantinedFile(NamedTuple):

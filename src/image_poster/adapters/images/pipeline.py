@@ -1,4 +1,4 @@
-"""Both renditions and the placeholder of one image, from one decode."""
+"""Both renditions, the placeholder and the hash of one image, from one decode."""
 
 from concurrent.futures import ThreadPoolExecutor
 
@@ -7,6 +7,7 @@ import pyvips
 
 from image_poster.adapters.images.decoders import decode, translate_error
 from image_poster.adapters.images.header import Admission
+from image_poster.adapters.images.pdq import hash_pixels
 from image_poster.adapters.images.protocol import (
     AcquireMemory,
     Descriptors,
@@ -25,7 +26,7 @@ _LARGE_JPEG = {**_SMALL_JPEG, "interlace": False}
 
 # The descriptions of libvips' operations are read once, in the fork server, not for each image.
 for _operation in (
-    *("jpegload_source", "thumbnail_image", "crop", "resize", "cast", "jpegsave_target"),
+    *("jpegload_source", "thumbnail_image", "crop", "resize", "cast", "copy", "jpegsave_target"),
 ):
     pyvips.Introspect.get(_operation)
 
@@ -48,19 +49,39 @@ def render(
     decoded = decode(descriptors.original, admission, rebuilding=settings.rebuild)
     try:
         # Here the pixels are read, once; all that follows works on this small image.
-        working = _to_opaque_srgb(decoded.image).copy_memory()
+        working, pixels = _read_pixels(_to_opaque_srgb(decoded.image))
     except pyvips.Error as exc:
         raise translate_error(exc, rebuilding=settings.rebuild) from exc
     small = _make_small(working, settings.fit)
     large = _resize(working, large_size(decoded.source))
+    if large is not working:  # the sides of a long image differ
+        large, pixels = _read_pixels(large)
     with ThreadPoolExecutor(1) as thread:  # where a core is idle, that is ready sooner
         writing = thread.submit(_write, large, descriptors.large, _LARGE_JPEG)
         _write(small, descriptors.small, _SMALL_JPEG)
         placeholder = _make_placeholder(small)
+        image_hash = hash_pixels(pixels, Size(large.width, large.height))
         writing.result()
     return RenderedImage(
-        Size(small.width, small.height), Size(large.width, large.height), placeholder
+        Size(small.width, small.height),
+        Size(large.width, large.height),
+        placeholder,
+        image_hash.digits,
+        image_hash.quality,
     )
+
+
+def _read_pixels(image: pyvips.Image) -> tuple[pyvips.Image, memoryview]:
+    """Return the image in memory, and that memory. Raises `pyvips.Error`."""
+    try:
+        pixels = image.write_to_memory()
+    except pyvips.Error as exc:
+        # Its own message, "unable to write to memory", would read as a fault of this machine.
+        raise pyvips.Error("the pixels cannot be read", exc.detail) from exc
+    in_memory = pyvips.Image.new_from_memory(
+        pixels, image.width, image.height, image.bands, image.format
+    )
+    return in_memory.copy(interpretation=image.interpretation), memoryview(pixels)
 
 
 def _write(image: pyvips.Image, descriptor: int, options: dict[str, object]) -> None:
@@ -92,7 +113,7 @@ def _resize(image: pyvips.Image, size: Size) -> pyvips.Image:
     if (image.width, image.height) == (size.width, size.height):
         return image
     resized = image.resize(size.width / image.width, vscale=size.height / image.height)
-    # A result of resize() is read twice (saved, and made into the placeholder).
+    # A result of resize() is read twice (saved, and made into the placeholder or the hash).
     return resized.copy_memory()
 
 

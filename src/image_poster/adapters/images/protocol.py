@@ -15,6 +15,7 @@ from collections.abc import Callable
 import msgspec
 
 from image_poster.adapters.images.confinement import Confinement
+from image_poster.domain.hashes import MAX_QUALITY, is_hash
 from image_poster.domain.images import (
     LARGE_SIDE,
     SMALL_SIDE,
@@ -97,6 +98,10 @@ def check_rendered(rendered: RenderedImage) -> RenderedImage:
             raise ImageWorkFailedError(f"no rendition has {size.width} x {size.height} pixels")
     if not _PLACEHOLDER.fullmatch(rendered.placeholder):
         raise ImageWorkFailedError("the placeholder is no BlurHash")
+    if not (rendered.hash == "" or is_hash(rendered.hash)):
+        raise ImageWorkFailedError("the hash is no PDQ hash")
+    if not 0 <= rendered.hash_quality <= MAX_QUALITY:
+        raise ImageWorkFailedError(f"no hash has the quality {rendered.hash_quality}")
     return rendered
 
 

@@ -6,6 +6,7 @@ RFC 8725 (the checks: algorithm, issuer, audience, time). All editions accept RS
 authorizer of API Gateway's HTTP APIs checks no other algorithm.
 """
 
+import hashlib
 import time
 from base64 import urlsafe_b64decode
 from collections.abc import Callable
@@ -161,9 +162,21 @@ class _WatchedFile(Generic[Document]):
 
 
 def read_series(content: bytes) -> dict[str, str]:
-    """Decode the file of revocations: the current series of each user whose tokens were revoked.
-    Raises `ValueError`."""
+    """Decode the file of revocations: the current series of each user whose tokens were revoked, by
+    `user_digest`. Raises `ValueError`."""
     return msgspec.json.decode(content, type=dict[str, str])
+
+
+def user_digest(user: str) -> str:
+    """The key of a user in the file of revocations. It is no name, because the entry of a deleted
+    account stays: its tokens must stay revoked."""
+    return f"sha256:{hashlib.sha256(user.encode()).hexdigest()}"
+
+
+def series_of(series: dict[str, str], user: str) -> str | None:
+    """The user's current series; None if no token was revoked. Earlier versions stored the name
+    itself."""
+    return series.get(user_digest(user), series.get(user)) if series else None
 
 
 class OwnTokenVerifier:
@@ -184,7 +197,7 @@ class OwnTokenVerifier:
             _log.exception("the key of the service's own tokens cannot be read")
             raise BusyError(_UNCHECKED) from exc
         claims = _verify_claims(token, key, OWN_ISSUER, frozenset({OWN_ISSUER}))
-        if claims.get(SERIES) != series.get(str(claims.get("sub"))):
+        if claims.get(SERIES) != series_of(series, str(claims.get("sub"))):
             raise IdentityRequiredError(_REVOKED)
         return claims
 

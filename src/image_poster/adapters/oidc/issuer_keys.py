@@ -8,34 +8,22 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
-from functools import partial
-from http.client import HTTPConnection, HTTPResponse
-from io import BufferedReader, RawIOBase
-from socket import socket
 from threading import Thread
 from typing import Any, NamedTuple, TypeVar
-from urllib.parse import urlsplit
-from urllib.request import (
-    AbstractHTTPHandler,
-    HTTPHandler,
-    HTTPRedirectHandler,
-    HTTPSHandler,
-    OpenerDirector,
-    build_opener,
-)
+from urllib.request import OpenerDirector
 
 import msgspec
 import structlog
+
+from image_poster.adapters.bounded_http import bounded_opener, check_url
 
 Document = TypeVar("Document")
 _FRESH_SECONDS = 3600
 _APART_SECONDS = 10
 _FETCH_SECONDS = 10
-_CONNECT_SECONDS = 5
 _WAIT_SECONDS = 2
 _MAX_DOCUMENT_BYTES = 1_000_000
 _MAX_KEYS = 100
-_LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 
 _log = structlog.get_logger()
 
@@ -129,7 +117,7 @@ class IssuerKeys:
 def fetch_documents(issuer: str) -> IssuerDocuments:
     """Fetch the issuer's documents. Raises `OSError`, `HTTPException`, and `ValueError` for invalid
     documents."""
-    opener = _opener(time.monotonic() + _FETCH_SECONDS)
+    opener = bounded_opener(_FETCH_SECONDS)
     discovery = _fetch_document(
         opener, f"{issuer.rstrip('/')}/.well-known/openid-configuration", _Discovery
     )
@@ -166,89 +154,9 @@ def import_key(key: Any) -> Any:  # noqa: ANN401 - joserfc's
 
 
 def _fetch_document(opener: OpenerDirector, url: str, kind: type[Document]) -> Document:
-    _check_url(url)
+    check_url(url)
     with opener.open(url) as answer:
         content = answer.read(_MAX_DOCUMENT_BYTES + 1)
     if len(content) > _MAX_DOCUMENT_BYTES:
         raise ValueError(f"{url} has more than {_MAX_DOCUMENT_BYTES:,} bytes")
     return msgspec.json.decode(content, type=kind)
-
-
-def _check_url(url: str) -> None:
-    """Require https, except on the loopback interface. Raises `ValueError`."""
-    place = urlsplit(url)
-    is_here = place.scheme == "http" and place.hostname in _LOOPBACK
-    if not (place.hostname and (place.scheme == "https" or is_here)):
-        raise ValueError(f"{url} is no https URL")
-
-
-class _NoRedirects(HTTPRedirectHandler):
-    """Makes a redirect an error: keys must come from the address in the issuer's document."""
-
-    def redirect_request(self, *_: Any) -> None:  # noqa: ANN401 - as the base class
-        return None
-
-
-class _DeadlineHandler(AbstractHTTPHandler):
-    """Opens connections that end at a deadline, even if the server sends slowly."""
-
-    deadline: float
-
-    def do_open(self, http_class: Any, req: Any, **more: Any) -> HTTPResponse:  # noqa: ANN401 - as the base class
-        def connection(host: str, **options: Any) -> HTTPConnection:  # noqa: ANN401
-            options["timeout"] = min(_CONNECT_SECONDS, _seconds_left(self.deadline))
-            opened: HTTPConnection = http_class(host, **options)
-            opened.response_class = partial(_response, self.deadline)  # type: ignore[assignment]
-            return opened
-
-        return super().do_open(connection, req, **more)
-
-
-class _DeadlineHttpHandler(_DeadlineHandler, HTTPHandler): ...
-
-
-class _DeadlineHttpsHandler(_DeadlineHandler, HTTPSHandler): ...
-
-
-def _opener(deadline: float) -> OpenerDirector:
-    """An opener like that of `urlopen`, with the environment's proxies, but without redirects, and
-    with a deadline."""
-    handlers = (_DeadlineHttpHandler(), _DeadlineHttpsHandler())
-    for handler in handlers:
-        handler.deadline = deadline
-    return build_opener(*handlers, _NoRedirects())
-
-
-class _DeadlineReader(RawIOBase):
-    """Reads from a socket until a deadline."""
-
-    def __init__(self, connection: socket, deadline: float) -> None:
-        self._connection = connection
-        self._deadline = deadline
-        self._raw = connection.makefile("rb", buffering=0)
-
-    def makefile(self, _mode: str) -> BufferedReader:
-        return BufferedReader(self)
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int | None:  # noqa: ANN401 - as the base class
-        self._connection.settimeout(_seconds_left(self._deadline))
-        return self._raw.readinto(buffer)
-
-    def close(self) -> None:
-        self._raw.close()
-        super().close()
-
-
-def _response(deadline: float, connection: socket, **more: Any) -> HTTPResponse:  # noqa: ANN401
-    return HTTPResponse(_DeadlineReader(connection, deadline), **more)  # type: ignore[arg-type]
-
-
-def _seconds_left(deadline: float) -> float:
-    """The seconds until the deadline. Raises `TimeoutError` after it."""
-    left = deadline - time.monotonic()
-    if left <= 0:
-        raise TimeoutError(f"it took more than {_FETCH_SECONDS} s")
-    return left

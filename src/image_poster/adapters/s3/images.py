@@ -39,8 +39,15 @@ def pieces(client: schema.S3Client, bucket: str, post_id: str) -> Iterator[bytes
 _PART_BYTES = 16 * 1024 * 1024
 _CHUNK_BYTES = 1024 * 1024
 _SIGNED_SECONDS = 300
+_WITHHELD_SECONDS = 600
 _PRIVATE = "private, no-cache"
-_CACHED_FOREVER = "public, max-age=31536000, immutable"
+_NEVER_STORED = "private, no-store"
+_RENDITION_HEADERS = {
+    "ContentType": "image/jpeg",
+    "CacheControl": "public, max-age=31536000, immutable",
+}
+# The bucket and the key of an object, as arguments of S3's API.
+_Place = dict[str, str]
 
 
 class _S3Staged:
@@ -100,27 +107,45 @@ class S3ImageStore:
             self._obtain_original(post_id, work.original)
             yield work
 
-    async def publish(self, post_id: str, work: Workspace) -> tuple[()]:
+    async def publish(self, post_id: str, work: Workspace, *, withheld: bool = False) -> tuple[()]:
         for name in RENDITIONS:
+            place = self._withheld(post_id, name) if withheld else self._public(post_id, name)
+            content = (work.folder / f"{name}.jpg").read_bytes()
             with schema.translated():
-                self._client.put_object(
-                    Bucket=self._buckets.images,
-                    Key=schema.rendition_key(post_id, name),
-                    Body=(work.folder / f"{name}.jpg").read_bytes(),
-                    ContentType="image/jpeg",
-                    CacheControl=_CACHED_FOREVER,
-                )
+                self._client.put_object(**place, Body=content, **_RENDITION_HEADERS)
+        if withheld:  # an attempt before this one may have published them
+            self._delete([self._public(post_id, name) for name in RENDITIONS])
         return ()
 
+    async def withhold(self, post_id: str) -> None:
+        for name in RENDITIONS:
+            self._move(self._public(post_id, name), self._withheld(post_id, name))
+
+    async def expose(self, post_id: str) -> None:
+        for name in RENDITIONS:
+            self._move(self._withheld(post_id, name), self._public(post_id, name))
+
+    def _move(self, source: _Place, target: _Place) -> None:
+        """Move an object with its headers; a missing one is no error."""
+        with suppress(ImageNotFoundError):
+            with schema.translated():
+                self._client.copy_object(**target, CopySource=source)
+            self._delete([source])
+
+    def _delete(self, places: list[_Place]) -> None:
+        """Delete objects of one bucket."""
+        keys = [place["Key"] for place in places]
+        schema.delete_keys(self._client, places[0]["Bucket"], keys)
+
     async def has_original(self, post_id: str) -> bool:
-        return self._exists(schema.original_key(post_id))
+        return self._exists(self._original(post_id))
 
     async def has_arrived(self, post_id: str) -> bool:
-        return self._exists(schema.incoming_key(post_id))
+        return self._exists(self._upload(schema.incoming_key(post_id)))
 
-    def _exists(self, key: str) -> bool:
+    def _exists(self, place: _Place) -> bool:
         with suppress(ImageNotFoundError), schema.translated():
-            self._client.head_object(Bucket=self._buckets.uploads, Key=key)
+            self._client.head_object(**place)
             return True
         return False
 
@@ -154,27 +179,46 @@ class S3ImageStore:
     async def open_original(self, post_id: str) -> RemoteFile:
         if not await self.has_original(post_id):
             raise ImageNotFoundError
+        return self._signed(self._original(post_id), _SIGNED_SECONDS, _PRIVATE)
+
+    def _signed(self, place: _Place, seconds: int, cache_control: str) -> RemoteFile:
+        """An object that any client can read for so many seconds."""
         url = self._client.generate_presigned_url(
             "get_object",
-            Params={**self._original(post_id), "ResponseCacheControl": _PRIVATE},
-            ExpiresIn=_SIGNED_SECONDS,
+            Params={**place, "ResponseCacheControl": cache_control},
+            ExpiresIn=seconds,
         )
         return RemoteFile(url)
 
     async def open_rendition(self, post_id: str, rendition: str) -> RemoteFile:
         return RemoteFile(f"{self._cdn}/{schema.rendition_key(post_id, rendition)}")
 
+    async def open_withheld(self, post_id: str, rendition: str) -> RemoteFile:
+        for place in (self._withheld(post_id, rendition), self._public(post_id, rendition)):
+            if self._exists(place):
+                return self._signed(place, _WITHHELD_SECONDS, _NEVER_STORED)
+        raise ImageNotFoundError
+
     async def remove(self, post_id: str) -> None:
+        self._delete([self._public(post_id, name) for name in RENDITIONS])
         uploads = self._buckets.uploads
         staged = schema.list_keys(self._client, uploads, schema.pieces_prefix(post_id))
         prefixes = (schema.INCOMING, schema.ORIGINALS, schema.QUARANTINE, schema.COMPLETE)
         others = [f"{prefix}{post_id}" for prefix in prefixes]
-        schema.delete_keys(self._client, uploads, [*others, *staged])
-        renditions = [schema.rendition_key(post_id, name) for name in RENDITIONS]
-        schema.delete_keys(self._client, self._buckets.images, renditions)
+        withheld = [schema.withheld_key(post_id, name) for name in RENDITIONS]
+        schema.delete_keys(self._client, uploads, [*others, *withheld, *staged])
 
-    def _original(self, post_id: str) -> dict[str, str]:
-        return {"Bucket": self._buckets.uploads, "Key": schema.original_key(post_id)}
+    def _original(self, post_id: str) -> _Place:
+        return self._upload(schema.original_key(post_id))
+
+    def _withheld(self, post_id: str, rendition: str) -> _Place:
+        return self._upload(schema.withheld_key(post_id, rendition))
+
+    def _upload(self, key: str) -> _Place:
+        return {"Bucket": self._buckets.uploads, "Key": key}
+
+    def _public(self, post_id: str, rendition: str) -> _Place:
+        return {"Bucket": self._buckets.images, "Key": schema.rendition_key(post_id, rendition)}
 
     def _obtain_original(self, post_id: str, target: Path) -> None:
         """Write the original to `target`. If there is none yet, make it from the incoming image or
@@ -248,14 +292,15 @@ class CloudFrontImageCache:
         self._client = client
         self._distribution_id = distribution_id
 
-    async def forget(self, post_id: str) -> None:
-        """Invalidate all copies of the post's renditions, soon. Raises `BusyError`."""
+    async def forget(self, post_id: str, reference: str) -> None:
+        """Invalidate all copies of the post's renditions, soon. A call with the same `reference`
+        makes no other invalidation (CreateInvalidation, CallerReference). Raises `BusyError`."""
         # Literal paths: 3,000 of them may be in progress, but only 15 with a wildcard ("Concurrent
         # invalidation requests"). Each path beyond 1,000 a month is billed.
         paths = [image_url(post_id, rendition) for rendition in RENDITIONS]
         batch = {
             "Paths": {"Quantity": len(paths), "Items": paths},
-            "CallerReference": post_id,  # a repeated call makes no other invalidation
+            "CallerReference": reference,
         }
         try:
             self._client.create_invalidation(

@@ -6,6 +6,7 @@
 | uploads | staging/{post}/{offset}       | a piece from that byte on (12 digits)        |
 | uploads | complete/{post}               | a mark without content: all pieces are there |
 | images  | images/{post}/{rendition}.jpg | a rendition                                  |
+| uploads | withheld/{post}/{rendition}.jpg | a rendition of a post that is not public   |
 | uploads | quarantine/{post}             | an original without a post                   |
 
 A new object under `incoming/` or `complete/` starts the image work. A client may put at its signed
@@ -24,6 +25,7 @@ from image_poster.domain.errors import BusyError, ImageNotFoundError
 
 S3Client = Any  # botocore makes clients at run time
 INCOMING, ORIGINALS, QUARANTINE = "incoming/", "originals/", "quarantine/"
+WITHHELD = "withheld/"
 STAGING, COMPLETE = "staging/", "complete/"
 _TRANSIENT = {"SlowDown", "InternalError", "ServiceUnavailable", "RequestTimeout", "503", "500"}
 _MISSING = {"NoSuchKey", "404", "NotFound"}
@@ -89,6 +91,11 @@ def piece_key(post_id: str, offset: int) -> str:
 def rendition_key(post_id: str, rendition: str) -> str:
     """The key of a rendition; also its path at the service."""
     return f"images/{post_id}/{rendition}.jpg"
+
+
+def withheld_key(post_id: str, rendition: str) -> str:
+    """The key of a rendition of a post that is not public."""
+    return f"{WITHHELD}{post_id}/{rendition}.jpg"
 
 
 def post_id_of(key: str) -> str:

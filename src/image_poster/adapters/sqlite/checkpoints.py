@@ -82,6 +82,21 @@ class Checkpoints:
         return 0
 
 
+def truncate_log(connection: sqlite3.Connection, timeout_ms: int) -> bool:
+    """Copy the whole log into the database, and cut its file to nothing. Nothing of what was
+    deleted before is left in it. Waits at most `timeout_ms` for readers and writers of other
+    processes, and returns False if that was not enough."""
+    (former,) = connection.execute("PRAGMA busy_timeout").fetchone()
+    connection.execute(f"PRAGMA busy_timeout = {timeout_ms}")
+    try:
+        is_busy, _, _ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    except sqlite3.Error:
+        return False
+    finally:
+        connection.execute(f"PRAGMA busy_timeout = {former}")
+    return not is_busy
+
+
 def _copy(connection: sqlite3.Connection) -> int:
     """Copy pages of the log without waiting for readers or writers (PASSIVE). Returns the number of
     copied pages. After an error they stay durable in the log, and the next write meets the same

@@ -2,10 +2,12 @@
 transaction."""
 
 import sqlite3
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from image_poster.adapters.sqlite.database import Database
+from image_poster.adapters.sqlite.entries import close_content_entries, log_for_owner
 from image_poster.adapters.sqlite.idempotency import (
     add_tombstone,
     check_unused,
@@ -13,13 +15,15 @@ from image_poster.adapters.sqlite.idempotency import (
     store_record,
     was_deleted_by,
 )
+from image_poster.adapters.sqlite.standing import check_standing, check_unblocked
 from image_poster.domain import comments
 from image_poster.domain.errors import CommentNotFoundError, PostNotFoundError
 from image_poster.domain.feed import PAST_EPOCHS, CurrentRank, change_rank, epoch_of
 from image_poster.domain.idempotency import IdempotencyRecord
 from image_poster.domain.identity import Identity
 from image_poster.domain.limits import LATEST_KEPT, take_page
-from image_poster.domain.posts import check_open_for_comments
+from image_poster.domain.moderation import Decision, Subject
+from image_poster.domain.posts import PostStatus, check_open_for_comments
 from image_poster.domain.signing import Page
 from image_poster.ports import Clock
 
@@ -43,12 +47,20 @@ class SqliteCommentStore:
         self._database = database
         self._clock = clock
 
-    async def add(self, comment: comments.Comment, record: IdempotencyRecord | None = None) -> None:
+    async def add(
+        self,
+        comment: comments.Comment,
+        record: IdempotencyRecord | None = None,
+        *,
+        by_admin: bool = False,
+    ) -> None:
+        author = Identity(comment.creator, admin=by_admin)
         doc = comments.encode_comment(comment)
         self._database.check_free_space(len(doc))
 
         def insert(connection: sqlite3.Connection) -> None:
             check_unused(connection, record)
+            check_standing(connection, author.user, self._clock.now_ms())
             post = connection.execute(
                 "SELECT status, creator, total_comments, since, latest FROM posts WHERE id = ?",
                 (comment.post_id,),
@@ -56,7 +68,8 @@ class SqliteCommentStore:
             if post is None:
                 raise PostNotFoundError
             status, creator, total, since, latest = post
-            check_open_for_comments(status, creator, comment.creator)
+            check_open_for_comments(status, creator, author)
+            check_unblocked(connection, author.user, creator)
             now = self._clock.service_ms()
             store_record(connection, record, now)
             connection.execute(
@@ -93,8 +106,10 @@ class SqliteCommentStore:
         self._database.check_free_space(0)
 
         def replace(connection: sqlite3.Connection) -> comments.Comment:
-            _require_ready_post(connection, post_id)
+            post = _ranked_post(connection, post_id)
             comment = change(_comment(connection, post_id, comment_id))
+            check_standing(connection, comment.creator, self._clock.now_ms())
+            check_unblocked(connection, comment.creator, post.creator)
             connection.execute(
                 "UPDATE comments SET doc = ? WHERE post_id = ? AND id = ?",
                 (comments.encode_comment(comment), post_id, comment_id),
@@ -107,22 +122,40 @@ class SqliteCommentStore:
 
         return await self._database.write(replace)
 
-    async def remove(self, post_id: str, comment_id: str, by: Identity) -> None:
+    async def remove(
+        self, post_id: str, comment_id: str, by: Identity, *, decision: Decision | None = None
+    ) -> None:
         def delete(connection: sqlite3.Connection) -> None:
             if was_deleted_by(connection, comment_id, by):
                 return
-            post = _require_ready_post(connection, post_id)
-            by.require(_comment(connection, post_id, comment_id).creator, post.creator)
-            now = self._clock.service_ms()
-            connection.execute(
-                "DELETE FROM comments WHERE post_id = ? AND id = ?", (post_id, comment_id)
-            )
-            latest = newest_comments(connection, post_id)
-            store_count(connection, post, post.rank.total - 1, latest, now)
-            clear_records(connection, [comment_id])
-            add_tombstone(connection, comment_id, by, now, pending=False)
+            post = _ranked_post(connection, post_id, ready_only=not by.admin)
+            creator = _comment(connection, post_id, comment_id).creator
+            by.require(creator, post.creator)
+            delete_comments(connection, [(post_id, comment_id)], by, self._clock.service_ms())
+            log_for_owner(connection, decision, creator)
 
         await self._database.write(delete)
+
+
+def delete_comments(
+    connection: sqlite3.Connection,
+    keys: Sequence[tuple[str, str]],
+    by: Identity,
+    now_ms: int,
+) -> None:
+    """Delete comments, each by the ids of its post and itself. Their posts' counts and latest
+    comments follow, and idempotency records, entries and tombstones. `now_ms` is the time within
+    the transaction. Posts that are gone have no counts."""
+    connection.executemany("DELETE FROM comments WHERE post_id = ? AND id = ?", keys)
+    clear_records(connection, [comment_id for _, comment_id in keys])
+    for post_id, comment_id in keys:
+        close_content_entries(connection, Subject(post_id, comment_id))
+        add_tombstone(connection, comment_id, by, now_ms, pending=False)
+    for post_id, number in Counter(post_id for post_id, _ in keys).items():
+        post = find_ranked_post(connection, post_id)
+        if post is not None:
+            latest = newest_comments(connection, post_id)
+            store_count(connection, post, post.rank.total - number, latest, now_ms)
 
 
 def store_count(
@@ -168,23 +201,42 @@ def _latest_after(
     return comments.with_newest(latest, doc)
 
 
-def _require_ready_post(connection: sqlite3.Connection, post_id: str) -> RankedPost:
+def find_ranked_post(
+    connection: sqlite3.Connection, post_id: str, *, ready_only: bool = False
+) -> RankedPost | None:
+    """The rank of a post; None if it is not there."""
     row = connection.execute(
-        "SELECT creator, total_comments, since FROM posts WHERE id = ? AND status = 'ready'",
-        (post_id,),
+        "SELECT creator, total_comments, since, status FROM posts WHERE id = ?", (post_id,)
     ).fetchone()
-    if row is None:
+    if row is None or (ready_only and row[3] != PostStatus.READY):
+        return None
+    return RankedPost(post_id, row[0], CurrentRank(*row[1:3]))
+
+
+def _ranked_post(
+    connection: sqlite3.Connection, post_id: str, *, ready_only: bool = True
+) -> RankedPost:
+    post = find_ranked_post(connection, post_id, ready_only=ready_only)
+    if post is None:
         raise PostNotFoundError
-    return RankedPost(post_id, row[0], CurrentRank(*row[1:]))
+    return post
 
 
-def _comment(connection: sqlite3.Connection, post_id: str, comment_id: str) -> comments.Comment:
+def find_comment(
+    connection: sqlite3.Connection, post_id: str, comment_id: str
+) -> comments.Comment | None:
+    """Read a comment within a transaction; None if it is not there."""
     row = connection.execute(
         "SELECT doc FROM comments WHERE post_id = ? AND id = ?", (post_id, comment_id)
     ).fetchone()
-    if row is None:
+    return None if row is None else comments.decode_comment(row[0])
+
+
+def _comment(connection: sqlite3.Connection, post_id: str, comment_id: str) -> comments.Comment:
+    comment = find_comment(connection, post_id, comment_id)
+    if comment is None:
         raise CommentNotFoundError
-    return comments.decode_comment(row[0])
+    return comment
 
 
 def _epoch(connection: sqlite3.Connection, epoch: int) -> int:

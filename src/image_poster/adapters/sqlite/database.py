@@ -18,7 +18,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import structlog
 
-from image_poster.adapters.sqlite.checkpoints import Checkpoints
+from image_poster.adapters.sqlite.checkpoints import Checkpoints, truncate_log
 from image_poster.adapters.sqlite.schema import prepare
 from image_poster.domain.errors import (
     BusyError,
@@ -27,6 +27,7 @@ from image_poster.domain.errors import (
     StorageFullError,
 )
 from image_poster.domain.idempotency import AlreadyAnsweredError
+from image_poster.domain.moderation import AlreadyReportedError
 
 _log = structlog.get_logger()
 
@@ -56,11 +57,14 @@ Operation = Callable[[sqlite3.Connection], Result]
 Lock = Callable[[], AbstractContextManager[None]]
 
 _MAX_BATCH = 512
+# Errors of one operation that leave the others of its transaction alone.
+_REFUSALS = (ImagePosterError, AlreadyAnsweredError, AlreadyReportedError)
 
 
 class _QueuedOperation(NamedTuple):
     operation: Operation[Any]
     answer: asyncio.Future[Any]
+    after_commit: bool = False
 
 
 class _Outcome(NamedTuple):
@@ -85,13 +89,14 @@ class Writer:
         self._thread = threading.Thread(target=self._run, name="sqlite-writer", daemon=True)
         self._thread.start()
 
-    async def run(self, operation: Operation[Result]) -> Result:
+    async def run(self, operation: Operation[Result], *, after_commit: bool = False) -> Result:
         """Run `operation` in a transaction, and return its result once it is durable.
+        `after_commit`: run it between two transactions.
 
         Raises the operation's error, or `StorageFullError` or `BusyError` with nothing stored.
         """
         answer: asyncio.Future[Result] = self._loop.create_future()
-        self._queue.put(_QueuedOperation(operation, answer))
+        self._queue.put(_QueuedOperation(operation, answer, after_commit))
         return await answer
 
     async def close(self) -> None:
@@ -106,7 +111,7 @@ class Writer:
             with self._lock():
                 # Only now: operations queued while others wrote are in time for this transaction.
                 batch, is_last = self._next_batch(first)
-                outcomes = self._commit(batch)
+                outcomes = self._run_batch(batch)
             self._loop.call_soon_threadsafe(_set_results, outcomes)
             self._checkpoints.after_commit()
             if is_last:
@@ -121,6 +126,13 @@ class Writer:
                 return batch, True
             batch.append(waiting)
         return batch, False
+
+    def _run_batch(self, batch: list[_QueuedOperation]) -> list[_Outcome]:
+        after = [waiting for waiting in batch if waiting.after_commit]
+        if not after:
+            return self._commit(batch)
+        outcomes = self._commit([waiting for waiting in batch if not waiting.after_commit])
+        return outcomes + [self._apply_alone(waiting) for waiting in after]
 
     def _commit(self, batch: list[_QueuedOperation]) -> list[_Outcome]:
         try:
@@ -137,10 +149,16 @@ class Writer:
             return [_Outcome(waiting.answer, None, error) for waiting in batch]
         return outcomes
 
+    def _apply_alone(self, waiting: _QueuedOperation) -> _Outcome:
+        try:
+            return self._apply(waiting)
+        except Exception as exc:  # noqa: BLE001 - its caller must get an error
+            return _Outcome(waiting.answer, None, translated(exc))
+
     def _apply(self, waiting: _QueuedOperation) -> _Outcome:
         try:
             return _Outcome(waiting.answer, waiting.operation(self._connection), None)
-        except (ImagePosterError, AlreadyAnsweredError) as refusal:
+        except _REFUSALS as refusal:
             return _Outcome(waiting.answer, None, refusal)
 
 
@@ -155,6 +173,8 @@ def _set_results(outcomes: list[_Outcome]) -> None:
 
 
 _BUSY_TIMEOUT_MS = 10_000
+# Writers wait meanwhile.
+_TRUNCATION_TIMEOUT_MS = 1_000
 _WAL = "PRAGMA journal_mode = WAL"
 _SETTINGS = (
     # FULL: the WAL is synced at each commit, so an answered write survives a power cut
@@ -244,6 +264,16 @@ class Database:
     async def write(self, operation: Operation[Result]) -> Result:
         """Run an operation in the writer (`Writer.run`)."""
         return await self._writer.run(operation)
+
+    async def truncate_log(self) -> None:
+        """Remove from the write-ahead log what was deleted before. Raises `BusyError` if a reader
+        of another process needs the log; then try again later."""
+
+        def truncate(connection: sqlite3.Connection) -> bool:
+            return truncate_log(connection, _TRUNCATION_TIMEOUT_MS)
+
+        if not await self._writer.run(truncate, after_commit=True):
+            raise BusyError
 
     async def close(self) -> None:
         """Finish the queued operations and close both connections."""

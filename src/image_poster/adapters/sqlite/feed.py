@@ -10,19 +10,27 @@ of its own (see `schema`), so feed entries need no rebuild. Computed anew are:
 
 import sqlite3
 from collections.abc import Sequence
-from typing import Any, NamedTuple, TypeVar
+from operator import itemgetter
+from typing import Any, TypeVar
 
 import msgspec
 
 from image_poster.adapters.sqlite.comments import RankedPost, newest_comments, store_count
 from image_poster.adapters.sqlite.database import Database
+from image_poster.adapters.sqlite.feed_queries import (
+    COLUMNS,
+    current_ranks_query,
+    first_page_query,
+    own_posts_queries,
+    past_ranks_query,
+    scan_end_query,
+)
 from image_poster.domain.comments import Comment, decode_comment, encode_comment
 from image_poster.domain.feed import (
     EPOCH_MS,
     CurrentRank,
     FeedPage,
     FeedQuery,
-    FeedSort,
     Position,
     Ranked,
     RankSlice,
@@ -32,17 +40,18 @@ from image_poster.domain.feed import (
     with_contents,
 )
 from image_poster.domain.ids import corrected_time, milliseconds_of, plausible_times
-from image_poster.domain.posts import Post, StoredPost, decode_post, encode_post
+from image_poster.domain.posts import Post, PostStatus, StoredPost, decode_post, encode_post
 from image_poster.domain.signing import Page
-from image_poster.domain.uploads import UnfinishedPost, Upload
+from image_poster.domain.uploads import OwnPost, Upload
 from image_poster.ports import Clock
 from image_poster.ports.feed import Drift, RebuiltBatch, TimeRepair
 
-_COLUMNS = "posts.id, posts.total_comments, posts.head, posts.latest"
 # The ids of comments have no index of their own: the feed's epoch covers them.
 _GREATEST = (
     "SELECT coalesce((SELECT max(id) FROM posts), ''), "
-    "coalesce((SELECT max(id) FROM tombstones), ''), epoch FROM feed_clock"
+    "coalesce((SELECT max(id) FROM tombstones), ''), "
+    "coalesce((SELECT max(id) FROM decisions), ''), "
+    "coalesce((SELECT max(id) FROM entries), ''), epoch FROM feed_clock"
 )
 _COVER = "UPDATE feed_clock SET epoch = max(epoch, ?)"
 _LAST_CHANGE = (
@@ -67,13 +76,6 @@ _ADD_COMMENT = (
 
 Contents = dict[str, StoredPost]
 Document = TypeVar("Document", Post, Comment)
-
-
-class Sql(NamedTuple):
-    """A statement and its parameters."""
-
-    text: str
-    parameters: tuple[object, ...]
 
 
 class SqliteFeedReader:
@@ -131,86 +133,24 @@ class SqliteFeedReader:
         if ids:
             marks = ", ".join("?" * len(ids))
             rows = self._database.read(
-                f"SELECT {_COLUMNS} FROM posts WHERE id IN ({marks}) AND status = 'ready'",  # noqa: S608
+                f"SELECT {COLUMNS} FROM posts WHERE id IN ({marks}) AND status = 'ready'",  # noqa: S608
                 *ids,
             )
             contents.update((row[0], StoredPost(*row)) for row in rows)
 
-    async def unfinished(
-        self, creator: str, limit: int, after: str | None
-    ) -> Page[UnfinishedPost, str]:
-        rows = self._database.read(_UNFINISHED, creator, after, limit + 1)
-        posts = [_unfinished(row) for row in rows[:limit]]
+    async def own_posts(
+        self, creator: str, statuses: frozenset[PostStatus], limit: int, after: str | None
+    ) -> Page[OwnPost, str]:
+        queries = own_posts_queries(creator, statuses, limit + 1, after)
+        rows = [row for sql in queries for row in self._database.read(sql.text, *sql.parameters)]
+        rows.sort(key=itemgetter(0), reverse=True)
+        posts = [_own_post(row) for row in rows[:limit]]
         return Page(posts, posts[-1].stored.id if len(rows) > limit else None)
 
 
-def first_page_query(query: FeedQuery) -> Sql:
-    """The query for current ranks behind the query's position, with their posts."""
-    ready = _ranks_behind(query, _COLUMNS)
-    return Sql(f"{ready.text} LIMIT ?", (*ready.parameters, query.fetch_limit))
-
-
-def current_ranks_query(query: FeedQuery, as_of: int) -> Sql:
-    """The query for the next `max_entries` entries of the index that were current at the end of the
-    epoch `as_of`, with their posts. CROSS JOIN keeps the order of its left side."""
-    near = _ranks_behind(query, "rowid AS row, since")
-    return Sql(
-        f"SELECT {_COLUMNS}, near.since FROM ({near.text} LIMIT ?) AS near "  # noqa: S608 - constants
-        "CROSS JOIN posts ON posts.rowid = near.row WHERE near.since <= ? LIMIT ?",
-        (*near.parameters, query.max_entries, as_of, query.fetch_limit),
-    )
-
-
-def scan_end_query(query: FeedQuery) -> Sql:
-    """The query for the last entry that `current_ranks_query` reads, if it reached its limit."""
-    near = _ranks_behind(query, "total_comments, id")
-    return Sql(f"{near.text} LIMIT 1 OFFSET ?", (*near.parameters, query.max_entries - 1))
-
-
-def past_ranks_query(query: FeedQuery) -> Sql:
-    """The query for the next `max_entries` past ranks, of all epochs."""
-    text = "SELECT total_comments, id, until, since FROM past_ranks WHERE true"
-    parameters: list[object] = []
-    if query.creator is not None:
-        text += " AND creator = ?"
-        parameters.append(query.creator)
-    if query.before is not None:
-        text += " AND (total_comments, id, until) < (?, ?, ?)"
-        parameters += query.before
-    return Sql(
-        f"{text} ORDER BY total_comments DESC, id DESC, until DESC LIMIT ?",
-        (*parameters, query.max_entries),
-    )
-
-
-def _ranks_behind(query: FeedQuery, columns: str) -> Sql:
-    """The query for ready posts behind the query's position, in its order."""
-    text = f"SELECT {columns} FROM posts WHERE status = 'ready'"  # noqa: S608 - constants
-    parameters: list[object] = []
-    if query.creator is not None:
-        text += " AND creator = ?"
-        parameters.append(query.creator)
-    if query.before is not None and query.sort is FeedSort.TOP:
-        text += " AND (total_comments, id) < (?, ?)"
-        parameters += query.before[:2]
-    elif query.before is not None:
-        text += " AND id < ?"
-        parameters.append(query.before.id)
-    by = "total_comments DESC, id DESC" if query.sort is FeedSort.TOP else "id DESC"
-    return Sql(f"{text} ORDER BY {by}", tuple(parameters))
-
-
-_UNFINISHED = (
-    "SELECT id, total_comments, head, latest, length, expires_at, metadata, sha256, content_type "
-    "FROM posts LEFT JOIN uploads ON post_id = id "
-    "WHERE creator = ?1 AND status <> 'ready' AND (?2 IS NULL OR id < ?2) "
-    "ORDER BY id DESC LIMIT ?3"
-)
-
-
-def _unfinished(row: tuple[Any, ...]) -> UnfinishedPost:
+def _own_post(row: tuple[Any, ...]) -> OwnPost:
     expires_ms = row[5]
-    return UnfinishedPost(StoredPost(*row[:4]), None if expires_ms is None else Upload(*row[4:]))
+    return OwnPost(StoredPost(*row[:4]), None if expires_ms is None else Upload(*row[4:]))
 
 
 class SqliteFeedRebuilder:
@@ -268,8 +208,8 @@ class SqliteCommentImporter:
 def greatest_time(database: Database) -> int:
     """The time (ms since 1970) of the greatest stored id or epoch, less than an epoch too small; 0
     for an empty database."""
-    post_id, tombstone_id, epoch = database.read(_GREATEST)[0]
-    newest = max(post_id, tombstone_id)
+    *ids, epoch = database.read(_GREATEST)[0]
+    newest = max(ids)
     return max(milliseconds_of(newest) if newest else 0, int(epoch) * EPOCH_MS)
 
 

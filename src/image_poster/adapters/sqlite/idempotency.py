@@ -9,7 +9,13 @@ from collections.abc import Iterable
 
 from image_poster.adapters.sqlite.database import Database
 from image_poster.adapters.sqlite.uploads import forget_days
-from image_poster.domain.idempotency import KEPT_MS, AlreadyAnsweredError, IdempotencyRecord
+from image_poster.domain.errors import GoneError
+from image_poster.domain.idempotency import (
+    KEPT_MS,
+    AlreadyAnsweredError,
+    IdempotencyRecord,
+    fingerprint,
+)
 from image_poster.domain.identity import Identity
 from image_poster.domain.ids import EARLIEST_MS
 
@@ -17,16 +23,19 @@ from image_poster.domain.ids import EARLIEST_MS
 _CORRECT_TIMES = (
     "UPDATE tombstones SET deleted_at = ?1 WHERE pending = 0 AND deleted_at < ?2 AND ?2 <= ?1",
     "UPDATE idempotency_records SET kept_at = ?1 WHERE kept_at < ?2 AND ?2 <= ?1",
+    "UPDATE used_keys SET kept_at = ?1 WHERE kept_at < ?2 AND ?2 <= ?1",
 )
 # The conditions are `domain.ids.is_over`.
 _FORGET_TOMBSTONES = (
     "DELETE FROM tombstones WHERE pending = 0 "
     "AND deleted_at <= ?1 AND deleted_at NOT BETWEEN ?2 + 1 AND ?3 AND ?2 >= 0"
 )
-_FORGET_RECORDS = (
-    "DELETE FROM idempotency_records WHERE kept_at <= ?1 "
+_FORGET_RECORDS, _FORGET_KEYS = (
+    f"DELETE FROM {table} WHERE kept_at <= ?1 "  # noqa: S608 - constants
     "AND kept_at NOT BETWEEN ?2 + 1 AND ?3 AND ?2 >= 0"
+    for table in ("idempotency_records", "used_keys")
 )
+_KEYS_OF_USER = "SELECT key, kept_at FROM idempotency_records WHERE user = ? LIMIT ?"
 
 
 def check_unused(
@@ -34,7 +43,8 @@ def check_unused(
     record: IdempotencyRecord | None,
     instead_of: IdempotencyRecord | None = None,
 ) -> None:
-    """Raises `AlreadyAnsweredError` if the record's key was used, unless by `instead_of`."""
+    """Raises `AlreadyAnsweredError` if the record's key was used, unless by `instead_of`. Raises
+    `GoneError` if it was used by a deleted account of the same name."""
     if record is None:
         return
     row = connection.execute(
@@ -44,6 +54,34 @@ def check_unused(
     ).fetchone()
     if row is not None and (former := IdempotencyRecord(*row)) != instead_of:
         raise AlreadyAnsweredError(former)
+    used = used_key(record.user, record.key)
+    if connection.execute("SELECT 1 FROM used_keys WHERE hash = ?", (used,)).fetchone():
+        raise GoneError
+
+
+def used_key(user: str, key: str) -> bytes:
+    """The hash of an idempotency key, from which neither the user nor the key can be read."""
+    return fingerprint(user.encode(), key.encode())
+
+
+def replace_by_used_keys(connection: sqlite3.Connection, user: str, limit: int) -> int:
+    """Replace up to `limit` records of a user by the hashes of their keys; return their number."""
+    rows = connection.execute(_KEYS_OF_USER, (user, limit)).fetchall()
+    connection.executemany(
+        "INSERT OR REPLACE INTO used_keys (hash, kept_at) VALUES (?, ?)",
+        [(used_key(user, key), kept_at) for key, kept_at in rows],
+    )
+    connection.executemany(
+        "DELETE FROM idempotency_records WHERE user = ? AND key = ?",
+        [(user, key) for key, _ in rows],
+    )
+    return len(rows)
+
+
+async def check_record_unused(database: Database, record: IdempotencyRecord | None) -> None:
+    """Check as `check_unused`, in a transaction of its own: after all writes that were queued."""
+    if record is not None:
+        await database.write(lambda connection: check_unused(connection, record))
 
 
 def store_record(
@@ -138,6 +176,7 @@ class SqliteTombstoneQueue:
                 connection.execute(sql, (service_ms, EARLIEST_MS))
             connection.execute(_FORGET_TOMBSTONES, times)
             connection.execute(_FORGET_RECORDS, times)
+            connection.execute(_FORGET_KEYS, times)
             forget_days(connection, now_ms - KEPT_MS)
 
         await self._database.write(delete)

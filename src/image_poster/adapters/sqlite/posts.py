@@ -1,13 +1,17 @@
-"""Posts in SQLite, the records of their files, and image work: a post is a job if it is
-`processing` and its `due_at` has passed."""
+"""Posts in SQLite, and the records of their files."""
 
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import msgspec
 
 from image_poster.adapters.sqlite.database import Database
+from image_poster.adapters.sqlite.entries import (
+    add_records,
+    close_content_entries,
+    log_for_owner,
+)
 from image_poster.adapters.sqlite.idempotency import (
     add_tombstone,
     check_unused,
@@ -15,26 +19,25 @@ from image_poster.adapters.sqlite.idempotency import (
     store_record,
     was_deleted_by,
 )
+from image_poster.adapters.sqlite.standing import check_standing
 from image_poster.adapters.sqlite.uploads import SqliteUploadQuota, release_upload
 from image_poster.domain.errors import PostNotFoundError
 from image_poster.domain.idempotency import IdempotencyRecord
 from image_poster.domain.identity import Identity
 from image_poster.domain.limits import Limits
+from image_poster.domain.moderation import Decision, ModerationRecords, Subject
 from image_poster.domain.posts import (
-    PROCESSING_FAILED,
     Post,
     PostStatus,
     StoredPost,
     check_may_change,
+    decode_post,
     encode_post,
-    failed_post,
-    is_parked,
-    replayed_post,
 )
 from image_poster.domain.uploads import Upload
 from image_poster.ports import Clock
 from image_poster.ports.images import FileRecord
-from image_poster.ports.posts import Job, ParkedJob, PostNotifier
+from image_poster.ports.posts import NO_RECORDS, PostNotifier
 from image_poster.services.posts import NULL_NOTIFIER
 
 # Image work is fair between users (start-time fair queueing, Goyal et al. 1996). Each waiting job
@@ -46,14 +49,13 @@ _NEXT_TURN = (
     "FROM posts AS own WHERE own.status = 'processing' AND own.creator = {})"
 )
 
-_POSTS_AT_A_TIME = 500
 _FIND = "SELECT id, total_comments, head, latest FROM posts WHERE id = ?"
-# A new job is due at once: the service clock of the command that added it may be ahead.
-_DUE = (
-    "SELECT id FROM posts WHERE status = 'processing' "
-    "AND (due_at <= ? OR leases = 0 AND error IS NULL) "
-    "ORDER BY turn, due_at, id LIMIT 1"
-)
+
+
+def find_post(connection: sqlite3.Connection, post_id: str) -> Post | None:
+    """Read a post within a transaction; None if it is not there."""
+    row = connection.execute("SELECT head FROM posts WHERE id = ?", (post_id,)).fetchone()
+    return None if row is None else decode_post(row[0])
 
 
 def stored_post(connection: sqlite3.Connection, post_id: str) -> StoredPost:
@@ -64,36 +66,63 @@ def stored_post(connection: sqlite3.Connection, post_id: str) -> StoredPost:
     return StoredPost(*row)
 
 
+class PostChange(NamedTuple):
+    """A post before and after a change."""
+
+    former: Post
+    post: Post
+    stored: StoredPost
+
+
 def change_post(
     connection: sqlite3.Connection,
     post_id: str,
     change: Callable[[Post], Post],
     now_ms: int,
     error: str | None = None,
-) -> StoredPost:
+) -> PostChange:
     """Replace a post by the result of `change` within a transaction; `error` ended its old state.
-
-    A post that becomes `processing` is due at once, in its creator's next turn. One that leaves
-    `awaiting_upload` ends its reservation. Raises `PostNotFoundError`.
-    """
+    One that leaves `awaiting_upload` ends its reservation. Raises `PostNotFoundError`."""
     stored = stored_post(connection, post_id)
     former = stored.post
     post = change(former)
     head = encode_post(post)
     if former.status is PostStatus.AWAITING_UPLOAD is not post.status:
         release_upload(connection, post_id)
-    if post.status is PostStatus.PROCESSING is not former.status:
-        connection.execute(
-            "UPDATE posts SET due_at = ?, leases = 0, failures = 0, "  # noqa: S608 - a constant
-            f"turn = {_NEXT_TURN.format('posts.creator')} WHERE id = ?",
-            (now_ms, post_id),
-        )
+    if post.status is not former.status:
+        connection.execute("DELETE FROM reviews WHERE post_id = ?", (post_id,))
+        _enter_status(connection, post, now_ms)
     connection.execute(
         "UPDATE posts SET head = ?1, status = ?2, "
         "error = CASE WHEN status = ?2 THEN error ELSE ?3 END WHERE id = ?4",
         (head, post.status, error, post_id),
     )
-    return stored._replace(head=head)
+    return PostChange(former, post, stored._replace(head=head))
+
+
+def _enter_status(connection: sqlite3.Connection, post: Post, now_ms: int) -> None:
+    """A post that becomes `processing` is due at once, in its creator's next turn. For one that
+    becomes `failed`, `due_at` is the time since when."""
+    if post.status is PostStatus.PROCESSING:
+        connection.execute(
+            "UPDATE posts SET due_at = ?, leases = 0, failures = 0, "  # noqa: S608 - a constant
+            f"turn = {_NEXT_TURN.format('posts.creator')} WHERE id = ?",
+            (now_ms, post.id),
+        )
+    elif post.status is PostStatus.FAILED:
+        connection.execute("UPDATE posts SET due_at = ? WHERE id = ?", (now_ms, post.id))
+
+
+def delete_post(connection: sqlite3.Connection, post_id: str) -> None:
+    """Delete a post's row, its texts in other tables, and its reservation; close its entries and
+    those of its comments. The comments themselves are purged later."""
+    connection.execute("DELETE FROM posts WHERE id = ?", (post_id,))
+    connection.execute("DELETE FROM uploads WHERE post_id = ?", (post_id,))
+    connection.execute("DELETE FROM files WHERE post_id = ?", (post_id,))
+    connection.execute("DELETE FROM reviews WHERE post_id = ?", (post_id,))
+    clear_records(connection, [post_id])
+    close_content_entries(connection, Subject(post_id))
+    release_upload(connection, post_id, kept_bytes=0)
 
 
 class SqlitePostStore:
@@ -126,6 +155,7 @@ class SqlitePostStore:
 
         def insert(connection: sqlite3.Connection) -> None:
             check_unused(connection, record, instead_of)
+            check_standing(connection, post.creator, self._clock.now_ms())
             if upload is None:
                 self._quota.check_image(connection, post.creator, image_bytes)
             else:
@@ -165,7 +195,13 @@ class SqlitePostStore:
         return self._database.read_one(sql, post_id) is not None
 
     async def update(
-        self, post_id: str, change: Callable[[Post], Post], *, files: Sequence[FileRecord] = ()
+        self,
+        post_id: str,
+        change: Callable[[Post], Post],
+        *,
+        files: Sequence[FileRecord] = (),
+        image_hash: str = "",
+        records: ModerationRecords = NO_RECORDS,
     ) -> StoredPost:
         now = self._clock.service_ms()
 
@@ -176,18 +212,27 @@ class SqlitePostStore:
             return post
 
         def replace(connection: sqlite3.Connection) -> StoredPost:
-            stored = change_post(connection, post_id, checked, now)
-            connection.executemany(
-                "INSERT OR REPLACE INTO files (post_id, name, size, sha256) VALUES (?, ?, ?, ?)",
-                [(post_id, *record) for record in files],
-            )
+            former, post, stored = change_post(connection, post_id, checked, now)
+            if post != former:
+                add_records(connection, records, Subject(post_id), post.creator)
+            store_files(connection, post_id, files)
+            if image_hash:
+                sql = "UPDATE posts SET image_hash = ? WHERE id = ?"
+                connection.execute(sql, (image_hash, post_id))
             return stored
 
         stored = await self._database.write(replace)
         self._notifier.notify(post_id)
         return stored
 
-    async def remove(self, post_id: str, by: Identity, *, ended: bool = False) -> None:
+    async def remove(
+        self,
+        post_id: str,
+        by: Identity,
+        *,
+        ended: bool = False,
+        decision: Decision | None = None,
+    ) -> None:
         now = self._clock.service_ms()
 
         def delete(connection: sqlite3.Connection) -> None:
@@ -195,11 +240,8 @@ class SqlitePostStore:
                 return
             post = stored_post(connection, post_id).post
             check_may_change(post, by)
-            connection.execute("DELETE FROM posts WHERE id = ?", (post_id,))
-            connection.execute("DELETE FROM uploads WHERE post_id = ?", (post_id,))
-            connection.execute("DELETE FROM files WHERE post_id = ?", (post_id,))
-            clear_records(connection, [post_id])
-            release_upload(connection, post_id, kept_bytes=0)
+            delete_post(connection, post_id)
+            log_for_owner(connection, decision, post.creator)
             unfinished = ended and post.status is PostStatus.AWAITING_UPLOAD
             add_tombstone(connection, post_id, by, now, pending=True, ended=unfinished)
 
@@ -207,104 +249,9 @@ class SqlitePostStore:
         self._notifier.notify(post_id)
 
 
-def files_of_ready_posts(database: Database) -> Iterator[tuple[str, list[FileRecord]]]:
-    """The ready posts by id, each with the records of its files. Posts of earlier versions have no
-    records."""
-    after = ""
-    while posts := database.read(
-        "SELECT id FROM posts WHERE status = 'ready' AND id > ? ORDER BY id LIMIT ?",
-        after,
-        _POSTS_AT_A_TIME,
-    ):
-        for (post_id,) in posts:
-            rows = database.read("SELECT name, size, sha256 FROM files WHERE post_id = ?", post_id)
-            yield post_id, [FileRecord(*row) for row in rows]
-        after = posts[-1][0]
-
-
-class SqliteJobQueue:
-    """`JobQueue` in SQLite."""
-
-    def __init__(
-        self, database: Database, clock: Clock, notifier: PostNotifier = NULL_NOTIFIER
-    ) -> None:
-        self._database = database
-        self._notifier = notifier
-        self._clock = clock
-
-    async def lease(self, lease_ms: int) -> Job | None:
-        now = self._clock.service_ms()
-        if self._database.read_one(_DUE, now) is None:
-            return None  # looking costs nothing; leasing costs a transaction
-
-        def lease_next(connection: sqlite3.Connection) -> Job | None:
-            row = connection.execute(
-                f"UPDATE posts SET due_at = ?, leases = leases + 1 WHERE id = ({_DUE}) "  # noqa: S608 - a constant
-                "RETURNING id, leases, failures",
-                (now + lease_ms, now),
-            ).fetchall()
-            return Job(*row[0]) if row else None
-
-        return await self._database.write(lease_next)
-
-    async def release_all(self) -> None:
-        """Make every leased job due now. For the start of the database's only server, when all
-        former lease holders are dead."""
-        now = self._clock.service_ms()
-        await self._database.write(
-            lambda connection: connection.execute(
-                "UPDATE posts SET due_at = ? WHERE status = 'processing' AND due_at > ?",
-                (now, now),
-            )
-        )
-
-    async def retry(self, job: Job, *, delay_ms: int, error: str) -> None:
-        await self._put_back(job, "failures = failures + 1", delay_ms, error)
-
-    async def postpone(self, job: Job, *, delay_ms: int, error: str) -> None:
-        await self._put_back(job, "leases = leases - 1", delay_ms, error)
-
-    async def park(self, job: Job, *, error: str) -> None:
-        now = self._clock.service_ms()
-
-        def fail(connection: sqlite3.Connection) -> None:
-            with suppress(PostNotFoundError):
-                change_post(connection, job.post_id, _parked, now, error)
-
-        await self._database.write(fail)
-        self._notifier.notify(job.post_id)
-
-    async def parked(self) -> list[ParkedJob]:
-        rows = self._database.read(
-            "SELECT id, leases, error FROM posts "
-            "WHERE status = 'failed' AND error IS NOT NULL ORDER BY id"
-        )
-        return [ParkedJob(*row) for row in rows]
-
-    async def replay(self, post_id: str) -> bool:
-        now = self._clock.service_ms()
-
-        def make_due(connection: sqlite3.Connection) -> bool:
-            with suppress(PostNotFoundError):
-                if is_parked(stored_post(connection, post_id).post):
-                    change_post(connection, post_id, replayed_post, now)
-                    return True
-            return False
-
-        is_due = await self._database.write(make_due)
-        self._notifier.notify(post_id)
-        return is_due
-
-    async def _put_back(self, job: Job, count: str, delay_ms: int, error: str) -> None:
-        due_at = self._clock.service_ms() + delay_ms
-        await self._database.write(
-            lambda connection: connection.execute(
-                f"UPDATE posts SET due_at = ?, error = ?, {count} "  # noqa: S608 - a constant
-                "WHERE id = ? AND status = 'processing'",
-                (due_at, error, job.post_id),
-            )
-        )
-
-
-def _parked(post: Post) -> Post:
-    return failed_post(post, PROCESSING_FAILED)
+def store_files(connection: sqlite3.Connection, post_id: str, files: Sequence[FileRecord]) -> None:
+    """Store the records of a post's files within a transaction."""
+    connection.executemany(
+        "INSERT OR REPLACE INTO files (post_id, name, size, sha256) VALUES (?, ?, ?, ?)",
+        [(post_id, *record) for record in files],
+    )

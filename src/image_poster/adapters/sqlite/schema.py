@@ -16,6 +16,17 @@
 - `probe`: one row, with the time of the last write of the readiness check.
 - `daily_bytes`: the bytes that a user reserved on the day (UTC) of their last reservation.
 - `bookings`: reserved bytes of unfinished images, which can still be released.
+- `accounts`: bans, and accounts that are being deleted (`deleting_since`: the service clock's time
+  of the request). Users in good standing have no row.
+- `blocks`: users whom a user blocks.
+- `entries`: the moderation queue. `subject` is `Subject.key`; `closed_by` is the action that closed
+  the entry, NULL while it is open. `reports` and `reasons` (JSON) count the reports.
+- `reports`: reports by users. One is open as long as its entry.
+- `decisions`: the log of decisions; its rowid is the order of the transactions.
+- `appeals`: appeals against decisions.
+- `blocked_hashes`: perceptual hashes of images that decisions blocked.
+- `reviews`: images that wait for the review hook (`PendingReview` as JSON).
+- `used_keys`: hashes of the idempotency keys of deleted accounts (`idempotency.used_key`).
 
 The database's `user_version` is the number of applied `_MIGRATIONS`.
 """
@@ -185,6 +196,98 @@ _REFUSED = """
 ALTER TABLE uploads ADD COLUMN refused_bytes INTEGER NOT NULL DEFAULT 0
 """
 
+# The conditions of some indexes keep them small: few entries are open, few accounts are deleted.
+_MODERATION = """
+ALTER TABLE posts ADD COLUMN image_hash TEXT NOT NULL DEFAULT '';
+CREATE INDEX posts_failed ON posts (due_at) WHERE status = 'failed';
+CREATE INDEX comments_of_creator ON comments (creator, id);
+CREATE INDEX tombstones_of_user ON tombstones (user);
+CREATE TABLE accounts (
+    user TEXT NOT NULL PRIMARY KEY,
+    deleting INTEGER NOT NULL DEFAULT 0,
+    deleting_since INTEGER NOT NULL DEFAULT 0,
+    ban_decision TEXT,
+    ban_reason TEXT,
+    ban_until INTEGER
+) WITHOUT ROWID;
+CREATE INDEX accounts_deleting ON accounts (user) WHERE deleting = 1;
+CREATE TABLE blocks (
+    user TEXT NOT NULL,
+    blocked TEXT NOT NULL,
+    created_at TEXT NOT NULL,
+    PRIMARY KEY (user, blocked)
+) WITHOUT ROWID;
+CREATE TABLE entries (
+    id TEXT NOT NULL PRIMARY KEY,
+    subject TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    since TEXT NOT NULL,
+    closed_by TEXT,
+    reports INTEGER NOT NULL DEFAULT 0,
+    reasons TEXT NOT NULL DEFAULT '{}',
+    match_line INTEGER,
+    match_decision TEXT
+) WITHOUT ROWID;
+CREATE UNIQUE INDEX entries_open ON entries (subject, kind) WHERE closed_by IS NULL;
+CREATE INDEX entries_queue ON entries (id) WHERE closed_by IS NULL;
+CREATE TABLE reports (
+    id TEXT NOT NULL PRIMARY KEY,
+    reporter TEXT NOT NULL,
+    post_id TEXT NOT NULL,
+    comment_id TEXT,
+    reason TEXT NOT NULL,
+    text TEXT NOT NULL,
+    created_at TEXT NOT NULL,
+    entry_id TEXT NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX reports_of_user ON reports (reporter, id);
+CREATE INDEX reports_of_subject ON reports (reporter, post_id, comment_id);
+CREATE INDEX reports_of_entry ON reports (entry_id, id);
+CREATE TABLE decisions (
+    id TEXT NOT NULL PRIMARY KEY,
+    made_by TEXT NOT NULL,
+    action TEXT NOT NULL,
+    post_id TEXT,
+    comment_id TEXT,
+    user TEXT,
+    reason TEXT,
+    text TEXT NOT NULL,
+    until TEXT,
+    created_at TEXT NOT NULL,
+    owner TEXT NOT NULL,
+    subject TEXT NOT NULL
+);
+CREATE INDEX decisions_of_owner ON decisions (owner, id);
+CREATE INDEX decisions_of_subject ON decisions (subject);
+CREATE TABLE appeals (
+    decision_id TEXT NOT NULL PRIMARY KEY,
+    owner TEXT NOT NULL,
+    text TEXT NOT NULL,
+    created_at TEXT NOT NULL,
+    entry_id TEXT NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX appeals_of_owner ON appeals (owner) WHERE text <> '';
+CREATE INDEX appeals_of_entry ON appeals (entry_id);
+CREATE TABLE blocked_hashes (
+    hash TEXT NOT NULL PRIMARY KEY,
+    decision_id TEXT NOT NULL
+);
+CREATE TABLE used_keys (
+    hash BLOB NOT NULL PRIMARY KEY,
+    kept_at INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX used_keys_kept ON used_keys (kept_at)
+"""
+
+_REVIEWS = """
+CREATE TABLE reviews (
+    post_id TEXT NOT NULL PRIMARY KEY,
+    review BLOB NOT NULL,
+    due_at INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX reviews_due ON reviews (due_at)
+"""
+
 _MIGRATIONS = (
     *(
         _FIRST,
@@ -199,6 +302,8 @@ _MIGRATIONS = (
     ),
     *(_LIMITS, _RANKS, _UNFINISHED, _FILES, _RECORDS_BY_RESOURCE),
     _REFUSED,
+    _MODERATION,
+    _REVIEWS,
 )
 VERSION = len(_MIGRATIONS)
 

@@ -1,8 +1,8 @@
 """The two Lambdas that work behind the API: the stream Lambda, and the reconciliation Lambda.
 
 The stream Lambda applies the changes in the table's stream: counts, image work to start, deleted
-posts to purge, and users' usage. Its response names the first record of each post whose changes
-could not be applied. Everything from the first of these on is delivered again:
+posts to purge, accounts to delete, and users' usage. Its response names the first record of each
+post whose changes could not be applied. Everything from the first of these on is delivered again:
 https://docs.aws.amazon.com/lambda/latest/dg/services-ddb-batchfailurereporting.html
 
 The reconciliation Lambda does the work of lost events: every few minutes overdue work, once a day
@@ -18,7 +18,7 @@ from typing import Any
 
 import structlog
 
-from image_poster.adapters.dynamodb.stream import decoded_records
+from image_poster.adapters.dynamodb.stream import begun_deletions, decoded_records
 from image_poster.editions.aws import container
 from image_poster.editions.aws.container import read_settings
 from image_poster.editions.logs import configure, emf
@@ -28,7 +28,9 @@ configure("json", stack=_settings.stack)
 _log = structlog.get_logger()
 _container = container.AwsContainer(_settings)
 _applier, _recorder = _container.change_applier, _container.usage_recorder
-_reconciliation = _container.reconciliation()
+_reconciliation, _deletions = _container.reconciliation(), _container.deletions
+# Other batches of the same records wait meanwhile.
+_DELETION_SECONDS = 30
 _loop = asyncio.new_event_loop()
 cold_start.over()
 
@@ -36,6 +38,7 @@ cold_start.over()
 def apply_changes(event: dict[str, Any], _context: Any) -> dict[str, Any]:  # noqa: ANN401 - Lambda's
     """Apply a batch of records."""
     failed = _loop.run_until_complete(_apply(event["Records"]))
+    _loop.run_until_complete(_delete_accounts(begun_deletions(event["Records"])))
     return {"batchItemFailures": [{"itemIdentifier": number} for number in failed]}
 
 
@@ -45,6 +48,17 @@ async def _apply(raw_records: list[dict[str, Any]]) -> list[str]:
     if not _settings.limits.rates_exact:
         await _recorder.record_batch(records, failed)
     return failed
+
+
+async def _delete_accounts(users: list[str]) -> None:
+    """Go on at once with deletions that began in this batch. The reconciliation does the rest, also
+    after a failure here."""
+    for user in users:
+        try:
+            await _deletions.run(user, _DELETION_SECONDS)
+        except Exception:  # noqa: BLE001 - as above
+            failure = {"Failures": 1, "_aws": emf(Failures="Count")}
+            _log.exception("account not deleted yet", service="stream", user=user, **failure)
 
 
 def reconcile(_event: dict[str, Any], context: Any) -> None:  # noqa: ANN401 - Lambda's

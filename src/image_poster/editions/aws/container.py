@@ -12,15 +12,19 @@ from botocore.config import Config
 from botocore.session import Session, get_session
 
 from image_poster.adapters.clock import SystemClock
+from image_poster.adapters.dynamodb.accounts import DynamoAccountStore
+from image_poster.adapters.dynamodb.blocks import DynamoBlockStore
 from image_poster.adapters.dynamodb.boto import BotoTable
-from image_poster.adapters.dynamodb.comments import DynamoCommentCounter, DynamoCommentStore
-from image_poster.adapters.dynamodb.feed import DynamoFeedReader, DynamoFeedRebuilder
-from image_poster.adapters.dynamodb.posts import (
+from image_poster.adapters.dynamodb.checks import (
     DynamoFailureCounter,
-    DynamoPostStore,
     DynamoReconciliationCursorStore,
     DynamoScheduledChecks,
 )
+from image_poster.adapters.dynamodb.comments import DynamoCommentCounter, DynamoCommentStore
+from image_poster.adapters.dynamodb.feed import DynamoFeedReader, DynamoFeedRebuilder
+from image_poster.adapters.dynamodb.moderation import DynamoDecisionStore
+from image_poster.adapters.dynamodb.posts import DynamoPostStore
+from image_poster.adapters.dynamodb.reports import DynamoReportStore
 from image_poster.adapters.dynamodb.uploads import (
     DynamoUploadRecordStore,
     DynamoUsageStore,
@@ -28,9 +32,10 @@ from image_poster.adapters.dynamodb.uploads import (
 from image_poster.adapters.s3.images import CloudFrontImageCache, S3ImageStore
 from image_poster.adapters.s3.schema import Buckets
 from image_poster.adapters.s3.uploads import S3PutUrlSigner, S3UploadStore
-from image_poster.domain.limits import LATEST_KEPT, PUBLIC_RATES, Limits, Rates
+from image_poster.domain.limits import FAILED_KEPT_DAYS, LATEST_KEPT, PUBLIC_RATES, Limits, Rates
 from image_poster.editions import StartError, parse_admin_claim, parse_origins
 from image_poster.editions.aws import tracing
+from image_poster.editions.aws.deletions import AccountDeletions
 from image_poster.editions.aws.events import (
     ChangeApplier,
     EventualQuotas,
@@ -41,8 +46,9 @@ from image_poster.editions.aws.events import (
 from image_poster.editions.aws.reconciliation import Reconciler, Reconciliation
 from image_poster.ports.images import ImageRenderer
 from image_poster.services import Stores
+from image_poster.services.accounts import AccountEraser
 from image_poster.services.images import ImagePublisher
-from image_poster.services.posts import PostPurger
+from image_poster.services.posts import NULL_NOTIFIER, PostPurger, PostService
 
 _DEFAULTS = Limits()
 _PREFIX = "IMAGE_POSTER_"
@@ -85,6 +91,12 @@ class AwsSettings:
     writes_per_minute: int = PUBLIC_RATES.writes_per_minute or 0
     bytes_per_day: int = PUBLIC_RATES.bytes_per_day or 0
     uploads_under_way: int = PUBLIC_RATES.uploads_under_way or 0
+    review: str = "off"
+    rules_url: str = ""
+    contact: str = ""
+    blocked_words: str = ""
+    blocked_images: str = ""
+    failed_days: int = FAILED_KEPT_DAYS
 
     @property
     def limits(self) -> Limits:
@@ -97,6 +109,8 @@ class AwsSettings:
             piece_bytes=min(PIECE_BYTES, self.image_bytes),
             rates=self.rates,
             rates_exact=self.rates == Rates(),
+            rules_url=self.rules_url or None,
+            contact=self.contact or None,
         )
 
     @property
@@ -237,20 +251,30 @@ class AwsContainer:
     def failures(self) -> DynamoFailureCounter:
         return DynamoFailureCounter(self.table)
 
+    @cached_property
+    def comments(self) -> DynamoCommentStore:
+        return DynamoCommentStore(self.table, self.clock, request_id=_request_id)
+
     @property
     def stores(self) -> Stores:
         """The stores and quotas of the API."""
-        table, clock = self.table, self.clock
-        comments = DynamoCommentStore(table, clock, request_id=_request_id)
+        table, clock, comments = self.table, self.clock, self.comments
         quotas = EventualQuotas(DynamoUsageStore(table, clock), clock, self.settings.limits)
+        posts = self.posts(removed=comments.forget, quotas=quotas)
         return Stores(
-            posts=self.posts(removed=comments.forget, quotas=quotas),
+            posts=posts,
             comments=comments,
             feed=DynamoFeedReader(table, shards=self.settings.feed_shards),
             images=self.images,
             uploads=self.uploads,
             upload_records=self.upload_records,
             put_urls=S3PutUrlSigner(LazyClient("s3"), self.settings.uploads_bucket, clock),
+            reports=DynamoReportStore(table, clock),
+            decisions=DynamoDecisionStore(table, clock, posts, comments),
+            accounts=DynamoAccountStore(
+                table, clock, comments, standing=quotas.standing, changed=quotas.forget
+            ),
+            blocks=DynamoBlockStore(table, clock),
             clock=clock,
             writes=quotas,
             upload_quota=quotas,
@@ -259,17 +283,40 @@ class AwsContainer:
     def image_publisher(self, renderer: ImageRenderer) -> StoredImagePublisher:
         posts, images = self.posts(_bind_request), self.images
         publisher = ImagePublisher(posts, images, renderer)
-        return StoredImagePublisher(posts, images, publisher, self.failures)
+        return StoredImagePublisher(
+            posts, images, publisher, self.failures, self.accounts.standing, self.clock
+        )
 
     @property
     def change_applier(self) -> ChangeApplier:
         checks = DynamoScheduledChecks(self.table, self.clock)
-        return ChangeApplier(self._counter, self.images.start_work, self._purger, checks)
+        return ChangeApplier(
+            self._counter, self.images.start_work, self._purger, checks, self._copies.forget
+        )
 
     @property
     def usage_recorder(self) -> UsageRecorder:
         usage, records = DynamoUsageStore(self.table, self.clock), self.upload_records
         return UsageRecorder(usage, records, self.posts(), self.clock, self.settings.limits)
+
+    @property
+    def accounts(self) -> DynamoAccountStore:
+        """The store of accounts, without a cache."""
+        return DynamoAccountStore(self.table, self.clock, self.comments)
+
+    @property
+    def deletions(self) -> AccountDeletions:
+        """The service that deletes the data of accounts."""
+        posts = PostService(
+            self.posts(),
+            self.images,
+            self.clock,
+            self.settings.limits,
+            render=lambda _: b"",  # it only deletes
+            notifier=NULL_NOTIFIER,
+            poll_seconds=0,
+        )
+        return AccountDeletions(self.accounts, AccountEraser(self.accounts, posts))
 
     def reconciliation(self, *, ahead_ms: int = 0) -> Reconciliation:
         """The reconciliation Lambda's service; operators run it `ahead_ms` before work is due."""
@@ -282,11 +329,15 @@ class AwsContainer:
             uploads=self.uploads,
             failures=self.failures,
             purger=self._purger,
+            forget_copies=self._copies.forget,
             clock=clock,
+            failed_days=self.settings.failed_days,
         )
         rebuilder = DynamoFeedRebuilder(table, self._counter, shards=self.settings.feed_shards)
         cursors = DynamoReconciliationCursorStore(table)
-        return Reconciliation(reconciler, rebuilder, posts, self.images, cursors, clock)
+        return Reconciliation(
+            reconciler, rebuilder, posts, self.images, cursors, clock, self.deletions
+        )
 
     @property
     def _counter(self) -> DynamoCommentCounter:
@@ -294,8 +345,12 @@ class AwsContainer:
         return DynamoCommentCounter(self.table, self.clock, latest_kept=latest_kept)
 
     @property
+    def _copies(self) -> PublishedCopies:
+        """The CDN's copies of images."""
+        cache = CloudFrontImageCache(LazyClient("cloudfront"), self.settings.distribution)
+        return PublishedCopies(self.posts(), cache.forget)
+
+    @property
     def _purger(self) -> PostPurger:
         """The service that purges deleted posts, also from the CDN."""
-        cache = CloudFrontImageCache(LazyClient("cloudfront"), self.settings.distribution)
-        posts = self.posts()
-        return PostPurger(posts, self.images, PublishedCopies(posts, cache.forget).forget)
+        return PostPurger(self.posts(), self.images, self._copies.forget)

@@ -5,21 +5,24 @@ Scheduled checks list the posts that are not at rest, and they are checked every
 over all posts finds the rest once a day: counts that lag and originals without a post.
 """
 
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from image_poster.adapters.dynamodb.posts import (
+from image_poster.adapters.dynamodb.checks import (
     DuePost,
     DynamoFailureCounter,
     DynamoReconciliationCursorStore,
     DynamoScheduledChecks,
+    ReconciliationCursor,
 )
-from image_poster.adapters.dynamodb.schema import ReconciliationCursor
 from image_poster.adapters.s3.images import S3ImageStore
 from image_poster.domain.errors import ChecksumMismatchError, UploadGoneError
+from image_poster.domain.identity import Identity
+from image_poster.domain.limits import FAILED_KEPT_DAYS
 from image_poster.domain.posts import PROCESSING_FAILED, PostStatus, failed_post
+from image_poster.editions.aws.deletions import AccountDeletions
 from image_poster.ports import Clock
 from image_poster.ports.feed import FeedRebuilder
 from image_poster.ports.posts import PostStore
@@ -30,6 +33,8 @@ from image_poster.services.uploads import complete_upload
 from image_poster.tus import is_complete
 
 _HOUR_MS = 3600 * 1000
+_DAY_MS = 24 * _HOUR_MS
+_THE_SERVICE = Identity("", admin=True)
 # An event waits up to six hours for a free Lambda (`infra/template.yaml`). A post that fails before
 # that might only have waited in a long queue.
 _GIVEN_UP_MS = 6 * _HOUR_MS
@@ -37,7 +42,7 @@ _NO_RESULT = "its image work did not finish: it exceeded its time or memory, or 
 
 
 class Repair(NamedTuple):
-    """The repair of a post, or `error`, the reason why it failed."""
+    """The repair of a post or an account, or `error`, the reason why it failed."""
 
     post_id: str
     action: str
@@ -55,7 +60,9 @@ class Reconciler:
     uploads: UploadStore
     failures: DynamoFailureCounter
     purger: PostPurger
+    forget_copies: Callable[[str], Awaitable[None]]
     clock: Clock
+    failed_days: int = FAILED_KEPT_DAYS
 
     async def run(self) -> AsyncIterator[Repair]:
         """Run one round. A failure is reported, and does not stop other repairs."""
@@ -69,7 +76,31 @@ class Reconciler:
             return "completed its deletion"
         if due.status is PostStatus.PROCESSING:
             return await self._processing(due)
-        return await self._awaiting(due.post_id)
+        if due.status is PostStatus.AWAITING_UPLOAD:
+            return await self._awaiting(due.post_id)
+        if due.status is PostStatus.FAILED:
+            return await self._failed(due)
+        await self._moved(due)
+        return None
+
+    async def _failed(self, due: DuePost) -> str | None:
+        """Delete a failed post once its time is over."""
+        expires_ms = due.since_ms + self.failed_days * _DAY_MS
+        if self.clock.now_ms() < expires_ms:
+            await self.checks.reschedule(due.post_id, expires_ms)
+            return None
+        await self.posts.remove(due.post_id, _THE_SERVICE)
+        return "deleted: it had failed long ago"
+
+    async def _moved(self, due: DuePost) -> None:
+        """Move renditions to the place of the post's status, where a crash may have left them in
+        the other one, and invalidate copies of a hidden post's."""
+        if due.status is PostStatus.READY:
+            await self.images.expose(due.post_id)
+        else:
+            await self.images.withhold(due.post_id)
+            await self.forget_copies(due.post_id)
+        await self.checks.reschedule(due.post_id, None)
 
     async def _processing(self, due: DuePost) -> str:
         """Start the image work again. After 6 hours and `MAX_FAILURES` failures, fail the post as
@@ -126,15 +157,14 @@ class WalkStep(NamedTuple):
 
 # No `next` of a rebuilder begins with this: those are JSON.
 _ORIGINALS = "originals "
-_DAY_MS = 24 * _HOUR_MS
 # Reserved for the step that is running when the time is over.
 _RESERVE_MS = 60 * 1000
 
 
 @dataclass(frozen=True)
 class Reconciliation:
-    """Repairs overdue posts in each run; once a day it also starts a walk, which later runs
-    continue.
+    """Repairs overdue posts and goes on with deletions of accounts in each run; once a day it also
+    starts a walk, which later runs continue.
 
     The walk goes over all posts, to correct late counts, and then over all originals. It finds
     originals without a post: they came while their post expired.
@@ -146,12 +176,15 @@ class Reconciliation:
     images: S3ImageStore
     cursors: DynamoReconciliationCursorStore
     clock: Clock
+    deletions: AccountDeletions
     batch: int = 200
 
     async def run(self, remaining_ms: int) -> AsyncIterator[Repair]:
         """Run one round within `remaining_ms`."""
         end = self.clock.now_ms() + remaining_ms - _RESERVE_MS
         async for repair in self.reconciler.run():
+            yield repair
+        async for repair in self._deletions(end):
             yield repair
         cursor, now = await self.cursors.read(), self.clock.now_ms()
         rests = cursor.after is None and now - cursor.started_ms < _DAY_MS
@@ -163,6 +196,15 @@ class Reconciliation:
         cursor = ReconciliationCursor(cursor.after, started, end + _RESERVE_MS)
         async for repair in self._walk(cursor, end):
             yield repair
+
+    async def _deletions(self, end: int) -> AsyncIterator[Repair]:
+        """Go on with deletions of accounts, for at most half of the time that is left."""
+        seconds = (end - self.clock.now_ms()) / 2000
+        async for user, result in self.deletions.run_all(seconds):
+            if isinstance(result, Exception):
+                yield Repair(user, "could not delete this account's data", result)
+            elif result:
+                yield Repair(user, "completed the deletion of this account")
 
     async def _walk(self, cursor: ReconciliationCursor, end: int) -> AsyncIterator[Repair]:
         while self.clock.now_ms() < end:
@@ -177,7 +219,10 @@ class Reconciliation:
 
     async def run_whole(self) -> AsyncIterator[WalkStep]:
         """Run the round and the whole walk, step by step, for an operator."""
-        yield WalkStep(0, [repair async for repair in self.reconciler.run()], "")
+        repairs = [repair async for repair in self.reconciler.run()]
+        end = self.clock.now_ms() + _DAY_MS
+        repairs += [repair async for repair in self._deletions(end)]
+        yield WalkStep(0, repairs, "")
         step = await self._step(None)
         yield step
         while step.next is not None:

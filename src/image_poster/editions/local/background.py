@@ -2,7 +2,8 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 
 import structlog
 
@@ -12,7 +13,10 @@ from image_poster.adapters.sqlite.database import Database
 from image_poster.adapters.sqlite.feed import greatest_time
 from image_poster.domain.feed import EPOCH_MS
 from image_poster.editions.local.container import Container, Shared, open_container
+from image_poster.editions.local.lists import BlockLists
 from image_poster.editions.local.maintenance import PostRetries, Sweeper
+from image_poster.editions.local.moderation import AccountDeletions
+from image_poster.editions.local.review import PARALLEL_REVIEWS, ask_next, open_review_hook
 from image_poster.editions.local.settings import Settings
 from image_poster.http import metrics
 from image_poster.http.middleware import Middleware
@@ -26,6 +30,7 @@ _DELETION_POLL_SECONDS = 1.0
 _FAULT_PAUSE_SECONDS, _MAX_FAULT_PAUSE_SECONDS = 1.0, 60.0
 _SWEEP_SECONDS = 3600.0
 _CLOCK_POLL_SECONDS = 1.0
+_LISTS_POLL_SECONDS = 10.0
 # Less than this is the clock's drift, or a slow start of this process.
 CLOCK_STEP_MS = 2_000
 _QUARANTINED = (
@@ -66,7 +71,8 @@ async def run_app(
     belong to no request. Of several processes one `sweeps`. `shared` has the objects that all
     processes share.
     """
-    async with open_container(settings, shared) as container:
+    async with AsyncExitStack() as stack:
+        container = await stack.enter_async_context(open_container(settings, shared))
         renderer = container.renderer()
         runner = container.job_runner(renderer)
         work = [
@@ -75,8 +81,17 @@ async def run_app(
         ]
         records = container.upload_records if sweeps else None
         work.append(keep_time(TimeKeeper(container.clock, container.database, records)))
+        work.append(refresh_lists(container.lists))
+        if container.settings.review == "hook":
+            reviews = await stack.enter_async_context(open_review_hook(container))
+            step = partial(ask_next, reviews)
+            work += [repeat_step("the review hook", step) for _ in range(PARALLEL_REVIEWS)]
         if sweeps:
-            work += [purge_deleted(container.sweeper), sweep(container, started_ms)]
+            work += [
+                purge_deleted(container.sweeper),
+                complete_deletions(container.account_deletions),
+                sweep(container, started_ms),
+            ]
         tasks = [asyncio.create_task(each) for each in work]
         try:
             yield container.app()
@@ -132,12 +147,12 @@ async def do_image_work(
     await repeat_step("image work", step)
 
 
-def _report(retries: PostRetries) -> None:
-    """Log and count the failures since the last report."""
+def _report(retries: PostRetries, subject: str = "post") -> None:
+    """Log and count the failures since the last report. `subject` names the failed ids."""
     for failure in retries.drain_failures():
         metrics.failures.labels(failure.work).inc()
-        error = error_text(failure.error)
-        _log.error("work failed", work=failure.work, post=failure.post_id, error=error)
+        error, ids = error_text(failure.error), {subject: failure.post_id}
+        _log.error("work failed", work=failure.work, error=error, **ids)
 
 
 async def purge_deleted(sweeper: Sweeper) -> None:
@@ -149,6 +164,20 @@ async def purge_deleted(sweeper: Sweeper) -> None:
         await asyncio.sleep(_DELETION_POLL_SECONDS)
 
     await repeat_step("purging deleted posts", step)
+
+
+async def complete_deletions(deletions: AccountDeletions) -> None:
+    """Complete the deletions of accounts that a request, or a former server, has begun."""
+
+    async def step() -> None:
+        completed = await deletions.complete()
+        _report(deletions.retries, subject="account")
+        _report(deletions.sweeper.retries)
+        if completed:  # without names, which are gone
+            _log.info("accounts were deleted", accounts=completed)
+        await asyncio.sleep(_DELETION_POLL_SECONDS)
+
+    await repeat_step("deleting accounts", step)
 
 
 class TimeKeeper:
@@ -184,6 +213,16 @@ async def keep_time(keeper: TimeKeeper) -> None:
     await repeat_step("keeping time", step)
 
 
+async def refresh_lists(lists: BlockLists) -> None:
+    """Read the lists of blocked words and images again after a change."""
+
+    async def step() -> None:
+        await asyncio.sleep(_LISTS_POLL_SECONDS)
+        await asyncio.to_thread(lists.refresh)
+
+    await repeat_step("reading lists", step)
+
+
 class FileAgeLimit:
     """The time before which a file belongs to no running request. Files carry the wall clock's
     times. If that clock was set since, those times are unreliable, and no file is old enough."""
@@ -200,20 +239,27 @@ class FileAgeLimit:
 
 
 async def sweep(container: Container, started_ms: int) -> None:
-    """Complete and expire uploads, and remove orphaned files, now and every hour."""
+    """Complete and expire uploads, expire failed posts, put renditions in their places and remove
+    orphaned files, now and every hour."""
     limit = FileAgeLimit(container.clock, started_ms)
-
     settler, sweeper, rounds = container.upload_settler, container.sweeper, PostRetries()
+    reconciler, expiry = container.rendition_reconciler, container.failed_post_expiry
 
     async def step() -> None:
         nonlocal limit
-        completed = await rounds.run("completing uploads", "", settler.complete)
-        expired = await rounds.run("expiring uploads", "", settler.expire)
-        swept = await sweeper.sweep(older_than_ms=limit.read_ms())
-        for retries in (rounds, settler.retries, sweeper.retries):
+        older_than_ms = limit.read_ms()
+        counts = {
+            "moved": await reconciler.reconcile(older_than_ms=older_than_ms),
+            "completed": await rounds.run("completing uploads", "", settler.complete),
+            "expired": await rounds.run("expiring uploads", "", settler.expire),
+            "failed": await rounds.run("expiring failed posts", "", expiry.expire),
+        }
+        swept = await sweeper.sweep(older_than_ms=older_than_ms)
+        services = (reconciler, settler, expiry, sweeper)
+        for retries in (rounds, *(service.retries for service in services)):
             _report(retries)
-        if completed or expired or any(swept):
-            _log.info("swept", completed=completed, expired=expired, **swept._asdict())
+        if any(counts.values()) or any(swept):
+            _log.info("swept", **counts, **swept._asdict())
         if swept.quarantined:
             _log.warning(_QUARANTINED, files=swept.quarantined)
         limit = FileAgeLimit(container.clock, container.clock.now_ms())

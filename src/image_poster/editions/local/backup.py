@@ -11,13 +11,14 @@ post that is gone without one was lost.
 """
 
 import fcntl
-import hashlib
 import os
 import sqlite3
 import time
 from collections import defaultdict
+from collections.abc import Iterator
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -26,6 +27,7 @@ import msgspec
 from image_poster.adapters.files.filesystem import ConfinedFolder
 from image_poster.adapters.files.schema import original_name, post_of, rendition_names
 from image_poster.domain.idempotency import KEPT_MS
+from image_poster.domain.posts import WITHHELD, PostStatus
 from image_poster.editions import OperationFailedError
 from image_poster.editions.local import data_folder, generations, snapshot
 from image_poster.editions.local.generations import (
@@ -43,6 +45,8 @@ _ADVICE = (
 _OVERRIDE = "If you intended this, run the command once with --allow-loss."
 _POST_TABLES = (("posts", "id"), ("comments", "post_id"), ("uploads", "post_id"))
 _NANOSECONDS = 1_000_000
+_WITH_RENDITIONS = {PostStatus.READY, *WITHHELD}
+_WITH_ORIGINAL = {PostStatus.PROCESSING, *_WITH_RENDITIONS}
 
 
 class BackupReport(NamedTuple):
@@ -122,7 +126,7 @@ class _Backup:
                         _check_losses(database, originals, manifest, former_folder.path)
                     files, incomplete = self._copy_files(posts, database, generation, former_folder)
             database.commit()
-        entry = _database_entry(generation)
+        entry = generations.database_entry(generation)
         head = (generations.FORMAT, self.mark.source, number)
         manifest = Manifest(*head, database=entry, files=files)
         generation.sync_disk()
@@ -152,7 +156,11 @@ class _Backup:
                 files_of[post_id] += [copy] if copy else []
         incomplete = []
         for post_id, status in posts.items():
-            if _required_names(post_id, status) <= {file.path for file in files_of[post_id]}:
+            if not _lacks_files(post_id, status, files_of[post_id]):
+                continue
+            # A decision may have moved its renditions to a folder that had been copied.
+            files_of[post_id] += self._copy_moved(post_id, files_of[post_id], generation, former)
+            if not _lacks_files(post_id, status, files_of[post_id]):
                 continue
             if self._is_in_database(post_id):
                 incomplete.append(post_id)
@@ -163,6 +171,19 @@ class _Backup:
                 generation.remove(file.path)
         incomplete += (path for path in self.unreadable if post_of(path) is None)
         return [file for files in files_of.values() for file in files], incomplete
+
+    def _copy_moved(
+        self,
+        post_id: str,
+        copies: list[CopiedFile],
+        generation: ConfinedFolder,
+        former: ConfinedFolder,
+    ) -> Iterator[CopiedFile]:
+        """Copy renditions that were moved during the copy."""
+        missing = {*chain.from_iterable(rendition_names(post_id))} - {copy.path for copy in copies}
+        for path in sorted(missing):
+            if copy := self._copy_file(path, generation, former):
+                yield copy
 
     def _copy_file(
         self, path: str, generation: ConfinedFolder, former: ConfinedFolder
@@ -271,18 +292,12 @@ def _read_posts(database: sqlite3.Connection, data_dir: Path) -> dict[str, str]:
     return dict(database.execute("SELECT id, status FROM posts").fetchall())
 
 
-def _required_names(post_id: str, status: str) -> set[str]:
-    """The files without which a post is not whole, as `adapters/files/schema.py` has them."""
-    names = {original_name(post_id)} if status in {"ready", "processing"} else set()
-    return names | rendition_names(post_id) if status == "ready" else names
-
-
-def _database_entry(generation: ConfinedFolder) -> CopiedFile:
-    with generation.open(data_folder.DATABASE) as file:
-        digest, state = hashlib.file_digest(file, "sha256"), os.fstat(file.fileno())
-    return CopiedFile(
-        data_folder.DATABASE, state.st_size, max(0, state.st_mtime_ns), digest.hexdigest()
-    )
+def _lacks_files(post_id: str, status: str, copies: list[CopiedFile]) -> bool:
+    """True if a post is not whole: it lacks its original, or a rendition in both its places."""
+    paths = {copy.path for copy in copies}
+    if status in _WITH_RENDITIONS and any(map(paths.isdisjoint, rendition_names(post_id))):
+        return True
+    return status in _WITH_ORIGINAL and original_name(post_id) not in paths
 
 
 def _check_losses(
@@ -319,8 +334,10 @@ def _count_lost(database: sqlite3.Connection, copy: sqlite3.Connection, former: 
         return 0
     rows = database.execute("SELECT id FROM posts UNION SELECT id FROM tombstones")
     known = {id_ for (id_,) in rows}
-    ready = copy.execute("SELECT id FROM posts WHERE status = 'ready'")
-    return sum(id_ not in known for (id_,) in ready)
+    published = copy.execute(
+        "SELECT id FROM posts WHERE status IN ('ready', 'hidden', 'in_review')"
+    )
+    return sum(id_ not in known for (id_,) in published)
 
 
 def _schema_and_epoch(connection: sqlite3.Connection) -> tuple[int, int]:

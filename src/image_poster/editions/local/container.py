@@ -18,48 +18,52 @@ from image_poster.adapters.files.uploads import FileUploadStore
 from image_poster.adapters.images.memory import MemoryBudget
 from image_poster.adapters.images.protocol import RenderSettings
 from image_poster.adapters.images.renderer import VipsImageRenderer
-from image_poster.adapters.oidc import OidcTokenVerifier, OwnTokenVerifier, TokenVerifiers
 from image_poster.adapters.sharing import (
     RateCounters,
     SharedNotifier,
     SharedRateLimiter,
     WriterLock,
 )
+from image_poster.adapters.sqlite.accounts import SqliteAccountStore, SqliteBlockStore
 from image_poster.adapters.sqlite.comments import SqliteCommentStore
 from image_poster.adapters.sqlite.database import Database, WriteProbe
 from image_poster.adapters.sqlite.feed import SqliteFeedReader, SqliteFeedRebuilder, greatest_time
 from image_poster.adapters.sqlite.idempotency import SqliteTombstoneQueue
-from image_poster.adapters.sqlite.posts import SqliteJobQueue, SqlitePostStore
+from image_poster.adapters.sqlite.jobs import SqliteJobQueue, SqliteReviewQueue
+from image_poster.adapters.sqlite.moderation import SqliteDecisionStore, SqliteReportStore
+from image_poster.adapters.sqlite.posts import SqlitePostStore
 from image_poster.adapters.sqlite.schema import SchemaTooNewError, SchemaTooOldError
 from image_poster.adapters.sqlite.uploads import SqliteUploadQuota, SqliteUploadRecordStore
-from image_poster.domain.limits import request_rule, write_rule
+from image_poster.domain.limits import write_rule
 from image_poster.domain.signing import CursorSigner, Signer
-from image_poster.editions import (
-    OperationFailedError,
-    StartError,
-    parse_admin_claim,
-    parse_list,
-    parse_origins,
-)
+from image_poster.domain.words import check_words
+from image_poster.editions import OperationFailedError, StartError
+from image_poster.editions.local import access
 from image_poster.editions.local.data_folder import (
     database_error,
     database_path,
     enter_with_database,
     image_memory_path,
 )
-from image_poster.editions.local.keys import TOKEN_KEY, read_revocations, signing_key, token_key
+from image_poster.editions.local.keys import revoke_deleted_user, signing_key
+from image_poster.editions.local.lists import BlockLists
 from image_poster.editions.local.maintenance import Rebuilder, Sweeper, UploadSettler
+from image_poster.editions.local.moderation import (
+    AccountDeletions,
+    FailedPostExpiry,
+    RenditionReconciler,
+)
 from image_poster.editions.local.ownership import group_id, require_writable
 from image_poster.editions.local.settings import Settings
 from image_poster.http import gallery, metrics
-from image_poster.http.addresses import AddressLimiter, TrustedProxies, networks
 from image_poster.http.app import RENDERERS, HttpSettings, create_app
-from image_poster.http.auth import Authenticator, DevAuthenticator, TokenAuthenticator, TokenTerms
+from image_poster.http.images import ImageGrants
 from image_poster.http.middleware import Middleware, log_access
 from image_poster.http.uploads import HmacPutUrlSigner
 from image_poster.services import Services, Stores, build_services
 from image_poster.services.images import ImagePublisher, JobRunner
 from image_poster.services.posts import PostPurger
+from image_poster.services.review import BlockedImages, ReviewMode, Screening
 from image_poster.services.upload_bodies import UNLIMITED
 
 Result = TypeVar("Result")
@@ -96,6 +100,10 @@ class Container:
     upload_records: SqliteUploadRecordStore
     put_urls: HmacPutUrlSigner
     upload_quota: SqliteUploadQuota
+    decisions: SqliteDecisionStore
+    reviews: SqliteReviewQueue
+    image_grants: ImageGrants
+    lists: BlockLists
     services: Services
     counts: RateCounters
     notifier: SharedNotifier
@@ -140,7 +148,10 @@ class Container:
 
     def job_runner(self, renderer: VipsImageRenderer) -> JobRunner:
         """The service that runs image jobs when they are due."""
-        publisher = ImagePublisher(self.services.stores.posts, self.images, renderer)
+        matcher = BlockedImages(lambda: self.lists.images, self.decisions)
+        screening = Screening(matcher, self.clock, ReviewMode(self.settings.review))
+        posts = self.services.stores.posts
+        publisher = ImagePublisher(posts, self.images, renderer, screening, self.reviews)
         # An image waits for memory as long as it may work, at most.
         lease_seconds = 2 * self.settings.image_seconds + _LEASE_MARGIN_SECONDS
         return JobRunner(self.jobs, publisher, lease_ms=lease_seconds * 1000)
@@ -153,59 +164,36 @@ class Container:
             self.services,
             WriteProbe(self.database).check,
             HttpSettings(
-                authenticator=authenticator(settings),
+                authenticator=access.authenticator(settings),
                 put_urls=self.put_urls,
-                cors_origins=_cors_origins(settings),
+                cors_origins=access.cors_origins(settings),
                 public_url=settings.public_url,
                 loopback_only=settings.auth == "dev" and not settings.insecure_dev_auth,
                 observers=(metrics.observe, *([log_access] if settings.access_log else [])),
                 routes=(*metrics.ROUTES, *gallery.routes()),
-                addresses=self._address_limiter(),
-                file_senders=self._proxies if settings.accel_redirect else TrustedProxies(),
+                addresses=access.address_limiter(settings, self.counts),
+                file_senders=access.file_senders(settings),
+                image_grants=self.image_grants,
             ),
         )
 
-    def _address_limiter(self) -> AddressLimiter | None:
-        rule = request_rule(self.settings.limits.rates)
-        if rule is None:
-            return None
-        return AddressLimiter(SharedRateLimiter(self.counts, rule), self._proxies)
+    @property
+    def rendition_reconciler(self) -> RenditionReconciler:
+        """The service that moves renditions to the place that their posts' status requires."""
+        return RenditionReconciler(self.database, self.services.stores.posts, self.images)
 
     @property
-    def _proxies(self) -> TrustedProxies:
-        return TrustedProxies(networks(parse_list(self.settings.trusted_proxies)))
+    def failed_post_expiry(self) -> FailedPostExpiry:
+        """The service that deletes failed posts in time."""
+        services, stores = self.services, self.services.stores
+        days = self.settings.failed_days
+        return FailedPostExpiry(self.jobs, stores.posts, services.posts, stores.clock, days)
 
-
-def authenticator(settings: Settings) -> Authenticator:
-    """The authenticator for `settings.auth`. Creates the key of the service's own tokens if there
-    is none, and checks it and the revocations. Raises `StartError`."""
-    admins = frozenset(parse_list(settings.admins))
-    if settings.auth == "dev":
-        return DevAuthenticator(admins)
-    token_key(settings.data_dir)
-    read_revocations(settings.data_dir)
-    issuer = (
-        OidcTokenVerifier(settings.jwt_issuer, parse_list(settings.jwt_audience))
-        if settings.jwt_issuer
-        else None
-    )
-    own = OwnTokenVerifier(settings.data_dir / TOKEN_KEY)
-    terms = TokenTerms(
-        admins=admins,
-        admin_claim=parse_admin_claim(settings.jwt_admin_claim),
-        name_claim=settings.jwt_name_claim,
-        issuer=settings.jwt_issuer,
-        client_id=settings.jwt_client_id,
-        scope=settings.jwt_scope,
-    )
-    return TokenAuthenticator(TokenVerifiers(own, issuer), terms)
-
-
-def _cors_origins(settings: Settings) -> tuple[str, ...]:
-    """The CORS origins of the settings. The default with tokens is all origins, because browsers do
-    not send tokens by themselves, as they do with cookies. The default without tokens is loopback
-    names only."""
-    return parse_origins(settings.cors_origins) or (("*",) if settings.auth == "jwt" else ())
+    @property
+    def account_deletions(self) -> AccountDeletions:
+        """The service that completes deletions of accounts."""
+        accounts, eraser = self.services.stores.accounts, self.services.accounts.eraser
+        return AccountDeletions(accounts, eraser, self.tombstones, self.sweeper)
 
 
 @asynccontextmanager
@@ -270,6 +258,10 @@ def _layout(settings: Settings) -> Layout:
         raise StartError(f"data_dir {settings.data_dir} cannot be used: {exc}.") from exc
 
 
+def _path(setting: str) -> Path | None:
+    return Path(setting) if setting else None
+
+
 def _compose(settings: Settings, database: Database, shared: Shared) -> Container:
     counts, notifier = shared.counts, shared.notifier
     clock, limits = shared.clock, settings.limits
@@ -278,6 +270,8 @@ def _compose(settings: Settings, database: Database, shared: Shared) -> Containe
     signer = Signer(signing_key(settings.data_dir))
     images = FileImageStore(layout, group_id(settings.renditions_group))
     upload_records = SqliteUploadRecordStore(database)
+    decisions = SqliteDecisionStore(database, clock, notifier)
+    lists = BlockLists(_path(settings.blocked_images), _path(settings.blocked_words))
     put_urls, uploads = HmacPutUrlSigner(signer), FileUploadStore(layout)
     stores = Stores(
         posts=SqlitePostStore(database, clock, upload_quota, notifier),
@@ -287,10 +281,16 @@ def _compose(settings: Settings, database: Database, shared: Shared) -> Containe
         uploads=uploads,
         upload_records=upload_records,
         put_urls=put_urls,
+        reports=SqliteReportStore(database, clock),
+        decisions=decisions,
+        accounts=SqliteAccountStore(database, clock),
+        blocks=SqliteBlockStore(database, clock),
         clock=clock,
         notifier=notifier,
         writes=UNLIMITED if writes is None else SharedRateLimiter(counts, writes),
         upload_quota=upload_quota,
+        revoke_tokens=partial(revoke_deleted_user, settings.data_dir),
+        check_text=lambda field, text: check_words(lists.words, field, text),
     )
     return Container(
         settings=settings,
@@ -302,6 +302,10 @@ def _compose(settings: Settings, database: Database, shared: Shared) -> Containe
         upload_records=upload_records,
         put_urls=put_urls,
         upload_quota=upload_quota,
+        decisions=decisions,
+        reviews=SqliteReviewQueue(database, clock),
+        image_grants=ImageGrants(signer),
+        lists=lists,
         counts=counts,
         notifier=notifier,
         clock=clock,

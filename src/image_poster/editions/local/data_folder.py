@@ -23,6 +23,7 @@ import structlog
 from ulid import ULID
 
 from image_poster.adapters.files.filesystem import ConfinedFolder
+from image_poster.adapters.files.schema import POST_FOLDERS
 from image_poster.adapters.sqlite.database import LogUnsupportedError, connect
 from image_poster.adapters.sqlite.schema import migrate
 from image_poster.domain.ids import is_id, new_id
@@ -39,7 +40,8 @@ OF_FILE_SYSTEM = {"lost+found"}  # mkfs creates it
 _FIRST_FILES = {SERVER_LOCK, f"{MARK}.new"}
 OWN_NAME = re.compile(
     r"image_poster(\.v\d+)?\.db(-wal|-shm|-journal|\.new)?|[a-z]+\.(key(\.new)?|\d+)|server\.lock"
-    r"|image-memory\.lock|keys\.lock|spool|quarantine|uploads|originals|renditions|metrics"
+    r"|image-memory\.lock|keys\.lock|spool|quarantine|uploads|originals|renditions|withheld"
+    r"|metrics"
 )
 _FORMAT = 1
 _REPAIR = "Restore it from a backup, or delete it: the next start creates a new id."
@@ -275,12 +277,12 @@ def require_right_database(data_dir: Path) -> None:
     if has_tables and _first_row(path, "SELECT id FROM posts UNION ALL SELECT id FROM tombstones"):
         return
     # Without any row a crash may have left an original, but never a rendition.
-    folders = ("renditions",) if has_tables else ("originals", "renditions")
+    folders = ("renditions", "withheld") if has_tables else POST_FOLDERS[1:]
     if any(next((data_dir / name).glob("*/*"), None) for name in folders):
         raise StartError(
             f"the database {path} is new or empty, but the folder has images. Put the right "
-            "database back (docs/operations.md). To start with an empty service, move originals/ "
-            "and renditions/ out of the folder."
+            "database back (docs/operations.md). To start with an empty service, move originals/, "
+            "renditions/ and withheld/ out of the folder."
         )
 
 

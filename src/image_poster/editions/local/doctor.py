@@ -1,28 +1,38 @@
 """`image-poster doctor`: a check of everything that the service depends on, which changes nothing;
 and the repairs that its findings advise: `rebuild`, `failed --replay`, `--restore-quarantine`."""
 
-import os
-import shutil
-import sqlite3
-import stat
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import closing, nullcontext
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
 import uvloop
 
 from image_poster.adapters.files.images import record_of
-from image_poster.adapters.images.selftest import SelfTest, self_test
+from image_poster.adapters.images.selftest import self_test
 from image_poster.adapters.sqlite.feed import count_wrong_times, greatest_time
-from image_poster.adapters.sqlite.posts import files_of_ready_posts
-from image_poster.adapters.sqlite.schema import VERSION
+from image_poster.adapters.sqlite.maintenance import (
+    accounts_in_deletion,
+    count_open_entries,
+    files_of_posts,
+    posts_not_public,
+)
 from image_poster.domain.ids import EARLIEST_MS
 from image_poster.domain.images import RENDITIONS
-from image_poster.editions import OperationFailedError, StartError
+from image_poster.domain.limits import escape_controls
+from image_poster.editions import StartError
 from image_poster.editions.local import data_folder, ownership
+from image_poster.editions.local.checks import (
+    Finding,
+    bad,
+    check_database,
+    check_disk,
+    check_folder,
+    check_image_work,
+    check_server,
+    find_wrong_owners,
+    good,
+)
 from image_poster.editions.local.container import Container, run_in_container
 from image_poster.editions.local.maintenance import PostFailure, PostRetries, RebuildReport
 from image_poster.editions.local.settings import Settings
@@ -30,31 +40,11 @@ from image_poster.editions.local.snapshot import copy_if_read_only
 from image_poster.ports.images import FileRecord
 from image_poster.ports.posts import ParkedJob
 
-_MIN_FREE_BYTES = 1_000_000_000
 _MAX_BEHIND_SECONDS = 60
 _FILES = ("original", *RENDITIONS)
 _SHOWN = 5
 _DELETION_MS = 60_000
-_FULL = 0o700
-# The permissions that `--renditions-group` gives to its group.
-_ALLOWED = {".": 0o010, "renditions": 0o050}
-_FOLDERS_OF_FOLDERS = ("uploads", "originals", "renditions", "quarantine")
-
-
-class Finding(NamedTuple):
-    """A check of the doctor: its subject, its result, and a remark."""
-
-    subject: str
-    ok: bool
-    remark: str
-
-
-def _good(subject: str, remark: str) -> Finding:
-    return Finding(subject, ok=True, remark=remark)
-
-
-def _bad(subject: str, remark: str) -> Finding:
-    return Finding(subject, ok=False, remark=remark)
+_ACCOUNT_MS = 3_600_000
 
 
 def examine(settings: Settings, *, deep: bool) -> list[Finding]:
@@ -64,16 +54,16 @@ def examine(settings: Settings, *, deep: bool) -> list[Finding]:
     ownership.require_program(data_dir)
     if not data_dir.is_dir():
         raise StartError(f"there is no folder {data_dir}: pass --data-dir, or run `serve` first.")
-    folder, (server, is_served) = _folder(data_dir), _server(data_dir)
+    folder, (server, is_served) = check_folder(data_dir), check_server(data_dir)
     with copy_if_read_only(data_dir) if folder.ok else nullcontext(None) as copy:
-        database = _database(copy or data_folder.database_path(data_dir), is_own=folder.ok)
+        database = check_database(copy or data_folder.database_path(data_dir), is_own=folder.ok)
         findings = [
             folder,
             *([find_wrong_owners(data_dir)] if folder.ok else []),
-            _disk(settings),
+            check_disk(settings),
             server,
             database,
-            *_image_work(uvloop.run(self_test())),
+            *check_image_work(uvloop.run(self_test())),
         ]
         # A damaged database is not opened: its content is unreliable, and opening it might write.
         if database.ok:
@@ -82,117 +72,8 @@ def examine(settings: Settings, *, deep: bool) -> list[Finding]:
                 findings += run_in_container(settings, contents, copy)
             except OSError as exc:
                 remark = f"cannot be examined: {exc.strerror}: {exc.filename}"
-                findings.append(_bad("images", remark))
+                findings.append(bad("images", remark))
         return findings
-
-
-def _folder(data_dir: Path) -> Finding:
-    try:
-        is_own = data_folder.is_own_folder(data_dir)
-        mark = data_folder.read_mark(data_dir) if is_own else None
-    except StartError as exc:
-        return _bad("folder", str(exc))
-    if not is_own:
-        remark = f"{data_dir} is empty, or no data folder of this service: pass --data-dir"
-        return _bad("folder", remark)
-    if mark is None:
-        return _good(
-            "folder",
-            "it was created by an earlier version: the next start of `serve` gives it an id",
-        )
-    return _good("folder", f"its id is {mark.id}")
-
-
-def find_wrong_owners(data_dir: Path) -> Finding:
-    """Entries of the service that the folder's owner does not own or cannot use, or that others can
-    read. Skips the files of posts: there may be millions."""
-    owner = data_dir.stat().st_uid
-    strangers, faults, count = False, list[str](), 0
-    for path in _entries(data_dir):
-        count += 1
-        status = path.stat() if path == data_dir else path.lstat()  # the folder may be a link
-        strangers = strangers or status.st_uid != owner
-        fault = _wrong_permission(path.relative_to(data_dir), status, owner)
-        if fault:
-            faults.append(f"{path} {fault}")
-    if not faults:
-        return _good("owner", f"{ownership.user_name(owner)}, of {count:,} entries")
-    remark = f"{len(faults):,} of {count:,} entries are wrong: " + ", ".join(faults[:_SHOWN])
-    if strangers:
-        name = ownership.user_name(owner).removeprefix("user ")
-        remark += f"; as root: chown -R {name} {data_dir}"
-    return _bad("owner", remark)
-
-
-def _entries(data_dir: Path) -> Iterator[Path]:
-    yield data_dir
-    for path in sorted(data_dir.iterdir()):
-        if path.name != data_folder.MARK and not data_folder.OWN_NAME.fullmatch(path.name):
-            continue
-        yield path
-        if path.name in _FOLDERS_OF_FOLDERS and os.access(path, os.R_OK | os.X_OK):
-            yield from (folder for folder in sorted(path.iterdir()) if folder.is_dir())
-
-
-def _wrong_permission(path: Path, status: os.stat_result, owner: int) -> str:
-    mode = stat.S_IMODE(status.st_mode)
-    if status.st_uid != owner:
-        return f"belongs to {ownership.user_name(status.st_uid)}"
-    if stat.S_ISDIR(status.st_mode) and mode & _FULL != _FULL:
-        return f"cannot be used by its owner (mode {mode:04o})"
-    allowed = _ALLOWED.get(str(path), 0)
-    if len(path.parts) <= 1 and mode & ownership.OTHERS & ~allowed:
-        return f"is open to others (mode {mode:04o})"
-    return ""
-
-
-def _disk(settings: Settings) -> Finding:
-    if ownership.is_read_only(settings.data_dir):
-        remark = "read-only: `backup` and `export` can save its content, `serve` cannot start"
-        return _bad("disk", remark)
-    free = shutil.disk_usage(settings.data_dir).free
-    remark = f"{free / 1e9:.1f} GB free"
-    if free >= max(_MIN_FREE_BYTES, 3 * settings.disk_reserve):
-        return _good("disk", remark)
-    reserve = f"{settings.disk_reserve / 1e9:.2f} GB"
-    return _bad("disk", f"{remark}; below {reserve} the service accepts deletions only")
-
-
-def _server(data_dir: Path) -> tuple[Finding, bool]:
-    """The finding, and whether a server runs."""
-    try:
-        with data_folder.lock_against_servers(data_dir):
-            return _good("server", "no server uses this folder"), False
-    except OperationFailedError:
-        return _good("server", "a server uses this folder"), True
-    except OSError as exc:
-        return _bad("server", f"its lock cannot be read: {exc}"), False
-
-
-def _database(path: Path, *, is_own: bool) -> Finding:
-    if not (is_own and path.exists()):
-        return _bad("database", "the folder has no database of this service")
-    try:
-        with closing(sqlite3.connect(path)) as connection:
-            (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
-            (version,) = connection.execute("PRAGMA user_version").fetchone()
-    except sqlite3.Error as exc:
-        return _bad("database", str(exc))
-    if verdict == "ok" and version != VERSION:
-        return _bad(
-            "database", f"its schema version is {version}, and this program needs {VERSION}"
-        )
-    return Finding("database", verdict == "ok", f"quick_check: {verdict}")
-
-
-def _image_work(result: SelfTest) -> Iterator[Finding]:
-    missing, confinement = result.unreadable, result.confinement
-    remark = f"cannot read {', '.join(missing)}" if missing else "all formats can be read"
-    yield Finding("formats", not missing, remark)
-    if confinement is None:
-        yield _bad("sandbox", "no image process could be started")
-    else:
-        yield Finding("sandbox", confinement.is_complete, str(confinement))
 
 
 async def _contents(container: Container, *, deep: bool, is_served: bool) -> list[Finding]:
@@ -205,9 +86,12 @@ async def _contents(container: Container, *, deep: bool, is_served: bool) -> lis
         Finding("failed", not waiting, f"{len(waiting)} dead letters"),
         _delayed_work(container),
         _deletions(container, is_served=is_served),
-        _good("orphans", f"{len(orphans)} posts have files, but no row in the database"),
+        _accounts(container, is_served=is_served),
+        _queue(container),
+        good("orphans", f"{len(orphans)} posts have files, but no row in the database"),
         await _quarantine(container),
         _images(container, deep=deep),
+        await _withheld(container),
     ]
 
 
@@ -216,21 +100,21 @@ def _clock(container: Container) -> Finding:
     now_ms = container.clock.now_ms()
     ahead = (greatest_time(container.database) - now_ms) / 1000
     if now_ms < EARLIEST_MS:
-        return _bad("clock", "the clock is years behind")
+        return bad("clock", "the clock is years behind")
     if ahead > _MAX_BEHIND_SECONDS:
         remark = (
             f"{ahead:,.0f} s behind the newest post or comment: it is wrong now, or was wrong then"
         )
-        return _bad("clock", remark)
-    return _good("clock", "not behind the newest post or comment")
+        return bad("clock", remark)
+    return good("clock", "not behind the newest post or comment")
 
 
 def _times(container: Container) -> Finding:
     wrong = count_wrong_times(container.database, container.clock.now_ms())
     if not wrong:
-        return _good("times", "all times are plausible")
+        return good("times", "all times are plausible")
     remark = f"{wrong:,} posts and comments have a time of 1970 or far in the future: run `rebuild`"
-    return _bad("times", remark)
+    return bad("times", remark)
 
 
 def _delayed_work(container: Container) -> Finding:
@@ -251,16 +135,51 @@ def _deletions(container: Container, *, is_served: bool) -> Finding:
     )
     failing = [post_id for post_id, is_late in rows if is_late and is_served]
     if not failing:
-        return _good("deletions", f"{len(rows)} pending")
+        return good("deletions", f"{len(rows)} pending")
     shown = ", ".join(failing[:_SHOWN])
     remark = f"{len(failing)} deletions fail: {shown}; the log of the server says why"
-    return _bad("deletions", remark)
+    return bad("deletions", remark)
+
+
+def _accounts(container: Container, *, is_served: bool) -> Finding:
+    """Count deletions of accounts. One is failing if a running server has not completed it in
+    time."""
+    before_ms = container.clock.service_ms() - _ACCOUNT_MS
+    accounts = accounts_in_deletion(container.database)
+    late = [user for user, since_ms in accounts if since_ms < before_ms and is_served]
+    if not late:
+        return good("accounts", f"{len(accounts)} deletions of accounts pending")
+    shown = ", ".join(escape_controls(user) for user in late[:_SHOWN])
+    remark = f"{len(late)} deletions of accounts run for over an hour: {shown}; the log of the "
+    return bad("accounts", remark + "server says why")
+
+
+def _queue(container: Container) -> Finding:
+    """Count the open entries of the moderation queue."""
+    count, oldest = count_open_entries(container.database)
+    return good(
+        "moderation", f"{count:,} open entries" + (f", the oldest since {oldest}" * bool(count))
+    )
+
+
+async def _withheld(container: Container) -> Finding:
+    """Find renditions in the public place whose posts are not public."""
+    public = [
+        post_id
+        for post_ids in posts_not_public(container.database)
+        for post_id in await container.images.public_among(post_ids)
+    ]
+    if not public:
+        return good("withheld", "no image of a hidden post is in renditions/")
+    shown = ", ".join(public[:_SHOWN])
+    remark = f"images of {len(public):,} hidden posts are in renditions/: {shown}; a start of "
+    return bad("withheld", remark + "`serve` moves them")
 
 
 async def _quarantine(container: Container) -> Finding:
     files = list(container.images.in_quarantine())
     if not files:
-        return _good("quarantine", "empty")
+        return good("quarantine", "empty")
     remark = f"{len(files)} files, the oldest since {files[0].day}"
     post_ids = sorted({file.post_id for file in files})
     lacking = [id_ for id_ in post_ids if await container.sweeper.lacks_original(id_)]
@@ -273,10 +192,12 @@ async def _quarantine(container: Container) -> Finding:
 def _images(container: Container, *, deep: bool) -> Finding:
     """Find missing files, and those that have changed since they were published."""
     faults, counts = list[str](), Counter[str]()
-    for post_id, records in files_of_ready_posts(container.database):
+    for post_id, records in files_of_posts(container.database):
         known = {record.name: record for record in records}
         for name in _FILES:
             path = container.images.path_of(post_id, name)
+            if not path.exists():  # a decision may just have moved it
+                path = container.images.path_of(post_id, name)
             fault = _wrong_content(path, name, known.get(name), deep=deep)
             if fault:
                 faults.append(f"{path} {fault}")

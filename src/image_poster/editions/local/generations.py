@@ -11,6 +11,8 @@ names from it are validated before use, and no link is followed.
 """
 
 import fcntl
+import hashlib
+import os
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -274,6 +276,13 @@ def layout_paths(folder: ConfinedFolder) -> Iterator[str]:
         for shard in folder.names(parent):
             paths = (f"{parent}/{shard}/{name}" for name in folder.names(f"{parent}/{shard}"))
             yield from filter(post_of, paths)
+
+
+def database_entry(generation: ConfinedFolder) -> CopiedFile:
+    """The manifest's entry of the database in a generation's folder."""
+    with generation.open(DATABASE) as file:
+        digest, state = hashlib.file_digest(file, "sha256"), os.fstat(file.fileno())
+    return CopiedFile(DATABASE, state.st_size, max(0, state.st_mtime_ns), digest.hexdigest())
 
 
 def remove_files(folder: ConfinedFolder, paths: Iterable[str]) -> None:

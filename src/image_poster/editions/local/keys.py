@@ -1,8 +1,9 @@
 """The secrets of a data folder, each readable by its owner only, and created once.
 
 - `cursor.key`: 32 random bytes, which sign cursors and addresses of uploads
+- `webhook.key`: 32 random bytes, which sign webhooks
 - `token.key`: the key of the service's own tokens, as PEM
-- `revocations.json`: the users whose own tokens were revoked
+- `revocations.json`: the users (hashes of their names) whose own tokens were revoked
 - `keys.lock`: the lock under which commands and servers create and replace these files
 
 A user's tokens carry the user's series. A revocation starts a new series, and only tokens of the
@@ -10,6 +11,7 @@ present series are valid. No clock is involved, so a wrong clock cannot make a r
 again.
 """
 
+import asyncio
 import fcntl
 import secrets
 from collections.abc import Callable, Iterator
@@ -19,10 +21,18 @@ from pathlib import Path
 import msgspec
 
 from image_poster.adapters.files.filesystem import ConfinedFolder
-from image_poster.adapters.oidc import REVOCATIONS, new_key, own_token, read_series
+from image_poster.adapters.oidc import (
+    REVOCATIONS,
+    new_key,
+    own_token,
+    read_series,
+    series_of,
+    user_digest,
+)
 from image_poster.editions import StartError
 from image_poster.editions.local.data_folder import CURSOR_KEY, enter_with_database
 
+WEBHOOK_KEY = "webhook.key"
 TOKEN_KEY = "token.key"  # noqa: S105 - the name of a file
 _KEY_BYTES = 32
 _SERIES_BYTES = 8
@@ -37,6 +47,18 @@ def signing_key(data_dir: Path) -> bytes:
             f"the key {data_dir / CURSOR_KEY} is damaged: it has {len(key)} bytes instead of "
             f"{_KEY_BYTES}. Restore it from a backup, or delete it: then all cursors and upload "
             "addresses become invalid."
+        )
+    return key
+
+
+def webhook_secret(data_dir: Path) -> bytes:
+    """The secret that signs webhooks. Raises `StartError` if it is damaged."""
+    key = _read_or_create(data_dir / WEBHOOK_KEY, lambda: secrets.token_bytes(_KEY_BYTES))
+    if len(key) != _KEY_BYTES:
+        raise StartError(
+            f"the key {data_dir / WEBHOOK_KEY} is damaged: it has {len(key)} bytes instead of "
+            f"{_KEY_BYTES}. Restore it from a backup, or delete it: then configure the new secret "
+            "at your receivers (`image-poster webhooks secret`)."
         )
     return key
 
@@ -57,7 +79,7 @@ def token_key(data_dir: Path) -> bytes:
 def issue_token(data_dir: Path, user: str, *, days: int, admin: bool) -> str:
     """A token of the service's own for `user`, valid for `days` days. Raises `StartError`."""
     enter_with_database(data_dir)
-    key, series = token_key(data_dir), read_revocations(data_dir).get(user)
+    key, series = token_key(data_dir), series_of(read_revocations(data_dir), user)
     return own_token(key, user, seconds=days * _DAY_SECONDS, admin=admin, series=series)
 
 
@@ -73,8 +95,21 @@ def revoke_user(data_dir: Path, user: str) -> None:
     """Revoke all of the service's own tokens of `user`, at once and in every process. Raises
     `StartError`."""
     enter_with_database(data_dir)
+    _begin_series(data_dir, user)
+
+
+async def revoke_deleted_user(data_dir: Path, user: str) -> None:
+    """Revoke the tokens of a user whose account is deleted, within the server. A service that never
+    issued a token has none to revoke. Raises `StartError`."""
+    if (data_dir / TOKEN_KEY).exists():
+        await asyncio.to_thread(_begin_series, data_dir, user)
+
+
+def _begin_series(data_dir: Path, user: str) -> None:
     with _locked(data_dir / REVOCATIONS):
-        series = read_revocations(data_dir) | {user: secrets.token_hex(_SERIES_BYTES)}
+        series = read_revocations(data_dir)
+        series.pop(user, None)  # the name itself, by an earlier version
+        series[user_digest(user)] = secrets.token_hex(_SERIES_BYTES)
         _replace(data_dir / REVOCATIONS, msgspec.json.encode(series))
 
 

@@ -156,11 +156,12 @@ def group_id(name: str) -> int | None:
 
 
 def limit_readers(data_dir: Path, group: int | None) -> None:
-    """Make the folder private to its user, except for `group`, which can read renditions. Raises
-    `StartError`."""
+    """Make the folder private to its user, except for `group`, which can read the renditions of
+    public posts. Raises `StartError`."""
     before = data_dir.stat().st_mode
     try:
         layout = Layout(data_dir)
+        layout.hide_withheld()
         if group is None:
             layout.hide_renditions()
             if before & OTHERS:

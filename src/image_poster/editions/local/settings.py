@@ -8,13 +8,15 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 from urllib.parse import urlsplit
 
+from image_poster.adapters.bounded_http import check_url, is_loopback_url
 from image_poster.adapters.images.memory import default_budget_bytes
 from image_poster.domain.images import ImageFit
-from image_poster.domain.limits import PUBLIC_RATES, Limits, Rates
+from image_poster.domain.limits import FAILED_KEPT_DAYS, PUBLIC_RATES, Limits, Rates
 from image_poster.editions import MAX_PORT, StartError, parse_admin_claim, parse_list, parse_origins
 
 Auth = Literal["dev", "jwt"]
 LogFormat = Literal["auto", "json", "console"]
+Review = Literal["off", "all", "hook"]
 
 _DEFAULTS = Limits()
 _MIN_IMAGE_MEMORY = 256_000_000
@@ -25,11 +27,18 @@ _PUBLIC_URL = re.compile(
     r"https?://(\[[0-9a-f:.]+\]|[a-z0-9.-]+)(:\d+)?(/(?P<first>[\w.~-]+)(/[\w.~-]+)*)?",
     re.IGNORECASE,
 )
+# RFC 3986 allows no spaces, quotes, angle brackets or control characters.
+_RULES_URL = re.compile(
+    r"https?://[^\s\x00-\x1f\x7f\"<>/?#]+([/?#][^\s\x00-\x1f\x7f\"<>]*)?"
+    r"|mailto:[^\s\x00-\x1f\x7f\"<>@]+@[^\s\x00-\x1f\x7f\"<>@]+",
+    re.IGNORECASE,
+)
+_MAX_CONTACT = 500
 # First segments of the service's own paths. Below such a path, the service could not detect whether
 # a proxy has removed the public path.
 ROUTE_ROOTS = {
     *("posts", "comments", "images", "uploads", "me", "limits", "healthz", "readyz", "metrics"),
-    *("openapi.json", "docs", "assets"),
+    *("openapi.json", "docs", "assets", "reports", "moderation"),
 }
 
 
@@ -107,6 +116,17 @@ class Settings:
     comment_characters: int = _setting(
         _DEFAULTS.comment_characters, "Limit of a comment's characters.", 1
     )
+    failed_days: int = _setting(
+        FAILED_KEPT_DAYS, "Days after which a failed post is deleted, with its image.", 1
+    )
+    review: Review = _setting(
+        "off", "all: an admin publishes each image; hook: a program decides; off: no review."
+    )
+    review_url: str = _setting("", "URL of the review hook: https, or loopback.")
+    blocked_words: str = _setting("", "File of words and phrases that no text may have.")
+    blocked_images: str = _setting("", "File of perceptual hashes (PDQ) of blocked images.")
+    rules_url: str = _setting("", "URL of the rules for users: http, https or mailto.")
+    contact: str = _setting("", "Address for users' questions and complaints.")
     access_log: bool = _setting(False, "Log each request.")
     log_format: LogFormat = _setting("auto", "auto: console on a terminal, else json.")
 
@@ -123,9 +143,13 @@ class Settings:
                 "renditions_group, by which they can read the files."
             )
         _check_public_url(self.public_url)
+        _check_rules_url(self.rules_url)
+        _check_contact(self.contact)
         _check_choice("auth", self.auth, Auth)
         _check_choice("image_fit", self.image_fit, ImageFit)
+        _check_choice("review", self.review, Review)
         _check_choice("log_format", self.log_format, LogFormat)
+        self._check_review()
         self._check_issuer()
         if self.auth == "dev" and not (self.insecure_dev_auth or is_loopback(self.host)):
             raise StartError(
@@ -144,6 +168,24 @@ class Settings:
             raise StartError(
                 f"image_memory must be 0 or at least {_MIN_IMAGE_MEMORY:,} bytes, not "
                 f"{self.image_memory:,}: a usual photograph needs that much."
+            )
+
+    def _check_review(self) -> None:
+        """Raises `StartError`."""
+        if bool(self.review_url) != (self.review == "hook"):
+            raise StartError("review=hook and review_url need each other: set both, or neither.")
+        if not self.review_url:
+            return
+        try:
+            check_url(self.review_url)
+        except ValueError as exc:
+            raise StartError(
+                f"review_url must be https, or http on the loopback interface, not "
+                f"{self.review_url!r}."
+            ) from exc
+        if not self.public_url and not is_loopback_url(self.review_url):
+            raise StartError(
+                "review_url needs public_url, by which the hook reads the image: set public_url."
             )
 
     def _check_issuer(self) -> None:
@@ -190,6 +232,8 @@ class Settings:
             alt_characters=self.alt_characters,
             comment_characters=self.comment_characters,
             rates=Rates(**{name: self._rate(name) for name in _RATES}),
+            rules_url=self.rules_url or None,
+            contact=self.contact or None,
         )
 
     def _rate(self, name: str) -> int | None:
@@ -211,6 +255,24 @@ def _check_public_url(url: str) -> None:
     if match and match["first"] in ROUTE_ROOTS:
         raise StartError(
             f"public_url: the service has a /{match['first']} of its own; choose another path."
+        )
+
+
+def _check_rules_url(url: str) -> None:
+    """Raises `StartError`."""
+    if url and not _RULES_URL.fullmatch(url):
+        raise StartError(
+            "rules_url must be a URL such as https://photos.example.org/rules or "
+            f"mailto:rules@example.org, not {url!r}."
+        )
+
+
+def _check_contact(contact: str) -> None:
+    """Raises `StartError`."""
+    if len(contact) > _MAX_CONTACT or not contact.isprintable():
+        raise StartError(
+            f"contact must be one line of at most {_MAX_CONTACT} characters, such as "
+            f"moderation@example.org, not {contact[:50]!r}."
         )
 
 

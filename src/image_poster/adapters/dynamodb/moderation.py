@@ -1,0 +1,276 @@
+"""Decisions and appeals in DynamoDB. Each is one transaction with the entries of the queue that it
+opens or closes."""
+
+from typing import NamedTuple
+
+from image_poster.adapters.dynamodb import database, decision_log, entries, paging, schema
+from image_poster.adapters.dynamodb.boto import BotoTable
+from image_poster.adapters.dynamodb.comments import DynamoCommentStore
+from image_poster.adapters.dynamodb.idempotency import live_clearing, record_writes
+from image_poster.adapters.dynamodb.posts import DynamoPostStore
+from image_poster.adapters.dynamodb.standing import banning, standing_of
+from image_poster.domain.accounts import Ban
+from image_poster.domain.errors import (
+    AppealMadeError,
+    DecisionConflictError,
+    DecisionNotFoundError,
+)
+from image_poster.domain.idempotency import IdempotencyRecord
+from image_poster.domain.identity import Identity
+from image_poster.domain.ids import parse_rfc3339
+from image_poster.domain.moderation import (
+    APPEALABLE,
+    Action,
+    Appeal,
+    AppealedDecision,
+    Decision,
+    EntryKind,
+    NewEntry,
+    QueueEntry,
+    Subject,
+    SubjectState,
+    Verdict,
+    closes,
+    judge,
+)
+from image_poster.domain.posts import Post
+from image_poster.domain.signing import Page
+from image_poster.ports import Clock
+
+HASHES = "HASHES"
+_HASHES_AT_A_TIME = 1000
+
+
+class _Loaded(NamedTuple):
+    """The items by which a decision is judged. `content` is that of the post, comment or account;
+    `slots` have the open entries."""
+
+    content: database.Item | None
+    decisions: decision_log.SubjectDecisions
+    slots: list[database.Item]
+    state: SubjectState
+
+
+class DynamoDecisionStore:
+    """`DecisionStore` and `BlockedHashes` in DynamoDB. `posts` and `comments` are the stores of
+    this process."""
+
+    def __init__(
+        self,
+        table: BotoTable,
+        clock: Clock,
+        posts: DynamoPostStore,
+        comments: DynamoCommentStore,
+    ) -> None:
+        self._table = table
+        self._clock = clock
+        self._posts = posts
+        self._comments = comments
+
+    async def queue(self, *, limit: int, after: str | None) -> Page[QueueEntry, str]:
+        query = database.Query(
+            entries.QUEUE, limit, on="due", names=("due", "due_at"), ascending=True, after=after
+        )
+        page = await paging.item_page(self._table, query)
+        items = await self._table.get_many([schema.key_of(item) for item in page.items])
+        # The index is a moment behind; the items have the current state.
+        found = [entries.entry_of(item) for item in items if entries.is_open(item)]
+        return Page(sorted(found, key=lambda entry: entry.id), page.next)
+
+    async def check_unused(self, record: IdempotencyRecord | None) -> None:
+        await record_writes(self._table, record, self._clock)
+
+    @database.retried
+    async def decide(
+        self,
+        decision: Decision,
+        record: IdempotencyRecord | None = None,
+        *,
+        block_image: bool = False,
+    ) -> Verdict:
+        recording = await record_writes(self._table, record, self._clock)
+        loaded = await self._load(decision.subject)
+        verdict = judge(decision, loaded.state)
+        if not verdict.is_new:
+            return verdict
+        writes = [
+            *decision_log.logging(verdict.decision, loaded.decisions),
+            *_closings(decision, loaded.slots),
+            *await self._effects(verdict, loaded, block_image=block_image),
+            *recording,
+        ]
+        await self._table.transact(writes)
+        await self._follow(decision)
+        return verdict
+
+    async def log(self, *, limit: int, after: str | None) -> Page[Decision, str]:
+        query = database.Query(decision_log.LOG, limit, before=after)
+        page = await paging.item_page(self._table, query)
+        return Page([decision_log.decision_of(item["doc"]) for item in page.items], page.next)
+
+    async def about(
+        self, owner: str, *, limit: int, after: str | None
+    ) -> Page[AppealedDecision, str]:
+        prefix = decision_log.OWNED
+        query = database.Query(
+            schema.user_partition(owner),
+            limit,
+            before=paging.start_key(prefix, after),
+            prefix=prefix,
+        )
+        page = await paging.item_page(self._table, query)
+        decisions = await decision_log.appealed(self._table, page.items)
+        return Page(decisions, None if page.next is None else page.next.removeprefix(prefix))
+
+    async def in_force(self, post_id: str) -> AppealedDecision | None:
+        decisions = await decision_log.find_decisions(self._table, Subject(post_id))
+        decision = decisions.in_force
+        if decision is None:
+            return None
+        item = await self._table.get(decision_log.owned_key(decision.owner, decision.id))
+        appealed = await decision_log.appealed(self._table, [item] if item else [])
+        return appealed[0] if appealed else AppealedDecision(decision, None)
+
+    @database.retried
+    async def appeal(
+        self,
+        decision_id: str,
+        owner: str,
+        appeal: Appeal,
+        record: IdempotencyRecord | None = None,
+    ) -> None:
+        recording = await record_writes(self._table, record, self._clock)
+        item = await self._table.get(decision_log.owned_key(owner, decision_id))
+        decision = _appealable(item)
+        slot = await self._table.get(entries.entry_key(decision.subject, EntryKind.APPEAL))
+        if slot is not None and entries.is_open(slot):
+            entry = entries.entry_of(slot)
+        else:
+            new = NewEntry(self._clock.new_id(), EntryKind.APPEAL, appeal.created_at)
+            entry = entries.new_entry(new, decision.subject)
+        made = database.Update(
+            decision_log.owned_key(owner, decision_id),
+            put={
+                "appeal_text": appeal.text,
+                "appealed_at": appeal.created_at,
+                "appeal_entry": entry.id,
+            },
+            when=(database.Has(database.PK), database.Lacks("appealed_at")),
+        )
+        storing = entries.storing(entry._replace(appeal=appeal), slot)
+        await self._table.transact([made, storing, *recording])
+
+    async def nearest(self, image_hash: str) -> tuple[str, int] | None:
+        query = database.Query(HASHES, _HASHES_AT_A_TIME)
+        bits, best = int(image_hash, 16), None
+        async for item in paging.all_items(self._table, query):
+            distance = (bits ^ int(str(item["hash"]), 16)).bit_count()
+            if best is None or distance < best[1]:
+                best = (str(item[database.SK]), distance)
+        return best
+
+    async def _load(self, subject: Subject) -> _Loaded:
+        """Read the state of a subject."""
+        content = await self._table.get(_content_key(subject))
+        decisions = await decision_log.find_decisions(self._table, subject)
+        slots = await entries.open_entries(self._table, subject)
+        state = SubjectState(
+            open_kinds=frozenset(entries.entry_of(slot).kind for slot in slots),
+            last=decisions.last,
+            in_force=decisions.in_force,
+        )
+        if subject.user is not None:
+            standing = standing_of(content)
+            ban = standing.ban_in_force(self._clock.now_ms())
+            state = state._replace(owner=subject.user, ban=ban, is_deleting=standing.is_deleting)
+        elif content is not None and await self._is_there(subject, content):
+            post = schema.stored_post(content).post if subject.comment_id is None else None
+            state = state._replace(owner=str(content["creator"]), post=post)
+        return _Loaded(content, decisions, slots, state)
+
+    async def _is_there(self, subject: Subject, content: database.Item) -> bool:
+        """True if a post or comment with this item was not deleted, nor its post."""
+        if "deleted_by" in content:
+            return False
+        post_id = subject.post_id or ""
+        return subject.comment_id is None or await self._posts.find(post_id) is not None
+
+    async def _effects(
+        self, verdict: Verdict, loaded: _Loaded, *, block_image: bool
+    ) -> list[database.Write]:
+        """The writes of a new decision to its post, comment or account."""
+        decision, item = verdict.decision, loaded.content
+        if decision.user is not None:
+            return _account_writes(decision, decision.user)
+        if item is None:
+            return []
+        if verdict.post is not None:
+            before: Post = schema.stored_post(item).post
+            return [self._posts.changing(item, before, verdict.post)]
+        if decision.action is not Action.DELETE:
+            return []
+        clearing = await live_clearing(self._table, item)
+        blocking = _blocking(decision, item) if block_image else []
+        return [self._removing(decision), *clearing, *blocking]
+
+    def _removing(self, decision: Decision) -> database.Update:
+        by, post_id = Identity(decision.by, admin=True), decision.post_id or ""
+        if decision.comment_id is not None:
+            return self._comments.removing(post_id, decision.comment_id, by)
+        return self._posts.removing(post_id, by)
+
+    async def _follow(self, decision: Decision) -> None:
+        """Do what follows from a decision about a post. A purge repeats it for a deleted post."""
+        if decision.post_id is None or decision.comment_id is not None:
+            return
+        self._comments.forget(decision.post_id)
+        if decision.action is Action.DELETE:
+            await entries.close_deleted(self._table, decision.subject)
+
+
+def _content_key(subject: Subject) -> database.Key:
+    if subject.user is not None:
+        return schema.account_key(subject.user)
+    post_id = subject.post_id or ""
+    if subject.comment_id is not None:
+        return schema.comment_key(post_id, subject.comment_id)
+    return schema.post_key(post_id)
+
+
+def _closings(decision: Decision, slots: list[database.Item]) -> list[database.Write]:
+    """The writes that close the subject's own open entries."""
+    return [
+        write
+        for slot in slots
+        if closes(decision.action, entries.entry_of(slot).kind)
+        for write in entries.closing(slot, decision.action)
+    ]
+
+
+def _account_writes(decision: Decision, user: str) -> list[database.Write]:
+    """The writes of a decision about a user; the deletion of the account is only logged."""
+    if decision.action is Action.BAN:
+        until_ms = None if decision.until is None else parse_rfc3339(decision.until)
+        return [banning(user, Ban(decision.reason, until_ms, decision.id))]
+    return [banning(user, None)] if decision.action is Action.UNBAN else []
+
+
+def _blocking(decision: Decision, post: database.Item) -> list[database.Write]:
+    """The write that blocks the image of a deleted post, if its hash is known."""
+    if "image_hash" not in post:
+        return []
+    key = database.Key(HASHES, decision.id)
+    return [database.Update(key, put={"hash": post["image_hash"]})]
+
+
+def _appealable(item: database.Item | None) -> Decision:
+    """The decision of an item, if it may be appealed. Raises `DecisionNotFoundError`,
+    `AppealMadeError` and `DecisionConflictError`."""
+    if item is None:
+        raise DecisionNotFoundError
+    if "appealed_at" in item:
+        raise AppealMadeError
+    decision = decision_log.decision_of(item["doc"])
+    if decision.action not in APPEALABLE:
+        raise DecisionConflictError
+    return decision

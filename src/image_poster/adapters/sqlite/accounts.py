@@ -1,0 +1,169 @@
+"""Blocks between users, the standing of accounts, and the deletion of all data of one user, in
+SQLite."""
+
+import sqlite3
+from contextlib import suppress
+
+from image_poster.adapters.sqlite.comments import delete_comments
+from image_poster.adapters.sqlite.database import Database
+from image_poster.adapters.sqlite.idempotency import replace_by_used_keys
+from image_poster.adapters.sqlite.standing import (
+    FIND_STANDING,
+    begin_deletion,
+    check_standing,
+    decoded_standing,
+    end_deletion,
+)
+from image_poster.domain.accounts import MAX_BLOCKS, Block, Standing
+from image_poster.domain.errors import BusyError, TooManyBlocksError
+from image_poster.domain.identity import Identity
+from image_poster.domain.limits import take_page
+from image_poster.domain.signing import Page
+from image_poster.ports import Clock
+
+_GREATEST_ID = "~"
+# Comments and posts of a deleted account are deleted by nobody: its name stays in no tombstone.
+_NOBODY = Identity("")
+_POSTS_OF = "SELECT id FROM posts WHERE creator = ?1 AND status {} 'ready' LIMIT ?2"
+_COMMENTS_OF = (
+    "SELECT id, doc FROM comments WHERE creator = ? AND id < ? "
+    "AND EXISTS (SELECT 1 FROM posts WHERE posts.id = post_id) ORDER BY id DESC LIMIT ?"
+)
+_ANY_COMMENTS = "SELECT post_id, id FROM comments WHERE creator = ? ORDER BY id LIMIT ?"
+# Each changes at most ?2 rows of the user ?1.
+_ERASURES = (
+    # An appeal of an account that is gone needs no decision.
+    (
+        "UPDATE entries SET closed_by = 'delete' WHERE closed_by IS NULL AND id IN "
+        "(SELECT entry_id FROM appeals WHERE owner = ?1 AND text <> '' LIMIT ?2)"
+    ),
+    (
+        "UPDATE appeals SET text = '' WHERE decision_id IN "
+        "(SELECT decision_id FROM appeals WHERE owner = ?1 AND text <> '' LIMIT ?2)"
+    ),
+    (
+        "UPDATE reports SET reporter = '', text = '' WHERE id IN "
+        "(SELECT id FROM reports WHERE reporter = ?1 LIMIT ?2)"
+    ),
+    (
+        "DELETE FROM blocks WHERE user = ?1 AND blocked IN "
+        "(SELECT blocked FROM blocks WHERE user = ?1 LIMIT ?2)"
+    ),
+    (
+        "UPDATE tombstones SET user = '' WHERE id IN "
+        "(SELECT id FROM tombstones WHERE user = ?1 LIMIT ?2)"
+    ),
+    "DELETE FROM bookings WHERE post_id IN (SELECT post_id FROM bookings WHERE user = ?1 LIMIT ?2)",
+    (
+        "DELETE FROM past_ranks WHERE (total_comments, id, until) IN "
+        "(SELECT total_comments, id, until FROM past_ranks WHERE creator = ?1 LIMIT ?2)"
+    ),
+    "DELETE FROM daily_bytes WHERE user = ?1 AND ?2 > 0",
+)
+
+
+class SqliteBlockStore:
+    """`BlockStore` in SQLite."""
+
+    def __init__(self, database: Database, clock: Clock) -> None:
+        self._database = database
+        self._clock = clock
+
+    async def add(self, user: str, block: Block) -> None:
+        self._database.check_free_space(0)
+
+        def insert(connection: sqlite3.Connection) -> None:
+            check_standing(connection, user, self._clock.now_ms(), while_banned=True)
+            _check_may_block(connection, user, block.user)
+            connection.execute(
+                "INSERT OR IGNORE INTO blocks (user, blocked, created_at) VALUES (?, ?, ?)",
+                (user, *block),
+            )
+
+        await self._database.write(insert)
+
+    async def remove(self, user: str, blocked: str) -> None:
+        await self._database.write(
+            lambda connection: connection.execute(
+                "DELETE FROM blocks WHERE user = ? AND blocked = ?", (user, blocked)
+            )
+        )
+
+    async def page(self, user: str, *, limit: int, after: str | None) -> Page[Block, str]:
+        rows = self._database.read(
+            "SELECT blocked, created_at FROM blocks WHERE user = ? AND blocked > ? "
+            "ORDER BY blocked LIMIT ?",
+            user,
+            after or "",
+            limit + 1,
+        )
+        blocks = [Block(*row) for row in rows[:limit]]
+        return Page(blocks, blocks[-1].user if len(rows) > limit else None)
+
+    async def blocked_by(self, user: str) -> frozenset[str]:
+        rows = self._database.read("SELECT blocked FROM blocks WHERE user = ?", user)
+        return frozenset(blocked for (blocked,) in rows)
+
+
+def _check_may_block(connection: sqlite3.Connection, user: str, blocked: str) -> None:
+    """Raises `TooManyBlocksError`, unless the user blocks `blocked` already."""
+    number, is_blocked = connection.execute(
+        "SELECT count(*), coalesce(max(blocked = ?), 0) FROM blocks WHERE user = ?",
+        (blocked, user),
+    ).fetchone()
+    if number >= MAX_BLOCKS and not is_blocked:
+        raise TooManyBlocksError
+
+
+class SqliteAccountStore:
+    """`AccountStore` in SQLite."""
+
+    def __init__(self, database: Database, clock: Clock) -> None:
+        self._database = database
+        self._clock = clock
+
+    async def standing(self, user: str) -> Standing:
+        return decoded_standing(self._database.read_one(FIND_STANDING, user))
+
+    async def begin_deletion(self, user: str) -> None:
+        now = self._clock.service_ms()
+        await self._database.write(lambda connection: begin_deletion(connection, user, now))
+
+    async def deleting(self) -> list[str]:
+        rows = self._database.read("SELECT user FROM accounts WHERE deleting = 1 ORDER BY user")
+        return [user for (user,) in rows]
+
+    async def posts_of(self, user: str, limit: int) -> list[str]:
+        ready = self._database.read(_POSTS_OF.format("="), user, limit)
+        others = self._database.read(_POSTS_OF.format("<>"), user, limit)
+        return [post_id for (post_id,) in (ready + others)[:limit]]
+
+    async def comments_of(self, user: str, *, limit: int, after: str | None) -> Page[bytes, str]:
+        rows = self._database.read(_COMMENTS_OF, user, after or _GREATEST_ID, limit + 1)
+        shown, more = take_page(rows, limit, lambda row: len(row[1]))
+        return Page([doc for _, doc in shown], shown[-1][0] if more else None)
+
+    async def erase_comments(self, user: str, limit: int) -> bool:
+        def erase(connection: sqlite3.Connection) -> bool:
+            keys = connection.execute(_ANY_COMMENTS, (user, limit)).fetchall()
+            delete_comments(connection, keys, _NOBODY, self._clock.service_ms())
+            return bool(keys)
+
+        return await self._database.write(erase)
+
+    async def erase_records(self, user: str, limit: int) -> bool:
+        def erase(connection: sqlite3.Connection) -> bool:
+            erased = replace_by_used_keys(connection, user, limit)
+            for statement in _ERASURES:
+                erased += connection.execute(statement, (user, limit - erased)).rowcount
+            return erased > 0
+
+        return await self._database.write(erase)
+
+    async def finish_deletion(self, user: str) -> None:
+        """As the port says. Raises `BusyError`, with the deletion unfinished, while a reader of
+        another process needs the log of the database."""
+        await self._database.truncate_log()
+        await self._database.write(lambda connection: end_deletion(connection, user))
+        with suppress(BusyError):  # this has only the name, in a row that is gone
+            await self._database.truncate_log()

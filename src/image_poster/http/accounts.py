@@ -1,0 +1,154 @@
+"""Routes for the caller's account: blocks, the caller's own comments, and the deletion of the
+account."""
+
+from http import HTTPStatus
+
+import msgspec
+from litestar import MediaType, Response, delete, get, put
+from litestar.params import FromPath, FromQuery, JSONBody
+
+from image_poster.domain import errors
+from image_poster.domain.limits import FEED_PAGE_DEFAULT
+from image_poster.http import openapi, requests, responses
+from image_poster.http.auth import identify_writer, require_identity
+from image_poster.http.comments import CommentPageBody, comment_body
+
+_MAX_USER_CHARACTERS = 255
+
+
+class BlockBody(msgspec.Struct, frozen=True):
+    """A user whom the caller blocks."""
+
+    user: str
+    created_at: str
+
+
+class BlockPageBody(msgspec.Struct, frozen=True):
+    """A page of blocks by the user's name; `next` is the cursor of the following one."""
+
+    blocks: list[BlockBody]
+    next: str | None
+
+
+class AccountDeletion(msgspec.Struct, frozen=True):
+    """The confirmation of a deletion: the caller's user name, as `GET /me` shows it in `user`."""
+
+    confirm: str
+
+
+_PAGE_ERRORS = (errors.InvalidCursorError, errors.ValidationFailedError)
+_NO_STORE = {"cache-control": responses.NO_STORE}
+
+
+@get(
+    "/me/blocks",
+    **openapi.identified(
+        "accounts", {200: openapi.response("A page.", BlockPageBody)}, _PAGE_ERRORS
+    ),
+)
+async def list_blocks(
+    request: requests.AnyRequest,
+    limit: requests.PageLimit = FEED_PAGE_DEFAULT,
+    cursor: FromQuery[str | None] = None,
+) -> Response[bytes]:
+    """The users whom the caller blocks, by name."""
+    caller, accounts = await require_identity(request), requests.services(request).accounts
+    page = await accounts.blocked_users(caller.user, limit=limit, cursor=cursor)
+    bodies = [msgspec.json.encode(BlockBody(*block)) for block in page.items]
+    body = responses.page_body("blocks", bodies, page.next)
+    return responses.json_response(body, headers=_NO_STORE)
+
+
+@put(
+    "/me/blocks/{user:path}",
+    **openapi.writer(
+        "accounts",
+        {204: openapi.response("The user is blocked.")},
+        *(errors.TooManyBlocksError, errors.ValidationFailedError),
+    ),
+    status_code=HTTPStatus.NO_CONTENT,
+)
+async def block_user(request: requests.AnyRequest, user: FromPath[str]) -> None:
+    """Block a user.
+
+    Neither of the two may comment on the other's posts from then on, and `GET /me/feed` omits the
+    blocked user. A repeated request gets 204 again.
+    """
+    caller = await identify_writer(request, while_banned=True)
+    await requests.services(request).accounts.block(caller.user, _user(user))
+
+
+@delete(
+    "/me/blocks/{user:path}",
+    **openapi.writer(
+        "accounts",
+        {204: openapi.response("The user is not blocked.")},
+        errors.ValidationFailedError,
+    ),
+)
+async def unblock_user(request: requests.AnyRequest, user: FromPath[str]) -> None:
+    """End a block.
+
+    A repeated request gets 204 again.
+    """
+    caller = await identify_writer(request, while_banned=True)
+    await requests.services(request).accounts.unblock(caller.user, _user(user))
+
+
+def _user(path: str) -> str:
+    """The user's name in the path. Raises `ValidationFailedError`."""
+    user = path.removeprefix("/")
+    if not user or len(user) > _MAX_USER_CHARACTERS or not user.isprintable():
+        raise errors.invalid("user", f"must have 1 to {_MAX_USER_CHARACTERS} printable characters")
+    return user
+
+
+@get(
+    "/me/comments",
+    **openapi.identified(
+        "accounts", {200: openapi.response("A page.", CommentPageBody)}, _PAGE_ERRORS
+    ),
+)
+async def list_own_comments(
+    request: requests.AnyRequest,
+    limit: requests.PageLimit = FEED_PAGE_DEFAULT,
+    cursor: FromQuery[str | None] = None,
+) -> Response[bytes]:
+    """The caller's comments on all posts, newest first."""
+    caller, accounts = await require_identity(request), requests.services(request).accounts
+    page = await accounts.comments(caller.user, limit=limit, cursor=cursor)
+    body = responses.page_body("comments", list(map(comment_body, page.items)), page.next)
+    return responses.json_response(body, headers=_NO_STORE)
+
+
+@delete(
+    "/me",
+    **openapi.json_writer(
+        "accounts", {202: openapi.response("All data of the account is being deleted.")}
+    ),
+    status_code=HTTPStatus.ACCEPTED,
+)
+async def delete_account(
+    request: requests.AnyRequest, data: JSONBody[AccountDeletion]
+) -> Response[bytes]:
+    """Delete the account with all its data.
+
+    Posts, images, comments, reports, blocks and records. No response shows any of it from then on.
+    Writes get 403 `account_deleted` until all data is gone; then the same name may begin anew.
+    """
+    caller = await require_identity(request)
+    services = requests.services(request)
+    await services.user_limits.count_write(caller)
+    await services.accounts.delete(caller.user, data.confirm)
+    return Response(
+        b"", status_code=HTTPStatus.ACCEPTED, media_type=MediaType.TEXT, headers=_NO_STORE
+    )
+
+
+ROUTES = (
+    list_blocks,
+    block_user,
+    unblock_user,
+    list_own_comments,
+    delete_account,
+)
