@@ -3,13 +3,15 @@
  * also offline: both lists are on this device until `Sign out`.
  */
 import { signal } from "@preact/signals";
-import { type Caller, type Identity, read, request, verdict } from "./api";
+import { type Caller, type Identity, read, request, type Schemas, verdict } from "./api";
 import * as me from "./me";
-import type { Block, BlockPage } from "./moderation-types";
 import type { Answer } from "./queue";
 import { pagePath } from "./reports";
 import type { Storage } from "./storage";
 import type { BlockWork, UnblockWork, Work } from "./works";
+
+type Block = Schemas["BlockBody"];
+type BlockPage = Schemas["BlockPageBody"];
 
 interface Omitted {
   user: string | null;

@@ -1,9 +1,13 @@
 /** Decisions about content and users: those of admins, the user's own list, and appeals. */
-import { type Caller, type Identity, read, request, verdict } from "./api";
-import type { OwnDecisionPage, QueuePage } from "./moderation-types";
+import { type Caller, type Identity, read, request, type Schemas, verdict } from "./api";
 import type { Answer, Entry } from "./queue";
 import { pagePath } from "./reports";
 import type { AppealWork, DecisionWork, Subject } from "./works";
+
+export type OwnDecision = Schemas["OwnDecisionBody"];
+export type QueueEntry = Schemas["EntryBody"];
+type OwnDecisionPage = Schemas["OwnDecisionPageBody"];
+type QueuePage = Schemas["QueueBody"];
 
 /** Sends an admin's decision. 200: it was in force already. */
 export async function decide(entry: Entry, work: DecisionWork, caller: Caller): Promise<Answer> {

@@ -1,10 +1,9 @@
 /** The service's limits (`GET /limits`), and checks of files and texts against them before they are sent. */
 import { signal } from "@preact/signals";
-import { read } from "./api";
+import { read, type Schemas } from "./api";
 import { BRANDS, MAX_FTYP_BYTES, MIN_FTYP_BYTES, SIGNATURES, SNIFF_BYTES } from "./image-types";
-import type { ServiceLimits } from "./moderation-types";
 
-export type Limits = ServiceLimits;
+export type Limits = Schemas["LimitsBody"];
 
 export const limits = signal<Limits | null>(null);
 
@@ -12,13 +11,16 @@ export async function loadLimits(): Promise<void> {
   limits.value ??= await read<Limits>("limits").catch(() => null);
 }
 
+/** `report`: also the text of a decision, and of an appeal. */
+export type TextName = "caption" | "alt" | "comment" | "report";
+
 export type Fault =
   | { is: "empty" }
   | { is: "unreadable" }
   | { is: "format" }
   | { is: "bytes"; max: number }
   | { is: "pixels"; max: number }
-  | { is: "long"; field: "caption" | "alt" | "comment"; max: number; has: number }
+  | { is: "long"; field: TextName; max: number; has: number }
   | { is: "character"; character: "NUL" | "surrogate" };
 
 /** The media type by the first bytes, recognised as the service does; null for any other file. */
@@ -67,7 +69,7 @@ export function isBlank(text: string): boolean {
 }
 
 /** Checks a text. Its characters are counted as the service does: code points of the stored text. */
-export function checkText(field: "caption" | "alt" | "comment", text: string, rules: Limits | null): Fault | null {
+export function checkText(field: TextName, text: string, rules: Limits | null): Fault | null {
   if (text.includes("\0")) return { is: "character", character: "NUL" };
   // Half of a UTF-16 pair cannot be encoded as UTF-8.
   if (/\p{Surrogate}/u.test(text)) return { is: "character", character: "surrogate" };

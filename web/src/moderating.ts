@@ -1,12 +1,12 @@
 /** The state of the moderation view: the current entry, its reason and text, the decisions made, and `Undo`. */
 import { computed, effect, signal } from "@preact/signals";
+import type { QueueEntry } from "./decisions";
 import * as me from "./me";
 import { entryName, isLoaded, loadMoreEntries, openEntries, subjectOf } from "./moderation-queue";
 import { moderationTexts } from "./moderation-texts";
-import type { Action, QueueEntry, Reason } from "./moderation-types";
 import * as outbox from "./outbox";
 import { REASONS } from "./reports";
-import { type DecisionWork, type Subject, subjectName } from "./works";
+import { type Action, type DecisionWork, type Reason, type Subject, subjectName } from "./works";
 
 interface PastDecision {
   entry: QueueEntry;
@@ -67,6 +67,7 @@ function mostFrequentReason({ reasons }: QueueEntry): Reason | null {
 
 /** The actions that fit the state of the entry's subject. */
 export function actionsOf(entry: QueueEntry): Action[] {
+  if (subjectOf(entry) === null) return [];
   const dismissal: Action[] = isClosed.value ? [] : ["dismiss"];
   if (entry.comment !== null) return [...dismissal, "delete", "ban"];
   if (entry.post === null) return ["unban", ...dismissal, "ban", "delete"];
@@ -96,10 +97,11 @@ export function start(action: Action): void {
 /** Queues a decision, and shows the next entry. A ban leaves the entry of the user's content as it is. */
 export function decide(action: Action, until: string | null, blockImage: boolean): void {
   const entry = current.peek();
-  if (entry === null) return;
-  const subject = action === "ban" || action === "unban" ? { user: userOf(entry) } : subjectOf(entry);
-  const isAboutEntry = subjectName(subject) === subjectName(subjectOf(entry));
-  const next = isAboutEntry ? entryAfter(entry) : entry;
+  const about = entry && subjectOf(entry);
+  if (entry === null || about === null) return;
+  const subject = action === "ban" || action === "unban" ? { user: userOf(entry) } : about;
+  const isAboutEntry = subjectName(subject) === subjectName(about);
+  const next = isAboutEntry ? entryAfter(subjectName(about)) : entry;
   send(entry, { subject, action, until, blockImage, reason: reasonFor(action), text: note.peek().trim() });
   question.value = null;
   if (isAboutEntry) show(next);
@@ -118,11 +120,13 @@ function send(entry: QueueEntry, decision: Omit<DecisionWork, "kind">): void {
 }
 
 /** The next open entry about another subject: after this one, else the first. */
-function entryAfter(entry: QueueEntry): QueueEntry | null {
-  const name = subjectName(subjectOf(entry));
+function entryAfter(name: string): QueueEntry | null {
   const others = openEntries.peek();
   const at = others.findIndex(isCurrent);
-  const isOther = (candidate: QueueEntry) => subjectName(subjectOf(candidate)) !== name;
+  const isOther = (candidate: QueueEntry) => {
+    const subject = subjectOf(candidate);
+    return subject === null || subjectName(subject) !== name;
+  };
   return others.slice(at + 1).find(isOther) ?? others.find(isOther) ?? null;
 }
 

@@ -3,9 +3,8 @@
  * leaves at once, also offline; it comes back if the service refuses the decision.
  */
 import { computed, signal } from "@preact/signals";
-import { readQueue } from "./decisions";
+import { type QueueEntry, readQueue } from "./decisions";
 import * as me from "./me";
-import type { QueueEntry } from "./moderation-types";
 import * as outbox from "./outbox";
 import { type DecisionWork, type Subject, subjectName } from "./works";
 
@@ -27,14 +26,20 @@ me.sessionEnds.subscribe(() => {
   decided.value = new Set();
 });
 
-/** The subject of an entry. */
-export function subjectOf({ post, comment, user }: QueueEntry): Subject {
+/** The subject of an entry; null if its content is gone. */
+export function subjectOf({ post, comment, user }: QueueEntry): Subject | null {
   if (comment !== null) return { post: comment.post_id, comment: comment.id };
-  return post !== null ? { post: post.id, comment: null } : { user: user ?? "" };
+  if (post !== null) return { post: post.id, comment: null };
+  return user === null ? null : { user };
 }
 
 export function entryName(entry: QueueEntry): string {
-  return `${entry.kind} ${subjectName(subjectOf(entry))}`;
+  return `${entry.kind} ${nameOf(entry) ?? entry.since}`;
+}
+
+function nameOf(entry: QueueEntry): string | null {
+  const subject = subjectOf(entry);
+  return subject && subjectName(subject);
 }
 
 /** Decisions that wait, in the order of their creation. */
@@ -46,8 +51,8 @@ const waitingDecisions = computed(() =>
 export const openEntries = computed(() => {
   const waiting = new Set(waitingDecisions.value.map(({ subject }) => subjectName(subject)));
   return loaded.value.filter((entry) => {
-    const name = subjectName(subjectOf(entry));
-    return !decided.value.has(name) && !waiting.has(name);
+    const name = nameOf(entry);
+    return name === null || (!decided.value.has(name) && !waiting.has(name));
   });
 });
 

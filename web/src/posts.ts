@@ -1,11 +1,11 @@
 /** Requests for single posts: read, reserve, wait, edit, delete. */
 import { type Caller, type Identity, read, request, type Schemas, verdict } from "./api";
 import { tidy } from "./limits";
-import type { ModeratedPost } from "./moderation-types";
 import type { Answer, Entry } from "./queue";
 import type { PostDeletion, PostEdit, PostTexts, PostWork } from "./works";
 
-export type Post = ModeratedPost;
+/** `moderation`: for its creator, the decision in force. */
+export type Post = Schemas["PostBody"] & Pick<Schemas["CreatedPostBody"], "moderation">;
 
 export const WAIT_SECONDS = 20;
 

@@ -1,13 +1,13 @@
 /** Reports: sending one, and reading the user's own. */
-import { type Caller, type Identity, read, request, verdict } from "./api";
-import type { Reason, ReportPage } from "./moderation-types";
+import { type Caller, type Identity, read, request, type Schemas, verdict } from "./api";
 import type { Answer, Entry } from "./queue";
-import type { ReportWork } from "./works";
+import type { Reason, ReportWork } from "./works";
+
+export type Report = Schemas["ReportBody"];
+type ReportPage = Schemas["ReportPageBody"];
 
 /** The reasons of reports and of decisions, in the order of the dialog. */
 export const REASONS: Reason[] = ["spam", "nudity", "violence", "hate", "harassment", "self_harm", "illegal", "copyright", "other"];
-/** The most characters of a report's text, of a decision's text and of an appeal. */
-export const MAX_TEXT = 1000;
 
 /** Sends a report. 200: the same user's first report of this subject is still open. */
 export async function send(entry: Entry, work: ReportWork, caller: Caller): Promise<Answer> {

@@ -1,8 +1,7 @@
 /** The user's own posts that nobody else sees: hidden by a decision, or waiting for review. */
 import { signal } from "@preact/signals";
-import { type Identity, read } from "./api";
+import { type Identity, read, type Schemas } from "./api";
 import * as me from "./me";
-import type { ModeratedPostPage } from "./moderation-types";
 import type { Post } from "./posts";
 import { pagePath } from "./reports";
 
@@ -13,7 +12,7 @@ me.sessionEnds.subscribe(() => (withheldPosts.value = []));
 /** Reads the posts of the user; the former ones stay if the service cannot be reached. */
 export async function loadWithheld(user: string, identity: Identity): Promise<void> {
   const pages = ["hidden", "in_review"].map((status) =>
-    read<ModeratedPostPage>(`${pagePath("me/posts", null)}&status=${status}`, { identity }),
+    read<Schemas["OwnPostsBody"]>(`${pagePath("me/posts", null)}&status=${status}`, { identity }),
   );
   const all = await Promise.all(pages).catch(() => null);
   if (all === null || me.session.peek()?.user !== user) return;

@@ -1,5 +1,9 @@
 /** The work of a queue entry: a post, a comment, or another write that the service does not have yet. */
-import type { Action, Reason } from "./moderation-types";
+import type { components } from "./schema";
+
+export type Reason = components["schemas"]["Reason"];
+/** An action that admins may decide; the log has others too. */
+export type Action = Exclude<components["schemas"]["Action"], "reject" | "edit">;
 
 export interface PostTexts {
   caption: string;

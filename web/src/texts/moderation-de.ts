@@ -9,7 +9,6 @@ export const de: ModerationTexts = {
   block: (user: string) => `${user} blockieren`,
   blockHint: (user: string) => `Sie sehen dann keine Bilder und Kommentare von ${user}, und Sie beide können die Bilder der anderen Person nicht kommentieren.`,
   isBlocked: (user: string) => `${user} ist blockiert.`,
-  long: (count: number, max: number) => `Dieser Text hat ${count} Zeichen. Kürzen Sie ihn auf ${max}.`,
 
   loadFailed: "Diese Liste konnte nicht geladen werden. Versuchen Sie es erneut, wenn Sie online sind.",
   blockedUsers: "Blockierte Personen",
@@ -67,6 +66,7 @@ export const de: ModerationTexts = {
   userEntry: (user: string) => `Konto ${user}`,
   matchOf: { line: (line: number) => `Gleicht Zeile ${line} der Liste der Betreiber.`, decision: (id: string) => `Gleicht dem Bild der Entscheidung ${id}.` },
   postGone: "Das Bild ist nicht mehr da.",
+  contentGone: "Diesen Inhalt gibt es nicht mehr.",
   actions: {
     hide: "Verbergen",
     restore: "Wieder zeigen",

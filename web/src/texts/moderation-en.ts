@@ -8,7 +8,6 @@ export const en = {
   block: (user: string) => `Block ${user}`,
   blockHint: (user: string) => `You then see no images and comments by ${user}, and neither of you can comment on the other's images.`,
   isBlocked: (user: string) => `${user} is blocked.`,
-  long: (count: number, max: number) => `This text has ${count} characters. Shorten it to ${max}.`,
 
   loadFailed: "This list could not be loaded. Try again when you are online.",
   blockedUsers: "Blocked users",
@@ -66,6 +65,7 @@ export const en = {
   userEntry: (user: string) => `Account ${user}`,
   matchOf: { line: (line: number) => `Matches line ${line} of the operator's list.`, decision: (id: string) => `Matches the image of decision ${id}.` },
   postGone: "The image is no longer there.",
+  contentGone: "This content is gone already.",
   actions: {
     hide: "Hide",
     restore: "Restore",

@@ -3,12 +3,11 @@ import { useEffect, useState } from "preact/hooks";
 import * as account from "../account";
 import { type Identity, reachable } from "../api";
 import * as blocks from "../blocks";
-import { readOwnDecisions } from "../decisions";
+import { type OwnDecision, readOwnDecisions } from "../decisions";
 import * as me from "../me";
 import { moderationTexts } from "../moderation-texts";
-import type { OwnDecision, Report } from "../moderation-types";
 import * as outbox from "../outbox";
-import { readOwnReports } from "../reports";
+import { readOwnReports, type Report } from "../reports";
 import { exactTime, problemTextOrDetail, texts } from "../texts";
 import { blockedUsers } from "../visible";
 import { ZipTooLargeError } from "../zip";
@@ -89,7 +88,7 @@ function Decisions({ identity }: { identity: Identity }) {
 }
 
 /** The actions that a user can appeal: those against them. */
-const APPEALABLE = ["hide", "delete", "ban", "reject"];
+const APPEALABLE = ["hide", "delete", "ban", "reject", "edit"];
 
 function DecisionItem({ decision }: { decision: OwnDecision }) {
   const { action, post_id: post, created_at: at } = decision;
@@ -148,11 +147,12 @@ function Reports({ identity }: { identity: Identity }) {
 
 function ReportItem({ report }: { report: Report }) {
   const subject = moderationTexts.reportOf[report.comment_id === null ? "post" : "comment"];
-  const outcome = report.status === "open" ? "open" : (report.outcome ?? "closed");
+  const outcome = report.status === "open" ? "open" : report.outcome;
+  const outcomes = moderationTexts.outcomes as Record<string, string>;
   return (
     <li>
       <p>
-        <strong>{moderationTexts.outcomes[outcome]}</strong> <Time at={report.created_at} edited={null} />
+        <strong>{outcomes[outcome ?? ""] ?? outcomes["closed"]}</strong> <Time at={report.created_at} edited={null} />
       </p>
       <p>
         {subject}, {reasonText(report.reason)}

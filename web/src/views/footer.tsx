@@ -2,7 +2,8 @@
 import { limits } from "../limits";
 import { texts } from "../texts";
 
-const WEB = /^https?:\/\//i;
+/** The schemes that a link may have: never a script. */
+const LINK = /^(https?:\/\/|mailto:)/i;
 const MAIL = /^[^\s@:/]+@[^\s@:/]+$/;
 
 export function Footer() {
@@ -16,9 +17,9 @@ export function Footer() {
   );
 }
 
-/** A link to the rules; nothing for an address that is not of the web. */
+/** A link to the rules; nothing for an address of another scheme. */
 export function RulesLink({ url }: { url: string }) {
-  if (!WEB.test(url)) return null;
+  if (!LINK.test(url)) return null;
   return (
     <a href={url} target="_blank" rel="noreferrer">
       {texts.rules}
@@ -28,7 +29,7 @@ export function RulesLink({ url }: { url: string }) {
 
 /** A link for an address of the web or of e-mail, else the text itself. */
 function Contact({ contact }: { contact: string }) {
-  if (WEB.test(contact) || /^mailto:/i.test(contact)) return <a href={contact}>{texts.contact}</a>;
+  if (LINK.test(contact)) return <a href={contact}>{texts.contact}</a>;
   if (MAIL.test(contact)) return <a href={`mailto:${contact}`}>{texts.contact}</a>;
   return (
     <span>

@@ -1,6 +1,6 @@
 /** The facts of an entry of the moderation queue: content, reports, appeal, match. */
+import type { QueueEntry } from "../decisions";
 import { moderationTexts } from "../moderation-texts";
-import type { QueueEntry, Reason } from "../moderation-types";
 import { creatorName } from "../posts";
 import { texts } from "../texts";
 import { Time } from "./parts";
@@ -30,7 +30,7 @@ function matchText({ line, decision }: NonNullable<QueueEntry["match"]>): string
 }
 
 function ReasonCounts({ reasons }: { reasons: QueueEntry["reasons"] }) {
-  const counts = Object.entries(reasons) as [Reason, number][];
+  const counts = Object.entries(reasons);
   if (counts.length === 0) return null;
   return (
     <ul class="reason-counts">
@@ -48,7 +48,7 @@ function Content({ entry }: { entry: QueueEntry }) {
   const { post, comment, user } = entry;
   if (comment !== null) return <Quote title={texts.commentBy(creatorName(comment))} text={comment.content} at={comment.created_at} />;
   if (post !== null) return <Quote title={texts.imageBy(creatorName(post))} text={post.caption} at={post.created_at} note={stateText(post.status)} />;
-  return <p class="who">{moderationTexts.userEntry(user ?? "")}</p>;
+  return <p class="who">{user === null ? moderationTexts.contentGone : moderationTexts.userEntry(user)}</p>;
 }
 
 function stateText(status: string): string | null {
@@ -76,9 +76,9 @@ function LatestReports({ entry }: { entry: QueueEntry }) {
   return (
     <ul class="latest-reports">
       {entry.latest.map((report) => (
-        <li key={report.reporter + report.created_at}>
+        <li key={`${report.reporter} ${report.created_at}`}>
           <p class="by">
-            <bdi class="who">{report.reporter}</bdi> <span>{reasonText(report.reason)}</span> <Time at={report.created_at} edited={null} />
+            {report.reporter && <bdi class="who">{report.reporter}</bdi>} <span>{reasonText(report.reason)}</span> <Time at={report.created_at} edited={null} />
           </p>
           {report.text && (
             <p class="content" dir="auto">

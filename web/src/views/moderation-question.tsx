@@ -1,8 +1,8 @@
 /** The question before a decision that nothing undoes, or that shuts a user out. `Enter` confirms it. */
 import { useState } from "preact/hooks";
+import type { QueueEntry } from "../decisions";
 import { decide, question, reason, userOf } from "../moderating";
 import { moderationTexts } from "../moderation-texts";
-import type { QueueEntry } from "../moderation-types";
 import { texts } from "../texts";
 import { Dialog } from "./parts";
 import { reasonText } from "./reasons";

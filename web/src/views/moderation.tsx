@@ -2,14 +2,15 @@
 import { useSignalEffect } from "@preact/signals";
 import { useEffect, useRef, useState } from "preact/hooks";
 import { resolveUrl } from "../api";
+import type { QueueEntry } from "../decisions";
 import { actionsOf, canUndo, current, message, note, position, question, reason, skip, start, startModerating, undo } from "../moderating";
 import { countText, isLoaded, openEntries } from "../moderation-queue";
 import { moderationTexts } from "../moderation-texts";
-import type { Action, QueueEntry } from "../moderation-types";
 import * as outbox from "../outbox";
 import type { Post } from "../posts";
 import { REASONS } from "../reports";
 import { problemTextOrDetail, texts } from "../texts";
+import type { Action } from "../works";
 import { EntryFacts } from "./moderation-entry";
 import { Question } from "./moderation-question";
 import "./moderation.css";

@@ -1,8 +1,8 @@
 /** The choice of a reason, of a report or of a decision, and the text that goes with it. */
-import { moderationTexts } from "../moderation-texts";
-import type { Reason } from "../moderation-types";
-import { MAX_TEXT, REASONS } from "../reports";
+import { checkText, limits } from "../limits";
+import { REASONS } from "../reports";
 import { texts } from "../texts";
+import type { Reason } from "../works";
 
 interface ReasonsProps {
   chosen: Reason | null;
@@ -31,8 +31,8 @@ export function reasonText(reason: string): string {
   return (texts.reasons as Record<string, string>)[reason] ?? reason;
 }
 
-/** The fault of a text, as a sentence; null if it has none. */
+/** The fault of the text of a report, a decision or an appeal, as a sentence; null if it has none. */
 export function textFault(text: string): string | null {
-  const count = [...text.trim()].length;
-  return count > MAX_TEXT ? moderationTexts.long(count, MAX_TEXT) : null;
+  const fault = checkText("report", text, limits.value);
+  return fault && texts.fault(fault);
 }

@@ -2,10 +2,10 @@
 import { useState } from "preact/hooks";
 import { limits, loadLimits } from "../limits";
 import { moderationTexts } from "../moderation-texts";
-import type { Reason } from "../moderation-types";
 import * as outbox from "../outbox";
 import { texts } from "../texts";
 import { blockedUsers } from "../visible";
+import type { Reason } from "../works";
 import { reportSubject, type ReportSubject } from "./dialogs";
 import { RulesLink } from "./footer";
 import "./moderation.css";

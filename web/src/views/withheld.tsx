@@ -1,7 +1,6 @@
 /** The user's own posts that nobody else sees, with the decision and `Appeal`. */
 import { useSignal } from "@preact/signals";
-import { resolveUrl } from "../api";
-import type { Appeal, PostModeration } from "../moderation-types";
+import { resolveUrl, type Schemas } from "../api";
 import * as outbox from "../outbox";
 import type { Post } from "../posts";
 import { relativeTime, texts } from "../texts";
@@ -79,7 +78,7 @@ export function Notice({ post }: { post: Post }) {
   );
 }
 
-export function DecisionReason({ decision }: { decision: Pick<PostModeration, "reason" | "text"> }) {
+export function DecisionReason({ decision }: { decision: Pick<Schemas["NoticeBody"], "reason" | "text"> }) {
   const reason = decision.reason && ((texts.reasons as Record<string, string>)[decision.reason] ?? decision.reason);
   if (!reason && !decision.text) return null;
   return (
@@ -90,7 +89,7 @@ export function DecisionReason({ decision }: { decision: Pick<PostModeration, "r
 }
 
 /** The button `Appeal`, or the state of the appeal. */
-export function AppealState({ decision, appeal }: { decision: string; appeal: Appeal | null }) {
+export function AppealState({ decision, appeal }: { decision: string; appeal: Schemas["AppealBody"] | null }) {
   const isWaiting = outbox.ownEntries.value.some(({ work }) => work.kind === "appeal" && work.decision === decision);
   if (appeal?.outcome === "dismissed") return <p class="hint">{texts.appealDismissed}</p>;
   if (appeal) return <p class="hint">{texts.appealed(relativeTime(appeal.created_at))}</p>;
