@@ -2,7 +2,7 @@
 import { computed, effect, signal } from "@preact/signals";
 import type { QueueEntry } from "./decisions";
 import * as me from "./me";
-import { entryName, isLoaded, loadMoreEntries, openEntries, subjectOf } from "./moderation-queue";
+import { entryName, isLoaded, loadMoreEntries, markDecided, openEntries, subjectOf } from "./moderation-queue";
 import { moderationTexts } from "./moderation-texts";
 import * as outbox from "./outbox";
 import { REASONS } from "./reports";
@@ -116,6 +116,7 @@ function reasonFor(action: Action): Reason | null {
 function send(entry: QueueEntry, decision: Omit<DecisionWork, "kind">): void {
   const work: DecisionWork = { kind: "decision", ...decision };
   past.value = [...past.peek(), { entry, work }];
+  markDecided(work.subject);
   void outbox.add(work);
 }
 

@@ -6,7 +6,8 @@ import { computed, signal } from "@preact/signals";
 import { type QueueEntry, readQueue } from "./decisions";
 import * as me from "./me";
 import * as outbox from "./outbox";
-import { type DecisionWork, type Subject, subjectName } from "./works";
+import type { Answer } from "./queue";
+import { type Subject, subjectName } from "./works";
 
 const REFRESH_MS = 60_000;
 /** The next page is loaded while this many entries are left. */
@@ -16,7 +17,7 @@ const loaded = signal<QueueEntry[]>([]);
 const cursor = signal<string | null>(null);
 /** True once the first page has come. */
 export const isLoaded = signal(false);
-/** Subjects whose decision the service has confirmed; the loaded entries may be older. */
+/** Subjects that this admin has decided about since the entries were loaded. */
 const decided = signal<Set<string>>(new Set());
 
 me.sessionEnds.subscribe(() => {
@@ -70,7 +71,7 @@ export function watchQueue(): () => void {
   const timer = setInterval(load, REFRESH_MS);
   document.addEventListener("visibilitychange", load);
   const endOutcomes = outbox.outcome.subscribe((last) => {
-    if (last?.answer.is === "done" && last.entry.work.kind === "decision") confirmDecision(last.entry.work);
+    if (last?.entry.work.kind === "decision") applyAnswer(last.entry.work.subject, last.answer);
   });
   return () => {
     clearInterval(timer);
@@ -79,8 +80,15 @@ export function watchQueue(): () => void {
   };
 }
 
-function confirmDecision({ subject }: DecisionWork): void {
+/** Takes the subject's entries off the queue at once, before the decision is stored. */
+export function markDecided(subject: Subject): void {
   decided.value = new Set([...decided.peek(), subjectName(subject)]);
+}
+
+/** Brings the subject's entries back if the service has refused the decision. */
+function applyAnswer(subject: Subject, answer: Answer): void {
+  if (answer.is === "done") markDecided(subject);
+  else if (answer.is === "failed") decided.value = new Set([...decided.peek()].filter((name) => name !== subjectName(subject)));
 }
 
 /** Reads the first page. */
