@@ -97,7 +97,7 @@ interface ActionProps {
 function ActionButton({ name, shortcut, act, class: kind = "" }: ActionProps) {
   const key = shortcut === "←" ? "ArrowLeft" : shortcut;
   return (
-    <button type="button" class={`action ${kind}`} aria-label={name} aria-keyshortcuts={key} onClick={act}>
+    <button type="button" class={`action ${kind}`} aria-keyshortcuts={key} onClick={act}>
       {name} <kbd aria-hidden="true">{shortcut}</kbd>
     </button>
   );

@@ -33,7 +33,7 @@ function WithheldPost({ post }: { post: Post }) {
   const isDeleted = outbox.ownEntries.value.some(({ work }) => work.kind === "delete post" && work.post === post.id);
   return (
     <article class={isDeleted ? "withheld-post leaving" : "withheld-post"} aria-label={postName(post)}>
-      <a class="frame" href={hrefOf(post.id)}>
+      <a class="frame" href={hrefOf(post.id)} aria-label={postName(post)}>
         <SmallImage post={post} />
       </a>
       <div class="withheld-words">
