@@ -87,6 +87,19 @@ def test_a_report_of_a_comment_leaves_the_post(
     assert entry["comment"]["content"] == "Buy my watches"
 
 
+def test_a_report_from_the_dialog_of_a_post_closes_it(
+    open_gallery: OpenGallery, machine: OneMachine, api: Api
+) -> None:
+    gallery = open_gallery(machine.url)
+    gallery.sign_in("bob")
+    dialog = gallery.comments_of("Watches")
+    gallery.button("Report", within=dialog).click()
+    report(gallery, "Spam")
+    expect(gallery.dialog()).to_have_count(0)
+    expect(gallery.article("Watches")).to_have_count(0)
+    gallery.wait_for(lambda: api.get("/me/reports", "bob").json()["reports"])
+
+
 def test_a_report_asks_to_sign_in_first(
     open_gallery: OpenGallery, machine: OneMachine, api: Api
 ) -> None:

@@ -181,15 +181,17 @@ function Actions({ post }: { post: Post }) {
           </button>
         </>
       )}
-      {!isOwn && <ReportPost post={post} />}
+      <ReportPost post={post} />
       {action.value === "edit" && <EditPost post={post} close={close} />}
       {action.value === "delete" && <DeletePost id={post.id} close={close} />}
     </div>
   );
 }
 
-function ReportPost({ post }: { post: Post }) {
+/** The button `Report` of another user's post. */
+export function ReportPost({ post }: { post: Post }) {
   const { id, creator, caption } = post;
+  if (me.session.value?.user === creator) return null;
   const creatorsName = creatorName(post);
   const about = caption === "" ? texts.imageBy(creatorsName) : `${texts.imageBy(creatorsName)}: ${caption}`;
   return (

@@ -9,7 +9,7 @@ import { visiblePosts } from "../visible";
 import { withheldPosts } from "../withheld";
 import { Comments } from "./comments";
 import { Blur, Dialog, DialogTitle, IconButton, Time } from "./parts";
-import { postName, withOwnEdits } from "./post";
+import { postName, ReportPost, withOwnEdits } from "./post";
 import { isPrivateImage, usePrivateImage } from "./private-image";
 import { openPostInPlace, openPost } from "./route";
 import { Notice } from "./withheld";
@@ -51,6 +51,11 @@ function PostDialog({ id }: { id: string }) {
           </p>
         )}
         {post && <Notice post={post} />}
+        {post?.status === "ready" && (
+          <p class="row actions">
+            <ReportPost post={post} />
+          </p>
+        )}
         {post?.status === "ready" && <Comments key={id} post={post} />}
       </section>
     </Dialog>
