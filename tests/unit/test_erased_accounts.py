@@ -25,16 +25,21 @@ from image_poster.adapters.sqlite import database as sqlite_database
 from image_poster.adapters.sqlite.accounts import SqliteAccountStore, SqliteBlockStore
 from image_poster.adapters.sqlite.comments import SqliteCommentStore
 from image_poster.adapters.sqlite.database import Database
-from image_poster.adapters.sqlite.feed import SqliteFeedReader, SqliteFeedRebuilder
+from image_poster.adapters.sqlite.feed import (
+    SqliteCommentImporter,
+    SqliteFeedReader,
+    SqliteFeedRebuilder,
+)
 from image_poster.adapters.sqlite.idempotency import SqliteTombstoneQueue
 from image_poster.adapters.sqlite.jobs import SqliteJobQueue
 from image_poster.adapters.sqlite.moderation import SqliteDecisionStore
 from image_poster.adapters.sqlite.posts import SqlitePostStore
 from image_poster.adapters.sqlite.reports import SqliteReportStore
-from image_poster.adapters.sqlite.uploads import SqliteUploadRecordStore
+from image_poster.adapters.sqlite.uploads import SqliteUploadQuota, SqliteUploadRecordStore
 from image_poster.domain.accounts import Block
 from image_poster.domain.errors import BusyError
 from image_poster.domain.identity import Identity
+from image_poster.domain.limits import Limits, Rates
 from image_poster.domain.moderation import Action, Appeal, Subject
 from image_poster.domain.posts import PostStatus
 from image_poster.domain.uploads import Upload
@@ -224,3 +229,30 @@ async def one_step(adapters: MachineModerationAdapters, user: str) -> bool:
         return False
     await adapters.accounts.finish_deletion(user)
     return True
+
+
+@pytest.mark.anyio
+async def test_bytes_that_are_refused_during_a_deletion_leave_no_record_of_the_user(
+    adapters: MachineModerationAdapters, database: Database
+) -> None:
+    limits = Limits(rates=Rates(bytes_per_day=1000))
+    quota = SqliteUploadQuota(database, adapters.clock, limits)
+    for user in ("bob", "carol"):
+        await quota.charge(user, 10)
+    await adapters.accounts.begin_deletion("bob")
+    await erase_records(adapters, "bob", 7)
+    for user in ("bob", "carol"):
+        await quota.charge(user, 10)
+    assert database.read("SELECT user, bytes FROM daily_bytes") == [("carol", 20)]
+
+
+@pytest.mark.anyio
+async def test_an_import_revives_no_comment_of_an_account_that_is_being_deleted(
+    adapters: MachineModerationAdapters, database: Database
+) -> None:
+    post_id = await ready(adapters)
+    await adapters.accounts.begin_deletion("bob")
+    comments = [a_comment(post_id, "bob"), a_comment(post_id, "carol")]
+    importer = SqliteCommentImporter(database, adapters.clock)
+    assert await importer.add(post_id, comments) == 1
+    assert (await shown(adapters, post_id)).latest_comments == comments[1:]

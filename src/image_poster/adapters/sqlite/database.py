@@ -20,12 +20,7 @@ import structlog
 
 from image_poster.adapters.sqlite.checkpoints import Checkpoints, truncate_log
 from image_poster.adapters.sqlite.schema import prepare
-from image_poster.domain.errors import (
-    BusyError,
-    ImagePosterError,
-    NotReadyError,
-    StorageFullError,
-)
+from image_poster.domain.errors import BusyError, ImagePosterError, NotReadyError, StorageFullError
 from image_poster.domain.idempotency import AlreadyAnsweredError
 from image_poster.domain.moderation import AlreadyReportedError
 

@@ -28,16 +28,8 @@ from image_poster.adapters.sqlite.posts import change_post, delete_post, find_po
 from image_poster.adapters.sqlite.reports import LATEST_REPORTS_OF, decoded_report
 from image_poster.adapters.sqlite.standing import check_standing, end_ban, find_standing, set_ban
 from image_poster.domain.accounts import Ban
-from image_poster.domain.decisions import (
-    SubjectState,
-    Verdict,
-    judge,
-)
-from image_poster.domain.errors import (
-    AppealMadeError,
-    DecisionConflictError,
-    DecisionNotFoundError,
-)
+from image_poster.domain.decisions import SubjectState, Verdict, judge
+from image_poster.domain.errors import AppealMadeError, DecisionConflictError, DecisionNotFoundError
 from image_poster.domain.idempotency import IdempotencyRecord
 from image_poster.domain.identity import Identity
 from image_poster.domain.ids import parse_rfc3339
