@@ -6,6 +6,7 @@ from base64 import b64encode
 from collections.abc import AsyncIterator
 from contextlib import closing
 from pathlib import Path
+from random import Random
 
 import msgspec
 import pytest
@@ -37,6 +38,7 @@ from image_poster.adapters.sqlite.posts import SqlitePostStore
 from image_poster.adapters.sqlite.reports import SqliteReportStore
 from image_poster.adapters.sqlite.uploads import SqliteUploadQuota, SqliteUploadRecordStore
 from image_poster.domain.accounts import Block
+from image_poster.domain.comments import Comment
 from image_poster.domain.errors import BusyError
 from image_poster.domain.identity import Identity
 from image_poster.domain.limits import Limits, Rates
@@ -155,6 +157,35 @@ async def test_no_file_of_the_database_has_a_text_of_a_deleted_account(
     assert files_with(tmp_path, SECRET) == []
     assert files_with(tmp_path, KEPT) == ["test.db"]
     assert (await adapters.rebuilder.rebuild(None, 100)).drifted == []
+
+
+@pytest.mark.anyio
+async def test_copies_that_sqlite_left_in_unused_parts_of_pages_are_gone(
+    adapters: MachineModerationAdapters, tmp_path: Path
+) -> None:
+    """It leaves them where it moves rows from one page to another, in spite of `secure_delete`."""
+    random = Random(0)
+    posts = [await ready(adapters, "carol") for _ in range(20)]
+    live = list[Comment]()
+    for _ in range(8):
+        comments = [
+            a_comment(random.choice(posts), user, f"{word} " * random.choice((1, 9, 90, 400)))
+            for user, word in [("bob", SECRET), ("carol", KEPT)] * 150
+        ]
+        random.shuffle(comments)
+        await asyncio.gather(*map(adapters.comments.add, comments))
+        live += comments
+        random.shuffle(live)
+        removals = [live.pop() for _ in range(200)]
+        await asyncio.gather(
+            *(
+                adapters.comments.remove(gone.post_id, gone.id, Identity(gone.creator))
+                for gone in removals
+            )
+        )
+    await erase(adapters, "bob", 200)
+    await adapters.accounts.finish_deletion("bob")
+    assert files_with(tmp_path, SECRET) == []
 
 
 @pytest.mark.anyio

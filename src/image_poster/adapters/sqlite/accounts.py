@@ -160,9 +160,12 @@ class SqliteAccountStore:
         return await self._database.write(erase)
 
     async def finish_deletion(self, user: str) -> None:
-        """As the port says. Raises `BusyError`, with the deletion unfinished, while a reader of
-        another process needs the log of the database."""
-        await self._database.truncate_log()
+        """As the port says. It rewrites the database's file. Raises `BusyError`, with the deletion
+        unfinished, while a reader of another process needs the log, and `StorageFullError`."""
+        await self._database.truncate_log()  # cheap: a reader that is in the way shows here
+        # `secure_delete` clears rows and free pages, but not the copies that SQLite leaves in
+        # unused parts of pages when it moves rows between them.
+        await self._database.truncate_log(rewrite=True)
         await self._database.write(lambda connection: end_deletion(connection, user))
         with suppress(BusyError):  # this has only the name, in a row that is gone
             await self._database.truncate_log()

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import structlog
 
-from image_poster.adapters.sqlite.checkpoints import Checkpoints, truncate_log
+from image_poster.adapters.sqlite.checkpoints import Checkpoints
 from image_poster.adapters.sqlite.schema import prepare
 from image_poster.domain.errors import BusyError, ImagePosterError, NotReadyError, StorageFullError
 from image_poster.domain.idempotency import AlreadyAnsweredError
@@ -171,6 +171,8 @@ def _set_results(outcomes: list[_Outcome]) -> None:
 
 
 _BUSY_TIMEOUT_MS = 10_000
+# The temporary file of a rewrite, and the log, each have the size of the database.
+_COPIES_OF_REWRITE = 2
 # Writers wait meanwhile.
 _TRUNCATION_TIMEOUT_MS = 1_000
 _WAL = "PRAGMA journal_mode = WAL"
@@ -229,9 +231,11 @@ class Database:
         """`check_free_space` raises `StorageFullError` if the disk lacks that many bytes.
         Operations that add data call it; deletions do not. `lock` acquires the writer lock."""
         self.check_free_space = check_free_space
+        self._path = path
         writing = connect(path)
         prepare(writing)
-        self._writer = Writer(writing, Checkpoints(path, writing, connect(path)), lock)
+        self._checkpoints = Checkpoints(path, writing, connect(path))
+        self._writer = Writer(writing, self._checkpoints, lock)
         self._reading = connect(path)
 
     def read(self, sql: str, *parameters: object) -> list[Any]:
@@ -263,15 +267,23 @@ class Database:
         """Run an operation in the writer (`Writer.run`)."""
         return await self._writer.run(operation)
 
-    async def truncate_log(self) -> None:
-        """Remove from the write-ahead log what was deleted before. Raises `BusyError` if a reader
-        of another process needs the log; then try again later."""
+    async def truncate_log(self, *, rewrite: bool = False) -> None:
+        """Remove from the write-ahead log what was deleted before; with `rewrite`, from unused
+        parts of the file's pages too, while writers wait.
 
-        def truncate(connection: sqlite3.Connection) -> bool:
-            return truncate_log(connection, _TRUNCATION_TIMEOUT_MS)
+        Raises `BusyError` if a reader of another process needs the log; then try again later.
+        Raises `StorageFullError`.
+        """
+        if rewrite:
+            self.check_free_space(_COPIES_OF_REWRITE * self._path.stat().st_size)
 
-        if not await self._writer.run(truncate, after_commit=True):
-            raise BusyError
+        def truncate(connection: sqlite3.Connection) -> None:
+            if rewrite:
+                connection.execute("VACUUM")
+            if not self._checkpoints.truncate(_TRUNCATION_TIMEOUT_MS):
+                raise BusyError
+
+        await self._writer.run(truncate, after_commit=True)
 
     async def close(self) -> None:
         """Finish the queued operations and close both connections."""
