@@ -43,8 +43,8 @@ class DynamoCommentStore:
     """`CommentStore` in DynamoDB. It caches for a minute that a post is ready.
 
     If the post is deleted in that minute, `DynamoCommentCounter` removes new comments on it. If it
-    is hidden in that minute, new comments are counted as any other: nobody sees them until the post
-    is restored, and then the count is true.
+    is hidden in that minute, new comments are counted as any other. Nobody sees them until the post
+    is restored; then the count is true.
     """
 
     def __init__(
@@ -177,7 +177,7 @@ class DynamoCommentStore:
         `PostNotFoundError` and `CommentNotFoundError`."""
         item = await self._table.get(schema.comment_key(post_id, comment_id))
         mark = item or await self._table.get(schema.gone_key(post_id, comment_id))
-        if mark is not None and mark.get("deleted_by") == by.user:
+        if mark is not None and schema.was_deleted_by(mark, by.user):
             return
         if isinstance(reason, PostNotFoundError):
             raise reason

@@ -16,6 +16,12 @@ from image_poster.adapters.dynamodb.standing import (
     standing_of,
 )
 from image_poster.domain.accounts import Ban
+from image_poster.domain.decisions import (
+    SubjectState,
+    Verdict,
+    closes,
+    judge,
+)
 from image_poster.domain.errors import (
     AppealMadeError,
     DecisionConflictError,
@@ -23,7 +29,7 @@ from image_poster.domain.errors import (
 )
 from image_poster.domain.idempotency import IdempotencyRecord
 from image_poster.domain.identity import Identity
-from image_poster.domain.ids import parse_rfc3339
+from image_poster.domain.ids import least_id, milliseconds_of, parse_rfc3339
 from image_poster.domain.moderation import (
     APPEALABLE,
     Action,
@@ -34,10 +40,6 @@ from image_poster.domain.moderation import (
     NewEntry,
     QueueEntry,
     Subject,
-    SubjectState,
-    Verdict,
-    closes,
-    judge,
 )
 from image_poster.domain.posts import Post
 from image_poster.domain.signing import Page
@@ -45,6 +47,7 @@ from image_poster.ports import Clock
 
 HASHES = "HASHES"
 _HASHES_AT_A_TIME = 1000
+_CLOCKS_DIFFER_MS = 10 * 60 * 1000
 
 
 class _Loaded(NamedTuple):
@@ -77,6 +80,7 @@ class DynamoDecisionStore:
         self._comments = comments
         self._check_may_write = check_may_write
         self._changed = changed
+        self._hashes: dict[str, int] = {}
 
     async def queue(self, *, limit: int, after: str | None) -> Page[QueueEntry, str]:
         query = database.Query(
@@ -173,13 +177,26 @@ class DynamoDecisionStore:
         await self._table.transact([made, storing, *recording])
 
     async def nearest(self, image_hash: str) -> tuple[str, int] | None:
-        query = database.Query(HASHES, _HASHES_AT_A_TIME)
-        bits, best = int(image_hash, 16), None
+        await self._load_new_hashes()
+        bits = int(image_hash, 16)
+        distances = [
+            ((bits ^ blocked).bit_count(), decision_id)
+            for decision_id, blocked in self._hashes.items()
+        ]
+        if not distances:
+            return None
+        distance, decision_id = min(distances)
+        return decision_id, distance
+
+    async def _load_new_hashes(self) -> None:
+        """Read the hashes that were blocked since the last call; none is ever removed. Ids come
+        from several clocks, so those of the last minutes are read again."""
+        after = None
+        if self._hashes:
+            after = least_id(milliseconds_of(max(self._hashes)) - _CLOCKS_DIFFER_MS)
+        query = database.Query(HASHES, _HASHES_AT_A_TIME, ascending=True, after=after)
         async for item in paging.all_items(self._table, query):
-            distance = (bits ^ int(str(item["hash"]), 16)).bit_count()
-            if best is None or distance < best[1]:
-                best = (str(item[database.SK]), distance)
-        return best
+            self._hashes[str(item[database.SK])] = int(str(item["hash"]), 16)
 
     async def _load(self, subject: Subject) -> _Loaded:
         """Read the state of a subject."""

@@ -199,7 +199,7 @@ ALTER TABLE uploads ADD COLUMN refused_bytes INTEGER NOT NULL DEFAULT 0
 # The conditions of some indexes keep them small: few entries are open, few accounts are deleted.
 _MODERATION = """
 ALTER TABLE posts ADD COLUMN image_hash TEXT NOT NULL DEFAULT '';
-CREATE INDEX posts_failed ON posts (due_at) WHERE status = 'failed';
+CREATE INDEX posts_failed ON posts (due_at, id) WHERE status = 'failed';
 CREATE INDEX comments_of_creator ON comments (creator, id);
 CREATE INDEX tombstones_of_user ON tombstones (user);
 CREATE TABLE accounts (

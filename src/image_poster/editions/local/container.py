@@ -30,8 +30,9 @@ from image_poster.adapters.sqlite.database import Database, WriteProbe
 from image_poster.adapters.sqlite.feed import SqliteFeedReader, SqliteFeedRebuilder, greatest_time
 from image_poster.adapters.sqlite.idempotency import SqliteTombstoneQueue
 from image_poster.adapters.sqlite.jobs import SqliteJobQueue, SqliteReviewQueue
-from image_poster.adapters.sqlite.moderation import SqliteDecisionStore, SqliteReportStore
+from image_poster.adapters.sqlite.moderation import SqliteDecisionStore
 from image_poster.adapters.sqlite.posts import SqlitePostStore
+from image_poster.adapters.sqlite.reports import SqliteReportStore
 from image_poster.adapters.sqlite.schema import SchemaTooNewError, SchemaTooOldError
 from image_poster.adapters.sqlite.uploads import SqliteUploadQuota, SqliteUploadRecordStore
 from image_poster.domain.limits import write_rule
@@ -263,7 +264,7 @@ def _path(setting: str) -> Path | None:
 
 
 class _Adapters(NamedTuple):
-    """The adapters that both the services and the background work use."""
+    """The adapters that both the services and the container use."""
 
     images: FileImageStore
     uploads: FileUploadStore
@@ -271,59 +272,64 @@ class _Adapters(NamedTuple):
     upload_quota: SqliteUploadQuota
     put_urls: HmacPutUrlSigner
     decisions: SqliteDecisionStore
+    lists: BlockLists
 
 
-def _compose(settings: Settings, database: Database, shared: Shared) -> Container:
-    counts, notifier, clock = shared.counts, shared.notifier, shared.clock
-    layout, signer = _layout(settings), Signer(signing_key(settings.data_dir))
-    lists = BlockLists(_path(settings.blocked_images), _path(settings.blocked_words))
-    adapters = _Adapters(
+def _adapters(settings: Settings, database: Database, shared: Shared, signer: Signer) -> _Adapters:
+    layout = _layout(settings)
+    return _Adapters(
         images=FileImageStore(layout, group_id(settings.renditions_group)),
         uploads=FileUploadStore(layout),
         upload_records=SqliteUploadRecordStore(database),
-        upload_quota=SqliteUploadQuota(database, clock, settings.limits),
+        upload_quota=SqliteUploadQuota(database, shared.clock, settings.limits),
         put_urls=HmacPutUrlSigner(signer),
-        decisions=SqliteDecisionStore(database, clock, notifier),
+        decisions=SqliteDecisionStore(database, shared.clock, shared.notifier),
+        lists=BlockLists(_path(settings.blocked_images), _path(settings.blocked_words)),
     )
-    stores, cursors = _stores(settings, database, shared, adapters, lists), CursorSigner(signer)
+
+
+def _stores(settings: Settings, database: Database, shared: Shared, adapters: _Adapters) -> Stores:
+    clock, notifier, lists = shared.clock, shared.notifier, adapters.lists
+    writes = write_rule(settings.limits.rates)
+    return Stores(
+        posts=SqlitePostStore(database, clock, adapters.upload_quota, notifier),
+        comments=SqliteCommentStore(database, clock),
+        feed=SqliteFeedReader(database),
+        images=adapters.images,
+        uploads=adapters.uploads,
+        upload_records=adapters.upload_records,
+        put_urls=adapters.put_urls,
+        reports=SqliteReportStore(database, clock),
+        decisions=adapters.decisions,
+        accounts=SqliteAccountStore(database, clock),
+        blocks=SqliteBlockStore(database, clock),
+        clock=clock,
+        notifier=notifier,
+        writes=UNLIMITED if writes is None else SharedRateLimiter(shared.counts, writes),
+        upload_quota=adapters.upload_quota,
+        revoke_tokens=partial(revoke_deleted_user, settings.data_dir),
+        check_text=lambda field, text: check_words(lists.words, field, text),
+    )
+
+
+def _compose(settings: Settings, database: Database, shared: Shared) -> Container:
+    clock, notifier = shared.clock, shared.notifier
+    signer = Signer(signing_key(settings.data_dir))
+    adapters = _adapters(settings, database, shared, signer)
+    stores = _stores(settings, database, shared, adapters)
+    cursors = CursorSigner(signer)
     return Container(
-        **adapters._asdict(),
         settings=settings,
         database=database,
+        **adapters._asdict(),
         jobs=SqliteJobQueue(database, clock, notifier),
         tombstones=SqliteTombstoneQueue(database),
         reviews=SqliteReviewQueue(database, clock),
         image_grants=ImageGrants(signer),
-        lists=lists,
-        counts=counts,
+        counts=shared.counts,
         notifier=notifier,
         clock=clock,
         services=build_services(
             stores, settings.limits, cursors, RENDERERS, poll_seconds=_WAIT_POLL_SECONDS
         ),
-    )
-
-
-def _stores(
-    settings: Settings,
-    database: Database,
-    shared: Shared,
-    adapters: _Adapters,
-    lists: BlockLists,
-) -> Stores:
-    counts, notifier, clock = shared.counts, shared.notifier, shared.clock
-    writes = write_rule(settings.limits.rates)
-    return Stores(
-        **adapters._asdict(),
-        posts=SqlitePostStore(database, clock, adapters.upload_quota, notifier),
-        comments=SqliteCommentStore(database, clock),
-        feed=SqliteFeedReader(database),
-        reports=SqliteReportStore(database, clock),
-        accounts=SqliteAccountStore(database, clock),
-        blocks=SqliteBlockStore(database, clock),
-        clock=clock,
-        notifier=notifier,
-        writes=UNLIMITED if writes is None else SharedRateLimiter(counts, writes),
-        revoke_tokens=partial(revoke_deleted_user, settings.data_dir),
-        check_text=lambda field, text: check_words(lists.words, field, text),
     )
