@@ -163,6 +163,7 @@ class SqliteAccountStore:
         """As the port says. Raises `BusyError`, with the deletion unfinished, while a reader of
         another process needs the log of the database."""
         await self._database.truncate_log()
-        await self._database.write(lambda connection: end_deletion(connection, user))
+        now = self._clock.service_ms()
+        await self._database.write(lambda connection: end_deletion(connection, user, now))
         with suppress(BusyError):  # this has only the name, in a row that is gone
             await self._database.truncate_log()

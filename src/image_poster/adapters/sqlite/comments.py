@@ -145,8 +145,13 @@ class SqliteCommentStore:
         def delete(connection: sqlite3.Connection) -> None:
             if was_deleted_by(connection, comment_id, by):
                 return
-            post = _ranked_post(connection, post_id, ready_only=not by.admin)
-            creator = _comment(connection, post_id, comment_id).creator
+            post = _ranked_post(connection, post_id, ready_only=False)
+            comment = find_comment(connection, post_id, comment_id)
+            creator = "" if comment is None else comment.creator
+            if not by.admin and by.user not in {creator, post.creator}:
+                _ranked_post(connection, post_id)  # else the post does not exist for this user
+            if comment is None:
+                raise CommentNotFoundError
             by.require(creator, post.creator)
             delete_comments(connection, [(post_id, comment_id)], by, self._clock.service_ms())
             log_for_owner(connection, decision, creator)

@@ -26,9 +26,16 @@ from image_poster.adapters.sqlite.idempotency import (
 )
 from image_poster.adapters.sqlite.posts import change_post, delete_post, find_post
 from image_poster.adapters.sqlite.reports import LATEST_REPORTS_OF, decoded_report
-from image_poster.adapters.sqlite.standing import check_standing, end_ban, find_standing, set_ban
+from image_poster.adapters.sqlite.standing import (
+    begin_deletion,
+    check_standing,
+    end_ban,
+    find_standing,
+    set_ban,
+)
 from image_poster.domain.accounts import Ban
 from image_poster.domain.decisions import (
+    NO_HASH,
     SubjectState,
     Verdict,
     judge,
@@ -75,10 +82,7 @@ _FIND_APPEAL = (
     "SELECT text, created_at, closed_by FROM appeals JOIN entries ON entries.id = entry_id "
     "WHERE decision_id = ?"
 )
-_BLOCK_HASH = (
-    "INSERT OR IGNORE INTO blocked_hashes (hash, decision_id) "
-    "SELECT image_hash, ? FROM posts WHERE id = ? AND image_hash <> ''"
-)
+_BLOCK_HASH = "INSERT OR IGNORE INTO blocked_hashes (hash, decision_id) VALUES (?, ?)"
 
 
 class SqliteDecisionStore:
@@ -118,7 +122,7 @@ class SqliteDecisionStore:
             verdict = judge(decision, state)
             if verdict.is_new:
                 if block_image:
-                    connection.execute(_BLOCK_HASH, (decision.id, decision.post_id))
+                    _block_hash(connection, decision)
                 _apply(connection, verdict, now)
                 close_entries(connection, decision.subject, decision.action)
                 log_decision(connection, verdict.decision)
@@ -219,6 +223,15 @@ class SqliteDecisionStore:
         return AppealedDecision(decision, Appeal(text, created_at, outcome))
 
 
+def _block_hash(connection: sqlite3.Connection, decision: Decision) -> None:
+    """Block the hash of the post's image. Raises `DecisionConflictError` if it has none."""
+    sql = "SELECT image_hash FROM posts WHERE id = ?"
+    (image_hash,) = connection.execute(sql, (decision.post_id,)).fetchone()
+    if not image_hash:
+        raise DecisionConflictError(NO_HASH)
+    connection.execute(_BLOCK_HASH, (image_hash, decision.id))
+
+
 def subject_state(connection: sqlite3.Connection, subject: Subject, now_ms: int) -> SubjectState:
     """The stored state of a subject at the wall clock's time `now_ms`."""
     rows = connection.execute(DECISIONS_ABOUT, (subject.key,))
@@ -256,19 +269,23 @@ def _apply(connection: sqlite3.Connection, verdict: Verdict, now_ms: int) -> Non
     """Change the state of the subject of a new decision."""
     decision, post = verdict.decision, verdict.post
     if decision.user is not None:
-        _apply_to_user(connection, decision, decision.user)
+        _apply_to_user(connection, decision, decision.user, now_ms)
     elif post is not None:
         change_post(connection, post.id, lambda _: post, now_ms)
     elif decision.action is Action.DELETE:
         _delete_content(connection, decision, now_ms)
 
 
-def _apply_to_user(connection: sqlite3.Connection, decision: Decision, user: str) -> None:
+def _apply_to_user(
+    connection: sqlite3.Connection, decision: Decision, user: str, now_ms: int
+) -> None:
     if decision.action is Action.BAN:
         until_ms = None if decision.until is None else parse_rfc3339(decision.until)
         set_ban(connection, user, Ban(decision.reason, until_ms, decision.id))
     elif decision.action is Action.UNBAN:
         end_ban(connection, user)
+    elif decision.action is Action.DELETE:
+        begin_deletion(connection, user, now_ms)
 
 
 def _delete_content(connection: sqlite3.Connection, decision: Decision, now_ms: int) -> None:
