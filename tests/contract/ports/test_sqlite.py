@@ -18,7 +18,7 @@ from image_poster.adapters.sqlite import entries, jobs, moderation, reports
 from image_poster.adapters.sqlite import feed_queries as feed
 from image_poster.adapters.sqlite.accounts import SqliteAccountStore, SqliteBlockStore
 from image_poster.adapters.sqlite.comments import SqliteCommentStore
-from image_poster.adapters.sqlite.database import Database, WriteProbe, connect
+from image_poster.adapters.sqlite.database import Database, connect
 from image_poster.adapters.sqlite.feed import (
     SqliteCommentImporter,
     SqliteFeedReader,
@@ -27,6 +27,7 @@ from image_poster.adapters.sqlite.feed import (
 )
 from image_poster.adapters.sqlite.idempotency import SqliteTombstoneQueue
 from image_poster.adapters.sqlite.jobs import SqliteJobQueue
+from image_poster.adapters.sqlite.maintenance import WriteProbe
 from image_poster.adapters.sqlite.moderation import SqliteDecisionStore
 from image_poster.adapters.sqlite.posts import SqlitePostStore
 from image_poster.adapters.sqlite.reports import SqliteReportStore
