@@ -13,9 +13,11 @@ import httpx
 import pytest
 from botocore.session import Session
 
+from image_poster.client import ImagePosterClient
 from support import samples
 from support.api import AWS as AWS_EDITION
 from support.api import Api, assert_problem, fields, someone
+from support.clients import IMAGE, new_post
 from support.letters import answers_at_once, answers_empty_first
 from support.moderation import (
     decide,
@@ -408,3 +410,21 @@ def test_a_stack_that_is_not_there_is_told(stack: Stack) -> None:
     shell.variables |= stack.variables
     said = shell.run("failed", "--stack", "nonsense", code=2).stderr
     assert "the stack nonsense cannot be read" in said
+
+
+def test_a_takeout_follows_signed_urls_and_continues_by_ranges(
+    stack: Stack, tmp_path: Path
+) -> None:
+    """S3 refuses a request that has the caller's identity beside a signature."""
+    folder = tmp_path / "takeout"
+    with ImagePosterClient(stack.url, someone("alice")) as alice:
+        post = new_post(alice)
+        alice.block("mallory")
+        assert alice.takeout(folder).received == len(IMAGE)
+        (original,) = (folder / "originals").iterdir()
+        assert (original.name, original.read_bytes()) == (f"{post.id}.jpeg", IMAGE)
+        original.with_suffix(".part").write_bytes(IMAGE[:5000])
+        original.unlink()
+        result = alice.takeout(folder)
+    assert (result.blocks, result.received) == (1, len(IMAGE) - 5000)
+    assert original.read_bytes() == IMAGE

@@ -9,6 +9,11 @@ import msgspec
 from fakes.state import MemoryEntry, MemoryState
 from image_poster.domain import errors
 from image_poster.domain.accounts import GOOD_STANDING, Ban
+from image_poster.domain.decisions import (
+    SubjectState,
+    Verdict,
+    judge,
+)
 from image_poster.domain.idempotency import IdempotencyRecord
 from image_poster.domain.ids import parse_rfc3339
 from image_poster.domain.moderation import (
@@ -25,9 +30,6 @@ from image_poster.domain.moderation import (
     QueueEntry,
     Report,
     Subject,
-    SubjectState,
-    Verdict,
-    judge,
     outcome_of,
 )
 from image_poster.domain.signing import Page

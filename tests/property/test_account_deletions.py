@@ -1,5 +1,5 @@
 """On AWS, the deletion of an account removes all its data, and its comments from others' counts
-exactly once, even if stream records are delivered twice, or if a step breaks off at any write."""
+exactly once. Stream records may be delivered twice, and each step may break off at any write."""
 
 import random
 from typing import Any

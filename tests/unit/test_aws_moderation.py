@@ -101,12 +101,12 @@ class World:
         return post.id
 
     async def decide(self, action: Action, subject: Subject) -> None:
-        """A decision, without what the service does with renditions."""
+        """Store a decision. Only the service moves renditions at once."""
         id_ = self.clock.new_id()
         await self.decisions.decide(Decision(id_, "root", action, *subject, "spam", "", None, NOW))
 
     async def apply_stream(self) -> None:
-        """What the filters let through, each once."""
+        """Apply each record that passes the filters once."""
         applier = ChangeApplier(
             self.counter, self.images.start_work, self.purger, self.checks, self.places.withdraw
         )

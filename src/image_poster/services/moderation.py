@@ -8,6 +8,10 @@ from typing import NamedTuple
 import msgspec
 
 from image_poster.domain.comments import decode_comment
+from image_poster.domain.decisions import (
+    DecisionOrder,
+    Verdict,
+)
 from image_poster.domain.errors import (
     CommentNotFoundError,
     ImagePosterError,
@@ -29,12 +33,10 @@ from image_poster.domain.moderation import (
     Appeal,
     AppealedDecision,
     Decision,
-    DecisionOrder,
     QueueEntry,
     Reason,
     Report,
     Subject,
-    Verdict,
     checked_appeal_text,
     checked_report_text,
 )

@@ -25,6 +25,9 @@ from contract.ports.suite import (
 )
 from image_poster.domain.accounts import MAX_BLOCKS, Block, Standing
 from image_poster.domain.comments import Comment, decode_comment
+from image_poster.domain.decisions import (
+    Verdict,
+)
 from image_poster.domain.errors import (
     AccountDeletedError,
     AppealMadeError,
@@ -56,7 +59,6 @@ from image_poster.domain.moderation import (
     Reason,
     Report,
     Subject,
-    Verdict,
     admin_action,
 )
 from image_poster.domain.posts import (

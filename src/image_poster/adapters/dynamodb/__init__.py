@@ -63,9 +63,9 @@ decodes the table's stream. Each other module is named for its port.
 - A deleted post stays as a tombstone without text until its `ttl`. `ended`: it was an upload
   without all its bytes. `deleted_by` of a purged post, and of a comment that is gone, is a hash of
   the user's name; it is empty for the service.
-- `due` (DUE#{part}): a post has it while it waits for its image, its image work, or its purge; for
-  some minutes after its renditions had to move; and while it is `failed`. QUEUE and DELETIONS are
-  the partitions of entries and of accounts.
+- `due` (DUE#{part}): a post has it while it waits for its image, its image work, or its purge, and
+  while it is `failed`. After its renditions had to move, it has it for some minutes. QUEUE and
+  DELETIONS are the partitions of entries and of accounts.
 - The key of a subject is `post:{post}` or `user:{user}`. A comment's items are in the partition of
   its post, with its id in the sort key. A closed entry leaves its ENTRY item empty.
 - `author` (AUTHOR#{user}): a comment has it until it is deleted.

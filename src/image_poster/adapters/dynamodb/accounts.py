@@ -11,7 +11,7 @@ from contextlib import suppress
 from image_poster.adapters.dynamodb import blocks, database, decision_log, entries, paging, schema
 from image_poster.adapters.dynamodb.boto import BotoTable
 from image_poster.adapters.dynamodb.comments import DynamoCommentStore
-from image_poster.adapters.dynamodb.idempotency import delete_texts
+from image_poster.adapters.dynamodb.idempotency import delete_texts, used_mark
 from image_poster.adapters.dynamodb.reports import REPORT, REPORTED, stored_report_of
 from image_poster.adapters.dynamodb.standing import DELETING, standing_of
 from image_poster.domain.accounts import Standing
@@ -30,8 +30,8 @@ _THE_SERVICE = Identity("", admin=True)
 
 
 class DynamoAccountStore:
-    """`AccountStore` in DynamoDB. `standing` replaces the read of a user's standing, by a cache of
-    this process; `changed` is called with the name of a user whose deletion this process began."""
+    """`AccountStore` in DynamoDB. `standing` replaces the read of a user's standing by a cache.
+    `changed` is called with the name of a user whose deletion this process began."""
 
     def __init__(
         self,
@@ -173,7 +173,7 @@ class DynamoAccountStore:
         if sk == schema.ACCOUNT:
             return False
         if sk.startswith(schema.RECORD):
-            await self._table.write(schema.used_mark(item))
+            await self._table.write(used_mark(item))
         elif sk.startswith(blocks.BLOCK):
             await self._table.write(blocks.unpairing(user, sk.removeprefix(blocks.BLOCK)))
         elif sk.startswith(REPORT):

@@ -1,5 +1,5 @@
 """Blocks between users in DynamoDB: an item for each block, for its user's list, and one for each
-pair of users, so that one read tells whether either of them blocks the other."""
+pair of users. So one read tells if either of them blocks the other."""
 
 import hashlib
 

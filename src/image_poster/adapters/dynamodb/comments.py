@@ -43,8 +43,8 @@ class DynamoCommentStore:
     """`CommentStore` in DynamoDB. It caches for a minute that a post is ready.
 
     If the post is deleted in that minute, `DynamoCommentCounter` removes new comments on it. If it
-    is hidden in that minute, new comments are counted as any other: nobody sees them until the post
-    is restored, and then the count is true.
+    is hidden in that minute, new comments are counted as any other. Nobody sees them until the post
+    is restored; then the count is true.
     """
 
     def __init__(

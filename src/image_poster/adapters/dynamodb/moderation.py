@@ -16,6 +16,12 @@ from image_poster.adapters.dynamodb.standing import (
     standing_of,
 )
 from image_poster.domain.accounts import Ban
+from image_poster.domain.decisions import (
+    SubjectState,
+    Verdict,
+    closes,
+    judge,
+)
 from image_poster.domain.errors import (
     AppealMadeError,
     DecisionConflictError,
@@ -34,10 +40,6 @@ from image_poster.domain.moderation import (
     NewEntry,
     QueueEntry,
     Subject,
-    SubjectState,
-    Verdict,
-    closes,
-    judge,
 )
 from image_poster.domain.posts import Post
 from image_poster.domain.signing import Page

@@ -6,7 +6,7 @@ from zlib import crc32
 
 import msgspec
 
-from image_poster.adapters.dynamodb.database import PK, SK, Item, Key, Put, Value
+from image_poster.adapters.dynamodb.database import PK, SK, Item, Key, Value
 from image_poster.domain.comments import Comment, CommentState, encode_comment
 from image_poster.domain.feed import (
     ALWAYS,
@@ -17,7 +17,7 @@ from image_poster.domain.feed import (
     Position,
     Ranked,
 )
-from image_poster.domain.idempotency import KEPT_MS, IdempotencyRecord
+from image_poster.domain.idempotency import KEPT_MS
 from image_poster.domain.posts import Post, PostStatus, StoredPost, encode_post
 from image_poster.domain.uploads import Upload
 from image_poster.domain.usage import Usage
@@ -267,37 +267,6 @@ def comment_id_of(item: Item) -> str:
 
 def doc_of(item: Item) -> bytes:
     return _utf8(item["doc"])
-
-
-def record_item(record: IdempotencyRecord, now_ms: int) -> Item:
-    return keyed(
-        record_key(record.user, record.key),
-        {
-            "user": record.user,
-            "key": record.key,
-            "fingerprint": record.fingerprint,
-            "body": record.body,
-            "location": record.location,
-            "resource": record.resource,
-            "expires_ms": now_ms + KEPT_MS,
-            "ttl": ttl_of(now_ms + KEPT_MS),
-        },
-    )
-
-
-def record_of(item: Item) -> IdempotencyRecord:
-    fingerprint, body = item["fingerprint"], item.get("body", b"")
-    assert isinstance(fingerprint, bytes)  # noqa: S101 - for the type checker: it is stored as binary
-    assert isinstance(body, bytes)  # noqa: S101
-    return IdempotencyRecord(
-        str(item["user"]), str(item["key"]), fingerprint, body, location=str(item["location"])
-    )
-
-
-def used_mark(record: Item) -> Put:
-    """The mark that an idempotency key was used, in place of the record of a deleted account."""
-    times = {name: record[name] for name in ("expires_ms", "ttl")}
-    return Put(keyed(used_key(str(record["user"]), str(record["key"])), times))
 
 
 def usage_item(user: str, usage: Usage, version: int, now_ms: int) -> Item:

@@ -37,8 +37,8 @@ _DELETED_AT_A_TIME = 2
 _COMMENTED_POST = (
     "SELECT status, creator, total_comments, since, latest, "
     "EXISTS (SELECT 1 FROM accounts WHERE user = ?2), "
-    "EXISTS (SELECT 1 FROM blocks WHERE user = ?2 AND blocked = creator) "
-    "OR EXISTS (SELECT 1 FROM blocks WHERE user = creator AND blocked = ?2) "
+    "creator <> ?2 AND (EXISTS (SELECT 1 FROM blocks WHERE user = ?2 AND blocked = creator) "
+    "OR EXISTS (SELECT 1 FROM blocks WHERE user = creator AND blocked = ?2)) "
     "FROM posts WHERE id = ?1"
 )
 

@@ -9,6 +9,9 @@ import sqlite3
 from collections.abc import Iterable
 from typing import Any
 
+from image_poster.domain.decisions import (
+    closes,
+)
 from image_poster.domain.moderation import (
     Action,
     Decision,
@@ -18,7 +21,6 @@ from image_poster.domain.moderation import (
     NewEntry,
     Reason,
     Subject,
-    closes,
     of_owner,
     outcome_of,
 )

@@ -30,6 +30,11 @@ from image_poster.adapters.sqlite.idempotency import (
 from image_poster.adapters.sqlite.posts import change_post, delete_post, find_post
 from image_poster.adapters.sqlite.standing import check_standing, end_ban, find_standing, set_ban
 from image_poster.domain.accounts import Ban
+from image_poster.domain.decisions import (
+    SubjectState,
+    Verdict,
+    judge,
+)
 from image_poster.domain.errors import (
     AppealMadeError,
     CommentNotFoundError,
@@ -55,9 +60,6 @@ from image_poster.domain.moderation import (
     Reason,
     Report,
     Subject,
-    SubjectState,
-    Verdict,
-    judge,
 )
 from image_poster.domain.signing import Page
 from image_poster.ports import Clock

@@ -26,8 +26,8 @@ _THE_SERVICE = Identity("", admin=True)
 
 @dataclass(frozen=True)
 class RenditionReconciler:
-    """Moves renditions to the place that the status of their post requires, after a crash between
-    the move and the row, or after a backup that was made between the two.
+    """Moves renditions to the place that the status of their post requires. A crash, or a backup,
+    may have come between the move and the row.
 
     A decision may be about to write its row: it has moved the files of a post that is still ready.
     So only files that were moved before the given time are made public, and the status is read
@@ -109,7 +109,7 @@ class FilesPendingError(Exception):
 
 
 @dataclass(frozen=True)
-class AccountDeletions:
+class AccountDeletionRunner:
     """Completes the deletion of accounts, which a request begins. A deletion that fails is retried
     later, and stops no other one."""
 
