@@ -127,12 +127,14 @@ class MemoryState:
                 self.entries[id_] = replace(entry, closed_by=action)
 
     def close_content_entries(self, subject: Subject) -> None:
-        """Close the entries of a deleted comment, or of a deleted post and its comments."""
-        for entry in list(self.entries.values()):
+        """Close the entries of a deleted comment, or of a deleted post and its comments, but for
+        appeals."""
+        for id_, entry in list(self.entries.items()):
             of = entry.subject
             is_part = of.post_id == subject.post_id and subject.comment_id in (None, of.comment_id)
-            if of.user is None and is_part:
-                self.close_entries(of, Action.DELETE)
+            is_closable = entry.closed_by is None and entry.kind is not EntryKind.APPEAL
+            if of.user is None and is_part and is_closable:
+                self.entries[id_] = replace(entry, closed_by=Action.DELETE)
 
     def log(self, decision: Decision | None, owner: str) -> None:
         """Log a decision by the rule of `of_owner`."""

@@ -33,6 +33,7 @@ from image_poster.services.accounts import AccountEraser
 from image_poster.services.posts import NULL_NOTIFIER, PostPurger, PostService
 from support.dynamodb import CrashError, EventSourceMapping, FakeTable, Record
 from support.examples import examples
+from support.filters import passes
 from support.renderer import RENDERED
 
 EXAMPLES = settings(max_examples=max(100, examples() // 2), deadline=None)
@@ -228,3 +229,13 @@ async def test_a_deletion_without_time_goes_on_later() -> None:
     assert [post_id for post_id in posts if await world.posts.find(post_id)] != []
     await world.reconcile()
     assert [post_id for post_id in posts if await world.posts.find(post_id)] == []
+
+
+@pytest.mark.anyio
+async def test_the_beginning_of_a_deletion_passes_the_filters_once() -> None:
+    world = World(0, 0)
+    for _ in range(2):
+        await world.accounts.begin_deletion("bob")
+    assert begun_deletions(filter(passes, world.table.stream)) == ["bob"]
+    await world.accounts.finish_deletion("bob")
+    assert begun_deletions(world.table.stream[1:]) == []

@@ -13,8 +13,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from contract.ports.moderation_suite import NOW, a_record
-from contract.ports.suite import a_comment, a_post
+from contract.ports.moderation_suite import NOW
+from contract.ports.suite import a_comment, a_post, a_record
 from fakes.accounts import MemoryAccountStore, MemoryBlockStore
 from fakes.clock import ManualClock
 from fakes.comments import MemoryCommentStore
@@ -26,8 +26,9 @@ from image_poster.adapters.sqlite.accounts import SqliteAccountStore, SqliteBloc
 from image_poster.adapters.sqlite.comments import SqliteCommentStore
 from image_poster.adapters.sqlite.database import Database
 from image_poster.adapters.sqlite.feed import SqliteFeedReader, SqliteFeedRebuilder
-from image_poster.adapters.sqlite.moderation import SqliteDecisionStore, SqliteReportStore
+from image_poster.adapters.sqlite.moderation import SqliteDecisionStore
 from image_poster.adapters.sqlite.posts import SqlitePostStore
+from image_poster.adapters.sqlite.reports import SqliteReportStore
 from image_poster.domain.accounts import Block
 from image_poster.domain.comments import Comment
 from image_poster.domain.errors import ImagePosterError
@@ -83,8 +84,7 @@ class ModerationHistories(RuleBasedStateMachine):
             self.publish(creator, PostStatus.READY)
         for number in range(24):  # two by each of two users on each post
             self.add_comment(number // 4, NAMES[number % 2])
-        for creator in (None, "alice"):
-            self.walks.append(Walk(FeedSort.TOP, creator))
+        self.walks += [Walk(FeedSort.TOP, None), Walk(FeedSort.TOP, "alice")]
 
     def new_comment(self, post_id: str, author: str) -> Comment:
         return msgspec.structs.replace(a_comment(post_id, author), id=self.clock.new_id())
@@ -135,6 +135,9 @@ class ModerationHistories(RuleBasedStateMachine):
         in_sqlite = self.runner.run(outcome(self.sqlite))
         assert in_memory == in_sqlite
         return in_memory
+
+    def call(self, port: str, method: str, *arguments: Any, **named: Any) -> Any:
+        return self.both(lambda ports: getattr(ports[port], method)(*arguments, **named))
 
     @rule(milliseconds=st.sampled_from([1, EPOCH_MS, 5 * EPOCH_MS]))
     def wait(self, milliseconds: int) -> None:
@@ -231,7 +234,7 @@ class ModerationHistories(RuleBasedStateMachine):
     def erase_a_post(self) -> None:
         for user in self.deleting():
             for post_id in self.runner.run(self.sqlite["accounts"].posts_of(user, 1)):
-                self.both(lambda ports, id_=post_id: ports["posts"].remove(id_, NOBODY))
+                self.call("posts", "remove", post_id, NOBODY)
 
     @rule()
     def finish_deletions(self) -> None:
@@ -258,14 +261,12 @@ class ModerationHistories(RuleBasedStateMachine):
     def read_the_lists(self) -> None:
         for sort in FeedSort:
             query = FeedQuery(sort=sort, limit=100, epoch=epoch_of(self.clock.service_ms()))
-            self.both(lambda ports, query=query: ports["feed"].page(query))
-        self.both(lambda ports: ports["decisions"].queue(limit=50, after=None))
-        self.both(lambda ports: ports["decisions"].log(limit=50, after=None))
+            self.call("feed", "page", query)
+        self.call("decisions", "queue", limit=50, after=None)
+        self.call("decisions", "log", limit=50, after=None)
         for user in NAMES:
-            self.both(lambda ports, user=user: ports["reports"].page(user, limit=50, after=None))
-            self.both(
-                lambda ports, user=user: ports["accounts"].comments_of(user, limit=50, after=None)
-            )
+            self.call("reports", "page", user, limit=50, after=None)
+            self.call("accounts", "comments_of", user, limit=50, after=None)
 
     @rule(
         sort=st.sampled_from([FeedSort.TOP, FeedSort.TOP, FeedSort.NEW]),

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from image_poster.domain.accounts import Ban
+from image_poster.domain.accounts import Ban, check_user_name
 from image_poster.domain.errors import (
     CommentNotFoundError,
     DecisionConflictError,
@@ -69,8 +69,14 @@ def _check_subject(subject: Subject) -> None:
         raise invalid("post_id", "is required, or `user`, but not both")
     if subject.user is not None and subject.comment_id is not None:
         raise invalid("comment_id", "needs `post_id`, and no `user`")
-    if subject.user == "":
-        raise invalid("user", "must not be empty")
+    if subject.user is not None:
+        check_user_name(subject.user)
+
+
+NO_HASH = (
+    "This image cannot be compared with others, so it cannot be blocked. Delete the post without "
+    "`block_image`."
+)
 
 
 class SubjectState(NamedTuple):

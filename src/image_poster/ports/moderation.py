@@ -70,10 +70,11 @@ class DecisionStore(Protocol):
         `PostStore.remove` and `CommentStore.remove` do; the entry of the log; the idempotency
         record. The subject's open entries are closed by the rule of `domain.decisions.closes`.
         `block_image`: the hash of the deleted post's image is blocked from then on. The deletion of
-        a user is only logged here.
+        a user begins here, as `AccountStore.begin_deletion` does.
 
         A repeated decision changes nothing. Raises `AlreadyAnsweredError`, with nothing stored, if
-        the record's key was used; else the errors of `judge`.
+        the record's key was used; else the errors of `judge`, and `DecisionConflictError` for
+        `block_image` of an image without a usable hash.
         """
         ...
 

@@ -73,6 +73,7 @@ decodes the table's stream. Each other module is named for its port.
 - `published`: the post was ready once, so a CDN may have its images.
 
 Sizes: an item has at most 400 KB. Ten comments of 2,000 characters of four bytes, a caption and an
-alt text have at most 110 KB. The gateway limits an upload's metadata, with all headers, to 10 KB.
-The longest user's name (128 characters) and a hashed key make a key of 517 bytes.
+alt text have at most 110 KB. An entry of the queue has five reports of at most 4 KB each. The
+gateway limits an upload's metadata, with all headers, to 10 KB. The longest user's name (128
+characters) and a hashed key make a key of 517 bytes.
 """

@@ -43,7 +43,7 @@ _COUNT_REPORT = (
 # The entries of a post, and of its comments: their keys begin with the post's key and a colon.
 _CLOSE_CONTENT = (
     "UPDATE entries SET closed_by = ?1 "
-    "WHERE closed_by IS NULL AND subject >= ?2 AND subject < ?2 || ';'"
+    "WHERE closed_by IS NULL AND kind <> 'appeal' AND subject >= ?2 AND subject < ?2 || ';'"
 )
 _CLOSE_KIND = (
     "UPDATE entries SET closed_by = ? WHERE subject = ? AND kind = ? AND closed_by IS NULL"
@@ -137,7 +137,8 @@ def count_report(connection: sqlite3.Connection, entry_id: str, reason: Reason) 
 
 
 def close_content_entries(connection: sqlite3.Connection, subject: Subject) -> None:
-    """Close the open entries of a deleted post and of its comments, or of a deleted comment."""
+    """Close the open entries of a deleted post and of its comments, or of a deleted comment. An
+    appeal stays: it needs a decision."""
     connection.execute(_CLOSE_CONTENT, (Action.DELETE, subject.key))
 
 

@@ -135,8 +135,8 @@ class AccountDeletionRunner:
         return 1
 
     async def _purge(self) -> None:
-        """Purge all posts that are deleted by now: a tombstone does not tell whose post it was.
-        Raises `FilesPendingError`."""
+        """Purge all posts that the service deleted by now, as it does those of accounts. A
+        tombstone does not tell whose post it was. Raises `FilesPendingError`."""
         deleted = {post_id async for post_id in self._pending()}
         if not deleted:
             return
@@ -148,7 +148,7 @@ class AccountDeletionRunner:
 
     async def _pending(self) -> AsyncIterator[str]:
         after = ""
-        while post_ids := await self.tombstones.pending(_TOMBSTONES_AT_A_TIME, after):
+        while post_ids := await self.tombstones.pending(_TOMBSTONES_AT_A_TIME, after, by=""):
             for post_id in post_ids:
                 yield post_id
             after = post_ids[-1]
