@@ -28,8 +28,9 @@ from image_poster.adapters.sqlite.database import Database
 from image_poster.adapters.sqlite.feed import SqliteFeedReader, SqliteFeedRebuilder
 from image_poster.adapters.sqlite.idempotency import SqliteTombstoneQueue
 from image_poster.adapters.sqlite.jobs import SqliteJobQueue
-from image_poster.adapters.sqlite.moderation import SqliteDecisionStore, SqliteReportStore
+from image_poster.adapters.sqlite.moderation import SqliteDecisionStore
 from image_poster.adapters.sqlite.posts import SqlitePostStore
+from image_poster.adapters.sqlite.reports import SqliteReportStore
 from image_poster.adapters.sqlite.uploads import SqliteUploadRecordStore
 from image_poster.domain.accounts import Block
 from image_poster.domain.errors import BusyError

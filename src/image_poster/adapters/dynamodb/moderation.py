@@ -13,9 +13,17 @@ from image_poster.adapters.dynamodb.standing import (
     WriterCheck,
     accept_writer,
     banning,
+    beginning,
     standing_of,
 )
 from image_poster.domain.accounts import Ban
+from image_poster.domain.decisions import (
+    NO_HASH,
+    SubjectState,
+    Verdict,
+    closes,
+    judge,
+)
 from image_poster.domain.errors import (
     AppealMadeError,
     DecisionConflictError,
@@ -34,10 +42,6 @@ from image_poster.domain.moderation import (
     NewEntry,
     QueueEntry,
     Subject,
-    SubjectState,
-    Verdict,
-    closes,
-    judge,
 )
 from image_poster.domain.posts import Post
 from image_poster.domain.signing import Page
@@ -228,7 +232,7 @@ class DynamoDecisionStore:
         """The writes of a new decision to its post, comment or account."""
         decision, item = verdict.decision, loaded.content
         if decision.user is not None:
-            return _account_writes(decision, decision.user)
+            return _account_writes(decision, decision.user, loaded.state, self._clock.now_ms())
         if item is None:
             return []
         if verdict.post is not None:
@@ -276,8 +280,12 @@ def _closings(decision: Decision, slots: list[database.Item]) -> list[database.W
     ]
 
 
-def _account_writes(decision: Decision, user: str) -> list[database.Write]:
-    """The writes of a decision about a user; the deletion of the account is only logged."""
+def _account_writes(
+    decision: Decision, user: str, state: SubjectState, now_ms: int
+) -> list[database.Write]:
+    """The writes of a decision about a user. The deletion of an account begins here."""
+    if decision.action is Action.DELETE:
+        return [] if state.is_deleting else [beginning(user, now_ms)]
     if decision.action is Action.BAN:
         until_ms = None if decision.until is None else parse_rfc3339(decision.until)
         return [banning(user, Ban(decision.reason, until_ms, decision.id))]
@@ -285,9 +293,10 @@ def _account_writes(decision: Decision, user: str) -> list[database.Write]:
 
 
 def _blocking(decision: Decision, post: database.Item) -> list[database.Write]:
-    """The write that blocks the image of a deleted post, if its hash is known."""
-    if "image_hash" not in post:
-        return []
+    """The write that blocks the image of a deleted post. Raises `DecisionConflictError` if it has
+    no hash."""
+    if not post.get("image_hash"):
+        raise DecisionConflictError(NO_HASH)
     key = database.Key(HASHES, decision.id)
     return [database.Update(key, put={"hash": post["image_hash"]})]
 
