@@ -11,22 +11,27 @@ import pytest
 from contract.ports.suite import ALICE, a_comment, a_post, an_upload
 from fakes.clock import ManualClock
 from image_poster.adapters.dynamodb.accounts import DynamoAccountStore
+from image_poster.adapters.dynamodb.blocks import block_key
 from image_poster.adapters.dynamodb.checks import DynamoFailureCounter, DynamoScheduledChecks
 from image_poster.adapters.dynamodb.comments import DynamoCommentCounter, DynamoCommentStore
+from image_poster.adapters.dynamodb.decision_log import owned_key
+from image_poster.adapters.dynamodb.entries import entry_key
 from image_poster.adapters.dynamodb.feed import DynamoFeedRebuilder
 from image_poster.adapters.dynamodb.moderation import DynamoDecisionStore
 from image_poster.adapters.dynamodb.posts import DynamoPostStore
 from image_poster.adapters.dynamodb.reports import DynamoReportStore
-from image_poster.adapters.dynamodb.schema import comment_key, post_key
+from image_poster.adapters.dynamodb.schema import account_key, comment_key, post_key
+from image_poster.adapters.dynamodb.standing import beginning
 from image_poster.adapters.dynamodb.stream import decoded_records
 from image_poster.adapters.dynamodb.uploads import DynamoUploadRecordStore
 from image_poster.adapters.s3.images import S3ImageStore
 from image_poster.adapters.s3.lists import S3List
 from image_poster.adapters.s3.schema import Buckets
 from image_poster.adapters.s3.uploads import S3UploadStore
+from image_poster.domain.accounts import MAX_NAME_CHARACTERS
 from image_poster.domain.errors import BusyError
 from image_poster.domain.images import RENDITIONS
-from image_poster.domain.moderation import Action, Decision, Reason, Report, Subject
+from image_poster.domain.moderation import Action, Decision, EntryKind, Reason, Report, Subject
 from image_poster.domain.posts import (
     IMAGE_BLOCKED,
     Failure,
@@ -311,6 +316,21 @@ async def test_a_purge_closes_the_entries_that_a_crash_left_open(world: World) -
     assert (await world.decisions.queue(limit=10, after=None)).items == []
     page = await reports.page("carol", limit=10, after=None)
     assert [report.outcome for report in page.items] == ["deleted", "deleted"]
+
+
+def test_the_longest_name_fits_into_every_key() -> None:
+    """ServiceQuotas: a partition key has 2,048 bytes at most, a sort key 1,024."""
+    name = "\U0001f300" * MAX_NAME_CHARACTERS
+    subject = Subject(user=name)
+    for key in (
+        block_key(name, name),
+        account_key(name),
+        entry_key(subject, EntryKind.APPEAL),
+        owned_key(name, "0" * 26),
+    ):
+        assert len(key.pk.encode()) <= 2048
+        assert len(key.sk.encode()) <= 1024
+    assert len(str(beginning(name, 0).put["due_at"]).encode()) <= 1024
 
 
 def words_of(world: World, key: str = "lists/words.txt") -> S3List[BlockedWords]:
