@@ -250,4 +250,6 @@ class MemoryDecisionStore:
             standing = standing._replace(ban=Ban(decision.reason, until_ms, decision.id))
         elif decision.action is Action.UNBAN:
             standing = standing._replace(ban=None)
+        elif decision.action is Action.DELETE:
+            standing = standing._replace(is_deleting=True)
         self._state.standings[user] = standing

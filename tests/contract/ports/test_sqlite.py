@@ -373,7 +373,10 @@ async def test_a_database_of_the_former_version_gets_the_tables_and_indexes_of_m
     accounts = SqliteAccountStore(database, clock)
     page = await accounts.comments_of("bob", limit=10, after=None)
     assert [decode_comment(doc) for doc in page.items] == [comment]
-    assert await SqliteJobQueue(database, clock).expired_failures(6, 10) == [post.id]
+    # Its days begin with the migration.
+    jobs, upgraded_ms = SqliteJobQueue(database, clock), time.time_ns() // 1_000_000
+    assert await jobs.expired_failures(upgraded_ms - 3_600_000, 10) == []
+    assert await jobs.expired_failures(upgraded_ms + 3_600_000, 10) == [post.id]
     assert await accounts.posts_of("alice", 10) == [post.id]
     await database.close()
 

@@ -160,9 +160,13 @@ class SqliteAccountStore:
         return await self._database.write(erase)
 
     async def finish_deletion(self, user: str) -> None:
-        """As the port says. Raises `BusyError`, with the deletion unfinished, while a reader of
-        another process needs the log of the database."""
+        """As the port says; the file of the database is rewritten, unless it is large
+        (`Database.rewrite`). Raises `BusyError`, with the deletion unfinished, while a reader of
+        another process needs the log, or soon after another rewrite; and `StorageFullError`."""
         await self._database.truncate_log()
+        # `secure_delete` clears rows and free pages, but not the copies that SQLite leaves in
+        # unused parts of pages when it moves rows between them.
+        await self._database.rewrite()
         now = self._clock.service_ms()
         await self._database.write(lambda connection: end_deletion(connection, user, now))
         with suppress(BusyError):  # this has only the name, in a row that is gone

@@ -18,14 +18,9 @@ from typing import Any, NamedTuple, TypeVar
 
 import structlog
 
-from image_poster.adapters.sqlite.checkpoints import Checkpoints, truncate_log
+from image_poster.adapters.sqlite.checkpoints import Checkpoints
 from image_poster.adapters.sqlite.schema import prepare
-from image_poster.domain.errors import (
-    BusyError,
-    ImagePosterError,
-    NotReadyError,
-    StorageFullError,
-)
+from image_poster.domain.errors import BusyError, ImagePosterError, NotReadyError, StorageFullError
 from image_poster.domain.idempotency import AlreadyAnsweredError
 from image_poster.domain.moderation import AlreadyReportedError
 
@@ -176,6 +171,11 @@ def _set_results(outcomes: list[_Outcome]) -> None:
 
 
 _BUSY_TIMEOUT_MS = 10_000
+# The temporary file of a rewrite, and the log, each have the size of the database.
+_COPIES_OF_REWRITE = 2
+# A rewrite of that takes one to two seconds.
+_MAX_REWRITE_BYTES = 256 * 1024 * 1024
+_PAUSE_PER_REWRITE = 19
 # Writers wait meanwhile.
 _TRUNCATION_TIMEOUT_MS = 1_000
 _WAL = "PRAGMA journal_mode = WAL"
@@ -234,9 +234,12 @@ class Database:
         """`check_free_space` raises `StorageFullError` if the disk lacks that many bytes.
         Operations that add data call it; deletions do not. `lock` acquires the writer lock."""
         self.check_free_space = check_free_space
+        self._path = path
+        self._rewrite_at = 0.0
         writing = connect(path)
         prepare(writing)
-        self._writer = Writer(writing, Checkpoints(path, writing, connect(path)), lock)
+        self._checkpoints = Checkpoints(path, writing, connect(path))
+        self._writer = Writer(writing, self._checkpoints, lock)
         self._reading = connect(path)
 
     def read(self, sql: str, *parameters: object) -> list[Any]:
@@ -269,13 +272,35 @@ class Database:
         return await self._writer.run(operation)
 
     async def truncate_log(self) -> None:
-        """Remove from the write-ahead log what was deleted before. Raises `BusyError` if a reader
-        of another process needs the log; then try again later."""
+        """Remove deleted data from the write-ahead log. Raises `BusyError` if a reader of another
+        process needs the log; then try again later."""
+        await self._writer.run(self._truncate, after_commit=True)
 
-        def truncate(connection: sqlite3.Connection) -> bool:
-            return truncate_log(connection, _TRUNCATION_TIMEOUT_MS)
+    async def rewrite(self) -> None:
+        """Rewrite the file of the database, and thereby remove deleted data from unused parts of
+        its pages. Writers wait meanwhile.
 
-        if not await self._writer.run(truncate, after_commit=True):
+        Raises `BusyError` before 19 times the duration of the last rewrite are over: all rewrites
+        together may take a twentieth of the time. A file of more than `_MAX_REWRITE_BYTES` stays as
+        it is, since writers would wait too long. Raises `StorageFullError`.
+        """
+        size = self._path.stat().st_size
+        if size > _MAX_REWRITE_BYTES:
+            return
+        if time.monotonic() < self._rewrite_at:
+            raise BusyError
+        self.check_free_space(_COPIES_OF_REWRITE * size)
+        await self._writer.run(self._rewrite, after_commit=True)
+
+    def _rewrite(self, connection: sqlite3.Connection) -> None:
+        began_at = time.monotonic()
+        connection.execute("VACUUM")
+        self._truncate(connection)
+        now = time.monotonic()
+        self._rewrite_at = now + _PAUSE_PER_REWRITE * (now - began_at)
+
+    def _truncate(self, _connection: sqlite3.Connection) -> None:
+        if not self._checkpoints.truncate(_TRUNCATION_TIMEOUT_MS):
             raise BusyError
 
     async def close(self) -> None:
