@@ -8,7 +8,7 @@ import httpx
 import msgspec
 import pytest
 
-from image_poster.editions.aws.container import AwsSettings
+from image_poster.editions.aws.settings import AwsSettings
 
 pytestmark = pytest.mark.anyio
 COGNITO = {"sub": "a1", "username": "alice", "token_use": "access", "client_id": "pages"}

@@ -1,24 +1,33 @@
 """Each role may do what its code does, and nothing else: the calls of all Lambdas, recorded,
 against the policies as they are deployed."""
 
+import dataclasses
 import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
+import msgspec
 import pytest
 
 from aws_local.emulator import CREDENTIALS, REGION, Emulator
 from aws_local.stack import deploy
-from contract.ports.suite import ALICE, a_comment
-from image_poster.adapters.dynamodb.stream import changes_by_post, decoded_records
-from image_poster.domain.images import ImageWorkFailedError
+from contract.ports.suite import ALICE, a_comment, a_post, a_record
+from image_poster.adapters.dynamodb.stream import (
+    begun_deletions,
+    changes_by_post,
+    decoded_records,
+)
+from image_poster.domain.accounts import Block
+from image_poster.domain.images import RENDITIONS, ImageWorkFailedError, RenderedImage
+from image_poster.domain.posts import published_post
 from image_poster.editions.aws import container, operate
-from image_poster.editions.aws.container import AwsSettings
+from image_poster.editions.aws.settings import AwsSettings
+from image_poster.ports.images import Workspace
 from support import samples
 from support.permissions import Grant, Need, Places, grants, needs, refused, unused
-from support.renderer import FakeRenderer
+from support.renderer import RENDERED, FakeRenderer
 
 pytestmark = pytest.mark.anyio
 NAME = "rights"
@@ -76,8 +85,9 @@ def outputs(emulator: Emulator) -> dict[str, str]:
 @pytest.fixture
 def settings(outputs: dict[str, str]) -> AwsSettings:
     told = operate.Stack(outputs).settings
-    values = {**told.__dict__, "jwt_issuer": "https://issuer.example", "signing_key": "key"}
-    return AwsSettings(**values)
+    own = {"jwt_issuer": "https://issuer.example", "signing_key": "key", "admins": "alice"}
+    lists = {"blocked_words": "lists/words.txt", "blocked_images": "lists/images.txt"}
+    return AwsSettings(**{**told.__dict__, **own, **lists})
 
 
 @pytest.fixture
@@ -115,6 +125,14 @@ def allowed(emulator: Emulator, outputs: dict[str, str]) -> list[Grant]:
             document = iam.get_role_policy(RoleName=names[role], PolicyName=policy)
             policies += grants(role, document["PolicyDocument"])
     return policies
+
+
+class HashingRenderer(FakeRenderer):
+    """Images of which each can be compared with blocked ones."""
+
+    async def render(self, work: Workspace) -> RenderedImage:
+        rendered = await super().render(work)
+        return msgspec.structs.replace(rendered, hash="f" * 64, hash_quality=100)
 
 
 class Api:
@@ -158,9 +176,12 @@ async def test_no_call_is_without_a_grant_and_no_grant_without_a_call(
     emulator: Emulator,
 ) -> None:
     world = World(recorder, settings, api, emulator, outputs)
+    for name in (settings.blocked_words, settings.blocked_images):
+        emulator.client("s3").put_object(Bucket=outputs["UploadsBucket"], Key=name, Body=b"# none")
     await world.as_role("ApiRole", world.ask_for_everything)
     await world.as_role("ImageRole", world.work_on_images)
     await world.as_role("ApiRole", world.comment_and_delete)
+    await world.as_role("ApiRole", world.moderate)
     await world.as_role("StreamRole", world.follow_the_stream)
     await world.as_role("HealingRole", world.heal)
     ours = [grant for grant in allowed if grant.action not in BY_LAMBDA]
@@ -209,11 +230,11 @@ class World:
         self._posts["digest"] = sent["id"]
         deferred = {**TUS, "upload-defer-length": "1", "idempotency-key": "key"}
         await ask("POST", "/uploads", 201, headers=deferred)
-        await ask("GET", "/posts?status=unfinished", 200)
+        await ask("GET", "/me/posts?status=unfinished", 200)
         self._put(f"incoming/{self._posts['put']}")
 
     async def work_on_images(self) -> None:
-        renderer = FakeRenderer()
+        renderer = HashingRenderer()
         publisher = container.AwsContainer(self._settings).image_publisher(renderer)
         for name in ("pieces", "put", "digest"):
             await publisher.publish(self._posts[name])
@@ -228,6 +249,55 @@ class World:
         renderer.troubles = [ImageWorkFailedError("no memory")]
         with pytest.raises(ImageWorkFailedError):
             await publisher.publish(broken)
+        self._recorder.role = ""
+        reviewed = (await self._api.reserved())["id"]
+        self._put(f"incoming/{reviewed}")
+        self._recorder.role = "ImageRole"
+        settings = dataclasses.replace(self._settings, review="all")
+        await container.AwsContainer(settings).image_publisher(renderer).publish(reviewed)
+
+    async def moderate(self) -> None:
+        ask = self._api.ask
+        for name in ("hidden", "restored", "deleted"):
+            self._posts[name] = await self._published_by("bob")
+        reported = {"json": {"post_id": self._posts["hidden"], "reason": "spam"}}
+        await ask("POST", "/reports", 201, **reported)
+        await ask("PUT", "/me/blocks/carol", 204)
+        await ask("DELETE", "/me/blocks/carol", 204)
+        for path in ("feed", "posts", "comments", "reports", "blocks", "decisions"):
+            await ask("GET", f"/me/{path}", 200)
+        await ask("GET", "/moderation/queue", 200)
+        for name in ("hidden", "restored"):
+            await self._decide(name, "hide")
+            await ask("GET", f"/moderation/images/{self._posts[name]}/600.jpg", 302)
+        await self._decide("restored", "restore")
+        await self._decide("deleted", "delete", block_image=True)
+        await ask("GET", "/moderation/decisions", 200)
+
+    async def _decide(self, name: str, action: str, **more: Any) -> None:
+        order = {"post_id": self._posts[name], "action": action, "reason": "spam", **more}
+        await self._api.ask("POST", "/moderation/decisions", 201, json=order)
+
+    async def _published_by(self, creator: str) -> str:
+        """A ready post of another user, made by nobody."""
+        role, self._recorder.role = self._recorder.role, ""
+        post, posts = a_post(creator), container.AwsContainer(self._settings).posts()
+        await posts.add(post)
+        await posts.update(post.id, lambda current: published_post(current, RENDERED))
+        for name in RENDITIONS:
+            self._put_image(f"images/{post.id}/{name}.jpg")
+        self._recorder.role = role
+        return post.id
+
+    async def _account(self, user: str) -> None:
+        """Data of a user whose deletion has begun, made by nobody."""
+        self._recorder.role = ""
+        stores = container.AwsContainer(self._settings).stores
+        await self._published_by(user)
+        record = a_record("key", user, location="/comments/1")
+        await stores.comments.add(a_comment(self._posts["put"], creator=user), record)
+        await stores.blocks.add(user, Block("alice", "2026-01-01T00:00:00.000Z"))
+        await stores.accounts.begin_deletion(user)
 
     async def comment_and_delete(self) -> None:
         ask, post = self._api.ask, f"/posts/{self._posts['put']}"
@@ -249,6 +319,8 @@ class World:
         await ask("DELETE", deleted, 204)
 
     async def follow_the_stream(self) -> None:
+        await self._account("carol")
+        self._recorder.role = "StreamRole"
         streams = self._emulator.client("dynamodbstreams")
         (arn,) = [
             stream["StreamArn"]
@@ -267,6 +339,10 @@ class World:
         assert await applier.apply(decoded) == []
         await aws.usage_recorder.record_batch(decoded, [])
         await applier.checks.reschedule(self._posts["put"], None)
+        assert begun_deletions(records) == ["carol"]
+        await aws.deletions.run("carol", 30)
+        # As when the post is restored at the same moment.
+        await aws.images.expose(self._posts["hidden"])
 
     async def heal(self) -> None:
         self._recorder.role = ""
@@ -286,6 +362,7 @@ class World:
         await comments.add(a_comment(self._posts["pieces"], creator="alice"))
         await posts.remove(self._posts["pieces"], ALICE)
         self._put("originals/01NOBODYS")
+        await self._account("dave")
         self._recorder.role = "HealingRole"
         aws = container.AwsContainer(self._settings)
         healing = aws.reconciliation(ahead_ms=7 * 24 * 3600 * 1000)
@@ -313,4 +390,9 @@ class World:
     def _put(self, key: str) -> None:
         self._emulator.client("s3").put_object(
             Bucket=self._outputs["UploadsBucket"], Key=key, Body=IMAGE
+        )
+
+    def _put_image(self, key: str) -> None:
+        self._emulator.client("s3").put_object(
+            Bucket=self._outputs["ImagesBucket"], Key=key, Body=IMAGE
         )

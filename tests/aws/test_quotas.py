@@ -21,7 +21,7 @@ from image_poster.adapters.dynamodb.database import (
     MAX_IN_TRANSACTION,
 )
 from image_poster.domain.limits import FEED_PAGE_MAX, LATEST_KEPT, PAGE_MAX_BYTES, WAIT_MAX_SECONDS
-from image_poster.editions.aws.container import MULTIPART_BYTES, PIECE_BYTES
+from image_poster.editions.aws.settings import MULTIPART_BYTES, PIECE_BYTES
 from image_poster.tus import METADATA_MAX_BYTES
 
 RESOURCES = load(str(TEMPLATE))["Resources"]

@@ -19,7 +19,7 @@ from image_poster.adapters.dynamodb.posts import DynamoPostStore
 from image_poster.adapters.dynamodb.schema import COMMENT, POST
 from image_poster.domain.posts import published_post
 from image_poster.editions.aws import container, events
-from image_poster.editions.aws.container import AwsSettings
+from image_poster.editions.aws.settings import AwsSettings
 from support import samples
 from support.renderer import RENDERED
 from support.tables import EmulatedTable
@@ -171,16 +171,14 @@ async def test_a_page_of_one_creator_is_one_query_and_one_batch_whatever_the_sha
         assert cost == {"Query": 1, "BatchGetItem": 1}
 
 
-async def test_pages_that_nobody_signed_in_for_may_be_shared_for_a_second(
-    service: Service,
-) -> None:
+async def test_pages_may_be_shared_for_a_second_and_personal_ones_never(service: Service) -> None:
     await service.ready()
-    await service.cost("GET", "/posts", 200)
-    shared = service.answer.headers["cache-control"]
-    assert shared == "public, max-age=1, stale-while-revalidate=5"
-    signed_in = {"authorization": "Bearer token"}
-    for path, headers in (("/posts", signed_in), ("/posts?status=unfinished", {})):
-        await service.cost("GET", path, 200, headers=headers)
+    for headers in ({}, {"authorization": "Bearer token"}):
+        await service.cost("GET", "/posts", 200, headers=headers)
+        shared = service.answer.headers["cache-control"]
+        assert shared == "public, max-age=1, stale-while-revalidate=5"
+    for path in ("/me/feed", "/me/posts?status=unfinished"):
+        await service.cost("GET", path, 200)
         assert "public" not in service.answer.headers["cache-control"]
 
 
@@ -204,11 +202,15 @@ async def test_a_comment_is_one_read_then_none_and_one_write(service: Service) -
     assert_new_items(service, COMMENT)
 
 
-async def test_what_a_user_has_taken_is_one_more_read_and_remembered(service: Service) -> None:
+async def test_a_comment_reads_the_post_the_caller_and_the_block_and_the_first_two_are_cached(
+    service: Service,
+) -> None:
+    """Usage, ban and deletion of the caller are one batch read of two items."""
     path = f"/posts/{await service.ready()}/comments"
     parts: dict[str, Any] = {"json": {"content": "hello"}, "headers": {"x-user": "bob"}}
-    assert await service.cost("POST", path, 201, **parts) == {"GetItem": 2, "PutItem": 1}
-    assert await service.cost("POST", path, 201, **parts) == {"PutItem": 1}
+    cost = await service.cost("POST", path, 201, **parts)
+    assert cost == {"GetItem": 2, "BatchGetItem": 1, "PutItem": 1}
+    assert await service.cost("POST", path, 201, **parts) == {"GetItem": 1, "PutItem": 1}
 
 
 async def test_readiness_is_one_write_a_second_however_many_ask(service: Service) -> None:
@@ -221,11 +223,12 @@ async def test_a_comment_with_a_key_is_one_transaction_of_two_new_items(service:
     path = f"/posts/{await service.ready()}/comments"
     body: dict[str, Any] = {"json": {"content": "hello"}, "headers": {"idempotency-key": "one"}}
     cost = await service.cost("POST", path, 201, **body)
-    assert cost == {"GetItem": 1, "TransactWriteItems": 1}
+    # The other read is of the keys that deleted accounts used.
+    assert cost == {"GetItem": 1 + 1, "TransactWriteItems": 1}
     assert_new_items(service, COMMENT, "KEY#")
     # A repeat also looks whether what was made is still there: post and comment.
     cost = await service.cost("POST", path, 201, **body)
-    assert cost == {"TransactWriteItems": 1, "GetItem": 2}
+    assert cost == {"TransactWriteItems": 1, "GetItem": 1 + 2}
     assert service.answer.headers["idempotent-replayed"] == "true"
 
 
@@ -243,7 +246,8 @@ async def test_a_reservation_is_one_write(service: Service) -> None:
     body: dict[str, Any] = {"json": {"image": image}}
     assert await service.cost("POST", "/posts", 201, **body) == {"PutItem": 1}
     body["headers"] = {"idempotency-key": "one"}
-    assert await service.cost("POST", "/posts", 201, **body) == {"TransactWriteItems": 1}
+    cost = await service.cost("POST", "/posts", 201, **body)
+    assert cost == {"GetItem": 1, "TransactWriteItems": 1}
     headers = {**TUS, "upload-length": "9"}
     assert await service.cost("POST", "/uploads", 201, headers=headers) == {"PutItem": 1}
 
@@ -280,9 +284,11 @@ async def test_a_signed_put_asks_nothing_of_us(service: Service) -> None:
 
 
 async def test_deleting_ones_own_comment_is_one_conditional_write(service: Service) -> None:
+    """It also reads whether the post is hidden, and which entries of the queue it closes."""
     post_id = await service.ready()
     path = f"/posts/{post_id}/comments/{await service.commented(post_id)}"
-    assert await service.cost("DELETE", path, 204) == {"UpdateItem": 1}
+    cost = await service.cost("DELETE", path, 204)
+    assert cost == {"GetItem": 1, "UpdateItem": 1, "Query": 1}
     assert "ConditionExpression" in service.calls.written[0]
 
 
@@ -298,9 +304,35 @@ async def test_deleting_a_post_is_one_conditional_write_and_then_its_images(
 ) -> None:
     path = f"/posts/{await service.ready()}"
     cost = await service.cost("DELETE", path, 204)
-    assert cost == {"UpdateItem": 1, "ListObjectsV2": 1, "DeleteObjects": 2}
+    # The query is of the entries of the queue, which are closed.
+    assert cost == {"UpdateItem": 1, "Query": 1, "ListObjectsV2": 1, "DeleteObjects": 2}
 
 
 @pytest.mark.parametrize("path", ["/limits", "/healthz", "/openapi.json", "/docs"])
 async def test_what_needs_no_storage_asks_none(service: Service, path: str) -> None:
     assert await service.cost("GET", path, 200) == {}
+
+
+async def test_ones_own_posts_are_two_queries_at_most_and_one_batch(service: Service) -> None:
+    await service.ready()
+    one = {"Query": 1, "BatchGetItem": 1}
+    assert await service.cost("GET", "/me/posts?status=ready", 200) == one
+    assert await service.cost("GET", "/me/posts", 200) == {"Query": 2, "BatchGetItem": 1}
+
+
+async def test_ones_own_feed_adds_a_query_of_blocks_and_a_batch_of_reports(
+    service: Service, shards: int
+) -> None:
+    await service.ready()
+    cost = await service.cost("GET", "/me/feed", 200)
+    assert cost == {"Query": shards + 1, "BatchGetItem": 1}
+
+
+async def test_a_report_is_one_transaction(service: Service) -> None:
+    body = {"json": {"post_id": await service.ready(), "reason": "spam"}}
+    parts: dict[str, Any] = {**body, "headers": {"x-user": "bob"}}
+    cost = await service.cost("POST", "/reports", 201, **parts)
+    # The caller; the post, for the rules and within the store; and the entry of the queue.
+    assert cost == {"BatchGetItem": 1, "GetItem": 2 + 1, "TransactWriteItems": 1}
+    # Of a repeat, also the reporter's report.
+    assert await service.cost("POST", "/reports", 200, **parts) == {"GetItem": 2 + 2}

@@ -15,7 +15,7 @@ from cfnlint.decode.cfn_yaml import load
 from aws_local.stack import TEMPLATE
 from image_poster.adapters.s3.schema import ORIGINALS
 from image_poster.domain.limits import UPLOAD_KEPT_MS
-from image_poster.editions.aws.container import AwsSettings
+from image_poster.editions.aws.settings import AwsSettings
 from image_poster.editions.logs import emf
 from image_poster.http.gallery import content_security_policy
 from image_poster.http.gallery import load as load_gallery

@@ -145,7 +145,7 @@ ENVIRONMENTS = {
 
 @pytest.mark.parametrize("name", ENVIRONMENTS)
 def test_in_a_broken_environment_every_command_ends_with_a_sentence(
-    shell: Shell, photo: Path, name: str
+    shell: Shell, photo: Path, tmp_path: Path, name: str
 ) -> None:
     environment = ENVIRONMENTS[name]
     posts = [made_post(shell), made_post(shell)]
@@ -155,6 +155,7 @@ def test_in_a_broken_environment_every_command_ends_with_a_sentence(
         (("show", posts[0]), read),
         (("comment", posts[0], POLISH), write),
         (("post", photo, "--caption", POLISH, "--patience", "1"), write),
+        (("takeout", tmp_path / "takeout"), write if environment.limit else read),
         (("delete", posts[1]), read),
     ]
     every = [(*words, *environment.flags) for words, _ in commands]
@@ -230,6 +231,9 @@ def test_texts_that_are_not_utf8_are_refused_by_the_name_of_their_option(
         ("feed", "--cursor", NOT_UTF8): "'--cursor': is not UTF-8",
         ("show", f"01K{NOT_UTF8}"): "'POST_ID': is not the id of a post",
         ("delete", "../limits"): "'POST_ID': is not the id of a post",
+        ("moderation", "--cursor", NOT_UTF8): "'--cursor': is not UTF-8",
+        ("decide", "ban", f"user:{NOT_UTF8}"): "'SUBJECT': is not UTF-8",
+        ("decide", "hide", "01K", "--text", NOT_UTF8): "'--text': is not UTF-8",
     }
     assert_usage_errors(shell, commands)
     assert feed_of(shell) == []
@@ -247,6 +251,14 @@ def test_a_file_whose_name_is_not_utf8_is_posted(shell: Shell, photo: Path) -> N
     name = photo.rename(photo.with_name(f"{NOT_UTF8}.jpg"))
     assert run(shell, "post", name).returncode == 0
     assert len(feed_of(shell)) == 1
+
+
+def test_a_takeout_goes_into_a_folder_whose_name_is_not_utf8(shell: Shell, tmp_path: Path) -> None:
+    post_id = made_post(shell)
+    done = run(shell, "takeout", tmp_path / NOT_UTF8, "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["folder"].startswith(str(tmp_path))
+    assert (tmp_path / NOT_UTF8 / "originals" / f"{post_id}.jpeg").exists()
 
 
 @contextmanager

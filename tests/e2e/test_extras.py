@@ -59,7 +59,9 @@ def test_the_package_alone_is_a_client(plain: Path) -> None:
     assert imports_all(plain, "image_poster.client", "image_poster.cli.main")
 
 
-@pytest.mark.parametrize("command", ["post", "comment", "feed", "show", "delete"])
+@pytest.mark.parametrize(
+    "command", ["post", "comment", "feed", "show", "delete", "takeout", "moderation", "decide"]
+)
 def test_commands_of_a_client_need_nothing_more(plain: Path, command: str) -> None:
     done = run(plain, "image-poster", command, "--help")
     assert done.returncode == 0, done.stderr

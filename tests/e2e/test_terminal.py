@@ -36,6 +36,14 @@ POST: dict[str, object] = {
         "large": {"url": HOSTILE, "width": 1, "height": 1},
     },
     "failure": {"code": HOSTILE, "detail": HOSTILE},
+    "moderation": {
+        "id": HOSTILE,
+        "action": "hide",
+        "reason": HOSTILE,
+        "text": f"why{HOSTILE}\nand why",
+        "created_at": HOSTILE,
+        "appeal": None,
+    },
     "total_comments": 1,
     "latest_comments": [
         {
@@ -51,6 +59,28 @@ POST: dict[str, object] = {
 }
 
 
+ENTRY: dict[str, object] = {
+    "kind": f"report{HOSTILE}",
+    "post": POST,
+    "comment": None,
+    "user": None,
+    "reports": 2,
+    "reasons": {f"spam{HOSTILE}": 2},
+    "latest": [
+        {
+            "reporter": f"eve{HOSTILE}\nforged",
+            "reason": HOSTILE,
+            "text": f"look{HOSTILE}\nthere",
+            "created_at": HOSTILE,
+        }
+    ],
+    "appeal": {"text": f"art{HOSTILE}\n01K00000000000000000000001", "created_at": HOSTILE},
+    "match": None,
+    "since": HOSTILE,
+}
+QUEUE: dict[str, object] = {"entries": [ENTRY], "next": HOSTILE}
+
+
 class Hostile(BaseHTTPRequestHandler):
     """A service that others have taken over; what it writes begins with a byte order mark."""
 
@@ -58,6 +88,8 @@ class Hostile(BaseHTTPRequestHandler):
         path, query = urlsplit(self.path)[2:4]
         page: dict[str, object] = {"posts": [POST], "next": HOSTILE}
         answer = POST if len(path) > 10 else page
+        if path == "/moderation/queue":
+            answer = QUEUE
         if "sort=new" in query:
             self._answer(400, {"code": HOSTILE, "title": HOSTILE, "detail": f"no{HOSTILE}"})
         else:
@@ -96,6 +128,7 @@ def test_what_others_wrote_is_printed_without_control_characters(
     # A line of a caption or comment does not look like a post.
     assert "\n    01K00000000000000000000001  mallory\n" in shown
     assert "\n      second\n" in shown
+    assert "\n    and why\n" in shown
 
 
 @pytest.mark.parametrize("words", [("feed",), ("show", POST_ID)])
@@ -106,6 +139,22 @@ def test_json_of_a_post_says_the_same_without_control_characters(
     assert CONTROL.findall(shown) == []
     answer = json.loads(shown)
     assert answer.get("posts", [answer])[0]["caption"] == POST["caption"]
+
+
+def test_the_moderation_queue_is_printed_without_control_characters(
+    hostile: str, tmp_path: Path
+) -> None:
+    shell = Shell(hostile, tmp_path)
+    shown = shell.run("moderation", "--as", "root").stdout
+    assert CONTROL.findall(shown) == []
+    first, *others = shown.splitlines()
+    assert first.startswith(f"{POST_ID}  report\\x1b")
+    # No line of another user's text looks like an entry.
+    assert all(line.startswith(("    ", "more: ")) for line in others)
+    assert r"      eve\x1b]0;title\x07\x1b[2J\x9b31m\x7f\r\x08\nforged: " in shown
+    encoded = shell.run("moderation", "--as", "root", "--json").stdout
+    assert CONTROL.findall(encoded) == []
+    assert json.loads(encoded)["entries"][0]["latest"] == ENTRY["latest"]
 
 
 def test_a_problem_is_printed_without_control_characters(hostile: str, tmp_path: Path) -> None:

@@ -74,7 +74,7 @@ def missing_endpoints(text: str) -> list[str]:
 
 
 def is_control(name: str) -> bool:
-    """Whether the gallery has a text of this name; words in capitals, and N, are inserted."""
+    """Return True if the gallery has a text of this name; NAME and N stand for inserted values."""
     pattern = re.sub(r"\b(?:NAME|N)\b", r"\\$\\{[^}]+\\}", re.escape(name))
     return re.search(rf'["`]{pattern}["`]', GALLERY_TEXTS) is not None
 

@@ -42,7 +42,8 @@ from image_poster.domain.feed import FeedQuery, FeedSort, Position
 from image_poster.domain.identity import Identity
 from image_poster.domain.limits import LATEST_KEPT
 from image_poster.domain.posts import published_post
-from image_poster.editions.aws.events import ChangeApplier, PublishedCopies
+from image_poster.editions.aws.events import ChangeApplier
+from image_poster.editions.aws.image_work import PublishedCopies, RenditionPlaces
 from image_poster.services.posts import PostPurger
 from support.dynamodb import CrashError, EventSourceMapping, FakeTable, Record
 from support.examples import examples
@@ -68,7 +69,8 @@ class Noted:
             raise BusyError
         self.begun.append(post_id)
 
-    async def forget(self, post_id: str) -> None:
+    async def forget(self, post_id: str, reference: str) -> None:
+        assert reference.startswith(f"{post_id}-")
         if self.fails:
             raise BusyError
         self.forgotten.append(post_id)
@@ -87,7 +89,8 @@ class World:
         copies = PublishedCopies(self.posts, self.noted.forget)
         purger = PostPurger(self.posts, self.images, copies.forget)
         due = DynamoScheduledChecks(self.table, self.clock)
-        self.applier = ChangeApplier(self.counter, self.noted.start, purger, due)
+        places = RenditionPlaces(self.posts, self.images, copies.forget)
+        self.applier = ChangeApplier(self.counter, self.noted.start, purger, due, places.withdraw)
         self.crashes = crashes
         self.seen = 0
 
@@ -574,7 +577,7 @@ def test_the_cdn_is_asked_only_for_what_was_published_and_path_by_path() -> None
         await world.settle()
         assert set(world.noted.forgotten) == {shown}
         cloudfront = FakeCloudFront()
-        await CloudFrontImageCache(cloudfront, "E1").forget(shown)
+        await CloudFrontImageCache(cloudfront, "E1").forget(shown, "reference")
         paths = cloudfront.request["InvalidationBatch"]["Paths"]
         assert paths == {
             "Quantity": 2,

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from contract.ports.suite import ALICE, a_comment, a_post, an_upload
 from fakes.clock import ManualClock
 from fakes.images import MemoryImageStore
+from image_poster.adapters.dynamodb.accounts import DynamoAccountStore
 from image_poster.adapters.dynamodb.checks import (
     DynamoFailureCounter,
 )
@@ -23,7 +24,7 @@ from image_poster.adapters.dynamodb.schema import post_key
 from image_poster.domain.errors import BusyError, ImageNotFoundError
 from image_poster.domain.images import ImageRejectedError, ImageWorkFailedError
 from image_poster.domain.posts import PROCESSING_FAILED, Post, PostStatus
-from image_poster.editions.aws.events import StoredImagePublisher, replay_image_work
+from image_poster.editions.aws.image_work import StoredImagePublisher, replay_image_work
 from image_poster.services.images import ImagePublisher
 from support.dynamodb import CrashError, FakeTable
 from support.examples import examples
@@ -45,7 +46,10 @@ class World:
         self.images, self.renderer = MemoryImageStore(clock), FakeRenderer()
         publisher = ImagePublisher(self.posts, self.images, self.renderer)
         failures = DynamoFailureCounter(self.table)
-        self.publisher = StoredImagePublisher(self.posts, self.images, publisher, failures)
+        accounts = DynamoAccountStore(self.table, clock, self.comments)
+        self.publisher = StoredImagePublisher(
+            self.posts, self.images, publisher, failures, accounts.standing, clock
+        )
         self.failures = failures
         self.dead: list[str] = []
 

@@ -98,6 +98,8 @@ def _s3(operation: str, words: dict[str, Any]) -> Iterator[tuple[str, str]]:
         source = words["CopySource"]
         yield "s3:GetObject", f"arn:aws:s3:::{source['Bucket']}/{source['Key']}"
         yield "s3:PutObject", f"{bucket}/{words['Key']}"
+        # As for GetObject: of a missing source, S3 tells no more than 403 without it.
+        yield "s3:ListBucket", f"arn:aws:s3:::{source['Bucket']}"
     else:
         yield f"s3:{_OF_OBJECTS[operation]}", f"{bucket}/{words['Key']}"
         if operation in {"GetObject", "HeadObject"}:

@@ -1,6 +1,7 @@
 """S3 in memory: what we ask of a botocore client, as far as uploads go. It passes the same tests as
 the emulator does."""
 
+import hashlib
 import io
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -69,9 +70,14 @@ class FakeS3:
             "LastModified": stored.modified,
         }
 
-    def get_object(self, *, Key: str, **_: Any) -> dict[str, Any]:  # noqa: N803
+    def get_object(self, *, Key: str, **words: Any) -> dict[str, Any]:  # noqa: N803
+        """With `IfNoneMatch`: 304 for the same ETag (API reference, GetObject)."""
         with _missing("NoSuchKey"):
-            return {"Body": StreamingBody(io.BytesIO(self.objects[Key].content), None)}
+            content = self.objects[Key].content
+        etag = f'"{hashlib.sha256(content).hexdigest()}"'
+        if words.get("IfNoneMatch") == etag:
+            raise _error("304")
+        return {"Body": StreamingBody(io.BytesIO(content), None), "ETag": etag}
 
     def list_objects_v2(self, *, Prefix: str, **words: Any) -> dict[str, Any]:  # noqa: N803
         after = words.get("ContinuationToken") or words.get("StartAfter", "")

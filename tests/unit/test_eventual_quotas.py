@@ -89,10 +89,10 @@ async def test_whoever_is_asked_about_is_read_every_ten_seconds_at_most(world: W
         await world.limits.count("alice")
         await world.limits.admit("alice", an_upload()[1])
         world.clock.advance(1000)
-    assert world.table.calls["get"] == 1
+    assert world.table.calls["get_many"] == 1
     world.clock.advance(1000)
     await world.limits.count("alice")
-    assert world.table.calls["get"] == 2
+    assert world.table.calls["get_many"] == 2
 
 
 def edited(post: Post) -> Post:

@@ -56,4 +56,4 @@ def test_a_contact_is_one_short_line(contact: str) -> None:
 
 def test_other_settings_of_moderation_are_refused_by_their_name() -> None:
     assert refusal(failed_days=0) == "failed_days must be at least 1, not 0."
-    assert refusal(review="some") == "review must be off or all, not 'some'."
+    assert refusal(review="some") == "review must be off or all or hook, not 'some'."

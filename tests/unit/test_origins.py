@@ -7,7 +7,7 @@ from litestar.testing import TestClient
 
 from image_poster.domain.signing import Signer
 from image_poster.editions import StartError, parse_origins
-from image_poster.editions.aws.container import read_settings
+from image_poster.editions.aws.settings import read_settings
 from image_poster.editions.local.settings import Settings
 from image_poster.http.app import HttpSettings, create_app
 from image_poster.http.auth import DevAuthenticator

@@ -6,6 +6,7 @@ import pytest
 
 from contract.ports.suite import ALICE, a_comment, a_post, an_upload
 from fakes.clock import ManualClock
+from image_poster.adapters.dynamodb.accounts import DynamoAccountStore
 from image_poster.adapters.dynamodb.checks import (
     DynamoFailureCounter,
     DynamoReconciliationCursorStore,
@@ -21,16 +22,23 @@ from image_poster.adapters.s3.images import S3ImageStore
 from image_poster.adapters.s3.schema import Buckets
 from image_poster.adapters.s3.uploads import S3UploadStore
 from image_poster.domain.errors import BusyError
+from image_poster.domain.limits import Limits
 from image_poster.domain.posts import PROCESSING_FAILED, Post, PostStatus, published_post
 from image_poster.domain.uploads import Upload
-from image_poster.editions.aws.events import PublishedCopies, StoredImagePublisher
+from image_poster.editions.aws.deletions import AccountDeletions
+from image_poster.editions.aws.image_work import (
+    PublishedCopies,
+    RenditionPlaces,
+    StoredImagePublisher,
+)
 from image_poster.editions.aws.reconciliation import (
     Reconciler,
     Reconciliation,
     Repair,
 )
+from image_poster.services.accounts import AccountEraser
 from image_poster.services.images import ImagePublisher
-from image_poster.services.posts import PostPurger
+from image_poster.services.posts import NULL_NOTIFIER, PostPurger, PostService
 from support.dynamodb import FakeTable
 from support.renderer import RENDERED, FakeRenderer
 from support.s3 import FakeS3
@@ -43,11 +51,13 @@ BUCKETS = Buckets("uploads", "images")
 class Cdn:
     def __init__(self) -> None:
         self.forgotten: list[str] = []
+        self.references: set[str] = set()
         self.is_busy = False
 
-    async def forget(self, post_id: str) -> None:
+    async def forget(self, post_id: str, reference: str) -> None:
         if self.is_busy:
             raise BusyError
+        self.references.add(reference)
         self.forgotten.append(post_id)
 
 
@@ -72,15 +82,30 @@ class World:
             uploads=self.uploads,
             failures=failures,
             purger=PostPurger(self.posts, self.images, copies.forget),
+            places=RenditionPlaces(self.posts, self.images, copies.forget),
             clock=self.clock,
         )
+        self.accounts = DynamoAccountStore(self.table, self.clock, self.comments)
+        posts = PostService(
+            self.posts, self.images, self.clock, Limits(), lambda _: b"", NULL_NOTIFIER, 0
+        )
+        self.deletions = AccountDeletions(self.accounts, AccountEraser(self.accounts, posts))
         rebuilder = DynamoFeedRebuilder(self.table, counter)
         cursors = DynamoReconciliationCursorStore(self.table)
         self.healing = Reconciliation(
-            self.reconciler, rebuilder, self.posts, self.images, cursors, self.clock, batch=2
+            self.reconciler,
+            rebuilder,
+            self.posts,
+            self.images,
+            cursors,
+            self.clock,
+            self.deletions,
+            batch=2,
         )
         publisher = ImagePublisher(self.posts, self.images, FakeRenderer())
-        self.lambda_ = StoredImagePublisher(self.posts, self.images, publisher, failures)
+        self.lambda_ = StoredImagePublisher(
+            self.posts, self.images, publisher, failures, self.accounts.standing, self.clock
+        )
 
     def later(self, milliseconds: int) -> None:
         self.clock.advance(milliseconds)

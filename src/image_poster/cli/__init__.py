@@ -1,4 +1,5 @@
-"""The commands: `operator` for operators, `user` and `posts` for users."""
+"""The commands: `operator` and `credentials` for operators, `moderation` for admins, `posts` and
+`takeout` for users."""
 
 import sys
 

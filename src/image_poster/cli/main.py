@@ -14,7 +14,7 @@ from typing import Any, TextIO
 import click
 
 from image_poster import __version__
-from image_poster.cli import operator, posts
+from image_poster.cli import credentials, moderation, operator, posts, takeout
 from image_poster.cli.output import print_text
 from image_poster.client import GaveUpError, RefusedError, SettingError, TooLateError
 from image_poster.editions import OperationFailedError, StartError
@@ -31,14 +31,14 @@ _HINTS = {
 @click.group(context_settings={"max_content_width": 100})
 @click.version_option(__version__)
 def cli() -> None:
-    """Post images, comment on them, read the feed, and run the service.
+    """Post images, comment on them, read the feed, moderate, and run the service.
 
     Exit codes: 0 done, 1 refused, 2 wrong usage, 3 gave up (the service could not be reached, or
     the result could not be printed).
     """
 
 
-for module in (operator, posts):
+for module in (operator, credentials, posts, takeout, moderation):
     for command in module.COMMANDS:
         cli.add_command(command)
 
@@ -53,7 +53,9 @@ def main() -> None:
         sys.exit(exc.exit_code)
     except click.Abort:
         _leave(
-            "interrupted. Run the same command again: `post` continues where it stopped", GAVE_UP
+            "interrupted. Run the same command again: `post` and `takeout` continue where they "
+            "stopped",
+            GAVE_UP,
         )
     except OutputError as exc:
         _leave(

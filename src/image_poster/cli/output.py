@@ -11,7 +11,13 @@ from typing import TYPE_CHECKING
 import click
 import msgspec
 
-from image_poster.client import CommentResult, PostResult, Progress
+from image_poster.client import (
+    CommentResult,
+    ModerationResult,
+    PostResult,
+    Progress,
+    TakeoutProgress,
+)
 from image_poster.domain.limits import escape_controls
 
 if TYPE_CHECKING:
@@ -40,30 +46,39 @@ def print_resource(resource: PostResult | CommentResult, *, as_json: bool) -> No
     if as_json:
         print_json(resource)
     elif isinstance(resource, CommentResult):
-        print_text(f"{resource.id}  {_author(resource)}: {resource.content}", keep=_LAYOUT)
+        print_text(f"{resource.id}  {author(resource)}: {resource.content}", keep=_LAYOUT)
     else:
         _print_post(resource)
 
 
-def _author(resource: PostResult | CommentResult) -> str:
+def author(resource: PostResult | CommentResult) -> str:
     """The display name of the author; the user's id if there is none."""
     return escape_controls(resource.creator_name or resource.creator)
 
 
 def _print_post(post: PostResult) -> None:
     status = "" if post.status == "ready" else f"  [{post.status}]"
-    print_text(f"{post.id}  {_author(post)}  {post.total_comments} comments{status}")
+    print_text(f"{post.id}  {author(post)}  {post.total_comments} comments{status}")
     if post.caption:
-        print_text(_indented(post.caption, 4), keep=_LAYOUT)
+        print_text(indented(post.caption, 4), keep=_LAYOUT)
     if post.failure is not None:
         print_text(f"    {post.failure.detail} ({post.failure.code})")
+    if post.moderation is not None:
+        _print_moderation(post.moderation)
     if post.image is not None:
         print_text(f"    {post.image.url}")
     for comment in post.latest_comments:
-        print_text(_indented(f"{_author(comment)}: {comment.content}", 6), keep=_LAYOUT)
+        print_text(indented(f"{author(comment)}: {comment.content}", 6), keep=_LAYOUT)
 
 
-def _indented(text: str, width: int) -> str:
+def _print_moderation(decision: ModerationResult) -> None:
+    """Print the decision by which a post is not public."""
+    words = escape_controls(" ".join(filter(None, (decision.action, decision.reason))))
+    text = f": {decision.text}" if decision.text else ""
+    print_text(indented(f"decision {decision.id}, {words}{text}", 4), keep=_LAYOUT)
+
+
+def indented(text: str, width: int) -> str:
     """Indent every line of a text, so that none looks like the next post."""
     return textwrap.indent(text, " " * width, lambda _: True)
 
@@ -83,7 +98,7 @@ class Display:
         """Show the bytes sent so far, or the failure that is being retried."""
         if state.trouble:
             done = f"{state.sent / 1e6:.1f} of {(state.total or 0) / 1e6:.1f} MB sent"
-            print_text(f"{self._names[number]}: {_retry_text(state)} ({done})", err=True)
+            print_text(f"{self._names[number]}: {retry_text(state)} ({done})", err=True)
 
     def note(self, number: int, text: str) -> None:
         """Show another event of the upload, on a terminal only."""
@@ -101,7 +116,7 @@ class _Bars(Display):
         return len(self._tasks) - 1
 
     def report(self, number: int, state: Progress) -> None:
-        note = _retry_text(state)
+        note = retry_text(state)
         # A failure is drawn at once: it may be over before the next regular drawing.
         self._bars.update(self._tasks[number], completed=state.sent, note=note, refresh=bool(note))
 
@@ -109,7 +124,7 @@ class _Bars(Display):
         self._bars.update(self._tasks[number], note=escape_controls(text))
 
 
-def _retry_text(state: Progress) -> str:
+def retry_text(state: Progress | TakeoutProgress) -> str:
     """The failure that is being retried, and the wait in seconds; empty if there is none."""
     if not state.trouble:
         return ""
@@ -118,25 +133,36 @@ def _retry_text(state: Progress) -> str:
 
 @contextmanager
 def display() -> Iterator[Display]:
-    """Show uploads on standard error while the block lasts: on a terminal as bars, with rich
-    (https://rich.readthedocs.io/en/stable/progress.html). Other output is not redirected, because a
-    program may read it."""
+    """Show uploads on standard error while the block lasts: on a terminal as bars."""
+    with open_bars(of_bytes=True) as bars:
+        yield Display() if bars is None else _Bars(bars)
+
+
+@contextmanager
+def open_bars(*, of_bytes: bool = False) -> Iterator["progress.Progress | None"]:
+    """Bars on standard error, with rich
+    (https://rich.readthedocs.io/en/stable/progress.html); None where it is no terminal. `of_bytes`:
+    they count bytes, and show the speed. Other output is not redirected, because a program may read
+    it."""
     if not sys.stderr.isatty():
-        yield Display()
+        yield None
         return
     # Imported here: it takes a while, and no other command needs it.
     from rich import console, progress  # noqa: PLC0415
 
-    columns = (
-        progress.TextColumn("{task.description}", markup=False),
-        progress.BarColumn(bar_width=20),
+    counts = (
         progress.DownloadColumn(),
         progress.TransferSpeedColumn(),
         progress.TimeRemainingColumn(compact=True),
+    )
+    columns = (
+        progress.TextColumn("{task.description}", markup=False),
+        progress.BarColumn(bar_width=20),
+        *(counts if of_bytes else ()),
         progress.TextColumn("{task.fields[note]}", markup=False),
     )
     screen = console.Console(stderr=True)
     with progress.Progress(
         *columns, console=screen, redirect_stdout=False, redirect_stderr=False
     ) as bars:
-        yield _Bars(bars)
+        yield bars

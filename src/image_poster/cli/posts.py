@@ -31,7 +31,13 @@ from image_poster.client import (
     TooLateError,
 )
 from image_poster.client.journal import JournalEntry, UploadIdentity, new_state
-from image_poster.client.uploading import FileVersion, Report, UploadTexts, is_late, version_of
+from image_poster.client.uploading import (
+    FileVersion,
+    ProgressCallback,
+    UploadTexts,
+    is_late,
+    version_of,
+)
 
 # The result of the same request may change with another token or at another time. An earlier
 # request may still have succeeded, and only its key tells (RFC 9110, sections 15.5.2, 15.5.4 and
@@ -180,7 +186,9 @@ class _Poster:
         else:
             bars.note(bar, "posted")
 
-    async def _upload(self, number: int, entry: JournalEntry, progress: Report) -> PostResult:
+    async def _upload(
+        self, number: int, entry: JournalEntry, progress: ProgressCallback
+    ) -> PostResult:
         order, file = self._order, self._order.files[number]
         async with self._gate:
             if version_of(file.stat()) != self._versions[number]:

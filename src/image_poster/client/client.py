@@ -6,17 +6,26 @@ The clients differ only in the execution of a step.
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine
-from contextlib import ExitStack, closing
-from functools import cached_property, update_wrapper
+from contextlib import ExitStack, aclosing, closing
+from functools import cached_property
 from pathlib import Path
-from secrets import token_hex
-from typing import Any, BinaryIO, Concatenate, Generic, ParamSpec, Self, TypeVar, overload
-from urllib.parse import urlencode
+from typing import Any, BinaryIO, Self
 
 import httpx
-import msgspec
 
+from image_poster.client.accounts import AccountCalls
+from image_poster.client.calls import (
+    JSON,
+    AsyncRunner,
+    BlockingRunner,
+    Call,
+    create,
+    decode_post,
+    encode_members,
+    read,
+    read_post,
+)
+from image_poster.client.images import ImageCalls
 from image_poster.client.journal import (
     EntryIdentity,
     RequestJournal,
@@ -25,61 +34,41 @@ from image_poster.client.journal import (
     new_state,
     sha256_of,
 )
-from image_poster.client.results import CommentResult, Comments, Feed, PostResult, RefusedError
-from image_poster.client.retries import (
-    Outcome,
-    Pause,
-    Policy,
-    Reply,
-    Send,
-    Step,
-    Steps,
-    decode,
-    exchange,
+from image_poster.client.moderation import ModerationCalls
+from image_poster.client.results import (
+    CommentResult,
+    Comments,
+    Feed,
+    PostResult,
+    RefusedError,
 )
-from image_poster.client.transport import Credentials, Route, Token, build_request
-from image_poster.client.uploading import ImageUpload, Report, UploadTexts, is_late, open_source
-
-Arguments = ParamSpec("Arguments")
-Value = TypeVar("Value")
-_JSON = {"content-type": "application/json"}
-
-
-class Call(Generic[Arguments, Value]):
-    """A method of both clients, defined by a generator of steps. On the blocking client, the method
-    returns the generator's value; on the asynchronous one, a coroutine that returns it."""
-
-    def __init__(self, steps: Callable[Concatenate[Any, Arguments], Steps[Value]]) -> None:
-        self._steps = steps
-
-    @overload
-    def __get__(
-        self, client: None, kind: type
-    ) -> Callable[Concatenate[Any, Arguments], Steps[Value]]: ...
-    @overload
-    def __get__(self, client: "ImagePosterClient", kind: type) -> Callable[Arguments, Value]: ...
-    @overload
-    def __get__(
-        self, client: "AsyncImagePosterClient", kind: type
-    ) -> Callable[Arguments, Coroutine[Any, Any, Value]]: ...
-    def __get__(self, client: Any, kind: type) -> Any:
-        if client is None:
-            return self._steps
-
-        def method(*args: Arguments.args, **kwargs: Arguments.kwargs) -> object:
-            return client.run(self._steps(client, *args, **kwargs))
-
-        return update_wrapper(method, self._steps)
+from image_poster.client.retries import Outcome, Pause, Policy, Reply, Send, Step, Steps, exchange
+from image_poster.client.transport import (
+    Credentials,
+    Route,
+    Token,
+    accepts,
+    build_request,
+    lower_headers,
+    origin_of,
+)
+from image_poster.client.uploading import (
+    ImageUpload,
+    ProgressCallback,
+    UploadTexts,
+    is_late,
+    open_source,
+)
 
 
-class ClientCalls:
+class ClientCalls(AccountCalls, ImageCalls, ModerationCalls):
     """The calls of one user to one service, by name (`auth=dev`) or by a bearer `token`. A `token`
     function is called when the client is created, and again when the service refuses its last
     token.
 
     Every call is retried while that may help, and then raises `GaveUpError`; it raises
-    `RefusedError` when the service refuses the request. `policy` is for uploads; of other
-    calls, only its `silence`. Raises `ValueError` for an invalid `url`,
+    `RefusedError` when the service refuses the request. `policy` is for uploads and downloads; of
+    other calls, only its `silence`. Raises `ValueError` for an invalid `url`,
     `SettingError` for an unusable proxy.
     """
 
@@ -97,6 +86,7 @@ class ClientCalls:
         self._credentials = Credentials(user, token)
         self._user = self._credentials.user or ""
         self._route = Route(url)
+        self._other_routes = dict[str, Route]()
         self.journal = journal or RequestJournal()
 
     @Call
@@ -106,7 +96,7 @@ class ClientCalls:
         *,
         caption: str = "",
         alt: str = "",
-        progress: Report | None = None,
+        progress: ProgressCallback | None = None,
         state_store: UploadStateStore | None = None,
         again: bool = False,
     ) -> Steps[PostResult]:
@@ -128,21 +118,22 @@ class ClientCalls:
                     entry.save(new_state())
             store = state_store or entry or UploadStateStore()
             upload = ImageUpload(source, texts, store, self._policy, progress)
-            post = yield from _read_post((yield from upload.steps()))
+            post = yield from read_post((yield from upload.steps()))
             if entry is not None:
                 entry.remove()
             return post
 
     @Call
     def wait_until_processed(self, post_id: str, seconds: int = 20) -> Steps[PostResult]:
-        """The post once it is `ready` or `failed`, or its state after `seconds` (at most 20)."""
+        """The post once it is processed (`ready`, `in_review` or `failed`), or its state after
+        `seconds` (at most 20)."""
         request = Send("GET", f"/posts/{post_id}?wait={seconds}", seconds=seconds)
-        return _decode_post((yield from exchange(request)))
+        return decode_post((yield from exchange(request)))
 
     @Call
     def show(self, post_id: str) -> Steps[PostResult]:
         """One post with its latest comments."""
-        return _read_post(f"/posts/{post_id}")
+        return read_post(f"/posts/{post_id}")
 
     @Call
     def feed(
@@ -154,13 +145,7 @@ class ClientCalls:
         creator: str | None = None,
     ) -> Steps[Feed]:
         """A page of the feed."""
-        return _read("/posts", Feed, sort=sort, limit=limit, cursor=cursor, creator=creator)
-
-    @Call
-    def unfinished(self, *, limit: int = 10, cursor: str | None = None) -> Steps[Feed]:
-        """A page of the user's own posts that await their image, are processed, or failed, newest
-        first."""
-        return _read("/posts", Feed, status="unfinished", limit=limit, cursor=cursor)
+        return read("/posts", Feed, sort=sort, limit=limit, cursor=cursor, creator=creator)
 
     @Call
     def edit(
@@ -175,7 +160,7 @@ class ClientCalls:
         path = f"/posts/{post if isinstance(post, str) else post.id}"
         etag = None if isinstance(post, str) else post.etag
         if etag is None:
-            current = yield from _read_post(path)
+            current = yield from read_post(path)
             if isinstance(post, PostResult) and _edited_fields(current) != _edited_fields(post):
                 raise RefusedError(
                     httpx.codes.PRECONDITION_FAILED,
@@ -184,11 +169,9 @@ class ClientCalls:
                     "your change.",
                 )
             etag = current.etag or "*"
-        changes = {"caption": caption, "alt": alt}
-        body = {name: text for name, text in changes.items() if text is not None}
-        headers = {**_JSON, "if-match": etag}
-        request = Send("PATCH", path, headers, msgspec.json.encode(body))
-        return _decode_post((yield from exchange(request)))
+        body = encode_members(caption=caption, alt=alt)
+        request = Send("PATCH", path, {**JSON, "if-match": etag}, body)
+        return decode_post((yield from exchange(request)))
 
     @Call
     def delete(self, post_id: str) -> Steps[None]:
@@ -201,17 +184,14 @@ class ClientCalls:
     ) -> Steps[CommentResult]:
         """Comment on a post. Repeating it with the same `idempotency_key` returns the same comment,
         for 7 days."""
-        headers = {**_JSON, "idempotency-key": idempotency_key or token_hex(16)}
-        body = msgspec.json.encode({"content": content})
-        request = Send("POST", f"/posts/{post_id}/comments", headers, body)
-        return decode((yield from exchange(request)), CommentResult)
+        return create(f"/posts/{post_id}/comments", CommentResult, idempotency_key, content=content)
 
     @Call
     def comments(
         self, post_id: str, *, limit: int = 10, cursor: str | None = None
     ) -> Steps[Comments]:
         """A page of a post's comments."""
-        return _read(f"/posts/{post_id}/comments", Comments, limit=limit, cursor=cursor)
+        return read(f"/posts/{post_id}/comments", Comments, limit=limit, cursor=cursor)
 
     @Call
     def delete_comment(self, post_id: str, comment_id: str) -> Steps[None]:
@@ -226,89 +206,93 @@ class ClientCalls:
         """The identity of a comment by this user, in the journal."""
         return (self._url, self._user, post_id, content)
 
+    def _route_of(self, send: Send) -> Route:
+        """The route of a request: to the service, or without identity to another one."""
+        if send.with_identity:
+            return self._route
+        origin = origin_of(send.path)
+        if origin not in self._other_routes:
+            self._other_routes[origin] = Route(origin)
+        return self._other_routes[origin]
 
-class ImagePosterClient(ClientCalls):
+    def _options(self, route: Route) -> dict[str, Any]:
+        """Arguments for httpx's clients."""
+        identity = self._credentials.options if route is self._route else {}
+        return {**identity, **route.options}
+
+
+class ImagePosterClient(ClientCalls, BlockingRunner):
     """The blocking client; its arguments and calls are those of `ClientCalls`."""
-
-    @cached_property
-    def _http(self) -> httpx.Client:
-        return httpx.Client(**self._credentials.options, **self._route.options)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_error: object) -> None:
-        self._http.close()
+        for http in self._connections.values():
+            http.close()
 
-    def run(self, steps: Steps[Value]) -> Value:
-        """Execute the steps of a call."""
-        answer: object = None
-        with closing(steps):
-            while True:
-                try:
-                    step = steps.send(answer)
-                except StopIteration as end:
-                    return end.value  # type: ignore[no-any-return]
-                answer = self._execute(step)
+    @cached_property
+    def _connections(self) -> dict[Route, httpx.Client]:
+        """The httpx clients by route; each keeps its connections open."""
+        return {}
 
-    def _execute(self, step: Step) -> Outcome | None:
+    def execute(self, step: Step) -> Outcome | None:
+        """Execute one step of a call."""
         if isinstance(step, Pause):
             time.sleep(step.seconds)
             return None
-        request = build_request(self._http, step, self._policy.silence)
+        route = self._route_of(step)
+        http = self._connections.get(route)
+        if http is None:
+            http = self._connections[route] = httpx.Client(**self._options(route))
+        request = build_request(http, step, self._policy.silence)
         try:
-            return self._route.outcome(self._http.send(request))
+            with closing(http.send(request, stream=True)) as response:
+                if step.sink is not None and accepts(step.sink, response):
+                    for chunk in response.iter_bytes():
+                        step.sink.write(chunk)
+                    return Reply(response.status_code, lower_headers(response), b"")
+                response.read()
+            return route.outcome(response)
         except httpx.TransportError as exc:
-            return self._route.failure(exc)
+            return route.failure(exc)
 
 
-class AsyncImagePosterClient(ClientCalls):
+class AsyncImagePosterClient(ClientCalls, AsyncRunner):
     """The client for asyncio; its arguments and calls are those of `ClientCalls`."""
-
-    @cached_property
-    def _http(self) -> httpx.AsyncClient:
-        return httpx.AsyncClient(**self._credentials.options, **self._route.options)
 
     async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *_error: object) -> None:
-        await self._http.aclose()
+        for http in self._connections.values():
+            await http.aclose()
 
-    async def run(self, steps: Steps[Value]) -> Value:
-        """Execute the steps of a call."""
-        answer: object = None
-        with closing(steps):
-            while True:
-                try:
-                    step = steps.send(answer)
-                except StopIteration as end:
-                    return end.value  # type: ignore[no-any-return]
-                answer = await self._execute(step)
+    @cached_property
+    def _connections(self) -> dict[Route, httpx.AsyncClient]:
+        """The httpx clients by route; each keeps its connections open."""
+        return {}
 
-    async def _execute(self, step: Step) -> Outcome | None:
+    async def execute(self, step: Step) -> Outcome | None:
+        """Execute one step of a call."""
         if isinstance(step, Pause):
             await asyncio.sleep(step.seconds)
             return None
-        request = build_request(self._http, step, self._policy.silence)
+        route = self._route_of(step)
+        http = self._connections.get(route)
+        if http is None:
+            http = self._connections[route] = httpx.AsyncClient(**self._options(route))
+        request = build_request(http, step, self._policy.silence)
         try:
-            return self._route.outcome(await self._http.send(request))
+            async with aclosing(await http.send(request, stream=True)) as response:
+                if step.sink is not None and accepts(step.sink, response):
+                    async for chunk in response.aiter_bytes():
+                        step.sink.write(chunk)
+                    return Reply(response.status_code, lower_headers(response), b"")
+                await response.aread()
+            return route.outcome(response)
         except httpx.TransportError as exc:
-            return self._route.failure(exc)
-
-
-def _read_post(path: str) -> Steps[PostResult]:
-    """Read a post, with all of its stored latest comments."""
-    return _decode_post((yield from exchange(Send("GET", f"{path}?comments=10"))))
-
-
-def _read(path: str, kind: type[Value], **query: object) -> Steps[Value]:
-    text = urlencode({name: value for name, value in query.items() if value is not None})
-    return decode((yield from exchange(Send("GET", f"{path}?{text}"))), kind)
-
-
-def _decode_post(reply: Reply) -> PostResult:
-    return msgspec.structs.replace(decode(reply, PostResult), etag=reply.headers.get("etag"))
+            return route.failure(exc)
 
 
 def _edited_fields(post: PostResult) -> tuple[str, str, str | None]:

@@ -26,7 +26,7 @@ from image_poster.client.results import GaveUpError, InUseError, SettingError
 # sends a request again, and can do so only while it has the entry.
 ENTRY_SECONDS = 60 * 24 * 3600
 # The same folder works again once there is space.
-_TRANSIENT_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EIO}
+TRANSIENT_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EIO}
 _DAMAGED = -1.0
 _ENTRY_NAME = re.compile(r"[0-9a-f]{64}")
 
@@ -97,7 +97,7 @@ class JournalEntry(UploadStateStore):
             os.ftruncate(self._descriptor, len(text))
             if state.since != self.state.since:
                 os.fsync(self._descriptor)
-                _sync_folder(self._path.parent)
+                sync_folder(self._path.parent)
         super().save(state)
 
     def remove(self) -> None:
@@ -148,7 +148,7 @@ def _storage_errors(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as exc:
-        kind = GaveUpError if exc.errno in _TRANSIENT_ERRORS else SettingError
+        kind = GaveUpError if exc.errno in TRANSIENT_ERRORS else SettingError
         raise kind(
             f"The state folder {folder} cannot be used: {exc.strerror or exc}. Without it, the "
             "same command could post twice. Repair it, or set XDG_STATE_HOME to a folder of yours"
@@ -164,7 +164,8 @@ def _remove_old_entries(folder: Path) -> None:
                 path.unlink()
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder survive a power cut."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -14,11 +14,11 @@ from codecs import BOM_UTF8
 from collections.abc import Callable, Generator, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import Any, NamedTuple, TypeAlias, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeAlias, TypeVar
 
 import msgspec
 
-from image_poster.client.results import GaveUpError, RefusedError
+from image_poster.client.results import BannedError, GaveUpError, RefusedError
 
 # Too many requests; and the statuses of a service, or of something before it, that is not able to.
 _TRANSIENT_STATUSES = {408, 425, 429, 500, 502, 503, 504, 507}
@@ -26,12 +26,27 @@ _CONFLICT, _UNAUTHORIZED = 409, 401
 _TRANSIENT_CONFLICTS = {"request_in_progress", "upload_taken_over"}
 # The back-off of a connection that broke begins so many doublings below `Policy.base`.
 _BROKEN = -5
+NO_SUCH_SERVICE = "the service does not answer as image-poster-api does"
 _DESCRIPTION = re.compile(r'error_description="([^"]*)"')
+
+
+class BodySink(Protocol):
+    """Receives the body of an answer as it arrives."""
+
+    def accepts(self, status: int, headers: Mapping[str, str]) -> bool:
+        """Return True if `write` is to receive the body of this answer, else the `Reply` has it."""
+        ...
+
+    def write(self, chunk: bytes) -> None:
+        """Receive the next bytes."""
+        ...
 
 
 class Send(NamedTuple):
     """A request. Its answer may take `seconds` longer than `Policy.silence`. `sent` is called with
-    the number of body bytes passed to the network."""
+    the number of body bytes passed to the network. The body of the answer goes to `sink`, if there
+    is one that accepts it. `with_identity` is False for a request to another service, which must
+    not see the caller's credentials."""
 
     method: str
     path: str
@@ -39,6 +54,8 @@ class Send(NamedTuple):
     body: bytes = b""
     seconds: float = 0.0
     sent: Callable[[int], None] | None = None
+    sink: BodySink | None = None
+    with_identity: bool = True
 
 
 class Pause(NamedTuple):
@@ -109,6 +126,7 @@ class Retries:
 
     def record_progress(self) -> None:
         """Patience starts anew, and the next try is at once."""
+        self._answered = True
         self._failures, self._at_once = _BROKEN, True
         self._since = self._policy.now()
 
@@ -174,14 +192,16 @@ def decode(reply: Reply, kind: type[Value]) -> Value:
     try:
         return msgspec.json.decode(reply.content.removeprefix(BOM_UTF8), type=kind)
     except (ValueError, RecursionError) as exc:
-        raise GaveUpError("the service does not answer as image-poster-api does") from exc
+        raise GaveUpError(NO_SUCH_SERVICE) from exc
 
 
 class _Problem(msgspec.Struct):
-    """The problem details of an answer (RFC 9457)."""
+    """The problem details of an answer (RFC 9457); the last two are those of `banned`."""
 
     code: str = ""
     detail: str = ""
+    reason: str | None = None
+    until: str | None = None
 
 
 def _problem(reply: Reply) -> _Problem:
@@ -215,6 +235,8 @@ def refusal(reply: Reply) -> RefusedError | GaveUpError:
     """The error for an unexpected answer. A 401 may have no body, if it answers a HEAD or comes
     from a gateway."""
     problem = _problem(reply)
+    if problem.code == "banned":
+        return BannedError(reply.status, problem.detail, problem.reason, problem.until)
     if problem.code:
         return RefusedError(reply.status, problem.code, problem.detail)
     if is_unauthorized(reply):

@@ -27,7 +27,7 @@ import httpx
 import msgspec
 
 from image_poster.client.results import SettingError
-from image_poster.client.retries import ConnectionFailure, Outcome, Reply, Send
+from image_poster.client.retries import BodySink, ConnectionFailure, Outcome, Reply, Send
 
 # Small enough that progress is smooth and a connection that is silent is noticed.
 _SLICE_BYTES = 64 * 1024
@@ -115,6 +115,22 @@ def base_url(url: str) -> httpx.URL:
     return parsed
 
 
+def origin_of(url: str) -> str:
+    """The scheme, host and port of an absolute URL."""
+    parsed = base_url(url)
+    return f"{parsed.scheme}://{parsed.netloc.decode()}"
+
+
+def lower_headers(response: httpx.Response) -> dict[str, str]:
+    """The headers of a response, with names in lower case."""
+    return {name.lower(): value for name, value in response.headers.items()}
+
+
+def accepts(sink: BodySink, response: httpx.Response) -> bool:
+    """Return True if the sink is to receive the body of this response."""
+    return sink.accepts(response.status_code, lower_headers(response))
+
+
 class SlicedBody(httpx.SyncByteStream, httpx.AsyncByteStream):
     """The body of a request in slices, for both kinds of httpx client. It reports the bytes passed
     on. Slices grow while the network is fast, since each costs CPU time."""
@@ -174,7 +190,7 @@ class Route:
         """Turn an httpx response into a `Reply`; an error from a proxy itself is a
         `ConnectionFailure`. The service, or a proxy in front of it (deploy/), sends a request id or
         a problem."""
-        headers = {name.lower(): value for name, value in response.headers.items()}
+        headers = lower_headers(response)
         is_problem = headers.get("content-type", "").startswith("application/problem+json")
         is_from_service = is_problem or "x-request-id" in headers or self._url.scheme == "https"
         if self._proxy and response.is_error and not is_from_service:

@@ -23,6 +23,7 @@ import msgspec
 from image_poster.client.journal import ResumeState, UploadStateStore
 from image_poster.client.results import GaveUpError, Progress, RefusedError, TooLateError
 from image_poster.client.retries import (
+    NO_SUCH_SERVICE,
     Outcome,
     Policy,
     Reply,
@@ -47,7 +48,7 @@ _JPEG = "image/jpeg"
 _FORMATS = {_JPEG, "image/png", "image/bmp", "image/webp", "image/gif", "image/heic", "image/avif"}
 _CREATED, _NO_CONTENT, _GONE, _LOST = 201, 204, {404, 410}, {409, 460}
 
-Report = Callable[[Progress], None]
+ProgressCallback = Callable[[Progress], None]
 
 
 class FileVersion(NamedTuple):
@@ -160,7 +161,7 @@ class ImageUpload:
         texts: UploadTexts,
         store: UploadStateStore,
         policy: Policy,
-        report: Report | None = None,
+        report: ProgressCallback | None = None,
     ) -> None:
         self._source = source
         self._texts = texts
@@ -297,7 +298,7 @@ def _upload_path(created: Reply) -> str:
     location = created.headers.get("location", "")
     prefix, separator, post_id = location.rpartition("/posts/")
     if not location:
-        raise GaveUpError("the service does not answer as image-poster-api does")
+        raise GaveUpError(NO_SUCH_SERVICE)
     return f"{prefix}/uploads/{post_id}" if separator else location
 
 

@@ -111,12 +111,17 @@ def with_newest(latest: bytes, comment: bytes) -> bytes:
 
 
 class CommentState(NamedTuple):
-    """A comment as stored: `doc` is its document."""
+    """A comment as stored: `doc` is its document. `deleted_by` is empty for the service."""
 
     id: str
     doc: bytes
     counted: bool = False
     deleted_by: str | None = None
+
+    @property
+    def is_deleted(self) -> bool:
+        """True if the comment was deleted, and is not removed yet."""
+        return self.deleted_by is not None
 
 
 class Tally(NamedTuple):
@@ -169,9 +174,9 @@ def fold(
     deleted. It is required if `needs_newest`."""
     counted = [comment for comment in comments if comment.counted]
     uncounted = [comment for comment in comments if not comment.counted]
-    claimed = [comment for comment in uncounted if not comment.deleted_by]
-    released = [comment for comment in counted if comment.deleted_by]
-    dropped = [comment for comment in uncounted if comment.deleted_by]
+    claimed = [comment for comment in uncounted if not comment.is_deleted]
+    released = [comment for comment in counted if comment.is_deleted]
+    dropped = [comment for comment in uncounted if comment.is_deleted]
     known = _after(_known(tally, newest, limit), comments)
     latest = join_latest(known.newest_first(), limit)
     total = tally.total + len(claimed) - len(released)
@@ -189,7 +194,7 @@ def _known(
 def _after(known: _KnownComments, comments: Iterable[CommentState]) -> _KnownComments:
     docs = dict(known.docs)
     for comment in comments:
-        if comment.deleted_by:
+        if comment.is_deleted:
             docs.pop(comment.id, None)
         elif not comment.counted or comment.id in docs:
             docs[comment.id] = comment.doc

@@ -20,7 +20,7 @@ from image_poster.domain.feed import FeedSort
 from image_poster.domain.limits import FEED_PAGE_DEFAULT, LATEST_DEFAULT, LATEST_KEPT
 from image_poster.domain.posts import UNFINISHED_POSTS, StoredPost, listed_statuses
 from image_poster.domain.signing import Page
-from image_poster.http import openapi, posts, requests, responses
+from image_poster.http import openapi, post_bodies, posts, requests, responses
 from image_poster.http.auth import require_identity
 from image_poster.services.feed import FeedService
 
@@ -31,14 +31,14 @@ _MAX_PAGE_BYTES = 64 * 1024
 class FeedBody(msgspec.Struct, frozen=True):
     """A page of the feed; `next` is the cursor of the following one."""
 
-    posts: list[posts.PostBody]
+    posts: list[post_bodies.PostBody]
     next: str | None
 
 
 class OwnPostsBody(msgspec.Struct, frozen=True):
     """A page of the caller's own posts; `next` is the cursor of the following one."""
 
-    posts: list[posts.CreatedPostBody]
+    posts: list[post_bodies.CreatedPostBody]
     next: str | None
 
 
@@ -126,7 +126,7 @@ class FeedPages:
         body = encoded.body
         if excluded.posts or not excluded.users.isdisjoint(content.creators):
             shown = excluded.remaining(encoded.page.items)
-            bodies = [posts.post_body(stored, parameters.comments) for stored in shown]
+            bodies = [post_bodies.post_body(stored, parameters.comments) for stored in shown]
             body = responses.page_body("posts", bodies, encoded.page.next)
         headers = {"cache-control": responses.NO_STORE}
         headers |= next_link("/me/feed", encoded.next_query)
@@ -298,7 +298,7 @@ def _encode_page(
     """The page, whose ETag is of the posts shown and of the existence of a next page. The cursor is
     no part of it, as a first page's cursor contains its time. With each `period` the ETag of a
     first page changes, so that clients do not keep an expired cursor."""
-    bodies = [posts.post_body(stored, parameters.comments) for stored in page.items]
+    bodies = [post_bodies.post_body(stored, parameters.comments) for stored in page.items]
     tagged, query = b",".join(bodies), None
     if page.next is not None:
         query = parameters._replace(cursor=page.next).query()

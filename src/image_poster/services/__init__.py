@@ -20,7 +20,9 @@ from image_poster.ports.uploads import PutUrlSigner, UploadQuota, UploadRecordSt
 from image_poster.services.accounts import (
     AccountEraser,
     AccountService,
+    ErasureStart,
     TokenRevocation,
+    erase_all,
     revoke_no_tokens,
 )
 from image_poster.services.comments import CommentService
@@ -57,6 +59,7 @@ class Stores:
     writes: RateLimiter = UNLIMITED
     upload_quota: UploadQuota = UNLIMITED
     revoke_tokens: TokenRevocation = revoke_no_tokens
+    start_erasure: ErasureStart = erase_all
     forget_copies: ForgetCopies | None = None
     check_text: TextCheck = accept_text
 
@@ -112,18 +115,6 @@ def build_services(
     )
     eraser = AccountEraser(stores.accounts, posts, stores.revoke_tokens)
     accounts = AccountService(stores.accounts, stores.blocks, eraser, clock, cursors)
-    uploads = UploadService(
-        stores.posts,
-        stores.upload_records,
-        stores.uploads,
-        stores.put_urls,
-        posts,
-        clock,
-        limits,
-        RefusedBytes(stores.upload_records, stores.upload_quota, posts, limits),
-        render.reservation,
-        accounts.check_may_write,
-    )
     return Services(
         posts=posts,
         comments=CommentService(
@@ -131,23 +122,46 @@ def build_services(
         ),
         feed=FeedService(stores.feed, cursors, clock, stores.blocks, stores.reports),
         images=ImageService(posts, stores.posts, stores.images),
-        uploads=uploads,
+        uploads=_upload_service(stores, posts, accounts, limits, render),
         reports=ReportService(
             stores.reports, stores.posts, stores.comments, clock, cursors, render.moderation
         ),
-        moderation=ModerationService(
-            stores.decisions,
-            stores.posts,
-            stores.comments,
-            stores.images,
-            accounts,
-            clock,
-            cursors,
-            render.moderation,
-            stores.forget_copies,
-        ),
+        moderation=_moderation_service(stores, accounts, cursors, render),
         accounts=accounts,
         user_limits=UserLimits(stores.writes, stores.upload_quota, limits.image_bytes),
         stores=stores,
         limits=limits,
+    )
+
+
+def _upload_service(
+    stores: Stores, posts: PostService, accounts: AccountService, limits: Limits, render: Renderers
+) -> UploadService:
+    return UploadService(
+        stores.posts,
+        stores.upload_records,
+        stores.uploads,
+        stores.put_urls,
+        posts,
+        stores.clock,
+        limits,
+        RefusedBytes(stores.upload_records, stores.upload_quota, posts, limits),
+        render.reservation,
+        accounts.check_may_write,
+    )
+
+
+def _moderation_service(
+    stores: Stores, accounts: AccountService, cursors: CursorSigner, render: Renderers
+) -> ModerationService:
+    return ModerationService(
+        stores.decisions,
+        stores.posts,
+        stores.comments,
+        stores.images,
+        accounts,
+        stores.clock,
+        cursors,
+        render.moderation,
+        stores.forget_copies,
     )

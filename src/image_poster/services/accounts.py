@@ -36,34 +36,59 @@ class AccountEraser:
     revoke_tokens: TokenRevocation = revoke_no_tokens
 
     async def erase_content(self, user: str) -> None:
-        """Delete the user's posts and comments: when this returns, no response shows any."""
-        await self.revoke_tokens(user)
-        while post_ids := await self.accounts.posts_of(user, _POSTS_AT_A_TIME):
+        """Delete the user's posts and comments, and revoke the tokens: when this returns, no
+        response shows any content. It is deleted even if revoking fails."""
+        try:
+            await self._erase_content(user)
+        finally:
+            await self.revoke_tokens(user)
+
+    async def _erase_content(self, user: str) -> None:
+        while await self._is_deleting(user) and (
+            post_ids := await self.accounts.posts_of(user, _POSTS_AT_A_TIME)
+        ):
             for start in range(0, len(post_ids), _PARALLEL_DELETIONS):
                 deletions = map(self._delete_post, post_ids[start : start + _PARALLEL_DELETIONS])
                 await asyncio.gather(*deletions)
-        while await self.accounts.erase_comments(user, _COMMENTS_AT_A_TIME):
-            pass
+        while await self._is_deleting(user):
+            if not await self.accounts.erase_comments(user, _COMMENTS_AT_A_TIME):
+                break
 
     async def erase_records(self, user: str) -> None:
         """Delete the user's other records."""
-        while await self.accounts.erase_records(user, _RECORDS_AT_A_TIME):
-            pass
+        while await self._is_deleting(user):
+            if not await self.accounts.erase_records(user, _RECORDS_AT_A_TIME):
+                break
+
+    async def _is_deleting(self, user: str) -> bool:
+        """False once another process has completed the deletion: the name may begin anew then."""
+        return (await self.accounts.standing(user)).is_deleting
 
     async def _delete_post(self, post_id: str) -> None:
         with suppress(PostNotFoundError):  # by another process that resumes this deletion
             await self.posts.delete(post_id, _THE_SERVICE)
 
 
+# Begins to delete the data of one account, within the request.
+ErasureStart = Callable[[AccountEraser, str], Awaitable[None]]
+
+
+async def erase_all(eraser: AccountEraser, user: str) -> None:
+    """The `ErasureStart` of an edition whose requests may take their time."""
+    await eraser.erase_content(user)
+    await eraser.erase_records(user)
+
+
 @dataclass(frozen=True)
 class AccountService:
-    """Answers about one user's account, and begins its deletion."""
+    """Answers about one user's account, and begins its deletion by `start_erasure`."""
 
     accounts: AccountStore
     blocks: BlockStore
     eraser: AccountEraser
     clock: Clock
     cursors: CursorSigner
+    start_erasure: ErasureStart = erase_all
 
     async def check_may_write(self, user: str, *, while_banned: bool = False) -> None:
         """Check that the user may write now. `while_banned`: the action is one that banned users
@@ -85,11 +110,7 @@ class AccountService:
         could show."""
         await self.accounts.begin_deletion(user)
         # It goes on if the client ends the connection.
-        await asyncio.shield(asyncio.ensure_future(self._erase(user)))
-
-    async def _erase(self, user: str) -> None:
-        await self.eraser.erase_content(user)
-        await self.eraser.erase_records(user)
+        await asyncio.shield(asyncio.ensure_future(self.start_erasure(self.eraser, user)))
 
     async def block(self, user: str, blocked: str) -> None:
         """Block a user; repeating it is a no-op. Raises `ValidationFailedError` and

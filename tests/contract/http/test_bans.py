@@ -224,6 +224,7 @@ def test_a_retry_of_a_write_from_before_the_ban_is_refused_or_replayed(api: Api)
         assert_problem(again, 403, "banned")
 
 
+@pytest.mark.where(deletes_accounts_soon=True)
 def test_a_ban_survives_the_deletion_of_the_account(api: Api) -> None:
     author = Author(api)
     ban(author, reason="hate")

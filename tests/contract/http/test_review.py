@@ -1,6 +1,7 @@
 """`--review all`: a post is shown when a decision has published it."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -264,6 +265,8 @@ def test_an_edit_by_its_creator_keeps_it_in_review(api: Api) -> None:
         (("--review", "hook"), "review_url"),
     ],
 )
-def test_a_wrong_setting_stops_the_start_and_is_named(flags: tuple[str, ...], name: str) -> None:
-    message = refused(*flags)
+def test_a_wrong_setting_stops_the_start_and_is_named(
+    tmp_path: Path, flags: tuple[str, ...], name: str
+) -> None:
+    message = refused("--port", "0", "--data-dir", str(tmp_path / "data"), *flags)
     assert name in message.replace("-", "_")

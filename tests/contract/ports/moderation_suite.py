@@ -25,6 +25,9 @@ from contract.ports.suite import (
 )
 from image_poster.domain.accounts import MAX_BLOCKS, Block, Standing
 from image_poster.domain.comments import Comment, decode_comment
+from image_poster.domain.decisions import (
+    Verdict,
+)
 from image_poster.domain.errors import (
     AccountDeletedError,
     AppealMadeError,
@@ -56,7 +59,6 @@ from image_poster.domain.moderation import (
     Reason,
     Report,
     Subject,
-    Verdict,
     admin_action,
 )
 from image_poster.domain.posts import (
@@ -361,14 +363,16 @@ class HiddenPostSuite:
         with pytest.raises(PostNotReadyError):
             await adapters.comments.add(a_comment(post_id, "root"), by_admin=True)
 
-    async def test_only_admins_delete_comments_on_a_hidden_post_and_its_count_is_exact(
-        self, adapters: ModerationAdapters
+    @pytest.mark.parametrize("by", [ROOT, ALICE, BOB])
+    async def test_a_comment_on_a_hidden_post_is_deleted_by_those_concerned(
+        self, adapters: ModerationAdapters, by: Identity
     ) -> None:
+        """An admin, the post's creator and the author; for others the post does not exist."""
         post_id = await hidden(adapters)
         first, second = (await shown(adapters, post_id)).latest_comments
         with pytest.raises(PostNotFoundError):
-            await adapters.comments.remove(post_id, first.id, BOB)
-        await adapters.comments.remove(post_id, first.id, ROOT)
+            await adapters.comments.remove(post_id, first.id, Identity("carol"))
+        await adapters.comments.remove(post_id, first.id, by)
         await adapters.settle()
         await decide(adapters, Action.RESTORE, Subject(post_id))
         post = await shown(adapters, post_id)
@@ -584,7 +588,7 @@ class DecisionStoreSuite:
         assert await adapters.hashes.nearest("0" * 64) == (made["0" * 63 + "1"], 1)
         assert await adapters.hashes.nearest("f" * 62 + "00") == (made["f" * 64], 8)
 
-    async def test_the_deletion_of_a_user_is_only_logged(
+    async def test_the_deletion_of_a_user_begins_with_its_decision(
         self, adapters: ModerationAdapters
     ) -> None:
         post_id = await ready(adapters)
@@ -592,7 +596,8 @@ class DecisionStoreSuite:
         assert verdict.is_new
         assert verdict.decision.owner == "alice"
         assert await adapters.posts.is_ready(post_id)
-        assert not (await standing_of(adapters, "alice")).is_deleting
+        assert (await standing_of(adapters, "alice")).is_deleting
+        assert await adapters.accounts.deleting() == ["alice"]
 
 
 @pytest.mark.anyio

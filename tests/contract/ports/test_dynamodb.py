@@ -2,17 +2,23 @@
 
 import pytest
 
-from contract.ports import suite
+from contract.ports import moderation_suite, suite
 from fakes.clock import ManualClock
+from image_poster.adapters.dynamodb.accounts import DynamoAccountStore
+from image_poster.adapters.dynamodb.blocks import DynamoBlockStore
 from image_poster.adapters.dynamodb.comments import DynamoCommentCounter, DynamoCommentStore
 from image_poster.adapters.dynamodb.feed import DynamoFeedReader, DynamoFeedRebuilder
+from image_poster.adapters.dynamodb.moderation import DynamoDecisionStore
 from image_poster.adapters.dynamodb.posts import DynamoPostStore
+from image_poster.adapters.dynamodb.reports import DynamoReportStore
 from image_poster.adapters.dynamodb.stream import changes_by_post, decoded_records
-from image_poster.adapters.dynamodb.uploads import DynamoUploadRecordStore
+from image_poster.adapters.dynamodb.uploads import DynamoUploadRecordStore, DynamoUsageStore
 from image_poster.domain.errors import CommentNotFoundError
 from image_poster.domain.idempotency import KEPT_MS, AlreadyAnsweredError
+from image_poster.domain.limits import Limits
 from image_poster.domain.posts import published_post
 from image_poster.domain.uploads import Upload
+from image_poster.editions.aws.events import EventualQuotas
 from support.dynamodb import FakeTable
 from support.renderer import RENDERED
 from support.tables import EmulatedTable
@@ -43,10 +49,24 @@ def adapters(request: pytest.FixtureRequest, table: StreamingTable) -> suite.Ada
                 if changes.comments:
                     await counter.count(changes.post_id, changes.comments)
 
-    return suite.Adapters(
+    quotas = EventualQuotas(DynamoUsageStore(table, clock), clock, Limits())
+    check = quotas.check_may_write
+    comments = DynamoCommentStore(table, clock, check_may_write=check)
+    posts = DynamoPostStore(table, clock, shards=shards, removed=comments.forget, quotas=quotas)
+    decisions = DynamoDecisionStore(
+        table, clock, posts, comments, check_may_write=check, changed=quotas.forget
+    )
+    return moderation_suite.ModerationAdapters(
         clock=clock,
-        posts=DynamoPostStore(table, clock, shards=shards),
-        comments=DynamoCommentStore(table, clock),
+        posts=posts,
+        comments=comments,
+        reports=DynamoReportStore(table, clock, check_may_write=check),
+        decisions=decisions,
+        hashes=decisions,
+        blocks=DynamoBlockStore(table, clock, check_may_write=check),
+        accounts=DynamoAccountStore(
+            table, clock, comments, standing=quotas.standing, changed=quotas.forget
+        ),
         feed=DynamoFeedReader(table, shards=shards),
         rebuilder=DynamoFeedRebuilder(table, counter, shards=shards),
         upload_records=DynamoUploadRecordStore(table),
@@ -71,6 +91,38 @@ class TestFeedRebuilder(suite.FeedRebuilderSuite):
 
 
 class TestUploadRecordStore(suite.UploadRecordStoreSuite):
+    pass
+
+
+class TestReportStore(moderation_suite.ReportStoreSuite):
+    pass
+
+
+class TestHiddenPosts(moderation_suite.HiddenPostSuite):
+    pass
+
+
+class TestDecisionStore(moderation_suite.DecisionStoreSuite):
+    pass
+
+
+class TestBans(moderation_suite.BanSuite):
+    pass
+
+
+class TestAppeals(moderation_suite.AppealSuite):
+    pass
+
+
+class TestLoggedChanges(moderation_suite.LoggedChangeSuite):
+    pass
+
+
+class TestBlockStore(moderation_suite.BlockStoreSuite):
+    pass
+
+
+class TestAccountStore(moderation_suite.AccountStoreSuite):
     pass
 
 

@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from aws_local.emulator import REGION, Emulator
-from contract.ports import suite
+from contract.ports import suite, withholding
 from fakes.clock import ManualClock
 from image_poster.adapters.dynamodb.posts import DynamoPostStore
 from image_poster.adapters.dynamodb.uploads import DynamoUploadRecordStore
@@ -65,10 +65,39 @@ class ReaderOfUrls(suite.Reader):
         return answer.content
 
 
-class TestImageStore(suite.ImageStoreSuite):
+class TestImageStore(withholding.WithheldRenditionsSuite):
     @pytest.fixture
     def reader(self) -> suite.Reader:
         return ReaderOfUrls()
+
+    async def is_public(self, images: Any, post_id: str, name: str) -> bool:
+        place = {"Bucket": images._buckets.images, "Key": f"images/{post_id}/{name}.jpg"}
+        return bool(images._exists(place))
+
+
+async def test_a_signed_url_of_a_withheld_rendition_ends_and_is_never_stored(
+    images: S3ImageStore,
+) -> None:
+    """The object itself says that it may be cached for a year: it was public."""
+    post_id = await TestImageStore().published(images)
+    await images.withhold(post_id)
+    url = httpx.URL((await images.open_withheld(post_id, "600")).url)
+    assert url.params["X-Amz-Expires"] == "600"
+    answer = httpx.get(url)
+    assert answer.headers["cache-control"] == "private, no-store"
+    assert answer.headers["content-type"] == "image/jpeg"
+
+
+async def test_a_rendition_is_exposed_with_the_headers_of_a_published_one(
+    images: S3ImageStore,
+) -> None:
+    post_id = await TestImageStore().published(images)
+    await images.withhold(post_id)
+    await images.expose(post_id)
+    place = {"Bucket": images._buckets.images, "Key": f"images/{post_id}/600.jpg"}
+    head = images._client.head_object(**place)
+    assert head["CacheControl"] == "public, max-age=31536000, immutable"
+    assert head["ContentType"] == "image/jpeg"
 
 
 async def test_pieces_become_one_original_and_go(images: S3ImageStore, buckets: Buckets) -> None:

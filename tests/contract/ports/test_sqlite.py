@@ -12,7 +12,9 @@ import pytest
 from contract.ports import moderation_suite, suite
 from contract.ports.suite import a_comment, ready, shown
 from fakes.clock import ManualClock
+from image_poster.adapters.sqlite import accounts as accounts_module
 from image_poster.adapters.sqlite import database as sqlite_database
+from image_poster.adapters.sqlite import entries, jobs, moderation, reports
 from image_poster.adapters.sqlite import feed_queries as feed
 from image_poster.adapters.sqlite.accounts import SqliteAccountStore, SqliteBlockStore
 from image_poster.adapters.sqlite.comments import SqliteCommentStore
@@ -25,15 +27,16 @@ from image_poster.adapters.sqlite.feed import (
 )
 from image_poster.adapters.sqlite.idempotency import SqliteTombstoneQueue
 from image_poster.adapters.sqlite.jobs import SqliteJobQueue
-from image_poster.adapters.sqlite.moderation import SqliteDecisionStore, SqliteReportStore
+from image_poster.adapters.sqlite.moderation import SqliteDecisionStore
 from image_poster.adapters.sqlite.posts import SqlitePostStore
+from image_poster.adapters.sqlite.reports import SqliteReportStore
 from image_poster.adapters.sqlite.schema import VERSION, SchemaTooNewError, SchemaTooOldError
 from image_poster.adapters.sqlite.uploads import SqliteUploadRecordStore
-from image_poster.domain.comments import Comment, decode_comment
+from image_poster.domain.comments import Comment, decode_comment, encode_comment
 from image_poster.domain.errors import NotReadyError, NotYoursError, StorageFullError
 from image_poster.domain.feed import EPOCH_MS, FeedCursor, FeedQuery, FeedSort
 from image_poster.domain.ids import new_id, rfc3339
-from image_poster.domain.posts import encode_post
+from image_poster.domain.posts import PostStatus, encode_post
 
 
 @pytest.fixture
@@ -340,6 +343,65 @@ async def test_a_database_of_the_first_version_is_brought_up_to_date(tmp_path: P
     job = await SqliteJobQueue(database, clock).lease(1000)
     assert job == (post.id, 1, 0)
     await database.close()
+
+
+@pytest.mark.anyio
+async def test_a_database_of_the_former_version_gets_the_tables_and_indexes_of_moderation(
+    tmp_path: Path,
+) -> None:
+    from image_poster.adapters.sqlite import schema
+
+    path, clock = tmp_path / "former.db", ManualClock()
+    post, comment = suite.a_post(), suite.a_comment(new_id(), "bob")
+    former = schema._MIGRATIONS.index(schema._MODERATION)
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.create_function("fitting_latest", 1, schema._fitting_latest)
+        for migration in schema._MIGRATIONS[:former]:
+            connection.executescript(migration)
+        connection.execute(f"PRAGMA user_version = {former}")
+        connection.execute(
+            "INSERT INTO posts (id, status, creator, head, due_at) VALUES (?, 'failed', ?, ?, 5)",
+            (post.id, post.creator, encode_post(post)),
+        )
+        connection.execute(
+            "INSERT INTO comments (post_id, id, creator, doc) VALUES (?, ?, 'bob', ?)",
+            (post.id, comment.id, encode_comment(comment)),
+        )
+    with closing(connect(path)) as connection:
+        schema.migrate(connection)
+    database = Database(path)
+    accounts = SqliteAccountStore(database, clock)
+    page = await accounts.comments_of("bob", limit=10, after=None)
+    assert [decode_comment(doc) for doc in page.items] == [comment]
+    assert await SqliteJobQueue(database, clock).expired_failures(6, 10) == [post.id]
+    assert await accounts.posts_of("alice", 10) == [post.id]
+    await database.close()
+
+
+@pytest.mark.anyio
+async def test_each_query_of_moderation_and_accounts_has_an_index(tmp_path: Path) -> None:
+    """None reads a whole table, and none sorts."""
+    database = Database(tmp_path / "plan.db")
+    queries = [
+        *feed.own_posts_queries("alice", frozenset(PostStatus), 10, None),
+        feed.Sql(moderation._QUEUE, ("", 10)),
+        feed.Sql(moderation._LOG, ("~", 10)),
+        feed.Sql(moderation._DECISIONS_OF_OWNER, ("alice", "~", 10)),
+        feed.Sql(reports._REPORTS_OF_USER, ("alice", "~", 10)),
+        feed.Sql(reports.LATEST_REPORTS_OF, ("id",)),
+        feed.Sql(reports._OPEN_REPORT, ("alice", "id", None)),
+        feed.Sql(accounts_module._COMMENTS_OF, ("alice", "~", 10)),
+        feed.Sql(accounts_module._ANY_COMMENTS, ("alice", 10)),
+        feed.Sql(entries._CLOSE_CONTENT, ("delete", "post:id")),
+        feed.Sql(entries.DECISIONS_ABOUT, ("post:id",)),
+        feed.Sql(jobs._FAILED, (5, 10)),
+        *(feed.Sql(erasure, ("alice", 10)) for erasure in accounts_module._ERASURES),
+    ]
+    plans = {sql.text: steps_of(tmp_path / "plan.db", sql) for sql in queries}
+    await database.close()
+    for text, steps in plans.items():
+        for step in steps:
+            assert not step.startswith(("USE TEMP B-TREE", "SCAN")), (text, steps)
 
 
 def written_at(path: Path) -> int:

@@ -1,5 +1,5 @@
 """Blocks between users in DynamoDB: an item for each block, for its user's list, and one for each
-pair of users, so that one read tells whether either of them blocks the other."""
+pair of users. So one read tells if either of them blocks the other."""
 
 import hashlib
 
@@ -7,6 +7,7 @@ import msgspec
 
 from image_poster.adapters.dynamodb import database, paging, schema
 from image_poster.adapters.dynamodb.boto import BotoTable
+from image_poster.adapters.dynamodb.standing import WriterCheck, accept_writer
 from image_poster.domain.accounts import MAX_BLOCKS, Block
 from image_poster.domain.errors import BlockedError, TooManyBlocksError
 from image_poster.domain.signing import Page
@@ -67,12 +68,16 @@ def unpairing(user: str, blocked: str) -> database.Update:
 class DynamoBlockStore:
     """`BlockStore` in DynamoDB. The account's item counts the blocks."""
 
-    def __init__(self, table: BotoTable, clock: Clock) -> None:
+    def __init__(
+        self, table: BotoTable, clock: Clock, *, check_may_write: WriterCheck = accept_writer
+    ) -> None:
         self._table = table
         self._clock = clock
+        self._check_may_write = check_may_write
 
     @database.retried
     async def add(self, user: str, block: Block) -> None:
+        await self._check_may_write(user, while_banned=True)
         key = block_key(user, block.user)
         item = await self._table.get(key)
         if item is not None and _ENDED not in item:

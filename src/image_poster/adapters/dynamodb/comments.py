@@ -17,6 +17,7 @@ from image_poster.adapters.dynamodb.idempotency import (
     put_once,
 )
 from image_poster.adapters.dynamodb.ready_posts import ReadyPosts
+from image_poster.adapters.dynamodb.standing import WriterCheck, accept_writer
 from image_poster.domain.comments import (
     Comment,
     CommentState,
@@ -42,16 +43,22 @@ class DynamoCommentStore:
     """`CommentStore` in DynamoDB. It caches for a minute that a post is ready.
 
     If the post is deleted in that minute, `DynamoCommentCounter` removes new comments on it. If it
-    is hidden in that minute, new comments are counted as any other: nobody sees them until the post
-    is restored, and then the count is true.
+    is hidden in that minute, new comments are counted as any other. Nobody sees them until the post
+    is restored; then the count is true.
     """
 
     def __init__(
-        self, table: BotoTable, clock: Clock, *, request_id: Callable[[], str] = str
+        self,
+        table: BotoTable,
+        clock: Clock,
+        *,
+        request_id: Callable[[], str] = str,
+        check_may_write: WriterCheck = accept_writer,
     ) -> None:
         self._table = table
         self._clock = clock
         self._request_id = request_id
+        self._check_may_write = check_may_write
         self._ready = ReadyPosts(table, clock)
 
     def forget(self, post_id: str) -> None:
@@ -63,6 +70,7 @@ class DynamoCommentStore:
     ) -> None:
         author = Identity(comment.creator, admin=by_admin)
         try:
+            await self._check_may_write(comment.creator)
             await self._check_open(comment.post_id, author)
         except ImagePosterError:
             await check_unused(self._table, record, self._clock)
@@ -104,6 +112,7 @@ class DynamoCommentStore:
     ) -> Comment:
         document = await self.find(post_id, comment_id)
         changed = change(decode_comment(document))
+        await self._check_may_write(changed.creator)
         await check_not_blocked(self._table, changed.creator, creator)
         edit = database.Update(
             schema.comment_key(post_id, comment_id),
@@ -128,8 +137,8 @@ class DynamoCommentStore:
     ) -> None:
         """Mark the comment as deleted. Raises `ConditionFailedError` if it is deleted or missing,
         `PostNotFoundError` and `NotYoursError`."""
-        if not by.admin and await self._ready.creator_of(post_id) is None:
-            raise PostNotFoundError
+        if not by.admin:
+            await self._check_concerned(post_id, comment_id, by)
         deletion = self.removing(post_id, comment_id, by)
         if decision is not None:
             await self._remove_logged(deletion, decision)
@@ -143,6 +152,18 @@ class DynamoCommentStore:
             post = await self._table.get(schema.post_key(post_id)) or {}
             by.require(str(exc.item["creator"]), str(post.get("creator", exc.item["creator"])))
             await delete_texts(self._table, deletion)
+
+    async def _check_concerned(self, post_id: str, comment_id: str, by: Identity) -> None:
+        """Raises `PostNotFoundError` if the post is not ready, unless the post or the comment is
+        the user's own."""
+        if await self._ready.creator_of(post_id) is not None:
+            return
+        post = await self._table.get(schema.post_key(post_id))
+        comment = await self._table.get(schema.comment_key(post_id, comment_id))
+        if post is None or schema.is_tombstone(post):
+            raise PostNotFoundError
+        if by.user not in {post["creator"], comment["creator"] if comment else None}:
+            raise PostNotFoundError
 
     async def _remove_logged(self, deletion: database.Update, decision: Decision) -> None:
         item = await self._table.get(deletion.key)
@@ -168,7 +189,7 @@ class DynamoCommentStore:
         `PostNotFoundError` and `CommentNotFoundError`."""
         item = await self._table.get(schema.comment_key(post_id, comment_id))
         mark = item or await self._table.get(schema.gone_key(post_id, comment_id))
-        if mark is not None and mark.get("deleted_by") == by.user:
+        if mark is not None and schema.was_deleted_by(mark, by.user):
             return
         if isinstance(reason, PostNotFoundError):
             raise reason
@@ -341,7 +362,7 @@ def _affordable(states: list[CommentState]) -> Iterator[CommentState]:
     """Yield as many comments as fit in one transaction: a claim is one write, a removal two."""
     writes = 0
     for state in states:
-        writes += 2 if state.deleted_by else not state.counted
+        writes += 2 if state.is_deleted else not state.counted
         if writes > _MAX_WRITES:
             return
         yield state

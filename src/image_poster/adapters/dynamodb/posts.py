@@ -13,7 +13,7 @@ from image_poster.adapters.dynamodb.idempotency import (
     delete_texts,
     put_once,
 )
-from image_poster.domain.errors import NotYoursError, PostNotFoundError, RateLimitedError
+from image_poster.domain.errors import ImagePosterError, NotYoursError, PostNotFoundError
 from image_poster.domain.idempotency import KEPT_MS, IdempotencyRecord
 from image_poster.domain.identity import Identity
 from image_poster.domain.moderation import Decision, ModerationRecords, Subject, of_owner
@@ -30,7 +30,11 @@ _DERIVED = ("upload_metadata", "image_hash")
 
 
 class PostQuotas(Protocol):
-    """The quotas of a new post's creator. They count nothing in the post's own write."""
+    """The quotas and the standing of a new post's creator. They count nothing in the post's own
+    write."""
+
+    async def check_may_write(self, user: str) -> None:
+        """Raise `BannedError` or `AccountDeletedError` if the user may not write."""
 
     async def admit(self, user: str, upload: Upload) -> None:
         """Raise `RateLimitedError` if the user may begin no further upload."""
@@ -76,13 +80,12 @@ class DynamoPostStore:
         image_bytes: int = 0,
         instead_of: IdempotencyRecord | None = None,
     ) -> None:
-        if upload is not None and self._quotas is not None:
-            try:
-                await self._quotas.admit(post.creator, upload)
-            except RateLimitedError:
-                if instead_of is None:  # a repeat of what was answered is never refused
-                    await check_unused(self._table, record, self._clock)
-                raise
+        try:
+            await self._admit(post.creator, upload)
+        except ImagePosterError:
+            if instead_of is None:  # a repeat of what was answered is never refused
+                await check_unused(self._table, record, self._clock)
+            raise
         item = schema.post_item(
             post,
             upload,
@@ -96,6 +99,12 @@ class DynamoPostStore:
             return  # the post exists
         if image_bytes and self._quotas is not None:
             await self._quotas.charge(post.creator, image_bytes)
+
+    async def _admit(self, creator: str, upload: Upload | None) -> None:
+        if self._quotas is not None:
+            await self._quotas.check_may_write(creator)
+            if upload is not None:
+                await self._quotas.admit(creator, upload)
 
     async def find(self, post_id: str) -> StoredPost | None:
         item = await self._table.get(schema.post_key(post_id))
@@ -258,12 +267,16 @@ class DynamoPostStore:
         return int(item["since_ms"])
 
     async def mark_purged(self, post_id: str) -> None:
-        """Close the entries of the queue that are left, and remove the tombstone's scheduled check.
-        An expired post has no tombstone."""
+        """Close the entries of the queue that are left; remove the tombstone's names and its
+        scheduled check. An expired post has no tombstone."""
         await entries.close_deleted(self._table, Subject(post_id))
+        item = await self._table.get(schema.post_key(post_id))
+        if item is None or not schema.is_tombstone(item):
+            return
         purged = database.Update(
-            schema.post_key(post_id),
-            remove=schema.DUE_ATTRIBUTES,
+            schema.key_of(item),
+            put={"deleted_by": schema.deleter_mark(str(item["deleted_by"]))},
+            remove=("creator", *schema.DUE_ATTRIBUTES),
             when=(database.HasValue("status", schema.DELETED),),
         )
         with suppress(database.ConditionFailedError, database.ConflictError):
@@ -296,7 +309,7 @@ def _explain(item: database.Item | None, by: Identity) -> None:
     if item is None:
         raise PostNotFoundError
     if schema.is_tombstone(item):
-        if item["deleted_by"] == by.user:
+        if schema.was_deleted_by(item, by.user):
             return
         raise PostNotFoundError
     raise NotYoursError if item["status"] == PostStatus.READY else PostNotFoundError

@@ -8,6 +8,7 @@ import msgspec
 from image_poster.adapters.dynamodb import database, entries, paging, schema
 from image_poster.adapters.dynamodb.boto import BotoTable
 from image_poster.adapters.dynamodb.idempotency import record_writes
+from image_poster.adapters.dynamodb.standing import WriterCheck, accept_writer
 from image_poster.domain.errors import CommentNotFoundError, PostNotFoundError
 from image_poster.domain.idempotency import IdempotencyRecord
 from image_poster.domain.moderation import (
@@ -60,9 +61,12 @@ def stored_report_of(item: database.Item) -> StoredReport:
 class DynamoReportStore:
     """`ReportStore` in DynamoDB."""
 
-    def __init__(self, table: BotoTable, clock: Clock) -> None:
+    def __init__(
+        self, table: BotoTable, clock: Clock, *, check_may_write: WriterCheck = accept_writer
+    ) -> None:
         self._table = table
         self._clock = clock
+        self._check_may_write = check_may_write
 
     async def check_unused(self, record: IdempotencyRecord | None) -> None:
         await record_writes(self._table, record, self._clock)
@@ -70,6 +74,7 @@ class DynamoReportStore:
     @database.retried
     async def add(self, report: Report, record: IdempotencyRecord | None = None) -> None:
         recording = await record_writes(self._table, record, self._clock)
+        await self._check_may_write(report.reporter)
         slot = await self._table.get(entries.entry_key(report.subject, EntryKind.REPORT))
         if slot is not None and entries.is_open(slot):
             entry = entries.entry_of(slot)

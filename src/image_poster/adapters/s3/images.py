@@ -46,8 +46,6 @@ _RENDITION_HEADERS = {
     "ContentType": "image/jpeg",
     "CacheControl": "public, max-age=31536000, immutable",
 }
-# The bucket and the key of an object, as arguments of S3's API.
-_Place = dict[str, str]
 
 
 class _S3Staged:
@@ -108,13 +106,15 @@ class S3ImageStore:
             yield work
 
     async def publish(self, post_id: str, work: Workspace, *, withheld: bool = False) -> tuple[()]:
+        target, other = self._withheld, self._public
+        if not withheld:
+            target, other = other, target
         for name in RENDITIONS:
-            place = self._withheld(post_id, name) if withheld else self._public(post_id, name)
             content = (work.folder / f"{name}.jpg").read_bytes()
             with schema.translated():
-                self._client.put_object(**place, Body=content, **_RENDITION_HEADERS)
-        if withheld:  # an attempt before this one may have published them
-            self._delete([self._public(post_id, name) for name in RENDITIONS])
+                self._client.put_object(**target(post_id, name), Body=content, **_RENDITION_HEADERS)
+        # An attempt before this one may have published them there.
+        self._delete([other(post_id, name) for name in RENDITIONS])
         return ()
 
     async def withhold(self, post_id: str) -> None:
@@ -125,14 +125,14 @@ class S3ImageStore:
         for name in RENDITIONS:
             self._move(self._withheld(post_id, name), self._public(post_id, name))
 
-    def _move(self, source: _Place, target: _Place) -> None:
+    def _move(self, source: schema.Place, target: schema.Place) -> None:
         """Move an object with its headers; a missing one is no error."""
         with suppress(ImageNotFoundError):
             with schema.translated():
                 self._client.copy_object(**target, CopySource=source)
             self._delete([source])
 
-    def _delete(self, places: list[_Place]) -> None:
+    def _delete(self, places: list[schema.Place]) -> None:
         """Delete objects of one bucket."""
         keys = [place["Key"] for place in places]
         schema.delete_keys(self._client, places[0]["Bucket"], keys)
@@ -143,7 +143,7 @@ class S3ImageStore:
     async def has_arrived(self, post_id: str) -> bool:
         return self._exists(self._upload(schema.incoming_key(post_id)))
 
-    def _exists(self, place: _Place) -> bool:
+    def _exists(self, place: schema.Place) -> bool:
         with suppress(ImageNotFoundError), schema.translated():
             self._client.head_object(**place)
             return True
@@ -181,7 +181,7 @@ class S3ImageStore:
             raise ImageNotFoundError
         return self._signed(self._original(post_id), _SIGNED_SECONDS, _PRIVATE)
 
-    def _signed(self, place: _Place, seconds: int, cache_control: str) -> RemoteFile:
+    def _signed(self, place: schema.Place, seconds: int, cache_control: str) -> RemoteFile:
         """An object that any client can read for so many seconds."""
         url = self._client.generate_presigned_url(
             "get_object",
@@ -208,16 +208,16 @@ class S3ImageStore:
         withheld = [schema.withheld_key(post_id, name) for name in RENDITIONS]
         schema.delete_keys(self._client, uploads, [*others, *withheld, *staged])
 
-    def _original(self, post_id: str) -> _Place:
+    def _original(self, post_id: str) -> schema.Place:
         return self._upload(schema.original_key(post_id))
 
-    def _withheld(self, post_id: str, rendition: str) -> _Place:
+    def _withheld(self, post_id: str, rendition: str) -> schema.Place:
         return self._upload(schema.withheld_key(post_id, rendition))
 
-    def _upload(self, key: str) -> _Place:
+    def _upload(self, key: str) -> schema.Place:
         return {"Bucket": self._buckets.uploads, "Key": key}
 
-    def _public(self, post_id: str, rendition: str) -> _Place:
+    def _public(self, post_id: str, rendition: str) -> schema.Place:
         return {"Bucket": self._buckets.images, "Key": schema.rendition_key(post_id, rendition)}
 
     def _obtain_original(self, post_id: str, target: Path) -> None:

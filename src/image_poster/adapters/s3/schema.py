@@ -24,6 +24,8 @@ from botocore.exceptions import BotoCoreError, ClientError
 from image_poster.domain.errors import BusyError, ImageNotFoundError
 
 S3Client = Any  # botocore makes clients at run time
+# The bucket and the key of an object, as arguments of S3's API.
+Place = dict[str, str]
 INCOMING, ORIGINALS, QUARANTINE = "incoming/", "originals/", "quarantine/"
 WITHHELD = "withheld/"
 STAGING, COMPLETE = "staging/", "complete/"

@@ -31,6 +31,9 @@ from image_poster.domain.moderation import AlreadyReportedError
 
 _log = structlog.get_logger()
 
+# Greater than any id: a list begins with its newest item.
+GREATEST_ID = "~"
+
 _FULL = {sqlite3.SQLITE_FULL}
 _BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
 

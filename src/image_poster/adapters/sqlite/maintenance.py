@@ -1,5 +1,5 @@
-"""Queries for background work and for the doctor: posts by their status, whatever their creator;
-accounts that are being deleted; the length of the moderation queue.
+"""Queries for background work and for the doctor: posts by their status, accounts that are being
+deleted, and the length of the moderation queue.
 
 Statuses other than `ready` are rare, and have indexes. A query uses one only if it has the
 condition of that index (https://www.sqlite.org/partialindex.html).

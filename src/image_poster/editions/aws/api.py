@@ -19,7 +19,7 @@ from image_poster.domain.errors import DirectAccessError
 from image_poster.domain.signing import CursorSigner, Signer
 from image_poster.editions import parse_admin_claim, parse_list, parse_origins
 from image_poster.editions.aws import container
-from image_poster.editions.aws.container import AwsSettings, read_settings
+from image_poster.editions.aws.settings import AwsSettings, read_settings
 from image_poster.editions.logs import configure, emf
 from image_poster.http.app import RENDERERS, HttpSettings, create_app
 from image_poster.http.auth import Claims, TokenAuthenticator, TokenTerms

@@ -20,7 +20,7 @@ import structlog
 
 from image_poster.adapters.dynamodb.stream import begun_deletions, decoded_records
 from image_poster.editions.aws import container
-from image_poster.editions.aws.container import read_settings
+from image_poster.editions.aws.settings import read_settings
 from image_poster.editions.logs import configure, emf
 
 _settings = read_settings()

@@ -1,11 +1,8 @@
-"""The composition of the AWS edition, in each Lambda and command: the settings that
-`infra/template.yaml` puts into its environment, and the class for each port."""
+"""The composition of the AWS edition, in each Lambda and command: the class for each port."""
 
-import os
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Callable
 from functools import cache, cached_property
-from typing import Any, get_type_hints
+from typing import Any
 
 import structlog
 from botocore.config import Config
@@ -30,116 +27,32 @@ from image_poster.adapters.dynamodb.uploads import (
     DynamoUsageStore,
 )
 from image_poster.adapters.s3.images import CloudFrontImageCache, S3ImageStore
+from image_poster.adapters.s3.lists import List, S3List
 from image_poster.adapters.s3.schema import Buckets
 from image_poster.adapters.s3.uploads import S3PutUrlSigner, S3UploadStore
-from image_poster.domain.limits import FAILED_KEPT_DAYS, LATEST_KEPT, PUBLIC_RATES, Limits, Rates
-from image_poster.editions import StartError, parse_admin_claim, parse_origins
+from image_poster.domain.errors import FieldError, TextBlockedError
+from image_poster.domain.hashes import HashList
+from image_poster.domain.words import BlockedWords
 from image_poster.editions.aws import tracing
-from image_poster.editions.aws.deletions import AccountDeletions
+from image_poster.editions.aws.deletions import AccountDeletions, erase_content_in_time
 from image_poster.editions.aws.events import (
     ChangeApplier,
     EventualQuotas,
-    PublishedCopies,
-    StoredImagePublisher,
     UsageRecorder,
 )
+from image_poster.editions.aws.image_work import (
+    PublishedCopies,
+    RenditionPlaces,
+    StoredImagePublisher,
+)
 from image_poster.editions.aws.reconciliation import Reconciler, Reconciliation
+from image_poster.editions.aws.settings import PIECE_BYTES, AwsSettings, read_settings
 from image_poster.ports.images import ImageRenderer
 from image_poster.services import Stores
 from image_poster.services.accounts import AccountEraser
 from image_poster.services.images import ImagePublisher
 from image_poster.services.posts import NULL_NOTIFIER, PostPurger, PostService
-
-_DEFAULTS = Limits()
-_PREFIX = "IMAGE_POSTER_"
-# API Gateway hands a body over as Base64, and a Lambda takes 6 MB (Lambda quotas).
-MULTIPART_BYTES = 4_000_000
-PIECE_BYTES = 4 * 1024 * 1024
-
-
-@dataclass(frozen=True, kw_only=True)
-class AwsSettings:
-    """Each is an environment variable `IMAGE_POSTER_…` of the same name. A Lambda has those that it
-    needs; the rest stays empty. Of `signing_key_secret` and `origin_secret` the ARNs are told, of
-    secrets in Secrets Manager."""
-
-    stack: str = ""
-    table: str = ""
-    uploads_bucket: str = ""
-    images_bucket: str = ""
-    public_url: str = ""
-    distribution: str = ""
-    signing_key: str = ""
-    signing_key_secret: str = ""
-    origin_secret: str = ""
-    sdk_connect_seconds: int = 2
-    sdk_read_seconds: int = 20
-    sdk_tries: int = 4
-    jwt_issuer: str = ""
-    jwt_audience: str = ""
-    jwt_name_claim: str = "preferred_username"
-    jwt_admin_claim: str = ""
-    jwt_client_id: str = ""
-    jwt_scope: str = "openid profile"
-    admins: str = ""
-    cors_origins: str = "*"
-    feed_shards: int = 1
-    latest_kept: int = LATEST_KEPT
-    image_bytes: int = _DEFAULTS.image_bytes
-    image_pixels: int = _DEFAULTS.image_pixels
-    image_seconds: int = 120
-    writes_per_minute: int = PUBLIC_RATES.writes_per_minute or 0
-    bytes_per_day: int = PUBLIC_RATES.bytes_per_day or 0
-    uploads_under_way: int = PUBLIC_RATES.uploads_under_way or 0
-    review: str = "off"
-    rules_url: str = ""
-    contact: str = ""
-    blocked_words: str = ""
-    blocked_images: str = ""
-    failed_days: int = FAILED_KEPT_DAYS
-
-    @property
-    def limits(self) -> Limits:
-        """The part that clients are told about."""
-        return Limits(
-            image_bytes=self.image_bytes,
-            image_pixels=self.image_pixels,
-            latest_kept=self.latest_kept,
-            multipart_bytes=min(MULTIPART_BYTES, self.image_bytes),
-            piece_bytes=min(PIECE_BYTES, self.image_bytes),
-            rates=self.rates,
-            rates_exact=self.rates == Rates(),
-            rules_url=self.rules_url or None,
-            contact=self.contact or None,
-        )
-
-    @property
-    def rates(self) -> Rates:
-        """Of one user; 0 is any. Of one address the WAF's rule is (`infra/waf.yaml`)."""
-        return Rates(
-            writes_per_minute=self.writes_per_minute or None,
-            bytes_per_day=self.bytes_per_day or None,
-            uploads_under_way=self.uploads_under_way or None,
-        )
-
-
-def read_settings(environment: Mapping[str, str] = os.environ) -> AwsSettings:
-    """The settings; raises `StartError` for one that cannot be."""
-    hints = get_type_hints(AwsSettings)
-    values: dict[str, Any] = {}
-    for field in fields(AwsSettings):
-        text = environment.get(f"{_PREFIX}{field.name.upper()}")
-        if text is None:
-            continue
-        try:
-            values[field.name] = hints[field.name](text)
-        except ValueError as exc:
-            raise StartError(
-                f"{_PREFIX}{field.name.upper()} must be a number, not {text!r}."
-            ) from exc
-    parse_origins(values.get("cors_origins", ""))
-    parse_admin_claim(values.get("jwt_admin_claim", ""))
-    return AwsSettings(**values)
+from image_poster.services.review import BlockedImages, ReviewMode, Screening
 
 
 @cache
@@ -251,15 +164,13 @@ class AwsContainer:
     def failures(self) -> DynamoFailureCounter:
         return DynamoFailureCounter(self.table)
 
-    @cached_property
-    def comments(self) -> DynamoCommentStore:
-        return DynamoCommentStore(self.table, self.clock, request_id=_request_id)
-
     @property
     def stores(self) -> Stores:
         """The stores and quotas of the API."""
-        table, clock, comments = self.table, self.clock, self.comments
+        table, clock = self.table, self.clock
         quotas = EventualQuotas(DynamoUsageStore(table, clock), clock, self.settings.limits)
+        check = quotas.check_may_write
+        comments = DynamoCommentStore(table, clock, request_id=_request_id, check_may_write=check)
         posts = self.posts(removed=comments.forget, quotas=quotas)
         return Stores(
             posts=posts,
@@ -269,20 +180,24 @@ class AwsContainer:
             uploads=self.uploads,
             upload_records=self.upload_records,
             put_urls=S3PutUrlSigner(LazyClient("s3"), self.settings.uploads_bucket, clock),
-            reports=DynamoReportStore(table, clock),
-            decisions=DynamoDecisionStore(table, clock, posts, comments),
+            reports=DynamoReportStore(table, clock, check_may_write=check),
+            decisions=DynamoDecisionStore(
+                table, clock, posts, comments, check_may_write=check, changed=quotas.forget
+            ),
             accounts=DynamoAccountStore(
                 table, clock, comments, standing=quotas.standing, changed=quotas.forget
             ),
-            blocks=DynamoBlockStore(table, clock),
+            blocks=DynamoBlockStore(table, clock, check_may_write=check),
             clock=clock,
             writes=quotas,
             upload_quota=quotas,
+            start_erasure=erase_content_in_time,
+            check_text=self.check_text,
         )
 
     def image_publisher(self, renderer: ImageRenderer) -> StoredImagePublisher:
         posts, images = self.posts(_bind_request), self.images
-        publisher = ImagePublisher(posts, images, renderer)
+        publisher = ImagePublisher(posts, images, renderer, self._screening)
         return StoredImagePublisher(
             posts, images, publisher, self.failures, self.accounts.standing, self.clock
         )
@@ -291,7 +206,7 @@ class AwsContainer:
     def change_applier(self) -> ChangeApplier:
         checks = DynamoScheduledChecks(self.table, self.clock)
         return ChangeApplier(
-            self._counter, self.images.start_work, self._purger, checks, self._copies.forget
+            self._counter, self.images.start_work, self._purger, checks, self._places.withdraw
         )
 
     @property
@@ -302,7 +217,8 @@ class AwsContainer:
     @property
     def accounts(self) -> DynamoAccountStore:
         """The store of accounts, without a cache."""
-        return DynamoAccountStore(self.table, self.clock, self.comments)
+        comments = DynamoCommentStore(self.table, self.clock, request_id=_request_id)
+        return DynamoAccountStore(self.table, self.clock, comments)
 
     @property
     def deletions(self) -> AccountDeletions:
@@ -329,7 +245,7 @@ class AwsContainer:
             uploads=self.uploads,
             failures=self.failures,
             purger=self._purger,
-            forget_copies=self._copies.forget,
+            places=self._places,
             clock=clock,
             failed_days=self.settings.failed_days,
         )
@@ -344,11 +260,39 @@ class AwsContainer:
         latest_kept = self.settings.latest_kept
         return DynamoCommentCounter(self.table, self.clock, latest_kept=latest_kept)
 
+    @cached_property
+    def blocked_words(self) -> S3List[BlockedWords]:
+        """The operator's list of blocked words."""
+        return self._list(self.settings.blocked_words, BlockedWords.parse)
+
+    def check_text(self, field: str, text: str) -> None:
+        """The `TextCheck` by the list of blocked words. Raises `TextBlockedError` and
+        `BusyError`."""
+        if self.blocked_words.current().matches(text):
+            raise TextBlockedError(FieldError(field, "contains a word that is not allowed"))
+
+    @property
+    def _screening(self) -> Screening:
+        """The screening of images, by the operator's list and by decisions."""
+        hashes = self._list(self.settings.blocked_images, HashList.parse)
+        comments = DynamoCommentStore(self.table, self.clock)
+        decisions = DynamoDecisionStore(self.table, self.clock, self.posts(), comments)
+        matcher = BlockedImages(hashes.current, decisions)
+        return Screening(matcher, self.clock, ReviewMode(self.settings.review))
+
+    def _list(self, key: str, parse: Callable[[str], List]) -> S3List[List]:
+        place = {"Bucket": self.settings.uploads_bucket, "Key": key}
+        return S3List(LazyClient("s3"), place, parse, self.clock)
+
     @property
     def _copies(self) -> PublishedCopies:
         """The CDN's copies of images."""
         cache = CloudFrontImageCache(LazyClient("cloudfront"), self.settings.distribution)
         return PublishedCopies(self.posts(), cache.forget)
+
+    @property
+    def _places(self) -> RenditionPlaces:
+        return RenditionPlaces(self.posts(), self.images, self._copies.forget)
 
     @property
     def _purger(self) -> PostPurger:

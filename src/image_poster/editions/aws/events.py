@@ -16,11 +16,9 @@ from typing import Any, NamedTuple
 import structlog
 
 from image_poster.adapters.dynamodb.checks import (
-    DynamoFailureCounter,
     DynamoScheduledChecks,
 )
 from image_poster.adapters.dynamodb.comments import DynamoCommentCounter
-from image_poster.adapters.dynamodb.posts import DynamoPostStore
 from image_poster.adapters.dynamodb.stream import (
     PostChanges,
     PostEvent,
@@ -34,36 +32,16 @@ from image_poster.adapters.dynamodb.uploads import DynamoUsageStore
 from image_poster.domain import usage
 from image_poster.domain.accounts import Standing, check_may_write
 from image_poster.domain.errors import (
-    AccountDeletedError,
-    BannedError,
     BusyError,
-    ImagePosterError,
-    PostNotFoundError,
     UploadGoneError,
 )
-from image_poster.domain.images import ImageWorkFailedError
 from image_poster.domain.limits import UPLOAD_KEPT_MS, Limits, day_of
-from image_poster.domain.posts import (
-    PROCESSING_FAILED,
-    Post,
-    PostStatus,
-    failed_post,
-    replayed_post,
-    uploaded_post,
-)
 from image_poster.domain.uploads import Upload
 from image_poster.domain.usage import Booking, Usage
 from image_poster.editions.logs import emf
 from image_poster.ports import Clock
-from image_poster.ports.images import ImageStore
 from image_poster.ports.posts import PostStore
 from image_poster.ports.uploads import UploadRecordStore
-from image_poster.services.images import (
-    MAX_FAILURES,
-    ImagePublisher,
-    error_text,
-    remove_if_deleted,
-)
 from image_poster.services.posts import PostPurger
 
 PostAction = Callable[[str], Awaitable[None]]
@@ -79,15 +57,15 @@ class ChangeApplier:
 
     Counting uses the table only, so no fault of the image storage or the CDN delays it. Only a
     failed count has its records delivered again. A failed step that follows is due at once, for
-    `Reconciler`. `start_image_work` starts it for a post whose image is complete; `forget_copies`
-    invalidates the CDN's copies of a hidden post's images.
+    `Reconciler`. `start_image_work` starts it for a post whose image is complete; `withdraw` is
+    `RenditionPlaces.withdraw`, for a hidden post.
     """
 
     counter: DynamoCommentCounter
     start_image_work: PostAction
     purger: PostPurger
     checks: DynamoScheduledChecks
-    forget_copies: PostAction
+    withdraw: PostAction
 
     async def apply(self, records: list[StreamRecord]) -> list[str]:
         """Apply a batch; return the sequence numbers from which it must be delivered again."""
@@ -105,13 +83,13 @@ class ChangeApplier:
             await self.counter.count(changes.post_id, changes.comments)
 
     async def _follow(self, changes: PostChanges) -> None:
-        """Start the image work, purge the deleted post, or invalidate the copies of a hidden one.
+        """Start the image work, purge the deleted post, or withdraw the images of a hidden one.
         Raises the errors of these."""
         try:
             if PostEvent.DELETED in changes.events:
                 await self.purger.purge(changes.post_id)
             elif PostEvent.HIDDEN in changes.events:
-                await self.forget_copies(changes.post_id)
+                await self.withdraw(changes.post_id)
             elif PostEvent.RECEIVED in changes.events:
                 await self.start_image_work(changes.post_id)
         except Exception:
@@ -144,87 +122,6 @@ async def _logged(
     return True
 
 
-@dataclass(frozen=True)
-class PublishedCopies:
-    """The CDN's copies of images of deleted and hidden posts. Invalidations are expensive and few
-    may run at once, so a post that was never ready gets none."""
-
-    posts: DynamoPostStore
-    invalidate: Callable[[str, str], Awaitable[None]]
-
-    async def forget(self, post_id: str) -> None:
-        """Invalidate the copies of a deleted or hidden post's renditions, if it was ever ready.
-        Repeating it makes no other invalidation, until the post is hidden anew."""
-        since_ms = await self.posts.unpublished_since(post_id)
-        if since_ms is not None:
-            await self.invalidate(post_id, f"{post_id}-{since_ms}")
-
-
-@dataclass(frozen=True)
-class StoredImagePublisher:
-    """Does the image work of one post, started by the storage that received the image.
-
-    Safe under redelivery, and in any order: only a post that awaits its image, or is `processing`,
-    changes. An image of a banned user, or of an account that is being deleted, is removed. Files
-    that come late for a deleted post are removed. Failures of the service are raised, to be
-    delivered again. After `MAX_FAILURES` the post becomes `failed`, so that its creator knows, and
-    the event goes to the dead-letter queue.
-    """
-
-    posts: PostStore
-    images: ImageStore
-    publisher: ImagePublisher
-    failures: DynamoFailureCounter
-    standing: Callable[[str], Awaitable[Standing]]
-    clock: Clock
-
-    async def publish(self, post_id: str) -> PostStatus | None:
-        """Do the work and return the post's status; None if it was deleted or is unknown. Raises
-        `ImageWorkFailedError` and errors of the stores."""
-        stored = await self.posts.find(post_id)
-        if stored is None:
-            await remove_if_deleted(self.posts, self.images, post_id)
-            return None
-        try:
-            if not await self._may_accept(stored.post):
-                await self.images.remove(post_id)
-                return stored.post.status
-            await self.posts.update(post_id, uploaded_post)  # a signed PUT tells the storage only
-            return await self.publisher.publish(post_id)
-        except PostNotFoundError:
-            await remove_if_deleted(self.posts, self.images, post_id)
-            return None
-        except (ImageWorkFailedError, ImagePosterError) as exc:
-            if await self.failures.count(post_id, error_text(exc)) >= MAX_FAILURES:
-                await self.posts.update(post_id, lambda post: failed_post(post, PROCESSING_FAILED))
-            raise
-
-    async def _may_accept(self, post: Post) -> bool:
-        """False if the post's creator may not write now. S3 accepts an image at a URL that was
-        signed before the ban, or before the deletion of the account."""
-        if post.status is not PostStatus.AWAITING_UPLOAD:
-            return True
-        try:
-            check_may_write(await self.standing(post.creator), self.clock.now_ms())
-        except (BannedError, AccountDeletedError):
-            return False
-        return True
-
-
-async def replay_image_work(
-    post_id: str, posts: PostStore, failures: DynamoFailureCounter, start: PostAction
-) -> bool:
-    """Make image work that was given up due again, as if it were new; False if the post is gone.
-    Safe to repeat: a post that is `ready` by now stays so."""
-    try:
-        await failures.clear(post_id)
-        await posts.update(post_id, replayed_post)
-    except PostNotFoundError:
-        return False
-    await start(post_id)
-    return True
-
-
 class _Caller(NamedTuple):
     """A user's usage and standing as read, to be used until `until_ms` (since 1970)."""
 
@@ -236,7 +133,7 @@ class _Caller(NamedTuple):
 @dataclass(frozen=True)
 class EventualQuotas:
     """The `RateLimiter` and `UploadQuota` of one process, with quotas that take effect some seconds
-    late; and callers' standing, which is read and cached with their usage."""
+    late. It also has callers' standing, which is read and cached with their usage."""
 
     store: DynamoUsageStore
     clock: Clock
@@ -246,6 +143,12 @@ class EventualQuotas:
     async def standing(self, user: str) -> Standing:
         """The user's standing. A change takes effect some seconds late."""
         return (await self._caller(user)).standing
+
+    async def check_may_write(self, user: str, *, while_banned: bool = False) -> None:
+        """Check the user's standing. Raises `AccountDeletedError`, and `BannedError` unless
+        `while_banned`."""
+        standing = await self.standing(user)
+        check_may_write(standing, self.clock.now_ms(), while_banned=while_banned)
 
     def forget(self, user: str) -> None:
         """Drop a user from the cache, since this process changed their standing."""

@@ -22,9 +22,9 @@ from image_poster.adapters.sqs import GivenUpBatch, GivenUpImage, SqsDeadLetters
 from image_poster.domain.errors import ImagePosterError
 from image_poster.editions import StartError
 from image_poster.editions.aws import container
-from image_poster.editions.aws.container import AwsSettings
-from image_poster.editions.aws.events import replay_image_work
+from image_poster.editions.aws.image_work import replay_image_work
 from image_poster.editions.aws.reconciliation import Repair
+from image_poster.editions.aws.settings import AwsSettings
 
 _ADMINS = "admins"
 Content = TypeVar("Content", GivenUpImage, GivenUpBatch)

@@ -5,7 +5,7 @@ Scheduled checks list the posts that are not at rest, and they are checked every
 over all posts finds the rest once a day: counts that lag and originals without a post.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -23,6 +23,7 @@ from image_poster.domain.identity import Identity
 from image_poster.domain.limits import FAILED_KEPT_DAYS
 from image_poster.domain.posts import PROCESSING_FAILED, PostStatus, failed_post
 from image_poster.editions.aws.deletions import AccountDeletions
+from image_poster.editions.aws.image_work import RenditionPlaces
 from image_poster.ports import Clock
 from image_poster.ports.feed import FeedRebuilder
 from image_poster.ports.posts import PostStore
@@ -60,7 +61,7 @@ class Reconciler:
     uploads: UploadStore
     failures: DynamoFailureCounter
     purger: PostPurger
-    forget_copies: Callable[[str], Awaitable[None]]
+    places: RenditionPlaces
     clock: Clock
     failed_days: int = FAILED_KEPT_DAYS
 
@@ -93,13 +94,11 @@ class Reconciler:
         return "deleted: it had failed long ago"
 
     async def _moved(self, due: DuePost) -> None:
-        """Move renditions to the place of the post's status, where a crash may have left them in
-        the other one, and invalidate copies of a hidden post's."""
+        """Move renditions that a crash left in the wrong place."""
         if due.status is PostStatus.READY:
-            await self.images.expose(due.post_id)
+            await self.places.expose(due.post_id)
         else:
-            await self.images.withhold(due.post_id)
-            await self.forget_copies(due.post_id)
+            await self.places.withdraw(due.post_id)
         await self.checks.reschedule(due.post_id, None)
 
     async def _processing(self, due: DuePost) -> str:

@@ -5,15 +5,12 @@ A post whose files are missing once its row was copied was deleted, so it is rem
 of the database too. The manifest is written last. Until then the target's mark names the folder as
 unfinished, and the next run removes it.
 
-Checks come before anything is written: an operator may name the wrong folder, forget to mount a
-disk, or put an older database back. A post that a person deleted leaves a tombstone for 7 days. A
-post that is gone without one was lost.
+Checks come before anything is written (`losses`).
 """
 
 import fcntl
 import os
 import sqlite3
-import time
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import closing, suppress
@@ -26,7 +23,8 @@ import msgspec
 
 from image_poster.adapters.files.filesystem import ConfinedFolder
 from image_poster.adapters.files.schema import original_name, post_of, rendition_names
-from image_poster.domain.idempotency import KEPT_MS
+from image_poster.adapters.sqlite.entries import close_content_entries
+from image_poster.domain.moderation import Subject
 from image_poster.domain.posts import WITHHELD, PostStatus
 from image_poster.editions import OperationFailedError
 from image_poster.editions.local import data_folder, generations, snapshot
@@ -36,15 +34,14 @@ from image_poster.editions.local.generations import (
     Manifest,
     TargetMark,
 )
+from image_poster.editions.local.losses import check_losses
 from image_poster.editions.local.snapshot import CopiedFile, ReportProgress
 
 _ADVICE = (
     "The earlier backups are complete. If the target has too little free space, delete other files "
     "there. Run the command again: it removes the incomplete generation."
 )
-_OVERRIDE = "If you intended this, run the command once with --allow-loss."
 _POST_TABLES = (("posts", "id"), ("comments", "post_id"), ("uploads", "post_id"))
-_NANOSECONDS = 1_000_000
 _WITH_RENDITIONS = {PostStatus.READY, *WITHHELD}
 _WITH_ORIGINAL = {PostStatus.PROCESSING, *_WITH_RENDITIONS}
 
@@ -123,7 +120,7 @@ class _Backup:
                 with self.place.folder.subfolder(former.name) as former_folder:
                     if not self.options.allow_loss:
                         originals = self._count_originals(posts)
-                        _check_losses(database, originals, manifest, former_folder.path)
+                        check_losses(database, originals, manifest, former_folder.path)
                     files, incomplete = self._copy_files(posts, database, generation, former_folder)
             database.commit()
         entry = generations.database_entry(generation)
@@ -165,8 +162,7 @@ class _Backup:
             if self._is_in_database(post_id):
                 incomplete.append(post_id)
                 continue
-            for table, key in _POST_TABLES:
-                database.execute(f"DELETE FROM {table} WHERE {key} = ?", (post_id,))  # noqa: S608 - constants
+            _remove_rows(database, post_id)
             for file in files_of.pop(post_id):
                 generation.remove(file.path)
         incomplete += (path for path in self.unreadable if post_of(path) is None)
@@ -292,59 +288,17 @@ def _read_posts(database: sqlite3.Connection, data_dir: Path) -> dict[str, str]:
     return dict(database.execute("SELECT id, status FROM posts").fetchall())
 
 
+def _remove_rows(database: sqlite3.Connection, post_id: str) -> None:
+    """Remove a deleted post from a copy of the database, of this version or an earlier one."""
+    for table, key in _POST_TABLES:
+        database.execute(f"DELETE FROM {table} WHERE {key} = ?", (post_id,))  # noqa: S608 - constants
+    if database.execute("SELECT 1 FROM sqlite_master WHERE name = 'entries'").fetchone():
+        close_content_entries(database, Subject(post_id))
+
+
 def _lacks_files(post_id: str, status: str, copies: list[CopiedFile]) -> bool:
     """True if a post is not whole: it lacks its original, or a rendition in both its places."""
     paths = {copy.path for copy in copies}
     if status in _WITH_RENDITIONS and any(map(paths.isdisjoint, rendition_names(post_id))):
         return True
     return status in _WITH_ORIGINAL and original_name(post_id) not in paths
-
-
-def _check_losses(
-    database: sqlite3.Connection, originals: int, former: Manifest, folder: Path
-) -> None:
-    """Compare a copy of the database, and the number of its posts whose originals are there, with
-    the last generation, in `folder`. Raises `OperationFailedError`."""
-    before = sum(file.path.startswith("originals/") for file in former.files)
-    if originals * 2 < before:
-        raise OperationFailedError(
-            f"the data folder has {originals:,} posts with their originals, and its last backup "
-            f"{folder} has {before:,}. Nothing was changed. Is this the right folder, and is its "
-            f"disk mounted? {_OVERRIDE}"
-        )
-    try:
-        with closing(snapshot.open_existing(folder / former.database.path, immutable=True)) as copy:
-            lost = _count_lost(database, copy, former)
-            is_older = _schema_and_epoch(database) < _schema_and_epoch(copy)
-    except sqlite3.Error:
-        return  # the former copy is damaged: there is nothing to compare
-    if lost or is_older:
-        raise OperationFailedError(
-            f"the database is older than its last backup {folder}: "
-            + (f"{lost:,} of its posts are missing, and no user deleted them. " if lost else "")
-            + "Nothing was changed. Put the right database back, or restore that backup (docs/"
-            f"operations.md). {_OVERRIDE}"
-        )
-
-
-def _count_lost(database: sqlite3.Connection, copy: sqlite3.Connection, former: Manifest) -> int:
-    """The posts of the former generation that were lost; 0 if a deletion since then may have no
-    tombstone any more."""
-    if not 0 <= (time.time_ns() - former.database.mtime_ns) // _NANOSECONDS < KEPT_MS:
-        return 0
-    rows = database.execute("SELECT id FROM posts UNION SELECT id FROM tombstones")
-    known = {id_ for (id_,) in rows}
-    published = copy.execute(
-        "SELECT id FROM posts WHERE status IN ('ready', 'hidden', 'in_review')"
-    )
-    return sum(id_ not in known for (id_,) in published)
-
-
-def _schema_and_epoch(connection: sqlite3.Connection) -> tuple[int, int]:
-    """The version of the schema, and under the same schema the largest epoch of any write
-    (`adapters/sqlite/schema.py`); 0 for a schema without it."""
-    (version,) = connection.execute("PRAGMA user_version").fetchone()
-    row = None
-    if connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'feed_clock'").fetchone():
-        row = connection.execute("SELECT epoch FROM feed_clock").fetchone()
-    return int(version), int(row[0]) if row else 0

@@ -157,9 +157,8 @@ def _accounts(container: Container, *, is_served: bool) -> Finding:
 def _queue(container: Container) -> Finding:
     """Count the open entries of the moderation queue."""
     count, oldest = count_open_entries(container.database)
-    return good(
-        "moderation", f"{count:,} open entries" + (f", the oldest since {oldest}" * bool(count))
-    )
+    remark = f"{count:,} open entries in the queue"
+    return good("moderation", f"{remark}, the oldest since {oldest}" if count else remark)
 
 
 async def _withheld(container: Container) -> Finding:

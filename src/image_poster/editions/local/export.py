@@ -5,97 +5,66 @@ version can read.
 - `posts.jsonl`: a post a line, in JSON (`ExportedPost`), by id
 - `comments.jsonl`: a comment a line, in JSON (`ExportedComment`), by post and id
 - `originals/{id}.{kind}`: the untouched images
+- `withheld.jsonl`, `withheld/{id}.{kind}`: the posts that are hidden, in review or rejected, with
+  their `status`, and their images. An import would publish them, so it does not read them
 
-An export has no renditions and no counts, which can be derived anew, and no keys or tokens. The
-file `posts.jsonl` is written last: without it, the folder is no export.
+An export has no renditions and no counts, which can be derived anew, no reports and decisions, and
+no keys or tokens. The file `posts.jsonl` is written last: without it, the folder is no export.
 """
 
 import hashlib
 import os
-import re
 import sqlite3
-from codecs import BOM_UTF8
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import groupby, islice
 from operator import attrgetter
 from pathlib import Path
-from typing import BinaryIO, NamedTuple, TypeVar
-
-import msgspec
+from typing import BinaryIO, NamedTuple
 
 from image_poster.adapters.files.filesystem import ConfinedFolder
 from image_poster.adapters.files.schema import original_name
 from image_poster.adapters.sqlite.feed import SqliteCommentImporter
-from image_poster.domain.comments import Comment, decode_comment
-from image_poster.domain.errors import ValidationFailedError
-from image_poster.domain.ids import PATTERN, is_id
+from image_poster.domain.comments import decode_comment
+from image_poster.domain.errors import AccountDeletedError, BannedError
 from image_poster.domain.images import SNIFF_BYTES, sniff
-from image_poster.domain.limits import Limits, clean_required
-from image_poster.domain.posts import Post, PostStatus, PostTexts, decode_post
+from image_poster.domain.posts import Post, PostStatus, PostTexts, decode_post, is_withheld
 from image_poster.editions import StartError
 from image_poster.editions.local import snapshot
 from image_poster.editions.local.container import Container, run_in_container
 from image_poster.editions.local.data_folder import OF_FILE_SYSTEM, create_database
+from image_poster.editions.local.export_files import (
+    COMMENTS_NAME,
+    ORIGINALS_NAME,
+    POSTS_NAME,
+    README,
+    README_NAME,
+    WITHHELD_FOLDER,
+    WITHHELD_NAME,
+    ExportedComment,
+    ExportedImage,
+    ExportedPost,
+    WithheldPost,
+    comment_of,
+    encode_line,
+    read_lines,
+)
 from image_poster.editions.local.ownership import act_as_owner, user_name
 from image_poster.editions.local.settings import Settings
 from image_poster.editions.local.snapshot import ReportProgress
 
-POSTS_NAME, COMMENTS_NAME, ORIGINALS_NAME = "posts.jsonl", "comments.jsonl", "originals"
-_README_NAME, _DATABASE_NAME = "README.txt", ".snapshot.db"
+_DATABASE_NAME = ".snapshot.db"
 _ADVICE = "Delete that folder, and run the command again."
 _COMMENTS_AT_A_TIME = 500
-_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
-_MAX_CREATOR_CHARACTERS = 255
-_README = """Posts, comments and images of image-poster-api.
-
-posts.jsonl     one post a line, in JSON: id (ULID), creator, texts, times (RFC 3339, UTC), and its
-                image: its file in this folder, its bytes, and the SHA-256 of its content
-comments.jsonl  one comment a line, likewise, with the id of its post
-originals/      the images as they were sent; they may contain the place of the photo (GPS)
-
-`image-poster import FOLDER` imports these files. A repeated import changes nothing.
-"""
-
-
-class ExportedImage(msgspec.Struct, frozen=True):
-    """The original's path in the export, its bytes, and the SHA-256 of its content, in
-    hexadecimal."""
-
-    file: str
-    size: int
-    sha256: str
-
-
-class ExportedPost(msgspec.Struct, frozen=True):
-    """A post whose image is there."""
-
-    id: str
-    creator: str
-    creator_name: str
-    caption: str
-    alt: str
-    created_at: str
-    edited_at: str | None
-    image: ExportedImage
-
-
-class ExportedComment(msgspec.Struct, frozen=True):
-    """A comment on one of the posts."""
-
-    id: str
-    post_id: str
-    creator: str
-    creator_name: str
-    content: str
-    created_at: str
-    edited_at: str | None
 
 
 class ExportReport(NamedTuple):
-    """The numbers of exported posts and comments, and the posts without an original."""
+    """The numbers of exported posts, of withheld ones and of comments, and the posts without an
+    original."""
 
     posts: int
+    withheld: int
     comments: int
     incomplete: list[str]
 
@@ -120,7 +89,7 @@ def _require_empty(target: Path) -> None:
     names = {path.name for path in target.iterdir()} if target.exists() else set()
     if names <= OF_FILE_SYSTEM:
         return
-    if _README_NAME in names and POSTS_NAME not in names:
+    if README_NAME in names and POSTS_NAME not in names:
         raise StartError(f"{target} holds an incomplete export: delete it, or name another.")
     raise StartError(f"{target} is not empty: export into a folder of its own.")
 
@@ -132,22 +101,28 @@ def _write(
     report: ReportProgress,
 ) -> ExportReport:
     target.create_folder(ORIGINALS_NAME)
-    with target.create(_README_NAME) as readme:
-        readme.write(_README.encode())
-    incomplete, comments, lines = [], 0, []
+    with target.create(README_NAME) as readme:
+        readme.write(README.encode())
+    incomplete, comments, lines, withheld = [], 0, list[bytes](), list[bytes]()
     with target.create(COMMENTS_NAME) as file:
         for head in snapshot.report_progress(_heads(database), report, "posts"):
             post = decode_post(head)
-            image = _copy_original(source, target, post.id, report)
+            folder = WITHHELD_FOLDER if is_withheld(post) else ORIGINALS_NAME
+            image = _copy_original(source, target, post.id, folder, report)
             if image is None:
                 incomplete.append(post.id)
-                continue
-            lines.append(_line(ExportedPost, post, image=image))
-            comments += _write_comments(database, post.id, file)
+            elif is_withheld(post):
+                withheld.append(encode_line(WithheldPost, post, image=image))
+            else:
+                lines.append(encode_line(ExportedPost, post, image=image))
+                comments += _write_comments(database, post.id, file)
+    if withheld:
+        with target.create(WITHHELD_NAME) as posts:
+            posts.writelines(withheld)
     with target.create(POSTS_NAME) as posts:
         posts.writelines(lines)
     target.sync_disk()
-    return ExportReport(len(lines), comments, incomplete)
+    return ExportReport(len(lines), len(withheld), comments, incomplete)
 
 
 def _heads(database: sqlite3.Connection) -> Iterator[bytes]:
@@ -157,9 +132,14 @@ def _heads(database: sqlite3.Connection) -> Iterator[bytes]:
 
 
 def _copy_original(
-    source: ConfinedFolder, target: ConfinedFolder, post_id: str, report: ReportProgress
+    source: ConfinedFolder,
+    target: ConfinedFolder,
+    post_id: str,
+    folder: str,
+    report: ReportProgress,
 ) -> ExportedImage | None:
-    """Copy a post's original; None if it is missing, or if this one file cannot be read."""
+    """Copy a post's original into `folder`; None if it is missing, or if this one file cannot be
+    read."""
     path, name = original_name(post_id), ""
     try:
         with snapshot.read_errors():
@@ -168,7 +148,7 @@ def _copy_original(
             with snapshot.read_errors():
                 kind = sniff(file.read(SNIFF_BYTES))
             file.seek(0)
-            name = f"{ORIGINALS_NAME}/{post_id}.{kind.rpartition('/')[2] if kind else 'bin'}"
+            name = f"{folder}/{post_id}.{kind.rpartition('/')[2] if kind else 'bin'}"
             copy = snapshot.copy_file(file, target, name)
     except FileNotFoundError:
         return None
@@ -180,32 +160,24 @@ def _copy_original(
     return ExportedImage(name, copy.size, copy.sha256)
 
 
-def _line(kind: type[msgspec.Struct], source: msgspec.Struct, **fields: object) -> bytes:
-    """One line of JSON of this `kind`, with its values from `fields`, or else from `source`."""
-    names = set(kind.__struct_fields__) - fields.keys()
-    values = {name: getattr(source, name) for name in names} | fields
-    return msgspec.json.encode(kind(**values)) + b"\n"
-
-
 def _write_comments(database: sqlite3.Connection, post_id: str, file: BinaryIO) -> int:
     count = 0
     for (doc,) in database.execute(
         "SELECT doc FROM comments WHERE post_id = ? ORDER BY id", (post_id,)
     ):
-        file.write(_line(ExportedComment, decode_comment(doc)))
+        file.write(encode_line(ExportedComment, decode_comment(doc)))
         count += 1
     return count
 
 
-Line = TypeVar("Line", ExportedPost, ExportedComment)
-
-
 class ImportReport(NamedTuple):
-    """The numbers of new posts, new comments, and posts that had been deleted here."""
+    """The numbers of new posts and comments, of posts that had been deleted here, and of posts
+    whose creators are banned here."""
 
     posts: int
     comments: int
     deleted: int
+    banned: int
 
 
 def import_(settings: Settings, source: Path, report: ReportProgress) -> ImportReport:
@@ -218,48 +190,46 @@ def import_(settings: Settings, source: Path, report: ReportProgress) -> ImportR
     with snapshot.failures_as_sentences(f"the import of {source} failed", advice):
         if not (source / POSTS_NAME).exists():
             raise StartError(f"{source} is no export: it has no {POSTS_NAME}.")
-        for post in _lines(source / POSTS_NAME, ExportedPost, settings.limits):
+        for post in read_lines(source / POSTS_NAME, ExportedPost, settings.limits):
             with _open_original(source, post):
                 pass
-        for _ in _lines(source / COMMENTS_NAME, ExportedComment, settings.limits):
+        for _ in read_lines(source / COMMENTS_NAME, ExportedComment, settings.limits):
             pass
         create_database(settings.data_dir, report)
         return run_in_container(settings, lambda container: _import(container, source, report))
 
 
 async def _import(container: Container, source: Path, report: ReportProgress) -> ImportReport:
-    added, deleted, limits = 0, 0, container.settings.limits
-    posts = _lines(source / POSTS_NAME, ExportedPost, limits)
+    counts, limits = Counter[str](), container.settings.limits
+    posts = read_lines(source / POSTS_NAME, ExportedPost, limits)
     for post in snapshot.report_progress(posts, report, "posts"):
-        if await container.services.stores.posts.was_deleted(post.id):
-            deleted += 1
-        else:
-            added += await _import_post(container, source, post)
+        counts[await _import_post(container, source, post)] += 1
     importer = SqliteCommentImporter(container.database, container.services.stores.clock)
-    lines, comments = _lines(source / COMMENTS_NAME, ExportedComment, limits), 0
+    lines, comments = read_lines(source / COMMENTS_NAME, ExportedComment, limits), 0
     for post_id, of_post in groupby(lines, key=attrgetter("post_id")):
         while batch := [*islice(of_post, _COMMENTS_AT_A_TIME)]:
-            comments += await importer.add(post_id, [_comment(line, limits) for line in batch])
-    return ImportReport(added, comments, deleted)
+            comments += await importer.add(post_id, [comment_of(line, limits) for line in batch])
+    return ImportReport(counts["new"], comments, counts["deleted"], counts["banned"])
 
 
-def _comment(exported: ExportedComment, limits: Limits) -> Comment:
-    content = clean_required("content", exported.content, longest=limits.comment_characters)
-    return Comment(**msgspec.structs.asdict(exported) | {"content": content})
-
-
-async def _import_post(container: Container, source: Path, post: ExportedPost) -> bool:
-    """Import a post, its image first, so that no row lacks its image. Returns True if the post is
-    new."""
-    posts = container.services.stores.posts
+async def _import_post(container: Container, source: Path, post: ExportedPost) -> str:
+    """Import a post, its image first, so that no row lacks its image. Return `new`, `former`,
+    `deleted`, or `banned` for a post of a creator who may not post here."""
+    posts, accounts = container.services.stores.posts, container.services.accounts
+    if await posts.was_deleted(post.id):
+        return "deleted"
     is_new = await posts.find(post.id) is None
+    try:
+        await accounts.check_may_write(post.creator)
+    except (AccountDeletedError, BannedError):
+        return "banned" if is_new else "former"
     if is_new or not await container.images.has_original(post.id):
         await _import_original(container, source, post)
     if is_new:
         fields = {name: getattr(post, name) for name in ExportedPost.__struct_fields__[:-1]}
         fields |= PostTexts(post.caption, post.alt).checked(container.settings.limits)._asdict()
         await posts.add(Post(status=PostStatus.PROCESSING, **fields))
-    return is_new
+    return "new" if is_new else "former"
 
 
 async def _import_original(container: Container, source: Path, post: ExportedPost) -> None:
@@ -292,39 +262,3 @@ def _open_original(source: Path, post: ExportedPost) -> Iterator[BinaryIO]:
         raise StartError(f"{path} is not the image that was exported: it has another size.")
     with path.open("rb") as file:
         yield file
-
-
-def _lines(path: Path, kind: type[Line], limits: Limits) -> Iterator[Line]:
-    """The non-blank lines of a file, after a byte order mark. Raises `StartError` that names the
-    invalid line."""
-    decode = msgspec.json.Decoder(kind).decode
-    with path.open("rb") as file:
-        for number, content in enumerate(file, 1):
-            text = content.removeprefix(BOM_UTF8)
-            if not text.strip():
-                continue
-            try:
-                line = decode(text)
-                _check_line(line, limits)
-            except (ValueError, RecursionError, ValidationFailedError) as exc:
-                raise StartError(f"{path}, line {number}: {exc}.") from exc
-            yield line
-
-
-def _check_line(line: ExportedPost | ExportedComment, limits: Limits) -> None:
-    """Raises `ValueError` and `ValidationFailedError`."""
-    for id_ in (line.id, getattr(line, "post_id", line.id)):
-        if not is_id(id_):
-            raise ValueError(f"{id_!r} is no id: it must match {PATTERN}")
-    for name in (line.creator, line.creator_name):
-        if not name or len(name) > _MAX_CREATOR_CHARACTERS or not name.isprintable():
-            raise ValueError(f"{name[:50]!r} is no name of a creator")
-    for time in (line.created_at, line.edited_at):
-        if time is not None and not _TIME.fullmatch(time):
-            raise ValueError(f"{time!r} is no time such as 2026-11-25T12:00:00.000Z")
-    if isinstance(line, ExportedComment):
-        _comment(line, limits)
-        return
-    PostTexts(line.caption, line.alt).checked(limits)
-    if line.image.size > limits.image_bytes:
-        raise ValueError(f"the image has more than image_bytes ({limits.image_bytes:,})")
