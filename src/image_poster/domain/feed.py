@@ -123,10 +123,11 @@ class Excluded(NamedTuple):
     users: frozenset[str]
     posts: frozenset[str]
 
-    def remaining(self, page: Iterable[StoredPost]) -> list[StoredPost]:
-        """The posts of the page that are shown, without the latest comments of blocked users."""
+    def remaining(self, page: Iterable[StoredPost], comments: int) -> list[StoredPost]:
+        """The posts of the page that are shown, with at most `comments` of their latest, none by
+        blocked users."""
         return [
-            stored._replace(latest=latest_without(stored.latest, self.users))
+            stored._replace(latest=latest_without(stored.latest, self.users, comments))
             for stored in page
             if stored.id not in self.posts and stored.post.creator not in self.users
         ]
