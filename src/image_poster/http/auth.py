@@ -273,8 +273,8 @@ async def identify_writer(request: AnyRequest, *, while_banned: bool = False) ->
 
 async def identify_counted_writer(request: AnyRequest) -> Identity:
     """Identify the caller, and count a write, for an action that checks in its own transaction
-    that the caller may write. A check before it would cost a tenth of a comment. Raises as `require_identity`, and
-    `RateLimitedError`."""
+    that the caller may write. A check before it would cost a tenth of a comment. Raises as
+    `require_identity`, and `RateLimitedError`."""
     identity = await require_identity(request)
     services: Services = request.app.state.services
     await services.user_limits.count_write(identity)

@@ -12,7 +12,7 @@ from urllib.parse import urlencode
 
 from litestar import Response
 
-from image_poster.domain.comments import decode_comment
+from image_poster.domain.comments import decode_comment, latest_without
 from image_poster.domain.feed import Excluded, FeedSort
 from image_poster.domain.limits import FEED_PAGE_DEFAULT, LATEST_DEFAULT
 from image_poster.domain.posts import StoredPost
@@ -23,6 +23,7 @@ from image_poster.services.feed import FeedService
 _MAX_PAGES = 256
 _MAX_PAGE_BYTES = 64 * 1024
 _MAX_CACHE_BYTES = 32 * 1024 * 1024
+_MAX_BLOCKS = 20_000
 _SHARED = "public, max-age=1, stale-while-revalidate=5"
 
 
@@ -69,11 +70,12 @@ class EncodedPage(NamedTuple):
 
 
 class PagePost(NamedTuple):
-    """A post of a page with its body, and the creators of the post and of the comments in that."""
+    """A post of a page with its body, its creator, and the creators of the comments in its body."""
 
     stored: StoredPost
     body: bytes
-    creators: frozenset[str]
+    creator: str
+    commenters: frozenset[str]
 
 
 class PageContent(NamedTuple):
@@ -88,19 +90,21 @@ class PageContent(NamedTuple):
         return bool(excluded.posts) or not excluded.users.isdisjoint(self.creators)
 
     def remaining(self, excluded: Excluded, comments: int) -> Iterator[bytes]:
-        """The bodies of the posts that are shown, with at most `comments`. Only posts with
-        something that is excluded are encoded anew."""
-        for post in self.posts:
-            if post.stored.id in excluded.posts or not excluded.users.isdisjoint(post.creators):
-                shown = excluded.remaining([post.stored], comments)
-                yield from (posts.post_body(stored, comments) for stored in shown)
+        """The bodies of the posts that are shown, with at most `comments`. Only a post with a
+        comment that is omitted is encoded anew."""
+        for stored, body, creator, commenters in self.posts:
+            if excluded.omits(stored.id, creator):
+                continue
+            if excluded.users.isdisjoint(commenters):
+                yield body
             else:
-                yield post.body
+                latest = latest_without(stored.latest, excluded.users, comments)
+                yield posts.post_body(stored._replace(latest=latest), comments)
 
 
 class FeedPages:
     """The encoded pages of the feed, with a cache of at most 32 MiB, all of one version of the
-    store.
+    store, as are the cached blocks of callers.
 
     `shared`: a CDN in front may cache pages for a second, and serve them for 5 more while
     it revalidates (RFC 9111, RFC 5861). Then the CDN carries the reads, and the store does not.
@@ -113,6 +117,8 @@ class FeedPages:
         self._pages: dict[FeedParameters, EncodedPage] = {}
         self._contents: dict[FeedParameters, PageContent] = {}
         self._size = 0
+        self._blocks: dict[str, frozenset[str]] = {}
+        self._number_of_blocks = 0
 
     async def response(
         self, parameters: FeedParameters, request: responses.Headers
@@ -129,7 +135,8 @@ class FeedPages:
         omits nothing, the bytes of the page are sent."""
         encoded = await self._page(parameters)
         content = self._content(parameters, encoded)
-        excluded, body = await self._feed.excluded(viewer, content.ids), encoded.body
+        body, blocked = encoded.body, await self._blocked_by(viewer)
+        excluded = await self._feed.excluded(viewer, blocked, content.ids)
         if content.is_changed_by(excluded):
             bodies = list(content.remaining(excluded, parameters.comments))
             body = responses.page_body("posts", bodies, encoded.page.next)
@@ -146,11 +153,27 @@ class FeedPages:
                 self._contents[parameters] = content
         return content
 
+    async def _blocked_by(self, viewer: str) -> frozenset[str]:
+        version, blocked = self._version, self._blocks.get(viewer)
+        if blocked is None:
+            blocked = await self._feed.blocked_by(viewer)
+            if version is not None and version == self._version:
+                self._store_blocks(viewer, blocked)
+        return blocked
+
+    def _store_blocks(self, viewer: str, blocked: frozenset[str]) -> None:
+        number = len(blocked) + 1
+        if self._number_of_blocks + number > _MAX_BLOCKS:
+            self._clear_blocks()
+        self._blocks[viewer] = blocked
+        self._number_of_blocks += number
+
     async def _page(self, parameters: FeedParameters) -> EncodedPage:
         # Asked before the read, so a cached page is at least as new as its version.
         version = self._feed.version()
         if version != self._version:
             self._clear()
+            self._clear_blocks()
             self._version = version
         cached = self._pages.get(parameters)
         if cached is not None:
@@ -178,26 +201,24 @@ class FeedPages:
         self._contents.clear()
         self._size = 0
 
+    def _clear_blocks(self) -> None:
+        self._blocks.clear()
+        self._number_of_blocks = 0
+
 
 def page_content(encoded: EncodedPage, comments: int) -> PageContent:
     """The content of a page that shows at most `comments` of each post."""
     items = [
-        PagePost(stored, body, _creators(stored, comments))
+        PagePost(stored, body, stored.post.creator, _commenters(stored, comments))
         for stored, body in zip(encoded.page.items, encoded.bodies, strict=True)
     ]
-    return PageContent(
-        items,
-        frozenset(item.stored.id for item in items),
-        frozenset[str]().union(*(item.creators for item in items)),
-    )
+    creators = {item.creator for item in items}.union(*(item.commenters for item in items))
+    return PageContent(items, frozenset(item.stored.id for item in items), frozenset(creators))
 
 
-def _creators(stored: StoredPost, comments: int) -> frozenset[str]:
-    """The creators of a post and of its latest `comments`."""
+def _commenters(stored: StoredPost, comments: int) -> frozenset[str]:
     documents = stored.latest_comments(comments)
-    return frozenset(
-        (stored.post.creator, *(decode_comment(document).creator for document in documents))
-    )
+    return frozenset(decode_comment(document).creator for document in documents)
 
 
 def _encode_page(
