@@ -51,8 +51,8 @@ class OwnPost:
 
 
 @dataclass
-class Told:
-    """What one client was told. Only this client decides about its own posts and people."""
+class ClientRecord:
+    """The answers that one client got. Only this client decides about its own posts and people."""
 
     number: int
     people: list[Person] = field(default_factory=list)
@@ -73,10 +73,12 @@ class Told:
 class Client(threading.Thread):
     """One client that does one thing after the other until the connection breaks."""
 
-    def __init__(self, url: str, told: Told, everything: list[Told], seed: int) -> None:
+    def __init__(
+        self, url: str, own: ClientRecord, everyone: list[ClientRecord], seed: int
+    ) -> None:
         super().__init__()
         self.http = httpx.Client(base_url=url, timeout=60)
-        self.told, self.everything = told, everything
+        self.own, self.everyone = own, everyone
         self.random = random.Random(seed)
         self.answers = 0
         self.unexpected: list[str] = []
@@ -105,29 +107,29 @@ class Client(threading.Thread):
         return answer.json() if answer.is_success and answer.content else None
 
     def any_post(self) -> OwnPost | None:
-        posts = [post for told in self.everything for post in told.posts[-10:]]
+        posts = [post for record in self.everyone for post in record.posts[-10:]]
         return self.random.choice(posts) if posts else None
 
     def post(self) -> None:
-        person = self.told.current()
+        person = self.own.current()
         form = {"caption": f"{person.mark} caption", "alt": f"{person.mark} alt"}
         made = self.send("POST", "/posts", person.name, 201, files={"image": IMAGE}, data=form)
         if made:
             shown = self.send("GET", f"/posts/{made['id']}?wait=20", person.name, 200)
             if shown and shown["status"] == READY:
-                self.told.posts.append(OwnPost(made["id"], person))
+                self.own.posts.append(OwnPost(made["id"], person))
 
     def comment(self) -> None:
-        post, person = self.any_post(), self.told.current()
+        post, person = self.any_post(), self.own.current()
         if post is None:
             return
         path, content = f"/posts/{post.id}/comments", {"content": f"{person.mark} comment"}
         made = self.send("POST", path, person.name, 201, 404, 409, json=content)
         if made:
-            self.told.comments[post.id, made["id"]] = person
+            self.own.comments[post.id, made["id"]] = person
 
     def report(self) -> None:
-        post, person = self.any_post(), self.told.current()
+        post, person = self.any_post(), self.own.current()
         if post is None or post.creator is person:
             return
         report = {"post_id": post.id, "reason": "spam", "text": f"{person.mark} report"}
@@ -136,11 +138,11 @@ class Client(threading.Thread):
     def decide(self, expected: set[int], **decision: Any) -> bool:
         made = self.send("POST", "/moderation/decisions", "root", *expected, json=decision)
         if made:
-            self.told.decisions.add(made["id"])
+            self.own.decisions.add(made["id"])
         return bool(made)
 
     def hide_or_restore(self) -> None:
-        posts = [post for post in self.told.posts if not post.creator.leaves]
+        posts = [post for post in self.own.posts if not post.creator.leaves]
         if not posts:
             return
         post = self.random.choice(posts[-10:])
@@ -153,17 +155,17 @@ class Client(threading.Thread):
             post.states = before
 
     def ban_or_unban(self) -> None:
-        name = f"banned-{self.told.number}-{self.random.randrange(3)}"
+        name = f"banned-{self.own.number}-{self.random.randrange(3)}"
         is_ban = self.random.random() < 0.5
-        states = self.told.bans.setdefault(name, {False})
+        states = self.own.bans.setdefault(name, {False})
         before = set(states)
         states |= {is_ban}
         action = "ban" if is_ban else "unban"
         done = self.decide({201, 200, 409}, user=name, action=action, reason="spam")
-        self.told.bans[name] = {is_ban} if done else before
+        self.own.bans[name] = {is_ban} if done else before
 
     def leave(self) -> None:
-        person = self.told.current()
+        person = self.own.current()
         if self.random.random() < 0.5:
             return
         person.leaves = True
@@ -171,10 +173,10 @@ class Client(threading.Thread):
         person.is_gone = True
 
 
-def crash_once(data: Path, everything: list[Told], chance: random.Random) -> list[str]:
+def crash_once(data: Path, records: list[ClientRecord], chance: random.Random) -> list[str]:
     with data.with_name("log").open("a") as log:
         server = start(LOCAL, "--data-dir", str(data), *FLAGS, log=log)
-    clients = [Client(server.url, told, everything, chance.getrandbits(32)) for told in everything]
+    clients = [Client(server.url, record, records, chance.getrandbits(32)) for record in records]
     for client in clients:
         client.start()
     last = chance.randrange(MOST_ANSWERS)
@@ -186,13 +188,13 @@ def crash_once(data: Path, everything: list[Told], chance: random.Random) -> lis
     return [message for client in clients for message in client.unexpected]
 
 
-def people_of(everything: list[Told]) -> list[Person]:
-    return [person for told in everything for person in told.people]
+def people_of(records: list[ClientRecord]) -> list[Person]:
+    return [person for record in records for person in record.people]
 
 
-def wait_until_erased(api: Api, everything: list[Told]) -> None:
+def wait_until_erased(api: Api, records: list[ClientRecord]) -> None:
     """A deletion that was begun, answered or not, goes on after the start."""
-    for person in people_of(everything):
+    for person in people_of(records):
         wait_until(partial(may_write, api, person.name), message=person.name)
 
 
@@ -239,10 +241,10 @@ def pages(
         query["cursor"] = page["next"]
 
 
-def check_counts(api: Api, everything: list[Told]) -> None:
+def check_counts(api: Api, records: list[ClientRecord]) -> None:
     """Counts, latest comments, and the comments of those who stay, on all posts."""
-    gone = {person.mark for person in people_of(everything) if person.is_gone}
-    kept = {key: person for told in everything for key, person in told.comments.items()}
+    gone = {person.mark for person in people_of(records) if person.is_gone}
+    kept = {key: person for record in records for key, person in record.comments.items()}
     for post in pages(api, "/posts", "posts", sort="new", comments=10):
         comments = pages(api, f"/posts/{post['id']}/comments", "comments")
         assert post["total_comments"] == len(comments)
@@ -254,12 +256,12 @@ def check_counts(api: Api, everything: list[Told]) -> None:
                 assert comment_id in shown
 
 
-def check_decisions(api: Api, everything: list[Told]) -> None:
+def check_decisions(api: Api, records: list[ClientRecord]) -> None:
     log = [entry["id"] for entry in pages(api, "/moderation/decisions", "decisions", "root")]
     assert len(log) == len(set(log))
-    assert set().union(*(told.decisions for told in everything)) <= set(log)
-    for told in everything:
-        for name, states in told.bans.items():
+    assert set().union(*(record.decisions for record in records)) <= set(log)
+    for record in records:
+        for name, states in record.bans.items():
             answer = api.send("PUT", "/me/blocks/nobody", name)
             assert answer.status_code == 204  # banned users may block
             report = {"post_id": "01KB3V6Q8Z0000000000000000", "reason": "spam"}
@@ -278,18 +280,18 @@ def marks_in(folder: Path, marks: list[str]) -> list[tuple[str, str]]:
 
 
 def test_decisions_hold_and_nothing_of_a_deleted_account_is_left(tmp_path: Path) -> None:
-    chance, everything = random.Random(SEED), [Told(number) for number in range(CLIENTS)]
+    chance, records = random.Random(SEED), [ClientRecord(number) for number in range(CLIENTS)]
     data = tmp_path / "data"
     for _ in range(ROUNDS):
-        assert crash_once(data, everything, chance) == []
-    assert any(told.decisions for told in everything)
+        assert crash_once(data, records, chance) == []
+    assert any(record.decisions for record in records)
     with local_server(data, *FLAGS) as server, Api(server.url, LOCAL_EDITION) as api:
-        wait_until_erased(api, everything)
-        for told in everything:
-            for post in told.posts:
+        wait_until_erased(api, records)
+        for record in records:
+            for post in record.posts:
                 check_post(api, data, post)
-        check_counts(api, everything)
-        check_decisions(api, everything)
-        gone = [person.mark for person in people_of(everything) if person.is_gone]
+        check_counts(api, records)
+        check_decisions(api, records)
+        gone = [person.mark for person in people_of(records) if person.is_gone]
         assert gone
         assert marks_in(data, gone) == []

@@ -49,8 +49,13 @@ class Action(StrEnum):
 
 
 class EntryKind(StrEnum):
-    """The kind of an entry of the moderation queue: reports of users, an image to be reviewed
-    before publication, an appeal against a decision, or an image that matched a blocked one."""
+    """The kind of an entry of the moderation queue.
+
+    - `report`: reports by users
+    - `review`: an image to be reviewed before publication
+    - `appeal`: an appeal against a decision
+    - `match`: an image that was rejected because it matches a blocked one
+    """
 
     REPORT = "report"
     REVIEW = "review"
@@ -66,7 +71,7 @@ USER_ACTIONS = frozenset({Action.BAN, Action.UNBAN, Action.DELETE, Action.DISMIS
 NEEDS_REASON = frozenset({Action.HIDE, Action.DELETE, Action.BAN})
 # Decisions that a user may appeal against.
 APPEALABLE = frozenset({Action.HIDE, Action.DELETE, Action.BAN, Action.REJECT, Action.EDIT})
-# Actions that leave the state of their subject as it is.
+# Actions that do not change the status of a post, the existence of a comment, or a user's standing.
 _STATELESS = frozenset({Action.DISMISS, Action.EDIT})
 _OUTCOMES = {Action.HIDE: "hidden", Action.DELETE: "deleted"}
 DISMISSED = "dismissed"
@@ -224,8 +229,8 @@ def checked_appeal_text(text: str) -> str:
 def admin_action(
     decision_id: str, by: Identity, action: Action, subject: Subject, now_ms: int
 ) -> Decision | None:
-    """The log's entry for what an admin did elsewhere than by a decision; None if `by` is no admin,
-    or the service itself. `of_owner` drops it for the admin's own content."""
+    """The log's entry for an admin's edit or deletion by the usual endpoints; None if `by` is no
+    admin, or the service itself. `of_owner` drops it for the admin's own content."""
     if not by.admin or not by.user:
         return None
     ids = (subject.post_id, subject.comment_id, subject.user)

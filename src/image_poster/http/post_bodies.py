@@ -116,8 +116,8 @@ def own_post_body(stored: StoredPost, targets: UploadTargets | None, comments: i
 
 
 class PrivateView(NamedTuple):
-    """A caller's view of a post that is not public: the path of its images for this caller, and the
-    decision that keeps it from the public, if there is one."""
+    """A caller's view of a post that is not public. `images` is the path of its images for this
+    caller; `notice` is the decision by which the post is not public, if there is one."""
 
     images: str
     notice: AppealedDecision | None = None

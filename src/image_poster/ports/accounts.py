@@ -28,10 +28,10 @@ class BlockStore(Protocol):
 
 
 class AccountStore(Protocol):
-    """Stores bans and deletions of accounts, and finds and deletes the data of one user.
+    """Reads the standing of users, and finds and deletes the data of one user.
 
-    `DecisionStore.decide` sets and ends bans. The deletion of an account goes in small steps, each
-    of which may be repeated, so that a crash only delays it.
+    `DecisionStore.decide` sets and ends bans. An account is deleted in small steps. Each step may
+    be repeated, so that a crash only delays the deletion.
     """
 
     async def standing(self, user: str) -> Standing:
@@ -52,13 +52,13 @@ class AccountStore(Protocol):
         ...
 
     async def comments_of(self, user: str, *, limit: int, after: str | None) -> Page[bytes, str]:
-        """The documents of the user's comments on posts that are there, newest first, after the id
+        """The documents of the user's comments on posts that exist, newest first, after the id
         `after`."""
         ...
 
     async def erase_comments(self, user: str, limit: int) -> bool:
-        """Delete up to `limit` comments of the user, on posts of any status, with their texts in
-        idempotency records; the posts' counts and latest comments follow. Return False when none
+        """Delete up to `limit` comments of the user, on posts of any status, and their texts in
+        idempotency records. Update the posts' counts and latest comments. Return False when none
         was left."""
         ...
 
@@ -70,6 +70,7 @@ class AccountStore(Protocol):
         ...
 
     async def finish_deletion(self, user: str) -> None:
-        """Record that all data is gone, also from free pages and the log of the database: the name
-        may begin anew."""
+        """Record that the deletion is complete: from then on, the user may write again, and begins
+        without data. On one machine, the data is also gone from free pages and the log of the
+        database when this returns."""
         ...

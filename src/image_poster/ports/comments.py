@@ -20,11 +20,14 @@ class CommentStore(Protocol):
     ) -> None:
         """Store a new comment, by an admin or another user, and its idempotency record.
 
-        Raises `AlreadyAnsweredError`, with nothing stored, if the record's key was used; else
-        `BannedError` or `AccountDeletedError` if the author may not write (nothing else checks
-        that); `PostNotFoundError` or `PostNotReadyError` by `domain.posts.check_open_for_comments`;
-        `BlockedError` if the author or the post's creator blocks the other; `StorageFullError`
-        while the disk is full.
+        Raises, with nothing stored, the first of these that applies:
+
+        - `AlreadyAnsweredError` if the record's key was used
+        - `BannedError` or `AccountDeletedError` if the author may not write (only this call checks
+          it)
+        - `PostNotFoundError` or `PostNotReadyError` by `domain.posts.check_open_for_comments`
+        - `BlockedError` if the author or the post's creator blocks the other
+        - `StorageFullError` while the disk is full
         """
         ...
 

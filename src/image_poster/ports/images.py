@@ -120,9 +120,9 @@ class ImageStore(Protocol):
         ...
 
     async def open_withheld(self, post_id: str, rendition: str) -> StoredFile | RemoteFile:
-        """A rendition by its name, for a caller who may see a post that is not public: from the
-        private place, or from the public one while `withhold` has not moved it. A remote file's URL
-        expires within minutes. Raises `ImageNotFoundError`."""
+        """A rendition by its name, for a caller who may see a post that is not public. It comes
+        from the private place, or from the public one while `withhold` has not moved it. A remote
+        file's URL expires within minutes. Raises `ImageNotFoundError`."""
         ...
 
     async def remove(self, post_id: str) -> None:
@@ -136,8 +136,6 @@ class ImageStore(Protocol):
         created and refused. A post that the database does not know may not be removed: it may be
         the wrong database.
         """
-        ...
-
         ...
 
 

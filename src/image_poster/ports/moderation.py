@@ -3,17 +3,9 @@
 from collections.abc import Collection
 from typing import Protocol
 
-from image_poster.domain.decisions import (
-    Verdict,
-)
+from image_poster.domain.decisions import Verdict
 from image_poster.domain.idempotency import IdempotencyRecord
-from image_poster.domain.moderation import (
-    Appeal,
-    AppealedDecision,
-    Decision,
-    QueueEntry,
-    Report,
-)
+from image_poster.domain.moderation import Appeal, AppealedDecision, Decision, QueueEntry, Report
 from image_poster.domain.signing import Page
 
 
@@ -41,8 +33,8 @@ class ReportStore(Protocol):
         ...
 
     async def reported_posts(self, reporter: str, post_ids: Collection[str]) -> frozenset[str]:
-        """Those of `post_ids` that the user reported, whatever became of the report. A report of a
-        comment is none of its post."""
+        """The ids among `post_ids` of posts that the user reported; the reports may be open or
+        closed. A report of a comment does not count as a report of its post."""
         ...
 
 
@@ -65,16 +57,17 @@ class DecisionStore(Protocol):
         *,
         block_image: bool = False,
     ) -> Verdict:
-        """Judge the decision by the state of its subject (`domain.decisions.judge`), and apply it:
-        the post's status, the user's ban, or the removal of a post or comment, as
-        `PostStore.remove` and `CommentStore.remove` do; the entry of the log; the idempotency
-        record. The subject's open entries are closed by the rule of `domain.decisions.closes`.
-        `block_image`: the hash of the deleted post's image is blocked from then on. The deletion of
-        a user begins here, as `AccountStore.begin_deletion` does.
+        """Judge the decision by the state of its subject (`domain.decisions.judge`), apply it, log
+        it, and store the idempotency record. A repeated decision changes nothing.
 
-        A repeated decision changes nothing. Raises `AlreadyAnsweredError`, with nothing stored, if
-        the record's key was used; else the errors of `judge`, and `DecisionConflictError` for
-        `block_image` of an image without a usable hash.
+        The action sets the post's status, or sets or ends the user's ban. `delete` does the same as
+        `PostStore.remove`, `CommentStore.remove` or `AccountStore.begin_deletion`. The subject's
+        open entries are closed by the rule of `domain.decisions.closes`. `block_image`: the hash of
+        the deleted post's image is blocked.
+
+        Raises `AlreadyAnsweredError`, with nothing stored, if the record's key was used; else the
+        errors of `judge`. Raises `DecisionConflictError` if `block_image` is set and the image has
+        no usable hash.
         """
         ...
 
@@ -102,9 +95,12 @@ class DecisionStore(Protocol):
         """Store the owner's appeal against a decision, open an entry of the queue for its subject,
         and store the idempotency record.
 
-        Raises `AlreadyAnsweredError`, with nothing stored, if the record's key was used; else
-        `DecisionNotFoundError` if there is no such decision about this user; `AppealMadeError`;
-        `DecisionConflictError` if its action is not in `domain.moderation.APPEALABLE`.
+        Raises, with nothing stored, the first of these that applies:
+
+        - `AlreadyAnsweredError` if the record's key was used
+        - `DecisionNotFoundError` if there is no such decision about this user
+        - `AppealMadeError` if there is an appeal against it
+        - `DecisionConflictError` if its action is not in `domain.moderation.APPEALABLE`
         """
         ...
 

@@ -156,8 +156,8 @@ class TombstoneQueue(TombstoneStore, Protocol):
     machine)."""
 
     async def pending(self, limit: int, after: str = "", *, by: str | None = None) -> list[str]:
-        """Ids of deleted posts with data left to purge, in order, from behind `after`: of those
-        that the user `by` deleted (empty: the service), or of all."""
+        """Ids of deleted posts with data left to purge, in order, from behind `after`. `by` selects
+        the posts that this user deleted (empty: the service); None selects all."""
         ...
 
     async def forget(self, *, service_ms: int, now_ms: int) -> None:

@@ -68,6 +68,6 @@ class FeedService:
     async def excluded(
         self, viewer: str, blocked: frozenset[str], post_ids: Collection[str]
     ) -> Excluded:
-        """What `GET /me/feed` omits for this viewer, who blocks these users, from a page with these
-        posts."""
+        """The users and posts that `GET /me/feed` omits from a page with these posts. `blocked` are
+        the users whom the viewer blocks."""
         return Excluded(blocked, await self.reports.reported_posts(viewer, post_ids))

@@ -8,10 +8,7 @@ from typing import NamedTuple
 import msgspec
 
 from image_poster.domain.comments import decode_comment
-from image_poster.domain.decisions import (
-    DecisionOrder,
-    Verdict,
-)
+from image_poster.domain.decisions import DecisionOrder, Verdict
 from image_poster.domain.errors import (
     CommentNotFoundError,
     ImagePosterError,
@@ -183,8 +180,8 @@ class ModerationService:
         return self.cursors.signed(list_name, page)
 
     async def notice(self, post: Post) -> AppealedDecision | None:
-        """The decision by which a post is not public, for those who may see it; None if there is
-        none."""
+        """The decision by which a post is not public; None for a public post, or without such a
+        decision. The caller must be allowed to see the post."""
         return await self.decisions.in_force(post.id) if is_withheld(post) else None
 
     async def decide(
@@ -194,7 +191,7 @@ class ModerationService:
         changes nothing, but completes what a crash interrupted.
 
         The renditions of a post leave the public place before its row says `hidden`, and return
-        after it says `ready`: a crash between the two leaves them private. Raises
+        after it says `ready`. So a crash between the two leaves them private. Raises
         `ValidationFailedError`, `DecisionConflictError`, `PostNotFoundError`,
         `CommentNotFoundError` and `IdempotencyKeyReusedError`.
         """

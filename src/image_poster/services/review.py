@@ -1,5 +1,8 @@
-"""The screening of an image between its rendering and its publication: blocked images, and review
-before publication, by admins or by a hook (a program of the operator's)."""
+"""The screening of an image between its rendering and its publication.
+
+An image that matches a blocked one is rejected. The others may be reviewed before publication, by
+admins or by the review hook (a program of the operator's).
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -33,8 +36,8 @@ from image_poster.ports.moderation import BlockedHashes
 
 
 class ScreeningResult(NamedTuple):
-    """The status that the post gets, with the failure of a rejected image, and the records for the
-    log and the queue."""
+    """The new status of the post, the failure of a rejected image, and the records for the log and
+    the queue. The status `processing` means that the review hook decides."""
 
     status: PostStatus = PostStatus.READY
     failure: Failure | None = None
@@ -63,7 +66,7 @@ def usable_hash(rendered: RenderedImage) -> str:
 
 
 class ImageScreening(Protocol):
-    """Decides what becomes of a rendered image."""
+    """Decides whether a rendered image is published, reviewed or rejected."""
 
     async def screen(self, rendered: RenderedImage) -> ScreeningResult:
         """The result for one image."""
@@ -150,7 +153,7 @@ def review_by_admins(clock: Clock) -> ScreeningResult:
 
 def automatic_rejection(decision_id: str, failure: Failure, now: str, text: str = "") -> Decision:
     """The decision by which the service rejects an image, at the time `now` (RFC 3339). `text` is
-    the hook's reason. Its post and its owner are added when it is stored."""
+    the hook's reason. The post and its owner are added when the decision is stored."""
     return Decision(
         id=decision_id,
         by=THE_SERVICE,

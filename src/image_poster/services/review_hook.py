@@ -1,5 +1,7 @@
-"""The review hook: a program of the operator's decides whether an image is published. It is called
-with its own time-outs and threads, so a slow hook delays no other work than reviews."""
+"""The review hook: a program of the operator's that decides whether an image is published.
+
+It is called with its own timeouts and threads, so a slow hook delays only reviews.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -31,7 +33,7 @@ _DELAYS_MS = (5_000, 30_000)
 
 
 class HookFailedError(Exception):
-    """The hook did not answer in time, or not as it should."""
+    """The hook did not answer in time, or its response is not a valid `HookAnswer`."""
 
 
 class HookAnswer(msgspec.Struct, frozen=True):

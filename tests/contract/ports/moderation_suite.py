@@ -442,11 +442,13 @@ class DecisionStoreSuite:
     ) -> None:
         post_id = await ready(adapters)
         actions = [Action.HIDE, Action.RESTORE, Action.HIDE, Action.DELETE]
-        made = [(await decide(adapters, action, Subject(post_id))).decision for action in actions]
-        assert await log(adapters) == made[::-1]
+        decisions = [
+            (await decide(adapters, action, Subject(post_id))).decision for action in actions
+        ]
+        assert await log(adapters) == decisions[::-1]
         first = await adapters.decisions.about("alice", limit=3, after=None)
         rest = await adapters.decisions.about("alice", limit=3, after=first.next)
-        assert [item.decision for item in [*first.items, *rest.items]] == made[::-1]
+        assert [item.decision for item in [*first.items, *rest.items]] == decisions[::-1]
         assert rest.next is None
 
     async def test_the_decision_in_force_set_the_state(self, adapters: ModerationAdapters) -> None:
@@ -587,7 +589,7 @@ class DecisionStoreSuite:
     ) -> None:
         assert await adapters.hashes.nearest("0" * 64) is None
         hashes = {"f" * 64: True, "0" * 63 + "1": True, "0" * 64: False}
-        made = dict[str, str]()
+        decision_ids = dict[str, str]()
         for image_hash, block_image in hashes.items():
             post = a_post()
             await adapters.posts.add(post)
@@ -596,9 +598,9 @@ class DecisionStoreSuite:
             )
             decision = a_decision(adapters, Action.DELETE, Subject(post.id))
             await adapters.decisions.decide(decision, block_image=block_image)
-            made[image_hash] = decision.id
-        assert await adapters.hashes.nearest("0" * 64) == (made["0" * 63 + "1"], 1)
-        assert await adapters.hashes.nearest("f" * 62 + "00") == (made["f" * 64], 8)
+            decision_ids[image_hash] = decision.id
+        assert await adapters.hashes.nearest("0" * 64) == (decision_ids["0" * 63 + "1"], 1)
+        assert await adapters.hashes.nearest("f" * 62 + "00") == (decision_ids["f" * 64], 8)
 
     async def test_the_deletion_of_a_user_begins_with_its_decision(
         self, adapters: ModerationAdapters
@@ -894,10 +896,10 @@ class AccountStoreSuite:
         ids.add(await suite.processing(adapters))
         await ready(adapters, "bob")
         await adapters.settle()
-        found = await adapters.accounts.posts_of("alice", 10)
-        assert (set(found), len(found)) == (ids, 4)
+        post_ids = await adapters.accounts.posts_of("alice", 10)
+        assert (set(post_ids), len(post_ids)) == (ids, 4)
         assert set(await adapters.accounts.posts_of("alice", 3)) < ids
-        for post_id in found:
+        for post_id in post_ids:
             await adapters.posts.remove(post_id, Identity("", admin=True))
         await adapters.settle()
         assert await adapters.accounts.posts_of("alice", 10) == []
@@ -926,14 +928,14 @@ class AccountStoreSuite:
     ) -> None:
         shown_id, hidden_id = await ready(adapters), await ready(adapters)
         deleted = await ready(adapters)
-        kept = a_comment(shown_id, "carol")
-        await adapters.comments.add(kept)
+        carols_comment = a_comment(shown_id, "carol")
+        await adapters.comments.add(carols_comment)
         for post_id in [shown_id, hidden_id, deleted] * 4:
             comment = a_comment(post_id)
             location = f"/posts/{post_id}/comments/{comment.id}"
             record = a_record(comment.id, body=b"text", location=location)
             await adapters.comments.add(comment, record)
-        await adapters.reports.add(a_report(adapters, shown_id, kept.id, "dave"))
+        await adapters.reports.add(a_report(adapters, shown_id, carols_comment.id, "dave"))
         (newest, *_), _ = await adapters.comments.page(shown_id, limit=9, after=None)
         reported = decode_comment(newest).id
         await adapters.reports.add(a_report(adapters, shown_id, reported, "dave"))
@@ -944,7 +946,7 @@ class AccountStoreSuite:
         for post_id, total in ((shown_id, 1), (hidden_id, 0)):
             post = await shown(adapters, post_id)
             assert (post.total_comments, len(post.latest_comments)) == (total, total)
-        assert (await shown(adapters, shown_id)).latest_comments == [kept]
+        assert (await shown(adapters, shown_id)).latest_comments == [carols_comment]
         assert (await adapters.rebuilder.rebuild(None, 10)).drifted == []
         assert await outcomes(adapters, "dave") == ["deleted", None]
         with pytest.raises(AlreadyAnsweredError) as used:

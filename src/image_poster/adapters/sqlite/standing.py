@@ -68,8 +68,8 @@ def check_unblocked(connection: sqlite3.Connection, author: str, creator: str) -
 
 
 def check_began_after_deletion(connection: sqlite3.Connection, user: str, post_id: str) -> None:
-    """Check that a new post's id is later than a former deletion of this account: the request that
-    made the id may have lasted until after that. Raises `AccountDeletedError`."""
+    """Check that a new post's id is later than the last deletion of this account. An earlier id
+    belongs to a request that began before the deletion ended. Raises `AccountDeletedError`."""
     row = connection.execute(_DELETED_AT, (_name_hash(user),)).fetchone()
     if row is not None and milliseconds_of(post_id) <= row[0]:
         raise AccountDeletedError
