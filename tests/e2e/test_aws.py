@@ -16,7 +16,7 @@ from botocore.session import Session
 from image_poster.client import ImagePosterClient
 from support import samples
 from support.api import AWS as AWS_EDITION
-from support.api import Api, assert_problem, someone
+from support.api import Api, assert_problem, fields, someone
 from support.clients import IMAGE, new_post
 from support.letters import answers_at_once, answers_empty_first
 from support.moderation import (
@@ -33,6 +33,7 @@ from support.shell import Shell
 from support.waiting import wait_until
 
 Found = TypeVar("Found")
+WORDS = "lists/words.txt"
 TUS = {"tus-resumable": "1.0.0"}
 PIECE = {**TUS, "content-type": "application/offset+octet-stream"}
 
@@ -63,6 +64,11 @@ class Stack:
             output["OutputKey"]: output["OutputValue"] for output in stack_description["Outputs"]
         }
 
+    def store_words(self, content: bytes) -> None:
+        """Store the list of blocked words; without one, no text is accepted."""
+        bucket = self.outputs["UploadsBucket"]
+        self.client("s3").put_object(Bucket=bucket, Key=WORDS, Body=content)
+
     def operate(self, *words: str) -> str:
         """Run the printed command with other words."""
         shell = Shell(self.url, self.folder)
@@ -75,7 +81,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     folder = tmp_path_factory.mktemp("aws")
     said = folder / "said"
     with said.open("w") as stderr:
-        server = start(AWS, "Admins=root", log=stderr)
+        server = start(AWS, "Admins=root", f"BlockedWords={WORDS}", log=stderr)
     try:
         match = wait_until(lambda: re.search(r"to operate it: (.*)\n", said.read_text()))
         command = match[1].split()
@@ -83,7 +89,9 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         words = [word for word in command if "=" not in word]
         with answers_at_once(variables["AWS_ENDPOINT_URL"]) as queues:
             variables["AWS_ENDPOINT_URL_SQS"] = queues
-            yield Stack(server.url, folder, variables, words)
+            running = Stack(server.url, folder, variables, words)
+            running.store_words(b"# none yet\n")
+            yield running
     finally:
         server.stop()
 
@@ -374,9 +382,27 @@ def test_the_reconciliation_ends_deletions_of_accounts_and_the_names_begin_anew(
     api.eventually(lambda: api.total(post["id"]), 1)
 
 
-def add_comment(api: Api, post: dict[str, Any], user: str) -> httpx.Response:
+def test_blocked_words_are_an_object_that_is_read_again_each_minute(stack: Stack, api: Api) -> None:
+    post, bob = api.ready(someone("alice")), someone("bob")
+    assert add_comment(api, post, bob, "a grape").status_code == 201
+    stack.store_words(b"# ours\ngrape\n")
+
+    def refused_comment() -> httpx.Response | None:
+        answer = add_comment(api, post, bob, "a grape")
+        return None if answer.status_code == 201 else answer
+
+    answer = wait_until(refused_comment, every=2, seconds=120)
+    assert fields(assert_problem(answer, 422, "text_blocked")) == {"content"}
+    assert add_comment(api, post, bob, "an apple").status_code == 201
+    stack.store_words(b"# none any more\n")
+    wait_until(lambda: refused_comment() is None, every=2, seconds=120)
+
+
+def add_comment(
+    api: Api, post: dict[str, Any], user: str, content: str = "a comment"
+) -> httpx.Response:
     path = f"/posts/{post['id']}/comments"
-    return api.send("POST", path, user, json={"content": "a comment"})
+    return api.send("POST", path, user, json={"content": content})
 
 
 def test_a_stack_that_is_not_there_is_told(stack: Stack) -> None:

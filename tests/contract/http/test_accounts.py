@@ -2,6 +2,7 @@
 
 import socket
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -171,6 +172,32 @@ def test_comments_are_gone_and_counts_follow(api: Api) -> None:
         wait_for_value(partial(api.total, post["id"]), 1)
     begin_anew(api, bob, posts[0])
     api.eventually(lambda: [api.total(post["id"]) for post in posts], [2, 1])
+
+
+def test_comments_beside_the_deletion_leave_exact_counts(api: Api) -> None:
+    """Each is accepted or refused; those from before the deletion are gone."""
+    bob, post = someone("bob"), api.ready(someone("alice"))
+    before = {api.comment(post["id"], bob)["id"] for _ in range(3)}
+
+    def write(number: int) -> int:
+        with Api(api.url, api.edition) as own:
+            if number == 8:
+                delete_account(own, bob)
+            return add_comment(own, post, bob).status_code
+
+    with ThreadPoolExecutor(4) as pool:
+        assert set(pool.map(write, range(24))) <= {201, 403}
+    path = f"/posts/{post['id']}/comments"
+
+    def listed() -> list[str]:
+        return [comment["id"] for comment in walk(api, path, None, limit=100)]
+
+    api.eventually(lambda: before.isdisjoint(listed()), expected=True)
+    wait_for_value(lambda: api.total(post["id"]) - len(listed()), 0)
+    wait_for_value(
+        lambda: {comment["id"] for comment in api.latest(post["id"])} <= set(listed()),
+        expected=True,
+    )
 
 
 def test_ranks_follow_the_counts(api: Api) -> None:

@@ -16,15 +16,11 @@ from contextlib import AbstractContextManager, closing, nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-import structlog
-
 from image_poster.adapters.sqlite.checkpoints import Checkpoints
 from image_poster.adapters.sqlite.schema import prepare
-from image_poster.domain.errors import BusyError, ImagePosterError, NotReadyError, StorageFullError
+from image_poster.domain.errors import BusyError, ImagePosterError, StorageFullError
 from image_poster.domain.idempotency import AlreadyAnsweredError
 from image_poster.domain.moderation import AlreadyReportedError
-
-_log = structlog.get_logger()
 
 # Greater than any id: a list begins with its newest item.
 GREATEST_ID = "~"
@@ -175,7 +171,8 @@ _BUSY_TIMEOUT_MS = 10_000
 _COPIES_OF_REWRITE = 2
 # A rewrite of that takes one to two seconds.
 _MAX_REWRITE_BYTES = 256 * 1024 * 1024
-_PAUSE_PER_REWRITE = 19
+# After a rewrite that writers could notice, the next one waits for 19 times its duration.
+_NOTICED_SECONDS, _PAUSE_PER_REWRITE = 0.25, 19
 # Writers wait meanwhile.
 _TRUNCATION_TIMEOUT_MS = 1_000
 _WAL = "PRAGMA journal_mode = WAL"
@@ -280,9 +277,9 @@ class Database:
         """Rewrite the file of the database, and thereby remove deleted data from unused parts of
         its pages. Writers wait meanwhile.
 
-        Raises `BusyError` before 19 times the duration of the last rewrite are over: all rewrites
-        together may take a twentieth of the time. A file of more than `_MAX_REWRITE_BYTES` stays as
-        it is, since writers would wait too long. Raises `StorageFullError`.
+        Raises `BusyError` soon after a slow rewrite: slow ones together may take a twentieth of the
+        time. A file of more than `_MAX_REWRITE_BYTES` stays as it is, since writers would wait too
+        long. Raises `StorageFullError`.
         """
         size = self._path.stat().st_size
         if size > _MAX_REWRITE_BYTES:
@@ -296,8 +293,9 @@ class Database:
         began_at = time.monotonic()
         connection.execute("VACUUM")
         self._truncate(connection)
-        now = time.monotonic()
-        self._rewrite_at = now + _PAUSE_PER_REWRITE * (now - began_at)
+        seconds = time.monotonic() - began_at
+        if seconds > _NOTICED_SECONDS:
+            self._rewrite_at = began_at + (1 + _PAUSE_PER_REWRITE) * seconds
 
     def _truncate(self, _connection: sqlite3.Connection) -> None:
         if not self._checkpoints.truncate(_TRUNCATION_TIMEOUT_MS):
@@ -307,62 +305,3 @@ class Database:
         """Finish the queued operations and close both connections."""
         await self._writer.close()
         self._reading.close()
-
-
-_PROBE_SECONDS = 1.0
-_PROBE_TIMEOUT_SECONDS = 2.0
-_LAST_PROBE = "SELECT 1 FROM probe WHERE at BETWEEN ? AND ?"
-
-
-class WriteProbe:
-    """Checks that the database accepts writes: by the free space on the disk, and by writing a row.
-
-    All processes together write that row at most once a second. All callers within that second
-    share the result.
-    """
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
-        self._task: asyncio.Task[None] | None = None
-        self._began_at = 0.0
-
-    async def check(self) -> None:
-        """Raises `NotReadyError` if the database does not accept writes."""
-        try:
-            self._database.check_free_space(0)
-            async with asyncio.timeout(_PROBE_TIMEOUT_SECONDS):
-                await asyncio.shield(self._shared_check())
-        except StorageFullError as exc:
-            raise NotReadyError(
-                "The disk has too little free space. Delete other files on it."
-            ) from exc
-        except TimeoutError as exc:
-            raise NotReadyError(
-                "The database is too busy for a write. Try again in a moment."
-            ) from exc
-        except (BusyError, sqlite3.Error, OSError) as exc:
-            raise NotReadyError from exc
-
-    def _shared_check(self) -> asyncio.Task[None]:
-        """The check that runs, or that began within the last second; else a new one."""
-        now = time.monotonic()
-        is_old = now - self._began_at >= _PROBE_SECONDS
-        if self._task is None or (self._task.done() and is_old):
-            self._began_at = now
-            self._task = asyncio.create_task(self._write())
-            self._task.add_done_callback(_log_failure)
-        return self._task
-
-    async def _write(self) -> None:
-        now = time.time_ns() // 1_000_000
-        since = now - int(_PROBE_SECONDS * 1000)
-        if self._database.read_one(_LAST_PROBE, since, now) is None:
-            await self._database.write(
-                lambda connection: connection.execute("UPDATE probe SET at = ?", (now,))
-            )
-
-
-def _log_failure(task: asyncio.Task[None]) -> None:
-    """Log a failed check. This also retrieves its error if no caller waits for it any more."""
-    if not task.cancelled() and task.exception() is not None:
-        _log.error("the database cannot be written to", error=str(task.exception()))
