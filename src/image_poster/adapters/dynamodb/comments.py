@@ -6,7 +6,7 @@ comment is counted twice, in spite of concurrent counters and crashes."""
 
 from collections.abc import Callable, Iterable, Iterator
 
-from image_poster.adapters.dynamodb import database, decision_log, entries, schema
+from image_poster.adapters.dynamodb import database, decision_log, entries, paging, schema
 from image_poster.adapters.dynamodb.blocks import check_not_blocked
 from image_poster.adapters.dynamodb.boto import BotoTable
 from image_poster.adapters.dynamodb.idempotency import (
@@ -269,7 +269,7 @@ class DynamoCommentCounter:
         before = tally_of(post)
         newest: list[bytes] | None = None
         if needs_newest(before, batch, self.latest_kept):
-            newest = await newest_counted(self._table, post_id, self.latest_kept)
+            newest = await paging.newest_counted(self._table, post_id, self.latest_kept)
         result = fold(before, batch, newest, self.latest_kept)
         writes = list(self._comment_writes(post_id, result))
         if result.tally != before:
@@ -343,19 +343,6 @@ def state_of(item: database.Item) -> CommentState:
         counted=bool(item["counted"]),
         deleted_by=None if deleted_by is None else str(deleted_by),
     )
-
-
-async def newest_counted(table: BotoTable, post_id: str, limit: int) -> list[bytes]:
-    """The `limit` latest counted comments, newest first, read from the comments' own items."""
-    newest: list[bytes] = []
-    before: str | None = schema.AFTER_COMMENTS
-    while before is not None and len(newest) < limit:
-        query = database.Query(
-            schema.post_key(post_id).pk, 2 * limit, before=before, without=("deleted_by",)
-        )
-        items, before = await table.query(query, consistent=True)
-        newest += [schema.doc_of(item) for item in items if item["counted"]]
-    return newest[:limit]
 
 
 def _affordable(states: list[CommentState]) -> Iterator[CommentState]:
