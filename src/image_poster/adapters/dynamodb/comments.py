@@ -231,10 +231,13 @@ class DynamoCommentCounter:
     """Updates posts' counts and latest comments after a comment's own write; exact however often it
     is called."""
 
-    def __init__(self, table: BotoTable, clock: Clock, *, latest_kept: int = LATEST_KEPT) -> None:
+    def __init__(
+        self, table: BotoTable, clock: Clock, *, latest_kept: int = LATEST_KEPT, shards: int = 1
+    ) -> None:
         self._table = table
         self._clock = clock
         self.latest_kept = latest_kept
+        self._shards = shards
 
     async def count(self, post_id: str, comment_ids: Iterable[str]) -> None:
         """Apply the current state of these comments to their post: new, edited, deleted, or already
@@ -296,9 +299,10 @@ class DynamoCommentCounter:
             # Whatever state the post is in: deleting it changes the version too.
             when=(database.HasValue("version", post["version"]),),
         )
-        if past is None or "feed" not in post:
+        if past is None or "published" not in post:
             return [update, *repairs]
-        return [update, *repairs, database.Put(schema.past_rank_item(past, post))]
+        keys = schema.feed_keys(post, self._shards)
+        return [update, *repairs, database.Put(schema.past_rank_item(past, keys))]
 
     def _comment_writes(self, post_id: str, result: Fold) -> Iterator[database.Write]:
         for comment in result.claimed:
