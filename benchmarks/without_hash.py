@@ -12,5 +12,5 @@ def no_hash(pixels: memoryview, size: Size) -> ImageHash:  # noqa: ARG001 - as `
 
 
 if __name__ == "__main__":
-    pipeline.hash_pixels = no_hash
+    pipeline.hash_pixels = no_hash  # type: ignore[attr-defined]
     fork_server.start(pipeline.work)
