@@ -6,6 +6,7 @@ Needs chromium. Look at each screenshot and fix faults of the gallery.
 
 import io
 import random
+import re
 import sys
 import tempfile
 from collections.abc import Callable
@@ -23,6 +24,7 @@ from support.servers import Server, local_server
 
 SIZES = ((360, 740), (768, 1024), (1440, 900))
 SHOWN_HEIGHT, GAP, QUALITY = 620, 12, 72
+ADMIN = "admin"
 Scheme = Literal["light", "dark"]
 SCHEMES: tuple[Scheme, ...] = ("light", "dark")
 
@@ -70,21 +72,84 @@ def error(gallery: Gallery, server: Server) -> None:
     expect(gallery.uploads).to_contain_text("Failed")
 
 
+def report(gallery: Gallery, _server: Server) -> None:
+    """Report an image of another user."""
+    gallery.button("Report", within=gallery.article("The desert")).click()
+    dialog = gallery.dialog("Report")
+    dialog.get_by_role("radio", name="Copyright").check()
+    dialog.get_by_role("textbox", name="Details").fill("This is my photograph, from 2019.")
+
+
+def moderation(gallery: Gallery, server: Server) -> None:
+    """Hide an image by its key, so that the next entry is shown, with `Undo`."""
+    with Api(server.url, LOCAL) as api:
+        for caption, reason in (("Night train", "spam"), ("The desert", "copyright")):
+            _report(api, caption, "erin", reason, "I have seen this before.")
+            _report(api, caption, "frank", "other", "Please look at this.")
+    gallery.page.reload()
+    gallery.choose_in_menu("Moderation (2)")
+    dialog = gallery.dialog(re.compile("Moderation"))
+    expect(dialog).to_contain_text("Night train")
+    gallery.page.keyboard.press("h")
+    expect(dialog).to_contain_text("The desert")
+
+
+def hidden(gallery: Gallery, server: Server) -> None:
+    """Show a hidden image to its creator."""
+    with Api(server.url, LOCAL) as api:
+        _hide(api, "At the lake")
+    gallery.page.reload()
+    expect(gallery.page.get_by_role("region", name="Only you see these")).to_be_visible()
+
+
+def account(gallery: Gallery, server: Server) -> None:
+    """Open the account of a user with a decision, a report and a block."""
+    with Api(server.url, LOCAL) as api:
+        _hide(api, "At the lake")
+        _report(api, "The desert", "alice", "copyright", "This is my photograph, from 2019.")
+        api.send("PUT", "/me/blocks/mallory", "alice")
+    gallery.page.reload()
+    gallery.choose_in_menu("Account")
+    expect(gallery.dialog("Account")).to_contain_text("Your image was hidden")
+    expect(gallery.dialog("Account")).to_contain_text("Not decided yet")
+
+
+def _post_id(api: Api, caption: str) -> str:
+    return next(
+        str(post["id"]) for post in api.feed(limit=100)["posts"] if post["caption"] == caption
+    )
+
+
+def _report(api: Api, caption: str, reporter: str, reason: str, text: str) -> None:
+    order = {"post_id": _post_id(api, caption), "reason": reason, "text": text}
+    api.send("POST", "/reports", reporter, json=order)
+
+
+def _hide(api: Api, caption: str) -> None:
+    order = {"post_id": _post_id(api, caption), "action": "hide", "reason": "copyright"}
+    text = "Its photographer asked us to take it down."
+    api.send("POST", "/moderation/decisions", ADMIN, json={**order, "text": text})
+
+
 VIEWS: dict[str, Callable[[Gallery, Server], None]] = {
-    view.__name__: view for view in (feed, post, composer, queue, error)
+    view.__name__: view
+    for view in (feed, post, composer, queue, error, report, moderation, hidden, account)
 }
 
 
 def shot(browser: Browser, view: str, size: tuple[int, int], scheme: Scheme) -> Image.Image:
     """Take a screenshot of one view in one window. It has a server of its own, since some views end
     theirs."""
-    with tempfile.TemporaryDirectory() as folder, local_server(Path(folder)) as server:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        local_server(Path(folder), "--admins", ADMIN) as server,
+    ):
         sample.main(server.url)
         viewport = {"width": size[0], "height": size[1]}
         with browser.new_context(viewport=viewport, color_scheme=scheme) as context:  # type: ignore[arg-type]
             gallery = Gallery(context.new_page(), server.url)
             gallery.open()
-            gallery.sign_in("alice")
+            gallery.sign_in(ADMIN if view == "moderation" else "alice")
             gallery.page.wait_for_load_state("networkidle")
             VIEWS[view](gallery, server)
             gallery.page.wait_for_timeout(700)  # images fade in, and the dialog's are loaded

@@ -102,7 +102,8 @@ def test_a_post_opens_by_its_button_and_gives_the_focus_back(
     expect(dialog.get_by_role("list", name="Comments")).to_be_attached()
     expect(gallery.page).to_have_url(re.compile("#post/"))
     gallery.close_dialog()
-    expect(gallery.article("Number 12").get_by_role("button")).to_be_focused()
+    comments = gallery.button("Comments (0)", within=gallery.article("Number 12"))
+    expect(comments).to_be_focused()
 
 
 def test_a_link_opens_a_post_that_is_not_in_the_feed_yet_and_arrows_lead_to_its_neighbours(

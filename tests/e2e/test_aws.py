@@ -3,24 +3,37 @@ and its log."""
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
+import httpx
 import pytest
 from botocore.session import Session
 
+from image_poster.client import ImagePosterClient
 from support import samples
 from support.api import AWS as AWS_EDITION
-from support.api import Api, someone
+from support.api import Api, assert_problem, fields, someone
+from support.clients import IMAGE, new_post
 from support.letters import answers_at_once, answers_empty_first
+from support.moderation import (
+    decide,
+    delete_account,
+    new_key,
+    post_subject,
+    send_report,
+    user_subject,
+    walk,
+)
 from support.servers import AWS, start
 from support.shell import Shell
 from support.waiting import wait_until
 
 Found = TypeVar("Found")
+WORDS = "lists/words.txt"
 TUS = {"tus-resumable": "1.0.0"}
 PIECE = {**TUS, "content-type": "application/offset+octet-stream"}
 
@@ -51,6 +64,11 @@ class Stack:
             output["OutputKey"]: output["OutputValue"] for output in stack_description["Outputs"]
         }
 
+    def store_words(self, content: bytes) -> None:
+        """Store the list of blocked words; without one, no text is accepted."""
+        bucket = self.outputs["UploadsBucket"]
+        self.client("s3").put_object(Bucket=bucket, Key=WORDS, Body=content)
+
     def operate(self, *words: str) -> str:
         """Run the printed command with other words."""
         shell = Shell(self.url, self.folder)
@@ -63,7 +81,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     folder = tmp_path_factory.mktemp("aws")
     said = folder / "said"
     with said.open("w") as stderr:
-        server = start(AWS, log=stderr)
+        server = start(AWS, "Admins=root", f"BlockedWords={WORDS}", log=stderr)
     try:
         match = wait_until(lambda: re.search(r"to operate it: (.*)\n", said.read_text()))
         command = match[1].split()
@@ -71,7 +89,9 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         words = [word for word in command if "=" not in word]
         with answers_at_once(variables["AWS_ENDPOINT_URL"]) as queues:
             variables["AWS_ENDPOINT_URL_SQS"] = queues
-            yield Stack(server.url, folder, variables, words)
+            running = Stack(server.url, folder, variables, words)
+            running.store_words(b"# none yet\n")
+            yield running
     finally:
         server.stop()
 
@@ -329,8 +349,82 @@ def test_what_the_stream_has_forgotten_is_rebuilt(deaf_stack: Stack, api: Api) -
     assert [item["SK"]["S"] for item in left["Items"]] == ["POST"]  # the tombstone
 
 
+def test_the_reconciliation_ends_deletions_of_accounts_and_the_names_begin_anew(
+    stack: Stack, api: Api
+) -> None:
+    """It waits two minutes, until no Lambda accepts a write from before. A ban stays."""
+    bob, carol = someone("bob"), someone("carol")
+    post, mine = api.ready(someone("alice")), api.ready(bob)
+    api.comment(post["id"], carol)
+    comment = api.comment(post["id"], bob)
+    assert api.send("PUT", "/me/blocks/mallory", bob).status_code == 204
+    retry = partial(send_report, api, bob, post_subject(post), headers=new_key())
+    assert retry().status_code == 201
+    decide(api, "ban", user_subject(carol), reason="hate")
+    for user in (bob, carol):
+        delete_account(api, user)
+    healing = partial(stack.client("lambda").invoke, FunctionName=stack.outputs["HealingFunction"])
+
+    def code_after_a_round(send: Callable[[], httpx.Response]) -> str:
+        assert "FunctionError" not in healing()
+        return str(send().json().get("code"))
+
+    wait_until(lambda: code_after_a_round(retry) == "gone", every=5, seconds=300)
+    assert_problem(add_comment(api, post, carol), 403, "banned")
+    anew = add_comment(api, post, bob)
+    assert anew.status_code == 201
+    assert anew.json()["id"] != comment["id"]
+    api.eventually(lambda: walk(api, "/me/comments", bob), [anew.json()])
+    for path in ("/me/posts", "/me/reports", "/me/blocks"):
+        assert walk(api, path, bob) == []
+    assert api.get(f"/posts/{mine['id']}", bob).status_code == 404
+    api.assert_no_image(mine["image"]["url"])
+    api.eventually(lambda: api.total(post["id"]), 1)
+
+
+def test_blocked_words_are_an_object_that_is_read_again_each_minute(stack: Stack, api: Api) -> None:
+    post, bob = api.ready(someone("alice")), someone("bob")
+    assert add_comment(api, post, bob, "a grape").status_code == 201
+    stack.store_words(b"# ours\ngrape\n")
+
+    def refused_comment() -> httpx.Response | None:
+        answer = add_comment(api, post, bob, "a grape")
+        return None if answer.status_code == 201 else answer
+
+    answer = wait_until(refused_comment, every=2, seconds=120)
+    assert fields(assert_problem(answer, 422, "text_blocked")) == {"content"}
+    assert add_comment(api, post, bob, "an apple").status_code == 201
+    stack.store_words(b"# none any more\n")
+    wait_until(lambda: refused_comment() is None, every=2, seconds=120)
+
+
+def add_comment(
+    api: Api, post: dict[str, Any], user: str, content: str = "a comment"
+) -> httpx.Response:
+    path = f"/posts/{post['id']}/comments"
+    return api.send("POST", path, user, json={"content": content})
+
+
 def test_a_stack_that_is_not_there_is_told(stack: Stack) -> None:
     shell = Shell(stack.url, stack.folder)
     shell.variables |= stack.variables
     said = shell.run("failed", "--stack", "nonsense", code=2).stderr
     assert "the stack nonsense cannot be read" in said
+
+
+def test_a_takeout_follows_signed_urls_and_continues_by_ranges(
+    stack: Stack, tmp_path: Path
+) -> None:
+    """S3 refuses a request that has the caller's identity beside a signature."""
+    folder = tmp_path / "takeout"
+    with ImagePosterClient(stack.url, someone("alice")) as alice:
+        post = new_post(alice)
+        alice.block("mallory")
+        assert alice.takeout(folder).received == len(IMAGE)
+        (original,) = (folder / "originals").iterdir()
+        assert (original.name, original.read_bytes()) == (f"{post.id}.jpeg", IMAGE)
+        original.with_suffix(".part").write_bytes(IMAGE[:5000])
+        original.unlink()
+        result = alice.takeout(folder)
+    assert (result.blocks, result.received) == (1, len(IMAGE) - 5000)
+    assert original.read_bytes() == IMAGE

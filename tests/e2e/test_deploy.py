@@ -16,12 +16,13 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 
 from aws_local.ports import free_port
-from support import holding, samples, system_calls
+from support import holding, moderation, samples, system_calls
 from support.api import LOCAL as LOCAL_EDITION
 from support.api import Api, assert_problem
 from support.holding import Target
@@ -131,7 +132,8 @@ def test_the_proxy_sends_images_once_the_service_has_said_which(name: str) -> No
         data, front = Path(folder, "data"), Path(folder, "front")
         front.mkdir()
         group = grp.getgrnam("www-data").gr_gid if os.geteuid() == 0 else os.getgid()
-        flags = ("--trusted-proxies", "127.0.0.1", "--renditions-group", str(group))
+        rights = ("--renditions-group", str(group), "--admins", moderation.ADMIN)
+        flags = ("--trusted-proxies", "127.0.0.1", *rights)
         server = stack.enter_context(local_server(data, *flags, "--accel-redirect"))
         upstream = server.url.removeprefix("http://")
         place = Position(free_port(), changes={"/var/lib/image-poster": str(data)})
@@ -145,11 +147,31 @@ def test_the_proxy_sends_images_once_the_service_has_said_which(name: str) -> No
         forged = {"x-accel-redirect": "/token.key", "x-sendfile": "/token.key"}
         for path in (f"/renditions/{file.parent.name}/{file.name}", "/renditions/", "/cursor.key"):
             assert client.get(path, headers=forged).status_code == 404
+        assert_never_sent_while_hidden(client, api, post, file)
         # The row decides, not the file.
         stored_bytes = file.read_bytes()
         assert api.send("DELETE", f"/posts/{post['id']}", "alice").status_code == 204
         file.write_bytes(stored_bytes)
         assert_problem(client.get(post["image"]["large"]["url"]), 404, "image_not_found")
+
+
+def assert_never_sent_while_hidden(
+    client: httpx.Client, api: Api, post: dict[str, Any], file: Path
+) -> None:
+    """The proxy can read no file of a hidden post; its creator gets it from the service."""
+    subject, url = moderation.post_subject(post), post["image"]["large"]["url"]
+    moderation.decide(api, "hide", subject)
+    assert_problem(client.get(url), 404, "image_not_found")
+    withheld = f"/withheld/{file.parent.name}/{file.name}"
+    for path in (withheld, f"/renditions/..{withheld}", f"/renditions/%2e%2e{withheld}"):
+        assert client.get(path, headers={"x-accel-redirect": withheld}).status_code == 404
+    own = f"/me/images/{post['id']}/1600.jpg"
+    assert client.get(own).status_code == 401
+    answer = client.get(own, headers={"user-id": "alice"})
+    assert (answer.status_code, answer.headers["cache-control"]) == (200, "private, no-store")
+    assert "last-modified" not in answer.headers  # the proxy has not looked at the file
+    moderation.decide(api, "restore", subject)
+    assert_sent_as_by_the_service(client, api, url)
 
 
 def assert_sent_as_by_the_service(client: httpx.Client, api: Api, url: str) -> None:

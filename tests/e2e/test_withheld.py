@@ -5,13 +5,16 @@ import json
 import os
 import shutil
 import stat
+from collections.abc import Iterator
 from contextlib import closing, suppress
 from pathlib import Path
 
 import httpx
 import pytest
 
+from image_poster.adapters.files.filesystem import ConfinedFolder
 from image_poster.adapters.sqlite.database import connect
+from image_poster.editions.local import backup, generations
 from support import moderation, samples
 from support.api import LOCAL as LOCAL_EDITION
 from support.api import Api, assert_problem
@@ -105,6 +108,28 @@ def test_a_backup_has_hidden_posts_decisions_and_bans_and_a_restore_brings_them_
         decide(api, "restore", post_subject(post))
         assert api.get(post["image"]["url"]).status_code == 200
         assert places(restored, post["id"]) == {"renditions"}
+
+
+@pytest.mark.parametrize("action", ["hide", "restore"])
+def test_renditions_that_a_decision_moves_during_a_backup_are_in_it(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, action: str
+) -> None:
+    """The file is moved from a folder that is not copied yet to one that was."""
+    target, list_paths = tmp_path / "backup", generations.layout_paths
+    with local_server(data, *FLAGS) as server, Api(server.url, LOCAL_EDITION) as api:
+        post = api.ready("alice") if action == "hide" else moderation.hidden(api, "alice")
+
+        def paths_and_a_decision(folder: ConfinedFolder) -> Iterator[str]:
+            paths = sorted(list_paths(folder))
+            decide(api, action, post_subject(post))
+            yield from paths
+
+        monkeypatch.setattr(generations, "layout_paths", paths_and_a_decision)
+        copied = backup.back_up(data, target, lambda _: None, generations.BackupOptions())
+    assert copied.incomplete == []
+    place = "withheld" if action == "hide" else "renditions"
+    [generation] = [path for path in target.iterdir() if path.is_dir()]
+    assert places(generation, post["id"]) == places(data, post["id"]) == {place}
 
 
 def test_a_backup_without_a_hidden_posts_rendition_is_incomplete(

@@ -65,8 +65,13 @@ class MemoryCommentStore:
         tombstone = self._state.tombstones.get(comment_id)
         if tombstone is not None and tombstone.user == by.user:
             return
-        comment = self._comment(post_id, comment_id, ready_only=not by.admin)
-        by.require(comment.creator, self._state.post(post_id).creator)
+        post = self._state.post(post_id)
+        comment = self._state.comments.get(post_id, {}).get(comment_id)
+        concerned = {post.creator} | ({comment.creator} if comment else set())
+        if not by.admin and by.user not in concerned:
+            self._comment(post_id, comment_id)
+        comment = self._comment(post_id, comment_id, ready_only=False)
+        by.require(comment.creator, post.creator)
         self._state.delete_comment(post_id, comment_id, by.user, self._clock.service_ms())
         self._state.log(decision, comment.creator)
 

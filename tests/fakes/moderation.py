@@ -9,6 +9,12 @@ import msgspec
 from fakes.state import MemoryEntry, MemoryState
 from image_poster.domain import errors
 from image_poster.domain.accounts import GOOD_STANDING, Ban
+from image_poster.domain.decisions import (
+    NO_HASH,
+    SubjectState,
+    Verdict,
+    judge,
+)
 from image_poster.domain.idempotency import IdempotencyRecord
 from image_poster.domain.ids import parse_rfc3339
 from image_poster.domain.moderation import (
@@ -25,9 +31,6 @@ from image_poster.domain.moderation import (
     QueueEntry,
     Report,
     Subject,
-    SubjectState,
-    Verdict,
-    judge,
     outcome_of,
 )
 from image_poster.domain.signing import Page
@@ -124,8 +127,10 @@ class MemoryDecisionStore:
         verdict = judge(decision, self._subject_state(decision.subject))
         if not verdict.is_new:
             return verdict
-        image_hash = self._state.image_hashes.get(decision.post_id or "")
-        if block_image and image_hash:
+        if block_image:
+            image_hash = self._state.image_hashes.get(decision.post_id or "")
+            if not image_hash:
+                raise errors.DecisionConflictError(NO_HASH)
             self._state.blocked_hashes.setdefault(image_hash, decision.id)
         self._apply(verdict)
         self._state.close_entries(decision.subject, decision.action)
@@ -245,4 +250,6 @@ class MemoryDecisionStore:
             standing = standing._replace(ban=Ban(decision.reason, until_ms, decision.id))
         elif decision.action is Action.UNBAN:
             standing = standing._replace(ban=None)
+        elif decision.action is Action.DELETE:
+            standing = standing._replace(is_deleting=True)
         self._state.standings[user] = standing

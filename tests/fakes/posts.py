@@ -107,9 +107,13 @@ class MemoryTombstoneQueue:
     def __init__(self, state: MemoryState) -> None:
         self._state = state
 
-    async def pending(self, limit: int, after: str = "") -> list[str]:
-        stones = self._state.tombstones.items()
-        return sorted(key for key, stone in stones if stone.pending and key > after)[:limit]
+    async def pending(self, limit: int, after: str = "", *, by: str | None = None) -> list[str]:
+        ids = [
+            post_id
+            for post_id, stone in self._state.tombstones.items()
+            if stone.pending and post_id > after and by in (None, stone.user)
+        ]
+        return sorted(ids)[:limit]
 
     async def purge_comments(self, post_id: str, limit: int) -> bool:
         of_post = self._state.comments.get(post_id, {})

@@ -7,6 +7,9 @@ import msgspec
 from image_poster.domain import errors
 from image_poster.domain.accounts import GOOD_STANDING, Block, Standing, check_may_write
 from image_poster.domain.comments import Comment, encode_comment, join_latest
+from image_poster.domain.decisions import (
+    closes,
+)
 from image_poster.domain.feed import (
     CurrentRank,
     Ranked,
@@ -23,7 +26,6 @@ from image_poster.domain.moderation import (
     NewEntry,
     Report,
     Subject,
-    closes,
     of_owner,
 )
 from image_poster.domain.posts import (
@@ -98,7 +100,8 @@ class MemoryState:
 
     def check_unblocked(self, author: str, creator: str) -> None:
         """Raises `BlockedError` if one of them blocks the other."""
-        if creator in self.blocks.get(author, {}) or author in self.blocks.get(creator, {}):
+        blocks = self.blocks.get(author, {}), self.blocks.get(creator, {})
+        if author != creator and (creator in blocks[0] or author in blocks[1]):
             raise errors.BlockedError
 
     def open_entry(self, subject: Subject, new: NewEntry) -> str:
@@ -124,12 +127,14 @@ class MemoryState:
                 self.entries[id_] = replace(entry, closed_by=action)
 
     def close_content_entries(self, subject: Subject) -> None:
-        """Close the entries of a deleted comment, or of a deleted post and its comments."""
-        for entry in list(self.entries.values()):
+        """Close the entries of a deleted comment, or of a deleted post and its comments, but for
+        appeals."""
+        for id_, entry in list(self.entries.items()):
             of = entry.subject
             is_part = of.post_id == subject.post_id and subject.comment_id in (None, of.comment_id)
-            if of.user is None and is_part:
-                self.close_entries(of, Action.DELETE)
+            is_closable = entry.closed_by is None and entry.kind is not EntryKind.APPEAL
+            if of.user is None and is_part and is_closable:
+                self.entries[id_] = replace(entry, closed_by=Action.DELETE)
 
     def log(self, decision: Decision | None, owner: str) -> None:
         """Log a decision by the rule of `of_owner`."""

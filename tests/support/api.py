@@ -30,6 +30,8 @@ class Edition:
     streams: bool = True
     # Images are served, and taken by PUT, by the service itself.
     own_files: bool = True
+    # The data of a deleted account is gone soon after the response, and its name may begin anew.
+    deletes_accounts_soon: bool = True
     # The header user-id is believed, on loopback names only; metrics are for Prometheus.
     one_machine: bool = True
 
@@ -41,6 +43,7 @@ AWS = Edition(
     own_gateway=False,
     streams=False,
     own_files=False,
+    deletes_accounts_soon=False,
     one_machine=False,
 )
 

@@ -124,7 +124,7 @@ class Gallery:
 
     def sort_by(self, name: str) -> None:
         """Until the new walk has begun: till then the former one is shown."""
-        with self.page.expect_response(re.compile(rf"posts\?.*sort={name.lower()}")):
+        with self.page.expect_response(re.compile(rf"(posts|me/feed)\?.*sort={name.lower()}")):
             self.page.get_by_role("radio", name=name).check(force=True)
         expect(self.page.locator(".feed")).to_have_attribute("aria-busy", "false")
 
@@ -132,7 +132,16 @@ class Gallery:
         self.button("Sign in").click()
         self.page.get_by_role("textbox", name=field).fill(credential)
         self.page.keyboard.press("Enter")
-        expect(self.button("Sign out")).to_be_visible()
+        # On a narrow window it is in the menu, which is closed.
+        sign_out = self.page.get_by_role("button", name="Sign out", exact=True, include_hidden=True)
+        expect(sign_out).to_have_count(1)
+
+    def choose_in_menu(self, name: str | re.Pattern[str]) -> None:
+        """Press a button of the session, which a narrow window has in its menu."""
+        menu = self.button("Menu")
+        if menu.is_visible():
+            menu.click()
+        self.page.locator("#menu").get_by_role("button", name=name).click()
 
     def choose(self, *images: tuple[str, bytes]) -> Locator:
         """The composer with these files (names and contents) in it."""

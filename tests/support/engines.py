@@ -211,6 +211,8 @@ class Window:
 
     def sign_out(self, *, waiting: bool = False) -> None:
         """Sign out, through the question about entries that wait."""
+        if self.button("Menu").is_displayed():  # of a narrow window
+            self.click("Menu")
         self.click("Sign out")
         if waiting:
             self.click("Sign out", self.find("//dialog[@role='alertdialog']"))

@@ -15,7 +15,7 @@ from image_poster.domain.errors import BusyError
 from image_poster.domain.identity import Identity
 from image_poster.domain.posts import published_post
 from image_poster.editions.local.maintenance import PostRetries, Sweeper
-from image_poster.editions.local.moderation import AccountDeletions
+from image_poster.editions.local.moderation import AccountDeletionRunner
 from image_poster.ports.images import FilesRemainError
 from image_poster.services.posts import PostPurger
 from support.renderer import RENDERED
@@ -44,7 +44,9 @@ class World:
         sweeper = Sweeper(stores.posts, self.images, tombstones, purger, self.clock, retries)
         eraser = self.services.accounts.eraser
         self.tombstones, own_retries = tombstones, PostRetries(AT_ONCE, AT_ONCE)
-        self.deletions = AccountDeletions(self.accounts, eraser, tombstones, sweeper, own_retries)
+        self.deletions = AccountDeletionRunner(
+            self.accounts, eraser, tombstones, sweeper, own_retries
+        )
 
     async def revoke(self, user: str) -> None:
         self.revoked.append(user)

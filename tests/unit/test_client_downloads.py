@@ -211,10 +211,21 @@ def test_a_part_of_a_former_run_is_completed(connect: Connect, tmp_path: Path, s
     assert path.read_bytes() == CONTENT
 
 
-def test_a_part_with_more_bytes_than_the_image_is_refused(connect: Connect, tmp_path: Path) -> None:
+@pytest.mark.parametrize("with_length", [True, False])
+def test_a_part_with_more_bytes_than_the_image_is_refused(
+    connect: Connect, tmp_path: Path, *, with_length: bool
+) -> None:
+    service = FileService()
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        response = service.answer(request)
+        if not with_length:
+            response.headers.pop("content-length", None)
+        return response
+
     path = tmp_path / "01P.part"
     path.write_bytes(CONTENT + b"?")
-    client = connect(FileService().answer)
+    client = connect(answer)
     with open_part(path, resume=True) as part:
         download = FileDownload("/posts/01P/original", part.write, AT_ONCE, offset=part.size)
         with pytest.raises(GaveUpError, match="more bytes than the image"):

@@ -5,6 +5,11 @@ from typing import Any
 import pytest
 
 from image_poster.domain.accounts import Ban, Standing, check_may_write
+from image_poster.domain.decisions import (
+    DecisionOrder,
+    SubjectState,
+    judge,
+)
 from image_poster.domain.errors import (
     AccountDeletedError,
     BannedError,
@@ -17,12 +22,9 @@ from image_poster.domain.images import RenderedImage, Size
 from image_poster.domain.moderation import (
     Action,
     Decision,
-    DecisionOrder,
     EntryKind,
     Reason,
     Subject,
-    SubjectState,
-    judge,
 )
 from image_poster.domain.posts import (
     IMAGE_BLOCKED,

@@ -20,6 +20,7 @@ from image_poster.client import (
     SettingError,
     TakeoutProgress,
 )
+from image_poster.client.images import PartFile
 from image_poster.client.takeout import TakeoutFolder
 from image_poster.client.transport import Route
 from support import samples
@@ -215,7 +216,7 @@ def test_a_post_without_its_original_is_named_and_the_others_are_there(
     del service.originals["01B"]
     result = new_client().takeout(tmp_path)
     assert (result.missing, result.originals) == (["01B"], 1)
-    assert [path.name for path in (tmp_path / "originals").glob("*.jpeg")] == ["01A.jpeg"]
+    assert [path.name for path in (tmp_path / "originals").iterdir()] == ["01A.jpeg"]
 
 
 def test_a_post_that_is_deleted_during_the_takeout_is_not_missing(
@@ -282,6 +283,28 @@ def test_the_takeout_from_another_service_is_refused_before_any_request(
     with pytest.raises(SettingError, match="Continue it with --url http://x, or name another"):
         ImagePosterClient("http://y", "alice").takeout(tmp_path)
     assert service.paths == []
+
+
+def test_the_address_of_a_service_may_end_with_a_slash(
+    service: FakeService, tmp_path: Path
+) -> None:
+    new_client().takeout(tmp_path)
+    service.paths.clear()
+    assert ImagePosterClient(f"{URL}/", "alice").takeout(tmp_path).received == 0
+
+
+def test_a_crash_before_the_mark_leaves_a_folder_that_is_accepted(
+    service: FakeService, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def crash(_part: PartFile, target: Path) -> None:
+        raise KeyboardInterrupt(target.name)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt, match=r"takeout\.json"):
+        patch.setattr(PartFile, "commit", crash)
+        new_client().takeout(tmp_path)
+    new_client().takeout(tmp_path)
+    assert service.paths.count("/me") == 2
+    assert_whole(tmp_path)
 
 
 def test_two_takeouts_into_one_folder_do_not_mix(service: FakeService, tmp_path: Path) -> None:

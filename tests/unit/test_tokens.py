@@ -20,8 +20,10 @@ from image_poster.adapters.oidc import (
     issuer_keys,
     new_key,
     own_token,
+    user_digest,
 )
 from image_poster.domain.errors import BusyError, IdentityRequiredError
+from image_poster.editions.local.keys import revoke_deleted_user
 from support.issuer import AUDIENCE, FakeIssuer, rsa_key, running_issuer, signed
 
 pytestmark = pytest.mark.anyio
@@ -282,6 +284,35 @@ async def test_our_own_token_holds_until_there_is_another_key(key_file: Path) ->
     key_file.write_bytes(new_key())
     assert "not valid" in await refusal(ours, token)
     assert await ours.verify(own_token(key_file.read_bytes(), "alice", seconds=60))
+
+
+@pytest.mark.parametrize("key", ["alice", user_digest("alice")], ids=["former", "digest"])
+async def test_a_revocation_is_of_one_user_by_name_or_digest(key_file: Path, key: str) -> None:
+    """Earlier versions stored the names themselves."""
+    ours, pem = OwnTokenVerifier(key_file), key_file.read_bytes()
+    former, bobs = (own_token(pem, user, seconds=60) for user in ("alice", "bob"))
+    again = own_token(pem, "alice", seconds=60, series="a1")
+    key_file.with_name("revocations.json").write_bytes(msgspec.json.encode({key: "a1"}))
+    assert "was revoked" in await refusal(ours, former)
+    assert (await ours.verify(again))["sub"] == "alice"
+    assert (await ours.verify(bobs))["sub"] == "bob"
+
+
+async def test_a_revocation_replaces_the_name_that_an_earlier_version_stored(
+    key_file: Path,
+) -> None:
+    file = key_file.with_name("revocations.json")
+    file.write_text('{"alice": "a1", "bob": "b1"}')
+    await revoke_deleted_user(key_file.parent, "alice")
+    series = msgspec.json.decode(file.read_bytes(), type=dict[str, str])
+    assert set(series) == {user_digest("alice"), "bob"}
+    assert series[user_digest("alice")] != "a1"
+    assert series["bob"] == "b1"
+
+
+async def test_without_a_key_there_is_no_token_to_revoke(tmp_path: Path) -> None:
+    await revoke_deleted_user(tmp_path, "alice")
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("content", [b"", b"-----BEGIN PRIVATE KEY-----", None])

@@ -31,7 +31,7 @@ from image_poster.domain.posts import (
     new_post,
     published_post,
 )
-from image_poster.http import comments, posts
+from image_poster.http import comments, post_bodies
 from image_poster.http.responses import WireBodies
 from support.renderer import RENDERED
 
@@ -75,7 +75,7 @@ def test_a_ready_made_post_is_what_converting_it_would_give(
             else failed_post(post, PROCESSING_FAILED)
         )
     document = encode_post(post)
-    assert posts.wire.body(document) == posts.convert_head(document)
+    assert post_bodies.wire.body(document) == post_bodies.convert_head(document)
 
 
 @pytest.mark.parametrize("stored", [encode_post(a_post()), encode_comment(a_comment("01P"))])
@@ -94,7 +94,7 @@ def former(document: bytes, begins: bytes) -> bytes:
 def test_documents_of_former_formats_are_shown_like_others(begins: bytes) -> None:
     post, comment = encode_post(a_post()), encode_comment(a_comment("01P"))
     older = [former(document, begins) for document in (post, comment)]
-    assert posts.wire.body(older[0]) == posts.wire.body(post)
+    assert post_bodies.wire.body(older[0]) == post_bodies.wire.body(post)
     assert comments.comment_body(older[1]) == comments.comment_body(comment)
     assert (decode_post(older[0]), decode_comment(older[1])) == (
         decode_post(post),
@@ -125,7 +125,7 @@ async def test_a_field_gets_another_name_on_the_wire_and_no_stored_row_changes(
     monkeypatch.setattr(comments, "wire", WireBodies(None, renamed))
     stored = await store.find(post.id)
     assert stored is not None
-    (shown,) = msgspec.json.decode(posts.post_body(stored, 2))["latest_comments"]
+    (shown,) = msgspec.json.decode(post_bodies.post_body(stored, 2))["latest_comments"]
     assert shown["text"] == "as it was"
     assert not shown.keys() & {"content", "v"}
     assert database.read("SELECT head, latest FROM posts") == rows

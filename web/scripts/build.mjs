@@ -27,11 +27,16 @@ async function buildPage(folder) {
   await build({ logLevel: "warn", build: { outDir: folder, emptyOutDir: true } });
 }
 
-/** Builds the worker, which caches the assets of the page at once, except those for sending and for sign-in. */
+/**
+ * Scripts that work only with a connection: for sending bytes, and for sign-in at an issuer. All other assets are
+ * cached at once, so that a report, a decision or an appeal can be written offline.
+ */
+const ONLINE_ONLY = /^assets\/(browser|oidc)-/;
+
 async function buildServiceWorker(folder) {
   const page = await readFile(join(folder, "index.html"), "utf-8");
   const all = (await files(folder)).filter((name) => name.startsWith("assets/"));
-  const assets = all.filter((name) => page.includes(name) || name.includes("worker"));
+  const assets = all.filter((name) => !ONLINE_ONLY.test(name));
   const version = createHash("sha256").update(page).update(all.join()).digest("hex").slice(0, 12);
   await build({
     logLevel: "warn",

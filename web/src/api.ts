@@ -121,6 +121,15 @@ export async function read<T>(path: string, sending: Sending = {}): Promise<T> {
   return reply.body as T;
 }
 
+/** The bytes at a path that only this caller may read. Raises `RefusedError`, `UnreachableError`. */
+export async function readBytes(path: string, identity: Identity): Promise<Blob> {
+  const response = await fetch(resolveUrl(path), { headers: identityHeaders(identity) }).catch((error: unknown) => {
+    throw new UnreachableError(String(error));
+  });
+  if (!response.ok) throw new RefusedError(await replyOf(response));
+  return response.blob();
+}
+
 export class RefusedError extends Error {
   constructor(readonly reply: Reply) {
     super(problemOf(reply).detail);

@@ -1,7 +1,8 @@
 /** Requests for comments: read, add, edit, delete. */
 import { type Caller, read, request, type Schemas, verdict } from "./api";
 import { editTexts } from "./posts";
-import type { Answer, CommentDeletion, CommentEdit, CommentWork, Entry } from "./queue";
+import type { Answer, Entry } from "./queue";
+import type { CommentDeletion, CommentEdit, CommentWork } from "./works";
 
 export type Comment = Schemas["CommentBody"];
 export type CommentPage = Schemas["CommentPageBody"];

@@ -24,6 +24,7 @@ export function watch(): void {
 async function resumeAll(): Promise<void> {
   await outbox.endBackOffs();
   if (feed.state.peek() === "failed") await feed.loadMore();
+  else await feed.leavePublicFeed();
   if (me.signInWay.peek() === null) await me.checkIdentity();
   await limits.loadLimits();
 }

@@ -1,13 +1,20 @@
 /**
  * The feed: a walk over the ranking, page by page. Posts stay once they are shown. Each post is a signal, so
- * that a change of one post draws only that post again.
+ * that a change of one post draws only that post again. A signed-in user has a feed of their own (`/me/feed`);
+ * while that cannot be read, the public one is shown.
  */
-import { batch, type Signal, signal } from "@preact/signals";
-import { read, refusalOf, RefusedError, request, type Schemas } from "./api";
+import { batch, effect, type Signal, signal } from "@preact/signals";
+import * as blocks from "./blocks";
+import { read, refusalOf, RefusedError, request, type Schemas, UnreachableError } from "./api";
+import * as me from "./me";
 import { readPost, type Post } from "./posts";
-import type { Answer, Entry, Work } from "./queue";
+import type { Answer, Entry } from "./queue";
+import { loadWithheld, withheldPosts } from "./withheld";
+import type { Work } from "./works";
 
 export type Sort = Schemas["FeedSort"];
+type Page = Schemas["FeedBody"];
+type Source = "posts" | "me/feed";
 
 export const sort = signal<Sort>("top");
 export const posts = signal<Signal<Post>[]>([]);
@@ -19,8 +26,12 @@ const PAGE = 10;
 const STREAM_DELAY_MS = 2_000;
 
 let cursor: string | null = null;
+/** The list of the current walk, to which `cursor` belongs. */
+let source: Source = "posts";
 /** The number of the current walk; pages of former walks are not shown. */
 let walk = 0;
+/** Posts of the user that came after the current walk began; its first page may not have them. */
+let added: string[] = [];
 
 export function postById(id: string): Signal<Post> | undefined {
   return posts.value.find((post) => post.value.id === id);
@@ -28,80 +39,165 @@ export function postById(id: string): Signal<Post> | undefined {
 
 /** Starts a new walk in this order, from the top. */
 export async function startWalk(order: Sort): Promise<void> {
-  walk += 1;
-  cursor = null;
   batch(() => {
     sort.value = order;
     posts.value = [];
   });
-  await load(firstPage());
+  await restartWalk();
 }
 
-function firstPage(): string {
-  return `posts?limit=${PAGE}&sort=${sort.value}`;
+/** Starts a new walk; the posts of the former one stay until its first page is there. `publicPage`: a response that
+ * is on its way already. */
+export async function restartWalk(publicPage?: Promise<Page>): Promise<void> {
+  walk += 1;
+  cursor = null;
+  added = [];
+  await load(() => readFirstPage(publicPage));
+}
+
+function pathOf(list: Source): string {
+  return `${list}?limit=${PAGE}&sort=${sort.value}`;
+}
+
+/** The first page of the public feed, as `index.html` preloads it; the service worker caches it. */
+export function readPublicPage(): Promise<Page> {
+  const page = read<Page>(pathOf("posts"));
+  page.catch(() => undefined);
+  return page;
+}
+
+async function readFirstPage(publicPage?: Promise<Page>): Promise<[Source, Page]> {
+  const user = me.sendingUser.peek();
+  if (user === null) return ["posts", await (publicPage ?? readPublicPage())];
+  const { identity } = user;
+  try {
+    const own = read<Page>(pathOf("me/feed"), { identity });
+    // With the feed, so that they do not push it down later.
+    const [page] = await Promise.all([own, loadWithheld(user.user, identity), blocks.loadBlocks(user.user, identity)]);
+    return ["me/feed", page];
+  } catch (error) {
+    if (error instanceof RefusedError && error.reply.status === 401) await me.rejectCredential(identity);
+    else if (!(error instanceof UnreachableError)) throw error;
+    return ["posts", await (publicPage ?? readPublicPage())];
+  }
 }
 
 /** Reads the first page again, so that the service worker caches it. */
 export async function cacheFirstPage(): Promise<void> {
-  if (navigator.serviceWorker?.controller) await request("GET", firstPage()).catch(() => undefined);
+  if (navigator.serviceWorker?.controller) await request("GET", pathOf("posts")).catch(() => undefined);
 }
 
 export async function loadMore(): Promise<void> {
   if (state.value === "loading" || state.value === "end") return;
-  if (cursor === null) return startWalk(sort.value);
-  await load(`posts?limit=${PAGE}&sort=${sort.value}&cursor=${encodeURIComponent(cursor)}`);
+  if (cursor === null) return restartWalk();
+  const path = `${pathOf(source)}&cursor=${encodeURIComponent(cursor)}`;
+  const identity = source === "me/feed" ? (me.sendingUser.peek()?.identity ?? null) : null;
+  await load(async () => [source, await read<Page>(path, { identity })]);
 }
 
-async function load(path: string): Promise<void> {
+async function load(readPage: () => Promise<[Source, Page]>): Promise<void> {
   const startedWalk = walk;
   state.value = "loading";
   try {
-    const page = await read<Schemas["FeedBody"]>(path);
-    if (startedWalk === walk) showPage(page);
+    const [list, page] = await readPage();
+    if (startedWalk === walk) showPage(list, page);
   } catch (error) {
     if (startedWalk !== walk) return;
-    // The service no longer accepts the cursor: start a new walk.
-    if (error instanceof RefusedError && error.reply.status === 400) cursor = null;
+    // The service no longer accepts the cursor, or the token has expired: start a new walk.
+    if (error instanceof RefusedError && [400, 401].includes(error.reply.status)) cursor = null;
     refusal.value = refusalOf(error);
     state.value = "failed";
   }
 }
 
-function showPage(page: Schemas["FeedBody"]): void {
-  const shown = new Set(posts.value.map((post) => post.value.id));
-  const added = page.posts.filter((post) => !shown.has(post.id)).map((post) => signal(post));
-  cursor = page.next;
+function showPage(list: Source, page: Page): void {
+  const isFirst = cursor === null;
+  const shown = isFirst ? posts.value.filter((post) => added.includes(post.value.id)) : posts.value;
+  const ids = new Set(shown.map((post) => post.value.id));
+  const following = page.posts.filter((post) => !ids.has(post.id)).map(signalOf);
   batch(() => {
-    posts.value = [...posts.value, ...added];
+    source = list;
+    cursor = page.next;
+    posts.value = [...shown, ...following];
     state.value = page.next === null ? "end" : "idle";
   });
 }
 
+/** The signal of a post that is shown already, so that only its change is drawn. */
+function signalOf(post: Post): Signal<Post> {
+  const shown = postById(post.id);
+  if (shown === undefined) return signal(post);
+  shown.value = post;
+  return shown;
+}
+
+/**
+ * Starts a new walk when another user signs in, and when the user signs out. Also when the user can be identified
+ * again, unless that would take posts away that are shown.
+ */
+export function followUser(): void {
+  let user = me.session.peek()?.user;
+  let wasSending = me.sendingUser.peek() !== null;
+  effect(() => {
+    const current = me.session.value?.user;
+    const isSending = me.sendingUser.value !== null;
+    const isOther = current !== user;
+    const isBack = isSending && !wasSending;
+    [user, wasSending] = [current, isSending];
+    if (isOther) void restartWalk();
+    else if (isBack) void leavePublicFeed();
+  });
+}
+
+/** Replaces the public feed by the user's own, while only its first page is shown. */
+export async function leavePublicFeed(): Promise<void> {
+  if (me.sendingUser.peek() !== null && source === "posts" && posts.peek().length <= PAGE) await restartWalk();
+}
+
 /** Shows the result of an entry that the service has accepted. */
-export async function showAnswer(entry: Entry, answer: Answer): Promise<void> {
-  const { work } = entry;
+export async function showAnswer({ work, owner }: Entry, answer: Answer): Promise<void> {
   if (answer.is !== "done" && answer.is !== "gone") return;
+  await blocks.applyDone(work, owner);
+  if (work.kind === "unblock") return restartWalk();
+  if (work.kind === "appeal") return reloadWithheld();
+  if (!isOfFeed(work)) return;
   if (work.kind === "delete post" || (work.kind === "post" && work.stage === "remove")) removePost(work.post);
   else if (work.post !== null) await refreshPost(work.post);
+  if (work.kind === "post" || work.kind === "delete post") await reloadWithheld();
   await cacheFirstPage();
   // On AWS the feed and its counts change a moment later.
   setTimeout(() => void refreshLater(work), STREAM_DELAY_MS);
 }
 
-async function refreshLater(work: Work): Promise<void> {
+/** Work that changes a post of the feed. */
+type FeedWork = Exclude<Work, { kind: "report" | "block" | "unblock" | "appeal" | "decision" }>;
+
+function isOfFeed(work: Work): work is FeedWork {
+  return !["report", "block", "unblock", "appeal", "decision"].includes(work.kind);
+}
+
+async function reloadWithheld(): Promise<void> {
+  const user = me.sendingUser.peek();
+  if (user !== null) await loadWithheld(user.user, user.identity);
+}
+
+async function refreshLater(work: FeedWork): Promise<void> {
   if (work.kind === "comment") await refreshPost(work.post);
   await cacheFirstPage();
 }
 
-function removePost(id: string | null): void {
+/** Removes a post that is deleted, or no longer public. */
+export function removePost(id: string | null): void {
   posts.value = posts.value.filter((post) => post.value.id !== id);
+  withheldPosts.value = withheldPosts.value.filter((post) => post.id !== id);
 }
 
-async function refreshPost(id: string): Promise<void> {
+/** Reads a post again; a post that is not public leaves the feed. */
+export async function refreshPost(id: string): Promise<void> {
   try {
     showPost(await readPost(id));
   } catch (error) {
-    if (error instanceof RefusedError && error.reply.status === 404) removePost(id);
+    if (error instanceof RefusedError && error.reply.status === 404) posts.value = posts.value.filter((post) => post.value.id !== id);
   }
 }
 
@@ -110,4 +206,5 @@ function showPost(post: Post): void {
   const shown = postById(post.id);
   if (shown !== undefined) shown.value = post;
   else posts.value = [signal(post), ...posts.value];
+  if (shown === undefined) added.push(post.id);
 }

@@ -11,13 +11,16 @@ export async function loadLimits(): Promise<void> {
   limits.value ??= await read<Limits>("limits").catch(() => null);
 }
 
+/** `report`: also the text of a decision, and of an appeal. */
+export type TextName = "caption" | "alt" | "comment" | "report";
+
 export type Fault =
   | { is: "empty" }
   | { is: "unreadable" }
   | { is: "format" }
   | { is: "bytes"; max: number }
   | { is: "pixels"; max: number }
-  | { is: "long"; field: "caption" | "alt" | "comment"; max: number; has: number }
+  | { is: "long"; field: TextName; max: number; has: number }
   | { is: "character"; character: "NUL" | "surrogate" };
 
 /** The media type by the first bytes, recognised as the service does; null for any other file. */
@@ -66,7 +69,7 @@ export function isBlank(text: string): boolean {
 }
 
 /** Checks a text. Its characters are counted as the service does: code points of the stored text. */
-export function checkText(field: "caption" | "alt" | "comment", text: string, rules: Limits | null): Fault | null {
+export function checkText(field: TextName, text: string, rules: Limits | null): Fault | null {
   if (text.includes("\0")) return { is: "character", character: "NUL" };
   // Half of a UTF-16 pair cannot be encoded as UTF-8.
   if (/\p{Surrogate}/u.test(text)) return { is: "character", character: "surrogate" };

@@ -17,7 +17,7 @@ import { showSignIn } from "./views/sign-in";
 document.documentElement.lang = language;
 document.title = texts.title;
 
-const feedStarted = feed.startWalk("top");
+const publicPage = feed.readPublicPage();
 const app = document.getElementById("app");
 if (app !== null) {
   app.replaceChildren();
@@ -27,6 +27,9 @@ if (app !== null) {
 async function start(): Promise<void> {
   const name = `image-poster ${base.pathname}`;
   await outbox.open(name, await storage.open(name));
+  // Now it is known whether the feed is a user's own.
+  const feedStarted = feed.restartWalk(publicPage);
+  feed.followUser();
   showSignIn(await me.finishSignIn());
   route.applyHash();
   await feedStarted;

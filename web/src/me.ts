@@ -60,7 +60,8 @@ export async function reload(): Promise<void> {
 
 function showSession(next: Session | null): void {
   const current = session.peek();
-  if (current?.id === next?.id && current?.expired === next?.expired && (current === null) === (next === null)) return;
+  const isSame = current?.id === next?.id && current?.expired === next?.expired && current?.admin === next?.admin;
+  if (isSame && (current === null) === (next === null)) return;
   batch(() => {
     session.value = next;
     if (current !== null && current.user !== next?.user) sessionEnds.value += 1;
@@ -82,6 +83,7 @@ export async function checkIdentity(): Promise<void> {
     if (reply.status === 401 && current !== null) await expire(current);
     const me = reply.status === 200 ? reply : await request("GET", "me");
     if (me.status === 200) await applySignInWay(me.body as Schemas["Me"]);
+    if (reply.status === 200 && current !== null) await applyAdmin(current, reply.body as Schemas["Me"]);
   } catch (error) {
     if (!(error instanceof UnreachableError)) throw error;
   }
@@ -92,6 +94,11 @@ async function applySignInWay(me: Schemas["Me"]): Promise<void> {
   const current = session.value;
   // The service was restarted with another `auth`.
   if (current !== null && current.identity.mode !== me.auth.mode) await expire(current);
+}
+
+/** The operator may have made the user an admin, or no longer one. */
+async function applyAdmin(current: Session, me: Schemas["Me"]): Promise<void> {
+  if (me.user === current.user && me.admin !== current.admin) await replace(current, { ...current, admin: me.admin });
 }
 
 /** `code`: the reason of `put off`, which says nothing about the credential. */
@@ -187,7 +194,7 @@ export async function signOut(keepPage: boolean): Promise<void> {
   const current = session.value;
   await storage.set(ME, undefined);
   if (current?.renewal) await storage.set(ASK_AT_ISSUER, true);
-  for (const name of await storage.names()) if (name.startsWith("oidc.")) await storage.set(name, undefined);
+  for (const name of await storage.names()) if (name !== ASK_AT_ISSUER && name !== ME) await storage.set(name, undefined);
   showSession(null);
   notifyTabs();
   const renewal = current?.renewal;

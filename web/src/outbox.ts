@@ -3,10 +3,12 @@
  * entries. When that tab ends in any way, another tab gets the lock.
  */
 import { computed, effect, signal } from "@preact/signals";
+import * as blocks from "./blocks";
 import * as feed from "./feed";
 import * as me from "./me";
 import { Memory } from "./memory";
-import { type Answer, type Entry, endBackOff, overrideTheirs, newEntry, pauseEntry, removeEntry, resumeEntry, type Work } from "./queue";
+import { type Answer, type Entry, endBackOff, overrideTheirs, newEntry, pauseEntry, removeEntry, resumeEntry } from "./queue";
+import type { Work } from "./works";
 import { sendEntry, Sender } from "./sending";
 import { DeviceStorage, type Storage } from "./storage";
 import { waits } from "./waits";
@@ -44,6 +46,7 @@ export async function open(name: string, device: Storage): Promise<void> {
     progress.value = {};
   });
   await me.restore(storage, announceSession);
+  await blocks.restore(storage);
   await refresh();
   addEventListener("online", () => void endBackOffs());
   addEventListener("beforeunload", (event) => {
@@ -187,6 +190,11 @@ export const pause = (id: number): Promise<void> => change(id, pauseEntry);
 export const resume = (id: number): Promise<void> => change(id, (entry) => resumeEntry(entry, me.newId()));
 export const useMine = (id: number): Promise<void> => change(id, overrideTheirs);
 export const remove = (id: number): Promise<void> => change(id, removeEntry);
+
+/** Removes all entries of a user from this device, with their images. */
+export async function removeAllOf(owner: string): Promise<void> {
+  for (const { id, owner: entryOwner } of await allEntries()) if (entryOwner === owner) await change(id, () => null);
+}
 
 /** Ends the back-off of all entries, when the network is back. */
 export async function endBackOffs(): Promise<void> {

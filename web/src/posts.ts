@@ -1,9 +1,11 @@
 /** Requests for single posts: read, reserve, wait, edit, delete. */
 import { type Caller, type Identity, read, request, type Schemas, verdict } from "./api";
 import { tidy } from "./limits";
-import type { Answer, Entry, PostDeletion, PostEdit, PostTexts, PostWork } from "./queue";
+import type { Answer, Entry } from "./queue";
+import type { PostDeletion, PostEdit, PostTexts, PostWork } from "./works";
 
-export type Post = Schemas["PostBody"];
+/** `moderation`: for its creator, the decision in force. */
+export type Post = Schemas["PostBody"] & Pick<Schemas["CreatedPostBody"], "moderation">;
 
 export const WAIT_SECONDS = 20;
 
@@ -35,7 +37,8 @@ export async function waitForImage(work: PostWork, caller: Caller): Promise<Answ
   if (reply.status === 404) return { is: "gone" };
   if (reply.status !== 200) return verdict(reply);
   const post = reply.body as Post;
-  if (post.status === "ready") return { is: "done" };
+  if (post.status === "ready" || post.status === "hidden") return { is: "done" };
+  if (post.status === "in_review") return { is: "done", inReview: true };
   if (post.status === "awaiting_upload") return { is: "upload gone" };
   if (post.status !== "failed") return { is: "processing" };
   return { is: "failed", code: post.failure?.code ?? "failed", detail: post.failure?.detail ?? "" };

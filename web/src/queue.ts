@@ -11,6 +11,8 @@
  * step, so that a crash only repeats a step. A repeated request has the same idempotency key, or is harmless.
  */
 
+import { laneOfWork, type PostWork, type Work } from "./works";
+
 /** Resending is safe for as long as the service keeps idempotency keys (7 days), less a day for clocks. */
 export const RESENDABLE_MS = 6 * 24 * 3600 * 1000;
 const FIRST_BACKOFF_MS = 1_000;
@@ -20,48 +22,6 @@ const MIN_BACKOFF_MS = 100;
 const MAX_RETRY_AFTER_MS = 3600 * 1000;
 /** An entry from a clock that was farther ahead than this has an unknown age. */
 const CLOCK_SLACK_MS = 24 * 3600 * 1000;
-
-export interface PostTexts {
-  caption: string;
-  alt: string;
-}
-
-export interface PostWork extends PostTexts {
-  kind: "post";
-  image: { name: string; type: string; size: number };
-  stage: "reserve" | "upload" | "process" | "remove";
-  /** The id of the post, once it is reserved. */
-  post: string | null;
-  tus: string | null;
-}
-export interface CommentWork {
-  kind: "comment";
-  post: string;
-  content: string;
-}
-/** `base`: the texts that the user saw. The edit applies only while the service still has them. */
-export interface PostEdit extends PostTexts {
-  kind: "edit post";
-  post: string;
-  base: PostTexts;
-}
-export interface CommentEdit {
-  kind: "edit comment";
-  post: string;
-  comment: string;
-  content: string;
-  base: { content: string };
-}
-export interface PostDeletion {
-  kind: "delete post";
-  post: string;
-}
-export interface CommentDeletion {
-  kind: "delete comment";
-  post: string;
-  comment: string;
-}
-export type Work = PostWork | CommentWork | PostEdit | CommentEdit | PostDeletion | CommentDeletion;
 
 export type State =
   | { is: "waiting" }
@@ -89,7 +49,8 @@ export interface Entry {
 
 /** The outcome of one attempt to send an entry. */
 export type Answer =
-  | { is: "done" }
+  /** `inReview`: the post is there, and appears when an admin has published it. */
+  | { is: "done"; inReview?: boolean }
   | { is: "reserved"; post: string; tus: string | null }
   | { is: "uploaded" }
   | { is: "processing" }
@@ -267,18 +228,8 @@ export function isActive(entry: Entry): boolean {
 /** Entries of one lane are sent one after the other, in the order of creation. */
 export function lane(entry: Entry): string {
   const { work } = entry;
-  switch (work.kind) {
-    case "post":
-      return work.stage === "process" || work.stage === "remove" ? `entry ${entry.id}` : "uploads";
-    case "comment":
-      return `comments of ${work.post}`;
-    case "edit post":
-    case "delete post":
-      return `post ${work.post}`;
-    case "edit comment":
-    case "delete comment":
-      return `comment ${work.comment}`;
-  }
+  if (work.kind !== "post") return laneOfWork(work);
+  return work.stage === "process" || work.stage === "remove" ? `entry ${entry.id}` : "uploads";
 }
 
 /** Milliseconds until an entry may be sent; 0 if it does not wait. */

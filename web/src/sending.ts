@@ -3,9 +3,12 @@
  * page nor on the network, so that tests can replace both.
  */
 import { answerOfAttempt, type Caller, type Identity } from "./api";
+import * as blocks from "./blocks";
 import * as comments from "./comments";
+import * as decisions from "./decisions";
 import * as posts from "./posts";
 import { type Answer, applyAnswer, startSending, dueEntries, type Entry, isActive, nextWaitMs, type Remaining } from "./queue";
+import * as reports from "./reports";
 import type { Storage } from "./storage";
 import * as uploads from "./uploads";
 
@@ -39,6 +42,15 @@ export function sendEntry(entry: Entry, context: SendContext): Promise<Answer> {
         return posts.remove(work, caller);
       case "delete comment":
         return comments.remove(work, caller);
+      case "report":
+        return reports.send(entry, work, caller);
+      case "block":
+      case "unblock":
+        return blocks.send(work, caller);
+      case "appeal":
+        return decisions.appeal(entry, work, caller);
+      case "decision":
+        return decisions.decide(entry, work, caller);
     }
   });
 }

@@ -5,7 +5,8 @@
 import "fake-indexeddb/auto";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { applyAnswer, startSending, type Entry, endBackOff, overrideTheirs, newEntry, nextWaitMs, pauseEntry, remainingMs, removeEntry, RESENDABLE_MS, resumeEntry, type Work } from "../src/queue";
+import { applyAnswer, startSending, type Entry, endBackOff, overrideTheirs, newEntry, nextWaitMs, pauseEntry, remainingMs, removeEntry, RESENDABLE_MS, resumeEntry } from "../src/queue";
+import type { Work } from "../src/works";
 import { sendEntry, type SendContext, Sender } from "../src/sending";
 import { DeviceStorage, type Storage } from "../src/storage";
 import { type Fault, FAULTS, Service } from "./service";
@@ -134,6 +135,15 @@ function createService(faults: Fault[]): Service {
 }
 
 const faults = (...more: Fault[]) => fc.array(fc.constantFrom(...FAULTS, ...more), { maxLength: 40 });
+const decision = (action: "hide" | "restore"): Work => ({
+  kind: "decision",
+  subject: { post: "old", comment: null },
+  action,
+  reason: action === "hide" ? "spam" : null,
+  text: "",
+  until: null,
+  blockImage: false,
+});
 const everything = (): Work[] => [
   post("one"),
   comment("first"),
@@ -144,6 +154,13 @@ const everything = (): Work[] => [
   { kind: "delete post", post: "unwanted" },
   editPost("after that", "after"),
   { kind: "delete comment", post: "old", comment: "unwanted" },
+  { kind: "report", post: "old", comment: null, reason: "spam", text: "a report" },
+  { kind: "block", user: "dave" },
+  { kind: "block", user: "erin" },
+  { kind: "unblock", user: "dave" },
+  { kind: "appeal", decision: "one", text: "an appeal" },
+  decision("hide"),
+  decision("restore"),
 ];
 
 describe("what the service put off", () => {
@@ -205,6 +222,9 @@ describe("any order of offline, crashes, lost answers, 401, 409, 412, 429 and 5x
         expect([...service.comments.values()].map((comment) => comment.content)).toEqual(["after", "first", "second"]);
         expect(service.posts.get("old")?.edits).toBe(2);
         expect(service.comments.get("written")?.edits).toBe(1);
+        expect([service.reports, service.appeals]).toEqual([["a report"], ["an appeal"]]);
+        expect([...service.blocks]).toEqual(["erin"]);
+        expect(service.decisions).toEqual(["hide", "restore"]);
       }),
       { numRuns: Number(process.env["RUNS"] ?? 150) },
     );

@@ -55,6 +55,12 @@ const PIECE = 4;
 export class Service {
   readonly posts = new Map<string, StoredPost>();
   readonly comments = new Map<string, StoredComment>();
+  readonly reports: string[] = [];
+  readonly blocks = new Set<string>();
+  readonly appeals: string[] = [];
+  /** The actions of decisions, in the order of their arrival. */
+  readonly decisions: string[] = [];
+  readonly #replies = new Map<string, Reply>();
   readonly #records = new Map<string, { id: string; reply: Reply }>();
   readonly #deleted = new Set<string>();
   #count = 0;
@@ -130,10 +136,35 @@ export class Service {
     const body = init.body === undefined ? {} : (JSON.parse(String(init.body)) as Record<string, string>);
     const headers = new Headers(init.headers);
     const key = headers.get("idempotency-key") ?? "";
+    if (path.startsWith("/me/blocks/")) return this.#block(method, kind ?? "");
+    const list = this.#listOf(path);
+    if (list !== null) return this.#addTo(key, list, body["text"] ?? body["action"] ?? "");
     if (method === "POST" && kind === "comments") return this.#once(key, () => this.#comment(id, body["content"] ?? ""));
     if (method === "POST") return this.#once(key, () => this.#reserve(body));
     if (comment !== undefined) return this.#ofComment(method, comment, body, headers);
     return this.#ofPost(method, id, body, headers);
+  }
+
+  #block(method: string, user: string): Reply {
+    if (method === "PUT") this.blocks.add(user);
+    else this.blocks.delete(user);
+    return { status: 204 };
+  }
+
+  #listOf(path: string): string[] | null {
+    if (path === "/reports") return this.reports;
+    if (path === "/moderation/decisions") return this.decisions;
+    return path.endsWith("/appeal") ? this.appeals : null;
+  }
+
+  /** Once for each key. */
+  #addTo(key: string, list: string[], text: string): Reply {
+    const former = this.#replies.get(key);
+    if (former !== undefined) return former;
+    list.push(text);
+    const reply = { status: 201, body: {} };
+    this.#replies.set(key, reply);
+    return reply;
   }
 
   #once(key: string, make: () => { id: string; reply: Reply }): Reply {

@@ -1,5 +1,5 @@
-"""The commands: `operator` for operators, `moderation` for admins, `posts` and `takeout` for
-users."""
+"""The commands: `operator` and `credentials` for operators, `moderation` for admins, `posts` and
+`takeout` for users."""
 
 import sys
 

@@ -13,8 +13,6 @@ import click
 from image_poster.cli.options import require_extra, setting_options
 from image_poster.editions.local.settings import Settings
 
-# As for the header user-id; a lifetime of over ten years is a mistake.
-_MAX_USER_CHARACTERS, _MAX_TOKEN_DAYS = 128, 3650
 _NICENESS = 10
 _NOTHING = "nothing has failed"
 
@@ -68,7 +66,7 @@ def rebuild(stack: str | None, settings: Settings) -> None:
 
 
 def _rebuild_on_aws(stack: str) -> None:
-    aws = _aws()
+    aws = import_aws()
     report = aws.rebuild(aws.open_stack(stack))
     for repair in report.repairs:
         error = f": {repair.error}" if repair.error else ""
@@ -130,7 +128,7 @@ def _failed_here(settings: Settings, *, replay: bool) -> None:
 
 
 def _failed_on_aws(stack: str, *, replay: bool) -> None:
-    aws = _aws()
+    aws = import_aws()
     opened = aws.open_stack(stack)
     if replay:
         for result in aws.replay(opened):
@@ -141,93 +139,6 @@ def _failed_on_aws(stack: str, *, replay: bool) -> None:
         click.echo(f"{failure.work}  {failure.reason}")
     if not count:
         click.echo(_NOTHING)
-
-
-def _user(_context: click.Context, _argument: click.Parameter, user: str | None) -> str | None:
-    if user is None:
-        return None
-    name = user.strip()
-    if not name or len(name) > _MAX_USER_CHARACTERS or not name.isprintable():
-        raise click.BadParameter(f"must have 1 to {_MAX_USER_CHARACTERS} printable characters")
-    return name
-
-
-@click.command()
-@click.argument("user", required=False, callback=_user)
-@click.option(
-    "--days",
-    type=click.IntRange(1, _MAX_TOKEN_DAYS),
-    default=30,
-    show_default=True,
-    help="Days until the token expires.",
-)
-@click.option("--admin", is_flag=True, help="The user may edit and delete everyone's posts.")
-@click.option(
-    "--revoke", metavar="USER", callback=_user, help="Revoke all existing tokens of USER."
-)
-@click.option("--revoke-all", is_flag=True, help="First revoke all existing tokens.")
-@stack_option
-@setting_options("data_dir")
-def token(
-    *,
-    user: str | None,
-    days: int,
-    admin: bool,
-    revoke: str | None,
-    revoke_all: bool,
-    stack: str | None,
-    settings: Settings,
-) -> None:
-    """Print a bearer token for USER, signed by the service's own key, for a server with --auth jwt.
-    With --stack, the token is for a test user of that stack, for an hour; not for the stage prod.
-
-    Anybody who has the token can act as USER. The command prints the token alone on standard
-    output: store it where only USER can read it.
-    """
-    if revoke is not None and (user is not None or revoke_all):
-        raise click.UsageError("pass --revoke USER alone, without another USER or --revoke-all")
-    if user is None and revoke is None and not revoke_all:
-        raise click.UsageError("name a USER, or pass --revoke USER or --revoke-all")
-    if stack:
-        _token_on_aws(stack, user, admin=admin, revoke=revoke is not None or revoke_all)
-        return
-    with require_extra("server"):
-        from image_poster.editions.local import keys  # noqa: PLC0415
-    if revoke is not None:
-        keys.revoke_user(settings.data_dir, revoke)
-        click.echo(f"all existing tokens of {revoke} were revoked", err=True)
-    if revoke_all:
-        keys.revoke_all(settings.data_dir)
-        click.echo("all existing tokens were revoked", err=True)
-    if user is not None:
-        click.echo(keys.issue_token(settings.data_dir, user, days=days, admin=admin))
-
-
-@click.group()
-def webhooks() -> None:
-    """Manage the webhooks that the service sends, such as those of the review hook."""
-
-
-@webhooks.command()
-@setting_options("data_dir")
-def secret(settings: Settings) -> None:
-    """Print the secret by which receivers check the signature of webhooks.
-
-    Anybody who has the secret can imitate the service: store it where only the receiver can read
-    it.
-    """
-    with require_extra("server"):
-        from image_poster.adapters.webhooks import encoded_secret  # noqa: PLC0415
-        from image_poster.editions.local import data_folder, keys  # noqa: PLC0415
-    data_folder.enter_with_database(settings.data_dir)
-    click.echo(encoded_secret(keys.webhook_secret(settings.data_dir)))
-
-
-def _token_on_aws(stack: str, user: str | None, *, admin: bool, revoke: bool) -> None:
-    if user is None or revoke:
-        raise click.UsageError("with --stack, name a USER: tokens of a stack expire after an hour")
-    aws = _aws()
-    click.echo(aws.token(aws.open_stack(stack), user, admin=admin))
 
 
 @click.command()
@@ -371,13 +282,14 @@ def _local() -> Any:  # noqa: ANN401 - a module
     return doctor
 
 
-def _aws() -> Any:  # noqa: ANN401 - a module
+def import_aws() -> Any:  # noqa: ANN401 - a module
+    """The module with the commands for a stack."""
     with require_extra("aws"):
         from image_poster.editions.aws import operate  # noqa: PLC0415
     return operate
 
 
 COMMANDS = [
-    *(serve, openapi, rebuild, doctor, failed, token, webhooks),
+    *(serve, openapi, rebuild, doctor, failed),
     *(backup, restore, export, import_),
 ]

@@ -123,8 +123,11 @@ class FileDownload:
         """Return True if all bytes are there. Raises `GaveUpError` if there are too many."""
         if not isinstance(outcome, Reply) or outcome.status not in {_OK, _PARTIAL}:
             return False
-        if self._total is not None and self.received > self._total:
-            raise GaveUpError("the part that is there has more bytes than the image. Delete it")
+        if self._skip or (self._total is not None and self.received > self._total):
+            raise GaveUpError(
+                f"the unfinished download of {self._path} has more bytes than the image. Delete "
+                f"its file, whose name ends with {PART_SUFFIX}"
+            )
         return self._total in {None, self.received}
 
     def _recover(self, outcome: Outcome) -> Steps[None]:

@@ -1,6 +1,6 @@
 """All of a user's own data in one folder: `image-poster takeout`, and `takeout` of the client.
 
-- `takeout.json`: the mark of the folder: the service, the user, and the state of the last run
+- `takeout.json`: the mark of the folder: the service, and the user
 - `posts.jsonl`, `comments.jsonl`, `reports.jsonl`, `blocks.jsonl`, `decisions.jsonl`: one item a
   line, in JSON, as the API shows it to its owner
 - `originals/{id}.{kind}`: the images as they were uploaded
@@ -80,7 +80,7 @@ class TakeoutFolder:
 
     def __init__(self, path: Path, service: str) -> None:
         self.path = path
-        self._service = service
+        self._service = service.rstrip("/")
 
     def check(self) -> None:
         """Raises `SettingError` if the folder has other content than a takeout from this
@@ -95,8 +95,8 @@ class TakeoutFolder:
             names = {path.name for path in self.path.iterdir()} if self.path.exists() else set()
         if mark is None and names - _IGNORED_NAMES:
             raise SettingError(
-                f"{self.path} is not empty, and is no takeout: it has no {MARK_NAME}. Name an "
-                "empty or a new folder"
+                f"{self.path} is not empty, and is no takeout: it has no valid {MARK_NAME}. "
+                "Name an empty or a new folder"
             )
 
     @contextmanager
@@ -105,9 +105,8 @@ class TakeoutFolder:
         another user's, `InUseError` while another process has it locked."""
         with storage_errors(self.path):
             self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
-            (self.path / ORIGINALS_NAME).mkdir(exist_ok=True, mode=0o700)
         mark = self._read_mark()
-        if mark is None:
+        if mark is None:  # first, so that a crash leaves no folder that is refused
             mark = TakeoutMark(self._service, user)
             with self.open_file(MARK_NAME) as part:
                 part.write(msgspec.json.encode(mark) + b"\n")
@@ -117,6 +116,7 @@ class TakeoutFolder:
                 f"{mark.user}, or name another folder"
             )
         with storage_errors(self.path):
+            (self.path / ORIGINALS_NAME).mkdir(exist_ok=True, mode=0o700)
             descriptor = os.open(self.path / MARK_NAME, os.O_RDONLY)
         try:
             _lock(descriptor)
@@ -134,11 +134,19 @@ class TakeoutFolder:
     @contextmanager
     def open_original(self, post_id: str) -> Iterator[PartFile]:
         """The original of a post, with the bytes of former runs. The block has to add the rest."""
-        folder = self.path / ORIGINALS_NAME
-        with open_part(folder / f"{post_id}{PART_SUFFIX}", resume=True) as part:
+        with open_part(self._part_of(post_id), resume=True) as part:
             yield part
             kind = sniff(part.read_head(SNIFF_BYTES))
-            part.commit(folder / f"{post_id}.{kind.rpartition('/')[2] if kind else 'bin'}")
+            ending = kind.rpartition("/")[2] if kind else "bin"
+            part.commit(self.path / ORIGINALS_NAME / f"{post_id}.{ending}")
+
+    def remove_part(self, post_id: str) -> None:
+        """Remove the bytes of an original that is not complete."""
+        with storage_errors(self.path):
+            self._part_of(post_id).unlink(missing_ok=True)
+
+    def _part_of(self, post_id: str) -> Path:
+        return self.path / ORIGINALS_NAME / f"{post_id}{PART_SUFFIX}"
 
     def complete_originals(self) -> set[str]:
         """The ids of the posts whose originals are complete."""
@@ -224,6 +232,7 @@ class Takeout:
             except RefusedError as exc:
                 if exc.status != _NOT_FOUND:
                     raise
+                self._folder.remove_part(post_id)
                 if (yield from self._is_there(post_id)):
                     self._missing.append(post_id)
             else:

@@ -6,6 +6,8 @@ from image_poster.domain.errors import AccountDeletedError, BannedError, invalid
 from image_poster.domain.ids import rfc3339
 
 MAX_BLOCKS = 1_000
+# OpenID Connect Core 1.0, section 2, `sub`.
+MAX_NAME_CHARACTERS = 255
 
 
 class Ban(NamedTuple):
@@ -59,7 +61,17 @@ class Block(NamedTuple):
     created_at: str
 
 
+def check_user_name(user: str) -> None:
+    """Raises `ValidationFailedError` if no user can have this name."""
+    if not 1 <= len(user) <= MAX_NAME_CHARACTERS or not user.isprintable() or user != user.strip():
+        raise invalid(
+            "user",
+            f"must have 1 to {MAX_NAME_CHARACTERS} printable characters, and no space at its ends",
+        )
+
+
 def check_block(user: str, blocked: str) -> None:
-    """Raises `ValidationFailedError` if a user blocks themselves."""
+    """Raises `ValidationFailedError` if a user blocks themselves, or nobody."""
+    check_user_name(blocked)
     if user == blocked:
         raise invalid("user", "must be another user: you cannot block yourself")

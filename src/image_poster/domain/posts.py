@@ -95,7 +95,7 @@ class Post(msgspec.Struct, frozen=True, tag_field="v", tag=POST_FORMAT):
     `creator_name` is the creator's display name at that time; without one, it is `creator`.
     `failure` is there only when `status` is `failed`. Format 1, and documents from before formats
     were numbered, have no names, and are read as such. The API shows a post as
-    `http.posts.PostBody`.
+    `http.post_bodies.PostBody`.
     """
 
     id: str

@@ -2,6 +2,7 @@
 account."""
 
 from http import HTTPStatus
+from urllib.parse import quote, unquote
 
 import msgspec
 from litestar import MediaType, Response, delete, get, put
@@ -13,7 +14,7 @@ from image_poster.http import openapi, requests, responses
 from image_poster.http.auth import identify_writer, require_identity
 from image_poster.http.comments import CommentPageBody, comment_body
 
-_MAX_USER_CHARACTERS = 255
+_BLOCKS = "/me/blocks/"
 
 
 class BlockBody(msgspec.Struct, frozen=True):
@@ -74,8 +75,9 @@ async def block_user(request: requests.AnyRequest, user: FromPath[str]) -> None:
     Neither of the two may comment on the other's posts from then on, and `GET /me/feed` omits the
     blocked user. A repeated request gets 204 again.
     """
+    del user  # decoded, with its slashes joined
     caller = await identify_writer(request, while_banned=True)
-    await requests.services(request).accounts.block(caller.user, _user(user))
+    await requests.services(request).accounts.block(caller.user, _user(request))
 
 
 @delete(
@@ -91,16 +93,20 @@ async def unblock_user(request: requests.AnyRequest, user: FromPath[str]) -> Non
 
     A repeated request gets 204 again.
     """
+    del user  # decoded, with its slashes joined
     caller = await identify_writer(request, while_banned=True)
-    await requests.services(request).accounts.unblock(caller.user, _user(user))
+    await requests.services(request).accounts.unblock(caller.user, _user(request))
 
 
-def _user(path: str) -> str:
-    """The user's name in the path. Raises `ValidationFailedError`."""
-    user = path.removeprefix("/")
-    if not user or len(user) > _MAX_USER_CHARACTERS or not user.isprintable():
-        raise errors.invalid("user", f"must have 1 to {_MAX_USER_CHARACTERS} printable characters")
-    return user
+def _user(request: requests.AnyRequest) -> str:
+    """The user's name in the path, in which a slash is `%2F`. Raises `ValidationFailedError`."""
+    scope = request.scope
+    # API Gateway passes on the decoded path alone.
+    raw = (scope.get("raw_path") or quote(scope["path"]).encode()).decode("latin-1")
+    try:
+        return unquote(raw.partition(_BLOCKS)[2], errors="strict")
+    except UnicodeDecodeError as exc:
+        raise errors.invalid("user", "must be UTF-8, percent-encoded") from exc
 
 
 @get(

@@ -16,7 +16,9 @@ from image_poster.http import (
     moderation,
     openapi,
     operations,
+    post_bodies,
     posts,
+    reports,
     uploads,
 )
 from image_poster.http.addresses import AddressLimiter, TrustedProxies
@@ -30,10 +32,10 @@ from image_poster.http.responses import FastRoute
 from image_poster.services import Renderers, Services
 
 RENDERERS = Renderers(
-    posts.post_body, comments.comment_body, posts.own_post_body, moderation.RENDERERS
+    post_bodies.post_body, comments.comment_body, post_bodies.own_post_body, moderation.RENDERERS
 )
 
-_NOUNS = (posts, feed, comments, images, uploads, moderation, accounts, operations)
+_NOUNS = (posts, feed, comments, images, uploads, reports, moderation, accounts, operations)
 
 
 class HttpSettings(msgspec.Struct, frozen=True):

@@ -136,9 +136,11 @@ async def get_comment(
     For every caller who may see its post.
     """
     ids, viewer = _checked_ids(post_id, comment_id), await optional_identity(request)
-    document = await requests.services(request).comments.get(*ids, viewer)
+    document, is_public = await requests.services(request).comments.get(*ids, viewer)
     body, tag = comment_body(document), comment_tag(decode_comment(document))
-    return responses.tagged_json(request.headers, body, responses.versioned_etag(body, tag))
+    headers = {} if is_public else {"cache-control": responses.PRIVATE}
+    etag = responses.versioned_etag(body, tag)
+    return responses.tagged_json(request.headers, body, etag, headers)
 
 
 @patch(

@@ -79,7 +79,8 @@ class PublicUrl:
             scope.setdefault("state", {})[BARE] = True
         if self.path and (path == self.path or path.startswith(f"{self.path}/")):
             scope["path"] = path[len(self.path) :] or "/"
-            scope["raw_path"] = scope["path"].encode()
+            raw_path = scope.get("raw_path") or path.encode()
+            scope["raw_path"] = raw_path.removeprefix(self.path.encode()) or b"/"
 
     def headers(self, headers: RawHeaders) -> RawHeaders:
         """The headers of a response, with URLs in `Location` and `Link`."""

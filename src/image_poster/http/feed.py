@@ -12,7 +12,7 @@ from image_poster.domain import errors
 from image_poster.domain.feed import FeedSort
 from image_poster.domain.limits import FEED_PAGE_DEFAULT, LATEST_DEFAULT
 from image_poster.domain.posts import UNFINISHED_POSTS, listed_statuses
-from image_poster.http import openapi, posts, requests, responses
+from image_poster.http import openapi, post_bodies, posts, requests, responses
 from image_poster.http.auth import Authenticator, require_identity
 from image_poster.http.feed_pages import FeedPages, FeedParameters, fast_parameters, next_link
 
@@ -20,14 +20,14 @@ from image_poster.http.feed_pages import FeedPages, FeedParameters, fast_paramet
 class FeedBody(msgspec.Struct, frozen=True):
     """A page of the feed; `next` is the cursor of the following one."""
 
-    posts: list[posts.PostBody]
+    posts: list[post_bodies.PostBody]
     next: str | None
 
 
 class OwnPostsBody(msgspec.Struct, frozen=True):
     """A page of the caller's own posts; `next` is the cursor of the following one."""
 
-    posts: list[posts.CreatedPostBody]
+    posts: list[post_bodies.CreatedPostBody]
     next: str | None
 
 

@@ -17,7 +17,7 @@ from image_poster.domain.feed import Excluded, FeedSort
 from image_poster.domain.limits import FEED_PAGE_DEFAULT, LATEST_DEFAULT
 from image_poster.domain.posts import StoredPost
 from image_poster.domain.signing import Page
-from image_poster.http import posts, responses
+from image_poster.http import post_bodies, responses
 from image_poster.services.feed import FeedService
 
 _MAX_PAGES = 256
@@ -99,7 +99,7 @@ class PageContent(NamedTuple):
                 yield body
             else:
                 latest = latest_without(stored.latest, excluded.users, comments)
-                yield posts.post_body(stored._replace(latest=latest), comments)
+                yield post_bodies.post_body(stored._replace(latest=latest), comments)
 
 
 class FeedPages:
@@ -227,7 +227,7 @@ def _encode_page(
     """The page, whose ETag is of the posts shown and of the existence of a next page. The cursor is
     no part of it, as a first page's cursor contains its time. With each `period` the ETag of a
     first page changes, so that clients do not keep an expired cursor."""
-    bodies = [posts.post_body(stored, parameters.comments) for stored in page.items]
+    bodies = [post_bodies.post_body(stored, parameters.comments) for stored in page.items]
     tagged, query = b",".join(bodies), None
     if page.next is not None:
         query = parameters._replace(cursor=page.next).query()

@@ -1,10 +1,13 @@
-"""Routes for reports, decisions and appeals, and the JSON bodies of these."""
+"""Routes for the moderation queue, decisions and appeals, and their JSON bodies."""
 
 import msgspec
 from litestar import Response, get, post
 from litestar.params import FromPath, FromQuery, JSONBody
 
 from image_poster.domain import errors
+from image_poster.domain.decisions import (
+    DecisionOrder,
+)
 from image_poster.domain.idempotency import Answer
 from image_poster.domain.limits import FEED_PAGE_DEFAULT
 from image_poster.domain.moderation import (
@@ -12,7 +15,6 @@ from image_poster.domain.moderation import (
     Appeal,
     AppealedDecision,
     Decision,
-    DecisionOrder,
     EntryKind,
     Reason,
     Report,
@@ -23,7 +25,7 @@ from image_poster.domain.signing import Page
 from image_poster.http import openapi, requests, responses
 from image_poster.http.auth import identify_writer, require_identity
 from image_poster.http.comments import CommentBody, comment_body
-from image_poster.http.posts import (
+from image_poster.http.post_bodies import (
     ADMIN_IMAGES,
     AppealBody,
     CreatedPostBody,
@@ -32,37 +34,14 @@ from image_poster.http.posts import (
     post_body,
     private_post_body,
 )
-from image_poster.services.moderation import EntryContent, ModerationAnswer, ModerationRenderers
-
-
-class ReportOrder(msgspec.Struct, frozen=True):
-    """A report of a post, or of a comment on it."""
-
-    post_id: str
-    reason: Reason
-    comment_id: str | None = None
-    text: str | None = None
-
-
-class ReportBody(msgspec.Struct, frozen=True):
-    """A report as its reporter sees it. `status` is `open` or `closed`; `outcome` is then `hidden`,
-    `deleted` or `dismissed`."""
-
-    id: str
-    post_id: str
-    comment_id: str | None
-    reason: Reason
-    text: str | None
-    created_at: str
-    status: str
-    outcome: str | None
-
-
-class ReportPageBody(msgspec.Struct, frozen=True):
-    """A page of reports; `next` is the cursor of the following one."""
-
-    reports: list[ReportBody]
-    next: str | None
+from image_poster.http.reports import (
+    PAGE_ERRORS,
+    checked_comment_id,
+    created_or_known,
+    private_page,
+    report_body,
+)
+from image_poster.services.moderation import EntryContent, ModerationRenderers
 
 
 class DecisionRequest(msgspec.Struct, frozen=True):
@@ -174,22 +153,6 @@ class NewAppealBody(msgspec.Struct, frozen=True):
     created_at: str
 
 
-def report_body(report: Report) -> bytes:
-    """The JSON of a `ReportBody`."""
-    return msgspec.json.encode(
-        ReportBody(
-            report.id,
-            report.post_id,
-            report.comment_id,
-            report.reason,
-            report.text or None,
-            report.created_at,
-            "open" if report.outcome is None else "closed",
-            report.outcome,
-        )
-    )
-
-
 def _decision_members(decision: Decision) -> dict[str, object]:
     members = {name: getattr(decision, name) for name in DecisionBody.__struct_fields__}
     return {**members, "text": decision.text or None}
@@ -250,68 +213,10 @@ def _reporter_body(report: Report) -> ReporterBody:
     )
 
 
-_PAGE_ERRORS = (errors.InvalidCursorError, errors.ValidationFailedError)
-
-
-@post(
-    "/reports",
-    **openapi.json_writer(
-        "reports",
-        {
-            201: openapi.response("The report.", ReportBody),
-            200: openapi.response("The caller's open report of the same subject.", ReportBody),
-        },
-        *(openapi.KEYED, errors.BannedError, errors.PostNotFoundError, errors.CommentNotFoundError),
-    ),
-)
-async def create_report(
-    request: requests.AnyRequest, data: JSONBody[ReportOrder]
-) -> Response[bytes]:
-    """Report a post or a comment.
-
-    While the caller has an open report of the same subject, the answer is that one. `GET
-    /me/reports` shows the outcome.
-    """
-    reporter, key = await identify_writer(request), requests.idempotency_key(request)
-    subject = Subject(requests.require_id(data.post_id), _comment_id(data.comment_id))
-    reports = requests.services(request).reports
-    with requests.in_flight(request, reporter, key):
-        result = await reports.report(reporter, subject, data.reason, data.text or "", key)
-    return _created_or_known(result, responses.NO_STORE)
-
-
-def _comment_id(comment_id: str | None) -> str | None:
-    if comment_id is None:
-        return None
-    return requests.require_id(comment_id, errors.CommentNotFoundError)
-
-
-def _created_or_known(result: ModerationAnswer, cache_control: str) -> Response[bytes]:
-    status = 201 if result.is_new else 200
-    return responses.private_response(result.answer, cache_control, status=status)
-
-
-@get(
-    "/me/reports",
-    **openapi.identified(
-        "reports", {200: openapi.response("A page.", ReportPageBody)}, _PAGE_ERRORS
-    ),
-)
-async def list_own_reports(
-    request: requests.AnyRequest,
-    limit: requests.PageLimit = FEED_PAGE_DEFAULT,
-    cursor: FromQuery[str | None] = None,
-) -> Response[bytes]:
-    """The caller's reports, newest first, with their outcomes."""
-    caller, services = await require_identity(request), requests.services(request)
-    page = await services.reports.page(caller.user, limit=limit, cursor=cursor)
-    return _page("reports", Page(list(map(report_body, page.items)), page.next))
-
-
 @get(
     "/me/decisions",
     **openapi.identified(
-        "moderation", {200: openapi.response("A page.", OwnDecisionPageBody)}, _PAGE_ERRORS
+        "moderation", {200: openapi.response("A page.", OwnDecisionPageBody)}, PAGE_ERRORS
     ),
 )
 async def list_own_decisions(
@@ -322,7 +227,7 @@ async def list_own_decisions(
     """The decisions about the caller's content and account, newest first."""
     caller, services = await require_identity(request), requests.services(request)
     page = await services.moderation.about(caller.user, limit=limit, cursor=cursor)
-    return _page("decisions", Page(list(map(own_decision_body, page.items)), page.next))
+    return private_page("decisions", Page(list(map(own_decision_body, page.items)), page.next))
 
 
 @post(
@@ -352,7 +257,7 @@ async def appeal(
 
 @get(
     "/moderation/queue",
-    **openapi.admin("moderation", {200: openapi.response("A page.", QueueBody)}, _PAGE_ERRORS),
+    **openapi.admin("moderation", {200: openapi.response("A page.", QueueBody)}, PAGE_ERRORS),
 )
 async def list_queue(
     request: requests.AnyRequest,
@@ -362,7 +267,7 @@ async def list_queue(
     """The open entries of the moderation queue, oldest first."""
     page = await requests.services(request).moderation.queue(limit=limit, cursor=cursor)
     entries = Page(list(map(entry_body, page.items)), page.next)
-    return _page("entries", entries, responses.PRIVATE)
+    return private_page("entries", entries, responses.PRIVATE)
 
 
 @post(
@@ -387,13 +292,13 @@ async def decide(request: requests.AnyRequest, data: JSONBody[DecisionRequest]) 
     key, moderation = requests.idempotency_key(request), requests.services(request).moderation
     with requests.in_flight(request, admin, key):
         result = await moderation.decide(admin, _order(data), key)
-    return _created_or_known(result, responses.PRIVATE)
+    return created_or_known(result, responses.PRIVATE)
 
 
 def _order(data: DecisionRequest) -> DecisionOrder:
     post_id = None if data.post_id is None else requests.require_id(data.post_id)
     return DecisionOrder(
-        Subject(post_id, _comment_id(data.comment_id), data.user),
+        Subject(post_id, checked_comment_id(data.comment_id), data.user),
         data.action,
         data.reason,
         data.text or "",
@@ -405,7 +310,7 @@ def _order(data: DecisionRequest) -> DecisionOrder:
 @get(
     "/moderation/decisions",
     **openapi.admin(
-        "moderation", {200: openapi.response("A page.", DecisionPageBody)}, _PAGE_ERRORS
+        "moderation", {200: openapi.response("A page.", DecisionPageBody)}, PAGE_ERRORS
     ),
 )
 async def list_decisions(
@@ -419,19 +324,10 @@ async def list_decisions(
     """
     page = await requests.services(request).moderation.log(limit=limit, cursor=cursor)
     decisions = Page(list(map(decision_body, page.items)), page.next)
-    return _page("decisions", decisions, responses.PRIVATE)
-
-
-def _page(
-    name: str, page: Page[bytes, str], cache_control: str = responses.NO_STORE
-) -> Response[bytes]:
-    body = responses.page_body(name, page.items, page.next)
-    return responses.json_response(body, headers={"cache-control": cache_control})
+    return private_page("decisions", decisions, responses.PRIVATE)
 
 
 ROUTES = (
-    create_report,
-    list_own_reports,
     list_own_decisions,
     appeal,
     list_queue,

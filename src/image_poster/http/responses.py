@@ -243,7 +243,8 @@ async def file_response(
     `RangeNotSatisfiableError`.
     """
     if isinstance(file, RemoteFile):
-        return Redirect(file.url, status_code=302, headers={"cache-control": "no-store"})
+        headers = {"cache-control": PRIVATE if cache_control == PRIVATE else NO_STORE}
+        return Redirect(file.url, status_code=302, headers=headers)
     etag = f'"{file.etag}"'
     headers = {"etag": etag, "cache-control": cache_control, "accept-ranges": "bytes"}
     response: Response[bytes] | Stream | None = None

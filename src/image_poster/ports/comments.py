@@ -56,8 +56,8 @@ class CommentStore(Protocol):
         `deleted`. `decision` is logged by the rule of `domain.moderation.of_owner`, unless the
         deletion repeats one.
 
-        The post must be ready, unless `by` is an admin. Repeating it for the user whose removal
-        succeeded is a no-op. Raises `CommentNotFoundError`,
-        `PostNotFoundError` and `NotYoursError`.
+        For any other user, a post that is not ready does not exist. Repeating it for the user whose
+        removal succeeded is a no-op. Raises `CommentNotFoundError`, `PostNotFoundError` and
+        `NotYoursError`.
         """
         ...

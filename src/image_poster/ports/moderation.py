@@ -3,6 +3,9 @@
 from collections.abc import Collection
 from typing import Protocol
 
+from image_poster.domain.decisions import (
+    Verdict,
+)
 from image_poster.domain.idempotency import IdempotencyRecord
 from image_poster.domain.moderation import (
     Appeal,
@@ -10,7 +13,6 @@ from image_poster.domain.moderation import (
     Decision,
     QueueEntry,
     Report,
-    Verdict,
 )
 from image_poster.domain.signing import Page
 
@@ -63,15 +65,16 @@ class DecisionStore(Protocol):
         *,
         block_image: bool = False,
     ) -> Verdict:
-        """Judge the decision by the state of its subject (`domain.moderation.judge`), and apply it:
+        """Judge the decision by the state of its subject (`domain.decisions.judge`), and apply it:
         the post's status, the user's ban, or the removal of a post or comment, as
         `PostStore.remove` and `CommentStore.remove` do; the entry of the log; the idempotency
-        record. The subject's open entries are closed by the rule of `domain.moderation.closes`.
+        record. The subject's open entries are closed by the rule of `domain.decisions.closes`.
         `block_image`: the hash of the deleted post's image is blocked from then on. The deletion of
-        a user is only logged here.
+        a user begins here, as `AccountStore.begin_deletion` does.
 
         A repeated decision changes nothing. Raises `AlreadyAnsweredError`, with nothing stored, if
-        the record's key was used; else the errors of `judge`.
+        the record's key was used; else the errors of `judge`, and `DecisionConflictError` for
+        `block_image` of an image without a usable hash.
         """
         ...
 

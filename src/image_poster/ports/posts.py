@@ -155,8 +155,9 @@ class TombstoneQueue(TombstoneStore, Protocol):
     """A queue of deleted posts until they are purged, where no event tells of a deletion (one
     machine)."""
 
-    async def pending(self, limit: int, after: str = "") -> list[str]:
-        """Ids of deleted posts with data left to purge, in order, from behind `after`."""
+    async def pending(self, limit: int, after: str = "", *, by: str | None = None) -> list[str]:
+        """Ids of deleted posts with data left to purge, in order, from behind `after`: of those
+        that the user `by` deleted (empty: the service), or of all."""
         ...
 
     async def forget(self, *, service_ms: int, now_ms: int) -> None:

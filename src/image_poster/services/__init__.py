@@ -114,21 +114,7 @@ def build_services(
         stores.check_text,
     )
     eraser = AccountEraser(stores.accounts, posts, stores.revoke_tokens)
-    accounts = AccountService(
-        stores.accounts, stores.blocks, eraser, clock, cursors, stores.start_erasure
-    )
-    uploads = UploadService(
-        stores.posts,
-        stores.upload_records,
-        stores.uploads,
-        stores.put_urls,
-        posts,
-        clock,
-        limits,
-        RefusedBytes(stores.upload_records, stores.upload_quota, posts, limits),
-        render.reservation,
-        accounts.check_may_write,
-    )
+    accounts = AccountService(stores.accounts, stores.blocks, eraser, clock, cursors)
     return Services(
         posts=posts,
         comments=CommentService(
@@ -143,23 +129,46 @@ def build_services(
         ),
         feed=FeedService(stores.feed, cursors, clock, stores.blocks, stores.reports),
         images=ImageService(posts, stores.posts, stores.images),
-        uploads=uploads,
+        uploads=_upload_service(stores, posts, accounts, limits, render),
         reports=ReportService(
             stores.reports, stores.posts, stores.comments, clock, cursors, render.moderation
         ),
-        moderation=ModerationService(
-            stores.decisions,
-            stores.posts,
-            stores.comments,
-            stores.images,
-            accounts,
-            clock,
-            cursors,
-            render.moderation,
-            stores.forget_copies,
-        ),
+        moderation=_moderation_service(stores, accounts, cursors, render),
         accounts=accounts,
         user_limits=UserLimits(stores.writes, stores.upload_quota, limits.image_bytes),
         stores=stores,
         limits=limits,
+    )
+
+
+def _upload_service(
+    stores: Stores, posts: PostService, accounts: AccountService, limits: Limits, render: Renderers
+) -> UploadService:
+    return UploadService(
+        stores.posts,
+        stores.upload_records,
+        stores.uploads,
+        stores.put_urls,
+        posts,
+        stores.clock,
+        limits,
+        RefusedBytes(stores.upload_records, stores.upload_quota, posts, limits),
+        render.reservation,
+        accounts.check_may_write,
+    )
+
+
+def _moderation_service(
+    stores: Stores, accounts: AccountService, cursors: CursorSigner, render: Renderers
+) -> ModerationService:
+    return ModerationService(
+        stores.decisions,
+        stores.posts,
+        stores.comments,
+        stores.images,
+        accounts,
+        stores.clock,
+        cursors,
+        render.moderation,
+        stores.forget_copies,
     )

@@ -36,19 +36,33 @@ class AccountEraser:
     revoke_tokens: TokenRevocation = revoke_no_tokens
 
     async def erase_content(self, user: str) -> None:
-        """Delete the user's posts and comments: when this returns, no response shows any."""
-        await self.revoke_tokens(user)
-        while post_ids := await self.accounts.posts_of(user, _POSTS_AT_A_TIME):
+        """Delete the user's posts and comments, and revoke the tokens: when this returns, no
+        response shows any content. It is deleted even if revoking fails."""
+        try:
+            await self._erase_content(user)
+        finally:
+            await self.revoke_tokens(user)
+
+    async def _erase_content(self, user: str) -> None:
+        while await self._is_deleting(user) and (
+            post_ids := await self.accounts.posts_of(user, _POSTS_AT_A_TIME)
+        ):
             for start in range(0, len(post_ids), _PARALLEL_DELETIONS):
                 deletions = map(self._delete_post, post_ids[start : start + _PARALLEL_DELETIONS])
                 await asyncio.gather(*deletions)
-        while await self.accounts.erase_comments(user, _COMMENTS_AT_A_TIME):
-            pass
+        while await self._is_deleting(user):
+            if not await self.accounts.erase_comments(user, _COMMENTS_AT_A_TIME):
+                break
 
     async def erase_records(self, user: str) -> None:
         """Delete the user's other records."""
-        while await self.accounts.erase_records(user, _RECORDS_AT_A_TIME):
-            pass
+        while await self._is_deleting(user):
+            if not await self.accounts.erase_records(user, _RECORDS_AT_A_TIME):
+                break
+
+    async def _is_deleting(self, user: str) -> bool:
+        """False once another process has completed the deletion: the name may begin anew then."""
+        return (await self.accounts.standing(user)).is_deleting
 
     async def _delete_post(self, post_id: str) -> None:
         with suppress(PostNotFoundError):  # by another process that resumes this deletion

@@ -2,18 +2,27 @@
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from image_poster.domain.comments import Comment, edited_comment, encode_comment
-from image_poster.domain.errors import CommentNotFoundError, GoneError, PostNotFoundError
+from image_poster.domain.errors import CommentNotFoundError, GoneError
 from image_poster.domain.idempotency import Answer, answer_once
 from image_poster.domain.identity import ExpectedTags, Identity
 from image_poster.domain.ids import rfc3339
 from image_poster.domain.limits import Limits, clean_required
 from image_poster.domain.moderation import Action, Subject, admin_action
+from image_poster.domain.posts import PostStatus
 from image_poster.domain.signing import CursorSigner, Page
 from image_poster.ports import Clock
 from image_poster.ports.comments import CommentStore
 from image_poster.services.posts import PostService, TextCheck, accept_text
+
+
+class VisibleComment(NamedTuple):
+    """The document of a comment, and True if everybody may see its post."""
+
+    document: bytes
+    is_public: bool
 
 
 @dataclass(frozen=True)
@@ -67,11 +76,12 @@ class CommentService:
         page = await self.comments.page(post_id, limit=limit, after=after)
         return self.cursors.signed(list_name, page)
 
-    async def get(self, post_id: str, comment_id: str, viewer: Identity | None) -> bytes:
-        """The document of a comment, if `viewer` may see the post. Raises `PostNotFoundError` and
+    async def get(self, post_id: str, comment_id: str, viewer: Identity | None) -> VisibleComment:
+        """A comment, if `viewer` may see the post. Raises `PostNotFoundError` and
         `CommentNotFoundError`."""
-        await self.posts.get(post_id, viewer)
-        return await self.comments.find(post_id, comment_id)
+        post = (await self.posts.get(post_id, viewer)).post
+        document = await self.comments.find(post_id, comment_id)
+        return VisibleComment(document, post.status is PostStatus.READY)
 
     async def edit(
         self,
@@ -106,11 +116,13 @@ class CommentService:
         await self.comments.remove(post_id, comment_id, by, decision=decision)
 
     async def _check_exists(self, post_id: str, answer: Answer) -> None:
-        """Raise `GoneError` if the comment of the former answer has been deleted."""
+        """Raise `GoneError` if the comment of the former answer has been deleted. It may be on a
+        post that was hidden since."""
+        if await self.posts.posts.find(post_id) is None:
+            raise GoneError
         try:
-            await self.posts.get(post_id, None)
             await self.comments.find(post_id, answer.resource)
-        except (PostNotFoundError, CommentNotFoundError) as exc:
+        except CommentNotFoundError as exc:
             raise GoneError from exc
 
     def _checked(self, content: str) -> str:

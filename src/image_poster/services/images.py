@@ -18,11 +18,12 @@ from image_poster.domain.posts import (
     PostStatus,
     StoredPost,
     failed_post,
+    is_withheld,
 )
 from image_poster.ports.images import ImageRenderer, ImageStore, RemoteFile, StoredFile, Workspace
 from image_poster.ports.posts import Job, JobQueue, PendingReview, PostStore, ReviewQueue
 from image_poster.services.posts import PostService
-from image_poster.services.review import NO_SCREENING, ImageScreening
+from image_poster.services.review import NO_SCREENING, ImageScreening, usable_hash
 
 # A job that has failed so often is given up: the post fails, and an operator may replay the job.
 MAX_FAILURES = 3
@@ -119,13 +120,16 @@ class ImagePublisher:
             raise
         if result.status is PostStatus.PROCESSING and self.reviews is not None:
             await self.reviews.begin(post_id, PendingReview(rendered), files)
-        return await self.posts.update(
+        stored = await self.posts.update(
             post_id,
             lambda post: result.apply(post, rendered),
             files=files,
-            image_hash=rendered.hash,
+            image_hash=usable_hash(rendered),
             records=result.records(post_id),
         )
+        if not withheld and is_withheld(stored.post):
+            await self.images.withhold(post_id)  # another process published it, then it was hidden
+        return stored
 
     async def _render_unless_deleted(self, post_id: str, work: Workspace) -> RenderedImage:
         """Render, but stop once the post is deleted. Raises `PostNotFoundError`."""
@@ -146,6 +150,15 @@ class ImagePublisher:
         except PostNotFoundError:
             return None
         return stored.post.status
+
+
+async def expose_ready(posts: PostStore, images: ImageStore, post_id: str) -> None:
+    """Move the renditions of a ready post into the public place. Those of a post that was hidden in
+    the meantime stay private."""
+    if await posts.is_ready(post_id):
+        await images.expose(post_id)
+        if not await posts.is_ready(post_id):
+            await images.withhold(post_id)
 
 
 async def remove_if_deleted(posts: PostStore, images: ImageStore, post_id: str) -> None:

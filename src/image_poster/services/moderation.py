@@ -8,6 +8,10 @@ from typing import NamedTuple
 import msgspec
 
 from image_poster.domain.comments import decode_comment
+from image_poster.domain.decisions import (
+    DecisionOrder,
+    Verdict,
+)
 from image_poster.domain.errors import (
     CommentNotFoundError,
     ImagePosterError,
@@ -24,17 +28,16 @@ from image_poster.domain.idempotency import (
 from image_poster.domain.identity import Identity
 from image_poster.domain.ids import rfc3339
 from image_poster.domain.moderation import (
+    NEEDS_REASON,
     Action,
     AlreadyReportedError,
     Appeal,
     AppealedDecision,
     Decision,
-    DecisionOrder,
     QueueEntry,
     Reason,
     Report,
     Subject,
-    Verdict,
     checked_appeal_text,
     checked_report_text,
 )
@@ -46,6 +49,7 @@ from image_poster.ports.images import FilesRemainError, ImageStore
 from image_poster.ports.moderation import DecisionStore, ReportStore
 from image_poster.ports.posts import PostStore
 from image_poster.services.accounts import AccountService
+from image_poster.services.images import expose_ready
 
 ForgetCopies = Callable[[str], Awaitable[None]]
 
@@ -196,6 +200,8 @@ class ModerationService:
         """
         now_ms = self.clock.now_ms()
         checked = order.checked(now_ms)
+        if checked.subject.user == admin.user and checked.action in NEEDS_REASON:
+            raise invalid("user", f"is yourself: another admin must {checked.action} you")
         decision = _new_decision(self.clock.new_id(), admin, checked, now_ms)
         answer = Answer(self.render.decision(decision), "/moderation/decisions")
         record = answer.record(admin.user, key, *_request_of(checked))
@@ -254,13 +260,7 @@ class ModerationService:
             await self.images.withhold(decision.post_id or "")
 
     async def _expose_ready(self, decision: Decision) -> None:
-        """Move the renditions of a ready post into the public place. A post that was hidden in the
-        meantime stays private."""
-        post_id = decision.post_id or ""
-        if await self.posts.is_ready(post_id):
-            await self.images.expose(post_id)
-            if not await self.posts.is_ready(post_id):
-                await self.images.withhold(post_id)
+        await expose_ready(self.posts, self.images, decision.post_id or "")
 
     async def _follow(self, decision: Decision) -> None:
         """Do what follows from a stored decision. Each step may be repeated."""
@@ -272,8 +272,11 @@ class ModerationService:
             return
         elif decision.action in {Action.RESTORE, Action.PUBLISH}:
             await self._expose_ready(decision)
-        elif decision.action is Action.HIDE and self.forget_copies is not None:
-            await self.forget_copies(post_id)
+        elif decision.action is Action.HIDE:
+            # Once more: a restoration at the same time may have moved them back before the row.
+            await self.images.withhold(post_id)
+            if self.forget_copies is not None:
+                await self.forget_copies(post_id)
         elif decision.action is Action.DELETE:
             with suppress(FilesRemainError):  # private ones: the purger removes them
                 await self.images.remove(post_id)

@@ -57,6 +57,11 @@ class ScreeningResult(NamedTuple):
         return ModerationRecords(decision, self.entry)
 
 
+def usable_hash(rendered: RenderedImage) -> str:
+    """The image's perceptual hash, empty if its quality is too low to be compared."""
+    return rendered.hash if rendered.hash_quality >= MIN_QUALITY else ""
+
+
 class ImageScreening(Protocol):
     """Decides what becomes of a rendered image."""
 

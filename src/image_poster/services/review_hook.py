@@ -7,6 +7,7 @@ from typing import Literal, Protocol
 
 import msgspec
 
+from image_poster.domain.errors import PostNotFoundError, ValidationFailedError
 from image_poster.domain.ids import rfc3339
 from image_poster.domain.images import RENDITION_SMALL
 from image_poster.domain.limits import MODERATION_TEXT_CHARACTERS, clean
@@ -14,7 +15,13 @@ from image_poster.domain.posts import IMAGE_REJECTED, PostStatus, StoredPost
 from image_poster.ports import Clock
 from image_poster.ports.images import ImageStore
 from image_poster.ports.posts import PendingReview, PostStore, ReviewQueue
-from image_poster.services.review import ScreeningResult, automatic_rejection, review_by_admins
+from image_poster.services.images import expose_ready
+from image_poster.services.review import (
+    ScreeningResult,
+    automatic_rejection,
+    review_by_admins,
+    usable_hash,
+)
 
 EVENT_TYPE = "post.review"
 IMAGE_URL_MS = 10 * 60 * 1000
@@ -56,8 +63,8 @@ class ReviewHookRunner:
     sign_url: Callable[[str, str, int], str]
 
     async def run_next(self) -> str | None:
-        """Ask about the next due post; return its outcome, such as `publish` or `failed`. None if
-        no post is due."""
+        """Ask about the next due post; return its new status, `failed` for a failed try, or `gone`.
+        None if no post is due."""
         leased = await self.queue.lease(_LEASE_MS)
         if leased is None:
             return None
@@ -66,14 +73,17 @@ class ReviewHookRunner:
         if stored is None or stored.post.status is not PostStatus.PROCESSING:
             return "gone"
         try:
-            answer = await self.hook.ask(f"review_{post_id}", self._event(stored))
-        except HookFailedError:
+            result = self._result(await self.hook.ask(f"review_{post_id}", self._event(stored)))
+        except (HookFailedError, ValidationFailedError):
             if review.tries < len(_DELAYS_MS):
                 await self.queue.retry(post_id, delay_ms=_DELAYS_MS[review.tries])
                 return "failed"
-            answer = HookAnswer("review")
-        await self._apply(post_id, review, answer)
-        return answer.decision
+            result = review_by_admins(self.clock)
+        try:
+            await self._apply(post_id, review, result)
+        except PostNotFoundError:
+            return "gone"
+        return result.status
 
     def _event(self, stored: StoredPost) -> bytes:
         """The body of the webhook (Standard Webhooks 1.0, "Payload structure")."""
@@ -83,18 +93,18 @@ class ReviewHookRunner:
         event = {"type": EVENT_TYPE, "timestamp": rfc3339(now_ms), "data": data}
         return msgspec.json.encode(event)
 
-    async def _apply(self, post_id: str, review: PendingReview, answer: HookAnswer) -> None:
-        result = self._result(answer)
+    async def _apply(self, post_id: str, review: PendingReview, result: ScreeningResult) -> None:
         stored = await self.posts.update(
             post_id,
             lambda post: result.apply(post, review.rendered),
-            image_hash=review.rendered.hash,
+            image_hash=usable_hash(review.rendered),
             records=result.records(post_id),
         )
         if stored.post.status is PostStatus.READY:
-            await self.images.expose(post_id)
+            await expose_ready(self.posts, self.images, post_id)
 
     def _result(self, answer: HookAnswer) -> ScreeningResult:
+        """Raises `ValidationFailedError` for a reason that cannot be stored."""
         if answer.decision == "publish":
             return ScreeningResult()
         if answer.decision == "review":

@@ -2,18 +2,21 @@
 
 from base64 import b64encode
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
 from support import samples
-from support.api import Api, assert_problem, someone
+from support.api import LOCAL, Api, assert_problem, someone
 from support.moderation import (
+    ADMIN,
     FAR,
     Item,
     answer_after_deletion,
     appeal,
+    comment_status,
     decide,
     delete_account,
     hidden,
@@ -25,6 +28,7 @@ from support.moderation import (
     user_subject,
     walk,
 )
+from support.servers import local_server
 from support.waiting import wait_until
 
 TUS = {"tus-resumable": "1.0.0"}
@@ -224,6 +228,7 @@ def test_a_retry_of_a_write_from_before_the_ban_is_refused_or_replayed(api: Api)
         assert_problem(again, 403, "banned")
 
 
+@pytest.mark.where(deletes_accounts_soon=True)
 def test_a_ban_survives_the_deletion_of_the_account(api: Api) -> None:
     author = Author(api)
     ban(author, reason="hate")
@@ -247,3 +252,30 @@ def test_a_user_without_any_content_can_be_banned(api: Api) -> None:
         return str(api.send("POST", path, bob, json=body).json().get("code"))
 
     api.eventually(code, "banned")
+
+
+def test_decisions_hold_at_the_next_request_in_every_process(tmp_path: Path) -> None:
+    """Each connection may reach another process of one machine."""
+    flags = ("--workers", "3", "--admins", ADMIN)
+    with local_server(tmp_path, *flags) as server, Api(server.url, LOCAL) as first:
+        alice, bob, carol = someone("alice"), someone("bob"), someone("carol")
+        post, other = first.ready(alice), first.ready(alice)
+
+        def statuses(user: str, target: Item) -> set[int]:
+            answers = set()
+            for _ in range(12):
+                with Api(server.url, LOCAL) as api:
+                    answers.add(comment_status(api, target, user))
+            return answers
+
+        assert statuses(bob, post) == {201}
+        decide(first, "ban", user_subject(bob))
+        assert statuses(bob, post) == {403}
+        decide(first, "unban", user_subject(bob))
+        assert statuses(bob, post) == {201}
+        assert first.send("PUT", f"/me/blocks/{alice}", carol).status_code == 204
+        assert statuses(carol, post) == {403}
+        decide(first, "hide", post_subject(other))
+        assert statuses(bob, other) == {404}
+        decide(first, "restore", post_subject(other))
+        assert statuses(bob, other) == {201}

@@ -445,7 +445,7 @@ class CommentStoreSuite:
         with pytest.raises(PostNotFoundError):
             await adapters.comments.update(new_id(), new_id(), lambda comment: comment)
         with pytest.raises(PostNotFoundError):
-            await adapters.comments.remove(await processing(adapters), new_id(), ALICE)
+            await adapters.comments.remove(await processing(adapters), new_id(), Identity("carol"))
 
 
 def later_query(adapters: Adapters, **question: Any) -> FeedQuery:

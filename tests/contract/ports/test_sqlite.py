@@ -12,11 +12,12 @@ import pytest
 from contract.ports import moderation_suite, suite
 from contract.ports.suite import a_comment, ready, shown
 from fakes.clock import ManualClock
-from image_poster.adapters.sqlite import database as sqlite_database
+from image_poster.adapters.sqlite import accounts as accounts_module
+from image_poster.adapters.sqlite import entries, jobs, maintenance, moderation, reports
 from image_poster.adapters.sqlite import feed_queries as feed
 from image_poster.adapters.sqlite.accounts import SqliteAccountStore, SqliteBlockStore
 from image_poster.adapters.sqlite.comments import SqliteCommentStore
-from image_poster.adapters.sqlite.database import Database, WriteProbe, connect
+from image_poster.adapters.sqlite.database import Database, connect
 from image_poster.adapters.sqlite.feed import (
     SqliteCommentImporter,
     SqliteFeedReader,
@@ -25,15 +26,17 @@ from image_poster.adapters.sqlite.feed import (
 )
 from image_poster.adapters.sqlite.idempotency import SqliteTombstoneQueue
 from image_poster.adapters.sqlite.jobs import SqliteJobQueue
-from image_poster.adapters.sqlite.moderation import SqliteDecisionStore, SqliteReportStore
+from image_poster.adapters.sqlite.maintenance import WriteProbe
+from image_poster.adapters.sqlite.moderation import SqliteDecisionStore
 from image_poster.adapters.sqlite.posts import SqlitePostStore
+from image_poster.adapters.sqlite.reports import SqliteReportStore
 from image_poster.adapters.sqlite.schema import VERSION, SchemaTooNewError, SchemaTooOldError
 from image_poster.adapters.sqlite.uploads import SqliteUploadRecordStore
-from image_poster.domain.comments import Comment, decode_comment
+from image_poster.domain.comments import Comment, decode_comment, encode_comment
 from image_poster.domain.errors import NotReadyError, NotYoursError, StorageFullError
 from image_poster.domain.feed import EPOCH_MS, FeedCursor, FeedQuery, FeedSort
 from image_poster.domain.ids import new_id, rfc3339
-from image_poster.domain.posts import encode_post
+from image_poster.domain.posts import PostStatus, encode_post
 
 
 @pytest.fixture
@@ -342,6 +345,68 @@ async def test_a_database_of_the_first_version_is_brought_up_to_date(tmp_path: P
     await database.close()
 
 
+@pytest.mark.anyio
+async def test_a_database_of_the_former_version_gets_the_tables_and_indexes_of_moderation(
+    tmp_path: Path,
+) -> None:
+    from image_poster.adapters.sqlite import schema
+
+    path, clock = tmp_path / "former.db", ManualClock()
+    post, comment = suite.a_post(), suite.a_comment(new_id(), "bob")
+    former = schema._MIGRATIONS.index(schema._MODERATION)
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.create_function("fitting_latest", 1, schema._fitting_latest)
+        for migration in schema._MIGRATIONS[:former]:
+            connection.executescript(migration)
+        connection.execute(f"PRAGMA user_version = {former}")
+        connection.execute(
+            "INSERT INTO posts (id, status, creator, head, due_at) VALUES (?, 'failed', ?, ?, 5)",
+            (post.id, post.creator, encode_post(post)),
+        )
+        connection.execute(
+            "INSERT INTO comments (post_id, id, creator, doc) VALUES (?, ?, 'bob', ?)",
+            (post.id, comment.id, encode_comment(comment)),
+        )
+    with closing(connect(path)) as connection:
+        schema.migrate(connection)
+    database = Database(path)
+    accounts = SqliteAccountStore(database, clock)
+    page = await accounts.comments_of("bob", limit=10, after=None)
+    assert [decode_comment(doc) for doc in page.items] == [comment]
+    # Its days begin with the migration.
+    jobs, upgraded_ms = SqliteJobQueue(database, clock), time.time_ns() // 1_000_000
+    assert await jobs.expired_failures(upgraded_ms - 3_600_000, 10) == []
+    assert await jobs.expired_failures(upgraded_ms + 3_600_000, 10) == [post.id]
+    assert await accounts.posts_of("alice", 10) == [post.id]
+    await database.close()
+
+
+@pytest.mark.anyio
+async def test_each_query_of_moderation_and_accounts_has_an_index(tmp_path: Path) -> None:
+    """None reads a whole table, and none sorts."""
+    database = Database(tmp_path / "plan.db")
+    queries = [
+        *feed.own_posts_queries("alice", frozenset(PostStatus), 10, None),
+        feed.Sql(moderation._QUEUE, ("", 10)),
+        feed.Sql(moderation._LOG, ("~", 10)),
+        feed.Sql(moderation._DECISIONS_OF_OWNER, ("alice", "~", 10)),
+        feed.Sql(reports._REPORTS_OF_USER, ("alice", "~", 10)),
+        feed.Sql(reports.LATEST_REPORTS_OF, ("id",)),
+        feed.Sql(reports._OPEN_REPORT, ("alice", "id", None)),
+        feed.Sql(accounts_module._COMMENTS_OF, ("alice", "~", 10)),
+        feed.Sql(accounts_module._ANY_COMMENTS, ("alice", 10)),
+        feed.Sql(entries._CLOSE_CONTENT, ("delete", "post:id")),
+        feed.Sql(entries.DECISIONS_ABOUT, ("post:id",)),
+        feed.Sql(jobs._FAILED, (5, 10)),
+        *(feed.Sql(erasure, ("alice", 10)) for erasure in accounts_module._ERASURES),
+    ]
+    plans = {sql.text: steps_of(tmp_path / "plan.db", sql) for sql in queries}
+    await database.close()
+    for text, steps in plans.items():
+        for step in steps:
+            assert not step.startswith(("USE TEMP B-TREE", "SCAN")), (text, steps)
+
+
 def written_at(path: Path) -> int:
     with closing(sqlite3.connect(path)) as connection:
         return int(connection.execute("SELECT at FROM probe").fetchone()[0])
@@ -353,7 +418,7 @@ async def test_however_many_ask_whether_writes_are_taken_one_row_is_written(
 ) -> None:
     """Neither all who ask one process, nor those who ask another within the second."""
     # Here an hour, for on a busy machine they may take longer than a second.
-    monkeypatch.setattr(sqlite_database, "_PROBE_SECONDS", 3600.0)
+    monkeypatch.setattr(maintenance, "_PROBE_SECONDS", 3600.0)
     path = tmp_path / "test.db"
     database, elsewhere = Database(path), Database(path)
     probe = WriteProbe(database)

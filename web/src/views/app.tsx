@@ -4,56 +4,36 @@ import { useEffect, useRef } from "preact/hooks";
 import * as feed from "../feed";
 import * as me from "../me";
 import { problemText, texts } from "../texts";
-import { openComposer, Composer, useDroppedFiles } from "./composer";
+import { visiblePosts } from "../visible";
+import { Composer, useDroppedFiles } from "./composer";
+import { LoadedDialogs } from "./dialogs";
+import { Footer } from "./footer";
+import { Header } from "./header";
 import { Outbox } from "./outbox";
 import { PostCard } from "./post";
-import { SignInDialog, SessionButtons } from "./sign-in";
+import { SignInDialog } from "./sign-in";
 import { Status } from "./status";
 import { Viewer } from "./viewer";
+import { WithheldPosts } from "./withheld";
 
 export function App() {
   useDroppedFiles();
   // A new key for the next user removes all inputs and dialogs of the last one.
   return (
     <Fragment key={me.sessionEnds.value}>
-      <header class="bar">
-        <div class="bar-inside">
-          <h1 class="brand">{texts.title}</h1>
-          <SortChoice />
-          <div class="row who-is-on">
-            <button type="button" class="primary" onClick={() => openComposer()}>
-              {texts.newPost}
-            </button>
-            <SessionButtons />
-          </div>
-        </div>
-      </header>
+      <Header />
       <main tabIndex={-1}>
         <Outbox />
+        <WithheldPosts />
         <Feed />
       </main>
+      <Footer />
       <Status />
       <Viewer />
       <Composer />
+      <LoadedDialogs />
       <SignInDialog />
     </Fragment>
-  );
-}
-
-function SortChoice() {
-  const orders: [feed.Sort, string][] = [
-    ["top", texts.top],
-    ["new", texts.newest],
-  ];
-  return (
-    <div class="sorts" role="radiogroup" aria-label={texts.sort}>
-      {orders.map(([order, label]) => (
-        <label key={order}>
-          <input type="radio" name="sort" value={order} checked={feed.sort.value === order} onChange={() => void feed.startWalk(order)} />
-          <span>{label}</span>
-        </label>
-      ))}
-    </div>
   );
 }
 
@@ -61,7 +41,7 @@ function SortChoice() {
 const FIRST_IMAGES = 3;
 
 function Feed() {
-  const posts = feed.posts.value;
+  const posts = visiblePosts.value;
   const state = feed.state.value;
   return (
     <>

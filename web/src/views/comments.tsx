@@ -7,8 +7,11 @@ import { checkText, isBlank, limits } from "../limits";
 import * as me from "../me";
 import * as outbox from "../outbox";
 import { creatorName, type Post } from "../posts";
-import type { CommentEdit, Entry } from "../queue";
+import type { Entry } from "../queue";
+import type { CommentEdit } from "../works";
 import { problemText, texts } from "../texts";
+import { visibleComments } from "../visible";
+import { openReport } from "./dialogs";
 import { signInThen } from "./sign-in";
 import { storageProblem, stateText } from "./outbox";
 import { Confirm, TextField, Time } from "./parts";
@@ -44,7 +47,7 @@ function countEdits(): number {
 export function Comments({ post }: { post: Post }) {
   const [shown, loadMore] = usePages(post);
   const ownComments = outbox.ownEntries.value.filter(({ work }) => work.kind === "comment" && work.post === post.id).reverse();
-  const comments = shown?.comments ?? post.latest_comments;
+  const comments = visibleComments(shown?.comments ?? post.latest_comments);
   return (
     <>
       <NewComment post={post} />
@@ -143,8 +146,22 @@ function StoredComment({ comment: stored }: { comment: Comment }) {
           </button>
         </p>
       )}
+      {!ownComments && <ReportComment comment={comment} />}
       {action.value === "delete" && <DeleteComment comment={comment} close={close} />}
     </li>
+  );
+}
+
+function ReportComment({ comment }: { comment: Comment }) {
+  const { id, post_id: post, creator, content } = comment;
+  const creatorsName = creatorName(comment);
+  const about = `${texts.commentBy(creatorsName)}: ${content}`;
+  return (
+    <p class="row actions">
+      <button type="button" class="quiet" onClick={() => openReport({ post, comment: id, creator, creatorName: creatorsName, about })}>
+        {texts.report}
+      </button>
+    </p>
   );
 }
 

@@ -145,9 +145,14 @@ function Files() {
     void addFiles(files);
   };
   return (
-    <div class="files">
-      <label for="images">{texts.images}</label>
-      <input ref={input} id="images" type="file" multiple accept={ACCEPTED} aria-describedby="images-note" onChange={onChange} />
+    <div class={drafts.value.length > 0 ? "files few" : "files"}>
+      <span id="images-name" class="label">
+        {texts.images}
+      </span>
+      <input ref={input} id="images" type="file" multiple accept={ACCEPTED} aria-labelledby="images-name" aria-describedby="images-note" onChange={onChange} />
+      <label for="images" class="button">
+        {drafts.value.length > 0 ? texts.addImages : texts.chooseFiles}
+      </label>
       <p id="images-note" class="hint">
         {texts.chooseImages}
       </p>

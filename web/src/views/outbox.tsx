@@ -3,7 +3,8 @@ import { useEffect, useState } from "preact/hooks";
 import { reachable } from "../api";
 import * as me from "../me";
 import * as outbox from "../outbox";
-import { type Entry, isActive, type PostWork } from "../queue";
+import { type Entry, isActive } from "../queue";
+import type { PostWork } from "../works";
 import { problemTextOrDetail, problemText, texts } from "../texts";
 import { waits } from "../waits";
 
@@ -179,6 +180,16 @@ function title(entry: Entry): string {
       return texts.waitingEdit(work.content);
     case "delete comment":
       return texts.waitingCommentDeletion;
+    case "report":
+      return texts.waitingReport;
+    case "block":
+      return texts.waitingBlock(work.user);
+    case "unblock":
+      return texts.waitingUnblock(work.user);
+    case "appeal":
+      return texts.waitingAppeal(work.text);
+    case "decision":
+      return texts.waitingDecision;
     default:
       return texts.waitingDeletion;
   }

@@ -62,10 +62,16 @@ interface IconButtonProps {
 export function IconButton({ name, onClick, path, class: kind = "", disabled = false }: IconButtonProps) {
   return (
     <button type="button" class={`icon ${kind}`} aria-label={name} onClick={onClick} disabled={disabled}>
-      <svg viewBox="0 0 24 24" aria-hidden="true">
-        <path d={path} />
-      </svg>
+      <Icon path={path} />
     </button>
+  );
+}
+
+export function Icon({ path }: { path: string }) {
+  return (
+    <svg class="drawing" viewBox="0 0 24 24" aria-hidden="true">
+      <path d={path} />
+    </svg>
   );
 }
 

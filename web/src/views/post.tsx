@@ -6,9 +6,11 @@ import { resolveUrl } from "../api";
 import * as me from "../me";
 import * as outbox from "../outbox";
 import { creatorName, type Post } from "../posts";
-import type { PostEdit } from "../queue";
+import type { PostEdit } from "../works";
 import { texts } from "../texts";
+import { visibleComments } from "../visible";
 import { checkText, limits } from "../limits";
+import { openReport } from "./dialogs";
 import { Blur, Confirm, Dialog, DialogTitle, TextField, Time } from "./parts";
 import { hrefOf } from "./route";
 
@@ -147,10 +149,11 @@ function sources(image: NonNullable<Post["image"]>): string {
 }
 
 function LatestComments({ post }: { post: Post }) {
-  if (post.latest_comments.length === 0) return null;
+  const comments = visibleComments(post.latest_comments);
+  if (comments.length === 0) return null;
   return (
     <ul class="latest">
-      {post.latest_comments.map((comment) => (
+      {comments.map((comment) => (
         <li key={comment.id} dir="auto">
           <bdi class="who">{creatorName(comment)}</bdi> {comment.content}
         </li>
@@ -178,13 +181,27 @@ function Actions({ post }: { post: Post }) {
           </button>
         </>
       )}
+      <ReportPost post={post} />
       {action.value === "edit" && <EditPost post={post} close={close} />}
       {action.value === "delete" && <DeletePost id={post.id} close={close} />}
     </div>
   );
 }
 
-function DeletePost({ id, close }: { id: string; close: () => void }) {
+/** The button `Report` of another user's post. */
+export function ReportPost({ post }: { post: Post }) {
+  const { id, creator, caption } = post;
+  if (me.session.value?.user === creator) return null;
+  const creatorsName = creatorName(post);
+  const about = caption === "" ? texts.imageBy(creatorsName) : `${texts.imageBy(creatorsName)}: ${caption}`;
+  return (
+    <button type="button" class="quiet" onClick={() => openReport({ post: id, comment: null, creator, creatorName: creatorsName, about })}>
+      {texts.report}
+    </button>
+  );
+}
+
+export function DeletePost({ id, close }: { id: string; close: () => void }) {
   const act = () => void outbox.add({ kind: "delete post", post: id });
   return <Confirm question={texts.deletePost} hint={texts.deletePostHint} yes={texts.delete} act={act} close={close} />;
 }

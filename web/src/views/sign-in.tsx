@@ -2,9 +2,8 @@
 import { signal } from "@preact/signals";
 import { useState } from "preact/hooks";
 import * as me from "../me";
-import * as outbox from "../outbox";
 import { problemText, texts } from "../texts";
-import { Confirm, Dialog, DialogTitle, TextField } from "./parts";
+import { Dialog, DialogTitle, TextField } from "./parts";
 
 /** The action that needs a user; it runs after signing in. */
 const pendingAction = signal<(() => void) | null>(null);
@@ -25,6 +24,10 @@ function show(act: () => void, problem: string | null): void {
 }
 
 const noAction = () => undefined;
+
+export function openSignIn(): void {
+  show(noAction, null);
+}
 
 // The action of one user must not run for the next one.
 me.sessionEnds.subscribe(() => (pendingAction.value = null));
@@ -93,38 +96,5 @@ function Credential({ mode, onSignedIn }: { mode: "dev" | "jwt"; onSignedIn: () 
         </button>
       </footer>
     </form>
-  );
-}
-
-export function SessionButtons() {
-  const current = me.session.value;
-  const [isAsking, setAsking] = useState(false);
-  const signIn = (
-    <button type="button" onClick={() => show(noAction, null)}>
-      {texts.signIn}
-    </button>
-  );
-  if (current === null) return signIn;
-  const waiting = outbox.ownEntries.value.length;
-  const signOut = () => void me.signOut(outbox.ownEntries.peek().some(outbox.isInMemoryOnly));
-  return (
-    <>
-      <span class="on" title={texts.signedInAs(current.name)}>
-        <bdi>{current.name}</bdi>
-      </span>
-      {current.expired && signIn}
-      <button type="button" class="quiet" onClick={() => (waiting > 0 ? setAsking(true) : signOut())}>
-        {texts.signOut}
-      </button>
-      {isAsking && (
-        <Confirm
-          question={texts.signOutQuestion}
-          hint={texts.signOutWaiting(waiting)}
-          yes={texts.signOut}
-          act={signOut}
-          close={() => setAsking(false)}
-        />
-      )}
-    </>
   );
 }

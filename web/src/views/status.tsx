@@ -6,6 +6,7 @@ import * as me from "../me";
 import * as outbox from "../outbox";
 import { isActive, type Answer, type Entry } from "../queue";
 import { texts } from "../texts";
+import type { Work } from "../works";
 
 const SHOWN_MS = 5_000;
 
@@ -13,10 +14,33 @@ function resultText(entry: Entry, answer: Answer): string | null {
   if (answer.is === "failed" || answer.is === "conflict") return texts.sendingFailed;
   if (answer.is === "gone") return entry.work.kind.startsWith("delete") ? texts.doneDeletion : texts.goneMeanwhile;
   if (answer.is !== "done") return null;
-  const { work } = entry;
-  if (work.kind === "post") return work.stage === "remove" ? null : texts.donePost;
-  if (work.kind === "comment") return texts.doneComment;
-  return work.kind.startsWith("edit") ? texts.doneEdit : texts.doneDeletion;
+  return doneText(entry.work, answer.inReview === true);
+}
+
+function doneText(work: Work, isInReview: boolean): string | null {
+  switch (work.kind) {
+    case "post":
+      if (work.stage === "remove") return null;
+      return isInReview ? texts.doneInReview : texts.donePost;
+    case "comment":
+      return texts.doneComment;
+    case "edit post":
+    case "edit comment":
+      return texts.doneEdit;
+    case "delete post":
+    case "delete comment":
+      return texts.doneDeletion;
+    case "report":
+      return texts.doneReport;
+    case "block":
+      return texts.doneBlock(work.user);
+    case "unblock":
+      return texts.doneUnblock(work.user);
+    case "appeal":
+      return texts.doneAppeal;
+    case "decision":
+      return texts.doneDecision;
+  }
 }
 
 /** The text of the last result, for some seconds. */

@@ -5,10 +5,14 @@ import * as feed from "../feed";
 import * as me from "../me";
 import { readPost, creatorName, type Post } from "../posts";
 import { texts } from "../texts";
+import { visiblePosts } from "../visible";
+import { withheldPosts } from "../withheld";
 import { Comments } from "./comments";
 import { Blur, Dialog, DialogTitle, IconButton, Time } from "./parts";
-import { postName, withOwnEdits } from "./post";
+import { postName, ReportPost, withOwnEdits } from "./post";
+import { isPrivateImage, usePrivateImage } from "./private-image";
 import { openPostInPlace, openPost } from "./route";
+import { Notice } from "./withheld";
 import { makeZoomable } from "./zoom";
 
 export function Viewer() {
@@ -16,9 +20,9 @@ export function Viewer() {
   return id === null ? null : <PostDialog id={id} />;
 }
 
-/** The post from the feed; from the service if the page was opened by a link. */
+/** The post from the feed, or of the user's own that nobody else sees; from the service if the page was opened by a link. */
 function usePost(id: string): Post | "gone" | null {
-  const feedPost = feed.postById(id)?.value;
+  const feedPost = feed.postById(id)?.value ?? withheldPosts.value.find((post) => post.id === id);
   const [readResult, setReadResult] = useState<Post | "gone" | null>(null);
   useEffect(() => {
     setReadResult(null);
@@ -46,6 +50,12 @@ function PostDialog({ id }: { id: string }) {
             {post.caption}
           </p>
         )}
+        {post && <Notice post={post} />}
+        {post?.status === "ready" && (
+          <p class="row actions">
+            <ReportPost post={post} />
+          </p>
+        )}
         {post?.status === "ready" && <Comments key={id} post={post} />}
       </section>
     </Dialog>
@@ -61,7 +71,7 @@ function Heading({ post }: { post: Post }) {
 }
 
 function neighbour(id: string, step: number): string | null {
-  const ids = feed.posts.value.map((post) => post.value.id);
+  const ids = visiblePosts.value.map((post) => post.value.id);
   const at = ids.indexOf(id);
   return at < 0 ? null : (ids[at + step] ?? null);
 }
@@ -99,18 +109,23 @@ function LargeImage({ post, image }: { post: Post; image: NonNullable<Post["imag
   const frame = useRef<HTMLDivElement>(null);
   const [loaded, setLoaded] = useState(false);
   const { large } = image;
-  useEffect(() => (frame.current ? makeZoomable(frame.current) : undefined), []);
+  const isPrivate = isPrivateImage(large.url);
+  const privateUrl = usePrivateImage(isPrivate ? large.url : null);
+  const source = isPrivate ? privateUrl : resolveUrl(large.url);
+  useEffect(() => (frame.current && source !== null ? makeZoomable(frame.current) : undefined), [source]);
   return (
     <div ref={frame} class="zoom">
       {!loaded && <Blur hash={image.placeholder} />}
-      <img
-        src={resolveUrl(large.url)}
-        width={large.width}
-        height={large.height}
-        alt={post.alt || postName(post)}
-        draggable={false}
-        onLoad={() => setLoaded(true)}
-      />
+      {source !== null && (
+        <img
+          src={source}
+          width={large.width}
+          height={large.height}
+          alt={post.alt || postName(post)}
+          draggable={false}
+          onLoad={() => setLoaded(true)}
+        />
+      )}
     </div>
   );
 }

@@ -11,16 +11,20 @@ from contextlib import suppress
 from image_poster.adapters.dynamodb import blocks, database, decision_log, entries, paging, schema
 from image_poster.adapters.dynamodb.boto import BotoTable
 from image_poster.adapters.dynamodb.comments import DynamoCommentStore
-from image_poster.adapters.dynamodb.idempotency import delete_texts
+from image_poster.adapters.dynamodb.idempotency import delete_texts, used_mark
 from image_poster.adapters.dynamodb.reports import REPORT, REPORTED, stored_report_of
-from image_poster.adapters.dynamodb.standing import DELETING, standing_of
+from image_poster.adapters.dynamodb.standing import (
+    DELETING,
+    DELETIONS,
+    beginning,
+    standing_of,
+)
 from image_poster.domain.accounts import Standing
 from image_poster.domain.identity import Identity
 from image_poster.domain.moderation import Subject
 from image_poster.domain.signing import Page
 from image_poster.ports import Clock
 
-DELETIONS = "DELETIONS"
 _READ_AT_A_TIME = 100
 # Other processes accept the user's writes until they read the standing anew, and indexes are a
 # moment behind.
@@ -30,8 +34,8 @@ _THE_SERVICE = Identity("", admin=True)
 
 
 class DynamoAccountStore:
-    """`AccountStore` in DynamoDB. `standing` replaces the read of a user's standing, by a cache of
-    this process; `changed` is called with the name of a user whose deletion this process began."""
+    """`AccountStore` in DynamoDB. `standing` replaces the read of a user's standing by a cache.
+    `changed` is called with the name of a user whose deletion this process began."""
 
     def __init__(
         self,
@@ -55,20 +59,8 @@ class DynamoAccountStore:
 
     @database.retried
     async def begin_deletion(self, user: str) -> None:
-        now = self._clock.now_ms()
-        begun = database.Update(
-            schema.account_key(user),
-            put={
-                DELETING: True,
-                "begun_ms": now,
-                "due": DELETIONS,
-                "due_at": user,
-                schema.STREAM_COUNTED: False,  # the stream goes on with the deletion at once
-            },
-            when=(database.Lacks(DELETING),),
-        )
         with suppress(database.ConditionFailedError):
-            await self._table.write(begun)
+            await self._table.write(beginning(user, self._clock.now_ms()))
         self._changed(user)
 
     async def deleting(self) -> list[str]:
@@ -173,7 +165,7 @@ class DynamoAccountStore:
         if sk == schema.ACCOUNT:
             return False
         if sk.startswith(schema.RECORD):
-            await self._table.write(schema.used_mark(item))
+            await self._table.write(used_mark(item))
         elif sk.startswith(blocks.BLOCK):
             await self._table.write(blocks.unpairing(user, sk.removeprefix(blocks.BLOCK)))
         elif sk.startswith(REPORT):

@@ -1,5 +1,5 @@
 """Blocks between users in DynamoDB: an item for each block, for its user's list, and one for each
-pair of users, so that one read tells whether either of them blocks the other."""
+pair of users. So one read tells if either of them blocks the other."""
 
 import hashlib
 
@@ -13,7 +13,8 @@ from image_poster.domain.errors import BlockedError, TooManyBlocksError
 from image_poster.domain.signing import Page
 from image_poster.ports import Clock
 
-BLOCK = "BLOCK#"
+# Short: with the longest name, a sort key has 1,024 bytes at most.
+BLOCK = "BL#"
 _PAIR = "PAIR"
 # Of a block that ended, until DynamoDB removes its item.
 _ENDED = "ended"

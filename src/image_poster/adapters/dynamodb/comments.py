@@ -43,8 +43,8 @@ class DynamoCommentStore:
     """`CommentStore` in DynamoDB. It caches for a minute that a post is ready.
 
     If the post is deleted in that minute, `DynamoCommentCounter` removes new comments on it. If it
-    is hidden in that minute, new comments are counted as any other: nobody sees them until the post
-    is restored, and then the count is true.
+    is hidden in that minute, new comments are counted as any other. Nobody sees them until the post
+    is restored; then the count is true.
     """
 
     def __init__(
@@ -137,8 +137,8 @@ class DynamoCommentStore:
     ) -> None:
         """Mark the comment as deleted. Raises `ConditionFailedError` if it is deleted or missing,
         `PostNotFoundError` and `NotYoursError`."""
-        if not by.admin and await self._ready.creator_of(post_id) is None:
-            raise PostNotFoundError
+        if not by.admin:
+            await self._check_concerned(post_id, comment_id, by)
         deletion = self.removing(post_id, comment_id, by)
         if decision is not None:
             await self._remove_logged(deletion, decision)
@@ -152,6 +152,18 @@ class DynamoCommentStore:
             post = await self._table.get(schema.post_key(post_id)) or {}
             by.require(str(exc.item["creator"]), str(post.get("creator", exc.item["creator"])))
             await delete_texts(self._table, deletion)
+
+    async def _check_concerned(self, post_id: str, comment_id: str, by: Identity) -> None:
+        """Raises `PostNotFoundError` if the post is not ready, unless the post or the comment is
+        the user's own."""
+        if await self._ready.creator_of(post_id) is not None:
+            return
+        post = await self._table.get(schema.post_key(post_id))
+        comment = await self._table.get(schema.comment_key(post_id, comment_id))
+        if post is None or schema.is_tombstone(post):
+            raise PostNotFoundError
+        if by.user not in {post["creator"], comment["creator"] if comment else None}:
+            raise PostNotFoundError
 
     async def _remove_logged(self, deletion: database.Update, decision: Decision) -> None:
         item = await self._table.get(deletion.key)
@@ -177,7 +189,7 @@ class DynamoCommentStore:
         `PostNotFoundError` and `CommentNotFoundError`."""
         item = await self._table.get(schema.comment_key(post_id, comment_id))
         mark = item or await self._table.get(schema.gone_key(post_id, comment_id))
-        if mark is not None and mark.get("deleted_by") == by.user:
+        if mark is not None and schema.was_deleted_by(mark, by.user):
             return
         if isinstance(reason, PostNotFoundError):
             raise reason

@@ -1,5 +1,5 @@
-"""The log of decisions in DynamoDB: all decisions, those about each user's content and account, and
-for each subject the newest decision and the one in force."""
+"""The log of decisions in DynamoDB: all decisions, and those about each user's content and account.
+For each subject, it has the newest decision and the one in force."""
 
 from collections.abc import Iterable
 from typing import NamedTuple

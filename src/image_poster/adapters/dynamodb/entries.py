@@ -117,11 +117,13 @@ async def _open_items(table: BotoTable, subject: Subject, prefix: str) -> list[d
 
 @database.retried
 async def close_deleted(table: BotoTable, subject: Subject) -> None:
-    """Close all open entries of a deleted comment, or of a deleted post and its comments. Each is
-    one transaction; repeating it completes what a crash interrupted."""
+    """Close the open entries of a deleted comment, or of a deleted post and its comments, but for
+    appeals, which need a decision. Each is one transaction; repeating it completes a round that a
+    crash interrupted."""
     prefix = _entries_prefix(subject) if subject.comment_id else _ENTRY
     for item in await _open_items(table, subject, prefix):
-        await table.transact(closing(item, Action.DELETE))
+        if entry_of(item).kind is not EntryKind.APPEAL:
+            await table.transact(closing(item, Action.DELETE))
 
 
 async def closing_actions(

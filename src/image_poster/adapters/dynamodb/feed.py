@@ -222,7 +222,7 @@ class DynamoFeedRebuilder:
         """Schedule the expiry of a failed post that an earlier version stored without one."""
         if post["status"] != PostStatus.FAILED or "due" in post:
             return
-        checked = schema.due_attributes(str(post["id"]), int(post["since_ms"]))
+        checked = schema.due_attributes(str(post["id"]), int(post.get("since_ms", 0)))
         update = database.Update(schema.key_of(post), put=checked, when=(database.unchanged(post),))
         with suppress(database.WriteRefusedError):
             await self._table.write(update)

@@ -6,7 +6,7 @@ from contextlib import suppress
 from image_poster.adapters.dynamodb import database, schema
 from image_poster.adapters.dynamodb.boto import BotoTable
 from image_poster.domain.errors import BusyError, GoneError
-from image_poster.domain.idempotency import AlreadyAnsweredError, IdempotencyRecord
+from image_poster.domain.idempotency import KEPT_MS, AlreadyAnsweredError, IdempotencyRecord
 from image_poster.ports import Clock
 
 _MAX_ATTEMPTS = 5
@@ -32,7 +32,7 @@ async def put_once(
         unused = database.HasValue("location", instead_of.location)
     item["record"] = schema.record_key(record.user, record.key).sk
     for _ in range(_MAX_ATTEMPTS):
-        record_put = database.Put(schema.record_item(record, clock.now_ms()), (unused,))
+        record_put = database.Put(_record_item(record, clock.now_ms()), (unused,))
         try:
             await table.transact([record_put, put])
         except database.TransactionRefusedError as exc:
@@ -55,7 +55,7 @@ async def record_writes(
     await _check_not_gone(table, record, clock)
     stored = await table.get(schema.record_key(record.user, record.key))
     unused = _unused(stored, clock)
-    return [database.Put(schema.record_item(record, clock.now_ms()), (unused,))]
+    return [database.Put(_record_item(record, clock.now_ms()), (unused,))]
 
 
 async def _check_not_gone(table: BotoTable, record: IdempotencyRecord, clock: Clock) -> None:
@@ -148,5 +148,38 @@ def _unused(stored: database.Item | None, clock: Clock) -> database.Condition:
     if stored is None:
         return database.Lacks(database.PK)
     if int(stored["expires_ms"]) > clock.now_ms():
-        raise AlreadyAnsweredError(schema.record_of(stored))
+        raise AlreadyAnsweredError(_record_of(stored))
     return database.HasValue("expires_ms", stored["expires_ms"])
+
+
+def _record_item(record: IdempotencyRecord, now_ms: int) -> database.Item:
+    return schema.keyed(
+        schema.record_key(record.user, record.key),
+        {
+            "user": record.user,
+            "key": record.key,
+            "fingerprint": record.fingerprint,
+            "body": record.body,
+            "location": record.location,
+            "resource": record.resource,
+            "expires_ms": now_ms + KEPT_MS,
+            "ttl": schema.ttl_of(now_ms + KEPT_MS),
+        },
+    )
+
+
+def _record_of(item: database.Item) -> IdempotencyRecord:
+    fingerprint, body = item["fingerprint"], item.get("body", b"")
+    assert isinstance(fingerprint, bytes)  # noqa: S101 - for the type checker: it is stored as binary
+    assert isinstance(body, bytes)  # noqa: S101
+    return IdempotencyRecord(
+        str(item["user"]), str(item["key"]), fingerprint, body, location=str(item["location"])
+    )
+
+
+def used_mark(record: database.Item) -> database.Put:
+    """The mark that an idempotency key was used, in place of the record of a deleted account."""
+    times = {name: record[name] for name in ("expires_ms", "ttl")}
+    return database.Put(
+        schema.keyed(schema.used_key(str(record["user"]), str(record["key"])), times)
+    )

@@ -13,9 +13,17 @@ from image_poster.adapters.dynamodb.standing import (
     WriterCheck,
     accept_writer,
     banning,
+    beginning,
     standing_of,
 )
 from image_poster.domain.accounts import Ban
+from image_poster.domain.decisions import (
+    NO_HASH,
+    SubjectState,
+    Verdict,
+    closes,
+    judge,
+)
 from image_poster.domain.errors import (
     AppealMadeError,
     DecisionConflictError,
@@ -23,7 +31,7 @@ from image_poster.domain.errors import (
 )
 from image_poster.domain.idempotency import IdempotencyRecord
 from image_poster.domain.identity import Identity
-from image_poster.domain.ids import parse_rfc3339
+from image_poster.domain.ids import least_id, milliseconds_of, parse_rfc3339
 from image_poster.domain.moderation import (
     APPEALABLE,
     Action,
@@ -34,10 +42,6 @@ from image_poster.domain.moderation import (
     NewEntry,
     QueueEntry,
     Subject,
-    SubjectState,
-    Verdict,
-    closes,
-    judge,
 )
 from image_poster.domain.posts import Post
 from image_poster.domain.signing import Page
@@ -45,6 +49,7 @@ from image_poster.ports import Clock
 
 HASHES = "HASHES"
 _HASHES_AT_A_TIME = 1000
+_CLOCKS_DIFFER_MS = 10 * 60 * 1000
 
 
 class _Loaded(NamedTuple):
@@ -77,6 +82,7 @@ class DynamoDecisionStore:
         self._comments = comments
         self._check_may_write = check_may_write
         self._changed = changed
+        self._hashes: dict[str, int] = {}
 
     async def queue(self, *, limit: int, after: str | None) -> Page[QueueEntry, str]:
         query = database.Query(
@@ -173,13 +179,26 @@ class DynamoDecisionStore:
         await self._table.transact([made, storing, *recording])
 
     async def nearest(self, image_hash: str) -> tuple[str, int] | None:
-        query = database.Query(HASHES, _HASHES_AT_A_TIME)
-        bits, best = int(image_hash, 16), None
+        await self._load_new_hashes()
+        bits = int(image_hash, 16)
+        distances = [
+            ((bits ^ blocked).bit_count(), decision_id)
+            for decision_id, blocked in self._hashes.items()
+        ]
+        if not distances:
+            return None
+        distance, decision_id = min(distances)
+        return decision_id, distance
+
+    async def _load_new_hashes(self) -> None:
+        """Read the hashes that were blocked since the last call; none is ever removed. Ids come
+        from several clocks, so those of the last minutes are read again."""
+        after = None
+        if self._hashes:
+            after = least_id(milliseconds_of(max(self._hashes)) - _CLOCKS_DIFFER_MS)
+        query = database.Query(HASHES, _HASHES_AT_A_TIME, ascending=True, after=after)
         async for item in paging.all_items(self._table, query):
-            distance = (bits ^ int(str(item["hash"]), 16)).bit_count()
-            if best is None or distance < best[1]:
-                best = (str(item[database.SK]), distance)
-        return best
+            self._hashes[str(item[database.SK])] = int(str(item["hash"]), 16)
 
     async def _load(self, subject: Subject) -> _Loaded:
         """Read the state of a subject."""
@@ -213,7 +232,7 @@ class DynamoDecisionStore:
         """The writes of a new decision to its post, comment or account."""
         decision, item = verdict.decision, loaded.content
         if decision.user is not None:
-            return _account_writes(decision, decision.user)
+            return _account_writes(decision, decision.user, loaded.state, self._clock.now_ms())
         if item is None:
             return []
         if verdict.post is not None:
@@ -261,8 +280,12 @@ def _closings(decision: Decision, slots: list[database.Item]) -> list[database.W
     ]
 
 
-def _account_writes(decision: Decision, user: str) -> list[database.Write]:
-    """The writes of a decision about a user; the deletion of the account is only logged."""
+def _account_writes(
+    decision: Decision, user: str, state: SubjectState, now_ms: int
+) -> list[database.Write]:
+    """The writes of a decision about a user. The deletion of an account begins here."""
+    if decision.action is Action.DELETE:
+        return [] if state.is_deleting else [beginning(user, now_ms)]
     if decision.action is Action.BAN:
         until_ms = None if decision.until is None else parse_rfc3339(decision.until)
         return [banning(user, Ban(decision.reason, until_ms, decision.id))]
@@ -270,9 +293,10 @@ def _account_writes(decision: Decision, user: str) -> list[database.Write]:
 
 
 def _blocking(decision: Decision, post: database.Item) -> list[database.Write]:
-    """The write that blocks the image of a deleted post, if its hash is known."""
-    if "image_hash" not in post:
-        return []
+    """The write that blocks the image of a deleted post. Raises `DecisionConflictError` if it has
+    no hash."""
+    if not post.get("image_hash"):
+        raise DecisionConflictError(NO_HASH)
     key = database.Key(HASHES, decision.id)
     return [database.Update(key, put={"hash": post["image_hash"]})]
 

@@ -267,12 +267,16 @@ class DynamoPostStore:
         return int(item["since_ms"])
 
     async def mark_purged(self, post_id: str) -> None:
-        """Close the entries of the queue that are left, and remove the tombstone's scheduled check.
-        An expired post has no tombstone."""
+        """Close the entries of the queue that are left; remove the tombstone's names and its
+        scheduled check. An expired post has no tombstone."""
         await entries.close_deleted(self._table, Subject(post_id))
+        item = await self._table.get(schema.post_key(post_id))
+        if item is None or not schema.is_tombstone(item):
+            return
         purged = database.Update(
-            schema.post_key(post_id),
-            remove=schema.DUE_ATTRIBUTES,
+            schema.key_of(item),
+            put={"deleted_by": schema.deleter_mark(str(item["deleted_by"]))},
+            remove=("creator", *schema.DUE_ATTRIBUTES),
             when=(database.HasValue("status", schema.DELETED),),
         )
         with suppress(database.ConditionFailedError, database.ConflictError):
@@ -305,7 +309,7 @@ def _explain(item: database.Item | None, by: Identity) -> None:
     if item is None:
         raise PostNotFoundError
     if schema.is_tombstone(item):
-        if item["deleted_by"] == by.user:
+        if schema.was_deleted_by(item, by.user):
             return
         raise PostNotFoundError
     raise NotYoursError if item["status"] == PostStatus.READY else PostNotFoundError

@@ -6,7 +6,7 @@ from zlib import crc32
 
 import msgspec
 
-from image_poster.adapters.dynamodb.database import PK, SK, Item, Key, Put, Value
+from image_poster.adapters.dynamodb.database import PK, SK, Item, Key, Value
 from image_poster.domain.comments import Comment, CommentState, encode_comment
 from image_poster.domain.feed import (
     ALWAYS,
@@ -17,7 +17,7 @@ from image_poster.domain.feed import (
     Position,
     Ranked,
 )
-from image_poster.domain.idempotency import KEPT_MS, IdempotencyRecord
+from image_poster.domain.idempotency import KEPT_MS
 from image_poster.domain.posts import Post, PostStatus, StoredPost, encode_post
 from image_poster.domain.uploads import Upload
 from image_poster.domain.usage import Usage
@@ -48,6 +48,7 @@ FAILED_CHECK_MS = DAY_MS
 _GRACE_SECONDS = 3600
 # A day's bytes, and uploads that are kept for a day.
 _USAGE_LISTS = ("under_way", "passed")
+_HASHED = "sha256:"
 _USAGE_KEPT_MS = 2 * DAY_MS
 
 
@@ -242,8 +243,22 @@ def author_partition(user: str) -> str:
 
 def gone_item(comment: CommentState, post_id: str, now_ms: int) -> Item:
     """The mark of a deleted comment."""
-    mark: Item = {"deleted_by": str(comment.deleted_by), "ttl": ttl_of(now_ms + KEPT_MS)}
+    deleter = deleter_mark(comment.deleted_by or "")
+    mark: Item = {"deleted_by": deleter, "ttl": ttl_of(now_ms + KEPT_MS)}
     return keyed(gone_key(post_id, comment.id), mark)
+
+
+def deleter_mark(user: str) -> str:
+    """The hash that stands for a user in the mark of a deletion, so that no name stays there; a
+    hash stands for itself. Empty for the service."""
+    if not user or user.startswith(_HASHED):
+        return user
+    return f"{_HASHED}{hashlib.sha256(user.encode()).hexdigest()}"
+
+
+def was_deleted_by(item: Item, user: str) -> bool:
+    """True if this user deleted the post or comment of an item."""
+    return item.get("deleted_by") in {user, deleter_mark(user)}
 
 
 def comment_id_of(item: Item) -> str:
@@ -252,37 +267,6 @@ def comment_id_of(item: Item) -> str:
 
 def doc_of(item: Item) -> bytes:
     return _utf8(item["doc"])
-
-
-def record_item(record: IdempotencyRecord, now_ms: int) -> Item:
-    return keyed(
-        record_key(record.user, record.key),
-        {
-            "user": record.user,
-            "key": record.key,
-            "fingerprint": record.fingerprint,
-            "body": record.body,
-            "location": record.location,
-            "resource": record.resource,
-            "expires_ms": now_ms + KEPT_MS,
-            "ttl": ttl_of(now_ms + KEPT_MS),
-        },
-    )
-
-
-def record_of(item: Item) -> IdempotencyRecord:
-    fingerprint, body = item["fingerprint"], item.get("body", b"")
-    assert isinstance(fingerprint, bytes)  # noqa: S101 - for the type checker: it is stored as binary
-    assert isinstance(body, bytes)  # noqa: S101
-    return IdempotencyRecord(
-        str(item["user"]), str(item["key"]), fingerprint, body, location=str(item["location"])
-    )
-
-
-def used_mark(record: Item) -> Put:
-    """The mark that an idempotency key was used, in place of the record of a deleted account."""
-    times = {name: record[name] for name in ("expires_ms", "ttl")}
-    return Put(keyed(used_key(str(record["user"]), str(record["key"])), times))
 
 
 def usage_item(user: str, usage: Usage, version: int, now_ms: int) -> Item:

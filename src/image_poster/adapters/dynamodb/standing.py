@@ -6,6 +6,7 @@ from image_poster.adapters.dynamodb import database, schema
 from image_poster.domain.accounts import Ban, Standing
 
 DELETING = "deleting"
+DELETIONS = "DELETIONS"
 _BAN_ATTRIBUTES = ("ban_decision", "ban_reason", "ban_until")
 
 
@@ -48,3 +49,19 @@ def banning(user: str, ban: Ban | None) -> database.Update:
             attributes["ban_until"] = ban.until_ms
     removed = tuple(name for name in _BAN_ATTRIBUTES if name not in attributes)
     return database.Update(schema.account_key(user), put=attributes, remove=removed)
+
+
+def beginning(user: str, now_ms: int) -> database.Update:
+    """The write that marks an account as being deleted since `now_ms`, unless it is marked. The
+    stream goes on with the deletion at once."""
+    return database.Update(
+        schema.account_key(user),
+        put={
+            DELETING: True,
+            "begun_ms": now_ms,
+            "due": DELETIONS,
+            "due_at": user,
+            schema.STREAM_COUNTED: False,
+        },
+        when=(database.Lacks(DELETING),),
+    )

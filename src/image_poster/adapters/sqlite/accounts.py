@@ -7,7 +7,7 @@ from contextlib import suppress
 import msgspec
 
 from image_poster.adapters.sqlite.comments import delete_comments
-from image_poster.adapters.sqlite.database import Database
+from image_poster.adapters.sqlite.database import GREATEST_ID, Database
 from image_poster.adapters.sqlite.idempotency import replace_by_used_keys
 from image_poster.adapters.sqlite.standing import (
     FIND_STANDING,
@@ -23,7 +23,6 @@ from image_poster.domain.limits import take_page
 from image_poster.domain.signing import Page
 from image_poster.ports import Clock
 
-_GREATEST_ID = "~"
 # Comments and posts of a deleted account are deleted by nobody: its name stays in no tombstone.
 _NOBODY = Identity("")
 _POSTS_OF = "SELECT id FROM posts WHERE creator = ?1 AND status {} 'ready' LIMIT ?2"
@@ -143,7 +142,7 @@ class SqliteAccountStore:
         return [post_id for (post_id,) in (ready + others)[:limit]]
 
     async def comments_of(self, user: str, *, limit: int, after: str | None) -> Page[bytes, str]:
-        rows = self._database.read(_COMMENTS_OF, user, after or _GREATEST_ID, limit + 1)
+        rows = self._database.read(_COMMENTS_OF, user, after or GREATEST_ID, limit + 1)
         shown, more = take_page(rows, limit, lambda row: len(row[1]))
         return Page([doc for _, doc in shown], shown[-1][0] if more else None)
 
@@ -165,9 +164,14 @@ class SqliteAccountStore:
         return await self._database.write(erase)
 
     async def finish_deletion(self, user: str) -> None:
-        """As the port says. Raises `BusyError`, with the deletion unfinished, while a reader of
-        another process needs the log of the database."""
+        """As the port says; the file of the database is rewritten, unless it is large
+        (`Database.rewrite`). Raises `BusyError`, with the deletion unfinished, while a reader of
+        another process needs the log, or soon after another rewrite; and `StorageFullError`."""
         await self._database.truncate_log()
-        await self._database.write(lambda connection: end_deletion(connection, user))
+        # `secure_delete` clears rows and free pages, but not the copies that SQLite leaves in
+        # unused parts of pages when it moves rows between them.
+        await self._database.rewrite()
+        now = self._clock.service_ms()
+        await self._database.write(lambda connection: end_deletion(connection, user, now))
         with suppress(BusyError):  # this has only the name, in a row that is gone
             await self._database.truncate_log()

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from image_poster.adapters.sqlite.database import Database
+from image_poster.adapters.sqlite.database import GREATEST_ID, Database
 from image_poster.adapters.sqlite.entries import close_content_entries, log_for_owner
 from image_poster.adapters.sqlite.idempotency import (
     add_tombstone,
@@ -37,8 +37,8 @@ _DELETED_AT_A_TIME = 2
 _COMMENTED_POST = (
     "SELECT status, creator, total_comments, since, latest, "
     "EXISTS (SELECT 1 FROM accounts WHERE user = ?2), "
-    "EXISTS (SELECT 1 FROM blocks WHERE user = ?2 AND blocked = creator) "
-    "OR EXISTS (SELECT 1 FROM blocks WHERE user = creator AND blocked = ?2) "
+    "creator <> ?2 AND (EXISTS (SELECT 1 FROM blocks WHERE user = ?2 AND blocked = creator) "
+    "OR EXISTS (SELECT 1 FROM blocks WHERE user = creator AND blocked = ?2)) "
     "FROM posts WHERE id = ?1"
 )
 
@@ -103,7 +103,7 @@ class SqliteCommentStore:
         rows = self._database.read(
             "SELECT id, doc FROM comments WHERE post_id = ? AND id < ? ORDER BY id DESC LIMIT ?",
             post_id,
-            after or "~",  # greater than any id
+            after or GREATEST_ID,
             limit + 1,
         )
         shown, more = take_page(rows, limit, lambda row: len(row[1]))
@@ -145,8 +145,13 @@ class SqliteCommentStore:
         def delete(connection: sqlite3.Connection) -> None:
             if was_deleted_by(connection, comment_id, by):
                 return
-            post = _ranked_post(connection, post_id, ready_only=not by.admin)
-            creator = _comment(connection, post_id, comment_id).creator
+            post = _ranked_post(connection, post_id, ready_only=False)
+            comment = find_comment(connection, post_id, comment_id)
+            creator = "" if comment is None else comment.creator
+            if not by.admin and by.user not in {creator, post.creator}:
+                _ranked_post(connection, post_id)  # else the post does not exist for this user
+            if comment is None:
+                raise CommentNotFoundError
             by.require(creator, post.creator)
             delete_comments(connection, [(post_id, comment_id)], by, self._clock.service_ms())
             log_for_owner(connection, decision, creator)

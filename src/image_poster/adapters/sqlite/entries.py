@@ -9,6 +9,7 @@ import sqlite3
 from collections.abc import Iterable
 from typing import Any
 
+from image_poster.domain.decisions import closes
 from image_poster.domain.moderation import (
     Action,
     Decision,
@@ -18,7 +19,6 @@ from image_poster.domain.moderation import (
     NewEntry,
     Reason,
     Subject,
-    closes,
     of_owner,
     outcome_of,
 )
@@ -41,7 +41,7 @@ _COUNT_REPORT = (
 # The entries of a post, and of its comments: their keys begin with the post's key and a colon.
 _CLOSE_CONTENT = (
     "UPDATE entries SET closed_by = ?1 "
-    "WHERE closed_by IS NULL AND subject >= ?2 AND subject < ?2 || ';'"
+    "WHERE closed_by IS NULL AND kind <> 'appeal' AND subject >= ?2 AND subject < ?2 || ';'"
 )
 _CLOSE_KIND = (
     "UPDATE entries SET closed_by = ? WHERE subject = ? AND kind = ? AND closed_by IS NULL"
@@ -135,7 +135,8 @@ def count_report(connection: sqlite3.Connection, entry_id: str, reason: Reason) 
 
 
 def close_content_entries(connection: sqlite3.Connection, subject: Subject) -> None:
-    """Close the open entries of a deleted post and of its comments, or of a deleted comment."""
+    """Close the open entries of a deleted post and of its comments, or of a deleted comment. An
+    appeal stays: it needs a decision."""
     connection.execute(_CLOSE_CONTENT, (Action.DELETE, subject.key))
 
 

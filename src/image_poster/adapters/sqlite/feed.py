@@ -71,7 +71,8 @@ _POSTS_AFTER = (
 _POST_BY_ID = "SELECT id, creator, total_comments, since, latest FROM posts WHERE id = ?"
 _ADD_COMMENT = (
     "INSERT OR IGNORE INTO comments (post_id, id, creator, doc) SELECT ?1, ?2, ?3, ?4 "
-    "WHERE NOT EXISTS (SELECT 1 FROM tombstones WHERE id = ?2)"
+    "WHERE NOT EXISTS (SELECT 1 FROM tombstones WHERE id = ?2) "
+    "AND NOT EXISTS (SELECT 1 FROM accounts WHERE user = ?3 AND deleting = 1)"
 )
 
 Contents = dict[str, StoredPost]
@@ -186,8 +187,9 @@ class SqliteCommentImporter:
         self._clock = clock
 
     async def add(self, post_id: str, comments: Sequence[Comment]) -> int:
-        """Add the comments that are new and were not deleted, in one transaction. Returns their
-        number, 0 if the post does not exist. Raises `StorageFullError`."""
+        """Add the comments that are new and were not deleted, nor their author's account, in one
+        transaction. Returns their number, 0 if the post does not exist. Raises
+        `StorageFullError`."""
         rows = [
             (post_id, comment.id, comment.creator, encode_comment(comment)) for comment in comments
         ]

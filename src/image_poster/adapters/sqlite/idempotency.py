@@ -144,12 +144,12 @@ class SqliteTombstoneQueue:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def pending(self, limit: int, after: str = "") -> list[str]:
+    async def pending(self, limit: int, after: str = "", *, by: str | None = None) -> list[str]:
         sql = (  # without the index, every tombstone would be read
             "SELECT id FROM tombstones INDEXED BY tombstones_pending "
-            "WHERE pending = 1 AND id > ? ORDER BY id LIMIT ?"
+            "WHERE pending = 1 AND id > ?1 AND (?2 IS NULL OR user = ?2) ORDER BY id LIMIT ?3"
         )
-        rows = self._database.read(sql, after, limit)
+        rows = self._database.read(sql, after, by, limit)
         return [row[0] for row in rows]
 
     async def purge_comments(self, post_id: str, limit: int) -> bool:

@@ -1,21 +1,18 @@
-"""Reports, the moderation queue, the log of decisions, and appeals in SQLite."""
+"""The moderation queue, decisions and their log, and appeals in SQLite."""
 
 import sqlite3
-from collections.abc import Collection
 from typing import Any
 
 import msgspec
 
 from image_poster.adapters.sqlite.comments import delete_comments, find_comment
-from image_poster.adapters.sqlite.database import Database
+from image_poster.adapters.sqlite.database import GREATEST_ID, Database
 from image_poster.adapters.sqlite.entries import (
     DECISION_COLUMNS,
     DECISIONS_ABOUT,
     close_entries,
-    count_report,
     decoded_decision,
     decoded_match,
-    decoded_outcome,
     log_decision,
     open_entry,
     open_kinds,
@@ -28,14 +25,25 @@ from image_poster.adapters.sqlite.idempotency import (
     store_record,
 )
 from image_poster.adapters.sqlite.posts import change_post, delete_post, find_post
-from image_poster.adapters.sqlite.standing import check_standing, end_ban, find_standing, set_ban
+from image_poster.adapters.sqlite.reports import LATEST_REPORTS_OF, decoded_report
+from image_poster.adapters.sqlite.standing import (
+    begin_deletion,
+    check_standing,
+    end_ban,
+    find_standing,
+    set_ban,
+)
 from image_poster.domain.accounts import Ban
+from image_poster.domain.decisions import (
+    NO_HASH,
+    SubjectState,
+    Verdict,
+    judge,
+)
 from image_poster.domain.errors import (
     AppealMadeError,
-    CommentNotFoundError,
     DecisionConflictError,
     DecisionNotFoundError,
-    PostNotFoundError,
 )
 from image_poster.domain.idempotency import IdempotencyRecord
 from image_poster.domain.identity import Identity
@@ -43,44 +51,20 @@ from image_poster.domain.ids import parse_rfc3339
 from image_poster.domain.moderation import (
     APPEALABLE,
     DISMISSED,
-    LATEST_REPORTS,
     Action,
-    AlreadyReportedError,
     Appeal,
     AppealedDecision,
     Decision,
     EntryKind,
     NewEntry,
     QueueEntry,
-    Reason,
-    Report,
     Subject,
-    SubjectState,
-    Verdict,
-    judge,
 )
 from image_poster.domain.signing import Page
 from image_poster.ports import Clock
 from image_poster.ports.posts import PostNotifier
 from image_poster.services.posts import NULL_NOTIFIER
 
-_GREATEST_ID = "~"
-_REPORT_COLUMNS = "reports.id, reporter, post_id, comment_id, reason, text, created_at, closed_by"
-_REPORTS = (
-    f"SELECT {_REPORT_COLUMNS} FROM reports "  # noqa: S608 - constants
-    "JOIN entries ON entries.id = entry_id"
-)
-_REPORTS_OF_USER = (
-    f"{_REPORTS} WHERE reporter = ? AND reports.id < ? ORDER BY reports.id DESC LIMIT ?"
-)
-_LATEST_REPORTS = f"{_REPORTS} WHERE entry_id = ? ORDER BY reports.id DESC LIMIT {LATEST_REPORTS}"
-_OPEN_REPORT = (
-    f"{_REPORTS} WHERE reporter = ? AND post_id = ? AND comment_id IS ? AND closed_by IS NULL"
-)
-_ADD_REPORT = (
-    "INSERT INTO reports (id, reporter, post_id, comment_id, reason, text, created_at, entry_id) "
-    "VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
-)
 _QUEUE = (
     "SELECT id, kind, subject, since, reports, reasons, match_line, match_decision FROM entries "
     "WHERE closed_by IS NULL AND id > ? ORDER BY id LIMIT ?"
@@ -98,89 +82,7 @@ _FIND_APPEAL = (
     "SELECT text, created_at, closed_by FROM appeals JOIN entries ON entries.id = entry_id "
     "WHERE decision_id = ?"
 )
-_BLOCK_HASH = (
-    "INSERT OR IGNORE INTO blocked_hashes (hash, decision_id) "
-    "SELECT image_hash, ? FROM posts WHERE id = ? AND image_hash <> ''"
-)
-
-
-class SqliteReportStore:
-    """`ReportStore` in SQLite."""
-
-    def __init__(self, database: Database, clock: Clock) -> None:
-        self._database = database
-        self._clock = clock
-
-    async def add(self, report: Report, record: IdempotencyRecord | None = None) -> None:
-        now = self._clock.service_ms()
-        self._database.check_free_space(len(report.text))
-
-        def insert(connection: sqlite3.Connection) -> None:
-            check_unused(connection, record)
-            check_standing(connection, report.reporter, self._clock.now_ms())
-            _check_not_reported(connection, report)
-            _check_exists(connection, report.subject)
-            store_record(connection, record, now)
-            _add_report(connection, report)
-
-        await self._database.write(insert)
-
-    async def check_unused(self, record: IdempotencyRecord | None) -> None:
-        await check_record_unused(self._database, record)
-
-    async def page(self, reporter: str, *, limit: int, after: str | None) -> Page[Report, str]:
-        rows = self._database.read(_REPORTS_OF_USER, reporter, after or _GREATEST_ID, limit + 1)
-        reports = [_decoded_report(row) for row in rows[:limit]]
-        return Page(reports, reports[-1].id if len(rows) > limit else None)
-
-    async def reported_posts(self, reporter: str, post_ids: Collection[str]) -> frozenset[str]:
-        if not post_ids:
-            return frozenset()
-        marks = ", ".join("?" * len(post_ids))
-        rows = self._database.read(
-            "SELECT post_id FROM reports WHERE reporter = ? "  # noqa: S608 - marks
-            f"AND post_id IN ({marks}) AND comment_id IS NULL",
-            reporter,
-            *post_ids,
-        )
-        return frozenset(post_id for (post_id,) in rows)
-
-
-def _check_not_reported(connection: sqlite3.Connection, report: Report) -> None:
-    """Raises `AlreadyReportedError` if the reporter has an open report of this subject."""
-    key = (report.reporter, report.post_id, report.comment_id)
-    row = connection.execute(_OPEN_REPORT, key).fetchone()
-    if row is not None:
-        raise AlreadyReportedError(_decoded_report(row))
-
-
-def _check_exists(connection: sqlite3.Connection, subject: Subject) -> None:
-    """Check that the post or comment was not deleted in the meantime: nothing would close its
-    entry. Raises `PostNotFoundError` and `CommentNotFoundError`."""
-    post_id = subject.post_id or ""
-    if find_post(connection, post_id) is None:
-        raise PostNotFoundError
-    if subject.comment_id and find_comment(connection, post_id, subject.comment_id) is None:
-        raise CommentNotFoundError
-
-
-def _add_report(connection: sqlite3.Connection, report: Report) -> None:
-    entry = NewEntry(report.id, EntryKind.REPORT, report.created_at)
-    entry_id = open_entry(connection, report.subject, entry)
-    connection.execute(
-        _ADD_REPORT,
-        (
-            *(report.id, report.reporter, report.post_id, report.comment_id),
-            *(report.reason, report.text, report.created_at, entry_id),
-        ),
-    )
-    count_report(connection, entry_id, report.reason)
-
-
-def _decoded_report(row: tuple[Any, ...]) -> Report:
-    id_, reporter, post_id, comment_id, reason, text, created_at, closed_by = row
-    outcome = decoded_outcome(closed_by)
-    return Report(id_, reporter, post_id, comment_id, Reason(reason), text, created_at, outcome)
+_BLOCK_HASH = "INSERT OR IGNORE INTO blocked_hashes (hash, decision_id) VALUES (?, ?)"
 
 
 class SqliteDecisionStore:
@@ -220,7 +122,7 @@ class SqliteDecisionStore:
             verdict = judge(decision, state)
             if verdict.is_new:
                 if block_image:
-                    connection.execute(_BLOCK_HASH, (decision.id, decision.post_id))
+                    _block_hash(connection, decision)
                 _apply(connection, verdict, now)
                 close_entries(connection, decision.subject, decision.action)
                 log_decision(connection, verdict.decision)
@@ -233,14 +135,14 @@ class SqliteDecisionStore:
         return verdict
 
     async def log(self, *, limit: int, after: str | None) -> Page[Decision, str]:
-        rows = self._database.read(_LOG, after or _GREATEST_ID, limit + 1)
+        rows = self._database.read(_LOG, after or GREATEST_ID, limit + 1)
         decisions = [decoded_decision(row) for row in rows[:limit]]
         return Page(decisions, decisions[-1].id if len(rows) > limit else None)
 
     async def about(
         self, owner: str, *, limit: int, after: str | None
     ) -> Page[AppealedDecision, str]:
-        rows = self._database.read(_DECISIONS_OF_OWNER, owner, after or _GREATEST_ID, limit + 1)
+        rows = self._database.read(_DECISIONS_OF_OWNER, owner, after or GREATEST_ID, limit + 1)
         items = [self._with_appeal(decoded_decision(row)) for row in rows[:limit]]
         return Page(items, items[-1].decision.id if len(rows) > limit else None)
 
@@ -298,7 +200,7 @@ class SqliteDecisionStore:
 
     def _entry(self, row: tuple[Any, ...]) -> QueueEntry:
         id_, kind, subject, since, reports, reasons, *match = row
-        latest = self._database.read(_LATEST_REPORTS, id_) if reports else []
+        latest = self._database.read(LATEST_REPORTS_OF, id_) if reports else []
         appeal = self._database.read_one(_NEWEST_APPEAL, id_)
         return QueueEntry(
             id=id_,
@@ -307,7 +209,7 @@ class SqliteDecisionStore:
             since=since,
             reports=reports,
             reasons=msgspec.json.decode(reasons),
-            latest=tuple(map(_decoded_report, latest)),
+            latest=tuple(map(decoded_report, latest)),
             appeal=None if appeal is None else Appeal(*appeal),
             match=decoded_match(*match),
         )
@@ -319,6 +221,15 @@ class SqliteDecisionStore:
         text, created_at, closed_by = row
         outcome = DISMISSED if closed_by == Action.DISMISS else None
         return AppealedDecision(decision, Appeal(text, created_at, outcome))
+
+
+def _block_hash(connection: sqlite3.Connection, decision: Decision) -> None:
+    """Block the hash of the post's image. Raises `DecisionConflictError` if it has none."""
+    sql = "SELECT image_hash FROM posts WHERE id = ?"
+    (image_hash,) = connection.execute(sql, (decision.post_id,)).fetchone()
+    if not image_hash:
+        raise DecisionConflictError(NO_HASH)
+    connection.execute(_BLOCK_HASH, (image_hash, decision.id))
 
 
 def subject_state(connection: sqlite3.Connection, subject: Subject, now_ms: int) -> SubjectState:
@@ -358,19 +269,23 @@ def _apply(connection: sqlite3.Connection, verdict: Verdict, now_ms: int) -> Non
     """Change the state of the subject of a new decision."""
     decision, post = verdict.decision, verdict.post
     if decision.user is not None:
-        _apply_to_user(connection, decision, decision.user)
+        _apply_to_user(connection, decision, decision.user, now_ms)
     elif post is not None:
         change_post(connection, post.id, lambda _: post, now_ms)
     elif decision.action is Action.DELETE:
         _delete_content(connection, decision, now_ms)
 
 
-def _apply_to_user(connection: sqlite3.Connection, decision: Decision, user: str) -> None:
+def _apply_to_user(
+    connection: sqlite3.Connection, decision: Decision, user: str, now_ms: int
+) -> None:
     if decision.action is Action.BAN:
         until_ms = None if decision.until is None else parse_rfc3339(decision.until)
         set_ban(connection, user, Ban(decision.reason, until_ms, decision.id))
     elif decision.action is Action.UNBAN:
         end_ban(connection, user)
+    elif decision.action is Action.DELETE:
+        begin_deletion(connection, user, now_ms)
 
 
 def _delete_content(connection: sqlite3.Connection, decision: Decision, now_ms: int) -> None:

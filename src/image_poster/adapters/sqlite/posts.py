@@ -7,11 +7,7 @@ from typing import NamedTuple
 import msgspec
 
 from image_poster.adapters.sqlite.database import Database
-from image_poster.adapters.sqlite.entries import (
-    add_records,
-    close_content_entries,
-    log_for_owner,
-)
+from image_poster.adapters.sqlite.entries import add_records, close_content_entries, log_for_owner
 from image_poster.adapters.sqlite.idempotency import (
     add_tombstone,
     check_unused,
@@ -19,7 +15,7 @@ from image_poster.adapters.sqlite.idempotency import (
     store_record,
     was_deleted_by,
 )
-from image_poster.adapters.sqlite.standing import check_standing
+from image_poster.adapters.sqlite.standing import check_began_after_deletion, check_standing
 from image_poster.adapters.sqlite.uploads import SqliteUploadQuota, release_upload
 from image_poster.domain.errors import PostNotFoundError
 from image_poster.domain.idempotency import IdempotencyRecord
@@ -156,6 +152,7 @@ class SqlitePostStore:
         def insert(connection: sqlite3.Connection) -> None:
             check_unused(connection, record, instead_of)
             check_standing(connection, post.creator, self._clock.now_ms())
+            check_began_after_deletion(connection, post.creator, post.id)
             if upload is None:
                 self._quota.check_image(connection, post.creator, image_bytes)
             else:

@@ -25,6 +25,8 @@
 - `decisions`: the log of decisions; its rowid is the order of the transactions.
 - `appeals`: appeals against decisions.
 - `blocked_hashes`: perceptual hashes of images that decisions blocked.
+- `deleted_accounts`: hashes of the names of deleted accounts, with the time of the deletion's end
+  (service clock), for as long as `used_keys`.
 - `reviews`: images that wait for the review hook (`PendingReview` as JSON).
 - `used_keys`: hashes of the idempotency keys of deleted accounts (`idempotency.used_key`).
 
@@ -197,9 +199,12 @@ ALTER TABLE uploads ADD COLUMN refused_bytes INTEGER NOT NULL DEFAULT 0
 """
 
 # The conditions of some indexes keep them small: few entries are open, few accounts are deleted.
+# The days of posts that failed earlier begin now (`due_at` is the time of the failure).
 _MODERATION = """
 ALTER TABLE posts ADD COLUMN image_hash TEXT NOT NULL DEFAULT '';
-CREATE INDEX posts_failed ON posts (due_at) WHERE status = 'failed';
+CREATE INDEX posts_failed ON posts (due_at, id) WHERE status = 'failed';
+UPDATE posts SET due_at = max(due_at, CAST(strftime('%s', 'now') AS INTEGER) * 1000)
+    WHERE status = 'failed';
 CREATE INDEX comments_of_creator ON comments (creator, id);
 CREATE INDEX tombstones_of_user ON tombstones (user);
 CREATE TABLE accounts (
@@ -285,7 +290,11 @@ CREATE TABLE reviews (
     review BLOB NOT NULL,
     due_at INTEGER NOT NULL
 ) WITHOUT ROWID;
-CREATE INDEX reviews_due ON reviews (due_at)
+CREATE INDEX reviews_due ON reviews (due_at);
+CREATE TABLE deleted_accounts (
+    hash BLOB NOT NULL PRIMARY KEY,
+    kept_at INTEGER NOT NULL
+) WITHOUT ROWID
 """
 
 _MIGRATIONS = (

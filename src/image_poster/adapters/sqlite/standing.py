@@ -9,7 +9,9 @@ import sqlite3
 from typing import Any
 
 from image_poster.domain.accounts import GOOD_STANDING, Ban, Standing, check_may_write
-from image_poster.domain.errors import BlockedError
+from image_poster.domain.errors import AccountDeletedError, BlockedError
+from image_poster.domain.idempotency import fingerprint
+from image_poster.domain.ids import milliseconds_of
 
 FIND_STANDING = "SELECT deleting, ban_decision, ban_reason, ban_until FROM accounts WHERE user = ?"
 _FIND_BLOCK = (
@@ -30,6 +32,7 @@ _BEGIN_DELETION = (
     "WHERE deleting = 0"
 )
 _END_DELETION = "UPDATE accounts SET deleting = 0 WHERE user = ?"
+_DELETED_AT = "SELECT kept_at FROM deleted_accounts WHERE hash = ?"
 _DROP_GOOD_STANDING = (
     "DELETE FROM accounts WHERE user = ? AND deleting = 0 AND ban_decision IS NULL"
 )
@@ -64,6 +67,18 @@ def check_unblocked(connection: sqlite3.Connection, author: str, creator: str) -
         raise BlockedError
 
 
+def check_began_after_deletion(connection: sqlite3.Connection, user: str, post_id: str) -> None:
+    """Check that a new post's id is later than a former deletion of this account: the request that
+    made the id may have lasted until after that. Raises `AccountDeletedError`."""
+    row = connection.execute(_DELETED_AT, (_name_hash(user),)).fetchone()
+    if row is not None and milliseconds_of(post_id) <= row[0]:
+        raise AccountDeletedError
+
+
+def _name_hash(user: str) -> bytes:
+    return fingerprint(user.encode())
+
+
 def set_ban(connection: sqlite3.Connection, user: str, ban: Ban) -> None:
     """Store a ban; it replaces a former one."""
     connection.execute(_SET_BAN, (user, ban.decision_id, ban.reason, ban.until_ms))
@@ -81,7 +96,12 @@ def begin_deletion(connection: sqlite3.Connection, user: str, service_ms: int) -
     connection.execute(_BEGIN_DELETION, (user, service_ms))
 
 
-def end_deletion(connection: sqlite3.Connection, user: str) -> None:
-    """Remove the mark of an account whose data is gone. A ban stays."""
+def end_deletion(connection: sqlite3.Connection, user: str, service_ms: int) -> None:
+    """Remove the mark of an account whose data is gone at this time of the service clock. A ban
+    stays, and a hash of the name."""
     connection.execute(_END_DELETION, (user,))
+    connection.execute(
+        "INSERT OR REPLACE INTO deleted_accounts (hash, kept_at) VALUES (?, ?)",
+        (_name_hash(user), service_ms),
+    )
     connection.execute(_DROP_GOOD_STANDING, (user,))

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from image_poster.adapters.sqlite.database import Database
+from image_poster.adapters.sqlite.standing import find_standing
 from image_poster.domain.errors import UploadGoneError
 from image_poster.domain.ids import least_id
 from image_poster.domain.limits import UPLOAD_KEPT_MS, Limits, check_bytes, check_under_way, day_of
@@ -73,7 +74,11 @@ class SqliteUploadQuota:
         if self._is_on and size:
             if user in self._arriving:
                 self._charged[user] = self._charged.get(user, 0) + size
-            await self._database.write(lambda connection: self._count(connection, user, size))
+            await self._database.write(lambda connection: self._charge(connection, user, size))
+
+    def _charge(self, connection: sqlite3.Connection, user: str, size: int) -> None:
+        if not find_standing(connection, user).is_deleting:  # its quota records are deleted too
+            self._count(connection, user, size)
 
     def check_image(self, connection: sqlite3.Connection, user: str, size: int) -> None:
         """Check that the user may store an image of `size` bytes, which has a reservation. Raises

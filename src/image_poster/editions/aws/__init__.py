@@ -1,11 +1,13 @@
 """The AWS edition: four Lambdas over one table and two buckets. `infra/template.yaml` deploys it.
 
-- container: the environment that the template gives each Lambda; the class for each port
+- settings: the environment that the template gives each Lambda
+- container: the class for each port
 - api: the Lambda that answers requests from API Gateway
 - images: the Lambda that processes images when S3 notifies it of an object
 - background: the Lambdas that apply the table's stream and reconcile lost events
-- events: the work that events start: image work, and the changes in a stream batch; users' quotas,
-  enforced from usage that the stream adds up
+- events: the changes in a stream batch; users' quotas, enforced from usage that the stream adds up
+- image_work: the image work that events start; renditions that move after a decision
+- deletions: the deletion of accounts
 - reconciliation: finds and finishes work whose events were lost
 - operate: the operators' commands on a stack
 - tracing: a segment in X-Ray for each call of AWS

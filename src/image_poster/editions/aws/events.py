@@ -133,7 +133,7 @@ class _Caller(NamedTuple):
 @dataclass(frozen=True)
 class EventualQuotas:
     """The `RateLimiter` and `UploadQuota` of one process, with quotas that take effect some seconds
-    late; and callers' standing, which is read and cached with their usage."""
+    late. It also has callers' standing, which is read and cached with their usage."""
 
     store: DynamoUsageStore
     clock: Clock

@@ -1,6 +1,5 @@
-"""Work on the images of posts that events start: image work of a stored image, renditions that move
-after a decision, and their copies in the CDN. Every event may be delivered twice, and in any
-order."""
+"""Work on images that events start: the image work of a stored image, moves of renditions after a
+decision, and copies in the CDN. Every event may be delivered twice, and in any order."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass

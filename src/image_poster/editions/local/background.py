@@ -15,7 +15,7 @@ from image_poster.domain.feed import EPOCH_MS
 from image_poster.editions.local.container import Container, Shared, open_container
 from image_poster.editions.local.lists import BlockLists
 from image_poster.editions.local.maintenance import PostRetries, Sweeper
-from image_poster.editions.local.moderation import AccountDeletions
+from image_poster.editions.local.moderation import AccountDeletionRunner
 from image_poster.editions.local.review import PARALLEL_REVIEWS, ask_next, open_review_hook
 from image_poster.editions.local.settings import Settings
 from image_poster.http import metrics
@@ -166,7 +166,7 @@ async def purge_deleted(sweeper: Sweeper) -> None:
     await repeat_step("purging deleted posts", step)
 
 
-async def complete_deletions(deletions: AccountDeletions) -> None:
+async def complete_deletions(deletions: AccountDeletionRunner) -> None:
     """Complete the deletions of accounts that a request, or a former server, has begun."""
 
     async def step() -> None:
@@ -249,10 +249,10 @@ async def sweep(container: Container, started_ms: int) -> None:
         nonlocal limit
         older_than_ms = limit.read_ms()
         counts = {
-            "moved": await reconciler.reconcile(older_than_ms=older_than_ms),
+            "renditions": await reconciler.reconcile(older_than_ms=older_than_ms),
             "completed": await rounds.run("completing uploads", "", settler.complete),
             "expired": await rounds.run("expiring uploads", "", settler.expire),
-            "failed": await rounds.run("expiring failed posts", "", expiry.expire),
+            "failed_posts": await rounds.run("expiring failed posts", "", expiry.expire),
         }
         swept = await sweeper.sweep(older_than_ms=older_than_ms)
         services = (reconciler, settler, expiry, sweeper)

@@ -26,12 +26,14 @@ from image_poster.adapters.sharing import (
 )
 from image_poster.adapters.sqlite.accounts import SqliteAccountStore, SqliteBlockStore
 from image_poster.adapters.sqlite.comments import SqliteCommentStore
-from image_poster.adapters.sqlite.database import Database, WriteProbe
+from image_poster.adapters.sqlite.database import Database
 from image_poster.adapters.sqlite.feed import SqliteFeedReader, SqliteFeedRebuilder, greatest_time
 from image_poster.adapters.sqlite.idempotency import SqliteTombstoneQueue
 from image_poster.adapters.sqlite.jobs import SqliteJobQueue, SqliteReviewQueue
-from image_poster.adapters.sqlite.moderation import SqliteDecisionStore, SqliteReportStore
+from image_poster.adapters.sqlite.maintenance import WriteProbe
+from image_poster.adapters.sqlite.moderation import SqliteDecisionStore
 from image_poster.adapters.sqlite.posts import SqlitePostStore
+from image_poster.adapters.sqlite.reports import SqliteReportStore
 from image_poster.adapters.sqlite.schema import SchemaTooNewError, SchemaTooOldError
 from image_poster.adapters.sqlite.uploads import SqliteUploadQuota, SqliteUploadRecordStore
 from image_poster.domain.limits import write_rule
@@ -49,7 +51,7 @@ from image_poster.editions.local.keys import revoke_deleted_user, signing_key
 from image_poster.editions.local.lists import BlockLists
 from image_poster.editions.local.maintenance import Rebuilder, Sweeper, UploadSettler
 from image_poster.editions.local.moderation import (
-    AccountDeletions,
+    AccountDeletionRunner,
     FailedPostExpiry,
     RenditionReconciler,
 )
@@ -190,10 +192,10 @@ class Container:
         return FailedPostExpiry(self.jobs, stores.posts, services.posts, stores.clock, days)
 
     @property
-    def account_deletions(self) -> AccountDeletions:
+    def account_deletions(self) -> AccountDeletionRunner:
         """The service that completes deletions of accounts."""
         accounts, eraser = self.services.stores.accounts, self.services.accounts.eraser
-        return AccountDeletions(accounts, eraser, self.tombstones, self.sweeper)
+        return AccountDeletionRunner(accounts, eraser, self.tombstones, self.sweeper)
 
 
 @asynccontextmanager
@@ -262,54 +264,73 @@ def _path(setting: str) -> Path | None:
     return Path(setting) if setting else None
 
 
-def _compose(settings: Settings, database: Database, shared: Shared) -> Container:
-    counts, notifier = shared.counts, shared.notifier
-    clock, limits = shared.clock, settings.limits
+class _Adapters(NamedTuple):
+    """The adapters that both the services and the container use."""
+
+    images: FileImageStore
+    uploads: FileUploadStore
+    upload_records: SqliteUploadRecordStore
+    upload_quota: SqliteUploadQuota
+    put_urls: HmacPutUrlSigner
+    decisions: SqliteDecisionStore
+    lists: BlockLists
+
+
+def _adapters(settings: Settings, database: Database, shared: Shared, signer: Signer) -> _Adapters:
     layout = _layout(settings)
-    upload_quota, writes = SqliteUploadQuota(database, clock, limits), write_rule(limits.rates)
-    signer = Signer(signing_key(settings.data_dir))
-    images = FileImageStore(layout, group_id(settings.renditions_group))
-    upload_records = SqliteUploadRecordStore(database)
-    decisions = SqliteDecisionStore(database, clock, notifier)
-    lists = BlockLists(_path(settings.blocked_images), _path(settings.blocked_words))
-    put_urls, uploads = HmacPutUrlSigner(signer), FileUploadStore(layout)
-    stores = Stores(
-        posts=SqlitePostStore(database, clock, upload_quota, notifier),
+    return _Adapters(
+        images=FileImageStore(layout, group_id(settings.renditions_group)),
+        uploads=FileUploadStore(layout),
+        upload_records=SqliteUploadRecordStore(database),
+        upload_quota=SqliteUploadQuota(database, shared.clock, settings.limits),
+        put_urls=HmacPutUrlSigner(signer),
+        decisions=SqliteDecisionStore(database, shared.clock, shared.notifier),
+        lists=BlockLists(_path(settings.blocked_images), _path(settings.blocked_words)),
+    )
+
+
+def _stores(settings: Settings, database: Database, shared: Shared, adapters: _Adapters) -> Stores:
+    clock, notifier, lists = shared.clock, shared.notifier, adapters.lists
+    writes = write_rule(settings.limits.rates)
+    return Stores(
+        posts=SqlitePostStore(database, clock, adapters.upload_quota, notifier),
         comments=SqliteCommentStore(database, clock),
         feed=SqliteFeedReader(database),
-        images=images,
-        uploads=uploads,
-        upload_records=upload_records,
-        put_urls=put_urls,
+        images=adapters.images,
+        uploads=adapters.uploads,
+        upload_records=adapters.upload_records,
+        put_urls=adapters.put_urls,
         reports=SqliteReportStore(database, clock),
-        decisions=decisions,
+        decisions=adapters.decisions,
         accounts=SqliteAccountStore(database, clock),
         blocks=SqliteBlockStore(database, clock),
         clock=clock,
         notifier=notifier,
-        writes=UNLIMITED if writes is None else SharedRateLimiter(counts, writes),
-        upload_quota=upload_quota,
+        writes=UNLIMITED if writes is None else SharedRateLimiter(shared.counts, writes),
+        upload_quota=adapters.upload_quota,
         revoke_tokens=partial(revoke_deleted_user, settings.data_dir),
         check_text=lambda field, text: check_words(lists.words, field, text),
     )
+
+
+def _compose(settings: Settings, database: Database, shared: Shared) -> Container:
+    clock, notifier = shared.clock, shared.notifier
+    signer = Signer(signing_key(settings.data_dir))
+    adapters = _adapters(settings, database, shared, signer)
+    stores = _stores(settings, database, shared, adapters)
+    cursors = CursorSigner(signer)
     return Container(
         settings=settings,
         database=database,
-        images=images,
-        uploads=uploads,
+        **adapters._asdict(),
         jobs=SqliteJobQueue(database, clock, notifier),
         tombstones=SqliteTombstoneQueue(database),
-        upload_records=upload_records,
-        put_urls=put_urls,
-        upload_quota=upload_quota,
-        decisions=decisions,
         reviews=SqliteReviewQueue(database, clock),
         image_grants=ImageGrants(signer),
-        lists=lists,
-        counts=counts,
+        counts=shared.counts,
         notifier=notifier,
         clock=clock,
         services=build_services(
-            stores, limits, CursorSigner(signer), RENDERERS, poll_seconds=_WAIT_POLL_SECONDS
+            stores, settings.limits, cursors, RENDERERS, poll_seconds=_WAIT_POLL_SECONDS
         ),
     )

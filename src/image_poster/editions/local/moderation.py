@@ -26,8 +26,8 @@ _THE_SERVICE = Identity("", admin=True)
 
 @dataclass(frozen=True)
 class RenditionReconciler:
-    """Moves renditions to the place that the status of their post requires, after a crash between
-    the move and the row, or after a backup that was made between the two.
+    """Moves renditions to the place that the status of their post requires. A crash, or a backup,
+    may have come between the move and the row.
 
     A decision may be about to write its row: it has moved the files of a post that is still ready.
     So only files that were moved before the given time are made public, and the status is read
@@ -109,7 +109,7 @@ class FilesPendingError(Exception):
 
 
 @dataclass(frozen=True)
-class AccountDeletions:
+class AccountDeletionRunner:
     """Completes the deletion of accounts, which a request begins. A deletion that fails is retried
     later, and stops no other one."""
 
@@ -135,8 +135,8 @@ class AccountDeletions:
         return 1
 
     async def _purge(self) -> None:
-        """Purge all posts that are deleted by now: a tombstone does not tell whose post it was.
-        Raises `FilesPendingError`."""
+        """Purge all posts that the service deleted by now, as it does those of accounts. A
+        tombstone does not tell whose post it was. Raises `FilesPendingError`."""
         deleted = {post_id async for post_id in self._pending()}
         if not deleted:
             return
@@ -148,7 +148,7 @@ class AccountDeletions:
 
     async def _pending(self) -> AsyncIterator[str]:
         after = ""
-        while post_ids := await self.tombstones.pending(_TOMBSTONES_AT_A_TIME, after):
+        while post_ids := await self.tombstones.pending(_TOMBSTONES_AT_A_TIME, after, by=""):
             for post_id in post_ids:
                 yield post_id
             after = post_ids[-1]
