@@ -1,7 +1,12 @@
 """The feed for one caller, who blocks a hundred users, beside the feed for everybody.
 
-Both are asked for in turn in three situations: the first page again and again, which is cached;
-more pages than are cached; and the first page while comments change it. One caller's blocks hit no
+Both are requested in turn in three situations:
+
+- the first page again and again, which is cached
+- more pages than the cache has
+- the first page while comments change it
+
+One caller's blocks hit no
 page. The other's hit each page a few times: a tenth of the users is blocked.
 """
 

@@ -53,8 +53,10 @@ def next_link(path: str, query: str | None) -> dict[str, str]:
 
 
 class EncodedPage(NamedTuple):
-    """An encoded page with its ETag (weak), the query of the next page, if there is one, the bodies
-    of its posts, and the page itself."""
+    """An encoded page with its ETag (weak), and the query of the next page, if there is one.
+
+    `bodies` are those of its posts in `page`.
+    """
 
     body: bytes
     etag: str
@@ -103,8 +105,9 @@ class PageContent(NamedTuple):
 
 
 class FeedPages:
-    """The encoded pages of the feed, with a cache of at most 32 MiB, all of one version of the
-    store, as are the cached blocks of callers.
+    """The encoded pages of the feed, with a cache of at most 32 MiB.
+
+    All cached pages, and the cached blocks of callers, are of one version of the store.
 
     `shared`: a CDN in front may cache pages for a second, and serve them for 5 more while
     it revalidates (RFC 9111, RFC 5861). Then the CDN carries the reads, and the store does not.

@@ -68,6 +68,6 @@ class FeedService:
     async def excluded(
         self, viewer: str, blocked: frozenset[str], post_ids: Collection[str]
     ) -> Excluded:
-        """What `GET /me/feed` omits for this viewer, who blocks these users, from a page with these
-        posts."""
+        """The exclusions of `GET /me/feed` from a page with these posts, for a viewer who blocks
+        these users."""
         return Excluded(blocked, await self.reports.reported_posts(viewer, post_ids))
