@@ -16,7 +16,7 @@ from image_poster.adapters.dynamodb.checks import DynamoFailureCounter, DynamoSc
 from image_poster.adapters.dynamodb.comments import DynamoCommentCounter, DynamoCommentStore
 from image_poster.adapters.dynamodb.decision_log import owned_key
 from image_poster.adapters.dynamodb.entries import entry_key
-from image_poster.adapters.dynamodb.feed import DynamoFeedRebuilder
+from image_poster.adapters.dynamodb.feed import DynamoFeedReader, DynamoFeedRebuilder
 from image_poster.adapters.dynamodb.moderation import DynamoDecisionStore
 from image_poster.adapters.dynamodb.posts import DynamoPostStore
 from image_poster.adapters.dynamodb.reports import DynamoReportStore
@@ -30,6 +30,8 @@ from image_poster.adapters.s3.schema import Buckets
 from image_poster.adapters.s3.uploads import S3UploadStore
 from image_poster.domain.accounts import MAX_NAME_CHARACTERS
 from image_poster.domain.errors import BusyError
+from image_poster.domain.feed import FeedQuery, FeedSort, epoch_of
+from image_poster.domain.identity import Identity
 from image_poster.domain.images import RENDITIONS
 from image_poster.domain.moderation import Action, Decision, EntryKind, Reason, Report, Subject
 from image_poster.domain.posts import (
@@ -266,6 +268,27 @@ async def test_an_image_at_a_url_that_was_signed_before_the_ban_is_discarded(
     )
     assert await work.publish(post.id) is PostStatus.AWAITING_UPLOAD
     assert world.s3.objects == {}
+
+
+async def test_a_walk_shows_a_post_whose_count_changed_while_it_was_hidden(world: World) -> None:
+    feed, clock = DynamoFeedReader(world.table), world.clock
+    shown, restored = await world.ready(), await world.ready()
+    comments = [a_comment(post_id) for post_id in (shown, shown, restored)]
+    for comment in comments:
+        await world.comments.add(comment)
+    await world.apply_stream()
+    clock.advance(MINUTE_MS)
+    query = FeedQuery(sort=FeedSort.TOP, limit=1, epoch=epoch_of(clock.service_ms()))
+    first = await feed.page(query)
+    clock.advance(MINUTE_MS)
+    await world.decide(Action.HIDE, Subject(restored))
+    await world.comments.remove(restored, comments[-1].id, Identity("root", admin=True))
+    await world.apply_stream()
+    clock.advance(MINUTE_MS)
+    await world.decide(Action.RESTORE, Subject(restored))
+    rest = await feed.page(msgspec.structs.replace(query, after=first.next))
+    assert [post.id for post in (*first.items, *rest.items)] == [shown, restored]
+    assert rest.items[0].total_comments == 0
 
 
 async def test_of_equal_decisions_at_once_one_is_stored_and_the_others_repeat_it(

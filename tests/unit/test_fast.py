@@ -21,6 +21,7 @@ from image_poster.adapters.sqlite.comments import SqliteCommentStore
 from image_poster.adapters.sqlite.database import Database
 from image_poster.adapters.sqlite.feed import SqliteFeedReader
 from image_poster.adapters.sqlite.posts import SqlitePostStore
+from image_poster.domain.accounts import Block
 from image_poster.domain.posts import published_post
 from image_poster.domain.signing import Signer
 from image_poster.http.addresses import TrustedProxies, networks
@@ -36,6 +37,7 @@ from support.services import services
 
 Check = Callable[[str, str, dict[str, str]], None]
 CREATORS = ("alice", "bob")
+BLOCKER = "carol"
 
 
 async def ready() -> None:
@@ -118,11 +120,21 @@ HEADERS = st.dictionaries(
     st.sampled_from(
         [
             *("if-none-match", "range", "if-range", "origin", "accept-encoding", "accept"),
-            "x-forwarded-for",
+            *("x-forwarded-for", "user-id"),
         ]
     ),
     st.sampled_from(
-        ["ETAG", "*", '"other"', "bytes=0-9", "bytes=999999-", "gzip, br", "text/html"]
+        [
+            "ETAG",
+            "*",
+            '"other"',
+            "bytes=0-9",
+            "bytes=999999-",
+            "gzip, br",
+            "text/html",
+            BLOCKER,
+            " ",
+        ]
     ),
     max_size=2,
 )
@@ -130,6 +142,7 @@ PATHS = st.sampled_from(
     [
         *("/posts", "/posts", "/posts", "/posts/", "/images/ID/600.jpg", "/images/ID/1600.jpg"),
         *("/images/UNREADY/600.jpg", "/images/x/600.jpg", "/images/ID/700.jpg"),
+        *("/me/feed", "/me/feed", "/me/feed/"),
     ]
 )
 
@@ -138,6 +151,7 @@ class Compared:
     """Both apps over one store, and the values that replace the placeholders in requests."""
 
     def __init__(self, container: Services) -> None:
+        self.container = container
         self.fast, self.slow = app(container, fast=True), app(container, fast=False)
         self.names: dict[str, str] = {}
 
@@ -174,6 +188,8 @@ def check(posts_folder: Path) -> Iterator[Check]:
         opening = opened(posts_folder)
         compared = Compared(runner.run(opening.__aenter__()))
         runner.run(compared.learn())
+        blocks = compared.container.stores.blocks
+        runner.run(blocks.add(BLOCKER, Block(CREATORS[0], "2026-11-24T12:00:00.000Z")))
         yield lambda *request: runner.run(compared.check(*request))
         runner.run(opening.__aexit__(None, None, None))
 
@@ -241,9 +257,12 @@ def test_what_is_usual_never_reaches_litestar(posts_folder: Path) -> None:
             app = Middleware(
                 never, loopback_only=True, observers=(), cors=Cors(()), fast_routes=routes
             )
-            for target in ("/posts", "/posts?cursor=NEXT&limit=2", "/images/ID/600.jpg"):
-                url = f"http://localhost{compared.named(target)}"
-                status, headers, body = await send(app, httpx.Request("GET", url))
+            for target in (
+                *("/posts", "/posts?cursor=NEXT&limit=2", "/images/ID/600.jpg"),
+                *("/me/feed", "/me/feed?cursor=NEXT&limit=2"),
+            ):
+                url, caller = f"http://localhost{compared.named(target)}", {"user-id": BLOCKER}
+                status, headers, body = await send(app, httpx.Request("GET", url, headers=caller))
                 assert status == 200
                 assert ("content-length", str(len(body))) in headers
 

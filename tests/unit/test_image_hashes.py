@@ -82,16 +82,17 @@ def test_the_quality_is_that_of_the_reference_below_its_maximum() -> None:
     assert len(qualities) > 3
 
 
-@pytest.mark.skipif(not PUBLISHED.is_dir(), reason="PDQ_REFERENCE names no checkout")
-def test_the_published_vectors_are_met() -> None:
-    test_file = PUBLISHED / "pdq/python/pdqhashing/tests/pdq_test.py"
-    vectors = VECTOR.findall(test_file.read_text())
-    paths = {PUBLISHED / "pdq/data" / name: digits for name, digits in vectors}
-    present = {path: digits for path, digits in paths.items() if path.is_file()}
-    assert len(present) == 18  # misc-images/b.jpg is in no checkout
-    for path, expected in present.items():
-        image = hash_of(samples.opened(path.read_bytes()))
-        assert hash_distance(image.digits, expected) <= MAX_VECTOR_DISTANCE, path
+if PUBLISHED.is_dir():  # its images may not be committed: docs/decisions/0042
+
+    def test_the_published_vectors_are_met() -> None:
+        test_file = PUBLISHED / "pdq/python/pdqhashing/tests/pdq_test.py"
+        vectors = VECTOR.findall(test_file.read_text())
+        paths = {PUBLISHED / "pdq/data" / name: digits for name, digits in vectors}
+        present = {path: digits for path, digits in paths.items() if path.is_file()}
+        assert len(present) == 18  # misc-images/b.jpg is in no checkout
+        for path, expected in present.items():
+            image = hash_of(samples.opened(path.read_bytes()))
+            assert hash_distance(image.digits, expected) <= MAX_VECTOR_DISTANCE, path
 
 
 @pytest.mark.parametrize("quality", [90, 60, 30])

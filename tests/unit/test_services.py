@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from contract.ports.suite import ALICE, a_comment, a_post
+from contract.ports.suite import ALICE, BOB, a_comment, a_post
 from fakes.clock import ManualClock
 from fakes.comments import MemoryCommentStore
 from fakes.images import MemoryImageStore
@@ -13,6 +13,7 @@ from fakes.jobs import MemoryJobQueue
 from fakes.posts import MemoryPostStore, MemoryTombstoneQueue
 from fakes.state import MemoryState, Tombstone
 from image_poster.domain.errors import (
+    AccountDeletedError,
     BusyError,
     ImageNotFoundError,
     StorageFullError,
@@ -26,12 +27,12 @@ from image_poster.domain.images import (
     RenderedImage,
 )
 from image_poster.domain.limits import Limits
-from image_poster.domain.posts import PROCESSING_FAILED, PostStatus, PostTexts
+from image_poster.domain.posts import PROCESSING_FAILED, PostStatus, PostTexts, published_post
 from image_poster.editions.local.maintenance import Sweeper
 from image_poster.ports.images import Workspace
 from image_poster.services.images import ImagePublisher, JobResult, JobRunner
 from image_poster.services.posts import PostDraft, PostPurger, PostService
-from support.renderer import FakeRenderer
+from support.renderer import RENDERED, FakeRenderer
 from support.services import services
 
 pytestmark = pytest.mark.anyio
@@ -399,3 +400,16 @@ async def test_a_wrong_caption_stops_a_post_before_its_image_is_kept(world: Worl
         await posts.create(post_id, ALICE, PostDraft(PostTexts("long"), b""), staged)
     with pytest.raises(ImageNotFoundError):
         await world.images.open_original(post_id)
+
+
+async def test_a_replay_by_an_author_who_may_not_write_any_more_is_refused() -> None:
+    container = services()
+    post = a_post()
+    await container.stores.posts.add(post)
+    await container.stores.posts.update(post.id, lambda former: published_post(former, RENDERED))
+    first = await container.comments.add(post.id, BOB, "hello", "key")
+    assert (await container.comments.add(post.id, BOB, "hello", "key")).body == first.body
+    await container.stores.accounts.begin_deletion(BOB.user)
+    for key in ("key", "other", None):
+        with pytest.raises(AccountDeletedError):
+            await container.comments.add(post.id, BOB, "hello", key)

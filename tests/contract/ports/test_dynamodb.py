@@ -38,7 +38,7 @@ def table(request: pytest.FixtureRequest) -> StreamingTable:
 def adapters(request: pytest.FixtureRequest, table: StreamingTable) -> suite.Adapters:
     shards = request.param
     clock = ManualClock()
-    counter = DynamoCommentCounter(table, clock)
+    counter = DynamoCommentCounter(table, clock, shards=shards)
     position = 0
 
     async def settle() -> None:

@@ -6,7 +6,7 @@ comment is counted twice, in spite of concurrent counters and crashes."""
 
 from collections.abc import Callable, Iterable, Iterator
 
-from image_poster.adapters.dynamodb import database, decision_log, entries, schema
+from image_poster.adapters.dynamodb import database, decision_log, entries, paging, schema
 from image_poster.adapters.dynamodb.blocks import check_not_blocked
 from image_poster.adapters.dynamodb.boto import BotoTable
 from image_poster.adapters.dynamodb.idempotency import (
@@ -231,10 +231,13 @@ class DynamoCommentCounter:
     """Updates posts' counts and latest comments after a comment's own write; exact however often it
     is called."""
 
-    def __init__(self, table: BotoTable, clock: Clock, *, latest_kept: int = LATEST_KEPT) -> None:
+    def __init__(
+        self, table: BotoTable, clock: Clock, *, latest_kept: int = LATEST_KEPT, shards: int = 1
+    ) -> None:
         self._table = table
         self._clock = clock
         self.latest_kept = latest_kept
+        self._shards = shards
 
     async def count(self, post_id: str, comment_ids: Iterable[str]) -> None:
         """Apply the current state of these comments to their post: new, edited, deleted, or already
@@ -269,7 +272,7 @@ class DynamoCommentCounter:
         before = tally_of(post)
         newest: list[bytes] | None = None
         if needs_newest(before, batch, self.latest_kept):
-            newest = await newest_counted(self._table, post_id, self.latest_kept)
+            newest = await paging.newest_counted(self._table, post_id, self.latest_kept)
         result = fold(before, batch, newest, self.latest_kept)
         writes = list(self._comment_writes(post_id, result))
         if result.tally != before:
@@ -296,9 +299,10 @@ class DynamoCommentCounter:
             # Whatever state the post is in: deleting it changes the version too.
             when=(database.HasValue("version", post["version"]),),
         )
-        if past is None or "feed" not in post:
+        if past is None or "published" not in post:
             return [update, *repairs]
-        return [update, *repairs, database.Put(schema.past_rank_item(past, post))]
+        keys = schema.feed_keys(post, self._shards)
+        return [update, *repairs, database.Put(schema.past_rank_item(past, keys))]
 
     def _comment_writes(self, post_id: str, result: Fold) -> Iterator[database.Write]:
         for comment in result.claimed:
@@ -343,19 +347,6 @@ def state_of(item: database.Item) -> CommentState:
         counted=bool(item["counted"]),
         deleted_by=None if deleted_by is None else str(deleted_by),
     )
-
-
-async def newest_counted(table: BotoTable, post_id: str, limit: int) -> list[bytes]:
-    """The `limit` latest counted comments, newest first, read from the comments' own items."""
-    newest: list[bytes] = []
-    before: str | None = schema.AFTER_COMMENTS
-    while before is not None and len(newest) < limit:
-        query = database.Query(
-            schema.post_key(post_id).pk, 2 * limit, before=before, without=("deleted_by",)
-        )
-        items, before = await table.query(query, consistent=True)
-        newest += [schema.doc_of(item) for item in items if item["counted"]]
-    return newest[:limit]
 
 
 def _affordable(states: list[CommentState]) -> Iterator[CommentState]:

@@ -1,8 +1,8 @@
-"""All items of a query, and pages of lists."""
+"""All items of a query, pages of lists, and the newest comments of a post."""
 
 from collections.abc import AsyncIterator
 
-from image_poster.adapters.dynamodb import database
+from image_poster.adapters.dynamodb import database, schema
 from image_poster.adapters.dynamodb.boto import BotoTable
 from image_poster.domain.signing import Page
 
@@ -34,3 +34,20 @@ async def item_page(table: BotoTable, query: database.Query) -> Page[database.It
 def start_key(prefix: str, after: str | None) -> str | None:
     """The start of a query of the sort keys with this prefix, behind the id or name `after`."""
     return None if after is None else f"{prefix}{after}"
+
+
+async def newest_counted(table: BotoTable, post_id: str, limit: int) -> list[bytes]:
+    """The `limit` latest counted comments, newest first, read from the comments' own items."""
+    newest: list[bytes] = []
+    query = database.Query(
+        schema.post_key(post_id).pk,
+        2 * limit,
+        before=schema.AFTER_COMMENTS,
+        without=("deleted_by",),
+    )
+    async for item in all_items(table, query):
+        if item["counted"]:
+            newest.append(schema.doc_of(item))
+        if len(newest) == limit:
+            break
+    return newest

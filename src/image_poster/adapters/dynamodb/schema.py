@@ -2,6 +2,7 @@
 them."""
 
 import hashlib
+from collections.abc import Mapping
 from zlib import crc32
 
 import msgspec
@@ -161,6 +162,14 @@ def index_keys(post_id: str, creator: str, status: str, shards: int) -> dict[str
     return {"feed": feed_key(shard), "creator_feed": creator_key(creator)}
 
 
+def feed_keys(post: Item, shards: int) -> dict[str, str]:
+    """The keys of a post in the feed's indexes: its own if it is ready. Those of a hidden post are
+    the ones that it gets when it is restored, perhaps during a walk."""
+    if "feed" in post:
+        return {name: str(post[name]) for name in ("feed", "creator_feed")}
+    return index_keys(str(post["id"]), str(post["creator"]), PostStatus.READY, shards)
+
+
 def due_attributes(post_id: str, at_ms: int) -> Item:
     """The attributes that schedule a check of a post at that time."""
     return {"due": due_key(crc32(post_id.encode()) % DUE_PARTS), "due_at": due_at(at_ms)}
@@ -313,14 +322,14 @@ def past_rank_key(post_id: str, until: int) -> Key:
     return Key(f"POST#{post_id}", f"{RANK}{until:010d}")
 
 
-def past_rank_item(past: Ranked, post: Item) -> Item:
-    """The item of a past rank of a ready post."""
+def past_rank_item(past: Ranked, keys: Mapping[str, str]) -> Item:
+    """The item of a past rank of a post; `keys` are its `feed_keys`."""
     place = past.place
     return keyed(
         past_rank_key(place.id, place.until),
         {
-            "feed": PAST + str(post["feed"]),
-            "creator_feed": PAST + str(post["creator_feed"]),
+            "feed": PAST + keys["feed"],
+            "creator_feed": PAST + keys["creator_feed"],
             "rank": f"{before_place(place)}#{past.since:010d}",
             "ttl": ttl_of((place.until + PAST_EPOCHS) * EPOCH_MS),
         },
