@@ -59,6 +59,7 @@ def lines(folder: Path, scale: Scale) -> Iterator[Found]:
     else:
         yield Skipped(2, "vipsthumbnail is not installed (Debian: libvips-tools)")
     yield from asyncio.run(_processes(folder, sizes.children))
+    yield asyncio.run(_hash(folder, scale))
     over = (peak - idle) / 1e6
     yield Line(
         f"peak memory over idle for {megapixels} / {MEMORY_TARGET_MB} MB",
@@ -108,6 +109,44 @@ async def _processes(folder: Path, children: int) -> list[Line]:
             f"{start:.0f} ms, median of 3",
         ),
     ]
+
+
+async def _hash(folder: Path, scale: Scale) -> Line:
+    """The processor time of a phone's image in its child, with its perceptual hash and without."""
+    photo, sizes = folder / "hashed.jpg", scale.images
+    width, height = sizes.phone_width, sizes.phone_height
+    make_photo(photo, width, height)
+    work = Workspace(photo, folder)
+    renderers = [
+        VipsImageRenderer(RenderSettings()),
+        VipsImageRenderer(RenderSettings(), module="without_hash"),
+    ]
+    forks = [await _started(renderer, work) for renderer in renderers]
+    before = [_cpu(fork) for fork in forks]
+    for _ in range(sizes.hashes):
+        for renderer in renderers:
+            await renderer.render(work)
+    after = [_cpu(fork) for fork in forks]
+    for renderer in renderers:
+        await renderer.close()
+    with_it, without = (
+        (end - start) / sizes.hashes * 1000 for start, end in zip(before, after, strict=True)
+    )
+    return Line(
+        f"processor time, {width * height / 1e6:g} MP with its hash / without",
+        with_it / without,
+        None,
+        "<=",
+        f"{with_it:.1f} / {without:.1f} ms; the hash {with_it - without:.1f} ms",
+    )
+
+
+async def _started(renderer: VipsImageRenderer, work: Workspace) -> psutil.Process:
+    """The fork server of a renderer that has rendered an image."""
+    before = set(psutil.Process().children())
+    await renderer.render(work)
+    (fork,) = set(psutil.Process().children()) - before
+    return fork
 
 
 async def _timed(renderer: VipsImageRenderer, work: Workspace) -> float:

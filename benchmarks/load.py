@@ -17,7 +17,8 @@ SERVER_CORES, LOAD_CORES = {0}, {1}
 
 @dataclass
 class Load:
-    """The requests of a load: `paths` in turn, `per_second` of them (0: as fast as possible).
+    """The requests of a load: `paths` in turn, `per_second` of them (0: as fast as possible), by
+    `user` (empty: anonymous).
     Answers to requests of the first `warm_up_seconds` do not count."""
 
     url: str
@@ -30,6 +31,7 @@ class Load:
     per_second: int = 0
     cores: list[int] | None = None
     accept_encoding: str = "identity"
+    user: str = "bench"
 
 
 @dataclass
@@ -84,9 +86,9 @@ def _requests(load: Load, host: str) -> list[bytes]:
     body = load.body.encode()
     extra = f"content-type: application/json\r\ncontent-length: {len(body)}\r\n" if body else ""
     extra += f"accept-encoding: {load.accept_encoding}\r\n"
+    extra += f"user-id: {load.user}\r\n" if load.user else ""
     return [
-        (f"{load.method} {path} HTTP/1.1\r\nhost: {host}\r\nuser-id: bench\r\n{extra}\r\n").encode()
-        + body
+        (f"{load.method} {path} HTTP/1.1\r\nhost: {host}\r\n{extra}\r\n").encode() + body
         for path in load.paths
     ]
 

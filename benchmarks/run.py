@@ -22,6 +22,7 @@ import bench_feed
 import bench_gallery
 import bench_images
 import bench_mixed
+import bench_own_feed
 import bench_posting
 import bench_serving
 import bench_uploads
@@ -44,12 +45,13 @@ class Benchmark:
 
 BENCHMARKS = {
     "feed": Benchmark(bench_feed.lines, 8),
+    "own_feed": Benchmark(bench_own_feed.lines, 6),
     "walks": Benchmark(bench_walks.lines, 2),
     "serving": Benchmark(bench_serving.lines, 4),
     "mixed": Benchmark(bench_mixed.lines, 2),
     "comments": Benchmark(bench_comments.lines, 4),
     "workers": Benchmark(bench_workers.lines, 3),
-    "images": Benchmark(bench_images.lines, 6),
+    "images": Benchmark(bench_images.lines, 7),
     "uploads": Benchmark(bench_uploads.lines, 18),
     "posting": Benchmark(bench_posting.lines, 5),
     "data_folder": Benchmark(bench_data_folder.lines, 3),

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class FeedScale:
-    """Two databases, which pages of them are asked for, and for how many seconds each time."""
+    """Two databases, which pages of them are asked for, and for how many seconds each time. The
+    last number is that of comments a second beside them."""
 
     posts: int
     comments: int
@@ -16,6 +17,7 @@ class FeedScale:
     deep_page: int
     seconds: float
     rounds: int
+    comments_meanwhile: int
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,8 @@ class CommentsScale:
 @dataclass(frozen=True)
 class ImagesScale:
     """A photograph's width and height in pixels, and its number of posts; the same of a phone's.
-    The last number is that of processes without an image."""
+    The last numbers are those of processes without an image, and of images with and without a
+    hash."""
 
     width: int
     height: int
@@ -54,6 +57,7 @@ class ImagesScale:
     phone_height: int
     phone_images: int
     children: int
+    hashes: int
 
 
 @dataclass(frozen=True)
@@ -173,6 +177,7 @@ FULL = Scale(
         deep_page=500,
         seconds=3,
         rounds=3,
+        comments_meanwhile=100,
     ),
     walks=WalksScale(posts=100_000, comments=1_000_000, changes=20_000, pages=500),
     comments=CommentsScale(
@@ -187,6 +192,7 @@ FULL = Scale(
         phone_height=3000,
         phone_images=100,
         children=200,
+        hashes=25,
     ),
     uploads=UploadsScale(
         size=20_000_000,
@@ -245,6 +251,7 @@ SMOKE = Scale(
         deep_page=30,
         seconds=0.8,
         rounds=1,
+        comments_meanwhile=20,
     ),
     walks=WalksScale(posts=600, comments=3_000, changes=500, pages=20),
     comments=CommentsScale(
@@ -259,6 +266,7 @@ SMOKE = Scale(
         phone_height=600,
         phone_images=2,
         children=20,
+        hashes=2,
     ),
     uploads=UploadsScale(
         size=4_000_000,

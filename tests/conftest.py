@@ -9,6 +9,7 @@ from httpx._config import DEFAULT_TIMEOUT_CONFIG
 from hypothesis import settings
 
 from aws_local.emulator import Emulator, running_emulator
+from image_poster.adapters.sqlite import database as sqlite_database
 
 # The same examples each time, more of them in CI; with EXPLORE=1, new ones each time.
 settings.register_profile("desk", deadline=None, max_examples=100, derandomize=True)
@@ -20,6 +21,8 @@ settings.load_profile(
 # httpx gives each part of a request 5 s where a test says nothing else: too few on a busy machine.
 for _part in ("connect", "read", "write", "pool"):
     setattr(DEFAULT_TIMEOUT_CONFIG, _part, 60.0)
+# A slow disk makes the next rewrite of a database wait, which only servers in use need.
+sqlite_database._PAUSE_PER_REWRITE = 0
 
 
 @pytest.fixture

@@ -1,5 +1,5 @@
-"""`kill -9` at random moments, with decisions, bans and deletions of accounts among the writes:
-every answered one holds, counts are exact, and nothing of a deleted account is in the data
+"""`kill -9` at random moments, with decisions, bans and deletions of accounts among the writes.
+Every answered write holds, counts are exact, and nothing of a deleted account is in the data
 folder."""
 
 import os

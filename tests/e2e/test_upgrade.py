@@ -1,6 +1,7 @@
 """A database of an earlier version is brought up to date by the start, once a copy is made."""
 
 import sqlite3
+import time
 from contextlib import closing
 from pathlib import Path
 
@@ -33,8 +34,8 @@ def data(tmp_path: Path) -> Path:
         connection.execute(f"PRAGMA user_version = {EARLIER}")
         connection.execute(
             "INSERT INTO posts (id, status, creator, head, due_at) "
-            "VALUES (?, 'failed', 'alice', ?, 0)",
-            (POST, HEAD),
+            "VALUES (?, 'failed', 'alice', ?, ?)",
+            (POST, HEAD, time.time_ns() // 1_000_000),  # an older failure would be swept
         )
     return folder
 

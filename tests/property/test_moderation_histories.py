@@ -1,6 +1,7 @@
-"""Whatever is commented, deleted, hidden, restored, banned and erased, in whatever order, and with
-crashes between the steps: counts are those of the comments, and no feed shows a post that is not
-ready. SQLite and the memory agree."""
+"""Counts stay those of the comments, and no feed shows a post that is not ready.
+
+Histories mix comments, deletions, decisions, bans and deletions of accounts with crashes. SQLite
+and the memory agree."""
 
 import asyncio
 import tempfile

@@ -23,7 +23,7 @@ needs_axe = pytest.mark.skipif(not AXE.exists(), reason="axe-core is not install
 # In containers the browser's own sandbox has no user namespaces.
 ARGUMENTS = ["--no-sandbox", "--disable-dev-shm-usage"]
 # What a busy machine may need; nothing waits so long where it works.
-PATIENCE_MS = 12_000
+PATIENCE_MS = 60_000
 # Of an entry whose user has reached the limit of one write a minute. The service counts in a
 # sliding window, so the wait may be two minutes.
 WAIT_FOR_LIMIT = re.compile(r"Trying again in (\d+ s|[23] min)\. You have reached a limit")

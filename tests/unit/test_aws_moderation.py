@@ -1,30 +1,37 @@
 """Consequences of decisions on AWS: renditions and their copies, failed posts, images of banned
 users, and the operator's lists. The real stores work over AWS in memory."""
 
+import asyncio
 from datetime import timedelta
 from typing import Any
 
 import msgspec
 import pytest
 
-from contract.ports.suite import a_comment, a_post, an_upload
+from contract.ports.suite import ALICE, a_comment, a_post, an_upload
 from fakes.clock import ManualClock
 from image_poster.adapters.dynamodb.accounts import DynamoAccountStore
+from image_poster.adapters.dynamodb.blocks import block_key
 from image_poster.adapters.dynamodb.checks import DynamoFailureCounter, DynamoScheduledChecks
 from image_poster.adapters.dynamodb.comments import DynamoCommentCounter, DynamoCommentStore
+from image_poster.adapters.dynamodb.decision_log import owned_key
+from image_poster.adapters.dynamodb.entries import entry_key
 from image_poster.adapters.dynamodb.feed import DynamoFeedRebuilder
 from image_poster.adapters.dynamodb.moderation import DynamoDecisionStore
 from image_poster.adapters.dynamodb.posts import DynamoPostStore
-from image_poster.adapters.dynamodb.schema import comment_key, post_key
+from image_poster.adapters.dynamodb.reports import DynamoReportStore
+from image_poster.adapters.dynamodb.schema import account_key, comment_key, post_key
+from image_poster.adapters.dynamodb.standing import beginning
 from image_poster.adapters.dynamodb.stream import decoded_records
 from image_poster.adapters.dynamodb.uploads import DynamoUploadRecordStore
 from image_poster.adapters.s3.images import S3ImageStore
 from image_poster.adapters.s3.lists import S3List
 from image_poster.adapters.s3.schema import Buckets
 from image_poster.adapters.s3.uploads import S3UploadStore
+from image_poster.domain.accounts import MAX_NAME_CHARACTERS
 from image_poster.domain.errors import BusyError
 from image_poster.domain.images import RENDITIONS
-from image_poster.domain.moderation import Action, Decision, Subject
+from image_poster.domain.moderation import Action, Decision, EntryKind, Reason, Report, Subject
 from image_poster.domain.posts import (
     IMAGE_BLOCKED,
     Failure,
@@ -259,6 +266,71 @@ async def test_an_image_at_a_url_that_was_signed_before_the_ban_is_discarded(
     )
     assert await work.publish(post.id) is PostStatus.AWAITING_UPLOAD
     assert world.s3.objects == {}
+
+
+async def test_of_equal_decisions_at_once_one_is_stored_and_the_others_repeat_it(
+    world: World,
+) -> None:
+    subject = Subject(await world.ready())
+    decisions = [
+        Decision(world.clock.new_id(), by, Action.HIDE, *subject, "spam", "", None, NOW)
+        for by in ("ada", "ben", "cem", "dan")
+    ]
+    verdicts = await asyncio.gather(*map(world.decisions.decide, decisions))
+    assert sum(verdict.is_new for verdict in verdicts) == 1
+    assert len({verdict.decision.id for verdict in verdicts}) == 1
+    log = await world.decisions.log(limit=10, after=None)
+    assert [decision.id for decision in log.items] == [verdicts[0].decision.id]
+    assert world.table.conflicts > 0
+
+
+async def test_reports_of_many_at_once_are_counted_in_one_entry(world: World) -> None:
+    post_id, reports = await world.ready(), DynamoReportStore(world.table, world.clock)
+    await asyncio.gather(
+        *(
+            reports.add(
+                Report(world.clock.new_id(), f"user {n}", post_id, None, Reason.SPAM, "", NOW)
+            )
+            for n in range(6)
+        )
+    )
+    (entry,) = (await world.decisions.queue(limit=10, after=None)).items
+    assert (entry.reports, entry.reasons, len(entry.latest)) == (6, {"spam": 6}, 5)
+    await world.decide(Action.DISMISS, Subject(post_id))
+    for n in range(6):
+        page = await reports.page(f"user {n}", limit=1, after=None)
+        assert [report.outcome for report in page.items] == ["dismissed"]
+
+
+async def test_a_purge_closes_the_entries_that_a_crash_left_open(world: World) -> None:
+    """It came right after the post was marked as deleted."""
+    post_id, reports = await world.ready(), DynamoReportStore(world.table, world.clock)
+    comment = a_comment(post_id)
+    await world.comments.add(comment)
+    for id_ in (None, comment.id):
+        report = Report(world.clock.new_id(), "carol", post_id, id_, Reason.SPAM, "", NOW)
+        await reports.add(report)
+    await world.table.write(world.posts.removing(post_id, ALICE))
+    assert len((await world.decisions.queue(limit=10, after=None)).items) == 2
+    await world.apply_stream()
+    assert (await world.decisions.queue(limit=10, after=None)).items == []
+    page = await reports.page("carol", limit=10, after=None)
+    assert [report.outcome for report in page.items] == ["deleted", "deleted"]
+
+
+def test_the_longest_name_fits_into_every_key() -> None:
+    """ServiceQuotas: a partition key has 2,048 bytes at most, a sort key 1,024."""
+    name = "\U0001f300" * MAX_NAME_CHARACTERS
+    subject = Subject(user=name)
+    for key in (
+        block_key(name, name),
+        account_key(name),
+        entry_key(subject, EntryKind.APPEAL),
+        owned_key(name, "0" * 26),
+    ):
+        assert len(key.pk.encode()) <= 2048
+        assert len(key.sk.encode()) <= 1024
+    assert len(str(beginning(name, 0).put["due_at"]).encode()) <= 1024
 
 
 def words_of(world: World, key: str = "lists/words.txt") -> S3List[BlockedWords]:

@@ -6,6 +6,7 @@ from base64 import b64encode
 from collections.abc import AsyncIterator
 from contextlib import closing
 from pathlib import Path
+from random import Random
 
 import msgspec
 import pytest
@@ -25,16 +26,22 @@ from image_poster.adapters.sqlite import database as sqlite_database
 from image_poster.adapters.sqlite.accounts import SqliteAccountStore, SqliteBlockStore
 from image_poster.adapters.sqlite.comments import SqliteCommentStore
 from image_poster.adapters.sqlite.database import Database
-from image_poster.adapters.sqlite.feed import SqliteFeedReader, SqliteFeedRebuilder
+from image_poster.adapters.sqlite.feed import (
+    SqliteCommentImporter,
+    SqliteFeedReader,
+    SqliteFeedRebuilder,
+)
 from image_poster.adapters.sqlite.idempotency import SqliteTombstoneQueue
 from image_poster.adapters.sqlite.jobs import SqliteJobQueue
 from image_poster.adapters.sqlite.moderation import SqliteDecisionStore
 from image_poster.adapters.sqlite.posts import SqlitePostStore
 from image_poster.adapters.sqlite.reports import SqliteReportStore
-from image_poster.adapters.sqlite.uploads import SqliteUploadRecordStore
+from image_poster.adapters.sqlite.uploads import SqliteUploadQuota, SqliteUploadRecordStore
 from image_poster.domain.accounts import Block
+from image_poster.domain.comments import Comment
 from image_poster.domain.errors import BusyError
 from image_poster.domain.identity import Identity
+from image_poster.domain.limits import Limits, Rates
 from image_poster.domain.moderation import Action, Appeal, Subject
 from image_poster.domain.posts import PostStatus
 from image_poster.domain.uploads import Upload
@@ -153,6 +160,35 @@ async def test_no_file_of_the_database_has_a_text_of_a_deleted_account(
 
 
 @pytest.mark.anyio
+async def test_copies_that_sqlite_left_in_unused_parts_of_pages_are_gone(
+    adapters: MachineModerationAdapters, tmp_path: Path
+) -> None:
+    """It leaves them where it moves rows from one page to another, in spite of `secure_delete`."""
+    random = Random(0)
+    posts = [await ready(adapters, "carol") for _ in range(20)]
+    live = list[Comment]()
+    for _ in range(8):
+        comments = [
+            a_comment(random.choice(posts), user, f"{word} " * random.choice((1, 9, 90, 400)))
+            for user, word in [("bob", SECRET), ("carol", KEPT)] * 150
+        ]
+        random.shuffle(comments)
+        await asyncio.gather(*map(adapters.comments.add, comments))
+        live += comments
+        random.shuffle(live)
+        removals = [live.pop() for _ in range(200)]
+        await asyncio.gather(
+            *(
+                adapters.comments.remove(gone.post_id, gone.id, Identity(gone.creator))
+                for gone in removals
+            )
+        )
+    await erase(adapters, "bob", 200)
+    await adapters.accounts.finish_deletion("bob")
+    assert files_with(tmp_path, SECRET) == []
+
+
+@pytest.mark.anyio
 async def test_the_name_stays_in_the_log_the_queue_and_the_ban_only(
     adapters: MachineModerationAdapters, database: Database
 ) -> None:
@@ -224,3 +260,30 @@ async def one_step(adapters: MachineModerationAdapters, user: str) -> bool:
         return False
     await adapters.accounts.finish_deletion(user)
     return True
+
+
+@pytest.mark.anyio
+async def test_bytes_that_are_refused_during_a_deletion_leave_no_record_of_the_user(
+    adapters: MachineModerationAdapters, database: Database
+) -> None:
+    limits = Limits(rates=Rates(bytes_per_day=1000))
+    quota = SqliteUploadQuota(database, adapters.clock, limits)
+    for user in ("bob", "carol"):
+        await quota.charge(user, 10)
+    await adapters.accounts.begin_deletion("bob")
+    await erase_records(adapters, "bob", 7)
+    for user in ("bob", "carol"):
+        await quota.charge(user, 10)
+    assert database.read("SELECT user, bytes FROM daily_bytes") == [("carol", 20)]
+
+
+@pytest.mark.anyio
+async def test_an_import_revives_no_comment_of_an_account_that_is_being_deleted(
+    adapters: MachineModerationAdapters, database: Database
+) -> None:
+    post_id = await ready(adapters)
+    await adapters.accounts.begin_deletion("bob")
+    comments = [a_comment(post_id, "bob"), a_comment(post_id, "carol")]
+    importer = SqliteCommentImporter(database, adapters.clock)
+    assert await importer.add(post_id, comments) == 1
+    assert (await shown(adapters, post_id)).latest_comments == comments[1:]

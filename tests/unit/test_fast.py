@@ -27,7 +27,7 @@ from image_poster.http.addresses import TrustedProxies, networks
 from image_poster.http.app import HttpSettings, create_app, fast_routes
 from image_poster.http.auth import DevAuthenticator
 from image_poster.http.encoding import Cors
-from image_poster.http.feed import FeedPages
+from image_poster.http.feed_pages import FeedPages
 from image_poster.http.middleware import Middleware
 from image_poster.http.uploads import HmacPutUrlSigner
 from image_poster.services import Services

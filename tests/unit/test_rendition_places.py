@@ -106,12 +106,12 @@ def during(
     """The move of a post's files, which `action` interrupts once it is done."""
     pending = [action]
 
-    async def moved(post_id: str) -> None:
+    async def move_and_act(post_id: str) -> None:
         await move(post_id)
         if pending:
             await pending.pop()()
 
-    return moved
+    return move_and_act
 
 
 @pytest.mark.parametrize(

@@ -97,12 +97,11 @@ def join_latest(comments: Iterable[bytes], limit: int = LATEST_KEPT) -> bytes:
     return b"\n".join(latest)
 
 
-def latest_without(latest: bytes, creators: frozenset[str]) -> bytes:
-    """A post's latest comments without those of these creators."""
-    if not latest or not creators:
-        return latest
-    lines = latest.split(b"\n")
-    return b"\n".join(line for line in lines if decode_comment(line).creator not in creators)
+def latest_without(latest: bytes, creators: frozenset[str], limit: int) -> bytes:
+    """At most `limit` of a post's latest comments, without those of these creators."""
+    lines = split_latest(latest, LATEST_KEPT)
+    remaining = (line for line in lines if decode_comment(line).creator not in creators)
+    return b"\n".join(itertools.islice(remaining, limit))
 
 
 def with_newest(latest: bytes, comment: bytes) -> bytes:

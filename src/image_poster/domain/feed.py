@@ -17,7 +17,6 @@ from typing import NamedTuple
 
 import msgspec
 
-from image_poster.domain.comments import latest_without
 from image_poster.domain.limits import PAGE_ENTRIES_BYTES
 from image_poster.domain.posts import StoredPost
 from image_poster.domain.signing import Page
@@ -123,13 +122,9 @@ class Excluded(NamedTuple):
     users: frozenset[str]
     posts: frozenset[str]
 
-    def remaining(self, page: Iterable[StoredPost]) -> list[StoredPost]:
-        """The posts of the page that are shown, without the latest comments of blocked users."""
-        return [
-            stored._replace(latest=latest_without(stored.latest, self.users))
-            for stored in page
-            if stored.id not in self.posts and stored.post.creator not in self.users
-        ]
+    def omits(self, post_id: str, creator: str) -> bool:
+        """True if the viewer's feed omits the creator's post with this id."""
+        return post_id in self.posts or creator in self.users
 
 
 class CurrentRank(NamedTuple):

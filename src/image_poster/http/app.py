@@ -24,6 +24,7 @@ from image_poster.http import (
 from image_poster.http.addresses import AddressLimiter, TrustedProxies
 from image_poster.http.auth import Authenticator
 from image_poster.http.encoding import Cors, PublicUrl
+from image_poster.http.feed_pages import FeedPages
 from image_poster.http.middleware import Middleware, Observer
 from image_poster.http.problems import EXCEPTION_HANDLERS, allow
 from image_poster.http.requests import JsonRequest
@@ -77,11 +78,15 @@ def create_app(
 
 
 def fast_routes(
-    services: Services, pages: feed.FeedPages, settings: HttpSettings
+    services: Services, pages: FeedPages, settings: HttpSettings
 ) -> tuple[FastRoute, ...]:
-    """The fast path: the two most frequent GETs, the feed and renditions."""
-    feed_route = feed.fast_route(pages, services.limits.latest_kept)
-    return feed_route, images.fast_route(services.images, settings.file_senders)
+    """The fast path: the most frequent GETs, the two feeds and renditions."""
+    longest = services.limits.latest_kept
+    return (
+        feed.fast_route(pages, longest),
+        images.fast_route(services.images, settings.file_senders),
+        feed.own_fast_route(pages, longest, settings.authenticator),
+    )
 
 
 def litestar_app(
@@ -96,7 +101,7 @@ def litestar_app(
         state=State(
             {
                 "services": services,
-                "feed_pages": feed.FeedPages(services.feed, shared=settings.shared_feed),
+                "feed_pages": FeedPages(services.feed, shared=settings.shared_feed),
                 "readiness": readiness,
                 "in_flight": set[tuple[str, str]](),
                 "put_urls": settings.put_urls,

@@ -8,7 +8,7 @@ from image_poster.domain import errors
 from image_poster.domain.comments import COMMENT_FORMAT, comment_tag, decode_comment, encode_comment
 from image_poster.domain.limits import FEED_PAGE_DEFAULT
 from image_poster.http import openapi, requests, responses
-from image_poster.http.auth import identify_writer, optional_identity
+from image_poster.http.auth import identify_counted_writer, identify_writer, optional_identity
 
 
 class CommentBody(msgspec.Struct, frozen=True):
@@ -93,7 +93,7 @@ async def add_comment_by_body(
 
 
 async def _add(request: requests.AnyRequest, post_id: str, content: str) -> Response[bytes]:
-    author, key = await identify_writer(request), requests.idempotency_key(request)
+    author, key = await identify_counted_writer(request), requests.idempotency_key(request)
     with requests.in_flight(request, author, key):
         comments = requests.services(request).comments
         answer = await comments.add(requests.require_id(post_id), author, content, key)

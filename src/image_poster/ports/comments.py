@@ -21,7 +21,8 @@ class CommentStore(Protocol):
         """Store a new comment, by an admin or another user, and its idempotency record.
 
         Raises `AlreadyAnsweredError`, with nothing stored, if the record's key was used; else
-        `PostNotFoundError` or `PostNotReadyError` by `domain.posts.check_open_for_comments`;
+        `BannedError` or `AccountDeletedError` if the author may not write (nothing else checks
+        that); `PostNotFoundError` or `PostNotReadyError` by `domain.posts.check_open_for_comments`;
         `BlockedError` if the author or the post's creator blocks the other; `StorageFullError`
         while the disk is full.
         """

@@ -118,7 +118,14 @@ def build_services(
     return Services(
         posts=posts,
         comments=CommentService(
-            stores.comments, posts, clock, limits, cursors, render.comment, stores.check_text
+            stores.comments,
+            posts,
+            clock,
+            limits,
+            cursors,
+            render.comment,
+            accounts.check_may_write,
+            stores.check_text,
         ),
         feed=FeedService(stores.feed, cursors, clock, stores.blocks, stores.reports),
         images=ImageService(posts, stores.posts, stores.images),

@@ -1,6 +1,6 @@
 """Comments: add, list, edit, delete."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -28,7 +28,7 @@ class VisibleComment(NamedTuple):
 @dataclass(frozen=True)
 class CommentService:
     """Each write is one write of the store. `render` turns a comment's document into its body in
-    the API."""
+    the API. `check_may_write` checks a user's standing."""
 
     comments: CommentStore
     posts: PostService
@@ -36,13 +36,18 @@ class CommentService:
     limits: Limits
     cursors: CursorSigner
     render: Callable[[bytes], bytes]
+    check_may_write: Callable[[str], Awaitable[None]]
     check_text: TextCheck = accept_text
 
     async def add(
         self, post_id: str, author: Identity, content: str, key: str | None = None
     ) -> Answer:
-        """Store the comment; with an idempotency key, once. Raises `ValidationFailedError`,
-        `PostNotFoundError`, `PostNotReadyError`, `IdempotencyKeyReusedError` and `GoneError`."""
+        """Store the comment; with an idempotency key, once. The store checks the author's standing
+        in the same transaction, and a replay is checked here.
+
+        Raises `ValidationFailedError`, `BannedError`, `AccountDeletedError`, `PostNotFoundError`,
+        `PostNotReadyError`, `BlockedError`, `IdempotencyKeyReusedError` and `GoneError`.
+        """
         comment = Comment(
             id=self.clock.new_id(),
             post_id=post_id,
@@ -58,6 +63,7 @@ class CommentService:
         adding = self.comments.add(comment, record, by_admin=author.admin)
         answer = await answer_once(adding, answer, record)
         if answer.replayed:
+            await self.check_may_write(author.user)
             await self._check_exists(post_id, answer)
         return answer
 

@@ -61,7 +61,13 @@ class FeedService:
         page = await self.feed.own_posts(creator, statuses, limit, after)
         return self.cursors.signed(list_name, page)
 
-    async def excluded(self, viewer: str, post_ids: Collection[str]) -> Excluded:
-        """What `GET /me/feed` omits for this viewer from a page with these posts."""
-        blocked = await self.blocks.blocked_by(viewer)
+    async def blocked_by(self, viewer: str) -> frozenset[str]:
+        """The users whom the viewer blocks. It changes only with `version`, unless that is None."""
+        return await self.blocks.blocked_by(viewer)
+
+    async def excluded(
+        self, viewer: str, blocked: frozenset[str], post_ids: Collection[str]
+    ) -> Excluded:
+        """What `GET /me/feed` omits for this viewer, who blocks these users, from a page with these
+        posts."""
         return Excluded(blocked, await self.reports.reported_posts(viewer, post_ids))

@@ -3,8 +3,10 @@
 Late retries revive nothing.
 """
 
+import socket
 from collections.abc import Callable
 from functools import partial
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -58,6 +60,31 @@ def test_writes_are_refused_until_all_data_is_gone(api: Api, kind: str) -> None:
         assert_problem(answer, 403, "account_deleted")
     anew = answer_after_deletion(lambda: WRITES[kind](api, alice, other))
     assert anew.status_code in {200, 201, 204}
+
+
+@pytest.mark.where(deletes_accounts_soon=True)
+def test_a_body_that_outlasts_the_deletion_makes_no_post(api: Api) -> None:
+    """Its request was identified before the deletion, and ends when the name has begun anew."""
+    alice, address = someone("alice"), urlsplit(api.url)
+    part = 'form-data; name="image"; filename="photo.jpg"'
+    body = f"--b\r\nContent-Disposition: {part}\r\n\r\n".encode() + samples.jpeg()
+    body += b"\r\n--b--\r\n"
+    head = (
+        f"POST /posts HTTP/1.1\r\nHost: {address.netloc}\r\nuser-id: {alice}\r\n"
+        f"Content-Type: multipart/form-data; boundary=b\r\nContent-Length: {len(body)}\r\n"
+        "Connection: close\r\n\r\n"
+    )
+    with socket.create_connection((address.hostname, address.port), timeout=60) as connection:
+        connection.sendall(head.encode() + body[:500])
+        delete_account(api, alice)
+        answer = answer_after_deletion(lambda: api.send("PUT", "/me/blocks/nobody", alice))
+        assert answer.status_code == 204
+        connection.sendall(body[500:])
+        answered = connection.makefile("rb").read()
+    assert answered.startswith(b"HTTP/1.1 403")
+    assert b"account_deleted" in answered
+    assert api.get("/me/posts", alice).json()["posts"] == []
+    assert api.ready(alice)["creator"] == alice
 
 
 def test_a_user_without_any_data_can_be_deleted(api: Api) -> None:

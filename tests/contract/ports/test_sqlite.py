@@ -13,12 +13,11 @@ from contract.ports import moderation_suite, suite
 from contract.ports.suite import a_comment, ready, shown
 from fakes.clock import ManualClock
 from image_poster.adapters.sqlite import accounts as accounts_module
-from image_poster.adapters.sqlite import database as sqlite_database
-from image_poster.adapters.sqlite import entries, jobs, moderation, reports
+from image_poster.adapters.sqlite import entries, jobs, maintenance, moderation, reports
 from image_poster.adapters.sqlite import feed_queries as feed
 from image_poster.adapters.sqlite.accounts import SqliteAccountStore, SqliteBlockStore
 from image_poster.adapters.sqlite.comments import SqliteCommentStore
-from image_poster.adapters.sqlite.database import Database, WriteProbe, connect
+from image_poster.adapters.sqlite.database import Database, connect
 from image_poster.adapters.sqlite.feed import (
     SqliteCommentImporter,
     SqliteFeedReader,
@@ -27,6 +26,7 @@ from image_poster.adapters.sqlite.feed import (
 )
 from image_poster.adapters.sqlite.idempotency import SqliteTombstoneQueue
 from image_poster.adapters.sqlite.jobs import SqliteJobQueue
+from image_poster.adapters.sqlite.maintenance import WriteProbe
 from image_poster.adapters.sqlite.moderation import SqliteDecisionStore
 from image_poster.adapters.sqlite.posts import SqlitePostStore
 from image_poster.adapters.sqlite.reports import SqliteReportStore
@@ -373,7 +373,10 @@ async def test_a_database_of_the_former_version_gets_the_tables_and_indexes_of_m
     accounts = SqliteAccountStore(database, clock)
     page = await accounts.comments_of("bob", limit=10, after=None)
     assert [decode_comment(doc) for doc in page.items] == [comment]
-    assert await SqliteJobQueue(database, clock).expired_failures(6, 10) == [post.id]
+    # Its days begin with the migration.
+    jobs, upgraded_ms = SqliteJobQueue(database, clock), time.time_ns() // 1_000_000
+    assert await jobs.expired_failures(upgraded_ms - 3_600_000, 10) == []
+    assert await jobs.expired_failures(upgraded_ms + 3_600_000, 10) == [post.id]
     assert await accounts.posts_of("alice", 10) == [post.id]
     await database.close()
 
@@ -415,7 +418,7 @@ async def test_however_many_ask_whether_writes_are_taken_one_row_is_written(
 ) -> None:
     """Neither all who ask one process, nor those who ask another within the second."""
     # Here an hour, for on a busy machine they may take longer than a second.
-    monkeypatch.setattr(sqlite_database, "_PROBE_SECONDS", 3600.0)
+    monkeypatch.setattr(maintenance, "_PROBE_SECONDS", 3600.0)
     path = tmp_path / "test.db"
     database, elsewhere = Database(path), Database(path)
     probe = WriteProbe(database)

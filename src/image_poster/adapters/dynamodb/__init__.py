@@ -21,7 +21,7 @@ decodes the table's stream. Each other module is named for its port.
 |           |                |               | writes_before, stopped_until, version, ttl         |
 | account   | USER#{user}    | ACCOUNT       | ban_decision, ban_reason, ban_until, blocks,       |
 |           |                |               | deleting, begun_ms, counted, due, due_at           |
-| block     | USER#{user}    | BLOCK#{other} | created_at, or ended, ttl                          |
+| block     | USER#{user}    | BL#{other}    | created_at, or ended, ttl                          |
 | pair      | PAIR#{SHA-256} | PAIR          | by_first, by_second: blocks between two users      |
 | report    | USER#{user}    | REPORT#{id}   | report: the document, and the id of its entry      |
 | reported  | USER#{user}    | REPORTED#{po} | at: the user reported this post                    |
@@ -74,6 +74,6 @@ decodes the table's stream. Each other module is named for its port.
 
 Sizes: an item has at most 400 KB. Ten comments of 2,000 characters of four bytes, a caption and an
 alt text have at most 110 KB. An entry of the queue has five reports of at most 4 KB each. The
-gateway limits an upload's metadata, with all headers, to 10 KB. The longest user's name (128
-characters) and a hashed key make a key of 517 bytes.
+gateway limits an upload's metadata, with all headers, to 10 KB. The longest user's name (255
+characters) makes a sort key of 1,023 bytes in the list of blocks; DynamoDB takes 1,024.
 """

@@ -13,7 +13,8 @@ from image_poster.domain.errors import BlockedError, TooManyBlocksError
 from image_poster.domain.signing import Page
 from image_poster.ports import Clock
 
-BLOCK = "BLOCK#"
+# Short: with the longest name, a sort key has 1,024 bytes at most.
+BLOCK = "BL#"
 _PAIR = "PAIR"
 # Of a block that ended, until DynamoDB removes its item.
 _ENDED = "ended"

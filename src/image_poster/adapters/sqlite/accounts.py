@@ -4,6 +4,8 @@ SQLite."""
 import sqlite3
 from contextlib import suppress
 
+import msgspec
+
 from image_poster.adapters.sqlite.comments import delete_comments
 from image_poster.adapters.sqlite.database import GREATEST_ID, Database
 from image_poster.adapters.sqlite.idempotency import replace_by_used_keys
@@ -29,6 +31,7 @@ _COMMENTS_OF = (
     "AND EXISTS (SELECT 1 FROM posts WHERE posts.id = post_id) ORDER BY id DESC LIMIT ?"
 )
 _ANY_COMMENTS = "SELECT post_id, id FROM comments WHERE creator = ? ORDER BY id LIMIT ?"
+_decode_users = msgspec.json.Decoder(list[str]).decode
 # Each changes at most ?2 rows of the user ?1.
 _ERASURES = (
     # An appeal of an account that is gone needs no decision.
@@ -100,8 +103,9 @@ class SqliteBlockStore:
         return Page(blocks, blocks[-1].user if len(rows) > limit else None)
 
     async def blocked_by(self, user: str) -> frozenset[str]:
-        rows = self._database.read("SELECT blocked FROM blocks WHERE user = ?", user)
-        return frozenset(blocked for (blocked,) in rows)
+        # One row takes half the time of a hundred.
+        sql = "SELECT json_group_array(blocked) FROM blocks WHERE user = ?"
+        return frozenset(_decode_users(self._database.read(sql, user)[0][0]))
 
 
 def _check_may_block(connection: sqlite3.Connection, user: str, blocked: str) -> None:
@@ -160,9 +164,13 @@ class SqliteAccountStore:
         return await self._database.write(erase)
 
     async def finish_deletion(self, user: str) -> None:
-        """As the port says. Raises `BusyError`, with the deletion unfinished, while a reader of
-        another process needs the log of the database."""
+        """As the port says; the file of the database is rewritten, unless it is large
+        (`Database.rewrite`). Raises `BusyError`, with the deletion unfinished, while a reader of
+        another process needs the log, or soon after another rewrite; and `StorageFullError`."""
         await self._database.truncate_log()
+        # `secure_delete` clears rows and free pages, but not the copies that SQLite leaves in
+        # unused parts of pages when it moves rows between them.
+        await self._database.rewrite()
         now = self._clock.service_ms()
         await self._database.write(lambda connection: end_deletion(connection, user, now))
         with suppress(BusyError):  # this has only the name, in a row that is gone

@@ -53,6 +53,23 @@ class Checkpoints:
             self._is_copying = False
             _copy(self._writer)
 
+    def truncate(self, timeout_ms: int) -> bool:
+        """Copy the whole log into the database, and cut its file to nothing. Waits at most
+        `timeout_ms` for readers; returns False if one of them still needs the log, or another
+        process copies it. The writer's thread calls this between two transactions."""
+        if self._is_copying:
+            self._copied.wait()
+            self._is_copying = False
+        (former,) = self._writer.execute("PRAGMA busy_timeout").fetchone()
+        self._writer.execute(f"PRAGMA busy_timeout = {timeout_ms}")
+        try:
+            is_busy, _, _ = self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        except sqlite3.Error:
+            return False
+        finally:
+            self._writer.execute(f"PRAGMA busy_timeout = {former}")
+        return not is_busy
+
     def close(self) -> None:
         """End the thread."""
         self._is_closed = True
@@ -80,21 +97,6 @@ class Checkpoints:
         with contextlib.suppress(OSError):
             return os.stat(self._log).st_size  # noqa: PTH116 - after each transaction
         return 0
-
-
-def truncate_log(connection: sqlite3.Connection, timeout_ms: int) -> bool:
-    """Copy the whole log into the database, and cut its file to nothing. Nothing of what was
-    deleted before is left in it. Waits at most `timeout_ms` for readers and writers of other
-    processes, and returns False if that was not enough."""
-    (former,) = connection.execute("PRAGMA busy_timeout").fetchone()
-    connection.execute(f"PRAGMA busy_timeout = {timeout_ms}")
-    try:
-        is_busy, _, _ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-    except sqlite3.Error:
-        return False
-    finally:
-        connection.execute(f"PRAGMA busy_timeout = {former}")
-    return not is_busy
 
 
 def _copy(connection: sqlite3.Connection) -> int:

@@ -16,20 +16,11 @@ from contextlib import AbstractContextManager, closing, nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-import structlog
-
-from image_poster.adapters.sqlite.checkpoints import Checkpoints, truncate_log
+from image_poster.adapters.sqlite.checkpoints import Checkpoints
 from image_poster.adapters.sqlite.schema import prepare
-from image_poster.domain.errors import (
-    BusyError,
-    ImagePosterError,
-    NotReadyError,
-    StorageFullError,
-)
+from image_poster.domain.errors import BusyError, ImagePosterError, StorageFullError
 from image_poster.domain.idempotency import AlreadyAnsweredError
 from image_poster.domain.moderation import AlreadyReportedError
-
-_log = structlog.get_logger()
 
 # Greater than any id: a list begins with its newest item.
 GREATEST_ID = "~"
@@ -176,6 +167,12 @@ def _set_results(outcomes: list[_Outcome]) -> None:
 
 
 _BUSY_TIMEOUT_MS = 10_000
+# The temporary file of a rewrite, and the log, each have the size of the database.
+_COPIES_OF_REWRITE = 2
+# A rewrite of that takes one to two seconds.
+_MAX_REWRITE_BYTES = 256 * 1024 * 1024
+# After a rewrite that writers could notice, the next one waits for 19 times its duration.
+_NOTICED_SECONDS, _PAUSE_PER_REWRITE = 0.25, 19
 # Writers wait meanwhile.
 _TRUNCATION_TIMEOUT_MS = 1_000
 _WAL = "PRAGMA journal_mode = WAL"
@@ -234,9 +231,12 @@ class Database:
         """`check_free_space` raises `StorageFullError` if the disk lacks that many bytes.
         Operations that add data call it; deletions do not. `lock` acquires the writer lock."""
         self.check_free_space = check_free_space
+        self._path = path
+        self._rewrite_at = 0.0
         writing = connect(path)
         prepare(writing)
-        self._writer = Writer(writing, Checkpoints(path, writing, connect(path)), lock)
+        self._checkpoints = Checkpoints(path, writing, connect(path))
+        self._writer = Writer(writing, self._checkpoints, lock)
         self._reading = connect(path)
 
     def read(self, sql: str, *parameters: object) -> list[Any]:
@@ -269,75 +269,39 @@ class Database:
         return await self._writer.run(operation)
 
     async def truncate_log(self) -> None:
-        """Remove from the write-ahead log what was deleted before. Raises `BusyError` if a reader
-        of another process needs the log; then try again later."""
+        """Remove deleted data from the write-ahead log. Raises `BusyError` if a reader of another
+        process needs the log; then try again later."""
+        await self._writer.run(self._truncate, after_commit=True)
 
-        def truncate(connection: sqlite3.Connection) -> bool:
-            return truncate_log(connection, _TRUNCATION_TIMEOUT_MS)
+    async def rewrite(self) -> None:
+        """Rewrite the file of the database, and thereby remove deleted data from unused parts of
+        its pages. Writers wait meanwhile.
 
-        if not await self._writer.run(truncate, after_commit=True):
+        Raises `BusyError` soon after a slow rewrite: slow ones together may take a twentieth of the
+        time. A file of more than `_MAX_REWRITE_BYTES` stays as it is, since writers would wait too
+        long. Raises `StorageFullError`.
+        """
+        size = self._path.stat().st_size
+        if size > _MAX_REWRITE_BYTES:
+            return
+        if time.monotonic() < self._rewrite_at:
+            raise BusyError
+        self.check_free_space(_COPIES_OF_REWRITE * size)
+        await self._writer.run(self._rewrite, after_commit=True)
+
+    def _rewrite(self, connection: sqlite3.Connection) -> None:
+        began_at = time.monotonic()
+        connection.execute("VACUUM")
+        self._truncate(connection)
+        seconds = time.monotonic() - began_at
+        if seconds > _NOTICED_SECONDS:
+            self._rewrite_at = began_at + (1 + _PAUSE_PER_REWRITE) * seconds
+
+    def _truncate(self, _connection: sqlite3.Connection) -> None:
+        if not self._checkpoints.truncate(_TRUNCATION_TIMEOUT_MS):
             raise BusyError
 
     async def close(self) -> None:
         """Finish the queued operations and close both connections."""
         await self._writer.close()
         self._reading.close()
-
-
-_PROBE_SECONDS = 1.0
-_PROBE_TIMEOUT_SECONDS = 2.0
-_LAST_PROBE = "SELECT 1 FROM probe WHERE at BETWEEN ? AND ?"
-
-
-class WriteProbe:
-    """Checks that the database accepts writes: by the free space on the disk, and by writing a row.
-
-    All processes together write that row at most once a second. All callers within that second
-    share the result.
-    """
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
-        self._task: asyncio.Task[None] | None = None
-        self._began_at = 0.0
-
-    async def check(self) -> None:
-        """Raises `NotReadyError` if the database does not accept writes."""
-        try:
-            self._database.check_free_space(0)
-            async with asyncio.timeout(_PROBE_TIMEOUT_SECONDS):
-                await asyncio.shield(self._shared_check())
-        except StorageFullError as exc:
-            raise NotReadyError(
-                "The disk has too little free space. Delete other files on it."
-            ) from exc
-        except TimeoutError as exc:
-            raise NotReadyError(
-                "The database is too busy for a write. Try again in a moment."
-            ) from exc
-        except (BusyError, sqlite3.Error, OSError) as exc:
-            raise NotReadyError from exc
-
-    def _shared_check(self) -> asyncio.Task[None]:
-        """The check that runs, or that began within the last second; else a new one."""
-        now = time.monotonic()
-        is_old = now - self._began_at >= _PROBE_SECONDS
-        if self._task is None or (self._task.done() and is_old):
-            self._began_at = now
-            self._task = asyncio.create_task(self._write())
-            self._task.add_done_callback(_log_failure)
-        return self._task
-
-    async def _write(self) -> None:
-        now = time.time_ns() // 1_000_000
-        since = now - int(_PROBE_SECONDS * 1000)
-        if self._database.read_one(_LAST_PROBE, since, now) is None:
-            await self._database.write(
-                lambda connection: connection.execute("UPDATE probe SET at = ?", (now,))
-            )
-
-
-def _log_failure(task: asyncio.Task[None]) -> None:
-    """Log a failed check. This also retrieves its error if no caller waits for it any more."""
-    if not task.cancelled() and task.exception() is not None:
-        _log.error("the database cannot be written to", error=str(task.exception()))

@@ -9,9 +9,7 @@ import sqlite3
 from collections.abc import Iterable
 from typing import Any
 
-from image_poster.domain.decisions import (
-    closes,
-)
+from image_poster.domain.decisions import closes
 from image_poster.domain.moderation import (
     Action,
     Decision,

@@ -35,6 +35,13 @@ _FORGET_RECORDS, _FORGET_KEYS = (
     "AND kept_at NOT BETWEEN ?2 + 1 AND ?3 AND ?2 >= 0"
     for table in ("idempotency_records", "used_keys")
 )
+# One query, as each costs a twentieth of a comment.
+_USES_OF_KEY = (
+    "SELECT user, key, fingerprint, body, location FROM idempotency_records "
+    "WHERE user = ?1 AND key = ?2 "
+    "UNION ALL SELECT NULL, NULL, NULL, NULL, NULL FROM used_keys WHERE hash = ?3"
+)
+_OF_DELETED_ACCOUNT = (None,) * 5
 _KEYS_OF_USER = "SELECT key, kept_at FROM idempotency_records WHERE user = ? LIMIT ?"
 
 
@@ -47,16 +54,12 @@ def check_unused(
     `GoneError` if it was used by a deleted account of the same name."""
     if record is None:
         return
-    row = connection.execute(
-        "SELECT user, key, fingerprint, body, location FROM idempotency_records "
-        "WHERE user = ? AND key = ?",
-        (record.user, record.key),
-    ).fetchone()
-    if row is not None and (former := IdempotencyRecord(*row)) != instead_of:
-        raise AlreadyAnsweredError(former)
-    used = used_key(record.user, record.key)
-    if connection.execute("SELECT 1 FROM used_keys WHERE hash = ?", (used,)).fetchone():
-        raise GoneError
+    key = (record.user, record.key, used_key(record.user, record.key))
+    for row in connection.execute(_USES_OF_KEY, key).fetchall():
+        if row == _OF_DELETED_ACCOUNT:
+            raise GoneError
+        if (former := IdempotencyRecord(*row)) != instead_of:
+            raise AlreadyAnsweredError(former)
 
 
 def used_key(user: str, key: str) -> bytes:

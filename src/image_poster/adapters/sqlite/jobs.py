@@ -8,12 +8,7 @@ from contextlib import suppress
 import msgspec
 
 from image_poster.adapters.sqlite.database import Database
-from image_poster.adapters.sqlite.posts import (
-    change_post,
-    find_post,
-    store_files,
-    stored_post,
-)
+from image_poster.adapters.sqlite.posts import change_post, find_post, store_files, stored_post
 from image_poster.domain.errors import PostNotFoundError
 from image_poster.domain.posts import (
     PROCESSING_FAILED,

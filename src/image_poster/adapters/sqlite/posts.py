@@ -7,11 +7,7 @@ from typing import NamedTuple
 import msgspec
 
 from image_poster.adapters.sqlite.database import Database
-from image_poster.adapters.sqlite.entries import (
-    add_records,
-    close_content_entries,
-    log_for_owner,
-)
+from image_poster.adapters.sqlite.entries import add_records, close_content_entries, log_for_owner
 from image_poster.adapters.sqlite.idempotency import (
     add_tombstone,
     check_unused,

@@ -76,7 +76,7 @@ class SqliteReportStore:
             return frozenset()
         marks = ", ".join("?" * len(post_ids))
         rows = self._database.read(
-            "SELECT DISTINCT post_id FROM reports WHERE reporter = ? "  # noqa: S608 - marks
+            "SELECT post_id FROM reports WHERE reporter = ? "  # noqa: S608 - marks
             f"AND post_id IN ({marks}) AND comment_id IS NULL",
             reporter,
             *post_ids,

@@ -199,9 +199,12 @@ ALTER TABLE uploads ADD COLUMN refused_bytes INTEGER NOT NULL DEFAULT 0
 """
 
 # The conditions of some indexes keep them small: few entries are open, few accounts are deleted.
+# The days of posts that failed earlier begin now (`due_at` is the time of the failure).
 _MODERATION = """
 ALTER TABLE posts ADD COLUMN image_hash TEXT NOT NULL DEFAULT '';
 CREATE INDEX posts_failed ON posts (due_at, id) WHERE status = 'failed';
+UPDATE posts SET due_at = max(due_at, CAST(strftime('%s', 'now') AS INTEGER) * 1000)
+    WHERE status = 'failed';
 CREATE INDEX comments_of_creator ON comments (creator, id);
 CREATE INDEX tombstones_of_user ON tombstones (user);
 CREATE TABLE accounts (
