@@ -9,9 +9,7 @@ import structlog
 from image_poster.adapters.webhooks import HttpReviewHook
 from image_poster.editions.local.container import Container
 from image_poster.editions.local.keys import webhook_secret
-from image_poster.http.post_bodies import (
-    review_body,
-)
+from image_poster.http.post_bodies import review_body
 from image_poster.services.review_hook import ReviewHookRunner
 
 # Calls that wait at a time. A hook that hangs ends each after five seconds.
