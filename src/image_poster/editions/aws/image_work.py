@@ -29,6 +29,7 @@ from image_poster.services.images import (
     MAX_FAILURES,
     ImagePublisher,
     error_text,
+    expose_ready,
     remove_if_deleted,
 )
 
@@ -104,6 +105,10 @@ class StoredImagePublisher:
         if stored is None:
             await remove_if_deleted(self.posts, self.images, post_id)
             return None
+        if stored.post.status is PostStatus.READY:
+            # Perhaps a crash came between the decision of the review hook and this.
+            await expose_ready(self.posts, self.images, post_id)
+            return PostStatus.READY
         try:
             if not await self._may_accept(stored.post):
                 await self.images.remove(post_id)

@@ -7,12 +7,10 @@ from contextlib import asynccontextmanager
 import structlog
 
 from image_poster.adapters.webhooks import HttpReviewHook
+from image_poster.domain.images import RENDITION_SMALL
 from image_poster.editions.local.container import Container
 from image_poster.editions.local.keys import webhook_secret
-from image_poster.http.post_bodies import (
-    review_body,
-)
-from image_poster.services.review_hook import ReviewHookRunner
+from image_poster.services.review_hook import IMAGE_URL_MS, HookReviewer, ReviewHookRunner
 
 # Calls that wait at a time. A hook that hangs ends each after five seconds.
 PARALLEL_REVIEWS = 16
@@ -27,19 +25,13 @@ async def open_review_hook(container: Container) -> AsyncIterator[ReviewHookRunn
     hook = HttpReviewHook(settings.review_url, webhook_secret(settings.data_dir))
     base = settings.public_url or f"http://{settings.host}:{settings.port}"
 
-    def signed_url(post_id: str, rendition: str, expires_ms: int) -> str:
-        return base + container.image_grants.path(post_id, rendition, expires_ms)
+    def image_url(post_id: str) -> str:
+        expires_ms = stores.clock.now_ms() + IMAGE_URL_MS
+        return base + container.image_grants.path(post_id, RENDITION_SMALL, expires_ms)
 
+    reviewer = HookReviewer(stores.posts, hook, stores.clock, image_url)
     try:
-        yield ReviewHookRunner(
-            container.reviews,
-            stores.posts,
-            stores.images,
-            hook,
-            stores.clock,
-            review_body,
-            signed_url,
-        )
+        yield ReviewHookRunner(container.reviews, reviewer, stores.images)
     finally:
         hook.close()
 
