@@ -79,7 +79,7 @@ IMAGE = Package(
     handler="image_poster.editions.aws.images.handler",
     distributions=(*_ALL, "pyvips-binary", "cffi", "pillow", "pillow_heif", "blurhash"),
     sources=("pyvips",),
-    services=("dynamodb", "s3"),
+    services=("dynamodb", "s3", "secretsmanager"),
     without=(*_ELSEWHERE, *_HTTP),
 )
 STREAM = Package(

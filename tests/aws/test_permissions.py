@@ -19,8 +19,10 @@ from image_poster.domain.accounts import Block
 from image_poster.domain.images import RENDITIONS, ImageWorkFailedError, RenderedImage
 from image_poster.domain.posts import published_post
 from image_poster.editions.aws import container, operate
+from image_poster.editions.aws.review import hook_reviews, reviews_by
 from image_poster.editions.aws.settings import AwsSettings
 from image_poster.ports.images import Workspace
+from image_poster.services.review_hook import HookAnswer
 from support import samples
 from support.permissions import Grant, Need, Places, grants, needs, refused, unused
 from support.renderer import RENDERED, FakeRenderer
@@ -75,7 +77,14 @@ class Recorder:
 
 @pytest.fixture(scope="module")
 def outputs(emulator: Emulator) -> dict[str, str]:
-    return deploy(emulator, NAME, JwtIssuer="https://issuer.example", JwtAudience="us").outputs
+    return deploy(
+        emulator,
+        NAME,
+        JwtIssuer="https://issuer.example",
+        JwtAudience="us",
+        Review="hook",
+        ReviewUrl="https://review.example",
+    ).outputs
 
 
 @pytest.fixture
@@ -129,6 +138,20 @@ class HashingRenderer(FakeRenderer):
     async def render(self, work: Workspace) -> RenderedImage:
         rendered = await super().render(work)
         return msgspec.structs.replace(rendered, hash="f" * 64, hash_quality=100)
+
+
+class FetchingHook:
+    """A hook that reads the image and publishes it: with the rights of who signed its URL."""
+
+    def __init__(self) -> None:
+        self.asked = list[str]()
+
+    async def ask(self, webhook_id: str, body: bytes) -> HookAnswer:
+        self.asked.append(webhook_id)
+        url = msgspec.json.decode(body)["data"]["image_url"]
+        async with httpx.AsyncClient() as http:
+            assert (await http.get(url)).content == b"jpeg"
+        return HookAnswer("publish")
 
 
 class Api:
@@ -209,7 +232,7 @@ class World:
         formation = self._emulator.client("cloudformation")
         resources = formation.describe_stack_resources(StackName=NAME)["StackResources"]
         for resource in resources:  # as when the Lambda starts
-            if resource["ResourceType"] == "AWS::SecretsManager::Secret":
+            if resource["LogicalResourceId"] in {"SigningKey", "OriginSecret"}:
                 container.secret(resource["PhysicalResourceId"])
         ask = self._api.ask
         await ask("GET", "/readyz", 200)
@@ -249,8 +272,19 @@ class World:
         reviewed = (await self._api.reserved())["id"]
         self._put(f"incoming/{reviewed}")
         self._recorder.role = "ImageRole"
-        settings = dataclasses.replace(self._settings, review="all")
-        await container.AwsContainer(settings).image_publisher(renderer).publish(reviewed)
+        hooked = dataclasses.replace(
+            self._settings,
+            review="hook",
+            review_url="https://review.example",
+            webhook_secret=self._outputs["WebhookSecret"],
+        )
+        aws, hook = container.AwsContainer(hooked), FetchingHook()
+        assert hook_reviews(aws) is not None  # as when the Lambda starts
+        reviews = reviews_by(aws, hook)
+        assert await aws.image_publisher(renderer, reviews).publish(reviewed) == "ready"
+        assert hook.asked
+        # As when the post is hidden at the same moment.
+        await aws.images.withhold(reviewed)
 
     async def moderate(self) -> None:
         ask = self._api.ask

@@ -2,7 +2,9 @@
 
 import json
 import os
+import re
 import shutil
+import string
 import subprocess
 from collections.abc import Iterator
 from fnmatch import fnmatch
@@ -14,11 +16,13 @@ from cfnlint.decode.cfn_yaml import load
 
 from aws_local.stack import TEMPLATE
 from image_poster.adapters.s3.schema import ORIGINALS
+from image_poster.adapters.webhooks import HOOK_SECONDS, decoded_secret
 from image_poster.domain.limits import UPLOAD_KEPT_MS
 from image_poster.editions.aws.settings import AwsSettings
 from image_poster.editions.logs import emf
 from image_poster.http.gallery import content_security_policy
 from image_poster.http.gallery import load as load_gallery
+from image_poster.services.review_hook import RETRY_DELAYS_MS
 from support.filters import MAX_FILTERS, patterns
 
 ROOT = TEMPLATE.parents[1]
@@ -41,7 +45,8 @@ def allowed() -> Iterator[tuple[str, list[str], list[Any]]]:
     """Role, actions and resources of each statement that allows something."""
     for name, role in of_type("AWS::IAM::Role").items():
         for policy in role["Properties"]["Policies"]:
-            for statement in policy["PolicyDocument"]["Statement"]:
+            for choice in policy["PolicyDocument"]["Statement"]:
+                statement = choice.get("Fn::If", ["", choice])[1]
                 assert statement["Effect"] == "Allow"
                 actions, resources = statement["Action"], statement["Resource"]
                 yield (
@@ -302,6 +307,41 @@ def test_sdk_time_outs_fit_into_what_the_gateway_waits() -> None:
     timeout = RESOURCES["ApiFunction"]["Properties"]["Timeout"]
     assert MAX_WAIT_SECONDS + longest < timeout < 30
     assert RESOURCES["ApiIntegration"]["Properties"]["TimeoutInMillis"] == 30_000
+
+
+def test_the_image_lambda_has_time_for_a_hook_that_hangs_beside_its_image_work() -> None:
+    """A minute is for S3 and DynamoDB."""
+    tries = len(RETRY_DELAYS_MS) + 1
+    hook = tries * HOOK_SECONDS + sum(RETRY_DELAYS_MS) // 1000
+    timeout = RESOURCES["ImageFunction"]["Properties"]["Timeout"]
+    assert timeout >= AwsSettings().image_seconds + hook + 60
+
+
+def test_the_hook_needs_a_url_and_its_secret_is_there_with_it_only() -> None:
+    hook = DOCUMENT["Conditions"]["HasHook"]
+    assert DOCUMENT["Rules"]["AHookHasAUrl"]["RuleCondition"] == hook
+    assert DOCUMENT["Rules"]["AUrlHasAHook"]["Assertions"][0]["Assert"] == hook
+    assert RESOURCES["WebhookSecret"]["Condition"] == "HasHook"
+    generated = RESOURCES["WebhookSecret"]["Properties"]["GenerateSecretString"]
+    assert generated["ExcludePunctuation"] is True
+    assert generated["ExcludeCharacters"] == string.punctuation
+    assert 24 <= len(decoded_secret("a1" * (generated["PasswordLength"] // 2))) <= 64
+
+
+@pytest.mark.parametrize(
+    ("url", "is_good"),
+    [
+        ("", True),
+        ("https://review.example/hook", True),
+        ("http://127.0.0.1:9000/", True),
+        ("http://localhost", True),
+        ("http://review.example/hook", False),
+        ("http://127.0.0.1.example/", False),
+    ],
+)
+def test_only_https_leads_to_a_hook_elsewhere(url: str, *, is_good: bool) -> None:
+    pattern = DOCUMENT["Parameters"]["ReviewUrl"]["AllowedPattern"]
+    assert bool(re.fullmatch(pattern, url)) is is_good
 
 
 def test_a_page_may_read_the_errors_that_the_gateway_answers_itself() -> None:

@@ -100,7 +100,7 @@ def test_any_other_answer_is_a_failed_try(reply: Reply) -> None:
 
 
 def test_a_hook_that_never_ends_its_answer_fails_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(webhooks, "_HOOK_SECONDS", 0.3)
+    monkeypatch.setattr(webhooks, "HOOK_SECONDS", 0.3)
     ended = threading.Event()
 
     def drip(handler: BaseHTTPRequestHandler) -> None:

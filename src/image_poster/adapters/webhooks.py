@@ -19,7 +19,7 @@ from image_poster.services.review_hook import HookAnswer, HookFailedError
 
 SECRET_PREFIX = "whsec_"  # noqa: S105 - the prefix that the specification prescribes
 SECRET_BYTES = 32
-_HOOK_SECONDS = 5
+HOOK_SECONDS = 5
 _MAX_ANSWER_BYTES = 16_384
 _THREADS = 16
 
@@ -81,7 +81,7 @@ class HttpReviewHook:
 def _exchange(request: Request) -> HookAnswer:
     """The answer to one request. Raises `OSError`, `HTTPException` and `ValueError`."""
     try:
-        with bounded_opener(_HOOK_SECONDS).open(request) as answer:
+        with bounded_opener(HOOK_SECONDS).open(request) as answer:
             content, status = answer.read(_MAX_ANSWER_BYTES + 1), answer.status
     except HTTPError as exc:
         exc.close()

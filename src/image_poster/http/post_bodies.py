@@ -1,4 +1,4 @@
-"""The JSON bodies of posts, as everybody, their creators, admins and the review hook see them."""
+"""The JSON bodies of posts, as everybody, their creators and admins see them."""
 
 from typing import NamedTuple
 
@@ -142,11 +142,6 @@ def private_post_body(stored: StoredPost, view: PrivateView, comments: int = 0) 
     if view.notice is None:
         return body + b"}"
     return b'%b,"moderation":%b}' % (body, msgspec.json.encode(_notice_body(view.notice)))
-
-
-def review_body(stored: StoredPost, url: str) -> bytes:
-    """The JSON of a post for the review hook, with the `image_url` of its rendition."""
-    return b'%b,"image_url":%b}' % (post_body(stored)[:-1], msgspec.json.encode(url))
 
 
 def _image_at(image: ImageBody, path: str) -> ImageBody:

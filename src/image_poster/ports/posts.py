@@ -119,14 +119,20 @@ class PendingReview(msgspec.Struct, frozen=True):
     tries: int = 0
 
 
-class ReviewQueue(Protocol):
-    """Posts that wait for the review hook, each with one worker at a time, at least once (one
-    machine). Such a post is `processing`, and no job: its image work is done."""
+class HookReviews(Protocol):
+    """Posts that the review hook decides about. Such a post is `processing`, and its renditions are
+    withheld."""
 
     async def begin(self, post_id: str, review: PendingReview, files: Sequence[FileRecord]) -> None:
-        """Make a `processing` post wait for the hook, with the records of its files. It is due at
-        once. A no-op for any other post. The wait ends when the post leaves `processing`."""
+        """Have the hook asked about a `processing` post, now or later, with the records of its
+        files. A no-op for any other post."""
         ...
+
+
+class ReviewQueue(HookReviews, Protocol):
+    """Posts that wait for the review hook, each with one worker at a time, at least once (one
+    machine). Such a post is no job: its image work is done. It is due at once. Its wait ends when
+    it leaves `processing`."""
 
     async def lease(self, lease_ms: int) -> tuple[str, PendingReview] | None:
         """Lease the next due post to this caller for `lease_ms`; None if there is none."""

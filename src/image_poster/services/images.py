@@ -11,7 +11,7 @@ from image_poster.domain.identity import Identity
 from image_poster.domain.images import ImageRejectedError, ImageWorkFailedError, RenderedImage
 from image_poster.domain.posts import Failure, PostStatus, StoredPost, failed_post, is_withheld
 from image_poster.ports.images import ImageRenderer, ImageStore, RemoteFile, StoredFile, Workspace
-from image_poster.ports.posts import Job, JobQueue, PendingReview, PostStore, ReviewQueue
+from image_poster.ports.posts import HookReviews, Job, JobQueue, PendingReview, PostStore
 from image_poster.services.posts import PostService
 from image_poster.services.review import NO_SCREENING, ImageScreening, usable_hash
 
@@ -75,7 +75,7 @@ class ImagePublisher:
     images: ImageStore
     renderer: ImageRenderer
     screening: ImageScreening = NO_SCREENING
-    reviews: ReviewQueue | None = None
+    reviews: HookReviews | None = None
     check_seconds: float = 1.0  # during the work, a deletion is noticed so often
 
     async def publish(self, post_id: str) -> PostStatus | None:
@@ -117,9 +117,16 @@ class ImagePublisher:
             image_hash=usable_hash(rendered),
             records=result.records(post_id),
         )
-        if not withheld and is_withheld(stored.post):
-            await self.images.withhold(post_id)  # another process published it, then it was hidden
+        await self._correct_place(stored, withheld=withheld)
         return stored
+
+    async def _correct_place(self, stored: StoredPost, *, withheld: bool) -> None:
+        """Move the renditions if the post has another status than their place was chosen for."""
+        if withheld and stored.post.status is PostStatus.READY:
+            await expose_ready(self.posts, self.images, stored.id)  # a review published it
+        if not withheld and is_withheld(stored.post):
+            # Another process published it, then it was hidden.
+            await self.images.withhold(stored.id)
 
     async def _render_unless_deleted(self, post_id: str, work: Workspace) -> RenderedImage:
         """Render, but stop once the post is deleted. Raises `PostNotFoundError`."""

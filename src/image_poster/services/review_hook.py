@@ -3,7 +3,8 @@
 It is called with its own timeouts and threads, so a slow hook delays only reviews.
 """
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -11,11 +12,16 @@ import msgspec
 
 from image_poster.domain.errors import PostNotFoundError, ValidationFailedError
 from image_poster.domain.ids import rfc3339
-from image_poster.domain.images import RENDITION_SMALL
 from image_poster.domain.limits import MODERATION_TEXT_CHARACTERS, clean
-from image_poster.domain.posts import IMAGE_REJECTED, PostStatus, StoredPost
+from image_poster.domain.posts import (
+    IMAGE_REJECTED,
+    POST_FORMAT,
+    PostStatus,
+    StoredPost,
+    encode_post,
+)
 from image_poster.ports import Clock
-from image_poster.ports.images import ImageStore
+from image_poster.ports.images import FileRecord, ImageStore
 from image_poster.ports.posts import PendingReview, PostStore, ReviewQueue
 from image_poster.services.images import expose_ready
 from image_poster.services.review import (
@@ -29,7 +35,7 @@ EVENT_TYPE = "post.review"
 IMAGE_URL_MS = 10 * 60 * 1000
 _LEASE_MS = 30_000
 # The delays before the second and the third try; after that, admins review the image.
-_DELAYS_MS = (5_000, 30_000)
+RETRY_DELAYS_MS = (5_000, 30_000)
 
 
 class HookFailedError(Exception):
@@ -52,58 +58,48 @@ class ReviewHook(Protocol):
 
 
 @dataclass(frozen=True)
-class ReviewHookRunner:
-    """Asks the hook about one post after the other. `render` encodes a post for the hook, with the
-    URL that `sign_url` makes: it is valid for `IMAGE_URL_MS`, and for this rendition only."""
+class HookReviewer:
+    """Asks the hook about a post, and stores what it decides. `image_url` makes the URL by which
+    the hook reads the post's image: valid for `IMAGE_URL_MS`, and for this rendition only."""
 
-    queue: ReviewQueue
     posts: PostStore
-    images: ImageStore
     hook: ReviewHook
     clock: Clock
-    render: Callable[[StoredPost, str], bytes]
-    sign_url: Callable[[str, str, int], str]
+    image_url: Callable[[str], str]
 
-    async def run_next(self) -> str | None:
-        """Ask about the next due post; return its new status, `failed` for a failed try, or `gone`.
-        None if no post is due."""
-        leased = await self.queue.lease(_LEASE_MS)
-        if leased is None:
-            return None
-        post_id, review = leased
+    async def review(self, post_id: str, review: PendingReview) -> PostStatus | None:
+        """Ask once, and return the new status of the post. None if it no longer waits for the hook.
+        Raises `HookFailedError` for a failed try; after the last one, admins review the image."""
         stored = await self.posts.find(post_id)
         if stored is None or stored.post.status is not PostStatus.PROCESSING:
-            return "gone"
+            return None
         try:
             result = self._result(await self.hook.ask(f"review_{post_id}", self._event(stored)))
-        except (HookFailedError, ValidationFailedError):
-            if review.tries < len(_DELAYS_MS):
-                await self.queue.retry(post_id, delay_ms=_DELAYS_MS[review.tries])
-                return "failed"
+        except (HookFailedError, ValidationFailedError) as exc:
+            if review.tries < len(RETRY_DELAYS_MS):
+                raise HookFailedError(str(exc)) from exc
             result = review_by_admins(self.clock)
         try:
-            await self._apply(post_id, review, result)
+            stored = await self._stored_result(post_id, review, result)
         except PostNotFoundError:
-            return "gone"
-        return result.status
+            return None
+        return stored.post.status
 
     def _event(self, stored: StoredPost) -> bytes:
         """The body of the webhook (Standard Webhooks 1.0, "Payload structure")."""
-        now_ms = self.clock.now_ms()
-        url = self.sign_url(stored.id, RENDITION_SMALL, now_ms + IMAGE_URL_MS)
-        data = msgspec.Raw(self.render(stored, url))
-        event = {"type": EVENT_TYPE, "timestamp": rfc3339(now_ms), "data": data}
-        return msgspec.json.encode(event)
+        data = msgspec.Raw(reviewed_post(stored, self.image_url(stored.id)))
+        now = rfc3339(self.clock.now_ms())
+        return msgspec.json.encode({"type": EVENT_TYPE, "timestamp": now, "data": data})
 
-    async def _apply(self, post_id: str, review: PendingReview, result: ScreeningResult) -> None:
-        stored = await self.posts.update(
+    async def _stored_result(
+        self, post_id: str, review: PendingReview, result: ScreeningResult
+    ) -> StoredPost:
+        return await self.posts.update(
             post_id,
             lambda post: result.apply(post, review.rendered),
             image_hash=usable_hash(review.rendered),
             records=result.records(post_id),
         )
-        if stored.post.status is PostStatus.READY:
-            await expose_ready(self.posts, self.images, post_id)
 
     def _result(self, answer: HookAnswer) -> ScreeningResult:
         """Raises `ValidationFailedError` for a reason that cannot be stored."""
@@ -115,3 +111,57 @@ class ReviewHookRunner:
         text = clean("reason", answer.reason or "", longest=MODERATION_TEXT_CHARACTERS)
         decision = automatic_rejection(decision_id, IMAGE_REJECTED, now, text)
         return ScreeningResult(PostStatus.FAILED, IMAGE_REJECTED, decision)
+
+
+def reviewed_post(stored: StoredPost, image_url: str) -> bytes:
+    """The JSON of a post for the hook: as the API shows it, with `image_url`. Nobody has commented
+    on a post that is not public yet."""
+    document = encode_post(stored.post).removeprefix(b'{"v":%d,' % POST_FORMAT)
+    counts = b'"total_comments":%d,"latest_comments":[]' % stored.total_comments
+    return b'{%b,%b,"image_url":%b}' % (document[:-1], counts, msgspec.json.encode(image_url))
+
+
+@dataclass(frozen=True)
+class ReviewHookRunner:
+    """Asks the hook about one post of the queue after the other (one machine)."""
+
+    queue: ReviewQueue
+    reviewer: HookReviewer
+    images: ImageStore
+
+    async def run_next(self) -> str | None:
+        """Ask about the next due post; return its new status, `failed` for a failed try, or `gone`.
+        None if no post is due."""
+        leased = await self.queue.lease(_LEASE_MS)
+        if leased is None:
+            return None
+        post_id, review = leased
+        try:
+            status = await self.reviewer.review(post_id, review)
+        except HookFailedError:
+            await self.queue.retry(post_id, delay_ms=RETRY_DELAYS_MS[review.tries])
+            return "failed"
+        if status is PostStatus.READY:
+            await expose_ready(self.reviewer.posts, self.images, post_id)
+        return status or "gone"
+
+
+@dataclass(frozen=True)
+class ImmediateReviews:
+    """`HookReviews` that asks at once, and waits between its tries (AWS). A crash repeats the image
+    work, and with it all tries. `sleep` takes seconds."""
+
+    reviewer: HookReviewer
+    sleep: Callable[[float], Awaitable[object]] = asyncio.sleep
+
+    async def begin(self, post_id: str, review: PendingReview, files: Sequence[FileRecord]) -> None:
+        """Ask until the hook has decided, or has failed so often that admins review the image."""
+        del files  # S3 verifies its objects
+        while True:
+            try:
+                await self.reviewer.review(post_id, review)
+            except HookFailedError:
+                await self.sleep(RETRY_DELAYS_MS[review.tries] / 1000)
+                review = msgspec.structs.replace(review, tries=review.tries + 1)
+            else:
+                return

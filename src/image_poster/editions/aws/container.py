@@ -41,6 +41,7 @@ from image_poster.editions.aws.image_work import (
 from image_poster.editions.aws.reconciliation import Reconciler, Reconciliation
 from image_poster.editions.aws.settings import PIECE_BYTES, AwsSettings, read_settings
 from image_poster.ports.images import ImageRenderer
+from image_poster.ports.posts import HookReviews
 from image_poster.services import Stores
 from image_poster.services.accounts import AccountEraser
 from image_poster.services.images import ImagePublisher
@@ -188,9 +189,12 @@ class AwsContainer:
             check_text=self.check_text,
         )
 
-    def image_publisher(self, renderer: ImageRenderer) -> StoredImagePublisher:
+    def image_publisher(
+        self, renderer: ImageRenderer, reviews: HookReviews | None = None
+    ) -> StoredImagePublisher:
+        """The service of the image Lambda; `reviews` are those by the hook."""
         posts, images = self.posts(_bind_request), self.images
-        publisher = ImagePublisher(posts, images, renderer, self._screening)
+        publisher = ImagePublisher(posts, images, renderer, self._screening, reviews)
         return StoredImagePublisher(
             posts, images, publisher, self.failures, self.accounts.standing, self.clock
         )

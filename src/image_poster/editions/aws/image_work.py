@@ -25,7 +25,13 @@ from image_poster.domain.posts import (
 from image_poster.ports import Clock
 from image_poster.ports.images import ImageStore
 from image_poster.ports.posts import PostStore
-from image_poster.services.images import MAX_FAILURES, ImagePublisher, error_text, remove_if_deleted
+from image_poster.services.images import (
+    MAX_FAILURES,
+    ImagePublisher,
+    error_text,
+    expose_ready,
+    remove_if_deleted,
+)
 
 PostAction = Callable[[str], Awaitable[None]]
 
@@ -99,6 +105,10 @@ class StoredImagePublisher:
         if stored is None:
             await remove_if_deleted(self.posts, self.images, post_id)
             return None
+        if stored.post.status is PostStatus.READY:
+            # Perhaps a crash came between the decision of the review hook and this.
+            await expose_ready(self.posts, self.images, post_id)
+            return PostStatus.READY
         try:
             if not await self._may_accept(stored.post):
                 await self.images.remove(post_id)

@@ -16,6 +16,7 @@ from image_poster.adapters.images.protocol import RenderSettings
 from image_poster.adapters.images.renderer import VipsImageRenderer
 from image_poster.adapters.s3.schema import post_id_of
 from image_poster.editions.aws import container
+from image_poster.editions.aws.review import hook_reviews
 from image_poster.editions.aws.settings import read_settings
 from image_poster.editions.logs import configure, emf
 
@@ -25,7 +26,8 @@ _log = structlog.get_logger()
 _renderer = VipsImageRenderer(
     RenderSettings(max_pixels=_settings.image_pixels), timeout_seconds=_settings.image_seconds
 )
-_publisher = container.AwsContainer(_settings).image_publisher(_renderer)
+_aws = container.AwsContainer(_settings)
+_publisher = _aws.image_publisher(_renderer, hook_reviews(_aws))
 # This environment has credentials. On a kernel that cannot confine decoders, /proc would show them
 # to a decoder that was taken over. Its own environment has none (adapters/images/renderer).
 hide_from_others()

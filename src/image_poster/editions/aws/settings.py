@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, get_type_hints
 
+from image_poster.adapters.bounded_http import check_url
 from image_poster.domain.limits import FAILED_KEPT_DAYS, LATEST_KEPT, PUBLIC_RATES, Limits, Rates
 from image_poster.editions import StartError, parse_admin_claim, parse_origins
 from image_poster.services.review import ReviewMode
@@ -20,8 +21,9 @@ PIECE_BYTES = 4 * 1024 * 1024
 @dataclass(frozen=True, kw_only=True)
 class AwsSettings:
     """Each is an environment variable `IMAGE_POSTER_…` of the same name. A Lambda has those that it
-    needs; the rest stays empty. `signing_key_secret` and `origin_secret` are ARNs of secrets in
-    Secrets Manager, `blocked_words` and `blocked_images` keys of objects in the uploads bucket."""
+    needs; the rest stays empty. `signing_key_secret`, `origin_secret` and `webhook_secret` are ARNs
+    of secrets in Secrets Manager. `blocked_words` and `blocked_images` are keys of objects in the
+    uploads bucket."""
 
     stack: str = ""
     table: str = ""
@@ -52,6 +54,8 @@ class AwsSettings:
     bytes_per_day: int = PUBLIC_RATES.bytes_per_day or 0
     uploads_under_way: int = PUBLIC_RATES.uploads_under_way or 0
     review: str = "off"
+    review_url: str = ""
+    webhook_secret: str = ""
     rules_url: str = ""
     contact: str = ""
     blocked_words: str = ""
@@ -97,8 +101,25 @@ def read_settings(environment: Mapping[str, str] = os.environ) -> AwsSettings:
             raise StartError(
                 f"{_PREFIX}{field.name.upper()} must be a number, not {text!r}."
             ) from exc
-    if values.get("review", ReviewMode.OFF) not in {ReviewMode.OFF, ReviewMode.ALL}:
-        raise StartError(f"{_PREFIX}REVIEW must be off or all, not {values['review']!r}.")
     parse_origins(values.get("cors_origins", ""))
     parse_admin_claim(values.get("jwt_admin_claim", ""))
-    return AwsSettings(**values)
+    settings = AwsSettings(**values)
+    _check_review(settings)
+    return settings
+
+
+def _check_review(settings: AwsSettings) -> None:
+    """Raises `StartError` for settings of the review that cannot be."""
+    if settings.review not in set(ReviewMode):
+        raise StartError(f"{_PREFIX}REVIEW must be off, all or hook, not {settings.review!r}.")
+    if settings.review != ReviewMode.HOOK:
+        return
+    if not settings.webhook_secret:
+        raise StartError(f"{_PREFIX}REVIEW=hook needs {_PREFIX}WEBHOOK_SECRET.")
+    try:
+        check_url(settings.review_url)
+    except ValueError as exc:
+        raise StartError(
+            f"{_PREFIX}REVIEW=hook needs {_PREFIX}REVIEW_URL: https, or http on the loopback "
+            f"interface, not {settings.review_url!r}."
+        ) from exc
