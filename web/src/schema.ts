@@ -420,7 +420,7 @@ export interface paths {
         };
         /**
          * The log of decisions, newest first
-         * @description It also has what admins did elsewhere: `delete`, and `edit`.
+         * @description It also has the edits and deletions by admins at the endpoints of posts and comments.
          */
         get: operations["listDecisions"];
         put?: never;
@@ -511,8 +511,9 @@ export interface paths {
         post?: never;
         /**
          * Delete the account with all its data
-         * @description Posts, images, comments, reports, blocks and records. No response shows any of it from then on.
-         *     Writes get 403 `account_deleted` until all data is gone; then the same name may begin anew.
+         * @description After the response, no response shows the user's posts, images, comments, reports or blocks.
+         *     Writes get 403 `account_deleted` until all data is gone. Then the user may write again, and
+         *     begins with nothing.
          */
         delete: operations["deleteAccount"];
         options?: never;
@@ -726,8 +727,8 @@ export interface components {
         };
         /**
          * EntryKind
-         * @description The kind of an entry of the moderation queue: reports of users, an image to be reviewed
-         *         before publication, an appeal against a decision, or an image that matched a blocked one.
+         * @description The kind of an entry of the moderation queue. Its cause is reports by users, an image to
+         *         review before publication, an appeal, or an image that matches a blocked one.
          * @enum {string}
          */
         EntryKind: "report" | "review" | "appeal" | "match";

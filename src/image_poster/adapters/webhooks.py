@@ -1,5 +1,5 @@
-"""Signed webhooks (Standard Webhooks 1.0, https://www.standardwebhooks.com), and the review hook,
-which is called by one."""
+"""Signed webhooks (Standard Webhooks 1.0, https://www.standardwebhooks.com), and calls of the
+review hook by such a webhook."""
 
 import asyncio
 import hmac
@@ -65,7 +65,7 @@ class HttpReviewHook:
         return await loop.run_in_executor(self._threads, self._ask, webhook_id, body)
 
     def close(self) -> None:
-        """End the threads; a call that runs ends by its time-out."""
+        """End the threads; a call that runs ends by its timeout."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     def _ask(self, webhook_id: str, body: bytes) -> HookAnswer:

@@ -49,13 +49,8 @@ class Action(StrEnum):
 
 
 class EntryKind(StrEnum):
-    """The kind of an entry of the moderation queue.
-
-    - `report`: reports by users
-    - `review`: an image to be reviewed before publication
-    - `appeal`: an appeal against a decision
-    - `match`: an image that was rejected because it matches a blocked one
-    """
+    """The kind of an entry of the moderation queue. Its cause is reports by users, an image to
+    review before publication, an appeal, or an image that matches a blocked one."""
 
     REPORT = "report"
     REVIEW = "review"

@@ -139,8 +139,9 @@ async def delete_account(
 ) -> Response[bytes]:
     """Delete the account with all its data.
 
-    Posts, images, comments, reports, blocks and records. No response shows any of it from then on.
-    Writes get 403 `account_deleted` until all data is gone; then the same name may begin anew.
+    After the response, no response shows the user's posts, images, comments, reports or blocks.
+    Writes get 403 `account_deleted` until all data is gone. Then the user may write again, and
+    begins with nothing.
     """
     caller = await require_identity(request)
     services = requests.services(request)

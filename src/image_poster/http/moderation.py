@@ -318,7 +318,7 @@ async def list_decisions(
 ) -> Response[bytes]:
     """The log of decisions, newest first.
 
-    It also has what admins did elsewhere: `delete`, and `edit`.
+    It also has the edits and deletions by admins at the endpoints of posts and comments.
     """
     page = await requests.services(request).moderation.log(limit=limit, cursor=cursor)
     decisions = Page(list(map(decision_body, page.items)), page.next)

@@ -1,5 +1,5 @@
-"""Background work of one machine that follows from moderation and from accounts: renditions in
-their places, failed posts, and deletions of accounts. Every step may be repeated."""
+"""Background work of one machine: move renditions to their places, delete expired failed posts, and
+complete deletions of accounts. Every step may be repeated."""
 
 import asyncio
 from collections.abc import AsyncIterator

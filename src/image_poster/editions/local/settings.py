@@ -122,8 +122,12 @@ class Settings:
     review: Review = _setting(
         "off", "all: an admin publishes each image; hook: a program decides; off: no review."
     )
-    review_url: str = _setting("", "URL of the review hook: https, or loopback.")
-    blocked_words: str = _setting("", "File of words and phrases that no text may have.")
+    review_url: str = _setting(
+        "", "URL of the review hook: https, or http on the loopback interface."
+    )
+    blocked_words: str = _setting(
+        "", "File of blocked words and phrases: texts with one are refused."
+    )
     blocked_images: str = _setting("", "File of perceptual hashes (PDQ) of blocked images.")
     rules_url: str = _setting("", "URL of the rules for users: http, https or mailto.")
     contact: str = _setting("", "Address for users' questions and complaints.")
