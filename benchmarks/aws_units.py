@@ -18,10 +18,7 @@ from image_poster.adapters.dynamodb.comments import DynamoCommentCounter, Dynamo
 from image_poster.adapters.dynamodb.feed import DynamoFeedReader
 from image_poster.adapters.dynamodb.posts import DynamoPostStore
 from image_poster.adapters.dynamodb.stream import UserChanges
-from image_poster.adapters.dynamodb.uploads import (
-    DynamoUploadRecordStore,
-    DynamoUsageStore,
-)
+from image_poster.adapters.dynamodb.uploads import DynamoUploadRecordStore, DynamoUsageStore
 from image_poster.domain.feed import FeedCursor, FeedQuery, FeedSort, epoch_of
 from image_poster.domain.limits import PUBLIC_RATES, Limits
 from image_poster.domain.posts import Post, published_post, uploaded_post

@@ -9,7 +9,7 @@ import json
 from pathlib import Path
 
 import api_document
-from collection_requests import IMAGE, requests
+from collection_requests import IMAGE, requests, token_variable
 from http_file import http_file
 from insomnia import insomnia_collection
 
@@ -20,7 +20,9 @@ def files() -> dict[str, str]:
     """Return the content of each file of the folder, by name."""
     document = api_document.read()
     sent_requests = requests(document)
-    variables = {"base_url": "http://127.0.0.1:8080", "user": "alice", "token": ""}
+    users = {"user": "alice", "other": "bob", "admin": "root"}
+    tokens = {token_variable(sender): "" for sender in users}
+    variables = {"base_url": "http://127.0.0.1:8080", **users, **tokens}
     variables["photo_size"] = str((FOLDER / IMAGE).stat().st_size)
     return {
         "image-poster.http": http_file(document, sent_requests),

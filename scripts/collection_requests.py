@@ -20,7 +20,8 @@ class Example:
     """One use of an operation.
 
     Braces in values name variables: {user}, {photo_size}, or one that an earlier request `keeps`.
-    `keeps` maps the name of a variable to the path in the JSON answer.
+    `keeps` maps the name of a variable to the path in the JSON answer. `sender` is the
+    variable with the user who sends it.
     """
 
     operation: str
@@ -32,6 +33,7 @@ class Example:
     keeps: dict[str, str] = field(default_factory=dict)
     # The variable that has the URL, where an answer said it whole.
     url: str = ""
+    sender: str = "user"
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,7 @@ class Request:
     status: int
     keeps: dict[str, str]
     url: str
+    sender: str
 
 
 TUS = {"post_id": "{tus_id}"}
@@ -89,6 +92,48 @@ EXAMPLES = [
     Example("editPost", media_type=JSON, values=POST, body={"caption": "In June"}),
     Example("getImage", values={**POST, "file_name": "600.jpg"}),
     Example("getOriginal", values=POST),
+    Example("listOwnPosts"),
+    Example("listOwnComments"),
+    Example(
+        "createReport",
+        media_type=JSON,
+        status=201,
+        body={**POST, "reason": "spam", "text": "An advertisement"},
+        sender="other",
+    ),
+    Example("listQueue", sender="admin"),
+    Example(
+        "decide",
+        "Hide a post",
+        media_type=JSON,
+        status=201,
+        body={**POST, "action": "hide", "reason": "spam", "text": "Our rules allow no ads."},
+        keeps={"decision_id": "id"},
+        sender="admin",
+    ),
+    Example("listOwnReports", sender="other"),
+    Example("getOwnImage", values={**POST, "file_name": "600.jpg"}),
+    Example("getModeratedImage", values={**POST, "file_name": "600.jpg"}, sender="admin"),
+    Example("listOwnDecisions"),
+    Example(
+        "appeal",
+        media_type=JSON,
+        values={"decision_id": "{decision_id}"},
+        body={"text": "It is a photo of my own."},
+    ),
+    Example(
+        "decide",
+        "Restore a post",
+        media_type=JSON,
+        status=201,
+        body={**POST, "action": "restore"},
+        sender="admin",
+    ),
+    Example("listDecisions", sender="admin"),
+    Example("blockUser", values={"user": "{other}"}),
+    Example("listBlocks"),
+    Example("listOwnFeed"),
+    Example("unblockUser", values={"user": "{other}"}),
     Example("deletePost", values=POST),
     Example(
         "createPost",
@@ -116,7 +161,13 @@ EXAMPLES = [
         media_type=BYTES,
     ),
     Example("getMetrics"),
+    Example("deleteAccount", media_type=JSON, body={"confirm": "{other}"}, sender="other"),
 ]
+
+
+def token_variable(sender: str) -> str:
+    """Return the name of the variable with a sender's bearer token."""
+    return "token" if sender == "user" else f"{sender}_token"
 
 
 def requests(document: Document) -> list[Request]:
@@ -163,6 +214,7 @@ def _request(name: str, example: Example, operation: Operation) -> Request:
         status=status,
         keeps=example.keeps,
         url=example.url,
+        sender=example.sender,
     )
 
 

@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator
 
 from api_document import Document
-from collection_requests import FORM, Request
+from collection_requests import FORM, Request, token_variable
 
 BOUNDARY = "image-poster"
 HEAD = """\
@@ -15,6 +15,7 @@ HEAD = """\
 #     httpyac send image-poster.http --all --env local
 # They are made to be run from top to bottom. http-client.env.json says where the service is and who
 # you are; for bearer tokens, take away the # before Authorization and put one before user-id.
+# Some requests need an admin: start the service with --admins root.
 #
 # Each POST has a new Idempotency-Key. A program makes a key for each thing that it wants to exist,
 # and sends the same one when it sends the same request again.
@@ -58,8 +59,8 @@ def _url(request: Request) -> str:
 
 def _headers(request: Request) -> Iterator[str]:
     if request.says_who:
-        yield "user-id: {{user}}"
-        yield "# Authorization: Bearer {{token}}"
+        yield f"user-id: {{{{{request.sender}}}}}"
+        yield f"# Authorization: Bearer {{{{{token_variable(request.sender)}}}}}"
     for name, value in request.headers.items():
         yield f"{name}: {_filled(value)}"
     if request.media_type:

@@ -6,7 +6,7 @@ from base64 import b64encode
 from typing import Any
 
 from api_document import Document
-from collection_requests import FORM, JSON, Request
+from collection_requests import FORM, JSON, Request, token_variable
 
 WORKSPACE, ENVIRONMENT = "wrk_image_poster", "env_image_poster"
 # In what order the export lists things, and an id made from their names: so that a second export
@@ -106,9 +106,9 @@ def _headers(request: Request, references: dict[str, str]) -> list[dict[str, Any
         for name, value in request.headers.items()
     ]
     if request.says_who:
-        headers.append({"name": "user-id", "value": "{{ _.user }}"})
-        bearer = {"name": "Authorization", "value": "Bearer {{ _.token }}", "disabled": True}
-        headers.append(bearer)
+        headers.append({"name": "user-id", "value": f"{{{{ _.{request.sender} }}}}"})
+        token = f"Bearer {{{{ _.{token_variable(request.sender)} }}}}"
+        headers.append({"name": "Authorization", "value": token, "disabled": True})
     if request.media_type and request.media_type != FORM:
         headers.append({"name": "Content-Type", "value": request.media_type})
     return headers

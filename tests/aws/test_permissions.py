@@ -14,11 +14,7 @@ import pytest
 from aws_local.emulator import CREDENTIALS, REGION, Emulator
 from aws_local.stack import deploy
 from contract.ports.suite import ALICE, a_comment, a_post, a_record
-from image_poster.adapters.dynamodb.stream import (
-    begun_deletions,
-    changes_by_post,
-    decoded_records,
-)
+from image_poster.adapters.dynamodb.stream import begun_deletions, changes_by_post, decoded_records
 from image_poster.domain.accounts import Block
 from image_poster.domain.images import RENDITIONS, ImageWorkFailedError, RenderedImage
 from image_poster.domain.posts import published_post

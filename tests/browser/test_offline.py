@@ -8,14 +8,7 @@ from playwright.sync_api import Playwright, expect
 
 from support import browsers
 from support.browsers import Gallery
-from support.machines import (
-    Cloud,
-    Machine,
-    OneMachine,
-    OneMachineWithTokens,
-    captions,
-    comments,
-)
+from support.machines import Cloud, Machine, OneMachine, OneMachineWithTokens, captions, comments
 
 
 @pytest.mark.parametrize(

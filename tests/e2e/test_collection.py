@@ -25,7 +25,7 @@ DOCUMENT = api_document.read()
 
 @pytest.fixture(scope="module")
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with local_server(tmp_path_factory.mktemp("data")) as server:
+    with local_server(tmp_path_factory.mktemp("data"), "--admins", "root") as server:
         yield server.url
 
 

@@ -16,15 +16,7 @@ from image_poster.client import ImagePosterClient
 from image_poster.domain.ids import new_id
 from support import samples
 from support.api import LOCAL, Api, assert_problem
-from support.issuer import (
-    AUDIENCE,
-    KEYS,
-    FakeIssuer,
-    drip,
-    garbage_token,
-    running_issuer,
-    signed,
-)
+from support.issuer import AUDIENCE, KEYS, FakeIssuer, drip, garbage_token, running_issuer, signed
 from support.servers import local_server
 from support.shell import Shell
 

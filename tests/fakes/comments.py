@@ -9,10 +9,7 @@ from image_poster.domain.idempotency import IdempotencyRecord
 from image_poster.domain.identity import Identity
 from image_poster.domain.limits import take_page
 from image_poster.domain.moderation import Decision
-from image_poster.domain.posts import (
-    PostStatus,
-    check_open_for_comments,
-)
+from image_poster.domain.posts import PostStatus, check_open_for_comments
 from image_poster.domain.signing import Page
 from image_poster.ports import Clock
 

@@ -9,12 +9,7 @@ import msgspec
 from fakes.state import MemoryEntry, MemoryState
 from image_poster.domain import errors
 from image_poster.domain.accounts import GOOD_STANDING, Ban
-from image_poster.domain.decisions import (
-    NO_HASH,
-    SubjectState,
-    Verdict,
-    judge,
-)
+from image_poster.domain.decisions import NO_HASH, SubjectState, Verdict, judge
 from image_poster.domain.idempotency import IdempotencyRecord
 from image_poster.domain.ids import parse_rfc3339
 from image_poster.domain.moderation import (

@@ -9,12 +9,7 @@ from image_poster.domain.idempotency import KEPT_MS, IdempotencyRecord
 from image_poster.domain.identity import Identity
 from image_poster.domain.ids import EARLIEST_MS, is_over
 from image_poster.domain.moderation import Decision, ModerationRecords, Subject
-from image_poster.domain.posts import (
-    Post,
-    PostStatus,
-    StoredPost,
-    check_may_change,
-)
+from image_poster.domain.posts import Post, PostStatus, StoredPost, check_may_change
 from image_poster.domain.uploads import Upload
 from image_poster.ports import Clock
 from image_poster.ports.images import FileRecord

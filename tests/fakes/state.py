@@ -7,15 +7,8 @@ import msgspec
 from image_poster.domain import errors
 from image_poster.domain.accounts import GOOD_STANDING, Block, Standing, check_may_write
 from image_poster.domain.comments import Comment, encode_comment, join_latest
-from image_poster.domain.decisions import (
-    closes,
-)
-from image_poster.domain.feed import (
-    CurrentRank,
-    Ranked,
-    change_rank,
-    epoch_of,
-)
+from image_poster.domain.decisions import closes
+from image_poster.domain.feed import CurrentRank, Ranked, change_rank, epoch_of
 from image_poster.domain.idempotency import AlreadyAnsweredError, IdempotencyRecord
 from image_poster.domain.moderation import (
     Action,
@@ -28,12 +21,7 @@ from image_poster.domain.moderation import (
     Subject,
     of_owner,
 )
-from image_poster.domain.posts import (
-    Post,
-    PostStatus,
-    StoredPost,
-    encode_post,
-)
+from image_poster.domain.posts import Post, PostStatus, StoredPost, encode_post
 from image_poster.domain.uploads import Upload
 
 

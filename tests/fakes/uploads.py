@@ -9,9 +9,7 @@ from fakes.images import MemoryImageStore
 from fakes.state import MemoryState
 from image_poster.domain import errors
 from image_poster.domain.limits import UPLOAD_KEPT_MS
-from image_poster.domain.posts import (
-    PostStatus,
-)
+from image_poster.domain.posts import PostStatus
 from image_poster.domain.uploads import Upload
 from image_poster.ports.uploads import UploadRecord, UploadWriter
 

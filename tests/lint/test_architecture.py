@@ -101,6 +101,12 @@ def test_the_map_of_a_package_names_each_module(folder: str) -> None:
     assert set(re.findall(r"^- (\w+):", text, re.MULTILINE)) == nouns(folder)
 
 
+def test_files_of_tests_have_names_of_their_own() -> None:
+    """Pytest imports them by name: with two of one name, a run of all tests ends in an error."""
+    names = [path.name for path in (PACKAGE.parents[1] / "tests").rglob("test_*.py")]
+    assert sorted(names) == sorted(set(names))
+
+
 def test_of_pillow_heif_running_code_takes_only_what_a_decoder_has() -> None:
     """So that a build without the encoder can take its place (docs/decisions/0018)."""
     uses = re.compile(r"\bpillow_heif\.(\w+)|from pillow_heif import (.+)")

@@ -18,9 +18,7 @@ from hypothesis import strategies as st
 from contract.ports.suite import a_comment, a_post, an_upload
 from fakes.clock import ManualClock
 from fakes.images import MemoryImageStore
-from image_poster.adapters.dynamodb.checks import (
-    DynamoScheduledChecks,
-)
+from image_poster.adapters.dynamodb.checks import DynamoScheduledChecks
 from image_poster.adapters.dynamodb.comments import DynamoCommentCounter, DynamoCommentStore
 from image_poster.adapters.dynamodb.feed import DynamoFeedReader, DynamoFeedRebuilder
 from image_poster.adapters.dynamodb.posts import DynamoPostStore

@@ -14,9 +14,7 @@ from contract.ports.suite import ALICE, a_comment, a_post, an_upload
 from fakes.clock import ManualClock
 from fakes.images import MemoryImageStore
 from image_poster.adapters.dynamodb.accounts import DynamoAccountStore
-from image_poster.adapters.dynamodb.checks import (
-    DynamoFailureCounter,
-)
+from image_poster.adapters.dynamodb.checks import DynamoFailureCounter
 from image_poster.adapters.dynamodb.comments import DynamoCommentCounter, DynamoCommentStore
 from image_poster.adapters.dynamodb.database import Item
 from image_poster.adapters.dynamodb.posts import DynamoPostStore

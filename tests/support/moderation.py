@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
+import pytest
 
 from support import samples
 from support.api import Api
@@ -211,3 +212,18 @@ def answer_after_deletion(send: Callable[[], httpx.Response]) -> httpx.Response:
         return None if is_deleting else answer
 
     return wait_until(other_answer, every=0.1, message="the account is still being deleted")
+
+
+def add_comment(api: Api, post: Item, user: str, **headers: str) -> httpx.Response:
+    """A new comment, accepted or refused."""
+    path, body = f"/posts/{post['id']}/comments", {"content": "a comment"}
+    return api.send("POST", path, user, json=body, headers=headers)
+
+
+def begin_anew(api: Api, user: str, post: Item) -> Item:
+    """The first comment of the name's new account; the end of a test where that takes minutes."""
+    if not api.edition.deletes_accounts_soon:
+        pytest.skip("the name is free after some minutes: tests/property/test_account_deletions.py")
+    answer = answer_after_deletion(lambda: add_comment(api, post, user))
+    assert answer.status_code == 201, answer.text
+    return answer.json()  # type: ignore[no-any-return]

@@ -13,10 +13,7 @@ from fakes.clock import ManualClock
 from image_poster.adapters.dynamodb.comments import DynamoCommentCounter, DynamoCommentStore
 from image_poster.adapters.dynamodb.posts import DynamoPostStore
 from image_poster.adapters.dynamodb.stream import changes_by_user, decoded_records
-from image_poster.adapters.dynamodb.uploads import (
-    DynamoUploadRecordStore,
-    DynamoUsageStore,
-)
+from image_poster.adapters.dynamodb.uploads import DynamoUploadRecordStore, DynamoUsageStore
 from image_poster.domain.comments import Comment
 from image_poster.domain.errors import BusyError, RateLimitedError
 from image_poster.domain.limits import Limits, Rates

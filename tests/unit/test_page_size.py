@@ -7,9 +7,7 @@ from image_poster.domain.feed import _fitting_posts
 from image_poster.domain.ids import new_id
 from image_poster.domain.limits import FEED_PAGE_MAX, LATEST_KEPT, PAGE_MAX_BYTES, Limits
 from image_poster.domain.posts import Post, PostStatus, StoredPost, encode_post, published_post
-from image_poster.http.post_bodies import (
-    post_body,
-)
+from image_poster.http.post_bodies import post_body
 from support.renderer import RENDERED
 
 LIMITS = Limits()

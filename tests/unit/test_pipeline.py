@@ -17,11 +17,7 @@ from image_poster.adapters.images.decoders import decode, translate_error
 from image_poster.adapters.images.header import Admission
 from image_poster.adapters.images.protocol import RenderSettings
 from image_poster.adapters.images.selftest import self_test
-from image_poster.domain.images import (
-    ImageFit,
-    ImageRejectedError,
-    ImageWorkFailedError,
-)
+from image_poster.domain.images import ImageFit, ImageRejectedError, ImageWorkFailedError
 from support import samples
 from support.rendered import RenderedFiles, colour, near, pixel
 from support.samples import BLUE, CORNERS, GREEN, RED, YELLOW, corner_colours, looks_like

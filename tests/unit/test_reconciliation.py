@@ -31,11 +31,7 @@ from image_poster.editions.aws.image_work import (
     RenditionPlaces,
     StoredImagePublisher,
 )
-from image_poster.editions.aws.reconciliation import (
-    Reconciler,
-    Reconciliation,
-    Repair,
-)
+from image_poster.editions.aws.reconciliation import Reconciler, Reconciliation, Repair
 from image_poster.services.accounts import AccountEraser
 from image_poster.services.images import ImagePublisher
 from image_poster.services.posts import NULL_NOTIFIER, PostPurger, PostService

@@ -12,12 +12,7 @@ from fakes.clock import ManualClock
 from image_poster.adapters.sqlite.comments import SqliteCommentStore
 from image_poster.adapters.sqlite.database import Database
 from image_poster.adapters.sqlite.posts import SqlitePostStore
-from image_poster.domain.comments import (
-    Comment,
-    decode_comment,
-    edited_comment,
-    encode_comment,
-)
+from image_poster.domain.comments import Comment, decode_comment, edited_comment, encode_comment
 from image_poster.domain.identity import Identity
 from image_poster.domain.posts import (
     PROCESSING_FAILED,

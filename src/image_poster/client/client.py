@@ -35,13 +35,7 @@ from image_poster.client.journal import (
     sha256_of,
 )
 from image_poster.client.moderation import ModerationCalls
-from image_poster.client.results import (
-    CommentResult,
-    Comments,
-    Feed,
-    PostResult,
-    RefusedError,
-)
+from image_poster.client.results import CommentResult, Comments, Feed, PostResult, RefusedError
 from image_poster.client.retries import Outcome, Pause, Policy, Reply, Send, Step, Steps, exchange
 from image_poster.client.transport import (
     Credentials,

@@ -11,8 +11,8 @@ MAX_NAME_CHARACTERS = 255
 
 
 class Ban(NamedTuple):
-    """A ban for `reason`, by the decision with this id, until `until_ms` (since 1970; None: for
-    good)."""
+    """A ban of a user. `until_ms` is its end (since 1970; None: for good), `decision_id` the id of
+    the decision that set it."""
 
     reason: str | None
     until_ms: int | None
@@ -29,8 +29,8 @@ class Ban(NamedTuple):
 
 
 class Standing(NamedTuple):
-    """The permission of a user to write: a ban, which may be over, and True while the account's
-    data is being deleted."""
+    """The state of an account, by which its user may write or not. `ban` may be over;
+    `is_deleting` is True while the account's data is being deleted."""
 
     ban: Ban | None = None
     is_deleting: bool = False
@@ -55,7 +55,7 @@ def check_may_write(standing: Standing, now_ms: int, *, while_banned: bool = Fal
 
 
 class Block(NamedTuple):
-    """A block of `user`, by another one, since `created_at` (RFC 3339)."""
+    """A block: `user` is the blocked user, `created_at` (RFC 3339) its beginning."""
 
     user: str
     created_at: str
@@ -71,7 +71,7 @@ def check_user_name(user: str) -> None:
 
 
 def check_block(user: str, blocked: str) -> None:
-    """Raises `ValidationFailedError` if a user blocks themselves, or nobody."""
+    """Raises `ValidationFailedError` if `blocked` is no possible name, or `user` itself."""
     check_user_name(blocked)
     if user == blocked:
         raise invalid("user", "must be another user: you cannot block yourself")

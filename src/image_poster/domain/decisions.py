@@ -42,7 +42,7 @@ class DecisionOrder(NamedTuple):
             allowed = ", ".join(sorted(self.subject.actions))
             raise invalid("action", f"must be one of {allowed} for this subject")
         if self.reason is None and self.action in NEEDS_REASON:
-            raise invalid("reason", f"is required to {self.action}")
+            raise invalid("reason", f"is required for `{self.action}`")
         if self.block_image and (self.action is not Action.DELETE or not self.is_about_post):
             raise invalid("block_image", "is only possible with `delete` of a post")
         text = clean("text", self.text, longest=MODERATION_TEXT_CHARACTERS)
@@ -66,9 +66,9 @@ class DecisionOrder(NamedTuple):
 
 def _check_subject(subject: Subject) -> None:
     if (subject.user is None) == (subject.post_id is None):
-        raise invalid("post_id", "is required, or `user`, but not both")
+        raise invalid("post_id", "is required, unless `user` is present. Send only one of them")
     if subject.user is not None and subject.comment_id is not None:
-        raise invalid("comment_id", "needs `post_id`, and no `user`")
+        raise invalid("comment_id", "is only possible with `post_id`, not with `user`")
     if subject.user is not None:
         check_user_name(subject.user)
 
@@ -98,9 +98,9 @@ class SubjectState(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """The result of judging a decision: the decision to log, with its owner. If `is_new` is False,
-    it is the former decision that this one repeats, and nothing changes. `post` is the post as it
-    is to be stored, None if it stays (or is deleted)."""
+    """The result of judging a decision. `decision` is the one to log, with its owner. If `is_new`
+    is False, it is the former decision that this one repeats, and nothing changes. `post` is the
+    changed post to store; None if the post stays as it is, or is deleted."""
 
     decision: Decision
     is_new: bool
@@ -137,7 +137,7 @@ def _repeated(decision: Decision, state: SubjectState) -> Decision | None:
 
 
 def _is_in_force(decision: Decision, former: Decision, state: SubjectState) -> bool:
-    """True if the state is still the one that `former` made, and `decision` would make the same."""
+    """True if the state is still the result of `former`, and `decision` has the same result."""
     if decision.user is not None:
         if decision.action is Action.BAN:
             return state.ban is not None and former.until == decision.until

@@ -86,7 +86,7 @@ class PageContent(NamedTuple):
     creators: frozenset[str]
 
     def is_changed_by(self, excluded: Excluded) -> bool:
-        """True if the page has something that is excluded."""
+        """True if the page has an excluded post, or content of an excluded user."""
         return bool(excluded.posts) or not excluded.users.isdisjoint(self.creators)
 
     def remaining(self, excluded: Excluded, comments: int) -> Iterator[bytes]:
@@ -131,8 +131,9 @@ class FeedPages:
         return responses.tagged_json(request, page.body, page.etag, headers)
 
     async def own_response(self, parameters: FeedParameters, viewer: str) -> Response[bytes]:
-        """The page with these parameters, without what `viewer` blocks or reported. Where that
-        omits nothing, the bytes of the page are sent."""
+        """The page with these parameters, without content of users whom `viewer` blocks, and
+        without posts that `viewer` reported. If the page has none of these, its own bytes are
+        sent."""
         encoded = await self._page(parameters)
         content = self._content(parameters, encoded)
         body, blocked = encoded.body, await self._blocked_by(viewer)
@@ -145,7 +146,7 @@ class FeedPages:
         return responses.json_response(body, headers=headers)
 
     def _content(self, parameters: FeedParameters, encoded: EncodedPage) -> PageContent:
-        """The content of an encoded page, cached as long as that."""
+        """The content of an encoded page, cached as long as the page is."""
         content = self._contents.get(parameters)
         if content is None:
             content = page_content(encoded, parameters.comments)

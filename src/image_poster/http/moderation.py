@@ -5,9 +5,7 @@ from litestar import Response, get, post
 from litestar.params import FromPath, FromQuery, JSONBody
 
 from image_poster.domain import errors
-from image_poster.domain.decisions import (
-    DecisionOrder,
-)
+from image_poster.domain.decisions import DecisionOrder
 from image_poster.domain.idempotency import Answer
 from image_poster.domain.limits import FEED_PAGE_DEFAULT
 from image_poster.domain.moderation import (

@@ -103,30 +103,12 @@ def build_services(
     """Build the services over one edition's stores. A request that waits for a post reads it again
     at each notification, and every `poll_seconds`."""
     clock = stores.clock
-    posts = PostService(
-        stores.posts,
-        stores.images,
-        clock,
-        limits,
-        render.post,
-        stores.notifier,
-        poll_seconds,
-        stores.check_text,
-    )
+    posts = _post_service(stores, limits, render, poll_seconds)
     eraser = AccountEraser(stores.accounts, posts, stores.revoke_tokens)
     accounts = AccountService(stores.accounts, stores.blocks, eraser, clock, cursors)
     return Services(
         posts=posts,
-        comments=CommentService(
-            stores.comments,
-            posts,
-            clock,
-            limits,
-            cursors,
-            render.comment,
-            accounts.check_may_write,
-            stores.check_text,
-        ),
+        comments=_comment_service(stores, posts, accounts, limits, cursors, render),
         feed=FeedService(stores.feed, cursors, clock, stores.blocks, stores.reports),
         images=ImageService(posts, stores.posts, stores.images),
         uploads=_upload_service(stores, posts, accounts, limits, render),
@@ -138,6 +120,41 @@ def build_services(
         user_limits=UserLimits(stores.writes, stores.upload_quota, limits.image_bytes),
         stores=stores,
         limits=limits,
+    )
+
+
+def _post_service(
+    stores: Stores, limits: Limits, render: Renderers, poll_seconds: float
+) -> PostService:
+    return PostService(
+        stores.posts,
+        stores.images,
+        stores.clock,
+        limits,
+        render.post,
+        stores.notifier,
+        poll_seconds,
+        stores.check_text,
+    )
+
+
+def _comment_service(
+    stores: Stores,
+    posts: PostService,
+    accounts: AccountService,
+    limits: Limits,
+    cursors: CursorSigner,
+    render: Renderers,
+) -> CommentService:
+    return CommentService(
+        stores.comments,
+        posts,
+        stores.clock,
+        limits,
+        cursors,
+        render.comment,
+        accounts.check_may_write,
+        stores.check_text,
     )
 
 

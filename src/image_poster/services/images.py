@@ -6,20 +6,10 @@ import errno
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from image_poster.domain.errors import (
-    ImageNotFoundError,
-    PostNotFoundError,
-    StorageFullError,
-)
+from image_poster.domain.errors import ImageNotFoundError, PostNotFoundError, StorageFullError
 from image_poster.domain.identity import Identity
 from image_poster.domain.images import ImageRejectedError, ImageWorkFailedError, RenderedImage
-from image_poster.domain.posts import (
-    Failure,
-    PostStatus,
-    StoredPost,
-    failed_post,
-    is_withheld,
-)
+from image_poster.domain.posts import Failure, PostStatus, StoredPost, failed_post, is_withheld
 from image_poster.ports.images import ImageRenderer, ImageStore, RemoteFile, StoredFile, Workspace
 from image_poster.ports.posts import HookReviews, Job, JobQueue, PendingReview, PostStore
 from image_poster.services.posts import PostService

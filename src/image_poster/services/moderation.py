@@ -125,7 +125,10 @@ class ReportService:
     ) -> None:
         await self.reports.check_unused(record)
         if await self._creator(report.subject, reporter) == reporter.user:
-            raise invalid("comment_id" if report.comment_id else "post_id", "is your own")
+            raise invalid(
+                "comment_id" if report.comment_id else "post_id",
+                "is your own content, which you cannot report",
+            )
         await self.reports.add(report, record)
 
     async def _creator(self, subject: Subject, viewer: Identity) -> str:
@@ -198,7 +201,7 @@ class ModerationService:
         now_ms = self.clock.now_ms()
         checked = order.checked(now_ms)
         if checked.subject.user == admin.user and checked.action in NEEDS_REASON:
-            raise invalid("user", f"is yourself: another admin must {checked.action} you")
+            raise invalid("user", f"must be another user: you cannot {checked.action} yourself")
         decision = _new_decision(self.clock.new_id(), admin, checked, now_ms)
         answer = Answer(self.render.decision(decision), "/moderation/decisions")
         record = answer.record(admin.user, key, *_request_of(checked))
@@ -260,7 +263,8 @@ class ModerationService:
         await expose_ready(self.posts, self.images, decision.post_id or "")
 
     async def _follow(self, decision: Decision) -> None:
-        """Do what follows from a stored decision. Each step may be repeated."""
+        """Bring files, a CDN and the user's content in line with a stored decision. Each step may
+        be repeated."""
         post_id = decision.post_id
         if decision.user is not None:
             if decision.action is Action.DELETE:

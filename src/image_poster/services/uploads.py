@@ -21,13 +21,7 @@ from image_poster.domain.posts import (
     new_stored_post,
     uploaded_post,
 )
-from image_poster.domain.uploads import (
-    OwnPost,
-    Upload,
-    UploadOrder,
-    UploadTargets,
-    has_expired,
-)
+from image_poster.domain.uploads import OwnPost, Upload, UploadOrder, UploadTargets, has_expired
 from image_poster.ports import Clock
 from image_poster.ports.posts import PostStore
 from image_poster.ports.uploads import (

@@ -26,9 +26,7 @@ from contract.ports.suite import (
 )
 from image_poster.domain.accounts import MAX_BLOCKS, Block, Standing
 from image_poster.domain.comments import Comment, decode_comment
-from image_poster.domain.decisions import (
-    Verdict,
-)
+from image_poster.domain.decisions import Verdict
 from image_poster.domain.errors import (
     AccountDeletedError,
     AppealMadeError,

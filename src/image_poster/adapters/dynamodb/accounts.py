@@ -13,12 +13,7 @@ from image_poster.adapters.dynamodb.boto import BotoTable
 from image_poster.adapters.dynamodb.comments import DynamoCommentStore
 from image_poster.adapters.dynamodb.idempotency import delete_texts, used_mark
 from image_poster.adapters.dynamodb.reports import REPORT, REPORTED, stored_report_of
-from image_poster.adapters.dynamodb.standing import (
-    DELETING,
-    DELETIONS,
-    beginning,
-    standing_of,
-)
+from image_poster.adapters.dynamodb.standing import DELETING, DELETIONS, beginning, standing_of
 from image_poster.domain.accounts import Standing
 from image_poster.domain.identity import Identity
 from image_poster.domain.moderation import Subject

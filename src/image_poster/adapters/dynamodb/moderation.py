@@ -17,18 +17,8 @@ from image_poster.adapters.dynamodb.standing import (
     standing_of,
 )
 from image_poster.domain.accounts import Ban
-from image_poster.domain.decisions import (
-    NO_HASH,
-    SubjectState,
-    Verdict,
-    closes,
-    judge,
-)
-from image_poster.domain.errors import (
-    AppealMadeError,
-    DecisionConflictError,
-    DecisionNotFoundError,
-)
+from image_poster.domain.decisions import NO_HASH, SubjectState, Verdict, closes, judge
+from image_poster.domain.errors import AppealMadeError, DecisionConflictError, DecisionNotFoundError
 from image_poster.domain.idempotency import IdempotencyRecord
 from image_poster.domain.identity import Identity
 from image_poster.domain.ids import least_id, milliseconds_of, parse_rfc3339

@@ -23,7 +23,7 @@ from image_poster.domain.limits import take_page
 from image_poster.domain.signing import Page
 from image_poster.ports import Clock
 
-# Comments and posts of a deleted account are deleted by nobody: its name stays in no tombstone.
+# The deleter in the tombstones of a deleted account: the account's own name must not stay there.
 _NOBODY = Identity("")
 _POSTS_OF = "SELECT id FROM posts WHERE creator = ?1 AND status {} 'ready' LIMIT ?2"
 _COMMENTS_OF = (
@@ -32,7 +32,7 @@ _COMMENTS_OF = (
 )
 _ANY_COMMENTS = "SELECT post_id, id FROM comments WHERE creator = ? ORDER BY id LIMIT ?"
 _decode_users = msgspec.json.Decoder(list[str]).decode
-# Each changes at most ?2 rows of the user ?1.
+# Each statement changes at most ?2 rows of the user ?1.
 _ERASURES = (
     # An appeal of an account that is gone needs no decision.
     (

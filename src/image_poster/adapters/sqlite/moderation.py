@@ -34,17 +34,8 @@ from image_poster.adapters.sqlite.standing import (
     set_ban,
 )
 from image_poster.domain.accounts import Ban
-from image_poster.domain.decisions import (
-    NO_HASH,
-    SubjectState,
-    Verdict,
-    judge,
-)
-from image_poster.domain.errors import (
-    AppealMadeError,
-    DecisionConflictError,
-    DecisionNotFoundError,
-)
+from image_poster.domain.decisions import NO_HASH, SubjectState, Verdict, judge
+from image_poster.domain.errors import AppealMadeError, DecisionConflictError, DecisionNotFoundError
 from image_poster.domain.idempotency import IdempotencyRecord
 from image_poster.domain.identity import Identity
 from image_poster.domain.ids import parse_rfc3339

@@ -22,10 +22,7 @@ from image_poster.adapters.dynamodb.feed import DynamoFeedReader, DynamoFeedRebu
 from image_poster.adapters.dynamodb.moderation import DynamoDecisionStore
 from image_poster.adapters.dynamodb.posts import DynamoPostStore
 from image_poster.adapters.dynamodb.reports import DynamoReportStore
-from image_poster.adapters.dynamodb.uploads import (
-    DynamoUploadRecordStore,
-    DynamoUsageStore,
-)
+from image_poster.adapters.dynamodb.uploads import DynamoUploadRecordStore, DynamoUsageStore
 from image_poster.adapters.s3.images import CloudFrontImageCache, S3ImageStore
 from image_poster.adapters.s3.lists import List, S3List
 from image_poster.adapters.s3.schema import Buckets
@@ -35,11 +32,7 @@ from image_poster.domain.hashes import HashList
 from image_poster.domain.words import BlockedWords
 from image_poster.editions.aws import tracing
 from image_poster.editions.aws.deletions import AccountDeletions, erase_content_in_time
-from image_poster.editions.aws.events import (
-    ChangeApplier,
-    EventualQuotas,
-    UsageRecorder,
-)
+from image_poster.editions.aws.events import ChangeApplier, EventualQuotas, UsageRecorder
 from image_poster.editions.aws.image_work import (
     PublishedCopies,
     RenditionPlaces,

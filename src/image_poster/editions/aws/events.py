@@ -15,9 +15,7 @@ from typing import Any, NamedTuple
 
 import structlog
 
-from image_poster.adapters.dynamodb.checks import (
-    DynamoScheduledChecks,
-)
+from image_poster.adapters.dynamodb.checks import DynamoScheduledChecks
 from image_poster.adapters.dynamodb.comments import DynamoCommentCounter
 from image_poster.adapters.dynamodb.stream import (
     PostChanges,
@@ -31,10 +29,7 @@ from image_poster.adapters.dynamodb.stream import (
 from image_poster.adapters.dynamodb.uploads import DynamoUsageStore
 from image_poster.domain import usage
 from image_poster.domain.accounts import Standing, check_may_write
-from image_poster.domain.errors import (
-    BusyError,
-    UploadGoneError,
-)
+from image_poster.domain.errors import BusyError, UploadGoneError
 from image_poster.domain.limits import UPLOAD_KEPT_MS, Limits, day_of
 from image_poster.domain.uploads import Upload
 from image_poster.domain.usage import Booking, Usage

@@ -7,13 +7,7 @@ from dataclasses import dataclass, fields
 from typing import Any, get_type_hints
 
 from image_poster.adapters.bounded_http import check_url
-from image_poster.domain.limits import (
-    FAILED_KEPT_DAYS,
-    LATEST_KEPT,
-    PUBLIC_RATES,
-    Limits,
-    Rates,
-)
+from image_poster.domain.limits import FAILED_KEPT_DAYS, LATEST_KEPT, PUBLIC_RATES, Limits, Rates
 from image_poster.editions import StartError, parse_admin_claim, parse_origins
 from image_poster.services.review import ReviewMode
 

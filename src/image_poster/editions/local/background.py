@@ -11,18 +11,21 @@ from image_poster.adapters.clock import ServiceClock
 from image_poster.adapters.images.renderer import VipsImageRenderer
 from image_poster.adapters.sqlite.database import Database
 from image_poster.adapters.sqlite.feed import greatest_time
+from image_poster.adapters.webhooks import HttpReviewHook
 from image_poster.domain.feed import EPOCH_MS
+from image_poster.domain.images import RENDITION_SMALL
 from image_poster.editions.local.container import Container, Shared, open_container
+from image_poster.editions.local.keys import webhook_secret
 from image_poster.editions.local.lists import BlockLists
 from image_poster.editions.local.maintenance import PostRetries, Sweeper
 from image_poster.editions.local.moderation import AccountDeletionRunner
-from image_poster.editions.local.review import PARALLEL_REVIEWS, ask_next, open_review_hook
 from image_poster.editions.local.settings import Settings
 from image_poster.http import metrics
 from image_poster.http.middleware import Middleware
 from image_poster.ports.posts import PostNotifier
 from image_poster.ports.uploads import AwaitedUploads
 from image_poster.services.images import JobRunner, error_text
+from image_poster.services.review_hook import IMAGE_URL_MS, HookReviewer, ReviewHookRunner
 
 # For retries, and for notifications that were missed.
 _JOB_POLL_SECONDS = 1.0
@@ -31,6 +34,9 @@ _FAULT_PAUSE_SECONDS, _MAX_FAULT_PAUSE_SECONDS = 1.0, 60.0
 _SWEEP_SECONDS = 3600.0
 _CLOCK_POLL_SECONDS = 1.0
 _LISTS_POLL_SECONDS = 10.0
+# Calls of the review hook at a time. A hook that hangs ends each after five seconds.
+_PARALLEL_REVIEWS = 16
+_REVIEW_POLL_SECONDS = 0.5
 # Less than this is the clock's drift, or a slow start of this process.
 CLOCK_STEP_MS = 2_000
 _QUARANTINED = (
@@ -85,7 +91,7 @@ async def run_app(
         if container.settings.review == "hook":
             reviews = await stack.enter_async_context(open_review_hook(container))
             step = partial(ask_next, reviews)
-            work += [repeat_step("the review hook", step) for _ in range(PARALLEL_REVIEWS)]
+            work += [repeat_step("the review hook", step) for _ in range(_PARALLEL_REVIEWS)]
         if sweeps:
             work += [
                 purge_deleted(container.sweeper),
@@ -178,6 +184,33 @@ async def complete_deletions(deletions: AccountDeletionRunner) -> None:
         await asyncio.sleep(_DELETION_POLL_SECONDS)
 
     await repeat_step("deleting accounts", step)
+
+
+@asynccontextmanager
+async def open_review_hook(container: Container) -> AsyncIterator[ReviewHookRunner]:
+    """The runner that asks the hook, whose threads end at exit."""
+    settings, stores = container.settings, container.services.stores
+    hook = HttpReviewHook(settings.review_url, webhook_secret(settings.data_dir))
+    base = settings.public_url or f"http://{settings.host}:{settings.port}"
+
+    def image_url(post_id: str) -> str:
+        expires_ms = stores.clock.now_ms() + IMAGE_URL_MS
+        return base + container.image_grants.path(post_id, RENDITION_SMALL, expires_ms)
+
+    reviewer = HookReviewer(stores.posts, hook, stores.clock, image_url)
+    try:
+        yield ReviewHookRunner(container.reviews, reviewer, stores.images)
+    finally:
+        hook.close()
+
+
+async def ask_next(runner: ReviewHookRunner) -> None:
+    """Ask about the next image that is due, or wait a moment."""
+    outcome = await runner.run_next()
+    if outcome is None:
+        await asyncio.sleep(_REVIEW_POLL_SECONDS)
+    else:
+        _log.info("the review hook was asked", outcome=outcome)
 
 
 class TimeKeeper:

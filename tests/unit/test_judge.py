@@ -5,11 +5,7 @@ from typing import Any
 import pytest
 
 from image_poster.domain.accounts import Ban, Standing, check_may_write
-from image_poster.domain.decisions import (
-    DecisionOrder,
-    SubjectState,
-    judge,
-)
+from image_poster.domain.decisions import DecisionOrder, SubjectState, judge
 from image_poster.domain.errors import (
     AccountDeletedError,
     BannedError,
@@ -19,13 +15,7 @@ from image_poster.domain.errors import (
     ValidationFailedError,
 )
 from image_poster.domain.images import RenderedImage, Size
-from image_poster.domain.moderation import (
-    Action,
-    Decision,
-    EntryKind,
-    Reason,
-    Subject,
-)
+from image_poster.domain.moderation import Action, Decision, EntryKind, Reason, Subject
 from image_poster.domain.posts import (
     IMAGE_BLOCKED,
     PROCESSING_FAILED,
