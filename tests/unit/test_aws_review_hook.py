@@ -21,13 +21,7 @@ from image_poster.adapters.s3.schema import Buckets
 from image_poster.domain.hashes import HashList
 from image_poster.domain.images import RENDITION_SMALL, RENDITIONS
 from image_poster.domain.moderation import THE_SERVICE, Action, EntryKind
-from image_poster.domain.posts import (
-    Failure,
-    Post,
-    PostStatus,
-    new_stored_post,
-    published_post,
-)
+from image_poster.domain.posts import Failure, Post, PostStatus, new_stored_post, published_post
 from image_poster.editions import StartError
 from image_poster.editions.aws import review
 from image_poster.editions.aws.container import AwsContainer

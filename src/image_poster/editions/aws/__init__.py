@@ -7,7 +7,7 @@
 - background: the Lambdas that apply the table's stream and reconcile lost events
 - events: the changes in a stream batch; users' quotas, enforced from usage that the stream adds up
 - image_work: the image work that events start; renditions that move after a decision
-- review: the calls of the review hook
+- review: the review hook, which the image Lambda asks
 - deletions: the deletion of accounts
 - reconciliation: finds and finishes work whose events were lost
 - operate: the operators' commands on a stack

@@ -13,6 +13,7 @@ from image_poster.adapters.sqlite.database import Database
 from image_poster.adapters.sqlite.feed import greatest_time
 from image_poster.adapters.webhooks import HttpReviewHook
 from image_poster.domain.feed import EPOCH_MS
+from image_poster.domain.images import RENDITION_SMALL
 from image_poster.editions.local.container import Container, Shared, open_container
 from image_poster.editions.local.keys import webhook_secret
 from image_poster.editions.local.lists import BlockLists
@@ -21,11 +22,10 @@ from image_poster.editions.local.moderation import AccountDeletionRunner
 from image_poster.editions.local.settings import Settings
 from image_poster.http import metrics
 from image_poster.http.middleware import Middleware
-from image_poster.http.post_bodies import review_body
 from image_poster.ports.posts import PostNotifier
 from image_poster.ports.uploads import AwaitedUploads
 from image_poster.services.images import JobRunner, error_text
-from image_poster.services.review_hook import ReviewHookRunner
+from image_poster.services.review_hook import IMAGE_URL_MS, HookReviewer, ReviewHookRunner
 
 # For retries, and for notifications that were missed.
 _JOB_POLL_SECONDS = 1.0
@@ -193,19 +193,13 @@ async def open_review_hook(container: Container) -> AsyncIterator[ReviewHookRunn
     hook = HttpReviewHook(settings.review_url, webhook_secret(settings.data_dir))
     base = settings.public_url or f"http://{settings.host}:{settings.port}"
 
-    def signed_url(post_id: str, rendition: str, expires_ms: int) -> str:
-        return base + container.image_grants.path(post_id, rendition, expires_ms)
+    def image_url(post_id: str) -> str:
+        expires_ms = stores.clock.now_ms() + IMAGE_URL_MS
+        return base + container.image_grants.path(post_id, RENDITION_SMALL, expires_ms)
 
+    reviewer = HookReviewer(stores.posts, hook, stores.clock, image_url)
     try:
-        yield ReviewHookRunner(
-            container.reviews,
-            stores.posts,
-            stores.images,
-            hook,
-            stores.clock,
-            review_body,
-            signed_url,
-        )
+        yield ReviewHookRunner(container.reviews, reviewer, stores.images)
     finally:
         hook.close()
 
