@@ -1,5 +1,5 @@
-"""The review hook on one machine: images that a program of the operator's publishes, rejects or
-leaves to admins, also through a crash."""
+"""The review hook: images that a program of the operator's publishes, rejects or leaves to admins;
+on one machine also through a crash."""
 
 import json
 import threading
@@ -14,8 +14,9 @@ import pytest
 
 from image_poster.adapters.webhooks import decoded_secret, signature
 from support import samples
-from support.api import LOCAL, Api, assert_problem
-from support.servers import local_server
+from support.api import AWS, LOCAL, Api, assert_problem
+from support.servers import AWS as AWS_COMMAND
+from support.servers import local_server, running
 from support.shell import Shell
 from support.waiting import wait_until
 
@@ -146,6 +147,27 @@ def test_a_rejected_image_may_be_appealed_and_published(
         assert shown["status"] == "ready"
         assert "failure" not in shown
         assert api.get(shown["image"]["url"]).status_code == 200
+
+
+def test_the_image_lambda_asks_the_hook(hook: Hook) -> None:
+    with (
+        running(AWS_COMMAND, "Review=hook", f"ReviewUrl={hook.url}", "Admins=root") as server,
+        Api(server.url, AWS) as api,
+    ):
+        published, rejected, left = (
+            api.processed(f"/posts/{post(api, caption)['id']}", "alice")
+            for caption in ("publish", "reject", "review")
+        )
+        assert published["status"] == "ready"
+        assert api.get(published["image"]["url"]).content[:2] == b"\xff\xd8"
+        assert rejected["failure"]["code"] == "image_rejected"
+        assert rejected["moderation"]["text"] == "a logo"
+        assert left["status"] == "in_review"
+        (entry,) = api.get("/moderation/queue", "root").json()["entries"]
+        assert (entry["kind"], entry["post"]["id"]) == ("review", left["id"])
+    posts = [published, rejected, left]
+    assert hook.ids() == [f"review_{each['id']}" for each in posts]
+    assert {status for _, _, status in hook.calls} == {200}
 
 
 def test_a_hook_that_hangs_delays_no_other_post_and_is_asked_again_after_a_crash(
