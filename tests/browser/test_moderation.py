@@ -9,7 +9,7 @@ from typing import Any, Literal
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Locator, expect
 
-from support import browsers
+from support import browsers, samples
 from support.api import LOCAL as LOCAL_EDITION
 from support.api import Api
 from support.browsers import PATIENCE_MS, Gallery, needs_axe
@@ -18,6 +18,8 @@ from support.machines import OneMachine
 OpenGallery = Callable[..., Gallery]
 # `make browser` decides about 100 entries.
 ENTRIES = 100 if "BROWSER" in os.environ else 6
+# One that can be blocked: a plain one has no usable hash.
+DETAILED = samples.encoded(samples.mosaic("detailed"))
 AUDIT = (
     "axe.run({runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice']})"
 )
@@ -109,7 +111,7 @@ def test_the_reason_and_the_text_of_a_decision_come_from_keys(
 
 
 def test_delete_and_ban_ask_first(open_gallery: OpenGallery, machine: OneMachine, api: Api) -> None:
-    post = api.ready("carol", caption="Sand")
+    post = api.ready("carol", DETAILED, caption="Sand")
     report(api, post["id"])
     gallery = open_gallery(machine.url)
     gallery.sign_in("admin")

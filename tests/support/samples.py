@@ -54,6 +54,13 @@ def bitmap(width: int, height: int) -> bytes:
     return encoded(corners(width, height), "BMP")
 
 
+def mosaic(seed: object) -> Image.Image:
+    """An image with as much detail as a photograph, and unlike those of other seeds."""
+    colours = random.Random(str(seed)).randbytes(12 * 12 * 3)
+    small = Image.frombytes("RGB", (12, 12), colours)
+    return small.resize((480, 360), Image.Resampling.BICUBIC)
+
+
 def from_phone(orientation: int, width: int = 120, height: int = 80) -> bytes:
     """A JPEG as phones write it: lying as the sensor does, tagged, and with the place of taking."""
     image = corners(width, height)

@@ -1,6 +1,5 @@
 """Blocked images: by a decision with `block_image`, and by `--blocked-images FILE`."""
 
-import random
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
@@ -34,20 +33,13 @@ from support.servers import local_server, refused
 from support.waiting import wait_until
 
 
-def mosaic(seed: object) -> Image.Image:
-    """An image with as much detail as a photograph, and unlike those of other seeds."""
-    colours = random.Random(str(seed)).randbytes(12 * 12 * 3)
-    small = Image.frombytes("RGB", (12, 12), colours)
-    return small.resize((480, 360), Image.Resampling.BICUBIC)
-
-
 def copy_of(image: Image.Image) -> bytes:
     """The image as another user sends it: smaller, and encoded again."""
     return samples.encoded(image.resize((360, 270)), quality=60)
 
 
 def unique_image() -> Image.Image:
-    return mosaic(secrets.token_hex(8))
+    return samples.mosaic(secrets.token_hex(8))
 
 
 def blocked_image(api: Api) -> tuple[Image.Image, Item]:
@@ -178,7 +170,7 @@ def test_an_image_of_little_detail_cannot_be_blocked(api: Api) -> None:
 
 @pytest.fixture(scope="module")
 def listed_image() -> Image.Image:
-    return mosaic("listed")
+    return samples.mosaic("listed")
 
 
 @pytest.fixture(scope="module")

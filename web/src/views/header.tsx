@@ -77,6 +77,8 @@ function SessionMenu({ current }: { current: me.Session }) {
   const menu = useRef<HTMLDivElement>(null);
   const toggle = useRef<HTMLButtonElement>(null);
   const isOpen = isMenuOpen.value;
+  const [isAsking, setAsking] = useState(false);
+  const waiting = outbox.ownEntries.value.length;
   useMenuEnds(menu, toggle);
   /** Closes the menu before an action. A dialog gives the focus back to the element that had it: one that stays visible. */
   const choose = (act: () => void) => () => {
@@ -104,8 +106,18 @@ function SessionMenu({ current }: { current: me.Session }) {
         {current.expired && <MenuItem onClick={choose(openSignIn)}>{texts.signIn}</MenuItem>}
         {current.admin && <ModerationItem current={current} choose={choose} />}
         <MenuItem onClick={choose(() => (isAccountOpen.value = true))}>{texts.account}</MenuItem>
-        <SignOut choose={choose} />
+        <MenuItem onClick={choose(() => (waiting > 0 ? setAsking(true) : signOut()))}>{texts.signOut}</MenuItem>
       </div>
+      {/* Outside of the menu, which closes: a dialog within would close with it. */}
+      {isAsking && (
+        <Confirm
+          question={texts.signOutQuestion}
+          hint={texts.signOutWaiting(waiting)}
+          yes={texts.signOut}
+          act={signOut}
+          close={() => setAsking(false)}
+        />
+      )}
     </div>
   );
 }
@@ -145,22 +157,6 @@ function ModerationItem({ current, choose }: { current: me.Session; choose: (act
   return <MenuItem onClick={choose(() => (isModerationOpen.value = true))}>{texts.moderation(countText())}</MenuItem>;
 }
 
-function SignOut({ choose }: { choose: (act: () => void) => () => void }) {
-  const [isAsking, setAsking] = useState(false);
-  const waiting = outbox.ownEntries.value.length;
-  const signOut = () => void me.signOut(outbox.ownEntries.peek().some(outbox.isInMemoryOnly));
-  return (
-    <>
-      <MenuItem onClick={choose(() => (waiting > 0 ? setAsking(true) : signOut()))}>{texts.signOut}</MenuItem>
-      {isAsking && (
-        <Confirm
-          question={texts.signOutQuestion}
-          hint={texts.signOutWaiting(waiting)}
-          yes={texts.signOut}
-          act={signOut}
-          close={() => setAsking(false)}
-        />
-      )}
-    </>
-  );
+function signOut(): void {
+  void me.signOut(outbox.ownEntries.peek().some(outbox.isInMemoryOnly));
 }
