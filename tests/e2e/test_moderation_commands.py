@@ -137,6 +137,7 @@ def test_decisions_that_are_refused_exit_1(shell: Shell, alice: ImagePosterClien
     [
         (("decide", "reject", "01P"), "Invalid value for '{hide|restore"),
         (("decide", "hide", "users:bob"), "is no POST_ID, POST_ID/COMMENT_ID or user:NAME."),
+        (("decide", "ban", "bob", "--reason", "spam"), "needs a user as SUBJECT: user:NAME"),
         (("decide", "hide", "01P", "--reason", "ugly"), "Invalid value for '--reason'"),
         (
             ("decide", "ban", "user:bob", "--until", "tomorrow"),

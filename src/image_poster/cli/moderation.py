@@ -85,6 +85,12 @@ def _checked_subject(_context: click.Context, _argument: click.Parameter, subjec
     return subject
 
 
+def _check_action(action: str, subject: str) -> None:
+    """Refuse `ban alice`: a name without its prefix looks like a post's id."""
+    if action in {"ban", "unban"} and "user" not in subject_members(subject):
+        raise click.UsageError(f"{action} needs a user as SUBJECT: user:NAME, not {subject!r}.")
+
+
 def _checked_time(
     _context: click.Context, _option: click.Parameter, time: str | None
 ) -> str | None:
@@ -118,6 +124,7 @@ def decide(  # noqa: PLR0913 - the options of a command
     A decision closes the subject's open entries of the queue. The same command again changes
     nothing.
     """
+    _check_action(action, subject)
     with ImagePosterClient(url, **caller._asdict()) as client:
         decision = client.decide(
             cast("Action", action),
