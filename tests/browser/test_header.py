@@ -73,7 +73,7 @@ def test_the_file_button_is_an_input_that_the_keyboard_reaches(
     gallery.page.keyboard.press("Tab")
     expect(dialog.get_by_label("Images", exact=True)).to_be_focused()
     with gallery.page.expect_file_chooser() as chooser:
-        gallery.page.keyboard.press("Enter")
+        gallery.page.keyboard.press("Space")
     chooser.value.set_files({"name": "a.jpg", "mimeType": "image/jpeg", "buffer": samples.jpeg()})
     expect(dialog.get_by_role("group", name="a.jpg")).to_be_visible()
     with gallery.page.expect_file_chooser():
