@@ -603,10 +603,6 @@ export interface paths {
 export type webhooks = Record<string, never>;
 export interface components {
     schemas: {
-        /** AccountDeletion */
-        AccountDeletion: {
-            confirm: string;
-        };
         /**
          * Action
          * @description The action of a decision. `reject` is automatic; `edit` is an admin's edit of another user's
@@ -5148,7 +5144,9 @@ export interface operations {
         };
         requestBody: {
             content: {
-                "application/json": components["schemas"]["AccountDeletion"];
+                "application/json": {
+                    confirm: string;
+                };
             };
         };
         responses: {

@@ -6,7 +6,9 @@ from urllib.parse import quote, unquote
 
 import msgspec
 from litestar import MediaType, Response, delete, get, put
-from litestar.params import FromPath, FromQuery, JSONBody
+from litestar.openapi.spec import Schema
+from litestar.openapi.spec.enums import OpenAPIType
+from litestar.params import FromPath, FromQuery
 
 from image_poster.domain import errors
 from image_poster.domain.limits import FEED_PAGE_DEFAULT
@@ -127,16 +129,22 @@ async def list_own_comments(
     return responses.json_response(body, headers=_NO_STORE)
 
 
+_CONFIRMATION = Schema(
+    type=OpenAPIType.OBJECT, required=["confirm"], properties={"confirm": openapi.TEXT}
+)
+
+
 @delete(
     "/me",
-    **openapi.json_writer(
-        "accounts", {202: openapi.response("All data of the account is being deleted.")}
+    **openapi.writer(
+        "accounts",
+        {202: openapi.response("All data of the account is being deleted.")},
+        *(openapi.JSON_BODY, openapi.body_of({"application/json": _CONFIRMATION}, required=True)),
     ),
     status_code=HTTPStatus.ACCEPTED,
+    request_max_body_size=None,
 )
-async def delete_account(
-    request: requests.AnyRequest, data: JSONBody[AccountDeletion]
-) -> Response[bytes]:
+async def delete_account(request: requests.AnyRequest) -> Response[bytes]:
     """Delete the account with all its data.
 
     After the response, no response shows the user's posts, images, comments, reports or blocks.
@@ -146,10 +154,21 @@ async def delete_account(
     caller = await require_identity(request)
     services = requests.services(request)
     await services.user_limits.count_write(caller)
-    await services.accounts.delete(caller.user, data.confirm)
+    await services.accounts.delete(caller.user, await _confirmation(request))
     return Response(
         b"", status_code=HTTPStatus.ACCEPTED, media_type=MediaType.TEXT, headers=_NO_STORE
     )
+
+
+async def _confirmation(request: requests.AnyRequest) -> str:
+    """The confirmation in the body. Without a body it is missing, whatever the media type. Raises
+    `ValidationFailedError`, `InvalidJsonError`, `BodyTooLargeError` and
+    `UnsupportedMediaTypeError`."""
+    body = await requests.json_body(request)
+    if not body:
+        raise errors.invalid("confirm", "is required: your user name")
+    requests.check_json(request)
+    return requests.decoded(body, AccountDeletion).confirm
 
 
 ROUTES = (
