@@ -315,8 +315,8 @@ async def test_what_needs_no_storage_asks_none(service: Service, path: str) -> N
 
 async def test_ones_own_posts_are_two_queries_at_most_and_one_batch(service: Service) -> None:
     await service.ready()
-    one = {"Query": 1, "BatchGetItem": 1}
-    assert await service.cost("GET", "/me/posts?status=ready", 200) == one
+    calls = {"Query": 1, "BatchGetItem": 1}
+    assert await service.cost("GET", "/me/posts?status=ready", 200) == calls
     assert await service.cost("GET", "/me/posts", 200) == {"Query": 2, "BatchGetItem": 1}
 
 

@@ -113,20 +113,20 @@ class Client(threading.Thread):
     def post(self) -> None:
         person = self.own.current()
         form = {"caption": f"{person.mark} caption", "alt": f"{person.mark} alt"}
-        made = self.send("POST", "/posts", person.name, 201, files={"image": IMAGE}, data=form)
-        if made:
-            shown = self.send("GET", f"/posts/{made['id']}?wait=20", person.name, 200)
+        answer = self.send("POST", "/posts", person.name, 201, files={"image": IMAGE}, data=form)
+        if answer:
+            shown = self.send("GET", f"/posts/{answer['id']}?wait=20", person.name, 200)
             if shown and shown["status"] == READY:
-                self.own.posts.append(OwnPost(made["id"], person))
+                self.own.posts.append(OwnPost(answer["id"], person))
 
     def comment(self) -> None:
         post, person = self.any_post(), self.own.current()
         if post is None:
             return
         path, content = f"/posts/{post.id}/comments", {"content": f"{person.mark} comment"}
-        made = self.send("POST", path, person.name, 201, 404, 409, json=content)
-        if made:
-            self.own.comments[post.id, made["id"]] = person
+        answer = self.send("POST", path, person.name, 201, 404, 409, json=content)
+        if answer:
+            self.own.comments[post.id, answer["id"]] = person
 
     def report(self) -> None:
         post, person = self.any_post(), self.own.current()
@@ -136,10 +136,10 @@ class Client(threading.Thread):
         self.send("POST", "/reports", person.name, 201, 200, 404, json=report)
 
     def decide(self, expected: set[int], **decision: Any) -> bool:
-        made = self.send("POST", "/moderation/decisions", "root", *expected, json=decision)
-        if made:
-            self.own.decisions.add(made["id"])
-        return bool(made)
+        answer = self.send("POST", "/moderation/decisions", "root", *expected, json=decision)
+        if answer:
+            self.own.decisions.add(answer["id"])
+        return bool(answer)
 
     def hide_or_restore(self) -> None:
         posts = [post for post in self.own.posts if not post.creator.leaves]
@@ -244,14 +244,14 @@ def pages(
 def check_counts(api: Api, records: list[ClientRecord]) -> None:
     """Counts, latest comments, and the comments of those who stay, on all posts."""
     gone = {person.mark for person in people_of(records) if person.is_gone}
-    kept = {key: person for record in records for key, person in record.comments.items()}
+    authors = {key: person for record in records for key, person in record.comments.items()}
     for post in pages(api, "/posts", "posts", sort="new", comments=10):
         comments = pages(api, f"/posts/{post['id']}/comments", "comments")
         assert post["total_comments"] == len(comments)
         assert post["latest_comments"] == comments[:10]
         assert gone.isdisjoint(comment["content"].split()[0] for comment in comments)
         shown = {comment["id"] for comment in comments}
-        for (post_id, comment_id), person in kept.items():
+        for (post_id, comment_id), person in authors.items():
             if post_id == post["id"] and not person.leaves:
                 assert comment_id in shown
 
@@ -271,12 +271,12 @@ def check_decisions(api: Api, records: list[ClientRecord]) -> None:
 
 def marks_in(folder: Path, marks: list[str]) -> list[tuple[str, str]]:
     """The files below the folder with one of the marks in them."""
-    found = []
+    places = []
     for path in folder.rglob("*"):
         if path.is_file():
             content = path.read_bytes()
-            found += [(str(path), mark) for mark in marks if mark.encode() in content]
-    return found
+            places += [(str(path), mark) for mark in marks if mark.encode() in content]
+    return places
 
 
 def test_decisions_hold_and_nothing_of_a_deleted_account_is_left(tmp_path: Path) -> None:

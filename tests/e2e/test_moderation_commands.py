@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from image_poster.client import BannedError, ImagePosterClient, RefusedError
+from image_poster.client import ImagePosterClient, RefusedError, UserBannedError
 from support.api import someone
 from support.clients import IMAGE, name_of, new_post
 from support.servers import Server, local_server
@@ -95,7 +95,7 @@ def test_comments_and_users_are_subjects_too(
     assert alice.comments(post.id).comments == []
     ban = ("decide", "ban", f"user:{name_of(bob)}", "--reason", "harassment", "--until", FAR)
     assert shell.run(*ban, *ADMIN).stdout.endswith(f"  harassment  until {FAR}\n")
-    with pytest.raises(BannedError) as refusal:
+    with pytest.raises(UserBannedError) as refusal:
         bob.comment(post.id, "More nasty words")
     assert (refusal.value.reason, refusal.value.until) == ("harassment", FAR)
     refused = shell.run("comment", post.id, "And more", "--as", name_of(bob), code=1).stderr

@@ -142,16 +142,16 @@ def world() -> World:
 
 
 async def test_the_hook_publishes_an_image_that_was_withheld_until_then(world: World) -> None:
-    seen = list[tuple[int, int]]()
+    places = list[tuple[int, int]]()
 
     async def look() -> None:
-        seen.append(world.places(world.hook.ids[-1].removeprefix("review_")))
+        places.append(world.places(world.hook.ids[-1].removeprefix("review_")))
 
     world.hook.meanwhile = look
     post = await world.publish(HookAnswer("publish"))
     assert post.status is PostStatus.READY
     assert post.image is not None
-    assert seen == [(0, len(RENDITIONS))]
+    assert places == [(0, len(RENDITIONS))]
     assert world.places(post.id) == (len(RENDITIONS), 0)
     assert world.hook.ids == [f"review_{post.id}"]
     (event,) = world.hook.bodies
@@ -295,13 +295,13 @@ def test_a_wrong_setting_of_the_hook_stops_the_start(name: str, value: str, said
 
 @pytest.mark.parametrize("text", ["whsec_YWJj", "YWJj"])
 def test_the_secret_may_have_its_prefix(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    made = list[tuple[str, bytes]]()
-    monkeypatch.setattr(review, "HttpReviewHook", lambda *words: made.append(words))
+    hooks = list[tuple[str, bytes]]()
+    monkeypatch.setattr(review, "HttpReviewHook", lambda *words: hooks.append(words))
     monkeypatch.setattr(review, "secret", {"arn:of:secret": text}.get)
     aws = AwsContainer(read_settings(HOOK))
     vars(aws)["table"] = FakeTable()
     assert review.hook_reviews(aws) is not None
-    assert made == [(URL, b"abc")]
+    assert hooks == [(URL, b"abc")]
 
 
 def test_a_secret_that_is_no_base64_stops_the_start(monkeypatch: pytest.MonkeyPatch) -> None:

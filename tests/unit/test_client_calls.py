@@ -10,11 +10,11 @@ import pytest
 
 from image_poster.client import (
     AsyncImagePosterClient,
-    BannedError,
     CommentResult,
     ImagePosterClient,
     PostResult,
     RefusedError,
+    UserBannedError,
 )
 from image_poster.client.transport import Route
 
@@ -296,7 +296,7 @@ def test_a_ban_has_its_reason_and_its_end(
 ) -> None:
     problem = {"code": "banned", "detail": "You are banned.", **members}
     client = use(monkeypatch, lambda _: httpx.Response(403, json=problem))
-    with pytest.raises(BannedError) as refusal:
+    with pytest.raises(UserBannedError) as refusal:
         client.comment("01P", "Hello")
     assert isinstance(refusal.value, RefusedError)
     assert (refusal.value.status, refusal.value.code) == (403, "banned")

@@ -103,8 +103,8 @@ async def write_everything(adapters: MachineModerationAdapters) -> None:
     others = [await ready(adapters, "carol") for _ in range(4)]
     for number in range(300):
         post_id = others[number % 4]
-        kept = a_comment(post_id, "carol", text_of(number, KEPT))
-        await adapters.comments.add(kept)
+        by_carol = a_comment(post_id, "carol", text_of(number, KEPT))
+        await adapters.comments.add(by_carol)
         comment = a_comment(post_id, "bob", text_of(number))
         location = f"/posts/{post_id}/comments/{comment.id}"
         record = a_record(f"{SECRET} key {number}", "bob", text_of(number).encode(), location)

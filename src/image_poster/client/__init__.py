@@ -3,7 +3,6 @@
 from image_poster.client.client import AsyncImagePosterClient, ImagePosterClient
 from image_poster.client.results import (
     AppealResult,
-    BannedError,
     BlockResult,
     Blocks,
     ClientError,
@@ -31,6 +30,7 @@ from image_poster.client.results import (
     TakeoutProgress,
     TakeoutResult,
     TooLateError,
+    UserBannedError,
     UserResult,
 )
 from image_poster.client.retries import Policy
@@ -38,7 +38,6 @@ from image_poster.client.retries import Policy
 __all__ = [
     "AppealResult",
     "AsyncImagePosterClient",
-    "BannedError",
     "BlockResult",
     "Blocks",
     "ClientError",
@@ -68,5 +67,6 @@ __all__ = [
     "TakeoutProgress",
     "TakeoutResult",
     "TooLateError",
+    "UserBannedError",
     "UserResult",
 ]

@@ -3,7 +3,7 @@ service adds are ignored.
 
     ClientError
     ├── RefusedError      the service refused: the same request again will not help.
-    │   └── BannedError   the user is banned, until a time or for good.
+    │   └── UserBannedError   the user is banned, until a time or for good.
     ├── TooLateError      first sent so long ago that its outcome is unknown.
     ├── SettingError      a setting of the environment is unusable: a proxy, the state folder.
     └── GaveUpError       the service was unreachable, or failed, for too long.
@@ -310,7 +310,7 @@ class RefusedError(ClientError):
         super().__init__(f"{detail} ({code})")
 
 
-class BannedError(RefusedError):
+class UserBannedError(RefusedError):
     """The user is banned for `reason`, until the time `until` (RFC 3339; None: for good)."""
 
     def __init__(self, status: int, detail: str, reason: str | None, until: str | None) -> None:

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple, Protocol, TypeAlias, TypeVar
 
 import msgspec
 
-from image_poster.client.results import BannedError, GaveUpError, RefusedError
+from image_poster.client.results import GaveUpError, RefusedError, UserBannedError
 
 # Too many requests; and the statuses of a service, or of something before it, that is not able to.
 _TRANSIENT_STATUSES = {408, 425, 429, 500, 502, 503, 504, 507}
@@ -236,7 +236,7 @@ def refusal(reply: Reply) -> RefusedError | GaveUpError:
     from a gateway."""
     problem = _problem(reply)
     if problem.code == "banned":
-        return BannedError(reply.status, problem.detail, problem.reason, problem.until)
+        return UserBannedError(reply.status, problem.detail, problem.reason, problem.until)
     if problem.code:
         return RefusedError(reply.status, problem.code, problem.detail)
     if is_unauthorized(reply):

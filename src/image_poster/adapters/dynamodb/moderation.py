@@ -81,8 +81,8 @@ class DynamoDecisionStore:
         page = await paging.item_page(self._table, query)
         items = await self._table.get_many([schema.key_of(item) for item in page.items])
         # The index is a moment behind; the items have the current state.
-        found = [entries.entry_of(item) for item in items if entries.is_open(item)]
-        return Page(sorted(found, key=lambda entry: entry.id), page.next)
+        open_entries = [entries.entry_of(item) for item in items if entries.is_open(item)]
+        return Page(sorted(open_entries, key=lambda entry: entry.id), page.next)
 
     async def check_unused(self, record: IdempotencyRecord | None) -> None:
         await record_writes(self._table, record, self._clock)
@@ -156,7 +156,7 @@ class DynamoDecisionStore:
         else:
             new = NewEntry(self._clock.new_id(), EntryKind.APPEAL, appeal.created_at)
             entry = entries.new_entry(new, decision.subject)
-        made = database.Update(
+        marking = database.Update(
             decision_log.owned_key(owner, decision_id),
             put={
                 "appeal_text": appeal.text,
@@ -166,7 +166,7 @@ class DynamoDecisionStore:
             when=(database.Has(database.PK), database.Lacks("appealed_at")),
         )
         storing = entries.storing(entry._replace(appeal=appeal), slot)
-        await self._table.transact([made, storing, *recording])
+        await self._table.transact([marking, storing, *recording])
 
     async def nearest(self, image_hash: str) -> tuple[str, int] | None:
         await self._load_new_hashes()

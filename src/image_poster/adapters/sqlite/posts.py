@@ -62,7 +62,7 @@ def stored_post(connection: sqlite3.Connection, post_id: str) -> StoredPost:
     return StoredPost(*row)
 
 
-class PostChange(NamedTuple):
+class AppliedChange(NamedTuple):
     """A post before and after a change."""
 
     former: Post
@@ -76,7 +76,7 @@ def change_post(
     change: Callable[[Post], Post],
     now_ms: int,
     error: str | None = None,
-) -> PostChange:
+) -> AppliedChange:
     """Replace a post by the result of `change` within a transaction; `error` ended its old state.
     One that leaves `awaiting_upload` ends its reservation. Raises `PostNotFoundError`."""
     stored = stored_post(connection, post_id)
@@ -93,7 +93,7 @@ def change_post(
         "error = CASE WHEN status = ?2 THEN error ELSE ?3 END WHERE id = ?4",
         (head, post.status, error, post_id),
     )
-    return PostChange(former, post, stored._replace(head=head))
+    return AppliedChange(former, post, stored._replace(head=head))
 
 
 def _enter_status(connection: sqlite3.Connection, post: Post, now_ms: int) -> None:

@@ -254,8 +254,8 @@ class AwsContainer:
 
     @property
     def _counter(self) -> DynamoCommentCounter:
-        kept, shards = self.settings.latest_kept, self.settings.feed_shards
-        return DynamoCommentCounter(self.table, self.clock, latest_kept=kept, shards=shards)
+        latest_kept, shards = self.settings.latest_kept, self.settings.feed_shards
+        return DynamoCommentCounter(self.table, self.clock, latest_kept=latest_kept, shards=shards)
 
     @cached_property
     def blocked_words(self) -> S3List[BlockedWords]:
