@@ -20,6 +20,8 @@ from support import samples
 from support.pdq_reference import reference_hash
 from support.rendered import RenderedFiles, render
 
+pytestmark = pytest.mark.slow(reason="computes the hashes of some hundred images")
+
 # A checkout of github.com/facebook/ThreatExchange, whose images may not be copied into this one.
 PUBLISHED = Path(os.environ.get("PDQ_REFERENCE", "no-such-folder"))
 VECTOR = re.compile(r'SAMPLE_MEDIA \+ "([^"]+)",\s*"([0-9a-f]{64})"')

@@ -185,6 +185,7 @@ def test_unbanning_ends_a_ban(api: Api) -> None:
     api.ready(author.name)
 
 
+@pytest.mark.slow(reason="waits for a ban, or starts two processes")
 def test_a_ban_ends_at_its_time(api: Api) -> None:
     author = Author(api)
     # On AWS, a ban takes effect within 15 s.
@@ -254,6 +255,7 @@ def test_a_user_without_any_content_can_be_banned(api: Api) -> None:
     api.eventually(code, "banned")
 
 
+@pytest.mark.slow(reason="waits for a ban, or starts two processes")
 def test_decisions_hold_at_the_next_request_in_every_process(tmp_path: Path) -> None:
     """Each connection may reach another process of one machine."""
     flags = ("--workers", "3", "--admins", ADMIN)

@@ -15,6 +15,8 @@ from support.api import LOCAL, Api, assert_problem, fields, someone
 from support.moderation import Item, new_key, post_subject, report
 from support.servers import local_server, refused
 
+pytestmark = pytest.mark.slow(reason="starts a server for each list")
+
 WORDS = """\
 # Words of the house; a line like this one is none.
 grape
