@@ -18,7 +18,7 @@ from image_poster.domain.moderation import (
     Report,
     Subject,
 )
-from image_poster.domain.posts import PostStatus, is_withheld
+from image_poster.domain.posts import is_withheld
 from image_poster.domain.signing import Page
 from image_poster.http import openapi, requests, responses
 from image_poster.http.auth import identify_writer, require_identity
@@ -200,9 +200,9 @@ def _moderated_post_body(content: EntryContent) -> bytes:
     stored = content.post
     if stored is None:
         return b"null"
-    if stored.post.status is PostStatus.READY or not is_withheld(stored.post):
-        return post_body(stored)
-    return private_post_body(stored, PrivateView(ADMIN_IMAGES))
+    if is_withheld(stored.post):
+        return private_post_body(stored, PrivateView(ADMIN_IMAGES))
+    return post_body(stored)
 
 
 def _reporter_body(report: Report) -> ReporterBody:

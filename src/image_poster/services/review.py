@@ -111,7 +111,7 @@ class BlockedImages:
 
     async def match(self, rendered: RenderedImage) -> Match | None:
         """The nearest source. An image without a hash, or with one of low quality, matches none."""
-        if not rendered.hash or rendered.hash_quality < MIN_QUALITY:
+        if not usable_hash(rendered):
             return None
         listed = self.hashes().match(rendered.hash, rendered.hash_quality)
         decided = await self.blocked.nearest(rendered.hash)
