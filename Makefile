@@ -39,7 +39,9 @@ sample: $(VENV)/installed  ## Post sample images and comments to the server on P
 
 # The tests start hundreds of processes: where none may keep bytecode, each compiles all of our code.
 test test-all: export PYTHONDONTWRITEBYTECODE :=
-PYTEST := $(BIN)/python -m pytest -q -n 2 --dist worksteal
+# A test that hangs fails after ten minutes with the stacks of its threads, and the others go on.
+PYTEST := $(BIN)/python -m pytest -q -n 2 --dist worksteal \
+	-o faulthandler_timeout=600 -o faulthandler_exit_on_timeout=true
 test: $(VENV)/installed-dev  ## Run the fast tests, in two processes (two minutes)
 	$(PYTEST) -m 'not slow' --ignore tests/lint
 

@@ -236,10 +236,12 @@ def _checksum(kind: str | None, piece: bytes) -> Checksum | None:
 
 async def _body(piece: bytes, cut: int | None, *, stall: bool) -> AsyncIterator[bytes]:
     sent = piece if cut is None else piece[:cut]
+    if stall:  # before its last byte: with that, the body ends
+        sent = sent[: max(0, len(piece) - 1)]
     for at in range(0, len(sent), 300):
         yield sent[at : at + 300]
         await asyncio.sleep(0)
-    if stall:
+    if stall and piece:
         await asyncio.Event().wait()
     if len(sent) < len(piece):
         raise ClientGoneError

@@ -18,7 +18,11 @@ from contract.ports.suite import ALICE, BOB
 from image_poster.adapters.clock import ServiceClock
 from image_poster.adapters.sqlite.comments import SqliteCommentStore
 from image_poster.adapters.sqlite.database import Database
-from image_poster.adapters.sqlite.feed import SqliteFeedReader, greatest_time
+from image_poster.adapters.sqlite.feed import (
+    SqliteFeedReader,
+    greatest_time,
+    greatest_time_of_comments,
+)
 from image_poster.adapters.sqlite.posts import SqlitePostStore
 from image_poster.adapters.sqlite.uploads import SqliteUploadRecordStore
 from image_poster.domain.errors import UploadGoneError
@@ -92,7 +96,8 @@ class WrongClocks(RuleBasedStateMachine):
         self.clock = ServiceClock(
             wall_ms=lambda: machine.wall_ms, monotonic_ms=lambda: machine.up_ms
         )
-        self.clock.raise_to(greatest_time(self.database) + EPOCH_MS)
+        times = greatest_time(self.database), greatest_time_of_comments(self.database)
+        self.clock.raise_to(max(times) + 1)
         records = SqliteUploadRecordStore(self.database)
         self.keeper = TimeKeeper(self.clock, self.database, records)
         self.services = services(

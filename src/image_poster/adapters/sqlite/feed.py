@@ -53,6 +53,11 @@ _GREATEST = (
     "coalesce((SELECT max(id) FROM decisions), ''), "
     "coalesce((SELECT max(id) FROM entries), ''), epoch FROM feed_clock"
 )
+# A comment changes the rank of its post, so a past rank ends in the comment's epoch.
+_GREATEST_OF_COMMENTS = (
+    "SELECT coalesce(max((SELECT max(id) FROM comments WHERE post_id = past_ranks.id)), '') "
+    "FROM past_ranks WHERE until = (SELECT epoch FROM feed_clock)"
+)
 _COVER = "UPDATE feed_clock SET epoch = max(epoch, ?)"
 _LAST_CHANGE = (
     "SELECT coalesce((SELECT max(id) FROM comments WHERE post_id = ?1), ''), since FROM posts "
@@ -208,11 +213,20 @@ class SqliteCommentImporter:
 
 
 def greatest_time(database: Database) -> int:
-    """The time (ms since 1970) of the greatest stored id or epoch, less than an epoch too small; 0
-    for an empty database."""
+    """The time (ms since 1970) of the greatest stored epoch and id, except ids of comments in that
+    epoch; 0 for an empty database."""
     *ids, epoch = database.read(_GREATEST)[0]
-    newest = max(ids)
-    return max(milliseconds_of(newest) if newest else 0, int(epoch) * EPOCH_MS)
+    return max(_time_of(max(ids)), int(epoch) * EPOCH_MS)
+
+
+def greatest_time_of_comments(database: Database) -> int:
+    """The time (ms since 1970) of the greatest id of a comment in the greatest stored epoch; 0
+    without one. Reads an entry for each post with a comment in this epoch."""
+    return _time_of(database.read(_GREATEST_OF_COMMENTS)[0][0])
+
+
+def _time_of(id_: str) -> int:
+    return milliseconds_of(id_) if id_ else 0
 
 
 def count_wrong_times(database: Database, now_ms: int) -> int:
@@ -222,13 +236,13 @@ def count_wrong_times(database: Database, now_ms: int) -> int:
 
 
 def _cover_times(connection: sqlite3.Connection, post_id: str) -> bool:
-    """Raise the feed's epoch to that of a post's newest comment and rank. Returns True if it was
-    smaller."""
+    """Raise the feed's epoch beyond that of a post's newest comment and rank if it is smaller.
+    Returns True if it was."""
     newest, since = connection.execute(_LAST_CHANGE, (post_id,)).fetchone()
     (before,) = connection.execute("SELECT epoch FROM feed_clock").fetchone()
-    epoch = max(since, epoch_of(milliseconds_of(newest)) if newest else 0)
+    epoch = max(since, epoch_of(_time_of(newest)))
     if epoch > before:
-        connection.execute(_COVER, (epoch,))
+        connection.execute(_COVER, (epoch + 1,))
     return bool(epoch > before)
 
 

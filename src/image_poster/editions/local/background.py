@@ -10,9 +10,8 @@ import structlog
 from image_poster.adapters.clock import ServiceClock
 from image_poster.adapters.images.renderer import VipsImageRenderer
 from image_poster.adapters.sqlite.database import Database
-from image_poster.adapters.sqlite.feed import greatest_time
+from image_poster.adapters.sqlite.feed import greatest_time, greatest_time_of_comments
 from image_poster.adapters.webhooks import HttpReviewHook
-from image_poster.domain.feed import EPOCH_MS
 from image_poster.domain.images import RENDITION_SMALL
 from image_poster.editions.local.container import Container, Shared, open_container
 from image_poster.editions.local.keys import webhook_secret
@@ -53,7 +52,10 @@ async def recover(settings: Settings) -> ServiceClock:
     because requests would wait for it. Returns the server's clock, which is ahead of all stored
     times."""
     async with open_container(settings) as container:
-        container.clock.raise_to(greatest_time(container.database) + EPOCH_MS)
+        database = container.database
+        container.clock.raise_to(
+            max(greatest_time(database), greatest_time_of_comments(database)) + 1
+        )
         await container.jobs.release_all()
         await container.upload_quota.release_former()
         sweeper = container.sweeper
