@@ -1,4 +1,4 @@
-"""Operators' commands for credentials: tokens of users, and the secret of webhooks.
+"""The operators' command for credentials: tokens of users.
 
 Each command imports its libraries when it runs, so that other commands start faster.
 """
@@ -73,26 +73,6 @@ def token(
         click.echo(keys.issue_token(settings.data_dir, user, days=days, admin=admin))
 
 
-@click.group()
-def webhooks() -> None:
-    """Manage the webhooks that the service sends, such as those of the review hook."""
-
-
-@webhooks.command()
-@setting_options("data_dir")
-def secret(settings: Settings) -> None:
-    """Print the secret by which receivers check the signature of webhooks.
-
-    Anybody who has the secret can imitate the service: store it where only the receiver can read
-    it.
-    """
-    with require_extra("server"):
-        from image_poster.adapters.webhooks import encoded_secret  # noqa: PLC0415
-        from image_poster.editions.local import data_folder, keys  # noqa: PLC0415
-    data_folder.enter_with_database(settings.data_dir)
-    click.echo(encoded_secret(keys.webhook_secret(settings.data_dir)))
-
-
 def _token_on_aws(stack: str, user: str | None, *, admin: bool, revoke: bool) -> None:
     if user is None or revoke:
         raise click.UsageError("with --stack, name a USER: tokens of a stack expire after an hour")
@@ -100,4 +80,4 @@ def _token_on_aws(stack: str, user: str | None, *, admin: bool, revoke: bool) ->
     click.echo(aws.token(aws.open_stack(stack), user, admin=admin))
 
 
-COMMANDS = [token, webhooks]
+COMMANDS = [token]

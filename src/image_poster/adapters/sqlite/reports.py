@@ -7,10 +7,12 @@ from typing import Any
 from image_poster.adapters.sqlite.comments import find_comment
 from image_poster.adapters.sqlite.database import GREATEST_ID, Database
 from image_poster.adapters.sqlite.entries import count_report, decoded_outcome, open_entry
+from image_poster.adapters.sqlite.events import add_event
 from image_poster.adapters.sqlite.idempotency import check_record_unused, check_unused, store_record
 from image_poster.adapters.sqlite.posts import find_post
 from image_poster.adapters.sqlite.standing import check_standing
 from image_poster.domain.errors import CommentNotFoundError, PostNotFoundError
+from image_poster.domain.events import Event, EventType
 from image_poster.domain.idempotency import IdempotencyRecord
 from image_poster.domain.moderation import (
     LATEST_REPORTS,
@@ -113,6 +115,8 @@ def _add_report(connection: sqlite3.Connection, report: Report) -> None:
         ),
     )
     count_report(connection, entry_id, report.reason)
+    ids = report.post_id, report.comment_id, report.id
+    add_event(connection, Event(EventType.REPORT_CREATED, *ids))
 
 
 def decoded_report(row: tuple[Any, ...]) -> Report:

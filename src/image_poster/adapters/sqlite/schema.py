@@ -29,6 +29,10 @@
   (service clock), for as long as `used_keys`.
 - `reviews`: images that wait for the review hook (`PendingReview` as JSON).
 - `used_keys`: hashes of the idempotency keys of deleted accounts (`idempotency.used_key`).
+- `webhook_endpoints`: receivers of webhooks. `is_off`: it answered 410; `dropped` counts events
+  that were deleted beyond its bounds; `removed_at` is when it was no longer configured.
+- `outbox`: events that wait for delivery, one row for each endpoint. `occurred_ms` is the wall
+  clock's time of the fact, `since_ms` and `due_at` are the service clock's.
 
 The database's `user_version` is the number of applied `_MIGRATIONS`.
 """
@@ -297,10 +301,40 @@ CREATE TABLE deleted_accounts (
 ) WITHOUT ROWID
 """
 
+# Rows are deleted after delivery. AUTOINCREMENT: a late result never meets another event's row.
+_EVENTS = """
+CREATE TABLE webhook_endpoints (
+    id INTEGER PRIMARY KEY,
+    url TEXT NOT NULL UNIQUE,
+    is_configured INTEGER NOT NULL,
+    is_off INTEGER NOT NULL DEFAULT 0,
+    removed_at INTEGER,
+    dropped INTEGER NOT NULL DEFAULT 0,
+    last_error TEXT,
+    failed_ms INTEGER
+);
+CREATE TABLE outbox (
+    row INTEGER PRIMARY KEY AUTOINCREMENT,
+    endpoint_id INTEGER NOT NULL,
+    id TEXT NOT NULL,
+    type TEXT NOT NULL,
+    post_id TEXT,
+    comment_id TEXT,
+    record_id TEXT,
+    user TEXT,
+    occurred_ms INTEGER NOT NULL,
+    since_ms INTEGER NOT NULL,
+    due_at INTEGER NOT NULL,
+    tries INTEGER NOT NULL DEFAULT 0,
+    is_parked INTEGER NOT NULL DEFAULT 0
+);
+CREATE INDEX outbox_due ON outbox (endpoint_id, is_parked, due_at)
+"""
+
 _MIGRATIONS = (
     *(_FIRST, _RECEIPTS, _FAILURES, _UPLOADS, _DIGESTS, _RENAMED_RECEIPTS, _TURNS),
     *(_ABORTED_UPLOADS, _PROBE, _LIMITS, _RANKS, _UNFINISHED, _FILES, _RECORDS_BY_RESOURCE),
-    *(_REFUSED, _MODERATION, _REVIEWS),
+    *(_REFUSED, _MODERATION, _REVIEWS, _EVENTS),
 )
 VERSION = len(_MIGRATIONS)
 

@@ -15,7 +15,7 @@ def hook_reviews(aws: AwsContainer) -> HookReviews | None:
     if settings.review != ReviewMode.HOOK:
         return None
     key = _key(secret(settings.webhook_secret))
-    return reviews_by(aws, HttpReviewHook(settings.review_url, key))
+    return reviews_by(aws, HttpReviewHook(settings.review_url, lambda: (key,)))
 
 
 def reviews_by(aws: AwsContainer, hook: ReviewHook) -> ImmediateReviews:

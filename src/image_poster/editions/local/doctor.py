@@ -88,11 +88,29 @@ async def _contents(container: Container, *, deep: bool, is_served: bool) -> lis
         _deletions(container, is_served=is_served),
         _accounts(container, is_served=is_served),
         _queue(container),
+        await _webhooks(container),
         good("orphans", f"{len(orphans)} posts have files, but no row in the database"),
         await _quarantine(container),
         _images(container, deep=deep),
         await _withheld(container),
     ]
+
+
+async def _webhooks(container: Container) -> Finding:
+    """The delivery of events."""
+    reports = await container.outbox.reports()
+    waiting = sum(report.waiting for report in reports)
+    parked = sum(report.parked for report in reports)
+    dropped = sum(report.dropped for report in reports)
+    off = sum(report.is_configured and report.endpoint.is_off for report in reports)
+    remark = f"{len(reports)} endpoints, {waiting:,} events wait"
+    if parked or dropped or off:
+        remark += (
+            f", {parked:,} are parked, {dropped:,} were deleted because too many waited, {off} "
+            "endpoints are off: see `image-poster webhooks`"
+        )
+        return bad("webhooks", remark)
+    return good("webhooks", remark)
 
 
 def _clock(container: Container) -> Finding:
