@@ -60,7 +60,8 @@ class Outbox(Protocol):
         ...
 
     def due(self, endpoint_id: int, limit: int) -> list[WaitingEvent]:
-        """At most `limit` events that are due by the service clock, earliest first."""
+        """At most `limit` events that are due by the service clock, earliest first; none for an
+        endpoint that is off."""
         ...
 
     async def complete(self, event: WaitingEvent) -> None:

@@ -36,7 +36,9 @@ _CONFIGURE = (
 _ENDPOINTS = "SELECT id, url, is_off FROM webhook_endpoints WHERE is_configured = 1 ORDER BY id"
 _DUE = (
     "SELECT row, id, type, post_id, comment_id, record_id, user, occurred_ms, since_ms, tries "
-    "FROM outbox WHERE endpoint_id = ? AND is_parked = 0 AND due_at <= ? ORDER BY due_at LIMIT ?"
+    "FROM outbox WHERE endpoint_id = ?1 AND is_parked = 0 AND due_at <= ?2 "
+    "AND NOT EXISTS (SELECT 1 FROM webhook_endpoints WHERE id = ?1 AND is_off = 1) "
+    "ORDER BY due_at LIMIT ?3"
 )
 _FAILED_TRY = "UPDATE outbox SET tries = tries + 1, due_at = ?, is_parked = ? WHERE row = ?"
 _ERROR = "UPDATE webhook_endpoints SET last_error = ?, failed_ms = ? WHERE id = ?"
