@@ -21,7 +21,7 @@ from urllib.request import Request
 import msgspec
 import structlog
 
-from image_poster.adapters.bounded_http import bounded_opener
+from image_poster.adapters.bounded_http import open_within
 from image_poster.domain.events import TRY_SECONDS
 from image_poster.ports.events import DeliveryFailedError, EndpointGoneError
 from image_poster.services.review_hook import HookAnswer, HookFailedError
@@ -111,7 +111,7 @@ class HttpWebhookSender:
     def _send(self, url: str, webhook_id: str, body: bytes) -> None:
         request = _signed_request(url, self._secrets, webhook_id, body)
         try:
-            with bounded_opener(TRY_SECONDS).open(request) as answer:
+            with open_within(request, TRY_SECONDS) as answer:
                 answer.close()
         except HTTPError as exc:
             exc.close()
@@ -143,7 +143,7 @@ class HttpReviewHook:
 def _exchange(request: Request) -> HookAnswer:
     """The answer to one request. Raises `OSError`, `HTTPException` and `ValueError`."""
     try:
-        with bounded_opener(HOOK_SECONDS).open(request) as answer:
+        with open_within(request, HOOK_SECONDS) as answer:
             content, status = answer.read(_MAX_ANSWER_BYTES + 1), answer.status
     except HTTPError as exc:
         exc.close()

@@ -34,6 +34,9 @@ from image_poster.ports.posts import PostStore
 PARALLEL_TRIES = 8
 _READ_AT_A_TIME = 8 * PARALLEL_TRIES
 _POLL_SECONDS = 0.25
+# After each failure in a row, the endpoint's tries wait this much longer, up to the maximum. Else
+# tries that fail at once would use the processor for all of many waiting events.
+_FAILURE_PAUSE_SECONDS, _MAX_FAILURE_PAUSE_SECONDS = 0.05, 1.0
 
 
 class DeliveryOutcome(StrEnum):
@@ -130,6 +133,7 @@ class EndpointQueue:
     _read: list[WaitingEvent] = field(default_factory=list)
     _in_progress: set[int] = field(default_factory=set)
     _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _failures: int = 0
 
     async def try_next(self, delivery: EventDelivery) -> DeliveryOutcome:
         """Wait until an event is due, and try to deliver it."""
@@ -140,7 +144,16 @@ class EndpointQueue:
             self._in_progress.discard(event.row)
         if outcome is DeliveryOutcome.ENDPOINT_OFF:
             self._read.clear()
+        await self._pause_after(outcome)
         return outcome
+
+    async def _pause_after(self, outcome: DeliveryOutcome) -> None:
+        if outcome is DeliveryOutcome.DELIVERED:
+            self._failures = 0
+            return
+        self._failures += 1
+        seconds = self._failures * _FAILURE_PAUSE_SECONDS
+        await self.pause(min(seconds, _MAX_FAILURE_PAUSE_SECONDS))
 
     async def _next(self) -> WaitingEvent:
         """The next due event. Of several waiting callers, one looks for it."""
