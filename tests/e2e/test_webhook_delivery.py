@@ -1,6 +1,9 @@
 """Webhooks of one machine: each type, bad receivers, and the commands."""
 
+import os
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,9 +15,12 @@ import httpx
 import jsonschema_rs
 import pytest
 
+from aws_local.ports import free_port
 from image_poster.domain.events import EventType
 from support import samples
 from support.api import LOCAL, Api
+from support.pages import Block, blocks
+from support.peers import why_not
 from support.receiver import Receiver, accept, running_receiver
 from support.servers import local_server, refused
 from support.shell import Shell
@@ -324,6 +330,57 @@ def test_a_removed_endpoint_gets_no_new_events_and_keeps_the_old_ones(
 )
 def test_an_endpoint_must_be_https_and_needs_a_public_url(url: str, sentence: str) -> None:
     assert sentence in refused("--webhook", url)
+
+
+RECEIVERS = [
+    block
+    for block in blocks(Path(__file__).parents[2] / "docs" / "webhooks.md")
+    if block.runner in {"webhooks-python", "webhooks-node"}
+]
+
+
+@pytest.mark.parametrize("block", RECEIVERS, ids=lambda block: block.runner)
+def test_a_receiver_of_the_docs_accepts_genuine_events_only(
+    block: Block, tmp_path: Path, shell: Shell
+) -> None:
+    is_node = block.runner == "webhooks-node"
+    if is_node and why_not():
+        pytest.skip(why_not())
+    code = tmp_path / ("receiver.mjs" if is_node else "receiver.py")
+    code.write_text(block.code)
+    data, port = tmp_path / "data", free_port()
+    url = f"http://127.0.0.1:{port}/events"
+    with local_server(data):
+        secret = shell.run("webhooks", "secret", "--data-dir", data).stdout.strip()
+    with subprocess.Popen(
+        ["node" if is_node else sys.executable, str(code), str(port)],
+        env={**os.environ, "WEBHOOK_SECRET": secret},
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as receiver:
+        try:
+            wait_until(lambda: is_refused(url))
+            with service(data, shell, Receiver(url)) as api:
+                post = api.finished("alice", IMAGE)
+                assert receiver.stdout is not None
+                assert receiver.stdout.readline().startswith(
+                    f"post.ready {{'id': '{post['id']}'"
+                    if not is_node
+                    else f'post.ready {{"id":"{post["id"]}"'
+                )
+                wait_until(lambda: "0 waiting" in listed(shell, data))
+        finally:
+            receiver.terminate()
+
+
+def is_refused(url: str) -> bool:
+    """True once the receiver runs: it refuses requests without a valid signature."""
+    headers = {"webhook-id": "evt_1", "webhook-timestamp": "1", "webhook-signature": "v1,eA=="}
+    try:
+        statuses = {httpx.post(url, headers=each).status_code for each in ({}, headers)}
+    except httpx.TransportError:
+        return False
+    return statuses == {401}
 
 
 def test_metrics_count_tries(tmp_path: Path, shell: Shell, receiver: Receiver) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 from xml.etree import ElementTree as ET
 
 import pytest
-from click import Command
+from click import Command, Group
 from click.testing import CliRunner
 
 import image_poster.domain.errors  # noqa: F401 - its errors are listed too
@@ -42,7 +42,8 @@ def test_every_command_is_documented(command: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "page", ["cli", "operations", "data-folder", "behaviour", "moderation", "rules"]
+    "page",
+    ["cli", "operations", "data-folder", "behaviour", "moderation", "rules", "webhooks"],
 )
 def test_options_that_the_docs_name_exist(page: str) -> None:
     options = {flag for command in cli.commands.values() for flag in all_flags(command)}
@@ -51,7 +52,11 @@ def test_options_that_the_docs_name_exist(page: str) -> None:
 
 
 def all_flags(command: Command) -> set[str]:
-    return {flag for option in command.params for flag in option.opts + option.secondary_opts}
+    """The flags of a command, and of the commands of a group."""
+    flags = {flag for option in command.params for flag in option.opts + option.secondary_opts}
+    for inner in command.commands.values() if isinstance(command, Group) else ():
+        flags |= all_flags(inner)
+    return flags
 
 
 @pytest.mark.parametrize("code", [error.code for error in ERRORS])

@@ -53,8 +53,8 @@ _TYPES_BY_STATUS = {
 
 
 class Event(NamedTuple):
-    """A fact. `post_id` and `comment_id` are the subject; `record_id` is the id of a report or of a
-    decision, and `user` the name of the user that it is about."""
+    """A fact. `post_id` and `comment_id` name its subject. `record_id` is the id of a report or of
+    a decision, and `user` the user whom a decision or a deletion is about."""
 
     type: EventType
     post_id: str | None = None

@@ -321,11 +321,11 @@ def steps_of(path: Path, sql: feed.Sql) -> list[str]:
 
 @pytest.mark.anyio
 async def test_a_database_of_the_first_version_is_brought_up_to_date(tmp_path: Path) -> None:
-    from image_poster.adapters.sqlite import schema
+    from image_poster.adapters.sqlite import migrations, schema
 
     path, clock = tmp_path / "old.db", ManualClock()
     connection = sqlite3.connect(path, isolation_level=None)
-    connection.executescript(schema._FIRST)
+    connection.executescript(migrations._FIRST)
     connection.execute("PRAGMA user_version = 1")
     post = suite.a_post()
     connection.execute(
@@ -349,14 +349,14 @@ async def test_a_database_of_the_first_version_is_brought_up_to_date(tmp_path: P
 async def test_a_database_of_the_former_version_gets_the_tables_and_indexes_of_moderation(
     tmp_path: Path,
 ) -> None:
-    from image_poster.adapters.sqlite import schema
+    from image_poster.adapters.sqlite import migrations, schema
 
     path, clock = tmp_path / "former.db", ManualClock()
     post, comment = suite.a_post(), suite.a_comment(new_id(), "bob")
-    former = schema._MIGRATIONS.index(schema._MODERATION)
+    former = migrations.MIGRATIONS.index(migrations._MODERATION)
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         connection.create_function("fitting_latest", 1, schema._fitting_latest)
-        for migration in schema._MIGRATIONS[:former]:
+        for migration in migrations.MIGRATIONS[:former]:
             connection.executescript(migration)
         connection.execute(f"PRAGMA user_version = {former}")
         connection.execute(

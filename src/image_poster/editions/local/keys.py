@@ -1,8 +1,8 @@
 """The secrets of a data folder, each readable by its owner only, and created once.
 
 - `cursor.key`: 32 random bytes, which sign cursors and addresses of uploads
-- `webhook.key`: 32 random bytes, which sign webhooks; for a day after a rotation, followed by the
-  former 32 bytes, and the end of their use (milliseconds since 1970, 8 bytes, big-endian)
+- `webhook.key`: 32 random bytes, which sign webhooks. After a rotation, two parts follow: the
+  former 32 bytes, and the end of their use (milliseconds since 1970, 8 bytes, big-endian).
 - `token.key`: the key of the service's own tokens, as PEM
 - `revocations.json`: the users (hashes of their names) whose own tokens were revoked
 - `keys.lock`: the lock under which commands and servers create and replace these files
