@@ -326,6 +326,7 @@ def test_a_removed_endpoint_gets_no_new_events_and_keeps_the_old_ones(
         ("ftp://example.org/hook", "webhook must be https"),
         ("https://example.org/hook", "webhook needs public_url"),
         ("nonsense", "webhook must be https"),
+        ("https://user:secret@example.org/hook", "without a user or password"),
     ],
 )
 def test_an_endpoint_must_be_https_and_needs_a_public_url(url: str, sentence: str) -> None:

@@ -17,6 +17,7 @@ import image_poster.domain.errors  # noqa: F401 - its errors are listed too
 from image_poster.cli.main import cli
 from image_poster.cli.options import variable
 from image_poster.domain.errors import ERRORS
+from image_poster.domain.events import PING, EventType
 from image_poster.editions.local.settings import Settings
 from image_poster.http.app import openapi_document
 from lambda_zips.contents import PACKAGES
@@ -57,6 +58,11 @@ def all_flags(command: Command) -> set[str]:
     for inner in command.commands.values() if isinstance(command, Group) else ():
         flags |= all_flags(inner)
     return flags
+
+
+def test_every_event_is_documented() -> None:
+    types = re.findall(r"^\| `([a-z.]+)` \|", read("docs/webhooks.md"), re.MULTILINE)
+    assert set(types) == {*EventType, PING}
 
 
 @pytest.mark.parametrize("code", [error.code for error in ERRORS])

@@ -31,10 +31,12 @@ def is_loopback_url(url: str) -> bool:
 
 
 def check_url(url: str) -> None:
-    """Require https, except on the loopback interface. Raises `ValueError`."""
+    """Require https, except on the loopback interface, and no user or password, which urllib would
+    take for a part of the host. Raises `ValueError`."""
     place = urlsplit(url)
     is_here = place.scheme == "http" and place.hostname in _LOOPBACK
-    if not (place.hostname and (place.scheme == "https" or is_here)):
+    is_allowed = place.hostname and "@" not in place.netloc
+    if not (is_allowed and (place.scheme == "https" or is_here)):
         raise ValueError(f"{url} is no https URL")
 
 

@@ -192,7 +192,8 @@ class Settings:
             check_url(url)
         except ValueError as exc:
             raise StartError(
-                f"{name} must be https, or http on the loopback interface, not {url!r}."
+                f"{name} must be https, or http on the loopback interface, without a user or "
+                f"password, not {url!r}."
             ) from exc
         if not self.public_url and not is_loopback_url(url):
             raise StartError(
