@@ -28,8 +28,8 @@ from image_poster.adapters.oidc import own_token
 from image_poster.domain.images import RenderedImage, Size
 from image_poster.domain.posts import published_post
 from image_poster.domain.signing import Signer
+from image_poster.editions.local.access import token_key
 from image_poster.editions.local.container import open_container
-from image_poster.editions.local.keys import token_key
 from image_poster.editions.local.settings import Settings
 from image_poster.http.app import HttpSettings, create_app
 from image_poster.http.auth import DevAuthenticator

@@ -17,9 +17,9 @@ import pytest
 from image_poster.adapters.oidc import own_token
 from image_poster.adapters.sqlite.database import Database
 from image_poster.domain.limits import PUBLIC_RATES
+from image_poster.editions.local.access import token_key
 from image_poster.editions.local.container import Container, open_container
 from image_poster.editions.local.data_folder import DATABASE, create_database
-from image_poster.editions.local.keys import token_key
 from image_poster.editions.local.settings import Settings
 from support import samples
 from support.renderer import FakeRenderer

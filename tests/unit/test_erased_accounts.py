@@ -23,19 +23,19 @@ from contract.ports.moderation_suite import (
 from contract.ports.suite import a_comment, a_post, a_record, ready, shown
 from fakes.clock import ManualClock
 from image_poster.adapters.sqlite import database as sqlite_database
-from image_poster.adapters.sqlite.accounts import SqliteAccountStore, SqliteBlockStore
+from image_poster.adapters.sqlite.accounts import (
+    SqliteAccountStore,
+    SqliteBlockStore,
+    SqliteReportStore,
+)
 from image_poster.adapters.sqlite.comments import SqliteCommentStore
 from image_poster.adapters.sqlite.database import Database
-from image_poster.adapters.sqlite.feed import (
-    SqliteCommentImporter,
-    SqliteFeedReader,
-    SqliteFeedRebuilder,
-)
+from image_poster.adapters.sqlite.feed import SqliteFeedReader
 from image_poster.adapters.sqlite.idempotency import SqliteTombstoneQueue
 from image_poster.adapters.sqlite.jobs import SqliteJobQueue
+from image_poster.adapters.sqlite.maintenance import SqliteCommentImporter, SqliteFeedRebuilder
 from image_poster.adapters.sqlite.moderation import SqliteDecisionStore
 from image_poster.adapters.sqlite.posts import SqlitePostStore
-from image_poster.adapters.sqlite.reports import SqliteReportStore
 from image_poster.adapters.sqlite.uploads import SqliteUploadQuota, SqliteUploadRecordStore
 from image_poster.domain.accounts import Block
 from image_poster.domain.comments import Comment

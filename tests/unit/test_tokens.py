@@ -23,7 +23,7 @@ from image_poster.adapters.oidc import (
     user_digest,
 )
 from image_poster.domain.errors import BusyError, IdentityRequiredError
-from image_poster.editions.local.keys import revoke_deleted_user
+from image_poster.editions.local.access import revoke_deleted_user
 from support.issuer import AUDIENCE, FakeIssuer, rsa_key, running_issuer, signed
 
 pytestmark = pytest.mark.anyio

@@ -15,7 +15,7 @@ import msgspec
 import structlog
 
 from image_poster.adapters.bounded_http import bounded_opener
-from image_poster.services.review_hook import HookAnswer, HookFailedError
+from image_poster.services.review import HookAnswer, HookFailedError
 
 SECRET_PREFIX = "whsec_"  # noqa: S105 - the prefix that the specification prescribes
 SECRET_BYTES = 32

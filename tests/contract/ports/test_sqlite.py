@@ -12,24 +12,26 @@ import pytest
 from contract.ports import moderation_suite, suite
 from contract.ports.suite import a_comment, ready, shown
 from fakes.clock import ManualClock
+from image_poster.adapters.sqlite import accounts, entries, feed, jobs, maintenance, moderation
 from image_poster.adapters.sqlite import accounts as accounts_module
-from image_poster.adapters.sqlite import entries, jobs, maintenance, moderation, reports
-from image_poster.adapters.sqlite import feed_queries as feed
-from image_poster.adapters.sqlite.accounts import SqliteAccountStore, SqliteBlockStore
+from image_poster.adapters.sqlite.accounts import (
+    SqliteAccountStore,
+    SqliteBlockStore,
+    SqliteReportStore,
+)
 from image_poster.adapters.sqlite.comments import SqliteCommentStore
 from image_poster.adapters.sqlite.database import Database, connect
-from image_poster.adapters.sqlite.feed import (
-    SqliteCommentImporter,
-    SqliteFeedReader,
-    SqliteFeedRebuilder,
-    greatest_time,
-)
+from image_poster.adapters.sqlite.feed import SqliteFeedReader
 from image_poster.adapters.sqlite.idempotency import SqliteTombstoneQueue
 from image_poster.adapters.sqlite.jobs import SqliteJobQueue
-from image_poster.adapters.sqlite.maintenance import WriteProbe
+from image_poster.adapters.sqlite.maintenance import (
+    SqliteCommentImporter,
+    SqliteFeedRebuilder,
+    WriteProbe,
+    greatest_time,
+)
 from image_poster.adapters.sqlite.moderation import SqliteDecisionStore
 from image_poster.adapters.sqlite.posts import SqlitePostStore
-from image_poster.adapters.sqlite.reports import SqliteReportStore
 from image_poster.adapters.sqlite.schema import VERSION, SchemaTooNewError, SchemaTooOldError
 from image_poster.adapters.sqlite.uploads import SqliteUploadRecordStore
 from image_poster.domain.comments import Comment, decode_comment, encode_comment
@@ -390,9 +392,9 @@ async def test_each_query_of_moderation_and_accounts_has_an_index(tmp_path: Path
         feed.Sql(moderation._QUEUE, ("", 10)),
         feed.Sql(moderation._LOG, ("~", 10)),
         feed.Sql(moderation._DECISIONS_OF_OWNER, ("alice", "~", 10)),
-        feed.Sql(reports._REPORTS_OF_USER, ("alice", "~", 10)),
-        feed.Sql(reports.LATEST_REPORTS_OF, ("id",)),
-        feed.Sql(reports._OPEN_REPORT, ("alice", "id", None)),
+        feed.Sql(accounts._REPORTS_OF_USER, ("alice", "~", 10)),
+        feed.Sql(accounts.LATEST_REPORTS_OF, ("id",)),
+        feed.Sql(accounts._OPEN_REPORT, ("alice", "id", None)),
         feed.Sql(accounts_module._COMMENTS_OF, ("alice", "~", 10)),
         feed.Sql(accounts_module._ANY_COMMENTS, ("alice", 10)),
         feed.Sql(entries._CLOSE_CONTENT, ("delete", "post:id")),

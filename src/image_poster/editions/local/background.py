@@ -10,22 +10,21 @@ import structlog
 from image_poster.adapters.clock import ServiceClock
 from image_poster.adapters.images.renderer import VipsImageRenderer
 from image_poster.adapters.sqlite.database import Database
-from image_poster.adapters.sqlite.feed import greatest_time
+from image_poster.adapters.sqlite.maintenance import greatest_time
 from image_poster.adapters.webhooks import HttpReviewHook
 from image_poster.domain.feed import EPOCH_MS
 from image_poster.domain.images import RENDITION_SMALL
+from image_poster.editions.local.access import webhook_secret
 from image_poster.editions.local.container import Container, Shared, open_container
-from image_poster.editions.local.keys import webhook_secret
-from image_poster.editions.local.lists import BlockLists
 from image_poster.editions.local.maintenance import PostRetries, Sweeper
-from image_poster.editions.local.moderation import AccountDeletionRunner
+from image_poster.editions.local.moderation import AccountDeletionRunner, BlockLists
 from image_poster.editions.local.settings import Settings
 from image_poster.http import metrics
 from image_poster.http.middleware import Middleware
 from image_poster.ports.posts import PostNotifier
 from image_poster.ports.uploads import AwaitedUploads
 from image_poster.services.images import JobRunner, error_text
-from image_poster.services.review_hook import IMAGE_URL_MS, HookReviewer, ReviewHookRunner
+from image_poster.services.review import IMAGE_URL_MS, HookReviewer, ReviewHookRunner
 
 # For retries, and for notifications that were missed.
 _JOB_POLL_SECONDS = 1.0
