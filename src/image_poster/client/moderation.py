@@ -1,5 +1,8 @@
-"""Calls about a user's account and the rules of the service: identity, own posts and comments,
-blocks, deletion, takeout; reports, decisions and appeals; the moderation queue of admins."""
+"""Calls about the user's account, and about moderation.
+
+- the account: identity, own posts and comments, blocks, takeout, deletion
+- moderation: reports, decisions and appeals, and the queue of admins
+"""
 
 import re
 from pathlib import Path

@@ -1,8 +1,8 @@
 """The screening of an image between its rendering and its publication.
 
 An image that matches a blocked one is rejected. The others may be reviewed before publication, by
-admins or by the review hook: a program of the operator's that decides whether an image is
-published. It is called with its own timeouts and threads, so a slow hook delays only reviews.
+admins or by the review hook, a program of the operator's. The hook is called with its own timeouts
+and threads, so a slow hook delays only reviews.
 """
 
 import asyncio

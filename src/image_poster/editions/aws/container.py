@@ -1,5 +1,5 @@
-"""The composition of the AWS edition, in each Lambda and command: the class for each port, and the
-review hook, whose secret is in Secrets Manager."""
+"""The composition of the AWS edition, in each Lambda and command: the class for each port. The
+image Lambda calls the review hook, whose secret is in Secrets Manager."""
 
 from collections.abc import Callable
 from functools import cache, cached_property

@@ -1,6 +1,6 @@
-"""Background work of one machine: move renditions to their places, delete expired failed posts,
-complete deletions of accounts, and read the lists of blocked images and words again after a change.
-Every step may be repeated."""
+"""Background work of one machine: move renditions to their places, delete expired failed posts, and
+complete deletions of accounts. Every step may be repeated. The lists of blocked images and words
+are read here too, and again after a change."""
 
 import asyncio
 import os
