@@ -9,7 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from image_poster.adapters import webhooks
-from image_poster.services.review_hook import HookAnswer, HookFailedError
+from image_poster.services.review import HookAnswer, HookFailedError
 
 Reply = Callable[[BaseHTTPRequestHandler], None]
 

@@ -24,7 +24,7 @@ import structlog
 from image_poster.adapters.bounded_http import open_within
 from image_poster.domain.events import TRY_SECONDS
 from image_poster.ports.events import DeliveryFailedError, EndpointGoneError
-from image_poster.services.review_hook import HookAnswer, HookFailedError
+from image_poster.services.review import HookAnswer, HookFailedError
 
 SECRET_PREFIX = "whsec_"  # noqa: S105 - the prefix that the specification prescribes
 SECRET_BYTES = 32

@@ -302,3 +302,6 @@ def _correct(operation_object: dict[str, Any], schemes: set[str]) -> None:
         operation_object["security"] = [
             scheme for scheme in operation_object["security"] if scheme.keys() <= schemes
         ]
+
+
+PAGE_ERRORS = (errors.InvalidCursorError, errors.ValidationFailedError)

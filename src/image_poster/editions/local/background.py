@@ -12,14 +12,13 @@ from image_poster.adapters.clock import ServiceClock
 from image_poster.adapters.images.renderer import VipsImageRenderer
 from image_poster.adapters.sqlite.database import Database
 from image_poster.adapters.sqlite.events import SqliteOutbox
-from image_poster.adapters.sqlite.feed import greatest_time, greatest_time_of_comments
+from image_poster.adapters.sqlite.maintenance import greatest_time, greatest_time_of_comments
 from image_poster.adapters.webhooks import HttpReviewHook
 from image_poster.domain.images import RENDITION_SMALL
 from image_poster.editions.local.container import Container, Shared, open_container
 from image_poster.editions.local.keys import webhook_secrets
-from image_poster.editions.local.lists import BlockLists
 from image_poster.editions.local.maintenance import PostRetries, Sweeper
-from image_poster.editions.local.moderation import AccountDeletionRunner
+from image_poster.editions.local.moderation import AccountDeletionRunner, BlockLists
 from image_poster.editions.local.settings import Settings
 from image_poster.http import metrics
 from image_poster.http.middleware import Middleware
@@ -32,7 +31,7 @@ from image_poster.services.events import (
     EventDelivery,
 )
 from image_poster.services.images import JobRunner, error_text
-from image_poster.services.review_hook import IMAGE_URL_MS, HookReviewer, ReviewHookRunner
+from image_poster.services.review import IMAGE_URL_MS, HookReviewer, ReviewHookRunner
 
 # For retries, and for notifications that were missed.
 _JOB_POLL_SECONDS = 1.0

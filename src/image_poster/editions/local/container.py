@@ -24,23 +24,26 @@ from image_poster.adapters.sharing import (
     SharedRateLimiter,
     WriterLock,
 )
-from image_poster.adapters.sqlite.accounts import SqliteAccountStore, SqliteBlockStore
+from image_poster.adapters.sqlite.accounts import (
+    SqliteAccountStore,
+    SqliteBlockStore,
+    SqliteReportStore,
+)
 from image_poster.adapters.sqlite.comments import SqliteCommentStore
 from image_poster.adapters.sqlite.database import Database
 from image_poster.adapters.sqlite.events import SqliteOutbox
-from image_poster.adapters.sqlite.feed import SqliteFeedReader, SqliteFeedRebuilder, greatest_time
+from image_poster.adapters.sqlite.feed import SqliteFeedReader
 from image_poster.adapters.sqlite.idempotency import SqliteTombstoneQueue
 from image_poster.adapters.sqlite.jobs import SqliteJobQueue, SqliteReviewQueue
-from image_poster.adapters.sqlite.maintenance import WriteProbe
+from image_poster.adapters.sqlite.maintenance import SqliteFeedRebuilder, WriteProbe, greatest_time
 from image_poster.adapters.sqlite.moderation import SqliteDecisionStore
 from image_poster.adapters.sqlite.posts import SqlitePostStore
-from image_poster.adapters.sqlite.reports import SqliteReportStore
 from image_poster.adapters.sqlite.schema import SchemaTooNewError, SchemaTooOldError
 from image_poster.adapters.sqlite.uploads import SqliteUploadQuota, SqliteUploadRecordStore
 from image_poster.adapters.webhooks import HttpWebhookSender
+from image_poster.domain.block_lists import check_words
 from image_poster.domain.limits import LATEST_DEFAULT, write_rule
 from image_poster.domain.signing import CursorSigner, Signer
-from image_poster.domain.words import check_words
 from image_poster.editions import OperationFailedError, StartError
 from image_poster.editions.local import access
 from image_poster.editions.local.data_folder import (
@@ -50,10 +53,10 @@ from image_poster.editions.local.data_folder import (
     image_memory_path,
 )
 from image_poster.editions.local.keys import revoke_deleted_user, signing_key, webhook_secrets
-from image_poster.editions.local.lists import BlockLists
 from image_poster.editions.local.maintenance import Rebuilder, Sweeper, UploadSettler
 from image_poster.editions.local.moderation import (
     AccountDeletionRunner,
+    BlockLists,
     FailedPostExpiry,
     RenditionReconciler,
 )

@@ -9,12 +9,12 @@ from pathlib import Path
 import uvloop
 
 from image_poster.adapters.files.images import record_of
-from image_poster.adapters.images.selftest import self_test
-from image_poster.adapters.sqlite.feed import count_wrong_times, greatest_time
 from image_poster.adapters.sqlite.maintenance import (
     accounts_in_deletion,
     count_open_entries,
+    count_wrong_times,
     files_of_posts,
+    greatest_time,
     posts_not_public,
 )
 from image_poster.domain.ids import EARLIEST_MS
@@ -32,6 +32,7 @@ from image_poster.editions.local.checks import (
     check_server,
     find_wrong_owners,
     good,
+    self_test,
 )
 from image_poster.editions.local.container import Container, run_in_container
 from image_poster.editions.local.maintenance import PostFailure, PostRetries, RebuildReport
