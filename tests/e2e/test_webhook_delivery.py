@@ -302,6 +302,8 @@ def test_without_an_endpoint_nothing_is_stored_and_the_command_says_so(
             "there is no endpoint"
             in shell.run("webhooks", "test", "--data-dir", data, code=2).stderr
         )
+        words = ("webhooks", "--data-dir", data, "test")
+        assert "pass --data-dir after `test`" in shell.run(*words, code=2).stderr
         metrics = api.get("/metrics").text
     assert "image_poster_webhook_events{" not in metrics
 

@@ -189,6 +189,45 @@ async def test_an_event_is_parked_after_three_days_and_sent_again_by_a_replay(wo
     assert len(set(world.sender.ids(A))) == 1
 
 
+async def test_a_replay_begins_the_schedule_anew_also_of_events_that_wait_for_a_retry(
+    world: World,
+) -> None:
+    await world.outbox.configure([A])
+    await ready_post(world)
+    world.sender.faults[A] = DeliveryFailedError("down")
+    while not (report := (await world.outbox.reports())[0]).parked:
+        await world.deliver_due()
+        world.clock.advance(MINUTE_MS)
+    await ready_post(world)
+    await world.deliver_due()
+    assert (report.parked, await world.outbox.replay()) == (1, 2)
+    assert await world.deliver_due() == [DeliveryOutcome.FAILED] * 2
+    world.clock.advance(5_000)
+    world.sender.faults.clear()
+    assert await world.deliver_due() == [DeliveryOutcome.DELIVERED] * 2
+
+
+async def test_any_error_is_a_failed_try(world: World) -> None:
+    await world.outbox.configure([A])
+    await ready_post(world)
+    world.sender.faults[A] = RuntimeError("can't start new thread")
+    assert await world.deliver_due() == [DeliveryOutcome.FAILED]
+    (report,) = await world.outbox.reports()
+    assert report.last_error == "RuntimeError: can't start new thread"
+    assert report.oldest_ms == world.clock.now_ms()
+
+
+async def test_an_event_of_a_later_version_stops_no_other(world: World) -> None:
+    """The database was used by a later version before."""
+    await world.outbox.configure([A])
+    await ready_post(world)
+    await world.database.write(
+        lambda connection: connection.execute("UPDATE outbox SET type = 'post.liked'")
+    )
+    await ready_post(world)
+    assert await world.deliver_due() == [DeliveryOutcome.DELIVERED] * 2
+
+
 async def test_410_switches_off_until_a_replay_and_events_wait(world: World) -> None:
     await world.outbox.configure([A])
     post_id = await ready_post(world)

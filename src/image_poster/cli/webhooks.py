@@ -14,24 +14,32 @@ if TYPE_CHECKING:
 
 
 @click.group(invoke_without_command=True)
-@click.option("--replay", is_flag=True, help="Send parked events again; switch endpoints on.")
+@click.option(
+    "--replay",
+    is_flag=True,
+    help="Send all parked and failed events now, and switch all endpoints on.",
+)
 @setting_options("data_dir")
 @click.pass_context
 def webhooks(context: click.Context, *, replay: bool, settings: Settings) -> None:
     """List the endpoints that receive webhooks, with their waiting events and the last error; exit
     1 if an endpoint has parked or deleted events, or is off.
 
-    An event is parked if it could not be delivered for three days. An endpoint is off once it has
-    answered 410.
+    An event is parked after its last try, in its third day. An endpoint is off once it has answered
+    410.
     """
     if context.invoked_subcommand is not None:
-        if replay:
-            raise click.UsageError("pass --replay without another command")
+        source = context.get_parameter_source("data_dir")
+        if replay or source is click.core.ParameterSource.COMMANDLINE:
+            command = context.invoked_subcommand
+            raise click.UsageError(f"pass --data-dir after `{command}`, and --replay without it")
         return
     local = _local()
     if replay:
         number = local.replay(settings)
-        click.echo(f"{number:,} parked events will be sent again, and all endpoints are on")
+        click.echo(
+            f"{number:,} events are due now, as if they were new. All endpoints are switched on."
+        )
     reports = local.report_endpoints(settings)
     for report in reports:
         _print_report(report)
@@ -53,7 +61,8 @@ def _print_report(report: "EndpointReport") -> None:
     elif endpoint.is_off:
         state = "off, because it answered 410: --replay switches it on"
     print_text(f"{endpoint.id}  {endpoint.url}  {state}")
-    counts = f"{report.waiting:,} waiting, {report.parked:,} parked"
+    since = f" since {rfc3339(report.oldest_ms)}" if report.oldest_ms is not None else ""
+    counts = f"{report.waiting:,} waiting{since}, {report.parked:,} parked"
     if report.dropped:
         counts += f", {report.dropped:,} deleted because too many waited"
     click.echo(f"    {counts}")

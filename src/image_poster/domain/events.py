@@ -1,7 +1,7 @@
 """Events: facts that receivers of webhooks learn, and the schedule of their delivery.
 
-An event names its fact by ids. Its `data` is read when it is delivered, so a deleted or hidden
-resource is never sent.
+An event names its fact by ids. Its `data` is read just before each try, so a resource that is
+deleted or hidden by then is not sent.
 """
 
 import secrets
@@ -54,9 +54,10 @@ _TYPES_BY_STATUS = {
 
 class Event(NamedTuple):
     """A fact. `post_id` and `comment_id` name its subject. `record_id` is the id of a report or of
-    a decision, and `user` the user whom a decision or a deletion is about."""
+    a decision, and `user` the user whom a decision or a deletion is about. `type` may be one of a
+    later version, before a downgrade."""
 
-    type: EventType
+    type: EventType | str
     post_id: str | None = None
     comment_id: str | None = None
     record_id: str | None = None
@@ -64,7 +65,8 @@ class Event(NamedTuple):
 
     @property
     def shows_resource(self) -> bool:
-        """True if `data` is the whole resource, as long as everybody may see it."""
+        """True if `data` is the whole resource. It still has only the ids if not everybody may see
+        the resource at the time of the try."""
         return self.type in _SHOWN
 
     def ids(self) -> dict[str, str | None]:

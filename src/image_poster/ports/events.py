@@ -1,7 +1,7 @@
 """Events that wait for their delivery, and the sender of webhooks.
 
-Only one machine delivers webhooks. On AWS, EventBridge delivers the events of the table's stream
-(docs/aws.md), so `Outbox` has one adapter, SQLite. The services may not import it.
+`Outbox` has a single adapter, SQLite, because the AWS edition has no outbox: there, EventBridge
+delivers the events of the table's stream (docs/aws.md). Services may not import adapters.
 """
 
 from collections.abc import Sequence
@@ -34,14 +34,16 @@ class WaitingEvent(NamedTuple):
 
 
 class EndpointReport(NamedTuple):
-    """An endpoint as operators see it. `last_error` is the error of the newest failed try, and
-    `failed_ms` its time by the wall clock. `dropped` counts events deleted beyond the bounds."""
+    """An endpoint as operators see it. `oldest_ms` is the time of its oldest waiting event, and
+    `failed_ms` that of its newest failed try, by the wall clock. `last_error` is the error of this
+    try. `dropped` counts the events deleted beyond the bounds since the last replay."""
 
     endpoint: Endpoint
     is_configured: bool
     waiting: int
     parked: int
     dropped: int
+    oldest_ms: int | None
     last_error: str | None
     failed_ms: int | None
 
@@ -81,7 +83,8 @@ class Outbox(Protocol):
         ...
 
     async def replay(self) -> int:
-        """Make all parked events due now, and switch all endpoints on. Returns the number of parked
+        """Make all parked events, and all that had a failed try, due now, as if they were new.
+        Switch all endpoints on, and begin anew to count dropped events. Returns the number of these
         events."""
         ...
 
@@ -104,7 +107,7 @@ class EndpointGoneError(DeliveryFailedError):
 
 
 class WebhookSender(Protocol):
-    """Sends webhooks. Each endpoint has threads of its own."""
+    """Sends webhooks. No send waits for another one."""
 
     async def send(self, url: str, webhook_id: str, body: bytes) -> None:
         """Send a webhook once. Raises `DeliveryFailedError` and `EndpointGoneError`."""

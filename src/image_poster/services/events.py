@@ -74,7 +74,7 @@ class EventRenderer:
         stored = await self.posts.find(event.post_id)
         if stored is None or stored.post.status is not PostStatus.READY:
             return event.ids()
-        if event.type is not EventType.COMMENT_CREATED:
+        if event.type != EventType.COMMENT_CREATED:
             return msgspec.Raw(self.render_post(stored))
         try:
             document = await self.comments.find(event.post_id, event.comment_id or "")
@@ -94,15 +94,19 @@ class EventDelivery:
     random: Callable[[], float] = random.random
 
     async def try_once(self, endpoint: Endpoint, waiting: WaitingEvent) -> DeliveryOutcome:
-        """Send one event to one endpoint."""
-        body = await self.renderer.body(waiting.event, waiting.occurred_ms)
+        """Send one event to one endpoint. Any error is a failed try, such as that of a damaged
+        post: else the event would be tried again without a delay."""
         try:
+            body = await self.renderer.body(waiting.event, waiting.occurred_ms)
             await self.sender.send(endpoint.url, waiting.id, body)
         except EndpointGoneError as exc:
             await self.outbox.switch_off(endpoint.id, _short(exc))
             return DeliveryOutcome.ENDPOINT_OFF
         except DeliveryFailedError as exc:
             return await self._store_failure(endpoint.id, waiting, _short(exc))
+        except Exception as exc:  # noqa: BLE001 - see above
+            error = f"{type(exc).__name__}: {exc}"[:MAX_ERROR_CHARACTERS]
+            return await self._store_failure(endpoint.id, waiting, error)
         await self.outbox.complete(waiting)
         return DeliveryOutcome.DELIVERED
 

@@ -2,7 +2,7 @@
 its fact.
 
 A row is one event for one endpoint. It is deleted after its delivery, so the table is small unless
-a receiver is down.
+events wait for a receiver that is down, or are parked.
 """
 
 import asyncio
@@ -18,7 +18,6 @@ from image_poster.domain.events import (
     MAX_EVENT_BYTES,
     MAX_EVENTS,
     Event,
-    EventType,
     new_event_id,
 )
 from image_poster.ports import Clock
@@ -46,16 +45,25 @@ _REPORTS = (
     "SELECT id, url, is_off, is_configured, "
     "(SELECT count(*) FROM outbox WHERE endpoint_id = webhook_endpoints.id AND is_parked = 0), "
     "(SELECT count(*) FROM outbox WHERE endpoint_id = webhook_endpoints.id AND is_parked = 1), "
-    "dropped, last_error, failed_ms FROM webhook_endpoints ORDER BY id"
+    "dropped, "
+    "(SELECT min(occurred_ms) FROM outbox WHERE endpoint_id = webhook_endpoints.id "
+    "AND is_parked = 0), "
+    "last_error, failed_ms FROM webhook_endpoints ORDER BY id"
 )
-# Other columns have at most so many bytes together, with the row's entries in the index.
+# At most, of all columns but the user's name, and of the row's entry in the index.
 _BYTES_OF_ROW = 350
 _SIZES = (
     "SELECT endpoint_id, count(*), total(length(CAST(user AS BLOB))) FROM outbox "
     "GROUP BY endpoint_id"
 )
 _OLDEST = "SELECT row FROM outbox WHERE endpoint_id = ? ORDER BY row LIMIT ?"
-_DELETED_AT_A_TIME = 1000
+_IS_FORMER = "SELECT 1 FROM webhook_endpoints WHERE id = ? AND removed_at < ?"
+_REPLAY = (
+    "UPDATE outbox SET is_parked = 0, tries = 0, since_ms = ?1, due_at = ?1 WHERE row IN "
+    "(SELECT row FROM outbox WHERE row > ?2 AND row <= ?3 AND (is_parked = 1 OR tries > 0))"
+)
+# Rows of one transaction: other writers wait for it.
+_ROWS_AT_A_TIME = 1000
 
 
 def add_event(connection: sqlite3.Connection, event: Event) -> None:
@@ -70,7 +78,7 @@ def add_event(connection: sqlite3.Connection, event: Event) -> None:
 def _waiting_event(row: int, id_: str, type_: str, *columns: Any) -> WaitingEvent:  # noqa: ANN401 - a row
     """The event in a row of `_DUE`."""
     ids, times_and_tries = columns[:4], columns[4:]
-    return WaitingEvent(row, id_, Event(EventType(type_), *ids), *times_and_tries)
+    return WaitingEvent(row, id_, Event(type_, *ids), *times_and_tries)
 
 
 class SqliteOutbox:
@@ -140,27 +148,32 @@ class SqliteOutbox:
         await self._database.write(store)
 
     async def replay(self) -> int:
+        await self._database.write(
+            lambda connection: connection.execute(
+                "UPDATE webhook_endpoints SET is_off = 0, dropped = 0"
+            )
+        )
+        (last,) = self._database.read("SELECT coalesce(max(row), 0) FROM outbox")[0]
+        replayed = 0
+        for row in range(0, last, _ROWS_AT_A_TIME):
+            replayed += await self._database.write(partial(self._replay_rows, row))
+        return replayed
+
+    def _replay_rows(self, after: int, connection: sqlite3.Connection) -> int:
         now = self._clock.service_ms()
-
-        def make_due(connection: sqlite3.Connection) -> int:
-            connection.execute("UPDATE webhook_endpoints SET is_off = 0")
-            return connection.execute(
-                "UPDATE outbox SET is_parked = 0, tries = 0, due_at = ? WHERE is_parked = 1", (now,)
-            ).rowcount
-
-        return await self._database.write(make_due)
+        return connection.execute(_REPLAY, (now, after, after + _ROWS_AT_A_TIME)).rowcount
 
     async def enforce_bounds(self) -> int:
         await self._delete_former_endpoints()
         sizes = await asyncio.to_thread(self._read_sizes)
         dropped = 0
         for endpoint_id, number, user_bytes in sizes:
-            rows_of_bytes = (MAX_EVENT_BYTES - user_bytes) // _BYTES_OF_ROW
-            excess = int(number - max(0, min(MAX_EVENTS, rows_of_bytes)))
+            bytes_of_row = _BYTES_OF_ROW + user_bytes / number
+            excess = number - min(MAX_EVENTS, int(MAX_EVENT_BYTES / bytes_of_row))
             while excess > 0:
-                deleted = await self._drop_oldest(endpoint_id, min(excess, _DELETED_AT_A_TIME))
-                dropped += deleted
-                excess = excess - deleted if deleted else 0
+                rows = min(excess, _ROWS_AT_A_TIME)
+                await self._database.write(partial(_drop_oldest, endpoint_id, rows))
+                dropped, excess = dropped + rows, excess - rows
         return dropped
 
     async def reports(self) -> list[EndpointReport]:
@@ -178,26 +191,31 @@ class SqliteOutbox:
         with closing(self._database.connect_aside()) as connection:
             return connection.execute(sql).fetchall()
 
-    async def _drop_oldest(self, endpoint_id: int, number: int) -> int:
-        def drop(connection: sqlite3.Connection) -> int:
-            rows = connection.execute(_OLDEST, (endpoint_id, number)).fetchall()
-            connection.executemany("DELETE FROM outbox WHERE row = ?", rows)
-            connection.execute(
-                "UPDATE webhook_endpoints SET dropped = dropped + ? WHERE id = ?",
-                (len(rows), endpoint_id),
-            )
-            return len(rows)
-
-        return await self._database.write(drop)
-
     async def _delete_former_endpoints(self) -> None:
         before = self._clock.service_ms() - DELIVERED_FOR_MS
         sql = "SELECT id FROM webhook_endpoints WHERE removed_at < ?"
         for (endpoint_id,) in self._database.read(sql, before):
-            while await self._drop_oldest(endpoint_id, _DELETED_AT_A_TIME):
+            while await self._database.write(partial(_delete_former, endpoint_id, before)):
                 pass
-            await self._database.write(partial(_delete_endpoint, endpoint_id))
 
 
-def _delete_endpoint(endpoint_id: int, connection: sqlite3.Connection) -> None:
-    connection.execute("DELETE FROM webhook_endpoints WHERE id = ?", (endpoint_id,))
+def _delete_oldest(connection: sqlite3.Connection, endpoint_id: int, number: int) -> int:
+    rows = connection.execute(_OLDEST, (endpoint_id, number)).fetchall()
+    connection.executemany("DELETE FROM outbox WHERE row = ?", rows)
+    return len(rows)
+
+
+def _drop_oldest(endpoint_id: int, number: int, connection: sqlite3.Connection) -> None:
+    deleted = _delete_oldest(connection, endpoint_id, number)
+    sql = "UPDATE webhook_endpoints SET dropped = dropped + ? WHERE id = ?"
+    connection.execute(sql, (deleted, endpoint_id))
+
+
+def _delete_former(endpoint_id: int, before: int, connection: sqlite3.Connection) -> bool:
+    """Delete some events of a former endpoint, or the endpoint if it has none. Returns False once
+    it is gone, or configured again."""
+    if connection.execute(_IS_FORMER, (endpoint_id, before)).fetchone() is None:
+        return False
+    if _delete_oldest(connection, endpoint_id, _ROWS_AT_A_TIME) == 0:
+        connection.execute("DELETE FROM webhook_endpoints WHERE id = ?", (endpoint_id,))
+    return True
