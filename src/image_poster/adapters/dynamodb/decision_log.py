@@ -19,6 +19,7 @@ from image_poster.domain.moderation import (
 
 LOG = "DECISIONS"
 OWNED = "DECISION#"
+STATE = "STATE#"
 
 
 def logged_key(decision_id: str) -> database.Key:
@@ -33,7 +34,7 @@ def owned_key(owner: str, decision_id: str) -> database.Key:
 
 def state_key(subject: Subject) -> database.Key:
     """The key of the newest decisions about a subject."""
-    return database.Key(entries.subject_partition(subject), f"STATE#{subject.comment_id or ''}")
+    return database.Key(entries.subject_partition(subject), f"{STATE}{subject.comment_id or ''}")
 
 
 def decision_of(document: database.Value) -> Decision:

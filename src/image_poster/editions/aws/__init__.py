@@ -1,4 +1,4 @@
-"""The AWS edition: four Lambdas over one table and two buckets. `infra/template.yaml` deploys it.
+"""The AWS edition: five Lambdas over one table and two buckets. `infra/template.yaml` deploys it.
 
 - settings: the environment that the template gives each Lambda
 - container: the class for each port
@@ -10,6 +10,8 @@
 - review: the review hook, which the image Lambda asks
 - deletions: the deletion of accounts
 - reconciliation: finds and finishes work whose events were lost
+- event_bus: events for other programs, derived from the table's stream
+- event_function: the Lambda that puts these events on the stack's event bus
 - operate: the operators' commands on a stack
 - tracing: a segment in X-Ray for each call of AWS
 - cold_start: a shorter cold start
