@@ -1,8 +1,7 @@
 """An event bus of Amazon EventBridge.
 
-- https://docs.aws.amazon.com/eventbridge/latest/APIReference/API_PutEvents.html: 10 entries a call
-- https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-putevents.html: the size of an entry;
-  entries that fail while others of the same call are accepted
+- https://docs.aws.amazon.com/eventbridge/latest/APIReference/API_PutEvents.html
+- https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-putevents.html
 """
 
 import time

@@ -6,9 +6,7 @@ for them, so a bus that fails delays no count (docs/decisions/0045-second-stream
 """
 
 import hashlib
-from collections.abc import Iterable
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any, NamedTuple
 
 import msgspec
@@ -36,7 +34,6 @@ from image_poster.services.events import EventRenderer
 _MAX_LOGGED = 20
 # Times of stream records are whole seconds.
 _RECORD_MS = 1000
-_render_post = partial(post_body, comments=LATEST_DEFAULT)
 _log = structlog.get_logger()
 
 
@@ -124,6 +121,11 @@ class _BatchPosts:
         return self._posts[post_id]
 
 
+def _shown_post(stored: StoredPost) -> bytes:
+    """The post as `GET /posts/{id}` shows it."""
+    return post_body(stored, LATEST_DEFAULT)
+
+
 @dataclass(frozen=True)
 class EventPublisher:
     """Puts the events of stream records on the bus, at least once."""
@@ -133,11 +135,11 @@ class EventPublisher:
     bus: EventBridgeBus
     clock: Clock
 
-    async def publish(self, records: Iterable[dict[str, Any]]) -> list[str]:
+    async def publish(self, records: list[dict[str, Any]]) -> list[str]:
         """Put the events of a batch. Returns the sequence numbers of the records whose events could
         not be put, and which must be delivered again."""
         posts = _BatchPosts(self.posts)
-        renderer = EventRenderer(posts, self.comments, _render_post, comment_body)
+        renderer = EventRenderer(posts, self.comments, _shown_post, comment_body)
         failed: list[str] = []
         events: dict[str, BusEvent] = {}
         for record in records:

@@ -18,13 +18,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from image_poster.adapters.dynamodb import stream
 from image_poster.adapters.s3.schema import post_id_of
-from image_poster.adapters.sqs import (
-    GivenUpBatch,
-    GivenUpEvents,
-    GivenUpImage,
-    SqsDeadLetters,
-    StreamBatch,
-)
+from image_poster.adapters.sqs import GivenUpBatch, GivenUpEvents, GivenUpImage, SqsDeadLetters
 from image_poster.domain.errors import ImagePosterError
 from image_poster.editions import StartError
 from image_poster.editions.aws import container
@@ -231,15 +225,16 @@ async def _replay_image(stack: Stack, image: GivenUpImage) -> list[FailedWork]:
     return results
 
 
-def _read_batch(batch: StreamBatch) -> list[dict[str, Any]]:
+def _read_batch(letter: GivenUpBatch) -> list[dict[str, Any]]:
     """The records of a batch. Raises `RecordsGoneError`."""
+    batch = letter.batch
     reader = stream.DynamoStreamReader(container.client("dynamodbstreams"), batch.arn)
     return reader.batch(batch.shard, batch.first, batch.last, batch.size)
 
 
 async def _replay_events(stack: Stack, letter: GivenUpEvents) -> list[FailedWork]:
     try:
-        records = _read_batch(letter.batch)
+        records = _read_batch(letter)
     except stream.RecordsGoneError as exc:
         raise _KeepLetterError(f"{exc}. Its events are lost: delete this message in SQS") from exc
     if await event_publisher(stack.services).publish(records):
@@ -249,7 +244,7 @@ async def _replay_events(stack: Stack, letter: GivenUpEvents) -> list[FailedWork
 
 async def _replay_batch(stack: Stack, letter: GivenUpBatch) -> list[FailedWork]:
     try:
-        records = _read_batch(letter.batch)
+        records = _read_batch(letter)
     except stream.RecordsGoneError as exc:
         raise _KeepLetterError(f"{exc}. Run `rebuild --stack`, which removes this message") from exc
     if await stack.services.change_applier.apply(stream.decoded_records(records)):
