@@ -344,6 +344,7 @@ def test_everything_calls_an_alias_that_is_moved_gradually_and_rolled_back_by_al
     gradual = DOCUMENT["Globals"]["Function"]
     assert gradual["AutoPublishAlias"] == "live"
     assert gradual["DeploymentPreference"]["Type"].startswith("Canary")
+    assert gradual["DeploymentPreference"]["PassthroughCondition"] is True
     alarms = {alarm["Ref"] for alarm in gradual["DeploymentPreference"]["Alarms"]}
     assert alarms <= of_type("AWS::CloudWatch::Alarm").keys()
     assert {"ApiErrors", "ImageErrors", "StreamErrors", "HealingErrors"} <= alarms
