@@ -85,7 +85,7 @@ web/node_modules/.installed: web/package-lock.json
 aws-local: $(VENV)/installed-dev  ## Serve the whole AWS edition on an emulator, on PORT (8080)
 	@PYTHONPATH=infra exec $(BIN)/python -m aws_local --port $(PORT)
 
-package: $(VENV)/installed-dev  ## Build the three Lambdas' zips and lists of their contents (dist/), and print sizes and import times
+package: $(VENV)/installed-dev  ## Build the Lambdas' zips and lists of their contents (dist/), and print sizes and import times
 	@PYTHONPATH=infra $(BIN)/python -m lambda_zips
 
 deploy: package  ## Deploy to AWS as STACK, for STAGE (dev or prod); PARAMETERS='AlarmEmail=… …' (docs/aws.md)
@@ -121,7 +121,7 @@ deploy-waf:  ## Deploy the WAF in front of CloudFront, in us-east-1; prints WebA
 destroy: $(VENV)/installed-dev  ## Delete STACK, of stage dev, with all posts and images
 	@PYTHONPATH=infra $(BIN)/python -m destroy $(STACK)
 
-rehearse: package tools-aws  ## Deploy both stages to an emulator, change one, destroy dev, with the real make targets
+rehearse: package tools-aws  ## Deploy both stages to an emulator, change one, add an example rule for events, destroy dev, with the real make targets
 	@PYTHONPATH=infra $(BIN)/python -m aws_local.rehearsal
 
 check-aws: $(VENV)/installed-dev  ## Check the templates with cfn-lint, and with SAM and checkov if installed

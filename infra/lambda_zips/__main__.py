@@ -1,5 +1,5 @@
-"""`python -m lambda_zips`: build dist/api.zip, image.zip, stream.zip and healing.zip, and print
-their sizes.
+"""`python -m lambda_zips`: build dist/api.zip, image.zip, stream.zip, healing.zip and
+events.zip, and print their sizes.
 
 It also writes a software bill of materials of each, and of the one-machine edition
 (dist/*.cdx.json).
@@ -33,6 +33,7 @@ BOUNDS = {
     "image": Bound(40 * _MB, 400),
     "stream": Bound(5 * _MB, 300),
     "healing": Bound(5 * _MB, 300),
+    "events": Bound(10 * _MB, 400),
 }
 
 

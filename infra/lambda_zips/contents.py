@@ -90,4 +90,15 @@ STREAM = Package(
     without=(*_ELSEWHERE, *_HTTP, *_IMAGES),
 )
 HEALING = replace(STREAM, name="healing", handler="image_poster.editions.aws.background.reconcile")
-PACKAGES = (API, IMAGE, STREAM, HEALING)
+# It encodes posts and comments as the API does.
+EVENTS = Package(
+    name="events",
+    handler="image_poster.editions.aws.event_function.handler",
+    distributions=(
+        *_ALL,
+        *("litestar", "multipart", "multidict", "anyio", "idna", "sniffio", "PyYAML"),
+    ),
+    services=("dynamodb", "events"),
+    without=(*_ELSEWHERE, *_IMAGES, "adapters/oidc"),
+)
+PACKAGES = (API, IMAGE, STREAM, HEALING, EVENTS)

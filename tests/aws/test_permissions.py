@@ -20,6 +20,7 @@ from image_poster.domain.images import RENDITIONS, ImageWorkFailedError, Rendere
 from image_poster.domain.posts import published_post
 from image_poster.editions.aws import container, operate
 from image_poster.editions.aws.container import hook_reviews, reviews_by
+from image_poster.editions.aws.event_bus import event_publisher
 from image_poster.editions.aws.settings import AwsSettings
 from image_poster.ports.images import Workspace
 from image_poster.services.review import HookAnswer
@@ -29,7 +30,7 @@ from support.renderer import RENDERED, FakeRenderer
 
 pytestmark = pytest.mark.anyio
 NAME = "rights"
-ROLES = ("ApiRole", "ImageRole", "StreamRole", "HealingRole")
+ROLES = ("ApiRole", "ImageRole", "StreamRole", "HealingRole", "EventRole")
 TUS = {"tus-resumable": "1.0.0"}
 PIECE = {**TUS, "content-type": "application/offset+octet-stream"}
 IMAGE = samples.jpeg()
@@ -84,6 +85,7 @@ def outputs(emulator: Emulator) -> dict[str, str]:
         JwtAudience="us",
         Review="hook",
         ReviewUrl="https://review.example",
+        Events="on",
     ).outputs
 
 
@@ -203,6 +205,7 @@ async def test_no_call_is_without_a_grant_and_no_grant_without_a_call(
     await world.as_role("ApiRole", world.moderate)
     await world.as_role("StreamRole", world.follow_the_stream)
     await world.as_role("HealingRole", world.heal)
+    await world.as_role("EventRole", world.put_events)
     ours = [grant for grant in allowed if grant.action not in BY_LAMBDA]
     assert {grant.role for grant in ours} == set(ROLES)
     assert refused(recorder.calls, allowed) == []
@@ -350,21 +353,35 @@ class World:
         await ask("POST", f"{deleted}/comments", 201, **body)
         await ask("DELETE", deleted, 204)
 
-    async def follow_the_stream(self) -> None:
-        await self._account("carol")
-        self._recorder.role = "StreamRole"
+    def _records(self) -> list[dict[str, Any]]:
+        """The records of the stream, read by nobody."""
+        role, self._recorder.role = self._recorder.role, ""
         streams = self._emulator.client("dynamodbstreams")
         (arn,) = [
             stream["StreamArn"]
             for stream in streams.list_streams()["Streams"]
             if stream["TableName"] == self._settings.table
         ]
-        aws = container.AwsContainer(self._settings)
         (shard, *_) = streams.describe_stream(StreamArn=arn)["StreamDescription"]["Shards"]
         iterator = streams.get_shard_iterator(
             StreamArn=arn, ShardId=shard["ShardId"], ShardIteratorType="TRIM_HORIZON"
         )["ShardIterator"]
-        records = streams.get_records(ShardIterator=iterator, Limit=1000)["Records"]
+        records: list[dict[str, Any]] = streams.get_records(ShardIterator=iterator, Limit=1000)[
+            "Records"
+        ]
+        self._recorder.role = role
+        return records
+
+    async def put_events(self) -> None:
+        assert (
+            await event_publisher(container.AwsContainer(self._settings)).publish(self._records())
+            == []
+        )
+
+    async def follow_the_stream(self) -> None:
+        await self._account("carol")
+        self._recorder.role = "StreamRole"
+        aws, records = container.AwsContainer(self._settings), self._records()
         decoded = decoded_records(records)
         assert changes_by_post(decoded)
         applier = aws.change_applier

@@ -8,22 +8,26 @@ import string
 import subprocess
 from collections.abc import Iterator
 from fnmatch import fnmatch
+from pathlib import Path
 from typing import Any
 
 import pytest
 from cfnlint.api import lint_file
 from cfnlint.decode.cfn_yaml import load
 
+from aws_local.rules import QUEUE_RULE, example_rules
 from aws_local.stack import TEMPLATE
+from image_poster.adapters.eventbridge import SOURCE
 from image_poster.adapters.s3.schema import ORIGINALS
 from image_poster.adapters.webhooks import HOOK_SECONDS, decoded_secret
+from image_poster.domain.events import EventType
 from image_poster.domain.limits import UPLOAD_KEPT_MS
 from image_poster.editions.aws.settings import AwsSettings
 from image_poster.editions.logs import emf
 from image_poster.http.gallery import content_security_policy
 from image_poster.http.gallery import load as load_gallery
 from image_poster.services.review import RETRY_DELAYS_MS
-from support.filters import MAX_FILTERS, patterns
+from support.filters import EVENT_MAPPING, MAX_FILTERS, STREAM_MAPPING, patterns
 
 ROOT = TEMPLATE.parents[1]
 DOCUMENT = load(str(TEMPLATE))
@@ -34,7 +38,13 @@ BUCKETS = ("UploadsBucket", "ImagesBucket", "GalleryBucket")
 MAX_WAIT_SECONDS = 20  # of `?wait=`
 # The gallery comes from the package, as often as it is put there.
 KEEPING = ("UploadsBucket", "ImagesBucket")
-FUNCTIONS = ("ApiFunction", "ImageFunction", "StreamFunction", "HealingFunction")
+FUNCTIONS = (
+    *("ApiFunction", "ImageFunction", "StreamFunction", "HealingFunction"),
+    "EventFunction",
+)
+MAPPINGS = ("StreamMapping", "EventMapping")
+# At most two consumers may read a shard of a stream (DynamoDB quotas, "DynamoDB Streams").
+MAX_CONSUMERS = 2
 
 
 def of_type(kind: str) -> dict[str, Any]:
@@ -128,25 +138,93 @@ def test_production_can_be_restored_and_not_deleted() -> None:
 
 def test_whatever_is_given_up_waits_in_a_queue_that_somebody_watches() -> None:
     image = RESOURCES["ImageFunction"]["Properties"]["EventInvokeConfig"]
-    mapping = RESOURCES["StreamMapping"]["Properties"]
     assert image["MaximumRetryAttempts"] == 2
     assert image["DestinationConfig"]["OnFailure"]["Type"] == "SQS"
-    assert mapping["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
-    assert mapping["BisectBatchOnFunctionError"] is True
-    assert mapping["MaximumRetryAttempts"] > 0
-    assert mapping["MaximumRecordAgeInSeconds"] > 0
-    assert mapping["DestinationConfig"]["OnFailure"]["Destination"]
+    for name in MAPPINGS:
+        mapping = RESOURCES[name]["Properties"]
+        assert mapping["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
+        assert mapping["BisectBatchOnFunctionError"] is True
+        assert mapping["MaximumRetryAttempts"] > 0
+        assert mapping["MaximumRecordAgeInSeconds"] > 0
+        assert mapping["DestinationConfig"]["OnFailure"]["Destination"]
     alarms = of_type("AWS::CloudWatch::Alarm").values()
     watched = [str(alarm["Properties"]["Dimensions"]) for alarm in alarms]
     for queue in of_type("AWS::SQS::Queue"):
         assert any(queue in value for value in watched), queue
 
 
-def test_the_mapping_has_no_more_filters_than_lambda_takes() -> None:
+@pytest.mark.parametrize("name", [STREAM_MAPPING, EVENT_MAPPING])
+def test_a_mapping_has_no_more_filters_than_lambda_takes(name: str) -> None:
     """https://docs.aws.amazon.com/lambda/latest/dg/invocation-eventfiltering.html: five. And what
     is not under `dynamodb` filters nothing."""
-    assert 0 < len(patterns()) <= MAX_FILTERS
-    assert {name for pattern in patterns() for name in pattern} == {"dynamodb"}
+    assert 0 < len(patterns(name)) <= MAX_FILTERS
+    assert {key for pattern in patterns(name) for key in pattern} == {"dynamodb"}
+
+
+def test_the_stream_has_no_more_consumers_than_dynamodb_takes() -> None:
+    mappings = of_type("AWS::Lambda::EventSourceMapping")
+    assert set(mappings) == set(MAPPINGS)
+    assert len(mappings) <= MAX_CONSUMERS
+
+
+def test_events_are_off_and_everything_of_theirs_is_there_with_them_only() -> None:
+    parameter = DOCUMENT["Parameters"]["Events"]
+    assert (parameter["Default"], parameter["AllowedValues"]) == ("off", ["off", "on"])
+    of_events = {name for name in RESOURCES if name.startswith("Event")}
+    conditional = {
+        name for name, resource in RESOURCES.items() if resource.get("Condition") == "HasEvents"
+    }
+    assert of_events == conditional
+    outputs = {"EventBus", "EventDeadLetters", "EventFunction"}
+    assert {DOCUMENT["Outputs"][name]["Condition"] for name in outputs} == {"HasEvents"}
+
+
+def test_the_counting_function_has_nothing_to_do_with_events() -> None:
+    """A bus that fails delays no count."""
+    actions = {action for role, names, _ in allowed() if role == "StreamRole" for action in names}
+    assert "events:PutEvents" not in actions
+    mappings = [RESOURCES[name]["Properties"]["FunctionName"]["Ref"] for name in MAPPINGS]
+    assert mappings == ["StreamFunction.Alias", "EventFunction.Alias"]
+
+
+def test_the_event_function_may_put_events_on_the_stacks_bus_only() -> None:
+    statements = [
+        (actions, resources) for role, actions, resources in allowed() if role == "EventRole"
+    ]
+    assert (["events:PutEvents"], [{"Fn::GetAtt": ["EventBus", "Arn"]}]) in statements
+    on_table = {action for actions, _ in statements for action in actions if "Item" in action}
+    assert on_table == {"dynamodb:GetItem"}
+
+
+@pytest.mark.parametrize("target", ["queue", "function", "API destination"])
+def test_the_example_rules_of_the_docs_are_whole_templates(target: str, tmp_path: Path) -> None:
+    assert QUEUE_RULE in example_rules()
+    template = tmp_path / "rule.yaml"
+    template.write_text(example_rules()[target])
+    assert lint_file(template) == []
+    (rule,) = [
+        resource["Properties"]
+        for resource in load(str(template))["Resources"].values()
+        if resource["Type"] == "AWS::Events::Rule"
+    ]
+    assert rule["EventBusName"] == {"Ref": "Bus"}
+    assert rule["EventPattern"]["source"] == [SOURCE]
+    assert set(rule["EventPattern"].get("detail-type", ())) <= set(EventType)
+
+
+def test_an_alarm_watches_failed_entries_dead_letters_and_the_delay_of_events() -> None:
+    watched = {
+        (alarm["Properties"]["MetricName"], str(alarm["Properties"]["Dimensions"]))
+        for name, alarm in of_type("AWS::CloudWatch::Alarm").items()
+        if name.startswith("Event")
+    }
+    metrics = {metric for metric, _ in watched}
+    assert metrics == {
+        *("Errors", "Failures", "IteratorAge", "DestinationDeliveryFailures"),
+        "ApproximateNumberOfMessagesVisible",
+    }
+    (failures,) = [dimensions for metric, dimensions in watched if metric == "Failures"]
+    assert "events" in failures
 
 
 def test_batches_of_one_shard_are_applied_ten_at_a_time() -> None:
@@ -266,12 +344,13 @@ def test_everything_calls_an_alias_that_is_moved_gradually_and_rolled_back_by_al
     gradual = DOCUMENT["Globals"]["Function"]
     assert gradual["AutoPublishAlias"] == "live"
     assert gradual["DeploymentPreference"]["Type"].startswith("Canary")
+    assert gradual["DeploymentPreference"]["PassthroughCondition"] is True
     alarms = {alarm["Ref"] for alarm in gradual["DeploymentPreference"]["Alarms"]}
     assert alarms <= of_type("AWS::CloudWatch::Alarm").keys()
     assert {"ApiErrors", "ImageErrors", "StreamErrors", "HealingErrors"} <= alarms
     callers = [
         RESOURCES["ApiIntegration"]["Properties"]["IntegrationUri"],
-        RESOURCES["StreamMapping"]["Properties"]["FunctionName"],
+        *(RESOURCES[name]["Properties"]["FunctionName"] for name in MAPPINGS),
         RESOURCES["HealingClock"]["Properties"]["Targets"][0]["Arn"],
         *(
             permission["Properties"]["FunctionName"]

@@ -4,7 +4,7 @@ and its log."""
 import json
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -13,6 +13,7 @@ import httpx
 import pytest
 from botocore.session import Session
 
+from aws_local.rules import QUEUE_RULE, deploy_rule
 from image_poster.client import ImagePosterClient
 from support import samples
 from support.api import AWS as AWS_EDITION
@@ -59,7 +60,8 @@ class Stack:
 
     @property
     def outputs(self) -> dict[str, str]:
-        (stack_description,) = self.client("cloudformation").describe_stacks()["Stacks"]
+        described = self.client("cloudformation").describe_stacks(StackName=self.words[-1])
+        (stack_description,) = described["Stacks"]
         return {
             output["OutputKey"]: output["OutputValue"] for output in stack_description["Outputs"]
         }
@@ -81,7 +83,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     folder = tmp_path_factory.mktemp("aws")
     said = folder / "said"
     with said.open("w") as stderr:
-        server = start(AWS, "Admins=root", f"BlockedWords={WORDS}", log=stderr)
+        server = start(AWS, "Admins=root", f"BlockedWords={WORDS}", "Events=on", log=stderr)
     try:
         match = wait_until(lambda: re.search(r"to operate it: (.*)\n", said.read_text()))
         command = match[1].split()
@@ -242,7 +244,11 @@ def test_given_up_image_work_is_listed_and_replayed(stack: Stack, api: Api) -> N
 def deaf_stack(stack: Stack) -> Iterator[Stack]:
     """Its stream Lambda is told nothing."""
     client = stack.client("lambda")
-    (mapping,) = client.list_event_source_mappings()["EventSourceMappings"]
+    (mapping,) = [
+        mapping
+        for mapping in client.list_event_source_mappings()["EventSourceMappings"]
+        if f":{stack.outputs['StreamFunction']}:" in mapping["FunctionArn"]
+    ]
     client.update_event_source_mapping(UUID=mapping["UUID"], Enabled=False)
     yield stack
     client.update_event_source_mapping(UUID=mapping["UUID"], Enabled=True)
@@ -273,7 +279,15 @@ def test_a_given_up_batch_of_the_stream_is_listed_and_replayed(deaf_stack: Stack
     assert "nothing has failed" in deaf_stack.operate("failed")
 
 
-def give_up(stack: Stack, arn: str, shard: str, first: Any, last: Any, size: int) -> None:
+def give_up(
+    stack: Stack,
+    arn: str,
+    shard: str,
+    first: Any,
+    last: Any,
+    size: int,
+    queue: str = "StreamDeadLetters",
+) -> None:
     """A letter as Lambda documents it (services-dynamodb-errors)."""
     batch = {
         "streamArn": arn,
@@ -285,7 +299,7 @@ def give_up(stack: Stack, arn: str, shard: str, first: Any, last: Any, size: int
         "batchSize": size,
     }
     stack.client("sqs").send_message(
-        QueueUrl=stack.outputs["StreamDeadLetters"],
+        QueueUrl=stack.outputs[queue],
         MessageBody=json.dumps({"version": "1.0", "DDBStreamBatchInfo": batch}),
     )
 
@@ -403,6 +417,70 @@ def add_comment(
 ) -> httpx.Response:
     path = f"/posts/{post['id']}/comments"
     return api.send("POST", path, user, json={"content": content})
+
+
+# Events
+
+
+@dataclass
+class EventQueue:
+    """The queue of the example rule in docs/aws.md, and the events that it got."""
+
+    stack: Stack
+    url: str
+    events: list[dict[str, Any]] = field(default_factory=list)
+
+    def event(self, type_: str, resource_id: str) -> dict[str, Any] | None:
+        """The newest event of this type about this resource, once it is there."""
+        sqs = self.stack.client("sqs")
+        received = sqs.receive_message(QueueUrl=self.url, MaxNumberOfMessages=10)
+        for message in received.get("Messages", []):
+            self.events.append(json.loads(message["Body"]))
+            sqs.delete_message(QueueUrl=self.url, ReceiptHandle=message["ReceiptHandle"])
+        about = [
+            event
+            for event in self.events
+            if (event["detail-type"], event["detail"]["data"]["id"]) == (type_, resource_id)
+        ]
+        return about[-1] if about else None
+
+
+@pytest.fixture(scope="module")
+def queue(stack: Stack) -> EventQueue:
+    outputs = deploy_rule(stack, "comment-queue", QUEUE_RULE, Bus=stack.outputs["EventBus"])
+    return EventQueue(stack, outputs["Queue"])
+
+
+def test_events_reach_the_queue_of_the_example_rule(queue: EventQueue, api: Api) -> None:
+    post, bob = api.ready(someone("alice")), someone("bob")
+    comment = api.comment(post["id"], bob)
+    created = wait_until(lambda: queue.event("comment.created", comment["id"]))
+    detail = created["detail"]
+    assert created["source"] == "image-poster"
+    assert (detail["type"], detail["data"]) == ("comment.created", comment)
+    path = f"/posts/{post['id']}/comments/{comment['id']}"
+    assert api.send("DELETE", path, bob).status_code == 204
+    deleted = wait_until(lambda: queue.event("comment.deleted", comment["id"]))
+    assert deleted["detail"]["data"] == {"id": comment["id"], "post_id": post["id"]}
+    assert deleted["detail"]["id"] != detail["id"]
+    types = {event["detail-type"] for event in queue.events}
+    assert types == {"comment.created", "comment.deleted"}  # the rule's, though posts have events
+
+
+def test_given_up_events_are_listed_and_put_again_with_the_same_id(
+    stack: Stack, queue: EventQueue, api: Api
+) -> None:
+    post = api.ready(someone("alice"))
+    comment = api.comment(post["id"], "bob")
+    first = wait_until(lambda: queue.event("comment.created", comment["id"]))
+    arn, shard, record = records_of(stack, comment["id"])
+    give_up(stack, arn, shard, record, record, 1, queue="EventDeadLetters")
+    assert "its events could not be put on the event bus" in stack.operate("failed")
+    queue.events.clear()
+    assert "will be tried again" in stack.operate("failed", "--replay")
+    again = wait_until(lambda: queue.event("comment.created", comment["id"]))
+    assert again["detail"]["id"] == first["detail"]["id"]
+    assert "nothing has failed" in stack.operate("failed")
 
 
 def test_a_stack_that_is_not_there_is_told(stack: Stack) -> None:

@@ -10,7 +10,7 @@ import random
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, partial
 from typing import Any, NamedTuple
 from zlib import crc32
 
@@ -41,7 +41,7 @@ from image_poster.adapters.dynamodb.database import (
     encoded_item,
 )
 from image_poster.adapters.dynamodb.schema import key_of
-from support.filters import passes
+from support.filters import STREAM_MAPPING, passes
 
 Record = dict[str, Any]
 MOST_ITEM_BYTES = 400 * 1024
@@ -308,8 +308,17 @@ class EventSourceMapping:
     are spread over shards by their partition key and sort key, each shard in its own order.
     """
 
-    def __init__(self, handler: Handler, *, seed: int, shards: int = 3, attempts: int = 50) -> None:
+    def __init__(
+        self,
+        handler: Handler,
+        *,
+        seed: int,
+        shards: int = 3,
+        attempts: int = 50,
+        name: str = STREAM_MAPPING,
+    ) -> None:
         self._handler = handler
+        self._passes = partial(passes, name=name)
         self._random = random.Random(seed)
         self._shards = shards
         self._attempts = attempts
@@ -322,7 +331,7 @@ class EventSourceMapping:
     ) -> None:
         """Deliver all, of different shards in any order."""
         shards: dict[int, list[Record]] = {}
-        for record in filter(passes, records):
+        for record in filter(self._passes, records):
             keys = record["dynamodb"]["Keys"]
             place = crc32(f"{keys[PK]['S']} {keys[SK]['S']}".encode()) % self._shards
             shards.setdefault(place, []).append(record)

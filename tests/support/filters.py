@@ -18,16 +18,19 @@ from aws_local.stack import TEMPLATE
 MAX_FILTERS = 5
 
 
+STREAM_MAPPING, EVENT_MAPPING = "StreamMapping", "EventMapping"
+
+
 @cache
-def patterns() -> list[dict[str, Any]]:
-    """Those of the stream's mapping."""
-    mapping = load(str(TEMPLATE))["Resources"]["StreamMapping"]["Properties"]
+def patterns(name: str = STREAM_MAPPING) -> list[dict[str, Any]]:
+    """Those of a mapping of the stream."""
+    mapping = load(str(TEMPLATE))["Resources"][name]["Properties"]
     return [json.loads(pattern["Pattern"]) for pattern in mapping["FilterCriteria"]["Filters"]]
 
 
-def passes(record: dict[str, Any]) -> bool:
-    """True if a record reaches the Lambda."""
-    return any(matches(pattern, record) for pattern in patterns())
+def passes(record: dict[str, Any], name: str = STREAM_MAPPING) -> bool:
+    """True if a record reaches the Lambda of this mapping."""
+    return any(matches(pattern, record) for pattern in patterns(name))
 
 
 def matches(pattern: dict[str, Any], value: Any) -> bool:

@@ -47,6 +47,9 @@ class Places(NamedTuple):
     def distribution(self, name: str) -> str:
         return f"arn:aws:cloudfront::{self.account}:distribution/{name}"
 
+    def event_bus(self, name: str) -> str:
+        return f"arn:aws:events:{self.region}:{self.account}:event-bus/{name}"
+
 
 _TRANSACTED = {"Put": "PutItem", "Update": "UpdateItem", "Delete": "DeleteItem"}
 _OF_OBJECTS = {
@@ -69,6 +72,9 @@ def needs(
         yield from _s3(operation, words)
     elif service == "cloudfront":
         yield f"cloudfront:{operation}", places.distribution(words["DistributionId"])
+    elif service == "eventbridge":
+        for entry in words["Entries"]:
+            yield f"events:{operation}", places.event_bus(entry["EventBusName"])
     else:
         assert (service, operation) == ("secrets-manager", "GetSecretValue"), (service, operation)
         yield "secretsmanager:GetSecretValue", words["SecretId"]

@@ -94,7 +94,13 @@ class GivenUpBatch(msgspec.Struct, frozen=True):
         return [f"{self.batch.size} changes of {self.batch.since or self.batch.first}"]
 
 
-Content = TypeVar("Content", GivenUpImage, GivenUpBatch)
+class GivenUpEvents(GivenUpBatch, frozen=True):
+    """A batch of stream records whose events could not be put on the event bus."""
+
+    error = "its events could not be put on the event bus"
+
+
+Content = TypeVar("Content", GivenUpImage, GivenUpBatch, GivenUpEvents)
 
 
 class DeadLetter(NamedTuple, Generic[Content]):

@@ -6,6 +6,7 @@ import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Protocol
 
 import msgspec
 
@@ -28,7 +29,6 @@ from image_poster.ports.events import (
     WaitingEvent,
     WebhookSender,
 )
-from image_poster.ports.posts import PostStore
 
 # The tries of one endpoint at a time.
 PARALLEL_TRIES = 8
@@ -54,21 +54,30 @@ def event_body(type_: str, occurred_ms: int, data: object) -> bytes:
     return msgspec.json.encode({"type": type_, "timestamp": rfc3339(occurred_ms), "data": data})
 
 
+class PostFinder(Protocol):
+    """The part of `PostStore` that events need."""
+
+    async def find(self, post_id: str) -> StoredPost | None:
+        """The post with its latest comments, or None."""
+        ...
+
+
 @dataclass(frozen=True)
 class EventRenderer:
     """Encodes events. `data` is the resource as everybody sees it, or its ids if nobody else may
     see it or it is gone. `render_post` and `render_comment` encode stored documents."""
 
-    posts: PostStore
+    posts: PostFinder
     comments: CommentStore
     render_post: Callable[[StoredPost], bytes]
     render_comment: Callable[[bytes], bytes]
 
     async def body(self, event: Event, occurred_ms: int) -> bytes:
         """The body of the webhook, from the state of now."""
-        return event_body(event.type, occurred_ms, await self._data(event))
+        return event_body(event.type, occurred_ms, await self.data(event))
 
-    async def _data(self, event: Event) -> object:
+    async def data(self, event: Event) -> object:
+        """The member `data` of the event, from the state of now."""
         if not event.shows_resource or event.post_id is None:
             return event.ids()
         stored = await self.posts.find(event.post_id)

@@ -175,6 +175,7 @@ async def forget_appeal(table: BotoTable, subject: Subject, entry_id: str) -> No
 
 LOG = "DECISIONS"
 OWNED = "DECISION#"
+STATE = "STATE#"
 
 
 def logged_key(decision_id: str) -> database.Key:
@@ -189,7 +190,7 @@ def owned_key(owner: str, decision_id: str) -> database.Key:
 
 def state_key(subject: Subject) -> database.Key:
     """The key of the newest decisions about a subject."""
-    return database.Key(subject_partition(subject), f"STATE#{subject.comment_id or ''}")
+    return database.Key(subject_partition(subject), f"{STATE}{subject.comment_id or ''}")
 
 
 def decision_of(document: database.Value) -> Decision:

@@ -57,7 +57,7 @@ def _decoded(record: dict[str, Any]) -> StreamRecord | None:
         key.sk.removeprefix(schema.COMMENT) if is_comment else None,
         decoded_item(change.get("OldImage", {})),
         decoded_item(change.get("NewImage", {})),
-        _time_ms(change.get("ApproximateCreationDateTime")),
+        record_time_ms(change.get("ApproximateCreationDateTime")),
     )
 
 
@@ -73,8 +73,9 @@ def begun_deletions(records: Iterable[dict[str, Any]]) -> list[str]:
     return list(users)
 
 
-def _time_ms(at: datetime | float | None) -> int | None:
-    """Lambda gets seconds since 1970; botocore makes a `datetime` of them."""
+def record_time_ms(at: datetime | float | None) -> int | None:
+    """The time of a record, in milliseconds since 1970 (None: unknown). Lambda gets seconds since
+    1970; botocore makes a `datetime` of them."""
     if at is None:
         return None
     return int(1000 * (at.timestamp() if isinstance(at, datetime) else float(at)))

@@ -12,22 +12,23 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from botocore.exceptions import BotoCoreError, ClientError
 
 from image_poster.adapters.dynamodb import stream
 from image_poster.adapters.s3.schema import post_id_of
-from image_poster.adapters.sqs import GivenUpBatch, GivenUpImage, SqsDeadLetters
+from image_poster.adapters.sqs import GivenUpBatch, GivenUpEvents, GivenUpImage, SqsDeadLetters
 from image_poster.domain.errors import ImagePosterError
 from image_poster.editions import StartError
 from image_poster.editions.aws import container
+from image_poster.editions.aws.event_bus import event_publisher
 from image_poster.editions.aws.image_work import replay_image_work
 from image_poster.editions.aws.reconciliation import Repair
 from image_poster.editions.aws.settings import AwsSettings
 
 _ADMINS = "admins"
-Content = TypeVar("Content", GivenUpImage, GivenUpBatch)
+Content = TypeVar("Content", GivenUpImage, GivenUpBatch, GivenUpEvents)
 Result = TypeVar("Result")
 # No check is scheduled later than this.
 _AHEAD_MS = 7 * 24 * 3600 * 1000
@@ -65,6 +66,7 @@ class Stack:
             distribution=self.outputs["Distribution"],
             feed_shards=int(self.outputs["FeedShards"]),
             latest_kept=int(self.outputs["LatestKept"]),
+            event_bus=self.outputs.get("EventBus", ""),
         )
 
     @cached_property
@@ -84,6 +86,14 @@ class Stack:
         queue = self.outputs["StreamDeadLetters"]
         return SqsDeadLetters(container.client("sqs"), queue, GivenUpBatch)
 
+    @cached_property
+    def events(self) -> SqsDeadLetters[GivenUpEvents] | None:
+        """The dead letters of stream batches whose events could not be put; None without events."""
+        queue = self.outputs.get("EventDeadLetters")
+        if queue is None:
+            return None
+        return SqsDeadLetters(container.client("sqs"), queue, GivenUpEvents)
+
 
 def open_stack(name: str) -> Stack:
     """The stack of this name. Raises `StartError`."""
@@ -98,7 +108,9 @@ def open_stack(name: str) -> Stack:
 def parked(stack: Stack) -> Iterator[FailedWork]:
     """The entries of the dead-letter queues, read one by one. Raises `StartError`."""
     with translated():
-        for queue in (stack.images, stack.batches):
+        for queue in (stack.images, stack.batches, stack.events):
+            if queue is None:
+                continue
             with queue.receive_all() as letters:
                 for letter in letters:
                     content = letter.content
@@ -173,7 +185,11 @@ def translated() -> Iterator[None]:
 async def _replay_all(stack: Stack) -> list[FailedWork]:
     """Replay all letters; each is removed only after its work is due again."""
     images = await _replay_letters(stack.images, lambda image: _replay_image(stack, image))
-    return images + await _replay_letters(stack.batches, lambda batch: _replay_batch(stack, batch))
+    batches = await _replay_letters(stack.batches, lambda batch: _replay_batch(stack, batch))
+    if stack.events is None:
+        return images + batches
+    events = await _replay_letters(stack.events, lambda batch: _replay_events(stack, batch))
+    return images + batches + events
 
 
 async def _replay_letters(
@@ -209,11 +225,26 @@ async def _replay_image(stack: Stack, image: GivenUpImage) -> list[FailedWork]:
     return results
 
 
-async def _replay_batch(stack: Stack, letter: GivenUpBatch) -> list[FailedWork]:
+def _read_batch(letter: GivenUpBatch) -> list[dict[str, Any]]:
+    """The records of a batch. Raises `RecordsGoneError`."""
     batch = letter.batch
     reader = stream.DynamoStreamReader(container.client("dynamodbstreams"), batch.arn)
+    return reader.batch(batch.shard, batch.first, batch.last, batch.size)
+
+
+async def _replay_events(stack: Stack, letter: GivenUpEvents) -> list[FailedWork]:
     try:
-        records = reader.batch(batch.shard, batch.first, batch.last, batch.size)
+        records = _read_batch(letter)
+    except stream.RecordsGoneError as exc:
+        raise _KeepLetterError(f"{exc}. Its events are lost: delete this message in SQS") from exc
+    if await event_publisher(stack.services).publish(records):
+        raise _KeepLetterError("it failed again: see the lines above")
+    return [FailedWork(name) for name in letter.names]
+
+
+async def _replay_batch(stack: Stack, letter: GivenUpBatch) -> list[FailedWork]:
+    try:
+        records = _read_batch(letter)
     except stream.RecordsGoneError as exc:
         raise _KeepLetterError(f"{exc}. Run `rebuild --stack`, which removes this message") from exc
     if await stack.services.change_applier.apply(stream.decoded_records(records)):

@@ -61,6 +61,7 @@ class AwsSettings:
     blocked_words: str = ""
     blocked_images: str = ""
     failed_days: int = FAILED_KEPT_DAYS
+    event_bus: str = ""
 
     @property
     def limits(self) -> Limits:
