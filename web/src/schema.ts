@@ -705,10 +705,13 @@ export interface components {
         EntryAppealBody: {
             text: string;
             created_at: string;
+            decision: components["schemas"]["DecisionBody"] | null;
         };
         /** EntryBody */
         EntryBody: {
             kind: components["schemas"]["EntryKind"];
+            post_id: string | null;
+            comment_id: string | null;
             post: components["schemas"]["CreatedPostBody"] | null;
             comment: components["schemas"]["CommentBody"] | null;
             user: string | null;
