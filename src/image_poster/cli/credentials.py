@@ -7,6 +7,7 @@ import click
 
 from image_poster.cli.operator import import_aws, stack_option
 from image_poster.cli.options import require_extra, setting_options
+from image_poster.domain.identity import UNUSABLE_USERS
 from image_poster.editions.local.settings import Settings
 
 # As for the header user-id; a lifetime of over ten years is a mistake.
@@ -19,6 +20,8 @@ def _user(_context: click.Context, _argument: click.Parameter, user: str | None)
     name = user.strip()
     if not name or len(name) > _MAX_USER_CHARACTERS or not name.isprintable():
         raise click.BadParameter(f"must have 1 to {_MAX_USER_CHARACTERS} printable characters")
+    if name in UNUSABLE_USERS:
+        raise click.BadParameter("must not be . or ..")
     return name
 
 
